@@ -1,0 +1,1 @@
+"""A simulated site around the real controller: its stations, cars, meters and backend, over real sockets."""

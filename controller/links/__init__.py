@@ -1,0 +1,1 @@
+"""The only room that knows the WebSocket engine: stations' links down, backends' links up."""

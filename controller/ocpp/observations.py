@@ -1,0 +1,74 @@
+"""What a station's messages tell about the site, whatever OCPP version it speaks."""
+
+from __future__ import annotations
+
+import enum
+from typing import NamedTuple
+
+import msgspec
+
+PerPhase = tuple[float | None, float | None, float | None]
+"""The station's own L1, L2, L3; None where it does not say."""
+
+
+class EvseRef(NamedTuple):
+    """One EVSE of the site: the station's id and the EVSE's number in it (1.6: the connector's number)."""
+
+    station: str
+    evse: int
+
+    def __str__(self) -> str:
+        return f"{self.station}/{self.evse}"
+
+
+class EvseState(enum.StrEnum):
+    """What an EVSE is doing; the names are OCPP 1.6's, which are the finest of the three versions."""
+
+    UNKNOWN = "unknown"
+    AVAILABLE = "available"
+    PREPARING = "preparing"
+    CHARGING = "charging"
+    SUSPENDED_EV = "suspended-ev"
+    SUSPENDED_EVSE = "suspended-evse"
+    FINISHING = "finishing"
+    RESERVED = "reserved"
+    UNAVAILABLE = "unavailable"
+    FAULTED = "faulted"
+
+
+class Booted(msgspec.Struct, frozen=True):
+    """The station has started: it may have lost every profile that is not persistent."""
+
+    vendor: str
+    model: str
+    firmware: str = ""
+
+
+class StateSeen(msgspec.Struct, frozen=True):
+    """An EVSE's state, as the station tells it."""
+
+    evse: int
+    state: EvseState
+
+
+class TransactionSeen(msgspec.Struct, frozen=True):
+    """A transaction began or ended at an EVSE: the car may be another one from now on."""
+
+    evse: int
+    running: bool
+
+
+class DrawSeen(msgspec.Struct, frozen=True):
+    """The current that an EVSE draws, in A per phase of the station."""
+
+    evse: int
+    current_a: PerPhase
+
+
+class ProfilesTouched(msgspec.Struct, frozen=True):
+    """Somebody else's command may have removed or overridden our profiles: assert ours again."""
+
+    cause: str
+
+
+Observation = Booted | StateSeen | TransactionSeen | DrawSeen | ProfilesTouched

@@ -1,0 +1,75 @@
+"""The site as it is wired: circuits from the grid connection down, and the EVSEs that hang from them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+
+import msgspec
+
+from controller.ocpp.observations import EvseRef
+
+PhaseAmps = tuple[float, float, float]
+"""A on the site's L1, L2, L3."""
+
+ZERO: PhaseAmps = (0.0, 0.0, 0.0)
+
+
+class Circuit(msgspec.Struct, frozen=True, kw_only=True):
+    """A fuse and what hangs from it. `parent` is None for the grid connection only."""
+
+    id: str
+    parent: str | None
+    limit_a: PhaseAmps
+    meter: str | None = None
+
+
+class Evse(msgspec.Struct, frozen=True, kw_only=True):
+    """One EVSE and where it hangs.
+
+    `phases[k]` is the site's phase (0, 1, 2) that the station's phase k sits on: one entry for a
+    one-phase station, three for a three-phase one.
+    Currents in A per phase; `fallback_a` is what the station takes by itself when we are gone.
+    """
+
+    ref: EvseRef
+    circuit: str
+    phases: tuple[int, ...]
+    min_a: float
+    max_a: float
+    fallback_a: float
+    priority: int = 0
+
+
+class Site(msgspec.Struct, frozen=True, dict=True):
+    """The whole tree. `circuits` stand parents first."""
+
+    circuits: tuple[Circuit, ...]
+    evses: tuple[Evse, ...]
+
+    @cached_property
+    def circuit_by_id(self) -> Mapping[str, Circuit]:
+        """Each circuit by its id."""
+        return {circuit.id: circuit for circuit in self.circuits}
+
+    @cached_property
+    def evse_by_ref(self) -> Mapping[EvseRef, Evse]:
+        """Each EVSE by its reference."""
+        return {evse.ref: evse for evse in self.evses}
+
+    @cached_property
+    def below(self) -> Mapping[str, tuple[Evse, ...]]:
+        """The EVSEs below each circuit, at any depth."""
+        found: dict[str, list[Evse]] = {circuit.id: [] for circuit in self.circuits}
+        for evse in self.evses:
+            for circuit in self.path(evse.circuit):
+                found[circuit.id].append(evse)
+        return {circuit: tuple(evses) for circuit, evses in found.items()}
+
+    def path(self, circuit_id: str) -> Iterator[Circuit]:
+        """The circuit and all above it, up to the grid connection."""
+        current: str | None = circuit_id
+        while current is not None:
+            circuit = self.circuit_by_id[current]
+            yield circuit
+            current = circuit.parent
