@@ -1,0 +1,114 @@
+"""OCPP 1.6: the messages that we read or make, and of them the members that we use.
+
+Source: OCPP 1.6 edition 2, sections 6 and 7. Everything else passes as bytes.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class _Message(msgspec.Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=True):
+    pass
+
+
+class BootNotification(_Message, frozen=True, kw_only=True):
+    """Station: it has started."""
+
+    charge_point_vendor: str = ""
+    charge_point_model: str = ""
+    firmware_version: str = ""
+
+
+class StatusNotification(_Message, frozen=True, kw_only=True):
+    """Station: a connector's state (connector 0 is the station itself)."""
+
+    connector_id: int
+    status: str
+
+
+class StartTransaction(_Message, frozen=True, kw_only=True):
+    """Station: a transaction begins. The driver's idTag is not read."""
+
+    connector_id: int
+
+
+class StartTransactionResult(_Message, frozen=True, kw_only=True):
+    """Backend: the number that it gives to the transaction."""
+
+    transaction_id: int
+
+
+class StopTransaction(_Message, frozen=True, kw_only=True):
+    """Station: a transaction ends."""
+
+    transaction_id: int
+
+
+class SampledValue(_Message, frozen=True, kw_only=True):
+    """One measured value; `value` is text, defaults as in section 7.43."""
+
+    value: str
+    measurand: str = "Energy.Active.Import.Register"
+    phase: str = ""
+    unit: str = ""
+
+
+class MeterValue(_Message, frozen=True, kw_only=True):
+    """Values measured at one time."""
+
+    sampled_value: tuple[SampledValue, ...] = ()
+
+
+class MeterValues(_Message, frozen=True, kw_only=True):
+    """Station: values of a connector's meter."""
+
+    connector_id: int
+    meter_value: tuple[MeterValue, ...] = ()
+
+
+class ChargingSchedulePeriod(_Message, frozen=True, kw_only=True):
+    """From `start_period` (s after the schedule's start) on, `limit` holds."""
+
+    start_period: int
+    limit: float
+
+
+class ChargingSchedule(_Message, frozen=True, kw_only=True):
+    """Limits over time; `duration` in s, None for ever."""
+
+    duration: int | None = None
+    start_schedule: str
+    charging_rate_unit: str
+    charging_schedule_period: tuple[ChargingSchedulePeriod, ...]
+
+
+class ChargingProfile(_Message, frozen=True, kw_only=True):
+    """A schedule with its purpose and rank."""
+
+    charging_profile_id: int
+    stack_level: int
+    charging_profile_purpose: str
+    charging_profile_kind: str
+    charging_schedule: ChargingSchedule
+
+
+class SetChargingProfile(_Message, frozen=True, kw_only=True):
+    """To the station: a limit."""
+
+    connector_id: int
+    cs_charging_profiles: ChargingProfile
+
+
+class ProfileHead(_Message, frozen=True, kw_only=True):
+    """What we read of a backend's profile to see whether it touches ours."""
+
+    charging_profile_id: int | None = None
+    charging_profile_purpose: str = ""
+
+
+class SetChargingProfileHead(_Message, frozen=True, kw_only=True):
+    """What we read of a backend's SetChargingProfile."""
+
+    connector_id: int
+    cs_charging_profiles: ProfileHead

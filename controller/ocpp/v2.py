@@ -1,0 +1,133 @@
+"""OCPP 2.0.1 and 2.1: the messages that we read or make, and of them the members that we use.
+
+For these members the two versions are the same. Source: OCPP 2.0.1 and 2.1 Part 2, sections 1 and 2
+of the messages' appendix. Everything else passes as bytes.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class _Message(msgspec.Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=True):
+    pass
+
+
+class ChargingStation(_Message, frozen=True, kw_only=True):
+    """Who the station is."""
+
+    vendor_name: str = ""
+    model: str = ""
+    firmware_version: str = ""
+
+
+class BootNotification(_Message, frozen=True, kw_only=True):
+    """Station: it has started."""
+
+    charging_station: ChargingStation = ChargingStation()
+
+
+class StatusNotification(_Message, frozen=True, kw_only=True):
+    """Station: a connector's state."""
+
+    evse_id: int
+    connector_status: str
+
+
+class Evse(_Message, frozen=True, kw_only=True):
+    """An EVSE's number."""
+
+    id: int
+
+
+class Transaction(_Message, frozen=True, kw_only=True):
+    """A transaction and how it is going."""
+
+    transaction_id: str
+    charging_state: str = ""
+
+
+class UnitOfMeasure(_Message, frozen=True, kw_only=True):
+    """A unit and the power of ten of the value."""
+
+    unit: str = ""
+    multiplier: int = 0
+
+
+class SampledValue(_Message, frozen=True, kw_only=True):
+    """One measured value."""
+
+    value: float
+    measurand: str = "Energy.Active.Import.Register"
+    phase: str = ""
+    unit_of_measure: UnitOfMeasure = UnitOfMeasure()
+
+
+class MeterValue(_Message, frozen=True, kw_only=True):
+    """Values measured at one time."""
+
+    sampled_value: tuple[SampledValue, ...] = ()
+
+
+class TransactionEvent(_Message, frozen=True, kw_only=True):
+    """Station: a transaction began, went on or ended. The driver's idToken is not read."""
+
+    event_type: str
+    transaction_info: Transaction
+    evse: Evse | None = None
+    meter_value: tuple[MeterValue, ...] = ()
+
+
+class MeterValues(_Message, frozen=True, kw_only=True):
+    """Station: values of an EVSE's meter."""
+
+    evse_id: int
+    meter_value: tuple[MeterValue, ...] = ()
+
+
+class ChargingSchedulePeriod(_Message, frozen=True, kw_only=True):
+    """From `start_period` (s after the schedule's start) on, `limit` holds."""
+
+    start_period: int
+    limit: float
+
+
+class ChargingSchedule(_Message, frozen=True, kw_only=True):
+    """Limits over time; `duration` in s, None for ever."""
+
+    id: int
+    start_schedule: str
+    duration: int | None = None
+    charging_rate_unit: str
+    charging_schedule_period: tuple[ChargingSchedulePeriod, ...]
+
+
+class ChargingProfile(_Message, frozen=True, kw_only=True):
+    """A schedule with its purpose and rank."""
+
+    id: int
+    stack_level: int
+    charging_profile_purpose: str
+    charging_profile_kind: str
+    charging_schedule: tuple[ChargingSchedule, ...]
+
+
+class SetChargingProfile(_Message, frozen=True, kw_only=True):
+    """To the station: a limit."""
+
+    evse_id: int
+    charging_profile: ChargingProfile
+
+
+class ProfileHead(_Message, frozen=True, kw_only=True):
+    """What we read of a backend's profile to see whether it touches ours."""
+
+    id: int | None = None
+    charging_profile_purpose: str = ""
+
+
+class SetChargingProfileHead(_Message, frozen=True, kw_only=True):
+    """What we read of a backend's SetChargingProfile."""
+
+    evse_id: int
+    charging_profile: ProfileHead

@@ -1,0 +1,93 @@
+"""What happens to a station's relay, and what it wants done."""
+
+from __future__ import annotations
+
+import msgspec
+
+from controller.ocpp.observations import Observation
+
+
+class FromStation(msgspec.Struct, frozen=True):
+    """A text message came from the station."""
+
+    text: str
+
+
+class FromBackend(msgspec.Struct, frozen=True):
+    """A text message came from the backend."""
+
+    text: str
+
+
+class BackendUp(msgspec.Struct, frozen=True):
+    """The link to the backend stands."""
+
+
+class BackendLost(msgspec.Struct, frozen=True):
+    """The link to the backend could not be made, or is gone. `reason` is a person's sentence."""
+
+    reason: str
+
+
+class OwnCall(msgspec.Struct, frozen=True):
+    """The controller itself wants something of the station. `id` is a UUID; `payload` is encoded JSON."""
+
+    token: int
+    id: str
+    action: str
+    payload: bytes
+    urgent: bool = False
+
+
+class Tick(msgspec.Struct, frozen=True):
+    """Time has passed: the relay's `deadline` was reached."""
+
+
+Event = FromStation | FromBackend | BackendUp | BackendLost | OwnCall | Tick
+
+
+class ToStation(msgspec.Struct, frozen=True):
+    """Send this text to the station."""
+
+    text: str
+
+
+class ToBackend(msgspec.Struct, frozen=True):
+    """Send this text to the backend."""
+
+    text: str
+
+
+class Close(msgspec.Struct, frozen=True):
+    """Close both links; this relay is done. `code` is a WebSocket close code for the station."""
+
+    code: int
+    reason: str
+
+
+class Commandable(msgspec.Struct, frozen=True):
+    """The station may be sent our CALLs from now on (it has booted, or needed no boot)."""
+
+
+class Observed(msgspec.Struct, frozen=True):
+    """The station has told something about the site."""
+
+    observation: Observation
+
+
+class OwnAnswered(msgspec.Struct, frozen=True):
+    """One of our own CALLs has its end. `result` is the answer's payload; None: there was no good one."""
+
+    token: int
+    result: bytes | None
+    detail: str = ""
+
+
+class Note(msgspec.Struct, frozen=True):
+    """Something that a person should be able to read in the log. `level` is one of `logging`."""
+
+    level: int
+    text: str
+
+
+Action = ToStation | ToBackend | Close | Commandable | Observed | OwnAnswered | Note

@@ -1,0 +1,115 @@
+"""One direction of a link: CALLs stand in line, and one at a time is outstanding.
+
+OCPP-J 2.x Part 4, 4.1.1 (1.6-J: 4.1.1, SHOULD): no CALL before the last one was answered or has
+timed out. On the way to a station the controller's own CALLs and the backend's share one line, and
+the controller's go first, urgent ones before the rest. Every CALL that enters leaves exactly once:
+answered, expired or drained.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import deque
+
+import msgspec
+
+
+class Rank(enum.IntEnum):
+    """Who goes first."""
+
+    URGENT = 0
+    OWN = 1
+    PEER = 2
+
+
+class Waiting(msgspec.Struct, frozen=True):
+    """A CALL in line. `text` is the frame as it will be sent; `token` names one of our own."""
+
+    id: str
+    action: str
+    text: str
+    payload: bytes
+    rank: Rank = Rank.PEER
+    token: int | None = None
+    wipes_limits: bool = False
+
+
+class CallLine:
+    """The line. `depth` bounds the CALLs that wait; `timeout_s` the time that an answer may take."""
+
+    def __init__(self, depth: int, timeout_s: float) -> None:
+        self._depth = depth
+        self._timeout_s = timeout_s
+        self._queues: dict[Rank, deque[Waiting]] = {rank: deque() for rank in Rank}
+        self._outstanding: Waiting | None = None
+        self._deadline: float | None = None
+
+    @property
+    def outstanding(self) -> Waiting | None:
+        """The CALL that was sent and is not answered yet."""
+        return self._outstanding
+
+    @property
+    def deadline(self) -> float | None:
+        """When the outstanding CALL expires."""
+        return self._deadline
+
+    @property
+    def full(self) -> bool:
+        """Whether no further CALL of the peer has room."""
+        return len(self._queues[Rank.PEER]) >= self._depth
+
+    @property
+    def has_own(self) -> bool:
+        """Whether a CALL of our own waits or is outstanding."""
+        own = self._outstanding is not None and self._outstanding.token is not None
+        return own or bool(self._queues[Rank.URGENT] or self._queues[Rank.OWN])
+
+    def holds(self, text: str) -> bool:
+        """Whether the very same frame stands in line already: its sender has lost patience and repeats it."""
+        if self._outstanding is not None and self._outstanding.text == text:
+            return True
+        return any(waiting.text == text for waiting in self._queues[Rank.PEER])
+
+    def put(self, call: Waiting) -> None:
+        """Let a CALL stand in line. Look at `full` before, for a peer's."""
+        self._queues[call.rank].append(call)
+
+    def next(self, now: float, *, own: bool = True, peer: bool = True) -> Waiting | None:
+        """The CALL to send now, if one may be sent; it is outstanding from here on.
+
+        `own` and `peer` say whose may go now.
+        """
+        if self._outstanding is not None:
+            return None
+        for rank, queue in self._queues.items():
+            if queue and (peer if rank is Rank.PEER else own):
+                self._outstanding = queue.popleft()
+                self._deadline = now + self._timeout_s
+                return self._outstanding
+        return None
+
+    def answered(self, message_id: str) -> Waiting | None:
+        """The outstanding CALL if this answers it; it has left the line."""
+        if self._outstanding is None or self._outstanding.id != message_id:
+            return None
+        return self._leave()
+
+    def expired(self, now: float) -> Waiting | None:
+        """The outstanding CALL if its time is over; it has left the line."""
+        if self._deadline is None or now < self._deadline:
+            return None
+        return self._leave()
+
+    def drain(self) -> list[Waiting]:
+        """Everything that has no answer, oldest first; the line is empty afterwards."""
+        left = [] if self._outstanding is None else [self._outstanding]
+        self._outstanding = self._deadline = None
+        for queue in self._queues.values():
+            left.extend(queue)
+            queue.clear()
+        return left
+
+    def _leave(self) -> Waiting | None:
+        left, self._outstanding, self._deadline = self._outstanding, None, None
+        return left
