@@ -1,0 +1,49 @@
+"""Which session serves which station: one at a time, and the newcomer wins.
+
+A station whose old socket is half open comes back before we notice: the newcomer, which has shown
+the same credentials, replaces it (OCPP-J leaves this open; refusing it would lock the station out).
+"""
+
+from __future__ import annotations
+
+import logging
+
+import msgspec
+import trio
+
+from controller.links.session import Dial, StationSession
+
+log = logging.getLogger("controller.links")
+
+
+class _Served(msgspec.Struct):
+    session: StationSession
+    scope: trio.CancelScope
+    ended: trio.Event
+
+
+class Switchboard:
+    """The sessions of all stations."""
+
+    def __init__(self) -> None:
+        self._served: dict[str, _Served] = {}
+
+    def session(self, station: str) -> StationSession | None:
+        """The session that serves a station now."""
+        served = self._served.get(station)
+        return served.session if served else None
+
+    async def run(self, station: str, session: StationSession, dial: Dial) -> None:
+        """Serve a station until its session ends or a newer one replaces it."""
+        while (old := self._served.get(station)) is not None:
+            log.info("station %s has connected again: its older link is closed", station)
+            old.scope.cancel()
+            await old.ended.wait()
+        served = _Served(session, trio.CancelScope(), trio.Event())
+        self._served[station] = served
+        try:
+            with served.scope:
+                await session.run(dial)
+        finally:
+            del self._served[station]
+            served.ended.set()
