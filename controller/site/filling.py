@@ -1,0 +1,143 @@
+"""Water filling on a tree: one common level rises until conductors are full. Integers only.
+
+The level is swept upwards. How fast a conductor fills at a level is the number of claims on it that
+are between their minimum and their maximum there, which changes only at those minima and maxima (the
+*bends*) and when somebody freezes. Between two bends each conductor's end is a division, and a heap
+holds the ends. An end in the heap may be too early (claims stopped rising since it was pushed) and is
+then pushed again at its right place; it is never too late, because every speeding up pushes anew.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from heapq import heappop, heappush
+
+
+class Group:
+    """Claims that load the same conductors and therefore freeze together.
+
+    `rising` counts those of its claims that are between minimum and maximum at the sweep's level.
+    """
+
+    __slots__ = ("conductors", "frozen_at", "frozen_by", "rising", "wanted")
+
+    def __init__(self, conductors: list[int]) -> None:
+        self.conductors = conductors
+        self.wanted = 0
+        self.reset()
+
+    def reset(self) -> None:
+        """Ready for a sweep."""
+        self.rising = 0
+        self.frozen_at: int | None = None
+        self.frozen_by: int | None = None
+
+
+class Claim:
+    """One EVSE's bounds and, in the end, its share, in tenths of an ampere.
+
+    `bound_by` is the conductor that kept it from more; None where its own maximum did.
+    """
+
+    __slots__ = ("admitted", "bound_by", "group", "maximum", "minimum", "share")
+
+    def __init__(self, group: Group, minimum: int, maximum: int) -> None:
+        self.group = group
+        self.minimum = minimum
+        self.maximum = maximum
+        self.share = 0
+        self.admitted = False
+        self.bound_by: int | None = None
+
+
+def fill(claims: Sequence[Claim], room: list[int]) -> None:
+    """Raise the claims, all standing at their minimum, max-min fairly; take what they get from `room`.
+
+    `room` is per conductor what is left after all minima, and never negative on a loaded conductor.
+    """
+    groups = dict.fromkeys(claim.group for claim in claims)
+    for group in groups:
+        group.reset()
+    _Sweep(list(groups), room).run(_bends(claims))
+    for claim in claims:
+        level = claim.group.frozen_at
+        if level is None or level >= claim.maximum or claim.minimum == claim.maximum:
+            claim.share = claim.maximum
+        else:
+            claim.share = max(level, claim.minimum)
+            claim.bound_by = claim.group.frozen_by
+
+
+def _bends(claims: Sequence[Claim]) -> list[tuple[int, list[tuple[Group, int]]]]:
+    """By rising level: which groups get how many claims more (or fewer) that rise."""
+    changes: Counter[tuple[int, Group]] = Counter()
+    for claim in claims:
+        changes[claim.minimum, claim.group] += 1
+        changes[claim.maximum, claim.group] -= 1
+    by_level: defaultdict[int, list[tuple[Group, int]]] = defaultdict(list)
+    for (level, group), change in changes.items():
+        if change:
+            by_level[level].append((group, change))
+    return sorted(by_level.items())
+
+
+class _Sweep:
+    """One rise of the level over all conductors. `room[c]` is true at the level `at[c]`."""
+
+    def __init__(self, groups: Sequence[Group], room: list[int]) -> None:
+        self._room = room
+        self._at = [0] * len(room)
+        self._speed = [0] * len(room)
+        self._ends: list[tuple[int, int]] = []
+        self._groups_on: defaultdict[int, list[Group]] = defaultdict(list)
+        for group in groups:
+            for conductor in group.conductors:
+                self._groups_on[conductor].append(group)
+
+    def run(self, bends: Sequence[tuple[int, list[tuple[Group, int]]]]) -> None:
+        for level, changes in bends:
+            self._freeze_below(level)
+            change_on: Counter[int] = Counter()
+            for group, change in changes:
+                if group.frozen_at is None:
+                    group.rising += change
+                    for conductor in group.conductors:
+                        change_on[conductor] += change
+            self._bend(level, change_on)
+
+    def _freeze_below(self, level: int) -> None:
+        """Freeze what is full before the level is reached: `end` is the last level that fits."""
+        ends = self._ends
+        while ends and ends[0][0] < level:
+            end, conductor = heappop(ends)
+            speed = self._speed[conductor]
+            if speed == 0:
+                continue
+            true_end = self._at[conductor] + self._room[conductor] // speed
+            if true_end > end:
+                heappush(ends, (true_end, conductor))
+            else:
+                self._freeze(conductor, true_end)
+
+    def _freeze(self, conductor: int, level: int) -> None:
+        change_on: Counter[int] = Counter()
+        for group in self._groups_on[conductor]:
+            if group.frozen_at is None:
+                group.frozen_at = level
+                group.frozen_by = conductor
+                for shared in group.conductors:
+                    change_on[shared] -= group.rising
+        self._bend(level, change_on)
+
+    def _bend(self, level: int, change_on: Counter[int]) -> None:
+        at, speeds, room = self._at, self._speed, self._room
+        for conductor, change in change_on.items():
+            if not change:
+                continue
+            speed = speeds[conductor]
+            room[conductor] -= speed * (level - at[conductor])
+            at[conductor] = level
+            speeds[conductor] = speed + change
+            if change > 0:
+                heappush(self._ends, (level + room[conductor] // (speed + change), conductor))

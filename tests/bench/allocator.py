@@ -1,0 +1,92 @@
+"""What sharing the current costs: sites of 10 to 10 000 EVSEs, three levels of circuits, plain Python.
+
+Two loads each: `plenty` (every minimum fits, the levels decide) and `scarce` (half of the cars wait).
+Maxima are all different, which is the dear case: cars whose needs have been learnt.
+"""
+
+from __future__ import annotations
+
+import random
+import statistics
+import time
+
+from controller.ocpp.observations import EvseRef
+from controller.site.allocator import Demand, allocate
+from controller.site.tree import Circuit, Evse, Site
+
+SIZES = (10, 100, 1_000, 10_000)
+EVSES_PER_ROW = 20
+ROWS_PER_HALL = 10
+A_PER_EVSE = {"plenty": 9.0, "scarce": 2.0}
+
+
+def bench() -> list[dict[str, object]]:
+    """One row a size and load: the median and the worst of several passes, in ms."""
+    rows: list[dict[str, object]] = []
+    for size in SIZES:
+        for load, amps in A_PER_EVSE.items():
+            site, demands = _depot(size, amps)
+            capacity = {circuit.id: circuit.limit_a for circuit in site.circuits}
+            times = [_timed(site, demands, capacity) for _ in range(max(5, 200 // size))]
+            rows.append(
+                {
+                    "name": f"allocate, {load}",
+                    "evses": size,
+                    "circuits": len(site.circuits),
+                    "median_ms": round(statistics.median(times), 2),
+                    "max_ms": round(max(times), 2),
+                }
+            )
+    return rows
+
+
+def _timed(site: Site, demands: list[Demand], capacity: dict[str, tuple[float, float, float]]) -> float:
+    begin = time.perf_counter()
+    allocate(site, demands, capacity)
+    return (time.perf_counter() - begin) * 1e3
+
+
+def _depot(size: int, amps_each: float) -> tuple[Site, list[Demand]]:
+    chance = random.Random(size)
+    rows = -(-size // EVSES_PER_ROW)
+    halls = -(-rows // ROWS_PER_HALL)
+    circuits = [_circuit("grid", None, size * amps_each)]
+    circuits += [_circuit(f"hall-{h}", "grid", size / halls * amps_each * 1.1) for h in range(halls)]
+    circuits += [
+        _circuit(
+            f"row-{r}", f"hall-{r // ROWS_PER_HALL}", EVSES_PER_ROW * amps_each * chance.uniform(0.8, 1.5)
+        )
+        for r in range(rows)
+    ]
+    evses = tuple(
+        Evse(
+            ref=EvseRef(f"CS{i:05}", 1),
+            circuit=f"row-{i % rows}",
+            phases=chance.choice([(0, 1, 2), (1, 2, 0), (2, 0, 1)]),
+            min_a=6.0,
+            max_a=32.0,
+            fallback_a=6.0,
+        )
+        for i in range(size)
+    )
+    demands = [
+        Demand(
+            ref=evse.ref,
+            phases=chance.choice([(True, True, True), (True, False, False), (False, True, False)]),
+            min_a=6.0,
+            max_a=chance.uniform(7.0, 32.0),
+            priority=chance.choice([0, 0, 0, 1]),
+            rank=chance.random(),
+        )
+        for evse in evses
+    ]
+    return Site(circuits=tuple(circuits), evses=evses), demands
+
+
+def _circuit(name: str, parent: str | None, limit: float) -> Circuit:
+    return Circuit(id=name, parent=parent, limit_a=(limit, limit, limit))
+
+
+if __name__ == "__main__":
+    for row in bench():
+        print("  ".join(f"{key} {value}" for key, value in row.items()))
