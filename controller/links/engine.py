@@ -19,9 +19,17 @@ from trio_websocket import (
 CLOSE_S = 2.0
 """How long a peer may take for its part of the closing handshake."""
 
+PROPER = (1000, 1001)
+VANISHED = 1006
+"""WebSocket close codes (RFC 6455, 7.4.1): normal and going away; no close frame came."""
+
 
 class LinkLost(Exception):
-    """The link is gone. Its text is a person's sentence."""
+    """The link is gone. Its text is a person's sentence; `clean` where the peer closed it properly."""
+
+    def __init__(self, reason: str, *, clean: bool = False) -> None:
+        super().__init__(reason)
+        self.clean = clean
 
 
 class LinkRefused(Exception):
@@ -119,11 +127,11 @@ def _cause(error: BaseException) -> str:
 
 def _lost(closed: ConnectionClosed) -> LinkLost:
     if closed.reason is None:
-        return LinkLost("closed")
-    said = f", {closed.reason.reason}" if closed.reason.reason else ""
-    if closed.reason.code == 1006:
+        return LinkLost("closed", clean=True)
+    if closed.reason.code == VANISHED:
         return LinkLost("it vanished without a close frame")
-    return LinkLost(f"closed with {closed.reason.code}{said}")
+    said = f", {closed.reason.reason}" if closed.reason.reason else ""
+    return LinkLost(f"closed with {closed.reason.code}{said}", clean=closed.reason.code in PROPER)
 
 
 def _fits(reason: str) -> str:

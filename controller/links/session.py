@@ -176,7 +176,8 @@ class StationSession:
                     log.warning("station %s sent a binary message: ignored", self._station)
         except LinkLost as lost:
             if self._closing is None:
-                log.info("station %s is gone: %s", self._station, lost)
+                level = logging.INFO if lost.clean else logging.WARNING
+                log.log(level, "station %s is gone: %s", self._station, lost)
             self._end(f"station {self._station} is gone")
 
     async def _write_station(self) -> None:

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import enum
 import logging
+import math
 
 from controller.ocpp.frames import (
     Answer,
@@ -118,6 +119,8 @@ class StationRelay:
     @property
     def deadline(self) -> float | None:
         """When the relay next wants a Tick (s, monotonic)."""
+        if self._mode is _Mode.FAREWELL and not self._down.has_own:
+            return -math.inf  # nothing left to say: look once more and close
         times = (self._up.deadline, self._down.deadline, self._quiet_until, self._farewell_until)
         return min((time for time in times if time is not None), default=None)
 
@@ -347,7 +350,7 @@ class StationRelay:
             self._settle(TRY_AGAIN_LATER, f"backend {self._backend} is away")
 
     def _said_farewell(self) -> bool:
-        # `Commandable` of this very turn has the limits still to come.
+        # After the `Commandable` of this very turn, our limits are still to come.
         fresh = any(isinstance(action, Commandable) for action in self._actions)
         return not fresh and not self._down.has_own
 

@@ -1,0 +1,161 @@
+"""A controller's links over loopback, with a stranger (trio-websocket) on either side."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+
+import trio
+from trio_websocket import (
+    ConnectionRejected,
+    WebSocketConnection,
+    WebSocketRequest,
+    open_websocket_url,
+    serve_websocket,
+)
+
+from controller.links.engine import Link, open_link
+from controller.links.handshake import Admitted, Door
+from controller.links.server import Listening, serve_stations
+from controller.links.session import StationSession
+from controller.links.switchboard import Switchboard
+from controller.ocpp.frames import Version
+from controller.ocpp.observations import Observation
+from controller.ocpp.observer import Observer
+from controller.ocpp.profiles import Scope
+from controller.relay.ownership import Ownership
+from controller.relay.station import StationRelay
+
+CALL_TIMEOUT_S = 0.3
+
+
+class SiteSpy:
+    """Writes down what the sessions tell the load management."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[object, ...]] = []
+        self.happened = trio.Event()
+
+    def _note(self, *event: object) -> None:
+        self.events.append(event)
+        self.happened.set()
+        self.happened = trio.Event()
+
+    def station_up(self, station: str, version: Version) -> None:
+        self._note("up", station, version)
+
+    def station_down(self, station: str) -> None:
+        self._note("down", station)
+
+    def observed(self, station: str, observation: Observation) -> None:
+        self._note("observed", station, observation)
+
+    def answered(self, station: str, token: int, result: bytes | None, detail: str) -> None:
+        self._note("answered", station, token, result, detail)
+
+    async def until(self, kind: str, count: int = 1) -> None:
+        with trio.fail_after(5):
+            while sum(event[0] == kind for event in self.events) < count:
+                await self.happened.wait()
+
+
+class Backend:
+    """A CSMS that does what a test says: its links arrive in `links`."""
+
+    def __init__(self) -> None:
+        self._arrive, self.links = trio.open_memory_channel[WebSocketConnection](10)
+        self.requests: list[WebSocketRequest] = []
+        self.refuse_with: int | None = None
+        self.port = 0
+
+    async def run(self, task_status: trio.TaskStatus[None]) -> None:
+        async with trio.open_nursery() as nursery:
+            server = await nursery.start(partial(serve_websocket, self._serve, "127.0.0.1", 0, None))
+            self.port = server.port
+            task_status.started()
+
+    async def _serve(self, request: WebSocketRequest) -> None:
+        self.requests.append(request)
+        if self.refuse_with is not None:
+            await request.reject(self.refuse_with)
+            return
+        socket = await request.accept(subprotocol=request.proposed_subprotocols[0])
+        await self._arrive.send(socket)
+        while socket.closed is None:  # the engine reads in the background; a test holds the socket
+            await trio.sleep(0.02)
+
+    async def link(self) -> WebSocketConnection:
+        with trio.fail_after(5):
+            return await self.links.receive()
+
+
+class Rig:
+    """The controller's links between one backend and any stations."""
+
+    def __init__(self, nursery: trio.Nursery, backend: Backend, **door: bytes | None) -> None:
+        self.nursery = nursery
+        self.backend = backend
+        self.site = SiteSpy()
+        self.board = Switchboard()
+        self.door = Door("/ocpp", {"CS01": None, **door}, tuple(Version))
+        self.port = 0
+        self.scope = Scope.STATION
+        self.ping_s = 0.0
+
+    async def start(self, max_message_bytes: int = 1 << 20) -> None:
+        listening = Listening("127.0.0.1", 0, None, max_message_bytes)
+        self.port = await self.nursery.start(partial(serve_stations, listening, self.door, self._serve))
+
+    async def _serve(self, admitted: Admitted, link: Link) -> None:
+        relay = StationRelay(
+            admitted.station,
+            "cpo",
+            admitted.version,
+            Observer(admitted.version, 230),
+            Ownership(admitted.version, self.scope),
+            CALL_TIMEOUT_S,
+            trio.current_time(),
+        )
+        session = StationSession(admitted.station, admitted.version, relay, link, self.site, self.ping_s)
+        url = f"ws://127.0.0.1:{self.backend.port}/csms/{admitted.station}"
+        dial = partial(open_link, url, admitted.version, None, admitted.authorization, 1 << 20, 2.0)
+        await self.board.run(admitted.station, session, dial)
+
+    @asynccontextmanager
+    async def station(
+        self, station: str = "CS01", *offered: str, headers: list[tuple[bytes, bytes]] | None = None
+    ) -> AsyncIterator[WebSocketConnection]:
+        async with open_websocket_url(
+            f"ws://127.0.0.1:{self.port}/ocpp/{station}",
+            subprotocols=offered or ("ocpp1.6",),
+            extra_headers=headers,
+            disconnect_timeout=2,
+        ) as socket:
+            yield socket
+
+    async def refusal(self, station: str, *offered: str) -> ConnectionRejected:
+        try:
+            async with self.station(station, *offered):
+                raise AssertionError("the station was let in")
+        except ConnectionRejected as rejected:
+            return rejected
+
+
+@asynccontextmanager
+async def rig(**door: bytes | None) -> AsyncIterator[Rig]:
+    """A started rig; everything in it ends with the block."""
+    async with trio.open_nursery() as nursery:
+        backend = Backend()
+        await nursery.start(backend.run)
+        made = Rig(nursery, backend, **door)
+        await made.start()
+        yield made
+        nursery.cancel_scope.cancel()
+
+
+async def heard(socket: WebSocketConnection) -> str:
+    with trio.fail_after(5):
+        message = await socket.get_message()
+    assert isinstance(message, str)
+    return message
