@@ -1,0 +1,17 @@
+"""Word to systemd: ready, alive, stopping (sd_notify(3)). Silent where nobody listens."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+
+def notify(state: str) -> None:
+    """Send one state, e.g. "READY=1". Without NOTIFY_SOCKET in the environment nothing happens."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return
+    if address.startswith("@"):  # Linux's abstract namespace
+        address = "\0" + address[1:]
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as datagram:
+        datagram.sendto(state.encode(), address)
