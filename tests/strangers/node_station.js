@@ -1,0 +1,67 @@
+// A station made of npm `ocpp-rpc` in strict mode, run as its own program: node_station.js VERSION URL ID.
+// Says on stdout, a JSON line each, what it was told to do.
+const { RPCClient } = require('ocpp-rpc');
+
+const [version, endpoint, identity] = process.argv.slice(2);
+const say = (event) => console.log(JSON.stringify(event));
+const now = () => new Date().toISOString();
+// 2.1's schemas come with ids that the package's validator does not take: strict for the other two.
+const strict = version === 'ocpp2.1' ? false : [version];
+const station = new RPCClient({ endpoint, identity, protocols: [version], strictMode: strict });
+let limits = 0;
+
+station.on('strictValidationFailure', ({ error }) => say({ complaint: String(error) }));
+station.handle('SetChargingProfile', ({ params }) => {
+    limits += 1;
+    say({ did: 'SetChargingProfile', payload: params });
+    return { status: 'Accepted' };
+});
+station.handle('GetConfiguration', ({ params }) => ({ configurationKey: [], unknownKey: params.key }));
+station.handle('GetVariables', ({ params }) => ({
+    getVariableResult: params.getVariableData.map((wanted) => (
+        { attributeStatus: 'Accepted', attributeValue: '42', ...wanted })),
+}));
+
+const limited = async () => {
+    for (let tries = 0; limits < 2; tries += 1) {
+        if (tries > 200) throw new Error('no limit came');
+        await new Promise((done) => setTimeout(done, 50));
+    }
+};
+
+async function live16() {
+    const boot = await station.call('BootNotification', { chargePointVendor: 'V', chargePointModel: 'M' });
+    say({ got: 'BootNotification', status: boot.status });
+    await station.call('StatusNotification', { connectorId: 1, errorCode: 'NoError', status: 'Preparing' });
+    const start = await station.call('StartTransaction',
+        { connectorId: 1, idTag: 'TAG', meterStart: 0, timestamp: now() });
+    say({ got: 'StartTransaction', transaction: start.transactionId });
+    await limited();
+    await station.call('StopTransaction', { meterStop: 5, timestamp: now(), transactionId: start.transactionId });
+    say({ got: 'StopTransaction' });
+}
+
+async function live2() {
+    const boot = await station.call('BootNotification',
+        { chargingStation: { model: 'M', vendorName: 'V' }, reason: 'PowerUp' });
+    say({ got: 'BootNotification', status: boot.status });
+    await station.call('StatusNotification',
+        { timestamp: now(), connectorStatus: 'Occupied', evseId: 1, connectorId: 1 });
+    let seqNo = 0;
+    for (const eventType of ['Started', 'Updated', 'Ended']) {
+        if (eventType === 'Ended') await limited();
+        await station.call('TransactionEvent', {
+            eventType, timestamp: now(), triggerReason: 'CablePluggedIn', seqNo: seqNo += 1,
+            transactionInfo: { transactionId: 'T1', chargingState: 'Charging' }, evse: { id: 1, connectorId: 1 },
+        });
+        say({ got: 'TransactionEvent', event: eventType });
+    }
+}
+
+(async () => {
+    await station.connect();
+    await (version === 'ocpp1.6' ? live16() : live2());
+    await new Promise((done) => setTimeout(done, 500));
+    await station.close();
+    say({ done: true });
+})().catch((error) => { say({ failed: String(error) }); process.exit(1); });

@@ -1,0 +1,128 @@
+"""A station made of PyPI `ocpp`, run as its own program: python_station.py VERSION URL.
+
+Boots, charges for a moment, and says on stdout, a JSON line each, what it was told to do.
+The package checks every message against the official schemas, in both directions.
+"""
+
+import asyncio
+import json
+import sys
+from datetime import UTC, datetime
+
+import websockets
+from ocpp.routing import on
+
+VERSION, URL = sys.argv[1], sys.argv[2]
+if VERSION == "ocpp1.6":
+    from ocpp.v16 import ChargePoint, call, call_result
+elif VERSION == "ocpp2.0.1":
+    from ocpp.v201 import ChargePoint, call, call_result
+else:
+    from ocpp.v21 import ChargePoint, call, call_result
+
+
+def say(**event: object) -> None:
+    print(json.dumps(event), flush=True)
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat()
+
+
+class Station(ChargePoint):
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.limits = 0
+        self.limited = asyncio.Event()
+
+    @on("SetChargingProfile")
+    def on_profile(self, **payload):
+        say(did="SetChargingProfile", payload=payload)
+        self.limits += 1
+        if self.limits == 2:
+            self.limited.set()
+        return call_result.SetChargingProfile(status="Accepted")
+
+    @on("GetConfiguration")
+    def on_get_configuration(self, **payload):
+        say(did="GetConfiguration")
+        return call_result.GetConfiguration(configuration_key=[], unknown_key=payload.get("key", []))
+
+    @on("GetVariables")
+    def on_get_variables(self, get_variable_data):
+        say(did="GetVariables")
+        results = [
+            {"attribute_status": "Accepted", "attribute_value": "42", **wanted}
+            for wanted in get_variable_data
+        ]
+        return call_result.GetVariables(get_variable_result=results)
+
+    async def live_16(self):
+        boot = await self.call(call.BootNotification(charge_point_model="M", charge_point_vendor="V"))
+        say(got="BootNotification", status=boot.status)
+        await self.call(call.StatusNotification(connector_id=1, error_code="NoError", status="Preparing"))
+        start = await self.call(
+            call.StartTransaction(connector_id=1, id_tag="TAG", meter_start=0, timestamp=now())
+        )
+        say(got="StartTransaction", transaction=start.transaction_id)
+        values = [
+            {"measurand": "Current.Import", "phase": phase, "unit": "A", "value": "10.0"}
+            for phase in ("L1", "L2", "L3")
+        ]
+        await self.call(
+            call.MeterValues(
+                connector_id=1,
+                transaction_id=start.transaction_id,
+                meter_value=[{"timestamp": now(), "sampledValue": values}],
+            )
+        )
+        await self.until_limited()
+        stop = await self.call(
+            call.StopTransaction(meter_stop=10, timestamp=now(), transaction_id=start.transaction_id)
+        )
+        say(got="StopTransaction", answer=str(stop))
+
+    async def live_2(self):
+        boot = await self.call(
+            call.BootNotification(charging_station={"model": "M", "vendor_name": "V"}, reason="PowerUp")
+        )
+        say(got="BootNotification", status=boot.status)
+        await self.call(
+            call.StatusNotification(timestamp=now(), connector_status="Occupied", evse_id=1, connector_id=1)
+        )
+        for number, (event, trigger) in enumerate(
+            [
+                ("Started", "CablePluggedIn"),
+                ("Updated", "MeterValuePeriodic"),
+                ("Ended", "EVCommunicationLost"),
+            ]
+        ):
+            if event == "Ended":
+                await self.until_limited()
+            await self.call(
+                call.TransactionEvent(
+                    event_type=event,
+                    timestamp=now(),
+                    trigger_reason=trigger,
+                    seq_no=number,
+                    transaction_info={"transaction_id": "T1", "charging_state": "Charging"},
+                    evse={"id": 1, "connector_id": 1},
+                )
+            )
+            say(got="TransactionEvent", event=event)
+
+    async def until_limited(self):
+        await asyncio.wait_for(self.limited.wait(), 10)
+
+
+async def main() -> None:
+    async with websockets.connect(URL, subprotocols=[VERSION]) as socket:
+        station = Station("CS01", socket)
+        listening = asyncio.create_task(station.start())
+        await (station.live_16() if VERSION == "ocpp1.6" else station.live_2())
+        await asyncio.sleep(0.5)  # room for a command of the backend that is still on its way
+        listening.cancel()
+    say(done=True)
+
+
+asyncio.run(main())
