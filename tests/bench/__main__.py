@@ -1,0 +1,40 @@
+"""`make bench`: what is measured, never asserted. `--json FILE` keeps the figures."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from tests.bench import allocator, relay
+
+BENCHES = {"allocator": allocator.bench, "relay": relay.bench}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="make bench")
+    parser.add_argument("which", nargs="*", metavar="BENCH", help=f"of {', '.join(BENCHES)}; default all")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    results = {}
+    for name in options.which or BENCHES:
+        results[name] = BENCHES[name]()
+        _show(name, results[name])
+    if options.json:
+        options.json.write_text(json.dumps(results, indent=2) + "\n")
+
+
+def _show(name: str, rows: list[dict[str, object]]) -> None:
+    table = Table(title=name, title_justify="left")
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    for column in columns:
+        table.add_column(column, justify="left" if column == "what" else "right")
+    for row in rows:
+        table.add_row(*(str(row.get(column, "")) for column in columns))
+    Console().print(table)
+
+
+main()
