@@ -1,0 +1,202 @@
+"""The site's control: events go in, limits for stations come out.
+
+Two loops over the same model. The *fair* one runs on every tick and soon after anything that changes
+who may take what: it plans with the limits less the margin, the base load, and what stations that
+cannot be commanded may be taking. The *fast* one runs inside the event that shows a circuit above
+its limit: all stations concerned are cut in one pass, urgently.
+
+A share that falls is sent at once. One that rises is handed out only into room that is free with
+every EVSE booked at the most that it may still be taking (`Delivery.booked_a`): reduce first, raise
+when it is done.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import defaultdict
+
+from controller.ocpp.observations import Booted, EvseRef, Observation, ProfilesTouched
+from controller.site.allocator import Allocation, allocate
+from controller.site.booking import Ledger
+from controller.site.events import (
+    Event,
+    LimitAnswered,
+    Metered,
+    Observed,
+    SetLimit,
+    StationDown,
+    StationUp,
+    Tick,
+)
+from controller.site.metering import Metering
+from controller.site.outlet import Outlet
+from controller.site.settings import SiteSettings
+from controller.site.tree import PhaseAmps, Site
+from controller.site.turns import Turns
+from controller.site.view import CircuitView, SiteView
+
+PASS_S_PER_EVSE = 1e-4
+"""At least so much time for each EVSE between two passes: a burst of events on a big site shares one."""
+
+
+class SiteControl:
+    """Owns how much current each station of the site may take. All times are monotonic s."""
+
+    def __init__(self, site: Site, settings: SiteSettings, now: float) -> None:
+        self._site = site
+        self._settings = settings
+        self._metering = Metering(site, settings.voltage_v, now)
+        self._turns = Turns(settings.rotation_s)
+        # The k-th of n EVSEs numbers its calls k, k + n, k + 2 n ...: a token tells whose it is.
+        count = len(site.evses)
+        self._outlets = [
+            Outlet(evse, settings.lease_s, itertools.count(index, count), now)
+            for index, evse in enumerate(site.evses)
+        ]
+        self._by_ref = {outlet.evse.ref: outlet for outlet in self._outlets}
+        self._of_station: defaultdict[str, list[Outlet]] = defaultdict(list)
+        for outlet in self._outlets:
+            self._of_station[outlet.evse.ref.station].append(outlet)
+        self._due = False
+        self._planned_at: float | None = None
+
+    def handle(self, event: Event, now: float) -> list[SetLimit]:
+        """Take in one event; what to send to stations because of it, in this order.
+
+        `now` never goes backwards. Events of stations, EVSEs and meters that the site does not have
+        tell it nothing.
+        """
+        overloaded = isinstance(event, Metered) and self._metered(event, now)
+        if overloaded:
+            return self._plan(now, urgent=True)
+        self._due |= self._takes_in(event, now)
+        if not self._due:
+            return []
+        rest_s = PASS_S_PER_EVSE * len(self._outlets)
+        rested = self._planned_at is None or now >= self._planned_at + rest_s
+        return self._plan(now) if rested or isinstance(event, Tick) else []
+
+    def snapshot(self, now: float) -> SiteView:
+        """The site as it is known now."""
+        base = self._metering.base(now)
+        left = self._ledger(base, self._outlets, now).rooms()
+        circuits = []
+        for circuit in self._site.circuits:
+            supply = self._supply(circuit.limit_a, base[circuit.id])
+            circuits.append(
+                CircuitView(
+                    id=circuit.id,
+                    limit_a=circuit.limit_a,
+                    measured_a=self._metering.measured(circuit),
+                    base_a=base[circuit.id],
+                    booked_a=_less(supply, left[circuit.id]),
+                    meter_quality=self._metering.quality(circuit, now),
+                )
+            )
+        return SiteView(circuits=tuple(circuits), evses=tuple(outlet.view(now) for outlet in self._outlets))
+
+    # What is known
+
+    def _takes_in(self, event: Event, now: float) -> bool:
+        """Let the model know; whether the sharing has to be thought over."""
+        match event:
+            case StationUp(station=station):
+                for outlet in self._of_station.get(station, ()):
+                    outlet.delivery.up(now)
+                return True
+            case StationDown(station=station):
+                for outlet in self._of_station.get(station, ()):
+                    outlet.down(now)
+                return True
+            case Observed(station=station, observation=observation):
+                return self._observed(station, observation, now)
+            case LimitAnswered():
+                return self._answered(event, now)
+            case Tick():
+                return True
+            case Metered():
+                return False  # taken in by the fast loop before
+
+    def _observed(self, station: str, observation: Observation, now: float) -> bool:
+        if isinstance(observation, Booted | ProfilesTouched):
+            for outlet in self._of_station.get(station, ()):
+                outlet.delivery.touched(now)
+            return True
+        told = self._by_ref.get(EvseRef(station, observation.evse))
+        return told is not None and told.model.handle(observation, told.delivery.offered_a(now), now)
+
+    def _answered(self, answer: LimitAnswered, now: float) -> bool:
+        """A refusal changes what can be shared at once; the room that a cut frees is free a little later."""
+        if not self._outlets:
+            return False
+        delivery = self._outlets[answer.token % len(self._outlets)].delivery
+        known = delivery.answered(answer.token, answer.accepted, answer.detail, now)
+        return known and not answer.accepted
+
+    def _metered(self, event: Metered, now: float) -> bool:
+        """Whether a circuit is over its limit now."""
+        circuit = self._metering.circuit_of(event.state.meter)
+        if circuit is None:
+            return False
+        before = self._metering.trouble(circuit, now)
+        below = self._site.below[circuit.id]
+        credits = {evse.ref: self._by_ref[evse.ref].model.draw.credit(now) for evse in below}
+        overloaded = self._metering.see(event.state, credits, now)
+        self._due |= before != self._metering.trouble(circuit, now)
+        return overloaded
+
+    # What to do about it
+
+    def _plan(self, now: float, *, urgent: bool = False) -> list[SetLimit]:
+        """Share the current anew and bring every station there."""
+        self._due = False
+        self._planned_at = now
+        base = self._metering.base(now)
+        allocations = self._allocations(base, now)
+        ledger = self._ledger(base, self._outlets, now)
+        commands: list[SetLimit] = []
+        # Who has least rises first, while there is not yet room for all to rise.
+        for outlet in sorted(self._outlets, key=lambda o: (o.delivery.offered_a(now), o.evse.ref)):
+            commands += outlet.bring(allocations.get(outlet.evse.ref), ledger, now, urgent=urgent)
+        return commands
+
+    def _allocations(self, base: dict[str, PhaseAmps], now: float) -> dict[EvseRef, Allocation]:
+        """The allocator's answer for all EVSEs that have a car, can be commanded, and do not rest."""
+        turns = self._turns
+        turns.wanting([outlet.evse.ref for outlet in self._outlets if outlet.model.wants], now)
+        ranks = turns.ranks(now)
+        troubles, metered = self._metering.troubles_above(now), self._metering.covers
+        reserved: list[Outlet] = []
+        allocations: dict[EvseRef, Allocation] = {}
+        demands = []
+        for outlet in self._outlets:
+            ref, circuit = outlet.evse.ref, outlet.evse.circuit
+            if outlet.delivery.problem(now):
+                reserved.append(outlet)
+            elif outlet.model.wants:
+                if rest_s := turns.resting_s(ref, now):
+                    allocations[ref] = Allocation(
+                        ref, 0.0, f"gave up its place, waits {rest_s:.0f} s at least"
+                    )
+                else:
+                    demands.append(outlet.demand(ranks[ref], troubles[circuit], metered=metered[circuit]))
+        given = allocate(self._site, demands, self._ledger(base, reserved, now).rooms())
+        for ref, allocation in given.items():
+            turns.served(ref, allocation.limit_a > 0, now)
+        return allocations | given
+
+    def _ledger(self, base: dict[str, PhaseAmps], booked: list[Outlet], now: float) -> Ledger:
+        """What is left of the supply of each circuit when these EVSEs take the most that they may."""
+        supply = {c.id: self._supply(c.limit_a, base[c.id]) for c in self._site.circuits}
+        ledger = Ledger(self._site, supply)
+        for outlet in booked:
+            outlet.book(ledger, now)
+        return ledger
+
+    def _supply(self, limit_a: PhaseAmps, base_a: PhaseAmps) -> PhaseAmps:
+        margin_a = self._settings.margin_a
+        return _less(limit_a, (base_a[0] + margin_a, base_a[1] + margin_a, base_a[2] + margin_a))
+
+
+def _less(one: PhaseAmps, other: PhaseAmps) -> PhaseAmps:
+    return (one[0] - other[0], one[1] - other[1], one[2] - other[2])

@@ -1,0 +1,228 @@
+"""What limits are in one EVSE's station, and what to send next.
+
+Two limits are kept there. The *floor* is permanent: the fallback current. The *lease* stands above it
+and ends by itself, so that a station which loses us comes down (or up) to its floor. Nothing is taken
+for granted that was not answered: until then, and after anything that may have removed a limit (new
+link, boot, a foreign command), the EVSE is *in doubt* and may be taking its maximum.
+
+Down at once, up slowly: a lower target is sent in the moment it is known. A higher one waits for the
+last answer, for `RAMP_S` since the last rise, and for `STEP_A` to gain, unless the lease is renewed
+anyway. A station that refuses is asked again after `RETRY_S`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+
+from controller.ocpp.profiles import LimitKind
+from controller.site.draw import REACTION_S
+from controller.site.events import SetLimit
+from controller.site.tree import Evse
+
+RAMP_S = 10.0
+"""At least this long between two rises."""
+STEP_A = 1.0
+"""The least rise that is worth a message of its own."""
+NOISE_A = 0.05
+"""Limits have one decimal: smaller differences are none."""
+RETRY_S = 60.0
+"""How long a refusal is taken at its word."""
+ANSWER_S = 60.0
+"""How long an answer is waited for: the link gives up earlier, this is for a link that forgets."""
+DOUBT_S = 5.0
+"""How long others are not cut for the doubt that a reconnection or a foreign command brings."""
+CLOCK_SLACK_S = 60.0
+"""How much later than told a lease may end: by so much our schedules start in the past."""
+MOST_PENDING = 4
+"""Unanswered leases at once; a station that answers none of these needs no fifth."""
+
+
+class _Pending(msgspec.Struct, frozen=True):
+    kind: LimitKind
+    limit_a: float
+    sent_at: float
+
+
+class _Lease(msgspec.Struct, frozen=True):
+    limit_a: float
+    sent_at: float
+    answered_at: float
+
+
+class Delivery:
+    """The limits of one EVSE. `tokens` numbers its calls."""
+
+    def __init__(self, evse: Evse, lease_s: float, tokens: Iterator[int]) -> None:
+        self._evse = evse
+        self._lease_s = lease_s
+        self._tokens = tokens
+        self.connected = False
+        self._floor = False
+        self._lease: _Lease | None = None
+        self._pending: dict[int, _Pending] = {}
+        self._trail: tuple[float, float] = (0.0, 0.0)  # A that may still be taken, and until when
+        self._doubt_since: float | None = None
+        self._before_doubt_a = evse.max_a
+        self._refusal = ""
+        self._retry_at = 0.0
+        self._raised_at: float | None = None
+
+    # What happens
+
+    def up(self, now: float) -> None:
+        """The station can be commanded; what is in it is unknown."""
+        self.connected = True
+        self._retry_at = now
+        self.touched(now)
+
+    def down(self, now: float) -> None:
+        """The station cannot be commanded: it keeps what it has. Calls on their way may have arrived."""
+        self.connected = False
+        self._doubt_since = None
+        for pending in self._pending.values():
+            self._may_have_taken(pending, now)
+        self._pending.clear()
+
+    def touched(self, now: float) -> None:
+        """Something may have removed or overridden our limits: both have to be set again."""
+        if self._doubt_since is None:
+            self._before_doubt_a = self.held_a(now)
+            self._doubt_since = now
+        self._floor = False
+        self._lease = None
+        self._pending.clear()  # their answers would not tell whether they came before or after
+
+    def answered(self, token: int, accepted: bool, detail: str, now: float) -> bool:
+        """The answer to a call of `commands`; whether the token was one that is waited for."""
+        pending = self._pending.pop(token, None)
+        if pending is None:
+            return False
+        if not accepted:
+            self._may_have_taken(pending, now)
+            self._refusal = detail or "no word why"
+            self._retry_at = now + RETRY_S
+        elif pending.kind is LimitKind.FLOOR:
+            self._floor = True
+        else:
+            self._trail = (self.held_a(now), now + REACTION_S)
+            self._lease = _Lease(pending.limit_a, pending.sent_at, now)
+        if self._floor and self._lease is not None:
+            self._doubt_since = None
+            self._refusal = "" if accepted else self._refusal
+        return True
+
+    def _may_have_taken(self, pending: _Pending, now: float) -> None:
+        """A call without a yes: a refusal is not in force, but a lost answer looks the same from here."""
+        if pending.kind is LimitKind.LEASE:
+            limit, until = self._trail
+            still = limit if now < until else 0.0
+            self._trail = (max(still, pending.limit_a), max(until, now + self._lease_s))
+
+    # What is so
+
+    def offered_a(self, now: float) -> float:
+        """The limit (A per phase) that the station was told last, or fell back to."""
+        for pending in reversed(self._pending.values()):
+            if pending.kind is LimitKind.LEASE:
+                return pending.limit_a
+        if self._lease is not None and now < self._lease.sent_at + self._lease_s:
+            return self._lease.limit_a
+        return self._without_lease_a
+
+    def held_a(self, now: float) -> float:
+        """The highest current (A per phase) that the station may be taking by the limits in it."""
+        holds = [p.limit_a for p in self._pending.values() if p.kind is LimitKind.LEASE]
+        holds.append(self._confirmed_a(now))
+        trail_a, until = self._trail
+        if now < until:
+            holds.append(trail_a)
+        return min(max(holds), max(self._evse.max_a, self._evse.fallback_a))
+
+    def booked_a(self, now: float) -> float:
+        """As `held_a`, but a fresh doubt counts as what was held before it."""
+        if self._doubt_since is not None and now < self._doubt_since + DOUBT_S:
+            return min(self.held_a(now), self._before_doubt_a)
+        return self.held_a(now)
+
+    def problem(self, now: float) -> str:
+        """Why the EVSE cannot be commanded now, in words; empty if it can."""
+        if not self.connected:
+            return "offline"
+        if self._refusal:
+            return f"refuses limits ({self._refusal})"
+        if self._doubt_since is not None and now >= self._doubt_since + DOUBT_S:
+            return "has not confirmed its limits"
+        return ""
+
+    @property
+    def _without_lease_a(self) -> float:
+        return self._evse.fallback_a if self._floor else self._evse.max_a
+
+    def _confirmed_a(self, now: float) -> float:
+        lease = self._lease
+        if lease is None or now >= lease.answered_at + self._lease_s + CLOCK_SLACK_S:
+            return self._without_lease_a
+        if now < lease.sent_at + self._lease_s:
+            return lease.limit_a
+        return max(lease.limit_a, self._without_lease_a)
+
+    # What to send
+
+    def commands(
+        self, target_a: float, ceiling_a: float, now: float, *, urgent: bool = False, idle: bool = False
+    ) -> list[SetLimit]:
+        """What to send so that the station comes to `target_a` (A per phase).
+
+        `ceiling_a`: what it may take by now, while others have yet to come down. `idle`: no car is
+        there, so the floor will do and a lease is not renewed. `urgent`: reduce only, before all else.
+        """
+        self._give_up_waiting(now)
+        if not self.connected or now < self._retry_at:
+            return []
+        wanted: list[tuple[LimitKind, float]] = []
+        waiting = [pending.kind for pending in self._pending.values()]
+        if not self._floor and LimitKind.FLOOR not in waiting:
+            wanted.append((LimitKind.FLOOR, self._evse.fallback_a))
+        lease_a = self._next_lease(target_a, ceiling_a, now, urgent=urgent, idle=idle)
+        if lease_a is not None and waiting.count(LimitKind.LEASE) < MOST_PENDING:
+            if lease_a > self.offered_a(now) + NOISE_A:
+                self._raised_at = now
+            wanted.append((LimitKind.LEASE, lease_a))
+        return [self._send(kind, limit_a, now, urgent) for kind, limit_a in wanted]
+
+    def _next_lease(
+        self, target_a: float, ceiling_a: float, now: float, *, urgent: bool, idle: bool
+    ) -> float | None:
+        """The lease to send now, None if there is none to send."""
+        offered_a = self.offered_a(now)
+        if target_a < offered_a - NOISE_A:
+            return target_a
+        if any(pending.kind is LimitKind.LEASE for pending in self._pending.values()):
+            return None
+        if self._lease is None:
+            return target_a
+        if urgent or idle:
+            return None
+        if self._raised_at is None or now >= self._raised_at + RAMP_S:
+            offered_a = max(offered_a, min(target_a, ceiling_a))
+        gains = offered_a - self.offered_a(now) >= STEP_A - NOISE_A
+        return offered_a if gains or now >= self._lease.sent_at + self._lease_s / 2 else None
+
+    def _send(self, kind: LimitKind, limit_a: float, now: float, urgent: bool) -> SetLimit:
+        token = next(self._tokens)
+        self._pending[token] = _Pending(kind, limit_a, now)
+        return SetLimit(
+            token=token,
+            ref=self._evse.ref,
+            kind=kind,
+            limit_a=limit_a,
+            duration_s=self._lease_s if kind is LimitKind.LEASE else None,
+            urgent=urgent,
+        )
+
+    def _give_up_waiting(self, now: float) -> None:
+        for token, pending in list(self._pending.items()):
+            if now >= pending.sent_at + ANSWER_S:
+                self.answered(token, False, f"no answer in {ANSWER_S:g} s", now)

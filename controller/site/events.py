@@ -1,0 +1,64 @@
+"""What the site is told, and what it wants of the stations."""
+
+from __future__ import annotations
+
+import msgspec
+
+from controller.ocpp.observations import EvseRef, Observation
+from controller.ocpp.profiles import LimitKind
+from drivers.reading import MeterState
+
+
+class StationUp(msgspec.Struct, frozen=True):
+    """A station can be commanded from now on. Nothing is known of the profiles in it."""
+
+    station: str
+
+
+class StationDown(msgspec.Struct, frozen=True):
+    """A station can no longer be commanded. Calls to it that have no answer will get none."""
+
+    station: str
+
+
+class Observed(msgspec.Struct, frozen=True):
+    """A station told something about itself, or somebody did something to it."""
+
+    station: str
+    observation: Observation
+
+
+class Metered(msgspec.Struct, frozen=True):
+    """A meter was read, or could not be."""
+
+    state: MeterState
+
+
+class LimitAnswered(msgspec.Struct, frozen=True):
+    """The end of a `SetLimit`: the station took it, or refused it, or did not answer in time."""
+
+    token: int
+    accepted: bool
+    detail: str = ""
+
+
+class Tick(msgspec.Struct, frozen=True):
+    """`tick_s` has passed."""
+
+
+Event = StationUp | StationDown | Observed | Metered | LimitAnswered | Tick
+
+
+class SetLimit(msgspec.Struct, frozen=True, kw_only=True):
+    """Put a limit (A per phase) into a station; each ends with one `LimitAnswered` of its token.
+
+    A floor has no end; a lease ends `duration_s` s after the station took it. `urgent`: a circuit is
+    over its limit now; it goes before everything else that waits for the station.
+    """
+
+    token: int
+    ref: EvseRef
+    kind: LimitKind
+    limit_a: float
+    duration_s: float | None
+    urgent: bool = False

@@ -1,0 +1,104 @@
+"""One EVSE as its station's messages paint it: is there a car, what may it draw, what does it draw."""
+
+from __future__ import annotations
+
+from controller.ocpp.observations import DrawSeen, EvseState, StateSeen, TransactionSeen
+from controller.site.allocator import PhaseFlags
+from controller.site.draw import DrawWatch
+from controller.site.learning import LearntNeed, LearntPhases
+from controller.site.tree import Evse
+
+EvseObservation = StateSeen | TransactionSeen | DrawSeen
+
+WANTING = frozenset(
+    {EvseState.PREPARING, EvseState.CHARGING, EvseState.SUSPENDED_EV, EvseState.SUSPENDED_EVSE}
+)
+"""A car is there and may want current now or soon."""
+GIVING = frozenset({EvseState.CHARGING, EvseState.UNKNOWN})
+"""Current may flow. In every other state a station gives none, unless it reports some."""
+DRAWING_A = 1.0
+"""A report above this shows a car, whatever the state says: some stations stay `Available`."""
+
+
+class EvseModel:
+    """What is known of one EVSE. `state` outlives a lost link; what was learnt of the car does not."""
+
+    def __init__(self, evse: Evse, now: float) -> None:
+        self.evse = evse
+        self.state = EvseState.UNKNOWN
+        self.draw = DrawWatch(evse, now)
+        self._running = False
+        self._phases = LearntPhases(len(evse.phases))
+        self._need = LearntNeed(evse.min_a, evse.max_a)
+
+    @property
+    def wants(self) -> bool:
+        """Whether it has to be thought of as having a car that takes current when offered some."""
+        if self.state is EvseState.UNKNOWN:
+            return True
+        return self._running or self.state in WANTING or self.draw.most_loaded_a > DRAWING_A
+
+    @property
+    def phases(self) -> PhaseFlags:
+        """The site's phases on which its car may draw."""
+        used = {site for site, flag in zip(self.evse.phases, self._phases.used, strict=True) if flag}
+        return (0 in used, 1 in used, 2 in used)
+
+    @property
+    def need_a(self) -> float:
+        """The most that its car is known to make use of (A per phase), within the EVSE's own bounds."""
+        if self.state is EvseState.SUSPENDED_EV:
+            return self.evse.min_a  # its car takes nothing now: kept awake, no more
+        return self.evse.max_a if self._need.cap_a is None else self._need.cap_a
+
+    def down(self, now: float) -> None:
+        """Its station went away: another car may come unseen."""
+        self._forget_car()
+        self.draw.start(now)
+
+    def handle(self, observation: EvseObservation, offered_a: float, now: float) -> bool:
+        """One observation, made under the offer `offered_a`; whether the sharing has to be thought over."""
+        match observation:
+            case StateSeen(state=state):
+                return self._state(state, now)
+            case TransactionSeen(running=running):
+                return self._transaction(running, now)
+            case DrawSeen(current_a=current):
+                return self._draw(current, offered_a, now)
+
+    def _state(self, state: EvseState, now: float) -> bool:
+        before, self.state = self.state, state
+        if state is before:
+            return False
+        if state is EvseState.AVAILABLE:
+            self._running = False  # the car has gone, whether or not its StopTransaction reached us
+            self._forget_car()
+        if state in GIVING:
+            self.draw.start(now)
+        else:
+            self.draw.stop()
+        return True
+
+    def _transaction(self, running: bool, now: float) -> bool:
+        changed = running is not self._running
+        self._running = running
+        self._forget_car()
+        if not running:
+            self.draw.stop()
+        return changed
+
+    def _draw(
+        self, current: tuple[float | None, float | None, float | None], offered_a: float, now: float
+    ) -> bool:
+        wanted_before = self.wants
+        settled = self.draw.see(current, now)
+        grown = False
+        if self.state is EvseState.CHARGING:
+            grown = self._phases.see(self.draw.report)
+            if settled:
+                self._need.see(self.draw.most_loaded_a, offered_a, now)
+        return grown or self.wants is not wanted_before
+
+    def _forget_car(self) -> None:
+        self._phases.reset()
+        self._need.reset()

@@ -1,0 +1,129 @@
+"""The site's meters put to its circuits: base load everywhere, and where no meter can be trusted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+
+from controller.ocpp.observations import EvseRef
+from controller.site.base_load import BaseLoad
+from controller.site.draw import Credit
+from controller.site.tree import ZERO, Circuit, PhaseAmps, Site
+from drivers.reading import MeterState, Quality, Reading
+
+SILENT_S = 30.0
+"""A meter of which nobody has brought any word for so long is dead, whoever was to bring it."""
+
+
+def phase_currents(reading: Reading, voltage_v: float) -> PhaseAmps | None:
+    """The reading's A per phase, from power where it has no current; None if a phase has neither."""
+    amps = []
+    for current, power, voltage in zip(reading.current_a, reading.power_w, reading.voltage_v, strict=True):
+        if current is not None:
+            amps.append(current)
+        elif power is not None:
+            amps.append(power / (voltage or voltage_v))
+        else:
+            return None
+    return (amps[0], amps[1], amps[2])
+
+
+class Metering:
+    """What the meters say of each circuit."""
+
+    def __init__(self, site: Site, voltage_v: float, now: float) -> None:
+        self._site = site
+        self._voltage_v = voltage_v
+        self._circuit_of = {circuit.meter: circuit for circuit in site.circuits if circuit.meter}
+        self._loads = {circuit.id: BaseLoad(circuit.limit_a) for circuit in self._circuit_of.values()}
+        self._states: dict[str, MeterState] = {}
+        self._heard_at = dict.fromkeys(self._loads, now)
+        self._measured: dict[str, PhaseAmps | None] = {}
+
+    def circuit_of(self, meter: str) -> Circuit | None:
+        """The circuit that a meter measures; None for a meter that measures none."""
+        return self._circuit_of.get(meter)
+
+    def see(self, state: MeterState, credits: Mapping[EvseRef, Credit], now: float) -> bool:
+        """One word of a meter that measures a circuit; whether the circuit is over its limit.
+
+        `credits` holds at least the EVSEs below that circuit.
+        """
+        circuit = self._circuit_of[state.meter]
+        self._states[circuit.id] = state
+        self._heard_at[circuit.id] = now
+        measured = phase_currents(state.reading, self._voltage_v) if state.reading else None
+        self._measured[circuit.id] = measured
+        if state.quality is not Quality.GOOD or measured is None:
+            return False
+        below = (credits[evse.ref] for evse in self._site.below[circuit.id])
+        return self._loads[circuit.id].measure(measured, below, now)
+
+    def trouble(self, circuit: Circuit, now: float) -> str:
+        """Why the circuit's meter cannot be planned with, in words; empty if it can or there is none."""
+        if circuit.id not in self._loads:
+            return ""
+        quality = self.quality(circuit, now)
+        if quality is not Quality.GOOD:
+            return f"meter {circuit.meter} is {quality}"
+        if self._measured.get(circuit.id) is None:
+            return f"meter {circuit.meter} does not tell the current of each phase"
+        return ""
+
+    def quality(self, circuit: Circuit, now: float) -> Quality | None:
+        """What the circuit's meter is worth now; None without a meter."""
+        if circuit.id not in self._loads:
+            return None
+        state = self._states.get(circuit.id)
+        if state is None or now - self._heard_at[circuit.id] > SILENT_S:
+            return Quality.DEAD
+        return state.quality
+
+    def troubles_above(self, now: float) -> dict[str, str]:
+        """For every circuit, why EVSEs below it must keep to their fallback; empty where they need not.
+
+        A meter that cannot be planned with is the trouble of everything below it.
+        """
+        found: dict[str, str] = {}
+        for circuit in self._site.circuits:
+            above = found[circuit.parent] if circuit.parent is not None else ""
+            found[circuit.id] = self.trouble(circuit, now) or above
+        return found
+
+    @cached_property
+    def covers(self) -> dict[str, bool]:
+        """For every circuit, whether a meter measures it or one above it."""
+        found: dict[str, bool] = {}
+        for circuit in self._site.circuits:
+            above = circuit.parent is not None and found[circuit.parent]
+            found[circuit.id] = circuit.meter is not None or above
+        return found
+
+    def measured(self, circuit: Circuit) -> PhaseAmps | None:
+        """The last currents that the circuit's meter told, however old."""
+        return self._measured.get(circuit.id)
+
+    def base(self, now: float) -> dict[str, PhaseAmps]:
+        """For every circuit, what draws on it besides our EVSEs, in A per phase.
+
+        Without a meter of its own a circuit is taken to carry what its children's meters show.
+        """
+        base: dict[str, PhaseAmps] = {}
+        carried: dict[str, PhaseAmps] = {}
+        for circuit in reversed(self._site.circuits):  # children first
+            own = self._own_base(circuit, now)
+            base[circuit.id] = carried.get(circuit.id, ZERO) if own is None else own
+            if circuit.parent is not None:
+                so_far = carried.get(circuit.parent, ZERO)
+                carried[circuit.parent] = _sum(so_far, base[circuit.id])
+        return base
+
+    def _own_base(self, circuit: Circuit, now: float) -> PhaseAmps | None:
+        load = self._loads.get(circuit.id)
+        if load is None:
+            return None
+        return load.worst() if self.trouble(circuit, now) else load.believed(now)
+
+
+def _sum(one: PhaseAmps, other: PhaseAmps) -> PhaseAmps:
+    return (one[0] + other[0], one[1] + other[1], one[2] + other[2])

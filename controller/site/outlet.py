@@ -1,0 +1,111 @@
+"""One EVSE under control: what is known of it and what it was told, put together."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from controller.site.allocator import Allocation, Demand
+from controller.site.booking import Ledger
+from controller.site.delivery import NOISE_A, Delivery
+from controller.site.events import SetLimit
+from controller.site.evse import EvseModel
+from controller.site.tree import Evse
+from controller.site.view import EvseView
+
+
+class Outlet:
+    """Joins an EVSE's model and its delivery. `reason` says in words why it has what it has."""
+
+    def __init__(self, evse: Evse, lease_s: float, tokens: Iterator[int], now: float) -> None:
+        self.evse = evse
+        self.model = EvseModel(evse, now)
+        self.delivery = Delivery(evse, lease_s, tokens)
+        self.reason = "not yet planned"
+
+    def down(self, now: float) -> None:
+        """Its station cannot be commanded any more."""
+        self.model.down(now)
+        self.delivery.down(now)
+
+    @property
+    def may_draw(self) -> bool:
+        """Whether current has to be kept for it: while a station is away, a car may come unseen."""
+        return self.model.wants or not self.delivery.connected
+
+    def book(self, ledger: Ledger, now: float) -> None:
+        """Book the most that it may be taking now."""
+        if self.may_draw:
+            ledger.book(self.evse, self.model.phases, self.delivery.booked_a(now))
+
+    def demand(self, rank: float, trouble: str, *, metered: bool) -> Demand:
+        """What it could take now.
+
+        `trouble` says why EVSEs on its circuit keep to their fallback, if they must. `metered`: a meter
+        above it shows its draw, so that an EVSE which does not report would be counted as base load.
+        """
+        caps = [(self.evse.max_a, "all it can take"), (self.model.need_a, "all that its car takes")]
+        if trouble:
+            caps.append((self.evse.fallback_a, f"{trouble}: held at its fallback"))
+        if metered and self.model.draw.blind:
+            caps.append((self.evse.fallback_a, "does not report what it draws: held at its fallback"))
+        max_a, cap = min(caps, key=lambda pair: pair[0])
+        return Demand(
+            ref=self.evse.ref,
+            phases=self.model.phases,
+            min_a=self.evse.min_a,
+            max_a=max_a,
+            priority=self.evse.priority,
+            rank=rank,
+            cap=cap,
+        )
+
+    def bring(
+        self, allocation: Allocation | None, ledger: Ledger, now: float, *, urgent: bool
+    ) -> list[SetLimit]:
+        """What to send so that it comes to its allocation (None: it gets none, its floor will do).
+
+        A rise goes only into room that is left in `ledger`, where everybody is booked, and is booked there.
+        """
+        target_a = self.evse.fallback_a if allocation is None else allocation.limit_a
+        booked_a = self.delivery.booked_a(now)
+        problem = self.delivery.problem(now)
+        commands = self.delivery.commands(
+            target_a,
+            self._ceiling_a(booked_a, ledger),
+            now,
+            urgent=urgent,
+            idle=allocation is None and not problem,
+        )
+        offered_a = self.delivery.offered_a(now)
+        self.model.draw.offer(offered_a, now)
+        if self.may_draw:
+            ledger.book(self.evse, self.model.phases, max(0.0, offered_a - booked_a))
+        self.reason = self._why(allocation, problem, offered_a, booked_a)
+        return commands
+
+    def view(self, now: float) -> EvseView:
+        """How it looks to people."""
+        return EvseView(
+            ref=self.evse.ref,
+            connected=self.delivery.connected,
+            state=self.model.state,
+            offered_a=self.delivery.offered_a(now),
+            drawn_a=self.model.draw.drawn,
+            reason=self.reason,
+        )
+
+    def _ceiling_a(self, booked_a: float, ledger: Ledger) -> float:
+        """The highest that it may rise to by now: in whole tenths, nothing below its minimum."""
+        ceiling_a = booked_a + max(0.0, ledger.room(self.evse, self.model.phases))
+        ceiling_a = math.floor(ceiling_a * 10 + 1e-6) / 10
+        return ceiling_a if ceiling_a >= self.evse.min_a else 0.0
+
+    def _why(self, allocation: Allocation | None, problem: str, offered_a: float, booked_a: float) -> str:
+        if problem:
+            return f"{problem}: {booked_a:g} A kept free for it" if self.may_draw else problem
+        if allocation is None:
+            return "no car"
+        if offered_a < allocation.limit_a - NOISE_A:
+            return f"rising to {allocation.limit_a:g} A step by step, as others come down"
+        return allocation.reason
