@@ -42,10 +42,10 @@ class SimulatedBackend:
         """1.6: StartTransactions that it has answered, as a station may send one again."""
         self._lines: set[Line] = set()
 
-    @property
-    def busy(self) -> bool:
-        """Whether a station still owes it an answer."""
-        return any(line.busy for line in self._lines)
+    async def idle(self) -> None:
+        """Wait until no station owes it an answer."""
+        for line in list(self._lines):
+            await line.idle()
 
     async def serve(self, *, task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until cancelled; starts with the bound port."""
@@ -102,14 +102,14 @@ class SimulatedBackend:
             await trio.sleep(dice.uniform(*COMMAND_S))
             if self.quiet:
                 return
-            action, payload = _some_command(version, dice)
+            action, payload = some_command(version, dice)
             try:
                 await line.ask(action, payload)
             except NoAnswer:
                 continue
 
 
-def _some_command(version: str, dice: random.Random) -> tuple[str, Payload]:
+def some_command(version: str, dice: random.Random) -> tuple[str, Payload]:
     """A command that a backend may well send; whether the station knows it is its own affair."""
     commands: list[tuple[str, Payload]] = [
         ("TriggerMessage", {"requestedMessage": dice.choice(("Heartbeat", "StatusNotification", "Günther"))}),

@@ -6,8 +6,8 @@ end got the same text. What is left over is told apart:
 - *altered*: the other end got a frame of the same type and id with other bytes;
 - *own*: a CALL or SEND that a station got and the backend never sent. Its answer is the controller's
   business: an answer that reaches the backend all the same counts as duplicated;
-- a CALLERROR for a CALL that its addressee never answered is the controller's word in the addressee's
-  stead: it settles the CALL, and counts as nothing;
+- a CALLERROR that is the only answer to a CALL is the controller's word for a silent addressee: it settles
+  the CALL, and counts as nothing;
 - *lost*: a frame that never came and that nobody answered, though its link lived for FLIGHT_S after it
   was sent (a frame may be on its way when a link ends; what a station then sends again is a new frame);
 - *duplicated*: whatever else came without having been sent.
@@ -18,7 +18,7 @@ from __future__ import annotations
 import enum
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Set
 
 import msgspec
 
@@ -45,23 +45,28 @@ class Messages(msgspec.Struct, frozen=True, kw_only=True):
     altered: int
 
 
-class _Sent(msgspec.Struct, frozen=True):
+class _Entry(msgspec.Struct, frozen=True):
+    """A frame as one end wrote it down; `link` is that end's."""
+
     text: str
     link: int
     at: float
+    head: Head
 
 
 class _Journal(msgspec.Struct):
     """What one end sent and got for one station."""
 
-    sent: list[_Sent] = msgspec.field(default_factory=list)
-    got: list[str] = msgspec.field(default_factory=list)
+    sent: list[_Entry] = msgspec.field(default_factory=list)
+    got: list[_Entry] = msgspec.field(default_factory=list)
 
 
 class Ledger:
     """All frames of a run. It grows with the run: that is its purpose, and runs end."""
 
     def __init__(self) -> None:
+        self.frames = 0
+        """How many frames the two ends got."""
         self._journals: dict[End, defaultdict[str, _Journal]] = {end: defaultdict(_Journal) for end in End}
         self._ended: dict[int, float] = {}
         self._links = 0
@@ -73,11 +78,12 @@ class Ledger:
 
     def sent(self, end: End, station: str, link: int, text: str, at: float) -> None:
         """`end` sends `text` now, at `at` (s), on its link for `station`."""
-        self._journals[end][station].sent.append(_Sent(text, link, at))
+        self._journals[end][station].sent.append(_Entry(text, link, at, head(text)))
 
-    def got(self, end: End, station: str, text: str) -> None:
+    def got(self, end: End, station: str, link: int, text: str, at: float) -> None:
         """`end` got `text` on its link for `station`."""
-        self._journals[end][station].got.append(text)
+        self._journals[end][station].got.append(_Entry(text, link, at, head(text)))
+        self.frames += 1
 
     def link_ended(self, link: int, at: float) -> None:
         """A link is over."""
@@ -88,44 +94,58 @@ class Ledger:
         found: Counter[str] = Counter()
         for station in {name for journals in self._journals.values() for name in journals}:
             below, above = self._journals[End.STATION][station], self._journals[End.BACKEND][station]
-            asked = {head(sent.text) for sent in above.sent}
-            own = {frame for frame in map(head, below.got) if frame.asks and frame not in asked}
-            own_ids = {frame.id for frame in own}
-            found += self._one_way(above, below, own=own, ignored=frozenset())
-            found += self._one_way(below, above, own=set(), ignored=own_ids)
+            asked = {sent.head for sent in above.sent}
+            own = {got.head for got in below.got if got.head.asks and got.head not in asked}
+            found += self._one_way(above, below, own=own, private=frozenset())
+            found += self._one_way(below, above, own=frozenset(), private={each.id for each in own})
         return Messages(**{name: found[name] for name in Messages.__struct_fields__})
 
     def _one_way(
-        self, sender: _Journal, addressee: _Journal, own: set[Head], ignored: Iterable[str]
+        self, sender: _Journal, addressee: _Journal, own: Set[Head], private: Set[str]
     ) -> Counter[str]:
-        """The frames from one end to the other; answers to the `ignored` ids are for the controller only."""
+        """The frames from one end to the other; answers to the `private` ids are for the controller only."""
         found: Counter[str] = Counter()
-        arrived = Counter(addressee.got)
-        missing: list[_Sent] = []
-        for sent in sender.sent:
-            frame = head(sent.text)
-            private = frame.kind in ANSWERS and frame.id in ignored
-            if arrived[sent.text] > 0:
-                arrived[sent.text] -= 1
-                found["duplicated" if private else "relayed"] += 1
-            elif not private:
+        arrived: defaultdict[str, list[_Entry]] = defaultdict(list)
+        for got in addressee.got:
+            arrived[got.text].append(got)
+        missing: list[_Entry] = []
+        # A text may be sent again on a second link: what came is then rather that one.
+        for sent in sorted(sender.sent, key=self._in_flight):
+            leak = sent.head.kind in ANSWERS and sent.head.id in private
+            if arrived[sent.text]:
+                arrived[sent.text].pop()
+                found["duplicated" if leak else "relayed"] += 1
+            elif not leak:
                 missing.append(sent)
-        surplus = Counter(map(head, arrived.elements()))
-        settled = {frame.id for frame in map(head, sender.got) if frame.kind in ANSWERS}
-        for sent in missing:
-            frame = head(sent.text)
-            if surplus[frame] > 0:
-                surplus[frame] -= 1
-                found["altered"] += 1
-            elif not (frame.asks and frame.id in settled) and not self._in_flight(sent):
-                found["lost"] += 1
-        answered = {frame.id for frame in (head(sent.text) for sent in sender.sent) if frame.kind in ANSWERS}
-        for frame in surplus.elements():
-            if frame in own:
-                found["own"] += 1
-            elif frame.kind != CALL_ERROR or frame.id in answered:
-                found["duplicated"] += 1
+        surplus = [got for entries in arrived.values() for got in entries]
+        found += self._missing(missing, surplus, sender)
+        found += _surplus(surplus, addressee, own)
         return found
 
-    def _in_flight(self, sent: _Sent) -> bool:
+    def _missing(self, missing: list[_Entry], surplus: list[_Entry], sender: _Journal) -> Counter[str]:
+        """Altered and lost frames; the altered ones are taken from `surplus`."""
+        found: Counter[str] = Counter()
+        settled = {(got.link, got.head.id) for got in sender.got if got.head.kind in ANSWERS}
+        for sent in missing:
+            other = next((got for got in surplus if got.head == sent.head), None)
+            if other is not None:
+                surplus.remove(other)
+                found["altered"] += 1
+            elif not (sent.head.asks and (sent.link, sent.head.id) in settled) and not self._in_flight(sent):
+                found["lost"] += 1
+        return found
+
+    def _in_flight(self, sent: _Entry) -> bool:
         return sent.at > self._ended.get(sent.link, math.inf) - FLIGHT_S
+
+
+def _surplus(surplus: list[_Entry], addressee: _Journal, own: Set[Head]) -> Counter[str]:
+    """Frames that nobody sent: the controller's own, its word for a silent peer, or duplicates."""
+    found: Counter[str] = Counter()
+    answers = Counter((got.link, got.head.id) for got in addressee.got if got.head.kind in ANSWERS)
+    for got in surplus:
+        if got.head in own:
+            found["own"] += 1
+        elif got.head.kind != CALL_ERROR or answers[got.link, got.head.id] > 1:
+            found["duplicated"] += 1
+    return found

@@ -38,10 +38,10 @@ class Line:
         self._answer: Frame | None = None
         self._answered = trio.Event()
 
-    @property
-    def busy(self) -> bool:
-        """Whether a CALL of ours has no answer yet."""
-        return self._turn.locked()
+    async def idle(self) -> None:
+        """Wait until no CALL of ours is without its answer."""
+        async with self._turn:
+            pass
 
     async def send(self, text: str) -> None:
         """Send a frame. Raises ConnectionClosed."""
@@ -75,7 +75,7 @@ class Line:
             text = await self._socket.get_message()
             if isinstance(text, bytes):
                 continue  # nobody sends binary frames here; and nothing asks for an answer to one
-            self._ledger.got(self._end, self._station, text)
+            self._ledger.got(self._end, self._station, self.link, text, trio.current_time())
             frame = read(text)
             if frame.kind == CALL:
                 result = await serve(frame)

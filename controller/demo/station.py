@@ -56,7 +56,8 @@ class SimulatedStation:
         self._desk = CommandDesk(InstalledProfiles(VOLTAGE_V))
         self._seed = f"{seed}/{plan.id}"
         self._dice = random.Random(self._seed)
-        self._booted = False
+        self.booted = False
+        """Whether a backend has accepted it."""
 
     def apply_limits(self) -> None:
         """Set what the outlets may take at this moment, from the profiles."""
@@ -114,10 +115,10 @@ class SimulatedStation:
 
     async def _talk(self, line: Line) -> None:
         """Boot if it must, tell the outlets' states, then whatever is in line."""
-        while not self._booted:
+        while not self.booted:
             result = await line.ask(*self._voice.talk.boot(self.plan.make))
-            self._booted = result is not None and result["status"] == "Accepted"
-            if not self._booted:
+            self.booted = result is not None and result["status"] == "Accepted"
+            if not self.booted:
                 await trio.sleep(BOOT_RETRY_S)
         self.outbox.online = True
         for evse, state in list(self._voice.states.items()):

@@ -1,0 +1,117 @@
+"""The demo: a simulated site around the real controller, shown to a person and measured for a report."""
+
+from __future__ import annotations
+
+import logging
+import math
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import trio
+from rich.console import Console
+from rich.live import Live
+
+from controller import daemon
+from controller.config import read_config
+from controller.demo import settings, table
+from controller.demo.meters import open_meters
+from controller.demo.report import Report, of_site
+from controller.demo.world import World
+
+SHOW_S = 0.5
+SUMMARY_S = 5.0
+"""Between two lines where nobody sits at a terminal."""
+
+
+async def run_demo(
+    *, duration_s: float | None = None, seed: int = 1, report: Path | None = None, live: bool | None = None
+) -> Report:
+    """Run the demo for `duration_s`, or until SIGINT or SIGTERM; the report, also written to `report`.
+
+    `live` shows the table; None: where stdout is a terminal. The controller runs as `run` runs it, from a
+    configuration file in a temporary folder. A few seconds more pass in the end: the last frames must
+    arrive before they are counted.
+    """
+    live = sys.stdout.isatty() if live is None else live
+    with TemporaryDirectory(prefix="local-controller-demo-") as folder, _logged(live) as log:
+        result = await _run(Path(folder), seed, duration_s, live, log)
+    if report is not None:
+        await trio.Path(report).write_bytes(result.json())
+    return result
+
+
+async def _run(folder: Path, seed: int, duration_s: float | None, live: bool, log: table.LogTail) -> Report:
+    async with open_meters() as meters, trio.open_nursery() as nursery:
+        world = World(seed, {circuit: meter.registers for circuit, meter in meters.items()})
+        path = folder / "controller.toml"
+        settings.write(
+            path,
+            list(world.site.circuits.values()),
+            world.plans,
+            {circuit: meter.settings for circuit, meter in meters.items()},
+            await nursery.start(world.backend.serve),
+        )
+        config, _ = read_config(path)
+        controller: daemon.Daemon = await nursery.start(daemon.run, config)
+        nursery.start_soon(world.run, f"ws://127.0.0.1:{controller.port}/ocpp")
+        nursery.start_soon(_show_live if live else _show_lines, world, controller, log)
+        await _until_over(duration_s)
+        seen = of_site(world.site)
+        await world.fall_silent()
+        nursery.cancel_scope.cancel()
+    return world.report(seen)
+
+
+async def _until_over(duration_s: float | None) -> None:
+    """Wait until the time is over, or somebody says stop."""
+    with (
+        trio.move_on_after(math.inf if duration_s is None else duration_s),
+        trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals,
+    ):
+        async for _ in signals:
+            return
+
+
+async def _show_live(world: World, controller: daemon.Daemon, log: table.LogTail) -> None:
+    versions = {plan.id: plan.version for plan in world.plans}
+    with Live(console=Console(), auto_refresh=False) as picture:
+        while True:
+            frames = world.ledger.frames
+            picture.update(
+                table.render(world.site, controller.view(), versions, frames, log.lines), refresh=True
+            )
+            await trio.sleep(SHOW_S)
+
+
+async def _show_lines(world: World, controller: daemon.Daemon, log: table.LogTail) -> None:
+    while True:
+        await trio.sleep(SUMMARY_S)
+        print(table.summary(world.site, controller.view(), world.ledger.frames), flush=True)
+
+
+@contextmanager
+def _logged(live: bool) -> Iterator[table.LogTail]:
+    """The controller's log goes below the table; without one, its warnings go to stderr."""
+    tail = table.LogTail()
+    handlers: list[logging.Handler] = [tail]
+    if not live:
+        warnings = logging.StreamHandler(sys.stderr)
+        warnings.setLevel(logging.WARNING)
+        handlers.append(warnings)
+    loggers = [logging.getLogger(name) for name in ("controller", "drivers")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.INFO)
+        for handler in handlers:
+            logger.addHandler(handler)
+    try:
+        yield tail
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+            for handler in handlers:
+                logger.removeHandler(handler)

@@ -1,0 +1,84 @@
+"""The report of a demo run: what the simulated peers and the simulated physics saw."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+import msgspec
+
+from controller.demo.ledger import Messages
+from controller.demo.physics import PhaseAmps, SimulatedSite
+from controller.demo.reaction import Reaction
+
+VERSIONS = ("ocpp1.6", "ocpp2.0.1", "ocpp2.1")
+
+
+class CircuitReport(msgspec.Struct, frozen=True, kw_only=True):
+    """A circuit's limit and peak (A per phase), and the seconds in which any phase was above the limit."""
+
+    id: str
+    limit_a: float
+    peak_a: PhaseAmps
+    seconds_over_limit: float
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """One run.
+
+    `stations`: how many booted, by OCPP version. `messages`: see `ledger`. `energy_wh`: delivered to cars.
+    `utilisation`: `energy_wh` / the energy that the limits would have let through to the same cars while
+    they wanted it, a bound that no controller can beat (see `SimulatedSite.possible_a`); None where no car
+    wanted any. `reaction_s`: see `reaction`.
+    """
+
+    stations: dict[str, int]
+    messages: Messages
+    circuits: tuple[CircuitReport, ...]
+    energy_wh: float
+    utilisation: float | None
+    reaction_s: Reaction
+
+    def json(self) -> bytes:
+        """As a file for people and scripts."""
+        return msgspec.json.format(msgspec.json.encode(self), indent=2) + b"\n"
+
+
+class SiteReport(msgspec.Struct, frozen=True, kw_only=True):
+    """The part of the report that physics tells."""
+
+    circuits: tuple[CircuitReport, ...]
+    energy_wh: float
+    utilisation: float | None
+
+
+def of_site(site: SimulatedSite) -> SiteReport:
+    """What the physics of `site` has seen until now."""
+    circuits = tuple(
+        CircuitReport(
+            id=circuit.id,
+            limit_a=circuit.limit_a,
+            peak_a=_rounded(site.records[circuit.id].peak_a),
+            seconds_over_limit=round(site.records[circuit.id].seconds_over_limit, 1),
+        )
+        for circuit in site.circuits.values()
+    )
+    utilisation = round(site.energy_wh / site.possible_wh, 3) if site.possible_wh else None
+    return SiteReport(circuits=circuits, energy_wh=round(site.energy_wh, 1), utilisation=utilisation)
+
+
+def complete(site: SiteReport, booted: Iterable[str], messages: Messages, reaction: Reaction) -> Report:
+    """The whole report; `booted` has the OCPP version of each station that a backend accepted."""
+    counts = Counter(booted)
+    return Report(
+        stations={version: counts[version] for version in VERSIONS},
+        messages=messages,
+        circuits=site.circuits,
+        energy_wh=site.energy_wh,
+        utilisation=site.utilisation,
+        reaction_s=reaction,
+    )
+
+
+def _rounded(amps: PhaseAmps) -> PhaseAmps:
+    return round(amps[0], 2), round(amps[1], 2), round(amps[2], 2)

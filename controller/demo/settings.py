@@ -1,0 +1,58 @@
+"""The demo's site as a configuration file of the controller: written, then read like any other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from controller.demo.physics import VOLTAGE_V, CircuitPlan
+from controller.demo.plan import StationPlan
+
+
+def write(
+    path: Path,
+    circuits: Sequence[CircuitPlan],
+    stations: Sequence[StationPlan],
+    meters: Mapping[str, Mapping[str, Any]],
+    backend_port: int,
+) -> None:
+    """Write the file. `meters` has for each metered circuit what its `[[meter]]` says."""
+    document: dict[str, Any] = {
+        "site": {"id": "lc-demo", "timezone": "Europe/Berlin", "voltage": VOLTAGE_V},
+        "listen": {"host": "127.0.0.1", "port": 0, "path": "/ocpp"},
+        "backend": [{"id": "demo", "url": f"ws://127.0.0.1:{backend_port}/ocpp/{{station}}"}],
+        "circuit": [_circuit(circuit, circuit.id in meters) for circuit in circuits],
+        "meter": [{"id": circuit, **meter} for circuit, meter in meters.items()],
+        "station": [_station(station) for station in stations],
+        "load_management": {"tick_s": 1.0, "margin_a": 1.0, "fallback_a": 6.0, "lease_s": 60.0},
+    }
+    path.write_bytes(tomli_w.dumps(document).encode())
+
+
+def _circuit(circuit: CircuitPlan, metered: bool) -> dict[str, Any]:
+    written: dict[str, Any] = {"id": circuit.id, "limit_a": circuit.limit_a}
+    if circuit.parent is not None:
+        written["parent"] = circuit.parent
+    if metered:
+        written["meter"] = circuit.id
+    return written
+
+
+def _station(station: StationPlan) -> dict[str, Any]:
+    return {
+        "id": station.id,
+        "circuit": station.outlets[0].circuit,
+        "owner": "demo",
+        "evse": [
+            {
+                "id": outlet.key[1],
+                "phases": [f"L{phase + 1}" for phase in outlet.phases],
+                "min_a": 6.0,
+                "max_a": outlet.max_a,
+            }
+            for outlet in station.outlets
+        ],
+    }

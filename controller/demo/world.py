@@ -1,0 +1,97 @@
+"""Everything around the controller, in one place: physics, stations, backend, and who watches them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import trio
+
+from controller.demo import site as demo_site
+from controller.demo.backend import SimulatedBackend
+from controller.demo.ledger import FLIGHT_S, Ledger
+from controller.demo.physics import STEP_S, VOLTAGE_V, PhaseAmps, SimulatedSite
+from controller.demo.reaction import ReactionWatch
+from controller.demo.report import Report, SiteReport, complete
+from controller.demo.station import SimulatedStation
+
+METERS_S = 0.25
+"""Between two updates of the meters' registers."""
+
+SILENCE_S = 10.0
+"""The longest wait for the last answers of a run."""
+
+
+class Meter(Protocol):
+    """A simulated meter: its registers take what it should show."""
+
+    def set(self, **quantities: float) -> None:
+        """Show these values from now on, in the meter map's quantities."""
+
+
+class World:
+    """The demo's site, alive. `meters` show the current of the circuits that they are named after."""
+
+    def __init__(self, seed: int, meters: Mapping[str, Meter]) -> None:
+        self.plans = demo_site.stations(seed)
+        outlets = [outlet for plan in self.plans for outlet in plan.outlets]
+        self.site = SimulatedSite(demo_site.CIRCUITS, outlets, demo_site.loads(seed))
+        self.ledger = Ledger()
+        self.backend = SimulatedBackend(self.ledger, seed)
+        self._stations = [SimulatedStation(plan, self.site, self.ledger, seed) for plan in self.plans]
+        self._watch = ReactionWatch(self.site)
+        self._meters = meters
+        self._show_meters()
+
+    async def run(self, url: str) -> None:
+        """Live until cancelled; stations connect below `url`."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._run_physics)
+            for station in self._stations:
+                nursery.start_soon(station.run, url)
+
+    async def fall_silent(self) -> None:
+        """Let everybody say what is in line and nothing new; then let the last frames arrive."""
+        self.backend.quiet = True
+        for station in self._stations:
+            station.outbox.closed = True
+        with trio.move_on_after(SILENCE_S):
+            for station in self._stations:
+                await station.outbox.emptied()
+            await self.backend.idle()
+        # What has not arrived after the longest flight is lost, and shall be counted so.
+        await trio.sleep(FLIGHT_S)
+
+    def report(self, site: SiteReport) -> Report:
+        """The report, when all links have ended; `site` as it was when the run was over."""
+        booted = [station.plan.version for station in self._stations if station.booted]
+        return complete(site, booted, self.ledger.count(), self._watch.result())
+
+    async def _run_physics(self) -> None:
+        begin = trio.current_time()
+        shown_at = 0.0
+        while True:
+            for station in self._stations:
+                station.apply_limits()
+            self.site.advance(trio.current_time() - begin)
+            self._watch.look()
+            if self.site.now - shown_at >= METERS_S:
+                shown_at = self.site.now
+                self._show_meters()
+            await trio.sleep(STEP_S)
+
+    def _show_meters(self) -> None:
+        currents = self.site.currents_a()
+        for circuit, meter in self._meters.items():
+            meter.set(**_quantities(currents[circuit]))
+            self._watch.meter_shows(circuit)
+
+
+def _quantities(amps: PhaseAmps) -> dict[str, float]:
+    """A meter's quantities for these currents, at the nominal voltage and a power factor of 1."""
+    quantities: dict[str, float] = {"power_active_total": sum(amps) * VOLTAGE_V}
+    for phase, current in enumerate(amps, start=1):
+        quantities[f"voltage_l{phase}"] = VOLTAGE_V
+        quantities[f"current_l{phase}"] = current
+        quantities[f"power_active_l{phase}"] = current * VOLTAGE_V
+    return quantities

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import io
+import logging
+
+from rich.console import Console
+
+from controller.demo import site as demo_site
+from controller.demo import table
+from controller.demo.physics import SimulatedSite
+from controller.ocpp.observations import EvseRef, EvseState
+from controller.site.view import CircuitView, EvseView, SiteView
+from drivers.reading import Quality
+
+PLANS = demo_site.stations(1)
+VERSIONS = {plan.id: plan.version for plan in PLANS}
+LONG = "row-a L2 full; rotated out, next turn 14:45, and a very long story about it besides this one"
+
+
+def a_site() -> SimulatedSite:
+    return SimulatedSite(
+        demo_site.CIRCUITS, [outlet for plan in PLANS for outlet in plan.outlets], demo_site.loads(1)
+    )
+
+
+def a_view() -> SiteView:
+    circuits = tuple(
+        CircuitView(
+            id=circuit.id,
+            limit_a=(circuit.limit_a,) * 3,  # type: ignore[arg-type]
+            measured_a=None,
+            base_a=(0.0, 0.0, 0.0),
+            booked_a=(0.0, 0.0, 0.0),
+            meter_quality=None if circuit.id == "row-b" else Quality.GOOD,
+        )
+        for circuit in demo_site.CIRCUITS
+    )
+    evses = tuple(
+        EvseView(
+            ref=EvseRef(*outlet.key),
+            connected=plan.id != "A5",
+            state=EvseState.SUSPENDED_EVSE,
+            offered_a=16.0,
+            drawn_a=(0.0, 0.0, 0.0),
+            reason=LONG,
+        )
+        for plan in PLANS
+        for outlet in plan.outlets
+    )
+    return SiteView(circuits=circuits, evses=evses)
+
+
+def test_the_picture_fits_a_hundred_columns_and_shows_every_evse() -> None:
+    console = Console(width=table.WIDTH, record=True, force_terminal=True, file=io.StringIO())
+    console.print(table.render(a_site(), a_view(), VERSIONS, 4711, ["info    " + "x" * 200]))
+    lines = console.export_text().splitlines()
+    assert max(map(len, lines)) <= table.WIDTH
+    assert len(lines) <= 24
+    text = "\n".join(lines)
+    for plan in PLANS:
+        assert f"{plan.id}/1" in text
+    assert "suspended-evse" in text
+    assert "away" in text
+    assert "row-a L2 full" in text
+
+
+def test_the_summary_is_one_line() -> None:
+    text = table.summary(a_site(), a_view(), 4711)
+    assert "\n" not in text
+    assert "12 EVSEs connected" in text
+
+
+def test_the_log_keeps_the_last_lines() -> None:
+    tail = table.LogTail()
+    for number in range(20):
+        tail.emit(logging.LogRecord("x", logging.WARNING, "", 0, "line %d", (number,), None))
+    assert list(tail.lines)[-1] == "warning line 19"
+    assert len(tail.lines) == table.LOG_LINES
