@@ -11,15 +11,17 @@ that a pulsing load is not filled and cut in turn.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from controller.site.draw import Credit
 from controller.site.tree import PhaseAmps
 
 HOLD_S = 20.0
 """How long a higher base load is believed after it was last seen."""
+STEADY_S = 30.0
+"""A base load that lasted this long is remembered: a moment of overload or of starting cars is not."""
 MEMORY_S = 900.0
-"""How far back the worst case reaches that stands in for a meter without good readings."""
+"""How far back that memory reaches. Its highest stands in for a meter without good readings."""
 BUCKETS = 40
 """Parts of a window: at most two values are kept for each, however often a meter is read."""
 
@@ -50,52 +52,74 @@ class RollingMax:
         return self._falling[-1][1] if self._falling else None
 
 
+class _PhaseLoad:
+    """The base load on one phase, from its samples."""
+
+    def __init__(self) -> None:
+        self.sample: float | None = None
+        self._held = RollingMax(HOLD_S)
+        self._lowest = RollingMax(STEADY_S)  # of the negated samples
+        self._memory = RollingMax(MEMORY_S)
+        self._first_at = 0.0
+        self._last_at = 0.0
+
+    def add(self, sample: float, now: float) -> None:
+        if self.sample is None:
+            self._first_at = now
+        self.sample = sample
+        self._last_at = now
+        self._held.add(sample, now)
+        self._lowest.add(-sample, now)
+        if now >= self._first_at + STEADY_S:
+            self._memory.add(self._steady(), now)
+
+    def believed(self, now: float) -> float:
+        """To plan with while the meter is good; 0 before the first sample.
+
+        Feed-in (a negative base load) is not handed out: a cloud takes it away faster than cars obey.
+        """
+        return max(0.0, self._held.highest(now) or 0.0)
+
+    def worst(self) -> float:
+        """To plan with while the meter is not: from before its last good reading, however old."""
+        highest = self._memory.highest(self._last_at)
+        return max(0.0, self._steady() if highest is None else highest)
+
+    def _steady(self) -> float:
+        return -(self._lowest.highest(self._last_at) or 0.0)
+
+
 class BaseLoad:
     """The base load of one metered circuit, with per-phase limits in A."""
 
     def __init__(self, limit_a: PhaseAmps) -> None:
         self._limit_a = limit_a
-        self._sample: list[float] | None = None
-        self._held = [RollingMax(HOLD_S) for _ in range(3)]
-        self._memory = [RollingMax(MEMORY_S) for _ in range(3)]
-        self._sampled_at = 0.0
+        self._phases = (_PhaseLoad(), _PhaseLoad(), _PhaseLoad())
 
-    def measure(self, measured_a: PhaseAmps, credits: Iterable[Credit], now: float) -> bool:
+    def measure(self, measured_a: PhaseAmps, credits: Sequence[Credit], now: float) -> bool:
         """One good reading, with what the EVSEs below draw; whether a phase is over its limit."""
-        credits = tuple(credits)
         overloaded = False
-        samples = []
         for phase, measured in enumerate(measured_a):
             low = measured - sum(credit.high[phase] for credit in credits)
             high = measured - sum(credit.low[phase] for credit in credits)
+            load = self._phases[phase]
             if measured > self._limit_a[phase]:
-                # A cut that is under way is not done again: who has not obeyed yet still draws.
+                # A cut that is under way is not made again: who has not obeyed yet still draws.
                 sample = measured - sum(credit.unreacted[phase] for credit in credits)
                 overloaded = True
-            elif self._sample is None:
+            elif load.sample is None:
                 sample = high
             else:
-                sample = min(max(self._sample[phase], low), high)
-            samples.append(sample)
-            self._held[phase].add(sample, now)
-            self._memory[phase].add(sample, now)
-        self._sample = samples
-        self._sampled_at = now
+                sample = min(max(load.sample, low), high)
+            load.add(sample, now)
         return overloaded
 
     def believed(self, now: float) -> PhaseAmps:
         """The base load to plan with while the meter is good."""
-        return _not_negative(rolling.highest(now) for rolling in self._held)
+        first, second, third = self._phases
+        return (first.believed(now), second.believed(now), third.believed(now))
 
     def worst(self) -> PhaseAmps:
-        """The base load to plan with while it is not: the highest of the last `MEMORY_S` that it was."""
-        return _not_negative(rolling.highest(self._sampled_at) for rolling in self._memory)
-
-
-def _not_negative(values: Iterable[float | None]) -> PhaseAmps:
-    """Base load as planned with; 0 where never measured.
-
-    Feed-in (a negative base load) is not handed out: a cloud takes it away faster than cars obey.
-    """
-    first, second, third = (max(0.0, value or 0.0) for value in values)
-    return (first, second, third)
+        """The base load to plan with while it is not."""
+        first, second, third = self._phases
+        return (first.worst(), second.worst(), third.worst())

@@ -19,11 +19,11 @@ from controller.ocpp.observations import Booted, EvseRef, Observation, ProfilesT
 from controller.site.allocator import Allocation, allocate
 from controller.site.booking import Ledger
 from controller.site.events import (
-    Event,
     LimitAnswered,
     Metered,
     Observed,
     SetLimit,
+    SiteEvent,
     StationDown,
     StationUp,
     Tick,
@@ -60,7 +60,7 @@ class SiteControl:
         self._due = False
         self._planned_at: float | None = None
 
-    def handle(self, event: Event, now: float) -> list[SetLimit]:
+    def handle(self, event: SiteEvent, now: float) -> list[SetLimit]:
         """Take in one event; what to send to stations because of it, in this order.
 
         `now` never goes backwards. Events of stations, EVSEs and meters that the site does not have
@@ -97,7 +97,7 @@ class SiteControl:
 
     # What is known
 
-    def _takes_in(self, event: Event, now: float) -> bool:
+    def _takes_in(self, event: SiteEvent, now: float) -> bool:
         """Let the model know; whether the sharing has to be thought over."""
         match event:
             case StationUp(station=station):
@@ -139,8 +139,8 @@ class SiteControl:
         if circuit is None:
             return False
         before = self._metering.trouble(circuit, now)
-        below = self._site.below[circuit.id]
-        credits = {evse.ref: self._by_ref[evse.ref].model.draw.credit(now) for evse in below}
+        below = [self._by_ref[evse.ref] for evse in self._site.below[circuit.id]]
+        credits = {outlet.evse.ref: outlet.credit(now) for outlet in below}
         overloaded = self._metering.see(event.state, credits, now)
         self._due |= before != self._metering.trouble(circuit, now)
         return overloaded

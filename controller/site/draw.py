@@ -100,6 +100,7 @@ class DrawWatch:
         """It gives no current from now on, by its state; a report may say otherwise later."""
         self._stopped = True
         self.blind = False
+        self._highest_a = self._offered_a
         self.report = (0.0,) * len(self._evse.phases)
 
     def see(self, report: PerPhase, now: float) -> bool:
@@ -114,10 +115,15 @@ class DrawWatch:
             self._highest_a = self._offered_a
         return self._settled
 
-    def credit(self, now: float) -> Credit:
-        """What it draws now. Makes the EVSE blind when its report is overdue."""
+    def credit(self, now: float, *, has_car: bool) -> Credit:
+        """What it draws now. Makes the EVSE blind when its report is overdue.
+
+        An EVSE that gives no current but has a car may begin in this second: current flows a moment
+        before a message tells so. Without a car it cannot.
+        """
         if self._stopped and self.most_loaded_a < UNLOADED_A:
-            return NOTHING
+            may_begin = [self._highest_a if has_car else 0.0] * len(self.report)
+            return Credit(ZERO, on_site_phases(self._evse, may_begin), ZERO)
         since = self._reported_at if self._settled and self._reported_at is not None else self._changed_at
         patience = min(max(TRANSITION_S, PATIENCE * self._interval_s), LONGEST_TRANSITION_S)
         if now - since > patience:

@@ -46,7 +46,7 @@ class Tick(msgspec.Struct, frozen=True):
     """`tick_s` has passed."""
 
 
-Event = StationUp | StationDown | Observed | Metered | LimitAnswered | Tick
+SiteEvent = StationUp | StationDown | Observed | Metered | LimitAnswered | Tick
 
 
 class SetLimit(msgspec.Struct, frozen=True, kw_only=True):

@@ -56,7 +56,7 @@ class Metering:
         self._measured[circuit.id] = measured
         if state.quality is not Quality.GOOD or measured is None:
             return False
-        below = (credits[evse.ref] for evse in self._site.below[circuit.id])
+        below = [credits[evse.ref] for evse in self._site.below[circuit.id]]
         return self._loads[circuit.id].measure(measured, below, now)
 
     def trouble(self, circuit: Circuit, now: float) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from controller.site.allocator import Allocation, Demand
 from controller.site.booking import Ledger
 from controller.site.delivery import NOISE_A, Delivery
+from controller.site.draw import Credit
 from controller.site.events import SetLimit
 from controller.site.evse import EvseModel
 from controller.site.tree import Evse
@@ -32,6 +33,10 @@ class Outlet:
     def may_draw(self) -> bool:
         """Whether current has to be kept for it: while a station is away, a car may come unseen."""
         return self.model.wants or not self.delivery.connected
+
+    def credit(self, now: float) -> Credit:
+        """What it draws on the site's phases now."""
+        return self.model.draw.credit(now, has_car=self.may_draw)
 
     def book(self, ledger: Ledger, now: float) -> None:
         """Book the most that it may be taking now."""
