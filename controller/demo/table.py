@@ -139,4 +139,4 @@ def _amps(amps: PhaseAmps) -> Text:
 
 
 def _table() -> Table:
-    return Table(box=None, padding=(0, 1), header_style="bold dim", width=WIDTH)
+    return Table(box=None, padding=(0, 1), header_style="bold dim", width=WIDTH, pad_edge=False)

@@ -1,40 +1,52 @@
-"""Stations and backend directly at each other, over loopback: the ledger must come out clean."""
+"""Stations and backend directly at each other, over loopback, without a controller between them."""
 
 from __future__ import annotations
 
+import pytest
 import trio
 import trio.testing
 
 from controller.demo import site as demo_site
-from controller.demo.backend import SimulatedBackend
-from controller.demo.ledger import Ledger
-from controller.demo.physics import SimulatedSite
-from controller.demo.station import SimulatedStation
+from controller.demo.ledger import Messages
+from controller.demo.report import Report, of_site
+from controller.demo.world import World
 
 
-async def test_a_site_without_controller_loses_nothing() -> None:
-    ledger = Ledger()
-    plans = demo_site.stations(seed=7)
-    site = SimulatedSite(
-        demo_site.CIRCUITS, [outlet for plan in plans for outlet in plan.outlets], demo_site.loads(7)
-    )
-    backend = SimulatedBackend(ledger, seed=7)
-    stations = [SimulatedStation(plan, site, ledger, 7) for plan in plans]
+@pytest.fixture
+def fast_clock() -> trio.testing.MockClock:
+    """Ten times as fast as the wall's; it must not jump, as the sockets are real."""
+    return trio.testing.MockClock(rate=10.0)
+
+
+async def live(world: World, seconds: float) -> Report:
     async with trio.open_nursery() as nursery:
-        port = await nursery.start(backend.serve)
-        for station in stations:
-            nursery.start_soon(station.run, f"ws://127.0.0.1:{port}/ocpp")
-        for _ in range(120):
-            await trio.sleep(0.5)
-            site.advance(site.now + 0.5)
-        backend.quiet = True
-        for station in stations:
-            station.outbox.closed = True
-        for station in stations:
-            await station.outbox.emptied()
-        await trio.sleep(1)
-        messages = ledger.count()
+        port = await nursery.start(world.backend.serve)
+        nursery.start_soon(world.run, f"ws://127.0.0.1:{port}/ocpp")
+        await trio.sleep(seconds)
+        seen = of_site(world.site)
+        await world.fall_silent()
         nursery.cancel_scope.cancel()
-    print(messages, site.energy_wh, site.records)
-    assert messages.relayed > 500
-    assert (messages.own, messages.lost, messages.duplicated, messages.altered) == (0, 0, 0, 0)
+    return world.report(seen)
+
+
+async def test_peers_that_nobody_stands_between_lose_nothing(fast_clock: trio.testing.MockClock) -> None:
+    outage_ends = sum(demo_site.AWAY)
+    report = await live(World(7, {}), outage_ends + 15)
+    assert report.stations == {"ocpp1.6": 4, "ocpp2.0.1": 4, "ocpp2.1": 4}
+    assert report.messages.relayed > 400
+    assert report.messages == Messages(
+        relayed=report.messages.relayed, own=0, lost=0, duplicated=0, altered=0
+    )
+    grid = report.circuits[0]
+    assert grid.seconds_over_limit > 10, "the site must want more than it may, or the demo shows nothing"
+    assert max(grid.peak_a) > grid.limit_a
+
+
+async def test_no_backend_is_no_end(fast_clock: trio.testing.MockClock) -> None:
+    world = World(7, {})
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(world.run, "ws://127.0.0.1:1/ocpp")
+        await trio.sleep(20)
+        assert world.ledger.frames == 0
+        assert world.site.energy_wh > 0, "cars charge without a link"
+        nursery.cancel_scope.cancel()
