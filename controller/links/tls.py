@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import ssl
-from pathlib import Path
 
 
-def server_context(certificate: Path, key: Path) -> ssl.SSLContext:
+def server_context(certificate: str, key: str) -> ssl.SSLContext:
     """For stations that connect to us. Raises OSError or ssl.SSLError for files that do not fit."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -14,7 +13,7 @@ def server_context(certificate: Path, key: Path) -> ssl.SSLContext:
     return context
 
 
-def client_context(ca: Path | None, certificate: Path | None, key: Path | None) -> ssl.SSLContext:
+def client_context(ca: str | None, certificate: str | None, key: str | None) -> ssl.SSLContext:
     """For a backend that we connect to; `ca` None trusts the system's authorities."""
     context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=ca)
     context.minimum_version = ssl.TLSVersion.TLSv1_2

@@ -1,0 +1,135 @@
+"""The command `local-controller`.
+
+Exit status: 0 well; 1 mistakes in the configuration, or a daemon that cannot do its work;
+2 a file that cannot be read, or a command line that cannot be understood.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import logging
+import signal
+import sys
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+
+import trio
+
+from controller import daemon
+from controller.config import Config
+from controller.config_reading import ConfigMistakes, ConfigUnreadable, read_config, render
+from controller.demo.demo import run_demo
+from controller.links.server import ListenFailed
+
+OK, MISTAKES, UNREADABLE = 0, 1, 2
+
+log = logging.getLogger("controller")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Do what the command line says; returns the exit status."""
+    options = _parser().parse_args(arguments)
+    status: int = options.do(options)
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="local-controller",
+        description="Edge gateway of a charging site: OCPP multiplexer, meters and shared current.",
+    )
+    parser.add_argument("--version", action="version", version=version("ocpp-local-controller"))
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    run = commands.add_parser("run", help="run the controller")
+    check = commands.add_parser("check", help="find every mistake in a configuration file")
+    for command, do in ((run, _run), (check, _check)):
+        command.add_argument("-c", "--config", type=Path, required=True, metavar="FILE")
+        command.set_defaults(do=do)
+    run.add_argument("-v", "--verbose", action="store_true", help="log more")
+
+    demo = commands.add_parser("demo", help="watch the controller run a simulated site")
+    demo.add_argument(
+        "--duration", type=_seconds, metavar="SECONDS", help="end by itself (default: at Ctrl-C)"
+    )
+    demo.add_argument("--seed", type=int, default=1, metavar="N", help="which cars, which building load")
+    demo.add_argument("--report", type=Path, metavar="FILE", help="write what was measured, as JSON")
+    demo.set_defaults(do=_demo)
+    return parser
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 1 <= value <= 86_400:
+        raise argparse.ArgumentTypeError("between 1 and 86400 s")
+    return value
+
+
+def _check(options: argparse.Namespace) -> int:
+    config, status = _read(options.config)
+    if config is not None:
+        print(f"{options.config}: good: {_summary(config)}")
+    return status
+
+
+def _read(path: Path) -> tuple[Config | None, int]:
+    """The configuration, after its notes are told; None after its mistakes are told."""
+    try:
+        config, notes = read_config(path)
+    except ConfigUnreadable as error:
+        print(error, file=sys.stderr)
+        return None, UNREADABLE
+    except ConfigMistakes as error:
+        print(render(error.mistakes, error.notes), file=sys.stderr)
+        return None, MISTAKES
+    if notes:
+        print(render([], notes), file=sys.stderr)
+    return config, OK
+
+
+def _summary(config: Config) -> str:
+    evses = sum(len(station.evse) for station in config.station)
+    counts = (
+        (len(config.station), "station"), (evses, "EVSE"), (len(config.circuit), "circuit"),
+        (len(config.meter), "meter"), (len(config.backend), "backend"),
+    )  # fmt: skip
+    return ", ".join(f"{count} {word}{'' if count == 1 else 's'}" for count, word in counts)
+
+
+def _run(options: argparse.Namespace) -> int:
+    config, status = _read(options.config)
+    if config is None:
+        return status
+    logging.basicConfig(
+        level=logging.DEBUG if options.verbose else logging.INFO,
+        format="%(levelname)s %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
+    logging.getLogger("trio-websocket").setLevel(
+        logging.WARNING
+    )  # it writes messages out, drivers' ids in them
+    try:
+        trio.run(_until_signalled, config, strict_exception_groups=True)
+    except* ListenFailed as failed:
+        for each in failed.exceptions:
+            log.error("%s", each)
+        status = MISTAKES
+    return status
+
+
+async def _until_signalled(config: Config) -> None:
+    async with trio.open_nursery() as nursery:
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            nursery.start_soon(daemon.run, config)
+            async for number in signals:
+                log.info("stopping: %s", signal.Signals(number).name)
+                nursery.cancel_scope.cancel()
+                break
+
+
+def _demo(options: argparse.Namespace) -> int:
+    with contextlib.suppress(KeyboardInterrupt):
+        trio.run(partial(run_demo, duration_s=options.duration, seed=options.seed, report=options.report))
+    return OK

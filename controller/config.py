@@ -1,0 +1,219 @@
+"""The TOML file as typed data. One table of the file is one Struct; keys are attributes.
+
+Currents in A per phase, powers in W, times in s, voltages in V line to neutral. Paths of secrets and
+certificates are relative to the configuration file's folder; `read_config` makes them absolute.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from controller.ocpp.frames import Version
+from drivers.meter import MeterSettings
+
+Name = Annotated[str, Meta(min_length=1, max_length=48)]
+Amps = Annotated[float, Meta(ge=0, le=10_000)]
+LimitAmps = Annotated[float, Meta(gt=0, le=10_000)]
+Seconds = Annotated[float, Meta(gt=0, le=86_400)]
+Port = Annotated[int, Meta(ge=0, le=65_535)]
+PhaseName = Literal["L1", "L2", "L3"]
+
+
+class _Table(msgspec.Struct, frozen=True, kw_only=True):
+    pass
+
+
+class Site(_Table, frozen=True, kw_only=True):
+    """The site as a whole. `id` is the controller's own OCPP identity."""
+
+    id: Name
+    timezone: str = "UTC"
+    voltage: Annotated[float, Meta(gt=50, lt=500)] = 230.0
+
+
+class Store(_Table, frozen=True, kw_only=True):
+    """Where the controller keeps what must survive a restart."""
+
+    directory: str = "/var/lib/local-controller"
+
+
+class Listen(_Table, frozen=True, kw_only=True):
+    """Where stations connect: ws(s)://HOST:PORT/PATH/STATION.
+
+    `ping_s`: how often a silent link is asked for a sign of life, 0 for never. `call_timeout_s`: how
+    long an answer may take before the controller answers in its place.
+    """
+
+    host: str = "0.0.0.0"
+    port: Port = 8887
+    path: Annotated[str, Meta(pattern="^/")] = "/ocpp"
+    certificate: str | None = None
+    key: str | None = None
+    client_ca: str | None = None
+    protocols: Annotated[tuple[Version, ...], Meta(min_length=1)] = (Version.V21, Version.V201, Version.V16)
+    max_message_bytes: Annotated[int, Meta(ge=1024, le=100_000_000)] = 1_048_576
+    ping_s: Annotated[float, Meta(ge=0, le=3600)] = 30.0
+    call_timeout_s: Seconds = 60.0
+
+
+class Web(_Table, frozen=True, kw_only=True):
+    """Where the page is served."""
+
+    host: str = "127.0.0.1"
+    port: Port = 8080
+
+
+class Backend(_Table, frozen=True, kw_only=True):
+    """A CSMS. `{station}` in `url` stands for the station's id, percent-encoded.
+
+    With `password_file`, stations are presented to it with that password (Basic authentication).
+    """
+
+    id: Name
+    url: Annotated[str, Meta(pattern="^wss?://")]
+    ca: str | None = None
+    certificate: str | None = None
+    key: str | None = None
+    password_file: str | None = None
+    connect_timeout_s: Seconds = 10.0
+    observe: tuple[str, ...] = ()
+    priority: int = 0
+    group: str | None = None
+
+
+class Circuit(_Table, frozen=True, kw_only=True):
+    """A fuse and what hangs from it. `limit_a` is one value for all phases or one for each."""
+
+    id: Name
+    parent: str | None = None
+    limit_a: LimitAmps | tuple[LimitAmps, LimitAmps, LimitAmps]
+    meter: str | None = None
+    unbalance_a: LimitAmps | None = None
+
+    @property
+    def limits_a(self) -> tuple[float, float, float]:
+        """The limit of L1, L2, L3."""
+        return self.limit_a if isinstance(self.limit_a, tuple) else (self.limit_a,) * 3
+
+
+class Meter(_Table, frozen=True, kw_only=True):
+    """An energy meter, its register map (`driver`) and the line that it hangs on."""
+
+    id: Name
+    driver: str
+    transport: Literal["tcp", "rtu", "tls", "rtu-over-tcp"]
+    host: str | None = None
+    port: Port | None = None
+    device: str | None = None
+    baud: Annotated[int, Meta(ge=300, le=1_000_000)] | None = None
+    parity: Literal["N", "E", "O"] | None = None
+    stopbits: Literal[1, 2] | None = None
+    unit: Annotated[int, Meta(ge=0, le=255)] = 1
+    interval_s: Seconds = 1.0
+    stale_after_s: Seconds = 5.0
+    timeout_s: Seconds = 1.0
+    invert: bool = False
+
+    @property
+    def line(self) -> tuple[str, ...]:
+        """What it shares with other meters: the serial device, or the host and port."""
+        return (self.device or "",) if self.transport == "rtu" else (self.host or "", str(self.port or ""))
+
+    def settings(self) -> MeterSettings:
+        """As the drivers want it."""
+        return msgspec.convert(
+            {key: value for key, value in msgspec.structs.asdict(self).items() if value is not None},
+            MeterSettings,
+        )
+
+
+class Evse(_Table, frozen=True, kw_only=True):
+    """One EVSE. `phases[k]` is the site's phase that the station's phase k + 1 sits on.
+
+    HIGHER `priority` is served first. `steuve`: a steerable device under section 14a EnWG.
+    """
+
+    id: Annotated[int, Meta(ge=1, le=999)] = 1
+    circuit: str | None = None
+    phases: Annotated[tuple[PhaseName, ...], Meta(min_length=1, max_length=3)] = ("L1", "L2", "L3")
+    max_a: LimitAmps = 32.0
+    min_a: Annotated[float, Meta(ge=1, le=10_000)] = 6.0
+    fallback_a: Amps | None = None
+    priority: int = 0
+    steuve: bool = False
+    exempt: bool = False
+
+
+class Station(_Table, frozen=True, kw_only=True):
+    """A charging station. `owner` is the backend that answers and commands it."""
+
+    id: Name
+    circuit: str | None = None
+    owner: str
+    observers: tuple[str, ...] = ()
+    when_backend_away: Literal["strict", "grace", "autonomous"] = "strict"
+    password_file: str | None = None
+    evse: tuple[Evse, ...] = (Evse(),)
+
+
+class LoadManagement(_Table, frozen=True, kw_only=True):
+    """How current is shared. `fallback_a`: per EVSE and phase, when the controller or its meter is lost.
+
+    `lease_s`: how long a limit holds in a station after the controller's last word.
+    """
+
+    tick_s: Annotated[float, Meta(ge=0.1, le=60)] = 5.0
+    margin_a: Amps = 1.0
+    fallback_a: Amps = 6.0
+    rotation_s: Seconds = 900.0
+    lease_s: Annotated[float, Meta(ge=10, le=86_400)] = 120.0
+
+
+class DimmingSource(_Table, frozen=True, kw_only=True):
+    """Who may dim the site."""
+
+    id: Name
+    kind: Literal["signed", "ocpp", "contact", "eebus"]
+    role: str | None = None
+
+
+class Dimming(_Table, frozen=True, kw_only=True):
+    """Section 14a EnWG: what holds when a source is lost, and the sources."""
+
+    failsafe_w: Annotated[float, Meta(ge=0)] = 4200.0
+    failsafe_duration_s: Annotated[float, Meta(ge=7200, le=86_400)] = 7200.0
+    source: tuple[DimmingSource, ...] = ()
+
+
+class Signing(_Table, frozen=True, kw_only=True):
+    """The controller's own key, and the policy of signatures."""
+
+    key: str | None = None
+    policy: str | None = None
+
+
+class Config(_Table, frozen=True, kw_only=True):
+    """The whole file."""
+
+    site: Site
+    store: Store = Store()
+    listen: Listen = Listen()
+    web: Web | None = None
+    backend: tuple[Backend, ...]
+    circuit: tuple[Circuit, ...]
+    meter: tuple[Meter, ...] = ()
+    station: tuple[Station, ...]
+    load_management: LoadManagement = LoadManagement()
+    dimming: Dimming | None = None
+    signing: Signing | None = None
+
+    def fallback_a(self, evse: Evse) -> float:
+        """What an EVSE takes by itself when the controller is gone: its own value, else the site's."""
+        return self.load_management.fallback_a if evse.fallback_a is None else evse.fallback_a
+
+    def circuit_of(self, station: Station, evse: Evse) -> str | None:
+        """The circuit that an EVSE hangs on: its own, else its station's."""
+        return evse.circuit or station.circuit

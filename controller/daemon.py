@@ -1,0 +1,195 @@
+"""The whole controller in one nursery: listeners, sessions, meters and the control loop around the site.
+
+The site's logic (`SiteControl`) is pure: here its events are gathered from the links and the meters,
+and the limits that it wants set are turned into SetChargingProfile CALLs of the stations' sessions.
+"""
+
+from __future__ import annotations
+
+import logging
+import ssl
+import uuid
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from urllib.parse import quote
+
+import trio
+
+from controller.config import Backend, Config, Station
+from controller.links.engine import Link, open_link
+from controller.links.handshake import Admitted, Door, basic
+from controller.links.server import Listening, serve_stations
+from controller.links.session import StationSession
+from controller.links.switchboard import Switchboard
+from controller.links.tls import client_context, server_context
+from controller.notify import notify
+from controller.ocpp.frames import Version
+from controller.ocpp.observations import Observation
+from controller.ocpp.observer import Observer, accepted
+from controller.ocpp.profiles import Scope, set_limit
+from controller.relay.events import OwnCall
+from controller.relay.ownership import Ownership
+from controller.relay.station import StationRelay
+from controller.site.build import build_site, site_settings
+from controller.site.control import SiteControl
+from controller.site.events import (
+    LimitAnswered,
+    Metered,
+    Observed,
+    SetLimit,
+    SiteEvent,
+    StationDown,
+    StationUp,
+    Tick,
+)
+from controller.site.view import SiteView
+from drivers.meter import run_meters
+from drivers.reading import MeterState
+
+log = logging.getLogger("controller")
+
+
+class Daemon:
+    """One running controller. `port` is the stations' bound port once it runs."""
+
+    def __init__(self, config: Config) -> None:
+        self.port = 0
+        self._config = config
+        self._control = SiteControl(build_site(config), site_settings(config), trio.current_time())
+        self._board = Switchboard()
+        self._stations = {station.id: station for station in config.station}
+        self._backends = {backend.id: backend for backend in config.backend}
+        self._tls = {backend.id: _backend_tls(backend) for backend in config.backend}
+
+    async def run(self, *, task_status: trio.TaskStatus[Daemon] = trio.TASK_STATUS_IGNORED) -> None:
+        """Run until cancelled. Started once stations can connect.
+
+        Raises ListenFailed where the stations' port cannot be opened.
+        """
+        listen = self._config.listen
+        tls = server_context(listen.certificate, listen.key) if listen.certificate and listen.key else None
+        listening = Listening(listen.host, listen.port, tls, listen.max_message_bytes)
+        async with trio.open_nursery() as nursery:
+            meters = [meter.settings() for meter in self._config.meter]
+            nursery.start_soon(run_meters, meters, self._metered)
+            self.port = await nursery.start(partial(serve_stations, listening, self._door(), self._serve))
+            nursery.start_soon(self._keep_deciding)
+            log.info(
+                "ready: %d stations, %d meters, listening on %s:%d",
+                len(self._stations), len(meters), listen.host, self.port,
+            )  # fmt: skip
+            task_status.started(self)
+            notify("READY=1")
+
+    def view(self) -> SiteView:
+        """What a person should see of the site now."""
+        return self._control.snapshot(trio.current_time())
+
+    # -- stations -----------------------------------------------------------------------------------
+
+    def _door(self) -> Door:
+        passwords = {station.id: _secret(station.password_file) for station in self._config.station}
+        return Door(
+            self._config.listen.path, passwords, [Version(name) for name in self._config.listen.protocols]
+        )
+
+    async def _serve(self, admitted: Admitted, link: Link) -> None:
+        """One accepted station: its relay, its session, and the way to its owner."""
+        station = self._stations[admitted.station]
+        backend = self._backends[station.owner]
+        listen = self._config.listen
+        relay = StationRelay(
+            station.id,
+            backend.id,
+            admitted.version,
+            Observer(admitted.version, self._config.site.voltage),
+            Ownership(admitted.version, _scope(station)),
+            listen.call_timeout_s,
+            trio.current_time(),
+        )
+        session = StationSession(station.id, admitted.version, relay, link, self, listen.ping_s)
+        password = _secret(backend.password_file)
+        dial = partial(
+            open_link,
+            backend.url.replace("{station}", quote(station.id, safe="")),
+            admitted.version,
+            self._tls[backend.id],
+            admitted.authorization if password is None else basic(station.id, password),
+            listen.max_message_bytes,
+            backend.connect_timeout_s,
+        )
+        await self._board.run(station.id, session, dial)
+
+    def station_up(self, station: str, version: Version) -> None:
+        """See `links.session.Site`."""
+        self._happened(StationUp(station))
+
+    def station_down(self, station: str) -> None:
+        """See `links.session.Site`."""
+        self._happened(StationDown(station))
+
+    def observed(self, station: str, observation: Observation) -> None:
+        """See `links.session.Site`."""
+        self._happened(Observed(station, observation))
+
+    def answered(self, station: str, token: int, result: bytes | None, detail: str) -> None:
+        """See `links.session.Site`."""
+        good = result is not None and accepted(result)
+        self._happened(LimitAnswered(token, good, detail or ("" if good else "not accepted")))
+
+    # -- the site -----------------------------------------------------------------------------------
+
+    def _metered(self, state: MeterState) -> None:
+        self._happened(Metered(state))
+
+    async def _keep_deciding(self) -> None:
+        while True:
+            self._happened(Tick())
+            notify("WATCHDOG=1")
+            await trio.sleep(self._config.load_management.tick_s)
+
+    def _happened(self, event: SiteEvent) -> None:
+        for limit in self._control.handle(event, trio.current_time()):
+            self._set(limit)
+
+    def _set(self, limit: SetLimit) -> None:
+        session = self._board.session(limit.ref.station)
+        if session is None:
+            self._happened(LimitAnswered(limit.token, False, "not connected"))
+            return
+        payload = set_limit(
+            session.version,
+            _scope(self._stations[limit.ref.station]),
+            limit.ref.evse,
+            limit.kind,
+            limit.limit_a,
+            datetime.now(UTC),
+            limit.duration_s,
+        )
+        session.call(
+            OwnCall(limit.token, str(uuid.uuid4()), "SetChargingProfile", payload, urgent=limit.urgent)
+        )
+
+
+async def run(config: Config, *, task_status: trio.TaskStatus[Daemon] = trio.TASK_STATUS_IGNORED) -> None:
+    """Run a controller until cancelled; starts with the Daemon."""
+    try:
+        await Daemon(config).run(task_status=task_status)
+    finally:
+        notify("STOPPING=1")
+
+
+def _scope(station: Station) -> Scope:
+    return Scope.STATION if len(station.evse) == 1 else Scope.EVSE
+
+
+def _backend_tls(backend: Backend) -> ssl.SSLContext | None:
+    if backend.url.startswith("ws://"):
+        return None
+    return client_context(backend.ca, backend.certificate, backend.key)
+
+
+def _secret(file: str | None) -> bytes | None:
+    """A password from its file, without the line's end that editors leave."""
+    return None if file is None else Path(file).read_bytes().rstrip(b"\r\n")
