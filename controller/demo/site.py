@@ -1,6 +1,6 @@
 """The demo's site: a grid connection with two rows of stations and a building, more wanted than there is.
 
-grid (100 A, Modbus TCP meter) -- the building's load
+grid (120 A, Modbus TCP meter) -- the building's load
  |- row-a (63 A, Modbus RTU meter) -- six stations, seven outlets, lighting
  '- row-b (50 A, no meter)         -- six stations
 """
@@ -18,7 +18,7 @@ from controller.demo.plan import StationPlan
 from controller.demo.wire import HANDS
 
 CIRCUITS = (
-    CircuitPlan(id="grid", parent=None, limit_a=100.0),
+    CircuitPlan(id="grid", parent=None, limit_a=120.0),
     CircuitPlan(id="row-a", parent="grid", limit_a=63.0),
     CircuitPlan(id="row-b", parent="grid", limit_a=50.0),
 )
