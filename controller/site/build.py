@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from controller.config import Circuit as CircuitConfig
 from controller.config import Config
 from controller.config import Evse as EvseConfig
+from controller.config import Station as StationConfig
 from controller.ocpp.observations import EvseRef
 from controller.site.settings import SiteSettings
-from controller.site.tree import Circuit, Evse, PhaseAmps, Site
+from controller.site.tree import Circuit, Evse, Site
 
 _PHASES = {"L1": 0, "L2": 1, "L3": 2}
 
@@ -17,36 +18,40 @@ _PHASES = {"L1": 0, "L2": 1, "L3": 2}
 def build_site(config: Config) -> Site:
     """The tree that a checked configuration describes: circuits parents first, EVSEs in its order.
 
-    Raises ValueError for circuits that hang in a ring or from nowhere (the check reports them first).
+    Raises ValueError, naming the place, for what the check of the configuration reports as mistakes:
+    circuits that hang in a ring or from nowhere, and EVSEs without a circuit.
     """
-    evses = [
-        _evse(station.id, evse, evse.circuit or station.circuit, config.load_management.fallback_a)
-        for station in config.station
-        for evse in station.evse
-    ]
-    return Site(circuits=_parents_first(config.circuit), evses=tuple(evses))
+    return Site(
+        circuits=_parents_first(config.circuit),
+        evses=tuple(_evse(config, station, evse) for station in config.station for evse in station.evse),
+    )
 
 
 def site_settings(config: Config) -> SiteSettings:
     """The settings of load management, with the site's voltage."""
     chosen = config.load_management
+    slowest_s = max((meter.interval_s + meter.stale_after_s for meter in config.meter), default=0.0)
     return SiteSettings(
         tick_s=chosen.tick_s,
         margin_a=chosen.margin_a,
         rotation_s=chosen.rotation_s,
         lease_s=chosen.lease_s,
         voltage_v=config.site.voltage,
+        silence_s=max(SiteSettings().silence_s, 2 * slowest_s),
     )
 
 
-def _evse(station: str, evse: EvseConfig, circuit: str, fallback_a: float) -> Evse:
+def _evse(config: Config, station: StationConfig, evse: EvseConfig) -> Evse:
+    circuit = config.circuit_of(station, evse)
+    if circuit is None:
+        raise ValueError(f"station {station.id}, EVSE {evse.id}: no circuit; give it or its station one")
     return Evse(
-        ref=EvseRef(station, evse.id),
+        ref=EvseRef(station.id, evse.id),
         circuit=circuit,
         phases=tuple(_PHASES[phase] for phase in evse.phases),
         min_a=evse.min_a,
         max_a=evse.max_a,
-        fallback_a=fallback_a,
+        fallback_a=config.fallback_a(evse),
         priority=evse.priority,
     )
 
@@ -63,15 +68,8 @@ def _parents_first(circuits: Sequence[CircuitConfig]) -> tuple[Circuit, ...]:
             placed[circuit.id] = Circuit(
                 id=circuit.id,
                 parent=circuit.parent,
-                limit_a=_per_phase(circuit.limit_a),
+                limit_a=circuit.limits_a,
                 meter=circuit.meter,
             )
         waiting = [circuit for circuit in waiting if circuit.id not in placed]
     return tuple(placed.values())
-
-
-def _per_phase(limit_a: float | Sequence[float]) -> PhaseAmps:
-    if isinstance(limit_a, int | float):
-        return (limit_a, limit_a, limit_a)
-    first, second, third = limit_a
-    return (first, second, third)

@@ -45,7 +45,7 @@ class SiteControl:
     def __init__(self, site: Site, settings: SiteSettings, now: float) -> None:
         self._site = site
         self._settings = settings
-        self._metering = Metering(site, settings.voltage_v, now)
+        self._metering = Metering(site, settings, now)
         self._turns = Turns(settings.rotation_s)
         # The k-th of n EVSEs numbers its calls k, k + n, k + 2 n ...: a token tells whose it is.
         count = len(site.evses)

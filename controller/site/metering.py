@@ -8,11 +8,9 @@ from functools import cached_property
 from controller.ocpp.observations import EvseRef
 from controller.site.base_load import BaseLoad
 from controller.site.draw import Credit
+from controller.site.settings import SiteSettings
 from controller.site.tree import ZERO, Circuit, PhaseAmps, Site
 from drivers.reading import MeterState, Quality, Reading
-
-SILENT_S = 30.0
-"""A meter of which nobody has brought any word for so long is dead, whoever was to bring it."""
 
 
 def phase_currents(reading: Reading, voltage_v: float) -> PhaseAmps | None:
@@ -31,9 +29,9 @@ def phase_currents(reading: Reading, voltage_v: float) -> PhaseAmps | None:
 class Metering:
     """What the meters say of each circuit."""
 
-    def __init__(self, site: Site, voltage_v: float, now: float) -> None:
+    def __init__(self, site: Site, settings: SiteSettings, now: float) -> None:
         self._site = site
-        self._voltage_v = voltage_v
+        self._settings = settings
         self._circuit_of = {circuit.meter: circuit for circuit in site.circuits if circuit.meter}
         self._loads = {circuit.id: BaseLoad(circuit.limit_a) for circuit in self._circuit_of.values()}
         self._states: dict[str, MeterState] = {}
@@ -52,7 +50,7 @@ class Metering:
         circuit = self._circuit_of[state.meter]
         self._states[circuit.id] = state
         self._heard_at[circuit.id] = now
-        measured = phase_currents(state.reading, self._voltage_v) if state.reading else None
+        measured = phase_currents(state.reading, self._settings.voltage_v) if state.reading else None
         self._measured[circuit.id] = measured
         if state.quality is not Quality.GOOD or measured is None:
             return False
@@ -75,7 +73,7 @@ class Metering:
         if circuit.id not in self._loads:
             return None
         state = self._states.get(circuit.id)
-        if state is None or now - self._heard_at[circuit.id] > SILENT_S:
+        if state is None or now - self._heard_at[circuit.id] > self._settings.silence_s:
             return Quality.DEAD
         return state.quality
 

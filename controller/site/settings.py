@@ -10,7 +10,8 @@ class SiteSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     `tick_s`: how often the current is shared anew while nothing happens. `margin_a`: kept free under
     every circuit's limit. `rotation_s`: how long one turn lasts when not everybody can charge at once.
-    `lease_s`: how long a limit holds in a station after our last word.
+    `lease_s`: how long a limit holds in a station after our last word. `silence_s`: a meter of which
+    nobody has brought any word, good or bad, for so long is dead.
     """
 
     tick_s: float = 5.0
@@ -18,3 +19,4 @@ class SiteSettings(msgspec.Struct, frozen=True, kw_only=True):
     rotation_s: float = 900.0
     lease_s: float = 120.0
     voltage_v: float = 230.0
+    silence_s: float = 30.0

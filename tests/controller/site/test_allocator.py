@@ -90,7 +90,7 @@ def bounds(demand: Demand) -> tuple[int, int]:
     return round(demand.min_a * 10), round(demand.max_a * 10)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300, deadline=None, derandomize=True)
 @given(cases())
 def test_no_conductor_over_its_capacity_and_nobody_between_nothing_and_the_minimum(case: Case) -> None:
     shares = in_tenths(allocate(*case))
@@ -103,17 +103,18 @@ def test_no_conductor_over_its_capacity_and_nobody_between_nothing_and_the_minim
             assert all(sums.room(conductor) >= 0 for conductor in sums.path(demand))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300, deadline=None, derandomize=True)
 @given(cases())
 def test_who_has_less_than_his_maximum_is_among_the_largest_on_a_full_conductor(case: Case) -> None:
-    """The certificate of max-min fairness: raising one more needs taking from one with no more.
+    """The certificate of max-min fairness: raising one needs taking from one of its rank with no more.
 
-    Full: if all on it that stand at the same level (and could rise) took a tenth more, it would be over.
+    Full: if all of its priority that stand no higher (and could rise) took a tenth more, it would be
+    over, even if those of lower priority gave back everything above their minima.
     """
     shares = in_tenths(allocate(*case))
     sums = Sums(case, shares)
-    demand_of = {demand.ref: demand for demand in case[1]}
-    served = [demand for demand in case[1] if shares[demand.ref]]
+    admitted = [demand for demand in case[1] if shares[demand.ref] or bounds(demand)[0] == 0]
+    served = [demand for demand in admitted if bounds(demand)[0] <= bounds(demand)[1]]
     for demand in served:
         share = shares[demand.ref]
         if share == bounds(demand)[1]:
@@ -131,13 +132,15 @@ def test_who_has_less_than_his_maximum_is_among_the_largest_on_a_full_conductor(
             larger = [
                 other
                 for other in peers
-                if shares[other.ref] > max(share, bounds(other)[0]) and other.priority <= demand.priority
+                if other.priority == demand.priority and shares[other.ref] > max(share, bounds(other)[0])
             ]
-            certificates.append(sums.room(conductor) < len(stuck_with_it) and not larger)
-        assert any(certificates), (demand, demand_of)
+            below = [other for other in peers if other.priority < demand.priority]
+            above_minima = sum(shares[other.ref] - bounds(other)[0] for other in below)
+            certificates.append(sums.room(conductor) + above_minima < len(stuck_with_it) and not larger)
+        assert any(certificates), demand
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300, deadline=None, derandomize=True)
 @given(cases())
 def test_one_who_is_left_out_really_does_not_fit_beside_those_before_him(case: Case) -> None:
     shares = in_tenths(allocate(*case))
@@ -157,7 +160,7 @@ def test_one_who_is_left_out_really_does_not_fit_beside_those_before_him(case: C
         assert any(sums.room(conductor) < low for conductor in sums.path(demand))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150, deadline=None, derandomize=True)
 @given(cases(), st.randoms(use_true_random=False))
 def test_the_order_of_the_demands_does_not_matter(case: Case, chance: random.Random) -> None:
     site, demands, capacity = case
@@ -168,7 +171,7 @@ def test_the_order_of_the_demands_does_not_matter(case: Case, chance: random.Ran
     assert allocate(site, demands, capacity) == first
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150, deadline=None, derandomize=True)
 @given(cases())
 def test_everybody_gets_an_answer_with_words(case: Case) -> None:
     allocations = allocate(*case)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from controller.ocpp.observations import EvseState, ProfilesTouched, StateSeen
+from controller.ocpp.observations import EvseState, ProfilesTouched, StateSeen, TransactionSeen
 from controller.site.control import SiteControl
 from controller.site.events import LimitAnswered, Metered, Observed, StationUp, Tick
 from controller.site.settings import SiteSettings
@@ -316,3 +316,51 @@ def test_the_view_adds_up() -> None:
     assert circuit.meter_quality == "good"
     assert site.view("A").drawn_a == (19.5, 19.5, 19.5)
     assert site.view("A").state is EvseState.CHARGING
+
+
+def test_nobody_rises_into_room_that_another_has_not_left_yet() -> None:
+    slow = station("A", max_a=18.0, car=Car(), answer_s=20.0)
+    site = ToySite((grid(36.0, meter=None),), [slow, station("B"), station("C")])
+    site.connect()
+    site.run(180)
+    assert site.view("A").offered_a == 18.0
+    site.plug("B", Car())
+    site.plug("C", Car())
+    reasons = set()
+    for _ in range(20 + 5):  # until A has answered, and its car has obeyed
+        site.step()
+        assert max(site.circuit("grid").booked_a) <= 35.0
+        assert max(site.flowed[-1]) <= 35.0
+        reasons.add(site.view("C").reason)
+    assert "rising to 11.6 A step by step, as others come down" in reasons
+    site.run(60)
+    assert [site.view(name).offered_a for name in "ABC"] == [11.6, 11.6, 11.6]
+
+
+def test_trouble_with_a_meter_is_answered_in_the_same_moment() -> None:
+    site = two_rows_of_one()
+    site.connect()
+    site.run(121)
+    commands = site.control.handle(Metered(stale(Reading(time=site.now))), site.now)
+    assert [(c.ref.station, c.limit_a) for c in commands] == [("A", 6.0), ("B", 6.0)]
+
+
+def test_a_refused_cut_is_paid_for_by_the_others_in_the_same_moment() -> None:
+    stations = [station("A", car=Car()), station("B", car=Car()), station("C")]
+    site = ToySite((grid(40.0, meter=None),), stations)
+    site.connect()
+    site.run(121)
+    plugged = TransactionSeen(1, True)
+    cuts = {c.ref.station: c for c in site.control.handle(Observed("C", plugged), site.now)}
+    assert {name: cut.limit_a for name, cut in cuts.items()} == {"A": 13.0, "B": 13.0, "C": 6.0}
+    refusal = LimitAnswered(cuts["A"].token, False, "Rejected")
+    further = site.control.handle(refusal, site.now + 1)
+    assert [(c.ref.station, c.limit_a) for c in further] == [("B", 9.7)]
+    assert site.view("A").reason == "refuses limits (Rejected): 19.5 A kept free for it"
+
+
+def test_an_unmetered_station_that_reports_nothing_is_not_held_back() -> None:
+    site = ToySite((grid(40.0, meter=None),), [station("A", car=Car(), report_s=0)])
+    site.connect()
+    site.run(300)
+    assert site.view("A").offered_a == 32.0

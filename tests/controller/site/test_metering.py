@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from controller.site.metering import SILENT_S, Metering, phase_currents
+from controller.site.metering import Metering, phase_currents
+from controller.site.settings import SiteSettings
 from controller.site.tree import Circuit, PhaseAmps, Site
 from drivers.reading import MeterState, PerPhase, Quality, Reading
 
@@ -14,7 +15,7 @@ def circuit(name: str, parent: str | None = None, meter: str | None = None) -> C
 
 
 def metering(*circuits: Circuit) -> Metering:
-    return Metering(Site(circuits=circuits, evses=()), 230.0, 0.0)
+    return Metering(Site(circuits=circuits, evses=()), SiteSettings(), 0.0)
 
 
 def state(meter: str, amps: float, quality: Quality = Quality.GOOD) -> MeterState:
@@ -76,8 +77,8 @@ def test_a_meter_of_which_nothing_is_heard_is_dead() -> None:
     meters = metering(circuit("grid", meter="g"))
     assert meters.quality(circuit("grid"), 0) is Quality.DEAD
     meters.see(state("g", 50), {}, 1)
-    assert meters.quality(circuit("grid"), 1 + SILENT_S) is Quality.GOOD
-    assert meters.trouble(circuit("grid", meter="g"), 2 + SILENT_S) == "meter g is dead"
+    assert meters.quality(circuit("grid"), 1 + SiteSettings().silence_s) is Quality.GOOD
+    assert meters.trouble(circuit("grid", meter="g"), 2 + SiteSettings().silence_s) == "meter g is dead"
 
 
 def test_a_meter_without_currents_of_each_phase_cannot_be_planned_with() -> None:
