@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from controller.ocpp.frames import Version
-from drivers.meter import MeterSettings
+from drivers.settings import MeterSettings
 
 Name = Annotated[str, Meta(min_length=1, max_length=48)]
 Amps = Annotated[float, Meta(ge=0, le=10_000)]
@@ -116,6 +116,9 @@ class Meter(_Table, frozen=True, kw_only=True):
     stale_after_s: Seconds = 5.0
     timeout_s: Seconds = 1.0
     invert: bool = False
+    ca: str | None = None
+    certificate: str | None = None
+    key: str | None = None
 
     @property
     def line(self) -> tuple[str, ...]:

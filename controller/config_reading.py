@@ -116,6 +116,7 @@ def _with_absolute_paths(config: Config, folder: FilePath) -> Config:
         config,
         listen=absolute(config.listen, "certificate", "key"),
         backend=tuple(absolute(each, "ca", "certificate", "key", "password_file") for each in config.backend),
+        meter=tuple(absolute(each, "ca", "certificate", "key") for each in config.meter),
         station=tuple(absolute(each, "password_file") for each in config.station),
     )
 

@@ -251,6 +251,10 @@ def _files(config: Config) -> Iterator[Finding]:
             (("backend", index, key), getattr(backend, key), key in ("key", "password_file"))
             for key in ("ca", "certificate", "key", "password_file")
         ]
+    for index, meter in enumerate(config.meter):
+        named += [
+            (("meter", index, key), getattr(meter, key), key == "key") for key in ("ca", "certificate", "key")
+        ]
     named += [
         (("station", index, "password_file"), station.password_file, True)
         for index, station in enumerate(config.station)

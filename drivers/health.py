@@ -1,0 +1,75 @@
+"""What a meter is worth, from how its polls went. Pure.
+
+    poll went well, values plausible       GOOD
+    ... but the same to the last bit under load for FROZEN_S    STALE: it repeats itself
+    poll went well, values nonsense        IMPLAUSIBLE
+    poll failed, last good reading younger than stale_after_s   as before: one lost poll is no trouble
+    poll failed, older                     STALE
+    never read, or DEAD_AFTER times older  DEAD
+
+An implausible meter whose polls then fail turns STALE and DEAD by the same clock.
+"""
+
+from __future__ import annotations
+
+from drivers.decoding import Implausible
+from drivers.reading import MeterState, PerPhase, Quality, Reading
+
+FROZEN_S = 60.0
+"""Meters measure anew each second at the slowest: a load that repeats itself for longer is no load."""
+LOAD_A = 0.5
+"""Below, a current may well stand still."""
+DEAD_AFTER = 6.0
+"""Times `stale_after_s` without a good reading."""
+
+
+class MeterHealth:
+    """The quality of one meter. Times in s, monotonic."""
+
+    def __init__(self, meter: str, stale_after_s: float) -> None:
+        self._meter = meter
+        self._stale_after_s = stale_after_s
+        self._good: Reading | None = None
+        self._changed_at = 0.0
+        self._implausible = False
+        self._problem = "not read yet"
+
+    def read(self, outcome: Reading | Implausible, now: float) -> MeterState:
+        """A poll was answered."""
+        if isinstance(outcome, Implausible):
+            self._implausible, self._problem = True, outcome.why
+            return self._state(Quality.IMPLAUSIBLE)
+        self._implausible, self._problem = False, ""
+        if self._good is None or _values(outcome) != _values(self._good):
+            self._changed_at = now
+        self._good = outcome
+        if now - self._changed_at > FROZEN_S and _loaded(outcome.current_a):
+            self._problem = f"it has repeated itself for {now - self._changed_at:.0f} s under load"
+            return self._state(Quality.STALE)
+        return self._state(Quality.GOOD)
+
+    def failed(self, why: str, now: float) -> MeterState:
+        """A poll had no answer, or a refusal."""
+        age = None if self._good is None else now - self._good.time
+        if age is not None and age <= self._stale_after_s:
+            return self._state(Quality.IMPLAUSIBLE if self._implausible else Quality.GOOD)
+        self._problem = why
+        dead = age is None or age > DEAD_AFTER * self._stale_after_s
+        return self._state(Quality.DEAD if dead else Quality.STALE)
+
+    def _state(self, quality: Quality) -> MeterState:
+        return MeterState(meter=self._meter, quality=quality, reading=self._good, problem=self._problem)
+
+
+def _values(reading: Reading) -> tuple[object, ...]:
+    return (
+        reading.current_a,
+        reading.voltage_v,
+        reading.power_w,
+        reading.power_total_w,
+        reading.frequency_hz,
+    )
+
+
+def _loaded(current_a: PerPhase) -> bool:
+    return any(amps is not None and abs(amps) > LOAD_A for amps in current_a)

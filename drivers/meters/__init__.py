@@ -1,0 +1,1 @@
+"""Register maps, one TOML file a meter."""
