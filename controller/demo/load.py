@@ -12,7 +12,7 @@ from controller.demo.physics import PhaseAmps
 SWITCH_S = 7.0
 """In each such window one small thing is switched on one phase."""
 
-SURGE_S = 40.0
+SURGE_S = 60.0
 """In each such window one big thing (lift, kitchen, heat pump) runs for a while."""
 
 
@@ -44,7 +44,7 @@ class BuildingLoad(msgspec.Struct, frozen=True):
 
     def _add_surge(self, amps: list[float], now: float) -> None:
         dice = random.Random(f"{self.seed}/surge/{int(now // SURGE_S)}")
-        begins, lasts = dice.uniform(12, 18), dice.uniform(12, 20)
+        begins, lasts = dice.uniform(22, 32), dice.uniform(10, 16)
         if begins <= now % SURGE_S < begins + lasts:
             for phase in range(3):
                 amps[phase] += self.surge_a * dice.uniform(0.7, 1.0)

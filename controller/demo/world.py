@@ -25,8 +25,8 @@ SILENCE_S = 10.0
 class Meter(Protocol):
     """A simulated meter: its registers take what it should show."""
 
-    def set(self, **quantities: float) -> None:
-        """Show these values from now on, in the meter map's quantities."""
+    def set(self, values: Mapping[str, float | None]) -> None:
+        """Show these values from now on, by quantity."""
 
 
 class World:
@@ -83,13 +83,13 @@ class World:
     def _show_meters(self) -> None:
         currents = self.site.currents_a()
         for circuit, meter in self._meters.items():
-            meter.set(**_quantities(currents[circuit]))
+            meter.set(_quantities(currents[circuit]))
             self._watch.meter_shows(circuit)
 
 
-def _quantities(amps: PhaseAmps) -> dict[str, float]:
+def _quantities(amps: PhaseAmps) -> dict[str, float | None]:
     """A meter's quantities for these currents, at the nominal voltage and a power factor of 1."""
-    quantities: dict[str, float] = {"power_active_total": sum(amps) * VOLTAGE_V}
+    quantities: dict[str, float | None] = {"power_active_total": sum(amps) * VOLTAGE_V}
     for phase, current in enumerate(amps, start=1):
         quantities[f"voltage_l{phase}"] = VOLTAGE_V
         quantities[f"current_l{phase}"] = current

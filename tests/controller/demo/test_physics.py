@@ -66,5 +66,5 @@ def test_loads_are_the_same_for_a_seed_and_move_in_small_steps_but_for_surges() 
     assert trace == [again(step / 10) for step in range(3000)]
     jumps = [b - a for before, after in itertools.pairwise(trace) for a, b in zip(before, after, strict=True)]
     assert max(jumps) < 18.0
-    assert sum(abs(jump) > 6.0 for jump in jumps) <= 6 * (300 // 40 + 1)
+    assert sum(abs(jump) > 6.0 for jump in jumps) <= 6 * (300 // 60 + 1)
     assert min(min(amps) for amps in trace) > 0
