@@ -19,6 +19,8 @@ Amps = Annotated[float, Meta(ge=0, le=10_000)]
 LimitAmps = Annotated[float, Meta(gt=0, le=10_000)]
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 Port = Annotated[int, Meta(ge=0, le=65_535)]
+PerPhaseAmps = Annotated[tuple[LimitAmps, ...], Meta(min_length=3, max_length=3)]
+"""Not a tuple of fixed length: msgspec 0.22 crashes on one in a union with a bounded float."""
 PhaseName = Literal["L1", "L2", "L3"]
 
 
@@ -89,14 +91,16 @@ class Circuit(_Table, frozen=True, kw_only=True):
 
     id: Name
     parent: str | None = None
-    limit_a: LimitAmps | tuple[LimitAmps, LimitAmps, LimitAmps]
+    limit_a: LimitAmps | PerPhaseAmps
     meter: str | None = None
     unbalance_a: LimitAmps | None = None
 
     @property
     def limits_a(self) -> tuple[float, float, float]:
         """The limit of L1, L2, L3."""
-        return self.limit_a if isinstance(self.limit_a, tuple) else (self.limit_a,) * 3
+        if isinstance(self.limit_a, tuple):
+            return (self.limit_a[0], self.limit_a[1], self.limit_a[2])
+        return (self.limit_a,) * 3
 
 
 class Meter(_Table, frozen=True, kw_only=True):

@@ -48,8 +48,18 @@ def _ids(config: Config) -> Iterator[Finding]:
         seen: dict[str, int] = {}
         for index, each in enumerate(getattr(config, name)):
             if each.id in seen:
-                yield Finding((name, index, "id"), f'"{each.id}" is there already', "give each its own id")
+                yield Finding((name, index, "id"), *_twice(name, config, seen[each.id], index))
             seen.setdefault(each.id, index)
+
+
+def _twice(name: str, config: Config, first: int, second: int) -> tuple[str, str]:
+    """What to say of an id that is there twice, and the mend."""
+    if name == "station":
+        one, other = config.station[first].circuit, config.station[second].circuit
+        if one != other:
+            what = f'"{config.station[first].id}" hangs on two circuits, "{one}" and "{other}"'
+            return what, "keep one of the two; EVSEs on several circuits name theirs in [[station.evse]]"
+    return f'"{getattr(config, name)[first].id}" is there already', "give each its own id"
 
 
 def _site(config: Config) -> Iterator[Finding]:
@@ -201,20 +211,23 @@ def _evse(config: Config, station: Station, evse: Evse, path: Path, circuits: li
             f"{evse.min_a:g} A is above max_a, {evse.max_a:g} A",
             "lower min_a or raise max_a",
         )
+    yield from _fallback(config, evse, path)
+
+
+def _fallback(config: Config, evse: Evse, path: Path) -> Iterator[Finding]:
     fallback = config.fallback_a(evse)
-    place = (*path, "fallback_a") if evse.fallback_a is not None else ("load_management", "fallback_a")
-    name = f"station {station.id} EVSE {evse.id}"
+    own = evse.fallback_a is not None
     if fallback > evse.max_a:
         yield Finding(
-            place,
-            f"{fallback:g} A is above max_a of {name}, {evse.max_a:g} A",
-            "lower it, or set a fallback_a at the EVSE",
+            (*path, "fallback_a" if own else "max_a"),
+            f"fallback_a is {fallback:g} A, above max_a of {evse.max_a:g} A",
+            "lower fallback_a here" if own else "set a lower fallback_a here",
         )
     elif 0 < fallback < evse.min_a:
         yield Finding(
-            place,
-            f"{fallback:g} A is below min_a of {name}, {evse.min_a:g} A: it could not charge with that",
-            "set at least min_a, or 0",
+            (*path, "fallback_a" if own else "min_a"),
+            f"fallback_a is {fallback:g} A, below min_a of {evse.min_a:g} A: it could not charge with that",
+            "set fallback_a to min_a at least, or to 0",
         )
 
 
@@ -316,11 +329,6 @@ def _odd(config: Config) -> Iterator[Finding]:
                 ("circuit", index, "limit_a"),
                 f'is above that of "{circuit.parent}", which feeds it',
                 "the lower one holds",
-            )
-    for index, station in enumerate(config.station):
-        if station.evse == (Evse(),) and not station.evse[0].circuit:
-            yield Finding(
-                ("station", index), "has no [[station.evse]]", "one with 32 A on L1, L2, L3 is assumed"
             )
 
 
