@@ -1,104 +1,144 @@
 """On which line of a TOML text a key stands: `tomllib` reads values, but forgets where they were.
 
-A locator for text that `tomllib` has already accepted, so it need not judge, only follow: it knows
-headers, keys, strings and brackets well enough not to take one for another. (No kept library on PyPI
-gives positions; TOML 1.0.0 is the grammar.)
+A locator for text that `tomllib` has already accepted, so it need not judge, only follow: it walks
+headers, keys and values from token to token (TOML 1.0.0), reads no value and keeps every place.
+No library kept on PyPI gives places: tomlkit keeps the text's style, but no line numbers.
 """
 
 from __future__ import annotations
 
 import re
 import tomllib
+from bisect import bisect_right
 
 Path = tuple[str | int, ...]
 """A place in the data: keys of tables and indices of arrays."""
 
-_HEADER = re.compile(r"(\[\[?)(.*?)(\]\]?)\s*(#.*)?$")
-_KEY = re.compile(
-    r"""\s*((?:"(?:[^"\\]|\\.)*"|'[^']*'|[A-Za-z0-9_-]+)(?:\s*\.\s*(?:"(?:[^"\\]|\\.)*"|'[^']*'|[A-Za-z0-9_-]+))*)\s*="""
+_SPACE = re.compile(r"[ \t]*")
+_BLANK = re.compile(r"(?:[ \t\r\n]|#[^\n]*)*")
+_DOT = re.compile(r"[ \t]*\.[ \t]*")
+_KEY = re.compile(r""""(?:\\.|[^"\\])*"|'[^']*'|[A-Za-z0-9_-]+""")
+_STRING = re.compile(
+    r'''"""(?:\\.|[^\\])*?"{3,5}'''  # up to two quotes may stand before the closing three
+    r"""|'''.*?'{3,5}"""
+    r"""|"(?:\\.|[^"\\])*"|'[^']*'""",
+    re.DOTALL,
 )
-_TOKEN = re.compile(r'''"""|\'\'\'|"(?:[^"\\]|\\.)*"|'[^']*'|[\[\]{}]|\#''')
+_SCALAR = re.compile(r"[^,\]}#\n]+")
 
 
 def locate(text: str) -> dict[Path, int]:
-    """The line, from 1, of every table, array element and key of an accepted TOML text."""
-    lines: dict[Path, int] = {}
-    counts: dict[Path, int] = {}
-    table: Path = ()
-    depth, quote = 0, ""
-    for number, line in enumerate(text.splitlines(), 1):
-        if depth == 0 and not quote:
-            stripped = line.strip()
-            header = _HEADER.match(stripped) if stripped.startswith("[") else None
-            if header:
-                table = _enter(header, counts)
-                lines.setdefault(table, number)
-                if isinstance(table[-1], int):
-                    lines.setdefault(table[:-1], number)
+    """The line, from 1, of every table, array element and key of an accepted TOML text.
+
+    A table that several places of the text make has the line of the first.
+    """
+    return _Walk(text).document()
+
+
+class _Walk:
+    """One walk through the text; `_at` is how far it has come."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._at = 0
+        self._newlines = [match.start() for match in re.finditer("\n", text)]
+        self._lines: dict[Path, int] = {}
+        self._newest: dict[Path, int] = {}
+        """Of each array of tables, the index of the element that its last [[header]] opened."""
+
+    def document(self) -> dict[Path, int]:
+        table: Path = ()
+        while self._next() < len(self._text):
+            if self._text[self._at] == "[":
+                table = self._header()
+            else:
+                self._assignment(table)
+        return self._lines
+
+    def _header(self) -> Path:
+        start = self._at
+        opens_element = self._text.startswith("[[", start)
+        self._at += 2 if opens_element else 1
+        keys = self._dotted_key()
+        self._at = self._text.index("]", self._at) + (2 if opens_element else 1)
+        path: Path = ()
+        for left, key in reversed(list(enumerate(reversed(keys)))):
+            path = (*path, key)
+            self._mark(path, start)
+            if opens_element and left == 0:
+                self._newest[path] = self._newest.get(path, -1) + 1
+            if path in self._newest:
+                path = (*path, self._newest[path])
+                self._mark(path, start)
+        return path
+
+    def _assignment(self, table: Path) -> None:
+        start = self._at
+        path = table
+        for key in self._dotted_key():
+            path = (*path, key)
+            self._mark(path, start)
+        self._at = self._text.index("=", self._at) + 1
+        self._value(path)
+
+    def _value(self, path: Path) -> None:
+        self._skip(_SPACE)
+        match self._text[self._at]:
+            case "[":
+                self._array(path)
+            case "{":
+                self._inline_table(path)
+            case '"' | "'":
+                self._skip(_STRING)
+            case _:
+                self._skip(_SCALAR)
+
+    def _array(self, path: Path) -> None:
+        self._at += 1
+        index = 0
+        while self._text[self._next()] != "]":
+            if self._text[self._at] == ",":
+                self._at += 1
                 continue
-            key = _KEY.match(line)
-            if key is None:
-                continue  # blank, or a comment
-            for length in range(1, len(parts := _split(key[1])) + 1):
-                lines.setdefault((*table, *parts[:length]), number)
-            line = line[key.end() :]
-        depth, quote = _follow(line, depth, quote)
-    return lines
+            self._mark((*path, index), self._at)
+            self._value((*path, index))
+            index += 1
+        self._at += 1
 
+    def _inline_table(self, path: Path) -> None:
+        self._at += 1
+        while self._text[self._next()] != "}":
+            if self._text[self._at] == ",":
+                self._at += 1
+                continue
+            self._assignment(path)
+        self._at += 1
 
-def _enter(header: re.Match[str], counts: dict[Path, int]) -> Path:
-    """The path of the table that a header opens; a [[header]] opens the next element of its array."""
-    path: Path = ()
-    parts = _split(header[2])
-    for index, part in enumerate(parts):
-        path = (*path, part)
-        last = index == len(parts) - 1
-        if last and header[1] == "[[":
-            counts[path] = counts.get(path, -1) + 1
-        if path in counts:
-            path = (*path, counts[path])
-    return path
+    def _dotted_key(self) -> list[str]:
+        self._skip(_SPACE)
+        keys = [self._key()]
+        while self._skip(_DOT):
+            keys.append(self._key())
+        return keys
 
+    def _key(self) -> str:
+        written = self._skip(_KEY)
+        if written[0] not in "\"'":
+            return written
+        return str(tomllib.loads(f"key = {written}")["key"])  # the parser itself undoes the escapes
 
-def _split(dotted: str) -> Path:
-    """The parts of a dotted key; the parser itself undoes quotes and escapes."""
-    parts: list[str] = []
-    value = tomllib.loads(f"{dotted} = 1")
-    while isinstance(value, dict):
-        key, value = next(iter(value.items()))
-        parts.append(key)
-    return tuple(parts)
+    def _next(self) -> int:
+        """Where the next thing stands that is neither blank nor comment."""
+        self._skip(_BLANK)
+        return self._at
 
+    def _skip(self, pattern: re.Pattern[str]) -> str:
+        """What stands here in this pattern, which the walk then leaves behind; empty where none does."""
+        match = pattern.match(self._text, self._at)
+        if match is None:
+            return ""
+        self._at = match.end()
+        return match[0]
 
-def _follow(line: str, depth: int, quote: str) -> tuple[int, str]:
-    """How deep in brackets, and in which multi-line string, the text is after this line."""
-    position = 0
-    while True:
-        if quote:
-            end = _closing(line, quote, position)
-            if end < 0:
-                return depth, quote
-            position, quote = end, ""
-        token = _TOKEN.search(line, position)
-        if token is None or token[0] == "#":
-            return depth, ""
-        position = token.end()
-        if token[0] in ('"""', "'''"):
-            quote = token[0]
-        elif token[0] in "[{":
-            depth += 1
-        elif token[0] in "]}":
-            depth -= 1
-
-
-def _closing(line: str, quote: str, position: int) -> int:
-    """Just behind the closing quotes; -1 where the string goes on."""
-    while (found := line.find(quote, position)) >= 0:
-        backslashes = len(line[:found]) - len(line[:found].rstrip("\\"))
-        if quote == "'''" or backslashes % 2 == 0:
-            end = found + 3
-            while end < found + 5 and line[end : end + 1] == quote[0]:
-                end += 1  # up to two quotes may stand before the closing three
-            return end
-        position = found + 1
-    return -1
+    def _mark(self, path: Path, position: int) -> None:
+        self._lines.setdefault(path, bisect_right(self._newlines, position) + 1)
