@@ -136,6 +136,8 @@ class Daemon:
     def answered(self, station: str, token: int, result: bytes | None, detail: str) -> None:
         """See `links.session.Site`."""
         good = result is not None and accepted(result)
+        if not good:
+            log.warning("station %s did not take its limit: %s", station, detail or "not accepted")
         self._happened(LimitAnswered(token, good, detail or ("" if good else "not accepted")))
 
     # -- the site -----------------------------------------------------------------------------------

@@ -76,7 +76,7 @@ async def _accept(stream: trio.SocketStream, listening: Listening, door: Door, s
                     nursery, transport, max_message_size=listening.max_message_bytes
                 )
             if patience.cancelled_caught:
-                log.warning("%s: no upgrade request within %g s: closed", peer, HANDSHAKE_S)
+                log.info("%s: no upgrade request within %g s: closed", peer, HANDSHAKE_S)
             else:
                 await _answer(request, peer, door, serve)
             nursery.cancel_scope.cancel()

@@ -22,7 +22,7 @@ else:
 
 
 def say(**event: object) -> None:
-    print(json.dumps(event), flush=True)
+    print(json.dumps(event, default=float), flush=True)  # the package reads decimals
 
 
 def now() -> str:
