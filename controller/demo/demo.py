@@ -39,6 +39,7 @@ async def run_demo(
     live = sys.stdout.isatty() if live is None else live
     with TemporaryDirectory(prefix="local-controller-demo-") as folder, _logged(live) as log:
         result = await _run(Path(folder), seed, duration_s, live, log)
+    print(result)
     if report is not None:
         await trio.Path(report).write_bytes(result.json())
     return result

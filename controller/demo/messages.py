@@ -60,7 +60,7 @@ class Session(msgspec.Struct, kw_only=True):
 
 
 class Sample(NamedTuple):
-    """What an outlet's meter shows: A on the station's phases, and its register in Wh."""
+    """What an outlet's meter shows: A on the station's phases, its register in Wh, and how many are wired."""
 
     current_a: PhaseAmps
     energy_wh: float

@@ -43,6 +43,20 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         """As a file for people and scripts."""
         return msgspec.json.format(msgspec.json.encode(self), indent=2) + b"\n"
 
+    def __str__(self) -> str:
+        """In a few words, for the end of a run."""
+        said = self.messages
+        over = ", ".join(f"{each.id} {each.seconds_over_limit:g} s" for each in self.circuits)
+        reaction = "no cut was needed"
+        if self.reaction_s.max is not None:
+            reaction = f"cuts after {self.reaction_s.median} s, {self.reaction_s.max} s at most"
+        return (
+            f"{said.relayed} frames relayed, {said.lost} lost, {said.duplicated} duplicated, "
+            f"{said.altered} altered, {said.own} of the controller's own\n"
+            f"{self.energy_wh:.0f} Wh charged, {self.utilisation or 0:.0%} of what the limits allowed; "
+            f"over limit: {over}; {reaction}"
+        )
+
 
 class SiteReport(msgspec.Struct, frozen=True, kw_only=True):
     """The part of the report that physics tells."""

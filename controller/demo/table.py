@@ -102,12 +102,12 @@ def _meter(circuit: CircuitView) -> Text:
 
 def _stations(site: SimulatedSite, view: SiteView, versions: Mapping[str, str]) -> Table:
     table = _table()
-    table.add_column("EVSE", width=9, no_wrap=True)
+    table.add_column("EVSE", width=8, no_wrap=True)
     table.add_column("OCPP", width=5)
     table.add_column("state", width=14, no_wrap=True)
     table.add_column("offered", justify="right", width=7)
-    table.add_column("drawn L1/L2/L3", justify="right", width=16, no_wrap=True)
-    table.add_column("why", width=WIDTH - 9 - 5 - 14 - 7 - 16 - 10, no_wrap=True, overflow="ellipsis")
+    table.add_column("drawn L1/L2/L3", justify="right", width=14, no_wrap=True)
+    table.add_column("why", width=WIDTH - 8 - 5 - 14 - 7 - 14 - 6, no_wrap=True, overflow="ellipsis")
     for evse in view.evses:
         outlet = site.outlets[evse.ref.station, evse.ref.evse]
         drawn = [0.0, 0.0, 0.0]
@@ -139,4 +139,4 @@ def _amps(amps: PhaseAmps) -> Text:
 
 
 def _table() -> Table:
-    return Table(box=None, padding=(0, 1), header_style="bold dim", width=WIDTH, pad_edge=False)
+    return Table(box=None, padding=(0, 1, 0, 0), header_style="bold dim", width=WIDTH)

@@ -46,7 +46,7 @@ class Voice:
 
     def started(self, session: Session, outlet: Outlet) -> None:
         """A transaction begins. The answer may give it a number."""
-        sample, when = _sample(session, outlet), self.when()
+        sample, when = _sample(outlet), self.when()
 
         def take_number(result: Payload) -> None:
             session.number = result.get("transactionId")
@@ -64,14 +64,14 @@ class Voice:
         """What the outlet's meter shows. Left out while the outbox is crowded: it must not grow for ever."""
         if self._outbox.crowded:
             return
-        sample, when = _sample(session, outlet), self.when()
+        sample, when = _sample(outlet), self.when()
         self._outbox.post(lambda: self.talk.metered(self._plan.make, session, sample, when), kept=True)
 
     def stopped(self, session: Session, outlet: Outlet) -> None:
         """A transaction is over."""
-        sample, when = _sample(session, outlet), self.when()
+        sample, when = _sample(outlet), self.when()
         self._outbox.post(lambda: self.talk.stopped(session, sample, when), kept=True)
 
 
-def _sample(session: Session, outlet: Outlet) -> Sample:
-    return Sample(outlet.station_phases_a(), outlet.energy_wh, session.phases)
+def _sample(outlet: Outlet) -> Sample:
+    return Sample(outlet.station_phases_a(), outlet.energy_wh, len(outlet.plan.phases))
