@@ -22,6 +22,7 @@ from controller.config import Config
 from controller.config_reading import ConfigMistakes, ConfigUnreadable, read_config, render
 from controller.demo.demo import run_demo
 from controller.links.server import ListenFailed
+from controller.store.limits import StoreFailed
 
 OK, MISTAKES, UNREADABLE = 0, 1, 2
 
@@ -112,7 +113,7 @@ def _run(options: argparse.Namespace) -> int:
     )  # it writes messages out, drivers' ids in them
     try:
         trio.run(_until_signalled, config, strict_exception_groups=True)
-    except* ListenFailed as failed:
+    except* (ListenFailed, StoreFailed) as failed:
         for each in failed.exceptions:
             log.error("%s", each)
         status = MISTAKES

@@ -25,7 +25,7 @@ from controller.links.switchboard import Switchboard
 from controller.links.tls import client_context, server_context
 from controller.notify import notify
 from controller.ocpp.frames import Version
-from controller.ocpp.observations import Observation
+from controller.ocpp.observations import EvseRef, Observation
 from controller.ocpp.observer import Observer, accepted
 from controller.ocpp.profiles import Scope, set_limit
 from controller.relay.events import OwnCall
@@ -44,6 +44,7 @@ from controller.site.events import (
     Tick,
 )
 from controller.site.view import SiteView
+from controller.store.limits import LimitStore
 from drivers.meter import run_meters
 from drivers.reading import MeterState
 
@@ -57,6 +58,9 @@ class Daemon:
         self.port = 0
         self._config = config
         self._control = SiteControl(build_site(config), site_settings(config), trio.current_time())
+        self._store = LimitStore(Path(config.store.directory))
+        self._control.recall(self._store.load(datetime.now(UTC), trio.current_time()))
+        self._asked: dict[int, EvseRef] = {}
         self._board = Switchboard()
         self._stations = {station.id: station for station in config.station}
         self._backends = {backend.id: backend for backend in config.backend}
@@ -152,7 +156,15 @@ class Daemon:
             await trio.sleep(self._config.load_management.tick_s)
 
     def _happened(self, event: SiteEvent) -> None:
-        for limit in self._control.handle(event, trio.current_time()):
+        limits = self._control.handle(event, trio.current_time())
+        concerned = {limit.ref for limit in limits}
+        if isinstance(event, LimitAnswered) and (ref := self._asked.pop(event.token, None)):
+            concerned.add(ref)
+        if concerned:  # on disk before it is on the wire: see the store
+            now = trio.current_time()
+            self._store.save(self._control.memories(concerned, now), datetime.now(UTC), now)
+        for limit in limits:
+            self._asked[limit.token] = limit.ref
             self._set(limit)
 
     def _set(self, limit: SetLimit) -> None:
@@ -175,7 +187,10 @@ class Daemon:
 
 
 async def run(config: Config, *, task_status: trio.TaskStatus[Daemon] = trio.TASK_STATUS_IGNORED) -> None:
-    """Run a controller until cancelled; starts with the Daemon."""
+    """Run a controller until cancelled; starts with the Daemon.
+
+    Raises ListenFailed or StoreFailed where it cannot do its work.
+    """
     try:
         await Daemon(config).run(task_status=task_status)
     finally:

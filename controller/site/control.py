@@ -14,10 +14,12 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
+from collections.abc import Iterable, Mapping
 
 from controller.ocpp.observations import Booted, EvseRef, Observation, ProfilesTouched
 from controller.site.allocator import Allocation, allocate
 from controller.site.booking import Ledger
+from controller.site.delivery import Memory
 from controller.site.events import (
     LimitAnswered,
     Metered,
@@ -75,6 +77,16 @@ class SiteControl:
         rest_s = PASS_S_PER_EVSE * len(self._outlets)
         rested = self._planned_at is None or now >= self._planned_at + rest_s
         return self._plan(now) if rested or isinstance(event, Tick) else []
+
+    def memories(self, refs: Iterable[EvseRef], now: float) -> dict[EvseRef, Memory]:
+        """What the next of us should know of these EVSEs."""
+        return {ref: self._by_ref[ref].delivery.memory(now) for ref in refs}
+
+    def recall(self, memories: Mapping[EvseRef, Memory]) -> None:
+        """Take over what the last of us knew; EVSEs that the site no longer has are forgotten."""
+        for ref, memory in memories.items():
+            if ref in self._by_ref:
+                self._by_ref[ref].delivery.recall(memory)
 
     def snapshot(self, now: float) -> SiteView:
         """The site as it is known now."""

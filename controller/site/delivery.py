@@ -51,6 +51,18 @@ class _Lease(msgspec.Struct, frozen=True):
     answered_at: float
 
 
+class Memory(msgspec.Struct, frozen=True):
+    """What to remember of an EVSE over a restart of ours. Currents in A per phase, `until` in s, monotonic.
+
+    The station may be taking `held_a` until then, and after it `floor_a` if its `floor` was confirmed.
+    """
+
+    floor: bool
+    floor_a: float
+    held_a: float
+    until: float
+
+
 class Delivery:
     """The limits of one EVSE. `tokens` numbers its calls."""
 
@@ -68,6 +80,19 @@ class Delivery:
         self._refusal = ""
         self._retry_at = 0.0
         self._raised_at: float | None = None
+
+    # A restart of ours
+
+    def memory(self, now: float) -> Memory:
+        """What the next of us should know if we were gone now."""
+        leased = self._lease is not None or any(p.kind is LimitKind.LEASE for p in self._pending.values())
+        until = now + self._lease_s + CLOCK_SLACK_S if leased else self._trail[1]
+        return Memory(self._floor, self._evse.fallback_a, self.held_a(now), until)
+
+    def recall(self, memory: Memory) -> None:
+        """Take over what the last of us knew. A floor above today's is none."""
+        self._floor = memory.floor and memory.floor_a <= self._evse.fallback_a + NOISE_A
+        self._trail = (memory.held_a, memory.until)
 
     # What happens
 

@@ -1,0 +1,58 @@
+"""The limits that a restart remembers."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from controller.ocpp.observations import EvseRef
+from controller.site.delivery import Memory
+from controller.store.limits import FILE, LimitStore, StoreFailed
+
+NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
+REF = EvseRef("CS01", 1)
+HELD = Memory(floor=True, floor_a=6.0, held_a=16.0, until=1180.0)
+
+
+def saved(folder: Path) -> LimitStore:
+    store = LimitStore(folder)
+    store.save({REF: HELD}, NOON, 1000.0)
+    store.close()
+    return LimitStore(folder)
+
+
+@pytest.mark.parametrize(
+    ("later", "left_s"),
+    [
+        (timedelta(seconds=60), 120.0),
+        (timedelta(hours=1), 180.0 - 3600.0),
+        (timedelta(days=-1), 180.0),  # a gateway without a clock battery: held for as long again
+        (timedelta(days=-20_000), 180.0),
+    ],
+)
+def test_what_is_held_is_held_until_its_end_on_the_wall_clock(
+    tmp_path: Path, later: timedelta, left_s: float
+) -> None:
+    loaded = saved(tmp_path).load(NOON + later, 5.0)
+    assert loaded[REF] == Memory(floor=True, floor_a=6.0, held_a=16.0, until=pytest.approx(5.0 + left_s))
+
+
+def test_the_newest_word_counts(tmp_path: Path) -> None:
+    store = saved(tmp_path)
+    newer = Memory(floor=False, floor_a=6.0, held_a=32.0, until=2000.0)
+    store.save({REF: newer}, NOON, 1900.0)
+    assert store.load(NOON, 1900.0) == {REF: newer}
+
+
+def test_a_damaged_file_is_told_with_the_mend(tmp_path: Path) -> None:
+    (tmp_path / FILE).write_bytes(b"this is no database" * 100)
+    with pytest.raises(StoreFailed, match=f"{FILE}.*move a damaged file away"):
+        LimitStore(tmp_path)
+
+
+def test_a_directory_that_cannot_be_is_told_with_the_mend(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreFailed, match=r"store\.directory"):
+        LimitStore(tmp_path / "file" / "below")
