@@ -51,7 +51,7 @@ class Listen(_Table, frozen=True, kw_only=True):
 
     host: str = "0.0.0.0"
     port: Port = 8887
-    path: Annotated[str, Meta(pattern="^/")] = "/ocpp"
+    path: Annotated[str, Meta(pattern="^/", description='begin it with "/"')] = "/ocpp"
     certificate: str | None = None
     key: str | None = None
     client_ca: str | None = None
@@ -75,7 +75,7 @@ class Backend(_Table, frozen=True, kw_only=True):
     """
 
     id: Name
-    url: Annotated[str, Meta(pattern="^wss?://")]
+    url: Annotated[str, Meta(pattern="^wss?://", description='begin it with "wss://" or "ws://"')]
     ca: str | None = None
     certificate: str | None = None
     key: str | None = None
@@ -125,16 +125,21 @@ class Meter(_Table, frozen=True, kw_only=True):
     key: str | None = None
 
     @property
-    def line(self) -> tuple[str, ...]:
-        """What it shares with other meters: the serial device, or the host and port."""
-        return (self.device or "",) if self.transport == "rtu" else (self.host or "", str(self.port or ""))
+    def line(self) -> str | None:
+        """What it shares with other meters: the serial device, or the host and port; None without."""
+        if self.transport == "rtu":
+            return self.device
+        return None if self.host is None else f"{self.host}:{self._port}"
 
     def settings(self) -> MeterSettings:
         """As the drivers want it."""
-        return msgspec.convert(
-            {key: value for key, value in msgspec.structs.asdict(self).items() if value is not None},
-            MeterSettings,
-        )
+        port = None if self.transport == "rtu" else self._port
+        return MeterSettings(**(msgspec.structs.asdict(self) | {"port": port}))
+
+    @property
+    def _port(self) -> int:
+        """The port, else that of Modbus (IANA: 502; mbap-s: 802)."""
+        return self.port or (802 if self.transport == "tls" else 502)
 
 
 class Evse(_Table, frozen=True, kw_only=True):
@@ -172,7 +177,7 @@ class LoadManagement(_Table, frozen=True, kw_only=True):
     `lease_s`: how long a limit holds in a station after the controller's last word.
     """
 
-    tick_s: Annotated[float, Meta(ge=0.1, le=60)] = 5.0
+    tick_s: Annotated[float, Meta(ge=0.1, le=15)] = 5.0  # each tick feeds the unit's watchdog of 30 s
     margin_a: Amps = 1.0
     fallback_a: Amps = 6.0
     rotation_s: Seconds = 900.0

@@ -9,14 +9,16 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from controller import config_rules
+from controller import config_notes, config_rules
 from controller.config import Config
+from controller.config_files import file_mistakes, with_absolute_paths
+from controller.config_findings import Finding
 from controller.config_shape import Shape
 from controller.toml_lines import Path, locate
 
 
-class Mistake(msgspec.Struct, frozen=True, kw_only=True):
-    """Something in the file that must be mended. `line` counts from 1, `key` is its place in words."""
+class Remark(msgspec.Struct, frozen=True, kw_only=True):
+    """What there is to say of a place in the file. `line` counts from 1, `key` is the place in words."""
 
     file: str
     line: int
@@ -28,7 +30,11 @@ class Mistake(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.file}:{self.line}: {self.key}: {self.what}; {self.mend}"
 
 
-class Note(Mistake, frozen=True, kw_only=True):
+class Mistake(Remark, frozen=True, kw_only=True):
+    """Something that must be mended before the file can be used."""
+
+
+class Note(Remark, frozen=True, kw_only=True):
     """Something that a person should know, but that is no mistake."""
 
 
@@ -78,16 +84,18 @@ def check_config(
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         return None, [_syntax_mistake(text, file, error)], []
-    lines = locate(text)
+    except RecursionError:
+        return None, [_mistake(file, 1, "TOML", "nests too deep", "write it flatter")], []
     shape = Shape()
     config = msgspec.convert(shape.table(Config, data, ()), Config)
+    found = config_rules.mistakes(config)
     if folder is not None:
-        config = _with_absolute_paths(config, folder)
-    broken = {finding.path for finding in shape.found}
-    rules = config_rules.mistakes(config, look_at_files=folder is not None)
-    found = shape.found + [finding for finding in rules if finding.path not in broken]
+        config = with_absolute_paths(config, folder)
+        found += file_mistakes(config)
+    found = shape.found + [finding for finding in found if finding.path not in shape.stood_in]
+    lines = locate(text)
     mistakes = _placed(found, lines, data, file, Mistake)
-    notes = _placed(config_rules.notes(config), lines, data, file, Note)
+    notes = _placed(config_notes.notes(config), lines, data, file, Note)
     return None if mistakes else config, mistakes, notes
 
 
@@ -100,40 +108,43 @@ def render(mistakes: list[Mistake], notes: list[Note]) -> str:
     return "\n".join(lines)
 
 
-_TablesT = TypeVar("_TablesT", bound=msgspec.Struct)
-
-
-def _with_absolute_paths(config: Config, folder: FilePath) -> Config:
-    def absolute(table: _TablesT, *keys: str) -> _TablesT:
-        named = {key: getattr(table, key) for key in keys}
-        return msgspec.structs.replace(
-            table, **{key: str((folder / name).absolute()) for key, name in named.items() if name is not None}
-        )
-
-    return msgspec.structs.replace(
-        config,
-        listen=absolute(config.listen, "certificate", "key"),
-        backend=tuple(absolute(each, "ca", "certificate", "key", "password_file") for each in config.backend),
-        meter=tuple(absolute(each, "ca", "certificate", "key") for each in config.meter),
-        station=tuple(absolute(each, "password_file") for each in config.station),
-    )
-
-
 def _syntax_mistake(text: str, file: str, error: tomllib.TOMLDecodeError) -> Mistake:
     message = str(error)
     what, _, place = message.partition(" (at ")
     digits = place.removeprefix("line ").split(",")[0]
-    line = int(digits) if digits.isdigit() else text.count("\n") + 1
-    return Mistake(file=file, line=line, key="TOML", what=what, mend="see toml.io for how it is written")
+    line = int(digits) if digits.isdigit() else text.rstrip().count("\n") + 1
+    mend = next((mend for start, mend in _SYNTAX_MENDS.items() if what.startswith(start)), _LEARN_TOML)
+    return _mistake(file, line, "TOML", what, mend)
+
+
+_LEARN_TOML = "https://toml.io has the rules"
+_SYNTAX_MENDS = {
+    "Invalid value": 'a text stands in quotes, key = "text"; true and false are lower case',
+    "Expected newline": "one key = value a line; a number has a point, 1.5, and no leading 0",
+    "Invalid statement": "a line is [table], [[table]], key = value or # comment",
+    "Expected '=' after a key": "a line is key = value",
+    "Cannot overwrite a value": "the key stands there twice: remove one",
+    "Cannot declare": "the table stands there twice: remove one; one of many is [[so]]",
+    "Unescaped": r"write \\ for a backslash, or put the text in '...'",
+    "Illegal character": "close the text with a quote on its line",
+}
+"""What helps, by how the parser's message begins."""
+
+
+def _mistake(file: str, line: int, key: str, what: str, mend: str) -> Mistake:
+    return Mistake(file=file, line=line, key=key, what=what, mend=mend)
+
+
+_RemarkT = TypeVar("_RemarkT", Mistake, Note)
 
 
 def _placed(
-    findings: list[config_rules.Finding],
+    findings: list[Finding],
     lines: Mapping[Path, int],
     data: dict[str, Any],
     file: str,
-    kind: type[Any],
-) -> list[Any]:
+    kind: type[_RemarkT],
+) -> list[_RemarkT]:
     placed = [
         kind(
             file=file,

@@ -7,13 +7,13 @@ same pass; findings at a place that was stood in for are left out by the caller.
 from __future__ import annotations
 
 import difflib
-import types
 from collections.abc import Mapping
-from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 import msgspec
 
-from controller.config_rules import Finding
+from controller.config_findings import Finding
+from controller.config_words import alternatives, choices, in_words, shown
 from controller.toml_lines import Path
 
 _STAND_INS: dict[str, object] = {
@@ -28,24 +28,33 @@ class Shape:
 
     def __init__(self) -> None:
         self.found: list[Finding] = []
+        self.stood_in: set[Path] = set()
+        """The places whose value is not the file's: wrong there, or missing."""
 
     def table(self, kind: type[msgspec.Struct], data: object, path: Path) -> dict[str, object]:
         """The table with all wrong values left out or stood in for."""
         if not isinstance(data, dict):
-            self._find(path, f"is {_kind_of(data)}", f"write it as a table: [{'.'.join(map(str, path))}]")
+            self._find(path, f"cannot be {shown(data)}", f"write it as a table: [{'.'.join(map(str, path))}]")
+            self.stood_in.add(path)
             data = {}
         good: dict[str, object] = {}
         hints = get_type_hints(kind, include_extras=True)
+        meant: set[str] = set()
         for key, value in data.items():
             if key in hints:
                 good |= self._value(hints[key], key, value, path)
             else:
-                self._find((*path, key), "is not a key that is known here", _nearest(key, hints))
+                near = difflib.get_close_matches(key, hints, 1)
+                meant.update(near)
+                self._find((*path, key), "is not a key that is known here", _instead(key, near, hints))
         for field in msgspec.structs.fields(kind):
-            if field.required and field.name not in data:
-                self._find((*path, field.name), "is missing", "add it")
-            if field.required and field.name not in good:
-                good[field.name] = _STAND_INS[field.name]
+            if not field.required or field.name in good:
+                continue
+            good[field.name] = _STAND_INS[field.name]
+            self.stood_in.add((*path, field.name))
+            # A key that is there, but misspelt, is one mistake; so is all that a table lacks that is none.
+            if field.name not in data and field.name not in meant and path not in self.stood_in:
+                self._find((*path, field.name), "is missing", _addition(field.name, hints[field.name]))
         return good
 
     def _value(self, hint: Any, key: str, value: object, path: Path) -> dict[str, object]:
@@ -57,16 +66,17 @@ class Shape:
         if not many:
             return {key: self.table(struct, value, place)}
         if not isinstance(value, list):
-            self._find(place, f"is {_kind_of(value)}", f"write each as a table of its own: [[{key}]]")
+            self._find(place, f"cannot be {shown(value)}", f"write each as a table of its own: [[{key}]]")
+            self.stood_in.add(place)
             return {}
         return {key: [self.table(struct, each, (*place, index)) for index, each in enumerate(value)]}
 
     def _fits(self, hint: Any, value: object, path: Path) -> bool:
         try:
             msgspec.convert(value, hint)
-        except msgspec.ValidationError as error:
-            what = str(error).replace("`", "")
-            self._find(path, what[0].lower() + what[1:], _how(hint, value))
+        except msgspec.ValidationError:
+            self._find(path, *_misfit(hint, value))
+            self.stood_in.add(path)
             return False
         return True
 
@@ -76,49 +86,33 @@ class Shape:
 
 def _struct_in(hint: Any) -> tuple[type[msgspec.Struct] | None, bool]:
     """The Struct that a field holds, if any, and whether it holds many."""
-    if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
-        return hint, False
-    arguments = get_args(hint)
-    many = get_origin(hint) is tuple
-    for argument in arguments:
-        if isinstance(argument, type) and issubclass(argument, msgspec.Struct):
-            return argument, many
+    for kind in alternatives(hint):
+        many = get_origin(kind) is tuple
+        element = get_args(kind)[0] if many else kind
+        if isinstance(element, type) and issubclass(element, msgspec.Struct):
+            return element, many
     return None, False
 
 
-def _how(hint: Any, value: object) -> str:
-    choices = _choices(hint)
-    if choices:
-        if isinstance(value, str) and (near := difflib.get_close_matches(value, choices, 1)):
-            return f'did you mean "{near[0]}"?'
-        return "use one of " + ", ".join(choices)
-    return "correct the value"
+def _misfit(hint: Any, value: object) -> tuple[str, str]:
+    """What is wrong with a value, and the mend; of a list, its first wrong element where that says it."""
+    known = choices(hint)
+    wrong = value
+    if isinstance(value, list) and known:
+        wrong = next((each for each in value if each not in known), value)
+    if isinstance(wrong, str) and (near := difflib.get_close_matches(wrong, known, 1)):
+        return f"cannot be {shown(wrong)}", f'did you mean "{near[0]}"?'
+    return f"cannot be {shown(wrong)}", f"write {in_words(hint)}"
 
 
-def _choices(hint: Any) -> list[str]:
-    if isinstance(hint, type) and issubclass(hint, str) and hasattr(hint, "__members__"):
-        return [member.value for member in hint]  # type: ignore[attr-defined]
-    if get_origin(hint) in (Union, types.UnionType, Annotated, tuple):
-        return [choice for argument in get_args(hint) for choice in _choices(argument)]
-    return [str(choice) for choice in get_args(hint)] if "Literal" in str(get_origin(hint)) else []
+def _addition(key: str, hint: Any) -> str:
+    struct, many = _struct_in(hint)
+    if struct is None:
+        return f"add {key} = ... ({in_words(hint)})"
+    return f"add a table: [[{key}]]" if many else f"add a table: [{key}]"
 
 
-def _nearest(key: str, known: Mapping[str, Any]) -> str:
+def _instead(key: str, near: list[str], known: Mapping[str, Any]) -> str:
     if key == "password":
-        return (
-            "secrets do not stand in this file: put it into a file of its own and name that in password_file"
-        )
-    near = difflib.get_close_matches(key, known, 1)
+        return "secrets do not stand in this file: put it into one of its own, named in password_file"
     return f"did you mean {near[0]}?" if near else "remove it; known are " + ", ".join(known)
-
-
-def _kind_of(value: object) -> str:
-    names = {
-        dict: "a table",
-        list: "an array",
-        str: "a text",
-        bool: "true or false",
-        int: "a number",
-        float: "a number",
-    }
-    return names.get(type(value), type(value).__name__)
