@@ -1,0 +1,140 @@
+"""The whole daemon in process: a stranger's station and backend over loopback, real files, real restarts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import trio
+from trio_websocket import WebSocketConnection, open_websocket_url
+
+from controller import daemon
+from controller.config import Config
+from controller.config_reading import check_config
+from controller.daemon import Daemon
+from controller.site.view import EvseView
+from controller.store.limits import FILE, StoreFailed
+from tests.controller.links.rig import Backend, heard
+
+
+def configured(folder: Path, backend: Backend) -> Config:
+    config, mistakes, _ = check_config(
+        f"""
+        [site]
+        id = "lc"
+        [store]
+        directory = "{folder}"
+        [listen]
+        host = "127.0.0.1"
+        port = 0
+        [load_management]
+        tick_s = 0.1
+        [[backend]]
+        id = "cpo"
+        url = "ws://127.0.0.1:{backend.port}/csms/{{station}}"
+        [[circuit]]
+        id = "grid"
+        limit_a = 40
+        [[station]]
+        id = "CS01"
+        circuit = "grid"
+        owner = "cpo"
+        [[station]]
+        id = "CS02"
+        circuit = "grid"
+        owner = "cpo"
+        """,
+        "test.toml",
+    )
+    assert mistakes == []
+    assert config is not None
+    return config
+
+
+@asynccontextmanager
+async def running(config: Config) -> AsyncIterator[Daemon]:
+    async with trio.open_nursery() as nursery:
+        yield await nursery.start(daemon.run, config)
+        nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def site(folder: Path) -> AsyncIterator[tuple[Config, Backend]]:
+    async with trio.open_nursery() as nursery:
+        backend = Backend()
+        await nursery.start(backend.run)
+        yield configured(folder, backend), backend
+        nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def station(controller: Daemon, name: str) -> AsyncIterator[WebSocketConnection]:
+    async with open_websocket_url(
+        f"ws://127.0.0.1:{controller.port}/ocpp/{name}", subprotocols=["ocpp1.6"], disconnect_timeout=2
+    ) as socket:
+        await socket.send_message('[2,"s","StatusNotification",{"connectorId":1,"status":"Charging"}]')
+        yield socket
+
+
+async def limits(socket: WebSocketConnection, count: int) -> list[tuple[int, float]]:
+    """Take the next limits that the controller sets, as (stack level, A)."""
+    taken = []
+    while len(taken) < count:
+        frame = json.loads(await heard(socket))
+        if frame[0] == 2 and frame[2] == "SetChargingProfile":
+            profile = frame[3]["csChargingProfiles"]
+            period = profile["chargingSchedule"]["chargingSchedulePeriod"][0]
+            taken.append((profile["stackLevel"], period["limit"]))
+            await socket.send_message(f'[3,"{frame[1]}",{{"status":"Accepted"}}]')
+    return taken
+
+
+async def until(controller: Daemon, name: str, reason: str) -> EvseView:
+    """Wait until the controller gives this reason for a station."""
+    with trio.fail_after(5):
+        while True:
+            view = next(evse for evse in controller.view().evses if evse.ref.station == name)
+            if reason in view.reason:
+                return view
+            await trio.sleep(0.02)
+
+
+async def test_what_was_never_limited_is_kept_free_at_its_worst(tmp_path: Path) -> None:
+    async with site(tmp_path) as (config, _), running(config) as controller:
+        await until(controller, "CS02", "offline: 32 A kept free")
+        async with station(controller, "CS01") as socket:
+            # 40 A less the margin and the 32 A of the other leave 7.
+            assert await limits(socket, 2) == [(0, 6.0), (1, 7.0)]
+
+
+async def test_a_restart_remembers_what_the_stations_were_left_with(tmp_path: Path) -> None:
+    async with site(tmp_path) as (config, _):
+        async with running(config) as controller, station(controller, "CS02") as socket:
+            assert await limits(socket, 2) == [(0, 6.0), (1, 7.0)]
+            await until(controller, "CS02", "full")
+        async with running(config) as controller:
+            await until(controller, "CS02", "offline: 7 A kept free")
+            async with station(controller, "CS01") as socket:
+                assert await limits(socket, 2) == [(0, 6.0), (1, 32.0)]
+
+
+async def test_a_damaged_store_is_no_start(tmp_path: Path) -> None:
+    (tmp_path / FILE).write_bytes(b"no database" * 1000)
+    async with site(tmp_path) as (config, _):
+        with pytest.RaisesGroup(StoreFailed, allow_unwrapped=True, flatten_subgroups=True):
+            async with running(config):
+                pass
+
+
+async def test_a_refused_limit_is_told_and_booked_at_its_worst(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with site(tmp_path) as (config, _), running(config) as controller:
+        async with station(controller, "CS01") as socket:
+            frame = json.loads(await heard(socket))
+            await socket.send_message(f'[3,"{frame[1]}",{{"status":"Rejected"}}]')
+            await until(controller, "CS01", "refuses limits")
+    assert "station CS01 did not take its limit" in caplog.text
