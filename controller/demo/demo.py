@@ -46,7 +46,8 @@ async def run_demo(
 
 
 async def _run(folder: Path, seed: int, duration_s: float | None, live: bool, log: table.LogTail) -> Report:
-    async with open_meters() as meters, trio.open_nursery() as nursery:
+    """One run. The controller ends before its peers: what it still says when it goes shall be heard."""
+    async with open_meters() as meters, trio.open_nursery() as peers:
         world = World(seed, {circuit: meter.registers for circuit, meter in meters.items()})
         path = folder / "controller.toml"
         settings.write(
@@ -54,16 +55,18 @@ async def _run(folder: Path, seed: int, duration_s: float | None, live: bool, lo
             list(world.site.circuits.values()),
             world.plans,
             {circuit: meter.settings for circuit, meter in meters.items()},
-            await nursery.start(world.backend.serve),
+            await peers.start(world.backend.serve),
         )
         config, _ = read_config(path)
-        controller: daemon.Daemon = await nursery.start(daemon.run, config)
-        nursery.start_soon(world.run, f"ws://127.0.0.1:{controller.port}/ocpp")
-        nursery.start_soon(_show_live if live else _show_lines, world, controller, log)
-        await _until_over(duration_s)
-        seen = of_site(world.site)
-        await world.fall_silent()
-        nursery.cancel_scope.cancel()
+        async with trio.open_nursery() as nursery:
+            controller: daemon.Daemon = await nursery.start(daemon.run, config)
+            peers.start_soon(world.run, f"ws://127.0.0.1:{controller.port}/ocpp")
+            nursery.start_soon(_show_live if live else _show_lines, world, controller, log)
+            await _until_over(duration_s)
+            seen = of_site(world.site)
+            await world.fall_silent()
+            nursery.cancel_scope.cancel()
+        peers.cancel_scope.cancel()
     return world.report(seen)
 
 
