@@ -21,6 +21,7 @@ from controller import daemon
 from controller.config import Config
 from controller.config_reading import ConfigMistakes, ConfigUnreadable, read_config, render
 from controller.demo.demo import run_demo
+from controller.groups import leaves
 from controller.links.server import ListenFailed
 from controller.store.limits import StoreFailed
 
@@ -114,7 +115,7 @@ def _run(options: argparse.Namespace) -> int:
     try:
         trio.run(_until_signalled, config, strict_exception_groups=True)
     except* (ListenFailed, StoreFailed) as failed:
-        for each in failed.exceptions:
+        for each in leaves(failed):
             log.error("%s", each)
         status = MISTAKES
     return status

@@ -16,6 +16,8 @@ from trio_websocket import (
     open_websocket_url,
 )
 
+from controller.groups import leaves
+
 CLOSE_S = 2.0
 """How long a peer may take for its part of the closing handshake."""
 
@@ -121,7 +123,7 @@ def _cause(error: BaseException) -> str:
     if isinstance(root, ssl.SSLCertVerificationError):
         return f"its certificate is not trusted: {root.verify_message}"
     if isinstance(root, BaseExceptionGroup):
-        return "; ".join(sorted({_cause(each) for each in root.exceptions}))
+        return "; ".join(sorted({_cause(each) for each in leaves(root)}))
     return str(root) or type(root).__name__
 
 

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 import trio
 
+from controller.groups import leaves
 from controller.links.engine import CLOSE_S, Link, LinkLost, LinkRefused
 from controller.ocpp.frames import Version
 from controller.ocpp.observations import Observation
@@ -197,7 +198,7 @@ class StationSession:
                 await self._read_backend(link)
                 nursery.cancel_scope.cancel()
         except* (LinkLost, LinkRefused) as lost:
-            self._feed(BackendLost("; ".join(sorted(set(_reasons(lost))))))
+            self._feed(BackendLost("; ".join(sorted({str(each) for each in leaves(lost)}))))
         self._flushed["backend"].set()
 
     async def _read_backend(self, link: Link) -> None:
@@ -237,11 +238,3 @@ class StationSession:
         while self._ping_s > 0:
             await trio.sleep(self._ping_s)
             await link.ping(2 * self._ping_s)
-
-
-def _reasons(lost: BaseExceptionGroup) -> Iterator[str]:
-    for each in lost.exceptions:
-        if isinstance(each, BaseExceptionGroup):
-            yield from _reasons(each)
-        else:
-            yield str(each)

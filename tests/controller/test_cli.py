@@ -1,0 +1,86 @@
+"""The command as a person types it: exit status and words."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+COMMAND = Path(sys.executable).with_name("local-controller")
+GOOD = """
+[site]
+id = "lc"
+[store]
+directory = "{folder}"
+[listen]
+host = "127.0.0.1"
+port = {port}
+[[backend]]
+id = "cpo"
+url = "ws://127.0.0.1:1/{{station}}"
+[[circuit]]
+id = "grid"
+limit_a = 63
+[[station]]
+id = "CS01"
+circuit = "grid"
+owner = "cpo"
+"""
+
+
+def typed(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([COMMAND, *arguments], capture_output=True, text=True, timeout=30, check=False)
+
+
+def written(folder: Path, text: str, port: int = 8887) -> Path:
+    path = folder / "controller.toml"
+    path.write_text(text.format(folder=folder, port=port))
+    return path
+
+
+def test_check_of_a_good_file_says_what_is_in_it(tmp_path: Path) -> None:
+    done = typed("check", "-c", written(tmp_path, GOOD))
+    assert done.returncode == 0
+    assert "1 station, 1 EVSE, 1 circuit, 0 meters, 1 backend" in done.stdout
+
+
+@pytest.mark.parametrize("command", ["check", "run"])
+def test_mistakes_are_told_with_their_line_and_end_with_1(tmp_path: Path, command: str) -> None:
+    path = written(tmp_path, GOOD.replace("limit_a = 63", "limit = 63"))
+    done = typed(command, "-c", path)
+    assert done.returncode == 1
+    assert f"{path}:14: " in done.stderr
+    assert "limit_a" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["check", "run"])
+@pytest.mark.parametrize("name", ["", "nothing.toml"])
+def test_what_cannot_be_read_ends_with_2(tmp_path: Path, command: str, name: str) -> None:
+    done = typed(command, "-c", tmp_path / name)
+    assert done.returncode == 2
+    assert str(tmp_path / name) in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_port_in_use_is_one_clear_line(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        done = typed("run", "-c", written(tmp_path, GOOD, port))
+    assert done.returncode == 1
+    assert f"127.0.0.1:{port} cannot be opened" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_example_for_installers_is_good() -> None:
+    example = Path(__file__).parents[2] / "etc" / "controller.toml"
+    done = typed("check", "-c", example)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_command_that_is_none_ends_with_2() -> None:
+    assert typed("dance").returncode == 2
