@@ -110,7 +110,7 @@ class Meter(_Table, frozen=True, kw_only=True):
     driver: str
     transport: Literal["tcp", "rtu", "tls", "rtu-over-tcp"]
     host: str | None = None
-    port: Port | None = None
+    port: Annotated[int, Meta(ge=1, le=65_535)] | None = None
     device: str | None = None
     baud: Annotated[int, Meta(ge=300, le=1_000_000)] | None = None
     parity: Literal["N", "E", "O"] | None = None

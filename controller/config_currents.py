@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping
 
 from controller.config import Circuit, Config, Evse, Station
@@ -23,11 +22,14 @@ def current_mistakes(config: Config) -> Iterator[Finding]:
         path: Path = ("station", index)
         if station.circuit is not None and station.circuit not in parents:
             yield unknown((*path, "circuit"), station.circuit, parents, "circuit")
+        ids: set[int] = set()
         for number, evse in enumerate(station.evse):
+            if evse.id in ids:
+                yield Finding(
+                    (*path, "evse", number, "id"), f"EVSE {evse.id} is there already", "give each its own id"
+                )
+            ids.add(evse.id)
             yield from _evse(config, station, evse, (*path, "evse", number), parents)
-        for evse_id, count in Counter(evse.id for evse in station.evse).items():
-            if count > 1:
-                yield Finding((*path, "evse"), f"has EVSE {evse_id} {count} times", "give each its own id")
     yield from _over_committed(config, parents)
 
 

@@ -55,7 +55,9 @@ def _one_in_words(hint: Any) -> str:
     if meta.description is not None:
         return f"{_NAMES[base]}, and {meta.description}"
     if get_origin(base) is tuple:
-        return f"a list of {_count(meta.min_length, meta.max_length)}{in_words(get_args(base)[0])}"
+        return (
+            f"a list of {_count(meta.min_length, meta.max_length)}where each is {in_words(get_args(base)[0])}"
+        )
     known = choices(base)
     if known:
         return "one of " + ", ".join(known)
@@ -79,9 +81,7 @@ def _count(least: int | None, most: int | None) -> str:
 
 
 def _range(meta: Meta) -> str:
-    low = f" above {meta.gt:g}" if meta.gt is not None else ""
-    if meta.ge is not None:
-        low = f" from {meta.ge:g}" if meta.le is not None else f" of at least {meta.ge:g}"
-    high = f" to {meta.le:g}" if meta.le is not None else ""
-    high = f" and below {meta.lt:g}" if meta.lt is not None else high
-    return low + high
+    if meta.ge is not None and meta.le is not None:
+        return f" from {meta.ge:g} to {meta.le:g}"
+    bounds = (("above", meta.gt), ("at least", meta.ge), ("below", meta.lt), ("at most", meta.le))
+    return ",".join(f" {word} {bound:g}" for word, bound in bounds if bound is not None)
