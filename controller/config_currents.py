@@ -22,6 +22,8 @@ def current_mistakes(config: Config) -> Iterator[Finding]:
         path: Path = ("station", index)
         if station.circuit is not None and station.circuit not in parents:
             yield unknown((*path, "circuit"), station.circuit, parents, "circuit")
+        if not station.evse:
+            yield Finding((*path, "evse"), "is empty", "remove it: one EVSE is assumed then")
         ids: set[int] = set()
         for number, evse in enumerate(station.evse):
             if evse.id in ids:

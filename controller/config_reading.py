@@ -169,7 +169,7 @@ def _in_words(path: Path, data: Any) -> str:
     words = ""
     for part in path:
         if isinstance(part, int):
-            element = data[part] if isinstance(data, list) and part < len(data) else None
+            element = data[part] if isinstance(data, list) else None
             name = element.get("id") if isinstance(element, dict) else None
             words += f' "{name}"' if isinstance(name, str) else f"[{part}]"
             data = element

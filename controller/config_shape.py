@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -38,7 +39,7 @@ class Shape:
             self.stood_in.add(path)
             data = {}
         good: dict[str, object] = {}
-        hints = get_type_hints(kind, include_extras=True)
+        hints = _hints(kind)
         meant: set[str] = set()
         for key, value in data.items():
             if key in hints:
@@ -82,6 +83,12 @@ class Shape:
 
     def _find(self, path: Path, what: str, mend: str) -> None:
         self.found.append(Finding(path, what, mend))
+
+
+@cache
+def _hints(kind: type[msgspec.Struct]) -> Mapping[str, Any]:
+    """The types of a table's keys; cached, for a site has thousands of tables of few kinds."""
+    return get_type_hints(kind, include_extras=True)
 
 
 def _struct_in(hint: Any) -> tuple[type[msgspec.Struct] | None, bool]:

@@ -143,6 +143,14 @@ def test_a_circuit_above_its_parent_and_uplinks_are_worth_a_note() -> None:
     ]
 
 
+def test_what_is_just_within_its_bounds_is_good() -> None:
+    text = GOOD.replace("limit_a = 100", 'limit_a = 6\nmeter = "m"')
+    text += "[[station.evse]]\nmin_a = 6\nmax_a = 6\nfallback_a = 6\n"
+    text += '[[circuit]]\nid = "row"\nparent = "grid"\nlimit_a = 6\n'
+    text += '[[meter]]\nid = "m"\ndriver = "abb-b23"\ntransport = "rtu"\ndevice = "/dev/x"\nunit = 1\n'
+    assert check_config(text, "edge.toml")[1:] == ([], [])
+
+
 def test_the_example_for_installers_is_good_and_without_notes() -> None:
     _, notes = read_config(FOR_INSTALLERS)
     assert notes == []
