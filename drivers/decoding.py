@@ -37,25 +37,26 @@ class Implausible(msgspec.Struct, frozen=True):
 def plan(register_map: RegisterMap, base: int = 0, *, tight: bool = False) -> list[Block]:
     """The fewest requests that read everything: a gap is cheaper than a request.
 
-    `tight` leaves no gaps, for meters that refuse to read registers which they do not have. `base` is
-    added to all addresses (SunSpec: where the model's id stands). SunSpec models are read whole but
-    for id and length, so that a value and its scale factor come from one answer.
+    `tight` leaves no gaps and keeps optional registers apart, for meters that refuse to read registers
+    which they do not have. `base` is added to all addresses (SunSpec: where the model's id stands).
+    SunSpec models are read whole but for id and length, so that a value and its scale factor come from
+    one answer.
     """
     if register_map.sunspec is not None:
         return [Block(register_map.register[0].function, base + 2, register_map.sunspec.length)]
     blocks: list[Block] = []
-    for register in sorted(register_map.register, key=lambda r: (r.function, r.address)):
+    before: Register | None = None
+    for register in sorted(register_map.register, key=lambda each: (each.function, each.address)):
+        joins = before is not None and before.function == register.function
+        if tight and before is not None:
+            adjacent = register.address == before.address + before.words
+            joins = joins and adjacent and register.optional == before.optional
         start, end = base + register.address, base + register.address + register.words
-        last = blocks[-1] if blocks else None
-        if (
-            last is not None
-            and last.function == register.function
-            and (not tight or start == last.address + last.count)
-            and end - last.address <= register_map.read.max_registers
-        ):
-            blocks[-1] = Block(last.function, last.address, max(last.count, end - last.address))
+        if joins and end - blocks[-1].address <= register_map.read.max_registers:
+            blocks[-1] = Block(register.function, blocks[-1].address, end - blocks[-1].address)
         else:
             blocks.append(Block(register.function, start, register.words))
+        before = register
     return blocks
 
 
@@ -124,12 +125,12 @@ def _words(
 def _nonsense(register_map: RegisterMap, values: Mapping[str, float | None]) -> str:
     for phase in range(1, register_map.phases + 1):
         if values.get(f"current_l{phase}") is None:
-            return f"it has no value for current_l{phase}"
+            return f"it has no value for current_l{phase}; check its driver and wiring"
     most = {"current": MOST_AMPS, "voltage": MOST_VOLTS, "power": MOST_WATTS}
     for quantity, value in values.items():
         bound = most.get(quantity.split("_")[0], math.inf)
         if value is not None and not abs(value) <= bound:
-            return f"{quantity} is {value:g}, which cannot be"
+            return f"{quantity} is {value:g}, which cannot be; check its driver"
         if value is not None and math.isinf(value):
             return f"{quantity} is infinite"
     return ""

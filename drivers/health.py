@@ -3,14 +3,17 @@
     poll went well, values plausible       GOOD
     ... but the same to the last bit under load for FROZEN_S    STALE: it repeats itself
     poll went well, values nonsense        IMPLAUSIBLE
-    poll failed, last good reading younger than stale_after_s   as before: one lost poll is no trouble
+    poll failed, last good reading younger than stale_after_s   as before: a lost poll or two is no trouble
     poll failed, older                     STALE
     never read, or DEAD_AFTER times older  DEAD
 
-An implausible meter whose polls then fail turns STALE and DEAD by the same clock.
+An implausible meter whose polls then fail turns STALE and DEAD by the same clock. While a state stands
+as before, its reading ages: who needs to know how old it is asks `reading.time`.
 """
 
 from __future__ import annotations
+
+from msgspec import structs
 
 from drivers.decoding import Implausible
 from drivers.reading import MeterState, PerPhase, Quality, Reading
@@ -31,44 +34,39 @@ class MeterHealth:
         self._stale_after_s = stale_after_s
         self._good: Reading | None = None
         self._changed_at = 0.0
-        self._implausible = False
+        self._verdict = Quality.DEAD
         self._problem = "not read yet"
 
     def read(self, outcome: Reading | Implausible, now: float) -> MeterState:
         """A poll was answered."""
         if isinstance(outcome, Implausible):
-            self._implausible, self._problem = True, outcome.why
-            return self._state(Quality.IMPLAUSIBLE)
-        self._implausible, self._problem = False, ""
-        if self._good is None or _values(outcome) != _values(self._good):
+            return self._settle(Quality.IMPLAUSIBLE, outcome.why)
+        if self._good is None or not _same(outcome, self._good):
             self._changed_at = now
         self._good = outcome
         if now - self._changed_at > FROZEN_S and _loaded(outcome.current_a):
-            self._problem = f"it has repeated itself for {now - self._changed_at:.0f} s under load"
-            return self._state(Quality.STALE)
-        return self._state(Quality.GOOD)
+            still_s = now - self._changed_at
+            return self._settle(
+                Quality.STALE,
+                f"it has repeated itself for {still_s:.0f} s under load; restart it or its gateway",
+            )
+        return self._settle(Quality.GOOD, "")
 
     def failed(self, why: str, now: float) -> MeterState:
         """A poll had no answer, or a refusal."""
         age = None if self._good is None else now - self._good.time
         if age is not None and age <= self._stale_after_s:
-            return self._state(Quality.IMPLAUSIBLE if self._implausible else Quality.GOOD)
-        self._problem = why
+            return self._settle(self._verdict, self._problem)
         dead = age is None or age > DEAD_AFTER * self._stale_after_s
-        return self._state(Quality.DEAD if dead else Quality.STALE)
+        return self._settle(Quality.DEAD if dead else Quality.STALE, why)
 
-    def _state(self, quality: Quality) -> MeterState:
-        return MeterState(meter=self._meter, quality=quality, reading=self._good, problem=self._problem)
+    def _settle(self, verdict: Quality, problem: str) -> MeterState:
+        self._verdict, self._problem = verdict, problem
+        return MeterState(meter=self._meter, quality=verdict, reading=self._good, problem=problem)
 
 
-def _values(reading: Reading) -> tuple[object, ...]:
-    return (
-        reading.current_a,
-        reading.voltage_v,
-        reading.power_w,
-        reading.power_total_w,
-        reading.frequency_hz,
-    )
+def _same(one: Reading, other: Reading) -> bool:
+    return structs.replace(one, time=other.time) == other
 
 
 def _loaded(current_a: PerPhase) -> bool:

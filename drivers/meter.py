@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import ssl
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import trio
 
@@ -29,7 +30,7 @@ _REFUSES_GAPS = (2, 3)
 
 
 class DeviceRefused(Exception):
-    """The meter answered with an exception to something that we need."""
+    """The meter answered with an exception to something that we need. Its text is a person's sentence."""
 
 
 class MeterPoller:
@@ -45,7 +46,7 @@ class MeterPoller:
         self._failures = 0
         self._rest = 0
         self._why = ""
-        self._told = ""
+        self._told: set[str] = set()
 
     async def poll(self, line: Line) -> None:
         """Read the meter once, unless it sits out after failures; publish what is known of it then."""
@@ -59,6 +60,8 @@ class MeterPoller:
             self._rest = RESTS[min(self._failures, len(RESTS) - 1)]
             self._failures += 1
             self._why = str(error)
+            if self._map.sunspec is not None:
+                self._base = None  # another device or firmware may be there when it is back
             self._say(self._health.failed(self._why, trio.current_time()))
         else:
             self._failures = 0
@@ -75,7 +78,10 @@ class MeterPoller:
                 self._tight = True
                 return await self._read(line)
             elif _needed(self._map, block, base):
-                raise DeviceRefused(f"{answer} to {block.count} registers from {block.address}")
+                raise DeviceRefused(
+                    f"it answers {answer} to {block.count} registers from {block.address};"
+                    f' is "{self.settings.driver}" the right driver?'
+                )
         return decode(self._map, answers, trio.current_time(), base=base, invert=self.settings.invert)
 
     async def _find_model(self, line: Line) -> int:
@@ -88,44 +94,52 @@ class MeterPoller:
         return walk.base
 
     async def _exchange(self, line: Line, block: Block) -> Registers | DeviceException:
-        if self._map.read.gap_ms and isinstance(line, SerialLine):
-            await trio.sleep(self._map.read.gap_ms / 1000)  # the silence that the meter asks for
+        if line.paced:
+            await trio.sleep(self._map.read.gap_ms / 1000)
         return await line.exchange(self.settings.unit, block, self.settings.timeout_s)
 
     def _say(self, state: MeterState) -> None:
-        """Publish always; log one line for each change, not for each poll."""
-        told = "" if state.quality is Quality.GOOD else f"{state.quality}: {state.problem}"
-        if told and _kind(told) != _kind(self._told):
-            log.warning("meter %s is %s", self.settings.id, told)
-        elif self._told and not told:
+        """Publish always; log each kind of trouble once until all is well again, not once a poll."""
+        if state.quality is not Quality.GOOD:
+            trouble = f"{state.quality}: {state.problem}"
+            if _kind(trouble) not in self._told:
+                log.warning("meter %s is %s", self.settings.id, trouble)
+            self._told.add(_kind(trouble))
+        elif self._told:
             log.warning("meter %s is good again", self.settings.id)
-        self._told = told
+            self._told.clear()
         self._publish(state)
 
 
-async def run_meters(meters: Sequence[MeterSettings], publish: Publish) -> None:
+async def run_meters(
+    meters: Sequence[MeterSettings],
+    publish: Publish,
+    *,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
     """Poll all meters until cancelled; `publish` gets each one's state after each of its polls.
 
-    Raises RegisterFileWrong for a driver that is not known.
+    Started once all register maps are read. Raises RegisterFileWrong for a driver that is not known.
     """
     lines: dict[tuple[object, ...], list[MeterPoller]] = {}
     for settings in meters:
         lines.setdefault(_line_key(settings), []).append(MeterPoller(settings, publish))
     async with trio.open_nursery() as nursery:
         for pollers in lines.values():
-            nursery.start_soon(_run_line, pollers)
+            nursery.start_soon(poll_in_turn, open_line(pollers[0].settings), pollers)
+        task_status.started()
 
 
-async def _run_line(pollers: Sequence[MeterPoller]) -> None:
-    line = open_line(pollers[0].settings)
-    due: Mapping[MeterPoller, float] = dict.fromkeys(pollers, trio.current_time())
+async def poll_in_turn(line: Line, pollers: Sequence[MeterPoller]) -> None:
+    """Poll the meters of one line until cancelled, each in its interval; closes the line then."""
+    due = dict.fromkeys(pollers, trio.current_time())
     try:
         while True:
             poller = min(due, key=lambda each: due[each])
             await trio.sleep_until(due[poller])
             await poller.poll(line)
             # A line that is too slow for its meters falls behind evenly, and catches nothing up.
-            due = {**due, poller: max(due[poller] + poller.settings.interval_s, trio.current_time())}
+            due[poller] = max(due[poller] + poller.settings.interval_s, trio.current_time())
     finally:
         with trio.CancelScope(shield=True):
             await line.close()
@@ -142,19 +156,25 @@ def open_line(settings: MeterSettings) -> Line:
             settings.stopbits or defaults.stopbits,
         )
     if settings.transport == "tls":
-        context = ssl.create_default_context(cafile=settings.ca)
-        if settings.certificate is not None:
-            context.load_cert_chain(settings.certificate, settings.key)
-        return TcpLine(settings.host or "", settings.port or SECURE_PORT, tls=context)
-    return TcpLine(
-        settings.host or "", settings.port or MODBUS_PORT, rtu=settings.transport == "rtu-over-tcp"
-    )
+        return TcpLine(settings.host or "", _port(settings), tls=partial(_tls_context, settings))
+    return TcpLine(settings.host or "", _port(settings), rtu=settings.transport == "rtu-over-tcp")
+
+
+def _tls_context(settings: MeterSettings) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=settings.ca)
+    if settings.certificate is not None:
+        context.load_cert_chain(settings.certificate, settings.key)
+    return context
+
+
+def _port(settings: MeterSettings) -> int:
+    return settings.port or (SECURE_PORT if settings.transport == "tls" else MODBUS_PORT)
 
 
 def _line_key(settings: MeterSettings) -> tuple[object, ...]:
     if settings.transport == "rtu":
         return (settings.device,)
-    return (settings.host, settings.port, settings.transport)
+    return (settings.host, _port(settings), settings.transport)
 
 
 def _needed(register_map: RegisterMap, block: Block, base: int) -> bool:

@@ -10,7 +10,8 @@ import difflib
 import math
 import struct
 import tomllib
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from functools import cache
 from importlib import resources
 from typing import Literal
@@ -127,7 +128,7 @@ class SerialDefaults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
 
 class SunSpecModel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which SunSpec model the map describes. `bases`: where "SunS" may stand."""
+    """Which SunSpec models the map describes, the commonest first. `bases`: where "SunS" may stand."""
 
     models: tuple[int, ...]
     length: int
@@ -176,29 +177,26 @@ def parse_map(text: str, file: str) -> RegisterMap:
         found = msgspec.convert(tomllib.loads(text), RegisterMap)
     except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
         raise RegisterFileWrong(f"{file}: {error}") from error
+    if mistakes := list(_mistakes(found)):
+        raise RegisterFileWrong("\n".join(f"{file}: {mistake}" for mistake in mistakes))
+    return found
+
+
+def _mistakes(found: RegisterMap) -> Iterator[str]:
     quantities = [register.quantity for register in found.register]
-    for quantity in quantities:
-        if quantities.count(quantity) > 1:
-            raise RegisterFileWrong(f"{file}: {quantity} stands there twice; remove one")
+    for quantity, times in Counter(quantities).items():
+        if times > 1:
+            yield f"{quantity} stands there twice; remove one"
     for phase in range(1, found.phases + 1):
         if f"current_l{phase}" not in quantities:
-            raise RegisterFileWrong(
-                f"{file}: current_l{phase} is missing; without it no circuit can be guarded"
-            )
+            yield f"current_l{phase} is missing; without it no circuit can be guarded"
+    first, end = (2, 2 + found.sunspec.length) if found.sunspec is not None else (0, 0x10000)
     for register in found.register:
-        span = (
-            register.words
-            if register.scale_register is None
-            else found.sunspec.length
-            if found.sunspec
-            else 1
-        )
-        if not 0 <= register.address <= 0xFFFF - span:
-            raise RegisterFileWrong(
-                f"{file}: {register.quantity}: address {register.address} is out of range"
-            )
-        if (register.scale_register is None) == (found.sunspec is not None and "int" in register.type):
-            raise RegisterFileWrong(
-                f"{file}: {register.quantity}: scale_register belongs to SunSpec integers"
-            )
-    return found
+        if register.address < first or register.address + register.words > end:
+            yield f"{register.quantity}: address {register.address} is not within {first} to {end - 1}"
+        if (register.scale_register is not None) != (found.sunspec is not None and "int" in register.type):
+            yield f"{register.quantity}: SunSpec integers need a scale_register, others have none"
+        if register.scale_register is not None and not first <= register.scale_register < end:
+            yield f"{register.quantity}: scale_register is not within {first} to {end - 1}"
+        if register.words > found.read.max_registers:
+            yield f"{register.quantity}: takes more than max_registers = {found.read.max_registers}"

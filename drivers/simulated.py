@@ -26,6 +26,7 @@ SUNSPEC_BASE = 40000
 _COMMON_LENGTH = 66
 _EXPONENTS = {"current": -2, "voltage": -1, "frequency": -2, "power": 1, "energy": 0}
 """SunSpec scale factors, so that a depot's values fit into 16 bits."""
+REOPENED_POLL_S = 0.05
 _RTU_REQUEST = 8
 _MBAP = 7
 _ILLEGAL_FUNCTION, _ILLEGAL_ADDRESS = 1, 2
@@ -50,10 +51,11 @@ class SimulatedMeter:
         self.fault: Fault | None = None
         self._map = register_map
         self._filled = filled
+        self._functions = {register.function for register in register_map.register}
         self._registers: dict[int, int] = {}
         self._base = 0
         if register_map.sunspec is not None:
-            self._lay_sunspec_chain(register_map.sunspec.models[-2], register_map.sunspec.length)
+            self._lay_sunspec_chain(register_map.sunspec.models[0], register_map.sunspec.length)
         self.set(dict.fromkeys((register.quantity for register in register_map.register), 0.0))
 
     def set(self, values: Mapping[str, float | None]) -> None:
@@ -70,7 +72,8 @@ class SimulatedMeter:
 
     def answer(self, request: ModbusPDU) -> ModbusPDU:
         """The answer to one request for this unit."""
-        if not isinstance(request, ReadHoldingRegistersRequest | ReadInputRegistersRequest):
+        reads = isinstance(request, ReadHoldingRegistersRequest | ReadInputRegistersRequest)
+        if not reads or request.function_code not in self._functions:
             return self._refusal(request, _ILLEGAL_FUNCTION)
         if self.fault is Fault.EXCEPTION:
             return self._refusal(request, 4)
@@ -192,10 +195,8 @@ async def serve_serial(
     while True:
         await trio.lowlevel.wait_readable(descriptor)
         try:
-            data = os.read(descriptor, 1024)
-        except OSError:  # nobody has the other end open: a pseudo-terminal says EIO then
-            await trio.sleep(0.05)
-            continue
-        if answer := line.feed(data):
-            await trio.lowlevel.wait_writable(descriptor)
-            os.write(descriptor, answer)
+            if answer := line.feed(os.read(descriptor, 1024)):
+                await trio.lowlevel.wait_writable(descriptor)
+                os.write(descriptor, answer)
+        except OSError:  # nobody has the other end open: a pseudo-terminal says EIO then, and has no event
+            await trio.sleep(REOPENED_POLL_S)

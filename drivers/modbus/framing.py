@@ -77,18 +77,20 @@ class RtuExchange:
         self._function = function
         self._count = count
         self._buffer = bytearray()
+        self._received = 0
         self.request = self._framer.buildFrame(_request(unit, function, address, count))
 
     def feed(self, data: bytes) -> Answer | None:
         """See `Exchange`."""
         self._buffer += data
-        answer, kept = self._search()
-        if answer is None and kept > MOST_BYTES:
-            return Noise(f"{kept} bytes, and no answer in them")
+        self._received += len(data)
+        answer = self._search()
+        if answer is None and self._received > MOST_BYTES:
+            return Noise("the line makes nothing but noise; check its baud rate, parity and wiring")
         return answer
 
-    def _search(self) -> tuple[Answer | None, int]:
-        """The first good answer in the buffer. Bytes that can begin none are dropped."""
+    def _search(self) -> Answer | None:
+        """The first good answer. Bytes that can begin none are dropped, so less than a frame stays."""
         buffer, incomplete = self._buffer, None
         for start in range(len(buffer)):
             length = self._length(buffer[start : start + 3])
@@ -99,9 +101,9 @@ class RtuExchange:
                 continue
             answer = self._read(bytes(buffer[start : start + length]))
             if answer is not None:
-                return answer, 0
+                return answer
         del buffer[: len(buffer) if incomplete is None else incomplete]
-        return None, len(buffer)
+        return None
 
     def _length(self, head: bytearray) -> int:
         """How long an answer that begins like this is; 0 where none does."""
@@ -157,14 +159,13 @@ class TcpExchange:
 
     def _read(self, frame: bytes) -> Answer:
         function, count = frame[7], self._count
-        if function == self._function | 0x80 and len(frame) == _MBAP + 2:
-            good = True
-        else:
-            good = (
-                function == self._function and frame[8] == 2 * count and len(frame) == _MBAP + 2 + 2 * count
-            )
-        answer = _answer(self._framer.handleFrame(frame, 0, 0)[1], count) if good else None
-        return answer or Noise(f"function {function}, {len(frame)} bytes: that answers another question")
+        refusal = function == self._function | 0x80 and len(frame) == _MBAP + 2
+        fits = function == self._function and frame[8] == 2 * count and len(frame) == _MBAP + 2 + 2 * count
+        # 0, 0: whichever unit and transaction; that they are ours we have seen.
+        pdu = self._framer.handleFrame(frame, 0, 0)[1] if refusal or fits else None
+        return _answer(pdu, count) or Noise(
+            f"function {function} in {len(frame)} bytes answers another question than ours"
+        )
 
 
 def _request(unit: int, function: int, address: int, count: int) -> ModbusPDU:

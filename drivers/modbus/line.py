@@ -11,7 +11,7 @@ import os
 import ssl
 import termios
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import serial
 import trio
@@ -20,6 +20,8 @@ from drivers.decoding import Block
 from drivers.modbus.framing import DeviceException, Exchange, Noise, Registers, RtuExchange, TcpExchange
 
 CHUNK = 1024
+QUIET_S = 0.2
+"""A serial line that is silent for so long after a lost answer has nothing more to say."""
 
 
 class LineLost(Exception):
@@ -31,10 +33,14 @@ class NoAnswer(Exception):
 
 
 class Line(ABC):
-    """What meters share. `exchange` is for one caller at a time: a line's poller owns it."""
+    """What meters share. `exchange` is for one caller at a time: a line's poller owns it.
 
-    def __init__(self, name: str) -> None:
+    `paced`: a serial line lies under it, where meters want pauses between requests.
+    """
+
+    def __init__(self, name: str, *, paced: bool) -> None:
         self.name = name
+        self.paced = paced
         self._transactions: Iterator[int] = itertools.cycle(range(1, 0x10000))
 
     async def exchange(self, unit: int, block: Block, timeout_s: float) -> Registers | DeviceException:
@@ -42,24 +48,34 @@ class Line(ABC):
 
         Raises NoAnswer after `timeout_s` (s) or for noise, LineLost where the line itself fails.
         """
+        exchange = self._exchange(unit, block)
+        try:
+            await self._open_within(timeout_s)
+            with trio.move_on_after(timeout_s):
+                await self._write(exchange.request)
+                return await self._answer(exchange)
+            await self._after_silence(timeout_s)
+        except (LineLost, NoAnswer):
+            await self.close()
+            raise
+        raise NoAnswer(
+            f"no answer from unit {unit} on {self.name} within {timeout_s:g} s;"
+            " check its wiring, unit number and line settings"
+        )
+
+    async def _open_within(self, timeout_s: float) -> None:
         try:
             with trio.fail_after(timeout_s):
                 await self._open()
-                exchange = self._exchange(unit, block)
-                await self._write(exchange.request)
-                return await self._answer(exchange)
         except trio.TooSlowError:
-            await self._after_silence()
-            raise NoAnswer(f"no answer from unit {unit} within {timeout_s:g} s") from None
-        except LineLost:
-            await self.close()
-            raise
+            raise LineLost(
+                f"{self.name} cannot be reached within {timeout_s:g} s; check its address and the network"
+            ) from None
 
     async def _answer(self, exchange: Exchange) -> Registers | DeviceException:
         while True:
             answer = exchange.feed(await self._read())
             if isinstance(answer, Noise):
-                await self.close()
                 raise NoAnswer(answer.why)
             if answer is not None:
                 return answer
@@ -73,8 +89,11 @@ class Line(ABC):
         """Make sure that the line is open and empty."""
 
     @abstractmethod
-    async def _after_silence(self) -> None:
-        """After a request without an answer."""
+    async def _after_silence(self, timeout_s: float) -> None:
+        """After a request without an answer: see to it that a late one does not meet the next question.
+
+        RTU answers do not say to which addresses they belong, and gateways lose transaction numbers.
+        """
 
     @abstractmethod
     def _exchange(self, unit: int, block: Block) -> Exchange: ...
@@ -87,10 +106,15 @@ class Line(ABC):
 
 
 class TcpLine(Line):
-    """Modbus TCP, Modbus TCP over TLS (`tls`), or RTU frames over TCP (`rtu`)."""
+    """Modbus TCP, Modbus TCP over TLS, or RTU frames over TCP (`rtu`).
 
-    def __init__(self, host: str, port: int, *, rtu: bool = False, tls: ssl.SSLContext | None = None) -> None:
-        super().__init__(f"{host}:{port}")
+    `tls` makes the context anew for each connection: certificates are exchanged while we run.
+    """
+
+    def __init__(
+        self, host: str, port: int, *, rtu: bool = False, tls: Callable[[], ssl.SSLContext] | None = None
+    ) -> None:
+        super().__init__(f"{host}:{port}", paced=rtu)
         self._host = host
         self._port = port
         self._rtu = rtu
@@ -107,19 +131,26 @@ class TcpLine(Line):
         if self._stream is not None:
             return
         try:
-            stream: trio.abc.Stream = await trio.open_tcp_stream(self._host, self._port)
-            if self._tls is not None:
-                secured = trio.SSLStream(stream, self._tls, server_hostname=self._host)
-                await secured.do_handshake()
-                stream = secured
-        except (OSError, trio.BrokenResourceError) as error:
+            context = None if self._tls is None else self._tls()
+            stream = await trio.open_tcp_stream(self._host, self._port)
+        except OSError as error:
             raise LineLost(
-                f"{self.name} cannot be reached ({error}); check its address and the network"
+                f"{self.name} cannot be reached ({_reason(error)}); check its address and the network"
             ) from error
-        self._stream = stream
+        self._stream = stream if context is None else await self._secured(stream, context)
 
-    async def _after_silence(self) -> None:
-        # A late answer must not meet the next question: RTU has no transaction numbers, gateways lose them.
+    async def _secured(self, stream: trio.SocketStream, context: ssl.SSLContext) -> trio.abc.Stream:
+        secured = trio.SSLStream(stream, context, server_hostname=self._host)
+        self._stream = secured  # so that `close` finds it if the handshake fails
+        try:
+            await secured.do_handshake()
+        except trio.BrokenResourceError as error:
+            raise LineLost(
+                f"no TLS with {self.name} ({error.__cause__ or 'it hung up'}); check the certificates"
+            ) from error
+        return secured
+
+    async def _after_silence(self, timeout_s: float) -> None:
         await self.close()
 
     def _exchange(self, unit: int, block: Block) -> Exchange:
@@ -149,7 +180,7 @@ class SerialLine(Line):
     """Modbus RTU on a serial port. pyserial opens and sets it, trio waits for it."""
 
     def __init__(self, device: str, baud: int, parity: str, stopbits: int) -> None:
-        super().__init__(device)
+        super().__init__(device, paced=True)
         self._baud, self._parity, self._stopbits = baud, parity, stopbits
         self._port: serial.Serial | None = None
 
@@ -177,8 +208,13 @@ class SerialLine(Line):
                 f"{self.name} cannot be opened ({_reason(error)}); is it plugged in, and nobody else's?"
             ) from error
 
-    async def _after_silence(self) -> None:
-        """Nothing: the next request empties the line first."""
+    async def _after_silence(self, timeout_s: float) -> None:
+        with trio.move_on_after(timeout_s):
+            heard = True
+            while heard:
+                with trio.move_on_after(QUIET_S) as quiet:
+                    await self._read()
+                heard = not quiet.cancelled_caught
 
     def _exchange(self, unit: int, block: Block) -> Exchange:
         return RtuExchange(unit, block.function, block.address, block.count)
@@ -210,5 +246,7 @@ class SerialLine(Line):
 
 
 def _reason(error: BaseException) -> str:
-    number = getattr(error, "errno", None)
-    return os.strerror(number) if isinstance(number, int) else str(error)
+    number = error.args[0] if isinstance(error, termios.error) else getattr(error, "errno", None)
+    if isinstance(error, ssl.SSLError) or not isinstance(number, int) or number <= 0:
+        return str(error)
+    return os.strerror(number)
