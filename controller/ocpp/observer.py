@@ -185,7 +185,7 @@ class Observer:
         """Currents as sent; where a station sends none, from its powers per phase."""
         found: dict[str, dict[str, float]] = {_CURRENT: {}, _POWER: {}}
         for measurand, phase, value in samples:
-            if measurand in found and math.isfinite(value):
+            if measurand in found and (not phase or phase in _PHASES) and math.isfinite(value):
                 found[measurand][phase] = value
         currents = found[_CURRENT] or {
             phase: watts / self._voltage for phase, watts in found[_POWER].items() if phase in _PHASES
@@ -222,15 +222,13 @@ def _number(text: str) -> float | None:
 
 
 def _boot_16(payload: bytes) -> list[Observation]:
-    boot = _read(v16.BootNotification, payload)
-    return [Booted(boot.charge_point_vendor, boot.charge_point_model, boot.firmware_version)] if boot else []
+    # Whoever it is and however it says so: it has booted, and may have lost our limits.
+    boot = _read(v16.BootNotification, payload) or v16.BootNotification()
+    return [Booted(boot.charge_point_vendor, boot.charge_point_model, boot.firmware_version)]
 
 
 def _boot_2(payload: bytes) -> list[Observation]:
-    boot = _read(v2.BootNotification, payload)
-    if boot is None:
-        return []
-    station = boot.charging_station
+    station = (_read(v2.BootNotification, payload) or v2.BootNotification()).charging_station
     return [Booted(station.vendor_name, station.model, station.firmware_version)]
 
 
