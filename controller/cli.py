@@ -19,7 +19,7 @@ import trio
 
 from controller import daemon
 from controller.config import Config
-from controller.config_reading import ConfigMistakes, ConfigUnreadable, read_config, render
+from controller.config.reading import ConfigMistakes, ConfigUnreadable, read_config, render
 from controller.demo.demo import run_demo
 from controller.groups import leaves
 from controller.links.server import ListenFailed

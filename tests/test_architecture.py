@@ -18,10 +18,10 @@ FLOORS = {
     "cli": 4, "daemon": 4, "demo": 4,
     "links": 3, "web": 3, "store": 3, "notify": 3,
     "relay": 2, "site": 2, "dimming": 2, "overlay": 2,
-    "signing": 1, "pki": 1, "ocpp": 1, "config": 1, "toml_lines": 1, "groups": 1,
+    "signing": 1, "pki": 1, "ocpp": 1, "config": 1, "groups": 1,
     "drivers": 0,
 }  # fmt: skip
-"""The rooms: packages and modules of `controller` (config, config_*: one room), and `drivers` below all."""
+"""The rooms: packages and modules of `controller`, and `drivers` below all."""
 
 SEPARATE_FLOOR = 2
 """The rooms of this floor do not know each other: a higher one composes them."""
@@ -102,8 +102,6 @@ def _room(name: str) -> str | None:
     if package == "drivers":
         return "drivers"
     first = rest.partition(".")[0]
-    if first.startswith("config_"):
-        return "config"
     return None if first in ("", "__init__") else first
 
 
@@ -167,10 +165,10 @@ BAD = [
     ("controller/daemon.py", "from trio_websocket import serve_websocket", "WebSockets"),
     ("controller/relay/line.py", "def f():\n    import wsproto.events", "WebSockets"),
     ("controller/site/tree.py", "import trio", "neither IO nor a clock"),
-    ("controller/config_rules.py", "import controller.relay.line", "above config"),
+    ("controller/config/rules.py", "import controller.relay.line", "above config"),
     ("controller/ocpp/frames.py", "from time import monotonic", "neither IO nor a clock"),
-    ("controller/config.py", "import socket", "neither IO nor a clock"),
-    ("controller/toml_lines.py", "import trio.lowlevel", "neither IO nor a clock"),
+    ("controller/config/tables.py", "import socket", "neither IO nor a clock"),
+    ("controller/config/lines.py", "import trio.lowlevel", "neither IO nor a clock"),
     ("drivers/modbus/framing.py", "import socket as s", "neither IO nor a clock"),
     ("drivers/registers.py", "import time", "neither IO nor a clock"),
     ("drivers/meter.py", "from controller.config import Meter", "drivers know nothing"),

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.live import Live
 
 from controller import daemon
-from controller.config_reading import read_config
+from controller.config.reading import read_config
 from controller.demo import settings, table
 from controller.demo.meters import open_meters
 from controller.demo.report import Report, of_site

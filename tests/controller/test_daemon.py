@@ -13,7 +13,7 @@ from trio_websocket import WebSocketConnection, open_websocket_url
 
 from controller import daemon
 from controller.config import Config
-from controller.config_reading import check_config
+from controller.config.reading import check_config
 from controller.daemon import Daemon
 from controller.site.view import EvseView
 from controller.store.limits import FILE, StoreFailed
@@ -132,9 +132,12 @@ async def test_a_damaged_store_is_no_start(tmp_path: Path) -> None:
 async def test_a_refused_limit_is_told_and_booked_at_its_worst(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with site(tmp_path) as (config, _), running(config) as controller:
-        async with station(controller, "CS01") as socket:
-            frame = json.loads(await heard(socket))
-            await socket.send_message(f'[3,"{frame[1]}",{{"status":"Rejected"}}]')
-            await until(controller, "CS01", "refuses limits")
+    async with (
+        site(tmp_path) as (config, _),
+        running(config) as controller,
+        station(controller, "CS01") as socket,
+    ):
+        frame = json.loads(await heard(socket))
+        await socket.send_message(f'[3,"{frame[1]}",{{"status":"Rejected"}}]')
+        await until(controller, "CS01", "refuses limits")
     assert "station CS01 did not take its limit" in caplog.text

@@ -1,6 +1,6 @@
 """`check`: every mistake at its line, in words that mend it; and what a good file reads as.
 
-In `configs/broken/`, the mark `#! words` stands on the line that a mistake is expected at, and
+In `files/broken/`, the mark `#! words` stands on the line that a mistake is expected at, and
 `#! <- 5 words` stands for one at line 5. Each file has the mistakes that are marked and no other.
 """
 
@@ -16,9 +16,9 @@ import tomli_w
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller import config as config_module
+from controller.config import tables as config_module
 from controller.config import Config, Meter
-from controller.config_reading import (
+from controller.config.reading import (
     ConfigMistakes,
     ConfigUnreadable,
     Mistake,
@@ -30,10 +30,10 @@ from controller.config_reading import (
 from drivers.registers import list_maps
 from drivers.settings import MeterSettings
 
-CONFIGS = Path(__file__).parent / "configs"
+CONFIGS = Path(__file__).parent / "files"
 BROKEN = sorted((CONFIGS / "broken").glob("*.toml"))
 DEPOT = (CONFIGS / "depot.toml").read_text()
-FOR_INSTALLERS = Path(__file__).parents[2] / "etc" / "controller.toml"
+FOR_INSTALLERS = Path(__file__).parents[3] / "etc" / "controller.toml"
 
 GOOD = """
 [site]

@@ -10,7 +10,7 @@ import tomli_w
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.toml_lines import Path, locate
+from controller.config.lines import Path, locate
 
 TEXT = '''\
 # [not.a.header]

@@ -1,0 +1,70 @@
+"""The files that a configuration names: certificates, keys and passwords must be there, and secrets kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path as FilePath
+
+import msgspec
+
+from controller.config.findings import Finding
+from controller.config.lines import Path
+from controller.config.tables import Config
+
+SECRETS = frozenset({"key", "password_file"})
+_NAMED = {
+    "listen": ("certificate", "key"),
+    "backend": ("ca", "certificate", "key", "password_file"),
+    "meter": ("ca", "certificate", "key"),
+    "station": ("password_file",),
+}
+"""The keys that name a file, of each table whose files this version opens."""
+
+
+def with_absolute_paths(config: Config, folder: FilePath) -> Config:
+    """The configuration with the names of its files taken from a folder."""
+    changed: dict[str, object] = {}
+    for name in _NAMED:
+        tables = getattr(config, name)
+        if isinstance(tables, tuple):
+            changed[name] = tuple(_absolute(table, name, folder) for table in tables)
+        else:
+            changed[name] = _absolute(tables, name, folder)
+    return msgspec.structs.replace(config, **changed)
+
+
+def _absolute(table: msgspec.Struct, name: str, folder: FilePath) -> msgspec.Struct:
+    named = {key: getattr(table, key) for key in _NAMED[name]}
+    return msgspec.structs.replace(
+        table, **{key: str((folder / file).absolute()) for key, file in named.items() if file is not None}
+    )
+
+
+def file_mistakes(config: Config) -> Iterator[Finding]:
+    """Files that are not there, cannot be read, or hold a secret that everybody can read."""
+    for name, keys in _NAMED.items():
+        tables = getattr(config, name)
+        places: list[tuple[Path, msgspec.Struct]] = [((name,), tables)]
+        if isinstance(tables, tuple):
+            places = [((name, index), table) for index, table in enumerate(tables)]
+        for path, table in places:
+            for key in keys:
+                file = getattr(table, key)
+                if file is not None:
+                    yield from _file((*path, key), FilePath(file), secret=key in SECRETS)
+
+
+def _file(path: Path, file: FilePath, *, secret: bool) -> Iterator[Finding]:
+    try:
+        with file.open("rb") as opened:
+            start = opened.read(1024)
+        mode = file.stat().st_mode
+    except OSError as error:
+        yield Finding(
+            path, f"{file} cannot be read: {error.strerror}", "create it, readable by the controller's user"
+        )
+        return
+    if not start.strip():
+        yield Finding(path, f"{file} is empty", "write into it what it is for")
+    if secret and mode & 0o007:
+        yield Finding(path, f"{file} is open to everybody on this machine", f"chmod o= {file}")

@@ -1,0 +1,67 @@
+"""What a person should know of a configuration that is no mistake: above all, what is not acted on yet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from controller.config.findings import Finding
+from controller.config.tables import Config
+
+_LATER = "it is read, and not acted on in this version"
+
+
+def notes(config: Config) -> list[Finding]:
+    """What this version reads but does not act on yet, and what looks odd."""
+    return [*_backends(config), *_stations(config), *_tables(config), *_circuits(config)]
+
+
+def _backends(config: Config) -> Iterator[Finding]:
+    for index, backend in enumerate(config.backend):
+        if backend.observe:
+            yield Finding(("backend", index, "observe"), "observing backends are not served yet", _LATER)
+        for key in ("priority", "group"):
+            if getattr(backend, key):
+                yield Finding(
+                    ("backend", index, key), "several uplinks of one backend are not used yet", _LATER
+                )
+
+
+def _stations(config: Config) -> Iterator[Finding]:
+    for index, station in enumerate(config.station):
+        if station.observers:
+            yield Finding(("station", index, "observers"), "only the owner is served yet", _LATER)
+        if station.when_backend_away != "strict":
+            yield Finding(
+                ("station", index, "when_backend_away"),
+                f'"{station.when_backend_away}" is not there yet: strict is followed',
+                _LATER,
+            )
+        for number, evse in enumerate(station.evse):
+            if evse.exempt:
+                yield Finding(
+                    ("station", index, "evse", number, "exempt"), "nothing is dimmed yet anyway", _LATER
+                )
+
+
+def _tables(config: Config) -> Iterator[Finding]:
+    for name, what in (
+        ("web", "the page is not served yet"),
+        ("dimming", "dimming commands are not obeyed yet"),
+        ("signing", "signatures are neither verified nor made yet"),
+    ):
+        if getattr(config, name) is not None:
+            yield Finding((name,), what, _LATER)
+
+
+def _circuits(config: Config) -> Iterator[Finding]:
+    limits = {circuit.id: circuit.limits_a for circuit in config.circuit}
+    for index, circuit in enumerate(config.circuit):
+        if circuit.unbalance_a is not None:
+            yield Finding(("circuit", index, "unbalance_a"), "unbalance is not limited yet", _LATER)
+        above = limits.get(circuit.parent or "")
+        if above and any(own > up for own, up in zip(circuit.limits_a, above, strict=True)):
+            yield Finding(
+                ("circuit", index, "limit_a"),
+                f'is above that of "{circuit.parent}", which feeds it',
+                "the lower one holds",
+            )
