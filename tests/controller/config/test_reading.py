@@ -16,8 +16,8 @@ import tomli_w
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.config import tables as config_module
 from controller.config import Config, Meter
+from controller.config import tables as config_module
 from controller.config.reading import (
     ConfigMistakes,
     ConfigUnreadable,
