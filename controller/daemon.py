@@ -157,6 +157,8 @@ class Daemon:
 
     def _happened(self, event: SiteEvent) -> None:
         limits = self._control.handle(event, trio.current_time())
+        for told in self._control.news():
+            log.info("%s", told)
         concerned = {limit.ref for limit in limits}
         if isinstance(event, LimitAnswered) and (ref := self._asked.pop(event.token, None)):
             concerned.add(ref)

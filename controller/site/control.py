@@ -31,14 +31,17 @@ from controller.site.events import (
     Tick,
 )
 from controller.site.metering import Metering
+from controller.site.news import Told
 from controller.site.outlet import Outlet
 from controller.site.settings import SiteSettings
 from controller.site.tree import PhaseAmps, Site
-from controller.site.turns import Turns
+from controller.site.turns import REST_S, Turns
 from controller.site.view import CircuitView, SiteView
 
 PASS_S_PER_EVSE = 1e-4
 """At least so much time for each EVSE between two passes: a burst of events on a big site shares one."""
+
+RESTING = f"gave up its place, rests {REST_S:g} s at least"
 
 
 class SiteControl:
@@ -61,6 +64,7 @@ class SiteControl:
             self._of_station[outlet.evse.ref.station].append(outlet)
         self._due = False
         self._planned_at: float | None = None
+        self._news: list[Told] = []
 
     def handle(self, event: SiteEvent, now: float) -> list[SetLimit]:
         """Take in one event; what to send to stations because of it, in this order.
@@ -77,6 +81,11 @@ class SiteControl:
         rest_s = PASS_S_PER_EVSE * len(self._outlets)
         rested = self._planned_at is None or now >= self._planned_at + rest_s
         return self._plan(now) if rested or isinstance(event, Tick) else []
+
+    def news(self) -> list[Told]:
+        """What changed for EVSEs since this was last asked, in words for people."""
+        news, self._news = self._news, []
+        return news
 
     def memories(self, refs: Iterable[EvseRef], now: float) -> dict[EvseRef, Memory]:
         """What the next of us should know of these EVSEs."""
@@ -167,9 +176,12 @@ class SiteControl:
         allocations = self._allocations(base, now)
         ledger = self._ledger(base, self._outlets, now)
         commands: list[SetLimit] = []
+        self._news = []  # of a pass that nobody asked about
         # Who has least rises first, while there is not yet room for all to rise.
         for outlet in sorted(self._outlets, key=lambda o: (o.delivery.offered_a(now), o.evse.ref)):
             commands += outlet.bring(allocations.get(outlet.evse.ref), ledger, now, urgent=urgent)
+            if told := outlet.news(now):
+                self._news.append(told)
         return commands
 
     def _allocations(self, base: dict[str, PhaseAmps], now: float) -> dict[EvseRef, Allocation]:
@@ -186,10 +198,8 @@ class SiteControl:
             if outlet.delivery.problem(now):
                 reserved.append(outlet)
             elif outlet.model.wants:
-                if rest_s := turns.resting_s(ref, now):
-                    allocations[ref] = Allocation(
-                        ref, 0.0, f"gave up its place, waits {rest_s:.0f} s at least"
-                    )
+                if turns.resting_s(ref, now):
+                    allocations[ref] = Allocation(ref, 0.0, RESTING)
                 else:
                     demands.append(outlet.demand(ranks[ref], troubles[circuit], metered=metered[circuit]))
         given = allocate(self._site, demands, self._ledger(base, reserved, now).rooms())

@@ -11,6 +11,7 @@ from controller.site.delivery import NOISE_A, Delivery
 from controller.site.draw import Credit
 from controller.site.events import SetLimit
 from controller.site.evse import EvseModel
+from controller.site.news import News, Told
 from controller.site.tree import Evse
 from controller.site.view import EvseView
 
@@ -23,6 +24,7 @@ class Outlet:
         self.model = EvseModel(evse, now)
         self.delivery = Delivery(evse, lease_s, tokens)
         self.reason = "not yet planned"
+        self._news = News()
 
     def down(self, now: float) -> None:
         """Its station cannot be commanded any more."""
@@ -88,6 +90,11 @@ class Outlet:
             ledger.book(self.evse, self.model.phases, max(0.0, offered_a - booked_a))
         self.reason = self._why(allocation, problem, offered_a, booked_a)
         return commands
+
+    def news(self, now: float) -> Told | None:
+        """Its limit and the reason, when it is time to tell people of a change."""
+        told = Told(self.evse.ref, self.delivery.offered_a(now), self.reason)
+        return told if self._news.worth_telling(told, now) else None
 
     def view(self, now: float) -> EvseView:
         """How it looks to people."""

@@ -31,6 +31,7 @@ from controller.site.events import (
     StationUp,
     Tick,
 )
+from controller.site.news import Told
 from controller.site.settings import SiteSettings
 from controller.site.tree import Circuit, Evse, PhaseAmps, Site
 from controller.site.view import CircuitView, EvseView
@@ -139,6 +140,7 @@ class ToySite:
         self.meter: Callable[[Reading], MeterState] = good
         self.flowed: list[PhaseAmps] = []
         self.row_flowed: dict[str, list[PhaseAmps]] = {circuit.id: [] for circuit in circuits}
+        self.told_people: list[Told] = []
         self._answers: deque[tuple[float, SetLimit]] = deque()
 
     def station(self, name: str) -> ToyStation:
@@ -167,6 +169,7 @@ class ToySite:
             return
         for command in self.control.handle(event, self.now):
             self._answers.append((self.now + self.stations[command.ref].answer_s, command))
+        self.told_people += self.control.news()
 
     def run(self, seconds: int) -> None:
         for _ in range(seconds):
