@@ -103,12 +103,17 @@ class SetChargingProfile(_Message, frozen=True, kw_only=True):
 class ProfileHead(_Message, frozen=True, kw_only=True):
     """What we read of a backend's profile to see whether it touches ours."""
 
-    charging_profile_id: int | None = None
-    charging_profile_purpose: str = ""
+    number: int | None = msgspec.field(default=None, name="chargingProfileId")
+    purpose: str = msgspec.field(default="", name="chargingProfilePurpose")
 
 
 class SetChargingProfileHead(_Message, frozen=True, kw_only=True):
     """What we read of a backend's SetChargingProfile."""
 
-    connector_id: int
-    cs_charging_profiles: ProfileHead
+    profile: ProfileHead | None = msgspec.field(default=None, name="csChargingProfiles")
+
+
+class RemoteStartTransactionHead(_Message, frozen=True, kw_only=True):
+    """What we read of a backend's RemoteStartTransaction: the profile that may come with it (5.11)."""
+
+    profile: ProfileHead | None = msgspec.field(default=None, name="chargingProfile")

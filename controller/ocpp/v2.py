@@ -122,12 +122,11 @@ class SetChargingProfile(_Message, frozen=True, kw_only=True):
 class ProfileHead(_Message, frozen=True, kw_only=True):
     """What we read of a backend's profile to see whether it touches ours."""
 
-    id: int | None = None
-    charging_profile_purpose: str = ""
+    number: int | None = msgspec.field(default=None, name="id")
+    purpose: str = msgspec.field(default="", name="chargingProfilePurpose")
 
 
-class SetChargingProfileHead(_Message, frozen=True, kw_only=True):
-    """What we read of a backend's SetChargingProfile."""
+class ProfileCarrier(_Message, frozen=True, kw_only=True):
+    """What we read of a backend's SetChargingProfile, and of a RequestStartTransaction that brings one."""
 
-    evse_id: int
-    charging_profile: ProfileHead
+    profile: ProfileHead | None = msgspec.field(default=None, name="chargingProfile")

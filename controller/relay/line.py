@@ -60,10 +60,17 @@ class CallLine:
         return len(self._queues[Rank.PEER]) >= self._depth
 
     @property
-    def has_own(self) -> bool:
-        """Whether a CALL of our own waits or is outstanding."""
-        own = self._outstanding is not None and self._outstanding.token is not None
-        return own or bool(self._queues[Rank.URGENT] or self._queues[Rank.OWN])
+    def concerns_limits(self) -> bool:
+        """Whether a CALL of our own waits or is outstanding, or one is outstanding that wipes our limits."""
+        sent = self._outstanding
+        concerned = sent is not None and (sent.token is not None or sent.wipes_limits)
+        return concerned or bool(self._queues[Rank.URGENT] or self._queues[Rank.OWN])
+
+    def has(self, action: str) -> bool:
+        """Whether a CALL of the peer with this action waits or is outstanding."""
+        if self._outstanding is not None and self._outstanding.action == action:
+            return True
+        return any(waiting.action == action for waiting in self._queues[Rank.PEER])
 
     def holds(self, text: str) -> bool:
         """Whether the very same frame stands in line already: its sender has lost patience and repeats it."""

@@ -38,36 +38,59 @@ _HARMLESS = Ruling(Effect.NONE)
 _WIPING = Ruling(Effect.WIPES)
 
 
+_Carrier = v16.SetChargingProfileHead | v16.RemoteStartTransactionHead | v2.ProfileCarrier
+_CARRIERS_16: dict[str, type[_Carrier]] = {
+    "SetChargingProfile": v16.SetChargingProfileHead,
+    "RemoteStartTransaction": v16.RemoteStartTransactionHead,
+}
+_CARRIERS_2: dict[str, type[_Carrier]] = {
+    "SetChargingProfile": v2.ProfileCarrier,
+    "RequestStartTransaction": v2.ProfileCarrier,
+}
+
+
+def _owned(version: Version, scope: Scope) -> set[str]:
+    """The purposes that are ours in a station, and those that would rise above our limits.
+
+    LocalGeneration (2.1) adds to what limits allow. With limits per EVSE, a transaction's own profile
+    takes the place of the default that is ours (1.6 ed. 2, 3.13.1), and so does PriorityCharging (2.1).
+    """
+    owned = {purpose(version, scope), "LocalGeneration"}
+    return owned if scope is Scope.STATION else owned | {"TxProfile", "PriorityCharging"}
+
+
 class Ownership:
     """Judges the commands of a backend to one station. `scope` is that of our limits in it."""
 
     def __init__(self, version: Version, scope: Scope) -> None:
         self._version = version
-        self._scope = scope
-        # With limits per EVSE, a transaction's own profile would overrule them (1.6 ed. 2, 3.13.1).
-        self._ours = (
-            {purpose(version, Scope.STATION)}
-            if scope is Scope.STATION
-            else {purpose(version, Scope.EVSE), "TxProfile"}
-        )
+        self._owned = _owned(version, scope)
+        self._carriers = _CARRIERS_16 if version is Version.V16 else _CARRIERS_2
 
     def judge(self, call: Call) -> Ruling:
         """The ruling on one CALL of the backend."""
         if call.action in _WIPES:
             return _WIPING
-        if call.action != "SetChargingProfile":
+        profile = self._profile(call)
+        if profile is None:
             return _HARMLESS
-        head = self._head(call.payload)
-        if head is None:
-            return _HARMLESS  # the station will refuse it for what it is
-        number, named = head
-        if named in self._ours:
-            return self._refuse(call, f"the site's load management owns {named} at this station")
-        if number is not None and is_ours(number):
+        if profile.purpose in self._owned:
+            return self._refuse(call, f"the site's load management owns {profile.purpose} at this station")
+        if profile.number is not None and is_ours(profile.number):
             return self._refuse(
-                call, f"chargingProfileId {number} is reserved for the site's load management"
+                call, f"chargingProfileId {profile.number} is reserved for the site's load management"
             )
         return _HARMLESS
+
+    def _profile(self, call: Call) -> v16.ProfileHead | v2.ProfileHead | None:
+        """The profile that a CALL brings; None where it has none, or one that the station will refuse."""
+        carrier = self._carriers.get(call.action)
+        if carrier is None:
+            return None
+        try:
+            return msgspec.json.decode(call.payload, type=carrier).profile
+        except (msgspec.DecodeError, RecursionError, UnicodeError):
+            return None
 
     def _refuse(self, call: Call, reason: str) -> Ruling:
         if self._version is Version.V16:
@@ -75,13 +98,3 @@ class Ownership:
         info = {"reasonCode": "UnsupportedRequest", "additionalInfo": reason}
         payload = msgspec.json.encode({"status": "Rejected", "statusInfo": info})
         return Ruling(Effect.LOOSENS, call_result(call.id, payload), reason)
-
-    def _head(self, payload: bytes) -> tuple[int | None, str] | None:
-        try:
-            if self._version is Version.V16:
-                profile16 = msgspec.json.decode(payload, type=v16.SetChargingProfileHead).cs_charging_profiles
-                return profile16.charging_profile_id, profile16.charging_profile_purpose
-            profile = msgspec.json.decode(payload, type=v2.SetChargingProfileHead).charging_profile
-        except (msgspec.DecodeError, RecursionError, UnicodeError):
-            return None
-        return profile.id, profile.charging_profile_purpose

@@ -119,7 +119,7 @@ class StationRelay:
     @property
     def deadline(self) -> float | None:
         """When the relay next wants a Tick (s, monotonic)."""
-        if self._mode is _Mode.FAREWELL and not self._down.has_own:
+        if self._mode is _Mode.FAREWELL and not self._down.concerns_limits:
             return -math.inf  # nothing left to say: look once more and close
         times = (self._up.deadline, self._down.deadline, self._quiet_until, self._farewell_until)
         return min((time for time in times if time is not None), default=None)
@@ -165,7 +165,9 @@ class StationRelay:
         frame = self._parse(text, f"station {self._station}", ToStation)
         if frame is None:
             return
-        if not (isinstance(frame, Call) and frame.action == "BootNotification"):
+        if isinstance(frame, Call) and frame.action == "BootNotification":
+            self._quiet_until = None  # it boots anew: from here on the backend's answer decides
+        elif not self._up.has("BootNotification"):
             self._allow_commands()
         match frame:
             case Call():
@@ -260,8 +262,8 @@ class StationRelay:
             )
         elif waiting.token is None:
             self._pass_to_backend(frame.text)
-            if waiting.wipes_limits and isinstance(frame, CallResult):
-                self._actions.append(Observed(ProfilesTouched(waiting.action)))
+            if isinstance(frame, CallResult):
+                self._observe_wiping(waiting)
         elif isinstance(frame, CallResult):
             self._actions.append(OwnAnswered(waiting.token, frame.payload))
         else:
@@ -289,6 +291,10 @@ class StationRelay:
     def _observe(self, frame: Call | Send) -> None:
         self._actions += [Observed(seen) for seen in self._observer.request(frame.action, frame.payload)]
 
+    def _observe_wiping(self, waiting: Waiting) -> None:
+        if waiting.wipes_limits:
+            self._actions.append(Observed(ProfilesTouched(waiting.action)))
+
     def _allow_commands(self) -> None:
         self._quiet_until = None
         if not self._commandable:
@@ -296,12 +302,15 @@ class StationRelay:
             self._actions.append(Commandable())
 
     def _lose_backend(self, reason: str, now: float) -> None:
+        if self._mode is _Mode.FAREWELL:
+            return  # we have given it up already
         self._note(
             logging.WARNING,
             f"backend {self._backend} is away for station {self._station}: {reason}; "
             "the station is closed as soon as its safe limit is in it (strict)",
         )
         self._mode = _Mode.FAREWELL
+        self._up.drain()  # unanswered: the station keeps them
         self._allow_commands()
         self._farewell_until = now + FAREWELL_S
 
@@ -333,6 +342,7 @@ class StationRelay:
             self._actions.append(OwnAnswered(late.token, None, "no answer in time"))
         else:
             self._refuse_backend(late.id, f"station {self._station} gave no answer in time")
+            self._observe_wiping(late)  # it may have done it all the same
 
     def _refuse_backend(self, message_id: str, why: str) -> None:
         self._pass_to_backend(call_error(message_id, "GenericError", why))
@@ -350,9 +360,9 @@ class StationRelay:
             self._settle(TRY_AGAIN_LATER, f"backend {self._backend} is away")
 
     def _said_farewell(self) -> bool:
-        # After the `Commandable` of this very turn, our limits are still to come.
-        fresh = any(isinstance(action, Commandable) for action in self._actions)
-        return not fresh and not self._down.has_own
+        # After a `Commandable` or wiped limits of this very turn, ours are still to come.
+        fresh = any(action == Commandable() or _tells_of_wiped_limits(action) for action in self._actions)
+        return not fresh and not self._down.concerns_limits
 
     def _settle(self, code: int, reason: str) -> None:
         """Close: our own CALLs and the backend's get their end; the station keeps its own for later."""
@@ -368,3 +378,7 @@ class StationRelay:
 
     def _note(self, level: int, text: str) -> None:
         self._actions.append(Note(level, text))
+
+
+def _tells_of_wiped_limits(action: Action) -> bool:
+    return isinstance(action, Observed) and isinstance(action.observation, ProfilesTouched)

@@ -10,7 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.ocpp.frames import Version
-from controller.ocpp.observations import Booted, DrawSeen, EvseState, Observation, StateSeen, TransactionSeen
+from controller.ocpp.observations import (
+    Booted,
+    DrawSeen,
+    EvseState,
+    Observation,
+    PerPhase,
+    StateSeen,
+    TransactionSeen,
+)
 from controller.ocpp.observer import Observer, accepted
 from tests.controller.ocpp.schemas import check, request
 
@@ -90,7 +98,7 @@ def test_a_state_that_nobody_knows_is_unknown() -> None:
 
 OCMF = json.dumps({"signedMeterValue": 'OCMF|{"FV":"1.0"}', "encodingMethod": "OCMF"})
 
-DRAWS_16: list[tuple[str, list[Sample], tuple[float | None, ...] | None]] = [
+DRAWS_16: list[tuple[str, list[Sample], PerPhase | None]] = [
     ("three phases", [current("6.1", "L1"), current("6.2", "L2"), current("6.3", "L3")], (6.1, 6.2, 6.3)),
     ("to neutral", [current("10", "L1-N"), current("11", "L2-N"), current("12", "L3-N")], (10, 11, 12)),
     ("one of three", [current("16", "L2")], (None, 16, None)),
@@ -116,7 +124,7 @@ DRAWS_16: list[tuple[str, list[Sample], tuple[float | None, ...] | None]] = [
 
 
 @pytest.mark.parametrize(("samples", "draw"), [row[1:] for row in DRAWS_16], ids=[row[0] for row in DRAWS_16])
-def test_draws_of_16(samples: list[Sample], draw: tuple[float | None, ...] | None) -> None:
+def test_draws_of_16(samples: list[Sample], draw: PerPhase | None) -> None:
     assert seen(Version.V16, values_16(1, *samples)) == ([] if draw is None else [DrawSeen(1, draw)])
 
 
@@ -256,7 +264,7 @@ def test_conversations_of_2(version: Version, said: list[Said], told: list[Obser
     assert seen(version, *said) == told
 
 
-DRAWS_2: list[tuple[str, list[Sample], tuple[float | None, ...] | None]] = [
+DRAWS_2: list[tuple[str, list[Sample], PerPhase | None]] = [
     ("three phases", [current_2(6.1, "L1"), current_2(6.2, "L2"), current_2(6.3, "L3")], (6.1, 6.2, 6.3)),
     ("to neutral", [current_2(10, "L1-N"), current_2(11, "L3-N")], (10, None, 11)),
     ("without a phase", [current_2(16)], (16, None, None)),
@@ -273,7 +281,7 @@ DRAWS_2: list[tuple[str, list[Sample], tuple[float | None, ...] | None]] = [
 
 @pytest.mark.parametrize("version", V2)
 @pytest.mark.parametrize(("samples", "draw"), [row[1:] for row in DRAWS_2], ids=[row[0] for row in DRAWS_2])
-def test_draws_of_2(version: Version, samples: list[Sample], draw: tuple[float | None, ...] | None) -> None:
+def test_draws_of_2(version: Version, samples: list[Sample], draw: PerPhase | None) -> None:
     told = seen(version, values_2(1, *samples))
     assert len(told) == (0 if draw is None else 1)
     for observation in told:

@@ -1,0 +1,194 @@
+"""A conversation with one relay, in virtual time: what each side says, and what each side must hear.
+
+    talk = Playbook()
+    talk.station('[2,"1","Heartbeat",{}]')
+    talk.backend_hears('[2,"1","Heartbeat",{}]')
+    talk.done()
+
+Every action of the relay has to be asked for: whatever nobody asked for makes the next line of the
+conversation, or `done`, fail. Only notes (log lines) may stay unread.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections import deque
+from typing import TypeVar
+
+from controller.ocpp.frames import Version
+from controller.ocpp.observations import Observation
+from controller.ocpp.observer import Observer
+from controller.ocpp.profiles import Scope
+from controller.relay.events import (
+    Action,
+    BackendLost,
+    BackendUp,
+    Close,
+    Commandable,
+    Event,
+    FromBackend,
+    FromStation,
+    Note,
+    Observed,
+    OwnAnswered,
+    OwnCall,
+    Tick,
+    ToBackend,
+    ToStation,
+)
+from controller.relay.ownership import Ownership
+from controller.relay.station import StationRelay
+
+TIMEOUT_S = 30.0
+START_S = 1000.0
+
+_ActionT = TypeVar("_ActionT", bound=Action)
+
+
+class Playbook:
+    """Station, backend and controller around a relay. `up`: the backend's link stands from the start."""
+
+    def __init__(
+        self, version: Version = Version.V16, scope: Scope = Scope.STATION, *, up: bool = True
+    ) -> None:
+        self.now = START_S
+        self.notes: list[Note] = []
+        self.relay = StationRelay(
+            "CS01", "cpo", version, Observer(version, 230.0), Ownership(version, scope), TIMEOUT_S, self.now
+        )
+        self._unheard: deque[Action] = deque()
+        self._token = 0
+        if up:
+            self.backend_up()
+
+    # -- what is said -------------------------------------------------------------------------------
+
+    def station(self, text: str) -> None:
+        self._happens(FromStation(text))
+
+    def backend(self, text: str) -> None:
+        self._happens(FromBackend(text))
+
+    def backend_up(self) -> None:
+        self._happens(BackendUp())
+
+    def backend_lost(self, reason: str = "connection reset") -> None:
+        self._happens(BackendLost(reason))
+
+    def station_lost(self) -> None:
+        self.done()
+        self._take(self.relay.close("station CS01 is gone"))
+
+    def own(self, action: str = "SetChargingProfile", *, urgent: bool = False) -> str:
+        """The controller wants something of the station; returns the frame that must reach it."""
+        self._token += 1
+        message_id = str(uuid.UUID(int=self._token))
+        self._happens(OwnCall(self._token, message_id, action, b'{"own":true}', urgent))
+        return f'[2,"{message_id}","{action}",{{"own":true}}]'
+
+    def commandable(self) -> None:
+        """The station shows that it has not booted anew: an answer that nobody asked for."""
+        self.station('[3,"nothing",{}]')
+        self.commands_allowed()
+
+    def wait(self, seconds: float) -> None:
+        """Time passes; the relay gets its Tick whenever it asked for one, as from the session around it."""
+        self.done()
+        end = self.now + seconds
+        while (deadline := self.relay.deadline) is not None and deadline <= end:
+            self.now = max(self.now, deadline)
+            self._take(self.relay.handle(Tick(), self.now))
+        self.now = end
+
+    def _happens(self, event: Event) -> None:
+        self.done()
+        self._take(self.relay.handle(event, self.now))
+
+    def _take(self, actions: list[Action]) -> None:
+        self.notes += [action for action in actions if isinstance(action, Note)]
+        self._unheard.extend(action for action in actions if not isinstance(action, Note))
+
+    # -- what is heard ------------------------------------------------------------------------------
+
+    def station_hears(self, text: str) -> None:
+        self._next(ToStation(text))
+
+    def backend_hears(self, text: str) -> None:
+        self._next(ToBackend(text))
+
+    def station_hears_error(self, message_id: str, code: str, word: str = "") -> None:
+        _is_error(self._pop(ToStation).text, message_id, code, word)
+
+    def backend_hears_error(self, message_id: str, code: str, word: str = "") -> None:
+        _is_error(self._pop(ToBackend).text, message_id, code, word)
+
+    def backend_hears_rejected(self, message_id: str) -> None:
+        kind, heard_id, payload = json.loads(self._pop(ToBackend).text)
+        assert (kind, heard_id, payload["status"]) == (3, message_id, "Rejected")
+
+    def passes_up(self, text: str) -> None:
+        """The station says it, the backend hears it, and nothing else happens."""
+        self.station(text)
+        self.backend_hears(text)
+        self.done()
+
+    def passes_down(self, text: str) -> None:
+        self.backend(text)
+        self.station_hears(text)
+        self.done()
+
+    def site_learns(self, observation: Observation) -> None:
+        self._next(Observed(observation))
+
+    def commands_allowed(self) -> None:
+        self._next(Commandable())
+
+    def own_answered(self, result: bytes | None, word: str = "", token: int | None = None) -> None:
+        """One of the controller's own CALLs has its end; the latest, if not said which."""
+        answered = self._pop(OwnAnswered)
+        assert (answered.token, answered.result) == (token or self._token, result)
+        assert word in answered.detail
+
+    def closes(self, word: str = "", code: int = 1013) -> None:
+        """Both links are closed, nothing follows, and nothing ever happens again."""
+        closed = self._pop(Close)
+        assert closed.code == code
+        assert word in closed.reason
+        self.done()
+        assert self.relay.deadline is None
+
+    def done(self) -> None:
+        """Nothing more has happened."""
+        assert list(self._unheard) == []
+
+    def noted(self, word: str, count: int = 1) -> None:
+        """So many log lines had this in them."""
+        texts = [note.text for note in self.notes]
+        assert sum(word in text for text in texts) == count, texts
+
+    def _next(self, expected: Action) -> None:
+        assert self._unheard, f"nothing happened; expected {expected}"
+        assert self._unheard.popleft() == expected
+
+    def _pop(self, kind: type[_ActionT]) -> _ActionT:
+        assert self._unheard, f"nothing happened; expected {kind.__name__}"
+        action = self._unheard.popleft()
+        assert isinstance(action, kind), f"{action} happened; expected {kind.__name__}"
+        return action
+
+
+def _is_error(text: str, message_id: str, code: str, word: str) -> None:
+    kind, heard_id, heard_code, description, _details = json.loads(text)
+    assert (kind, heard_id, heard_code) == (4, message_id, code)
+    assert word in description
+
+
+def call(message_id: str, action: str = "DataTransfer", payload: str = "{}") -> str:
+    """A CALL of a peer."""
+    return f'[2,"{message_id}","{action}",{payload}]'
+
+
+def result(message_id: str, payload: str = "{}") -> str:
+    """A peer's good answer."""
+    return f'[3,"{message_id}",{payload}]'
