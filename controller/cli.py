@@ -24,6 +24,7 @@ from controller.demo.demo import run_demo
 from controller.groups import leaves
 from controller.links.server import ListenFailed
 from controller.store.limits import StoreFailed
+from controller.web.server import WebFailed
 
 OK, MISTAKES, UNREADABLE = 0, 1, 2
 
@@ -114,7 +115,7 @@ def _run(options: argparse.Namespace) -> int:
     )  # it writes messages out, drivers' ids in them
     try:
         trio.run(_until_signalled, config, strict_exception_groups=True)
-    except* (ListenFailed, StoreFailed) as failed:
+    except* (ListenFailed, StoreFailed, WebFailed) as failed:
         for each in leaves(failed):
             log.error("%s", each)
         status = MISTAKES

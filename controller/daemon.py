@@ -11,6 +11,7 @@ import ssl
 import uuid
 from datetime import UTC, datetime
 from functools import partial
+from importlib import metadata
 from pathlib import Path
 from urllib.parse import quote
 
@@ -45,6 +46,8 @@ from controller.site.events import (
 )
 from controller.site.view import SiteView
 from controller.store.limits import LimitStore
+from controller.web.server import Serving, serve_web
+from controller.web.status import MISSED_TICKS, Links, Status, circuits_of, evses_of
 from drivers.meter import run_meters
 from drivers.reading import MeterState
 
@@ -52,12 +55,19 @@ log = logging.getLogger("controller")
 
 
 class Daemon:
-    """One running controller. `port` is the stations' bound port once it runs."""
+    """One running controller. Once it runs, `port` is the stations' bound port, `web_port` the page's.
+
+    `web_port` stays None where no page is wanted.
+    """
 
     def __init__(self, config: Config) -> None:
         self.port = 0
+        self.web_port: int | None = None
         self._config = config
-        self._control = SiteControl(build_site(config), site_settings(config), trio.current_time())
+        self._site = build_site(config)
+        self._control = SiteControl(self._site, site_settings(config), trio.current_time())
+        self._ticked_at = trio.current_time()
+        self._links_accepted = self._limits_set = self._limits_failed = 0
         self._store = LimitStore(Path(config.store.directory))
         self._control.recall(self._store.load(datetime.now(UTC), trio.current_time()))
         self._asked: dict[int, EvseRef] = {}
@@ -69,7 +79,7 @@ class Daemon:
     async def run(self, *, task_status: trio.TaskStatus[Daemon] = trio.TASK_STATUS_IGNORED) -> None:
         """Run until cancelled. Started once stations can connect.
 
-        Raises ListenFailed where the stations' port cannot be opened.
+        Raises ListenFailed or WebFailed where the stations' or the page's port cannot be opened.
         """
         listen = self._config.listen
         tls = server_context(listen.certificate, listen.key) if listen.certificate and listen.key else None
@@ -78,6 +88,9 @@ class Daemon:
             meters = [meter.settings() for meter in self._config.meter]
             nursery.start_soon(run_meters, meters, self._metered)
             self.port = await nursery.start(partial(serve_stations, listening, self._door(), self._serve))
+            if (web := self._config.web) is not None:
+                self.web_port = await nursery.start(serve_web, Serving(web.host, web.port), self.status)
+                log.info("the page is at http://%s:%d/", web.host, self.web_port)
             nursery.start_soon(self._keep_deciding)
             log.info(
                 "ready: %d stations, %d meters, listening on %s:%d",
@@ -90,6 +103,27 @@ class Daemon:
         """What a person should see of the site now."""
         return self._control.snapshot(trio.current_time())
 
+    def status(self) -> Status:
+        """What people and monitoring are told of the controller now."""
+        view = self.view()
+        versions = self._board.versions()
+        tick_age_s = trio.current_time() - self._ticked_at
+        return Status(
+            site=self._config.site.id,
+            version=metadata.version("ocpp-local-controller"),
+            time=datetime.now(UTC).isoformat(timespec="milliseconds"),
+            healthy=tick_age_s < MISSED_TICKS * self._config.load_management.tick_s,
+            tick_age_s=round(tick_age_s, 3),
+            circuits=circuits_of(self._site, view),
+            evses=evses_of(self._site, view, versions),
+            links=Links(
+                connected={each.value: list(versions.values()).count(each) for each in Version},
+                accepted_total=self._links_accepted,
+                limits_total=self._limits_set,
+                limits_failed_total=self._limits_failed,
+            ),
+        )
+
     # -- stations -----------------------------------------------------------------------------------
 
     def _door(self) -> Door:
@@ -100,6 +134,7 @@ class Daemon:
 
     async def _serve(self, admitted: Admitted, link: Link) -> None:
         """One accepted station: its relay, its session, and the way to its owner."""
+        self._links_accepted += 1
         station = self._stations[admitted.station]
         backend = self._backends[station.owner]
         listen = self._config.listen
@@ -141,6 +176,7 @@ class Daemon:
         """See `links.session.Site`."""
         good = result is not None and accepted(result)
         if not good:
+            self._limits_failed += 1
             log.warning("station %s did not take its limit: %s", station, detail or "not accepted")
         self._happened(LimitAnswered(token, good, detail or ("" if good else "not accepted")))
 
@@ -152,6 +188,7 @@ class Daemon:
     async def _keep_deciding(self) -> None:
         while True:
             self._happened(Tick())
+            self._ticked_at = trio.current_time()
             notify("WATCHDOG=1")
             await trio.sleep(self._config.load_management.tick_s)
 
@@ -183,6 +220,7 @@ class Daemon:
             datetime.now(UTC),
             limit.duration_s,
         )
+        self._limits_set += 1
         session.call(
             OwnCall(limit.token, str(uuid.uuid4()), "SetChargingProfile", payload, urgent=limit.urgent)
         )
@@ -191,7 +229,7 @@ class Daemon:
 async def run(config: Config, *, task_status: trio.TaskStatus[Daemon] = trio.TASK_STATUS_IGNORED) -> None:
     """Run a controller until cancelled; starts with the Daemon.
 
-    Raises ListenFailed or StoreFailed where it cannot do its work.
+    Raises ListenFailed, WebFailed or StoreFailed where it cannot do its work.
     """
     try:
         await Daemon(config).run(task_status=task_status)

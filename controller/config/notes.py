@@ -45,7 +45,6 @@ def _stations(config: Config) -> Iterator[Finding]:
 
 def _tables(config: Config) -> Iterator[Finding]:
     for name, what in (
-        ("web", "the page is not served yet"),
         ("dimming", "dimming commands are not obeyed yet"),
         ("signing", "signatures are neither verified nor made yet"),
     ):

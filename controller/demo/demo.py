@@ -60,6 +60,7 @@ async def _run(folder: Path, seed: int, duration_s: float | None, live: bool, lo
         config, _ = read_config(path)
         async with trio.open_nursery() as nursery:
             controller: daemon.Daemon = await nursery.start(daemon.run, config)
+            print(f"the controller's page: http://127.0.0.1:{controller.web_port}/", flush=True)
             peers.start_soon(world.run, f"ws://127.0.0.1:{controller.port}/ocpp")
             nursery.start_soon(_show_live if live else _show_lines, world, controller, log)
             await _until_over(duration_s)

@@ -23,6 +23,7 @@ def write(
     document: dict[str, Any] = {
         "site": {"id": "lc-demo", "timezone": "Europe/Berlin", "voltage": VOLTAGE_V},
         "listen": {"host": "127.0.0.1", "port": 0, "path": "/ocpp"},
+        "web": {"host": "127.0.0.1", "port": 0},
         "backend": [{"id": "demo", "url": f"ws://127.0.0.1:{backend_port}/ocpp/{{station}}"}],
         "circuit": [_circuit(circuit, circuit.id in meters) for circuit in circuits],
         "meter": [{"id": circuit, **meter} for circuit, meter in meters.items()],

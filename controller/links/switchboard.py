@@ -12,6 +12,7 @@ import msgspec
 import trio
 
 from controller.links.session import Dial, StationSession
+from controller.ocpp.frames import Version
 
 log = logging.getLogger("controller.links")
 
@@ -32,6 +33,10 @@ class Switchboard:
         """The session that serves a station now."""
         served = self._served.get(station)
         return served.session if served else None
+
+    def versions(self) -> dict[str, Version]:
+        """The OCPP version of each station that is served now."""
+        return {station: served.session.version for station, served in self._served.items()}
 
     async def run(self, station: str, session: StationSession, dial: Dial) -> None:
         """Serve a station until its session ends or a newer one replaces it."""

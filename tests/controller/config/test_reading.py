@@ -115,7 +115,6 @@ def test_the_depot_is_good_once_its_meter_is_used_and_says_what_it_does_not_do_y
     assert config.dimming is not None
     assert config.dimming.source[0].role == "grid-operator"
     assert [note.key for note in notes] == [
-        "web",
         'backend "fleet" observe',
         'circuit "grid" unbalance_a',
         'station "CS01" observers',
@@ -123,7 +122,7 @@ def test_the_depot_is_good_once_its_meter_is_used_and_says_what_it_does_not_do_y
         "dimming",
         "signing",
     ]
-    assert "strict is followed" in notes[4].what
+    assert "strict is followed" in notes[3].what
 
 
 def test_a_circuit_above_its_parent_and_uplinks_are_worth_a_note() -> None:
@@ -308,10 +307,11 @@ def test_whatever_the_file_says_the_check_ends_in_a_verdict(data: dict[str, obje
 
 
 def test_a_person_reads_mistakes_first_then_notes_then_how_many() -> None:
-    _, mistakes, notes = check_config(GOOD.replace('"cpo"\nurl', '"cpp"\nurl') + "[web]\n", "f.toml")
+    _, mistakes, notes = check_config(GOOD.replace('"cpo"\nurl', '"cpp"\nurl') + "[signing]\n", "f.toml")
     assert render(mistakes, notes).splitlines() == [
         'f.toml:13: station "CS01" owner: "cpo" is no backend that is known here; did you mean "cpp"?',
-        "f.toml:14: web: the page is not served yet; it is read, and not acted on in this version (note)",
+        "f.toml:14: signing: signatures are neither verified nor made yet; it is read, and not acted on in "
+        "this version (note)",
         "1 mistake",
     ]
 

@@ -1,0 +1,122 @@
+"""The status as Prometheus reads it: text format 0.0.4, pure.
+
+https://prometheus.io/docs/instrumenting/exposition_formats/
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from operator import attrgetter
+
+from controller.ocpp.observations import EvseState
+from controller.site.tree import PhaseAmps
+from controller.web.status import CircuitStatus, EvseStatus, Status
+from drivers.reading import Quality
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+PREFIX = "local_controller_"
+
+Labels = dict[str, str]
+Sample = tuple[Labels, float]
+
+
+def exposition(status: Status) -> str:
+    """All metrics of a status.
+
+    A reason is a label of `evse_reason_info`, alone there: each new text begins a new time series. Who
+    does not want to store those drops that one metric.
+    """
+    lines: list[str] = []
+    for name, kind, help_text, samples in _families(status):
+        lines += (f"# HELP {PREFIX}{name} {help_text}", f"# TYPE {PREFIX}{name} {kind}")
+        lines += (f"{PREFIX}{name}{_labels(labels)} {value!r}" for labels, value in samples)
+    return "\n".join(lines) + "\n"
+
+
+Family = tuple[str, str, str, Iterable[Sample]]
+"""Name without prefix, type, help, samples."""
+
+
+def _families(status: Status) -> Iterator[Family]:
+    build = {"site": status.site, "version": status.version}
+    yield "info", "gauge", "The site and the version of its controller.", [(build, 1.0)]
+    yield "healthy", "gauge", "1 while the control loop keeps its pace.", [({}, float(status.healthy))]
+    yield "tick_age_seconds", "gauge", "Time since the current was last shared.", [({}, status.tick_age_s)]
+    yield from _circuits(status.circuits)
+    yield from _evses(status.evses)
+    yield from _links(status)
+
+
+_CIRCUIT_COLUMNS: tuple[tuple[str, str, Callable[[CircuitStatus], PhaseAmps | None]], ...] = (
+    ("limit", "Limit of the circuit.", attrgetter("limit_a")),
+    ("measured", "Current by the circuit's meter, its last word.", attrgetter("measured_a")),
+    ("base", "Current beside the stations, as far as known.", attrgetter("base_a")),
+    ("booked", "Current that the stations may be drawing.", attrgetter("booked_a")),
+)
+
+
+def _circuits(circuits: Sequence[CircuitStatus]) -> Iterator[Family]:
+    for name, help_text, amps_of in _CIRCUIT_COLUMNS:
+        samples = [s for c in circuits if (amps := amps_of(c)) for s in _per_phase({"circuit": c.id}, amps)]
+        yield f"circuit_{name}_amperes", "gauge", help_text, samples
+    qualities = [
+        ({"circuit": circuit.id, "quality": quality.value}, float(circuit.meter_quality is quality))
+        for circuit in circuits
+        if circuit.meter_quality is not None
+        for quality in Quality
+    ]
+    yield "meter_quality", "gauge", "1 for what the circuit's meter is worth now, 0 for the rest.", qualities
+
+
+def _evses(evses: Iterable[EvseStatus]) -> Iterator[Family]:
+    rows = [({"station": evse.station, "evse": str(evse.evse)}, evse) for evse in evses]
+    yield (
+        "evse_connected", "gauge", "1 while the EVSE's station is connected.",
+        [(labels, float(evse.connected)) for labels, evse in rows],
+    )  # fmt: skip
+    yield (
+        "evse_offered_amperes", "gauge", "Current per phase that the EVSE may draw.",
+        [(labels, evse.offered_a) for labels, evse in rows],
+    )  # fmt: skip
+    yield (
+        "evse_drawn_amperes", "gauge", "Current that the EVSE last reported, on the site's phases.",
+        [sample for labels, evse in rows for sample in _per_phase(labels, evse.drawn_a)],
+    )  # fmt: skip
+    yield (
+        "evse_state", "gauge", "1 for the state that the EVSE is in, 0 for the rest.",
+        [
+            (labels | {"state": state.value}, float(evse.state is state))
+            for labels, evse in rows
+            for state in EvseState
+        ],
+    )  # fmt: skip
+    yield (
+        "evse_reason_info", "gauge", "Why the EVSE is not offered more, in words.",
+        [(labels | {"circuit": evse.circuit, "reason": evse.reason}, 1.0) for labels, evse in rows],
+    )  # fmt: skip
+
+
+def _links(status: Status) -> Iterator[Family]:
+    links = status.links
+    connected = [({"ocpp": version}, float(count)) for version, count in links.connected.items()]
+    yield "stations_connected", "gauge", "Stations connected, by OCPP version.", connected
+    for name, help_text, count in (
+        ("links_accepted_total", "Connections of stations accepted.", links.accepted_total),
+        ("limits_total", "Limits sent to stations.", links.limits_total),
+        ("limits_failed_total", "Limits refused or not answered.", links.limits_failed_total),
+    ):
+        yield name, "counter", help_text, [({}, float(count))]
+
+
+def _per_phase(labels: Labels, amps: PhaseAmps) -> list[Sample]:
+    return [(labels | {"phase": f"L{phase}"}, value) for phase, value in enumerate(amps, start=1)]
+
+
+def _labels(labels: Labels) -> str:
+    if not labels:
+        return ""
+    return "{" + ",".join(f'{name}="{_escaped(value)}"' for name, value in labels.items()) + "}"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")

@@ -1,0 +1,132 @@
+"use strict";
+// Asks for /api/status each second and shows it. Every text of the site goes in as textContent, never as markup.
+
+const POLL_MS = 1000, PATIENCE_MS = 4000;
+const NEAR = 0.9, FULL = 1.0; // shares of the limit from which a bar changes its colour
+const PHASES = ["L1", "L2", "L3"];
+const byId = (id) => document.getElementById(id);
+const amps = (value) => value.toFixed(1);
+
+let shape = "";      // which circuits and EVSEs are on the page
+let painters = [];   // functions that bring one part of the page up to date
+let answeredAt = Date.now();
+
+function element(tag, className, ...children) {
+  const made = document.createElement(tag);
+  made.className = className;
+  made.append(...children);
+  return made;
+}
+
+function write(node, text, className) {
+  if (node.textContent !== text) node.textContent = text; // untouched text stays selectable
+  if (className !== undefined && node.className !== className) node.className = className;
+}
+
+function carried(circuit, phase) {
+  return circuit.measured_a ? circuit.measured_a[phase] : circuit.base_a[phase] + circuit.booked_a[phase];
+}
+
+function phaseBar(phase) {
+  const fill = element("div", "fill"), said = element("output", "");
+  const bar = element("div", "phase", element("span", "small", PHASES[phase]), element("div", "trough", fill), said);
+  const paint = (circuit) => {
+    const now = carried(circuit, phase), limit = circuit.limit_a[phase], share = now / limit;
+    fill.style.width = `${100 * Math.max(0, Math.min(1, share))}%`;
+    fill.className = share > FULL ? "fill over" : share > NEAR ? "fill near" : "fill";
+    write(said, `${amps(now)} of ${limit} A`);
+  };
+  return [bar, paint];
+}
+
+function circuitPart(id) {
+  const meter = element("span", ""), base = element("span", "");
+  const head = element("div", "head", element("h2", "", id), meter, base);
+  const bars = PHASES.map((_, phase) => phaseBar(phase));
+  const part = element("section", "circuit", head, ...bars.map(([bar]) => bar));
+  painters.push((status) => {
+    const circuit = status.circuits.find((each) => each.id === id);
+    const quality = circuit.meter_quality;
+    if (quality === null) write(meter, "no meter: what may flow", "");
+    else write(meter, `meter ${quality}`, quality === "good" ? "" : "bad");
+    write(base, `beside the stations ${circuit.base_a.map(amps).join(" / ")} A`);
+    for (const [, paint] of bars) paint(circuit);
+  });
+  return part;
+}
+
+const TITLES = ["EVSE", "OCPP", "state", "offered", "drawn L1/L2/L3", "why"];
+const COLUMNS = ["name", "ocpp small", "state", "number offered", "number drawn", "why"];
+
+function stateOf(evse) {
+  if (!evse.connected) return ["away", "state bad"];
+  if (evse.state.startsWith("suspended")) return [evse.state, "state waiting"];
+  return [evse.state, `state ${evse.state}`];
+}
+
+function evseRow(station, number) {
+  const cells = COLUMNS.map((column) => element("span", column));
+  const [name, ocpp, state, offered, drawn, why] = cells;
+  name.textContent = `${station}/${number}`;
+  painters.push((status) => {
+    const evse = status.evses.find((each) => each.station === station && each.evse === number);
+    write(ocpp, (evse.ocpp ?? "").replace("ocpp", ""));
+    write(state, ...stateOf(evse));
+    write(offered, `${amps(evse.offered_a)} A`);
+    write(drawn, evse.drawn_a.map((value) => (value ? amps(value) : "–")).join(" / ") + " A");
+    write(why, evse.reason);
+  });
+  return element("div", "evse", ...cells);
+}
+
+function build(status) {
+  painters = [];
+  const parts = new Map();
+  byId("tree").replaceChildren();
+  for (const circuit of status.circuits) { // parents first
+    const part = circuitPart(circuit.id);
+    parts.set(circuit.id, part);
+    const evses = status.evses.filter((evse) => evse.circuit === circuit.id);
+    if (evses.length) {
+      const titles = element("div", "evse titles", ...TITLES.map((title, i) => element("span", COLUMNS[i], title)));
+      part.append(element("div", "evses", titles, ...evses.map((evse) => evseRow(evse.station, evse.evse))));
+    }
+    (parts.get(circuit.parent) ?? byId("tree")).append(part);
+  }
+}
+
+function show(status) {
+  const places = [status.circuits.map((c) => [c.id, c.parent]), status.evses.map((e) => [e.station, e.evse, e.circuit])];
+  if (JSON.stringify(places) !== shape) {
+    shape = JSON.stringify(places);
+    build(status);
+  }
+  for (const paint of painters) paint(status);
+  const connected = Object.values(status.links.connected).reduce((sum, count) => sum + count, 0);
+  const charging = status.evses.filter((evse) => evse.state === "charging").length;
+  document.title = `${status.site} · local-controller`;
+  write(byId("site"), status.site);
+  write(byId("summary"), `${connected} stations connected · ${charging} of ${status.evses.length} EVSEs charging`);
+  write(byId("footer"), `local-controller ${status.version} · ${status.time}`);
+  tell(status.healthy ? "" : `The current was last shared ${status.tick_age_s.toFixed(0)} s ago: the control loop stands still.`);
+}
+
+function tell(trouble) {
+  byId("trouble").hidden = trouble === "";
+  write(byId("trouble"), trouble);
+}
+
+async function poll() {
+  try {
+    const answer = await fetch("/api/status", { signal: AbortSignal.timeout(PATIENCE_MS) });
+    if (!answer.ok) throw new Error(`HTTP ${answer.status}`);
+    show(await answer.json());
+    answeredAt = Date.now();
+  } catch (error) {
+    const age = Math.round((Date.now() - answeredAt) / 1000);
+    tell(`No answer from the controller for ${age} s: what stands below is old.`);
+  }
+  setTimeout(poll, POLL_MS);
+}
+
+poll();

@@ -1,0 +1,133 @@
+"""What a running controller tells about itself: the JSON of `/api/status`.
+
+The page, `/metrics`, `/healthz` and `local-controller status` are all made of this one value. Its shape
+is a promise to the scripts of others: members are added, never renamed or given another meaning.
+Currents in A per phase of the site (L1, L2, L3), times in s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from controller.ocpp.frames import Version
+from controller.ocpp.observations import EvseState
+from controller.site.tree import PhaseAmps, Site
+from controller.site.view import CircuitView, EvseView, SiteView
+from drivers.reading import Quality
+
+MISSED_TICKS = 3
+"""A control loop that has not run for so many of its ticks is not well."""
+
+
+class CircuitStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """One circuit; `parent` is null for the grid connection.
+
+    `measured_a` is its meter's last word, `meter_quality` what that is worth (good, stale, dead,
+    implausible); both null without a meter. `base_a` is what draws beside the stations, as far as
+    known; `booked_a` what the stations may be drawing now.
+    """
+
+    id: str
+    parent: str | None
+    limit_a: PhaseAmps
+    measured_a: PhaseAmps | None
+    base_a: PhaseAmps
+    booked_a: PhaseAmps
+    meter_quality: Quality | None
+
+
+class EvseStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """One EVSE: what it is offered, what it last said that it draws, and why it is not offered more.
+
+    `ocpp` is the version that its station speaks, null while the station is away.
+    """
+
+    station: str
+    evse: int
+    circuit: str
+    ocpp: str | None
+    connected: bool
+    state: EvseState
+    offered_a: float
+    drawn_a: PhaseAmps
+    reason: str
+
+
+class Links(msgspec.Struct, frozen=True, kw_only=True):
+    """Stations connected now, by OCPP version, and since the start: links accepted, and our own limits,
+    those set and those of them that were refused or not answered.
+    """
+
+    connected: dict[str, int]
+    accepted_total: int
+    limits_total: int
+    limits_failed_total: int
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole controller at one moment: circuits parents first, EVSEs in the configuration's order.
+
+    `time` is the gateway's clock (RFC 3339, UTC). `tick_age_s`: since the current was last shared;
+    `healthy` while that is less than three of the control loop's ticks.
+    """
+
+    site: str
+    version: str
+    time: str
+    healthy: bool
+    tick_age_s: float
+    circuits: tuple[CircuitStatus, ...]
+    evses: tuple[EvseStatus, ...]
+    links: Links
+
+    def json(self) -> bytes:
+        """As the page and scripts read it."""
+        return msgspec.json.encode(self)
+
+
+def read_status(text: bytes) -> Status:
+    """The status that a controller sent. Raises ValueError for anything else."""
+    return msgspec.json.decode(text, type=Status)
+
+
+def circuits_of(site: Site, view: SiteView) -> tuple[CircuitStatus, ...]:
+    """The circuits of a view, with their places in the tree."""
+    return tuple(_circuit(site, circuit) for circuit in view.circuits)
+
+
+def evses_of(site: Site, view: SiteView, versions: Mapping[str, Version]) -> tuple[EvseStatus, ...]:
+    """The EVSEs of a view; `versions` has the OCPP version of each station that is connected."""
+    return tuple(_evse(site, evse, versions.get(evse.ref.station)) for evse in view.evses)
+
+
+def _circuit(site: Site, view: CircuitView) -> CircuitStatus:
+    return CircuitStatus(
+        id=view.id,
+        parent=site.circuit_by_id[view.id].parent,
+        limit_a=view.limit_a,
+        measured_a=_rounded(view.measured_a) if view.measured_a else None,
+        base_a=_rounded(view.base_a),
+        booked_a=_rounded(view.booked_a),
+        meter_quality=view.meter_quality,
+    )
+
+
+def _evse(site: Site, view: EvseView, version: Version | None) -> EvseStatus:
+    return EvseStatus(
+        station=view.ref.station,
+        evse=view.ref.evse,
+        circuit=site.evse_by_ref[view.ref].circuit,
+        ocpp=None if version is None else version.value,
+        connected=view.connected,
+        state=view.state,
+        offered_a=round(view.offered_a, 2),
+        drawn_a=_rounded(view.drawn_a),
+        reason=view.reason,
+    )
+
+
+def _rounded(amps: PhaseAmps) -> PhaseAmps:
+    """To what a meter means; the dust of binary fractions is nothing for people."""
+    return (round(amps[0], 2), round(amps[1], 2), round(amps[2], 2))

@@ -1,0 +1,67 @@
+"""A status with everything in it that is awkward to show."""
+
+from __future__ import annotations
+
+from controller.ocpp.observations import EvseState
+from controller.web.status import CircuitStatus, EvseStatus, Links, Status
+from drivers.reading import Quality
+
+EVIL = '<script>alert("x")</script>\n\\'
+
+STATUS = Status(
+    site="lc-depot",
+    version="0.1.0",
+    time="2026-11-21T12:00:00.000+00:00",
+    healthy=True,
+    tick_age_s=0.4,
+    circuits=(
+        CircuitStatus(
+            id="grid",
+            parent=None,
+            limit_a=(120.0, 120.0, 100.0),
+            measured_a=(60.5, 118.0, 101.0),
+            base_a=(22.0, 26.0, 19.0),
+            booked_a=(38.5, 90.0, 80.0),
+            meter_quality=Quality.GOOD,
+        ),
+        CircuitStatus(
+            id=EVIL,
+            parent="grid",
+            limit_a=(63.0, 63.0, 63.0),
+            measured_a=None,
+            base_a=(0.0, 0.0, 0.0),
+            booked_a=(16.0, 16.0, 16.0),
+            meter_quality=None,
+        ),
+    ),
+    evses=(
+        EvseStatus(
+            station="CS01",
+            evse=1,
+            circuit=EVIL,
+            ocpp="ocpp1.6",
+            connected=True,
+            state=EvseState.CHARGING,
+            offered_a=16.0,
+            drawn_a=(15.5, 15.5, 0.0),
+            reason="grid L2 full",
+        ),
+        EvseStatus(
+            station="CS02",
+            evse=2,
+            circuit="grid",
+            ocpp=None,
+            connected=False,
+            state=EvseState.UNKNOWN,
+            offered_a=0.0,
+            drawn_a=(0.0, 0.0, 0.0),
+            reason=EVIL,
+        ),
+    ),
+    links=Links(
+        connected={"ocpp1.6": 1, "ocpp2.0.1": 0, "ocpp2.1": 0},
+        accepted_total=3,
+        limits_total=20,
+        limits_failed_total=1,
+    ),
+)

@@ -1,0 +1,68 @@
+"""The metrics, read by the parser of those who read them."""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+from prometheus_client.parser import text_string_to_metric_families
+
+from controller.web.metrics import PREFIX, exposition
+from controller.web.status import Status
+from tests.controller.web.examples import EVIL, STATUS
+
+Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
+
+
+def samples(status: Status) -> Samples:
+    return {
+        (sample.name.removeprefix(PREFIX), frozenset(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(exposition(status))
+        for sample in family.samples
+    }
+
+
+def value(name: str, **labels: str) -> float | None:
+    return samples(STATUS).get((name, frozenset(labels.items())))
+
+
+def test_circuits_by_phase() -> None:
+    assert value("circuit_limit_amperes", circuit="grid", phase="L3") == 100.0
+    assert value("circuit_measured_amperes", circuit="grid", phase="L1") == 60.5
+    assert value("circuit_base_amperes", circuit="grid", phase="L2") == 26.0
+    assert value("circuit_booked_amperes", circuit=EVIL, phase="L1") == 16.0
+
+
+def test_a_circuit_without_a_meter_has_no_measured_series() -> None:
+    assert value("circuit_measured_amperes", circuit=EVIL, phase="L1") is None
+    assert value("meter_quality", circuit=EVIL, quality="good") is None
+
+
+def test_of_the_qualities_and_states_exactly_one_holds() -> None:
+    found = samples(STATUS)
+    quality = {labels: v for (name, labels), v in found.items() if name == "meter_quality"}
+    assert sorted(quality.values()) == [0.0, 0.0, 0.0, 1.0]
+    assert value("meter_quality", circuit="grid", quality="good") == 1.0
+    assert value("evse_state", station="CS01", evse="1", state="charging") == 1.0
+    assert sum(v for (name, _), v in found.items() if name == "evse_state") == len(STATUS.evses)
+
+
+def test_evses() -> None:
+    assert value("evse_offered_amperes", station="CS01", evse="1") == 16.0
+    assert value("evse_drawn_amperes", station="CS01", evse="1", phase="L1") == 15.5
+    assert value("evse_connected", station="CS02", evse="2") == 0.0
+
+
+def test_a_reason_of_any_characters_is_one_label() -> None:
+    assert value("evse_reason_info", station="CS02", evse="2", circuit="grid", reason=EVIL) == 1.0
+
+
+def test_links_and_health() -> None:
+    assert value("stations_connected", ocpp="ocpp1.6") == 1.0
+    assert value("limits_failed_total") == 1.0
+    assert value("healthy") == 1.0
+    assert samples(replace(STATUS, healthy=False))["healthy", frozenset()] == 0.0
+
+
+def test_every_metric_has_its_type_and_help() -> None:
+    families = list(text_string_to_metric_families(exposition(STATUS)))
+    assert all(family.type in ("gauge", "counter") and family.documentation for family in families)
+    assert len({family.name for family in families}) == len(families)
