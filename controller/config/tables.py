@@ -87,11 +87,15 @@ class Backend(_Table, frozen=True, kw_only=True):
 
 
 class Circuit(_Table, frozen=True, kw_only=True):
-    """A fuse and what hangs from it. `limit_a` is one value for all phases or one for each."""
+    """A fuse and what hangs from it. `limit_a` is one value for all phases or one for each.
+
+    `fuse`: what protects it, with `limit_a` as its rated current; "plain" must never carry more.
+    """
 
     id: Name
     parent: str | None = None
     limit_a: LimitAmps | PerPhaseAmps
+    fuse: Literal["gG", "B", "C", "plain"] = "plain"
     meter: str | None = None
     unbalance_a: LimitAmps | None = None
 

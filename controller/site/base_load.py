@@ -3,9 +3,9 @@
 The meter shows everything, the EVSEs' reports show their part a little late (`draw.py`). So the base
 load lies in an interval: the reading less the most, and less the least, that the EVSEs may draw. The
 *sample* is the value of that interval nearest to the last sample: what a transition explains is no
-news of the building. With a reading above the circuit's limit nothing is explained away: the sample
-is the upper end. The *belief* is the highest sample of the last `HOLD_S`: up at once, down slowly, so
-that a pulsing load is not filled and cut in turn.
+news of the building. With a reading that is to be cut (`fuse.py`) nothing is explained away: the
+sample is the upper end. The *belief* is the highest sample of the last `HOLD_S`: up at once, down
+slowly, so that a pulsing load is not filled and cut in turn.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from collections import deque
 from collections.abc import Sequence
 
 from controller.site.draw import Credit
-from controller.site.tree import PhaseAmps
+from controller.site.fuse import Load, watches
+from controller.site.tree import Fuse, PhaseAmps
 
 HOLD_S = 20.0
 """How long a higher base load is believed after it was last seen."""
@@ -92,23 +93,31 @@ class _PhaseLoad:
 class BaseLoad:
     """The base load of one metered circuit, with per-phase limits in A."""
 
-    def __init__(self, limit_a: PhaseAmps) -> None:
-        self._limit_a = limit_a
+    def __init__(self, limit_a: PhaseAmps, fuse: Fuse = Fuse.PLAIN, now: float = 0.0) -> None:
+        self._watches = watches(limit_a, fuse, now)
         self._phases = (_PhaseLoad(), _PhaseLoad(), _PhaseLoad())
 
-    def measure(self, measured_a: PhaseAmps, credits: Sequence[Credit], now: float) -> bool:
-        """One good reading, with what the EVSEs below draw; whether a phase is over its limit."""
+    def measure(
+        self, measured_a: PhaseAmps, credits: Sequence[Credit], now: float, *, cut: bool = False
+    ) -> bool:
+        """One good reading, with what the EVSEs below draw; whether a phase has to be cut now.
+
+        `cut`: the circuit is over another limit of its own, so every phase has to be.
+        """
         overloaded = False
         for phase, measured in enumerate(measured_a):
             low = measured - sum(credit.high[phase] for credit in credits)
             high = measured - sum(credit.low[phase] for credit in credits)
             load = self._phases[phase]
-            if measured > self._limit_a[phase]:
+            verdict = self._watches[phase].see(measured, now)
+            if cut or verdict is Load.OVER:
                 # A cut that is under way is not made again: who has not obeyed yet still draws.
                 sample = measured - sum(credit.unreacted[phase] for credit in credits)
                 overloaded = True
             elif load.sample is None:
                 sample = high
+            elif verdict is Load.BORNE:
+                sample = min(load.sample, high)  # a moment of this tells nothing of what is to come
             else:
                 sample = min(max(load.sample, low), high)
             load.add(sample, now)

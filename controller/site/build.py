@@ -10,7 +10,7 @@ from controller.config import Evse as EvseConfig
 from controller.config import Station as StationConfig
 from controller.ocpp.observations import EvseRef
 from controller.site.settings import SiteSettings
-from controller.site.tree import Circuit, Evse, Site
+from controller.site.tree import Circuit, Evse, Fuse, Site
 
 _PHASES = {"L1": 0, "L2": 1, "L3": 2}
 
@@ -70,6 +70,7 @@ def _parents_first(circuits: Sequence[CircuitConfig]) -> tuple[Circuit, ...]:
                 parent=circuit.parent,
                 limit_a=circuit.limits_a,
                 meter=circuit.meter,
+                fuse=Fuse(circuit.fuse),
             )
         waiting = [circuit for circuit in waiting if circuit.id not in placed]
     return tuple(placed.values())

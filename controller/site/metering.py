@@ -33,7 +33,7 @@ class Metering:
         self._site = site
         self._settings = settings
         self._circuit_of = {circuit.meter: circuit for circuit in site.circuits if circuit.meter}
-        self._loads = {circuit.id: BaseLoad(circuit.limit_a) for circuit in self._circuit_of.values()}
+        self._loads = {c.id: BaseLoad(c.limit_a, c.fuse, now) for c in self._circuit_of.values()}
         self._states: dict[str, MeterState] = {}
         self._heard_at = dict.fromkeys(self._loads, now)
         self._measured: dict[str, PhaseAmps | None] = {}
@@ -55,7 +55,25 @@ class Metering:
         if state.quality is not Quality.GOOD or measured is None:
             return False
         below = [credits[evse.ref] for evse in self._site.below[circuit.id]]
-        return self._loads[circuit.id].measure(measured, below, now)
+        too_much = circuit.limit_w is not None and self.power_w(circuit, measured) > circuit.limit_w
+        return self._loads[circuit.id].measure(measured, below, now, cut=too_much)
+
+    def power_w(self, circuit: Circuit, amps: PhaseAmps) -> float:
+        """What these currents are at most, in W: at the circuit's own voltage, nothing of it reactive."""
+        return sum(a * v for a, v in zip(amps, self._voltages(circuit), strict=True))
+
+    def highest_v(self, circuit: Circuit) -> float:
+        """The highest voltage of a phase to plan with (V): as measured there or above, else as declared."""
+        return max(self._voltages(circuit))
+
+    def _voltages(self, circuit: Circuit) -> PhaseAmps:
+        declared = self._settings.voltage_v
+        for each in self._site.path(circuit.id):
+            state = self._states.get(each.id)
+            if state is not None and state.reading is not None:
+                first, second, third = (max(declared, volts or 0.0) for volts in state.reading.voltage_v)
+                return (first, second, third)
+        return (declared,) * 3
 
     def trouble(self, circuit: Circuit, now: float) -> str:
         """Why the circuit's meter cannot be planned with, in words; empty if it can or there is none."""

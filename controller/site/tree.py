@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 
@@ -15,13 +16,29 @@ PhaseAmps = tuple[float, float, float]
 ZERO: PhaseAmps = (0.0, 0.0, 0.0)
 
 
+class Fuse(enum.StrEnum):
+    """What protects a circuit; `PLAIN` is anything that must never carry more than the limit."""
+
+    PLAIN = "plain"
+    B = "B"
+    C = "C"
+    GG = "gG"
+
+
 class Circuit(msgspec.Struct, frozen=True, kw_only=True):
-    """A fuse and what hangs from it. `parent` is None for the grid connection only."""
+    """A fuse and what hangs from it. `parent` is None for the grid connection only.
+
+    `limit_w` holds for the power of all phases together. `unbalance_a` is the most that one phase may
+    carry more than another (A).
+    """
 
     id: str
     parent: str | None
     limit_a: PhaseAmps
     meter: str | None = None
+    limit_w: float | None = None
+    unbalance_a: float | None = None
+    fuse: Fuse = Fuse.PLAIN
 
 
 class Evse(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,7 +9,7 @@ from controller.config import Config
 from controller.ocpp.observations import EvseRef
 from controller.site.build import build_site, site_settings
 from controller.site.settings import SiteSettings
-from controller.site.tree import Circuit, Evse
+from controller.site.tree import Circuit, Evse, Fuse
 
 
 def config(**tables: object) -> Config:
@@ -18,7 +18,7 @@ def config(**tables: object) -> Config:
         "backend": [{"id": "cpo", "url": "ws://csms.example"}],
         "circuit": [
             {"id": "row", "parent": "grid", "limit_a": 63},
-            {"id": "grid", "limit_a": [250, 240, 230], "meter": "g"},
+            {"id": "grid", "limit_a": [250, 240, 230], "meter": "g", "fuse": "gG"},
         ],
         "station": [
             {
@@ -38,7 +38,7 @@ def config(**tables: object) -> Config:
 
 def test_circuits_stand_parents_first_whatever_their_order_in_the_file() -> None:
     assert build_site(config()).circuits == (
-        Circuit(id="grid", parent=None, limit_a=(250, 240, 230), meter="g"),
+        Circuit(id="grid", parent=None, limit_a=(250, 240, 230), meter="g", fuse=Fuse.GG),
         Circuit(id="row", parent="grid", limit_a=(63, 63, 63)),
     )
 

@@ -138,6 +138,8 @@ class ToySite:
         self.control = SiteControl(self.site, settings or SiteSettings(), 0.0)
         self.controlled = True
         self.meter: Callable[[Reading], MeterState] = good
+        self.meter_delay_s = 0
+        self.commands: list[tuple[float, SetLimit]] = []
         self.flowed: list[PhaseAmps] = []
         self.row_flowed: dict[str, list[PhaseAmps]] = {circuit.id: [] for circuit in circuits}
         self.told_people: list[Told] = []
@@ -168,6 +170,7 @@ class ToySite:
         if not self.controlled:
             return
         for command in self.control.handle(event, self.now):
+            self.commands.append((self.now, command))
             self._answers.append((self.now + self.stations[command.ref].answer_s, command))
         self.told_people += self.control.news()
 
@@ -208,7 +211,8 @@ class ToySite:
         self.flowed = self.row_flowed[root]
 
     def _report(self) -> None:
-        reading = Reading(time=self.now, current_a=self.flowed[-1])
+        shown = self.flowed[max(0, len(self.flowed) - 1 - self.meter_delay_s)]
+        reading = Reading(time=self.now, current_a=shown)
         self.tell(Metered(self.meter(reading)))
         for index, station in enumerate(self.stations.values()):
             name = station.ref.station
@@ -251,8 +255,8 @@ def stale(reading: Reading) -> MeterState:
     return MeterState(meter=GRID_METER, quality=Quality.STALE, problem="no answer for 5 s")
 
 
-def grid(limit_a: float, meter: str | None = GRID_METER) -> Circuit:
-    return Circuit(id="grid", parent=None, limit_a=(limit_a,) * 3, meter=meter)
+def grid(limit_a: float, meter: str | None = GRID_METER, **more: object) -> Circuit:
+    return Circuit(id="grid", parent=None, limit_a=(limit_a,) * 3, meter=meter, **more)  # type: ignore[arg-type]
 
 
 def row(name: str, limit_a: float) -> Circuit:
