@@ -1,0 +1,376 @@
+"""Station, backend, controller and time in any order: a model that knows only what was said and heard.
+
+It never looks into the relay. It holds, at every step: what is forwarded is the very text, once, in
+order; one CALL is outstanding per direction; every CALL gets one answer or its link closes; our own
+ids never reach the backend; what waits is bounded; time limits are kept; a farewell ends in time.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections import deque
+from dataclasses import dataclass
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from controller.ocpp.frames import Call, CallError, CallResult, Version, parse
+from controller.ocpp.observer import Observer
+from controller.ocpp.profiles import Scope
+from controller.relay.events import (
+    Action,
+    BackendLost,
+    BackendUp,
+    Close,
+    Commandable,
+    Event,
+    FromBackend,
+    FromStation,
+    OwnAnswered,
+    OwnCall,
+    Tick,
+    ToBackend,
+    ToStation,
+)
+from controller.relay.ownership import Ownership
+from controller.relay.station import FAREWELL_S, LINE_DEPTH, StationRelay
+from tests.controller.relay.playbook import TIMEOUT_S
+
+TRANSACTION = "StopTransaction"
+STATION_ACTIONS = ["Heartbeat", "BootNotification", TRANSACTION, "NobodyKnowsThis"]
+BACKEND_ACTIONS = ["Reset", "ClearChargingProfile", "NobodyKnowsThis"]
+SPACINGS = ['[2,"{id}","{action}",{{}}]', ' [ 2, "{id}" ,\n"{action}",{{ "ä":"\\u00e4" }} ]']
+REFUSED = '[2,"{id}","SetChargingProfile",{{"csChargingProfiles":{{"chargingProfilePurpose":"TxProfile"}}}}]'
+ANSWERS = [
+    '[3,"{id}",{{}}]',
+    '[3 , "{id}", {{"status":"Accepted"}} ]',
+    '[4,"{id}","InternalError","",{{}}]',
+    '[4,"{id}","X"]',
+]
+PAUSES_S = [0.0, 0.5, 2.5, 5.0, 29.5, 30.0, 100.0]
+
+calls = st.sampled_from(SPACINGS)
+answers = st.sampled_from(ANSWERS)
+bursts = st.sampled_from([1, 1, 1, LINE_DEPTH + 1])
+
+
+@dataclass(frozen=True)
+class Said:
+    """A CALL on its way: whose it is (a token: ours), and when it was sent on."""
+
+    id: str
+    text: str
+    action: str = ""
+    token: int | None = None
+    sent_at: float = 0.0
+
+    def late(self, now: float) -> bool:
+        return now >= self.sent_at + TIMEOUT_S
+
+
+class Talk(RuleBasedStateMachine):
+    """The world around one relay."""
+
+    @initialize(version=st.sampled_from(Version))
+    def begin(self, version: Version) -> None:
+        self.now = 0.0
+        self.relay = StationRelay(
+            "CS01", "cpo", version, Observer(version, 230), Ownership(version, Scope.EVSE), TIMEOUT_S, 0.0
+        )
+        self.version = version
+        self.mode = "dialling"
+        self.commandable = False
+        self.farewell_at = 0.0
+        self.numbers = 0
+        # On the way up: what waits, and what the backend has to answer.
+        self.up: deque[Said] = deque()
+        self.at_backend: Said | None = None
+        # On the way down: the backend's, ours by urgency, and what the station has to answer.
+        self.down: deque[Said] = deque()
+        self.own: dict[bool, deque[Said]] = {True: deque(), False: deque()}
+        self.at_station: Said | None = None
+        # Texts that must come out in this very turn.
+        self.for_station: list[str] = []
+        self.for_backend: list[str] = []
+        self.held_sends: list[str] = []
+        self.gone: list[str] = []  # ids whose time is over
+
+    def number(self) -> str:
+        self.numbers += 1
+        return f"n{self.numbers}"
+
+    # -- what is said -------------------------------------------------------------------------------
+
+    @precondition(lambda self: self.relay.hears_station)
+    @rule(shape=calls, action=st.sampled_from(STATION_ACTIONS), times=bursts)
+    def station_calls(self, shape: str, action: str, times: int) -> None:
+        for _ in range(times):
+            if not self.relay.hears_station:
+                return
+            message_id = self.number()
+            text = shape.format(id=message_id, action=action)
+            if self.mode in ("dialling", "up"):
+                self.up.append(Said(message_id, text, action))
+            self.happens(FromStation(text))
+
+    @precondition(lambda self: self.relay.hears_station and (self.up or self.at_backend))
+    @rule(first=st.booleans())
+    def station_repeats(self, first: bool) -> None:
+        waiting = [*([self.at_backend] if self.at_backend else []), *self.up]
+        self.happens(FromStation(waiting[0 if first else -1].text))
+
+    @precondition(lambda self: self.at_station)
+    @rule(shape=answers)
+    def station_answers(self, shape: str) -> None:
+        assert self.at_station is not None
+        said, self.at_station = self.at_station, None
+        text = shape.format(id=said.id)
+        if said.token is None and self.mode == "up":
+            self.for_backend.append(text)
+        elif said.token is not None:
+            self.at_station = said  # until our side is told so
+        self.happens(FromStation(text))
+
+    @rule(shape=answers)
+    def station_answers_late_or_unasked(self, shape: str) -> None:
+        self.happens(FromStation(shape.format(id=self.gone[-1] if self.gone else "never")))
+
+    @rule()
+    def station_sends(self) -> None:
+        text = f'[6,"{self.number()}","X",{{}}]'
+        if self.mode == "dialling":
+            self.held_sends.append(text)
+        elif self.mode == "up":
+            self.for_backend.append(text)
+        self.happens(FromStation(text))
+
+    @rule()
+    def station_talks_nonsense(self) -> None:
+        if self.version is not Version.V16 and self.mode != "closed":
+            self.for_station.append('[4,"-1","RpcFrameworkError","it is not JSON",{}]')
+        self.happens(FromStation("[2,"))
+
+    @precondition(lambda self: self.mode in ("up", "farewell"))
+    @rule(shape=calls, action=st.sampled_from(BACKEND_ACTIONS), times=bursts)
+    def backend_calls(self, shape: str, action: str, times: int) -> None:
+        for _ in range(times):
+            message_id = self.number()
+            text = shape.format(id=message_id, action=action)
+            if self.mode == "up":
+                self.down.append(Said(message_id, text, action))
+            self.happens(FromBackend(text))
+
+    @precondition(lambda self: self.mode in ("up", "farewell") and self.version is Version.V16)
+    @rule()
+    def backend_calls_what_is_refused(self) -> None:
+        message_id = self.number()
+        self.for_backend.append(f'[3,"{message_id}",{{"status":"Rejected"}}]')
+        self.happens(FromBackend(REFUSED.format(id=message_id)))
+
+    @precondition(lambda self: self.mode == "up" and self.down)
+    @rule()
+    def backend_repeats(self) -> None:
+        self.happens(FromBackend(self.down[-1].text))
+
+    @precondition(lambda self: self.at_backend)
+    @rule(shape=answers)
+    def backend_answers(self, shape: str) -> None:
+        assert self.at_backend is not None
+        text = shape.format(id=self.at_backend.id)
+        self.at_backend = None
+        self.for_station.append(text)
+        self.happens(FromBackend(text))
+
+    @precondition(lambda self: self.mode in ("up", "farewell"))
+    @rule(shape=answers)
+    def backend_answers_late_or_unasked(self, shape: str) -> None:
+        self.happens(FromBackend(shape.format(id=self.gone[-1] if self.gone else "never")))
+
+    @rule(urgent=st.booleans())
+    def controller_calls(self, urgent: bool) -> None:
+        self.numbers += 1
+        message_id = str(uuid.UUID(int=self.numbers))
+        text = f'[2,"{message_id}","SetChargingProfile",{{}}]'
+        self.own[urgent].append(Said(message_id, text, "SetChargingProfile", self.numbers))
+        self.happens(OwnCall(self.numbers, message_id, "SetChargingProfile", b"{}", urgent))
+
+    @rule(pause_s=st.sampled_from(PAUSES_S))
+    def time_passes(self, pause_s: float) -> None:
+        end = self.now + pause_s
+        for _ in range(1000):
+            deadline = self.relay.deadline
+            if deadline is None or deadline > end:
+                break
+            self.now = max(self.now, deadline)
+            late = self.at_backend
+            if self.mode == "up" and late is not None and late.late(self.now) and late.action == TRANSACTION:
+                self.give_up_backend()
+            self.happens(Tick())
+        else:
+            raise AssertionError("the relay wants a Tick for ever")
+        self.now = end
+        if self.mode == "farewell":
+            assert self.now < self.farewell_at + FAREWELL_S
+
+    @precondition(lambda self: self.mode == "dialling")
+    @rule()
+    def backend_comes(self) -> None:
+        self.mode = "up"
+        self.for_backend += self.held_sends[:LINE_DEPTH]
+        self.happens(BackendUp())
+
+    @precondition(lambda self: self.numbers > 10)  # conversations should last a while
+    @rule()
+    def backend_goes(self) -> None:
+        if self.mode in ("dialling", "up"):
+            self.give_up_backend()
+        self.happens(BackendLost("reset"))
+
+    @precondition(lambda self: self.numbers > 10)
+    @rule()
+    def station_goes(self) -> None:
+        self.judge(self.relay.close("the station is gone"))
+
+    def give_up_backend(self) -> None:
+        """The station keeps what it said; the backend's commands end with its link."""
+        self.mode = "farewell"
+        self.farewell_at = self.now
+        self.up.clear()
+        self.at_backend = None
+        self.down.clear()
+
+    def happens(self, event: Event) -> None:
+        self.judge(self.relay.handle(event, self.now))
+
+    # -- what must be true --------------------------------------------------------------------------
+
+    def judge(self, actions: list[Action]) -> None:
+        closing = any(isinstance(action, Close) for action in actions)
+        for action in actions:
+            match action:
+                case ToStation(text):
+                    self.station_hears(text)
+                case ToBackend(text):
+                    self.backend_hears(text, closing)
+                case OwnAnswered(token, result):
+                    self.own_answered(token, result, closing)
+                case Commandable():
+                    assert not self.commandable
+                    self.commandable = True
+                case Close():
+                    assert action is actions[-1]
+                    self.closed()
+        assert self.for_station == []
+        assert self.for_backend == []
+
+    def station_hears(self, text: str) -> None:
+        if self.for_station and self.for_station[0] == text:
+            self.for_station.pop(0)
+            return
+        frame = parse(text)
+        if isinstance(frame, CallError):
+            assert self.at_backend is not None
+            assert frame.id == self.at_backend.id
+            assert self.at_backend.late(self.now)
+            self.gone.append(frame.id)
+            self.at_backend = None
+            return
+        assert isinstance(frame, Call)
+        if self.at_station is not None:  # in a farewell, nobody is told that the station did not answer
+            assert self.mode == "farewell"
+            assert self.at_station.token is None
+            assert self.at_station.late(self.now)
+        queue = self.first_in_line()
+        said = queue.popleft()
+        assert said.text == text
+        self.at_station = Said(said.id, said.text, said.action, said.token, self.now)
+
+    def first_in_line(self) -> deque[Said]:
+        if self.commandable:
+            for urgent in (True, False):
+                if self.own[urgent]:
+                    return self.own[urgent]
+        assert self.mode == "up"
+        return self.down
+
+    def backend_hears(self, text: str, closing: bool) -> None:
+        assert self.mode in ("up", "farewell")
+        if self.for_backend and self.for_backend[0] == text:
+            self.for_backend.pop(0)
+            return
+        frame = parse(text)
+        if isinstance(frame, Call):
+            assert self.mode == "up"
+            assert self.at_backend is None
+            said = self.up.popleft()
+            assert said.text == text
+            self.at_backend = Said(said.id, said.text, said.action, None, self.now)
+            return
+        assert isinstance(frame, CallError | CallResult)
+        self.backend_is_answered_for(frame.id, closing)
+
+    def backend_is_answered_for(self, message_id: str, closing: bool) -> None:
+        """Because the station is late, the line is full, or the link closes."""
+        if self.at_station is not None and self.at_station.id == message_id:
+            assert self.at_station.token is None
+            assert closing or self.at_station.late(self.now)
+            self.gone.append(message_id)
+            self.at_station = None
+            return
+        (said,) = [said for said in self.down if said.id == message_id]
+        assert closing or len(self.down) == LINE_DEPTH + 1
+        self.down.remove(said)
+
+    def own_answered(self, token: int, result: bytes | None, closing: bool) -> None:
+        if self.at_station is not None and self.at_station.token == token:
+            self.gone.append(self.at_station.id)
+            self.at_station = None
+            return
+        assert result is None
+        assert closing or self.mode == "closed"
+        (queue,) = [queue for queue in self.own.values() if any(said.token == token for said in queue)]
+        queue.remove(next(said for said in queue if said.token == token))
+
+    def closed(self) -> None:
+        """Whatever is not answered now has lost its link: the controller's and the backend's are settled."""
+        assert not any(self.own.values())
+        assert not self.down
+        assert self.mode == "farewell" or self.at_station is None
+        self.mode = "closed"
+        self.at_station = self.at_backend = None
+        self.up.clear()
+
+    @invariant()
+    def what_waits_is_bounded(self) -> None:
+        if self.mode in ("dialling", "up"):
+            assert len(self.up) <= LINE_DEPTH
+            assert self.relay.hears_station == (len(self.up) < LINE_DEPTH)
+        assert len(self.down) <= LINE_DEPTH
+
+    @invariant()
+    def nobody_waits_for_nothing(self) -> None:
+        """Where the way is free, the next CALL has gone."""
+        if self.mode == "up":
+            assert self.at_backend is not None or not self.up
+            assert self.at_station is not None or not self.down
+        if self.commandable and self.mode != "closed":
+            assert self.at_station is not None or not any(self.own.values())
+
+    def teardown(self) -> None:
+        """In the end everybody has an answer, even if nobody gives one."""
+        if self.mode == "dialling":
+            self.backend_comes()
+        for _ in range(3 * self.numbers):
+            self.time_passes(TIMEOUT_S)
+        if self.mode != "closed":
+            assert self.at_backend is None
+            assert not self.up
+            assert not self.down
+            assert not self.commandable or not any(self.own.values())
+            self.station_goes()
+        assert not any(self.own.values())
+
+
+TestTalk = Talk.TestCase
+TestTalk.settings = settings(max_examples=150, stateful_step_count=50, deadline=None)
