@@ -17,9 +17,10 @@ from pathlib import Path
 
 import trio
 
-from controller import daemon
+from controller import daemon, watch
 from controller.config import Config
 from controller.config.reading import ConfigMistakes, ConfigUnreadable, read_config, render
+from controller.config.tables import Web
 from controller.demo.demo import run_demo
 from controller.groups import leaves
 from controller.links.server import ListenFailed
@@ -53,6 +54,13 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(do=do)
     run.add_argument("-v", "--verbose", action="store_true", help="log more")
 
+    status = commands.add_parser("status", help="show what a running controller does, and why")
+    where = status.add_mutually_exclusive_group()
+    where.add_argument("-c", "--config", type=Path, metavar="FILE", help="of the controller on this machine")
+    where.add_argument("--url", type=_url, help=f"of a controller's page (default: {watch.address(Web())})")
+    status.add_argument("-w", "--watch", action="store_true", help="keep showing it, until Ctrl-C")
+    status.set_defaults(do=_status)
+
     demo = commands.add_parser("demo", help="watch the controller run a simulated site")
     demo.add_argument(
         "--duration", type=_seconds, metavar="SECONDS", help="end by itself (default: at Ctrl-C)"
@@ -68,6 +76,12 @@ def _seconds(text: str) -> float:
     if not 1 <= value <= 86_400:
         raise argparse.ArgumentTypeError("between 1 and 86400 s")
     return value
+
+
+def _url(text: str) -> str:
+    if not text.startswith(("http://", "https://")):
+        raise argparse.ArgumentTypeError('begin it with "http://" or "https://"')
+    return text
 
 
 def _check(options: argparse.Namespace) -> int:
@@ -130,6 +144,25 @@ async def _until_signalled(config: Config) -> None:
                 log.info("stopping: %s", signal.Signals(number).name)
                 nursery.cancel_scope.cancel()
                 break
+
+
+def _status(options: argparse.Namespace) -> int:
+    url = options.url or watch.address(Web())
+    if options.config is not None:
+        config, status = _read(options.config)
+        if config is None:
+            return status
+        if config.web is None:
+            print(f"{options.config}: has no [web]: its controller tells nobody its status", file=sys.stderr)
+            return MISTAKES
+        url = watch.address(config.web)
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            watch.show(url, watch=options.watch)
+    except watch.NoAnswer as error:
+        print(error, file=sys.stderr)
+        return MISTAKES
+    return OK
 
 
 def _demo(options: argparse.Namespace) -> int:

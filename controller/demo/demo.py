@@ -82,20 +82,17 @@ async def _until_over(duration_s: float | None) -> None:
 
 
 async def _show_live(world: World, controller: daemon.Daemon, log: table.LogTail) -> None:
-    versions = {plan.id: plan.version for plan in world.plans}
     with Live(console=Console(), auto_refresh=False) as picture:
         while True:
             frames = world.ledger.frames
-            picture.update(
-                table.render(world.site, controller.view(), versions, frames, log.lines), refresh=True
-            )
+            picture.update(table.render(world.site, controller.status(), frames, log.lines), refresh=True)
             await trio.sleep(SHOW_S)
 
 
 async def _show_lines(world: World, controller: daemon.Daemon, log: table.LogTail) -> None:
     while True:
         await trio.sleep(SUMMARY_S)
-        print(table.summary(world.site, controller.view(), world.ledger.frames), flush=True)
+        print(table.summary(world.site, controller.status(), world.ledger.frames), flush=True)
 
 
 @contextmanager

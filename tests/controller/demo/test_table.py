@@ -3,17 +3,19 @@ from __future__ import annotations
 import io
 import logging
 
+from msgspec.structs import replace
 from rich.console import Console
 
+from controller import terminal
 from controller.demo import site as demo_site
 from controller.demo import table
 from controller.demo.physics import SimulatedSite
-from controller.ocpp.observations import EvseRef, EvseState
-from controller.site.view import CircuitView, EvseView, SiteView
+from controller.ocpp.observations import EvseState
+from controller.web.status import CircuitStatus, EvseStatus, Status
 from drivers.reading import Quality
+from tests.controller.web.examples import STATUS
 
 PLANS = demo_site.stations(1)
-VERSIONS = {plan.id: plan.version for plan in PLANS}
 LONG = "row-a L2 full; rotated out, next turn 14:45, and a very long story about it besides this one"
 
 
@@ -23,10 +25,11 @@ def a_site() -> SimulatedSite:
     )
 
 
-def a_view() -> SiteView:
+def a_status() -> Status:
     circuits = tuple(
-        CircuitView(
+        CircuitStatus(
             id=circuit.id,
+            parent=circuit.parent,
             limit_a=(circuit.limit_a,) * 3,  # type: ignore[arg-type]
             measured_a=None,
             base_a=(0.0, 0.0, 0.0),
@@ -36,8 +39,11 @@ def a_view() -> SiteView:
         for circuit in demo_site.CIRCUITS
     )
     evses = tuple(
-        EvseView(
-            ref=EvseRef(*outlet.key),
+        EvseStatus(
+            station=plan.id,
+            evse=outlet.key[1],
+            circuit=outlet.circuit,
+            ocpp=plan.version,
             connected=plan.id != "A5",
             state=EvseState.SUSPENDED_EVSE,
             offered_a=16.0,
@@ -47,14 +53,14 @@ def a_view() -> SiteView:
         for plan in PLANS
         for outlet in plan.outlets
     )
-    return SiteView(circuits=circuits, evses=evses)
+    return replace(STATUS, circuits=circuits, evses=evses)
 
 
 def test_the_picture_fits_a_hundred_columns_and_shows_every_evse() -> None:
-    console = Console(width=table.WIDTH, record=True, force_terminal=True, file=io.StringIO())
-    console.print(table.render(a_site(), a_view(), VERSIONS, 4711, ["info    " + "x" * 200]))
+    console = Console(width=terminal.WIDTH, record=True, force_terminal=True, file=io.StringIO())
+    console.print(table.render(a_site(), a_status(), 4711, ["info    " + "x" * 200]))
     lines = console.export_text().splitlines()
-    assert max(map(len, lines)) <= table.WIDTH
+    assert max(map(len, lines)) <= terminal.WIDTH
     assert len(lines) <= 24
     text = "\n".join(lines)
     for plan in PLANS:
@@ -65,7 +71,7 @@ def test_the_picture_fits_a_hundred_columns_and_shows_every_evse() -> None:
 
 
 def test_the_summary_is_one_line() -> None:
-    text = table.summary(a_site(), a_view(), 4711)
+    text = table.summary(a_site(), a_status(), 4711)
     assert "\n" not in text
     assert "12 EVSEs connected" in text
 

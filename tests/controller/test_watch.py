@@ -1,0 +1,132 @@
+"""`status`: against the real server, and against all that is not one."""
+
+from __future__ import annotations
+
+import io
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+
+import pytest
+import trio
+from msgspec.structs import replace
+from rich.console import Console
+
+from controller import cli, terminal, watch
+from controller.config.tables import Web
+from controller.watch import NoAnswer, address, fetch, render
+from controller.web.server import Serving, serve_web
+from controller.web.status import Status
+from tests.controller.web.examples import STATUS
+
+
+@asynccontextmanager
+async def serving(status: Status = STATUS) -> AsyncIterator[str]:
+    async with trio.open_nursery() as nursery:
+        port = await nursery.start(serve_web, Serving("127.0.0.1", 0), lambda: status)
+        yield f"http://127.0.0.1:{port}"
+        nursery.cancel_scope.cancel()
+
+
+def seen(status: Status) -> list[str]:
+    console = Console(width=terminal.WIDTH, record=True, file=io.StringIO())
+    console.print(render(status))
+    return console.export_text().splitlines()
+
+
+@pytest.fixture
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        return port
+
+
+async def test_what_the_controller_tells_is_what_arrives() -> None:
+    async with serving() as url:
+        assert await trio.to_thread.run_sync(fetch, f"{url}/") == STATUS
+
+
+def test_the_picture_has_each_circuit_and_evse_in_a_hundred_columns() -> None:
+    lines = seen(STATUS)
+    assert max(map(len, lines)) <= terminal.WIDTH
+    text = "\n".join(lines)
+    for word in ("120/120/100", "101.0", "CS01/1", "grid L2 full", "away", "<script>", "none", "good"):
+        assert word in text
+    assert "last shared" not in text
+
+
+def test_a_loop_that_stands_still_is_told() -> None:
+    assert "last shared 60 s ago" in seen(replace(STATUS, healthy=False, tick_age_s=60.0))[0]
+
+
+def test_markup_in_a_name_is_only_text() -> None:
+    named = replace(STATUS.evses[0], station="[red]X", reason="[bold]full[/]")
+    assert "[bold]full[/]" in "\n".join(seen(replace(STATUS, evses=(named,))))
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:8080"),
+        ("0.0.0.0", "http://127.0.0.1:8080"),
+        ("::", "http://[::1]:8080"),
+        ("gateway", "http://gateway:8080"),
+    ],
+)
+def test_where_a_configured_page_is_reached(host: str, url: str) -> None:
+    assert address(Web(host=host)) == url
+
+
+def test_nobody_there_is_one_clear_line(free_port: int, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["status", "--url", f"http://127.0.0.1:{free_port}"]) == 1
+    said = capsys.readouterr().err
+    assert f"no controller answers at http://127.0.0.1:{free_port}/api/status" in said
+    assert "[web]" in said
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", "HTTP status 404"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", "not the status of a local-controller"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\n{", "no controller answers"),
+        (b"SSH-2.0-OpenSSH\r\n", "no controller answers"),
+    ],
+)
+async def test_somebody_else_there_is_told(answer: bytes, words: str) -> None:
+    async def speak(stream: trio.SocketStream) -> None:
+        async with stream:
+            await stream.receive_some()
+            await stream.send_all(answer)
+
+    async with trio.open_nursery() as nursery:
+        listeners = await nursery.start(partial(trio.serve_tcp, speak, 0, host="127.0.0.1"))
+        port = listeners[0].socket.getsockname()[1]
+        with pytest.raises(NoAnswer, match=words):
+            await trio.to_thread.run_sync(fetch, f"http://127.0.0.1:{port}")
+        nursery.cancel_scope.cancel()
+
+
+def test_a_url_is_one_of_http() -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["status", "--url", "file:///etc/passwd"])
+    assert ended.value.code == 2
+
+
+def test_watching_goes_on_over_a_gap(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers: list[Status | Exception] = [STATUS, NoAnswer("gone for a moment"), STATUS]
+
+    def next_answer(_: str) -> Status:
+        if not answers:
+            raise KeyboardInterrupt
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(watch, "fetch", next_answer)
+    monkeypatch.setattr(watch, "WATCH_S", 0.0)
+    assert cli.main(["status", "--watch"]) == 0
+    assert answers == []
