@@ -72,13 +72,14 @@ class ChargingSchedulePeriod(_Message, frozen=True, kw_only=True):
 
     start_period: int
     limit: float
+    number_phases: int | None = None
 
 
 class ChargingSchedule(_Message, frozen=True, kw_only=True):
-    """Limits over time; `duration` in s, None for ever."""
+    """Limits over time; `duration` in s, None for ever. Without `start_schedule`: from the transaction on."""
 
     duration: int | None = None
-    start_schedule: str
+    start_schedule: str | None = None
     charging_rate_unit: str
     charging_schedule_period: tuple[ChargingSchedulePeriod, ...]
 
@@ -87,9 +88,13 @@ class ChargingProfile(_Message, frozen=True, kw_only=True):
     """A schedule with its purpose and rank."""
 
     charging_profile_id: int
+    transaction_id: int | None = None
     stack_level: int
     charging_profile_purpose: str
     charging_profile_kind: str
+    recurrency_kind: str | None = None
+    valid_from: str | None = None
+    valid_to: str | None = None
     charging_schedule: ChargingSchedule
 
 
@@ -117,3 +122,29 @@ class RemoteStartTransactionHead(_Message, frozen=True, kw_only=True):
     """What we read of a backend's RemoteStartTransaction: the profile that may come with it (5.11)."""
 
     profile: ProfileHead | None = msgspec.field(default=None, name="chargingProfile")
+
+
+class ClearChargingProfile(_Message, frozen=True, kw_only=True):
+    """Backend: profiles to remove, by id or by all that is named (5.5)."""
+
+    id: int | None = None
+    connector_id: int | None = None
+    charging_profile_purpose: str | None = None
+    stack_level: int | None = None
+
+
+class GetCompositeSchedule(_Message, frozen=True, kw_only=True):
+    """Backend: what will a connector take (5.7)? `duration` in s."""
+
+    connector_id: int
+    duration: int
+    charging_rate_unit: str = "A"
+
+
+class CompositeSchedule(_Message, frozen=True, kw_only=True):
+    """Our answer to GetCompositeSchedule."""
+
+    status: str
+    connector_id: int
+    schedule_start: str
+    charging_schedule: ChargingSchedule

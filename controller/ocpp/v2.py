@@ -86,17 +86,20 @@ class MeterValues(_Message, frozen=True, kw_only=True):
 
 
 class ChargingSchedulePeriod(_Message, frozen=True, kw_only=True):
-    """From `start_period` (s after the schedule's start) on, `limit` holds."""
+    """From `start_period` (s after the schedule's start) on, `limit` holds (2.1: L2 and L3 may differ)."""
 
     start_period: int
     limit: float
+    limit_l2: float | None = msgspec.field(default=None, name="limit_L2")
+    limit_l3: float | None = msgspec.field(default=None, name="limit_L3")
+    number_phases: int | None = None
 
 
 class ChargingSchedule(_Message, frozen=True, kw_only=True):
-    """Limits over time; `duration` in s, None for ever."""
+    """Limits over time; `duration` in s, None for ever. Without `start_schedule`: from the transaction on."""
 
     id: int
-    start_schedule: str
+    start_schedule: str | None = None
     duration: int | None = None
     charging_rate_unit: str
     charging_schedule_period: tuple[ChargingSchedulePeriod, ...]
@@ -109,6 +112,10 @@ class ChargingProfile(_Message, frozen=True, kw_only=True):
     stack_level: int
     charging_profile_purpose: str
     charging_profile_kind: str
+    recurrency_kind: str | None = None
+    valid_from: str | None = None
+    valid_to: str | None = None
+    transaction_id: str | None = None
     charging_schedule: tuple[ChargingSchedule, ...]
 
 
@@ -130,3 +137,91 @@ class ProfileCarrier(_Message, frozen=True, kw_only=True):
     """What we read of a backend's SetChargingProfile, and of a RequestStartTransaction that brings one."""
 
     profile: ProfileHead | None = msgspec.field(default=None, name="chargingProfile")
+
+
+class ClearingCriteria(_Message, frozen=True, kw_only=True):
+    """Which profiles to remove: those that agree with all that is named."""
+
+    evse_id: int | None = None
+    charging_profile_purpose: str | None = None
+    stack_level: int | None = None
+
+
+class ClearChargingProfile(_Message, frozen=True, kw_only=True):
+    """Backend: profiles to remove, by id or by criteria."""
+
+    charging_profile_id: int | None = None
+    charging_profile_criteria: ClearingCriteria | None = None
+
+
+class GetCompositeSchedule(_Message, frozen=True, kw_only=True):
+    """Backend: what will an EVSE take? `duration` in s."""
+
+    evse_id: int
+    duration: int
+    charging_rate_unit: str = "A"
+
+
+class CompositePeriods(_Message, frozen=True, kw_only=True):
+    """What an EVSE will take, from `schedule_start` on."""
+
+    evse_id: int
+    duration: int
+    schedule_start: str
+    charging_rate_unit: str
+    charging_schedule_period: tuple[ChargingSchedulePeriod, ...]
+
+
+class CompositeSchedule(_Message, frozen=True, kw_only=True):
+    """Our answer to GetCompositeSchedule."""
+
+    status: str
+    schedule: CompositePeriods
+
+
+class ReportCriteria(_Message, frozen=True, kw_only=True):
+    """Which profiles to report: those that agree with all that is named."""
+
+    charging_profile_id: tuple[int, ...] | None = None
+    charging_profile_purpose: str | None = None
+    stack_level: int | None = None
+    charging_limit_source: tuple[str, ...] | None = None
+
+
+class GetChargingProfiles(_Message, frozen=True, kw_only=True):
+    """Backend: report the profiles that you hold."""
+
+    request_id: int
+    evse_id: int | None = None
+    charging_profile: ReportCriteria = ReportCriteria()
+
+
+class ReportChargingProfiles(_Message, frozen=True, kw_only=True):
+    """Profiles that are held at an EVSE, as they were set; `tbc`: more follow."""
+
+    request_id: int
+    charging_limit_source: str
+    charging_profile: tuple[msgspec.Raw, ...]
+    tbc: bool = False
+    evse_id: int
+
+
+class ChargingLimit(_Message, frozen=True, kw_only=True):
+    """Who limits."""
+
+    charging_limit_source: str
+
+
+class NotifyChargingLimit(_Message, frozen=True, kw_only=True):
+    """To the backend: an EVSE is held back."""
+
+    evse_id: int
+    charging_limit: ChargingLimit
+    charging_schedule: tuple[ChargingSchedule, ...]
+
+
+class ClearedChargingLimit(_Message, frozen=True, kw_only=True):
+    """To the backend: an EVSE is no longer held back."""
+
+    charging_limit_source: str
+    evse_id: int
