@@ -107,6 +107,11 @@ class StationSession:
                 closing = self._closing or Close(GOING_AWAY, "")
                 await self._link.close(closing.code, closing.reason)
 
+    @property
+    def is_open(self) -> bool:
+        """False once its links are being closed."""
+        return self._relay.is_open
+
     def call(self, own: OwnCall) -> None:
         """Let a CALL of the controller stand in line; its end is told to the site."""
         self._feed(own)

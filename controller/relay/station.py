@@ -112,6 +112,11 @@ class StationRelay:
         self._actions: list[Action] = []
 
     @property
+    def is_open(self) -> bool:
+        """False once the relay has asked for both links to be closed."""
+        return self._mode is not _Mode.CLOSED
+
+    @property
     def hears_station(self) -> bool:
         """False while the station's line is full: leave its further messages in the socket."""
         return not self._up.full
