@@ -175,7 +175,8 @@ class Daemon:
     def answered(self, station: str, token: int, result: bytes | None, detail: str) -> None:
         """See `links.session.Site`."""
         good = result is not None and accepted(result)
-        if not good:
+        session = self._board.session(station)
+        if not good and session is not None and session.is_open:  # else its link has ended, and that is told
             self._limits_failed += 1
             log.warning("station %s did not take its limit: %s", station, detail or "not accepted")
         self._happened(LimitAnswered(token, good, detail or ("" if good else "not accepted")))
