@@ -71,4 +71,11 @@ class ProfilesTouched(msgspec.Struct, frozen=True):
     cause: str
 
 
-Observation = Booted | StateSeen | TransactionSeen | DrawSeen | ProfilesTouched
+class BackendLimit(msgspec.Struct, frozen=True):
+    """What the station's backend allows an EVSE from now on, in A per phase; None: it sets no limit."""
+
+    evse: int
+    limit_a: float | None
+
+
+Observation = Booted | StateSeen | TransactionSeen | DrawSeen | ProfilesTouched | BackendLimit

@@ -16,7 +16,7 @@ import itertools
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
-from controller.ocpp.observations import Booted, EvseRef, Observation, ProfilesTouched
+from controller.ocpp.observations import BackendLimit, Booted, EvseRef, Observation, ProfilesTouched
 from controller.site.allocator import Allocation, allocate
 from controller.site.booking import Ledger
 from controller.site.delivery import Memory
@@ -144,6 +144,10 @@ class SiteControl:
                 outlet.delivery.touched(now)
             return True
         told = self._by_ref.get(EvseRef(station, observation.evse))
+        if isinstance(observation, BackendLimit):
+            if told is not None:
+                told.backend_a = observation.limit_a
+            return told is not None
         return told is not None and told.model.handle(observation, told.delivery.offered_a(now), now)
 
     def _answered(self, answer: LimitAnswered, now: float) -> bool:

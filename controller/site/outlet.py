@@ -24,6 +24,8 @@ class Outlet:
         self.model = EvseModel(evse, now)
         self.delivery = Delivery(evse, lease_s, tokens)
         self.reason = "not yet planned"
+        self.backend_a: float | None = None
+        """What its backend's own profiles allow it (A per phase); None: all."""
         self._news = News()
 
     def down(self, now: float) -> None:
@@ -52,6 +54,8 @@ class Outlet:
         above it shows its draw, so that an EVSE which does not report would be counted as base load.
         """
         caps = [(self.evse.max_a, "all it can take"), (self.model.need_a, "all that its car takes")]
+        if self.backend_a is not None:
+            caps.append((self.backend_a, f"its backend allows {self.backend_a:g} A"))
         if trouble:
             caps.append((self.evse.fallback_a, f"{trouble}: held at its fallback"))
         if metered and self.model.draw.blind:

@@ -59,3 +59,10 @@ def test_a_demand_is_capped_by_whatever_caps_it_most() -> None:
     outlet.model.draw.blind = True
     assert outlet.demand(1.0, "", metered=True).max_a == 6
     assert outlet.demand(1.0, "", metered=False).max_a == 32
+
+
+def test_what_its_backend_allows_is_a_cap_with_its_own_words() -> None:
+    outlet = at(8.0)
+    outlet.backend_a = 10.0
+    demand = outlet.demand(1.0, "", metered=True)
+    assert (demand.max_a, demand.cap) == (10.0, "its backend allows 10 A")
