@@ -9,6 +9,7 @@ from controller.config.lines import Path
 from controller.config.tables import Circuit, Config, Evse, Station
 
 _PHASES = ("L1", "L2", "L3")
+_LESS = "lower fallback_a (0 lets them pause), or hang fewer stations there"
 Parents = Mapping[str, str | None]
 """What feeds each circuit; None for the grid connection."""
 
@@ -114,6 +115,14 @@ def _over_committed(config: Config, parents: Parents) -> Iterator[Finding]:
                     sums[circuit][_PHASES.index(phase)] += config.fallback_a(evse)
     for index, each in enumerate(config.circuit):
         yield from _sum(each, sums[each.id], ("circuit", index, "limit_a"))
+        watts = sum(sums[each.id]) * config.site.voltage
+        if each.limit_w is not None and watts > each.limit_w:
+            yield Finding(
+                ("circuit", index, "limit_w"),
+                f'with the controller gone, the stations below "{each.id}" take {watts:g} W, '
+                f"its limit is {each.limit_w:g} W",
+                _LESS,
+            )
 
 
 def _sum(circuit: Circuit, sums_a: list[float], path: Path) -> Iterator[Finding]:
@@ -124,5 +133,5 @@ def _sum(circuit: Circuit, sums_a: list[float], path: Path) -> Iterator[Finding]
             path,
             f'with the controller gone, the stations below "{circuit.id}" take {sums_a[worst]:g} A on '
             f"{_PHASES[worst]}, its limit is {limits_a[worst]:g} A",
-            "lower fallback_a (0 lets them pause), or hang fewer stations there",
+            _LESS,
         )

@@ -55,8 +55,6 @@ def _tables(config: Config) -> Iterator[Finding]:
 def _circuits(config: Config) -> Iterator[Finding]:
     limits = {circuit.id: circuit.limits_a for circuit in config.circuit}
     for index, circuit in enumerate(config.circuit):
-        if circuit.unbalance_a is not None:
-            yield Finding(("circuit", index, "unbalance_a"), "unbalance is not limited yet", _LATER)
         above = limits.get(circuit.parent or "")
         if above and any(own > up for own, up in zip(circuit.limits_a, above, strict=True)):
             yield Finding(

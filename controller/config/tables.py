@@ -90,12 +90,14 @@ class Circuit(_Table, frozen=True, kw_only=True):
     """A fuse and what hangs from it. `limit_a` is one value for all phases or one for each.
 
     `fuse`: what protects it, with `limit_a` as its rated current; "plain" must never carry more.
+    `limit_w` holds for all phases together. `unbalance_a`: how far a phase may be above another.
     """
 
     id: Name
     parent: str | None = None
     limit_a: LimitAmps | PerPhaseAmps
     fuse: Literal["gG", "B", "C", "plain"] = "plain"
+    limit_w: Annotated[float, Meta(gt=0)] | None = None
     meter: str | None = None
     unbalance_a: LimitAmps | None = None
 

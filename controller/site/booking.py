@@ -1,18 +1,25 @@
-"""Bookkeeping of room: what is left on each phase of each circuit while EVSEs are booked one by one."""
+"""Bookkeeping of room: what is left on each circuit while EVSEs are booked one by one."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
-from controller.site.allocator import PhaseFlags
+from controller.site.conductors import PhaseFlags
 from controller.site.tree import Evse, PhaseAmps, Site
 
 
 class Ledger:
-    """The room on every circuit, in A per phase; it may go below zero."""
+    """The room on every circuit, in A: on each phase, and on all together; it may go below zero.
 
-    def __init__(self, site: Site, room: Mapping[str, PhaseAmps]) -> None:
-        self._room = {circuit: list(amps) for circuit, amps in room.items()}
+    `room` is per phase; `sums` holds the room of all phases added up, for the circuits that limit it.
+    """
+
+    def __init__(
+        self, site: Site, room: Mapping[str, PhaseAmps], sums: Mapping[str, float] | None = None
+    ) -> None:
+        self._sums = sums or {}
+        self._room = {circuit: [*amps, self._sums.get(circuit, math.inf)] for circuit, amps in room.items()}
         self._paths: dict[str, list[list[float]]] = {}
         for circuit in site.circuits:
             above = self._paths[circuit.parent] if circuit.parent is not None else []
@@ -24,11 +31,17 @@ class Ledger:
             for phase in range(3):
                 if phases[phase]:
                     room[phase] -= amps
+                    room[3] -= amps
 
     def room(self, evse: Evse, phases: PhaseFlags) -> float:
         """The A per phase that the EVSE could take more: the least over its phases and circuits."""
-        return min(room[p] for room in self._paths[evse.circuit] for p in range(3) if phases[p])
+        used = [phase for phase in range(3) if phases[phase]]
+        return min(min(room[3] / len(used), *(room[p] for p in used)) for room in self._paths[evse.circuit])
 
     def rooms(self) -> dict[str, PhaseAmps]:
-        """What is left, per circuit."""
+        """What is left on each phase, per circuit."""
         return {circuit: (room[0], room[1], room[2]) for circuit, room in self._room.items()}
+
+    def sums(self) -> dict[str, float]:
+        """What is left on all phases together, for the circuits that limit it."""
+        return {circuit: self._room[circuit][3] for circuit in self._sums}

@@ -71,6 +71,8 @@ def _parents_first(circuits: Sequence[CircuitConfig]) -> tuple[Circuit, ...]:
                 limit_a=circuit.limits_a,
                 meter=circuit.meter,
                 fuse=Fuse(circuit.fuse),
+                limit_w=circuit.limit_w,
+                unbalance_a=circuit.unbalance_a,
             )
         waiting = [circuit for circuit in waiting if circuit.id not in placed]
     return tuple(placed.values())

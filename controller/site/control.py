@@ -19,6 +19,7 @@ from collections.abc import Iterable, Mapping
 from controller.ocpp.observations import BackendLimit, Booted, EvseRef, Observation, ProfilesTouched
 from controller.site.allocator import Allocation, allocate
 from controller.site.booking import Ledger
+from controller.site.conductors import Joint
 from controller.site.delivery import Memory
 from controller.site.events import (
     LimitAnswered,
@@ -205,8 +206,16 @@ class SiteControl:
                 if turns.resting_s(ref, now):
                     allocations[ref] = Allocation(ref, 0.0, RESTING)
                 else:
-                    demands.append(outlet.demand(ranks[ref], troubles[circuit], metered=metered[circuit]))
-        given = allocate(self._site, demands, self._ledger(base, reserved, now).rooms())
+                    demands.append(
+                        outlet.demand(
+                            ranks[ref],
+                            troubles[circuit],
+                            metered=metered[circuit],
+                            unbalance_a=self._site.unbalance_a.get(circuit),
+                        )
+                    )
+        room = self._ledger(base, reserved, now)
+        given = allocate(self._site, demands, room.rooms(), self._joint(base, room))
         for ref, allocation in given.items():
             turns.served(ref, allocation.limit_a > 0, now)
         return allocations | given
@@ -214,10 +223,27 @@ class SiteControl:
     def _ledger(self, base: dict[str, PhaseAmps], booked: list[Outlet], now: float) -> Ledger:
         """What is left of the supply of each circuit when these EVSEs take the most that they may."""
         supply = {c.id: self._supply(c.limit_a, base[c.id]) for c in self._site.circuits}
-        ledger = Ledger(self._site, supply)
+        ledger = Ledger(self._site, supply, self._sums(base))
         for outlet in booked:
             outlet.book(ledger, now)
         return ledger
+
+    def _sums(self, base: dict[str, PhaseAmps]) -> dict[str, float]:
+        """The supply of all phases together (A), where power is limited."""
+        return {
+            c.id: c.limit_w / self._metering.highest_v(c) - sum(base[c.id]) - 3 * self._settings.margin_a
+            for c in self._site.circuits
+            if c.limit_w is not None
+        }
+
+    def _joint(self, base: dict[str, PhaseAmps], room: Ledger) -> dict[str, Joint]:
+        """What bounds phases together, where something does."""
+        sums = room.sums()
+        return {
+            c.id: Joint(sum_a=sums.get(c.id), unbalance_a=c.unbalance_a, base_a=base[c.id])
+            for c in self._site.circuits
+            if c.limit_w is not None or c.unbalance_a is not None
+        }
 
     def _supply(self, limit_a: PhaseAmps, base_a: PhaseAmps) -> PhaseAmps:
         margin_a = self._settings.margin_a

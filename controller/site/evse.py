@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from controller.ocpp.observations import DrawSeen, EvseState, StateSeen, TransactionSeen
-from controller.site.allocator import PhaseFlags
+from controller.site.conductors import PhaseFlags
 from controller.site.draw import DrawWatch
 from controller.site.learning import LearntNeed, LearntPhases
 from controller.site.tree import Evse
@@ -43,6 +43,11 @@ class EvseModel:
         """The site's phases on which its car may draw."""
         used = {site for site, flag in zip(self.evse.phases, self._phases.used, strict=True) if flag}
         return (0 in used, 1 in used, 2 in used)
+
+    @property
+    def phases_known(self) -> bool:
+        """Whether `phases` was seen, and is not just the worst case."""
+        return self._phases.known
 
     @property
     def need_a(self) -> float:

@@ -1,10 +1,11 @@
 """Water filling on a tree: one common level rises until conductors are full. Integers only.
 
-The level is swept upwards. How fast a conductor fills at a level is the number of claims on it that
-are between their minimum and their maximum there, which changes only at those minima and maxima (the
-*bends*) and when somebody freezes. Between two bends each conductor's end is a division, and a heap
-holds the ends. An end in the heap may be too early (claims stopped rising since it was pushed) and is
-then pushed again at its right place; it is never too late, because every speeding up pushes anew.
+The level is swept upwards. How fast a conductor fills at a level is the number of claims on it (each
+as often as it loads it) that are between their minimum and their maximum there, which changes only at
+those minima and maxima (the *bends*) and when somebody freezes. Between two bends each conductor's end
+is a division, and a heap holds the ends. An end in the heap may be too early (claims stopped rising
+since it was pushed) and is then pushed again at its right place; it is never too late, because every
+speeding up pushes anew.
 """
 
 from __future__ import annotations
@@ -17,13 +18,14 @@ from heapq import heappop, heappush
 class Group:
     """Claims that load the same conductors and therefore freeze together.
 
-    `rising` counts those of its claims that are between minimum and maximum at the sweep's level.
+    `loads` pairs each conductor with how many times a claim's current it carries. `rising` counts those
+    of its claims that are between minimum and maximum at the sweep's level.
     """
 
-    __slots__ = ("conductors", "frozen_at", "frozen_by", "rising", "wanted")
+    __slots__ = ("frozen_at", "frozen_by", "loads", "rising", "wanted")
 
-    def __init__(self, conductors: list[int]) -> None:
-        self.conductors = conductors
+    def __init__(self, loads: list[tuple[int, int]]) -> None:
+        self.loads = loads
         self.wanted = 0
         self.reset()
 
@@ -92,7 +94,7 @@ class _Sweep:
         self._ends: list[tuple[int, int]] = []
         self._groups_on: defaultdict[int, list[Group]] = defaultdict(list)
         for group in groups:
-            for conductor in group.conductors:
+            for conductor, _ in group.loads:
                 self._groups_on[conductor].append(group)
 
     def run(self, bends: Sequence[tuple[int, list[tuple[Group, int]]]]) -> None:
@@ -102,8 +104,8 @@ class _Sweep:
             for group, change in changes:
                 if group.frozen_at is None:
                     group.rising += change
-                    for conductor in group.conductors:
-                        change_on[conductor] += change
+                    for conductor, times in group.loads:
+                        change_on[conductor] += times * change
             self._bend(level, change_on)
 
     def _freeze_below(self, level: int) -> None:
@@ -126,8 +128,8 @@ class _Sweep:
             if group.frozen_at is None:
                 group.frozen_at = level
                 group.frozen_by = conductor
-                for shared in group.conductors:
-                    change_on[shared] -= group.rising
+                for shared, times in group.loads:
+                    change_on[shared] -= times * group.rising
         self._bend(level, change_on)
 
     def _bend(self, level: int, change_on: Counter[int]) -> None:

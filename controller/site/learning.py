@@ -26,7 +26,10 @@ CAP_STEP_A = 6.0
 
 
 class LearntPhases:
-    """Which of the station's wired phases the car draws on: `used`, one flag for each."""
+    """Which of the station's wired phases the car draws on: `used`, one flag for each.
+
+    `known`: reports have shown it; before, `used` is the worst case.
+    """
 
     def __init__(self, wired: int) -> None:
         self._wired = wired
@@ -35,6 +38,7 @@ class LearntPhases:
     def reset(self) -> None:
         """Another car may come: every phase counts again."""
         self.used = (True,) * self._wired
+        self.known = self._wired == 1
         self._seen: tuple[bool, ...] | None = None
         self._times = 0
 
@@ -44,9 +48,9 @@ class LearntPhases:
         A phase comes back at the first report that shows it in use. It goes only after agreeing
         reports in each of which it is idle, all phases are told, and another one is loaded.
         """
-        known = self.used
+        before = self.used
         self.used = tuple(
-            used or (amps is not None and amps >= UNLOADED_A) for used, amps in zip(known, draw, strict=True)
+            used or (amps is not None and amps >= UNLOADED_A) for used, amps in zip(before, draw, strict=True)
         )
         loaded = tuple(amps is not None and amps > LOADED_A for amps in draw)
         idle = [amps is not None and amps < UNLOADED_A for amps in draw]
@@ -58,7 +62,8 @@ class LearntPhases:
             self._seen = loaded
             if self._times >= AGREEING_REPORTS:
                 self.used = loaded
-        return any(now and not before for now, before in zip(self.used, known, strict=True))
+                self.known = True
+        return any(now and not then for now, then in zip(self.used, before, strict=True))
 
 
 class LearntNeed:

@@ -47,9 +47,10 @@ class Outlet:
         if self.may_draw:
             ledger.book(self.evse, self.model.phases, self.delivery.booked_a(now))
 
-    def demand(self, rank: float, trouble: str, *, metered: bool) -> Demand:
+    def demand(self, rank: float, trouble: str, *, metered: bool, unbalance_a: float | None = None) -> Demand:
         """What it could take now.
 
+        `unbalance_a`: the least unbalance (A) that a circuit above it allows, if one limits it.
         `trouble` says why EVSEs on its circuit keep to their fallback, if they must. `metered`: a meter
         above it shows its draw, so that an EVSE which does not report would be counted as base load.
         """
@@ -60,6 +61,9 @@ class Outlet:
             caps.append((self.evse.fallback_a, f"{trouble}: held at its fallback"))
         if metered and self.model.draw.blind:
             caps.append((self.evse.fallback_a, "does not report what it draws: held at its fallback"))
+        if unbalance_a is not None and not self.model.phases_known:
+            # Three phases in step or one alone: it starts small enough to be borne either way.
+            caps.append((max(self.evse.min_a, unbalance_a), "its car may draw on one phase alone"))
         max_a, cap = min(caps, key=lambda pair: pair[0])
         return Demand(
             ref=self.evse.ref,

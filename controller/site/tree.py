@@ -83,6 +83,16 @@ class Site(msgspec.Struct, frozen=True, dict=True):
                 found[circuit.id].append(evse)
         return {circuit: tuple(evses) for circuit, evses in found.items()}
 
+    @cached_property
+    def unbalance_a(self) -> Mapping[str, float]:
+        """The least unbalance (A) that each circuit or one above it allows, where one limits it."""
+        found: dict[str, float] = {}
+        for circuit in self.circuits:
+            for each in (circuit.unbalance_a, found.get(circuit.parent or "")):
+                if each is not None:
+                    found[circuit.id] = min(each, found.get(circuit.id, each))
+        return found
+
     def path(self, circuit_id: str) -> Iterator[Circuit]:
         """The circuit and all above it, up to the grid connection."""
         current: str | None = circuit_id

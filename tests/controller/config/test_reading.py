@@ -116,13 +116,12 @@ def test_the_depot_is_good_once_its_meter_is_used_and_says_what_it_does_not_do_y
     assert config.dimming.source[0].role == "grid-operator"
     assert [note.key for note in notes] == [
         'backend "fleet" observe',
-        'circuit "grid" unbalance_a',
         'station "CS01" observers',
         'station "CS01" when_backend_away',
         "dimming",
         "signing",
     ]
-    assert "strict is followed" in notes[3].what
+    assert "strict is followed" in notes[2].what
 
 
 def test_a_circuit_above_its_parent_and_uplinks_are_worth_a_note() -> None:

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controller.ocpp.observations import EvseRef
-from controller.site.allocator import Allocation, Demand, PhaseFlags, allocate
+from controller.site.allocator import Allocation, Demand, allocate
+from controller.site.conductors import PhaseFlags
 from controller.site.tree import Circuit, Evse, PhaseAmps, Site
 
 ALL: PhaseFlags = (True, True, True)
@@ -247,7 +248,7 @@ def test_a_share_is_rounded_down_to_a_tenth() -> None:
     [
         (40.0, "grid1", "all it can take"),
         (20.0, "grid2", "grid L1 full"),
-        (10.0, "grid2", "no room for its minimum of 6 A on grid L1: waiting"),
+        (10.0, "grid2", "no room for its minimum of 6 A, grid L1 full: waiting"),
     ],
 )
 def test_the_reason_names_what_binds(grid: float, name: str, words: str) -> None:

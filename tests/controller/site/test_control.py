@@ -167,7 +167,7 @@ def test_who_waits_is_told_what_for() -> None:
     site.connect()
     site.run(300)
     assert {s.limit_a(site.now) for s in site.stations.values()} == {0.0, 10.0}
-    assert site.view("B").reason == "no room for its minimum of 6 A on grid L1: waiting"
+    assert site.view("B").reason == "no room for its minimum of 6 A, grid L1 full: waiting"
 
 
 def test_a_newcomer_charges_soon() -> None:

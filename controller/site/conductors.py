@@ -1,0 +1,127 @@
+"""What can be full on a site, by numbers, and which of it each demand loads.
+
+Three kinds of rows, all counted in whole tenths of an ampere:
+
+- a phase of a circuit, loaded by who may draw on it;
+- all phases of a circuit together, where power is limited: loaded once for each phase;
+- the *lead* of one phase of a circuit over another, where unbalance is limited: loaded by who draws on
+  the first and not on the second. A three-phase car loads no lead.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import permutations
+
+import msgspec
+
+from controller.site.filling import Claim, Group
+from controller.site.tree import ZERO, PhaseAmps, Site
+
+PhaseFlags = tuple[bool, bool, bool]
+"""One yes or no for each of the site's L1, L2, L3."""
+
+TENTHS = 10
+"""Parts of an ampere that a limit is made of."""
+PAIRS = list(permutations(range(3), 2))
+"""A phase that may lead, and the one that it is held against."""
+
+
+class Joint(msgspec.Struct, frozen=True, kw_only=True):
+    """What bounds the phases of a circuit together, in A.
+
+    `sum_a`: what the EVSEs below may take, all phases added up. `unbalance_a`: the most that a phase
+    may carry more than another, with `base_a` besides the EVSEs on each.
+    """
+
+    sum_a: float | None = None
+    unbalance_a: float | None = None
+    base_a: PhaseAmps = ZERO
+
+
+class Conductors:
+    """Every row of the site: what room it has, and which of them a demand loads.
+
+    `leads` gives, for the circuits where unbalance is limited, the room of each pair's lead in tenths.
+    """
+
+    def __init__(
+        self,
+        site: Site,
+        capacity: Mapping[str, PhaseAmps],
+        joint: Mapping[str, Joint],
+        leads: Mapping[str, Sequence[int]],
+    ) -> None:
+        self._site = site
+        self.room: list[int] = []
+        self._names: list[str] = []
+        self._first_of: dict[str, int] = {}
+        self._sum_of: dict[str, int] = {}
+        self._leads_of: dict[str, int] = {}
+        for circuit, bound in joint.items():
+            if bound.sum_a is not None:
+                self._sum_of[circuit] = self._row(f"{circuit} full (W)", tenths_down(bound.sum_a))
+        for circuit, rooms in leads.items():
+            self._leads_of[circuit] = len(self.room)
+            for (high, low), room in zip(PAIRS, rooms, strict=True):
+                self._row(f"{circuit} L{high + 1} too far above L{low + 1}", room)
+        for each in site.circuits:
+            self._first_of[each.id] = len(self.room)
+            for phase, amps in enumerate(capacity[each.id]):
+                self._row(f"{each.id} L{phase + 1} full", tenths_down(amps))
+        self._groups: dict[tuple[str, PhaseFlags], Group] = {}
+
+    def _row(self, name: str, room: int) -> int:
+        self._names.append(name)
+        self.room.append(room)
+        return len(self.room) - 1
+
+    def group(self, circuit: str, phases: PhaseFlags) -> Group:
+        """The group of the demands that hang there and may draw on these phases."""
+        group = self._groups.get((circuit, phases))
+        if group is None:
+            loads = [load for each in self._site.path(circuit) for load in self._loads(each.id, phases)]
+            group = self._groups[circuit, phases] = Group(loads)
+        return group
+
+    def _loads(self, circuit: str, phases: PhaseFlags) -> Iterator[tuple[int, int]]:
+        """The rows of one circuit that such a demand loads, and how many times its current."""
+        first = self._first_of[circuit]
+        yield from ((first + phase, 1) for phase in range(3) if phases[phase])
+        if (row := self._sum_of.get(circuit)) is not None:
+            yield row, sum(phases)
+        if (first_lead := self._leads_of.get(circuit)) is not None:
+            yield from ((first_lead + pair, 1) for pair in leading(phases))
+
+    def forget_the_roomy(self, claims: Iterable[Claim]) -> None:
+        """Drop from every group the rows that even everybody's maximum cannot fill."""
+        wanted = [0] * len(self.room)
+        for group in self._groups.values():
+            group.wanted = 0
+        for claim in claims:
+            claim.group.wanted += claim.maximum
+        for group in self._groups.values():
+            for row, times in group.loads:
+                wanted[row] += times * group.wanted
+        for group in self._groups.values():
+            group.loads = [load for load in group.loads if wanted[load[0]] > self.room[load[0]]]
+
+    def name(self, row: int) -> str:
+        """In words, that this row is full."""
+        return self._names[row]
+
+
+def leading(phases: PhaseFlags) -> list[int]:
+    """The pairs (their numbers in `PAIRS`) of which a draw on these phases loads only the first."""
+    return [number for number, (high, low) in enumerate(PAIRS) if phases[high] and not phases[low]]
+
+
+def tenths_down(amps: float) -> int:
+    """Whole tenths, rounded down but for the dust of binary fractions (0.3 is three tenths)."""
+    return math.floor(amps * TENTHS + 1e-6)
+
+
+def tenths_up(amps: float) -> int:
+    """Whole tenths, rounded up."""
+    return math.ceil(amps * TENTHS - 1e-6)
