@@ -6,7 +6,7 @@ import json
 import uuid
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from controller.ocpp.frames import (
@@ -24,6 +24,8 @@ from controller.ocpp.frames import (
     malformed_answer,
     parse,
 )
+
+ON_ANY_MACHINE = settings(deadline=None, derandomize=True)
 
 READ = [
     ('[2,"1","Heartbeat",{}]', Call, {"id": "1", "action": "Heartbeat", "payload": b"{}"}),
@@ -106,6 +108,7 @@ values = st.recursive(
 heads = st.lists(st.integers(-1, 8) | st.text(max_size=4) | values, max_size=3)
 
 
+@ON_ANY_MACHINE
 @given(st.text())
 @example("[2,\x00]")
 @example('[2,"\\ud800","X",{}]')
@@ -113,6 +116,7 @@ def test_no_text_raises(text: str) -> None:
     parse(text)
 
 
+@ON_ANY_MACHINE
 @given(heads, st.lists(values, max_size=3), st.sampled_from([None, 1]), st.booleans())
 def test_any_array_is_read_as_it_is_or_refused(
     head: list[object], tail: list[object], indent: int | None, ascii_only: bool
@@ -132,6 +136,7 @@ def test_any_array_is_read_as_it_is_or_refused(
             assert frame.payload.decode() in text
 
 
+@ON_ANY_MACHINE
 @given(st.uuids(version=4), st.from_regex(r"[A-Za-z]{1,40}", fullmatch=True), values)
 def test_our_calls_read_back(number: uuid.UUID, action: str, payload: object) -> None:
     text = call(str(number), action, json.dumps(payload).encode())
@@ -140,6 +145,7 @@ def test_our_calls_read_back(number: uuid.UUID, action: str, payload: object) ->
     assert (frame.id, frame.action, json.loads(frame.payload)) == (str(number), action, payload)
 
 
+@ON_ANY_MACHINE
 @given(st.text(), values)
 def test_our_results_read_back_whatever_the_id(message_id: str, payload: object) -> None:
     frame = parse(call_result(message_id, json.dumps(payload).encode()))
@@ -147,6 +153,7 @@ def test_our_results_read_back_whatever_the_id(message_id: str, payload: object)
     assert (frame.id, json.loads(frame.payload)) == (message_id, payload)
 
 
+@ON_ANY_MACHINE
 @given(st.text(), st.text(), st.text(max_size=400))
 def test_our_errors_read_back_within_their_length(message_id: str, code: str, description: str) -> None:
     frame = parse(call_error(message_id, code, description))

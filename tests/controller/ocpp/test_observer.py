@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controller.ocpp.frames import Version
@@ -21,6 +21,8 @@ from controller.ocpp.observations import (
 )
 from controller.ocpp.observer import Observer, accepted
 from tests.controller.ocpp.schemas import check, request
+
+ON_ANY_MACHINE = settings(deadline=None, derandomize=True)
 
 VOLTAGE = 230.0
 WHEN = "2026-03-29T12:00:00Z"
@@ -361,6 +363,7 @@ payloads = st.recursive(
 ).map(lambda value: json.dumps(value).encode())
 
 
+@ON_ANY_MACHINE
 @given(
     st.sampled_from(Version), st.lists(st.tuples(st.sampled_from(ACTIONS), payloads, payloads), max_size=5)
 )

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controller.ocpp.frames import Version
@@ -21,6 +21,8 @@ from controller.ocpp.profiles import (
     set_limit,
 )
 from tests.controller.ocpp.schemas import check, request
+
+ON_ANY_MACHINE = settings(deadline=None, derandomize=True)
 
 NOON = datetime(2026, 3, 29, 12, 0, 0, tzinfo=UTC)
 
@@ -54,6 +56,7 @@ def start_of(profile: dict[str, Any]) -> datetime:
     return datetime.fromisoformat(profile["schedule"]["startSchedule"])
 
 
+@ON_ANY_MACHINE
 @given(versions, scopes, st.integers(1, 999), kinds, amperes, moments, durations)
 def test_every_limit_fits_the_official_schema(
     version: Version,
@@ -68,6 +71,7 @@ def test_every_limit_fits_the_official_schema(
     check(version, request(version, "SetChargingProfile"), payload)
 
 
+@ON_ANY_MACHINE
 @given(versions, scopes, kinds, amperes)
 def test_the_limit_is_the_nearest_with_one_decimal(
     version: Version, scope: Scope, kind: LimitKind, limit_a: float
@@ -79,6 +83,7 @@ def test_the_limit_is_the_nearest_with_one_decimal(
     assert len(str(period["limit"]).partition(".")[2]) <= 1
 
 
+@ON_ANY_MACHINE
 @given(versions, st.integers(1, 86400), moments)
 def test_a_lease_runs_now_and_ends_when_promised(version: Version, duration_s: int, now: datetime) -> None:
     now = now.replace(microsecond=0)
@@ -89,6 +94,7 @@ def test_a_lease_runs_now_and_ends_when_promised(version: Version, duration_s: i
     assert start + timedelta(seconds=profile["schedule"]["duration"]) == now + timedelta(seconds=duration_s)
 
 
+@ON_ANY_MACHINE
 @given(versions, st.floats(1, 86400), moments)
 def test_fractions_of_a_second_never_lengthen_a_lease(
     version: Version, duration_s: float, now: datetime

@@ -196,6 +196,7 @@ def test_limits_that_the_lost_backend_was_wiping_are_set_again_before_the_end() 
     talk = Playbook()
     talk.commandable()
     talk.passes_down(call("b", "ClearChargingProfile"))
+    talk.backend(call("b2", "Reset"))  # waits, and does not go any more
     talk.backend_lost()
     talk.done()
     talk.station(result("b", '{"status":"Accepted"}'))
