@@ -7,19 +7,23 @@ Part 2, K01: the highest valid stack level of a purpose prevails; the minimum ac
 A station with one EVSE gets them with the whole-station purpose, so that its backend keeps
 TxDefaultProfile and TxProfile for itself. A station with several EVSEs, which need a limit each, gets
 them as TxDefaultProfile per EVSE.
+
+A station that cannot hold both, or not so, has a quirk: the `LeaseForm` says what takes their place.
 """
 
 from __future__ import annotations
 
 import enum
+import math
 from datetime import datetime, timedelta
 
 import msgspec
 
 from controller.ocpp import v2, v16
 from controller.ocpp.frames import Version
+from controller.ocpp.quirks import NO_QUIRK, LeaseForm, Quirk
 
-CLOCK_SLACK = timedelta(seconds=60)
+CLOCK_SLACK = timedelta(seconds=NO_QUIRK.start_slack_s)
 """Our schedules start so much in the past: for a station whose clock is slow, now is the future."""
 
 _FIRST_ID = 1_600_000_000
@@ -53,6 +57,11 @@ def purpose(version: Version, scope: Scope) -> str:
     return _PURPOSES.get((version, scope), "TxDefaultProfile")
 
 
+def scope_of(quirk: Quirk, evses: int) -> Scope:
+    """What our limits hold for in a station with so many EVSEs."""
+    return Scope.STATION if evses == 1 and quirk.purpose != "tx-default" else Scope.EVSE
+
+
 def profile_id(evse: int, kind: LimitKind) -> int:
     """The chargingProfileId of our floor or lease at an EVSE (0: the whole station)."""
     return _FIRST_ID + 2 * evse + kind
@@ -63,6 +72,32 @@ def is_ours(charging_profile_id: int) -> bool:
     return _FIRST_ID <= charging_profile_id < _FIRST_ID + _IDS
 
 
+class Terms(msgspec.Struct, frozen=True, kw_only=True):
+    """On what terms a station takes a limit.
+
+    `after_a`: what holds after a lease (A per phase), for a station whose one profile has to tell both.
+    `watts_per_ampere`: of all the phases that the limit is shared by, for a station that takes W.
+    """
+
+    quirk: Quirk = NO_QUIRK
+    after_a: float = 0.0
+    watts_per_ampere: float = 230.0
+
+
+class _Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """A profile in the words of no version; `periods` are (start in s, limit)."""
+
+    number: int
+    stack_level: int
+    kind: str
+    purpose: str
+    unit: str
+    periods: tuple[tuple[int, float], ...]
+    start: str | None = None
+    duration: int | None = None
+    valid_to: str | None = None
+
+
 def set_limit(
     version: Version,
     scope: Scope,
@@ -71,50 +106,107 @@ def set_limit(
     limit_a: float,
     now: datetime,
     duration_s: float | None,
+    terms: Terms | None = None,
 ) -> bytes:
     """The payload of a SetChargingProfile that limits each phase to `limit_a` (A) from now on.
 
     `now` is UTC. `duration_s` is the lease's length in s; None for a floor, which has no end.
     """
     target = 0 if scope is Scope.STATION else evse
-    start = (now - CLOCK_SLACK).strftime("%Y-%m-%dT%H:%M:%SZ")
-    duration = None if duration_s is None else int(duration_s + CLOCK_SLACK.total_seconds())
-    limit = round(limit_a, 1)
-    number = profile_id(target, kind)
-    message: msgspec.Struct
-    if version is Version.V16:
-        message = v16.SetChargingProfile(
-            connector_id=target,
-            cs_charging_profiles=v16.ChargingProfile(
-                charging_profile_id=number,
-                stack_level=kind,
-                charging_profile_purpose=purpose(version, scope),
-                charging_profile_kind="Absolute",
-                charging_schedule=v16.ChargingSchedule(
-                    duration=duration,
-                    start_schedule=start,
-                    charging_rate_unit="A",
-                    charging_schedule_period=(v16.ChargingSchedulePeriod(start_period=0, limit=limit),),
+    plan = _plan(purpose(version, scope), target, kind, limit_a, now, duration_s, terms or Terms())
+    return msgspec.json.encode(
+        _message_16(target, plan) if version is Version.V16 else _message_2(target, plan)
+    )
+
+
+def _plan(
+    named: str,
+    target: int,
+    kind: LimitKind,
+    limit_a: float,
+    now: datetime,
+    duration_s: float | None,
+    terms: Terms,
+) -> _Plan:
+    quirk = terms.quirk
+    slack_s = quirk.start_slack_s
+    stacked = quirk.form is LeaseForm.STACKED
+    rank = kind if stacked else LimitKind.FLOOR
+    lease_s = None if duration_s is None else int(duration_s + slack_s)
+    duration, valid_to = None, None
+    periods = [(0, _limit(limit_a, terms))]
+    if lease_s is not None and quirk.form is LeaseForm.STEPPED:
+        periods.append((lease_s, _limit(terms.after_a, terms)))
+    elif duration_s is not None and stacked and quirk.kind == "Relative":
+        valid_to = _moment(now + timedelta(seconds=duration_s))
+    elif stacked:
+        duration = lease_s
+    return _Plan(
+        number=profile_id(target, rank),
+        stack_level=rank,
+        kind=quirk.kind,
+        purpose=named,
+        unit="W" if quirk.in_watts else "A",
+        periods=tuple(periods),
+        start=_moment(now - timedelta(seconds=slack_s)) if quirk.kind == "Absolute" else None,
+        duration=duration,
+        valid_to=valid_to,
+    )
+
+
+def _limit(limit_a: float, terms: Terms) -> float:
+    """The number to send: a whole one where the station wants no decimals."""
+    quirk = terms.quirk
+    if quirk.in_watts:
+        return math.floor(limit_a * terms.watts_per_ampere + 1e-6)
+    limit = quirk.rounded_a(limit_a) if quirk.steps_a or not quirk.decimals else round(limit_a, 1)
+    return limit if quirk.decimals else int(limit)
+
+
+def _moment(time: datetime) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _message_16(target: int, plan: _Plan) -> v16.SetChargingProfile:
+    return v16.SetChargingProfile(
+        connector_id=target,
+        cs_charging_profiles=v16.ChargingProfile(
+            charging_profile_id=plan.number,
+            stack_level=plan.stack_level,
+            charging_profile_purpose=plan.purpose,
+            charging_profile_kind=plan.kind,
+            valid_to=plan.valid_to,
+            charging_schedule=v16.ChargingSchedule(
+                duration=plan.duration,
+                start_schedule=plan.start,
+                charging_rate_unit=plan.unit,
+                charging_schedule_period=tuple(
+                    v16.ChargingSchedulePeriod(start_period=start, limit=limit)
+                    for start, limit in plan.periods
                 ),
             ),
-        )
-    else:
-        message = v2.SetChargingProfile(
-            evse_id=target,
-            charging_profile=v2.ChargingProfile(
-                id=number,
-                stack_level=kind,
-                charging_profile_purpose=purpose(version, scope),
-                charging_profile_kind="Absolute",
-                charging_schedule=(
-                    v2.ChargingSchedule(
-                        id=number,
-                        duration=duration,
-                        start_schedule=start,
-                        charging_rate_unit="A",
-                        charging_schedule_period=(v2.ChargingSchedulePeriod(start_period=0, limit=limit),),
-                    ),
-                ),
-            ),
-        )
-    return msgspec.json.encode(message)
+        ),
+    )
+
+
+def _message_2(target: int, plan: _Plan) -> v2.SetChargingProfile:
+    schedule = v2.ChargingSchedule(
+        id=plan.number,
+        duration=plan.duration,
+        start_schedule=plan.start,
+        charging_rate_unit=plan.unit,
+        charging_schedule_period=tuple(
+            v2.ChargingSchedulePeriod(start_period=start, limit=limit) for start, limit in plan.periods
+        ),
+    )
+    return v2.SetChargingProfile(
+        evse_id=target,
+        charging_profile=v2.ChargingProfile(
+            id=plan.number,
+            stack_level=plan.stack_level,
+            charging_profile_purpose=plan.purpose,
+            charging_profile_kind=plan.kind,
+            valid_to=plan.valid_to,
+            charging_schedule=(schedule,),
+        ),
+    )

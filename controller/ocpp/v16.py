@@ -140,6 +140,11 @@ class GetCompositeSchedule(_Message, frozen=True, kw_only=True):
     duration: int
     charging_rate_unit: str = "A"
 
+    @property
+    def in_watts(self) -> bool:
+        """Whether the answer shall be in W."""
+        return self.charging_rate_unit == "W"
+
 
 class CompositeSchedule(_Message, frozen=True, kw_only=True):
     """Our answer to GetCompositeSchedule."""

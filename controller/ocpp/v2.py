@@ -161,6 +161,11 @@ class GetCompositeSchedule(_Message, frozen=True, kw_only=True):
     duration: int
     charging_rate_unit: str = "A"
 
+    @property
+    def in_watts(self) -> bool:
+        """Whether the answer shall be in W."""
+        return self.charging_rate_unit == "W"
+
 
 class CompositePeriods(_Message, frozen=True, kw_only=True):
     """What an EVSE will take, from `schedule_start` on."""

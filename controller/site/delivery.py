@@ -8,15 +8,20 @@ link, boot, a foreign command), the EVSE is *in doubt* and may be taking its max
 Down at once, up slowly: a lower target is sent in the moment it is known. A higher one waits for the
 last answer, for `RAMP_S` since the last rise, and for `STEP_A` to gain, unless the lease is renewed
 anyway. A station that refuses is asked again after `RETRY_S`.
+
+A station with a quirk is told what it can do: limits in its steps, and where it holds one profile only,
+a lease that brings the floor with it.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 
 import msgspec
 
 from controller.ocpp.profiles import LimitKind
+from controller.ocpp.quirks import DAY_S, NO_QUIRK, LeaseForm, Quirk
 from controller.site.draw import REACTION_S
 from controller.site.events import SetLimit
 from controller.site.tree import Evse
@@ -68,8 +73,10 @@ class Delivery:
 
     def __init__(self, evse: Evse, lease_s: float, tokens: Iterator[int]) -> None:
         self._evse = evse
-        self._lease_s = lease_s
+        self._wanted_lease_s = self._lease_s = lease_s
         self._tokens = tokens
+        self._quirk = NO_QUIRK
+        self._written: deque[float] = deque(maxlen=0)  # when, of as many as the station bears in a day
         self.connected = False
         self._floor = False
         self._lease: _Lease | None = None
@@ -110,6 +117,15 @@ class Delivery:
             self._may_have_taken(pending, now)
         self._pending.clear()
 
+    def adapt(self, quirk: Quirk, now: float) -> None:
+        """The station is one with this quirk; what it was told before may not be what it took."""
+        if quirk == self._quirk:
+            return
+        self._quirk = quirk
+        self._lease_s = quirk.lease_s(self._wanted_lease_s)
+        self._written = deque(self._written, maxlen=quirk.writes_per_day or 0)
+        self.touched(now)
+
     def touched(self, now: float) -> None:
         """Something may have removed or overridden our limits: both have to be set again."""
         if self._doubt_since is None:
@@ -131,8 +147,9 @@ class Delivery:
         elif pending.kind is LimitKind.FLOOR:
             self._floor = True
         else:
-            self._trail = (self.held_a(now), now + REACTION_S)
+            self._trail = (self.held_a(now), now + max(REACTION_S, self._quirk.reaction_s))
             self._lease = _Lease(pending.limit_a, pending.sent_at, now)
+            self._floor |= not self._stacked
         if self._floor and self._lease is not None:
             self._doubt_since = None
             self._refusal = "" if accepted else self._refusal
@@ -182,6 +199,11 @@ class Delivery:
         return ""
 
     @property
+    def _stacked(self) -> bool:
+        """Whether floor and lease are two profiles."""
+        return self._quirk.form is LeaseForm.STACKED
+
+    @property
     def _without_lease_a(self) -> float:
         return self._evse.fallback_a if self._floor else self._evse.max_a
 
@@ -204,11 +226,12 @@ class Delivery:
         there, so the floor will do and a lease is not renewed. `urgent`: reduce only, before all else.
         """
         self._give_up_waiting(now)
+        target_a, ceiling_a = self.possible_a(target_a), self._quirk.rounded_a(ceiling_a)
         if not self.connected or now < self._retry_at:
             return []
         wanted: list[tuple[LimitKind, float]] = []
         waiting = [pending.kind for pending in self._pending.values()]
-        if not self._floor and LimitKind.FLOOR not in waiting:
+        if self._stacked and not self._floor and LimitKind.FLOOR not in waiting:
             wanted.append((LimitKind.FLOOR, self._evse.fallback_a))
         lease_a = self._next_lease(target_a, ceiling_a, now, urgent=urgent, idle=idle)
         if lease_a is not None and waiting.count(LimitKind.LEASE) < MOST_PENDING:
@@ -228,15 +251,33 @@ class Delivery:
             return None
         if self._lease is None:
             return target_a
-        if urgent or idle:
+        if urgent or idle or self._worn(now):
             return None
-        if self._raised_at is None or now >= self._raised_at + RAMP_S:
+        if self._raised_at is None or now >= self._raised_at + self._quirk.rise_s(RAMP_S):
             offered_a = max(offered_a, min(target_a, ceiling_a))
         gains = offered_a - self.offered_a(now) >= STEP_A - NOISE_A
         return offered_a if gains or now >= self._lease.sent_at + self._lease_s / 2 else None
 
+    def possible_a(self, limit_a: float) -> float:
+        """The limit that the station can do in place of this one: not above it but for its own minimum."""
+        rounded_a = self._quirk.rounded_a(limit_a)
+        if rounded_a < self._evse.min_a <= limit_a:
+            rounded_a = 0.0
+        return self._evse.min_a if rounded_a == 0 and self.never_pauses else rounded_a
+
+    @property
+    def never_pauses(self) -> bool:
+        """Whether the station cannot be told 0 A."""
+        return self._quirk.zero == "minimum"
+
+    def _worn(self, now: float) -> bool:
+        """Whether the station has been written to as often as it bears in a day. Cuts do not ask."""
+        full = self._written.maxlen and len(self._written) == self._written.maxlen
+        return bool(full) and now < self._written[0] + DAY_S
+
     def _send(self, kind: LimitKind, limit_a: float, now: float, urgent: bool) -> SetLimit:
         token = next(self._tokens)
+        self._written.append(now)
         self._pending[token] = _Pending(kind, limit_a, now)
         return SetLimit(
             token=token,
@@ -244,6 +285,7 @@ class Delivery:
             kind=kind,
             limit_a=limit_a,
             duration_s=self._lease_s if kind is LimitKind.LEASE else None,
+            after_a=self._evse.fallback_a,
             urgent=urgent,
         )
 

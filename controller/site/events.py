@@ -53,7 +53,8 @@ class SetLimit(msgspec.Struct, frozen=True, kw_only=True):
     """Put a limit (A per phase) into a station; each ends with one `LimitAnswered` of its token.
 
     A floor has no end; a lease ends `duration_s` s after the station took it. `urgent`: a circuit is
-    over its limit now; it goes before everything else that waits for the station.
+    over its limit now; it goes before everything else that waits for the station. `after_a`: what shall
+    hold after a lease (A per phase).
     """
 
     token: int
@@ -61,4 +62,5 @@ class SetLimit(msgspec.Struct, frozen=True, kw_only=True):
     kind: LimitKind
     limit_a: float
     duration_s: float | None
+    after_a: float = 0.0
     urgent: bool = False
