@@ -24,6 +24,11 @@ from controller.config.tables import Web
 from controller.demo.demo import run_demo
 from controller.groups import leaves
 from controller.links.server import ListenFailed
+from controller.simulate.day import DayMistakes, read_day
+from controller.simulate.plot import svg
+from controller.simulate.run import simulate
+from controller.simulate.words import told
+from controller.site.build import build_site
 from controller.store.limits import StoreFailed
 from controller.web.server import WebFailed
 
@@ -60,6 +65,14 @@ def _parser() -> argparse.ArgumentParser:
     where.add_argument("--url", type=_url, help=f"of a controller's page (default: {watch.address(Web())})")
     status.add_argument("-w", "--watch", action="store_true", help="keep showing it, until Ctrl-C")
     status.set_defaults(do=_status)
+
+    simulation = commands.add_parser("simulate", help="a day of a configuration, in seconds")
+    simulation.add_argument("-c", "--config", type=Path, required=True, metavar="FILE")
+    simulation.add_argument(
+        "--day", type=Path, required=True, metavar="FILE.csv", help="loads and cars; see etc/day.example.csv"
+    )
+    simulation.add_argument("--plot", type=Path, metavar="FILE.svg", help="draw it as well")
+    simulation.set_defaults(do=_simulate)
 
     demo = commands.add_parser("demo", help="watch the controller run a simulated site")
     demo.add_argument(
@@ -162,6 +175,28 @@ def _status(options: argparse.Namespace) -> int:
     except watch.NoAnswer as error:
         print(error, file=sys.stderr)
         return MISTAKES
+    return OK
+
+
+def _simulate(options: argparse.Namespace) -> int:
+    config, status = _read(options.config)
+    if config is None:
+        return status
+    try:
+        day = read_day(options.day.read_text("utf-8-sig"), str(options.day), build_site(config))
+        record = simulate(config, day)
+        print(told(record))
+        if options.plot is not None:
+            options.plot.write_text(svg(record, f"{config.site.id}: {options.day.name}"), "utf-8")
+    except DayMistakes as error:
+        print(error, file=sys.stderr)
+        return MISTAKES
+    except UnicodeDecodeError:
+        print(f"{options.day}: is no text in UTF-8; save it so", file=sys.stderr)
+        return UNREADABLE
+    except OSError as error:
+        print(f"{error.filename}: {error.strerror}", file=sys.stderr)
+        return UNREADABLE
     return OK
 
 
