@@ -73,7 +73,8 @@ def show(url: str, *, watch: bool) -> None:
 def render(status: Status) -> RenderableType:
     """The whole picture."""
     connected = sum(status.links.connected.values())
-    title = Text(f"{status.site}   {connected} stations connected   {status.time}", style="bold")
+    stations = f"{connected} station{'' if connected == 1 else 's'} connected"
+    title = Text(f"{status.site}   {stations}   {status.time}", style="bold")
     if not status.healthy:
         title.append(f"   last shared {status.tick_age_s:.0f} s ago", style="bold red")
     base = {circuit.id: "/".join(f"{amps:.1f}" for amps in circuit.base_a) for circuit in status.circuits}

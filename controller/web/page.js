@@ -106,7 +106,7 @@ function show(status) {
   const charging = status.evses.filter((evse) => evse.state === "charging").length;
   document.title = `${status.site} · local-controller`;
   write(byId("site"), status.site);
-  write(byId("summary"), `${connected} stations connected · ${charging} of ${status.evses.length} EVSEs charging`);
+  write(byId("summary"), `${connected} station${connected === 1 ? "" : "s"} connected · ${charging} of ${status.evses.length} EVSEs charging`);
   write(byId("footer"), `local-controller ${status.version} · as of ${new Date(status.time).toLocaleTimeString()}`);
   tell(status.healthy ? "" : `The current was last shared ${status.tick_age_s.toFixed(0)} s ago: the control loop stands still.`);
 }

@@ -22,6 +22,6 @@ PAGE = _asset("page.html").replace("/* page.css */", _STYLE).replace("/* page.js
 
 POLICY = (
     f"default-src 'none'; style-src {_hash(_STYLE)}; script-src {_hash(_SCRIPT)}; connect-src 'self'; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-"""Nothing but the page's own style and script, and what the script asks of this server."""
+"""Nothing but the page's own style, script and (empty) icon, and what the script asks of this server."""

@@ -1,0 +1,93 @@
+"""The page of the whole daemon: what it tells of real links, and what becomes of it with the daemon."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+from functools import partial
+from pathlib import Path
+
+import pytest
+import trio
+from msgspec.structs import replace
+
+from controller.config import Config
+from controller.config.tables import Web
+from controller.daemon import Daemon
+from controller.web.server import WebFailed
+from controller.web.status import Status, read_status
+from tests.controller.test_daemon import limits, running, site, station, until
+
+
+def with_page(config: Config, port: int = 0) -> Config:
+    return replace(config, web=Web(port=port))
+
+
+def _get(port: int, target: str) -> tuple[int, bytes]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    connection.request("GET", target)
+    answer = connection.getresponse()
+    found = answer.status, answer.read()
+    connection.close()
+    return found
+
+
+async def get(controller: Daemon, target: str) -> tuple[int, bytes]:
+    assert controller.web_port is not None
+    return await trio.to_thread.run_sync(partial(_get, controller.web_port, target))
+
+
+async def told(controller: Daemon) -> Status:
+    return read_status((await get(controller, "/api/status"))[1])
+
+
+async def test_a_station_that_comes_and_is_limited_is_on_the_page(tmp_path: Path) -> None:
+    async with site(tmp_path) as (config, _), running(with_page(config)) as controller:
+        before = await told(controller)
+        assert before.links.connected == {"ocpp2.1": 0, "ocpp2.0.1": 0, "ocpp1.6": 0}
+        assert [(evse.station, evse.ocpp, evse.connected) for evse in before.evses] == [
+            ("CS01", None, False),
+            ("CS02", None, False),
+        ]
+        async with station(controller, "CS01") as socket:
+            await limits(socket, 2)
+            await until(controller, "CS01", "full")
+            status = await told(controller)
+    assert (status.site, status.healthy) == ("lc", True)
+    assert status.links.connected["ocpp1.6"] == 1
+    assert status.links.accepted_total == 1
+    assert status.links.limits_total >= 2
+    assert status.links.limits_failed_total == 0
+    evse = status.evses[0]
+    assert (evse.ocpp, evse.connected, evse.circuit, evse.offered_a) == ("ocpp1.6", True, "grid", 7.0)
+    assert "full" in evse.reason
+    assert "kept free" in status.evses[1].reason
+
+
+async def test_a_loop_that_stands_still_is_not_healthy(tmp_path: Path) -> None:
+    async with site(tmp_path) as (config, _), running(with_page(config)) as controller:
+        assert (await get(controller, "/healthz"))[0] == 200
+        controller._ticked_at -= 60
+        assert not controller.status().healthy
+
+
+async def test_without_the_table_nothing_is_served(tmp_path: Path) -> None:
+    async with site(tmp_path) as (config, _), running(config) as controller:
+        assert controller.web_port is None
+
+
+async def test_the_page_ends_with_the_daemon(tmp_path: Path) -> None:
+    async with site(tmp_path) as (config, _), running(with_page(config)) as controller:
+        assert (await get(controller, "/"))[0] == 200
+    with pytest.raises(OSError, match="refused"):
+        await get(controller, "/")
+
+
+async def test_a_port_in_use_is_no_start(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        async with site(tmp_path) as (config, _):
+            with pytest.RaisesGroup(WebFailed, allow_unwrapped=True, flatten_subgroups=True):
+                async with running(with_page(config, taken.getsockname()[1])):
+                    pass
