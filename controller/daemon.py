@@ -30,6 +30,7 @@ from controller.ocpp.observations import EvseRef, Observation
 from controller.ocpp.observer import Observer, accepted
 from controller.ocpp.profiles import Scope, set_limit
 from controller.relay.events import OwnCall
+from controller.relay.kept_profiles import KeptProfiles, Wired
 from controller.relay.ownership import Ownership
 from controller.relay.station import StationRelay
 from controller.site.build import build_site, site_settings
@@ -73,6 +74,7 @@ class Daemon:
         self._asked: dict[int, EvseRef] = {}
         self._board = Switchboard()
         self._stations = {station.id: station for station in config.station}
+        self._kept = {station.id: _kept_profiles(config, station) for station in config.station}
         self._backends = {backend.id: backend for backend in config.backend}
         self._tls = {backend.id: _backend_tls(backend) for backend in config.backend}
 
@@ -143,7 +145,7 @@ class Daemon:
             backend.id,
             admitted.version,
             Observer(admitted.version, self._config.site.voltage),
-            Ownership(admitted.version, _scope(station)),
+            Ownership(admitted.version, _scope(station), self._kept[station.id]),
             listen.call_timeout_s,
             trio.current_time(),
         )
@@ -212,12 +214,15 @@ class Daemon:
         if session is None:
             self._happened(LimitAnswered(limit.token, False, "not connected"))
             return
+        limit_a = self._kept[limit.ref.station].give(
+            limit.ref.evse, limit.kind, limit.limit_a, limit.duration_s, trio.current_time()
+        )
         payload = set_limit(
             session.version,
             _scope(self._stations[limit.ref.station]),
             limit.ref.evse,
             limit.kind,
-            limit.limit_a,
+            limit_a,
             datetime.now(UTC),
             limit.duration_s,
         )
@@ -240,6 +245,19 @@ async def run(config: Config, *, task_status: trio.TaskStatus[Daemon] = trio.TAS
 
 def _scope(station: Station) -> Scope:
     return Scope.STATION if len(station.evse) == 1 else Scope.EVSE
+
+
+def _kept_profiles(config: Config, station: Station) -> KeptProfiles:
+    evses = {
+        evse.id: Wired(phases=len(evse.phases), max_a=evse.max_a, fallback_a=config.fallback_a(evse))
+        for evse in station.evse
+    }
+    return KeptProfiles(evses, config.site.voltage, config.load_management.lease_s, _utc)
+
+
+def _utc(now: float) -> float:
+    """A moment of the monotonic clock in POSIX s."""
+    return datetime.now(UTC).timestamp() + now - trio.current_time()
 
 
 def _backend_tls(backend: Backend) -> ssl.SSLContext | None:

@@ -128,8 +128,8 @@ def _read(kind: int, parts: list[msgspec.Raw], text: str) -> Frame | Malformed:
 
 
 def call(message_id: str, action: str, payload: bytes) -> str:
-    """The text of a CALL of our own. `payload` is a JSON object, already encoded."""
-    return f'[2,"{message_id}","{action}",{payload.decode()}]'
+    """The text of a CALL that we make, or make anew. `payload` is a JSON object, already encoded."""
+    return f"[2,{_quote(message_id)},{_quote(action)},{payload.decode()}]"
 
 
 def call_result(message_id: str, payload: bytes) -> str:

@@ -13,6 +13,8 @@ from collections import deque
 
 import msgspec
 
+from controller.relay.ownership import Ruling
+
 
 class Rank(enum.IntEnum):
     """Who goes first."""
@@ -23,7 +25,10 @@ class Rank(enum.IntEnum):
 
 
 class Waiting(msgspec.Struct, frozen=True):
-    """A CALL in line. `text` is the frame as it will be sent; `token` names one of our own."""
+    """A CALL in line. `text` is the frame as it will be sent.
+
+    `token` names one of our own; `ruling` is what was decided on one of the backend's to the station.
+    """
 
     id: str
     action: str
@@ -31,7 +36,12 @@ class Waiting(msgspec.Struct, frozen=True):
     payload: bytes
     rank: Rank = Rank.PEER
     token: int | None = None
-    wipes_limits: bool = False
+    ruling: Ruling | None = None
+
+    @property
+    def wipes_limits(self) -> bool:
+        """Whether it may take our limits away."""
+        return self.ruling is not None and self.ruling.wipes
 
 
 class CallLine:
@@ -60,11 +70,17 @@ class CallLine:
         return len(self._queues[Rank.PEER]) >= self._depth
 
     @property
+    def has_own(self) -> bool:
+        """Whether a CALL of our own waits or is outstanding."""
+        sent = self._outstanding
+        own = sent is not None and sent.token is not None
+        return own or bool(self._queues[Rank.URGENT] or self._queues[Rank.OWN])
+
+    @property
     def concerns_limits(self) -> bool:
         """Whether a CALL of our own waits or is outstanding, or one is outstanding that wipes our limits."""
         sent = self._outstanding
-        concerned = sent is not None and (sent.token is not None or sent.wipes_limits)
-        return concerned or bool(self._queues[Rank.URGENT] or self._queues[Rank.OWN])
+        return self.has_own or (sent is not None and sent.wipes_limits)
 
     def has(self, action: str) -> bool:
         """Whether a CALL of the peer with this action waits or is outstanding."""

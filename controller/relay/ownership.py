@@ -1,41 +1,49 @@
-"""What a backend's command would do to the limits that the controller keeps in a station.
+"""What a backend's command means to the limits that the controller keeps in a station.
 
 The controller owns one thing: how much current each station may take. A backend's profiles pass
-untouched wherever they cannot loosen that; a profile in a purpose that is ours is refused with a
-reason; a command that may wipe ours passes, and ours are asserted again at once.
+untouched wherever they cannot loosen that. A profile in a purpose that is ours is taken by us, as the
+station would take it, and kept (`kept_profiles`): our own limits never rise above what it allows. What
+the backend asks about its profiles is answered for both. A command that would take ours away is narrowed
+to what is the backend's; where no one command says that, it passes, and ours are asserted again at once.
 """
 
 from __future__ import annotations
 
-import enum
-
 import msgspec
 
 from controller.ocpp import v2, v16
-from controller.ocpp.frames import Call, Version, call_result
+from controller.ocpp.frames import Answer, Call, CallResult, Version, call, call_result
+from controller.ocpp.observations import Observation
+from controller.ocpp.observer import accepted
+from controller.ocpp.profile_answers import ACCEPTED, UNKNOWN, composite_schedule, limit_notice, rejected
+from controller.ocpp.profile_messages import Criteria, Held, ProfileWrong, read, read_clearing, read_profile
 from controller.ocpp.profiles import Scope, is_ours, purpose
+from controller.ocpp.schedule import DAY_S, Purpose
+from controller.relay.kept_profiles import KeptProfiles
+from controller.relay.limit_notices import LimitNotices
+from controller.relay.profile_reports import ProfileReports
 
-_WIPES = {"ClearChargingProfile"}  # a Reset ends in a boot or a new link, which assert ours anyway
+MOST_ASKED_S = int(8 * DAY_S)
+"""A composite schedule is told for so long at most: a week, and the day that it begins on."""
+
+REMOTE_STARTS = {"RemoteStartTransaction", "RequestStartTransaction"}
 
 
-class Effect(enum.Enum):
-    """What a command of the backend does to our limits."""
+class Ruling(msgspec.Struct, frozen=True, kw_only=True):
+    """What becomes of a command: `call` goes to the station, or else `answer` to the backend.
 
-    NONE = "none"
-    WIPES = "wipes"
-    LOOSENS = "loosens"
+    `reason`: why it was refused. `wipes`: it may take our limits away. The rest is for its answer:
+    a profile to keep or to remember, profiles to give up, a request for reports.
+    """
 
-
-class Ruling(msgspec.Struct, frozen=True):
-    """The effect of a command, and for one that must not pass, the answer and the reason."""
-
-    effect: Effect
+    call: Call | None = None
     answer: str = ""
     reason: str = ""
-
-
-_HARMLESS = Ruling(Effect.NONE)
-_WIPING = Ruling(Effect.WIPES)
+    wipes: bool = False
+    keeps: Held | None = None
+    passes: Held | None = None
+    clears: Criteria | None = None
+    reports: int | None = None
 
 
 _Carrier = v16.SetChargingProfileHead | v16.RemoteStartTransactionHead | v2.ProfileCarrier
@@ -47,6 +55,8 @@ _CARRIERS_2: dict[str, type[_Carrier]] = {
     "SetChargingProfile": v2.ProfileCarrier,
     "RequestStartTransaction": v2.ProfileCarrier,
 }
+_RISING = {"LocalGeneration", "PriorityCharging"}
+"""2.1: purposes that lift what others allow. No station of ours supports them where they could lift ours."""
 
 
 def _owned(version: Version, scope: Scope) -> set[str]:
@@ -60,41 +70,225 @@ def _owned(version: Version, scope: Scope) -> set[str]:
 
 
 class Ownership:
-    """Judges the commands of a backend to one station. `scope` is that of our limits in it."""
+    """Judges the commands of a backend to one station, over one link. `scope` is that of our limits in it."""
 
-    def __init__(self, version: Version, scope: Scope) -> None:
+    def __init__(self, version: Version, scope: Scope, kept: KeptProfiles) -> None:
         self._version = version
+        self._scope = scope
         self._owned = _owned(version, scope)
         self._carriers = _CARRIERS_16 if version is Version.V16 else _CARRIERS_2
+        self._kept = kept
+        kept.speaks(version)
+        self._reports = ProfileReports()
+        self._notices = LimitNotices()
 
-    def judge(self, call: Call) -> Ruling:
+    # -- commands -----------------------------------------------------------------------------------
+
+    def judge(self, frame: Call, now: float) -> Ruling:
         """The ruling on one CALL of the backend."""
-        if call.action in _WIPES:
-            return _WIPING
-        profile = self._profile(call)
+        match frame.action:
+            case "ClearChargingProfile":
+                return self._clear(frame)
+            case "GetCompositeSchedule":
+                return self._composite(frame, now)
+            case "GetChargingProfiles":
+                return self._report(frame)
+        profile = self._brought(frame)
         if profile is None:
-            return _HARMLESS
+            return Ruling(call=frame)
         if profile.purpose in self._owned:
-            return self._refuse(call, f"the site's load management owns {profile.purpose} at this station")
+            return self._keep(frame, profile.purpose)
         if profile.number is not None and is_ours(profile.number):
-            return self._refuse(
-                call, f"chargingProfileId {profile.number} is reserved for the site's load management"
-            )
-        return _HARMLESS
+            reason = f"chargingProfileId {profile.number} is reserved for the site's load management"
+            return self._refuse(frame, "DuplicateProfile", reason)
+        return self._pass(frame)
 
-    def _profile(self, call: Call) -> v16.ProfileHead | v2.ProfileHead | None:
+    def answered(self, ruling: Ruling, answer: Answer, now: float) -> str | None:
+        """The station answers a call that was let pass: what the backend hears of it. None: it waits."""
+        if not isinstance(answer, CallResult):
+            if ruling.reports is not None:
+                self._reports.dropped(ruling.reports)
+            return answer.text
+        if ruling.reports is not None:
+            self._reports.answered(ruling.reports, answer, now)
+            return None
+        good = accepted(answer.payload)
+        if good and ruling.keeps is not None:
+            self._kept.keep(ruling.keeps)
+        if good and ruling.passes is not None:
+            self._kept.passed(ruling.passes)
+        if ruling.clears is not None and self._kept.clear(ruling.clears) and not good:
+            return call_result(answer.id, ACCEPTED)
+        return answer.text
+
+    def unanswered(self, ruling: Ruling) -> None:
+        """The station has not answered a call that was let pass."""
+        if ruling.reports is not None:
+            self._reports.dropped(ruling.reports)
+
+    # -- what the station tells ---------------------------------------------------------------------
+
+    def saw(self, seen: Observation, now: float) -> None:
+        """The station told something."""
+        self._kept.saw(seen, now)
+
+    def takes(self, frame: Call, now: float) -> bool:
+        """Whether a CALL of the station is for us, and has been taken."""
+        return frame.action == "ReportChargingProfiles" and self._reports.reported(frame.payload, now)
+
+    # -- what follows -------------------------------------------------------------------------------
+
+    @property
+    def deadline(self) -> float | None:
+        """When something has to be looked at again (s, monotonic)."""
+        times = (self._kept.deadline, self._reports.deadline, self._notices.deadline)
+        return min((time for time in times if time is not None), default=None)
+
+    def news(self, now: float) -> list[Observation]:
+        """What the site has to know."""
+        return self._kept.news(now)
+
+    def answers(self, now: float) -> list[str]:
+        """Answers that the backend has waited for."""
+        self._reports.tick(now)
+        return self._reports.answers()
+
+    def last_answers(self) -> list[str]:
+        """The same, when the link ends."""
+        self._reports.finish()
+        return self._reports.answers()
+
+    def calls(self, now: float) -> list[tuple[str, bytes]]:
+        """What we say to the backend by ourselves: actions and payloads."""
+        calls = [("ReportChargingProfiles", payload) for payload in self._reports.reports()]
+        if self._version is not Version.V16:
+            held_back = {evse: self._kept.held_back_a(evse, now) for evse in self._kept.evses}
+            calls += [limit_notice(evse, limit) for evse, limit in self._notices.due(held_back, now)]
+        return calls
+
+    # -- SetChargingProfile -------------------------------------------------------------------------
+
+    def _brought(self, frame: Call) -> v16.ProfileHead | v2.ProfileHead | None:
         """The profile that a CALL brings; None where it has none, or one that the station will refuse."""
-        carrier = self._carriers.get(call.action)
-        if carrier is None:
-            return None
-        try:
-            return msgspec.json.decode(call.payload, type=carrier).profile
-        except (msgspec.DecodeError, RecursionError, UnicodeError):
-            return None
+        carrier = self._carriers.get(frame.action)
+        message = None if carrier is None else read(carrier, frame.payload)
+        return None if message is None else message.profile
 
-    def _refuse(self, call: Call, reason: str) -> Ruling:
+    def _keep(self, frame: Call, named: str) -> Ruling:
+        if named in _RISING:
+            reason = f"{named} would rise above the limits of the site's load management"
+            return self._refuse(frame, "UnsupportedRequest", reason)
+        starts = frame.action in REMOTE_STARTS
+        try:
+            held = read_profile(self._version, frame.payload)
+            self._kept.check(held)
+            if held.profile.purpose is Purpose.TRANSACTION and not starts:
+                self._kept.check_running(held.profile.evse)
+        except ProfileWrong as wrong:
+            return self._refuse(frame, wrong.code, str(wrong))
+        if starts:  # its profile stays here, and holds if the station starts
+            return Ruling(call=_rewritten(frame, {"chargingProfile": None}), keeps=held)
+        self._kept.keep(held)
+        return Ruling(answer=call_result(frame.id, ACCEPTED))
+
+    def _pass(self, frame: Call) -> Ruling:
+        try:
+            passes = read_profile(self._version, frame.payload)
+        except ProfileWrong:
+            return Ruling(call=frame)  # not a form that we know: the station's to judge
+        return Ruling(call=frame, passes=None if frame.action in REMOTE_STARTS else passes)
+
+    def _refuse(self, frame: Call, code: str, reason: str) -> Ruling:
+        return Ruling(answer=call_result(frame.id, rejected(self._version, code, reason)), reason=reason)
+
+    # -- ClearChargingProfile -----------------------------------------------------------------------
+
+    def _clear(self, frame: Call) -> Ruling:
+        criteria = read_clearing(self._version, frame.payload)
+        if criteria is None:
+            return Ruling(call=frame, wipes=True)  # whatever the station makes of it
+        if criteria.ids is not None:
+            if self._kept.kept(criteria) or is_ours(criteria.ids[0]):
+                return self._clear_kept(frame, criteria)
+            return Ruling(call=frame, clears=criteria)
+        if criteria.purpose is not None:
+            if criteria.purpose in self._owned:
+                return self._clear_kept(frame, criteria)
+            return Ruling(call=frame, clears=criteria)
+        return self._clear_any(frame, criteria)
+
+    def _clear_any(self, frame: Call, criteria: Criteria) -> Ruling:
+        """A clearing that names no purpose. Ours are at EVSE 0 for the whole station, else above it."""
+        evse = criteria.evse
+        if self._scope is Scope.STATION:
+            if evse is None:  # two purposes are the backend's there: no one command clears just these
+                return Ruling(call=frame, clears=criteria, wipes=True)
+            foreign = "TxDefaultProfile" if evse == 0 else None
+        else:
+            if evse is not None and evse > 0:
+                return self._clear_kept(frame, criteria)  # all purposes there are ours
+            foreign = purpose(self._version, Scope.STATION) if evse is None else None
+        if foreign is None:
+            return Ruling(call=frame, clears=criteria)
+        return Ruling(call=self._narrowed(frame, foreign), clears=criteria)
+
+    def _clear_kept(self, frame: Call, criteria: Criteria) -> Ruling:
+        cleared = self._kept.clear(criteria)
+        return Ruling(answer=call_result(frame.id, ACCEPTED if cleared else UNKNOWN))
+
+    def _narrowed(self, frame: Call, foreign: str) -> Call:
+        named: dict[str, object] = {"chargingProfilePurpose": foreign}
         if self._version is Version.V16:
-            return Ruling(Effect.LOOSENS, call_result(call.id, b'{"status":"Rejected"}'), reason)
-        info = {"reasonCode": "UnsupportedRequest", "additionalInfo": reason}
-        payload = msgspec.json.encode({"status": "Rejected", "statusInfo": info})
-        return Ruling(Effect.LOOSENS, call_result(call.id, payload), reason)
+            return _rewritten(frame, named)
+        payload = msgspec.json.decode(frame.payload, type=dict[str, msgspec.Raw])
+        inner = bytes(payload.get("chargingProfileCriteria") or b"{}")
+        criteria: dict[str, object] = {**msgspec.json.decode(inner, type=dict[str, msgspec.Raw]), **named}
+        return _rewritten(frame, {"chargingProfileCriteria": criteria})
+
+    # -- questions ----------------------------------------------------------------------------------
+
+    def _composite(self, frame: Call, now: float) -> Ruling:
+        evse, duration_s, in_watts = self._asked(frame)
+        if evse == 0 and self._scope is Scope.STATION:
+            asked = next(iter(self._kept.evses))
+        elif evse in self._kept.evses:
+            asked = evse
+        else:
+            return Ruling(call=frame)
+        duration_s = min(duration_s, MOST_ASKED_S)
+        spans = self._kept.schedule(asked, duration_s, now)
+        if spans is None:
+            return Ruling(call=frame)
+        watts_per_amp = self._kept.watts_per_amp(asked) if in_watts else None
+        answer = composite_schedule(self._version, evse, spans, duration_s, watts_per_amp)
+        return Ruling(answer=call_result(frame.id, answer))
+
+    def _asked(self, frame: Call) -> tuple[int, int, bool]:
+        """EVSE, duration (s), and whether in W. An EVSE below 0: it cannot be read."""
+        if self._version is Version.V16:
+            old = read(v16.GetCompositeSchedule, frame.payload)
+            return (-1, 0, False) if old is None else (old.connector_id, old.duration, old.in_watts)
+        new = read(v2.GetCompositeSchedule, frame.payload)
+        return (-1, 0, False) if new is None else (new.evse_id, new.duration, new.in_watts)
+
+    def _report(self, frame: Call) -> Ruling:
+        request = None if self._version is Version.V16 else read(v2.GetChargingProfiles, frame.payload)
+        if request is None:
+            return Ruling(call=frame)
+        wanted = request.charging_profile
+        criteria = Criteria(
+            ids=wanted.charging_profile_id,
+            evse=request.evse_id,
+            purpose=wanted.charging_profile_purpose,
+            stack_level=wanted.stack_level,
+        )
+        taken = self._reports.asked(request, self._kept.kept(criteria))
+        return Ruling(call=frame, reports=request.request_id if taken else None)
+
+
+def _rewritten(frame: Call, members: dict[str, object]) -> Call:
+    """The CALL with members of its payload set anew, or taken out (None)."""
+    payload = msgspec.json.decode(frame.payload, type=dict[str, msgspec.Raw])
+    changed: dict[str, object] = {**payload, **members}
+    encoded = msgspec.json.encode({name: value for name, value in changed.items() if value is not None})
+    return Call(call(frame.id, frame.action, encoded), frame.id, frame.action, encoded)

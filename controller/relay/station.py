@@ -23,6 +23,7 @@ from __future__ import annotations
 import enum
 import logging
 import math
+import uuid
 
 from controller.ocpp.frames import (
     Answer,
@@ -31,14 +32,11 @@ from controller.ocpp.frames import (
     CallResult,
     CallResultError,
     Frame,
-    Malformed,
     Send,
-    UnknownType,
     Version,
     call,
     call_error,
-    malformed_answer,
-    parse,
+    call_result,
 )
 from controller.ocpp.observations import ProfilesTouched
 from controller.ocpp.observer import Observer, accepted
@@ -59,8 +57,9 @@ from controller.relay.events import (
     ToBackend,
     ToStation,
 )
+from controller.relay.hearing import Misheard, hear
 from controller.relay.line import CallLine, Rank, Waiting
-from controller.relay.ownership import Effect, Ownership
+from controller.relay.ownership import Ownership
 
 LINE_DEPTH = 32
 """CALLs of one peer that may wait: OCPP allows one, stations have been seen with two."""
@@ -73,6 +72,9 @@ QUIET_S = 3.0
 
 TRY_AGAIN_LATER = 1013
 """WebSocket close code (IANA registry): the service is away for the moment."""
+
+_NOBODY = 0
+"""The token of our own calls to the backend: nobody waits for their answers."""
 
 _TRANSACTION_MESSAGES = {"StartTransaction", "StopTransaction", "MeterValues", "TransactionEvent"}
 
@@ -124,23 +126,25 @@ class StationRelay:
     @property
     def deadline(self) -> float | None:
         """When the relay next wants a Tick (s, monotonic)."""
+        if self._mode is _Mode.CLOSED:
+            return None
         if self._mode is _Mode.FAREWELL and not self._down.concerns_limits:
             return -math.inf  # nothing left to say: look once more and close
-        times = (self._up.deadline, self._down.deadline, self._quiet_until, self._farewell_until)
+        lines = (self._up.deadline, self._down.deadline)
+        times = (*lines, self._quiet_until, self._farewell_until, self._ownership.deadline)
         return min((time for time in times if time is not None), default=None)
 
     def handle(self, event: Event, now: float) -> list[Action]:
         """Take one event; the actions are to be done in their order."""
         if self._mode is _Mode.CLOSED:
-            return (
-                [OwnAnswered(event.token, None, "the link is closed")] if isinstance(event, OwnCall) else []
-            )
+            ended = "the link is closed"
+            return [OwnAnswered(event.token, None, ended)] if isinstance(event, OwnCall) else []
         self._actions = []
         match event:
             case FromStation(text):
-                self._from_station(text)
+                self._from_station(text, now)
             case FromBackend(text):
-                self._from_backend(text)
+                self._from_backend(text, now)
             case OwnCall():
                 rank = Rank.URGENT if event.urgent else Rank.OWN
                 text = call(event.id, event.action, event.payload)
@@ -166,7 +170,7 @@ class StationRelay:
 
     # -- what comes ---------------------------------------------------------------------------------
 
-    def _from_station(self, text: str) -> None:
+    def _from_station(self, text: str, now: float) -> None:
         frame = self._parse(text, f"station {self._station}", ToStation)
         if frame is None:
             return
@@ -176,48 +180,42 @@ class StationRelay:
             self._allow_commands()
         match frame:
             case Call():
-                self._observe(frame)
-                self._line_up(frame)
+                self._observe(frame, now)
+                if self._ownership.takes(frame, now):
+                    self._actions.append(ToStation(call_result(frame.id, b"{}")))
+                else:
+                    self._line_up(frame)
             case Send():
-                self._observe(frame)
+                self._observe(frame, now)
                 self._pass_send(frame)
             case CallResult() | CallError():
-                self._answer_from_station(frame)
+                self._answer_from_station(frame, now)
             case CallResultError():
                 self._pass_to_backend(frame.text)
 
-    def _from_backend(self, text: str) -> None:
+    def _from_backend(self, text: str, now: float) -> None:
         frame = self._parse(text, f"backend {self._backend}", ToBackend)
         match frame:
             case Call():
-                self._command(frame)
+                self._command(frame, now)
             case Send() | CallResultError():
                 self._actions.append(ToStation(frame.text))
             case CallResult() | CallError():
                 self._answer_from_backend(frame)
 
     def _parse(self, text: str, sender: str, back: type[ToStation] | type[ToBackend]) -> Frame | None:
-        frame = parse(text)
-        if isinstance(frame, UnknownType):
-            self._note(logging.WARNING, f"{sender} sent a frame of unknown type {frame.type}: ignored")
-            return None
-        if isinstance(frame, Malformed):
-            self._note(
-                logging.WARNING,
-                f"{sender} sent a frame that we cannot read: {frame.reason} ({len(text)} characters)",
-            )
-            answer = malformed_answer(self._version, frame)
-            if answer is not None:
-                self._actions.append(back(answer))
-            return None
-        return frame
+        heard = hear(self._version, text, sender)
+        if not isinstance(heard, Misheard):
+            return heard
+        self._note(logging.WARNING, heard.note)
+        if heard.answer is not None:
+            self._actions.append(back(heard.answer))
+        return None
 
     def _line_up(self, frame: Call) -> None:
         if self._up.holds(frame.text):
-            self._note(
-                logging.INFO,
-                f"station {self._station} repeats {frame.action} {frame.id} before its answer: sent on once",
-            )
+            what = f"{frame.action} {frame.id} before its answer: sent on once"
+            self._note(logging.INFO, f"station {self._station} repeats {what}")
             return
         self._up.put(Waiting(frame.id, frame.action, frame.text, frame.payload))
 
@@ -226,9 +224,8 @@ class StationRelay:
             if len(self._held_sends) < LINE_DEPTH:
                 self._held_sends.append(frame.text)
             else:
-                self._note(
-                    logging.WARNING, f"station {self._station}: {frame.action} (SEND) dropped, no backend yet"
-                )
+                what = f"{frame.action} (SEND) dropped, no backend yet"
+                self._note(logging.WARNING, f"station {self._station}: {what}")
         else:
             self._pass_to_backend(frame.text)
 
@@ -236,54 +233,49 @@ class StationRelay:
         if self._mode is _Mode.UP:
             self._actions.append(ToBackend(text))
 
-    def _command(self, frame: Call) -> None:
-        """A CALL of the backend: into the station's line, or refused."""
-        ruling = self._ownership.judge(frame)
-        if ruling.effect is Effect.LOOSENS:
-            self._note(
-                logging.WARNING,
-                f"backend {self._backend}: {frame.action} to {self._station} refused, {ruling.reason}",
-            )
+    def _command(self, frame: Call, now: float) -> None:
+        """A CALL of the backend: into the station's line, or answered by us."""
+        ruling = self._ownership.judge(frame, now)
+        if ruling.call is None:
+            if ruling.reason:
+                what = f"{frame.action} to {self._station} refused, {ruling.reason}"
+                self._note(logging.WARNING, f"backend {self._backend}: {what}")
             self._actions.append(ToBackend(ruling.answer))
-        elif self._down.holds(frame.text):
-            self._note(
-                logging.INFO,
-                f"backend {self._backend} repeats {frame.action} {frame.id} to {self._station}: sent on once",
-            )
+        elif self._down.holds(ruling.call.text):
+            what = f"{frame.action} {frame.id} to {self._station}: sent on once"
+            self._note(logging.INFO, f"backend {self._backend} repeats {what}")
         elif self._down.full:
+            self._ownership.unanswered(ruling)
             self._refuse_backend(frame.id, f"station {self._station} has {LINE_DEPTH} calls waiting already")
         else:
-            wipes = ruling.effect is Effect.WIPES
-            self._down.put(
-                Waiting(frame.id, frame.action, frame.text, frame.payload, wipes_limits=wipes),
-            )
+            sent = ruling.call
+            self._down.put(Waiting(sent.id, sent.action, sent.text, sent.payload, ruling=ruling))
 
-    def _answer_from_station(self, frame: Answer) -> None:
+    def _answer_from_station(self, frame: Answer, now: float) -> None:
         waiting = self._down.answered(frame.id)
         if waiting is None:
-            self._note(
-                logging.INFO,
-                f"station {self._station}: answer to {frame.id} unasked for: dropped",
-            )
-        elif waiting.token is None:
-            self._pass_to_backend(frame.text)
+            self._note(logging.INFO, f"station {self._station}: answer to {frame.id} unasked for: dropped")
+        elif waiting.ruling is not None:
+            text = self._ownership.answered(waiting.ruling, frame, now)
+            if text is not None:
+                self._pass_to_backend(text)
             if isinstance(frame, CallResult):
                 self._observe_wiping(waiting)
-        elif isinstance(frame, CallResult):
-            self._actions.append(OwnAnswered(waiting.token, frame.payload))
-        else:
-            self._actions.append(
-                OwnAnswered(waiting.token, None, f"{frame.code} {frame.description}".strip())
-            )
+        elif waiting.token is not None:
+            if isinstance(frame, CallResult):
+                self._actions.append(OwnAnswered(waiting.token, frame.payload))
+            else:
+                why = f"{frame.code} {frame.description}".strip()
+                self._actions.append(OwnAnswered(waiting.token, None, why))
 
     def _answer_from_backend(self, frame: Answer) -> None:
         waiting = self._up.answered(frame.id)
         if waiting is None:
-            self._note(
-                logging.INFO,
-                f"backend {self._backend}: answer to {frame.id} of {self._station} unasked for: dropped",
-            )
+            what = f"answer to {frame.id} of {self._station} unasked for: dropped"
+            self._note(logging.INFO, f"backend {self._backend}: {what}")
             return
+        if waiting.token is not None:
+            return  # it has heard us: that is all that we wanted
         self._actions.append(ToStation(frame.text))
         if isinstance(frame, CallResult):
             for seen in self._observer.answered(waiting.action, waiting.payload, frame.payload):
@@ -293,12 +285,25 @@ class StationRelay:
 
     # -- what follows -------------------------------------------------------------------------------
 
-    def _observe(self, frame: Call | Send) -> None:
-        self._actions += [Observed(seen) for seen in self._observer.request(frame.action, frame.payload)]
+    def _observe(self, frame: Call | Send, now: float) -> None:
+        for seen in self._observer.request(frame.action, frame.payload):
+            self._ownership.saw(seen, now)
+            self._actions.append(Observed(seen))
 
     def _observe_wiping(self, waiting: Waiting) -> None:
         if waiting.wipes_limits:
             self._actions.append(Observed(ProfilesTouched(waiting.action)))
+
+    def _share(self, now: float) -> None:
+        """What follows from the backend's profiles and ours, for the site and for the backend."""
+        self._actions += [Observed(seen) for seen in self._ownership.news(now)]
+        for text in self._ownership.answers(now):
+            self._pass_to_backend(text)
+        if self._mode is _Mode.UP and not self._up.has_own:  # one batch at a time: the line is bounded
+            for action, payload in self._ownership.calls(now):
+                number = str(uuid.uuid4())
+                text = call(number, action, payload)
+                self._up.put(Waiting(number, action, text, payload, Rank.OWN, token=_NOBODY))
 
     def _allow_commands(self) -> None:
         self._quiet_until = None
@@ -333,10 +338,10 @@ class StationRelay:
         if late.action in _TRANSACTION_MESSAGES:
             self._lose_backend(f"it does not answer {late.action}", now)
             return
-        self._note(
-            logging.WARNING,
-            f"backend {self._backend} does not answer {late.action} {late.id} of {self._station}",
-        )
+        what = f"{late.action} {late.id} of {self._station}"
+        self._note(logging.WARNING, f"backend {self._backend} does not answer {what}")
+        if late.token is not None:
+            return  # our own: no station waits for it
         self._actions.append(
             ToStation(call_error(late.id, "GenericError", "the backend gave no answer in time"))
         )
@@ -347,6 +352,8 @@ class StationRelay:
             self._actions.append(OwnAnswered(late.token, None, "no answer in time"))
         else:
             self._refuse_backend(late.id, f"station {self._station} gave no answer in time")
+            if late.ruling is not None:
+                self._ownership.unanswered(late.ruling)
             self._observe_wiping(late)  # it may have done it all the same
 
     def _refuse_backend(self, message_id: str, why: str) -> None:
@@ -354,6 +361,7 @@ class StationRelay:
 
     def _advance(self, now: float) -> None:
         """Send what may be sent now, and end a farewell that has nothing left to say."""
+        self._share(now)
         if self._mode is _Mode.UP:
             following = self._up.next(now)
             if following is not None:
@@ -376,6 +384,8 @@ class StationRelay:
                 self._actions.append(OwnAnswered(waiting.token, None, reason))
             else:
                 self._refuse_backend(waiting.id, reason)
+        for text in self._ownership.last_answers():
+            self._pass_to_backend(text)
         self._up.drain()
         self._quiet_until = self._farewell_until = None
         self._mode = _Mode.CLOSED

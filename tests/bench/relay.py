@@ -18,6 +18,7 @@ from controller.relay.events import BackendUp, FromBackend, FromStation
 from controller.relay.ownership import Ownership
 from controller.relay.station import StationRelay
 from tests.controller.links.rig import heard, rig
+from tests.controller.relay.playbook import a_station
 
 ROUNDS = 3000
 SIZES = (300, 2000)
@@ -40,7 +41,7 @@ def _call(number: int, size: int) -> str:
 def _state_machine(size: int) -> dict[str, object]:
     relay = StationRelay(
         "CS01", "cpo", Version.V201, Observer(Version.V201, 230),
-        Ownership(Version.V201, Scope.STATION), 30, 0.0,
+        Ownership(Version.V201, Scope.STATION, a_station(Scope.STATION)), 30, 0.0,
     )  # fmt: skip
     relay.handle(BackendUp(), 0.0)
     texts = [(_call(number, size), f'[3,"{number}",{{}}]') for number in range(ROUNDS)]

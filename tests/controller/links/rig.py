@@ -26,6 +26,7 @@ from controller.ocpp.observer import Observer
 from controller.ocpp.profiles import Scope
 from controller.relay.ownership import Ownership
 from controller.relay.station import StationRelay
+from tests.controller.relay.playbook import a_station
 
 CALL_TIMEOUT_S = 0.3
 
@@ -112,7 +113,7 @@ class Rig:
             "cpo",
             admitted.version,
             Observer(admitted.version, 230),
-            Ownership(admitted.version, self.scope),
+            Ownership(admitted.version, self.scope, a_station(self.scope)),
             CALL_TIMEOUT_S,
             trio.current_time(),
         )

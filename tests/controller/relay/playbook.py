@@ -37,27 +37,49 @@ from controller.relay.events import (
     ToBackend,
     ToStation,
 )
+from controller.relay.kept_profiles import KeptProfiles, Wired
 from controller.relay.ownership import Ownership
 from controller.relay.station import StationRelay
 
 TIMEOUT_S = 30.0
 START_S = 1000.0
+UTC_0 = 1_795_996_800.0
+"""UTC (POSIX s) when the virtual clock stands at 0: a Monday's midnight."""
 MOST_TICKS = 1000
 """In one pause: more, and the relay's deadline does not move."""
 
 _ActionT = TypeVar("_ActionT", bound=Action)
 
 
+def a_station(scope: Scope, lease_s: float = 120.0) -> KeptProfiles:
+    """What is kept for a station with one EVSE, or with two where each has its own limits: nothing yet."""
+    wired = Wired(phases=3, max_a=32.0, fallback_a=6.0)
+    count = 1 if scope is Scope.STATION else 2
+    return KeptProfiles(dict.fromkeys(range(1, count + 1), wired), 230.0, lease_s, lambda now: UTC_0 + now)
+
+
 class Playbook:
     """Station, backend and controller around a relay. `up`: the backend's link stands from the start."""
 
     def __init__(
-        self, version: Version = Version.V16, scope: Scope = Scope.STATION, *, up: bool = True
+        self,
+        version: Version = Version.V16,
+        scope: Scope = Scope.STATION,
+        *,
+        up: bool = True,
+        kept: KeptProfiles | None = None,
     ) -> None:
         self.now = START_S
         self.notes: list[Note] = []
+        self.kept = a_station(scope) if kept is None else kept
         self.relay = StationRelay(
-            "CS01", "cpo", version, Observer(version, 230.0), Ownership(version, scope), TIMEOUT_S, self.now
+            "CS01",
+            "cpo",
+            version,
+            Observer(version, 230.0),
+            Ownership(version, scope, self.kept),
+            TIMEOUT_S,
+            self.now,
         )
         self._unheard: deque[Action] = deque()
         self._token = 0

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
 from controller.ocpp.frames import Call, Version, parse
-from controller.ocpp.observations import ProfilesTouched
-from controller.ocpp.profiles import LimitKind, Scope, profile_id
-from controller.relay.ownership import Effect, Ownership
+from controller.ocpp.observations import BackendLimit, ProfilesTouched
+from controller.ocpp.profiles import LimitKind, Scope, profile_id, purpose
+from controller.relay.ownership import Ownership
 from tests.controller.ocpp.schemas import check
-from tests.controller.relay.playbook import TIMEOUT_S, Playbook, call, result
+from tests.controller.relay.playbook import TIMEOUT_S, Playbook, a_station, call, result
 
 V2 = (Version.V201, Version.V21)
 REMOTE_START = {
@@ -21,49 +22,91 @@ REMOTE_START = {
 }
 
 
-def brings(version: Version, named: str, number: int = 7, action: str = "SetChargingProfile") -> str:
-    """A backend's CALL that brings a profile of this purpose."""
-    if version is Version.V16:
-        member = "csChargingProfiles" if action == "SetChargingProfile" else "chargingProfile"
-        profile = {"chargingProfileId": number, "chargingProfilePurpose": named, "stackLevel": 3}
-    else:
-        member = "chargingProfile"
-        profile = {"id": number, "chargingProfilePurpose": named, "stackLevel": 3}
-    return call("b", action, json.dumps({"connectorId": 1, "evseId": 1, member: profile}))
+def brings(
+    version: Version, named: str, number: int = 7, action: str = "SetChargingProfile", **more: Any
+) -> str:
+    """A backend's CALL that brings a profile of this purpose: 10 A, always."""
+    evse = more.pop("evse", 0 if named.endswith("MaxProfile") else 1)
+    schedule = {
+        "id": 1,
+        "startSchedule": "2026-11-01T00:00:00Z",
+        "chargingRateUnit": "A",
+        "chargingSchedulePeriod": [{"startPeriod": 0, "limit": more.pop("limit", 10.0)}],
+    }
+    old = version is Version.V16
+    profile = {
+        "chargingProfileId" if old else "id": number,
+        "chargingProfilePurpose": named,
+        "stackLevel": 3,
+        "chargingProfileKind": "Absolute",
+        "chargingSchedule": schedule if old else [schedule],
+    }
+    member = "csChargingProfiles" if old and action == "SetChargingProfile" else "chargingProfile"
+    payload = {"connectorId" if old else "evseId": evse, member: profile | more}
+    return call("b", action, json.dumps(payload))
 
 
-PASS, REFUSE = True, False
+PASS, KEEP, REFUSE = "pass", "keep", "refuse"
 PURPOSES = [
     (Version.V16, Scope.STATION, {
-        "ChargePointMaxProfile": REFUSE, "TxDefaultProfile": PASS, "TxProfile": PASS}),
+        "ChargePointMaxProfile": KEEP, "TxDefaultProfile": PASS, "TxProfile": PASS}),
     (Version.V16, Scope.EVSE, {
-        "ChargePointMaxProfile": PASS, "TxDefaultProfile": REFUSE, "TxProfile": REFUSE}),
+        "ChargePointMaxProfile": PASS, "TxDefaultProfile": KEEP, "TxProfile": KEEP}),
     *((version, Scope.STATION, {
-        "ChargingStationMaxProfile": REFUSE, "TxDefaultProfile": PASS, "TxProfile": PASS,
+        "ChargingStationMaxProfile": KEEP, "TxDefaultProfile": PASS, "TxProfile": PASS,
         "ChargingStationExternalConstraints": PASS}) for version in V2),
     *((version, Scope.EVSE, {
-        "ChargingStationMaxProfile": PASS, "TxDefaultProfile": REFUSE, "TxProfile": REFUSE,
+        "ChargingStationMaxProfile": PASS, "TxDefaultProfile": KEEP, "TxProfile": KEEP,
         "ChargingStationExternalConstraints": PASS}) for version in V2),
     (Version.V21, Scope.STATION, {"PriorityCharging": PASS, "LocalGeneration": REFUSE}),
     (Version.V21, Scope.EVSE, {"PriorityCharging": REFUSE, "LocalGeneration": REFUSE}),
 ]  # fmt: skip
-RULES = [
-    (version, scope, named, passes) for version, scope, rules in PURPOSES for named, passes in rules.items()
-]
+RULES = [(version, scope, named, fate) for version, scope, rules in PURPOSES for named, fate in rules.items()]
 
 
-@pytest.mark.parametrize(("version", "scope", "named", "passes"), RULES)
-def test_purposes(version: Version, scope: Scope, named: str, passes: bool) -> None:
+@pytest.mark.parametrize(("version", "scope", "named", "fate"), RULES)
+def test_purposes(version: Version, scope: Scope, named: str, fate: str) -> None:
     talk = Playbook(version, scope)
     talk.commandable()
     text = brings(version, named)
-    if passes:
+    if fate == PASS:
         talk.passes_down(text)
         return
     talk.backend(text)
-    talk.backend_hears_rejected("b")
+    if fate == REFUSE:
+        talk.backend_hears_rejected("b")
+        talk.noted(f"SetChargingProfile to CS01 refused, {named} would rise above")
+    else:
+        talk.backend_hears(result("b", '{"status":"Accepted"}'))
+        talk.site_learns(BackendLimit(1, 10.0))
     talk.done()
-    talk.noted(f"SetChargingProfile to CS01 refused, the site's load management owns {named}")
+
+
+WRONG: list[tuple[dict[str, Any], str]] = [
+    ({"chargingSchedule": []}, "Expected"),
+    ({"chargingProfileKind": "Dynamic"}, "chargingProfileKind Dynamic"),
+    ({"chargingProfileKind": "Recurring"}, "needs a recurrencyKind"),
+    ({"stackLevel": -1}, "stackLevel -1"),
+    ({"evse": 1}, "not for EVSE 1"),
+    ({"limit": -1.0}, "below 0"),
+    ({"validTo": "soon"}, "soon is no time"),
+]
+
+
+@pytest.mark.parametrize("version", list(Version))
+@pytest.mark.parametrize(("wrong", "word"), WRONG)
+def test_a_profile_that_no_station_takes_is_refused_with_the_reason(
+    version: Version, wrong: dict[str, Any], word: str
+) -> None:
+    if version is not Version.V16 and word == "Expected":
+        word = "it has no schedule"
+    named = purpose(version, Scope.STATION)
+    frame = parse(brings(version, named, **wrong))
+    assert isinstance(frame, Call)
+    ruling = Ownership(version, Scope.STATION, a_station(Scope.STATION)).judge(frame, 0.0)
+    assert ruling.call is None
+    assert word in ruling.reason
+    check(version, "SetChargingProfileResponse", json.dumps(json.loads(ruling.answer)[2]).encode())
 
 
 @pytest.mark.parametrize("version", list(Version))
@@ -73,8 +116,12 @@ def test_a_remote_start_brings_no_profile_past_the_rules(version: Version) -> No
     beside.passes_down(text)
     above = Playbook(version, Scope.EVSE)
     above.backend(text)
-    above.backend_hears_rejected("b")
-    above.done()
+    target = "connectorId" if version is Version.V16 else "evseId"
+    above.station_hears(call("b", REMOTE_START[version], f'{{"{target}":1}}'))
+    above.station(result("b", '{"status":"Accepted"}'))
+    above.commands_allowed()
+    above.backend_hears(result("b", '{"status":"Accepted"}'))
+    above.site_learns(BackendLimit(1, 10.0))
     without = Playbook(version, Scope.EVSE)
     without.passes_down(call("b", REMOTE_START[version], '{"idTag":"VID:1","connectorId":1}'))
 
@@ -91,18 +138,6 @@ def test_our_profile_ids_are_ours(version: Version, kind: LimitKind) -> None:
     talk.passes_down(brings(version, "TxDefaultProfile", profile_id(0, LimitKind.FLOOR) - 1))
 
 
-@pytest.mark.parametrize("version", list(Version))
-@pytest.mark.parametrize("action", ["SetChargingProfile", "remote start"])
-def test_refusals_fit_the_official_schema(version: Version, action: str) -> None:
-    if action == "remote start":
-        action = REMOTE_START[version]
-    frame = parse(brings(version, "TxProfile", action=action))
-    assert isinstance(frame, Call)
-    ruling = Ownership(version, Scope.EVSE).judge(frame)
-    assert ruling.effect is Effect.LOOSENS
-    check(version, f"{action}Response", json.dumps(json.loads(ruling.answer)[2]).encode())
-
-
 @pytest.mark.parametrize(
     "payload",
     ["{}", "[]", "null", '{"csChargingProfiles":7,"chargingProfile":7}', '{"chargingProfile":null}', "1e999"],
@@ -115,7 +150,7 @@ def test_what_no_station_can_take_passes(version: Version, payload: str) -> None
 def test_an_odd_target_does_not_hide_a_profile() -> None:
     talk = Playbook()
     talk.backend(
-        brings(Version.V16, "ChargePointMaxProfile").replace('"connectorId": 1', '"connectorId": "0"')
+        brings(Version.V16, "ChargePointMaxProfile").replace('"connectorId": 0', '"connectorId": "0"')
     )
     talk.backend_hears_rejected("b")
 

@@ -35,13 +35,16 @@ from controller.relay.events import (
 )
 from controller.relay.ownership import Ownership
 from controller.relay.station import FAREWELL_S, LINE_DEPTH, StationRelay
-from tests.controller.relay.playbook import MOST_TICKS, TIMEOUT_S
+from tests.controller.relay.playbook import MOST_TICKS, TIMEOUT_S, a_station
 
 TRANSACTION = "StopTransaction"
 STATION_ACTIONS = ["Heartbeat", "BootNotification", TRANSACTION, "NobodyKnowsThis"]
 BACKEND_ACTIONS = ["Reset", "ClearChargingProfile", "NobodyKnowsThis"]
 SPACINGS = ['[2,"{id}","{action}",{{}}]', ' [ 2, "{id}" ,\n"{action}",{{ "ä":"\\u00e4" }} ]']
-REFUSED = '[2,"{id}","SetChargingProfile",{{"csChargingProfiles":{{"chargingProfilePurpose":"TxProfile"}}}}]'
+REFUSED = (
+    '[2,"{id}","SetChargingProfile",'
+    '{{"csChargingProfiles":{{"chargingProfilePurpose":"ChargePointMaxProfile"}}}}]'
+)
 ANSWERS = [
     '[3,"{id}",{{}}]',
     '[3 , "{id}", {{"status":"Accepted"}} ]',
@@ -76,7 +79,13 @@ class Talk(RuleBasedStateMachine):
     def begin(self, version: Version) -> None:
         self.now = 0.0
         self.relay = StationRelay(
-            "CS01", "cpo", version, Observer(version, 230), Ownership(version, Scope.EVSE), TIMEOUT_S, 0.0
+            "CS01",
+            "cpo",
+            version,
+            Observer(version, 230),
+            Ownership(version, Scope.STATION, a_station(Scope.STATION)),
+            TIMEOUT_S,
+            0.0,
         )
         self.version = version
         self.mode = "dialling"

@@ -1,0 +1,91 @@
+"""Our answers to a backend's commands about charging profiles that are kept for it, per version."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from controller.ocpp import v2, v16
+from controller.ocpp.frames import Version
+from controller.ocpp.profile_messages import moment_text
+from controller.ocpp.schedule import Span
+
+ACCEPTED = b'{"status":"Accepted"}'
+UNKNOWN = b'{"status":"Unknown"}'
+
+SOURCE_BACKEND = "CSO"
+"""OCPP 2.0.1 Part 2, ChargingLimitSourceEnumType: the backend set it."""
+SOURCE_US = "EMS"
+"""The same: a site's energy management set it."""
+
+
+def rejected(version: Version, code: str, reason: str) -> bytes:
+    """No, and in 2.x why: `code` is one of appendix 5."""
+    if version is Version.V16:
+        return b'{"status":"Rejected"}'
+    info = {"reasonCode": code, "additionalInfo": reason[:512]}
+    return msgspec.json.encode({"status": "Rejected", "statusInfo": info})
+
+
+def composite_schedule(
+    version: Version, evse: int, spans: Sequence[Span], duration_s: int, watts_per_amp: float | None
+) -> bytes:
+    """The answer to a GetCompositeSchedule. Every span has its limit.
+
+    `watts_per_amp` turns A per phase into W; None: the answer is in A.
+    """
+    start = moment_text(spans[0].start)
+    periods = [
+        (round(span.start - spans[0].start), round((span.limit_a or 0.0) * (watts_per_amp or 1.0), 1))
+        for span in spans
+    ]
+    unit = "A" if watts_per_amp is None else "W"
+    answer: msgspec.Struct
+    if version is Version.V16:
+        answer = v16.CompositeSchedule(
+            status="Accepted",
+            connector_id=evse,
+            schedule_start=start,
+            charging_schedule=v16.ChargingSchedule(
+                duration=duration_s,
+                start_schedule=start,
+                charging_rate_unit=unit,
+                charging_schedule_period=tuple(
+                    v16.ChargingSchedulePeriod(start_period=begin, limit=limit) for begin, limit in periods
+                ),
+            ),
+        )
+    else:
+        answer = v2.CompositeSchedule(
+            status="Accepted",
+            schedule=v2.CompositePeriods(
+                evse_id=evse,
+                duration=duration_s,
+                schedule_start=start,
+                charging_rate_unit=unit,
+                charging_schedule_period=tuple(
+                    v2.ChargingSchedulePeriod(start_period=begin, limit=limit) for begin, limit in periods
+                ),
+            ),
+        )
+    return msgspec.json.encode(answer)
+
+
+def limit_notice(evse: int, limit_a: float | None) -> tuple[str, bytes]:
+    """What a 2.x backend is told of an EVSE that we hold back, or no longer do: action and payload."""
+    if limit_a is None:
+        cleared = v2.ClearedChargingLimit(charging_limit_source=SOURCE_US, evse_id=evse)
+        return "ClearedChargingLimit", msgspec.json.encode(cleared)
+    notice = v2.NotifyChargingLimit(
+        evse_id=evse,
+        charging_limit=v2.ChargingLimit(charging_limit_source=SOURCE_US),
+        charging_schedule=(
+            v2.ChargingSchedule(
+                id=evse,
+                charging_rate_unit="A",
+                charging_schedule_period=(v2.ChargingSchedulePeriod(start_period=0, limit=limit_a),),
+            ),
+        ),
+    )
+    return "NotifyChargingLimit", msgspec.json.encode(notice)
