@@ -23,6 +23,7 @@ from controller.links.handshake import Admitted, Door, basic
 from controller.links.server import Listening, serve_stations
 from controller.links.session import StationSession
 from controller.links.switchboard import Switchboard
+from controller.links.tally import Tally
 from controller.links.tls import client_context, server_context
 from controller.notify import notify
 from controller.ocpp.frames import Version
@@ -68,7 +69,8 @@ class Daemon:
         self._site = build_site(config)
         self._control = SiteControl(self._site, site_settings(config), trio.current_time())
         self._ticked_at = trio.current_time()
-        self._links_accepted = self._limits_set = self._limits_failed = 0
+        self._tally = Tally()
+        self._limits_set = self._limits_failed = 0
         self._store = LimitStore(Path(config.store.directory))
         self._control.recall(self._store.load(datetime.now(UTC), trio.current_time()))
         self._asked: dict[int, EvseRef] = {}
@@ -89,7 +91,9 @@ class Daemon:
         async with trio.open_nursery() as nursery:
             meters = [meter.settings() for meter in self._config.meter]
             nursery.start_soon(run_meters, meters, self._metered)
-            self.port = await nursery.start(partial(serve_stations, listening, self._door(), self._serve))
+            self.port = await nursery.start(
+                partial(serve_stations, listening, self._door(), self._serve, self._tally)
+            )
             if (web := self._config.web) is not None:
                 self.web_port = await nursery.start(serve_web, Serving(web.host, web.port), self.status)
                 log.info("the page is at http://%s:%d/", web.host, self.web_port)
@@ -120,7 +124,10 @@ class Daemon:
             evses=evses_of(self._site, view, versions),
             links=Links(
                 connected={each.value: list(versions.values()).count(each) for each in Version},
-                accepted_total=self._links_accepted,
+                accepted_total=self._tally.accepted,
+                refused_total=self._tally.refused,
+                from_stations_total=self._tally.from_stations,
+                from_backends_total=self._tally.from_backends,
                 limits_total=self._limits_set,
                 limits_failed_total=self._limits_failed,
             ),
@@ -136,7 +143,6 @@ class Daemon:
 
     async def _serve(self, admitted: Admitted, link: Link) -> None:
         """One accepted station: its relay, its session, and the way to its owner."""
-        self._links_accepted += 1
         station = self._stations[admitted.station]
         backend = self._backends[station.owner]
         listen = self._config.listen
@@ -149,7 +155,7 @@ class Daemon:
             listen.call_timeout_s,
             trio.current_time(),
         )
-        session = StationSession(station.id, admitted.version, relay, link, self, listen.ping_s)
+        session = StationSession(station.id, admitted.version, relay, link, self, self._tally, listen.ping_s)
         password = _secret(backend.password_file)
         dial = partial(
             open_link,

@@ -12,6 +12,7 @@ from trio_websocket import ConnectionClosed, WebSocketRequest, wrap_server_strea
 
 from controller.links.engine import Link
 from controller.links.handshake import Admitted, Door, NoCommonProtocol, Refused, judge
+from controller.links.tally import Tally
 
 log = logging.getLogger("controller.links")
 
@@ -39,9 +40,9 @@ Serve = Callable[[Admitted, Link], Awaitable[None]]
 
 
 async def serve_stations(
-    listening: Listening, door: Door, serve: Serve, *, task_status: trio.TaskStatus[int]
+    listening: Listening, door: Door, serve: Serve, tally: Tally, *, task_status: trio.TaskStatus[int]
 ) -> None:
-    """Accept stations until cancelled; `serve` runs for each, in its own task.
+    """Accept stations until cancelled; `serve` runs for each, in its own task. `tally` counts them.
 
     Starts with the bound port. Raises ListenFailed where the port cannot be opened.
     """
@@ -56,14 +57,16 @@ async def serve_stations(
     port = listeners[0].socket.getsockname()[1]
 
     async def accept(stream: trio.SocketStream) -> None:
-        await _accept(stream, listening, door, serve)
+        await _accept(stream, listening, door, serve, tally)
 
     async with trio.open_nursery() as nursery:
         await nursery.start(trio.serve_listeners, accept, listeners)
         task_status.started(port)
 
 
-async def _accept(stream: trio.SocketStream, listening: Listening, door: Door, serve: Serve) -> None:
+async def _accept(
+    stream: trio.SocketStream, listening: Listening, door: Door, serve: Serve, tally: Tally
+) -> None:
     """One connection, behind a barrier: whatever its peer does wrong is not the site's trouble."""
     peer = _peer(stream)
     transport: trio.abc.Stream = stream
@@ -78,7 +81,7 @@ async def _accept(stream: trio.SocketStream, listening: Listening, door: Door, s
             if patience.cancelled_caught:
                 log.info("%s: no upgrade request within %g s: closed", peer, HANDSHAKE_S)
             else:
-                await _answer(request, peer, door, serve)
+                await _answer(request, peer, door, serve, tally)
             nursery.cancel_scope.cancel()
     except* (ConnectionClosed, OSError, trio.BrokenResourceError) as lost:
         log.info("%s: connection lost: %s", peer, lost.exceptions[0])
@@ -89,8 +92,12 @@ async def _accept(stream: trio.SocketStream, listening: Listening, door: Door, s
             await trio.aclose_forcefully(transport)
 
 
-async def _answer(request: WebSocketRequest, peer: str, door: Door, serve: Serve) -> None:
+async def _answer(request: WebSocketRequest, peer: str, door: Door, serve: Serve, tally: Tally) -> None:
     verdict = judge(door, request.path, request.headers, request.proposed_subprotocols)
+    if isinstance(verdict, Admitted):
+        tally.accepted += 1
+    else:
+        tally.refused += 1
     match verdict:
         case Refused(status, reason, station):
             log.warning(

@@ -18,6 +18,7 @@ import trio
 
 from controller.groups import leaves
 from controller.links.engine import CLOSE_S, Link, LinkLost, LinkRefused
+from controller.links.tally import Tally
 from controller.ocpp.frames import Version
 from controller.ocpp.observations import Observation
 from controller.relay.events import (
@@ -70,13 +71,21 @@ class StationSession:
     """Runs one connection of one station. `run` returns when both its links are closed."""
 
     def __init__(
-        self, station: str, version: Version, relay: StationRelay, link: Link, site: Site, ping_s: float
+        self,
+        station: str,
+        version: Version,
+        relay: StationRelay,
+        link: Link,
+        site: Site,
+        tally: Tally,
+        ping_s: float,
     ) -> None:
         self.version = version
         self._station = station
         self._relay = relay
         self._link = link
         self._site = site
+        self._tally = tally
         self._ping_s = ping_s
         self._to_station, self._station_queue = trio.open_memory_channel[str](OUTGOING)
         self._to_backend, self._backend_queue = trio.open_memory_channel[str](OUTGOING)
@@ -176,6 +185,7 @@ class StationSession:
                 while not self._relay.hears_station:
                     await self._stirred.wait()
                 message = await self._link.receive()
+                self._tally.from_stations += 1
                 if isinstance(message, str):
                     self._feed(FromStation(message))
                 else:
@@ -209,6 +219,7 @@ class StationSession:
     async def _read_backend(self, link: Link) -> None:
         while True:
             message = await link.receive()
+            self._tally.from_backends += 1
             if isinstance(message, str):
                 self._feed(FromBackend(message))
             else:

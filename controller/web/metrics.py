@@ -102,6 +102,9 @@ def _links(status: Status) -> Iterator[Family]:
     yield "stations_connected", "gauge", "Stations connected, by OCPP version.", connected
     for name, help_text, count in (
         ("links_accepted_total", "Connections of stations accepted.", links.accepted_total),
+        ("links_refused_total", "Connections of stations refused.", links.refused_total),
+        ("messages_from_stations_total", "Messages received from stations.", links.from_stations_total),
+        ("messages_from_backends_total", "Messages received from backends.", links.from_backends_total),
         ("limits_total", "Limits sent to stations.", links.limits_total),
         ("limits_failed_total", "Limits refused or not answered.", links.limits_failed_total),
     ):

@@ -56,12 +56,16 @@ class EvseStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Links(msgspec.Struct, frozen=True, kw_only=True):
-    """Stations connected now, by OCPP version, and since the start: links accepted, and our own limits,
-    those set and those of them that were refused or not answered.
+    """Stations connected now, by OCPP version, and since the start: connections of stations accepted and
+    refused, messages received, and our own limits, those set and those of them that failed (they were
+    refused, or not answered).
     """
 
     connected: dict[str, int]
     accepted_total: int
+    refused_total: int
+    from_stations_total: int
+    from_backends_total: int
     limits_total: int
     limits_failed_total: int
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import trio
 from msgspec.structs import replace
+from trio_websocket import ConnectionRejected
 
 from controller.config import Config
 from controller.config.tables import Web
@@ -55,13 +56,23 @@ async def test_a_station_that_comes_and_is_limited_is_on_the_page(tmp_path: Path
             status = await told(controller)
     assert (status.site, status.healthy) == ("lc", True)
     assert status.links.connected["ocpp1.6"] == 1
-    assert status.links.accepted_total == 1
+    assert (status.links.accepted_total, status.links.refused_total) == (1, 0)
+    assert status.links.from_stations_total >= 3, "a status, and two answers"
     assert status.links.limits_total >= 2
     assert status.links.limits_failed_total == 0
     evse = status.evses[0]
     assert (evse.ocpp, evse.connected, evse.circuit, evse.offered_a) == ("ocpp1.6", True, "grid", 7.0)
     assert "full" in evse.reason
     assert "kept free" in status.evses[1].reason
+
+
+async def test_a_stranger_s_knock_is_counted(tmp_path: Path) -> None:
+    async with site(tmp_path) as (config, _), running(with_page(config)) as controller:
+        with pytest.raises(ConnectionRejected):
+            async with station(controller, "CS99"):
+                pass
+        links = (await told(controller)).links
+        assert (links.accepted_total, links.refused_total) == (0, 1)
 
 
 async def test_a_loop_that_stands_still_is_not_healthy(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from controller.links.handshake import Admitted, Door
 from controller.links.server import Listening, serve_stations
 from controller.links.session import StationSession
 from controller.links.switchboard import Switchboard
+from controller.links.tally import Tally
 from controller.ocpp.frames import Version
 from controller.ocpp.observations import Observation
 from controller.ocpp.observer import Observer
@@ -98,6 +99,7 @@ class Rig:
         self.backend = backend
         self.site = SiteSpy()
         self.board = Switchboard()
+        self.tally = Tally()
         self.door = Door("/ocpp", {"CS01": None, **door}, tuple(Version))
         self.port = 0
         self.scope = Scope.STATION
@@ -105,7 +107,9 @@ class Rig:
 
     async def start(self, max_message_bytes: int = 1 << 20) -> None:
         listening = Listening("127.0.0.1", 0, None, max_message_bytes)
-        self.port = await self.nursery.start(partial(serve_stations, listening, self.door, self._serve))
+        self.port = await self.nursery.start(
+            partial(serve_stations, listening, self.door, self._serve, self.tally)
+        )
 
     async def _serve(self, admitted: Admitted, link: Link) -> None:
         relay = StationRelay(
@@ -117,7 +121,9 @@ class Rig:
             CALL_TIMEOUT_S,
             trio.current_time(),
         )
-        session = StationSession(admitted.station, admitted.version, relay, link, self.site, self.ping_s)
+        session = StationSession(
+            admitted.station, admitted.version, relay, link, self.site, self.tally, self.ping_s
+        )
         url = f"ws://127.0.0.1:{self.backend.port}/csms/{admitted.station}"
         dial = partial(open_link, url, admitted.version, None, admitted.authorization, 1 << 20, 2.0)
         await self.board.run(admitted.station, session, dial)

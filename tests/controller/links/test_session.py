@@ -212,4 +212,6 @@ async def test_a_port_in_use_is_told_with_the_mend() -> None:
         port = taken.getsockname()[1]
         async with rig() as site, trio.open_nursery() as nursery:
             with pytest.raises(ListenFailed, match=f"127.0.0.1:{port} .*listen.port"):
-                await nursery.start(serve_stations, Listening("127.0.0.1", port, None, 1000), site.door, None)
+                await nursery.start(
+                    serve_stations, Listening("127.0.0.1", port, None, 1000), site.door, None, site.tally
+                )

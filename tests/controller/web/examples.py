@@ -61,6 +61,9 @@ STATUS = Status(
     links=Links(
         connected={"ocpp1.6": 1, "ocpp2.0.1": 0, "ocpp2.1": 0},
         accepted_total=3,
+        refused_total=2,
+        from_stations_total=100,
+        from_backends_total=90,
         limits_total=20,
         limits_failed_total=1,
     ),
