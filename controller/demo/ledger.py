@@ -4,8 +4,9 @@ Each end writes down the text of every frame that it sends and gets. A frame is 
 end got the same text. What is left over is told apart:
 
 - *altered*: the other end got a frame of the same type and id with other bytes;
-- *own*: a CALL or SEND that a station got and the backend never sent. Its answer is the controller's
-  business: an answer that reaches the backend all the same counts as duplicated;
+- *own*: a CALL or SEND that a station got and the backend never sent; the other way, one of the messages
+  by which a controller speaks for itself (OWN_WORDS). Its answer is the controller's business: an answer
+  that reaches the other end all the same counts as duplicated;
 - a CALLERROR that is the only answer to a CALL is the controller's word for a silent addressee: it settles
   the CALL, and counts as nothing;
 - *lost*: a frame that never came and that nobody answered, though its link lived for FLIGHT_S after it
@@ -22,7 +23,10 @@ from collections.abc import Set
 
 import msgspec
 
-from controller.demo.wire import ANSWERS, CALL_ERROR, Head, head
+from controller.demo.wire import ANSWERS, CALL_ERROR, Head, head, read
+
+OWN_WORDS = {"NotifyChargingLimit", "ClearedChargingLimit", "ReportChargingProfiles"}
+"""What a backend may hear from a controller in the middle (OCPP 2.0.1 Part 2, K09, K12, K13)."""
 
 FLIGHT_S = 3.0
 """So long before its link's end a frame may have been sent and not have arrived."""
@@ -94,10 +98,10 @@ class Ledger:
         found: Counter[str] = Counter()
         for station in {name for journals in self._journals.values() for name in journals}:
             below, above = self._journals[End.STATION][station], self._journals[End.BACKEND][station]
-            asked = {sent.head for sent in above.sent}
-            own = {got.head for got in below.got if got.head.asks and got.head not in asked}
-            found += self._one_way(above, below, own=own, private=frozenset())
-            found += self._one_way(below, above, own=frozenset(), private={each.id for each in own})
+            down = {own.head for own in _own(above, below)}
+            up = {own.head for own in _own(below, above) if read(own.text).action in OWN_WORDS}
+            found += self._one_way(above, below, own=down, private={each.id for each in up})
+            found += self._one_way(below, above, own=up, private={each.id for each in down})
         return Messages(**{name: found[name] for name in Messages.__struct_fields__})
 
     def _one_way(
@@ -137,6 +141,12 @@ class Ledger:
 
     def _in_flight(self, sent: _Entry) -> bool:
         return sent.at > self._ended.get(sent.link, math.inf) - FLIGHT_S
+
+
+def _own(sender: _Journal, addressee: _Journal) -> list[_Entry]:
+    """What one end was asked and the other never asked it."""
+    asked = {sent.head for sent in sender.sent}
+    return [got for got in addressee.got if got.head.asks and got.head not in asked]
 
 
 def _surplus(surplus: list[_Entry], addressee: _Journal, own: Set[Head]) -> Counter[str]:

@@ -73,6 +73,12 @@ def test_an_own_answer_that_leaks_is_duplicated(wires: Wires) -> None:
     assert wires.result() == {"own": 1, "duplicated": 1}
 
 
+def test_the_controller_may_speak_to_the_backend_for_itself(wires: Wires) -> None:
+    wires.got(End.BACKEND, '[2,"n","ClearedChargingLimit",{"chargingLimitSource":"EMS"}]')
+    wires.sent(End.BACKEND, '[3,"n",{}]')
+    assert wires.result() == {"own": 1}
+
+
 def test_a_send_frame_is_relayed_like_a_call(wires: Wires) -> None:
     text = '[6,"x","NotifyPeriodicEventStream",{}]'
     wires.sent(End.STATION, text, text)
