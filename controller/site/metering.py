@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cached_property
 
+import msgspec
+
 from controller.ocpp.observations import EvseRef
 from controller.site.base_load import BaseLoad
 from controller.site.draw import Credit
+from controller.site.plausibility import SignWatch, contradiction
 from controller.site.settings import SiteSettings
 from controller.site.tree import ZERO, Circuit, PhaseAmps, Site
 from drivers.reading import MeterState, Quality, Reading
@@ -34,6 +37,7 @@ class Metering:
         self._settings = settings
         self._circuit_of = {circuit.meter: circuit for circuit in site.circuits if circuit.meter}
         self._loads = {c.id: BaseLoad(c.limit_a, c.fuse, now) for c in self._circuit_of.values()}
+        self._signs = {circuit.id: SignWatch() for circuit in self._circuit_of.values()}
         self._states: dict[str, MeterState] = {}
         self._heard_at = dict.fromkeys(self._loads, now)
         self._measured: dict[str, PhaseAmps | None] = {}
@@ -48,15 +52,27 @@ class Metering:
         `credits` holds at least the EVSEs below that circuit.
         """
         circuit = self._circuit_of[state.meter]
-        self._states[circuit.id] = state
         self._heard_at[circuit.id] = now
         measured = phase_currents(state.reading, self._settings.voltage_v) if state.reading else None
         self._measured[circuit.id] = measured
+        below = [credits[evse.ref] for evse in self._site.below[circuit.id]]
+        state = self._states[circuit.id] = self._judged(circuit, state, measured, below)
         if state.quality is not Quality.GOOD or measured is None:
             return False
-        below = [credits[evse.ref] for evse in self._site.below[circuit.id]]
         too_much = circuit.limit_w is not None and self.power_w(circuit, measured) > circuit.limit_w
         return self._loads[circuit.id].measure(measured, below, now, cut=too_much)
+
+    def _judged(
+        self, circuit: Circuit, state: MeterState, measured: PhaseAmps | None, below: list[Credit]
+    ) -> MeterState:
+        """The state, implausible where it is good by itself but cannot be on this site."""
+        if state.quality is not Quality.GOOD or state.reading is None or measured is None:
+            return state
+        turned = self._signs[circuit.id].see(measured, below)
+        problem = turned or contradiction(state.reading)
+        return (
+            msgspec.structs.replace(state, quality=Quality.IMPLAUSIBLE, problem=problem) if problem else state
+        )
 
     def power_w(self, circuit: Circuit, amps: PhaseAmps) -> float:
         """What these currents are at most, in W: at the circuit's own voltage, nothing of it reactive."""
