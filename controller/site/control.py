@@ -17,11 +17,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
 from controller.ocpp.observations import BackendLimit, Booted, EvseRef, Observation, ProfilesTouched
-from controller.site.allocator import Allocation, allocate
+from controller.site.allocator import Allocation, Demand, allocate
 from controller.site.booking import Ledger
 from controller.site.conductors import Joint
 from controller.site.delivery import Memory
 from controller.site.events import (
+    Adapted,
     LimitAnswered,
     Metered,
     Observed,
@@ -42,6 +43,7 @@ from controller.site.view import CircuitView, SiteView
 PASS_S_PER_EVSE = 1e-4
 """At least so much time for each EVSE between two passes: a burst of events on a big site shares one."""
 
+NO_PAUSE = "its station cannot pause: held at its minimum"
 RESTING = f"gave up its place, rests {REST_S:g} s at least"
 
 
@@ -130,6 +132,10 @@ class SiteControl:
                 for outlet in self._of_station.get(station, ()):
                     outlet.down(now)
                 return True
+            case Adapted(station=station, quirk=quirk):
+                for outlet in self._of_station.get(station, ()):
+                    outlet.delivery.adapt(quirk, now)
+                return True
             case Observed(station=station, observation=observation):
                 return self._observed(station, observation, now)
             case LimitAnswered():
@@ -177,6 +183,8 @@ class SiteControl:
         """Share the current anew and bring every station there."""
         self._due = False
         self._planned_at = now
+        for outlet in self._outlets:
+            outlet.look_at_car()
         base = self._metering.base(now)
         allocations = self._allocations(base, now)
         ledger = self._ledger(base, self._outlets, now)
@@ -203,7 +211,7 @@ class SiteControl:
             if outlet.delivery.problem(now):
                 reserved.append(outlet)
             elif outlet.model.wants:
-                if turns.resting_s(ref, now):
+                if turns.resting_s(ref, now) and not outlet.delivery.never_pauses:
                     allocations[ref] = Allocation(ref, 0.0, RESTING)
                 else:
                     demands.append(
@@ -215,10 +223,29 @@ class SiteControl:
                         )
                     )
         room = self._ledger(base, reserved, now)
-        given = allocate(self._site, demands, room.rooms(), self._joint(base, room))
+        given = self._share(demands, room, base, now)
         for ref, allocation in given.items():
             turns.served(ref, allocation.limit_a > 0, now)
         return allocations | given
+
+    def _share(
+        self, demands: list[Demand], room: Ledger, base: dict[str, PhaseAmps], now: float
+    ) -> dict[EvseRef, Allocation]:
+        """Shares for all demands. Who cannot pause and gets nothing takes his minimum all the same."""
+        held: dict[EvseRef, Allocation] = {}
+        while True:
+            given = allocate(self._site, demands, room.rooms(), self._joint(base, room))
+            stuck = [
+                outlet
+                for ref, allocation in given.items()
+                if allocation.limit_a == 0 and (outlet := self._by_ref[ref]).delivery.never_pauses
+            ]
+            if not stuck:
+                return given | held
+            for outlet in stuck:
+                outlet.book(room, now)
+                held[outlet.evse.ref] = Allocation(outlet.evse.ref, outlet.evse.min_a, NO_PAUSE)
+            demands = [demand for demand in demands if demand.ref not in held]
 
     def _ledger(self, base: dict[str, PhaseAmps], booked: list[Outlet], now: float) -> Ledger:
         """What is left of the supply of each circuit when these EVSEs take the most that they may."""

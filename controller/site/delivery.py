@@ -76,6 +76,7 @@ class Delivery:
         self._wanted_lease_s = self._lease_s = lease_s
         self._tokens = tokens
         self._quirk = NO_QUIRK
+        self._phases = 1
         self._written: deque[float] = deque(maxlen=0)  # when, of as many as the station bears in a day
         self.connected = False
         self._floor = False
@@ -125,6 +126,21 @@ class Delivery:
         self._lease_s = quirk.lease_s(self._wanted_lease_s)
         self._written = deque(self._written, maxlen=quirk.writes_per_day or 0)
         self.touched(now)
+
+    def spread(self, phases: int) -> None:
+        """A limit in W is shared by so many phases: where they become fewer, each may carry more."""
+        growth = self._phases / phases if self._quirk.in_watts else 1.0
+        self._phases = phases
+        if growth <= 1:
+            return  # booked at more than it can be; the next lease is told for all of its phases
+        replace = msgspec.structs.replace
+        self._pending = {
+            token: replace(pending, limit_a=pending.limit_a * growth)
+            for token, pending in self._pending.items()
+        }
+        if self._lease is not None:
+            self._lease = replace(self._lease, limit_a=self._lease.limit_a * growth)
+        self._trail = (self._trail[0] * growth, self._trail[1])
 
     def touched(self, now: float) -> None:
         """Something may have removed or overridden our limits: both have to be set again."""
@@ -266,6 +282,11 @@ class Delivery:
         return self._evse.min_a if rounded_a == 0 and self.never_pauses else rounded_a
 
     @property
+    def in_watts(self) -> bool:
+        """Whether the station takes limits in W only."""
+        return self._quirk.in_watts
+
+    @property
     def never_pauses(self) -> bool:
         """Whether the station cannot be told 0 A."""
         return self._quirk.zero == "minimum"
@@ -278,14 +299,17 @@ class Delivery:
     def _send(self, kind: LimitKind, limit_a: float, now: float, urgent: bool) -> SetLimit:
         token = next(self._tokens)
         self._written.append(now)
+        lease = kind is LimitKind.LEASE
+        shared_by = self._phases if lease and self._quirk.in_watts else 1  # a floor is for any car
         self._pending[token] = _Pending(kind, limit_a, now)
         return SetLimit(
             token=token,
             ref=self._evse.ref,
             kind=kind,
             limit_a=limit_a,
-            duration_s=self._lease_s if kind is LimitKind.LEASE else None,
-            after_a=self._evse.fallback_a,
+            duration_s=self._lease_s if lease else None,
+            after_a=self._evse.fallback_a / shared_by,
+            phases=shared_by,
             urgent=urgent,
         )
 

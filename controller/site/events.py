@@ -6,6 +6,7 @@ import msgspec
 
 from controller.ocpp.observations import EvseRef, Observation
 from controller.ocpp.profiles import LimitKind
+from controller.ocpp.quirks import Quirk
 from drivers.reading import MeterState
 
 
@@ -19,6 +20,13 @@ class StationDown(msgspec.Struct, frozen=True):
     """A station can no longer be commanded. Calls to it that have no answer will get none."""
 
     station: str
+
+
+class Adapted(msgspec.Struct, frozen=True):
+    """A station is one with this quirk."""
+
+    station: str
+    quirk: Quirk
 
 
 class Observed(msgspec.Struct, frozen=True):
@@ -46,7 +54,7 @@ class Tick(msgspec.Struct, frozen=True):
     """`tick_s` has passed."""
 
 
-SiteEvent = StationUp | StationDown | Observed | Metered | LimitAnswered | Tick
+SiteEvent = StationUp | StationDown | Adapted | Observed | Metered | LimitAnswered | Tick
 
 
 class SetLimit(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,7 +62,7 @@ class SetLimit(msgspec.Struct, frozen=True, kw_only=True):
 
     A floor has no end; a lease ends `duration_s` s after the station took it. `urgent`: a circuit is
     over its limit now; it goes before everything else that waits for the station. `after_a`: what shall
-    hold after a lease (A per phase).
+    hold after a lease (A per phase). `phases`: how many at least share it, for a station that takes W.
     """
 
     token: int
@@ -63,4 +71,5 @@ class SetLimit(msgspec.Struct, frozen=True, kw_only=True):
     limit_a: float
     duration_s: float | None
     after_a: float = 0.0
+    phases: int = 1
     urgent: bool = False

@@ -33,6 +33,10 @@ class Outlet:
         self.model.down(now)
         self.delivery.down(now)
 
+    def look_at_car(self) -> None:
+        """A limit in W is told for the phases that the car uses: for one until it has shown more."""
+        self.delivery.spread(sum(self.model.phases) if self.model.phases_known else 1)
+
     @property
     def may_draw(self) -> bool:
         """Whether current has to be kept for it: while a station is away, a car may come unseen."""
@@ -65,10 +69,15 @@ class Outlet:
             # Three phases in step or one alone: it starts small enough to be borne either way.
             caps.append((max(self.evse.min_a, unbalance_a), "its car may draw on one phase alone"))
         max_a, cap = min(caps, key=lambda pair: pair[0])
+        min_a = self.evse.min_a
+        if self.delivery.in_watts and not self.model.phases_known:
+            # Enough W for the minimum on all phases, which one phase alone may take together.
+            min_a = min(len(self.evse.phases) * min_a, self.evse.max_a)
+            max_a = max(max_a, min_a) if not trouble else max_a
         return Demand(
             ref=self.evse.ref,
             phases=self.model.phases,
-            min_a=self.evse.min_a,
+            min_a=min_a,
             max_a=max_a,
             priority=self.evse.priority,
             rank=rank,

@@ -90,13 +90,13 @@ class Charger:
 class Talk:
     """Our side: one EVSE's delivery, and its limits on their way to the charger."""
 
-    def __init__(self, charger: Charger, watts_per_ampere: float = 3 * 230.0) -> None:
+    def __init__(self, charger: Charger, phases: int = 3) -> None:
         self.charger = charger
         self.quirk = narrowed(find_quirk(*charger.boot), charger.says)
         self.delivery = Delivery(EVSE, LEASE_S, itertools.count())
         self.delivery.adapt(self.quirk, 0)
         self.delivery.up(0)
-        self._watts = watts_per_ampere
+        self.delivery.spread(phases)
 
     def turn(self, target_a: float, now: float, *, idle: bool = False) -> None:
         """One pass of the site, answered at once."""
@@ -109,7 +109,7 @@ class Talk:
                 command.limit_a,
                 START + timedelta(seconds=now),
                 command.duration_s,
-                Terms(quirk=self.quirk, after_a=command.after_a, watts_per_ampere=self._watts),
+                Terms(quirk=self.quirk, after_a=command.after_a, watts_per_ampere=230.0 * command.phases),
             )
             accepted = self.charger.set(json.loads(payload), now)
             self.delivery.answered(command.token, accepted, "Rejected", now)
@@ -208,8 +208,9 @@ def test_without_us_it_ends_in_its_floor(make: Any) -> None:
     talk.turn(16.0, 0)
     lease_s = talk.quirk.lease_s(LEASE_S)
     assert talk.charger.limit_a(lease_s - 1) > 12
-    assert talk.charger.limit_a(lease_s + 1) == pytest.approx(6, abs=0.01)
-    assert talk.charger.limit_a(lease_s + 40 * DAY_S) == pytest.approx(6, abs=0.01)
+    floor_a = 2 if talk.quirk.in_watts else 6  # in W it is for a car on one phase, and this has three
+    assert talk.charger.limit_a(lease_s + 1) == pytest.approx(floor_a, abs=0.01)
+    assert talk.charger.limit_a(lease_s + 40 * DAY_S) == pytest.approx(floor_a, abs=0.01)
 
 
 @pytest.mark.parametrize("make", ENDLESS)
@@ -256,7 +257,7 @@ def test_watts_are_whole_and_of_all_phases_that_share_them() -> None:
     talk = Talk(huawei())
     talk.turn(10.1, 0)
     assert talk.charger.limits_sent[-1] == 6969
-    one_phase = Talk(huawei(), watts_per_ampere=230.0)
+    one_phase = Talk(huawei(), phases=1)
     one_phase.turn(10.1, 0)
     assert one_phase.charger.limits_sent[-1] == 2323
 
