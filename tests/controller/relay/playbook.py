@@ -16,7 +16,7 @@ import uuid
 from collections import deque
 from typing import TypeVar
 
-from controller.ocpp.frames import Version
+from controller.ocpp.frames import Call, Version, parse
 from controller.ocpp.observations import Observation
 from controller.ocpp.observer import Observer
 from controller.ocpp.profiles import Scope
@@ -151,6 +151,18 @@ class Playbook:
     def backend_hears_error(self, message_id: str, code: str, word: str = "") -> None:
         _is_error(self._pop(ToBackend).text, message_id, code, word)
 
+    def station_hears_call(self, action: str) -> Call:
+        """A CALL with this action, whatever is in it."""
+        return _call_in(self._pop(ToStation).text, action)
+
+    def backend_hears_call(self, action: str) -> Call:
+        """A CALL with this action, whatever is in it."""
+        return _call_in(self.backend_hears_text(), action)
+
+    def backend_hears_text(self) -> str:
+        """Whatever it is."""
+        return self._pop(ToBackend).text
+
     def backend_hears_rejected(self, message_id: str) -> None:
         kind, heard_id, payload = json.loads(self._pop(ToBackend).text)
         assert (kind, heard_id, payload["status"]) == (3, message_id, "Rejected")
@@ -204,6 +216,13 @@ class Playbook:
         action = self._unheard.popleft()
         assert isinstance(action, kind), f"{action} happened; expected {kind.__name__}"
         return action
+
+
+def _call_in(text: str, action: str) -> Call:
+    frame = parse(text)
+    assert isinstance(frame, Call)
+    assert frame.action == action
+    return frame
 
 
 def _is_error(text: str, message_id: str, code: str, word: str) -> None:

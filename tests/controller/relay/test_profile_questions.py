@@ -1,0 +1,276 @@
+"""What a backend hears when it clears, asks for schedules or profiles, or is held back."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from controller.ocpp.frames import Version
+from controller.ocpp.observations import BackendLimit, ProfilesTouched
+from controller.ocpp.profiles import LimitKind, Scope, profile_id
+from controller.relay.profile_reports import REPORT_S
+from tests.controller.ocpp.schemas import check
+from tests.controller.relay.backend_profiles import (
+    ACCEPTED,
+    STARTED,
+    UNKNOWN,
+    V2,
+    begun,
+    clearing,
+    lease,
+    sets,
+    setting,
+    starts,
+    whole,
+)
+from tests.controller.relay.playbook import Playbook, call, result
+
+TOUCHED = ProfilesTouched("ClearChargingProfile")
+
+
+@pytest.fixture(params=list(Version))
+def version(request: pytest.FixtureRequest) -> Version:
+    return Version(request.param)
+
+
+# -- ClearChargingProfile -------------------------------------------------------------------------------
+
+
+def test_ours_are_not_the_backends_to_clear(version: Version) -> None:
+    talk = begun(version)
+    for text in (
+        clearing(version, id=profile_id(0, LimitKind.LEASE)),
+        clearing(version, purpose=whole(version)),
+    ):
+        talk.backend(text)
+        talk.backend_hears(UNKNOWN)
+        talk.done()
+
+
+@pytest.mark.parametrize(
+    ("scope", "criteria"),
+    [
+        (Scope.STATION, {"purpose": "TxProfile"}),
+        (Scope.STATION, {"evse": 1}),
+        (Scope.STATION, {"id": 12}),
+        (Scope.EVSE, {"evse": 0}),
+    ],
+)
+def test_what_cannot_hit_ours_passes_and_asserts_nothing(
+    version: Version, scope: Scope, criteria: dict[str, Any]
+) -> None:
+    talk = begun(version, scope)
+    talk.passes_down(clearing(version, **criteria))
+    talk.passes_up(UNKNOWN)
+
+
+@pytest.mark.parametrize(
+    ("scope", "criteria"), [(Scope.STATION, {"evse": 0, "level": 1}), (Scope.EVSE, {"level": 1})]
+)
+def test_what_would_hit_ours_is_narrowed_where_one_purpose_is_left(
+    version: Version, scope: Scope, criteria: dict[str, Any]
+) -> None:
+    talk = begun(version, scope)
+    talk.backend(clearing(version, **criteria))
+    foreign = "TxDefaultProfile" if scope is Scope.STATION else whole(version)
+    expected = json.loads(clearing(version, **criteria, purpose=foreign))
+    heard = talk.station_hears_call("ClearChargingProfile")
+    assert [2, heard.id, heard.action, json.loads(heard.payload)] == expected
+    talk.passes_up(UNKNOWN)
+
+
+def test_everything_passes_clears_the_kept_ones_too_and_ours_are_asserted_again(version: Version) -> None:
+    talk = begun(version)
+    sets(talk, setting(version, (0, 10)), 10.0)
+    talk.passes_down(clearing(version))
+    talk.station(UNKNOWN)
+    talk.backend_hears(ACCEPTED)
+    talk.site_learns(TOUCHED)
+    talk.site_learns(BackendLimit(1, None))
+    talk.done()
+
+
+def test_an_evse_with_limits_of_its_own_has_nothing_else_to_clear(version: Version) -> None:
+    talk = begun(version, Scope.EVSE)
+    sets(talk, setting(version, (0, 8), named="TxDefaultProfile", evse=2))
+    talk.site_learns(BackendLimit(2, 8.0))
+    talk.backend(clearing(version, evse=1))
+    talk.backend_hears(UNKNOWN)
+    talk.backend(clearing(version, evse=2))
+    talk.backend_hears(ACCEPTED)
+    talk.site_learns(BackendLimit(2, None))
+    talk.done()
+
+
+# -- GetCompositeSchedule -------------------------------------------------------------------------------
+
+
+def asks(version: Version, evse: int, duration: int, unit: str = "A") -> str:
+    target = "connectorId" if version is Version.V16 else "evseId"
+    payload = {target: evse, "duration": duration, "chargingRateUnit": unit}
+    return call("b", "GetCompositeSchedule", json.dumps(payload))
+
+
+def heard_schedule(talk: Playbook, version: Version) -> list[tuple[int, float]]:
+    """The periods of our answer, which fits the schema."""
+    payload = json.loads(talk.backend_hears_text())[2]
+    check(version, "GetCompositeScheduleResponse", json.dumps(payload).encode())
+    assert payload["status"] == "Accepted"
+    schedule = payload["chargingSchedule" if version is Version.V16 else "schedule"]
+    return [(each["startPeriod"], each["limit"]) for each in schedule["chargingSchedulePeriod"]]
+
+
+def test_with_nothing_kept_the_station_itself_knows(version: Version) -> None:
+    begun(version).passes_down(asks(version, 0, 600))
+
+
+@pytest.mark.parametrize("evse", [0, 1])
+def test_a_composite_schedule_is_what_the_backend_set_under_our_lease(version: Version, evse: int) -> None:
+    talk = begun(version)
+    sets(talk, setting(version, (0, 16), (300, 24), (500, 40)), 16.0)
+    passing = setting(version, (0, 20), named="TxDefaultProfile", number=8, start=400, level=1)
+    talk.passes_down(passing)
+    talk.passes_up(ACCEPTED)
+    talk.backend(asks(version, evse, 3600))
+    assert heard_schedule(talk, version) == [(0, 16), (300, 24), (400, 20)]
+    assert lease(talk, 10) == 10
+    talk.backend(asks(version, evse, 450, "W"))
+    assert heard_schedule(talk, version) == [(0, 6900), (120, 11040), (300, 16560), (400, 13800)]
+
+
+# -- GetChargingProfiles (2.x) --------------------------------------------------------------------------
+
+
+def wants(request_id: int = 3, **criteria: Any) -> str:
+    payload = {"requestId": request_id, "chargingProfile": criteria or {"chargingLimitSource": ["CSO"]}}
+    return call("b", "GetChargingProfiles", json.dumps(payload))
+
+
+def report(message_id: str, *profiles: dict[str, Any], tbc: bool = False) -> str:
+    payload = {
+        "requestId": 3,
+        "chargingLimitSource": "CSO",
+        "evseId": 0,
+        "tbc": tbc,
+        "chargingProfile": list(profiles),
+    }
+    return call(message_id, "ReportChargingProfiles", json.dumps(payload))
+
+
+OURS = [{"id": profile_id(0, kind), "x": 1} for kind in LimitKind]
+
+
+@pytest.mark.parametrize("version", V2)
+def test_ours_are_not_shown(version: Version) -> None:
+    talk = begun(version)
+    talk.passes_down(wants())
+    talk.station(ACCEPTED)
+    talk.done()
+    talk.station(report("r", *OURS))
+    talk.station_hears(result("r"))
+    talk.backend_hears(result("b", '{"status":"NoProfiles"}'))
+    talk.done()
+
+
+@pytest.mark.parametrize("version", V2)
+def test_the_stations_and_the_kept_ones_are_reported_together(version: Version) -> None:
+    talk = begun(version)
+    text = setting(version, (0, 10))
+    sets(talk, text, 10.0)
+    talk.passes_down(wants())
+    talk.station(report("1", OURS[0], {"id": 5, "x": 1.50}, tbc=True))  # a station that does not wait
+    talk.station_hears(result("1"))
+    talk.station(ACCEPTED)
+    talk.station(report("2", OURS[1], {"id": 6}))
+    talk.station_hears(result("2"))
+    talk.backend_hears(ACCEPTED)
+    told = talk.backend_hears_call("ReportChargingProfiles")
+    payload = json.loads(told.payload)
+    kept = json.loads(text)[3]["chargingProfile"]
+    assert payload["chargingProfile"] == [kept, {"id": 5, "x": 1.5}, {"id": 6}]
+    assert (payload["requestId"], payload.get("tbc", False)) == (3, False)
+    talk.backend(result(told.id))
+    talk.done()
+
+
+@pytest.mark.parametrize("version", V2)
+def test_a_kept_one_is_there_where_the_station_has_none(version: Version) -> None:
+    talk = begun(version)
+    sets(talk, setting(version, (0, 10)), 10.0)
+    talk.passes_down(wants())
+    talk.station(result("b", '{"status":"NoProfiles"}'))
+    talk.backend_hears(ACCEPTED)
+    told = talk.backend_hears_call("ReportChargingProfiles")
+    check(version, "ReportChargingProfilesRequest", told.payload)
+    talk.passes_down(wants(4, stackLevel=2))
+
+
+@pytest.mark.parametrize("version", V2)
+def test_a_station_that_promises_and_does_not_report_is_not_waited_for(version: Version) -> None:
+    talk = begun(version)
+    talk.passes_down(wants())
+    talk.station(ACCEPTED)
+    talk.wait(REPORT_S)
+    talk.backend_hears(result("b", '{"status":"NoProfiles"}'))
+
+
+@pytest.mark.parametrize("version", V2)
+def test_an_answer_that_waits_for_reports_is_given_before_the_link_ends(version: Version) -> None:
+    talk = begun(version)
+    talk.passes_down(wants())
+    talk.station(ACCEPTED)
+    talk.station_lost()
+    talk.backend_hears(result("b", '{"status":"NoProfiles"}'))
+    talk.closes("is gone")
+
+
+@pytest.mark.parametrize("version", V2)
+def test_an_error_ends_the_request(version: Version) -> None:
+    talk = begun(version)
+    for _ in range(6):
+        talk.passes_down(wants())
+        talk.passes_up('[4,"b","NotSupported","",{}]')
+
+
+# -- NotifyChargingLimit (2.x) --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("version", V2)
+def test_a_transaction_that_is_held_back_is_told_once_and_when_it_is_over(version: Version) -> None:
+    talk = begun(version)
+    starts(talk, version)
+    talk.backend_hears(STARTED[version])
+    talk.backend(result("s"))
+    talk.station_hears(result("s"))
+    lease(talk, 10)
+    talk.station('[3,"nothing",{}]')
+    talk.wait(5)
+    lease(talk, 10.5)  # a share on its way
+    talk.wait(5)
+    told = talk.backend_hears_call("NotifyChargingLimit")
+    check(version, "NotifyChargingLimitRequest", told.payload)
+    assert json.loads(told.payload)["chargingSchedule"][0]["chargingSchedulePeriod"][0]["limit"] == 10.5
+    talk.backend(result(told.id))
+    lease(talk, 11)  # not worth a message
+    talk.wait(30)
+    talk.done()
+    lease(talk, 32)
+    talk.station('[3,"nothing",{}]')
+    talk.wait(10)
+    cleared = talk.backend_hears_call("ClearedChargingLimit")
+    check(version, "ClearedChargingLimitRequest", cleared.payload)
+    talk.done()
+
+
+@pytest.mark.parametrize("version", V2)
+def test_who_is_held_by_its_own_backend_is_not_held_back(version: Version) -> None:
+    talk = begun(version)
+    starts(talk, version)
+    talk.backend_hears(STARTED[version])
+    sets(talk, setting(version, (0, 10)), 10.0)
+    lease(talk, 16)
+    talk.station('[3,"nothing",{}]')
+    talk.wait(20)
+    talk.done()
