@@ -29,7 +29,7 @@ from controller.simulate.plot import svg
 from controller.simulate.run import simulate
 from controller.simulate.words import told
 from controller.site.build import build_site
-from controller.store.limits import StoreFailed
+from controller.store.database import StoreFailed
 from controller.web.server import WebFailed
 
 OK, MISTAKES, UNREADABLE = 0, 1, 2

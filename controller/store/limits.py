@@ -6,13 +6,13 @@ A row is written before the limit that it tells of is sent, with the database's 
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from controller.ocpp.observations import EvseRef
 from controller.site.delivery import Memory
+from controller.store.database import Database
 
 FILE = "limits.sqlite"
 
@@ -30,23 +30,11 @@ CREATE TABLE IF NOT EXISTS limits (
 """
 
 
-class StoreFailed(Exception):
-    """The directory or the file cannot be used. Its text names it and the mend."""
-
-
 class LimitStore:
     """The file of limits in the store's directory. Raises StoreFailed where it cannot be used."""
 
     def __init__(self, directory: Path) -> None:
-        self._path = directory / FILE
-        try:
-            directory.mkdir(parents=True, exist_ok=True)
-            self._database = sqlite3.connect(self._path, isolation_level=None)
-            self._database.execute("PRAGMA journal_mode=WAL")
-            self._database.execute("PRAGMA synchronous=FULL")
-            self._database.execute(_SCHEMA)
-        except (OSError, sqlite3.Error) as error:
-            raise StoreFailed(self._complaint(error)) from error
+        self._database = Database(directory / FILE, _SCHEMA)
 
     def load(self, wall: datetime, now: float) -> dict[EvseRef, Memory]:
         """What was saved; times on the monotonic clock, whose `now` (s) is `wall` (UTC) in the file.
@@ -55,18 +43,17 @@ class LimitStore:
         held is held for as long again as it was when it was saved.
         """
         memories: dict[EvseRef, Memory] = {}
-        try:
-            rows = self._database.execute(
-                "SELECT station, evse, floor, floor_a, held_a, until, saved FROM limits"
-            )
-            for station, evse, floor, floor_a, held_a, until, saved in rows:
+        for station, evse, floor, floor_a, held_a, until, saved in self._database.rows(
+            "SELECT station, evse, floor, floor_a, held_a, until, saved FROM limits"
+        ):
+            try:
                 ends, began = datetime.fromisoformat(until), datetime.fromisoformat(saved)
-                left = ends - max(wall, began) if wall >= began else ends - began
-                memories[EvseRef(station, evse)] = Memory(
-                    floor=bool(floor), floor_a=floor_a, held_a=held_a, until=now + left.total_seconds()
-                )
-        except (sqlite3.Error, ValueError) as error:
-            raise StoreFailed(self._complaint(error)) from error
+            except ValueError as error:
+                raise self._database.failed(error) from error
+            left = ends - max(wall, began) if wall >= began else ends - began
+            memories[EvseRef(station, evse)] = Memory(
+                floor=bool(floor), floor_a=floor_a, held_a=held_a, until=now + left.total_seconds()
+            )
         return memories
 
     def save(self, memories: Mapping[EvseRef, Memory], wall: datetime, now: float) -> None:
@@ -82,25 +69,11 @@ class LimitStore:
             )
             for ref, memory in memories.items()
         ]
-        try:
-            self._write(rows)
-        except sqlite3.Error as error:
-            raise StoreFailed(self._complaint(error)) from error
-
-    def _write(self, rows: Iterable[tuple[object, ...]]) -> None:
-        with self._database:
-            self._database.execute("BEGIN")
-            self._database.executemany("INSERT OR REPLACE INTO limits VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+        self._database.write(("INSERT OR REPLACE INTO limits VALUES (?, ?, ?, ?, ?, ?, ?)", rows))
 
     def close(self) -> None:
         """Close the file."""
         self._database.close()
-
-    def _complaint(self, error: Exception) -> str:
-        return (
-            f"store.directory: {self._path} cannot be used: {error}; "
-            "let the controller's user write there, or move a damaged file away"
-        )
 
 
 def _moment(wall: datetime, later_s: float) -> str:

@@ -16,7 +16,8 @@ from controller.config import Config
 from controller.config.reading import check_config
 from controller.daemon import Daemon
 from controller.site.view import EvseView
-from controller.store.limits import FILE, StoreFailed
+from controller.store.database import StoreFailed
+from controller.store.limits import FILE
 from tests.controller.links.rig import Backend, heard
 
 

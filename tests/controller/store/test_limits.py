@@ -9,7 +9,8 @@ import pytest
 
 from controller.ocpp.observations import EvseRef
 from controller.site.delivery import Memory
-from controller.store.limits import FILE, LimitStore, StoreFailed
+from controller.store.database import StoreFailed
+from controller.store.limits import FILE, LimitStore
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 REF = EvseRef("CS01", 1)
