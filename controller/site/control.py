@@ -155,7 +155,7 @@ class SiteControl:
             if told is not None:
                 told.backend_a = observation.limit_a
             return told is not None
-        return told is not None and told.model.handle(observation, told.delivery.offered_a(now), now)
+        return told is not None and told.observed(observation, now)
 
     def _answered(self, answer: LimitAnswered, now: float) -> bool:
         """A refusal changes what can be shared at once; the room that a cut frees is free a little later."""
@@ -204,13 +204,16 @@ class SiteControl:
         ranks = turns.ranks(now)
         troubles, metered = self._metering.troubles_above(now), self._metering.covers
         reserved: list[Outlet] = []
+        shared: list[Outlet] = []
         allocations: dict[EvseRef, Allocation] = {}
         demands = []
         for outlet in self._outlets:
             ref, circuit = outlet.evse.ref, outlet.evse.circuit
             if outlet.delivery.problem(now):
                 reserved.append(outlet)
-            elif outlet.model.wants:
+                continue
+            shared.append(outlet)
+            if outlet.model.wants:
                 if turns.resting_s(ref, now) and not outlet.delivery.never_pauses:
                     allocations[ref] = Allocation(ref, 0.0, RESTING)
                 else:
@@ -223,6 +226,8 @@ class SiteControl:
                         )
                     )
         room = self._ledger(base, reserved, now)
+        for outlet in shared:
+            outlet.book_overdraw(room)
         given = self._share(demands, room, base, now)
         for ref, allocation in given.items():
             turns.served(ref, allocation.limit_a > 0, now)

@@ -19,6 +19,8 @@ from drivers.reading import PerPhase
 
 REACTION_S = 5.0
 """How long a station may take from its answer until its car obeys: IEC 61851-1 gives the car 5 s."""
+OVERDRAW_A = 1.0
+"""Meters and pilots are not exact: a draw must be so far above the offer to count as disobedience."""
 TRANSITION_S = 30.0
 """How long a transition may last if the EVSE reports often."""
 PATIENCE = 1.5
@@ -57,7 +59,10 @@ def on_wired_phases(evse: Evse, report: PerPhase) -> tuple[float | None, ...]:
 
 
 class DrawWatch:
-    """Keeps an EVSE's reports and offers. `report` holds the last A per wired phase, None if not told."""
+    """Keeps an EVSE's reports and offers. `report` holds the last A per wired phase, None if not told.
+
+    `defiant_a` is what it drew at the last report if no limit in it allows that much, else 0.
+    """
 
     def __init__(self, evse: Evse, now: float) -> None:
         self._evse = evse
@@ -70,6 +75,7 @@ class DrawWatch:
         self._changed_at = now
         self._settled = False
         self._stopped = False
+        self.defiant_a = 0.0
 
     @property
     def drawn(self) -> PhaseAmps:
@@ -80,6 +86,11 @@ class DrawWatch:
     def most_loaded_a(self) -> float:
         """The last report's most loaded phase."""
         return max((amps or 0.0 for amps in self.report), default=0.0)
+
+    @property
+    def overdraw_a(self) -> float:
+        """What it draws beyond its offer (A on its most loaded phase), though no limit in it allows that."""
+        return max(0.0, self.defiant_a - self._offered_a)
 
     def offer(self, limit_a: float, now: float) -> None:
         """The EVSE may take `limit_a` from now on."""
@@ -100,6 +111,7 @@ class DrawWatch:
         """It gives no current from now on, by its state; a report may say otherwise later."""
         self._stopped = True
         self.blind = False
+        self.defiant_a = 0.0
         self._highest_a = self._offered_a
         self.report = (0.0,) * len(self._evse.phases)
 
@@ -114,6 +126,11 @@ class DrawWatch:
             self._settled = True
             self._highest_a = self._offered_a
         return self._settled
+
+    def judge(self, allowed_a: float) -> None:
+        """Hold the report that was just seen against the highest limit that may be in the station."""
+        drawn_a = self.most_loaded_a
+        self.defiant_a = drawn_a if drawn_a > allowed_a + OVERDRAW_A else 0.0
 
     def credit(self, now: float, *, has_car: bool) -> Credit:
         """What it draws now. Makes the EVSE blind when its report is overdue.
@@ -132,14 +149,14 @@ class DrawWatch:
             return NOTHING
         told = [amps for amps in self.report if amps is not None]
         silent_high = max(told) if told and self._settled else self._highest_a
-        obeyed = self._offered_a
+        obeyed = self._offered_a + self.overdraw_a
         before = self._highest_a if now < self._changed_at + REACTION_S else obeyed
         low = [min(amps or 0.0, obeyed) for amps in self.report]
         unreacted = [min(amps or 0.0, before) for amps in self.report]
         if self._settled:
             high = [min(amps if amps is not None else silent_high, obeyed) for amps in self.report]
         else:
-            high = [self._highest_a] * len(self.report)
+            high = [max(self._highest_a, self.defiant_a)] * len(self.report)
         return Credit(
             on_site_phases(self._evse, low),
             on_site_phases(self._evse, high),

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+from controller.ocpp.observations import DrawSeen
 from controller.site.allocator import Allocation, Demand
 from controller.site.booking import Ledger
 from controller.site.delivery import NOISE_A, Delivery
 from controller.site.draw import Credit
 from controller.site.events import SetLimit
-from controller.site.evse import EvseModel
+from controller.site.evse import EvseModel, EvseObservation
 from controller.site.news import News, Told
 from controller.site.tree import Evse
 from controller.site.view import EvseView
@@ -27,6 +28,14 @@ class Outlet:
         self.backend_a: float | None = None
         """What its backend's own profiles allow it (A per phase); None: all."""
         self._news = News()
+
+    def observed(self, observation: EvseObservation, now: float) -> bool:
+        """Its station told something of it; whether the sharing has to be thought over."""
+        before_a = self.model.draw.defiant_a
+        changed = self.model.handle(observation, self.delivery.offered_a(now), now)
+        if isinstance(observation, DrawSeen):
+            self.model.draw.judge(self.delivery.booked_a(now))
+        return changed or self.model.draw.defiant_a > before_a
 
     def down(self, now: float) -> None:
         """Its station cannot be commanded any more."""
@@ -49,7 +58,11 @@ class Outlet:
     def book(self, ledger: Ledger, now: float) -> None:
         """Book the most that it may be taking now."""
         if self.may_draw:
-            ledger.book(self.evse, self.model.phases, self.delivery.booked_a(now))
+            ledger.book(self.evse, self.model.phases, self._booked_a(now))
+
+    def book_overdraw(self, ledger: Ledger) -> None:
+        """Book what it draws beyond its offer: nobody's share, and gone all the same."""
+        ledger.book(self.evse, self.model.phases, self.model.draw.overdraw_a)
 
     def demand(self, rank: float, trouble: str, *, metered: bool, unbalance_a: float | None = None) -> Demand:
         """What it could take now.
@@ -92,7 +105,7 @@ class Outlet:
         A rise goes only into room that is left in `ledger`, where everybody is booked, and is booked there.
         """
         target_a = self.evse.fallback_a if allocation is None else allocation.limit_a
-        booked_a = self.delivery.booked_a(now)
+        booked_a = self._booked_a(now)
         problem = self.delivery.problem(now)
         commands = self.delivery.commands(
             target_a,
@@ -124,6 +137,10 @@ class Outlet:
             reason=self.reason,
         )
 
+    def _booked_a(self, now: float) -> float:
+        """The most that it may be taking now (A per phase), by its limits and by what it does."""
+        return max(self.delivery.booked_a(now), self.model.draw.defiant_a)
+
     def _ceiling_a(self, booked_a: float, ledger: Ledger) -> float:
         """The highest that it may rise to by now: in whole tenths, nothing below its minimum."""
         ceiling_a = booked_a + max(0.0, ledger.room(self.evse, self.model.phases))
@@ -133,6 +150,8 @@ class Outlet:
     def _why(self, allocation: Allocation | None, problem: str, offered_a: float, booked_a: float) -> str:
         if problem:
             return f"{problem}: {booked_a:g} A kept free for it" if self.may_draw else problem
+        if self.model.draw.overdraw_a:
+            return f"draws {self.model.draw.defiant_a:g} A, though it may take {offered_a:g} A"
         if allocation is None:
             return "no car"
         if offered_a < allocation.limit_a - NOISE_A:

@@ -21,6 +21,7 @@ from controller.ocpp.observations import (
 )
 from controller.ocpp.profiles import LimitKind
 from controller.site.control import SiteControl
+from controller.site.delivery import Memory
 from controller.site.events import (
     LimitAnswered,
     Metered,
@@ -65,6 +66,7 @@ class ToyStation:
     report_s: int = 10
     obeys: bool = True
     refuses: bool = False
+    silent: bool = False
     up: bool = False
     floor_a: float | None = None
     lease: tuple[float, float] | None = None
@@ -140,6 +142,7 @@ class ToySite:
         self.meter: Callable[[Reading], MeterState] = good
         self.meter_delay_s = 0
         self.commands: list[tuple[float, SetLimit]] = []
+        self.stored: dict[EvseRef, Memory] = {}
         self.flowed: list[PhaseAmps] = []
         self.row_flowed: dict[str, list[PhaseAmps]] = {circuit.id: [] for circuit in circuits}
         self.told_people: list[Told] = []
@@ -163,13 +166,24 @@ class ToySite:
         self.observe(name, TransactionSeen(1, car is not None))
 
     def observe(self, name: str, observation: Observation) -> None:
-        if self.station(name).up:
+        if self.station(name).up and not self.station(name).silent:
             self.tell(Observed(name, observation))
+
+    def reboot(self) -> None:
+        """Another controller takes over with what the last one stored; every link has to come again."""
+        for each in self.stations.values():
+            each.up = False
+        self._answers.clear()
+        self.control = SiteControl(self.site, SiteSettings(), self.now)
+        self.control.recall(self.stored)
+        self.controlled = True
 
     def tell(self, event: SiteEvent) -> None:
         if not self.controlled:
             return
-        for command in self.control.handle(event, self.now):
+        commands = self.control.handle(event, self.now)
+        self.stored |= self.control.memories({command.ref for command in commands}, self.now)
+        for command in commands:
             self.commands.append((self.now, command))
             self._answers.append((self.now + self.stations[command.ref].answer_s, command))
         self.told_people += self.control.news()
@@ -193,7 +207,7 @@ class ToySite:
         self._answers = deque(pair for pair in self._answers if pair[0] > self.now)
         for command in due:
             station = self.stations[command.ref]
-            if station.up:
+            if station.up and not station.silent:
                 accepted = station.take(command, self.now)
                 self.tell(LimitAnswered(command.token, accepted, "" if accepted else "Rejected"))
 
