@@ -26,10 +26,11 @@ from controller.links.switchboard import Switchboard
 from controller.links.tally import Tally
 from controller.links.tls import client_context, server_context
 from controller.notify import notify
+from controller.ocpp.acquaintance import Acquaintance
 from controller.ocpp.frames import Version
-from controller.ocpp.observations import EvseRef, Observation
+from controller.ocpp.observations import Booted, EvseRef, Observation
 from controller.ocpp.observer import Observer, accepted
-from controller.ocpp.profiles import Scope, set_limit
+from controller.ocpp.profiles import LimitKind, Scope, Terms, scope_of, set_limit
 from controller.relay.events import OwnCall
 from controller.relay.kept_profiles import KeptProfiles, Wired
 from controller.relay.ownership import Ownership
@@ -37,6 +38,7 @@ from controller.relay.station import StationRelay
 from controller.site.build import build_site, site_settings
 from controller.site.control import SiteControl
 from controller.site.events import (
+    Adapted,
     LimitAnswered,
     Metered,
     Observed,
@@ -74,6 +76,8 @@ class Daemon:
         self._store = LimitStore(Path(config.store.directory))
         self._control.recall(self._store.load(datetime.now(UTC), trio.current_time()))
         self._asked: dict[int, EvseRef] = {}
+        self._acquaintance = Acquaintance()
+        self._ownerships: dict[str, Ownership] = {}
         self._board = Switchboard()
         self._stations = {station.id: station for station in config.station}
         self._kept = {station.id: _kept_profiles(config, station) for station in config.station}
@@ -146,12 +150,14 @@ class Daemon:
         station = self._stations[admitted.station]
         backend = self._backends[station.owner]
         listen = self._config.listen
+        ownership = Ownership(admitted.version, self._scope(station.id), self._kept[station.id])
+        self._ownerships[station.id] = ownership
         relay = StationRelay(
             station.id,
             backend.id,
             admitted.version,
             Observer(admitted.version, self._config.site.voltage),
-            Ownership(admitted.version, _scope(station), self._kept[station.id]),
+            ownership,
             listen.call_timeout_s,
             trio.current_time(),
         )
@@ -169,8 +175,14 @@ class Daemon:
         await self._board.run(station.id, session, dial)
 
     def station_up(self, station: str, version: Version) -> None:
-        """See `links.session.Site`."""
-        self._happened(StationUp(station))
+        """See `links.session.Site`. A station that we do not know is asked first what it can take."""
+        session = self._board.session(station)
+        asked = self._acquaintance.ask(station, version) if session is not None else None
+        if session is None or asked is None:
+            self._happened(StationUp(station))
+        else:
+            question = asked.question
+            session.call(OwnCall(asked.token, str(uuid.uuid4()), question.action, question.payload))
 
     def station_down(self, station: str) -> None:
         """See `links.session.Site`."""
@@ -178,16 +190,43 @@ class Daemon:
 
     def observed(self, station: str, observation: Observation) -> None:
         """See `links.session.Site`."""
+        if isinstance(observation, Booted):
+            self._acquaintance.booted(station, observation)
+            self._adapt(station)
         self._happened(Observed(station, observation))
 
     def answered(self, station: str, token: int, result: bytes | None, detail: str) -> None:
         """See `links.session.Site`."""
-        good = result is not None and accepted(result)
         session = self._board.session(station)
-        if not good and session is not None and session.is_open:  # else its link has ended, and that is told
+        is_open = session is not None and session.is_open
+        if token < 0:
+            self._introduced(station, token, result, is_open=is_open)
+            return
+        good = result is not None and accepted(result)
+        if not good and is_open:  # else its link has ended, and that is told
             self._limits_failed += 1
             log.warning("station %s did not take its limit: %s", station, detail or "not accepted")
         self._happened(LimitAnswered(token, good, detail or ("" if good else "not accepted")))
+
+    def _introduced(self, station: str, token: int, result: bytes | None, *, is_open: bool) -> None:
+        """Our question has its end: now its limits may go, whether or not there was an answer."""
+        if not is_open:
+            self._acquaintance.unanswered(token)
+            return
+        self._acquaintance.answered(token, result)
+        self._adapt(station)
+        self._happened(StationUp(station))
+
+    def _adapt(self, station: str) -> None:
+        """Speak to the station as its quirk asks."""
+        quirk = self._acquaintance.quirk(station)
+        log.info("station %s: %s, %s lease", station, quirk.name, quirk.form.value)
+        if station in self._ownerships:
+            self._ownerships[station].rescope(self._scope(station))
+        self._happened(Adapted(station, quirk))
+
+    def _scope(self, station: str) -> Scope:
+        return scope_of(self._acquaintance.quirk(station), len(self._stations[station].evse))
 
     # -- the site -----------------------------------------------------------------------------------
 
@@ -220,17 +259,22 @@ class Daemon:
         if session is None:
             self._happened(LimitAnswered(limit.token, False, "not connected"))
             return
-        limit_a = self._kept[limit.ref.station].give(
-            limit.ref.evse, limit.kind, limit.limit_a, limit.duration_s, trio.current_time()
+        station, evse = limit.ref
+        kept, now = self._kept[station], trio.current_time()
+        terms = Terms(
+            quirk=self._acquaintance.quirk(station),
+            after_a=kept.give(evse, LimitKind.FLOOR, limit.after_a, None, now),
+            watts_per_ampere=self._config.site.voltage * limit.phases,
         )
         payload = set_limit(
             session.version,
-            _scope(self._stations[limit.ref.station]),
-            limit.ref.evse,
+            self._scope(station),
+            evse,
             limit.kind,
-            limit_a,
+            kept.give(evse, limit.kind, limit.limit_a, limit.duration_s, now),
             datetime.now(UTC),
             limit.duration_s,
+            terms,
         )
         self._limits_set += 1
         session.call(
@@ -247,10 +291,6 @@ async def run(config: Config, *, task_status: trio.TaskStatus[Daemon] = trio.TAS
         await Daemon(config).run(task_status=task_status)
     finally:
         notify("STOPPING=1")
-
-
-def _scope(station: Station) -> Scope:
-    return Scope.STATION if len(station.evse) == 1 else Scope.EVSE
 
 
 def _kept_profiles(config: Config, station: Station) -> KeptProfiles:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from controller.ocpp.observations import Observation
+from controller.ocpp.observations import Observation, ProfilesTouched
 
 
 class FromStation(msgspec.Struct, frozen=True):
@@ -30,7 +30,10 @@ class BackendLost(msgspec.Struct, frozen=True):
 
 
 class OwnCall(msgspec.Struct, frozen=True):
-    """The controller itself wants something of the station. `id` is a UUID; `payload` is encoded JSON."""
+    """The controller itself wants something of the station. `id` is a UUID; `payload` is encoded JSON.
+
+    A `token` below 0 is that of a question: our limits follow its answer, so it is not waited for long.
+    """
 
     token: int
     id: str
@@ -91,3 +94,10 @@ class Note(msgspec.Struct, frozen=True):
 
 
 Action = ToStation | ToBackend | Close | Commandable | Observed | OwnAnswered | Note
+
+
+def calls_for_limits(action: Action) -> bool:
+    """Whether limits of ours follow: the station can be commanded, has lost some, or answered a question."""
+    if isinstance(action, Observed):
+        return isinstance(action.observation, ProfilesTouched)
+    return isinstance(action, Commandable) or (isinstance(action, OwnAnswered) and action.token < 0)

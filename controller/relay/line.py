@@ -13,6 +13,7 @@ from collections import deque
 
 import msgspec
 
+from controller.ocpp.capabilities import PATIENCE_S
 from controller.relay.ownership import Ruling
 
 
@@ -27,7 +28,8 @@ class Rank(enum.IntEnum):
 class Waiting(msgspec.Struct, frozen=True):
     """A CALL in line. `text` is the frame as it will be sent.
 
-    `token` names one of our own; `ruling` is what was decided on one of the backend's to the station.
+    `token` names one of our own, below 0 a question whose answer our limits wait for. `ruling` is what
+    was decided on one of the backend's to the station.
     """
 
     id: str
@@ -108,7 +110,8 @@ class CallLine:
         for rank, queue in self._queues.items():
             if queue and (peer if rank is Rank.PEER else own):
                 self._outstanding = queue.popleft()
-                self._deadline = now + self._timeout_s
+                asks = (self._outstanding.token or 0) < 0
+                self._deadline = now + (min(PATIENCE_S, self._timeout_s) if asks else self._timeout_s)
                 return self._outstanding
         return None
 

@@ -74,13 +74,17 @@ class Ownership:
 
     def __init__(self, version: Version, scope: Scope, kept: KeptProfiles) -> None:
         self._version = version
-        self._scope = scope
-        self._owned = _owned(version, scope)
+        self.rescope(scope)
         self._carriers = _CARRIERS_16 if version is Version.V16 else _CARRIERS_2
         self._kept = kept
         kept.speaks(version)
         self._reports = ProfileReports()
         self._notices = LimitNotices()
+
+    def rescope(self, scope: Scope) -> None:
+        """Our limits in the station hold for this from now on."""
+        self._scope = scope
+        self._owned = _owned(self._version, scope)
 
     # -- commands -----------------------------------------------------------------------------------
 

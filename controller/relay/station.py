@@ -56,6 +56,7 @@ from controller.relay.events import (
     Tick,
     ToBackend,
     ToStation,
+    calls_for_limits,
 )
 from controller.relay.hearing import Misheard, hear
 from controller.relay.line import CallLine, Rank, Waiting
@@ -373,9 +374,7 @@ class StationRelay:
             self._settle(TRY_AGAIN_LATER, f"backend {self._backend} is away")
 
     def _said_farewell(self) -> bool:
-        # After a `Commandable` or wiped limits of this very turn, ours are still to come.
-        fresh = any(action == Commandable() or _tells_of_wiped_limits(action) for action in self._actions)
-        return not fresh and not self._down.concerns_limits
+        return not any(map(calls_for_limits, self._actions)) and not self._down.concerns_limits
 
     def _settle(self, code: int, reason: str) -> None:
         """Close: our own CALLs and the backend's get their end; the station keeps its own for later."""
@@ -393,7 +392,3 @@ class StationRelay:
 
     def _note(self, level: int, text: str) -> None:
         self._actions.append(Note(level, text))
-
-
-def _tells_of_wiped_limits(action: Action) -> bool:
-    return isinstance(action, Observed) and isinstance(action.observation, ProfilesTouched)

@@ -6,6 +6,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -80,16 +81,26 @@ async def station(controller: Daemon, name: str) -> AsyncIterator[WebSocketConne
         yield socket
 
 
+async def profile_call(socket: WebSocketConnection, said: str = "[]") -> Any:
+    """The next SetChargingProfile; asked what it can take, the station says `said`."""
+    while True:
+        frame = json.loads(await heard(socket))
+        if frame[0] == 2 and frame[2] == "GetConfiguration":
+            await socket.send_message(f'[3,"{frame[1]}",{{"configurationKey":{said}}}]')
+        elif frame[0] == 2:
+            assert frame[2] == "SetChargingProfile"
+            return frame
+
+
 async def limits(socket: WebSocketConnection, count: int) -> list[tuple[int, float]]:
     """Take the next limits that the controller sets, as (stack level, A)."""
-    taken = []
+    taken: list[tuple[int, float]] = []
     while len(taken) < count:
-        frame = json.loads(await heard(socket))
-        if frame[0] == 2 and frame[2] == "SetChargingProfile":
-            profile = frame[3]["csChargingProfiles"]
-            period = profile["chargingSchedule"]["chargingSchedulePeriod"][0]
-            taken.append((profile["stackLevel"], period["limit"]))
-            await socket.send_message(f'[3,"{frame[1]}",{{"status":"Accepted"}}]')
+        frame = await profile_call(socket)
+        profile = frame[3]["csChargingProfiles"]
+        period = profile["chargingSchedule"]["chargingSchedulePeriod"][0]
+        taken.append((profile["stackLevel"], period["limit"]))
+        await socket.send_message(f'[3,"{frame[1]}",{{"status":"Accepted"}}]')
     return taken
 
 
@@ -138,7 +149,47 @@ async def test_a_refused_limit_is_told_and_booked_at_its_worst(
         running(config) as controller,
         station(controller, "CS01") as socket,
     ):
-        frame = json.loads(await heard(socket))
+        frame = await profile_call(socket)
         await socket.send_message(f'[3,"{frame[1]}",{{"status":"Rejected"}}]')
         await until(controller, "CS01", "refuses limits")
     assert "station CS01 did not take its limit" in caplog.text
+
+
+async def test_a_station_that_says_that_it_stacks_no_profiles_gets_lease_and_floor_in_one(
+    tmp_path: Path,
+) -> None:
+    said = '[{"key":"ChargeProfileMaxStackLevel","readonly":true,"value":"0"}]'
+    async with (
+        site(tmp_path) as (config, _),
+        running(config) as controller,
+        station(controller, "CS01") as socket,
+    ):
+        frame = await profile_call(socket, said)
+        profile = frame[3]["csChargingProfiles"]
+        limit, after = profile["chargingSchedule"]["chargingSchedulePeriod"]
+        assert (profile["stackLevel"], limit["limit"], after["limit"]) == (0, 7.0, 6.0)
+        assert after["startPeriod"] == 120 + 60
+        await socket.send_message(f'[3,"{frame[1]}",{{"status":"Accepted"}}]')
+        await until(controller, "CS01", "full")
+
+
+async def test_a_station_is_known_by_its_boot(tmp_path: Path) -> None:
+    boot = '{"chargePointVendor":"EV-BOX","chargePointModel":"Elvi"}'
+    accepted = '{"status":"Accepted","currentTime":"2026-03-29T12:00:00Z","interval":300}'
+    async with (
+        site(tmp_path) as (config, backend),
+        running(config) as controller,
+        station(controller, "CS01") as socket,
+        await backend.link() as link,
+    ):
+        await heard(link)  # its StatusNotification, which stands in line before
+        await link.send_message('[3,"s",{}]')
+        await socket.send_message(f'[2,"b",BOOT,{boot}]'.replace("BOOT", '"BootNotification"'))
+        await heard(link)
+        await link.send_message(f'[3,"b",{accepted}]')
+        while True:
+            frame = await profile_call(socket)
+            if frame[3]["csChargingProfiles"]["chargingProfilePurpose"] == "TxDefaultProfile":
+                break
+            await socket.send_message(f'[3,"{frame[1]}",{{"status":"Rejected"}}]')
+        assert frame[3]["connectorId"] == 1

@@ -1,0 +1,60 @@
+"""Stations are asked once, and again when they boot as another."""
+
+from __future__ import annotations
+
+from controller.ocpp.acquaintance import Acquaintance
+from controller.ocpp.frames import Version
+from controller.ocpp.observations import Booted
+from controller.ocpp.quirks import NO_QUIRK, LeaseForm
+
+TERRA = Booted("ABB", "CDT_TACW22::NET_WIFI", "TAC3Z9119006710273::V1.8.21")
+ONE_LEVEL = b'{"configurationKey":[{"key":"ChargeProfileMaxStackLevel","readonly":true,"value":"0"}]}'
+
+
+def asked(known: Acquaintance, station: str = "A") -> int:
+    question = known.ask(station, Version.V16)
+    assert question is not None
+    return question.token
+
+
+def test_a_stranger_follows_ocpp_until_it_says_otherwise() -> None:
+    known = Acquaintance()
+    assert known.quirk("A") == NO_QUIRK
+    known.answered(asked(known), ONE_LEVEL)
+    assert known.quirk("A").form is LeaseForm.STEPPED
+    assert known.quirk("B") == NO_QUIRK
+
+
+def test_it_is_asked_once_whether_or_not_it_answers() -> None:
+    known = Acquaintance()
+    known.answered(asked(known), None)
+    assert known.ask("A", Version.V16) is None
+    assert known.quirk("A") == NO_QUIRK
+
+
+def test_a_link_that_ends_is_no_answer() -> None:
+    known = Acquaintance()
+    known.unanswered(asked(known))
+    assert known.ask("A", Version.V16) is not None
+
+
+def test_questions_have_tokens_of_their_own_below_all_limits() -> None:
+    known = Acquaintance()
+    assert len({asked(known, name) for name in "ABC"}) == 3
+    assert asked(known, "D") < 0
+
+
+def test_another_firmware_is_asked_again_the_same_is_not() -> None:
+    known = Acquaintance()
+    known.answered(asked(known), ONE_LEVEL)
+    known.booted("A", TERRA)
+    assert known.quirk("A").name == "ABB Terra AC"
+    known.answered(asked(known), ONE_LEVEL)
+    known.booted("A", TERRA)
+    assert known.ask("A", Version.V16) is None
+
+
+def test_an_answer_that_nobody_waits_for_says_nothing() -> None:
+    known = Acquaintance()
+    known.answered(-7, ONE_LEVEL)
+    assert known.quirk("A") == NO_QUIRK
