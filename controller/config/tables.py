@@ -151,7 +151,8 @@ class Meter(_Table, frozen=True, kw_only=True):
 class Evse(_Table, frozen=True, kw_only=True):
     """One EVSE. `phases[k]` is the site's phase that the station's phase k + 1 sits on.
 
-    HIGHER `priority` is served first. `steuve`: a steerable device under section 14a EnWG.
+    HIGHER `priority` is served first. `mode` "surplus": it charges from what the site would feed into the
+    grid, and from nothing else. `steuve`: a steerable device under section 14a EnWG.
     """
 
     id: Annotated[int, Meta(ge=1, le=999)] = 1
@@ -161,6 +162,7 @@ class Evse(_Table, frozen=True, kw_only=True):
     min_a: Annotated[float, Meta(ge=1, le=10_000)] = 6.0
     fallback_a: Amps | None = None
     priority: int = 0
+    mode: Literal["fair", "surplus"] = "fair"
     steuve: bool = False
     exempt: bool = False
 

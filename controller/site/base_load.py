@@ -81,6 +81,10 @@ class _PhaseLoad:
         """
         return max(0.0, self._held.highest(now) or 0.0)
 
+    def signed(self, now: float) -> float:
+        """As `believed`, but feed-in is told as a negative load."""
+        return self._held.highest(now) or 0.0
+
     def worst(self) -> float:
         """To plan with while the meter is not: from before its last good reading, however old."""
         highest = self._memory.highest(self._last_at)
@@ -127,6 +131,10 @@ class BaseLoad:
         """The base load to plan with while the meter is good."""
         first, second, third = self._phases
         return (first.believed(now), second.believed(now), third.believed(now))
+
+    def fed_in_a(self, now: float) -> float:
+        """What is fed in besides our EVSEs, all phases added up (A); negative where more is drawn."""
+        return -sum(phase.signed(now) for phase in self._phases)
 
     def worst(self) -> PhaseAmps:
         """The base load to plan with while it is not."""

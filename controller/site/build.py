@@ -53,6 +53,7 @@ def _evse(config: Config, station: StationConfig, evse: EvseConfig) -> Evse:
         max_a=evse.max_a,
         fallback_a=config.fallback_a(evse),
         priority=evse.priority,
+        surplus=evse.mode == "surplus",
     )
 
 

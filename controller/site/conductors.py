@@ -31,11 +31,13 @@ PAIRS = list(permutations(range(3), 2))
 class Joint(msgspec.Struct, frozen=True, kw_only=True):
     """What bounds the phases of a circuit together, in A.
 
-    `sum_a`: what the EVSEs below may take, all phases added up. `unbalance_a`: the most that a phase
+    `sum_a`: what the EVSEs below may take, all phases added up; `sum_name` says in words that they take
+    it. `unbalance_a`: the most that a phase
     may carry more than another, with `base_a` besides the EVSEs on each.
     """
 
     sum_a: float | None = None
+    sum_name: str = "full (W)"
     unbalance_a: float | None = None
     base_a: PhaseAmps = ZERO
 
@@ -61,7 +63,7 @@ class Conductors:
         self._leads_of: dict[str, int] = {}
         for circuit, bound in joint.items():
             if bound.sum_a is not None:
-                self._sum_of[circuit] = self._row(f"{circuit} full (W)", tenths_down(bound.sum_a))
+                self._sum_of[circuit] = self._row(f"{circuit} {bound.sum_name}", tenths_down(bound.sum_a))
         for circuit, rooms in leads.items():
             self._leads_of[circuit] = len(self.room)
             for (high, low), room in zip(PAIRS, rooms, strict=True):

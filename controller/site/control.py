@@ -36,6 +36,7 @@ from controller.site.metering import Metering
 from controller.site.news import Told
 from controller.site.outlet import Outlet
 from controller.site.settings import SiteSettings
+from controller.site.surplus import Surplus
 from controller.site.tree import PhaseAmps, Site
 from controller.site.turns import REST_S, Turns
 from controller.site.view import CircuitView, SiteView
@@ -55,6 +56,7 @@ class SiteControl:
         self._settings = settings
         self._metering = Metering(site, settings, now)
         self._turns = Turns(settings.rotation_s)
+        self._surplus = Surplus()
         # The k-th of n EVSEs numbers its calls k, k + n, k + 2 n ...: a token tells whose it is.
         count = len(site.evses)
         self._outlets = [
@@ -228,7 +230,8 @@ class SiteControl:
         room = self._ledger(base, reserved, now)
         for outlet in shared:
             outlet.book_overdraw(room)
-        given = self._share(demands, room, base, now)
+        given = self._share([d for d in demands if not self._sunny(d)], room, base, now)
+        given |= self._sunshine([d for d in demands if self._sunny(d)], given, room, base, now)
         for ref, allocation in given.items():
             turns.served(ref, allocation.limit_a > 0, now)
         return allocations | given
@@ -251,6 +254,27 @@ class SiteControl:
                 outlet.book(room, now)
                 held[outlet.evse.ref] = Allocation(outlet.evse.ref, outlet.evse.min_a, NO_PAUSE)
             demands = [demand for demand in demands if demand.ref not in held]
+
+    def _sunny(self, demand: Demand) -> bool:
+        return self._site.evse_by_ref[demand.ref].surplus
+
+    def _sunshine(
+        self,
+        demands: list[Demand],
+        given: Mapping[EvseRef, Allocation],
+        room: Ledger,
+        base: dict[str, PhaseAmps],
+        now: float,
+    ) -> dict[EvseRef, Allocation]:
+        """Shares of the feed-in that the others leave."""
+        if not demands:
+            return {}
+        surplus_a = self._metering.surplus_a(now)
+        for ref, allocation in given.items():
+            outlet = self._by_ref[ref]
+            room.book(outlet.evse, outlet.model.phases, allocation.limit_a)
+            surplus_a -= allocation.limit_a * sum(outlet.model.phases)
+        return self._surplus.share(self._site, demands, room.rooms(), self._joint(base, room), surplus_a, now)
 
     def _ledger(self, base: dict[str, PhaseAmps], booked: list[Outlet], now: float) -> Ledger:
         """What is left of the supply of each circuit when these EVSEs take the most that they may."""

@@ -62,6 +62,12 @@ class Metering:
         too_much = circuit.limit_w is not None and self.power_w(circuit, measured) > circuit.limit_w
         return self._loads[circuit.id].measure(measured, below, now, cut=too_much)
 
+    def surplus_a(self, now: float) -> float:
+        """What the site feeds in besides our EVSEs, all phases added up (A); 0 where no meter tells."""
+        grid = self._site.circuits[0]
+        load = self._loads.get(grid.id)
+        return 0.0 if load is None or self.trouble(grid, now) else max(0.0, load.fed_in_a(now))
+
     def _judged(
         self, circuit: Circuit, state: MeterState, measured: PhaseAmps | None, below: list[Credit]
     ) -> MeterState:

@@ -47,6 +47,7 @@ class Evse(msgspec.Struct, frozen=True, kw_only=True):
     `phases[k]` is the site's phase (0, 1, 2) that the station's phase k sits on: one entry for a
     one-phase station, three for a three-phase one.
     Currents in A per phase; `fallback_a` is what the station takes by itself when we are gone.
+    `surplus`: it charges from what the site would feed in, and from nothing else.
     """
 
     ref: EvseRef
@@ -56,6 +57,7 @@ class Evse(msgspec.Struct, frozen=True, kw_only=True):
     max_a: float
     fallback_a: float
     priority: int = 0
+    surplus: bool = False
 
 
 class Site(msgspec.Struct, frozen=True, dict=True):

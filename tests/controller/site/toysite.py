@@ -284,7 +284,16 @@ def station(
     phases: tuple[int, ...] = (0, 1, 2),
     max_a: float = 32.0,
     car: Car | None = None,
+    surplus: bool = False,
     **how: float,
 ) -> ToyStation:
-    evse = Evse(ref=EvseRef(name, 1), circuit=circuit, phases=phases, min_a=6.0, max_a=max_a, fallback_a=6.0)
+    evse = Evse(
+        ref=EvseRef(name, 1),
+        circuit=circuit,
+        phases=phases,
+        min_a=6.0,
+        max_a=max_a,
+        fallback_a=6.0,
+        surplus=surplus,
+    )
     return ToyStation(evse=evse, car=car, **how)  # type: ignore[arg-type]
