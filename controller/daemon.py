@@ -9,6 +9,8 @@ from __future__ import annotations
 import logging
 import ssl
 import uuid
+from collections import defaultdict
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
 from importlib import metadata
@@ -30,6 +32,7 @@ from controller.ocpp.acquaintance import Acquaintance
 from controller.ocpp.frames import Version
 from controller.ocpp.observations import Booted, EvseRef, Observation
 from controller.ocpp.observer import Observer, accepted
+from controller.ocpp.profile_messages import Held, as_held
 from controller.ocpp.profiles import LimitKind, Scope, Terms, scope_of, set_limit
 from controller.relay.events import OwnCall
 from controller.relay.kept_profiles import KeptProfiles, Wired
@@ -50,6 +53,7 @@ from controller.site.events import (
 )
 from controller.site.view import SiteView
 from controller.store.limits import LimitStore
+from controller.store.profiles import KeptProfile, ProfileStore
 from controller.web.server import Serving, serve_web
 from controller.web.status import MISSED_TICKS, Links, Status, circuits_of, evses_of
 from drivers.meter import run_meters
@@ -81,6 +85,8 @@ class Daemon:
         self._board = Switchboard()
         self._stations = {station.id: station for station in config.station}
         self._kept = {station.id: _kept_profiles(config, station) for station in config.station}
+        self._profiles = ProfileStore(Path(config.store.directory))
+        self._recall_profiles()
         self._backends = {backend.id: backend for backend in config.backend}
         self._tls = {backend.id: _backend_tls(backend) for backend in config.backend}
 
@@ -136,6 +142,16 @@ class Daemon:
                 limits_failed_total=self._limits_failed,
             ),
         )
+
+    def _recall_profiles(self) -> None:
+        """Take over the profiles that were kept before a restart, for stations that are still here."""
+        recalled: defaultdict[tuple[str, Version], list[Held]] = defaultdict(list)
+        for saved in self._profiles.load():
+            version = Version(saved.version)
+            recalled[saved.station, version].append(as_held(version, saved.evse, saved.profile))
+        for (station, version), kept in recalled.items():
+            if station in self._kept:
+                self._kept[station].recall(version, kept)
 
     # -- stations -----------------------------------------------------------------------------------
 
@@ -194,6 +210,11 @@ class Daemon:
             self._acquaintance.booted(station, observation)
             self._adapt(station)
         self._happened(Observed(station, observation))
+
+    def kept(self, station: str, version: Version, profiles: Sequence[Held]) -> None:
+        """See `links.session.Site`."""
+        kept = [KeptProfile(station, version, each.profile.evse, each.sent) for each in profiles]
+        self._profiles.save(station, kept)
 
     def answered(self, station: str, token: int, result: bytes | None, detail: str) -> None:
         """See `links.session.Site`."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
@@ -21,6 +21,7 @@ from controller.links.engine import CLOSE_S, Link, LinkLost, LinkRefused
 from controller.links.tally import Tally
 from controller.ocpp.frames import Version
 from controller.ocpp.observations import Observation
+from controller.ocpp.profile_messages import Held
 from controller.relay.events import (
     Action,
     BackendLost,
@@ -30,6 +31,7 @@ from controller.relay.events import (
     Event,
     FromBackend,
     FromStation,
+    Kept,
     Note,
     Observed,
     OwnAnswered,
@@ -65,6 +67,9 @@ class Site(Protocol):
 
     def answered(self, station: str, token: int, result: bytes | None, detail: str) -> None:
         """A limit of ours has its answer; None: no good one, `detail` says why."""
+
+    def kept(self, station: str, version: Version, profiles: Sequence[Held]) -> None:
+        """These profiles are kept for the station's backend now: save them before this returns."""
 
 
 class StationSession:
@@ -165,6 +170,8 @@ class StationSession:
                 self._site.observed(self._station, observation)
             case OwnAnswered(token, result, detail):
                 self._site.answered(self._station, token, result, detail)
+            case Kept(profiles):
+                self._site.kept(self._station, self.version, profiles)
             case Note(level, text):
                 log.log(level, "%s", text)
 

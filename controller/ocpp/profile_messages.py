@@ -79,11 +79,18 @@ def read_profile(version: Version, payload: bytes) -> Held:
     """
     try:
         sent = msgspec.json.decode(payload, type=_Sent)
+    except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
+        raise ProfileWrong("InvalidProfile", str(error)) from error
+    raw = bytes(sent.cs_charging_profiles or sent.charging_profile)
+    return as_held(version, sent.connector_id if version is Version.V16 else sent.evse_id, raw)
+
+
+def as_held(version: Version, evse: int, profile: bytes) -> Held:
+    """A profile by itself, as `Held.sent` has it. Raises ProfileWrong."""
+    try:
         if version is Version.V16:
-            raw = bytes(sent.cs_charging_profiles or sent.charging_profile)
-            return _held_16(msgspec.json.decode(raw, type=v16.ChargingProfile), sent.connector_id, raw)
-        raw = bytes(sent.charging_profile)
-        return _held_2(msgspec.json.decode(raw, type=v2.ChargingProfile), sent.evse_id, raw)
+            return _held_16(msgspec.json.decode(profile, type=v16.ChargingProfile), evse, profile)
+        return _held_2(msgspec.json.decode(profile, type=v2.ChargingProfile), evse, profile)
     except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
         raise ProfileWrong("InvalidProfile", str(error)) from error
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from controller.ocpp.observations import Observation, ProfilesTouched
+from controller.ocpp.profile_messages import Held
 
 
 class FromStation(msgspec.Struct, frozen=True):
@@ -86,6 +87,15 @@ class OwnAnswered(msgspec.Struct, frozen=True):
     detail: str = ""
 
 
+class Kept(msgspec.Struct, frozen=True):
+    """The profiles that are kept for the station's backend are these now: to be saved.
+
+    It comes in the same turn as the answer that accepts them: save before anything is sent.
+    """
+
+    profiles: tuple[Held, ...]
+
+
 class Note(msgspec.Struct, frozen=True):
     """Something that a person should be able to read in the log. `level` is one of `logging`."""
 
@@ -93,7 +103,7 @@ class Note(msgspec.Struct, frozen=True):
     text: str
 
 
-Action = ToStation | ToBackend | Close | Commandable | Observed | OwnAnswered | Note
+Action = ToStation | ToBackend | Close | Commandable | Observed | OwnAnswered | Kept | Note
 
 
 def calls_for_limits(action: Action) -> bool:

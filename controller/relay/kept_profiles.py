@@ -16,12 +16,19 @@ same figure (`BackendLimit`), so that it gives the room to somebody who may use 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import msgspec
 
 from controller.ocpp.frames import Version
-from controller.ocpp.observations import BackendLimit, Observation, ProfilesTouched, TransactionSeen
+from controller.ocpp.observations import (
+    BackendLimit,
+    EvseState,
+    Observation,
+    ProfilesTouched,
+    StateSeen,
+    TransactionSeen,
+)
 from controller.ocpp.profile_messages import Criteria, Held, ProfileWrong
 from controller.ocpp.profiles import CLOCK_SLACK, LimitKind
 from controller.ocpp.schedule import (
@@ -75,6 +82,9 @@ class KeptProfiles:
         self._leases: dict[int, _Lease] = {}
         self._told: dict[int, float | None] = {}
         self._floors = {number: evse.fallback_a for number, evse in evses.items()}
+        self._awaiting: set[int] = set()
+        """Profiles that came with a remote start whose transaction is not here yet."""
+        self._saved: list[Held] = []
         self._look_at: float | None = None
         self._version: Version | None = None
 
@@ -83,8 +93,23 @@ class KeptProfiles:
         if self._version not in (None, version):
             self._kept.clear()
             self._passed.clear()
-            self._look_at = -math.inf
+            self._stir()
         self._version = version
+
+    def recall(self, version: Version, kept: Iterable[Held]) -> None:
+        """Take over what was kept before a restart of ours, all written in this version."""
+        self._version = version
+        self._kept = {held.profile.id: held for held in kept}
+        self._saved = list(self._kept.values())
+        self._look_at = -math.inf
+
+    def to_save(self) -> list[Held] | None:
+        """All that is kept, once after each change of it; None: nothing has changed."""
+        kept = list(self._kept.values())
+        if kept == self._saved:
+            return None
+        self._saved = kept
+        return kept
 
     # -- what the backend sets ----------------------------------------------------------------------
 
@@ -102,11 +127,13 @@ class KeptProfiles:
         if self._since.get(evse, 0.0) is None:
             raise ProfileWrong("TxNotFound", f"no transaction runs at EVSE {evse}")
 
-    def keep(self, held: Held) -> None:
+    def keep(self, held: Held, *, awaits_transaction: bool = False) -> None:
         """Take a profile; it replaces what has its id or its place."""
         self._forget(held)
         self._kept[held.profile.id] = held
-        self._look_at = -math.inf
+        if awaits_transaction:
+            self._awaiting.add(held.profile.id)
+        self._stir()
 
     def passed(self, held: Held) -> None:
         """A profile went to the station, which has accepted it."""
@@ -123,7 +150,7 @@ class KeptProfiles:
         for number in [number for number, held in self._passed.items() if criteria.fit(held)]:
             del self._passed[number]
         if cleared:
-            self._look_at = -math.inf
+            self._stir()
         return bool(cleared)
 
     def kept(self, criteria: Criteria) -> list[Held]:
@@ -132,15 +159,24 @@ class KeptProfiles:
 
     def saw(self, seen: Observation, now: float) -> None:
         """A transaction's own profiles end with it, and relative ones begin with it."""
-        if not isinstance(seen, TransactionSeen):
-            return
-        # One that came with a remote start stands here before its transaction does.
-        known = self._since.get(seen.evse) is not None
-        self._since[seen.evse] = self._utc_of(now) if seen.running else None
-        if known or not seen.running:
-            for book in (self._kept, self._passed):
-                for number in [number for number, held in book.items() if _of_transaction(held, seen.evse)]:
+        if isinstance(seen, TransactionSeen):
+            self._turn(seen.evse, self._utc_of(now) if seen.running else None)
+        elif isinstance(seen, StateSeen) and seen.state is EvseState.AVAILABLE:
+            self._turn(seen.evse, None)  # its end may have passed unseen
+
+    def _turn(self, evse: int, since: float | None) -> None:
+        """A transaction has begun or ended: what belongs to another one goes."""
+        self._since[evse] = since
+        for book in (self._kept, self._passed):
+            for number in [number for number, held in book.items() if _of_transaction(held, evse)]:
+                if number not in self._awaiting:
                     del book[number]
+                elif since is not None:
+                    self._awaiting.discard(number)
+        self._stir()
+
+    def _stir(self) -> None:
+        self._awaiting &= self._kept.keys()
         self._look_at = -math.inf
 
     # -- what that means ----------------------------------------------------------------------------

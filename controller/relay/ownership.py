@@ -118,7 +118,7 @@ class Ownership:
             return None
         good = accepted(answer.payload)
         if good and ruling.keeps is not None:
-            self._kept.keep(ruling.keeps)
+            self._kept.keep(ruling.keeps, awaits_transaction=True)
         if good and ruling.passes is not None:
             self._kept.passed(ruling.passes)
         if ruling.clears is not None and self._kept.clear(ruling.clears) and not good:
@@ -151,6 +151,10 @@ class Ownership:
     def news(self, now: float) -> list[Observation]:
         """What the site has to know."""
         return self._kept.news(now)
+
+    def to_save(self) -> list[Held] | None:
+        """All that is kept, once after each change of it; None: nothing has changed."""
+        return self._kept.to_save()
 
     def answers(self, now: float) -> list[str]:
         """Answers that the backend has waited for."""

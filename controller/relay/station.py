@@ -49,6 +49,7 @@ from controller.relay.events import (
     Event,
     FromBackend,
     FromStation,
+    Kept,
     Note,
     Observed,
     OwnAnswered,
@@ -297,6 +298,9 @@ class StationRelay:
 
     def _share(self, now: float) -> None:
         """What follows from the backend's profiles and ours, for the site and for the backend."""
+        held = self._ownership.to_save()
+        if held is not None:
+            self._actions.append(Kept(tuple(held)))
         self._actions += [Observed(seen) for seen in self._ownership.news(now)]
         for text in self._ownership.answers(now):
             self._pass_to_backend(text)

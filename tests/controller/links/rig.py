@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -24,6 +24,7 @@ from controller.links.tally import Tally
 from controller.ocpp.frames import Version
 from controller.ocpp.observations import Observation
 from controller.ocpp.observer import Observer
+from controller.ocpp.profile_messages import Held
 from controller.ocpp.profiles import Scope
 from controller.relay.ownership import Ownership
 from controller.relay.station import StationRelay
@@ -55,6 +56,9 @@ class SiteSpy:
 
     def answered(self, station: str, token: int, result: bytes | None, detail: str) -> None:
         self._note("answered", station, token, result, detail)
+
+    def kept(self, station: str, version: Version, profiles: Sequence[Held]) -> None:
+        self._note("kept", station, len(profiles))
 
     async def until(self, kind: str, count: int = 1) -> None:
         with trio.fail_after(5):

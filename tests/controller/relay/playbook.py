@@ -6,7 +6,7 @@
     talk.done()
 
 Every action of the relay has to be asked for: whatever nobody asked for makes the next line of the
-conversation, or `done`, fail. Only notes (log lines) may stay unread.
+conversation, or `done`, fail. Only notes (log lines) and what is saved may stay unread.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from controller.relay.events import (
     Event,
     FromBackend,
     FromStation,
+    Kept,
     Note,
     Observed,
     OwnAnswered,
@@ -71,6 +72,7 @@ class Playbook:
     ) -> None:
         self.now = START_S
         self.notes: list[Note] = []
+        self.saved: Kept | None = None
         self.kept = a_station(scope) if kept is None else kept
         self.relay = StationRelay(
             "CS01",
@@ -135,7 +137,8 @@ class Playbook:
 
     def _take(self, actions: list[Action]) -> None:
         self.notes += [action for action in actions if isinstance(action, Note)]
-        self._unheard.extend(action for action in actions if not isinstance(action, Note))
+        self.saved = next((action for action in actions if isinstance(action, Kept)), self.saved)
+        self._unheard.extend(action for action in actions if not isinstance(action, Note | Kept))
 
     # -- what is heard ------------------------------------------------------------------------------
 

@@ -5,11 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from controller.ocpp.frames import Version
 from controller.ocpp.observations import BackendLimit, EvseState, ProfilesTouched, StateSeen, TransactionSeen
-from controller.ocpp.profiles import Scope
+from controller.ocpp.profile_messages import Held, as_held
+from controller.ocpp.profiles import LimitKind, Scope
+from controller.ocpp.schedule import Context, Profile, limit_at
+from controller.relay.events import Kept
 from controller.relay.kept_profiles import MOST_KEPT
+from tests.controller.ocpp.test_schedule import MONDAY, any_profiles
 from tests.controller.relay.backend_profiles import (
     ACCEPTED,
     ENDED,
@@ -24,7 +30,7 @@ from tests.controller.relay.backend_profiles import (
     starts,
     whole,
 )
-from tests.controller.relay.playbook import Playbook, result
+from tests.controller.relay.playbook import UTC_0, Playbook, a_station, result
 
 
 @pytest.fixture(params=list(Version))
@@ -103,6 +109,23 @@ def test_no_more_than_a_station_would_hold(version: Version, talk: Playbook) -> 
     talk.backend_hears(ACCEPTED)
 
 
+def test_what_is_kept_is_saved_with_each_change_and_taken_over_by_the_next_of_us(
+    version: Version, talk: Playbook
+) -> None:
+    assert talk.saved is None
+    sets(talk, setting(version, (0, 10)), 10.0)
+    assert talk.saved is not None
+    saved = talk.saved.profiles
+    again = a_station(Scope.STATION)
+    again.recall(version, [as_held(version, held.profile.evse, held.sent) for held in saved])
+    next_talk = Playbook(version, kept=again, up=False)
+    next_talk.commandable()
+    next_talk.site_learns(BackendLimit(1, 10.0))
+    assert (lease(next_talk, 16), next_talk.saved) == (10, None)
+    talk.backend(clearing(version, id=7))
+    assert talk.saved == Kept(())
+
+
 def test_it_outlives_the_link_but_not_the_version(version: Version, talk: Playbook) -> None:
     sets(talk, setting(version, (0, 10)), 10.0)
     again = Playbook(version, kept=talk.kept)
@@ -110,6 +133,20 @@ def test_it_outlives_the_link_but_not_the_version(version: Version, talk: Playbo
     assert lease(again, 16) == 10
     other = next(each for each in Version if each is not version)
     Playbook(other, kept=talk.kept).site_learns(BackendLimit(1, None))
+
+
+@settings(max_examples=100, deadline=None)
+@given(any_profiles(), st.integers(0, 200))
+def test_no_limit_is_ever_above_what_is_allowed_while_it_holds(profiles: list[Profile], after: int) -> None:
+    kept = a_station(Scope.STATION, lease_s=10.0)
+    kept.recall(Version.V16, [Held(profile=each, purpose="", transaction="", sent=b"") for each in profiles])
+    now = MONDAY - UTC_0 + after
+    context = Context(evse=1, phases=3, voltage=230.0)
+    given_a = kept.give(1, LimitKind.LEASE, 32.0, 10.0, now)
+    left_a = kept.give(1, LimitKind.FLOOR, 32.0, None, now)
+    for later in range(10 + 2 * 60):
+        allowed = limit_at(profiles, MONDAY + after + later, context)
+        assert allowed is None or max(given_a, left_a) <= allowed
 
 
 # -- several EVSEs: defaults and transactions -----------------------------------------------------------
