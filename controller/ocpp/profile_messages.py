@@ -42,7 +42,6 @@ class Held(msgspec.Struct, frozen=True, kw_only=True):
 
     profile: Profile
     purpose: str
-    transaction: str
     sent: bytes
 
 
@@ -198,7 +197,6 @@ def _held(
             valid_to=_moment(profile.valid_to, math.inf),
         ),
         purpose=profile.charging_profile_purpose,
-        transaction="" if profile.transaction_id is None else str(profile.transaction_id),
         sent=raw,
     )
 

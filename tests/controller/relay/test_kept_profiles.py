@@ -139,7 +139,7 @@ def test_it_outlives_the_link_but_not_the_version(version: Version, talk: Playbo
 @given(any_profiles(), st.integers(0, 200))
 def test_no_limit_is_ever_above_what_is_allowed_while_it_holds(profiles: list[Profile], after: int) -> None:
     kept = a_station(Scope.STATION, lease_s=10.0)
-    kept.recall(Version.V16, [Held(profile=each, purpose="", transaction="", sent=b"") for each in profiles])
+    kept.recall(Version.V16, [Held(profile=each, purpose="", sent=b"") for each in profiles])
     now = MONDAY - UTC_0 + after
     context = Context(evse=1, phases=3, voltage=230.0)
     given_a = kept.give(1, LimitKind.LEASE, 32.0, 10.0, now)
