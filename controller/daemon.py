@@ -52,6 +52,7 @@ from controller.site.events import (
     Tick,
 )
 from controller.site.view import SiteView
+from controller.store.boots import BootStore
 from controller.store.limits import LimitStore
 from controller.store.profiles import KeptProfile, ProfileStore
 from controller.web.server import Serving, serve_web
@@ -77,11 +78,13 @@ class Daemon:
         self._ticked_at = trio.current_time()
         self._tally = Tally()
         self._limits_set = self._limits_failed = 0
+        self._acquaintance = Acquaintance()
+        self._ownerships: dict[str, Ownership] = {}
+        self._boots = BootStore(Path(config.store.directory))
+        self._recall_boots()
         self._store = LimitStore(Path(config.store.directory))
         self._control.recall(self._store.load(datetime.now(UTC), trio.current_time()))
         self._asked: dict[int, EvseRef] = {}
-        self._acquaintance = Acquaintance()
-        self._ownerships: dict[str, Ownership] = {}
         self._board = Switchboard()
         self._stations = {station.id: station for station in config.station}
         self._kept = {station.id: _kept_profiles(config, station) for station in config.station}
@@ -207,6 +210,7 @@ class Daemon:
     def observed(self, station: str, observation: Observation) -> None:
         """See `links.session.Site`."""
         if isinstance(observation, Booted):
+            self._boots.save(station, observation)
             self._acquaintance.booted(station, observation)
             self._adapt(station)
         self._happened(Observed(station, observation))
@@ -237,6 +241,12 @@ class Daemon:
         self._acquaintance.answered(token, result)
         self._adapt(station)
         self._happened(StationUp(station))
+
+    def _recall_boots(self) -> None:
+        """Know the stations that have booted before a restart of ours: they will not do it again for it."""
+        for station, boot in self._boots.load().items():
+            self._acquaintance.booted(station, boot)
+            self._control.handle(Adapted(station, self._acquaintance.quirk(station)), trio.current_time())
 
     def _adapt(self, station: str) -> None:
         """Speak to the station as its quirk asks."""

@@ -125,7 +125,8 @@ class Delivery:
         self._quirk = quirk
         self._lease_s = quirk.lease_s(self._wanted_lease_s)
         self._written = deque(self._written, maxlen=quirk.writes_per_day or 0)
-        self.touched(now)
+        if self.connected:  # else that follows when it comes
+            self.touched(now)
 
     def spread(self, phases: int) -> None:
         """A limit in W is shared by so many phases: where they become fewer, each may carry more."""

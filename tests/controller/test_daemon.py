@@ -16,7 +16,9 @@ from controller import daemon
 from controller.config import Config
 from controller.config.reading import check_config
 from controller.daemon import Daemon
+from controller.ocpp.observations import Booted
 from controller.site.view import EvseView
+from controller.store.boots import BootStore
 from controller.store.database import StoreFailed
 from controller.store.limits import FILE
 from tests.controller.links.rig import Backend, heard
@@ -193,3 +195,17 @@ async def test_a_station_is_known_by_its_boot(tmp_path: Path) -> None:
                 break
             await socket.send_message(f'[3,"{frame[1]}",{{"status":"Rejected"}}]')
         assert frame[3]["connectorId"] == 1
+
+
+async def test_a_restart_remembers_who_the_stations_are(tmp_path: Path) -> None:
+    store = BootStore(tmp_path)
+    store.save("CS01", Booted("EV-BOX", "Elvi"))
+    store.save("gone", Booted("EV-BOX", "Elvi"))
+    store.close()
+    async with (
+        site(tmp_path) as (config, _),
+        running(config) as controller,
+        station(controller, "CS01") as socket,
+    ):
+        frame = await profile_call(socket)
+        assert frame[3]["csChargingProfiles"]["chargingProfilePurpose"] == "TxDefaultProfile"
