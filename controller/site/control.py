@@ -203,7 +203,7 @@ class SiteControl:
         """The allocator's answer for all EVSEs that have a car, can be commanded, and do not rest."""
         turns = self._turns
         turns.wanting([outlet.evse.ref for outlet in self._outlets if outlet.model.wants], now)
-        ranks = turns.ranks(now)
+        ranks = turns.ranks(now, {o.evse.ref for o in self._outlets if o.model.asleep(now)})
         troubles, metered = self._metering.troubles_above(now), self._metering.covers
         reserved: list[Outlet] = []
         shared: list[Outlet] = []

@@ -16,6 +16,11 @@ WANTING = frozenset(
 """A car is there and may want current now or soon."""
 GIVING = frozenset({EvseState.CHARGING, EvseState.UNKNOWN})
 """Current may flow. In every other state a station gives none, unless it reports some."""
+ASLEEP_S = 900.0
+"""A car that takes nothing of its offer for so long sleeps: its place is better used by another."""
+PROBE_EVERY_S = 3600.0
+PROBE_S = 120.0
+"""So often, and for so long, a sleeping car is a car like any other: some wake up only when offered anew."""
 DRAWING_A = 1.0
 """A report above this shows a car, whatever the state says: some stations stay `Available`."""
 
@@ -27,6 +32,7 @@ class EvseModel:
         self.evse = evse
         self.state = EvseState.UNKNOWN
         self.draw = DrawWatch(evse, now)
+        self._state_since = now
         self._running = False
         self._phases = LearntPhases(len(evse.phases))
         self._need = LearntNeed(evse.min_a, evse.max_a)
@@ -48,6 +54,15 @@ class EvseModel:
     def phases_known(self) -> bool:
         """Whether `phases` was seen, and is not just the worst case."""
         return self._phases.known
+
+    def asleep(self, now: float) -> bool:
+        """Whether its car has taken nothing for long, and is not being probed just now."""
+        slept_s = now - self._state_since
+        return (
+            self.state is EvseState.SUSPENDED_EV
+            and slept_s >= ASLEEP_S
+            and slept_s % PROBE_EVERY_S >= PROBE_S
+        )
 
     @property
     def need_a(self) -> float:
@@ -75,6 +90,7 @@ class EvseModel:
         before, self.state = self.state, state
         if state is before:
             return False
+        self._state_since = now
         if state is EvseState.AVAILABLE:
             self._running = False  # the car has gone, whether or not its StopTransaction reached us
             self._forget_car()

@@ -5,14 +5,15 @@ The order in which minima are given:
 1. newcomers, the first plugged in first: a car that was just connected shall be seen to charge;
 2. those whose turn runs, the latest begun first: if the room shrinks, who has had the most yields;
 3. those who wait, the longest waiting first;
-4. those whose turn is over, the latest begun first. They yield to 3 and keep on if nobody waits.
+4. those whose turn is over, the latest begun first. They yield to 3 and keep on if nobody waits;
+5. those whose car sleeps: they keep what nobody else wants.
 
 Who lost his minimum rests for `REST_S`: a room that comes and goes shall not switch a car on and off.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 from controller.ocpp.observations import EvseRef
 
@@ -49,9 +50,12 @@ class Turns:
         """How long the EVSE still stays out; 0 if it may be served."""
         return max(0.0, self._turns[ref].resting_until - now)
 
-    def ranks(self, now: float) -> dict[EvseRef, float]:
-        """Each wanting EVSE's place, the lower the earlier."""
-        keys = {ref: (*self._place(turn, now), ref) for ref, turn in self._turns.items()}
+    def ranks(self, now: float, asleep: Container[EvseRef] = ()) -> dict[EvseRef, float]:
+        """Each wanting EVSE's place, the lower the earlier; those `asleep` come last."""
+        keys = {
+            ref: (*((5, turn.since) if ref in asleep else self._place(turn, now)), ref)
+            for ref, turn in self._turns.items()
+        }
         return {ref: float(place) for place, ref in enumerate(sorted(keys, key=keys.__getitem__))}
 
     def served(self, ref: EvseRef, is_served: bool, now: float) -> None:
