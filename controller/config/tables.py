@@ -90,7 +90,8 @@ class Circuit(_Table, frozen=True, kw_only=True):
     """A fuse and what hangs from it. `limit_a` is one value for all phases or one for each.
 
     `fuse`: what protects it, with `limit_a` as its rated current; "plain" must never carry more.
-    `limit_w` holds for all phases together. `unbalance_a`: how far a phase may be above another.
+    `margin_a`: kept free under the limit, where it is another than the site's. `limit_w` holds for all
+    phases together. `unbalance_a`: how far a phase may be above another.
     """
 
     id: Name
@@ -99,6 +100,7 @@ class Circuit(_Table, frozen=True, kw_only=True):
     fuse: Literal["gG", "B", "C", "plain"] = "plain"
     limit_w: Annotated[float, Meta(gt=0)] | None = None
     meter: str | None = None
+    margin_a: Amps | None = None
     unbalance_a: LimitAmps | None = None
 
     @property

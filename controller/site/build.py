@@ -71,6 +71,7 @@ def _parents_first(circuits: Sequence[CircuitConfig]) -> tuple[Circuit, ...]:
                 parent=circuit.parent,
                 limit_a=circuit.limits_a,
                 meter=circuit.meter,
+                margin_a=circuit.margin_a,
                 fuse=Fuse(circuit.fuse),
                 limit_w=circuit.limit_w,
                 unbalance_a=circuit.unbalance_a,

@@ -37,7 +37,7 @@ from controller.site.news import Told
 from controller.site.outlet import Outlet
 from controller.site.settings import SiteSettings
 from controller.site.surplus import Surplus
-from controller.site.tree import PhaseAmps, Site
+from controller.site.tree import Circuit, PhaseAmps, Site
 from controller.site.turns import REST_S, Turns
 from controller.site.view import CircuitView, SiteView
 
@@ -108,7 +108,7 @@ class SiteControl:
         left = self._ledger(base, self._outlets, now).rooms()
         circuits = []
         for circuit in self._site.circuits:
-            supply = self._supply(circuit.limit_a, base[circuit.id])
+            supply = self._supply(circuit, base[circuit.id])
             circuits.append(
                 CircuitView(
                     id=circuit.id,
@@ -278,7 +278,7 @@ class SiteControl:
 
     def _ledger(self, base: dict[str, PhaseAmps], booked: list[Outlet], now: float) -> Ledger:
         """What is left of the supply of each circuit when these EVSEs take the most that they may."""
-        supply = {c.id: self._supply(c.limit_a, base[c.id]) for c in self._site.circuits}
+        supply = {c.id: self._supply(c, base[c.id]) for c in self._site.circuits}
         ledger = Ledger(self._site, supply, self._sums(base))
         for outlet in booked:
             outlet.book(ledger, now)
@@ -287,7 +287,7 @@ class SiteControl:
     def _sums(self, base: dict[str, PhaseAmps]) -> dict[str, float]:
         """The supply of all phases together (A), where power is limited."""
         return {
-            c.id: c.limit_w / self._metering.highest_v(c) - sum(base[c.id]) - 3 * self._settings.margin_a
+            c.id: c.limit_w / self._metering.highest_v(c) - sum(base[c.id]) - 3 * self._margin_a(c)
             for c in self._site.circuits
             if c.limit_w is not None
         }
@@ -301,9 +301,12 @@ class SiteControl:
             if c.limit_w is not None or c.unbalance_a is not None
         }
 
-    def _supply(self, limit_a: PhaseAmps, base_a: PhaseAmps) -> PhaseAmps:
-        margin_a = self._settings.margin_a
-        return _less(limit_a, (base_a[0] + margin_a, base_a[1] + margin_a, base_a[2] + margin_a))
+    def _margin_a(self, circuit: Circuit) -> float:
+        return self._settings.margin_a if circuit.margin_a is None else circuit.margin_a
+
+    def _supply(self, circuit: Circuit, base_a: PhaseAmps) -> PhaseAmps:
+        margin_a = self._margin_a(circuit)
+        return _less(circuit.limit_a, (base_a[0] + margin_a, base_a[1] + margin_a, base_a[2] + margin_a))
 
 
 def _less(one: PhaseAmps, other: PhaseAmps) -> PhaseAmps:

@@ -41,6 +41,7 @@ class Metering:
         self._states: dict[str, MeterState] = {}
         self._heard_at = dict.fromkeys(self._loads, now)
         self._measured: dict[str, PhaseAmps | None] = {}
+        self._used: dict[str, Reading] = {}
 
     def circuit_of(self, meter: str) -> Circuit | None:
         """The circuit that a meter measures; None for a meter that measures none."""
@@ -57,8 +58,11 @@ class Metering:
         self._measured[circuit.id] = measured
         below = [credits[evse.ref] for evse in self._site.below[circuit.id]]
         state = self._states[circuit.id] = self._judged(circuit, state, measured, below)
-        if state.quality is not Quality.GOOD or measured is None:
+        if state.quality is not Quality.GOOD or state.reading is None or measured is None:
             return False
+        if state.reading == self._used.get(circuit.id):
+            return False  # a poll was lost: an old reading beside today's draws would tell a wrong base load
+        self._used[circuit.id] = state.reading
         too_much = circuit.limit_w is not None and self.power_w(circuit, measured) > circuit.limit_w
         return self._loads[circuit.id].measure(measured, below, now, cut=too_much)
 

@@ -28,14 +28,16 @@ class Fuse(enum.StrEnum):
 class Circuit(msgspec.Struct, frozen=True, kw_only=True):
     """A fuse and what hangs from it. `parent` is None for the grid connection only.
 
-    `limit_w` holds for the power of all phases together. `unbalance_a` is the most that one phase may
-    carry more than another (A).
+    `margin_a` is kept free under the limit of each phase, for what may be switched on beside our EVSEs;
+    None: as everywhere on the site. `limit_w` holds for the power of all phases together.
+    `unbalance_a` is the most that one phase may carry more than another (A).
     """
 
     id: str
     parent: str | None
     limit_a: PhaseAmps
     meter: str | None = None
+    margin_a: float | None = None
     limit_w: float | None = None
     unbalance_a: float | None = None
     fuse: Fuse = Fuse.PLAIN

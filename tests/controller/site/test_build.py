@@ -18,7 +18,7 @@ def config(**tables: object) -> Config:
         "backend": [{"id": "cpo", "url": "ws://csms.example"}],
         "circuit": [
             {"id": "row", "parent": "grid", "limit_a": 63},
-            {"id": "grid", "limit_a": [250, 240, 230], "meter": "g", "fuse": "gG"},
+            {"id": "grid", "limit_a": [250, 240, 230], "meter": "g", "fuse": "gG", "margin_a": 9},
         ],
         "station": [
             {
@@ -38,7 +38,7 @@ def config(**tables: object) -> Config:
 
 def test_circuits_stand_parents_first_whatever_their_order_in_the_file() -> None:
     assert build_site(config()).circuits == (
-        Circuit(id="grid", parent=None, limit_a=(250, 240, 230), meter="g", fuse=Fuse.GG),
+        Circuit(id="grid", parent=None, limit_a=(250, 240, 230), meter="g", margin_a=9, fuse=Fuse.GG),
         Circuit(id="row", parent="grid", limit_a=(63, 63, 63)),
     )
 

@@ -364,3 +364,11 @@ def test_an_unmetered_station_that_reports_nothing_is_not_held_back() -> None:
     site.connect()
     site.run(300)
     assert site.view("A").offered_a == 32.0
+
+
+def test_a_circuit_keeps_its_own_margin_free() -> None:
+    site = ToySite((grid(63.0, margin_a=10.0),), [station(f"S{i}", car=Car()) for i in range(4)])
+    site.connect()
+    site.run(300)
+    flowed = [max(amps) for amps in site.row_flowed["grid"][60:]]
+    assert 50.0 < max(flowed) <= 53.0

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from controller.ocpp.observations import EvseRef
+from controller.site.draw import NOTHING, Credit
 from controller.site.metering import Metering, phase_currents
 from controller.site.settings import SiteSettings
-from controller.site.tree import Circuit, PhaseAmps, Site
+from controller.site.tree import Circuit, Evse, PhaseAmps, Site
 from drivers.reading import MeterState, PerPhase, Quality, Reading
 
 
@@ -18,8 +20,8 @@ def metering(*circuits: Circuit) -> Metering:
     return Metering(Site(circuits=circuits, evses=()), SiteSettings(), 0.0)
 
 
-def state(meter: str, amps: float, quality: Quality = Quality.GOOD) -> MeterState:
-    return MeterState(meter=meter, quality=quality, reading=Reading(time=0.0, current_a=(amps, amps, amps)))
+def state(meter: str, amps: float, quality: Quality = Quality.GOOD, time: float = 0.0) -> MeterState:
+    return MeterState(meter=meter, quality=quality, reading=Reading(time=time, current_a=(amps, amps, amps)))
 
 
 def flat(amps: float) -> PhaseAmps:
@@ -65,7 +67,7 @@ def test_a_circuits_own_meter_says_all_of_it() -> None:
 def test_a_meter_that_is_not_good_troubles_all_below_and_leaves_the_worst_case(quality: Quality) -> None:
     meters = metering(circuit("grid", meter="g"), circuit("row", "grid"))
     for now, amps in [(0.0, 50.0), (35.0, 50.0), (100.0, 20.0)]:
-        meters.see(state("g", amps), {}, now)
+        meters.see(state("g", amps, time=now), {}, now)
     assert meters.troubles_above(100) == {"grid": "", "row": ""}
     assert meters.base(100)["grid"] == flat(20)
     assert not meters.see(state("g", 500, quality), {}, 101)
@@ -100,3 +102,13 @@ def test_which_circuits_a_meter_covers() -> None:
     meters = metering(circuit("grid"), circuit("a", "grid", meter="a"), circuit("a1", "a"))
     assert meters.covers == {"grid": False, "a": True, "a1": True}
     assert meters.circuit_of("building") is None
+
+
+def test_an_old_reading_that_stands_for_a_lost_poll_tells_nothing_new() -> None:
+    """A car that has stopped since must not be taken for base load that was always there."""
+    wired = Evse(ref=EvseRef("A", 1), circuit="grid", phases=(0, 1, 2), min_a=6, max_a=32, fallback_a=6)
+    meters = Metering(Site(circuits=(circuit("grid", None, "g"),), evses=(wired,)), SiteSettings(), 0.0)
+    drawing = Credit(flat(20), flat(20), flat(20))
+    meters.see(state("g", 30), {wired.ref: drawing}, 1)
+    meters.see(state("g", 30), {wired.ref: NOTHING}, 2)
+    assert meters.base(2)["grid"] == flat(10)
