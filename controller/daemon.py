@@ -175,7 +175,7 @@ class Daemon:
             station.id,
             backend.id,
             admitted.version,
-            Observer(admitted.version, self._config.site.voltage),
+            Observer(admitted.version, self._config.site.voltage, partial(datetime.now, UTC)),
             ownership,
             listen.call_timeout_s,
             trio.current_time(),

@@ -78,4 +78,15 @@ class BackendLimit(msgspec.Struct, frozen=True):
     limit_a: float | None
 
 
-Observation = Booted | StateSeen | TransactionSeen | DrawSeen | ProfilesTouched | BackendLimit
+class NeedsSeen(msgspec.Struct, frozen=True):
+    """What a car wants (OCPP 2.x alone tells): energy in Wh from now on, and s from now until it leaves.
+
+    None where it does not say.
+    """
+
+    evse: int
+    energy_wh: float | None
+    departs_in_s: float | None
+
+
+Observation = Booted | StateSeen | TransactionSeen | DrawSeen | NeedsSeen | ProfilesTouched | BackendLimit

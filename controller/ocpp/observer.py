@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
 from typing import TypeVar
 
 import msgspec
@@ -19,6 +20,7 @@ from controller.ocpp.observations import (
     Booted,
     DrawSeen,
     EvseState,
+    NeedsSeen,
     Observation,
     PerPhase,
     StateSeen,
@@ -64,10 +66,12 @@ class Observer:
     """Reads one station's messages in order.
 
     `voltage` (V, line to neutral) turns a station's power values into current where it sends no others.
+    `wall` tells the date and time, with its zone: without it no car's departure can be known.
     """
 
-    def __init__(self, version: Version, voltage: float) -> None:
+    def __init__(self, version: Version, voltage: float, wall: Callable[[], datetime] | None = None) -> None:
         self._voltage = voltage
+        self._wall = wall
         self._evse_of: dict[int | str, int] = {}
         self._charging_at: dict[int, EvseState] = {}
         self._readers: dict[str, Callable[[bytes], list[Observation]]] = (
@@ -82,6 +86,7 @@ class Observer:
                 "StatusNotification": self._status_2,
                 "TransactionEvent": self._transaction_event_2,
                 "MeterValues": self._meter_values_2,
+                "NotifyEVChargingNeeds": self._needs_2,
             }
         )
         self._boot = _boot_16 if version is Version.V16 else _boot_2
@@ -171,6 +176,26 @@ class Observer:
         return (
             self._meter_value_2(message.evse_id, message.meter_value) if message and message.evse_id else []
         )
+
+    def _needs_2(self, payload: bytes) -> list[Observation]:
+        message = _read(v2.NotifyEVChargingNeeds, payload)
+        if message is None or message.evse_id == 0:
+            return []
+        needs = message.charging_needs
+        wanted = needs.ac_charging_parameters
+        energy_wh = None if wanted is None else wanted.energy_amount
+        return [NeedsSeen(message.evse_id, energy_wh, self._seconds_until(needs.departure_time))]
+
+    def _seconds_until(self, moment: str | None) -> float | None:
+        """Site logic knows no wall clock: a moment becomes s from now."""
+        if moment is None or self._wall is None:
+            return None
+        try:
+            leaves = datetime.fromisoformat(moment)
+        except ValueError:
+            return None
+        now = self._wall()  # a moment without a zone is UTC
+        return ((leaves if leaves.tzinfo else leaves.replace(tzinfo=UTC)) - now).total_seconds()
 
     def _meter_value_2(self, evse: int, values: tuple[v2.MeterValue, ...]) -> list[Observation]:
         if not values:

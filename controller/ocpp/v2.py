@@ -6,7 +6,12 @@ of the messages' appendix. Everything else passes as bytes.
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
+
+MOST_WH = 1e9
+"""No car wants so much: a message that says so is nonsense."""
 
 
 class _Message(msgspec.Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=True):
@@ -83,6 +88,26 @@ class MeterValues(_Message, frozen=True, kw_only=True):
 
     evse_id: int
     meter_value: tuple[MeterValue, ...] = ()
+
+
+class ACChargingParameters(_Message, frozen=True, kw_only=True):
+    """What a car wants of alternating current: `energy_amount` in Wh."""
+
+    energy_amount: Annotated[float, msgspec.Meta(ge=0, le=MOST_WH)]
+
+
+class ChargingNeeds(_Message, frozen=True, kw_only=True):
+    """What a car wants, and when it leaves (RFC 3339)."""
+
+    departure_time: str | None = None
+    ac_charging_parameters: ACChargingParameters | None = None
+
+
+class NotifyEVChargingNeeds(_Message, frozen=True, kw_only=True):
+    """Station: what the car at an EVSE has asked for by ISO 15118."""
+
+    evse_id: int
+    charging_needs: ChargingNeeds
 
 
 class ChargingSchedulePeriod(_Message, frozen=True, kw_only=True):

@@ -13,6 +13,8 @@ The problem, in the words of this module:
   once, `x = clamp(level, minimum, maximum)`. When a conductor is full, everybody on it stays where he
   is and the others rise on. The result is max-min fair: nobody could get more but at the cost of one
   who has no more than he. The most important priority is filled first; the rest keep their minima.
+- *Needs*: who must have so much to leave in time rises before the others of his priority, max-min fairly
+  among those who need, up to his need and no higher; then all rise together from where they stand.
 
 All currents are whole tenths of an ampere inside (OCPP 1.6 allows a limit one decimal), so sums are
 exact and the same demands in any order give the same answer. EVSEs of the same circuit on the same
@@ -30,7 +32,7 @@ import msgspec
 
 from controller.ocpp.observations import EvseRef
 from controller.site.conductors import TENTHS, Conductors, Joint, PhaseFlags, tenths_down, tenths_up
-from controller.site.filling import Claim, fill
+from controller.site.filling import Claim, fill, fill_needs
 from controller.site.tree import PhaseAmps, Site
 from controller.site.unbalance import ROUNDS, Leads
 
@@ -43,7 +45,8 @@ class Demand(msgspec.Struct, frozen=True, kw_only=True):
     `phases` are the site's phases on which it may draw: every wired one while that is unknown.
     `max_a` holds everything that caps it (its rating, its cable, what its car was seen to need);
     `cap` says so in words. HIGHER `priority` is more important. Among equals the LOWER `rank` gets
-    its minimum first when there is not room for all of them.
+    its minimum first when there is not room for all of them. `needs_a` is what it must have on average
+    (0: nothing special), and `why` says so: inside its priority all needs come before anybody's wishes.
     """
 
     ref: EvseRef
@@ -52,6 +55,8 @@ class Demand(msgspec.Struct, frozen=True, kw_only=True):
     max_a: float
     priority: int = 0
     rank: float = 0.0
+    needs_a: float = 0.0
+    why: str = ""
     cap: str = "all it can take"
 
 
@@ -100,7 +105,9 @@ def _share(site: Site, ordered: Sequence[Demand], conductors: Conductors) -> lis
     _admit([claim for claim in claims if claim.minimum <= claim.maximum], conductors)
     served = [pair for pair in zip(ordered, claims, strict=True) if pair[1].admitted]
     for _, same_priority in groupby(served, key=lambda pair: pair[0].priority):
-        fill([claim for _, claim in same_priority], conductors.room)
+        peers = [claim for _, claim in same_priority]
+        fill_needs(peers, conductors.room)
+        fill(peers, conductors.room)
     return claims
 
 
@@ -116,7 +123,7 @@ def _totals(
 
 def _claim(site: Site, demand: Demand, conductors: Conductors) -> Claim:
     group = conductors.group(site.evse_by_ref[demand.ref].circuit, demand.phases)
-    return Claim(group, tenths_up(demand.min_a), tenths_down(demand.max_a))
+    return Claim(group, tenths_up(demand.min_a), tenths_down(demand.max_a), tenths_up(demand.needs_a))
 
 
 def _admit(claims: Sequence[Claim], conductors: Conductors) -> None:
@@ -143,5 +150,5 @@ def _reason(demand: Demand, claim: Claim, conductors: Conductors) -> str:
         return demand.cap
     name = conductors.name(claim.bound_by)
     if claim.admitted:
-        return name
+        return f"{demand.why}: {name}" if claim.is_by_need else name
     return f"no room for its minimum of {demand.min_a:g} A, {name}: waiting"

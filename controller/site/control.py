@@ -186,7 +186,7 @@ class SiteControl:
         self._due = False
         self._planned_at = now
         for outlet in self._outlets:
-            outlet.look_at_car()
+            outlet.look_at_car(self._settings.voltage_v, now)
         base = self._metering.base(now)
         allocations = self._allocations(base, now)
         ledger = self._ledger(base, self._outlets, now)

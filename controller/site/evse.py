@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from controller.ocpp.observations import DrawSeen, EvseState, StateSeen, TransactionSeen
+from controller.ocpp.observations import DrawSeen, EvseState, NeedsSeen, StateSeen, TransactionSeen
 from controller.site.conductors import PhaseFlags
 from controller.site.draw import DrawWatch
+from controller.site.goal import Goal
 from controller.site.learning import LearntNeed, LearntPhases
 from controller.site.tree import Evse
 
-EvseObservation = StateSeen | TransactionSeen | DrawSeen
+EvseObservation = StateSeen | TransactionSeen | DrawSeen | NeedsSeen
 
 WANTING = frozenset(
     {EvseState.PREPARING, EvseState.CHARGING, EvseState.SUSPENDED_EV, EvseState.SUSPENDED_EVSE}
@@ -26,12 +27,16 @@ DRAWING_A = 1.0
 
 
 class EvseModel:
-    """What is known of one EVSE. `state` outlives a lost link; what was learnt of the car does not."""
+    """What is known of one EVSE. `state` outlives a lost link; what was learnt of the car does not.
+
+    `goal`, which nobody learns but by being told, outlives it too: a session that ended is told later.
+    """
 
     def __init__(self, evse: Evse, now: float) -> None:
         self.evse = evse
         self.state = EvseState.UNKNOWN
         self.draw = DrawWatch(evse, now)
+        self.goal = Goal()
         self._state_since = now
         self._running = False
         self._phases = LearntPhases(len(evse.phases))
@@ -80,11 +85,22 @@ class EvseModel:
         """One observation, made under the offer `offered_a`; whether the sharing has to be thought over."""
         match observation:
             case StateSeen(state=state):
-                return self._state(state, now)
+                changed = self._state(state, now)
             case TransactionSeen(running=running):
-                return self._transaction(running, now)
+                changed = self._transaction(running, now)
             case DrawSeen(current_a=current):
-                return self._draw(current, offered_a, now)
+                changed = self._draw(current, offered_a, now)
+            case NeedsSeen():
+                self.goal.set(observation, now)
+                changed = True
+        self.goal.drew(self._drawn_a(), now)
+        return changed
+
+    def _drawn_a(self) -> float:
+        """The last report, added up over the phases in use; one that is not told takes as much as another."""
+        most_a = self.draw.most_loaded_a
+        used = zip(self.draw.report, self._phases.used, strict=True)
+        return sum(most_a if amps is None else amps for amps, flag in used if flag)
 
     def _state(self, state: EvseState, now: float) -> bool:
         before, self.state = self.state, state
@@ -94,6 +110,7 @@ class EvseModel:
         if state is EvseState.AVAILABLE:
             self._running = False  # the car has gone, whether or not its StopTransaction reached us
             self._forget_car()
+            self.goal.forget()
         if state in GIVING:
             self.draw.start(now)
         else:
@@ -106,6 +123,7 @@ class EvseModel:
         self._forget_car()
         if not running:
             self.draw.stop()
+            self.goal.forget()
         return changed
 
     def _draw(

@@ -1,11 +1,10 @@
 """Water filling on a tree: one common level rises until conductors are full. Integers only.
 
 The level is swept upwards. How fast a conductor fills at a level is the number of claims on it (each
-as often as it loads it) that are between their minimum and their maximum there, which changes only at
-those minima and maxima (the *bends*) and when somebody freezes. Between two bends each conductor's end
-is a division, and a heap holds the ends. An end in the heap may be too early (claims stopped rising
-since it was pushed) and is then pushed again at its right place; it is never too late, because every
-speeding up pushes anew.
+as often as it loads it) that are between where they stand and their top there, which changes only at
+those two (the *bends*) and when somebody freezes. Between two bends each conductor's end is a division,
+and a heap holds the ends. An end in the heap may be too early (claims stopped rising since it was pushed)
+and is then pushed again at its right place; it is never too late, because every speeding up pushes anew.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ class Group:
     """Claims that load the same conductors and therefore freeze together.
 
     `loads` pairs each conductor with how many times a claim's current it carries. `rising` counts those
-    of its claims that are between minimum and maximum at the sweep's level.
+    of its claims that are between their share and their top at the sweep's level.
     """
 
     __slots__ = ("frozen_at", "frozen_by", "loads", "rising", "wanted")
@@ -39,44 +38,63 @@ class Group:
 class Claim:
     """One EVSE's bounds and, in the end, its share, in tenths of an ampere.
 
-    `bound_by` is the conductor that kept it from more; None where its own maximum did.
+    `need` lies within the bounds: so much it gets before anybody gets more than his. `bound_by` is the
+    conductor that kept it from more; None where its own maximum did.
     """
 
-    __slots__ = ("admitted", "bound_by", "group", "maximum", "minimum", "share")
+    __slots__ = ("admitted", "bound_by", "group", "maximum", "minimum", "need", "share")
 
-    def __init__(self, group: Group, minimum: int, maximum: int) -> None:
+    def __init__(self, group: Group, minimum: int, maximum: int, need: int = 0) -> None:
         self.group = group
         self.minimum = minimum
         self.maximum = maximum
+        self.need = max(minimum, min(need, maximum))
         self.share = 0
         self.admitted = False
         self.bound_by: int | None = None
 
+    @property
+    def is_by_need(self) -> bool:
+        """Whether it has a need above its minimum and stands no higher: its need made its share."""
+        return self.minimum < self.need and self.share <= self.need
+
+
+def fill_needs(claims: Sequence[Claim], room: list[int]) -> None:
+    """Raise those who need more than the minimum that they stand at, to their needs at most."""
+    needy = [claim for claim in claims if claim.need > claim.minimum]
+    if needy:
+        _raise(needy, [claim.need for claim in needy], room)
+
 
 def fill(claims: Sequence[Claim], room: list[int]) -> None:
-    """Raise the claims, all standing at their minimum, max-min fairly; take what they get from `room`.
+    """Raise the claims from where they stand, to their maxima at most."""
+    _raise(claims, [claim.maximum for claim in claims], room)
 
-    `room` is per conductor what is left after all minima, and never negative on a loaded conductor.
+
+def _raise(claims: Sequence[Claim], tops: Sequence[int], room: list[int]) -> None:
+    """Raise the claims from their shares, max-min fairly; take what they get from `room`.
+
+    `room` is per conductor what all shares leave, and never negative on a loaded conductor.
     """
     groups = dict.fromkeys(claim.group for claim in claims)
     for group in groups:
         group.reset()
-    _Sweep(list(groups), room).run(_bends(claims))
-    for claim in claims:
+    _Sweep(list(groups), room).run(_bends(claims, tops))
+    for claim, top in zip(claims, tops, strict=True):
         level = claim.group.frozen_at
-        if level is None or level >= claim.maximum or claim.minimum == claim.maximum:
-            claim.share = claim.maximum
+        if level is None or level >= top or claim.share == top:
+            claim.share = top
         else:
-            claim.share = max(level, claim.minimum)
+            claim.share = max(level, claim.share)
             claim.bound_by = claim.group.frozen_by
 
 
-def _bends(claims: Sequence[Claim]) -> list[tuple[int, list[tuple[Group, int]]]]:
+def _bends(claims: Sequence[Claim], tops: Sequence[int]) -> list[tuple[int, list[tuple[Group, int]]]]:
     """By rising level: which groups get how many claims more (or fewer) that rise."""
     changes: Counter[tuple[int, Group]] = Counter()
-    for claim in claims:
-        changes[claim.minimum, claim.group] += 1
-        changes[claim.maximum, claim.group] -= 1
+    for claim, top in zip(claims, tops, strict=True):
+        changes[claim.share, claim.group] += 1
+        changes[top, claim.group] -= 1
     by_level: defaultdict[int, list[tuple[Group, int]]] = defaultdict(list)
     for (level, group), change in changes.items():
         if change:

@@ -12,6 +12,7 @@ from controller.site.delivery import NOISE_A, Delivery
 from controller.site.draw import Credit
 from controller.site.events import SetLimit
 from controller.site.evse import EvseModel, EvseObservation
+from controller.site.goal import NO_NEED
 from controller.site.news import News, Told
 from controller.site.tree import Evse
 from controller.site.view import EvseView
@@ -27,6 +28,7 @@ class Outlet:
         self.reason = "not yet planned"
         self.backend_a: float | None = None
         """What its backend's own profiles allow it (A per phase); None: all."""
+        self._need = NO_NEED
         self._news = News()
 
     def observed(self, observation: EvseObservation, now: float) -> bool:
@@ -42,8 +44,12 @@ class Outlet:
         self.model.down(now)
         self.delivery.down(now)
 
-    def look_at_car(self) -> None:
-        """A limit in W is told for the phases that the car uses: for one until it has shown more."""
+    def look_at_car(self, voltage: float, now: float) -> None:
+        """A limit in W is told for the phases that the car uses: for one until it has shown more.
+
+        What its goal needs depends on them too, and on the time that is left.
+        """
+        self._need = self.model.goal.need(voltage, sum(self.model.phases), now)
         self.delivery.spread(sum(self.model.phases) if self.model.phases_known else 1)
 
     @property
@@ -92,6 +98,8 @@ class Outlet:
             phases=self.model.phases,
             min_a=min_a,
             max_a=max_a,
+            needs_a=self._need.needs_a,
+            why=self._need.why,
             priority=self.evse.priority,
             rank=rank,
             cap=cap,

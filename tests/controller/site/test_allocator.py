@@ -8,6 +8,7 @@ import random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from controller.ocpp.observations import EvseRef
 from controller.site.allocator import Allocation, Demand, allocate
@@ -55,6 +56,14 @@ def cases(draw: st.DrawFn) -> Case:
             )
         )
     return Site(circuits=circuits, evses=tuple(evses)), demands, capacity
+
+
+@st.composite
+def pressing(draw: st.DrawFn) -> Case:
+    """The same with cars that must leave in time."""
+    site, demands, capacity = draw(cases())
+    needs = st.just(0.0) | tenths(0, 400)
+    return site, [structs.replace(d, needs_a=draw(needs), why="must leave") for d in demands], capacity
 
 
 class Sums:
@@ -180,6 +189,46 @@ def test_everybody_gets_an_answer_with_words(case: Case) -> None:
     assert all(allocation.reason for allocation in allocations.values())
 
 
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(pressing())
+def test_needs_first_then_all_rise_from_there(case: Case) -> None:
+    """Both steps are sharings without needs, whose certificate is above: up to the needs, then on."""
+    site, pressed, capacity = case
+    pressed = [structs.replace(each, priority=0) for each in pressed]
+    demands = [structs.replace(each, needs_a=0.0) for each in pressed]
+    only_needs = [
+        structs.replace(d, max_a=max(d.min_a, min(p.needs_a, d.max_a))) if d.min_a <= d.max_a else d
+        for d, p in zip(demands, pressed, strict=True)
+    ]
+    first = allocate(site, only_needs, capacity)
+    admitted = [d for d in demands if first[d.ref].limit_a or d.min_a == 0]
+    from_there = [structs.replace(d, min_a=first[d.ref].limit_a) for d in admitted]
+    expected = {d.ref: 0 for d in demands} | in_tenths(allocate(site, from_there, capacity))
+    assert in_tenths(allocate(site, pressed, capacity)) == expected
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(pressing(), st.randoms(use_true_random=False))
+def test_needs_admit_nobody_else_and_load_no_conductor_over_in_any_order(
+    case: Case, chance: random.Random
+) -> None:
+    site, demands, capacity = case
+    given = allocate(site, demands, capacity)
+    shares = in_tenths(given)
+    sums = Sums(case, shares)
+    for demand in demands:
+        low, high = bounds(demand)
+        share = shares[demand.ref]
+        assert share == 0 or low <= share <= high
+        assert not share or all(sums.room(conductor) >= 0 for conductor in sums.path(demand))
+    without = in_tenths(allocate(site, [structs.replace(d, needs_a=0.0) for d in demands], capacity))
+    assert [bool(shares[d.ref]) for d in demands if d.min_a] == [
+        bool(without[d.ref]) for d in demands if d.min_a
+    ]
+    chance.shuffle(demands)
+    assert allocate(site, demands, capacity) == given
+
+
 def depot(**limits: float) -> tuple[Site, dict[str, PhaseAmps]]:
     """A grid connection with rows of two EVSEs each: `depot(grid=40, a=20)`."""
     circuits = tuple(
@@ -241,6 +290,33 @@ def test_a_share_is_rounded_down_to_a_tenth() -> None:
     site, capacity = depot(grid=20.15)
     got = allocate(site, [demand("grid1"), demand("grid2")], capacity)
     assert shares_of(got) == {"grid1": 10.0, "grid2": 10.0}
+
+
+@pytest.mark.parametrize(
+    ("grid", "shares"),
+    [
+        (60.0, {"grid1": 30.0, "grid2": 30.0}),
+        (24.0, {"grid1": 14.0, "grid2": 10.0}),
+        (20.0, {"grid1": 14.0, "grid2": 6.0}),
+        (16.0, {"grid1": 10.0, "grid2": 6.0}),
+    ],
+)
+def test_a_need_is_met_before_the_others_wishes_but_not_before_their_minimum(
+    grid: float, shares: dict[str, float]
+) -> None:
+    site, capacity = depot(grid=grid)
+    leaves = structs.replace(demand("grid1"), needs_a=14.0, why="leaves in 2 h, needs 14 A on average")
+    got = allocate(site, [leaves, demand("grid2")], capacity)
+    assert shares_of(got) == shares
+    why = "leaves in 2 h, needs 14 A on average: grid L1 full" if grid < 60 else "grid L1 full"
+    assert got[EvseRef("grid1", 1)].reason == why
+    assert got[EvseRef("grid2", 1)].reason == "grid L1 full"
+
+
+def test_a_need_does_not_pass_a_higher_priority() -> None:
+    site, capacity = depot(grid=30)
+    leaves = structs.replace(demand("grid1"), needs_a=14.0, why="leaves in 2 h, needs 14 A on average")
+    assert shares_of(allocate(site, [leaves, demand("grid2", priority=1)], capacity))["grid1"] == 6.0
 
 
 @pytest.mark.parametrize(

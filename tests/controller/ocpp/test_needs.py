@@ -1,0 +1,70 @@
+"""What a car has asked for, as a 2.x station tells it."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from controller.ocpp.frames import Version
+from controller.ocpp.observations import NeedsSeen, Observation
+from controller.ocpp.observer import Observer
+from tests.controller.ocpp.schemas import check, request
+
+ACTION = "NotifyEVChargingNeeds"
+NOON = datetime(2026, 3, 29, 12, tzinfo=UTC)
+V2 = [Version.V201, Version.V21]
+WANTED = {"energyAmount": 20_000, "evMinCurrent": 6, "evMaxCurrent": 32, "evMaxVoltage": 230}
+
+
+def needs(departure: str | None = None, wanted: dict[str, Any] | None = None) -> dict[str, Any]:
+    told = {"departureTime": departure, "acChargingParameters": wanted}
+    return {"requestedEnergyTransfer": "AC_three_phase"} | {k: v for k, v in told.items() if v is not None}
+
+
+def seen(version: Version, message: dict[str, Any]) -> list[Observation]:
+    return Observer(version, 230.0, lambda: NOON).request(ACTION, json.dumps(message).encode())
+
+
+@pytest.mark.parametrize("version", V2)
+@pytest.mark.parametrize(
+    ("told", "observed"),
+    [
+        (needs("2026-03-29T14:10:00Z", WANTED), NeedsSeen(2, 20_000, 7800.0)),
+        (needs("2026-03-29T15:10:00+03:00", WANTED), NeedsSeen(2, 20_000, 600.0)),
+        (needs("2026-03-29T11:59:00Z"), NeedsSeen(2, None, -60.0)),
+        (needs(None, WANTED), NeedsSeen(2, 20_000, None)),
+        (needs(), NeedsSeen(2, None, None)),
+    ],
+)
+def test_needs_are_energy_and_seconds_until_departure(
+    version: Version, told: dict[str, Any], observed: NeedsSeen
+) -> None:
+    message = {"evseId": 2, "chargingNeeds": told}
+    check(version, request(version, ACTION), json.dumps(message).encode())
+    assert seen(version, message) == [observed]
+
+
+def test_a_departure_without_a_zone_is_utc_and_one_that_is_no_time_is_not_known() -> None:
+    for text, departs_in_s in (("2026-03-29T12:01:00", 60.0), ("soon", None)):
+        told = {"evseId": 1, "chargingNeeds": needs(text, WANTED)}
+        assert seen(Version.V201, told) == [NeedsSeen(1, 20_000, departs_in_s)]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {},
+        {"evseId": 0, "chargingNeeds": needs()},
+        {"evseId": 1, "chargingNeeds": needs(None, WANTED | {"energyAmount": -1})},
+        {"evseId": 1, "chargingNeeds": needs(None, WANTED | {"energyAmount": 1e300})},
+    ],
+)
+def test_nonsense_tells_nothing(message: dict[str, Any]) -> None:
+    assert seen(Version.V21, message) == []
+
+
+def test_version_1_6_has_no_such_message() -> None:
+    assert seen(Version.V16, {"evseId": 1, "chargingNeeds": needs(None, WANTED)}) == []
