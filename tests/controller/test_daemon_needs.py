@@ -1,0 +1,55 @@
+"""A car's departure over a real socket and by the real clock."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import trio
+from trio_websocket import open_websocket_url
+
+from tests.controller.links.rig import heard
+from tests.controller.test_daemon import running, site, until
+
+IN_TWO_HOURS = timedelta(hours=2, minutes=5)
+
+
+async def test_when_a_car_leaves_is_known_by_the_clock_on_the_wall(tmp_path: Path) -> None:
+    needs = {
+        "requestedEnergyTransfer": "AC_three_phase",
+        "departureTime": (datetime.now(UTC) + IN_TWO_HOURS).isoformat(),
+        "acChargingParameters": {
+            "energyAmount": 20_000,
+            "evMinCurrent": 6,
+            "evMaxCurrent": 32,
+            "evMaxVoltage": 230,
+        },
+    }
+    state = {
+        "timestamp": datetime.now(UTC).isoformat(),
+        "connectorStatus": "Occupied",
+        "evseId": 1,
+        "connectorId": 1,
+    }
+    async with (
+        site(tmp_path) as (config, _),
+        running(config) as controller,
+        open_websocket_url(
+            f"ws://127.0.0.1:{controller.port}/ocpp/CS01", subprotocols=["ocpp2.0.1"], disconnect_timeout=2
+        ) as socket,
+        trio.open_nursery() as nursery,
+    ):
+
+        async def obey() -> None:
+            while True:
+                frame = json.loads(await heard(socket))
+                if frame[0] == 2:
+                    await socket.send_message(json.dumps([3, frame[1], {"status": "Accepted"}]))
+
+        nursery.start_soon(obey)
+        await socket.send_message(json.dumps([2, "s", "StatusNotification", state]))
+        needs_now = {"evseId": 1, "chargingNeeds": needs}
+        await socket.send_message(json.dumps([2, "n", "NotifyEVChargingNeeds", needs_now]))
+        await until(controller, "CS01", "leaves in 2 h 10 min, needs 14 A on average: grid L1 full")
+        nursery.cancel_scope.cancel()
