@@ -32,11 +32,15 @@ Load = Callable[[float], PhaseAmps]
 
 
 class CircuitPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """A fuse: `limit_a` per phase, below `parent` (None: the grid connection)."""
+    """A fuse: `limit_a` per phase, below `parent` (None: the grid connection).
+
+    `margin_a` is what its owner has the controller keep free for other loads that are switched on.
+    """
 
     id: str
     parent: str | None
     limit_a: float
+    margin_a: float = 0.0
 
 
 class OutletPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -142,9 +146,9 @@ class SimulatedSite:
         """What the limits would let through to the cars now, per phase of the grid connection.
 
         For each phase by itself the largest flow through the tree: a circuit passes what hangs below it
-        and wants current, up to its limit less its other loads. As three-phase cars need the same
-        current on each of their phases, this is a bound that no controller can beat; semi-continuous
-        currents, ramps and reaction times lower what it can reach further.
+        and wants current, up to its limit less its margin and its other loads. As three-phase cars need
+        the same current on each of their phases, this is a bound that no controller can beat;
+        semi-continuous currents, ramps and reaction times lower what it can reach further.
         """
         wants = {circuit: [0.0, 0.0, 0.0] for circuit in self.circuits}
         for outlet in self.outlets.values():
@@ -154,7 +158,7 @@ class SimulatedSite:
         for circuit in reversed(self.circuits.values()):
             load = self._load_of(circuit.id)
             flow = [
-                max(0.0, min(want, circuit.limit_a - other))
+                max(0.0, min(want, circuit.limit_a - circuit.margin_a - other))
                 for want, other in zip(wants[circuit.id], load, strict=True)
             ]
             if circuit.parent is not None:

@@ -1,8 +1,9 @@
 """How quickly the controller reacts, as meters and stations see it.
 
-The clock starts when a meter's registers first show its circuit above its limit. It stops when the limits
-that the stations hold bring the circuit back: for each phase, other loads + the sum over the outlets of
-the lower of (drawn current, limit installed) <= the circuit's limit. In it are the meter's polling, the
+The clock starts when a meter's registers first show its circuit above what the controller is to keep to: its
+limit less its margin. It stops when the limits that the stations hold bring the circuit back: for each
+phase, other loads + the sum over the outlets of the lower of (drawn current, limit installed) are no more
+than that. In it are the meter's polling, the
 decision, and the delivery of every cut that was needed; the cars' own delay is not.
 
 An overload that ends by itself is no reaction and is not counted; one that is still open when the run
@@ -38,21 +39,25 @@ class ReactionWatch:
 
     def meter_shows(self, circuit: str) -> None:
         """The circuit's meter has new registers: start the clock where they show an overload to be cut."""
-        limit_a = self._site.circuits[circuit].limit_a + FITS_A
-        overloaded = max(self._site.currents_a()[circuit]) > limit_a
-        if overloaded and circuit not in self._open and max(self._site.granted_a()[circuit]) > limit_a:
+        kept_a = self._kept_to_a(circuit)
+        overloaded = max(self._site.currents_a()[circuit]) > kept_a
+        if overloaded and circuit not in self._open and max(self._site.granted_a()[circuit]) > kept_a:
             self._open[circuit] = self._site.now
 
     def look(self) -> None:
         """Stop the clocks of the circuits that fit again."""
         currents_a, granted_a = self._site.currents_a(), self._site.granted_a()
         for circuit, since in list(self._open.items()):
-            limit_a = self._site.circuits[circuit].limit_a + FITS_A
-            if max(granted_a[circuit]) > limit_a:
+            kept_a = self._kept_to_a(circuit)
+            if max(granted_a[circuit]) > kept_a:
                 continue
             del self._open[circuit]
-            if max(currents_a[circuit]) > limit_a:  # the cuts brought it back, not the load
+            if max(currents_a[circuit]) > kept_a:  # the cuts brought it back, not the load
                 self.reactions_s.append(self._site.now - since)
+
+    def _kept_to_a(self, circuit: str) -> float:
+        plan = self._site.circuits[circuit]
+        return plan.limit_a - plan.margin_a + FITS_A
 
     def result(self) -> Reaction:
         """The reactions until now."""

@@ -28,13 +28,17 @@ def write(
         "circuit": [_circuit(circuit, circuit.id in meters) for circuit in circuits],
         "meter": [{"id": circuit, **meter} for circuit, meter in meters.items()],
         "station": [_station(station) for station in stations],
-        "load_management": {"tick_s": 1.0, "margin_a": 1.0, "fallback_a": 6.0, "lease_s": 60.0},
+        "load_management": {"tick_s": 1.0, "fallback_a": 6.0, "lease_s": 60.0},
     }
     path.write_bytes(tomli_w.dumps(document).encode())
 
 
 def _circuit(circuit: CircuitPlan, metered: bool) -> dict[str, Any]:
-    written: dict[str, Any] = {"id": circuit.id, "limit_a": circuit.limit_a}
+    written: dict[str, Any] = {
+        "id": circuit.id,
+        "limit_a": circuit.limit_a,
+        "margin_a": circuit.margin_a,
+    }
     if circuit.parent is not None:
         written["parent"] = circuit.parent
     if metered:

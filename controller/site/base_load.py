@@ -3,9 +3,9 @@
 The meter shows everything, the EVSEs' reports show their part a little late (`draw.py`). So the base
 load lies in an interval: the reading less the most, and less the least, that the EVSEs may draw. The
 *sample* is the value of that interval nearest to the last sample: what a transition explains is no
-news of the building. With a reading that is to be cut (`fuse.py`) nothing is explained away: the
-sample is the upper end. The *belief* is the highest sample of the last `HOLD_S`: up at once, down
-slowly, so that a pulsing load is not filled and cut in turn.
+news of the building. With a reading that is to be cut (`fuse.py`), or that is above what was planned,
+nothing is explained away: the sample is the upper end. The *belief* is the highest sample of the last
+`HOLD_S`: up at once, down slowly, so that a pulsing load is not filled and cut in turn.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from controller.site.draw import Credit
 from controller.site.fuse import Load, watches
 from controller.site.tree import Fuse, PhaseAmps
 
+NOISE_A = 0.5
+"""By so much readings and roundings may be above what was planned."""
 HOLD_S = 20.0
 """How long a higher base load is believed after it was last seen."""
 STEADY_S = 30.0
@@ -95,9 +97,18 @@ class _PhaseLoad:
 
 
 class BaseLoad:
-    """The base load of one metered circuit, with per-phase limits in A."""
+    """The base load of one metered circuit, with per-phase limits in A.
 
-    def __init__(self, limit_a: PhaseAmps, fuse: Fuse = Fuse.PLAIN, now: float = 0.0) -> None:
+    All that the EVSEs were offered and the base load together are planned to stay `margin_a` below the
+    limit. A reading above that shows that the belief is wrong: it is mended at once, while the margin
+    still bridges the time that cars need. `crossed`: the last reading was such a one.
+    """
+
+    def __init__(
+        self, limit_a: PhaseAmps, fuse: Fuse = Fuse.PLAIN, now: float = 0.0, margin_a: float = 0.0
+    ) -> None:
+        self.crossed = False
+        self._planned_a = [limit - margin_a + NOISE_A for limit in limit_a]
         self._watches = watches(limit_a, fuse, now)
         self._phases = (_PhaseLoad(), _PhaseLoad(), _PhaseLoad())
 
@@ -108,16 +119,18 @@ class BaseLoad:
 
         `cut`: the circuit is over another limit of its own, so every phase has to be.
         """
-        overloaded = False
+        overloaded = self.crossed = False
         for phase, measured in enumerate(measured_a):
             low = measured - sum(credit.high[phase] for credit in credits)
             high = measured - sum(credit.low[phase] for credit in credits)
             load = self._phases[phase]
             verdict = self._watches[phase].see(measured, now)
-            if cut or verdict is Load.OVER:
+            crossed = measured > self._planned_a[phase] and verdict is not Load.BORNE
+            self.crossed |= crossed
+            if cut or crossed or verdict is Load.OVER:
                 # A cut that is under way is not made again: who has not obeyed yet still draws.
                 sample = measured - sum(credit.unreacted[phase] for credit in credits)
-                overloaded = True
+                overloaded |= cut or verdict is Load.OVER
             elif load.sample is None:
                 sample = high
             elif verdict is Load.BORNE:

@@ -176,7 +176,7 @@ class SiteControl:
         below = [self._by_ref[evse.ref] for evse in self._site.below[circuit.id]]
         credits = {outlet.evse.ref: outlet.credit(now) for outlet in below}
         overloaded = self._metering.see(event.state, credits, now)
-        self._due |= before != self._metering.trouble(circuit, now)
+        self._due |= before != self._metering.trouble(circuit, now) or self._metering.crossed(circuit)
         return overloaded
 
     # What to do about it
@@ -287,7 +287,7 @@ class SiteControl:
     def _sums(self, base: dict[str, PhaseAmps]) -> dict[str, float]:
         """The supply of all phases together (A), where power is limited."""
         return {
-            c.id: c.limit_w / self._metering.highest_v(c) - sum(base[c.id]) - 3 * self._margin_a(c)
+            c.id: c.limit_w / self._metering.highest_v(c) - sum(base[c.id]) - 3 * self._metering.margin_a(c)
             for c in self._site.circuits
             if c.limit_w is not None
         }
@@ -301,11 +301,8 @@ class SiteControl:
             if c.limit_w is not None or c.unbalance_a is not None
         }
 
-    def _margin_a(self, circuit: Circuit) -> float:
-        return self._settings.margin_a if circuit.margin_a is None else circuit.margin_a
-
     def _supply(self, circuit: Circuit, base_a: PhaseAmps) -> PhaseAmps:
-        margin_a = self._margin_a(circuit)
+        margin_a = self._metering.margin_a(circuit)
         return _less(circuit.limit_a, (base_a[0] + margin_a, base_a[1] + margin_a, base_a[2] + margin_a))
 
 

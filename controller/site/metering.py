@@ -36,12 +36,23 @@ class Metering:
         self._site = site
         self._settings = settings
         self._circuit_of = {circuit.meter: circuit for circuit in site.circuits if circuit.meter}
-        self._loads = {c.id: BaseLoad(c.limit_a, c.fuse, now) for c in self._circuit_of.values()}
+        self._loads = {
+            c.id: BaseLoad(c.limit_a, c.fuse, now, self.margin_a(c)) for c in self._circuit_of.values()
+        }
         self._signs = {circuit.id: SignWatch() for circuit in self._circuit_of.values()}
         self._states: dict[str, MeterState] = {}
         self._heard_at = dict.fromkeys(self._loads, now)
         self._measured: dict[str, PhaseAmps | None] = {}
         self._used: dict[str, Reading] = {}
+
+    def margin_a(self, circuit: Circuit) -> float:
+        """What is kept free under the circuit's limit (A per phase)."""
+        return self._settings.margin_a if circuit.margin_a is None else circuit.margin_a
+
+    def crossed(self, circuit: Circuit) -> bool:
+        """Whether the circuit's last good reading was above what was planned for it."""
+        load = self._loads.get(circuit.id)
+        return load is not None and load.crossed
 
     def circuit_of(self, meter: str) -> Circuit | None:
         """The circuit that a meter measures; None for a meter that measures none."""

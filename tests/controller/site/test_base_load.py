@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controller.site.base_load import HOLD_S, STEADY_S, BaseLoad, RollingMax
-from controller.site.draw import Credit
+from controller.site.draw import NOTHING, Credit
 from controller.site.tree import PhaseAmps
 
 LIMIT: PhaseAmps = (100.0, 100.0, 100.0)
@@ -136,3 +136,15 @@ def test_the_newest_value_never_grows_too_old() -> None:
     assert rolling.highest(0) is None
     rolling.add(7.0, 0)
     assert rolling.highest(1000) == pytest.approx(7.0)
+
+
+def test_a_reading_above_what_was_planned_is_believed_though_cars_in_transition_could_explain_it() -> None:
+    load = BaseLoad((50.0, 50.0, 50.0), margin_a=10.0)
+    starting = Credit(low=(0, 0, 0), high=(30, 30, 30), unreacted=(5, 5, 5))
+    assert not load.measure((10, 10, 10), [NOTHING], 0)
+    assert not load.measure((40, 39, 10), [starting], 1)
+    assert not load.crossed
+    assert load.believed(1) == (10, 10, 10)
+    assert not load.measure((42, 39, 10), [starting], 2)  # nothing to cut: the margin bridges it
+    assert load.crossed
+    assert load.believed(2) == (37, 10, 10)
