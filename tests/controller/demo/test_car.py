@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -75,6 +77,6 @@ def test_it_never_draws_more_than_the_best_offer_that_it_may_still_know(
             now += STEP_S
             history.append(offer)
             car.advance(offer, now, STEP_S, 230.0, 1)
-            window = history[-(int(reaction_s / STEP_S) + 2) :]
+            window = history[-(math.ceil(reaction_s / STEP_S) + 2) :]
             assert car.current_a <= min(16.0, max(window)) + 1e-9
             assert car.current_a == 0.0 or car.current_a > 0.0
