@@ -1,0 +1,169 @@
+"""The controller as a station of its own: the conversation with the backend that limits the site as a whole.
+
+Pure: events of one link go in, messages and the site's limit come out. It boots until it is accepted,
+tells that it is there, keeps its heartbeat, and gives every CALL exactly one answer (OCPP-J 4.1).
+Times are s: `now` monotonic, `utc` POSIX.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from controller.ocpp.frames import (
+    Answer,
+    Call,
+    CallError,
+    CallResult,
+    Malformed,
+    Version,
+    call,
+    call_error,
+    call_result,
+    malformed_answer,
+    parse,
+)
+from controller.ocpp.profile_answers import rejected
+from controller.ocpp.profile_messages import moment_text, read
+from controller.relay.events import BackendLost, BackendUp, FromBackend, Kept, Note, Tick, ToBackend
+from controller.relay.group_profiles import GroupProfiles
+
+RETRY_S = 60.0
+"""When a backend is asked again that gave no interval, or no answer at all."""
+SHORTEST_S = 1.0
+"""No heartbeat or boot follows another sooner, whatever interval the backend tells."""
+
+
+class Limited(msgspec.Struct, frozen=True):
+    """The backend limits the site to this from now on (A per phase); None: no longer."""
+
+    limit_a: float | None
+
+
+IdentityEvent = BackendUp | BackendLost | FromBackend | Tick
+IdentityAction = ToBackend | Kept | Limited | Note
+
+
+class _BootAnswer(msgspec.Struct):
+    status: str
+    interval: int = 0
+
+
+class OwnIdentity:
+    """One identity over all its links. `new_id` gives each of its CALLs an id that no other has."""
+
+    def __init__(
+        self, version: Version, firmware: str, profiles: GroupProfiles, new_id: Callable[[], str]
+    ) -> None:
+        self._version = version
+        self._firmware = firmware
+        self._profiles = profiles
+        self._new_id = new_id
+        self._accepted = False
+        self._interval_s = RETRY_S
+        self._say_at: float | None = None
+        self._asked: tuple[str, str] | None = None
+        """Id and action of the CALL that waits for its answer."""
+        self._told_a: float | None = None
+        self._look_at: float | None = None
+
+    @property
+    def deadline(self) -> float | None:
+        """When a Tick is wanted (s, monotonic)."""
+        return min((at for at in (self._say_at, self._look_at) if at is not None), default=None)
+
+    def handle(self, event: IdentityEvent, now: float, utc: float) -> list[IdentityAction]:
+        """Take in one event; what to do because of it, in this order. Limits outlive a lost link."""
+        actions: list[IdentityAction] = []
+        match event:
+            case BackendUp():
+                self._accepted, self._asked = False, None
+                actions += self._say("BootNotification", self._boot(), now)
+            case BackendLost():
+                self._asked = self._say_at = None
+            case FromBackend(text=text):
+                actions += self._heard(text, now, utc)
+            case Tick():
+                actions += self._due(now)
+        return actions + self._limited(now, utc)
+
+    def _due(self, now: float) -> list[IdentityAction]:
+        if self._say_at is None or now < self._say_at:
+            return []
+        if not self._accepted:
+            return self._say("BootNotification", self._boot(), now)
+        return self._say("Heartbeat", {}, now)
+
+    def _say(self, action: str, payload: dict[str, Any], now: float) -> list[IdentityAction]:
+        """Send a CALL; what had no answer until now gets none that counts."""
+        self._asked = (self._new_id(), action)
+        self._say_at = now + self._interval_s
+        return [ToBackend(call(self._asked[0], action, msgspec.json.encode(payload)))]
+
+    def _boot(self) -> dict[str, Any]:
+        if self._version is Version.V16:
+            return {
+                "chargePointVendor": "local-controller",
+                "chargePointModel": "site",
+                "firmwareVersion": self._firmware,
+            }
+        station = {"vendorName": "local-controller", "model": "site", "firmwareVersion": self._firmware}
+        return {"reason": "PowerUp", "chargingStation": station}
+
+    def _heard(self, text: str, now: float, utc: float) -> list[IdentityAction]:
+        frame = parse(text)
+        if isinstance(frame, Call):
+            return self._answer(frame, utc)
+        if isinstance(frame, Malformed):
+            owed = malformed_answer(self._version, frame)
+            note = Note(logging.WARNING, f"the site's backend sent what is no OCPP: {frame.reason}")
+            return [note] if owed is None else [note, ToBackend(owed)]
+        if isinstance(frame, CallResult | CallError) and self._asked and frame.id == self._asked[0]:
+            action, self._asked = self._asked[1], None
+            return self._answered(action, frame, now, utc)
+        return []
+
+    def _answered(self, action: str, answer: Answer, now: float, utc: float) -> list[IdentityAction]:
+        if action != "BootNotification":
+            return []
+        told = read(_BootAnswer, answer.payload) if isinstance(answer, CallResult) else None
+        self._interval_s = max(SHORTEST_S, told.interval) if told and told.interval > 0 else RETRY_S
+        self._say_at = now + self._interval_s
+        self._accepted = told is not None and told.status == "Accepted"
+        if not self._accepted:
+            return [Note(logging.WARNING, f"the site's backend does not accept it: {told and told.status}")]
+        if (
+            self._version is not Version.V16
+        ):  # there a StatusNotification is of an EVSE, and the site has none
+            return []
+        status = {"connectorId": 0, "errorCode": "NoError", "status": "Available"}
+        said = self._say("StatusNotification", status | {"timestamp": moment_text(utc)}, now)
+        return [Note(logging.INFO, "the site's backend accepts it"), *said]
+
+    def _answer(self, asked: Call, utc: float) -> list[IdentityAction]:
+        before = self._profiles.kept
+        result = self._profiles.answer(asked.action, asked.payload, utc) or self._other(asked.action)
+        if result is None:
+            return [ToBackend(call_error(asked.id, "NotImplemented", "a site has no such thing"))]
+        kept = self._profiles.kept
+        saved: list[IdentityAction] = [Kept(kept)] if kept != before else []
+        return [*saved, ToBackend(call_result(asked.id, result))]
+
+    def _other(self, action: str) -> bytes | None:
+        if action == "Reset":
+            return rejected(self._version, "NotEnabled", "the site is not restarted by its backend")
+        if action == "TriggerMessage":
+            return b'{"status":"NotImplemented"}'
+        return None
+
+    def _limited(self, now: float, utc: float) -> list[IdentityAction]:
+        """The site's limit, where it is another than was told."""
+        limit_a, change = self._profiles.limit_a(utc), self._profiles.next_change(utc)
+        self._look_at = None if change is None else now + change - utc
+        if limit_a == self._told_a:
+            return []
+        self._told_a = limit_a
+        return [Limited(limit_a)]

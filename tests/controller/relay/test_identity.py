@@ -1,0 +1,113 @@
+"""The controller as a station of its own, in conversation with the backend of the site."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import msgspec
+import pytest
+
+from controller.ocpp.frames import Version
+from controller.relay.events import BackendLost, BackendUp, FromBackend, Kept, Tick, ToBackend
+from controller.relay.group_profiles import GroupProfiles
+from controller.relay.identity import RETRY_S, IdentityEvent, Limited, OwnIdentity
+from tests.controller.ocpp.schemas import check, request
+from tests.controller.relay.test_group_profiles import NOON, setting
+
+VERSIONS = pytest.mark.parametrize("version", list(Version))
+
+
+class Talk:
+    """A conversation from second 0 on; whatever is sent is held against the schemas."""
+
+    def __init__(self, version: Version) -> None:
+        self.version = version
+        ids = map(str, itertools.count(1))
+        profiles = GroupProfiles(version, 230.0, 250.0)
+        self.identity = OwnIdentity(version, "1.0", profiles, lambda: next(ids))
+        self.others: list[object] = []
+
+    def on(self, event: IdentityEvent, now: float = 0.0) -> list[list[Any]]:
+        """The frames that are sent because of it; the rest goes to `others`."""
+        actions = self.identity.handle(event, now, NOON + now)
+        sent = [msgspec.json.decode(action.text) for action in actions if isinstance(action, ToBackend)]
+        self.others += [action for action in actions if not isinstance(action, ToBackend)]
+        for frame in sent:
+            if frame[0] == 2:
+                check(self.version, request(self.version, frame[2]), msgspec.json.encode(frame[3]))
+        return sent
+
+    def asked(self, action: str, payload: bytes, now: float = 0.0) -> list[Any]:
+        """The one answer to a CALL of the backend."""
+        sent = self.on(FromBackend(f'[2,"b","{action}",{payload.decode()}]'), now)
+        assert len(sent) == 1
+        assert sent[0][1] == "b"
+        return sent[0]
+
+    def booted(self, status: str, interval: int) -> list[list[Any]]:
+        """Link up and boot answered; what is sent because of the answer."""
+        [boot] = self.on(BackendUp())
+        assert boot[2] == "BootNotification"
+        answer = {"status": status, "interval": interval, "currentTime": "2026-01-01T00:00:00Z"}
+        return self.on(FromBackend(msgspec.json.encode([3, boot[1], answer]).decode()))
+
+
+@VERSIONS
+def test_it_boots_and_keeps_its_heartbeat(version: Version) -> None:
+    talk = Talk(version)
+    said = [frame[2] for frame in talk.booted("Accepted", 300)]
+    assert said == (["StatusNotification"] if version is Version.V16 else [])
+    assert talk.identity.deadline == 300
+    assert talk.on(Tick(), 299) == []
+    assert [frame[2] for frame in talk.on(Tick(), 300)] == ["Heartbeat"]
+    assert talk.identity.deadline == 600
+
+
+@VERSIONS
+@pytest.mark.parametrize(("status", "interval", "wait"), [("Pending", 20, 20), ("Rejected", 0, RETRY_S)])
+def test_it_boots_again_when_it_was_told_to(
+    version: Version, status: str, interval: int, wait: float
+) -> None:
+    talk = Talk(version)
+    assert talk.booted(status, interval) == []
+    assert talk.identity.deadline == wait
+    assert [frame[2] for frame in talk.on(Tick(), wait)] == ["BootNotification"]
+
+
+@VERSIONS
+def test_a_limit_is_saved_before_it_is_accepted_and_outlives_the_link(version: Version) -> None:
+    talk = Talk(version)
+    talk.booted("Accepted", 300)
+    talk.others.clear()
+    assert talk.asked("SetChargingProfile", setting(version, start=NOON, duration=600))[2] == {
+        "status": "Accepted"
+    }
+    kept, limited = talk.others
+    assert isinstance(kept, Kept)
+    assert limited == Limited(40.0)
+    talk.on(BackendLost("gone"), 10)
+    assert talk.identity.deadline == 600
+    talk.on(Tick(), 600)
+    assert talk.others[2:] == [Limited(None)]
+
+
+@VERSIONS
+@pytest.mark.parametrize(("action", "status"), [("Reset", "Rejected"), ("TriggerMessage", "NotImplemented")])
+def test_what_a_site_does_not_do(version: Version, action: str, status: str) -> None:
+    answer = Talk(version).asked(action, b"{}")
+    check(version, f"{action}Response", msgspec.json.encode(answer[2]))
+    assert answer[2]["status"] == status
+
+
+@VERSIONS
+def test_everything_else_is_not_implemented(version: Version) -> None:
+    answer = Talk(version).asked("UnlockConnector", b"{}")
+    assert (answer[0], answer[2]) == (4, "NotImplemented")
+
+
+@VERSIONS
+def test_no_frame_has_no_effect_but_its_answer(version: Version) -> None:
+    talk = Talk(version)
+    assert talk.on(FromBackend('[3,"nobody asked",{}]')) == []
+    assert [frame[0] for frame in talk.on(FromBackend('[2,"b"]'))] == [4]
