@@ -135,13 +135,11 @@ class OwnIdentity:
         self._accepted = told is not None and told.status == "Accepted"
         if not self._accepted:
             return [Note(logging.WARNING, f"the site's backend does not accept it: {told and told.status}")]
-        if (
-            self._version is not Version.V16
-        ):  # there a StatusNotification is of an EVSE, and the site has none
-            return []
-        status = {"connectorId": 0, "errorCode": "NoError", "status": "Available"}
-        said = self._say("StatusNotification", status | {"timestamp": moment_text(utc)}, now)
-        return [Note(logging.INFO, "the site's backend accepts it"), *said]
+        news: list[IdentityAction] = [Note(logging.INFO, "the site's backend accepts it")]
+        if self._version is Version.V16:  # 2.x has no status but that of an EVSE, and the site has none
+            status = {"connectorId": 0, "errorCode": "NoError", "status": "Available"}
+            news += self._say("StatusNotification", status | {"timestamp": moment_text(utc)}, now)
+        return news
 
     def _answer(self, asked: Call, utc: float) -> list[IdentityAction]:
         before = self._profiles.kept
