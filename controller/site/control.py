@@ -16,6 +16,8 @@ import itertools
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
+import msgspec
+
 from controller.ocpp.observations import BackendLimit, Booted, EvseRef, Observation, ProfilesTouched
 from controller.site.allocator import Allocation, Demand, allocate
 from controller.site.booking import Ledger
@@ -23,6 +25,7 @@ from controller.site.conductors import Joint
 from controller.site.delivery import Memory
 from controller.site.events import (
     Adapted,
+    GroupLimit,
     LimitAnswered,
     Metered,
     Observed,
@@ -67,6 +70,7 @@ class SiteControl:
         self._of_station: defaultdict[str, list[Outlet]] = defaultdict(list)
         for outlet in self._outlets:
             self._of_station[outlet.evse.ref.station].append(outlet)
+        self._group_a: float | None = None
         self._due = False
         self._planned_at: float | None = None
         self._news: list[Told] = []
@@ -142,6 +146,9 @@ class SiteControl:
                 return self._observed(station, observation, now)
             case LimitAnswered():
                 return self._answered(event, now)
+            case GroupLimit(limit_a=limit_a):
+                self._group_a = limit_a
+                return True
             case Tick():
                 return True
             case Metered():
@@ -234,7 +241,7 @@ class SiteControl:
         given |= self._sunshine([d for d in demands if self._sunny(d)], given, room, base, now)
         for ref, allocation in given.items():
             turns.served(ref, allocation.limit_a > 0, now)
-        return allocations | given
+        return allocations | self._explained(given)
 
     def _share(
         self, demands: list[Demand], room: Ledger, base: dict[str, PhaseAmps], now: float
@@ -254,6 +261,19 @@ class SiteControl:
                 outlet.book(room, now)
                 held[outlet.evse.ref] = Allocation(outlet.evse.ref, outlet.evse.min_a, NO_PAUSE)
             demands = [demand for demand in demands if demand.ref not in held]
+
+    def _explained(self, given: dict[EvseRef, Allocation]) -> dict[EvseRef, Allocation]:
+        """With a limit of a backend on the whole site, "grid L1 full" is not the whole truth."""
+        root = self._site.circuits[0]
+        if self._group_a is None or self._group_a >= max(root.limit_a):
+            return given
+        why = f"the backend limits the site to {self._group_a:g} A"
+        return {
+            ref: msgspec.structs.replace(one, reason=f"{why}: {one.reason}")
+            if f"{root.id} L" in one.reason
+            else one
+            for ref, one in given.items()
+        }
 
     def _sunny(self, demand: Demand) -> bool:
         return self._site.evse_by_ref[demand.ref].surplus
@@ -303,7 +323,14 @@ class SiteControl:
 
     def _supply(self, circuit: Circuit, base_a: PhaseAmps) -> PhaseAmps:
         margin_a = self._metering.margin_a(circuit)
-        return _less(circuit.limit_a, (base_a[0] + margin_a, base_a[1] + margin_a, base_a[2] + margin_a))
+        limit_a = circuit.limit_a
+        if self._group_a is not None and circuit.parent is None:
+            limit_a = (
+                min(limit_a[0], self._group_a),
+                min(limit_a[1], self._group_a),
+                min(limit_a[2], self._group_a),
+            )
+        return _less(limit_a, (base_a[0] + margin_a, base_a[1] + margin_a, base_a[2] + margin_a))
 
 
 def _less(one: PhaseAmps, other: PhaseAmps) -> PhaseAmps:

@@ -50,11 +50,17 @@ class LimitAnswered(msgspec.Struct, frozen=True):
     detail: str = ""
 
 
+class GroupLimit(msgspec.Struct, frozen=True):
+    """A backend limits the site as a whole from now on (A per phase); None: no longer."""
+
+    limit_a: float | None
+
+
 class Tick(msgspec.Struct, frozen=True):
     """`tick_s` has passed."""
 
 
-SiteEvent = StationUp | StationDown | Adapted | Observed | Metered | LimitAnswered | Tick
+SiteEvent = StationUp | StationDown | Adapted | Observed | Metered | LimitAnswered | GroupLimit | Tick
 
 
 class SetLimit(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from controller.ocpp.observations import EvseState, ProfilesTouched, StateSeen, TransactionSeen
 from controller.site.control import SiteControl
-from controller.site.events import LimitAnswered, Metered, Observed, StationUp, Tick
+from controller.site.events import GroupLimit, LimitAnswered, Metered, Observed, StationUp, Tick
 from controller.site.settings import SiteSettings
 from controller.site.tree import PhaseAmps, Site
 from drivers.reading import MeterState, Quality, Reading
@@ -372,3 +372,19 @@ def test_a_circuit_keeps_its_own_margin_free() -> None:
     site.run(300)
     flowed = [max(amps) for amps in site.row_flowed["grid"][60:]]
     assert 50.0 < max(flowed) <= 53.0
+
+
+def test_a_backend_s_limit_on_the_whole_site_holds_until_it_is_lifted() -> None:
+    site = ToySite(
+        (grid(63.0),), [station(f"S{i}", car=Car()) for i in range(4)], lambda now: (5.0, 5.0, 5.0)
+    )
+    site.connect()
+    site.run(200)
+    site.tell(GroupLimit(40.0))
+    site.run(60)
+    flowed = [max(amps) for amps in site.row_flowed["grid"][220:]]
+    assert 35.0 < max(flowed) <= 39.0
+    assert site.view("S0").reason.startswith("the backend limits the site to 40 A: grid L")
+    site.tell(GroupLimit(None))
+    site.run(120)
+    assert 55.0 < max(max(amps) for amps in site.row_flowed["grid"][280:]) <= 62.0
