@@ -24,6 +24,7 @@ from controller.config.tables import Web
 from controller.demo.demo import run_demo
 from controller.groups import leaves
 from controller.links.server import ListenFailed
+from controller.links.tls import TlsFailed
 from controller.simulate.day import DayMistakes, read_day
 from controller.simulate.plot import svg
 from controller.simulate.run import simulate
@@ -142,7 +143,7 @@ def _run(options: argparse.Namespace) -> int:
     )  # it writes messages out, drivers' ids in them
     try:
         trio.run(_until_signalled, config, strict_exception_groups=True)
-    except* (ListenFailed, StoreFailed, WebFailed) as failed:
+    except* (ListenFailed, StoreFailed, TlsFailed, WebFailed) as failed:
         for each in leaves(failed):
             log.error("%s", each)
         status = MISTAKES

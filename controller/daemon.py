@@ -7,7 +7,6 @@ and the limits that it wants set are turned into SetChargingProfile CALLs of the
 from __future__ import annotations
 
 import logging
-import ssl
 import uuid
 from collections import defaultdict
 from collections.abc import Sequence
@@ -15,18 +14,19 @@ from datetime import UTC, datetime
 from functools import partial
 from importlib import metadata
 from pathlib import Path
-from urllib.parse import quote
 
 import trio
 
-from controller.config import Backend, Config, Station
-from controller.links.engine import Link, open_link
-from controller.links.handshake import Admitted, Door, basic
+from controller.config import Backend, Config, Listen, Station
+from controller.links.engine import Link
+from controller.links.handshake import Admitted, Door
+from controller.links.pacing import Bucket
 from controller.links.server import Listening, serve_stations
 from controller.links.session import StationSession
 from controller.links.switchboard import Switchboard
 from controller.links.tally import Tally
-from controller.links.tls import client_context, server_context
+from controller.links.tls import client_tls, server_tls
+from controller.links.uplink import Uplink, dial_turns
 from controller.notify import notify
 from controller.ocpp.acquaintance import Acquaintance
 from controller.ocpp.frames import Version
@@ -62,6 +62,12 @@ from drivers.reading import MeterState
 
 log = logging.getLogger("controller")
 
+BURST_S = 10
+"""What a station may send at once, in seconds of its listen.messages_per_second: it has been offline."""
+
+LEAST_PER_ADDRESS = 64
+"""Connections that any address may hold by default."""
+
 
 class Daemon:
     """One running controller. Once it runs, `port` is the stations' bound port, `web_port` the page's.
@@ -90,8 +96,7 @@ class Daemon:
         self._kept = {station.id: _kept_profiles(config, station) for station in config.station}
         self._profiles = ProfileStore(Path(config.store.directory))
         self._recall_profiles()
-        self._backends = {backend.id: backend for backend in config.backend}
-        self._tls = {backend.id: _backend_tls(backend) for backend in config.backend}
+        self._uplinks = {backend.id: _uplink(backend, config.listen) for backend in config.backend}
 
     async def run(self, *, task_status: trio.TaskStatus[Daemon] = trio.TASK_STATUS_IGNORED) -> None:
         """Run until cancelled. Started once stations can connect.
@@ -99,8 +104,7 @@ class Daemon:
         Raises ListenFailed or WebFailed where the stations' or the page's port cannot be opened.
         """
         listen = self._config.listen
-        tls = server_context(listen.certificate, listen.key) if listen.certificate and listen.key else None
-        listening = Listening(listen.host, listen.port, tls, listen.max_message_bytes)
+        listening = _listening(listen, len(self._stations))
         async with trio.open_nursery() as nursery:
             meters = [meter.settings() for meter in self._config.meter]
             nursery.start_soon(run_meters, meters, self._metered)
@@ -167,31 +171,23 @@ class Daemon:
     async def _serve(self, admitted: Admitted, link: Link) -> None:
         """One accepted station: its relay, its session, and the way to its owner."""
         station = self._stations[admitted.station]
-        backend = self._backends[station.owner]
         listen = self._config.listen
         ownership = Ownership(admitted.version, self._scope(station.id), self._kept[station.id])
         self._ownerships[station.id] = ownership
         relay = StationRelay(
             station.id,
-            backend.id,
+            station.owner,
             admitted.version,
             Observer(admitted.version, self._config.site.voltage, partial(datetime.now, UTC)),
             ownership,
             listen.call_timeout_s,
             trio.current_time(),
         )
-        session = StationSession(station.id, admitted.version, relay, link, self, self._tally, listen.ping_s)
-        password = _secret(backend.password_file)
-        dial = partial(
-            open_link,
-            backend.url.replace("{station}", quote(station.id, safe="")),
-            admitted.version,
-            self._tls[backend.id],
-            admitted.authorization if password is None else basic(station.id, password),
-            listen.max_message_bytes,
-            backend.connect_timeout_s,
+        pace = Bucket(listen.messages_per_second, burst=max(1, int(BURST_S * listen.messages_per_second)))
+        session = StationSession(
+            station.id, admitted.version, relay, link, self, self._tally, listen.ping_s, pace
         )
-        await self._board.run(station.id, session, dial)
+        await self._board.run(station.id, session, partial(self._uplinks[station.owner].open, admitted))
 
     def station_up(self, station: str, version: Version) -> None:
         """See `links.session.Site`. A station that we do not know is asked first what it can take."""
@@ -316,7 +312,7 @@ class Daemon:
 async def run(config: Config, *, task_status: trio.TaskStatus[Daemon] = trio.TASK_STATUS_IGNORED) -> None:
     """Run a controller until cancelled; starts with the Daemon.
 
-    Raises ListenFailed, WebFailed or StoreFailed where it cannot do its work.
+    Raises ListenFailed, TlsFailed, WebFailed or StoreFailed where it cannot do its work.
     """
     try:
         await Daemon(config).run(task_status=task_status)
@@ -337,10 +333,34 @@ def _utc(now: float) -> float:
     return datetime.now(UTC).timestamp() + now - trio.current_time()
 
 
-def _backend_tls(backend: Backend) -> ssl.SSLContext | None:
-    if backend.url.startswith("ws://"):
-        return None
-    return client_context(backend.ca, backend.certificate, backend.key)
+def _listening(listen: Listen, stations: int) -> Listening:
+    """Behind a router all stations come from one address, each perhaps with an old link still half open."""
+    tls = None
+    if listen.certificate and listen.key:
+        tls = server_tls(listen.certificate, listen.key, listen.client_ca)
+    held = listen.connections_per_address
+    return Listening(
+        listen.host,
+        listen.port,
+        tls,
+        listen.max_message_bytes,
+        max(LEAST_PER_ADDRESS, 2 * stations) if held is None else held,
+        listen.handshakes_per_second,
+    )
+
+
+def _uplink(backend: Backend, listen: Listen) -> Uplink:
+    tls = None
+    if backend.url.startswith("wss://"):
+        tls = client_tls(backend.id, backend.ca, backend.certificate, backend.key)
+    return Uplink(
+        backend.url,
+        tls,
+        _secret(backend.password_file),
+        listen.max_message_bytes,
+        backend.connect_timeout_s,
+        dial_turns(),
+    )
 
 
 def _secret(file: str | None) -> bytes | None:

@@ -13,7 +13,7 @@ from controller.config.tables import Config
 
 SECRETS = frozenset({"key", "password_file"})
 _NAMED = {
-    "listen": ("certificate", "key"),
+    "listen": ("certificate", "key", "client_ca"),
     "backend": ("ca", "certificate", "key", "password_file"),
     "meter": ("ca", "certificate", "key"),
     "station": ("password_file",),

@@ -58,11 +58,11 @@ def _listen(config: Config) -> Iterator[Finding]:
     if (listen.certificate is None) != (listen.key is None):
         there, missing = ("certificate", "key") if listen.certificate else ("key", "certificate")
         yield Finding(("listen", there), f"stands without {missing}", f"add {missing}, or remove {there}")
-    if listen.client_ca is not None:  # to ignore it would let in whom it should keep out
+    if listen.client_ca is not None and listen.certificate is None and listen.key is None:
         yield Finding(
             ("listen", "client_ca"),
-            "stations' certificates are not checked in this version",
-            "remove it, and give each station a password_file instead",
+            "stands without certificate and key: stations show theirs over TLS only",
+            "add both, or remove client_ca",
         )
 
 

@@ -46,7 +46,9 @@ class Listen(_Table, frozen=True, kw_only=True):
     """Where stations connect: ws(s)://HOST:PORT/PATH/STATION.
 
     `ping_s`: how often a silent link is asked for a sign of life, 0 for never. `call_timeout_s`: how
-    long an answer may take before the controller answers in its place.
+    long an answer may take before the controller answers in its place. `client_ca`: who must have signed
+    the certificates that stations show, each for its own id. Of the last three, 0 is no limit;
+    `connections_per_address` is by default twice the stations that there are, 64 at least.
     """
 
     host: str = "0.0.0.0"
@@ -59,6 +61,9 @@ class Listen(_Table, frozen=True, kw_only=True):
     max_message_bytes: Annotated[int, Meta(ge=1024, le=100_000_000)] = 1_048_576
     ping_s: Annotated[float, Meta(ge=0, le=3600)] = 30.0
     call_timeout_s: Seconds = 60.0
+    connections_per_address: Annotated[int, Meta(ge=0, le=1_000_000)] | None = None
+    handshakes_per_second: Annotated[float, Meta(ge=0, le=100_000)] = 200.0
+    messages_per_second: Annotated[float, Meta(ge=0, le=100_000)] = 100.0
 
 
 class Web(_Table, frozen=True, kw_only=True):

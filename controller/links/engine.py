@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-import ssl
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-
 import trio
-from trio_websocket import (
-    ConnectionClosed,
-    ConnectionRejected,
-    ConnectionTimeout,
-    HandshakeError,
-    WebSocketConnection,
-    open_websocket_url,
-)
-
-from controller.groups import leaves
+from trio_websocket import ConnectionClosed, WebSocketConnection
 
 CLOSE_S = 2.0
 """How long a peer may take for its part of the closing handshake."""
+
+SEND_S = 60.0
+"""How long one message may wait for a peer that does not read."""
 
 PROPER = (1000, 1001)
 VANISHED = 1006
@@ -34,37 +24,44 @@ class LinkLost(Exception):
         self.clean = clean
 
 
-class LinkRefused(Exception):
-    """The link could not be made. Its text is a person's sentence."""
-
-
 class Link:
     """One open WebSocket. Any method but `close` raises LinkLost once it is gone."""
 
     def __init__(self, socket: WebSocketConnection) -> None:
         self._socket = socket
+        self._listening_since = float("inf")
 
     async def receive(self) -> str | bytes:
         """The next message; waits for it until the link is lost."""
+        self._listening_since = trio.current_time()
         try:
             return await self._socket.get_message()
         except ConnectionClosed as closed:
             raise _lost(closed) from None
+        finally:
+            self._listening_since = float("inf")
 
     async def send(self, text: str) -> None:
-        """Send a text message; waits while the peer does not read."""
+        """Send a text message; waits while the peer does not read, and gives it up after SEND_S."""
         try:
-            await self._socket.send_message(text)
+            with trio.fail_after(SEND_S):
+                await self._socket.send_message(text)
+        except trio.TooSlowError:
+            raise LinkLost(f"it has not read for {SEND_S:g} s") from None
         except ConnectionClosed as closed:
             raise _lost(closed) from None
 
     async def ping(self, timeout_s: float) -> None:
-        """Ask for a sign of life; raises LinkLost where none comes in `timeout_s`."""
+        """Ask for a sign of life; raises LinkLost where none comes in `timeout_s`.
+
+        A message is one too; and while we do not read, a pong may stand behind what we have not read.
+        """
         try:
-            with trio.fail_after(timeout_s):
+            with trio.move_on_after(timeout_s) as waiting:
                 await self._socket.ping()
-        except trio.TooSlowError:
-            raise LinkLost(f"no answer to a ping for {timeout_s:g} s") from None
+            silent_s = trio.current_time() - self._listening_since
+            if waiting.cancelled_caught and silent_s >= timeout_s:
+                raise LinkLost(f"no answer to a ping for {timeout_s:g} s")
         except ConnectionClosed as closed:
             raise _lost(closed) from None
 
@@ -72,59 +69,6 @@ class Link:
         """Close, at the latest after CLOSE_S. Never raises for a link that is lost already."""
         with trio.move_on_after(CLOSE_S):
             await self._socket.aclose(code, _fits(reason))
-
-
-@asynccontextmanager
-async def open_link(
-    url: str,
-    version: str,
-    tls: ssl.SSLContext | None,
-    authorization: bytes | None,
-    max_message_bytes: int,
-    connect_timeout_s: float,
-) -> AsyncIterator[Link]:
-    """A link upwards, open inside the block. Raises LinkRefused where it cannot be made."""
-    headers = [] if authorization is None else [(b"Authorization", authorization)]
-    open_now = False
-    try:
-        async with open_websocket_url(
-            url,
-            tls,
-            subprotocols=[version],
-            extra_headers=headers,
-            max_message_size=max_message_bytes,
-            connect_timeout=connect_timeout_s,
-            disconnect_timeout=CLOSE_S,
-        ) as socket:
-            if socket.subprotocol != version:
-                raise LinkRefused(f"it does not speak {version}")
-            open_now = True
-            yield Link(socket)
-    except HandshakeError as error:
-        if open_now:  # the closing handshake took too long: the link is over all the same
-            return
-        raise LinkRefused(_refusal(error, connect_timeout_s)) from error
-    except (OSError, trio.BrokenResourceError) as error:
-        raise LinkRefused(_cause(error)) from error
-
-
-def _refusal(error: HandshakeError, timeout_s: float) -> str:
-    if isinstance(error, ConnectionRejected):
-        return f"it refused the link with HTTP status {error.status_code}"
-    if isinstance(error, ConnectionTimeout):
-        return f"it did not answer within {timeout_s:g} s"
-    return _cause(error.__cause__ or error)
-
-
-def _cause(error: BaseException) -> str:
-    root: BaseException = error
-    while root.__cause__ is not None:
-        root = root.__cause__
-    if isinstance(root, ssl.SSLCertVerificationError):
-        return f"its certificate is not trusted: {root.verify_message}"
-    if isinstance(root, BaseExceptionGroup):
-        return "; ".join(sorted({_cause(each) for each in leaves(root)}))
-    return str(root) or type(root).__name__
 
 
 def _lost(closed: ConnectionClosed) -> LinkLost:

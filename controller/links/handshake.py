@@ -64,13 +64,25 @@ class Door(msgspec.Struct, frozen=True):
         return f"Door({self.path!r}, {len(self.passwords)} stations)"
 
 
-def judge(door: Door, target: str, headers: Sequence[tuple[bytes, bytes]], offered: Sequence[str]) -> Verdict:
-    """The verdict on one upgrade request: its target, its headers and its subprotocols as offered."""
+def judge(
+    door: Door,
+    target: str,
+    headers: Sequence[tuple[bytes, bytes]],
+    offered: Sequence[str],
+    certified: Sequence[str] | None = None,
+) -> Verdict:
+    """The verdict on one upgrade request: its target, its headers and its subprotocols as offered.
+
+    `certified`: for which names the station has shown a certificate; None where none is asked for.
+    """
     station = _station_id(door.path, target)
     if station is None:
         return Refused(404, f"stations connect at {door.path.rstrip('/')}/<station id>")
     if station not in door.passwords:
         return Refused(404, f"station {station!r} is not known here; add it to the configuration", station)
+    if certified is not None and station not in certified:
+        theirs = " or ".join(repr(name) for name in certified) or "nobody"
+        return Refused(403, f"its certificate is for {theirs}, not for station {station!r}", station)
     authorization = next((value for name, value in headers if name.lower() == b"authorization"), None)
     password = door.passwords[station]
     if password is not None and not _knows(authorization, station, password):

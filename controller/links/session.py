@@ -17,7 +17,9 @@ from typing import Protocol
 import trio
 
 from controller.groups import leaves
-from controller.links.engine import CLOSE_S, Link, LinkLost, LinkRefused
+from controller.links.dial import LinkRefused
+from controller.links.engine import CLOSE_S, Link, LinkLost
+from controller.links.pacing import Bucket
 from controller.links.tally import Tally
 from controller.ocpp.frames import Version
 from controller.ocpp.observations import Observation
@@ -84,7 +86,9 @@ class StationSession:
         site: Site,
         tally: Tally,
         ping_s: float,
+        pace: Bucket,
     ) -> None:
+        """`pace`: how fast the station's messages are read; more of them wait in its socket."""
         self.version = version
         self._station = station
         self._relay = relay
@@ -92,6 +96,7 @@ class StationSession:
         self._site = site
         self._tally = tally
         self._ping_s = ping_s
+        self._pace = pace
         self._to_station, self._station_queue = trio.open_memory_channel[str](OUTGOING)
         self._to_backend, self._backend_queue = trio.open_memory_channel[str](OUTGOING)
         self._todo: deque[Action] = deque()
@@ -192,6 +197,7 @@ class StationSession:
                 while not self._relay.hears_station:
                     await self._stirred.wait()
                 message = await self._link.receive()
+                await trio.sleep(self._pace.take(trio.current_time()))
                 self._tally.from_stations += 1
                 if isinstance(message, str):
                     self._feed(FromStation(message))

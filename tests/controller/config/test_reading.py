@@ -165,8 +165,7 @@ def test_the_example_for_installers_shows_every_key_and_every_driver() -> None:
     ]
     for kind in kinds:
         for key in kind.__struct_fields__:
-            if key != "client_ca":  # refused in this version
-                assert re.search(rf"^(# )?({key} = |\[+([a-z]+\.)?{key}\])", text, re.MULTILINE), key
+            assert re.search(rf"^(# )?({key} = |\[+([a-z]+\.)?{key}\])", text, re.MULTILINE), key
     assert all(driver in text for driver in list_maps())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
@@ -15,12 +16,15 @@ from trio_websocket import (
     serve_websocket,
 )
 
-from controller.links.engine import Link, open_link
+from controller.links.engine import Link
 from controller.links.handshake import Admitted, Door
+from controller.links.pacing import Bucket
 from controller.links.server import Listening, serve_stations
 from controller.links.session import StationSession
 from controller.links.switchboard import Switchboard
 from controller.links.tally import Tally
+from controller.links.tls import RenewedContext
+from controller.links.uplink import Uplink
 from controller.ocpp.frames import Version
 from controller.ocpp.observations import Observation
 from controller.ocpp.observer import Observer
@@ -71,13 +75,14 @@ class Backend:
 
     def __init__(self) -> None:
         self._arrive, self.links = trio.open_memory_channel[WebSocketConnection](10)
+        self.tls: ssl.SSLContext | None = None
         self.requests: list[WebSocketRequest] = []
         self.refuse_with: int | None = None
         self.port = 0
 
     async def run(self, task_status: trio.TaskStatus[None]) -> None:
         async with trio.open_nursery() as nursery:
-            server = await nursery.start(partial(serve_websocket, self._serve, "127.0.0.1", 0, None))
+            server = await nursery.start(partial(serve_websocket, self._serve, "127.0.0.1", 0, self.tls))
             self.port = server.port
             task_status.started()
 
@@ -108,12 +113,22 @@ class Rig:
         self.port = 0
         self.scope = Scope.STATION
         self.ping_s = 0.0
+        self.pace = Bucket(0)
+        self.tls: RenewedContext | None = None
+        self.upwards: RenewedContext | None = None
+        self.limits: tuple[int, float] = (0, 0)
 
     async def start(self, max_message_bytes: int = 1 << 20) -> None:
-        listening = Listening("127.0.0.1", 0, None, max_message_bytes)
+        listening = Listening("127.0.0.1", 0, self.tls, max_message_bytes, *self.limits)
         self.port = await self.nursery.start(
             partial(serve_stations, listening, self.door, self._serve, self.tally)
         )
+
+    @property
+    def uplink(self) -> Uplink:
+        scheme = "ws" if self.upwards is None else "wss"
+        url = f"{scheme}://localhost:{self.backend.port}/csms/{{station}}"
+        return Uplink(url, self.upwards, None, 1 << 20, 2.0, Bucket(0))
 
     async def _serve(self, admitted: Admitted, link: Link) -> None:
         relay = StationRelay(
@@ -126,39 +141,57 @@ class Rig:
             trio.current_time(),
         )
         session = StationSession(
-            admitted.station, admitted.version, relay, link, self.site, self.tally, self.ping_s
+            admitted.station, admitted.version, relay, link, self.site, self.tally, self.ping_s, self.pace
         )
-        url = f"ws://127.0.0.1:{self.backend.port}/csms/{admitted.station}"
-        dial = partial(open_link, url, admitted.version, None, admitted.authorization, 1 << 20, 2.0)
-        await self.board.run(admitted.station, session, dial)
+        await self.board.run(admitted.station, session, partial(self.uplink.open, admitted))
 
     @asynccontextmanager
     async def station(
-        self, station: str = "CS01", *offered: str, headers: list[tuple[bytes, bytes]] | None = None
+        self,
+        station: str = "CS01",
+        *offered: str,
+        headers: list[tuple[bytes, bytes]] | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> AsyncIterator[WebSocketConnection]:
         async with open_websocket_url(
-            f"ws://127.0.0.1:{self.port}/ocpp/{station}",
+            f"{'ws' if tls is None else 'wss'}://127.0.0.1:{self.port}/ocpp/{station}",
+            tls,
             subprotocols=offered or ("ocpp1.6",),
             extra_headers=headers,
             disconnect_timeout=2,
         ) as socket:
             yield socket
 
-    async def refusal(self, station: str, *offered: str) -> ConnectionRejected:
+    async def refusal(
+        self, station: str, *offered: str, tls: ssl.SSLContext | None = None
+    ) -> ConnectionRejected:
         try:
-            async with self.station(station, *offered):
+            async with self.station(station, *offered, tls=tls):
                 raise AssertionError("the station was let in")
         except ConnectionRejected as rejected:
             return rejected
 
 
 @asynccontextmanager
-async def rig(**door: bytes | None) -> AsyncIterator[Rig]:
-    """A started rig; everything in it ends with the block."""
+async def rig(
+    *,
+    tls: RenewedContext | None = None,
+    upwards: RenewedContext | None = None,
+    backend_tls: ssl.SSLContext | None = None,
+    limits: tuple[int, float] = (0, 0),
+    **door: bytes | None,
+) -> AsyncIterator[Rig]:
+    """A started rig; everything in it ends with the block.
+
+    `tls`: what stations meet; `upwards`: what we bring to the backend, and `backend_tls` what it has.
+    `limits`: connections per address, handshakes per second.
+    """
     async with trio.open_nursery() as nursery:
         backend = Backend()
+        backend.tls = backend_tls
         await nursery.start(backend.run)
         made = Rig(nursery, backend, **door)
+        made.tls, made.upwards, made.limits = tls, upwards, limits
         await made.start()
         yield made
         nursery.cancel_scope.cancel()

@@ -1,0 +1,96 @@
+"""A link to a backend: TCP, TLS and the upgrade, all within one time."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
+
+import trio
+from trio_websocket import ConnectionRejected, WebSocketConnection, wrap_client_stream
+
+from controller.groups import leaves
+from controller.links.engine import Link
+from controller.links.streams import StreamEnded, WatchedStream, cause
+
+NORMAL = 1000
+"""WebSocket close code (RFC 6455, 7.4.1)."""
+
+
+class LinkRefused(Exception):
+    """The link could not be made. Its text is a person's sentence."""
+
+
+@asynccontextmanager
+async def open_link(
+    url: str,
+    version: str,
+    tls: ssl.SSLContext | None,
+    authorization: bytes | None,
+    max_message_bytes: int,
+    connect_timeout_s: float,
+) -> AsyncIterator[Link]:
+    """A link upwards, open inside the block. Raises LinkRefused, in a group, where it cannot be made."""
+    headers = [] if authorization is None else [(b"Authorization", authorization)]
+    try:
+        async with trio.open_nursery() as nursery:
+            with trio.move_on_after(connect_timeout_s) as patience:
+                socket = await _upgraded(nursery, url, version, tls, headers, max_message_bytes)
+            if patience.cancelled_caught:
+                raise LinkRefused(f"it did not answer within {connect_timeout_s:g} s")
+            link = Link(socket)
+            try:
+                if socket.subprotocol != version:
+                    raise LinkRefused(f"it does not speak {version}")
+                yield link
+            finally:
+                await link.close(NORMAL, "")  # cut short by a cancellation, which has ended its reader too
+                nursery.cancel_scope.cancel()
+    except* ConnectionRejected as rejected:
+        codes = {each.status_code for each in leaves(rejected) if isinstance(each, ConnectionRejected)}
+        raise LinkRefused(f"it refused the link with HTTP status {', '.join(map(str, codes))}") from None
+
+
+async def _upgraded(
+    nursery: trio.Nursery,
+    url: str,
+    version: str,
+    tls: ssl.SSLContext | None,
+    headers: list[tuple[bytes, bytes]],
+    max_message_bytes: int,
+) -> WebSocketConnection:
+    """The open WebSocket, whose reader runs in the nursery: there it raises ConnectionRejected."""
+    parts = urlsplit(url)
+    query = f"?{parts.query}" if parts.query else ""
+    try:
+        stream = WatchedStream(await _connected(parts.hostname or "", parts.port, tls))
+        return await stream.unless_it_ends(
+            wrap_client_stream(
+                nursery,
+                stream,  # type: ignore[arg-type]  # it is at home on any stream, as its server side says
+                parts.netloc,
+                f"{parts.path or '/'}{query}",
+                subprotocols=[version],
+                extra_headers=headers,
+                max_message_size=max_message_bytes,
+            )
+        )
+    except StreamEnded as ended:
+        raise LinkRefused(str(ended)) from None
+    except (OSError, trio.BrokenResourceError) as error:
+        raise LinkRefused(cause(error)) from error
+
+
+async def _connected(host: str, port: int | None, tls: ssl.SSLContext | None) -> trio.abc.Stream:
+    """The stream to a backend. With TLS its certificate is good; before that, nothing is sent."""
+    if tls is None:
+        return await trio.open_tcp_stream(host, port or 80)
+    stream = await trio.open_tcp_stream(host, port or 443)
+    secure = trio.SSLStream(stream, tls, server_hostname=host, https_compatible=True)
+    try:
+        await secure.do_handshake()
+    except BaseException:
+        await trio.aclose_forcefully(stream)
+        raise
+    return secure

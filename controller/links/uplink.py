@@ -1,0 +1,64 @@
+"""The way to one backend, for all stations that it owns."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from urllib.parse import quote
+
+import msgspec
+import trio
+
+from controller.links.dial import open_link
+from controller.links.engine import Link
+from controller.links.handshake import Admitted, basic
+from controller.links.pacing import Bucket
+from controller.links.tls import RenewedContext
+
+DIALS_PER_SECOND = 200.0
+"""As many as stations may come in by default: a storm below goes on to the backend smoothed as it came."""
+
+
+class Uplink(msgspec.Struct, frozen=True):
+    """How a backend is reached: `{station}` in `url` stands for the station's id.
+
+    With `password`, stations are presented with it; else with what they have sent themselves.
+    """
+
+    url: str
+    tls: RenewedContext | None
+    password: bytes | None
+    max_message_bytes: int
+    connect_timeout_s: float
+    turns: Bucket
+
+    def __repr__(self) -> str:
+        return f"Uplink({self.url!r})"
+
+    @asynccontextmanager
+    async def open(self, admitted: Admitted) -> AsyncIterator[Link]:
+        """A link for a station that was admitted, open inside the block, when it is its turn.
+
+        Raises LinkRefused, in a group, where it cannot be made.
+        """
+        await trio.sleep(self.turns.take(trio.current_time()))
+        password = self.password
+        authorization = admitted.authorization if password is None else basic(admitted.station, password)
+        async with open_link(
+            self.url.replace("{station}", quote(admitted.station, safe="")),
+            admitted.version,
+            self._context(),
+            authorization,
+            self.max_message_bytes,
+            self.connect_timeout_s,
+        ) as link:
+            yield link
+
+    def _context(self) -> ssl.SSLContext | None:
+        return None if self.tls is None else self.tls.current(trio.current_time())
+
+
+def dial_turns() -> Bucket:
+    """The turns of one backend's dials."""
+    return Bucket(DIALS_PER_SECOND, burst=int(DIALS_PER_SECOND))
