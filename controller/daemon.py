@@ -34,6 +34,7 @@ from controller.ocpp.observations import Booted, EvseRef, Observation
 from controller.ocpp.observer import Observer, accepted
 from controller.ocpp.profile_messages import Held, as_held
 from controller.ocpp.profiles import LimitKind, Scope, Terms, scope_of, set_limit
+from controller.own_identity import OwnLink
 from controller.relay.events import OwnCall
 from controller.relay.kept_profiles import KeptProfiles, Wired
 from controller.relay.ownership import Ownership
@@ -42,6 +43,7 @@ from controller.site.build import build_site, site_settings
 from controller.site.control import SiteControl
 from controller.site.events import (
     Adapted,
+    GroupLimit,
     LimitAnswered,
     Metered,
     Observed,
@@ -61,6 +63,8 @@ from drivers.meter import run_meters
 from drivers.reading import MeterState
 
 log = logging.getLogger("controller")
+
+VERSION = metadata.version("ocpp-local-controller")
 
 BURST_S = 10
 """What a station may send at once, in seconds of its listen.messages_per_second: it has been offline."""
@@ -103,7 +107,7 @@ class Daemon:
 
         Raises ListenFailed or WebFailed where the stations' or the page's port cannot be opened.
         """
-        listen = self._config.listen
+        config, listen = self._config, self._config.listen
         listening = _listening(listen, len(self._stations))
         async with trio.open_nursery() as nursery:
             meters = [meter.settings() for meter in self._config.meter]
@@ -115,6 +119,11 @@ class Daemon:
                 self.web_port = await nursery.start(serve_web, Serving(web.host, web.port), self.status)
                 log.info("the page is at http://%s:%d/", web.host, self.web_port)
             nursery.start_soon(self._keep_deciding)
+            if config.site.backend is not None:
+                own = OwnLink(
+                    config, VERSION, self._uplinks[config.site.backend], self._profiles, self._limited
+                )
+                nursery.start_soon(own.run)
             log.info(
                 "ready: %d stations, %d meters, listening on %s:%d",
                 len(self._stations), len(meters), listen.host, self.port,
@@ -133,7 +142,7 @@ class Daemon:
         tick_age_s = trio.current_time() - self._ticked_at
         return Status(
             site=self._config.site.id,
-            version=metadata.version("ocpp-local-controller"),
+            version=VERSION,
             time=datetime.now(UTC).isoformat(timespec="milliseconds"),
             healthy=tick_age_s < MISSED_TICKS * self._config.load_management.tick_s,
             tick_age_s=round(tick_age_s, 3),
@@ -259,6 +268,9 @@ class Daemon:
 
     def _metered(self, state: MeterState) -> None:
         self._happened(Metered(state))
+
+    def _limited(self, limit_a: float | None) -> None:
+        self._happened(GroupLimit(limit_a))
 
     async def _keep_deciding(self) -> None:
         while True:

@@ -51,6 +51,11 @@ def _site(config: Config) -> Iterator[Finding]:
         near = difflib.get_close_matches(config.site.timezone, zoneinfo.available_timezones(), 1)
         mend = f'did you mean "{near[0]}"?' if near else 'use a name like "Europe/Berlin"'
         yield Finding(("site", "timezone"), f'"{config.site.timezone}" is no time zone', mend)
+    backends = [backend.id for backend in config.backend]
+    if config.site.backend is not None and config.site.backend not in backends:
+        yield unknown(("site", "backend"), config.site.backend, backends, "backend")
+    if config.site.backend is not None and config.site.id in {station.id for station in config.station}:
+        yield Finding(("site", "id"), "is a station's id, too", "give the site an id of its own")
 
 
 def _listen(config: Config) -> Iterator[Finding]:

@@ -29,9 +29,15 @@ class _Table(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Site(_Table, frozen=True, kw_only=True):
-    """The site as a whole. `id` is the controller's own OCPP identity."""
+    """The site as a whole. `id` is the controller's own OCPP identity.
+
+    With `backend`, the controller connects there under its own identity, with OCPP `protocol`, and takes
+    the limit that the backend sets for the site as a whole.
+    """
 
     id: Name
+    backend: str | None = None
+    protocol: Version = Version.V201
     timezone: str = "UTC"
     voltage: Annotated[float, Meta(gt=50, lt=500)] = 230.0
 

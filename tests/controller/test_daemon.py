@@ -24,11 +24,12 @@ from controller.store.limits import FILE
 from tests.controller.links.rig import Backend, heard
 
 
-def configured(folder: Path, backend: Backend) -> Config:
+def configured(folder: Path, backend: Backend, site: str = "") -> Config:
     config, mistakes, _ = check_config(
         f"""
         [site]
         id = "lc"
+        {site}
         [store]
         directory = "{folder}"
         [listen]
@@ -209,3 +210,46 @@ async def test_a_restart_remembers_who_the_stations_are(tmp_path: Path) -> None:
     ):
         frame = await profile_call(socket)
         assert frame[3]["csChargingProfiles"]["chargingProfilePurpose"] == "TxDefaultProfile"
+
+
+async def test_a_limit_for_the_whole_site_reaches_the_stations_and_outlives_a_restart(tmp_path: Path) -> None:
+    async with trio.open_nursery() as nursery:
+        backend = Backend()
+        await nursery.start(backend.run)
+        config = configured(tmp_path, backend, 'backend = "cpo"\nprotocol = "ocpp1.6"')
+        async with running(config) as controller:
+            csms = await backend.link()
+            boot = json.loads(await heard(csms))
+            assert boot[2] == "BootNotification"
+            answer = {"status": "Accepted", "interval": 300, "currentTime": "2026-01-01T00:00:00Z"}
+            await csms.send_message(json.dumps([3, boot[1], answer]))
+            assert json.loads(await heard(csms))[2] == "StatusNotification"
+            await csms.send_message(json.dumps([2, "g", "SetChargingProfile", GROUP_LIMIT]))
+            assert json.loads(await heard(csms)) == [3, "g", {"status": "Accepted"}]
+            async with station(controller, "CS02") as first, station(controller, "CS01") as second:
+                assert await limits(first, 1) == [(0, 6.0)]
+                assert await limits(second, 1) == [(0, 6.0)]
+                await until(controller, "CS01", "the backend limits the site to 20 A")
+        async with (
+            running(config) as controller,
+            station(controller, "CS02") as first,
+            station(controller, "CS01") as second,
+        ):
+            assert (await limits(first, 1), await limits(second, 1)) == ([(0, 6.0)], [(0, 6.0)])
+            await until(controller, "CS01", "the backend limits the site to 20 A")
+        nursery.cancel_scope.cancel()
+
+
+GROUP_LIMIT = {
+    "connectorId": 0,
+    "csChargingProfiles": {
+        "chargingProfileId": 1,
+        "stackLevel": 0,
+        "chargingProfilePurpose": "ChargePointMaxProfile",
+        "chargingProfileKind": "Absolute",
+        "chargingSchedule": {
+            "chargingRateUnit": "A",
+            "chargingSchedulePeriod": [{"startPeriod": 0, "limit": 20.0}],
+        },
+    },
+}
