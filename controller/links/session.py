@@ -1,7 +1,7 @@
 """One station's connection, from its accepted upgrade to its end: sockets around a StationRelay.
 
-    station link --reader--> relay --> bounded channel --writer--> backend link
-    station link <--writer-- bounded channel <-- relay <--reader-- backend link
+    station link --reader--> relay --> Outgoing --writer--> backend link
+    station link <--writer-- Outgoing <-- relay <--reader-- backend link
 
 All decisions are the relay's. Here are only the tasks, and they all live in one nursery.
 """
@@ -19,6 +19,7 @@ import trio
 from controller.groups import leaves
 from controller.links.dial import LinkRefused
 from controller.links.engine import CLOSE_S, Link, LinkLost
+from controller.links.outgoing import Full, Outgoing
 from controller.links.pacing import Bucket
 from controller.links.tally import Tally
 from controller.ocpp.frames import Version
@@ -45,9 +46,6 @@ from controller.relay.events import (
 from controller.relay.station import StationRelay
 
 log = logging.getLogger("controller.links")
-
-OUTGOING = 256
-"""Messages that may wait for a slow reader; beyond, the link is closed."""
 
 GOING_AWAY = 1001
 """WebSocket close code (RFC 6455, 7.4.1)."""
@@ -97,8 +95,7 @@ class StationSession:
         self._tally = tally
         self._ping_s = ping_s
         self._pace = pace
-        self._to_station, self._station_queue = trio.open_memory_channel[str](OUTGOING)
-        self._to_backend, self._backend_queue = trio.open_memory_channel[str](OUTGOING)
+        self._to_station, self._to_backend = Outgoing(), Outgoing()
         self._todo: deque[Action] = deque()
         self._doing = False
         self._stirred = trio.Event()
@@ -180,11 +177,11 @@ class StationSession:
             case Note(level, text):
                 log.log(level, "%s", text)
 
-    def _put(self, channel: trio.MemorySendChannel[str], text: str, reader: str) -> None:
+    def _put(self, outgoing: Outgoing, text: str, reader: str) -> None:
         try:
-            channel.send_nowait(text)
-        except trio.WouldBlock:
-            log.warning("%s does not read: %d messages wait, the link is closed", reader, OUTGOING)
+            outgoing.put(text)
+        except Full as full:
+            log.warning("%s does not read: %s, the link is closed", reader, full)
             self._end(f"{reader} does not read")
         except trio.ClosedResourceError:
             return  # an answer that came after the end: its sender's link is gone as well
@@ -211,7 +208,7 @@ class StationSession:
 
     async def _write_station(self) -> None:
         try:
-            async for text in self._station_queue:
+            async for text in self._to_station:
                 await self._link.send(text)
         except LinkLost:
             self._end(f"station {self._station} is gone")
@@ -239,7 +236,7 @@ class StationSession:
                 log.warning("backend of station %s sent a binary message: ignored", self._station)
 
     async def _write_backend(self, link: Link) -> None:
-        async for text in self._backend_queue:
+        async for text in self._to_backend:
             await link.send(text)
         await link.close(GOING_AWAY, f"station {self._station} is gone")
         self._flushed["backend"].set()

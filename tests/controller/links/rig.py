@@ -74,7 +74,7 @@ class Backend:
     """A CSMS that does what a test says: its links arrive in `links`."""
 
     def __init__(self) -> None:
-        self._arrive, self.links = trio.open_memory_channel[WebSocketConnection](10)
+        self._arrive, self.links = trio.open_memory_channel[WebSocketConnection](100)
         self.tls: ssl.SSLContext | None = None
         self.requests: list[WebSocketRequest] = []
         self.refuse_with: int | None = None
