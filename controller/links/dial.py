@@ -31,7 +31,7 @@ async def open_link(
     max_message_bytes: int,
     connect_timeout_s: float,
 ) -> AsyncIterator[Link]:
-    """A link upwards, open inside the block. Raises LinkRefused, in a group, where it cannot be made."""
+    """A link upwards, open inside the block. Raises LinkRefused, alone or in a group, if it fails."""
     headers = [] if authorization is None else [(b"Authorization", authorization)]
     try:
         async with trio.open_nursery() as nursery:

@@ -40,7 +40,7 @@ class Uplink(msgspec.Struct, frozen=True):
     async def open(self, admitted: Admitted) -> AsyncIterator[Link]:
         """A link for a station that was admitted, open inside the block, when it is its turn.
 
-        Raises LinkRefused, in a group, where it cannot be made.
+        Raises LinkRefused, alone or in a group, if it fails.
         """
         await trio.sleep(self.turns.take(trio.current_time()))
         password = self.password

@@ -1,0 +1,100 @@
+"""How a backend is dialled: in turn, under the station's name, with the right secret, and what goes wrong."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+import trio
+
+from controller.groups import leaves
+from controller.links.dial import LinkRefused
+from controller.links.handshake import Admitted, basic
+from controller.links.pacing import Bucket
+from controller.links.uplink import DIALS_PER_SECOND, Uplink, dial_turns
+from controller.ocpp.frames import Version
+from tests.controller.links.rig import Backend
+
+SENT = basic("CS 01", b"of the station")
+
+
+@pytest.fixture
+async def backend(nursery: trio.Nursery) -> AsyncIterator[Backend]:
+    made = Backend()
+    await nursery.start(made.run)
+    yield made
+    nursery.cancel_scope.cancel()
+
+
+def uplink(port: int, password: bytes | None = None, turns: Bucket | None = None) -> Uplink:
+    url = f"ws://127.0.0.1:{port}/csms/{{station}}?site=a"
+    return Uplink(url, None, password, 1 << 20, 2.0, turns or Bucket(0))
+
+
+@pytest.mark.parametrize(
+    ("password", "presented"), [(None, SENT), (b"of the backend", basic("CS 01", b"of the backend"))]
+)
+async def test_a_station_is_presented_under_its_name(
+    backend: Backend, password: bytes | None, presented: bytes
+) -> None:
+    async with uplink(backend.port, password).open(Admitted("CS 01", Version.V16, SENT)):
+        request = backend.requests[0]
+        assert request.path == "/csms/CS%2001?site=a"
+        assert dict(request.headers)[b"authorization"] == presented
+
+
+async def test_dials_take_their_turns(backend: Backend) -> None:
+    turns = Bucket(rate=0.001)
+    way = uplink(backend.port, turns=turns)
+    async with way.open(Admitted("CS01", Version.V16)):
+        pass
+    with trio.move_on_after(0.05) as waiting:
+        async with way.open(Admitted("CS01", Version.V16)):
+            pass
+    assert waiting.cancelled_caught
+    assert len(backend.requests) == 1
+
+
+def test_as_many_dials_go_at_once_as_stations_may_come() -> None:
+    turns = dial_turns()
+    waits = [turns.take(0.0) for _ in range(2 * int(DIALS_PER_SECOND))]
+    assert sum(wait < 1e-6 for wait in waits) == DIALS_PER_SECOND
+    assert waits[-1] == pytest.approx(1.0)
+
+
+async def refusal(way: Uplink) -> str:
+    with pytest.raises((LinkRefused, ExceptionGroup)) as refused:
+        async with way.open(Admitted("CS01", Version.V16)):
+            raise AssertionError("the link was made")
+    (only,) = leaves(refused.value)
+    assert isinstance(only, LinkRefused)
+    return str(only)
+
+
+async def test_a_backend_that_refuses_is_told_with_its_status(backend: Backend) -> None:
+    backend.refuse_with = 401
+    assert await refusal(uplink(backend.port)) == "it refused the link with HTTP status 401"
+
+
+async def test_a_backend_that_closes_in_the_middle_is_told_at_once(nursery: trio.Nursery) -> None:
+    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    await nursery.start(trio.serve_listeners, trio.SocketStream.receive_some, listeners)
+    said = await refusal(uplink(listeners[0].socket.getsockname()[1]))
+    assert said == "the peer closed the connection during the handshake"
+    nursery.cancel_scope.cancel()
+
+
+async def test_a_backend_that_says_nothing_is_given_up(nursery: trio.Nursery) -> None:
+    async def silent(stream: trio.SocketStream) -> None:
+        await trio.sleep_forever()
+
+    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    await nursery.start(trio.serve_listeners, silent, listeners)
+    url = f"ws://127.0.0.1:{listeners[0].socket.getsockname()[1]}/{{station}}"
+    said = await refusal(Uplink(url, None, None, 1 << 20, 0.1, Bucket(0)))
+    assert said == "it did not answer within 0.1 s"
+    nursery.cancel_scope.cancel()
+
+
+def test_the_password_is_not_shown() -> None:
+    assert "geheim" not in repr(uplink(1, b"geheim"))
