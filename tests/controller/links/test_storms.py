@@ -75,6 +75,16 @@ async def test_an_address_has_so_many_connections_and_no_more(caplog: pytest.Log
         assert site.tally.refused == 2
 
 
+async def test_a_handshake_waits_for_its_turn() -> None:
+    async with rig(limits=(0, 0.1)) as site, site.station():
+        second = await trio.open_tcp_stream("127.0.0.1", site.port)
+        await second.send_all(UPGRADE)
+        with trio.move_on_after(0.1) as waiting:
+            await second.receive_some()
+        assert waiting.cancelled_caught
+        assert (site.tally.accepted, site.tally.refused) == (1, 0)
+
+
 async def test_who_would_have_to_stand_in_line_for_too_long_is_told_at_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
