@@ -81,7 +81,7 @@ async def _sockets(size: int) -> list[dict[str, object]]:
         {
             "what": f"round trip over sockets, {size} B",
             "direct ms": round(without * 1e3, 3),
-            "through us ms": round(through * 1e3, 3),
+            "through the controller ms": round(through * 1e3, 3),
             "ratio": round(through / without, 2),
         }
     ]
