@@ -38,6 +38,15 @@ OK, MISTAKES, UNREADABLE = 0, 1, 2
 log = logging.getLogger("controller")
 
 
+class OneLine(logging.Formatter):
+    """A message is one line, whatever a peer has put into an id or a reason: no forged lines in the log."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        """The line, everything that does not print escaped."""
+        line = super().formatMessage(record)
+        return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in line)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Do what the command line says; returns the exit status."""
     options = _parser().parse_args(arguments)
@@ -133,14 +142,11 @@ def _run(options: argparse.Namespace) -> int:
     config, status = _read(options.config)
     if config is None:
         return status
-    logging.basicConfig(
-        level=logging.DEBUG if options.verbose else logging.INFO,
-        format="%(levelname)s %(name)s: %(message)s",
-        stream=sys.stderr,
-    )
-    logging.getLogger("trio-websocket").setLevel(
-        logging.WARNING
-    )  # it writes messages out, drivers' ids in them
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(OneLine("%(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.DEBUG if options.verbose else logging.INFO, handlers=[handler])
+    # At lower levels it writes messages out, drivers' ids in them.
+    logging.getLogger("trio-websocket").setLevel(logging.WARNING)
     try:
         trio.run(_until_signalled, config, strict_exception_groups=True)
     except* (ListenFailed, StoreFailed, TlsFailed, WebFailed) as failed:

@@ -110,12 +110,12 @@ class Daemon:
         config, listen = self._config, self._config.listen
         listening = _listening(listen, len(self._stations))
         async with trio.open_nursery() as nursery:
-            meters = [meter.settings() for meter in self._config.meter]
+            meters = [meter.settings() for meter in config.meter]
             nursery.start_soon(run_meters, meters, self._metered)
             self.port = await nursery.start(
                 partial(serve_stations, listening, self._door(), self._serve, self._tally)
             )
-            if (web := self._config.web) is not None:
+            if (web := config.web) is not None:
                 self.web_port = await nursery.start(serve_web, Serving(web.host, web.port), self.status)
                 log.info("the page is at http://%s:%d/", web.host, self.web_port)
             nursery.start_soon(self._keep_deciding)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from controller.cli import OneLine
 
 COMMAND = Path(sys.executable).with_name("local-controller")
 GOOD = """
@@ -84,3 +87,10 @@ def test_the_example_for_installers_is_good() -> None:
 
 def test_a_command_that_is_none_ends_with_2() -> None:
     assert typed("dance").returncode == 2
+
+
+def test_a_peer_cannot_forge_a_line_of_the_log() -> None:
+    record = logging.makeLogRecord(
+        {"levelname": "INFO", "msg": "station %s", "args": ("Süd\n\x1bERROR forged",)}
+    )
+    assert OneLine("%(levelname)s %(message)s").format(record) == "INFO station Süd\\n\\x1bERROR forged"
