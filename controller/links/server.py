@@ -181,7 +181,7 @@ class _TlsRefused(Exception):
 
 
 async def _refuse(request: WebSocketRequest, peer: str, refused: Refused) -> None:
-    who = f"station {refused.station!r} " if refused.station else ""
+    who = f"station {refused.station} " if refused.station else ""
     log.warning("%s: %srefused with %d: %s", peer, who, refused.status, refused.reason)
     headers = [(b"Content-Type", b"text/plain; charset=utf-8")]
     if refused.status == 401:
