@@ -16,9 +16,12 @@ import trio
 
 from controller.config import Config
 from controller.groups import leaves
+from controller.links.alarm import Alarm
 from controller.links.dial import LinkRefused
 from controller.links.engine import Link, LinkLost
 from controller.links.handshake import Admitted
+from controller.links.outgoing import Full, Outgoing
+from controller.links.session import GOING_AWAY
 from controller.links.uplink import Uplink
 from controller.ocpp.profile_messages import as_held
 from controller.relay.events import BackendLost, BackendUp, FromBackend, Kept, Note, Tick, ToBackend
@@ -57,14 +60,14 @@ class OwnLink:
             if (saved.station, saved.version) == (self._id, self._version)
         )
         self._identity = OwnIdentity(self._version, firmware, profiles, lambda: str(uuid.uuid4()))
-        self._link: Link | None = None
-        self._stirred = trio.Event()
+        self._alarm = Alarm(lambda: self._identity.deadline)
+        self._outgoing: Outgoing | None = None
 
     async def run(self) -> None:
         """Hold the link, and the limit with or without it, until cancelled."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._keep_time)
-            await self._feed(Tick())  # what was kept before a restart holds from the start
+            self._feed(Tick())  # what was kept before a restart holds from the start
             wait_s = FIRST_WAIT_S
             while True:
                 if await self._serve():
@@ -76,34 +79,35 @@ class OwnLink:
         """One link, from its beginning to its end; whether there was one."""
         reached = False
         try:
-            async with self._uplink.open(Admitted(self._id, self._version)) as link:
-                reached, self._link = True, link
-                await self._feed(BackendUp())
+            async with (
+                self._uplink.open(Admitted(self._id, self._version)) as link,
+                trio.open_nursery() as nursery,
+            ):
+                reached, self._outgoing = True, Outgoing()
+                nursery.start_soon(self._write, link, self._outgoing)
+                self._feed(BackendUp())
                 while True:
                     message = await link.receive()
                     if isinstance(message, str):
-                        await self._feed(FromBackend(message))
+                        self._feed(FromBackend(message))
         except* (LinkLost, LinkRefused) as lost:
             reasons = "; ".join(sorted({str(each) for each in leaves(lost)}))
             log.warning("the site's own link to its backend: %s", reasons)
-            self._link = None
-            await self._feed(BackendLost(reasons))
+            self._outgoing = None
+            self._feed(BackendLost(reasons))
         return reached
 
     async def _keep_time(self) -> None:
         while True:
-            deadline = self._identity.deadline
-            with trio.move_on_at(float("inf") if deadline is None else deadline) as waiting:
-                await self._stirred.wait()
-            if waiting.cancelled_caught:
-                await self._feed(Tick())
+            await self._alarm.ring()
+            self._feed(Tick())
 
-    async def _feed(self, event: IdentityEvent) -> None:
+    def _feed(self, event: IdentityEvent) -> None:
         utc = datetime.now(UTC).timestamp()
         for action in self._identity.handle(event, trio.current_time(), utc):
             match action:
                 case ToBackend(text=text):
-                    await self._send(text)
+                    self._put(text)
                 case Kept(profiles=profiles):
                     kept = [
                         KeptProfile(self._id, self._version, each.profile.evse, each.sent)
@@ -120,13 +124,20 @@ class OwnLink:
                     self._limit(limit_a)
                 case Note(level=level, text=text):
                     log.log(level, "%s", text)
-        self._stirred.set()
-        self._stirred = trio.Event()
+        self._alarm.stir()
 
-    async def _send(self, text: str) -> None:
-        if self._link is None:
+    def _put(self, text: str) -> None:
+        if self._outgoing is None:
             return
         try:
-            await self._link.send(text)
-        except LinkLost:
-            self._link = None  # the reader finds the same and tells it
+            self._outgoing.put(text)
+        except Full as full:
+            log.warning("the site's backend does not read: %s; the link is made anew", full)
+            self._outgoing.close()
+            self._outgoing = None
+
+    async def _write(self, link: Link, outgoing: Outgoing) -> None:
+        """Send what waits; a backend that does not read holds up no limit of the site."""
+        async for text in outgoing:
+            await link.send(text)
+        await link.close(GOING_AWAY, "it does not read")

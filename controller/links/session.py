@@ -17,6 +17,7 @@ from typing import Protocol
 import trio
 
 from controller.groups import leaves
+from controller.links.alarm import Alarm
 from controller.links.dial import LinkRefused
 from controller.links.engine import CLOSE_S, Link, LinkLost
 from controller.links.outgoing import Full, Outgoing
@@ -98,7 +99,7 @@ class StationSession:
         self._to_station, self._to_backend = Outgoing(), Outgoing()
         self._todo: deque[Action] = deque()
         self._doing = False
-        self._stirred = trio.Event()
+        self._alarm = Alarm(lambda: self._relay.deadline)
         self._closing: Close | None = None
         self._closed = trio.Event()
         self._flushed = {"station": trio.Event(), "backend": trio.Event()}
@@ -151,8 +152,7 @@ class StationSession:
                 self._act(self._todo.popleft())
         finally:
             self._doing = False
-        self._stirred.set()
-        self._stirred = trio.Event()
+        self._alarm.stir()
 
     def _act(self, action: Action) -> None:
         match action:
@@ -192,7 +192,7 @@ class StationSession:
         try:
             while True:
                 while not self._relay.hears_station:
-                    await self._stirred.wait()
+                    await self._alarm.stirred()
                 message = await self._link.receive()
                 await trio.sleep(self._pace.take(trio.current_time()))
                 self._tally.from_stations += 1
@@ -243,11 +243,8 @@ class StationSession:
 
     async def _keep_time(self) -> None:
         while True:
-            deadline = self._relay.deadline
-            with trio.move_on_at(float("inf") if deadline is None else deadline) as waiting:
-                await self._stirred.wait()
-            if waiting.cancelled_caught:
-                self._feed(Tick())
+            await self._alarm.ring()
+            self._feed(Tick())
 
     async def _ping_station(self) -> None:
         try:
