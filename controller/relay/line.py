@@ -57,11 +57,6 @@ class CallLine:
         self._deadline: float | None = None
 
     @property
-    def outstanding(self) -> Waiting | None:
-        """The CALL that was sent and is not answered yet."""
-        return self._outstanding
-
-    @property
     def deadline(self) -> float | None:
         """When the outstanding CALL expires."""
         return self._deadline
