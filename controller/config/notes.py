@@ -17,25 +17,16 @@ def notes(config: Config) -> list[Finding]:
 
 def _backends(config: Config) -> Iterator[Finding]:
     for index, backend in enumerate(config.backend):
-        if backend.observe:
-            yield Finding(("backend", index, "observe"), "observing backends are not served yet", _LATER)
-        for key in ("priority", "group"):
-            if getattr(backend, key):
-                yield Finding(
-                    ("backend", index, key), "several uplinks of one backend are not used yet", _LATER
-                )
+        if backend.priority and backend.group is None:
+            yield Finding(
+                ("backend", index, "priority"),
+                "is for uplinks of one backend, and this is the only one",
+                "give those that are one backend the same group",
+            )
 
 
 def _stations(config: Config) -> Iterator[Finding]:
     for index, station in enumerate(config.station):
-        if station.observers:
-            yield Finding(("station", index, "observers"), "only the owner is served yet", _LATER)
-        if station.when_backend_away != "strict":
-            yield Finding(
-                ("station", index, "when_backend_away"),
-                f'"{station.when_backend_away}" is not there yet: strict is followed',
-                _LATER,
-            )
         for number, evse in enumerate(station.evse):
             if evse.exempt:
                 yield Finding(

@@ -7,8 +7,9 @@ import zoneinfo
 from collections.abc import Iterator
 from urllib.parse import unquote, urlsplit
 
+from controller.config.backends import backend_mistakes
 from controller.config.currents import current_mistakes
-from controller.config.findings import Finding, unknown
+from controller.config.findings import Finding
 from controller.config.lines import Path
 from controller.config.meters import meter_mistakes
 from controller.config.tables import Backend, Config
@@ -17,8 +18,8 @@ from controller.config.tables import Backend, Config
 def mistakes(config: Config) -> list[Finding]:
     """All that is wrong, the files apart that the configuration names."""
     return [
-        *_ids(config), *_site(config), *_listen(config), *_backends(config), *_stations(config),
-        *_times(config), *meter_mistakes(config), *current_mistakes(config),
+        *_ids(config), *_site(config), *_listen(config), *_backends(config), *backend_mistakes(config),
+        *_stations(config), *_times(config), *meter_mistakes(config), *current_mistakes(config),
     ]  # fmt: skip
 
 
@@ -51,9 +52,6 @@ def _site(config: Config) -> Iterator[Finding]:
         near = difflib.get_close_matches(config.site.timezone, zoneinfo.available_timezones(), 1)
         mend = f'did you mean "{near[0]}"?' if near else 'use a name like "Europe/Berlin"'
         yield Finding(("site", "timezone"), f'"{config.site.timezone}" is no time zone', mend)
-    backends = [backend.id for backend in config.backend]
-    if config.site.backend is not None and config.site.backend not in backends:
-        yield unknown(("site", "backend"), config.site.backend, backends, "backend")
     if config.site.backend is not None and config.site.id in {station.id for station in config.station}:
         yield Finding(("site", "id"), "is a station's id, too", "give the site an id of its own")
 
@@ -98,18 +96,13 @@ def _url(backend: Backend, path: Path) -> Iterator[Finding]:
 
 
 def _stations(config: Config) -> Iterator[Finding]:
-    backends = [backend.id for backend in config.backend]
     for index, station in enumerate(config.station):
-        path: Path = ("station", index)
         if ":" in station.id:
             yield Finding(
-                (*path, "id"), 'has a ":", which Basic authentication cannot carry', "rename the station"
+                ("station", index, "id"),
+                'has a ":", which Basic authentication cannot carry',
+                "rename the station",
             )
-        if station.owner not in backends:
-            yield unknown((*path, "owner"), station.owner, backends, "backend")
-        for observer in station.observers:
-            if observer not in backends:
-                yield unknown((*path, "observers"), observer, backends, "backend")
 
 
 def _times(config: Config) -> Iterator[Finding]:

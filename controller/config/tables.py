@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from controller.ocpp.actions import OBSERVED
 from controller.ocpp.frames import Version
 from drivers.settings import MeterSettings
 
@@ -83,6 +84,11 @@ class Backend(_Table, frozen=True, kw_only=True):
     """A CSMS. `{station}` in `url` stands for the station's id, percent-encoded.
 
     With `password_file`, stations are presented to it with that password (Basic authentication).
+
+    Tables with the same `group` are uplinks of one backend, which `owner` and `observers` name by its
+    group; the lowest `priority` is dialled first. `observe`: what it sees of the stations that it
+    observes; `commands`: what it may command, by default everything where it is the owner and nothing
+    where it observes. Both list actions of OCPP, or classes of them (`controller.ocpp.actions`).
     """
 
     id: Name
@@ -92,9 +98,15 @@ class Backend(_Table, frozen=True, kw_only=True):
     key: str | None = None
     password_file: str | None = None
     connect_timeout_s: Seconds = 10.0
-    observe: tuple[str, ...] = ()
+    observe: tuple[str, ...] = OBSERVED
+    commands: tuple[str, ...] | None = None
     priority: int = 0
-    group: str | None = None
+    group: Name | None = None
+
+    @property
+    def name(self) -> str:
+        """What the backend is called, of which this is the only uplink or one of several."""
+        return self.group or self.id
 
 
 class Circuit(_Table, frozen=True, kw_only=True):
@@ -181,14 +193,25 @@ class Evse(_Table, frozen=True, kw_only=True):
 
 
 class Station(_Table, frozen=True, kw_only=True):
-    """A charging station. `owner` is the backend that answers and commands it."""
+    """A charging station. `owner` is the backend that answers and commands it; `observers` get copies.
+
+    `when_backend_away` is for the owner: the station's link is closed at once ("strict"), after
+    `grace_s`, or never ("autonomous": the controller answers in its place). Then `authorise_when_away`
+    lets those charge of whom the backend has said so before ("known"), or "everyone"; where the backend,
+    once it is back, does not accept a transaction that still runs, `stop_unauthorised` ends it.
+    """
 
     id: Name
     circuit: str | None = None
     owner: str
     observers: tuple[str, ...] = ()
     when_backend_away: Literal["strict", "grace", "autonomous"] = "strict"
+    grace_s: Seconds = 30.0
+    authorise_when_away: Literal["known", "everyone"] = "known"
+    stop_unauthorised: bool = True
     password_file: str | None = None
+    protocol: Version | None = None
+    ping_s: Annotated[float, Meta(ge=0, le=3600)] | None = None
     evse: tuple[Evse, ...] = (Evse(),)
 
 

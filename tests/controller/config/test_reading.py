@@ -114,18 +114,11 @@ def test_the_depot_is_good_once_its_meter_is_used_and_says_what_it_does_not_do_y
     assert config.station[0].evse[0].phases == ("L2", "L3", "L1")
     assert config.dimming is not None
     assert config.dimming.source[0].role == "grid-operator"
-    assert [note.key for note in notes] == [
-        'backend "fleet" observe',
-        'station "CS01" observers',
-        'station "CS01" when_backend_away',
-        "dimming",
-        "signing",
-    ]
-    assert "strict is followed" in notes[2].what
+    assert [note.key for note in notes] == ["dimming", "signing"]
 
 
-def test_a_circuit_above_its_parent_and_uplinks_are_worth_a_note() -> None:
-    text = GOOD.replace("{station}", '{station}"\npriority = 1\ngroup = "g')
+def test_what_looks_odd_is_worth_a_note() -> None:
+    text = GOOD.replace('{station}"', '{station}"\npriority = 1')
     text = text.replace(
         "limit_a = 100", 'limit_a = 100\n[[circuit]]\nid = "row"\nparent = "grid"\nlimit_a = 120'
     )
@@ -135,7 +128,6 @@ def test_a_circuit_above_its_parent_and_uplinks_are_worth_a_note() -> None:
     assert mistakes == []
     assert [note.key for note in notes] == [
         'backend "cpo" priority',
-        'backend "cpo" group',
         'circuit "row" limit_a',
         'station "CS01" evse[0].exempt',
     ]
