@@ -1,0 +1,207 @@
+"""Whether a command is obeyed: each way in which it may not be, with its reason, in one order.
+
+First who speaks (signature, role), then of what (scope), then whether it was said before (id, sequence),
+then when (clock, validity), and last whether this issuer may. What fails early tells nothing of what comes
+after it: without a good signature nobody learns which EVSEs there are, or which sequence comes next.
+
+A command that is refused changes nothing, not even what counts as said before: a forged one cannot use up
+an id or a sequence. Of those that were obeyed the last sequence of each source is kept, for ever, and a
+few ids, for a better word than "sequence went back". That is all memory that it takes: a copy of an older
+command has an older sequence.
+
+`notBefore` may lie ahead, up to a day: the command is accepted, and begins then.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Collection, Mapping, Sequence
+
+import msgspec
+from msgspec.structs import replace
+
+from controller.dimming.acknowledgement import moment
+from controller.dimming.command import Command, Malformed, read_command
+from controller.dimming.proof import Proof, Signatures, Signer
+from controller.ocpp.observations import EvseRef
+
+MOST_AHEAD_S = 86_400.0
+"""How far ahead a command may begin: what is further may as well be a clock that is wrong."""
+LONGEST_S = 7 * 86_400.0
+"""How long a limit may hold by one command: longer than any that section 14a is for."""
+IDS_KEPT = 64
+"""Of each source, the newest."""
+
+
+class Reason(enum.StrEnum):
+    """Why a command is refused."""
+
+    MALFORMED = "malformed"
+    UNSIGNED = "unsigned"
+    BAD_SIGNATURE = "bad-signature"
+    """None of its signatures is good: another key, or other bytes than were signed."""
+    KEY_NOT_VALID = "key-not-valid"
+    """The key's own time has not come yet, or is over."""
+    WRONG_ROLE = "wrong-role"
+    """The key does not bear the role that the command claims, or the role dims nothing here."""
+    OUT_OF_SCOPE = "out-of-scope"
+    CLOCK = "clock-not-trusted"
+    EXPIRED = "expired"
+    NOT_YET_VALID = "not-yet-valid"
+    TOO_LONG = "too-long"
+    REPLAYED = "replayed"
+    SEQUENCE_BACK = "sequence-back"
+    LOWER_ROLE = "lower-role"
+    """It would lift what a higher role has set."""
+
+
+class Issuers(msgspec.Struct, frozen=True, kw_only=True):
+    """A source of signed commands: its `id` in records, the role that it takes, and its rank.
+
+    Of two sources, the one with the HIGHER `rank` is the higher role. `signed`: its commands need a
+    signature; without, an unsigned one is believed whatever role it claims.
+    """
+
+    id: str
+    role: str
+    rank: int = 0
+    signed: bool = True
+
+
+class Said(msgspec.Struct, frozen=True):
+    """What was obeyed before of one source: words to save."""
+
+    sequence: int = 0
+    ids: tuple[str, ...] = ()
+
+
+class Situation(msgspec.Struct, frozen=True, kw_only=True):
+    """What a command is judged in. `utc` is POSIX s; `holding` are the sources whose limits hold now."""
+
+    utc: float
+    clock_trusted: bool
+    holding: Collection[str] = ()
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """What was found. Without a `reason` the command is to be obeyed, as one of the source `source`."""
+
+    reason: Reason | None = None
+    detail: str = ""
+    command: Command | None = None
+    source: str | None = None
+    signers: tuple[Signer, ...] = ()
+
+
+class _Refused(Exception):
+    def __init__(self, reason: Reason, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+
+
+class Verification:
+    """Judges commands for one grid connection. `ranks` are those of all sources, signed ones or not."""
+
+    def __init__(
+        self,
+        connection_point: str,
+        evses: Collection[EvseRef],
+        issuers: Sequence[Issuers],
+        ranks: Mapping[str, int],
+        signatures: Signatures,
+    ) -> None:
+        self._connection_point = connection_point
+        self._evses = frozenset(evses)
+        self._issuers = {each.role: each for each in issuers}
+        self._ranks = {**ranks, **{each.id: each.rank for each in issuers}}
+        self._signatures = signatures
+        self._said: dict[str, Said] = {}
+
+    @property
+    def said(self) -> Mapping[str, Said]:
+        """What must survive a restart, by source."""
+        return dict(self._said)
+
+    def recall(self, said: Mapping[str, Said]) -> None:
+        """Take over what was saved before a restart."""
+        self._said = dict(said)
+
+    def judge(self, received: bytes, situation: Situation) -> Verdict:
+        """What to do with a command's bytes. One that is obeyed counts as said from now on."""
+        try:
+            command = read_command(received)
+        except Malformed as error:
+            return Verdict(reason=Reason.MALFORMED, detail=str(error))
+        proof = self._signatures.verify(received, situation.utc)
+        verdict = Verdict(command=command, signers=proof.signers)
+        try:
+            issuer = self._issuer(command, proof)
+            verdict = replace(verdict, source=issuer.id)
+            self._check_scope(command)
+            self._check_order(command, issuer.id)
+            _check_time(command, situation)
+            self._check_rank(command, issuer, situation.holding)
+        except _Refused as error:
+            return replace(verdict, reason=error.reason, detail=str(error))
+        self._note(command, issuer.id)
+        return verdict
+
+    def _issuer(self, command: Command, proof: Proof) -> Issuers:
+        """Who speaks."""
+        role = command.issuer.role
+        issuer = self._issuers.get(role)
+        if proof.signatures and not proof.signers:
+            off_duty = Reason.KEY_NOT_VALID if proof.off_duty else Reason.BAD_SIGNATURE
+            raise _Refused(off_duty, proof.problem)
+        if not proof.signatures and (issuer is None or issuer.signed):
+            raise _Refused(Reason.UNSIGNED, "a signature is asked for, and there is none")
+        if issuer is None:
+            raise _Refused(Reason.WRONG_ROLE, f"role {role!r} dims nothing here")
+        bearers = [signer for signer in proof.signers if role in signer.roles]
+        if proof.signatures and not bearers:
+            raise _Refused(Reason.WRONG_ROLE, f"no key that has signed it bears the role {role!r}")
+        group = command.issuer.key_group
+        if group is not None and proof.signatures and not any(group in each.groups for each in bearers):
+            raise _Refused(Reason.WRONG_ROLE, f"no key that has signed it is of the key group {group!r}")
+        return issuer
+
+    def _check_scope(self, command: Command) -> None:
+        if command.scope.connection_point != self._connection_point:
+            raise _Refused(Reason.OUT_OF_SCOPE, "it is for another grid connection")
+        strangers = sorted(map(str, command.evses - self._evses))
+        if strangers:
+            raise _Refused(Reason.OUT_OF_SCOPE, f"{strangers[0]} is no steerable EVSE of this site")
+
+    def _check_order(self, command: Command, source: str) -> None:
+        said = self._said.get(source, Said())
+        if command.command_id in said.ids:
+            raise _Refused(Reason.REPLAYED, f"command {command.command_id!r} was obeyed before")
+        if command.sequence <= said.sequence:
+            raise _Refused(
+                Reason.SEQUENCE_BACK,
+                f"sequence {command.sequence}, and {said.sequence} was the last of {source}",
+            )
+
+    def _check_rank(self, command: Command, issuer: Issuers, holding: Collection[str]) -> None:
+        """Who lifts what he has not set means what somebody else has set: a higher one's stays."""
+        if command.limit_w is not None or issuer.id in holding:
+            return
+        higher = sorted(each for each in holding if self._ranks.get(each, 0) > issuer.rank)
+        if higher:
+            raise _Refused(Reason.LOWER_ROLE, f"it is {higher[0]} that limits the site, of a higher role")
+
+    def _note(self, command: Command, source: str) -> None:
+        ids = (*self._said.get(source, Said()).ids, command.command_id)[-IDS_KEPT:]
+        self._said[source] = Said(command.sequence, ids)
+
+
+def _check_time(command: Command, situation: Situation) -> None:
+    if not situation.clock_trusted:
+        raise _Refused(Reason.CLOCK, "the controller does not know what time it is")
+    utc = situation.utc
+    if command.ends <= utc:
+        raise _Refused(Reason.EXPIRED, f"notAfter is over, it is {moment(utc)}")
+    if command.begins > utc + MOST_AHEAD_S:
+        raise _Refused(Reason.NOT_YET_VALID, f"notBefore is more than a day ahead, it is {moment(utc)}")
+    if command.ends - command.begins > LONGEST_S:
+        raise _Refused(Reason.TOO_LONG, f"notAfter is more than {LONGEST_S / 86_400:g} days after notBefore")

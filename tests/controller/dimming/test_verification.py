@@ -1,0 +1,143 @@
+"""Each way in which a command may not be obeyed, and that nothing comes of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from controller.dimming.verification import (
+    IDS_KEPT,
+    LONGEST_S,
+    MOST_AHEAD_S,
+    Issuers,
+    Reason,
+    Said,
+    Situation,
+    Verdict,
+    Verification,
+)
+from controller.ocpp.observations import EvseRef
+from tests.controller.dimming.commands import NOON, POINT, command
+from tests.controller.dimming.signers import DSO, PlainSignatures, signed
+
+DAY = 86_400.0
+ISSUERS = (
+    Issuers(id="dso", role="grid-operator", rank=10),
+    Issuers(id="cpo", role="operator"),
+    Issuers(id="bench", role="commissioning", signed=False),
+)
+NOW = Situation(utc=NOON + 10, clock_trusted=True)
+
+
+def verification() -> Verification:
+    return Verification(POINT, [EvseRef("CS01", 1)], ISSUERS, {"box": 5}, PlainSignatures())
+
+
+def obeyed(to: Verification, received: bytes, situation: Situation = NOW) -> Verdict:
+    verdict = to.judge(received, situation)
+    assert verdict.reason is None, verdict.detail
+    return verdict
+
+
+def forged(payload: dict[str, Any]) -> bytes:
+    """Signed by the grid operator, and then changed."""
+    return signed(payload, "dso").replace(b'"limitW":4200.0', b'"limitW":4201.0')
+
+
+CASES: list[tuple[str, bytes, Situation, Reason]] = [
+    ("no JSON", b"{", NOW, Reason.MALFORMED),
+    ("no signature", signed(command(2)), NOW, Reason.UNSIGNED),
+    ("no signature, unknown role", signed(command(2, role="king")), NOW, Reason.UNSIGNED),
+    ("a key that nobody knows", signed(command(2), "mallory"), NOW, Reason.BAD_SIGNATURE),
+    ("changed after signing", forged(command(2)), NOW, Reason.BAD_SIGNATURE),
+    ("a bad signature where none is asked for", signed(command(2, role="commissioning"), "mallory"),
+     NOW, Reason.BAD_SIGNATURE),
+    ("a key whose time is over", signed(command(2), "old"), NOW, Reason.KEY_NOT_VALID),
+    ("another role than the key's", signed(command(2), "cpo"), NOW, Reason.WRONG_ROLE),
+    ("a role that dims nothing", signed(command(2, role="king"), "dso"), NOW, Reason.WRONG_ROLE),
+    ("another key group", signed(command(2, issuer={"role": "grid-operator", "keyGroup": "x"}), "dso"),
+     NOW, Reason.WRONG_ROLE),
+    ("another grid connection", signed(command(2, point="DE9"), "dso"), NOW, Reason.OUT_OF_SCOPE),
+    ("an EVSE that is not here", signed(command(2, evses=["CS01/1", "CS02/1"]), "dso"), NOW,
+     Reason.OUT_OF_SCOPE),
+    ("no clock", signed(command(2), "dso"), Situation(utc=NOON, clock_trusted=False), Reason.CLOCK),
+    ("expired", signed(command(2), "dso"), Situation(utc=NOON + 3600, clock_trusted=True), Reason.EXPIRED),
+    ("not yet valid", signed(command(2, begins=DAY * 2, ends=DAY * 3), "dso"), NOW, Reason.NOT_YET_VALID),
+    ("longer than anything", signed(command(2, ends=LONGEST_S + 1), "dso"), NOW, Reason.TOO_LONG),
+    ("the same again", signed(command(1), "dso"), NOW, Reason.REPLAYED),
+    ("the same id, another sequence", signed(command(1, sequence=9), "dso"), NOW, Reason.REPLAYED),
+    ("the same sequence, another id", signed(command(2, sequence=1), "dso"), NOW, Reason.SEQUENCE_BACK),
+    ("a replay long after", signed(command(1), "dso"), Situation(utc=NOON + DAY, clock_trusted=True),
+     Reason.REPLAYED),
+    ("a lower role's lift", signed(command(2, None, role="operator"), "cpo"),
+     Situation(utc=NOON, clock_trusted=True, holding=("dso",)), Reason.LOWER_ROLE),
+    ("a lower role's lift of a contact's limit", signed(command(2, None, role="operator"), "cpo"),
+     Situation(utc=NOON, clock_trusted=True, holding=("box",)), Reason.LOWER_ROLE),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("received", "situation", "reason"), [case[1:] for case in CASES],
+                         ids=[case[0] for case in CASES])  # fmt: skip
+def test_it_is_refused_and_changes_nothing(received: bytes, situation: Situation, reason: Reason) -> None:
+    judge = verification()
+    obeyed(judge, signed(command(1), "dso"))
+    before = judge.said
+    verdict = judge.judge(received, situation)
+    assert verdict.reason is reason
+    assert verdict.detail
+    assert judge.said == before
+    obeyed(judge, signed(command(3), "dso"))  # and the right one is still obeyed
+
+
+def test_every_reason_has_its_case() -> None:
+    assert {case[3] for case in CASES} == set(Reason)
+
+
+@pytest.mark.parametrize(
+    ("received", "source"),
+    [
+        (signed(command(2), "dso"), "dso"),
+        (signed(command(2), "mallory", "dso"), "dso"),  # one good one is enough
+        (signed(command(2, issuer={"role": "grid-operator", "keyGroup": "dso/limit"}), "dso"), "dso"),
+        (signed(command(2, evses=["CS01/1"]), "dso"), "dso"),
+        (signed(command(2, begins=MOST_AHEAD_S, ends=MOST_AHEAD_S + 900), "dso"), "dso"),
+        (signed(command(2, role="operator"), "cpo"), "cpo"),
+        (signed(command(2, role="commissioning")), "bench"),
+    ],
+)
+def test_it_is_obeyed(received: bytes, source: str) -> None:
+    assert obeyed(verification(), received).source == source
+
+
+def test_a_verdict_names_who_has_signed() -> None:
+    assert obeyed(verification(), signed(command(1), "dso")).signers == (DSO,)
+
+
+def test_a_role_lifts_what_it_has_set_itself_though_a_higher_one_holds_the_site_too() -> None:
+    both = Situation(utc=NOON, clock_trusted=True, holding=("dso", "cpo"))
+    assert obeyed(verification(), signed(command(2, None, role="operator"), "cpo"), both).source == "cpo"
+    obeyed(verification(), signed(command(2, None), "dso"), both)
+
+
+def test_each_source_counts_for_itself() -> None:
+    judge = verification()
+    obeyed(judge, signed(command(9), "dso"))
+    obeyed(judge, signed(command(1, role="operator"), "cpo"))
+
+
+def test_a_restart_forgets_no_command() -> None:
+    before, after = verification(), verification()
+    obeyed(before, signed(command(5), "dso"))
+    after.recall(before.said)
+    assert after.judge(signed(command(5), "dso"), NOW).reason is Reason.REPLAYED
+    assert after.judge(signed(command(4), "dso"), NOW).reason is Reason.SEQUENCE_BACK
+
+
+def test_memory_has_an_end_and_the_oldest_copy_is_still_refused() -> None:
+    judge = verification()
+    for number in range(1, IDS_KEPT + 10):
+        obeyed(judge, signed(command(number), "dso"))
+    assert judge.said == {"dso": Said(number, judge.said["dso"].ids)}
+    assert len(judge.said["dso"].ids) == IDS_KEPT
+    assert judge.judge(signed(command(1), "dso"), NOW).reason is Reason.SEQUENCE_BACK
