@@ -8,17 +8,45 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from urllib.parse import unquote_to_bytes
 
 import msgspec
 
+from controller.config.passwords import Hashed, Secret
 from controller.ocpp.frames import Version
+from controller.ocpp.quirks import Quirk
+
+
+class Habits(msgspec.Struct, frozen=True):
+    """What is known beforehand of how one station connects.
+
+    `protocol`: it speaks this version and no other, also where it does not say so. `likely`: its kind
+    speaks this one best. `ping_s`: how often it is asked for a sign of life, 0 for never.
+    """
+
+    protocol: Version | None = None
+    likely: Version | None = None
+    ping_s: float = 0.0
+
+
+def habits(protocol: Version | None, ping_s: float | None, usual_ping_s: float, quirk: Quirk) -> Habits:
+    """From what is configured for a station, else from what its kind needs, else as usual (`ping_s` in s)."""
+    if ping_s is None:
+        ping_s = _ping_s(usual_ping_s, quirk.ping_s)
+    return Habits(protocol, quirk.protocol, ping_s)
+
+
+def _ping_s(usual_s: float, longest_s: float | None) -> float:
+    if longest_s is None:
+        return usual_s
+    return min(usual_s, longest_s) if usual_s else longest_s
 
 
 class Admitted(msgspec.Struct, frozen=True):
     """The station may come in.
 
+    `subprotocol`: the one of its own names that it is answered with; None where it has sent none.
     `authorization` is the header that it sent, for its owner's link where we do not check it
     ourselves: it is a secret, and stands in no log.
     """
@@ -26,6 +54,7 @@ class Admitted(msgspec.Struct, frozen=True):
     station: str
     version: Version
     authorization: bytes | None = None
+    subprotocol: str | None = None
 
     def __repr__(self) -> str:
         return f"Admitted({self.station!r}, {self.version.value})"
@@ -45,20 +74,51 @@ class NoCommonProtocol(msgspec.Struct, frozen=True):
     station: str
     offered: tuple[str, ...]
 
+    @property
+    def reason(self) -> str:
+        """In a person's words, with the mend where there is one."""
+        if self.offered:
+            return f"offers {', '.join(self.offered)}"
+        return "names no OCPP version; if it speaks one all the same, set `protocol` in its [[station]]"
+
 
 Verdict = Admitted | Refused | NoCommonProtocol
+
+
+class Unproven(msgspec.Struct, frozen=True):
+    """The verdict hangs on a password that has yet to be checked, which takes long: `is_right` does it."""
+
+    station: str
+    authorization: bytes
+    hashed: Hashed
+    verdict: Verdict
+
+    def __repr__(self) -> str:
+        return f"Unproven({self.station!r})"
+
+    def is_right(self) -> bool:
+        """Compute whether the header is good; it costs the same where the user is wrong, or the password."""
+        user, password = _credentials(self.authorization) or (b"", b"")
+        right_password = self.hashed.matches(password)
+        return hmac.compare_digest(user, self.station.encode()) and right_password
+
+    def settled(self, *, right: bool) -> Verdict:
+        """The verdict, once it is known."""
+        return self.verdict if right else _unauthorized(self.station, self.authorization)
 
 
 class Door(msgspec.Struct, frozen=True):
     """What a station meets.
 
     `path` is the part of the URL before the station's id; `passwords` has every station that may
-    connect, with its password or None where no password is asked for; `protocols` are ours.
+    connect, with its password or None where no password is asked for; `protocols` are ours;
+    `habits` are asked for anew at each request: a station that has told who it is may have others.
     """
 
     path: str
-    passwords: Mapping[str, bytes | None]
+    passwords: Mapping[str, Secret | None]
     protocols: Sequence[Version]
+    habits: Callable[[str], Habits] = lambda _: Habits()
 
     def __repr__(self) -> str:
         return f"Door({self.path!r}, {len(self.passwords)} stations)"
@@ -70,60 +130,117 @@ def judge(
     headers: Sequence[tuple[bytes, bytes]],
     offered: Sequence[str],
     certified: Sequence[str] | None = None,
-) -> Verdict:
+) -> Verdict | Unproven:
     """The verdict on one upgrade request: its target, its headers and its subprotocols as offered.
 
     `certified`: for which names the station has shown a certificate; None where none is asked for.
     """
-    station = _station_id(door.path, target)
-    if station is None:
+    asked = ids_in(door.path, target)
+    if not asked:
         return Refused(404, f"stations connect at {door.path.rstrip('/')}/<station id>")
-    if station not in door.passwords:
-        return Refused(404, f"station {station!r} is not known here; add it to the configuration", station)
+    station = next((each for each in asked if each in door.passwords), None)
+    if station is None:
+        return Refused(404, f"station {asked[0]!r} is not known here; add it to the configuration", asked[0])
     if certified is not None and station not in certified:
         theirs = " or ".join(repr(name) for name in certified) or "nobody"
         return Refused(403, f"its certificate is for {theirs}, not for station {station!r}", station)
     authorization = next((value for name, value in headers if name.lower() == b"authorization"), None)
-    password = door.passwords[station]
-    if password is not None and not _knows(authorization, station, password):
-        problem = "wrong user or password" if authorization else "no password was sent"
-        return Refused(401, f"Basic authentication failed: {problem}", station)
+    secret = door.passwords[station]
+    if secret is None:
+        return _welcome(door, station, offered, authorization)
+    verdict = _welcome(door, station, offered, None)
+    if isinstance(secret, Hashed) and authorization:
+        return Unproven(station, authorization, secret, verdict)
+    if isinstance(secret, Hashed) or not _is_right(authorization, station, secret):
+        return _unauthorized(station, authorization)
+    return verdict
+
+
+def _welcome(door: Door, station: str, offered: Sequence[str], authorization: bytes | None) -> Verdict:
+    """The verdict for a station that is who it says: which version it is served in."""
+    habits = door.habits(station)
+    ours = door.protocols if habits.protocol is None else (habits.protocol,)
     # Leading and doubled commas leave empty names behind: the field has stations that send them.
     names = tuple(name for name in offered if name)
-    chosen = next((name for name in names if name in door.protocols), None)
-    if chosen is not None:
-        return Admitted(station, Version(chosen), authorization if password is None else None)
+    named = _versions(names)
+    common = [version for version in named if version in ours]
+    if common:
+        version = next((each for each in common if each is habits.likely), common[0])
+        return Admitted(station, version, authorization, named[version])
+    unsaid = habits.protocol or habits.likely
+    if not names and unsaid is not None:
+        return Admitted(station, unsaid, authorization)
     if "ocpp1.5" in names:
-        ours = ", ".join(door.protocols)
-        return Refused(400, f"ocpp1.5 is not supported; set the station to one of {ours}", station)
+        said = ", ".join(ours)
+        return Refused(400, f"ocpp1.5 is not supported; set the station to one of {said}", station)
     return NoCommonProtocol(station, names)
 
 
-def _station_id(path: str, target: str) -> str | None:
-    """The last segment of the target, percent-decoded; None where the target is not ours."""
-    raw_path = target.split("?", 1)[0]
-    prefix = path.rstrip("/") + "/"
-    if not raw_path.startswith(prefix):
-        return None
-    segment = raw_path.removeprefix(prefix)
-    if not segment or "/" in segment:
-        return None
-    try:
-        return unquote_to_bytes(segment).decode("utf-8")
-    except UnicodeDecodeError:
-        return None
+def _versions(names: Iterable[str]) -> dict[Version, str]:
+    """The versions that a station means, its favourite first, and its own name for each.
+
+    Letters may be capitals, and "j" at the end says that it speaks JSON, as all here do.
+    """
+    known = {version.value: version for version in Version}
+    found: dict[Version, str] = {}
+    for name in names:
+        version = known.get(name.strip().lower().removesuffix("j"))
+        if version is not None:
+            found.setdefault(version, name)
+    return found
 
 
-def _knows(authorization: bytes | None, station: str, password: bytes) -> bool:
+def ids_in(path: str, target: str) -> tuple[str, ...]:
+    """The ids that the target of a request may mean, the likeliest first; none where it is not ours.
+
+    The id is the last segment, percent-decoded (Part 4, 3.1.1). Stations in the field double the slash
+    or end with one, write their id twice where it stood in the configured URL already, do not encode
+    what they should, encode it twice, in another character set, or a blank as in a form.
+    """
+    prefix, raw_path = path.strip("/"), target.split("?", 1)[0]
+    segments = [segment for segment in raw_path.split("/") if segment]
+    before = [segment for segment in prefix.split("/") if segment]
+    rest = segments[len(before) :]
+    if segments[: len(before)] != before or len(set(rest)) != 1 or not raw_path.startswith("/"):
+        return ()
+    return tuple(dict.fromkeys(_readings(rest[0])))
+
+
+def _readings(segment: str) -> Iterator[str]:
+    """What one segment of a path may mean."""
+    # What was not ASCII came through the parser as it could; here are its bytes again.
+    raw = segment.encode("utf-8", "surrogateescape")
+    decoded = unquote_to_bytes(raw)
+    for data in (decoded, raw, unquote_to_bytes(decoded), unquote_to_bytes(raw.replace(b"+", b" "))):
+        try:
+            yield data.decode("utf-8")
+        except UnicodeDecodeError:
+            yield data.decode("latin-1")
+
+
+def _unauthorized(station: str, authorization: bytes | None) -> Refused:
+    problem = "wrong user or password" if authorization else "no password was sent"
+    return Refused(401, f"Basic authentication failed: {problem}", station)
+
+
+def _is_right(authorization: bytes | None, station: str, password: bytes) -> bool:
     """Whether the header is Basic authentication of this station; the comparison takes constant time."""
-    scheme, _, token = (authorization or b"").partition(b" ")
-    try:
-        user, _, sent = base64.b64decode(token.strip(), validate=True).partition(b":")
-    except binascii.Error:
-        user, sent = b"", b""
+    user, sent = _credentials(authorization) or (b"", b"")
     right_user = hmac.compare_digest(user, station.encode())
     right_password = hmac.compare_digest(sent, password)
-    return scheme.lower() == b"basic" and right_user and right_password
+    return right_user and right_password
+
+
+def _credentials(authorization: bytes | None) -> tuple[bytes, bytes] | None:
+    """User and password of a header of Basic authentication (RFC 7617); None for any other."""
+    scheme, _, token = (authorization or b"").partition(b" ")
+    if scheme.lower() != b"basic":
+        return None
+    try:
+        user, _, password = base64.b64decode(token.strip(), validate=True).partition(b":")
+    except binascii.Error:
+        return None
+    return user, password
 
 
 def basic(user: str, password: bytes) -> bytes:

@@ -11,9 +11,10 @@ import trio
 from trio_websocket import ConnectionClosed, WebSocketRequest, wrap_server_stream
 
 from controller.links.engine import Link
-from controller.links.handshake import Admitted, Door, NoCommonProtocol, Refused, judge
+from controller.links.handshake import Admitted, Door, NoCommonProtocol, Refused, Unproven, judge
 from controller.links.identity import names_in
 from controller.links.pacing import Addresses, Bucket
+from controller.links.passwords import Passwords
 from controller.links.streams import StreamEnded, WatchedStream, cause
 from controller.links.tally import Tally
 from controller.links.tls import RenewedContext
@@ -78,6 +79,7 @@ class _Reception:
         self._door = door
         self._serve = serve
         self._tally = tally
+        self._passwords = Passwords()
         self._addresses = Addresses(listening.connections_per_address)
         rate = listening.handshakes_per_second
         self._turns = Bucket(rate, burst=max(1, int(rate)))
@@ -157,6 +159,8 @@ class _Reception:
     async def _answer(self, request: WebSocketRequest, peer: str, certified: tuple[str, ...] | None) -> None:
         door = self._door
         verdict = judge(door, request.path, request.headers, request.proposed_subprotocols, certified)
+        if isinstance(verdict, Unproven):
+            verdict = await self._passwords.settle(verdict)
         if isinstance(verdict, Admitted):
             self._tally.accepted += 1
         else:
@@ -164,14 +168,13 @@ class _Reception:
         match verdict:
             case Refused():
                 await _refuse(request, peer, verdict)
-            case NoCommonProtocol(station, offered):
+            case NoCommonProtocol(station):
                 ours = ", ".join(door.protocols)
-                theirs = ", ".join(offered) or "no OCPP version"
-                log.warning("%s: station %s offers %s, we speak %s: closed", peer, station, theirs, ours)
+                log.warning("%s: closed, station %s %s; we speak %s", peer, station, verdict.reason, ours)
                 socket = await request.accept()
                 await Link(socket).close(PROTOCOL_ERROR, f"no common OCPP version; offer one of {ours}")
             case Admitted(station, version):
-                socket = await request.accept(subprotocol=version)
+                socket = await request.accept(subprotocol=verdict.subprotocol)
                 log.info("station %s connected from %s with %s", station, peer, version.value)
                 await self._serve(verdict, Link(socket))
 

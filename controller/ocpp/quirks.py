@@ -18,6 +18,8 @@ from typing import Literal
 
 import msgspec
 
+from controller.ocpp.frames import Version
+
 FILE = "quirks.toml"
 DAY_S = 86_400.0
 LASTING_S = 10 * 365 * DAY_S
@@ -51,6 +53,9 @@ class Quirk(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     `decimals` of a limit. `steps_a`: what it can do (A), other limits are rounded down.
     `writes_per_day`: its memory wears out; None: as often as wanted. `start_slack_s`: schedules start
     so much (s) in the past, for a clock that is slow. `reaction_s`: from its answer to its current.
+
+    Of its link: `protocol`, the version that it speaks best, and speaks where it names none; `ping_s`,
+    at most how long (s) it may go without a WebSocket ping, 0: it answers none, and is sent none.
     """
 
     name: str
@@ -69,6 +74,8 @@ class Quirk(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     writes_per_day: int | None = None
     start_slack_s: int = 60
     reaction_s: float = 5.0
+    protocol: Version | None = None
+    ping_s: float | None = None
     why: str = ""
     sources: tuple[str, ...] = ()
 
@@ -171,7 +178,7 @@ def _mistakes(row: Quirk) -> Iterator[str]:
         yield f"steps_a = {list(row.steps_a)}: write them rising, each once, above 0"
     if row.in_watts and row.steps_a:
         yield "steps_a are amperes, and it takes W; remove one of them"
-    for key in ("max_stack_level", "start_slack_s", "reaction_s"):
+    for key in ("max_stack_level", "start_slack_s", "reaction_s", "ping_s"):
         if (getattr(row, key) or 0) < 0:
             yield f"{key} = {getattr(row, key):g}: write 0 or more"
     for key in ("max_periods", "max_profiles"):

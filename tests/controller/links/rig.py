@@ -16,6 +16,7 @@ from trio_websocket import (
     serve_websocket,
 )
 
+from controller.config.passwords import Secret
 from controller.links.engine import Link
 from controller.links.handshake import Admitted, Door
 from controller.links.pacing import Bucket
@@ -78,6 +79,7 @@ class Backend:
         self.tls: ssl.SSLContext | None = None
         self.requests: list[WebSocketRequest] = []
         self.refuse_with: int | None = None
+        self.refuse_headers: list[tuple[bytes, bytes]] = []
         self.port = 0
 
     async def run(self, task_status: trio.TaskStatus[None]) -> None:
@@ -89,7 +91,7 @@ class Backend:
     async def _serve(self, request: WebSocketRequest) -> None:
         self.requests.append(request)
         if self.refuse_with is not None:
-            await request.reject(self.refuse_with)
+            await request.reject(self.refuse_with, extra_headers=self.refuse_headers)
             return
         socket = await request.accept(subprotocol=request.proposed_subprotocols[0])
         await self._arrive.send(socket)
@@ -103,7 +105,7 @@ class Backend:
 class Rig:
     """The controller's links between one backend and any stations."""
 
-    def __init__(self, nursery: trio.Nursery, backend: Backend, **door: bytes | None) -> None:
+    def __init__(self, nursery: trio.Nursery, backend: Backend, **door: Secret | None) -> None:
         self.nursery = nursery
         self.backend = backend
         self.site = SiteSpy()
@@ -179,7 +181,7 @@ async def rig(
     upwards: RenewedContext | None = None,
     backend_tls: ssl.SSLContext | None = None,
     limits: tuple[int, float] = (0, 0),
-    **door: bytes | None,
+    **door: Secret | None,
 ) -> AsyncIterator[Rig]:
     """A started rig; everything in it ends with the block.
 
