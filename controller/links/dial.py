@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
 import trio
@@ -14,12 +16,23 @@ from controller.groups import leaves
 from controller.links.engine import Link
 from controller.links.streams import StreamEnded, WatchedStream, cause
 
+UPGRADED = 101
+"""HTTP status (RFC 9110, 15.2.2): the backend is there, and took this link as far as that."""
+
 NORMAL = 1000
 """WebSocket close code (RFC 6455, 7.4.1)."""
 
 
 class LinkRefused(Exception):
-    """The link could not be made. Its text is a person's sentence."""
+    """The link could not be made. Its text is a person's sentence.
+
+    `status`: that of the HTTP answer, where there was one; `retry_after_s`: when it said to come back.
+    """
+
+    def __init__(self, reason: str, *, status: int | None = None, retry_after_s: float | None = None) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.retry_after_s = retry_after_s
 
 
 @asynccontextmanager
@@ -42,14 +55,18 @@ async def open_link(
             link = Link(socket)
             try:
                 if socket.subprotocol != version:
-                    raise LinkRefused(f"it does not speak {version}")
+                    raise LinkRefused(f"it does not speak {version}", status=UPGRADED)
                 yield link
             finally:
                 await link.close(NORMAL, "")  # cut short by a cancellation, which has ended its reader too
                 nursery.cancel_scope.cancel()
     except* ConnectionRejected as rejected:
-        codes = {each.status_code for each in leaves(rejected) if isinstance(each, ConnectionRejected)}
-        raise LinkRefused(f"it refused the link with HTTP status {', '.join(map(str, codes))}") from None
+        (answer,) = (each for each in leaves(rejected) if isinstance(each, ConnectionRejected))
+        raise LinkRefused(
+            f"it refused the link with HTTP status {answer.status_code}",
+            status=answer.status_code,
+            retry_after_s=_retry_after_s(answer.headers or ()),
+        ) from None
 
 
 async def _upgraded(
@@ -80,6 +97,19 @@ async def _upgraded(
         raise LinkRefused(str(ended)) from None
     except (OSError, trio.BrokenResourceError) as error:
         raise LinkRefused(cause(error)) from error
+
+
+def _retry_after_s(headers: Iterable[tuple[bytes, bytes]]) -> float | None:
+    """What a header Retry-After says (RFC 9110, 10.2.3): seconds, or a date; None without a good one."""
+    said = next(
+        (value.decode("ascii", "replace") for name, value in headers if name.lower() == b"retry-after"), ""
+    )
+    if said.isascii() and said.isdigit():
+        return float(said)
+    try:
+        return max(0.0, (parsedate_to_datetime(said) - datetime.now(UTC)).total_seconds())
+    except (ValueError, TypeError):
+        return None
 
 
 async def _connected(host: str, port: int | None, tls: ssl.SSLContext | None) -> trio.abc.Stream:

@@ -63,17 +63,44 @@ def test_as_many_dials_go_at_once_as_stations_may_come() -> None:
 
 
 async def refusal(way: Uplink) -> str:
-    with pytest.raises((LinkRefused, ExceptionGroup)) as refused:
+    return str(await refused(way))
+
+
+async def refused(way: Uplink) -> LinkRefused:
+    with pytest.raises((LinkRefused, ExceptionGroup)) as refusal:
         async with way.open(Admitted("CS01", Version.V16)):
             raise AssertionError("the link was made")
-    (only,) = leaves(refused.value)
+    (only,) = leaves(refusal.value)
     assert isinstance(only, LinkRefused)
-    return str(only)
+    return only
 
 
 async def test_a_backend_that_refuses_is_told_with_its_status(backend: Backend) -> None:
     backend.refuse_with = 401
-    assert await refusal(uplink(backend.port)) == "it refused the link with HTTP status 401"
+    said = await refused(uplink(backend.port))
+    assert str(said) == "it refused the link with HTTP status 401"
+    assert (said.status, said.retry_after_s) == (401, None)
+
+
+@pytest.mark.parametrize(
+    ("header", "least", "most"),
+    [
+        ("120", 120, 120),
+        ("Fri, 31 Dec 2100 23:59:59 GMT", 1e9, 1e10),
+        ("Sat, 01 Jan 2000 00:00:00 GMT", 0, 0),
+    ],
+)
+async def test_when_to_come_back_is_heard(backend: Backend, header: str, least: float, most: float) -> None:
+    backend.refuse_with, backend.refuse_headers = 503, [(b"Retry-After", header.encode())]
+    said = await refused(uplink(backend.port))
+    assert said.retry_after_s is not None
+    assert least <= said.retry_after_s <= most
+
+
+@pytest.mark.parametrize("header", ["", "soon", "-5", "1e3", "\u00b2"])
+async def test_a_time_to_come_back_that_is_none(backend: Backend, header: str) -> None:
+    backend.refuse_with, backend.refuse_headers = 503, [(b"Retry-After", header.encode("latin-1"))]
+    assert (await refused(uplink(backend.port))).retry_after_s is None
 
 
 async def test_a_backend_that_closes_in_the_middle_is_told_at_once(nursery: trio.Nursery) -> None:
