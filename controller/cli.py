@@ -9,9 +9,11 @@ from __future__ import annotations
 import argparse
 import contextlib
 import logging
+import secrets
 import signal
 import sys
 from functools import partial
+from getpass import getpass
 from importlib.metadata import version
 from pathlib import Path
 
@@ -19,6 +21,7 @@ import trio
 
 from controller import daemon, watch
 from controller.config import Config
+from controller.config.passwords import SALT_BYTES, hashed
 from controller.config.reading import ConfigMistakes, ConfigUnreadable, read_config, render
 from controller.config.tables import Web
 from controller.demo.demo import run_demo
@@ -83,6 +86,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     simulation.add_argument("--plot", type=Path, metavar="FILE.svg", help="draw it as well")
     simulation.set_defaults(do=_simulate)
+
+    password = commands.add_parser(
+        "password", help="make what a station's password_file holds: a hash, which nobody can read back"
+    )
+    password.set_defaults(do=_password)
 
     demo = commands.add_parser("demo", help="watch the controller run a simulated site")
     demo.add_argument(
@@ -204,6 +212,22 @@ def _simulate(options: argparse.Namespace) -> int:
     except OSError as error:
         print(f"{error.filename}: {error.strerror}", file=sys.stderr)
         return UNREADABLE
+    return OK
+
+
+def _password(options: argparse.Namespace) -> int:
+    """Print the hash of a password: asked for twice at a terminal, else the first line of a pipe."""
+    if sys.stdin.isatty():
+        password = getpass("Password: ").encode()
+        if getpass("Once more: ").encode() != password:
+            print("the two are not the same", file=sys.stderr)
+            return MISTAKES
+    else:
+        password = sys.stdin.buffer.readline().rstrip(b"\r\n")
+    if not password:
+        print("there is no password", file=sys.stderr)
+        return MISTAKES
+    print(hashed(password, secrets.token_bytes(SALT_BYTES)).line())
     return OK
 
 

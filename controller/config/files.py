@@ -9,6 +9,7 @@ import msgspec
 
 from controller.config.findings import Finding
 from controller.config.lines import Path
+from controller.config.passwords import Hashed, PasswordWrong, secret_of
 from controller.config.tables import Config
 
 SECRETS = frozenset({"key", "password_file"})
@@ -68,3 +69,16 @@ def _file(path: Path, file: FilePath, *, secret: bool) -> Iterator[Finding]:
         yield Finding(path, f"{file} is empty", "write into it what it is for")
     if secret and mode & 0o007:
         yield Finding(path, f"{file} is open to everybody on this machine", f"chmod o= {file}")
+    if path[-1] == "password_file":
+        yield from _password(path, file, start)
+
+
+def _password(path: Path, file: FilePath, text: bytes) -> Iterator[Finding]:
+    """A hash is for a password that is shown to us: one that we show must be known in full."""
+    try:
+        secret = secret_of(text)
+    except PasswordWrong as error:
+        yield Finding(path, f"{file} {error.what}", error.mend)
+    else:
+        if path[0] == "backend" and isinstance(secret, Hashed):
+            yield Finding(path, f"{file} is a hash, which no backend takes", "write the password itself")

@@ -23,12 +23,18 @@ MOST_WORK = 1 << 21
 """N * r * p of one check, 128 bytes each: 256 MB, and most of a second. More is a mistake, or an attack."""
 
 _LINE = re.compile(rb"\$scrypt\$ln=(\d{1,2}),r=(\d{1,2}),p=(\d{1,2})\$([A-Za-z0-9+/]+)\$([A-Za-z0-9+/]+)")
+_MEND = "write what `local-controller password` makes"
 _LEAST_HASH_BYTES = 16
 _HASH_BYTES = 32
 
 
 class PasswordWrong(Exception):
-    """A password file that cannot be used. Its text says what is wrong and its mend."""
+    """A password file that cannot be used: what is wrong with it, and the mend."""
+
+    def __init__(self, what: str, mend: str) -> None:
+        super().__init__(f"{what}; {mend}")
+        self.what = what
+        self.mend = mend
 
 
 class Hashed(msgspec.Struct, frozen=True):
@@ -78,20 +84,16 @@ def secret_of(text: bytes) -> Secret:
 def _parsed(line: bytes) -> Hashed:
     found = _LINE.fullmatch(line)
     if found is None:
-        raise PasswordWrong(
-            'is no whole hash "$scrypt$ln=14,r=8,p=1$SALT$HASH"; make one with `local-controller password`'
-        )
+        raise PasswordWrong('is no whole hash "$scrypt$ln=14,r=8,p=1$SALT$HASH"', _MEND)
     log_n, r, p = (int(number) for number in found.groups()[:3])
     if not (log_n and 0 < r * p << log_n <= MOST_WORK):
-        raise PasswordWrong(
-            "its hash costs nothing, or more than a station waits; make it with ln=14,r=8,p=1"
-        )
+        raise PasswordWrong("has a hash that costs nothing, or more than a station waits", _MEND)
     try:
         salt, digest = (_bytes(text) for text in found.groups()[3:])
     except binascii.Error as error:
-        raise PasswordWrong("its salt or its hash is cut off; write the whole line") from error
+        raise PasswordWrong("has a hash that is cut off", _MEND) from error
     if len(digest) < _LEAST_HASH_BYTES:
-        raise PasswordWrong(f"its hash has {len(digest)} bytes; write the whole line")
+        raise PasswordWrong(f"has a hash of only {len(digest)} bytes", _MEND)
     return Hashed(log_n, r, p, salt, digest)
 
 

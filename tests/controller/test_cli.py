@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from controller.cli import OneLine
+from controller.cli import OneLine, main
+from controller.config.passwords import Hashed, secret_of
 
 COMMAND = Path(sys.executable).with_name("local-controller")
 GOOD = """
@@ -34,8 +35,10 @@ owner = "cpo"
 """
 
 
-def typed(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([COMMAND, *arguments], capture_output=True, text=True, timeout=30, check=False)
+def typed(*arguments: str | Path, said: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [COMMAND, *arguments], input=said, capture_output=True, text=True, timeout=30, check=False
+    )
 
 
 def written(folder: Path, text: str, port: int = 8887) -> Path:
@@ -83,6 +86,31 @@ def test_the_example_for_installers_is_good() -> None:
     example = Path(__file__).parents[2] / "etc" / "controller.toml"
     done = typed("check", "-c", example)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_password_becomes_a_line_that_only_it_fits() -> None:
+    done = typed("password", said="correct horse\nnot this\n")
+    kept = secret_of(done.stdout.encode())
+    assert isinstance(kept, Hashed)
+    assert kept.matches(b"correct horse")
+    assert "correct" not in done.stdout + done.stderr
+    assert typed("password", said="correct horse\n").stdout != done.stdout
+
+
+def test_no_password_ends_with_1() -> None:
+    done = typed("password", said="\n")
+    assert (done.returncode, done.stdout) == (1, "")
+
+
+@pytest.mark.parametrize(("again", "status"), [("correct horse", 0), ("correct hoarse", 1)])
+def test_at_a_terminal_a_password_is_asked_for_twice(
+    again: str, status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answers = iter(["correct horse", again])
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    monkeypatch.setattr("controller.cli.getpass", lambda _: next(answers))
+    assert main(["password"]) == status
+    assert capsys.readouterr().out.startswith("$scrypt$") is (status == 0)
 
 
 def test_a_command_that_is_none_ends_with_2() -> None:

@@ -200,6 +200,12 @@ def test_files_are_looked_for_beside_the_configuration(tmp_path: Path) -> None:
     [
         (0o604, "secret", "is open to everybody on this machine", "chmod o= "),
         (0o600, "\n", "is empty", "write into it"),
+        (
+            0o600,
+            "$scrypt$ln=14",
+            'is no whole hash "$scrypt$ln=14,r=8,p=1$SALT$HASH"',
+            "local-controller password",
+        ),
         (None, "", "cannot be read: No such file or directory", "create it"),
     ],
 )
@@ -212,6 +218,16 @@ def test_secrets_that_are_none(tmp_path: Path, mode: int | None, content: str, w
     assert (mistake.line, mistake.key) == (14, 'station "CS01" password_file')
     assert mistake.what == f"{tmp_path}/CS01 {what}"
     assert mend in mistake.mend
+
+
+def test_a_hash_is_for_stations_and_for_no_backend(tmp_path: Path) -> None:
+    secret(tmp_path / "hash", f"$scrypt$ln=14,r=8,p=1$c2FsdA${'A' * 43}\n")
+    text = GOOD.replace("{station}", '{station}"\npassword_file = "hash') + 'password_file = "hash"'
+    with pytest.raises(ConfigMistakes) as raised:
+        read_config(written(tmp_path, text))
+    (mistake,) = raised.value.mistakes
+    assert mistake.key == 'backend "cpo" password_file'
+    assert "is a hash, which no backend takes" in mistake.what
 
 
 def test_every_missing_certificate_is_told_beside_all_else(tmp_path: Path) -> None:
