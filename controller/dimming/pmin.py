@@ -1,0 +1,113 @@
+"""The figures of section 14a EnWG: what the devices keep, however the grid operator dims them.
+
+The grid operator limits what the steerable consumption devices together draw from the grid, and not below
+a minimum (BNetzA BK6-22-300, Annex 1). What own generation supplies at the same moment comes on top. The
+decision's text was not at hand: each figure says how well it is founded, and stands here alone.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import msgspec
+
+Counting = Literal["evse", "circuit", "one"]
+"""What counts as one device: each EVSE, those of a circuit together, or all together. The grid operator
+decides it: several charging points behind one meter may count as one."""
+
+
+class Founded(enum.Enum):
+    """How well a figure is founded."""
+
+    SEVERAL = "in a primary source, or in several secondary ones"
+    ONE = "in one secondary source"
+    UNCONFIRMED = "to be confirmed in the decision's text"
+
+
+class Figure(msgspec.Struct, frozen=True):
+    """A number and how well it is founded."""
+
+    value: float
+    founded: Founded
+
+
+DEVICE_W = Figure(4200.0, Founded.SEVERAL)
+"""What each device keeps under direct control; devices of this power and below are not steerable ones."""
+
+HEAT_SHARE = Figure(0.4, Founded.UNCONFIRMED)
+"""Of their rated power, heat pumps and cooling above `HEAT_ABOVE_W` keep this."""
+
+HEAT_ABOVE_W = Figure(11_000.0, Founded.UNCONFIRMED)
+
+SIMULTANEITY = {
+    2: Figure(0.80, Founded.UNCONFIRMED),
+    3: Figure(0.75, Founded.UNCONFIRMED),
+    4: Figure(0.70, Founded.UNCONFIRMED),
+    5: Figure(0.65, Founded.UNCONFIRMED),
+    6: Figure(0.60, Founded.UNCONFIRMED),
+    7: Figure(0.55, Founded.UNCONFIRMED),
+    8: Figure(0.50, Founded.UNCONFIRMED),
+    9: Figure(0.45, Founded.SEVERAL),
+}
+"""By the number of devices; the last holds for that number and more."""
+
+STEP_A = 0.1
+"""The finest current that charging profiles carry (OCPP 1.6 ed. 2, 7.14: one digit)."""
+
+
+def minimum_w(devices: int, heat_w: Sequence[float] = ()) -> float:
+    """What `devices` keep together behind an energy management system (W).
+
+    `heat_w` are the rated powers (W) of the heat pumps and cooling devices among them. No device: 0.
+    """
+    if devices <= 0:
+        return 0.0
+    large_w = math.fsum(each for each in heat_w if each > HEAT_ABOVE_W.value)
+    first_w = max(HEAT_SHARE.value * large_w, DEVICE_W.value)
+    others = devices - 1
+    factor = SIMULTANEITY[min(devices, max(SIMULTANEITY))].value if others else 0.0
+    return first_w + others * factor * DEVICE_W.value
+
+
+def device_minimum_w(heat_w: float | None = None) -> float:
+    """What one device keeps under direct control (W). `heat_w`: its rated power, if it heats or cools."""
+    if heat_w is None or heat_w <= HEAT_ABOVE_W.value:
+        return DEVICE_W.value
+    return HEAT_SHARE.value * heat_w
+
+
+def device_count(circuits: Sequence[str], counting: Counting) -> int:
+    """How many devices the steerable EVSEs are, of which each hangs on its circuit in `circuits`."""
+    if counting == "evse":
+        return len(circuits)
+    return len(set(circuits)) if counting == "circuit" else min(len(circuits), 1)
+
+
+def current_a(watts: float, phases: int, voltage: float, min_a: float) -> float:
+    """The current per phase (A) that a device may be given for so many W, rounded down.
+
+    IEC 61851-1 knows no current below 6 A: less than `min_a` is a pause, 0. On three phases at 230 V the
+    4.2 kW of direct control are 6.0 A, and a pause where the voltage is 234 V; on one phase 18.2 A.
+    """
+    exact_a = watts / (phases * voltage)
+    rounded_a = math.floor(exact_a / STEP_A + 1e-9) * STEP_A
+    return round(rounded_a, 1) if rounded_a >= min_a - 1e-9 else 0.0
+
+
+def own_supply_w(devices_w: float, grid_w: float) -> float:
+    """The own generation that the grid connection's meter proves to be there for the devices (W).
+
+    `grid_w` is the meter's, import positive. Without the devices the site would feed this much in: other
+    consumers on it count as served first. The devices may draw so much more than the limit.
+    """
+    return max(0.0, devices_w - grid_w)
+
+
+def grid_draw_w(devices_w: float, grid_w: float | None) -> float:
+    """What the devices draw from the grid (W), which is what is limited; without a meter: all of it."""
+    if grid_w is None:
+        return devices_w
+    return max(0.0, devices_w - own_supply_w(devices_w, grid_w))

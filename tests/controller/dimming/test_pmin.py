@@ -1,0 +1,126 @@
+"""The figures, by vectors worked out by hand."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from controller.dimming.pmin import (
+    SIMULTANEITY,
+    Counting,
+    current_a,
+    device_count,
+    device_minimum_w,
+    grid_draw_w,
+    minimum_w,
+    own_supply_w,
+)
+
+
+@pytest.mark.parametrize(
+    ("devices", "heat_w", "minimum"),
+    [
+        (0, [], 0),
+        (1, [], 4200),
+        (2, [], 7560),
+        (3, [], 10_500),
+        (4, [], 13_020),
+        (5, [], 15_120),
+        (6, [], 16_800),
+        (7, [], 18_060),
+        (8, [], 18_900),
+        (9, [], 19_320),
+        (20, [], 40_110),
+        # Heat pumps above 11 kW keep 0.4 of their power in place of the first 4.2 kW.
+        (1, [20_000], 8000),
+        (1, [11_000], 4200),  # not above it
+        (2, [20_000], 11_360),
+        (3, [12_000, 15_000], 17_100),  # 10 800 + 2 x 0.75 x 4200
+        (9, [11_500], 19_720),  # 4600 + 8 x 0.45 x 4200
+        (20, [30_000, 8000], 47_910),  # 12 000 + 19 x 0.45 x 4200
+    ],
+)
+def test_minimum_behind_an_energy_management_system(
+    devices: int, heat_w: list[float], minimum: float
+) -> None:
+    assert minimum_w(devices, heat_w) == pytest.approx(minimum)
+
+
+@pytest.mark.parametrize(("heat_w", "minimum"), [(None, 4200), (9000, 4200), (11_000, 4200), (20_000, 8000)])
+def test_minimum_under_direct_control(heat_w: float | None, minimum: float) -> None:
+    assert device_minimum_w(heat_w) == minimum
+
+
+def test_one_more_device_never_lowers_the_minimum() -> None:
+    minima = [minimum_w(devices) for devices in range(40)]
+    assert minima == sorted(minima)
+    assert sorted(SIMULTANEITY) == list(range(2, 10))
+
+
+@pytest.mark.parametrize(("counting", "count"), [("evse", 4), ("circuit", 2), ("one", 1)])
+def test_what_counts_as_a_device(counting: Counting, count: int) -> None:
+    assert device_count(["a", "a", "b", "a"], counting) == count
+    assert device_count([], counting) == 0
+
+
+@pytest.mark.parametrize(
+    ("watts", "phases", "voltage", "amps"),
+    [
+        (4200, 3, 230, 6.0),  # 6.087
+        (4200, 2, 230, 9.1),
+        (4200, 1, 230, 18.2),
+        (4140, 3, 230, 6.0),  # exactly 6
+        (4139, 3, 230, 0.0),
+        (4200, 3, 234, 0.0),  # 5.98: a pause, at a voltage that any grid has
+        (1380, 1, 230, 6.0),
+        (1379, 1, 230, 0.0),
+        (7560, 3, 230, 10.9),
+        (0, 3, 230, 0.0),
+    ],
+)
+def test_power_becomes_a_current_that_a_car_may_take(
+    watts: float, phases: int, voltage: float, amps: float
+) -> None:
+    assert current_a(watts, phases, voltage, 6.0) == amps
+
+
+@given(st.floats(0, 200_000), st.sampled_from([1, 2, 3]), st.floats(207, 253))
+def test_a_current_never_takes_more_than_the_power_and_never_less_than_six_amps(
+    watts: float, phases: int, voltage: float
+) -> None:
+    amps = current_a(watts, phases, voltage, 6.0)
+    assert amps * phases * voltage <= watts + 1e-3
+    assert amps == 0 or amps >= 6
+    if amps == 0:
+        assert watts < 6.1 * phases * voltage
+
+
+@pytest.mark.parametrize(
+    ("devices_w", "grid_w", "own_w", "drawn_w"),
+    [
+        (10_000, 12_000, 0, 10_000),  # the building draws too
+        (10_000, 4000, 6000, 4000),  # 6 kW come from the roof
+        (10_000, -2000, 12_000, 0),  # all of it does, and the site feeds in
+        (0, -5000, 5000, 0),
+        (0, 3000, 0, 0),
+    ],
+)
+def test_own_generation_is_what_the_site_would_feed_in_without_the_devices(
+    devices_w: float, grid_w: float, own_w: float, drawn_w: float
+) -> None:
+    assert own_supply_w(devices_w, grid_w) == own_w
+    assert grid_draw_w(devices_w, grid_w) == drawn_w
+
+
+def test_without_a_meter_nothing_is_proven() -> None:
+    assert grid_draw_w(10_000, None) == 10_000
+
+
+@given(st.floats(0, 50_000), st.floats(-50_000, 50_000))
+def test_who_takes_his_limit_and_the_own_generation_draws_the_limit_from_the_grid(
+    limit_w: float, building_w: float
+) -> None:
+    """`building_w`: what else draws, less the generation."""
+    devices_w = limit_w + own_supply_w(5000, 5000 + building_w)
+    assert grid_draw_w(devices_w, devices_w + building_w) <= limit_w + 1e-6
