@@ -6,6 +6,7 @@ import msgspec
 
 from controller.ocpp.observations import Observation, ProfilesTouched
 from controller.ocpp.profile_messages import Held
+from controller.relay.saving import Save
 
 
 class FromStation(msgspec.Struct, frozen=True):
@@ -30,13 +31,34 @@ class BackendLost(msgspec.Struct, frozen=True):
     reason: str
 
 
+class FromObserver(msgspec.Struct, frozen=True):
+    """A text message came from a backend that observes the station."""
+
+    backend: str
+    text: str
+
+
+class ObserverUp(msgspec.Struct, frozen=True):
+    """The link to an observing backend stands."""
+
+    backend: str
+
+
+class ObserverLost(msgspec.Struct, frozen=True):
+    """The link to an observing backend could not be made, or is gone."""
+
+    backend: str
+    reason: str
+
+
 class OwnCall(msgspec.Struct, frozen=True):
     """The controller itself wants something of the station. `id` is a UUID; `payload` is encoded JSON.
 
     A `token` below 0 is that of a question: our limits follow its answer, so it is not waited for long.
+    Without a token nobody waits for the answer.
     """
 
-    token: int
+    token: int | None
     id: str
     action: str
     payload: bytes
@@ -47,7 +69,10 @@ class Tick(msgspec.Struct, frozen=True):
     """Time has passed: the relay's `deadline` was reached."""
 
 
-Event = FromStation | FromBackend | BackendUp | BackendLost | OwnCall | Tick
+Event = (
+    FromStation | FromBackend | BackendUp | BackendLost
+    | FromObserver | ObserverUp | ObserverLost | OwnCall | Tick
+)  # fmt: skip
 
 
 class ToStation(msgspec.Struct, frozen=True):
@@ -60,6 +85,20 @@ class ToBackend(msgspec.Struct, frozen=True):
     """Send this text to the backend."""
 
     text: str
+
+
+class ToObserver(msgspec.Struct, frozen=True):
+    """Send this text to a backend that observes the station."""
+
+    backend: str
+    text: str
+
+
+class Redial(msgspec.Struct, frozen=True):
+    """The link to this backend is as good as lost: close it and make it anew."""
+
+    backend: str
+    reason: str
 
 
 class Close(msgspec.Struct, frozen=True):
@@ -103,7 +142,10 @@ class Note(msgspec.Struct, frozen=True):
     text: str
 
 
-Action = ToStation | ToBackend | Close | Commandable | Observed | OwnAnswered | Kept | Note
+Action = (
+    ToStation | ToBackend | ToObserver | Redial | Close
+    | Commandable | Observed | OwnAnswered | Kept | Save | Note
+)  # fmt: skip
 
 
 def calls_for_limits(action: Action) -> bool:

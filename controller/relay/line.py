@@ -16,6 +16,12 @@ import msgspec
 from controller.ocpp.capabilities import PATIENCE_S
 from controller.relay.ownership import Ruling
 
+LINE_DEPTH = 32
+"""CALLs of one peer that may wait: OCPP allows one, stations have been seen with two."""
+
+NOBODY = "\0"
+"""The origin of a CALL whose author's link is gone: no backend has this id."""
+
 
 class Rank(enum.IntEnum):
     """Who goes first."""
@@ -28,8 +34,9 @@ class Rank(enum.IntEnum):
 class Waiting(msgspec.Struct, frozen=True):
     """A CALL in line. `text` is the frame as it will be sent.
 
-    `token` names one of our own, below 0 a question whose answer our limits wait for. `ruling` is what
-    was decided on one of the backend's to the station.
+    `origin`: the backend that it came from, on the way to a station. `token` names one of our own, below
+    0 a question whose answer our limits wait for. `ruling` is what was decided on a backend's to the
+    station. `number`: its place in the owner's outbox, where it is kept there.
     """
 
     id: str
@@ -37,8 +44,10 @@ class Waiting(msgspec.Struct, frozen=True):
     text: str
     payload: bytes
     rank: Rank = Rank.PEER
+    origin: str = ""
     token: int | None = None
     ruling: Ruling | None = None
+    number: int | None = None
 
     @property
     def wipes_limits(self) -> bool:
@@ -67,10 +76,15 @@ class CallLine:
         return len(self._queues[Rank.PEER]) >= self._depth
 
     @property
+    def has_any(self) -> bool:
+        """Whether any CALL waits or is outstanding."""
+        return self._outstanding is not None or any(self._queues.values())
+
+    @property
     def has_own(self) -> bool:
         """Whether a CALL of our own waits or is outstanding."""
         sent = self._outstanding
-        own = sent is not None and sent.token is not None
+        own = sent is not None and sent.rank is not Rank.PEER
         return own or bool(self._queues[Rank.URGENT] or self._queues[Rank.OWN])
 
     @property
@@ -85,11 +99,11 @@ class CallLine:
             return True
         return any(waiting.action == action for waiting in self._queues[Rank.PEER])
 
-    def holds(self, text: str) -> bool:
+    def holds(self, text: str, origin: str = "") -> bool:
         """Whether the very same frame stands in line already: its sender has lost patience and repeats it."""
-        if self._outstanding is not None and self._outstanding.text == text:
-            return True
-        return any(waiting.text == text for waiting in self._queues[Rank.PEER])
+        sent = self._outstanding
+        everyone = self._queues[Rank.PEER] if sent is None else (sent, *self._queues[Rank.PEER])
+        return any(waiting.text == text and waiting.origin == origin for waiting in everyone)
 
     def put(self, call: Waiting) -> None:
         """Let a CALL stand in line. Look at `full` before, for a peer's."""
@@ -121,6 +135,26 @@ class CallLine:
         if self._deadline is None or now < self._deadline:
             return None
         return self._leave()
+
+    def put_first(self, call: Waiting) -> None:
+        """Let a CALL stand at the head of its rank: it has been there before."""
+        self._queues[call.rank].appendleft(call)
+
+    def rewind(self) -> None:
+        """The outstanding CALL is the next again: the link that it went over is gone."""
+        if (left := self._leave()) is not None:
+            self.put_first(left)
+
+    def forget(self, origin: str) -> list[Waiting]:
+        """The link of this peer is gone: its CALLs leave the line, and an answer to one is nobody's."""
+        queue = self._queues[Rank.PEER]
+        left = [waiting for waiting in queue if waiting.origin == origin]
+        self._queues[Rank.PEER] = deque(waiting for waiting in queue if waiting.origin != origin)
+        sent = self._outstanding
+        if sent is not None and sent.rank is Rank.PEER and sent.origin == origin:
+            self._outstanding = msgspec.structs.replace(sent, origin=NOBODY)
+            left.append(sent)
+        return left
 
     def drain(self) -> list[Waiting]:
         """Everything that has no answer, oldest first; the line is empty afterwards."""

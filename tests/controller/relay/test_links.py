@@ -6,7 +6,9 @@ import pytest
 
 from controller.ocpp.frames import Version
 from controller.ocpp.observations import Booted, EvseState, ProfilesTouched, StateSeen
-from controller.relay.station import FAREWELL_S, LINE_DEPTH, QUIET_S
+from controller.relay.downward import QUIET_S
+from controller.relay.line import LINE_DEPTH
+from controller.relay.station import FAREWELL_S
 from tests.controller.relay.playbook import TIMEOUT_S, Playbook, call, result
 
 BOOT = call("boot", "BootNotification", '{"chargePointVendor":"ACME","chargePointModel":"One"}')

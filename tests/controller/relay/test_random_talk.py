@@ -33,8 +33,9 @@ from controller.relay.events import (
     ToBackend,
     ToStation,
 )
+from controller.relay.line import LINE_DEPTH
 from controller.relay.ownership import Ownership
-from controller.relay.station import FAREWELL_S, LINE_DEPTH, StationRelay
+from controller.relay.station import FAREWELL_S, StationRelay
 from tests.controller.relay.playbook import MOST_TICKS, TIMEOUT_S, a_station
 
 TRANSACTION = "StopTransaction"
@@ -70,6 +71,11 @@ class Said:
 
     def late(self, now: float) -> bool:
         return now >= self.sent_at + TIMEOUT_S
+
+
+def given_up(message_id: str) -> str:
+    """What a backend hears that commands a station which is being closed for want of it."""
+    return f'[4,"{message_id}","GenericError","station CS01 is being disconnected",{{}}]'
 
 
 class Talk(RuleBasedStateMachine):
@@ -168,13 +174,16 @@ class Talk(RuleBasedStateMachine):
             text = shape.format(id=message_id, action=action)
             if self.mode == "up":
                 self.down.append(Said(message_id, text, action))
+            elif self.mode == "farewell":
+                self.for_backend.append(given_up(message_id))
             self.happens(FromBackend(text))
 
     @precondition(lambda self: self.mode in ("up", "farewell") and self.version is Version.V16)
     @rule()
     def backend_calls_what_is_refused(self) -> None:
         message_id = self.number()
-        self.for_backend.append(f'[3,"{message_id}",{{"status":"Rejected"}}]')
+        refused = f'[3,"{message_id}",{{"status":"Rejected"}}]'
+        self.for_backend.append(refused if self.mode == "up" else given_up(message_id))
         self.happens(FromBackend(REFUSED.format(id=message_id)))
 
     @precondition(lambda self: self.mode == "up" and self.down)
@@ -226,7 +235,7 @@ class Talk(RuleBasedStateMachine):
     @rule()
     def backend_comes(self) -> None:
         self.mode = "up"
-        self.for_backend += self.held_sends[:LINE_DEPTH]
+        self.for_backend += self.held_sends[-LINE_DEPTH:]
         self.happens(BackendUp())
 
     @precondition(lambda self: self.numbers > 10)  # conversations should last a while
