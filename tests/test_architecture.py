@@ -31,6 +31,7 @@ SANS_IO_FLOORS = {1, 2}
 IO = {"trio", "socket", "ssl", "select", "time", "serial"}
 PURE_DRIVERS = {
     "drivers/decoding.py",
+    "drivers/eebus_lpc.py",
     "drivers/health.py",
     "drivers/modbus/framing.py",
     "drivers/reading.py",
