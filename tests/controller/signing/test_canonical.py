@@ -1,0 +1,151 @@
+"""What is verified is exactly what was signed, however its author writes JSON."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from controller.signing import canonical
+from controller.signing.canonical import NotSignable
+from tests.controller.signing.authors import CONTEXT, blanks, members, signed_text
+
+Member = tuple[bytes, tuple[bytes, bytes]]
+
+
+def text_of(payload: bytes) -> bytes:
+    return canonical.text(canonical.read(payload), CONTEXT)
+
+
+def received(parts: list[Member], blank: bytes, signatures_at: int | None) -> bytes:
+    """A payload with white space everywhere, and `signatures` somewhere."""
+    written = [name + blank + b":" + blank + loose for name, (_, loose) in parts]
+    if signatures_at is not None:
+        written.insert(signatures_at, b'"signatures":' + blank + b'[{"value" : "x"} ]')
+    return blank + b"{" + blank + (blank + b"," + blank).join(written) + blank + b"}" + blank
+
+
+@given(members, blanks, st.none() | st.integers(0, 5))
+def test_what_is_verified_is_what_was_signed(
+    parts: list[Member], blank: bytes, signatures_at: int | None
+) -> None:
+    signed = signed_text([name + b":" + tight for name, (tight, _) in parts], CONTEXT)
+    assert text_of(received(parts, blank, signatures_at)) == signed
+
+
+@given(members, st.data())
+def test_no_byte_changes_but_the_signed_text_does(parts: list[Member], data: st.DataObject) -> None:
+    payload = received(parts, b"", None)
+    at = data.draw(st.integers(0, len(payload) - 1))
+    byte = data.draw(st.integers(0, 255))
+    assume(payload[at] != byte and byte not in b" \t\r\n")
+    changed = payload[:at] + bytes([byte]) + payload[at + 1 :]
+    try:
+        text = text_of(changed)
+    except NotSignable:
+        return
+    assert text != text_of(payload)
+
+
+@given(members, blanks, st.none() | st.integers(0, 5))
+def test_a_signature_is_added_and_nothing_else_changes(
+    parts: list[Member], blank: bytes, signatures_at: int | None
+) -> None:
+    payload = received(parts, blank, signatures_at)
+    element = b'{"value":"new"}'
+    signed = canonical.with_signature(payload, canonical.read(payload), element)
+    assert text_of(signed) == text_of(payload)
+    assert json.loads(signed)["signatures"][-1] == {"value": "new"}
+    start = signed.index(element)
+    before, after = signed[:start], signed[start + len(element) :]
+    if signatures_at is None:
+        before = before.removesuffix(b'"signatures":[')
+        after = after.removeprefix(b"]")
+        before, after = (before, after[1:]) if after[:1] == b"," else (before.removesuffix(b","), after)
+    else:
+        before = before.removesuffix(b",")
+    assert before + after == payload
+
+
+@pytest.mark.parametrize(("payload", "with_another"), [
+    (b"{}", b'{"signatures":[S]}'),
+    (b' { "a" : 1 } ', b' { "a" : 1,"signatures":[S] } '),
+    (b'{"a":1,"customData":{"vendorId":"x"}}', b'{"a":1,"signatures":[S],"customData":{"vendorId":"x"}}'),
+    (b'{"customData":{}}', b'{"signatures":[S],"customData":{}}'),
+    (b'{"signatures":[],"a":1}', b'{"signatures":[S],"a":1}'),
+    (b'{"signatures":[ ]}', b'{"signatures":[ S]}'),
+    (b'{"signatures":[{"a":[]}]}', b'{"signatures":[{"a":[]},S]}'),
+    (b'{"x":{"signatures":[]}}', b'{"x":{"signatures":[]},"signatures":[S]}'),
+])  # fmt: skip
+def test_where_a_signature_stands(payload: bytes, with_another: bytes) -> None:
+    element = b'"S"'
+    assert canonical.with_signature(payload, canonical.read(payload), element) == with_another.replace(
+        b"S", element
+    )
+
+
+def test_a_context_of_its_own_stays_where_it_is() -> None:
+    payload = b'{"a":1,"@context":"mine","signatures":[]}'
+    assert text_of(payload) == b'{"a":1,"@context":"mine"}'
+
+
+def test_only_the_outermost_signatures_are_left_out() -> None:
+    assert text_of(b'{"inner":{"signatures":[1]},"signatures":[2]}').endswith(b',"inner":{"signatures":[1]}}')
+
+
+def test_the_name_signatures_is_the_same_however_it_is_escaped() -> None:
+    assert b"2" not in text_of(rb'{"\u0073ignatures":[2]}').removeprefix(b'{"@context":"' + CONTEXT.encode())
+
+
+@pytest.mark.parametrize(("payload", "reason"), [
+    (b'{"a":1,"a":2}', "one name twice"),
+    (b'{"a":1,"\\u0061":2}', "one name twice"),
+    ('{"é":1,"\\u00E9":2}'.encode(), "one name twice"),
+    (b'{"a":[{"limit":16,"limit":32}]}', "one name twice"),
+    (b'{"signatures":[],"signatures":[]}', "one name twice"),
+    (b'{"signatures":[{"keyId":"a","keyId":"b"}]}', "one name twice"),
+    (b'{"a":' + b"[" * 64 + b"]" * 64 + b"}", "nests deeper than 64"),
+    (b'{"a":' * 65 + b"1" + b"}" * 65, "nests deeper than 64"),
+    (b'{"a":' + b"[" * 100_000, "nests deeper than 64"),
+    (b'{"a":"\xff"}', "not UTF-8"),
+    (b'{"a":"\xc0\xaf"}', "not UTF-8"),
+    (b'{"a":"\xed\xa0\x80"}', "not UTF-8"),
+    (b'{"a":"\\ud800"}', "reads alike"),
+    (b'{"a":"\\udc00x"}', "reads alike"),
+    (b'{"a":1e999}', "number that no reader"),
+    (b'{"a":' + b"9" * 41 + b"}", "more than 40 characters"),
+    (b'{"a":0.' + b"0" * 50 + b"1}", "more than 40 characters"),
+    (b'{"a":' + b"9" * 10_000 + b"}", "number that no reader"),
+    (b'{"a":01}', "reads alike"),
+    (b'{"a":NaN}', "reads alike"),
+    (b'{"a":1,}', "reads alike"),
+    (b'{"a":1}{}', "reads alike"),
+    (b"\xef\xbb\xbf{}", "reads alike"),
+    (b'{"a":1} // c', "reads alike"),
+    (b"", "reads alike"),
+    (b"[]", "no JSON object"),
+    (b"null", "no JSON object"),
+])  # fmt: skip
+def test_what_readers_may_read_differently_is_refused(payload: bytes, reason: str) -> None:
+    with pytest.raises(NotSignable, match=reason):
+        canonical.read(payload)
+
+
+@pytest.mark.parametrize("payload", [
+    b'{"a":' + b"[" * 63 + b"]" * 63 + b"}",
+    b'{"a":{"b":1},"c":{"b":1}}',
+    b'{"a":' + b"9" * 40 + b"}",
+    b'{"a":"' + b"9" * 400 + b'"}',
+    b'{"a":-0.0e-9,"":1}',
+])  # fmt: skip
+def test_what_is_only_unusual_is_not(payload: bytes) -> None:
+    assert payload[1:] in text_of(payload)
+
+
+@pytest.mark.parametrize("signatures", [b"{}", b"null", b'"x"', b"1"])
+def test_signatures_that_are_no_list_get_no_other_beside_them(signatures: bytes) -> None:
+    payload = b'{"signatures":' + signatures + b"}"
+    with pytest.raises(NotSignable, match="no list"):
+        canonical.with_signature(payload, canonical.read(payload), b"{}")
