@@ -2,114 +2,22 @@
 
 from __future__ import annotations
 
-import json
-import socket
-import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
-import trio
 
-HERE = Path(__file__).parent
-CONTROLLER = Path(sys.executable).with_name("local-controller")
-VERSIONS = ("ocpp1.6", "ocpp2.0.1", "ocpp2.1")
-PATIENCE_S = 30.0
-
-Event = dict[str, Any]
-
-
-class Program:
-    """A program of a stranger: its JSON lines as they come."""
-
-    def __init__(self) -> None:
-        self.events: list[Event] = []
-        self._came = trio.Event()
-
-    async def read(self, stream: trio.abc.ReceiveStream) -> None:
-        rest = b""
-        async for chunk in stream:
-            *lines, rest = (rest + chunk).split(b"\n")
-            self.events += [json.loads(line) for line in lines if line.startswith(b"{")]
-            self._came.set()
-            self._came = trio.Event()
-
-    async def until(self, wanted: Callable[[Event], bool]) -> Event:
-        with trio.move_on_after(PATIENCE_S):
-            while True:
-                for event in self.events:
-                    if wanted(event):
-                        return event
-                await self._came.wait()
-        raise AssertionError(f"it never came; what came: {self.events}")
-
-    def said(self, key: str) -> list[Any]:
-        return [event[key] for event in self.events if key in event]
-
-
-@asynccontextmanager
-async def started(*command: str | Path) -> AsyncIterator[Program]:
-    program = Program()
-    async with trio.open_nursery() as nursery:
-        process = await nursery.start(
-            partial(trio.run_process, [*map(str, command)], stdout=subprocess.PIPE, check=False)
-        )
-        nursery.start_soon(program.read, process.stdout)
-        yield program
-        nursery.cancel_scope.cancel()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def configuration(folder: Path, port: int, backend_port: int) -> Path:
-    path = folder / "controller.toml"
-    path.write_text(f"""
-[site]
-id = "lc-test"
-[store]
-directory = "{folder}"
-[listen]
-host = "127.0.0.1"
-port = {port}
-path = "/ocpp"
-[[backend]]
-id = "cpo"
-url = "ws://127.0.0.1:{backend_port}/csms/{{station}}"
-[[circuit]]
-id = "grid"
-limit_a = 63
-[[station]]
-id = "CS01"
-circuit = "grid"
-owner = "cpo"
-[[station.evse]]
-id = 1
-max_a = 32
-[load_management]
-tick_s = 0.5
-""")
-    return path
-
-
-async def listening(port: int) -> None:
-    with trio.fail_after(PATIENCE_S):
-        while True:
-            try:
-                await (await trio.open_tcp_stream("127.0.0.1", port)).aclose()
-            except OSError:
-                await trio.sleep(0.1)
-            else:
-                return
-
+from tests.strangers.programs import (
+    CONTROLLER,
+    HERE,
+    VERSIONS,
+    Event,
+    Program,
+    configuration,
+    free_port,
+    listening,
+    started,
+)
 
 STATIONS = {
     "python": lambda version, port: (
