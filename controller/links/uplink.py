@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import msgspec
 import trio
@@ -14,6 +14,7 @@ from controller.links.dial import open_link
 from controller.links.engine import Link
 from controller.links.handshake import Admitted, basic
 from controller.links.pacing import Bucket
+from controller.links.probe import probe
 from controller.links.tls import RenewedContext
 
 DIALS_PER_SECOND = 200.0
@@ -54,6 +55,12 @@ class Uplink(msgspec.Struct, frozen=True):
             self.connect_timeout_s,
         ) as link:
             yield link
+
+    async def probe(self) -> None:
+        """See whether it can be connected to, as no station. Raises LinkRefused where it cannot."""
+        parts = urlsplit(self.url)
+        port = parts.port or (80 if self.tls is None else 443)
+        await probe(parts.hostname or "", port, self._context(), self.connect_timeout_s)
 
     def _context(self) -> ssl.SSLContext | None:
         return None if self.tls is None else self.tls.current(trio.current_time())

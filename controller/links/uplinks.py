@@ -1,0 +1,166 @@
+"""One backend, reached over one uplink or several: who needs a link gets it over the best that answers.
+
+Which that is, `failover` knows; here it is asked, its dials and probes are made, and its news are told.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from typing import NamedTuple, Protocol
+
+import msgspec
+import trio
+
+from controller.groups import leaves
+from controller.links.alarm import Alarm
+from controller.links.dial import LinkRefused
+from controller.links.engine import Link, LinkLost
+from controller.links.failover import Failover
+from controller.links.handshake import Admitted
+
+log = logging.getLogger("controller.links")
+
+TOO_MANY = 429
+SERVER_ERRORS = 500
+"""HTTP statuses (RFC 6585, 4; RFC 9110, 15.6): these and those above speak of the backend, others of us."""
+
+
+class Reached(NamedTuple):
+    """An open link, and the id of the uplink that it goes over."""
+
+    link: Link
+    uplink: str
+
+
+class Way(Protocol):
+    """One uplink: see `uplink.Uplink`."""
+
+    def open(self, admitted: Admitted) -> AbstractAsyncContextManager[Link]:
+        """A link for a station. Raises LinkRefused, alone or in a group."""
+
+    async def probe(self) -> None:
+        """See whether it answers. Raises LinkRefused."""
+
+
+class Uplinks:
+    """All ways to one backend, `ways` by id with their priorities; the lowest is dialled first."""
+
+    def __init__(
+        self, backend: str, ways: Mapping[str, tuple[int, Way]], chance: random.Random | None = None
+    ) -> None:
+        self.backend = backend
+        self._ways = {name: way for name, (_, way) in ways.items()}
+        priorities = [(name, priority) for name, (priority, _) in ways.items()]
+        self._failover = Failover(priorities, chance or random.Random())
+        self._alarm = Alarm(self._failover.probe_at)
+
+    # -- links --------------------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def open(self, admitted: Admitted, *, owner: bool) -> AsyncIterator[Reached]:
+        """A link for a station, open inside the block; what the station showed us goes to its owner alone.
+
+        Tries all uplinks that may be tried now, and waits only for a try of others that is under way.
+        Raises LinkRefused, alone or in a group, where none gives a link; its `retry_after_s` says when to
+        ask again, as does `ready`. A LinkLost that leaves the block is held against the uplink.
+        """
+        shown = admitted if owner else msgspec.structs.replace(admitted, authorization=None)
+        async with AsyncExitStack() as stack:
+            reached = await self._reach(shown, stack)
+            since = trio.current_time()
+            try:
+                yield reached
+            except* LinkLost as lost:
+                clean = all(each.clean for each in leaves(lost) if isinstance(each, LinkLost))
+                now = trio.current_time()
+                self._failover.lost(admitted.station, reached.uplink, now - since, now, clean=clean)
+                self._alarm.stir()
+                raise
+
+    async def ready(self, station: str) -> None:
+        """Wait until it is worth while that this station asks for a link."""
+        while self._failover.next(station, trio.current_time()) is None:
+            await self._news(self._failover.ready_at(station))
+
+    async def outdone(self, station: str, uplink: str) -> None:
+        """Wait until a better uplink is there for a link of this station: move it when it is idle."""
+        while (at := self._failover.outdone_at(station, uplink)) > trio.current_time():
+            await self._news(at)
+
+    async def run(self) -> None:
+        """Look after uplinks that are down while another is up, until cancelled."""
+        while True:
+            await self._alarm.ring()
+            async with trio.open_nursery() as nursery:
+                for uplink in self._failover.to_probe(trio.current_time()):
+                    nursery.start_soon(self._probe, uplink)
+
+    # -- dials --------------------------------------------------------------------------------------
+
+    async def _reach(self, admitted: Admitted, stack: AsyncExitStack) -> Reached:
+        station = admitted.station
+        refusals: dict[str, str] = {}
+        while True:
+            now = trio.current_time()
+            uplink = self._failover.next(station, now, refusals)
+            if uplink is not None:
+                outcome = await self._dial(uplink, admitted, stack)
+                if not isinstance(outcome, str):
+                    return Reached(outcome, uplink)
+                refusals[uplink] = outcome
+            elif self._failover.is_trying(station, now, refusals):
+                await self._alarm.stirred()
+            else:
+                why = "; ".join(refusals.values()) or "it did not answer a moment ago"
+                raise LinkRefused(why, retry_after_s=max(0.0, self._failover.ready_at(station) - now))
+
+    async def _dial(self, uplink: str, admitted: Admitted, stack: AsyncExitStack) -> Link | str:
+        """The link, or why there is none."""
+        began = trio.current_time()
+        refusals: list[LinkRefused] = []
+        self._failover.dialling(uplink)
+        try:
+            link = await stack.enter_async_context(self._ways[uplink].open(admitted))
+            if self._failover.answered(admitted.station, uplink, trio.current_time()):
+                log.info("backend %s is back", self._named(uplink))
+            return link
+        except* LinkRefused as refused:
+            refusals += [each for each in leaves(refused) if isinstance(each, LinkRefused)]
+        finally:
+            self._failover.abandoned(uplink)  # where it was cut short
+            self._alarm.stir()
+        for each in refusals:
+            self._refused(uplink, admitted.station, began, each)
+        return "; ".join(sorted({str(each) for each in refusals}))
+
+    def _refused(self, uplink: str, station: str, began: float, refused: LinkRefused) -> None:
+        now, status = trio.current_time(), refused.status
+        if status is not None and status < SERVER_ERRORS and status != TOO_MANY:
+            if self._failover.denied(station, uplink, now):
+                log.error("backend %s does not want station %s: %s", self._named(uplink), station, refused)
+        elif self._failover.failed(uplink, began, now, refused.retry_after_s):
+            log.warning("backend %s cannot be reached: %s", self._named(uplink), refused)
+
+    # -- probes -------------------------------------------------------------------------------------
+
+    async def _probe(self, uplink: str) -> None:
+        began = trio.current_time()
+        try:
+            await self._ways[uplink].probe()
+        except LinkRefused:
+            self._failover.failed(uplink, began, trio.current_time())
+        else:
+            if self._failover.probe_answered(uplink, trio.current_time()):
+                log.info("backend %s is back", self._named(uplink))
+        self._alarm.stir()
+
+    async def _news(self, deadline: float) -> None:
+        """Wait until something has happened to an uplink, or until the deadline."""
+        with trio.move_on_at(deadline):
+            await self._alarm.stirred()
+
+    def _named(self, uplink: str) -> str:
+        return self.backend if len(self._ways) == 1 else f"{self.backend} (uplink {uplink})"
