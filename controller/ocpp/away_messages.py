@@ -63,3 +63,37 @@ def boot_identity(version: Version, boot: bytes) -> tuple[str, str, str] | None:
         return None
     station = new.charging_station
     return station.vendor_name, station.model, station.serial_number
+
+
+class _Stop16(_Message, frozen=True, kw_only=True):
+    transaction_id: int
+
+
+class _TransactionInfo(_Message, frozen=True, kw_only=True):
+    transaction_id: str
+
+
+class TransactionPart(_Message, frozen=True, kw_only=True):
+    """2.x: of a TransactionEvent, which transaction it is about, and whether it tells the end of it."""
+
+    event_type: str
+    transaction_info: _TransactionInfo
+
+    @property
+    def id(self) -> str:
+        """The station's id of the transaction."""
+        return self.transaction_info.transaction_id
+
+    @property
+    def is_end(self) -> bool:
+        """Whether the transaction is over."""
+        return self.event_type == "Ended"
+
+
+def ended_transaction(version: Version, action: str, payload: bytes) -> int | str | None:
+    """The transaction whose end a station tells with this message; None where it tells none."""
+    if version is Version.V16:
+        stop = read(_Stop16, payload) if action == "StopTransaction" else None
+        return None if stop is None else stop.transaction_id
+    part = read(TransactionPart, payload) if action == "TransactionEvent" else None
+    return part.id if part is not None and part.is_end else None

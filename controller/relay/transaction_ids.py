@@ -32,7 +32,7 @@ _DOWN: dict[str, Path] = {
     "SetChargingProfile": ("csChargingProfiles", "transactionId"),
     "RemoteStartTransaction": ("chargingProfile", "transactionId"),
 }
-_SIGNED = "-Signed"
+SIGNED = "-Signed"
 """How the action of a signed message ends (OCPP 2.x Part 4, section 7)."""
 
 
@@ -44,7 +44,7 @@ class CannotRewrite(msgspec.Struct, frozen=True):
 
 def is_signed(action: str, payload: bytes) -> bool:
     """Whether a message carries a signature: of OCPP 2.x Part 4, or in a member `signatures`."""
-    return action.endswith(_SIGNED) or (b"signatures" in payload and has_member(payload, "signatures"))
+    return action.endswith(SIGNED) or (b"signatures" in payload and has_member(payload, "signatures"))
 
 
 class TransactionIds:

@@ -1,0 +1,95 @@
+"""A station whose backend is away, and what it says: for the tests of `autonomy`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from controller.ocpp.frames import CallError, CallResult, Version, parse
+from controller.relay.authorisations import Authorisations
+from controller.relay.autonomy import Answer, Autonomy, Rules
+from controller.relay.story import Story
+from controller.relay.transaction_ids import TransactionIds
+from tests.controller.ocpp.schemas import check
+
+V16, V201, V21 = Version.V16, Version.V201, Version.V21
+UTC = 1_800_000_000.0
+NOW = "2027-01-15T08:00:00Z"
+Payload = dict[str, Any]
+
+TAG = "04A2B3C4"
+TOKEN = {"idToken": TAG, "type": "ISO14443"}
+BOOT_16: Payload = {"chargePointVendor": "ABL", "chargePointModel": "eMH3"}
+BOOT_2: Payload = {"reason": "PowerUp", "chargingStation": {"vendorName": "ABL", "model": "eMH3"}}
+START: Payload = {"connectorId": 1, "idTag": TAG, "meterStart": 0, "timestamp": NOW}
+STOP: Payload = {"transactionId": -1, "meterStop": 9, "timestamp": NOW}
+METER_16: Payload = {"connectorId": 1, "meterValue": [{"timestamp": NOW, "sampledValue": [{"value": "1"}]}]}
+METER_2: Payload = {"evseId": 1, "meterValue": [{"timestamp": NOW, "sampledValue": [{"value": 1}]}]}
+STATUS_16: Payload = {"connectorId": 1, "errorCode": "NoError", "status": "Available"}
+STATUS_2: Payload = {"evseId": 1, "connectorId": 1, "connectorStatus": "Available", "timestamp": NOW}
+HASHES = [
+    {
+        "hashAlgorithm": "SHA256",
+        "issuerNameHash": "a",
+        "issuerKeyHash": "b",
+        "serialNumber": "c",
+        "responderURL": "https://ocsp.example",
+    }
+]
+
+
+def event(kind: str = "Updated", **members: Any) -> Payload:
+    return {
+        "eventType": kind,
+        "timestamp": NOW,
+        "triggerReason": "Authorized",
+        "seqNo": 1,
+        "transactionInfo": {"transactionId": "t1"},
+    } | members
+
+
+KNOWN = Rules()
+
+
+class Away:
+    """A station whose backend is away, and what had been heard before."""
+
+    def __init__(self, version: Version, rules: Rules = KNOWN) -> None:
+        self.version = version
+        self.known = Authorisations("CS01", b"key")
+        self.story = Story("CS01")
+        self.ids = TransactionIds("CS01", "csms")
+        self.autonomy = Autonomy("CS01", version, self.known, self.ids, self.story, rules)
+
+    def says(self, action: str, payload: Payload) -> Answer:
+        """The station says this; whatever it gets must be one good frame with its id."""
+        sent = json.dumps(payload).encode()
+        answer = self.autonomy.answer("id 1", action, sent, UTC)
+        if answer.text is not None:
+            frame = parse(answer.text)
+            assert isinstance(frame, CallResult | CallError)
+            assert frame.id == "id 1"
+            assert answer.result == (frame.payload if isinstance(frame, CallResult) else None)
+        if answer.result is not None:
+            check(self.version, f"{action}Response", answer.result)
+        return answer
+
+    def hears_of(self, status: str, until: str | None = None) -> None:
+        """The backend had said this of the tag."""
+        if self.version is V16:
+            info: Payload = {"idTagInfo": {"status": status, "expiryDate": until}}
+            asked: Payload = {"idTag": TAG}
+        else:
+            info = {"idTokenInfo": {"status": status, "cacheExpiryDateTime": until}}
+            asked = {"idToken": TOKEN}
+        self.known.answered(self.version, "Authorize", json.dumps(asked).encode(), json.dumps(info).encode())
+
+
+def result(answer: Answer) -> Any:
+    assert answer.result is not None
+    return json.loads(answer.result)
+
+
+def for_2(cases: Callable[[Version], list[Any]]) -> list[Any]:
+    return [case for version in (V201, V21) for case in cases(version)]

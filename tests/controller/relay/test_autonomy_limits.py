@@ -1,0 +1,168 @@
+"""Where serving in a backend's stead ends: what is signed, and what the backend says of it afterwards."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from controller.ocpp.frames import Version
+from controller.relay.autonomy import MOST_ENDED, Rules
+from controller.relay.saving import Entry, Kind
+from tests.controller.ocpp.schemas import check, request
+from tests.controller.relay.away import (
+    BOOT_16,
+    METER_16,
+    START,
+    STATUS_16,
+    STOP,
+    TAG,
+    TOKEN,
+    UTC,
+    V16,
+    V21,
+    V201,
+    Away,
+    Payload,
+    event,
+    for_2,
+)
+
+# -- signed -----------------------------------------------------------------------------------------
+
+SIGNATURES: Payload = {"signatures": [{"keyId": "k", "value": "v"}]}
+
+
+@pytest.mark.parametrize(
+    ("version", "action", "payload"),
+    [
+        (V16, "StatusNotification", STATUS_16),
+        (V16, "MeterValues", METER_16),
+        (V16, "StopTransaction", STOP | {"idTag": TAG}),
+        (V201, "TransactionEvent", event()),
+        (V21, "NotifyEvent", {}),
+    ],
+)
+def test_an_empty_answer_needs_no_signature(version: Version, action: str, payload: Payload) -> None:
+    answer = Away(version).says(action, payload | SIGNATURES)
+    assert (answer.result, answer.queue) == (b"{}", True)
+
+
+@pytest.mark.parametrize(
+    ("version", "action", "payload"),
+    [
+        (V16, "Authorize", {"idTag": TAG} | SIGNATURES),
+        (V16, "Heartbeat", SIGNATURES),
+        (V16, "BootNotification", BOOT_16 | SIGNATURES),
+        (V201, "NotifyEVChargingSchedule", SIGNATURES),
+        (V201, "Authorize-Signed", {"payload": "", "signatures": []}),
+        (V21, "NotifyEvent-Signed", {}),
+    ],
+)
+def test_a_signed_question_is_not_answered_unsigned(version: Version, action: str, payload: Payload) -> None:
+    answer = Away(version).says(action, payload)
+    assert answer.text is not None
+    assert answer.text.startswith('[4,"id 1","GenericError"')
+    assert not answer.queue
+
+
+@pytest.mark.parametrize(
+    ("version", "action", "payload"),
+    [
+        (V16, "StartTransaction", START | SIGNATURES),
+        (V201, "TransactionEvent", event(idToken=TOKEN) | SIGNATURES),
+        (V21, "TransactionEvent-Signed", {}),
+    ],
+)
+def test_a_signed_transaction_message_stays_with_the_station(
+    version: Version, action: str, payload: Payload
+) -> None:
+    away = Away(version, Rules(authorise="everyone"))
+    answer = away.says(action, payload)
+    assert (answer.text, answer.result, answer.queue, answer.words) == (None, None, False, ())
+    assert "signed" in answer.note
+
+
+# -- what the backend says of it afterwards ---------------------------------------------------------
+
+
+def _entry(version: Version, action: str, payload: Payload, transaction: int | None = None) -> Entry:
+    return Entry(
+        number=1,
+        id="id 1",
+        version=version,
+        action=action,
+        payload=json.dumps(payload).encode(),
+        kind=Kind.TRANSACTION,
+        taken=UTC,
+        transaction=transaction,
+    )
+
+
+def _judged(version: Version, status: str) -> bytes:
+    if version is V16:
+        return json.dumps({"transactionId": 5, "idTagInfo": {"status": status}}).encode()
+    return json.dumps({"idTokenInfo": {"status": status}}).encode()
+
+
+REFUSALS: list[tuple[Version, str, Payload, str, Payload]] = [
+    (V16, "StartTransaction", START, "RemoteStopTransaction", {"transactionId": 777}),
+    *for_2(
+        lambda version: [
+            (version, "TransactionEvent", event(kind), "RequestStopTransaction", {"transactionId": "t1"})
+            for kind in ("Started", "Updated")
+        ]
+    ),
+]
+
+
+@pytest.mark.parametrize(("version", "action", "payload", "command", "says"), REFUSALS)
+def test_a_transaction_that_the_backend_does_not_accept_is_ended(
+    version: Version, action: str, payload: Payload, command: str, says: Payload
+) -> None:
+    entry = _entry(version, action, payload, 777 if version is V16 else None)
+    away = Away(version)
+    stop = away.autonomy.heard(entry, _judged(version, "Blocked"))
+    assert stop is not None
+    assert (stop[0], json.loads(stop[1])) == (command, says)
+    check(version, request(version, command), stop[1])
+    assert away.autonomy.heard(entry, _judged(version, "Accepted")) is None
+    assert away.autonomy.heard(entry, b"{}") is None
+    lenient = Away(version, Rules(stop_unauthorised=False))
+    assert lenient.autonomy.heard(entry, _judged(version, "Blocked")) is None
+
+
+@pytest.mark.parametrize(
+    ("version", "begin", "end"),
+    [
+        (V16, ("StartTransaction", START), ("StopTransaction", STOP | {"transactionId": 777})),
+        (V201, ("TransactionEvent", event("Started")), ("TransactionEvent", event("Ended"))),
+    ],
+)
+def test_a_transaction_that_is_over_is_left_alone(
+    version: Version, begin: tuple[str, Payload], end: tuple[str, Payload]
+) -> None:
+    away = Away(version)
+    away.says(*end)
+    entry = _entry(version, *begin, 777 if version is V16 else None)
+    assert away.autonomy.heard(entry, _judged(version, "Invalid")) is None
+    for number in range(MOST_ENDED):
+        other: Payload = {"transactionId": number, "transactionInfo": {"transactionId": str(number)}}
+        away.says(end[0], end[1] | other)
+    assert away.autonomy.heard(entry, _judged(version, "Invalid")) is not None  # the station will refuse
+
+
+@pytest.mark.parametrize(
+    ("now", "entry"),
+    [
+        (V201, _entry(V16, "StartTransaction", START, 777)),
+        (V16, _entry(V201, "TransactionEvent", event())),
+        (V16, _entry(V16, "StartTransaction", START)),
+        (V16, _entry(V16, "StopTransaction", STOP)),
+        (V201, _entry(V201, "TransactionEvent", event("Ended"))),
+        (V201, _entry(V201, "TransactionEvent", {})),
+    ],
+)
+def test_nothing_is_stopped_that_cannot_be_named(now: Version, entry: Entry) -> None:
+    for version in (V16, V201):
+        assert Away(now).autonomy.heard(entry, _judged(version, "Invalid")) is None
