@@ -23,6 +23,7 @@ from controller.ocpp.observations import Booted, EvseRef, Observation
 from controller.ocpp.observer import accepted
 from controller.ocpp.profile_messages import Held, as_held
 from controller.ocpp.profiles import LimitKind, Scope, Terms, scope_of, set_limit
+from controller.ocpp.quirks import Quirk
 from controller.relay.events import OwnCall
 from controller.relay.kept_profiles import KeptProfiles, Wired
 from controller.relay.ownership import Ownership
@@ -74,6 +75,10 @@ class LimitDesk:
     def view(self) -> SiteView:
         """What a person should see of the site now."""
         return self._control.snapshot(trio.current_time())
+
+    def quirk(self, station: str) -> Quirk:
+        """What is known of the station's ways."""
+        return self._acquaintance.quirk(station)
 
     def ownership(self, station: str, version: Version) -> Ownership:
         """The judge of a backend's commands for a link of the station that begins now."""

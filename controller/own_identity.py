@@ -21,8 +21,8 @@ from controller.links.dial import LinkRefused
 from controller.links.engine import Link, LinkLost
 from controller.links.handshake import Admitted
 from controller.links.outgoing import Full, Outgoing
-from controller.links.session import GOING_AWAY
-from controller.links.uplink import Uplink
+from controller.links.uplinks import Uplinks
+from controller.links.way import GOING_AWAY
 from controller.ocpp.profile_messages import as_held
 from controller.relay.events import BackendLost, BackendUp, FromBackend, Kept, Note, Tick, ToBackend
 from controller.relay.group_profiles import GroupProfiles
@@ -43,13 +43,13 @@ class OwnLink:
         self,
         config: Config,
         firmware: str,
-        uplink: Uplink,
+        uplinks: Uplinks,
         store: ProfileStore,
         limit: Callable[[float | None], None],
     ) -> None:
         self._id = config.site.id
         self._version = config.site.protocol
-        self._uplink = uplink
+        self._uplinks = uplinks
         self._store = store
         self._limit = limit
         root = next(circuit for circuit in config.circuit if circuit.parent is None)
@@ -80,7 +80,7 @@ class OwnLink:
         reached = False
         try:
             async with (
-                self._uplink.open(Admitted(self._id, self._version)) as link,
+                self._uplinks.open(Admitted(self._id, self._version), owner=True) as (link, _),
                 trio.open_nursery() as nursery,
             ):
                 reached, self._outgoing = True, Outgoing()

@@ -1,57 +1,55 @@
 """One station's connection, from its accepted upgrade to its end: sockets around a StationRelay.
 
-    station link --reader--> relay --> Outgoing --writer--> backend link
-    station link <--writer-- Outgoing <-- relay <--reader-- backend link
+    station link --reader--> relay --> Outgoing --writer--> owner's link, observers' links
+    station link <--writer-- Outgoing <-- relay <--readers-- owner's link, observers' links
 
-All decisions are the relay's. Here are only the tasks, and they all live in one nursery.
+All decisions are the relay's. Here are only the tasks, and they all live in one nursery. Where the relay
+wants something saved, all that it wants done after that waits until it is on disk.
 """
 
 from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Sequence
 from typing import Protocol
 
+import msgspec
 import trio
 
-from controller.groups import leaves
 from controller.links.alarm import Alarm
-from controller.links.dial import LinkRefused
 from controller.links.engine import CLOSE_S, Link, LinkLost
+from controller.links.handshake import Admitted
 from controller.links.outgoing import Full, Outgoing
 from controller.links.pacing import Bucket
 from controller.links.tally import Tally
+from controller.links.uplinks import Uplinks
+from controller.links.way import GOING_AWAY, Way, keep_pinging
 from controller.ocpp.frames import Version
 from controller.ocpp.observations import Observation
 from controller.ocpp.profile_messages import Held
 from controller.relay.events import (
     Action,
-    BackendLost,
-    BackendUp,
     Close,
     Commandable,
     Event,
-    FromBackend,
     FromStation,
     Kept,
     Note,
     Observed,
     OwnAnswered,
     OwnCall,
+    Redial,
     Tick,
     ToBackend,
+    ToObserver,
     ToStation,
 )
+from controller.relay.saving import Save, Word
 from controller.relay.station import StationRelay
+from controller.store.database import StoreFailed
 
 log = logging.getLogger("controller.links")
-
-GOING_AWAY = 1001
-"""WebSocket close code (RFC 6455, 7.4.1)."""
-
-Dial = Callable[[], AbstractAsyncContextManager[Link]]
 
 
 class Site(Protocol):
@@ -73,61 +71,117 @@ class Site(Protocol):
         """These profiles are kept for the station's backend now: save them before this returns."""
 
 
+class Memory(Protocol):
+    """What outlives a session, and us."""
+
+    async def save(self, words: Sequence[Word]) -> None:
+        """Save the words; they are on disk when it returns. Raises StoreFailed where they are not."""
+
+    def forget(self, station: str) -> None:
+        """What the station's machines believe is on disk is not: let the next session read it anew."""
+
+
+class Rules(msgspec.Struct, frozen=True, kw_only=True):
+    """How a session treats its links.
+
+    `pace`: how fast the station's messages are read; more of them wait in its socket. `ping_s`: how often
+    the station is asked for a sign of life, `backend_ping_s` a backend; 0 is never.
+    """
+
+    pace: Bucket
+    ping_s: float
+    backend_ping_s: float
+
+
 class StationSession:
-    """Runs one connection of one station. `run` returns when both its links are closed."""
+    """Runs one connection of one station. `run` returns when all its links are closed.
+
+    Without a `link` the station is not there: what is kept for its backends is delivered, no more.
+    """
 
     def __init__(
         self,
-        station: str,
-        version: Version,
+        admitted: Admitted,
         relay: StationRelay,
-        link: Link,
+        link: Link | None,
         site: Site,
+        memory: Memory,
         tally: Tally,
-        ping_s: float,
-        pace: Bucket,
+        rules: Rules,
     ) -> None:
-        """`pace`: how fast the station's messages are read; more of them wait in its socket."""
-        self.version = version
-        self._station = station
+        self.version = admitted.version
+        self._admitted = admitted
+        self._station = admitted.station
         self._relay = relay
         self._link = link
         self._site = site
+        self._memory = memory
         self._tally = tally
-        self._ping_s = ping_s
-        self._pace = pace
-        self._to_station, self._to_backend = Outgoing(), Outgoing()
+        self._rules = rules
+        self._to_station = Outgoing()
+        self._ways: dict[str, Way] = {}
+        self._owner = ""
         self._todo: deque[Action] = deque()
         self._doing = False
+        self._saving: tuple[Word, ...] = ()
+        self._save_wanted = trio.Event()
         self._alarm = Alarm(lambda: self._relay.deadline)
         self._closing: Close | None = None
         self._closed = trio.Event()
-        self._flushed = {"station": trio.Event(), "backend": trio.Event()}
+        self._station_flushed = trio.Event()
 
-    async def run(self, dial: Dial) -> None:
-        """Serve the station until it or its backend is gone, or until cancelled."""
+    async def run(self, owner: Uplinks, observers: Sequence[Uplinks] = ()) -> None:
+        """Serve the station until it is gone or its owner is given up, or until cancelled."""
+        self._owner = owner.backend
+        self._ways = {owner.backend: self._way(owner, owns=True)}
+        self._ways |= {each.backend: self._way(each, owns=False) for each in observers}
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._read_station)
-                nursery.start_soon(self._write_station)
-                nursery.start_soon(self._serve_backend, dial)
+                if self._link is not None:
+                    nursery.start_soon(self._read_station, self._link)
+                    nursery.start_soon(self._write_station, self._link)
+                    nursery.start_soon(self._ping_station, self._link)
+                else:
+                    self._station_flushed.set()
+                for way in self._ways.values():
+                    nursery.start_soon(way.run)
                 nursery.start_soon(self._keep_time)
-                nursery.start_soon(self._ping_station)
+                nursery.start_soon(self._keep_saving)
                 await self._closed.wait()
                 with trio.move_on_after(CLOSE_S):
-                    for flushed in self._flushed.values():
-                        await flushed.wait()
+                    await self._station_flushed.wait()
+                    for way in self._ways.values():
+                        await way.flushed.wait()
                 nursery.cancel_scope.cancel()
         finally:
+            self._break_promises()
             self._end("the controller closes the link")
-            with trio.CancelScope(shield=True):
-                closing = self._closing or Close(GOING_AWAY, "")
-                await self._link.close(closing.code, closing.reason)
+            if self._link is not None:
+                with trio.CancelScope(shield=True):
+                    closing = self._closing or Close(GOING_AWAY, "")
+                    await self._link.close(closing.code, closing.reason)
+
+    def _way(self, uplinks: Uplinks, *, owns: bool) -> Way:
+        return Way(
+            uplinks,
+            self._admitted,
+            self._relay,
+            self._feed,
+            self._alarm,
+            self._tally,
+            self._rules.backend_ping_s,
+            owns=owns,
+        )
 
     @property
     def is_open(self) -> bool:
         """False once its links are being closed."""
         return self._relay.is_open
+
+    @property
+    def is_present(self) -> bool:
+        """Whether the station is there, or only spoken for."""
+        return self._link is not None
 
     def call(self, own: OwnCall) -> None:
         """Let a CALL of the controller stand in line; its end is told to the site."""
@@ -142,13 +196,16 @@ class StationSession:
         self._do(self._relay.close(reason))
 
     def _do(self, actions: list[Action]) -> None:
-        """Do the actions in order; those that follow from a site's reaction come after, not in between."""
+        """Do the actions in order; those that follow from a site's reaction come after, not in between.
+
+        After a Save, all others wait until it is on disk.
+        """
         self._todo.extend(actions)
-        if self._doing:
+        if self._doing or self._saving:
             return
         self._doing = True
         try:
-            while self._todo:
+            while self._todo and not self._saving:
                 self._act(self._todo.popleft())
         finally:
             self._doing = False
@@ -159,13 +216,16 @@ class StationSession:
             case ToStation(text):
                 self._put(self._to_station, text, f"station {self._station}")
             case ToBackend(text):
-                self._put(self._to_backend, text, f"backend of station {self._station}")
+                self._put(self._ways[self._owner].outgoing, text, f"backend of station {self._station}")
+            case ToObserver(backend, text):
+                self._put(self._ways[backend].outgoing, text, f"backend {backend} of {self._station}")
+            case Save(words):
+                self._saving = words
+                self._save_wanted.set()
+            case Redial(backend):
+                self._ways[backend].redial()
             case Close():
-                self._closing = action
-                self._to_station.close()
-                self._to_backend.close()
-                self._closed.set()
-                self._site.station_down(self._station)
+                self._close(action)
             case Commandable():
                 self._site.station_up(self._station, self.version)
             case Observed(observation):
@@ -177,6 +237,15 @@ class StationSession:
             case Note(level, text):
                 log.log(level, "%s", text)
 
+    def _close(self, closing: Close) -> None:
+        self._closing = closing
+        self._to_station.close()
+        for way in self._ways.values():
+            way.outgoing.close()
+        self._closed.set()
+        if self.is_present:
+            self._site.station_down(self._station)
+
     def _put(self, outgoing: Outgoing, text: str, reader: str) -> None:
         try:
             outgoing.put(text)
@@ -184,17 +253,43 @@ class StationSession:
             log.warning("%s does not read: %s, the link is closed", reader, full)
             self._end(f"{reader} does not read")
         except trio.ClosedResourceError:
-            return  # an answer that came after the end: its sender's link is gone as well
+            return  # its reader's link is gone; the relay hears of that in a moment
 
-    # -- tasks --------------------------------------------------------------------------------------
+    # -- what must be on disk -----------------------------------------------------------------------
 
-    async def _read_station(self) -> None:
+    async def _keep_saving(self) -> None:
+        while True:
+            await self._save_wanted.wait()
+            self._save_wanted = trio.Event()
+            try:
+                with trio.CancelScope(shield=True):  # what is begun is on disk, or told not to be
+                    await self._memory.save(self._saving)
+            except StoreFailed as failed:
+                log.error("station %s: closed, its messages cannot be kept: %s", self._station, failed)
+                self._break_promises()
+                self._memory.forget(self._station)
+                self._end("the controller cannot keep its messages")
+            else:
+                self._saving = ()
+                self._do([])
+
+    def _break_promises(self) -> None:
+        """What was to be said after a Save that did not happen is not said; the rest is done."""
+        if not self._saving:
+            return
+        self._saving = ()
+        promises = (ToStation, ToBackend, ToObserver, Save)
+        self._todo = deque(action for action in self._todo if not isinstance(action, promises))
+
+    # -- the station --------------------------------------------------------------------------------
+
+    async def _read_station(self, link: Link) -> None:
         try:
             while True:
                 while not self._relay.hears_station:
                     await self._alarm.stirred()
-                message = await self._link.receive()
-                await trio.sleep(self._pace.take(trio.current_time()))
+                message = await link.receive()
+                await trio.sleep(self._rules.pace.take(trio.current_time()))
                 self._tally.from_stations += 1
                 if isinstance(message, str):
                     self._feed(FromStation(message))
@@ -206,58 +301,24 @@ class StationSession:
                 log.log(level, "station %s is gone: %s", self._station, lost)
             self._end(f"station {self._station} is gone")
 
-    async def _write_station(self) -> None:
+    async def _write_station(self, link: Link) -> None:
         try:
             async for text in self._to_station:
-                await self._link.send(text)
+                await link.send(text)
         except LinkLost:
             self._end(f"station {self._station} is gone")
-        self._flushed["station"].set()
+        self._station_flushed.set()
 
-    async def _serve_backend(self, dial: Dial) -> None:
+    async def _ping_station(self, link: Link) -> None:
         try:
-            async with dial() as link, trio.open_nursery() as nursery:
-                self._feed(BackendUp())
-                nursery.start_soon(self._write_backend, link)
-                nursery.start_soon(self._ping_backend, link)
-                await self._read_backend(link)
-                nursery.cancel_scope.cancel()
-        except* (LinkLost, LinkRefused) as lost:
-            self._feed(BackendLost("; ".join(sorted({str(each) for each in leaves(lost)}))))
-        self._flushed["backend"].set()
+            await keep_pinging(link, self._rules.ping_s)
+        except LinkLost as lost:
+            log.warning("station %s is gone: %s", self._station, lost)
+            self._end(f"station {self._station} is gone")
 
-    async def _read_backend(self, link: Link) -> None:
-        while True:
-            message = await link.receive()
-            self._tally.from_backends += 1
-            if isinstance(message, str):
-                self._feed(FromBackend(message))
-            else:
-                log.warning("backend of station %s sent a binary message: ignored", self._station)
-
-    async def _write_backend(self, link: Link) -> None:
-        async for text in self._to_backend:
-            await link.send(text)
-        await link.close(GOING_AWAY, f"station {self._station} is gone")
-        self._flushed["backend"].set()
+    # -- time ---------------------------------------------------------------------------------------
 
     async def _keep_time(self) -> None:
         while True:
             await self._alarm.ring()
             self._feed(Tick())
-
-    async def _ping_station(self) -> None:
-        try:
-            await self._ping(self._link)
-        except LinkLost as lost:
-            log.warning("station %s is gone: %s", self._station, lost)
-            self._end(f"station {self._station} is gone")
-
-    async def _ping_backend(self, link: Link) -> None:
-        await self._ping(link)
-
-    async def _ping(self, link: Link) -> None:
-        """Ask for a sign of life every `ping_s`: many stations and routers drop a silent link after 60 s."""
-        while self._ping_s > 0:
-            await trio.sleep(self._ping_s)
-            await link.ping(2 * self._ping_s)

@@ -7,11 +7,13 @@ the same credentials, replaces it (OCPP-J leaves this open; refusing it would lo
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 import msgspec
 import trio
 
-from controller.links.session import Dial, StationSession
+from controller.links.session import StationSession
+from controller.links.uplinks import Uplinks
 from controller.ocpp.frames import Version
 
 log = logging.getLogger("controller.links")
@@ -30,25 +32,33 @@ class Switchboard:
         self._served: dict[str, _Served] = {}
 
     def session(self, station: str) -> StationSession | None:
-        """The session that serves a station now."""
+        """The session that serves a station now, where the station is there."""
         served = self._served.get(station)
-        return served.session if served else None
+        return served.session if served and served.session.is_present else None
+
+    def is_served(self, station: str) -> bool:
+        """Whether a session is there for a station, be it connected or only spoken for."""
+        return station in self._served
 
     def versions(self) -> dict[str, Version]:
-        """The OCPP version of each station that is served now."""
-        return {station: served.session.version for station, served in self._served.items()}
+        """The OCPP version of each station that is connected now."""
+        served = self._served.items()
+        return {station: each.session.version for station, each in served if each.session.is_present}
 
-    async def run(self, station: str, session: StationSession, dial: Dial) -> None:
+    async def run(
+        self, station: str, session: StationSession, owner: Uplinks, observers: Sequence[Uplinks] = ()
+    ) -> None:
         """Serve a station until its session ends or a newer one replaces it."""
         while (old := self._served.get(station)) is not None:
-            log.info("station %s has connected again: its older link is closed", station)
+            if old.session.is_present:
+                log.info("station %s has connected again: its older link is closed", station)
             old.scope.cancel()
             await old.ended.wait()
         served = _Served(session, trio.CancelScope(), trio.Event())
         self._served[station] = served
         try:
             with served.scope:
-                await session.run(dial)
+                await session.run(owner, observers)
         finally:
             del self._served[station]
             served.ended.set()

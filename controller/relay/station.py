@@ -103,10 +103,13 @@ class StationRelay:
         """False while the station's line is full: leave its further messages in the socket."""
         return self._up.hears
 
-    @property
-    def wants_backend(self) -> bool:
-        """Whether a link to the owner that is gone should be made anew."""
-        return self._is_open and self._up.mode is not Mode.LOST
+    def wants(self, backend: str) -> bool:
+        """Whether there should be a link to this backend; one that is gone is to be made anew."""
+        return self._is_open and (backend != self._backend or self._up.mode is not Mode.LOST)
+
+    def can_move(self, backend: str) -> bool:
+        """Whether its link may be closed and made anew, and nothing be lost or late by it."""
+        return backend != self._backend or self._up.can_move
 
     @property
     def deadline(self) -> float | None:

@@ -96,6 +96,12 @@ class Upward:
         return self._line.has_own
 
     @property
+    def can_move(self) -> bool:
+        """Whether the link may be closed and made anew: nothing is under way, and the station may stay."""
+        stays = self._stead is not None or self._grace_s > 0
+        return stays and not self._line.has_any
+
+    @property
     def is_idle(self) -> bool:
         """Whether nothing waits for the owner: no CALL, and nothing that is kept for it."""
         return not self._line.has_any and (self._stead is None or not self._stead.behind)

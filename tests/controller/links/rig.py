@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import ssl
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -21,18 +22,21 @@ from controller.links.engine import Link
 from controller.links.handshake import Admitted, Door
 from controller.links.pacing import Bucket
 from controller.links.server import Listening, serve_stations
-from controller.links.session import StationSession
+from controller.links.session import Rules, StationSession
 from controller.links.switchboard import Switchboard
 from controller.links.tally import Tally
 from controller.links.tls import RenewedContext
 from controller.links.uplink import Uplink
+from controller.links.uplinks import Uplinks
 from controller.ocpp.frames import Version
 from controller.ocpp.observations import Observation
 from controller.ocpp.observer import Observer
 from controller.ocpp.profile_messages import Held
 from controller.ocpp.profiles import Scope
 from controller.relay.ownership import Ownership
+from controller.relay.saving import Word
 from controller.relay.station import StationRelay
+from controller.store.database import StoreFailed
 from tests.controller.relay.playbook import a_station
 
 CALL_TIMEOUT_S = 0.3
@@ -69,6 +73,24 @@ class SiteSpy:
         with trio.fail_after(5):
             while sum(event[0] == kind for event in self.events) < count:
                 await self.happened.wait()
+
+
+class MemorySpy:
+    """Writes down what has to be on disk; with `full`, it cannot."""
+
+    def __init__(self) -> None:
+        self.words: list[Word] = []
+        self.forgotten: list[str] = []
+        self.full = False
+
+    async def save(self, words: Sequence[Word]) -> None:
+        await trio.lowlevel.checkpoint()
+        if self.full:
+            raise StoreFailed("the disk is full")
+        self.words += words
+
+    def forget(self, station: str) -> None:
+        self.forgotten.append(station)
 
 
 class Backend:
@@ -109,6 +131,7 @@ class Rig:
         self.nursery = nursery
         self.backend = backend
         self.site = SiteSpy()
+        self.memory = MemorySpy()
         self.board = Switchboard()
         self.tally = Tally()
         self.door = Door("/ocpp", {"CS01": None, **door}, tuple(Version))
@@ -132,6 +155,10 @@ class Rig:
         url = f"{scheme}://localhost:{self.backend.port}/csms/{{station}}"
         return Uplink(url, self.upwards, None, 1 << 20, 2.0, Bucket(0))
 
+    @property
+    def uplinks(self) -> Uplinks:
+        return Uplinks("cpo", {"cpo": (0, self.uplink)}, random.Random(1))
+
     async def _serve(self, admitted: Admitted, link: Link) -> None:
         relay = StationRelay(
             admitted.station,
@@ -142,10 +169,9 @@ class Rig:
             CALL_TIMEOUT_S,
             trio.current_time(),
         )
-        session = StationSession(
-            admitted.station, admitted.version, relay, link, self.site, self.tally, self.ping_s, self.pace
-        )
-        await self.board.run(admitted.station, session, partial(self.uplink.open, admitted))
+        rules = Rules(pace=self.pace, ping_s=self.ping_s, backend_ping_s=self.ping_s)
+        session = StationSession(admitted, relay, link, self.site, self.memory, self.tally, rules)
+        await self.board.run(admitted.station, session, self.uplinks)
 
     @asynccontextmanager
     async def station(

@@ -177,9 +177,11 @@ async def test_a_backend_that_proves_nothing_gets_nothing_and_closes_the_station
             await heard(station)
         assert site.backend.requests == []
     warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
-    assert len(warnings) == 1
-    assert "backend cpo is away for station CS01" in warnings[0]
-    assert told in warnings[0].lower() if kind == "plain" else told in warnings[0]
+    assert len(warnings) == 2
+    assert "backend cpo cannot be reached" in warnings[0]
+    assert "backend cpo is away for station CS01" in warnings[1]
+    for warning in warnings:
+        assert told in warning.lower() if kind == "plain" else told in warning
 
 
 async def test_a_backend_is_shown_our_certificate(authority: Authority) -> None:

@@ -1,0 +1,135 @@
+"""The way from one station to one of its backends: one link after the other, for as long as one is wanted."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import trio
+
+from controller.groups import leaves
+from controller.links.alarm import Alarm
+from controller.links.dial import LinkRefused
+from controller.links.engine import Link, LinkLost
+from controller.links.handshake import Admitted
+from controller.links.outgoing import Outgoing
+from controller.links.tally import Tally
+from controller.links.uplinks import Uplinks
+from controller.relay.events import (
+    BackendLost,
+    BackendUp,
+    Event,
+    FromBackend,
+    FromObserver,
+    ObserverLost,
+    ObserverUp,
+)
+from controller.relay.station import StationRelay
+
+log = logging.getLogger("controller.links")
+
+GOING_AWAY = 1001
+"""WebSocket close code (RFC 6455, 7.4.1)."""
+
+
+class Way:
+    """`feed` takes what happens to the station's relay; `owns`: the backend is the station's owner.
+
+    What is to be sent goes into `outgoing`, closed while there is no link. `flushed` is set while nothing
+    is left to send.
+    """
+
+    def __init__(
+        self,
+        uplinks: Uplinks,
+        admitted: Admitted,
+        relay: StationRelay,
+        feed: Callable[[Event], None],
+        alarm: Alarm,
+        tally: Tally,
+        ping_s: float,
+        *,
+        owns: bool,
+    ) -> None:
+        self.outgoing = Outgoing()
+        self.outgoing.close()
+        self.flushed = trio.Event()
+        self.flushed.set()
+        self._uplinks = uplinks
+        self._backend = uplinks.backend
+        self._admitted = admitted
+        self._station = admitted.station
+        self._relay = relay
+        self._feed = feed
+        self._alarm = alarm
+        self._tally = tally
+        self._ping_s = ping_s
+        self._owns = owns
+        self._scope = trio.CancelScope()
+
+    async def run(self) -> None:
+        """Make links until the relay wants no more."""
+        while self._relay.wants(self._backend):
+            reasons = {"it is made anew"}
+            self._scope = trio.CancelScope()
+            try:
+                with self._scope:
+                    await self._serve()
+            except* (LinkLost, LinkRefused) as lost:
+                reasons = {str(each) for each in leaves(lost)}
+            finally:
+                self.outgoing.close()
+            self._feed(self._lost("; ".join(sorted(reasons))))
+            if self._relay.wants(self._backend):
+                await self._uplinks.ready(self._station)
+        self.flushed.set()
+
+    def redial(self) -> None:
+        """Give up the link that there is, and make another."""
+        self._scope.cancel()
+
+    async def _serve(self) -> None:
+        """One link, from its dial to its end."""
+        async with (
+            self._uplinks.open(self._admitted, owner=self._owns) as (link, uplink),
+            trio.open_nursery() as nursery,
+        ):
+            self.outgoing, self.flushed = Outgoing(), trio.Event()
+            self._feed(BackendUp() if self._owns else ObserverUp(self._backend))
+            nursery.start_soon(self._write, link)
+            nursery.start_soon(keep_pinging, link, self._ping_s)
+            nursery.start_soon(self._move_up, uplink)
+            await self._read(link)
+
+    async def _read(self, link: Link) -> None:
+        while True:
+            text = await link.receive()
+            self._tally.from_backends += 1
+            if isinstance(text, str):
+                self._feed(FromBackend(text) if self._owns else FromObserver(self._backend, text))
+            else:
+                log.warning("backend %s of %s sent a binary message: ignored", self._backend, self._station)
+
+    async def _write(self, link: Link) -> None:
+        async for text in self.outgoing:
+            await link.send(text)
+        await link.close(GOING_AWAY, f"station {self._station} is gone")
+        self.flushed.set()
+
+    async def _move_up(self, uplink: str) -> None:
+        """Leave for a better uplink when it is there, and nothing is under way that would have to wait."""
+        await self._uplinks.outdone(self._station, uplink)
+        while not self._relay.can_move(self._backend):
+            await self._alarm.stirred()
+        log.info("backend %s: the link of station %s moves to a better uplink", self._backend, self._station)
+        self.redial()
+
+    def _lost(self, reason: str) -> Event:
+        return BackendLost(reason) if self._owns else ObserverLost(self._backend, reason)
+
+
+async def keep_pinging(link: Link, ping_s: float) -> None:
+    """Ask for a sign of life every `ping_s`: many stations and routers drop a silent link after 60 s."""
+    while ping_s > 0:
+        await trio.sleep(ping_s)
+        await link.ping(2 * ping_s)

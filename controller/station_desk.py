@@ -1,0 +1,158 @@
+"""The stations' desk: who may connect, what serves each of them, and the ways to their backends."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+import trio
+
+from controller.config import Backend, Config, Listen
+from controller.config.backends import backend_names, uplinks_of
+from controller.config.passwords import Secret, secret_of
+from controller.limit_desk import LimitDesk
+from controller.links.engine import Link
+from controller.links.handshake import Admitted, Door, Habits, habits
+from controller.links.pacing import Bucket
+from controller.links.server import Listening, serve_stations
+from controller.links.session import Rules, StationSession
+from controller.links.switchboard import Switchboard
+from controller.links.tally import Tally
+from controller.links.tls import client_tls, server_tls
+from controller.links.uplink import Uplink, dial_turns
+from controller.links.uplinks import Uplinks
+from controller.ocpp.frames import Version
+from controller.ocpp.observer import Observer
+from controller.relay.saving import Word
+from controller.relay.station import StationRelay
+from controller.store.database import StoreFailed
+
+BURST_S = 10
+"""What a station may send at once, in seconds of its listen.messages_per_second: it has been offline."""
+
+LEAST_PER_ADDRESS = 64
+"""Connections that any address may hold by default."""
+
+
+class _NothingToKeep:
+    """For stations whose backends are told everything at once."""
+
+    async def save(self, words: Sequence[Word]) -> None:
+        """See `links.session.Memory`."""
+        raise StoreFailed(f"nobody keeps {len(words)} words")
+
+    def forget(self, station: str) -> None:
+        """See `links.session.Memory`."""
+
+
+class StationDesk:
+    """Serves the stations of a configuration. Raises TlsFailed for certificates that cannot be used."""
+
+    def __init__(self, config: Config, limits: LimitDesk, board: Switchboard, tally: Tally) -> None:
+        self._config = config
+        self._limits = limits
+        self._board = board
+        self._tally = tally
+        self._stations = {station.id: station for station in config.station}
+        self._names = backend_names(config)
+        self._listening = _listening(config.listen, len(self._stations))
+        self._uplinks = _uplinks(config)
+
+    def uplinks(self, backend: str) -> Uplinks:
+        """The ways to the backend that is meant with this word of the configuration."""
+        return self._uplinks[self._names[backend]]
+
+    async def run(self, *, task_status: trio.TaskStatus[int]) -> None:
+        """Serve stations until cancelled. Starts with the bound port, or raises ListenFailed."""
+        async with trio.open_nursery() as nursery:
+            for uplinks in self._uplinks.values():
+                nursery.start_soon(uplinks.run)
+            port = await nursery.start(
+                partial(serve_stations, self._listening, self._door(), self._serve, self._tally)
+            )
+            task_status.started(port)
+
+    def _door(self) -> Door:
+        passwords = {station.id: _secret(station.password_file) for station in self._stations.values()}
+        protocols = [Version(name) for name in self._config.listen.protocols]
+        return Door(self._config.listen.path, passwords, protocols, self._habits)
+
+    def _habits(self, station: str) -> Habits:
+        asked, usual_s = self._stations[station], self._config.listen.ping_s
+        return habits(asked.protocol, asked.ping_s, usual_s, self._limits.quirk(station))
+
+    async def _serve(self, admitted: Admitted, link: Link) -> None:
+        """One accepted station: its relay, its session, and the ways to its backends."""
+        station = self._stations[admitted.station]
+        listen = self._config.listen
+        relay = StationRelay(
+            station.id,
+            self._names[station.owner],
+            admitted.version,
+            Observer(admitted.version, self._config.site.voltage, partial(datetime.now, UTC)),
+            self._limits.ownership(station.id, admitted.version),
+            listen.call_timeout_s,
+            trio.current_time(),
+            grace_s=station.grace_s if station.when_backend_away == "grace" else 0.0,
+        )
+        rules = Rules(
+            pace=Bucket(listen.messages_per_second, burst=max(1, int(BURST_S * listen.messages_per_second))),
+            ping_s=self._habits(station.id).ping_s,
+            backend_ping_s=listen.ping_s,
+        )
+        session = StationSession(admitted, relay, link, self._limits, _NothingToKeep(), self._tally, rules)
+        await self._board.run(station.id, session, self.uplinks(station.owner))
+
+
+def _listening(listen: Listen, stations: int) -> Listening:
+    """Behind a router all stations come from one address, each perhaps with an old link still half open."""
+    tls = None
+    if listen.certificate and listen.key:
+        tls = server_tls(listen.certificate, listen.key, listen.client_ca)
+    held = listen.connections_per_address
+    return Listening(
+        listen.host,
+        listen.port,
+        tls,
+        listen.max_message_bytes,
+        max(LEAST_PER_ADDRESS, 2 * stations) if held is None else held,
+        listen.handshakes_per_second,
+    )
+
+
+def _uplinks(config: Config) -> Mapping[str, Uplinks]:
+    return {
+        name: Uplinks(
+            name,
+            {each.id: (each.priority, _uplink(each, config.listen)) for each in tables},
+            random.Random(),
+        )
+        for name, tables in uplinks_of(config).items()
+    }
+
+
+def _uplink(backend: Backend, listen: Listen) -> Uplink:
+    tls = None
+    if backend.url.startswith("wss://"):
+        tls = client_tls(backend.id, backend.ca, backend.certificate, backend.key)
+    return Uplink(
+        backend.url,
+        tls,
+        _password(backend.password_file),
+        listen.max_message_bytes,
+        backend.connect_timeout_s,
+        dial_turns(),
+    )
+
+
+def _password(file: str | None) -> bytes | None:
+    """A password from its file, without the line's end that editors leave."""
+    return None if file is None else Path(file).read_bytes().rstrip(b"\r\n")
+
+
+def _secret(file: str | None) -> Secret | None:
+    """What a station's password is held against."""
+    return None if file is None else secret_of(Path(file).read_bytes())
