@@ -25,6 +25,7 @@ from controller.config.passwords import SALT_BYTES, hashed
 from controller.config.reading import ConfigMistakes, ConfigUnreadable, read_config, render
 from controller.config.tables import Web
 from controller.demo.demo import run_demo
+from controller.evidence_cli import add_evidence
 from controller.groups import leaves
 from controller.links.server import ListenFailed
 from controller.links.tls import TlsFailed
@@ -91,6 +92,8 @@ def _parser() -> argparse.ArgumentParser:
         "password", help="make what a station's password_file holds: a hash, which nobody can read back"
     )
     password.set_defaults(do=_password)
+
+    add_evidence(commands)
 
     demo = commands.add_parser("demo", help="watch the controller run a simulated site")
     demo.add_argument(

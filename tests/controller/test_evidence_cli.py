@@ -1,0 +1,103 @@
+"""`local-controller evidence` as a person or a regulator uses it: with files and a public key."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from controller.cli import main
+from controller.dimming.evidence import Kind
+from controller.store.evidence import EvidenceLog
+from tests.controller.dimming.commands import NOON
+
+KEY = ec.derive_private_key(7, ec.SECP256R1())
+DAY = 86_400.0
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A log of four records on three days, a checkpoint of the last, and its key."""
+    log = EvidenceLog(tmp_path / "log", KEY, NOON)
+    log.append(Kind.COMMAND, {"received": "e30="}, NOON)
+    log.append(Kind.LIMIT, {"w": 4200}, NOON + DAY)
+    log.append(Kind.RELEASE, {}, NOON + 2 * DAY)
+    (tmp_path / "checkpoint.json").write_bytes(log.checkpoint(NOON + 2 * DAY))
+    log.close()
+    pem = KEY.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    (tmp_path / "key.pem").write_bytes(pem)
+    return tmp_path
+
+
+def run(folder: Path, action: str, *words: str) -> int:
+    """The command in `folder`; words that name a file there stand for it."""
+    paths = (str(folder / word) if (folder / word).exists() else word for word in words)
+    return main(["evidence", action, *paths])
+
+
+def test_a_good_log_is_good(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(folder, "verify", "log", "--key", "key.pem", "--checkpoint", "checkpoint.json") == 0
+    assert capsys.readouterr().out.startswith("good: records 0 to 3, the last one's hash is ")
+
+
+def test_an_edit_is_named_with_file_and_line(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    [path] = (folder / "log").iterdir()
+    path.write_bytes(path.read_bytes().replace(b"4200", b"4300"))
+    assert run(folder, "verify", "log", "--key", "key.pem") == 1
+    assert f"{path}:2: it was changed after it was signed" in capsys.readouterr().out
+
+
+def test_a_cut_end_is_found_with_a_checkpoint_alone(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    [path] = (folder / "log").iterdir()
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-1]))
+    assert run(folder, "verify", "log", "--key", "key.pem") == 0
+    assert "an end that was cut off cannot be seen" in capsys.readouterr().out
+    assert run(folder, "verify", "log", "--key", "key.pem", "--checkpoint", "checkpoint.json") == 1
+    assert "the log's end is cut off" in capsys.readouterr().out
+
+
+def test_the_list_has_a_line_a_record(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(folder, "list", "log", "--since", "2026-11-22", "--until", "2026-11-23") == 0
+    assert capsys.readouterr().out == '       1  2026-11-22T12:00:00.000Z  limit       {"w":4200}\n'
+
+
+def test_the_list_goes_on_behind_a_line_that_is_none(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    [path] = (folder / "log").iterdir()
+    path.write_bytes(b"\x1b[2Jgarbage\n" + path.read_bytes())
+    assert run(folder, "list", "log") == 1
+    out = capsys.readouterr().out
+    assert "\x1b" not in out
+    assert len(out.splitlines()) == 5
+
+
+def test_an_export_verifies_as_a_part(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = str(folder / "part.jsonl")
+    assert run(folder, "export", "log", "--since", "2026-11-22", "--out", out) == 0
+    assert "3 records" in capsys.readouterr().out
+    assert run(folder, "verify", out, "--key", "key.pem") == 1
+    assert run(folder, "verify", out, "--key", "key.pem", "--part") == 0
+
+
+def test_an_export_of_no_record_makes_no_file(folder: Path) -> None:
+    assert run(folder, "export", "log", "--since", "2027", "--out", str(folder / "part.jsonl")) == 1
+    assert not (folder / "part.jsonl").exists()
+
+
+def test_files_that_cannot_be_read(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "empty").mkdir()
+    edwards = ed25519.Ed25519PrivateKey.generate().public_key()
+    (folder / "ed.pem").write_bytes(edwards.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    for words in (
+        ("list", "nothing.jsonl"),
+        ("list", "empty"),
+        ("verify", "log", "--key", "nothing.pem"),
+        ("verify", "log", "--key", "checkpoint.json"),
+        ("verify", "log", "--key", "ed.pem"),
+        ("export", "log", "--out", str(folder / "empty")),
+    ):
+        assert run(folder, *words) == 2
+        assert capsys.readouterr().err
