@@ -97,17 +97,14 @@ def current_a(watts: float, phases: int, voltage: float, min_a: float) -> float:
     return round(rounded_a, 1) if rounded_a >= min_a - 1e-9 else 0.0
 
 
-def own_supply_w(devices_w: float, grid_w: float) -> float:
-    """The own generation that the grid connection's meter proves to be there for the devices (W).
+def grid_draw_w(devices_w: float | None, grid_w: float | None) -> float | None:
+    """What the devices draw from the grid (W), which is what is limited; None where nothing tells it.
 
-    `grid_w` is the meter's, import positive. Without the devices the site would feed this much in: other
-    consumers on it count as served first. The devices may draw so much more than the limit.
+    `devices_w` is what they draw in all, None where one of them does not tell; `grid_w` is the grid
+    connection's meter, import positive, None without one. What the devices draw and the grid does not
+    deliver comes from own generation; the meter proves it, for it counts everybody else's draw as well.
     """
-    return max(0.0, devices_w - grid_w)
-
-
-def grid_draw_w(devices_w: float, grid_w: float | None) -> float:
-    """What the devices draw from the grid (W), which is what is limited; without a meter: all of it."""
     if grid_w is None:
         return devices_w
-    return max(0.0, devices_w - own_supply_w(devices_w, grid_w))
+    delivered_w = max(0.0, grid_w)
+    return delivered_w if devices_w is None else min(devices_w, delivered_w)

@@ -70,6 +70,10 @@ class Words:
         elif self._away_since is None:
             self._away_since = now
 
+    def stands(self, now: float) -> bool:
+        """Whether anything that it has said holds now, or will."""
+        return any(self._standing(key, now) for key in self._words)
+
     def limits(self, now: float) -> tuple[Limit, ...]:
         """What holds now, its failsafe with it."""
         said = [word for key in self._words for word in self._newest(key, now) if word.holds(now)]

@@ -14,7 +14,6 @@ from controller.dimming.pmin import (
     device_minimum_w,
     grid_draw_w,
     minimum_w,
-    own_supply_w,
 )
 
 
@@ -97,30 +96,19 @@ def test_a_current_never_takes_more_than_the_power_and_never_less_than_six_amps(
 
 
 @pytest.mark.parametrize(
-    ("devices_w", "grid_w", "own_w", "drawn_w"),
+    ("devices_w", "grid_w", "drawn_w"),
     [
-        (10_000, 12_000, 0, 10_000),  # the building draws too
-        (10_000, 4000, 6000, 4000),  # 6 kW come from the roof
-        (10_000, -2000, 12_000, 0),  # all of it does, and the site feeds in
-        (0, -5000, 5000, 0),
-        (0, 3000, 0, 0),
+        (10_000, 12_000, 10_000),  # the building draws too
+        (10_000, 4000, 4000),  # 6 kW come from the roof
+        (10_000, -2000, 0),  # all of it does, and the site feeds in
+        (10_000, None, 10_000),  # without a meter nothing of it is proven
+        (None, 4000, 4000),  # a device that does not tell draws what the grid delivers, at most
+        (None, -2000, 0),
+        (None, None, None),
+        (0, 3000, 0),
     ],
 )
-def test_own_generation_is_what_the_site_would_feed_in_without_the_devices(
-    devices_w: float, grid_w: float, own_w: float, drawn_w: float
+def test_what_is_limited_is_the_draw_from_the_grid(
+    devices_w: float | None, grid_w: float | None, drawn_w: float | None
 ) -> None:
-    assert own_supply_w(devices_w, grid_w) == own_w
     assert grid_draw_w(devices_w, grid_w) == drawn_w
-
-
-def test_without_a_meter_nothing_is_proven() -> None:
-    assert grid_draw_w(10_000, None) == 10_000
-
-
-@given(st.floats(0, 50_000), st.floats(-50_000, 50_000))
-def test_who_takes_his_limit_and_the_own_generation_draws_the_limit_from_the_grid(
-    limit_w: float, building_w: float
-) -> None:
-    """`building_w`: what else draws, less the generation."""
-    devices_w = limit_w + own_supply_w(5000, 5000 + building_w)
-    assert grid_draw_w(devices_w, devices_w + building_w) <= limit_w + 1e-6

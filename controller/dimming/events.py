@@ -1,0 +1,142 @@
+"""What the dimming desk is told, what it wants done, and what it wants kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from controller.dimming.evidence import Kind
+from controller.dimming.limit import Effective
+from controller.dimming.verification import Said
+from controller.dimming.words import WordsMemory
+from controller.ocpp.observations import EvseRef
+from drivers import eebus_lpc
+
+
+class CommandReceived(msgspec.Struct, frozen=True):
+    """A command came, `via` a link; its bytes as they were received. Ends with one `Answer` of `token`."""
+
+    token: int
+    via: str
+    received: bytes
+
+
+class SourceSaid(msgspec.Struct, frozen=True, kw_only=True):
+    """A source of kind "ocpp" limits all steerable devices from now on; None: no longer."""
+
+    source: str
+    watts: float | None
+    until: float | None = None
+    proof: str = ""
+
+
+class SourceReached(msgspec.Struct, frozen=True):
+    """The way to a source is there from now on, or is not."""
+
+    source: str
+    there: bool
+
+
+class GuardSaid(msgspec.Struct, frozen=True):
+    """The Energy Guard of a source of kind "eebus" said something."""
+
+    source: str
+    event: eebus_lpc.Event
+
+
+class Measured(msgspec.Struct, frozen=True):
+    """What each steerable EVSE draws now (W; None: it does not tell), and the grid connection's meter."""
+
+    devices_w: Mapping[EvseRef, float | None]
+    grid_w: float | None
+
+
+class Decided(msgspec.Struct, frozen=True):
+    """What each steerable EVSE may take now (A per phase), and why."""
+
+    decisions: Mapping[EvseRef, tuple[float, str]]
+
+
+class ClockTrusted(msgspec.Struct, frozen=True):
+    """Whether the wall clock is synchronised, from now on."""
+
+    trusted: bool
+
+
+class Tick(msgspec.Struct, frozen=True):
+    """Time has passed."""
+
+
+DimmingEvent = (
+    CommandReceived | SourceSaid | SourceReached | GuardSaid | Measured | Decided | ClockTrusted | Tick
+)
+
+
+class DeskMemory(msgspec.Struct, frozen=True, kw_only=True):
+    """What must survive a restart. `saved` is POSIX s."""
+
+    saved: float
+    words: Mapping[str, WordsMemory] = {}
+    said: Mapping[str, Said] = {}
+    failsafes: Mapping[str, eebus_lpc.Failsafe] = {}
+
+
+class Save(msgspec.Struct, frozen=True):
+    """Keep this, durably, before anything that follows."""
+
+    memory: DeskMemory
+
+
+class Dimmed(msgspec.Struct, frozen=True):
+    """This limit holds from now on, on the grid draw of the steerable devices, or nothing (`dimmed`)."""
+
+    effective: Effective
+
+
+class Record(msgspec.Struct, frozen=True):
+    """Put this on record."""
+
+    kind: Kind
+    body: Mapping[str, Any]
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """The signed acknowledgement of a command."""
+
+    token: int
+    payload: bytes
+    accepted: bool
+
+
+class Tell(msgspec.Struct, frozen=True):
+    """A signed report of what a command has done, for the link that it came by."""
+
+    via: str
+    payload: bytes
+
+
+class GuardAction(msgspec.Struct, frozen=True):
+    """Tell the Energy Guard of a source this."""
+
+    source: str
+    action: eebus_lpc.Answered | eebus_lpc.SendHeartbeat
+
+
+class Note(msgspec.Struct, frozen=True):
+    """A line for the log, of a level of `logging`."""
+
+    level: int
+    text: str
+
+
+DimmingAction = Save | Dimmed | Record | Answer | Tell | GuardAction | Note
+
+ORDER: tuple[type[msgspec.Struct], ...] = (Save, Dimmed, Record, Answer, GuardAction, Tell, Note)
+"""First what a restart needs, then what the grid needs, then the proof, and only then words about it."""
+
+
+def in_order(actions: list[DimmingAction]) -> list[DimmingAction]:
+    """The actions in the order in which they are to be done."""
+    return sorted(actions, key=lambda action: ORDER.index(type(action)))

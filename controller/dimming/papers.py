@@ -1,0 +1,209 @@
+"""What the desk writes: bodies of records, acknowledgements and reports, out of what it knows.
+
+`Moments` turns the desk's monotonic times into those on the wall that people read.
+"""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import msgspec
+
+from controller.dimming.acknowledgement import (
+    ANSWER_CONTEXT,
+    EFFECT_CONTEXT,
+    Acknowledgement,
+    Effect,
+    Status,
+    digest,
+    moment,
+)
+from controller.dimming.command import Command
+from controller.dimming.effect import Measurement, Outcome
+from controller.dimming.events import CommandReceived
+from controller.dimming.limit import Bound, Effective, Limit
+from controller.dimming.settings import DeskSettings
+from controller.dimming.verification import Verdict
+from drivers.eebus_lpc import FailsafeWritten, LimitWritten
+
+
+class Moments(msgspec.Struct, frozen=True):
+    """Now, on both clocks (s)."""
+
+    now: float
+    utc: float
+
+    def text(self, at: float | None) -> str | None:
+        """A moment of the monotonic clock, as people write it."""
+        return None if at is None else moment(self.utc + at - self.now)
+
+
+class Open(msgspec.Struct, frozen=True, kw_only=True):
+    """A command whose effect is to be told: its name, its bytes' digest, the link that it came by."""
+
+    command_id: str
+    digest: str
+    via: str
+    begins: float
+
+
+class Standing(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a command: it is taken, wholly or partly, and this holds because of it."""
+
+    status: Status
+    detail: str
+    watts: float | None
+    begins: float
+    until: float
+
+
+def standing(
+    settings: DeskSettings, effective: Effective, limit: Limit, command: Command, now: float
+) -> Standing:
+    """What holds because of a command that was taken, and whether that is what it asked for."""
+    some = next(iter(command.evses), None)
+    obeyed = settings.raised(msgspec.structs.replace(limit, evse=some)).watts
+    bound = effective.total if some is None else effective.evses.get(some)
+    waits = limit.begins > now
+    holds = obeyed if waits else None if bound is None else bound.watts
+    detail = ""
+    if limit.watts is None:
+        if effective.dimmed and not waits:
+            detail = f"lifted, and the site is still limited by {' and '.join(effective.sources)}"
+    elif obeyed is not None and obeyed > limit.watts:
+        detail = f"raised to the minimum that the devices keep, {obeyed:g} W"
+    elif bound is not None and holds is not None and obeyed is not None and holds < obeyed:
+        detail = f"{bound.source} limits them to {holds:g} W"
+    return Standing(
+        status=Status.PARTLY if detail else Status.ACCEPTED,
+        detail=detail,
+        watts=holds,
+        begins=limit.begins,
+        until=limit.begins if limit.until is None else limit.until,
+    )
+
+
+def acknowledgement(
+    point: str,
+    event: CommandReceived,
+    verdict: Verdict,
+    standing: Standing | None,
+    before: Measurement | None,
+    at: Moments,
+) -> bytes:
+    """The answer to a command, without its signature. `standing` None: it is refused."""
+    told = Acknowledgement(
+        context=ANSWER_CONTEXT,
+        command=digest(event.received),
+        command_id="" if verdict.command is None else verdict.command.command_id,
+        connection_point=point,
+        time=moment(at.utc),
+        status=Status.REFUSED if standing is None else standing.status,
+        reason=verdict.reason,
+        detail=verdict.detail if standing is None else standing.detail,
+        limit_w=None if standing is None else standing.watts,
+        begins=None if standing is None else at.text(standing.begins),
+        ends=None if standing is None else at.text(standing.until),
+        power_before_w=None if before is None else before.drawn_w,
+    )
+    return msgspec.json.encode(told)
+
+
+def effect(
+    point: str, opened: Open, effective: Effective, before: Measurement | None, outcome: Outcome, at: Moments
+) -> bytes:
+    """What came of a command, without its signature."""
+    reached = outcome.phase == "reached"
+    told = Effect(
+        context=EFFECT_CONTEXT,
+        command=opened.digest,
+        command_id=opened.command_id,
+        connection_point=point,
+        time=moment(at.utc),
+        reached=reached,
+        limit_w=None if effective.total is None else effective.total.watts,
+        power_before_w=None if before is None else before.drawn_w,
+        power_after_w=None if outcome.measurement is None else outcome.measurement.drawn_w,
+        time_to_effect_s=outcome.took_s if reached else None,
+    )
+    return msgspec.json.encode(told)
+
+
+def received(event: CommandReceived) -> dict[str, Any]:
+    """A command's bytes as they came."""
+    return {
+        "via": event.via,
+        "sha256": digest(event.received),
+        "received": base64.b64encode(event.received).decode(),
+    }
+
+
+def judged(event: CommandReceived, verdict: Verdict, answer: bytes, left_out: int) -> dict[str, Any]:
+    """What was found of a command, with the signed answer. `left_out`: refusals that have no record."""
+    body = {
+        "sha256": digest(event.received),
+        "commandId": None if verdict.command is None else verdict.command.command_id,
+        "source": verdict.source,
+        "reason": verdict.reason,
+        "detail": verdict.detail,
+        "signers": [{"holder": each.holder, "key": each.key} for each in verdict.signers],
+        "answer": base64.b64encode(answer).decode(),
+    }
+    return body | ({"refusalsWithoutRecord": left_out} if left_out else {})
+
+
+def written(source: str, event: LimitWritten | FailsafeWritten) -> dict[str, Any]:
+    """What an Energy Guard wrote. Its numbers are texts: they may be none at all."""
+    body: dict[str, Any] = {"source": source, "watts": str(event.watts), "durationS": str(event.duration_s)}
+    return body | ({"active": event.active} if isinstance(event, LimitWritten) else {"failsafe": True})
+
+
+def limit(effective: Effective, at: Moments) -> dict[str, Any]:
+    """What holds, and whose it is."""
+    return {
+        "total": None if effective.total is None else _bound(effective.total, at),
+        "phasesW": list(effective.phases_w),
+        "evses": {str(ref): _bound(bound, at) for ref, bound in sorted(effective.evses.items())},
+        "sources": list(effective.sources),
+    }
+
+
+def readings(phase: str, measurement: Measurement | None, at: Moments) -> dict[str, Any]:
+    """What was measured at a moment of a limit's life, and how old it is."""
+    if measurement is None:
+        return {"phase": phase, "measured": False}
+    return {"phase": phase, "ageS": round(at.now - measurement.at, 3), **measurement.told()}
+
+
+def outcome(what: Outcome, at: Moments) -> dict[str, Any]:
+    """What came of a limit."""
+    return {
+        **readings(what.phase, what.measurement, at),
+        "tookS": what.took_s,
+        "mostW": what.most_w,
+        "disobedient": [str(ref) for ref in what.disobedient],
+    }
+
+
+def in_words(effective: Effective) -> str:
+    """What holds, in a line for people."""
+    if not effective.dimmed:
+        return "nothing is dimmed any more"
+    parts = [] if effective.total is None else [_bound_in_words("all devices", effective.total)]
+    parts += [_bound_in_words(str(ref), bound) for ref, bound in sorted(effective.evses.items())[:3]]
+    more = len(effective.evses) - 3
+    return "dimmed: " + ", ".join(parts) + (f" and {more} more" if more > 0 else "")
+
+
+def _bound(bound: Bound, at: Moments) -> dict[str, Any]:
+    return {
+        "watts": bound.watts,
+        "source": bound.source,
+        "until": at.text(bound.until),
+        "proof": bound.proof,
+    }
+
+
+def _bound_in_words(what: str, bound: Bound) -> str:
+    return f"{what} to {bound.watts:g} W by {bound.source} ({bound.proof})"
