@@ -193,7 +193,7 @@ class StationSession:
         self._do(self._relay.handle(event, trio.current_time()))
 
     def _end(self, reason: str) -> None:
-        self._do(self._relay.close(reason))
+        self._do(self._relay.close(reason, trio.current_time()))
 
     def _do(self, actions: list[Action]) -> None:
         """Do the actions in order; those that follow from a site's reaction come after, not in between.

@@ -31,7 +31,16 @@ class Reply(msgspec.Struct, frozen=True):
     text: str
 
 
-Outcome = Action | Reply
+class Obeyed(msgspec.Struct, frozen=True):
+    """The station has given a command of `origin` a good answer."""
+
+    origin: str
+    action: str
+    payload: bytes
+    result: bytes
+
+
+Outcome = Action | Reply | Obeyed
 
 
 class Downward:
@@ -115,7 +124,10 @@ class Downward:
         if waiting.ruling is not None:
             text = self._ownership.answered(waiting.ruling, frame, now)
             told: list[Outcome] = [] if text is None else [Reply(waiting.origin, text)]
-            return told + (_wiping(waiting) if isinstance(frame, CallResult) else [])
+            if not isinstance(frame, CallResult):
+                return told
+            obeyed = Obeyed(waiting.origin, waiting.action, waiting.payload, frame.payload)
+            return [obeyed, *told, *_wiping(waiting)]
         if waiting.token is None:
             return []
         if isinstance(frame, CallResult):

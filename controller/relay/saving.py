@@ -74,6 +74,14 @@ class Gone(msgspec.Struct, frozen=True):
     number: int
 
 
+class SetAside(msgspec.Struct, frozen=True):
+    """The entry waits no longer, because the backend will never take it; it stays on disk for a person."""
+
+    station: str
+    backend: str
+    number: int
+
+
 class Answered(msgspec.Struct, frozen=True):
     """The controller itself has answered this message of the station: the same again gets the same answer.
 
@@ -137,7 +145,9 @@ class ListVersion(msgspec.Struct, frozen=True):
     version: int
 
 
-Word = Queued | Sent | Gone | Answered | Mapped | Unmapped | Told | Authorised | ListVersion
+Word = (
+    Queued | Sent | Gone | SetAside | Answered | Mapped | Unmapped | Told | Authorised | ListVersion
+)  # fmt: skip
 
 
 class Save(msgspec.Struct, frozen=True):

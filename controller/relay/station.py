@@ -14,8 +14,9 @@ from __future__ import annotations
 import logging
 import math
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from controller.ocpp import v16
 from controller.ocpp.frames import (
     Call,
     CallError,
@@ -28,8 +29,9 @@ from controller.ocpp.frames import (
     call_result,
 )
 from controller.ocpp.observer import Observer
+from controller.ocpp.profile_messages import read
 from controller.relay import downward, upward
-from controller.relay.downward import OWNER, Downward, Reply
+from controller.relay.downward import OWNER, Downward, Obeyed, Reply
 from controller.relay.events import (
     Action,
     BackendLost,
@@ -37,10 +39,13 @@ from controller.relay.events import (
     Close,
     Event,
     FromBackend,
+    FromObserver,
     FromStation,
     Kept,
     Note,
     Observed,
+    ObserverLost,
+    ObserverUp,
     OwnAnswered,
     OwnCall,
     Tick,
@@ -49,22 +54,27 @@ from controller.relay.events import (
     calls_for_limits,
 )
 from controller.relay.hearing import Misheard, hear
+from controller.relay.observing import Command, Copy, ObserverEvent, Observing, StationAnswer
 from controller.relay.ownership import Ownership
+from controller.relay.saving import Save, Word
 from controller.relay.stead import Stead
-from controller.relay.upward import Allowed, Mode, Upward
+from controller.relay.story import Story
+from controller.relay.upward import Allowed, Mode, Settled, Unanswerable, Upward
 
 FAREWELL_S = 5.0
 """How long a station stays connected after its backend is lost, so that its safe limits reach it."""
 
+NORMAL = 1000
 TRY_AGAIN_LATER = 1013
-"""WebSocket close code (IANA registry): the service is away for the moment."""
+"""WebSocket close codes (RFC 6455, 7.4.1, and IANA): all is done; the service is away for the moment."""
 
 
 class StationRelay:
     """The state machine of one connected station. `handle` takes an event and the time in s, monotonic.
 
-    `grace_s` and `stead`: see `Upward`. Without a station (`present` False) it only delivers what is kept
-    for the owner, and is done when that is.
+    `grace_s` and `stead`: see `Upward`. `observers` by their backend's name; `story`: what those hear of
+    the station that attach later. `utc_of` turns monotonic s into POSIX s. Without a station (`present`
+    False) it only delivers what is kept for the backends, and is done when that is.
     """
 
     def __init__(
@@ -79,6 +89,9 @@ class StationRelay:
         *,
         grace_s: float = 0.0,
         stead: Stead | None = None,
+        observers: Mapping[str, Observing] | None = None,
+        story: Story | None = None,
+        utc_of: Callable[[float], float] = lambda now: now,
         present: bool = True,
     ) -> None:
         self._station = station
@@ -87,6 +100,10 @@ class StationRelay:
         self._observer = observer
         self._ownership = ownership
         self._present = present
+        self._stead = stead
+        self._observers = dict(observers or {})
+        self._story = story
+        self._utc_of = utc_of
         self._up = Upward(station, backend, observer, call_timeout_s, grace_s, stead)
         self._down = Downward(station, ownership, call_timeout_s, now, present=present)
         self._farewell_until: float | None = None
@@ -109,7 +126,19 @@ class StationRelay:
 
     def can_move(self, backend: str) -> bool:
         """Whether its link may be closed and made anew, and nothing be lost or late by it."""
-        return backend != self._backend or self._up.can_move
+        if backend == self._backend:
+            return self._up.can_move
+        return self._observers[backend].is_idle
+
+    @property
+    def _is_idle(self) -> bool:
+        """Whether nothing waits for any backend."""
+        return self._up.is_idle and all(each.is_idle for each in self._observers.values())
+
+    @property
+    def _peers_may_command(self) -> bool:
+        """A station that is about to be closed hears our own limits alone."""
+        return self._up.mode is not Mode.LOST
 
     @property
     def deadline(self) -> float | None:
@@ -118,7 +147,8 @@ class StationRelay:
             return None
         if self._farewell_until is not None and not self._down.concerns_limits:
             return -math.inf  # nothing left to say: look once more and close
-        times = (self._up.deadline, self._down.deadline, self._farewell_until)
+        watched = (each.deadline for each in self._observers.values())
+        times = (self._up.deadline, self._down.deadline, self._farewell_until, *watched)
         return min((time for time in times if time is not None), default=None)
 
     def handle(self, event: Event, now: float) -> list[Action]:
@@ -133,24 +163,28 @@ class StationRelay:
             case FromBackend(text):
                 self._from_backend(text, now)
             case OwnCall():
-                self._do(self._down.own(event))
+                self._do(self._down.own(event), now)
             case BackendUp():
-                self._do(self._up.up(now))
+                self._do(self._up.up(now), now)
             case BackendLost(reason):
                 self._down.forget(OWNER)
-                self._do(self._up.lost(reason, now))
+                self._do(self._up.lost(reason, now), now)
+            case FromObserver() | ObserverUp() | ObserverLost():
+                self._observer_says(event.backend, event, now)
             case Tick():
-                self._do(self._up.tick(now))
-                self._do(self._down.tick(now))
+                self._do(self._up.tick(now), now)
+                self._do(self._down.tick(now), now)
+                for backend in self._observers:
+                    self._observer_says(backend, event, now)
         self._advance(now)
         return self._actions
 
-    def close(self, reason: str) -> list[Action]:
+    def close(self, reason: str, now: float) -> list[Action]:
         """The station is gone, or we stop: settle what is open."""
         if not self._is_open:
             return []
         self._actions = []
-        self._settle(TRY_AGAIN_LATER, reason)
+        self._settle(TRY_AGAIN_LATER, reason, now)
         return self._actions
 
     # -- what comes ---------------------------------------------------------------------------------
@@ -162,35 +196,37 @@ class StationRelay:
         if isinstance(frame, Call) and frame.action == "BootNotification":
             self._down.boots()
         elif not self._up.has("BootNotification"):
-            self._do(self._down.allow())
+            self._do(self._down.allow(), now)
         match frame:
             case Call():
                 self._observe(frame, now)
                 if self._ownership.takes(frame, now):
                     self._actions.append(ToStation(call_result(frame.id, b"{}")))
                 else:
-                    self._do(self._up.take(frame, now))
+                    self._do(self._up.take(frame, now), now)
             case Send():
                 self._observe(frame, now)
-                self._do(self._up.take_send(frame))
+                self._copy(frame, None, now)
+                self._do(self._up.take_send(frame), now)
             case CallResult() | CallError():
-                self._do(self._down.answered(frame, now))
+                self._do(self._down.answered(frame, now), now)
             case CallResultError():
-                self._reply(OWNER, frame.text)
+                self._reply(OWNER, frame.text, now)
 
     def _from_backend(self, text: str, now: float) -> None:
         frame = self._parse(text, f"backend {self._backend}", ToBackend)
         match frame:
             case Call():
                 if self._up.mode is Mode.UP:
-                    self._do(self._down.command(frame, OWNER, f"backend {self._backend}", now))
+                    asked = frame if self._stead is None else self._stead.command(frame)
+                    self._do(self._down.command(asked, OWNER, f"backend {self._backend}", now), now)
                 else:  # we have given it up, yet it speaks
                     why = f"station {self._station} is being disconnected"
                     self._actions.append(ToBackend(call_error(frame.id, "GenericError", why)))
             case Send() | CallResultError():
                 self._actions.append(ToStation(frame.text))
             case CallResult() | CallError():
-                self._do(self._up.answered(frame, now))
+                self._do(self._up.answered(frame, now), now)
 
     def _parse(self, text: str, sender: str, back: type[ToStation] | type[ToBackend]) -> Frame | None:
         heard = hear(self._version, text, sender)
@@ -203,25 +239,60 @@ class StationRelay:
 
     # -- what follows -------------------------------------------------------------------------------
 
-    def _do(self, outcomes: Iterable[upward.Outcome | downward.Outcome]) -> None:
-        """Actions as they are; what one way wants of the other is done here."""
+    def _do(self, outcomes: Iterable[upward.Outcome | downward.Outcome], now: float) -> None:
+        """Actions as they are; what one part wants of another is done here."""
         for outcome in outcomes:
             match outcome:
                 case Reply(origin, text):
-                    self._reply(origin, text)
+                    self._reply(origin, text, now)
+                case Obeyed(origin, action, payload, result):
+                    if origin == OWNER and self._stead is not None:
+                        self._save(self._stead.obeyed(action, payload, result, now))
+                case Settled(frame, result):
+                    self._copy(frame, result, now)
                 case Allowed():
-                    self._do(self._down.allow())
+                    self._do(self._down.allow(), now)
                 case OwnCall():
-                    self._do(self._down.own(outcome))
+                    self._do(self._down.own(outcome), now)
+                case Unanswerable(reason):
+                    self._settle(TRY_AGAIN_LATER, reason, now)
+                    return
                 case _:
                     self._actions.append(outcome)
 
-    def _reply(self, origin: str, text: str) -> None:
+    def _reply(self, origin: str, text: str, now: float) -> None:
         """An answer for the backend that asked; where its link is gone, nobody waits for it."""
-        if origin == OWNER and self._up.mode is Mode.UP:
+        if origin != OWNER:
+            if origin in self._observers:
+                self._observer_says(origin, StationAnswer(text), now)
+        elif self._up.mode is Mode.UP:
             self._actions.append(ToBackend(text))
 
+    # -- observers ----------------------------------------------------------------------------------
+
+    def _copy(self, frame: Call | Send, result: bytes | None, now: float) -> None:
+        """Each observer hears what the station has said, once that counts."""
+        if not self._observers:
+            return
+        given = None if result is None else _started(frame.action, result)
+        for backend in self._observers:
+            self._observer_says(backend, Copy(frame, self._utc_of(now), given), now)
+
+    def _observer_says(self, backend: str, event: ObserverEvent, now: float) -> None:
+        for action in self._observers[backend].handle(event, now, self._utc_of(now)):
+            if isinstance(action, Command):
+                name = f"backend {backend}"
+                self._do(self._down.command(action.call, backend, name, now), now)
+            else:
+                self._actions.append(action)
+
+    def _save(self, words: Sequence[Word]) -> None:
+        if words:
+            self._actions.append(Save(tuple(words)))
+
     def _observe(self, frame: Call | Send, now: float) -> None:
+        if self._story is not None:
+            self._save(self._story.saw(self._version, frame.action, frame.payload))
         for seen in self._observer.request(frame.action, frame.payload):
             self._ownership.saw(seen, now)
             self._actions.append(Observed(seen))
@@ -233,7 +304,7 @@ class StationRelay:
             self._actions.append(Kept(tuple(held)))
         self._actions += [Observed(seen) for seen in self._ownership.news(now)]
         for text in self._ownership.answers(now):
-            self._reply(OWNER, text)
+            self._reply(OWNER, text, now)
         if self._up.mode is Mode.UP and not self._up.has_own:  # one batch at a time: the line is bounded
             for action, payload in self._ownership.calls(now):
                 self._up.own(str(uuid.uuid4()), action, payload)
@@ -243,18 +314,20 @@ class StationRelay:
         self._share(now)
         if self._up.mode is Mode.LOST and self._farewell_until is None:
             self._farewell_until = now + FAREWELL_S
-            self._do(self._down.allow())
-        self._do(self._up.advance(now))
-        self._do(self._down.advance(now, peers=self._up.mode is Mode.UP))
+            self._do(self._down.allow(), now)
+        self._do(self._up.advance(now), now)
+        self._do(self._down.advance(now, peers=self._peers_may_command), now)
         if self._farewell_until is not None and (now >= self._farewell_until or self._said_farewell()):
-            self._settle(TRY_AGAIN_LATER, f"backend {self._backend} is away")
+            self._settle(TRY_AGAIN_LATER, f"backend {self._backend} is away", now)
+        if not self._present and self._is_open and self._is_idle:
+            self._settle(NORMAL, "all is delivered", now)
 
     def _said_farewell(self) -> bool:
         return not any(map(calls_for_limits, self._actions)) and not self._down.concerns_limits
 
-    def _settle(self, code: int, reason: str) -> None:
+    def _settle(self, code: int, reason: str, now: float) -> None:
         """Close: our own CALLs and the backend's get their end; the station keeps its own for later."""
-        self._do(self._down.settle(reason))
+        self._do(self._down.settle(reason), now)
         self._up.settle()
         self._farewell_until = None
         self._is_open = False
@@ -262,3 +335,11 @@ class StationRelay:
 
     def _note(self, level: int, text: str) -> None:
         self._actions.append(Note(level, text))
+
+
+def _started(action: str, result: bytes) -> int | None:
+    """The transaction id that a station is given in a 1.6 StartTransaction's answer."""
+    if action != "StartTransaction":
+        return None
+    given = read(v16.StartTransactionResult, result)
+    return None if given is None else given.transaction_id

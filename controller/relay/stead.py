@@ -1,20 +1,36 @@
 """In the owner's stead: what makes a station `autonomous`.
 
-Composed of what answers (`autonomy`), what waits for the owner (`courier` over an `outbox`), and what has
-been answered already (`answers`), so that a station which repeats itself is counted once. Whatever has to
-outlive us comes back as words to save; who does the actions saves them before the station hears of it.
+Composed of what answers (`autonomy`), what waits for the owner (`outbox`, told by its `courier`), and what
+has been answered already (`answers`), so that a station which repeats itself is counted once. Whatever has
+to outlive us comes back as words to save; who does the actions saves them before the station hears of it.
+
+    live          a transaction message is in the outbox and in the line at the same time: written down
+                  before it goes up, and crossed out when the owner has answered it
+    away          it is answered here, and stays in the outbox
+    catching up   the courier tells the owner what has waited; a new one queues behind, answered here
 """
 
 from __future__ import annotations
 
-from typing import Protocol
+import logging
+import uuid
+from collections.abc import Callable
 
 import msgspec
 
-from controller.ocpp.frames import Answer, Call
+from controller.ocpp.away_messages import ended_transaction
+from controller.ocpp.frames import Answer, Call, CallError, CallResult, Version, call, call_result
+from controller.relay.answers import Answers
+from controller.relay.authorisations import Authorisations
+from controller.relay.autonomy import Autonomy
+from controller.relay.courier import Courier, Outbound
 from controller.relay.events import Note, OwnCall
+from controller.relay.fingerprints import fingerprint
 from controller.relay.line import Waiting
-from controller.relay.saving import Word
+from controller.relay.outbox import NoRoom, Outbox, kind_of
+from controller.relay.saving import Entry, Kind, Word
+from controller.relay.story import Story
+from controller.relay.transaction_ids import CannotRewrite, TransactionIds
 
 
 class Journal(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,39 +73,190 @@ class Following(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     action: str
     payload: bytes
-    number: int | None = None
     words: tuple[Word, ...] = ()
     notes: tuple[Note, ...] = ()
 
 
-class Stead(Protocol):
-    """What the way up needs of it."""
+class Kept(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of one station beyond one link of it, as its owner has to know it."""
+
+    story: Story
+    authorisations: Authorisations
+    answers: Answers
+    outbox: Outbox
+    ids: TransactionIds
+
+
+class Stead:
+    """One station's, over one link of it. `utc_of` turns the callers' monotonic s into POSIX s."""
+
+    def __init__(
+        self,
+        version: Version,
+        autonomy: Autonomy,
+        courier: Courier,
+        kept: Kept,
+        utc_of: Callable[[float], float],
+    ) -> None:
+        self._version = version
+        self._autonomy = autonomy
+        self._courier = courier
+        self._kept = kept
+        self._utc_of = utc_of
+        self._catching_up = len(kept.outbox) > 0
+        self._telling: tuple[Outbound, Entry | None] | None = None
 
     @property
     def deadline(self) -> float | None:
         """When the owner may be told more (s, monotonic)."""
+        return self._courier.deadline if self._catching_up else None
 
     @property
     def behind(self) -> bool:
         """Whether anything is still kept for the owner."""
+        return self._catching_up
+
+    # -- the station speaks ---------------------------------------------------------------------------
 
     def journal(self, frame: Call, now: float) -> Journal:
         """A CALL while the owner is there, or may be."""
+        text, notes = self._translated(frame)
+        if kind_of(self._version, frame.action, frame.payload) is not Kind.TRANSACTION:
+            return Journal(text=text, notes=notes)
+        print_ = fingerprint(self._version, frame.action, frame.payload)
+        outbox = self._kept.outbox
+        if self._catching_up or self._kept.answers.get(print_) is not None or outbox.holds(print_):
+            return Journal(serve=True)
+        try:
+            words = self._queued(frame, None, now)
+        except NoRoom:
+            return Journal(text=text, notes=notes)  # the owner itself answers it, or nobody does
+        return Journal(text=text, number=outbox.newest, words=tuple(words), notes=notes)
 
     def serve(self, message_id: str, action: str, payload: bytes, number: int | None, now: float) -> Served:
         """Answer a CALL; `number`: it is in the outbox already."""
+        counts = kind_of(self._version, action, payload) is Kind.TRANSACTION
+        print_ = fingerprint(self._version, action, payload) if counts else ""
+        before = self._kept.answers.get(print_) if counts else None
+        if before is not None:
+            return Served(text=call_result(message_id, before))
+        answer = self._autonomy.answer(message_id, action, payload, self._utc_of(now))
+        notes = (Note(logging.WARNING, answer.note),) if answer.note else ()
+        if answer.text is None:
+            return Served(notes=notes)
+        words = list(answer.words)
+        if answer.queue:
+            try:
+                said = Call("", message_id, action, payload)
+                words += self._kept_for_later(said, number, print_, answer.transaction, now)
+            except NoRoom as full:
+                return Served(notes=(*notes, Note(logging.ERROR, str(full))))
+        if counts and answer.result is not None:
+            words.append(self._kept.answers.add(print_, answer.result))
+        return Served(text=answer.text, result=answer.result, words=tuple(words), notes=notes)
+
+    def _kept_for_later(
+        self, said: Call, number: int | None, print_: str, transaction: int | None, now: float
+    ) -> list[Word]:
+        """The message is in the outbox from here on, once."""
+        if number is None and (waiting := self._kept.outbox.holds(print_)) is not None:
+            number = waiting.number
+        if number is None:
+            return self._queued(said, transaction, now)
+        return [] if transaction is None else self._kept.outbox.given(number, transaction)
+
+    def _queued(self, said: Call, transaction: int | None, now: float) -> list[Word]:
+        kind, utc = kind_of(self._version, said.action, said.payload), self._utc_of(now)
+        outbox = self._kept.outbox
+        return outbox.queue(self._version, said.action, said.payload, kind, said.id, utc, transaction)
+
+    def _translated(self, frame: Call) -> tuple[str, tuple[Note, ...]]:
+        """The frame with the owner's transaction ids in the place of ours."""
+        payload = self._kept.ids.up(frame.action, frame.payload)
+        if isinstance(payload, CannotRewrite):
+            what = f"{frame.action} {frame.id} goes up with our transaction id: {payload.reason}"
+            return frame.text, (Note(logging.WARNING, what),)
+        if payload is frame.payload or payload == frame.payload:
+            return frame.text, ()
+        return call(frame.id, frame.action, payload), ()
+
+    # -- the owner speaks -----------------------------------------------------------------------------
 
     def heard(self, waiting: Waiting, answer: Answer, now: float) -> tuple[Word, ...]:
         """The owner has answered a CALL of the station itself."""
+        words: list[Word] = []
+        good = answer.payload if isinstance(answer, CallResult) else None
+        if good is not None:
+            if waiting.action == "BootNotification":
+                words += self._kept.story.answered(self._version, waiting.payload, good)
+            words += self._kept.authorisations.answered(self._version, waiting.action, waiting.payload, good)
+        ended = ended_transaction(self._version, waiting.action, waiting.payload)
+        if isinstance(ended, int) and good is not None:
+            words += self._kept.ids.over(ended)
+        if waiting.number is not None:
+            words += self._kept.outbox.done(waiting.number)
+            if good is not None:
+                print_ = fingerprint(self._version, waiting.action, waiting.payload)
+                words.append(self._kept.answers.add(print_, good))
+        return tuple(words)
 
-    def attached(self, now: float, *, was_away: bool) -> None:
+    def command(self, frame: Call) -> Call:
+        """A command of the owner, with our transaction ids in the place of its own."""
+        payload = self._kept.ids.down(frame.action, frame.payload)
+        if isinstance(payload, CannotRewrite) or payload == frame.payload:
+            return frame  # a signed one stays as it is: the station will say that it knows no such id
+        return Call(call(frame.id, frame.action, payload), frame.id, frame.action, payload)
+
+    def obeyed(self, action: str, payload: bytes, result: bytes, now: float) -> tuple[Word, ...]:
+        """The station has done what the owner commanded."""
+        utc = self._utc_of(now)
+        return tuple(self._kept.authorisations.commanded(self._version, action, payload, result, utc))
+
+    # -- catching up ----------------------------------------------------------------------------------
+
+    def attached(self, *, was_away: bool) -> None:
         """The link to the owner stands."""
+        self._catching_up = self._catching_up or was_away
+        self._telling = None
+        if self._catching_up:
+            self._courier.attached()
 
     def detached(self) -> None:
         """The link to the owner is gone."""
+        self._telling = None
 
     def next(self, now: float) -> Following | None:
         """What the owner hears next of what is kept for it."""
+        if not self._catching_up or self._telling is not None:
+            return None
+        outbound = self._courier.next(now)
+        if outbound is None:
+            self._catching_up = not self._courier.is_done
+            return None
+        entry = self._kept.outbox.head if outbound.number is not None else None
+        self._telling = (outbound, entry)
+        return Following(
+            id=outbound.id,
+            action=outbound.action,
+            payload=outbound.payload,
+            words=outbound.words,
+            notes=tuple(Note(logging.WARNING, note) for note in outbound.notes),
+        )
 
     def delivered(self, answer: Answer, now: float) -> Told:
         """The owner has answered what `next` gave."""
+        if self._telling is None:
+            return Told()
+        (outbound, entry), self._telling = self._telling, None
+        good = answer.payload if isinstance(answer, CallResult) else None
+        code = answer.code if isinstance(answer, CallError) else None
+        words, notes = self._courier.answered(outbound, good, code, now)
+        calls: tuple[OwnCall, ...] = ()
+        if good is not None and entry is not None:
+            words += self._kept.authorisations.answered(self._version, entry.action, entry.payload, good)
+            stop = self._autonomy.heard(entry, good)
+            if stop is not None:
+                calls = (OwnCall(None, str(uuid.uuid4()), *stop),)
+        return Told(
+            words=tuple(words), notes=tuple(Note(logging.WARNING, note) for note in notes), calls=calls
+        )

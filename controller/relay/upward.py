@@ -26,7 +26,7 @@ from controller.ocpp.observer import Observer, accepted
 from controller.relay.events import Action, Note, Observed, OwnCall, Redial, ToBackend, ToStation
 from controller.relay.line import LINE_DEPTH, CallLine, Rank, Waiting
 from controller.relay.saving import Save, Word
-from controller.relay.stead import Served, Stead
+from controller.relay.stead import Stead
 
 TRANSACTION_MESSAGES = {"StartTransaction", "StopTransaction", "MeterValues", "TransactionEvent"}
 
@@ -45,11 +45,24 @@ class Mode(enum.Enum):
     LOST = "lost"
 
 
+class Settled(msgspec.Struct, frozen=True):
+    """A CALL of the station has a good answer, which it is about to hear."""
+
+    frame: Call
+    result: bytes
+
+
+class Unanswerable(msgspec.Struct, frozen=True):
+    """The station has said what must not be lost and cannot be kept: close it, and it keeps that itself."""
+
+    reason: str
+
+
 class Allowed(msgspec.Struct, frozen=True):
     """The station has been accepted: it may be commanded."""
 
 
-Outcome = Action | Allowed | OwnCall
+Outcome = Action | Settled | Allowed | Unanswerable | OwnCall
 
 
 class Upward:
@@ -148,16 +161,18 @@ class Upward:
             return []
         served = self._stead.serve(message_id, action, payload, number, now)
         outcomes: list[Outcome] = [*_saved(served.words), *_noted(served.notes)]
-        if served.text is not None:
-            outcomes.append(ToStation(served.text))
-        return outcomes + self._learnt(action, payload, served)
+        if served.text is None:
+            return [*outcomes, Unanswerable(f"{action} cannot be kept for backend {self._owner}")]
+        frame = Call(call(message_id, action, payload), message_id, action, payload)
+        return outcomes + self._settled(frame, served.text, served.result)
 
-    def _learnt(self, action: str, payload: bytes, served: Served) -> list[Outcome]:
-        if served.result is None:
-            return []
-        seen = self._observer.answered(action, payload, served.result)
-        outcomes: list[Outcome] = [Observed(each) for each in seen]
-        if action == "BootNotification" and accepted(served.result):
+    def _settled(self, frame: Call, answer: str, result: bytes | None) -> list[Outcome]:
+        """The station hears the answer to its CALL; `result` is its payload where it is a good one."""
+        if result is None:
+            return [ToStation(answer)]
+        seen = self._observer.answered(frame.action, frame.payload, result)
+        outcomes: list[Outcome] = [Settled(frame, result), ToStation(answer), *map(Observed, seen)]
+        if frame.action == "BootNotification" and accepted(result):
             outcomes.append(Allowed())
         return outcomes
 
@@ -170,7 +185,7 @@ class Upward:
         was_away = self.mode is Mode.AWAY
         self.mode, self._patience_until = Mode.UP, None
         if self._stead is not None:
-            self._stead.attached(now, was_away=was_away)
+            self._stead.attached(was_away=was_away)
         outcomes: list[Outcome] = [ToBackend(each.text) for each in self._sends]
         self._sends.clear()
         return outcomes
@@ -218,13 +233,9 @@ class Upward:
         outcomes: list[Outcome] = []
         if self._stead is not None:
             outcomes += _saved(self._stead.heard(waiting, frame, now))
-        outcomes.append(ToStation(frame.text))
-        if isinstance(frame, CallResult):
-            seen = self._observer.answered(waiting.action, waiting.payload, frame.payload)
-            outcomes += [Observed(each) for each in seen]
-            if waiting.action == "BootNotification" and accepted(frame.payload):
-                outcomes.append(Allowed())
-        return outcomes
+        said = Call(waiting.text, waiting.id, waiting.action, waiting.payload)
+        result = frame.payload if isinstance(frame, CallResult) else None
+        return outcomes + self._settled(said, frame.text, result)
 
     def _told(self, waiting: Waiting, frame: Answer, now: float) -> list[Outcome]:
         """The owner has heard what was kept for it, or said by us."""
@@ -290,11 +301,7 @@ class Upward:
         if following is None:
             return []
         text = call(following.id, following.action, following.payload)
-        self._line.put(
-            Waiting(
-                following.id, following.action, text, following.payload, Rank.OWN, number=following.number
-            )
-        )
+        self._line.put(Waiting(following.id, following.action, text, following.payload, Rank.OWN))
         return [*_saved(following.words), *_noted(following.notes)]
 
     def settle(self) -> None:

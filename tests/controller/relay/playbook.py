@@ -104,7 +104,7 @@ class Playbook:
 
     def station_lost(self) -> None:
         self.done()
-        self._take(self.relay.close("station CS01 is gone"))
+        self._take(self.relay.close("station CS01 is gone", self.now))
 
     def own(self, action: str = "SetChargingProfile", *, urgent: bool = False) -> str:
         """The controller wants something of the station; returns the frame that must reach it."""

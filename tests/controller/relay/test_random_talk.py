@@ -248,7 +248,7 @@ class Talk(RuleBasedStateMachine):
     @precondition(lambda self: self.numbers > 10)
     @rule()
     def station_goes(self) -> None:
-        self.judge(self.relay.close("the station is gone"))
+        self.judge(self.relay.close("the station is gone", self.now))
 
     def give_up_backend(self) -> None:
         """The station keeps what it said; the backend's commands end with its link."""

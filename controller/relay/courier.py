@@ -1,0 +1,181 @@
+"""What one backend still has to hear of one station, in order: first its story, then what has waited.
+
+The story (its boot, then the state of each connector) is told anew on every link: a backend that has not
+heard a boot takes nothing else (OCPP 1.6 edition 2, 4.2; 2.x Part 2, B02). Then come the outbox's entries
+in the station's own bytes, with the times that are in them; one whose answer was never seen goes again
+under the same id. Who holds the link sends one at a time, and tells what came of it.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections import deque
+from collections.abc import Callable
+
+import msgspec
+
+from controller.ocpp import v16
+from controller.ocpp.away_messages import BootAnswer, ended_transaction
+from controller.ocpp.frames import Version
+from controller.ocpp.profile_messages import read
+from controller.relay.outbox import Outbox
+from controller.relay.saving import Entry, Told, Word
+from controller.relay.story import Story
+from controller.relay.transaction_ids import CannotRewrite, TransactionIds
+
+BOOT_WAIT_S = 60.0
+"""When a backend is asked again that does not accept a boot, and names no interval."""
+
+WAITS_S = (5.0, 30.0, 120.0)
+"""Between the tries of an entry that the backend answers with an error; then it is set aside."""
+
+_NEVER = {
+    "FormationViolation", "FormatViolation", "PropertyConstraintViolation",
+    "OccurenceConstraintViolation", "OccurrenceConstraintViolation", "TypeConstraintViolation",
+    "NotImplemented", "NotSupported", "MessageTypeNotSupported",
+}  # fmt: skip
+"""Error codes (OCPP-J 1.6, 4.2.3; 2.x Part 4, 4.3) after which the same message fails again."""
+
+
+class Outbound(msgspec.Struct, frozen=True, kw_only=True):
+    """A CALL for the backend; `number`: of the outbox, else it is of the story.
+
+    `words` are to be saved before it goes.
+    """
+
+    id: str
+    action: str
+    payload: bytes
+    number: int | None = None
+    words: tuple[Word, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+class Courier:
+    """Tells one backend. `version` is that of its link: what came in another waits for a link of that one."""
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        story: Story,
+        ids: TransactionIds,
+        version: Version,
+        new_id: Callable[[], str] = lambda: str(uuid.uuid4()),
+    ) -> None:
+        self._version = version
+        self._outbox = outbox
+        self._story = story
+        self._ids = ids
+        self._new_id = new_id
+        self._left: deque[Told] = deque()
+        self._wait_until: float | None = None
+        self._tries = 0
+
+    @property
+    def deadline(self) -> float | None:
+        """When there is more to tell, if not now (s, monotonic)."""
+        return self._wait_until
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the backend has heard everything that can be told over this link."""
+        return not self._left and self._head is None
+
+    def attached(self) -> None:
+        """A link stands, or the station has started anew: the story begins."""
+        boot = self._story.boot
+        told = [] if boot is None else [boot, *self._story.statuses]
+        self._left = deque(each for each in told if each.version is self._version)
+        self._wait_until = None
+
+    def next(self, now: float) -> Outbound | None:
+        """The next CALL; None: nothing is left, or it is not time yet."""
+        if self._wait_until is not None and now < self._wait_until:
+            return None
+        self._wait_until = None
+        if self._left:
+            told = self._left[0]
+            return Outbound(id=self._new_id(), action=told.action, payload=told.payload or b"{}")
+        head = self._head
+        return None if head is None else self._entry(head)
+
+    @property
+    def _head(self) -> Entry | None:
+        head = self._outbox.head
+        return head if head is not None and head.version is self._version else None
+
+    def _entry(self, entry: Entry) -> Outbound:
+        notes = []
+        if entry.sent and not self._tries:
+            notes.append(f"{entry.action} {entry.id} goes again: its answer was never seen")
+        payload = self._ids.up(entry.action, entry.payload)
+        if isinstance(payload, CannotRewrite):
+            notes.append(f"{entry.action} {entry.id} goes with our transaction id: {payload.reason}")
+            payload = entry.payload
+        return Outbound(
+            id=entry.id,
+            action=entry.action,
+            payload=payload,
+            number=entry.number,
+            words=tuple(self._outbox.sent(entry.number)),
+            notes=tuple(notes),
+        )
+
+    # -- what came of it ------------------------------------------------------------------------------
+
+    def answered(
+        self, outbound: Outbound, result: bytes | None, code: str | None, now: float
+    ) -> tuple[list[Word], list[str]]:
+        """The backend's answer: its payload, or the code of an error. Words to be saved, and notes."""
+        if outbound.number is not None:
+            return self._answered_entry(outbound, result, code, now)
+        if outbound.action == "BootNotification":
+            return self._booted(result, now)
+        self._told(outbound.action)
+        return [], []
+
+    def _told(self, action: str) -> None:
+        if self._left and self._left[0].action == action:
+            self._left.popleft()
+
+    def _booted(self, result: bytes | None, now: float) -> tuple[list[Word], list[str]]:
+        answer = None if result is None else read(BootAnswer, result)
+        if answer is not None and answer.status == "Accepted":
+            self._told("BootNotification")
+            return [], []
+        wait_s = float(answer.interval) if answer is not None and answer.interval > 0 else BOOT_WAIT_S
+        self._wait_until = now + wait_s
+        status = "an error" if answer is None else answer.status
+        return [], [f"its BootNotification is answered with {status}: it is told again in {wait_s:g} s"]
+
+    def _answered_entry(
+        self, outbound: Outbound, result: bytes | None, code: str | None, now: float
+    ) -> tuple[list[Word], list[str]]:
+        head = self._outbox.head
+        if head is None or head.number != outbound.number:
+            return [], []
+        if result is None:
+            return self._failed(head, code or "no answer", now)
+        self._tries = 0
+        words = self._outbox.done(head.number)
+        if head.transaction is not None:
+            given = read(v16.StartTransactionResult, result)
+            own = head.transaction
+            words += self._ids.over(own) if given is None else self._ids.learnt(own, given.transaction_id)
+        ended = ended_transaction(head.version, head.action, head.payload)
+        if isinstance(ended, int):
+            words += self._ids.over(ended)
+        return words, []
+
+    def _failed(self, head: Entry, code: str, now: float) -> tuple[list[Word], list[str]]:
+        what = f"{head.action} {head.id} is answered with {code}"
+        if code not in _NEVER and self._tries < len(WAITS_S):
+            wait_s = WAITS_S[self._tries]
+            self._tries += 1
+            self._wait_until = now + wait_s
+            return [], [f"{what}: it goes again in {wait_s:g} s"]
+        self._tries = 0
+        words = self._outbox.set_aside(head.number)
+        if head.transaction is not None:
+            words += self._ids.over(head.transaction)
+        return words, [f"{what}: it is set aside, so that what follows can go"]

@@ -1,0 +1,157 @@
+"""What waits for one backend, in order, until it has answered.
+
+A mirror of what is on disk: every change comes back as words to be saved. Where room is short, the least
+worth goes first (`Kind`), the oldest of it; a transaction message never goes, and where nothing else is
+left to go there is no room: then the station is not answered, and keeps its message itself.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+import msgspec
+
+from controller.ocpp.frames import Version
+from controller.relay.fingerprints import fingerprint
+from controller.relay.saving import Entry, Gone, Kind, Queued, Sent, SetAside, Word
+
+MOST_WAITING = 10_000
+"""Entries of one station and backend: weeks of a busy station's messages, and some MB."""
+
+_TRANSACTION_16 = {"StartTransaction", "StopTransaction"}
+_TRANSACTION_2 = {"TransactionEvent", "NotifySettlement", "BatterySwap"}
+
+
+class NoRoom(Exception):
+    """The outbox is full of what must not be dropped. Its text says whose."""
+
+
+class _MeterValues(msgspec.Struct):
+    transaction: int | None = msgspec.field(default=None, name="transactionId")
+
+
+def kind_of(version: Version, action: str, payload: bytes) -> Kind:
+    """What a message of a station is worth."""
+    if action in (_TRANSACTION_16 if version is Version.V16 else _TRANSACTION_2):
+        return Kind.TRANSACTION
+    if action == "MeterValues":
+        try:
+            tied = msgspec.json.decode(payload, type=_MeterValues).transaction is not None
+        except (msgspec.DecodeError, RecursionError, UnicodeError):
+            tied = True  # what cannot be read may be worth the most
+        return Kind.TRANSACTION if tied else Kind.METER
+    return Kind.STATUS if action == "StatusNotification" else Kind.NOTICE
+
+
+class Outbox:
+    """One station's, for one backend. `capacity` bounds the entries."""
+
+    def __init__(self, station: str, backend: str, capacity: int = MOST_WAITING) -> None:
+        self._station = station
+        self._backend = backend
+        self._capacity = capacity
+        self._entries: dict[int, Entry] = {}
+        self._prints: dict[str, int] = {}
+        self._last = 0
+        self.dropped: Counter[Kind] = Counter()
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    @property
+    def head(self) -> Entry | None:
+        """What goes next."""
+        return next(iter(self._entries.values()), None)
+
+    @property
+    def newest(self) -> int:
+        """The number of the entry that was queued last."""
+        return self._last
+
+    @property
+    def oldest(self) -> float | None:
+        """When the oldest that waits came (POSIX s)."""
+        return None if self.head is None else self.head.taken
+
+    def recall(self, words: Iterable[Word]) -> None:
+        """Take over what was saved before a restart; words about others are left alone."""
+        for word in words:
+            if isinstance(word, Queued) and (word.station, word.backend) == (self._station, self._backend):
+                self._put(word.entry)
+
+    def holds(self, print_: str) -> Entry | None:
+        """The transaction message with this fingerprint that waits already."""
+        number = self._prints.get(print_)
+        return None if number is None else self._entries[number]
+
+    def queue(
+        self,
+        version: Version,
+        action: str,
+        payload: bytes,
+        kind: Kind,
+        message_id: str,
+        taken: float,
+        transaction: int | None = None,
+    ) -> list[Word]:
+        """Let a message wait. Raises NoRoom."""
+        entry = Entry(
+            number=self._last + 1,
+            id=message_id,
+            version=version,
+            action=action,
+            payload=payload,
+            kind=kind,
+            taken=taken,
+            transaction=transaction,
+        )
+        words = self._made_room(entry.kind)
+        self._put(entry)
+        return [*words, Queued(self._station, self._backend, entry)]
+
+    def given(self, number: int, transaction: int) -> list[Word]:
+        """The station has been given this transaction id for the StartTransaction that waits there."""
+        entry = msgspec.structs.replace(self._entries[number], transaction=transaction)
+        self._entries[number] = entry
+        return [Queued(self._station, self._backend, entry)]
+
+    def sent(self, number: int) -> list[Word]:
+        """The entry is about to be sent, if it has not been sent before."""
+        entry = self._entries[number]
+        if entry.sent:
+            return []
+        self._entries[number] = msgspec.structs.replace(entry, sent=True)
+        return [Sent(self._station, self._backend, number)]
+
+    def done(self, number: int) -> list[Word]:
+        """The entry waits no longer: it has been answered."""
+        return [Gone(self._station, self._backend, number)] if self._take_out(number) else []
+
+    def set_aside(self, number: int) -> list[Word]:
+        """The backend will not take the entry: it waits no longer, and is kept for a person to look at."""
+        return [SetAside(self._station, self._backend, number)] if self._take_out(number) else []
+
+    def _take_out(self, number: int) -> bool:
+        entry = self._entries.pop(number, None)
+        if entry is not None and entry.kind is Kind.TRANSACTION:
+            self._prints.pop(fingerprint(entry.version, entry.action, entry.payload), None)
+        return entry is not None
+
+    def _put(self, entry: Entry) -> None:
+        self._entries[entry.number] = entry
+        self._last = max(self._last, entry.number)
+        if entry.kind is Kind.TRANSACTION:
+            self._prints[fingerprint(entry.version, entry.action, entry.payload)] = entry.number
+
+    def _made_room(self, kind: Kind) -> list[Word]:
+        """Words for what had to go. The entry that is being sent stays: its answer may be on the way."""
+        if len(self._entries) < self._capacity:
+            return []
+        victims = (entry for entry in self._entries.values() if entry.kind <= kind and not entry.sent)
+        least = min(victims, key=lambda entry: (entry.kind, entry.number), default=None)
+        if least is None or least.kind is Kind.TRANSACTION:
+            waiting = f"{len(self._entries)} messages of station {self._station} wait for {self._backend}"
+            raise NoRoom(f"{waiting}: there is no room for more")
+        self.dropped[least.kind] += 1
+        return self.done(least.number)
