@@ -33,7 +33,7 @@ _CONTEXT_ROOT = "https://open.charging.cloud/context/ocpp/"
 _CONTEXT_VERSIONS = {Version.V16: "v1.6", Version.V201: "v2.1", Version.V21: "v2.1"}
 """OPEN: that 2.0.1 has the contexts of 2.1 (the project speaks 2.0.1 with the classes of 2.1), and v1.6."""
 
-ROUTED = frozenset({
+POLICY_ACTIONS = frozenset({
     "AddSignaturePolicy", "UpdateSignaturePolicy", "DeleteSignaturePolicy",
     "AddUserRole", "UpdateUserRole", "DeleteUserRole",
 })  # fmt: skip

@@ -1,0 +1,214 @@
+"""The gate: every message that comes in is looked at here, and everything of our own is signed here.
+
+    look      may it go on? Only links and actions that a policy names cost more than a look into a table
+    sign_own  the payload of a message of our own, signed where the policy has it so
+
+A policy is exchanged as a whole, while links stay. The answer to a refused CALL is a CALLERROR
+`SecurityError` that names the rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from controller.ocpp.actions import SIGNED, plain
+from controller.ocpp.frames import Call, CallResult, Frame, Send, Version
+from controller.signing import asks, keys, signatures, wire
+from controller.signing.asks import Ask, Unreadable
+from controller.signing.canonical import NotSignable
+from controller.signing.jws import Verifier
+from controller.signing.keys import OwnKey
+from controller.signing.policy import Outcome, Policy, Verdict
+from controller.signing.replay import Remember, ReplayCache
+from controller.signing.rules import Facts
+from controller.signing.signatures import Examined
+from controller.signing.tables import Do, Verify
+from controller.signing.wire import Direction, Kind
+
+CODE = "SecurityError"
+"""The CALLERROR's code (OCPP-J 1.6 section 4.2.3; 2.x Part 4, 4.3)."""
+
+
+class Pass(msgspec.Struct, frozen=True):
+    """It goes on. `text`: with our signature in it, instead of what came; `remember`: save it first.
+
+    With `rule` and `why` there is something for the log: who has signed, or, where it is `marked`, what
+    the message lacks.
+    """
+
+    text: str | None = None
+    remember: Remember | None = None
+    rule: str = ""
+    why: str = ""
+    marked: bool = False
+
+
+class Refuse(msgspec.Struct, frozen=True):
+    """It does not go on, and who waits for an answer is told so."""
+
+    rule: str
+    why: str
+
+    @property
+    def description(self) -> str:
+        """Of the CALLERROR: OCPP allows 255 characters."""
+        return f"signature policy, rule {self.rule}: {self.why}"[:255]
+
+
+class Drop(msgspec.Struct, frozen=True):
+    """It does not go on, and nobody is told but the log."""
+
+    rule: str
+    why: str
+
+
+Ruling = Pass | Refuse | Drop
+PASS = Pass()
+_Carrier = Call | CallResult | Send
+"""What has a payload that somebody may sign."""
+
+
+class Passage(msgspec.Struct, frozen=True, kw_only=True):
+    """On which way a frame is. `link` is the station or backend that it comes from, `station` whose it is.
+
+    `action` is that of the CALL, where the frame is the answer to it.
+    """
+
+    version: Version
+    direction: Direction
+    link: str
+    station: str
+    action: str | None = None
+
+
+class Signed(msgspec.Struct, frozen=True):
+    """A payload of our own to be sent. `lacks` says why it is not signed, where it should be."""
+
+    payload: bytes
+    lacks: str = ""
+
+
+class Gate:
+    """A policy in force, with the controller's own keys and what it has seen. Times are POSIX s."""
+
+    def __init__(
+        self,
+        policy: Policy,
+        own: Sequence[OwnKey] = (),
+        seen: ReplayCache | None = None,
+        jws: Verifier | None = None,
+        name: str | None = None,
+    ) -> None:
+        self._policy = policy
+        self._own = tuple(own)
+        self._seen = ReplayCache(policy.window_s) if seen is None else seen
+        self._jws = Verifier() if jws is None else jws
+        self._name = name
+
+    def exchange(self, policy: Policy, own: Sequence[OwnKey], jws: Verifier) -> None:
+        """From now on this policy is in force, with these keys. What has been seen stays seen."""
+        self._policy, self._own, self._jws = policy, tuple(own), jws
+
+    def look(self, passage: Passage, frame: Frame, utc: float) -> Ruling:
+        """What becomes of a frame that came in."""
+        if isinstance(frame, CallResult):
+            if passage.action is None:
+                return PASS
+            action, kind = passage.action, Kind.RESPONSE
+        elif isinstance(frame, Call):
+            action, kind = frame.action, Kind.REQUEST
+        elif isinstance(frame, Send):
+            action, kind = frame.action, Kind.SEND
+        else:
+            return PASS  # errors have no payload that anybody signs
+        facts = Facts(
+            version=passage.version, action=plain(action), direction=passage.direction, kind=kind,
+            link=passage.link,
+        )  # fmt: skip
+        if not self._policy.rules.needs_look(facts):
+            return PASS
+        rule = self._policy.rules.verification(facts, utc)
+        ruling = PASS if rule is None else self._verify(rule, facts, action, passage.station, frame, utc)
+        if isinstance(ruling, Pass) and not action.endswith(SIGNED):
+            return self._signed_too(ruling, facts, frame, utc)
+        return ruling
+
+    def sign_own(self, facts: Facts, payload: bytes, utc: float) -> Signed:
+        """A payload of our own; `facts.link` is where it goes. It is never held back: limits must go out."""
+        if not self._policy.rules.needs_look(facts):
+            return Signed(payload)
+        rule = self._policy.rules.signing(facts, utc, passing=False)
+        if rule is None or rule.do is not Do.SIGN:
+            return Signed(payload)
+        return self._sign(facts, payload, utc)
+
+    def _verify(
+        self, rule: Verify, facts: Facts, action: str, station: str, frame: _Carrier, utc: float
+    ) -> Ruling:
+        if not rule.require.verifies:
+            return _ruling(self._policy.judge(rule, "", "", utc))
+        try:
+            examined, payload = self._examined(facts, action, frame.payload)
+        except NotSignable as refused:
+            return _ruling(self._policy.judge(rule, str(refused), "", utc))
+        verdict = self._policy.judge(rule, examined, _asked(facts, payload, station), utc)
+        if verdict.outcome is Outcome.FORWARD and rule.fresh:
+            return self._if_new(rule, verdict, examined.digest, payload, utc)
+        return _ruling(verdict)
+
+    def _examined(self, facts: Facts, action: str, payload: bytes) -> tuple[Examined, bytes]:
+        """What the signatures prove, and the payload that they are about. Raises NotSignable."""
+        if action.endswith(SIGNED):
+            return self._jws.examine(payload, action, facts.kind)
+        return signatures.examine(payload, facts.context, self._policy.keyring.__contains__), payload
+
+    def _if_new(self, rule: Verify, verdict: Verdict, digest: bytes, payload: bytes, utc: float) -> Ruling:
+        taken = self._seen.take(verdict.signers, digest, wire.time_of(payload), utc)
+        if isinstance(taken, Remember):
+            return Pass(remember=taken, rule=verdict.rule, why=verdict.why)
+        return _ruling(Verdict(outcome=Outcome(rule.failing), rule=rule.id, why=taken))
+
+    def _signed_too(self, ruling: Pass, facts: Facts, frame: _Carrier, utc: float) -> Pass:
+        """The message with our signature beside the others, where the policy has it so."""
+        rule = self._policy.rules.signing(facts, utc, passing=True)
+        if rule is None or rule.do is not Do.SIGN:
+            return ruling
+        signed = self._sign(facts, frame.payload, utc)
+        if signed.lacks:
+            return msgspec.structs.replace(ruling, rule=rule.id, why=signed.lacks, marked=True)
+        # The payload is the last element: nothing but a bracket comes after it.
+        before, _, after = frame.text.rpartition(frame.payload.decode())
+        return msgspec.structs.replace(ruling, text=before + signed.payload.decode() + after)
+
+    def _sign(self, facts: Facts, payload: bytes, utc: float) -> Signed:
+        key = keys.signer(self._own, utc)
+        if key is None:
+            return Signed(payload, "none of the controller's keys counts at this time")
+        try:
+            moment = wire.moment(utc)
+            return Signed(signatures.sign(payload, key.private, facts.context, self._name, moment))
+        except NotSignable as refused:
+            return Signed(payload, f"it cannot be signed: {refused}")
+
+
+def _asked(facts: Facts, payload: bytes, station: str) -> list[Ask] | str:
+    if facts.kind is Kind.RESPONSE:
+        return [Ask(action=facts.action, where=station)]
+    try:
+        return asks.asks(facts.version, facts.action, payload, station)
+    except Unreadable as unreadable:
+        return str(unreadable)
+
+
+def _ruling(verdict: Verdict) -> Ruling:
+    match verdict.outcome:
+        case Outcome.FORWARD:
+            return Pass(rule=verdict.rule, why=verdict.why) if verdict.signers else PASS
+        case Outcome.MARK:
+            return Pass(rule=verdict.rule, why=verdict.why, marked=True)
+        case Outcome.REFUSE:
+            return Refuse(verdict.rule, verdict.why)
+        case Outcome.DROP:
+            return Drop(verdict.rule, verdict.why)

@@ -1,0 +1,259 @@
+"""What passes the gate, what does not, and what those are told who are refused."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from controller.ocpp.frames import Version, parse
+from controller.signing import keys, wire
+from controller.signing.gate import PASS, Gate, Pass, Passage, Refuse
+from controller.signing.jws import Verifier
+from controller.signing.keys import Keyring, KnownKey
+from controller.signing.policy import Policy
+from controller.signing.rules import Facts
+from controller.signing.signatures import examine, key_id
+from controller.signing.tables import Do, Failing, Grant, Require, Role, Sign, Verify
+from controller.signing.wire import Direction, Kind
+from tests.controller.signing.authors import compact
+from tests.controller.signing.house import (
+    HOLDERS,
+    MALLORY,
+    NOW,
+    OLGA,
+    ROLES,
+    TINA,
+    TOM,
+    gate,
+    limit,
+    passes,
+    signed,
+    why,
+)
+
+ANY = Verify(id="any", require=Require.ANY, direction=Direction.DOWN)
+ALL = Verify(id="all", require=Require.ALL, direction=Direction.DOWN)
+OWN = keys.read_private(keys.new_private("secp256r1", "lc", NOW - 10, NOW + 10))
+
+
+@pytest.mark.parametrize(("verify", "payload", "expected"), [
+    (ANY, signed(limit(), OLGA), "pass any: signed by olga"),
+    (ANY, signed(limit(16), TOM), "pass any: signed by tom"),
+    (ANY, signed(limit(32), TOM),
+     "refuse any: tom (technician) may not ask for SetChargingProfile 32 A at CS01/1"),
+    (ANY, signed(limit(32), TOM, OLGA), "pass any: signed by olga, tom"),
+    (ANY, signed(limit(), OLGA, MALLORY), "pass any: signed by olga"),
+    (ANY, signed(limit(), MALLORY), "refuse any: no signature on it counts: its key is not known here"),
+    (ANY, compact(limit()), "refuse any: it is not signed"),
+    (ANY, b'{"a":1,"a":2}', "refuse any: the payload has one name twice in an object"),
+    (ANY, signed({"evseId": 1, "chargingProfile": 7}, OLGA),
+     "refuse any: nobody can tell what it asks for: it has no object chargingProfile"),
+    (ALL, signed(limit(), OLGA), "pass all: signed by olga"),
+    (ALL, signed(limit(), OLGA, TOM), "pass all: signed by olga, tom"),
+    (ALL, signed(limit(), OLGA, MALLORY),
+     "refuse all: not all signatures on it count: its key is not known here"),
+    (Verify(id="r", require=Require.ANY, roles=("technician",)), signed(limit(), OLGA),
+     "refuse r: olga bears no role that counts here"),
+    (Verify(id="h", require=Require.ANY, holders=("tom",)), signed(limit(32), TOM), "pass h: signed by tom"),
+    (Verify(id="h", require=Require.ANY, holders=("tom",)), signed(limit(), OLGA),
+     "refuse h: olga is none of tom"),
+    (Verify(id="x", require=Require.REJECT), signed(limit(), OLGA),
+     "refuse x: reject is what such messages get"),
+    (Verify(id="x", require=Require.DROP), signed(limit(), OLGA), "drop x: drop is what such messages get"),
+    (Verify(id="x", require=Require.UNVERIFIED), b'{"a":1,"a":2}', "pass"),
+    (Verify(id="d", require=Require.ANY, failing=Failing.DROP), compact(limit()), "drop d: it is not signed"),
+    (Verify(id="m", require=Require.ANY, failing=Failing.MARK), compact(limit()), "mark m: it is not signed"),
+    (Verify(id="up", require=Require.REJECT, direction=Direction.UP), signed(limit(), TOM),
+     "pass safe-profiles: signed by tom"),
+])  # fmt: skip
+def test_what_a_rule_says(verify: Verify, payload: bytes, expected: str) -> None:
+    assert why(passes(gate([verify]), payload)) == expected
+
+
+def test_without_a_policy_nothing_is_looked_at() -> None:
+    empty = Gate(Policy(keyring=Keyring()))
+    assert passes(empty, b'{"a":1,"a":2}') is PASS
+
+
+def test_only_links_and_actions_that_a_policy_names_are_looked_at() -> None:
+    one = gate([Verify(id="one", require=Require.REJECT, links=("fleet",), actions=("Reset",))], roles=())
+    assert passes(one, b"{}", action="Reset") is PASS
+    assert passes(one, b"{}", link="fleet") is PASS
+    assert why(passes(one, b"{}", action="Reset", link="fleet")).startswith("refuse one")
+
+
+def test_by_default_limits_need_a_fresh_signature_and_other_things_none() -> None:
+    safe = gate()
+    assert why(passes(safe, compact(limit()))) == "refuse safe-profiles: it is not signed"
+    assert "does not say when it was made" in why(passes(safe, signed(limit(made=None), OLGA)))
+    assert why(passes(safe, signed(limit(), OLGA))) == "pass safe-profiles: signed by olga"
+    assert passes(safe, b"{}", action="TriggerMessage") is PASS
+
+
+def test_a_refused_call_is_told_the_rule_in_255_characters() -> None:
+    ruling = passes(gate(), compact(limit()))
+    assert isinstance(ruling, Refuse)
+    assert ruling.description == "signature policy, rule safe-profiles: it is not signed"
+    assert len(Refuse("r" * 128, "w" * 500).description) == 255
+
+
+def test_an_evse_of_another_station_is_not_in_reach() -> None:
+    house = gate()
+    assert why(passes(house, signed(limit(), TOM), station="CS02")) == (
+        "refuse safe-profiles: tom (technician) may not ask for SetChargingProfile 16 A at CS02/1"
+    )
+    assert isinstance(passes(house, signed(limit(), TOM), station="CS01"), Pass)
+
+
+def test_two_of_three_must_sign() -> None:
+    roles = [Role(id="board", holders=("olga", "tom", "tina"), approvals=2, may=(Grant(actions=("*",)),))]
+    assert "needs 2 of role board to sign, and 1 did" in why(passes(gate(roles=roles), signed(limit(), TOM)))
+    assert "and 1 did" in why(passes(gate(roles=roles), signed(limit(), TOM, TOM)))
+    assert "and 1 did" in why(passes(gate(roles=roles), signed(limit(), TOM, MALLORY)))
+    assert why(passes(gate(roles=roles), signed(limit(), TOM, TINA))).endswith("signed by tina, tom")
+
+
+def test_a_key_that_is_over_or_not_yet_is_no_key() -> None:
+    name = key_id(OLGA.key.public_key())
+    ring = Keyring([KnownKey(id=name, holder="olga", not_before=NOW, not_after=NOW + 100)])
+    house = Gate(Policy(keyring=ring, roles=ROLES, verify=[ANY]))
+    payload = signed(limit(), OLGA)
+    assert "does not count at this time" in why(passes(house, payload, utc=NOW - 1))
+    assert why(passes(house, payload, utc=NOW)) == "pass any: signed by olga"
+    assert "does not count at this time" in why(passes(house, payload, utc=NOW + 100))
+
+
+def test_the_same_message_again_is_refused_whoever_brings_it() -> None:
+    house = gate()
+    payload = signed(limit(), OLGA)
+    first = passes(house, payload)
+    assert isinstance(first, Pass)
+    assert first.remember is not None
+    for again in (
+        passes(house, payload),
+        passes(house, payload, station="CS02"),
+        passes(house, payload, link="x"),
+    ):
+        assert why(again) == "refuse safe-profiles: it has been here before"
+    assert "it was made 3600 s before now" in why(passes(house, signed(limit(made=NOW - 3600), OLGA)))
+
+
+def test_what_is_refused_for_another_reason_is_not_taken_as_seen() -> None:
+    house = gate()
+    payload = signed(limit(16), TOM)
+    assert isinstance(passes(house, payload, station="CS02"), Refuse)
+    assert isinstance(passes(house, payload, station="CS01"), Pass)
+
+
+def test_a_station_signs_what_it_says_and_answers() -> None:
+    rule = Verify(
+        id="stations", require=Require.ANY, direction=Direction.UP, holders=("tina",),
+        kinds=(Kind.REQUEST, Kind.RESPONSE, Kind.SEND),
+    )  # fmt: skip
+    house = gate([rule])
+    for kind in Kind:
+        payload = signed({"status": "Accepted"}, TINA, direction=Direction.UP, kind=kind)
+        up = {"direction": Direction.UP, "link": "CS01"}
+        assert why(passes(house, payload, kind=kind, **up)) == "pass stations: signed by tina"  # type: ignore[arg-type]
+        for other in set(Kind) - {kind}:
+            assert "not that key's" in why(passes(house, payload, kind=other, **up))  # type: ignore[arg-type]
+
+
+def test_answers_are_judged_by_roles_without_what_only_requests_say() -> None:
+    rule = Verify(id="answers", require=Require.ANY, direction=Direction.UP, kinds=(Kind.RESPONSE,))
+    payload = signed(
+        {"setVariableResult": []}, OLGA, action="SetVariables", direction=Direction.UP, kind=Kind.RESPONSE
+    )
+    ruling = passes(gate([rule]), payload, action="SetVariables", direction=Direction.UP, kind=Kind.RESPONSE)
+    assert why(ruling) == "pass answers: signed by olga"
+
+
+@pytest.mark.parametrize(
+    "text", ['[4,"1","GenericError","",{}]', '[5,"1","GenericError","",{}]', '[3,"1",{}]']
+)
+def test_errors_and_answers_to_nobody_pass(text: str) -> None:
+    passage = Passage(version=Version.V21, direction=Direction.DOWN, link="cpo", station="CS01")
+    kinds = tuple(Kind)
+    house = gate([Verify(id="x", require=Require.REJECT, kinds=kinds)])
+    assert house.look(passage, parse(text), NOW) is PASS  # type: ignore[arg-type]
+
+
+def test_our_signature_is_put_beside_the_others_and_every_other_byte_stays() -> None:
+    house = gate([ANY], [Sign(id="too", passing=True)], [OWN])
+    text = '[ 2 , "1", "SetChargingProfile" ,  ' + signed(limit(), OLGA).decode() + " ] "
+    passage = Passage(version=Version.V201, direction=Direction.DOWN, link="cpo", station="CS01")
+    ruling = house.look(passage, parse(text), NOW)  # type: ignore[arg-type]
+    assert isinstance(ruling, Pass)
+    assert ruling.text is not None
+    element = json.loads(ruling.text)[3]["signatures"][1]
+    assert element["name"] == "LC01"
+    assert ruling.text.replace("," + compact(element).decode(), "") == text
+    context = wire.context(Version.V201, Direction.DOWN, Kind.REQUEST, "SetChargingProfile")
+    payload = ruling.text[ruling.text.index("{") : ruling.text.rindex("}") + 1].encode()
+    assert examine(payload, context, lambda key: True).keys == {key_id(OLGA.key.public_key()), OWN.known.id}
+
+
+def test_what_repeats_itself_is_signed_at_its_end() -> None:
+    house = gate((), [Sign(id="too", passing=True)], [OWN], roles=())
+    ruling = passes(house, b"{}", action="{}")
+    assert isinstance(ruling, Pass)
+    assert str(ruling.text).startswith('[2,"1","{}",{"signatures":')
+
+
+def test_what_passes_is_not_signed_by_a_rule_for_our_own() -> None:
+    house = gate([ANY], [Sign(id="own")], [OWN])
+    ruling = passes(house, signed(limit(), OLGA))
+    assert isinstance(ruling, Pass)
+    assert ruling.text is None
+
+
+def test_a_refused_message_is_not_signed() -> None:
+    assert isinstance(passes(gate([ANY], [Sign(id="too", passing=True)], [OWN]), compact(limit())), Refuse)
+
+
+def test_what_cannot_be_signed_goes_on_and_is_marked() -> None:
+    house = gate((), [Sign(id="too", passing=True)], [OWN], roles=())
+    assert "cannot be signed: the payload has one name twice" in why(passes(house, b'{"a":1,"a":2}'))
+    assert why(passes(house, b"{}", utc=NOW + 11)) == (
+        "mark too: none of the controller's keys counts at this time"
+    )
+
+
+FACTS = Facts(
+    version=Version.V16, action="SetChargingProfile", direction=Direction.DOWN, kind=Kind.REQUEST, link="CS01"
+)
+
+
+def test_our_own_messages_are_signed_where_the_policy_has_it_so() -> None:
+    house = gate((), [Sign(id="own", links=("CS01",))], [OWN])
+    made = house.sign_own(FACTS, b'{"connectorId":1}', NOW)
+    assert not made.lacks
+    assert examine(made.payload, FACTS.context, lambda key: True).keys == {OWN.known.id}
+    for silent in (
+        gate((), [Sign(id="own", links=("CS02",))], [OWN]),
+        gate((), [Sign(id="no", do=Do.FORWARD)], [OWN]),
+    ):
+        assert silent.sign_own(FACTS, b"{}", NOW).payload == b"{}"
+
+
+def test_our_own_message_is_never_held_back() -> None:
+    house = gate((), [Sign(id="own")], [OWN])
+    made = house.sign_own(FACTS, b"{}", NOW + 11)
+    assert made.payload == b"{}"
+    assert "none of the controller's keys counts" in made.lacks
+
+
+def test_another_policy_is_in_force_at_once_and_what_was_seen_stays_seen() -> None:
+    house = gate()
+    payload = signed(limit(), OLGA)
+    assert isinstance(passes(house, payload), Pass)
+    other = Policy(
+        keyring=Keyring(
+            [KnownKey(id=key_id(each.key.public_key()), holder=name) for name, each in HOLDERS.items()]
+        ),
+        roles=ROLES,
+        verify=[Verify(id="new", require=Require.ANY, fresh=True)],
+    )
+    house.exchange(other, (), Verifier())
+    assert why(passes(house, payload)) == "refuse new: it has been here before"

@@ -1,0 +1,99 @@
+"""The same message twice, on a clock that others may set."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from controller.signing.replay import Remember, ReplayCache, Seen
+from controller.signing.signatures import KeyId
+
+ALICE, BOB = KeyId("secp256r1", b"alice"), KeyId("secp256r1", b"bob")
+NOW = 1_795_269_600.0
+
+
+def taken(cache: ReplayCache, made: float | None, utc: float, digest: bytes = b"d", *by: KeyId) -> bool:
+    return isinstance(cache.take(by or (ALICE,), digest, made, utc), Remember)
+
+
+def test_a_text_counts_once() -> None:
+    cache = ReplayCache(300)
+    assert taken(cache, NOW, NOW)
+    assert cache.take([ALICE], b"d", NOW, NOW + 1) == "it has been here before"
+    assert taken(cache, NOW, NOW + 2, b"another")
+
+
+def test_each_signers_text_counts_once_whoever_else_signs_with_him() -> None:
+    cache = ReplayCache(300)
+    assert taken(cache, NOW, NOW, b"d", ALICE, BOB)
+    assert not taken(cache, NOW, NOW, b"d", BOB)
+    assert not taken(cache, NOW, NOW, b"d", ALICE)
+    assert taken(cache, NOW, NOW, b"d2", ALICE)
+    assert taken(cache, NOW, NOW, b"d2", BOB)
+
+
+def test_the_window_has_two_sides() -> None:
+    cases = {-301: False, -300: True, 0: True, 300: True, 301: False}
+    for seconds, good in cases.items():
+        assert taken(ReplayCache(300), NOW + seconds, NOW) is good
+    cache = ReplayCache(300)
+    assert cache.take([ALICE], b"d", NOW - 400, NOW) == "it was made 400 s before now, 300 s at most"
+    assert cache.take([ALICE], b"d", NOW + 400, NOW) == "it was made 400 s after now, 300 s at most"
+
+
+def test_without_a_time_nothing_is_new() -> None:
+    assert "does not say when" in str(ReplayCache(300).take([ALICE], b"d", None, NOW))
+
+
+def test_what_has_left_the_window_is_forgotten_and_only_that() -> None:
+    cache = ReplayCache(300)
+    assert taken(cache, NOW + 200, NOW, b"1")
+    assert taken(cache, NOW, NOW, b"2")
+    assert taken(cache, NOW + 301, NOW + 301, b"3")
+    assert len(cache) == 2
+    assert not taken(cache, NOW + 200, NOW + 301, b"1")
+
+
+def test_a_clock_that_is_set_back_makes_nothing_new() -> None:
+    cache = ReplayCache(300)
+    assert taken(cache, NOW, NOW)
+    assert taken(cache, NOW + 1000, NOW + 1000, b"later")
+    assert (
+        cache.take([ALICE], b"d", NOW, NOW) == "it is older than what is remembered: the clock has been set"
+    )
+    assert taken(cache, NOW + 1, NOW + 1, b"new, and made after all that is forgotten")
+
+
+def test_when_it_is_full_it_takes_no_more_rather_than_forget() -> None:
+    cache = ReplayCache(300, capacity=2)
+    assert taken(cache, NOW, NOW, b"1")
+    assert "no more are" in str(cache.take([ALICE, BOB], b"2", NOW, NOW))
+    assert taken(cache, NOW, NOW, b"2")
+    assert "no more are" in str(cache.take([ALICE], b"3", NOW, NOW))
+    assert taken(cache, NOW + 400, NOW + 400, b"3")
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 5), st.integers(-400, 400), st.integers(0, 2000)), max_size=30),
+    st.integers(0, 30),
+)
+def test_nothing_is_taken_twice_whatever_the_clock_does(
+    messages: list[tuple[int, int, int]], restart: int
+) -> None:
+    """Each message is a text, made at a time of its own (the text says it), on a clock that jumps."""
+    cache = ReplayCache(300)
+    on_disk: dict[bytes, float] = {}
+    forgotten = float("-inf")
+    seen: set[tuple[int, int]] = set()
+    for number, (text, made, clock) in enumerate(messages):
+        if number == restart:
+            cache = ReplayCache(300)
+            rows = tuple(Seen(token, made) for token, made in on_disk.items())
+            cache.recall(Remember(rows, forgotten))
+        result = cache.take([ALICE], b"%d %d" % (text, made), NOW + made, NOW + clock)
+        if isinstance(result, Remember):
+            assert (text, made) not in seen
+            seen.add((text, made))
+            forgotten = result.forgotten_until
+            on_disk = {token: made for token, made in on_disk.items() if made > forgotten}
+            on_disk |= {each.token: each.made for each in result.seen}
