@@ -1,7 +1,7 @@
 """What a meter is worth, from how its polls went. Pure.
 
     poll went well, values plausible       GOOD
-    ... but the same to the last bit under load for FROZEN_S    STALE: it repeats itself
+    ... but the same to the last bit under load for frozen_after_s   STALE: it repeats itself
     poll went well, values nonsense        IMPLAUSIBLE
     poll failed, last good reading younger than stale_after_s   as before: a lost poll or two is no trouble
     poll failed, older                     STALE
@@ -18,8 +18,9 @@ from msgspec import structs
 from drivers.decoding import Implausible
 from drivers.reading import MeterState, PerPhase, Quality, Reading
 
-FROZEN_S = 60.0
-"""Meters measure anew each second at the slowest: a load that repeats itself for longer is no load."""
+FROZEN_S = 30.0
+"""By default. Meters measure anew each second at the slowest, and under load the last digit of a current or
+a voltage moves with each; an energy register alone need not (10 Wh at 1 kW take 36 s)."""
 LOAD_A = 0.5
 """Below, a current may well stand still."""
 DEAD_AFTER = 6.0
@@ -29,11 +30,13 @@ DEAD_AFTER = 6.0
 class MeterHealth:
     """The quality of one meter. Times in s, monotonic."""
 
-    def __init__(self, meter: str, stale_after_s: float) -> None:
+    def __init__(self, meter: str, stale_after_s: float, frozen_after_s: float = FROZEN_S) -> None:
         self._meter = meter
         self._stale_after_s = stale_after_s
+        self._frozen_after_s = frozen_after_s
+        self._still_s = 0.0
         self._good: Reading | None = None
-        self._changed_at = 0.0
+        self._changed_at: float | None = None
         self._verdict = Quality.DEAD
         self._problem = "not read yet"
 
@@ -41,14 +44,14 @@ class MeterHealth:
         """A poll was answered."""
         if isinstance(outcome, Implausible):
             return self._settle(Quality.IMPLAUSIBLE, outcome.why)
-        if self._good is None or not _same(outcome, self._good):
+        if self._changed_at is None or self._good is None or not _same(outcome, self._good):
             self._changed_at = now
         self._good = outcome
-        if now - self._changed_at > FROZEN_S and _loaded(outcome.current_a):
-            still_s = now - self._changed_at
+        self._still_s = now - self._changed_at if _loaded(outcome.current_a) else 0.0
+        if self._still_s > self._frozen_after_s:
             return self._settle(
                 Quality.STALE,
-                f"it has repeated itself for {still_s:.0f} s under load; restart it or its gateway",
+                f"it has repeated itself for {self._still_s:.0f} s under load; restart it or its gateway",
             )
         return self._settle(Quality.GOOD, "")
 
@@ -57,12 +60,15 @@ class MeterHealth:
         age = None if self._good is None else now - self._good.time
         if age is not None and age <= self._stale_after_s:
             return self._settle(self._verdict, self._problem)
+        self._changed_at = None  # what it did meanwhile nobody knows
         dead = age is None or age > DEAD_AFTER * self._stale_after_s
         return self._settle(Quality.DEAD if dead else Quality.STALE, why)
 
     def _settle(self, verdict: Quality, problem: str) -> MeterState:
         self._verdict, self._problem = verdict, problem
-        return MeterState(meter=self._meter, quality=verdict, reading=self._good, problem=problem)
+        return MeterState(
+            meter=self._meter, quality=verdict, reading=self._good, problem=problem, still_s=self._still_s
+        )
 
 
 def _same(one: Reading, other: Reading) -> bool:

@@ -40,7 +40,7 @@ class MeterPoller:
         self.settings = settings
         self._map = load_map(settings.driver)
         self._publish = publish
-        self._health = MeterHealth(settings.id, settings.stale_after_s)
+        self._health = MeterHealth(settings.id, settings.stale_after_s, settings.frozen_after_s)
         self._base: int | None = None if self._map.sunspec else 0
         self._tight = False
         self._failures = 0

@@ -45,10 +45,12 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
 class MeterState(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of one meter now: its newest good reading, and how far to trust it.
 
-    `problem` names in one sentence what is wrong while `quality` is not GOOD.
+    `problem` names in one sentence what is wrong while `quality` is not GOOD. `still_s`: for how long its
+    readings have been the same to the last bit under load (s), which few meters are for more than some.
     """
 
     meter: str
     quality: Quality
     reading: Reading | None = None
     problem: str = ""
+    still_s: float = 0.0

@@ -25,6 +25,7 @@ class MeterSettings(msgspec.Struct, frozen=True, kw_only=True):
     unit: int = 1
     interval_s: float = 1.0
     stale_after_s: float = 5.0
+    frozen_after_s: float = 30.0
     timeout_s: float = 1.0
     invert: bool = False
     ca: str | None = None

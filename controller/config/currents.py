@@ -106,32 +106,45 @@ def _fallback(config: Config, evse: Evse, path: Path) -> Iterator[Finding]:
 
 
 def _over_committed(config: Config, parents: Parents) -> Iterator[Finding]:
-    """With the controller gone, all that hangs from a circuit takes its fallback at once."""
+    """With the controller gone, all that hangs from a circuit takes its fallback at once, and the building
+    its declared worst.
+    """
     sums = {circuit: [0.0, 0.0, 0.0] for circuit in parents}
+    beside = dict.fromkeys(parents, 0.0)
+    for each in config.circuit:
+        for circuit in _way_up(each.id, parents):
+            beside[circuit] += each.base_load_a or 0.0
     for station in config.station:
         for evse in station.evse:
             for circuit in _way_up(config.circuit_of(station, evse) or "", parents):
                 for phase in set(evse.phases):
                     sums[circuit][_PHASES.index(phase)] += config.fallback_a(evse)
     for index, each in enumerate(config.circuit):
-        yield from _sum(each, sums[each.id], ("circuit", index, "limit_a"))
-        watts = sum(sums[each.id]) * config.site.voltage
+        base_a = beside[each.id]
+        yield from _sum(each, sums[each.id], base_a, ("circuit", index, "limit_a"))
+        watts = (sum(sums[each.id]) + 3 * base_a) * config.site.voltage
         if each.limit_w is not None and watts > each.limit_w:
             yield Finding(
                 ("circuit", index, "limit_w"),
-                f'with the controller gone, the stations below "{each.id}" take {watts:g} W, '
+                f"with the controller gone, {_who(each, base_a)} take {watts:g} W, "
                 f"its limit is {each.limit_w:g} W",
                 _LESS,
             )
 
 
-def _sum(circuit: Circuit, sums_a: list[float], path: Path) -> Iterator[Finding]:
+def _sum(circuit: Circuit, sums_a: list[float], base_a: float, path: Path) -> Iterator[Finding]:
     limits_a = circuit.limits_a
     worst = max(range(3), key=lambda phase: sums_a[phase] - limits_a[phase])
-    if sums_a[worst] > limits_a[worst]:
+    if sums_a[worst] + base_a > limits_a[worst]:
         yield Finding(
             path,
-            f'with the controller gone, the stations below "{circuit.id}" take {sums_a[worst]:g} A on '
+            f"with the controller gone, {_who(circuit, base_a)} take {sums_a[worst] + base_a:g} A on "
             f"{_PHASES[worst]}, its limit is {limits_a[worst]:g} A",
             _LESS,
         )
+
+
+def _who(circuit: Circuit, base_a: float) -> str:
+    """Who draws below a circuit when nobody shares its current out any more."""
+    building = f" and the declared base load of {base_a:g} A" if base_a else ""
+    return f'the stations below "{circuit.id}"{building}'

@@ -53,3 +53,10 @@ def _circuits(config: Config) -> Iterator[Finding]:
                 f'is above that of "{circuit.parent}", which feeds it',
                 "the lower one holds",
             )
+        if circuit.parent is None and circuit.meter is not None and circuit.base_load_a is None:
+            yield Finding(
+                ("circuit", index, "base_load_a"),
+                "is not declared: that all fallbacks fit with the controller or the meter gone is checked "
+                "for the stations alone",
+                "add the most that draws there beside them (A on each phase), or 0 for nothing",
+            )

@@ -114,7 +114,8 @@ class Circuit(_Table, frozen=True, kw_only=True):
 
     `fuse`: what protects it, with `limit_a` as its rated current; "plain" must never carry more.
     `margin_a`: kept free under the limit, where it is another than the site's. `limit_w` holds for all
-    phases together. `unbalance_a`: how far a phase may be above another.
+    phases together. `unbalance_a`: how far a phase may be above another. `base_load_a`: the most that draws
+    on each phase beside the stations (circuits below declare theirs), for when nobody measures it.
     """
 
     id: Name
@@ -125,6 +126,7 @@ class Circuit(_Table, frozen=True, kw_only=True):
     meter: str | None = None
     margin_a: Amps | None = None
     unbalance_a: LimitAmps | None = None
+    base_load_a: Amps | None = None
 
     @property
     def limits_a(self) -> tuple[float, float, float]:
@@ -135,7 +137,10 @@ class Circuit(_Table, frozen=True, kw_only=True):
 
 
 class Meter(_Table, frozen=True, kw_only=True):
-    """An energy meter, its register map (`driver`) and the line that it hangs on."""
+    """An energy meter, its register map (`driver`) and the line that it hangs on.
+
+    `frozen_after_s`: stale after so long with the same readings to the last bit, under load.
+    """
 
     id: Name
     driver: str
@@ -149,6 +154,7 @@ class Meter(_Table, frozen=True, kw_only=True):
     unit: Annotated[int, Meta(ge=0, le=255)] = 1
     interval_s: Seconds = 1.0
     stale_after_s: Seconds = 5.0
+    frozen_after_s: Seconds = 30.0
     timeout_s: Seconds = 1.0
     invert: bool = False
     ca: str | None = None

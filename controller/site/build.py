@@ -75,6 +75,7 @@ def _parents_first(circuits: Sequence[CircuitConfig]) -> tuple[Circuit, ...]:
                 fuse=Fuse(circuit.fuse),
                 limit_w=circuit.limit_w,
                 unbalance_a=circuit.unbalance_a,
+                base_load_a=circuit.base_load_a or 0.0,
             )
         waiting = [circuit for circuit in waiting if circuit.id not in placed]
     return tuple(placed.values())

@@ -179,12 +179,15 @@ class SiteControl:
         circuit = self._metering.circuit_of(event.state.meter)
         if circuit is None:
             return False
-        before = self._metering.trouble(circuit, now)
+        before = self._doubts(circuit, now)
         below = [self._by_ref[evse.ref] for evse in self._site.below[circuit.id]]
         credits = {outlet.evse.ref: outlet.credit(now) for outlet in below}
         overloaded = self._metering.see(event.state, credits, now)
-        self._due |= before != self._metering.trouble(circuit, now) or self._metering.crossed(circuit)
+        self._due |= before != self._doubts(circuit, now) or self._metering.crossed(circuit)
         return overloaded
+
+    def _doubts(self, circuit: Circuit, now: float) -> tuple[str, bool]:
+        return self._metering.trouble(circuit, now), self._metering.doubted(circuit)
 
     # What to do about it
 

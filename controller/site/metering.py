@@ -10,7 +10,7 @@ import msgspec
 from controller.ocpp.observations import EvseRef
 from controller.site.base_load import BaseLoad
 from controller.site.draw import Credit
-from controller.site.plausibility import SignWatch, contradiction
+from controller.site.plausibility import SignWatch, StillWatch, contradiction
 from controller.site.settings import SiteSettings
 from controller.site.tree import ZERO, Circuit, PhaseAmps, Site
 from drivers.reading import MeterState, Quality, Reading
@@ -40,6 +40,7 @@ class Metering:
             c.id: BaseLoad(c.limit_a, c.fuse, now, self.margin_a(c)) for c in self._circuit_of.values()
         }
         self._signs = {circuit.id: SignWatch() for circuit in self._circuit_of.values()}
+        self._still = {circuit.id: StillWatch() for circuit in self._circuit_of.values()}
         self._states: dict[str, MeterState] = {}
         self._heard_at = dict.fromkeys(self._loads, now)
         self._measured: dict[str, PhaseAmps | None] = {}
@@ -71,6 +72,7 @@ class Metering:
         state = self._states[circuit.id] = self._judged(circuit, state, measured, below)
         if state.quality is not Quality.GOOD or state.reading is None or measured is None:
             return False
+        self._still[circuit.id].see(state.still_s)
         if state.reading == self._used.get(circuit.id):
             return False  # a poll was lost: an old reading beside today's draws would tell a wrong base load
         self._used[circuit.id] = state.reading
@@ -123,6 +125,11 @@ class Metering:
             return f"meter {circuit.meter} does not tell the current of each phase"
         return ""
 
+    def doubted(self, circuit: Circuit) -> bool:
+        """Whether the circuit's meter may have frozen: good as yet, and planned with at the worst."""
+        watch = self._still.get(circuit.id)
+        return watch is not None and watch.doubted
+
     def quality(self, circuit: Circuit, now: float) -> Quality | None:
         """What the circuit's meter is worth now; None without a meter."""
         if circuit.id not in self._loads:
@@ -159,13 +166,15 @@ class Metering:
     def base(self, now: float) -> dict[str, PhaseAmps]:
         """For every circuit, what draws on it besides our EVSEs, in A per phase.
 
-        Without a meter of its own a circuit is taken to carry what its children's meters show.
+        Without a meter of its own a circuit is taken to carry what its children do, and what is declared.
         """
         base: dict[str, PhaseAmps] = {}
         carried: dict[str, PhaseAmps] = {}
         for circuit in reversed(self._site.circuits):  # children first
             own = self._own_base(circuit, now)
-            base[circuit.id] = carried.get(circuit.id, ZERO) if own is None else own
+            if own is None:
+                own = _plus(carried.get(circuit.id, ZERO), circuit.base_load_a)
+            base[circuit.id] = own
             if circuit.parent is not None:
                 so_far = carried.get(circuit.parent, ZERO)
                 carried[circuit.parent] = _sum(so_far, base[circuit.id])
@@ -175,7 +184,26 @@ class Metering:
         load = self._loads.get(circuit.id)
         if load is None:
             return None
-        return load.worst() if self.trouble(circuit, now) else load.believed(now)
+        believed = load.believed(now)
+        troubled = bool(self.trouble(circuit, now))
+        if not troubled and not self.doubted(circuit):
+            return believed
+        declared = self._declared[circuit.id]
+        first, second, third = map(max, load.worst(), ZERO if troubled else believed)
+        return (max(first, declared), max(second, declared), max(third, declared))
+
+    @cached_property
+    def _declared(self) -> dict[str, float]:
+        """For every circuit, the most that draws there beside our EVSEs (A on each phase), as declared."""
+        found = {circuit.id: circuit.base_load_a for circuit in self._site.circuits}
+        for circuit in reversed(self._site.circuits):  # children first
+            if circuit.parent is not None:
+                found[circuit.parent] += found[circuit.id]
+        return found
+
+
+def _plus(amps: PhaseAmps, more_a: float) -> PhaseAmps:
+    return (amps[0] + more_a, amps[1] + more_a, amps[2] + more_a)
 
 
 def _sum(one: PhaseAmps, other: PhaseAmps) -> PhaseAmps:

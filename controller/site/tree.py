@@ -30,7 +30,8 @@ class Circuit(msgspec.Struct, frozen=True, kw_only=True):
 
     `margin_a` is kept free under the limit of each phase, for what may be switched on beside our EVSEs;
     None: as everywhere on the site. `limit_w` holds for the power of all phases together.
-    `unbalance_a` is the most that one phase may carry more than another (A).
+    `unbalance_a` is the most that one phase may carry more than another (A). `base_load_a` is the most that
+    draws on each phase beside our EVSEs and the circuits below, which is counted where no meter shows it.
     """
 
     id: str
@@ -40,6 +41,7 @@ class Circuit(msgspec.Struct, frozen=True, kw_only=True):
     margin_a: float | None = None
     limit_w: float | None = None
     unbalance_a: float | None = None
+    base_load_a: float = 0.0
     fuse: Fuse = Fuse.PLAIN
 
 

@@ -56,11 +56,21 @@ def test_a_load_that_repeats_itself_is_stale_until_it_moves() -> None:
     meter = health()
     for second in range(int(FROZEN_S) + 1):
         assert meter.read(reading(second), second).quality is Quality.GOOD
-    frozen = meter.read(reading(61.0), 61.0)
+    late_s = FROZEN_S + 1
+    frozen = meter.read(reading(late_s), late_s)
     assert frozen.quality is Quality.STALE
-    assert "repeated itself for 61 s" in frozen.problem
-    assert meter.failed("lost", 62.0).quality is Quality.STALE
-    assert meter.read(reading(63.0, amps=10.01), 63.0).quality is Quality.GOOD
+    assert frozen.still_s == late_s
+    assert f"repeated itself for {late_s:g} s" in frozen.problem
+    assert meter.failed("lost", late_s + 1).quality is Quality.STALE
+    alive = meter.read(reading(late_s + 2, amps=10.01), late_s + 2)
+    assert (alive.quality, alive.still_s) == (Quality.GOOD, 0.0)
+
+
+def test_a_coarse_meter_may_be_given_longer() -> None:
+    coarse = MeterHealth("grid", stale_after_s=5.0, frozen_after_s=300.0)
+    for second in range(0, 301, 10):
+        assert coarse.read(reading(second), second).quality is Quality.GOOD
+    assert coarse.read(reading(301.0), 301.0).quality is Quality.STALE
 
 
 def test_no_load_may_stand_still_and_a_counter_that_moves_is_life() -> None:

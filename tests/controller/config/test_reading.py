@@ -114,7 +114,7 @@ def test_the_depot_is_good_once_its_meter_is_used_and_says_what_it_does_not_do_y
     assert config.station[0].evse[0].phases == ("L2", "L3", "L1")
     assert config.dimming is not None
     assert config.dimming.source[0].role == "grid-operator"
-    assert [note.key for note in notes] == ["dimming", "signing"]
+    assert [note.key for note in notes] == ['circuit "grid" base_load_a', "dimming", "signing"]
 
 
 def test_what_looks_odd_is_worth_a_note() -> None:
@@ -134,7 +134,7 @@ def test_what_looks_odd_is_worth_a_note() -> None:
 
 
 def test_what_is_just_within_its_bounds_is_good() -> None:
-    text = GOOD.replace("limit_a = 100", 'limit_a = 6\nmeter = "m"')
+    text = GOOD.replace("limit_a = 100", 'limit_a = 6\nbase_load_a = 0\nmeter = "m"')
     text += "[[station.evse]]\nmin_a = 6\nmax_a = 6\nfallback_a = 6\n"
     text += '[[circuit]]\nid = "row"\nparent = "grid"\nlimit_a = 6\n'
     text += '[[meter]]\nid = "m"\ndriver = "abb-b23"\ntransport = "rtu"\ndevice = "/dev/x"\nunit = 1\n'

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from controller.ocpp.observations import EvseRef
 from controller.site.draw import NOTHING, Credit
 from controller.site.metering import Metering, phase_currents
+from controller.site.plausibility import STILL_S
 from controller.site.settings import SiteSettings
 from controller.site.tree import Circuit, Evse, PhaseAmps, Site
 from drivers.reading import MeterState, PerPhase, Quality, Reading
@@ -112,3 +114,29 @@ def test_an_old_reading_that_stands_for_a_lost_poll_tells_nothing_new() -> None:
     meters.see(state("g", 30), {wired.ref: drawing}, 1)
     meters.see(state("g", 30), {wired.ref: NOTHING}, 2)
     assert meters.base(2)["grid"] == flat(10)
+
+
+def test_what_is_declared_counts_where_nobody_measures_it() -> None:
+    declared = [
+        Circuit(id="grid", parent=None, limit_a=flat(100), meter="g", base_load_a=5.0),
+        Circuit(id="hall", parent="grid", limit_a=flat(100), base_load_a=20.0),
+        Circuit(id="row", parent="hall", limit_a=flat(100), meter="r", base_load_a=7.0),
+    ]
+    meters = metering(*declared)
+    meters.see(state("g", 10), {}, 1)
+    meters.see(state("r", 2), {}, 1)
+    assert meters.base(1) == {"grid": flat(10), "hall": flat(22), "row": flat(2)}
+    meters.see(state("g", 10, Quality.STALE), {}, 2)
+    meters.see(state("r", 2, Quality.STALE), {}, 2)
+    assert meters.base(2) == {"grid": flat(32), "hall": flat(27), "row": flat(7)}
+
+
+def test_a_meter_that_may_have_frozen_is_planned_with_at_the_worst() -> None:
+    meters = metering(circuit("grid", meter="g"))
+    for second, amps in enumerate([60.0] * 40 + [10.0] * 40):
+        meters.see(state("g", amps, time=second), {}, second)
+    assert meters.base(80)["grid"] == flat(10)
+    meters.see(msgspec.structs.replace(state("g", 10, time=80), still_s=STILL_S + 1), {}, 80)
+    assert meters.base(80)["grid"] == flat(60)
+    meters.see(state("g", 10.1, time=81), {}, 81)
+    assert meters.base(81)["grid"] == flat(10.1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from controller.site.draw import Credit
-from controller.site.plausibility import SignWatch, contradiction
+from controller.site.plausibility import STILL_S, SignWatch, StillWatch, contradiction
 from controller.site.tree import PhaseAmps
 from drivers.reading import NO_VALUES, PerPhase, Reading
 
@@ -65,3 +65,17 @@ def test_powers_that_do_not_add_up_contradict_each_other(
     phases: PerPhase, total: float | None, words: str
 ) -> None:
     assert contradiction(Reading(time=0, power_w=phases, power_total_w=total)) == words
+
+
+def test_a_meter_is_doubted_when_it_repeats_itself_for_longer_than_is_its_habit() -> None:
+    watch = StillWatch()
+    for still_s in (0.0, 3.0, STILL_S):
+        watch.see(still_s)
+        assert not watch.doubted
+    watch.see(STILL_S + 1)
+    assert watch.doubted
+    watch.see(0.0)  # it was its habit
+    watch.see(2 * STILL_S + 2)
+    assert not watch.doubted
+    watch.see(2 * STILL_S + 3)
+    assert watch.doubted
