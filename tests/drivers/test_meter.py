@@ -133,7 +133,7 @@ async def test_a_frozen_meter_is_stale(
     meter = moving()
     meter.set({"current_l1": 12.0})
     site = Site(meter)
-    await site.run(FROZEN_S + 0.5)
+    await site.run(FROZEN_S - 0.5)
     assert site.qualities() == [Quality.GOOD]
     assert (await site.run(60)).quality is Quality.STALE
     assert len(caplog.records) == 1
