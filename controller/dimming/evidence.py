@@ -8,7 +8,7 @@ it stands; whoever takes one out, puts one in or changes their order breaks what
 What a chain cannot show by itself is that its end was cut off. A *checkpoint* is a record like any other
 that is handed to somebody else, a backend: the chain must then contain that very line.
 
-    {"body":{...},"key":"<SHA-256 of the public key's point>","kind":"verdict","number":12,
+    {"body":{...},"key":"<the public key's SHA-256>","kind":"verdict","number":12,
      "previous":"<SHA-256>","signature":"<base64>","time":"2026-11-21T12:00:00.000Z"}
 """
 
@@ -25,7 +25,7 @@ import rfc8785
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from controller.dimming.acknowledgement import moment
-from controller.signing import curves
+from controller.signing import curves, keys, signatures
 
 BEGINNING = "0" * 64
 """What the first record names as the one before it."""
@@ -99,8 +99,8 @@ def line_hash(line: bytes) -> str:
 
 
 def key_name(key: ec.EllipticCurvePublicKey) -> str:
-    """How records name the key that signs them."""
-    return hashlib.sha256(curves.point_of(key)).hexdigest()
+    """How records name the key that signs them: its fingerprint, as `keys list` shows it."""
+    return keys.fingerprint(signatures.key_id(key))
 
 
 def is_signed(record: Record, key: ec.EllipticCurvePublicKey) -> bool:

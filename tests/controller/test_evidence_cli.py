@@ -44,7 +44,7 @@ def test_a_good_log_is_good(folder: Path, capsys: pytest.CaptureFixture[str]) ->
 
 def test_an_edit_is_named_with_file_and_line(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     [path] = (folder / "log").iterdir()
-    path.write_bytes(path.read_bytes().replace(b"4200", b"4300"))
+    path.write_bytes(path.read_bytes().replace(b'"w":4200', b'"w":4300'))
     assert run(folder, "verify", "log", "--key", "key.pem") == 1
     assert f"{path}:2: it was changed after it was signed" in capsys.readouterr().out
 

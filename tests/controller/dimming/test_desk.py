@@ -17,12 +17,6 @@ from controller.dimming.events import (
     Decided,
     DeskMemory,
     Dimmed,
-    DimmingAction,
-    DimmingEvent,
-    GuardAction,
-    GuardSaid,
-    Measured,
-    Record,
     Save,
     SourceReached,
     SourceSaid,
@@ -30,77 +24,9 @@ from controller.dimming.events import (
     Tick,
 )
 from controller.dimming.evidence import Kind
-from controller.dimming.settings import DeskSettings, SourceSettings
-from controller.dimming.words import Failsafe
-from controller.ocpp.observations import EvseRef
-from drivers import eebus_lpc
 from tests.controller.dimming.commands import NOON, POINT, command
 from tests.controller.dimming.signers import PlainSignatures, signed
-
-ONE, TWO = EvseRef("CS01", 1), EvseRef("CS02", 1)
-SETTINGS = DeskSettings(
-    connection_point=POINT,
-    sources=(
-        SourceSettings(id="dso", kind="signed", role="grid-operator", rank=10, lost_after_s=600),
-        SourceSettings(id="cpo", kind="signed", role="operator", minimum=False),
-        SourceSettings(id="csms", kind="ocpp", minimum=False),
-    ),
-    failsafe=Failsafe(7560, 7200),
-    devices={ONE: "grid", TWO: "grid"},
-)
-GUARDED = msgspec.structs.replace(SETTINGS, sources=(SourceSettings(id="box", kind="eebus", rank=5),))
-MINIMUM = 7560.0
-"""What two devices keep."""
-
-
-class Talk:
-    """A desk from NOON on, which is its second 0."""
-
-    def __init__(self, settings: DeskSettings = SETTINGS, memory: DeskMemory | None = None) -> None:
-        self.desk = Desk(settings, PlainSignatures(), 0.0)
-        self.now = 0.0
-        self.actions: list[DimmingAction] = []
-        if memory is not None:
-            self.desk.recall(memory, 0.0, NOON, clock_trusted=True)
-        else:
-            self.on(ClockTrusted(True))
-        for source in settings.sources:
-            if source.kind == "signed":
-                self.on(SourceReached(source.id, True))
-
-    def on(self, event: DimmingEvent, at: float | None = None) -> list[DimmingAction]:
-        self.now = self.now if at is None else at
-        self.actions = self.desk.handle(event, self.now, NOON + self.now)
-        return self.actions
-
-    def sends(self, payload: dict[str, Any], *signers: str, at: float | None = None) -> dict[str, Any]:
-        """The answer to a command."""
-        self.on(CommandReceived(7, "cpo", signed(payload, *signers)), at)
-        [answer] = [action for action in self.actions if isinstance(action, Answer)]
-        assert answer.token == 7
-        told: dict[str, Any] = msgspec.json.decode(answer.payload)
-        assert answer.accepted == (told["status"] != "refused")
-        assert told.pop("signatures")[0]["by"] == "controller"
-        return told
-
-    def measures(self, one: float | None, two: float | None = 0.0, grid: float | None = None,
-                 at: float | None = None) -> list[DimmingAction]:  # fmt: skip
-        return self.on(Measured({ONE: one, TWO: two}, grid), at)
-
-    def recorded(self, kind: Kind | None = None) -> list[dict[str, Any]]:
-        found = [each for each in self.actions if isinstance(each, Record)]
-        return [dict(each.body) for each in found if kind in (None, each.kind)]
-
-    def kinds(self) -> list[str]:
-        return [each.kind.value for each in self.actions if isinstance(each, Record)]
-
-    def of(self, kind: type[Any]) -> list[Any]:
-        return [each for each in self.actions if isinstance(each, kind)]
-
-    @property
-    def total_w(self) -> float | None:
-        total = self.desk.effective.total
-        return None if total is None else total.watts
+from tests.controller.dimming.talk import MINIMUM, ONE, SETTINGS, TWO, Talk
 
 
 def test_a_command_is_saved_obeyed_recorded_and_answered_in_this_order() -> None:
@@ -363,40 +289,3 @@ def test_a_value_that_is_no_number_is_none() -> None:
     assert talk.of(Tell) == []
     talk.measures(100, at=2)
     assert talk.of(Tell)
-
-
-# -- EEBUS -------------------------------------------------------------------------------------------
-
-
-def test_a_guard_limits_from_the_start_and_by_its_word() -> None:
-    talk = Talk(GUARDED)
-    assert talk.total_w == MINIMUM  # init: the failsafe, and not less than the devices keep
-    talk.on(GuardSaid("box", eebus_lpc.Heartbeat()), 1)
-    talk.on(GuardSaid("box", eebus_lpc.LimitWritten(watts=9000, active=True, duration_s=60)))
-    assert talk.of(GuardAction) == [GuardAction("box", eebus_lpc.Answered(True))]
-    assert talk.kinds() == ["command", "verdict", "limit", "readings"]
-    assert talk.total_w == 9000
-    assert talk.desk.deadline(1) <= 61
-    talk.on(Tick(), 61)
-    assert not talk.desk.effective.dimmed
-    assert talk.of(GuardAction) == [GuardAction("box", eebus_lpc.SendHeartbeat())]
-
-
-@pytest.mark.parametrize("watts", [-1, 100, float("nan")])
-def test_a_guards_word_that_is_refused_is_on_record(watts: float) -> None:
-    talk = Talk(GUARDED)
-    talk.on(GuardSaid("box", eebus_lpc.Heartbeat()), 1)
-    before = talk.desk.effective
-    talk.on(GuardSaid("box", eebus_lpc.LimitWritten(watts=watts, active=True)))
-    assert talk.kinds() == ["command", "verdict"]
-    assert talk.recorded(Kind.VERDICT)[0]["accepted"] is False
-    assert talk.desk.effective == before
-
-
-def test_a_guards_failsafe_outlives_a_restart() -> None:
-    talk = Talk(GUARDED)
-    talk.on(GuardSaid("box", eebus_lpc.FailsafeWritten(watts=10_000, duration_s=10_000)))
-    [saved] = talk.of(Save)
-    again = Talk(GUARDED, saved.memory)
-    again.on(Tick())
-    assert again.total_w == 10_000

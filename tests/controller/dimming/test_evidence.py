@@ -127,7 +127,7 @@ def test_findings_say_where_and_what() -> None:
         "a.jsonl:2: record 1 is missing before it",
         "a.jsonl:3: it is out of order: record 1 where record 3 should be",
     ]
-    edited = a[2].replace(b"3001", b"3002")
+    edited = a[2].replace(b'"w":3001', b'"w":3002')
     assert edited != a[2]
     assert found(look(b"".join([*a[:2], edited, *a[3:]]))) == [
         "a.jsonl:3: it was changed after it was signed"
@@ -189,7 +189,7 @@ def test_another_key_proves_nothing() -> None:
     [
         (b"{}", "no record"),
         (lines()[0], "it is a command, no checkpoint"),
-        (lines()[CHECKPOINT_AT].replace(b"9003", b"9004"), "changed after it was signed"),
+        (lines()[CHECKPOINT_AT].replace(b'"w":9003', b'"w":9004'), "changed after it was signed"),
     ],
 )
 def test_what_is_no_checkpoint_proves_nothing(kept: bytes, named: str) -> None:
