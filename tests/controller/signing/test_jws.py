@@ -1,0 +1,185 @@
+"""OCPP's own signed messages, signed as RFC 7515 has it, with nothing of our code and no JOSE library."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa, utils
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from controller.ocpp.frames import Version
+from controller.signing.canonical import NotSignable
+from controller.signing.curves import BadKey
+from controller.signing.gate import PASS, Gate
+from controller.signing.jws import Certificate, Verifier, read_certificate
+from controller.signing.keys import Keyring, KnownKey
+from controller.signing.policy import Policy
+from controller.signing.tables import Require, Sign, Verify
+from controller.signing.wire import Kind
+from tests.controller.signing.authors import compact
+from tests.controller.signing.house import NOW, ROLES, limit, passes, why
+
+Private = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
+P256 = ec.generate_private_key(ec.SECP256R1())
+RSA = rsa.generate_private_key(65537, 2048)
+BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def certificate_of(key: Private) -> bytes:
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "backend")])
+    builder = x509.CertificateBuilder(
+        issuer_name=name, subject_name=name, public_key=key.public_key(), serial_number=1,
+        not_valid_before=BEGIN, not_valid_after=BEGIN + timedelta(days=365),
+    )  # fmt: skip
+    digest = None if isinstance(key, ed25519.Ed25519PrivateKey) else hashes.SHA256()
+    return builder.sign(key, digest).public_bytes(Encoding.PEM)
+
+
+EC_PEM, RSA_PEM = certificate_of(P256), certificate_of(RSA)
+
+
+def url(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def thumbprint(pem: bytes) -> str:
+    return url(hashlib.sha256(x509.load_pem_x509_certificate(pem).public_bytes(Encoding.DER)).digest())
+
+
+def flattened(
+    payload: bytes,
+    algorithm: str = "ES256",
+    *,
+    action: str = "SetChargingProfile",
+    kind: object = 2,
+    **header: Any,
+) -> dict[str, str]:
+    print_of = thumbprint(EC_PEM if algorithm == "ES256" else RSA_PEM)
+    members = {
+        "alg": algorithm,
+        "OCPPAction": action,
+        "OCPPMessageTypedId": kind,
+        "x5t#S256": print_of,
+        **header,
+    }
+    protected = url(compact(members))
+    text = f"{protected}.{url(payload)}".encode()
+    if algorithm == "ES256":
+        r, s = utils.decode_dss_signature(P256.sign(text, ec.ECDSA(hashes.SHA256())))
+        signature = r.to_bytes(32, "big") + s.to_bytes(32, "big")
+    else:
+        digest = hashes.SHA384() if algorithm == "RS384" else hashes.SHA256()
+        signature = RSA.sign(text, padding.PKCS1v15(), digest)
+    return {"protected": protected, "payload": url(payload), "signature": url(signature)}
+
+
+KNOWN = (read_certificate(EC_PEM), read_certificate(RSA_PEM))
+VERIFIER = Verifier(KNOWN)
+ACTION = "SetChargingProfile-Signed"
+
+
+def wrong(message: dict[str, Any], verifier: Verifier = VERIFIER) -> str | None:
+    examined, _ = verifier.examine(compact(message), ACTION, Kind.REQUEST)
+    (checked,) = examined.signatures
+    return checked.wrong
+
+
+@pytest.mark.parametrize("algorithm", ["ES256", "RS256", "RS384"])
+def test_each_algorithm(algorithm: str) -> None:
+    examined, inner = VERIFIER.examine(compact(flattened(b'{"evseId":1}', algorithm)), ACTION, Kind.REQUEST)
+    assert inner == b'{"evseId":1}'
+    assert examined.keys == {KNOWN[0 if algorithm == "ES256" else 1].key}
+
+
+def test_an_unknown_certificate_proves_nothing() -> None:
+    assert wrong(flattened(b"{}"), Verifier()) == "its certificate is not known here"
+    assert wrong(flattened(b"{}", **{"x5t#S256": None})) == "its certificate is not known here"
+
+
+def altered(**changes: str) -> dict[str, str]:
+    return {**flattened(b'{"evseId":1}'), **changes}
+
+
+@pytest.mark.parametrize(("message", "what"), [
+    (altered(payload=url(b'{"evseId":2}')), "not that certificate's"),
+    (altered(signature=url(bytes(64))), "not that certificate's"),
+    (altered(signature=""), "not that certificate's"),
+    (altered(protected=flattened(b"{}", iat=7)["protected"]), "not that certificate's"),
+    (flattened(b"{}", **{"x5t#S256": thumbprint(RSA_PEM)}), "not that certificate's"),
+    (flattened(b"{}", alg="none"), "not that certificate's"),
+    (flattened(b"{}", alg="HS256"), "not that certificate's"),
+    (flattened(b"{}", crit=["exp"]), "not that certificate's"),
+    (flattened(b"{}", action="ClearChargingProfile"), "another action"),
+    (flattened(b"{}", kind=3), "another type"),
+])  # fmt: skip
+def test_what_proves_nothing(message: dict[str, Any], what: str) -> None:
+    assert what in str(wrong(message))
+
+
+@pytest.mark.parametrize("kind", [2, "2"])
+@pytest.mark.parametrize("action", ["SetChargingProfile", "SetChargingProfile-Signed"])
+def test_forms_of_the_header(kind: object, action: str) -> None:
+    assert wrong(flattened(b"{}", kind=kind, action=action)) is None
+
+
+@pytest.mark.parametrize("message", [
+    {}, {"payload": "", "protected": "", "signature": ""}, altered(protected="*"), altered(payload="*"),
+    altered(protected=url(b'{"alg":"ES256","alg":"RS256"}')), altered(protected=url(b"[]")),
+    flattened(b"no JSON"), flattened(b'{"a":1,"a":2}'),
+])  # fmt: skip
+def test_what_is_no_signed_message(message: dict[str, Any]) -> None:
+    with pytest.raises(NotSignable):
+        VERIFIER.examine(compact(message), ACTION, Kind.REQUEST)
+
+
+@pytest.mark.parametrize(("pem", "what"), [
+    (b"", "no certificate"),
+    (EC_PEM[:100], "no certificate"),
+    (certificate_of(rsa.generate_private_key(65537, 1024)), "RSA of 2048 bits"),
+    (certificate_of(ed25519.Ed25519PrivateKey.generate()), "neither on a curve"),
+])  # fmt: skip
+def test_a_certificate_that_cannot_be_used(pem: bytes, what: str) -> None:
+    with pytest.raises(BadKey, match=what):
+        read_certificate(pem)
+
+
+def house(*verify: Verify, known: tuple[Certificate, ...] = KNOWN, roles: bool = True) -> Gate:
+    ring = Keyring(KnownKey(id=each.key, holder="olga", not_after=each.not_after) for each in known)
+    policy = Policy(
+        keyring=ring, roles=ROLES if roles else (), verify=verify, sign=[Sign(id="too", passing=True)]
+    )
+    return Gate(policy, jws=Verifier(known))
+
+
+def test_a_signed_message_passes_untouched_where_no_policy_names_it() -> None:
+    assert passes(house(known=(), roles=False), compact(flattened(b"{}")), action=ACTION) is PASS
+
+
+def test_what_a_policy_wants_signed_may_be_signed_in_ocpps_own_way() -> None:
+    payload = compact(flattened(compact(limit())))
+    assert why(passes(house(), payload, action=ACTION)) == "pass safe-profiles: signed by olga"
+    assert why(passes(house(), payload, action=ACTION, version=Version.V21)).startswith("pass")
+    again = house()
+    assert [why(passes(again, payload, action=ACTION))[:6] for _ in range(2)] == ["pass s", "refuse"]
+
+
+def test_the_mark_on_its_action_gets_no_message_past_the_policy() -> None:
+    assert why(passes(house(known=()), compact(flattened(compact(limit()))), action=ACTION)) == (
+        "refuse safe-profiles: no signature on it counts: its certificate is not known here"
+    )
+    assert "no flattened JWS" in why(passes(house(), compact(limit()), action=ACTION))
+
+
+def test_a_certificate_counts_while_it_is_valid() -> None:
+    rule = Verify(id="any", require=Require.ANY)
+    end = KNOWN[0].not_after
+    assert end == (BEGIN + timedelta(days=365)).timestamp()
+    payload = compact(flattened(compact(limit())))
+    assert why(passes(house(rule), payload, action=ACTION, utc=NOW)) == "pass any: signed by olga"
+    assert "does not count" in why(passes(house(rule), payload, action=ACTION, utc=end))
