@@ -8,7 +8,7 @@ connector, then what has waited, in order. So neither of these two waits in the 
 is away: what they said is told anyway, and in its newest form. Heartbeats are ours, at the interval that
 the observer has asked for. It numbers 1.6 transactions itself: ids are exchanged both ways.
 
-Pure: times are s, `now` monotonic, `utc` POSIX.
+Pure: `now` is s, monotonic.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from __future__ import annotations
 import logging
 import math
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
@@ -40,7 +40,7 @@ from controller.relay.courier import Courier, Outbound
 from controller.relay.events import FromObserver, Note, ObserverLost, ObserverUp, Redial, Tick, ToObserver
 from controller.relay.hearing import Misheard, hear
 from controller.relay.outbox import NoRoom, Outbox, kind_of
-from controller.relay.saving import Save, Word
+from controller.relay.saving import Queued, Save, Word
 from controller.relay.transaction_ids import CannotRewrite, TransactionIds
 
 MOST_COMMANDS = 32
@@ -61,10 +61,10 @@ _STORY = {"BootNotification", "StatusNotification"}
 
 
 class Copy(msgspec.Struct, frozen=True):
-    """The station has said this, and has its answer (a SEND: none is wanted). `taken`: when it came (POSIX s).
+    """The station has said this, and has its answer (a SEND wants none): so each message is copied once.
 
-    `transaction`: in a 1.6 StartTransaction, the id that the station was given in that answer. So each
-    message is copied once, and one that the station has to repeat is copied when it counts.
+    `taken`: when it came (POSIX s). `transaction`: in a 1.6 StartTransaction, the id that the station
+    was given in that answer.
     """
 
     frame: Call | Send
@@ -121,6 +121,10 @@ class Observing:
         self._asked: Outbound | None = None
         self._asked_until: float | None = None
         self._interval_s = USUAL_HEARTBEAT_S
+        self._outdated: Outbound | None = None
+        """Outstanding, and told anew in the story that has begun since: its answer is of no use."""
+        self._news_from: int | None = None
+        """The first entry of the outbox that is newer than the story."""
         self._is_accepted = True
         self._heartbeat_at = math.inf
         self._commanded: dict[str, str] = {}
@@ -140,9 +144,9 @@ class Observing:
     @property
     def is_idle(self) -> bool:
         """Whether the link may be closed without loss: nothing is under way, and nothing waits."""
-        return self._asked is None and not self._commanded and not len(self._outbox)
+        return self._asked is None and not self._commanded and self._courier.is_done
 
-    def handle(self, event: ObserverEvent, now: float, utc: float) -> list[ObserverAction]:
+    def handle(self, event: ObserverEvent, now: float) -> list[ObserverAction]:
         """Take in one event; what to do because of it, in this order."""
         actions: list[ObserverAction] = []
         match event:
@@ -151,21 +155,27 @@ class Observing:
             case ObserverLost():
                 self._lost()
             case FromObserver(text=text):
-                actions += self._heard(text, now, utc)
+                actions += self._heard(text, now)
             case Copy():
                 actions += self._copy(event)
             case StationAnswer(text=text):
                 actions += self._answer(text)
             case Tick():
                 actions += self._tick(now)
-        return actions + self._advance(now, utc)
+        return actions + self._advance(now)
 
     # -- the link -----------------------------------------------------------------------------------
 
     def _up(self, now: float) -> None:
         self._is_up = self._is_accepted = True
         self._heartbeat_at = now + self._interval_s
+        self._begin()
+
+    def _begin(self) -> None:
+        """The story begins anew."""
         self._courier.attached()
+        self._outdated = self._asked
+        self._news_from = None
 
     def _lost(self) -> None:
         self._is_up = False
@@ -186,7 +196,7 @@ class Observing:
         action = plain(frame.action)
         if action == "BootNotification":
             if self._is_up:
-                self._courier.attached()  # it has started anew, and so does its story
+                self._begin()
             return []
         if action not in self._observe or (action in _STORY and not self._is_up):
             return []
@@ -203,8 +213,8 @@ class Observing:
         except NoRoom as full:
             return self._no_room(str(full))
         self._is_full = False
-        if copy.transaction is not None:
-            words = [*self._ids.expect(copy.transaction), *words]
+        if self._news_from is None:
+            self._news_from = next(word.entry.number for word in words if isinstance(word, Queued))
         return [Save(tuple(words))]
 
     def _no_room(self, why: str) -> list[ObserverAction]:
@@ -212,10 +222,8 @@ class Observing:
         if self._is_full:
             return []
         self._is_full = True
-        what = (
-            f"{self._backend} has been away for too long: it gets no more of {self._station}'s transactions"
-        )
-        return [Note(logging.ERROR, f"{what}, {why}")]
+        what = f"backend {self._backend} has been away for too long, and misses what {self._station} says"
+        return [Note(logging.ERROR, f"{what}: {why}")]
 
     def _answer(self, text: str) -> list[ObserverAction]:
         """The station's answer to a command, or ours in its place, under the observer's own id."""
@@ -228,7 +236,7 @@ class Observing:
 
     # -- the observer speaks ------------------------------------------------------------------------
 
-    def _heard(self, text: str, now: float, utc: float) -> list[ObserverAction]:
+    def _heard(self, text: str, now: float) -> list[ObserverAction]:
         name = f"backend {self._backend}"
         frame = hear(self._version, text, name)
         match frame:
@@ -238,7 +246,7 @@ class Observing:
             case Call():
                 return self._command(frame)
             case CallResult() | CallError():
-                return self._answered(frame, now, utc)
+                return self._answered(frame, now)
             case Send():
                 what = f"{name}: {frame.action} (SEND) to {self._station} dropped, it only observes"
                 return [Note(logging.WARNING, what)]
@@ -268,7 +276,7 @@ class Observing:
     def _error(self, message_id: str, code: str, why: str) -> ToObserver:
         return ToObserver(self._backend, call_error(message_id, code, why))
 
-    def _answered(self, frame: Answer, now: float, utc: float) -> list[ObserverAction]:
+    def _answered(self, frame: Answer, now: float) -> list[ObserverAction]:
         """The observer has heard what it was told; its answer is of no use to the station."""
         asked = self._asked
         if asked is None or asked.id != frame.id:
@@ -278,11 +286,15 @@ class Observing:
         result = frame.payload if isinstance(frame, CallResult) else None
         if asked.action == "BootNotification" and result is not None:
             self._booted(result, now)
-        if asked.action == _HEARTBEAT:
+        if asked.action == _HEARTBEAT or asked is self._outdated:
             return []
-        code = frame.code if isinstance(frame, CallError) else None
-        words, notes = self._courier.answered(asked, result, code, now)
-        return [*_saved(words), *(Note(logging.WARNING, note) for note in notes)]
+        return self._done(asked, result, frame.code if isinstance(frame, CallError) else None, now)
+
+    def _done(
+        self, told: Outbound, result: bytes | None, code: str | None, now: float
+    ) -> list[ObserverAction]:
+        words, notes = self._courier.answered(told, result, code, now)
+        return [*_saved(words), *self._noted(notes)]
 
     def _booted(self, result: bytes, now: float) -> None:
         told = read(BootAnswer, result)
@@ -295,20 +307,37 @@ class Observing:
 
     # -- what the observer hears --------------------------------------------------------------------
 
-    def _advance(self, now: float, utc: float) -> list[ObserverAction]:
+    def _advance(self, now: float) -> list[ObserverAction]:
         """Tell it the next, if it has heard the last."""
-        if not self._is_up or self._asked is not None:
-            return []
-        following = self._courier.next(now)
-        if following is None and self._is_accepted and now >= self._heartbeat_at:
-            following = Outbound(id=self._new_id(), action=_HEARTBEAT, payload=b"{}")
-        if following is None:
-            return []
+        actions: list[ObserverAction] = []
+        while self._is_up and self._asked is None:
+            following = self._courier.next(now)
+            if following is None and self._is_accepted and now >= self._heartbeat_at:
+                following = Outbound(id=self._new_id(), action=_HEARTBEAT, payload=b"{}")
+            if following is None:
+                break
+            actions += [*_saved(following.words), *self._noted(following.notes)]
+            if self._is_skipped(following):
+                actions += self._done(following, b"{}", None, now)
+            else:
+                actions.append(self._ask(following, now))
+        return actions
+
+    def _is_skipped(self, following: Outbound) -> bool:
+        """Of the story: what it may not see. Of what waits: what the story has told already, and newer."""
+        if following.number is None:
+            return following.action == "StatusNotification" and following.action not in self._observe
+        is_old = self._news_from is None or following.number < self._news_from
+        return is_old and plain(following.action) in _STORY
+
+    def _ask(self, following: Outbound, now: float) -> ToObserver:
         self._asked, self._asked_until = following, now + self._timeout_s
         self._heartbeat_at = now + self._interval_s  # whatever it hears is a sign of life
-        text = call(following.id, following.action, following.payload)
-        notes = [Note(logging.WARNING, f"backend {self._backend}: {note}") for note in following.notes]
-        return [*_saved(list(following.words)), *notes, ToObserver(self._backend, text)]
+        return ToObserver(self._backend, call(following.id, following.action, following.payload))
+
+    def _noted(self, notes: Iterable[str]) -> list[ObserverAction]:
+        about = f"backend {self._backend}, station {self._station}"
+        return [Note(logging.WARNING, f"{about}: {note}") for note in notes]
 
 
 def _with_id(text: str, message_id: str) -> str:
@@ -318,5 +347,5 @@ def _with_id(text: str, message_id: str) -> str:
     return msgspec.json.encode(parts).decode()
 
 
-def _saved(words: list[Word]) -> list[ObserverAction]:
+def _saved(words: Sequence[Word]) -> list[ObserverAction]:
     return [Save(tuple(words))] if words else []

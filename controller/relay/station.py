@@ -279,7 +279,7 @@ class StationRelay:
             self._observer_says(backend, Copy(frame, self._utc_of(now), given), now)
 
     def _observer_says(self, backend: str, event: ObserverEvent, now: float) -> None:
-        for action in self._observers[backend].handle(event, now, self._utc_of(now)):
+        for action in self._observers[backend].handle(event, now):
             if isinstance(action, Command):
                 name = f"backend {backend}"
                 self._do(self._down.command(action.call, backend, name, now), now)

@@ -64,23 +64,27 @@ class Talk:
         self.outbox = Outbox("CS01", "fleet", capacity)
         self.ids = TransactionIds("CS01", "fleet")
         numbers = itertools.count(len(recalled) + 1)
+
+        def new_id() -> str:
+            return f"own-{next(numbers)}"
+
         self.observing = Observing(
             "CS01",
             version,
             Commands("fleet", commands(may)),
             reports(observe),
-            Courier(self.outbox, self.story, self.ids, version),
+            Courier(self.outbox, self.story, self.ids, version, new_id),
             self.outbox,
             self.ids,
             TIMEOUT_S,
-            lambda: f"own-{next(numbers)}",
+            new_id,
         )
 
     # -- what is said -------------------------------------------------------------------------------
 
     def on(self, event: ObserverEvent) -> None:
         self.done()
-        for action in self.observing.handle(event, self.now, UTC_0 + self.now):
+        for action in self.observing.handle(event, self.now):
             match action:
                 case Save(words):
                     self.words += words
@@ -332,7 +336,7 @@ def test_what_waits_is_saved_before_anything_is_sent_of_it() -> None:
     talk = Talk()
     talk.introduced()
     frame = Call("", "s", "StartTransaction", START.encode())
-    actions = talk.observing.handle(Copy(frame, UTC_0, 7), talk.now, UTC_0)
+    actions = talk.observing.handle(Copy(frame, UTC_0, 7), talk.now)
     kinds = [type(action) for action in actions]
     assert kinds.index(Save) < kinds.index(ToObserver)
 
@@ -516,3 +520,50 @@ def test_a_station_that_has_not_booted_yet_has_a_heartbeat_all_the_same() -> Non
     talk.up()
     talk.wait(USUAL_HEARTBEAT_S)
     talk.hears("Heartbeat")
+
+
+def test_a_boot_that_is_told_while_the_last_is_unanswered_is_told_itself() -> None:
+    talk = Talk()
+    talk.boots()
+    talk.up()
+    talk.hears("BootNotification")
+    talk.boots()
+    talk.done()
+    talk.answers(ACCEPTED)
+    talk.hears("BootNotification")
+    talk.answers(ACCEPTED)
+    talk.done()
+
+
+def test_a_state_that_waited_when_the_link_broke_is_not_told_after_the_newer_story() -> None:
+    talk = Talk()
+    talk.introduced()
+    talk.status(1, "Preparing")
+    talk.hears("StatusNotification")
+    talk.status(1, "Charging")
+    talk.station("StartTransaction", START, transaction=7)
+    talk.lost()
+    talk.status(1, "Faulted")
+    talk.up()
+    talk.hears("BootNotification")
+    talk.answers(ACCEPTED)
+    talk.hears("StatusNotification", talk.a_status(1, "Faulted"))
+    talk.answers()
+    talk.hears("StartTransaction")
+    talk.status(1, "Available")
+    talk.answers('{"transactionId":70,"idTagInfo":{"status":"Accepted"}}')
+    talk.hears("StatusNotification", talk.a_status(1, "Available"))
+    talk.answers()
+    talk.done()
+    assert len(talk.outbox) == 0
+
+
+def test_what_an_observer_will_never_take_is_set_aside_and_the_rest_goes_on() -> None:
+    talk = Talk()
+    talk.introduced()
+    talk.station("StartTransaction", START, transaction=7)
+    asked = talk.hears("StartTransaction")
+    talk.status(1, "Charging")
+    talk.observer(call_error(asked.id, "FormationViolation", "no"))
+    talk.hears("StatusNotification")
+    assert "set aside" in talk.notes[-1]
