@@ -2,192 +2,17 @@
 
 from __future__ import annotations
 
-import itertools
 import json
-from collections import deque
-from typing import Any
 
 import pytest
 
-from controller.ocpp.actions import OBSERVED, commands, reports
-from controller.ocpp.frames import Call, Send, Version, call, call_error, call_result, parse
-from controller.relay.commands import Commands
-from controller.relay.courier import Courier
-from controller.relay.events import FromObserver, Note, ObserverLost, ObserverUp, Redial, Tick, ToObserver
-from controller.relay.observing import (
-    MOST_COMMANDS,
-    USUAL_HEARTBEAT_S,
-    Command,
-    Copy,
-    ObserverEvent,
-    Observing,
-    StationAnswer,
-)
-from controller.relay.outbox import Outbox
-from controller.relay.saving import Queued, Save, Word
-from controller.relay.story import Story
-from controller.relay.transaction_ids import TransactionIds
+from controller.ocpp.frames import Call, Send, Version, call_error, call_result
+from controller.relay.events import ToObserver
+from controller.relay.observing import MOST_COMMANDS, USUAL_HEARTBEAT_S, Copy, StationAnswer
+from controller.relay.saving import Queued, Save
+from tests.controller.relay.observer_talk import ACCEPTED, BOOT, START, TIMEOUT_S, UTC_0, Talk
 
-TIMEOUT_S = 30.0
-UTC_0 = 1_800_000_000.0
 VERSIONS = pytest.mark.parametrize("version", list(Version))
-
-BOOT = {
-    Version.V16: '{"chargePointVendor":"V","chargePointModel":"M"}',
-    Version.V201: '{"reason":"PowerUp","chargingStation":{"vendorName":"V","model":"M"}}',
-    Version.V21: '{"reason":"PowerUp","chargingStation":{"vendorName":"V","model":"M"}}',
-}
-ACCEPTED = '{"status":"Accepted","interval":600,"currentTime":"2027-01-15T08:00:00Z"}'
-START = '{"connectorId":1,"idTag":"ABC","meterStart":0,"timestamp":"2027-01-15T08:00:00Z"}'
-
-
-class Talk:
-    """What the observer hears has to be asked for, one by one; words and notes are kept."""
-
-    def __init__(
-        self,
-        version: Version = Version.V16,
-        *,
-        may: tuple[str, ...] = (),
-        observe: tuple[str, ...] = OBSERVED,
-        capacity: int = 100,
-        recalled: tuple[Word, ...] = (),
-    ) -> None:
-        self.version = version
-        self.now = 1000.0
-        self.words: list[Word] = list(recalled)
-        self.notes: list[str] = []
-        self._unheard: deque[ToObserver | Redial | Command] = deque()
-        self._last: Call | None = None
-        self._sent = 0
-        self.story = Story("CS01")
-        self.outbox = Outbox("CS01", "fleet", capacity)
-        self.ids = TransactionIds("CS01", "fleet")
-        numbers = itertools.count(len(recalled) + 1)
-
-        def new_id() -> str:
-            return f"own-{next(numbers)}"
-
-        self.observing = Observing(
-            "CS01",
-            version,
-            Commands("fleet", commands(may)),
-            reports(observe),
-            Courier(self.outbox, self.story, self.ids, version, new_id),
-            self.outbox,
-            self.ids,
-            TIMEOUT_S,
-            new_id,
-        )
-
-    # -- what is said -------------------------------------------------------------------------------
-
-    def on(self, event: ObserverEvent) -> None:
-        self.done()
-        for action in self.observing.handle(event, self.now):
-            match action:
-                case Save(words):
-                    self.words += words
-                case Note(text=text):
-                    self.notes.append(text)
-                case _:
-                    self._unheard.append(action)
-
-    def station(self, action: str, payload: str, transaction: int | None = None) -> None:
-        """The station says something, and gets its answer from whoever answers."""
-        self._sent += 1
-        number = f"s{self._sent}"
-        self.story.saw(self.version, action, payload.encode())
-        frame = Call(f'[2,"{number}","{action}",{payload}]', number, action, payload.encode())
-        self.on(Copy(frame, UTC_0 + self.now, transaction))
-
-    def boots(self) -> None:
-        self.station("BootNotification", BOOT[self.version])
-
-    def status(self, connector: int, status: str) -> None:
-        self.station("StatusNotification", self.a_status(connector, status))
-
-    def a_status(self, connector: int, status: str) -> str:
-        if self.version is Version.V16:
-            return f'{{"connectorId":{connector},"errorCode":"NoError","status":"{status}"}}'
-        time = '"timestamp":"2027-01-15T08:00:00Z"'
-        return f'{{"evseId":{connector},"connectorId":1,{time},"connectorStatus":"{status}"}}'
-
-    def up(self) -> None:
-        self.on(ObserverUp("fleet"))
-
-    def lost(self) -> None:
-        self.on(ObserverLost("fleet", "connection reset"))
-
-    def observer(self, text: str) -> None:
-        self.on(FromObserver("fleet", text))
-
-    def answers(self, payload: str = "{}") -> None:
-        """The observer answers the last CALL that it heard."""
-        assert self._last is not None
-        self.observer(call_result(self._last.id, payload.encode()))
-
-    def asks(self, action: str, payload: str = "{}", number: str = "o1") -> None:
-        self.observer(call(number, action, payload.encode()))
-
-    def wait(self, seconds: float) -> None:
-        self.done()
-        end = self.now + seconds
-        for _ in range(1000):
-            deadline = self.observing.deadline
-            if deadline is None or deadline > end:
-                self.now = end
-                return
-            self.now = max(self.now, deadline)
-            self.on(Tick())
-            if self._unheard:
-                return
-        raise AssertionError("it wants a Tick for ever")
-
-    # -- what is heard ------------------------------------------------------------------------------
-
-    def hears(self, action: str, payload: str | None = None) -> Call:
-        """The observer hears a CALL."""
-        told = self._unheard.popleft()
-        assert isinstance(told, ToObserver)
-        frame = parse(told.text)
-        assert isinstance(frame, Call)
-        assert (told.backend, frame.action) == ("fleet", action)
-        if payload is not None:
-            assert json.loads(frame.payload) == json.loads(payload)
-        self._last = frame
-        return frame
-
-    def hears_answer(self) -> Any:
-        told = self._unheard.popleft()
-        assert isinstance(told, ToObserver)
-        return json.loads(told.text)
-
-    def station_is_commanded(self) -> Call:
-        told = self._unheard.popleft()
-        assert isinstance(told, Command)
-        assert parse(told.call.text) == told.call
-        return told.call
-
-    def redials(self, word: str) -> None:
-        told = self._unheard.popleft()
-        assert isinstance(told, Redial)
-        assert told.backend == "fleet"
-        assert word in told.reason
-
-    def done(self) -> None:
-        assert list(self._unheard) == []
-
-    def introduced(self) -> None:
-        """Up, and the story told: a boot and one connector."""
-        self.boots()
-        self.status(1, "Available")
-        self.up()
-        self.hears("BootNotification")
-        self.answers(ACCEPTED)
-        self.hears("StatusNotification")
-        self.answers()
-        self.done()
 
 
 # -- the story -----------------------------------------------------------------------------------------
@@ -394,9 +219,7 @@ def test_what_it_may_goes_under_an_id_of_ours_and_the_answer_comes_back(answer: 
     assert command.payload == b'{ "requestedMessage":"StatusNotification"}'
     assert command.id != "o1"
     talk.on(StationAnswer(answer.format(id=command.id)))
-    told = talk._unheard.popleft()
-    assert isinstance(told, ToObserver)
-    assert told.text == heard
+    assert talk.hears_text() == heard
 
 
 def test_an_observer_that_repeats_itself_commands_once() -> None:
@@ -406,9 +229,9 @@ def test_an_observer_that_repeats_itself_commands_once() -> None:
     command = talk.station_is_commanded()
     talk.asks("TriggerMessage")
     talk.done()
-    talk.on(StationAnswer(call_result(command.id, b"{}")))
+    talk.station_answers(command)
     assert talk.hears_answer() == [3, "o1", {}]
-    talk.on(StationAnswer(call_result(command.id, b"{}")))
+    talk.station_answers(command)
     talk.done()
 
 
@@ -448,7 +271,7 @@ def test_the_answer_to_a_command_of_a_link_that_is_gone_is_dropped() -> None:
     talk.asks("TriggerMessage")
     command = talk.station_is_commanded()
     talk.lost()
-    talk.on(StationAnswer(call_result(command.id, b"{}")))
+    talk.station_answers(command)
     talk.done()
     assert "dropped" in talk.notes[-1]
 
