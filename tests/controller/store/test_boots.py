@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from controller.ocpp.observations import Booted
-from controller.store.boots import FILE, BootStore
-from controller.store.database import StoreFailed
+from controller.store.boots import BootStore
 
 OLD = Booted("Wall Box Chargers", "PLP1-0-2-4", "5.17.87")
 NEW = Booted("Wall Box Chargers", "PLP1-0-2-4", "6.7.38")
@@ -24,9 +21,3 @@ def test_the_last_boot_of_each_station_is_there_again(tmp_path: Path) -> None:
     assert store.load() == {"CS01": NEW, "CS02": OLD}
     store.close()
     assert BootStore(tmp_path).load() == {"CS01": NEW, "CS02": OLD}
-
-
-def test_a_damaged_file_is_told_with_the_mend(tmp_path: Path) -> None:
-    (tmp_path / FILE).write_bytes(b"no database" * 1000)
-    with pytest.raises(StoreFailed, match=f"{FILE}.*move a damaged file away"):
-        BootStore(tmp_path)

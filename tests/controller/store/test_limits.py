@@ -10,7 +10,7 @@ import pytest
 from controller.ocpp.observations import EvseRef
 from controller.site.delivery import Memory
 from controller.store.database import StoreFailed
-from controller.store.limits import FILE, LimitStore
+from controller.store.limits import LimitStore
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 REF = EvseRef("CS01", 1)
@@ -45,12 +45,6 @@ def test_the_newest_word_counts(tmp_path: Path) -> None:
     newer = Memory(floor=False, floor_a=6.0, held_a=32.0, until=2000.0)
     store.save({REF: newer}, NOON, 1900.0)
     assert store.load(NOON, 1900.0) == {REF: newer}
-
-
-def test_a_damaged_file_is_told_with_the_mend(tmp_path: Path) -> None:
-    (tmp_path / FILE).write_bytes(b"this is no database" * 100)
-    with pytest.raises(StoreFailed, match=f"{FILE}.*move a damaged file away"):
-        LimitStore(tmp_path)
 
 
 def test_a_directory_that_cannot_be_is_told_with_the_mend(tmp_path: Path) -> None:
