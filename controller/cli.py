@@ -22,7 +22,8 @@ import trio
 from controller import daemon, watch
 from controller.config import Config
 from controller.config.passwords import SALT_BYTES, hashed
-from controller.config.reading import ConfigMistakes, ConfigUnreadable, read_config, render
+from controller.config.reading import ConfigMistakes, read_config
+from controller.config.remarks import ConfigUnreadable, render
 from controller.config.tables import Web
 from controller.demo.demo import run_demo
 from controller.evidence_cli import add_evidence

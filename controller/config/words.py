@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import enum
 import types
+from datetime import datetime
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from msgspec import Meta
 
-_NAMES: dict[Any, str] = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
+_NAMES: dict[Any, str] = {
+    str: "a text", int: "a whole number", float: "a number", bool: "true or false",
+    datetime: "a time with its zone, like 2026-11-21T12:00:00Z",
+}  # fmt: skip
 
 
 def in_words(hint: Any) -> str:

@@ -18,15 +18,8 @@ from hypothesis import strategies as st
 
 from controller.config import Config, Meter
 from controller.config import tables as config_module
-from controller.config.reading import (
-    ConfigMistakes,
-    ConfigUnreadable,
-    Mistake,
-    Remark,
-    check_config,
-    read_config,
-    render,
-)
+from controller.config.reading import ConfigMistakes, check_config, read_config
+from controller.config.remarks import ConfigUnreadable, Mistake, Remark, render
 from drivers.registers import list_maps
 from drivers.settings import MeterSettings
 
