@@ -17,11 +17,13 @@ from collections.abc import Mapping
 from controller.dimming import papers
 from controller.dimming.acknowledgement import digest
 from controller.dimming.command import Command
+from controller.dimming.contacts import Contacts
 from controller.dimming.effect import Measurement, Outcome, Watch
 from controller.dimming.events import (
     Answer,
     ClockTrusted,
     CommandReceived,
+    ContactsRead,
     Decided,
     DeskMemory,
     Dimmed,
@@ -73,6 +75,11 @@ class Desk:
             if each.kind in ("signed", "ocpp")
         }
         self._guards = _guards(settings, {}, now)
+        self._contacts = {
+            each.id: Contacts(each.id, each.contacts)
+            for each in settings.sources
+            if each.contacts is not None
+        }
         self._verification = _verification(settings, signatures)
         self._clock_trusted = False
         self._recalled: DeskMemory | None = None
@@ -122,6 +129,8 @@ class Desk:
                 actions += [self._save(at)] if self._settings.can_be_lost(source) else []
             case GuardSaid(source=source, event=said):
                 actions += self._guard(source, said, at)
+            case ContactsRead(source=source, levels=levels):
+                self._contacts[source].read(levels, now)
             case Measured(devices_w=devices_w, grid_w=grid_w):
                 actions += self._measured(_measurement(now, devices_w, grid_w), at)
             case Decided(decisions=decisions):
@@ -318,8 +327,8 @@ class Desk:
                 self._words[source].recall(saved, now, max(utc, memory.saved))
 
     @property
-    def _sources(self) -> tuple[Words | Guard, ...]:
-        return (*self._words.values(), *self._guards.values())
+    def _sources(self) -> tuple[Words | Guard | Contacts, ...]:
+        return (*self._words.values(), *self._guards.values(), *self._contacts.values())
 
 
 def _guards(

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from controller.dimming.contacts import Level
 from controller.dimming.evidence import Kind
 from controller.dimming.limit import Effective
 from controller.dimming.verification import Said
@@ -46,6 +47,13 @@ class GuardSaid(msgspec.Struct, frozen=True):
     event: eebus_lpc.Event
 
 
+class ContactsRead(msgspec.Struct, frozen=True):
+    """The inputs of a source of kind "contact" were read: closed, open, or not to be read (None)."""
+
+    source: str
+    levels: tuple[Level, ...]
+
+
 class Measured(msgspec.Struct, frozen=True):
     """What each steerable EVSE draws now (W; None: it does not tell), and the grid connection's meter."""
 
@@ -70,7 +78,15 @@ class Tick(msgspec.Struct, frozen=True):
 
 
 DimmingEvent = (
-    CommandReceived | SourceSaid | SourceReached | GuardSaid | Measured | Decided | ClockTrusted | Tick
+    CommandReceived
+    | SourceSaid
+    | SourceReached
+    | GuardSaid
+    | ContactsRead
+    | Measured
+    | Decided
+    | ClockTrusted
+    | Tick
 )
 
 

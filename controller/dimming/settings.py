@@ -7,6 +7,7 @@ from typing import Literal
 
 import msgspec
 
+from controller.dimming.contacts import ContactsSettings
 from controller.dimming.limit import Limit
 from controller.dimming.pmin import Counting, device_count, device_minimum_w, minimum_w
 from controller.dimming.words import Failsafe
@@ -14,7 +15,7 @@ from controller.ocpp.observations import EvseRef
 
 
 class SourceSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """One source. `role` and `signed` are for kind "signed" alone.
+    """One source. `role` and `signed` are for kind "signed" alone, `contacts` for kind "contact".
 
     HIGHER `rank` is the higher role. `minimum`: its limits are raised to what the law leaves the devices.
     `lost_after_s`: how long its link may be away before its failsafe holds; None: for ever.
@@ -27,6 +28,7 @@ class SourceSettings(msgspec.Struct, frozen=True, kw_only=True):
     rank: int = 0
     minimum: bool = True
     lost_after_s: float | None = None
+    contacts: ContactsSettings | None = None
 
 
 class DeskSettings(msgspec.Struct, frozen=True, kw_only=True):

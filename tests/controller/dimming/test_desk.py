@@ -8,12 +8,14 @@ from typing import Any
 import msgspec
 import pytest
 
+from controller.dimming.contacts import Contact, ContactsSettings
 from controller.dimming.desk import DECISIONS_APART_S, MOST_OPEN, REFUSALS_A_MINUTE, Desk
 from controller.dimming.effect import PATIENCE_S
 from controller.dimming.events import (
     Answer,
     ClockTrusted,
     CommandReceived,
+    ContactsRead,
     Decided,
     DeskMemory,
     Dimmed,
@@ -24,6 +26,7 @@ from controller.dimming.events import (
     Tick,
 )
 from controller.dimming.evidence import Kind
+from controller.dimming.settings import SourceSettings
 from tests.controller.dimming.commands import NOON, POINT, command
 from tests.controller.dimming.signers import PlainSignatures, signed
 from tests.controller.dimming.talk import MINIMUM, ONE, SETTINGS, TWO, Talk
@@ -289,3 +292,22 @@ def test_a_value_that_is_no_number_is_none() -> None:
     assert talk.of(Tell) == []
     talk.measures(100, at=2)
     assert talk.of(Tell)
+
+
+def test_contacts_dim_until_they_are_read_and_when_they_are_not() -> None:
+    wired = ContactsSettings(contacts=(Contact(name="S1", watts=9000, on_when="closed"),))
+    box = SourceSettings(id="box", kind="contact", contacts=wired)
+    talk = Talk(msgspec.structs.replace(SETTINGS, sources=(box,)))
+    assert talk.total_w == 9000
+    talk.on(ContactsRead("box", (False,)), 1)
+    assert not talk.desk.effective.dimmed
+    talk.on(ContactsRead("box", (True,)), 2)
+    talk.on(ContactsRead("box", (True,)), 3)
+    assert talk.total_w == 9000
+    assert talk.recorded(Kind.LIMIT)[0]["total"]["proof"] == "S1 on"
+    talk.on(ContactsRead("box", (False,)), 4)
+    talk.on(ContactsRead("box", (False,)), 5)
+    assert not talk.desk.effective.dimmed
+    assert talk.desk.deadline(5) == 10
+    talk.on(Tick(), 10)
+    assert talk.total_w == 9000
