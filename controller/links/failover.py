@@ -113,6 +113,10 @@ class Failover:
 
     # -- what became of a dial ----------------------------------------------------------------------
 
+    def is_up(self, uplink: str) -> bool:
+        """Whether whoever needs a link may dial it."""
+        return self._by_id[uplink].is_up
+
     def dialling(self, uplink: str) -> None:
         """A dial begins. It ends with one of `answered`, `failed`, `denied` and `abandoned`."""
         way = self._by_id[uplink]

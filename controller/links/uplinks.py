@@ -121,6 +121,7 @@ class Uplinks:
         """The link, or why there is none."""
         began = trio.current_time()
         refusals: list[LinkRefused] = []
+        was_up = self._failover.is_up(uplink)
         self._failover.dialling(uplink)
         try:
             link = await stack.enter_async_context(self._ways[uplink].open(admitted))
@@ -131,9 +132,11 @@ class Uplinks:
             refusals += [each for each in leaves(refused) if isinstance(each, LinkRefused)]
         finally:
             self._failover.abandoned(uplink)  # where it was cut short
-            self._alarm.stir()
-        for each in refusals:
-            self._refused(uplink, admitted.station, began, each)
+            for each in refusals:
+                self._refused(uplink, admitted.station, began, each)
+            # A storm of dials that all succeed is no news: each would wake all links that there are.
+            if not (was_up and self._failover.is_up(uplink)):
+                self._alarm.stir()
         return "; ".join(sorted({str(each) for each in refusals}))
 
     def _refused(self, uplink: str, station: str, began: float, refused: LinkRefused) -> None:

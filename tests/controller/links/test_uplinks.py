@@ -14,7 +14,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from controller.groups import leaves
 from controller.links.dial import LinkRefused
 from controller.links.engine import Link, LinkLost
-from controller.links.failover import FAILBACK_S
+from controller.links.failover import FAILBACK_S, Failover
 from controller.links.handshake import Admitted, basic
 from controller.links.pacing import Bucket
 from controller.links.uplink import Uplink
@@ -294,3 +294,28 @@ async def test_what_the_station_showed_us_goes_to_its_owner_alone(
     for backend in backends:
         assert {dict(request.headers).get(b"authorization") for request in backend.requests} == {presented}
     assert (len(first.requests), len(second.requests)) == (2, 1)
+
+
+async def test_a_dial_that_succeeds_as_those_before_wakes_nobody(
+    site: Site, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else each station of a storm would wake all that are there already."""
+    looks: list[str] = []
+    outdone_at = Failover.outdone_at
+
+    def counted(failover: Failover, station: str, uplink: str) -> float:
+        looks.append(station)
+        return outdone_at(failover, station, uplink)
+
+    monkeypatch.setattr(Failover, "outdone_at", counted)
+    nursery.start_soon(site.uplinks.outdone, "CS01", "a")
+    await wait_all_tasks_blocked()
+    before = len(looks)
+    for _ in range(3):
+        await site.reached(CS02)
+    await wait_all_tasks_blocked()
+    assert len(looks) == before
+    site.first.refusal = LinkRefused("connection refused")
+    await site.reached(CS02)
+    await wait_all_tasks_blocked()
+    assert len(looks) > before

@@ -1,0 +1,146 @@
+"""A restart of the controller with all its stations at once: how long until each is back, and what it costs.
+
+The controller is the installed program; its stations and their backend are in this process. A restart is
+a SIGTERM, and a start at once; stations try again all the time, as ours are impatient ones.
+"""
+
+from __future__ import annotations
+
+import secrets
+import signal
+import ssl
+import subprocess
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+
+import trio
+
+from controller.config.passwords import SALT_BYTES, hashed
+from controller.links.handshake import basic
+from tests.controller.links.certificates import LOOPBACK, Authority
+from tests.controller.links.fleet import BusyBackend, Fleet, most_in_a_second
+from tests.strangers.programs import CONTROLLER, free_port
+
+PASSWORD = b"a password of 26 letters.."
+LONGEST_S = 240.0
+
+SHAPES = [
+    (250, "plain", ""),
+    (1000, "plain", ""),
+    (1000, "TLS", ""),
+    (1000, "TLS", "password, hashed"),
+]
+"""Stations, what they connect over, and what they show."""
+
+
+def bench(shapes: list[tuple[int, str, str]] | None = None) -> list[dict[str, object]]:
+    """One row a restart."""
+    return [trio.run(_storm, *shape) for shape in shapes or SHAPES]
+
+
+async def _storm(count: int, over: str, shows: str) -> dict[str, object]:
+    names = [f"CS{number:04}" for number in range(count)]
+    with tempfile.TemporaryDirectory() as directory:
+        folder, port, backend = Path(directory), free_port(), BusyBackend()
+        authority = Authority(folder)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(backend.run)
+            config = _config(
+                folder, authority, names, port, backend.port, tls=over == "TLS", proved=bool(shows)
+            )
+            scheme = "wss" if over == "TLS" else "ws"
+            tls = ssl.create_default_context(cafile=authority.ca) if over == "TLS" else None
+            fleet = Fleet(
+                f"{scheme}://127.0.0.1:{port}/ocpp/{{station}}",
+                {name: [(b"Authorization", basic(name, PASSWORD))] if shows else [] for name in names},
+                tls,
+            )
+            with trio.fail_after(LONGEST_S):
+                async with _controller(config):
+                    nursery.start_soon(fleet.run)
+                    await fleet.all_served()
+                await fleet.none_served()
+                row = await _restart(config, backend, fleet)
+            nursery.cancel_scope.cancel()
+    return {"what": f"{count} stations, {over}{', ' + shows if shows else ''}", **row}
+
+
+async def _restart(config: Path, backend: BusyBackend, fleet: Fleet) -> dict[str, object]:
+    backend.links.clear()
+    backend.boots.clear()
+    fleet.refused.clear()
+    start = trio.current_time()
+    async with _controller(config) as process:
+        await fleet.all_served()
+        back = trio.current_time()
+        used = _used(process.pid)
+        failed = sum(times for kind, times in fleet.refused.items() if kind != "HandshakeError")
+    first = min(backend.links)
+    return {
+        "first link s": round(first - start, 2),
+        "all back s": round(back - start, 2),
+        "links in one s": most_in_a_second(backend.links),
+        "boots in one s": most_in_a_second(backend.boots),
+        "tries that failed": failed,  # those before its port was open are not
+        **used,
+    }
+
+
+@asynccontextmanager
+async def _controller(config: Path) -> AsyncIterator[trio.Process]:
+    async with trio.open_nursery() as nursery:
+        command = [str(CONTROLLER), "run", "-c", str(config)]
+        run = partial(trio.run_process, command, stderr=subprocess.DEVNULL, check=False)
+        process: trio.Process = await nursery.start(run)
+        yield process
+        process.send_signal(signal.SIGTERM)
+
+
+def _used(pid: int) -> dict[str, object]:
+    """What a process has used since its start."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    memory = next(
+        int(line.split()[1])
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines()
+        if line.startswith("VmHWM:")
+    )
+    files = len(list(Path(f"/proc/{pid}/fd").iterdir()))
+    return {
+        "CPU s": round((int(fields[11]) + int(fields[12])) / 100, 1),
+        "most MB": round(memory / 1024),
+        "files": files,
+    }
+
+
+def _config(
+    folder: Path,
+    authority: Authority,
+    names: list[str],
+    port: int,
+    backend_port: int,
+    *,
+    tls: bool,
+    proved: bool,
+) -> Path:
+    listen = f'host = "127.0.0.1"\nport = {port}\n'
+    if tls:
+        server = authority.issue("server", "lc", LOOPBACK)
+        listen += f'certificate = "{server.certificate}"\nkey = "{server.key}"\n'
+    password = ""
+    if proved:
+        kept = folder / "password"
+        kept.write_text(hashed(PASSWORD, secrets.token_bytes(SALT_BYTES)).line())
+        kept.chmod(0o600)
+        password = f'password_file = "{kept}"\n'
+    station = f'circuit = "grid"\nowner = "cpo"\n{password}[[station.evse]]\nfallback_a = 0\n'
+    stations = "".join(f'[[station]]\nid = "{name}"\n{station}' for name in names)
+    path = folder / "controller.toml"
+    path.write_text(
+        f'[site]\nid = "lc"\n[store]\ndirectory = "{folder}"\n[listen]\n{listen}'
+        f'[[backend]]\nid = "cpo"\nurl = "ws://127.0.0.1:{backend_port}/csms/{{station}}"\n'
+        f'[[circuit]]\nid = "grid"\nlimit_a = 10_000\n{stations}'
+    )
+    return path
