@@ -122,7 +122,7 @@ class Observing:
         self._asked_until: float | None = None
         self._interval_s = USUAL_HEARTBEAT_S
         self._outdated: Outbound | None = None
-        """Outstanding, and told anew in the story that has begun since: its answer is of no use."""
+        """Outstanding of a story, but of the one before this: its answer says nothing of this one."""
         self._news_from: int | None = None
         """The first entry of the outbox that is newer than the story."""
         self._is_accepted = True
@@ -174,7 +174,8 @@ class Observing:
     def _begin(self) -> None:
         """The story begins anew."""
         self._courier.attached()
-        self._outdated = self._asked
+        asked = self._asked
+        self._outdated = asked if asked is not None and asked.number is None else None
         self._news_from = None
 
     def _lost(self) -> None:
@@ -287,6 +288,7 @@ class Observing:
         if asked.action == "BootNotification" and result is not None:
             self._booted(result, now)
         if asked.action == _HEARTBEAT or asked is self._outdated:
+            self._outdated = None
             return []
         return self._done(asked, result, frame.code if isinstance(frame, CallError) else None, now)
 

@@ -358,6 +358,20 @@ def test_a_boot_that_is_told_while_the_last_is_unanswered_is_told_itself() -> No
     talk.done()
 
 
+def test_a_station_that_boots_while_its_transaction_is_told_has_it_told_once() -> None:
+    talk = Talk()
+    talk.introduced()
+    talk.station("StartTransaction", START, transaction=7)
+    talk.hears("StartTransaction")
+    talk.boots()
+    talk.done()
+    talk.answers('{"transactionId":70,"idTagInfo":{"status":"Accepted"}}')
+    talk.hears("BootNotification")
+    talk.answers(ACCEPTED)
+    talk.done()
+    assert len(talk.outbox) == 0
+
+
 def test_a_state_that_waited_when_the_link_broke_is_not_told_after_the_newer_story() -> None:
     talk = Talk()
     talk.introduced()

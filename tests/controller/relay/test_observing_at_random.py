@@ -1,0 +1,159 @@
+"""Whatever station, observer and links do in whatever order: what must always hold of an observer's story."""
+
+from __future__ import annotations
+
+import itertools
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from controller.ocpp.actions import OBSERVED, commands, reports
+from controller.ocpp.frames import Call, CallError, CallResult, Version, call, call_error, call_result, parse
+from controller.relay.commands import Commands
+from controller.relay.courier import Courier
+from controller.relay.events import FromObserver, ObserverLost, ObserverUp, Redial, Tick, ToObserver
+from controller.relay.observing import Command, Copy, ObserverEvent, Observing, StationAnswer
+from controller.relay.outbox import Outbox
+from controller.relay.saving import Save, SetAside
+from controller.relay.story import Story
+from controller.relay.transaction_ids import TransactionIds
+from tests.controller.relay.observer_talk import ACCEPTED, BOOT, START, TIMEOUT_S
+
+MOVES = [
+    "up",
+    "lost",
+    "boot",
+    "status",
+    "start",
+    "answer",
+    "error",
+    "ask",
+    "reset",
+    "station",
+    "wait",
+    "stray",
+]
+
+
+class Walk:
+    """Holds the rules after each move."""
+
+    def __init__(self) -> None:
+        numbers = itertools.count(1)
+
+        def new_id() -> str:
+            return f"own-{next(numbers)}"
+
+        self.story = Story("CS01")
+        self.outbox = Outbox("CS01", "fleet")
+        ids = TransactionIds("CS01", "fleet")
+        courier = Courier(self.outbox, self.story, ids, Version.V16, new_id)
+        self.observing = Observing(
+            "CS01", Version.V16, Commands("fleet", commands(["reads"])), reports(OBSERVED), courier,
+            self.outbox, ids, TIMEOUT_S, new_id,
+        )  # fmt: skip
+        self.now = 0.0
+        self.is_up = False
+        self.asked: Call | None = None
+        self.commanded: list[Call] = []
+        self.unanswered: set[str] = set()
+        self.asks = itertools.count(1)
+        self.starts = itertools.count(1)
+        self.heard: list[str] = []
+        """The ids of the StartTransactions that it has answered."""
+        self.set_aside = 0
+        """How many it has refused too often."""
+
+    def move(self, name: str) -> None:
+        match name:
+            case "up" if not self.is_up:
+                self.is_up = True
+                self.on(ObserverUp("fleet"))
+            case "lost" if self.is_up:
+                self.link_is_gone()
+                self.on(ObserverLost("fleet", "gone"))
+            case "boot":
+                self.says("BootNotification", BOOT[Version.V16])
+            case "status":
+                self.says(
+                    "StatusNotification", '{"connectorId":1,"errorCode":"NoError","status":"Available"}'
+                )
+            case "start":
+                self.says("StartTransaction", START, next(self.starts))
+            case "answer" if self.asked is not None:
+                self.answer(self.asked)
+            case "error" if self.asked is not None:
+                asked, self.asked = self.asked, None
+                self.on(FromObserver("fleet", call_error(asked.id, "InternalError", "")))
+            case "ask" | "reset" if self.is_up:
+                number = f"o{next(self.asks)}"
+                self.unanswered.add(number)
+                action = "TriggerMessage" if name == "ask" else "Reset"
+                self.on(FromObserver("fleet", call(number, action, b"{}")))
+            case "station" if self.commanded:
+                self.on(StationAnswer(call_result(self.commanded.pop(0).id, b"{}")))
+            case "wait" if self.observing.deadline is not None:
+                self.now = max(self.now, self.observing.deadline)
+                self.on(Tick())
+            case "stray":
+                self.on(FromObserver("fleet", call_result("stray", b"{}")))
+
+    def says(self, action: str, payload: str, transaction: int | None = None) -> None:
+        self.story.saw(Version.V16, action, payload.encode())
+        frame = Call(call("s", action, payload.encode()), "s", action, payload.encode())
+        self.on(Copy(frame, self.now, transaction))
+
+    def answer(self, asked: Call) -> None:
+        self.asked = None
+        if asked.action == "StartTransaction":
+            self.heard.append(asked.id)
+        result = (
+            f'{{"transactionId":{1000 + len(self.heard)}}}' if asked.action == "StartTransaction" else "{}"
+        )
+        result = ACCEPTED if asked.action == "BootNotification" else result
+        self.on(FromObserver("fleet", call_result(asked.id, result.encode())))
+
+    def link_is_gone(self) -> None:
+        self.is_up, self.asked = False, None
+        self.unanswered.clear()
+
+    def on(self, event: ObserverEvent) -> None:
+        for action in self.observing.handle(event, self.now):
+            match action:
+                case ToObserver(text=text):
+                    assert self.is_up
+                    self.hears(text)
+                case Command(call=asked):
+                    assert asked.action == "TriggerMessage"
+                    self.commanded.append(asked)
+                case Redial():
+                    self.link_is_gone()
+                case Save(words=words):
+                    self.set_aside += sum(isinstance(word, SetAside) for word in words)
+
+    def hears(self, text: str) -> None:
+        frame = parse(text)
+        if isinstance(frame, Call):
+            assert self.asked is None, "two are outstanding"
+            self.asked = frame
+        else:
+            assert isinstance(frame, CallResult | CallError)
+            self.unanswered.remove(frame.id)  # each has one answer, and only what was asked
+
+
+@given(moves=st.lists(st.sampled_from(MOVES), max_size=60))
+def test_every_transaction_is_heard_once_or_set_aside_and_every_command_is_answered_once(
+    moves: list[str],
+) -> None:
+    walk = Walk()
+    for name in moves:
+        walk.move(name)
+    if not walk.is_up:
+        walk.move("up")
+    for _ in range(400):
+        walk.move("station")
+        walk.move("answer" if walk.asked is not None else "wait")
+    assert walk.unanswered == set()
+    assert len(walk.outbox) == 0
+    assert len(set(walk.heard)) == len(walk.heard)
+    assert len(walk.heard) + walk.set_aside == next(walk.starts) - 1
