@@ -19,6 +19,7 @@ from controller.signing.wire import Direction, Kind
 
 Name = Annotated[str, Meta(min_length=1, max_length=128)]
 Names = Annotated[tuple[Name, ...], Meta(min_length=1)]
+Moment = Annotated[datetime, Meta(tz=True)]
 Priority = Annotated[int, Meta(ge=-1_000_000, le=1_000_000)]
 
 
@@ -72,8 +73,8 @@ class Key(_Table, frozen=True, kw_only=True):
     public: str | None = None
     certificate: str | None = None
     curve: Literal["secp256r1", "secp384r1", "secp521r1", "secp256k1"] = "secp256r1"
-    not_before: datetime | None = None
-    not_after: datetime | None = None
+    not_before: Moment | None = None
+    not_after: Moment | None = None
 
 
 class Grant(_Table, frozen=True, kw_only=True):
@@ -114,8 +115,8 @@ class Rule(_Table, frozen=True, kw_only=True):
     kinds: Annotated[tuple[Kind, ...], Meta(min_length=1)] = (Kind.REQUEST, Kind.SEND)
     links: Names | None = None
     contexts: Names | None = None
-    not_before: datetime | None = None
-    not_after: datetime | None = None
+    not_before: Moment | None = None
+    not_after: Moment | None = None
 
 
 class Verify(Rule, frozen=True, kw_only=True):

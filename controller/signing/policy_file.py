@@ -1,0 +1,214 @@
+"""From a policy's file to a `Policy`: every mistake at once, each with its line and its mend."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator
+from pathlib import Path as FilePath
+
+import msgspec
+
+from controller.config.findings import Finding, unknown
+from controller.config.lines import Path
+from controller.config.remarks import Mistake, parse, placed, read_text
+from controller.config.shape import Shape
+from controller.signing import names, wire
+from controller.signing.curves import CURVES, BadKey, public_key
+from controller.signing.jws import Certificate, Verifier, read_certificate
+from controller.signing.keys import Keyring, KnownKey
+from controller.signing.policy import Policy
+from controller.signing.rules import since, until
+from controller.signing.signatures import KeyId
+from controller.signing.tables import Key, PolicyFile, Rule
+
+_KNOWN_ACTIONS = frozenset().union(wire.POLICY_ACTIONS, names.CLASSES, *names.CLASSES.values())
+
+
+class PolicyMistakes(Exception):
+    """The file can be read, but not used. Its text is all mistakes, a line each."""
+
+    def __init__(self, mistakes: list[Mistake]) -> None:
+        super().__init__("\n".join(map(str, mistakes)))
+        self.mistakes = mistakes
+
+
+class Loaded(msgspec.Struct, frozen=True):
+    """A good file, and the keys and certificates that it names."""
+
+    file: PolicyFile
+    keys: tuple[KnownKey, ...] = ()
+    certificates: tuple[Certificate, ...] = ()
+
+    def policy(self) -> Policy:
+        """Ready to judge."""
+        file = self.file
+        return Policy(
+            keyring=Keyring(self.keys),
+            roles=file.role,
+            verify=file.verify,
+            sign=file.sign,
+            window_s=file.window_s,
+        )
+
+    def verifier(self) -> Verifier:
+        """For the signed messages of OCPP itself."""
+        return Verifier(self.certificates)
+
+
+def read_policy(path: FilePath) -> Loaded:
+    """The policy in a file. Raises ConfigUnreadable and PolicyMistakes."""
+    loaded, mistakes = check_policy(read_text(path), str(path), path.parent)
+    if loaded is None:
+        raise PolicyMistakes(mistakes)
+    return loaded
+
+
+def check_policy(text: str, file: str, folder: FilePath) -> tuple[Loaded | None, list[Mistake]]:
+    """All mistakes of a policy's text; the policy is None where there are some."""
+    data = parse(text, file)
+    if isinstance(data, Mistake):
+        return None, [data]
+    shape = Shape()
+    policy = msgspec.convert(shape.table(PolicyFile, data, ()), PolicyFile)
+    keys, certificates, found = _keys(policy, folder)
+    found += [*_times(policy), *_names(policy), *_roles(policy), *_rules(policy)]
+    found = shape.found + [each for each in found if not _stood_in(each.path, shape.stood_in)]
+    mistakes = placed(found, text, data, file, Mistake)
+    return (None if mistakes else Loaded(policy, keys, certificates)), mistakes
+
+
+def _stood_in(path: Path, stood_in: set[Path]) -> bool:
+    return any(path[:length] in stood_in for length in range(len(path) + 1))
+
+
+def _keys(
+    policy: PolicyFile, folder: FilePath
+) -> tuple[tuple[KnownKey, ...], tuple[Certificate, ...], list[Finding]]:
+    known: dict[KeyId, KnownKey] = {}
+    certificates: list[Certificate] = []
+    found: list[Finding] = []
+    for index, key in enumerate(policy.key):
+        path: Path = ("key", index)
+        try:
+            read = _key(key, folder)
+        except _Wrong as wrong:
+            found.append(Finding((*path, *wrong.key), wrong.what, wrong.mend))
+            continue
+        if isinstance(read, Certificate):
+            certificates.append(read)
+            begins, ends = read.not_before, read.not_after
+            name = read.key
+        else:
+            begins, ends, name = since(None), until(None), read
+        if name in known:
+            found.append(Finding(path, f"is {known[name].holder}'s key already", "remove one of the two"))
+        known[name] = KnownKey(
+            id=name,
+            holder=key.holder,
+            not_before=max(begins, since(key.not_before)),
+            not_after=min(ends, until(key.not_after)),
+        )
+    return tuple(known.values()), tuple(certificates), found
+
+
+class _Wrong(Exception):
+    def __init__(self, key: Path, what: str, mend: str) -> None:
+        super().__init__(what)
+        self.key, self.what, self.mend = key, what, mend
+
+
+def _key(key: Key, folder: FilePath) -> KeyId | Certificate:
+    if key.public is not None and key.certificate is None:
+        return _public(key, key.public)
+    if key.public is None and key.certificate is not None:
+        return _certificate(folder / key.certificate)
+    what = "has neither public nor certificate" if key.public is None else "has both public and certificate"
+    raise _Wrong((), what, "give it one of them; `local-controller keys export` writes public")
+
+
+def _public(key: Key, public: str) -> KeyId:
+    point = wire.decoded(public)
+    if point is None:
+        raise _Wrong(("public",), "is no base64", "copy it from `local-controller keys export`")
+    try:
+        public_key(CURVES[key.curve], point)
+    except BadKey as bad:
+        raise _Wrong(
+            ("public",), str(bad), "copy key and curve from `local-controller keys export`"
+        ) from None
+    return KeyId(key.curve, point)
+
+
+def _certificate(file: FilePath) -> Certificate:
+    try:
+        return read_certificate(file.read_bytes())
+    except OSError as error:
+        what = f"{file} cannot be read: {error.strerror}"
+    except BadKey as bad:
+        what = f"{file} {bad}"
+    raise _Wrong(("certificate",), what, "name the signer's certificate, in PEM")
+
+
+def _times(policy: PolicyFile) -> Iterator[Finding]:
+    for name in ("key", "verify", "sign"):
+        for index, each in enumerate(getattr(policy, name)):
+            if since(each.not_before) >= until(each.not_after):
+                yield Finding((name, index, "not_after"), "is not after not_before", "let it end later")
+
+
+def _names(policy: PolicyFile) -> Iterator[Finding]:
+    """Everything with an id must have its own: a refusal names the rule."""
+    for kinds in (("role",), ("verify", "sign")):
+        seen: set[str] = set()
+        for kind in kinds:
+            for index, each in enumerate(getattr(policy, kind)):
+                if each.id in seen:
+                    yield Finding(
+                        (kind, index, "id"), f'"{each.id}" is there already', "give each its own id"
+                    )
+                seen.add(each.id)
+
+
+def _roles(policy: PolicyFile) -> Iterator[Finding]:
+    holders = {key.holder for key in policy.key}
+    for index, role in enumerate(policy.role):
+        path: Path = ("role", index)
+        yield from _unknown((*path, "holders"), role.holders, holders, "key")
+        if role.approvals > len(set(role.holders)):
+            yield Finding(
+                (*path, "approvals"),
+                f"cannot be had of {len(set(role.holders))} holders",
+                "name more holders",
+            )
+        for number, grant in enumerate(role.may):
+            place: Path = (*path, "may", number)
+            yield from _actions((*place, "actions"), grant.actions)
+            if None not in (grant.at_least, grant.at_most) and grant.at_least > grant.at_most:  # type: ignore[operator]
+                yield Finding((*place, "at_most"), "is below at_least", "let it be higher")
+
+
+def _rules(policy: PolicyFile) -> Iterator[Finding]:
+    holders = {key.holder for key in policy.key}
+    roles = {role.id for role in policy.role}
+    for index, verify in enumerate(policy.verify):
+        path: Path = ("verify", index)
+        yield from _unknown((*path, "roles"), verify.roles or (), roles, "role")
+        yield from _unknown((*path, "holders"), verify.holders or (), holders, "key")
+    rules: tuple[tuple[str, tuple[Rule, ...]], ...] = (("verify", policy.verify), ("sign", policy.sign))
+    for name, each in rules:
+        for index, rule in enumerate(each):
+            yield from _actions((name, index, "actions"), rule.actions or ())
+
+
+def _unknown(path: Path, listed: Iterable[str], known: set[str], kind: str) -> Iterator[Finding]:
+    for number, name in enumerate(listed):
+        if name not in known:
+            yield unknown((*path, number), name, known, kind)
+
+
+def _actions(path: Path, listed: Iterable[str]) -> Iterator[Finding]:
+    """Names that are nearly those of actions or classes; others may be a vendor's."""
+    for number, name in enumerate(listed):
+        near = difflib.get_close_matches(name, _KNOWN_ACTIONS, 1, 0.8)
+        if name not in _KNOWN_ACTIONS and names.ANY not in name and near:
+            yield Finding((*path, number), f'"{name}" is no action of OCPP', f'did you mean "{near[0]}"?')

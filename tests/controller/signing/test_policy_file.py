@@ -1,0 +1,144 @@
+"""A policy's file: what it reads as, and every mistake at its line in words that mend it."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+
+import pytest
+
+from controller.config.remarks import ConfigUnreadable
+from controller.signing.gate import PASS, Gate
+from controller.signing.policy_file import PolicyMistakes, check_policy, read_policy
+from tests.controller.signing.house import NOW, OLGA, TOM, limit, passes, signed, why
+from tests.controller.signing.test_jws import EC_PEM
+
+POINT, POINT_384 = (base64.b64encode(author.point).decode() for author in (OLGA, TOM))
+HEAD = f"""\
+version = 1
+[[key]]
+holder = "olga"
+public = "{POINT}"
+"""
+GOOD = (
+    HEAD
+    + f"""
+[[key]]
+holder = "tom"
+public = "{POINT_384}"
+curve = "secp384r1"
+not_after = 2026-11-21T15:00:00Z
+[[key]]
+holder = "cpo"
+certificate = "cpo.pem"
+[[role]]
+id = "technician"
+holders = ["olga", "tom"]
+approvals = 1
+[[role.may]]
+actions = ["SetChargingProfile"]
+max_a = 16
+evses = ["CS01/*"]
+[[verify]]
+id = "limits"
+actions = ["profiles"]
+direction = "down"
+require = "verifyAny"
+roles = ["technician"]
+[[sign]]
+id = "own"
+passing = true
+"""
+)
+
+
+def mistakes(text: str, folder: Path = Path("/nowhere")) -> list[str]:
+    return [str(each) for each in check_policy(text, "signing.toml", folder)[1]]
+
+
+def test_a_good_file_is_a_policy(tmp_path: Path) -> None:
+    (tmp_path / "cpo.pem").write_bytes(EC_PEM)
+    (tmp_path / "signing.toml").write_text(GOOD)
+    loaded = read_policy(tmp_path / "signing.toml")
+    house = Gate(loaded.policy(), jws=loaded.verifier())
+    assert why(passes(house, signed(limit(), TOM), link="CS01")) == (
+        "mark own: none of the controller's keys counts at this time"
+    )
+    assert "technician" in why(passes(house, signed(limit(17), TOM)))
+    assert "does not count" in why(passes(house, signed(limit(), TOM), utc=NOW + 3600))
+    assert [key.holder for key in loaded.keys] == ["olga", "tom", "cpo"]
+    assert loaded.keys[2].not_after == loaded.certificates[0].not_after
+
+
+def test_an_empty_policy_looks_at_nothing() -> None:
+    loaded, _ = check_policy("version = 1", "signing.toml", Path())
+    assert loaded is not None
+    assert passes(Gate(loaded.policy()), b"no JSON") is PASS
+
+
+RULE = '[[verify]]\nid = "r"\nrequire = "verifyAny"\n'
+ROLE = '[[role]]\nid = "r"\nholders = ["olga"]\n'
+
+
+@pytest.mark.parametrize(("text", "expected"), [
+    ("version = ", "1: TOML: Invalid value; a text stands in quotes"),
+    ("", "1: version: is missing; add version = ... (one of 1)"),
+    ("version = 2", "1: version: cannot be 2; write one of 1"),
+    (HEAD + "colour = 1", "5: key[0].colour: is not a key that is known here; remove it"),
+    ("version = 1\nwindow_s = 0", "2: window_s: cannot be 0; write a number above 0, at most 86400"),
+    ('version = 1\n[[key]]\npublic = "' + POINT + '"', '2: key[0].holder: is missing; add holder = ...'),
+    ('version = 1\n[[key]]\nholder = "a"', "2: key[0]: has neither public nor certificate; give it one"),
+    (HEAD + 'certificate = "x.pem"', "2: key[0]: has both public and certificate"),
+    (HEAD.replace(POINT, "ä"), "4: key[0].public: is no base64; copy it from `local-controller keys export`"),
+    (HEAD.replace(POINT, POINT_384),
+     "4: key[0].public: is no uncompressed point of secp256r1 (65 bytes, 0x04 first); "),
+    (HEAD + 'curve = "secp192r1"', '5: key[0].curve: cannot be "secp192r1"; did you mean "secp521r1"?'),
+    (HEAD + 'curve = "secp256k1"', "4: key[0].public: is no point on secp256k1; copy key and curve"),
+    (HEAD + HEAD.removeprefix("version = 1\n"), "5: key[1]: is olga's key already; remove one of the two"),
+    (HEAD + "not_after = 2026-11-21T15:00:00",
+     "5: key[0].not_after: cannot be 2026-11-21 15:00:00; write a time with its zone"),
+    (HEAD + "not_before = 2026-11-21T15:00:00Z\nnot_after = 2026-11-21T14:00:00Z",
+     "6: key[0].not_after: is not after not_before"),
+    ('version = 1\n[[key]]\nholder = "a"\ncertificate = "a.pem"',
+     "4: key[0].certificate: /nowhere/a.pem cannot be read: No such file"),
+    (HEAD + ROLE.replace("olga", "olha"),
+     '7: role "r" holders[0]: "olha" is no key that is known here; did you mean "olga"?'),
+    (HEAD + ROLE + "approvals = 2", '8: role "r" approvals: cannot be had of 1 holders; name more'),
+    (HEAD + ROLE + ROLE, '9: role "r" id: "r" is there already'),
+    (HEAD + ROLE + '[[role.may]]\nactions = ["profile"]',
+     '9: role "r" may[0].actions[0]: "profile" is no action of OCPP; did you mean "profiles"?'),
+    (HEAD + ROLE + '[[role.may]]\nactions = ["*"]\nat_least = 3\nat_most = 2', 'at_most: is below at_least'),
+    (HEAD + RULE + 'actions = ["SetChargingProfil"]', 'did you mean "SetChargingProfile"?'),
+    (HEAD + RULE + 'roles = ["tech"]',
+     '8: verify "r" roles[0]: "tech" is no role that is known here; add a [[role]]'),
+    (HEAD + RULE + 'holders = ["olha"]', 'did you mean "olga"?'),
+    (HEAD + RULE + '[[sign]]\nid = "r"', '9: sign "r" id: "r" is there already'),
+    (HEAD + RULE.replace("verifyAny", "verify"),
+     "require: cannot be \"verify\"; did you mean \"verifyAny\"?"),
+    (HEAD + RULE + 'direction = "sideways"', "direction: cannot be \"sideways\"; write one of up, down"),
+    (HEAD + RULE + 'versions = ["1.6"]', "versions: cannot be \"1.6\"; did you mean \"ocpp1.6\"?"),
+])  # fmt: skip
+def test_a_mistake_has_its_line_and_its_mend(text: str, expected: str) -> None:
+    (found,) = mistakes(text)
+    assert found.startswith("signing.toml:")
+    assert expected in found
+
+
+def test_names_that_nobody_knows_may_be_a_vendors() -> None:
+    assert mistakes(HEAD + RULE + 'actions = ["VendorThing", "Set*", "profiles", "DataTransfer"]') == []
+
+
+def test_all_mistakes_at_once() -> None:
+    assert len(mistakes(HEAD + ROLE.replace("olga", "a") + RULE + 'roles = ["b"]\nholders = ["c"]')) == 3
+
+
+def test_a_file_that_is_not_there_or_not_good(tmp_path: Path) -> None:
+    file = tmp_path / "signing.toml"
+    with pytest.raises(ConfigUnreadable, match="cannot be read"):
+        read_policy(file)
+    file.write_text("version = 2")
+    with pytest.raises(PolicyMistakes, match="version: cannot be 2"):
+        read_policy(file)
+    (tmp_path / "cpo.pem").write_text("nothing")
+    (found,) = mistakes('version = 1\n[[key]]\nholder = "a"\ncertificate = "cpo.pem"', tmp_path)
+    assert "cpo.pem is no certificate in PEM" in found
