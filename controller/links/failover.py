@@ -160,16 +160,17 @@ class Failover:
 
     def lost(self, station: str, uplink: str, lasted_s: float, now: float, *, clean: bool) -> None:
         """The backend, or the way to it, has ended a link."""
-        way = self._by_id[uplink]
-        if way.is_up and not clean:
-            way.is_up = False
-            way.until = now
-        hold = self._holds.get((station, uplink))
+        if not clean:
+            self._suspect(uplink, now)
         if lasted_s >= LASTING_S:
             self._holds.pop((station, uplink), None)
-            return
-        failures = 1 if hold is None else hold.failures + 1
-        self._holds[station, uplink] = _Hold(now + self._back_off_s(failures), failures)
+        else:
+            self._hold(station, uplink, now)
+
+    def unanswered(self, station: str, uplink: str, now: float) -> None:
+        """A link stands, but what is asked over it has no answer: this station tries another first."""
+        self._suspect(uplink, now)
+        self._hold(station, uplink, now)
 
     # -- probes -------------------------------------------------------------------------------------
 
@@ -215,6 +216,17 @@ class Failover:
         if hold is not None and hold.denied:
             return math.inf
         return max(way.up_since + FAILBACK_S, self._held_until(station, way))
+
+    def _suspect(self, uplink: str, now: float) -> None:
+        way = self._by_id[uplink]
+        if way.is_up:
+            way.is_up = False
+            way.until = now
+
+    def _hold(self, station: str, uplink: str, now: float) -> None:
+        hold = self._holds.get((station, uplink))
+        failures = 1 if hold is None else hold.failures + 1
+        self._holds[station, uplink] = _Hold(now + self._back_off_s(failures), failures)
 
     def _held_until(self, station: str, way: _Way) -> float:
         hold = self._holds.get((station, way.id))

@@ -80,6 +80,11 @@ class Uplinks:
                 self._alarm.stir()
                 raise
 
+    def unanswered(self, station: str, uplink: str) -> None:
+        """What a station's link is asked has no answer, though it stands: the next link goes elsewhere."""
+        self._failover.unanswered(station, uplink, trio.current_time())
+        self._alarm.stir()
+
     async def ready(self, station: str) -> None:
         """Wait until it is worth while that this station asks for a link."""
         while self._failover.next(station, trio.current_time()) is None:

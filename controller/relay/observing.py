@@ -230,7 +230,7 @@ class Observing:
         """The station's answer to a command, or ours in its place, under the observer's own id."""
         frame = parse(text)
         asked = self._commanded.pop(frame.id, None) if isinstance(frame, CallResult | CallError) else None
-        if asked is None or not self._is_up:
+        if asked is None:
             what = f"an answer of {self._station} that {self._backend} does not wait for any more: dropped"
             return [Note(logging.INFO, what)]
         return [ToObserver(self._backend, _with_id(text, asked))]

@@ -175,6 +175,26 @@ def test_a_station_whose_links_do_not_last_waits_longer_each_time() -> None:
     assert machine.next("CS01", now) == "only"
 
 
+def test_a_station_that_gets_no_answers_goes_elsewhere_and_others_look_for_themselves() -> None:
+    machine = two()
+    machine.unanswered("CS01", "first", 50)
+    assert machine.next("CS01", 50) == "second"
+    assert machine.next("CS02", 50) == "first"
+    machine.dialling("first")
+    assert machine.next("CS03", 50) == "second"
+
+
+def test_a_station_that_gets_no_answers_again_and_again_waits_longer() -> None:
+    machine = Failover([("only", 0)], Highest())
+    now, waits = 0.0, []
+    for _ in range(3):
+        reach(machine, "only", now)
+        machine.unanswered("CS01", "only", now)
+        waits.append(machine.ready_at("CS01") - now)
+        now = machine.ready_at("CS01")
+    assert waits == [1, 2, 4]
+
+
 # -- a station that is not wanted ----------------------------------------------------------------------
 
 

@@ -194,6 +194,16 @@ async def test_a_lost_link_leads_the_next_station_to_the_second_while_one_tries_
     assert await site.reached() == "b"
 
 
+async def test_a_backend_that_does_not_answer_over_its_first_uplink_is_asked_over_the_second(
+    site: Site, autojump_clock: MockClock
+) -> None:
+    async with site.uplinks.open(CS01, owner=True) as (_, uplink):
+        site.uplinks.unanswered("CS01", uplink)
+    assert await site.reached() == "b"
+    await site.uplinks.ready("CS01")
+    assert trio.current_time() == 0  # it need not wait, for there is another
+
+
 async def test_a_link_that_was_closed_properly_is_made_anew_over_the_same_uplink(
     site: Site, autojump_clock: MockClock
 ) -> None:

@@ -73,6 +73,17 @@ def test_an_observer_that_does_not_accept_the_boot_hears_no_more_until_it_does()
     talk.hears("StatusNotification")
 
 
+def test_an_observer_that_does_not_accept_the_boot_hears_no_heartbeat_meanwhile() -> None:
+    talk = Talk()
+    talk.boots()
+    talk.up()
+    talk.hears("BootNotification")
+    talk.answers('{"status":"Rejected","interval":2000,"currentTime":"2027-01-15T08:00:00Z"}')
+    talk.wait(1999)
+    talk.wait(1)
+    talk.hears("BootNotification")
+
+
 def test_states_that_it_may_not_see_are_not_in_its_story() -> None:
     talk = Talk(observe=("transactions",))
     talk.boots()
