@@ -55,8 +55,8 @@ _ENTRY = """
 _SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS outbox ({_ENTRY} PRIMARY KEY (station, backend, number)) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS set_aside (   -- what a backend would not take: for a person to look at
-    {_ENTRY} reason TEXT NOT NULL, PRIMARY KEY (station, backend, number)
-) STRICT, WITHOUT ROWID;
+    place INTEGER PRIMARY KEY AUTOINCREMENT, {_ENTRY} reason TEXT NOT NULL
+) STRICT;
 CREATE TABLE IF NOT EXISTS answers (     -- of ours, to messages that a station may repeat
     station TEXT NOT NULL, fingerprint TEXT NOT NULL, payload BLOB NOT NULL,
     PRIMARY KEY (station, fingerprint)
@@ -119,9 +119,9 @@ class RelayStore:
         return {(station, backend): number for station, backend, number in rows}
 
     def set_aside(self) -> list[tuple[Queued, str]]:
-        """The messages that their backends would not take, and why."""
-        rows = self._database.rows("SELECT * FROM set_aside ORDER BY station, backend, number")
-        return [(_queued(row[:-1]), row[-1]) for row in rows]
+        """The messages that their backends would not take, and why, in the order in which that was found."""
+        rows = self._database.rows("SELECT * FROM set_aside ORDER BY place")
+        return [(_queued(row[1:-1]), row[-1]) for row in rows]
 
     def close(self) -> None:
         """Close the file."""
@@ -142,7 +142,7 @@ def _statements(word: Word) -> Iterator[tuple[str, Row]]:
             yield f"DELETE FROM outbox {_IS_ENTRY}", (station, backend, number)
         case SetAside(station, backend, number, reason):
             key = (station, backend, number)
-            yield f"INSERT OR REPLACE INTO set_aside SELECT *, ? FROM outbox {_IS_ENTRY}", (reason, *key)
+            yield f"INSERT INTO set_aside SELECT NULL, *, ? FROM outbox {_IS_ENTRY}", (reason, *key)
             yield f"DELETE FROM outbox {_IS_ENTRY}", key
         case Answered(station, fingerprint, payload):
             yield "INSERT OR REPLACE INTO answers VALUES (?, ?, ?)", (station, fingerprint, payload)
@@ -216,7 +216,6 @@ def _mapped(row: Row) -> Mapped:
 
 _LOADING: Mapping[str, Callable[[Row], Word]] = {
     "SELECT * FROM outbox WHERE station = ? ORDER BY backend, number": _queued,
-    "SELECT station, backend, number, reason FROM set_aside WHERE station = ?": lambda row: SetAside(*row),
     "SELECT * FROM answers WHERE station = ? ORDER BY rowid": lambda row: Answered(*row),
     "SELECT * FROM transaction_ids WHERE station = ? ORDER BY rowid": _mapped,
     "SELECT * FROM told WHERE station = ? ORDER BY rowid": _told,
