@@ -28,8 +28,10 @@ from controller.config.tables import Web
 from controller.demo.demo import run_demo
 from controller.evidence_cli import add_evidence
 from controller.groups import leaves
+from controller.keys_cli import add_keys
 from controller.links.server import ListenFailed
 from controller.links.tls import TlsFailed
+from controller.policy_cli import add_policy
 from controller.simulate.day import DayMistakes, read_day
 from controller.simulate.plot import svg
 from controller.simulate.run import simulate
@@ -95,6 +97,8 @@ def _parser() -> argparse.ArgumentParser:
     password.set_defaults(do=_password)
 
     add_evidence(commands)
+    add_keys(commands)
+    add_policy(commands)
 
     demo = commands.add_parser("demo", help="watch the controller run a simulated site")
     demo.add_argument(

@@ -37,7 +37,11 @@ def write_new(folder: Path, name: str, data: bytes) -> Path:
     """
     file = folder / f"{name}{SUFFIX}"
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not folder.is_dir():
+            folder.mkdir(mode=0o700, parents=True)
+    except OSError as error:
+        raise KeyFileWrong(f"{folder} cannot be made: {error.strerror}") from None
+    try:
         with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as opened:
             opened.write(data)
             opened.flush()

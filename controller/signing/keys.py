@@ -87,6 +87,14 @@ def fingerprint(key: KeyId) -> str:
     return hashlib.sha256(der).hexdigest()
 
 
+def public_pem(key: OwnKey) -> str:
+    """The public half of a key, in PEM."""
+    public = key.private.public_key()
+    return public.public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    ).decode()
+
+
 def new_private(curve: str, holder: str, not_before: float, not_after: float) -> bytes:
     """A new private key, as its file has it. Times are POSIX s; `holder` is one line."""
     key = ec.generate_private_key(CURVES[curve].group)

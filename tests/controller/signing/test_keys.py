@@ -136,5 +136,7 @@ def test_files_that_cannot_be_used_are_told_with_the_mend(tmp_path: Path) -> Non
     file.chmod(0o604)
     with pytest.raises(KeyFileWrong, match=r"open to everybody.*chmod"):
         read_keys(file)
-    with pytest.raises(KeyFileWrong, match="cannot be written"):
+    with pytest.raises(KeyFileWrong, match="below cannot be made: Not a directory"):
         write_new(file / "below", "lc", b"")
+    with pytest.raises(KeyFileWrong, match="cannot be written: File name too long"):
+        write_new(tmp_path, "l" * 300, b"")
