@@ -175,7 +175,7 @@ class Courier:
             self._wait_until = now + wait_s
             return [], [f"{what}: it goes again in {wait_s:g} s"]
         self._tries = 0
-        words = self._outbox.set_aside(head.number)
+        words = self._outbox.set_aside(head.number, code)
         if head.transaction is not None:
             words += self._ids.over(head.transaction)
         return words, [f"{what}: it is set aside, so that what follows can go"]

@@ -128,9 +128,9 @@ class Outbox:
         """The entry waits no longer: it has been answered."""
         return [Gone(self._station, self._backend, number)] if self._take_out(number) else []
 
-    def set_aside(self, number: int) -> list[Word]:
+    def set_aside(self, number: int, reason: str) -> list[Word]:
         """The backend will not take the entry: it waits no longer, and is kept for a person to look at."""
-        return [SetAside(self._station, self._backend, number)] if self._take_out(number) else []
+        return [SetAside(self._station, self._backend, number, reason)] if self._take_out(number) else []
 
     def _take_out(self, number: int) -> bool:
         entry = self._entries.pop(number, None)

@@ -80,6 +80,7 @@ class SetAside(msgspec.Struct, frozen=True):
     station: str
     backend: str
     number: int
+    reason: str
 
 
 class Answered(msgspec.Struct, frozen=True):

@@ -28,27 +28,34 @@ def test_a_damaged_file_is_kept_aside_loudly_and_a_new_one_is_begun(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: object
 ) -> None:
     path = tmp_path / "a.sqlite"
-    first = Database(path, SCHEMA)
+    first = Database(path, SCHEMA, "all numbers")
     first.write((PUT, [(number, "x" * 100) for number in range(500)]))
     first.close()
     assert callable(damage)
     damage(path)
     damaged = path.read_bytes()
 
-    second = Database(path, SCHEMA)
+    second = Database(path, SCHEMA, "all numbers")
     assert second.rows("SELECT * FROM t") == []
-    assert second.set_aside is not None
-    assert second.set_aside.read_bytes() == damaged
+    assert second.moved_aside is not None
+    assert second.moved_aside.read_bytes() == damaged
     (record,) = [record for record in caplog.records if record.levelname == "ERROR"]
-    assert second.set_aside.name in record.getMessage()
+    assert second.moved_aside.name in record.getMessage()
+    assert "all numbers" in record.getMessage()
     second.write((PUT, [(1, "new")]))
     assert second.rows("SELECT text FROM t WHERE n = ?", (1,)) == [("new",)]
 
 
-def test_a_whole_file_is_not_set_aside(tmp_path: Path) -> None:
+def test_a_damaged_file_that_cannot_be_done_without_stops_us_with_the_mend(tmp_path: Path) -> None:
+    damage_header(tmp_path / "a.sqlite")
+    with pytest.raises(StoreFailed, match="move a damaged file away"):
+        Database(tmp_path / "a.sqlite", SCHEMA)
+
+
+def test_a_whole_file_is_not_moved_aside(tmp_path: Path) -> None:
     Database(tmp_path / "a.sqlite", SCHEMA).write((PUT, [(1, "kept")]))
     again = Database(tmp_path / "a.sqlite", SCHEMA)
-    assert again.set_aside is None
+    assert again.moved_aside is None
     assert again.rows("SELECT text FROM t") == [("kept",)]
 
 
