@@ -183,7 +183,8 @@ class Evse(_Table, frozen=True, kw_only=True):
     """One EVSE. `phases[k]` is the site's phase that the station's phase k + 1 sits on.
 
     HIGHER `priority` is served first. `mode` "surplus": it charges from what the site would feed into the
-    grid, and from nothing else. `steuve`: a steerable device under section 14a EnWG.
+    grid, and from nothing else. `phase_switching`: it can be told to use one phase instead of three, by
+    default as its station says. `steuve`: a steerable device under section 14a EnWG.
     """
 
     id: Annotated[int, Meta(ge=1, le=999)] = 1
@@ -194,6 +195,7 @@ class Evse(_Table, frozen=True, kw_only=True):
     fallback_a: Amps | None = None
     priority: int = 0
     mode: Literal["fair", "surplus"] = "fair"
+    phase_switching: bool | None = None
     steuve: bool = False
     exempt: bool = False
 

@@ -22,16 +22,19 @@ _KEYS_16 = {
     "ChargingScheduleAllowedChargingRateUnit": "units",
     "ChargingScheduleMaxPeriods": "max_periods",
     "MaxChargingProfilesInstalled": "max_profiles",
+    "ConnectorSwitch3to1PhaseSupported": "phase_switching",
 }
 _VARIABLES_2 = {
     "ProfileStackLevel": "max_stack_level",
     "RateUnit": "units",
     "PeriodsPerSchedule": "max_periods",
     "Entries": "max_profiles",
+    "ACPhaseSwitchingSupported": "phase_switching",
 }
 _COMPONENT_2 = "SmartChargingCtrlr"
 _INSTANCES_2 = {"Entries": "ChargingProfiles"}
 _UNITS: dict[str, Literal["A", "W"]] = {"a": "A", "current": "A", "w": "W", "power": "W"}
+_YES_NO = {"true": True, "false": False}
 
 
 class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,6 +44,7 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     max_periods: int | None = None
     max_profiles: int | None = None
     units: frozenset[Literal["A", "W"]] = frozenset()
+    phase_switching: bool | None = None
 
 
 class Question(msgspec.Struct, frozen=True):
@@ -52,7 +56,7 @@ class Question(msgspec.Struct, frozen=True):
 
 class _Pair(msgspec.Struct, frozen=True):
     key: str
-    value: str | int | float | None = None
+    value: str | int | float | bool | None = None
 
 
 class _Configuration(msgspec.Struct, frozen=True, rename="camel"):
@@ -65,7 +69,7 @@ class _Variable(msgspec.Struct, frozen=True):
 
 class _VariableResult(msgspec.Struct, frozen=True, rename="camel"):
     variable: _Variable
-    attribute_value: str | int | float | None = None
+    attribute_value: str | int | float | bool | None = None
 
 
 class _Variables(msgspec.Struct, frozen=True, rename="camel"):
@@ -100,6 +104,7 @@ def read_answer(version: Version, result: bytes | None) -> Capabilities:
         max_periods=_count(said.get("max_periods", ""), least=1),
         max_profiles=_count(said.get("max_profiles", ""), least=1),
         units=_units(said.get("units", "")),
+        phase_switching=_YES_NO.get(said.get("phase_switching", "").strip().lower()),
     )
 
 
@@ -111,6 +116,7 @@ def narrowed(quirk: Quirk, said: Capabilities) -> Quirk:
     return msgspec.structs.replace(
         quirk,
         unit=unit,
+        phase_switching=said.phase_switching if quirk.phase_switching is None else quirk.phase_switching,
         max_stack_level=_lower(quirk.max_stack_level, said.max_stack_level),
         max_periods=_lower(quirk.max_periods, said.max_periods),
         max_profiles=_lower(quirk.max_profiles, said.max_profiles),
@@ -121,7 +127,7 @@ def _lower(known: int | None, said: int | None) -> int | None:
     return min((bound for bound in (known, said) if bound is not None), default=None)
 
 
-def _text(value: str | float | None) -> str:
+def _text(value: str | float | bool | None) -> str:
     return "" if value is None else str(value)
 
 

@@ -76,11 +76,13 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     """On what terms a station takes a limit.
 
     `after_a`: what holds after a lease (A per phase), for a station whose one profile has to tell both.
+    `number_phases`: on so many phases; None: on all.
     `watts_per_ampere`: of all the phases that the limit is shared by, for a station that takes W.
     """
 
     quirk: Quirk = NO_QUIRK
     after_a: float = 0.0
+    number_phases: int | None = None
     watts_per_ampere: float = 230.0
 
 
@@ -96,6 +98,12 @@ class _Plan(msgspec.Struct, frozen=True, kw_only=True):
     start: str | None = None
     duration: int | None = None
     valid_to: str | None = None
+    number_phases: int | None = None
+    phase_to_use: int | None = None
+
+    def phases_of(self, start: int) -> int | None:
+        """On how many phases the period holds that begins there: what follows a lease is for all."""
+        return self.number_phases if start == 0 else None
 
 
 def set_limit(
@@ -151,6 +159,9 @@ def _plan(
         start=_moment(now - timedelta(seconds=slack_s)) if quirk.kind == "Absolute" else None,
         duration=duration,
         valid_to=valid_to,
+        number_phases=terms.number_phases,
+        # 2.x forbids to name the phase where the station has not said that it can switch (2.0.1 Part 2, 2.8)
+        phase_to_use=1 if terms.number_phases == 1 and quirk.phase_switching else None,
     )
 
 
@@ -181,7 +192,9 @@ def _message_16(target: int, plan: _Plan) -> v16.SetChargingProfile:
                 start_schedule=plan.start,
                 charging_rate_unit=plan.unit,
                 charging_schedule_period=tuple(
-                    v16.ChargingSchedulePeriod(start_period=start, limit=limit)
+                    v16.ChargingSchedulePeriod(
+                        start_period=start, limit=limit, number_phases=plan.phases_of(start)
+                    )
                     for start, limit in plan.periods
                 ),
             ),
@@ -196,7 +209,13 @@ def _message_2(target: int, plan: _Plan) -> v2.SetChargingProfile:
         start_schedule=plan.start,
         charging_rate_unit=plan.unit,
         charging_schedule_period=tuple(
-            v2.ChargingSchedulePeriod(start_period=start, limit=limit) for start, limit in plan.periods
+            v2.ChargingSchedulePeriod(
+                start_period=start,
+                limit=limit,
+                number_phases=plan.phases_of(start),
+                phase_to_use=plan.phase_to_use if start == 0 else None,
+            )
+            for start, limit in plan.periods
         ),
     )
     return v2.SetChargingProfile(

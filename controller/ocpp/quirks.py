@@ -51,6 +51,7 @@ class Quirk(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     `max_profiles`: None where nothing is known of a bound. `unit`: A unless it takes W only; None: as it
     says itself. `zero` "minimum": a limit of 0 does it harm, it is never told less than its minimum.
     `decimals` of a limit. `steps_a`: what it can do (A), other limits are rounded down.
+    `phase_switching`: whether it heeds numberPhases; None: as it says itself.
     `writes_per_day`: its memory wears out; None: as often as wanted. `start_slack_s`: schedules start
     so much (s) in the past, for a clock that is slow. `reaction_s`: from its answer to its current.
 
@@ -71,6 +72,7 @@ class Quirk(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     zero: Literal["limit", "minimum"] = "limit"
     decimals: Literal[0, 1] = 1
     steps_a: tuple[float, ...] = ()
+    phase_switching: bool | None = None
     writes_per_day: int | None = None
     start_slack_s: int = 60
     reaction_s: float = 5.0

@@ -118,6 +118,7 @@ class ChargingSchedulePeriod(_Message, frozen=True, kw_only=True):
     limit_l2: float | None = msgspec.field(default=None, name="limit_L2")
     limit_l3: float | None = msgspec.field(default=None, name="limit_L3")
     number_phases: int | None = None
+    phase_to_use: int | None = None
 
 
 class ChargingSchedule(_Message, frozen=True, kw_only=True):

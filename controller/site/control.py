@@ -40,6 +40,7 @@ from controller.site.news import Told
 from controller.site.outlet import Outlet
 from controller.site.settings import SiteSettings
 from controller.site.surplus import Surplus
+from controller.site.switching import consider
 from controller.site.tree import Circuit, PhaseAmps, Site
 from controller.site.turns import REST_S, Turns
 from controller.site.view import CircuitView, SiteView
@@ -140,7 +141,7 @@ class SiteControl:
                 return True
             case Adapted(station=station, quirk=quirk):
                 for outlet in self._of_station.get(station, ()):
-                    outlet.delivery.adapt(quirk, now)
+                    outlet.adapt(quirk, now)
                 return True
             case Observed(station=station, observation=observation):
                 return self._observed(station, observation, now)
@@ -240,7 +241,10 @@ class SiteControl:
         room = self._ledger(base, reserved, now)
         for outlet in shared:
             outlet.book_overdraw(room)
-        given = self._share([d for d in demands if not self._sunny(d)], room, base, now)
+        fair = [d for d in demands if not self._sunny(d)]
+        given = self._share(fair, room, base, now)
+        rooms, joint = room.rooms(), self._joint(base, room)
+        consider(shared, fair, given, lambda asking: allocate(self._site, asking, rooms, joint), now)
         given |= self._sunshine([d for d in demands if self._sunny(d)], given, room, base, now)
         for ref, allocation in given.items():
             turns.served(ref, allocation.limit_a > 0, now)

@@ -77,6 +77,7 @@ class Delivery:
         self._tokens = tokens
         self._quirk = NO_QUIRK
         self._phases = 1
+        self.number_phases: int | None = None
         self._written: deque[float] = deque(maxlen=0)  # when, of as many as the station bears in a day
         self.connected = False
         self._floor = False
@@ -311,6 +312,7 @@ class Delivery:
             duration_s=self._lease_s if lease else None,
             after_a=self._evse.fallback_a / shared_by,
             phases=shared_by,
+            number_phases=self.number_phases if lease else None,
             urgent=urgent,
         )
 

@@ -69,6 +69,7 @@ class SetLimit(msgspec.Struct, frozen=True, kw_only=True):
     A floor has no end; a lease ends `duration_s` s after the station took it. `urgent`: a circuit is
     over its limit now; it goes before everything else that waits for the station. `after_a`: what shall
     hold after a lease (A per phase). `phases`: how many at least share it, for a station that takes W.
+    `number_phases`: it may use so many, None: all that it has.
     """
 
     token: int
@@ -78,4 +79,5 @@ class SetLimit(msgspec.Struct, frozen=True, kw_only=True):
     duration_s: float | None
     after_a: float = 0.0
     phases: int = 1
+    number_phases: int | None = None
     urgent: bool = False

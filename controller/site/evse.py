@@ -6,7 +6,8 @@ from controller.ocpp.observations import DrawSeen, EvseState, NeedsSeen, StateSe
 from controller.site.conductors import PhaseFlags
 from controller.site.draw import DrawWatch
 from controller.site.goal import Goal
-from controller.site.learning import LearntNeed, LearntPhases
+from controller.site.learning import LOADED_A, LearntNeed, LearntPhases
+from controller.site.phase_switch import PhaseSwitch
 from controller.site.tree import Evse
 
 EvseObservation = StateSeen | TransactionSeen | DrawSeen | NeedsSeen
@@ -37,6 +38,7 @@ class EvseModel:
         self.state = EvseState.UNKNOWN
         self.draw = DrawWatch(evse, now)
         self.goal = Goal()
+        self.switch = PhaseSwitch()
         self._state_since = now
         self._running = False
         self._phases = LearntPhases(len(evse.phases))
@@ -60,6 +62,11 @@ class EvseModel:
         """Whether `phases` was seen, and is not just the worst case."""
         return self._phases.known
 
+    @property
+    def may_use_one_phase(self) -> bool:
+        """Whether a car is here that takes current, and perhaps on several phases."""
+        return self.wants and self.state is not EvseState.SUSPENDED_EV and sum(self._phases.used) > 1
+
     def asleep(self, now: float) -> bool:
         """Whether its car has taken nothing for long, and is not being probed just now."""
         slept_s = now - self._state_since
@@ -78,8 +85,15 @@ class EvseModel:
 
     def down(self, now: float) -> None:
         """Its station went away: another car may come unseen."""
+        self.switch.forgive()
         self._forget_car()
         self.draw.start(now)
+
+    def holds_nothing(self, now: float) -> None:
+        """No limit in it allows any current: a change of phases that was decided is made."""
+        if self.switch.changing:
+            self.switch.made(now)
+            self._forget_car()
 
     def handle(self, observation: EvseObservation, offered_a: float, now: float) -> bool:
         """One observation, made under the offer `offered_a`; whether the sharing has to be thought over."""
@@ -109,6 +123,7 @@ class EvseModel:
         self._state_since = now
         if state is EvseState.AVAILABLE:
             self._running = False  # the car has gone, whether or not its StopTransaction reached us
+            self.switch.all_phases()
             self._forget_car()
             self.goal.forget()
         if state in GIVING:
@@ -134,10 +149,12 @@ class EvseModel:
         grown = False
         if self.state is EvseState.CHARGING:
             grown = self._phases.see(self.draw.report)
+            if self.switch.single and sum((amps or 0.0) > LOADED_A for amps in self.draw.report) > 1:
+                self.switch.fail()
             if settled:
                 self._need.see(self.draw.most_loaded_a, offered_a, now)
         return grown or self.wants is not wanted_before
 
     def _forget_car(self) -> None:
-        self._phases.reset()
+        self._phases.reset(single=self.switch.single)
         self._need.reset()

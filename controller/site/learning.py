@@ -35,10 +35,10 @@ class LearntPhases:
         self._wired = wired
         self.reset()
 
-    def reset(self) -> None:
-        """Another car may come: every phase counts again."""
-        self.used = (True,) * self._wired
-        self.known = self._wired == 1
+    def reset(self, *, single: bool = False) -> None:
+        """Another car may come: every phase counts again; the first alone where it was told to use one."""
+        self.used = (True,) * (1 if single else self._wired) + (False,) * (self._wired - 1 if single else 0)
+        self.known = single or self._wired == 1
         self._seen: tuple[bool, ...] | None = None
         self._times = 0
 

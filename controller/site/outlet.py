@@ -6,8 +6,10 @@ import math
 from collections.abc import Iterator
 
 from controller.ocpp.observations import DrawSeen
+from controller.ocpp.quirks import Quirk
 from controller.site.allocator import Allocation, Demand
 from controller.site.booking import Ledger
+from controller.site.conductors import PhaseFlags
 from controller.site.delivery import NOISE_A, Delivery
 from controller.site.draw import Credit
 from controller.site.events import SetLimit
@@ -29,6 +31,7 @@ class Outlet:
         self.backend_a: float | None = None
         """What its backend's own profiles allow it (A per phase); None: all."""
         self._need = NO_NEED
+        self.adapt_phases(None)
         self._news = News()
 
     def observed(self, observation: EvseObservation, now: float) -> bool:
@@ -44,11 +47,35 @@ class Outlet:
         self.model.down(now)
         self.delivery.down(now)
 
+    def adapt(self, quirk: Quirk, now: float) -> None:
+        """Its station is one with this quirk."""
+        self.delivery.adapt(quirk, now)
+        self.adapt_phases(quirk.phase_switching)
+
+    def adapt_phases(self, says: bool | None) -> None:
+        """What the station says of switching phases counts where the site's owner has not said it."""
+        wanted = says if self.evse.phase_switching is None else self.evse.phase_switching
+        bears = not self.delivery.never_pauses and not self.delivery.in_watts
+        self.model.switch.able = bool(wanted) and bears and len(self.evse.phases) == 3
+
+    @property
+    def all_phases(self) -> PhaseFlags:
+        """The site's phases that it is wired to."""
+        return _flags(self.evse.phases)
+
+    @property
+    def one_phase(self) -> PhaseFlags:
+        """The site's phase that it uses when it is told to use one: its own L1."""
+        return _flags(self.evse.phases[:1])
+
     def look_at_car(self, voltage: float, now: float) -> None:
         """A limit in W is told for the phases that the car uses: for one until it has shown more.
 
         What its goal needs depends on them too, and on the time that is left.
         """
+        if self.model.switch.changing and self._booked_a(now) <= NOISE_A:
+            self.model.holds_nothing(now)
+        self.delivery.number_phases = 1 if self.model.switch.single else None
         self._need = self.model.goal.need(voltage, sum(self.model.phases), now)
         self.delivery.spread(sum(self.model.phases) if self.model.phases_known else 1)
 
@@ -64,7 +91,7 @@ class Outlet:
     def book(self, ledger: Ledger, now: float) -> None:
         """Book the most that it may be taking now."""
         if self.may_draw:
-            ledger.book(self.evse, self.model.phases, self._booked_a(now))
+            ledger.book(self.evse, self._phases_at_risk(now), self._booked_a(now))
 
     def book_overdraw(self, ledger: Ledger) -> None:
         """Book what it draws beyond its offer: nobody's share, and gone all the same."""
@@ -95,7 +122,7 @@ class Outlet:
             max_a = max(max_a, min_a) if not trouble else max_a
         return Demand(
             ref=self.evse.ref,
-            phases=self.model.phases,
+            phases=self._phases_to_come,
             min_a=min_a,
             max_a=max_a,
             needs_a=self._need.needs_a,
@@ -112,6 +139,8 @@ class Outlet:
 
         A rise goes only into room that is left in `ledger`, where everybody is booked, and is booked there.
         """
+        if allocation is not None and self.model.switch.changing:
+            allocation = Allocation(self.evse.ref, 0.0, self._changes())
         target_a = self.evse.fallback_a if allocation is None else allocation.limit_a
         booked_a = self._booked_a(now)
         problem = self.delivery.problem(now)
@@ -145,6 +174,22 @@ class Outlet:
             reason=self.reason,
         )
 
+    def _phases_at_risk(self, now: float) -> PhaseFlags:
+        """Where it may draw: on all phases where it is in doubt that it knows it is to use one."""
+        in_doubt = self.model.switch.single and self.delivery.problem(now)
+        return self.all_phases if in_doubt else self.model.phases
+
+    @property
+    def _phases_to_come(self) -> PhaseFlags:
+        """Where it is to draw, once a change that was decided is made."""
+        switch = self.model.switch
+        if not switch.changing:
+            return self.model.phases
+        return self.one_phase if switch.to_single else self.all_phases
+
+    def _changes(self) -> str:
+        return f"pauses, to charge on {'one phase' if self.model.switch.to_single else 'all phases'} then"
+
     def _booked_a(self, now: float) -> float:
         """The most that it may be taking now (A per phase), by its limits and by what it does."""
         return max(self.delivery.booked_a(now), self.model.draw.defiant_a)
@@ -164,4 +209,8 @@ class Outlet:
             return "no car"
         if offered_a < allocation.limit_a - NOISE_A:
             return f"rising to {allocation.limit_a:g} A step by step, as others come down"
-        return allocation.reason
+        return f"on one phase: {allocation.reason}" if self.model.switch.single else allocation.reason
+
+
+def _flags(used: tuple[int, ...]) -> PhaseFlags:
+    return (0 in used, 1 in used, 2 in used)

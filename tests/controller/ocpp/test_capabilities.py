@@ -92,3 +92,20 @@ def test_watts_only_where_it_takes_nothing_else_and_no_row_knows_better() -> Non
     assert narrowed(NO_QUIRK, Capabilities(units=frozenset({"W"}))).in_watts
     assert not narrowed(NO_QUIRK, Capabilities(units=frozenset({"A", "W"}))).in_watts
     assert not narrowed(Quirk(name="go-e", unit="A"), Capabilities(units=frozenset({"W"}))).in_watts
+
+
+@pytest.mark.parametrize(
+    ("text", "said"), [("true", True), (" TRUE", True), ("false", False), ("maybe", None), ("", None)]
+)
+def test_whether_it_switches_phases_is_its_own_word_unless_its_row_knows_better(
+    text: str, said: bool | None
+) -> None:
+    old = read_answer(Version.V16, answer_16(ConnectorSwitch3to1PhaseSupported=text))
+    new = read_answer(Version.V201, answer_2(ACPhaseSwitchingSupported=text))
+    assert old.phase_switching is new.phase_switching is said
+    assert narrowed(NO_QUIRK, old).phase_switching is said
+    assert narrowed(Quirk(name="knows", phase_switching=False), old).phase_switching is False
+
+
+def test_a_yes_may_come_as_a_boolean() -> None:
+    assert read_answer(Version.V16, answer_16(ConnectorSwitch3to1PhaseSupported=True)).phase_switching

@@ -15,11 +15,13 @@ from controller.ocpp.profiles import (
     CLOCK_SLACK,
     LimitKind,
     Scope,
+    Terms,
     is_ours,
     profile_id,
     purpose,
     set_limit,
 )
+from controller.ocpp.quirks import Quirk
 from tests.controller.ocpp.schemas import check, request
 
 ON_ANY_MACHINE = settings(deadline=None, derandomize=True)
@@ -143,3 +145,18 @@ def test_our_ids_are_distinct_ours_and_signed_32_bit() -> None:
     assert max(ids) < 2**31
     assert not is_ours(min(ids) - 1)
     assert not is_ours(max(ids) + 1)
+
+
+@pytest.mark.parametrize("version", list(Version))
+@pytest.mark.parametrize("says", [True, None])
+def test_one_phase_is_told_and_named_only_to_a_2x_station_that_said_it_can(
+    version: Version, says: bool | None
+) -> None:
+    quirk = Quirk(name="one profile", max_stack_level=0, phase_switching=says)
+    terms = Terms(quirk=quirk, after_a=6, number_phases=1)
+    payload = set_limit(version, Scope.STATION, 1, LimitKind.LEASE, 10, NOON, 120, terms)
+    check(version, request(version, "SetChargingProfile"), payload)
+    lease, after = profile_of(version, payload)["schedule"]["chargingSchedulePeriod"]
+    assert lease["numberPhases"] == 1
+    assert lease.get("phaseToUse") == (1 if says and version is not Version.V16 else None)
+    assert after.keys() == {"startPeriod", "limit"}  # what follows a lease is for all phases

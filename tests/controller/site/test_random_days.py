@@ -29,6 +29,7 @@ def some_station(chance: random.Random, name: str) -> ToyStation:
         answer_s=chance.choice([0.2, 1.0, 2.0]),
         reaction_s=chance.choice([1, 2, 3, 5]),
         report_s=chance.choice([10, 15, 30, 60, 0]),
+        phase_switching=True,
     )
 
 

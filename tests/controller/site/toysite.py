@@ -67,13 +67,15 @@ class ToyStation:
     obeys: bool = True
     refuses: bool = False
     silent: bool = False
+    switches: bool = True
     up: bool = False
     floor_a: float | None = None
     lease: tuple[float, float] | None = None
     state: EvseState = EvseState.AVAILABLE
     leases: list[tuple[float, float]] = field(default_factory=list)
     energy_as: float = 0.0
-    _limits: deque[float] = field(default_factory=deque)
+    one_phase: list[tuple[float, bool]] = field(default_factory=list)
+    _limits: deque[tuple[float, bool]] = field(default_factory=deque)
 
     @property
     def ref(self) -> EvseRef:
@@ -93,11 +95,14 @@ class ToyStation:
             assert command.duration_s is not None
             self.lease = (command.limit_a, now + command.duration_s)
             self.leases.append((now, command.limit_a))
+            self.one_phase.append((now, command.number_phases == 1))
         return True
 
     def step(self, now: float) -> None:
         """One second: the car sees the limit of `reaction_s` ago."""
-        self._limits.append(self.limit_a(now))
+        leased = self.lease is not None and now < self.lease[1]
+        told_one = leased and bool(self.one_phase) and self.one_phase[-1][1]
+        self._limits.append((self.limit_a(now), told_one and self.switches))
         if len(self._limits) > self.reaction_s + 1:
             self._limits.popleft()
         self.energy_as += self.draw_a
@@ -106,12 +111,13 @@ class ToyStation:
     def draw_a(self) -> float:
         if self.car is None:
             return 0.0
-        limit_a = self._limits[0] if self.obeys and self._limits else UNLIMITED_A
+        limit_a = self._limits[0][0] if self.obeys and self._limits else UNLIMITED_A
         return min(self.car.takes(limit_a), self.evse.max_a)
 
     def drawn(self) -> tuple[float, float, float]:
         amps = [0.0, 0.0, 0.0]
-        for phase in self.car.phases if self.car else ():
+        used = self.car.phases if self.car else ()
+        for phase in used[:1] if self._limits and self._limits[0][1] else used:
             amps[phase] = self.draw_a
         return (amps[0], amps[1], amps[2])
 
@@ -285,6 +291,7 @@ def station(
     max_a: float = 32.0,
     car: Car | None = None,
     surplus: bool = False,
+    phase_switching: bool | None = None,
     **how: float,
 ) -> ToyStation:
     evse = Evse(
@@ -295,5 +302,6 @@ def station(
         max_a=max_a,
         fallback_a=6.0,
         surplus=surplus,
+        phase_switching=phase_switching,
     )
     return ToyStation(evse=evse, car=car, **how)  # type: ignore[arg-type]

@@ -1,0 +1,70 @@
+"""One phase instead of three: for whom three times the minimum does not fit, while once it would.
+
+A change is *wanted* for `SETTLE_S` before it is decided, and none is decided sooner than `DWELL_S` after the
+last: contactors and cars bear few of them. What was decided is made when the EVSE holds nothing, so that it
+never draws on its old phases and its new ones at once. An EVSE that was told one phase and draws on several
+cannot do it, whatever its station says, and is not asked again as long as its link lasts.
+"""
+
+from __future__ import annotations
+
+SETTLE_S = 60.0
+DWELL_S = 300.0
+
+
+class PhaseSwitch:
+    """One EVSE's. `single`: it was told to use one phase. `able`: it can be told so."""
+
+    def __init__(self) -> None:
+        self.able = False
+        self.single = False
+        self._to_single = False
+        self._failed = False
+        self._wanted_since: float | None = None
+        self._changed_at: float | None = None
+
+    @property
+    def to_single(self) -> bool:
+        """Whether it uses one phase, or will when the change that was decided is made."""
+        return self._to_single
+
+    @property
+    def changing(self) -> bool:
+        """Whether a change was decided and is not made yet: it is to hold nothing until then."""
+        return self._to_single is not self.single
+
+    def may_change(self, now: float) -> bool:
+        """Whether a change could be wanted now."""
+        if self.changing or self._failed or not (self.able or self.single):
+            return False
+        return self._changed_at is None or now >= self._changed_at + DWELL_S
+
+    def want(self, wanted: bool, now: float) -> None:
+        """Whether the other number of phases would do better, as it looks now."""
+        if not wanted:
+            self._wanted_since = None
+        elif self._wanted_since is None:
+            self._wanted_since = now
+        elif now >= self._wanted_since + SETTLE_S and self.may_change(now):
+            self._to_single = not self.single
+            self._wanted_since = None
+
+    def made(self, now: float) -> None:
+        """It holds nothing: from now on it is told the other number."""
+        self.single = self._to_single
+        self._changed_at = now
+
+    def fail(self) -> None:
+        """It draws on several phases though it was told one."""
+        self._failed = True
+        self.all_phases()
+
+    def all_phases(self) -> None:
+        """No car, or no link: whatever comes next may draw on all."""
+        self.single = self._to_single = False
+        self._wanted_since = None
+
+    def forgive(self) -> None:
+        """Its link is gone, and another firmware may come with the next one."""
+        self._failed = False
+        self.all_phases()
