@@ -16,6 +16,7 @@ from typing import Protocol
 import msgspec
 from pymodbus.framer import FramerRTU, FramerSocket
 from pymodbus.pdu import DecodePDU, ExceptionResponse, ModbusPDU
+from pymodbus.pdu.bit_message import ReadDiscreteInputsRequest, ReadDiscreteInputsResponse
 from pymodbus.pdu.register_message import (
     ReadHoldingRegistersRequest,
     ReadHoldingRegistersResponse,
@@ -26,7 +27,12 @@ from pymodbus.pdu.register_message import (
 MOST_BYTES = 2048
 """More than this without an answer in it is a line that only makes noise."""
 
-_REQUESTS = {3: ReadHoldingRegistersRequest, 4: ReadInputRegistersRequest}
+_DISCRETE_INPUTS = 2
+_REQUESTS: dict[int, type[ModbusPDU]] = {
+    _DISCRETE_INPUTS: ReadDiscreteInputsRequest,
+    3: ReadHoldingRegistersRequest,
+    4: ReadInputRegistersRequest,
+}
 _MBAP = 7
 _NAMES = {
     1: "illegal function", 2: "illegal data address", 3: "illegal data value", 4: "device failure",
@@ -36,7 +42,7 @@ _NAMES = {
 
 
 class Registers(msgspec.Struct, frozen=True):
-    """The answer: as many registers as were asked for."""
+    """The answer: as many registers as were asked for; of discrete inputs, 0 or 1 for each."""
 
     values: tuple[int, ...]
 
@@ -107,12 +113,13 @@ class RtuExchange:
 
     def _length(self, head: bytearray) -> int:
         """How long an answer that begins like this is; 0 where none does."""
-        expected = (self._unit, self._function, 2 * self._count)
+        size = _size(self._function, self._count)
+        expected = (self._unit, self._function, size)
         if head[0] != self._unit:
             return 0
         if len(head) > 1 and head[1] == self._function | 0x80:
             return 5
-        return 5 + 2 * self._count if tuple(head) == expected[: len(head)] else 0
+        return 5 + size if tuple(head) == expected[: len(head)] else 0
 
     def _read(self, frame: bytes) -> Answer | None:
         _, pdu = self._framer.handleFrame(frame, self._unit, 0)  # None where the CRC is wrong
@@ -160,7 +167,8 @@ class TcpExchange:
     def _read(self, frame: bytes) -> Answer:
         function, count = frame[7], self._count
         refusal = function == self._function | 0x80 and len(frame) == _MBAP + 2
-        fits = function == self._function and frame[8] == 2 * count and len(frame) == _MBAP + 2 + 2 * count
+        size = _size(function, count)
+        fits = function == self._function and frame[8] == size and len(frame) == _MBAP + 2 + size
         # 0, 0: whichever unit and transaction; that they are ours we have seen.
         pdu = self._framer.handleFrame(frame, 0, 0)[1] if refusal or fits else None
         return _answer(pdu, count) or Noise(
@@ -172,6 +180,11 @@ def _request(unit: int, function: int, address: int, count: int) -> ModbusPDU:
     return _REQUESTS[function](address=address, count=count, dev_id=unit)
 
 
+def _size(function: int, count: int) -> int:
+    """How many bytes of data an answer has (application protocol, 6.2 to 6.4)."""
+    return (count + 7) // 8 if function == _DISCRETE_INPUTS else 2 * count
+
+
 def _answer(pdu: ModbusPDU | None, count: int) -> Answer | None:
     if isinstance(pdu, ExceptionResponse):
         return DeviceException(pdu.exception_code)
@@ -180,4 +193,6 @@ def _answer(pdu: ModbusPDU | None, count: int) -> Answer | None:
         and len(pdu.registers) == count
     ):
         return Registers(tuple(pdu.registers))
+    if isinstance(pdu, ReadDiscreteInputsResponse) and len(pdu.bits) >= count:
+        return Registers(tuple(int(bit) for bit in pdu.bits[:count]))
     return None

@@ -1,0 +1,1 @@
+"""Maps of digital-input modules, one TOML file a module."""
