@@ -10,6 +10,7 @@ import msgspec
 from controller.config.findings import Finding
 from controller.config.lines import Path
 from controller.config.passwords import Hashed, PasswordWrong, secret_of
+from controller.config.signing import signing_mistakes
 from controller.config.tables import Config
 
 SECRETS = frozenset({"key", "password_file"})
@@ -18,6 +19,7 @@ _NAMED = {
     "backend": ("ca", "certificate", "key", "password_file"),
     "meter": ("ca", "certificate", "key"),
     "station": ("password_file",),
+    "signing": ("key", "policy"),
 }
 """The keys that name a file, of each table whose files this version opens."""
 
@@ -29,7 +31,7 @@ def with_absolute_paths(config: Config, folder: FilePath) -> Config:
         tables = getattr(config, name)
         if isinstance(tables, tuple):
             changed[name] = tuple(_absolute(table, name, folder) for table in tables)
-        else:
+        elif tables is not None:
             changed[name] = _absolute(tables, name, folder)
     return msgspec.structs.replace(config, **changed)
 
@@ -43,8 +45,12 @@ def _absolute(table: msgspec.Struct, name: str, folder: FilePath) -> msgspec.Str
 
 def file_mistakes(config: Config) -> Iterator[Finding]:
     """Files that are not there, cannot be read, or hold a secret that everybody can read."""
+    if config.signing is not None:
+        yield from signing_mistakes(config.signing)
     for name, keys in _NAMED.items():
         tables = getattr(config, name)
+        if tables is config.signing:
+            continue
         places: list[tuple[Path, msgspec.Struct]] = [((name,), tables)]
         if isinstance(tables, tuple):
             places = [((name, index), table) for index, table in enumerate(tables)]

@@ -1,0 +1,31 @@
+"""The files of [signing]: what is wrong in them is told with the configuration that names them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path as FilePath
+
+from controller.config.findings import Finding
+from controller.config.remarks import ConfigUnreadable
+from controller.config.tables import Signing
+from controller.signing.key_files import KeyFileWrong, read_keys
+from controller.signing.policy_file import PolicyMistakes, read_policy
+
+
+def signing_mistakes(signing: Signing) -> Iterator[Finding]:
+    """Keys that cannot be used, and every mistake of the policy."""
+    if signing.key is not None:
+        try:
+            read_keys(FilePath(signing.key))
+        except KeyFileWrong as wrong:
+            what, _, mend = str(wrong).partition("; ")
+            yield Finding(("signing", "key"), what, mend or "name a key, or a folder of keys")
+    if signing.policy is not None:
+        try:
+            read_policy(FilePath(signing.policy))
+        except ConfigUnreadable as unreadable:
+            yield Finding(("signing", "policy"), str(unreadable), "name the policy's file")
+        except PolicyMistakes as wrong:
+            for mistake in wrong.mistakes:
+                what = f"{mistake.file}:{mistake.line}: {mistake.key}: {mistake.what}"
+                yield Finding(("signing", "policy"), what, mistake.mend)
