@@ -5,43 +5,19 @@ from __future__ import annotations
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Literal
 
-import msgspec
 import trio
 
 from drivers.gpio import GpioFailed, GpioLines
 from drivers.input_maps import load_input_map
 from drivers.modbus.framing import DeviceException
 from drivers.modbus.line import Line, LineLost, NoAnswer, SerialLine, TcpLine
+from drivers.settings import ModuleSettings
 
 log = logging.getLogger("drivers.contacts")
 
 Publish = Callable[[str, tuple[bool, ...]], None]
 """Called with a module's id and, of each of its inputs, whether its contact is closed."""
-
-MODBUS_PORT = 502
-
-
-class ModuleSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """One module and the inputs of it that are wired (from 0), in the order in which they are published.
-
-    `driver` names the map of a Modbus module; `device` is the serial port, or the GPIO chip. Times in s.
-    """
-
-    id: str
-    transport: Literal["tcp", "rtu", "rtu-over-tcp", "gpio"]
-    inputs: tuple[int, ...]
-    driver: str = ""
-    host: str = ""
-    port: int = MODBUS_PORT
-    device: str = ""
-    baud: int | None = None
-    parity: str | None = None
-    stopbits: int | None = None
-    unit: int = 1
-    interval_s: float = 1.0
-    timeout_s: float = 1.0
 
 
 class _Unreadable(Exception):

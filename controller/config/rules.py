@@ -9,6 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 from controller.config.backends import backend_mistakes
 from controller.config.currents import current_mistakes
+from controller.config.dimming import dimming_mistakes
 from controller.config.findings import Finding
 from controller.config.lines import Path
 from controller.config.meters import meter_mistakes
@@ -20,6 +21,7 @@ def mistakes(config: Config) -> list[Finding]:
     return [
         *_ids(config), *_site(config), *_listen(config), *_backends(config), *backend_mistakes(config),
         *_stations(config), *_times(config), *meter_mistakes(config), *current_mistakes(config),
+        *dimming_mistakes(config),
     ]  # fmt: skip
 
 

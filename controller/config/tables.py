@@ -237,19 +237,74 @@ class LoadManagement(_Table, frozen=True, kw_only=True):
 
 
 class DimmingSource(_Table, frozen=True, kw_only=True):
-    """Who may dim the site."""
+    """Who may dim the site. HIGHER `rank` is the higher role, whose limits no lower one lifts.
+
+    "signed": commands signed for `role`; `signed` false believes unsigned ones, too. "ocpp": the limit that
+    the site's backend sets. "contact": the contacts on `module` that name it; `pattern` says whether each has
+    its own limit, or exactly one of them is on; they bounce for less than `settle_s`. `minimum`: it cannot
+    go below what the law leaves the devices. `lost_after_s`: so long without a way to it, and its failsafe
+    holds; 0: never. A contact source is lost when its module has not answered for so long (0: 5 s).
+    """
 
     id: Name
     kind: Literal["signed", "ocpp", "contact", "eebus"]
-    role: str | None = None
+    role: Name | None = None
+    signed: bool = True
+    rank: Annotated[int, Meta(ge=0, le=1000)] = 0
+    minimum: bool = True
+    lost_after_s: Annotated[float, Meta(ge=0, le=86_400)] = 0.0
+    module: str | None = None
+    pattern: Literal["each", "one-of"] = "each"
+    settle_s: Annotated[float, Meta(ge=0, le=10)] = 0.3
+
+
+class DimmingContact(_Table, frozen=True, kw_only=True):
+    """A contact of a control box. `input`: which one of the module's, from 0.
+
+    `limit_w`: for all steerable devices together, while it is on; without: none. `on_when` "open": a broken
+    wire dims.
+    """
+
+    name: Name
+    source: str
+    input: Annotated[int, Meta(ge=0, le=511)]
+    limit_w: Annotated[float, Meta(ge=0)] | None = None
+    on_when: Literal["open", "closed"] = "open"
+
+
+class DimmingModule(_Table, frozen=True, kw_only=True):
+    """Where contacts are wired to: a Modbus module with the map `driver`, or lines of this machine (gpio)."""
+
+    id: Name
+    transport: Literal["tcp", "rtu", "rtu-over-tcp", "gpio"]
+    driver: str | None = None
+    host: str | None = None
+    port: Annotated[int, Meta(ge=1, le=65_535)] | None = None
+    device: str | None = None
+    baud: Annotated[int, Meta(ge=300, le=1_000_000)] | None = None
+    parity: Literal["N", "E", "O"] | None = None
+    stopbits: Literal[1, 2] | None = None
+    unit: Annotated[int, Meta(ge=0, le=255)] = 1
+    interval_s: Annotated[float, Meta(ge=0.05, le=60)] = 1.0
+    timeout_s: Seconds = 1.0
 
 
 class Dimming(_Table, frozen=True, kw_only=True):
-    """Section 14a EnWG: what holds when a source is lost, and the sources."""
+    """Section 14a EnWG: who may dim the steerable devices, and what holds when a source is lost.
 
+    `connection_point`: how commands name the grid connection; default: the site's id. `count`: what the grid
+    operator counts as one device: each EVSE, those of a circuit, or all as one. `retention_days`: how long
+    evidence is kept.
+    """
+
+    connection_point: Annotated[str, Meta(min_length=1, max_length=128)] | None = None
+    count: Literal["evse", "circuit", "one"] = "evse"
     failsafe_w: Annotated[float, Meta(ge=0)] = 4200.0
     failsafe_duration_s: Annotated[float, Meta(ge=7200, le=86_400)] = 7200.0
+    retention_days: Annotated[int, Meta(ge=1, le=36_525)] = 732
     source: tuple[DimmingSource, ...] = ()
+    contact: tuple[DimmingContact, ...] = ()
+    module: tuple[DimmingModule, ...] = ()
 
 
 class Signing(_Table, frozen=True, kw_only=True):

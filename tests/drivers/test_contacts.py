@@ -15,12 +15,13 @@ from pymodbus.pdu import DecodePDU
 from pymodbus.pdu.bit_message import ReadDiscreteInputsResponse
 
 from drivers import gpio
-from drivers.contacts import ModuleSettings, open_line, run_contacts
+from drivers.contacts import open_line, run_contacts
 from drivers.decoding import Block
 from drivers.gpio import GpioFailed, GpioLines
 from drivers.input_maps import list_input_maps, load_input_map
 from drivers.modbus.framing import DeviceException, Noise, Registers, RtuExchange, TcpExchange
 from drivers.modbus.line import SerialLine, TcpLine
+from drivers.settings import ModuleSettings
 
 BITS = (1, 0, 1, 1, 0, 0, 0, 1, 0, 1)
 
