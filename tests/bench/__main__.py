@@ -9,9 +9,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import allocator, relay, site
+from tests.bench import allocator, relay, signing, site
 
-BENCHES = {"allocator": allocator.bench, "site": site.bench, "relay": relay.bench}
+BENCHES = {"allocator": allocator.bench, "site": site.bench, "relay": relay.bench, "signing": signing.bench}
 
 
 def main() -> None:
