@@ -128,6 +128,7 @@ def _config(
     listen = f'host = "127.0.0.1"\nport = {port}\n'
     if tls:
         server = authority.issue("server", "lc", LOOPBACK)
+        Path(server.key).chmod(0o600)
         listen += f'certificate = "{server.certificate}"\nkey = "{server.key}"\n'
     password = ""
     if proved:

@@ -196,7 +196,7 @@ def test_files_are_looked_for_beside_the_configuration(tmp_path: Path) -> None:
         (
             0o600,
             "$scrypt$ln=14",
-            'is no whole hash "$scrypt$ln=14,r=8,p=1$SALT$HASH"',
+            'is no whole hash "$scrypt$ln=12,r=8,p=1$SALT$HASH"',
             "local-controller password",
         ),
         (None, "", "cannot be read: No such file or directory", "create it"),
