@@ -2,8 +2,10 @@
 
 The story (its boot, then the state of each connector) is told anew on every link: a backend that has not
 heard a boot takes nothing else (OCPP 1.6 edition 2, 4.2; 2.x Part 2, B02). Then come the outbox's entries
-in the station's own bytes, with the times that are in them; one whose answer was never seen goes again
-under the same id. Who holds the link sends one at a time, and tells what came of it.
+in the station's own bytes, with the times that are in them. One whose answer was never seen goes again under
+the same id; one that was answered with an error waits and goes again under another, and is given up in the
+end: a backend's trouble with one message does not keep all others from it. Who holds the link sends one at a
+time, and tells what came of it.
 """
 
 from __future__ import annotations
@@ -19,15 +21,18 @@ from controller.ocpp.away_messages import BootAnswer, ended_transaction
 from controller.ocpp.frames import Version
 from controller.ocpp.profile_messages import read
 from controller.relay.outbox import Outbox
-from controller.relay.saving import Entry, Told, Word
+from controller.relay.saving import Entry, Kind, Told, Word
 from controller.relay.story import Story
 from controller.relay.transaction_ids import CannotRewrite, TransactionIds
 
 BOOT_WAIT_S = 60.0
 """When a backend is asked again that does not accept a boot, and names no interval."""
 
+MOST_BOOT_WAIT_S = 86_400
+"""It is asked again after so long, whatever interval it names."""
+
 WAITS_S = (5.0, 30.0, 120.0)
-"""Between the tries of an entry that the backend answers with an error; then it is set aside."""
+"""Between the tries of an entry that the backend answers with an error; then it is given up."""
 
 _NEVER = {
     "FormationViolation", "FormatViolation", "PropertyConstraintViolation",
@@ -69,7 +74,8 @@ class Courier:
         self._new_id = new_id
         self._left: deque[Told] = deque()
         self._wait_until: float | None = None
-        self._tries = 0
+        self._tried: tuple[int, int] = (0, 0)
+        """The number of the entry that was answered with an error last, and how often it was."""
 
     @property
     def deadline(self) -> float | None:
@@ -106,7 +112,7 @@ class Courier:
 
     def _entry(self, entry: Entry) -> Outbound:
         notes = []
-        if entry.sent and not self._tries:
+        if entry.sent:
             notes.append(f"{entry.action} {entry.id} goes again: its answer was never seen")
         payload = self._ids.up(entry.action, entry.payload)
         if isinstance(payload, CannotRewrite):
@@ -130,7 +136,7 @@ class Courier:
         if outbound.number is not None:
             return self._answered_entry(outbound, result, code, now)
         if outbound.action == "BootNotification":
-            return self._booted(result, now)
+            return self._booted(result, code, now)
         self._told(outbound.action)
         return [], []
 
@@ -138,12 +144,16 @@ class Courier:
         if self._left and self._left[0].action == action:
             self._left.popleft()
 
-    def _booted(self, result: bytes | None, now: float) -> tuple[list[Word], list[str]]:
+    def _booted(self, result: bytes | None, code: str | None, now: float) -> tuple[list[Word], list[str]]:
         answer = None if result is None else read(BootAnswer, result)
         if answer is not None and answer.status == "Accepted":
             self._told("BootNotification")
             return [], []
-        wait_s = float(answer.interval) if answer is not None and answer.interval > 0 else BOOT_WAIT_S
+        if code in _NEVER:
+            self._told("BootNotification")
+            return [], [f"its BootNotification is answered with {code}: it is told the rest all the same"]
+        named = 0 if answer is None else answer.interval
+        wait_s = float(min(named, MOST_BOOT_WAIT_S)) if named > 0 else BOOT_WAIT_S
         self._wait_until = now + wait_s
         status = "an error" if answer is None else answer.status
         return [], [f"its BootNotification is answered with {status}: it is told again in {wait_s:g} s"]
@@ -151,31 +161,33 @@ class Courier:
     def _answered_entry(
         self, outbound: Outbound, result: bytes | None, code: str | None, now: float
     ) -> tuple[list[Word], list[str]]:
-        head = self._outbox.head
-        if head is None or head.number != outbound.number:
+        entry = None if outbound.number is None else self._outbox.get(outbound.number)
+        if entry is None:
             return [], []
         if result is None:
-            return self._failed(head, code or "no answer", now)
-        self._tries = 0
-        words = self._outbox.done(head.number)
-        if head.transaction is not None:
+            return self._failed(entry, code or "no answer", now)
+        words = self._outbox.done(entry.number)
+        if entry.transaction is not None:
             given = read(v16.StartTransactionResult, result)
-            own = head.transaction
+            own = entry.transaction
             words += self._ids.over(own) if given is None else self._ids.learnt(own, given.transaction_id)
-        ended = ended_transaction(head.version, head.action, head.payload)
+        ended = ended_transaction(entry.version, entry.action, entry.payload)
         if isinstance(ended, int):
             words += self._ids.over(ended)
         return words, []
 
-    def _failed(self, head: Entry, code: str, now: float) -> tuple[list[Word], list[str]]:
-        what = f"{head.action} {head.id} is answered with {code}"
-        if code not in _NEVER and self._tries < len(WAITS_S):
-            wait_s = WAITS_S[self._tries]
-            self._tries += 1
+    def _failed(self, entry: Entry, code: str, now: float) -> tuple[list[Word], list[str]]:
+        what = f"{entry.action} {entry.id} is answered with {code}"
+        number, tries = self._tried
+        tries = tries if number == entry.number else 0
+        if code not in _NEVER and tries < len(WAITS_S):
+            wait_s = WAITS_S[tries]
+            self._tried = (entry.number, tries + 1)
             self._wait_until = now + wait_s
-            return [], [f"{what}: it goes again in {wait_s:g} s"]
-        self._tries = 0
-        words = self._outbox.set_aside(head.number, code)
-        if head.transaction is not None:
-            words += self._ids.over(head.transaction)
+            return self._outbox.anew(entry.number, self._new_id()), [f"{what}: it goes again in {wait_s:g} s"]
+        if entry.kind is not Kind.TRANSACTION:
+            return self._outbox.done(entry.number), [f"{what}: it is dropped"]
+        words = self._outbox.set_aside(entry.number, code)
+        if entry.transaction is not None:
+            words += self._ids.over(entry.transaction)
         return words, [f"{what}: it is set aside, so that what follows can go"]

@@ -1,7 +1,10 @@
 """What a message that is said again has in common with the first: its meaning, whatever its id.
 
 A station says a transaction message again with the same id or another (OCPP leaves it open), and 2.x marks
-it `offline` then. A fingerprint is a SHA-256 over what identifies the event, so it tells no idToken: only
+it `offline` then. Where one message is taken for two, the backend knows the transaction and mends it; where
+two are taken for one, a transaction is lost. So a transaction's id alone is not enough: -1 is that of all
+which 1.6 stations began by themselves, some backends give one id to all, and some stations count anew after
+each start. A fingerprint is a SHA-256 over what identifies the event, so it tells no idToken: only
 one who knows all the rest can try tokens against it, and the file that it stands in is the controller's own.
 """
 
@@ -17,10 +20,10 @@ from controller.ocpp.frames import Version
 
 _IDENTIFYING_16: Mapping[str, tuple[str, ...]] = {
     "StartTransaction": ("connectorId", "idTag", "meterStart", "timestamp"),
-    "StopTransaction": ("transactionId",),
+    "StopTransaction": ("transactionId", "meterStop", "timestamp"),
 }
 _IDENTIFYING_2: Mapping[str, tuple[str, ...]] = {
-    "TransactionEvent": ("transactionInfo.transactionId", "seqNo", "eventType"),
+    "TransactionEvent": ("transactionInfo.transactionId", "seqNo", "eventType", "timestamp"),
 }
 
 

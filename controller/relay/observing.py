@@ -213,6 +213,8 @@ class Observing:
             )
         except NoRoom as full:
             return self._no_room(str(full))
+        if not words:
+            return []  # all that waits already is worth more
         self._is_full = False
         if self._news_from is None:
             self._news_from = next(word.entry.number for word in words if isinstance(word, Queued))

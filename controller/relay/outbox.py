@@ -1,8 +1,9 @@
 """What waits for one backend, in order, until it has answered.
 
 A mirror of what is on disk: every change comes back as words to be saved. Where room is short, the least
-worth goes first (`Kind`), the oldest of it; a transaction message never goes, and where nothing else is
-left to go there is no room: then the station is not answered, and keeps its message itself.
+worth goes first (`Kind`), the oldest of it, or the new message itself where it is worth less than all that
+waits. A transaction message never goes: where nothing else is left to go there is no room for another, then
+the station is not answered, and keeps its message itself.
 """
 
 from __future__ import annotations
@@ -52,6 +53,8 @@ class Outbox:
         self._backend = backend
         self._capacity = capacity
         self._entries: dict[int, Entry] = {}
+        self._kinds: dict[Kind, dict[int, None]] = {kind: {} for kind in Kind}
+        """The numbers of each kind, the oldest first."""
         self._prints: dict[str, int] = {}
         self._last = 0
         self.dropped: Counter[Kind] = Counter()
@@ -80,6 +83,10 @@ class Outbox:
             if isinstance(word, Queued) and (word.station, word.backend) == (self._station, self._backend):
                 self._put(word.entry)
 
+    def get(self, number: int) -> Entry | None:
+        """The entry with this number, if it still waits."""
+        return self._entries.get(number)
+
     def holds(self, print_: str) -> Entry | None:
         """The transaction message with this fingerprint that waits already."""
         number = self._prints.get(print_)
@@ -95,7 +102,10 @@ class Outbox:
         taken: float,
         transaction: int | None = None,
     ) -> list[Word]:
-        """Let a message wait. Raises NoRoom."""
+        """Let a message wait; no words where it had to go at once. Raises NoRoom, for transactions only."""
+        words = self._room_for(kind)
+        if words is None:
+            return []
         entry = Entry(
             number=self._last + 1,
             id=message_id,
@@ -106,15 +116,16 @@ class Outbox:
             taken=taken,
             transaction=transaction,
         )
-        words = self._made_room(entry.kind)
         self._put(entry)
         return [*words, Queued(self._station, self._backend, entry)]
 
     def given(self, number: int, transaction: int) -> list[Word]:
         """The station has been given this transaction id for the StartTransaction that waits there."""
-        entry = msgspec.structs.replace(self._entries[number], transaction=transaction)
-        self._entries[number] = entry
-        return [Queued(self._station, self._backend, entry)]
+        return self._changed(msgspec.structs.replace(self._entries[number], transaction=transaction))
+
+    def anew(self, number: int, message_id: str) -> list[Word]:
+        """The entry was answered with an error, so its id is used up: it goes again under this one."""
+        return self._changed(msgspec.structs.replace(self._entries[number], id=message_id, sent=False))
 
     def sent(self, number: int) -> list[Word]:
         """The entry is about to be sent, if it has not been sent before."""
@@ -132,26 +143,46 @@ class Outbox:
         """The backend will not take the entry: it waits no longer, and is kept for a person to look at."""
         return [SetAside(self._station, self._backend, number, reason)] if self._take_out(number) else []
 
+    def _changed(self, entry: Entry) -> list[Word]:
+        self._entries[entry.number] = entry
+        return [Queued(self._station, self._backend, entry)]
+
     def _take_out(self, number: int) -> bool:
         entry = self._entries.pop(number, None)
-        if entry is not None and entry.kind is Kind.TRANSACTION:
-            self._prints.pop(fingerprint(entry.version, entry.action, entry.payload), None)
-        return entry is not None
+        if entry is None:
+            return False
+        del self._kinds[entry.kind][number]
+        if entry.kind is Kind.TRANSACTION:
+            print_ = fingerprint(entry.version, entry.action, entry.payload)
+            if self._prints.get(print_) == number:
+                del self._prints[print_]
+        return True
 
     def _put(self, entry: Entry) -> None:
         self._entries[entry.number] = entry
+        self._kinds[entry.kind][entry.number] = None
         self._last = max(self._last, entry.number)
         if entry.kind is Kind.TRANSACTION:
             self._prints[fingerprint(entry.version, entry.action, entry.payload)] = entry.number
 
-    def _made_room(self, kind: Kind) -> list[Word]:
-        """Words for what had to go. The entry that is being sent stays: its answer may be on the way."""
+    def _room_for(self, kind: Kind) -> list[Word] | None:
+        """Words for what had to go; None: the newcomer itself had to. Raises NoRoom."""
         if len(self._entries) < self._capacity:
             return []
-        victims = (entry for entry in self._entries.values() if entry.kind <= kind and not entry.sent)
-        least = min(victims, key=lambda entry: (entry.kind, entry.number), default=None)
-        if least is None or least.kind is Kind.TRANSACTION:
+        least = self._least()
+        if least is not None and least.kind <= kind:
+            self.dropped[least.kind] += 1
+            return self.done(least.number)
+        if kind is Kind.TRANSACTION:
             waiting = f"{len(self._entries)} messages of station {self._station} wait for {self._backend}"
             raise NoRoom(f"{waiting}: there is no room for more")
-        self.dropped[least.kind] += 1
-        return self.done(least.number)
+        self.dropped[kind] += 1
+        return None
+
+    def _least(self) -> Entry | None:
+        """What goes first. The entry that is being sent stays: its answer may be on the way."""
+        for kind in (Kind.METER, Kind.NOTICE, Kind.STATUS):
+            for number in self._kinds[kind]:
+                if not self._entries[number].sent:
+                    return self._entries[number]
+        return None

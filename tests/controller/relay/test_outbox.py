@@ -1,0 +1,225 @@
+"""What waits for a backend: in order, within bounds, and no transaction ever lost."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from controller.ocpp.frames import Version
+from controller.relay.fingerprints import fingerprint
+from controller.relay.outbox import NoRoom, Outbox, kind_of
+from controller.relay.saving import Entry, Gone, Kind, Queued, Sent, SetAside, Word
+
+V16, V201, V21 = Version.V16, Version.V201, Version.V21
+
+
+def queue(outbox: Outbox, kind: Kind, payload: bytes = b"{}", action: str = "X") -> list[Word]:
+    return outbox.queue(V16, action, payload, kind, "id", 5.0)
+
+
+def numbers(words: list[Word]) -> list[tuple[str, int]]:
+    named = []
+    for word in words:
+        assert isinstance(word, Queued | Gone | Sent | SetAside)
+        named.append((type(word).__name__, word.entry.number if isinstance(word, Queued) else word.number))
+    return named
+
+
+@pytest.mark.parametrize(
+    ("version", "action", "payload", "kind"),
+    [
+        (V16, "StartTransaction", {}, Kind.TRANSACTION),
+        (V16, "StopTransaction", {}, Kind.TRANSACTION),
+        (V16, "MeterValues", {"connectorId": 1, "transactionId": 5}, Kind.TRANSACTION),
+        (V16, "MeterValues", {"connectorId": 1, "transactionId": None}, Kind.METER),
+        (V16, "MeterValues", {"connectorId": 1}, Kind.METER),
+        (V201, "MeterValues", {"evseId": 1}, Kind.METER),
+        (V201, "TransactionEvent", {}, Kind.TRANSACTION),
+        (V21, "NotifySettlement", {}, Kind.TRANSACTION),
+        (V16, "StatusNotification", {}, Kind.STATUS),
+        (V21, "StatusNotification", {}, Kind.STATUS),
+        (V16, "FirmwareStatusNotification", {}, Kind.NOTICE),
+        (V201, "SecurityEventNotification", {}, Kind.NOTICE),
+        (V16, "DataTransfer", {}, Kind.NOTICE),
+    ],
+)
+def test_what_a_message_is_worth(version: Version, action: str, payload: dict[str, Any], kind: Kind) -> None:
+    assert kind_of(version, action, json.dumps(payload).encode()) is kind
+
+
+def test_meter_values_that_cannot_be_read_are_worth_the_most() -> None:
+    assert kind_of(V16, "MeterValues", b'{"transactionId": "5"}') is Kind.TRANSACTION
+
+
+def test_first_in_first_out() -> None:
+    outbox = Outbox("CS01", "csms")
+    for number in (1, 2, 3):
+        assert numbers(queue(outbox, Kind.NOTICE)) == [("Queued", number)]
+    told = []
+    while outbox.head is not None:
+        told.append(outbox.head.number)
+        outbox.done(outbox.head.number)
+    assert told == [1, 2, 3]
+    assert (len(outbox), outbox.oldest) == (0, None)
+
+
+def test_the_least_goes_first_and_of_it_the_oldest() -> None:
+    outbox = Outbox("CS01", "csms", capacity=4)
+    for kind in (Kind.STATUS, Kind.METER, Kind.NOTICE, Kind.METER):
+        queue(outbox, kind)
+    gone = [numbers(queue(outbox, Kind.TRANSACTION))[0] for _ in range(4)]
+    assert gone == [("Gone", 2), ("Gone", 4), ("Gone", 3), ("Gone", 1)]
+    assert outbox.dropped == {Kind.METER: 2, Kind.NOTICE: 1, Kind.STATUS: 1}
+    with pytest.raises(NoRoom, match="4 messages of station CS01 wait for csms"):
+        queue(outbox, Kind.TRANSACTION)
+
+
+def test_what_is_worth_less_than_all_that_waits_goes_itself() -> None:
+    outbox = Outbox("CS01", "csms", capacity=2)
+    queue(outbox, Kind.STATUS)
+    queue(outbox, Kind.TRANSACTION)
+    assert queue(outbox, Kind.NOTICE) == []
+    assert outbox.dropped == {Kind.NOTICE: 1}
+    assert numbers(queue(outbox, Kind.STATUS)) == [("Gone", 1), ("Queued", 3)]
+
+
+def test_what_is_under_way_is_not_dropped() -> None:
+    outbox = Outbox("CS01", "csms", capacity=2)
+    queue(outbox, Kind.METER)
+    queue(outbox, Kind.METER)
+    assert numbers(outbox.sent(1)) == [("Sent", 1)]
+    assert outbox.sent(1) == []
+    assert numbers(queue(outbox, Kind.METER)) == [("Gone", 2), ("Queued", 3)]
+
+
+def test_a_repeated_message_is_known_while_the_first_waits() -> None:
+    outbox = Outbox("CS01", "csms")
+    stop = b'{"transactionId":5,"meterStop":7,"timestamp":"t"}'
+    mark = fingerprint(V16, "StopTransaction", stop)
+    assert outbox.holds(mark) is None
+    queue(outbox, Kind.TRANSACTION, stop, "StopTransaction")
+    queue(outbox, Kind.TRANSACTION, stop + b" ", "StopTransaction")
+    outbox.done(1)
+    held = outbox.holds(mark)
+    assert held is not None
+    assert held.number == 2  # the second one says the same, and still waits
+    outbox.set_aside(2, "NotSupported")
+    assert outbox.holds(mark) is None
+
+
+def test_changes_of_an_entry_are_saved_as_the_entry() -> None:
+    outbox = Outbox("CS01", "csms")
+    queue(outbox, Kind.TRANSACTION)
+    queue(outbox, Kind.TRANSACTION)
+    outbox.sent(1)
+    (given,) = outbox.given(1, 2_100_000_000)
+    (anew,) = outbox.anew(1, "another")
+    assert isinstance(given, Queued)
+    assert isinstance(anew, Queued)
+    assert (given.entry.transaction, given.entry.sent, given.entry.id) == (2_100_000_000, True, "id")
+    assert (anew.entry.transaction, anew.entry.sent, anew.entry.id) == (2_100_000_000, False, "another")
+    assert outbox.head == anew.entry
+
+
+def test_what_is_gone_is_gone_once() -> None:
+    outbox = Outbox("CS01", "csms")
+    queue(outbox, Kind.TRANSACTION)
+    assert numbers(outbox.set_aside(1, "NotSupported")) == [("SetAside", 1)]
+    assert outbox.set_aside(1, "NotSupported") == outbox.done(1) == []
+
+
+def test_only_what_is_its_own_is_recalled() -> None:
+    outbox = Outbox("CS01", "csms")
+    (word,) = queue(outbox, Kind.TRANSACTION)
+    assert isinstance(word, Queued)
+    for station, backend, known in [("CS01", "csms", 1), ("CS02", "csms", 0), ("CS01", "fleet", 0)]:
+        recalled = Outbox(station, backend)
+        recalled.recall([word])
+        assert len(recalled) == known
+    following = Outbox("CS01", "csms")
+    following.recall([word])
+    assert numbers(queue(following, Kind.METER)) == [("Queued", 2)]
+
+
+class Waiting(RuleBasedStateMachine):
+    """An outbox against a list of what must be in it; a restart at any moment recalls it from the words."""
+
+    @initialize(capacity=st.integers(1, 6))
+    def begin(self, capacity: int) -> None:
+        self.capacity = capacity
+        self.outbox = Outbox("CS01", "csms", capacity)
+        self.expected: list[Entry] = []
+        self.disk: dict[int, Queued] = {}
+        self.owed: set[str] = set()
+        """Payloads of transaction messages that were taken, and are neither answered nor set aside."""
+        self.said = 0
+
+    def save(self, words: list[Word]) -> None:
+        for word in words:
+            match word:
+                case Queued(entry=entry):
+                    self.disk[entry.number] = word
+                    self.expected = [each for each in self.expected if each.number != entry.number]
+                    self.expected = sorted([*self.expected, entry], key=lambda each: each.number)
+                case Gone(number=number) | SetAside(number=number):
+                    del self.disk[number]
+                    self.expected = [each for each in self.expected if each.number != number]
+
+    @rule(kind=st.sampled_from(Kind))
+    def queue(self, kind: Kind) -> None:
+        self.said += 1
+        payload = json.dumps({"said": self.said})
+        before = list(self.expected)
+        try:
+            words = self.outbox.queue(V16, "X", payload.encode(), kind, f"m{self.said}", float(self.said))
+        except NoRoom:
+            assert kind is Kind.TRANSACTION
+            assert len(self.outbox) == self.capacity
+            assert all(each.kind is Kind.TRANSACTION or each.sent for each in before)
+            return
+        self.save(words)
+        if kind is Kind.TRANSACTION:
+            self.owed.add(payload)
+        dropped = [each for each in before if each not in self.expected]
+        if dropped:
+            (least,) = dropped
+            rest = [each for each in before if not each.sent]
+            assert least == min(rest, key=lambda each: (each.kind, each.number))
+
+    @precondition(lambda self: self.expected)
+    @rule(how=st.sampled_from(["sent", "done", "set aside", "anew"]))
+    def treat_the_head(self, how: str) -> None:
+        head = self.outbox.head
+        assert head is not None
+        match how:
+            case "sent":
+                for word in self.outbox.sent(head.number):
+                    assert isinstance(word, Sent)
+                    self.save([Queued("CS01", "csms", self.outbox.get(word.number) or head)])
+            case "done":
+                self.save(self.outbox.done(head.number))
+                self.owed.discard(head.payload.decode())
+            case "set aside":
+                self.save(self.outbox.set_aside(head.number, "why"))
+                self.owed.discard(head.payload.decode())
+            case "anew":
+                self.save(self.outbox.anew(head.number, f"again{head.number}"))
+
+    @rule()
+    def restart(self) -> None:
+        self.outbox = Outbox("CS01", "csms", self.capacity)
+        self.outbox.recall([self.disk[number] for number in sorted(self.disk)])
+
+    @invariant()
+    def is_as_expected(self) -> None:
+        assert len(self.outbox) == len(self.expected) <= self.capacity
+        assert self.outbox.head == next(iter(self.expected), None)
+        assert [self.outbox.get(each.number) for each in self.expected] == self.expected
+        assert self.owed <= {each.payload.decode() for each in self.expected}
+
+
+TestWaiting = Waiting.TestCase
