@@ -1,19 +1,30 @@
-"""The WebSocket engine, trio-websocket, behind the few things that a link needs of it."""
+"""One open WebSocket, between its transport and those who talk over it."""
 
 from __future__ import annotations
 
+from collections import deque
+
 import trio
-from trio_websocket import ConnectionClosed, WebSocketConnection
+
+from controller.links.transport import Transport, cause
+from controller.links.wire import VANISHED, Gone, Wire
 
 CLOSE_S = 2.0
 """How long a peer may take for its part of the closing handshake."""
 
 SEND_S = 60.0
-"""How long one message may wait for a peer that does not read."""
+"""How long a peer may read nothing of what waits for it."""
 
-PROPER = (1000, 1001)
-VANISHED = 1006
-"""WebSocket close codes (RFC 6455, 7.4.1): normal and going away; no close frame came."""
+MESSAGES = 256
+BYTES = 4 << 20
+"""How much may wait for one peer; a single message may be longer, if it waits alone."""
+
+READ = 16_384
+READ_DEFLATED = 2_048
+"""Bytes read at once. Deflate makes up to a thousand of one: so few never become more than 2 MiB."""
+
+READS_IN_A_ROW = 8
+"""After so many, a peer that always has more to say lets others have their turn."""
 
 
 class LinkLost(Exception):
@@ -24,62 +35,218 @@ class LinkLost(Exception):
         self.clean = clean
 
 
-class Link:
-    """One open WebSocket. Any method but `close` raises LinkLost once it is gone."""
+class Full(Exception):
+    """More would have to wait for the peer than may. Its text says what waits already."""
 
-    def __init__(self, socket: WebSocketConnection) -> None:
-        self._socket = socket
-        self._listening_since = float("inf")
+
+class Link:
+    """One open WebSocket. Any method but `close` raises LinkLost once it is gone.
+
+    One task receives; all may send. What a peer does not take at once waits, and is sent by a task in
+    the nursery that the link was given, which there is only while something waits.
+    """
+
+    def __init__(self, nursery: trio.Nursery, transport: Transport, wire: Wire) -> None:
+        self._nursery = nursery
+        self._transport = transport
+        self._wire = wire
+        self._gone: Gone | None = None
+        self._most = READ_DEFLATED if wire.deflates else READ
+        self._reading = False
+        self._reads_in_a_row = 0
+        self._silent_since = float("inf")
+        self._heard: trio.Event | None = None
+        self._waiting: deque[bytes | memoryview] = deque()
+        self._waiting_bytes = 0
+        self._flushed: trio.Event | None = None
+
+    # -- in -----------------------------------------------------------------------------------------
 
     async def receive(self) -> str | bytes:
         """The next message; waits for it until the link is lost."""
-        self._listening_since = trio.current_time()
+        await trio.lowlevel.checkpoint_if_cancelled()
+        messages = self._wire.messages
+        while not messages:
+            if self._wire.gone is not None:
+                raise self._lost()
+            await self._read()
+        return messages.popleft()
+
+    async def _read(self) -> None:
+        """Take in what has come or comes next, once; waits for it where another task reads already."""
+        if self._reading:
+            await self._next_heard()
+            return
+        self._reading, self._silent_since = True, trio.current_time()
         try:
-            return await self._socket.get_message()
-        except ConnectionClosed as closed:
-            raise _lost(closed) from None
+            if self._reads_in_a_row == READS_IN_A_ROW:
+                self._reads_in_a_row = 0
+                await trio.lowlevel.checkpoint()
+            data = self._transport.receive(self._most)
+            if data is None:
+                self._reads_in_a_row = 0
+                await self._transport.readable()
+                data = self._transport.receive(self._most)
+            self._reads_in_a_row += 1
+        except (OSError, trio.ClosedResourceError) as error:
+            self._is_gone(_in_words(error))
+            data = b""
         finally:
-            self._listening_since = float("inf")
+            self._reading, self._silent_since = False, float("inf")
+        if data is not None:
+            self._take_in(data)
+
+    def _take_in(self, data: bytes) -> None:
+        wire = self._wire
+        wire.feed(data)
+        if len(self._waiting) > 2 * MESSAGES:
+            self._drop(Gone("it sends, and does not read"))
+        else:
+            self._put_out(wire.take())
+        if wire.gone is not None:
+            self._is_gone(wire.gone)
+            self._end_if_due()
+        if self._heard is not None:
+            self._heard.set()
+            self._heard = None
+
+    async def _next_heard(self) -> None:
+        if self._heard is None:
+            self._heard = trio.Event()
+        await self._heard.wait()
+
+    # -- out ----------------------------------------------------------------------------------------
+
+    def put(self, text: str) -> None:
+        """Send a text message, or let it wait for the peer; does not wait itself. Raises Full."""
+        if self._gone is not None:
+            raise self._lost()
+        data = text.encode()
+        waiting = len(self._waiting)
+        if waiting and (waiting >= MESSAGES or self._waiting_bytes + len(data) > BYTES):
+            raise Full(f"{waiting} messages of {self._waiting_bytes} bytes wait")
+        self._put_out(self._wire.text(data))
 
     async def send(self, text: str) -> None:
         """Send a text message; waits while the peer does not read, and gives it up after SEND_S."""
+        await self._all_sent()
+        self.put(text)
+        await self._all_sent()
+        if self._gone is not None:
+            raise self._lost()
+
+    def _put_out(self, data: bytes) -> None:
+        if not data:
+            return
+        if not self._waiting:
+            sent = self._try_to_send(data)
+            if sent == len(data):
+                return
+            self._waiting.append(memoryview(data)[sent:])
+            self._waiting_bytes = len(data) - sent
+        else:
+            self._waiting.append(data)
+            self._waiting_bytes += len(data)
+        if self._flushed is None:
+            self._flushed = trio.Event()
+            self._nursery.start_soon(self._flush, self._flushed)
+
+    def _try_to_send(self, data: bytes | memoryview) -> int:
+        """So many bytes went, or need not go any more."""
         try:
-            with trio.fail_after(SEND_S):
-                await self._socket.send_message(text)
-        except trio.TooSlowError:
-            raise LinkLost(f"it has not read for {SEND_S:g} s") from None
-        except ConnectionClosed as closed:
-            raise _lost(closed) from None
+            return self._transport.send(data)
+        except OSError as error:
+            self._is_gone(_in_words(error))  # what it has sent before may still be received
+            return len(data)
+
+    async def _flush(self, flushed: trio.Event) -> None:
+        """Send what waits, as the peer reads it."""
+        try:
+            while self._waiting:
+                with trio.move_on_after(SEND_S) as patience:
+                    await self._transport.writable()
+                if patience.cancelled_caught:
+                    self._drop(Gone(f"it has not read for {SEND_S:g} s"))
+                else:
+                    self._send_waiting()
+        except trio.ClosedResourceError:
+            self._waiting.clear()
+        finally:
+            self._flushed = None
+            flushed.set()
+        self._end_if_due()
+
+    def _send_waiting(self) -> None:
+        while self._waiting:
+            first = self._waiting[0]
+            sent = self._try_to_send(first)
+            self._waiting_bytes -= sent
+            if sent < len(first):
+                self._waiting[0] = memoryview(first)[sent:]
+                return
+            self._waiting.popleft()
+
+    async def _all_sent(self) -> None:
+        while self._waiting:
+            if self._flushed is None:  # its task was cancelled
+                self._flushed = trio.Event()
+                await self._flush(self._flushed)
+            else:
+                await self._flushed.wait()
+
+    # -- life and end -------------------------------------------------------------------------------
 
     async def ping(self, timeout_s: float) -> None:
         """Ask for a sign of life; raises LinkLost where none comes in `timeout_s`.
 
         A message is one too; and while we do not read, a pong may stand behind what we have not read.
         """
-        try:
-            with trio.move_on_after(timeout_s) as waiting:
-                await self._socket.ping()
-            silent_s = trio.current_time() - self._listening_since
-            if waiting.cancelled_caught and silent_s >= timeout_s:
-                raise LinkLost(f"no answer to a ping for {timeout_s:g} s")
-        except ConnectionClosed as closed:
-            raise _lost(closed) from None
+        if self._gone is not None:
+            raise self._lost()
+        self._wire.ping()
+        self._put_out(self._wire.take())
+        with trio.move_on_after(timeout_s) as waiting:
+            await self._next_heard()
+        if self._gone is not None:
+            raise self._lost()
+        if waiting.cancelled_caught and trio.current_time() - self._silent_since >= timeout_s:
+            raise LinkLost(f"no answer to a ping for {timeout_s:g} s")
 
     async def close(self, code: int, reason: str) -> None:
-        """Close, at the latest after CLOSE_S. Never raises for a link that is lost already."""
-        with trio.move_on_after(CLOSE_S):
-            await self._socket.aclose(code, _fits(reason))
+        """Send what waits, and close, at the latest after CLOSE_S. Never raises for a link that is lost."""
+        self._is_gone(Gone("closed", clean=True))
+        try:
+            with trio.move_on_after(CLOSE_S):
+                self._wire.close(code, reason)
+                self._put_out(self._wire.take())
+                await self._all_sent()
+                # What is not read to its end is reset, and might take our last words along.
+                while not self._wire.over:
+                    await self._read()
+                    self._wire.messages.clear()
+            self._transport.end()
+        finally:
+            self._transport.close()
+
+    def _end_if_due(self) -> None:
+        if self._wire.ended and not self._waiting:
+            self._transport.end()
+
+    def _drop(self, gone: Gone) -> None:
+        """Give the peer up, without a word that it would not hear."""
+        self._is_gone(gone)
+        self._waiting.clear()
+        self._transport.close()
+
+    def _is_gone(self, gone: Gone) -> None:
+        """The first reason is the reason."""
+        if self._gone is None:
+            self._gone = gone
+
+    def _lost(self) -> LinkLost:
+        gone = self._gone or Gone(VANISHED)
+        return LinkLost(gone.reason, clean=gone.clean)
 
 
-def _lost(closed: ConnectionClosed) -> LinkLost:
-    if closed.reason is None:
-        return LinkLost("closed", clean=True)
-    if closed.reason.code == VANISHED:
-        return LinkLost("it vanished without a close frame")
-    said = f", {closed.reason.reason}" if closed.reason.reason else ""
-    return LinkLost(f"closed with {closed.reason.code}{said}", clean=closed.reason.code in PROPER)
-
-
-def _fits(reason: str) -> str:
-    """A close frame has room for 123 bytes of reason (RFC 6455, 5.5)."""
-    return reason.encode()[:123].decode(errors="ignore")
+def _in_words(error: BaseException) -> Gone:
+    return Gone(VANISHED if isinstance(error, ConnectionError) else cause(error))

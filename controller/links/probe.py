@@ -7,7 +7,7 @@ import ssl
 import trio
 
 from controller.links.dial import LinkRefused
-from controller.links.streams import cause
+from controller.links.transport import cause
 
 
 async def probe(host: str, port: int, tls: ssl.SSLContext | None, timeout_s: float) -> None:

@@ -8,16 +8,16 @@ from collections.abc import Awaitable, Callable
 
 import msgspec
 import trio
-from trio_websocket import ConnectionClosed, WebSocketRequest, wrap_server_stream
 
-from controller.links.engine import Link
+from controller.links.engine import READ, Link, LinkLost
 from controller.links.handshake import Admitted, Door, NoCommonProtocol, Refused, Unproven, judge
 from controller.links.identity import names_in
 from controller.links.pacing import Addresses, Bucket
 from controller.links.passwords import Passwords
-from controller.links.streams import StreamEnded, WatchedStream, cause
 from controller.links.tally import Tally
 from controller.links.tls import RenewedContext
+from controller.links.transport import Transport, cause
+from controller.links.upgrade import SWITCHING, Asked, UpgradeFailed
 
 log = logging.getLogger("controller.links")
 
@@ -26,6 +26,9 @@ HANDSHAKE_S = 10.0
 
 LONGEST_TURN_S = 30.0
 """How long a connection may stand in line for its handshake: stations give up after about that."""
+
+CHALLENGE = (("WWW-Authenticate", 'Basic realm="ocpp"'),)
+"""What a 401 comes with (RFC 7617, 2)."""
 
 PROTOCOL_ERROR = 1002
 """WebSocket close code (RFC 6455, 7.4.1)."""
@@ -44,6 +47,7 @@ class Listening(msgspec.Struct, frozen=True):
     max_message_bytes: int
     connections_per_address: int = 0
     handshakes_per_second: float = 0
+    compression: bool = True
 
 
 Serve = Callable[[Admitted, Link], Awaitable[None]]
@@ -96,15 +100,12 @@ class _Reception:
                     "if these are all stations, raise listen.connections_per_address",
                     peer, address, limit,
                 )  # fmt: skip
-            await trio.aclose_forcefully(stream)
             return
         try:
             if await self._its_turn(peer):
                 await self._guarded(stream, peer)
         finally:
             self._addresses.leave(address)
-            with trio.move_on_after(1, shield=True):
-                await trio.aclose_forcefully(stream)
 
     async def _its_turn(self, peer: str) -> bool:
         """Wait for the turn of its handshake; False where too many stand in line before it."""
@@ -121,75 +122,91 @@ class _Reception:
     async def _guarded(self, stream: trio.SocketStream, peer: str) -> None:
         """Behind a barrier: whatever a peer does wrong is not the site's trouble."""
         try:
-            async with trio.open_nursery() as nursery:
+            transport = Transport(stream)
+            try:
                 with trio.move_on_after(HANDSHAKE_S) as patience:
-                    transport, certified = await self._secured(stream)
-                    watched = WatchedStream(transport)
-                    most = self._listening.max_message_bytes
-                    request = await watched.unless_it_ends(
-                        wrap_server_stream(nursery, watched, max_message_size=most)
-                    )
+                    certified = await self._secured(transport)
+                    asked = await self._asked(transport)
                 if patience.cancelled_caught:
                     log.info("%s: no upgrade request within %g s: closed", peer, HANDSHAKE_S)
                 else:
-                    await self._answer(request, peer, certified)
-                nursery.cancel_scope.cancel()
+                    await self._answer(transport, asked, peer, certified)
+            finally:
+                transport.close()
         except* _TlsRefused as refused:
             self._tally.refused += 1
             log.warning("%s: no TLS: %s", peer, refused.exceptions[0])
-        except* (ConnectionClosed, StreamEnded, OSError, trio.BrokenResourceError) as lost:
+        except* (UpgradeFailed, LinkLost, OSError) as lost:
             log.info("%s: connection lost: %s", peer, lost.exceptions[0])
-        except* Exception as error:  # the engine has exceptions of many kinds for what peers may send
+        except* Exception as error:  # one station's trouble is no other's, whatever it is
             log.exception("%s: connection closed after an error", peer, exc_info=error)
 
-    async def _secured(self, stream: trio.SocketStream) -> tuple[trio.abc.Stream, tuple[str, ...] | None]:
-        """The stream to talk on; and the names of its peer's certificate, where it had to show one."""
+    async def _secured(self, transport: Transport) -> tuple[str, ...] | None:
+        """Through TLS, where we want it: the names of the peer's certificate, where it had to show one."""
         tls = self._listening.tls
         if tls is None:
-            return stream, None
+            return None
         context = tls.current(trio.current_time())
-        asked = context.verify_mode is ssl.CERT_REQUIRED
-        secure = trio.SSLStream(stream, context, server_side=True, https_compatible=True)
         try:
-            await secure.do_handshake()
-        except trio.BrokenResourceError as error:
+            await transport.secure(context, server_side=True)
+        except OSError as error:
             raise _TlsRefused(cause(error)) from error
-        return secure, names_in(secure.getpeercert()) if asked else None
+        return names_in(transport.certificate) if context.verify_mode is ssl.CERT_REQUIRED else None
 
-    async def _answer(self, request: WebSocketRequest, peer: str, certified: tuple[str, ...] | None) -> None:
+    async def _asked(self, transport: Transport) -> Asked:
+        """The whole upgrade request."""
+        asked = Asked(self._listening.max_message_bytes, compression=self._listening.compression)
+        while not asked.is_complete:
+            try:
+                asked.feed(await transport.receive_some(READ))
+            except UpgradeFailed:
+                await transport.send_all(asked.wire.take())  # what the request is too long for is told
+                raise
+        return asked
+
+    async def _answer(
+        self, transport: Transport, asked: Asked, peer: str, certified: tuple[str, ...] | None
+    ) -> None:
         door = self._door
-        verdict = judge(door, request.path, request.headers, request.proposed_subprotocols, certified)
+        verdict = judge(door, asked.target, asked.headers, asked.offered, certified)
         if isinstance(verdict, Unproven):
             verdict = await self._passwords.settle(verdict)
-        if isinstance(verdict, Admitted):
-            self._tally.accepted += 1
+        if isinstance(verdict, Refused):
+            answer = asked.reject(verdict.status, verdict.reason, CHALLENGE if verdict.status == 401 else ())
         else:
-            self._tally.refused += 1
-        match verdict:
-            case Refused():
-                await _refuse(request, peer, verdict)
-            case NoCommonProtocol(station):
-                ours = ", ".join(door.protocols)
-                log.warning("%s: closed, station %s %s; we speak %s", peer, station, verdict.reason, ours)
-                socket = await request.accept()
-                await Link(socket).close(PROTOCOL_ERROR, f"no common OCPP version; offer one of {ours}")
-            case Admitted(station, version):
-                socket = await request.accept(subprotocol=verdict.subprotocol)
-                log.info("station %s connected from %s with %s", station, peer, version.value)
-                await self._serve(verdict, Link(socket))
+            answer = asked.accept(verdict.subprotocol if isinstance(verdict, Admitted) else None)
+        await transport.send_all(asked.wire.take())
+        if answer.status_code == SWITCHING and not isinstance(verdict, Refused):
+            await self._open(verdict, transport, asked, peer)
+            return
+        self._tally.refused += 1
+        named = isinstance(verdict, Refused) and verdict.station
+        who = f"station {named} " if named else ""
+        reason = bytes(answer.body).decode().partition("\n")[0]
+        log.warning("%s: %srefused with %d: %s", peer, who, answer.status_code, reason)
+        transport.end()
+
+    async def _open(
+        self, verdict: Admitted | NoCommonProtocol, transport: Transport, asked: Asked, peer: str
+    ) -> None:
+        """Serve the open WebSocket, or close it where there is nothing to say over it."""
+        async with trio.open_nursery() as nursery:
+            link = Link(nursery, transport, asked.wire)
+            match verdict:
+                case Admitted(station, version):
+                    self._tally.accepted += 1
+                    log.info("station %s connected from %s with %s", station, peer, version.value)
+                    await self._serve(verdict, link)
+                case NoCommonProtocol(station):
+                    self._tally.refused += 1
+                    ours = ", ".join(self._door.protocols)
+                    log.warning("%s: closed, station %s %s; we speak %s", peer, station, verdict.reason, ours)
+                    await link.close(PROTOCOL_ERROR, f"no common OCPP version; offer one of {ours}")
+            nursery.cancel_scope.cancel()
 
 
 class _TlsRefused(Exception):
     """The TLS handshake came to nothing. Its text says why."""
-
-
-async def _refuse(request: WebSocketRequest, peer: str, refused: Refused) -> None:
-    who = f"station {refused.station} " if refused.station else ""
-    log.warning("%s: %srefused with %d: %s", peer, who, refused.status, refused.reason)
-    headers = [(b"Content-Type", b"text/plain; charset=utf-8")]
-    if refused.status == 401:
-        headers.append((b"WWW-Authenticate", b'Basic realm="ocpp"'))
-    await request.reject(refused.status, extra_headers=headers, body=f"{refused.reason}\n".encode())
 
 
 def _peer(stream: trio.SocketStream) -> tuple[str, str]:
