@@ -116,12 +116,24 @@ class Desk:
         self._recall_words(memory, now, utc if clock_trusted else memory.saved)
 
     def handle(self, event: DimmingEvent, now: float, utc: float) -> list[DimmingAction]:
-        """Take in one event; what is to be done because of it, in this order. `utc` is POSIX s."""
-        at = Moments(now, utc)
+        """Take in one event; what is to be done because of it, in this order. `utc` is POSIX s.
+
+        Records say so where nobody knows whether their time is right.
+        """
+        actions = in_order(self._handle(event, Moments(now, utc)))
+        if self._clock_trusted:
+            return actions
+        return [
+            Record(each.kind, {**each.body, "clockTrusted": False}) if isinstance(each, Record) else each
+            for each in actions
+        ]
+
+    def _handle(self, event: DimmingEvent, at: Moments) -> list[DimmingAction]:
+        now = at.now
         actions: list[DimmingAction] = []
         match event:
             case CommandReceived():
-                return in_order(self._command(event, at))
+                return self._command(event, at)
             case SourceSaid():
                 actions += self._said(event, at)
             case SourceReached(source=source, there=there):
@@ -140,7 +152,7 @@ class Desk:
             case Tick():
                 for source in self._guards:
                     actions += self._guard(source, eebus_lpc.Tick(), at)
-        return in_order(actions + self._settle(at) + self._decided(at))
+        return actions + self._settle(at) + self._decided(at)
 
     # -- what comes in --------------------------------------------------------------------------------
 

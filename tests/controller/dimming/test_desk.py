@@ -127,8 +127,10 @@ def test_without_a_clock_nothing_is_believed() -> None:
     talk = Talk()
     talk.on(ClockTrusted(False))
     assert talk.sends(command(1), "dso")["reason"] == "clock-not-trusted"
+    assert [body["clockTrusted"] for body in talk.recorded()] == [False, False]
     talk.on(ClockTrusted(True))
     assert talk.sends(command(1), "dso")["status"] == "partly"
+    assert not any("clockTrusted" in body for body in talk.recorded())
 
 
 def test_nobody_goes_below_the_minimum_but_the_operator_of_the_site() -> None:
