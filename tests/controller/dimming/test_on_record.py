@@ -1,0 +1,156 @@
+"""The desk and its evidence together: whatever happens can be written, proven, and adds up."""
+
+from __future__ import annotations
+
+import base64
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from cryptography.hazmat.primitives.asymmetric import ec
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from controller.dimming.audit import audit
+from controller.dimming.contacts import Contact, ContactsSettings
+from controller.dimming.desk import Desk
+from controller.dimming.events import (
+    Answer,
+    ClockTrusted,
+    CommandReceived,
+    ContactsRead,
+    Decided,
+    Dimmed,
+    DimmingEvent,
+    GuardSaid,
+    Measured,
+    Record,
+    Save,
+    SourceReached,
+    SourceSaid,
+    Tell,
+    Tick,
+)
+from controller.dimming.evidence import Chain, Head, Kind, read_record
+from controller.dimming.settings import SourceSettings
+from controller.store.evidence import EvidenceLog, evidence_files
+from drivers import eebus_lpc
+from tests.controller.dimming.commands import NOON, command
+from tests.controller.dimming.signers import PlainSignatures, signed
+from tests.controller.dimming.talk import ONE, SETTINGS, TWO, Talk
+
+KEY = ec.derive_private_key(7, ec.SECP256R1())
+WIRED = ContactsSettings(contacts=(Contact(name="W3", watts=8000),))
+EVERYTHING = msgspec.structs.replace(
+    SETTINGS,
+    sources=(
+        *SETTINGS.sources,
+        SourceSettings(id="box", kind="eebus", minimum=False),
+        SourceSettings(id="wired", kind="contact", contacts=WIRED),
+    ),
+)
+
+
+def test_a_day_of_commands_is_a_log_that_verifies(tmp_path: Path) -> None:
+    log = EvidenceLog(tmp_path, KEY, NOON)
+    talk = Talk()
+    good, forged = signed(command(1, 9000.0), "dso"), signed(command(2, 0.0), "mallory")
+    kinds: list[str] = []
+    for at, event in enumerate(
+        (
+            Measured({ONE: 11_000.0, TWO: 11_000.0}, 30_000.0),
+            CommandReceived(1, "cpo", good),
+            Decided({ONE: (13.0, "its share"), TWO: (0.0, "waits")}),
+            CommandReceived(2, "cpo", forged),
+            CommandReceived(3, "cpo", good),
+            Measured({ONE: 8900.0, TWO: 0.0}, 20_000.0),
+            CommandReceived(4, "cpo", signed(command(3, None), "dso")),
+        )
+    ):
+        for action in talk.on(event, float(at)):
+            if isinstance(action, Record):
+                log.append(action.kind, action.body, NOON + at)
+                kinds.append(action.kind.value)
+    assert kinds == [
+        "command", "verdict", "limit", "readings", "decision", "command", "verdict", "command", "verdict",
+        "readings", "command", "verdict", "readings", "release",
+    ]  # fmt: skip
+    [path] = evidence_files(tmp_path)
+    assert audit([("log", path.read_bytes())], [KEY.public_key()]).good
+    records = [read_record(line) for line in path.read_bytes().splitlines()]
+    received = [base64.b64decode(each.body["received"]) for each in records if each.kind == Kind.COMMAND]
+    assert received[:3] == [good, forged, good]
+    refused = [each.body["reason"] for each in records if each.kind == Kind.VERDICT]
+    assert refused == [None, "bad-signature", "replayed", None]
+
+
+watts = st.sampled_from([None, 0.0, 1000.0, 4200.0, 9000.0, 50_000.0])
+measured = st.sampled_from([None, 0.0, 5000.0, 22_000.0, float("nan"), float("inf")])
+signers = st.sampled_from(["dso", "cpo", "mallory", "old"])
+
+
+@st.composite
+def commands(draw: st.DrawFn) -> DimmingEvent:
+    payload: dict[str, Any] = command(
+        draw(st.integers(1, 30)),
+        draw(watts),
+        role=draw(st.sampled_from(["grid-operator", "operator"])),
+        begins=draw(st.sampled_from([0.0, 500.0])),
+        ends=draw(st.sampled_from([600.0, 9000.0])),
+        evses=draw(st.sampled_from([None, ["CS01/1"], ["CS01/1", "CS02/1"]])),
+    )
+    if draw(st.booleans()):
+        payload["failsafe"] = {"limitW": 5000.0, "durationS": 900.0}
+    received = draw(st.sampled_from([signed(payload, draw(signers)), b"{", b"\xff" * 9]))
+    return CommandReceived(1, "cpo", received)
+
+
+events = st.one_of(
+    commands(),
+    st.builds(SourceSaid, source=st.just("csms"), watts=watts),
+    st.builds(SourceReached, st.sampled_from(["dso", "cpo"]), st.booleans()),
+    st.builds(GuardSaid, st.just("box"), st.just(eebus_lpc.Heartbeat())),
+    st.builds(
+        lambda limit_w, active: GuardSaid("box", eebus_lpc.LimitWritten(watts=limit_w, active=active)),
+        st.sampled_from([-1.0, 0.0, 6000.0, float("nan")]),
+        st.booleans(),
+    ),
+    st.builds(lambda level: ContactsRead("wired", (level,)), st.sampled_from([True, False, None])),
+    st.builds(lambda one, two, grid: Measured({ONE: one, TWO: two}, grid), measured, measured, measured),
+    st.builds(lambda a: Decided({ONE: (a, "why")}), st.sampled_from([0.0, 6.0])),
+    st.builds(ClockTrusted, st.booleans()),
+    st.just(Tick()),
+)
+
+
+@settings(max_examples=150)
+@given(st.lists(st.tuples(events, st.sampled_from([0.0, 0.5, 30.0, 400.0, 4000.0])), max_size=25))
+def test_whatever_happens_can_be_written_and_the_lowest_holds(
+    script: list[tuple[DimmingEvent, float]],
+) -> None:
+    desk = Desk(EVERYTHING, PlainSignatures(), 0.0)
+    chain, lines = Chain(KEY, Head()), []
+    now, told = 0.0, desk.effective
+    for event, wait in script:
+        now += wait
+        actions = desk.handle(event, now, NOON + now)
+        counts = Counter(type(each) for each in actions)
+        assert counts[Answer] == isinstance(event, CommandReceived)
+        assert counts[Dimmed] == (desk.effective != told)
+        told = desk.effective
+        for action in actions:
+            match action:
+                case Record(kind=kind, body=body):
+                    lines.append(chain.record(kind, body, NOON + now))
+                    chain.written(lines[-1])
+                case Save(memory=memory):
+                    saved = msgspec.json.encode(memory)
+                    assert msgspec.json.decode(saved, type=type(memory)) == memory
+                case Tell(payload=payload) | Answer(payload=payload):
+                    assert msgspec.json.decode(payload)["signatures"]
+        deadline = desk.deadline(now)
+        if isinstance(event, Tick):
+            assert deadline is None or deadline > now
+    if lines:
+        assert audit([("log", b"".join(lines))], [KEY.public_key()]).good
