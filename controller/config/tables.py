@@ -56,6 +56,7 @@ class Listen(_Table, frozen=True, kw_only=True):
     long an answer may take before the controller answers in its place. `client_ca`: who must have signed
     the certificates that stations show, each for its own id. Of the last three, 0 is no limit;
     `connections_per_address` is by default twice the stations that there are, 64 at least.
+    `compression`: permessage-deflate, for stations that offer it.
     """
 
     host: str = "0.0.0.0"
@@ -71,6 +72,7 @@ class Listen(_Table, frozen=True, kw_only=True):
     connections_per_address: Annotated[int, Meta(ge=0, le=1_000_000)] | None = None
     handshakes_per_second: Annotated[float, Meta(ge=0, le=100_000)] = 200.0
     messages_per_second: Annotated[float, Meta(ge=0, le=100_000)] = 100.0
+    compression: bool = True
 
 
 class Web(_Table, frozen=True, kw_only=True):
@@ -84,6 +86,7 @@ class Backend(_Table, frozen=True, kw_only=True):
     """A CSMS. `{station}` in `url` stands for the station's id, percent-encoded.
 
     With `password_file`, stations are presented to it with that password (Basic authentication).
+    `compression`: permessage-deflate is offered to it.
 
     Tables with the same `group` are uplinks of one backend, which `owner` and `observers` name by its
     group; the lowest `priority` is dialled first. `observe`: what it sees of the stations that it
@@ -98,6 +101,7 @@ class Backend(_Table, frozen=True, kw_only=True):
     key: str | None = None
     password_file: str | None = None
     connect_timeout_s: Seconds = 10.0
+    compression: bool = True
     observe: tuple[str, ...] = OBSERVED
     commands: tuple[str, ...] | None = None
     priority: int = 0

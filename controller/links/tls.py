@@ -1,5 +1,7 @@
 """TLS contexts for links down and up: TLS 1.2 at least (OCPP 2.x Part 2, A00.FR.316; 1.6 whitepaper).
 
+Nobody may negotiate anew in an open link: to send, one would have to read. TLS 1.3 has no such thing.
+
 Certificates are renewed while links are open: a `RenewedContext` follows its files.
 """
 
@@ -31,6 +33,7 @@ def server_context(certificate: str, key: str, client_ca: str | None = None) -> 
     """
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=client_ca)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_RENEGOTIATION
     context.load_cert_chain(certificate, key)
     if client_ca is not None:
         context.verify_mode = ssl.CERT_REQUIRED
@@ -44,6 +47,7 @@ def client_context(ca: str | None, certificate: str | None, key: str | None) -> 
     """
     context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=ca)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_RENEGOTIATION
     if certificate is not None:
         context.load_cert_chain(certificate, key)
     return context

@@ -33,6 +33,7 @@ class Uplink(msgspec.Struct, frozen=True):
     max_message_bytes: int
     connect_timeout_s: float
     turns: Bucket
+    compression: bool = True
 
     def __repr__(self) -> str:
         return f"Uplink({self.url!r})"
@@ -53,6 +54,7 @@ class Uplink(msgspec.Struct, frozen=True):
             authorization,
             self.max_message_bytes,
             self.connect_timeout_s,
+            compression=self.compression,
         ) as link:
             yield link
 
