@@ -2,10 +2,10 @@
 
 The story (its boot, then the state of each connector) is told anew on every link: a backend that has not
 heard a boot takes nothing else (OCPP 1.6 edition 2, 4.2; 2.x Part 2, B02). Then come the outbox's entries
-in the station's own bytes, with the times that are in them. One whose answer was never seen goes again under
-the same id; one that was answered with an error waits and goes again under another, and is given up in the
-end: a backend's trouble with one message does not keep all others from it. Who holds the link sends one at a
-time, and tells what came of it.
+in the station's own bytes, with the times that are in them. Each goes again under its one id where its answer
+was never seen, and where it was an error: for then it may have been heard once before, and another id would
+make two of it. Errors are waited for, and in the end the entry is given up: a backend's trouble with one
+message does not keep all others from it. Who holds the link sends one at a time, and tells what came of it.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ class Courier:
 
     def _entry(self, entry: Entry) -> Outbound:
         notes = []
-        if entry.sent:
+        if entry.sent and self._tried[0] != entry.number:
             notes.append(f"{entry.action} {entry.id} goes again: its answer was never seen")
         payload = self._ids.up(entry.action, entry.payload)
         if isinstance(payload, CannotRewrite):
@@ -184,7 +184,7 @@ class Courier:
             wait_s = WAITS_S[tries]
             self._tried = (entry.number, tries + 1)
             self._wait_until = now + wait_s
-            return self._outbox.anew(entry.number, self._new_id()), [f"{what}: it goes again in {wait_s:g} s"]
+            return [], [f"{what}: it goes again in {wait_s:g} s"]
         if entry.kind is not Kind.TRANSACTION:
             return self._outbox.done(entry.number), [f"{what}: it is dropped"]
         words = self._outbox.set_aside(entry.number, code)

@@ -121,11 +121,9 @@ class Outbox:
 
     def given(self, number: int, transaction: int) -> list[Word]:
         """The station has been given this transaction id for the StartTransaction that waits there."""
-        return self._changed(msgspec.structs.replace(self._entries[number], transaction=transaction))
-
-    def anew(self, number: int, message_id: str) -> list[Word]:
-        """The entry was answered with an error, so its id is used up: it goes again under this one."""
-        return self._changed(msgspec.structs.replace(self._entries[number], id=message_id, sent=False))
+        entry = msgspec.structs.replace(self._entries[number], transaction=transaction)
+        self._entries[number] = entry
+        return [Queued(self._station, self._backend, entry)]
 
     def sent(self, number: int) -> list[Word]:
         """The entry is about to be sent, if it has not been sent before."""
@@ -142,10 +140,6 @@ class Outbox:
     def set_aside(self, number: int, reason: str) -> list[Word]:
         """The backend will not take the entry: it waits no longer, and is kept for a person to look at."""
         return [SetAside(self._station, self._backend, number, reason)] if self._take_out(number) else []
-
-    def _changed(self, entry: Entry) -> list[Word]:
-        self._entries[entry.number] = entry
-        return [Queued(self._station, self._backend, entry)]
 
     def _take_out(self, number: int) -> bool:
         entry = self._entries.pop(number, None)

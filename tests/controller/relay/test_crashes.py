@@ -1,0 +1,198 @@
+"""We may die between any two writes: what a station was told to be kept, its backend hears, in order, once.
+
+The real machines, the real file. A life ends when its writes are used up: before or after the last of them
+is on disk, and so before or after anything that is done between two writes. The station repeats what was
+not answered; the backend knows an id again, as OCPP-J asks of it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from controller.ocpp.frames import Answer, CallError, CallResult, Version
+from controller.relay.answers import Answers
+from controller.relay.authorisations import Authorisations
+from controller.relay.autonomy import Autonomy, Rules
+from controller.relay.courier import Courier
+from controller.relay.outbox import Outbox
+from controller.relay.saving import Word
+from controller.relay.stead import Kept, Stead
+from controller.relay.story import Story
+from controller.relay.transaction_ids import TransactionIds
+from controller.store.relay import RelayStore
+
+V16 = Version.V16
+
+
+class Died(Exception):
+    """The life is over."""
+
+
+class Backend:
+    """Numbers transactions, knows each id again, and writes down what it hears."""
+
+    def __init__(self, refuse: set[int]) -> None:
+        self.ledger: list[tuple[str, Any, int]] = []
+        """Action, timestamp and its own transaction id of each message, in order."""
+        self._answers: dict[str, bytes] = {}
+        self._refuse = refuse
+        self._calls = itertools.count()
+        self._numbers = itertools.count(1)
+
+    def call(self, message_id: str, action: str, payload: bytes) -> Answer:
+        if next(self._calls) in self._refuse:
+            return CallError("", message_id, "InternalError")
+        if message_id not in self._answers:
+            self._answers[message_id] = self._heard(action, json.loads(payload))
+        return CallResult("", message_id, self._answers[message_id])
+
+    def _heard(self, action: str, said: dict[str, Any]) -> bytes:
+        starts = action == "StartTransaction"
+        number = next(self._numbers) if starts else said["transactionId"]
+        self.ledger.append((action, said["timestamp"], number))
+        info = {"idTagInfo": {"status": "Accepted"}}
+        return json.dumps(info | {"transactionId": number} if starts else info).encode()
+
+
+class Station:
+    """Charges one car after the other, and says each thing until it has an answer."""
+
+    def __init__(self) -> None:
+        self.acknowledged: list[tuple[str, int]] = []
+        self._own: int | None = None
+        self._said = 0
+
+    def says(self) -> tuple[str, bytes]:
+        if self._own is None:
+            told = {"connectorId": 1, "idTag": "A", "meterStart": 0, "timestamp": self._said}
+            return "StartTransaction", json.dumps(told).encode()
+        told = {"transactionId": self._own, "meterStop": 1, "timestamp": self._said}
+        return "StopTransaction", json.dumps(told).encode()
+
+    def hears(self, action: str, result: bytes) -> None:
+        self.acknowledged.append((action, self._said))
+        self._said += 1
+        self._own = json.loads(result)["transactionId"] if action == "StartTransaction" else None
+
+
+class Life:
+    """The controller from a start to its death, which comes when it has written so often."""
+
+    def __init__(self, folder: Path, writes: int | None, *, last_is_on_disk: bool, now: float) -> None:
+        self._store = RelayStore(folder)
+        self._writes = writes
+        self._last_is_on_disk = last_is_on_disk
+        words = self._store.load("CS01").words
+        story, answers = Story("CS01"), Answers("CS01")
+        drivers = Authorisations("CS01", b"key")
+        self.outbox, ids = Outbox("CS01", "csms"), TransactionIds("CS01", "csms")
+        for part in (story, answers, drivers, self.outbox, ids):
+            part.recall(words)
+        autonomy = Autonomy("CS01", V16, drivers, ids, story, Rules(authorise="everyone"))
+        kept = Kept(story=story, authorisations=drivers, answers=answers, outbox=self.outbox, ids=ids)
+        courier = Courier(self.outbox, story, ids, V16)
+        self.stead = Stead(V16, autonomy, courier, kept, lambda now: 1_800_000_000.0 + now)
+        self.stead.attached(was_away=True)
+
+    def save(self, words: Sequence[Word]) -> None:
+        if self._writes is None:
+            self._store.write(words)
+        elif words:
+            self._writes -= 1
+            if self._writes > 0 or self._last_is_on_disk:
+                self._store.write(words)
+            if self._writes <= 0:
+                raise Died
+
+    def serve(self, station: Station, now: float) -> None:
+        action, payload = station.says()
+        served = self.stead.serve(f"s{now}", action, payload, None, now)
+        self.save(served.words)
+        assert served.result is not None or served.text is not None
+        result = json.dumps(json.loads(served.text or "")[2]).encode()
+        station.hears(action, result)
+
+    def tell(self, backend: Backend, now: float) -> None:
+        following = self.stead.next(now)
+        if following is None:
+            return
+        self.save(following.words)
+        answer = backend.call(following.id, following.action, following.payload)
+        self.save(self.stead.delivered(answer, now).words)
+
+    def close(self) -> None:
+        self._store.close()
+
+
+STEPS = st.lists(st.booleans(), min_size=1, max_size=30)
+"""Of each step, whether the station speaks or the backend is told."""
+LIVES = st.lists(st.tuples(st.integers(1, 8), st.booleans()), max_size=6)
+"""How many writes each life has, and whether the last is on disk."""
+
+
+@settings(deadline=None, max_examples=60)
+@given(STEPS, LIVES, st.sets(st.integers(0, 10), max_size=3))
+def test_what_was_acknowledged_is_told_once_and_in_order(
+    steps: list[bool], lives: list[tuple[int, bool]], refused: set[int]
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        station, backend = Station(), Backend(refused)
+        deaths = iter(lives)
+        clock = itertools.count(0, 1000)
+
+        def born() -> Life:
+            writes, last_is_on_disk = next(deaths, (None, True))
+            return Life(Path(folder), writes, last_is_on_disk=last_is_on_disk, now=next(clock))
+
+        life = born()
+        for speaks in steps:
+            try:
+                if speaks:
+                    life.serve(station, next(clock))
+                else:
+                    life.tell(backend, next(clock))
+            except Died:
+                life.close()
+                life = born()
+        life.close()
+        last = Life(Path(folder), None, last_is_on_disk=True, now=next(clock))
+        for _ in range(len(steps) + 5):
+            last.tell(backend, next(clock))
+        assert len(last.outbox) == 0
+        last.close()
+    told = [(action, said) for action, said, _ in backend.ledger]
+    assert told[: len(station.acknowledged)] == station.acknowledged
+    assert len(told) <= len(station.acknowledged) + 1  # at most the one whose answer died with us
+    numbers = [number for _, _, number in backend.ledger]
+    assert numbers == [1 + place // 2 for place in range(len(numbers))]  # each end is that of its beginning
+
+
+@pytest.mark.parametrize("last_is_on_disk", [True, False])
+def test_a_message_that_was_heard_when_we_died_goes_again_under_the_same_id_and_that_is_noted(
+    tmp_path: Path, last_is_on_disk: bool
+) -> None:
+    station, backend = Station(), Backend(set())
+    life = Life(tmp_path, 3, last_is_on_disk=last_is_on_disk, now=0)
+    life.serve(station, 1)
+    with pytest.raises(Died):
+        life.tell(backend, 2)  # the third write is that of the answer
+    life.close()
+    again = Life(tmp_path, None, last_is_on_disk=True, now=3)
+    following = again.stead.next(4)
+    if last_is_on_disk:
+        assert following is None
+    else:
+        assert following is not None
+        assert "goes again" in following.notes[0].text
+        backend.call(following.id, following.action, following.payload)
+    again.close()
+    assert len(backend.ledger) == 1
