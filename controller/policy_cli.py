@@ -18,7 +18,7 @@ from controller.ocpp.actions import plain
 from controller.ocpp.frames import Call, CallResult, Frame, Send, Version, call, call_result, parse
 from controller.signing.gate import Drop, Gate, Pass, Passage, Refuse, Ruling
 from controller.signing.policy_file import Loaded, PolicyMistakes, read_policy
-from controller.signing.rules import SAFE_PRIORITY, Facts
+from controller.signing.rules import Facts, is_safe
 from controller.signing.tables import Verify
 from controller.signing.wire import Direction, Kind
 
@@ -150,8 +150,7 @@ def _rule_in_words(rule: Verify | None) -> str:
     words += [f"of {' or '.join(rule.holders)}"] if rule.holders else []
     words += ["made within window_s and new"] if rule.fresh else []
     words += [f"else {rule.failing}"] if rule.require.verifies else []
-    safe = rule.priority == SAFE_PRIORITY
-    words += ["safe by default" if safe else f"priority {rule.priority}"]
+    words += ["safe by default" if is_safe(rule) else f"priority {rule.priority}"]
     return ", ".join(words)
 
 

@@ -23,7 +23,7 @@ from controller.signing.keys import OwnKey
 from controller.signing.policy import Outcome, Policy, Verdict
 from controller.signing.replay import Remember, ReplayCache
 from controller.signing.rules import Facts
-from controller.signing.signatures import Examined
+from controller.signing.signatures import Examined, KeyId
 from controller.signing.tables import Do, Verify
 from controller.signing.wire import Direction, Kind
 
@@ -35,7 +35,7 @@ class Pass(msgspec.Struct, frozen=True):
     """It goes on. `text`: with our signature in it, instead of what came; `remember`: save it first.
 
     With `rule` and `why` there is something for the log: who has signed, or, where it is `marked`, what
-    the message lacks.
+    the message lacks. `signers`: those whose signatures let it pass; none where nobody looked.
     """
 
     text: str | None = None
@@ -43,6 +43,7 @@ class Pass(msgspec.Struct, frozen=True):
     rule: str = ""
     why: str = ""
     marked: bool = False
+    signers: frozenset[KeyId] = frozenset()
 
 
 class Refuse(msgspec.Struct, frozen=True):
@@ -167,7 +168,7 @@ class Gate:
     def _if_new(self, rule: Verify, verdict: Verdict, digest: bytes, payload: bytes, utc: float) -> Ruling:
         taken = self._seen.take(verdict.signers, digest, wire.time_of(payload), utc)
         if isinstance(taken, Remember):
-            return Pass(remember=taken, rule=verdict.rule, why=verdict.why)
+            return Pass(remember=taken, rule=verdict.rule, why=verdict.why, signers=verdict.signers)
         return _ruling(Verdict(outcome=Outcome(rule.failing), rule=rule.id, why=taken))
 
     def _signed_too(self, ruling: Pass, facts: Facts, frame: _Carrier, utc: float) -> Pass:
@@ -205,7 +206,9 @@ def _asked(facts: Facts, payload: bytes, station: str) -> list[Ask] | str:
 def _ruling(verdict: Verdict) -> Ruling:
     match verdict.outcome:
         case Outcome.FORWARD:
-            return Pass(rule=verdict.rule, why=verdict.why) if verdict.signers else PASS
+            if not verdict.signers:
+                return PASS
+            return Pass(rule=verdict.rule, why=verdict.why, signers=verdict.signers)
         case Outcome.MARK:
             return Pass(rule=verdict.rule, why=verdict.why, marked=True)
         case Outcome.REFUSE:

@@ -70,11 +70,17 @@ def check_policy(text: str, file: str, folder: FilePath) -> tuple[Loaded | None,
         return None, [data]
     shape = Shape()
     policy = msgspec.convert(shape.table(PolicyFile, data, ()), PolicyFile)
-    keys, certificates, found = _keys(policy, folder)
-    found += [*_times(policy), *_names(policy), *_roles(policy), *_rules(policy)]
+    loaded, found = load(policy, folder)
     found = shape.found + [each for each in found if not _stood_in(each.path, shape.stood_in)]
     mistakes = placed(found, text, data, file, Mistake)
-    return (None if mistakes else Loaded(policy, keys, certificates)), mistakes
+    return (None if mistakes else loaded), mistakes
+
+
+def load(policy: PolicyFile, folder: FilePath) -> tuple[Loaded, list[Finding]]:
+    """The tables with their keys and certificates read; not to be used where something is found."""
+    keys, certificates, found = _keys(policy, folder)
+    found += [*_times(policy), *_names(policy), *_roles(policy), *_rules(policy)]
+    return Loaded(policy, keys, certificates), found
 
 
 def _stood_in(path: Path, stood_in: set[Path]) -> bool:

@@ -21,15 +21,16 @@ from controller.signing.roles import RoleTable
 from controller.signing.tables import Require, Rule, Sign, Verify
 from controller.signing.wire import Direction, Kind
 
-SAFE_PRIORITY = -1_000_001
-"""Below every rule of a file."""
+_LOWEST, _HIGHEST = -1_000_001, 1_000_001
+"""Below and above every rule that somebody can write."""
 
-_SAFE: Mapping[str, frozenset[str]] = {
-    "safe-profiles": COMMANDS["profiles"],
-    "safe-firmware": COMMANDS["firmware"],
-    "safe-certificates": COMMANDS["certificates"],
-    "safe-policies": wire.POLICY_ACTIONS,
+_SAFE: Mapping[str, tuple[frozenset[str], int]] = {
+    "safe-profiles": (COMMANDS["profiles"], _LOWEST),
+    "safe-firmware": (COMMANDS["firmware"], _LOWEST),
+    "safe-certificates": (COMMANDS["certificates"], _LOWEST),
+    "safe-policies": (wire.POLICY_ACTIONS, _HIGHEST),
 }
+"""What needs a signature without a word. What changes policies does so whatever they say."""
 _MOST_KEPT = 4096
 """Kinds of messages whose rules are kept: peers choose the names of actions, so there is an end to it."""
 
@@ -124,13 +125,18 @@ class Rulebook:
         return kept
 
 
+def is_safe(rule: Rule) -> bool:
+    """Whether nobody has written it."""
+    return rule.priority in (_LOWEST, _HIGHEST)
+
+
 def safe_rules(roles: RoleTable) -> Iterator[Verify]:
     """The rules that hold without a word: of each kind of matter, once some role may ask for it."""
-    for name, actions in _SAFE.items():
+    for name, (actions, priority) in _SAFE.items():
         if any(roles.grant_any(action) for action in actions):
             yield Verify(
                 id=name,
-                priority=SAFE_PRIORITY,
+                priority=priority,
                 actions=tuple(sorted(actions)),
                 direction=Direction.DOWN,
                 require=Require.ANY,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import json
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import utils
 
 from controller.ocpp.frames import Version, parse
 from controller.signing import keys, wire
@@ -31,6 +33,7 @@ from tests.controller.signing.house import (
     signed,
     why,
 )
+from tests.controller.signing.test_curves import P256_ORDER
 
 ANY = Verify(id="any", require=Require.ANY, direction=Direction.DOWN)
 ALL = Verify(id="all", require=Require.ALL, direction=Direction.DOWN)
@@ -137,6 +140,24 @@ def test_the_same_message_again_is_refused_whoever_brings_it() -> None:
     ):
         assert why(again) == "refuse safe-profiles: it has been here before"
     assert "it was made 3600 s before now" in why(passes(house, signed(limit(made=NOW - 3600), OLGA)))
+
+
+def test_another_valid_signature_made_of_the_first_is_the_same_message_again() -> None:
+    house = gate()
+    message = json.loads(signed(limit(), OLGA))
+    assert isinstance(passes(house, compact(message)), Pass)
+    element = message["signatures"][0]
+    r, s = utils.decode_dss_signature(base64.b64decode(element["value"]))
+    element["value"] = base64.b64encode(utils.encode_dss_signature(r, P256_ORDER - s)).decode()
+    assert why(passes(gate([ANY]), compact(message))) == "pass any: signed by olga"
+    assert why(passes(house, compact(message))) == "refuse safe-profiles: it has been here before"
+
+
+def test_white_space_makes_no_new_message() -> None:
+    house = gate()
+    payload = signed(limit(), OLGA)
+    assert isinstance(passes(house, payload), Pass)
+    assert "here before" in why(passes(house, payload.replace(b'"evseId":', b'"evseId" : ')))
 
 
 def test_what_is_refused_for_another_reason_is_not_taken_as_seen() -> None:

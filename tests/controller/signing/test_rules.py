@@ -116,6 +116,14 @@ def test_a_word_in_the_file_goes_before_what_is_safe() -> None:
     assert [rule.id for rule in book.verifications(FACTS)] == ["mine", "safe-profiles"]
 
 
+def test_nothing_goes_before_what_is_safe_for_policies() -> None:
+    facts = Facts(
+        version=Version.V201, action="AddUserRole", direction=Direction.DOWN, kind=Kind.REQUEST, link="cpo"
+    )
+    book = Rulebook([verify("mine", 1_000_000)], (), role("*"))
+    assert [rule.id for rule in book.verifications(facts)] == ["safe-policies", "mine"]
+
+
 def test_what_comes_from_a_station_is_no_command() -> None:
     facts = Facts(
         version=Version.V16,

@@ -1,0 +1,196 @@
+"""Policies and roles over the wire: who may send them, what they mean, and what is not taken."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from controller.signing import wire
+from controller.signing.gate import PASS, Gate, Pass, Ruling
+from controller.signing.policy_file import check_policy
+from controller.signing.policy_messages import MOST_KEPT, PolicyDesk, Received
+from controller.signing.signatures import key_id
+from controller.store.policies import PolicyStore
+from tests.controller.signing.authors import Author, compact
+from tests.controller.signing.house import MALLORY, NOW, OLGA, TINA, TOM, limit, passes, signed, why
+
+CONTEXT = wire.context(wire.Version.V201, wire.Direction.DOWN, wire.Kind.REQUEST, "SetChargingProfile")
+
+
+def point(author: Author) -> str:
+    return base64.b64encode(author.point).decode()
+
+
+FILE, _ = check_policy(f"""\
+version = 1
+[[key]]
+holder = "olga"
+public = "{point(OLGA)}"
+[[role]]
+id = "root"
+holders = ["olga"]
+[[role.may]]
+actions = ["*"]
+""", "signing.toml", Path("/nowhere"))  # fmt: skip
+ROLE = {
+    "id": "technician", "holders": ["tom"],
+    "keys": [{"holder": "tom", "public": point(TOM), "curve": "secp384r1"}],
+    "may": [{"actions": ["SetChargingProfile"], "maxA": 16, "evses": ["CS01*"]}],
+    "customData": {"vendorId": "x"},
+}  # fmt: skip
+POLICY: dict[str, Any] = {
+    "id": "p1", "priority": 5, "notBefore": "2026-01-01T00:00:00.000Z",
+    "verificationRules": [
+        {"context": CONTEXT, "priority": 7, "action": "verifyAll",
+         "keyPair": {"public": point(TINA), "algorithm": "secp256r1", "serialization": "raw"}},
+        {"context": "*", "priority": 1, "action": "acceptUnverified"},
+    ],
+    "signingRules": [{"context": "*", "priority": 1, "action": "sign"}],
+}  # fmt: skip
+
+
+def desk(received: tuple[Received, ...] = ()) -> PolicyDesk:
+    assert FILE is not None
+    return PolicyDesk(FILE.file, Path("/nowhere"), received)
+
+
+def said(desk: PolicyDesk, action: str, payload: dict[str, Any], ruling: Ruling | None = None) -> str:
+    """The answer in a word, or why not. The message comes through the gate."""
+    raw = signed(
+        {**payload, "customData": {"vendorId": "x", "timestamp": wire.moment(NOW)}}, OLGA, action=action
+    )
+    if ruling is None:
+        ruling = passes(Gate(desk.loaded.policy()), raw, action=action)
+    answer = desk.handle(action, raw, ruling)
+    read = json.loads(answer.payload)
+    assert (answer.changed is not None) == (read["status"] == "Accepted")
+    return str(read["statusInfo"]["additionalInfo"] if "statusInfo" in read else read["status"])
+
+
+def gate(desk: PolicyDesk) -> Gate:
+    return Gate(desk.loaded.policy(signing=False))
+
+
+def test_a_role_that_was_received_holds() -> None:
+    house = desk()
+    assert "not known" in why(passes(gate(house), signed(limit(), TOM)))
+    assert said(house, "AddUserRole", {"userRole": ROLE}) == "Accepted"
+    assert why(passes(gate(house), signed(limit(), TOM))) == "pass safe-profiles: signed by tom"
+    assert "17 A" in why(passes(gate(house), signed(limit(17), TOM)))
+    wider = {**ROLE, "may": [{"actions": ["SetChargingProfile"], "maxA": 32}]}
+    assert said(house, "UpdateUserRole", {"userRole": wider}) == "Accepted"
+    assert why(passes(gate(house), signed(limit(17), TOM))).startswith("pass")
+    assert said(house, "DeleteUserRole", {"userRoleId": "technician"}) == "Accepted"
+    assert "not known" in why(passes(gate(house), signed(limit(), TOM)))
+
+
+def test_a_policy_that_was_received_holds() -> None:
+    house = desk()
+    assert said(house, "AddSignaturePolicy", {"signaturePolicy": POLICY}) == "Accepted"
+    assert why(passes(gate(house), signed(limit(32), TINA))) == "pass p1/verify/0: signed by p1/verify/0 key"
+    assert "is none of p1/verify/0 key" in why(passes(gate(house), signed(limit(), OLGA)))
+    assert "not all signatures" in why(passes(gate(house), signed(limit(), TINA, MALLORY)))
+    assert why(passes(gate(house), b"{}", action="Reset")) == "pass"
+    assert said(house, "DeleteSignaturePolicy", {"signaturePolicyId": "p1"}) == "Accepted"
+    assert why(passes(gate(house), signed(limit(), OLGA))) == "pass safe-profiles: signed by olga"
+
+
+def test_of_two_policies_the_one_with_the_higher_priority_goes_first() -> None:
+    house = desk()
+    for name, priority, action in (("low", 1, "drop"), ("high", 2, "reject")):
+        rules = [{"context": CONTEXT, "priority": 3, "action": action}]
+        policy = {"id": name, "priority": priority, "verificationRules": rules}
+        assert said(house, "AddSignaturePolicy", {"signaturePolicy": policy}) == "Accepted"
+    assert why(passes(gate(house), compact(limit()))).startswith("refuse high/verify/0")
+
+
+@pytest.mark.parametrize("ruling", [
+    PASS,
+    Pass(rule="any", why="it is not signed", marked=True, signers=frozenset()),
+    Pass(rule="safe-policies"),
+])  # fmt: skip
+def test_nothing_is_taken_that_nobody_has_signed(ruling: Ruling) -> None:
+    house = desk()
+    assert "taken only from those who sign" in said(house, "AddUserRole", {"userRole": ROLE}, ruling)
+    assert "not known" in why(passes(gate(house), signed(limit(), TOM)))
+
+
+def changed(base: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    return {**base, **changes}
+
+
+def rule(**changes: Any) -> dict[str, Any]:
+    return {"id": "p", "verificationRules": [{"context": "*", "action": "verifyAny", **changes}]}
+
+
+def signing(action: str) -> dict[str, Any]:
+    return {"id": "p", "signingRules": [{"context": "*", "action": action}]}
+
+
+@pytest.mark.parametrize(("action", "payload", "what"), [
+    ("AddUserRole", {}, "no object userRole"),
+    ("AddUserRole", {"userRole": {}}, "no id"),
+    ("AddUserRole", {"userRole": changed(ROLE, holders=["nobody"])}, "is no key that is known"),
+    ("AddUserRole", {"userRole": changed(ROLE, id="root")}, "is there already"),
+    ("AddUserRole", {"userRole": changed(ROLE, keys=[])}, '"tom" is no key'),
+    ("AddUserRole", {"userRole": changed(ROLE, keys=7)}, "keys are no list"),
+    ("AddUserRole", {"userRole": changed(ROLE, keys=[{"holder": "tom", "public": point(TOM)}])},
+     "no uncompressed point"),
+    ("AddUserRole", {"userRole": changed(ROLE, may=[{"actions": ["Reset"], "maxa": 7}])},
+     "not a key that is known"),
+    ("AddUserRole", {"userRole": changed(ROLE, approvals=2)}, "cannot be had of 1 holders"),
+    ("UpdateUserRole", {"userRole": ROLE}, "none was received with this id"),
+    ("DeleteUserRole", {"userRoleId": "root"}, "changed in the file"),
+    ("DeleteSignaturePolicy", {}, "none was received"),
+    ("AddSignaturePolicy", {"signaturePolicy": rule(action="verify")}, "did you mean"),
+    ("AddSignaturePolicy", {"signaturePolicy": rule(context=None)}, "contexts"),
+    ("AddSignaturePolicy", {"signaturePolicy": rule(priority=10**7)}, "priority"),
+    ("AddSignaturePolicy", {"signaturePolicy": rule(keyPair=7)}, "no object keyPair"),
+    ("AddSignaturePolicy", {"signaturePolicy": rule(keyPair={"private": "x", "public": "y"})},
+     "make another one"),
+    ("AddSignaturePolicy", {"signaturePolicy": rule(keyPair={"public": "AAAA"})}, "no uncompressed point"),
+    ("AddSignaturePolicy", {"signaturePolicy": {"id": "p", "verificationRules": 7}}, "no list of objects"),
+    ("AddSignaturePolicy", {"signaturePolicy": signing("drop")},
+     "do:"),
+    ("AddSignaturePolicy", {"signaturePolicy": changed(POLICY, notAfter="2025-01-01T00:00:00Z")},
+     "not after not_before"),
+])  # fmt: skip
+def test_what_is_not_taken_and_why(action: str, payload: dict[str, Any], what: str) -> None:
+    house = desk()
+    before = house.loaded
+    assert what in said(house, action, payload)
+    assert house.loaded is before
+
+
+def test_twice_the_same_and_too_many() -> None:
+    house = desk()
+    assert said(house, "AddUserRole", {"userRole": ROLE}) == "Accepted"
+    assert said(house, "AddUserRole", {"userRole": ROLE}) == "it is there already: update it"
+    full = desk(tuple(Received("SignaturePolicy", f"p{n}", b'{"id":"p%d"}' % n) for n in range(MOST_KEPT)))
+    assert said(full, "AddUserRole", {"userRole": ROLE}) == f"{MOST_KEPT} are kept at most"
+
+
+def test_what_was_received_outlives_a_restart_as_far_as_the_file_lets_it(tmp_path: Path) -> None:
+    store = PolicyStore(tmp_path)
+    house = desk()
+    for action, payload in (
+        ("AddUserRole", {"userRole": ROLE}),
+        ("AddSignaturePolicy", {"signaturePolicy": POLICY}),
+        ("DeleteSignaturePolicy", {"signaturePolicyId": "p1"}),
+        ("UpdateUserRole", {"userRole": {**ROLE, "may": [{"actions": ["SetChargingProfile"], "maxA": 20}]}}),
+    ):  # fmt: skip
+        raw = compact(payload)
+        answer = house.handle(action, raw, Pass(rule="r", signers=frozenset({key_id(OLGA.key.public_key())})))
+        assert answer.changed is not None
+        store.save(answer.changed)
+    store.close()
+    again = desk(tuple(PolicyStore(tmp_path).load()))
+    assert again.forgotten == []
+    assert why(passes(gate(again), signed(limit(20), TOM))) == "pass safe-profiles: signed by tom"
+    misfit = desk((Received("UserRole", "root", compact({**ROLE, "id": "root"})),))
+    assert misfit.forgotten == ['UserRole root: "root" is there already; give each its own id']
+    assert why(passes(gate(misfit), signed(limit(), OLGA))).startswith("pass")
