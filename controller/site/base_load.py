@@ -113,18 +113,25 @@ class BaseLoad:
         self._phases = (_PhaseLoad(), _PhaseLoad(), _PhaseLoad())
 
     def measure(
-        self, measured_a: PhaseAmps, credits: Sequence[Credit], now: float, *, cut: bool = False
+        self,
+        measured_a: PhaseAmps,
+        credits: Sequence[Credit],
+        now: float,
+        *,
+        cut: bool = False,
+        slowest_s: float = 0.0,
     ) -> bool:
         """One good reading, with what the EVSEs below draw; whether a phase has to be cut now.
 
-        `cut`: the circuit is over another limit of its own, so every phase has to be.
+        `cut`: the circuit is over another limit of its own, so every phase has to be. `slowest_s`: the
+        longest that an EVSE below it takes to obey.
         """
         overloaded = self.crossed = False
         for phase, measured in enumerate(measured_a):
             low = measured - sum(credit.high[phase] for credit in credits)
             high = measured - sum(credit.low[phase] for credit in credits)
             load = self._phases[phase]
-            verdict = self._watches[phase].see(measured, now)
+            verdict = self._watches[phase].see(measured, now, slowest_s)
             crossed = measured > self._planned_a[phase] and verdict is not Load.BORNE
             self.crossed |= crossed
             if cut or crossed or verdict is Load.OVER:

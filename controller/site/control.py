@@ -99,13 +99,17 @@ class SiteControl:
 
     def memories(self, refs: Iterable[EvseRef], now: float) -> dict[EvseRef, Memory]:
         """What the next of us should know of these EVSEs."""
-        return {ref: self._by_ref[ref].delivery.memory(now) for ref in refs}
+        return {ref: self._by_ref[ref].memory(now) for ref in refs}
+
+    def to_remember(self) -> set[EvseRef]:
+        """The EVSEs with something new for `memories` that no limit tells: a goal, what was learnt."""
+        return {outlet.evse.ref for outlet in self._outlets if outlet.to_remember}
 
     def recall(self, memories: Mapping[EvseRef, Memory]) -> None:
         """Take over what the last of us knew; EVSEs that the site no longer has are forgotten."""
         for ref, memory in memories.items():
             if ref in self._by_ref:
-                self._by_ref[ref].delivery.recall(memory)
+                self._by_ref[ref].recall(memory)
 
     def snapshot(self, now: float) -> SiteView:
         """The site as it is known now."""
@@ -171,8 +175,7 @@ class SiteControl:
         """A refusal changes what can be shared at once; the room that a cut frees is free a little later."""
         if not self._outlets:
             return False
-        delivery = self._outlets[answer.token % len(self._outlets)].delivery
-        known = delivery.answered(answer.token, answer.accepted, answer.detail, now)
+        known = self._outlets[answer.token % len(self._outlets)].answered(answer, now)
         return known and not answer.accepted
 
     def _metered(self, event: Metered, now: float) -> bool:
@@ -183,7 +186,8 @@ class SiteControl:
         before = self._doubts(circuit, now)
         below = [self._by_ref[evse.ref] for evse in self._site.below[circuit.id]]
         credits = {outlet.evse.ref: outlet.credit(now) for outlet in below}
-        overloaded = self._metering.see(event.state, credits, now)
+        slowest_s = max((outlet.delivery.reaction_s for outlet in below), default=0.0)
+        overloaded = self._metering.see(event.state, credits, now, slowest_s)
         self._due |= before != self._doubts(circuit, now) or self._metering.crossed(circuit)
         return overloaded
 

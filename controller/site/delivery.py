@@ -22,8 +22,9 @@ import msgspec
 
 from controller.ocpp.profiles import LimitKind
 from controller.ocpp.quirks import DAY_S, NO_QUIRK, LeaseForm, Quirk
-from controller.site.draw import REACTION_S
 from controller.site.events import SetLimit
+from controller.site.goal import GoalMemory
+from controller.site.manners import REACTION_S, Habits
 from controller.site.tree import Evse
 
 RAMP_S = 10.0
@@ -60,12 +61,16 @@ class Memory(msgspec.Struct, frozen=True):
     """What to remember of an EVSE over a restart of ours. Currents in A per phase, `until` in s, monotonic.
 
     The station may be taking `held_a` until then, and after it `floor_a` if its `floor` was confirmed.
+    `written`: when it was written to (s, monotonic), where its memory bears only so much in a day.
     """
 
     floor: bool
     floor_a: float
     held_a: float
     until: float
+    written: tuple[float, ...] = ()
+    goal: GoalMemory | None = None
+    habits: Habits = Habits()
 
 
 class Delivery:
@@ -79,6 +84,7 @@ class Delivery:
         self._phases = 1
         self.number_phases: int | None = None
         self._written: deque[float] = deque(maxlen=0)  # when, of as many as the station bears in a day
+        self.learnt_s = REACTION_S
         self.connected = False
         self._floor = False
         self._lease: _Lease | None = None
@@ -96,12 +102,13 @@ class Delivery:
         """What the next of us should know if we were gone now."""
         leased = self._lease is not None or any(p.kind is LimitKind.LEASE for p in self._pending.values())
         until = now + self._lease_s + CLOCK_SLACK_S if leased else self._trail[1]
-        return Memory(self._floor, self._evse.fallback_a, self.held_a(now), until)
+        return Memory(self._floor, self._evse.fallback_a, self.held_a(now), until, tuple(self._written))
 
     def recall(self, memory: Memory) -> None:
         """Take over what the last of us knew. A floor above today's is none."""
         self._floor = memory.floor and memory.floor_a <= self._evse.fallback_a + NOISE_A
         self._trail = (memory.held_a, memory.until)
+        self._written = deque(memory.written, maxlen=max(self._written.maxlen or 0, len(memory.written)))
 
     # What happens
 
@@ -165,7 +172,7 @@ class Delivery:
         elif pending.kind is LimitKind.FLOOR:
             self._floor = True
         else:
-            self._trail = (self.held_a(now), now + max(REACTION_S, self._quirk.reaction_s))
+            self._trail = (self.held_a(now), now + self.reaction_s)
             self._lease = _Lease(pending.limit_a, pending.sent_at, now)
             self._floor |= not self._stacked
         if self._floor and self._lease is not None:
@@ -284,6 +291,11 @@ class Delivery:
         return self._evse.min_a if rounded_a == 0 and self.never_pauses else rounded_a
 
     @property
+    def reaction_s(self) -> float:
+        """How long its station takes from its yes to its current: as its kind, or as it has shown."""
+        return max(REACTION_S, self._quirk.reaction_s, self.learnt_s)
+
+    @property
     def in_watts(self) -> bool:
         """Whether the station takes limits in W only."""
         return self._quirk.in_watts
@@ -295,8 +307,10 @@ class Delivery:
 
     def _worn(self, now: float) -> bool:
         """Whether the station has been written to as often as it bears in a day. Cuts do not ask."""
-        full = self._written.maxlen and len(self._written) == self._written.maxlen
-        return bool(full) and now < self._written[0] + DAY_S
+        most = self._quirk.writes_per_day
+        if most is None or len(self._written) < most:
+            return False
+        return now < self._written[-most] + DAY_S
 
     def _send(self, kind: LimitKind, limit_a: float, now: float, urgent: bool) -> SetLimit:
         token = next(self._tokens)

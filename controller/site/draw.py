@@ -1,6 +1,6 @@
 """What one EVSE draws at this moment, as an interval: reports are late, offers change in between.
 
-A report is *settled* if it came after the station had `REACTION_S` to follow its last offer. Then the
+A report is *settled* if it came after the station had `reaction_s` to follow its last offer. Then the
 draw is known. Between a change and the next settled report the EVSE is *in transition*: it draws at
 least the smaller of its last report and the new offer, at most the highest offer since that report.
 No transition lasts longer than the EVSE's reports should take; an EVSE that has not reported by then
@@ -14,13 +14,10 @@ from collections.abc import Sequence
 import msgspec
 
 from controller.site.learning import UNLOADED_A
+from controller.site.manners import OVERDRAW_A, REACTION_S
 from controller.site.tree import ZERO, Evse, PhaseAmps
 from drivers.reading import PerPhase
 
-REACTION_S = 5.0
-"""How long a station may take from its answer until its car obeys: IEC 61851-1 gives the car 5 s."""
-OVERDRAW_A = 1.0
-"""Meters and pilots are not exact: a draw must be so far above the offer to count as disobedience."""
 TRANSITION_S = 30.0
 """How long a transition may last if the EVSE reports often."""
 PATIENCE = 1.5
@@ -61,6 +58,8 @@ def on_wired_phases(evse: Evse, report: PerPhase) -> tuple[float | None, ...]:
 class DrawWatch:
     """Keeps an EVSE's reports and offers. `report` holds the last A per wired phase, None if not told.
 
+    `reaction_s`: how long its station takes to follow.
+
     `defiant_a` is what it drew at the last report if no limit in it allows that much, else 0.
     """
 
@@ -68,6 +67,7 @@ class DrawWatch:
         self._evse = evse
         self.report: tuple[float | None, ...] = (None,) * len(evse.phases)
         self.blind = False
+        self.reaction_s = REACTION_S
         self._reported_at: float | None = None
         self._interval_s = 0.0
         self._offered_a = evse.max_a
@@ -76,6 +76,11 @@ class DrawWatch:
         self._settled = False
         self._stopped = False
         self.defiant_a = 0.0
+
+    @property
+    def settled(self) -> bool:
+        """Whether the last report shows what the car makes of its present offer."""
+        return self._settled
 
     @property
     def drawn(self) -> PhaseAmps:
@@ -122,7 +127,7 @@ class DrawWatch:
         self.report = on_wired_phases(self._evse, report)
         self._reported_at = now
         self.blind = False
-        if now >= self._changed_at + REACTION_S:
+        if now >= self._changed_at + self.reaction_s:
             self._settled = True
             self._highest_a = self._offered_a
         return self._settled
@@ -143,14 +148,14 @@ class DrawWatch:
             return Credit(ZERO, on_site_phases(self._evse, may_begin), ZERO)
         since = self._reported_at if self._settled and self._reported_at is not None else self._changed_at
         patience = min(max(TRANSITION_S, PATIENCE * self._interval_s), LONGEST_TRANSITION_S)
-        if now - since > patience:
+        if now - since > patience + self.reaction_s - REACTION_S:
             self.blind = True
         if self.blind:
             return NOTHING
         told = [amps for amps in self.report if amps is not None]
         silent_high = max(told) if told and self._settled else self._highest_a
         obeyed = self._offered_a + self.overdraw_a
-        before = self._highest_a if now < self._changed_at + REACTION_S else obeyed
+        before = self._highest_a if now < self._changed_at + self.reaction_s else obeyed
         low = [min(amps or 0.0, obeyed) for amps in self.report]
         unreacted = [min(amps or 0.0, before) for amps in self.report]
         if self._settled:

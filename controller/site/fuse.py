@@ -21,8 +21,10 @@ import msgspec
 
 from controller.site.tree import Fuse, PhaseAmps
 
-CUT_S = 35.0
-"""What a cut may take from the reading to the car: the slowest stations 30 s, the way there the rest."""
+WAY_S = 5.0
+"""From the reading to the station's yes."""
+CUT_S = 30.0 + WAY_S
+"""What a cut may take from the reading to the car: slow stations 30 s, or what they have shown."""
 GRACE_S = 10.0
 """How long an overload that the fuse bears is looked at: a lift or a compressor has started by then."""
 WARM = 1.0
@@ -91,8 +93,11 @@ class FuseWatch:
         self._at = now
         self._over_since: float | None = None
 
-    def see(self, measured_a: float, now: float) -> Load:
-        """One good reading: between two of them the higher one is taken to have flowed."""
+    def see(self, measured_a: float, now: float, slowest_s: float = 0.0) -> Load:
+        """One good reading: between two of them the higher one is taken to have flowed.
+
+        `slowest_s`: how long the slowest station is known to take from its yes to its current.
+        """
         load = abs(measured_a) / self._limit_a
         if self._curve is not None:
             self._heat = self._curve.heated(self._heat, max(load, self._load), now - self._at)
@@ -104,7 +109,8 @@ class FuseWatch:
             self._over_since = now
         if self._curve is None or now >= self._over_since + GRACE_S:
             return Load.OVER
-        return Load.OVER if self._curve.trips_in_s(self._heat, load) < CUT_S else Load.BORNE
+        cut_s = max(CUT_S, slowest_s + WAY_S)
+        return Load.OVER if self._curve.trips_in_s(self._heat, load) < cut_s else Load.BORNE
 
 
 def watches(limit_a: PhaseAmps, fuse: Fuse, now: float) -> tuple[FuseWatch, FuseWatch, FuseWatch]:

@@ -31,6 +31,19 @@ class Need(msgspec.Struct, frozen=True):
 NO_NEED = Need()
 
 
+class GoalMemory(msgspec.Struct, frozen=True):
+    """What to remember of a goal over a restart of ours: `energy_wh` by `leaves_at` (s, monotonic).
+
+    Of that, `drawn_as` (A s, all phases) had flowed at `drawn_at`, and `current_a` flows since.
+    """
+
+    energy_wh: float
+    leaves_at: float
+    drawn_as: float
+    current_a: float
+    drawn_at: float
+
+
 class Goal:
     """One car's goal. It stays until the session's end, over a lost link too: nobody would tell it again."""
 
@@ -44,6 +57,18 @@ class Goal:
         self._current_a = 0.0
         self._drawn_at: float | None = None
         self._needs_a = 0.0
+
+    def memory(self) -> GoalMemory | None:
+        """What the next of us should know; None without a goal."""
+        if self._goal is None or self._drawn_at is None:
+            return None
+        return GoalMemory(*self._goal, self._drawn_as, self._current_a, self._drawn_at)
+
+    def recall(self, memory: GoalMemory) -> None:
+        """Take over what the last of us knew."""
+        self._goal = memory.energy_wh, memory.leaves_at
+        self._drawn_as, self._current_a = memory.drawn_as, memory.current_a
+        self._drawn_at = memory.drawn_at
 
     def set(self, needs: NeedsSeen, now: float) -> None:
         """The car told what it wants from now on; without an energy or a time: nothing special."""

@@ -59,10 +59,12 @@ class Metering:
         """The circuit that a meter measures; None for a meter that measures none."""
         return self._circuit_of.get(meter)
 
-    def see(self, state: MeterState, credits: Mapping[EvseRef, Credit], now: float) -> bool:
+    def see(
+        self, state: MeterState, credits: Mapping[EvseRef, Credit], now: float, slowest_s: float = 0.0
+    ) -> bool:
         """One word of a meter that measures a circuit; whether the circuit is over its limit.
 
-        `credits` holds at least the EVSEs below that circuit.
+        `credits` holds at least the EVSEs below that circuit, of whom `slowest_s` is the longest reaction.
         """
         circuit = self._circuit_of[state.meter]
         self._heard_at[circuit.id] = now
@@ -77,7 +79,7 @@ class Metering:
             return False  # a poll was lost: an old reading beside today's draws would tell a wrong base load
         self._used[circuit.id] = state.reading
         too_much = circuit.limit_w is not None and self.power_w(circuit, measured) > circuit.limit_w
-        return self._loads[circuit.id].measure(measured, below, now, cut=too_much)
+        return self._loads[circuit.id].measure(measured, below, now, cut=too_much, slowest_s=slowest_s)
 
     def surplus_a(self, now: float) -> float:
         """What the site feeds in besides our EVSEs, all phases added up (A); 0 where no meter tells."""

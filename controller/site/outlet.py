@@ -5,16 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from controller.ocpp.observations import DrawSeen
+from msgspec.structs import replace
+
+from controller.ocpp.observations import DrawSeen, EvseState, NeedsSeen, TransactionSeen
 from controller.ocpp.quirks import Quirk
 from controller.site.allocator import Allocation, Demand
 from controller.site.booking import Ledger
 from controller.site.conductors import PhaseFlags
-from controller.site.delivery import NOISE_A, Delivery
+from controller.site.delivery import NOISE_A, Delivery, Memory
 from controller.site.draw import Credit
-from controller.site.events import SetLimit
+from controller.site.events import LimitAnswered, SetLimit
 from controller.site.evse import EvseModel, EvseObservation
 from controller.site.goal import NO_NEED
+from controller.site.manners import Manners
 from controller.site.news import News, Told
 from controller.site.tree import Evse
 from controller.site.view import EvseView
@@ -27,6 +30,9 @@ class Outlet:
         self.evse = evse
         self.model = EvseModel(evse, now)
         self.delivery = Delivery(evse, lease_s, tokens)
+        self.manners = Manners()
+        self.to_remember = False
+        """Whether there is news for `memory`, beside what its limits are."""
         self.reason = "not yet planned"
         self.backend_a: float | None = None
         """What its backend's own profiles allow it (A per phase); None: all."""
@@ -40,7 +46,45 @@ class Outlet:
         changed = self.model.handle(observation, self.delivery.offered_a(now), now)
         if isinstance(observation, DrawSeen):
             self.model.draw.judge(self.delivery.booked_a(now))
+            self._learn(now)
+        elif isinstance(observation, TransactionSeen):
+            self.manners.another_car()
+        self.to_remember |= isinstance(observation, NeedsSeen)
         return changed or self.model.draw.defiant_a > before_a
+
+    def _learn(self, now: float) -> None:
+        before = self.manners.habits
+        drawn_a = self.model.draw.most_loaded_a
+        self.manners.drew(drawn_a, now)
+        if self.model.draw.settled and self.model.state is EvseState.CHARGING:
+            self.manners.settled(self.delivery.offered_a(now), drawn_a)
+        self._adapt_to_habits()
+        self.to_remember |= self.manners.habits != before
+
+    def _adapt_to_habits(self) -> None:
+        self.delivery.learnt_s = self.manners.habits.reaction_s
+        self.model.draw.reaction_s = self.delivery.reaction_s
+
+    def answered(self, answer: LimitAnswered, now: float) -> bool:
+        """The end of one of its limits; whether it was waited for."""
+        known = self.delivery.answered(answer.token, answer.accepted, answer.detail, now)
+        if known and answer.accepted:
+            self.manners.limited(self.delivery.offered_a(now), now)
+        return known
+
+    def memory(self, now: float) -> Memory:
+        """What the next of us should know if we were gone now."""
+        self.to_remember = False
+        known = self.delivery.memory(now)
+        return replace(known, goal=self.model.goal.memory(), habits=self.manners.habits)
+
+    def recall(self, memory: Memory) -> None:
+        """Take over what the last of us knew."""
+        self.delivery.recall(memory)
+        self.manners.recall(memory.habits)
+        self._adapt_to_habits()
+        if memory.goal is not None:
+            self.model.goal.recall(memory.goal)
 
     def down(self, now: float) -> None:
         """Its station cannot be commanded any more."""
@@ -50,6 +94,7 @@ class Outlet:
     def adapt(self, quirk: Quirk, now: float) -> None:
         """Its station is one with this quirk."""
         self.delivery.adapt(quirk, now)
+        self._adapt_to_habits()
         self.adapt_phases(quirk.phase_switching)
 
     def adapt_phases(self, says: bool | None) -> None:
@@ -172,6 +217,8 @@ class Outlet:
             offered_a=self.delivery.offered_a(now),
             drawn_a=self.model.draw.drawn,
             reason=self.reason,
+            habits=self.manners.habits,
+            single_phase=self.model.switch.single,
         )
 
     def _phases_at_risk(self, now: float) -> PhaseFlags:

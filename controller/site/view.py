@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from controller.ocpp.observations import EvseRef, EvseState
+from controller.site.manners import Habits
 from controller.site.tree import PhaseAmps
 from drivers.reading import Quality
 
@@ -25,7 +26,10 @@ class CircuitView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EvseView(msgspec.Struct, frozen=True, kw_only=True):
-    """One EVSE: what it was offered (A per phase), what it draws on the site's phases, and why not more."""
+    """One EVSE: what it was offered (A per phase), what it draws on the site's phases, and why not more.
+
+    `habits`: what its station has shown of itself. `single_phase`: it was told to use one phase.
+    """
 
     ref: EvseRef
     connected: bool
@@ -33,6 +37,8 @@ class EvseView(msgspec.Struct, frozen=True, kw_only=True):
     offered_a: float
     drawn_a: PhaseAmps
     reason: str
+    habits: Habits = Habits()
+    single_phase: bool = False
 
 
 class SiteView(msgspec.Struct, frozen=True, kw_only=True):

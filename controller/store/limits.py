@@ -1,4 +1,6 @@
-"""Which limits the stations were left with: so that a restart need not take every one at its worst case.
+"""What we knew of each EVSE: the limits that its station was left with, and what its car and it have shown.
+
+So a restart need not take every one at its worst case, nor forget what a car has asked for.
 
 A row is written before the limit that it tells of is sent, with the database's full care
 (synchronous=FULL): after a crash the file may promise more current than a station takes, never less.
@@ -10,8 +12,12 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import msgspec
+
 from controller.ocpp.observations import EvseRef
 from controller.site.delivery import Memory
+from controller.site.goal import GoalMemory
+from controller.site.manners import Habits
 from controller.store.database import Database
 
 FILE = "limits.sqlite"
@@ -26,7 +32,35 @@ CREATE TABLE IF NOT EXISTS limits (
     until TEXT NOT NULL,      -- UTC, ISO 8601
     saved TEXT NOT NULL,      -- UTC, ISO 8601
     PRIMARY KEY (station, evse)
+) STRICT;
+CREATE TABLE IF NOT EXISTS knowledge (
+    station TEXT NOT NULL,
+    evse INTEGER NOT NULL,
+    words TEXT NOT NULL,      -- JSON; times in s before the moment of `limits.saved`
+    PRIMARY KEY (station, evse)
 ) STRICT
+"""
+
+
+class _Goal(msgspec.Struct, frozen=True):
+    energy_wh: float
+    leaves_in_s: float
+    drawn_as: float
+    current_a: float
+    drawn_ago_s: float
+
+
+class _Words(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a row of `knowledge` says."""
+
+    written_ago_s: tuple[float, ...] = ()
+    goal: _Goal | None = None
+    habits: Habits = Habits()
+
+
+_ALL = """
+SELECT station, evse, floor, floor_a, held_a, until, saved, words
+FROM limits LEFT JOIN knowledge USING (station, evse)
 """
 
 
@@ -43,16 +77,21 @@ class LimitStore:
         held is held for as long again as it was when it was saved.
         """
         memories: dict[EvseRef, Memory] = {}
-        for station, evse, floor, floor_a, held_a, until, saved in self._database.rows(
-            "SELECT station, evse, floor, floor_a, held_a, until, saved FROM limits"
-        ):
+        for station, evse, floor, floor_a, held_a, until, saved, words in self._database.rows(_ALL):
             try:
                 ends, began = datetime.fromisoformat(until), datetime.fromisoformat(saved)
+                said = msgspec.json.decode(words or b"{}", type=_Words)
             except ValueError as error:
                 raise self._database.failed(error) from error
-            left = ends - max(wall, began) if wall >= began else ends - began
+            saved_at = now - max(0.0, (wall - began).total_seconds())
             memories[EvseRef(station, evse)] = Memory(
-                floor=bool(floor), floor_a=floor_a, held_a=held_a, until=now + left.total_seconds()
+                floor=bool(floor),
+                floor_a=floor_a,
+                held_a=held_a,
+                until=saved_at + (ends - began).total_seconds(),
+                written=tuple(saved_at - ago_s for ago_s in said.written_ago_s),
+                goal=_goal(said.goal, saved_at),
+                habits=said.habits,
             )
         return memories
 
@@ -69,11 +108,45 @@ class LimitStore:
             )
             for ref, memory in memories.items()
         ]
-        self._database.write(("INSERT OR REPLACE INTO limits VALUES (?, ?, ?, ?, ?, ?, ?)", rows))
+        words = [(*ref, _words(memory, now)) for ref, memory in memories.items()]
+        self._database.write(
+            ("INSERT OR REPLACE INTO limits VALUES (?, ?, ?, ?, ?, ?, ?)", rows),
+            ("INSERT OR REPLACE INTO knowledge VALUES (?, ?, ?)", words),
+        )
 
     def close(self) -> None:
         """Close the file."""
         self._database.close()
+
+
+def _words(memory: Memory, now: float) -> str:
+    goal = memory.goal
+    words = _Words(
+        written_ago_s=tuple(now - at for at in memory.written),
+        goal=None
+        if goal is None
+        else _Goal(
+            energy_wh=goal.energy_wh,
+            leaves_in_s=goal.leaves_at - now,
+            drawn_as=goal.drawn_as,
+            current_a=goal.current_a,
+            drawn_ago_s=now - goal.drawn_at,
+        ),
+        habits=memory.habits,
+    )
+    return msgspec.json.encode(words).decode()
+
+
+def _goal(said: _Goal | None, saved_at: float) -> GoalMemory | None:
+    if said is None:
+        return None
+    return GoalMemory(
+        energy_wh=said.energy_wh,
+        leaves_at=saved_at + said.leaves_in_s,
+        drawn_as=said.drawn_as,
+        current_a=said.current_a,
+        drawn_at=saved_at - said.drawn_ago_s,
+    )
 
 
 def _moment(wall: datetime, later_s: float) -> str:

@@ -15,8 +15,8 @@ from controller.site.delivery import (
     RETRY_S,
     Delivery,
 )
-from controller.site.draw import REACTION_S
 from controller.site.events import SetLimit
+from controller.site.manners import REACTION_S
 from controller.site.tree import Evse
 
 LEASE_S = 120.0

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from controller.ocpp.observations import EvseRef
-from controller.site.draw import LONGEST_TRANSITION_S, REACTION_S, TRANSITION_S, Credit, DrawWatch
+from controller.site.draw import LONGEST_TRANSITION_S, TRANSITION_S, Credit, DrawWatch
+from controller.site.manners import REACTION_S
 from controller.site.tree import ZERO, Evse, PhaseAmps
 from drivers.reading import PerPhase
 

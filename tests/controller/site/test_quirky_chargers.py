@@ -22,7 +22,7 @@ from controller.ocpp.observations import EvseRef
 from controller.ocpp.profiles import Terms, scope_of, set_limit
 from controller.ocpp.quirks import DAY_S, NO_QUIRK, LeaseForm, Quirk, find_quirk
 from controller.site.delivery import Delivery
-from controller.site.draw import REACTION_S
+from controller.site.manners import REACTION_S
 from controller.site.tree import Evse
 
 START = datetime(2026, 3, 29, 0, 30, tzinfo=UTC)

@@ -10,8 +10,8 @@ from controller.ocpp.profiles import LimitKind
 from controller.ocpp.quirks import NO_QUIRK, Quirk
 from controller.site.control import NO_PAUSE
 from controller.site.delivery import Delivery
-from controller.site.draw import REACTION_S
 from controller.site.events import Adapted, SetLimit
+from controller.site.manners import REACTION_S
 from controller.site.tree import Evse
 from tests.controller.site.toysite import Car, ToySite, ToyStation, grid, station
 

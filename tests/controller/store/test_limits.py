@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -9,8 +10,10 @@ import pytest
 
 from controller.ocpp.observations import EvseRef
 from controller.site.delivery import Memory
+from controller.site.goal import GoalMemory
+from controller.site.manners import Habits
 from controller.store.database import StoreFailed
-from controller.store.limits import LimitStore
+from controller.store.limits import FILE, LimitStore
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 REF = EvseRef("CS01", 1)
@@ -51,3 +54,36 @@ def test_a_directory_that_cannot_be_is_told_with_the_mend(tmp_path: Path) -> Non
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreFailed, match=r"store\.directory"):
         LimitStore(tmp_path / "file" / "below")
+
+
+def test_what_was_learnt_and_asked_for_comes_back_at_its_time_of_the_new_clock(tmp_path: Path) -> None:
+    known = Memory(
+        floor=True,
+        floor_a=6.0,
+        held_a=16.0,
+        until=1180.0,
+        written=(400.0, 900.0),
+        goal=GoalMemory(20_000.0, 8200.0, 360.0, 16.0, 990.0),
+        habits=Habits(reaction_s=22.0, step_a=2.0, obeys=True),
+    )
+    store = LimitStore(tmp_path)
+    store.save({REF: known}, NOON, 1000.0)
+    store.close()
+    loaded = LimitStore(tmp_path).load(NOON + timedelta(seconds=60), 5.0)[REF]
+    assert loaded == Memory(
+        floor=True,
+        floor_a=6.0,
+        held_a=16.0,
+        until=125.0,
+        written=(-655.0, -155.0),
+        goal=GoalMemory(20_000.0, 7145.0, 360.0, 16.0, -65.0),
+        habits=known.habits,
+    )
+
+
+def test_a_file_from_before_there_was_knowledge_is_read(tmp_path: Path) -> None:
+    saved(tmp_path).close()
+    with sqlite3.connect(tmp_path / FILE) as file:
+        file.execute("DROP TABLE knowledge")
+    file.close()
+    assert LimitStore(tmp_path).load(NOON, 1000.0) == {REF: HELD}
