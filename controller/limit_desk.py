@@ -216,9 +216,9 @@ def _kept_profiles(config: Config, station: Station) -> KeptProfiles:
         evse.id: Wired(phases=len(evse.phases), max_a=evse.max_a, fallback_a=config.fallback_a(evse))
         for evse in station.evse
     }
-    return KeptProfiles(evses, config.site.voltage, config.load_management.lease_s, _utc)
+    return KeptProfiles(evses, config.site.voltage, config.load_management.lease_s, utc)
 
 
-def _utc(now: float) -> float:
+def utc(now: float) -> float:
     """A moment of the monotonic clock in POSIX s."""
     return datetime.now(UTC).timestamp() + now - trio.current_time()

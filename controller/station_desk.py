@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
 import trio
 
-from controller.config import Backend, Config, Listen
+from controller.config import Backend, Config, Listen, Station
 from controller.config.backends import backend_names, uplinks_of
 from controller.config.passwords import Secret, secret_of
-from controller.limit_desk import LimitDesk
+from controller.limit_desk import LimitDesk, utc
 from controller.links.engine import Link
 from controller.links.handshake import Admitted, Door, Habits, habits
 from controller.links.pacing import Bucket
@@ -26,26 +26,14 @@ from controller.links.uplink import Uplink, dial_turns
 from controller.links.uplinks import Uplinks
 from controller.ocpp.frames import Version
 from controller.ocpp.observer import Observer
-from controller.relay.saving import Word
 from controller.relay.station import StationRelay
-from controller.store.database import StoreFailed
+from controller.relay_memory import RelayMemory
 
 BURST_S = 10
 """What a station may send at once, in seconds of its listen.messages_per_second: it has been offline."""
 
 LEAST_PER_ADDRESS = 64
 """Connections that any address may hold by default."""
-
-
-class _NothingToKeep:
-    """For stations whose backends are told everything at once."""
-
-    async def save(self, words: Sequence[Word]) -> None:
-        """See `links.session.Memory`."""
-        raise StoreFailed(f"nobody keeps {len(words)} words")
-
-    def forget(self, station: str) -> None:
-        """See `links.session.Memory`."""
 
 
 class StationDesk:
@@ -58,6 +46,7 @@ class StationDesk:
         self._tally = tally
         self._stations = {station.id: station for station in config.station}
         self._names = backend_names(config)
+        self._memory = RelayMemory(config)
         self._listening = _listening(config.listen, len(self._stations))
         self._uplinks = _uplinks(config)
 
@@ -68,6 +57,7 @@ class StationDesk:
     async def run(self, *, task_status: trio.TaskStatus[int]) -> None:
         """Serve stations until cancelled. Starts with the bound port, or raises ListenFailed."""
         async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._memory.run)
             for uplinks in self._uplinks.values():
                 nursery.start_soon(uplinks.run)
             port = await nursery.start(
@@ -87,7 +77,12 @@ class StationDesk:
     async def _serve(self, admitted: Admitted, link: Link) -> None:
         """One accepted station: its relay, its session, and the ways to its backends."""
         station = self._stations[admitted.station]
-        listen = self._config.listen
+        observers = [self.uplinks(name) for name in station.observers]
+        session = self._session(station, admitted, link)
+        await self._board.run(station.id, session, self.uplinks(station.owner), observers)
+
+    def _session(self, station: Station, admitted: Admitted, link: Link | None) -> StationSession:
+        listen, memory = self._config.listen, self._memory
         relay = StationRelay(
             station.id,
             self._names[station.owner],
@@ -97,14 +92,18 @@ class StationDesk:
             listen.call_timeout_s,
             trio.current_time(),
             grace_s=station.grace_s if station.when_backend_away == "grace" else 0.0,
+            stead=memory.stead(station, admitted.version, utc),
+            observers=memory.observers(station.id, admitted.version),
+            story=memory.story(station),
+            utc_of=utc,
+            present=link is not None,
         )
         rules = Rules(
             pace=Bucket(listen.messages_per_second, burst=max(1, int(BURST_S * listen.messages_per_second))),
             ping_s=self._habits(station.id).ping_s,
             backend_ping_s=listen.ping_s,
         )
-        session = StationSession(admitted, relay, link, self._limits, _NothingToKeep(), self._tally, rules)
-        await self._board.run(station.id, session, self.uplinks(station.owner))
+        return StationSession(admitted, relay, link, self._limits, memory, self._tally, rules)
 
 
 def _listening(listen: Listen, stations: int) -> Listening:
@@ -120,6 +119,7 @@ def _listening(listen: Listen, stations: int) -> Listening:
         listen.max_message_bytes,
         max(LEAST_PER_ADDRESS, 2 * stations) if held is None else held,
         listen.handshakes_per_second,
+        listen.compression,
     )
 
 
@@ -145,6 +145,7 @@ def _uplink(backend: Backend, listen: Listen) -> Uplink:
         listen.max_message_bytes,
         backend.connect_timeout_s,
         dial_turns(),
+        backend.compression,
     )
 
 

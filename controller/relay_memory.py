@@ -1,0 +1,202 @@
+"""What outlives a station's link: the machines of its relay that remember, and the file behind them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from controller.config import Config, Station
+from controller.config.backends import backend_names, may_command, uplinks_of
+from controller.ocpp.actions import reports
+from controller.ocpp.frames import Version
+from controller.relay.answers import Answers
+from controller.relay.authorisations import Authorisations
+from controller.relay.autonomy import Autonomy, Rules
+from controller.relay.commands import Commands
+from controller.relay.courier import Courier
+from controller.relay.observing import Observing
+from controller.relay.outbox import Outbox
+from controller.relay.saving import Word
+from controller.relay.stead import Kept, Stead
+from controller.relay.story import Story
+from controller.relay.transaction_ids import TransactionIds
+from controller.store.database import StoreFailed
+from controller.store.relay import RelayStore
+from controller.store.writer import StoreWriter
+
+KEY_FILE = "authorisations.key"
+KEY_BYTES = 32
+
+
+class _Waiting(msgspec.Struct):
+    """What one backend has not heard yet of one station."""
+
+    outbox: Outbox
+    ids: TransactionIds
+
+
+class _Remembered:
+    """The machines of one station, as they were saved."""
+
+    def __init__(self, station: str, backends: Sequence[str], key: bytes, words: Sequence[Word]) -> None:
+        self.story = Story(station)
+        self.answers = Answers(station)
+        self.authorisations = Authorisations(station, key)
+        self.waiting = {
+            backend: _Waiting(Outbox(station, backend), TransactionIds(station, backend))
+            for backend in backends
+        }
+        self.story.recall(words)
+        self.answers.recall(words)
+        self.authorisations.recall(words)
+        for each in self.waiting.values():
+            each.outbox.recall(words)
+            each.ids.recall(words)
+
+
+class Queue(msgspec.Struct, frozen=True, kw_only=True):
+    """What waits for a backend, over all stations.
+
+    `oldest`: when the oldest came (POSIX s). `dropped`: how many less important ones had no room.
+    """
+
+    messages: int
+    oldest: float | None
+    dropped: int
+
+
+class RelayMemory:
+    """All stations'. Raises StoreFailed where the store cannot be used."""
+
+    def __init__(self, config: Config) -> None:
+        directory = Path(config.store.directory)
+        self._store = RelayStore(directory)
+        self._writer = StoreWriter(self._store.write)
+        self._key = _key(directory / KEY_FILE)
+        self._call_timeout_s = config.listen.call_timeout_s
+        self._backends = {name: uplinks[0] for name, uplinks in uplinks_of(config).items()}
+        names = backend_names(config)
+        self._observers = {
+            station.id: [names[observer] for observer in station.observers] for station in config.station
+        }
+        self._owners = {station.id: names[station.owner] for station in config.station}
+        self._stations = {station: self._recalled(station) for station in self._owners}
+
+    @property
+    def moved_aside(self) -> Path | None:
+        """Where a damaged file has gone that was there when we began."""
+        return self._store.moved_aside
+
+    async def run(self) -> None:
+        """Write what is to be saved, until cancelled."""
+        await self._writer.run()
+
+    # -- what sessions ask: see `links.session.Memory` ------------------------------------------------
+
+    async def save(self, words: Sequence[Word]) -> None:
+        """Save the words; they are on disk when it returns. Raises StoreFailed where they are not."""
+        await self._writer.write(words)
+
+    def forget(self, station: str) -> None:
+        """What the station's machines believe is on disk is not: read it anew. Raises StoreFailed."""
+        self._stations[station] = self._recalled(station)
+
+    # -- what a link's relay is made of ---------------------------------------------------------------
+
+    def story(self, station: Station) -> Story | None:
+        """What the station last said of itself, where anybody may have to be told later."""
+        wanted = station.observers or station.when_backend_away == "autonomous"
+        return self._stations[station.id].story if wanted else None
+
+    def stead(self, station: Station, version: Version, utc_of: Callable[[float], float]) -> Stead | None:
+        """What serves the station in its owner's place, where it is to be served so."""
+        if station.when_backend_away != "autonomous":
+            return None
+        remembered = self._stations[station.id]
+        waiting = remembered.waiting[self._owners[station.id]]
+        rules = Rules(authorise=station.authorise_when_away, stop_unauthorised=station.stop_unauthorised)
+        story, authorisations = remembered.story, remembered.authorisations
+        kept = Kept(
+            story=story,
+            authorisations=authorisations,
+            answers=remembered.answers,
+            outbox=waiting.outbox,
+            ids=waiting.ids,
+        )
+        autonomy = Autonomy(station.id, version, authorisations, waiting.ids, story, rules)
+        courier = Courier(waiting.outbox, story, waiting.ids, version)
+        return Stead(version, autonomy, courier, kept, utc_of)
+
+    def observers(self, station: str, version: Version) -> dict[str, Observing]:
+        """The conversations with those who observe the station, for a link of it that begins now."""
+        remembered = self._stations[station]
+        return {
+            name: self._observing(station, version, name, remembered) for name in self._observers[station]
+        }
+
+    def _observing(self, station: str, version: Version, backend: str, remembered: _Remembered) -> Observing:
+        table, waiting = self._backends[backend], remembered.waiting[backend]
+        return Observing(
+            station,
+            version,
+            Commands(backend, may_command(table, owner=False)),
+            reports(table.observe),
+            Courier(waiting.outbox, remembered.story, waiting.ids, version),
+            waiting.outbox,
+            waiting.ids,
+            self._call_timeout_s,
+        )
+
+    # -- what waits -----------------------------------------------------------------------------------
+
+    def waiting(self, station: str) -> dict[str, Version]:
+        """The backends for whom something of this station waits, each with the version of what goes first."""
+        heads = {backend: each.outbox.head for backend, each in self._stations[station].waiting.items()}
+        return {backend: head.version for backend, head in heads.items() if head is not None}
+
+    def queues(self) -> dict[str, Queue]:
+        """What waits for each backend."""
+        boxes: defaultdict[str, list[Outbox]] = defaultdict(list)
+        for remembered in self._stations.values():
+            for backend, waiting in remembered.waiting.items():
+                boxes[backend].append(waiting.outbox)
+        return {backend: _queue(boxes[backend]) for backend in self._backends}
+
+    def _recalled(self, station: str) -> _Remembered:
+        backends = [self._owners[station], *self._observers[station]]
+        return _Remembered(station, backends, self._key, self._store.load(station).words)
+
+
+def _queue(boxes: Sequence[Outbox]) -> Queue:
+    return Queue(
+        messages=sum(map(len, boxes)),
+        oldest=min((box.oldest for box in boxes if box.oldest is not None), default=None),
+        dropped=sum(sum(box.dropped.values()) for box in boxes),
+    )
+
+
+def _key(file: Path) -> bytes:
+    """The key under which idTokens are kept, made at the first start; nobody else may read it."""
+    try:
+        with contextlib.suppress(FileExistsError), open(_new(file), "wb") as made:
+            made.write(secrets.token_bytes(KEY_BYTES))
+        key = file.read_bytes()
+    except OSError as error:
+        raise StoreFailed(f"store.directory: {file} cannot be used: {error.strerror}") from error
+    if len(key) != KEY_BYTES:
+        raise StoreFailed(
+            f"store.directory: {file} is not whole; remove it: who may charge while a backend is away is "
+            "then learnt anew"
+        )
+    return key
+
+
+def _new(file: Path) -> int:
+    """A file that was not there, for its owner alone. Raises FileExistsError."""
+    return os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
