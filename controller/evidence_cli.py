@@ -50,7 +50,7 @@ def add_evidence(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     export.add_argument("--out", type=Path, required=True, metavar="FILE")
     verify.add_argument(
         "--key", type=Path, action="append", required=True, metavar="PUB",
-        help="a public key of the controller, PEM; again for one that it had before",
+        help="the controller's public key (keys export --pem); again for one that it had before",
     )  # fmt: skip
     verify.add_argument(
         "--checkpoint", type=Path, action="append", default=[], metavar="FILE",

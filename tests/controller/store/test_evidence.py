@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -164,3 +166,30 @@ def test_a_directory_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     (tmp_path / "evidence").write_text("a file")
     with pytest.raises(StoreFailed, match="evidence cannot be written to"):
         opened(tmp_path)
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from cryptography.hazmat.primitives.asymmetric import ec
+from controller.dimming.evidence import Kind
+from controller.store.evidence import EvidenceLog
+
+log = EvidenceLog(Path(sys.argv[1]), ec.derive_private_key(7, ec.SECP256R1()), 1795262400.0)
+while True:
+    log.append(Kind.READINGS, {"padding": "x" * 5000}, 1795262400.0)
+    print(log.head.count, flush=True)
+"""
+
+
+def test_what_was_said_to_be_written_is_there_after_a_kill(tmp_path: Path) -> None:
+    folder = tmp_path / "evidence"
+    with subprocess.Popen([sys.executable, "-c", WRITER, folder], stdout=subprocess.PIPE) as writer:
+        assert writer.stdout is not None
+        said = [int(writer.stdout.readline()) for _ in range(20)][-1]
+        writer.kill()
+        said = max([said, *(int(line) for line in writer.stdout if line.endswith(b"\n"))])
+    log = opened(tmp_path)
+    assert log.head.count >= said
+    log.append(Kind.RELEASE, {}, NOVEMBER)
+    assert look(tmp_path).good
