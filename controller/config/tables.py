@@ -312,7 +312,11 @@ class Dimming(_Table, frozen=True, kw_only=True):
 
 
 class Signing(_Table, frozen=True, kw_only=True):
-    """The controller's own key, and the policy of signatures."""
+    """The controller's own key, and the policy of signatures.
+
+    `key` is a PEM file, a systemd credential, or a folder with several: the newest that counts signs.
+    `policy` is a file like etc/signing.example.toml.
+    """
 
     key: str | None = None
     policy: str | None = None

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+import re
 from pathlib import Path
 
 import pytest
 
 from controller.config.remarks import ConfigUnreadable
+from controller.signing import tables
 from controller.signing.gate import PASS, Gate
 from controller.signing.policy_file import PolicyMistakes, check_policy, read_policy
 from tests.controller.signing.house import NOW, OLGA, TOM, limit, passes, signed, why
@@ -142,3 +144,20 @@ def test_a_file_that_is_not_there_or_not_good(tmp_path: Path) -> None:
     (tmp_path / "cpo.pem").write_text("nothing")
     (found,) = mistakes('version = 1\n[[key]]\nholder = "a"\ncertificate = "cpo.pem"', tmp_path)
     assert "cpo.pem is no certificate in PEM" in found
+
+
+EXAMPLE = Path(__file__).parents[3] / "etc" / "signing.example.toml"
+
+
+def test_the_example_is_good_and_has_every_key() -> None:
+    assert len(read_policy(EXAMPLE).keys) == 2
+    text = EXAMPLE.read_text()
+    for table in (tables.PolicyFile, tables.Key, tables.Role, tables.Grant, tables.Verify, tables.Sign):
+        for name in table.__struct_fields__:
+            assert re.search(rf"^(# )?({name} = |\[\[([a-z]+\.)?{name}\]\])", text, re.MULTILINE), name
+
+
+def test_the_example_is_good_with_all_that_is_commented_out(tmp_path: Path) -> None:
+    (tmp_path / "cpo.pem").write_bytes(EC_PEM)
+    text = re.sub(r"^# ((\[\[|[a-z_]+ = ).*)$", r"\1", EXAMPLE.read_text(), flags=re.MULTILINE)
+    assert check_policy(text, "signing.toml", tmp_path)[1] == []
