@@ -1,11 +1,13 @@
 """The proofs of dimming by real keys: what `signing` finds on a payload, as `proof` has it.
 
-A holder is his own key group: the keys that follow one another in his name.
+Roles are those of the signature policy; what they may do over OCPP has no say here, for the scope of a
+command and what it may lift are its own rules. A holder is his own key group: the keys that follow one
+another in his name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable
 
 import msgspec
 
@@ -14,22 +16,18 @@ from controller.dimming.proof import Proof, Signer
 from controller.signing import keys, signatures
 from controller.signing.canonical import NotSignable
 from controller.signing.keys import Keyring, OwnKey
-
-
-class Bearers(msgspec.Struct, frozen=True):
-    """Who bears a role, and how many of them must have signed, each his own."""
-
-    holders: frozenset[str]
-    approvals: int = 1
+from controller.signing.tables import Role
 
 
 class KeyedSignatures:
     """Verifies commands by the keyring, and signs with the controller's own newest key."""
 
-    def __init__(self, keyring: Keyring, roles: Mapping[str, Bearers], own: Sequence[OwnKey]) -> None:
-        self._keyring = keyring
-        self._roles = roles
-        self._own = tuple(own)
+    def __init__(self, keyring: Keyring, roles: Iterable[Role], own: Iterable[OwnKey]) -> None:
+        self.exchange(keyring, roles, own)
+
+    def exchange(self, keyring: Keyring, roles: Iterable[Role], own: Iterable[OwnKey]) -> None:
+        """From now on these keys and roles count."""
+        self._keyring, self._roles, self._own = keyring, tuple(roles), tuple(own)
 
     def verify(self, received: bytes, utc: float) -> Proof:
         """What the signatures on a command prove at a moment (POSIX s)."""
@@ -68,7 +66,7 @@ class KeyedSignatures:
     def _borne(self, holder: str, present: frozenset[str]) -> frozenset[str]:
         """The roles that a holder bears in this company."""
         return frozenset(
-            role
-            for role, bearers in self._roles.items()
-            if holder in bearers.holders and len(bearers.holders & present) >= bearers.approvals
+            role.id
+            for role in self._roles
+            if holder in role.holders and len(present.intersection(role.holders)) >= role.approvals
         )

@@ -6,17 +6,18 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from controller.dimming.command import CONTEXT
-from controller.dimming.keyed import Bearers, KeyedSignatures
+from controller.dimming.keyed import KeyedSignatures
 from controller.dimming.verification import Issuers, Reason, Situation, Verification
 from controller.signing import signatures
 from controller.signing.keys import Keyring, KnownKey, OwnKey
+from controller.signing.tables import Role
 from tests.controller.dimming.commands import NOON, POINT, command
 
 NETZ, CPO, ADMIN, OURS, MALLORY = (ec.derive_private_key(n, ec.SECP256R1()) for n in range(11, 16))
-ROLES = {
-    "grid-operator": Bearers(frozenset({"netz"})),
-    "operator": Bearers(frozenset({"cpo", "admin"}), approvals=2),
-}
+ROLES = (
+    Role(id="grid-operator", holders=("netz",)),
+    Role(id="operator", holders=("cpo", "admin"), approvals=2),
+)
 
 
 def known(key: ec.EllipticCurvePrivateKey, holder: str, until: float = NOON + 1000) -> KnownKey:
@@ -84,3 +85,13 @@ def test_our_own_words_are_verified_by_anybody_with_our_key() -> None:
     ours = signatures.key_id(OURS.public_key())
     assert signatures.examine(told, context, lambda key: key == ours).keys == {ours}
     assert KEYED.sign(b'{"@context":"x"}', NOON + 1000) == b'{"@context":"x"}'
+
+
+def test_keys_and_roles_are_exchanged() -> None:
+    keyed = KeyedSignatures(RING, ROLES, [])
+    received = signed(1, NETZ)
+    assert [signer.roles for signer in keyed.verify(received, NOON).signers] == [{"grid-operator"}]
+    keyed.exchange(RING, (), [])
+    assert [signer.roles for signer in keyed.verify(received, NOON).signers] == [frozenset()]
+    keyed.exchange(Keyring(), ROLES, [])
+    assert keyed.verify(received, NOON).signers == ()
