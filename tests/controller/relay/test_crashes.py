@@ -87,7 +87,7 @@ class Station:
 class Life:
     """The controller from a start to its death, which comes when it has written so often."""
 
-    def __init__(self, folder: Path, writes: int | None, *, last_is_on_disk: bool, now: float) -> None:
+    def __init__(self, folder: Path, writes: int | None, *, last_is_on_disk: bool) -> None:
         self._store = RelayStore(folder)
         self._writes = writes
         self._last_is_on_disk = last_is_on_disk
@@ -133,42 +133,35 @@ class Life:
         self._store.close()
 
 
-STEPS = st.lists(st.booleans(), min_size=1, max_size=30)
-"""Of each step, whether the station speaks or the backend is told."""
-LIVES = st.lists(st.tuples(st.integers(1, 8), st.booleans()), max_size=6)
-"""How many writes each life has, and whether the last is on disk."""
+def play(folder: Path, steps: Sequence[bool], lives: Sequence[tuple[int, bool]], refused: set[int]) -> None:
+    """Of each step, whether the station speaks or the backend is told.
 
+    `lives`: how many writes each life has, and whether the last is on disk; then comes one without end.
+    `refused`: the calls that the backend answers with an error.
+    """
+    station, backend = Station(), Backend(refused)
+    deaths, clock = iter(lives), itertools.count(0, 1000)
 
-@settings(deadline=None, max_examples=60)
-@given(STEPS, LIVES, st.sets(st.integers(0, 10), max_size=3))
-def test_what_was_acknowledged_is_told_once_and_in_order(
-    steps: list[bool], lives: list[tuple[int, bool]], refused: set[int]
-) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        station, backend = Station(), Backend(refused)
-        deaths = iter(lives)
-        clock = itertools.count(0, 1000)
+    def born() -> Life:
+        writes, last_is_on_disk = next(deaths, (None, True))
+        return Life(folder, writes, last_is_on_disk=last_is_on_disk)
 
-        def born() -> Life:
-            writes, last_is_on_disk = next(deaths, (None, True))
-            return Life(Path(folder), writes, last_is_on_disk=last_is_on_disk, now=next(clock))
-
-        life = born()
-        for speaks in steps:
-            try:
-                if speaks:
-                    life.serve(station, next(clock))
-                else:
-                    life.tell(backend, next(clock))
-            except Died:
-                life.close()
-                life = born()
-        life.close()
-        last = Life(Path(folder), None, last_is_on_disk=True, now=next(clock))
-        for _ in range(len(steps) + 5):
-            last.tell(backend, next(clock))
-        assert len(last.outbox) == 0
-        last.close()
+    life = born()
+    for speaks in steps:
+        try:
+            if speaks:
+                life.serve(station, next(clock))
+            else:
+                life.tell(backend, next(clock))
+        except Died:
+            life.close()
+            life = born()
+    life.close()
+    last = Life(folder, None, last_is_on_disk=True)
+    for _ in range(len(steps) + 5):
+        last.tell(backend, next(clock))
+    assert len(last.outbox) == 0
+    last.close()
     told = [(action, said) for action, said, _ in backend.ledger]
     assert told[: len(station.acknowledged)] == station.acknowledged
     assert len(told) <= len(station.acknowledged) + 1  # at most the one whose answer died with us
@@ -176,17 +169,39 @@ def test_what_was_acknowledged_is_told_once_and_in_order(
     assert numbers == [1 + place // 2 for place in range(len(numbers))]  # each end is that of its beginning
 
 
+SPEAKS, TOLD = True, False
+
+
+@pytest.mark.parametrize("last_is_on_disk", [True, False])
+@pytest.mark.parametrize("writes", range(1, 15))
+@pytest.mark.parametrize("refused", [set(), {1}, {3}])
+def test_death_at_each_write(tmp_path: Path, writes: int, last_is_on_disk: bool, refused: set[int]) -> None:
+    steps = [SPEAKS, SPEAKS, TOLD, SPEAKS, TOLD, TOLD, SPEAKS, TOLD, SPEAKS, TOLD]
+    play(tmp_path, steps, [(writes, last_is_on_disk)], refused)
+
+
+@settings(max_examples=60)
+@given(
+    st.lists(st.booleans(), min_size=1, max_size=30),
+    st.lists(st.tuples(st.integers(1, 8), st.booleans()), max_size=6),
+    st.sets(st.integers(0, 10), max_size=3),
+)
+def test_death_again_and_again(steps: list[bool], lives: list[tuple[int, bool]], refused: set[int]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        play(Path(folder), steps, lives, refused)
+
+
 @pytest.mark.parametrize("last_is_on_disk", [True, False])
 def test_a_message_that_was_heard_when_we_died_goes_again_under_the_same_id_and_that_is_noted(
     tmp_path: Path, last_is_on_disk: bool
 ) -> None:
     station, backend = Station(), Backend(set())
-    life = Life(tmp_path, 3, last_is_on_disk=last_is_on_disk, now=0)
+    life = Life(tmp_path, 3, last_is_on_disk=last_is_on_disk)
     life.serve(station, 1)
     with pytest.raises(Died):
         life.tell(backend, 2)  # the third write is that of the answer
     life.close()
-    again = Life(tmp_path, None, last_is_on_disk=True, now=3)
+    again = Life(tmp_path, None, last_is_on_disk=True)
     following = again.stead.next(4)
     if last_is_on_disk:
         assert following is None
