@@ -67,17 +67,19 @@ def standing(
     bound = effective.total if some is None else effective.evses.get(some)
     waits = limit.begins > now
     holds = obeyed if waits else None if bound is None else bound.watts
-    detail = ""
+    why = []
     if limit.watts is None:
         if effective.dimmed and not waits:
-            detail = f"lifted, and the site is still limited by {' and '.join(effective.sources)}"
+            why.append(f"lifted, and the site is still limited by {' and '.join(effective.sources)}")
     elif obeyed is not None and obeyed > limit.watts:
-        detail = f"raised to the minimum that the devices keep, {obeyed:g} W"
+        why.append(f"raised to the minimum that the devices keep, {obeyed:g} W")
     elif bound is not None and holds is not None and obeyed is not None and holds < obeyed:
-        detail = f"{bound.source} limits them to {holds:g} W"
+        why.append(f"{bound.source} limits them to {holds:g} W")
+    if command.failsafe is not None and not settings.can_be_lost(limit.source):
+        why.append("nobody watches the way to its issuer here: its failsafe will not come")
     return Standing(
-        status=Status.PARTLY if detail else Status.ACCEPTED,
-        detail=detail,
+        status=Status.PARTLY if why else Status.ACCEPTED,
+        detail="; ".join(why),
         watts=holds,
         begins=limit.begins,
         until=limit.begins if limit.until is None else limit.until,

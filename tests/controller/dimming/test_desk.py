@@ -211,6 +211,14 @@ def test_a_source_that_is_lost_fails_safe_and_comes_back() -> None:
     assert not talk.desk.effective.dimmed
 
 
+def test_a_failsafe_that_nobody_watches_over_is_no_promise() -> None:
+    failsafe = {"limitW": 8000, "durationS": 3600}
+    answer = Talk().sends(command(1, 9000.0, role="operator", failsafe=failsafe), "cpo")
+    assert answer["status"] == "partly"
+    assert answer["detail"] == "nobody watches the way to its issuer here: its failsafe will not come"
+    assert Talk().sends(command(1, 9000.0, failsafe=failsafe), "dso")["status"] == "accepted"
+
+
 def test_a_restart_comes_back_to_what_held() -> None:
     before = Talk()
     before.sends(command(1, 9000.0), "dso", at=10)
