@@ -7,7 +7,6 @@ for the group may be sent to it). The conversation is `relay.identity`; here are
 from __future__ import annotations
 
 import logging
-import random
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -18,11 +17,9 @@ from controller.config import Config
 from controller.groups import leaves
 from controller.links.alarm import Alarm
 from controller.links.dial import LinkRefused
-from controller.links.engine import Link, LinkLost
+from controller.links.engine import Full, Link, LinkLost
 from controller.links.handshake import Admitted
-from controller.links.outgoing import Full, Outgoing
 from controller.links.uplinks import Uplinks
-from controller.links.way import GOING_AWAY
 from controller.ocpp.profile_messages import as_held
 from controller.relay.events import BackendLost, BackendUp, FromBackend, Kept, Note, Tick, ToBackend
 from controller.relay.group_profiles import GroupProfiles
@@ -30,10 +27,6 @@ from controller.relay.identity import IdentityEvent, Limited, OwnIdentity
 from controller.store.profiles import KeptProfile, ProfileStore
 
 log = logging.getLogger("controller.identity")
-
-FIRST_WAIT_S = 1.0
-LONGEST_WAIT_S = 60.0
-"""Between two tries to reach the backend: doubled each time, and spread by half."""
 
 
 class OwnLink:
@@ -61,41 +54,39 @@ class OwnLink:
         )
         self._identity = OwnIdentity(self._version, firmware, profiles, lambda: str(uuid.uuid4()))
         self._alarm = Alarm(lambda: self._identity.deadline)
-        self._outgoing: Outgoing | None = None
+        self._link: Link | None = None
+        self._scope = trio.CancelScope()
 
     async def run(self) -> None:
         """Hold the link, and the limit with or without it, until cancelled."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._keep_time)
             self._feed(Tick())  # what was kept before a restart holds from the start
-            wait_s = FIRST_WAIT_S
             while True:
-                if await self._serve():
-                    wait_s = FIRST_WAIT_S
-                await trio.sleep(wait_s * random.uniform(0.5, 1.5))
-                wait_s = min(2 * wait_s, LONGEST_WAIT_S)
+                self._scope = trio.CancelScope()
+                with self._scope:
+                    await self._serve()
+                if self._scope.cancelled_caught:
+                    self._lost("it does not read")
+                await self._uplinks.ready(self._id)
 
-    async def _serve(self) -> bool:
-        """One link, from its beginning to its end; whether there was one."""
-        reached = False
+    async def _serve(self) -> None:
+        """One link, from its beginning to its end."""
         try:
-            async with (
-                self._uplinks.open(Admitted(self._id, self._version), owner=True) as (link, _),
-                trio.open_nursery() as nursery,
-            ):
-                reached, self._outgoing = True, Outgoing()
-                nursery.start_soon(self._write, link, self._outgoing)
+            async with self._uplinks.open(Admitted(self._id, self._version), owner=True) as (link, _):
+                self._link = link
                 self._feed(BackendUp())
                 while True:
                     message = await link.receive()
                     if isinstance(message, str):
                         self._feed(FromBackend(message))
         except* (LinkLost, LinkRefused) as lost:
-            reasons = "; ".join(sorted({str(each) for each in leaves(lost)}))
-            log.warning("the site's own link to its backend: %s", reasons)
-            self._outgoing = None
-            self._feed(BackendLost(reasons))
-        return reached
+            self._lost("; ".join(sorted({str(each) for each in leaves(lost)})))
+
+    def _lost(self, reasons: str) -> None:
+        self._link = None
+        log.warning("the site's own link to its backend: %s", reasons)
+        self._feed(BackendLost(reasons))
 
     async def _keep_time(self) -> None:
         while True:
@@ -127,17 +118,12 @@ class OwnLink:
         self._alarm.stir()
 
     def _put(self, text: str) -> None:
-        if self._outgoing is None:
+        """A backend that does not read holds up no limit of the site."""
+        if self._link is None:
             return
         try:
-            self._outgoing.put(text)
-        except Full as full:
-            log.warning("the site's backend does not read: %s; the link is made anew", full)
-            self._outgoing.close()
-            self._outgoing = None
-
-    async def _write(self, link: Link, outgoing: Outgoing) -> None:
-        """Send what waits; a backend that does not read holds up no limit of the site."""
-        async for text in outgoing:
-            await link.send(text)
-        await link.close(GOING_AWAY, "it does not read")
+            self._link.put(text)
+        except Full:
+            self._scope.cancel()
+        except LinkLost:
+            return  # its reader hears of it as well

@@ -1,7 +1,7 @@
 """One station's connection, from its accepted upgrade to its end: sockets around a StationRelay.
 
-    station link --reader--> relay --> Outgoing --writer--> owner's link, observers' links
-    station link <--writer-- Outgoing <-- relay <--readers-- owner's link, observers' links
+    station's link --> relay --> ways to the owner and to those who observe
+    station's link <-- relay <-- ways to the owner and to those who observe
 
 All decisions are the relay's. Here are only the tasks, and they all live in one nursery. Where the relay
 wants something saved, all that it wants done after that waits until it is on disk.
@@ -18,9 +18,8 @@ import msgspec
 import trio
 
 from controller.links.alarm import Alarm
-from controller.links.engine import CLOSE_S, Link, LinkLost
+from controller.links.engine import Full, Link, LinkLost
 from controller.links.handshake import Admitted
-from controller.links.outgoing import Full, Outgoing
 from controller.links.pacing import Bucket
 from controller.links.tally import Tally
 from controller.links.uplinks import Uplinks
@@ -118,7 +117,6 @@ class StationSession:
         self._memory = memory
         self._tally = tally
         self._rules = rules
-        self._to_station = Outgoing()
         self._ways: dict[str, Way] = {}
         self._owner = ""
         self._todo: deque[Action] = deque()
@@ -128,7 +126,6 @@ class StationSession:
         self._alarm = Alarm(lambda: self._relay.deadline)
         self._closing: Close | None = None
         self._closed = trio.Event()
-        self._station_flushed = trio.Event()
 
     async def run(self, owner: Uplinks, observers: Sequence[Uplinks] = ()) -> None:
         """Serve the station until it is gone or its owner is given up, or until cancelled."""
@@ -139,27 +136,22 @@ class StationSession:
             async with trio.open_nursery() as nursery:
                 if self._link is not None:
                     nursery.start_soon(self._read_station, self._link)
-                    nursery.start_soon(self._write_station, self._link)
                     nursery.start_soon(self._ping_station, self._link)
-                else:
-                    self._station_flushed.set()
                 for way in self._ways.values():
                     nursery.start_soon(way.run)
                 nursery.start_soon(self._keep_time)
                 nursery.start_soon(self._keep_saving)
                 await self._closed.wait()
-                with trio.move_on_after(CLOSE_S):
-                    await self._station_flushed.wait()
+                async with trio.open_nursery() as closing:
+                    closing.start_soon(self._close_station)
                     for way in self._ways.values():
-                        await way.flushed.wait()
+                        closing.start_soon(way.finish, f"station {self._station} is gone")
                 nursery.cancel_scope.cancel()
         finally:
             self._break_promises()
             self._end("the controller closes the link")
-            if self._link is not None:
-                with trio.CancelScope(shield=True):
-                    closing = self._closing or Close(GOING_AWAY, "")
-                    await self._link.close(closing.code, closing.reason)
+            with trio.CancelScope(shield=True):
+                await self._close_station()
 
     def _way(self, uplinks: Uplinks, *, owns: bool) -> Way:
         return Way(
@@ -214,11 +206,11 @@ class StationSession:
     def _act(self, action: Action) -> None:
         match action:
             case ToStation(text):
-                self._put(self._to_station, text, f"station {self._station}")
+                self._put(self._link, text, f"station {self._station}")
             case ToBackend(text):
-                self._put(self._ways[self._owner].outgoing, text, f"backend of station {self._station}")
+                self._put(self._ways[self._owner], text, f"backend of station {self._station}")
             case ToObserver(backend, text):
-                self._put(self._ways[backend].outgoing, text, f"backend {backend} of {self._station}")
+                self._put(self._ways[backend], text, f"backend {backend} of station {self._station}")
             case Save(words):
                 self._saving = words
                 self._save_wanted.set()
@@ -239,21 +231,19 @@ class StationSession:
 
     def _close(self, closing: Close) -> None:
         self._closing = closing
-        self._to_station.close()
-        for way in self._ways.values():
-            way.outgoing.close()
         self._closed.set()
         if self.is_present:
             self._site.station_down(self._station)
 
-    def _put(self, outgoing: Outgoing, text: str, reader: str) -> None:
+    def _put(self, reader: Link | Way | None, text: str, name: str) -> None:
         try:
-            outgoing.put(text)
+            if reader is not None:
+                reader.put(text)
         except Full as full:
-            log.warning("%s does not read: %s, the link is closed", reader, full)
-            self._end(f"{reader} does not read")
-        except trio.ClosedResourceError:
-            return  # its reader's link is gone; the relay hears of that in a moment
+            log.warning("%s does not read: %s, the link is closed", name, full)
+            self._end(f"{name} does not read")
+        except LinkLost:
+            return  # its reader hears of it as well, and tells the relay
 
     # -- what must be on disk -----------------------------------------------------------------------
 
@@ -301,13 +291,10 @@ class StationSession:
                 log.log(level, "station %s is gone: %s", self._station, lost)
             self._end(f"station {self._station} is gone")
 
-    async def _write_station(self, link: Link) -> None:
-        try:
-            async for text in self._to_station:
-                await link.send(text)
-        except LinkLost:
-            self._end(f"station {self._station} is gone")
-        self._station_flushed.set()
+    async def _close_station(self) -> None:
+        if self._link is not None:
+            closing = self._closing or Close(GOING_AWAY, "")
+            await self._link.close(closing.code, closing.reason)
 
     async def _ping_station(self, link: Link) -> None:
         try:

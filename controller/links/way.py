@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 
 import trio
 
@@ -12,7 +13,6 @@ from controller.links.alarm import Alarm
 from controller.links.dial import LinkRefused
 from controller.links.engine import Link, LinkLost
 from controller.links.handshake import Admitted
-from controller.links.outgoing import Outgoing
 from controller.links.tally import Tally
 from controller.links.uplinks import Uplinks
 from controller.relay.events import (
@@ -35,8 +35,8 @@ GOING_AWAY = 1001
 class Way:
     """`feed` takes what happens to the station's relay; `owns`: the backend is the station's owner.
 
-    What is to be sent goes into `outgoing`, closed while there is no link. `flushed` is set while nothing
-    is left to send.
+    What is put while there is no link is dropped: the relay puts nothing then but answers that nobody
+    waits for any more.
     """
 
     def __init__(
@@ -51,10 +51,8 @@ class Way:
         *,
         owns: bool,
     ) -> None:
-        self.outgoing = Outgoing()
-        self.outgoing.close()
-        self.flushed = trio.Event()
-        self.flushed.set()
+        self._link: Link | None = None
+        self._uplink = ""
         self._uplinks = uplinks
         self._backend = uplinks.backend
         self._admitted = admitted
@@ -78,15 +76,26 @@ class Way:
             except* (LinkLost, LinkRefused) as lost:
                 reasons = {str(each) for each in leaves(lost)}
             finally:
-                self.outgoing.close()
+                self._link = None
             self._feed(self._lost("; ".join(sorted(reasons))))
             if self._relay.wants(self._backend):
                 await self._uplinks.ready(self._station)
-        self.flushed.set()
+
+    def put(self, text: str) -> None:
+        """Send a text message, or let it wait for the backend. Raises Full."""
+        if self._link is not None:
+            with suppress(LinkLost):  # its reader hears of it as well, and tells the relay
+                self._link.put(text)
 
     def redial(self) -> None:
-        """Give up the link that there is, and make another."""
+        """The backend does not answer over this link: give it up, and make another."""
+        self._uplinks.unanswered(self._station, self._uplink)
         self._scope.cancel()
+
+    async def finish(self, reason: str) -> None:
+        """Send what waits, and close the link if there is one."""
+        if self._link is not None:
+            await self._link.close(GOING_AWAY, reason)
 
     async def _serve(self) -> None:
         """One link, from its dial to its end."""
@@ -94,9 +103,8 @@ class Way:
             self._uplinks.open(self._admitted, owner=self._owns) as (link, uplink),
             trio.open_nursery() as nursery,
         ):
-            self.outgoing, self.flushed = Outgoing(), trio.Event()
+            self._link, self._uplink = link, uplink
             self._feed(BackendUp() if self._owns else ObserverUp(self._backend))
-            nursery.start_soon(self._write, link)
             nursery.start_soon(keep_pinging, link, self._ping_s)
             nursery.start_soon(self._move_up, uplink)
             await self._read(link)
@@ -110,19 +118,13 @@ class Way:
             else:
                 log.warning("backend %s of %s sent a binary message: ignored", self._backend, self._station)
 
-    async def _write(self, link: Link) -> None:
-        async for text in self.outgoing:
-            await link.send(text)
-        await link.close(GOING_AWAY, f"station {self._station} is gone")
-        self.flushed.set()
-
     async def _move_up(self, uplink: str) -> None:
         """Leave for a better uplink when it is there, and nothing is under way that would have to wait."""
         await self._uplinks.outdone(self._station, uplink)
         while not self._relay.can_move(self._backend):
             await self._alarm.stirred()
         log.info("backend %s: the link of station %s moves to a better uplink", self._backend, self._station)
-        self.redial()
+        self._scope.cancel()
 
     def _lost(self, reason: str) -> Event:
         return BackendLost(reason) if self._owns else ObserverLost(self._backend, reason)
