@@ -26,13 +26,16 @@ READ_DEFLATED = 2_048
 READS_IN_A_ROW = 8
 """After so many, a peer that always has more to say lets others have their turn."""
 
+CLOSED = Gone("we have closed it", clean=True)
+
 
 class LinkLost(Exception):
-    """The link is gone. Its text is a person's sentence; `clean` where the peer closed it properly."""
+    """The link is gone. Its text is a person's sentence; `clean` where it was closed properly, `ours` by us."""
 
-    def __init__(self, reason: str, *, clean: bool = False) -> None:
+    def __init__(self, reason: str, *, clean: bool = False, ours: bool = False) -> None:
         super().__init__(reason)
         self.clean = clean
+        self.ours = ours
 
 
 class Full(Exception):
@@ -214,7 +217,7 @@ class Link:
 
     async def close(self, code: int, reason: str) -> None:
         """Send what waits, and close, at the latest after CLOSE_S. Never raises for a link that is lost."""
-        self._is_gone(Gone("closed", clean=True))
+        self._is_gone(CLOSED)
         try:
             with trio.move_on_after(CLOSE_S):
                 self._wire.close(code, reason)
@@ -245,7 +248,7 @@ class Link:
 
     def _lost(self) -> LinkLost:
         gone = self._gone or Gone(VANISHED)
-        return LinkLost(gone.reason, clean=gone.clean)
+        return LinkLost(gone.reason, clean=gone.clean, ours=gone is CLOSED)
 
 
 def _in_words(error: BaseException) -> Gone:

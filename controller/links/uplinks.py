@@ -65,7 +65,8 @@ class Uplinks:
 
         Tries all uplinks that may be tried now, and waits only for a try of others that is under way.
         Raises LinkRefused, alone or in a group, where none gives a link; its `retry_after_s` says when to
-        ask again, as does `ready`. A LinkLost that leaves the block is held against the uplink.
+        ask again, as does `ready`. A LinkLost that leaves the block is held against the uplink, if the
+        link's end is not of our own making.
         """
         shown = admitted if owner else msgspec.structs.replace(admitted, authorization=None)
         async with AsyncExitStack() as stack:
@@ -74,10 +75,12 @@ class Uplinks:
             try:
                 yield reached
             except* LinkLost as lost:
-                clean = all(each.clean for each in leaves(lost) if isinstance(each, LinkLost))
-                now = trio.current_time()
-                self._failover.lost(admitted.station, reached.uplink, now - since, now, clean=clean)
-                self._alarm.stir()
+                ends = [each for each in leaves(lost) if isinstance(each, LinkLost)]
+                if not any(each.ours for each in ends):
+                    clean = all(each.clean for each in ends)
+                    now = trio.current_time()
+                    self._failover.lost(admitted.station, reached.uplink, now - since, now, clean=clean)
+                    self._alarm.stir()
                 raise
 
     def unanswered(self, station: str, uplink: str) -> None:

@@ -107,7 +107,7 @@ async def test_a_peer_that_closes_is_heard_to_the_end(close: CloseConnection, to
         for _ in range(2):
             with pytest.raises(LinkLost) as lost:
                 await link.receive()
-            assert (str(lost.value), lost.value.clean) == (told, clean)
+            assert (str(lost.value), lost.value.clean, lost.value.ours) == (told, clean, False)
         with pytest.raises(LinkLost, match=told):
             link.put("too late")
         with pytest.raises(LinkLost, match=told):
@@ -190,9 +190,9 @@ async def test_one_task_closes_while_another_listens() -> None:
     async with pair() as (link, peer), trio.open_nursery() as nursery:
         nursery.start_soon(peer.hear)
         nursery.start_soon(link.close, 1001, "r" * 200)
-        with pytest.raises(LinkLost, match="closed") as lost:
+        with pytest.raises(LinkLost, match="we have closed it") as lost:
             await link.receive()
-        assert lost.value.clean
+        assert (lost.value.clean, lost.value.ours) == (True, True)
 
 
 async def test_a_peer_that_does_not_take_part_in_closing_is_not_waited_for_long(

@@ -181,6 +181,17 @@ async def lose(site: Site, *, clean: bool) -> None:
         await a_link()
 
 
+async def test_a_link_that_we_have_closed_is_held_against_nobody(site: Site) -> None:
+    async def a_short_link() -> None:
+        async with site.uplinks.open(CS01, owner=True):
+            raise LinkLost("we have closed it", clean=True, ours=True)
+
+    for _ in range(2):
+        with pytest.raises((LinkLost, ExceptionGroup)):
+            await a_short_link()
+    assert await site.reached() == "a"
+
+
 async def test_a_lost_link_leads_the_next_station_to_the_second_while_one_tries_the_first(
     site: Site, autojump_clock: MockClock
 ) -> None:
