@@ -18,6 +18,9 @@ import msgspec
 
 from controller.signing.wire import CONTEXT, CUSTOM_DATA, SIGNATURES
 
+MOST_BYTES = 262_144
+"""All links wait while a payload is read; nothing that is signed in OCPP comes near."""
+
 DEEPEST = 64
 LONGEST_NUMBER = 40
 """Characters: far more than the shortest form of any IEEE 754 double needs."""
@@ -52,6 +55,8 @@ class Document(msgspec.Struct, frozen=True):
 
 def read(payload: bytes) -> Document:
     """The tokens of a payload. Raises NotSignable."""
+    if len(payload) > MOST_BYTES:
+        raise NotSignable(f"the payload has {len(payload)} bytes, {MOST_BYTES} at most")
     try:
         if not isinstance(msgspec.json.decode(payload), dict):
             raise NotSignable("the payload is no JSON object")

@@ -13,7 +13,7 @@ from functools import lru_cache
 import msgspec
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, utils
+from cryptography.hazmat.primitives.asymmetric import ec
 
 _UNCOMPRESSED = 0x04
 
@@ -84,15 +84,13 @@ def sign(key: ec.EllipticCurvePrivateKey, text: bytes) -> bytes:
 
 
 def is_valid(curve: Curve, key: ec.EllipticCurvePublicKey, signature: bytes, text: bytes) -> bool:
-    """Whether a signature is this key's for this text.
+    """Whether a signature is this key's for this text. The library takes strict DER alone.
 
     Of a valid signature (r, s) anybody can make (r, n - s), which is as valid: what has been seen before
     is therefore known by its text, never by its signature.
     """
     try:
-        if utils.encode_dss_signature(*utils.decode_dss_signature(signature)) != signature:
-            return False  # the same two numbers, written otherwise: the signer did not write this
         key.verify(signature, text, ec.ECDSA(curve.hash))
-    except (ValueError, InvalidSignature):
+    except InvalidSignature:
         return False
     return True

@@ -82,6 +82,8 @@ def fingerprint(key: KeyId) -> str:
 
     It is what `openssl pkey -pubin -outform DER | sha256sum` says. Raises BadKey.
     """
+    if key.curve not in CURVES:
+        return hashlib.sha256(key.point).hexdigest()
     public = curves.public_key(CURVES[key.curve], key.point)
     der = public.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
     return hashlib.sha256(der).hexdigest()

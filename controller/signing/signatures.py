@@ -17,7 +17,10 @@ _decoder = msgspec.json.Decoder(list[WireSignature])
 
 
 class KeyId(msgspec.Struct, frozen=True):
-    """Who has signed: a public key, which is its own name."""
+    """Who has signed: a public key, which is its own name.
+
+    Of an RSA key, which only the certificates of `jws` have, `curve` is "rsa" and `point` the key in DER.
+    """
 
     curve: str
     point: bytes

@@ -118,6 +118,7 @@ def test_the_name_signatures_is_the_same_however_it_is_escaped() -> None:
     (b'{"a":' + b"9" * 41 + b"}", "more than 40 characters"),
     (b'{"a":0.' + b"0" * 50 + b"1}", "more than 40 characters"),
     (b'{"a":' + b"9" * 10_000 + b"}", "number that no reader"),
+    (b'{"a":"' + b"x" * 262_137 + b'"}', "262145 bytes, 262144 at most"),
     (b'{"a":01}', "reads alike"),
     (b'{"a":NaN}', "reads alike"),
     (b'{"a":1,}', "reads alike"),
@@ -139,6 +140,7 @@ def test_what_readers_may_read_differently_is_refused(payload: bytes, reason: st
     b'{"a":' + b"9" * 40 + b"}",
     b'{"a":"' + b"9" * 400 + b'"}',
     b'{"a":-0.0e-9,"":1}',
+    b'{"a":"' + b"x" * 262_136 + b'"}',
 ])  # fmt: skip
 def test_what_is_only_unusual_is_not(payload: bytes) -> None:
     assert payload[1:] in text_of(payload)

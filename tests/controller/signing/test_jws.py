@@ -11,9 +11,10 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa, utils
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from controller.ocpp.frames import Version
+from controller.signing import keys
 from controller.signing.canonical import NotSignable
 from controller.signing.curves import BadKey
 from controller.signing.gate import PASS, Gate
@@ -120,6 +121,11 @@ def altered(**changes: str) -> dict[str, str]:
 ])  # fmt: skip
 def test_what_proves_nothing(message: dict[str, Any], what: str) -> None:
     assert what in str(wrong(message))
+
+
+def test_an_rsa_keys_fingerprint_is_that_of_its_der() -> None:
+    der = RSA.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    assert keys.fingerprint(KNOWN[1].key) == hashlib.sha256(der).hexdigest()
 
 
 @pytest.mark.parametrize("kind", [2, "2"])
