@@ -24,7 +24,6 @@ minima and maxima in them, not with EVSEs times wires.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 
@@ -84,41 +83,38 @@ def allocate(
     """
     ordered = sorted(demands, key=lambda demand: (-demand.priority, demand.rank, demand.ref))
     leads = Leads(site, joint)
+    conductors = Conductors(site, capacity, joint, leads.rooms)
+    claims = [_claim(site, demand, conductors) for demand in ordered]
     for _ in range(ROUNDS):
-        conductors = Conductors(site, capacity, joint, leads.rooms)
-        claims = _share(site, ordered, conductors)
-        if not leads.tighten(_totals(site, ordered, claims) if leads.rooms else {}):
+        _share(ordered, claims, conductors)
+        if not leads.rooms or not leads.tighten(conductors.shared(claims)):
             break
+        _begin_anew(claims, conductors, leads)
     else:
         leads.count_no_help()
-        conductors = Conductors(site, capacity, joint, leads.rooms)
-        claims = _share(site, ordered, conductors)
+        _begin_anew(claims, conductors, leads)
+        _share(ordered, claims, conductors)
     return {
         demand.ref: Allocation(demand.ref, claim.share / TENTHS, _reason(demand, claim, conductors))
         for demand, claim in zip(ordered, claims, strict=True)
     }
 
 
-def _share(site: Site, ordered: Sequence[Demand], conductors: Conductors) -> list[Claim]:
+def _begin_anew(claims: Sequence[Claim], conductors: Conductors, leads: Leads) -> None:
+    """Nobody has anything, and what may lead has other bounds."""
+    conductors.clear(leads.rooms)
+    for claim in claims:
+        claim.clear()
+
+
+def _share(ordered: Sequence[Demand], claims: Sequence[Claim], conductors: Conductors) -> None:
     """One pass: minima in order, then everybody rises, one priority after the other."""
-    claims = [_claim(site, demand, conductors) for demand in ordered]
     _admit([claim for claim in claims if claim.minimum <= claim.maximum], conductors)
     served = [pair for pair in zip(ordered, claims, strict=True) if pair[1].admitted]
     for _, same_priority in groupby(served, key=lambda pair: pair[0].priority):
         peers = [claim for _, claim in same_priority]
         fill_needs(peers, conductors.room)
         fill(peers, conductors.room)
-    return claims
-
-
-def _totals(
-    site: Site, ordered: Sequence[Demand], claims: Sequence[Claim]
-) -> Counter[tuple[str, PhaseFlags]]:
-    """What was shared (tenths), by home circuit and phases."""
-    totals: Counter[tuple[str, PhaseFlags]] = Counter()
-    for demand, claim in zip(ordered, claims, strict=True):
-        totals[site.evse_by_ref[demand.ref].circuit, demand.phases] += claim.share
-    return totals
 
 
 def _claim(site: Site, demand: Demand, conductors: Conductors) -> Claim:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from itertools import permutations
 
 import msgspec
@@ -68,11 +69,28 @@ class Conductors:
             self._leads_of[circuit] = len(self.room)
             for (high, low), room in zip(PAIRS, rooms, strict=True):
                 self._row(f"{circuit} L{high + 1} too far above L{low + 1}", room)
+        self._loads_up: dict[tuple[str, PhaseFlags], list[tuple[int, int]]] = {}
         for each in site.circuits:
             self._first_of[each.id] = len(self.room)
             for phase, amps in enumerate(capacity[each.id]):
                 self._row(f"{each.id} L{phase + 1} full", tenths_down(amps))
+        self._roomy = tuple(self.room)
         self._groups: dict[tuple[str, PhaseFlags], Group] = {}
+
+    def clear(self, leads: Mapping[str, Sequence[int]]) -> None:
+        """Nothing is taken yet, and these are the rooms of the leads."""
+        self.room = list(self._roomy)
+        for circuit, rooms in leads.items():
+            first = self._leads_of[circuit]
+            self.room[first : first + len(PAIRS)] = rooms
+
+    def shared(self, claims: Iterable[Claim]) -> dict[tuple[str, PhaseFlags], int]:
+        """What was shared (tenths), by home circuit and phases."""
+        for group in self._groups.values():
+            group.shared = 0
+        for claim in claims:
+            claim.group.shared += claim.share
+        return {key: group.shared for key, group in self._groups.items()}
 
     def _row(self, name: str, room: int) -> int:
         self._names.append(name)
@@ -83,9 +101,17 @@ class Conductors:
         """The group of the demands that hang there and may draw on these phases."""
         group = self._groups.get((circuit, phases))
         if group is None:
-            loads = [load for each in self._site.path(circuit) for load in self._loads(each.id, phases)]
-            group = self._groups[circuit, phases] = Group(loads)
+            group = self._groups[circuit, phases] = Group(self._all_loads(circuit, phases))
         return group
+
+    def _all_loads(self, circuit: str, phases: PhaseFlags) -> list[tuple[int, int]]:
+        """The rows of a circuit and of all above it that such a demand loads."""
+        found = self._loads_up.get((circuit, phases))
+        if found is None:
+            parent = self._site.circuit_by_id[circuit].parent
+            above = [] if parent is None else self._all_loads(parent, phases)
+            found = self._loads_up[circuit, phases] = [*self._loads(circuit, phases), *above]
+        return found
 
     def _loads(self, circuit: str, phases: PhaseFlags) -> Iterator[tuple[int, int]]:
         """The rows of one circuit that such a demand loads, and how many times its current."""
@@ -104,16 +130,18 @@ class Conductors:
         for claim in claims:
             claim.group.wanted += claim.maximum
         for group in self._groups.values():
-            for row, times in group.loads:
+            for row, times in group.all_loads:
                 wanted[row] += times * group.wanted
+        tight = [most > room for most, room in zip(wanted, self.room, strict=True)]
         for group in self._groups.values():
-            group.loads = [load for load in group.loads if wanted[load[0]] > self.room[load[0]]]
+            group.loads = [load for load in group.all_loads if tight[load[0]]]
 
     def name(self, row: int) -> str:
         """In words, that this row is full."""
         return self._names[row]
 
 
+@cache
 def leading(phases: PhaseFlags) -> list[int]:
     """The pairs (their numbers in `PAIRS`) of which a draw on these phases loads only the first."""
     return [number for number, (high, low) in enumerate(PAIRS) if phases[high] and not phases[low]]

@@ -17,15 +17,16 @@ from heapq import heappop, heappush
 class Group:
     """Claims that load the same conductors and therefore freeze together.
 
-    `loads` pairs each conductor with how many times a claim's current it carries. `rising` counts those
-    of its claims that are between their share and their top at the sweep's level.
+    `all_loads` pairs each conductor with how many times a claim's current it carries; `loads` are those of
+    them that could get full. `rising` counts those of its claims that are between their share and their top
+    at the sweep's level.
     """
 
-    __slots__ = ("frozen_at", "frozen_by", "loads", "rising", "wanted")
+    __slots__ = ("all_loads", "frozen_at", "frozen_by", "loads", "rising", "shared", "wanted")
 
     def __init__(self, loads: list[tuple[int, int]]) -> None:
-        self.loads = loads
-        self.wanted = 0
+        self.all_loads = self.loads = loads
+        self.wanted = self.shared = 0
         self.reset()
 
     def reset(self) -> None:
@@ -49,6 +50,10 @@ class Claim:
         self.minimum = minimum
         self.maximum = maximum
         self.need = max(minimum, min(need, maximum))
+        self.clear()
+
+    def clear(self) -> None:
+        """Nothing is given yet."""
         self.share = 0
         self.admitted = False
         self.bound_by: int | None = None
@@ -91,15 +96,11 @@ def _raise(claims: Sequence[Claim], tops: Sequence[int], room: list[int]) -> Non
 
 def _bends(claims: Sequence[Claim], tops: Sequence[int]) -> list[tuple[int, list[tuple[Group, int]]]]:
     """By rising level: which groups get how many claims more (or fewer) that rise."""
-    changes: Counter[tuple[int, Group]] = Counter()
+    changes: defaultdict[int, defaultdict[Group, int]] = defaultdict(lambda: defaultdict(int))
     for claim, top in zip(claims, tops, strict=True):
-        changes[claim.share, claim.group] += 1
-        changes[top, claim.group] -= 1
-    by_level: defaultdict[int, list[tuple[Group, int]]] = defaultdict(list)
-    for (level, group), change in changes.items():
-        if change:
-            by_level[level].append((group, change))
-    return sorted(by_level.items())
+        changes[claim.share][claim.group] += 1
+        changes[top][claim.group] -= 1
+    return [(level, [pair for pair in changes[level].items() if pair[1]]) for level in sorted(changes)]
 
 
 class _Sweep:

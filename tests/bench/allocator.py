@@ -1,7 +1,9 @@
 """What sharing the current costs: sites of 10 to 10 000 EVSEs, three levels of circuits, plain Python.
 
 Two loads each: `plenty` (every minimum fits, the levels decide) and `scarce` (half of the cars wait).
-Maxima are all different, which is the dear case: cars whose needs have been learnt.
+Maxima are all different, which is the dear case: cars whose needs have been learnt. Two sorts of site each:
+a plain one, and one with all that costs: unbalance is limited at the grid, and a third of the cars has to
+leave at a time.
 """
 
 from __future__ import annotations
@@ -10,14 +12,19 @@ import random
 import statistics
 import time
 
+from msgspec import structs
+
 from controller.ocpp.observations import EvseRef
 from controller.site.allocator import Demand, allocate
+from controller.site.conductors import Joint
 from controller.site.tree import Circuit, Evse, Site
 
 SIZES = (10, 100, 1_000, 10_000)
 EVSES_PER_ROW = 20
 ROWS_PER_HALL = 10
 A_PER_EVSE = {"plenty": 9.0, "scarce": 2.0}
+UNBALANCE_A = 20.0
+NEEDS_A = 10.0
 
 
 def bench() -> list[dict[str, object]]:
@@ -26,23 +33,36 @@ def bench() -> list[dict[str, object]]:
     for size in SIZES:
         for load, amps in A_PER_EVSE.items():
             site, demands = _depot(size, amps)
-            capacity = {circuit.id: circuit.limit_a for circuit in site.circuits}
-            times = [_timed(site, demands, capacity) for _ in range(max(5, 200 // size))]
-            rows.append(
-                {
-                    "name": f"allocate, {load}",
-                    "evses": size,
-                    "circuits": len(site.circuits),
-                    "median_ms": round(statistics.median(times), 2),
-                    "max_ms": round(max(times), 2),
-                }
-            )
+            hurried = [
+                structs.replace(demand, needs_a=NEEDS_A if index % 3 == 0 else 0.0)
+                for index, demand in enumerate(demands)
+            ]
+            leaning = {site.circuits[0].id: Joint(unbalance_a=UNBALANCE_A)}
+            rows.append(_row(f"allocate, {load}", site, demands, {}))
+            rows.append(_row(f"allocate, {load}, unbalance and needs", site, hurried, leaning))
     return rows
 
 
-def _timed(site: Site, demands: list[Demand], capacity: dict[str, tuple[float, float, float]]) -> float:
+def _row(name: str, site: Site, demands: list[Demand], joint: dict[str, Joint]) -> dict[str, object]:
+    capacity = {circuit.id: circuit.limit_a for circuit in site.circuits}
+    times = [_timed(site, demands, capacity, joint) for _ in range(max(5, 200 // len(demands)))]
+    return {
+        "name": name,
+        "evses": len(demands),
+        "circuits": len(site.circuits),
+        "median_ms": round(statistics.median(times), 2),
+        "max_ms": round(max(times), 2),
+    }
+
+
+def _timed(
+    site: Site,
+    demands: list[Demand],
+    capacity: dict[str, tuple[float, float, float]],
+    joint: dict[str, Joint],
+) -> float:
     begin = time.perf_counter()
-    allocate(site, demands, capacity)
+    allocate(site, demands, capacity, joint)
     return (time.perf_counter() - begin) * 1e3
 
 
