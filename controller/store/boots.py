@@ -19,11 +19,14 @@ CREATE TABLE IF NOT EXISTS boots (
 """
 
 
+_KEEPS = "models and firmware of the stations: their quirks are known again when they boot"
+
+
 class BootStore:
     """The file of boots in the store's directory. Raises StoreFailed where it cannot be used."""
 
     def __init__(self, directory: Path) -> None:
-        self._database = Database(directory / FILE, _SCHEMA)
+        self._database = Database(directory / FILE, _SCHEMA, _KEEPS)
         self._saved = {
             station: Booted(vendor, model, firmware)
             for station, vendor, model, firmware in self._database.rows(

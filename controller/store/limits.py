@@ -64,11 +64,14 @@ FROM limits LEFT JOIN knowledge USING (station, evse)
 """
 
 
+_KEEPS = "what the stations are limited to: each is taken at its worst case until it has confirmed a limit"
+
+
 class LimitStore:
     """The file of limits in the store's directory. Raises StoreFailed where it cannot be used."""
 
     def __init__(self, directory: Path) -> None:
-        self._database = Database(directory / FILE, _SCHEMA)
+        self._database = Database(directory / FILE, _SCHEMA, _KEEPS)
 
     def load(self, wall: datetime, now: float) -> dict[EvseRef, Memory]:
         """What was saved; times on the monotonic clock, whose `now` (s) is `wall` (UTC) in the file.

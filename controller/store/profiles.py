@@ -25,6 +25,9 @@ CREATE TABLE IF NOT EXISTS profiles (
 """
 
 
+_KEEPS = "charging profiles that backends have set: they hold no longer, and must be set again"
+
+
 class KeptProfile(msgspec.Struct, frozen=True):
     """One profile of one station, as its backend sent it."""
 
@@ -38,7 +41,7 @@ class ProfileStore:
     """The file of kept profiles in the store's directory. Raises StoreFailed where it cannot be used."""
 
     def __init__(self, directory: Path) -> None:
-        self._database = Database(directory / FILE, _SCHEMA)
+        self._database = Database(directory / FILE, _SCHEMA, _KEEPS)
 
     def load(self) -> list[KeptProfile]:
         """All that was saved."""

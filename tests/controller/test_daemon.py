@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -136,8 +137,18 @@ async def test_a_restart_remembers_what_the_stations_were_left_with(tmp_path: Pa
                 assert await limits(socket, 2) == [(0, 6.0), (1, 32.0)]
 
 
-async def test_a_damaged_store_is_no_start(tmp_path: Path) -> None:
+async def test_a_damaged_store_is_kept_aside_loudly_and_the_site_is_served(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     (tmp_path / FILE).write_bytes(b"no database" * 1000)
+    async with site(tmp_path) as (config, _), running(config) as controller, station(controller, "CS01"):
+        pass
+    assert f"{FILE} is damaged" in caplog.text
+    assert any(name.startswith(f"{FILE}.corrupt-") for name in os.listdir(tmp_path))
+
+
+async def test_a_store_that_cannot_be_used_is_no_start(tmp_path: Path) -> None:
+    (tmp_path / FILE).mkdir()
     async with site(tmp_path) as (config, _):
         with pytest.RaisesGroup(StoreFailed, allow_unwrapped=True, flatten_subgroups=True):
             async with running(config):

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from controller.store.boots import BootStore
 from controller.store.database import Database, StoreFailed
+from controller.store.limits import LimitStore
+from controller.store.profiles import ProfileStore
+from controller.store.relay import RelayStore
 
 SCHEMA = "CREATE TABLE IF NOT EXISTS t (n INTEGER NOT NULL PRIMARY KEY, text TEXT NOT NULL) STRICT"
 PUT = "INSERT INTO t VALUES (?, ?)"
+
+Store = BootStore | LimitStore | ProfileStore | RelayStore
 
 
 def damage_header(path: Path) -> None:
@@ -94,3 +102,28 @@ def test_what_is_written_is_there_for_another_connection(tmp_path: Path) -> None
     Database(tmp_path / "a.sqlite", SCHEMA).write((PUT, [(1, "a")]))
     with sqlite3.connect(tmp_path / "a.sqlite") as other:
         assert other.execute("SELECT text FROM t").fetchall() == [("a",)]
+
+
+@pytest.mark.parametrize("store", [BootStore, LimitStore, ProfileStore, RelayStore])
+def test_of_a_damaged_file_the_log_tells_what_is_lost(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, store: Callable[[Path], Store]
+) -> None:
+    store(tmp_path).close()
+    (file,) = tmp_path.glob("*.sqlite")
+    damage_header(file)
+    store(tmp_path)
+    (record,) = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert re.search(r"Lost with it: .{20}", record.getMessage())
+    assert len(list(tmp_path.glob(f"{file.name}.corrupt-*"))) == 1
+
+
+def test_damage_after_damage_loses_nothing_of_the_first(tmp_path: Path) -> None:
+    path, asides = tmp_path / "a.sqlite", set()
+    for _ in range(3):
+        damage_header(path)
+        database = Database(path, SCHEMA, "all numbers")
+        database.close()
+        assert database.moved_aside is not None
+        asides.add(database.moved_aside)
+    assert len(asides) == 3
+    assert all(aside.exists() for aside in asides)
