@@ -5,12 +5,13 @@ from __future__ import annotations
 import base64
 import json
 
+import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric import utils
 
 from controller.ocpp.frames import Version, parse
 from controller.signing import keys, wire
-from controller.signing.gate import PASS, Gate, Pass, Passage, Refuse
+from controller.signing.gate import PASS, Gate, Pass, Passage, Refuse, Signed
 from controller.signing.jws import Verifier
 from controller.signing.keys import Keyring, KnownKey
 from controller.signing.policy import Policy
@@ -256,6 +257,12 @@ def test_our_own_messages_are_signed_where_the_policy_has_it_so() -> None:
         gate((), [Sign(id="no", do=Do.FORWARD)], [OWN]),
     ):
         assert silent.sign_own(FACTS, b"{}", NOW).payload == b"{}"
+
+
+def test_our_own_messages_that_no_rule_names_are_as_they_are() -> None:
+    assert gate([ANY], roles=()).sign_own(
+        msgspec.structs.replace(FACTS, direction=Direction.UP), b"x", NOW
+    ) == (Signed(b"x"))
 
 
 def test_our_own_message_is_never_held_back() -> None:
