@@ -56,6 +56,7 @@ class LimitDesk:
     def __init__(self, config: Config, board: Switchboard, profiles: ProfileStore) -> None:
         self.site = build_site(config)
         self.set = self.failed = 0
+        self._config = config
         self._voltage = config.site.voltage
         self._board = board
         self._stations = {station.id: station for station in config.station}
@@ -85,6 +86,10 @@ class LimitDesk:
         ownership = Ownership(version, self._scope(station), self._kept[station])
         self._ownerships[station] = ownership
         return ownership
+
+    def spoken_for(self, station: str, version: Version) -> Ownership:
+        """The same for a station that is not there: nothing is judged, and nothing follows."""
+        return Ownership(version, Scope.STATION, _kept_profiles(self._config, self._stations[station]))
 
     def happened(self, event: SiteEvent) -> None:
         """Tell the site, and do what follows: each limit is on disk before it is on the wire."""

@@ -109,6 +109,11 @@ class RelayMemory:
 
     # -- what a link's relay is made of ---------------------------------------------------------------
 
+    def commands(self, station: str) -> Commands:
+        """What the station's owner may command."""
+        owner = self._owners[station]
+        return Commands(owner, may_command(self._backends[owner], owner=True))
+
     def story(self, station: Station) -> Story | None:
         """What the station last said of itself, where anybody may have to be told later."""
         wanted = station.observers or station.when_backend_away == "autonomous"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -26,8 +27,11 @@ from controller.links.uplink import Uplink, dial_turns
 from controller.links.uplinks import Uplinks
 from controller.ocpp.frames import Version
 from controller.ocpp.observer import Observer
+from controller.relay.ownership import Ownership
 from controller.relay.station import StationRelay
 from controller.relay_memory import RelayMemory
+
+log = logging.getLogger("controller")
 
 BURST_S = 10
 """What a station may send at once, in seconds of its listen.messages_per_second: it has been offline."""
@@ -56,10 +60,13 @@ class StationDesk:
 
     async def run(self, *, task_status: trio.TaskStatus[int]) -> None:
         """Serve stations until cancelled. Starts with the bound port, or raises ListenFailed."""
-        async with trio.open_nursery() as nursery:
+        async with trio.open_nursery() as self._nursery:
+            nursery = self._nursery
             nursery.start_soon(self._memory.run)
             for uplinks in self._uplinks.values():
                 nursery.start_soon(uplinks.run)
+            for station in self._stations.values():
+                nursery.start_soon(self._deliver, station)
             port = await nursery.start(
                 partial(serve_stations, self._listening, self._door(), self._serve, self._tally)
             )
@@ -78,23 +85,40 @@ class StationDesk:
         """One accepted station: its relay, its session, and the ways to its backends."""
         station = self._stations[admitted.station]
         observers = [self.uplinks(name) for name in station.observers]
-        session = self._session(station, admitted, link)
+        ownership = self._limits.ownership(station.id, admitted.version)
+        session = self._session(station, admitted, ownership, link)
         await self._board.run(station.id, session, self.uplinks(station.owner), observers)
+        self._nursery.start_soon(self._deliver, station)
 
-    def _session(self, station: Station, admitted: Admitted, link: Link | None) -> StationSession:
+    async def _deliver(self, station: Station) -> None:
+        """Tell the backends what waits for them while the station is away; it may be so for long."""
+        while (waiting := self._memory.waiting(station.id)) and not self._board.is_served(station.id):
+            version = next(iter(waiting.values()))
+            told = [self._uplinks[backend] for backend, first in waiting.items() if first is version]
+            owner = next((each for each in told if each.backend == self._names[station.owner]), None)
+            ownership = self._limits.spoken_for(station.id, version)
+            session = self._session(station, Admitted(station.id, version), ownership, None)
+            log.info("station %s is away: what waits is told to %s", station.id, ", ".join(sorted(waiting)))
+            await self._board.run(station.id, session, owner, [each for each in told if each is not owner])
+
+    def _session(
+        self, station: Station, admitted: Admitted, ownership: Ownership, link: Link | None
+    ) -> StationSession:
+        """`link` None: the station is not there, and only spoken for."""
         listen, memory = self._config.listen, self._memory
         relay = StationRelay(
             station.id,
             self._names[station.owner],
             admitted.version,
             Observer(admitted.version, self._config.site.voltage, partial(datetime.now, UTC)),
-            self._limits.ownership(station.id, admitted.version),
+            ownership,
             listen.call_timeout_s,
             trio.current_time(),
             grace_s=station.grace_s if station.when_backend_away == "grace" else 0.0,
             stead=memory.stead(station, admitted.version, utc),
             observers=memory.observers(station.id, admitted.version),
             story=memory.story(station),
+            commands=memory.commands(station.id),
             utc_of=utc,
             present=link is not None,
         )

@@ -22,7 +22,8 @@ def make_room(links: int) -> int:
         soft = _raised(min(needed, hard), soft, hard)
     if soft < needed:
         log.warning(
-            "only %d files may be open, %d links may need %d; raise LimitNOFILE= of the service, or ulimit -n",
+            "only %d files may be open, %d links may need %d; raise LimitNOFILE= of the service, "
+            "or ulimit -n",
             soft, links, needed,
         )  # fmt: skip
     return soft

@@ -127,10 +127,14 @@ class StationSession:
         self._closing: Close | None = None
         self._closed = trio.Event()
 
-    async def run(self, owner: Uplinks, observers: Sequence[Uplinks] = ()) -> None:
-        """Serve the station until it is gone or its owner is given up, or until cancelled."""
-        self._owner = owner.backend
-        self._ways = {owner.backend: self._way(owner, owns=True)}
+    async def run(self, owner: Uplinks | None, observers: Sequence[Uplinks] = ()) -> None:
+        """Serve the station until it is gone or its owner is given up, or until cancelled.
+
+        Without an owner only the observers are told what waits for them.
+        """
+        if owner is not None:
+            self._owner = owner.backend
+            self._ways = {owner.backend: self._way(owner, owns=True)}
         self._ways |= {each.backend: self._way(each, owns=False) for each in observers}
         try:
             async with trio.open_nursery() as nursery:

@@ -46,7 +46,7 @@ class Switchboard:
         return {station: each.session.version for station, each in served if each.session.is_present}
 
     async def run(
-        self, station: str, session: StationSession, owner: Uplinks, observers: Sequence[Uplinks] = ()
+        self, station: str, session: StationSession, owner: Uplinks | None, observers: Sequence[Uplinks] = ()
     ) -> None:
         """Serve a station until its session ends or a newer one replaces it."""
         while (old := self._served.get(station)) is not None:

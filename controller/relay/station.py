@@ -31,6 +31,7 @@ from controller.ocpp.frames import (
 from controller.ocpp.observer import Observer
 from controller.ocpp.profile_messages import read
 from controller.relay import downward, upward
+from controller.relay.commands import DENIED, Commands
 from controller.relay.downward import OWNER, Downward, Obeyed, Reply
 from controller.relay.events import (
     Action,
@@ -72,9 +73,10 @@ TRY_AGAIN_LATER = 1013
 class StationRelay:
     """The state machine of one connected station. `handle` takes an event and the time in s, monotonic.
 
-    `grace_s` and `stead`: see `Upward`. `observers` by their backend's name; `story`: what those hear of
-    the station that attach later. `utc_of` turns monotonic s into POSIX s. Without a station (`present`
-    False) it only delivers what is kept for the backends, and is done when that is.
+    `grace_s` and `stead`: see `Upward`. `commands`: what the owner may. `observers` by their backend's
+    name; `story`: what those hear of the station that attach later. `utc_of` turns monotonic s into POSIX
+    s. Without a station (`present` False) it only delivers what is kept for the backends, and is done when
+    that is.
     """
 
     def __init__(
@@ -91,6 +93,7 @@ class StationRelay:
         stead: Stead | None = None,
         observers: Mapping[str, Observing] | None = None,
         story: Story | None = None,
+        commands: Commands | None = None,
         utc_of: Callable[[float], float] = lambda now: now,
         present: bool = True,
     ) -> None:
@@ -103,6 +106,7 @@ class StationRelay:
         self._stead = stead
         self._observers = dict(observers or {})
         self._story = story
+        self._commands = commands
         self._utc_of = utc_of
         self._up = Upward(station, backend, observer, call_timeout_s, grace_s, stead)
         self._down = Downward(station, ownership, call_timeout_s, now, present=present)
@@ -217,16 +221,24 @@ class StationRelay:
         frame = self._parse(text, f"backend {self._backend}", ToBackend)
         match frame:
             case Call():
-                if self._up.mode is Mode.UP:
-                    asked = frame if self._stead is None else self._stead.command(frame)
-                    self._do(self._down.command(asked, OWNER, f"backend {self._backend}", now), now)
-                else:  # we have given it up, yet it speaks
-                    why = f"station {self._station} is being disconnected"
-                    self._actions.append(ToBackend(call_error(frame.id, "GenericError", why)))
+                self._command(frame, now)
             case Send() | CallResultError():
                 self._actions.append(ToStation(frame.text))
             case CallResult() | CallError():
                 self._do(self._up.answered(frame, now), now)
+
+    def _command(self, frame: Call, now: float) -> None:
+        """A CALL of the owner: into the station's line, or answered by us."""
+        refusal = None if self._commands is None else self._commands.refusal(self._station, frame.action)
+        if refusal is not None:
+            self._note(logging.WARNING, refusal)
+            self._actions.append(ToBackend(call_error(frame.id, DENIED, refusal)))
+        elif self._up.mode is Mode.UP:
+            asked = frame if self._stead is None else self._stead.command(frame)
+            self._do(self._down.command(asked, OWNER, f"backend {self._backend}", now), now)
+        else:  # we have given it up, yet it speaks
+            why = f"station {self._station} is being disconnected"
+            self._actions.append(ToBackend(call_error(frame.id, "GenericError", why)))
 
     def _parse(self, text: str, sender: str, back: type[ToStation] | type[ToBackend]) -> Frame | None:
         heard = hear(self._version, text, sender)
