@@ -111,6 +111,7 @@ class Gate:
     def exchange(self, policy: Policy, own: Sequence[OwnKey], jws: Verifier) -> None:
         """From now on this policy is in force, with these keys. What has been seen stays seen."""
         self._policy, self._own, self._jws = policy, tuple(own), jws
+        self._seen.window_s = policy.window_s
 
     def look(self, passage: Passage, frame: Frame, utc: float) -> Ruling:
         """What becomes of a frame that came in."""

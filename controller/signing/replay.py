@@ -36,10 +36,13 @@ class Remember(msgspec.Struct, frozen=True):
 
 
 class ReplayCache:
-    """What has been seen; `window_s` is how far from now a message may say that it was made."""
+    """What has been seen; `window_s` is how far from now a message may say that it was made.
+
+    It may be changed: a wider one takes nothing that is as old as what is forgotten.
+    """
 
     def __init__(self, window_s: float, capacity: int = CAPACITY) -> None:
-        self._window_s = window_s
+        self.window_s = window_s
         self._capacity = capacity
         self._tokens: set[bytes] = set()
         self._by_age: list[tuple[float, bytes]] = []
@@ -59,17 +62,17 @@ class ReplayCache:
         """Take a text that these have signed, at `utc` (POSIX s), as seen; or why it is not new."""
         if made is None:
             return "the signed part does not say when it was made"
-        if abs(utc - made) > self._window_s:
+        if abs(utc - made) > self.window_s:
             side = "before" if made < utc else "after"
-            return f"it was made {abs(utc - made):.0f} s {side} now, {self._window_s:g} s at most"
-        self._forget(utc - self._window_s)
+            return f"it was made {abs(utc - made):.0f} s {side} now, {self.window_s:g} s at most"
+        self._forget(utc - self.window_s)
         if made <= self._forgotten_until:
             return "it is older than what is remembered: the clock has been set"
         tokens = sorted({_token(signer, digest) for signer in signers})
         if not self._tokens.isdisjoint(tokens):
             return "it has been here before"
         if len(self._tokens) + len(tokens) > self._capacity:
-            return f"{self._capacity} messages were taken within {2 * self._window_s:g} s, and no more are"
+            return f"{self._capacity} messages were taken within {2 * self.window_s:g} s, and no more are"
         for token in tokens:
             self._tokens.add(token)
             heapq.heappush(self._by_age, (made, token))

@@ -282,6 +282,8 @@ def test_another_policy_is_in_force_at_once_and_what_was_seen_stays_seen() -> No
         ),
         roles=ROLES,
         verify=[Verify(id="new", require=Require.ANY, fresh=True)],
+        window_s=10,
     )
     house.exchange(other, (), Verifier())
     assert why(passes(house, payload)) == "refuse new: it has been here before"
+    assert "11 s before now, 10 s at most" in why(passes(house, signed(limit(made=NOW - 11), OLGA)))

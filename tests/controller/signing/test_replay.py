@@ -64,6 +64,15 @@ def test_a_clock_that_is_set_back_makes_nothing_new() -> None:
     assert taken(cache, NOW + 1, NOW + 1, b"new, and made after all that is forgotten")
 
 
+def test_a_wider_window_makes_nothing_new() -> None:
+    cache = ReplayCache(300)
+    assert taken(cache, NOW, NOW)
+    assert taken(cache, NOW + 400, NOW + 400, b"later")
+    cache.window_s = 1000
+    assert not taken(cache, NOW, NOW + 400)
+    assert taken(cache, NOW + 1, NOW + 400, b"as late as the wider window has it")
+
+
 def test_when_it_is_full_it_takes_no_more_rather_than_forget() -> None:
     cache = ReplayCache(300, capacity=2)
     assert taken(cache, NOW, NOW, b"1")
