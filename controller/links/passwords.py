@@ -24,8 +24,8 @@ class Passwords:
     """The checks of all stations. A station has one at a time: whoever guesses holds up itself."""
 
     def __init__(self, at_once: int | None = None) -> None:
-        """`at_once`: threads; default all processors but one, which carries the links."""
-        self._threads = trio.CapacityLimiter(at_once or max(1, (os.cpu_count() or 1) - 1))
+        """`at_once`: threads; default as many as there are processors, which they share with the links."""
+        self._threads = trio.CapacityLimiter(at_once or os.cpu_count() or 1)
         self._key = secrets.token_bytes(32)
         self._right: dict[str, tuple[Hashed, bytes]] = {}
         self._checking: dict[str, trio.Lock] = {}

@@ -9,9 +9,15 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import allocator, relay, signing, site
+from tests.bench import allocator, relay, signing, site, storm
 
-BENCHES = {"allocator": allocator.bench, "site": site.bench, "relay": relay.bench, "signing": signing.bench}
+BENCHES = {
+    "allocator": allocator.bench,
+    "site": site.bench,
+    "relay": relay.bench,
+    "signing": signing.bench,
+    "storm": storm.bench,
+}
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ import signal
 import ssl
 import subprocess
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -27,21 +27,26 @@ from tests.strangers.programs import CONTROLLER, free_port
 PASSWORD = b"a password of 26 letters.."
 LONGEST_S = 240.0
 
+LIMIT_A = 10_000
+PLENTY_A, SCARCE_A = 8, 32
+"""Of 1000 stations under that limit; where it is scarce, each that comes back changes what others may."""
+
 SHAPES = [
-    (250, "plain", ""),
-    (1000, "plain", ""),
-    (1000, "TLS", ""),
-    (1000, "TLS", "password, hashed"),
+    (250, "plain", "", PLENTY_A),
+    (1000, "plain", "", PLENTY_A),
+    (1000, "TLS", "", PLENTY_A),
+    (1000, "TLS", "password, hashed", PLENTY_A),
+    (1000, "plain", "", SCARCE_A),
 ]
-"""Stations, what they connect over, and what they show."""
+"""Stations, what they connect over, what they show, and what each may draw (A)."""
 
 
-def bench(shapes: list[tuple[int, str, str]] | None = None) -> list[dict[str, object]]:
+def bench(shapes: Sequence[tuple[int, str, str, int]] = SHAPES) -> list[dict[str, object]]:
     """One row a restart."""
-    return [trio.run(_storm, *shape) for shape in shapes or SHAPES]
+    return [trio.run(_storm, *shape) for shape in shapes]
 
 
-async def _storm(count: int, over: str, shows: str) -> dict[str, object]:
+async def _storm(count: int, over: str, shows: str, max_a: int) -> dict[str, object]:
     names = [f"CS{number:04}" for number in range(count)]
     with tempfile.TemporaryDirectory() as directory:
         folder, port, backend = Path(directory), free_port(), BusyBackend()
@@ -49,7 +54,13 @@ async def _storm(count: int, over: str, shows: str) -> dict[str, object]:
         async with trio.open_nursery() as nursery:
             await nursery.start(backend.run)
             config = _config(
-                folder, authority, names, port, backend.port, tls=over == "TLS", proved=bool(shows)
+                folder,
+                names,
+                port,
+                backend.port,
+                max_a,
+                authority if over == "TLS" else None,
+                proved=bool(shows),
             )
             scheme = "wss" if over == "TLS" else "ws"
             tls = ssl.create_default_context(cafile=authority.ca) if over == "TLS" else None
@@ -65,7 +76,8 @@ async def _storm(count: int, over: str, shows: str) -> dict[str, object]:
                 await fleet.none_served()
                 row = await _restart(config, backend, fleet)
             nursery.cancel_scope.cancel()
-    return {"what": f"{count} stations, {over}{', ' + shows if shows else ''}", **row}
+    scarce = "current is scarce" if count * max_a > LIMIT_A else ""
+    return {"what": ", ".join(filter(None, (f"{count} stations", over, shows, scarce))), **row}
 
 
 async def _restart(config: Path, backend: BusyBackend, fleet: Fleet) -> dict[str, object]:
@@ -117,16 +129,16 @@ def _used(pid: int) -> dict[str, object]:
 
 def _config(
     folder: Path,
-    authority: Authority,
     names: list[str],
     port: int,
     backend_port: int,
+    max_a: int,
+    authority: Authority | None,
     *,
-    tls: bool,
     proved: bool,
 ) -> Path:
     listen = f'host = "127.0.0.1"\nport = {port}\n'
-    if tls:
+    if authority is not None:
         server = authority.issue("server", "lc", LOOPBACK)
         Path(server.key).chmod(0o600)
         listen += f'certificate = "{server.certificate}"\nkey = "{server.key}"\n'
@@ -136,12 +148,14 @@ def _config(
         kept.write_text(hashed(PASSWORD, secrets.token_bytes(SALT_BYTES)).line())
         kept.chmod(0o600)
         password = f'password_file = "{kept}"\n'
-    station = f'circuit = "grid"\nowner = "cpo"\n{password}[[station.evse]]\nfallback_a = 0\n'
+    station = (
+        f'circuit = "grid"\nowner = "cpo"\n{password}[[station.evse]]\nfallback_a = 0\nmax_a = {max_a}\n'
+    )
     stations = "".join(f'[[station]]\nid = "{name}"\n{station}' for name in names)
     path = folder / "controller.toml"
     path.write_text(
         f'[site]\nid = "lc"\n[store]\ndirectory = "{folder}"\n[listen]\n{listen}'
         f'[[backend]]\nid = "cpo"\nurl = "ws://127.0.0.1:{backend_port}/csms/{{station}}"\n'
-        f'[[circuit]]\nid = "grid"\nlimit_a = 10_000\n{stations}'
+        f'[[circuit]]\nid = "grid"\nlimit_a = {LIMIT_A}\n{stations}'
     )
     return path
