@@ -254,9 +254,17 @@ class Stead:
         calls: tuple[OwnCall, ...] = ()
         if good is not None and entry is not None:
             words += self._kept.authorisations.answered(self._version, entry.action, entry.payload, good)
+            words += self._first_answer(entry, good)
             stop = self._autonomy.heard(entry, good)
             if stop is not None:
                 calls = (OwnCall(None, str(uuid.uuid4()), *stop),)
         return Told(
             words=tuple(words), notes=tuple(Note(logging.WARNING, note) for note in notes), calls=calls
         )
+
+    def _first_answer(self, entry: Entry, good: bytes) -> list[Word]:
+        """The station has had none, if we died before it: when it asks again, it gets the owner's."""
+        print_ = fingerprint(entry.version, entry.action, entry.payload)
+        if entry.kind is not Kind.TRANSACTION or self._kept.answers.get(print_) is not None:
+            return []
+        return [self._kept.answers.add(print_, good)]
