@@ -1,0 +1,219 @@
+"""Frames of both forms: OCPP-J as it is, and with a destination and a path behind the message type.
+
+    plain    [2, id, action, payload]
+    overlay  [2, destination, path, id, action, payload]
+
+A destination or a path is one id, or a list: the next hop first, and where it came from oldest first. The
+two forms are told apart by the length of the array and the types in it. What comes behind the message id
+is never decoded to be written again: a payload's bytes are those that arrived. Binary frames (of
+BinaryDataTransfer, SecureDataTransfer and the transfer of files) pass the same way; nothing here makes
+one, and what is sealed in them proves nothing to us.
+Source: see `wire`; OCPP-J 1.6 section 4.2; OCPP 2.1 Part 4 section 4.2.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from controller.ocpp.frames import Malformed, UnknownType
+from controller.overlay.wire import BYTE_ORDER, ERRORS, LONGEST_ID, MOST_HOPS, NOBODY, Kind
+
+Hops = tuple[str, ...]
+Message = str | bytes
+"""A text frame or a binary one."""
+
+_Id = Annotated[str, Meta(min_length=1, max_length=LONGEST_ID)]
+_Listed = Annotated[list[_Id], Meta(min_length=1, max_length=MOST_HOPS)]
+
+_ENVELOPE = msgspec.json.Decoder(list[msgspec.Raw])
+_TYPE = msgspec.json.Decoder(int)
+_TEXT = msgspec.json.Decoder(str)
+_HOPS = msgspec.json.Decoder(_Id | _Listed)
+_KINDS = {kind.value: kind for kind in Kind}
+_LENGTHS = {
+    Kind.CALL: range(4, 5), Kind.RESULT: range(3, 4), Kind.ERROR: range(3, 6),
+    Kind.RESULT_ERROR: range(3, 6), Kind.SEND: range(4, 5),
+}  # fmt: skip
+"""Elements of the plain form. The overlay form has two more."""
+
+_ROUTE = 2
+"""Elements: destination and path."""
+
+
+class Routed(msgspec.Struct, frozen=True):
+    """A frame of any form. Without `destination` and `path` it was a plain one.
+
+    `body`: what comes behind the message id, as it arrived: the elements of a text frame, the one rest of
+    a `binary` one. `action` is that of a CALL or a SEND in text.
+    """
+
+    kind: Kind
+    id: str
+    body: tuple[bytes, ...]
+    destination: Hops = ()
+    path: Hops = ()
+    action: str | None = None
+    binary: bool = False
+
+    @property
+    def is_overlay(self) -> bool:
+        """Whether it says where it goes."""
+        return bool(self.destination)
+
+
+def parse(message: Message) -> Routed | Malformed | UnknownType:
+    """Read one frame of any form. Never raises: what cannot be read is a `Malformed`."""
+    return _parse_binary(message) if isinstance(message, bytes) else _parse_text(message)
+
+
+def to_plain(frame: Routed) -> Message:
+    """The frame without destination and path."""
+    if frame.binary:
+        return bytes((frame.kind, 0, 0, 0)) + _sized(frame.id) + frame.body[0]
+    return _text(frame, ())
+
+
+def to_overlay(frame: Routed, destination: Hops, path: Hops) -> Message:
+    """The frame with this destination and path; neither is empty."""
+    if frame.binary:
+        count = bytes((len(path),))
+        ids = b"".join(_sized(each) for each in path)
+        # Theirs knows one destination only, and a CALL's is the last.
+        whither = destination[-1] if frame.kind in (Kind.CALL, Kind.SEND) else destination[0]
+        return bytes((frame.kind,)) + _sized(whither) + count + ids + _sized(frame.id) + frame.body[0]
+    if frame.kind in ERRORS:
+        return _text(frame, (msgspec.json.encode(destination[0]), msgspec.json.encode(path)))
+    return _text(frame, (_hops(destination), _hops(path)))
+
+
+def error(message_id: str, code: str, description: str) -> Routed:
+    """A CALLERROR of our own. OCPP allows 255 characters of description."""
+    words = (msgspec.json.encode(code), msgspec.json.encode(description[:255]), b"{}")
+    return Routed(Kind.ERROR, message_id, words)
+
+
+def result(message_id: str, payload: bytes) -> Routed:
+    """A CALLRESULT of our own; `payload` is an encoded JSON object."""
+    return Routed(Kind.RESULT, message_id, (payload,))
+
+
+def request(kind: Literal[Kind.CALL, Kind.SEND], message_id: str, action: str, payload: bytes) -> Routed:
+    """A CALL or a SEND of our own; `payload` is an encoded JSON object."""
+    return Routed(kind, message_id, (msgspec.json.encode(action), payload), action=action)
+
+
+# -- text -----------------------------------------------------------------------------------------------
+
+
+def _text(frame: Routed, route: tuple[bytes, ...]) -> str:
+    elements = (b"%d" % frame.kind, *route, msgspec.json.encode(frame.id), *frame.body)
+    return (b"[" + b",".join(elements) + b"]").decode()
+
+
+def _hops(hops: Hops) -> bytes:
+    return msgspec.json.encode(hops[0] if len(hops) == 1 else hops)
+
+
+def _parse_text(text: str) -> Routed | Malformed | UnknownType:
+    try:
+        parts = [bytes(part) for part in _ENVELOPE.decode(text)]
+    except msgspec.ValidationError:
+        return Malformed("it is JSON, but no array")
+    except (msgspec.DecodeError, RecursionError, UnicodeError):
+        return Malformed("it is not JSON")
+    try:
+        number = _TYPE.decode(parts[0])
+    except (IndexError, msgspec.DecodeError):
+        return Malformed("it does not begin with a message type")
+    if number not in _KINDS:
+        return UnknownType(number)
+    kind = _KINDS[number]
+    return _read(kind, parts, _ROUTE if _has_route(kind, parts) else 0)
+
+
+def _has_route(kind: Kind, parts: list[bytes]) -> bool:
+    """Whether it is of the overlay form. Errors may lack their last elements: then a list gives it away."""
+    if len(parts) in _LENGTHS[kind]:
+        return any(part[:1] == b"[" for part in parts[1 : 1 + _ROUTE])
+    return len(parts) - _ROUTE in _LENGTHS[kind]
+
+
+def _read(kind: Kind, parts: list[bytes], route: int) -> Routed | Malformed:
+    name = kind.name
+    try:
+        message_id = _TEXT.decode(parts[1 + route])
+    except (IndexError, msgspec.DecodeError, UnicodeError):
+        return Malformed(f"its {name} has no message id")
+    waiting = message_id if kind is Kind.CALL else None
+    if len(parts) - route not in _LENGTHS[kind]:
+        return Malformed(f"its {name} has {len(parts)} elements", waiting)
+    body = tuple(parts[2 + route :])
+    try:
+        destination, path = (_read_hops(part) for part in parts[1:3]) if route else ((), ())
+    except (msgspec.DecodeError, UnicodeError):
+        return Malformed(
+            f"its {name} has no good destination or path: one id, or 1 to {MOST_HOPS} of them", waiting
+        )
+    action = None
+    if kind in (Kind.CALL, Kind.SEND):
+        try:
+            action = _TEXT.decode(body[0])
+        except (msgspec.DecodeError, UnicodeError):
+            return Malformed(f"its {name} has no action in words", waiting)
+    return Routed(kind, message_id, body, destination, path, action)
+
+
+def _read_hops(part: bytes) -> Hops:
+    read = _HOPS.decode(part)
+    return (read,) if isinstance(read, str) else tuple(read)
+
+
+# -- binary ---------------------------------------------------------------------------------------------
+
+
+def _sized(text: str) -> bytes:
+    data = text.encode()
+    return len(data).to_bytes(2, BYTE_ORDER) + data
+
+
+class _Cut(Exception):
+    """The frame ends before it should, or has an id that is none."""
+
+
+def _parse_binary(data: bytes) -> Routed | Malformed | UnknownType:
+    if not data:
+        return Malformed("it is empty")
+    if data[0] not in _KINDS:
+        return UnknownType(data[0])
+    try:
+        destination, at = _take(data, 1)
+        count, at = _byte(data, at)
+        path = []
+        for _ in range(count):
+            hop, at = _take(data, at)
+            path.append(hop)
+        message_id, at = _take(data, at)
+    except (_Cut, UnicodeDecodeError):
+        return Malformed("its destination, path or message id cannot be read")
+    if not all(0 < len(hop) <= LONGEST_ID for hop in path) or len(destination) > LONGEST_ID:
+        return Malformed("its destination or path has an id that is none")
+    if count > MOST_HOPS:
+        return Malformed(f"its path has more than {MOST_HOPS} ids")
+    whither = (destination or NOBODY,) if destination or path else ()
+    return Routed(_KINDS[data[0]], message_id, (data[at:],), whither, tuple(path), binary=True)
+
+
+def _byte(data: bytes, at: int) -> tuple[int, int]:
+    if at >= len(data):
+        raise _Cut
+    return data[at], at + 1
+
+
+def _take(data: bytes, at: int) -> tuple[str, int]:
+    end = at + 2 + int.from_bytes(data[at : at + 2], BYTE_ORDER)
+    if at + 2 > len(data) or end > len(data):
+        raise _Cut
+    return data[at + 2 : end].decode(), end
