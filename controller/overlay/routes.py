@@ -1,0 +1,115 @@
+"""Where the ways to other nodes are: from the configuration, from links that stand, from verified topology.
+
+A destination has hops: links over which it is reached, each with a priority (the LOWEST is taken first)
+and a weight among those of the same priority. A hop counts while its link stands and until its time is
+over. Several nodes may be behind one name: a group of the configuration, or CSMS. What wants an answer goes
+to one of them (anycast), a SEND to a group goes to each of its members (multicast).
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+import msgspec
+
+MOST_LEARNED = 2000
+"""Destinations that all other nodes together may have told of. More are not taken."""
+
+
+class Hop(msgspec.Struct, frozen=True):
+    """A way to a destination: over which link, and until when (monotonic s)."""
+
+    link: str
+    priority: int = 0
+    weight: int = 1
+    until: float = math.inf
+
+
+class Routes:
+    """The routing table. `configured` has hops by destination, `groups` the members by the group's name."""
+
+    def __init__(
+        self,
+        configured: Mapping[str, Sequence[Hop]],
+        groups: Mapping[str, Sequence[str]],
+        dice: random.Random,
+    ) -> None:
+        self._configured = configured
+        self._groups = groups
+        self._dice = dice
+        self._links: dict[str, tuple[str, Hop]] = {}
+        self._learned: dict[str, dict[str, Hop]] = {}
+        """By the link over which they were told, then by destination."""
+
+    def link_up(self, peer: str, hop: Hop) -> None:
+        """A link stands, with `peer` at its other end."""
+        self._links[hop.link] = (peer, hop)
+
+    def link_down(self, link: str) -> None:
+        """A link is gone, and all that was learned over it."""
+        self._links.pop(link, None)
+        self._learned.pop(link, None)
+
+    def learn(self, link: str, hops: Mapping[str, Hop]) -> bool:
+        """What is reached over a link, by what the node at its end tells; it replaces what that told before.
+
+        False, and nothing changes, where it is too much.
+        """
+        others = sum(len(each) for name, each in self._learned.items() if name != link)
+        if others + len(hops) > MOST_LEARNED:
+            return False
+        self._learned[link] = dict(hops)
+        return True
+
+    def forget_old(self, now: float) -> bool:
+        """Drop what has been learned and whose time is over; whether there was any."""
+        gone = self.next_end <= now
+        for link, hops in self._learned.items():
+            self._learned[link] = {name: hop for name, hop in hops.items() if hop.until > now}
+        return gone
+
+    @property
+    def next_end(self) -> float:
+        """When the first of what has been learned ends; infinity where nothing does."""
+        return min((hop.until for hops in self._learned.values() for hop in hops.values()), default=math.inf)
+
+    def members(self, group: str) -> Sequence[str]:
+        """Who is in a group; nobody where it is none."""
+        return self._groups.get(group, ())
+
+    def choose(self, destination: str, now: float, usable: Collection[str]) -> Hop | None:
+        """The hop to take, out of those over a `usable` link; None where there is no way."""
+        hops = [hop for hop in self._hops(destination, now) if hop.link in usable]
+        if not hops:
+            return None
+        lowest = min(hop.priority for hop in hops)
+        best = [hop for hop in hops if hop.priority == lowest]
+        return self._dice.choices(best, [max(1, hop.weight) for hop in best])[0]
+
+    def reachable(self, now: float, without: str) -> dict[str, int]:
+        """Of every destination that is reached the best priority, ways over the link `without` apart.
+
+        A neighbour is never told of a way that leads back over itself: it would believe it after the way
+        has gone, and both would go on telling each other.
+        """
+        names = {peer for peer, _ in self._links.values()} | self._configured.keys()
+        names |= {name for hops in self._learned.values() for name in hops}
+        priorities = {
+            name: [hop.priority for hop in self._hops(name, now) if hop.link != without] for name in names
+        }
+        return {name: min(each) for name, each in sorted(priorities.items()) if each}
+
+    def _hops(self, destination: str, now: float) -> Iterable[Hop]:
+        """All that count now. The same link with the same priority may come twice: that is no harm."""
+        for hop in self._configured.get(destination, ()):
+            if hop.link in self._links:
+                yield hop
+        for peer, hop in self._links.values():
+            if peer == destination:
+                yield hop
+        for hops in self._learned.values():
+            hop_learned = hops.get(destination)
+            if hop_learned is not None and hop_learned.until > now and hop_learned.link in self._links:
+                yield hop_learned

@@ -1,0 +1,122 @@
+"""Which way is taken: the lowest priority that lives, by weight, and the next one where that fails."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+
+import pytest
+
+from controller.overlay.routes import MOST_LEARNED, Hop, Routes
+
+ALL = frozenset({"a", "b", "c"})
+
+
+def table(**configured: list[Hop]) -> Routes:
+    return Routes(configured, {"both": ("CS01", "CS02")}, random.Random(7))
+
+
+def up(routes: Routes, **links: Hop) -> Routes:
+    for peer, hop in links.items():
+        routes.link_up(peer, hop)
+    return routes
+
+
+def chosen(routes: Routes, destination: str, usable: frozenset[str] = ALL, now: float = 0.0) -> str | None:
+    hop = routes.choose(destination, now, usable)
+    return None if hop is None else hop.link
+
+
+def test_a_neighbour_is_reached_while_its_link_stands() -> None:
+    routes = up(table(), CS01=Hop("a"))
+    assert chosen(routes, "CS01") == "a"
+    routes.link_down("a")
+    assert chosen(routes, "CS01") is None
+
+
+def test_a_configured_way_counts_while_its_link_stands() -> None:
+    routes = table(CS09=[Hop("a", 0), Hop("b", 1)])
+    assert chosen(routes, "CS09") is None
+    up(routes, LC02=Hop("b"))
+    assert chosen(routes, "CS09") == "b"
+    up(routes, LC01=Hop("a"))
+    assert chosen(routes, "CS09") == "a"
+
+
+def test_where_a_way_fails_the_next_priority_is_taken() -> None:
+    routes = up(table(), X=Hop("c", 5))
+    routes.link_up("CSMS", Hop("a", 0))
+    routes.link_up("CSMS", Hop("b", 3))
+    assert chosen(routes, "CSMS") == "a"
+    assert chosen(routes, "CSMS", ALL - {"a"}) == "b"
+    assert chosen(routes, "CSMS", ALL - {"a", "b"}) is None
+
+
+def test_weights_share_one_priority_and_no_other() -> None:
+    routes = table()
+    for link, hop in {"a": Hop("a", 1, 3), "b": Hop("b", 1, 1), "c": Hop("c", 2, 1000)}.items():
+        routes.link_up("CSMS", hop)
+        assert link == hop.link
+    drawn = Counter(chosen(routes, "CSMS") for _ in range(4000))
+    assert drawn["a"] + drawn["b"] == 4000
+    assert 2.5 < drawn["a"] / drawn["b"] < 3.5
+
+
+def test_the_same_seed_draws_the_same_ways() -> None:
+    def drawn() -> list[str | None]:
+        routes = table()
+        routes.link_up("CSMS", Hop("a"))
+        routes.link_up("CSMS", Hop("b"))
+        return [chosen(routes, "CSMS") for _ in range(20)]
+
+    assert drawn() == drawn()
+    assert set(drawn()) == {"a", "b"}
+
+
+def test_what_is_learned_has_an_end_and_goes_with_its_link() -> None:
+    routes = up(table(), LC02=Hop("a"))
+    assert routes.learn("a", {"CS09": Hop("a", 1, 1, until=100.0)})
+    assert routes.next_end == 100.0
+    assert chosen(routes, "CS09", now=99.0) == "a"
+    assert chosen(routes, "CS09", now=100.0) is None
+    assert not routes.forget_old(99.0)
+    assert routes.forget_old(100.0)
+    assert routes.next_end == float("inf")
+    assert routes.learn("a", {"CS09": Hop("a")})
+    routes.link_down("a")
+    up(routes, LC02=Hop("a"))
+    assert chosen(routes, "CS09") is None
+
+
+def test_what_a_node_tells_replaces_what_it_told() -> None:
+    routes = up(table(), LC02=Hop("a"))
+    routes.learn("a", {"CS08": Hop("a"), "CS09": Hop("a")})
+    routes.learn("a", {"CS09": Hop("a")})
+    assert (chosen(routes, "CS08"), chosen(routes, "CS09")) == (None, "a")
+
+
+def test_nobody_fills_the_table() -> None:
+    routes = up(table(), LC02=Hop("a"), LC03=Hop("b"))
+    many = {f"CS{number}": Hop("a") for number in range(MOST_LEARNED)}
+    assert routes.learn("a", many)
+    assert not routes.learn("b", {"CS1": Hop("b")})
+    assert routes.learn("a", many), "its own are exchanged, not added"
+
+
+@pytest.mark.parametrize(
+    ("without", "told"),
+    [
+        ("", {"CS01": 0, "CS09": 1, "CSMS": 2, "LC02": 0}),
+        ("b", {"CS01": 0, "CS09": 4, "CSMS": 2}),
+        ("c", {"CS01": 0, "CS09": 1, "LC02": 0}),
+    ],
+)
+def test_a_neighbour_hears_of_no_way_over_itself(without: str, told: dict[str, int]) -> None:
+    routes = up(table(CS09=[Hop("a", 4)], CS10=[Hop("gone")]), CS01=Hop("a"), LC02=Hop("b"), CSMS=Hop("c", 2))
+    routes.learn("b", {"CS09": Hop("b", 1)})
+    assert routes.reachable(0.0, without) == told
+
+
+def test_groups() -> None:
+    assert list(table().members("both")) == ["CS01", "CS02"]
+    assert list(table().members("CS01")) == []
