@@ -24,6 +24,7 @@ _PURPOSES = {
     "ChargingStationMaxProfile": Purpose.STATION,
     "TxDefaultProfile": Purpose.DEFAULT,
     "TxProfile": Purpose.TRANSACTION,
+    "ChargingStationExternalConstraints": Purpose.EXTERNAL,
 }
 _EVERY_S = {"Daily": DAY_S, "Weekly": 7 * DAY_S}
 _MessageT = TypeVar("_MessageT", bound=msgspec.Struct)

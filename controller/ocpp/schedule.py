@@ -32,6 +32,8 @@ class Purpose(enum.Enum):
     STATION = "station"
     DEFAULT = "default"
     TRANSACTION = "transaction"
+    EXTERNAL = "external"
+    """A limit from outside, of the whole station or of an EVSE (2.x)."""
 
 
 class Period(msgspec.Struct, frozen=True):
@@ -103,7 +105,8 @@ def limit_at(profiles: Iterable[Profile], moment: float, context: Context) -> fl
             (Purpose.DEFAULT, 0),
         )
     )
-    return lowest(own, _prevailing(tiers.get((Purpose.STATION, 0), ()), moment, context))
+    above = {(Purpose.STATION, 0), (Purpose.EXTERNAL, 0), (Purpose.EXTERNAL, context.evse)}
+    return lowest(own, *(_prevailing(tiers.get(place, ()), moment, context) for place in above))
 
 
 def composite(

@@ -3,6 +3,8 @@
 A group limit comes as a station's profile for all of itself: ChargePointMaxProfile on connector 0
 (OCPP 1.6 ed. 2, 3.13.4), ChargingStationMaxProfile on EVSE 0 in 2.x. It is judged, kept and answered here
 as a station would; what it allows is a limit of the connection, all that draws there included.
+ChargingStationExternalConstraints is taken as well (2.x): who speaks for the grid knows no other word for
+its limit, though a CSMS shall not send it to a station (2.0.1 Part 2, K01.FR.22). The lower one holds.
 
 Times are POSIX seconds, limits A per phase.
 """
@@ -12,10 +14,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
+import msgspec
+
 from controller.ocpp import v2, v16
 from controller.ocpp.frames import Version
-from controller.ocpp.profile_answers import ACCEPTED, UNKNOWN, composite_schedule, rejected
-from controller.ocpp.profile_messages import Held, ProfileWrong, read, read_clearing, read_profile
+from controller.ocpp.profile_answers import ACCEPTED, SOURCE_BACKEND, UNKNOWN, composite_schedule, rejected
+from controller.ocpp.profile_messages import Criteria, Held, ProfileWrong, read, read_clearing, read_profile
 from controller.ocpp.schedule import (
     DAY_S,
     PHASES,
@@ -31,8 +35,12 @@ from controller.ocpp.schedule import (
 
 MOST_KEPT = 20
 """Profiles that a backend may have for the site; stations hold about ten."""
+HIGHEST_STACK_LEVEL = 1000
 HORIZON_S = 2 * DAY_S
 """How far ahead changes are looked for at a time."""
+
+_OF_A_SITE = (Purpose.STATION, Purpose.EXTERNAL)
+_NO_PROFILES = b'{"status":"NoProfiles"}'
 
 
 class GroupProfiles:
@@ -88,12 +96,39 @@ class GroupProfiles:
 
     def _check(self, held: Held) -> None:
         """Raise ProfileWrong for what is no limit of a whole site."""
-        if held.profile.purpose is not Purpose.STATION:
+        if held.profile.purpose not in _OF_A_SITE or held.profile.evse != 0:
             raise ProfileWrong("UnsupportedRequest", f"{held.purpose} is for a station, this is the site")
+        if held.profile.stack_level > HIGHEST_STACK_LEVEL:
+            raise ProfileWrong("InvalidStackLevel", f"the highest is {HIGHEST_STACK_LEVEL}")
         if any(_never_ends_as_told(schedule) for schedule in held.profile.schedules):
             raise ProfileWrong("InvalidSchedule", "the site has no transaction: it needs a startSchedule")
         if sum(not _replaced(other, held) for other in self._kept.values()) >= MOST_KEPT:
             raise ProfileWrong("TooManyElements", f"{MOST_KEPT} profiles are kept already")
+
+    def report(self, payload: bytes) -> tuple[bytes, list[bytes]] | None:
+        """The answer to a GetChargingProfiles of 2.x, and the ReportChargingProfiles that follow it."""
+        request = read(v2.GetChargingProfiles, payload)
+        if request is None:
+            return None
+        wanted = request.charging_profile
+        criteria = Criteria(
+            ids=wanted.charging_profile_id,
+            evse=request.evse_id,
+            purpose=wanted.charging_profile_purpose,
+            stack_level=wanted.stack_level,
+        )
+        found = [held for held in self._kept.values() if criteria.fit(held)]
+        if wanted.charging_limit_source is not None and SOURCE_BACKEND not in wanted.charging_limit_source:
+            found = []
+        if not found:
+            return _NO_PROFILES, []
+        told = v2.ReportChargingProfiles(
+            request_id=request.request_id,
+            charging_limit_source=SOURCE_BACKEND,
+            charging_profile=tuple(msgspec.Raw(held.sent) for held in found),
+            evse_id=0,
+        )
+        return ACCEPTED, [msgspec.json.encode(told)]
 
     def _clear(self, payload: bytes) -> bytes:
         criteria = read_clearing(self._version, payload)
@@ -131,8 +166,9 @@ class GroupProfiles:
 
 
 def _replaced(old: Held, new: Held) -> bool:
-    """Whether a new profile takes an old one's place: the same id, or the same stack level."""
-    return old.profile.id == new.profile.id or old.profile.stack_level == new.profile.stack_level
+    """Whether a new profile takes an old one's place: the same id, or the same purpose and stack level."""
+    a, b = old.profile, new.profile
+    return a.id == b.id or (a.purpose, a.stack_level) == (b.purpose, b.stack_level)
 
 
 def _never_ends_as_told(schedule: Schedule) -> bool:

@@ -1,13 +1,15 @@
 """The controller as a station of its own: the conversation with the backend that limits the site as a whole.
 
 Pure: events of one link go in, messages and the site's limit come out. It boots until it is accepted,
-tells that it is there, keeps its heartbeat, and gives every CALL exactly one answer (OCPP-J 4.1).
+tells that it is there, keeps its heartbeat, and gives every CALL exactly one answer (OCPP-J 4.1). Of its
+own CALLs one at most is without its answer; reports that were asked for wait for their turn.
 Times are s: `now` monotonic, `utc` POSIX.
 """
 
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -28,11 +30,14 @@ from controller.ocpp.frames import (
 )
 from controller.ocpp.profile_answers import rejected
 from controller.ocpp.profile_messages import moment_text, read
+from controller.relay import site_facts
 from controller.relay.events import BackendLost, BackendUp, FromBackend, Kept, Note, Tick, ToBackend
 from controller.relay.group_profiles import GroupProfiles
 
 RETRY_S = 60.0
 """When a backend is asked again that gave no interval, or no answer at all."""
+MOST_REPORTS = 20
+"""That wait for their turn; the oldest is given up for a newer one."""
 SHORTEST_S = 1.0
 """No heartbeat or boot follows another sooner, whatever interval the backend tells."""
 
@@ -67,6 +72,7 @@ class OwnIdentity:
         self._say_at: float | None = None
         self._asked: tuple[str, str] | None = None
         """Id and action of the CALL that waits for its answer."""
+        self._reports: deque[bytes] = deque(maxlen=MOST_REPORTS)
         self._told_a: float | None = None
         self._look_at: float | None = None
 
@@ -84,11 +90,12 @@ class OwnIdentity:
                 actions += self._say("BootNotification", self._boot(), now)
             case BackendLost():
                 self._asked = self._say_at = None
+                self._reports.clear()
             case FromBackend(text=text):
                 actions += self._heard(text, now, utc)
             case Tick():
                 actions += self._due(now)
-        return actions + self._limited(now, utc)
+        return actions + self._report(now) + self._limited(now, utc)
 
     def _due(self, now: float) -> list[IdentityAction]:
         if self._say_at is None or now < self._say_at:
@@ -102,6 +109,11 @@ class OwnIdentity:
         self._asked = (self._new_id(), action)
         self._say_at = now + self._interval_s
         return [ToBackend(call(self._asked[0], action, msgspec.json.encode(payload)))]
+
+    def _report(self, now: float) -> list[IdentityAction]:
+        if self._asked is not None or not self._reports:
+            return []
+        return self._say("ReportChargingProfiles", msgspec.json.decode(self._reports.popleft()), now)
 
     def _boot(self) -> dict[str, Any]:
         if self._version is Version.V16:
@@ -143,19 +155,25 @@ class OwnIdentity:
 
     def _answer(self, asked: Call, utc: float) -> list[IdentityAction]:
         before = self._profiles.kept
-        result = self._profiles.answer(asked.action, asked.payload, utc) or self._other(asked.action)
+        result = self._profiles.answer(asked.action, asked.payload, utc) or self._other(asked)
         if result is None:
             return [ToBackend(call_error(asked.id, "NotImplemented", "a site has no such thing"))]
         kept = self._profiles.kept
         saved: list[IdentityAction] = [Kept(kept)] if kept != before else []
         return [*saved, ToBackend(call_result(asked.id, result))]
 
-    def _other(self, action: str) -> bytes | None:
+    def _other(self, asked: Call) -> bytes | None:
+        action = asked.action
+        if action == "GetChargingProfiles" and self._version is not Version.V16:
+            told = self._profiles.report(asked.payload)
+            if told is not None:
+                self._reports.extend(told[1])
+            return None if told is None else told[0]
         if action == "Reset":
             return rejected(self._version, "NotEnabled", "the site is not restarted by its backend")
         if action == "TriggerMessage":
             return b'{"status":"NotImplemented"}'
-        return None
+        return site_facts.answer(self._version, action, asked.payload)
 
     def _limited(self, now: float, utc: float) -> list[IdentityAction]:
         """The site's limit, where it is another than was told."""

@@ -9,7 +9,7 @@ import pytest
 
 from controller.ocpp.frames import Version
 from controller.ocpp.profile_messages import moment_text
-from controller.relay.group_profiles import MOST_KEPT, GroupProfiles
+from controller.relay.group_profiles import HIGHEST_STACK_LEVEL, MOST_KEPT, GroupProfiles
 from tests.controller.ocpp.schemas import check, request
 
 NOON = 1_780_000_000.0
@@ -130,3 +130,23 @@ def test_the_composite_shows_the_limit_and_then_the_fuse(version: Version) -> No
 @VERSIONS
 def test_other_calls_are_not_answered_here(version: Version) -> None:
     assert a_site(version).answer("Reset", b"{}", NOON) is None
+
+
+@pytest.mark.parametrize("version", [Version.V201, Version.V21])
+def test_a_limit_from_outside_stands_beside_the_backends_own(version: Version) -> None:
+    site = a_site(version)
+    outside = setting(version, 30.0, number=2, purpose="ChargingStationExternalConstraints")
+    assert ask(site, version, "SetChargingProfile", setting(version, 40.0, number=1))["status"] == "Accepted"
+    assert ask(site, version, "SetChargingProfile", outside)["status"] == "Accepted"
+    assert site.limit_a(NOON) == 30.0
+    ask(site, version, "ClearChargingProfile", b'{"chargingProfileId":2}')
+    assert site.limit_a(NOON) == 40.0
+
+
+@VERSIONS
+def test_a_stack_level_above_what_is_told_is_refused(version: Version) -> None:
+    site = a_site(version)
+    high = setting(version, level=HIGHEST_STACK_LEVEL)
+    assert ask(site, version, "SetChargingProfile", high)["status"] == "Accepted"
+    higher = setting(version, number=2, level=HIGHEST_STACK_LEVEL + 1)
+    assert ask(site, version, "SetChargingProfile", higher)["status"] == "Rejected"

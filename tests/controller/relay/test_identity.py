@@ -10,7 +10,7 @@ import pytest
 
 from controller.ocpp.frames import Version
 from controller.relay.events import BackendLost, BackendUp, FromBackend, Kept, Tick, ToBackend
-from controller.relay.group_profiles import GroupProfiles
+from controller.relay.group_profiles import MOST_KEPT, GroupProfiles
 from controller.relay.identity import RETRY_S, IdentityEvent, Limited, OwnIdentity
 from tests.controller.ocpp.schemas import check, request
 from tests.controller.relay.test_group_profiles import NOON, setting
@@ -111,3 +111,79 @@ def test_no_frame_has_no_effect_but_its_answer(version: Version) -> None:
     talk = Talk(version)
     assert talk.on(FromBackend('[3,"nobody asked",{}]')) == []
     assert [frame[0] for frame in talk.on(FromBackend('[2,"b"]'))] == [4]
+
+
+NEW = pytest.mark.parametrize("version", [Version.V201, Version.V21])
+
+
+@NEW
+def test_reports_follow_their_answer_and_wait_for_what_is_under_way(version: Version) -> None:
+    talk = Talk(version)
+    talk.booted("Accepted", 60)
+    talk.asked("SetChargingProfile", setting(version))
+    [heartbeat] = talk.on(Tick(), 60)
+    answer = talk.asked("GetChargingProfiles", b'{"requestId":7,"chargingProfile":{"stackLevel":0}}', 61)
+    assert answer[2] == {"status": "Accepted"}
+    [report] = talk.on(FromBackend(f'[3,"{heartbeat[1]}",{{"currentTime":"2026-01-01T00:00:00Z"}}]'), 62)
+    assert report[2] == "ReportChargingProfiles"
+    assert (report[3]["requestId"], report[3]["chargingLimitSource"], report[3]["evseId"]) == (7, "CSO", 0)
+    assert [profile["id"] for profile in report[3]["chargingProfile"]] == [1]
+
+
+@NEW
+@pytest.mark.parametrize(
+    "criteria", ['{"stackLevel":1}', '{"chargingProfileId":[2]}', '{"chargingLimitSource":["EMS"]}']
+)
+def test_what_is_not_there_is_not_reported(version: Version, criteria: str) -> None:
+    talk = Talk(version)
+    talk.asked("SetChargingProfile", setting(version))
+    asked = f'{{"requestId":7,"chargingProfile":{criteria}}}'.encode()
+    assert talk.asked("GetChargingProfiles", asked)[2] == {"status": "NoProfiles"}
+
+
+@NEW
+def test_no_report_outlives_the_link_that_it_was_asked_on(version: Version) -> None:
+    talk = Talk(version)
+    talk.asked("SetChargingProfile", setting(version))
+    talk.on(BackendUp())
+    talk.asked("GetChargingProfiles", b'{"requestId":7,"chargingProfile":{"stackLevel":0}}')
+    assert talk.on(BackendLost("gone")) == []
+    assert [frame[2] for frame in talk.on(BackendUp())] == ["BootNotification"]
+
+
+def test_its_bounds_are_told_in_1_6() -> None:
+    asked = b'{"key":["MaxChargingProfilesInstalled","Nonsense"]}'
+    answer = Talk(Version.V16).asked("GetConfiguration", asked)[2]
+    check(Version.V16, "GetConfigurationResponse", msgspec.json.encode(answer))
+    bound = {"key": "MaxChargingProfilesInstalled", "readonly": True, "value": str(MOST_KEPT)}
+    assert answer == {"configurationKey": [bound], "unknownKey": ["Nonsense"]}
+    everything = Talk(Version.V16).asked("GetConfiguration", b"{}")[2]
+    assert bound in everything["configurationKey"]
+    assert everything["unknownKey"] == []
+
+
+@NEW
+@pytest.mark.parametrize(
+    ("component", "variable", "more", "status", "value"),
+    [
+        ("SmartChargingCtrlr", '{"name":"RateUnit"}', "", "Accepted", "A,W"),
+        ("SmartChargingCtrlr", '{"name":"Entries","instance":"ChargingProfiles"}', "", "Accepted", "20"),
+        ("SmartChargingCtrlr", '{"name":"Entries"}', "", "UnknownVariable", None),
+        ("EVSE", '{"name":"RateUnit"}', "", "UnknownComponent", None),
+        (
+            "SmartChargingCtrlr",
+            '{"name":"RateUnit"}',
+            ',"attributeType":"Target"',
+            "NotSupportedAttributeType",
+            None,
+        ),
+    ],
+)
+def test_its_bounds_are_told_in_2x(
+    version: Version, component: str, variable: str, more: str, status: str, value: str | None
+) -> None:
+    asked = f'{{"getVariableData":[{{"component":{{"name":"{component}"}},"variable":{variable}{more}}}]}}'
+    answer = Talk(version).asked("GetVariables", asked.encode())[2]
+    check(version, "GetVariablesResponse", msgspec.json.encode(answer))
+    [told] = answer["getVariableResult"]
+    assert (told["attributeStatus"], told.get("attributeValue")) == (status, value)
