@@ -87,6 +87,13 @@ def question(version: Version) -> Question:
     return Question("GetVariables", msgspec.json.encode({"getVariableData": wanted}))
 
 
+def clearing(version: Version, purpose: str) -> Question:
+    """What rids a station of every profile of a purpose (1.6 ed. 2, 5.5; 2.0.1 Part 2, K10)."""
+    named = {"chargingProfilePurpose": purpose}
+    payload = named if version is Version.V16 else {"chargingProfileCriteria": named}
+    return Question("ClearChargingProfile", msgspec.json.encode(payload))
+
+
 def read_answer(version: Version, result: bytes | None) -> Capabilities:
     """What the answer says: nothing where there is none (None) and where it cannot be read."""
     said: dict[str, str] = {}

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
+
 from controller.ocpp.acquaintance import Acquaintance
 from controller.ocpp.frames import Version
 from controller.ocpp.observations import Booted
+from controller.ocpp.profiles import Scope, purpose
 from controller.ocpp.quirks import NO_QUIRK, LeaseForm
+from tests.controller.ocpp.schemas import check, request
 
 TERRA = Booted("ABB", "CDT_TACW22::NET_WIFI", "TAC3Z9119006710273::V1.8.21")
 ONE_LEVEL = b'{"configurationKey":[{"key":"ChargeProfileMaxStackLevel","readonly":true,"value":"0"}]}'
@@ -58,3 +62,46 @@ def test_an_answer_that_nobody_waits_for_says_nothing() -> None:
     known = Acquaintance()
     known.answered(-7, ONE_LEVEL)
     assert known.quirk("A") == NO_QUIRK
+
+
+@pytest.mark.parametrize("version", list(Version))
+@pytest.mark.parametrize("evses", [1, 2])
+def test_a_stranger_is_rid_once_of_what_others_left_in_our_purpose(version: Version, evses: int) -> None:
+    known = Acquaintance()
+    first = known.ask("A", version, evses)
+    assert first is not None
+    known.answered(first.token, None)
+    clearing = known.ask("A", version, evses)
+    assert clearing is not None
+    assert clearing.question.action == "ClearChargingProfile"
+    check(version, request(version, "ClearChargingProfile"), clearing.question.payload)
+    ours = purpose(version, Scope.STATION if evses == 1 else Scope.EVSE)
+    assert f'"chargingProfilePurpose":"{ours}"' in clearing.question.payload.decode()
+    known.answered(clearing.token, b'{"status":"Unknown"}')
+    assert known.ask("A", version, evses) is None
+
+
+def test_the_purpose_is_that_of_its_kind() -> None:
+    known = Acquaintance()
+    known.booted("A", TERRA)
+    known.answered(asked(known), None)
+    clearing = known.ask("A", Version.V16, 1)
+    assert clearing is not None
+    assert b"TxDefaultProfile" in clearing.question.payload
+
+
+def test_a_link_that_ends_before_it_was_rid_of_them_is_asked_again() -> None:
+    known = Acquaintance()
+    known.answered(asked(known), None)
+    clearing = known.ask("A", Version.V16, 1)
+    assert clearing is not None
+    known.unanswered(clearing.token)
+    assert known.ask("A", Version.V16, 1) is not None
+
+
+def test_who_was_told_our_limits_before_a_restart_keeps_them() -> None:
+    known = Acquaintance()
+    known.recall("A", TERRA)
+    assert known.quirk("A").name == "ABB Terra AC"
+    known.answered(asked(known), None)
+    assert known.ask("A", Version.V16, 1) is None
