@@ -52,10 +52,14 @@ class StateSeen(msgspec.Struct, frozen=True):
 
 
 class TransactionSeen(msgspec.Struct, frozen=True):
-    """A transaction began or ended at an EVSE: the car may be another one from now on."""
+    """A transaction began or ended at an EVSE: the car may be another one from now on.
+
+    `transaction`: its id, where the station gave it one itself as it began (2.x).
+    """
 
     evse: int
     running: bool
+    transaction: str | None = None
 
 
 class DrawSeen(msgspec.Struct, frozen=True):

@@ -159,7 +159,7 @@ class Observer:
             return []
         seen: list[Observation] = []
         if message.event_type == "Started":
-            seen.append(TransactionSeen(evse, True))
+            seen.append(TransactionSeen(evse, True, transaction.transaction_id))
         self._remember(transaction.transaction_id, evse)
         state = _CHARGING_STATES_2.get(transaction.charging_state)
         if message.event_type == "Ended":

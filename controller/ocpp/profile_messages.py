@@ -39,11 +39,15 @@ class ProfileWrong(Exception):
 
 
 class Held(msgspec.Struct, frozen=True, kw_only=True):
-    """A backend's profile: as arithmetic, and `sent`, the JSON of the profile as it came."""
+    """A backend's profile: as arithmetic, and `sent`, the JSON of the profile as it came.
+
+    `transaction`: the id of the one that it is for, in 2.x, where it is for one.
+    """
 
     profile: Profile
     purpose: str
     sent: bytes
+    transaction: str | None = None
 
 
 class Criteria(msgspec.Struct, frozen=True, kw_only=True):
@@ -199,6 +203,7 @@ def _held(
         ),
         purpose=profile.charging_profile_purpose,
         sent=raw,
+        transaction=profile.transaction_id if isinstance(profile, v2.ChargingProfile) else None,
     )
 
 

@@ -79,6 +79,7 @@ class KeptProfiles:
         self._passed: dict[int, Held] = {}
         self._since: dict[int, float | None] = {}
         """UTC of the start of each EVSE's transaction; None: there is none; no entry: nothing is known."""
+        self._transactions: dict[int, str | None] = {}
         self._leases: dict[int, _Lease] = {}
         self._told: dict[int, float | None] = {}
         self._floors = {number: evse.fallback_a for number, evse in evses.items()}
@@ -122,10 +123,17 @@ class KeptProfiles:
         if len(others) >= MOST_KEPT:
             raise ProfileWrong("TooManyElements", f"{MOST_KEPT} profiles are kept already")
 
-    def check_running(self, evse: int) -> None:
-        """Raise ProfileWrong where no transaction runs at an EVSE. After a restart of ours one may."""
+    def check_running(self, held: Held) -> None:
+        """Raise ProfileWrong where the transaction of a profile does not run. After a restart of ours it may.
+
+        In 1.6 it is known by its EVSE alone: the id that a backend knows may not be the station's.
+        """
+        evse = held.profile.evse
         if self._since.get(evse, 0.0) is None:
             raise ProfileWrong("TxNotFound", f"no transaction runs at EVSE {evse}")
+        running = self._transactions.get(evse)
+        if None not in (running, held.transaction) and held.transaction != running:
+            raise ProfileWrong("TxNotFound", f"transaction {held.transaction} does not run at EVSE {evse}")
 
     def keep(self, held: Held, *, awaits_transaction: bool = False) -> None:
         """Take a profile; it replaces what has its id or its place."""
@@ -160,6 +168,7 @@ class KeptProfiles:
     def saw(self, seen: Observation, now: float) -> None:
         """A transaction's own profiles end with it, and relative ones begin with it."""
         if isinstance(seen, TransactionSeen):
+            self._transactions[seen.evse] = seen.transaction
             self._turn(seen.evse, self._utc_of(now) if seen.running else None)
         elif isinstance(seen, StateSeen) and seen.state is EvseState.AVAILABLE:
             self._turn(seen.evse, None)  # its end may have passed unseen

@@ -191,7 +191,7 @@ class Ownership:
             held = read_profile(self._version, frame.payload)
             self._kept.check(held)
             if held.profile.purpose is Purpose.TRANSACTION and not starts:
-                self._kept.check_running(held.profile.evse)
+                self._kept.check_running(held)
         except ProfileWrong as wrong:
             return self._refuse(frame, wrong.code, str(wrong))
         if starts:  # its profile stays here, and holds if the station starts

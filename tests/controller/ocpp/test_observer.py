@@ -213,12 +213,12 @@ CONVERSATIONS_2: list[tuple[str, list[Said], list[Observation]]] = [
     (
         "starts on the cable, before any authorisation",
         [event("Started", "EVConnected", 1)],
-        [TransactionSeen(1, True), StateSeen(1, EvseState.PREPARING)],
+        [TransactionSeen(1, True, "tx-1"), StateSeen(1, EvseState.PREPARING)],
     ),
     (
         "started while charging",
         [event("Started", "Charging", 1, current_2(16, "L1"))],
-        [TransactionSeen(1, True), CHARGING, DrawSeen(1, (16, None, None))],
+        [TransactionSeen(1, True, "tx-1"), CHARGING, DrawSeen(1, (16, None, None))],
     ),
     ("updated without an EVSE", [event("Started", None, 1), event("Updated", "Charging")], [CHARGING]),
     ("updated, begun before we were there", [event("Updated", "Charging")], []),

@@ -132,4 +132,4 @@ ENDED = {
 
 def starts(talk: Playbook, version: Version) -> None:
     talk.station(STARTED[version])
-    talk.site_learns(TransactionSeen(1, True))
+    talk.site_learns(TransactionSeen(1, True, None if version is Version.V16 else "T1"))

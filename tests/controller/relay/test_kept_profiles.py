@@ -193,3 +193,14 @@ def test_an_evse_that_is_not_there_is_refused(version: Version) -> None:
     talk.backend(setting(version, (0, 8), named="TxDefaultProfile", evse=3))
     talk.backend_hears_rejected("b")
     talk.noted("there is no EVSE 3")
+
+
+def test_a_profile_of_another_transaction_is_refused_where_stations_name_theirs() -> None:
+    version = Version.V201
+    talk = begun(version, Scope.EVSE)
+    starts(talk, version)
+    talk.backend_hears(STARTED[version])
+    talk.backend(setting(version, (0, 20), named="TxProfile", evse=1, number=9, transactionId="T0"))
+    talk.backend_hears_rejected("b")
+    talk.noted("transaction T0 does not run at EVSE 1")
+    sets(talk, setting(version, (0, 20), named="TxProfile", evse=1, number=9, transactionId="T1"), 20.0)
