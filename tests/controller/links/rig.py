@@ -19,7 +19,7 @@ from trio_websocket import (
 
 from controller.config.passwords import Secret
 from controller.links.engine import Link
-from controller.links.handshake import Admitted, Door
+from controller.links.handshake import Admitted, Door, Habits
 from controller.links.pacing import Bucket
 from controller.links.server import Listening, serve_stations
 from controller.links.session import Rules, StationSession
@@ -134,7 +134,8 @@ class Rig:
         self.memory = MemorySpy()
         self.board = Switchboard()
         self.tally = Tally()
-        self.door = Door("/ocpp", {"CS01": None, **door}, tuple(Version))
+        self.habits: dict[str, Habits] = {}
+        self.door = Door("/ocpp", {"CS01": None, **door}, tuple(Version), self._habits_of)
         self.port = 0
         self.scope = Scope.STATION
         self.ping_s = 0.0
@@ -148,6 +149,9 @@ class Rig:
         self.port = await self.nursery.start(
             partial(serve_stations, listening, self.door, self._serve, self.tally)
         )
+
+    def _habits_of(self, station: str) -> Habits:
+        return self.habits.get(station, Habits())
 
     @property
     def uplink(self) -> Uplink:
