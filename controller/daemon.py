@@ -102,6 +102,8 @@ class Daemon:
                 limits_total=self._desk.set,
                 limits_failed_total=self._desk.failed,
             ),
+            backends=self._served.backends(),
+            damaged=self._served.damaged,
         )
 
     # -- the site -----------------------------------------------------------------------------------

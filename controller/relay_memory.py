@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from controller.relay.commands import Commands
 from controller.relay.courier import Courier
 from controller.relay.observing import Observing
 from controller.relay.outbox import Outbox
-from controller.relay.saving import Word
+from controller.relay.saving import SetAside, Word
 from controller.relay.stead import Kept, Stead
 from controller.relay.story import Story
 from controller.relay.transaction_ids import TransactionIds
@@ -64,11 +64,13 @@ class Queue(msgspec.Struct, frozen=True, kw_only=True):
     """What waits for a backend, over all stations.
 
     `oldest`: when the oldest came (POSIX s). `dropped`: how many less important ones had no room.
+    `set_aside`: how many it will not take.
     """
 
     messages: int
     oldest: float | None
     dropped: int
+    set_aside: int
 
 
 class RelayMemory:
@@ -87,6 +89,7 @@ class RelayMemory:
         }
         self._owners = {station.id: names[station.owner] for station in config.station}
         self._stations = {station: self._recalled(station) for station in self._owners}
+        self._set_aside = Counter(queued.backend for queued, _ in self._store.set_aside())
 
     @property
     def moved_aside(self) -> Path | None:
@@ -102,6 +105,7 @@ class RelayMemory:
     async def save(self, words: Sequence[Word]) -> None:
         """Save the words; they are on disk when it returns. Raises StoreFailed where they are not."""
         await self._writer.write(words)
+        self._set_aside.update(word.backend for word in words if isinstance(word, SetAside))
 
     def forget(self, station: str) -> None:
         """What the station's machines believe is on disk is not: read it anew. Raises StoreFailed."""
@@ -171,19 +175,19 @@ class RelayMemory:
         for remembered in self._stations.values():
             for backend, waiting in remembered.waiting.items():
                 boxes[backend].append(waiting.outbox)
-        return {backend: _queue(boxes[backend]) for backend in self._backends}
+        return {backend: self._queue(backend, boxes[backend]) for backend in self._backends}
+
+    def _queue(self, backend: str, boxes: Sequence[Outbox]) -> Queue:
+        return Queue(
+            messages=sum(map(len, boxes)),
+            oldest=min((box.oldest for box in boxes if box.oldest is not None), default=None),
+            dropped=sum(sum(box.dropped.values()) for box in boxes),
+            set_aside=self._set_aside[backend],
+        )
 
     def _recalled(self, station: str) -> _Remembered:
         backends = [self._owners[station], *self._observers[station]]
         return _Remembered(station, backends, self._key, self._store.load(station).words)
-
-
-def _queue(boxes: Sequence[Outbox]) -> Queue:
-    return Queue(
-        messages=sum(map(len, boxes)),
-        oldest=min((box.oldest for box in boxes if box.oldest is not None), default=None),
-        dropped=sum(sum(box.dropped.values()) for box in boxes),
-    )
 
 
 def _key(file: Path) -> bytes:

@@ -30,6 +30,7 @@ from controller.ocpp.observer import Observer
 from controller.relay.ownership import Ownership
 from controller.relay.station import StationRelay
 from controller.relay_memory import RelayMemory
+from controller.web.status import BackendStatus
 
 log = logging.getLogger("controller")
 
@@ -57,6 +58,26 @@ class StationDesk:
     def uplinks(self, backend: str) -> Uplinks:
         """The ways to the backend that is meant with this word of the configuration."""
         return self._uplinks[self._names[backend]]
+
+    @property
+    def damaged(self) -> tuple[str, ...]:
+        """Files that were found damaged at the start, where they are now."""
+        return () if self._memory.moved_aside is None else (str(self._memory.moved_aside),)
+
+    def backends(self) -> tuple[BackendStatus, ...]:
+        """What people and monitoring are told of each backend."""
+        now = datetime.now(UTC).timestamp()
+        return tuple(
+            BackendStatus(
+                id=backend,
+                links=self._uplinks[backend].links,
+                waiting=queue.messages,
+                oldest_s=0.0 if queue.oldest is None else max(0.0, round(now - queue.oldest, 1)),
+                dropped_total=queue.dropped,
+                set_aside=queue.set_aside,
+            )
+            for backend, queue in self._memory.queues().items()
+        )
 
     async def run(self, *, task_status: trio.TaskStatus[int]) -> None:
         """Serve stations until cancelled. Starts with the bound port, or raises ListenFailed."""

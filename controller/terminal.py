@@ -12,7 +12,7 @@ from rich.text import Text
 
 from controller.ocpp.observations import EvseState
 from controller.site.tree import PhaseAmps
-from controller.web.status import CircuitStatus, EvseStatus
+from controller.web.status import BackendStatus, CircuitStatus, EvseStatus
 from drivers.reading import Quality
 
 WIDTH = 100
@@ -68,6 +68,25 @@ def evses(rows: Iterable[EvseStatus]) -> Table:
             f"{evse.offered_a:.1f} A",
             _amps(evse.drawn_a),
             Text(evse.reason),
+        )
+    return table
+
+
+def backends(rows: Iterable[BackendStatus]) -> Table:
+    """What links each backend has, and what waits for it."""
+    table = _table()
+    table.add_column("backend", width=16, no_wrap=True, overflow="ellipsis")
+    table.add_column("links", justify="right", width=6)
+    table.add_column("waiting", justify="right", width=8)
+    table.add_column("oldest", justify="right", width=9)
+    table.add_column("set aside", justify="right", width=9)
+    for backend in rows:
+        table.add_row(
+            Text(backend.id),
+            str(sum(backend.links.values())),
+            str(backend.waiting),
+            f"{backend.oldest_s:.0f} s" if backend.waiting else "",
+            str(backend.set_aside or ""),
         )
     return table
 

@@ -79,5 +79,8 @@ def render(status: Status) -> RenderableType:
         title.append(f"   last shared {status.tick_age_s:.0f} s ago", style="bold red")
     base = {circuit.id: "/".join(f"{amps:.1f}" for amps in circuit.base_a) for circuit in status.circuits}
     return Group(
-        title, terminal.circuits(status.circuits, "beside EVSEs (A)", base), terminal.evses(status.evses)
+        title,
+        terminal.circuits(status.circuits, "beside EVSEs (A)", base),
+        terminal.evses(status.evses),
+        terminal.backends(status.backends),
     )

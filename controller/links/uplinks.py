@@ -56,6 +56,8 @@ class Uplinks:
         priorities = [(name, priority) for name, (priority, _) in ways.items()]
         self._failover = Failover(priorities, chance or random.Random())
         self._alarm = Alarm(self._failover.probe_at)
+        self.links = dict.fromkeys(self._ways, 0)
+        """Open links, by uplink."""
 
     # -- links --------------------------------------------------------------------------------------
 
@@ -72,6 +74,7 @@ class Uplinks:
         async with AsyncExitStack() as stack:
             reached = await self._reach(shown, stack)
             since = trio.current_time()
+            self.links[reached.uplink] += 1
             try:
                 yield reached
             except* LinkLost as lost:
@@ -82,6 +85,8 @@ class Uplinks:
                     self._failover.lost(admitted.station, reached.uplink, now - since, now, clean=clean)
                     self._alarm.stir()
                 raise
+            finally:
+                self.links[reached.uplink] -= 1
 
     def unanswered(self, station: str, uplink: str) -> None:
         """What a station's link is asked has no answer, though it stands: the next link goes elsewhere."""

@@ -10,7 +10,7 @@ from operator import attrgetter
 
 from controller.ocpp.observations import EvseState
 from controller.site.tree import PhaseAmps
-from controller.web.status import CircuitStatus, EvseStatus, Status
+from controller.web.status import BackendStatus, CircuitStatus, EvseStatus, Status
 from drivers.reading import Quality
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -45,6 +45,7 @@ def _families(status: Status) -> Iterator[Family]:
     yield from _circuits(status.circuits)
     yield from _evses(status.evses)
     yield from _links(status)
+    yield from _backends(status.backends)
 
 
 _CIRCUIT_COLUMNS: tuple[tuple[str, str, Callable[[CircuitStatus], PhaseAmps | None]], ...] = (
@@ -109,6 +110,25 @@ def _links(status: Status) -> Iterator[Family]:
         ("limits_failed_total", "Limits refused or not answered.", links.limits_failed_total),
     ):
         yield name, "counter", help_text, [({}, float(count))]
+
+
+def _backends(backends: Sequence[BackendStatus]) -> Iterator[Family]:
+    links = [
+        ({"backend": each.id, "uplink": uplink}, float(count))
+        for each in backends
+        for uplink, count in each.links.items()
+    ]
+    yield "backend_links", "gauge", "Open links to the backend, by uplink.", links
+    for name, kind, help_text, value_of in _BACKEND_COLUMNS:
+        yield name, kind, help_text, [({"backend": each.id}, float(value_of(each))) for each in backends]
+
+
+_BACKEND_COLUMNS: tuple[tuple[str, str, str, Callable[[BackendStatus], float]], ...] = (
+    ("backend_waiting", "gauge", "Messages that wait for the backend.", attrgetter("waiting")),
+    ("backend_oldest_seconds", "gauge", "Age of the oldest that waits.", attrgetter("oldest_s")),
+    ("backend_dropped_total", "counter", "Messages that had no room.", attrgetter("dropped_total")),
+    ("backend_set_aside", "gauge", "Messages that it will not take.", attrgetter("set_aside")),
+)
 
 
 def _per_phase(labels: Labels, amps: PhaseAmps) -> list[Sample]:

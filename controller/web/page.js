@@ -93,10 +93,34 @@ function build(status) {
     }
     (parts.get(circuit.parent) ?? byId("tree")).append(part);
   }
+  byId("backends").replaceChildren(element("div", "head", element("h2", "", "Backends")), ...status.backends.map((each) => backendRow(each.id)));
+}
+
+function age(seconds) {
+  if (seconds < 90) return `${Math.round(seconds)} s`;
+  return seconds < 5400 ? `${Math.round(seconds / 60)} min` : `${Math.round(seconds / 3600)} h`;
+}
+
+function linksOf(backend) {
+  const uplinks = Object.entries(backend.links), all = uplinks.reduce((sum, [, count]) => sum + count, 0);
+  const said = `${all} link${all === 1 ? "" : "s"}`;
+  return uplinks.length === 1 ? said : `${said} (${uplinks.map(([id, count]) => `${id} ${count}`).join(", ")})`;
+}
+
+function backendRow(id) {
+  const name = element("span", "name", id), links = element("span", ""), queue = element("span", "");
+  painters.push((status) => {
+    const backend = status.backends.find((each) => each.id === id);
+    write(links, linksOf(backend));
+    const waits = backend.waiting ? `${backend.waiting} messages wait, the oldest for ${age(backend.oldest_s)}` : "nothing waits";
+    const aside = backend.set_aside ? `; ${backend.set_aside} it will not take` : "";
+    write(queue, waits + aside, backend.waiting || backend.set_aside ? "waiting" : "small");
+  });
+  return element("div", "backend", name, links, queue);
 }
 
 function show(status) {
-  const places = [status.circuits.map((c) => [c.id, c.parent]), status.evses.map((e) => [e.station, e.evse, e.circuit])];
+  const places = [status.backends.map((b) => b.id), status.circuits.map((c) => [c.id, c.parent]), status.evses.map((e) => [e.station, e.evse, e.circuit])];
   if (JSON.stringify(places) !== shape) {
     shape = JSON.stringify(places);
     build(status);
@@ -108,7 +132,8 @@ function show(status) {
   write(byId("site"), status.site);
   write(byId("summary"), `${connected} station${connected === 1 ? "" : "s"} connected · ${charging} of ${status.evses.length} EVSEs charging`);
   write(byId("footer"), `local-controller ${status.version} · as of ${new Date(status.time).toLocaleTimeString()}`);
-  tell(status.healthy ? "" : `The current was last shared ${status.tick_age_s.toFixed(0)} s ago: the control loop stands still.`);
+  const damaged = status.damaged.map((file) => `A file was damaged, and is now ${file}.`).join(" ");
+  tell(status.healthy ? damaged : `The current was last shared ${status.tick_age_s.toFixed(0)} s ago: the control loop stands still.`);
 }
 
 function tell(trouble) {

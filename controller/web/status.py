@@ -55,6 +55,22 @@ class EvseStatus(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
 
 
+class BackendStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """One backend. `links`: open ones by uplink.
+
+    `waiting` messages have been taken for it and not been answered; the oldest came `oldest_s` ago.
+    `dropped_total`: messages of less worth that had no room. `set_aside`: transaction messages that it
+    will not take, kept for a person to look at.
+    """
+
+    id: str
+    links: dict[str, int]
+    waiting: int
+    oldest_s: float
+    dropped_total: int
+    set_aside: int
+
+
 class Links(msgspec.Struct, frozen=True, kw_only=True):
     """Stations connected now, by OCPP version, and since the start: connections of stations accepted and
     refused, messages received, and our own limits, those set and those of them that failed (they were
@@ -74,7 +90,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     """The whole controller at one moment: circuits parents first, EVSEs in the configuration's order.
 
     `time` is the gateway's clock (RFC 3339, UTC). `tick_age_s`: since the current was last shared;
-    `healthy` while that is less than three of the control loop's ticks.
+    `healthy` while that is less than three of the control loop's ticks. `damaged`: files of the store
+    that were found damaged at the start, where they are now.
     """
 
     site: str
@@ -85,6 +102,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     circuits: tuple[CircuitStatus, ...]
     evses: tuple[EvseStatus, ...]
     links: Links
+    backends: tuple[BackendStatus, ...] = ()
+    damaged: tuple[str, ...] = ()
 
     def json(self) -> bytes:
         """As the page and scripts read it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from controller.ocpp.observations import EvseState
-from controller.web.status import CircuitStatus, EvseStatus, Links, Status
+from controller.web.status import BackendStatus, CircuitStatus, EvseStatus, Links, Status
 from drivers.reading import Quality
 
 EVIL = '<script>alert("x")</script>\n\\'
@@ -66,5 +66,10 @@ STATUS = Status(
         from_backends_total=90,
         limits_total=20,
         limits_failed_total=1,
+    ),
+    backends=(
+        BackendStatus(
+            id="cpo", links={"main": 2, "spare": 0}, waiting=3, oldest_s=61.5, dropped_total=4, set_aside=1
+        ),
     ),
 )

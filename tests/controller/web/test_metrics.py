@@ -66,3 +66,16 @@ def test_every_metric_has_its_type_and_help() -> None:
     families = list(text_string_to_metric_families(exposition(STATUS)))
     assert all(family.type in ("gauge", "counter") and family.documentation for family in families)
     assert len({family.name for family in families}) == len(families)
+
+
+def test_what_waits_for_a_backend_is_told() -> None:
+    text = exposition(STATUS)
+    for line in (
+        'local_controller_backend_links{backend="cpo",uplink="main"} 2.0',
+        'local_controller_backend_links{backend="cpo",uplink="spare"} 0.0',
+        'local_controller_backend_waiting{backend="cpo"} 3.0',
+        'local_controller_backend_oldest_seconds{backend="cpo"} 61.5',
+        'local_controller_backend_dropped_total{backend="cpo"} 4.0',
+        'local_controller_backend_set_aside{backend="cpo"} 1.0',
+    ):
+        assert line in text.splitlines()
