@@ -1,0 +1,119 @@
+"""What neighbours tell: believed when it is theirs, new and in force, and else it changes nothing."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from controller.overlay import topology
+from controller.overlay.routes import Hop
+from controller.overlay.topology import MOST_ROUTES, SKEW_S, VALID_S, Heard, NotBelieved, told
+
+UTC_S = 1_795_000_000.0
+NOW = 500.0
+
+
+def everything(node: str, payload: bytes, is_call: bool) -> str | None:
+    return None
+
+
+def heard(verify: topology.Verifier = everything) -> Heard:
+    return Heard("LC01", verify, lambda destination, link: destination != "CS01")
+
+
+def payload(begins: float = UTC_S, **changes: object) -> bytes:
+    information = json.loads(told("LC02", {"CS09": 0}, begins))["networkTopologyInformation"] | changes
+    return json.dumps({"networkTopologyInformation": information, "signatures": []}).encode()
+
+
+def taken(heard: Heard, payload: bytes, utc: float = UTC_S, link: str = "a") -> dict[str, Hop]:
+    return heard.take(link, "LC02", payload, NOW, utc, is_call=False)
+
+
+def test_how_it_is_written() -> None:
+    assert json.loads(told("LC01", {"CS01": 0, "LC01": 0, "CSMS": 3, "far": 16}, UTC_S)) == {
+        "networkTopologyInformation": {
+            "routingNode": "LC01",
+            "routes": [
+                {"destinationId": "CS01", "priority": 1, "weight": 1},
+                {"destinationId": "CSMS", "priority": 4, "weight": 1},
+            ],
+            "notBefore": "2026-11-18T11:06:40.000Z",
+            "notAfter": "2026-11-18T11:16:40.000Z",
+        }
+    }
+
+
+def test_what_a_neighbour_tells_becomes_hops_with_an_end() -> None:
+    assert taken(heard(), payload()) == {"CS09": Hop("a", 1, 1, NOW + VALID_S)}
+    soon = payload(notAfter="2026-11-18T11:06:50+00:00")
+    assert taken(heard(), soon) == {"CS09": Hop("a", 1, 1, NOW + 10)}
+    assert taken(heard(), payload(notAfter=None), UTC_S + 100) == {
+        "CS09": Hop("a", 1, 1, NOW + VALID_S - 100)
+    }
+
+
+def test_members_that_only_others_know_do_no_harm() -> None:
+    route = {"destinationId": "CS09", "uplink": {"distance": 3, "packetLoss": 0.1}, "timeout": 5}
+    assert taken(heard(), payload(routes=[route], priority=3)) == {"CS09": Hop("a", 1, 1, NOW + VALID_S)}
+
+
+@pytest.mark.parametrize("destination", ["LC01", "CS01", "*", "0", "", "x" * 65])
+def test_nobody_tells_of_what_is_not_his(destination: str) -> None:
+    routes = [{"destinationId": destination}, {"destinationId": "CS09", "priority": 2, "weight": 7}]
+    assert taken(heard(), payload(routes=routes)) == {"CS09": Hop("a", 2, 7, NOW + VALID_S)}
+
+
+REFUSED = [
+    (b"", "cannot be read"),
+    (b'{"networkTopologyInformation":[]}', "cannot be read"),
+    (b"\xff", "cannot be read"),
+    (payload(routes=7), "cannot be read"),
+    (payload(routes=[{"destinationId": 7}]), "cannot be read"),
+    (payload(routes=[{"destinationId": "x", "weight": 10**400}]), "cannot be read"),
+    (payload(routes=[{"destinationId": "x", "priority": -1}]), "cannot be read"),
+    (payload(routes=[{"destinationId": "x"}] * (MOST_ROUTES + 1)), "more than 1000"),
+    (payload(notBefore="yesterday"), "cannot be read"),
+    (payload(notBefore="2026-11-18T11:06:40"), "no time zone"),
+    (payload(notAfter="2026-11-18T11:16:40"), "no time zone"),
+    (payload(notBefore="0001-01-01T00:00:00+14:00"), "is over"),
+    (payload(notBefore="9999-12-31T23:59:59-14:00"), "in the future"),
+    (payload(notAfter="0001-01-01T00:00:00Z"), "is over"),
+    (payload(UTC_S + SKEW_S + 1), "in the future"),
+    (payload(UTC_S - VALID_S), "is over"),
+    (payload(routingNode="LC03"), "routes of 'LC03'"),
+]
+
+
+@pytest.mark.parametrize(("message", "reason"), REFUSED)
+def test_what_is_not_believed(message: bytes, reason: str) -> None:
+    hears = heard()
+    with pytest.raises(NotBelieved, match=reason):
+        taken(hears, message)
+    assert taken(hears, payload()), "it has changed nothing"
+
+
+def test_what_is_not_newer_is_a_replay_also_after_the_link_was_away() -> None:
+    hears = heard()
+    taken(hears, payload(UTC_S + 1))
+    for begins in (UTC_S + 1, UTC_S):
+        with pytest.raises(NotBelieved, match="not newer"):
+            taken(hears, payload(begins))
+    assert taken(hears, payload(UTC_S), link="b"), "another link has its own order"
+    assert taken(hears, payload(UTC_S + 2))
+
+
+def test_what_is_forged_is_refused_and_does_not_set_the_clock_ahead() -> None:
+    seen: list[tuple[str, bytes, bool]] = []
+
+    def verify(node: str, payload: bytes, is_call: bool) -> str | None:
+        seen.append((node, payload, is_call))
+        return "nobody known has signed it" if b"forged" in payload else None
+
+    hears = heard(verify)
+    with pytest.raises(NotBelieved, match="nobody known has signed it") as refused:
+        taken(hears, payload(UTC_S + 50, customData="forged"))
+    assert refused.value.forged
+    assert taken(hears, payload())
+    assert seen[1] == ("LC02", payload(), False)
