@@ -48,10 +48,9 @@ class Acquaintance:
         """How the station wants its limits, as far as is known."""
         return narrowed(self._rows.get(station, NO_QUIRK), self._said.get(station, Capabilities()))
 
-    def recall(self, station: str, boot: Booted) -> None:
+    def told_before(self, station: str) -> None:
         """It is none of the strangers: before a restart of ours it was told our limits."""
         self._cleared.add(station)
-        self.booted(station, boot)
 
     def booted(self, station: str, boot: Booted) -> None:
         """It has told who it is. What it said before may be another firmware's word."""

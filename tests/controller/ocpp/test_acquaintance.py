@@ -101,7 +101,6 @@ def test_a_link_that_ends_before_it_was_rid_of_them_is_asked_again() -> None:
 
 def test_who_was_told_our_limits_before_a_restart_keeps_them() -> None:
     known = Acquaintance()
-    known.recall("A", TERRA)
-    assert known.quirk("A").name == "ABB Terra AC"
+    known.told_before("A")
     known.answered(asked(known), None)
     assert known.ask("A", Version.V16, 1) is None
