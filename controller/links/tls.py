@@ -134,5 +134,5 @@ def in_words(error: OSError) -> str:
     if isinstance(error, ssl.SSLError) and error.reason:
         return error.reason.replace("_", " ").lower()
     if error.errno is not None and error.errno > 0 and not isinstance(error, ssl.SSLError):
-        return os.strerror(error.errno).lower()
+        return os.strerror(error.errno)
     return error.strerror or str(error)
