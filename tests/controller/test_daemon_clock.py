@@ -1,0 +1,54 @@
+"""The clock on the wall jumps, as it does when a gateway without a battery hears of the time."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta, tzinfo
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from trio_websocket import WebSocketConnection
+
+from tests.controller.test_daemon import limits, profile_call, running, site, station
+
+
+class Wall(datetime):
+    """The clock on the wall, `ahead` of the real one."""
+
+    ahead = timedelta(0)
+
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> Any:
+        return datetime.now(tz) + cls.ahead
+
+
+@pytest.mark.parametrize("jump", [timedelta(days=-20_000), timedelta(hours=-1), timedelta(days=365)])
+async def test_limits_go_on_by_the_new_time_and_no_station_is_lost(
+    jump: timedelta, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("controller.limit_desk.datetime", Wall)
+    monkeypatch.setattr(Wall, "ahead", timedelta(0))
+    async with site(tmp_path) as (config, _):
+        async with running(config) as controller, station(controller, "CS01") as first:
+            assert await limits(first, 2) == [(0, 6.0), (1, 7.0)]
+            monkeypatch.setattr(Wall, "ahead", jump)
+            async with station(controller, "CS02") as second, trio.open_nursery() as nursery:
+                nursery.start_soon(obey, second)
+                schedule = (await profile_call(first))[3]["csChargingProfiles"]["chargingSchedule"]
+                begins = datetime.fromisoformat(schedule["startSchedule"])
+                assert abs(begins - (datetime.now(UTC) + jump)) < timedelta(minutes=2)
+                assert schedule["duration"] > 0
+                assert controller.status().healthy
+                assert sum(controller.status().links.connected.values()) == 2
+                nursery.cancel_scope.cancel()
+        # What was saved at another time is still understood.
+        async with running(config) as controller, station(controller, "CS01") as first:
+            assert len(await limits(first, 2)) == 2
+
+
+async def obey(socket: WebSocketConnection) -> None:
+    while True:
+        frame = await profile_call(socket)
+        await socket.send_message(json.dumps([3, frame[1], {"status": "Accepted"}]))
