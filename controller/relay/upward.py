@@ -289,8 +289,8 @@ class Upward:
         if self.mode is not Mode.UP:
             return []
         outcomes: list[Outcome] = []
-        if self._stead is not None and not self._line.has_own:
-            outcomes += self._catch_up(now)
+        if self._stead is not None and not self._line.has_own and not self._line.has_peers:
+            outcomes += self._catch_up(now)  # in turn with what the station asks meanwhile
         following = self._line.next(now)
         return outcomes if following is None else [*outcomes, ToBackend(following.text)]
 
