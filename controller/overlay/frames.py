@@ -13,7 +13,7 @@ Source: see `wire`; OCPP-J 1.6 section 4.2; OCPP 2.1 Part 4 section 4.2.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import msgspec
 from msgspec import Meta
@@ -100,7 +100,7 @@ def result(message_id: str, payload: bytes) -> Routed:
     return Routed(Kind.RESULT, message_id, (payload,))
 
 
-def request(kind: Literal[Kind.CALL, Kind.SEND], message_id: str, action: str, payload: bytes) -> Routed:
+def request(kind: Kind, message_id: str, action: str, payload: bytes) -> Routed:
     """A CALL or a SEND of our own; `payload` is an encoded JSON object."""
     return Routed(kind, message_id, (msgspec.json.encode(action), payload), action=action)
 

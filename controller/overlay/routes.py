@@ -39,13 +39,13 @@ class Routes:
         self._configured = configured
         self._groups = groups
         self._dice = dice
-        self._links: dict[str, tuple[str, Hop]] = {}
+        self._links: dict[str, tuple[tuple[str, ...], Hop]] = {}
         self._learned: dict[str, dict[str, Hop]] = {}
         """By the link over which they were told, then by destination."""
 
-    def link_up(self, peer: str, hop: Hop) -> None:
-        """A link stands, with `peer` at its other end."""
-        self._links[hop.link] = (peer, hop)
+    def link_up(self, hop: Hop, *names: str) -> None:
+        """A link stands; at its other end is who bears these names."""
+        self._links[hop.link] = (names, hop)
 
     def link_down(self, link: str) -> None:
         """A link is gone, and all that was learned over it."""
@@ -94,7 +94,7 @@ class Routes:
         A neighbour is never told of a way that leads back over itself: it would believe it after the way
         has gone, and both would go on telling each other.
         """
-        names = {peer for peer, _ in self._links.values()} | self._configured.keys()
+        names = {name for peer, _ in self._links.values() for name in peer} | self._configured.keys()
         names |= {name for hops in self._learned.values() for name in hops}
         priorities = {
             name: [hop.priority for hop in self._hops(name, now) if hop.link != without] for name in names
@@ -107,7 +107,7 @@ class Routes:
             if hop.link in self._links:
                 yield hop
         for peer, hop in self._links.values():
-            if peer == destination:
+            if destination in peer:
                 yield hop
         for hops in self._learned.values():
             hop_learned = hops.get(destination)

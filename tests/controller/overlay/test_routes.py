@@ -18,7 +18,7 @@ def table(**configured: list[Hop]) -> Routes:
 
 def up(routes: Routes, **links: Hop) -> Routes:
     for peer, hop in links.items():
-        routes.link_up(peer, hop)
+        routes.link_up(hop, peer)
     return routes
 
 
@@ -45,8 +45,8 @@ def test_a_configured_way_counts_while_its_link_stands() -> None:
 
 def test_where_a_way_fails_the_next_priority_is_taken() -> None:
     routes = up(table(), X=Hop("c", 5))
-    routes.link_up("CSMS", Hop("a", 0))
-    routes.link_up("CSMS", Hop("b", 3))
+    routes.link_up(Hop("a", 0), "CSMS")
+    routes.link_up(Hop("b", 3), "CSMS")
     assert chosen(routes, "CSMS") == "a"
     assert chosen(routes, "CSMS", ALL - {"a"}) == "b"
     assert chosen(routes, "CSMS", ALL - {"a", "b"}) is None
@@ -55,7 +55,7 @@ def test_where_a_way_fails_the_next_priority_is_taken() -> None:
 def test_weights_share_one_priority_and_no_other() -> None:
     routes = table()
     for link, hop in {"a": Hop("a", 1, 3), "b": Hop("b", 1, 1), "c": Hop("c", 2, 1000)}.items():
-        routes.link_up("CSMS", hop)
+        routes.link_up(hop, "CSMS")
         assert link == hop.link
     drawn = Counter(chosen(routes, "CSMS") for _ in range(4000))
     assert drawn["a"] + drawn["b"] == 4000
@@ -65,8 +65,8 @@ def test_weights_share_one_priority_and_no_other() -> None:
 def test_the_same_seed_draws_the_same_ways() -> None:
     def drawn() -> list[str | None]:
         routes = table()
-        routes.link_up("CSMS", Hop("a"))
-        routes.link_up("CSMS", Hop("b"))
+        routes.link_up(Hop("a"), "CSMS")
+        routes.link_up(Hop("b"), "CSMS")
         return [chosen(routes, "CSMS") for _ in range(20)]
 
     assert drawn() == drawn()

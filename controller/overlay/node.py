@@ -1,0 +1,368 @@
+"""A node of the overlay network: what comes over one link goes on over another, and answers come back.
+
+A frame that comes in is held against its link (`admission`), then
+  - a CALL or a SEND goes to its destination: to us (`Deliver`), or on over the best way that lives, and over
+    the next best where it cannot be sent. A CALL is entered in the book of those who wait (`pending`).
+  - an answer goes back the way that its CALL came.
+On plain links frames go without destination and path; the node knows both from the link and from its book.
+Who sends a CALL gets exactly one answer: its receiver's, or a CALLERROR of the node where the way ended. A
+CALL whose link is lost while it waits may have arrived: it is answered with an error, and not sent again.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import msgspec
+
+from controller.ocpp.frames import Malformed, UnknownType
+from controller.overlay import frames
+from controller.overlay.admission import OTHER, SPOOFED, Homes, Refusal
+from controller.overlay.announcer import ASKED, Announcer
+from controller.overlay.events import (
+    HERE,
+    Action,
+    Came,
+    Deliver,
+    Event,
+    LinkDown,
+    LinkUp,
+    Note,
+    NotSent,
+    Own,
+    Sending,
+    Side,
+    Tick,
+    Way,
+)
+from controller.overlay.frames import Hops, Message, Routed
+from controller.overlay.pending import Asked, Pending
+from controller.overlay.routes import Hop, Routes
+from controller.overlay.topology import Heard, NotBelieved, Signer, Verifier
+from controller.overlay.wire import BROADCAST, CSMS, TOPOLOGY, TOPOLOGY_ANSWER, Kind, Mode
+
+MOST_SEEN = 1000
+"""Broadcasts that are known again when they come over another link."""
+
+_REQUESTS = (Kind.CALL, Kind.SEND)
+_TOO_MANY = Refusal(OTHER, "too many requests wait for their answers", "too many")
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """What a node is told once.
+
+    `own`: its id. `routes`: configured hops by destination; `groups`: members by the group's name; `homes`:
+    by the id of each configured node the links that it comes over. `sign` and `verify` are for topology.
+    `utc_of` makes POSIX s of the monotonic clock, `new_id` message ids that nobody else uses.
+    """
+
+    own: str
+    routes: Mapping[str, Sequence[Hop]] = {}
+    groups: Mapping[str, Sequence[str]] = {}
+    homes: Mapping[str, frozenset[str]] = {}
+    sign: Signer
+    verify: Verifier
+    utc_of: Callable[[float], float]
+    new_id: Callable[[], str]
+    dice: random.Random
+    timeout_s: float = 60.0
+
+
+class Node:
+    """One node. `counts` has what was dropped, by the kind of reason."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.counts: Counter[str] = Counter()
+        self._own = settings.own
+        self._timeout_s = settings.timeout_s
+        self._utc_of = settings.utc_of
+        self._routes = Routes(settings.routes, settings.groups, settings.dice)
+        self._homes = Homes(settings.own, settings.homes)
+        self._heard = Heard(settings.own, settings.verify, self._homes.may_come)
+        self._pending = Pending(settings.timeout_s, settings.new_id)
+        self._announcer = Announcer(
+            settings.own, self._routes, self._pending, settings.sign, settings.utc_of, settings.new_id
+        )
+        self._ways: dict[str, Way] = {}
+        self._seen: dict[tuple[str, str], None] = {}
+
+    @property
+    def wake_at(self) -> float:
+        """When the next `Tick` is due (monotonic s); infinity where nothing waits."""
+        return min(self._pending.next_end, self._routes.next_end, self._announcer.due)
+
+    def handle(self, event: Event, now: float) -> list[Action]:
+        """What is to be done about an event, in this order."""
+        match event:
+            case Came(link, message):
+                return list(self._came(link, message, now))
+            case Own(message, destination):
+                return list(self._ours(message, destination, now))
+            case NotSent(sending):
+                return list(self._not_sent(sending, now))
+            case LinkUp(way):
+                return list(self._up(way, now))
+            case LinkDown(link):
+                return list(self._down(link, now))
+            case Tick():
+                return list(self._ticked(now))
+
+    # -- links and time -----------------------------------------------------------------------------
+
+    def _up(self, way: Way, now: float) -> Iterator[Action]:
+        if way.link in self._ways:
+            yield from self._down(way.link, now)
+        self._ways[way.link] = way
+        self._homes.link_up(way)
+        hop = Hop(way.link, way.priority, way.weight)
+        self._routes.link_up(hop, *_names(way))
+        self._announcer.link_up(way, now)
+
+    def _down(self, link: str, now: float) -> Iterator[Action]:
+        if self._ways.pop(link, None) is None:
+            return
+        self._homes.link_down(link)
+        self._routes.link_down(link)
+        self._announcer.link_down(link, now)
+        for asked in self._pending.link_down(link):
+            yield from self._fail(asked, "the link was lost before an answer came", "unanswered")
+
+    def _ticked(self, now: float) -> Iterator[Action]:
+        if self._routes.forget_old(now):
+            self._announcer.changed(now)
+        for asked in self._pending.expired(now):
+            yield from self._fail(asked, f"no answer came within {self._timeout_s:g} s", "unanswered")
+        yield from self._announcer.ticked(now)
+
+    # -- what comes in ------------------------------------------------------------------------------
+
+    def _came(self, link: str, message: Message, now: float) -> Iterator[Action]:
+        way = self._ways.get(link)
+        if way is None:
+            self.counts["too late"] += 1
+            return
+        frame = frames.parse(message)
+        if isinstance(frame, Malformed | UnknownType):
+            yield from self._unreadable(frame, way)
+            return
+        admitted = self._homes.admit(frame, way)
+        if isinstance(admitted, Refusal):
+            # Who may have lied of the path is answered over the link that it came.
+            refused = msgspec.structs.replace(frame, path=(way.peer,))
+            yield from self._refuse(refused, link, admitted)
+        elif admitted.kind in _REQUESTS:
+            yield from self._on(admitted, link, now)
+        else:
+            yield from self._back(admitted, link)
+
+    def _ours(self, message: Message, destination: Hops, now: float) -> Iterator[Action]:
+        frame = frames.parse(message)
+        if not isinstance(frame, Routed) or frame.is_overlay:
+            raise ValueError("our own messages are plain frames")
+        if frame.kind in _REQUESTS:
+            yield from self._on(msgspec.structs.replace(frame, destination=destination), HERE, now)
+        else:
+            yield from self._back(frame, HERE)
+
+    def _unreadable(self, frame: Malformed | UnknownType, way: Way) -> Iterator[Action]:
+        self.counts["unreadable"] += 1
+        if isinstance(frame, Malformed):
+            yield Note(logging.WARNING, f"{way.peer!r} sent what is no frame: {frame.reason}")
+            if frame.id is not None:
+                answer = frames.error(frame.id, "FormatViolation", frame.reason)
+                yield self._written(answer, way, (way.peer,), (), HERE)
+
+    # -- requests -----------------------------------------------------------------------------------
+
+    def _on(self, frame: Routed, came: str, now: float) -> Iterator[Action]:
+        """A CALL or a SEND, to whom it is for."""
+        destination = frame.destination
+        while destination[:1] == (self._own,):
+            destination = destination[1:]
+        if not destination or (destination == (BROADCAST,) and frame.action == TOPOLOGY):
+            yield from self._arrived(frame, came, now)
+            return
+        frame = msgspec.structs.replace(frame, destination=destination)
+        if destination[0] == BROADCAST:
+            yield from self._broadcast(frame, came, now)
+            return
+        members = self._routes.members(destination[0])
+        if frame.kind is Kind.SEND and members:
+            for member in members:
+                each = msgspec.structs.replace(frame, destination=(member, *destination[1:]))
+                yield from self._on(each, came, now)
+        else:
+            yield from self._forward(frame, came, frozenset(), now)
+
+    def _forward(self, frame: Routed, came: str, tried: frozenset[str], now: float) -> Iterator[Action]:
+        head, *rest = frame.destination
+        for name in self._routes.members(head) or (head,):
+            onward = msgspec.structs.replace(frame, destination=(name, *rest))
+            usable = {
+                way.link
+                for way in self._ways.values()
+                if way.link != came and way.link not in tried and self._carries(way, onward)
+            }
+            hop = self._routes.choose(name, now, usable)
+            if hop is not None:
+                yield from self._send(frame, onward, came, self._ways[hop.link], tried, now)
+                return
+        yield from self._refuse(frame, came, Refusal(OTHER, f"there is no way to {head!r}", "no route"))
+
+    def _carries(self, way: Way, frame: Routed) -> bool:
+        """Whether a way may be right for a frame: not where it has been, a plain one to its end only."""
+        if way.peer in frame.path:
+            return False
+        if way.mode is Mode.OVERLAY:
+            return True
+        source = frame.path[0] if frame.path else self._own
+        return (
+            frame.destination[0] in _names(way)
+            and len(frame.destination) == 1
+            and way.serves in (None, source)
+        )
+
+    def _send(
+        self, frame: Routed, onward: Routed, came: str, way: Way, tried: frozenset[str], now: float
+    ) -> Iterator[Action]:
+        """`onward` is what goes out; `frame` is kept, should another way have to be found."""
+        if frame.kind is Kind.CALL:
+            asked = self._pending.ask(came, frame.id, frame.path, way.link, now)
+            if asked is None:
+                yield from self._refuse(frame, came, _TOO_MANY)
+                return
+            frame = msgspec.structs.replace(frame, id=asked.out_id)
+            onward = msgspec.structs.replace(onward, id=asked.out_id)
+        sending = self._written(onward, way, onward.destination, onward.path, came)
+        yield msgspec.structs.replace(sending, frame=frame, tried=tried | {way.link})
+
+    def _not_sent(self, sending: Sending, now: float) -> Iterator[Action]:
+        frame = sending.frame
+        if frame.kind is Kind.CALL:
+            asked = self._pending.take(sending.link, frame.id)
+            if asked is None:
+                return  # it was answered when its link was lost
+            frame = msgspec.structs.replace(frame, id=asked.id)
+        if sending.tried:
+            yield from self._forward(frame, sending.came, sending.tried, now)
+        else:
+            self.counts["not sent"] += 1
+
+    def _broadcast(self, frame: Routed, came: str, now: float) -> Iterator[Action]:
+        """To every node that hears it, once. Not over plain links: there it would look like one for them."""
+        if frame.kind is Kind.CALL:
+            why = "a CALL to everybody would have many answers; use a SEND"
+            yield from self._refuse(frame, came, Refusal("NotSupported", why, "broadcast call"))
+            return
+        name = (frame.path[0] if frame.path else self._own, frame.id)
+        if name in self._seen:
+            self.counts["seen before"] += 1
+            return
+        self._seen[name] = None
+        if len(self._seen) > MOST_SEEN:
+            del self._seen[next(iter(self._seen))]
+        for way in list(self._ways.values()):
+            if way.mode is Mode.OVERLAY and way.link != came and way.peer not in frame.path:
+                yield self._written(frame, way, frame.destination, frame.path, came)
+        if came != HERE:
+            yield from self._arrived(frame, came, now)
+
+    # -- what is for us -----------------------------------------------------------------------------
+
+    def _arrived(self, frame: Routed, came: str, now: float) -> Iterator[Action]:
+        if came == HERE:
+            yield from self._refuse(frame, came, Refusal(OTHER, "it is addressed to its sender", "no route"))
+        elif frame.action == TOPOLOGY:
+            yield from self._told(frame, self._ways[came], now)
+        elif frame.kind is Kind.SEND:
+            yield Deliver(frames.to_plain(frame), frame.path)
+        else:
+            asked = self._pending.ask(came, frame.id, frame.path, HERE, now)
+            if asked is None:
+                yield from self._refuse(frame, came, _TOO_MANY)
+                return
+            yield Deliver(frames.to_plain(msgspec.structs.replace(frame, id=asked.out_id)), frame.path)
+
+    def _told(self, frame: Routed, way: Way, now: float) -> Iterator[Action]:
+        """A neighbour tells what is reached through it."""
+        is_call = frame.kind is Kind.CALL
+        try:
+            if way.mode is Mode.STANDARD or frame.path != (way.peer,):
+                raise NotBelieved(
+                    "neighbours speak for themselves alone, over links of the overlay", forged=True
+                )
+            utc = self._utc_of(now)
+            hops = self._heard.take(way.link, way.peer, frame.body[-1], now, utc, is_call=is_call)
+            if not self._routes.learn(way.link, hops):
+                raise NotBelieved("there are too many routes")
+        except NotBelieved as no:
+            why = f"topology from {way.peer!r} is not believed: {no}"
+            refusal = Refusal(SPOOFED if no.forged else OTHER, why, "topology")
+            yield from self._refuse(frame, way.link, refusal)
+            return
+        self._announcer.changed(now)
+        if is_call:
+            answer = frames.result(frame.id, TOPOLOGY_ANSWER)
+            yield self._written(answer, way, (way.peer,), (), HERE)
+
+    # -- answers ------------------------------------------------------------------------------------
+
+    def _back(self, frame: Routed, link: str) -> Iterator[Action]:
+        """An answer, the way that its CALL came; or the objection to one, the way that the CALL went."""
+        if frame.kind is Kind.RESULT_ERROR:
+            objected = self._pending.objected(link, frame.id, frame.path)
+            if objected is not None:
+                onward = msgspec.structs.replace(frame, id=objected.out_id)
+                yield from self._hand(onward, objected.out, objected.to)
+                return
+        else:
+            asked = self._pending.take(link, frame.id)
+            if asked is not None:
+                if frame.kind is Kind.RESULT:
+                    self._pending.remember(msgspec.structs.replace(asked, to=frame.path[::-1]))
+                answer = msgspec.structs.replace(frame, id=asked.id)
+                yield from self._hand(answer, asked.came, asked.path[::-1])
+                return
+        self.counts["unasked"] += 1
+        yield Note(logging.INFO, f"dropped a {frame.kind.name} that answers nothing")
+
+    def _hand(self, frame: Routed, link: str, destination: Hops) -> Iterator[Action]:
+        """An answer to one link, or to us."""
+        way = self._ways.get(link)
+        if link == HERE:
+            yield Deliver(frames.to_plain(frame), frame.path)
+        elif link == ASKED:
+            if frame.kind is Kind.ERROR:
+                yield Note(logging.WARNING, f"{frame.path[-1:]} does not believe our topology")
+        elif way is not None:
+            yield self._written(frame, way, destination, frame.path, HERE)
+
+    def _fail(self, asked: Asked, why: str, kind: str) -> Iterator[Action]:
+        """A CALL that waits no more, without an answer."""
+        self.counts[kind] += 1
+        yield from self._hand(frames.error(asked.id, OTHER, why), asked.came, asked.path[::-1])
+
+    def _refuse(self, frame: Routed, came: str, refusal: Refusal) -> Iterator[Action]:
+        """A frame goes nowhere: whoever waits for an answer gets one; else it is counted."""
+        self.counts[refusal.kind] += 1
+        level = logging.WARNING if refusal.code == SPOOFED else logging.INFO
+        yield Note(level, f"dropped a {frame.kind.name} from {frame.path[:1] or 'here'}: {refusal.reason}")
+        if frame.kind is Kind.CALL:
+            answer = frames.error(frame.id, refusal.code, refusal.reason)
+            yield from self._hand(answer, came, frame.path[::-1])
+
+    def _written(self, frame: Routed, way: Way, destination: Hops, path: Hops, came: str) -> Sending:
+        """A frame as it stands on a link."""
+        if way.mode is Mode.STANDARD:
+            message = frames.to_plain(frame)
+        else:
+            message = frames.to_overlay(frame, destination, (*path, self._own))
+        return Sending(way.link, message, frame, came)
+
+
+def _names(way: Way) -> tuple[str, ...]:
+    """How the other end of a way is addressed: whatever is upwards leads to a backend."""
+    return (way.peer, CSMS) if way.side is Side.UP and way.peer != CSMS else (way.peer,)

@@ -1,0 +1,152 @@
+"""A network in memory: nodes that are ours, and strangers that only write down what they are sent."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+from controller.overlay.events import (
+    Action,
+    Came,
+    Deliver,
+    Event,
+    LinkDown,
+    LinkUp,
+    Note,
+    NotSent,
+    Own,
+    Sending,
+    Side,
+    Tick,
+    Way,
+)
+from controller.overlay.frames import Message
+from controller.overlay.node import Node, Settings
+from controller.overlay.wire import Mode
+
+UTC_S = 1_795_000_000.0
+MOST_MESSAGES = 10_000
+
+
+def unsigned(payload: bytes, is_call: bool) -> bytes:
+    return payload
+
+
+def trusting(node: str, payload: bytes, is_call: bool) -> str | None:
+    return None
+
+
+class Net:
+    """Nodes and the links between them. `got`: what each stranger was sent; `here`: what nodes delivered."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.nodes: dict[str, Node] = {}
+        self.got: dict[str, list[Message]] = {}
+        self.here: dict[str, list[Deliver]] = {}
+        self.notes: list[str] = []
+        self.broken: set[tuple[str, str]] = set()
+        """Links that take nothing, and whose node does not know yet."""
+        self._links: set[tuple[str, str]] = set()
+        self._ids = (f"new-{number}" for number in itertools.count(1))
+        self._todo: deque[tuple[str, Event]] = deque()
+
+    def node(self, name: str, **settings: Any) -> Node:
+        usual: dict[str, Any] = {
+            "own": name,
+            "sign": unsigned,
+            "verify": trusting,
+            "dice": random.Random(1),
+            "utc_of": lambda now: UTC_S + now,
+            "new_id": lambda: next(self._ids),
+        }
+        made = Settings(**(usual | settings))
+        self.nodes[name], self.here[name] = Node(made), []
+        return self.nodes[name]
+
+    def link(self, lower: str, upper: str, mode: Mode = Mode.OVERLAY, **more: Any) -> None:
+        """A link between two, at least one of them a node; it bears the name of the other end."""
+        for one, other, side in ((lower, upper, Side.UP), (upper, lower, Side.DOWN)):
+            self._links.add((one, other))
+            if one in self.nodes:
+                self.feed(one, LinkUp(Way(link=other, peer=other, mode=mode, side=side, **more)))
+            else:
+                self.got.setdefault(one, [])
+        self.run()
+
+    def cut(self, one: str, other: str) -> None:
+        for here, there in ((one, other), (other, one)):
+            self._links.discard((here, there))
+            self.broken.discard((here, there))
+            if here in self.nodes:
+                self.feed(here, LinkDown(there))
+        self.run()
+
+    def say(self, stranger: str, node: str, *frame: Any) -> None:
+        """A stranger sends a frame, given element by element."""
+        self.send(stranger, node, json.dumps(frame))
+
+    def send(self, stranger: str, node: str, message: Message) -> None:
+        self.feed(node, Came(stranger, message))
+        self.run()
+
+    def own(self, node: str, *frame: Any, to: Sequence[str] = ()) -> None:
+        self.feed(node, Own(json.dumps(frame), tuple(to)))
+        self.run()
+
+    def feed(self, node: str, event: Event) -> None:
+        self._todo.append((node, event))
+
+    def run(self) -> None:
+        """Until nothing moves."""
+        for _ in range(MOST_MESSAGES):
+            if not self._todo:
+                return
+            node, event = self._todo.popleft()
+            for action in self.nodes[node].handle(event, self.now):
+                self._do(node, action)
+        raise AssertionError("the network does not come to rest")
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass, and every node have its ticks."""
+        until = self.now + seconds
+        for _ in range(MOST_MESSAGES):
+            self.now = max(self.now, min(until, *(node.wake_at for node in self.nodes.values())))
+            for name, node in self.nodes.items():
+                if node.wake_at <= self.now:
+                    self.feed(name, Tick())
+            self.run()
+            if self.now >= until and all(node.wake_at > self.now for node in self.nodes.values()):
+                return
+        raise AssertionError("the network never sleeps")
+
+    def _do(self, node: str, action: Action) -> None:
+        match action:
+            case Deliver():
+                self.here[node].append(action)
+            case Note(text=text):
+                self.notes.append(text)
+            case Sending(link, message):
+                if (node, link) in self.broken:
+                    self.feed(node, NotSent(action))
+                elif link in self.nodes:
+                    self.feed(link, Came(node, message))
+                else:
+                    self.got[link].append(message)
+
+    # -- what was heard -----------------------------------------------------------------------------
+
+    def heard(self, stranger: str) -> list[Any]:
+        """What a stranger was sent since it was last asked, topology apart."""
+        messages = [json.loads(message) for message in self.got[stranger]]
+        self.got[stranger].clear()
+        return [message for message in messages if "NotifyNetworkTopology" not in message]
+
+    def delivered(self, node: str) -> list[tuple[Any, tuple[str, ...]]]:
+        found = [(json.loads(each.message), each.path) for each in self.here[node]]
+        self.here[node].clear()
+        return found

@@ -1,0 +1,157 @@
+"""Chains of controllers: station, controller, controller, backend; links that fall and come back."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from controller.overlay.announcer import DEBOUNCE_S
+from controller.overlay.topology import REFRESH_S, VALID_S
+from controller.overlay.wire import Mode
+from tests.controller.overlay.net import Net
+
+PLAIN = Mode.STANDARD
+
+
+def chain(**more: Any) -> Net:
+    """CS01 - LC03 - LC02 - LC01 - CSMS, the station on a plain link, CS02 plain below LC02."""
+    net = Net()
+    for name in ("LC01", "LC02", "LC03"):
+        net.node(name)
+    net.link("CS01", "LC03", PLAIN)
+    net.link("CS02", "LC02", PLAIN)
+    net.link("LC03", "LC02", **more)
+    net.link("LC02", "LC01", **more)
+    net.link("LC01", "CSMS", **more)
+    net.wait(5)
+    return net
+
+
+def routes(message: str | bytes) -> dict[str, int]:
+    frame = json.loads(message)
+    return {
+        each["destinationId"]: each["priority"] for each in frame[-1]["networkTopologyInformation"]["routes"]
+    }
+
+
+def test_a_request_of_a_station_goes_up_the_chain_and_its_answer_down() -> None:
+    net = chain()
+    net.say("CS01", "LC03", 2, "m1", "BootNotification", {"a": 1})
+    path = ["CS01", "LC03", "LC02", "LC01"]
+    assert net.heard("CSMS") == [[2, "CSMS", path, "m1", "BootNotification", {"a": 1}]]
+    net.say("CSMS", "LC01", 3, "LC01", "CSMS", "m1", {"status": "Accepted"})
+    assert net.heard("CS01") == [[3, "m1", {"status": "Accepted"}]]
+
+
+def test_the_backend_reaches_a_station_at_the_end_of_the_chain_by_its_id_alone() -> None:
+    net = chain()
+    net.say("CSMS", "LC01", 2, "CS01", "CSMS", "m1", "Reset", {})
+    assert net.heard("CS01") == [[2, "m1", "Reset", {}]]
+    net.say("CS01", "LC03", 3, "m1", {})
+    assert net.heard("CSMS") == [[3, "CSMS", ["CS01", "LC03", "LC02", "LC01"], "m1", {}]]
+
+
+def test_a_station_reaches_another_controller_on_the_way() -> None:
+    net = chain()
+    net.own("LC01", 2, "m1", "SetChargingProfile", {"limit": 32}, to=["LC03"])
+    (delivered,) = net.delivered("LC03")
+    assert delivered == ([2, "m1", "SetChargingProfile", {"limit": 32}], ("LC01", "LC02"))
+    net.own("LC03", 3, "m1", {"status": "Accepted"})
+    assert net.delivered("LC01") == [([3, "m1", {"status": "Accepted"}], ("LC03", "LC02"))]
+
+
+@pytest.mark.parametrize("sends", [True, False])
+def test_the_backend_is_told_what_is_behind_us(sends: bool) -> None:
+    net = chain(sends=sends)
+    told = net.got["CSMS"][-1]
+    kind, destination, path, _, action, _ = json.loads(told)
+    assert (kind, destination, path, action) == (6 if sends else 2, "CSMS", "LC01", "NotifyNetworkTopology")
+    assert routes(told) == {"CS01": 3, "CS02": 2, "LC02": 1, "LC03": 2}
+    assert net.notes == []
+
+
+def test_the_middle_link_falls_and_comes_back() -> None:
+    net = chain()
+    net.say("CSMS", "LC01", 2, "CS01", "CSMS", "m1", "Reset", {})
+    net.cut("LC03", "LC02")
+    assert [frame[3:5] for frame in net.heard("CSMS")] == [["m1", "GenericError"]]
+    assert net.heard("CS01") == [[2, "m1", "Reset", {}]]
+    net.wait(2 * DEBOUNCE_S)
+    assert routes(net.got["CSMS"][-1]) == {"CS02": 2, "LC02": 1}
+    net.say("CSMS", "LC01", 2, "CS01", "CSMS", "m2", "Reset", {})
+    assert [frame[5] for frame in net.heard("CSMS")] == ["there is no way to 'CS01'"]
+    net.link("LC03", "LC02")
+    net.wait(3 * DEBOUNCE_S)
+    net.say("CSMS", "LC01", 2, "CS01", "CSMS", "m3", "Reset", {})
+    assert net.heard("CS01") == [[2, "m3", "Reset", {}]], "once, and nothing of what failed"
+
+
+def test_links_that_flap_within_a_second_are_told_once() -> None:
+    net = chain()
+    net.got["CSMS"].clear()
+    for _ in range(20):
+        net.cut("CS02", "LC02")
+        net.link("CS02", "LC02", PLAIN)
+        net.wait(DEBOUNCE_S / 40)
+    net.wait(5 * DEBOUNCE_S)
+    assert net.got["CSMS"] == [], "nothing is another way than it was told"
+    net.cut("CS02", "LC02")
+    net.wait(5 * DEBOUNCE_S)
+    assert len(net.got["CSMS"]) == 1
+
+
+def test_what_is_told_is_told_anew_before_it_ends_and_ends_where_it_is_not() -> None:
+    net = chain()
+    net.got["CSMS"].clear()
+    net.wait(3 * REFRESH_S)
+    assert 3 <= len(net.got["CSMS"]) <= 4
+    net.say("CSMS", "LC01", 2, "CS01", "CSMS", "m1", "Reset", {})
+    assert net.heard("CS01") == [[2, "m1", "Reset", {}]]
+    net.broken.add(("LC02", "LC01"))  # half open: nobody knows yet
+    net.wait(VALID_S + 1)
+    net.got["CSMS"].clear()
+    net.say("CSMS", "LC01", 2, "CS01", "CSMS", "m2", "Reset", {})
+    assert [frame[5] for frame in net.heard("CSMS")] == ["there is no way to 'CS01'"]
+
+
+def ring() -> Net:
+    """LC01, LC02 and LC03 all know each other; CS01 is below LC03, the backend above LC01."""
+    net = Net()
+    for name in ("LC01", "LC02", "LC03"):
+        net.node(name)
+    net.link("CS01", "LC03", PLAIN)
+    net.link("LC03", "LC02")
+    net.link("LC02", "LC01")
+    net.link("LC03", "LC01")
+    net.link("LC01", "CSMS")
+    net.wait(5)
+    return net
+
+
+def test_in_a_ring_the_short_way_is_taken_and_the_long_one_where_that_falls() -> None:
+    net = ring()
+    net.say("CSMS", "LC01", 6, "CS01", "CSMS", "m1", "NotifyX", {})
+    assert net.heard("CS01") == [[6, "m1", "NotifyX", {}]]
+    net.cut("LC03", "LC01")
+    net.wait(5)
+    net.say("CSMS", "LC01", 2, "CS01", "CSMS", "m2", "Reset", {})
+    net.say("CS01", "LC03", 3, "m2", {})
+    assert net.heard("CS01") == [[2, "m2", "Reset", {}]]
+    assert net.heard("CSMS") == [[3, "CSMS", ["CS01", "LC03", "LC02", "LC01"], "m2", {}]]
+
+
+def test_in_a_ring_a_broadcast_is_heard_once() -> None:
+    net = ring()
+    net.say("CSMS", "LC01", 6, "*", "CSMS", "m1", "NotifyX", {})
+    assert [len(net.delivered(name)) for name in ("LC01", "LC02", "LC03")] == [1, 1, 1]
+
+
+def test_in_a_ring_what_is_gone_is_forgotten_and_nothing_goes_round() -> None:
+    net = ring()
+    net.cut("CS01", "LC03")
+    net.wait(60)
+    assert "CS01" not in routes(net.got["CSMS"][-1])
+    net.say("CSMS", "LC01", 2, "CS01", "CSMS", "m1", "Reset", {})
+    assert [frame[5] for frame in net.heard("CSMS")] == ["there is no way to 'CS01'"]

@@ -1,0 +1,248 @@
+"""One node between plain and overlay links: what goes in, and what comes out where."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from controller.overlay.pending import MOST_WAITING
+from controller.overlay.routes import Hop
+from controller.overlay.wire import Mode
+from tests.controller.overlay.net import Net
+
+PLAIN = Mode.STANDARD
+
+
+def house(**settings: Any) -> Net:
+    """CS01, CS02 plain below LC01; LC02 and CSMS in overlay mode below and above."""
+    net = Net()
+    net.node("LC01", **settings)
+    net.link("CS01", "LC01", PLAIN)
+    net.link("CS02", "LC01", PLAIN)
+    net.link("LC02", "LC01")
+    net.link("LC01", "CSMS")
+    return net
+
+
+def test_a_plain_station_shows_up_behind_us_and_hears_its_answer() -> None:
+    net = house()
+    net.say("CS01", "LC01", 2, "m1", "BootNotification", {"a": 1})
+    assert net.heard("CSMS") == [[2, "CSMS", ["CS01", "LC01"], "m1", "BootNotification", {"a": 1}]]
+    net.say("CSMS", "LC01", 3, ["LC01", "CS01"], "CSMS", "m1", {"status": "Accepted"})
+    assert net.heard("CS01") == [[3, "m1", {"status": "Accepted"}]]
+    assert net.heard("CS02") == []
+
+
+def test_a_backend_reaches_a_plain_station_and_hears_its_answer() -> None:
+    net = house()
+    net.say("CSMS", "LC01", 2, ["LC01", "CS02"], "CSMS", "m1", "Reset", {})
+    assert net.heard("CS02") == [[2, "m1", "Reset", {}]]
+    net.say("CS02", "LC01", 4, "m1", "NotSupported", "no", {})
+    assert net.heard("CSMS") == [[4, "CSMS", ["CS02", "LC01"], "m1", "NotSupported", "no", {}]]
+
+
+@pytest.mark.parametrize("destination", ["CS02", ["CS02"], ["LC01", "CS02"], ["LC01", "LC01", "CS02"]])
+def test_how_a_backend_may_address_a_station_behind_us(destination: Any) -> None:
+    net = house()
+    net.say("CSMS", "LC01", 6, destination, ["CSMS"], "m1", "NotifyX", {})
+    assert net.heard("CS02") == [[6, "m1", "NotifyX", {}]]
+
+
+@pytest.mark.parametrize("path", [["CS09"], ["CS09", "LC02"], "CS09"])
+def test_whoever_has_sent_it_is_added_to_the_path_once(path: Any) -> None:
+    net = house()
+    net.say("LC02", "LC01", 6, "CSMS", path, "m1", "NotifyX", {})
+    assert net.heard("CSMS") == [[6, "CSMS", ["CS09", "LC02", "LC01"], "m1", "NotifyX", {}]]
+
+
+@pytest.mark.parametrize("frame", [(6, "m1", "NotifyX", {}), (6, "0", "LC02", "m1", "NotifyX", {})])
+def test_a_frame_without_a_destination_from_below_goes_to_the_backend(frame: Any) -> None:
+    net = house()
+    net.say("LC02", "LC01", *frame)
+    assert net.heard("CSMS") == [[6, "CSMS", ["LC02", "LC01"], "m1", "NotifyX", {}]]
+
+
+def test_a_frame_without_a_destination_from_above_is_for_us() -> None:
+    net = house()
+    net.say("CSMS", "LC01", 2, "m1", "SetChargingProfile", {"limit": 40})
+    assert net.delivered("LC01") == [([2, "m1", "SetChargingProfile", {"limit": 40}], ("CSMS",))]
+    net.own("LC01", 3, "m1", {"status": "Accepted"})
+    assert net.heard("CSMS") == [[3, "CSMS", "LC01", "m1", {"status": "Accepted"}]]
+
+
+def test_what_we_ask_ourselves_is_answered_to_us() -> None:
+    net = house()
+    net.own("LC01", 2, "m1", "Reset", {}, to=["LC02", "CS09"])
+    assert net.heard("LC02") == [[2, ["LC02", "CS09"], "LC01", "m1", "Reset", {}]]
+    net.say("LC02", "LC01", 3, "LC01", ["CS09", "LC02"], "m1", {})
+    assert net.delivered("LC01") == [([3, "m1", {}], ("CS09", "LC02"))]
+
+
+def test_two_requests_with_one_id_on_one_link_each_have_their_answer() -> None:
+    net = house()
+    net.say("CS01", "LC01", 2, "1", "Heartbeat", {})
+    net.say("CS02", "LC01", 2, "1", "Heartbeat", {})
+    first, second = net.heard("CSMS")
+    assert (first[2:4], second[2]) == ([["CS01", "LC01"], "1"], ["CS02", "LC01"])
+    assert second[3] != "1"
+    net.say("CSMS", "LC01", 3, "LC01", "CSMS", second[3], {"for": "CS02"})
+    net.say("CSMS", "LC01", 3, "LC01", "CSMS", "1", {"for": "CS01"})
+    assert net.heard("CS01") == [[3, "1", {"for": "CS01"}]]
+    assert net.heard("CS02") == [[3, "1", {"for": "CS02"}]]
+
+
+def test_a_plain_link_of_one_station_to_a_backend_is_for_that_station_alone() -> None:
+    net = Net()
+    node = net.node("LC01")
+    net.link("CS01", "LC01", PLAIN)
+    net.link("CS02", "LC01", PLAIN)
+    net.link("LC01", "CSMS", PLAIN, serves="CS01")
+    net.say("CS01", "LC01", 2, "1", "Heartbeat", {})
+    net.say("CS02", "LC01", 2, "2", "Heartbeat", {})
+    assert net.heard("CSMS") == [[2, "1", "Heartbeat", {}]]
+    assert net.heard("CS02") == [[4, "2", "GenericError", "there is no way to 'CSMS'", {}]]
+    net.say("CSMS", "LC01", 2, "7", "Reset", {})
+    assert net.heard("CS01") == [[2, "7", "Reset", {}]]
+    assert node.counts["no route"] == 1
+
+
+def test_where_there_is_no_way_who_asks_is_told_and_what_wants_no_answer_is_counted() -> None:
+    net = house()
+    net.say("CSMS", "LC01", 2, "CS77", "CSMS", "m1", "Reset", {})
+    net.say("CSMS", "LC01", 6, "CS77", "CSMS", "m2", "NotifyX", {})
+    assert net.heard("CSMS") == [[4, "CSMS", ["LC01"], "m1", "GenericError", "there is no way to 'CS77'", {}]]
+    assert net.nodes["LC01"].counts["no route"] == 2
+
+
+@pytest.mark.parametrize("destination", [["CS01", "CS77"], ["CS01", "CS01"]])
+def test_a_plain_station_is_the_end_of_every_way(destination: Any) -> None:
+    net = house()
+    net.say("CSMS", "LC01", 6, destination, "CSMS", "m1", "NotifyX", {})
+    assert net.heard("CS01") == []
+
+
+def test_a_way_that_fails_is_followed_by_the_next_and_then_by_an_error() -> None:
+    net = Net()
+    net.node("LC01")
+    net.link("CS01", "LC01", PLAIN)
+    net.link("LC01", "BE1", priority=0)
+    net.link("LC01", "BE2", priority=1)
+    net.broken = {("LC01", "BE1")}
+    net.say("CS01", "LC01", 2, "1", "Heartbeat", {})
+    assert net.heard("BE2") == [[2, "CSMS", ["CS01", "LC01"], "1", "Heartbeat", {}]]
+    net.say("BE2", "LC01", 3, "CS01", "BE2", "1", {})
+    assert net.heard("CS01") == [[3, "1", {}]]
+    net.broken = {("LC01", "BE1"), ("LC01", "BE2")}
+    net.say("CS01", "LC01", 2, "2", "Heartbeat", {})
+    assert net.heard("CS01") == [[4, "2", "GenericError", "there is no way to 'CSMS'", {}]]
+    assert net.heard("BE1") == []
+
+
+def test_what_waits_when_its_link_is_lost_is_answered_with_an_error_and_not_sent_again() -> None:
+    net = Net()
+    net.node("LC01")
+    net.link("CS01", "LC01", PLAIN)
+    net.link("LC01", "BE1", priority=0)
+    net.link("LC01", "BE2", priority=1)
+    net.say("CS01", "LC01", 2, "1", "TransactionEvent", {})
+    net.cut("LC01", "BE1")
+    assert net.heard("CS01") == [[4, "1", "GenericError", "the link was lost before an answer came", {}]]
+    assert net.heard("BE2") == []
+
+
+def test_who_is_not_answered_in_time_is_told_and_a_late_answer_is_dropped() -> None:
+    net = house(timeout_s=5.0)
+    net.say("CS01", "LC01", 2, "1", "Heartbeat", {})
+    net.wait(4.9)
+    assert net.heard("CS01") == []
+    net.wait(0.1)
+    assert net.heard("CS01") == [[4, "1", "GenericError", "no answer came within 5 s", {}]]
+    net.say("CSMS", "LC01", 3, "CS01", "CSMS", "1", {})
+    assert net.heard("CS01") == []
+    assert net.nodes["LC01"].counts["unasked"] == 1
+
+
+def test_one_link_cannot_fill_the_book() -> None:
+    net = house()
+    for number in range(MOST_WAITING + 1):
+        net.say("LC02", "LC01", 2, "CSMS", "LC02", str(number), "Heartbeat", {})
+    assert [(frame[3], frame[5]) for frame in net.heard("LC02")] == [
+        (str(MOST_WAITING), "too many requests wait for their answers")
+    ]
+    net.say("CS01", "LC01", 2, "1", "Heartbeat", {})
+    assert net.heard("CS01") == []
+
+
+def test_an_answer_is_taken_from_who_was_asked_and_once() -> None:
+    net = house()
+    net.say("CS01", "LC01", 2, "1", "Heartbeat", {})
+    net.say("CS02", "LC01", 3, "1", {"status": "Accepted"})
+    assert net.heard("CS01") == []
+    for _ in range(2):
+        net.say("CSMS", "LC01", 3, "CS01", "CSMS", "1", {})
+    assert net.heard("CS01") == [[3, "1", {}]]
+    assert net.nodes["LC01"].counts["unasked"] == 2
+
+
+def test_an_objection_to_an_answer_goes_to_its_author_once() -> None:
+    net = house()
+    net.say("CSMS", "LC01", 2, ["LC02", "CS09"], "CSMS", "1", "Reset", {})
+    net.say("LC02", "LC01", 3, "LC01", ["CS09", "LC02"], "1", {"status": 7})
+    for _ in range(2):
+        net.say("CSMS", "LC01", 5, "LC01", ["CSMS"], "1", "TypeConstraintViolation", "status", {})
+    assert net.heard("LC02")[1:] == [
+        [5, "LC02", ["CSMS", "LC01"], "1", "TypeConstraintViolation", "status", {}]
+    ]
+    assert net.nodes["LC01"].counts["unasked"] == 1
+
+
+def test_a_send_to_everybody_is_heard_once_by_each_node_of_the_overlay() -> None:
+    net = house()
+    for _ in range(2):
+        net.say("CSMS", "LC01", 6, "*", "CSMS", "m1", "NotifyX", {})
+    assert net.heard("LC02") == [[6, "*", ["CSMS", "LC01"], "m1", "NotifyX", {}]]
+    assert net.delivered("LC01") == [([6, "m1", "NotifyX", {}], ("CSMS",))]
+    assert net.heard("CS01") == net.heard("CSMS") == []
+
+
+def test_a_call_to_everybody_is_refused() -> None:
+    net = house()
+    net.say("CSMS", "LC01", 2, "*", "CSMS", "m1", "Reset", {})
+    assert [frame[4] for frame in net.heard("CSMS")] == ["NotSupported"]
+    assert net.heard("LC02") == []
+
+
+def test_a_send_to_a_group_goes_to_each_and_a_call_to_one() -> None:
+    net = house(groups={"row": ("CS00", "CS01", "CS02")})
+    net.say("CSMS", "LC01", 6, "row", "CSMS", "m1", "NotifyX", {})
+    assert net.heard("CS01") == net.heard("CS02") == [[6, "m1", "NotifyX", {}]]
+    net.say("CSMS", "LC01", 2, "row", "CSMS", "m2", "Reset", {})
+    assert (net.heard("CS01"), net.heard("CS02")) == ([[2, "m2", "Reset", {}]], [])
+    assert net.nodes["LC01"].counts["no route"] == 1, "CS00 is nowhere"
+    net.broken = {("LC01", "CS01")}
+    net.say("CSMS", "LC01", 2, "row", "CSMS", "m3", "Reset", {})
+    assert (net.heard("CS01"), net.heard("CS02")) == ([], [[2, "m3", "Reset", {}]])
+
+
+def test_a_configured_way_comes_before_a_worse_one() -> None:
+    net = house(routes={"CS09": [Hop("LC02", 5), Hop("CSMS", 1)]})
+    net.own("LC01", 6, "m1", "NotifyX", {}, to=["CS09"])
+    assert (len(net.heard("CSMS")), len(net.heard("LC02"))) == (1, 0)
+    net.broken = {("LC01", "CSMS")}
+    net.own("LC01", 6, "m2", "NotifyX", {}, to=["CS09"])
+    assert len(net.heard("LC02")) == 1
+
+
+def test_sealed_bytes_pass_in_both_modes_and_no_byte_of_them_changes() -> None:
+    net = house()
+    sealed = b"\x00\x12SecureDataTransfer" + bytes(7) + b"\x03\x00\xff\x01"
+    net.send("CS01", "LC01", b"\x02\x00\x00\x00\x00\x02m1" + sealed)
+    net.send("CSMS", "LC01", b"\x03\x00\x04LC01\x01\x00\x04CSMS\x00\x02m1" + bytes(8))
+    assert net.got["CSMS"][-1] == b"\x02\x00\x04CSMS\x02\x00\x04CS01\x00\x04LC01\x00\x02m1" + sealed
+    assert net.got["CS01"] == [b"\x03\x00\x00\x00\x00\x02m1" + bytes(8)]
+
+
+def test_our_own_messages_have_no_path_yet() -> None:
+    with pytest.raises(ValueError, match="plain"):
+        house().own("LC01", 2, "CSMS", "LC01", "m", "Reset", {})
