@@ -25,10 +25,14 @@ OWNER = ""
 
 
 class Reply(msgspec.Struct, frozen=True):
-    """The answer to a command, for the backend that it came from: `origin`, OWNER or an observer's id."""
+    """The answer to a command, for the backend that it came from: `origin`, OWNER or an observer's id.
+
+    `action` is that of the command where the answer is our own.
+    """
 
     origin: str
     text: str
+    action: str = ""
 
 
 class Obeyed(msgspec.Struct, frozen=True):
@@ -67,6 +71,14 @@ class Downward:
         """Whether something is under way that our limits depend on."""
         return self._line.concerns_limits
 
+    def awaits(self, message_id: str, origin: str) -> bool:
+        """Whether a CALL of this backend with this id has no answer yet."""
+        return self._line.awaits(message_id, origin)
+
+    def asked(self, message_id: str) -> str | None:
+        """What the station was asked that an answer with this id would be for."""
+        return self._line.asked(message_id)
+
     def boots(self) -> None:
         """The station boots anew: from here on the backend's answer decides whether it may be commanded."""
         self._quiet_until = None
@@ -96,7 +108,7 @@ class Downward:
         if ruling.call is None:
             why = f"{frame.action} to {self._station} refused, {ruling.reason}"
             notes = [Note(logging.WARNING, f"{name}: {why}")] if ruling.reason else []
-            return [*notes, Reply(origin, ruling.answer)]
+            return [*notes, Reply(origin, ruling.answer, frame.action)]
         sent = ruling.call
         if self._line.holds(sent.text, origin):
             what = f"{frame.action} {frame.id} to {self._station}: sent on once"

@@ -110,6 +110,17 @@ class CallLine:
         everyone = self._queues[Rank.PEER] if sent is None else (sent, *self._queues[Rank.PEER])
         return any(waiting.text == text and waiting.origin == origin for waiting in everyone)
 
+    def awaits(self, message_id: str, origin: str = "") -> bool:
+        """Whether a CALL of this peer with this id has no answer yet."""
+        sent = self._outstanding
+        everyone = self._queues[Rank.PEER] if sent is None else (sent, *self._queues[Rank.PEER])
+        return any(waiting.id == message_id and waiting.origin == origin for waiting in everyone)
+
+    def asked(self, message_id: str) -> str | None:
+        """The action of the CALL that an answer with this id would be for."""
+        sent = self._outstanding
+        return sent.action if sent is not None and sent.id == message_id else None
+
     def put(self, call: Waiting) -> None:
         """Let a CALL stand in line. Look at `full` before, for a peer's."""
         self._queues[call.rank].append(call)

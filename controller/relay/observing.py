@@ -146,6 +146,10 @@ class Observing:
         """Whether the link may be closed without loss: nothing is under way, and nothing waits."""
         return self._asked is None and not self._commanded and self._courier.is_done
 
+    def awaits(self, message_id: str) -> bool:
+        """Whether a command of the observer with this id has no answer yet."""
+        return message_id in self._commanded.values()
+
     def handle(self, event: ObserverEvent, now: float) -> list[ObserverAction]:
         """Take in one event; what to do because of it, in this order."""
         actions: list[ObserverAction] = []

@@ -14,6 +14,7 @@ import enum
 import msgspec
 
 from controller.ocpp.frames import Version
+from controller.signing.replay import Remember
 
 
 class Kind(enum.IntEnum):
@@ -148,7 +149,9 @@ class ListVersion(msgspec.Struct, frozen=True):
 
 Word = (
     Queued | Sent | Gone | SetAside | Answered | Mapped | Unmapped | Told | Authorised | ListVersion
+    | Remember
 )  # fmt: skip
+"""`Remember`: a signed message was here, and must not be taken again. It is not recalled with a station."""
 
 
 class Save(msgspec.Struct, frozen=True):

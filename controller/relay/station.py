@@ -15,6 +15,9 @@ import logging
 import math
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+
+import msgspec
 
 from controller.ocpp import v16
 from controller.ocpp.frames import (
@@ -51,16 +54,20 @@ from controller.relay.events import (
     OwnCall,
     Tick,
     ToBackend,
+    ToObserver,
     ToStation,
     calls_for_limits,
 )
 from controller.relay.hearing import Misheard, hear
+from controller.relay.inspection import Inspection, Peer
 from controller.relay.observing import Command, Copy, ObserverEvent, Observing, StationAnswer
 from controller.relay.ownership import Ownership
 from controller.relay.saving import Save, Word
 from controller.relay.stead import Stead
 from controller.relay.story import Story
-from controller.relay.upward import Allowed, Mode, Settled, Unanswerable, Upward
+from controller.relay.upward import Allowed, Mode, Served, Settled, Unanswerable, Upward
+from controller.signing.gate import Gate
+from controller.signing.wire import Direction
 
 FAREWELL_S = 5.0
 """How long a station stays connected after its backend is lost, so that its safe limits reach it."""
@@ -76,7 +83,7 @@ class StationRelay:
     `grace_s` and `stead`: see `Upward`. `commands`: what the owner may. `observers` by their backend's
     name; `story`: what those hear of the station that attach later. `utc_of` turns monotonic s into POSIX
     s. Without a station (`present` False) it only delivers what is kept for the backends, and is done when
-    that is.
+    that is. With a `gate` messages are held against the policy of signatures.
     """
 
     def __init__(
@@ -96,6 +103,7 @@ class StationRelay:
         commands: Commands | None = None,
         utc_of: Callable[[float], float] = lambda now: now,
         present: bool = True,
+        gate: Gate | None = None,
     ) -> None:
         self._station = station
         self._backend = backend
@@ -110,6 +118,10 @@ class StationRelay:
         self._utc_of = utc_of
         self._up = Upward(station, backend, observer, call_timeout_s, grace_s, stead)
         self._down = Downward(station, ownership, call_timeout_s, now, present=present)
+        self._inspection = Inspection(
+            gate, version, station, utc_of, lambda action: self._actions.append(action)
+        )
+        self._below, self._above = self._peers()
         self._farewell_until: float | None = None
         self._is_open = True
         self._actions: list[Action] = []
@@ -167,13 +179,15 @@ class StationRelay:
             case FromBackend(text):
                 self._from_backend(text, now)
             case OwnCall():
-                self._do(self._down.own(event), now)
+                self._own(event, now)
             case BackendUp():
                 self._do(self._up.up(now), now)
             case BackendLost(reason):
                 self._down.forget(OWNER)
                 self._do(self._up.lost(reason, now), now)
-            case FromObserver() | ObserverUp() | ObserverLost():
+            case FromObserver():
+                self._from_observer(event, now)
+            case ObserverUp() | ObserverLost():
                 self._observer_says(event.backend, event, now)
             case Tick():
                 self._do(self._up.tick(now), now)
@@ -194,7 +208,7 @@ class StationRelay:
     # -- what comes ---------------------------------------------------------------------------------
 
     def _from_station(self, text: str, now: float) -> None:
-        frame = self._parse(text, f"station {self._station}", ToStation)
+        frame = self._parse(text, self._below, now)
         if frame is None:
             return
         if isinstance(frame, Call) and frame.action == "BootNotification":
@@ -205,7 +219,7 @@ class StationRelay:
             case Call():
                 self._observe(frame, now)
                 if self._ownership.takes(frame, now):
-                    self._actions.append(ToStation(call_result(frame.id, b"{}")))
+                    self._do([Served(frame.action, call_result(frame.id, b"{}"))], now)
                 else:
                     self._do(self._up.take(frame, now), now)
             case Send():
@@ -218,7 +232,7 @@ class StationRelay:
                 self._reply(OWNER, frame.text, now)
 
     def _from_backend(self, text: str, now: float) -> None:
-        frame = self._parse(text, f"backend {self._backend}", ToBackend)
+        frame = self._parse(text, self._above[OWNER], now)
         match frame:
             case Call():
                 self._command(frame, now)
@@ -240,14 +254,30 @@ class StationRelay:
             why = f"station {self._station} is being disconnected"
             self._actions.append(ToBackend(call_error(frame.id, "GenericError", why)))
 
-    def _parse(self, text: str, sender: str, back: type[ToStation] | type[ToBackend]) -> Frame | None:
-        heard = hear(self._version, text, sender)
+    def _from_observer(self, event: FromObserver, now: float) -> None:
+        text = self._inspection.look_at_command(event.text, self._above[event.backend], now)
+        if text is not None:
+            self._observer_says(event.backend, FromObserver(event.backend, text), now)
+
+    def _parse(self, text: str, sender: Peer, now: float) -> Frame | None:
+        """A frame that may go on; whatever else there is to say about the text is said."""
+        heard = hear(self._version, text, sender.name)
         if not isinstance(heard, Misheard):
-            return heard
+            return self._inspection.look(heard, sender, now)
         self._note(logging.WARNING, heard.note)
         if heard.answer is not None:
-            self._actions.append(back(heard.answer))
+            self._actions.append(sender.back(heard.answer))
         return None
+
+    def _peers(self) -> tuple[Peer, dict[str, Peer]]:
+        """The station; and its backends, by the origin of their commands."""
+        up, down, owner = self._up, self._down, self._backend
+        above = {
+            name: Peer(Direction.DOWN, name, partial(ToObserver, name), each.awaits)
+            for name, each in self._observers.items()
+        }
+        above[OWNER] = Peer(Direction.DOWN, owner, ToBackend, partial(down.awaits, origin=OWNER), up.asked)
+        return Peer(Direction.UP, self._station, ToStation, up.awaits, down.asked), above
 
     # -- what follows -------------------------------------------------------------------------------
 
@@ -255,8 +285,13 @@ class StationRelay:
         """Actions as they are; what one part wants of another is done here."""
         for outcome in outcomes:
             match outcome:
-                case Reply(origin, text):
+                case Reply(origin, text, action):
+                    if action:
+                        text = self._inspection.sign_answer(self._above[origin], action, text, now)
                     self._reply(origin, text, now)
+                case Served(action, text):
+                    text = self._inspection.sign_answer(self._below, action, text, now)
+                    self._actions.append(ToStation(text))
                 case Obeyed(origin, action, payload, result):
                     if origin == OWNER and self._stead is not None:
                         self._save(self._stead.obeyed(action, payload, result, now))
@@ -265,7 +300,7 @@ class StationRelay:
                 case Allowed():
                     self._do(self._down.allow(), now)
                 case OwnCall():
-                    self._do(self._down.own(outcome), now)
+                    self._own(outcome, now)
                 case Unanswerable(reason):
                     self._settle(TRY_AGAIN_LATER, reason, now)
                     return
@@ -279,6 +314,10 @@ class StationRelay:
                 self._observer_says(origin, StationAnswer(text), now)
         elif self._up.mode is Mode.UP:
             self._actions.append(ToBackend(text))
+
+    def _own(self, call: OwnCall, now: float) -> None:
+        payload = self._inspection.sign(self._below, call.action, call.payload, now)
+        self._do(self._down.own(msgspec.structs.replace(call, payload=payload)), now)
 
     # -- observers ----------------------------------------------------------------------------------
 
@@ -319,7 +358,8 @@ class StationRelay:
             self._reply(OWNER, text, now)
         if self._up.mode is Mode.UP and not self._up.has_own:  # one batch at a time: the line is bounded
             for action, payload in self._ownership.calls(now):
-                self._up.own(str(uuid.uuid4()), action, payload)
+                signed = self._inspection.sign(self._above[OWNER], action, payload, now)
+                self._up.own(str(uuid.uuid4()), action, signed)
 
     def _advance(self, now: float) -> None:
         """Send what may be sent now, and end a farewell that has nothing left to say."""

@@ -52,6 +52,13 @@ class Settled(msgspec.Struct, frozen=True):
     result: bytes
 
 
+class Served(msgspec.Struct, frozen=True):
+    """An answer of our own to a CALL of the station with this action."""
+
+    action: str
+    text: str
+
+
 class Unanswerable(msgspec.Struct, frozen=True):
     """The station has said what must not be lost and cannot be kept: close it, and it keeps that itself."""
 
@@ -62,7 +69,7 @@ class Allowed(msgspec.Struct, frozen=True):
     """The station has been accepted: it may be commanded."""
 
 
-Outcome = Action | Settled | Allowed | Unanswerable | OwnCall
+Outcome = Action | Settled | Served | Allowed | Unanswerable | OwnCall
 
 
 class Upward:
@@ -123,6 +130,14 @@ class Upward:
         """Whether such a CALL of the station waits or is outstanding."""
         return self._line.has(action)
 
+    def awaits(self, message_id: str) -> bool:
+        """Whether a CALL of the station with this id has no answer yet."""
+        return self._line.awaits(message_id)
+
+    def asked(self, message_id: str) -> str | None:
+        """What the owner was asked that an answer with this id would be for."""
+        return self._line.asked(message_id)
+
     # -- the station speaks ---------------------------------------------------------------------------
 
     def take(self, frame: Call, now: float) -> list[Outcome]:
@@ -164,14 +179,14 @@ class Upward:
         if served.text is None:
             return [*outcomes, Unanswerable(f"{action} cannot be kept for backend {self._owner}")]
         frame = Call(call(message_id, action, payload), message_id, action, payload)
-        return outcomes + self._settled(frame, served.text, served.result)
+        return outcomes + self._settled(frame, Served(action, served.text), served.result)
 
-    def _settled(self, frame: Call, answer: str, result: bytes | None) -> list[Outcome]:
+    def _settled(self, frame: Call, answer: ToStation | Served, result: bytes | None) -> list[Outcome]:
         """The station hears the answer to its CALL; `result` is its payload where it is a good one."""
         if result is None:
-            return [ToStation(answer)]
+            return [answer]
         seen = self._observer.answered(frame.action, frame.payload, result)
-        outcomes: list[Outcome] = [Settled(frame, result), ToStation(answer), *map(Observed, seen)]
+        outcomes: list[Outcome] = [Settled(frame, result), answer, *map(Observed, seen)]
         if frame.action == "BootNotification" and accepted(result):
             outcomes.append(Allowed())
         return outcomes
@@ -235,7 +250,7 @@ class Upward:
             outcomes += _saved(self._stead.heard(waiting, frame, now))
         said = Call(waiting.text, waiting.id, waiting.action, waiting.payload)
         result = frame.payload if isinstance(frame, CallResult) else None
-        return outcomes + self._settled(said, frame.text, result)
+        return outcomes + self._settled(said, ToStation(frame.text), result)
 
     def _told(self, waiting: Waiting, frame: Answer, now: float) -> list[Outcome]:
         """The owner has heard what was kept for it, or said by us."""

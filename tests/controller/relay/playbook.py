@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections import deque
+from collections.abc import Mapping
 from typing import TypeVar
 
 from controller.ocpp.frames import Call, Version, parse
@@ -28,19 +29,25 @@ from controller.relay.events import (
     Commandable,
     Event,
     FromBackend,
+    FromObserver,
     FromStation,
     Kept,
     Note,
     Observed,
+    ObserverUp,
     OwnAnswered,
     OwnCall,
     Tick,
     ToBackend,
+    ToObserver,
     ToStation,
 )
 from controller.relay.kept_profiles import KeptProfiles, Wired
+from controller.relay.observing import Observing
 from controller.relay.ownership import Ownership
+from controller.relay.saving import Save, Word
 from controller.relay.station import StationRelay
+from controller.signing.gate import Gate
 
 TIMEOUT_S = 30.0
 START_S = 1000.0
@@ -69,6 +76,8 @@ class Playbook:
         *,
         up: bool = True,
         kept: KeptProfiles | None = None,
+        gate: Gate | None = None,
+        observers: Mapping[str, Observing] | None = None,
     ) -> None:
         self.now = START_S
         self.notes: list[Note] = []
@@ -82,6 +91,9 @@ class Playbook:
             Ownership(version, scope, self.kept),
             TIMEOUT_S,
             self.now,
+            observers=observers,
+            utc_of=lambda now: UTC_0 + now,
+            gate=gate,
         )
         self._unheard: deque[Action] = deque()
         self._token = 0
@@ -95,6 +107,12 @@ class Playbook:
 
     def backend(self, text: str) -> None:
         self._happens(FromBackend(text))
+
+    def observer(self, backend: str, text: str) -> None:
+        self._happens(FromObserver(backend, text))
+
+    def observer_up(self, backend: str) -> None:
+        self._happens(ObserverUp(backend))
 
     def backend_up(self) -> None:
         self._happens(BackendUp())
@@ -180,6 +198,16 @@ class Playbook:
         self.backend(text)
         self.station_hears(text)
         self.done()
+
+    def observer_hears_text(self, backend: str) -> str:
+        """Whatever it is."""
+        told = self._pop(ToObserver)
+        assert told.backend == backend
+        return told.text
+
+    def saves(self) -> tuple[Word, ...]:
+        """Something has to be on disk before what follows."""
+        return self._pop(Save).words
 
     def site_learns(self, observation: Observation) -> None:
         self._next(Observed(observation))
