@@ -15,6 +15,7 @@ from controller.config import Backend, Config, Listen, Station
 from controller.config.backends import backend_names, uplinks_of
 from controller.config.passwords import Secret, secret_of
 from controller.limit_desk import LimitDesk, utc
+from controller.links.descriptors import make_room
 from controller.links.engine import Link
 from controller.links.handshake import Admitted, Door, Habits, habits
 from controller.links.pacing import Bucket
@@ -81,6 +82,7 @@ class StationDesk:
 
     async def run(self, *, task_status: trio.TaskStatus[int]) -> None:
         """Serve stations until cancelled. Starts with the bound port, or raises ListenFailed."""
+        make_room(sum(2 + len(station.observers) for station in self._stations.values()))
         async with trio.open_nursery() as self._nursery:
             nursery = self._nursery
             nursery.start_soon(self._memory.run)
