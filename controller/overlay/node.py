@@ -94,6 +94,10 @@ class Node:
         """When the next `Tick` is due (monotonic s); infinity where nothing waits."""
         return min(self._pending.next_end, self._routes.next_end, self._announcer.due)
 
+    def reachable(self, now: float) -> dict[str, int]:
+        """Of every node that is reached the best priority of a way to it."""
+        return self._routes.reachable(now, without="")
+
     def handle(self, event: Event, now: float) -> list[Action]:
         """What is to be done about an event, in this order."""
         match event:
@@ -189,17 +193,18 @@ class Node:
         if destination[0] == BROADCAST:
             yield from self._broadcast(frame, came, now)
             return
-        members = self._routes.members(destination[0])
-        if frame.kind is Kind.SEND and members:
-            for member in members:
-                each = msgspec.structs.replace(frame, destination=(member, *destination[1:]))
-                yield from self._on(each, came, now)
-        else:
-            yield from self._forward(frame, came, frozenset(), now)
+        members = self._routes.members(destination[0]) if frame.kind is Kind.SEND else ()
+        for member in members or destination[:1]:
+            each = msgspec.structs.replace(frame, destination=(member, *destination[1:]))
+            if each.destination == (self._own,):
+                yield from self._arrived(each, came, now)
+            else:
+                yield from self._forward(each, came, frozenset(), now)
 
     def _forward(self, frame: Routed, came: str, tried: frozenset[str], now: float) -> Iterator[Action]:
         head, *rest = frame.destination
-        for name in self._routes.members(head) or (head,):
+        members = self._routes.members(head) if frame.kind is Kind.CALL else ()
+        for name in members or (head,):
             onward = msgspec.structs.replace(frame, destination=(name, *rest))
             usable = {
                 way.link

@@ -225,6 +225,14 @@ def test_a_send_to_a_group_goes_to_each_and_a_call_to_one() -> None:
     assert (net.heard("CS01"), net.heard("CS02")) == ([], [[2, "m3", "Reset", {}]])
 
 
+def test_a_group_in_a_group_and_we_ourselves_in_one() -> None:
+    net = house(groups={"row": ("LC01", "row", "CS01")})
+    net.say("CSMS", "LC01", 6, "row", "CSMS", "m1", "NotifyX", {})
+    assert net.delivered("LC01") == [([6, "m1", "NotifyX", {}], ("CSMS",))]
+    assert net.heard("CS01") == [[6, "m1", "NotifyX", {}]]
+    assert net.nodes["LC01"].counts == {"no route": 1}
+
+
 def test_a_configured_way_comes_before_a_worse_one() -> None:
     net = house(routes={"CS09": [Hop("LC02", 5), Hop("CSMS", 1)]})
     net.own("LC01", 6, "m1", "NotifyX", {}, to=["CS09"])

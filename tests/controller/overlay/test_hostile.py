@@ -1,0 +1,253 @@
+"""What a node is told by who lies, and what it makes of it: nothing."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from controller.ocpp.frames import Version
+from controller.overlay import frames
+from controller.overlay.events import Came, Sending
+from controller.overlay.frames import Routed
+from controller.overlay.topology import told
+from controller.overlay.wire import MOST_HOPS, Kind, Mode
+from controller.signing import keys, signatures, wire
+from controller.signing.canonical import NotSignable
+from controller.signing.keys import Keyring, OwnKey
+from controller.signing.wire import Direction
+from controller.signing.wire import Kind as Signed
+from tests.controller.overlay.net import UTC_S, Net
+
+PLAIN = Mode.STANDARD
+
+
+def house(**settings: Any) -> Net:
+    """Plain CS01, controllers LC02 and LC03 below LC01; CS05 is configured as a station of ours, and away."""
+    net = Net()
+    net.node("LC01", homes={"CS01": frozenset({"CS01"}), "CS05": frozenset({"CS05"})}, **settings)
+    net.link("CS01", "LC01", PLAIN)
+    net.link("LC02", "LC01")
+    net.link("LC03", "LC01")
+    net.link("LC01", "CSMS")
+    return net
+
+
+LONG = [f"n{number}" for number in range(MOST_HOPS - 1)]
+
+FALSE_PATHS = [
+    ("LC02", ["CS01"], "spoofed"),  # a station that is connected to us
+    ("LC02", ["CS05"], "spoofed"),  # a station that is ours, and away
+    ("LC02", ["CS01", "LC02"], "spoofed"),
+    ("LC02", ["LC03"], "spoofed"),  # another neighbour
+    ("LC02", ["LC03", "LC02"], "spoofed"),
+    ("LC02", ["CS09", "CS01"], "spoofed"),  # in the middle of the path
+    ("LC02", ["CSMS"], "spoofed"),  # a backend, from below
+    ("LC02", ["*"], "spoofed"),
+    ("LC02", ["0"], "spoofed"),
+    ("LC02", ["LC01"], "looped"),  # us
+    ("LC02", ["CS09", "LC01", "LC02"], "looped"),
+    ("LC02", ["LC02", "CS09"], "looped"),
+    ("LC02", ["CS09", "CS09"], "looped"),
+    ("LC02", LONG, "looped"),
+    ("CS01", ["CS01"], "spoofed"),  # a plain link has no paths at all
+    ("CS01", ["CS09"], "spoofed"),
+]
+
+
+@pytest.mark.parametrize(("link", "path", "kind"), FALSE_PATHS)
+def test_a_false_path_goes_nowhere_and_only_its_sender_hears_of_it(
+    link: str, path: list[str], kind: str
+) -> None:
+    net = house()
+    net.say(link, "LC01", 2, "CSMS", path, "m1", "StartTransaction", {})
+    net.say(link, "LC01", 6, "CSMS", path, "m2", "NotifyX", {})
+    assert net.nodes["LC01"].counts == {kind: 2}
+    code = "SecurityError" if kind == "spoofed" else "GenericError"
+    (answer,) = net.heard(link)
+    assert (answer[0], answer[-5:][1:3]) == (4, ["m1", code])
+    assert all(not net.heard(other) for other in ("CS01", "LC02", "LC03", "CSMS") if other != link)
+
+
+def test_the_longest_path_that_is_taken() -> None:
+    net = house()
+    net.say("LC02", "LC01", 6, "CSMS", LONG[1:], "m1", "NotifyX", {})
+    assert net.heard("CSMS") == [[6, "CSMS", [*LONG[1:], "LC02", "LC01"], "m1", "NotifyX", {}]]
+
+
+def test_who_is_behind_a_configured_way_comes_that_way_and_no_other() -> None:
+    net = Net()
+    net.node("LC01", homes={"CS09": frozenset({"LC03"})})
+    net.link("LC02", "LC01")
+    net.link("LC03", "LC01")
+    net.link("LC01", "CSMS")
+    for link in ("LC02", "LC03"):
+        net.say(link, "LC01", 6, "CSMS", "CS09", "m1", "NotifyX", {})
+    assert net.heard("CSMS") == [[6, "CSMS", ["CS09", "LC03", "LC01"], "m1", "NotifyX", {}]]
+
+
+def test_an_answer_of_another_is_not_believed() -> None:
+    net = house()
+    net.say("CSMS", "LC01", 2, "CS01", "CSMS", "m1", "Reset", {})
+    for link in ("LC02", "LC03"):
+        net.say(link, "LC01", 3, "CSMS", "CS01", "m1", {"status": "Accepted"})
+    assert net.heard("CSMS") == []
+    net.say("CS01", "LC01", 3, "m1", {"status": "Rejected"})
+    assert net.heard("CSMS") == [[3, "CSMS", ["CS01", "LC01"], "m1", {"status": "Rejected"}]]
+
+
+def test_who_waits_is_answered_though_what_he_sends_cannot_be_read() -> None:
+    net = house()
+    net.say("LC02", "LC01", 2, "CSMS", [], "m1", "Reset", {})
+    net.say("CS01", "LC01", 2, "m2", 7, {})
+    assert [(frame[3], frame[4]) for frame in net.heard("LC02")] == [("m1", "FormatViolation")]
+    assert [frame[:3] for frame in net.heard("CS01")] == [[4, "m2", "FormatViolation"]]
+    assert net.heard("CSMS") == []
+
+
+# -- topology -------------------------------------------------------------------------------------------
+
+
+def own_key(holder: str) -> OwnKey:
+    return keys.read_private(keys.new_private("secp256r1", holder, 0.0, 2e9))
+
+
+KEYS = {name: own_key(name) for name in ("LC02", "LC03")}
+
+
+def context(is_call: bool) -> str:
+    kind = Signed.REQUEST if is_call else Signed.SEND
+    return wire.context(Version.V21, Direction.UP, kind, "NotifyNetworkTopology")
+
+
+def verify(node: str, payload: bytes, is_call: bool) -> str | None:
+    """As a policy would have it that knows each controller's key."""
+    known = Keyring([key.known for key in KEYS.values()])
+    try:
+        examined = signatures.examine(payload, context(is_call), known.__contains__)
+    except NotSignable as no:
+        return str(no)
+    if node in {known.holder(key, UTC_S) for key in examined.keys}:
+        return None
+    return f"it is not signed by {node}"
+
+
+def signed(payload: bytes, holder: str, is_call: bool = False) -> bytes:
+    return signatures.sign(payload, KEYS[holder].private, context(is_call))
+
+
+def topology(node: str = "LC02", *reached: str, at: float = 1000.0) -> bytes:
+    return told(node, dict.fromkeys(reached or ("CS09",), 0), UTC_S + at)
+
+
+GOOD = signed(topology(), "LC02")
+
+FORGED = [
+    ("LC02", ["LC02"], topology()),  # nobody has signed it
+    ("LC02", ["LC02"], signed(topology(), "LC03")),  # another controller has
+    ("LC02", ["LC02"], GOOD.replace(b"CS09", b"CS08")),  # it was changed
+    ("LC02", ["LC02"], GOOD.replace(b'"routes"', b'"routes":[],"routes"')),  # one name twice
+    ("LC03", ["LC03"], GOOD),  # another tells it
+    ("LC03", ["LC02"], GOOD),  # through a neighbour that lies of the path
+    ("LC03", ["LC02", "LC03"], GOOD),
+    ("LC02", ["LC09", "LC02"], GOOD),  # from afar
+    ("LC02", ["LC02"], signed(topology("LC03"), "LC03")),  # of another's routes
+]
+
+
+@pytest.mark.parametrize("action_kind", [2, 6])
+@pytest.mark.parametrize(("link", "path", "payload"), FORGED)
+def test_forged_topology_is_refused_and_changes_nothing(
+    link: str, path: list[str], payload: bytes, action_kind: int
+) -> None:
+    net = house(verify=verify)
+    before = json.dumps(net.nodes["LC01"].reachable(net.now))
+    net.send(link, "LC01", frame(action_kind, path, payload))
+    assert json.dumps(net.nodes["LC01"].reachable(net.now)) == before
+    answers = [answer[4] for answer in net.heard(link)]
+    assert answers == (["SecurityError"] if action_kind == 2 else [])
+    assert sum(net.nodes["LC01"].counts.values()) == 1
+    net.say("CSMS", "LC01", 6, "CS09", "CSMS", "m", "NotifyX", {})
+    assert net.nodes["LC01"].counts["no route"] == 1
+
+
+def frame(kind: int, path: Any, payload: bytes) -> str:
+    return f'[{kind},"LC01",{json.dumps(path)},"t1","NotifyNetworkTopology",{payload.decode()}]'
+
+
+@pytest.mark.parametrize("is_call", [False, True])
+def test_a_signature_counts_for_the_kind_of_message_that_it_was_made_for(is_call: bool) -> None:
+    net = house(verify=verify)
+    net.send("LC02", "LC01", frame(2 if is_call else 6, "LC02", signed(topology(), "LC02", not is_call)))
+    assert net.nodes["LC01"].counts == {"topology": 1}
+    assert "CS09" not in net.nodes["LC01"].reachable(net.now)
+
+
+@pytest.mark.parametrize("is_call", [False, True])
+def test_signed_topology_is_believed(is_call: bool) -> None:
+    net = house(verify=verify)
+    net.send("LC02", "LC01", frame(2 if is_call else 6, "LC02", signed(topology(), "LC02", is_call)))
+    assert [answer[:1] for answer in net.heard("LC02")] == ([[3]] if is_call else [])
+    net.say("CSMS", "LC01", 6, "CS09", "CSMS", "m", "NotifyX", {})
+    assert net.heard("LC02") == [[6, "CS09", ["CSMS", "LC01"], "m", "NotifyX", {}]]
+
+
+def test_signed_topology_is_believed_once_and_not_again_when_its_link_was_away() -> None:
+    net = house(verify=verify)
+    net.send("LC02", "LC01", frame(6, "LC02", GOOD))
+    net.cut("LC02", "LC01")
+    net.link("LC02", "LC01")
+    net.send("LC02", "LC01", frame(6, "LC02", GOOD))
+    assert net.nodes["LC01"].counts["topology"] == 1
+
+
+@pytest.mark.parametrize("stolen", ["CS01", "CS05", "LC03", "CSMS", "LC01"])
+def test_nobody_draws_another_s_messages_to_himself(stolen: str) -> None:
+    net = house()
+    before = net.nodes["LC01"].reachable(net.now)
+    net.send("LC02", "LC01", frame(6, "LC02", topology("LC02", stolen)))
+    assert net.nodes["LC01"].reachable(net.now) == before
+
+
+def test_a_plain_station_has_no_topology_to_tell() -> None:
+    net = house()
+    payload = json.loads(topology("CS01"))
+    net.say("CS01", "LC01", 2, "m1", "NotifyNetworkTopology", payload)
+    (to_backend,) = [json.loads(message) for message in net.got["CSMS"]]
+    assert to_backend[2] == ["CS01", "LC01"], "it goes to whom the station speaks to, as any message does"
+    net.say("CSMS", "LC01", 3, "LC01", "CSMS", "m1", {})
+    assert "CS09" not in net.nodes["LC01"].reachable(net.now)
+
+
+# -- at random ------------------------------------------------------------------------------------------
+
+ids = st.sampled_from(["CS01", "CS05", "LC01", "LC02", "LC03", "CSMS", "*", "0", "row", "CS09", "", "x" * 65])
+hops = ids | st.lists(ids, max_size=4) | st.none() | st.integers()
+words = st.sampled_from(["m1", "m2", "Reset", "NotifyNetworkTopology"])
+elements = hops | words | st.dictionaries(words, st.integers(), max_size=1)
+messages = st.one_of(
+    st.tuples(st.integers(1, 7), hops, hops, words, words, st.just({})).map(json.dumps),
+    st.tuples(st.integers(1, 7), words, words, st.just({})).map(json.dumps),
+    st.lists(elements, max_size=8).map(json.dumps),
+    st.binary(max_size=30),
+    st.tuples(st.integers(2, 6), st.binary(max_size=20)).map(
+        lambda each: bytes((each[0], 0, 0, 0)) + each[1]
+    ),
+)
+
+
+@given(st.lists(st.tuples(st.sampled_from(["CS01", "LC02", "LC03", "CSMS"]), messages), max_size=12))
+def test_whatever_is_sent_comes_to_rest_and_never_goes_back_as_a_request(
+    said: list[tuple[str, str | bytes]],
+) -> None:
+    net = house(groups={"row": ("CS01", "LC02", "LC01", "row")})
+    for link, message in said:
+        for action in net.nodes["LC01"].handle(Came(link, message), net.now):
+            if isinstance(action, Sending) and action.frame.kind in (Kind.CALL, Kind.SEND):
+                assert action.link != link
+                written = frames.parse(action.message)
+                assert isinstance(written, Routed)
+                assert action.link == "CS01" or written.path[-2:] == (link, "LC01")
