@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -24,10 +25,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="make bench")
     parser.add_argument("which", nargs="*", metavar="BENCH", help=f"of {', '.join(BENCHES)}; default all")
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--quick", action="store_true", help="less of what has a small form: the relay")
     options = parser.parse_args()
     results = {}
-    for name in options.which or BENCHES:
-        results[name] = BENCHES[name]()
+    benches = BENCHES | {"relay": partial(relay.bench, quick=options.quick)}
+    for name in options.which or benches:
+        results[name] = benches[name]()
         _show(name, results[name])
     if options.json:
         options.json.write_text(json.dumps(results, indent=2) + "\n")
