@@ -1,9 +1,10 @@
 """How a command comes in OCPP, and how its acknowledgement goes back: as a DataTransfer, in every version.
 
-`vendorId` is "org.local-controller". `messageId` "dim" carries a command to the controller's own identity,
-or to a station of the site; the answer's `data` is the signed acknowledgement. "dimEffect" is a CALL of the
-controller: what the command has done, measured. In OCPP 1.6 `data` is a text (1.6 ed. 2, 6.17), with the
-JSON in it; in 2.x it is any JSON (2.0.1 Part 2, 1.12.1), and both forms are read.
+`vendorId` is "org.local-controller". `messageId` "dim" carries a command to the controller's own identity;
+the answer's `data` is the signed acknowledgement. "dimEffect" is a CALL of the controller: what the command
+has done, measured; "dimCheckpoint" another one: a line of the evidence log, for a witness to keep. In OCPP
+1.6 `data` is a text (1.6 ed. 2, 6.17), with the JSON in it; in 2.x it is any JSON (2.0.1 Part 2, 1.12.1), and
+both forms are read.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ ACTION = "DataTransfer"
 VENDOR = "org.local-controller"
 COMMAND = "dim"
 EFFECT = "dimEffect"
+CHECKPOINT = "dimCheckpoint"
 
 
 class _DataTransfer(msgspec.Struct, rename={"vendor_id": "vendorId", "message_id": "messageId"}):
@@ -55,6 +57,20 @@ def answer(version: Version, acknowledgement: bytes, *, accepted: bool) -> bytes
 def effect(version: Version, report: bytes) -> bytes:
     """The payload of our DataTransfer that carries a signed report of the effect."""
     return _payload({"vendorId": VENDOR, "messageId": EFFECT}, version, report)
+
+
+def checkpoint(version: Version, line: bytes) -> bytes:
+    """The payload of our DataTransfer that hands out a line of the evidence log, as it stands there."""
+    return _payload({"vendorId": VENDOR, "messageId": CHECKPOINT}, version, line.rstrip(b"\n"))
+
+
+def not_understood(payload: bytes) -> bytes:
+    """The answer to a DataTransfer that carries nothing of ours."""
+    try:
+        ours = _decoder.decode(payload).vendor_id == VENDOR
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        ours = False
+    return b'{"status":"UnknownMessageId"}' if ours else b'{"status":"UnknownVendorId"}'
 
 
 def _payload(members: dict[str, str], version: Version, data: bytes) -> bytes:

@@ -186,7 +186,7 @@ class Desk:
         return [
             *self._on_record(event, verdict, answer, at),
             *done,
-            Answer(event.token, answer, accepted),
+            Answer(event.token, answer, accepted, verdict.reason),
             Note(logging.INFO if accepted else logging.WARNING, _told(event, verdict)),
         ]
 

@@ -119,11 +119,12 @@ class Record(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """The signed acknowledgement of a command."""
+    """The signed acknowledgement of a command; `reason`: why it is refused."""
 
     token: int
     payload: bytes
     accepted: bool
+    reason: str | None = None
 
 
 class Tell(msgspec.Struct, frozen=True):

@@ -118,7 +118,8 @@ def _share(ordered: Sequence[Demand], claims: Sequence[Claim], conductors: Condu
 
 
 def _claim(site: Site, demand: Demand, conductors: Conductors) -> Claim:
-    group = conductors.group(site.evse_by_ref[demand.ref].circuit, demand.phases)
+    evse = site.evse_by_ref[demand.ref]
+    group = conductors.group(evse.circuit, demand.phases, steerable=evse.steerable)
     return Claim(group, tenths_up(demand.min_a), tenths_down(demand.max_a), tenths_up(demand.needs_a))
 
 

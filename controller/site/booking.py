@@ -5,19 +5,28 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from controller.site.conductors import PhaseFlags
+from msgspec.structs import replace
+
+from controller.site.conductors import PhaseFlags, Steered
 from controller.site.tree import Evse, PhaseAmps, Site
 
 
 class Ledger:
     """The room on every circuit, in A: on each phase, and on all together; it may go below zero.
 
-    `room` is per phase; `sums` holds the room of all phases added up, for the circuits that limit it.
+    `room` is per phase; `sums` holds the room of all phases added up, for the circuits that limit it;
+    `steered` that of the steerable EVSEs, where somebody limits them.
     """
 
     def __init__(
-        self, site: Site, room: Mapping[str, PhaseAmps], sums: Mapping[str, float] | None = None
+        self,
+        site: Site,
+        room: Mapping[str, PhaseAmps],
+        sums: Mapping[str, float] | None = None,
+        steered: Steered | None = None,
     ) -> None:
+        self._steered = steered
+        self._steered_room = [] if steered is None else [[*steered.phases_a, steered.sum_a]]
         self._sums = sums or {}
         self._room = {circuit: [*amps, self._sums.get(circuit, math.inf)] for circuit, amps in room.items()}
         self._paths: dict[str, list[list[float]]] = {}
@@ -27,7 +36,7 @@ class Ledger:
 
     def book(self, evse: Evse, phases: PhaseFlags, amps: float) -> None:
         """Take `amps` on the given site phases from every circuit above the EVSE; negative gives back."""
-        for room in self._paths[evse.circuit]:
+        for room in self._rooms_of(evse):
             for phase in range(3):
                 if phases[phase]:
                     room[phase] -= amps
@@ -36,7 +45,18 @@ class Ledger:
     def room(self, evse: Evse, phases: PhaseFlags) -> float:
         """The A per phase that the EVSE could take more: the least over its phases and circuits."""
         used = [phase for phase in range(3) if phases[phase]]
-        return min(min(room[3] / len(used), *(room[p] for p in used)) for room in self._paths[evse.circuit])
+        return min(min(room[3] / len(used), *(room[p] for p in used)) for room in self._rooms_of(evse))
+
+    def _rooms_of(self, evse: Evse) -> list[list[float]]:
+        rooms = self._paths[evse.circuit]
+        return [*rooms, *self._steered_room] if evse.steerable and self._steered_room else rooms
+
+    def steered(self) -> Steered | None:
+        """What is left for the steerable EVSEs, where somebody limits them."""
+        if self._steered is None:
+            return None
+        first, second, third, together = self._steered_room[0]
+        return replace(self._steered, phases_a=(first, second, third), sum_a=together)
 
     def rooms(self) -> dict[str, PhaseAmps]:
         """What is left on each phase, per circuit."""

@@ -54,6 +54,7 @@ def _evse(config: Config, station: StationConfig, evse: EvseConfig) -> Evse:
         fallback_a=config.fallback_a(evse),
         priority=evse.priority,
         surplus=evse.mode == "surplus",
+        steerable=evse.steuve and not evse.exempt,
         phase_switching=evse.phase_switching,
     )
 

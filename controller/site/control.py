@@ -25,6 +25,7 @@ from controller.site.conductors import Joint
 from controller.site.delivery import Memory
 from controller.site.events import (
     Adapted,
+    Dimmed,
     GroupLimit,
     LimitAnswered,
     Metered,
@@ -39,6 +40,7 @@ from controller.site.metering import Metering
 from controller.site.news import Told
 from controller.site.outlet import Outlet
 from controller.site.settings import SiteSettings
+from controller.site.steering import Steering
 from controller.site.surplus import Surplus
 from controller.site.switching import consider
 from controller.site.tree import Circuit, PhaseAmps, Site
@@ -61,6 +63,7 @@ class SiteControl:
         self._metering = Metering(site, settings, now)
         self._turns = Turns(settings.rotation_s)
         self._surplus = Surplus()
+        self._steering = Steering()
         # The k-th of n EVSEs numbers its calls k, k + n, k + 2 n ...: a token tells whose it is.
         count = len(site.evses)
         self._outlets = [
@@ -84,6 +87,8 @@ class SiteControl:
         """
         overloaded = isinstance(event, Metered) and self._metered(event, now)
         if overloaded:
+            return self._plan(now, urgent=True)
+        if isinstance(event, Dimmed) and self._steering.dim(event):
             return self._plan(now, urgent=True)
         self._due |= self._takes_in(event, now)
         if not self._due:
@@ -154,7 +159,7 @@ class SiteControl:
             case GroupLimit(limit_a=limit_a):
                 self._group_a = limit_a
                 return True
-            case Tick():
+            case Tick() | Dimmed():
                 return True
             case Metered():
                 return False  # taken in by the fast loop before
@@ -219,6 +224,7 @@ class SiteControl:
         turns = self._turns
         turns.wanting([outlet.evse.ref for outlet in self._outlets if outlet.model.wants], now)
         ranks = turns.ranks(now, {o.evse.ref for o in self._outlets if o.model.asleep(now)})
+        highest_v = self._metering.highest_v(self._site.circuits[0])
         troubles, metered = self._metering.troubles_above(now), self._metering.covers
         reserved: list[Outlet] = []
         shared: list[Outlet] = []
@@ -240,11 +246,12 @@ class SiteControl:
                             troubles[circuit],
                             metered=metered[circuit],
                             unbalance_a=self._site.unbalance_a.get(circuit),
+                            dimmed=self._steering.cap(outlet.evse, outlet.phases_to_come, highest_v),
                         )
                     )
         room = self._ledger(base, reserved, now)
         for outlet in shared:
-            outlet.book_overdraw(room)
+            outlet.book_overdraw(room, now, steered=room.steered() is not None)
         fair = [d for d in demands if not self._sunny(d)]
         given = self._share(fair, room, base, now)
         rooms, joint = room.rooms(), self._joint(base, room)
@@ -310,7 +317,9 @@ class SiteControl:
     def _ledger(self, base: dict[str, PhaseAmps], booked: list[Outlet], now: float) -> Ledger:
         """What is left of the supply of each circuit when these EVSEs take the most that they may."""
         supply = {c.id: self._supply(c, base[c.id]) for c in self._site.circuits}
-        ledger = Ledger(self._site, supply, self._sums(base))
+        grid = self._site.circuits[0]
+        steered = self._steering.steered(self._metering.highest_v(grid), self._metering.surplus_a(now))
+        ledger = Ledger(self._site, supply, self._sums(base), steered)
         for outlet in booked:
             outlet.book(ledger, now)
         return ledger
@@ -326,10 +335,16 @@ class SiteControl:
     def _joint(self, base: dict[str, PhaseAmps], room: Ledger) -> dict[str, Joint]:
         """What bounds phases together, where something does."""
         sums = room.sums()
+        steered = {self._site.circuits[0].id: room.steered()}
         return {
-            c.id: Joint(sum_a=sums.get(c.id), unbalance_a=c.unbalance_a, base_a=base[c.id])
+            c.id: Joint(
+                sum_a=sums.get(c.id),
+                unbalance_a=c.unbalance_a,
+                base_a=base[c.id],
+                steered=steered.get(c.id),
+            )
             for c in self._site.circuits
-            if c.limit_w is not None or c.unbalance_a is not None
+            if c.limit_w is not None or c.unbalance_a is not None or steered.get(c.id) is not None
         }
 
     def _supply(self, circuit: Circuit, base_a: PhaseAmps) -> PhaseAmps:

@@ -35,6 +35,8 @@ NOISE_A = 0.05
 """Limits have one decimal: smaller differences are none."""
 RETRY_S = 60.0
 """How long a refusal is taken at its word."""
+LATE_S = 10.0
+"""A cut that is not answered by then may never be."""
 ANSWER_S = 60.0
 """How long an answer is waited for: the link gives up earlier, this is for a link that forgets."""
 DOUBT_S = 5.0
@@ -212,6 +214,11 @@ class Delivery:
         if self._doubt_since is not None and now < self._doubt_since + DOUBT_S:
             return min(self.held_a(now), self._before_doubt_a)
         return self.held_a(now)
+
+    def late_a(self, now: float) -> float:
+        """How much more than offered it may be taking (A per phase), as it is late with its answer."""
+        late = any(now >= pending.sent_at + LATE_S for pending in self._pending.values())
+        return max(0.0, self.held_a(now) - self.offered_a(now)) if late else 0.0
 
     def problem(self, now: float) -> str:
         """Why the EVSE cannot be commanded now, in words; empty if it can."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
 from controller.ocpp.observations import EvseRef, Observation
@@ -56,11 +58,27 @@ class GroupLimit(msgspec.Struct, frozen=True):
     limit_a: float | None
 
 
+class Dimmed(msgspec.Struct, frozen=True, kw_only=True):
+    """The grid operator limits the steerable EVSEs from now on; by default: no longer.
+
+    `total_w`: what they may draw from the grid together (W; None: no limit), `phases_w` on each phase of it;
+    `evses_w`: what each of these may draw. `why` says so in words: for the whole, and of each EVSE.
+    """
+
+    total_w: float | None = None
+    phases_w: tuple[float | None, float | None, float | None] = (None, None, None)
+    evses_w: Mapping[EvseRef, float] = {}
+    why: str = ""
+    whys: Mapping[EvseRef, str] = {}
+
+
 class Tick(msgspec.Struct, frozen=True):
     """`tick_s` has passed."""
 
 
-SiteEvent = StationUp | StationDown | Adapted | Observed | Metered | LimitAnswered | GroupLimit | Tick
+SiteEvent = (
+    StationUp | StationDown | Adapted | Observed | Metered | LimitAnswered | GroupLimit | Dimmed | Tick
+)
 
 
 class SetLimit(msgspec.Struct, frozen=True, kw_only=True):

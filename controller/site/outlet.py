@@ -138,16 +138,30 @@ class Outlet:
         if self.may_draw:
             ledger.book(self.evse, self._phases_at_risk(now), self._booked_a(now))
 
-    def book_overdraw(self, ledger: Ledger) -> None:
-        """Book what it draws beyond its offer: nobody's share, and gone all the same."""
-        ledger.book(self.evse, self.model.phases, self.model.draw.overdraw_a)
+    def book_overdraw(self, ledger: Ledger, now: float, *, steered: bool) -> None:
+        """Book what it draws beyond its offer: nobody's share, and gone all the same.
 
-    def demand(self, rank: float, trouble: str, *, metered: bool, unbalance_a: float | None = None) -> Demand:
+        `steered`: the grid operator limits it. Then there is no meter that shows who has not heard of a cut:
+        what is not answered in time counts as not obeyed.
+        """
+        late_a = self.delivery.late_a(now) if steered and self.evse.steerable else 0.0
+        ledger.book(self.evse, self.model.phases, max(self.model.draw.overdraw_a, late_a))
+
+    def demand(
+        self,
+        rank: float,
+        trouble: str,
+        *,
+        metered: bool,
+        unbalance_a: float | None = None,
+        dimmed: tuple[float, str] | None = None,
+    ) -> Demand:
         """What it could take now.
 
         `unbalance_a`: the least unbalance (A) that a circuit above it allows, if one limits it.
         `trouble` says why EVSEs on its circuit keep to their fallback, if they must. `metered`: a meter
         above it shows its draw, so that an EVSE which does not report would be counted as base load.
+        `dimmed`: the most that the grid operator leaves it (A per phase), and why.
         """
         caps = [(self.evse.max_a, "all it can take"), (self.model.need_a, "all that its car takes")]
         if self.backend_a is not None:
@@ -165,9 +179,11 @@ class Outlet:
             # Enough W for the minimum on all phases, which one phase alone may take together.
             min_a = min(len(self.evse.phases) * min_a, self.evse.max_a)
             max_a = max(max_a, min_a) if not trouble else max_a
+        if dimmed is not None and dimmed[0] < max_a:
+            max_a, cap = dimmed
         return Demand(
             ref=self.evse.ref,
-            phases=self._phases_to_come,
+            phases=self.phases_to_come,
             min_a=min_a,
             max_a=max_a,
             needs_a=self._need.needs_a,
@@ -227,7 +243,7 @@ class Outlet:
         return self.all_phases if in_doubt else self.model.phases
 
     @property
-    def _phases_to_come(self) -> PhaseFlags:
+    def phases_to_come(self) -> PhaseFlags:
         """Where it is to draw, once a change that was decided is made."""
         switch = self.model.switch
         if not switch.changing:

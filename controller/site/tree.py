@@ -51,6 +51,7 @@ class Evse(msgspec.Struct, frozen=True, kw_only=True):
     `phases[k]` is the site's phase (0, 1, 2) that the station's phase k sits on: one entry for a
     one-phase station, three for a three-phase one.
     Currents in A per phase; `fallback_a` is what the station takes by itself when we are gone.
+    `steerable`: the grid operator may dim it (EnWG section 14a).
     `surplus`: it charges from what the site would feed in, and from nothing else. `phase_switching`: whether
     it can be told to use one phase instead of three; None: as its station says.
     """
@@ -63,6 +64,7 @@ class Evse(msgspec.Struct, frozen=True, kw_only=True):
     fallback_a: float
     priority: int = 0
     surplus: bool = False
+    steerable: bool = False
     phase_switching: bool | None = None
 
 

@@ -10,13 +10,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
-from controller.site.conductors import PAIRS, Joint, PhaseFlags, leading, tenths_down
+from controller.site.conductors import NO_BOUND, PAIRS, Joint, PhaseFlags, leading, tenths_down
 from controller.site.tree import Site
 
 ROUNDS = 4
 """After as many the shares are near enough; each costs a pass of the allocator."""
-NO_BOUND = 10**9
-"""Tenths that nothing reaches."""
 OPPOSITE = [PAIRS.index((low, high)) for high, low in PAIRS]
 
 

@@ -291,6 +291,7 @@ def station(
     max_a: float = 32.0,
     car: Car | None = None,
     surplus: bool = False,
+    steerable: bool = False,
     phase_switching: bool | None = None,
     **how: float,
 ) -> ToyStation:
@@ -302,6 +303,7 @@ def station(
         max_a=max_a,
         fallback_a=6.0,
         surplus=surplus,
+        steerable=steerable,
         phase_switching=phase_switching,
     )
     return ToyStation(evse=evse, car=car, **how)  # type: ignore[arg-type]
