@@ -27,6 +27,7 @@ from controller.config.remarks import ConfigUnreadable, render
 from controller.config.tables import Web
 from controller.demo.demo import run_demo
 from controller.evidence_cli import add_evidence
+from controller.gatekeeper import SigningFailed
 from controller.groups import leaves
 from controller.keys_cli import add_keys
 from controller.links.server import ListenFailed
@@ -165,7 +166,7 @@ def _run(options: argparse.Namespace) -> int:
     logging.getLogger("trio-websocket").setLevel(logging.WARNING)
     try:
         trio.run(_until_signalled, config, strict_exception_groups=True)
-    except* (ListenFailed, StoreFailed, TlsFailed, WebFailed) as failed:
+    except* (ListenFailed, SigningFailed, StoreFailed, TlsFailed, WebFailed) as failed:
         for each in leaves(failed):
             log.error("%s", each)
         status = MISTAKES

@@ -10,6 +10,7 @@ from pathlib import Path
 import trio
 
 from controller.config import Config
+from controller.gatekeeper import gatekeeper_of
 from controller.limit_desk import LimitDesk
 from controller.links.switchboard import Switchboard
 from controller.links.tally import Tally
@@ -25,7 +26,7 @@ from controller.site.view import SiteView
 from controller.station_desk import StationDesk
 from controller.store.profiles import ProfileStore
 from controller.web.server import Serving, serve_web
-from controller.web.status import MISSED_TICKS, Links, Status, circuits_of, evses_of
+from controller.web.status import MISSED_TICKS, Links, Status, circuits_of, evses_of, verdicts_of
 from drivers.meter import run_meters
 from drivers.reading import MeterState
 
@@ -49,7 +50,8 @@ class Daemon:
         self._board = Switchboard()
         self._profiles = ProfileStore(Path(config.store.directory))
         self._desk = LimitDesk(config, self._board, self._profiles)
-        self._served = StationDesk(config, self._desk, self._board, self._tally)
+        self._keeper = gatekeeper_of(config)
+        self._served = StationDesk(config, self._desk, self._board, self._tally, self._keeper)
 
     async def run(self, *, task_status: trio.TaskStatus[Daemon] = trio.TASK_STATUS_IGNORED) -> None:
         """Run until cancelled. Started once stations can connect.
@@ -65,6 +67,8 @@ class Daemon:
                 self.web_port = await nursery.start(serve_web, Serving(web.host, web.port), self.status)
                 log.info("the page is at http://%s:%d/", web.host, self.web_port)
             nursery.start_soon(self._keep_deciding)
+            if self._keeper is not None:
+                nursery.start_soon(self._keeper.run)
             if config.site.backend is not None:
                 uplinks = self._served.uplinks(config.site.backend)
                 own = OwnLink(config, VERSION, uplinks, self._profiles, self._limited)
@@ -104,6 +108,7 @@ class Daemon:
             ),
             backends=self._served.backends(),
             damaged=self._served.damaged,
+            signatures=() if self._keeper is None else verdicts_of(self._keeper.gate.verdicts),
         )
 
     # -- the site -----------------------------------------------------------------------------------
@@ -125,7 +130,7 @@ class Daemon:
 async def run(config: Config, *, task_status: trio.TaskStatus[Daemon] = trio.TASK_STATUS_IGNORED) -> None:
     """Run a controller until cancelled; starts with the Daemon.
 
-    Raises ListenFailed, TlsFailed, WebFailed or StoreFailed where it cannot do its work.
+    Raises ListenFailed, SigningFailed, TlsFailed, WebFailed or StoreFailed where it cannot do its work.
     """
     try:
         await Daemon(config).run(task_status=task_status)

@@ -26,6 +26,7 @@ from controller.relay.saving import SetAside, Word
 from controller.relay.stead import Kept, Stead
 from controller.relay.story import Story
 from controller.relay.transaction_ids import TransactionIds
+from controller.signing.replay import Remember
 from controller.store.database import StoreFailed
 from controller.store.relay import RelayStore
 from controller.store.writer import StoreWriter
@@ -74,12 +75,16 @@ class Queue(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RelayMemory:
-    """All stations'. Raises StoreFailed where the store cannot be used."""
+    """All stations'. Raises StoreFailed where the store cannot be used.
 
-    def __init__(self, config: Config) -> None:
+    `remember` makes durable which signed messages were here; it is called in a thread.
+    """
+
+    def __init__(self, config: Config, remember: Callable[[Sequence[Remember]], None] | None = None) -> None:
         directory = Path(config.store.directory)
         self._store = RelayStore(directory)
-        self._writer = StoreWriter(self._store.write)
+        self._remember = remember
+        self._writer = StoreWriter(self._write)
         self._key = _key(directory / KEY_FILE)
         self._call_timeout_s = config.listen.call_timeout_s
         self._backends = {name: uplinks[0] for name, uplinks in uplinks_of(config).items()}
@@ -110,6 +115,13 @@ class RelayMemory:
     def forget(self, station: str) -> None:
         """What the station's machines believe is on disk is not: read it anew. Raises StoreFailed."""
         self._stations[station] = self._recalled(station)
+
+    def _write(self, words: Sequence[Word]) -> None:
+        seen = [word for word in words if isinstance(word, Remember)]
+        if self._remember is not None and seen:
+            self._remember(seen)
+        if len(seen) < len(words):
+            self._store.write([word for word in words if not isinstance(word, Remember)])
 
     # -- what a link's relay is made of ---------------------------------------------------------------
 

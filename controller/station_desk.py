@@ -14,6 +14,7 @@ import trio
 from controller.config import Backend, Config, Listen, Station
 from controller.config.backends import backend_names, uplinks_of
 from controller.config.passwords import Secret, secret_of
+from controller.gatekeeper import Gatekeeper
 from controller.limit_desk import LimitDesk, utc
 from controller.links.descriptors import make_room
 from controller.links.engine import Link
@@ -45,14 +46,22 @@ LEAST_PER_ADDRESS = 64
 class StationDesk:
     """Serves the stations of a configuration. Raises TlsFailed for certificates that cannot be used."""
 
-    def __init__(self, config: Config, limits: LimitDesk, board: Switchboard, tally: Tally) -> None:
+    def __init__(
+        self,
+        config: Config,
+        limits: LimitDesk,
+        board: Switchboard,
+        tally: Tally,
+        keeper: Gatekeeper | None = None,
+    ) -> None:
         self._config = config
         self._limits = limits
         self._board = board
         self._tally = tally
         self._stations = {station.id: station for station in config.station}
         self._names = backend_names(config)
-        self._memory = RelayMemory(config)
+        self._memory = RelayMemory(config, None if keeper is None else keeper.remember)
+        self._gate = None if keeper is None else keeper.gate
         self._listening = _listening(config.listen, len(self._stations))
         self._uplinks = _uplinks(config)
 
@@ -144,6 +153,7 @@ class StationDesk:
             commands=memory.commands(station.id),
             utc_of=utc,
             present=link is not None,
+            gate=self._gate,
         )
         rules = Rules(
             pace=Bucket(listen.messages_per_second, burst=max(1, int(BURST_S * listen.messages_per_second))),

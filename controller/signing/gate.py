@@ -9,6 +9,7 @@ A policy is exchanged as a whole, while links stay. The answer to a refused CALL
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import msgspec
@@ -107,6 +108,8 @@ class Gate:
         self._seen = ReplayCache(policy.window_s) if seen is None else seen
         self._jws = Verifier() if jws is None else jws
         self._name = name
+        self.verdicts: Counter[tuple[str, Outcome]] = Counter()
+        """How many messages each rule has let pass, marked, refused and dropped."""
 
     def exchange(self, policy: Policy, own: Sequence[OwnKey], jws: Verifier) -> None:
         """From now on this policy is in force, with these keys. What has been seen stays seen."""
@@ -115,6 +118,12 @@ class Gate:
 
     def look(self, passage: Passage, frame: Frame, utc: float) -> Ruling:
         """What becomes of a frame that came in."""
+        ruling = self._look(passage, frame, utc)
+        if ruling is not PASS and ruling.rule:
+            self.verdicts[ruling.rule, _outcome(ruling)] += 1
+        return ruling
+
+    def _look(self, passage: Passage, frame: Frame, utc: float) -> Ruling:
         if isinstance(frame, CallResult):
             if passage.action is None:
                 return PASS
@@ -202,6 +211,16 @@ def _asked(facts: Facts, payload: bytes, station: str) -> list[Ask] | str:
         return asks.asks(facts.version, facts.action, payload, station)
     except Unreadable as unreadable:
         return str(unreadable)
+
+
+def _outcome(ruling: Ruling) -> Outcome:
+    match ruling:
+        case Pass():
+            return Outcome.MARK if ruling.marked else Outcome.FORWARD
+        case Refuse():
+            return Outcome.REFUSE
+        case Drop():
+            return Outcome.DROP
 
 
 def _ruling(verdict: Verdict) -> Ruling:

@@ -10,7 +10,7 @@ from operator import attrgetter
 
 from controller.ocpp.observations import EvseState
 from controller.site.tree import PhaseAmps
-from controller.web.status import BackendStatus, CircuitStatus, EvseStatus, Status
+from controller.web.status import BackendStatus, CircuitStatus, EvseStatus, Status, VerdictStatus
 from drivers.reading import Quality
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -46,6 +46,7 @@ def _families(status: Status) -> Iterator[Family]:
     yield from _evses(status.evses)
     yield from _links(status)
     yield from _backends(status.backends)
+    yield _verdicts(status.signatures)
 
 
 _CIRCUIT_COLUMNS: tuple[tuple[str, str, Callable[[CircuitStatus], PhaseAmps | None]], ...] = (
@@ -129,6 +130,13 @@ _BACKEND_COLUMNS: tuple[tuple[str, str, str, Callable[[BackendStatus], float]], 
     ("backend_dropped_total", "counter", "Messages that had no room.", attrgetter("dropped_total")),
     ("backend_set_aside", "gauge", "Messages that it will not take.", attrgetter("set_aside")),
 )
+
+
+def _verdicts(verdicts: Iterable[VerdictStatus]) -> Family:
+    samples = [
+        ({"rule": each.rule, "outcome": each.outcome}, float(each.messages_total)) for each in verdicts
+    ]
+    return "signature_verdicts_total", "counter", "Messages, by what a rule has said of them.", samples
 
 
 def _per_phase(labels: Labels, amps: PhaseAmps) -> list[Sample]:

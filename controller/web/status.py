@@ -13,6 +13,7 @@ import msgspec
 
 from controller.ocpp.frames import Version
 from controller.ocpp.observations import EvseState
+from controller.signing.policy import Outcome
 from controller.site.tree import PhaseAmps, Site
 from controller.site.view import CircuitView, EvseView, SiteView
 from drivers.reading import Quality
@@ -71,6 +72,14 @@ class BackendStatus(msgspec.Struct, frozen=True, kw_only=True):
     set_aside: int
 
 
+class VerdictStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """How many messages a rule of the policy of signatures has ruled on so: forward, mark, refuse, drop."""
+
+    rule: str
+    outcome: str
+    messages_total: int
+
+
 class Links(msgspec.Struct, frozen=True, kw_only=True):
     """Stations connected now, by OCPP version, and since the start: connections of stations accepted and
     refused, messages received, and our own limits, those set and those of them that failed (they were
@@ -91,7 +100,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
 
     `time` is the gateway's clock (RFC 3339, UTC). `tick_age_s`: since the current was last shared;
     `healthy` while that is less than three of the control loop's ticks. `damaged`: files of the store
-    that were found damaged at the start, where they are now.
+    that were found damaged at the start, where they are now. `signatures`: what their policy has said.
     """
 
     site: str
@@ -104,6 +113,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     links: Links
     backends: tuple[BackendStatus, ...] = ()
     damaged: tuple[str, ...] = ()
+    signatures: tuple[VerdictStatus, ...] = ()
 
     def json(self) -> bytes:
         """As the page and scripts read it."""
@@ -123,6 +133,14 @@ def circuits_of(site: Site, view: SiteView) -> tuple[CircuitStatus, ...]:
 def evses_of(site: Site, view: SiteView, versions: Mapping[str, Version]) -> tuple[EvseStatus, ...]:
     """The EVSEs of a view; `versions` has the OCPP version of each station that is connected."""
     return tuple(_evse(site, evse, versions.get(evse.ref.station)) for evse in view.evses)
+
+
+def verdicts_of(counted: Mapping[tuple[str, Outcome], int]) -> tuple[VerdictStatus, ...]:
+    """What a gate has counted, in the order of its rules' names."""
+    return tuple(
+        VerdictStatus(rule=rule, outcome=outcome.value, messages_total=count)
+        for (rule, outcome), count in sorted(counted.items())
+    )
 
 
 def _circuit(site: Site, view: CircuitView) -> CircuitStatus:

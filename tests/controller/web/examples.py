@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from controller.ocpp.observations import EvseState
-from controller.web.status import BackendStatus, CircuitStatus, EvseStatus, Links, Status
+from controller.web.status import BackendStatus, CircuitStatus, EvseStatus, Links, Status, VerdictStatus
 from drivers.reading import Quality
 
 EVIL = '<script>alert("x")</script>\n\\'
@@ -72,4 +72,5 @@ STATUS = Status(
             id="cpo", links={"main": 2, "spare": 0}, waiting=3, oldest_s=61.5, dropped_total=4, set_aside=1
         ),
     ),
+    signatures=(VerdictStatus(rule="safe-profiles", outcome="refuse", messages_total=2),),
 )

@@ -79,3 +79,7 @@ def test_what_waits_for_a_backend_is_told() -> None:
         'local_controller_backend_set_aside{backend="cpo"} 1.0',
     ):
         assert line in text.splitlines()
+
+
+def test_what_a_rule_has_said_is_counted() -> None:
+    assert value("signature_verdicts_total", rule="safe-profiles", outcome="refuse") == 2.0
