@@ -13,6 +13,7 @@ from controller.config.dimming import dimming_mistakes
 from controller.config.findings import Finding
 from controller.config.lines import Path
 from controller.config.meters import meter_mistakes
+from controller.config.overlay import overlay_mistakes
 from controller.config.tables import Backend, Config
 
 
@@ -21,7 +22,7 @@ def mistakes(config: Config) -> list[Finding]:
     return [
         *_ids(config), *_site(config), *_listen(config), *_backends(config), *backend_mistakes(config),
         *_stations(config), *_times(config), *meter_mistakes(config), *current_mistakes(config),
-        *dimming_mistakes(config),
+        *dimming_mistakes(config), *overlay_mistakes(config),
     ]  # fmt: skip
 
 

@@ -20,6 +20,7 @@ from controller.config.words import alternatives, choices, in_words, shown
 _STAND_INS: dict[str, object] = {
     "id": "?", "owner": "?", "driver": "?", "transport": "tcp", "kind": "signed", "limit_a": 10_000.0,
     "url": "ws://?/{station}", "site": {"id": "?"}, "backend": [], "circuit": [], "station": [],
+    "name": "?", "source": "?", "input": 0, "destination": "?", "via": "?", "members": ("?",),
     "holder": "?", "holders": ("?",), "actions": ("?",), "require": "reject", "version": 1,
 }  # fmt: skip
 """For required keys that are wrong or missing."""

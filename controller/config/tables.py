@@ -92,6 +92,8 @@ class Backend(_Table, frozen=True, kw_only=True):
     group; the lowest `priority` is dialled first. `observe`: what it sees of the stations that it
     observes; `commands`: what it may command, by default everything where it is the owner and nothing
     where it observes. Both list actions of OCPP, or classes of them (`controller.ocpp.actions`).
+
+    `mode` "overlay": one link for all, in overlay mode; `{station}` in its `url` is the site's id.
     """
 
     id: Name
@@ -106,6 +108,7 @@ class Backend(_Table, frozen=True, kw_only=True):
     commands: tuple[str, ...] | None = None
     priority: int = 0
     group: Name | None = None
+    mode: Literal["standard", "overlay"] = "standard"
 
     @property
     def name(self) -> str:
@@ -211,6 +214,8 @@ class Station(_Table, frozen=True, kw_only=True):
     `grace_s`, or never ("autonomous": the controller answers in its place). Then `authorise_when_away`
     lets those charge of whom the backend has said so before ("known"), or "everyone"; where the backend,
     once it is back, does not accept a transaction that still runs, `stop_unauthorised` ends it.
+
+    `mode` "overlay": another controller, whose link may carry what is for and from stations behind it.
     """
 
     id: Name
@@ -224,6 +229,7 @@ class Station(_Table, frozen=True, kw_only=True):
     password_file: str | None = None
     protocol: Version | None = None
     ping_s: Annotated[float, Meta(ge=0, le=3600)] | None = None
+    mode: Literal["standard", "overlay"] = "standard"
     evse: tuple[Evse, ...] = (Evse(),)
 
 
@@ -322,6 +328,37 @@ class Signing(_Table, frozen=True, kw_only=True):
     policy: str | None = None
 
 
+class OverlayRoute(_Table, frozen=True, kw_only=True):
+    """A way to a node: over the link of `via`, a station or backend in overlay mode.
+
+    The LOWEST `priority` is taken first; `weight` shares what ways of one priority carry.
+    """
+
+    destination: Name
+    via: Name
+    priority: Annotated[int, Meta(ge=0, le=255)] = 0
+    weight: Annotated[int, Meta(ge=1, le=255)] = 1
+
+
+class OverlayGroup(_Table, frozen=True, kw_only=True):
+    """Nodes behind one id: a SEND goes to each of them, a CALL to one that can be reached."""
+
+    id: Name
+    members: Annotated[tuple[Name, ...], Meta(min_length=1)]
+
+
+class Overlay(_Table, frozen=True, kw_only=True):
+    """The overlay network, in which the controller's id is that of the site.
+
+    `learn`: which neighbours are believed when they tell what is behind them: those whose message is
+    signed with a key that the policy of [signing] has for them, "all", or "none".
+    """
+
+    learn: Literal["signed", "all", "none"] = "signed"
+    route: tuple[OverlayRoute, ...] = ()
+    group: tuple[OverlayGroup, ...] = ()
+
+
 class Config(_Table, frozen=True, kw_only=True):
     """The whole file."""
 
@@ -336,6 +373,7 @@ class Config(_Table, frozen=True, kw_only=True):
     load_management: LoadManagement = LoadManagement()
     dimming: Dimming | None = None
     signing: Signing | None = None
+    overlay: Overlay | None = None
 
     def fallback_a(self, evse: Evse) -> float:
         """What an EVSE takes by itself when the controller is gone: its own value, else the site's."""

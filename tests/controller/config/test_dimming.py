@@ -129,3 +129,8 @@ def test_a_meters_line_is_its_own() -> None:
     )
     assert len(mistakes(text)) == 1
     assert 'is the line of meter "m"' in mistakes(text)[0]
+
+
+def test_a_contact_that_lacks_what_it_must_have_is_a_mistake_with_its_place() -> None:
+    lacking = WHOLE.replace("input = 3\n", "")
+    assert mistakes(lacking) == ["dimming.contact[0].input: is missing"]
