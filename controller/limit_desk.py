@@ -45,6 +45,9 @@ from controller.store.profiles import KeptProfile, ProfileStore
 
 log = logging.getLogger("controller")
 
+UNHEARD = -(2**40)
+"""The token of CALLs that are neither limits nor questions: nothing follows from their answers."""
+
 
 class LimitDesk:
     """What a session tells of its station comes here (`links.session.Site`); so does all else of the site.
@@ -68,7 +71,10 @@ class LimitDesk:
         self._boots = BootStore(directory)
         self._recall_boots()
         self._limits = LimitStore(directory)
-        self._control.recall(self._limits.load(datetime.now(UTC), trio.current_time()))
+        memories = self._limits.load(datetime.now(UTC), trio.current_time())
+        self._control.recall(memories)
+        for ref in memories:
+            self._acquaintance.told_before(ref.station)
         self._profiles = profiles
         self._kept = {station.id: _kept_profiles(config, station) for station in config.station}
         self._recall_profiles()
@@ -99,6 +105,7 @@ class LimitDesk:
         concerned = {limit.ref for limit in limits}
         if isinstance(event, LimitAnswered) and (ref := self._asked.pop(event.token, None)):
             concerned.add(ref)
+        concerned |= self._control.to_remember()
         if concerned:
             now = trio.current_time()
             self._limits.save(self._control.memories(concerned, now), datetime.now(UTC), now)
@@ -111,7 +118,8 @@ class LimitDesk:
     def station_up(self, station: str, version: Version) -> None:
         """The station may be sent our limits; one that we do not know is asked first what it can take."""
         session = self._board.session(station)
-        asked = self._acquaintance.ask(station, version) if session is not None else None
+        evses = len(self._stations[station].evse)
+        asked = self._acquaintance.ask(station, version, evses) if session is not None else None
         if session is None or asked is None:
             self.happened(StationUp(station))
         else:
@@ -137,6 +145,8 @@ class LimitDesk:
 
     def answered(self, station: str, token: int, result: bytes | None, detail: str) -> None:
         """A limit or a question of ours has its end."""
+        if token == UNHEARD:
+            return
         session = self._board.session(station)
         is_open = session is not None and session.is_open
         if token < 0:
@@ -151,13 +161,14 @@ class LimitDesk:
     # -- getting to know the stations -----------------------------------------------------------------
 
     def _introduced(self, station: str, token: int, result: bytes | None, *, is_open: bool) -> None:
-        """Our question has its end: now its limits may go, whether or not there was an answer."""
-        if not is_open:
+        """Our question has its end, with or without an answer: now comes the next, or its limits may go."""
+        session = self._board.session(station)
+        if session is None or not is_open:
             self._acquaintance.unanswered(token)
             return
         self._acquaintance.answered(token, result)
         self._adapt(station)
-        self.happened(StationUp(station))
+        self.station_up(station, session.version)
 
     def _recall_boots(self) -> None:
         """Know the stations that have booted before a restart of ours: they will not do it again for it."""
@@ -198,6 +209,7 @@ class LimitDesk:
         terms = Terms(
             quirk=self._acquaintance.quirk(station),
             after_a=kept.give(evse, LimitKind.FLOOR, limit.after_a, None, now),
+            number_phases=limit.number_phases,
             watts_per_ampere=self._voltage * limit.phases,
         )
         payload = set_limit(

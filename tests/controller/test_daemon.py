@@ -91,6 +91,8 @@ async def profile_call(socket: WebSocketConnection, said: str = "[]") -> Any:
         frame = json.loads(await heard(socket))
         if frame[0] == 2 and frame[2] == "GetConfiguration":
             await socket.send_message(f'[3,"{frame[1]}",{{"configurationKey":{said}}}]')
+        elif frame[0] == 2 and frame[2] == "ClearChargingProfile":  # of a stranger, once
+            await socket.send_message(f'[3,"{frame[1]}",{{"status":"Unknown"}}]')
         elif frame[0] == 2:
             assert frame[2] == "SetChargingProfile"
             return frame

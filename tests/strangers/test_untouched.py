@@ -85,8 +85,11 @@ async def next_of_theirs(station: WebSocketConnection) -> str:
         await station.send_message(f'[4,"{own}","NotSupported","",{{}}]')
 
 
+OWN = ("SetChargingProfile", "GetVariables", "ClearChargingProfile")
+
+
 def own_call(text: str) -> str | None:
     """The id of a CALL of the controller itself: it sets limits, and asks what the station can take."""
-    if '"SetChargingProfile"' in text or '"GetVariables"' in text:
+    if any(f'"{action}"' in text for action in OWN):
         return text.split('"')[1]
     return None
