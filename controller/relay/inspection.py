@@ -29,7 +29,7 @@ from controller.ocpp.frames import (
 )
 from controller.relay.events import Action, Note
 from controller.relay.saving import Save
-from controller.signing.gate import CODE, PASS, Drop, Gate, Pass, Passage, Refuse
+from controller.signing.gate import CODE, PASS, Drop, Gate, Pass, Passage, Refuse, Ruling
 from controller.signing.rules import Facts
 from controller.signing.wire import Direction, Kind
 
@@ -80,8 +80,12 @@ class Inspection:
 
     def look(self, frame: Frame, sender: Peer, now: float) -> Frame | None:
         """The frame as it goes on, if it does."""
+        return self.follow(self.ruling(frame, sender, now), frame, sender)
+
+    def ruling(self, frame: Frame, sender: Peer, now: float) -> Ruling:
+        """What the gate says of a frame: to be followed."""
         if self._gate is None:
-            return frame
+            return PASS
         passage = Passage(
             version=self._version,
             direction=sender.direction,
@@ -89,10 +93,13 @@ class Inspection:
             station=self._station,
             action=sender.asked(frame.id) if isinstance(frame, CallResult) else None,
         )
-        ruling = self._gate.look(passage, frame, self._utc_of(now))
+        return self._gate.look(passage, frame, self._utc_of(now))
+
+    def follow(self, ruling: Ruling, frame: Frame, sender: Peer) -> Frame | None:
+        """The frame as it goes on, if it does, and whatever else such a ruling wants done."""
         if ruling is PASS:
             return frame
-        what = _in_words(frame, passage.action)
+        what = _in_words(frame, sender)
         match ruling:
             case Pass():
                 return self._passed(frame, ruling, sender, what)
@@ -163,7 +170,7 @@ class Inspection:
         self._do(Note(level, text))
 
 
-def _in_words(frame: Frame, asked: str | None) -> str:
+def _in_words(frame: Frame, sender: Peer) -> str:
     if isinstance(frame, CallResult):
-        return f"the answer to {asked} {frame.id}"
+        return f"the answer to {sender.asked(frame.id)} {frame.id}"
     return f"{getattr(frame, 'action', 'a message')} {frame.id}"
