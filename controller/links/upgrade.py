@@ -10,6 +10,7 @@ from urllib.parse import quote_from_bytes
 from websockets.client import ClientProtocol
 from websockets.datastructures import Headers
 from websockets.exceptions import InvalidStatus
+from websockets.frames import CLOSE, Frame
 from websockets.http11 import Request, Response
 from websockets.protocol import Protocol
 from websockets.server import ServerProtocol
@@ -37,7 +38,7 @@ class Asked:
     """A station asks for a WebSocket: feed it until `is_complete`, then accept or reject."""
 
     def __init__(self, max_message_bytes: int, *, compression: bool) -> None:
-        self._protocol = _Server(
+        self._protocol = ServerSide(
             max_size=max_message_bytes, extensions=ACCEPTED if compression else None, logger=_silent
         )
         self._in_target = True
@@ -108,7 +109,7 @@ class Asking:
         *,
         compression: bool,
     ) -> None:
-        self._protocol = ClientProtocol(
+        self._protocol = ClientSide(
             parse_uri(url),
             subprotocols=[Subprotocol(subprotocol)],
             max_size=max_message_bytes,
@@ -135,13 +136,28 @@ class Asking:
         return self.wire.head is not None
 
 
-class _Server(ServerProtocol):
-    """Answers with the subprotocol that was `chosen`: the names that stations send are no tokens always."""
+class _MayCloseAnywhere(Protocol):
+    """A peer may close in the middle of its message (RFC 6455, 5.4): it is answered as properly as others."""
+
+    def recv_frame(self, frame: Frame) -> None:
+        """See Protocol."""
+        if frame.opcode is CLOSE:
+            self.current_size = None
+        super().recv_frame(frame)
+
+
+class ServerSide(_MayCloseAnywhere, ServerProtocol):
+    """Answers with the subprotocol that was `chosen`: the names that stations send are not always tokens."""
 
     chosen: Subprotocol | None = None
 
     def process_subprotocol(self, headers: Headers) -> Subprotocol | None:
+        """See ServerProtocol."""
         return self.chosen
+
+
+class ClientSide(_MayCloseAnywhere, ClientProtocol):
+    """As the library has it."""
 
 
 def _raise_failure(protocol: Protocol, data: bytes) -> None:

@@ -1,0 +1,82 @@
+"""Our links as echoes, for a judge of WebSockets: on a server's side, and on a client's."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import trio
+from websockets.frames import BINARY, Frame
+from websockets.uri import parse_uri
+
+from controller.links.deflate import OFFERED
+from controller.links.engine import READ, Link, LinkLost
+from controller.links.transport import Transport
+from controller.links.upgrade import Asked, ClientSide
+from controller.links.wire import Wire
+
+MOST = 32 << 20
+"""The judge's longest message is of 16 MiB."""
+
+
+async def echo(link: Link, wire: Wire) -> None:
+    """Send back what comes; what is not text too, which the product never sends."""
+    try:
+        while True:
+            message = await link.receive()
+            if isinstance(message, str):
+                await link.send(message)
+            else:
+                protocol = wire._protocol
+                frame = Frame(BINARY, message).serialize(
+                    mask=wire._masks, extensions=protocol.extensions if wire.deflates else ()
+                )
+                link._put_out(frame)
+                await link._all_sent()
+    except LinkLost:
+        await link.close(1000, "")
+
+
+async def serve(stream: trio.SocketStream) -> None:
+    """One connection of the judge."""
+    transport = Transport(stream)
+    asked = Asked(MOST, compression=True)
+    try:
+        while not asked.is_complete:
+            asked.feed(await transport.receive_some(READ))
+        asked.accept(None)
+        await transport.send_all(asked.wire.take())
+        async with trio.open_nursery() as nursery:
+            await echo(Link(nursery, transport, asked.wire), asked.wire)
+    finally:
+        transport.close()
+
+
+@asynccontextmanager
+async def opened(url: str) -> AsyncIterator[tuple[Link, Wire]]:
+    """A link to the judge's server, which knows no subprotocol."""
+    uri = parse_uri(url)
+    protocol = ClientSide(uri, max_size=MOST, extensions=OFFERED)
+    protocol.send_request(protocol.connect())
+    wire = Wire(protocol)
+    transport = Transport(await trio.open_tcp_stream(uri.host, uri.port))
+    await transport.send_all(wire.take())
+    while wire.head is None:
+        wire.feed(await transport.receive_some(READ))
+    async with trio.open_nursery() as nursery:
+        link = Link(nursery, transport, wire)
+        try:
+            yield link, wire
+        finally:
+            await link.close(1000, "")
+
+
+async def run_cases(url: str) -> None:
+    """Be judged as a client, in all cases that the server has."""
+    async with opened(f"{url}/getCaseCount") as (link, _):
+        count = int(await link.receive())
+    for case in range(1, count + 1):
+        async with opened(f"{url}/runCase?case={case}&agent=links") as (link, wire):
+            await echo(link, wire)
+    async with opened(f"{url}/updateReports?agent=links"):
+        pass
