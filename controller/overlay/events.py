@@ -24,7 +24,7 @@ class Way(msgspec.Struct, frozen=True, kw_only=True):
     """A link that stands. `peer`: the id that its other end has proven, or that of the backend dialled.
 
     `priority` and `weight` as a hop has them. `serves`: the one node that a plain link to a backend is for.
-    `sends`: SEND may be used on it (OCPP 2.1).
+    `only`: what comes over it goes on over this link alone, and back. `sends`: it takes SEND (OCPP 2.1).
     """
 
     link: str
@@ -34,6 +34,7 @@ class Way(msgspec.Struct, frozen=True, kw_only=True):
     priority: int = 0
     weight: int = 1
     serves: str | None = None
+    only: str | None = None
     sends: bool = True
 
 

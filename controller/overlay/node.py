@@ -209,7 +209,7 @@ class Node:
             usable = {
                 way.link
                 for way in self._ways.values()
-                if way.link != came and way.link not in tried and self._carries(way, onward)
+                if way.link not in tried and self._carries(way, onward, came)
             }
             hop = self._routes.choose(name, now, usable)
             if hop is not None:
@@ -217,18 +217,18 @@ class Node:
                 return
         yield from self._refuse(frame, came, Refusal(OTHER, f"there is no way to {head!r}", "no route"))
 
-    def _carries(self, way: Way, frame: Routed) -> bool:
+    def _carries(self, way: Way, frame: Routed, came: str) -> bool:
         """Whether a way may be right for a frame: not where it has been, a plain one to its end only."""
-        if way.peer in frame.path:
+        if way.link == came or way.peer in frame.path or way.only not in (None, came):
+            return False
+        source = self._ways.get(came)
+        if source is not None and source.only not in (None, way.link):
             return False
         if way.mode is Mode.OVERLAY:
             return True
-        source = frame.path[0] if frame.path else self._own
-        return (
-            frame.destination[0] in _names(way)
-            and len(frame.destination) == 1
-            and way.serves in (None, source)
-        )
+        author = frame.path[0] if frame.path else self._own
+        is_end = len(frame.destination) == 1 and frame.destination[0] in _names(way)
+        return is_end and way.serves in (None, author)
 
     def _send(
         self, frame: Routed, onward: Routed, came: str, way: Way, tried: frozenset[str], now: float

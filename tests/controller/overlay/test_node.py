@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from controller.overlay.events import LinkUp, Side, Way
 from controller.overlay.pending import MOST_WAITING
 from controller.overlay.routes import Hop
 from controller.overlay.wire import Mode
@@ -105,6 +106,38 @@ def test_a_plain_link_of_one_station_to_a_backend_is_for_that_station_alone() ->
     net.say("CSMS", "LC01", 2, "7", "Reset", {})
     assert net.heard("CS01") == [[2, "7", "Reset", {}]]
     assert node.counts["no route"] == 1
+
+
+def test_two_links_of_one_station_each_belong_to_one_backend() -> None:
+    net = Net()
+    net.node("LC01")
+    for backend, priority in (("BE1", 0), ("BE2", 1)):
+        net.link("LC01", backend, priority=priority)
+        leg = Way(link=f"leg {backend}", peer="CS01", mode=PLAIN, side=Side.DOWN, only=backend)
+        net.feed("LC01", LinkUp(leg))
+        net.got[leg.link] = []
+    net.say("leg BE2", "LC01", 2, "1", "Heartbeat", {})
+    assert (net.heard("BE1"), len(net.heard("BE2"))) == ([], 1)
+    net.say("BE2", "LC01", 2, "CS01", "BE2", "7", "Reset", {})
+    assert (net.heard("leg BE1"), net.heard("leg BE2")) == ([], [[2, "7", "Reset", {}]])
+    net.cut("LC01", "BE2")
+    net.say("leg BE2", "LC01", 2, "2", "Heartbeat", {})
+    assert net.heard("BE1") == []
+
+
+def test_what_a_controller_says_for_itself_goes_to_its_own_relay_and_what_is_behind_it_goes_on() -> None:
+    net = house()
+    relay = Way(link="relay", peer="CSMS", mode=PLAIN, side=Side.UP, priority=-1, serves="LC02", only="LC02")
+    net.feed("LC01", LinkUp(relay))
+    net.got["relay"] = []
+    net.say("LC02", "LC01", 2, "CSMS", "LC02", "1", "BootNotification", {})
+    net.say("LC02", "LC01", 2, "CSMS", ["CS09", "LC02"], "1", "BootNotification", {})
+    assert net.heard("relay") == [[2, "1", "BootNotification", {}]]
+    assert [frame[2] for frame in net.heard("CSMS")] == [["CS09", "LC02", "LC01"]]
+    net.say("relay", "LC01", 2, "9", "SetChargingProfile", {"limit": 32})
+    assert net.heard("LC02") == [[2, "LC02", ["CSMS", "LC01"], "9", "SetChargingProfile", {"limit": 32}]]
+    net.say("LC02", "LC01", 3, "LC01", ["LC02"], "9", {"status": "Accepted"})
+    assert net.heard("relay") == [[3, "9", {"status": "Accepted"}]]
 
 
 def test_where_there_is_no_way_who_asks_is_told_and_what_wants_no_answer_is_counted() -> None:
