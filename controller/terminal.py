@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from controller.ocpp.observations import EvseState
+from controller.site.manners import REACTION_S
 from controller.site.tree import PhaseAmps
 from controller.web.status import BackendStatus, CircuitStatus, EvseStatus
 from drivers.reading import Quality
@@ -57,19 +58,24 @@ def evses(rows: Iterable[EvseStatus]) -> Table:
     table.add_column("EVSE", width=8, no_wrap=True, overflow="ellipsis")
     table.add_column("OCPP", width=5)
     table.add_column("state", width=14, no_wrap=True)
-    table.add_column("offered", justify="right", width=7)
+    table.add_column("offered", justify="right", width=8)
     table.add_column("drawn L1/L2/L3", justify="right", width=14, no_wrap=True)
-    table.add_column("why", width=WIDTH - 8 - 5 - 14 - 7 - 14 - 6, no_wrap=True, overflow="ellipsis")
+    table.add_column("why", width=WIDTH - 8 - 5 - 14 - 8 - 14 - 6, no_wrap=True, overflow="ellipsis")
     for evse in rows:
         table.add_row(
             Text(f"{evse.station}/{evse.evse}"),
             (evse.ocpp or "").removeprefix("ocpp"),
             _state(evse),
-            f"{evse.offered_a:.1f} A",
+            _offered(evse),
             _amps(evse.drawn_a),
             Text(evse.reason),
         )
     return table
+
+
+def learnt(rows: Iterable[EvseStatus]) -> list[Text]:
+    """A line for each EVSE whose station has shown what is worth knowing: slow, coarse, disobedient."""
+    return [Text(f"{evse.station}/{evse.evse} {said}") for evse in rows if (said := _habits(evse))]
 
 
 def backends(rows: Iterable[BackendStatus]) -> Table:
@@ -121,6 +127,22 @@ def _state(evse: EvseStatus) -> Text:
     if not evse.connected:
         return Text("away", style="red")
     return Text(evse.state.value, style=_STATES.get(evse.state, ""))
+
+
+def _offered(evse: EvseStatus) -> str:
+    """In A per phase; with the number of phases where it is told to use one."""
+    return f"{'1x' if evse.single_phase else ''}{evse.offered_a:.1f} A"
+
+
+def _habits(evse: EvseStatus) -> str:
+    said = []
+    if evse.obeys is False:
+        said.append("did not follow its last lower limit")
+    elif evse.reaction_s > REACTION_S:
+        said.append(f"takes {evse.reaction_s:.0f} s to follow")
+    if evse.step_a:
+        said.append(f"rounds limits down, by {evse.step_a:g} A at most")
+    return "; ".join(said)
 
 
 def _amps(amps: PhaseAmps) -> Text:

@@ -82,5 +82,6 @@ def render(status: Status) -> RenderableType:
         title,
         terminal.circuits(status.circuits, "beside EVSEs (A)", base),
         terminal.evses(status.evses),
+        *terminal.learnt(status.evses),
         terminal.backends(status.backends),
     )

@@ -85,6 +85,11 @@ def _evses(evses: Iterable[EvseStatus]) -> Iterator[Family]:
         [sample for labels, evse in rows for sample in _per_phase(labels, evse.drawn_a)],
     )  # fmt: skip
     yield (
+        "evse_single_phase", "gauge", "1 while the EVSE is told to charge on one of its phases.",
+        [(labels, float(evse.single_phase)) for labels, evse in rows],
+    )  # fmt: skip
+    yield from _habits(rows)
+    yield (
         "evse_state", "gauge", "1 for the state that the EVSE is in, 0 for the rest.",
         [
             (labels | {"state": state.value}, float(evse.state is state))
@@ -95,6 +100,21 @@ def _evses(evses: Iterable[EvseStatus]) -> Iterator[Family]:
     yield (
         "evse_reason_info", "gauge", "Why the EVSE is not offered more, in words.",
         [(labels | {"circuit": evse.circuit, "reason": evse.reason}, 1.0) for labels, evse in rows],
+    )  # fmt: skip
+
+
+def _habits(rows: Iterable[tuple[Labels, EvseStatus]]) -> Iterator[Family]:
+    yield (
+        "evse_reaction_seconds", "gauge", "Time from a station's yes to a lower limit until its car obeys.",
+        [(labels, evse.reaction_s) for labels, evse in rows],
+    )  # fmt: skip
+    yield (
+        "evse_step_amperes", "gauge", "What the station was seen to leave of a limit by rounding.",
+        [(labels, evse.step_a) for labels, evse in rows],
+    )  # fmt: skip
+    yield (
+        "evse_obeys", "gauge", "Whether the station followed its last lower limit; none before the first.",
+        [(labels, float(evse.obeys)) for labels, evse in rows if evse.obeys is not None],
     )  # fmt: skip
 
 

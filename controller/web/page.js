@@ -2,6 +2,7 @@
 // Asks for /api/status each second and shows it. Every text of the site goes in as textContent, never as markup.
 
 const POLL_MS = 1000, PATIENCE_MS = 4000;
+const USUAL_REACTION_S = 5; // a car may take so long by its standard
 const NEAR = 0.9, FULL = 1.0; // shares of the limit from which a bar changes its colour
 const PHASES = ["L1", "L2", "L3"];
 const byId = (id) => document.getElementById(id);
@@ -64,18 +65,29 @@ function stateOf(evse) {
   return [evse.state, `state ${evse.state}`];
 }
 
+function learntOf(evse) { // what is worth saying of a station beside its reason
+  const said = [];
+  if (evse.obeys === false) said.push("did not follow its last lower limit");
+  else if (evse.reaction_s > USUAL_REACTION_S) said.push(`takes ${evse.reaction_s.toFixed(0)} s to follow`);
+  if (evse.step_a) said.push(`rounds limits down, by ${amps(evse.step_a)} A at most`);
+  return said.length ? `learnt: ${said.join("; ")}` : "";
+}
+
 function evseRow(station, number) {
   const cells = COLUMNS.map((column) => element("span", column));
+  const reason = element("span", ""), learnt = element("span", "learnt small");
   const [name, ocpp, state, offered, drawn, why] = cells;
   name.textContent = `${station}/${number}`;
   painters.push((status) => {
     const evse = status.evses.find((each) => each.station === station && each.evse === number);
     write(ocpp, (evse.ocpp ?? "").replace("ocpp", ""));
     write(state, ...stateOf(evse));
-    write(offered, `${amps(evse.offered_a)} A`);
+    write(offered, `${evse.single_phase ? "1 × " : ""}${amps(evse.offered_a)} A`);
     write(drawn, evse.drawn_a.map((value) => (value ? amps(value) : "–")).join(" / ") + " A");
-    write(why, evse.reason);
+    write(reason, evse.reason);
+    write(learnt, learntOf(evse));
   });
+  why.append(reason, learnt);
   return element("div", "evse", ...cells);
 }
 

@@ -14,6 +14,7 @@ import msgspec
 from controller.ocpp.frames import Version
 from controller.ocpp.observations import EvseState
 from controller.signing.policy import Outcome
+from controller.site.manners import REACTION_S
 from controller.site.tree import PhaseAmps, Site
 from controller.site.view import CircuitView, EvseView, SiteView
 from drivers.reading import Quality
@@ -42,7 +43,12 @@ class CircuitStatus(msgspec.Struct, frozen=True, kw_only=True):
 class EvseStatus(msgspec.Struct, frozen=True, kw_only=True):
     """One EVSE: what it is offered, what it last said that it draws, and why it is not offered more.
 
-    `ocpp` is the version that its station speaks, null while the station is away.
+    `ocpp` is the version that its station speaks, null while the station is away. `single_phase`: it is
+    told to charge on one of its phases.
+
+    What its station has shown of itself: `reaction_s` from its yes to a lower limit until its car obeys
+    (5 where it was not seen to take longer), `step_a` that it leaves of a limit at most by rounding, and
+    whether it `obeys`, by its last cut; null before the first.
     """
 
     station: str
@@ -54,6 +60,10 @@ class EvseStatus(msgspec.Struct, frozen=True, kw_only=True):
     offered_a: float
     drawn_a: PhaseAmps
     reason: str
+    single_phase: bool = False
+    reaction_s: float = REACTION_S
+    step_a: float = 0.0
+    obeys: bool | None = None
 
 
 class BackendStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -166,6 +176,10 @@ def _evse(site: Site, view: EvseView, version: Version | None) -> EvseStatus:
         offered_a=round(view.offered_a, 2),
         drawn_a=_rounded(view.drawn_a),
         reason=view.reason,
+        single_phase=view.single_phase,
+        reaction_s=round(view.habits.reaction_s, 1),
+        step_a=round(view.habits.step_a, 1),
+        obeys=view.habits.obeys,
     )
 
 

@@ -61,6 +61,16 @@ def test_a_loop_that_stands_still_is_told() -> None:
     assert "last shared 60 s ago" in seen(replace(STATUS, healthy=False, tick_age_s=60.0))[0]
 
 
+def test_what_was_learnt_of_a_station_is_told_where_it_is_worth_knowing() -> None:
+    usual, disobedient = STATUS.evses
+    slow = replace(usual, reaction_s=31.0, obeys=True, single_phase=True)
+    text = "\n".join(seen(replace(STATUS, evses=(slow, disobedient))))
+    assert "CS01/1 takes 31 s to follow" in text
+    assert "1x16.0 A" in text
+    assert "CS02/2 did not follow its last lower limit; rounds limits down, by 2 A at most" in text
+    assert "CS01/1 takes" not in "\n".join(seen(replace(STATUS, evses=(usual,))))
+
+
 def test_markup_in_a_name_is_only_text() -> None:
     named = replace(STATUS.evses[0], station="[red]X", reason="[bold]full[/]")
     assert "[bold]full[/]" in "\n".join(seen(replace(STATUS, evses=(named,))))

@@ -56,6 +56,10 @@ STATUS = Status(
             offered_a=0.0,
             drawn_a=(0.0, 0.0, 0.0),
             reason=EVIL,
+            single_phase=True,
+            reaction_s=12.5,
+            step_a=2.0,
+            obeys=False,
         ),
     ),
     links=Links(

@@ -51,6 +51,14 @@ def test_evses() -> None:
     assert value("evse_connected", station="CS02", evse="2") == 0.0
 
 
+def test_what_was_learnt_of_a_station() -> None:
+    assert value("evse_reaction_seconds", station="CS02", evse="2") == 12.5
+    assert value("evse_step_amperes", station="CS02", evse="2") == 2.0
+    assert value("evse_obeys", station="CS02", evse="2") == 0.0
+    assert value("evse_obeys", station="CS01", evse="1") is None, "it was never cut"
+    assert [value("evse_single_phase", station=f"CS0{n}", evse=f"{n}") for n in (1, 2)] == [0.0, 1.0]
+
+
 def test_a_reason_of_any_characters_is_one_label() -> None:
     assert value("evse_reason_info", station="CS02", evse="2", circuit="grid", reason=EVIL) == 1.0
 

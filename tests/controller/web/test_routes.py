@@ -33,7 +33,8 @@ def test_the_shape_that_scripts_rely_on() -> None:
         "id", "parent", "limit_a", "measured_a", "base_a", "booked_a", "meter_quality"
     ]  # fmt: skip
     assert list(told["evses"][0]) == [
-        "station", "evse", "circuit", "ocpp", "connected", "state", "offered_a", "drawn_a", "reason"
+        "station", "evse", "circuit", "ocpp", "connected", "state", "offered_a", "drawn_a", "reason",
+        "single_phase", "reaction_s", "step_a", "obeys",
     ]  # fmt: skip
     assert told["evses"][0]["state"] == "charging"
     assert told["circuits"][1]["meter_quality"] is None
