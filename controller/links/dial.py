@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -41,9 +41,10 @@ async def open_link(
     connect_timeout_s: float,
     *,
     compression: bool = True,
+    headers: Sequence[tuple[str, str]] = (),
 ) -> AsyncIterator[Link]:
     """A link upwards, open inside the block. Raises LinkRefused, alone or in a group, if it fails."""
-    asking = Asking(url, version, authorization, max_message_bytes, compression=compression)
+    asking = Asking(url, version, authorization, max_message_bytes, compression=compression, headers=headers)
     with trio.move_on_after(connect_timeout_s) as patience:
         transport = await _connected(url, tls, asking)
     if patience.cancelled_caught:

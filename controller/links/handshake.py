@@ -16,18 +16,21 @@ import msgspec
 from controller.config.passwords import Hashed, Secret
 from controller.ocpp.frames import Version
 from controller.ocpp.quirks import Quirk
+from controller.overlay.wire import MODE_HEADER, Mode, mode_of
 
 
 class Habits(msgspec.Struct, frozen=True):
     """What is known beforehand of how one station connects.
 
     `protocol`: it speaks this version and no other, also where it does not say so. `likely`: its kind
-    speaks this one best. `ping_s`: how often it is asked for a sign of life, 0 for never.
+    speaks this one best. `ping_s`: how often it is asked for a sign of life, 0 for never. `mode`: how frames
+    are written on its link where it does not say, and the most that it may say.
     """
 
     protocol: Version | None = None
     likely: Version | None = None
     ping_s: float = 0.0
+    mode: Mode = Mode.STANDARD
 
 
 def habits(protocol: Version | None, ping_s: float | None, usual_ping_s: float, quirk: Quirk) -> Habits:
@@ -48,13 +51,14 @@ class Admitted(msgspec.Struct, frozen=True):
 
     `subprotocol`: the one of its own names that it is answered with; None where it has sent none.
     `authorization` is the header that it sent, for its owner's link where we do not check it
-    ourselves: it is a secret, and stands in no log.
+    ourselves: it is a secret, and stands in no log. `mode`: how frames are written on the link.
     """
 
     station: str
     version: Version
     authorization: bytes | None = None
     subprotocol: str | None = None
+    mode: Mode = Mode.STANDARD
 
     def __repr__(self) -> str:
         return f"Admitted({self.station!r}, {self.version.value})"
@@ -144,11 +148,11 @@ def judge(
     if certified is not None and station not in certified:
         theirs = " or ".join(repr(name) for name in certified) or "nobody"
         return Refused(403, f"its certificate is for {theirs}, not for station {station!r}", station)
-    authorization = next((value for name, value in headers if name.lower() == b"authorization"), None)
+    authorization = _header(headers, "Authorization")
     secret = door.passwords[station]
+    verdict = _in_mode(_welcome(door, station, offered), door.habits(station).mode, headers)
     if secret is None:
-        return _welcome(door, station, offered, authorization)
-    verdict = _welcome(door, station, offered, None)
+        return _with(verdict, authorization)
     if isinstance(secret, Hashed) and authorization:
         return Unproven(station, authorization, secret, verdict)
     if isinstance(secret, Hashed) or not _is_right(authorization, station, secret):
@@ -156,7 +160,33 @@ def judge(
     return verdict
 
 
-def _welcome(door: Door, station: str, offered: Sequence[str], authorization: bytes | None) -> Verdict:
+def _header(headers: Sequence[tuple[bytes, bytes]], wanted: str) -> bytes | None:
+    return next((value for name, value in headers if name.lower() == wanted.lower().encode()), None)
+
+
+def _in_mode(verdict: Verdict, most: Mode, headers: Sequence[tuple[bytes, bytes]]) -> Verdict:
+    """The verdict with the mode that the station says, else the one that it is known for."""
+    if not isinstance(verdict, Admitted):
+        return verdict
+    said = _header(headers, MODE_HEADER)
+    mode = most if said is None else mode_of(said.decode("latin-1"))
+    if mode is None:
+        known = " or ".join(each.value for each in Mode)
+        return Refused(400, f"{MODE_HEADER} is not {known}", verdict.station)
+    if mode is Mode.OVERLAY and most is Mode.STANDARD:
+        return Refused(
+            403, 'it asks for overlay mode; set mode = "overlay" in its [[station]]', verdict.station
+        )
+    return msgspec.structs.replace(verdict, mode=mode)
+
+
+def _with(verdict: Verdict, authorization: bytes | None) -> Verdict:
+    if not isinstance(verdict, Admitted):
+        return verdict
+    return msgspec.structs.replace(verdict, authorization=authorization)
+
+
+def _welcome(door: Door, station: str, offered: Sequence[str]) -> Verdict:
     """The verdict for a station that is who it says: which version it is served in."""
     habits = door.habits(station)
     ours = door.protocols if habits.protocol is None else (habits.protocol,)
@@ -166,10 +196,10 @@ def _welcome(door: Door, station: str, offered: Sequence[str], authorization: by
     common = [version for version in named if version in ours]
     if common:
         version = next((each for each in common if each is habits.likely), common[0])
-        return Admitted(station, version, authorization, named[version])
+        return Admitted(station, version, subprotocol=named[version])
     unsaid = habits.protocol or habits.likely
     if not names and unsaid is not None:
-        return Admitted(station, unsaid, authorization)
+        return Admitted(station, unsaid)
     if "ocpp1.5" in names:
         said = ", ".join(ours)
         return Refused(400, f"ocpp1.5 is not supported; set the station to one of {said}", station)

@@ -108,6 +108,7 @@ class Asking:
         max_message_bytes: int,
         *,
         compression: bool,
+        headers: Sequence[tuple[str, str]] = (),
     ) -> None:
         self._protocol = ClientSide(
             parse_uri(url),
@@ -118,6 +119,7 @@ class Asking:
         )
         self._subprotocol = subprotocol
         request = self._protocol.connect()
+        request.headers.update(headers)
         if authorization is not None:
             request.headers["Authorization"] = authorization.decode("latin-1")
         self._protocol.send_request(request)

@@ -24,7 +24,8 @@ DIALS_PER_SECOND = 200.0
 class Uplink(msgspec.Struct, frozen=True):
     """How a backend is reached: `{station}` in `url` stands for the station's id.
 
-    With `password`, stations are presented with it; else with what they have sent themselves.
+    With `password`, stations are presented with it; else with what they have sent themselves. `headers`
+    go into each request.
     """
 
     url: str
@@ -34,6 +35,7 @@ class Uplink(msgspec.Struct, frozen=True):
     connect_timeout_s: float
     turns: Bucket
     compression: bool = True
+    headers: tuple[tuple[str, str], ...] = ()
 
     def __repr__(self) -> str:
         return f"Uplink({self.url!r})"
@@ -55,6 +57,7 @@ class Uplink(msgspec.Struct, frozen=True):
             self.max_message_bytes,
             self.connect_timeout_s,
             compression=self.compression,
+            headers=self.headers,
         ) as link:
             yield link
 

@@ -19,6 +19,7 @@ from controller.links.handshake import (
 )
 from controller.ocpp.frames import Version
 from controller.ocpp.quirks import NO_QUIRK, Quirk, all_quirks, find_quirk
+from controller.overlay.wire import Mode
 
 PASSWORD = b"correct horse"
 DOOR = Door(
@@ -209,6 +210,35 @@ def test_a_version_known_beforehand(
     else:
         assert isinstance(answer, Admitted)
         assert (answer.version, answer.subprotocol) == chosen
+
+
+PLAIN, OVERLAY = Habits(mode=Mode.STANDARD), Habits(mode=Mode.OVERLAY)
+
+
+@pytest.mark.parametrize(
+    ("known", "said", "becomes"),
+    [
+        (PLAIN, None, Mode.STANDARD),
+        (PLAIN, b"Standard", Mode.STANDARD),
+        (PLAIN, b"OverlayNetwork", 403),
+        (PLAIN, b"mesh", 400),
+        (PLAIN, b"\xff", 400),
+        (OVERLAY, None, Mode.OVERLAY),
+        (OVERLAY, b"standard", Mode.STANDARD),
+        (OVERLAY, b"overlaynetwork", Mode.OVERLAY),
+        (OVERLAY, b"", 400),
+    ],
+)
+def test_how_frames_are_written_is_said_by_who_may(
+    known: Habits, said: bytes | None, becomes: Mode | int
+) -> None:
+    door = Door("/ocpp", {"CS01": None, "CS03": PASSWORD}, tuple(Version), lambda _: known)
+    headers = [] if said is None else [(b"x-ocpp-networkingmode", said)]
+    answer = judge(door, "/ocpp/CS01", headers, ["ocpp2.1"])
+    assert (answer.mode if isinstance(answer, Admitted) else answer.status) == becomes  # type: ignore[union-attr]
+    unproven = judge(door, "/ocpp/CS03", headers, ["ocpp2.1"])
+    assert isinstance(unproven, Refused)
+    assert unproven.status == 401, "who has no password is told no more"
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
+import msgspec
 import pytest
 import trio
 
@@ -41,6 +42,15 @@ async def test_a_station_is_presented_under_its_name(
         request = backend.requests[0]
         assert request.path == "/csms/CS%2001?site=a"
         assert dict(request.headers)[b"authorization"] == presented
+
+
+async def test_what_every_request_is_to_say_is_said(backend: Backend) -> None:
+    way = msgspec.structs.replace(
+        uplink(backend.port), headers=(("X-OCPP-NetworkingMode", "OverlayNetwork"),)
+    )
+    async with way.open(Admitted("CS01", Version.V21)):
+        headers = dict(backend.requests[0].headers)
+        assert headers[b"x-ocpp-networkingmode"] == b"OverlayNetwork"
 
 
 async def test_dials_take_their_turns(backend: Backend) -> None:
