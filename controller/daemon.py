@@ -10,13 +10,17 @@ from pathlib import Path
 import trio
 
 from controller.config import Config
+from controller.dimming import carriage
+from controller.dimming_desk import DimmingDesk
 from controller.gatekeeper import gatekeeper_of
 from controller.limit_desk import LimitDesk
 from controller.links.switchboard import Switchboard
 from controller.links.tally import Tally
 from controller.notify import notify
 from controller.ocpp.frames import Version
+from controller.ocpp.schedule import lowest
 from controller.own_identity import OwnLink
+from controller.relay.identity import Limited
 from controller.site.events import (
     GroupLimit,
     Metered,
@@ -50,6 +54,10 @@ class Daemon:
         self._board = Switchboard()
         self._profiles = ProfileStore(Path(config.store.directory))
         self._desk = LimitDesk(config, self._board, self._profiles)
+        self._own: OwnLink | None = None
+        self._dimming: DimmingDesk | None = None
+        if config.dimming is not None:  # before the stations: what held before a restart holds from the start
+            self._dimming = DimmingDesk(config, config.dimming, self._desk, self._board, self._say)
         self._keeper = gatekeeper_of(config)
         self._served = StationDesk(config, self._desk, self._board, self._tally, self._keeper)
 
@@ -71,8 +79,10 @@ class Daemon:
                 nursery.start_soon(self._keeper.run)
             if config.site.backend is not None:
                 uplinks = self._served.uplinks(config.site.backend)
-                own = OwnLink(config, VERSION, uplinks, self._profiles, self._limited)
-                nursery.start_soon(own.run)
+                self._own = OwnLink(config, VERSION, uplinks, self._profiles, self)
+                nursery.start_soon(self._own.run)
+            if self._dimming is not None:
+                nursery.start_soon(self._dimming.run)
             log.info(
                 "ready: %d stations, %d meters, listening on %s:%d",
                 len(config.station), len(meters), config.listen.host, self.port,
@@ -109,19 +119,44 @@ class Daemon:
             backends=self._served.backends(),
             damaged=self._served.damaged,
             signatures=() if self._keeper is None else verdicts_of(self._keeper.gate.verdicts),
+            dimming=None if self._dimming is None else self._dimming.status(),
         )
+
+    # -- the site's own identity: see `own_identity.Hearer` -------------------------------------------
+
+    def limited(self, limited: Limited) -> None:
+        """The site's backend limits it."""
+        whole_a = lowest(limited.limit_a, limited.outside_a)
+        self._desk.happened(GroupLimit(self._dimming.limited(limited) if self._dimming else whole_a))
+
+    def reached(self, there: bool) -> None:
+        """The site's backend is there from now on, or is not."""
+        if self._dimming is not None:
+            self._dimming.reached(there)
+
+    def asked(self, payload: bytes) -> bytes:
+        """The answer to a DataTransfer."""
+        if self._dimming is None:
+            return carriage.not_understood(payload)
+        return self._dimming.asked(payload)
+
+    def _say(self, action: str, payload: bytes) -> None:
+        """Tell the site's backend, where it has one."""
+        if self._own is not None:
+            self._own.say(action, payload)
 
     # -- the site -----------------------------------------------------------------------------------
 
     def _metered(self, state: MeterState) -> None:
         self._desk.happened(Metered(state))
-
-    def _limited(self, limit_a: float | None) -> None:
-        self._desk.happened(GroupLimit(limit_a))
+        if self._dimming is not None:
+            self._dimming.metered(state)
 
     async def _keep_deciding(self) -> None:
         while True:
             self._desk.happened(Tick())
+            if self._dimming is not None:
+                self._dimming.look()
             self._ticked_at = trio.current_time()
             notify("WATCHDOG=1")
             await trio.sleep(self._config.load_management.tick_s)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Protocol
 
 import trio
 
@@ -23,14 +23,27 @@ from controller.links.uplinks import Uplinks
 from controller.ocpp.profile_messages import as_held
 from controller.relay.events import BackendLost, BackendUp, FromBackend, Kept, Note, Tick, ToBackend
 from controller.relay.group_profiles import GroupProfiles
-from controller.relay.identity import IdentityEvent, Limited, OwnIdentity
+from controller.relay.identity import Asked, IdentityEvent, Limited, OwnIdentity, Reached, Replied, Say
 from controller.store.profiles import KeptProfile, ProfileStore
 
 log = logging.getLogger("controller.identity")
 
 
+class Hearer(Protocol):
+    """Whoever hears what comes over the link."""
+
+    def limited(self, limited: Limited) -> None:
+        """The backend limits the site to this from now on."""
+
+    def reached(self, there: bool) -> None:
+        """The backend is there from now on, or is not."""
+
+    def asked(self, payload: bytes) -> bytes:
+        """The answer to a DataTransfer, a JSON object."""
+
+
 class OwnLink:
-    """Keeps the link while it runs. `limit` is called with the site's limit (A per phase) on each change."""
+    """Keeps the link while it runs, and says what it is given."""
 
     def __init__(
         self,
@@ -38,13 +51,13 @@ class OwnLink:
         firmware: str,
         uplinks: Uplinks,
         store: ProfileStore,
-        limit: Callable[[float | None], None],
+        hearer: Hearer,
     ) -> None:
         self._id = config.site.id
         self._version = config.site.protocol
         self._uplinks = uplinks
         self._store = store
-        self._limit = limit
+        self._hearer = hearer
         root = next(circuit for circuit in config.circuit if circuit.parent is None)
         profiles = GroupProfiles(self._version, config.site.voltage, min(root.limits_a))
         profiles.recall(
@@ -56,6 +69,10 @@ class OwnLink:
         self._alarm = Alarm(lambda: self._identity.deadline)
         self._link: Link | None = None
         self._scope = trio.CancelScope()
+
+    def say(self, action: str, payload: bytes) -> None:
+        """Tell the backend this, now or once it is there."""
+        self._feed(Say(action, payload))
 
     async def run(self) -> None:
         """Hold the link, and the limit with or without it, until cancelled."""
@@ -105,14 +122,13 @@ class OwnLink:
                         for each in profiles
                     ]
                     self._store.save(self._id, kept)
-                case Limited(limit_a=limit_a):
-                    told = (
-                        "no longer limits the site"
-                        if limit_a is None
-                        else f"limits the site to {limit_a:g} A"
-                    )
-                    log.info("the backend %s", told)
-                    self._limit(limit_a)
+                case Limited():
+                    log.info("the backend %s", _in_words(action))
+                    self._hearer.limited(action)
+                case Reached(there=there):
+                    self._hearer.reached(there)
+                case Asked(id=id, payload=payload):
+                    self._feed(Replied(id, self._hearer.asked(payload)))
                 case Note(level=level, text=text):
                     log.log(level, "%s", text)
         self._alarm.stir()
@@ -127,3 +143,12 @@ class OwnLink:
             self._scope.cancel()
         except LinkLost:
             return  # its reader hears of it as well
+
+
+def _in_words(limited: Limited) -> str:
+    told = [
+        f"{who} {amps:g} A"
+        for who, amps in (("to", limited.limit_a), ("for somebody outside to", limited.outside_a))
+        if amps is not None
+    ]
+    return f"limits the site {' and '.join(told)}" if told else "no longer limits the site"

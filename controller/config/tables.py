@@ -304,7 +304,8 @@ class Dimming(_Table, frozen=True, kw_only=True):
 
     `connection_point`: how commands name the grid connection; default: the site's id. `count`: what the grid
     operator counts as one device: each EVSE, those of a circuit, or all as one. `retention_days`: how long
-    evidence is kept.
+    evidence is kept. `clock`: commands are obeyed where the machine's clock is "synchronised" (NTP says so),
+    or where it is "believed" whatever it shows. `displays`: stations are told what to show, in `language`.
     """
 
     connection_point: Annotated[str, Meta(min_length=1, max_length=128)] | None = None
@@ -312,6 +313,9 @@ class Dimming(_Table, frozen=True, kw_only=True):
     failsafe_w: Annotated[float, Meta(ge=0)] = 4200.0
     failsafe_duration_s: Annotated[float, Meta(ge=7200, le=86_400)] = 7200.0
     retention_days: Annotated[int, Meta(ge=1, le=36_525)] = 732
+    clock: Literal["synchronised", "believed"] = "synchronised"
+    displays: bool = False
+    language: Literal["de", "en"] = "de"
     source: tuple[DimmingSource, ...] = ()
     contact: tuple[DimmingContact, ...] = ()
     module: tuple[DimmingModule, ...] = ()

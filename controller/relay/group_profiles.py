@@ -61,9 +61,17 @@ class GroupProfiles:
         """Take over what was kept before a restart."""
         self._kept = {held.profile.id: held for held in kept}
 
+    def limits_a(self, utc: float) -> tuple[float | None, float | None]:
+        """What the backend allows the site at a moment, and what somebody outside does; None: no limit."""
+        own, outside = (
+            limit_at([each for each in self._profiles() if each.purpose is purpose], utc, self._context)
+            for purpose in _OF_A_SITE
+        )
+        return own, outside
+
     def limit_a(self, utc: float) -> float | None:
-        """What the backend allows the site at a moment; None: it sets no limit then."""
-        return limit_at(self._profiles(), utc, self._context)
+        """The lower of the two."""
+        return lowest(*self.limits_a(utc))
 
     def next_change(self, utc: float) -> float | None:
         """When `limit_a` should be asked for next; None: not before a profile is set."""

@@ -42,14 +42,49 @@ SHORTEST_S = 1.0
 """No heartbeat or boot follows another sooner, whatever interval the backend tells."""
 
 
+MOST_WORDS = 64
+"""Of the controller, that wait for the backend; the oldest is given up for a newer one."""
+
+
+class Say(msgspec.Struct, frozen=True):
+    """Tell the backend this with a CALL, now or once it is there."""
+
+    action: str
+    payload: bytes
+
+
+class Replied(msgspec.Struct, frozen=True):
+    """The answer to `Asked`, a JSON object."""
+
+    id: str
+    result: bytes
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """A DataTransfer came, which others than the identity understand: `Replied` ends it."""
+
+    id: str
+    payload: bytes
+
+
+class Reached(msgspec.Struct, frozen=True):
+    """From now on the backend is there and accepts the site, or it is not."""
+
+    there: bool
+
+
 class Limited(msgspec.Struct, frozen=True):
-    """The backend limits the site to this from now on (A per phase); None: no longer."""
+    """The backend limits the site to this from now on (A per phase); None: no longer.
+
+    `outside_a`: what it says that somebody outside allows (ChargingStationExternalConstraints).
+    """
 
     limit_a: float | None
+    outside_a: float | None = None
 
 
-IdentityEvent = BackendUp | BackendLost | FromBackend | Tick
-IdentityAction = ToBackend | Kept | Limited | Note
+IdentityEvent = BackendUp | BackendLost | FromBackend | Tick | Say | Replied
+IdentityAction = ToBackend | Kept | Limited | Asked | Reached | Note
 
 
 class _BootAnswer(msgspec.Struct):
@@ -73,7 +108,10 @@ class OwnIdentity:
         self._asked: tuple[str, str] | None = None
         """Id and action of the CALL that waits for its answer."""
         self._reports: deque[bytes] = deque(maxlen=MOST_REPORTS)
-        self._told_a: float | None = None
+        self._words: deque[Say] = deque(maxlen=MOST_WORDS)
+        self._said: Say | None = None
+        """The word that waits for its answer: it is said again on the next link."""
+        self._told = Limited(None)
         self._look_at: float | None = None
 
     @property
@@ -86,34 +124,54 @@ class OwnIdentity:
         actions: list[IdentityAction] = []
         match event:
             case BackendUp():
-                self._accepted, self._asked = False, None
+                self._accepted = False
                 actions += self._say("BootNotification", self._boot(), now)
             case BackendLost():
-                self._asked = self._say_at = None
+                actions += [Reached(False)] if self._accepted else []
+                self._accepted, self._say_at = False, None
+                self._asked = None
                 self._reports.clear()
+                self._take_back()
             case FromBackend(text=text):
                 actions += self._heard(text, now, utc)
             case Tick():
                 actions += self._due(now)
-        return actions + self._report(now) + self._limited(now, utc)
+            case Say():
+                self._words.append(event)
+            case Replied():
+                actions.append(ToBackend(call_result(event.id, event.result)))
+        return actions + self._next(now) + self._limited(now, utc)
 
     def _due(self, now: float) -> list[IdentityAction]:
         if self._say_at is None or now < self._say_at:
             return []
         if not self._accepted:
             return self._say("BootNotification", self._boot(), now)
+        self._take_back()
         return self._say("Heartbeat", {}, now)
 
-    def _say(self, action: str, payload: dict[str, Any], now: float) -> list[IdentityAction]:
+    def _say(self, action: str, payload: dict[str, Any] | msgspec.Raw, now: float) -> list[IdentityAction]:
         """Send a CALL; what had no answer until now gets none that counts."""
         self._asked = (self._new_id(), action)
         self._say_at = now + self._interval_s
         return [ToBackend(call(self._asked[0], action, msgspec.json.encode(payload)))]
 
-    def _report(self, now: float) -> list[IdentityAction]:
-        if self._asked is not None or not self._reports:
+    def _next(self, now: float) -> list[IdentityAction]:
+        """Whatever waits for its turn: what the backend has asked for, then what we have to tell."""
+        if self._asked is not None:
             return []
-        return self._say("ReportChargingProfiles", msgspec.json.decode(self._reports.popleft()), now)
+        if self._reports:
+            return self._say("ReportChargingProfiles", msgspec.Raw(self._reports.popleft()), now)
+        if not (self._accepted and self._words):
+            return []
+        self._said = self._words.popleft()
+        return self._say(self._said.action, msgspec.Raw(self._said.payload), now)
+
+    def _take_back(self) -> None:
+        """What was said last has no answer: it is said again."""
+        if self._said is not None and len(self._words) < MOST_WORDS:
+            self._words.appendleft(self._said)
+        self._said = None
 
     def _boot(self) -> dict[str, Any]:
         if self._version is Version.V16:
@@ -134,7 +192,7 @@ class OwnIdentity:
             note = Note(logging.WARNING, f"the site's backend sent what is no OCPP: {frame.reason}")
             return [note] if owed is None else [note, ToBackend(owed)]
         if isinstance(frame, CallResult | CallError) and self._asked and frame.id == self._asked[0]:
-            action, self._asked = self._asked[1], None
+            action, self._asked, self._said = self._asked[1], None, None
             return self._answered(action, frame, now, utc)
         return []
 
@@ -147,7 +205,7 @@ class OwnIdentity:
         self._accepted = told is not None and told.status == "Accepted"
         if not self._accepted:
             return [Note(logging.WARNING, f"the site's backend does not accept it: {told and told.status}")]
-        news: list[IdentityAction] = [Note(logging.INFO, "the site's backend accepts it")]
+        news: list[IdentityAction] = [Reached(True), Note(logging.INFO, "the site's backend accepts it")]
         if self._version is Version.V16:  # 2.x has no status but that of an EVSE, and the site has none
             status = {"connectorId": 0, "errorCode": "NoError", "status": "Available"}
             news += self._say("StatusNotification", status | {"timestamp": moment_text(utc)}, now)
@@ -156,6 +214,8 @@ class OwnIdentity:
     def _answer(self, asked: Call, utc: float) -> list[IdentityAction]:
         before = self._profiles.kept
         result = self._profiles.answer(asked.action, asked.payload, utc) or self._other(asked)
+        if result is None and asked.action == "DataTransfer":
+            return [Asked(asked.id, asked.payload)]
         if result is None:
             return [ToBackend(call_error(asked.id, "NotImplemented", "a site has no such thing"))]
         kept = self._profiles.kept
@@ -177,9 +237,9 @@ class OwnIdentity:
 
     def _limited(self, now: float, utc: float) -> list[IdentityAction]:
         """The site's limit, where it is another than was told."""
-        limit_a, change = self._profiles.limit_a(utc), self._profiles.next_change(utc)
+        limited, change = Limited(*self._profiles.limits_a(utc)), self._profiles.next_change(utc)
         self._look_at = None if change is None else now + change - utc
-        if limit_a == self._told_a:
+        if limited == self._told:
             return []
-        self._told_a = limit_a
-        return [Limited(limit_a)]
+        self._told = limited
+        return [limited]

@@ -29,6 +29,7 @@ class EvseView(msgspec.Struct, frozen=True, kw_only=True):
     """One EVSE: what it was offered (A per phase), what it draws on the site's phases, and why not more.
 
     `habits`: what its station has shown of itself. `single_phase`: it was told to use one phase.
+    `blind`: it draws, and has not told for too long how much.
     """
 
     ref: EvseRef
@@ -39,6 +40,7 @@ class EvseView(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     habits: Habits = Habits()
     single_phase: bool = False
+    blind: bool = False
 
 
 class SiteView(msgspec.Struct, frozen=True, kw_only=True):

@@ -105,12 +105,52 @@ class Links(msgspec.Struct, frozen=True, kw_only=True):
     limits_failed_total: int
 
 
+class DimmingSpan(msgspec.Struct, frozen=True, kw_only=True):
+    """From `since` until `until` (RFC 3339, UTC; null: still) `sources` limited the steerable EVSEs.
+
+    `limit_w`: all of them together; null where each had a limit of its own.
+    """
+
+    since: str
+    until: str | None
+    limit_w: float | None
+    sources: tuple[str, ...]
+
+
+class DimmingStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """Dimming under section 14a EnWG. Powers in W.
+
+    `why` says what holds, empty while nothing does: `limit_w` for all `devices` (steerable EVSEs) together,
+    `phases_w` on each phase, `evses_w` for single ones. `drawn_w` is what they draw now, `grid_w` what the
+    grid connection's meter shows, null where nothing tells it; `minimum_w` what the law leaves them. `spans`:
+    the last limits, oldest first. Since the start: commands accepted, and refused by reason, and what could
+    not be put on record; `evidence_records`: how many records there are.
+    """
+
+    dimmed: bool
+    why: str
+    limit_w: float | None
+    phases_w: tuple[float | None, float | None, float | None]
+    evses_w: dict[str, float]
+    sources: tuple[str, ...]
+    drawn_w: float | None
+    grid_w: float | None
+    devices: int
+    minimum_w: float
+    spans: tuple[DimmingSpan, ...]
+    accepted_total: int
+    refused_total: dict[str, int]
+    evidence_records: int
+    evidence_failed_total: int
+
+
 class Status(msgspec.Struct, frozen=True, kw_only=True):
     """The whole controller at one moment: circuits parents first, EVSEs in the configuration's order.
 
     `time` is the gateway's clock (RFC 3339, UTC). `tick_age_s`: since the current was last shared;
     `healthy` while that is less than three of the control loop's ticks. `damaged`: files of the store
     that were found damaged at the start, where they are now. `signatures`: what their policy has said.
+    `dimming`: null where nobody may dim.
     """
 
     site: str
@@ -124,6 +164,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     backends: tuple[BackendStatus, ...] = ()
     damaged: tuple[str, ...] = ()
     signatures: tuple[VerdictStatus, ...] = ()
+    dimming: DimmingStatus | None = None
 
     def json(self) -> bytes:
         """As the page and scripts read it."""

@@ -11,7 +11,7 @@ import pytest
 from controller.ocpp.frames import Version
 from controller.relay.events import BackendLost, BackendUp, FromBackend, Kept, Tick, ToBackend
 from controller.relay.group_profiles import MOST_KEPT, GroupProfiles
-from controller.relay.identity import RETRY_S, IdentityEvent, Limited, OwnIdentity
+from controller.relay.identity import RETRY_S, IdentityEvent, Limited, OwnIdentity, Reached
 from tests.controller.ocpp.schemas import check, request
 from tests.controller.relay.test_group_profiles import NOON, setting
 
@@ -89,7 +89,7 @@ def test_a_limit_is_saved_before_it_is_accepted_and_outlives_the_link(version: V
     talk.on(BackendLost("gone"), 10)
     assert talk.identity.deadline == 600
     talk.on(Tick(), 600)
-    assert talk.others[2:] == [Limited(None)]
+    assert talk.others[2:] == [Reached(False), Limited(None)]
 
 
 @VERSIONS

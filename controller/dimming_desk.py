@@ -1,0 +1,376 @@
+"""The dimming desk at work: its files, its contacts, its clock, and what its decisions do to the site.
+
+All decisions are `dimming.desk.Desk`'s, which is pure. Here its actions are done in their order: first what
+a restart needs is on disk, then the site is limited, then it goes on record, then it is told.
+
+A disk that fails keeps nobody from obeying: that a limit holds matters more than that it is written down.
+It is told, and counted.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+
+import trio
+from cryptography.hazmat.primitives.asymmetric import ec
+from msgspec.structs import replace
+
+from controller.clock import is_synchronised
+from controller.config import Config
+from controller.config.tables import Dimming
+from controller.dimming import carriage, papers
+from controller.dimming.build import desk_settings, module_settings
+from controller.dimming.desk import Desk
+from controller.dimming.events import (
+    Answer,
+    ClockTrusted,
+    CommandReceived,
+    ContactsRead,
+    Decided,
+    Dimmed,
+    DimmingAction,
+    DimmingEvent,
+    GuardAction,
+    Measured,
+    Note,
+    Record,
+    Save,
+    SourceReached,
+    SourceSaid,
+    Tell,
+    Tick,
+)
+from controller.dimming.keyed import KeyedSignatures
+from controller.dimming.limit import Effective
+from controller.dimming.settings import DeskSettings
+from controller.dimming.telling import BACKEND, GRID_OPERATOR, Span
+from controller.dimming_readings import draws_w, power_w
+from controller.dimming_telling import Say, Teller
+from controller.limit_desk import LimitDesk, utc
+from controller.links.alarm import Alarm
+from controller.links.switchboard import Switchboard
+from controller.ocpp.frames import Version
+from controller.relay.identity import Limited
+from controller.signing.key_files import read_keys
+from controller.signing.keys import Keyring, OwnKey, signer
+from controller.signing.policy_file import read_policy
+from controller.site import events as site_events
+from controller.store.database import StoreFailed
+from controller.store.dimming import DimmingStore
+from controller.store.evidence import FOLDER, EvidenceLog
+from controller.web.status import DimmingSpan, DimmingStatus
+from drivers.contacts import run_contacts
+from drivers.reading import MeterState, Quality, Reading
+
+log = logging.getLogger("controller.dimming")
+
+CLOCK_S = 10.0
+"""Between two looks at whether the clock is synchronised."""
+CHECKPOINT_S = 3600.0
+"""Between two checkpoints, while there is anything new to witness."""
+RETIRE_S = 86_400.0
+SPANS_TOLD = 20
+"""Limits that the status remembers."""
+
+
+class DimmingDesk:
+    """What limits the steerable EVSEs of a site, from its first moment on: what was saved holds at once.
+
+    `own` is the name of the link by which commands come; `say` tells the site's backend something.
+    Raises StoreFailed where its files cannot be used, KeyFileWrong where the key cannot.
+    """
+
+    def __init__(self, config: Config, dimming: Dimming, limits: LimitDesk, board: Switchboard, say: Say):
+        self._config = config
+        self._dimming = dimming
+        self._limits = limits
+        self._say = say
+        self._settings = _settings(config, dimming)
+        self._teller = Teller(config, dimming, board, {ref.station for ref in self._settings.devices}, say)
+        now, wall = trio.current_time(), utc(trio.current_time())
+        signatures, private = _signatures(config, wall)
+        directory = Path(config.store.directory)
+        self._evidence = EvidenceLog(directory / FOLDER, private, wall)
+        self._store = DimmingStore(directory)
+        self._desk = Desk(self._settings, signatures, now)
+        self._alarm = Alarm(lambda: self._desk.deadline(trio.current_time()))
+        self._answer: Answer | None = None
+        self._tokens = 0
+        self._drawn: tuple[float | None, float | None] = (None, None)
+        self._since: float | None = None
+        self._spans: deque[DimmingSpan] = deque(maxlen=SPANS_TOLD)
+        self._accepted = 0
+        self._refused: dict[str, int] = {}
+        self._unwritten = 0
+        self._witnessed = self._evidence.head.count
+        self._meter = limits.site.circuits[0].meter
+        self._reading: Reading | None = None
+        self._begin(now, wall)
+
+    async def run(self) -> None:
+        """Read the contacts and keep the time, until cancelled."""
+        async with trio.open_nursery() as nursery:
+            modules = list(module_settings(self._dimming).values())
+            nursery.start_soon(run_contacts, modules, self._read)
+            nursery.start_soon(self._keep_time)
+            nursery.start_soon(partial(_every, CLOCK_S, self._look_at_clock))
+            nursery.start_soon(partial(_every, CHECKPOINT_S, self._hand_out_checkpoint))
+            nursery.start_soon(partial(_every, RETIRE_S, self._retire))
+
+    # -- what comes in --------------------------------------------------------------------------------
+
+    def asked(self, payload: bytes) -> bytes:
+        """The answer to a DataTransfer of the site's backend."""
+        received = carriage.command_in(carriage.ACTION, payload)
+        if received is None:
+            return carriage.not_understood(payload)
+        self._tokens += 1
+        self._feed(CommandReceived(self._tokens, self._config.site.backend or "", received))
+        answer = self._answer
+        assert answer is not None  # the desk answers each at once
+        return carriage.answer(self._config.site.protocol, answer.payload, accepted=answer.accepted)
+
+    def reached(self, there: bool) -> None:
+        """The site's backend, by which words come, is there from now on, or is not."""
+        for source in self._settings.sources:
+            if source.kind in ("signed", "ocpp"):
+                self._feed(SourceReached(source.id, there))
+
+    def limited(self, limited: Limited) -> float | None:
+        """The backend's limit for the site. Returns what is one for the whole connection (A per phase).
+
+        What it says for somebody outside is for the steerable EVSEs, where a source of kind "ocpp" may dim
+        them. OCPP 1.6 has one purpose for both: there the limit holds as both.
+        """
+        old = self._config.site.protocol is Version.V16
+        dims_a = limited.limit_a if old else limited.outside_a
+        # Each source of kind "ocpp" is the one backend of the site.
+        sources = [source.id for source in self._settings.sources if source.kind == "ocpp"]
+        watts = None if dims_a is None else dims_a * 3 * self._config.site.voltage
+        for source in sources:
+            proof = "a charging profile of the site's backend" if watts is not None else "no profile any more"
+            self._feed(SourceSaid(source=source, watts=watts, proof=proof))
+        whole = [limited.limit_a] if sources else [limited.limit_a, limited.outside_a]
+        return min((amps for amps in whole if amps is not None), default=None)
+
+    def metered(self, state: MeterState) -> None:
+        """A meter was read, or could not be."""
+        if state.meter == self._meter:
+            self._reading = state.reading if state.quality is Quality.GOOD else None
+            self.look()
+
+    def look(self) -> None:
+        """Take in what the site draws and may draw now."""
+        view, voltage = self._limits.view(), self._config.site.voltage
+        devices_w = draws_w(view, self._settings.devices, self._reading, voltage)
+        grid_w = None if self._reading is None else power_w(self._reading, voltage)
+        known = [watts for watts in devices_w.values() if watts is not None]
+        self._drawn = (sum(known) if len(known) == len(devices_w) else None, grid_w)
+        self._feed(Measured(devices_w, grid_w))
+        if self._desk.effective.dimmed:
+            decisions = {
+                each.ref: (round(each.offered_a, 2), each.reason)
+                for each in view.evses
+                if each.ref in self._settings.devices
+            }
+            self._feed(Decided(decisions))
+        self._teller.look()
+
+    def status(self) -> DimmingStatus:
+        """What people are told of it."""
+        effective, total = self._desk.effective, self._desk.effective.total
+        drawn_w, grid_w = self._drawn
+        return DimmingStatus(
+            dimmed=effective.dimmed,
+            why=self._in_words(effective),
+            limit_w=None if total is None else total.watts,
+            phases_w=effective.phases_w,
+            evses_w={str(ref): bound.watts for ref, bound in effective.evses.items()},
+            sources=effective.sources,
+            drawn_w=drawn_w if drawn_w is None else round(drawn_w, 1),
+            grid_w=grid_w if grid_w is None else round(grid_w, 1),
+            devices=len(self._settings.devices),
+            minimum_w=round(self._settings.minimum_w, 1),
+            spans=tuple(self._spans),
+            accepted_total=self._accepted,
+            refused_total=dict(self._refused),
+            evidence_records=self._evidence.head.count,
+            evidence_failed_total=self._unwritten,
+        )
+
+    # -- what goes out --------------------------------------------------------------------------------
+
+    def _begin(self, now: float, wall: float) -> None:
+        memory = self._store.load()
+        if memory is None:
+            self._feed(ClockTrusted(self._clock_trusted()))
+        else:
+            self._desk.recall(memory, now, wall, clock_trusted=self._clock_trusted())
+        self._feed(Tick())
+
+    def _feed(self, event: DimmingEvent) -> None:
+        now = trio.current_time()
+        for action in self._desk.handle(event, now, utc(now)):
+            self._do(action, now)
+        self._alarm.stir()
+
+    def _do(self, action: DimmingAction, now: float) -> None:
+        match action:
+            case Save(memory=memory):
+                self._written(partial(self._store.save, memory))
+            case Dimmed(effective=effective):
+                self._dim(effective, now)
+            case Record(kind=kind, body=body):
+                self._written(partial(self._evidence.append, kind, body, utc(now)))
+            case Answer():
+                self._count(action)
+            case Tell(payload=payload):
+                self._say(carriage.ACTION, carriage.effect(self._config.site.protocol, payload))
+            case GuardAction():
+                pass  # there is no source of kind "eebus": see `_settings`
+            case Note(level=level, text=text):
+                log.log(level, "%s", text)
+
+    def _dim(self, effective: Effective, now: float) -> None:
+        """Limit the site, then say so."""
+        total = effective.total
+        self._limits.happened(
+            site_events.Dimmed(
+                total_w=None if total is None else total.watts,
+                phases_w=effective.phases_w,
+                evses_w={ref: bound.watts for ref, bound in effective.evses.items()},
+                why=self._in_words(effective),
+                whys={
+                    ref: self._worded(bound.source, bound.watts, bound.until)
+                    for ref, bound in effective.evses.items()
+                },
+            )
+        )
+        self._note_span(effective, now)
+        self._teller.tell(self._span(effective, now))
+
+    def _note_span(self, effective: Effective, now: float) -> None:
+        """The status remembers when what held."""
+        moments = papers.Moments(now, utc(now))
+        if self._since is not None and self._spans:
+            self._spans.append(replace(self._spans.pop(), until=moments.text(now)))
+        self._since = now if effective.dimmed else None
+        if effective.dimmed:
+            total = effective.total
+            self._spans.append(
+                DimmingSpan(
+                    since=moments.text(now) or "",
+                    until=None,
+                    limit_w=None if total is None else total.watts,
+                    sources=effective.sources,
+                )
+            )
+
+    def _span(self, effective: Effective, now: float) -> Span | None:
+        """What is told to others: the limit on all devices, or the sum where each has its own."""
+        bounds = [effective.total] if effective.total else list(effective.evses.values())
+        if not bounds or (effective.total is None and len(bounds) < len(self._settings.devices)):
+            return None
+        ends = [bound.until for bound in bounds]
+        until = None if None in ends else max(each for each in ends if each is not None)
+        kinds = {source.id: source.kind for source in self._settings.sources}
+        by_backend = all(kinds[bound.source] == "ocpp" for bound in bounds)
+        return Span(
+            watts=sum(bound.watts for bound in bounds),
+            since=utc(now),
+            until=None if until is None else utc(until),
+            set_by=BACKEND if by_backend else GRID_OPERATOR,
+        )
+
+    def _in_words(self, effective: Effective) -> str:
+        if effective.total is not None:
+            total = effective.total
+            return self._worded(total.source, total.watts, total.until)
+        return f"dimmed by {' and '.join(effective.sources)}" if effective.dimmed else ""
+
+    def _worded(self, source: str, watts: float, until: float | None) -> str:
+        words = f"dimmed by {source} to {watts / 1000:.1f} kW"
+        return words if until is None else f"{words} until {self._teller.clock(utc(until))}"
+
+    def _count(self, answer: Answer) -> None:
+        self._answer = answer
+        if answer.reason is None:
+            self._accepted += 1
+        else:
+            self._refused[answer.reason] = self._refused.get(answer.reason, 0) + 1
+
+    def _written(self, write: Callable[[], object]) -> None:
+        try:
+            write()
+        except StoreFailed as failed:
+            self._unwritten += 1
+            log.error("not on record: %s", failed)
+
+    # -- time -----------------------------------------------------------------------------------------
+
+    def _read(self, module: str, levels: tuple[bool, ...]) -> None:
+        """A module is named after its source."""
+        self._feed(ContactsRead(module, levels))
+
+    async def _keep_time(self) -> None:
+        while True:
+            await self._alarm.ring()
+            self._feed(Tick())
+
+    def _clock_trusted(self) -> bool:
+        return self._dimming.clock == "believed" or is_synchronised()
+
+    def _look_at_clock(self) -> None:
+        self._feed(ClockTrusted(self._clock_trusted()))
+
+    def _hand_out_checkpoint(self) -> None:
+        """A line of the log for somebody else to keep: an end that is cut off is then found."""
+        if self._evidence.head.count <= self._witnessed:
+            return
+        try:
+            line = self._evidence.checkpoint(utc(trio.current_time()))
+        except StoreFailed as failed:
+            log.error("no checkpoint: %s", failed)
+            return
+        self._witnessed = self._evidence.head.count
+        self._say(carriage.ACTION, carriage.checkpoint(self._config.site.protocol, line))
+
+    def _retire(self) -> None:
+        if not self._clock_trusted():
+            return
+        days = timedelta(days=self._dimming.retention_days)
+        try:
+            for name in self._evidence.retire(utc(trio.current_time()), days):
+                log.info("evidence %s is older than %d days: removed", name, days.days)
+        except StoreFailed as failed:
+            log.error("old evidence cannot be removed: %s", failed)
+
+
+def _settings(config: Config, dimming: Dimming) -> DeskSettings:
+    """The desk's, without sources of kind "eebus": nothing brings their words yet, and a guard who is never
+    heard would have the site fail safe after each start."""
+    settings = desk_settings(config, dimming)
+    return replace(settings, sources=tuple(each for each in settings.sources if each.kind != "eebus"))
+
+
+def _signatures(config: Config, wall: float) -> tuple[KeyedSignatures, ec.EllipticCurvePrivateKey]:
+    """Who signs what, and the key of the evidence: the newest, though the clock may be wrong now."""
+    assert config.signing is not None  # the check has made sure of it, and of the key
+    assert config.signing.key is not None
+    own: list[OwnKey] = list(read_keys(Path(config.signing.key)).values())
+    key = signer(own, wall) or max(own, key=lambda each: each.known.not_before)
+    if config.signing.policy is None:
+        return KeyedSignatures(Keyring(), (), own), key.private
+    policy = read_policy(Path(config.signing.policy))
+    return KeyedSignatures(Keyring(policy.keys), policy.file.role, own), key.private
+
+
+async def _every(interval_s: float, do: Callable[[], None]) -> None:
+    while True:
+        do()
+        await trio.sleep(interval_s)

@@ -1,0 +1,75 @@
+"""Telling that the site is dimmed: the backends, and the people in front of the stations' displays."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from controller.config import Config
+from controller.config.tables import Dimming
+from controller.dimming import telling
+from controller.dimming.telling import Span
+from controller.limit_desk import UNHEARD
+from controller.links.session import StationSession
+from controller.links.switchboard import Switchboard
+from controller.relay.events import OwnCall
+
+MESSAGE_ID = 140_001
+"""Of ours on every display: a newer one takes the older one's place (2.0.1 Part 2, O01)."""
+
+Say = Callable[[str, bytes], None]
+
+
+class Teller:
+    """Tells each change once; a station that connects later is told then. `say`: to the site's backend."""
+
+    def __init__(
+        self, config: Config, dimming: Dimming, board: Switchboard, stations: Iterable[str], say: Say
+    ) -> None:
+        self._version = config.site.protocol
+        self._language = dimming.language
+        self._timezone = ZoneInfo(config.site.timezone)
+        self._board = board
+        self._stations = sorted(stations) if dimming.displays else []
+        self._say = say
+        self._span: Span | None = None
+        self._shown: dict[str, tuple[StationSession, Span]] = {}
+
+    def clock(self, utc: float) -> str:
+        """A moment as clocks on the site's walls show it."""
+        return datetime.fromtimestamp(utc, self._timezone).strftime("%H:%M")
+
+    def tell(self, span: Span | None) -> None:
+        """This holds from now on; None: nothing does."""
+        before, self._span = self._span, span
+        if span is not None:
+            said = telling.to_backend(self._version, span)
+        elif before is not None:
+            said = telling.to_backend_no_more(self._version, before.set_by)
+        else:
+            return
+        self._say(said.action, said.payload)
+        self.look()
+
+    def look(self) -> None:
+        """Bring the displays of the stations that are there up to date."""
+        for station in self._stations:
+            session = self._board.session(station)
+            shown = self._shown.get(station)
+            if session is None or not session.is_open:
+                continue
+            on_it = shown[1] if shown is not None and shown[0] is session else None
+            if self._span is not None and on_it != self._span:
+                self._shown[station] = (session, self._span)
+                self._show(session, self._span)
+            elif self._span is None and shown is not None:
+                del self._shown[station]
+                off = telling.off_display(session.version, MESSAGE_ID)
+                session.call(OwnCall(UNHEARD, str(uuid.uuid4()), off.action, off.payload))
+
+    def _show(self, session: StationSession, span: Span) -> None:
+        until = "" if span.until is None else self.clock(span.until)
+        on = telling.on_display(session.version, MESSAGE_ID, span, self._language, until)
+        session.call(OwnCall(UNHEARD, str(uuid.uuid4()), on.action, on.payload))
