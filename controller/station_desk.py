@@ -118,8 +118,8 @@ class StationDesk:
         station = self._stations[admitted.station]
         observers = [self.uplinks(name) for name in station.observers]
         ownership = self._limits.ownership(station.id, admitted.version)
-        session = self._session(station, admitted, ownership, link)
-        await self._board.run(station.id, session, self.uplinks(station.owner), observers)
+        make = partial(self._session, station, admitted, ownership, link)
+        await self._board.run(station.id, make, self.uplinks(station.owner), observers)
         self._nursery.start_soon(self._deliver, station)
 
     async def _deliver(self, station: Station) -> None:
@@ -129,9 +129,9 @@ class StationDesk:
             told = [self._uplinks[backend] for backend, first in waiting.items() if first is version]
             owner = next((each for each in told if each.backend == self._names[station.owner]), None)
             ownership = self._limits.spoken_for(station.id, version)
-            session = self._session(station, Admitted(station.id, version), ownership, None)
+            make = partial(self._session, station, Admitted(station.id, version), ownership, None)
             log.info("station %s is away: what waits is told to %s", station.id, ", ".join(sorted(waiting)))
-            await self._board.run(station.id, session, owner, [each for each in told if each is not owner])
+            await self._board.run(station.id, make, owner, [each for each in told if each is not owner])
 
     def _session(
         self, station: Station, admitted: Admitted, ownership: Ownership, link: Link | None

@@ -152,9 +152,9 @@ class StationSession:
                         closing.start_soon(way.finish, f"station {self._station} is gone")
                 nursery.cancel_scope.cancel()
         finally:
-            self._break_promises()
             self._end("the controller closes the link")
             with trio.CancelScope(shield=True):
+                await self._save_rest()
                 await self._close_station()
 
     def _way(self, uplinks: Uplinks, *, owns: bool) -> Way:
@@ -266,6 +266,19 @@ class StationSession:
             else:
                 self._saving = ()
                 self._do([])
+
+    async def _save_rest(self) -> None:
+        """Cut short, we answer nothing more; but the next session counts on what this one has taken in."""
+        rest = [word for action in self._todo if isinstance(action, Save) for word in action.words]
+        self._saving += tuple(rest)
+        if self._saving:
+            try:
+                await self._memory.save(self._saving)
+            except StoreFailed as failed:
+                log.warning("station %s: its last messages are not kept: %s", self._station, failed)
+                self._memory.forget(self._station)
+        self._break_promises()
+        self._do([])
 
     def _break_promises(self) -> None:
         """What was to be said after a Save that did not happen is not said; the rest is done."""

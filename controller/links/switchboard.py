@@ -7,7 +7,7 @@ the same credentials, replaces it (OCPP-J leaves this open; refusing it would lo
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 import trio
@@ -20,7 +20,8 @@ log = logging.getLogger("controller.links")
 
 
 class _Served(msgspec.Struct):
-    session: StationSession
+    session: StationSession | None
+    """None while the one before it ends."""
     scope: trio.CancelScope
     ended: trio.Event
 
@@ -34,7 +35,8 @@ class Switchboard:
     def session(self, station: str) -> StationSession | None:
         """The session that serves a station now, where the station is there."""
         served = self._served.get(station)
-        return served.session if served and served.session.is_present else None
+        session = None if served is None else served.session
+        return session if session is not None and session.is_present else None
 
     def is_served(self, station: str) -> bool:
         """Whether a session is there for a station, be it connected or only spoken for."""
@@ -42,23 +44,32 @@ class Switchboard:
 
     def versions(self) -> dict[str, Version]:
         """The OCPP version of each station that is connected now."""
-        served = self._served.items()
-        return {station: each.session.version for station, each in served if each.session.is_present}
+        sessions = {station: self.session(station) for station in self._served}
+        return {station: each.version for station, each in sessions.items() if each is not None}
 
     async def run(
-        self, station: str, session: StationSession, owner: Uplinks | None, observers: Sequence[Uplinks] = ()
+        self,
+        station: str,
+        make: Callable[[], StationSession],
+        owner: Uplinks | None,
+        observers: Sequence[Uplinks] = (),
     ) -> None:
-        """Serve a station until its session ends or a newer one replaces it."""
-        while (old := self._served.get(station)) is not None:
-            if old.session.is_present:
-                log.info("station %s has connected again: its older link is closed", station)
-            old.scope.cancel()
-            await old.ended.wait()
-        served = _Served(session, trio.CancelScope(), trio.Event())
-        self._served[station] = served
+        """Serve a station until its session ends or a newer one replaces it.
+
+        The session is made when the one before has ended: then what that has kept is known.
+        """
+        old, served = self._served.get(station), _Served(None, trio.CancelScope(), trio.Event())
+        self._served[station] = served  # at once: who looks while the old one ends must not come in between
         try:
+            if old is not None:
+                if old.session is not None and old.session.is_present:
+                    log.info("station %s has connected again: its older link is closed", station)
+                old.scope.cancel()
+                await old.ended.wait()
             with served.scope:
-                await session.run(owner, observers)
+                served.session = make()
+                await served.session.run(owner, observers)
         finally:
-            del self._served[station]
+            if self._served[station] is served:
+                del self._served[station]
             served.ended.set()

@@ -153,3 +153,14 @@ def calls_for_limits(action: Action) -> bool:
     if isinstance(action, Observed):
         return isinstance(action.observation, ProfilesTouched)
     return isinstance(action, Commandable) or (isinstance(action, OwnAnswered) and action.token < 0)
+
+
+def saved_at_once(actions: list[Action]) -> list[Action]:
+    """All that is to be saved comes with the first Save: of what one event changes, nothing is left out."""
+    saves = [action for action in actions if isinstance(action, Save)]
+    if len(saves) < 2:
+        return actions
+    words = tuple(word for save in saves for word in save.words)
+    place = actions.index(saves[0])
+    rest = (action for action in actions[place:] if not isinstance(action, Save))
+    return [*actions[:place], Save(words), *rest]

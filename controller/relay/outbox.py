@@ -101,6 +101,8 @@ class Outbox:
         message_id: str,
         taken: float,
         transaction: int | None = None,
+        *,
+        answered: bool = True,
     ) -> list[Word]:
         """Let a message wait; no words where it had to go at once. Raises NoRoom, for transactions only."""
         words = self._room_for(kind)
@@ -115,13 +117,17 @@ class Outbox:
             kind=kind,
             taken=taken,
             transaction=transaction,
+            answered=answered,
         )
         self._put(entry)
         return [*words, Queued(self._station, self._backend, entry)]
 
-    def given(self, number: int, transaction: int) -> list[Word]:
-        """The station has been given this transaction id for the StartTransaction that waits there."""
-        entry = msgspec.structs.replace(self._entries[number], transaction=transaction)
+    def answered(self, number: int, transaction: int | None = None) -> list[Word]:
+        """The station has its answer; in a 1.6 StartTransaction's it was given this id."""
+        before = self._entries[number]
+        entry = msgspec.structs.replace(before, transaction=transaction, answered=True)
+        if entry == before:
+            return []
         self._entries[number] = entry
         return [Queued(self._station, self._backend, entry)]
 

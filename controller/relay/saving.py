@@ -37,7 +37,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     id with which it is sent, and sent again where its answer was never seen: `sent` says that it has
     been sent at least once. `payload` is the station's own bytes. `taken` is when it came (POSIX s).
     `transaction`: in a 1.6 StartTransaction, the transaction id that the controller itself gave the
-    station in the backend's place.
+    station in the backend's place. `answered`: the station has had an answer to it; not yet, while the
+    backend itself is asked.
     """
 
     number: int
@@ -49,6 +50,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     taken: float
     sent: bool = False
     transaction: int | None = None
+    answered: bool = True
 
 
 class Queued(msgspec.Struct, frozen=True):

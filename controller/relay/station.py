@@ -57,6 +57,7 @@ from controller.relay.events import (
     ToObserver,
     ToStation,
     calls_for_limits,
+    saved_at_once,
 )
 from controller.relay.hearing import Misheard, hear
 from controller.relay.inspection import Inspection, Peer
@@ -195,7 +196,7 @@ class StationRelay:
                 for backend in self._observers:
                     self._observer_says(backend, event, now)
         self._advance(now)
-        return self._actions
+        return saved_at_once(self._actions)
 
     def close(self, reason: str, now: float) -> list[Action]:
         """The station is gone, or we stop: settle what is open."""
@@ -203,7 +204,7 @@ class StationRelay:
             return []
         self._actions = []
         self._settle(TRY_AGAIN_LATER, reason, now)
-        return self._actions
+        return saved_at_once(self._actions)
 
     # -- what comes ---------------------------------------------------------------------------------
 
@@ -296,6 +297,7 @@ class StationRelay:
                     if origin == OWNER and self._stead is not None:
                         self._save(self._stead.obeyed(action, payload, result, now))
                 case Settled(frame, result):
+                    self._ownership.settled(frame, result)
                     self._copy(frame, result, now)
                 case Allowed():
                     self._do(self._down.allow(), now)

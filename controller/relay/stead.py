@@ -28,7 +28,7 @@ from controller.relay.events import Note, OwnCall
 from controller.relay.fingerprints import fingerprint
 from controller.relay.line import Waiting
 from controller.relay.outbox import NoRoom, Outbox, kind_of
-from controller.relay.saving import Entry, Kind, Word
+from controller.relay.saving import Kind, Word
 from controller.relay.story import Story
 from controller.relay.transaction_ids import CannotRewrite, TransactionIds
 
@@ -48,7 +48,7 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Served(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer in the owner's stead: its frame, and its payload where it is a good one.
+    """The answer in the owner's stead: its frame, and its payload where it is a good one, and the first.
 
     No `text`: there is none, since what it would promise cannot be kept.
     """
@@ -60,8 +60,13 @@ class Served(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Told(msgspec.Struct, frozen=True, kw_only=True):
-    """What follows from the owner's answer to what was kept for it; `calls` are for the station."""
+    """What follows from the owner's answer to what was kept for it; `calls` are for the station.
 
+    `settled`: the CALL, which the station has had no answer to, and the payload of the one that it gets when
+    it asks again.
+    """
+
+    settled: tuple[Call, bytes] | None = None
     words: tuple[Word, ...] = ()
     notes: tuple[Note, ...] = ()
     calls: tuple[OwnCall, ...] = ()
@@ -104,7 +109,7 @@ class Stead:
         self._kept = kept
         self._utc_of = utc_of
         self._catching_up = len(kept.outbox) > 0
-        self._telling: tuple[Outbound, Entry | None] | None = None
+        self._telling: Outbound | None = None
 
     @property
     def deadline(self) -> float | None:
@@ -128,7 +133,7 @@ class Stead:
         if self._catching_up or self._kept.answers.get(print_) is not None or outbox.holds(print_):
             return Journal(serve=True)
         try:
-            words = self._queued(frame, None, now)
+            words = self._queued(frame, None, now, answered=False)
         except NoRoom:
             return Journal(text=text, notes=notes)  # the owner itself answers it, or nobody does
         return Journal(text=text, number=outbox.newest, words=tuple(words), notes=notes)
@@ -140,6 +145,7 @@ class Stead:
         before = self._kept.answers.get(print_) if counts else None
         if before is not None:
             return Served(text=call_result(message_id, before))
+        waiting = self._kept.outbox.holds(print_) if counts else None
         answer = self._autonomy.answer(message_id, action, payload, self._utc_of(now))
         notes = (Note(logging.WARNING, answer.note),) if answer.note else ()
         if answer.text is None:
@@ -153,7 +159,9 @@ class Stead:
                 return Served(notes=(*notes, Note(logging.ERROR, str(full))))
         if counts and answer.result is not None:
             words.append(self._kept.answers.add(print_, answer.result))
-        return Served(text=answer.text, result=answer.result, words=tuple(words), notes=notes)
+        is_repeated = waiting is not None and waiting.answered
+        result = None if is_repeated else answer.result
+        return Served(text=answer.text, result=result, words=tuple(words), notes=notes)
 
     def _kept_for_later(
         self, said: Call, number: int | None, print_: str, transaction: int | None, now: float
@@ -163,12 +171,16 @@ class Stead:
             number = waiting.number
         if number is None:
             return self._queued(said, transaction, now)
-        return [] if transaction is None else self._kept.outbox.given(number, transaction)
+        return self._kept.outbox.answered(number, transaction)
 
-    def _queued(self, said: Call, transaction: int | None, now: float) -> list[Word]:
+    def _queued(
+        self, said: Call, transaction: int | None, now: float, *, answered: bool = True
+    ) -> list[Word]:
         kind, utc = kind_of(self._version, said.action, said.payload), self._utc_of(now)
         outbox = self._kept.outbox
-        return outbox.queue(self._version, said.action, said.payload, kind, said.id, utc, transaction)
+        return outbox.queue(
+            self._version, said.action, said.payload, kind, said.id, utc, transaction, answered=answered
+        )
 
     def _translated(self, frame: Call) -> tuple[str, tuple[Note, ...]]:
         """The frame with the owner's transaction ids in the place of ours."""
@@ -233,8 +245,7 @@ class Stead:
         if outbound is None:
             self._catching_up = not self._courier.is_done
             return None
-        entry = self._kept.outbox.head if outbound.number is not None else None
-        self._telling = (outbound, entry)
+        self._telling = outbound
         return Following(
             id=outbound.id,
             action=outbound.action,
@@ -247,24 +258,21 @@ class Stead:
         """The owner has answered what `next` gave."""
         if self._telling is None:
             return Told()
-        (outbound, entry), self._telling = self._telling, None
+        outbound, self._telling = self._telling, None
+        entry = None if outbound.number is None else self._kept.outbox.get(outbound.number)
         good = answer.payload if isinstance(answer, CallResult) else None
         code = answer.code if isinstance(answer, CallError) else None
         words, notes = self._courier.answered(outbound, good, code, now)
         calls: tuple[OwnCall, ...] = ()
+        settled: tuple[Call, bytes] | None = None
         if good is not None and entry is not None:
             words += self._kept.authorisations.answered(self._version, entry.action, entry.payload, good)
-            words += self._first_answer(entry, good)
             stop = self._autonomy.heard(entry, good)
             if stop is not None:
                 calls = (OwnCall(None, str(uuid.uuid4()), *stop),)
-        return Told(
-            words=tuple(words), notes=tuple(Note(logging.WARNING, note) for note in notes), calls=calls
-        )
-
-    def _first_answer(self, entry: Entry, good: bytes) -> list[Word]:
-        """The station has had none, if we died before it: when it asks again, it gets the owner's."""
-        print_ = fingerprint(entry.version, entry.action, entry.payload)
-        if entry.kind is not Kind.TRANSACTION or self._kept.answers.get(print_) is not None:
-            return []
-        return [self._kept.answers.add(print_, good)]
+            if not entry.answered:  # we died before it was: the station asks again
+                settled = (Call("", entry.id, entry.action, entry.payload), good)
+                print_ = fingerprint(entry.version, entry.action, entry.payload)
+                words.append(self._kept.answers.add(print_, good))
+        told = tuple(Note(logging.WARNING, note) for note in notes)
+        return Told(words=tuple(words), notes=told, calls=calls, settled=settled)

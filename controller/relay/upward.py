@@ -46,7 +46,7 @@ class Mode(enum.Enum):
 
 
 class Settled(msgspec.Struct, frozen=True):
-    """A CALL of the station has a good answer, which it is about to hear."""
+    """A CALL of the station has its first good answer: it hears it now, or when it asks again."""
 
     frame: Call
     result: bytes
@@ -257,7 +257,8 @@ class Upward:
         if self._stead is None or waiting.token is not None:
             return []
         told = self._stead.delivered(frame, now)
-        return [*_saved(told.words), *_noted(told.notes), *told.calls]
+        settled = [] if told.settled is None else [Settled(*told.settled)]
+        return [*_saved(told.words), *_noted(told.notes), *settled, *told.calls]
 
     # -- our own and time -----------------------------------------------------------------------------
 

@@ -50,6 +50,7 @@ _ENTRY = """
     taken REAL NOT NULL,          -- when it came, POSIX s
     sent INTEGER NOT NULL,        -- 1: it has been sent, and its answer was not seen
     own_transaction TEXT,         -- 1.6 StartTransaction: the id that the station was given
+    answered INTEGER NOT NULL,    -- 1: the station has had an answer
 """
 
 _SCHEMA = f"""
@@ -135,7 +136,7 @@ def _statements(word: Word) -> Iterator[tuple[str, Row]]:
     match word:
         case Queued(station, backend, entry):
             row = (station, backend, *_entry_row(entry))
-            yield "INSERT OR REPLACE INTO outbox VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row
+            yield "INSERT OR REPLACE INTO outbox VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row
         case Sent(station, backend, number):
             yield f"UPDATE outbox SET sent = 1 {_IS_ENTRY}", (station, backend, number)
         case Gone(station, backend, number):
@@ -182,7 +183,7 @@ def _entry_row(entry: Entry) -> Row:
     own = None if entry.transaction is None else str(entry.transaction)
     return (
         entry.number, entry.id, entry.version.value, entry.action, entry.payload, entry.kind.value,
-        entry.taken, int(entry.sent), own,
+        entry.taken, int(entry.sent), own, int(entry.answered),
     )  # fmt: skip
 
 
@@ -190,7 +191,7 @@ def _entry_row(entry: Entry) -> Row:
 
 
 def _queued(row: Row) -> Queued:
-    station, backend, number, id, version, action, payload, kind, taken, sent, own = row
+    station, backend, number, id, version, action, payload, kind, taken, sent, own, answered = row
     entry = Entry(
         number=number,
         id=id,
@@ -201,6 +202,7 @@ def _queued(row: Row) -> Queued:
         taken=taken,
         sent=bool(sent),
         transaction=None if own is None else int(own),
+        answered=bool(answered),
     )
     return Queued(station, backend, entry)
 

@@ -174,8 +174,8 @@ class Rig:
             trio.current_time(),
         )
         rules = Rules(pace=self.pace, ping_s=self.ping_s, backend_ping_s=self.ping_s)
-        session = StationSession(admitted, relay, link, self.site, self.memory, self.tally, rules)
-        await self.board.run(admitted.station, session, self.uplinks)
+        make = partial(StationSession, admitted, relay, link, self.site, self.memory, self.tally, rules)
+        await self.board.run(admitted.station, make, self.uplinks)
 
     @asynccontextmanager
     async def station(

@@ -116,7 +116,7 @@ def test_the_id_that_the_station_was_given_is_saved_with_the_entry() -> None:
     queue(outbox, Kind.TRANSACTION)
     queue(outbox, Kind.TRANSACTION)
     outbox.sent(1)
-    (given,) = outbox.given(1, 2_100_000_000)
+    (given,) = outbox.answered(1, 2_100_000_000)
     assert isinstance(given, Queued)
     assert (given.entry.transaction, given.entry.sent, given.entry.id) == (2_100_000_000, True, "id")
     assert outbox.head == given.entry
@@ -204,7 +204,7 @@ class Waiting(RuleBasedStateMachine):
                 self.save(self.outbox.set_aside(head.number, "why"))
                 self.owed.discard(head.payload.decode())
             case "given":
-                self.save(self.outbox.given(head.number, self.said))
+                self.save(self.outbox.answered(head.number, self.said))
 
     @rule()
     def restart(self) -> None:
