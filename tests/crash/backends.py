@@ -1,0 +1,80 @@
+"""A backend that comes and goes, and writes down what it hears. Its WebSockets are a stranger's."""
+
+from __future__ import annotations
+
+import json
+import random
+from typing import Any
+
+import trio
+from trio_websocket import ConnectionClosed, WebSocketConnection, WebSocketRequest, serve_websocket
+
+from tests.crash.ledger import COUNTED, Ledger
+
+NOW = "2027-01-15T08:00:00Z"
+
+
+class Backend:
+    """Serves at one port until cancelled. While it is not `steady` it is away at times, and fails at times.
+
+    `unintroduced` are the messages that began a link, but for a station's boot.
+    """
+
+    def __init__(self, name: str, port: int, ledger: Ledger, chance: random.Random) -> None:
+        self.name = name
+        self.ledger = ledger
+        self.steady = False
+        self.unintroduced: list[str] = []
+        self.heard = trio.Event()
+        self._port = port
+        self._chance = chance
+
+    async def run(self) -> None:
+        """Come and go."""
+        while True:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(serve_websocket, self._serve, "127.0.0.1", self._port, None)
+                await trio.sleep(self._chance.uniform(0.2, 2.5))
+                while self.steady:
+                    await self.heard.wait()
+                nursery.cancel_scope.cancel()
+            await trio.sleep(self._chance.uniform(0.05, 1.2))
+
+    async def _serve(self, request: WebSocketRequest) -> None:
+        socket = await request.accept(subprotocol=request.proposed_subprotocols[0])
+        station = request.path.rsplit("/", 1)[-1]
+        begins = True
+        try:
+            while True:
+                frame = json.loads(await socket.get_message())
+                if frame[0] != 2:
+                    continue
+                if begins and frame[2] != "BootNotification":
+                    self.unintroduced.append(f"{station} {frame[2]}")
+                begins = False
+                answer = self._answer(station, frame)
+                if not self.steady and self._chance.random() < 0.03:
+                    return  # heard, and never answered
+                await self._say(socket, json.dumps([3, frame[1], answer]))
+                self._told()
+        except ConnectionClosed:
+            return
+
+    async def _say(self, socket: WebSocketConnection, text: str) -> None:
+        if not self.steady and self._chance.random() < 0.2:
+            await trio.sleep(self._chance.uniform(0, 0.05))
+        await socket.send_message(text)
+
+    def _answer(self, station: str, frame: list[Any]) -> dict[str, Any]:
+        _, message_id, action, payload = frame
+        if action in COUNTED:
+            return self.ledger.hear(station, message_id, action, payload)
+        if action == "BootNotification":
+            return {"status": "Accepted", "currentTime": NOW, "interval": 300}
+        if action == "Authorize":
+            return {"idTagInfo": {"status": "Accepted"}}
+        return {"currentTime": NOW} if action == "Heartbeat" else {}
+
+    def _told(self) -> None:
+        self.heard.set()
+        self.heard = trio.Event()

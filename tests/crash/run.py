@@ -1,0 +1,192 @@
+"""A busy site whose controller is killed again and again: what is in the ledgers at the end."""
+
+from __future__ import annotations
+
+import random
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import trio
+
+from controller.store.relay import RelayStore
+from tests.crash.backends import Backend
+from tests.crash.controllers import Controller
+from tests.crash.ledger import Difference, Ledger, difference
+from tests.crash.stations import Station
+from tests.strangers.programs import free_port
+
+STATIONS = {
+    "CP1": "ocpp1.6",
+    "CP2": "ocpp1.6",
+    "CP3": "ocpp1.6",
+    "CS1": "ocpp2.0.1",
+    "CS2": "ocpp2.0.1",
+}
+SETTLE_S = 25.0
+"""By then everything has to be told, once all are there to stay."""
+
+
+class Figures(msgspec.Struct, frozen=True):
+    """What came of a run; `differences` by backend and station, where there are any."""
+
+    kills: int
+    seconds: float
+    transactions: int
+    messages: int
+    repeated_by_stations: int
+    resent_same_id: int
+    differences: dict[str, Difference]
+    left: int
+    set_aside: int
+    unintroduced: list[str]
+
+    @property
+    def lost(self) -> int:
+        """Messages that a backend has not heard."""
+        return sum(len(each.lost) for each in self.differences.values())
+
+    @property
+    def doubled(self) -> int:
+        """Messages that a backend has heard as two."""
+        return sum(len(each.doubled) for each in self.differences.values())
+
+    @property
+    def disordered(self) -> int:
+        """Stations whose messages a backend has heard in another order."""
+        return sum(each.disordered for each in self.differences.values())
+
+
+class _Site(NamedTuple):
+    controller: Controller
+    owner: Backend
+    observer: Backend
+    stations: list[Station]
+
+
+def _site(folder: Path, chance: random.Random) -> _Site:
+    port, owner_port, observer_port = free_port(), free_port(), free_port()
+    return _Site(
+        Controller(folder, configuration(folder, port, owner_port, observer_port)),
+        Backend("cpo", owner_port, Ledger(1), chance),
+        Backend("fleet", observer_port, Ledger(500_000), chance),
+        [
+            Station(name, protocol, f"ws://127.0.0.1:{port}/ocpp/{name}", chance)
+            for name, protocol in STATIONS.items()
+        ],
+    )
+
+
+def configuration(folder: Path, port: int, owner_port: int, observer_port: int) -> str:
+    """Autonomous stations with an owner and an observer."""
+    stations = "".join(
+        f"""
+[[station]]
+id = "{name}"
+circuit = "grid"
+owner = "cpo"
+observers = ["fleet"]
+when_backend_away = "autonomous"
+authorise_when_away = "everyone"
+"""
+        for name in STATIONS
+    )
+    return f"""
+[site]
+id = "lc-crash"
+[store]
+directory = "{folder}"
+[listen]
+host = "127.0.0.1"
+port = {port}
+path = "/ocpp"
+[[backend]]
+id = "cpo"
+url = "ws://127.0.0.1:{owner_port}/csms/{{station}}"
+[[backend]]
+id = "fleet"
+url = "ws://127.0.0.1:{observer_port}/fleet/{{station}}"
+[[circuit]]
+id = "grid"
+limit_a = 250
+{stations}"""
+
+
+async def crash(folder: Path, kills: int, seed: int) -> Figures:
+    """Kill the controller so often at random moments, let all come to rest, and compare the books."""
+    chance = random.Random(seed)
+    began = time.monotonic()
+    site = _site(folder, chance)
+    site.owner.steady = True  # it accepts each station once, or they stay pending
+    async with trio.open_nursery() as nursery:
+        for backend in (site.owner, site.observer):
+            nursery.start_soon(backend.run)
+        for station in site.stations:
+            nursery.start_soon(station.run)
+        await _all_known(site)
+        site.owner.steady = False
+        for _ in range(kills):
+            await _one_life(site.controller, chance)
+        await _come_to_rest(site)
+        nursery.cancel_scope.cancel()
+    return _figures(folder, site, kills, time.monotonic() - began)
+
+
+async def _all_known(site: _Site) -> None:
+    await site.controller.start()
+    await site.controller.ready()
+    with trio.fail_after(SETTLE_S):
+        while any(not station.journal for station in site.stations):
+            await site.owner.heard.wait()
+    await site.controller.kill()
+
+
+async def _one_life(controller: Controller, chance: random.Random) -> None:
+    await controller.start()
+    if chance.random() < 0.1:
+        await trio.sleep(chance.uniform(0, 1.5))  # while it starts
+    else:
+        await controller.ready()
+        await trio.sleep(chance.uniform(0, 1.0))
+    assert controller.is_running, controller.log[-3000:]
+    await controller.kill()
+
+
+async def _come_to_rest(site: _Site) -> None:
+    """The backends stay; the stations end what they have begun; all is told."""
+    site.owner.steady = site.observer.steady = True
+    await site.controller.start()
+    await site.controller.ready()
+    for station in site.stations:
+        station.finishing = True
+    with trio.move_on_after(SETTLE_S):
+        for station in site.stations:
+            await station.finished.wait()
+        for backend in (site.owner, site.observer):
+            while any(len(backend.ledger.parts[each.name]) < len(each.journal) for each in site.stations):
+                await backend.heard.wait()
+    await site.controller.stop()
+
+
+def _figures(folder: Path, site: _Site, kills: int, seconds: float) -> Figures:
+    found = {
+        f"{backend.name} {station.name}": difference(station.journal, backend.ledger.parts[station.name])
+        for backend in (site.owner, site.observer)
+        for station in site.stations
+    }
+    store = RelayStore(folder)
+    figures = Figures(
+        kills=kills,
+        seconds=round(seconds, 1),
+        transactions=sum(station.transactions for station in site.stations),
+        messages=sum(len(station.journal) for station in site.stations),
+        repeated_by_stations=sum(station.repeated for station in site.stations),
+        resent_same_id=site.owner.ledger.resent + site.observer.ledger.resent,
+        differences={name: each for name, each in found.items() if any(each)},
+        left=sum(store.waiting().values()),
+        set_aside=len(store.set_aside()),
+        unintroduced=site.observer.unintroduced,
+    )
+    store.close()
+    return figures

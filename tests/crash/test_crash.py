@@ -1,0 +1,16 @@
+"""`kill -9` at random moments of a busy day: every transaction is complete in both ledgers, none doubled."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.crash.run import crash
+
+KILLS = 25
+
+
+async def test_nothing_is_lost_and_nothing_is_doubled(tmp_path: Path) -> None:
+    figures = await crash(tmp_path, KILLS, seed=1)
+    assert figures.differences == {}
+    assert (figures.left, figures.set_aside, figures.unintroduced) == (0, 0, [])
+    assert figures.transactions > KILLS  # else it has not been busy
