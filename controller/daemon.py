@@ -79,7 +79,7 @@ class Daemon:
                 nursery.start_soon(self._keeper.run)
             if config.site.backend is not None:
                 uplinks = self._served.uplinks(config.site.backend)
-                self._own = OwnLink(config, VERSION, uplinks, self._profiles, self)
+                self._own = OwnLink(config, VERSION, uplinks, self._profiles, self, self._keeper)
                 nursery.start_soon(self._own.run)
             if self._dimming is not None:
                 nursery.start_soon(self._dimming.run)

@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import logging
 import uuid
-from datetime import UTC, datetime
 from typing import Protocol
 
 import trio
 
 from controller.config import Config
+from controller.gatekeeper import Gatekeeper
 from controller.groups import leaves
+from controller.limit_desk import utc
 from controller.links.alarm import Alarm
 from controller.links.dial import LinkRefused
 from controller.links.engine import Full, Link, LinkLost
 from controller.links.handshake import Admitted
 from controller.links.uplinks import Uplinks
 from controller.ocpp.profile_messages import as_held
+from controller.own_guard import OwnGuard
 from controller.relay.events import BackendLost, BackendUp, FromBackend, Kept, Note, Tick, ToBackend
 from controller.relay.group_profiles import GroupProfiles
 from controller.relay.identity import Asked, IdentityEvent, Limited, OwnIdentity, Reached, Replied, Say
@@ -52,6 +54,7 @@ class OwnLink:
         uplinks: Uplinks,
         store: ProfileStore,
         hearer: Hearer,
+        keeper: Gatekeeper | None = None,
     ) -> None:
         self._id = config.site.id
         self._version = config.site.protocol
@@ -67,6 +70,9 @@ class OwnLink:
         )
         self._identity = OwnIdentity(self._version, firmware, profiles, lambda: str(uuid.uuid4()))
         self._alarm = Alarm(lambda: self._identity.deadline)
+        self._guard: OwnGuard | None = None
+        if keeper is not None:
+            self._guard = OwnGuard(keeper, self._version, self._id, uplinks.backend, self._put, utc)
         self._link: Link | None = None
         self._scope = trio.CancelScope()
 
@@ -96,7 +102,7 @@ class OwnLink:
                 while True:
                     message = await link.receive()
                     if isinstance(message, str):
-                        self._feed(FromBackend(message))
+                        self._hear(message)
         except* (LinkLost, LinkRefused) as lost:
             self._lost("; ".join(sorted({str(each) for each in leaves(lost)})))
 
@@ -105,15 +111,22 @@ class OwnLink:
         log.warning("the site's own link to its backend: %s", reasons)
         self._feed(BackendLost(reasons))
 
+    def _hear(self, text: str) -> None:
+        passed = text if self._guard is None else self._guard.heard(text, trio.current_time())
+        if passed is not None:
+            self._feed(FromBackend(passed))
+
     async def _keep_time(self) -> None:
         while True:
             await self._alarm.ring()
             self._feed(Tick())
 
     def _feed(self, event: IdentityEvent) -> None:
-        utc = datetime.now(UTC).timestamp()
-        for action in self._identity.handle(event, trio.current_time(), utc):
+        now = trio.current_time()
+        for action in self._identity.handle(event, now, utc(now)):
             match action:
+                case ToBackend(text=text) if self._guard is not None:
+                    self._guard.say(text, now)
                 case ToBackend(text=text):
                     self._put(text)
                 case Kept(profiles=profiles):

@@ -31,13 +31,14 @@ commands = ["profiles"]
 """
 
 
-def configured(folder: Path, backend: Backend, fleet: Backend | None = None) -> Config:
+def configured(folder: Path, backend: Backend, fleet: Backend | None = None, site: str = "") -> Config:
     """With a fleet that may set profiles, the owner may not: profiles have one author."""
     commands = "" if fleet is None else 'commands = ["reset", "configuration"]'
     config, mistakes, _ = check_config(
         f"""
         [site]
         id = "lc"
+        {site}
         [store]
         directory = "{folder}"
         [listen]
@@ -294,3 +295,27 @@ async def test_what_is_sealed_for_others_passes(tmp_path: Path, action: str) -> 
         config = configured(tmp_path, cpo)
         async with running(config) as controller, station(controller) as served:
             await passes(await cpo.link(), served, text_of("1", sealed, action))
+
+
+async def test_a_role_that_comes_over_the_sites_own_link_counts_for_the_stations(tmp_path: Path) -> None:
+    write_policy(tmp_path, '[[verify]]\nid = "resets"\nactions = ["Reset"]\nrequire = "verifyAny"\n')
+    role = {"id": "helper", "holders": ["tom"], "may": [{"actions": ["Reset"]}]}
+    dated = {"userRole": role, "customData": limit(made=time.time())["customData"]}
+    add = text_of("add", signed(dated, OLGA, action="AddUserRole"), "AddUserRole")
+    reset = signed({"type": "Immediate"}, TOM, action="Reset")
+    async with backends(1) as (cpo,):
+        config = configured(tmp_path, cpo, site='backend = "cpo"\nprotocol = "ocpp2.0.1"')
+        async with running(config) as controller:
+            own = await cpo.link()
+            async with station(controller) as served:
+                link = await cpo.link()
+                await is_refused(link, text_of("1", reset, "Reset"), "rule resets: tom")
+                await is_refused(own, add.replace('"tom"', '"olga"'), "rule safe-policies")
+                await own.send_message(add)
+                assert await answer_to(own, "add") == [3, "add", {"status": "Accepted"}]
+                await passes(link, served, text_of("2", reset, "Reset"))
+        async with running(config) as controller:
+            own = await cpo.link()
+            async with station(controller) as served:
+                await passes(await cpo.link(), served, text_of("3", reset, "Reset"))
+                await is_refused(own, add, "it has been here before")
