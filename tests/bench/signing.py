@@ -10,13 +10,19 @@ import time
 from collections.abc import Sequence
 
 from controller.ocpp.frames import Frame, Version, parse
+from controller.ocpp.observer import Observer
+from controller.ocpp.profiles import Scope
+from controller.relay.events import BackendUp, FromBackend, FromStation, ToBackend, ToStation
+from controller.relay.ownership import Ownership
+from controller.relay.station import StationRelay
 from controller.signing import keys
 from controller.signing.gate import Gate, Pass, Passage
-from controller.signing.keys import Keyring, KnownKey
+from controller.signing.keys import Keyring, KnownKey, OwnKey
 from controller.signing.policy import Policy
 from controller.signing.signatures import key_id
 from controller.signing.tables import Grant, Require, Role, Sign, Verify
-from controller.signing.wire import Direction
+from controller.signing.wire import Direction, Kind
+from tests.controller.relay.playbook import a_station
 from tests.controller.signing.authors import Author
 from tests.controller.signing.house import NOW, limit, signed
 
@@ -42,7 +48,44 @@ def bench() -> list[dict[str, object]]:
         rows.append(_row(f"verify each, {curve}", Gate(_policy(signer, every)), theirs))
     sign = _policy(author, sign=(Sign(id="too", passing=True),), roles=())
     rows.append(_row("sign each, secp256r1", Gate(sign, (own,)), frames))
-    return rows
+    return rows + _in_the_relay(author, own)
+
+
+def _in_the_relay(author: Author, own: OwnKey) -> list[dict[str, object]]:
+    """The same in the whole state machine of a station: its CALLs pass up, the answers down."""
+    talk = [_round_trip(author, number) for number in range(ROUNDS // 2)]
+    every = Verify(id="every", require=Require.ANY, kinds=tuple(Kind), holders=("olga",))
+    sign = Sign(id="too", passing=True, kinds=tuple(Kind))
+    other = Verify(id="other", require=Require.ANY, links=("fleet",))
+    return [
+        _relayed("no gate", None, talk),
+        _relayed("policy for another link", Gate(_policy(author, other, roles=())), talk),
+        _relayed("verify each, secp256r1", Gate(_policy(author, every, roles=())), talk),
+        _relayed("sign each, secp256r1", Gate(_policy(author, sign=(sign,), roles=()), (own,)), talk),
+    ]
+
+
+def _round_trip(author: Author, number: int) -> tuple[str, str]:
+    up = {"vendorId": "bench", "data": f"{number:0100}"}
+    asked = signed(up, author, action="DataTransfer", direction=Direction.UP)
+    down = {"status": "Accepted", "data": f"{number:0100}"}
+    answer = signed(down, author, action="DataTransfer", kind=Kind.RESPONSE)
+    return f'[2,"{number}","DataTransfer",{asked.decode()}]', f'[3,"{number}",{answer.decode()}]'
+
+
+def _relayed(what: str, gate: Gate | None, talk: Sequence[tuple[str, str]]) -> dict[str, object]:
+    relay = StationRelay(
+        "CS01", "cpo", Version.V201, Observer(Version.V201, 230),
+        Ownership(Version.V201, Scope.STATION, a_station(Scope.STATION)), 30, 0.0,
+        gate=gate, utc_of=lambda now: NOW + now,
+    )  # fmt: skip
+    relay.handle(BackendUp(), 0.0)
+    start = time.process_time()
+    for asked, answer in talk:
+        assert any(isinstance(action, ToBackend) for action in relay.handle(FromStation(asked), 1.0))
+        assert any(isinstance(action, ToStation) for action in relay.handle(FromBackend(answer), 1.0))
+    spent = (time.process_time() - start) / len(talk) / 2
+    return _told(f"the whole relay: {what}", len(talk[0][0]), spent)
 
 
 def _frame(author: Author, number: int) -> str:
@@ -65,9 +108,13 @@ def _row(what: str, gate: Gate | None, texts: Sequence[str]) -> dict[str, object
         if gate is not None:
             assert isinstance(gate.look(PASSAGE, frame, NOW), Pass)
     spent = (time.process_time() - start) / len(texts)
+    return _told(what, len(texts[0]), spent)
+
+
+def _told(what: str, size: int, spent: float) -> dict[str, object]:
     return {
         "what": what,
-        "bytes": len(texts[0]),
+        "bytes": size,
         "us per message": round(spent * 1e6, 1),
         "messages/s": round(1 / spent),
     }
