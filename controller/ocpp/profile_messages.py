@@ -41,7 +41,7 @@ class ProfileWrong(Exception):
 class Held(msgspec.Struct, frozen=True, kw_only=True):
     """A backend's profile: as arithmetic, and `sent`, the JSON of the profile as it came.
 
-    `transaction`: the id of the one that it is for, in 2.x, where it is for one.
+    `transaction`: the id of the one that it is for, where it names one.
     """
 
     profile: Profile
@@ -203,7 +203,7 @@ def _held(
         ),
         purpose=profile.charging_profile_purpose,
         sent=raw,
-        transaction=profile.transaction_id if isinstance(profile, v2.ChargingProfile) else None,
+        transaction=None if profile.transaction_id is None else str(profile.transaction_id),
     )
 
 

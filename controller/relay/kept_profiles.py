@@ -80,6 +80,7 @@ class KeptProfiles:
         self._since: dict[int, float | None] = {}
         """UTC of the start of each EVSE's transaction; None: there is none; no entry: nothing is known."""
         self._transactions: dict[int, str | None] = {}
+        """The id of the last one to begin; None: it has none yet."""
         self._leases: dict[int, _Lease] = {}
         self._told: dict[int, float | None] = {}
         self._floors = {number: evse.fallback_a for number, evse in evses.items()}
@@ -126,7 +127,8 @@ class KeptProfiles:
     def check_running(self, held: Held) -> None:
         """Raise ProfileWrong where the transaction of a profile does not run. After a restart of ours it may.
 
-        In 1.6 it is known by its EVSE alone: the id that a backend knows may not be the station's.
+        In 1.6 it is known by its EVSE alone until it has a number; where that is another at the backend, the
+        profile comes with the station's.
         """
         evse = held.profile.evse
         if self._since.get(evse, 0.0) is None:
@@ -172,6 +174,10 @@ class KeptProfiles:
             self._turn(seen.evse, self._utc_of(now) if seen.running else None)
         elif isinstance(seen, StateSeen) and seen.state is EvseState.AVAILABLE:
             self._turn(seen.evse, None)  # its end may have passed unseen
+
+    def numbered(self, evse: int, transaction: str) -> None:
+        """The transaction that has begun at an EVSE has got this number (1.6)."""
+        self._transactions[evse] = transaction
 
     def _turn(self, evse: int, since: float | None) -> None:
         """A transaction has begun or ended: what belongs to another one goes."""

@@ -136,6 +136,15 @@ class Ownership:
         """The station told something."""
         self._kept.saw(seen, now)
 
+    def settled(self, frame: Call, result: bytes) -> None:
+        """A CALL of the station is answered well: so a 1.6 station learns the number of its transaction."""
+        if frame.action != "StartTransaction":
+            return
+        start = read(v16.StartTransaction, frame.payload)
+        given = read(v16.StartTransactionResult, result)
+        if start is not None and given is not None:
+            self._kept.numbered(start.connector_id, str(given.transaction_id))
+
     def takes(self, frame: Call, now: float) -> bool:
         """Whether a CALL of the station is for us, and has been taken."""
         return frame.action == "ReportChargingProfiles" and self._reports.reported(frame.payload, now)

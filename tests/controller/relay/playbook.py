@@ -47,6 +47,7 @@ from controller.relay.observing import Observing
 from controller.relay.ownership import Ownership
 from controller.relay.saving import Save, Word
 from controller.relay.station import StationRelay
+from controller.relay.stead import Stead
 from controller.signing.gate import Gate
 
 TIMEOUT_S = 30.0
@@ -78,6 +79,7 @@ class Playbook:
         kept: KeptProfiles | None = None,
         gate: Gate | None = None,
         observers: Mapping[str, Observing] | None = None,
+        stead: Stead | None = None,
     ) -> None:
         self.now = START_S
         self.notes: list[Note] = []
@@ -92,6 +94,7 @@ class Playbook:
             TIMEOUT_S,
             self.now,
             observers=observers,
+            stead=stead,
             utc_of=lambda now: UTC_0 + now,
             gate=gate,
         )
@@ -162,6 +165,10 @@ class Playbook:
 
     def station_hears(self, text: str) -> None:
         self._next(ToStation(text))
+
+    def station_hears_text(self) -> str:
+        """Whatever it is."""
+        return self._pop(ToStation).text
 
     def backend_hears(self, text: str) -> None:
         self._next(ToBackend(text))

@@ -195,12 +195,22 @@ def test_an_evse_that_is_not_there_is_refused(version: Version) -> None:
     talk.noted("there is no EVSE 3")
 
 
-def test_a_profile_of_another_transaction_is_refused_where_stations_name_theirs() -> None:
-    version = Version.V201
+def test_a_profile_of_another_transaction_is_refused(version: Version) -> None:
+    old, new = (4, 5) if version is Version.V16 else ("T0", "T1")
     talk = begun(version, Scope.EVSE)
     starts(talk, version)
     talk.backend_hears(STARTED[version])
-    talk.backend(setting(version, (0, 20), named="TxProfile", evse=1, number=9, transactionId="T0"))
+    talk.backend(result("s", '{"transactionId":5}'))
+    talk.station_hears(result("s", '{"transactionId":5}'))
+    talk.backend(setting(version, (0, 20), named="TxProfile", evse=1, number=9, transactionId=old))
     talk.backend_hears_rejected("b")
-    talk.noted("transaction T0 does not run at EVSE 1")
-    sets(talk, setting(version, (0, 20), named="TxProfile", evse=1, number=9, transactionId="T1"), 20.0)
+    talk.noted(f"transaction {old} does not run at EVSE 1")
+    sets(talk, setting(version, (0, 20), named="TxProfile", evse=1, number=9, transactionId=new), 20.0)
+
+
+def test_a_1_6_transaction_without_its_number_yet_is_known_by_its_evse() -> None:
+    version = Version.V16
+    talk = begun(version, Scope.EVSE)
+    starts(talk, version)
+    talk.backend_hears(STARTED[version])
+    sets(talk, setting(version, (0, 20), named="TxProfile", evse=1, number=9, transactionId=4), 20.0)

@@ -1,0 +1,69 @@
+"""A backend's profiles for a transaction that began while it was away: 1.6, where it numbers it later."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from controller.ocpp.frames import Version
+from controller.ocpp.observations import BackendLimit, TransactionSeen
+from controller.ocpp.profiles import Scope
+from controller.relay.answers import Answers
+from controller.relay.authorisations import Authorisations
+from controller.relay.autonomy import Autonomy, Rules
+from controller.relay.courier import Courier
+from controller.relay.outbox import Outbox
+from controller.relay.stead import Kept, Stead
+from controller.relay.story import Story
+from controller.relay.transaction_ids import TransactionIds
+from tests.controller.relay.backend_profiles import ACCEPTED, STARTED, setting
+from tests.controller.relay.playbook import UTC_0, Playbook, result
+
+V16 = Version.V16
+THEIRS = 70
+
+
+def a_stead() -> Stead:
+    """Serves CS01 while its backend is away, and lets everybody charge."""
+    story, drivers = Story("CS01"), Authorisations("CS01", b"key")
+    outbox, ids = Outbox("CS01", "cpo"), TransactionIds("CS01", "cpo")
+    return Stead(
+        V16,
+        Autonomy("CS01", V16, drivers, ids, story, Rules(authorise="everyone")),
+        Courier(outbox, story, ids, V16),
+        Kept(story=story, authorisations=drivers, answers=Answers("CS01"), outbox=outbox, ids=ids),
+        lambda now: UTC_0 + now,
+    )
+
+
+@pytest.fixture
+def talk() -> Playbook:
+    """A car has begun to charge while the backend was away, which has numbered that since."""
+    talk = Playbook(V16, Scope.EVSE, up=False, stead=a_stead())
+    talk.commandable()
+    talk.backend_lost()
+    talk.station(STARTED[V16])
+    talk.site_learns(TransactionSeen(1, True))
+    talk.saves()
+    _, _, started = json.loads(talk.station_hears_text())
+    assert started["transactionId"] != THEIRS
+    talk.backend_up()
+    talk.saves()
+    told = talk.backend_hears_call("StartTransaction")
+    talk.backend(result(told.id, json.dumps({"transactionId": THEIRS, "idTagInfo": {"status": "Accepted"}})))
+    talk.saves()
+    return talk
+
+
+def test_it_is_meant_by_the_backends_number(talk: Playbook) -> None:
+    talk.backend(setting(V16, (0, 20), named="TxProfile", evse=1, transactionId=THEIRS))
+    talk.backend_hears(ACCEPTED)
+    talk.site_learns(BackendLimit(1, 20.0))
+    talk.done()
+
+
+def test_another_number_means_another_one(talk: Playbook) -> None:
+    talk.backend(setting(V16, (0, 20), named="TxProfile", evse=1, transactionId=THEIRS + 1))
+    talk.backend_hears_rejected("b")
+    talk.noted(f"transaction {THEIRS + 1} does not run at EVSE 1")
