@@ -77,6 +77,9 @@ def render(status: Status) -> RenderableType:
     title = Text(f"{status.site}   {stations}   {status.time}", style="bold")
     if not status.healthy:
         title.append(f"   last shared {status.tick_age_s:.0f} s ago", style="bold red")
+    dimming = status.dimming
+    if dimming is not None and dimming.dimmed:
+        title.append(f"\n{dimming.why}", style="bold yellow")
     base = {circuit.id: "/".join(f"{amps:.1f}" for amps in circuit.base_a) for circuit in status.circuits}
     return Group(
         title,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from controller.config.findings import Finding
+from controller.config.lines import Path
 from controller.config.tables import Config
 
 _LATER = "it is read, and not acted on in this version"
@@ -12,7 +13,7 @@ _LATER = "it is read, and not acted on in this version"
 
 def notes(config: Config) -> list[Finding]:
     """What this version reads but does not act on yet, and what looks odd."""
-    return [*_backends(config), *_stations(config), *_tables(config), *_circuits(config)]
+    return [*_backends(config), *_stations(config), *_tables(config), *_dimming(config), *_circuits(config)]
 
 
 def _backends(config: Config) -> Iterator[Finding]:
@@ -28,19 +29,30 @@ def _backends(config: Config) -> Iterator[Finding]:
 def _stations(config: Config) -> Iterator[Finding]:
     for index, station in enumerate(config.station):
         for number, evse in enumerate(station.evse):
-            if evse.exempt:
+            if evse.steuve and not evse.exempt and config.dimming is None:
                 yield Finding(
-                    ("station", index, "evse", number, "exempt"), "nothing is dimmed yet anyway", _LATER
+                    ("station", index, "evse", number, "steuve"),
+                    "nobody may dim it",
+                    "add [dimming] with a [[dimming.source]]",
                 )
 
 
 def _tables(config: Config) -> Iterator[Finding]:
-    for name, what in (
-        ("dimming", "dimming commands are not obeyed yet"),
-        ("signing", "signatures are neither verified nor made yet"),
-    ):
-        if getattr(config, name) is not None:
-            yield Finding((name,), what, _LATER)
+    if config.signing is not None:
+        yield Finding(("signing",), "signatures are neither verified nor made yet", _LATER)
+
+
+def _dimming(config: Config) -> Iterator[Finding]:
+    for index, source in enumerate(() if config.dimming is None else config.dimming.source):
+        path: Path = ("dimming", "source", index)
+        if source.kind == "eebus":
+            yield Finding((*path, "kind"), "nothing brings the words of an Energy Guard yet", _LATER)
+        if source.kind == "signed" and config.site.backend is None:
+            yield Finding(
+                (*path, "kind"),
+                "nobody can bring its commands",
+                "set site.backend: they come over the site's own link there",
+            )
 
 
 def _circuits(config: Config) -> Iterator[Finding]:

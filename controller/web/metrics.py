@@ -10,7 +10,14 @@ from operator import attrgetter
 
 from controller.ocpp.observations import EvseState
 from controller.site.tree import PhaseAmps
-from controller.web.status import BackendStatus, CircuitStatus, EvseStatus, Status, VerdictStatus
+from controller.web.status import (
+    BackendStatus,
+    CircuitStatus,
+    DimmingStatus,
+    EvseStatus,
+    Status,
+    VerdictStatus,
+)
 from drivers.reading import Quality
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -45,6 +52,8 @@ def _families(status: Status) -> Iterator[Family]:
     yield from _circuits(status.circuits)
     yield from _evses(status.evses)
     yield from _links(status)
+    if status.dimming is not None:
+        yield from _dimming(status.dimming)
     yield from _backends(status.backends)
     yield _verdicts(status.signatures)
 
@@ -157,6 +166,32 @@ def _verdicts(verdicts: Iterable[VerdictStatus]) -> Family:
         ({"rule": each.rule, "outcome": each.outcome}, float(each.messages_total)) for each in verdicts
     ]
     return "signature_verdicts_total", "counter", "Messages, by what a rule has said of them.", samples
+
+
+def _dimming(dimming: DimmingStatus) -> Iterator[Family]:
+    for name, help_text, watts in (
+        ("limit", "What the grid operator leaves all steerable EVSEs together.", dimming.limit_w),
+        ("minimum", "What the law leaves them.", dimming.minimum_w),
+        ("drawn", "What they draw, as far as known.", dimming.drawn_w),
+        ("grid", "What the grid connection's meter shows.", dimming.grid_w),
+    ):
+        yield f"dimming_{name}_watts", "gauge", help_text, [] if watts is None else [({}, watts)]
+    yield (
+        "dimming_active", "gauge", "1 while the grid operator limits anything.",
+        [({}, float(dimming.dimmed))],
+    )  # fmt: skip
+    yield (
+        "dimming_source", "gauge", "1 for each source that limits now.",
+        [({"source": source}, 1.0) for source in dimming.sources],
+    )  # fmt: skip
+    verdicts = [({"verdict": "accepted"}, float(dimming.accepted_total))]
+    verdicts += [({"verdict": reason}, float(count)) for reason, count in dimming.refused_total.items()]
+    yield "dimming_commands_total", "counter", "Dimming commands, by what was found of them.", verdicts
+    for name, help_text, count in (
+        ("evidence_records", "Records in the evidence log.", dimming.evidence_records),
+        ("evidence_failed_total", "What could not be put on record.", dimming.evidence_failed_total),
+    ):
+        yield name, "counter" if name.endswith("_total") else "gauge", help_text, [({}, float(count))]
 
 
 def _per_phase(labels: Labels, amps: PhaseAmps) -> list[Sample]:

@@ -105,6 +105,8 @@ function build(status) {
     }
     (parts.get(circuit.parent) ?? byId("tree")).append(part);
   }
+  byId("dimming").hidden = status.dimming === null;
+  byId("dimming").replaceChildren(...(status.dimming ? dimmingPart() : []));
   byId("backends").replaceChildren(element("div", "head", element("h2", "", "Backends")), ...status.backends.map((each) => backendRow(each.id)));
 }
 
@@ -131,8 +133,36 @@ function backendRow(id) {
   return element("div", "backend", name, links, queue);
 }
 
+const SPANS_SHOWN = 3;
+const kilowatts = (watts) => (watts === null ? "?" : (watts / 1000).toFixed(1));
+
+function spanInWords(span) {
+  const at = (time) => new Date(time).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
+  const what = span.limit_w === null ? "single stations" : `${kilowatts(span.limit_w)} kW`;
+  return `${at(span.since)} – ${span.until ? at(span.until) : "now"}: ${what} by ${span.sources.join(" and ")}`;
+}
+
+function dimmingPart() {
+  const state = element("span", ""), counts = element("span", ""), spans = element("ol", "");
+  const fill = element("div", "fill"), said = element("output", "");
+  const bar = element("div", "phase", element("span", "small", "kW"), element("div", "trough", fill), said);
+  painters.push(({ dimming }) => {
+    write(state, dimming.dimmed ? dimming.why : "nothing is dimmed", dimming.dimmed ? "waiting" : "");
+    const refused = Object.entries(dimming.refused_total).map(([reason, count]) => `${count} ${reason}`);
+    write(counts, `commands: ${[`${dimming.accepted_total} accepted`, ...refused].join(", ")}; ${dimming.evidence_records} records`);
+    const share = dimming.limit_w ? dimming.drawn_w / dimming.limit_w : 0;
+    bar.hidden = dimming.limit_w === null;
+    fill.style.width = `${100 * Math.max(0, Math.min(1, share))}%`;
+    fill.className = share > FULL ? "fill over" : "fill";
+    write(said, `${kilowatts(dimming.drawn_w)} of ${kilowatts(dimming.limit_w)} kW`);
+    const lines = dimming.spans.slice(-SPANS_SHOWN).reverse().map(spanInWords);
+    if (spans.innerText !== lines.join("\n")) spans.replaceChildren(...lines.map((line) => element("li", "", line)));
+  });
+  return [element("div", "head", element("h2", "", "Dimming"), state, counts), bar, spans];
+}
+
 function show(status) {
-  const places = [status.backends.map((b) => b.id), status.circuits.map((c) => [c.id, c.parent]), status.evses.map((e) => [e.station, e.evse, e.circuit])];
+  const places = [status.dimming !== null, status.backends.map((b) => b.id), status.circuits.map((c) => [c.id, c.parent]), status.evses.map((e) => [e.station, e.evse, e.circuit])];
   if (JSON.stringify(places) !== shape) {
     shape = JSON.stringify(places);
     build(status);

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,9 +20,11 @@ from controller.dimming.audit import audit
 from controller.signing.key_files import read_keys
 from controller.signing.keys import new_private
 from controller.store.evidence import FOLDER, evidence_files
+from controller.web.status import DimmingStatus
 from tests.controller.links.rig import Backend, heard
 from tests.controller.signing.authors import Author
 from tests.controller.test_daemon import limits, running, until
+from tests.drivers.test_contacts import Module
 
 CONTEXT = "urn:local-controller:dim:command:1"
 MINIMUM_W = 7560.0
@@ -200,8 +202,17 @@ async def lowered(socket: WebSocketConnection) -> float:
 
 async def recorded(controller: Daemon, count: int) -> None:
     """Wait until so many records are written."""
+    await found(controller, lambda status: status.evidence_records >= count)
+
+
+async def found(controller: Daemon, good: Callable[[DimmingStatus], bool]) -> DimmingStatus:
+    """Wait until the status is as it should be."""
     with trio.fail_after(5):
-        while (status := controller.status().dimming) is None or status.evidence_records < count:
+        while True:
+            status = controller.status().dimming
+            assert status is not None
+            if good(status):
+                return status
             await trio.sleep(0.02)
 
 
@@ -290,6 +301,47 @@ async def test_a_limit_from_outside_is_for_the_steerable_alone(tmp_path: Path) -
             assert status.sources == ("dso",)
             notice = await operator.until("NotifyChargingLimit")
             assert notice["chargingLimit"]["chargingLimitSource"] == "CSO"
+
+
+async def test_a_contact_dims_and_so_does_a_broken_wire_and_a_dead_module(tmp_path: Path) -> None:
+    closed = Module()
+    closed.inputs = [True]
+    async with backend() as peer, trio.open_nursery() as nursery:
+        listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        serving = await nursery.start(trio.serve_listeners, closed.serve, listeners)
+        port = serving[0].socket.getsockname()[1]
+        source = f"""
+        kind = "contact"
+        module = "io"
+        settle_s = 0.05
+        lost_after_s = 0.3
+        [[dimming.contact]]
+        name = "W3"
+        source = "dso"
+        input = 0
+        limit_w = 8000
+        [[dimming.module]]
+        id = "io"
+        transport = "tcp"
+        driver = "wago-750"
+        host = "127.0.0.1"
+        port = {port}
+        interval_s = 0.05
+        """
+        async with running(configured(tmp_path, peer, source=source)) as controller:
+            status = controller.status().dimming
+            assert status is not None
+            assert status.dimmed, "nobody knows yet what the contact says"
+            await found(controller, lambda status: not status.dimmed)
+            closed.inputs = [False]
+            assert (await found(controller, lambda status: status.dimmed)).limit_w == 8000
+            closed.inputs = [True]
+            await found(controller, lambda status: not status.dimmed)
+            closed.inputs = None
+            assert (await found(controller, lambda status: status.dimmed)).limit_w == 8000
+        nursery.cancel_scope.cancel()
+    why = [record["body"]["total"]["proof"] for record in evidence(tmp_path) if record["kind"] == "limit"]
+    assert why == ["its contacts were not read yet", "W3 on", "its contacts cannot be read"]
 
 
 async def test_a_display_says_it_and_then_no_longer(tmp_path: Path) -> None:

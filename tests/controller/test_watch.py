@@ -61,6 +61,11 @@ def test_a_loop_that_stands_still_is_told() -> None:
     assert "last shared 60 s ago" in seen(replace(STATUS, healthy=False, tick_age_s=60.0))[0]
 
 
+def test_what_the_grid_operator_limits_is_told() -> None:
+    assert "dimmed by dso to 7.6 kW until 14:45" in "\n".join(seen(STATUS))
+    assert "dimmed" not in "\n".join(seen(replace(STATUS, dimming=None)))
+
+
 def test_what_was_learnt_of_a_station_is_told_where_it_is_worth_knowing() -> None:
     usual, disobedient = STATUS.evses
     slow = replace(usual, reaction_s=31.0, obeys=True, single_phase=True)

@@ -107,7 +107,11 @@ def test_the_depot_is_good_once_its_meter_is_used_and_says_what_it_does_not_do_y
     assert config.station[0].evse[0].phases == ("L2", "L3", "L1")
     assert config.dimming is not None
     assert config.dimming.source[0].role == "grid-operator"
-    assert [note.key for note in notes] == ['circuit "grid" base_load_a', "dimming", "signing"]
+    assert [note.key for note in notes] == [
+        'circuit "grid" base_load_a',
+        'dimming.source "dso" kind',
+        "signing",
+    ]
 
 
 def test_what_looks_odd_is_worth_a_note() -> None:
@@ -115,14 +119,14 @@ def test_what_looks_odd_is_worth_a_note() -> None:
     text = text.replace(
         "limit_a = 100", 'limit_a = 100\n[[circuit]]\nid = "row"\nparent = "grid"\nlimit_a = 120'
     )
-    text += "[[station.evse]]\nexempt = true\n"
+    text += "[[station.evse]]\nsteuve = true\n"
     config, mistakes, notes = check_config(text, "odd.toml")
     assert config is not None
     assert mistakes == []
     assert [note.key for note in notes] == [
         'backend "cpo" priority',
         'circuit "row" limit_a',
-        'station "CS01" evse[0].exempt',
+        'station "CS01" evse[0].steuve',
     ]
 
 

@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from controller.ocpp.observations import EvseState
-from controller.web.status import BackendStatus, CircuitStatus, EvseStatus, Links, Status, VerdictStatus
+from controller.web.status import (
+    BackendStatus,
+    CircuitStatus,
+    DimmingSpan,
+    DimmingStatus,
+    EvseStatus,
+    Links,
+    Status,
+    VerdictStatus,
+)
 from drivers.reading import Quality
 
 EVIL = '<script>alert("x")</script>\n\\'
@@ -75,6 +84,23 @@ STATUS = Status(
         BackendStatus(
             id="cpo", links={"main": 2, "spare": 0}, waiting=3, oldest_s=61.5, dropped_total=4, set_aside=1
         ),
+    ),
+    dimming=DimmingStatus(
+        dimmed=True,
+        why="dimmed by dso to 7.6 kW until 14:45",
+        limit_w=7560.0,
+        phases_w=(None, None, None),
+        evses_w={},
+        sources=("dso",),
+        drawn_w=7130.0,
+        grid_w=9210.5,
+        devices=2,
+        minimum_w=7560.0,
+        spans=(DimmingSpan(since="2026-11-21T12:00:00.000Z", until=None, limit_w=7560.0, sources=("dso",)),),
+        accepted_total=2,
+        refused_total={"replayed": 3},
+        evidence_records=17,
+        evidence_failed_total=1,
     ),
     signatures=(VerdictStatus(rule="safe-profiles", outcome="refuse", messages_total=2),),
 )

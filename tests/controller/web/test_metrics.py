@@ -91,3 +91,20 @@ def test_what_waits_for_a_backend_is_told() -> None:
 
 def test_what_a_rule_has_said_is_counted() -> None:
     assert value("signature_verdicts_total", rule="safe-profiles", outcome="refuse") == 2.0
+
+
+def test_dimming() -> None:
+    assert value("dimming_active") == 1.0
+    assert value("dimming_limit_watts") == 7560.0
+    assert value("dimming_drawn_watts") == 7130.0
+    assert value("dimming_source", source="dso") == 1.0
+    assert value("dimming_commands_total", verdict="accepted") == 2.0
+    assert value("dimming_commands_total", verdict="replayed") == 3.0
+    assert value("evidence_failed_total") == 1.0
+    assert "dimming" not in exposition(replace(STATUS, dimming=None))
+
+
+def test_what_nobody_measures_has_no_series() -> None:
+    assert STATUS.dimming is not None
+    unknown = replace(STATUS, dimming=replace(STATUS.dimming, drawn_w=None, limit_w=None))
+    assert not {name for name, _ in samples(unknown)} & {"dimming_limit_watts", "dimming_drawn_watts"}
