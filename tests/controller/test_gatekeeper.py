@@ -139,3 +139,12 @@ def test_a_received_role_that_fits_no_more_is_told(tmp_path: Path, caplog: pytes
     keeper(tmp_path)
     assert "not in force, because it does not fit" in caplog.text
     assert "UserRole helper" in caplog.text
+
+
+def test_the_policy_of_the_readme_is_good(tmp_path: Path) -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    (block,) = (each for each in readme.split("```toml")[1:] if "[[role]]" in each.partition("```")[0])
+    (tmp_path / "signing.toml").write_text(block.partition("```")[0])
+    kept = keeper(tmp_path)
+    assert reset(kept) == "refuse resets: it is not signed"
+    assert why(passes(kept.gate, compact(limit()))) == "refuse safe-profiles: it is not signed"
