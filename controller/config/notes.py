@@ -13,7 +13,7 @@ _LATER = "it is read, and not acted on in this version"
 
 def notes(config: Config) -> list[Finding]:
     """What this version reads but does not act on yet, and what looks odd."""
-    return [*_backends(config), *_stations(config), *_tables(config), *_dimming(config), *_circuits(config)]
+    return [*_backends(config), *_stations(config), *_signing(config), *_dimming(config), *_circuits(config)]
 
 
 def _backends(config: Config) -> Iterator[Finding]:
@@ -37,9 +37,15 @@ def _stations(config: Config) -> Iterator[Finding]:
                 )
 
 
-def _tables(config: Config) -> Iterator[Finding]:
-    if config.signing is not None:
-        yield Finding(("signing",), "signatures are neither verified nor made yet", _LATER)
+def _signing(config: Config) -> Iterator[Finding]:
+    """A key alone signs evidence of dimming, and nothing else."""
+    signing = config.signing
+    if signing is not None and signing.policy is None and config.dimming is None:
+        yield Finding(
+            ("signing",),
+            "nothing is verified or signed without a policy",
+            'name one: policy = "signing.toml"',
+        )
 
 
 def _dimming(config: Config) -> Iterator[Finding]:

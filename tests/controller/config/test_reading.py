@@ -110,7 +110,6 @@ def test_the_depot_is_good_once_its_meter_is_used_and_says_what_it_does_not_do_y
     assert [note.key for note in notes] == [
         'circuit "grid" base_load_a',
         'dimming.source "dso" kind',
-        "signing",
     ]
 
 
@@ -313,8 +312,8 @@ def test_a_person_reads_mistakes_first_then_notes_then_how_many() -> None:
     _, mistakes, notes = check_config(GOOD.replace('"cpo"\nurl', '"cpp"\nurl') + "[signing]\n", "f.toml")
     assert render(mistakes, notes).splitlines() == [
         'f.toml:13: station "CS01" owner: "cpo" is no backend that is known here; did you mean "cpp"?',
-        "f.toml:14: signing: signatures are neither verified nor made yet; it is read, and not acted on in "
-        "this version (note)",
+        "f.toml:14: signing: nothing is verified or signed without a policy; "
+        'name one: policy = "signing.toml" (note)',
         "1 mistake",
     ]
 
