@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import allocator, relay, signing, site, storm
+from tests.bench import allocator, crash, relay, signing, site, storm
 
 BENCHES = {
     "allocator": allocator.bench,
@@ -18,6 +18,7 @@ BENCHES = {
     "relay": relay.bench,
     "signing": signing.bench,
     "storm": storm.bench,
+    "crash": partial(crash.bench, 25),
 }
 
 
@@ -26,9 +27,13 @@ def main() -> None:
     parser.add_argument("which", nargs="*", metavar="BENCH", help=f"of {', '.join(BENCHES)}; default all")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--quick", action="store_true", help="less of what has a small form: the relay")
+    parser.add_argument("--kills", type=int, default=25, help="of the crash test")
     options = parser.parse_args()
     results = {}
-    benches = BENCHES | {"relay": partial(relay.bench, quick=options.quick)}
+    benches = BENCHES | {
+        "relay": partial(relay.bench, quick=options.quick),
+        "crash": partial(crash.bench, options.kills),
+    }
     for name in options.which or benches:
         results[name] = benches[name]()
         _show(name, results[name])

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import random
+import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 import trio
 
-from controller.store.relay import RelayStore
+from controller.store.relay import FILE, RelayStore
 from tests.crash.backends import Backend
 from tests.crash.controllers import Controller
 from tests.crash.ledger import Difference, Ledger, difference
@@ -128,7 +130,7 @@ async def crash(folder: Path, kills: int, seed: int) -> Figures:
         site.owner.steady = False
         for _ in range(kills):
             await _one_life(site.controller, chance)
-        await _come_to_rest(site)
+        await _come_to_rest(folder, site)
         nursery.cancel_scope.cancel()
     return _figures(folder, site, kills, time.monotonic() - began)
 
@@ -153,7 +155,7 @@ async def _one_life(controller: Controller, chance: random.Random) -> None:
     await controller.kill()
 
 
-async def _come_to_rest(site: _Site) -> None:
+async def _come_to_rest(folder: Path, site: _Site) -> None:
     """The backends stay; the stations end what they have begun; all is told."""
     site.owner.steady = site.observer.steady = True
     await site.controller.start()
@@ -166,7 +168,16 @@ async def _come_to_rest(site: _Site) -> None:
         for backend in (site.owner, site.observer):
             while any(len(backend.ledger.parts[each.name]) < len(each.journal) for each in site.stations):
                 await backend.heard.wait()
+        while _waiting(folder):  # noqa: ASYNC110: another process has no event for us
+            await trio.sleep(0.05)
     await site.controller.stop()
+
+
+def _waiting(folder: Path) -> int:
+    """How many messages the controller still keeps for its backends, as its file has it."""
+    with closing(sqlite3.connect(f"file:{folder / FILE}?mode=ro", uri=True)) as database:
+        (count,) = database.execute("SELECT count(*) FROM outbox").fetchone()
+        return int(count)
 
 
 def _figures(folder: Path, site: _Site, kills: int, seconds: float) -> Figures:

@@ -18,6 +18,8 @@ Script = Generator[tuple[str, Payload], Payload, None]
 """What a station says, one after the other; it is sent the answers."""
 
 BEGAN = datetime(2027, 1, 15, 8, tzinfo=UTC)
+CONNECT_S = 2.0
+"""The stranger's engine does not see that a server dies in the middle of a handshake."""
 ANSWER_S = 5.0
 """After so long without an answer a station takes its link for dead."""
 
@@ -55,7 +57,10 @@ class Station:
         while True:
             try:
                 async with open_websocket_url(
-                    self._url, subprotocols=[self._protocol], disconnect_timeout=0.5
+                    self._url,
+                    subprotocols=[self._protocol],
+                    connect_timeout=CONNECT_S,
+                    disconnect_timeout=0.5,
                 ) as socket:
                     await _Link(socket).converse(self)
             except* (HandshakeError, OSError, LinkGone, ConnectionClosed):

@@ -1,0 +1,34 @@
+"""The crash test for long: the daemon killed as often as one likes, and what the ledgers say then."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+
+import trio
+
+from tests.crash.run import crash
+
+
+def bench(kills: int) -> list[dict[str, object]]:
+    """One run. Fails where a message of a transaction is lost or doubled, and says which."""
+    with tempfile.TemporaryDirectory() as folder:
+        figures = trio.run(crash, Path(folder), kills, int(time.time()))
+    if figures.differences:
+        raise AssertionError(f"the ledgers differ from the journals: {figures.differences}")
+    return [
+        {
+            "what": "owner and observer, 3 stations of 1.6, 2 of 2.0.1",
+            "kills": figures.kills,
+            "seconds": figures.seconds,
+            "transactions": figures.transactions,
+            "messages": figures.messages,
+            "repeated by stations": figures.repeated_by_stations,
+            "sent again, same id": figures.resent_same_id,
+            "lost": figures.lost,
+            "doubled": figures.doubled,
+            "in another order": figures.disordered,
+            "left": figures.left,
+        }
+    ]
