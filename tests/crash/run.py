@@ -168,7 +168,7 @@ async def _come_to_rest(folder: Path, site: _Site) -> None:
         for backend in (site.owner, site.observer):
             while any(len(backend.ledger.parts[each.name]) < len(each.journal) for each in site.stations):
                 await backend.heard.wait()
-        while _waiting(folder):  # noqa: ASYNC110: another process has no event for us
+        while _waiting(folder):  # noqa: ASYNC110  (another process has no event for us)
             await trio.sleep(0.05)
     await site.controller.stop()
 
