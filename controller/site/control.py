@@ -41,8 +41,8 @@ from controller.site.news import Told
 from controller.site.outlet import Outlet
 from controller.site.settings import SiteSettings
 from controller.site.steering import Steering
-from controller.site.surplus import Surplus
-from controller.site.switching import consider
+from controller.site.surplus import Surplus, sunlit
+from controller.site.switching import consider, consider_alone
 from controller.site.tree import Circuit, PhaseAmps, Site
 from controller.site.turns import REST_S, Turns
 from controller.site.view import CircuitView, SiteView
@@ -252,14 +252,27 @@ class SiteControl:
         room = self._ledger(base, reserved, now)
         for outlet in shared:
             outlet.book_overdraw(room, now, steered=room.steered() is not None)
-        fair = [d for d in demands if not self._sunny(d)]
-        given = self._share(fair, room, base, now)
-        rooms, joint = room.rooms(), self._joint(base, room)
-        consider(shared, fair, given, lambda asking: allocate(self._site, asking, rooms, joint), now)
-        given |= self._sunshine([d for d in demands if self._sunny(d)], given, room, base, now)
+        given = self._given(shared, demands, room, base, now)
         for ref, allocation in given.items():
             turns.served(ref, allocation.limit_a > 0, now)
         return allocations | self._explained(given)
+
+    def _given(
+        self,
+        outlets: list[Outlet],
+        demands: list[Demand],
+        room: Ledger,
+        base: dict[str, PhaseAmps],
+        now: float,
+    ) -> dict[EvseRef, Allocation]:
+        """Shares for all demands of these outlets: first for those who do not wait for the sun."""
+        sunny = {d.ref: d for d in demands if self._site.evse_by_ref[d.ref].surplus}
+        fair = [demand for demand in demands if demand.ref not in sunny]
+        given = self._share(fair, room, base, now)
+        rooms, joint = room.rooms(), self._joint(base, room)
+        others = [outlet for outlet in outlets if outlet.evse.ref not in sunny]
+        consider(others, fair, given, lambda asking: allocate(self._site, asking, rooms, joint), now)
+        return given | self._sunshine(list(sunny.values()), given, room, base, now)
 
     def _share(
         self, demands: list[Demand], room: Ledger, base: dict[str, PhaseAmps], now: float
@@ -293,9 +306,6 @@ class SiteControl:
             for ref, one in given.items()
         }
 
-    def _sunny(self, demand: Demand) -> bool:
-        return self._site.evse_by_ref[demand.ref].surplus
-
     def _sunshine(
         self,
         demands: list[Demand],
@@ -312,7 +322,12 @@ class SiteControl:
             outlet = self._by_ref[ref]
             room.book(outlet.evse, outlet.model.phases, allocation.limit_a)
             surplus_a -= allocation.limit_a * sum(outlet.model.phases)
-        return self._surplus.share(self._site, demands, room.rooms(), self._joint(base, room), surplus_a, now)
+        rooms, joint = room.rooms(), self._joint(base, room)
+        sun_a = max(0.0, surplus_a)
+        outlets = [self._by_ref[demand.ref] for demand in demands]
+        consider_alone(outlets, demands, lambda asking: sunlit(self._site, asking, rooms, joint, sun_a), now)
+        held = {outlet.evse.ref for outlet in outlets if outlet.model.switch.narrows}
+        return self._surplus.share(self._site, demands, rooms, joint, surplus_a, now, held)
 
     def _ledger(self, base: dict[str, PhaseAmps], booked: list[Outlet], now: float) -> Ledger:
         """What is left of the supply of each circuit when these EVSEs take the most that they may."""

@@ -33,6 +33,11 @@ class PhaseSwitch:
         """Whether a change was decided and is not made yet: it is to hold nothing until then."""
         return self._to_single is not self.single
 
+    @property
+    def narrows(self) -> bool:
+        """Whether it is to use one phase soon: that is wanted, or decided and not made yet."""
+        return not self.single and (self._to_single or self._wanted_since is not None)
+
     def may_change(self, now: float) -> bool:
         """Whether a change could be wanted now."""
         if self.changing or self._failed or not (self.able or self.single):

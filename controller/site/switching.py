@@ -38,6 +38,12 @@ def consider(
         outlet.model.switch.want(outlet.evse.ref in wanted, now)
 
 
+def consider_alone(outlets: Sequence[Outlet], demands: Sequence[Demand], share: Share, now: float) -> None:
+    """As `consider`, where what was given does not tell what would be: who began may yet be kept going."""
+    able = any(outlet.model.switch.may_change(now) for outlet in outlets)
+    consider(outlets, demands, share(list(demands)) if able else {}, share, now)
+
+
 def _unserved(outlet: Outlet, given: Shares) -> bool:
     return given[outlet.evse.ref].limit_a == 0 and outlet.model.may_use_one_phase
 

@@ -20,7 +20,7 @@ def some_car(chance: random.Random) -> Car:
     return Car(chance.choice([10.0, 16.0, 20.0, 32.0]), phases)
 
 
-def some_station(chance: random.Random, name: str) -> ToyStation:
+def some_station(chance: random.Random, name: str, *, sun: bool) -> ToyStation:
     return station(
         name,
         chance.choice(["grid", "a", "b"]),
@@ -30,14 +30,16 @@ def some_station(chance: random.Random, name: str) -> ToyStation:
         reaction_s=chance.choice([1, 2, 3, 5]),
         report_s=chance.choice([10, 15, 30, 60, 0]),
         phase_switching=True,
+        surplus=sun and chance.random() < 0.5,
     )
 
 
 class Building:
-    """A load that jumps every few minutes, with a little noise on it."""
+    """A load that jumps every few minutes, with a little noise on it; with feed-in of up to `sun_a`."""
 
-    def __init__(self, chance: random.Random, highest_a: float) -> None:
+    def __init__(self, chance: random.Random, highest_a: float, sun_a: float = 0.0) -> None:
         self._chance = chance
+        self._sun_a = sun_a
         self._highest_a = highest_a
         self._load = (10.0, 10.0, 10.0)
         self._until = 200.0
@@ -45,7 +47,7 @@ class Building:
     def __call__(self, now: float) -> PhaseAmps:
         chance = self._chance
         if now >= self._until:
-            first, second, third = (chance.uniform(0.0, self._highest_a) for _ in range(3))
+            first, second, third = (chance.uniform(-self._sun_a, self._highest_a) for _ in range(3))
             self._load = (first, second, third)
             self._until = now + chance.randint(30, 400)
         noise = chance.uniform(0.0, 0.5)
@@ -64,13 +66,13 @@ def something_happens(site: ToySite, chance: random.Random, away: dict[str, floa
         away[name] = site.now + chance.randint(1, 20)
 
 
-@pytest.mark.parametrize("seed", range(8))
-def test_every_overload_ends_as_soon_as_stations_can_obey(seed: int) -> None:
+@pytest.mark.parametrize(("seed", "sun_a"), [*((seed, 0.0) for seed in range(8)), (8, 60.0), (9, 60.0)])
+def test_every_overload_ends_as_soon_as_stations_can_obey(seed: int, sun_a: float) -> None:
     chance = random.Random(seed)
     limit_a = chance.uniform(70.0, 130.0)
-    stations = [some_station(chance, f"S{i}") for i in range(chance.randint(2, 8))]
+    stations = [some_station(chance, f"S{i}", sun=sun_a > 0) for i in range(chance.randint(2, 8))]
     circuits = (grid(limit_a), row("a", 63.0), row("b", 63.0))
-    site = ToySite(circuits, stations, Building(chance, limit_a - 40.0))
+    site = ToySite(circuits, stations, Building(chance, limit_a - 40.0, sun_a))
     site.connect()
     away: dict[str, float] = {}
     for _ in range(1800):

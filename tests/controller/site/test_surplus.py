@@ -93,3 +93,41 @@ def test_a_meter_that_is_gone_shows_no_surplus() -> None:
     site.meter = stale
     site.run(int(DWELL_S) + 30)
     assert site.station("SUN").limit_a(site.now) == 0.0
+
+
+def switching(building: Callable[[float], PhaseAmps]) -> ToySite:
+    site = ToySite((grid(100.0),), [station("SUN", car=Car(), surplus=True, phase_switching=True)], building)
+    site.connect()
+    site.run(600)
+    return site
+
+
+def phases_used(site: ToySite) -> int:
+    return sum(amps > 0 for amps in site.station("SUN").drawn())
+
+
+def test_where_the_sun_is_too_weak_for_three_phases_one_goes_on() -> None:
+    """3 x 6 A it began with; then 9 A in all is left, and 30 A in the end."""
+    site = switching(lambda now: (-(6.5 if now < 900 else 3.0 if now < 2700 else 10.0),) * 3)
+    assert phases_used(site) == 3
+    drawn = []
+    for _ in range(2100):
+        site.step()
+        drawn.append(site.station("SUN").draw_a > 0)
+    assert site.station("SUN").drawn() == (9.0, 0.0, 0.0)
+    assert site.view("SUN").reason == "on one phase: grid exports no more"
+    assert drawn.count(False) < 60, "a pause for the contactors, and none for the cloud"
+    site.run(900)
+    assert site.station("SUN").drawn() == (10.0, 10.0, 10.0)
+
+
+def test_a_weak_sun_begins_with_one_phase() -> None:
+    site = switching(lambda now: (-3.0, -3.0, -3.0))
+    assert site.station("SUN").drawn() == (9.0, 0.0, 0.0)
+
+
+def test_by_night_no_phase_is_switched() -> None:
+    site = switching(lambda now: (-10.0, -10.0, -10.0) if now < 600 else (5.0, 5.0, 5.0))
+    site.run(3600)
+    assert not any(single for _, single in site.station("SUN").one_phase)
+    assert site.station("SUN").draw_a == 0.0
