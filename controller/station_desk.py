@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
+import msgspec
 import trio
 
 from controller.config import Backend, Config, Listen, Station
 from controller.config.backends import backend_names, uplinks_of
 from controller.config.passwords import Secret, secret_of
+from controller.config.tables import Overlay
 from controller.gatekeeper import Gatekeeper
 from controller.limit_desk import LimitDesk, utc
 from controller.links.descriptors import make_room
@@ -29,6 +30,9 @@ from controller.links.uplink import Uplink, dial_turns
 from controller.links.uplinks import Uplinks
 from controller.ocpp.frames import Version
 from controller.ocpp.observer import Observer
+from controller.overlay.wire import MODE_HEADER, Mode
+from controller.overlay_hub import OverlayHub
+from controller.overlay_settings import Trust
 from controller.relay.ownership import Ownership
 from controller.relay.station import StationRelay
 from controller.relay_memory import RelayMemory
@@ -64,6 +68,7 @@ class StationDesk:
         self._gate = None if keeper is None else keeper.gate
         self._listening = _listening(config.listen, len(self._stations))
         self._uplinks = _uplinks(config)
+        self._hub = None if config.overlay is None else self._overlaid(config.overlay)
 
     def uplinks(self, backend: str) -> Uplinks:
         """The ways to the backend that is meant with this word of the configuration."""
@@ -97,6 +102,8 @@ class StationDesk:
             nursery.start_soon(self._memory.run)
             for uplinks in self._uplinks.values():
                 nursery.start_soon(uplinks.run)
+            if self._hub is not None:
+                nursery.start_soon(self._hub.run)
             for station in self._stations.values():
                 nursery.start_soon(self._deliver, station)
             port = await nursery.start(
@@ -111,10 +118,26 @@ class StationDesk:
 
     def _habits(self, station: str) -> Habits:
         asked, usual_s = self._stations[station], self._config.listen.ping_s
-        return habits(asked.protocol, asked.ping_s, usual_s, self._limits.quirk(station))
+        known = habits(asked.protocol, asked.ping_s, usual_s, self._limits.quirk(station))
+        return msgspec.structs.replace(known, mode=_MODES[asked.mode])
+
+    def _overlaid(self, overlay: Overlay) -> OverlayHub:
+        """The overlay network's node; stations reach backends in overlay mode through it from now on."""
+        modes = {backend.name: backend.mode for backend in self._config.backend}
+        real = {name: each for name, each in self._uplinks.items() if modes[name] == "overlay"}
+        hub = OverlayHub(self._config, real, Trust(overlay, self._gate, _utc_now))
+        self._uplinks |= {name: hub.ways_to(name) for name in real}
+        return hub
 
     async def _serve(self, admitted: Admitted, link: Link) -> None:
-        """One accepted station: its relay, its session, and the ways to its backends."""
+        """One accepted station, on a link of its own or of many."""
+        if admitted.mode is Mode.OVERLAY and self._hub is not None:
+            await self._hub.serve(admitted, link, self._serve_one)
+        else:
+            await self._serve_one(admitted, link)
+
+    async def _serve_one(self, admitted: Admitted, link: Link) -> None:
+        """What a station says for itself: its relay, its session, and the ways to its backends."""
         station = self._stations[admitted.station]
         observers = [self.uplinks(name) for name in station.observers]
         ownership = self._limits.ownership(station.id, admitted.version)
@@ -163,6 +186,13 @@ class StationDesk:
         return StationSession(admitted, relay, link, self._limits, memory, self._tally, rules)
 
 
+_MODES = {"standard": Mode.STANDARD, "overlay": Mode.OVERLAY}
+
+
+def _utc_now() -> float:
+    return utc(trio.current_time())
+
+
 def _listening(listen: Listen, stations: int) -> Listening:
     """Behind a router all stations come from one address, each perhaps with an old link still half open."""
     tls = None
@@ -180,7 +210,7 @@ def _listening(listen: Listen, stations: int) -> Listening:
     )
 
 
-def _uplinks(config: Config) -> Mapping[str, Uplinks]:
+def _uplinks(config: Config) -> dict[str, Uplinks]:
     return {
         name: Uplinks(
             name,
@@ -203,6 +233,7 @@ def _uplink(backend: Backend, listen: Listen) -> Uplink:
         backend.connect_timeout_s,
         dial_turns(),
         backend.compression,
+        ((MODE_HEADER, Mode.OVERLAY.value),) if backend.mode == "overlay" else (),
     )
 
 

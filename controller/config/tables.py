@@ -93,7 +93,8 @@ class Backend(_Table, frozen=True, kw_only=True):
     observes; `commands`: what it may command, by default everything where it is the owner and nothing
     where it observes. Both list actions of OCPP, or classes of them (`controller.ocpp.actions`).
 
-    `mode` "overlay": one link for all, in overlay mode; `{station}` in its `url` is the site's id.
+    `mode` "overlay": one link for all, in overlay mode; `{station}` in its `url` is the site's id, and `node`
+    what the other end calls itself: another controller's id, where it is one.
     """
 
     id: Name
@@ -109,6 +110,7 @@ class Backend(_Table, frozen=True, kw_only=True):
     priority: int = 0
     group: Name | None = None
     mode: Literal["standard", "overlay"] = "standard"
+    node: Name = "CSMS"
 
     @property
     def name(self) -> str:

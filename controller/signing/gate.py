@@ -146,6 +146,12 @@ class Gate:
             return self._signed_too(ruling, facts, frame, utc)
         return ruling
 
+    def signers(self, facts: Facts, payload: bytes, utc: float) -> frozenset[str]:
+        """Whose valid signatures a payload bears, whatever the rules say. Raises NotSignable."""
+        examined, _ = self._examined(facts, facts.action, payload)
+        holders = (self._policy.keyring.holder(key, utc) for key in examined.keys)
+        return frozenset(holder for holder in holders if holder is not None)
+
     def sign_own(self, facts: Facts, payload: bytes, utc: float) -> Signed:
         """A payload of our own; `facts.link` is where it goes. It is never held back: limits must go out."""
         if not self._policy.rules.needs_look(facts):

@@ -1,0 +1,69 @@
+"""A link of one station through a link of many: for who holds it a link like any other, and no socket."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import trio
+
+from controller.links.engine import MESSAGES, Full, Link, LinkLost
+
+
+class Leg(Link):
+    """`hear` takes what is sent into it. What comes out of it is what the other side has `passed`."""
+
+    def __init__(self, hear: Callable[[str], None]) -> None:
+        self._hear = hear
+        self._passing, self._passed = trio.open_memory_channel[str](MESSAGES)
+        self._lost_by: LinkLost | None = None
+
+    def pass_on(self, text: str) -> None:
+        """A message for whoever holds the leg. Raises Full, and LinkLost once it is over."""
+        if self._lost_by is not None:
+            raise LinkLost(str(self._lost_by))
+        try:
+            self._passing.send_nowait(text)
+        except trio.WouldBlock:
+            raise Full(f"{MESSAGES} messages wait") from None
+
+    def end(self, reason: str) -> None:
+        """The link that carries it is gone: so is the leg, once what has come is received."""
+        self._over(LinkLost(reason))
+
+    async def receive(self) -> str | bytes:
+        """See Link."""
+        try:
+            return await self._passed.receive()
+        except trio.EndOfChannel:
+            raise self._why() from None
+
+    def put(self, text: str) -> None:
+        """See Link."""
+        if self._lost_by is not None:
+            raise self._why()
+        self._hear(text)
+
+    async def send(self, text: str) -> None:
+        """See Link."""
+        await trio.lowlevel.checkpoint()
+        self.put(text)
+
+    async def ping(self, timeout_s: float) -> None:
+        """The link that carries it is pinged for all."""
+        await trio.lowlevel.checkpoint()
+        if self._lost_by is not None:
+            raise self._why()
+
+    async def close(self, code: int, reason: str) -> None:
+        """See Link."""
+        self._over(LinkLost("we have closed it", clean=True, ours=True))
+        await trio.lowlevel.checkpoint()
+
+    def _over(self, why: LinkLost) -> None:
+        if self._lost_by is None:
+            self._lost_by = why
+            self._passing.close()
+
+    def _why(self) -> LinkLost:
+        lost = self._lost_by or LinkLost("it is over")
+        return LinkLost(str(lost), clean=lost.clean, ours=lost.ours)

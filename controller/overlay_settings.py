@@ -1,0 +1,77 @@
+"""What the overlay's node is told once: by the configuration, and by the gate of signatures."""
+
+from __future__ import annotations
+
+import random
+import uuid
+from collections.abc import Callable
+
+from controller.config import Config
+from controller.config.backends import backend_names
+from controller.config.tables import Overlay
+from controller.ocpp.frames import Version
+from controller.overlay.node import Settings
+from controller.overlay.routes import Hop
+from controller.overlay.wire import TOPOLOGY
+from controller.signing.canonical import NotSignable
+from controller.signing.gate import Gate
+from controller.signing.rules import Facts
+from controller.signing.wire import Direction, Kind
+
+
+class Trust:
+    """What our topology is signed with, and whose is believed."""
+
+    def __init__(self, overlay: Overlay, gate: Gate | None, utc: Callable[[], float]) -> None:
+        self._learn = overlay.learn
+        self._gate = gate
+        self._utc = utc
+
+    def sign(self, payload: bytes, is_call: bool) -> bytes:
+        """The payload as it goes out: signed where the policy has it so."""
+        if self._gate is None:
+            return payload
+        return self._gate.sign_own(_facts("", is_call), payload, self._utc()).payload
+
+    def verify(self, node: str, payload: bytes, is_call: bool) -> str | None:
+        """Why a node is not believed; None where it is."""
+        if self._learn == "all":
+            return None
+        if self._learn == "none":
+            return '[overlay] has learn = "none"'
+        if self._gate is None:
+            return "no policy of [signing] knows a key"
+        try:
+            signers = self._gate.signers(_facts(node, is_call), payload, self._utc())
+        except NotSignable as no:
+            return str(no)
+        return None if node in signers else f"it has no valid signature of a key whose holder is {node!r}"
+
+
+def node_settings(config: Config, trust: Trust, utc_of: Callable[[float], float]) -> Settings:
+    """As the node wants it. Links bear the ids of stations, and the names of backends."""
+    overlay = config.overlay or Overlay()
+    backends = backend_names(config)
+    routes: dict[str, list[Hop]] = {}
+    for route in overlay.route:
+        link = backends.get(route.via, route.via)
+        routes.setdefault(route.destination, []).append(Hop(link, route.priority, route.weight))
+    stations = {station.id: {station.id} for station in config.station}
+    homes = {name: stations.get(name, set()) | {hop.link for hop in hops} for name, hops in routes.items()}
+    return Settings(
+        own=config.site.id,
+        routes=routes,
+        groups={group.id: group.members for group in overlay.group},
+        homes={name: frozenset(links) for name, links in (stations | homes).items()},
+        sign=trust.sign,
+        verify=trust.verify,
+        utc_of=utc_of,
+        new_id=lambda: str(uuid.uuid4()),
+        dice=random.Random(),
+        timeout_s=config.listen.call_timeout_s,
+    )
+
+
+def _facts(link: str, is_call: bool) -> Facts:
+    kind = Kind.REQUEST if is_call else Kind.SEND
+    return Facts(version=Version.V21, action=TOPOLOGY, direction=Direction.UP, kind=kind, link=link)
