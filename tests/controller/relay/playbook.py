@@ -37,6 +37,7 @@ from controller.relay.events import (
     ObserverUp,
     OwnAnswered,
     OwnCall,
+    Redial,
     Tick,
     ToBackend,
     ToObserver,
@@ -48,6 +49,7 @@ from controller.relay.ownership import Ownership
 from controller.relay.saving import Save, Word
 from controller.relay.station import StationRelay
 from controller.relay.stead import Stead
+from controller.relay.story import Story
 from controller.signing.gate import Gate
 
 TIMEOUT_S = 30.0
@@ -80,10 +82,13 @@ class Playbook:
         gate: Gate | None = None,
         observers: Mapping[str, Observing] | None = None,
         stead: Stead | None = None,
+        grace_s: float = 0.0,
+        story: Story | None = None,
     ) -> None:
         self.now = START_S
         self.notes: list[Note] = []
         self.saved: Kept | None = None
+        self.words: list[Word] = []
         self.kept = a_station(scope) if kept is None else kept
         self.relay = StationRelay(
             "CS01",
@@ -95,6 +100,8 @@ class Playbook:
             self.now,
             observers=observers,
             stead=stead,
+            grace_s=grace_s,
+            story=story,
             utc_of=lambda now: UTC_0 + now,
             gate=gate,
         )
@@ -159,6 +166,7 @@ class Playbook:
     def _take(self, actions: list[Action]) -> None:
         self.notes += [action for action in actions if isinstance(action, Note)]
         self.saved = next((action for action in actions if isinstance(action, Kept)), self.saved)
+        self.words += [word for action in actions if isinstance(action, Save) for word in action.words]
         self._unheard.extend(action for action in actions if not isinstance(action, Note | Kept))
 
     # -- what is heard ------------------------------------------------------------------------------
@@ -235,6 +243,12 @@ class Playbook:
         assert word in closed.reason
         self.done()
         assert self.relay.deadline is None
+
+    def redials(self, word: str = "", backend: str = "cpo") -> None:
+        """The link to a backend is to be made anew."""
+        redial = self._pop(Redial)
+        assert redial.backend == backend
+        assert word in redial.reason
 
     def done(self) -> None:
         """Nothing more has happened."""
