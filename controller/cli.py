@@ -242,5 +242,9 @@ def _password(options: argparse.Namespace) -> int:
 
 def _demo(options: argparse.Namespace) -> int:
     with contextlib.suppress(KeyboardInterrupt):
-        trio.run(partial(run_demo, duration_s=options.duration, seed=options.seed, report=options.report))
+        run = partial(run_demo, duration_s=options.duration, seed=options.seed, report=options.report)
+        failures = trio.run(run).failures
+        for failure in failures:
+            print(failure, file=sys.stderr)
+        return MISTAKES if failures else OK
     return OK

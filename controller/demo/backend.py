@@ -25,6 +25,8 @@ COMMAND_S = (4.0, 12.0)
 """Between two commands to a station."""
 
 HEARTBEAT_S = 30
+SITE_S = 10.0
+"""How long the site's own link is waited for."""
 _FIRST_TRANSACTION = 1_799_999_000
 """Near the top of what backends are seen to give as 1.6 transaction ids."""
 
@@ -32,7 +34,7 @@ _FIRST_TRANSACTION = 1_799_999_000
 class SimulatedBackend:
     """Answers and commands all stations of a site."""
 
-    def __init__(self, ledger: Ledger, seed: int) -> None:
+    def __init__(self, ledger: Ledger, seed: int, site_id: str) -> None:
         self.quiet = False
         """Set it, and it commands nothing new: the run is about to end."""
         self._ledger = ledger
@@ -41,6 +43,18 @@ class SimulatedBackend:
         self._known: dict[str, int] = {}
         """1.6: StartTransactions that it has answered, as a station may send one again."""
         self._lines: set[Line] = set()
+        self._site_id = site_id
+        self._site_line: Line | None = None
+        self._site_there = trio.Event()
+
+    async def ask_site(self, action: str, payload: Payload) -> Payload:
+        """Ask the controller itself, by its own link. Raises NoAnswer where there is none."""
+        with trio.move_on_after(SITE_S):
+            await self._site_there.wait()
+        answer = None if self._site_line is None else await self._site_line.ask(action, payload)
+        if answer is None:
+            raise NoAnswer(f"{self._site_id} has no answer to {action}")
+        return answer
 
     async def idle(self) -> None:
         """Wait until no station owes it an answer."""
@@ -58,6 +72,9 @@ class SimulatedBackend:
         version = next((name for name in request.proposed_subprotocols if name in VERSIONS), None)
         if version is None:
             await request.reject(400, body=b"no OCPP version in common\n")
+            return
+        if station == self._site_id:
+            await self._serve_site(request, version)
             return
         dice = random.Random(f"{self._seed}/backend/{station}")
         socket = await request.accept(subprotocol=version)
@@ -77,6 +94,20 @@ class SimulatedBackend:
         finally:
             self._lines.remove(line)
 
+    async def _serve_site(self, request: WebSocketRequest, version: str) -> None:
+        """The controller's own link: nobody stands between, so its frames are not counted."""
+        socket = await request.accept(subprotocol=version)
+        aside = Ledger()
+        line = Line(End.BACKEND, self._site_id, socket, aside, HANDS[0], counts=False)
+        self._site_line = line
+        self._site_there.set()
+
+        async def answer(frame: Frame) -> Payload | None:
+            return self._answer(self._site_id, version, frame)
+
+        async with until_lost(line, aside):
+            await line.listen(answer)
+
     def _answer(self, station: str, version: str, frame: Frame) -> Payload | None:
         now = datetime.now(UTC).isoformat()
         match frame.action:
@@ -93,6 +124,10 @@ class SimulatedBackend:
                 return {"transactionId": number, "idTagInfo": {"status": "Accepted"}}
             case "TransactionEvent" if frame.payload["eventType"] == "Started":
                 return {"idTokenInfo": {"status": "Accepted"}}
+            case "DataTransfer":
+                return {"status": "Accepted"}
+            case "NotifyChargingLimit" | "ClearedChargingLimit":
+                return {}
             case "StopTransaction" | "TransactionEvent" | "MeterValues" | "StatusNotification":
                 return {}
         return None

@@ -6,12 +6,15 @@ import logging
 import math
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import trio
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+from msgspec.structs import replace
 from rich.console import Console
 from rich.live import Live
 
@@ -19,9 +22,14 @@ from controller import daemon
 from controller.config.reading import read_config
 from controller.demo import settings, table
 from controller.demo.meters import open_meters
-from controller.demo.report import Report, of_site
+from controller.demo.report import EvidenceReport, Report, of_site
 from controller.demo.world import World
+from controller.dimming.audit import audit
+from controller.signing.key_files import read_keys
+from controller.signing.keys import new_private
+from controller.store.evidence import FOLDER, evidence_files
 
+HOUR_S, YEAR_S = 3600.0, 365 * 86_400.0
 SHOW_S = 0.5
 SUMMARY_S = 5.0
 """Between two lines where nobody sits at a terminal."""
@@ -49,6 +57,7 @@ async def _run(folder: Path, seed: int, duration_s: float | None, live: bool, lo
     """One run. The controller ends before its peers: what it still says when it goes shall be heard."""
     async with open_meters() as meters, trio.open_nursery() as peers:
         world = World(seed, {circuit: meter.registers for circuit, meter in meters.items()})
+        public = _new_key(folder)
         path = folder / "controller.toml"
         settings.write(
             path,
@@ -56,6 +65,7 @@ async def _run(folder: Path, seed: int, duration_s: float | None, live: bool, lo
             world.plans,
             {circuit: meter.settings for circuit, meter in meters.items()},
             await peers.start(world.backend.serve),
+            world.grid_operator.signer.public,
         )
         config, _ = read_config(path)
         async with trio.open_nursery() as nursery:
@@ -68,7 +78,24 @@ async def _run(folder: Path, seed: int, duration_s: float | None, live: bool, lo
             await world.fall_silent()
             nursery.cancel_scope.cancel()
         peers.cancel_scope.cancel()
-    return world.report(seen)
+    return replace(world.report(seen), evidence=_evidence(folder, public))
+
+
+def _new_key(folder: Path) -> EllipticCurvePublicKey:
+    """The controller's own key, which signs its evidence; its public half, for who looks at that."""
+    file = folder / settings.KEY
+    now = time.time()
+    file.touch(0o600)
+    file.write_bytes(new_private("secp256r1", "lc-demo", now - HOUR_S, now + YEAR_S))
+    [own] = read_keys(file).values()
+    return own.private.public_key()
+
+
+def _evidence(folder: Path, public: EllipticCurvePublicKey) -> EvidenceReport:
+    """What somebody finds who has the public key, and trusts nothing else."""
+    files = [(path.name, path.read_bytes()) for path in evidence_files(folder / FOLDER)]
+    found = audit(files, [public])
+    return EvidenceReport(records=found.records, findings=tuple(map(str, found.findings)))
 
 
 async def _until_over(duration_s: float | None) -> None:

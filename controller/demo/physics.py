@@ -123,6 +123,8 @@ class SimulatedSite:
         self.possible_wh = 0.0
         """What the limits would have let through to the same cars; see `possible_a`."""
         self.now = 0.0
+        self.dimmed_to_w: float | None = None
+        """What the grid operator lets all outlets draw together at this moment; None: no limit."""
         self._loads = loads
 
     def advance(self, until: float) -> None:
@@ -131,7 +133,10 @@ class SimulatedSite:
             step_s = min(STEP_S, until - self.now)
             self.now += step_s
             self.energy_wh += sum(outlet.advance(self.now, step_s) for outlet in self.outlets.values())
-            self.possible_wh += sum(self.possible_a()) * VOLTAGE_V * step_s / 3600
+            possible_w = sum(self.possible_a()) * VOLTAGE_V
+            if self.dimmed_to_w is not None:
+                possible_w = min(possible_w, self.dimmed_to_w)
+            self.possible_wh += possible_w * step_s / 3600
             self._record(step_s)
 
     def currents_a(self) -> dict[str, PhaseAmps]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from controller.demo.grid_operator import DimmingReport
 from controller.demo.ledger import Messages
 from controller.demo.physics import PhaseAmps, SimulatedSite
 from controller.demo.reaction import Reaction
@@ -23,13 +24,21 @@ class CircuitReport(msgspec.Struct, frozen=True, kw_only=True):
     seconds_over_limit: float
 
 
+class EvidenceReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What a stranger with the public key finds in the evidence log: nothing, where it is good."""
+
+    records: int
+    findings: tuple[str, ...]
+
+
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     """One run.
 
     `stations`: how many booted, by OCPP version. `messages`: see `ledger`. `energy_wh`: delivered to cars.
     `utilisation`: `energy_wh` / the energy that the limits would have let through to the same cars while
     they wanted it, a bound that no controller can beat (see `SimulatedSite.possible_a`); None where no car
-    wanted any. `reaction_s`: see `reaction`.
+    wanted any. `reaction_s`: see `reaction`. `dimming`: see `grid_operator`; None where the run was over
+    before its command.
     """
 
     stations: dict[str, int]
@@ -38,6 +47,19 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     energy_wh: float
     utilisation: float | None
     reaction_s: Reaction
+    dimming: DimmingReport | None = None
+    evidence: EvidenceReport | None = None
+
+    @property
+    def failures(self) -> list[str]:
+        """What a run must not show: a command that was not obeyed, evidence that is not as it was written."""
+        found = [] if self.evidence is None else [f"evidence: {each}" for each in self.evidence.findings]
+        if self.dimming is not None:
+            if self.dimming.time_to_effect_s is None:
+                found.append("dimming: the site did not come under its limit")
+            if (self.dimming.accepted, sum(self.dimming.refused.values())) != (1, 2):
+                found.append(f"dimming: one command of three is good, not {self.dimming.accepted}")
+        return found
 
     def json(self) -> bytes:
         """As a file for people and scripts."""
@@ -55,6 +77,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
             f"{said.altered} altered, {said.own} of the controller's own\n"
             f"{self.energy_wh:.0f} Wh charged, {self.utilisation or 0:.0%} of what the limits allowed; "
             f"over limit: {over}; {reaction}"
+            f"{'' if self.dimming is None else _dimming_in_words(self.dimming, self.evidence)}"
         )
 
 
@@ -81,7 +104,25 @@ def of_site(site: SimulatedSite) -> SiteReport:
     return SiteReport(circuits=circuits, energy_wh=round(site.energy_wh, 1), utilisation=utilisation)
 
 
-def complete(site: SiteReport, booted: Iterable[str], messages: Messages, reaction: Reaction) -> Report:
+def _dimming_in_words(dimming: DimmingReport, evidence: EvidenceReport | None) -> str:
+    refused = ", ".join(f"{count} {reason}" for reason, count in dimming.refused.items())
+    reached = "never"
+    if dimming.time_to_effect_s is not None:
+        reached = f"in {dimming.time_to_effect_s} s"
+    records = "" if evidence is None else f"; {evidence.records} records, {len(evidence.findings)} findings"
+    return (
+        f"\ndimmed from {dimming.grid_w_before / 1000:.1f} kW to {dimming.limit_w / 1000:g} kW {reached}; "
+        f"{dimming.accepted} command accepted, refused: {refused or 'none'}{records}"
+    )
+
+
+def complete(
+    site: SiteReport,
+    booted: Iterable[str],
+    messages: Messages,
+    reaction: Reaction,
+    dimming: DimmingReport | None = None,
+) -> Report:
     """The whole report; `booted` has the OCPP version of each station that a backend accepted."""
     counts = Counter(booted)
     return Report(
@@ -91,6 +132,7 @@ def complete(site: SiteReport, booted: Iterable[str], messages: Messages, reacti
         energy_wh=site.energy_wh,
         utilisation=site.utilisation,
         reaction_s=reaction,
+        dimming=dimming,
     )
 
 

@@ -8,8 +8,13 @@ from typing import Any
 
 import tomli_w
 
+from controller.demo.grid_operator import ROLE
 from controller.demo.physics import VOLTAGE_V, CircuitPlan
 from controller.demo.plan import StationPlan
+from controller.demo.site import ID
+
+KEY, POLICY = "controller-key.pem", "signing.toml"
+"""Files beside the configuration: the controller's own key, and who may sign what."""
 
 
 def write(
@@ -18,10 +23,21 @@ def write(
     stations: Sequence[StationPlan],
     meters: Mapping[str, Mapping[str, Any]],
     backend_port: int,
+    grid_operator: str,
 ) -> None:
-    """Write the file. `meters` has for each metered circuit what its `[[meter]]` says."""
+    """Write the file, and a policy beside it; what must last goes there, too.
+
+    `meters` has for each metered circuit what its `[[meter]]` says; `grid_operator` is its public key.
+    """
+    policy = {
+        "version": 1,
+        "key": [{"holder": "netz", "public": grid_operator}],
+        "role": [{"id": ROLE, "holders": ["netz"]}],
+    }
+    (path.parent / POLICY).write_bytes(tomli_w.dumps(policy).encode())
     document: dict[str, Any] = {
-        "site": {"id": "lc-demo", "timezone": "Europe/Berlin", "voltage": VOLTAGE_V},
+        "site": {"id": ID, "backend": "demo", "timezone": "Europe/Berlin", "voltage": VOLTAGE_V},
+        "store": {"directory": str(path.parent)},
         "listen": {"host": "127.0.0.1", "port": 0, "path": "/ocpp"},
         "web": {"host": "127.0.0.1", "port": 0},
         "backend": [{"id": "demo", "url": f"ws://127.0.0.1:{backend_port}/ocpp/{{station}}"}],
@@ -29,6 +45,11 @@ def write(
         "meter": [{"id": circuit, **meter} for circuit, meter in meters.items()],
         "station": [_station(station) for station in stations],
         "load_management": {"tick_s": 1.0, "fallback_a": 6.0, "lease_s": 60.0},
+        "signing": {"key": KEY, "policy": POLICY},
+        "dimming": {
+            "clock": "believed",
+            "source": [{"id": "grid-operator", "kind": "signed", "role": ROLE, "rank": 10}],
+        },
     }
     path.write_bytes(tomli_w.dumps(document).encode())
 
@@ -57,6 +78,7 @@ def _station(station: StationPlan) -> dict[str, Any]:
                 "phases": [f"L{phase + 1}" for phase in outlet.phases],
                 "min_a": 6.0,
                 "max_a": outlet.max_a,
+                "steuve": True,
             }
             for outlet in station.outlets
         ],

@@ -17,6 +17,8 @@ from controller.demo.physics import CircuitPlan, Load, OutletPlan
 from controller.demo.plan import StationPlan
 from controller.demo.wire import HANDS
 
+ID = "lc-demo"
+"""The controller's own OCPP identity."""
 CIRCUITS = (
     CircuitPlan(id="grid", parent=None, limit_a=130.0, margin_a=11.0),
     CircuitPlan(id="row-a", parent="grid", limit_a=63.0, margin_a=1.0),

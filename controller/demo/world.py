@@ -9,6 +9,7 @@ import trio
 
 from controller.demo import site as demo_site
 from controller.demo.backend import SimulatedBackend
+from controller.demo.grid_operator import GridOperator
 from controller.demo.ledger import FLIGHT_S, Ledger
 from controller.demo.physics import STEP_S, VOLTAGE_V, PhaseAmps, SimulatedSite
 from controller.demo.reaction import ReactionWatch
@@ -37,7 +38,8 @@ class World:
         outlets = [outlet for plan in self.plans for outlet in plan.outlets]
         self.site = SimulatedSite(demo_site.CIRCUITS, outlets, demo_site.loads(seed))
         self.ledger = Ledger()
-        self.backend = SimulatedBackend(self.ledger, seed)
+        self.backend = SimulatedBackend(self.ledger, seed, demo_site.ID)
+        self.grid_operator = GridOperator(demo_site.ID, self.site, self.backend)
         self._stations = [SimulatedStation(plan, self.site, self.ledger, seed) for plan in self.plans]
         self._watch = ReactionWatch(self.site)
         self._meters = meters
@@ -47,6 +49,7 @@ class World:
         """Live until cancelled; stations connect below `url`."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._run_physics)
+            nursery.start_soon(self.grid_operator.run)
             for station in self._stations:
                 nursery.start_soon(station.run, url)
 
@@ -65,7 +68,8 @@ class World:
     def report(self, site: SiteReport) -> Report:
         """The report, when all links have ended; `site` as it was when the run was over."""
         booted = [station.plan.version for station in self._stations if station.booted]
-        return complete(site, booted, self.ledger.count(), self._watch.result())
+        dimming = self.grid_operator.report()
+        return complete(site, booted, self.ledger.count(), self._watch.result(), dimming)
 
     async def _run_physics(self) -> None:
         begin = trio.current_time()
