@@ -62,6 +62,8 @@ class Outlet:
         """Whether the station lets current flow: a transaction runs."""
         self.limit_a = math.inf
         """What the station's profiles allow now; it stands below the outlet's own maximum."""
+        self.single_phase = False
+        """Whether the station has switched all but its first phase off."""
         self.energy_wh = 0.0
         """The outlet's meter: it never goes back."""
 
@@ -73,7 +75,8 @@ class Outlet:
     @property
     def used_phases(self) -> tuple[int, ...]:
         """The site's phases that the plugged car draws from."""
-        return self.plan.phases[: self.car.spec.phases] if self.car else ()
+        connected = self.plan.phases[:1] if self.single_phase else self.plan.phases
+        return connected[: self.car.spec.phases] if self.car else ()
 
     @property
     def drawn_a(self) -> float:

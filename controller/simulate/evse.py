@@ -62,6 +62,7 @@ class SimulatedEvse:
             return 0.0
         leased = self._lease is not None and now < self._lease_until
         outlet.limit_a = self._lease.limit_a if leased and self._lease else self._floor_a
+        outlet.single_phase = leased and self._lease is not None and self._lease.number_phases == 1
         return outlet.car.advance(outlet.offered_a, now, step_s, voltage_v, len(outlet.used_phases))
 
     def tells(self, now: float) -> Iterator[Observation]:

@@ -67,6 +67,21 @@ DAY = """time,what,where,l1_a,l2_a,l3_a,kwh,phases,max_a
 13:00,plug,B,,,,1,1,16
 """
 
+SWITCHING = """
+id = "C"
+circuit = "grid"
+owner = "cpo"
+[[station.evse]]
+id = 1
+phase_switching = true
+"""
+TIGHT_DAY = """time,what,where,l1_a,l2_a,l3_a,kwh,phases,max_a
+00:00,load,grid,0,0,0,,,
+11:00,load,grid,40,55,10,,,
+13:00,load,grid,0,0,0,,,
+10:00,plug,C,,,,500,3,32
+"""
+
 
 @pytest.fixture(scope="module")
 def record() -> Record:
@@ -138,6 +153,21 @@ def test_the_plot_is_a_picture_with_every_name_in_it(record: Record) -> None:
     lines = list(root.iter("{http://www.w3.org/2000/svg}polyline"))
     assert len(lines) == 3 * len(record.circuits)
     assert all(2 <= len(line.attrib["points"].split()) <= MINUTES for line in lines)
+
+
+def test_an_evse_that_can_goes_on_with_one_phase_while_three_do_not_fit() -> None:
+    """L2 is full at noon; the station's first phase sits on L1, which is not."""
+    text = CONFIG.replace('id = "C"\ncircuit = "grid"\nowner = "cpo"\n', SWITCHING)
+    config, mistakes, _ = check_config(text, "site.toml")
+    assert config is not None, mistakes
+    record = simulate(config, read_day(TIGHT_DAY, "day.csv", build_site(config)))
+    switching = record.evses[EvseRef("C", 1)]
+    grid = record.circuits[0]
+    assert grid.minutes[minute("10:30")] == pytest.approx((32.0, 32.0, 32.0), abs=1.0)
+    assert grid.minutes[minute("11:30")] == pytest.approx((40.0 + 19.0, 55.0, 10.0), abs=1.0)
+    assert grid.minutes[minute("13:30")] == pytest.approx((32.0, 32.0, 32.0), abs=1.0)
+    assert switching.reasons["on one phase: grid L1 full"] > 100
+    assert grid.over_s <= 10.0
 
 
 def test_the_example_runs_and_draws(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
