@@ -28,6 +28,7 @@ from controller.links.dial import LinkRefused
 from controller.links.engine import Full, Link, LinkLost
 from controller.links.handshake import Admitted
 from controller.links.leg import Leg
+from controller.links.pacing import Bucket
 from controller.links.uplinks import Uplinks
 from controller.links.way import GOING_AWAY, keep_pinging
 from controller.ocpp import frames
@@ -73,9 +74,11 @@ class OverlayHub:
     def __init__(self, config: Config, uplinks: Mapping[str, Uplinks], trust: Trust) -> None:
         self._own = config.site.id
         self._version = config.site.protocol
-        self._ping_s = config.listen.ping_s
+        self._listen = config.listen
         self._uplinks = uplinks
-        self._peers = {name: tables[0].node for name, tables in uplinks_of(config).items()}
+        firsts = {name: tables[0] for name, tables in uplinks_of(config).items()}
+        self._peers = {name: first.node for name, first in firsts.items()}
+        self._patience_s = {name: first.connect_timeout_s for name, first in firsts.items()}
         self._node = Node(node_settings(config, trust, utc))
         self._carriers: dict[str, _Carrier] = {}
         self._alarm = Alarm(lambda: self._node.wake_at)
@@ -122,14 +125,20 @@ class OverlayHub:
             await link.close(GOING_AWAY, "")
 
     async def _read_below(self, station: str, link: Link, leg: Leg) -> None:
+        """As fast as stations may send: what waits in its socket fills nobody's memory."""
+        rate = self._listen.messages_per_second
+        pace = Bucket(rate, burst=max(1, int(rate)))
         try:
-            await self._read(station, link)
+            while True:
+                message = await link.receive()
+                await trio.sleep(pace.take(trio.current_time()))
+                self._feed(Came(station, message))
         except LinkLost as lost:
             leg.end(str(lost))
 
     async def _ping_below(self, link: Link, leg: Leg) -> None:
         try:
-            await keep_pinging(link, self._ping_s)
+            await keep_pinging(link, self._listen.ping_s)
         except LinkLost as lost:
             leg.end(str(lost))
 
@@ -152,7 +161,13 @@ class OverlayHub:
 
     @asynccontextmanager
     async def through(self, backend: str, admitted: Admitted) -> AsyncIterator[Link]:
-        """A station's leg to a backend, open inside the block. Raises LinkRefused where it cannot be."""
+        """A station's leg to a backend, open inside the block. Raises LinkRefused where it cannot be.
+
+        At a start, and after a loss, it waits for the link that carries it, for as long as for any dial.
+        """
+        with trio.move_on_after(self._patience_s[backend]):
+            while backend not in self._carriers:
+                await self._alarm.stirred()
         self.stands(backend)
         if admitted.version is not self._version:
             raise LinkRefused(
@@ -193,8 +208,9 @@ class OverlayHub:
                 async with uplinks.open(admitted, owner=True) as (link, _), trio.open_nursery() as nursery:
                     carrier = _Carrier(link.put, partial(_cancel, nursery.cancel_scope))
                     with self._up(way, carrier):
-                        nursery.start_soon(keep_pinging, link, self._ping_s)
-                        await self._read(backend, link)
+                        nursery.start_soon(keep_pinging, link, self._listen.ping_s)
+                        while True:
+                            self._feed(Came(backend, await link.receive()))
             except* (LinkLost, LinkRefused) as lost:
                 log.warning("the link in overlay mode to backend %s: %s", backend, _said(lost))
             await uplinks.ready(self._own)
@@ -226,10 +242,6 @@ class OverlayHub:
                 self._feed(LinkDown(way.link))
                 for each in [each for each in self._carriers.values() if each.only == way.link]:
                     each.give_up("the link in overlay mode that carries it is gone")
-
-    async def _read(self, name: str, link: Link) -> None:
-        while True:
-            self._feed(Came(name, await link.receive()))
 
     # -- the node -----------------------------------------------------------------------------------
 

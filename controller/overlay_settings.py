@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import uuid
 from collections.abc import Callable
@@ -18,6 +19,8 @@ from controller.signing.gate import Gate
 from controller.signing.rules import Facts
 from controller.signing.wire import Direction, Kind
 
+log = logging.getLogger("controller.overlay")
+
 
 class Trust:
     """What our topology is signed with, and whose is believed."""
@@ -31,7 +34,10 @@ class Trust:
         """The payload as it goes out: signed where the policy has it so."""
         if self._gate is None:
             return payload
-        return self._gate.sign_own(_facts("", is_call), payload, self._utc()).payload
+        signed = self._gate.sign_own(_facts("", is_call), payload, self._utc())
+        if signed.lacks:
+            log.warning("our topology goes out unsigned: %s", signed.lacks)
+        return signed.payload
 
     def verify(self, node: str, payload: bytes, is_call: bool) -> str | None:
         """Why a node is not believed; None where it is."""

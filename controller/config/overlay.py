@@ -41,7 +41,7 @@ def _ids(config: Config) -> Iterator[Finding]:
     mend = "give it another id, or remove [overlay]"
     if config.site.id in RESERVED:
         yield Finding(("site", "id"), f'"{config.site.id}" means something else in an overlay network', mend)
-    uplinks = {backend.id for backend in config.backend}
+    uplinks = {name for backend in config.backend for name in (backend.id, backend.name)}
     for index, station in enumerate(config.station):
         if station.id in RESERVED:
             what = f'"{station.id}" means something else in an overlay network'

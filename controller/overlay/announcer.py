@@ -81,7 +81,7 @@ class Announcer:
             return
         self._changed_at = math.inf
         for link, way in self._ways.items():
-            reachable = self._routes.reachable(now, without=link)
+            reachable = self._routes.reachable(now, link)
             said = self._said.get(link)
             if said is None or said.reachable != reachable or said.at + REFRESH_S <= now:
                 self._said[link] = _Said(reachable, now)

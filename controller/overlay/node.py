@@ -96,7 +96,7 @@ class Node:
 
     def reachable(self, now: float) -> dict[str, int]:
         """Of every node that is reached the best priority of a way to it."""
-        return self._routes.reachable(now, without="")
+        return self._routes.reachable(now)
 
     def handle(self, event: Event, now: float) -> list[Action]:
         """What is to be done about an event, in this order."""
@@ -121,7 +121,7 @@ class Node:
             yield from self._down(way.link, now)
         self._ways[way.link] = way
         self._homes.link_up(way)
-        hop = Hop(way.link, way.priority, way.weight)
+        hop = Hop(way.link, way.priority, way.weight, only=way.only or way.serves)
         self._routes.link_up(hop, *_names(way))
         self._announcer.link_up(way, now)
 

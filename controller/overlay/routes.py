@@ -19,12 +19,13 @@ MOST_LEARNED = 2000
 
 
 class Hop(msgspec.Struct, frozen=True):
-    """A way to a destination: over which link, and until when (monotonic s)."""
+    """A way to a destination: over which link, until when (monotonic s); `only` for what comes over one."""
 
     link: str
     priority: int = 0
     weight: int = 1
     until: float = math.inf
+    only: str | None = None
 
 
 class Routes:
@@ -88,8 +89,8 @@ class Routes:
         best = [hop for hop in hops if hop.priority == lowest]
         return self._dice.choices(best, [max(1, hop.weight) for hop in best])[0]
 
-    def reachable(self, now: float, without: str) -> dict[str, int]:
-        """Of every destination that is reached the best priority, ways over the link `without` apart.
+    def reachable(self, now: float, neighbour: str | None = None) -> dict[str, int]:
+        """Of every destination that is reached the best priority; for a neighbour's link, of those for it.
 
         A neighbour is never told of a way that leads back over itself: it would believe it after the way
         has gone, and both would go on telling each other.
@@ -97,7 +98,7 @@ class Routes:
         names = {name for peer, _ in self._links.values() for name in peer} | self._configured.keys()
         names |= {name for hops in self._learned.values() for name in hops}
         priorities = {
-            name: [hop.priority for hop in self._hops(name, now) if hop.link != without] for name in names
+            name: [hop.priority for hop in self._hops(name, now) if _is_for(hop, neighbour)] for name in names
         }
         return {name: min(each) for name, each in sorted(priorities.items()) if each}
 
@@ -113,3 +114,7 @@ class Routes:
             hop_learned = hops.get(destination)
             if hop_learned is not None and hop_learned.until > now and hop_learned.link in self._links:
                 yield hop_learned
+
+
+def _is_for(hop: Hop, neighbour: str | None) -> bool:
+    return neighbour is None or (hop.link != neighbour and hop.only in (None, neighbour))

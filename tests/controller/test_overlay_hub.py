@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -23,13 +24,14 @@ MODE = b"x-ocpp-networkingmode"
 
 
 def configured(
-    folder: Path, site: str, port: int, node: str, station: str, mode: str, path: str = "csms"
+    folder: Path, site: str, port: int, node: str, station: str, mode: str, path: str = "csms", more: str = ""
 ) -> Config:
     config, mistakes, _ = check_config(
         f"""
         [site]
         id = "{site}"
         protocol = "ocpp2.1"
+        {more}
         [store]
         directory = "{folder / site}"
         [listen]
@@ -81,7 +83,9 @@ async def chain(folder: Path) -> AsyncIterator[tuple[Daemon, Daemon, WebSocketCo
             link = await backend.link()
             assert dict(backend.requests[0].headers)[MODE] == b"OverlayNetwork"
             assert backend.requests[0].path == "/csms/LC01"
-            lower = configured(folder, "LC02", parent.port, "LC01", "CS01", "standard", "ocpp")
+            lower = configured(
+                folder, "LC02", parent.port, "LC01", "CS01", "standard", "ocpp", 'backend = "above"'
+            )
             async with running(lower) as child:
                 yield parent, child, link
 
@@ -116,7 +120,9 @@ async def test_a_station_and_a_backend_talk_through_two_controllers(tmp_path: Pa
         answer = {"status": "Accepted", "interval": 300, "currentTime": "2026-11-21T12:00:00Z"}
         await backend.send_message(json.dumps([3, ["LC01", "LC02", "CS01"], "CSMS", asked[3], answer]))
         assert await said(socket, "Accepted") == [3, "m1", answer]
-        await said(backend, "NotifyNetworkTopology", "CS01")
+        told = await said(backend, "NotifyNetworkTopology", "CS01")
+        routes = told[5]["networkTopologyInformation"]["routes"]
+        assert {each["destinationId"] for each in routes} == {"CS01", "LC02"}
         await backend.send_message(json.dumps([2, "CS01", "CSMS", "c1", "TriggerMessage", {}]))
         command = await said(socket, "TriggerMessage")
         await socket.send_message(json.dumps([3, command[1], {"status": "Accepted"}]))
@@ -139,6 +145,33 @@ async def test_a_child_speaks_for_itself_over_the_same_link(tmp_path: Path) -> N
                 assert await said(child, '"m1"') == [
                     3, "LC02", ["CSMS", "LC01"], "m1", {"currentTime": "x"}
                 ]  # fmt: skip
+
+
+class Heard(logging.Handler):
+    """Is told when a log says something."""
+
+    def __init__(self, words: str) -> None:
+        super().__init__()
+        self.words = words
+        self.said = trio.Event()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if self.words in record.getMessage():
+            self.said.set()
+
+
+async def test_the_parent_limits_the_site_of_its_child_under_the_child_s_own_identity(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "controller.identity")
+    limited = Heard("the backend limits the site to 32 A")
+    logging.getLogger("controller.identity").addHandler(limited)
+    try:
+        async with chain(tmp_path):
+            with trio.fail_after(10):
+                await limited.said.wait()
+    finally:
+        logging.getLogger("controller.identity").removeHandler(limited)
 
 
 async def test_a_station_hears_when_the_link_to_the_backend_falls_and_comes_back(tmp_path: Path) -> None:

@@ -61,6 +61,15 @@ def test_ids_that_mean_something_else_in_the_network() -> None:
     assert mistakes(GOOD.replace('"CS01"', '"0"')) == []
 
 
+def test_links_have_names_of_their_own() -> None:
+    text = GOOD.replace('"CS01"', '"up"') + "[overlay]\n"
+    for named in ('id = "up"', 'id = "other"\ngroup = "up"'):
+        backend = f'[[backend]]\n{named}\nurl = "wss://h/{{station}}"\n'
+        assert mistakes(text + backend) == [
+            'station "up" id: "up" is a backend\'s id, too: a route could mean either'
+        ]
+
+
 def test_the_uplinks_of_a_group_have_one_mode() -> None:
     backend = '[[backend]]\nid = "{}"\nurl = "wss://h/{{station}}"\ngroup = "g"\n{}'
     text = GOOD + backend.format("a", 'mode = "overlay"\n') + backend.format("b", "") + "[overlay]\n"

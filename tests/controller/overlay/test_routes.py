@@ -104,17 +104,20 @@ def test_nobody_fills_the_table() -> None:
 
 
 @pytest.mark.parametrize(
-    ("without", "told"),
+    ("neighbour", "told"),
     [
-        ("", {"CS01": 0, "CS09": 1, "CSMS": 2, "LC02": 0}),
+        (None, {"CS01": 0, "CS02": 0, "CS09": 1, "CSMS": 2, "LC02": 0}),
         ("b", {"CS01": 0, "CS09": 4, "CSMS": 2}),
-        ("c", {"CS01": 0, "CS09": 1, "LC02": 0}),
+        ("c", {"CS01": 0, "CS02": 0, "CS09": 1, "LC02": 0}),
     ],
 )
-def test_a_neighbour_hears_of_no_way_over_itself(without: str, told: dict[str, int]) -> None:
+def test_a_neighbour_hears_of_no_way_over_itself_or_for_others(
+    neighbour: str | None, told: dict[str, int]
+) -> None:
     routes = up(table(CS09=[Hop("a", 4)], CS10=[Hop("gone")]), CS01=Hop("a"), LC02=Hop("b"), CSMS=Hop("c", 2))
     routes.learn("b", {"CS09": Hop("b", 1)})
-    assert routes.reachable(0.0, without) == told
+    up(routes, CS02=Hop("leg", only="c"))
+    assert routes.reachable(0.0, neighbour) == told
 
 
 def test_groups() -> None:
