@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import allocator, crash, relay, signing, site, storm
+from tests.bench import allocator, crash, dimming, relay, signing, site, storm
 
 BENCHES = {
     "allocator": allocator.bench,
@@ -18,6 +18,7 @@ BENCHES = {
     "relay": relay.bench,
     "signing": signing.bench,
     "storm": storm.bench,
+    "dimming": dimming.bench,
     "crash": partial(crash.bench, 25),
 }
 
