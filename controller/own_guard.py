@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable
 
 from controller.gatekeeper import Gatekeeper
-from controller.ocpp.frames import Call, CallResult, Frame, Version, call, call_result, parse
+from controller.ocpp.frames import Call, CallResult, Frame, Version, call_result, parse
 from controller.relay.events import Action, Note, ToBackend
 from controller.relay.inspection import Inspection, Peer
 from controller.relay.saving import Save
@@ -67,8 +67,7 @@ class OwnGuard:
         frame = parse(text)
         if isinstance(frame, Call):
             self._ours = (frame.id, frame.action)
-            payload = self._inspection.sign(self._backend, frame.action, frame.payload, now)
-            text = call(frame.id, frame.action, payload)
+            text = self._inspection.sign(self._backend, frame.action, text, frame.payload, now)
         elif isinstance(frame, CallResult) and frame.id == self._theirs[0]:
             text = self._inspection.sign_answer(self._backend, self._theirs[1], text, now)
         self._put(text)

@@ -8,6 +8,7 @@ not boot anew. A station that is not connected (`present` False) is spoken for: 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 import msgspec
 
@@ -48,12 +49,23 @@ Outcome = Action | Reply | Obeyed
 
 
 class Downward:
-    """The state machine of one connected station's way down. Times are s, monotonic."""
+    """The state machine of one connected station's way down. Times are s, monotonic.
+
+    `seal` gives the text of a CALL as it leaves the line.
+    """
 
     def __init__(
-        self, station: str, ownership: Ownership, call_timeout_s: float, now: float, *, present: bool = True
+        self,
+        station: str,
+        ownership: Ownership,
+        call_timeout_s: float,
+        now: float,
+        *,
+        present: bool = True,
+        seal: Callable[[Waiting, float], str] = lambda call, _now: call.text,
     ) -> None:
         self._station = station
+        self._seal = seal
         self._ownership = ownership
         self._line = CallLine(LINE_DEPTH, call_timeout_s)
         self._present = present
@@ -165,7 +177,7 @@ class Downward:
     def advance(self, now: float, *, peers: bool) -> list[Outcome]:
         """Send what may be sent now; `peers`: whether the backends' commands may go."""
         following = self._line.next(now, own=self._commandable, peer=peers)
-        return [] if following is None else [ToStation(following.text)]
+        return [] if following is None else [ToStation(self._seal(following, now))]
 
     def settle(self, reason: str) -> list[Outcome]:
         """The link ends: every CALL gets its end."""

@@ -5,31 +5,35 @@ asked gets such a CALLERROR; a refused SEND goes no further. Of what is dropped 
 waits for it, waits as for a peer that is silent. Links and actions that no rule names cost one look into a
 table, and what passes stays the text that came, unless the policy wants our signature beside the others.
 
-What the controller says of itself is signed here, where the policy has it so.
+What the controller says of itself is signed here, where the policy has it so. CALLs that pass get our
+signature when they leave their line: until then they are what their author made them.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import msgspec
 
+from controller.ocpp.actions import SIGNED
 from controller.ocpp.frames import (
     Call,
     CallError,
     CallResult,
     Frame,
     Malformed,
+    Send,
     UnknownType,
     Version,
     call_error,
-    call_result,
     parse,
 )
+from controller.relay.downward import OWNER
 from controller.relay.events import Action, Note
+from controller.relay.line import Waiting
 from controller.relay.saving import Save
-from controller.signing.gate import CODE, PASS, Drop, Gate, Pass, Passage, Refuse, Ruling
+from controller.signing.gate import CODE, PASS, Drop, Gate, Pass, Passage, Refuse, Ruling, Signed
 from controller.signing.rules import Facts
 from controller.signing.wire import Direction, Kind
 
@@ -77,10 +81,24 @@ class Inspection:
         self._station = station
         self._utc_of = utc_of
         self._do = do
+        self._above: Mapping[str, Peer] = {}
+
+    def meet(self, station: Peer, backends: Mapping[str, Peer]) -> None:
+        """These are at the other ends; backends by the origin of their commands."""
+        self._below, self._above = station, backends
+
+    # -- what comes ---------------------------------------------------------------------------------
 
     def look(self, frame: Frame, sender: Peer, now: float) -> Frame | None:
         """The frame as it goes on, if it does."""
-        return self.follow(self.ruling(frame, sender, now), frame, sender)
+        passed = self.follow(self.ruling(frame, sender, now), frame, sender)
+        if self._gate is None or not isinstance(passed, CallResult | Send):
+            return passed
+        kind, action = Kind.SEND, getattr(passed, "action", "")
+        if isinstance(passed, CallResult):
+            kind, action = Kind.RESPONSE, sender.asked(passed.id) or ""
+        text = self._pass_on(sender, action, passed.text, passed.payload, now, kind)
+        return passed if text is passed.text else _read(text)
 
     def ruling(self, frame: Frame, sender: Peer, now: float) -> Ruling:
         """What the gate says of a frame: to be followed."""
@@ -117,43 +135,80 @@ class Inspection:
         passed = self.look(frame, sender, now)
         return None if passed is None else passed.text
 
-    def sign(self, to: Peer, action: str, payload: bytes, now: float, kind: Kind = Kind.REQUEST) -> bytes:
-        """A payload of our own, signed where the policy has it so."""
+    # -- what goes ----------------------------------------------------------------------------------
+
+    def seal_up(self, call: Waiting, now: float) -> str:
+        """The text of a CALL that leaves the line to the owner: the station's, or our own."""
+        if call.token is None:
+            return self._pass_on(self._below, call.action, call.text, call.payload, now)
+        return self.sign(self._above[OWNER], call.action, call.text, call.payload, now)
+
+    def seal_down(self, call: Waiting, now: float) -> str:
+        """The text of a CALL that leaves the line to the station: a backend's, or our own."""
+        if call.ruling is not None:
+            return self._pass_on(self._above[call.origin], call.action, call.text, call.payload, now)
+        return self.sign(self._below, call.action, call.text, call.payload, now)
+
+    def seal_copy(self, text: str, now: float) -> str:
+        """The text of what an observer is told: CALLs that the station has said."""
+        frame = None if self._gate is None else parse(text)
+        if not isinstance(frame, Call):
+            return text
+        return self._pass_on(self._below, frame.action, text, frame.payload, now)
+
+    def sign(
+        self, to: Peer, action: str, text: str, payload: bytes, now: float, kind: Kind = Kind.REQUEST
+    ) -> str:
+        """The text of a frame of our own, signed where the policy has it so."""
         if self._gate is None:
-            return payload
+            return text
         there = Direction.UP if to.direction is Direction.DOWN else Direction.DOWN
         facts = Facts(version=self._version, action=action, direction=there, kind=kind, link=to.link)
-        signed = self._gate.sign_own(facts, payload, self._utc_of(now))
-        if signed.lacks:
-            self._note(logging.WARNING, f"our {action} to {to.name} goes unsigned: {signed.lacks}")
-        return signed.payload
+        return self._written(text, payload, self._gate.sign_own(facts, payload, self._utc_of(now)), facts)
 
     def sign_answer(self, to: Peer, action: str, text: str, now: float) -> str:
-        """The same for the frame of an answer of our own. An error has nothing that anybody signs."""
+        """The same for an answer of our own. An error has nothing that anybody signs."""
         frame = None if self._gate is None else parse(text)
         if not isinstance(frame, CallResult):
             return text
-        payload = self.sign(to, action, frame.payload, now, Kind.RESPONSE)
-        return text if payload is frame.payload else call_result(frame.id, payload)
+        return self.sign(to, action, text, frame.payload, now, Kind.RESPONSE)
 
-    def _passed(self, frame: Frame, ruling: Pass, sender: Peer, what: str) -> Frame | None:
+    def _pass_on(
+        self, sender: Peer, action: str, text: str, payload: bytes, now: float, kind: Kind = Kind.REQUEST
+    ) -> str:
+        """A frame that only passes, with our signature beside the others where the policy has it so."""
+        if self._gate is None or action.endswith(SIGNED):
+            return text
+        facts = Facts(
+            version=self._version, action=action, direction=sender.direction, kind=kind, link=sender.link
+        )
+        return self._written(text, payload, self._gate.sign_passing(facts, payload, self._utc_of(now)), facts)
+
+    def _written(self, text: str, payload: bytes, signed: Signed, facts: Facts) -> str:
+        """The frame with the signed payload; every other byte of it stays."""
+        if signed.lacks:
+            what = (
+                f"{facts.action} ({facts.kind}, {facts.direction}, {facts.link}) goes without our signature"
+            )
+            self._note(logging.WARNING, f"{what}: {signed.lacks}")
+        if signed.payload is payload:
+            return text
+        before, _, after = text.rpartition(payload.decode())  # a payload is the last element of its frame
+        return before + signed.payload.decode() + after
+
+    # -- rulings ------------------------------------------------------------------------------------
+
+    def _passed(self, frame: Frame, ruling: Pass, sender: Peer, what: str) -> Frame:
         if ruling.remember is not None:
             self._do(Save((ruling.remember,)))  # it must not be new again after a crash: before it goes on
-        if ruling.text is not None and isinstance(frame, Call) and sender.awaits(frame.id):
-            self._repeated(sender, what)
-            return None
         level, how = (logging.WARNING, "passes, marked") if ruling.marked else (logging.DEBUG, "passes")
         self._note(level, f"{sender.name}: {what} {how}, rule {ruling.rule}: {ruling.why}")
-        if ruling.text is None:
-            return frame
-        signed = parse(ruling.text)
-        assert not isinstance(signed, Malformed | UnknownType)
-        return signed
+        return frame
 
     def _refused(self, frame: Frame, ruling: Refuse, sender: Peer, what: str) -> Frame | None:
         if isinstance(frame, Call) and sender.awaits(frame.id):
-            self._repeated(sender, what)
-            return None
+            self._note(logging.INFO, f"{sender.name} repeats {what} before its answer: sent on once")
+            return None  # the answer is still to come: it gets no other
         self._note(logging.WARNING, f"{sender.name}: {what} refused, rule {ruling.rule}: {ruling.why}")
         text = call_error(frame.id, CODE, ruling.description)
         if isinstance(frame, CallResult):
@@ -162,12 +217,15 @@ class Inspection:
             self._do(sender.back(text))
         return None
 
-    def _repeated(self, sender: Peer, what: str) -> None:
-        """Its answer is still to come, so it gets no other; and what is signed anew would pass twice."""
-        self._note(logging.INFO, f"{sender.name} repeats {what} before its answer: sent on once")
-
     def _note(self, level: int, text: str) -> None:
         self._do(Note(level, text))
+
+
+def _read(text: str) -> Frame:
+    """A frame that we have written ourselves."""
+    frame = parse(text)
+    assert not isinstance(frame, Malformed | UnknownType)
+    return frame
 
 
 def _in_words(frame: Frame, sender: Peer) -> str:

@@ -17,8 +17,6 @@ import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
-import msgspec
-
 from controller.ocpp import v16
 from controller.ocpp.frames import (
     Call,
@@ -117,12 +115,12 @@ class StationRelay:
         self._story = story
         self._commands = commands
         self._utc_of = utc_of
-        self._up = Upward(station, backend, observer, call_timeout_s, grace_s, stead)
-        self._down = Downward(station, ownership, call_timeout_s, now, present=present)
-        self._inspection = Inspection(
-            gate, version, station, utc_of, lambda action: self._actions.append(action)
-        )
+        seen = Inspection(gate, version, station, utc_of, lambda action: self._actions.append(action))
+        self._up = Upward(station, backend, observer, call_timeout_s, grace_s, stead, seen.seal_up)
+        self._down = Downward(station, ownership, call_timeout_s, now, present=present, seal=seen.seal_down)
+        self._inspection = seen
         self._below, self._above = self._peers()
+        seen.meet(self._below, self._above)
         self._farewell_until: float | None = None
         self._is_open = True
         self._actions: list[Action] = []
@@ -180,7 +178,7 @@ class StationRelay:
             case FromBackend(text):
                 self._from_backend(text, now)
             case OwnCall():
-                self._own(event, now)
+                self._do(self._down.own(event), now)
             case BackendUp():
                 self._do(self._up.up(now), now)
             case BackendLost(reason):
@@ -302,7 +300,7 @@ class StationRelay:
                 case Allowed():
                     self._do(self._down.allow(), now)
                 case OwnCall():
-                    self._own(outcome, now)
+                    self._do(self._down.own(outcome), now)
                 case Unanswerable(reason):
                     self._settle(TRY_AGAIN_LATER, reason, now)
                     return
@@ -316,10 +314,6 @@ class StationRelay:
                 self._observer_says(origin, StationAnswer(text), now)
         elif self._up.mode is Mode.UP:
             self._actions.append(ToBackend(text))
-
-    def _own(self, call: OwnCall, now: float) -> None:
-        payload = self._inspection.sign(self._below, call.action, call.payload, now)
-        self._do(self._down.own(msgspec.structs.replace(call, payload=payload)), now)
 
     # -- observers ----------------------------------------------------------------------------------
 
@@ -336,6 +330,8 @@ class StationRelay:
             if isinstance(action, Command):
                 name = f"backend {backend}"
                 self._do(self._down.command(action.call, backend, name, now), now)
+            elif isinstance(action, ToObserver):
+                self._actions.append(ToObserver(backend, self._inspection.seal_copy(action.text, now)))
             else:
                 self._actions.append(action)
 
@@ -360,8 +356,7 @@ class StationRelay:
             self._reply(OWNER, text, now)
         if self._up.mode is Mode.UP and not self._up.has_own:  # one batch at a time: the line is bounded
             for action, payload in self._ownership.calls(now):
-                signed = self._inspection.sign(self._above[OWNER], action, payload, now)
-                self._up.own(str(uuid.uuid4()), action, signed)
+                self._up.own(str(uuid.uuid4()), action, payload)
 
     def _advance(self, now: float) -> None:
         """Send what may be sent now, and end a farewell that has nothing left to say."""

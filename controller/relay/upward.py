@@ -18,6 +18,7 @@ from __future__ import annotations
 import enum
 import logging
 from collections import deque
+from collections.abc import Callable
 
 import msgspec
 
@@ -76,7 +77,7 @@ class Upward:
     """The state machine of one connected station's way up. Times are s, monotonic.
 
     `grace_s`: how long the owner may be away before the station is closed. With a `stead` it is served
-    meanwhile instead, for as long as that takes.
+    meanwhile instead, for as long as that takes. `seal` gives the text of a CALL as it leaves the line.
     """
 
     def __init__(
@@ -87,6 +88,7 @@ class Upward:
         call_timeout_s: float,
         grace_s: float = 0.0,
         stead: Stead | None = None,
+        seal: Callable[[Waiting, float], str] = lambda call, _now: call.text,
     ) -> None:
         self.mode = Mode.DIALLING
         self._station = station
@@ -95,6 +97,7 @@ class Upward:
         self._line = CallLine(LINE_DEPTH, call_timeout_s)
         self._grace_s = grace_s
         self._stead = stead
+        self._seal = seal
         self._patience_until: float | None = None
         self._sends: deque[Send] = deque()
 
@@ -308,7 +311,7 @@ class Upward:
         if self._stead is not None and not self._line.has_own and not self._line.has_peers:
             outcomes += self._catch_up(now)  # in turn with what the station asks meanwhile
         following = self._line.next(now)
-        return outcomes if following is None else [*outcomes, ToBackend(following.text)]
+        return outcomes if following is None else [*outcomes, ToBackend(self._seal(following, now))]
 
     def _catch_up(self, now: float) -> list[Outcome]:
         """The next of what is kept for the owner stands in line, if there is any."""

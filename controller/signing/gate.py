@@ -1,7 +1,8 @@
 """The gate: every message that comes in is looked at here, and everything of our own is signed here.
 
-    look      may it go on? Only links and actions that a policy names cost more than a look into a table
-    sign_own  the payload of a message of our own, signed where the policy has it so
+    look          may it go on? Only links and actions that a policy names cost more than a look into a table
+    sign_own      the payload of a message of our own, signed where the policy has it so
+    sign_passing  that of a message that goes on, with our signature beside those that it has
 
 A policy is exchanged as a whole, while links stay. The answer to a refused CALL is a CALLERROR
 `SecurityError` that names the rule.
@@ -33,13 +34,12 @@ CODE = "SecurityError"
 
 
 class Pass(msgspec.Struct, frozen=True):
-    """It goes on. `text`: with our signature in it, instead of what came; `remember`: save it first.
+    """It goes on. `remember`: save it first.
 
     With `rule` and `why` there is something for the log: who has signed, or, where it is `marked`, what
     the message lacks. `signers`: those whose signatures let it pass; none where nobody looked.
     """
 
-    text: str | None = None
     remember: Remember | None = None
     rule: str = ""
     why: str = ""
@@ -86,7 +86,7 @@ class Passage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Signed(msgspec.Struct, frozen=True):
-    """A payload of our own to be sent. `lacks` says why it is not signed, where it should be."""
+    """A payload to be sent. `lacks` says why it is not signed, where it should be."""
 
     payload: bytes
     lacks: str = ""
@@ -141,10 +141,7 @@ class Gate:
         if not self._policy.rules.needs_look(facts):
             return PASS
         rule = self._policy.rules.verification(facts, utc)
-        ruling = PASS if rule is None else self._verify(rule, facts, action, passage.station, frame, utc)
-        if isinstance(ruling, Pass) and not action.endswith(SIGNED):
-            return self._signed_too(ruling, facts, frame, utc)
-        return ruling
+        return PASS if rule is None else self._verify(rule, facts, action, passage.station, frame, utc)
 
     def signers(self, facts: Facts, payload: bytes, utc: float) -> frozenset[str]:
         """Whose valid signatures a payload bears, whatever the rules say. Raises NotSignable."""
@@ -154,12 +151,11 @@ class Gate:
 
     def sign_own(self, facts: Facts, payload: bytes, utc: float) -> Signed:
         """A payload of our own; `facts.link` is where it goes. It is never held back: limits must go out."""
-        if not self._policy.rules.needs_look(facts):
-            return Signed(payload)
-        rule = self._policy.rules.signing(facts, utc, passing=False)
-        if rule is None or rule.do is not Do.SIGN:
-            return Signed(payload)
-        return self._sign(facts, payload, utc)
+        return self._sign(facts, payload, utc, passing=False)
+
+    def sign_passing(self, facts: Facts, payload: bytes, utc: float) -> Signed:
+        """A payload that goes on; `facts` are those with which it came. What others have signed stays so."""
+        return self._sign(facts, payload, utc, passing=True)
 
     def _verify(
         self, rule: Verify, facts: Facts, action: str, station: str, frame: _Carrier, utc: float
@@ -187,19 +183,12 @@ class Gate:
             return Pass(remember=taken, rule=verdict.rule, why=verdict.why, signers=verdict.signers)
         return _ruling(Verdict(outcome=Outcome(rule.failing), rule=rule.id, why=taken))
 
-    def _signed_too(self, ruling: Pass, facts: Facts, frame: _Carrier, utc: float) -> Pass:
-        """The message with our signature beside the others, where the policy has it so."""
-        rule = self._policy.rules.signing(facts, utc, passing=True)
+    def _sign(self, facts: Facts, payload: bytes, utc: float, *, passing: bool) -> Signed:
+        if not self._policy.rules.needs_look(facts):
+            return Signed(payload)
+        rule = self._policy.rules.signing(facts, utc, passing=passing)
         if rule is None or rule.do is not Do.SIGN:
-            return ruling
-        signed = self._sign(facts, frame.payload, utc)
-        if signed.lacks:
-            return msgspec.structs.replace(ruling, rule=rule.id, why=signed.lacks, marked=True)
-        # The payload is the last element: nothing but a bracket comes after it.
-        before, _, after = frame.text.rpartition(frame.payload.decode())
-        return msgspec.structs.replace(ruling, text=before + signed.payload.decode() + after)
-
-    def _sign(self, facts: Facts, payload: bytes, utc: float) -> Signed:
+            return Signed(payload)
         key = keys.signer(self._own, utc)
         if key is None:
             return Signed(payload, "none of the controller's keys counts at this time")

@@ -209,9 +209,15 @@ def test_a_rule_for_one_backend_is_none_for_the_other() -> None:
 # -- our own ------------------------------------------------------------------------------------------------
 
 
-def ours(payload: bytes, action: str, direction: Direction, kind: Kind = Kind.REQUEST) -> bool:
-    """Whether our signature is on it, and good."""
-    context = wire.context(Version.V201, direction, kind, action)
+def ours(
+    payload: bytes,
+    action: str,
+    direction: Direction,
+    kind: Kind = Kind.REQUEST,
+    version: Version = Version.V201,
+) -> bool:
+    """Whether our signature is on it, and good, and no other."""
+    context = wire.context(version, direction, kind, action)
     return signatures.examine(payload, context, lambda _: True).keys == {OWN.known.id}
 
 
@@ -240,7 +246,9 @@ def test_without_a_key_that_counts_our_limits_go_out_all_the_same() -> None:
     play = Playbook(Version.V201, gate=gate((), [Sign(id="own")]))
     play.commandable()
     play.station_hears(play.own())
-    play.noted("our SetChargingProfile to station CS01 goes unsigned: none of the controller's keys counts")
+    play.noted(
+        "SetChargingProfile (request, down, CS01) goes without our signature: none of the controller's keys"
+    )
 
 
 def test_our_signature_stands_beside_those_that_are_there() -> None:
@@ -252,3 +260,40 @@ def test_our_signature_stands_beside_those_that_are_there() -> None:
     after = json.loads(heard.payload)["signatures"]
     assert (after[:1], len(after)) == (before, 2)
     assert heard.payload.startswith(compact(profile())[:-1])
+
+
+def test_what_a_station_says_gets_our_signature_when_it_goes_up() -> None:
+    play = talk(sign=[Sign(id="too", passing=True, actions=("Heartbeat",), kinds=tuple(Kind))])
+    play.station(call("1", "Heartbeat"))
+    play.commands_allowed()
+    heard = play.backend_hears_call("Heartbeat")
+    assert ours(heard.payload, "Heartbeat", Direction.UP)
+    play.station(call("1", "Heartbeat"))
+    play.done()
+    play.noted("sent on once")
+    play.backend(result("1"))
+    (answer,) = json.loads(play.station_hears_text())[2:]
+    assert ours(compact(answer), "Heartbeat", Direction.DOWN, Kind.RESPONSE)
+
+
+def test_our_signature_comes_after_whatever_must_be_changed_in_a_message() -> None:
+    """An observer's number of a transaction is another one: exchanged in what nobody has signed."""
+    watching = Talk(Version.V16, may=("transactions",))
+    watching.ids.learnt(7, 8)
+    play = Playbook(
+        Version.V16,
+        gate=gate((), [Sign(id="too", passing=True)], [OWN], roles=()),
+        observers={"fleet": watching.observing},
+    )
+    play.observer_up("fleet")
+    play.observer("fleet", call("1", "RemoteStopTransaction", '{"transactionId":8}'))
+    heard = play.station_hears_call("RemoteStopTransaction")
+    assert json.loads(heard.payload)["transactionId"] == 7
+    assert ours(heard.payload, "RemoteStopTransaction", Direction.DOWN, version=Version.V16)
+    play.observer("fleet", call("2", "RemoteStopTransaction", '{"transactionId":8,"signatures":[{}]}'))
+    assert "is signed" in play.observer_hears_text("fleet")
+
+
+def test_a_signed_message_of_ocpp_itself_gets_no_other_signature() -> None:
+    play = talk(sign=[Sign(id="too", passing=True, kinds=tuple(Kind))])
+    play.passes_down(call("1", "TriggerMessage-Signed", '{"payload":"","protected":"","signature":""}'))

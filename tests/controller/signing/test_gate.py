@@ -10,7 +10,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import utils
 
 from controller.ocpp.frames import Version, parse
-from controller.signing import keys, wire
+from controller.signing import keys
 from controller.signing.gate import PASS, Gate, Pass, Passage, Refuse, Signed
 from controller.signing.jws import Verifier
 from controller.signing.keys import Keyring, KnownKey
@@ -201,45 +201,34 @@ def test_errors_and_answers_to_nobody_pass(text: str) -> None:
     assert house.look(passage, parse(text), NOW) is PASS  # type: ignore[arg-type]
 
 
+PASSING = Facts(
+    version=Version.V201, action="SetChargingProfile", direction=Direction.DOWN, kind=Kind.REQUEST, link="cpo"
+)
+
+
 def test_our_signature_is_put_beside_the_others_and_every_other_byte_stays() -> None:
     house = gate([ANY], [Sign(id="too", passing=True)], [OWN])
-    text = '[ 2 , "1", "SetChargingProfile" ,  ' + signed(limit(), OLGA).decode() + " ] "
-    passage = Passage(version=Version.V201, direction=Direction.DOWN, link="cpo", station="CS01")
-    ruling = house.look(passage, parse(text), NOW)  # type: ignore[arg-type]
-    assert isinstance(ruling, Pass)
-    assert ruling.text is not None
-    element = json.loads(ruling.text)[3]["signatures"][1]
+    payload = signed(limit(), OLGA)
+    made = house.sign_passing(PASSING, payload, NOW).payload
+    element = json.loads(made)["signatures"][1]
     assert element["name"] == "LC01"
-    assert ruling.text.replace("," + compact(element).decode(), "") == text
-    context = wire.context(Version.V201, Direction.DOWN, Kind.REQUEST, "SetChargingProfile")
-    payload = ruling.text[ruling.text.index("{") : ruling.text.rindex("}") + 1].encode()
-    assert examine(payload, context, lambda key: True).keys == {key_id(OLGA.key.public_key()), OWN.known.id}
-
-
-def test_what_repeats_itself_is_signed_at_its_end() -> None:
-    house = gate((), [Sign(id="too", passing=True)], [OWN], roles=())
-    ruling = passes(house, b"{}", action="{}")
-    assert isinstance(ruling, Pass)
-    assert str(ruling.text).startswith('[2,"1","{}",{"signatures":')
+    assert made.replace(b"," + compact(element), b"") == payload
+    assert examine(made, PASSING.context, lambda key: True).keys == {
+        key_id(OLGA.key.public_key()), OWN.known.id,
+    }  # fmt: skip
 
 
 def test_what_passes_is_not_signed_by_a_rule_for_our_own() -> None:
-    house = gate([ANY], [Sign(id="own")], [OWN])
-    ruling = passes(house, signed(limit(), OLGA))
-    assert isinstance(ruling, Pass)
-    assert ruling.text is None
+    assert gate([ANY], [Sign(id="own")], [OWN]).sign_passing(PASSING, b"{}", NOW) == Signed(b"{}")
 
 
-def test_a_refused_message_is_not_signed() -> None:
-    assert isinstance(passes(gate([ANY], [Sign(id="too", passing=True)], [OWN]), compact(limit())), Refuse)
-
-
-def test_what_cannot_be_signed_goes_on_and_is_marked() -> None:
+def test_what_cannot_be_signed_goes_on_and_says_why() -> None:
     house = gate((), [Sign(id="too", passing=True)], [OWN], roles=())
-    assert "cannot be signed: the payload has one name twice" in why(passes(house, b'{"a":1,"a":2}'))
-    assert why(passes(house, b"{}", utc=NOW + 11)) == (
-        "mark too: none of the controller's keys counts at this time"
-    )
+    twice = house.sign_passing(PASSING, b'{"a":1,"a":2}', NOW)
+    assert twice.payload == b'{"a":1,"a":2}'
+    assert "cannot be signed: the payload has one name twice" in twice.lacks
+    late = house.sign_passing(PASSING, b"{}", NOW + 11)
+    assert late == Signed(b"{}", "none of the controller's keys counts at this time")
 
 
 FACTS = Facts(

@@ -9,9 +9,12 @@ from pathlib import Path
 import pytest
 
 from controller.config.remarks import ConfigUnreadable
+from controller.ocpp.frames import Version
 from controller.signing import tables
 from controller.signing.gate import PASS, Gate
 from controller.signing.policy_file import PolicyMistakes, check_policy, read_policy
+from controller.signing.rules import Facts
+from controller.signing.wire import Direction, Kind
 from tests.controller.signing.house import NOW, OLGA, TOM, limit, passes, signed, why
 from tests.controller.signing.test_jws import EC_PEM
 
@@ -63,9 +66,12 @@ def test_a_good_file_is_a_policy(tmp_path: Path) -> None:
     (tmp_path / "signing.toml").write_text(GOOD)
     loaded = read_policy(tmp_path / "signing.toml")
     house = Gate(loaded.policy(), jws=loaded.verifier())
-    assert why(passes(house, signed(limit(), TOM), link="CS01")) == (
-        "mark own: none of the controller's keys counts at this time"
-    )
+    assert why(passes(house, signed(limit(), TOM), link="CS01")) == "pass limits: signed by tom"
+    facts = Facts(
+        version=Version.V201, action="SetChargingProfile", direction=Direction.DOWN, kind=Kind.REQUEST,
+        link="CS01",
+    )  # fmt: skip
+    assert "none of the controller's keys counts" in house.sign_passing(facts, b"{}", NOW).lacks
     assert "technician" in why(passes(house, signed(limit(17), TOM)))
     assert "does not count" in why(passes(house, signed(limit(), TOM), utc=NOW + 3600))
     assert [key.holder for key in loaded.keys] == ["olga", "tom", "cpo"]
