@@ -88,7 +88,6 @@ class Playbook:
         self.now = START_S
         self.notes: list[Note] = []
         self.saved: Kept | None = None
-        self.words: list[Word] = []
         self.kept = a_station(scope) if kept is None else kept
         self.relay = StationRelay(
             "CS01",
@@ -166,7 +165,6 @@ class Playbook:
     def _take(self, actions: list[Action]) -> None:
         self.notes += [action for action in actions if isinstance(action, Note)]
         self.saved = next((action for action in actions if isinstance(action, Kept)), self.saved)
-        self.words += [word for action in actions if isinstance(action, Save) for word in action.words]
         self._unheard.extend(action for action in actions if not isinstance(action, Note | Kept))
 
     # -- what is heard ------------------------------------------------------------------------------
