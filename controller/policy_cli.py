@@ -123,8 +123,7 @@ def _judged(options: argparse.Namespace, loaded: Loaded, utc: float) -> int:
         version=options.version, direction=options.direction, link=options.link,
         station=options.station or options.link, action=options.action,
     )  # fmt: skip
-    # Nothing is signed: a private key is nobody's business at an explanation.
-    ruling = Gate(loaded.policy(signing=False), jws=loaded.verifier()).look(passage, frame, utc)
+    ruling = Gate(loaded.policy(), jws=loaded.verifier()).look(passage, frame, utc)
     print(f"message  {_in_words(ruling)}")
     return OK if isinstance(ruling, Pass) else MISTAKES
 

@@ -39,14 +39,14 @@ class Loaded(msgspec.Struct, frozen=True):
     keys: tuple[KnownKey, ...] = ()
     certificates: tuple[Certificate, ...] = ()
 
-    def policy(self, *, signing: bool = True) -> Policy:
-        """Ready to judge; without `signing`, nothing is ever signed by it."""
+    def policy(self) -> Policy:
+        """Ready to judge."""
         file = self.file
         return Policy(
             keyring=Keyring(self.keys),
             roles=file.role,
             verify=file.verify,
-            sign=file.sign if signing else (),
+            sign=file.sign,
             window_s=file.window_s,
         )
 
