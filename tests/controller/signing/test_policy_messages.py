@@ -72,7 +72,7 @@ def said(desk: PolicyDesk, action: str, payload: dict[str, Any], ruling: Ruling 
 
 
 def gate(desk: PolicyDesk) -> Gate:
-    return Gate(desk.loaded.policy(signing=False))
+    return Gate(desk.loaded.policy())
 
 
 def test_a_role_that_was_received_holds() -> None:
