@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import NoReturn
 
 import trio
 
@@ -25,12 +28,15 @@ READ_DEFLATED = 2_048
 
 READS_IN_A_ROW = 8
 """After so many, a peer that always has more to say lets others have their turn."""
+Pause = Callable[[], Awaitable[object]]
+LET_OTHERS: Pause = trio.lowlevel.checkpoint
+Hear = Callable[[str | bytes], Pause | None]
 
 CLOSED = Gone("we have closed it", clean=True)
 
 
 class LinkLost(Exception):
-    """The link is gone. Its text is a person's sentence; `clean` where it was closed properly, `ours` by us."""
+    """The link is gone. Its text is a sentence; `clean`: it was closed properly, `ours`: and by us."""
 
     def __init__(self, reason: str, *, clean: bool = False, ours: bool = False) -> None:
         super().__init__(reason)
@@ -45,8 +51,8 @@ class Full(Exception):
 class Link:
     """One open WebSocket. Any method but `close` raises LinkLost once it is gone.
 
-    One task receives; all may send. What a peer does not take at once waits, and is sent by a task in
-    the nursery that the link was given, which there is only while something waits.
+    One task receives, or listens; all may send. What a peer does not take at once waits, and is sent by a
+    task in the nursery that the link was given, which there is only while something waits.
     """
 
     def __init__(self, nursery: trio.Nursery, transport: Transport, wire: Wire) -> None:
@@ -56,14 +62,40 @@ class Link:
         self._gone: Gone | None = None
         self._most = READ_DEFLATED if wire.deflates else READ
         self._reading = False
-        self._reads_in_a_row = 0
         self._silent_since = float("inf")
         self._heard: trio.Event | None = None
         self._waiting: deque[bytes | memoryview] = deque()
         self._waiting_bytes = 0
         self._flushed: trio.Event | None = None
+        self._follow()  # more may have come with the end of the handshake
 
     # -- in -----------------------------------------------------------------------------------------
+
+    async def listen(self, hear: Hear) -> NoReturn:
+        """Call `hear` with each message as it comes, until the link is lost: raises LinkLost then.
+
+        It is called from another task, so that a message wakes none. What it raises ends the listening, and
+        is raised here. Where it gives a Pause, that is awaited here before the next message.
+        """
+        pass_on = partial(self._pass_on, hear)
+        while True:
+            await trio.lowlevel.checkpoint_if_cancelled()
+            pause = pass_on() or await self._until_read(pass_on)
+            await pause()
+
+    def _pass_on(self, hear: Hear) -> Pause | None:
+        """Pass on what has come: None where that is all, else what to await before there is more."""
+        messages = self._wire.messages
+        for _ in range(READS_IN_A_ROW):
+            while messages:
+                if (pause := hear(messages.popleft())) is not None:
+                    return pause
+            if self._wire.gone is not None:
+                raise self._lost()
+            if not self._read():
+                self._silent_since = trio.current_time()
+                return None
+        return LET_OTHERS
 
     async def receive(self) -> str | bytes:
         """The next message; waits for it until the link is lost."""
@@ -72,46 +104,59 @@ class Link:
         while not messages:
             if self._wire.gone is not None:
                 raise self._lost()
-            await self._read()
+            await self._read_more()
         return messages.popleft()
 
-    async def _read(self) -> None:
-        """Take in what has come or comes next, once; waits for it where another task reads already."""
-        if self._reading:
-            await self._next_heard()
-            return
-        self._reading, self._silent_since = True, trio.current_time()
+    async def _read_more(self) -> None:
+        """Take in what has come, or what comes next."""
+        if not self._reading and self._read():
+            await trio.lowlevel.checkpoint()
+        else:
+            await self._until_read(self._read)
+
+    def _read(self) -> Pause | None:
+        """Take in what has come; None where nothing has."""
         try:
-            if self._reads_in_a_row == READS_IN_A_ROW:
-                self._reads_in_a_row = 0
-                await trio.lowlevel.checkpoint()
             data = self._transport.receive(self._most)
-            if data is None:
-                self._reads_in_a_row = 0
-                await self._transport.readable()
-                data = self._transport.receive(self._most)
-            self._reads_in_a_row += 1
-        except (OSError, trio.ClosedResourceError) as error:
+        except OSError as error:
             self._is_gone(_in_words(error))
             data = b""
+        if data is None:
+            return None
+        self._take_in(data)
+        return LET_OTHERS
+
+    async def _until_read(self, read: Callable[[], Pause | None]) -> Pause:
+        """What `read` gives, once something has come; where another task reads, that is waited for."""
+        if self._reading:
+            await self._next_heard()
+            return LET_OTHERS
+        self._reading, self._silent_since = True, trio.current_time()
+        try:
+            return await self._transport.until_received(read)
+        except trio.ClosedResourceError:
+            self._is_gone(Gone(VANISHED))
+            self._take_in(b"")
+            return LET_OTHERS
         finally:
             self._reading, self._silent_since = False, float("inf")
-        if data is not None:
-            self._take_in(data)
 
     def _take_in(self, data: bytes) -> None:
-        wire = self._wire
-        wire.feed(data)
+        self._wire.feed(data)
         if len(self._waiting) > 2 * MESSAGES:
             self._drop(Gone("it sends, and does not read"))
         else:
-            self._put_out(wire.take())
-        if wire.gone is not None:
-            self._is_gone(wire.gone)
-            self._end_if_due()
+            self._follow()
         if self._heard is not None:
             self._heard.set()
             self._heard = None
+
+    def _follow(self) -> None:
+        """Do what the protocol wants after what has come: answer pings, close."""
+        self._put_out(self._wire.take())
+        if self._wire.gone is not None:
+            self._is_gone(self._wire.gone)
+            self._end_if_due()
 
     async def _next_heard(self) -> None:
         if self._heard is None:
@@ -167,7 +212,7 @@ class Link:
         try:
             while self._waiting:
                 with trio.move_on_after(SEND_S) as patience:
-                    await self._transport.writable()
+                    await self._transport.has_room()
                 if patience.cancelled_caught:
                     self._drop(Gone(f"it has not read for {SEND_S:g} s"))
                 else:
@@ -225,7 +270,7 @@ class Link:
                 await self._all_sent()
                 # What is not read to its end is reset, and might take our last words along.
                 while not self._wire.over:
-                    await self._read()
+                    await self._read_more()
                     self._wire.messages.clear()
             self._transport.end()
         finally:

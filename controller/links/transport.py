@@ -1,21 +1,25 @@
 """A connected TCP socket, plain or with TLS: each system call is tried first, and waited for if it must be.
 
-The socket is used as the system gives it, and trio only waits. Trio's streams take a task switch for each
-call, and with TLS two more buffers for each byte: that costs more than all else between two links.
+The socket is used as the system gives it. Trio's streams take a task switch for each call, and with TLS two
+more buffers for each byte: that costs more than all else between two links.
 """
 
 from __future__ import annotations
 
 import socket
 import ssl
+from collections.abc import Callable
 from contextlib import suppress
+from typing import TypeVar
 
 import trio
-from trio.lowlevel import notify_closing, wait_readable, wait_writable
 
 from controller.groups import leaves
+from controller.links.hub import watch
 from controller.links.keepalive import keep_alive
 from controller.links.tls import in_words
+
+T = TypeVar("T")
 
 NOT_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
@@ -28,11 +32,14 @@ class Transport:
         keep_alive(connected)
         self._socket = socket.socket(fileno=connected.socket.detach())
         self._socket.setblocking(False)
+        self._watch = watch(self._socket)
+        self._has_tls = False
 
     async def secure(
         self, context: ssl.SSLContext, *, server_side: bool = False, host: str | None = None
     ) -> None:
         """The TLS handshake; after it all goes through TLS. `host`: whose certificate a server must have."""
+        self._has_tls = True
         self._socket = tls = context.wrap_socket(
             self._socket, server_side=server_side, server_hostname=host, do_handshake_on_connect=False
         )
@@ -40,9 +47,9 @@ class Transport:
             try:
                 return tls.do_handshake()
             except ssl.SSLWantReadError:
-                await wait_readable(tls)
+                await self._readable()
             except ssl.SSLWantWriteError:
-                await wait_writable(tls)
+                await self._watch.has_room()
 
     @property
     def certificate(self) -> dict[str, object]:
@@ -58,10 +65,26 @@ class Transport:
 
     def receive(self, most: int) -> bytes | None:
         """What has come, `most` bytes of it; b"" is the end, None is nothing yet."""
-        try:
-            return self._socket.recv(most)
-        except NOT_NOW:
+        watch = self._watch
+        if not watch.is_readable:
             return None
+        try:
+            data = self._socket.recv(most)
+        except NOT_NOW:
+            watch.is_readable = False
+            return None
+        # Who was given less than asked for has emptied the socket: that is one system call less for each
+        # message. With TLS it was given one record; and what ends is read to its end.
+        watch.is_readable = self._has_tls or watch.is_ending or len(data) == most
+        return data
+
+    async def until_received(self, receive: Callable[[], T | None]) -> T:
+        """Call `receive` each time something has come, until it gives something: see `Watch.until_read`."""
+        return await self._watch.until_read(receive)
+
+    async def has_room(self) -> None:
+        """Wait until it is worth while to send. Raises trio.ClosedResourceError after `close`."""
+        await self._watch.has_room()
 
     async def send_all(self, data: bytes) -> None:
         """Send it, however long that takes."""
@@ -70,26 +93,18 @@ class Transport:
             sent = self.send(rest)
             rest = rest[sent:]
             if not sent:
-                await self.writable()
+                await self.has_room()
 
     async def receive_some(self, most: int) -> bytes:
         """What comes next, `most` bytes of it; b"" is the end."""
-        while (data := self.receive(most)) is None:
-            await self.readable()
+        data = self.receive(most)
+        if data is None:
+            data = await self.until_received(lambda: self.receive(most))
         return data
 
-    async def readable(self) -> None:
-        """Wait until it is worth while to receive. Raises trio.ClosedResourceError after `close`."""
-        await wait_readable(self._open())
-
-    async def writable(self) -> None:
-        """Wait until it is worth while to send. Raises trio.ClosedResourceError after `close`."""
-        await wait_writable(self._open())
-
-    def _open(self) -> socket.socket:
-        if self._socket.fileno() < 0:
-            raise trio.ClosedResourceError
-        return self._socket
+    async def _readable(self) -> None:
+        self._watch.is_readable = False
+        await self._watch.until_read(lambda: True)
 
     def end(self) -> None:
         """Tell the peer that nothing more will be sent; what it still sends may be received."""
@@ -103,7 +118,7 @@ class Transport:
     def close(self) -> None:
         """Let go of it at once; whoever waits is woken. Once is enough."""
         if self._socket.fileno() >= 0:
-            notify_closing(self._socket)
+            self._watch.close()
             self._socket.close()
 
 

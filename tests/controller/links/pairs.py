@@ -55,16 +55,19 @@ class Peer:
 
 
 @asynccontextmanager
-async def pair(*extensions: Extension) -> AsyncIterator[tuple[Link, Peer]]:
-    """An open link on the server's side of a TCP connection, and its peer."""
+async def pair(*extensions: Extension, early: bytes = b"") -> AsyncIterator[tuple[Link, Peer]]:
+    """An open link on the server's side of a TCP connection, and its peer, who has sent `early` before."""
     listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
     async with listeners[0] as listener, trio.open_nursery() as nursery:
         async with await trio.open_tcp_stream(*listener.socket.getsockname()) as theirs:
             transport = Transport(await listener.accept())
             protocol = Protocol(SERVER, state=OPEN, max_size=MOST)
             protocol.extensions = list(extensions)
+            wire = Wire(protocol)
+            if early:
+                wire.feed(early)
             try:
-                yield Link(nursery, transport, Wire(protocol)), Peer(theirs)
+                yield Link(nursery, transport, wire), Peer(theirs)
             finally:
                 transport.close()
         nursery.cancel_scope.cancel()

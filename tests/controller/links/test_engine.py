@@ -13,8 +13,10 @@ from websockets.extensions.permessage_deflate import PerMessageDeflate
 from wsproto.events import BytesMessage, CloseConnection, Ping, Pong, TextMessage
 
 from controller.links import engine
-from controller.links.engine import BYTES, MESSAGES, SEND_S, Full, Link, LinkLost
+from controller.links.engine import BYTES, MESSAGES, SEND_S, Full, Link, LinkLost, Pause
 from tests.controller.links.pairs import MOST, pair
+
+MASK = bytes(4)  # a mask of zeros leaves the payload as it is
 
 
 async def listen(link: Link) -> None:
@@ -72,7 +74,19 @@ async def test_a_ping_is_answered_while_we_listen() -> None:
         nursery.cancel_scope.cancel()
 
 
-async def test_a_peer_that_talks_without_end_lets_others_have_their_turn() -> None:
+async def test_what_comes_with_the_end_of_the_handshake_is_heard_and_answered() -> None:
+    async with pair(early=b"\x89\x81" + MASK + b"?" + b"\x81\x85" + MASK + b"hello") as (link, peer):
+        assert await link.receive() == "hello"
+        link.put("hello yourself")
+        assert await peer.hear_one() == Pong(b"?")
+    async with pair(early=b"\x88\x82" + MASK + struct.pack("!H", 1001)) as (link, peer):
+        with pytest.raises(LinkLost, match="closed with 1001"):
+            link.put("hello")
+        assert await peer.hear() == [CloseConnection(1001, "")]
+
+
+@pytest.mark.parametrize("how", ["listen", "receive"])
+async def test_a_peer_that_talks_without_end_lets_others_have_their_turn(how: str) -> None:
     async with pair() as (link, peer), trio.open_nursery() as nursery:
 
         async def talk() -> None:
@@ -85,8 +99,67 @@ async def test_a_peer_that_talks_without_end_lets_others_have_their_turn() -> No
         nursery.start_soon(talk)
         await link.receive()
         nursery.start_soon(turn)
-        with trio.fail_after(5):
-            await listen(link)
+        await (link.listen(lambda _: None) if how == "listen" else listen(link))
+
+
+async def test_who_listens_hears_every_message_and_the_end() -> None:
+    async with pair() as (link, peer):
+        heard: list[str | bytes] = []
+        await peer.say(TextMessage("a"), BytesMessage(b"b"), TextMessage("c"), CloseConnection(1000))
+        with pytest.raises(LinkLost, match="closed with 1000"):
+            await link.listen(heard.append)
+        assert heard == ["a", b"b", "c"]
+
+
+async def test_who_listens_may_want_a_pause_after_a_message() -> None:
+    async with pair() as (link, peer), trio.open_nursery() as nursery:
+        heard: list[str | bytes] = []
+        go_on, paused = trio.Event(), trio.Event()
+
+        async def pause() -> None:
+            paused.set()
+            await go_on.wait()
+
+        def hear(message: str | bytes) -> Pause | None:
+            heard.append(message)
+            return pause if message == "b" else None
+
+        async def listen_to_the_end() -> None:
+            with pytest.raises(LinkLost):
+                await link.listen(hear)
+
+        nursery.start_soon(listen_to_the_end)
+        await peer.say(TextMessage("a"), TextMessage("b"), TextMessage("c"))
+        await paused.wait()
+        await trio.testing.wait_all_tasks_blocked()
+        assert heard == ["a", "b"]
+        go_on.set()
+        await peer.say(TextMessage("d"), CloseConnection(1000))
+    assert heard == ["a", "b", "c", "d"]
+
+
+async def test_what_goes_wrong_in_hearing_is_the_listener_s_trouble_alone() -> None:
+    async with pair() as (link, peer), pair() as (other, its_peer):
+
+        def hear(message: str | bytes) -> None:
+            raise ZeroDivisionError
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(peer.say, TextMessage("a"))
+            with pytest.raises(ZeroDivisionError):
+                await link.listen(hear)
+        await its_peer.say(TextMessage("b"))
+        assert await other.receive() == "b"
+
+
+async def test_who_is_cancelled_while_it_listens_misses_nothing_later() -> None:
+    async with pair() as (link, peer):
+        heard: list[str | bytes] = []
+        with trio.move_on_after(0.01):
+            await link.listen(heard.append)
+        await peer.say(TextMessage("a"))
+        assert await link.receive() == "a"
+        assert heard == []
 
 
 # -- ends ----------------------------------------------------------------------------------------------
@@ -141,7 +214,6 @@ async def test_last_words_are_heard_even_where_we_could_not_send_any_more() -> N
 
 BOMB = zlib.compressobj(wbits=-15)
 BOMB_BYTES = (BOMB.compress(bytes(100 * MOST)) + BOMB.flush(zlib.Z_SYNC_FLUSH))[:-4]
-MASK = bytes(4)  # a mask of zeros leaves the payload as it is
 
 
 @pytest.mark.parametrize(
