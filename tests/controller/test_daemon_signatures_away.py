@@ -1,0 +1,83 @@
+"""Signed messages of a station whose backend is away, through the whole daemon."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from trio_websocket import WebSocketConnection
+
+from controller.ocpp.frames import Version
+from controller.signing import keys, wire
+from controller.signing.key_files import write_new
+from controller.signing.signatures import examine, key_id
+from controller.signing.wire import Direction, Kind
+from tests.controller.links.rig import heard
+from tests.controller.signed_site import (
+    backends,
+    configured,
+    station,
+    text_of,
+)
+from tests.controller.signing.authors import compact
+from tests.controller.signing.files import write_policy
+from tests.controller.signing.house import TINA, signed
+from tests.controller.test_daemon import running
+
+AWAY = 'when_backend_away = "autonomous"\nauthorise_when_away = "everyone"'
+BOOT = {"reason": "PowerUp", "chargingStation": {"vendorName": "V", "model": "M"}}
+ACCEPTED = {"status": "Accepted", "interval": 300, "currentTime": "2026-01-01T00:00:00Z"}
+
+
+def an_event(number: int, **members: Any) -> dict[str, Any]:
+    return {
+        "eventType": "Updated",
+        "timestamp": "2026-11-21T12:00:00Z",
+        "triggerReason": "MeterValuePeriodic",
+        "seqNo": number,
+        "transactionInfo": {"transactionId": "t1"},
+        **members,
+    }
+
+
+async def call_told(link: WebSocketConnection, action: str) -> str:
+    """The payload's text of the next such CALL; the backend accepts whatever comes until then."""
+    while True:
+        text = await heard(link)
+        frame = json.loads(text)
+        if frame[0] == 2:
+            await link.send_message(json.dumps([3, frame[1], ACCEPTED if "Boot" in frame[2] else {}]))
+            if frame[2] == action:
+                return text[text.index("{") : -1]
+
+
+async def test_what_waits_for_a_backend_keeps_its_authors_signature(tmp_path: Path) -> None:
+    file = write_new(tmp_path / "keys", "lc", keys.new_private("secp256r1", "lc", 0, time.time() + 3600))
+    write_policy(tmp_path, '[[sign]]\nid = "too"\nactions = ["TransactionEvent"]\npassing = true\n')
+    by_station = signed(an_event(1), TINA, action="TransactionEvent", direction=Direction.UP)
+    plain = compact(an_event(2, idToken={"idToken": "A1", "type": "ISO14443"}))
+    async with backends(1) as (cpo,):
+        config = configured(tmp_path, cpo, station=AWAY, key=file)
+        async with running(config) as controller, station(controller) as served:
+            async with await cpo.link() as link:
+                served.says(text_of("b", compact(BOOT), "BootNotification"))
+                await call_told(link, "BootNotification")
+                assert (await served.answer("b"))[2]["status"] == "Accepted"
+                cpo.refuse_with = 503
+            served.says(text_of("e1", by_station, "TransactionEvent"))
+            assert await served.answer("e1") == [3, "e1", {}]
+            served.says(text_of("e2", plain, "TransactionEvent"))
+            assert (await served.answer("e2"))[2]["idTokenInfo"]["status"] == "Accepted"
+            cpo.refuse_with = None
+            link = await cpo.link()
+            for author, told in ((TINA, by_station), (None, plain)):
+                arrived = (await call_told(link, "TransactionEvent")).encode()
+                before = json.loads(told).pop("signatures", [])
+                assert arrived.startswith(told.rpartition(b"]}" if author else b"}")[0])
+                assert json.loads(arrived)["signatures"][: len(before)] == before
+                context = wire.context(Version.V201, Direction.UP, Kind.REQUEST, "TransactionEvent")
+                theirs = {key_id(TINA.key.public_key())} if author else set()
+                ours = keys.read_private(file.read_bytes()).known.id
+                assert examine(arrived, context, lambda _: True).keys == theirs | {ours}
