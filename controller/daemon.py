@@ -54,11 +54,13 @@ class Daemon:
         self._board = Switchboard()
         self._profiles = ProfileStore(Path(config.store.directory))
         self._desk = LimitDesk(config, self._board, self._profiles)
+        self._keeper = gatekeeper_of(config)
         self._own: OwnLink | None = None
         self._dimming: DimmingDesk | None = None
         if config.dimming is not None:  # before the stations: what held before a restart holds from the start
-            self._dimming = DimmingDesk(config, config.dimming, self._desk, self._board, self._say)
-        self._keeper = gatekeeper_of(config)
+            self._dimming = DimmingDesk(
+                config, config.dimming, self._desk, self._board, self._say, self._keeper
+            )
         self._served = StationDesk(config, self._desk, self._board, self._tally, self._keeper)
 
     async def run(self, *, task_status: trio.TaskStatus[Daemon] = trio.TASK_STATUS_IGNORED) -> None:

@@ -17,7 +17,6 @@ from functools import partial
 from pathlib import Path
 
 import trio
-from cryptography.hazmat.primitives.asymmetric import ec
 from msgspec.structs import replace
 
 from controller.clock import is_synchronised
@@ -51,6 +50,7 @@ from controller.dimming.settings import DeskSettings
 from controller.dimming.telling import BACKEND, GRID_OPERATOR, Span
 from controller.dimming_readings import draws_w, power_w
 from controller.dimming_telling import Say, Teller
+from controller.gatekeeper import Gatekeeper
 from controller.limit_desk import LimitDesk, utc
 from controller.links.alarm import Alarm
 from controller.links.switchboard import Switchboard
@@ -58,7 +58,6 @@ from controller.ocpp.frames import Version
 from controller.relay.identity import Limited
 from controller.signing.key_files import read_keys
 from controller.signing.keys import Keyring, OwnKey, signer
-from controller.signing.policy_file import read_policy
 from controller.site import events as site_events
 from controller.store.database import StoreFailed
 from controller.store.dimming import DimmingStore
@@ -81,11 +80,19 @@ SPANS_TOLD = 20
 class DimmingDesk:
     """What limits the steerable EVSEs of a site, from its first moment on: what was saved holds at once.
 
-    `own` is the name of the link by which commands come; `say` tells the site's backend something.
+    `say` tells the site's backend something; `keeper` knows whose keys count, None: nobody's.
     Raises StoreFailed where its files cannot be used, KeyFileWrong where the key cannot.
     """
 
-    def __init__(self, config: Config, dimming: Dimming, limits: LimitDesk, board: Switchboard, say: Say):
+    def __init__(
+        self,
+        config: Config,
+        dimming: Dimming,
+        limits: LimitDesk,
+        board: Switchboard,
+        say: Say,
+        keeper: Gatekeeper | None,
+    ) -> None:
         self._config = config
         self._dimming = dimming
         self._limits = limits
@@ -93,11 +100,13 @@ class DimmingDesk:
         self._settings = _settings(config, dimming)
         self._teller = Teller(config, dimming, board, {ref.station for ref in self._settings.devices}, say)
         now, wall = trio.current_time(), utc(trio.current_time())
-        signatures, private = _signatures(config, wall)
+        self._keeper = keeper
+        self._signatures = KeyedSignatures(Keyring(), (), _own_keys(config))
+        self._follow_keys()
         directory = Path(config.store.directory)
-        self._evidence = EvidenceLog(directory / FOLDER, private, wall)
+        self._evidence = EvidenceLog(directory / FOLDER, _evidence_key(config, wall).private, wall)
         self._store = DimmingStore(directory)
-        self._desk = Desk(self._settings, signatures, now)
+        self._desk = Desk(self._settings, self._signatures, now)
         self._alarm = Alarm(lambda: self._desk.deadline(trio.current_time()))
         self._answer: Answer | None = None
         self._tokens = 0
@@ -140,6 +149,8 @@ class DimmingDesk:
         for source in self._settings.sources:
             if source.kind in ("signed", "ocpp"):
                 self._feed(SourceReached(source.id, there))
+        if there:
+            self._teller.again()
 
     def limited(self, limited: Limited) -> float | None:
         """The backend's limit for the site. Returns what is one for the whole connection (A per phase).
@@ -215,8 +226,11 @@ class DimmingDesk:
 
     def _feed(self, event: DimmingEvent) -> None:
         now = trio.current_time()
+        before = self._desk.effective
         for action in self._desk.handle(event, now, utc(now)):
             self._do(action, now)
+        if self._desk.effective != before:  # it is done, and on record: now it may be told
+            self._teller.tell(self._span(self._desk.effective, now))
         self._alarm.stir()
 
     def _do(self, action: DimmingAction, now: float) -> None:
@@ -237,7 +251,7 @@ class DimmingDesk:
                 log.log(level, "%s", text)
 
     def _dim(self, effective: Effective, now: float) -> None:
-        """Limit the site, then say so."""
+        """Limit the site."""
         total = effective.total
         self._limits.happened(
             site_events.Dimmed(
@@ -252,7 +266,6 @@ class DimmingDesk:
             )
         )
         self._note_span(effective, now)
-        self._teller.tell(self._span(effective, now))
 
     def _note_span(self, effective: Effective, now: float) -> None:
         """The status remembers when what held."""
@@ -325,7 +338,14 @@ class DimmingDesk:
     def _clock_trusted(self) -> bool:
         return self._dimming.clock == "believed" or is_synchronised()
 
+    def _follow_keys(self) -> None:
+        """The policy's keys and roles are those that count now, over files that change and over the wire."""
+        if self._keeper is not None:
+            policy, own = self._keeper.in_force
+            self._signatures.exchange(Keyring(policy.keys), policy.file.role, own)
+
     def _look_at_clock(self) -> None:
+        self._follow_keys()
         self._feed(ClockTrusted(self._clock_trusted()))
 
     def _hand_out_checkpoint(self) -> None:
@@ -358,16 +378,16 @@ def _settings(config: Config, dimming: Dimming) -> DeskSettings:
     return replace(settings, sources=tuple(each for each in settings.sources if each.kind != "eebus"))
 
 
-def _signatures(config: Config, wall: float) -> tuple[KeyedSignatures, ec.EllipticCurvePrivateKey]:
-    """Who signs what, and the key of the evidence: the newest, though the clock may be wrong now."""
+def _evidence_key(config: Config, wall: float) -> OwnKey:
+    """The key that signs the evidence until the next start: the newest, though the clock may be wrong now."""
+    own = _own_keys(config)
+    return signer(own, wall) or max(own, key=lambda each: each.known.not_before)
+
+
+def _own_keys(config: Config) -> list[OwnKey]:
     assert config.signing is not None  # the check has made sure of it, and of the key
     assert config.signing.key is not None
-    own: list[OwnKey] = list(read_keys(Path(config.signing.key)).values())
-    key = signer(own, wall) or max(own, key=lambda each: each.known.not_before)
-    if config.signing.policy is None:
-        return KeyedSignatures(Keyring(), (), own), key.private
-    policy = read_policy(Path(config.signing.policy))
-    return KeyedSignatures(Keyring(policy.keys), policy.file.role, own), key.private
+    return list(read_keys(Path(config.signing.key)).values())
 
 
 async def _every(interval_s: float, do: Callable[[], None]) -> None:

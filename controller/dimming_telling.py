@@ -53,6 +53,13 @@ class Teller:
         self._say(said.action, said.payload)
         self.look()
 
+    def again(self) -> None:
+        """The site's backend is there: what it has heard before may be of another day."""
+        said = telling.to_backend_no_more(self._version)
+        if self._span is not None:
+            said = telling.to_backend(self._version, self._span)
+        self._say(said.action, said.payload)
+
     def look(self) -> None:
         """Bring the displays of the stations that are there up to date."""
         for station in self._stations:

@@ -18,7 +18,7 @@ from controller.config.remarks import ConfigUnreadable
 from controller.signing.gate import Gate, Ruling
 from controller.signing.key_files import KeyFileWrong, read_keys
 from controller.signing.keys import OwnKey
-from controller.signing.policy_file import PolicyMistakes, read_policy
+from controller.signing.policy_file import Loaded, PolicyMistakes, read_policy
 from controller.signing.policy_messages import PolicyDesk
 from controller.signing.replay import Remember, ReplayCache
 from controller.store.policies import PolicyStore
@@ -84,6 +84,11 @@ class Gatekeeper:
         self._stamps = self._look()  # there may be other certificates now
         self._exchange()
         self._tell()
+
+    @property
+    def in_force(self) -> tuple[Loaded, Sequence[OwnKey]]:
+        """The policy as it holds now, with the keys that it names, and our own keys."""
+        return self._desk.loaded, self._own
 
     def answer(self, action: str, payload: bytes, ruling: Ruling) -> bytes:
         """The answer to a change of policies that came to our own identity, of which the gate has ruled so.

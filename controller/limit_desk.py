@@ -31,6 +31,7 @@ from controller.site.build import build_site, site_settings
 from controller.site.control import SiteControl
 from controller.site.events import (
     Adapted,
+    Dimmed,
     LimitAnswered,
     Observed,
     SetLimit,
@@ -66,6 +67,7 @@ class LimitDesk:
         self._control = SiteControl(self.site, site_settings(config), trio.current_time())
         self._acquaintance = Acquaintance()
         self._ownerships: dict[str, Ownership] = {}
+        self._dimmed: defaultdict[str, set[int]] = defaultdict(set)
         self._asked: dict[int, EvseRef] = {}
         directory = Path(config.store.directory)
         self._boots = BootStore(directory)
@@ -90,6 +92,7 @@ class LimitDesk:
     def ownership(self, station: str, version: Version) -> Ownership:
         """The judge of a backend's commands for a link of the station that begins now."""
         ownership = Ownership(version, self._scope(station), self._kept[station])
+        ownership.dim(self._dimmed[station])
         self._ownerships[station] = ownership
         return ownership
 
@@ -99,6 +102,8 @@ class LimitDesk:
 
     def happened(self, event: SiteEvent) -> None:
         """Tell the site, and do what follows: each limit is on disk before it is on the wire."""
+        if isinstance(event, Dimmed):
+            self._dim(event)
         limits = self._control.handle(event, trio.current_time())
         for told in self._control.news():
             log.info("%s", told)
@@ -112,6 +117,15 @@ class LimitDesk:
         for limit in limits:
             self._asked[limit.token] = limit.ref
             self._set(limit)
+
+    def _dim(self, dimmed: Dimmed) -> None:
+        """Let backends be told on whose behalf their transactions are held back."""
+        self._dimmed.clear()
+        for evse in self.site.evses:
+            if evse.steerable and (dimmed.total_w is not None or evse.ref in dimmed.evses_w):
+                self._dimmed[evse.ref.station].add(evse.ref.evse)
+        for station, ownership in self._ownerships.items():
+            ownership.dim(self._dimmed.get(station, ()))
 
     # -- what a session tells: see `links.session.Site` -----------------------------------------------
 

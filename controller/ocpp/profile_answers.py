@@ -18,6 +18,8 @@ SOURCE_BACKEND = "CSO"
 """OCPP 2.0.1 Part 2, ChargingLimitSourceEnumType: the backend set it."""
 SOURCE_US = "EMS"
 """The same: a site's energy management set it."""
+SOURCE_GRID = "SO"
+"""The same: the grid operator (system operator) set it."""
 
 
 def rejected(version: Version, code: str, reason: str) -> bytes:
@@ -72,14 +74,17 @@ def composite_schedule(
     return msgspec.json.encode(answer)
 
 
-def limit_notice(evse: int, limit_a: float | None) -> tuple[str, bytes]:
-    """What a 2.x backend is told of an EVSE that we hold back, or no longer do: action and payload."""
+def limit_notice(evse: int, limit_a: float | None, source: str = SOURCE_US) -> tuple[str, bytes]:
+    """What a 2.x backend is told of an EVSE that is held back, or no longer is: action and payload.
+
+    `source`: on whose behalf.
+    """
     if limit_a is None:
-        cleared = v2.ClearedChargingLimit(charging_limit_source=SOURCE_US, evse_id=evse)
+        cleared = v2.ClearedChargingLimit(charging_limit_source=source, evse_id=evse)
         return "ClearedChargingLimit", msgspec.json.encode(cleared)
     notice = v2.NotifyChargingLimit(
         evse_id=evse,
-        charging_limit=v2.ChargingLimit(charging_limit_source=SOURCE_US),
+        charging_limit=v2.ChargingLimit(charging_limit_source=source),
         charging_schedule=(
             v2.ChargingSchedule(
                 id=evse,

@@ -9,13 +9,23 @@ to what is the backend's; where no one command says that, it passes, and ours ar
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
 
 from controller.ocpp import v2, v16
 from controller.ocpp.frames import Answer, Call, CallResult, Version, call, call_result
 from controller.ocpp.observations import Observation
 from controller.ocpp.observer import accepted
-from controller.ocpp.profile_answers import ACCEPTED, UNKNOWN, composite_schedule, limit_notice, rejected
+from controller.ocpp.profile_answers import (
+    ACCEPTED,
+    SOURCE_GRID,
+    SOURCE_US,
+    UNKNOWN,
+    composite_schedule,
+    limit_notice,
+    rejected,
+)
 from controller.ocpp.profile_messages import Criteria, Held, ProfileWrong, read, read_clearing, read_profile
 from controller.ocpp.profiles import Scope, is_ours, purpose
 from controller.ocpp.schedule import DAY_S, Purpose
@@ -80,11 +90,18 @@ class Ownership:
         kept.speaks(version)
         self._reports = ProfileReports()
         self._notices = LimitNotices()
+        self._dimmed: frozenset[int] = frozenset()
+        self._told_by: dict[int, str] = {}
+        """On whose behalf the backend was told that an EVSE is held back."""
 
     def rescope(self, scope: Scope) -> None:
         """Our limits in the station hold for this from now on."""
         self._scope = scope
         self._owned = _owned(self._version, scope)
+
+    def dim(self, evses: Iterable[int]) -> None:
+        """The grid operator limits these EVSEs from now on, and no others."""
+        self._dimmed = frozenset(evses)
 
     # -- commands -----------------------------------------------------------------------------------
 
@@ -180,8 +197,14 @@ class Ownership:
         calls = [("ReportChargingProfiles", payload) for payload in self._reports.reports()]
         if self._version is not Version.V16:
             held_back = {evse: self._kept.held_back_a(evse, now) for evse in self._kept.evses}
-            calls += [limit_notice(evse, limit) for evse, limit in self._notices.due(held_back, now)]
+            calls += [self._notice(evse, limit) for evse, limit in self._notices.due(held_back, now)]
         return calls
+
+    def _notice(self, evse: int, limit_a: float | None) -> tuple[str, bytes]:
+        if limit_a is None:
+            return limit_notice(evse, None, self._told_by.pop(evse, SOURCE_US))
+        self._told_by[evse] = SOURCE_GRID if evse in self._dimmed else SOURCE_US
+        return limit_notice(evse, limit_a, self._told_by[evse])
 
     # -- SetChargingProfile -------------------------------------------------------------------------
 

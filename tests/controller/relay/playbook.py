@@ -89,12 +89,13 @@ class Playbook:
         self.notes: list[Note] = []
         self.saved: Kept | None = None
         self.kept = a_station(scope) if kept is None else kept
+        self.ownership = Ownership(version, scope, self.kept)
         self.relay = StationRelay(
             "CS01",
             "cpo",
             version,
             Observer(version, 230.0),
-            Ownership(version, scope, self.kept),
+            self.ownership,
             TIMEOUT_S,
             self.now,
             observers=observers,

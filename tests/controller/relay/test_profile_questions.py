@@ -265,6 +265,29 @@ def test_a_transaction_that_is_held_back_is_told_once_and_when_it_is_over(versio
 
 
 @pytest.mark.parametrize("version", V2)
+def test_whom_the_grid_operator_holds_back_is_told_in_his_name_until_it_is_over(version: Version) -> None:
+    talk = begun(version)
+    starts(talk, version)
+    talk.backend_hears(STARTED[version])
+    talk.backend(result("s"))
+    talk.station_hears(result("s"))
+    talk.ownership.dim({1})
+    lease(talk, 10)
+    talk.station('[3,"nothing",{}]')
+    talk.wait(10)
+    told = talk.backend_hears_call("NotifyChargingLimit")
+    assert json.loads(told.payload)["chargingLimit"] == {"chargingLimitSource": "SO"}
+    talk.backend(result(told.id))
+    talk.ownership.dim(())
+    lease(talk, 32)
+    talk.station('[3,"nothing",{}]')
+    talk.wait(10)
+    cleared = talk.backend_hears_call("ClearedChargingLimit")
+    assert json.loads(cleared.payload)["chargingLimitSource"] == "SO"
+    talk.done()
+
+
+@pytest.mark.parametrize("version", V2)
 def test_who_is_held_by_its_own_backend_is_not_held_back(version: Version) -> None:
     talk = begun(version)
     starts(talk, version)
