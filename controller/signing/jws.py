@@ -116,6 +116,14 @@ class Verifier:
         return Checked(certificate.key)
 
 
+def inside(payload: bytes) -> bytes:
+    """The OCPP payload in a `-Signed` message, whoever has signed it. Raises NotSignable."""
+    canonical.read(payload)
+    inner = _read(payload)[2]
+    canonical.read(inner)
+    return inner
+
+
 def _read(payload: bytes) -> tuple[_Flattened, _Header, bytes]:
     try:
         written = msgspec.json.decode(payload, type=_Flattened)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from controller.ocpp.frames import Version
 from controller.signing import wire
 from controller.signing.gate import PASS, Gate, Pass, Ruling
 from controller.signing.policy_file import check_policy
@@ -18,7 +19,7 @@ from controller.store.policies import PolicyStore
 from tests.controller.signing.authors import Author, compact
 from tests.controller.signing.house import MALLORY, NOW, OLGA, TINA, TOM, limit, passes, signed, why
 
-CONTEXT = wire.context(wire.Version.V201, wire.Direction.DOWN, wire.Kind.REQUEST, "SetChargingProfile")
+CONTEXT = wire.context(Version.V201, wire.Direction.DOWN, wire.Kind.REQUEST, "SetChargingProfile")
 
 
 def point(author: Author) -> str:
