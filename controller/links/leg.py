@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NoReturn
 
 import trio
 
-from controller.links.engine import MESSAGES, Full, Link, LinkLost
+from controller.links.engine import MESSAGES, Full, Hear, Link, LinkLost
 
 
 class Leg(Link):
@@ -36,6 +37,12 @@ class Leg(Link):
             return await self._passed.receive()
         except trio.EndOfChannel:
             raise self._why() from None
+
+    async def listen(self, hear: Hear) -> NoReturn:
+        """See Link."""
+        while True:
+            if (pause := hear(await self.receive())) is not None:
+                await pause()
 
     def put(self, text: str) -> None:
         """See Link."""

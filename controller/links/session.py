@@ -12,13 +12,14 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Sequence
+from functools import partial
 from typing import Protocol
 
 import msgspec
 import trio
 
 from controller.links.alarm import Alarm
-from controller.links.engine import Full, Link, LinkLost
+from controller.links.engine import Full, Link, LinkLost, Pause
 from controller.links.handshake import Admitted
 from controller.links.pacing import Bucket
 from controller.links.tally import Tally
@@ -292,21 +293,31 @@ class StationSession:
 
     async def _read_station(self, link: Link) -> None:
         try:
-            while True:
-                while not self._relay.hears_station:
-                    await self._alarm.stirred()
-                message = await link.receive()
-                await trio.sleep(self._rules.pace.take(trio.current_time()))
-                self._tally.from_stations += 1
-                if isinstance(message, str):
-                    self._feed(FromStation(message))
-                else:
-                    log.warning("station %s sent a binary message: ignored", self._station)
+            await self._until_heard(0.0)
+            await link.listen(self._hear_station)
         except LinkLost as lost:
             if self._closing is None:
                 level = logging.INFO if lost.clean else logging.WARNING
                 log.log(level, "station %s is gone: %s", self._station, lost)
             self._end(f"station {self._station} is gone")
+
+    def _hear_station(self, message: str | bytes) -> Pause | None:
+        self._tally.from_stations += 1
+        if isinstance(message, str):
+            self._feed(FromStation(message))
+        else:
+            log.warning("station %s sent a binary message: ignored", self._station)
+        wait_s = self._rules.pace.take(trio.current_time())
+        if wait_s > 0 or not self._relay.hears_station:
+            return partial(self._until_heard, wait_s)
+        return None
+
+    async def _until_heard(self, wait_s: float) -> None:
+        """Wait so long; and until the relay has an ear for the station."""
+        if wait_s > 0:
+            await trio.sleep(wait_s)
+        while not self._relay.hears_station:
+            await self._alarm.stirred()
 
     async def _close_station(self) -> None:
         if self._link is not None:

@@ -107,16 +107,14 @@ class Way:
             self._feed(BackendUp() if self._owns else ObserverUp(self._backend))
             nursery.start_soon(keep_pinging, link, self._ping_s)
             nursery.start_soon(self._move_up, uplink)
-            await self._read(link)
+            await link.listen(self._hear)
 
-    async def _read(self, link: Link) -> None:
-        while True:
-            text = await link.receive()
-            self._tally.from_backends += 1
-            if isinstance(text, str):
-                self._feed(FromBackend(text) if self._owns else FromObserver(self._backend, text))
-            else:
-                log.warning("backend %s of %s sent a binary message: ignored", self._backend, self._station)
+    def _hear(self, message: str | bytes) -> None:
+        self._tally.from_backends += 1
+        if isinstance(message, str):
+            self._feed(FromBackend(message) if self._owns else FromObserver(self._backend, message))
+        else:
+            log.warning("backend %s of %s sent a binary message: ignored", self._backend, self._station)
 
     async def _move_up(self, uplink: str) -> None:
         """Leave for a better uplink when it is there, and nothing is under way that would have to wait."""
