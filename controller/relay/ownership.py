@@ -14,7 +14,8 @@ from collections.abc import Iterable
 import msgspec
 
 from controller.ocpp import v2, v16
-from controller.ocpp.frames import Answer, Call, CallResult, Version, call, call_result
+from controller.ocpp.actions import SIGNED, plain
+from controller.ocpp.frames import Answer, Call, CallResult, Version, call, call_error, call_result
 from controller.ocpp.observations import Observation
 from controller.ocpp.observer import accepted
 from controller.ocpp.profile_answers import (
@@ -32,6 +33,8 @@ from controller.ocpp.schedule import DAY_S, Purpose
 from controller.relay.kept_profiles import KeptProfiles
 from controller.relay.limit_notices import LimitNotices
 from controller.relay.profile_reports import ProfileReports
+from controller.signing.canonical import NotSignable
+from controller.signing.jws import inside
 
 MOST_ASKED_S = int(8 * DAY_S)
 """A composite schedule is told for so long at most: a week, and the day that it begins on."""
@@ -107,6 +110,8 @@ class Ownership:
 
     def judge(self, frame: Call, now: float) -> Ruling:
         """The ruling on one CALL of the backend."""
+        if frame.action.endswith(SIGNED):
+            return self._signed(frame)
         match frame.action:
             case "ClearChargingProfile":
                 return self._clear(frame)
@@ -241,6 +246,30 @@ class Ownership:
     def _refuse(self, frame: Call, code: str, reason: str) -> Ruling:
         return Ruling(answer=call_result(frame.id, rejected(self._version, code, reason)), reason=reason)
 
+    # -- signed commands (2.x Part 4, section 7) ----------------------------------------------------
+
+    def _signed(self, frame: Call) -> Ruling:
+        """Nobody but its author can change it, or answer what he wants signed: it passes as it is, or not."""
+        action = plain(frame.action)
+        if action not in self._carriers and action != "ClearChargingProfile":
+            return Ruling(call=frame)
+        try:
+            inner = Call(frame.text, frame.id, action, inside(frame.payload))
+        except NotSignable as wrong:
+            return _unacceptable(frame, "FormatViolation", f"nobody can tell what it brings: {wrong}")
+        if action == "ClearChargingProfile":
+            criteria = read_clearing(self._version, inner.payload)
+            if criteria is not None:
+                self._kept.clear(criteria)
+            return Ruling(call=frame, wipes=True)
+        profile = self._brought(inner)
+        if profile is None or not (profile.purpose in self._owned or is_ours(profile.number or 0)):
+            return Ruling(call=frame)
+        reason = (
+            f"{profile.purpose} is for the site's load management to keep: send it without this signature"
+        )
+        return _unacceptable(frame, "NotSupported", reason)
+
     # -- ClearChargingProfile -----------------------------------------------------------------------
 
     def _clear(self, frame: Call) -> Ruling:
@@ -324,6 +353,10 @@ class Ownership:
         )
         taken = self._reports.asked(request, self._kept.kept(criteria))
         return Ruling(call=frame, reports=request.request_id if taken else None)
+
+
+def _unacceptable(frame: Call, code: str, reason: str) -> Ruling:
+    return Ruling(answer=call_error(frame.id, code, reason), reason=reason)
 
 
 def _rewritten(frame: Call, members: dict[str, object]) -> Call:
