@@ -16,7 +16,6 @@ from collections.abc import Callable
 
 import msgspec
 
-from controller.ocpp import v16
 from controller.ocpp.away_messages import BootAnswer, ended_transaction
 from controller.ocpp.frames import Version
 from controller.ocpp.profile_messages import read
@@ -168,9 +167,7 @@ class Courier:
             return self._failed(entry, code or "no answer", now)
         words = self._outbox.done(entry.number)
         if entry.transaction is not None:
-            given = read(v16.StartTransactionResult, result)
-            own = entry.transaction
-            words += self._ids.over(own) if given is None else self._ids.learnt(own, given.transaction_id)
+            words += self._ids.numbered(entry.transaction, result)
         ended = ended_transaction(entry.version, entry.action, entry.payload)
         if isinstance(ended, int):
             words += self._ids.over(ended)

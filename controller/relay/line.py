@@ -81,11 +81,6 @@ class CallLine:
         return self._outstanding is not None or any(self._queues.values())
 
     @property
-    def has_peers(self) -> bool:
-        """Whether a CALL of the peer waits."""
-        return bool(self._queues[Rank.PEER])
-
-    @property
     def has_own(self) -> bool:
         """Whether a CALL of our own waits or is outstanding."""
         sent = self._outstanding

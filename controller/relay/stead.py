@@ -28,7 +28,7 @@ from controller.relay.events import Note, OwnCall
 from controller.relay.fingerprints import fingerprint
 from controller.relay.line import Waiting
 from controller.relay.outbox import NoRoom, Outbox, kind_of
-from controller.relay.saving import Kind, Word
+from controller.relay.saving import Entry, Kind, Word
 from controller.relay.story import Story
 from controller.relay.transaction_ids import CannotRewrite, TransactionIds
 
@@ -57,6 +57,13 @@ class Served(msgspec.Struct, frozen=True, kw_only=True):
     result: bytes | None = None
     words: tuple[Word, ...] = ()
     notes: tuple[Note, ...] = ()
+
+
+class Heard(msgspec.Struct, frozen=True, kw_only=True):
+    """What follows from the owner's answer; `before`: the payload that the station has had in its place."""
+
+    words: tuple[Word, ...] = ()
+    before: bytes | None = None
 
 
 class Told(msgspec.Struct, frozen=True, kw_only=True):
@@ -130,7 +137,9 @@ class Stead:
             return Journal(text=text, notes=notes)
         print_ = fingerprint(self._version, frame.action, frame.payload)
         outbox = self._kept.outbox
-        if self._catching_up or self._kept.answers.get(print_) is not None or outbox.holds(print_):
+        if outbox.holds(print_) is not None:
+            self._catching_up = True  # the owner has yet to answer it: what comes next waits behind it
+        if self._catching_up or self._kept.answers.get(print_) is not None:
             return Journal(serve=True)
         try:
             words = self._queued(frame, None, now, answered=False)
@@ -194,7 +203,7 @@ class Stead:
 
     # -- the owner speaks -----------------------------------------------------------------------------
 
-    def heard(self, waiting: Waiting, answer: Answer, now: float) -> tuple[Word, ...]:
+    def heard(self, waiting: Waiting, answer: Answer, now: float) -> Heard:
         """The owner has answered a CALL of the station itself."""
         words: list[Word] = []
         good = answer.payload if isinstance(answer, CallResult) else None
@@ -205,12 +214,24 @@ class Stead:
         ended = ended_transaction(self._version, waiting.action, waiting.payload)
         if isinstance(ended, int) and good is not None:
             words += self._kept.ids.over(ended)
-        if waiting.number is not None:
-            words += self._kept.outbox.done(waiting.number)
-            if good is not None:
-                print_ = fingerprint(self._version, waiting.action, waiting.payload)
-                words.append(self._kept.answers.add(print_, good))
-        return tuple(words)
+        entry = None if waiting.number is None else self._kept.outbox.get(waiting.number)
+        if entry is None:
+            return Heard(words=tuple(words))
+        print_ = fingerprint(self._version, waiting.action, waiting.payload)
+        if entry.answered:
+            return self._heard_late(entry, print_, good, words)
+        words += self._kept.outbox.done(entry.number)
+        if good is not None:
+            words.append(self._kept.answers.add(print_, good))
+        return Heard(words=tuple(words))
+
+    def _heard_late(self, entry: Entry, print_: str, good: bytes | None, words: list[Word]) -> Heard:
+        """The station has asked again meanwhile, under another id: both have the same answer."""
+        if good is not None:
+            words += self._kept.outbox.done(entry.number)
+            if entry.transaction is not None:
+                words += self._kept.ids.numbered(entry.transaction, good)
+        return Heard(words=tuple(words), before=self._kept.answers.get(print_))
 
     def command(self, frame: Call) -> Call:
         """A command of the owner, with our transaction ids in the place of its own."""

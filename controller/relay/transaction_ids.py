@@ -13,7 +13,9 @@ from collections.abc import Callable, Collection, Iterable
 
 import msgspec
 
+from controller.ocpp import v16
 from controller.ocpp.members import Path, has_member, integers_at, with_integers
+from controller.ocpp.profile_messages import read
 from controller.relay.saving import Mapped, Unmapped, Word
 
 MOST_ID = 2**31 - 1
@@ -94,6 +96,11 @@ class TransactionIds:
         """The backend has given its id."""
         self._map(own, theirs)
         return [Mapped(self._station, self._backend, own, theirs)]
+
+    def numbered(self, own: int, result: bytes) -> list[Word]:
+        """The backend has answered the StartTransaction of this id; without a number it knows none."""
+        given = read(v16.StartTransactionResult, result)
+        return self.over(own) if given is None else self.learnt(own, given.transaction_id)
 
     def over(self, own: int) -> list[Word]:
         """The backend knows that the transaction is over, or will never know of it: nothing of it waits."""

@@ -22,7 +22,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from controller.ocpp.frames import Answer, Call, CallResult, Send, call, call_error
+from controller.ocpp.frames import Answer, Call, CallResult, Send, call, call_error, call_result
 from controller.ocpp.observer import Observer, accepted
 from controller.relay.events import Action, Note, Observed, OwnCall, Redial, ToBackend, ToStation
 from controller.relay.line import LINE_DEPTH, CallLine, Rank, Waiting
@@ -250,7 +250,10 @@ class Upward:
             return self._told(waiting, frame, now)
         outcomes: list[Outcome] = []
         if self._stead is not None:
-            outcomes += _saved(self._stead.heard(waiting, frame, now))
+            heard = self._stead.heard(waiting, frame, now)
+            outcomes += _saved(heard.words)
+            if heard.before is not None:
+                return [*outcomes, Served(waiting.action, call_result(waiting.id, heard.before))]
         said = Call(waiting.text, waiting.id, waiting.action, waiting.payload)
         result = frame.payload if isinstance(frame, CallResult) else None
         return outcomes + self._settled(said, ToStation(frame.text), result)
@@ -308,7 +311,7 @@ class Upward:
         if self.mode is not Mode.UP:
             return []
         outcomes: list[Outcome] = []
-        if self._stead is not None and not self._line.has_own and not self._line.has_peers:
+        if self._stead is not None and not self._line.has_any:
             outcomes += self._catch_up(now)  # in turn with what the station asks meanwhile
         following = self._line.next(now)
         return outcomes if following is None else [*outcomes, ToBackend(self._seal(following, now))]

@@ -84,21 +84,26 @@ class Remembered:
 
     def link(self, *, up: bool = True) -> Messages:
         """A station connects."""
-        stead = Stead(
-            self._version,
-            Autonomy("CS01", self._version, self.drivers, self.ids, self.story, self._rules),
-            Courier(self.outbox, self.story, self.ids, self._version),
-            Kept(
-                story=self.story,
-                authorisations=self.drivers,
-                answers=self.answers,
-                outbox=self.outbox,
-                ids=self.ids,
-            ),
-            lambda now: UTC_0 + now,
+        return Messages(
+            self._version, up=up, stead=self.stead(), observers=self.observers(), story=self.story
         )
-        observers = {"fleet": self._observing()} if self._observed else {}
-        return Messages(self._version, up=up, stead=stead, observers=observers, story=self.story)
+
+    def stead(self) -> Stead:
+        """For one link."""
+        kept = Kept(
+            story=self.story,
+            authorisations=self.drivers,
+            answers=self.answers,
+            outbox=self.outbox,
+            ids=self.ids,
+        )
+        autonomy = Autonomy("CS01", self._version, self.drivers, self.ids, self.story, self._rules)
+        courier = Courier(self.outbox, self.story, self.ids, self._version)
+        return Stead(self._version, autonomy, courier, kept, lambda now: UTC_0 + now)
+
+    def observers(self) -> dict[str, Observing]:
+        """For one link."""
+        return {"fleet": self._observing()} if self._observed else {}
 
     def restarted(self, talk: Messages, writes: int | None = None) -> Remembered:
         """We die: only so many of the link's writes have reached the disk, or all."""

@@ -230,3 +230,23 @@ def test_an_owner_in_trouble_is_waited_for_and_asked_again(house: Remembered) ->
         talk.backend('[4,"1","InternalError","",{}]')
         talk.wait(wait_s)
     handed_over(talk)
+
+
+@pytest.mark.parametrize("late", [result("1", STARTED), '[4,"1","InternalError","",{}]'])
+def test_one_that_asks_again_before_the_owner_answers_is_served_and_all_else_waits_behind(
+    house: Remembered, late: str
+) -> None:
+    talk = house.link()
+    known(talk)
+    talk.passes_up(call("1", "StartTransaction", START))
+    first = served(talk, "again", "StartTransaction", START)
+    own = first["transactionId"]
+    assert isinstance(own, int)
+    assert served(talk, "2", "MeterValues", meter(own)) == {}
+    talk.backend(late)
+    kind, heard_id, again = json.loads(talk.station_hears_text())
+    assert (kind, heard_id, again) == (3, "1", first)
+    if "InternalError" in late:
+        told(talk, call("1", "StartTransaction", START), STARTED)
+    told(talk, call("2", "MeterValues", meter(THEIRS)), "{}")
+    talk.passes_up(call("h", "Heartbeat", "{}"))

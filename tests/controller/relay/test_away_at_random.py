@@ -1,0 +1,264 @@
+"""Whatever comes and goes, and wherever we die: each backend hears each transaction whole, in order, once.
+
+The real machines around the real file. A life ends at one of its writes, before or after that is on disk, and
+before anything that follows it. The station is as strict as OCPP wants it: one CALL at a time, repeated until
+it has an answer, with the same id or another.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import tempfile
+from collections import deque
+from collections.abc import Generator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from controller.ocpp.frames import Version
+from controller.ocpp.observer import Observer
+from controller.ocpp.profiles import Scope
+from controller.relay.events import (
+    BackendLost,
+    BackendUp,
+    Close,
+    Event,
+    FromBackend,
+    FromObserver,
+    FromStation,
+    ObserverLost,
+    ObserverUp,
+    Redial,
+    Tick,
+    ToBackend,
+    ToObserver,
+    ToStation,
+)
+from controller.relay.ownership import Ownership
+from controller.relay.saving import Save
+from controller.relay.station import StationRelay
+from controller.store.relay import RelayStore
+from tests.controller.relay.playbook import TIMEOUT_S, UTC_0, a_station
+from tests.controller.relay.remembered import Remembered
+from tests.crash.ledger import COUNTED, Ledger, Part, Payload, difference, part_of
+
+V16, V201 = Version.V16, Version.V201
+BOOT: dict[Version, Payload] = {
+    V16: {"chargePointVendor": "V", "chargePointModel": "M"},
+    V201: {"reason": "PowerUp", "chargingStation": {"vendorName": "V", "model": "M"}},
+}
+ACCEPTED = {"status": "Accepted", "currentTime": "2027-01-15T08:00:00Z", "interval": 300}
+MOVES = [
+    "speak", "speak", "speak anew", "owner", "owner", "fleet", "owner up", "owner lost", "fleet up",
+    "fleet lost", "station lost", "tick", "die before", "die after",
+]  # fmt: skip
+OWNER, FLEET = "owner", "fleet"
+
+Script = Generator[tuple[str, Payload], Payload, None]
+
+
+class Died(Exception):
+    """The life is over."""
+
+
+def cars_16() -> Script:
+    for number in itertools.count(1):
+        start = {"connectorId": 1, "idTag": "A", "meterStart": 0, "timestamp": f"{number}"}
+        own = (yield "StartTransaction", start)["transactionId"]
+        value = [{"timestamp": f"{number}.5", "sampledValue": [{"value": "1"}]}]
+        yield "MeterValues", {"connectorId": 1, "transactionId": own, "meterValue": value}
+        yield "StopTransaction", {"transactionId": own, "meterStop": 9, "timestamp": f"{number}.9"}
+
+
+def cars_2() -> Script:
+    for number in itertools.count(1):
+        for place, kind in enumerate(("Started", "Updated", "Ended")):
+            event = {"eventType": kind, "timestamp": f"{number}.{place}", "seqNo": place}
+            more = {"triggerReason": "CablePluggedIn", "transactionInfo": {"transactionId": f"t{number}"}}
+            yield "TransactionEvent", event | more
+
+
+class Station:
+    """Says one thing after the other; what has no answer, again. It boots on its first link alone."""
+
+    def __init__(self, version: Version) -> None:
+        self.journal: list[Part] = []
+        self._script = cars_16() if version is V16 else cars_2()
+        self._begun: dict[int, str] = {}
+        self._ids = itertools.count(1)
+        self._now: tuple[str, str, Payload] = (self._id(), "BootNotification", BOOT[version])
+
+    def says(self, *, anew: bool) -> str:
+        """What it has no answer to."""
+        message_id, action, payload = self._now
+        if anew:
+            self._now = (message_id, action, payload) = (self._id(), action, payload)
+        return json.dumps([2, message_id, action, payload])
+
+    def hears(self, text: str) -> None:
+        """Whatever answers something else is nothing to it, and so is an error: it says it again."""
+        kind, message_id, *rest = json.loads(text)
+        if (kind, message_id) != (3, self._now[0]) or rest[0].get("status", "Accepted") != "Accepted":
+            return
+        _, action, payload = self._now
+        if action == "StartTransaction":
+            self._begun[rest[0]["transactionId"]] = payload["timestamp"]
+        said = next(self._script) if action == "BootNotification" else self._script.send(rest[0])
+        self._now = (self._id(), *said)
+        self.journal.append(part_of(*said, self._begun))
+
+    def _id(self) -> str:
+        return f"m{next(self._ids)}"
+
+
+class Backend:
+    """What it was asked over the link that it has, and its ledger. `link` is None while it has none."""
+
+    def __init__(self, first_number: int) -> None:
+        self.ledger = Ledger(first_number)
+        self.asked: deque[list[Any]] | None = None
+
+    def hears(self, text: str) -> None:
+        frame = json.loads(text)
+        if frame[0] == 2 and self.asked is not None:
+            self.asked.append(frame)
+            assert len(self.asked) == 1, "two are outstanding"
+
+    def answer(self) -> str | None:
+        if not self.asked:
+            return None
+        _, message_id, action, payload = self.asked.popleft()
+        if action in COUNTED:
+            return json.dumps([3, message_id, self.ledger.hear("CS01", message_id, action, payload)])
+        return json.dumps([3, message_id, ACCEPTED if action == "BootNotification" else {}])
+
+
+class World:
+    """Station, controller, owner and observer, and the links between them."""
+
+    def __init__(self, folder: Path, version: Version) -> None:
+        self._folder, self._version = folder, version
+        self.station = Station(version)
+        self.backends = {OWNER: Backend(1), FLEET: Backend(500)}
+        self._now = 0.0
+        self._dies: str | None = None
+        self._born()
+
+    def move(self, name: str) -> None:
+        """Something happens, if it can."""
+        try:
+            self._move(name)
+        except Died:
+            self._store.close()
+            self._born()
+
+    def _move(self, name: str) -> None:
+        self._now += 1.0
+        what, _, how = name.partition(" ")
+        match what:
+            case "speak":
+                self._on(FromStation(self.station.says(anew=how == "anew")))
+            case "owner" | "fleet":
+                self._of_backend(what, how)
+            case "station":
+                self._connected()
+            case "tick":
+                self._now = max(self._now, self._relay.deadline or 0.0)
+                self._on(Tick())
+            case "die":
+                self._dies = how
+
+    def _of_backend(self, name: str, how: str) -> None:
+        backend = self.backends[name]
+        if how == "up" and backend.asked is None:
+            backend.asked = deque()
+            self._on(BackendUp() if name == OWNER else ObserverUp(FLEET))
+        elif how == "lost":
+            backend.asked = None
+            self._on(BackendLost("gone") if name == OWNER else ObserverLost(FLEET, "gone"))
+        elif how == "" and (text := backend.answer()) is not None:
+            self._on(FromBackend(text) if name == OWNER else FromObserver(FLEET, text))
+
+    def _born(self) -> None:
+        self._dies = None
+        self._house = Remembered(self._folder, self._version, observed=True)
+        self._store = RelayStore(self._folder)
+        self._connected()
+
+    def _connected(self) -> None:
+        """The station has a new link, and with it each backend."""
+        for backend in self.backends.values():
+            backend.asked = None
+        self._relay = StationRelay(
+            "CS01",
+            "cpo",
+            self._version,
+            Observer(self._version, 230.0),
+            Ownership(self._version, Scope.STATION, a_station(Scope.STATION)),
+            TIMEOUT_S,
+            self._now,
+            stead=self._house.stead(),
+            observers=self._house.observers(),
+            story=self._house.story,
+            utc_of=lambda now: UTC_0 + now,
+        )
+
+    def _on(self, event: Event) -> None:
+        for action in self._relay.handle(event, self._now):
+            match action:
+                case Save(words=words):
+                    if self._dies == "before":
+                        raise Died
+                    self._store.write(words)
+                    if self._dies == "after":
+                        raise Died
+                case ToStation(text):
+                    self.station.hears(text)
+                case ToBackend(text):
+                    self.backends[OWNER].hears(text)
+                case ToObserver(text=text):
+                    self.backends[FLEET].hears(text)
+                case Redial(backend):
+                    self.move(f"{FLEET if backend == FLEET else OWNER} lost")
+                case Close():
+                    self._connected()
+
+    def comes_to_rest(self) -> None:
+        """All are there to stay; the station says what it has to, and hears the answer to it."""
+        self._dies = None
+        self.move("owner lost")
+        self.move("fleet lost")
+        said = len(self.station.journal)
+        for _ in range(1000):
+            for name in ("owner up", "fleet up", "owner", "fleet"):
+                self.move(name)
+            if not any(backend.asked for backend in self.backends.values()):
+                self.move("tick")
+            if len(self.station.journal) == said:
+                self.move("speak")
+            elif not len(self._house.outbox) + len(self._house.copies):
+                break
+        self._store.close()
+
+
+def play(folder: Path, version: Version, moves: Sequence[str]) -> None:
+    world = World(folder, version)
+    for name in ("owner up", "speak", "owner", *moves):
+        world.move(name)
+    world.comes_to_rest()
+    answered = world.station.journal[:-1]  # what it would say next nobody has heard
+    for name, backend in world.backends.items():
+        wrong = difference(answered, backend.ledger.parts["CS01"])
+        assert not any(wrong), (name, wrong)
+
+
+@pytest.mark.parametrize("version", [V16, V201])
+@settings(max_examples=150)
+@given(moves=st.lists(st.sampled_from(MOVES), max_size=60))
+def test_each_transaction_is_heard_whole_in_order_and_once(version: Version, moves: list[str]) -> None:
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        play(Path(folder), version, moves)
