@@ -219,7 +219,7 @@ class Node:
 
     def _carries(self, way: Way, frame: Routed, came: str) -> bool:
         """Whether a way may be right for a frame: not where it has been, a plain one to its end only."""
-        if way.link == came or way.peer in frame.path or way.only not in (None, came):
+        if way.peer in frame.path or way.only not in (None, came):
             return False
         source = self._ways.get(came)
         if source is not None and source.only not in (None, way.link):
@@ -270,7 +270,7 @@ class Node:
         if len(self._seen) > MOST_SEEN:
             del self._seen[next(iter(self._seen))]
         for way in list(self._ways.values()):
-            if way.mode is Mode.OVERLAY and way.link != came and way.peer not in frame.path:
+            if way.mode is Mode.OVERLAY and way.peer not in frame.path:
                 yield self._written(frame, way, frame.destination, frame.path, came)
         if came != HERE:
             yield from self._arrived(frame, came, now)

@@ -112,7 +112,7 @@ class Routes:
                 yield hop
         for hops in self._learned.values():
             hop_learned = hops.get(destination)
-            if hop_learned is not None and hop_learned.until > now and hop_learned.link in self._links:
+            if hop_learned is not None and hop_learned.until > now:
                 yield hop_learned
 
 

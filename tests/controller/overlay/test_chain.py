@@ -10,7 +10,7 @@ import pytest
 from controller.overlay.announcer import DEBOUNCE_S
 from controller.overlay.topology import REFRESH_S, VALID_S
 from controller.overlay.wire import Mode
-from tests.controller.overlay.net import Net
+from tests.controller.overlay.net import UTC_S, Net
 
 PLAIN = Mode.STANDARD
 
@@ -155,3 +155,22 @@ def test_in_a_ring_what_is_gone_is_forgotten_and_nothing_goes_round() -> None:
     assert "CS01" not in routes(net.got["CSMS"][-1])
     net.say("CSMS", "LC01", 2, "CS01", "CSMS", "m1", "Reset", {})
     assert [frame[5] for frame in net.heard("CSMS")] == ["there is no way to 'CS01'"]
+
+
+def test_each_news_begins_after_the_last_though_the_clock_stands() -> None:
+    signed: list[bool] = []
+
+    def sign(payload: bytes, is_call: bool) -> bytes:
+        signed.append(is_call)
+        return payload
+
+    net = Net()
+    net.node("LC02", utc_of=lambda now: UTC_S, sign=sign)
+    net.node("LC01", utc_of=lambda now: UTC_S)
+    net.link("LC02", "LC01", sends=False)
+    for name in ("CS01", "CS02", "CS03"):
+        net.link(name, "LC02", PLAIN)
+        net.wait(2)
+    assert {"CS01", "CS02", "CS03"} <= net.nodes["LC01"].reachable(net.now).keys()
+    assert net.nodes["LC01"].counts == {}
+    assert set(signed) == {True}

@@ -68,8 +68,16 @@ def test_a_false_path_goes_nowhere_and_only_its_sender_hears_of_it(
     assert net.nodes["LC01"].counts == {kind: 2}
     code = "SecurityError" if kind == "spoofed" else "GenericError"
     (answer,) = net.heard(link)
-    assert (answer[0], answer[-5:][1:3]) == (4, ["m1", code])
+    assert (answer[0], answer[-4:-2]) == (4, ["m1", code])
+    assert link == "CS01" or answer[1:3] == [link, ["LC01"]], "whoever it claims to be hears nothing"
     assert all(not net.heard(other) for other in ("CS01", "LC02", "LC03", "CSMS") if other != link)
+
+
+def test_nobody_is_the_backend_where_there_is_none() -> None:
+    net = house()
+    net.cut("LC01", "CSMS")
+    net.say("LC02", "LC01", 2, "CS01", "CSMS", "m1", "Reset", {})
+    assert net.nodes["LC01"].counts == {"spoofed": 1}
 
 
 def test_the_longest_path_that_is_taken() -> None:
@@ -210,6 +218,33 @@ def test_nobody_draws_another_s_messages_to_himself(stolen: str) -> None:
     before = net.nodes["LC01"].reachable(net.now)
     net.send("LC02", "LC01", frame(6, "LC02", topology("LC02", stolen)))
     assert net.nodes["LC01"].reachable(net.now) == before
+
+
+def test_topology_told_to_everybody_is_believed_and_goes_no_further() -> None:
+    net = house()
+    payload = json.loads(topology())
+    net.say("LC02", "LC01", 6, "*", "LC02", "m1", "NotifyNetworkTopology", payload)
+    assert net.nodes["LC01"].reachable(net.now)["CS09"] == 1
+    assert net.got["LC03"] == net.got["CSMS"] == []
+
+
+def test_neighbours_together_cannot_fill_the_table() -> None:
+    net = house()
+    net.link("LC04", "LC01")
+    for name in ("LC02", "LC03", "LC04"):
+        many = topology(name, *(f"{name}-{number}" for number in range(1000)))
+        net.send(name, "LC01", frame(6, name, many))
+    assert net.nodes["LC01"].counts == {"topology": 1}
+    assert "LC04-0" not in net.nodes["LC01"].reachable(net.now)
+
+
+def test_a_plain_backend_has_no_topology_to_tell_either() -> None:
+    net = Net()
+    net.node("LC01")
+    net.link("LC01", "CSMS", PLAIN)
+    net.say("CSMS", "LC01", 2, "m1", "NotifyNetworkTopology", json.loads(topology("CSMS")))
+    assert [json.loads(message)[:3] for message in net.got["CSMS"]] == [[4, "m1", "SecurityError"]]
+    assert "CS09" not in net.nodes["LC01"].reachable(net.now)
 
 
 def test_a_plain_station_has_no_topology_to_tell() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from controller.overlay.events import LinkUp, Side, Way
+from controller.overlay.events import Came, LinkDown, LinkUp, NotSent, Sending, Side, Way
 from controller.overlay.pending import MOST_WAITING
 from controller.overlay.routes import Hop
 from controller.overlay.wire import Mode
@@ -120,6 +120,9 @@ def test_two_links_of_one_station_each_belong_to_one_backend() -> None:
     assert (net.heard("BE1"), len(net.heard("BE2"))) == ([], 1)
     net.say("BE2", "LC01", 2, "CS01", "BE2", "7", "Reset", {})
     assert (net.heard("leg BE1"), net.heard("leg BE2")) == ([], [[2, "7", "Reset", {}]])
+    for number in range(10):
+        net.say("BE1", "LC01", 6, "CS01", "BE1", str(number), "NotifyX", {})
+    assert (len(net.heard("leg BE1")), net.heard("leg BE2")) == (10, [])
     net.cut("LC01", "BE2")
     net.say("leg BE2", "LC01", 2, "2", "Heartbeat", {})
     assert net.heard("BE1") == []
@@ -138,6 +141,8 @@ def test_what_a_controller_says_for_itself_goes_to_its_own_relay_and_what_is_beh
     assert net.heard("LC02") == [[2, "LC02", ["CSMS", "LC01"], "9", "SetChargingProfile", {"limit": 32}]]
     net.say("LC02", "LC01", 3, "LC01", ["LC02"], "9", {"status": "Accepted"})
     assert net.heard("relay") == [[3, "9", {"status": "Accepted"}]]
+    net.wait(2)
+    assert '"CSMS"' not in str(net.got["CSMS"][-1]).partition("networkTopologyInformation")[2]
 
 
 def test_where_there_is_no_way_who_asks_is_told_and_what_wants_no_answer_is_counted() -> None:
@@ -287,3 +292,37 @@ def test_sealed_bytes_pass_in_both_modes_and_no_byte_of_them_changes() -> None:
 def test_our_own_messages_have_no_path_yet() -> None:
     with pytest.raises(ValueError, match="plain"):
         house().own("LC01", 2, "CSMS", "LC01", "m", "Reset", {})
+
+
+def test_what_is_tried_on_another_link_has_the_id_that_it_came_with() -> None:
+    net = Net()
+    net.node("LC01")
+    net.link("CS01", "LC01", PLAIN)
+    net.link("CS02", "LC01", PLAIN)
+    net.link("LC01", "BE1", priority=0)
+    net.link("LC01", "BE2", priority=1)
+    net.say("CS01", "LC01", 2, "1", "Heartbeat", {})
+    net.broken = {("LC01", "BE1")}
+    net.say("CS02", "LC01", 2, "1", "Heartbeat", {})
+    assert [frame[2:4] for frame in net.heard("BE2")] == [[["CS02", "LC01"], "1"]]
+
+
+def test_what_was_not_sent_on_a_link_that_is_lost_already_is_answered_once() -> None:
+    net = house()
+    node = net.nodes["LC01"]
+    (sending,) = node.handle(Came("CS01", '[2,"1","Heartbeat",{}]'), net.now)
+    assert isinstance(sending, Sending)
+    (error,) = node.handle(LinkDown("CSMS"), net.now)
+    assert isinstance(error, Sending)
+    assert error.link == "CS01"
+    assert node.handle(NotSent(sending), net.now) == []
+
+
+def test_two_links_of_one_neighbour_are_no_way_round() -> None:
+    net = house(routes={"CS77": [Hop("other")]})
+    net.feed("LC01", LinkUp(Way(link="other", peer="LC02", mode=Mode.OVERLAY, side=Side.DOWN)))
+    net.got["other"] = []
+    net.say("LC02", "LC01", 6, "CS77", "LC02", "m1", "NotifyX", {})
+    net.say("LC02", "LC01", 6, "*", "LC02", "m2", "NotifyX", {})
+    assert net.heard("other") == []
+    assert net.nodes["LC01"].counts == {"no route": 1}

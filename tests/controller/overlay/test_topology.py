@@ -45,6 +45,11 @@ def test_how_it_is_written() -> None:
     }
 
 
+def test_no_more_is_told_than_others_take() -> None:
+    many = told("LC02", {f"CS{number}": 0 for number in range(MOST_ROUTES + 1)}, UTC_S)
+    assert len(taken(heard(), many)) == MOST_ROUTES
+
+
 def test_what_a_neighbour_tells_becomes_hops_with_an_end() -> None:
     assert taken(heard(), payload()) == {"CS09": Hop("a", 1, 1, NOW + VALID_S)}
     soon = payload(notAfter="2026-11-18T11:06:50+00:00")
