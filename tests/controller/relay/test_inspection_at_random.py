@@ -1,0 +1,92 @@
+"""Commands signed, unsigned, forged and repeated, in any order: what gets through; each is answered."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from controller.ocpp.frames import Version
+from controller.ocpp.observer import Observer
+from controller.ocpp.profiles import Scope
+from controller.relay.events import Action, BackendUp, FromBackend, FromStation, Tick, ToBackend, ToStation
+from controller.relay.ownership import Ownership
+from controller.relay.saving import Save
+from controller.relay.station import StationRelay
+from controller.signing.replay import Remember
+from tests.controller.relay.playbook import START_S, TIMEOUT_S, UTC_0, a_station, call, result
+from tests.controller.signing.authors import compact
+from tests.controller.signing.house import TOM, gate, limit, signed
+
+NOW = UTC_0 + START_S
+AMPS = [6.5, 8.0, 12.0, 16.0]
+GOOD = {amps: signed(limit(amps, made=NOW), TOM).decode() for amps in AMPS}
+UNSIGNED = {amps: compact(limit(amps, made=NOW)).decode() for amps in AMPS}
+FORGED = {amps: text.replace(f'"limit":{amps}', f'"limit":{amps + 1}') for amps, text in GOOD.items()}
+STRANGE = {amps: text.replace('"evseId":1', '"evseId":1,"evseId":1') for amps, text in GOOD.items()}
+
+commands = st.tuples(st.sampled_from([GOOD, GOOD, UNSIGNED, FORGED, STRANGE]), st.sampled_from(AMPS))
+ANSWER = "answer"
+
+
+class Talk:
+    """A relay, and what was heard on both of its sides."""
+
+    def __init__(self) -> None:
+        station = Ownership(Version.V201, Scope.STATION, a_station(Scope.STATION))
+        self.relay = StationRelay(
+            "CS01", "cpo", Version.V201, Observer(Version.V201, 230), station, TIMEOUT_S, START_S,
+            utc_of=lambda now: UTC_0 + now, gate=gate(),
+        )  # fmt: skip
+        self.station: list[str] = []
+        self.backend: list[str] = []
+        self.remembered = 0
+        self._answered = 0
+        self.take(self.relay.handle(BackendUp(), START_S))
+
+    def take(self, actions: list[Action]) -> None:
+        for action in actions:
+            match action:
+                case Save(words):
+                    self.remembered += sum(isinstance(word, Remember) for word in words)
+                case ToStation(text):
+                    self.station.append(text)
+                    assert len(self.station) <= self.remembered  # nothing goes that is not on disk
+                case ToBackend(text):
+                    self.backend.append(text)
+
+    def answer(self) -> None:
+        """The station answers what it has heard last."""
+        if self.station and len(self.station) > self._answered:
+            self._answered += 1
+            self.take(self.relay.handle(FromStation(result(json.loads(self.station[-1])[1])), START_S))
+
+
+@given(st.lists(st.one_of(commands, st.just(ANSWER)), max_size=20))
+def test_what_is_signed_gets_through_once_and_everything_is_answered_once(
+    events: list[tuple[dict[float, str], float] | str],
+) -> None:
+    talk, expected, said = Talk(), dict[float, str](), 0
+    for event in events:
+        if isinstance(event, str):
+            talk.answer()
+            continue
+        texts, amps = event
+        text = call(f"{said}", "SetChargingProfile", texts[amps])
+        said += 1
+        if texts is GOOD:
+            expected.setdefault(amps, text)
+        talk.take(talk.relay.handle(FromBackend(text), START_S))
+    for _ in events:
+        talk.answer()
+    talk.take(talk.relay.handle(Tick(), START_S))
+    assert talk.station == list(expected.values())
+    assert talk.remembered == len(expected)
+    answers = [json.loads(text) for text in talk.backend]
+    assert Counter(answer[1] for answer in answers) == {f"{number}": 1 for number in range(said)}
+    assert {answer[1] for answer in answers if answer[0] == 3} == {
+        json.loads(text)[1] for text in expected.values()
+    }
+    assert all(answer[2] == "SecurityError" for answer in answers if answer[0] == 4)
