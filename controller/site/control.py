@@ -323,9 +323,10 @@ class SiteControl:
             room.book(outlet.evse, outlet.model.phases, allocation.limit_a)
             surplus_a -= allocation.limit_a * sum(outlet.model.phases)
         rooms, joint = room.rooms(), self._joint(base, room)
-        sun_a = max(0.0, surplus_a)
         outlets = [self._by_ref[demand.ref] for demand in demands]
-        consider_alone(outlets, demands, lambda asking: sunlit(self._site, asking, rooms, joint, sun_a), now)
+        consider_alone(
+            outlets, demands, lambda asking: sunlit(self._site, asking, rooms, joint, surplus_a), now
+        )
         held = {outlet.evse.ref for outlet in outlets if outlet.model.switch.narrows}
         return self._surplus.share(self._site, demands, rooms, joint, surplus_a, now, held)
 

@@ -54,6 +54,16 @@ def test_a_station_that_comes_gets_its_floor_and_then_its_lease() -> None:
     assert send(delivery, 16, 1) == []  # unanswered, and nothing else to say
 
 
+def test_what_is_remembered_for_the_next_of_us_is_how_long_a_lease_may_last() -> None:
+    delivery = confirmed(16)
+    memory = delivery.memory(50)
+    assert (memory.floor, memory.held_a, memory.until) == (True, 16, 50 + LEASE_S + CLOCK_SLACK_S)
+    successor = fresh()
+    successor.recall(memory)
+    assert successor.held_a(memory.until - 1) == 16
+    assert successor.held_a(memory.until) == 6
+
+
 def test_until_both_are_answered_it_is_booked_at_its_maximum() -> None:
     delivery = fresh()
     delivery.up(0)

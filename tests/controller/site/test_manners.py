@@ -56,6 +56,14 @@ def test_a_limit_that_is_raised_again_shows_nothing() -> None:
     assert manners.habits == Habits()
 
 
+def test_a_lease_that_is_renewed_is_the_same_cut() -> None:
+    manners = Manners()
+    cut(manners, (8.0, 32.0))
+    manners.limited(10.0, 1010.0)
+    manners.drew(9.8, 1018.0)
+    assert manners.habits.reaction_s == 18.0
+
+
 def test_a_station_that_rounds_down_is_told_from_a_car_that_takes_no_more() -> None:
     rounding, small = Manners(), Manners()
     for offered_a, drawn_a in [(12.0, 10.0), (13.0, 13.0), (15.9, 13.0), (16.0, 16.0)]:

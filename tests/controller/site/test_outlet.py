@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from controller.ocpp.observations import EvseRef, EvseState, StateSeen
+from controller.ocpp.observations import DrawSeen, EvseRef, EvseState, StateSeen
 from controller.site.allocator import Allocation
 from controller.site.booking import Ledger
 from controller.site.outlet import Outlet
@@ -59,6 +59,17 @@ def test_a_demand_is_capped_by_whatever_caps_it_most() -> None:
     outlet.model.draw.blind = True
     assert outlet.demand(1.0, "", metered=True).max_a == 6
     assert outlet.demand(1.0, "", metered=False).max_a == 32
+
+
+def test_a_car_that_may_draw_on_one_phase_alone_starts_within_the_unbalance() -> None:
+    outlet = at(8.0)
+    small = outlet.demand(1.0, "", metered=True, unbalance_a=10.0)
+    assert (small.max_a, small.cap) == (10.0, "its car may draw on one phase alone")
+    assert outlet.demand(1.0, "", metered=True, unbalance_a=4.0).max_a == EVSE.min_a
+    outlet.model.handle(StateSeen(1, EvseState.CHARGING), 8.0, 10.0)
+    for now in (20.0, 30.0):
+        outlet.model.handle(DrawSeen(1, (8.0, 8.0, 8.0)), 8.0, now)
+    assert outlet.demand(1.0, "", metered=True, unbalance_a=10.0).max_a == EVSE.max_a
 
 
 def test_what_its_backend_allows_is_a_cap_with_its_own_words() -> None:

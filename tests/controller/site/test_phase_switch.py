@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import msgspec
 import pytest
 
-from controller.ocpp.observations import EvseRef
+from controller.ocpp.observations import EvseRef, ProfilesTouched
 from controller.ocpp.quirks import Quirk
 from controller.site.events import Adapted
 from controller.site.phase_switch import DWELL_S, SETTLE_S, PhaseSwitch
@@ -114,6 +115,41 @@ def test_who_may_be_told_so(switching: bool | None, says: bool | None, able: boo
     site.tell(Adapted("A", Quirk(name="says so", phase_switching=says)))
     site.run(1500)
     assert (site.station("A").draw_a > 0) is able
+
+
+@pytest.mark.parametrize(("free_a", "drawn"), [(6.9, (8.0, 0.0, 0.0)), (7.1, (7.1, 7.1, 7.1))])
+def test_it_comes_back_only_where_the_next_small_rise_of_the_building_does_not_end_it(
+    free_a: float, drawn: tuple[float, float, float]
+) -> None:
+    site = tight()
+    site.run(1500)
+    site.building = lambda now: (23.0, 31.0 - free_a, 5.0)
+    site.run(900)
+    assert site.station("A").drawn() == pytest.approx(drawn)
+
+
+def test_nobody_goes_without_for_the_phases_of_another() -> None:
+    """One who is served first would have three phases, on the last room of his neighbour."""
+    first = station("A", car=Car(), phase_switching=True)
+    first.evse = msgspec.structs.replace(first.evse, priority=1)
+    second = station("B", car=Car(phases=(0,)), phases=(1, 2, 0))
+    site = ToySite((grid(32.0),), [first, second], building)
+    site.connect()
+    site.run(1500)
+    assert site.station("A").drawn() == (9.0, 0.0, 0.0)
+    site.building = lambda now: (5.0, 23.0, 5.0)
+    site.run(900)
+    assert site.station("A").drawn() == (26.0, 0.0, 0.0)
+    assert site.station("B").draw_a == 8.0
+
+
+def test_it_counts_on_all_phases_while_it_is_in_doubt_that_it_knows() -> None:
+    site = tight()
+    site.run(1500)
+    site.station("A").refuses = True
+    site.observe("A", ProfilesTouched("a backend's command"))
+    site.run(10)
+    assert min(site.circuit("grid").booked_a) >= 6.0
 
 
 def test_a_station_that_draws_on_all_phases_all_the_same_is_found_out() -> None:
