@@ -10,6 +10,7 @@ from controller.config.remarks import ConfigUnreadable
 from controller.config.tables import Signing
 from controller.signing.key_files import KeyFileWrong, read_keys
 from controller.signing.policy_file import PolicyMistakes, read_policy
+from controller.signing.tables import Do
 
 
 def signing_mistakes(signing: Signing) -> Iterator[Finding]:
@@ -22,7 +23,12 @@ def signing_mistakes(signing: Signing) -> Iterator[Finding]:
             yield Finding(("signing", "key"), what, mend or "name a key, or a folder of keys")
     if signing.policy is not None:
         try:
-            read_policy(FilePath(signing.policy))
+            policy = read_policy(FilePath(signing.policy)).file
+            if signing.key is None and any(rule.do is Do.SIGN for rule in policy.sign):
+                what = "is missing, and the policy has something to sign"
+                yield Finding(
+                    ("signing", "key"), what, "make one with `local-controller keys new`, and name it"
+                )
         except ConfigUnreadable as unreadable:
             yield Finding(("signing", "policy"), str(unreadable), "name the policy's file")
         except PolicyMistakes as wrong:

@@ -65,3 +65,16 @@ def test_a_policy_that_is_not_there(tmp_path: Path) -> None:
         read_config(tmp_path / "controller.toml")
     (mistake,) = wrong.value.mistakes
     assert "signing.toml: cannot be read: No such file" in mistake.what
+
+
+def test_what_is_to_be_signed_needs_a_key(tmp_path: Path) -> None:
+    (tmp_path / "controller.toml").write_text(CONFIG.replace('key = "keys"\n', ""))
+    (tmp_path / "signing.toml").write_text('version = 1\n[[sign]]\nid = "a"\n')
+    with pytest.raises(ConfigMistakes) as wrong:
+        read_config(tmp_path / "controller.toml")
+    (mistake,) = wrong.value.mistakes
+    assert (mistake.key, mistake.what) == (
+        "signing.key", "is missing, and the policy has something to sign",
+    )  # fmt: skip
+    (tmp_path / "signing.toml").write_text('version = 1\n[[sign]]\nid = "a"\ndo = "forwardUnsigned"\n')
+    read_config(tmp_path / "controller.toml")
