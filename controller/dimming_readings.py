@@ -17,7 +17,7 @@ def draws_w(
     volts = [each or voltage for each in measured]
     return {
         each.ref: sum(amps * v for amps, v in zip(each.drawn_a, volts, strict=True))
-        if each.connected and not each.blind
+        if each.connected and not each.draw_unknown
         else None
         for each in view.evses
         if each.ref in devices

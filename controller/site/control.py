@@ -238,7 +238,8 @@ class SiteControl:
             shared.append(outlet)
             if outlet.model.wants:
                 if turns.resting_s(ref, now) and not outlet.delivery.never_pauses:
-                    allocations[ref] = Allocation(ref, 0.0, RESTING)
+                    why = self._steering.explained(outlet.evse, RESTING)
+                    allocations[ref] = Allocation(ref, 0.0, why)
                 else:
                     demands.append(
                         outlet.demand(

@@ -83,6 +83,11 @@ class DrawWatch:
         return self._settled
 
     @property
+    def unknown(self) -> bool:
+        """Whether it may draw something, and nobody knows how much."""
+        return self.blind or None in self.report
+
+    @property
     def drawn(self) -> PhaseAmps:
         """The last report on the site's phases, silence as 0, for people."""
         return on_site_phases(self._evse, [amps or 0.0 for amps in self.report])

@@ -235,7 +235,7 @@ class Outlet:
             reason=self.reason,
             habits=self.manners.habits,
             single_phase=self.model.switch.single,
-            blind=self.model.draw.blind,
+            draw_unknown=self.model.draw.unknown,
         )
 
     def _phases_at_risk(self, now: float) -> PhaseFlags:

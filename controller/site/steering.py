@@ -39,6 +39,10 @@ class Steering:
             name=dimmed.why,
         )
 
+    def explained(self, evse: Evse, reason: str) -> str:
+        """The reason why an EVSE has no current, with the limit that is behind it."""
+        return f"{self._dimmed.why}: {reason}" if evse.steerable and self._dimmed.why else reason
+
     def cap(self, evse: Evse, phases: PhaseFlags, highest_v: float) -> tuple[float, str] | None:
         """The most that one EVSE may take (A per phase), and why; None: it has no limit of its own."""
         watts = self._dimmed.evses_w.get(evse.ref) if evse.steerable else None

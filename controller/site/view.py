@@ -29,7 +29,7 @@ class EvseView(msgspec.Struct, frozen=True, kw_only=True):
     """One EVSE: what it was offered (A per phase), what it draws on the site's phases, and why not more.
 
     `habits`: what its station has shown of itself. `single_phase`: it was told to use one phase.
-    `blind`: it draws, and has not told for too long how much.
+    `draw_unknown`: it may draw, and has not told how much, or not for too long.
     """
 
     ref: EvseRef
@@ -40,7 +40,7 @@ class EvseView(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     habits: Habits = Habits()
     single_phase: bool = False
-    blind: bool = False
+    draw_unknown: bool = False
 
 
 class SiteView(msgspec.Struct, frozen=True, kw_only=True):

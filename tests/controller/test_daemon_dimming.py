@@ -2,227 +2,32 @@
 
 from __future__ import annotations
 
-import base64
 import json
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
+import pytest
 import trio
-from trio_websocket import WebSocketConnection, open_websocket_url
 
-from controller.config import Config
-from controller.config.reading import check_config
-from controller.daemon import Daemon
-from controller.dimming.audit import audit
-from controller.signing.key_files import read_keys
-from controller.signing.keys import new_private
-from controller.store.evidence import FOLDER, evidence_files
-from controller.web.status import DimmingStatus
-from tests.controller.links.rig import Backend, heard
-from tests.controller.signing.authors import Author
+from controller import dimming_desk
+from controller.store.database import StoreFailed
+from controller.store.evidence import EvidenceLog
+from tests.controller.dimmed import (
+    MALLORY,
+    MINIMUM_W,
+    attached,
+    backend,
+    command,
+    configured,
+    evidence,
+    found,
+    lowered,
+    now,
+    recorded,
+    station,
+    transfer,
+)
 from tests.controller.test_daemon import limits, running, until
 from tests.drivers.test_contacts import Module
-
-CONTEXT = "urn:local-controller:dim:command:1"
-MINIMUM_W = 7560.0
-"""What two devices keep."""
-DSO, MALLORY = Author(), Author()
-
-
-def configured(folder: Path, backend: Backend, source: str = "", more: str = "") -> Config:
-    (folder / "key.pem").write_bytes(new_private("secp256r1", "lc", 0, 4e9))
-    (folder / "key.pem").chmod(0o600)
-    (folder / "policy.toml").write_text(
-        f"""
-        version = 1
-        [[key]]
-        holder = "dso"
-        public = "{base64.b64encode(DSO.point).decode()}"
-        [[role]]
-        id = "grid-operator"
-        holders = ["dso"]
-        """
-    )
-    config, mistakes, _ = check_config(
-        f"""
-        [site]
-        id = "lc"
-        backend = "cpo"
-        [store]
-        directory = "{folder}"
-        [listen]
-        host = "127.0.0.1"
-        port = 0
-        [load_management]
-        tick_s = 0.1
-        [signing]
-        key = "key.pem"
-        policy = "policy.toml"
-        [dimming]
-        clock = "believed"
-        {more}
-        [[dimming.source]]
-        id = "dso"
-        {source or 'kind = "signed"'}
-        {'role = "grid-operator"' if not source else ""}
-        [[backend]]
-        id = "cpo"
-        url = "ws://127.0.0.1:{backend.port}/csms/{{station}}"
-        [[circuit]]
-        id = "grid"
-        limit_a = 60
-        [[station]]
-        id = "CS01"
-        circuit = "grid"
-        owner = "cpo"
-        [[station.evse]]
-        id = 1
-        steuve = true
-        [[station]]
-        id = "CS02"
-        circuit = "grid"
-        owner = "cpo"
-        [[station.evse]]
-        id = 1
-        steuve = true
-        """,
-        "test.toml",
-        folder,
-    )
-    assert mistakes == []
-    assert config is not None
-    return config
-
-
-@asynccontextmanager
-async def backend() -> AsyncIterator[Backend]:
-    async with trio.open_nursery() as nursery:
-        peer = Backend()
-        await nursery.start(peer.run)
-        yield peer
-        nursery.cancel_scope.cancel()
-
-
-class Operator:
-    """The backend's end of the site's own link, and the grid operator behind it."""
-
-    def __init__(self, socket: WebSocketConnection) -> None:
-        self._socket = socket
-        self.heard: list[tuple[str, dict[str, Any]]] = []
-        self._ids = 0
-
-    async def ask(self, action: str, payload: dict[str, Any]) -> dict[str, Any]:
-        """The answer to a CALL of ours."""
-        self._ids += 1
-        await self._socket.send_message(json.dumps([2, f"b{self._ids}", action, payload]))
-        while True:
-            frame = await self.next()
-            if frame[0] == 3:
-                assert frame[1] == f"b{self._ids}"
-                answer: dict[str, Any] = frame[2]
-                return answer
-
-    async def next(self) -> list[Any]:
-        """The next frame; a CALL is answered."""
-        frame: list[Any] = json.loads(await heard(self._socket))
-        if frame[0] == 2:
-            self.heard.append((frame[2], frame[3]))
-            answer: dict[str, Any] = {}
-            if frame[2] == "BootNotification":
-                now = datetime.now(UTC).isoformat()
-                answer = {"status": "Accepted", "interval": 300, "currentTime": now}
-            elif frame[2] == "DataTransfer":
-                answer = {"status": "Accepted"}
-            await self._socket.send_message(json.dumps([3, frame[1], answer]))
-        return frame
-
-    async def until(self, action: str) -> dict[str, Any]:
-        """The payload of the first CALL of this action."""
-        while True:
-            for said, payload in self.heard:
-                if said == action:
-                    return payload
-            await self.next()
-
-    async def sends(self, command: bytes) -> dict[str, Any]:
-        """The acknowledgement of a command."""
-        payload = {"vendorId": "org.local-controller", "messageId": "dim", "data": json.loads(command)}
-        answer = await self.ask("DataTransfer", payload)
-        told: dict[str, Any] = answer["data"]
-        assert answer["status"] == ("Rejected" if told["status"] == "refused" else "Accepted")
-        assert told["signatures"]
-        return told
-
-
-async def attached(peer: Backend) -> Operator:
-    """The site's own link, booted."""
-    while True:
-        socket = await peer.link()
-        if socket.path == "/csms/lc":
-            operator = Operator(socket)
-            await operator.until("BootNotification")
-            return operator
-
-
-def command(sequence: int = 1, limit_w: float | None = MINIMUM_W, author: Author = DSO) -> bytes:
-    now = datetime.now(UTC)
-    return author.signed(
-        {
-            "commandId": f"command-{sequence}",
-            "issuer": {"role": "grid-operator"},
-            "scope": {"connectionPoint": "lc"},
-            "limitW": limit_w,
-            "notBefore": now.isoformat(),
-            "notAfter": (now + timedelta(hours=1)).isoformat(),
-            "sequence": sequence,
-        },
-        CONTEXT,
-    )
-
-
-@asynccontextmanager
-async def station(controller: Daemon, name: str) -> AsyncIterator[WebSocketConnection]:
-    async with open_websocket_url(
-        f"ws://127.0.0.1:{controller.port}/ocpp/{name}", subprotocols=["ocpp1.6"], disconnect_timeout=2
-    ) as socket:
-        await socket.send_message('[2,"s","StatusNotification",{"connectorId":1,"status":"Charging"}]')
-        yield socket
-
-
-async def lowered(socket: WebSocketConnection) -> float:
-    """The next lease that is lower than 20 A."""
-    while True:
-        [(level, amps)] = await limits(socket, 1)
-        if level == 1 and amps < 20:
-            return amps
-
-
-async def recorded(controller: Daemon, count: int) -> None:
-    """Wait until so many records are written."""
-    await found(controller, lambda status: status.evidence_records >= count)
-
-
-async def found(controller: Daemon, good: Callable[[DimmingStatus], bool]) -> DimmingStatus:
-    """Wait until the status is as it should be."""
-    with trio.fail_after(5):
-        while True:
-            status = controller.status().dimming
-            assert status is not None
-            if good(status):
-                return status
-            await trio.sleep(0.02)
-
-
-def evidence(folder: Path) -> list[dict[str, Any]]:
-    """All records, after a look by somebody who trusts nothing."""
-    [own] = read_keys(folder / "key.pem").values()
-    files = [(path.name, path.read_bytes()) for path in evidence_files(folder / FOLDER)]
-    result = audit(files, [own.private.public_key()])
-    assert result.findings == ()
-    return [json.loads(line) for _, data in files for line in data.splitlines()]
 
 
 async def test_a_signed_command_dims_a_station_and_is_on_record(tmp_path: Path) -> None:
@@ -361,14 +166,56 @@ async def test_a_display_says_it_and_then_no_longer(tmp_path: Path) -> None:
             assert view.connected
 
 
-async def transfer(socket: WebSocketConnection) -> dict[str, Any]:
-    """The next DataTransfer that a station gets; limits are taken on the way."""
-    while True:
-        frame = json.loads(await heard(socket))
-        if frame[0] != 2:
-            continue
-        if frame[2] == "DataTransfer":
-            await socket.send_message(f'[3,"{frame[1]}",{{"status":"UnknownVendorId"}}]')
-            payload: dict[str, Any] = frame[3]
-            return payload
-        await socket.send_message(f'[3,"{frame[1]}",{{"status":"Accepted"}}]')
+async def test_what_a_command_has_done_is_measured_and_told(tmp_path: Path) -> None:
+    values = [{"measurand": "Current.Import", "phase": f"L{n}", "unit": "A", "value": "4"} for n in (1, 2, 3)]
+    meter = {"connectorId": 1, "meterValue": [{"timestamp": now(), "sampledValue": values}]}
+    async with backend() as peer:
+        config = configured(tmp_path, peer)
+        async with (
+            running(config) as controller,
+            station(controller, "CS01") as socket,
+            station(controller, "CS02", "Available") as other,
+        ):
+            operator = await attached(peer)
+            await limits(socket, 2)
+            await limits(other, 1)
+            assert (await operator.sends(command()))["status"] == "accepted"
+            await socket.send_message(json.dumps([2, "m", "MeterValues", meter]))
+            while (told := await operator.until("DataTransfer"))["messageId"] != "dimEffect":
+                operator.heard.clear()
+            assert (told["data"]["reached"], told["data"]["limitW"]) == (True, MINIMUM_W)
+            assert told["data"]["powerAfterW"] == 3 * 4 * 230
+            assert told["data"]["signatures"]
+
+
+async def test_a_checkpoint_is_handed_out_that_the_log_contains(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dimming_desk, "CHECKPOINT_S", 0.2)
+    async with backend() as peer:
+        async with running(configured(tmp_path, peer)):
+            operator = await attached(peer)
+            await operator.sends(command())
+            told = await operator.until("DataTransfer")
+        assert told["messageId"] == "dimCheckpoint"
+        assert told["data"] in evidence(tmp_path)
+
+
+async def test_a_disk_that_fails_keeps_nobody_from_obeying(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails(*_: object) -> None:
+        raise StoreFailed("the disk is full")
+
+    monkeypatch.setattr(EvidenceLog, "append", fails)
+    async with (
+        backend() as peer,
+        running(configured(tmp_path, peer)) as controller,
+        station(controller, "CS01") as socket,
+    ):
+        operator = await attached(peer)
+        await limits(socket, 2)
+        assert (await operator.sends(command()))["status"] == "accepted"
+        assert await lowered(socket) < 20
+        assert (await found(controller, lambda status: status.evidence_failed_total > 0)).dimmed
+    assert "not on record: the disk is full" in caplog.text

@@ -71,6 +71,11 @@ def test_the_reason_says_who_until_when() -> None:
     shown = {told.reason for told in site.told_people}
     assert WHY in shown
     assert f"no room for its minimum of 6 A, {WHY}: waiting" in shown
+    site.run(20)
+    assert {site.view(name).reason for name in ("S000", "S001")} == {
+        WHY,
+        f"{WHY}: gave up its place, rests 60 s at least",
+    }
 
 
 @pytest.mark.parametrize("count", [100, 500])
