@@ -74,6 +74,17 @@ def test_what_the_fuse_carries_for_long_is_looked_at_and_the_rest_is_cut(
     assert watch.see(100 * borne, 21.0) is Load.BORNE
 
 
+def test_between_two_readings_the_higher_one_is_taken_to_have_flowed() -> None:
+    often, seldom = FuseWatch(100.0, Fuse.GG, 0.0), FuseWatch(100.0, Fuse.GG, 0.0)
+    for watch in (often, seldom):
+        assert watch.see(127.0, 1.0) is Load.BORNE
+    for now in range(2, 22):
+        assert often.see(50.0, now) is Load.WITHIN
+    assert seldom.see(50.0, 21.0) is Load.WITHIN
+    assert often.see(127.0, 22.0) is Load.BORNE
+    assert seldom.see(127.0, 22.0) is Load.OVER
+
+
 LIMIT_A = 100.0
 HOLDS = {Fuse.B: 1.13, Fuse.C: 1.13, Fuse.GG: 1.25}
 TAU_S = {Fuse.B: 4.57, Fuse.C: 4.57, Fuse.GG: 20.19}

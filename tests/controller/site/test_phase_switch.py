@@ -117,13 +117,21 @@ def test_who_may_be_told_so(switching: bool | None, says: bool | None, able: boo
     assert (site.station("A").draw_a > 0) is able
 
 
-@pytest.mark.parametrize(("free_a", "drawn"), [(6.9, (8.0, 0.0, 0.0)), (7.1, (7.1, 7.1, 7.1))])
-def test_it_comes_back_only_where_the_next_small_rise_of_the_building_does_not_end_it(
-    free_a: float, drawn: tuple[float, float, float]
+@pytest.mark.parametrize(
+    ("free_a", "drawn"),
+    [
+        ((8.0, 6.9), (8.0, 0.0, 0.0)),  # the next small rise of the building would end it
+        ((8.0, 7.1), (7.1, 7.1, 7.1)),
+        ((26.0, 7.1), (26.0, 0.0, 0.0)),  # one phase is more than three
+        ((20.0, 7.1), (7.1, 7.1, 7.1)),
+    ],
+)
+def test_it_comes_back_only_where_that_is_more_and_lasts(
+    free_a: tuple[float, float], drawn: tuple[float, float, float]
 ) -> None:
     site = tight()
     site.run(1500)
-    site.building = lambda now: (23.0, 31.0 - free_a, 5.0)
+    site.building = lambda now: (31.0 - free_a[0], 31.0 - free_a[1], 5.0)
     site.run(900)
     assert site.station("A").drawn() == pytest.approx(drawn)
 
@@ -137,9 +145,9 @@ def test_nobody_goes_without_for_the_phases_of_another() -> None:
     site.connect()
     site.run(1500)
     assert site.station("A").drawn() == (9.0, 0.0, 0.0)
-    site.building = lambda now: (5.0, 23.0, 5.0)
+    site.building = lambda now: (22.0, 23.0, 5.0)
     site.run(900)
-    assert site.station("A").drawn() == (26.0, 0.0, 0.0)
+    assert site.station("A").drawn() == (9.0, 0.0, 0.0)
     assert site.station("B").draw_a == 8.0
 
 
