@@ -18,14 +18,14 @@ PATIENCE_S = 60.0
 class Controller:
     """One daemon after the other on one configuration. `log` has what all of them say.
 
-    `prefix`: a command that runs the daemon, if any.
+    `prefix`: a command that runs the next one, if any.
     """
 
     def __init__(self, folder: Path, configuration: str, prefix: Sequence[str] = ()) -> None:
         self._folder = folder
         self._file = folder / "controller.toml"
         self._file.write_text(configuration)
-        self._prefix = prefix
+        self.prefix = prefix
         self._process: trio.Process | None = None
         self._systemd = trio.socket.socket(trio.socket.AF_UNIX, trio.socket.SOCK_DGRAM)
         self._notify = folder / "notify"
@@ -34,6 +34,12 @@ class Controller:
     def log(self) -> str:
         """All that it has logged."""
         return (self._folder / "log").read_text()
+
+    @property
+    def pid(self) -> int:
+        """Of the one that runs now."""
+        assert self._process is not None
+        return self._process.pid
 
     @property
     def is_running(self) -> bool:
@@ -46,7 +52,7 @@ class Controller:
             await self._systemd.bind(str(self._notify))
         with (self._folder / "log").open("ab") as log:
             self._process = await trio.lowlevel.open_process(
-                [*self._prefix, str(CONTROLLER), "run", "-c", str(self._file)],
+                [*self.prefix, str(CONTROLLER), "run", "-c", str(self._file)],
                 env=os.environ | {"NOTIFY_SOCKET": str(self._notify)},
                 stdout=subprocess.DEVNULL,
                 stderr=log,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 import sqlite3
 import time
-from contextlib import closing
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import NamedTuple
 
@@ -60,16 +61,22 @@ class Figures(msgspec.Struct, frozen=True):
         return sum(each.disordered for each in self.differences.values())
 
 
-class _Site(NamedTuple):
+class BusySite(NamedTuple):
+    """All that a run is made of; the backends and stations run from the start, the controller does not."""
+
+    folder: Path
     controller: Controller
     owner: Backend
     observer: Backend
     stations: list[Station]
 
 
-def _site(folder: Path, chance: random.Random) -> _Site:
+@asynccontextmanager
+async def busy_site(folder: Path, chance: random.Random) -> AsyncIterator[BusySite]:
+    """A site whose stations the owner has accepted once: they would stay pending else."""
     port, owner_port, observer_port = free_port(), free_port(), free_port()
-    return _Site(
+    site = BusySite(
+        folder,
         Controller(folder, configuration(folder, port, owner_port, observer_port)),
         Backend("cpo", owner_port, Ledger(1), chance),
         Backend("fleet", observer_port, Ledger(500_000), chance),
@@ -78,6 +85,19 @@ def _site(folder: Path, chance: random.Random) -> _Site:
             for name, protocol in STATIONS.items()
         ],
     )
+    site.owner.steady = True
+    async with trio.open_nursery() as nursery:
+        for backend in (site.owner, site.observer):
+            nursery.start_soon(backend.run)
+        for station in site.stations:
+            nursery.start_soon(station.run)
+        try:
+            await _all_known(site)
+            site.owner.steady = False
+            yield site
+        finally:
+            await site.controller.kill()
+        nursery.cancel_scope.cancel()
 
 
 def configuration(folder: Path, port: int, owner_port: int, observer_port: int) -> str:
@@ -119,29 +139,21 @@ async def crash(folder: Path, kills: int, seed: int) -> Figures:
     """Kill the controller so often at random moments, let all come to rest, and compare the books."""
     chance = random.Random(seed)
     began = time.monotonic()
-    site = _site(folder, chance)
-    site.owner.steady = True  # it accepts each station once, or they stay pending
-    async with trio.open_nursery() as nursery:
-        for backend in (site.owner, site.observer):
-            nursery.start_soon(backend.run)
-        for station in site.stations:
-            nursery.start_soon(station.run)
-        await _all_known(site)
-        site.owner.steady = False
+    async with busy_site(folder, chance) as site:
         for _ in range(kills):
+            await site.controller.kill()
             await _one_life(site.controller, chance)
-        await _come_to_rest(folder, site)
-        nursery.cancel_scope.cancel()
-    return _figures(folder, site, kills, time.monotonic() - began)
+        await restarted(site)
+        await come_to_rest(site)
+    return figures(site, kills, time.monotonic() - began)
 
 
-async def _all_known(site: _Site) -> None:
+async def _all_known(site: BusySite) -> None:
     await site.controller.start()
     await site.controller.ready()
     with trio.fail_after(SETTLE_S):
         while any(not station.journal for station in site.stations):
             await site.owner.heard.wait()
-    await site.controller.kill()
 
 
 async def _one_life(controller: Controller, chance: random.Random) -> None:
@@ -152,14 +164,18 @@ async def _one_life(controller: Controller, chance: random.Random) -> None:
         await controller.ready()
         await trio.sleep(chance.uniform(0, 1.0))
     assert controller.is_running, controller.log[-3000:]
-    await controller.kill()
 
 
-async def _come_to_rest(folder: Path, site: _Site) -> None:
-    """The backends stay; the stations end what they have begun; all is told."""
-    site.owner.steady = site.observer.steady = True
+async def restarted(site: BusySite) -> None:
+    """Killed once more, and started."""
+    await site.controller.kill()
     await site.controller.start()
     await site.controller.ready()
+
+
+async def come_to_rest(site: BusySite) -> None:
+    """The backends are there to stay; the stations end what they have begun; all is told."""
+    site.owner.steady = site.observer.steady = True
     for station in site.stations:
         station.finishing = True
     with trio.move_on_after(SETTLE_S):
@@ -168,7 +184,7 @@ async def _come_to_rest(folder: Path, site: _Site) -> None:
         for backend in (site.owner, site.observer):
             while any(len(backend.ledger.parts[each.name]) < len(each.journal) for each in site.stations):
                 await backend.heard.wait()
-        while _waiting(folder):  # noqa: ASYNC110  (another process has no event for us)
+        while _waiting(site.folder):  # noqa: ASYNC110  (another process has no event for us)
             await trio.sleep(0.05)
     await site.controller.stop()
 
@@ -180,14 +196,15 @@ def _waiting(folder: Path) -> int:
         return int(count)
 
 
-def _figures(folder: Path, site: _Site, kills: int, seconds: float) -> Figures:
+def figures(site: BusySite, kills: int = 0, seconds: float = 0.0) -> Figures:
+    """What the books say."""
     found = {
         f"{backend.name} {station.name}": difference(station.journal, backend.ledger.parts[station.name])
         for backend in (site.owner, site.observer)
         for station in site.stations
     }
-    store = RelayStore(folder)
-    figures = Figures(
+    store = RelayStore(site.folder)
+    found_all = Figures(
         kills=kills,
         seconds=round(seconds, 1),
         transactions=sum(station.transactions for station in site.stations),
@@ -200,4 +217,4 @@ def _figures(folder: Path, site: _Site, kills: int, seconds: float) -> Figures:
         unintroduced=site.observer.unintroduced,
     )
     store.close()
-    return figures
+    return found_all

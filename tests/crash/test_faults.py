@@ -1,0 +1,96 @@
+"""What else goes wrong on a gateway: a full disk, a spoilt file, a clock that is another after each start."""
+
+from __future__ import annotations
+
+import random
+import resource
+import shutil
+from pathlib import Path
+
+import pytest
+import trio
+
+from controller.store.relay import FILE
+from tests.crash.run import BusySite, busy_site, come_to_rest, figures, restarted
+
+FULL_S = 2.0
+SMALL = 65_536
+"""To this size files may grow on the full disk: the log is smaller, and what the relay writes is soon not."""
+DAY_S = 86_400
+
+
+def disk_full(pid: int) -> None:
+    """No file of the process grows any more: to SQLite that is a full disk."""
+    _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (SMALL, hard))
+
+
+def disk_freed(pid: int) -> None:
+    _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (hard, hard))
+
+
+def all_is_well(site: BusySite) -> None:
+    found = figures(site)
+    assert (found.differences, found.left, found.set_aside) == ({}, 0, 0)
+
+
+@pytest.mark.parametrize("killed", [False, True])
+async def test_on_a_full_disk_stations_are_closed_and_keep_what_they_have_to_say(
+    tmp_path: Path, *, killed: bool
+) -> None:
+    """Nothing that has an answer is lost: neither when the disk is freed, nor when we die before that."""
+    async with busy_site(tmp_path, random.Random(2)) as site:
+        await trio.sleep(1)
+        disk_full(site.controller.pid)
+        await trio.sleep(FULL_S)
+        assert site.controller.is_running
+        said = [len(station.journal) for station in site.stations]
+        await trio.sleep(1)
+        assert [len(station.journal) for station in site.stations] == said  # nothing has an answer
+        if killed:
+            await restarted(site)
+        else:
+            disk_freed(site.controller.pid)
+        await come_to_rest(site)
+        assert "closed, its messages cannot be kept" in site.controller.log
+    all_is_well(site)
+
+
+async def test_a_spoilt_memory_is_kept_aside_loudly_and_the_site_goes_on(tmp_path: Path) -> None:
+    spoilt = b"no database" * 1000
+    async with busy_site(tmp_path, random.Random(3)) as site:
+        site.owner.steady = True
+        await site.controller.kill()
+        (tmp_path / FILE).write_bytes(spoilt)
+        (tmp_path / f"{FILE}-wal").unlink(missing_ok=True)
+        await site.controller.start()
+        await site.controller.ready()
+        await heard_more(site, 20)
+        assert f"{FILE} is damaged" in site.controller.log
+    assert kept_aside(tmp_path) == [spoilt]
+
+
+def kept_aside(folder: Path) -> list[bytes]:
+    return [path.read_bytes() for path in folder.glob(f"{FILE}.corrupt-*Z")]
+
+
+async def heard_more(site: BusySite, more: int) -> None:
+    """The owner hears so many more messages of each station."""
+    parts = site.owner.ledger.parts
+    before = {station.name: len(parts[station.name]) for station in site.stations}
+    with trio.fail_after(30):
+        while any(len(parts[name]) < count + more for name, count in before.items()):
+            await site.owner.heard.wait()
+
+
+@pytest.mark.skipif(shutil.which("faketime") is None, reason="faketime sets the clock of one process")
+async def test_a_clock_that_is_another_after_each_start_doubles_nothing(tmp_path: Path) -> None:
+    """Ids that we give are made of the time, and lists in the store have an order of their own."""
+    async with busy_site(tmp_path, random.Random(4)) as site:
+        for days in (400, -400, 0, 0):
+            site.controller.prefix = ("faketime", "-f", f"{days * DAY_S:+d}s")
+            await restarted(site)
+            await trio.sleep(0.5)
+        await come_to_rest(site)
+    all_is_well(site)
