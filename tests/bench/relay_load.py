@@ -32,6 +32,9 @@ from websockets.typing import Subprotocol
 from websockets.uri import parse_uri
 
 VERSION = "ocpp1.6"
+WARM_S = 5.0
+"""Until the first limits are in the stations, which a controller sees to once they speak."""
+
 NOT_NOW = (BlockingIOError, ssl.SSLWantReadError)
 
 
@@ -100,6 +103,7 @@ class Side:
         self.number = 0
         self.sent_at = 0.0
         self._template = template
+        self._is_station = template.payload(0).startswith(b"[2")
         self._protocol = protocol
         self._rest = early
 
@@ -135,11 +139,11 @@ class Side:
         return payloads
 
     def _counts(self, payload: bytes) -> bool:
-        """The controller's own calls to its stations are refused, and do not count."""
-        if not payload.startswith(b"[2") or self._template.payload(0).startswith(b"[3"):
+        """The controller's own calls to its stations are accepted, and do not count."""
+        if not (self._is_station and payload.startswith(b"[2")):
             return True
-        error = b'[4,"' + payload.split(b'"', 2)[1] + b'","NotSupported","",{}]'
-        self._send(error, bytes([0x81, 0x80 | len(error), 0, 0, 0, 0]) + error)
+        accepted = b'[3,"' + payload.split(b'"', 2)[1] + b'",{"status":"Accepted"}]'
+        self._send(accepted, bytes([0x81, 0x80 | len(accepted), 0, 0, 0, 0]) + accepted)
         return False
 
     def send(self) -> None:
@@ -292,7 +296,7 @@ def main() -> None:
         if load.rate:
             talk.at_rate(load.seconds, load.rate)
         else:
-            talk.at_once(0.5, load.seconds)
+            talk.at_once(WARM_S, load.seconds)
         delays = sorted(talk.delays)
         print(
             json.dumps(
