@@ -253,6 +253,7 @@ class DimmingDesk:
     def _dim(self, effective: Effective, now: float) -> None:
         """Limit the site."""
         total = effective.total
+        bounds = [*effective.evses.values(), *([] if total is None else [total])]
         self._limits.happened(
             site_events.Dimmed(
                 total_w=None if total is None else total.watts,
@@ -263,6 +264,7 @@ class DimmingDesk:
                     ref: self._worded(bound.source, bound.watts, bound.until)
                     for ref, bound in effective.evses.items()
                 },
+                until=min((bound.until for bound in bounds if bound.until is not None), default=None),
             )
         )
         self._note_span(effective, now)

@@ -207,6 +207,7 @@ class SiteControl:
         self._planned_at = now
         for outlet in self._outlets:
             outlet.look_at_car(self._settings.voltage_v, now)
+            outlet.delivery.hold_s = self._steering.hold_s(outlet.evse, now)
         base = self._metering.base(now)
         allocations = self._allocations(base, now)
         ledger = self._ledger(base, self._outlets, now)
@@ -250,6 +251,8 @@ class SiteControl:
                             dimmed=self._steering.cap(outlet.evse, outlet.phases_to_come, highest_v),
                         )
                     )
+            elif idle := self._steering.idle(outlet.evse):
+                allocations[ref] = Allocation(ref, 0.0, idle)
         room = self._ledger(base, reserved, now)
         for outlet in shared:
             outlet.book_overdraw(room, now, steered=room.steered() is not None)

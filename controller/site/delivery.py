@@ -85,6 +85,10 @@ class Delivery:
         self._quirk = NO_QUIRK
         self._phases = 1
         self.number_phases: int | None = None
+        self.hold_s = 0.0
+        """How long a lease that is not above the floor lasts at least: the grid operator dims it."""
+        self.holds = False
+        """Whether the last lease lasts so long."""
         self._written: deque[float] = deque(maxlen=0)  # when, of as many as the station bears in a day
         self.learnt_s = REACTION_S
         self.connected = False
@@ -325,12 +329,14 @@ class Delivery:
         lease = kind is LimitKind.LEASE
         shared_by = self._phases if lease and self._quirk.in_watts else 1  # a floor is for any car
         self._pending[token] = _Pending(kind, limit_a, now)
+        if lease:
+            self.holds = self.hold_s > self._lease_s and limit_a <= self._evse.fallback_a + NOISE_A
         return SetLimit(
             token=token,
             ref=self._evse.ref,
             kind=kind,
             limit_a=limit_a,
-            duration_s=self._lease_s if lease else None,
+            duration_s=(self.hold_s if self.holds else self._lease_s) if lease else None,
             after_a=self._evse.fallback_a / shared_by,
             phases=shared_by,
             number_phases=self.number_phases if lease else None,

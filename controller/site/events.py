@@ -63,6 +63,7 @@ class Dimmed(msgspec.Struct, frozen=True, kw_only=True):
 
     `total_w`: what they may draw from the grid together (W; None: no limit), `phases_w` on each phase of it;
     `evses_w`: what each of these may draw. `why` says so in words: for the whole, and of each EVSE.
+    `until`: when the first of these ends by itself (s, monotonic; None: nobody knows).
     """
 
     total_w: float | None = None
@@ -70,6 +71,7 @@ class Dimmed(msgspec.Struct, frozen=True, kw_only=True):
     evses_w: Mapping[EvseRef, float] = {}
     why: str = ""
     whys: Mapping[EvseRef, str] = {}
+    until: float | None = None
 
 
 class Tick(msgspec.Struct, frozen=True):

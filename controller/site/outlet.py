@@ -210,7 +210,7 @@ class Outlet:
             self._ceiling_a(booked_a, ledger),
             now,
             urgent=urgent,
-            idle=allocation is None and not problem,
+            idle=allocation is None and not problem and not self.delivery.holds,
         )
         offered_a = self.delivery.offered_a(now)
         self.model.draw.offer(offered_a, now)

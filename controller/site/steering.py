@@ -13,6 +13,10 @@ from controller.site.conductors import TENTHS, PhaseFlags, Steered, tenths_down
 from controller.site.events import Dimmed
 from controller.site.tree import Evse
 
+HOLD_S = 2 * 3600.0
+"""How long a station keeps to a limit without a word from us, where nobody knows its end: the least time that
+a failsafe value holds by EEBUS LPC."""
+
 
 class Steering:
     """The limit that holds now, if one does."""
@@ -27,10 +31,14 @@ class Steering:
         pairs += [(before.evses_w.get(ref), watts) for ref, watts in dimmed.evses_w.items()]
         return any(_watts(new) < _watts(old) for old, new in pairs)
 
+    @property
+    def _bounds_all(self) -> bool:
+        return self._dimmed.total_w is not None or self._dimmed.phases_w != (None, None, None)
+
     def steered(self, highest_v: float, own_a: float) -> Steered | None:
         """The bound on all of them together; None: there is none. `own_a`: own generation, all phases (A)."""
         dimmed = self._dimmed
-        if dimmed.total_w is None and dimmed.phases_w == (None, None, None):
+        if not self._bounds_all:
             return None
         first, second, third = (_watts(watts) / highest_v for watts in dimmed.phases_w)
         return Steered(
@@ -38,6 +46,17 @@ class Steering:
             sum_a=_watts(dimmed.total_w) / highest_v + own_a,
             name=dimmed.why,
         )
+
+    def hold_s(self, evse: Evse, now: float) -> float:
+        """How long the station shall keep to its limit if it hears nothing more of us; 0: as ever."""
+        dimmed = self._dimmed
+        if not evse.steerable or not (self._bounds_all or evse.ref in dimmed.evses_w):
+            return 0.0
+        return HOLD_S if dimmed.until is None else max(0.0, dimmed.until - now)
+
+    def idle(self, evse: Evse) -> str:
+        """Why an EVSE without a car shall give no current to one that comes; empty: it may."""
+        return self.explained(evse, "no car") if evse.steerable and self._bounds_all else ""
 
     def explained(self, evse: Evse, reason: str) -> str:
         """The reason why an EVSE has no current, with the limit that is behind it."""

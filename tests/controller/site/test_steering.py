@@ -50,8 +50,8 @@ def stays_under(site: ToySite, watts: float, seconds: int) -> None:
         assert steered_w(site) <= watts + 1e-6, f"at second {site.now:g}"
 
 
-def dim(watts: float | None) -> Dimmed:
-    return Dimmed(total_w=watts, why=WHY)
+def dim(watts: float | None, until: float | None = None) -> Dimmed:
+    return Dimmed(total_w=watts, why=WHY, until=until)
 
 
 @pytest.mark.parametrize("count", [1, 3, 100])
@@ -190,12 +190,45 @@ def test_a_restart_under_a_limit_goes_on_under_it() -> None:
     assert steered_w(site) > 0
 
 
-def test_a_car_that_comes_under_a_limit_finds_it() -> None:
+def test_a_car_that_comes_under_a_limit_finds_it_at_once() -> None:
     site = depot(3)
     site.plug("S001", None)
     site.run(5)
     site.tell(dim(4200.0))
     site.run(20)
+    assert site.view("S001").reason == f"{WHY}: no car"
     site.plug("S001", CARS[1])
-    site.run(5)
     stays_under(site, 4200.0, 60)
+
+
+def test_whoever_is_gone_under_a_limit_keeps_to_it_until_its_end() -> None:
+    """All backends away, with stations that are closed for it, or the controller's machine dead."""
+    site = depot(20)
+    site.plug("S007", None)
+    site.run(5)
+    limit_w = minimum_w(20)
+    site.tell(dim(limit_w, until=site.now + 1800))
+    seconds_until_under(site, limit_w)
+    site.run(30)
+    for ref in list(site.stations):
+        site.disconnect(ref.station)
+    stays_under(site, limit_w, 300)
+    site.controlled = False
+    site.station("S007").car = Car(32.0)
+    stays_under(site, limit_w, 1400)
+    site.run(120)
+    assert steered_w(site) > limit_w, "then they have their floors again"
+
+
+def test_nobody_is_held_below_his_floor_when_it_is_over() -> None:
+    site = depot(3)
+    site.plug("S001", None)
+    site.run(5)
+    site.tell(dim(4200.0))
+    site.run(60)
+    site.tell(Dimmed())
+    site.run(60)
+    assert site.station("S001").limit_a(site.now) == 6.0
+    leases = len(site.station("S001").leases)
+    site.run(600)
+    assert len(site.station("S001").leases) == leases, "an idle station is not written to"
