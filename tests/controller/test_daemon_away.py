@@ -1,0 +1,148 @@
+"""The owner goes and comes back, and in between the daemon may start anew: what each side hears of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from trio_websocket import ConnectionClosed
+
+from tests.controller.links.rig import Backend, heard
+from tests.controller.peers import (
+    ACCEPTED,
+    BOOT,
+    START,
+    STATUS,
+    Station,
+    a_site,
+    backends,
+    connected,
+    hears,
+    meter,
+    started,
+    stop,
+)
+from tests.controller.test_daemon import running
+
+AUTONOMOUS = """
+owner = "cpo"
+when_backend_away = "autonomous"
+authorise_when_away = "everyone"
+"""
+
+
+async def goes_away(backend: Backend, link: Any) -> None:
+    backend.refuse_with = 503
+    await link.aclose(1011, "maintenance")
+
+
+async def a_transaction(station: Station) -> int:
+    """Served by the controller; the station's number."""
+    own: int = (await station.asks("StartTransaction", START))["transactionId"]
+    assert await station.asks("MeterValues", meter(own)) == {}
+    assert await station.asks("StopTransaction", stop(own)) == {}
+    return own
+
+
+async def hears_of_it(link: Any, *statuses: dict[str, Any]) -> None:
+    """The owner hears the station's story, and then the transaction under its own number."""
+    await hears(link, "BootNotification", BOOT, ACCEPTED)
+    for status in statuses:
+        await hears(link, "StatusNotification", status, {})
+    await hears(link, "StartTransaction", START, started(70))
+    await hears(link, "MeterValues", meter(70), {})
+    await hears(link, "StopTransaction", stop(70), {})
+
+
+async def test_a_station_charges_while_its_owner_is_away_who_hears_it_afterwards(tmp_path: Path) -> None:
+    async with (
+        backends("cpo") as made,
+        running(a_site(tmp_path, made, {}, AUTONOMOUS)) as controller,
+        connected(controller) as station,
+    ):
+        link = await made["cpo"].link()
+        await station.told(link, "BootNotification", BOOT, ACCEPTED)
+        await station.told(link, "StatusNotification", STATUS, {})
+        await goes_away(made["cpo"], link)
+        own = await a_transaction(station)
+        assert own != 70
+        made["cpo"].refuse_with = None
+        back = await made["cpo"].link()
+        await hears_of_it(back, STATUS)
+        await station.told(back, "Heartbeat", {}, {"currentTime": "2026-03-29T12:00:00Z"})
+
+
+async def test_a_restart_in_between_loses_nothing_and_the_station_need_not_be_there(tmp_path: Path) -> None:
+    async with backends("cpo") as made:
+        config = a_site(tmp_path, made, {}, AUTONOMOUS)
+        async with running(config) as controller, connected(controller) as station:
+            link = await made["cpo"].link()
+            await station.told(link, "BootNotification", BOOT, ACCEPTED)
+            await goes_away(made["cpo"], link)
+            await a_transaction(station)
+        async with running(config) as controller:
+            async with connected(controller) as station:  # the owner is still away
+                assert (await station.asks("BootNotification", BOOT))["status"] == "Accepted"
+            made["cpo"].refuse_with = None
+            await hears_of_it(await made["cpo"].link())
+
+
+async def test_what_the_owner_has_heard_before_we_stopped_it_hears_under_the_same_id(tmp_path: Path) -> None:
+    async with backends("cpo") as made:
+        config = a_site(tmp_path, made, {}, AUTONOMOUS)
+        async with running(config) as controller, connected(controller) as station:
+            link = await made["cpo"].link()
+            await station.told(link, "BootNotification", BOOT, ACCEPTED)
+            await station.says("StartTransaction", START)
+            live = json.loads(await heard(link))
+        async with running(config) as controller:
+            link = await made["cpo"].link()  # the station is not there yet
+            await hears(link, "BootNotification", BOOT, ACCEPTED)
+            assert json.loads(await heard(link)) == live
+            await link.send_message(json.dumps([3, live[1], started(70)]))
+            with pytest.raises(ConnectionClosed):
+                await heard(link)  # all is delivered
+            async with connected(controller) as station:
+                assert await station.asks("StartTransaction", START) == started(70)
+                link = await made["cpo"].link()
+                await station.told(link, "StopTransaction", stop(70), {})
+
+
+async def test_within_its_grace_the_same_call_goes_again(tmp_path: Path) -> None:
+    config_lines = 'owner = "cpo"\nwhen_backend_away = "grace"\ngrace_s = 20'
+    async with (
+        backends("cpo") as made,
+        running(a_site(tmp_path, made, {}, config_lines)) as controller,
+        connected(controller) as station,
+    ):
+        link = await made["cpo"].link()
+        asked = await station.says("StartTransaction", START)
+        await heard(link)
+        await link.aclose(1011, "restarting")
+        back = await made["cpo"].link()
+        frame = json.loads(await heard(back))
+        assert frame == [2, asked, "StartTransaction", START]
+        await back.send_message(json.dumps([3, asked, started(70)]))
+        assert await station.hears(asked) == started(70)
+
+
+@pytest.mark.parametrize("mode", ["grace", "strict"])
+async def test_after_the_grace_the_station_has_its_safe_limit_and_is_closed(
+    tmp_path: Path, mode: str
+) -> None:
+    config_lines = f'owner = "cpo"\nwhen_backend_away = "{mode}"\ngrace_s = 0.3'
+    async with (
+        backends("cpo") as made,
+        running(a_site(tmp_path, made, {}, config_lines)) as controller,
+        connected(controller) as station,
+    ):
+        link = await made["cpo"].link()
+        await goes_away(made["cpo"], link)
+        with pytest.raises(ConnectionClosed) as closed, trio.fail_after(10):
+            await station.hears("never")
+        assert closed.value.reason is not None
+        assert closed.value.reason.code == 1013
+        assert "SetChargingProfile" in station.commanded
