@@ -14,6 +14,7 @@ import msgspec
 
 from controller.ocpp.frames import Answer, Call, CallResult, call, call_error
 from controller.ocpp.observations import ProfilesTouched
+from controller.relay.deadlines import earliest
 from controller.relay.events import Action, Commandable, Note, Observed, OwnAnswered, OwnCall, ToStation
 from controller.relay.line import LINE_DEPTH, CallLine, Rank, Waiting
 from controller.relay.ownership import Ownership
@@ -75,8 +76,7 @@ class Downward:
     @property
     def deadline(self) -> float | None:
         """When a tick is wanted."""
-        times = (self._line.deadline, self._quiet_until, self._ownership.deadline)
-        return min((time for time in times if time is not None), default=None)
+        return earliest(self._line.deadline, self._quiet_until, self._ownership.deadline)
 
     @property
     def concerns_limits(self) -> bool:

@@ -31,6 +31,7 @@ from controller.ocpp.frames import (
 from controller.ocpp.profile_answers import rejected
 from controller.ocpp.profile_messages import moment_text, read
 from controller.relay import site_facts
+from controller.relay.deadlines import earliest
 from controller.relay.events import BackendLost, BackendUp, FromBackend, Kept, Note, Tick, ToBackend
 from controller.relay.group_profiles import GroupProfiles
 
@@ -117,7 +118,7 @@ class OwnIdentity:
     @property
     def deadline(self) -> float | None:
         """When a Tick is wanted (s, monotonic)."""
-        return min((at for at in (self._say_at, self._look_at) if at is not None), default=None)
+        return earliest(self._say_at, self._look_at)
 
     def handle(self, event: IdentityEvent, now: float, utc: float) -> list[IdentityAction]:
         """Take in one event; what to do because of it, in this order. Limits outlive a lost link."""

@@ -37,6 +37,7 @@ from controller.ocpp.frames import (
 from controller.ocpp.profile_messages import read
 from controller.relay.commands import DENIED, Commands
 from controller.relay.courier import Courier, Outbound
+from controller.relay.deadlines import earliest
 from controller.relay.events import FromObserver, Note, ObserverLost, ObserverUp, Redial, Tick, ToObserver
 from controller.relay.hearing import Misheard, hear
 from controller.relay.outbox import NoRoom, Outbox, kind_of
@@ -138,8 +139,7 @@ class Observing:
             return None
         if self._asked_until is not None:
             return self._asked_until
-        times = (self._heartbeat_at if self._is_accepted else None, self._courier.deadline)
-        return min((time for time in times if time is not None), default=None)
+        return earliest(self._heartbeat_at if self._is_accepted else None, self._courier.deadline)
 
     @property
     def is_idle(self) -> bool:

@@ -30,6 +30,7 @@ from controller.ocpp.profile_answers import (
 from controller.ocpp.profile_messages import Criteria, Held, ProfileWrong, read, read_clearing, read_profile
 from controller.ocpp.profiles import Scope, is_ours, purpose
 from controller.ocpp.schedule import DAY_S, Purpose
+from controller.relay.deadlines import earliest
 from controller.relay.kept_profiles import KeptProfiles
 from controller.relay.limit_notices import LimitNotices
 from controller.relay.profile_reports import ProfileReports
@@ -176,8 +177,7 @@ class Ownership:
     @property
     def deadline(self) -> float | None:
         """When something has to be looked at again (s, monotonic)."""
-        times = (self._kept.deadline, self._reports.deadline, self._notices.deadline)
-        return min((time for time in times if time is not None), default=None)
+        return earliest(self._kept.deadline, self._reports.deadline, self._notices.deadline)
 
     def news(self, now: float) -> list[Observation]:
         """What the site has to know."""

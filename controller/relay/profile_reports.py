@@ -49,6 +49,8 @@ class ProfileReports:
     @property
     def deadline(self) -> float | None:
         """When a station has had its time to report (s, monotonic)."""
+        if not self._open:
+            return None
         return min((each.until for each in self._open.values() if each.until is not None), default=None)
 
     def asked(self, request: v2.GetChargingProfiles, kept: list[Held]) -> bool:

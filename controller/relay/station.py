@@ -33,6 +33,7 @@ from controller.ocpp.observer import Observer
 from controller.ocpp.profile_messages import read
 from controller.relay import downward, upward
 from controller.relay.commands import DENIED, Commands
+from controller.relay.deadlines import earliest
 from controller.relay.downward import OWNER, Downward, Obeyed, Reply
 from controller.relay.events import (
     Action,
@@ -163,8 +164,7 @@ class StationRelay:
         if self._farewell_until is not None and not self._down.concerns_limits:
             return -math.inf  # nothing left to say: look once more and close
         watched = (each.deadline for each in self._observers.values())
-        times = (self._up.deadline, self._down.deadline, self._farewell_until, *watched)
-        return min((time for time in times if time is not None), default=None)
+        return earliest(self._up.deadline, self._down.deadline, self._farewell_until, *watched)
 
     def handle(self, event: Event, now: float) -> list[Action]:
         """Take one event; the actions are to be done in their order."""

@@ -24,6 +24,7 @@ import msgspec
 
 from controller.ocpp.frames import Answer, Call, CallResult, Send, call, call_error, call_result
 from controller.ocpp.observer import Observer, accepted
+from controller.relay.deadlines import earliest
 from controller.relay.events import Action, Note, Observed, OwnCall, Redial, ToBackend, ToStation
 from controller.relay.line import LINE_DEPTH, CallLine, Rank, Waiting
 from controller.relay.saving import Save, Word
@@ -105,8 +106,7 @@ class Upward:
     def deadline(self) -> float | None:
         """When a tick is wanted."""
         stead = self._stead.deadline if self._stead is not None and self.mode is Mode.UP else None
-        times = (self._line.deadline, self._patience_until, stead)
-        return min((time for time in times if time is not None), default=None)
+        return earliest(self._line.deadline, self._patience_until, stead)
 
     @property
     def hears(self) -> bool:
