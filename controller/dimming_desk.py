@@ -10,7 +10,6 @@ It is told, and counted.
 from __future__ import annotations
 
 import logging
-from collections import deque
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
@@ -22,7 +21,7 @@ from msgspec.structs import replace
 from controller.clock import is_synchronised
 from controller.config import Config
 from controller.config.tables import Dimming
-from controller.dimming import carriage, papers
+from controller.dimming import carriage
 from controller.dimming.build import desk_settings, module_settings
 from controller.dimming.desk import Desk
 from controller.dimming.events import (
@@ -48,6 +47,7 @@ from controller.dimming.keyed import KeyedSignatures
 from controller.dimming.limit import Effective
 from controller.dimming.settings import DeskSettings
 from controller.dimming.telling import BACKEND, GRID_OPERATOR, Span
+from controller.dimming_account import Account
 from controller.dimming_readings import draws_w, power_w
 from controller.dimming_telling import Say, Teller
 from controller.gatekeeper import Gatekeeper
@@ -55,6 +55,7 @@ from controller.limit_desk import LimitDesk, utc
 from controller.links.alarm import Alarm
 from controller.links.switchboard import Switchboard
 from controller.ocpp.frames import Version
+from controller.ocpp.schedule import lowest
 from controller.relay.identity import Limited
 from controller.signing.key_files import read_keys
 from controller.signing.keys import Keyring, OwnKey, signer
@@ -62,7 +63,7 @@ from controller.site import events as site_events
 from controller.store.database import StoreFailed
 from controller.store.dimming import DimmingStore
 from controller.store.evidence import FOLDER, EvidenceLog
-from controller.web.status import DimmingSpan, DimmingStatus
+from controller.web.status import DimmingStatus
 from drivers.contacts import run_contacts
 from drivers.reading import MeterState, Quality, Reading
 
@@ -73,8 +74,6 @@ CLOCK_S = 10.0
 CHECKPOINT_S = 3600.0
 """Between two checkpoints, while there is anything new to witness."""
 RETIRE_S = 86_400.0
-SPANS_TOLD = 20
-"""Limits that the status remembers."""
 
 
 class DimmingDesk:
@@ -110,12 +109,7 @@ class DimmingDesk:
         self._alarm = Alarm(lambda: self._desk.deadline(trio.current_time()))
         self._answer: Answer | None = None
         self._tokens = 0
-        self._drawn: tuple[float | None, float | None] = (None, None)
-        self._since: float | None = None
-        self._spans: deque[DimmingSpan] = deque(maxlen=SPANS_TOLD)
-        self._accepted = 0
-        self._refused: dict[str, int] = {}
-        self._unwritten = 0
+        self._account = Account(self._settings)
         self._witnessed = self._evidence.head.count
         self._meter = limits.site.circuits[0].meter
         self._reading: Reading | None = None
@@ -167,7 +161,7 @@ class DimmingDesk:
             proof = "a charging profile of the site's backend" if watts is not None else "no profile any more"
             self._feed(SourceSaid(source=source, watts=watts, proof=proof))
         whole = [limited.limit_a] if sources else [limited.limit_a, limited.outside_a]
-        return min((amps for amps in whole if amps is not None), default=None)
+        return lowest(*whole)
 
     def metered(self, state: MeterState) -> None:
         """A meter was read, or could not be."""
@@ -181,7 +175,8 @@ class DimmingDesk:
         devices_w = draws_w(view, self._settings.devices, self._reading, voltage)
         grid_w = None if self._reading is None else power_w(self._reading, voltage)
         known = [watts for watts in devices_w.values() if watts is not None]
-        self._drawn = (sum(known) if len(known) == len(devices_w) else None, grid_w)
+        self._account.drawn_w = sum(known) if len(known) == len(devices_w) else None
+        self._account.grid_w = grid_w
         self._feed(Measured(devices_w, grid_w))
         if self._desk.effective.dimmed:
             decisions = {
@@ -194,25 +189,8 @@ class DimmingDesk:
 
     def status(self) -> DimmingStatus:
         """What people are told of it."""
-        effective, total = self._desk.effective, self._desk.effective.total
-        drawn_w, grid_w = self._drawn
-        return DimmingStatus(
-            dimmed=effective.dimmed,
-            why=self._in_words(effective),
-            limit_w=None if total is None else total.watts,
-            phases_w=effective.phases_w,
-            evses_w={str(ref): bound.watts for ref, bound in effective.evses.items()},
-            sources=effective.sources,
-            drawn_w=drawn_w if drawn_w is None else round(drawn_w, 1),
-            grid_w=grid_w if grid_w is None else round(grid_w, 1),
-            devices=len(self._settings.devices),
-            minimum_w=round(self._settings.minimum_w, 1),
-            spans=tuple(self._spans),
-            accepted_total=self._accepted,
-            refused_total=dict(self._refused),
-            evidence_records=self._evidence.head.count,
-            evidence_failed_total=self._unwritten,
-        )
+        effective = self._desk.effective
+        return self._account.status(effective, self._in_words(effective), self._evidence.head.count)
 
     # -- what goes out --------------------------------------------------------------------------------
 
@@ -242,7 +220,8 @@ class DimmingDesk:
             case Record(kind=kind, body=body):
                 self._written(partial(self._evidence.append, kind, body, utc(now)))
             case Answer():
-                self._count(action)
+                self._answer = action
+                self._account.answered(action)
             case Tell(payload=payload):
                 self._say(carriage.ACTION, carriage.effect(self._config.site.protocol, payload))
             case GuardAction():
@@ -267,24 +246,7 @@ class DimmingDesk:
                 until=min((bound.until for bound in bounds if bound.until is not None), default=None),
             )
         )
-        self._note_span(effective, now)
-
-    def _note_span(self, effective: Effective, now: float) -> None:
-        """The status remembers when what held."""
-        moments = papers.Moments(now, utc(now))
-        if self._since is not None and self._spans:
-            self._spans.append(replace(self._spans.pop(), until=moments.text(now)))
-        self._since = now if effective.dimmed else None
-        if effective.dimmed:
-            total = effective.total
-            self._spans.append(
-                DimmingSpan(
-                    since=moments.text(now) or "",
-                    until=None,
-                    limit_w=None if total is None else total.watts,
-                    sources=effective.sources,
-                )
-            )
+        self._account.dimmed(effective, utc(now))
 
     def _span(self, effective: Effective, now: float) -> Span | None:
         """What is told to others: the limit on all devices, or the sum where each has its own."""
@@ -312,18 +274,11 @@ class DimmingDesk:
         words = f"dimmed by {source} to {watts / 1000:.1f} kW"
         return words if until is None else f"{words} until {self._teller.clock(utc(until))}"
 
-    def _count(self, answer: Answer) -> None:
-        self._answer = answer
-        if answer.reason is None:
-            self._accepted += 1
-        else:
-            self._refused[answer.reason] = self._refused.get(answer.reason, 0) + 1
-
     def _written(self, write: Callable[[], object]) -> None:
         try:
             write()
         except StoreFailed as failed:
-            self._unwritten += 1
+            self._account.unwritten += 1
             log.error("not on record: %s", failed)
 
     # -- time -----------------------------------------------------------------------------------------

@@ -49,10 +49,17 @@ def _signing(config: Config) -> Iterator[Finding]:
 
 
 def _dimming(config: Config) -> Iterator[Finding]:
+    keys_known = config.signing is not None and config.signing.policy is not None
     for index, source in enumerate(() if config.dimming is None else config.dimming.source):
         path: Path = ("dimming", "source", index)
         if source.kind == "eebus":
             yield Finding((*path, "kind"), "nothing brings the words of an Energy Guard yet", _LATER)
+        if source.kind == "signed" and source.signed and not keys_known:
+            yield Finding(
+                (*path, "signed"),
+                "nobody's key bears its role: all its commands are refused",
+                "name a policy with the key and the role: [signing] policy",
+            )
         if source.kind == "signed" and config.site.backend is None:
             yield Finding(
                 (*path, "kind"),

@@ -31,7 +31,9 @@ MINIMUM_W = 7560.0
 DSO, MALLORY = Author(), Author()
 
 
-def configured(folder: Path, backend: Backend, source: str = "", more: str = "") -> Config:
+def configured(
+    folder: Path, backend: Backend, source: str = "", more: str = "", protocol: str = "ocpp2.0.1"
+) -> Config:
     (folder / "key.pem").write_bytes(new_private("secp256r1", "lc", 0, 4e9))
     (folder / "key.pem").chmod(0o600)
     (folder / "policy.toml").write_text(
@@ -50,6 +52,7 @@ def configured(folder: Path, backend: Backend, source: str = "", more: str = "")
         [site]
         id = "lc"
         backend = "cpo"
+        protocol = "{protocol}"
         [store]
         directory = "{folder}"
         [listen]
@@ -145,6 +148,10 @@ class Operator:
                 if said == action:
                     return payload
             await self.next()
+
+    async def hangs_up(self) -> None:
+        """The link is gone."""
+        await self._socket.aclose()
 
     async def sends(self, command: bytes) -> dict[str, Any]:
         """The acknowledgement of a command."""

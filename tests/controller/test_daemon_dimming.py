@@ -108,6 +108,42 @@ async def test_a_limit_from_outside_is_for_the_steerable_alone(tmp_path: Path) -
             assert notice["chargingLimit"]["chargingLimitSource"] == "CSO"
 
 
+async def test_with_1_6_a_profile_of_the_backend_is_for_the_whole_site_and_dims(tmp_path: Path) -> None:
+    profile = {
+        "chargingProfileId": 1, "stackLevel": 0, "chargingProfilePurpose": "ChargePointMaxProfile",
+        "chargingProfileKind": "Absolute",
+        "chargingSchedule": {
+            "chargingRateUnit": "A", "chargingSchedulePeriod": [{"startPeriod": 0, "limit": 15}],
+        },
+    }  # fmt: skip
+    async with backend() as peer:
+        config = configured(tmp_path, peer, source='kind = "ocpp"', protocol="ocpp1.6")
+        async with running(config) as controller:
+            operator = await attached(peer)
+            wants = {"connectorId": 0, "csChargingProfiles": profile}
+            assert await operator.ask("SetChargingProfile", wants) == {"status": "Accepted"}
+            status = await found(controller, lambda status: status.dimmed)
+            assert status.limit_w == 3 * 15 * 230
+            while (told := await operator.until("DataTransfer"))["messageId"] != "dimmed":
+                operator.heard.clear()
+            assert json.loads(told["data"])["setBy"] == "CSO"
+            await operator.ask("ClearChargingProfile", {"id": 1})
+            await found(controller, lambda status: not status.dimmed)
+
+
+async def test_a_backend_that_comes_back_hears_what_holds(tmp_path: Path) -> None:
+    async with backend() as peer, running(configured(tmp_path, peer)):
+        operator = await attached(peer)
+        await operator.until("ClearedChargingLimit")
+        await operator.sends(command())
+        await operator.until("NotifyChargingLimit")
+        await operator.hangs_up()
+        again = await attached(peer)
+        notice = await again.until("NotifyChargingLimit")
+        [schedule] = notice["chargingSchedule"]
+        assert schedule["chargingSchedulePeriod"] == [{"startPeriod": 0, "limit": MINIMUM_W}]
+
+
 async def test_a_contact_dims_and_so_does_a_broken_wire_and_a_dead_module(tmp_path: Path) -> None:
     closed = Module()
     closed.inputs = [True]

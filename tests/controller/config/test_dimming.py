@@ -115,6 +115,17 @@ def test_mistakes_are_named(old: str, new: str, found: list[str]) -> None:
         assert part in each
 
 
+def test_what_nobody_brings_or_may_sign_is_told() -> None:
+    text = WHOLE + '[[dimming.source]]\nid = "guard"\nkind = "eebus"\n'
+    notes = {note.key: note.what for note in check_config(text, "dimming.toml")[2]}
+    assert notes['dimming.source "dso" signed'].startswith("nobody's key bears its role")
+    assert notes['dimming.source "dso" kind'] == "nobody can bring its commands"
+    assert notes['dimming.source "guard" kind'].startswith("nothing brings")
+    assert not any("box" in key for key in notes)
+    unsigned = text.replace('role = "grid-operator"\n', 'role = "grid-operator"\nsigned = false\n')
+    assert 'dimming.source "dso" signed' not in {n.key for n in check_config(unsigned, "dimming.toml")[2]}
+
+
 def test_a_pattern_of_one_contact_is_a_mistake() -> None:
     text = WHOLE.replace(OTHER_WIRE, "").replace('module = "io"\n', 'module = "io"\npattern = "one-of"\n', 1)
     assert len(mistakes(text)) == 1
