@@ -110,6 +110,7 @@ class DimmingDesk:
         self._answer: Answer | None = None
         self._tokens = 0
         self._account = Account(self._settings)
+        self._trusted: bool | None = None
         self._witnessed = self._evidence.head.count
         self._meter = limits.site.circuits[0].meter
         self._reading: Reading | None = None
@@ -293,7 +294,12 @@ class DimmingDesk:
             self._feed(Tick())
 
     def _clock_trusted(self) -> bool:
-        return self._dimming.clock == "believed" or is_synchronised()
+        trusted = self._dimming.clock == "believed" or is_synchronised()
+        if trusted is not self._trusted:
+            told = "trusted" if trusted else "not synchronised: no signed command is obeyed until it is"
+            log.log(logging.INFO if trusted else logging.WARNING, "the clock is %s", told)
+        self._trusted = trusted
+        return trusted
 
     def _follow_keys(self) -> None:
         """The policy's keys and roles are those that count now, over files that change and over the wire."""

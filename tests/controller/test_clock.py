@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from controller import clock
+
+UNIT = Path(__file__).parents[2] / "systemd/local-controller.service"
 
 
 class Kernel:
@@ -27,6 +31,14 @@ def test_a_clock_is_synchronised_when_the_kernel_says_so(
 ) -> None:
     monkeypatch.setattr(clock, "_libc", Kernel(state))
     assert clock.is_synchronised() is synchronised
+
+
+def test_the_unit_lets_the_question_through() -> None:
+    unit = UNIT.read_text().splitlines()
+    assert "ProtectClock=yes" not in unit, "its filter forbids adjtimex, whatever stands after it"
+    filters = [line for line in unit if line.startswith("SystemCallFilter=")]
+    assert filters[-1] == "SystemCallFilter=adjtimex clock_adjtime", "after the last that forbids @clock"
+    assert "CapabilityBoundingSet=" in unit, "so that nobody sets it"
 
 
 def test_the_kernel_of_this_machine_can_be_asked() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import trio
+from msgspec.structs import replace
 
 from controller import dimming_desk
 from controller.store.database import StoreFailed
@@ -71,6 +72,26 @@ async def test_what_is_forged_or_said_again_changes_nothing(tmp_path: Path) -> N
             assert status.refused_total == {"bad-signature": 1, "replayed": 1}
             [span] = status.spans
             assert span.until is not None
+
+
+async def test_nobody_is_obeyed_while_nobody_knows_the_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(dimming_desk, "CLOCK_S", 0.05)
+    monkeypatch.setattr(dimming_desk, "is_synchronised", lambda: False)
+    async with backend() as peer:
+        config = configured(tmp_path, peer)
+        assert config.dimming is not None
+        config = replace(config, dimming=replace(config.dimming, clock="synchronised"))
+        async with running(config) as controller:
+            operator = await attached(peer)
+            assert (await operator.sends(command()))["reason"] == "clock-not-trusted"
+            monkeypatch.setattr(dimming_desk, "is_synchronised", lambda: True)
+            with trio.fail_after(5):
+                while (await operator.sends(command()))["status"] == "refused":
+                    await trio.sleep(0.05)
+            assert (await found(controller, lambda status: status.dimmed)).limit_w == MINIMUM_W
+    assert "the clock is not synchronised: no signed command is obeyed until it is" in caplog.text
 
 
 async def test_a_restart_goes_on_under_the_limit_and_obeys_no_old_command(tmp_path: Path) -> None:
