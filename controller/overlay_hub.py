@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import random
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from functools import partial
 
@@ -32,7 +32,6 @@ from controller.links.pacing import Bucket
 from controller.links.uplinks import Uplinks
 from controller.links.way import GOING_AWAY, keep_pinging
 from controller.ocpp import frames
-from controller.ocpp.frames import Version
 from controller.overlay.events import (
     HERE,
     Came,
@@ -43,14 +42,19 @@ from controller.overlay.events import (
     Note,
     NotSent,
     Own,
+    Save,
+    Saved,
     Sending,
     Side,
     Tick,
     Way,
 )
+from controller.overlay.frames import Message
 from controller.overlay.node import Node
 from controller.overlay.wire import CSMS, Mode
 from controller.overlay_settings import Trust, node_settings
+from controller.signing.replay import Remember
+from controller.store.database import StoreFailed
 
 log = logging.getLogger("controller.overlay")
 
@@ -69,9 +73,19 @@ class _Carrier(msgspec.Struct, frozen=True):
 
 
 class OverlayHub:
-    """One controller's node, with all its links. `uplinks` are those of the backends in overlay mode."""
+    """One controller's node, with all its links. `uplinks` are those of the backends in overlay mode.
 
-    def __init__(self, config: Config, uplinks: Mapping[str, Uplinks], trust: Trust) -> None:
+    `save` makes durable which signed messages were here; it raises StoreFailed.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        uplinks: Mapping[str, Uplinks],
+        trust: Trust,
+        save: Callable[[Sequence[Remember]], Awaitable[None]],
+    ) -> None:
+        self._save = save
         self._own = config.site.id
         self._version = config.site.protocol
         self._listen = config.listen
@@ -111,7 +125,7 @@ class OverlayHub:
         station = admitted.station
         way = Way(
             link=station, peer=station, mode=Mode.OVERLAY, side=Side.DOWN, priority=BELOW,
-            sends=admitted.version is Version.V21,
+            version=admitted.version,
         )  # fmt: skip
         itself = msgspec.structs.replace(admitted, mode=Mode.STANDARD)
         try:
@@ -132,7 +146,7 @@ class OverlayHub:
             while True:
                 message = await link.receive()
                 await trio.sleep(pace.take(trio.current_time()))
-                self._feed(Came(station, message))
+                await self._hear(station, message)
         except LinkLost as lost:
             leg.end(str(lost))
 
@@ -201,7 +215,7 @@ class OverlayHub:
         admitted = Admitted(self._own, self._version)
         way = Way(
             link=backend, peer=self._peers[backend], mode=Mode.OVERLAY, side=Side.UP, priority=ABOVE,
-            sends=self._version is Version.V21,
+            version=self._version,
         )  # fmt: skip
         while True:
             try:
@@ -210,7 +224,7 @@ class OverlayHub:
                     with self._up(way, carrier):
                         nursery.start_soon(keep_pinging, link, self._listen.ping_s)
                         while True:
-                            self._feed(Came(backend, await link.receive()))
+                            await self._hear(backend, await link.receive())
             except* (LinkLost, LinkRefused) as lost:
                 log.warning("the link in overlay mode to backend %s: %s", backend, _said(lost))
             await uplinks.ready(self._own)
@@ -245,7 +259,20 @@ class OverlayHub:
 
     # -- the node -----------------------------------------------------------------------------------
 
-    def _feed(self, event: Event) -> None:
+    async def _hear(self, link: str, message: Message) -> None:
+        """What has come over a link. What must be on disk first lets nobody wait but who has sent it."""
+        for save in self._feed(Came(link, message)):
+            try:
+                await self._save(save.words)
+            except StoreFailed as failed:
+                log.error("a signed message from %s goes no further: %s", link, failed)
+                self._feed(Saved(save, done=False))
+            else:
+                self._feed(Saved(save))
+
+    def _feed(self, event: Event) -> list[Save]:
+        """Let the node do what follows, and give back what has to be saved before more does."""
+        saves: list[Save] = []
         todo: deque[Event] = deque((event,))
         while todo:
             for action in self._node.handle(todo.popleft(), trio.current_time()):
@@ -256,11 +283,14 @@ class OverlayHub:
                     case Deliver(message):
                         if not self._sent(HERE, message):
                             todo.extend(_nobody_there(message))
+                    case Save():
+                        saves.append(action)
                     case Note(level, text):
                         log.log(level, "%s", text)
         self._alarm.stir()
+        return saves
 
-    def _sent(self, link: str, message: str | bytes) -> bool:
+    def _sent(self, link: str, message: Message) -> bool:
         carrier = self._carriers.get(link)
         if carrier is None or isinstance(message, bytes):
             return False
@@ -291,7 +321,7 @@ class _Through:
         self._hub.stands(self._backend)
 
 
-def _nobody_there(message: str | bytes) -> Iterator[Own]:
+def _nobody_there(message: Message) -> Iterator[Own]:
     """What is answered where the controller has no identity that could."""
     frame = None if isinstance(message, bytes) else frames.parse(message)
     if isinstance(frame, frames.Call):

@@ -11,8 +11,8 @@ from controller.config import Config
 from controller.config.backends import backend_names
 from controller.config.tables import Overlay
 from controller.ocpp.frames import Version
-from controller.overlay.node import Settings
 from controller.overlay.routes import Hop
+from controller.overlay.settings import Settings
 from controller.overlay.wire import TOPOLOGY
 from controller.signing.canonical import NotSignable
 from controller.signing.gate import Gate
@@ -23,18 +23,18 @@ log = logging.getLogger("controller.overlay")
 
 
 class Trust:
-    """What our topology is signed with, and whose is believed."""
+    """What our topology is signed with, and whose is believed: by the `gate`, if there is one."""
 
     def __init__(self, overlay: Overlay, gate: Gate | None, utc: Callable[[], float]) -> None:
         self._learn = overlay.learn
-        self._gate = gate
+        self.gate = gate
         self._utc = utc
 
     def sign(self, payload: bytes, is_call: bool) -> bytes:
         """The payload as it goes out: signed where the policy has it so."""
-        if self._gate is None:
+        if self.gate is None:
             return payload
-        signed = self._gate.sign_own(_facts("", is_call), payload, self._utc())
+        signed = self.gate.sign_own(_facts("", is_call), payload, self._utc())
         if signed.lacks:
             log.warning("our topology goes out unsigned: %s", signed.lacks)
         return signed.payload
@@ -45,10 +45,10 @@ class Trust:
             return None
         if self._learn == "none":
             return '[overlay] has learn = "none"'
-        if self._gate is None:
+        if self.gate is None:
             return "no policy of [signing] knows a key"
         try:
-            signers = self._gate.signers(_facts(node, is_call), payload, self._utc())
+            signers = self.gate.signers(_facts(node, is_call), payload, self._utc())
         except NotSignable as no:
             return str(no)
         return None if node in signers else f"it has no valid signature of a key whose holder is {node!r}"
@@ -75,6 +75,7 @@ def node_settings(config: Config, trust: Trust, utc_of: Callable[[float], float]
         new_id=lambda: str(uuid.uuid4()),
         dice=random.Random(),
         timeout_s=config.listen.call_timeout_s,
+        gate=trust.gate,
     )
 
 

@@ -125,7 +125,7 @@ class StationDesk:
         """The overlay network's node; stations reach backends in overlay mode through it from now on."""
         modes = {backend.name: backend.mode for backend in self._config.backend}
         real = {name: each for name, each in self._uplinks.items() if modes[name] == "overlay"}
-        hub = OverlayHub(self._config, real, Trust(overlay, self._gate, _utc_now))
+        hub = OverlayHub(self._config, real, Trust(overlay, self._gate, _utc_now), self._memory.save)
         self._uplinks |= {name: hub.ways_to(name) for name in real}
         return hub
 

@@ -13,7 +13,7 @@ from controller.links.engine import MESSAGES, Full, Hear, Link, LinkLost
 class Leg(Link):
     """`hear` takes what is sent into it. What comes out of it is what the other side has `passed`."""
 
-    def __init__(self, hear: Callable[[str], None]) -> None:
+    def __init__(self, hear: Callable[[str], object]) -> None:
         self._hear = hear
         self._passing, self._passed = trio.open_memory_channel[str](MESSAGES)
         self._lost_by: LinkLost | None = None

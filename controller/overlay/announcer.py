@@ -94,5 +94,5 @@ class Announcer:
         kind = Kind.SEND if way.sends else Kind.CALL
         frame = frames.request(kind, self._new_id(), TOPOLOGY, payload)
         if kind is Kind.CALL:
-            self._pending.ask(ASKED, frame.id, (), way.link, now)
+            self._pending.ask(ASKED, frame, way.link, now)
         return Sending(way.link, frames.to_overlay(frame, (way.peer,), (self._own,)), frame, ASKED)

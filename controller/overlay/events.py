@@ -6,8 +6,12 @@ from enum import Enum
 
 import msgspec
 
+from controller.ocpp.frames import Version
 from controller.overlay.frames import Hops, Message, Routed
+from controller.overlay.pending import Asked
 from controller.overlay.wire import Mode
+from controller.signing.replay import Remember
+from controller.signing.wire import Direction
 
 HERE = ""
 """Instead of a link: the node itself, whose own messages come and go as plain frames."""
@@ -24,7 +28,8 @@ class Way(msgspec.Struct, frozen=True, kw_only=True):
     """A link that stands. `peer`: the id that its other end has proven, or that of the backend dialled.
 
     `priority` and `weight` as a hop has them. `serves`: the one node that a plain link to a backend is for.
-    `only`: what comes over it goes on over this link alone, and back. `sends`: it takes SEND (OCPP 2.1).
+    `only`: what comes over it goes on over this link alone, and back; such a link is a leg, and what passes
+    it is looked at by the relay that holds it. `version`: what is spoken over it.
     """
 
     link: str
@@ -35,7 +40,22 @@ class Way(msgspec.Struct, frozen=True, kw_only=True):
     weight: int = 1
     serves: str | None = None
     only: str | None = None
-    sends: bool = True
+    version: Version = Version.V21
+
+    @property
+    def sends(self) -> bool:
+        """Whether it takes SEND."""
+        return self.version is Version.V21
+
+    @property
+    def is_leg(self) -> bool:
+        """Whether it is a part of another link."""
+        return self.only is not None
+
+    @property
+    def direction(self) -> Direction:
+        """Of what goes out over it."""
+        return Direction.UP if self.side is Side.UP else Direction.DOWN
 
 
 class LinkUp(msgspec.Struct, frozen=True):
@@ -87,6 +107,25 @@ class NotSent(msgspec.Struct, frozen=True):
     sending: Sending
 
 
+class Save(msgspec.Struct, frozen=True):
+    """A signed message must not be new again after a crash: say `Saved` once these words are on disk.
+
+    `frame`, `came` and, of an answer, `asked` are for the node itself.
+    """
+
+    words: tuple[Remember, ...]
+    frame: Routed
+    came: str
+    asked: Asked | None = None
+
+
+class Saved(msgspec.Struct, frozen=True):
+    """The words are on disk: the message goes on. Where they are not, and cannot be, it is refused."""
+
+    save: Save
+    done: bool = True
+
+
 class Deliver(msgspec.Struct, frozen=True):
     """A frame for us, in its plain form, and the path that it came; a CALL in it wants an answer (`Own`)."""
 
@@ -101,5 +140,5 @@ class Note(msgspec.Struct, frozen=True):
     text: str
 
 
-Event = LinkUp | LinkDown | Came | Own | NotSent | Tick
-Action = Sending | Deliver | Note
+Event = LinkUp | LinkDown | Came | Own | NotSent | Saved | Tick
+Action = Sending | Save | Deliver | Note

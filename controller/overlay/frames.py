@@ -20,6 +20,7 @@ from msgspec import Meta
 
 from controller.ocpp.frames import Malformed, UnknownType
 from controller.overlay.wire import BYTE_ORDER, ERRORS, LONGEST_ID, MOST_HOPS, NOBODY, Kind
+from controller.signing.wire import Direction
 
 Hops = tuple[str, ...]
 Message = str | bytes
@@ -47,7 +48,8 @@ class Routed(msgspec.Struct, frozen=True):
     """A frame of any form. Without `destination` and `path` it was a plain one.
 
     `body`: what comes behind the message id, as it arrived: the elements of a text frame, the one rest of
-    a `binary` one. `action` is that of a CALL or a SEND in text.
+    a `binary` one. `action` is that of a CALL or a SEND; a binary one may have none that can be read.
+    `cleared`: where the policy of signatures lets a request go from here; None while nobody has looked.
     """
 
     kind: Kind
@@ -57,6 +59,7 @@ class Routed(msgspec.Struct, frozen=True):
     path: Hops = ()
     action: str | None = None
     binary: bool = False
+    cleared: frozenset[Direction] | None = None
 
     @property
     def is_overlay(self) -> bool:
@@ -203,7 +206,16 @@ def _parse_binary(data: bytes) -> Routed | Malformed | UnknownType:
     if count > MOST_HOPS:
         return Malformed(f"its path has more than {MOST_HOPS} ids")
     whither = (destination or NOBODY,) if destination or path else ()
-    return Routed(_KINDS[data[0]], message_id, (data[at:],), whither, tuple(path), binary=True)
+    kind = _KINDS[data[0]]
+    action = _action(data, at) if kind in (Kind.CALL, Kind.SEND) else None
+    return Routed(kind, message_id, (data[at:],), whither, tuple(path), action, binary=True)
+
+
+def _action(data: bytes, at: int) -> str | None:
+    try:
+        return _take(data, at)[0]
+    except (_Cut, UnicodeDecodeError):
+        return None
 
 
 def _byte(data: bytes, at: int) -> tuple[int, int]:

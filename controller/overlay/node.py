@@ -4,6 +4,7 @@ A frame that comes in is held against its link (`admission`), then
   - a CALL or a SEND goes to its destination: to us (`Deliver`), or on over the best way that lives, and over
     the next best where it cannot be sent. A CALL is entered in the book of those who wait (`pending`).
   - an answer goes back the way that its CALL came.
+Before it goes on, the policy of signatures looks at it (`transit`).
 On plain links frames go without destination and path; the node knows both from the link and from its book.
 Who sends a CALL gets exactly one answer: its receiver's, or a CALLERROR of the node where the way ended. A
 CALL whose link is lost while it waits may have arrived: it is answered with an error, and not sent again.
@@ -12,9 +13,8 @@ CALL whose link is lost while it waits may have arrived: it is answered with an 
 from __future__ import annotations
 
 import logging
-import random
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 
 import msgspec
 
@@ -22,6 +22,7 @@ from controller.ocpp.frames import Malformed, UnknownType
 from controller.overlay import frames
 from controller.overlay.admission import OTHER, SPOOFED, Homes, Refusal
 from controller.overlay.announcer import ASKED, Announcer
+from controller.overlay.compass import Compass, names_of
 from controller.overlay.events import (
     HERE,
     Action,
@@ -33,6 +34,8 @@ from controller.overlay.events import (
     Note,
     NotSent,
     Own,
+    Save,
+    Saved,
     Sending,
     Side,
     Tick,
@@ -41,34 +44,19 @@ from controller.overlay.events import (
 from controller.overlay.frames import Hops, Message, Routed
 from controller.overlay.pending import Asked, Pending
 from controller.overlay.routes import Hop, Routes
-from controller.overlay.topology import Heard, NotBelieved, Signer, Verifier
-from controller.overlay.wire import BROADCAST, CSMS, TOPOLOGY, TOPOLOGY_ANSWER, Kind, Mode
+from controller.overlay.settings import Settings
+from controller.overlay.topology import Heard, NotBelieved
+from controller.overlay.transit import Looked, Transit
+from controller.overlay.wire import BROADCAST, TOPOLOGY, TOPOLOGY_ANSWER, Kind, Mode
+from controller.signing.gate import Drop
 
 MOST_SEEN = 1000
 """Broadcasts that are known again when they come over another link."""
 
 _REQUESTS = (Kind.CALL, Kind.SEND)
 _TOO_MANY = Refusal(OTHER, "too many requests wait for their answers", "too many")
-
-
-class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """What a node is told once.
-
-    `own`: its id. `routes`: configured hops by destination; `groups`: members by the group's name; `homes`:
-    by the id of each configured node the links that it comes over. `sign` and `verify` are for topology.
-    `utc_of` makes POSIX s of the monotonic clock, `new_id` message ids that nobody else uses.
-    """
-
-    own: str
-    routes: Mapping[str, Sequence[Hop]] = {}
-    groups: Mapping[str, Sequence[str]] = {}
-    homes: Mapping[str, frozenset[str]] = {}
-    sign: Signer
-    verify: Verifier
-    utc_of: Callable[[float], float]
-    new_id: Callable[[], str]
-    dice: random.Random
-    timeout_s: float = 60.0
+_NOT_SAVED = Refusal(OTHER, "it cannot be put on record that it was here", "not saved")
+_FROM_BELOW = Refusal("NotSupported", "this node hears only what comes from above", "from below")
 
 
 class Node:
@@ -87,6 +75,8 @@ class Node:
             settings.own, self._routes, self._pending, settings.sign, settings.utc_of, settings.new_id
         )
         self._ways: dict[str, Way] = {}
+        self._compass = Compass(settings.own, self._ways, self._routes)
+        self._transit = Transit(settings.gate, settings.utc_of)
         self._seen: dict[tuple[str, str], None] = {}
 
     @property
@@ -107,6 +97,8 @@ class Node:
                 return list(self._ours(message, destination, now))
             case NotSent(sending):
                 return list(self._not_sent(sending, now))
+            case Saved():
+                return list(self._saved(event, now))
             case LinkUp(way):
                 return list(self._up(way, now))
             case LinkDown(link):
@@ -122,7 +114,7 @@ class Node:
         self._ways[way.link] = way
         self._homes.link_up(way)
         hop = Hop(way.link, way.priority, way.weight, only=way.only or way.serves)
-        self._routes.link_up(hop, *_names(way))
+        self._routes.link_up(hop, *names_of(way))
         self._announcer.link_up(way, now)
 
     def _down(self, link: str, now: float) -> Iterator[Action]:
@@ -160,7 +152,7 @@ class Node:
         elif admitted.kind in _REQUESTS:
             yield from self._on(admitted, link, now)
         else:
-            yield from self._back(admitted, link)
+            yield from self._back(admitted, link, now)
 
     def _ours(self, message: Message, destination: Hops, now: float) -> Iterator[Action]:
         frame = frames.parse(message)
@@ -169,7 +161,7 @@ class Node:
         if frame.kind in _REQUESTS:
             yield from self._on(msgspec.structs.replace(frame, destination=destination), HERE, now)
         else:
-            yield from self._back(frame, HERE)
+            yield from self._back(frame, HERE, now)
 
     def _unreadable(self, frame: Malformed | UnknownType, way: Way) -> Iterator[Action]:
         self.counts["unreadable"] += 1
@@ -190,52 +182,60 @@ class Node:
             yield from self._arrived(frame, came, now)
             return
         frame = msgspec.structs.replace(frame, destination=destination)
-        if destination[0] == BROADCAST:
+        towards = self._compass.directions(frame, came, now)
+        looked = self._transit.request(frame, self._ways.get(came), towards, now)
+        yield from looked.notes
+        match looked.outcome:
+            case Routed() as cleared:
+                yield from self._pass(cleared, came, now)
+            case Save() as save:
+                yield save
+            case Refusal() as refusal if frame.kind is Kind.CALL and self._pending.awaits(came, frame):
+                # The answer is still to come: it gets no other.
+                yield Note(logging.INFO, f"{came!r} repeats {frame.id} before its answer: {refusal.reason}")
+            case Refusal() as refusal:
+                yield from self._refuse(frame, came, refusal)
+            case Drop():
+                self.counts["dropped"] += 1
+
+    def _pass(self, frame: Routed, came: str, now: float) -> Iterator[Action]:
+        """A request that may go on: to each that it is for."""
+        if frame.destination[0] == BROADCAST:
             yield from self._broadcast(frame, came, now)
             return
-        members = self._routes.members(destination[0]) if frame.kind is Kind.SEND else ()
-        for member in members or destination[:1]:
-            each = msgspec.structs.replace(frame, destination=(member, *destination[1:]))
+        names = self._compass.names(frame) if frame.kind is Kind.SEND else frame.destination[:1]
+        for name in names:
+            each = msgspec.structs.replace(frame, destination=(name, *frame.destination[1:]))
             if each.destination == (self._own,):
                 yield from self._arrived(each, came, now)
             else:
                 yield from self._forward(each, came, frozenset(), now)
 
-    def _forward(self, frame: Routed, came: str, tried: frozenset[str], now: float) -> Iterator[Action]:
-        head, *rest = frame.destination
-        members = self._routes.members(head) if frame.kind is Kind.CALL else ()
-        for name in members or (head,):
-            onward = msgspec.structs.replace(frame, destination=(name, *rest))
-            usable = {
-                way.link
-                for way in self._ways.values()
-                if way.link not in tried and self._carries(way, onward, came)
-            }
-            hop = self._routes.choose(name, now, usable)
-            if hop is not None:
-                yield from self._send(frame, onward, came, self._ways[hop.link], tried, now)
-                return
-        yield from self._refuse(frame, came, Refusal(OTHER, f"there is no way to {head!r}", "no route"))
+    def _saved(self, saved: Saved, now: float) -> Iterator[Action]:
+        """It is on disk, or cannot be, that a signed message was here."""
+        save = saved.save
+        if save.asked is not None:
+            error = frames.error(save.frame.id, _NOT_SAVED.code, _NOT_SAVED.reason)
+            yield from self._answered(save.frame if saved.done else error, save.asked)
+        elif saved.done:
+            yield from self._pass(save.frame, save.came, now)
+        else:
+            yield from self._refuse(save.frame, save.came, _NOT_SAVED)
 
-    def _carries(self, way: Way, frame: Routed, came: str) -> bool:
-        """Whether a way may be right for a frame: not where it has been, a plain one to its end only."""
-        if way.peer in frame.path or way.only not in (None, came):
-            return False
-        source = self._ways.get(came)
-        if source is not None and source.only not in (None, way.link):
-            return False
-        if way.mode is Mode.OVERLAY:
-            return True
-        author = frame.path[0] if frame.path else self._own
-        is_end = len(frame.destination) == 1 and frame.destination[0] in _names(way)
-        return is_end and way.serves in (None, author)
+    def _forward(self, frame: Routed, came: str, tried: frozenset[str], now: float) -> Iterator[Action]:
+        chosen = self._compass.choose(frame, came, tried, now)
+        if chosen is not None:
+            yield from self._send(frame, *chosen, came, tried, now)
+            return
+        reason = f"there is no way to {frame.destination[0]!r}"
+        yield from self._refuse(frame, came, Refusal(OTHER, reason, "no route"))
 
     def _send(
-        self, frame: Routed, onward: Routed, came: str, way: Way, tried: frozenset[str], now: float
+        self, frame: Routed, onward: Routed, way: Way, came: str, tried: frozenset[str], now: float
     ) -> Iterator[Action]:
         """`onward` is what goes out; `frame` is kept, should another way have to be found."""
         if frame.kind is Kind.CALL:
-            asked = self._pending.ask(came, frame.id, frame.path, way.link, now)
+            asked = self._pending.ask(came, onward, way.link, now)
             if asked is None:
                 yield from self._refuse(frame, came, _TOO_MANY)
                 return
@@ -257,7 +257,7 @@ class Node:
             self.counts["not sent"] += 1
 
     def _broadcast(self, frame: Routed, came: str, now: float) -> Iterator[Action]:
-        """To every node that hears it, once. Not over plain links: there it would look like one for them."""
+        """To every node that hears it, once."""
         if frame.kind is Kind.CALL:
             why = "a CALL to everybody would have many answers; use a SEND"
             yield from self._refuse(frame, came, Refusal("NotSupported", why, "broadcast call"))
@@ -269,9 +269,8 @@ class Node:
         self._seen[name] = None
         if len(self._seen) > MOST_SEEN:
             del self._seen[next(iter(self._seen))]
-        for way in list(self._ways.values()):
-            if way.mode is Mode.OVERLAY and way.peer not in frame.path:
-                yield self._written(frame, way, frame.destination, frame.path, came)
+        for way in self._compass.everywhere(frame):
+            yield self._written(frame, way, frame.destination, frame.path, came)
         if came != HERE:
             yield from self._arrived(frame, came, now)
 
@@ -282,10 +281,12 @@ class Node:
             yield from self._refuse(frame, came, Refusal(OTHER, "it is addressed to its sender", "no route"))
         elif frame.action == TOPOLOGY:
             yield from self._told(frame, self._ways[came], now)
+        elif self._ways[came].side is Side.DOWN and frame.destination != (BROADCAST,):
+            yield from self._refuse(frame, came, _FROM_BELOW)
         elif frame.kind is Kind.SEND:
             yield Deliver(frames.to_plain(frame), frame.path)
         else:
-            asked = self._pending.ask(came, frame.id, frame.path, HERE, now)
+            asked = self._pending.ask(came, frame, HERE, now)
             if asked is None:
                 yield from self._refuse(frame, came, _TOO_MANY)
                 return
@@ -315,7 +316,7 @@ class Node:
 
     # -- answers ------------------------------------------------------------------------------------
 
-    def _back(self, frame: Routed, link: str) -> Iterator[Action]:
+    def _back(self, frame: Routed, link: str, now: float) -> Iterator[Action]:
         """An answer, the way that its CALL came; or the objection to one, the way that the CALL went."""
         if frame.kind is Kind.RESULT_ERROR:
             objected = self._pending.objected(link, frame.id, frame.path)
@@ -326,13 +327,36 @@ class Node:
         else:
             asked = self._pending.take(link, frame.id)
             if asked is not None:
-                if frame.kind is Kind.RESULT:
-                    self._pending.remember(msgspec.structs.replace(asked, to=frame.path[::-1]))
                 answer = msgspec.structs.replace(frame, id=asked.id)
-                yield from self._hand(answer, asked.came, asked.path[::-1])
+                to = self._ways.get(asked.came)
+                looked = self._transit.answer(answer, self._ways.get(link), to, asked, now)
+                yield from self._answer(looked, answer, asked)
                 return
         self.counts["unasked"] += 1
         yield Note(logging.INFO, f"dropped a {frame.kind.name} that answers nothing")
+
+    def _answer(self, looked: Looked, answer: Routed, asked: Asked) -> Iterator[Action]:
+        """What the policy makes of an answer; in the place of a refused one, whoever asked gets an error."""
+        yield from looked.notes
+        match looked.outcome:
+            case Routed() as cleared:
+                yield from self._answered(cleared, asked)
+            case Save() as save:
+                yield save
+            case Refusal(code, reason, kind):
+                self.counts[kind] += 1
+                yield Note(
+                    logging.WARNING, f"refused the answer to {asked.action} of {asked.out!r}: {reason}"
+                )
+                error = frames.error(answer.id, code, reason)
+                yield from self._answered(msgspec.structs.replace(error, path=answer.path), asked)
+            case Drop():
+                self.counts["dropped"] += 1
+
+    def _answered(self, answer: Routed, asked: Asked) -> Iterator[Action]:
+        if answer.kind is Kind.RESULT:
+            self._pending.remember(msgspec.structs.replace(asked, to=answer.path[::-1]))
+        yield from self._hand(answer, asked.came, asked.path[::-1])
 
     def _hand(self, frame: Routed, link: str, destination: Hops) -> Iterator[Action]:
         """An answer to one link, or to us."""
@@ -366,8 +390,3 @@ class Node:
         else:
             message = frames.to_overlay(frame, destination, (*path, self._own))
         return Sending(way.link, message, frame, came)
-
-
-def _names(way: Way) -> tuple[str, ...]:
-    """How the other end of a way is addressed: whatever is upwards leads to a backend."""
-    return (way.peer, CSMS) if way.side is Side.UP and way.peer != CSMS else (way.peer,)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from controller.overlay.frames import Hops
+from controller.overlay.frames import Hops, Routed
 
 MOST_WAITING = 1000
 """Requests of one link. More are refused."""
@@ -24,7 +24,7 @@ MOST_REMEMBERED = 1000
 class Asked(msgspec.Struct, frozen=True):
     """A request on its way. It `came` over a link under an id, by a path, and went `out` under `out_id`.
 
-    `to`: where the author of its answer is, once there is one.
+    `action` it asks for, of the node `whom`. `to`: where the author of its answer is, once there is one.
     """
 
     came: str
@@ -33,6 +33,8 @@ class Asked(msgspec.Struct, frozen=True):
     out: str
     out_id: str
     until: float
+    action: str | None = None
+    whom: str = ""
     to: Hops = ()
 
     @property
@@ -52,12 +54,13 @@ class Pending:
         self._per_link: Counter[str] = Counter()
         self._answered: dict[tuple[str, str, Hops], Asked] = {}
 
-    def ask(self, came: str, message_id: str, path: Hops, out: str, now: float) -> Asked | None:
+    def ask(self, came: str, frame: Routed, out: str, now: float) -> Asked | None:
         """Enter a request that goes on; None where too many of that link wait already."""
         if self._per_link[came] >= MOST_WAITING:
             return None
-        out_id = self._new_id() if (out, message_id) in self._waiting else message_id
-        asked = Asked(came, message_id, path, out, out_id, now + self._timeout_s)
+        out_id = self._new_id() if (out, frame.id) in self._waiting else frame.id
+        until, whom = now + self._timeout_s, frame.destination[-1] if frame.destination else ""
+        asked = Asked(came, frame.id, frame.path, out, out_id, until, frame.action, whom)
         self._waiting[out, out_id] = asked
         self._per_link[came] += 1
         return asked
@@ -68,6 +71,11 @@ class Pending:
         if asked is not None:
             self._per_link[asked.came] -= 1
         return asked
+
+    def awaits(self, came: str, frame: Routed) -> bool:
+        """Whether a request of this author with this id waits already."""
+        author = came, frame.id, frame.path[:1]
+        return any(asked.author == author for asked in self._waiting.values())
 
     def remember(self, asked: Asked) -> None:
         """The request is answered well, which its author may yet object to."""

@@ -82,12 +82,17 @@ class Routes:
 
     def choose(self, destination: str, now: float, usable: Collection[str]) -> Hop | None:
         """The hop to take, out of those over a `usable` link; None where there is no way."""
+        best = self._best(destination, now, usable)
+        return self._dice.choices(best, [max(1, hop.weight) for hop in best])[0] if best else None
+
+    def best(self, destination: str, now: float, usable: Collection[str]) -> set[str]:
+        """The links that `choose` chooses from."""
+        return {hop.link for hop in self._best(destination, now, usable)}
+
+    def _best(self, destination: str, now: float, usable: Collection[str]) -> list[Hop]:
         hops = [hop for hop in self._hops(destination, now) if hop.link in usable]
-        if not hops:
-            return None
-        lowest = min(hop.priority for hop in hops)
-        best = [hop for hop in hops if hop.priority == lowest]
-        return self._dice.choices(best, [max(1, hop.weight) for hop in best])[0]
+        lowest = min((hop.priority for hop in hops), default=0)
+        return [hop for hop in hops if hop.priority == lowest]
 
     def reachable(self, now: float, neighbour: str | None = None) -> dict[str, int]:
         """Of every destination that is reached the best priority; for a neighbour's link, of those for it.

@@ -63,6 +63,6 @@ BYTE_ORDER: Literal["big", "little"] = "big"
 """OPEN: of the lengths in binary frames.
 
 Such a frame is: message type (1 byte); destination (2 bytes of length, UTF-8); how many ids the path has
-(1 byte) and each like the destination; message id (2 bytes of length, UTF-8); the rest. Where neither a
-destination nor a path is in it, the frame is a plain one.
+(1 byte) and each like the destination; message id and, of a CALL or a SEND, action (each with 2 bytes of
+length, UTF-8); the rest. Where neither a destination nor a path is in it, the frame is a plain one.
 """

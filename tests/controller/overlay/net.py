@@ -19,13 +19,16 @@ from controller.overlay.events import (
     Note,
     NotSent,
     Own,
+    Save,
+    Saved,
     Sending,
     Side,
     Tick,
     Way,
 )
 from controller.overlay.frames import Message
-from controller.overlay.node import Node, Settings
+from controller.overlay.node import Node
+from controller.overlay.settings import Settings
 from controller.overlay.wire import Mode
 
 UTC_S = 1_795_000_000.0
@@ -49,6 +52,8 @@ class Net:
         self.got: dict[str, list[Message]] = {}
         self.here: dict[str, list[Deliver]] = {}
         self.notes: list[str] = []
+        self.saved = 0
+        self.disk_full = False
         self.broken: set[tuple[str, str]] = set()
         """Links that take nothing, and whose node does not know yet."""
         self._links: set[tuple[str, str]] = set()
@@ -128,6 +133,9 @@ class Net:
         match action:
             case Deliver():
                 self.here[node].append(action)
+            case Save():
+                self.saved += 1
+                self.feed(node, Saved(action, done=not self.disk_full))
             case Note(text=text):
                 self.notes.append(text)
             case Sending(link, message):

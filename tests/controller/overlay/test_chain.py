@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from controller.ocpp.frames import Version
 from controller.overlay.announcer import DEBOUNCE_S
 from controller.overlay.topology import REFRESH_S, VALID_S
 from controller.overlay.wire import Mode
@@ -64,7 +65,7 @@ def test_a_station_reaches_another_controller_on_the_way() -> None:
 
 @pytest.mark.parametrize("sends", [True, False])
 def test_the_backend_is_told_what_is_behind_us(sends: bool) -> None:
-    net = chain(sends=sends)
+    net = chain(version=Version.V21 if sends else Version.V201)
     told = net.got["CSMS"][-1]
     kind, destination, path, _, action, _ = json.loads(told)
     assert (kind, destination, path, action) == (6 if sends else 2, "CSMS", "LC01", "NotifyNetworkTopology")
@@ -167,7 +168,7 @@ def test_each_news_begins_after_the_last_though_the_clock_stands() -> None:
     net = Net()
     net.node("LC02", utc_of=lambda now: UTC_S, sign=sign)
     net.node("LC01", utc_of=lambda now: UTC_S)
-    net.link("LC02", "LC01", sends=False)
+    net.link("LC02", "LC01", version=Version.V201)
     for name in ("CS01", "CS02", "CS03"):
         net.link(name, "LC02", PLAIN)
         net.wait(2)

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from controller.overlay.frames import Routed
 from controller.overlay.pending import MOST_REMEMBERED, MOST_WAITING, Asked, Pending
+from controller.overlay.wire import Kind
 
 
 def book() -> Pending:
     return Pending(60.0, lambda: "new")
 
 
+def frame(came: str, number: int) -> Routed:
+    return Routed(Kind.CALL, str(number), (b"{}",), ("CSMS",), (came,), "Heartbeat")
+
+
 def ask(pending: Pending, came: str, number: int, out: str = "up") -> Asked:
-    asked = pending.ask(came, str(number), (came,), out, 0.0)
+    asked = pending.ask(came, frame(came, number), out, 0.0)
     assert asked is not None
     return asked
 

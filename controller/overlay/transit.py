@@ -1,0 +1,142 @@
+"""What passes from link to link is held against the policy of signatures, like what passes a station's relay.
+
+A neighbour has proven who it is, and not that what it passes on is whole: so that nobody on the way can
+forge a command through us, each frame is looked at by where it goes, whose neighbour's link it comes over,
+and which station is at its far end. What goes into a leg, or comes out of one, is looked at by the relay
+that holds the leg: here it would be seen twice, and taken for a replay.
+
+A binary frame has no payload that anybody signs in this form: rules that verify refuse it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import msgspec
+
+from controller.ocpp.actions import SIGNED
+from controller.ocpp.frames import Call, CallResult, Send
+from controller.overlay.admission import SPOOFED, Refusal
+from controller.overlay.events import Note, Save, Way
+from controller.overlay.frames import Routed
+from controller.overlay.pending import Asked
+from controller.overlay.wire import Kind
+from controller.signing import wire
+from controller.signing.gate import Drop, Gate, Pass, Passage, Refuse, Ruling
+from controller.signing.replay import Remember
+from controller.signing.rules import Facts
+from controller.signing.wire import Direction
+
+_KINDS = {Kind.CALL: wire.Kind.REQUEST, Kind.SEND: wire.Kind.SEND, Kind.RESULT: wire.Kind.RESPONSE}
+EVERYWHERE = frozenset(Direction)
+
+
+class Looked(msgspec.Struct, frozen=True):
+    """What becomes of a frame: it goes on, at once or after a `Save`, is refused, or dropped.
+
+    `notes` are for the log.
+    """
+
+    outcome: Routed | Save | Refusal | Drop
+    notes: tuple[Note, ...] = ()
+
+
+class Transit:
+    """The gate, if any, as a node asks it. `utc_of` makes POSIX s of the monotonic clock."""
+
+    def __init__(self, gate: Gate | None, utc_of: Callable[[float], float]) -> None:
+        self._gate = gate
+        self._utc_of = utc_of
+
+    def request(self, frame: Routed, source: Way | None, towards: frozenset[Direction], now: float) -> Looked:
+        """A CALL or a SEND that came over a link, or from here, and may go in these directions."""
+        if self._gate is None or source is None or source.is_leg:
+            return Looked(msgspec.structs.replace(frame, cleared=EVERYWHERE))
+        passages = [_passage(source, direction, _station(frame, direction)) for direction in sorted(towards)]
+        cleared = msgspec.structs.replace(frame, cleared=towards)
+        return self._look(cleared, source, passages, now)
+
+    def answer(self, frame: Routed, source: Way | None, to: Way | None, asked: Asked, now: float) -> Looked:
+        """An answer that came over a link and goes on over another."""
+        if self._gate is None or source is None or to is None or source.is_leg or to.is_leg:
+            return Looked(frame)
+        whose = asked.whom if to.direction is Direction.UP else asked.path[0]
+        return self._look(frame, source, [_passage(source, to.direction, whose, asked.action)], now, asked)
+
+    def _look(
+        self, frame: Routed, source: Way, passages: list[Passage], now: float, asked: Asked | None = None
+    ) -> Looked:
+        carrier = _carrier(frame)
+        if self._gate is None or carrier is None:
+            return Looked(frame)
+        what = f"{frame.action or (asked and asked.action) or 'a message'} ({frame.kind.name}) {frame.id}"
+        notes: list[Note] = []
+        words: list[Remember] = []
+        for passage in passages:
+            ruling = self._gate.look(passage, carrier, self._utc_of(now))
+            notes += _notes(ruling, f"{source.peer!r}: {what} for {passage.station!r}")
+            match ruling:
+                case Refuse():
+                    return Looked(Refusal(SPOOFED, ruling.description, "refused"), tuple(notes))
+                case Drop():
+                    return Looked(ruling, tuple(notes))
+                case Pass(remember=Remember() as word):
+                    words.append(word)
+        if len(passages) == 1:
+            frame, lacks = self._signed(frame, passages[0], carrier.payload, now)
+            notes += lacks
+        outcome = Save(tuple(words), frame, source.link, asked) if words else frame
+        return Looked(outcome, tuple(notes))
+
+    def _signed(
+        self, frame: Routed, passage: Passage, payload: bytes, now: float
+    ) -> tuple[Routed, list[Note]]:
+        """The frame with our signature beside the others, where the policy has it so."""
+        action = passage.action or frame.action or ""
+        if self._gate is None or frame.binary or action.endswith(SIGNED):
+            return frame, []
+        facts = Facts(
+            version=passage.version, action=action, direction=passage.direction, kind=_KINDS[frame.kind],
+            link=passage.link,
+        )  # fmt: skip
+        signed = self._gate.sign_passing(facts, payload, self._utc_of(now))
+        if signed.lacks:
+            return frame, [Note(logging.WARNING, f"{action} goes without our signature: {signed.lacks}")]
+        return msgspec.structs.replace(frame, body=(*frame.body[:-1], signed.payload)), []
+
+
+def _passage(source: Way, direction: Direction, station: str, action: str | None = None) -> Passage:
+    return Passage(
+        version=source.version, direction=direction, link=source.link, station=station, action=action
+    )
+
+
+def _station(frame: Routed, direction: Direction) -> str:
+    """Whose a request is: who is at its end, or at its beginning."""
+    return frame.path[0] if direction is Direction.UP else frame.destination[-1]
+
+
+def _carrier(frame: Routed) -> Call | CallResult | Send | None:
+    """The frame as the gate reads it: of the text it wants the payload alone. Errors have none."""
+    payload = frame.body[-1]
+    match frame.kind:
+        case Kind.CALL:
+            return Call("", frame.id, frame.action or "", payload)
+        case Kind.SEND:
+            return Send("", frame.id, frame.action or "", payload)
+        case Kind.RESULT:
+            return CallResult("", frame.id, payload)
+        case _:
+            return None
+
+
+def _notes(ruling: Ruling, what: str) -> list[Note]:
+    match ruling:
+        case Pass(rule=rule, why=why, marked=marked) if rule:
+            level, how = (logging.WARNING, "passes, marked") if marked else (logging.DEBUG, "passes")
+            return [Note(level, f"{what} {how}, rule {rule}: {why}")]
+        case Drop(rule, why):
+            return [Note(logging.WARNING, f"{what} dropped, rule {rule}: {why}")]
+        case _:
+            return []  # a refusal is told where it is counted
