@@ -68,6 +68,8 @@ def a_site(folder: Path, made: Mapping[str, Backend], keys: Mapping[str, str], s
         host = "127.0.0.1"
         port = 0
         call_timeout_s = 5
+        [load_management]
+        tick_s = 0.1
         {tables}
         [[circuit]]
         id = "grid"
@@ -103,12 +105,22 @@ class Station:
         while True:
             frame = json.loads(await heard(self._socket))
             if frame[0] == 2:
-                self.commanded.append(frame[2])
-                await self._socket.send_message(json.dumps([3, frame[1], {"status": "Accepted"}]))
+                await self._obey(frame)
                 continue
             assert frame[:2] == [3, message_id], frame
             answer: dict[str, Any] = frame[2]
             return answer
+
+    async def obeys(self, action: str) -> None:
+        """Answer what it is asked until it is asked this."""
+        while action not in self.commanded:
+            frame = json.loads(await heard(self._socket))
+            if frame[0] == 2:
+                await self._obey(frame)
+
+    async def _obey(self, frame: list[Any]) -> None:
+        self.commanded.append(frame[2])
+        await self._socket.send_message(json.dumps([3, frame[1], {"status": "Accepted"}]))
 
     async def asks(self, action: str, payload: dict[str, Any]) -> dict[str, Any]:
         """A CALL, and its answer, of whomever."""

@@ -130,9 +130,7 @@ async def test_within_its_grace_the_same_call_goes_again(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("mode", ["grace", "strict"])
-async def test_after_the_grace_the_station_has_its_safe_limit_and_is_closed(
-    tmp_path: Path, mode: str
-) -> None:
+async def test_a_station_that_is_closed_has_its_safe_limit(tmp_path: Path, mode: str) -> None:
     config_lines = f'owner = "cpo"\nwhen_backend_away = "{mode}"\ngrace_s = 0.3'
     async with (
         backends("cpo") as made,
@@ -140,9 +138,10 @@ async def test_after_the_grace_the_station_has_its_safe_limit_and_is_closed(
         connected(controller) as station,
     ):
         link = await made["cpo"].link()
+        await station.told(link, "BootNotification", BOOT, ACCEPTED)
+        await station.obeys("SetChargingProfile")
         await goes_away(made["cpo"], link)
         with pytest.raises(ConnectionClosed) as closed, trio.fail_after(10):
             await station.hears("never")
         assert closed.value.reason is not None
         assert closed.value.reason.code == 1013
-        assert "SetChargingProfile" in station.commanded
