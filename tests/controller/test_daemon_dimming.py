@@ -89,7 +89,7 @@ async def test_nobody_is_obeyed_while_nobody_knows_the_time(
             monkeypatch.setattr(dimming_desk, "is_synchronised", lambda: True)
             with trio.fail_after(5):
                 while (await operator.sends(command()))["status"] == "refused":
-                    await trio.sleep(0.05)
+                    continue
             assert (await found(controller, lambda status: status.dimmed)).limit_w == MINIMUM_W
     assert "the clock is not synchronised: no signed command is obeyed until it is" in caplog.text
 
