@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 
@@ -14,4 +15,5 @@ def notify(state: str) -> None:
     if address.startswith("@"):  # Linux's abstract namespace
         address = "\0" + address[1:]
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as datagram:
-        datagram.sendto(state.encode(), address)
+        with contextlib.suppress(OSError):  # who does not listen any more must not end us
+            datagram.sendto(state.encode(), address)

@@ -67,6 +67,7 @@ class Switchboard:
                 old.scope.cancel()
                 await old.ended.wait()
             with served.scope:
+                await trio.lowlevel.checkpoint_if_cancelled()  # a newer one has come meanwhile
                 served.session = make()
                 await served.session.run(owner, observers)
         finally:

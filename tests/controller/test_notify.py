@@ -23,3 +23,15 @@ def test_systemd_hears_the_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_without_systemd_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
     notify("READY=1")
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_one_who_has_stopped_to_listen_is_no_reason_to_stop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, there: bool
+) -> None:
+    name = f"{tmp_path}/notify"
+    if there:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+            systemd.bind(name)
+    monkeypatch.setenv("NOTIFY_SOCKET", name)
+    notify("WATCHDOG=1")
