@@ -14,6 +14,8 @@ def notify(state: str) -> None:
         return
     if address.startswith("@"):  # Linux's abstract namespace
         address = "\0" + address[1:]
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as datagram:
-        with contextlib.suppress(OSError):  # who does not listen any more must not end us
-            datagram.sendto(state.encode(), address)
+    with (
+        contextlib.suppress(OSError),  # who does not listen any more must not end us
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as datagram,
+    ):
+        datagram.sendto(state.encode(), address)
