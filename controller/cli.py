@@ -26,6 +26,7 @@ from controller.config.reading import ConfigMistakes, read_config
 from controller.config.remarks import ConfigUnreadable, render
 from controller.config.tables import Web
 from controller.demo.demo import run_demo
+from controller.dim_cli import add_dim
 from controller.evidence_cli import add_evidence
 from controller.gatekeeper import SigningFailed
 from controller.groups import leaves
@@ -97,6 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     password.set_defaults(do=_password)
 
+    add_dim(commands)
     add_evidence(commands)
     add_keys(commands)
     add_policy(commands)

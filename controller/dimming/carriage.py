@@ -49,6 +49,11 @@ def command_in(action: str, payload: bytes) -> bytes | None:
         return data
 
 
+def command(version: Version, signed: bytes) -> bytes:
+    """The payload of the DataTransfer that brings a signed command."""
+    return _payload({"vendorId": VENDOR, "messageId": COMMAND}, version, signed)
+
+
 def answer(version: Version, acknowledgement: bytes, *, accepted: bool) -> bytes:
     """The DataTransfer's response that carries a signed acknowledgement."""
     return _payload({"status": "Accepted" if accepted else "Rejected"}, version, acknowledgement)
