@@ -103,6 +103,7 @@ class Outbox:
         transaction: int | None = None,
         *,
         answered: bool = True,
+        sent: bool = False,
     ) -> list[Word]:
         """Let a message wait; no words where it had to go at once. Raises NoRoom, for transactions only."""
         words = self._room_for(kind)
@@ -118,6 +119,7 @@ class Outbox:
             taken=taken,
             transaction=transaction,
             answered=answered,
+            sent=sent,
         )
         self._put(entry)
         return [*words, Queued(self._station, self._backend, entry)]

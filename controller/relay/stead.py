@@ -117,6 +117,7 @@ class Stead:
         self._utc_of = utc_of
         self._catching_up = len(kept.outbox) > 0
         self._telling: Outbound | None = None
+        self._is_attached = False
 
     @property
     def deadline(self) -> float | None:
@@ -188,7 +189,15 @@ class Stead:
         kind, utc = kind_of(self._version, said.action, said.payload), self._utc_of(now)
         outbox = self._kept.outbox
         return outbox.queue(
-            self._version, said.action, said.payload, kind, said.id, utc, transaction, answered=answered
+            self._version,
+            said.action,
+            said.payload,
+            kind,
+            said.id,
+            utc,
+            transaction,
+            answered=answered,
+            sent=not answered and self._is_attached,
         )
 
     def _translated(self, frame: Call) -> tuple[str, tuple[Note, ...]]:
@@ -250,13 +259,13 @@ class Stead:
     def attached(self, *, was_away: bool) -> None:
         """The link to the owner stands."""
         self._catching_up = self._catching_up or was_away
-        self._telling = None
+        self._telling, self._is_attached = None, True
         if self._catching_up:
             self._courier.attached()
 
     def detached(self) -> None:
         """The link to the owner is gone."""
-        self._telling = None
+        self._telling, self._is_attached = None, False
 
     def next(self, now: float) -> Following | None:
         """What the owner hears next of what is kept for it."""

@@ -148,6 +148,7 @@ def test_a_transaction_that_the_owner_was_told_live_is_not_told_twice(house: Rem
     talk.backend_up()
     introduced(talk)
     told(talk, call("1", "StartTransaction", START), STARTED)
+    talk.noted("StartTransaction 1 goes again: its answer was never seen")
     talk.backend(call("r", "RemoteStopTransaction", f'{{"transactionId":{THEIRS}}}'))
     talk.station_hears(call("r", "RemoteStopTransaction", f'{{"transactionId":{own}}}'))
 
