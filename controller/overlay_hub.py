@@ -24,14 +24,15 @@ from controller.config.backends import uplinks_of
 from controller.groups import leaves
 from controller.limit_desk import utc
 from controller.links.alarm import Alarm
+from controller.links.channel import Channel
 from controller.links.dial import LinkRefused
-from controller.links.engine import Full, Link, LinkLost
+from controller.links.engine import Full, LinkLost
 from controller.links.handshake import Admitted
 from controller.links.leg import Leg
 from controller.links.pacing import Bucket
 from controller.links.uplinks import Uplinks
 from controller.links.way import GOING_AWAY, keep_pinging
-from controller.ocpp import frames
+from controller.ocpp.frames import call_error
 from controller.overlay.events import (
     HERE,
     Came,
@@ -49,25 +50,25 @@ from controller.overlay.events import (
     Tick,
     Way,
 )
-from controller.overlay.frames import Message
+from controller.overlay.frames import Message, Routed, parse
 from controller.overlay.node import Node
-from controller.overlay.wire import CSMS, Mode
+from controller.overlay.wire import CSMS, Kind, Mode
 from controller.overlay_settings import Trust, node_settings
 from controller.signing.replay import Remember
 from controller.store.database import StoreFailed
 
 log = logging.getLogger("controller.overlay")
 
-Serve = Callable[[Admitted, Link], Awaitable[None]]
+Serve = Callable[[Admitted, Channel], Awaitable[None]]
 
 LEG, BELOW, ABOVE = 0, 1, 2
 """Priorities of links: what is for a station goes into its leg, and a way down is shorter than one up."""
 
 
 class _Carrier(msgspec.Struct, frozen=True):
-    """How a link takes a text, and how it is given up; `only`: the link that carries it, where one does."""
+    """How a link takes a message, and how it is given up; `only`: the link that carries it, if one does."""
 
-    put: Callable[[str], None]
+    put: Callable[[Message], None]
     give_up: Callable[[str], None]
     only: str | None = None
 
@@ -117,7 +118,7 @@ class OverlayHub:
 
     # -- links below ----------------------------------------------------------------------------------
 
-    async def serve(self, admitted: Admitted, link: Link, serve: Serve) -> None:
+    async def serve(self, admitted: Admitted, link: Channel, serve: Serve) -> None:
         """A station in overlay mode, until its link or its session ends.
 
         `serve` serves what it says for itself, over a leg; what is behind it goes through the node.
@@ -138,7 +139,7 @@ class OverlayHub:
         finally:
             await link.close(GOING_AWAY, "")
 
-    async def _read_below(self, station: str, link: Link, leg: Leg) -> None:
+    async def _read_below(self, station: str, link: Channel, leg: Leg) -> None:
         """As fast as stations may send: what waits in its socket fills nobody's memory."""
         rate = self._listen.messages_per_second
         pace = Bucket(rate, burst=max(1, int(rate)))
@@ -150,7 +151,7 @@ class OverlayHub:
         except LinkLost as lost:
             leg.end(str(lost))
 
-    async def _ping_below(self, link: Link, leg: Leg) -> None:
+    async def _ping_below(self, link: Channel, leg: Leg) -> None:
         try:
             await keep_pinging(link, self._listen.ping_s)
         except LinkLost as lost:
@@ -174,7 +175,7 @@ class OverlayHub:
             raise LinkRefused("its link in overlay mode does not stand")
 
     @asynccontextmanager
-    async def through(self, backend: str, admitted: Admitted) -> AsyncIterator[Link]:
+    async def through(self, backend: str, admitted: Admitted) -> AsyncIterator[Channel]:
         """A station's leg to a backend, open inside the block. Raises LinkRefused where it cannot be.
 
         At a start, and after a loss, it waits for the link that carries it, for as long as for any dial.
@@ -203,7 +204,7 @@ class OverlayHub:
     def _spoken_for(self, backend: str) -> Iterator[Leg]:
         """The leg of the controller's own identity: what comes for the node itself comes out of it."""
         peer = self._peers[backend]
-        leg = Leg(lambda text: self._feed(Own(text, (peer,))))
+        leg = Leg(lambda message: self._feed(Own(message, (peer,))))
         self._carriers[HERE] = carrier = _Carrier(leg.pass_on, leg.end, backend)
         try:
             yield leg
@@ -233,7 +234,7 @@ class OverlayHub:
 
     @contextmanager
     def _leg(self, way: Way) -> Iterator[Leg]:
-        leg = Leg(lambda text: self._feed(Came(way.link, text)))
+        leg = Leg(lambda message: self._feed(Came(way.link, message)))
         try:
             with self._up(way, _Carrier(leg.pass_on, leg.end, way.only)):
                 yield leg
@@ -281,7 +282,7 @@ class OverlayHub:
                         if not self._sent(link, message):
                             todo.append(NotSent(action))
                     case Deliver(message):
-                        if not self._sent(HERE, message):
+                        if isinstance(message, bytes) or not self._sent(HERE, message):
                             todo.extend(_nobody_there(message))
                     case Save():
                         saves.append(action)
@@ -292,7 +293,7 @@ class OverlayHub:
 
     def _sent(self, link: str, message: Message) -> bool:
         carrier = self._carriers.get(link)
-        if carrier is None or isinstance(message, bytes):
+        if carrier is None:
             return False
         try:
             carrier.put(message)
@@ -312,7 +313,7 @@ class _Through:
         self._hub = hub
         self._backend = backend
 
-    def open(self, admitted: Admitted) -> AbstractAsyncContextManager[Link]:
+    def open(self, admitted: Admitted) -> AbstractAsyncContextManager[Channel]:
         """See `uplinks.Way`."""
         return self._hub.through(self._backend, admitted)
 
@@ -322,10 +323,10 @@ class _Through:
 
 
 def _nobody_there(message: Message) -> Iterator[Own]:
-    """What is answered where the controller has no identity that could."""
-    frame = None if isinstance(message, bytes) else frames.parse(message)
-    if isinstance(frame, frames.Call):
-        yield Own(frames.call_error(frame.id, "NotSupported", "this node only passes on what is for others"))
+    """What is answered where nobody here could: there is no identity, or it does not read binary messages."""
+    frame = parse(message)
+    if isinstance(frame, Routed) and frame.kind is Kind.CALL:
+        yield Own(call_error(frame.id, "NotSupported", "this node only passes on what is for others"))
 
 
 def _cancel(scope: trio.CancelScope, reason: str) -> None:

@@ -17,8 +17,9 @@ from controller.gatekeeper import Gatekeeper
 from controller.groups import leaves
 from controller.limit_desk import utc
 from controller.links.alarm import Alarm
+from controller.links.channel import Channel
 from controller.links.dial import LinkRefused
-from controller.links.engine import Full, Link, LinkLost
+from controller.links.engine import Full, LinkLost
 from controller.links.handshake import Admitted
 from controller.links.uplinks import Uplinks
 from controller.ocpp.profile_messages import as_held
@@ -73,7 +74,7 @@ class OwnLink:
         self._guard: OwnGuard | None = None
         if keeper is not None:
             self._guard = OwnGuard(keeper, self._version, self._id, uplinks.backend, self._put, utc)
-        self._link: Link | None = None
+        self._link: Channel | None = None
         self._scope = trio.CancelScope()
 
     def say(self, action: str, payload: bytes) -> None:

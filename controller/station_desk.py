@@ -17,8 +17,8 @@ from controller.config.passwords import Secret, secret_of
 from controller.config.tables import Overlay
 from controller.gatekeeper import Gatekeeper
 from controller.limit_desk import LimitDesk, utc
+from controller.links.channel import Channel
 from controller.links.descriptors import make_room
-from controller.links.engine import Link
 from controller.links.handshake import Admitted, Door, Habits, habits
 from controller.links.pacing import Bucket
 from controller.links.server import Listening, serve_stations
@@ -30,6 +30,7 @@ from controller.links.uplink import Uplink, dial_turns
 from controller.links.uplinks import Uplinks
 from controller.ocpp.frames import Version
 from controller.ocpp.observer import Observer
+from controller.overlay.sealed import Sealed
 from controller.overlay.wire import MODE_HEADER, Mode
 from controller.overlay_hub import OverlayHub
 from controller.overlay_settings import Trust
@@ -129,14 +130,14 @@ class StationDesk:
         self._uplinks |= {name: hub.ways_to(name) for name in real}
         return hub
 
-    async def _serve(self, admitted: Admitted, link: Link) -> None:
+    async def _serve(self, admitted: Admitted, link: Channel) -> None:
         """One accepted station, on a link of its own or of many."""
         if admitted.mode is Mode.OVERLAY and self._hub is not None:
             await self._hub.serve(admitted, link, self._serve_one)
         else:
             await self._serve_one(admitted, link)
 
-    async def _serve_one(self, admitted: Admitted, link: Link) -> None:
+    async def _serve_one(self, admitted: Admitted, link: Channel) -> None:
         """What a station says for itself: its relay, its session, and the ways to its backends."""
         station = self._stations[admitted.station]
         observers = [self.uplinks(name) for name in station.observers]
@@ -157,7 +158,7 @@ class StationDesk:
             await self._board.run(station.id, make, owner, [each for each in told if each is not owner])
 
     def _session(
-        self, station: Station, admitted: Admitted, ownership: Ownership, link: Link | None
+        self, station: Station, admitted: Admitted, ownership: Ownership, link: Channel | None
     ) -> StationSession:
         """`link` None: the station is not there, and only spoken for."""
         listen, memory = self._config.listen, self._memory
@@ -182,6 +183,7 @@ class StationDesk:
             pace=Bucket(listen.messages_per_second, burst=max(1, int(BURST_S * listen.messages_per_second))),
             ping_s=self._habits(station.id).ping_s,
             backend_ping_s=listen.ping_s,
+            sealed=Sealed(self._gate, utc, admitted.version, station.id, self._names[station.owner]),
         )
         return StationSession(admitted, relay, link, self._limits, memory, self._tally, rules)
 

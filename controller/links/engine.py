@@ -59,6 +59,7 @@ class Link:
         self._nursery = nursery
         self._transport = transport
         self._wire = wire
+        wire.head = None  # its headers are read, and would stay as long as the link does
         self._gone: Gone | None = None
         self._most = READ_DEFLATED if wire.deflates else READ
         self._reading = False
@@ -165,15 +166,15 @@ class Link:
 
     # -- out ----------------------------------------------------------------------------------------
 
-    def put(self, text: str) -> None:
-        """Send a text message, or let it wait for the peer; does not wait itself. Raises Full."""
+    def put(self, message: str | bytes) -> None:
+        """Send a message, text or binary, or let it wait for the peer; does not wait itself. Raises Full."""
         if self._gone is not None:
             raise self._lost()
-        data = text.encode()
+        data = message if isinstance(message, bytes) else message.encode()
         waiting = len(self._waiting)
         if waiting and (waiting >= MESSAGES or self._waiting_bytes + len(data) > BYTES):
             raise Full(f"{waiting} messages of {self._waiting_bytes} bytes wait")
-        self._put_out(self._wire.text(data))
+        self._put_out(self._wire.binary(data) if data is message else self._wire.text(data))
 
     async def send(self, text: str) -> None:
         """Send a text message; waits while the peer does not read, and gives it up after SEND_S."""

@@ -7,23 +7,23 @@ from typing import NoReturn
 
 import trio
 
-from controller.links.engine import MESSAGES, Full, Hear, Link, LinkLost
+from controller.links.engine import MESSAGES, Full, Hear, LinkLost
 
 
-class Leg(Link):
-    """`hear` takes what is sent into it. What comes out of it is what the other side has `passed`."""
+class Leg:
+    """A `Channel`. `hear` takes what is put into it; what comes out is what the other side has passed on."""
 
-    def __init__(self, hear: Callable[[str], object]) -> None:
+    def __init__(self, hear: Callable[[str | bytes], object]) -> None:
         self._hear = hear
-        self._passing, self._passed = trio.open_memory_channel[str](MESSAGES)
+        self._passing, self._passed = trio.open_memory_channel[str | bytes](MESSAGES)
         self._lost_by: LinkLost | None = None
 
-    def pass_on(self, text: str) -> None:
+    def pass_on(self, message: str | bytes) -> None:
         """A message for whoever holds the leg. Raises Full, and LinkLost once it is over."""
         if self._lost_by is not None:
             raise LinkLost(str(self._lost_by))
         try:
-            self._passing.send_nowait(text)
+            self._passing.send_nowait(message)
         except trio.WouldBlock:
             raise Full(f"{MESSAGES} messages wait") from None
 
@@ -32,28 +32,23 @@ class Leg(Link):
         self._over(LinkLost(reason))
 
     async def receive(self) -> str | bytes:
-        """See Link."""
+        """See Channel."""
         try:
             return await self._passed.receive()
         except trio.EndOfChannel:
             raise self._why() from None
 
     async def listen(self, hear: Hear) -> NoReturn:
-        """See Link."""
+        """See Channel."""
         while True:
             if (pause := hear(await self.receive())) is not None:
                 await pause()
 
-    def put(self, text: str) -> None:
-        """See Link."""
+    def put(self, message: str | bytes) -> None:
+        """See Channel."""
         if self._lost_by is not None:
             raise self._why()
-        self._hear(text)
-
-    async def send(self, text: str) -> None:
-        """See Link."""
-        await trio.lowlevel.checkpoint()
-        self.put(text)
+        self._hear(message)
 
     async def ping(self, timeout_s: float) -> None:
         """The link that carries it is pinged for all."""
@@ -62,7 +57,7 @@ class Leg(Link):
             raise self._why()
 
     async def close(self, code: int, reason: str) -> None:
-        """See Link."""
+        """See Channel."""
         self._over(LinkLost("we have closed it", clean=True, ours=True))
         await trio.lowlevel.checkpoint()
 

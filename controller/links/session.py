@@ -19,7 +19,8 @@ import msgspec
 import trio
 
 from controller.links.alarm import Alarm
-from controller.links.engine import Full, Link, LinkLost, Pause
+from controller.links.channel import Channel
+from controller.links.engine import Full, LinkLost, Pause
 from controller.links.handshake import Admitted
 from controller.links.pacing import Bucket
 from controller.links.tally import Tally
@@ -28,6 +29,7 @@ from controller.links.way import GOING_AWAY, Way, keep_pinging
 from controller.ocpp.frames import Version
 from controller.ocpp.observations import Observation
 from controller.ocpp.profile_messages import Held
+from controller.overlay.sealed import Sealed
 from controller.relay.events import (
     Action,
     Close,
@@ -85,12 +87,14 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     """How a session treats its links.
 
     `pace`: how fast the station's messages are read; more of them wait in its socket. `ping_s`: how often
-    the station is asked for a sign of life, `backend_ping_s` a backend; 0 is never.
+    the station is asked for a sign of life, `backend_ping_s` a backend; 0 is never. `sealed` says which
+    binary messages pass between the station and its owner; without it none does.
     """
 
     pace: Bucket
     ping_s: float
     backend_ping_s: float
+    sealed: Sealed | None = None
 
 
 class StationSession:
@@ -103,7 +107,7 @@ class StationSession:
         self,
         admitted: Admitted,
         relay: StationRelay,
-        link: Link | None,
+        link: Channel | None,
         site: Site,
         memory: Memory,
         tally: Tally,
@@ -164,6 +168,7 @@ class StationSession:
             self._admitted,
             self._relay,
             self._feed,
+            self._pass_down,
             self._alarm,
             self._tally,
             self._rules.backend_ping_s,
@@ -211,9 +216,9 @@ class StationSession:
     def _act(self, action: Action) -> None:
         match action:
             case ToStation(text):
-                self._put(self._link, text, f"station {self._station}")
+                self._put_down(text)
             case ToBackend(text):
-                self._put(self._ways[self._owner], text, f"backend of station {self._station}")
+                self._put_up(text)
             case ToObserver(backend, text):
                 self._put(self._ways[backend], text, f"backend {backend} of station {self._station}")
             case Save(words):
@@ -240,10 +245,16 @@ class StationSession:
         if self.is_present:
             self._site.station_down(self._station)
 
-    def _put(self, reader: Link | Way | None, text: str, name: str) -> None:
+    def _put_down(self, message: str | bytes) -> None:
+        self._put(self._link, message, f"station {self._station}")
+
+    def _put_up(self, message: str | bytes) -> None:
+        self._put(self._ways[self._owner], message, f"backend of station {self._station}")
+
+    def _put(self, reader: Channel | Way | None, message: str | bytes, name: str) -> None:
         try:
             if reader is not None:
-                reader.put(text)
+                reader.put(message)
         except Full as full:
             log.warning("%s does not read: %s, the link is closed", name, full)
             self._end(f"{name} does not read")
@@ -291,7 +302,7 @@ class StationSession:
 
     # -- the station --------------------------------------------------------------------------------
 
-    async def _read_station(self, link: Link) -> None:
+    async def _read_station(self, link: Channel) -> None:
         try:
             await self._until_heard(0.0)
             await link.listen(self._hear_station)
@@ -306,11 +317,25 @@ class StationSession:
         if isinstance(message, str):
             self._feed(FromStation(message))
         else:
-            log.warning("station %s sent a binary message: ignored", self._station)
+            self._pass_up(message)
         wait_s = self._rules.pace.take(trio.current_time())
         if wait_s > 0 or not self._relay.hears_station:
             return partial(self._until_heard, wait_s)
         return None
+
+    def _pass_up(self, message: bytes) -> None:
+        sealed = self._rules.sealed
+        if sealed is not None and self._owner and sealed.goes_up(message, trio.current_time()):
+            self._put_up(message)
+        else:
+            log.warning("station %s sent a binary message: ignored", self._station)
+
+    def _pass_down(self, message: bytes) -> None:
+        sealed = self._rules.sealed
+        if sealed is not None and sealed.goes_down(message, trio.current_time()):
+            self._put_down(message)
+        else:
+            log.warning("the owner of %s sent a binary message: ignored", self._station)
 
     async def _until_heard(self, wait_s: float) -> None:
         """Wait so long; and until the relay has an ear for the station."""
@@ -324,7 +349,7 @@ class StationSession:
             closing = self._closing or Close(GOING_AWAY, "")
             await self._link.close(closing.code, closing.reason)
 
-    async def _ping_station(self, link: Link) -> None:
+    async def _ping_station(self, link: Channel) -> None:
         try:
             await keep_pinging(link, self._rules.ping_s)
         except LinkLost as lost:

@@ -16,8 +16,9 @@ import trio
 
 from controller.groups import leaves
 from controller.links.alarm import Alarm
+from controller.links.channel import Channel
 from controller.links.dial import LinkRefused
-from controller.links.engine import Link, LinkLost
+from controller.links.engine import LinkLost
 from controller.links.failover import Failover
 from controller.links.handshake import Admitted
 
@@ -31,14 +32,14 @@ SERVER_ERRORS = 500
 class Reached(NamedTuple):
     """An open link, and the id of the uplink that it goes over."""
 
-    link: Link
+    link: Channel
     uplink: str
 
 
 class Way(Protocol):
     """One uplink: see `uplink.Uplink`."""
 
-    def open(self, admitted: Admitted) -> AbstractAsyncContextManager[Link]:
+    def open(self, admitted: Admitted) -> AbstractAsyncContextManager[Channel]:
         """A link for a station. Raises LinkRefused, alone or in a group."""
 
     async def probe(self) -> None:
@@ -130,7 +131,7 @@ class Uplinks:
                 why = "; ".join(refusals.values()) or "it did not answer a moment ago"
                 raise LinkRefused(why, retry_after_s=max(0.0, self._failover.ready_at(station) - now))
 
-    async def _dial(self, uplink: str, admitted: Admitted, stack: AsyncExitStack) -> Link | str:
+    async def _dial(self, uplink: str, admitted: Admitted, stack: AsyncExitStack) -> Channel | str:
         """The link, or why there is none."""
         began = trio.current_time()
         refusals: list[LinkRefused] = []

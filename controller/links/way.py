@@ -10,8 +10,9 @@ import trio
 
 from controller.groups import leaves
 from controller.links.alarm import Alarm
+from controller.links.channel import Channel
 from controller.links.dial import LinkRefused
-from controller.links.engine import Link, LinkLost
+from controller.links.engine import LinkLost
 from controller.links.handshake import Admitted
 from controller.links.tally import Tally
 from controller.links.uplinks import Uplinks
@@ -35,6 +36,8 @@ GOING_AWAY = 1001
 class Way:
     """`feed` takes what happens to the station's relay; `owns`: the backend is the station's owner.
 
+    `pass_binary` takes what the owner says in binary, which the relay does not read.
+
     What is put while there is no link is dropped: the relay puts nothing then but answers that nobody
     waits for any more.
     """
@@ -45,13 +48,14 @@ class Way:
         admitted: Admitted,
         relay: StationRelay,
         feed: Callable[[Event], None],
+        pass_binary: Callable[[bytes], None],
         alarm: Alarm,
         tally: Tally,
         ping_s: float,
         *,
         owns: bool,
     ) -> None:
-        self._link: Link | None = None
+        self._link: Channel | None = None
         self._uplink = ""
         self._uplinks = uplinks
         self._backend = uplinks.backend
@@ -59,6 +63,7 @@ class Way:
         self._station = admitted.station
         self._relay = relay
         self._feed = feed
+        self._pass_binary = pass_binary
         self._alarm = alarm
         self._tally = tally
         self._ping_s = ping_s
@@ -81,11 +86,11 @@ class Way:
             if self._relay.wants(self._backend):
                 await self._uplinks.ready(self._station)
 
-    def put(self, text: str) -> None:
-        """Send a text message, or let it wait for the backend. Raises Full."""
+    def put(self, message: str | bytes) -> None:
+        """Send a message, or let it wait for the backend. Raises Full."""
         if self._link is not None:
             with suppress(LinkLost):  # its reader hears of it as well, and tells the relay
-                self._link.put(text)
+                self._link.put(message)
 
     def redial(self) -> None:
         """The backend does not answer over this link: give it up, and make another."""
@@ -113,6 +118,8 @@ class Way:
         self._tally.from_backends += 1
         if isinstance(message, str):
             self._feed(FromBackend(message) if self._owns else FromObserver(self._backend, message))
+        elif self._owns:
+            self._pass_binary(message)
         else:
             log.warning("backend %s of %s sent a binary message: ignored", self._backend, self._station)
 
@@ -128,7 +135,7 @@ class Way:
         return BackendLost(reason) if self._owns else ObserverLost(self._backend, reason)
 
 
-async def keep_pinging(link: Link, ping_s: float) -> None:
+async def keep_pinging(link: Channel, ping_s: float) -> None:
     """Ask for a sign of life every `ping_s`: many stations and routers drop a silent link after 60 s."""
     while ping_s > 0:
         await trio.sleep(ping_s)

@@ -152,6 +152,10 @@ class Wire:
         extensions = self._protocol.extensions if len(text) >= SMALL else ()
         return Frame(TEXT, text).serialize(mask=self._masks, extensions=extensions)
 
+    def binary(self, data: bytes) -> bytes:
+        """The same of a binary message. What is sealed is not deflated: it would not become shorter."""
+        return Frame(BINARY, data).serialize(mask=self._masks)
+
     def ping(self) -> None:
         """Ask for a sign of life."""
         self._protocol.send_ping(b"")

@@ -147,6 +147,28 @@ async def test_a_child_speaks_for_itself_over_the_same_link(tmp_path: Path) -> N
                 ]  # fmt: skip
 
 
+async def test_what_is_binary_goes_through_both_controllers_and_is_answered(tmp_path: Path) -> None:
+    action = b"\0\x12BinaryDataTransfer"
+    async with chain(tmp_path) as (_, child, backend), station(child) as socket:
+        await socket.send_message(b"\2\0\0\0\0\2b1" + action + b"\xff\0sealed")
+        asked = await binary(backend)
+        path = b"\3\0\4CS01\0\4LC02\0\4LC01"
+        assert asked == b"\2\0\4CSMS" + path + b"\0\2b1" + action + b"\xff\0sealed"
+        await backend.send_message(b"\3\0\4LC01\1\0\4CSMS\0\2b1\xfe")
+        assert await binary(socket) == b"\3\0\0\0\0\2b1\xfe"
+        # To the controller itself: it reads none, and says so.
+        await backend.send_message(b"\2\0\4LC01\1\0\4CSMS\0\2b2" + action)
+        assert (await said(backend, '"b2"'))[0::4] == [4, "NotSupported"]
+
+
+async def binary(socket: WebSocketConnection) -> bytes:
+    with trio.fail_after(5):
+        while True:
+            message = await socket.get_message()
+            if isinstance(message, bytes):
+                return message
+
+
 class Heard(logging.Handler):
     """Is told when a log says something."""
 

@@ -33,6 +33,7 @@ from controller.ocpp.observations import Observation
 from controller.ocpp.observer import Observer
 from controller.ocpp.profile_messages import Held
 from controller.ocpp.profiles import Scope
+from controller.overlay.sealed import Sealed
 from controller.relay.ownership import Ownership
 from controller.relay.saving import Word
 from controller.relay.station import StationRelay
@@ -143,6 +144,7 @@ class Rig:
         self.tls: RenewedContext | None = None
         self.upwards: RenewedContext | None = None
         self.limits: tuple[int, float] = (0, 0)
+        self.binary = True
 
     async def start(self, max_message_bytes: int = 1 << 20) -> None:
         listening = Listening("127.0.0.1", 0, self.tls, max_message_bytes, *self.limits)
@@ -173,7 +175,13 @@ class Rig:
             CALL_TIMEOUT_S,
             trio.current_time(),
         )
-        rules = Rules(pace=self.pace, ping_s=self.ping_s, backend_ping_s=self.ping_s)
+        sealed = Sealed(None, lambda now: now, admitted.version, admitted.station, "cpo")
+        rules = Rules(
+            pace=self.pace,
+            ping_s=self.ping_s,
+            backend_ping_s=self.ping_s,
+            sealed=sealed if self.binary else None,
+        )
         make = partial(StationSession, admitted, relay, link, self.site, self.memory, self.tally, rules)
         await self.board.run(admitted.station, make, self.uplinks)
 
@@ -211,19 +219,20 @@ async def rig(
     upwards: RenewedContext | None = None,
     backend_tls: ssl.SSLContext | None = None,
     limits: tuple[int, float] = (0, 0),
+    binary: bool = True,
     **door: Secret | None,
 ) -> AsyncIterator[Rig]:
     """A started rig; everything in it ends with the block.
 
     `tls`: what stations meet; `upwards`: what we bring to the backend, and `backend_tls` what it has.
-    `limits`: connections per address, handshakes per second.
+    `limits`: connections per address, handshakes per second. `binary`: whether binary messages pass.
     """
     async with trio.open_nursery() as nursery:
         backend = Backend()
         backend.tls = backend_tls
         await nursery.start(backend.run)
         made = Rig(nursery, backend, **door)
-        made.tls, made.upwards, made.limits = tls, upwards, limits
+        made.tls, made.upwards, made.limits, made.binary = tls, upwards, limits, binary
         await made.start()
         yield made
         nursery.cancel_scope.cancel()

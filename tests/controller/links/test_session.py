@@ -36,6 +36,24 @@ async def test_messages_pass_byte_for_byte_both_ways(version: Version) -> None:
         assert await heard(backend) == error
 
 
+async def test_what_is_binary_passes_between_a_station_and_its_owner() -> None:
+    async with rig() as site, site.station() as station:
+        backend = await site.backend.link()
+        for sender, hearer in ((station, backend), (backend, station)):
+            await sender.send_message(b"\x02\x00any\xff bytes")
+            with trio.fail_after(5):
+                assert await hearer.get_message() == b"\x02\x00any\xff bytes"
+
+
+async def test_where_nothing_says_that_it_may_what_is_binary_is_ignored() -> None:
+    async with rig(binary=False) as site, site.station() as station:
+        backend = await site.backend.link()
+        for sender, hearer in ((station, backend), (backend, station)):
+            await sender.send_message(b"\x02\x00any\xff bytes")
+            await sender.send_message('[2,"1","Heartbeat",{}]')
+            assert await heard(hearer) == '[2,"1","Heartbeat",{}]'
+
+
 async def test_what_the_station_says_before_the_backend_is_there_waits() -> None:
     async with rig() as site, site.station() as station:
         await station.send_message('[2,"1","BootNotification",{}]')

@@ -165,6 +165,23 @@ def test_what_we_send_arrives(
     assert arrived == sent
 
 
+@given(sides, deflates, st.lists(st.binary(max_size=2 * SMALL), max_size=5), cuts)
+def test_what_we_send_in_binary_arrives_as_such(
+    side: str, deflate: PerMessageDeflate | None, sent: list[bytes], sizes: list[int]
+) -> None:
+    peer, wire = SIDES[side](deflate)
+    arrived, data = [], b""
+    for piece in pieces(b"".join(map(wire.binary, sent)), sizes):
+        peer.receive_data(piece)
+        for event in peer.events():
+            assert isinstance(event, BytesMessage)
+            data += event.data
+            if event.message_finished:
+                arrived.append(data)
+                data = b""
+    assert arrived == sent
+
+
 @given(sides, deflates, st.binary(max_size=400), cuts)
 def test_no_bytes_from_a_peer_bring_it_down(
     side: str, deflate: PerMessageDeflate | None, noise: bytes, sizes: list[int]
