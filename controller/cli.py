@@ -20,6 +20,7 @@ from pathlib import Path
 import trio
 
 from controller import daemon, watch
+from controller.arguments import number
 from controller.config import Config
 from controller.config.passwords import SALT_BYTES, hashed
 from controller.config.reading import ConfigMistakes, read_config
@@ -114,7 +115,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _seconds(text: str) -> float:
-    value = float(text)
+    value = number(text)
     if not 1 <= value <= 86_400:
         raise argparse.ArgumentTypeError("between 1 and 86400 s")
     return value

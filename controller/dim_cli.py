@@ -11,12 +11,12 @@ import re
 import secrets
 import sys
 import time
-from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from controller.arguments import number
 from controller.dimming import carriage
 from controller.dimming.command import CONTEXT, Malformed, read_command
 from controller.dimming.keyed import KeyedSignatures
@@ -64,8 +64,8 @@ def add_dim(commands: Commands) -> None:
 
 def _watts(text: str) -> float:
     """Whole where it can be: who reads and writes JSON anew on the way makes 4200 of 4200.0."""
-    watts = float(text)
-    if not (isfinite(watts) and watts >= 0):
+    watts = number(text)
+    if watts < 0:
         raise argparse.ArgumentTypeError("a number of watts, 0 or more")
     return int(watts) if watts.is_integer() else watts
 

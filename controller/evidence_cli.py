@@ -7,15 +7,19 @@ is as it was written; 1 it is not, and each place is named; 2 a file that cannot
 from __future__ import annotations
 
 import argparse
+import base64
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
+from controller.arguments import moment
+from controller.dimming import acknowledgement
 from controller.dimming.audit import audit
 from controller.dimming.evidence import NoRecord, Record, read_record
 from controller.signing.curves import BadKey, curve_of
@@ -25,6 +29,11 @@ GOOD, FOUND, UNREADABLE = 0, 1, 2
 
 LONGEST_SHOWN = 100
 """Characters of a record's body in the list."""
+
+_WIRED = ("received", "answer")
+"""The members of a body that hold a message as it went over the wire."""
+_LAST = ("@context", "command", "signatures")
+"""The members of such a message that a person reads last."""
 
 
 class _Unreadable(Exception):
@@ -45,8 +54,13 @@ def add_evidence(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         )
         action.set_defaults(do=partial(_guarded, do))
     for action in (listing, export):
-        action.add_argument("--since", default="", metavar="TIME", help="e.g. 2026-11-21T12:00Z, in UTC")
-        action.add_argument("--until", default="~", metavar="TIME")
+        action.add_argument(
+            "--since", type=moment, metavar="TIME", help="e.g. 2026-11-21T12:00Z; without a zone: UTC"
+        )
+        action.add_argument("--until", type=moment, metavar="TIME", help="before then")
+    listing.add_argument(
+        "--full", action="store_true", help="each whole, what was received and answered as well"
+    )
     export.add_argument("--out", type=Path, required=True, metavar="FILE")
     verify.add_argument(
         "--key", type=Path, action="append", required=True, metavar="PUB",
@@ -75,19 +89,45 @@ def _list(options: argparse.Namespace) -> int:
         if record is None:
             print(f"{name}: a line that is no record: {_shown(repr(line))}")
             status = FOUND
-        elif options.since <= record.time <= options.until:
-            body = msgspec.json.encode(record.body).decode()
-            print(f"{record.number:>8}  {record.time}  {record.kind:<10}  {_shown(body)}")
+        elif _in_time(record, options):
+            body = msgspec.json.encode(_legible(record.body)).decode()
+            shown = body if options.full else _shown(body)
+            print(f"{record.number:>8}  {record.time}  {record.kind:<10}  {shown}")
     return status
+
+
+def _in_time(record: Record, options: argparse.Namespace) -> bool:
+    """Whether it is of the time that is asked for. Records write times in one form, which compares as text."""
+    since, until = (
+        None if at is None else acknowledgement.moment(at) for at in (options.since, options.until)
+    )
+    return (since is None or since <= record.time) and (until is None or record.time < until)
+
+
+def _legible(body: Mapping[str, Any]) -> dict[str, Any]:
+    """A record's body to be read: what went over the wire as its author wrote it, and before all else."""
+    wired = {key: _unwrapped(body[key]) for key in _WIRED if key in body}
+    return {**wired, **{key: value for key, value in body.items() if key not in _WIRED}}
+
+
+def _unwrapped(text: Any) -> Any:
+    """The JSON in base64, in an order for persons; what is none stays as it is."""
+    try:
+        found = msgspec.json.decode(base64.b64decode(text, validate=True))
+    except (TypeError, ValueError):
+        return text
+    return (
+        dict(sorted(found.items(), key=lambda member: member[0] in _LAST))
+        if isinstance(found, dict)
+        else found
+    )
 
 
 def _export(options: argparse.Namespace) -> int:
     """Whole lines, none left out between the first and the last: a part of a chain is a chain."""
     lines = [(line, record) for _, line, record in _records(options.files)]
     chosen = [
-        index
-        for index, (_, record) in enumerate(lines)
-        if record is not None and options.since <= record.time <= options.until
+        index for index, (_, record) in enumerate(lines) if record is not None and _in_time(record, options)
     ]
     if not chosen:
         print("there is no record of that time", file=sys.stderr)

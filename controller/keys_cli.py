@@ -15,6 +15,7 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from controller.arguments import moment, number
 from controller.signing import keys, wire
 from controller.signing.curves import CURVES
 from controller.signing.key_files import KeyFileWrong, read_keys, write_new
@@ -37,7 +38,7 @@ def add_keys(commands: Commands) -> None:
     new.add_argument("--holder", type=_holder, required=True, metavar="NAME", help="whose key it is")
     new.add_argument("--curve", choices=list(CURVES), default="secp256r1", help="default: %(default)s")
     new.add_argument(
-        "--from", dest="begin", type=_moment, metavar="TIME", help="e.g. 2026-11-21 (UTC); default: now"
+        "--from", dest="begin", type=moment, metavar="TIME", help="e.g. 2026-11-21 (UTC); default: now"
     )
     new.add_argument("--days", type=_days, default=365.0, help="how long it counts; default: %(default)g")
     new.set_defaults(do=_new)
@@ -57,15 +58,10 @@ def _holder(text: str) -> str:
 
 
 def _days(text: str) -> float:
-    days = float(text)
+    days = number(text)
     if not 0 < days <= 36_500:
         raise argparse.ArgumentTypeError("between 0 and 36500 days")
     return days
-
-
-def _moment(text: str) -> float:
-    moment = datetime.fromisoformat(text)
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
 def _new(options: argparse.Namespace) -> int:

@@ -9,10 +9,10 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from controller.arguments import moment
 from controller.config.remarks import ConfigUnreadable
 from controller.ocpp.actions import plain
 from controller.ocpp.frames import Call, CallResult, Frame, Send, Version, call, call_result, parse
@@ -49,7 +49,7 @@ def add_policy(commands: Commands) -> None:
     explain.add_argument("--kind", type=Kind, choices=list(Kind), default=Kind.REQUEST,
                          help="default: %(default)s")  # fmt: skip
     explain.add_argument("--message", type=Path, metavar="FILE", help="a payload, or a whole frame")
-    explain.add_argument("--at", type=datetime.fromisoformat, metavar="TIME", help="UTC; default: now")
+    explain.add_argument("--at", type=moment, metavar="TIME", help="UTC; default: now")
     explain.set_defaults(do=_explain)
     for command in (check, explain):
         command.add_argument("file", type=Path, metavar="FILE", help="the policy, as in [signing] policy")
@@ -92,7 +92,7 @@ def _explain(options: argparse.Namespace) -> int:
         version=options.version, action=plain(options.action), direction=options.direction,
         kind=options.kind, link=options.link,
     )  # fmt: skip
-    utc = time.time() if options.at is None else _utc(options.at)
+    utc = time.time() if options.at is None else options.at
     policy = loaded.policy()
     rule = policy.rules.verification(facts, utc)
     print(f"context  {facts.context}")
@@ -163,7 +163,3 @@ def _in_words(ruling: Ruling) -> str:
             return f"refuse, by rule {ruling.rule}: {ruling.why}"
         case Drop():
             return f"drop, by rule {ruling.rule}: {ruling.why}"
-
-
-def _utc(moment: datetime) -> float:
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from controller.cli import main
 from controller.dimming.evidence import Kind
+from controller.evidence_cli import LONGEST_SHOWN
 from controller.store.evidence import EvidenceLog
 from tests.controller.dimming.commands import NOON
 
@@ -63,6 +66,45 @@ def test_the_list_has_a_line_a_record(folder: Path, capsys: pytest.CaptureFixtur
     assert capsys.readouterr().out == '       1  2026-11-22T12:00:00.000Z  limit       {"w":4200}\n'
 
 
+def test_the_list_shows_what_was_received_to_persons(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    received = {"@context": "urn:x", "limitW": 4200, "reason": "r" * LONGEST_SHOWN, "signatures": []}
+    for name, body in (
+        ("wired", {"sha256": "00", "received": base64.b64encode(json.dumps(received).encode()).decode()}),
+        ("garbage", {"received": "no base64", "answer": base64.b64encode(b"no JSON").decode()}),
+    ):
+        log = EvidenceLog(folder / name, KEY, NOON)
+        log.append(Kind.COMMAND, body, NOON)
+        log.close()
+    assert run(folder, "list", "wired") == 0
+    [line] = capsys.readouterr().out.splitlines()
+    assert '{"received":{"limitW":4200,"reason":"rrr' in line
+    assert line.endswith("...")
+    assert run(folder, "list", "--full", "wired") == 0
+    assert capsys.readouterr().out.endswith('r","@context":"urn:x","signatures":[]},"sha256":"00"}\n')
+    assert run(folder, "list", "garbage") == 0
+    assert '{"received":"no base64","answer":"bm8gSlNPTg=="}' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("since", "until", "numbers"), [
+    ("2026-11-22T12:00Z", "2026-11-23T12:00Z", ["1"]),
+    ("2026-11-22T12:00", "2026-11-23T12:00:01", ["1", "2", "3"]),
+    ("2026-11-22T14:00+02:00", "2026-11-24", ["1", "2", "3"]), ("2026-11-22T12:00:01Z", "2026-11-24", ["2", "3"]),
+])  # fmt: skip
+def test_times_are_times_and_no_texts(
+    folder: Path, capsys: pytest.CaptureFixture[str], since: str, until: str, numbers: list[str]
+) -> None:
+    assert run(folder, "list", "log", "--since", since, "--until", until) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == numbers
+
+
+def test_a_time_that_is_none_is_refused(folder: Path) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run(folder, "list", "log", "--since", "yesterday")
+    assert ended.value.code == 2
+
+
 def test_the_list_goes_on_behind_a_line_that_is_none(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -83,7 +125,7 @@ def test_an_export_verifies_as_a_part(folder: Path, capsys: pytest.CaptureFixtur
 
 
 def test_an_export_of_no_record_makes_no_file(folder: Path) -> None:
-    assert run(folder, "export", "log", "--since", "2027", "--out", str(folder / "part.jsonl")) == 1
+    assert run(folder, "export", "log", "--since", "2027-01-01", "--out", str(folder / "part.jsonl")) == 1
     assert not (folder / "part.jsonl").exists()
 
 
