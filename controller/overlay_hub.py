@@ -48,6 +48,7 @@ from controller.overlay.events import (
     Sending,
     Side,
     Tick,
+    Unreached,
     Way,
 )
 from controller.overlay.frames import Message, Routed, parse
@@ -284,6 +285,8 @@ class OverlayHub:
                     case Deliver(message):
                         if isinstance(message, bytes) or not self._sent(HERE, message):
                             todo.extend(_nobody_there(message))
+                    case Unreached(leg, reason) if leg in self._carriers:
+                        self._carriers[leg].give_up(reason)
                     case Save():
                         saves.append(action)
                     case Note(level, text):

@@ -21,11 +21,15 @@ OTHER = "GenericError"
 
 
 class Refusal(msgspec.Struct, frozen=True):
-    """The frame goes nowhere: the CALLERROR's code, why, and the word that it is counted under."""
+    """The frame goes nowhere: the CALLERROR's code, why, and the word that it is counted under.
+
+    `unreached`: nothing is wrong with the frame.
+    """
 
     code: str
     reason: str
     kind: str
+    unreached: bool = False
 
 
 class Homes:

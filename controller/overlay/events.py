@@ -133,6 +133,13 @@ class Deliver(msgspec.Struct, frozen=True):
     path: Hops
 
 
+class Unreached(msgspec.Struct, frozen=True):
+    """Who holds this leg is not heard at the other end, though the link that carries it stands: end it."""
+
+    leg: str
+    reason: str
+
+
 class Note(msgspec.Struct, frozen=True):
     """For the log. It never quotes a payload."""
 
@@ -141,4 +148,4 @@ class Note(msgspec.Struct, frozen=True):
 
 
 Event = LinkUp | LinkDown | Came | Own | NotSent | Saved | Tick
-Action = Sending | Save | Deliver | Note
+Action = Sending | Save | Deliver | Unreached | Note

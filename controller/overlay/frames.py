@@ -19,7 +19,7 @@ import msgspec
 from msgspec import Meta
 
 from controller.ocpp.frames import Malformed, UnknownType
-from controller.overlay.wire import BYTE_ORDER, ERRORS, LONGEST_ID, MOST_HOPS, NOBODY, Kind
+from controller.overlay.wire import BYTE_ORDER, ERRORS, LONGEST_ID, MOST_HOPS, NOBODY, UNREACHED, Kind
 from controller.signing.wire import Direction
 
 Hops = tuple[str, ...]
@@ -66,6 +66,11 @@ class Routed(msgspec.Struct, frozen=True):
         """Whether it says where it goes."""
         return bool(self.destination)
 
+    @property
+    def says_unreached(self) -> bool:
+        """Whether it is the word of a node on the way that whom a CALL was for may never have had it."""
+        return self.kind is Kind.ERROR and self.body[2:] == (UNREACHED,)
+
 
 def parse(message: Message) -> Routed | Malformed | UnknownType:
     """Read one frame of any form. Never raises: what cannot be read is a `Malformed`."""
@@ -92,9 +97,10 @@ def to_overlay(frame: Routed, destination: Hops, path: Hops) -> Message:
     return _text(frame, (_hops(destination), _hops(path)))
 
 
-def error(message_id: str, code: str, description: str) -> Routed:
-    """A CALLERROR of our own. OCPP allows 255 characters of description."""
-    words = (msgspec.json.encode(code), msgspec.json.encode(description[:255]), b"{}")
+def error(message_id: str, code: str, description: str, *, unreached: bool = False) -> Routed:
+    """A CALLERROR of our own; see `says_unreached`. OCPP allows 255 characters of description."""
+    details = UNREACHED if unreached else b"{}"
+    words = (msgspec.json.encode(code), msgspec.json.encode(description[:255]), details)
     return Routed(Kind.ERROR, message_id, words)
 
 

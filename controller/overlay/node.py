@@ -39,6 +39,7 @@ from controller.overlay.events import (
     Sending,
     Side,
     Tick,
+    Unreached,
     Way,
 )
 from controller.overlay.frames import Hops, Message, Routed
@@ -54,8 +55,8 @@ MOST_SEEN = 1000
 """Broadcasts that are known again when they come over another link."""
 
 _REQUESTS = (Kind.CALL, Kind.SEND)
-_TOO_MANY = Refusal(OTHER, "too many requests wait for their answers", "too many")
-_NOT_SAVED = Refusal(OTHER, "it cannot be put on record that it was here", "not saved")
+_TOO_MANY = Refusal(OTHER, "too many requests wait for their answers", "too many", unreached=True)
+_NOT_SAVED = Refusal(OTHER, "it cannot be put on record that it was here", "not saved", unreached=True)
 _FROM_BELOW = Refusal("NotSupported", "this node hears only what comes from above", "from below")
 
 
@@ -215,7 +216,7 @@ class Node:
         """It is on disk, or cannot be, that a signed message was here."""
         save = saved.save
         if save.asked is not None:
-            error = frames.error(save.frame.id, _NOT_SAVED.code, _NOT_SAVED.reason)
+            error = frames.error(save.frame.id, _NOT_SAVED.code, _NOT_SAVED.reason, unreached=True)
             yield from self._answered(save.frame if saved.done else error, save.asked)
         elif saved.done:
             yield from self._pass(save.frame, save.came, now)
@@ -228,7 +229,7 @@ class Node:
             yield from self._send(frame, *chosen, came, tried, now)
             return
         reason = f"there is no way to {frame.destination[0]!r}"
-        yield from self._refuse(frame, came, Refusal(OTHER, reason, "no route"))
+        yield from self._refuse(frame, came, Refusal(OTHER, reason, "no route", unreached=True))
 
     def _send(
         self, frame: Routed, onward: Routed, way: Way, came: str, tried: frozenset[str], now: float
@@ -366,13 +367,17 @@ class Node:
         elif link == ASKED:
             if frame.kind is Kind.ERROR:
                 yield Note(logging.WARNING, f"{frame.path[-1:]} does not believe our topology")
+        elif way is not None and way.is_leg and way.side is Side.DOWN and frame.says_unreached:
+            # For a station that is no answer: its relay keeps what it has said, as when any link is lost.
+            yield Unreached(link, msgspec.json.decode(frame.body[1], type=str))
         elif way is not None:
             yield self._written(frame, way, destination, frame.path, HERE)
 
     def _fail(self, asked: Asked, why: str, kind: str) -> Iterator[Action]:
         """A CALL that waits no more, without an answer."""
         self.counts[kind] += 1
-        yield from self._hand(frames.error(asked.id, OTHER, why), asked.came, asked.path[::-1])
+        error = frames.error(asked.id, OTHER, why, unreached=True)
+        yield from self._hand(error, asked.came, asked.path[::-1])
 
     def _refuse(self, frame: Routed, came: str, refusal: Refusal) -> Iterator[Action]:
         """A frame goes nowhere: whoever waits for an answer gets one; else it is counted."""
@@ -380,7 +385,7 @@ class Node:
         level = logging.WARNING if refusal.code == SPOOFED else logging.INFO
         yield Note(level, f"dropped a {frame.kind.name} from {frame.path[:1] or 'here'}: {refusal.reason}")
         if frame.kind is Kind.CALL:
-            answer = frames.error(frame.id, refusal.code, refusal.reason)
+            answer = frames.error(frame.id, refusal.code, refusal.reason, unreached=refusal.unreached)
             yield from self._hand(answer, came, frame.path[::-1])
 
     def _written(self, frame: Routed, way: Way, destination: Hops, path: Hops, came: str) -> Sending:

@@ -53,6 +53,9 @@ TOPOLOGY = "NotifyNetworkTopology"
 TOPOLOGY_ANSWER = b'{"status":"Accepted"}'
 """OPEN: the names of a refusal; ours is a CALLERROR."""
 
+UNREACHED = b'{"unreached":true}'
+"""Details of a CALLERROR of a node on the way: whom the CALL was for may never have had it. Ours alone."""
+
 MOST_HOPS = 16
 """Ids in a destination or in a path: longer ones are going round in circles."""
 

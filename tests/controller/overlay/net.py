@@ -24,6 +24,7 @@ from controller.overlay.events import (
     Sending,
     Side,
     Tick,
+    Unreached,
     Way,
 )
 from controller.overlay.frames import Message
@@ -52,6 +53,7 @@ class Net:
         self.got: dict[str, list[Message]] = {}
         self.here: dict[str, list[Deliver]] = {}
         self.notes: list[str] = []
+        self.unreached: list[tuple[str, str]] = []
         self.saved = 0
         self.disk_full = False
         self.broken: set[tuple[str, str]] = set()
@@ -136,6 +138,8 @@ class Net:
             case Save():
                 self.saved += 1
                 self.feed(node, Saved(action, done=not self.disk_full))
+            case Unreached(leg, reason):
+                self.unreached.append((leg, reason))
             case Note(text=text):
                 self.notes.append(text)
             case Sending(link, message):

@@ -13,6 +13,7 @@ from controller.overlay.wire import Mode
 from tests.controller.overlay.net import Net
 
 PLAIN = Mode.STANDARD
+UNREACHED = {"unreached": True}
 
 
 def house(**settings: Any) -> Net:
@@ -102,7 +103,7 @@ def test_a_plain_link_of_one_station_to_a_backend_is_for_that_station_alone() ->
     net.say("CS01", "LC01", 2, "1", "Heartbeat", {})
     net.say("CS02", "LC01", 2, "2", "Heartbeat", {})
     assert net.heard("CSMS") == [[2, "1", "Heartbeat", {}]]
-    assert net.heard("CS02") == [[4, "2", "GenericError", "there is no way to 'CSMS'", {}]]
+    assert net.heard("CS02") == [[4, "2", "GenericError", "there is no way to 'CSMS'", UNREACHED]]
     net.say("CSMS", "LC01", 2, "7", "Reset", {})
     assert net.heard("CS01") == [[2, "7", "Reset", {}]]
     assert node.counts["no route"] == 1
@@ -149,7 +150,9 @@ def test_where_there_is_no_way_who_asks_is_told_and_what_wants_no_answer_is_coun
     net = house()
     net.say("CSMS", "LC01", 2, "CS77", "CSMS", "m1", "Reset", {})
     net.say("CSMS", "LC01", 6, "CS77", "CSMS", "m2", "NotifyX", {})
-    assert net.heard("CSMS") == [[4, "CSMS", ["LC01"], "m1", "GenericError", "there is no way to 'CS77'", {}]]
+    assert net.heard("CSMS") == [
+        [4, "CSMS", ["LC01"], "m1", "GenericError", "there is no way to 'CS77'", UNREACHED]
+    ]
     assert net.nodes["LC01"].counts["no route"] == 2
 
 
@@ -173,7 +176,7 @@ def test_a_way_that_fails_is_followed_by_the_next_and_then_by_an_error() -> None
     assert net.heard("CS01") == [[3, "1", {}]]
     net.broken = {("LC01", "BE1"), ("LC01", "BE2")}
     net.say("CS01", "LC01", 2, "2", "Heartbeat", {})
-    assert net.heard("CS01") == [[4, "2", "GenericError", "there is no way to 'CSMS'", {}]]
+    assert net.heard("CS01") == [[4, "2", "GenericError", "there is no way to 'CSMS'", UNREACHED]]
     assert net.heard("BE1") == []
 
 
@@ -185,7 +188,9 @@ def test_what_waits_when_its_link_is_lost_is_answered_with_an_error_and_not_sent
     net.link("LC01", "BE2", priority=1)
     net.say("CS01", "LC01", 2, "1", "TransactionEvent", {})
     net.cut("LC01", "BE1")
-    assert net.heard("CS01") == [[4, "1", "GenericError", "the link was lost before an answer came", {}]]
+    assert net.heard("CS01") == [
+        [4, "1", "GenericError", "the link was lost before an answer came", UNREACHED]
+    ]
     assert net.heard("BE2") == []
 
 
@@ -195,7 +200,7 @@ def test_who_is_not_answered_in_time_is_told_and_a_late_answer_is_dropped() -> N
     net.wait(4.9)
     assert net.heard("CS01") == []
     net.wait(0.1)
-    assert net.heard("CS01") == [[4, "1", "GenericError", "no answer came within 5 s", {}]]
+    assert net.heard("CS01") == [[4, "1", "GenericError", "no answer came within 5 s", UNREACHED]]
     net.say("CSMS", "LC01", 3, "CS01", "CSMS", "1", {})
     assert net.heard("CS01") == []
     assert net.nodes["LC01"].counts["unasked"] == 1
