@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import NoReturn
@@ -65,7 +64,7 @@ class Link:
         self._reading = False
         self._silent_since = float("inf")
         self._heard: trio.Event | None = None
-        self._waiting: deque[bytes | memoryview] = deque()
+        self._waiting: list[bytes | memoryview] = []
         self._waiting_bytes = 0
         self._flushed: trio.Event | None = None
         self._follow()  # more may have come with the end of the handshake
@@ -89,7 +88,7 @@ class Link:
         messages = self._wire.messages
         for _ in range(READS_IN_A_ROW):
             while messages:
-                if (pause := hear(messages.popleft())) is not None:
+                if (pause := hear(messages.pop(0))) is not None:
                     return pause
             if self._wire.gone is not None:
                 raise self._lost()
@@ -106,7 +105,7 @@ class Link:
             if self._wire.gone is not None:
                 raise self._lost()
             await self._read_more()
-        return messages.popleft()
+        return messages.pop(0)
 
     async def _read_more(self) -> None:
         """Take in what has come, or what comes next."""
@@ -233,7 +232,7 @@ class Link:
             if sent < len(first):
                 self._waiting[0] = memoryview(first)[sent:]
                 return
-            self._waiting.popleft()
+            self._waiting.pop(0)
 
     async def _all_sent(self) -> None:
         while self._waiting:
