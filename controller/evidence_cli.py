@@ -32,8 +32,9 @@ LONGEST_SHOWN = 100
 
 _WIRED = ("received", "answer")
 """The members of a body that hold a message as it went over the wire."""
+_FIRST = ("status", "reason", "limitW", "scope")
 _LAST = ("@context", "command", "signatures")
-"""The members of such a message that a person reads last."""
+"""The members of such a message that a person wants to read first, and last."""
 
 
 class _Unreadable(Exception):
@@ -97,7 +98,7 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _in_time(record: Record, options: argparse.Namespace) -> bool:
-    """Whether it is of the time that is asked for. Records write times in one form, which compares as text."""
+    """Whether it is of the time that is asked for: in their one form, times compare as texts."""
     since, until = (
         None if at is None else acknowledgement.moment(at) for at in (options.since, options.until)
     )
@@ -116,11 +117,9 @@ def _unwrapped(text: Any) -> Any:
         found = msgspec.json.decode(base64.b64decode(text, validate=True))
     except (TypeError, ValueError):
         return text
-    return (
-        dict(sorted(found.items(), key=lambda member: member[0] in _LAST))
-        if isinstance(found, dict)
-        else found
-    )
+    if not isinstance(found, dict):
+        return found
+    return dict(sorted(found.items(), key=lambda member: (member[0] in _LAST) - (member[0] in _FIRST)))
 
 
 def _export(options: argparse.Namespace) -> int:
@@ -148,7 +147,10 @@ def _verify(options: argparse.Namespace) -> int:
     for finding in result.findings:
         print(finding)
     if not result.good:
-        print(f"not as it was written: {len(result.findings)} findings in {result.records} records")
+        count = len(result.findings)
+        print(
+            f"not as it was written: {count} finding{'' if count == 1 else 's'} in {result.records} records"
+        )
         return FOUND
     print(
         f"good: records {result.first} to {result.head.count - 1}, "

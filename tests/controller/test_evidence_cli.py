@@ -69,7 +69,7 @@ def test_the_list_has_a_line_a_record(folder: Path, capsys: pytest.CaptureFixtur
 def test_the_list_shows_what_was_received_to_persons(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    received = {"@context": "urn:x", "limitW": 4200, "reason": "r" * LONGEST_SHOWN, "signatures": []}
+    received = {"@context": "urn:x", "id": "r" * LONGEST_SHOWN, "signatures": [], "limitW": 4200}
     for name, body in (
         ("wired", {"sha256": "00", "received": base64.b64encode(json.dumps(received).encode()).decode()}),
         ("garbage", {"received": "no base64", "answer": base64.b64encode(b"no JSON").decode()}),
@@ -79,7 +79,7 @@ def test_the_list_shows_what_was_received_to_persons(
         log.close()
     assert run(folder, "list", "wired") == 0
     [line] = capsys.readouterr().out.splitlines()
-    assert '{"received":{"limitW":4200,"reason":"rrr' in line
+    assert '{"received":{"limitW":4200,"id":"rrr' in line
     assert line.endswith("...")
     assert run(folder, "list", "--full", "wired") == 0
     assert capsys.readouterr().out.endswith('r","@context":"urn:x","signatures":[]},"sha256":"00"}\n')
@@ -90,7 +90,8 @@ def test_the_list_shows_what_was_received_to_persons(
 @pytest.mark.parametrize(("since", "until", "numbers"), [
     ("2026-11-22T12:00Z", "2026-11-23T12:00Z", ["1"]),
     ("2026-11-22T12:00", "2026-11-23T12:00:01", ["1", "2", "3"]),
-    ("2026-11-22T14:00+02:00", "2026-11-24", ["1", "2", "3"]), ("2026-11-22T12:00:01Z", "2026-11-24", ["2", "3"]),
+    ("2026-11-22T14:00+02:00", "2026-11-24", ["1", "2", "3"]),
+    ("2026-11-22T12:00:01Z", "2026-11-24", ["2", "3"]),
 ])  # fmt: skip
 def test_times_are_times_and_no_texts(
     folder: Path, capsys: pytest.CaptureFixture[str], since: str, until: str, numbers: list[str]
