@@ -40,6 +40,7 @@ from controller.simulate.plot import svg
 from controller.simulate.run import simulate
 from controller.simulate.words import told
 from controller.site.build import build_site
+from controller.station_desk import unusable_certificates
 from controller.store.database import StoreFailed
 from controller.web.server import WebFailed
 
@@ -129,9 +130,15 @@ def _url(text: str) -> str:
 
 def _check(options: argparse.Namespace) -> int:
     config, status = _read(options.config)
-    if config is not None:
-        print(f"{options.config}: good: {_summary(config)}")
-    return status
+    if config is None:
+        return status
+    failures = list(unusable_certificates(config))
+    for failure in failures:
+        print(f"{options.config}: {failure}", file=sys.stderr)
+    if failures:
+        return MISTAKES
+    print(f"{options.config}: good: {_summary(config)}")
+    return OK
 
 
 def _read(path: Path) -> tuple[Config | None, int]:

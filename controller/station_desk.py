@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -25,7 +26,7 @@ from controller.links.server import Listening, serve_stations
 from controller.links.session import Rules, StationSession
 from controller.links.switchboard import Switchboard
 from controller.links.tally import Tally
-from controller.links.tls import client_tls, server_tls
+from controller.links.tls import RenewedContext, TlsFailed, client_tls, server_tls
 from controller.links.uplink import Uplink, dial_turns
 from controller.links.uplinks import Uplinks
 from controller.ocpp.frames import Version
@@ -195,16 +196,35 @@ def _utc_now() -> float:
     return utc(trio.current_time())
 
 
+def unusable_certificates(config: Config) -> Iterator[str]:
+    """Whose certificates cannot be used, and why: what a start would fail of."""
+    makers = [partial(_tls_down, config.listen), *(partial(_tls_up, backend) for backend in config.backend)]
+    for make in makers:
+        try:
+            make()
+        except TlsFailed as failed:
+            yield str(failed)
+
+
+def _tls_down(listen: Listen) -> RenewedContext | None:
+    if not (listen.certificate and listen.key):
+        return None
+    return server_tls(listen.certificate, listen.key, listen.client_ca)
+
+
+def _tls_up(backend: Backend) -> RenewedContext | None:
+    if not backend.url.startswith("wss://"):
+        return None
+    return client_tls(backend.id, backend.ca, backend.certificate, backend.key)
+
+
 def _listening(listen: Listen, stations: int) -> Listening:
     """Behind a router all stations come from one address, each perhaps with an old link still half open."""
-    tls = None
-    if listen.certificate and listen.key:
-        tls = server_tls(listen.certificate, listen.key, listen.client_ca)
     held = listen.connections_per_address
     return Listening(
         listen.host,
         listen.port,
-        tls,
+        _tls_down(listen),
         listen.max_message_bytes,
         max(LEAST_PER_ADDRESS, 2 * stations) if held is None else held,
         listen.handshakes_per_second,
@@ -224,12 +244,9 @@ def _uplinks(config: Config) -> dict[str, Uplinks]:
 
 
 def _uplink(backend: Backend, listen: Listen) -> Uplink:
-    tls = None
-    if backend.url.startswith("wss://"):
-        tls = client_tls(backend.id, backend.ca, backend.certificate, backend.key)
     return Uplink(
         backend.url,
-        tls,
+        _tls_up(backend),
         _password(backend.password_file),
         listen.max_message_bytes,
         backend.connect_timeout_s,

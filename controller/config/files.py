@@ -25,8 +25,9 @@ _NAMED = {
 
 
 def with_absolute_paths(config: Config, folder: FilePath) -> Config:
-    """The configuration with the names of its files taken from a folder."""
-    changed: dict[str, object] = {}
+    """The configuration with the names of its files, and of its store, taken from a folder."""
+    directory = str((folder / config.store.directory).absolute())
+    changed: dict[str, object] = {"store": msgspec.structs.replace(config.store, directory=directory)}
     for name in _NAMED:
         tables = getattr(config, name)
         if isinstance(tables, tuple):

@@ -17,8 +17,12 @@ def overlay_mistakes(config: Config) -> Iterator[Finding]:
     yield from _modes(config)
     overlaid = [(name, each) for name in ("station", "backend") for each in getattr(config, name)]
     if config.overlay is None:
-        if any(each.mode == "overlay" for _, each in overlaid):
-            yield Finding((), "has links in overlay mode, and no [overlay]", "add [overlay]")
+        for name in ("station", "backend"):
+            for index, each in enumerate(getattr(config, name)):
+                if each.mode == "overlay":
+                    yield Finding(
+                        (name, index, "mode"), "is overlay, and there is no [overlay]", "add [overlay]"
+                    )
         return
     yield from _ids(config)
     links = {each.id for _, each in overlaid if each.mode == "overlay"}

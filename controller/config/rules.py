@@ -20,9 +20,9 @@ from controller.config.tables import Backend, Config
 def mistakes(config: Config) -> list[Finding]:
     """All that is wrong, the files apart that the configuration names."""
     return [
-        *_ids(config), *_site(config), *_listen(config), *_backends(config), *backend_mistakes(config),
-        *_stations(config), *_times(config), *meter_mistakes(config), *current_mistakes(config),
-        *dimming_mistakes(config), *overlay_mistakes(config),
+        *_ids(config), *_site(config), *_listen(config), *_ports(config), *_backends(config),
+        *backend_mistakes(config), *_stations(config), *_times(config), *meter_mistakes(config),
+        *current_mistakes(config), *dimming_mistakes(config), *overlay_mistakes(config),
     ]  # fmt: skip
 
 
@@ -70,6 +70,15 @@ def _listen(config: Config) -> Iterator[Finding]:
             "stands without certificate and key: stations show theirs over TLS only",
             "add both, or remove client_ca",
         )
+
+
+def _ports(config: Config) -> Iterator[Finding]:
+    """Two hosts may be two addresses of this machine, with the same port free on both."""
+    web, listen = config.web, config.listen
+    everywhere = {"0.0.0.0", "::", ""}
+    shared = web is not None and (web.host == listen.host or everywhere & {web.host, listen.host})
+    if web is not None and shared and web.port == listen.port != 0:
+        yield Finding(("web", "port"), "is the stations' port, too", "give the page a port of its own")
 
 
 def _backends(config: Config) -> Iterator[Finding]:

@@ -9,6 +9,7 @@ import trio
 from trio_websocket import ConnectionRejected, open_websocket_url
 
 from controller import daemon
+from controller.cli import main
 from controller.config import Config
 from controller.config.reading import read_config
 from controller.links.tls import TlsFailed
@@ -88,3 +89,19 @@ async def test_a_certificate_that_cannot_be_used_is_said_at_the_start(tmp_path: 
     (tmp_path / "server.pem").write_text("nonsense")
     with pytest.raises(TlsFailed, match=r"listen: .*server\.pem"):
         await daemon.run(config)
+
+
+def test_check_finds_it_before_that(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    authority = Authority(tmp_path)
+    pairs = authority.server(), authority.issue("lc", "lc-depot")
+    configured(tmp_path, 1)
+    file = tmp_path / "controller.toml"
+    assert main(["check", "-c", str(file)]) == 0
+    for pair in pairs:
+        Path(pair.certificate).write_bytes((tmp_path / "ca.pem").read_bytes())
+    assert main(["check", "-c", str(file)]) == 1
+    told = capsys.readouterr().err.splitlines()
+    assert [line.partition(" cannot be used: ")[0] for line in told] == [
+        f"{file}: listen: {tmp_path}/server.pem, {tmp_path}/server.key, {tmp_path}/ca.pem",
+        f"{file}: backend cpo: {tmp_path}/ca.pem, {tmp_path}/lc.pem, {tmp_path}/lc.key",
+    ]

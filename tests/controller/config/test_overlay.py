@@ -29,7 +29,7 @@ def test_the_reserved_ids_are_those_of_the_network() -> None:
 
 
 WRONG = [
-    (CHILD, "has links in overlay mode, and no [overlay]"),
+    (CHILD, 'station "CS01" mode: is overlay, and there is no [overlay]'),
     (WHOLE.replace('via = "CS01"', 'via = "CS02"'), 'overlay.route[0].via: "CS02" is no station or backend'),
     (GOOD + "[overlay]\n" + ROUTE, 'overlay.route[0].via: "CS01" is no station or backend'),
     (WHOLE + ROUTE, 'overlay.route[1].destination: "CS77" has a route via "CS01" already'),

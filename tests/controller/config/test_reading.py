@@ -191,6 +191,22 @@ def test_files_are_looked_for_beside_the_configuration(tmp_path: Path) -> None:
     assert config.station[0].password_file == str(tmp_path / "CS01")
 
 
+def test_the_store_too_is_beside_the_configuration(tmp_path: Path) -> None:
+    config, _ = read_config(written(tmp_path, GOOD + '[store]\ndirectory = "store"\n'))
+    assert config.store.directory == str(tmp_path / "store")
+    config, _ = read_config(written(tmp_path, GOOD))
+    assert config.store.directory == "/var/lib/local-controller"
+
+
+@pytest.mark.parametrize(("web", "listen", "wrong"), [
+    ("127.0.0.1", "0.0.0.0", True), ("::", "127.0.0.1", True), ("127.0.0.1", "127.0.0.1", True),
+    ("127.0.0.1", "192.0.2.1", False),
+])  # fmt: skip
+def test_two_addresses_may_share_a_port(web: str, listen: str, wrong: bool) -> None:
+    text = GOOD + f'[web]\nhost = "{web}"\nport = 8887\n[listen]\nhost = "{listen}"\n'
+    assert [mistake.key for mistake in check_config(text, "c.toml")[1]] == ["web.port"] * wrong
+
+
 @pytest.mark.parametrize(
     ("mode", "content", "what", "mend"),
     [
