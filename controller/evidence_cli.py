@@ -171,7 +171,12 @@ def _records(files: list[Path]) -> Iterator[tuple[Path, bytes, Record | None]]:
 
 def _expanded(files: list[Path]) -> list[Path]:
     """The files, those of a folder in their order."""
-    found = [each for path in files for each in (evidence_files(path) if path.is_dir() else [path])]
+    found: list[Path] = []
+    for path in files:
+        try:
+            found += evidence_files(path) if path.is_dir() else [path]
+        except OSError as error:
+            raise _Unreadable(f"{path}: {error.strerror}") from error
     if not found:
         raise _Unreadable(f"{files[0]}: there is no evidence in it")
     return found

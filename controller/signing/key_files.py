@@ -22,7 +22,8 @@ def read_keys(path: Path) -> dict[Path, OwnKey]:
     Raises KeyFileWrong: also where there is none.
     """
     try:
-        files = sorted(path.glob(f"*{SUFFIX}")) if path.is_dir() else [path]
+        # Not glob(): it finds nothing where it may not look.
+        files = sorted(file for file in path.iterdir() if file.suffix == SUFFIX) if path.is_dir() else [path]
     except OSError as error:
         raise KeyFileWrong(f"{path} cannot be read: {error.strerror}") from None
     if not files:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -128,6 +130,18 @@ def test_an_export_verifies_as_a_part(folder: Path, capsys: pytest.CaptureFixtur
 def test_an_export_of_no_record_makes_no_file(folder: Path) -> None:
     assert run(folder, "export", "log", "--since", "2027-01-01", "--out", str(folder / "part.jsonl")) == 1
     assert not (folder / "part.jsonl").exists()
+
+
+def test_a_folder_that_only_others_may_look_into(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "listdir", forbidden)
+    assert run(folder, "list", "log") == 2
+    assert capsys.readouterr().err == f"{folder}/log: Permission denied\n"
+
+
+def forbidden(path: Path) -> list[str]:
+    raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
 
 def test_files_that_cannot_be_read(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 import tomllib
 from pathlib import Path
@@ -63,6 +65,16 @@ def test_the_public_half_as_pem(tmp_path: Path, capsys: pytest.CaptureFixture[st
     file = new(capsys, tmp_path)
     _, out, _ = typed(capsys, "export", "--pem", file)
     assert load_pem_public_key(out.encode()) == read_keys(file)[file].private.public_key()
+
+
+def test_a_folder_that_only_others_may_look_into_is_not_empty(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forbidden(path: Path) -> list[str]:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "listdir", forbidden)
+    assert typed(capsys, "list", tmp_path) == (1, "", f"{tmp_path} cannot be read: Permission denied\n")
 
 
 def test_what_cannot_be_done_is_told_with_the_mend(
