@@ -76,6 +76,7 @@ class Daemon:
             if (web := config.web) is not None:
                 self.web_port = await nursery.start(serve_web, Serving(web.host, web.port), self.status)
                 log.info("the page is at http://%s:%d/", web.host, self.web_port)
+            nursery.start_soon(self._desk.run)
             nursery.start_soon(self._keep_deciding)
             if self._keeper is not None:
                 nursery.start_soon(self._keeper.run)
@@ -122,6 +123,7 @@ class Daemon:
             damaged=self._served.damaged,
             signatures=() if self._keeper is None else verdicts_of(self._keeper.gate.verdicts),
             dimming=None if self._dimming is None else self._dimming.status(),
+            timezone=self._config.site.timezone,
         )
 
     # -- the site's own identity: see `own_identity.Hearer` -------------------------------------------

@@ -16,6 +16,7 @@ from pathlib import Path
 import trio
 
 from controller.config import Config, Station
+from controller.links.alarm import Alarm
 from controller.links.switchboard import Switchboard
 from controller.ocpp.acquaintance import Acquaintance
 from controller.ocpp.frames import Version
@@ -38,6 +39,7 @@ from controller.site.events import (
     SiteEvent,
     StationDown,
     StationUp,
+    Tick,
 )
 from controller.site.view import SiteView
 from controller.store.boots import BootStore
@@ -65,6 +67,7 @@ class LimitDesk:
         self._board = board
         self._stations = {station.id: station for station in config.station}
         self._control = SiteControl(self.site, site_settings(config), trio.current_time())
+        self._alarm = Alarm(lambda: self._control.due_at)
         self._acquaintance = Acquaintance()
         self._ownerships: dict[str, Ownership] = {}
         self._dimmed: defaultdict[str, set[int]] = defaultdict(set)
@@ -117,6 +120,13 @@ class LimitDesk:
         for limit in limits:
             self._asked[limit.token] = limit.ref
             self._set(limit)
+        self._alarm.stir()
+
+    async def run(self) -> None:
+        """Think over what had to wait a moment, when its time has come; until cancelled."""
+        while True:
+            await self._alarm.ring()
+            self.happened(Tick())
 
     def _dim(self, dimmed: Dimmed) -> None:
         """Let backends be told on whose behalf their transactions are held back."""

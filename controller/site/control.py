@@ -13,6 +13,7 @@ when it is done.
 from __future__ import annotations
 
 import itertools
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
@@ -49,6 +50,8 @@ from controller.site.view import CircuitView, SiteView
 
 PASS_S_PER_EVSE = 1e-4
 """At least so much time for each EVSE between two passes: a burst of events on a big site shares one."""
+AT_ONCE = 100
+"""On a site of so many EVSEs each station that comes has a pass of its own all the same."""
 
 NO_PAUSE = "its station cannot pause: held at its minimum"
 RESTING = f"gave up its place, rests {REST_S:g} s at least"
@@ -91,11 +94,25 @@ class SiteControl:
         if isinstance(event, Dimmed) and self._steering.dim(event):
             return self._plan(now, urgent=True)
         self._due |= self._takes_in(event, now)
-        if not self._due:
+        if (due_at := self.due_at) is None:
             return []
+        if now >= due_at or isinstance(event, Tick):
+            return self._plan(now)
+        return self._comes(event.station, now) if isinstance(event, StationUp) else []
+
+    @property
+    def due_at(self) -> float | None:
+        """When a Tick is wanted, because something is to be thought over and a pass was a moment ago."""
+        if not self._due:
+            return None
         rest_s = PASS_S_PER_EVSE * len(self._outlets)
-        rested = self._planned_at is None or now >= self._planned_at + rest_s
-        return self._plan(now) if rested or isinstance(event, Tick) else []
+        return -math.inf if self._planned_at is None else self._planned_at + rest_s
+
+    def _comes(self, station: str, now: float) -> list[SetLimit]:
+        """It may be gone again before the next pass: what must be in it does not wait for that."""
+        if len(self._outlets) <= AT_ONCE:
+            return self._plan(now)
+        return [limit for outlet in self._of_station[station] for limit in outlet.delivery.secure(now)]
 
     def news(self) -> list[Told]:
         """What changed for EVSEs since this was last asked, in words for people."""

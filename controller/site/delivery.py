@@ -276,6 +276,16 @@ class Delivery:
             wanted.append((LimitKind.LEASE, lease_a))
         return [self._send(kind, limit_a, now, urgent) for kind, limit_a in wanted]
 
+    def secure(self, now: float) -> list[SetLimit]:
+        """Its permanent limit, where it has none yet and none is on its way.
+
+        A station that stacks no profiles has that in a lease; so it gets one at the same current.
+        """
+        if self._floor or self._pending or not self.connected or now < self._retry_at:
+            return []
+        kind = LimitKind.FLOOR if self._stacked else LimitKind.LEASE
+        return [self._send(kind, self._evse.fallback_a, now, urgent=False)]
+
     def _next_lease(
         self, target_a: float, ceiling_a: float, now: float, *, urgent: bool, idle: bool
     ) -> float | None:

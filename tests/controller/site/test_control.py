@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from controller.ocpp.observations import EvseState, ProfilesTouched, StateSeen, TransactionSeen
-from controller.site.control import SiteControl
+from controller.ocpp.profiles import LimitKind
+from controller.site.control import AT_ONCE, SiteControl
 from controller.site.events import GroupLimit, LimitAnswered, Metered, Observed, StationUp, Tick
 from controller.site.settings import SiteSettings
 from controller.site.tree import PhaseAmps, Site
@@ -388,3 +389,15 @@ def test_a_backend_s_limit_on_the_whole_site_holds_until_it_is_lifted() -> None:
     site.tell(GroupLimit(None))
     site.run(120)
     assert 55.0 < max(max(amps) for amps in site.row_flowed["grid"][280:]) <= 62.0
+
+
+def test_a_station_that_comes_right_after_a_pass_is_secured_at_once_and_planned_when_it_is_due() -> None:
+    site = ToySite((grid(4000.0),), [station(name) for name in ("A", "B", *map(str, range(AT_ONCE)))]).control
+    site.handle(StationUp("A"), 0.0)
+    (floor,) = site.handle(StationUp("B"), 0.0)
+    assert (floor.ref.station, floor.kind, floor.limit_a) == ("B", LimitKind.FLOOR, 6.0)
+    due_at = site.due_at
+    assert due_at is not None
+    assert due_at > 0.0
+    assert "B" in {limit.ref.station for limit in site.handle(Tick(), due_at)}
+    assert site.due_at is None
