@@ -74,6 +74,7 @@ class LimitDesk:
         self._asked: dict[int, EvseRef] = {}
         directory = Path(config.store.directory)
         self._boots = BootStore(directory)
+        self._adapted: dict[str, Quirk] = {}
         self._recall_boots()
         self._limits = LimitStore(directory)
         memories = self._limits.load(datetime.now(UTC), trio.current_time())
@@ -213,7 +214,9 @@ class LimitDesk:
     def _adapt(self, station: str) -> None:
         """Speak to the station as its quirk asks."""
         quirk = self._acquaintance.quirk(station)
-        log.info("station %s: %s, %s lease", station, quirk.name, quirk.form.value)
+        if self._adapted.get(station) != quirk:
+            log.info("station %s: %s, %s lease", station, quirk.name, quirk.form.value)
+            self._adapted[station] = quirk
         if station in self._ownerships:
             self._ownerships[station].rescope(self._scope(station))
         self.happened(Adapted(station, quirk))

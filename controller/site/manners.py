@@ -92,4 +92,5 @@ class Manners:
             offer_a, draw_a = self._left
             if offered_a > offer_a and drawn_a > draw_a + STEP_A:
                 self._step_a = max(self._step_a, round(offer_a - draw_a, 1))
-        self._left = (offered_a, drawn_a) if drawn_a < offered_a - STEP_A else None
+        begun = drawn_a > STEP_A  # a car that has not begun leaves all of its offer, and that is no rounding
+        self._left = (offered_a, drawn_a) if begun and drawn_a < offered_a - STEP_A else None

@@ -136,8 +136,11 @@ function backendRow(id) {
 const SPANS_SHOWN = 3;
 const kilowatts = (watts) => (watts === null ? "?" : (watts / 1000).toFixed(1));
 
-function spanInWords(span) {
-  const at = (time) => new Date(time).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
+const timeOfDay = (time, zone, more) =>
+  new Date(time).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", ...more, hourCycle: "h23", timeZone: zone });
+
+function spanInWords(span, zone) {
+  const at = (time) => timeOfDay(time, zone);
   const what = span.limit_w === null ? "single stations" : `${kilowatts(span.limit_w)} kW`;
   return `${at(span.since)} – ${span.until ? at(span.until) : "now"}: ${what} by ${span.sources.join(" and ")}`;
 }
@@ -146,7 +149,7 @@ function dimmingPart() {
   const state = element("span", ""), counts = element("span", ""), spans = element("ol", "");
   const fill = element("div", "fill"), said = element("output", "");
   const bar = element("div", "phase", element("span", "small", "kW"), element("div", "trough", fill), said);
-  painters.push(({ dimming }) => {
+  painters.push(({ dimming, timezone }) => {
     write(state, dimming.dimmed ? dimming.why : "nothing is dimmed", dimming.dimmed ? "waiting" : "");
     const refused = Object.entries(dimming.refused_total).map(([reason, count]) => `${count} ${reason}`);
     write(counts, `commands: ${[`${dimming.accepted_total} accepted`, ...refused].join(", ")}; ${dimming.evidence_records} records`);
@@ -155,7 +158,7 @@ function dimmingPart() {
     fill.style.width = `${100 * Math.max(0, Math.min(1, share))}%`;
     fill.className = share > FULL ? "fill over" : "fill";
     write(said, `${kilowatts(dimming.drawn_w)} of ${kilowatts(dimming.limit_w)} kW`);
-    const lines = dimming.spans.slice(-SPANS_SHOWN).reverse().map(spanInWords);
+    const lines = dimming.spans.slice(-SPANS_SHOWN).reverse().map((span) => spanInWords(span, timezone));
     if (spans.innerText !== lines.join("\n")) spans.replaceChildren(...lines.map((line) => element("li", "", line)));
   });
   return [element("div", "head", element("h2", "", "Dimming"), state, counts), bar, spans];
@@ -173,7 +176,7 @@ function show(status) {
   document.title = `${status.site} · local-controller`;
   write(byId("site"), status.site);
   write(byId("summary"), `${connected} station${connected === 1 ? "" : "s"} connected · ${charging} of ${status.evses.length} EVSEs charging`);
-  write(byId("footer"), `local-controller ${status.version} · as of ${new Date(status.time).toLocaleTimeString()}`);
+  write(byId("footer"), `local-controller ${status.version} · as of ${timeOfDay(status.time, status.timezone, { second: "2-digit" })} (${status.timezone})`);
   const damaged = status.damaged.map((file) => `A file was damaged, and is now ${file}.`).join(" ");
   tell(status.healthy ? damaged : `The current was last shared ${status.tick_age_s.toFixed(0)} s ago: the control loop stands still.`);
 }

@@ -150,7 +150,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     `time` is the gateway's clock (RFC 3339, UTC). `tick_age_s`: since the current was last shared;
     `healthy` while that is less than three of the control loop's ticks. `damaged`: files of the store
     that were found damaged at the start, where they are now. `signatures`: what their policy has said.
-    `dimming`: null where nobody may dim.
+    `dimming`: null where nobody may dim. `timezone`: the site's, in which reasons name times of day.
     """
 
     site: str
@@ -165,6 +165,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     damaged: tuple[str, ...] = ()
     signatures: tuple[VerdictStatus, ...] = ()
     dimming: DimmingStatus | None = None
+    timezone: str = "UTC"
 
     def json(self) -> bytes:
         """As the page and scripts read it."""

@@ -65,13 +65,16 @@ def test_a_lease_that_is_renewed_is_the_same_cut() -> None:
 
 
 def test_a_station_that_rounds_down_is_told_from_a_car_that_takes_no_more() -> None:
-    rounding, small = Manners(), Manners()
+    rounding, small, beginning = Manners(), Manners(), Manners()
     for offered_a, drawn_a in [(12.0, 10.0), (13.0, 13.0), (15.9, 13.0), (16.0, 16.0)]:
         rounding.settled(offered_a, drawn_a)
     for offered_a in (12.0, 13.0, 16.0):
         small.settled(offered_a, 10.0)
+    for offered_a, drawn_a in [(6.0, 0.0), (9.0, 9.0)]:
+        beginning.settled(offered_a, drawn_a)
     assert rounding.habits.step_a == 2.9
     assert small.habits.step_a == 0.0
+    assert beginning.habits.step_a == 0.0
 
 
 def test_a_fuse_is_given_less_patience_with_slow_stations() -> None:
