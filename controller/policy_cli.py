@@ -7,6 +7,7 @@ Exit status: 0 well, or the message would go on; 1 mistakes in the file, or the 
 from __future__ import annotations
 
 import argparse
+import difflib
 import sys
 import time
 from pathlib import Path
@@ -17,15 +18,18 @@ from controller.config.remarks import ConfigUnreadable
 from controller.ocpp.actions import plain
 from controller.ocpp.frames import Call, CallResult, Frame, Send, Version, call, call_result, parse
 from controller.signing.gate import Drop, Gate, Pass, Passage, Refuse, Ruling
+from controller.signing.names import CLASSES
 from controller.signing.policy_file import Loaded, PolicyMistakes, read_policy
 from controller.signing.rules import Facts, is_safe
 from controller.signing.tables import Verify
-from controller.signing.wire import Direction, Kind
+from controller.signing.wire import POLICY_ACTIONS, Direction, Kind
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
 OK, MISTAKES, UNREADABLE = 0, 1, 2
+
+_ACTIONS = frozenset({"Heartbeat"}).union(POLICY_ACTIONS, *CLASSES.values())
 
 
 def add_policy(commands: Commands) -> None:
@@ -95,6 +99,10 @@ def _explain(options: argparse.Namespace) -> int:
     utc = time.time() if options.at is None else options.at
     policy = loaded.policy()
     rule = policy.rules.verification(facts, utc)
+    if facts.action not in _ACTIONS:
+        near = difflib.get_close_matches(facts.action, _ACTIONS, 1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        print(f"{facts.action} is no action that is known here{hint}", file=sys.stderr)
     print(f"context  {facts.context}")
     print(f"rule     {_rule_in_words(rule)}")
     for other in policy.rules.verifications(facts):
