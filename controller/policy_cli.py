@@ -102,7 +102,7 @@ def _explain(options: argparse.Namespace) -> int:
     if facts.action not in _ACTIONS:
         near = difflib.get_close_matches(facts.action, _ACTIONS, 1)
         hint = f"; did you mean {near[0]}?" if near else ""
-        print(f"{facts.action} is no action that is known here{hint}", file=sys.stderr)
+        print(f"{facts.action} is no action of OCPP{hint}", file=sys.stderr)
     print(f"context  {facts.context}")
     print(f"rule     {_rule_in_words(rule)}")
     for other in policy.rules.verifications(facts):
