@@ -245,7 +245,7 @@ class _Relay:
         self,
         *,
         size: int = 300,
-        seconds: float = 3.0,
+        seconds: float = 2.0,
         rate: float = 0.0,
         idle: bool = False,
         bare: bool = False,

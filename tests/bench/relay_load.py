@@ -32,7 +32,7 @@ from websockets.typing import Subprotocol
 from websockets.uri import parse_uri
 
 VERSION = "ocpp1.6"
-WARM_S = 5.0
+WARM_S = 4.0
 """Until the first limits are in the stations, which a controller sees to once they speak."""
 
 NOT_NOW = (BlockingIOError, ssl.SSLWantReadError)
@@ -49,7 +49,7 @@ class Load(msgspec.Struct):
     backend: int
     stations: int
     size: int = 300
-    seconds: float = 3.0
+    seconds: float = 2.0
     rate: float = 0.0
     deflate: bool = False
     ca: str | None = None
@@ -252,15 +252,20 @@ class Talk:
             for station in self._turn(0.1):
                 self._call(station)
 
-    def at_rate(self, seconds: float, rate: float) -> None:
-        """So many calls a second, of each station in its turn."""
+    def at_rate(self, warm_s: float, seconds: float, rate: float) -> None:
+        """So many calls a second, of each station in its turn; what counts begins after `warm_s`."""
+        self._keep_calling_at(rate, warm_s)
+        self.delays.clear()
+        self._keep_calling_at(rate, seconds)
+        self._turn(1.0)
+
+    def _keep_calling_at(self, rate: float, seconds: float) -> None:
         start = time.perf_counter()
         for number in range(int(seconds * rate)):
             due = start + number / rate
             while (now := time.perf_counter()) < due:
                 self._turn(due - now)
             self._call(self._all[number % len(self._all)])
-        self._turn(1.0)
 
     def _call(self, station: Side) -> None:
         station.sent_at = time.perf_counter()
@@ -294,7 +299,7 @@ def main() -> None:
             sys.exit(f"{len(bare) + len(pairs)} stations were not asked to speak")
         talk = Talk(pairs)
         if load.rate:
-            talk.at_rate(load.seconds, load.rate)
+            talk.at_rate(WARM_S + load.stations / load.rate, load.seconds, load.rate)
         else:
             talk.at_once(WARM_S, load.seconds)
         delays = sorted(talk.delays)
