@@ -15,7 +15,9 @@ def notify(state: str) -> None:
     if address.startswith("@"):  # Linux's abstract namespace
         address = "\0" + address[1:]
     with (
-        contextlib.suppress(OSError),  # who does not listen any more must not end us
-        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as datagram,
+        contextlib.suppress(OSError),  # who does not listen any more must neither end us nor hold us up
+        socket.socket(
+            socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
+        ) as datagram,
     ):
         datagram.sendto(state.encode(), address)

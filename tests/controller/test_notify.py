@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 from pathlib import Path
 
 import pytest
@@ -35,3 +36,15 @@ def test_one_who_has_stopped_to_listen_is_no_reason_to_stop(
             systemd.bind(name)
     monkeypatch.setenv("NOTIFY_SOCKET", name)
     notify("WATCHDOG=1")
+
+
+def test_one_who_listens_and_does_not_read_holds_nobody_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(f"{tmp_path}/notify")
+        monkeypatch.setenv("NOTIFY_SOCKET", f"{tmp_path}/notify")
+        saying = threading.Thread(target=lambda: [notify("WATCHDOG=1") for _ in range(1000)], daemon=True)
+        saying.start()
+        saying.join(5)
+        assert not saying.is_alive()
