@@ -23,11 +23,18 @@ from tests.controller.test_daemon import running
 MODE = b"x-ocpp-networkingmode"
 
 
-def configured(
-    folder: Path, site: str, port: int, node: str, station: str, mode: str, path: str = "csms", more: str = ""
-) -> Config:
-    config, mistakes, _ = check_config(
-        f"""
+def configuration(
+    folder: Path,
+    site: str,
+    port: int,
+    node: str,
+    station: str,
+    mode: str,
+    path: str = "csms",
+    more: str = "",
+    listen: int = 0,
+) -> str:
+    return f"""
         [site]
         id = "{site}"
         protocol = "ocpp2.1"
@@ -36,7 +43,7 @@ def configured(
         directory = "{folder / site}"
         [listen]
         host = "127.0.0.1"
-        port = 0
+        port = {listen}
         [load_management]
         tick_s = 0.1
         [overlay]
@@ -55,9 +62,11 @@ def configured(
         owner = "above"
         mode = "{mode}"
         when_backend_away = "autonomous"
-        """,
-        "test.toml",
-    )
+        """
+
+
+def configured(*of: Any, **more: Any) -> Config:
+    config, mistakes, _ = check_config(configuration(*of, **more), "test.toml")
     assert mistakes == []
     assert config is not None
     return config
