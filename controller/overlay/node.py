@@ -365,8 +365,8 @@ class Node:
         if link == HERE:
             yield Deliver(frames.to_plain(frame), frame.path)
         elif link == ASKED:
-            if frame.kind is Kind.ERROR:
-                yield Note(logging.WARNING, f"{frame.path[-1:]} does not believe our topology")
+            if frame.kind is Kind.ERROR and frame.path:  # else it is our own word: nobody has answered
+                yield Note(logging.WARNING, f"{frame.path[-1]!r} does not believe our topology")
         elif way is not None and way.is_leg and way.side is Side.DOWN and frame.says_unreached:
             # For a station that is no answer: its relay keeps what it has said, as when any link is lost.
             yield Unreached(link, msgspec.json.decode(frame.body[1], type=str))

@@ -73,6 +73,18 @@ def test_the_backend_is_told_what_is_behind_us(sends: bool) -> None:
     assert net.notes == []
 
 
+def test_a_neighbour_that_does_not_believe_us_is_named_and_one_that_is_gone_is_not() -> None:
+    net = Net()
+    net.node("LC01")
+    net.link("LC02", "LC01", version=Version.V201)
+    net.link("LC01", "CSMS", version=Version.V201)
+    net.wait(2 * DEBOUNCE_S)
+    message_id = json.loads(net.got["CSMS"][-1])[3]
+    net.say("CSMS", "LC01", 4, "LC01", "CSMS", message_id, "SecurityError", "", {})
+    net.cut("LC02", "LC01")
+    assert net.notes == ["'CSMS' does not believe our topology"]
+
+
 def test_the_middle_link_falls_and_comes_back() -> None:
     net = chain()
     net.say("CSMS", "LC01", 2, "CS01", "CSMS", "m1", "Reset", {})
