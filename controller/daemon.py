@@ -28,6 +28,7 @@ from controller.site.events import (
 )
 from controller.site.view import SiteView
 from controller.station_desk import StationDesk
+from controller.store.lock import held
 from controller.store.profiles import ProfileStore
 from controller.web.server import Serving, serve_web
 from controller.web.status import MISSED_TICKS, Links, Status, circuits_of, evses_of, verdicts_of
@@ -123,6 +124,7 @@ class Daemon:
             damaged=self._served.damaged,
             signatures=() if self._keeper is None else verdicts_of(self._keeper.gate.verdicts),
             dimming=None if self._dimming is None else self._dimming.status(),
+            overlay=self._served.overlay(),
             timezone=self._config.site.timezone,
         )
 
@@ -171,7 +173,8 @@ async def run(config: Config, *, task_status: trio.TaskStatus[Daemon] = trio.TAS
 
     Raises ListenFailed, SigningFailed, TlsFailed, WebFailed or StoreFailed where it cannot do its work.
     """
-    try:
-        await Daemon(config).run(task_status=task_status)
-    finally:
-        notify("STOPPING=1")
+    with held(Path(config.store.directory)):
+        try:
+            await Daemon(config).run(task_status=task_status)
+        finally:
+            notify("STOPPING=1")
