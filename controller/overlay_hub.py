@@ -57,6 +57,7 @@ from controller.overlay.wire import CSMS, Kind, Mode
 from controller.overlay_settings import Trust, node_settings
 from controller.signing.replay import Remember
 from controller.store.database import StoreFailed
+from controller.web.status import NeighbourStatus, OverlayStatus
 
 log = logging.getLogger("controller.overlay")
 
@@ -103,9 +104,15 @@ class OverlayHub:
         """The ways of single stations to a backend in overlay mode."""
         return Uplinks(backend, {backend: (0, _Through(self, backend))}, random.Random())
 
-    def reachable(self) -> dict[str, int]:
-        """Which nodes are reached now, each with the best priority of a way to it."""
-        return self._node.reachable(trio.current_time())
+    def status(self) -> OverlayStatus:
+        """What people and monitoring are told."""
+        neighbours = self._node.neighbours(trio.current_time())
+        return OverlayStatus(
+            neighbours=tuple(
+                NeighbourStatus(link=link, reached=reached) for link, reached in neighbours.items()
+            ),
+            dropped_total=dict(self._node.counts),
+        )
 
     async def run(self) -> None:
         """Keep the links to backends and the node's time, until cancelled."""

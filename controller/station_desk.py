@@ -38,7 +38,7 @@ from controller.overlay_settings import Trust
 from controller.relay.ownership import Ownership
 from controller.relay.station import StationRelay
 from controller.relay_memory import RelayMemory
-from controller.web.status import BackendStatus
+from controller.web.status import BackendStatus, OverlayStatus
 
 log = logging.getLogger("controller")
 
@@ -80,6 +80,10 @@ class StationDesk:
     def damaged(self) -> tuple[str, ...]:
         """Files that were found damaged at the start, where they are now."""
         return () if self._memory.moved_aside is None else (str(self._memory.moved_aside),)
+
+    def overlay(self) -> OverlayStatus | None:
+        """What people and monitoring are told of the overlay network."""
+        return None if self._hub is None else self._hub.status()
 
     def backends(self) -> tuple[BackendStatus, ...]:
         """What people and monitoring are told of each backend."""

@@ -32,6 +32,11 @@ class Refusal(msgspec.Struct, frozen=True):
     unreached: bool = False
 
 
+TOO_MANY = Refusal(OTHER, "too many requests wait for their answers", "too many", unreached=True)
+NOT_SAVED = Refusal(OTHER, "it cannot be put on record that it was here", "not saved", unreached=True)
+FROM_BELOW = Refusal("NotSupported", "this node hears only what comes from above", "from below")
+
+
 class Homes:
     """Which ids come over which links: configured ones, and those of the neighbours that there are."""
 
@@ -74,7 +79,9 @@ class Homes:
         if self._own in path or len(set(path)) < len(path):
             return Refusal(OTHER, "it has been at the same node before: it goes round in a circle", "looped")
         if len(path) >= MOST_HOPS:
-            return Refusal(OTHER, f"it has come over {MOST_HOPS} nodes, more than any way is long", "looped")
+            return Refusal(
+                OTHER, f"it has come over {MOST_HOPS} nodes, more than any way is long", "too many hops"
+            )
         for node in path[:-1]:
             if node in (BROADCAST, NOBODY) or not self.may_come(node, way.link):
                 return Refusal(SPOOFED, f"{node!r} does not speak through {way.peer!r}", "spoofed")

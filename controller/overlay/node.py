@@ -19,7 +19,7 @@ from collections.abc import Iterator
 import msgspec
 
 from controller.ocpp.frames import Malformed, UnknownType
-from controller.overlay import frames
+from controller.overlay import admission, frames
 from controller.overlay.admission import OTHER, SPOOFED, Homes, Refusal
 from controller.overlay.announcer import ASKED, Announcer
 from controller.overlay.compass import Compass, names_of
@@ -55,9 +55,6 @@ MOST_SEEN = 1000
 """Broadcasts that are known again when they come over another link."""
 
 _REQUESTS = (Kind.CALL, Kind.SEND)
-_TOO_MANY = Refusal(OTHER, "too many requests wait for their answers", "too many", unreached=True)
-_NOT_SAVED = Refusal(OTHER, "it cannot be put on record that it was here", "not saved", unreached=True)
-_FROM_BELOW = Refusal("NotSupported", "this node hears only what comes from above", "from below")
 
 
 class Node:
@@ -85,9 +82,9 @@ class Node:
         """When the next `Tick` is due (monotonic s); infinity where nothing waits."""
         return min(self._pending.next_end, self._routes.next_end, self._announcer.due)
 
-    def reachable(self, now: float) -> dict[str, int]:
-        """Of every node that is reached the best priority of a way to it."""
-        return self._routes.reachable(now)
+    def neighbours(self, now: float) -> dict[str, dict[str, int]]:
+        """By link the best priority of each node that is reached over it."""
+        return self._routes.neighbours(now)
 
     def handle(self, event: Event, now: float) -> list[Action]:
         """What is to be done about an event, in this order."""
@@ -216,12 +213,14 @@ class Node:
         """It is on disk, or cannot be, that a signed message was here."""
         save = saved.save
         if save.asked is not None:
-            error = frames.error(save.frame.id, _NOT_SAVED.code, _NOT_SAVED.reason, unreached=True)
+            error = frames.error(
+                save.frame.id, admission.NOT_SAVED.code, admission.NOT_SAVED.reason, unreached=True
+            )
             yield from self._answered(save.frame if saved.done else error, save.asked)
         elif saved.done:
             yield from self._pass(save.frame, save.came, now)
         else:
-            yield from self._refuse(save.frame, save.came, _NOT_SAVED)
+            yield from self._refuse(save.frame, save.came, admission.NOT_SAVED)
 
     def _forward(self, frame: Routed, came: str, tried: frozenset[str], now: float) -> Iterator[Action]:
         chosen = self._compass.choose(frame, came, tried, now)
@@ -238,7 +237,7 @@ class Node:
         if frame.kind is Kind.CALL:
             asked = self._pending.ask(came, onward, way.link, now)
             if asked is None:
-                yield from self._refuse(frame, came, _TOO_MANY)
+                yield from self._refuse(frame, came, admission.TOO_MANY)
                 return
             frame = msgspec.structs.replace(frame, id=asked.out_id)
             onward = msgspec.structs.replace(onward, id=asked.out_id)
@@ -283,13 +282,13 @@ class Node:
         elif frame.action == TOPOLOGY:
             yield from self._told(frame, self._ways[came], now)
         elif self._ways[came].side is Side.DOWN and frame.destination != (BROADCAST,):
-            yield from self._refuse(frame, came, _FROM_BELOW)
+            yield from self._refuse(frame, came, admission.FROM_BELOW)
         elif frame.kind is Kind.SEND:
             yield Deliver(frames.to_plain(frame), frame.path)
         else:
             asked = self._pending.ask(came, frame, HERE, now)
             if asked is None:
-                yield from self._refuse(frame, came, _TOO_MANY)
+                yield from self._refuse(frame, came, admission.TOO_MANY)
                 return
             yield Deliver(frames.to_plain(msgspec.structs.replace(frame, id=asked.out_id)), frame.path)
 

@@ -100,12 +100,26 @@ class Routes:
         A neighbour is never told of a way that leads back over itself: it would believe it after the way
         has gone, and both would go on telling each other.
         """
-        names = {name for peer, _ in self._links.values() for name in peer} | self._configured.keys()
-        names |= {name for hops in self._learned.values() for name in hops}
         priorities = {
-            name: [hop.priority for hop in self._hops(name, now) if _is_for(hop, neighbour)] for name in names
+            name: [hop.priority for hop in self._hops(name, now) if _is_for(hop, neighbour)]
+            for name in self._names()
         }
-        return {name: min(each) for name, each in sorted(priorities.items()) if each}
+        return {name: min(each) for name, each in priorities.items() if each}
+
+    def neighbours(self, now: float) -> dict[str, dict[str, int]]:
+        """By link the best priority of each destination that is reached over it; not of legs."""
+        found: dict[str, dict[str, int]] = {
+            link: {} for link, (_, hop) in sorted(self._links.items()) if hop.only is None
+        }
+        for name in self._names():
+            for hop in sorted(self._hops(name, now), key=lambda hop: -hop.priority):
+                if hop.link in found:
+                    found[hop.link][name] = hop.priority
+        return found
+
+    def _names(self) -> list[str]:
+        names = {name for peer, _ in self._links.values() for name in peer} | self._configured.keys()
+        return sorted(names.union(*self._learned.values()))
 
     def _hops(self, destination: str, now: float) -> Iterable[Hop]:
         """All that count now. The same link with the same priority may come twice: that is no harm."""

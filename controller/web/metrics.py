@@ -15,6 +15,7 @@ from controller.web.status import (
     CircuitStatus,
     DimmingStatus,
     EvseStatus,
+    OverlayStatus,
     Status,
     VerdictStatus,
 )
@@ -56,6 +57,8 @@ def _families(status: Status) -> Iterator[Family]:
         yield from _dimming(status.dimming)
     yield from _backends(status.backends)
     yield _verdicts(status.signatures)
+    if status.overlay is not None:
+        yield from _overlay(status.overlay)
 
 
 _CIRCUIT_COLUMNS: tuple[tuple[str, str, Callable[[CircuitStatus], PhaseAmps | None]], ...] = (
@@ -166,6 +169,13 @@ def _verdicts(verdicts: Iterable[VerdictStatus]) -> Family:
         ({"rule": each.rule, "outcome": each.outcome}, float(each.messages_total)) for each in verdicts
     ]
     return "signature_verdicts_total", "counter", "Messages, by what a rule has said of them.", samples
+
+
+def _overlay(overlay: OverlayStatus) -> Iterator[Family]:
+    reached = [({"neighbour": each.link}, float(len(each.reached))) for each in overlay.neighbours]
+    yield "overlay_reached_nodes", "gauge", "Nodes that are reached over a neighbour's link.", reached
+    dropped = [({"reason": reason}, float(count)) for reason, count in overlay.dropped_total.items()]
+    yield "overlay_dropped_total", "counter", "Messages that went no further, by the reason.", dropped
 
 
 def _dimming(dimming: DimmingStatus) -> Iterator[Family]:

@@ -144,6 +144,22 @@ class DimmingStatus(msgspec.Struct, frozen=True, kw_only=True):
     evidence_failed_total: int
 
 
+class NeighbourStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """A node of the overlay network that a link leads to, and the best priority of each that is behind it."""
+
+    link: str
+    reached: dict[str, int]
+
+
+class OverlayStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """The overlay network as the controller knows it. `dropped_total`: messages that went no further, by why
+    (no route, too many hops, looped, spoofed, refused by the policy of signatures, ...).
+    """
+
+    neighbours: tuple[NeighbourStatus, ...]
+    dropped_total: dict[str, int]
+
+
 class Status(msgspec.Struct, frozen=True, kw_only=True):
     """The whole controller at one moment: circuits parents first, EVSEs in the configuration's order.
 
@@ -151,6 +167,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     `healthy` while that is less than three of the control loop's ticks. `damaged`: files of the store
     that were found damaged at the start, where they are now. `signatures`: what their policy has said.
     `dimming`: null where nobody may dim. `timezone`: the site's, in which reasons name times of day.
+    `overlay`: null where the controller is no node of such a network.
     """
 
     site: str
@@ -166,6 +183,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     signatures: tuple[VerdictStatus, ...] = ()
     dimming: DimmingStatus | None = None
     timezone: str = "UTC"
+    overlay: OverlayStatus | None = None
 
     def json(self) -> bytes:
         """As the page and scripts read it."""

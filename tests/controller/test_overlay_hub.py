@@ -135,6 +135,11 @@ async def test_a_station_and_a_backend_talk_through_two_controllers(tmp_path: Pa
         await backend.send_message(json.dumps([2, "CS01", "CSMS", "c1", "TriggerMessage", {}]))
         command = await said(socket, "TriggerMessage")
         await socket.send_message(json.dumps([3, command[1], {"status": "Accepted"}]))
+        overlay = child.status().overlay
+        assert overlay is not None
+        assert [(each.link, each.reached) for each in overlay.neighbours] == [
+            ("above", {"CSMS": 1, "LC01": 2})
+        ]
         reply = await said(backend, '"c1"')
         assert reply == [3, "CSMS", ["CS01", "LC02", "LC01"], "c1", {"status": "Accepted"}]
 

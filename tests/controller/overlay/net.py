@@ -150,6 +150,14 @@ class Net:
                 else:
                     self.got[link].append(message)
 
+    def reachable(self, node: str) -> dict[str, int]:
+        """Whom a node reaches, each with the best priority of a way there."""
+        found: dict[str, int] = {}
+        for reached in self.nodes[node].neighbours(self.now).values():
+            for name, priority in reached.items():
+                found[name] = min(priority, found.get(name, priority))
+        return found
+
     # -- what was heard -----------------------------------------------------------------------------
 
     def heard(self, stranger: str) -> list[Any]:

@@ -123,3 +123,16 @@ def test_a_neighbour_hears_of_no_way_over_itself_or_for_others(
 def test_groups() -> None:
     assert list(table().members("both")) == ["CS01", "CS02"]
     assert list(table().members("CS01")) == []
+
+
+def test_who_is_behind_each_neighbour_is_told_by_link_with_its_best_priority() -> None:
+    routes = table(CS09=[Hop("LC02", 4)])
+    routes.link_up(Hop("LC02", 1), "LC02")
+    routes.link_up(Hop("leg", 0, only="above"), "CS01")
+    routes.link_up(Hop("above", 2), "LC00", "CSMS")
+    routes.learn("LC02", {"CS09": Hop("LC02", 2), "CS08": Hop("LC02", 3, until=5.0)})
+    assert routes.neighbours(0.0) == {
+        "LC02": {"LC02": 1, "CS09": 2, "CS08": 3},
+        "above": {"LC00": 2, "CSMS": 2},
+    }
+    assert routes.neighbours(5.0)["LC02"] == {"LC02": 1, "CS09": 2}

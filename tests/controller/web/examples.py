@@ -10,6 +10,8 @@ from controller.web.status import (
     DimmingStatus,
     EvseStatus,
     Links,
+    NeighbourStatus,
+    OverlayStatus,
     Status,
     VerdictStatus,
 )
@@ -103,4 +105,8 @@ STATUS = Status(
         evidence_failed_total=1,
     ),
     signatures=(VerdictStatus(rule="safe-profiles", outcome="refuse", messages_total=2),),
+    overlay=OverlayStatus(
+        neighbours=(NeighbourStatus(link="LC02", reached={"CS11": 1, "LC02": 1}),),
+        dropped_total={"no route": 5},
+    ),
 )

@@ -91,6 +91,8 @@ def test_what_waits_for_a_backend_is_told() -> None:
 
 def test_what_a_rule_has_said_is_counted() -> None:
     assert value("signature_verdicts_total", rule="safe-profiles", outcome="refuse") == 2.0
+    assert value("overlay_reached_nodes", neighbour="LC02") == 2.0
+    assert value("overlay_dropped_total", reason="no route") == 5.0
 
 
 def test_dimming() -> None:

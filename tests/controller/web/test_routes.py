@@ -27,7 +27,7 @@ def test_the_shape_that_scripts_rely_on() -> None:
     told = msgspec.json.decode(answer("/api/status").body)
     assert list(told) == [
         "site", "version", "time", "healthy", "tick_age_s", "circuits", "evses", "links",
-            "backends", "damaged", "signatures", "dimming", "timezone",
+            "backends", "damaged", "signatures", "dimming", "timezone", "overlay",
     ]  # fmt: skip
     assert list(told["circuits"][0]) == [
         "id", "parent", "limit_a", "measured_a", "base_a", "booked_a", "meter_quality"
