@@ -11,6 +11,7 @@ from controller.config import rules as config_rules
 from controller.config.files import file_mistakes, with_absolute_paths
 from controller.config.remarks import Mistake, Note, parse, placed, read_text
 from controller.config.shape import Shape
+from controller.config.signing import signing_notes
 from controller.config.tables import Config
 
 
@@ -49,10 +50,12 @@ def check_config(
     shape = Shape()
     config = msgspec.convert(shape.table(Config, data, ()), Config)
     found = config_rules.mistakes(config)
+    noted = config_notes.notes(config)
     if folder is not None:
         config = with_absolute_paths(config, folder)
         found += file_mistakes(config)
+        noted += signing_notes(config)
     found = shape.found + [finding for finding in found if finding.path not in shape.stood_in]
     mistakes = placed(found, text, data, file, Mistake)
-    notes = placed(config_notes.notes(config), text, data, file, Note)
+    notes = placed(noted, text, data, file, Note)
     return None if mistakes else config, mistakes, notes

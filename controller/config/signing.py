@@ -7,7 +7,7 @@ from pathlib import Path as FilePath
 
 from controller.config.findings import Finding
 from controller.config.remarks import ConfigUnreadable
-from controller.config.tables import Signing
+from controller.config.tables import Config, Signing
 from controller.signing.key_files import KeyFileWrong, read_keys
 from controller.signing.policy_file import PolicyMistakes, read_policy
 from controller.signing.tables import Do
@@ -35,3 +35,21 @@ def signing_mistakes(signing: Signing) -> Iterator[Finding]:
             for mistake in wrong.mistakes:
                 what = f"{mistake.file}:{mistake.line}: {mistake.key}: {mistake.what}"
                 yield Finding(("signing", "policy"), what, mistake.mend)
+
+
+def signing_notes(config: Config) -> Iterator[Finding]:
+    """Roles that may dim, and that the policy does not have. What is wrong in its file is a mistake."""
+    signing, dimming = config.signing, config.dimming
+    if signing is None or signing.policy is None or dimming is None:
+        return
+    try:
+        roles = {role.id for role in read_policy(FilePath(signing.policy)).file.role}
+    except (ConfigUnreadable, PolicyMistakes):
+        return
+    for index, source in enumerate(dimming.source):
+        if source.kind == "signed" and source.signed and source.role is not None and source.role not in roles:
+            yield Finding(
+                ("dimming", "source", index, "role"),
+                f'nobody bears the role "{source.role}" in the policy: all its commands are refused',
+                f"add its [[role]] to {signing.policy}",
+            )

@@ -10,6 +10,7 @@ import pytest
 from controller.config.reading import ConfigMistakes, read_config
 from controller.signing import keys
 
+PUBLIC = "BFxi1B6XXJR9zpUDgdjht2eOxRK3mi9bg1IB/7RfZ092wuN0dTVWT0hLBHvKMJbWibUIzoxCDzZ1i5Yz8RTFUlw="
 CONFIG = """
 [site]
 id = "lc"
@@ -78,3 +79,19 @@ def test_what_is_to_be_signed_needs_a_key(tmp_path: Path) -> None:
     )  # fmt: skip
     (tmp_path / "signing.toml").write_text('version = 1\n[[sign]]\nid = "a"\ndo = "forwardUnsigned"\n')
     read_config(tmp_path / "controller.toml")
+
+
+def test_a_role_that_may_dim_and_that_nobody_bears_is_noted(tmp_path: Path) -> None:
+    (tmp_path / "keys").mkdir()
+    (tmp_path / "keys" / "lc.pem").write_bytes(keys.new_private("secp256r1", "lc", 0, 1))
+    (tmp_path / "keys" / "lc.pem").chmod(0o600)
+    key = 'holder = "dso"\npublic = "' + PUBLIC + '"\n'
+    role = '[[role]]\nid = "grid-operator"\nholders = ["dso"]\n'
+    (tmp_path / "signing.toml").write_text(f"version = 1\n[[key]]\n{key}{role}")
+    text = CONFIG.replace('owner = "cpo"', 'owner = "cpo"\n[[station.evse]]\nid = 1\nsteuve = true')
+    text = text.replace('id = "lc"', 'id = "lc"\nbackend = "cpo"')
+    source = '[dimming]\n[[dimming.source]]\nid = "dso"\nkind = "signed"\nrole = "grid-operator"\n'
+    for named, noted in (("grid-operator", []), ("gridop", ['nobody bears the role "gridop" in the policy'])):
+        (tmp_path / "controller.toml").write_text(text + source.replace("grid-operator", named))
+        _, notes = read_config(tmp_path / "controller.toml")
+        assert [note.what.partition(":")[0] for note in notes] == noted
