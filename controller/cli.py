@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import logging
+import os
 import secrets
 import signal
 import sys
@@ -110,7 +111,7 @@ def _parser() -> argparse.ArgumentParser:
         "--duration", type=_seconds, metavar="SECONDS", help="end by itself (default: at Ctrl-C)"
     )
     demo.add_argument("--seed", type=int, default=1, metavar="N", help="which cars, which building load")
-    demo.add_argument("--report", type=Path, metavar="FILE", help="write what was measured, as JSON")
+    demo.add_argument("--report", type=_new_file, metavar="FILE", help="write what was measured, as JSON")
     demo.set_defaults(do=_demo)
     return parser
 
@@ -120,6 +121,14 @@ def _seconds(text: str) -> float:
     if not 1 <= value <= 86_400:
         raise argparse.ArgumentTypeError("between 1 and 86400 s")
     return value
+
+
+def _new_file(text: str) -> Path:
+    """Where a file can be written at the end: who waits for it hears at the beginning that it cannot."""
+    path = Path(text)
+    if path.is_dir() or not os.access(path.parent, os.W_OK):
+        raise argparse.ArgumentTypeError(f"{text!r} cannot be written; name a file in a folder of yours")
+    return path
 
 
 def _url(text: str) -> str:

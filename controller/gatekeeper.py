@@ -123,7 +123,7 @@ class Gatekeeper:
     def _tell(self) -> None:
         file = self._desk.loaded.file
         log.info(
-            "signatures: %d keys, %d roles, %d rules to verify, %d to sign; %d keys of our own",
+            "signatures: keys %d, roles %d, rules to verify %d, to sign %d; own keys %d",
             len(file.key), len(file.role), len(file.verify), len(file.sign), len(self._own),
         )  # fmt: skip
         for each in self._desk.forgotten:

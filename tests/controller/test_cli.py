@@ -122,3 +122,10 @@ def test_a_peer_cannot_forge_a_line_of_the_log() -> None:
         {"levelname": "INFO", "msg": "station %s", "args": ("Süd\n\x1bERROR forged",)}
     )
     assert OneLine("%(levelname)s %(message)s").format(record) == "INFO station Süd\\n\\x1bERROR forged"
+
+
+@pytest.mark.parametrize("report", ["nowhere/report.json", "."])
+def test_a_report_that_cannot_be_written_is_told_before_the_demo(tmp_path: Path, report: str) -> None:
+    done = typed("demo", "--duration", "60", "--report", tmp_path / report)
+    assert done.returncode == 2
+    assert "cannot be written; name a file in a folder of yours" in done.stderr
