@@ -107,6 +107,8 @@ function build(status) {
   }
   byId("dimming").hidden = status.dimming === null;
   byId("dimming").replaceChildren(...(status.dimming ? dimmingPart() : []));
+  byId("overlay").hidden = status.overlay === null;
+  byId("overlay").replaceChildren(...(status.overlay ? overlayPart(status.overlay) : []));
   byId("backends").replaceChildren(element("div", "head", element("h2", "", "Backends")), ...status.backends.map((each) => backendRow(each.id)));
 }
 
@@ -131,6 +133,27 @@ function backendRow(id) {
     write(queue, waits + aside, backend.waiting || backend.set_aside ? "waiting" : "small");
   });
   return element("div", "backend", name, links, queue);
+}
+
+const NODES_SHOWN = 12;
+
+function neighbourRow(link) {
+  const name = element("span", "name", link), reached = element("span", "");
+  painters.push(({ overlay }) => {
+    const nodes = Object.keys(overlay.neighbours.find((each) => each.link === link).reached);
+    const more = nodes.length > NODES_SHOWN ? ` and ${nodes.length - NODES_SHOWN} more` : "";
+    write(reached, nodes.slice(0, NODES_SHOWN).join(", ") + more);
+  });
+  return element("div", "backend", name, reached);
+}
+
+function overlayPart(overlay) {
+  const dropped = element("span", "small");
+  painters.push((status) => {
+    const counts = Object.entries(status.overlay.dropped_total).map(([reason, count]) => `${count} ${reason}`);
+    write(dropped, counts.length ? `went no further: ${counts.join(", ")}` : "", "small");
+  });
+  return [element("div", "head", element("h2", "", "Reached over neighbours"), dropped), ...overlay.neighbours.map((each) => neighbourRow(each.link))];
 }
 
 const SPANS_SHOWN = 3;
@@ -165,7 +188,7 @@ function dimmingPart() {
 }
 
 function show(status) {
-  const places = [status.dimming !== null, status.backends.map((b) => b.id), status.circuits.map((c) => [c.id, c.parent]), status.evses.map((e) => [e.station, e.evse, e.circuit])];
+  const places = [status.dimming !== null, status.overlay?.neighbours.map((n) => n.link), status.backends.map((b) => b.id), status.circuits.map((c) => [c.id, c.parent]), status.evses.map((e) => [e.station, e.evse, e.circuit])];
   if (JSON.stringify(places) !== shape) {
     shape = JSON.stringify(places);
     build(status);
