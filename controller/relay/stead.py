@@ -115,6 +115,8 @@ class Stead:
         self._courier = courier
         self._kept = kept
         self._utc_of = utc_of
+        self._untranslated = ""
+        """Why the last message that went up with our transaction id did so: it is told once."""
         self._catching_up = len(kept.outbox) > 0
         self._telling: Outbound | None = None
         self._is_attached = False
@@ -205,7 +207,8 @@ class Stead:
         payload = self._kept.ids.up(frame.action, frame.payload)
         if isinstance(payload, CannotRewrite):
             what = f"{frame.action} {frame.id} goes up with our transaction id: {payload.reason}"
-            return frame.text, (Note(logging.WARNING, what),)
+            known, self._untranslated = self._untranslated == payload.reason, payload.reason
+            return frame.text, () if known else (Note(logging.WARNING, what),)
         if payload is frame.payload or payload == frame.payload:
             return frame.text, ()
         return call(frame.id, frame.action, payload), ()
