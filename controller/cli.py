@@ -21,27 +21,27 @@ from pathlib import Path
 import trio
 
 from controller import daemon, watch
-from controller.arguments import number
+from controller.commands.arguments import number
+from controller.commands.dim import add_dim
+from controller.commands.evidence import add_evidence
+from controller.commands.keys import add_keys
+from controller.commands.policy import add_policy
 from controller.config import Config
 from controller.config.passwords import SALT_BYTES, hashed
 from controller.config.reading import ConfigMistakes, read_config
 from controller.config.remarks import ConfigUnreadable, render
 from controller.config.tables import Web
 from controller.demo.demo import run_demo
-from controller.dim_cli import add_dim
-from controller.evidence_cli import add_evidence
-from controller.gatekeeper import SigningFailed
+from controller.desks.gatekeeper import SigningFailed
+from controller.desks.stations import unusable_certificates
 from controller.groups import leaves
-from controller.keys_cli import add_keys
 from controller.links.server import ListenFailed
 from controller.links.tls import TlsFailed
-from controller.policy_cli import add_policy
 from controller.simulate.day import DayMistakes, read_day
 from controller.simulate.plot import svg
 from controller.simulate.run import simulate
 from controller.simulate.words import told
 from controller.site.build import build_site
-from controller.station_desk import unusable_certificates
 from controller.store.database import StoreFailed
 from controller.web.server import WebFailed
 

@@ -10,16 +10,17 @@ from pathlib import Path
 import trio
 
 from controller.config import Config
+from controller.desks.dimming import DimmingDesk
+from controller.desks.gatekeeper import gatekeeper_of
+from controller.desks.limits import LimitDesk
+from controller.desks.own_identity import OwnLink
+from controller.desks.stations import StationDesk
 from controller.dimming import carriage
-from controller.dimming_desk import DimmingDesk
-from controller.gatekeeper import gatekeeper_of
-from controller.limit_desk import LimitDesk
 from controller.links.switchboard import Switchboard
 from controller.links.tally import Tally
 from controller.notify import notify
 from controller.ocpp.frames import Version
 from controller.ocpp.schedule import lowest
-from controller.own_identity import OwnLink
 from controller.relay.identity import Limited
 from controller.site.events import (
     GroupLimit,
@@ -27,7 +28,6 @@ from controller.site.events import (
     Tick,
 )
 from controller.site.view import SiteView
-from controller.station_desk import StationDesk
 from controller.store.lock import held
 from controller.store.profiles import ProfileStore
 from controller.web.server import Serving, serve_web

@@ -15,12 +15,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 FLOORS = {
-    "cli": 4, "daemon": 4, "own_identity": 4, "limit_desk": 4, "station_desk": 4, "relay_memory": 4,
-    "gatekeeper": 4, "own_guard": 4,
-    "dimming_desk": 4, "dimming_telling": 4, "dimming_readings": 4, "dimming_account": 4,
-    "keys_cli": 4, "policy_cli": 4, "evidence_cli": 4, "dim_cli": 4, "arguments": 1, "demo": 4, "simulate": 4,
+    "cli": 4, "commands": 4, "daemon": 4, "desks": 4, "demo": 4, "simulate": 4,
     "terminal": 4, "watch": 4,
-    "overlay_hub": 4, "overlay_settings": 4,
     "links": 3, "web": 3, "store": 3, "notify": 3, "clock": 3,
     "relay": 2, "site": 2, "dimming": 2, "overlay": 2,
     "signing": 1, "pki": 1, "ocpp": 1, "config": 1, "groups": 1,

@@ -28,7 +28,7 @@ class Wall(datetime):
 async def test_limits_go_on_by_the_new_time_and_no_station_is_lost(
     jump: timedelta, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("controller.limit_desk.datetime", Wall)
+    monkeypatch.setattr("controller.desks.limits.datetime", Wall)
     monkeypatch.setattr(Wall, "ahead", timedelta(0))
     async with site(tmp_path) as (config, _):
         async with running(config) as controller, station(controller, "CS01") as first:

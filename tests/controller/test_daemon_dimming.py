@@ -9,7 +9,7 @@ import pytest
 import trio
 from msgspec.structs import replace
 
-from controller import dimming_desk
+from controller.desks import dimming as dimming_desk
 from controller.store.database import StoreFailed
 from controller.store.evidence import EvidenceLog
 from tests.controller.dimmed import (

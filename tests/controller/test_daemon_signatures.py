@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import trio
 
-from controller import gatekeeper
+from controller.desks import gatekeeper as gatekeeper
 from tests.controller.signed_site import (
     a_limit,
     answer_to,

@@ -13,13 +13,13 @@ import pytest
 import trio
 from trio_websocket import WebSocketConnection
 
+from tests.controller.desks.test_overlay_hub import MODE, a_backend, configured, said, station
 from tests.controller.signed_site import a_limit
 from tests.controller.signing.files import write_policy
 from tests.controller.signing.house import OLGA, TOM, signed
 from tests.controller.test_daemon import running
 from tests.controller.test_daemon_clock import Wall
-from tests.controller.test_overlay_hub import MODE, a_backend, configured, said, station
-from tests.controller.test_overlay_kill import End
+from tests.controller.desks.test_overlay_kill import End
 
 ANOTHER = '[[station]]\nid = "CS05"\ncircuit = "grid"\nowner = "above"\n'
 
@@ -98,7 +98,7 @@ async def test_nobody_above_forges_a_command_or_says_one_twice(tmp_path: Path) -
 
 
 async def test_no_clock_makes_an_old_command_new(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("controller.limit_desk.datetime", Wall)
+    monkeypatch.setattr("controller.desks.limits.datetime", Wall)
     monkeypatch.setattr(Wall, "ahead", timedelta(0))
     good, unseen = a_good_one(), a_good_one(14.0)
     async with a_backend() as backend, chain(tmp_path, backend.port):

@@ -18,7 +18,7 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
-from controller.arguments import moment
+from controller.commands.arguments import moment
 from controller.dimming import acknowledgement
 from controller.dimming.audit import audit
 from controller.dimming.evidence import NoRecord, Record, read_record

@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from controller.cli import main
+from controller.commands.evidence import LONGEST_SHOWN
 from controller.dimming.evidence import Kind
-from controller.evidence_cli import LONGEST_SHOWN
 from controller.store.evidence import EvidenceLog
 from tests.controller.dimming.commands import NOON
 

@@ -13,9 +13,10 @@ from typing import Protocol
 import trio
 
 from controller.config import Config
-from controller.gatekeeper import Gatekeeper
+from controller.desks.gatekeeper import Gatekeeper
+from controller.desks.limits import utc
+from controller.desks.own_guard import OwnGuard
 from controller.groups import leaves
-from controller.limit_desk import utc
 from controller.links.alarm import Alarm
 from controller.links.channel import Channel
 from controller.links.dial import LinkRefused
@@ -23,7 +24,6 @@ from controller.links.engine import Full, LinkLost
 from controller.links.handshake import Admitted
 from controller.links.uplinks import Uplinks
 from controller.ocpp.profile_messages import as_held
-from controller.own_guard import OwnGuard
 from controller.relay.events import BackendLost, BackendUp, FromBackend, Kept, Note, Tick, ToBackend
 from controller.relay.group_profiles import GroupProfiles
 from controller.relay.identity import Asked, IdentityEvent, Limited, OwnIdentity, Reached, Replied, Say

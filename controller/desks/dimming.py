@@ -21,6 +21,11 @@ from msgspec.structs import replace
 from controller.clock import is_synchronised
 from controller.config import Config
 from controller.config.tables import Dimming
+from controller.desks.dimming_account import Account
+from controller.desks.dimming_readings import draws_w, power_w
+from controller.desks.dimming_telling import Say, Teller
+from controller.desks.gatekeeper import Gatekeeper
+from controller.desks.limits import LimitDesk, utc
 from controller.dimming import carriage
 from controller.dimming.build import desk_settings, module_settings
 from controller.dimming.desk import Desk
@@ -47,11 +52,6 @@ from controller.dimming.keyed import KeyedSignatures
 from controller.dimming.limit import Effective
 from controller.dimming.settings import DeskSettings
 from controller.dimming.telling import BACKEND, GRID_OPERATOR, Span
-from controller.dimming_account import Account
-from controller.dimming_readings import draws_w, power_w
-from controller.dimming_telling import Say, Teller
-from controller.gatekeeper import Gatekeeper
-from controller.limit_desk import LimitDesk, utc
 from controller.links.alarm import Alarm
 from controller.links.switchboard import Switchboard
 from controller.ocpp.frames import Version

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import trio
 
+from controller.desks.relay_memory import RelayMemory
 from controller.ocpp.frames import Version
 from controller.relay.saving import Told, Word
-from controller.relay_memory import RelayMemory
 from controller.signing.replay import Remember, Seen
 from controller.store.database import StoreFailed
 from controller.store.relay import RelayStore

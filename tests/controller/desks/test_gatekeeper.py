@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from controller.gatekeeper import Gatekeeper, SigningFailed
+from controller.desks.gatekeeper import Gatekeeper, SigningFailed
 from controller.ocpp.frames import Version
 from controller.signing import keys
 from controller.signing.gate import Pass
@@ -142,7 +142,7 @@ def test_a_received_role_that_fits_no_more_is_told(tmp_path: Path, caplog: pytes
 
 
 def test_the_policy_of_the_readme_is_good(tmp_path: Path) -> None:
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    readme = (Path(__file__).parents[3] / "README.md").read_text()
     (block,) = (each for each in readme.split("```toml")[1:] if "[[role]]" in each.partition("```")[0])
     (tmp_path / "signing.toml").write_text(block.partition("```")[0])
     kept = keeper(tmp_path)

@@ -21,8 +21,9 @@ import trio
 
 from controller.config import Config
 from controller.config.backends import uplinks_of
+from controller.desks.limits import utc
+from controller.desks.overlay_settings import Trust, node_settings
 from controller.groups import leaves
-from controller.limit_desk import utc
 from controller.links.alarm import Alarm
 from controller.links.channel import Channel
 from controller.links.dial import LinkRefused
@@ -54,7 +55,6 @@ from controller.overlay.events import (
 from controller.overlay.frames import Message, Routed, parse
 from controller.overlay.node import Node
 from controller.overlay.wire import CSMS, Kind, Mode
-from controller.overlay_settings import Trust, node_settings
 from controller.signing.replay import Remember
 from controller.store.database import StoreFailed
 from controller.web.status import NeighbourStatus, OverlayStatus

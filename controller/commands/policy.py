@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from controller.arguments import moment
+from controller.commands.arguments import moment
 from controller.config.remarks import ConfigUnreadable
 from controller.ocpp.actions import plain
 from controller.ocpp.frames import Call, CallResult, Frame, Send, Version, call, call_result, parse

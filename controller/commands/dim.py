@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from controller.arguments import number
+from controller.commands.arguments import number
 from controller.dimming import carriage
 from controller.dimming.command import CONTEXT, Malformed, read_command
 from controller.dimming.keyed import KeyedSignatures

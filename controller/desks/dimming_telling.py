@@ -9,9 +9,9 @@ from zoneinfo import ZoneInfo
 
 from controller.config import Config
 from controller.config.tables import Dimming
+from controller.desks.limits import UNHEARD
 from controller.dimming import telling
 from controller.dimming.telling import Span
-from controller.limit_desk import UNHEARD
 from controller.links.session import StationSession
 from controller.links.switchboard import Switchboard
 from controller.relay.events import OwnCall

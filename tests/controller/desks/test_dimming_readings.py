@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from controller.dimming_readings import draws_w, power_w
+from controller.desks.dimming_readings import draws_w, power_w
 from controller.ocpp.observations import EvseRef, EvseState
 from controller.site.view import EvseView, SiteView
 from drivers.reading import Reading

@@ -9,8 +9,8 @@ import pytest
 
 from controller.config.reading import check_config
 from controller.config.tables import Overlay
+from controller.desks.overlay_settings import Trust, node_settings
 from controller.overlay.routes import Hop
-from controller.overlay_settings import Trust, node_settings
 from controller.signing.gate import Gate
 from controller.signing.keys import Keyring, OwnKey, new_private, read_private
 from controller.signing.policy import Policy

@@ -16,8 +16,11 @@ from controller.config import Backend, Config, Listen, Station
 from controller.config.backends import backend_names, uplinks_of
 from controller.config.passwords import Secret, secret_of
 from controller.config.tables import Overlay
-from controller.gatekeeper import Gatekeeper
-from controller.limit_desk import LimitDesk, utc
+from controller.desks.gatekeeper import Gatekeeper
+from controller.desks.limits import LimitDesk, utc
+from controller.desks.overlay_hub import OverlayHub
+from controller.desks.overlay_settings import Trust
+from controller.desks.relay_memory import RelayMemory
 from controller.links.channel import Channel
 from controller.links.descriptors import make_room
 from controller.links.handshake import Admitted, Door, Habits, habits
@@ -33,11 +36,8 @@ from controller.ocpp.frames import Version
 from controller.ocpp.observer import Observer
 from controller.overlay.sealed import Sealed
 from controller.overlay.wire import MODE_HEADER, Mode
-from controller.overlay_hub import OverlayHub
-from controller.overlay_settings import Trust
 from controller.relay.ownership import Ownership
 from controller.relay.station import StationRelay
-from controller.relay_memory import RelayMemory
 from controller.web.status import BackendStatus, OverlayStatus
 
 log = logging.getLogger("controller")

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from controller.gatekeeper import Gatekeeper
+from controller.desks.gatekeeper import Gatekeeper
+from controller.desks.own_guard import OwnGuard
 from controller.ocpp.frames import Version
-from controller.own_guard import OwnGuard
 from controller.signing import keys, signatures, wire
 from controller.signing.key_files import write_new
 from controller.signing.wire import Direction, Kind

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from controller.gatekeeper import Gatekeeper
+from controller.desks.gatekeeper import Gatekeeper
 from controller.ocpp.frames import Call, CallResult, Frame, Version, call_result, parse
 from controller.relay.events import Action, Note, ToBackend
 from controller.relay.inspection import Inspection, Peer

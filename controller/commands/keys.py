@@ -15,7 +15,7 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from controller.arguments import moment, number
+from controller.commands.arguments import moment, number
 from controller.signing import keys, wire
 from controller.signing.curves import CURVES
 from controller.signing.key_files import KeyFileWrong, read_keys, write_new

@@ -1,0 +1,1 @@
+"""The subcommands of `local-controller` that are more than a call."""

@@ -1,0 +1,1 @@
+"""Where the pure rooms meet sockets, files and clocks: each desk owns one matter."""
