@@ -14,12 +14,12 @@ import trio
 from trio_websocket import WebSocketConnection
 
 from tests.controller.desks.test_overlay_hub import MODE, a_backend, configured, said, station
+from tests.controller.desks.test_overlay_kill import End
 from tests.controller.signed_site import a_limit
 from tests.controller.signing.files import write_policy
 from tests.controller.signing.house import OLGA, TOM, signed
 from tests.controller.test_daemon import running
 from tests.controller.test_daemon_clock import Wall
-from tests.controller.desks.test_overlay_kill import End
 
 ANOTHER = '[[station]]\nid = "CS05"\ncircuit = "grid"\nowner = "above"\n'
 
