@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import logging
 import os
 import secrets
@@ -46,6 +47,10 @@ from controller.store.database import StoreFailed
 from controller.web.server import WebFailed
 
 OK, MISTAKES, UNREADABLE = 0, 1, 2
+
+GC_AFTER = 50_000
+"""New objects between two looks for garbage in circles, of which we make little: a tenth of each pass
+over a big site goes into looking at Python's usual 700."""
 
 log = logging.getLogger("controller")
 
@@ -184,6 +189,7 @@ def _run(options: argparse.Namespace) -> int:
     # At lower levels it writes messages out, drivers' ids in them.
     logging.getLogger("trio-websocket").setLevel(logging.WARNING)
     try:
+        gc.set_threshold(GC_AFTER)
         trio.run(_until_signalled, config, strict_exception_groups=True)
     except* (ListenFailed, SigningFailed, StoreFailed, TlsFailed, WebFailed) as failed:
         for each in leaves(failed):
