@@ -99,15 +99,6 @@ def configured(
     return config
 
 
-@asynccontextmanager
-async def backend() -> AsyncIterator[Backend]:
-    async with trio.open_nursery() as nursery:
-        peer = Backend()
-        await nursery.start(peer.run)
-        yield peer
-        nursery.cancel_scope.cancel()
-
-
 class Operator:
     """The backend's end of the site's own link, and the grid operator behind it."""
 

@@ -16,7 +16,6 @@ from tests.controller.dimmed import (
     MALLORY,
     MINIMUM_W,
     attached,
-    backend,
     command,
     configured,
     evidence,
@@ -27,12 +26,13 @@ from tests.controller.dimmed import (
     station,
     transfer,
 )
+from tests.controller.links.rig import a_backend
 from tests.controller.test_daemon import limits, running, until
 from tests.drivers.test_contacts import Module
 
 
 async def test_a_signed_command_dims_a_station_and_is_on_record(tmp_path: Path) -> None:
-    async with backend() as peer:
+    async with a_backend() as peer:
         config = configured(tmp_path, peer)
         async with running(config) as controller, station(controller, "CS01") as socket:
             operator = await attached(peer)
@@ -54,7 +54,7 @@ async def test_a_signed_command_dims_a_station_and_is_on_record(tmp_path: Path) 
 
 
 async def test_what_is_forged_or_said_again_changes_nothing(tmp_path: Path) -> None:
-    async with backend() as peer:
+    async with a_backend() as peer:
         config = configured(tmp_path, peer)
         async with running(config) as controller:
             operator = await attached(peer)
@@ -79,7 +79,7 @@ async def test_nobody_is_obeyed_while_nobody_knows_the_time(
 ) -> None:
     monkeypatch.setattr(dimming_desk, "CLOCK_S", 0.05)
     monkeypatch.setattr(dimming_desk, "is_synchronised", lambda: False)
-    async with backend() as peer:
+    async with a_backend() as peer:
         config = configured(tmp_path, peer)
         assert config.dimming is not None
         config = replace(config, dimming=replace(config.dimming, clock="synchronised"))
@@ -95,7 +95,7 @@ async def test_nobody_is_obeyed_while_nobody_knows_the_time(
 
 
 async def test_a_restart_goes_on_under_the_limit_and_obeys_no_old_command(tmp_path: Path) -> None:
-    async with backend() as peer:
+    async with a_backend() as peer:
         config = configured(tmp_path, peer)
         first = command(1)
         async with running(config):
@@ -114,7 +114,7 @@ async def test_a_limit_from_outside_is_for_the_steerable_alone(tmp_path: Path) -
             "id": 1, "chargingRateUnit": "W", "chargingSchedulePeriod": [{"startPeriod": 0, "limit": 9000}],
         }],
     }  # fmt: skip
-    async with backend() as peer:
+    async with a_backend() as peer:
         config = configured(tmp_path, peer, source='kind = "ocpp"')
         async with running(config) as controller:
             operator = await attached(peer)
@@ -137,7 +137,7 @@ async def test_with_1_6_a_profile_of_the_backend_is_for_the_whole_site_and_dims(
             "chargingRateUnit": "A", "chargingSchedulePeriod": [{"startPeriod": 0, "limit": 15}],
         },
     }  # fmt: skip
-    async with backend() as peer:
+    async with a_backend() as peer:
         config = configured(tmp_path, peer, source='kind = "ocpp"', protocol="ocpp1.6")
         async with running(config) as controller:
             operator = await attached(peer)
@@ -153,7 +153,7 @@ async def test_with_1_6_a_profile_of_the_backend_is_for_the_whole_site_and_dims(
 
 
 async def test_a_backend_that_comes_back_hears_what_holds(tmp_path: Path) -> None:
-    async with backend() as peer, running(configured(tmp_path, peer)):
+    async with a_backend() as peer, running(configured(tmp_path, peer)):
         operator = await attached(peer)
         await operator.until("ClearedChargingLimit")
         await operator.sends(command())
@@ -168,7 +168,7 @@ async def test_a_backend_that_comes_back_hears_what_holds(tmp_path: Path) -> Non
 async def test_a_contact_dims_and_so_does_a_broken_wire_and_a_dead_module(tmp_path: Path) -> None:
     closed = Module()
     closed.inputs = [True]
-    async with backend() as peer, trio.open_nursery() as nursery:
+    async with a_backend() as peer, trio.open_nursery() as nursery:
         listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
         serving = await nursery.start(trio.serve_listeners, closed.serve, listeners)
         port = serving[0].socket.getsockname()[1]
@@ -207,7 +207,7 @@ async def test_a_contact_dims_and_so_does_a_broken_wire_and_a_dead_module(tmp_pa
 
 
 async def test_a_display_says_it_and_then_no_longer(tmp_path: Path) -> None:
-    async with backend() as peer:
+    async with a_backend() as peer:
         config = configured(tmp_path, peer, more='displays = true\nlanguage = "en"')
         async with running(config) as controller, station(controller, "CS01") as socket:
             operator = await attached(peer)
@@ -226,7 +226,7 @@ async def test_a_display_says_it_and_then_no_longer(tmp_path: Path) -> None:
 async def test_what_a_command_has_done_is_measured_and_told(tmp_path: Path) -> None:
     values = [{"measurand": "Current.Import", "phase": f"L{n}", "unit": "A", "value": "4"} for n in (1, 2, 3)]
     meter = {"connectorId": 1, "meterValue": [{"timestamp": now(), "sampledValue": values}]}
-    async with backend() as peer:
+    async with a_backend() as peer:
         config = configured(tmp_path, peer)
         async with (
             running(config) as controller,
@@ -249,7 +249,7 @@ async def test_a_checkpoint_is_handed_out_that_the_log_contains(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dimming_desk, "CHECKPOINT_S", 0.2)
-    async with backend() as peer:
+    async with a_backend() as peer:
         async with running(configured(tmp_path, peer)):
             operator = await attached(peer)
             await operator.sends(command())
@@ -266,7 +266,7 @@ async def test_a_disk_that_fails_keeps_nobody_from_obeying(
 
     monkeypatch.setattr(EvidenceLog, "append", fails)
     async with (
-        backend() as peer,
+        a_backend() as peer,
         running(configured(tmp_path, peer)) as controller,
         station(controller, "CS01") as socket,
     ):

@@ -9,12 +9,13 @@ import msgspec
 
 from controller.config.tables import Overlay
 from tests.controller.desks.test_overlay_hub import said
-from tests.controller.dimmed import backend, command, configured
+from tests.controller.dimmed import command, configured
+from tests.controller.links.rig import a_backend
 from tests.controller.test_daemon import running
 
 
 async def test_a_signed_command_reaches_the_site_over_the_overlay_and_is_answered(tmp_path: Path) -> None:
-    async with backend() as peer:
+    async with a_backend() as peer:
         plain = configured(tmp_path, peer)
         above = msgspec.structs.replace(plain.backend[0], mode="overlay", node="CSMS")
         config = msgspec.structs.replace(plain, backend=(above,), overlay=Overlay(learn="all"))

@@ -17,7 +17,7 @@ from trio_websocket import ConnectionRejected, WebSocketConnection, open_websock
 from controller.config import Config
 from controller.config.reading import check_config
 from controller.daemon import Daemon
-from tests.controller.links.rig import Backend, heard
+from tests.controller.links.rig import a_backend, heard
 from tests.controller.test_daemon import running
 
 MODE = b"x-ocpp-networkingmode"
@@ -70,15 +70,6 @@ def configured(*of: Any, **more: Any) -> Config:
     assert mistakes == []
     assert config is not None
     return config
-
-
-@asynccontextmanager
-async def a_backend() -> AsyncIterator[Backend]:
-    async with trio.open_nursery() as nursery:
-        backend = Backend()
-        await nursery.start(backend.run)
-        yield backend
-        nursery.cancel_scope.cancel()
 
 
 @asynccontextmanager

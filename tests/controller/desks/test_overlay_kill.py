@@ -10,7 +10,8 @@ from typing import Any
 import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection
 
-from tests.controller.desks.test_overlay_hub import a_backend, configuration, configured, station
+from tests.controller.desks.test_overlay_hub import configuration, configured, station
+from tests.controller.links.rig import a_backend
 from tests.controller.test_daemon import running
 from tests.crash.controllers import Controller
 from tests.strangers.programs import free_port

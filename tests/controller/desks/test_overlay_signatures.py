@@ -13,8 +13,9 @@ import pytest
 import trio
 from trio_websocket import WebSocketConnection
 
-from tests.controller.desks.test_overlay_hub import MODE, a_backend, configured, said, station
+from tests.controller.desks.test_overlay_hub import MODE, configured, said, station
 from tests.controller.desks.test_overlay_kill import End
+from tests.controller.links.rig import a_backend
 from tests.controller.signed_site import a_limit
 from tests.controller.signing.files import write_policy
 from tests.controller.signing.house import OLGA, TOM, signed

@@ -125,6 +125,16 @@ class Backend:
             return await self.links.receive()
 
 
+@asynccontextmanager
+async def a_backend() -> AsyncIterator[Backend]:
+    """One that runs inside the block."""
+    async with trio.open_nursery() as nursery:
+        backend = Backend()
+        await nursery.start(backend.run)
+        yield backend
+        nursery.cancel_scope.cancel()
+
+
 class Rig:
     """The controller's links between one backend and any stations."""
 
