@@ -1,0 +1,259 @@
+"""The site CA on disk, in one folder.
+
+    ca.json               its name, OID arc and limits
+    root.pem              root certificate; root.key.pem may be kept elsewhere
+    issuing-N.pem, .key.pem   issuing CAs; the highest N signs
+    trust.pem             root and issuing CAs, what listeners trust
+    ledger.jsonl          all records, a line each; the truth about what is denied
+    certificates/ID.pem   issued certificates by serial number
+    crl-N.pem             revocation list of each issuing CA
+
+A record is on disk before a certificate is handed out: a certificate that is not in the ledger is denied.
+Keys are encrypted if a passphrase is given.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from controller.pki import PkiError, authority
+from controller.pki.authority import Issuer
+from controller.pki.certificate_ledger import (
+    DEFAULT_GRACE_S,
+    CertificateLedger,
+    IssuedCertificate,
+    LedgerRecord,
+    RevocationReason,
+    RevokedCertificate,
+)
+from controller.pki.certificate_requests import CertificateRequest, read_request
+from controller.pki.issuance import Applicant, IssuancePolicy, grant_request
+from controller.pki.object_ids import OWN_ARC, ObjectIds
+from controller.pki.protected_files import (
+    CERTIFICATE_MODE,
+    KEY_MODE,
+    append_line,
+    make_folder,
+    read_file,
+    replace_file,
+)
+
+MAX_LEDGER_BYTES = 64 * 1024 * 1024
+_ISSUING = re.compile(r"issuing-([1-9]\d{0,5})\.pem")
+_record = msgspec.json.Decoder(LedgerRecord)
+
+
+class CaFolderError(PkiError):
+    """The folder of the site CA cannot be used."""
+
+
+class CaSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Content of ca.json. `party_ids`: those that certificates may name; None allows all."""
+
+    name: str
+    arc: str = OWN_ARC
+    max_days: float | None = None
+    grace_s: float = DEFAULT_GRACE_S
+    party_ids: frozenset[str] | None = None
+
+
+class CaFolder:
+    """The site CA in `path`. Its methods read the files anew: several processes may use it."""
+
+    def __init__(self, path: Path) -> None:
+        """Open an existing CA. Raises PkiError."""
+        self.path = path
+        try:
+            self.settings = msgspec.json.decode(read_file(path / "ca.json"), type=CaSettings)
+        except msgspec.DecodeError as error:
+            raise CaFolderError(f"{path / 'ca.json'} is invalid: {error}") from None
+        self.ids = ObjectIds(self.settings.arc)
+
+    @classmethod
+    def create(cls, path: Path, settings: CaSettings, passphrase: bytes | None, utc: float) -> CaFolder:
+        """Make a root and a first issuing CA in an empty folder. Raises PkiError."""
+        ObjectIds(settings.arc)
+        if (path / "ca.json").exists():
+            raise CaFolderError(f"{path} has a site CA already; name another folder")
+        make_folder(path)
+        make_folder(path / "certificates")
+        root = authority.self_sign_root(f"{settings.name} root", authority.new_ca_key(), utc)
+        replace_file(path / "root.key.pem", _key_pem(root.key, passphrase), KEY_MODE)
+        replace_file(path / "root.pem", _pem(root.certificate), CERTIFICATE_MODE)
+        replace_file(path / "ca.json", msgspec.json.encode(settings), CERTIFICATE_MODE)
+        folder = cls(path)
+        folder.rotate_issuing_ca(passphrase, utc)
+        return folder
+
+    def rotate_issuing_ca(self, passphrase: bytes | None, utc: float, root_key: Path | None = None) -> str:
+        """Make the next issuing CA, which signs from now on; returns its name. Raises PkiError.
+
+        The older ones stay trusted as long as they are valid. `root_key`: its file if it is kept elsewhere.
+        """
+        with self._locked():
+            root = Issuer(
+                _certificate(self.path / "root.pem"),
+                _key(root_key or self.path / "root.key.pem", passphrase),
+            )
+            number = max(self._issuing_numbers(), default=0) + 1
+            name = f"{self.settings.name} issuing {number}"
+            issuing = authority.sign_issuing_ca(root, name, authority.new_ca_key(), utc)
+            replace_file(self.path / f"issuing-{number}.key.pem", _key_pem(issuing.key, passphrase), KEY_MODE)
+            replace_file(self.path / f"issuing-{number}.pem", _pem(issuing.certificate), CERTIFICATE_MODE)
+            replace_file(self.path / "trust.pem", self.trust(utc), CERTIFICATE_MODE)
+            self._write_revocation_lists(self.ledger(), passphrase, utc)
+        return name
+
+    def ledger(self) -> CertificateLedger:
+        """Read the ledger. Raises PkiError."""
+        file = self.path / "ledger.jsonl"
+        if not file.exists():
+            return CertificateLedger(grace_s=self.settings.grace_s)
+        data = read_file(file, MAX_LEDGER_BYTES)
+        lines = data[: data.rfind(b"\n") + 1].splitlines()
+        try:
+            return CertificateLedger(map(_record.decode, lines), self.settings.grace_s)
+        except msgspec.DecodeError as error:
+            raise CaFolderError(f"{file} is invalid: {error}; restore it from a backup") from None
+
+    def issuer_names(self) -> frozenset[str]:
+        """Return the names of all issuing CAs, expired ones among them."""
+        return frozenset(f"{self.settings.name} issuing {number}" for number in self._issuing_numbers())
+
+    def trust(self, utc: float) -> bytes:
+        """Return root and issuing CAs that have not expired, in PEM."""
+        files = [
+            self.path / "root.pem",
+            *(self.path / f"issuing-{number}.pem" for number in self._issuing_numbers()),
+        ]
+        certificates = [_certificate(file) for file in files]
+        return b"".join(_pem(each) for each in certificates if each.not_valid_after_utc.timestamp() > utc)
+
+    def read_request(self, data: bytes) -> CertificateRequest:
+        """Read a certificate request with the OIDs of this CA. Raises RequestError."""
+        return read_request(data, self.ids)
+
+    def sign(
+        self, request: CertificateRequest, applicant: Applicant, passphrase: bytes | None, utc: float
+    ) -> tuple[bytes, IssuedCertificate]:
+        """Issue a certificate; returns it with its issuing CA in PEM, and its record. Raises PkiError."""
+        if applicant.party_ids is None and self.settings.party_ids is not None:
+            applicant = msgspec.structs.replace(applicant, party_ids=self.settings.party_ids)
+        with self._locked():
+            number = max(self._issuing_numbers())
+            issuer = Issuer(
+                _certificate(self.path / f"issuing-{number}.pem"),
+                _key(self.path / f"issuing-{number}.key.pem", passphrase),
+            )
+            ledger = self.ledger()
+            policy = IssuancePolicy(max_days=self.settings.max_days)
+            grant = grant_request(request, applicant, ledger, policy, utc, issuer.not_after)
+            certificate, record = authority.issue_certificate(issuer, grant, self.ids, utc)
+            chain = _pem(certificate) + _pem(issuer.certificate)
+            replace_file(self.path / "certificates" / f"{record.serial}.pem", chain, CERTIFICATE_MODE)
+            ledger.add(record)
+            append_line(self.path / "ledger.jsonl", msgspec.json.encode(record))
+        return chain, record
+
+    def revoke(
+        self, serial: str, reason: RevocationReason, passphrase: bytes | None, utc: float
+    ) -> IssuedCertificate:
+        """Deny a certificate from now on and write the revocation lists. Raises PkiError.
+
+        The denial is in the ledger before the lists are signed: it holds without the key of the CA.
+        """
+        with self._locked():
+            ledger = self.ledger()
+            found = ledger.find(serial)
+            record = RevokedCertificate(serial=found.serial, at=utc, reason=reason)
+            ledger.add(record)
+            append_line(self.path / "ledger.jsonl", msgspec.json.encode(record))
+            self._write_revocation_lists(ledger, passphrase, utc)
+        return found
+
+    def write_revocation_lists(self, passphrase: bytes | None, utc: float) -> list[Path]:
+        """Sign the revocation lists of all issuing CAs that are valid; returns their files."""
+        with self._locked():
+            return self._write_revocation_lists(self.ledger(), passphrase, utc)
+
+    def chain(self, serial: str) -> bytes:
+        """Return an issued certificate with its issuing CA, in PEM. Raises PkiError."""
+        record = self.ledger().find(serial)
+        return read_file(self.path / "certificates" / f"{record.serial}.pem")
+
+    def _write_revocation_lists(
+        self, ledger: CertificateLedger, passphrase: bytes | None, utc: float
+    ) -> list[Path]:
+        files = []
+        for number in self._issuing_numbers():
+            certificate = _certificate(self.path / f"issuing-{number}.pem")
+            if certificate.not_valid_after_utc.timestamp() <= utc:
+                continue
+            issuer = Issuer(certificate, _key(self.path / f"issuing-{number}.key.pem", passphrase))
+            # Seconds rise with each list, also after the folder was restored from a backup.
+            crl = authority.sign_revocation_list(issuer, ledger.revocations(issuer.name, utc), int(utc), utc)
+            file = self.path / f"crl-{number}.pem"
+            replace_file(file, crl.public_bytes(serialization.Encoding.PEM), CERTIFICATE_MODE)
+            files.append(file)
+        return files
+
+    def _issuing_numbers(self) -> list[int]:
+        names = (_ISSUING.fullmatch(name) for name in os.listdir(self.path))
+        return sorted(int(match.group(1)) for match in names if match)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Hold the lock of the folder: one process writes at a time."""
+        try:
+            descriptor = os.open(self.path / ".lock", os.O_WRONLY | os.O_CREAT, KEY_MODE)
+        except OSError as error:
+            raise CaFolderError(f"{self.path} cannot be locked: {error.strerror}") from None
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+
+def _pem(certificate: x509.Certificate) -> bytes:
+    return certificate.public_bytes(serialization.Encoding.PEM)
+
+
+def _key_pem(key: ec.EllipticCurvePrivateKey, passphrase: bytes | None) -> bytes:
+    encryption: serialization.KeySerializationEncryption = serialization.NoEncryption()
+    if passphrase is not None:
+        encryption = serialization.BestAvailableEncryption(passphrase)
+    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
+
+
+def _certificate(file: Path) -> x509.Certificate:
+    try:
+        return x509.load_pem_x509_certificate(read_file(file))
+    except ValueError:
+        raise CaFolderError(f"{file} is no certificate in PEM; restore it from a backup") from None
+
+
+def _key(file: Path, passphrase: bytes | None) -> ec.EllipticCurvePrivateKey:
+    data = read_file(file)
+    if b"ENCRYPTED" not in data:
+        passphrase = None
+    elif passphrase is None:
+        raise CaFolderError(f"{file} is encrypted: pass --passphrase-file or a systemd credential")
+    try:
+        key = serialization.load_pem_private_key(data, passphrase)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise CaFolderError(f"{file} cannot be decrypted or is no key in PEM") from None
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise CaFolderError(f"{file} is no ECC key")
+    return key

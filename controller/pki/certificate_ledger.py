@@ -1,0 +1,187 @@
+"""Ledger of the certificates of a site: issued, replaced, revoked, and what is denied now.
+
+Records are only added. A certificate is
+  - denied if it was revoked, from that moment on,
+  - denied if a newer certificate of its key group is valid and the grace for the change is over,
+  - else accepted within its own validity.
+A key group belongs to the subject that used it first: nobody replaces the certificate of somebody else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from enum import StrEnum
+
+import msgspec
+
+from controller.pki import PkiError
+from controller.pki.certificate_profiles import Purpose
+
+DEFAULT_GRACE_S = 3600.0
+"""How long a replaced certificate is accepted after its successor became valid."""
+
+
+class LedgerError(PkiError):
+    """A record does not fit the ledger, or a certificate is not in it."""
+
+
+class RevocationReason(StrEnum):
+    """Reason of a revocation (RFC 5280, 5.3.1)."""
+
+    UNSPECIFIED = "unspecified"
+    KEY_COMPROMISE = "keyCompromise"
+    AFFILIATION_CHANGED = "affiliationChanged"
+    SUPERSEDED = "superseded"
+    CESSATION = "cessationOfOperation"
+
+
+class IssuedCertificate(msgspec.Struct, frozen=True, kw_only=True, tag="issued"):
+    """Record of a certificate. `serial` and `key` (SHA-256 of the public key) are hexadecimal."""
+
+    serial: str
+    subject: str
+    purpose: Purpose
+    key_group: str
+    key: str
+    issuer: str
+    issued_at: float
+    not_before: float
+    not_after: float
+
+
+class RevokedCertificate(msgspec.Struct, frozen=True, kw_only=True, tag="revoked"):
+    """Record of a revocation."""
+
+    serial: str
+    at: float
+    reason: RevocationReason = RevocationReason.UNSPECIFIED
+
+
+LedgerRecord = IssuedCertificate | RevokedCertificate
+
+
+class CertificateState(StrEnum):
+    """State of a certificate at a moment."""
+
+    VALID = "valid"
+    NOT_YET_VALID = "not yet valid"
+    EXPIRED = "expired"
+    REPLACED = "replaced"
+    REVOKED = "revoked"
+    UNKNOWN = "unknown"
+
+
+class CertificateLedger:
+    """All records, in the order in which they were added. `grace_s`: see `DEFAULT_GRACE_S`."""
+
+    def __init__(self, records: Iterable[LedgerRecord] = (), grace_s: float = DEFAULT_GRACE_S) -> None:
+        """Build a ledger from its records. Raises LedgerError."""
+        self.grace_s = grace_s
+        self._issued: dict[str, IssuedCertificate] = {}
+        self._revoked: dict[str, RevokedCertificate] = {}
+        self._groups: dict[str, list[IssuedCertificate]] = {}
+        for record in records:
+            self.add(record)
+
+    def add(self, record: LedgerRecord) -> None:
+        """Add a record. Raises LedgerError if it contradicts an earlier one."""
+        if isinstance(record, RevokedCertificate):
+            if record.serial not in self._issued:
+                raise LedgerError(f"certificate {record.serial} was not issued here")
+            self._revoked.setdefault(record.serial, record)
+            return
+        if record.serial in self._issued:
+            raise LedgerError(f"certificate {record.serial} is in the ledger already")
+        owner = self.group_owner(record.key_group)
+        if owner not in (None, record.subject):
+            raise LedgerError(f'key group "{record.key_group}" belongs to {owner}')
+        self._issued[record.serial] = record
+        self._groups.setdefault(record.key_group, []).append(record)
+
+    def __iter__(self) -> Iterator[IssuedCertificate]:
+        return iter(self._issued.values())
+
+    def group_owner(self, key_group: str) -> str | None:
+        """Return the subject of a key group; None if the group is not used."""
+        records = self._groups.get(key_group)
+        return records[0].subject if records else None
+
+    def key_owner(self, key: str) -> str | None:
+        """Return the subject whose certificate has this key; None if no certificate has it."""
+        return next((each.subject for each in self._issued.values() if each.key == key), None)
+
+    def is_key_revoked(self, key: str) -> bool:
+        """Return True if a certificate with this key was revoked."""
+        return any(self._issued[serial].key == key for serial in self._revoked)
+
+    def find(self, serial: str) -> IssuedCertificate:
+        """Return the record of a serial number. Raises LedgerError."""
+        try:
+            return self._issued[serial.lower().lstrip("0")]
+        except KeyError:
+            raise LedgerError(
+                f"certificate {serial} is unknown; `local-controller pki list` shows all"
+            ) from None
+
+    def state(self, serial: str, utc: float) -> CertificateState:
+        """Return the state of a certificate at `utc`."""
+        record = self._issued.get(serial)
+        if record is None:
+            return CertificateState.UNKNOWN
+        revoked = self._revoked.get(serial)
+        if revoked is not None and revoked.at <= utc:
+            return CertificateState.REVOKED
+        if utc >= record.not_after:
+            return CertificateState.EXPIRED
+        if self.denied_from(record) <= utc:
+            return CertificateState.REPLACED
+        return CertificateState.VALID if utc >= record.not_before else CertificateState.NOT_YET_VALID
+
+    def denied_from(self, record: IssuedCertificate) -> float:
+        """Return when a newer certificate of the same key group ends this one; infinity if none does."""
+        group = self._groups[record.key_group]
+        later = group[group.index(record) + 1 :]
+        starts = [max(each.not_before, each.issued_at) for each in later if self._took_over(each)]
+        return min(starts, default=float("inf")) + self.grace_s
+
+    def _took_over(self, successor: IssuedCertificate) -> bool:
+        """Return False if the successor was revoked before the grace of its predecessor was over."""
+        revoked = self._revoked.get(successor.serial)
+        start = max(successor.not_before, successor.issued_at)
+        return revoked is None or revoked.at > start + self.grace_s
+
+    def revocations(self, issuer: str, utc: float) -> list[RevokedCertificate]:
+        """Return what a revocation list of `issuer` names at `utc`, replaced certificates among them.
+
+        Certificates that have expired are left out.
+        """
+        found = []
+        for record in self._issued.values():
+            if record.issuer != issuer or record.not_after <= utc:
+                continue
+            revoked = self._revoked.get(record.serial)
+            if revoked is not None:
+                found.append(revoked)
+            elif (since := self.denied_from(record)) <= utc:
+                found.append(
+                    RevokedCertificate(serial=record.serial, at=since, reason=RevocationReason.SUPERSEDED)
+                )
+        return found
+
+    def current(self, key_group: str, utc: float) -> IssuedCertificate | None:
+        """Return the certificate of a group to be presented at `utc`: valid, with the newest begin."""
+        valid = [
+            each
+            for each in self._groups.get(key_group, ())
+            if self.state(each.serial, utc) == CertificateState.VALID
+        ]
+        return max(valid, key=lambda each: each.not_before, default=None)
+
+    def due(self, utc: float) -> list[IssuedCertificate]:
+        """Return the certificates to be renewed at `utc`: two thirds of their validity are over."""
+        found = []
+        for group in self._groups:
+            record = self.current(group, utc)
+            if record is not None and utc >= record.not_after - (record.not_after - record.not_before) / 3:
+                found.append(record)
+        return found

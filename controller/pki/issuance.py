@@ -1,0 +1,156 @@
+"""Policy of the site CA: a request and the facts about who sends it in, a grant or `IssuanceError` out.
+
+The facts (`Applicant`) come from the authenticated link or from the person at the command line, never from
+the request. What a request asks for is honoured as it stands or refused; it is never shortened or extended
+without a word.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from controller.pki import PkiError
+from controller.pki.certificate_ledger import CertificateLedger
+from controller.pki.certificate_profiles import DAY_S, PROFILES, CertificateProfile, Purpose
+from controller.pki.certificate_requests import CertificateRequest
+
+SKEW_S = 300.0
+"""How far a certificate may begin in the past: clocks of stations differ."""
+
+MAX_LEAD_S = 30 * DAY_S
+"""How far in the future a certificate may begin."""
+
+
+class IssuanceError(PkiError):
+    """A certificate is not issued."""
+
+
+class Applicant(msgspec.Struct, frozen=True, kw_only=True):
+    """Who a certificate is for, as known apart from the request.
+
+    `id`: OCPP identity, meter, host or person. `hosts`: DNS names and IP addresses of a server. `evses`,
+    `connection_points`: what it may act for. `party_ids`: allowed ones of all three kinds; None allows all.
+    `modbus_role`: role in the certificate of a Modbus client.
+    """
+
+    id: str
+    purpose: Purpose
+    hosts: tuple[str, ...] = ()
+    evses: tuple[str, ...] = ()
+    connection_points: tuple[str, ...] = ()
+    party_ids: frozenset[str] | None = None
+    modbus_role: str | None = None
+
+
+class Grant(msgspec.Struct, frozen=True, kw_only=True):
+    """A certificate that may be issued. Times are POSIX s."""
+
+    request: CertificateRequest
+    applicant: Applicant
+    profile: CertificateProfile
+    key_group: str
+    not_before: float
+    not_after: float
+
+
+class IssuancePolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """Limits of an installation. `max_days` bounds every profile; None leaves each its own."""
+
+    max_days: float | None = None
+    skew_s: float = SKEW_S
+    allow_key_reuse: bool = False
+
+
+def grant_request(
+    request: CertificateRequest,
+    applicant: Applicant,
+    ledger: CertificateLedger,
+    policy: IssuancePolicy,
+    utc: float,
+    issuer_not_after: float,
+) -> Grant:
+    """Decide about a request at `utc`. Raises IssuanceError with the reason."""
+    profile = PROFILES[applicant.purpose]
+    _check_claims(request, applicant, profile)
+    _check_key(request, applicant, ledger, policy)
+    group = request.content.key_group or f"{applicant.purpose}/{applicant.id}"
+    owner = ledger.group_owner(group)
+    if owner not in (None, applicant.id):
+        raise IssuanceError(f'key group "{group}" belongs to {owner}, not to {applicant.id}')
+    begin, end = _validity(request, profile, policy, utc, issuer_not_after)
+    return Grant(
+        request=request,
+        applicant=applicant,
+        profile=profile,
+        key_group=group,
+        not_before=begin,
+        not_after=end,
+    )
+
+
+def _check_claims(request: CertificateRequest, applicant: Applicant, profile: CertificateProfile) -> None:
+    if request.requests_ca:
+        raise IssuanceError("the request asks for a CA certificate")
+    if request.common_name != applicant.id:
+        raise IssuanceError(f'the request is for "{request.common_name}", the applicant is "{applicant.id}"')
+    others = set(request.extended_key_usage) - set(profile.extended_key_usage)
+    if others:
+        raise IssuanceError(
+            f"profile {profile.purpose} does not allow the requested key usages {', '.join(sorted(others))}"
+        )
+    content = request.content
+    ids = {*content.party_ids, *content.sub_cpo_ids, *content.sub_emsp_ids}
+    if applicant.party_ids is not None and not ids <= applicant.party_ids:
+        foreign = ", ".join(sorted(ids - applicant.party_ids))
+        raise IssuanceError(f"the request names party ids that are not allowed here: {foreign}")
+    if profile.named_hosts:
+        if not applicant.hosts:
+            raise IssuanceError(
+                f"a certificate of profile {profile.purpose} needs at least one host name or address"
+            )
+        foreign_names = set(request.dns_names) - set(applicant.hosts)
+        if foreign_names:
+            raise IssuanceError(
+                f"the request names hosts that are not allowed: {', '.join(sorted(foreign_names))}"
+            )
+    if (applicant.purpose is Purpose.MODBUS_CLIENT) != (applicant.modbus_role is not None):
+        raise IssuanceError("a Modbus client needs a role, and only a Modbus client has one")
+
+
+def _check_key(
+    request: CertificateRequest, applicant: Applicant, ledger: CertificateLedger, policy: IssuancePolicy
+) -> None:
+    key = request.fingerprint
+    owner = ledger.key_owner(key)
+    if owner not in (None, applicant.id):
+        raise IssuanceError(f"the key of the request is the key of {owner}")
+    if ledger.is_key_revoked(key):
+        raise IssuanceError("the key of the request was revoked: make a new one")
+    if owner is not None and not policy.allow_key_reuse:
+        raise IssuanceError("the key of the request has a certificate already: make a new key for a renewal")
+
+
+def _validity(
+    request: CertificateRequest,
+    profile: CertificateProfile,
+    policy: IssuancePolicy,
+    utc: float,
+    issuer_not_after: float,
+) -> tuple[float, float]:
+    longest = profile.max_days if policy.max_days is None else min(profile.max_days, policy.max_days)
+    asked_begin, asked_end = request.content.not_before, request.content.not_after
+    begin = utc - policy.skew_s if asked_begin is None else asked_begin
+    end = min(begin + longest * DAY_S, issuer_not_after) if asked_end is None else asked_end
+    if begin < utc - policy.skew_s:
+        raise IssuanceError("the requested begin is in the past")
+    if begin > utc + MAX_LEAD_S:
+        raise IssuanceError(f"the requested begin is more than {MAX_LEAD_S / DAY_S:g} days ahead")
+    if end <= max(begin, utc):
+        raise IssuanceError("the requested end is not after the begin, or is over already")
+    if end - begin > longest * DAY_S:
+        raise IssuanceError(f"the request asks for {(end - begin) / DAY_S:.1f} days, {longest:g} are allowed")
+    if end > issuer_not_after:
+        raise IssuanceError(
+            "the requested end is after the end of the issuing CA: rotate the issuing CA first"
+        )
+    return begin, end
