@@ -19,17 +19,32 @@ from typing import Literal
 import msgspec
 
 Quantity = Literal[
-    "voltage_l1", "voltage_l2", "voltage_l3",
-    "current_l1", "current_l2", "current_l3",
-    "power_active_l1", "power_active_l2", "power_active_l3", "power_active_total",
-    "frequency", "energy_import_total", "energy_export_total",
-]  # fmt: skip
+    "voltage_l1",
+    "voltage_l2",
+    "voltage_l3",
+    "current_l1",
+    "current_l2",
+    "current_l3",
+    "power_active_l1",
+    "power_active_l2",
+    "power_active_l3",
+    "power_active_total",
+    "frequency",
+    "energy_import_total",
+    "energy_export_total",
+]
 """What a register may hold, in V, A, W, Hz, Wh."""
 
 _FORMATS = {
-    "int16": ">h", "uint16": ">H", "int32": ">i", "uint32": ">I",
-    "int64": ">q", "uint64": ">Q", "float32": ">f", "float64": ">d",
-}  # fmt: skip
+    "int16": ">h",
+    "uint16": ">H",
+    "int32": ">i",
+    "uint32": ">I",
+    "int64": ">q",
+    "uint64": ">Q",
+    "float32": ">f",
+    "float64": ">d",
+}
 
 SCALE_UNKNOWN = -0x8000
 """A SunSpec scale factor that is not implemented."""

@@ -25,12 +25,20 @@ from hil.rs485 import read_unplug_replug
 
 SIMULATED_DRIVER = "eastron-sdm630-v2"
 MEASURED = {
-    "voltage_l1": 230.1, "voltage_l2": 229.8, "voltage_l3": 231.0,
-    "current_l1": 12.5, "current_l2": 6.0, "current_l3": 0.4,
-    "power_active_l1": 2876.0, "power_active_l2": 1379.0, "power_active_l3": 92.0,
-    "power_active_total": 4347.0, "frequency": 50.01,
-    "energy_import_total": 1_234_000.0, "energy_export_total": 56_000.0,
-}  # fmt: skip
+    "voltage_l1": 230.1,
+    "voltage_l2": 229.8,
+    "voltage_l3": 231.0,
+    "current_l1": 12.5,
+    "current_l2": 6.0,
+    "current_l3": 0.4,
+    "power_active_l1": 2876.0,
+    "power_active_l2": 1379.0,
+    "power_active_l3": 92.0,
+    "power_active_total": 4347.0,
+    "frequency": 50.01,
+    "energy_import_total": 1_234_000.0,
+    "energy_export_total": 56_000.0,
+}
 """What the simulated meter shows, in V, A, W, Hz, Wh."""
 
 

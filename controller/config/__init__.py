@@ -1,14 +1,23 @@
-"""The TOML file: as typed data (`tables`), and as a person wrote it, with all its mistakes (`reading`)."""
+"""The configuration file as typed data (`schema`), its loader and the rules between its tables."""
 
-from controller.config.tables import (
-    Backend,
-    Circuit,
+from controller.config.schema import (
+    BackendConfig,
+    CircuitConfig,
     Config,
-    Evse,
-    Listen,
-    LoadManagement,
-    Meter,
-    Station,
+    EvseConfig,
+    ListenConfig,
+    LoadManagementConfig,
+    MeterConfig,
+    StationConfig,
 )
 
-__all__ = ["Backend", "Circuit", "Config", "Evse", "Listen", "LoadManagement", "Meter", "Station"]
+__all__ = [
+    "BackendConfig",
+    "CircuitConfig",
+    "Config",
+    "EvseConfig",
+    "ListenConfig",
+    "LoadManagementConfig",
+    "MeterConfig",
+    "StationConfig",
+]

@@ -1,1 +1,1 @@
-"""A simulated site around the real controller: its stations, cars, meters and backend, over real sockets."""
+"""A simulated site around the real controller: stations, cars, meters and a CSMS over real sockets."""

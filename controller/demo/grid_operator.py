@@ -19,10 +19,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from trio_websocket import ConnectionClosed
 
-from controller.demo.backend import SimulatedBackend
-from controller.demo.line import NoAnswer
-from controller.demo.physics import VOLTAGE_V, SimulatedSite
-from controller.demo.wire import Payload
+from controller.demo.demo_frames import Payload
+from controller.demo.peer_connection import NoAnswerError
+from controller.demo.simulated_csms import SimulatedBackend
+from controller.demo.site_physics import VOLTAGE_V, SimulatedSite
 
 COMMAND_S = 22.0
 """The site is dimmed so long after the start."""
@@ -115,7 +115,7 @@ class GridOperator:
         transfer = {"vendorId": "org.local-controller", "messageId": "dim", "data": command}
         try:
             answer = await self._backend.ask_site("DataTransfer", transfer)
-        except (NoAnswer, ConnectionClosed):
+        except (NoAnswerError, ConnectionClosed):
             self._answers["no-answer"] += 1
         else:
             self._answers[answer["data"].get("reason", "")] += 1

@@ -1,1 +1,1 @@
-"""Dimming under section 14a EnWG: who may limit the steerable devices, what holds, and what is on record."""
+"""Dimming under section 14a EnWG: limit sources, verification, the effective limit and its evidence."""

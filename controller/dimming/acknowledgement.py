@@ -16,7 +16,7 @@ ANSWER_CONTEXT = "urn:local-controller:dim:acknowledgement:1"
 EFFECT_CONTEXT = "urn:local-controller:dim:effect:1"
 
 
-class Status(enum.StrEnum):
+class CommandStatus(enum.StrEnum):
     """What becomes of a command."""
 
     ACCEPTED = "accepted"
@@ -36,7 +36,7 @@ class _Told(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defa
 class Acknowledgement(_Told, frozen=True, kw_only=True):
     """The answer. `limit_w` is what holds because of the command (W); `power_before_w` was measured."""
 
-    status: Status
+    status: CommandStatus
     reason: str | None = None
     detail: str = ""
     limit_w: float | None = msgspec.field(name="limitW", default=None)

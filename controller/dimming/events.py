@@ -7,12 +7,12 @@ from typing import Any
 
 import msgspec
 
-from controller.dimming.contacts import Level
-from controller.dimming.evidence import Kind
-from controller.dimming.limit import Effective
-from controller.dimming.verification import Said
-from controller.dimming.words import WordsMemory
-from controller.ocpp.observations import EvseRef
+from controller.dimming.digital_inputs import Level
+from controller.dimming.effective_limit import EffectiveLimit
+from controller.dimming.evidence_chain import EvidenceKind
+from controller.dimming.limit_source import LimitSourceMemory
+from controller.dimming.verification import CommandContext
+from controller.model.observations import EvseRef
 from drivers import eebus_lpc
 
 
@@ -24,7 +24,7 @@ class CommandReceived(msgspec.Struct, frozen=True):
     received: bytes
 
 
-class SourceSaid(msgspec.Struct, frozen=True, kw_only=True):
+class SourceLimited(msgspec.Struct, frozen=True, kw_only=True):
     """A source of kind "ocpp" limits all steerable devices from now on; None: no longer."""
 
     source: str
@@ -40,14 +40,14 @@ class SourceReached(msgspec.Struct, frozen=True):
     there: bool
 
 
-class GuardSaid(msgspec.Struct, frozen=True):
+class EebusReported(msgspec.Struct, frozen=True):
     """The Energy Guard of a source of kind "eebus" said something."""
 
     source: str
     event: eebus_lpc.Event
 
 
-class ContactsRead(msgspec.Struct, frozen=True):
+class InputsRead(msgspec.Struct, frozen=True):
     """The inputs of a source of kind "contact" were read: closed, open, or not to be read (None)."""
 
     source: str
@@ -73,52 +73,52 @@ class ClockTrusted(msgspec.Struct, frozen=True):
     trusted: bool
 
 
-class Tick(msgspec.Struct, frozen=True):
+class DimmingTick(msgspec.Struct, frozen=True):
     """Time has passed."""
 
 
 DimmingEvent = (
     CommandReceived
-    | SourceSaid
+    | SourceLimited
     | SourceReached
-    | GuardSaid
-    | ContactsRead
+    | EebusReported
+    | InputsRead
     | Measured
     | Decided
     | ClockTrusted
-    | Tick
+    | DimmingTick
 )
 
 
-class DeskMemory(msgspec.Struct, frozen=True, kw_only=True):
+class DimmingMemory(msgspec.Struct, frozen=True, kw_only=True):
     """What must survive a restart. `saved` is POSIX s."""
 
     saved: float
-    words: Mapping[str, WordsMemory] = {}
-    said: Mapping[str, Said] = {}
+    words: Mapping[str, LimitSourceMemory] = {}
+    said: Mapping[str, CommandContext] = {}
     failsafes: Mapping[str, eebus_lpc.Failsafe] = {}
 
 
-class Save(msgspec.Struct, frozen=True):
+class PersistDimming(msgspec.Struct, frozen=True):
     """Keep this, durably, before anything that follows."""
 
-    memory: DeskMemory
+    memory: DimmingMemory
 
 
-class Dimmed(msgspec.Struct, frozen=True):
+class DimmingChanged(msgspec.Struct, frozen=True):
     """This limit holds from now on, on the grid draw of the steerable devices, or nothing (`dimmed`)."""
 
-    effective: Effective
+    effective: EffectiveLimit
 
 
-class Record(msgspec.Struct, frozen=True):
+class RecordEvidence(msgspec.Struct, frozen=True):
     """Put this on record."""
 
-    kind: Kind
+    kind: EvidenceKind
     body: Mapping[str, Any]
 
 
-class Answer(msgspec.Struct, frozen=True):
+class CommandAnswer(msgspec.Struct, frozen=True):
     """The signed acknowledgement of a command; `reason`: why it is refused."""
 
     token: int
@@ -127,30 +127,46 @@ class Answer(msgspec.Struct, frozen=True):
     reason: str | None = None
 
 
-class Tell(msgspec.Struct, frozen=True):
+class NotifyBackends(msgspec.Struct, frozen=True):
     """A signed report of what a command has done, for the link that it came by."""
 
     via: str
     payload: bytes
 
 
-class GuardAction(msgspec.Struct, frozen=True):
+class EebusAction(msgspec.Struct, frozen=True):
     """Tell the Energy Guard of a source this."""
 
     source: str
     action: eebus_lpc.Answered | eebus_lpc.SendHeartbeat
 
 
-class Note(msgspec.Struct, frozen=True):
+class DimmingLogEntry(msgspec.Struct, frozen=True):
     """A line for the log, of a level of `logging`."""
 
     level: int
     text: str
 
 
-DimmingAction = Save | Dimmed | Record | Answer | Tell | GuardAction | Note
+DimmingAction = (
+    PersistDimming
+    | DimmingChanged
+    | RecordEvidence
+    | CommandAnswer
+    | NotifyBackends
+    | EebusAction
+    | DimmingLogEntry
+)
 
-ORDER: tuple[type[msgspec.Struct], ...] = (Save, Dimmed, Record, Answer, GuardAction, Tell, Note)
+ORDER: tuple[type[msgspec.Struct], ...] = (
+    PersistDimming,
+    DimmingChanged,
+    RecordEvidence,
+    CommandAnswer,
+    EebusAction,
+    NotifyBackends,
+    DimmingLogEntry,
+)
 """First what a restart needs, then what the grid needs, then the proof, and only then words about it."""
 
 

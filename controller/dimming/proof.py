@@ -7,7 +7,7 @@ from typing import Protocol
 import msgspec
 
 
-class Signer(msgspec.Struct, frozen=True, kw_only=True):
+class ProofSigner(msgspec.Struct, frozen=True, kw_only=True):
     """Somebody whose key has signed validly, and may at this moment. `key` names the key in records."""
 
     holder: str
@@ -16,7 +16,7 @@ class Signer(msgspec.Struct, frozen=True, kw_only=True):
     groups: frozenset[str] = frozenset()
 
 
-class Proof(msgspec.Struct, frozen=True, kw_only=True):
+class CommandProof(msgspec.Struct, frozen=True, kw_only=True):
     """What was found on a payload.
 
     `signatures` counts all; `signers` are the good ones. `problem` tells what is wrong with the first that
@@ -24,15 +24,15 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     signatures: int = 0
-    signers: tuple[Signer, ...] = ()
+    signers: tuple[ProofSigner, ...] = ()
     problem: str = ""
     off_duty: bool = False
 
 
-class Signatures(Protocol):
+class ProofVerifier(Protocol):
     """Verifies what came, and signs what the controller says."""
 
-    def verify(self, received: bytes, utc: float) -> Proof:
+    def verify(self, received: bytes, utc: float) -> CommandProof:
         """What the signatures on these bytes prove at a moment (POSIX s)."""
 
     def sign(self, payload: bytes, utc: float) -> bytes:

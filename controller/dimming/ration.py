@@ -5,7 +5,7 @@ from __future__ import annotations
 WINDOW_S = 60.0
 
 
-class Ration:
+class RateLimit:
     """`most` in each minute. Times are s, monotonic."""
 
     def __init__(self, most: int) -> None:

@@ -21,9 +21,9 @@ import msgspec
 from msgspec.structs import replace
 
 from controller.dimming.acknowledgement import moment
-from controller.dimming.command import Command, Malformed, read_command
-from controller.dimming.proof import Proof, Signatures, Signer
-from controller.ocpp.observations import EvseRef
+from controller.dimming.dimming_command import CommandMalformedError, DimmingCommand, read_command
+from controller.dimming.proof import CommandProof, ProofSigner, ProofVerifier
+from controller.model.observations import EvseRef
 
 MOST_AHEAD_S = 86_400.0
 """How far ahead a command may begin: what is further may as well be a clock that is wrong."""
@@ -68,7 +68,7 @@ class Issuers(msgspec.Struct, frozen=True, kw_only=True):
     signed: bool = True
 
 
-class Said(msgspec.Struct, frozen=True):
+class CommandContext(msgspec.Struct, frozen=True):
     """What was obeyed before of one source: words to save."""
 
     sequence: int = 0
@@ -83,17 +83,17 @@ class Situation(msgspec.Struct, frozen=True, kw_only=True):
     holding: Collection[str] = ()
 
 
-class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+class CommandVerdict(msgspec.Struct, frozen=True, kw_only=True):
     """What was found. Without a `reason` the command is to be obeyed, as one of the source `source`."""
 
     reason: Reason | None = None
     detail: str = ""
-    command: Command | None = None
+    command: DimmingCommand | None = None
     source: str | None = None
-    signers: tuple[Signer, ...] = ()
+    signers: tuple[ProofSigner, ...] = ()
 
 
-class _Refused(Exception):
+class _RefusedError(Exception):
     def __init__(self, reason: Reason, detail: str) -> None:
         super().__init__(detail)
         self.reason = reason
@@ -108,32 +108,32 @@ class Verification:
         evses: Collection[EvseRef],
         issuers: Sequence[Issuers],
         ranks: Mapping[str, int],
-        signatures: Signatures,
+        signatures: ProofVerifier,
     ) -> None:
         self._connection_point = connection_point
         self._evses = frozenset(evses)
         self._issuers = {each.role: each for each in issuers}
         self._ranks = {**ranks, **{each.id: each.rank for each in issuers}}
         self._signatures = signatures
-        self._said: dict[str, Said] = {}
+        self._said: dict[str, CommandContext] = {}
 
     @property
-    def said(self) -> Mapping[str, Said]:
+    def said(self) -> Mapping[str, CommandContext]:
         """What must survive a restart, by source."""
         return dict(self._said)
 
-    def recall(self, said: Mapping[str, Said]) -> None:
+    def recall(self, said: Mapping[str, CommandContext]) -> None:
         """Take over what was saved before a restart."""
         self._said = dict(said)
 
-    def judge(self, received: bytes, situation: Situation) -> Verdict:
+    def judge(self, received: bytes, situation: Situation) -> CommandVerdict:
         """What to do with a command's bytes. One that is obeyed counts as said from now on."""
         try:
             command = read_command(received)
-        except Malformed as error:
-            return Verdict(reason=Reason.MALFORMED, detail=str(error))
+        except CommandMalformedError as error:
+            return CommandVerdict(reason=Reason.MALFORMED, detail=str(error))
         proof = self._signatures.verify(received, situation.utc)
-        verdict = Verdict(command=command, signers=proof.signers)
+        verdict = CommandVerdict(command=command, signers=proof.signers)
         try:
             issuer = self._issuer(command, proof)
             verdict = replace(verdict, source=issuer.id)
@@ -141,67 +141,67 @@ class Verification:
             self._check_order(command, issuer.id)
             _check_time(command, situation)
             self._check_rank(command, issuer, situation.holding)
-        except _Refused as error:
+        except _RefusedError as error:
             return replace(verdict, reason=error.reason, detail=str(error))
         self._note(command, issuer.id)
         return verdict
 
-    def _issuer(self, command: Command, proof: Proof) -> Issuers:
+    def _issuer(self, command: DimmingCommand, proof: CommandProof) -> Issuers:
         """Who speaks."""
         role = command.issuer.role
         issuer = self._issuers.get(role)
         if proof.signatures and not proof.signers:
             off_duty = Reason.KEY_NOT_VALID if proof.off_duty else Reason.BAD_SIGNATURE
-            raise _Refused(off_duty, proof.problem)
+            raise _RefusedError(off_duty, proof.problem)
         if not proof.signatures and (issuer is None or issuer.signed):
-            raise _Refused(Reason.UNSIGNED, "a signature is asked for, and there is none")
+            raise _RefusedError(Reason.UNSIGNED, "a signature is asked for, and there is none")
         if issuer is None:
-            raise _Refused(Reason.WRONG_ROLE, f"role {role!r} dims nothing here")
+            raise _RefusedError(Reason.WRONG_ROLE, f"role {role!r} dims nothing here")
         bearers = [signer for signer in proof.signers if role in signer.roles]
         if proof.signatures and not bearers:
-            raise _Refused(Reason.WRONG_ROLE, f"no key that has signed it bears the role {role!r}")
+            raise _RefusedError(Reason.WRONG_ROLE, f"no key that has signed it bears the role {role!r}")
         group = command.issuer.key_group
         if group is not None and proof.signatures and not any(group in each.groups for each in bearers):
-            raise _Refused(Reason.WRONG_ROLE, f"no key that has signed it is of the key group {group!r}")
+            raise _RefusedError(Reason.WRONG_ROLE, f"no key that has signed it is of the key group {group!r}")
         return issuer
 
-    def _check_scope(self, command: Command) -> None:
+    def _check_scope(self, command: DimmingCommand) -> None:
         if command.scope.connection_point != self._connection_point:
-            raise _Refused(Reason.OUT_OF_SCOPE, "it is for another grid connection")
+            raise _RefusedError(Reason.OUT_OF_SCOPE, "it is for another grid connection")
         strangers = sorted(map(str, command.evses - self._evses))
         if strangers:
-            raise _Refused(Reason.OUT_OF_SCOPE, f"{strangers[0]} is no steerable EVSE of this site")
+            raise _RefusedError(Reason.OUT_OF_SCOPE, f"{strangers[0]} is no steerable EVSE of this site")
 
-    def _check_order(self, command: Command, source: str) -> None:
-        said = self._said.get(source, Said())
+    def _check_order(self, command: DimmingCommand, source: str) -> None:
+        said = self._said.get(source, CommandContext())
         if command.command_id in said.ids:
-            raise _Refused(Reason.REPLAYED, f"command {command.command_id!r} was obeyed before")
+            raise _RefusedError(Reason.REPLAYED, f"command {command.command_id!r} was obeyed before")
         if command.sequence <= said.sequence:
-            raise _Refused(
+            raise _RefusedError(
                 Reason.SEQUENCE_BACK,
                 f"sequence {command.sequence}, and {said.sequence} was the last of {source}",
             )
 
-    def _check_rank(self, command: Command, issuer: Issuers, holding: Collection[str]) -> None:
+    def _check_rank(self, command: DimmingCommand, issuer: Issuers, holding: Collection[str]) -> None:
         """Who lifts what he has not set means what somebody else has set: a higher one's stays."""
         if command.limit_w is not None or issuer.id in holding:
             return
         higher = sorted(each for each in holding if self._ranks.get(each, 0) > issuer.rank)
         if higher:
-            raise _Refused(Reason.LOWER_ROLE, f"it is {higher[0]} that limits the site, of a higher role")
+            raise _RefusedError(Reason.LOWER_ROLE, f"{higher[0]} of a higher role limits the site")
 
-    def _note(self, command: Command, source: str) -> None:
-        ids = (*self._said.get(source, Said()).ids, command.command_id)[-IDS_KEPT:]
-        self._said[source] = Said(command.sequence, ids)
+    def _note(self, command: DimmingCommand, source: str) -> None:
+        ids = (*self._said.get(source, CommandContext()).ids, command.command_id)[-IDS_KEPT:]
+        self._said[source] = CommandContext(command.sequence, ids)
 
 
-def _check_time(command: Command, situation: Situation) -> None:
+def _check_time(command: DimmingCommand, situation: Situation) -> None:
     if not situation.clock_trusted:
-        raise _Refused(Reason.CLOCK, "the controller does not know what time it is")
+        raise _RefusedError(Reason.CLOCK, "the controller does not know what time it is")
     utc = situation.utc
     if command.ends <= utc:
-        raise _Refused(Reason.EXPIRED, f"notAfter is over, it is {moment(utc)}")
+        raise _RefusedError(Reason.EXPIRED, f"notAfter is over, it is {moment(utc)}")
     if command.begins > utc + MOST_AHEAD_S:
-        raise _Refused(Reason.NOT_YET_VALID, f"notBefore is more than a day ahead, it is {moment(utc)}")
+        raise _RefusedError(Reason.NOT_YET_VALID, f"notBefore is more than a day ahead of {moment(utc)}")
     if command.ends - command.begins > LONGEST_S:
-        raise _Refused(Reason.TOO_LONG, f"notAfter is more than {LONGEST_S / 86_400:g} days after notBefore")
+        raise _RefusedError(Reason.TOO_LONG, f"notAfter is over {LONGEST_S / 86_400:g} days after notBefore")

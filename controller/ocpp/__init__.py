@@ -1,1 +1,1 @@
-"""OCPP-J as data: frames, the few messages we read or make, and charging profiles, per version."""
+"""OCPP-J as data: frames, actions, and the messages of each version that are read or made."""

@@ -12,42 +12,85 @@ SIGNED = "-Signed"
 """What ends the action of a signed message (OCPP 2.x Part 4, 7.2)."""
 
 COMMANDS: Mapping[str, frozenset[str]] = {
-    "profiles": frozenset({
-        "SetChargingProfile", "ClearChargingProfile", "UpdateDynamicSchedule", "UsePriorityCharging",
-        "AFRRSignal", "SetDERControl", "ClearDERControl", "NotifyAllowedEnergyTransfer",
-    }),
-    "configuration": frozenset({
-        "ChangeConfiguration", "SetVariables", "SetNetworkProfile", "SetMonitoringBase",
-        "SetMonitoringLevel", "SetVariableMonitoring", "ClearVariableMonitoring", "AdjustPeriodicEventStream",
-    }),
+    "profiles": frozenset(
+        {
+            "SetChargingProfile",
+            "ClearChargingProfile",
+            "UpdateDynamicSchedule",
+            "UsePriorityCharging",
+            "AFRRSignal",
+            "SetDERControl",
+            "ClearDERControl",
+            "NotifyAllowedEnergyTransfer",
+        }
+    ),
+    "configuration": frozenset(
+        {
+            "ChangeConfiguration",
+            "SetVariables",
+            "SetNetworkProfile",
+            "SetMonitoringBase",
+            "SetMonitoringLevel",
+            "SetVariableMonitoring",
+            "ClearVariableMonitoring",
+            "AdjustPeriodicEventStream",
+        }
+    ),
     "reset": frozenset({"Reset"}),
     "firmware": frozenset({"UpdateFirmware", "SignedUpdateFirmware", "PublishFirmware", "UnpublishFirmware"}),
     "local-list": frozenset({"SendLocalList", "ClearCache"}),
     "reservations": frozenset({"ReserveNow", "CancelReservation"}),
-    "transactions": frozenset({
-        "RemoteStartTransaction", "RemoteStopTransaction", "RequestStartTransaction",
-        "RequestStopTransaction", "UnlockConnector", "RequestBatterySwap",
-    }),
+    "transactions": frozenset(
+        {
+            "RemoteStartTransaction",
+            "RemoteStopTransaction",
+            "RequestStartTransaction",
+            "RequestStopTransaction",
+            "UnlockConnector",
+            "RequestBatterySwap",
+        }
+    ),
     "availability": frozenset({"ChangeAvailability"}),
     "certificates": frozenset({"InstallCertificate", "DeleteCertificate", "CertificateSigned"}),
-    "tariffs": frozenset({
-        "SetDefaultTariff", "ChangeTransactionTariff", "ClearTariffs", "CostUpdated",
-        "NotifyWebPaymentStarted",
-    }),
+    "tariffs": frozenset(
+        {
+            "SetDefaultTariff",
+            "ChangeTransactionTariff",
+            "ClearTariffs",
+            "CostUpdated",
+            "NotifyWebPaymentStarted",
+        }
+    ),
     "displays": frozenset({"SetDisplayMessage", "ClearDisplayMessage"}),
     "customers": frozenset({"CustomerInformation"}),
-}  # fmt: skip
+}
 """The classes of what a backend commands. Each is exclusive: of the backends of one station, one has it."""
 
 SHARED: Mapping[str, frozenset[str]] = {
-    "reads": frozenset({
-        "TriggerMessage", "ExtendedTriggerMessage", "GetBaseReport", "GetChargingProfiles",
-        "GetCompositeSchedule", "GetConfiguration", "GetDERControl", "GetDiagnostics", "GetDisplayMessages",
-        "GetInstalledCertificateIds", "GetLocalListVersion", "GetLog", "GetMonitoringReport",
-        "GetPeriodicEventStream", "GetReport", "GetTariffs", "GetTransactionStatus", "GetVariables",
-    }),
+    "reads": frozenset(
+        {
+            "TriggerMessage",
+            "ExtendedTriggerMessage",
+            "GetBaseReport",
+            "GetChargingProfiles",
+            "GetCompositeSchedule",
+            "GetConfiguration",
+            "GetDERControl",
+            "GetDiagnostics",
+            "GetDisplayMessages",
+            "GetInstalledCertificateIds",
+            "GetLocalListVersion",
+            "GetLog",
+            "GetMonitoringReport",
+            "GetPeriodicEventStream",
+            "GetReport",
+            "GetTariffs",
+            "GetTransactionStatus",
+            "GetVariables",
+        }
+    ),
     "vendor": frozenset({"DataTransfer"}),
-}  # fmt: skip
+}
 """What several backends may have: it asks, or it is between a vendor and its backend alone."""
 
 REPORTS: Mapping[str, frozenset[str]] = {
@@ -56,34 +99,67 @@ REPORTS: Mapping[str, frozenset[str]] = {
     "transactions": frozenset({"StartTransaction", "StopTransaction", "TransactionEvent", "MeterValues"}),
     "authorisations": frozenset({"Authorize"}),
     "reservations": frozenset({"ReservationStatusUpdate"}),
-    "firmware": frozenset({
-        "FirmwareStatusNotification", "SignedFirmwareStatusNotification", "PublishFirmwareStatusNotification",
-        "DiagnosticsStatusNotification", "LogStatusNotification",
-    }),
+    "firmware": frozenset(
+        {
+            "FirmwareStatusNotification",
+            "SignedFirmwareStatusNotification",
+            "PublishFirmwareStatusNotification",
+            "DiagnosticsStatusNotification",
+            "LogStatusNotification",
+        }
+    ),
     "security": frozenset({"SecurityEventNotification"}),
-    "charging": frozenset({
-        "NotifyChargingLimit", "ClearedChargingLimit", "NotifyEVChargingNeeds", "NotifyEVChargingSchedule",
-        "NotifyPriorityCharging", "ReportChargingProfiles", "PullDynamicScheduleUpdate",
-        "NotifyDERAlarm", "NotifyDERStartStop", "ReportDERControl",
-    }),
-    "events": frozenset({
-        "NotifyEvent", "NotifyPeriodicEventStream", "OpenPeriodicEventStream", "ClosePeriodicEventStream",
-    }),
-    "reports": frozenset({
-        "NotifyReport", "NotifyMonitoringReport", "NotifyCustomerInformation", "NotifyDisplayMessages",
-    }),
+    "charging": frozenset(
+        {
+            "NotifyChargingLimit",
+            "ClearedChargingLimit",
+            "NotifyEVChargingNeeds",
+            "NotifyEVChargingSchedule",
+            "NotifyPriorityCharging",
+            "ReportChargingProfiles",
+            "PullDynamicScheduleUpdate",
+            "NotifyDERAlarm",
+            "NotifyDERStartStop",
+            "ReportDERControl",
+        }
+    ),
+    "events": frozenset(
+        {
+            "NotifyEvent",
+            "NotifyPeriodicEventStream",
+            "OpenPeriodicEventStream",
+            "ClosePeriodicEventStream",
+        }
+    ),
+    "reports": frozenset(
+        {
+            "NotifyReport",
+            "NotifyMonitoringReport",
+            "NotifyCustomerInformation",
+            "NotifyDisplayMessages",
+        }
+    ),
     "payments": frozenset({"NotifySettlement", "VatNumberValidation", "BatterySwap"}),
-    "certificates": frozenset({
-        "SignCertificate", "Get15118EVCertificate", "GetCertificateStatus", "GetCertificateChainStatus",
-    }),
+    "certificates": frozenset(
+        {
+            "SignCertificate",
+            "Get15118EVCertificate",
+            "GetCertificateStatus",
+            "GetCertificateChainStatus",
+        }
+    ),
     "vendor": frozenset({"DataTransfer"}),
-}  # fmt: skip
+}
 """The classes of what a station says, of which an observer may see copies; Heartbeat is nobody's to see."""
 
 OBSERVED = (
-    "BootNotification", "StatusNotification", "StartTransaction", "StopTransaction", "TransactionEvent",
+    "BootNotification",
+    "StatusNotification",
+    "StartTransaction",
+    "StopTransaction",
+    "TransactionEvent",
     "MeterValues",
-)  # fmt: skip
+)
 """What an observer sees where nothing else is said."""
 
 

@@ -61,7 +61,7 @@ class Send(msgspec.Struct, frozen=True):
     payload: bytes
 
 
-class Malformed(msgspec.Struct, frozen=True):
+class MalformedFrameError(msgspec.Struct, frozen=True):
     """No OCPP-J frame. `reason` never quotes the content: it may name a driver.
 
     `id` is set where the frame is a CALL whose sender waits for an answer to it.
@@ -71,7 +71,7 @@ class Malformed(msgspec.Struct, frozen=True):
     id: str | None = None
 
 
-class UnknownType(msgspec.Struct, frozen=True):
+class UnknownMessageTypeError(msgspec.Struct, frozen=True):
     """A well-formed frame of a message type that OCPP-J does not have: to be ignored (Part 4, 4.1.3)."""
 
     type: int
@@ -87,32 +87,32 @@ _NAMES = {2: "CALL", 3: "CALLRESULT", 4: "CALLERROR", 5: "CALLRESULTERROR", 6: "
 _LENGTHS = {2: range(4, 5), 3: range(3, 4), 4: range(3, 6), 5: range(3, 6), 6: range(4, 5)}
 
 
-def parse(text: str) -> Frame | Malformed | UnknownType:
+def parse(text: str) -> Frame | MalformedFrameError | UnknownMessageTypeError:
     """Read one text frame. Never raises: what cannot be read is a `Malformed`."""
     try:
         parts = _ENVELOPE.decode(text)
     except msgspec.ValidationError:
-        return Malformed("it is JSON, but no array")
+        return MalformedFrameError("it is JSON, but no array")
     except (msgspec.DecodeError, RecursionError, UnicodeError):
-        return Malformed("it is not JSON")
+        return MalformedFrameError("it is not JSON")
     try:
         kind = _TYPE.decode(parts[0])
     except (IndexError, msgspec.DecodeError):
-        return Malformed("it does not begin with a message type")
+        return MalformedFrameError("it does not begin with a message type")
     if kind not in _NAMES:
-        return UnknownType(kind)
+        return UnknownMessageTypeError(kind)
     return _read(kind, parts, text)
 
 
-def _read(kind: int, parts: list[msgspec.Raw], text: str) -> Frame | Malformed:
+def _read(kind: int, parts: list[msgspec.Raw], text: str) -> Frame | MalformedFrameError:
     name = _NAMES[kind]
     try:
         message_id = _TEXT.decode(parts[1])
     except (IndexError, msgspec.DecodeError):
-        return Malformed(f"its {name} has no message id")
+        return MalformedFrameError(f"its {name} has no message id")
     waiting = message_id if kind == 2 else None
     if len(parts) not in _LENGTHS[kind]:
-        return Malformed(f"its {name} has {len(parts)} elements", waiting)
+        return MalformedFrameError(f"its {name} has {len(parts)} elements", waiting)
     if kind == 3:
         return CallResult(text, message_id, bytes(parts[2]))
     if kind == 5:
@@ -123,7 +123,9 @@ def _read(kind: int, parts: list[msgspec.Raw], text: str) -> Frame | Malformed:
             description = _TEXT.decode(parts[3]) if len(parts) > 3 else ""
             return CallError(text, message_id, word, description)
     except msgspec.DecodeError:
-        return Malformed(f"its {name} has no {'error code' if kind == 4 else 'action'} in words", waiting)
+        return MalformedFrameError(
+            f"its {name} has no {'error code' if kind == 4 else 'action'} in words", waiting
+        )
     return (Call if kind == 2 else Send)(text, message_id, word, bytes(parts[3]))
 
 
@@ -142,7 +144,7 @@ def call_error(message_id: str, code: str, description: str) -> str:
     return f"[4,{_quote(message_id)},{_quote(code)},{_quote(description[:255])},{{}}]"
 
 
-def malformed_answer(version: Version, frame: Malformed) -> str | None:
+def malformed_answer(version: Version, frame: MalformedFrameError) -> str | None:
     """The answer that a malformed frame's sender is owed, if any.
 
     With a readable id that is a CALLERROR to it; without, 2.x has the id "-1" for it

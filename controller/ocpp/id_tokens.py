@@ -10,15 +10,19 @@ from __future__ import annotations
 import msgspec
 
 from controller.ocpp.frames import Version
-from controller.ocpp.profile_messages import read
+from controller.profiles.profile_messages import read
 
 STATUSES_16 = frozenset({"Accepted", "Blocked", "Expired", "Invalid", "ConcurrentTx"})
 STATUSES_2 = STATUSES_16 | {
-    "NoCredit", "NotAllowedTypeEVSE", "NotAtThisLocation", "NotAtThisTime", "Unknown",
-}  # fmt: skip
+    "NoCredit",
+    "NotAllowedTypeEVSE",
+    "NotAtThisLocation",
+    "NotAtThisTime",
+    "Unknown",
+}
 
 
-class Token(msgspec.Struct, frozen=True):
+class IdToken(msgspec.Struct, frozen=True):
     """An idToken. 1.6 has no types of them: `type` is empty there."""
 
     value: str
@@ -30,12 +34,12 @@ class Token(msgspec.Struct, frozen=True):
         return f"{self.type}\0{self.value}".lower().encode()
 
 
-class Said(msgspec.Struct, frozen=True, kw_only=True):
+class TokenVerdict(msgspec.Struct, frozen=True, kw_only=True):
     """What a backend says of a token. `until`: the end of it, as it is written."""
 
     status: str
     until: str | None = None
-    group: Token | None = None
+    group: IdToken | None = None
 
 
 class LocalList(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,7 +47,7 @@ class LocalList(msgspec.Struct, frozen=True, kw_only=True):
 
     version: int
     is_full: bool
-    tokens: tuple[tuple[Token, Said | None], ...]
+    tokens: tuple[tuple[IdToken, TokenVerdict | None], ...]
 
 
 class _Message(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
@@ -55,17 +59,17 @@ class _Info16(_Message, frozen=True, kw_only=True):
     expiry_date: str | None = None
     parent_id_tag: str | None = None
 
-    def said(self) -> Said:
-        group = Token(self.parent_id_tag) if self.parent_id_tag else None
-        return Said(status=self.status, until=self.expiry_date, group=group)
+    def said(self) -> TokenVerdict:
+        group = IdToken(self.parent_id_tag) if self.parent_id_tag else None
+        return TokenVerdict(status=self.status, until=self.expiry_date, group=group)
 
 
 class _Token2(_Message, frozen=True, kw_only=True):
     id_token: str
     type: str
 
-    def token(self) -> Token:
-        return Token(self.id_token, self.type)
+    def token(self) -> IdToken:
+        return IdToken(self.id_token, self.type)
 
 
 class _Info2(_Message, frozen=True, kw_only=True):
@@ -73,9 +77,9 @@ class _Info2(_Message, frozen=True, kw_only=True):
     cache_expiry_date_time: str | None = None
     group_id_token: _Token2 | None = None
 
-    def said(self) -> Said:
+    def said(self) -> TokenVerdict:
         group = None if self.group_id_token is None else self.group_id_token.token()
-        return Said(status=self.status, until=self.cache_expiry_date_time, group=group)
+        return TokenVerdict(status=self.status, until=self.cache_expiry_date_time, group=group)
 
 
 class _Naming16(_Message, frozen=True, kw_only=True):
@@ -116,16 +120,16 @@ class _List2(_Message, frozen=True, kw_only=True):
     local_authorization_list: tuple[_Listed2, ...] | None = None
 
 
-def named_token(version: Version, payload: bytes) -> Token | None:
+def named_token(version: Version, payload: bytes) -> IdToken | None:
     """The token that a request names (Authorize, transactions, remote starts); None where it names none."""
     if version is Version.V16:
         old = read(_Naming16, payload)
-        return None if old is None else Token(old.id_tag)
+        return None if old is None else IdToken(old.id_tag)
     new = read(_Naming2, payload)
     return None if new is None else new.id_token.token()
 
 
-def said_of_token(version: Version, result: bytes) -> Said | None:
+def said_of_token(version: Version, result: bytes) -> TokenVerdict | None:
     """What an answer says of the token that the request named; None where it says nothing."""
     if version is Version.V16:
         old = read(_Saying16, result)
@@ -141,7 +145,7 @@ def local_list(version: Version, payload: bytes) -> LocalList | None:
         if old is None:
             return None
         tags = tuple(
-            (Token(each.id_tag), None if each.id_tag_info is None else each.id_tag_info.said())
+            (IdToken(each.id_tag), None if each.id_tag_info is None else each.id_tag_info.said())
             for each in old.local_authorization_list or ()
         )
         return LocalList(version=old.list_version, is_full=old.update_type == "Full", tokens=tags)

@@ -12,7 +12,7 @@ class _Message(msgspec.Struct, frozen=True, rename="camel", kw_only=True, omit_d
     pass
 
 
-class BootNotification(_Message, frozen=True, kw_only=True):
+class BootNotificationV16(_Message, frozen=True, kw_only=True):
     """Station: it has started."""
 
     charge_point_vendor: str = ""
@@ -20,32 +20,32 @@ class BootNotification(_Message, frozen=True, kw_only=True):
     firmware_version: str = ""
 
 
-class StatusNotification(_Message, frozen=True, kw_only=True):
+class StatusNotificationV16(_Message, frozen=True, kw_only=True):
     """Station: a connector's state (connector 0 is the station itself)."""
 
     connector_id: int
     status: str
 
 
-class StartTransaction(_Message, frozen=True, kw_only=True):
+class StartTransactionV16(_Message, frozen=True, kw_only=True):
     """Station: a transaction begins. The driver's idTag is not read."""
 
     connector_id: int
 
 
-class StartTransactionResult(_Message, frozen=True, kw_only=True):
+class StartTransactionResultV16(_Message, frozen=True, kw_only=True):
     """Backend: the number that it gives to the transaction."""
 
     transaction_id: int
 
 
-class StopTransaction(_Message, frozen=True, kw_only=True):
+class StopTransactionV16(_Message, frozen=True, kw_only=True):
     """Station: a transaction ends."""
 
     transaction_id: int
 
 
-class SampledValue(_Message, frozen=True, kw_only=True):
+class SampledValueV16(_Message, frozen=True, kw_only=True):
     """One measured value; `value` is text, defaults as in section 7.43."""
 
     value: str
@@ -54,20 +54,20 @@ class SampledValue(_Message, frozen=True, kw_only=True):
     unit: str = ""
 
 
-class MeterValue(_Message, frozen=True, kw_only=True):
+class MeterValueV16(_Message, frozen=True, kw_only=True):
     """Values measured at one time."""
 
-    sampled_value: tuple[SampledValue, ...] = ()
+    sampled_value: tuple[SampledValueV16, ...] = ()
 
 
-class MeterValues(_Message, frozen=True, kw_only=True):
+class MeterValuesV16(_Message, frozen=True, kw_only=True):
     """Station: values of a connector's meter."""
 
     connector_id: int
-    meter_value: tuple[MeterValue, ...] = ()
+    meter_value: tuple[MeterValueV16, ...] = ()
 
 
-class ChargingSchedulePeriod(_Message, frozen=True, kw_only=True):
+class ChargingSchedulePeriodV16(_Message, frozen=True, kw_only=True):
     """From `start_period` (s after the schedule's start) on, `limit` holds."""
 
     start_period: int
@@ -75,16 +75,16 @@ class ChargingSchedulePeriod(_Message, frozen=True, kw_only=True):
     number_phases: int | None = None
 
 
-class ChargingSchedule(_Message, frozen=True, kw_only=True):
+class ChargingScheduleV16(_Message, frozen=True, kw_only=True):
     """Limits over time; `duration` in s, None for ever. Without `start_schedule`: from the transaction on."""
 
     duration: int | None = None
     start_schedule: str | None = None
     charging_rate_unit: str
-    charging_schedule_period: tuple[ChargingSchedulePeriod, ...]
+    charging_schedule_period: tuple[ChargingSchedulePeriodV16, ...]
 
 
-class ChargingProfile(_Message, frozen=True, kw_only=True):
+class ChargingProfileV16(_Message, frozen=True, kw_only=True):
     """A schedule with its purpose and rank."""
 
     charging_profile_id: int
@@ -95,36 +95,36 @@ class ChargingProfile(_Message, frozen=True, kw_only=True):
     recurrency_kind: str | None = None
     valid_from: str | None = None
     valid_to: str | None = None
-    charging_schedule: ChargingSchedule
+    charging_schedule: ChargingScheduleV16
 
 
-class SetChargingProfile(_Message, frozen=True, kw_only=True):
+class SetChargingProfileV16(_Message, frozen=True, kw_only=True):
     """To the station: a limit."""
 
     connector_id: int
-    cs_charging_profiles: ChargingProfile
+    cs_charging_profiles: ChargingProfileV16
 
 
-class ProfileHead(_Message, frozen=True, kw_only=True):
+class ProfileHeadV16(_Message, frozen=True, kw_only=True):
     """What we read of a backend's profile to see whether it touches ours."""
 
     number: int | None = msgspec.field(default=None, name="chargingProfileId")
     purpose: str = msgspec.field(default="", name="chargingProfilePurpose")
 
 
-class SetChargingProfileHead(_Message, frozen=True, kw_only=True):
+class SetChargingProfileHeadV16(_Message, frozen=True, kw_only=True):
     """What we read of a backend's SetChargingProfile."""
 
-    profile: ProfileHead | None = msgspec.field(default=None, name="csChargingProfiles")
+    profile: ProfileHeadV16 | None = msgspec.field(default=None, name="csChargingProfiles")
 
 
-class RemoteStartTransactionHead(_Message, frozen=True, kw_only=True):
+class RemoteStartTransactionHeadV16(_Message, frozen=True, kw_only=True):
     """What we read of a backend's RemoteStartTransaction: the profile that may come with it (5.11)."""
 
-    profile: ProfileHead | None = msgspec.field(default=None, name="chargingProfile")
+    profile: ProfileHeadV16 | None = msgspec.field(default=None, name="chargingProfile")
 
 
-class ClearChargingProfile(_Message, frozen=True, kw_only=True):
+class ClearChargingProfileV16(_Message, frozen=True, kw_only=True):
     """Backend: profiles to remove, by id or by all that is named (5.5)."""
 
     id: int | None = None
@@ -133,7 +133,7 @@ class ClearChargingProfile(_Message, frozen=True, kw_only=True):
     stack_level: int | None = None
 
 
-class GetCompositeSchedule(_Message, frozen=True, kw_only=True):
+class GetCompositeScheduleV16(_Message, frozen=True, kw_only=True):
     """Backend: what will a connector take (5.7)? `duration` in s."""
 
     connector_id: int
@@ -146,10 +146,10 @@ class GetCompositeSchedule(_Message, frozen=True, kw_only=True):
         return self.charging_rate_unit == "W"
 
 
-class CompositeSchedule(_Message, frozen=True, kw_only=True):
+class CompositeScheduleV16(_Message, frozen=True, kw_only=True):
     """Our answer to GetCompositeSchedule."""
 
     status: str
     connector_id: int
     schedule_start: str
-    charging_schedule: ChargingSchedule
+    charging_schedule: ChargingScheduleV16

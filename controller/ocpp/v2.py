@@ -18,7 +18,7 @@ class _Message(msgspec.Struct, frozen=True, rename="camel", kw_only=True, omit_d
     pass
 
 
-class ChargingStation(_Message, frozen=True, kw_only=True):
+class ChargingStationV2(_Message, frozen=True, kw_only=True):
     """Who the station is."""
 
     vendor_name: str = ""
@@ -26,91 +26,91 @@ class ChargingStation(_Message, frozen=True, kw_only=True):
     firmware_version: str = ""
 
 
-class BootNotification(_Message, frozen=True, kw_only=True):
+class BootNotificationV2(_Message, frozen=True, kw_only=True):
     """Station: it has started."""
 
-    charging_station: ChargingStation = ChargingStation()
+    charging_station: ChargingStationV2 = ChargingStationV2()
 
 
-class StatusNotification(_Message, frozen=True, kw_only=True):
+class StatusNotificationV2(_Message, frozen=True, kw_only=True):
     """Station: a connector's state."""
 
     evse_id: int
     connector_status: str
 
 
-class Evse(_Message, frozen=True, kw_only=True):
+class EvseV2(_Message, frozen=True, kw_only=True):
     """An EVSE's number."""
 
     id: int
 
 
-class Transaction(_Message, frozen=True, kw_only=True):
+class TransactionV2(_Message, frozen=True, kw_only=True):
     """A transaction and how it is going."""
 
     transaction_id: str
     charging_state: str = ""
 
 
-class UnitOfMeasure(_Message, frozen=True, kw_only=True):
+class UnitOfMeasureV2(_Message, frozen=True, kw_only=True):
     """A unit and the power of ten of the value."""
 
     unit: str = ""
     multiplier: int = 0
 
 
-class SampledValue(_Message, frozen=True, kw_only=True):
+class SampledValueV2(_Message, frozen=True, kw_only=True):
     """One measured value."""
 
     value: float
     measurand: str = "Energy.Active.Import.Register"
     phase: str = ""
-    unit_of_measure: UnitOfMeasure = UnitOfMeasure()
+    unit_of_measure: UnitOfMeasureV2 = UnitOfMeasureV2()
 
 
-class MeterValue(_Message, frozen=True, kw_only=True):
+class MeterValueV2(_Message, frozen=True, kw_only=True):
     """Values measured at one time."""
 
-    sampled_value: tuple[SampledValue, ...] = ()
+    sampled_value: tuple[SampledValueV2, ...] = ()
 
 
-class TransactionEvent(_Message, frozen=True, kw_only=True):
+class TransactionEventV2(_Message, frozen=True, kw_only=True):
     """Station: a transaction began, went on or ended. The driver's idToken is not read."""
 
     event_type: str
-    transaction_info: Transaction
-    evse: Evse | None = None
-    meter_value: tuple[MeterValue, ...] = ()
+    transaction_info: TransactionV2
+    evse: EvseV2 | None = None
+    meter_value: tuple[MeterValueV2, ...] = ()
 
 
-class MeterValues(_Message, frozen=True, kw_only=True):
+class MeterValuesV2(_Message, frozen=True, kw_only=True):
     """Station: values of an EVSE's meter."""
 
     evse_id: int
-    meter_value: tuple[MeterValue, ...] = ()
+    meter_value: tuple[MeterValueV2, ...] = ()
 
 
-class ACChargingParameters(_Message, frozen=True, kw_only=True):
+class ACChargingParametersV2(_Message, frozen=True, kw_only=True):
     """What a car wants of alternating current: `energy_amount` in Wh."""
 
     energy_amount: Annotated[float, msgspec.Meta(ge=0, le=MOST_WH)]
 
 
-class ChargingNeeds(_Message, frozen=True, kw_only=True):
+class ChargingNeedsV2(_Message, frozen=True, kw_only=True):
     """What a car wants, and when it leaves (RFC 3339)."""
 
     departure_time: str | None = None
-    ac_charging_parameters: ACChargingParameters | None = None
+    ac_charging_parameters: ACChargingParametersV2 | None = None
 
 
-class NotifyEVChargingNeeds(_Message, frozen=True, kw_only=True):
+class NotifyEVChargingNeedsV2(_Message, frozen=True, kw_only=True):
     """Station: what the car at an EVSE has asked for by ISO 15118."""
 
     evse_id: int
-    charging_needs: ChargingNeeds
+    charging_needs: ChargingNeedsV2
 
 
-class ChargingSchedulePeriod(_Message, frozen=True, kw_only=True):
+class ChargingSchedulePeriodV2(_Message, frozen=True, kw_only=True):
     """From `start_period` (s after the schedule's start) on, `limit` holds (2.1: L2 and L3 may differ)."""
 
     start_period: int
@@ -121,17 +121,17 @@ class ChargingSchedulePeriod(_Message, frozen=True, kw_only=True):
     phase_to_use: int | None = None
 
 
-class ChargingSchedule(_Message, frozen=True, kw_only=True):
+class ChargingScheduleV2(_Message, frozen=True, kw_only=True):
     """Limits over time; `duration` in s, None for ever. Without `start_schedule`: from the transaction on."""
 
     id: int
     start_schedule: str | None = None
     duration: int | None = None
     charging_rate_unit: str
-    charging_schedule_period: tuple[ChargingSchedulePeriod, ...]
+    charging_schedule_period: tuple[ChargingSchedulePeriodV2, ...]
 
 
-class ChargingProfile(_Message, frozen=True, kw_only=True):
+class ChargingProfileV2(_Message, frozen=True, kw_only=True):
     """A schedule with its purpose and rank."""
 
     id: int
@@ -142,30 +142,30 @@ class ChargingProfile(_Message, frozen=True, kw_only=True):
     valid_from: str | None = None
     valid_to: str | None = None
     transaction_id: str | None = None
-    charging_schedule: tuple[ChargingSchedule, ...]
+    charging_schedule: tuple[ChargingScheduleV2, ...]
 
 
-class SetChargingProfile(_Message, frozen=True, kw_only=True):
+class SetChargingProfileV2(_Message, frozen=True, kw_only=True):
     """To the station: a limit."""
 
     evse_id: int
-    charging_profile: ChargingProfile
+    charging_profile: ChargingProfileV2
 
 
-class ProfileHead(_Message, frozen=True, kw_only=True):
+class ProfileHeadV2(_Message, frozen=True, kw_only=True):
     """What we read of a backend's profile to see whether it touches ours."""
 
     number: int | None = msgspec.field(default=None, name="id")
     purpose: str = msgspec.field(default="", name="chargingProfilePurpose")
 
 
-class ProfileCarrier(_Message, frozen=True, kw_only=True):
+class ProfileCarrierV2(_Message, frozen=True, kw_only=True):
     """What we read of a backend's SetChargingProfile, and of a RequestStartTransaction that brings one."""
 
-    profile: ProfileHead | None = msgspec.field(default=None, name="chargingProfile")
+    profile: ProfileHeadV2 | None = msgspec.field(default=None, name="chargingProfile")
 
 
-class ClearingCriteria(_Message, frozen=True, kw_only=True):
+class ClearingCriteriaV2(_Message, frozen=True, kw_only=True):
     """Which profiles to remove: those that agree with all that is named."""
 
     evse_id: int | None = None
@@ -173,14 +173,14 @@ class ClearingCriteria(_Message, frozen=True, kw_only=True):
     stack_level: int | None = None
 
 
-class ClearChargingProfile(_Message, frozen=True, kw_only=True):
+class ClearChargingProfileV2(_Message, frozen=True, kw_only=True):
     """Backend: profiles to remove, by id or by criteria."""
 
     charging_profile_id: int | None = None
-    charging_profile_criteria: ClearingCriteria | None = None
+    charging_profile_criteria: ClearingCriteriaV2 | None = None
 
 
-class GetCompositeSchedule(_Message, frozen=True, kw_only=True):
+class GetCompositeScheduleV2(_Message, frozen=True, kw_only=True):
     """Backend: what will an EVSE take? `duration` in s."""
 
     evse_id: int
@@ -193,24 +193,24 @@ class GetCompositeSchedule(_Message, frozen=True, kw_only=True):
         return self.charging_rate_unit == "W"
 
 
-class CompositePeriods(_Message, frozen=True, kw_only=True):
+class CompositePeriodsV2(_Message, frozen=True, kw_only=True):
     """What an EVSE will take, from `schedule_start` on."""
 
     evse_id: int
     duration: int
     schedule_start: str
     charging_rate_unit: str
-    charging_schedule_period: tuple[ChargingSchedulePeriod, ...]
+    charging_schedule_period: tuple[ChargingSchedulePeriodV2, ...]
 
 
-class CompositeSchedule(_Message, frozen=True, kw_only=True):
+class CompositeScheduleV2(_Message, frozen=True, kw_only=True):
     """Our answer to GetCompositeSchedule."""
 
     status: str
-    schedule: CompositePeriods
+    schedule: CompositePeriodsV2
 
 
-class ReportCriteria(_Message, frozen=True, kw_only=True):
+class ReportCriteriaV2(_Message, frozen=True, kw_only=True):
     """Which profiles to report: those that agree with all that is named."""
 
     charging_profile_id: tuple[int, ...] | None = None
@@ -219,15 +219,15 @@ class ReportCriteria(_Message, frozen=True, kw_only=True):
     charging_limit_source: tuple[str, ...] | None = None
 
 
-class GetChargingProfiles(_Message, frozen=True, kw_only=True):
+class GetChargingProfilesV2(_Message, frozen=True, kw_only=True):
     """Backend: report the profiles that you hold."""
 
     request_id: int
     evse_id: int | None = None
-    charging_profile: ReportCriteria = ReportCriteria()
+    charging_profile: ReportCriteriaV2 = ReportCriteriaV2()
 
 
-class ReportChargingProfiles(_Message, frozen=True, kw_only=True):
+class ReportChargingProfilesV2(_Message, frozen=True, kw_only=True):
     """Profiles that are held at an EVSE, as they were set; `tbc`: more follow."""
 
     request_id: int
@@ -237,21 +237,21 @@ class ReportChargingProfiles(_Message, frozen=True, kw_only=True):
     evse_id: int
 
 
-class ChargingLimit(_Message, frozen=True, kw_only=True):
+class ChargingLimitV2(_Message, frozen=True, kw_only=True):
     """Who limits."""
 
     charging_limit_source: str
 
 
-class NotifyChargingLimit(_Message, frozen=True, kw_only=True):
+class NotifyChargingLimitV2(_Message, frozen=True, kw_only=True):
     """To the backend: an EVSE is held back."""
 
     evse_id: int
-    charging_limit: ChargingLimit
-    charging_schedule: tuple[ChargingSchedule, ...]
+    charging_limit: ChargingLimitV2
+    charging_schedule: tuple[ChargingScheduleV2, ...]
 
 
-class ClearedChargingLimit(_Message, frozen=True, kw_only=True):
+class ClearedChargingLimitV2(_Message, frozen=True, kw_only=True):
     """To the backend: an EVSE is no longer held back."""
 
     charging_limit_source: str

@@ -7,24 +7,24 @@ from enum import Enum
 import msgspec
 
 from controller.ocpp.frames import Version
-from controller.overlay.frames import Hops, Message, Routed
-from controller.overlay.pending import Asked
-from controller.overlay.wire import Mode
-from controller.signing.replay import Remember
-from controller.signing.wire import Direction
+from controller.overlay.overlay_frames import Hops, Message, RoutedFrame
+from controller.overlay.overlay_wire import NetworkingMode
+from controller.overlay.pending_requests import ForwardedRequest
+from controller.signing.replay import RememberText
+from controller.signing.signing_wire import Direction
 
 HERE = ""
 """Instead of a link: the node itself, whose own messages come and go as plain frames."""
 
 
-class Side(Enum):
+class LinkSide(Enum):
     """Where the other end of a link is, as seen from here."""
 
     UP = "towards the backends"
     DOWN = "towards the stations"
 
 
-class Way(msgspec.Struct, frozen=True, kw_only=True):
+class LinkState(msgspec.Struct, frozen=True, kw_only=True):
     """A link that stands. `peer`: the id that its other end has proven, or that of the backend dialled.
 
     `priority` and `weight` as a hop has them. `serves`: the one node that a plain link to a backend is for.
@@ -34,8 +34,8 @@ class Way(msgspec.Struct, frozen=True, kw_only=True):
 
     link: str
     peer: str
-    mode: Mode
-    side: Side
+    mode: NetworkingMode
+    side: LinkSide
     priority: int = 0
     weight: int = 1
     serves: str | None = None
@@ -55,13 +55,13 @@ class Way(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def direction(self) -> Direction:
         """Of what goes out over it."""
-        return Direction.UP if self.side is Side.UP else Direction.DOWN
+        return Direction.UP if self.side is LinkSide.UP else Direction.DOWN
 
 
 class LinkUp(msgspec.Struct, frozen=True):
     """A link stands. One of the same name that stood is gone."""
 
-    way: Way
+    way: LinkState
 
 
 class LinkDown(msgspec.Struct, frozen=True):
@@ -70,82 +70,82 @@ class LinkDown(msgspec.Struct, frozen=True):
     link: str
 
 
-class Came(msgspec.Struct, frozen=True):
+class FrameReceived(msgspec.Struct, frozen=True):
     """A message came over a link."""
 
     link: str
     message: Message
 
 
-class Own(msgspec.Struct, frozen=True):
+class OwnRequest(msgspec.Struct, frozen=True):
     """A plain frame of our own: a CALL or SEND with its destination, or the answer to what was delivered."""
 
     message: Message
     destination: Hops = ()
 
 
-class Tick(msgspec.Struct, frozen=True):
+class OverlayTick(msgspec.Struct, frozen=True):
     """Time has passed: `Node.wake_at` is reached."""
 
 
-class Sending(msgspec.Struct, frozen=True):
-    """Send this. If that fails before any of it is out, say so with `NotSent`: another way may be there.
+class SendFrame(msgspec.Struct, frozen=True):
+    """Send this. If that fails before any of it is out, say so with `SendFailed`: another way may be there.
 
     `frame`, `came` and `tried` are for the node itself.
     """
 
     link: str
     message: Message
-    frame: Routed
+    frame: RoutedFrame
     came: str
     tried: frozenset[str] = frozenset()
 
 
-class NotSent(msgspec.Struct, frozen=True):
+class SendFailed(msgspec.Struct, frozen=True):
     """Nothing of it has gone out."""
 
-    sending: Sending
+    sending: SendFrame
 
 
-class Save(msgspec.Struct, frozen=True):
-    """A signed message must not be new again after a crash: say `Saved` once these words are on disk.
+class PersistOverlay(msgspec.Struct, frozen=True):
+    """Replay records to be stored; `OverlayPersisted` reports that they are durable.
 
     `frame`, `came` and, of an answer, `asked` are for the node itself.
     """
 
-    words: tuple[Remember, ...]
-    frame: Routed
+    words: tuple[RememberText, ...]
+    frame: RoutedFrame
     came: str
-    asked: Asked | None = None
+    asked: ForwardedRequest | None = None
 
 
-class Saved(msgspec.Struct, frozen=True):
+class OverlayPersisted(msgspec.Struct, frozen=True):
     """The words are on disk: the message goes on. Where they are not, and cannot be, it is refused."""
 
-    save: Save
+    save: PersistOverlay
     done: bool = True
 
 
-class Deliver(msgspec.Struct, frozen=True):
+class DeliverFrame(msgspec.Struct, frozen=True):
     """A frame for us, in its plain form, and the path that it came; a CALL in it wants an answer (`Own`)."""
 
     message: Message
     path: Hops
 
 
-class Unreached(msgspec.Struct, frozen=True):
+class RequestUnreachable(msgspec.Struct, frozen=True):
     """Who holds this leg is not heard at the other end, though the link that carries it stands: end it."""
 
     leg: str
     reason: str
 
 
-class Note(msgspec.Struct, frozen=True):
+class OverlayLogEntry(msgspec.Struct, frozen=True):
     """For the log. It never quotes a payload."""
 
     level: int
     text: str
 
 
-Event = LinkUp | LinkDown | Came | Own | NotSent | Saved | Tick
-Action = Sending | Save | Deliver | Unreached | Note
+Event = LinkUp | LinkDown | FrameReceived | OwnRequest | SendFailed | OverlayPersisted | OverlayTick
+Action = SendFrame | PersistOverlay | DeliverFrame | RequestUnreachable | OverlayLogEntry

@@ -1,7 +1,7 @@
 """A node of the overlay network: what comes over one link goes on over another, and answers come back.
 
 A frame that comes in is held against its link (`admission`), then
-  - a CALL or a SEND goes to its destination: to us (`Deliver`), or on over the best way that lives, and over
+  - a CALL or a SEND goes to its destination: here (`DeliverFrame`), or on over the best live link, and over
     the next best where it cannot be sent. A CALL is entered in the book of those who wait (`pending`).
   - an answer goes back the way that its CALL came.
 Before it goes on, the policy of signatures looks at it (`transit`).
@@ -18,63 +18,69 @@ from collections.abc import Iterator
 
 import msgspec
 
-from controller.ocpp.frames import Malformed, UnknownType
-from controller.overlay import admission, frames
-from controller.overlay.admission import OTHER, SPOOFED, Homes, Refusal
-from controller.overlay.announcer import ASKED, Announcer
-from controller.overlay.compass import Compass, names_of
+from controller.ocpp.frames import MalformedFrameError, UnknownMessageTypeError
+from controller.overlay import overlay_frames, source_check
 from controller.overlay.events import (
     HERE,
     Action,
-    Came,
-    Deliver,
+    DeliverFrame,
     Event,
+    FrameReceived,
     LinkDown,
+    LinkSide,
+    LinkState,
     LinkUp,
-    Note,
-    NotSent,
-    Own,
-    Save,
-    Saved,
-    Sending,
-    Side,
-    Tick,
-    Unreached,
-    Way,
+    OverlayLogEntry,
+    OverlayPersisted,
+    OverlayTick,
+    OwnRequest,
+    PersistOverlay,
+    RequestUnreachable,
+    SendFailed,
+    SendFrame,
 )
-from controller.overlay.frames import Hops, Message, Routed
-from controller.overlay.pending import Asked, Pending
+from controller.overlay.next_hop import NextHopSelector, names_of
+from controller.overlay.node_settings import NodeSettings
+from controller.overlay.overlay_frames import Hops, Message, RoutedFrame
+from controller.overlay.overlay_wire import (
+    BROADCAST,
+    TOPOLOGY,
+    TOPOLOGY_ANSWER,
+    NetworkingMode,
+    OverlayMessageKind,
+)
+from controller.overlay.pending_requests import ForwardedRequest, PendingRequests
 from controller.overlay.routes import Hop, Routes
-from controller.overlay.settings import Settings
-from controller.overlay.topology import Heard, NotBelieved
-from controller.overlay.transit import Looked, Transit
-from controller.overlay.wire import BROADCAST, TOPOLOGY, TOPOLOGY_ANSWER, Kind, Mode
-from controller.signing.gate import Drop
+from controller.overlay.source_check import OTHER, SPOOFED, SourceCheck, SourceRefusal
+from controller.overlay.topology import TopologyReceived, TopologyRejectedError
+from controller.overlay.topology_announcer import ASKED, TopologyAnnouncer
+from controller.overlay.transit_check import TransitCheck, TransitDecision
+from controller.signing.policy_enforcer import DropDecision
 
 MOST_SEEN = 1000
 """Broadcasts that are known again when they come over another link."""
 
-_REQUESTS = (Kind.CALL, Kind.SEND)
+_REQUESTS = (OverlayMessageKind.CALL, OverlayMessageKind.SEND)
 
 
 class Node:
     """One node. `counts` has what was dropped, by the kind of reason."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: NodeSettings) -> None:
         self.counts: Counter[str] = Counter()
         self._own = settings.own
         self._timeout_s = settings.timeout_s
         self._utc_of = settings.utc_of
         self._routes = Routes(settings.routes, settings.groups, settings.dice)
-        self._homes = Homes(settings.own, settings.homes)
-        self._heard = Heard(settings.own, settings.verify, self._homes.may_come)
-        self._pending = Pending(settings.timeout_s, settings.new_id)
-        self._announcer = Announcer(
+        self._homes = SourceCheck(settings.own, settings.homes)
+        self._heard = TopologyReceived(settings.own, settings.verify, self._homes.may_come)
+        self._pending = PendingRequests(settings.timeout_s, settings.new_id)
+        self._announcer = TopologyAnnouncer(
             settings.own, self._routes, self._pending, settings.sign, settings.utc_of, settings.new_id
         )
-        self._ways: dict[str, Way] = {}
-        self._compass = Compass(settings.own, self._ways, self._routes)
-        self._transit = Transit(settings.gate, settings.utc_of)
+        self._ways: dict[str, LinkState] = {}
+        self._compass = NextHopSelector(settings.own, self._ways, self._routes)
+        self._transit = TransitCheck(settings.gate, settings.utc_of)
         self._seen: dict[tuple[str, str], None] = {}
 
     @property
@@ -89,24 +95,24 @@ class Node:
     def handle(self, event: Event, now: float) -> list[Action]:
         """What is to be done about an event, in this order."""
         match event:
-            case Came(link, message):
+            case FrameReceived(link, message):
                 return list(self._came(link, message, now))
-            case Own(message, destination):
+            case OwnRequest(message, destination):
                 return list(self._ours(message, destination, now))
-            case NotSent(sending):
+            case SendFailed(sending):
                 return list(self._not_sent(sending, now))
-            case Saved():
+            case OverlayPersisted():
                 return list(self._saved(event, now))
             case LinkUp(way):
                 return list(self._up(way, now))
             case LinkDown(link):
                 return list(self._down(link, now))
-            case Tick():
+            case OverlayTick():
                 return list(self._ticked(now))
 
     # -- links and time -----------------------------------------------------------------------------
 
-    def _up(self, way: Way, now: float) -> Iterator[Action]:
+    def _up(self, way: LinkState, now: float) -> Iterator[Action]:
         if way.link in self._ways:
             yield from self._down(way.link, now)
         self._ways[way.link] = way
@@ -138,12 +144,12 @@ class Node:
         if way is None:
             self.counts["too late"] += 1
             return
-        frame = frames.parse(message)
-        if isinstance(frame, Malformed | UnknownType):
+        frame = overlay_frames.parse(message)
+        if isinstance(frame, MalformedFrameError | UnknownMessageTypeError):
             yield from self._unreadable(frame, way)
             return
         admitted = self._homes.admit(frame, way)
-        if isinstance(admitted, Refusal):
+        if isinstance(admitted, SourceRefusal):
             # Who may have lied of the path is answered over the link that it came.
             refused = msgspec.structs.replace(frame, path=(way.peer,))
             yield from self._refuse(refused, link, admitted)
@@ -153,25 +159,27 @@ class Node:
             yield from self._back(admitted, link, now)
 
     def _ours(self, message: Message, destination: Hops, now: float) -> Iterator[Action]:
-        frame = frames.parse(message)
-        if not isinstance(frame, Routed) or frame.is_overlay:
+        frame = overlay_frames.parse(message)
+        if not isinstance(frame, RoutedFrame) or frame.is_overlay:
             raise ValueError("our own messages are plain frames")
         if frame.kind in _REQUESTS:
             yield from self._on(msgspec.structs.replace(frame, destination=destination), HERE, now)
         else:
             yield from self._back(frame, HERE, now)
 
-    def _unreadable(self, frame: Malformed | UnknownType, way: Way) -> Iterator[Action]:
+    def _unreadable(
+        self, frame: MalformedFrameError | UnknownMessageTypeError, way: LinkState
+    ) -> Iterator[Action]:
         self.counts["unreadable"] += 1
-        if isinstance(frame, Malformed):
-            yield Note(logging.WARNING, f"{way.peer!r} sent what is no frame: {frame.reason}")
+        if isinstance(frame, MalformedFrameError):
+            yield OverlayLogEntry(logging.WARNING, f"{way.peer!r} sent what is no frame: {frame.reason}")
             if frame.id is not None:
-                answer = frames.error(frame.id, "FormatViolation", frame.reason)
+                answer = overlay_frames.error(frame.id, "FormatViolation", frame.reason)
                 yield self._written(answer, way, (way.peer,), (), HERE)
 
     # -- requests -----------------------------------------------------------------------------------
 
-    def _on(self, frame: Routed, came: str, now: float) -> Iterator[Action]:
+    def _on(self, frame: RoutedFrame, came: str, now: float) -> Iterator[Action]:
         """A CALL or a SEND, to whom it is for."""
         destination = frame.destination
         while destination[:1] == (self._own,):
@@ -184,24 +192,28 @@ class Node:
         looked = self._transit.request(frame, self._ways.get(came), towards, now)
         yield from looked.notes
         match looked.outcome:
-            case Routed() as cleared:
+            case RoutedFrame() as cleared:
                 yield from self._pass(cleared, came, now)
-            case Save() as save:
+            case PersistOverlay() as save:
                 yield save
-            case Refusal() as refusal if frame.kind is Kind.CALL and self._pending.awaits(came, frame):
+            case SourceRefusal() as refusal if frame.kind is OverlayMessageKind.CALL and self._pending.awaits(
+                came, frame
+            ):
                 # The answer is still to come: it gets no other.
-                yield Note(logging.INFO, f"{came!r} repeats {frame.id} before its answer: {refusal.reason}")
-            case Refusal() as refusal:
+                yield OverlayLogEntry(
+                    logging.INFO, f"{came!r} repeats {frame.id} before its answer: {refusal.reason}"
+                )
+            case SourceRefusal() as refusal:
                 yield from self._refuse(frame, came, refusal)
-            case Drop():
+            case DropDecision():
                 self.counts["dropped"] += 1
 
-    def _pass(self, frame: Routed, came: str, now: float) -> Iterator[Action]:
+    def _pass(self, frame: RoutedFrame, came: str, now: float) -> Iterator[Action]:
         """A request that may go on: to each that it is for."""
         if frame.destination[0] == BROADCAST:
             yield from self._broadcast(frame, came, now)
             return
-        names = self._compass.names(frame) if frame.kind is Kind.SEND else frame.destination[:1]
+        names = self._compass.names(frame) if frame.kind is OverlayMessageKind.SEND else frame.destination[:1]
         for name in names:
             each = msgspec.structs.replace(frame, destination=(name, *frame.destination[1:]))
             if each.destination == (self._own,):
@@ -209,44 +221,50 @@ class Node:
             else:
                 yield from self._forward(each, came, frozenset(), now)
 
-    def _saved(self, saved: Saved, now: float) -> Iterator[Action]:
+    def _saved(self, saved: OverlayPersisted, now: float) -> Iterator[Action]:
         """It is on disk, or cannot be, that a signed message was here."""
         save = saved.save
         if save.asked is not None:
-            error = frames.error(
-                save.frame.id, admission.NOT_SAVED.code, admission.NOT_SAVED.reason, unreached=True
+            error = overlay_frames.error(
+                save.frame.id, source_check.NOT_SAVED.code, source_check.NOT_SAVED.reason, unreached=True
             )
             yield from self._answered(save.frame if saved.done else error, save.asked)
         elif saved.done:
             yield from self._pass(save.frame, save.came, now)
         else:
-            yield from self._refuse(save.frame, save.came, admission.NOT_SAVED)
+            yield from self._refuse(save.frame, save.came, source_check.NOT_SAVED)
 
-    def _forward(self, frame: Routed, came: str, tried: frozenset[str], now: float) -> Iterator[Action]:
+    def _forward(self, frame: RoutedFrame, came: str, tried: frozenset[str], now: float) -> Iterator[Action]:
         chosen = self._compass.choose(frame, came, tried, now)
         if chosen is not None:
             yield from self._send(frame, *chosen, came, tried, now)
             return
         reason = f"there is no way to {frame.destination[0]!r}"
-        yield from self._refuse(frame, came, Refusal(OTHER, reason, "no route", unreached=True))
+        yield from self._refuse(frame, came, SourceRefusal(OTHER, reason, "no route", unreached=True))
 
     def _send(
-        self, frame: Routed, onward: Routed, way: Way, came: str, tried: frozenset[str], now: float
+        self,
+        frame: RoutedFrame,
+        onward: RoutedFrame,
+        way: LinkState,
+        came: str,
+        tried: frozenset[str],
+        now: float,
     ) -> Iterator[Action]:
         """`onward` is what goes out; `frame` is kept, should another way have to be found."""
-        if frame.kind is Kind.CALL:
+        if frame.kind is OverlayMessageKind.CALL:
             asked = self._pending.ask(came, onward, way.link, now)
             if asked is None:
-                yield from self._refuse(frame, came, admission.TOO_MANY)
+                yield from self._refuse(frame, came, source_check.TOO_MANY)
                 return
             frame = msgspec.structs.replace(frame, id=asked.out_id)
             onward = msgspec.structs.replace(onward, id=asked.out_id)
         sending = self._written(onward, way, onward.destination, onward.path, came)
         yield msgspec.structs.replace(sending, frame=frame, tried=tried | {way.link})
 
-    def _not_sent(self, sending: Sending, now: float) -> Iterator[Action]:
+    def _not_sent(self, sending: SendFrame, now: float) -> Iterator[Action]:
         frame = sending.frame
-        if frame.kind is Kind.CALL:
+        if frame.kind is OverlayMessageKind.CALL:
             asked = self._pending.take(sending.link, frame.id)
             if asked is None:
                 return  # it was answered when its link was lost
@@ -256,11 +274,11 @@ class Node:
         else:
             self.counts["not sent"] += 1
 
-    def _broadcast(self, frame: Routed, came: str, now: float) -> Iterator[Action]:
+    def _broadcast(self, frame: RoutedFrame, came: str, now: float) -> Iterator[Action]:
         """To every node that hears it, once."""
-        if frame.kind is Kind.CALL:
+        if frame.kind is OverlayMessageKind.CALL:
             why = "a CALL to everybody would have many answers; use a SEND"
-            yield from self._refuse(frame, came, Refusal("NotSupported", why, "broadcast call"))
+            yield from self._refuse(frame, came, SourceRefusal("NotSupported", why, "broadcast call"))
             return
         name = (frame.path[0] if frame.path else self._own, frame.id)
         if name in self._seen:
@@ -276,49 +294,53 @@ class Node:
 
     # -- what is for us -----------------------------------------------------------------------------
 
-    def _arrived(self, frame: Routed, came: str, now: float) -> Iterator[Action]:
+    def _arrived(self, frame: RoutedFrame, came: str, now: float) -> Iterator[Action]:
         if came == HERE:
-            yield from self._refuse(frame, came, Refusal(OTHER, "it is addressed to its sender", "no route"))
+            yield from self._refuse(
+                frame, came, SourceRefusal(OTHER, "it is addressed to its sender", "no route")
+            )
         elif frame.action == TOPOLOGY:
             yield from self._told(frame, self._ways[came], now)
-        elif self._ways[came].side is Side.DOWN and frame.destination != (BROADCAST,):
-            yield from self._refuse(frame, came, admission.FROM_BELOW)
-        elif frame.kind is Kind.SEND:
-            yield Deliver(frames.to_plain(frame), frame.path)
+        elif self._ways[came].side is LinkSide.DOWN and frame.destination != (BROADCAST,):
+            yield from self._refuse(frame, came, source_check.FROM_BELOW)
+        elif frame.kind is OverlayMessageKind.SEND:
+            yield DeliverFrame(overlay_frames.to_plain(frame), frame.path)
         else:
             asked = self._pending.ask(came, frame, HERE, now)
             if asked is None:
-                yield from self._refuse(frame, came, admission.TOO_MANY)
+                yield from self._refuse(frame, came, source_check.TOO_MANY)
                 return
-            yield Deliver(frames.to_plain(msgspec.structs.replace(frame, id=asked.out_id)), frame.path)
+            yield DeliverFrame(
+                overlay_frames.to_plain(msgspec.structs.replace(frame, id=asked.out_id)), frame.path
+            )
 
-    def _told(self, frame: Routed, way: Way, now: float) -> Iterator[Action]:
+    def _told(self, frame: RoutedFrame, way: LinkState, now: float) -> Iterator[Action]:
         """A neighbour tells what is reached through it."""
-        is_call = frame.kind is Kind.CALL
+        is_call = frame.kind is OverlayMessageKind.CALL
         try:
-            if way.mode is Mode.STANDARD or frame.path != (way.peer,):
-                raise NotBelieved(
+            if way.mode is NetworkingMode.STANDARD or frame.path != (way.peer,):
+                raise TopologyRejectedError(
                     "neighbours speak for themselves alone, over links of the overlay", forged=True
                 )
             utc = self._utc_of(now)
             hops = self._heard.take(way.link, way.peer, frame.body[-1], now, utc, is_call=is_call)
             if not self._routes.learn(way.link, hops):
-                raise NotBelieved("there are too many routes")
-        except NotBelieved as no:
+                raise TopologyRejectedError("there are too many routes")
+        except TopologyRejectedError as no:
             why = f"topology from {way.peer!r} is not believed: {no}"
-            refusal = Refusal(SPOOFED if no.forged else OTHER, why, "topology")
+            refusal = SourceRefusal(SPOOFED if no.forged else OTHER, why, "topology")
             yield from self._refuse(frame, way.link, refusal)
             return
         self._announcer.changed(now)
         if is_call:
-            answer = frames.result(frame.id, TOPOLOGY_ANSWER)
+            answer = overlay_frames.result(frame.id, TOPOLOGY_ANSWER)
             yield self._written(answer, way, (way.peer,), (), HERE)
 
     # -- answers ------------------------------------------------------------------------------------
 
-    def _back(self, frame: Routed, link: str, now: float) -> Iterator[Action]:
+    def _back(self, frame: RoutedFrame, link: str, now: float) -> Iterator[Action]:
         """An answer, the way that its CALL came; or the objection to one, the way that the CALL went."""
-        if frame.kind is Kind.RESULT_ERROR:
+        if frame.kind is OverlayMessageKind.RESULT_ERROR:
             objected = self._pending.objected(link, frame.id, frame.path)
             if objected is not None:
                 onward = msgspec.structs.replace(frame, id=objected.out_id)
@@ -333,64 +355,72 @@ class Node:
                 yield from self._answer(looked, answer, asked)
                 return
         self.counts["unasked"] += 1
-        yield Note(logging.INFO, f"dropped a {frame.kind.name} that answers nothing")
+        yield OverlayLogEntry(logging.INFO, f"dropped a {frame.kind.name} that answers nothing")
 
-    def _answer(self, looked: Looked, answer: Routed, asked: Asked) -> Iterator[Action]:
+    def _answer(
+        self, looked: TransitDecision, answer: RoutedFrame, asked: ForwardedRequest
+    ) -> Iterator[Action]:
         """What the policy makes of an answer; in the place of a refused one, whoever asked gets an error."""
         yield from looked.notes
         match looked.outcome:
-            case Routed() as cleared:
+            case RoutedFrame() as cleared:
                 yield from self._answered(cleared, asked)
-            case Save() as save:
+            case PersistOverlay() as save:
                 yield save
-            case Refusal(code, reason, kind):
+            case SourceRefusal(code, reason, kind):
                 self.counts[kind] += 1
-                yield Note(
+                yield OverlayLogEntry(
                     logging.WARNING, f"refused the answer to {asked.action} of {asked.out!r}: {reason}"
                 )
-                error = frames.error(answer.id, code, reason)
+                error = overlay_frames.error(answer.id, code, reason)
                 yield from self._answered(msgspec.structs.replace(error, path=answer.path), asked)
-            case Drop():
+            case DropDecision():
                 self.counts["dropped"] += 1
 
-    def _answered(self, answer: Routed, asked: Asked) -> Iterator[Action]:
-        if answer.kind is Kind.RESULT:
+    def _answered(self, answer: RoutedFrame, asked: ForwardedRequest) -> Iterator[Action]:
+        if answer.kind is OverlayMessageKind.RESULT:
             self._pending.remember(msgspec.structs.replace(asked, to=answer.path[::-1]))
         yield from self._hand(answer, asked.came, asked.path[::-1])
 
-    def _hand(self, frame: Routed, link: str, destination: Hops) -> Iterator[Action]:
+    def _hand(self, frame: RoutedFrame, link: str, destination: Hops) -> Iterator[Action]:
         """An answer to one link, or to us."""
         way = self._ways.get(link)
         if link == HERE:
-            yield Deliver(frames.to_plain(frame), frame.path)
+            yield DeliverFrame(overlay_frames.to_plain(frame), frame.path)
         elif link == ASKED:
-            if frame.kind is Kind.ERROR and frame.path:  # else it is our own word: nobody has answered
-                yield Note(logging.WARNING, f"{frame.path[-1]!r} does not believe our topology")
-        elif way is not None and way.is_leg and way.side is Side.DOWN and frame.says_unreached:
+            if (
+                frame.kind is OverlayMessageKind.ERROR and frame.path
+            ):  # else it is our own word: nobody has answered
+                yield OverlayLogEntry(logging.WARNING, f"{frame.path[-1]!r} does not believe our topology")
+        elif way is not None and way.is_leg and way.side is LinkSide.DOWN and frame.says_unreached:
             # For a station that is no answer: its relay keeps what it has said, as when any link is lost.
-            yield Unreached(link, msgspec.json.decode(frame.body[1], type=str))
+            yield RequestUnreachable(link, msgspec.json.decode(frame.body[1], type=str))
         elif way is not None:
             yield self._written(frame, way, destination, frame.path, HERE)
 
-    def _fail(self, asked: Asked, why: str, kind: str) -> Iterator[Action]:
+    def _fail(self, asked: ForwardedRequest, why: str, kind: str) -> Iterator[Action]:
         """A CALL that waits no more, without an answer."""
         self.counts[kind] += 1
-        error = frames.error(asked.id, OTHER, why, unreached=True)
+        error = overlay_frames.error(asked.id, OTHER, why, unreached=True)
         yield from self._hand(error, asked.came, asked.path[::-1])
 
-    def _refuse(self, frame: Routed, came: str, refusal: Refusal) -> Iterator[Action]:
+    def _refuse(self, frame: RoutedFrame, came: str, refusal: SourceRefusal) -> Iterator[Action]:
         """A frame goes nowhere: whoever waits for an answer gets one; else it is counted."""
         self.counts[refusal.kind] += 1
         level = logging.WARNING if refusal.code == SPOOFED else logging.INFO
-        yield Note(level, f"dropped a {frame.kind.name} from {frame.path[:1] or 'here'}: {refusal.reason}")
-        if frame.kind is Kind.CALL:
-            answer = frames.error(frame.id, refusal.code, refusal.reason, unreached=refusal.unreached)
+        yield OverlayLogEntry(
+            level, f"dropped a {frame.kind.name} from {frame.path[:1] or 'here'}: {refusal.reason}"
+        )
+        if frame.kind is OverlayMessageKind.CALL:
+            answer = overlay_frames.error(frame.id, refusal.code, refusal.reason, unreached=refusal.unreached)
             yield from self._hand(answer, came, frame.path[::-1])
 
-    def _written(self, frame: Routed, way: Way, destination: Hops, path: Hops, came: str) -> Sending:
+    def _written(
+        self, frame: RoutedFrame, way: LinkState, destination: Hops, path: Hops, came: str
+    ) -> SendFrame:
         """A frame as it stands on a link."""
-        if way.mode is Mode.STANDARD:
-            message = frames.to_plain(frame)
+        if way.mode is NetworkingMode.STANDARD:
+            message = overlay_frames.to_plain(frame)
         else:
-            message = frames.to_overlay(frame, destination, (*path, self._own))
-        return Sending(way.link, message, frame, came)
+            message = overlay_frames.to_overlay(frame, destination, (*path, self._own))
+        return SendFrame(way.link, message, frame, came)

@@ -20,9 +20,9 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from controller.overlay.overlay_wire import BROADCAST, LONGEST_ID, MOST_HOPS, NOBODY
 from controller.overlay.routes import Hop
-from controller.overlay.wire import BROADCAST, LONGEST_ID, MOST_HOPS, NOBODY
-from controller.signing.wire import moment
+from controller.signing.signing_wire import moment
 
 VALID_S = 600.0
 """How long what we tell holds, and what others tell at most."""
@@ -42,7 +42,7 @@ Signer = Callable[[bytes, bool], bytes]
 """(payload, whether it is a CALL) -> the payload, signed where the policy has it so."""
 
 
-class NotBelieved(Exception):
+class TopologyRejectedError(Exception):
     """What a neighbour tells changes nothing. The text says why."""
 
     def __init__(self, reason: str, *, forged: bool = False) -> None:
@@ -89,7 +89,7 @@ def told(own: str, reachable: Mapping[str, int], begins: float) -> bytes:
     return msgspec.json.encode({"networkTopologyInformation": information})
 
 
-class Heard:
+class TopologyReceived:
     """What neighbours tell, believed or not. `may_come(destination, link)`: whether a link may claim it."""
 
     def __init__(self, own: str, verify: Verifier, may_come: Callable[[str, str], bool]) -> None:
@@ -105,19 +105,21 @@ class Heard:
         """The hops that follow from a message of the neighbour `peer`. Raises NotBelieved."""
         information = _read(payload)
         if information.routing_node != peer:
-            raise NotBelieved(f"{peer} tells of the routes of {information.routing_node!r}", forged=True)
+            raise TopologyRejectedError(
+                f"{peer} tells of the routes of {information.routing_node!r}", forged=True
+            )
         begins = _posix(information.not_before)
         ends = min(_ends(information), begins + VALID_S)
         if begins > utc + SKEW_S:
-            raise NotBelieved("it begins in the future: one of the two clocks is wrong")
+            raise TopologyRejectedError("it begins in the future: one of the two clocks is wrong")
         if ends <= utc:
-            raise NotBelieved("its time is over")
+            raise TopologyRejectedError("its time is over")
         # The signature is looked at before the memory is: who cannot sign cannot set the clock ahead.
         why = self._verify(peer, payload, is_call)
         if why is not None:
-            raise NotBelieved(why, forged=True)
+            raise TopologyRejectedError(why, forged=True)
         if begins <= self._began.get(link, -math.inf):
-            raise NotBelieved("it is not newer than what is known")
+            raise TopologyRejectedError("it is not newer than what is known")
         self._began[link] = begins
         until = now + ends - utc
         return {
@@ -136,12 +138,12 @@ def _read(payload: bytes) -> _Information:
     try:
         information = _decoder.decode(payload).network_topology_information
     except (msgspec.DecodeError, UnicodeDecodeError):
-        raise NotBelieved("it cannot be read") from None
+        raise TopologyRejectedError("it cannot be read") from None
     if len(information.routes) > MOST_ROUTES:
-        raise NotBelieved(f"it has more than {MOST_ROUTES} routes")
+        raise TopologyRejectedError(f"it has more than {MOST_ROUTES} routes")
     for said in (information.not_before, information.not_after):
         if said is not None and said.tzinfo is None:
-            raise NotBelieved("its times have no time zone")
+            raise TopologyRejectedError("its times have no time zone")
     return information
 
 

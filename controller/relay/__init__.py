@@ -1,1 +1,1 @@
-"""One state machine a station: who gets which message, and in what order. No IO, no clock."""
+"""Routing of one station's messages between the station, its owner and its observers. Sans-IO."""

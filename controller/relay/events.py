@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
-from controller.ocpp.observations import Observation, ProfilesTouched
-from controller.ocpp.profile_messages import Held
-from controller.relay.saving import Save
+from controller.model.observations import Observation, ProfilesTouched
+from controller.offline.journal_records import PersistRelay
+from controller.profiles.profile_messages import HeldProfile
 
 
 class FromStation(msgspec.Struct, frozen=True):
@@ -65,14 +65,21 @@ class OwnCall(msgspec.Struct, frozen=True):
     urgent: bool = False
 
 
-class Tick(msgspec.Struct, frozen=True):
+class RelayTick(msgspec.Struct, frozen=True):
     """Time has passed: the relay's `deadline` was reached."""
 
 
 Event = (
-    FromStation | FromBackend | BackendUp | BackendLost
-    | FromObserver | ObserverUp | ObserverLost | OwnCall | Tick
-)  # fmt: skip
+    FromStation
+    | FromBackend
+    | BackendUp
+    | BackendLost
+    | FromObserver
+    | ObserverUp
+    | ObserverLost
+    | OwnCall
+    | RelayTick
+)
 
 
 class ToStation(msgspec.Struct, frozen=True):
@@ -112,7 +119,7 @@ class Commandable(msgspec.Struct, frozen=True):
     """The station may be sent our CALLs from now on (it has booted, or needed no boot)."""
 
 
-class Observed(msgspec.Struct, frozen=True):
+class ObservationMade(msgspec.Struct, frozen=True):
     """The station has told something about the site."""
 
     observation: Observation
@@ -126,16 +133,16 @@ class OwnAnswered(msgspec.Struct, frozen=True):
     detail: str = ""
 
 
-class Kept(msgspec.Struct, frozen=True):
+class ProfilesAbsorbed(msgspec.Struct, frozen=True):
     """The profiles that are kept for the station's backend are these now: to be saved.
 
     It comes in the same turn as the answer that accepts them: save before anything is sent.
     """
 
-    profiles: tuple[Held, ...]
+    profiles: tuple[HeldProfile, ...]
 
 
-class Note(msgspec.Struct, frozen=True):
+class LogEntry(msgspec.Struct, frozen=True):
     """Something that a person should be able to read in the log. `level` is one of `logging`."""
 
     level: int
@@ -143,24 +150,33 @@ class Note(msgspec.Struct, frozen=True):
 
 
 Action = (
-    ToStation | ToBackend | ToObserver | Redial | Close
-    | Commandable | Observed | OwnAnswered | Kept | Save | Note
-)  # fmt: skip
+    ToStation
+    | ToBackend
+    | ToObserver
+    | Redial
+    | Close
+    | Commandable
+    | ObservationMade
+    | OwnAnswered
+    | ProfilesAbsorbed
+    | PersistRelay
+    | LogEntry
+)
 
 
 def calls_for_limits(action: Action) -> bool:
     """Whether limits of ours follow: the station can be commanded, has lost some, or answered a question."""
-    if isinstance(action, Observed):
+    if isinstance(action, ObservationMade):
         return isinstance(action.observation, ProfilesTouched)
     return isinstance(action, Commandable) or (isinstance(action, OwnAnswered) and action.token < 0)
 
 
 def saved_at_once(actions: list[Action]) -> list[Action]:
     """All that is to be saved comes with the first Save: of what one event changes, nothing is left out."""
-    saves = [action for action in actions if isinstance(action, Save)]
+    saves = [action for action in actions if isinstance(action, PersistRelay)]
     if len(saves) < 2:
         return actions
     words = tuple(word for save in saves for word in save.words)
     place = actions.index(saves[0])
-    rest = (action for action in actions[place:] if not isinstance(action, Save))
-    return [*actions[:place], Save(words), *rest]
+    rest = (action for action in actions[place:] if not isinstance(action, PersistRelay))
+    return [*actions[:place], PersistRelay(words), *rest]

@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import msgspec
 
-from controller.ocpp.frames import Frame, Malformed, UnknownType, Version, malformed_answer, parse
+from controller.ocpp.frames import (
+    Frame,
+    MalformedFrameError,
+    UnknownMessageTypeError,
+    Version,
+    malformed_answer,
+    parse,
+)
 
 
-class Misheard(msgspec.Struct, frozen=True):
+class UnreadableText(msgspec.Struct, frozen=True):
     """No frame. `note` is for the log; `answer`, if any, for the sender."""
 
     note: str
     answer: str | None = None
 
 
-def hear(version: Version, text: str, sender: str) -> Frame | Misheard:
+def parse_text(version: Version, text: str, sender: str) -> Frame | UnreadableText:
     """Read a text. An unknown message type is to be ignored (OCPP-J 2.x Part 4, 4.1.3)."""
     frame = parse(text)
-    if isinstance(frame, UnknownType):
-        return Misheard(f"{sender} sent a frame of unknown type {frame.type}: ignored")
-    if isinstance(frame, Malformed):
-        return Misheard(
+    if isinstance(frame, UnknownMessageTypeError):
+        return UnreadableText(f"{sender} sent a frame of unknown type {frame.type}: ignored")
+    if isinstance(frame, MalformedFrameError):
+        return UnreadableText(
             f"{sender} sent a frame that we cannot read: {frame.reason} ({len(text)} characters)",
             malformed_answer(version, frame),
         )

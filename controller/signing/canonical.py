@@ -16,7 +16,7 @@ from itertools import pairwise
 
 import msgspec
 
-from controller.signing.wire import CONTEXT, CUSTOM_DATA, SIGNATURES
+from controller.signing.signing_wire import CONTEXT, CUSTOM_DATA, SIGNATURES
 
 MOST_BYTES = 262_144
 """All links wait while a payload is read; nothing that is signed in OCPP comes near."""
@@ -32,11 +32,11 @@ _OPENING = (b"{", _LIST)
 _CLOSING = (b"}", b"]")
 
 
-class NotSignable(Exception):
+class NotSignableError(Exception):
     """No text can be signed or verified here. The text says why, and quotes nothing of the payload."""
 
 
-class Document(msgspec.Struct, frozen=True):
+class SignedDocument(msgspec.Struct, frozen=True):
     """A payload's tokens, without white space, and where its own members stand among them.
 
     `members` are the names in the payload's order, each with its first token and the one past its last.
@@ -53,26 +53,26 @@ class Document(msgspec.Struct, frozen=True):
         return b"".join(self.tokens[start + 2 : end])
 
 
-def read(payload: bytes) -> Document:
+def read(payload: bytes) -> SignedDocument:
     """The tokens of a payload. Raises NotSignable."""
     if len(payload) > MOST_BYTES:
-        raise NotSignable(f"the payload has {len(payload)} bytes, {MOST_BYTES} at most")
+        raise NotSignableError(f"the payload has {len(payload)} bytes, {MOST_BYTES} at most")
     try:
         if not isinstance(msgspec.json.decode(payload), dict):
-            raise NotSignable("the payload is no JSON object")
+            raise NotSignableError("the payload is no JSON object")
     except UnicodeDecodeError:
-        raise NotSignable("the payload is not UTF-8") from None
+        raise NotSignableError("the payload is not UTF-8") from None
     except RecursionError:
-        raise NotSignable(f"the payload nests deeper than {DEEPEST}") from None
+        raise NotSignableError(f"the payload nests deeper than {DEEPEST}") from None
     except msgspec.ValidationError:
-        raise NotSignable("the payload has a number that no reader holds") from None
+        raise NotSignableError("the payload has a number that no reader holds") from None
     except msgspec.DecodeError:
-        raise NotSignable("the payload is no JSON that every reader reads alike") from None
+        raise NotSignableError("the payload is no JSON that every reader reads alike") from None
     tokens = _TOKEN.findall(payload)
-    return Document(tokens, _members(tokens))
+    return SignedDocument(tokens, _members(tokens))
 
 
-def text(document: Document, context: str) -> bytes:
+def text(document: SignedDocument, context: str) -> bytes:
     """What is signed: `context` goes in front where the document has none of its own."""
     parts = [
         b"".join(document.tokens[start:end])
@@ -84,7 +84,7 @@ def text(document: Document, context: str) -> bytes:
     return b"{" + b",".join(parts) + b"}"
 
 
-def with_signature(payload: bytes, document: Document, signature: bytes) -> bytes:
+def with_signature(payload: bytes, document: SignedDocument, signature: bytes) -> bytes:
     """The payload with one more signature, an encoded JSON object; every other byte stays.
 
     A first signature stands before `customData`, as the authors of the format have it.
@@ -93,7 +93,7 @@ def with_signature(payload: bytes, document: Document, signature: bytes) -> byte
     if SIGNATURES in document.members:
         start, end = document.members[SIGNATURES]
         if document.tokens[start + 2] != _LIST:
-            raise NotSignable("the payload's signatures are no list")
+            raise NotSignableError("the payload's signatures are no list")
         at = spans[end - 1][0]
         comma = b"" if end - 1 == start + 3 else b","
         return payload[:at] + comma + signature + payload[at:]
@@ -116,18 +116,18 @@ def _members(tokens: list[bytes]) -> dict[str, tuple[int, int]]:
             if b"\\" in name:
                 name = msgspec.json.encode(msgspec.json.decode(name, type=str))
             if name in names[-1]:
-                raise NotSignable("the payload has one name twice in an object")
+                raise NotSignableError("the payload has one name twice in an object")
             names[-1].add(name)
             if len(names) == 1:
                 starts.append(place - 1)
         elif token in _OPENING:
             names.append(set())
             if len(names) > DEEPEST:
-                raise NotSignable(f"the payload nests deeper than {DEEPEST}")
+                raise NotSignableError(f"the payload nests deeper than {DEEPEST}")
         elif token in _CLOSING:
             names.pop()
         elif len(token) > LONGEST_NUMBER and token[0] in b"-0123456789":
-            raise NotSignable(f"the payload has a number of more than {LONGEST_NUMBER} characters")
+            raise NotSignableError(f"the payload has a number of more than {LONGEST_NUMBER} characters")
     # A member ends where the comma before the next one stands, the last at the closing brace.
     pairs = pairwise([*starts, len(tokens)])
     return {msgspec.json.decode(tokens[start], type=str): (start, after - 1) for start, after in pairs}

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 _UNCOMPRESSED = 0x04
 
 
-class Curve(msgspec.Struct, frozen=True):
+class EllipticCurve(msgspec.Struct, frozen=True):
     """A curve by its name on the wire."""
 
     name: str
@@ -31,28 +31,28 @@ class Curve(msgspec.Struct, frozen=True):
         return 1 + 2 * ((self.group.key_size + 7) // 8)
 
 
-CURVES: Mapping[str, Curve] = {
+CURVES: Mapping[str, EllipticCurve] = {
     curve.name: curve
     for curve in (
-        Curve("secp256r1", ec.SECP256R1(), hashes.SHA256()),
-        Curve("secp384r1", ec.SECP384R1(), hashes.SHA512()),
-        Curve("secp521r1", ec.SECP521R1(), hashes.SHA512()),
-        Curve("secp256k1", ec.SECP256K1(), hashes.SHA256()),
+        EllipticCurve("secp256r1", ec.SECP256R1(), hashes.SHA256()),
+        EllipticCurve("secp384r1", ec.SECP384R1(), hashes.SHA512()),
+        EllipticCurve("secp521r1", ec.SECP521R1(), hashes.SHA512()),
+        EllipticCurve("secp256k1", ec.SECP256K1(), hashes.SHA256()),
     )
 }
 """Not secp192r1, which the format knows, too: 96 bits of security are no proof of anything any more."""
 
 
-class BadKey(Exception):
+class BadKeyError(Exception):
     """These bytes are no key on this curve. The text says why."""
 
 
-def curve_of(key: ec.EllipticCurvePublicKey) -> Curve:
+def curve_of(key: ec.EllipticCurvePublicKey) -> EllipticCurve:
     """The curve that a key is on. Raises BadKey where it is none of `CURVES`."""
     try:
         return CURVES[key.curve.name]
     except KeyError:
-        raise BadKey(f"{key.curve.name} is not used here; known are {', '.join(CURVES)}") from None
+        raise BadKeyError(f"{key.curve.name} is not used here; known are {', '.join(CURVES)}") from None
 
 
 def point_of(key: ec.EllipticCurvePublicKey) -> bytes:
@@ -62,14 +62,14 @@ def point_of(key: ec.EllipticCurvePublicKey) -> bytes:
     return b"\x04" + numbers.x.to_bytes(length, "big") + numbers.y.to_bytes(length, "big")
 
 
-def public_key(curve: Curve, point: bytes) -> ec.EllipticCurvePublicKey:
+def public_key(curve: EllipticCurve, point: bytes) -> ec.EllipticCurvePublicKey:
     """The key that a point is. Raises BadKey."""
     if len(point) != curve.point_bytes or point[0] != _UNCOMPRESSED:
-        raise BadKey(f"is no uncompressed point of {curve.name} ({curve.point_bytes} bytes, 0x04 first)")
+        raise BadKeyError(f"is no uncompressed point of {curve.name} ({curve.point_bytes} bytes, 0x04 first)")
     try:
         return _public_key(curve.name, point)
     except ValueError:
-        raise BadKey(f"is no point on {curve.name}") from None
+        raise BadKeyError(f"is no point on {curve.name}") from None
 
 
 @lru_cache(maxsize=4096)
@@ -83,7 +83,7 @@ def sign(key: ec.EllipticCurvePrivateKey, text: bytes) -> bytes:
     return key.sign(text, ec.ECDSA(curve_of(key.public_key()).hash))
 
 
-def is_valid(curve: Curve, key: ec.EllipticCurvePublicKey, signature: bytes, text: bytes) -> bool:
+def is_valid(curve: EllipticCurve, key: ec.EllipticCurvePublicKey, signature: bytes, text: bytes) -> bool:
     """Whether a signature is this key's for this text. The library takes strict DER alone.
 
     Of a valid signature (r, s) anybody can make (r, n - s), which is as valid: what has been seen before

@@ -23,16 +23,16 @@ from joserfc.jwk import ECKey, RSAKey
 
 from controller.ocpp.actions import plain
 from controller.signing import canonical, signatures
-from controller.signing.canonical import NotSignable
-from controller.signing.curves import BadKey
-from controller.signing.signatures import Checked, Examined, KeyId
-from controller.signing.wire import Kind
+from controller.signing.canonical import NotSignableError
+from controller.signing.curves import BadKeyError
+from controller.signing.signatures import CheckedSignature, ExaminedMessage, KeyId
+from controller.signing.signing_wire import SignatureKind
 
 ALGORITHMS = ("ES256", "RS256", "RS384")
 LEAST_RSA_BITS = 2048
 _RSA = "rsa"
 _THUMBPRINT = "x5t#S256"
-_TYPES = {Kind.REQUEST: 2, Kind.RESPONSE: 3, Kind.SEND: 6}
+_TYPES = {SignatureKind.REQUEST: 2, SignatureKind.RESPONSE: 3, SignatureKind.SEND: 6}
 _CANNOT_CHECK = "its certificate is not known here"
 
 
@@ -65,7 +65,7 @@ def read_certificate(pem: bytes) -> Certificate:
     try:
         certificate = x509.load_pem_x509_certificate(pem)
     except ValueError:
-        raise BadKey("is no certificate in PEM") from None
+        raise BadKeyError("is no certificate in PEM") from None
     public = certificate.public_key()
     text = public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     if isinstance(public, ec.EllipticCurvePublicKey):
@@ -75,7 +75,7 @@ def read_certificate(pem: bytes) -> Certificate:
         key = KeyId(_RSA, public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
         jose = RSAKey.import_key(text)
     else:
-        raise BadKey(f"has a key that is neither on a curve nor RSA of {LEAST_RSA_BITS} bits")
+        raise BadKeyError(f"has a key that is neither on a curve nor RSA of {LEAST_RSA_BITS} bits")
     der = certificate.public_bytes(Encoding.DER)
     return Certificate(
         base64.urlsafe_b64encode(hashlib.sha256(der).digest()).rstrip(b"=").decode(),
@@ -92,7 +92,7 @@ class Verifier:
     def __init__(self, certificates: Iterable[Certificate] = ()) -> None:
         self._certificates = {each.thumbprint: each for each in certificates}
 
-    def examine(self, payload: bytes, action: str, kind: Kind) -> tuple[Examined, bytes]:
+    def examine(self, payload: bytes, action: str, kind: SignatureKind) -> tuple[ExaminedMessage, bytes]:
         """What the signature of a `-Signed` message proves, and the OCPP payload in it.
 
         Raises NotSignable where there is no JWS to be read.
@@ -101,19 +101,21 @@ class Verifier:
         written, header, inner = _read(payload)
         canonical.read(inner)
         digest = hashlib.sha256(f"{written.protected}.{written.payload}".encode()).digest()
-        return Examined(digest, (self._check(written, header, action, kind),)), inner
+        return ExaminedMessage(digest, (self._check(written, header, action, kind),)), inner
 
-    def _check(self, written: _Flattened, header: _Header, action: str, kind: Kind) -> Checked:
+    def _check(
+        self, written: _Flattened, header: _Header, action: str, kind: SignatureKind
+    ) -> CheckedSignature:
         certificate = self._certificates.get(header.print or "")
         if certificate is None:
-            return Checked(None, _CANNOT_CHECK)
+            return CheckedSignature(None, _CANNOT_CHECK)
         if header.action not in (None, plain(action), action):
-            return Checked(certificate.key, "it was made for another action")
+            return CheckedSignature(certificate.key, "it was made for another action")
         if header.kind not in (None, _TYPES[kind], str(_TYPES[kind])):
-            return Checked(certificate.key, "it was made for another type of message")
+            return CheckedSignature(certificate.key, "it was made for another type of message")
         if not _is_valid(written, certificate):
-            return Checked(certificate.key, "it is not that certificate's signature of this payload")
-        return Checked(certificate.key)
+            return CheckedSignature(certificate.key, "it is not that certificate's signature of this payload")
+        return CheckedSignature(certificate.key)
 
 
 def inside(payload: bytes) -> bytes:
@@ -131,7 +133,7 @@ def _read(payload: bytes) -> tuple[_Flattened, _Header, bytes]:
         canonical.read(protected)
         return written, msgspec.json.decode(protected, type=_Header), _base64url(written.payload)
     except (msgspec.DecodeError, binascii.Error, ValueError):
-        raise NotSignable("the payload is no flattened JWS") from None
+        raise NotSignableError("the payload is no flattened JWS") from None
 
 
 def _base64url(text: str) -> bytes:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from controller.signing.keys import KeyWrong, OwnKey, read_private
+from controller.signing.keyring import KeyFormatError, OwnKey, read_private
 
 SUFFIX = ".pem"
 _OTHERS = 0o007
 """Not the group: systemd lets a unit's user read its credentials through an access list, shown as that."""
 
 
-class KeyFileWrong(Exception):
+class KeyFileError(Exception):
     """A file or folder of keys cannot be used. The text names it and the mend."""
 
 
@@ -25,9 +25,9 @@ def read_keys(path: Path) -> dict[Path, OwnKey]:
         # Not glob(): it finds nothing where it may not look.
         files = sorted(file for file in path.iterdir() if file.suffix == SUFFIX) if path.is_dir() else [path]
     except OSError as error:
-        raise KeyFileWrong(f"{path} cannot be read: {error.strerror}") from None
+        raise KeyFileError(f"{path} cannot be read: {error.strerror}") from None
     if not files:
-        raise KeyFileWrong(f"{path} has no file *{SUFFIX}; make a key with `local-controller keys new`")
+        raise KeyFileError(f"{path} has no file *{SUFFIX}; make a key with `local-controller keys new`")
     return {file: _read(file) for file in files}
 
 
@@ -41,16 +41,16 @@ def write_new(folder: Path, name: str, data: bytes) -> Path:
         if not folder.is_dir():
             folder.mkdir(mode=0o700, parents=True)
     except OSError as error:
-        raise KeyFileWrong(f"{folder} cannot be made: {error.strerror}") from None
+        raise KeyFileError(f"{folder} cannot be made: {error.strerror}") from None
     try:
         with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as opened:
             opened.write(data)
             opened.flush()
             os.fsync(opened.fileno())
     except FileExistsError:
-        raise KeyFileWrong(f"{file} is there already; name another folder, or move it away") from None
+        raise KeyFileError(f"{file} is there already; name another folder, or move it away") from None
     except OSError as error:
-        raise KeyFileWrong(f"{file} cannot be written: {error.strerror}") from None
+        raise KeyFileError(f"{file} cannot be written: {error.strerror}") from None
     return file
 
 
@@ -59,10 +59,10 @@ def _read(file: Path) -> OwnKey:
         data = file.read_bytes()
         mode = file.stat().st_mode
     except OSError as error:
-        raise KeyFileWrong(f"{file} cannot be read: {error.strerror}") from None
+        raise KeyFileError(f"{file} cannot be read: {error.strerror}") from None
     if mode & _OTHERS:
-        raise KeyFileWrong(f"{file} is open to everybody on this machine; chmod o= {file}")
+        raise KeyFileError(f"{file} is open to everybody on this machine; chmod o= {file}")
     try:
         return read_private(data)
-    except KeyWrong as wrong:
-        raise KeyFileWrong(f"{file} {wrong}") from None
+    except KeyFormatError as wrong:
+        raise KeyFileError(f"{file} {wrong}") from None

@@ -1,4 +1,4 @@
-"""From a policy's file to a `Policy`: every mistake at once, each with its line and its mend."""
+"""From a policy's file to a `SignaturePolicy`: every mistake at once, each with its line and its mend."""
 
 from __future__ import annotations
 
@@ -8,41 +8,43 @@ from pathlib import Path as FilePath
 
 import msgspec
 
-from controller.config.findings import Finding, unknown
-from controller.config.lines import Path
-from controller.config.remarks import Mistake, parse, placed, read_text
-from controller.config.shape import Shape
-from controller.signing import names, wire
-from controller.signing.curves import CURVES, BadKey, public_key
+from controller.signing import name_patterns, signing_wire
+from controller.signing.curves import CURVES, BadKeyError, public_key
 from controller.signing.jws import Certificate, Verifier, read_certificate
-from controller.signing.keys import Keyring, KnownKey
-from controller.signing.policy import Policy
-from controller.signing.rules import since, until
+from controller.signing.keyring import Keyring, KnownKey
+from controller.signing.policy_schema import KeyConfig, PolicyFile, RuleConfig
+from controller.signing.rulebook import since, until
+from controller.signing.signature_policy import SignaturePolicy
 from controller.signing.signatures import KeyId
-from controller.signing.tables import Key, PolicyFile, Rule
+from controller.tomlcheck.diagnostics import ErrorDiagnostic, parse, placed, read_text
+from controller.tomlcheck.findings import Finding, unknown
+from controller.tomlcheck.positions import Path
+from controller.tomlcheck.schema_check import SchemaCheck
 
-_KNOWN_ACTIONS = frozenset().union(wire.POLICY_ACTIONS, names.CLASSES, *names.CLASSES.values())
+_KNOWN_ACTIONS = frozenset().union(
+    signing_wire.POLICY_ACTIONS, name_patterns.CLASSES, *name_patterns.CLASSES.values()
+)
 
 
-class PolicyMistakes(Exception):
+class PolicyFileError(Exception):
     """The file can be read, but not used. Its text is all mistakes, a line each."""
 
-    def __init__(self, mistakes: list[Mistake]) -> None:
+    def __init__(self, mistakes: list[ErrorDiagnostic]) -> None:
         super().__init__("\n".join(map(str, mistakes)))
         self.mistakes = mistakes
 
 
-class Loaded(msgspec.Struct, frozen=True):
+class LoadedPolicy(msgspec.Struct, frozen=True):
     """A good file, and the keys and certificates that it names."""
 
     file: PolicyFile
     keys: tuple[KnownKey, ...] = ()
     certificates: tuple[Certificate, ...] = ()
 
-    def policy(self) -> Policy:
+    def policy(self) -> SignaturePolicy:
         """Ready to judge."""
         file = self.file
-        return Policy(
+        return SignaturePolicy(
             keyring=Keyring(self.keys),
             roles=file.role,
             verify=file.verify,
@@ -55,32 +57,32 @@ class Loaded(msgspec.Struct, frozen=True):
         return Verifier(self.certificates)
 
 
-def read_policy(path: FilePath) -> Loaded:
+def read_policy(path: FilePath) -> LoadedPolicy:
     """The policy in a file. Raises ConfigUnreadable and PolicyMistakes."""
     loaded, mistakes = check_policy(read_text(path), str(path), path.parent)
     if loaded is None:
-        raise PolicyMistakes(mistakes)
+        raise PolicyFileError(mistakes)
     return loaded
 
 
-def check_policy(text: str, file: str, folder: FilePath) -> tuple[Loaded | None, list[Mistake]]:
+def check_policy(text: str, file: str, folder: FilePath) -> tuple[LoadedPolicy | None, list[ErrorDiagnostic]]:
     """All mistakes of a policy's text; the policy is None where there are some."""
     data = parse(text, file)
-    if isinstance(data, Mistake):
+    if isinstance(data, ErrorDiagnostic):
         return None, [data]
-    shape = Shape()
+    shape = SchemaCheck()
     policy = msgspec.convert(shape.table(PolicyFile, data, ()), PolicyFile)
     loaded, found = load(policy, folder)
     found = shape.found + [each for each in found if not _stood_in(each.path, shape.stood_in)]
-    mistakes = placed(found, text, data, file, Mistake)
+    mistakes = placed(found, text, data, file, ErrorDiagnostic)
     return (None if mistakes else loaded), mistakes
 
 
-def load(policy: PolicyFile, folder: FilePath) -> tuple[Loaded, list[Finding]]:
+def load(policy: PolicyFile, folder: FilePath) -> tuple[LoadedPolicy, list[Finding]]:
     """The tables with their keys and certificates read; not to be used where something is found."""
     keys, certificates, found = _keys(policy, folder)
     found += [*_times(policy), *_names(policy), *_roles(policy), *_rules(policy)]
-    return Loaded(policy, keys, certificates), found
+    return LoadedPolicy(policy, keys, certificates), found
 
 
 def _stood_in(path: Path, stood_in: set[Path]) -> bool:
@@ -123,7 +125,7 @@ class _Wrong(Exception):
         self.key, self.what, self.mend = key, what, mend
 
 
-def _key(key: Key, folder: FilePath) -> KeyId | Certificate:
+def _key(key: KeyConfig, folder: FilePath) -> KeyId | Certificate:
     if key.public is not None and key.certificate is None:
         return _public(key, key.public)
     if key.public is None and key.certificate is not None:
@@ -132,13 +134,13 @@ def _key(key: Key, folder: FilePath) -> KeyId | Certificate:
     raise _Wrong((), what, "give it one of them; `local-controller keys export` writes public")
 
 
-def _public(key: Key, public: str) -> KeyId:
-    point = wire.decoded(public)
+def _public(key: KeyConfig, public: str) -> KeyId:
+    point = signing_wire.decoded(public)
     if point is None:
         raise _Wrong(("public",), "is no base64", "copy it from `local-controller keys export`")
     try:
         public_key(CURVES[key.curve], point)
-    except BadKey as bad:
+    except BadKeyError as bad:
         raise _Wrong(
             ("public",), str(bad), "copy key and curve from `local-controller keys export`"
         ) from None
@@ -150,7 +152,7 @@ def _certificate(file: FilePath) -> Certificate:
         return read_certificate(file.read_bytes())
     except OSError as error:
         what = f"{file} cannot be read: {error.strerror}"
-    except BadKey as bad:
+    except BadKeyError as bad:
         what = f"{file} {bad}"
     raise _Wrong(("certificate",), what, "name the signer's certificate, in PEM")
 
@@ -200,7 +202,7 @@ def _rules(policy: PolicyFile) -> Iterator[Finding]:
         path: Path = ("verify", index)
         yield from _unknown((*path, "roles"), verify.roles or (), roles, "role")
         yield from _unknown((*path, "holders"), verify.holders or (), holders, "key")
-    rules: tuple[tuple[str, tuple[Rule, ...]], ...] = (("verify", policy.verify), ("sign", policy.sign))
+    rules: tuple[tuple[str, tuple[RuleConfig, ...]], ...] = (("verify", policy.verify), ("sign", policy.sign))
     for name, each in rules:
         for index, rule in enumerate(each):
             yield from _actions((name, index, "actions"), rule.actions or ())
@@ -216,5 +218,5 @@ def _actions(path: Path, listed: Iterable[str]) -> Iterator[Finding]:
     """Names that are nearly those of actions or classes; others may be a vendor's."""
     for number, name in enumerate(listed):
         near = difflib.get_close_matches(name, _KNOWN_ACTIONS, 1, 0.8)
-        if name not in _KNOWN_ACTIONS and names.ANY not in name and near:
+        if name not in _KNOWN_ACTIONS and name_patterns.ANY not in name and near:
             yield Finding((*path, number), f'"{name}" is no action of OCPP', f'did you mean "{near[0]}"?')

@@ -17,22 +17,22 @@ from typing import Any
 
 import msgspec
 
-from controller.config.shape import Shape
-from controller.signing import wire
-from controller.signing.gate import Pass, Ruling
-from controller.signing.policy_file import Loaded, load
-from controller.signing.tables import Key, PolicyFile, Role, Sign, Verify
-from controller.signing.wire import Kind
+from controller.signing import signing_wire
+from controller.signing.policy_enforcer import ForwardDecision, Ruling
+from controller.signing.policy_file import LoadedPolicy, load
+from controller.signing.policy_schema import KeyConfig, PolicyFile, RoleConfig, SignConfig, VerifyConfig
+from controller.signing.signing_wire import SignatureKind
+from controller.tomlcheck.schema_check import SchemaCheck
 
 MOST_KEPT = 256
 """Policies and roles together."""
 
-_EVERY_KIND = tuple(Kind)
+_EVERY_KIND = tuple(SignatureKind)
 _VERBS = ("Add", "Update", "Delete")
 _MEMBERS = {"SignaturePolicy": "signaturePolicy", "UserRole": "userRole"}
 
 
-class Received(msgspec.Struct, frozen=True):
+class PolicyReceived(msgspec.Struct, frozen=True):
     """A policy or role that was received: `kind` is "SignaturePolicy" or "UserRole".
 
     `content` is its JSON; None: it is deleted.
@@ -43,59 +43,59 @@ class Received(msgspec.Struct, frozen=True):
     content: bytes | None
 
 
-class Answer(msgspec.Struct, frozen=True):
+class PolicyAnswer(msgspec.Struct, frozen=True):
     """The response's payload; and what is to be on disk before it is sent, where something has changed."""
 
     payload: bytes
-    changed: Received | None = None
+    changed: PolicyReceived | None = None
 
 
 class _Refused(Exception):
     pass
 
 
-class PolicyDesk:
+class PolicyInbox:
     """The policy in force: that of the file, and what was received since. `folder` is the file's."""
 
-    def __init__(self, file: PolicyFile, folder: Path, received: Iterable[Received] = ()) -> None:
+    def __init__(self, file: PolicyFile, folder: Path, received: Iterable[PolicyReceived] = ()) -> None:
         self._file = file
         self._folder = folder
-        self._received: dict[tuple[str, str], Received] = {}
+        self._received: dict[tuple[str, str], PolicyReceived] = {}
         self.loaded, _ = load(file, folder)
         self.forgotten: list[str] = []
         """What was received once and does not fit the file any more: it is not in force. A line each."""
         for each in received:
             self._recall(each)
 
-    def handle(self, action: str, payload: bytes, ruling: Ruling) -> Answer:
+    def handle(self, action: str, payload: bytes, ruling: Ruling) -> PolicyAnswer:
         """Answer one of `wire.POLICY_ACTIONS`, of which the gate has ruled so; `loaded` may be new then."""
         try:
-            if not isinstance(ruling, Pass) or ruling.marked or not ruling.signers:
+            if not isinstance(ruling, ForwardDecision) or ruling.marked or not ruling.signers:
                 raise _Refused("policies and roles are taken only from those who sign and may ask for it")
             changed = self._change(action, payload)
         except _Refused as refused:
             info = {"reasonCode": "InvalidValue", "additionalInfo": str(refused)[:512]}
-            return Answer(msgspec.json.encode({"status": "Rejected", "statusInfo": info}))
-        return Answer(b'{"status":"Accepted"}', changed)
+            return PolicyAnswer(msgspec.json.encode({"status": "Rejected", "statusInfo": info}))
+        return PolicyAnswer(b'{"status":"Accepted"}', changed)
 
-    def _change(self, action: str, payload: bytes) -> Received:
+    def _change(self, action: str, payload: bytes) -> PolicyReceived:
         verb = next(verb for verb in _VERBS if action.startswith(verb))
         kind = action.removeprefix(verb)
         message = msgspec.json.decode(payload)
         if verb == "Delete":
             named = message.get(f"{_MEMBERS[kind]}Id")
-            changed = Received(kind, named if isinstance(named, str) else "", None)
+            changed = PolicyReceived(kind, named if isinstance(named, str) else "", None)
         else:
             content = _table(message, _MEMBERS[kind])
             named = content.get("id")
             if not isinstance(named, str) or not named:
                 raise _Refused("it has no id")
-            changed = Received(kind, named, msgspec.json.encode(content))
+            changed = PolicyReceived(kind, named, msgspec.json.encode(content))
         self._check_id(verb, changed)
         self._received, self.loaded = self._with(changed)
         return changed
 
-    def _check_id(self, verb: str, changed: Received) -> None:
+    def _check_id(self, verb: str, changed: PolicyReceived) -> None:
         known = (changed.kind, changed.id) in self._received
         if verb == "Add" and known:
             raise _Refused("it is there already: update it")
@@ -104,7 +104,7 @@ class PolicyDesk:
         if verb == "Add" and len(self._received) >= MOST_KEPT:
             raise _Refused(f"{MOST_KEPT} are kept at most")
 
-    def _with(self, changed: Received) -> tuple[dict[tuple[str, str], Received], Loaded]:
+    def _with(self, changed: PolicyReceived) -> tuple[dict[tuple[str, str], PolicyReceived], LoadedPolicy]:
         """All that is received with a change, and the policy that it makes. Raises _Refused."""
         after = {key: each for key, each in self._received.items() if key != (changed.kind, changed.id)}
         if changed.content is not None:
@@ -117,7 +117,7 @@ class PolicyDesk:
             raise _Refused(f"{found[0].what}; {found[0].mend}")
         return after, loaded
 
-    def _recall(self, received: Received) -> None:
+    def _recall(self, received: PolicyReceived) -> None:
         try:
             after, loaded = self._with(received)
         except _Refused as refused:
@@ -126,7 +126,7 @@ class PolicyDesk:
             self._received, self.loaded = after, loaded
 
 
-def _tables(received: Received) -> PolicyFile:
+def _tables(received: PolicyReceived) -> PolicyFile:
     """A policy or role as tables of a file. Raises _Refused."""
     content = msgspec.json.decode(received.content or b"{}")
     return _of_policy(content) if received.kind == "SignaturePolicy" else _of_role(content)
@@ -135,12 +135,14 @@ def _tables(received: Received) -> PolicyFile:
 def _of_role(content: Mapping[str, Any]) -> PolicyFile:
     """Ours: a [[role]] in camelCase, and with `keys` its [[key]] tables."""
     tables = _in_snake_case({**content})
-    tables.pop(wire.SIGNATURES, None)
+    tables.pop(signing_wire.SIGNATURES, None)
     tables.pop("custom_data", None)
     keys = tables.pop("keys", [])
     if not isinstance(keys, list):
         raise _Refused("its keys are no list")
-    return PolicyFile(version=1, key=tuple(_read(Key, each) for each in keys), role=(_read(Role, tables),))
+    return PolicyFile(
+        version=1, key=tuple(_read(KeyConfig, each) for each in keys), role=(_read(RoleConfig, tables),)
+    )
 
 
 def _of_policy(content: Mapping[str, Any]) -> PolicyFile:
@@ -151,16 +153,16 @@ def _of_policy(content: Mapping[str, Any]) -> PolicyFile:
         for ours, theirs in (("not_before", "notBefore"), ("not_after", "notAfter"))
         if theirs in content
     }
-    keys: list[Key] = []
-    verify: list[Verify] = []
+    keys: list[KeyConfig] = []
+    verify: list[VerifyConfig] = []
     for number, rule in enumerate(_list(content, "verificationRules")):
         table = _rule(name, "verify", number, rule, times) | {"require": rule.get("action")}
         if "keyPair" in rule:
             keys.append(_key(f"{table['id']} key", rule))
             table["holders"] = [keys[-1].holder]
-        verify.append(_read(Verify, table))
+        verify.append(_read(VerifyConfig, table))
     sign = tuple(
-        _read(Sign, _rule(name, "sign", number, rule, times) | {"do": rule.get("action")})
+        _read(SignConfig, _rule(name, "sign", number, rule, times) | {"do": rule.get("action")})
         for number, rule in enumerate(_list(content, "signingRules"))
     )
     return PolicyFile(version=1, key=tuple(keys), verify=tuple(verify), sign=sign)
@@ -178,12 +180,12 @@ def _rule(
     }
 
 
-def _key(holder: str, rule: Mapping[str, Any]) -> Key:
+def _key(holder: str, rule: Mapping[str, Any]) -> KeyConfig:
     pair = _table(rule, "keyPair")
     if "private" in pair:
         raise _Refused("a private key is in it: it is nobody's secret any more; make another one")
-    curve = str(pair.get("algorithm", wire.DEFAULT_ALGORITHM)).lower()
-    key: Key = _read(Key, {"holder": holder, "public": pair.get("public"), "curve": curve})
+    curve = str(pair.get("algorithm", signing_wire.DEFAULT_ALGORITHM)).lower()
+    key: KeyConfig = _read(KeyConfig, {"holder": holder, "public": pair.get("public"), "curve": curve})
     return key
 
 
@@ -203,7 +205,7 @@ def _table(message: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 def _read(kind: type[Any], table: object) -> Any:
     """A table by the rules of a file. Raises _Refused with what is wrong first."""
-    shape = Shape()
+    shape = SchemaCheck()
     good = shape.table(kind, table, ())
     if shape.found:
         first = shape.found[0]
@@ -227,7 +229,7 @@ def _lowered(capital: re.Match[str]) -> str:
     return "_" + capital[0].lower()
 
 
-def _rank(received: Received) -> int:
+def _rank(received: PolicyReceived) -> int:
     """Policies by their priority, the highest first: of rules with the same priority the first one counts."""
     priority = msgspec.json.decode(received.content or b"{}").get("priority")
     return -priority if isinstance(priority, int) else 0

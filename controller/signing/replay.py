@@ -21,17 +21,17 @@ CAPACITY = 100_000
 """About 20 MB. Were it full, no more would be taken: forgetting would be worse."""
 
 
-class Seen(msgspec.Struct, frozen=True):
+class SeenText(msgspec.Struct, frozen=True):
     """A text that somebody has signed: `token` names both, `made` is when it says it was made (POSIX s)."""
 
     token: bytes
     made: float
 
 
-class Remember(msgspec.Struct, frozen=True):
+class RememberText(msgspec.Struct, frozen=True):
     """To be on disk before the message goes on: what is new, and up to when all is forgotten (POSIX s)."""
 
-    seen: tuple[Seen, ...]
+    seen: tuple[SeenText, ...]
     forgotten_until: float
 
 
@@ -51,14 +51,16 @@ class ReplayCache:
     def __len__(self) -> int:
         return len(self._tokens)
 
-    def recall(self, remembered: Remember) -> None:
+    def recall(self, remembered: RememberText) -> None:
         """What was on disk at the start."""
         self._tokens = {seen.token for seen in remembered.seen}
         self._by_age = [(seen.made, seen.token) for seen in remembered.seen]
         heapq.heapify(self._by_age)
         self._forgotten_until = remembered.forgotten_until
 
-    def take(self, signers: Iterable[KeyId], digest: bytes, made: float | None, utc: float) -> Remember | str:
+    def take(
+        self, signers: Iterable[KeyId], digest: bytes, made: float | None, utc: float
+    ) -> RememberText | str:
         """Take a text that these have signed, at `utc` (POSIX s), as seen; or why it is not new."""
         if made is None:
             return "the signed part does not say when it was made"
@@ -76,7 +78,7 @@ class ReplayCache:
         for token in tokens:
             self._tokens.add(token)
             heapq.heappush(self._by_age, (made, token))
-        return Remember(tuple(Seen(token, made) for token in tokens), self._forgotten_until)
+        return RememberText(tuple(SeenText(token, made) for token in tokens), self._forgotten_until)
 
     def _forget(self, oldest: float) -> None:
         while self._by_age and self._by_age[0][0] < oldest:

@@ -6,25 +6,25 @@ import math
 import re
 from collections.abc import Iterable
 
-from controller.signing import names
-from controller.signing.asks import Ask
-from controller.signing.names import Listed
-from controller.signing.tables import Grant, Role
+from controller.signing import name_patterns
+from controller.signing.access_request import AccessRequest
+from controller.signing.name_patterns import NamePatterns
+from controller.signing.policy_schema import GrantConfig, RoleConfig
 
 _DECIMAL = re.compile(r"-?[0-9]{1,15}(?:\.[0-9]{1,15})?")
 """A number as OCPP writes the value of a variable (2.0.1 Part 2, 2.1.3); nothing else is compared."""
 
 
-class Grants:
+class RoleGrants:
     """One grant, ready for use."""
 
-    def __init__(self, grant: Grant) -> None:
-        self.actions = names.actions(grant.actions)
-        self._evses = Listed(grant.evses)
-        self._variables = None if grant.variables is None else Listed(grant.variables)
+    def __init__(self, grant: GrantConfig) -> None:
+        self.actions = name_patterns.actions(grant.actions)
+        self._evses = NamePatterns(grant.evses)
+        self._variables = None if grant.variables is None else NamePatterns(grant.variables)
         self._grant = grant
 
-    def covers(self, ask: Ask) -> bool:
+    def covers(self, ask: AccessRequest) -> bool:
         """Whether it grants this."""
         grant = self._grant
         return (
@@ -39,25 +39,26 @@ class Grants:
 class RoleTable:
     """All roles: who bears them and what they may do."""
 
-    def __init__(self, roles: Iterable[Role]) -> None:
+    def __init__(self, roles: Iterable[RoleConfig]) -> None:
         self._roles = {role.id: role for role in roles}
-        self._grants = {role.id: [Grants(grant) for grant in role.may] for role in self._roles.values()}
+        self._grants = {role.id: [RoleGrants(grant) for grant in role.may] for role in self._roles.values()}
 
     def grant_any(self, action: str) -> bool:
         """Whether some role may do an action at all."""
         return any(action in grant.actions for grants in self._grants.values() for grant in grants)
 
     def objection(
-        self, holders: frozenset[str], asks: Iterable[Ask], only: frozenset[str] | None
+        self, holders: frozenset[str], asks: Iterable[AccessRequest], only: frozenset[str] | None
     ) -> str | None:
         """Why these holders together may not say all this; None where they may.
 
         With `only`, no other role counts. What one role may not do, another that they bear may.
         """
         borne = [
-            role for role in self._roles.values()
+            role
+            for role in self._roles.values()
             if (only is None or role.id in only) and not holders.isdisjoint(role.holders)
-        ]  # fmt: skip
+        ]
         if not borne:
             return f"{_listed(holders)} bears no role that counts here"
         full = [role for role in borne if len(holders.intersection(role.holders)) >= role.approvals]
@@ -67,7 +68,7 @@ class RoleTable:
                 return self._why(holders, borne, ask)
         return None
 
-    def _why(self, holders: frozenset[str], borne: list[Role], ask: Ask) -> str:
+    def _why(self, holders: frozenset[str], borne: list[RoleConfig], ask: AccessRequest) -> str:
         for role in borne:
             signed = len(holders.intersection(role.holders))
             if signed < role.approvals and any(grant.covers(ask) for grant in self._grants[role.id]):
@@ -90,7 +91,7 @@ def _in_range(value: str | None, least: float | None, most: float | None) -> boo
     return low <= float(value) <= high
 
 
-def _within(ask: Ask, max_a: float | None, max_w: float | None) -> bool:
+def _within(ask: AccessRequest, max_a: float | None, max_w: float | None) -> bool:
     if max_a is None and max_w is None:
         return True
     asked = [(ask.amps, max_a), (ask.watts, max_w)]

@@ -8,10 +8,10 @@ from collections.abc import Callable
 import msgspec
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from controller.signing import canonical, curves, wire
-from controller.signing.canonical import Document, NotSignable
-from controller.signing.curves import CURVES, BadKey, Curve
-from controller.signing.wire import WireSignature
+from controller.signing import canonical, curves, signing_wire
+from controller.signing.canonical import NotSignableError, SignedDocument
+from controller.signing.curves import CURVES, BadKeyError, EllipticCurve
+from controller.signing.signing_wire import WireSignature
 
 _decoder = msgspec.json.Decoder(list[WireSignature])
 
@@ -26,10 +26,10 @@ class KeyId(msgspec.Struct, frozen=True):
     point: bytes
 
     def __str__(self) -> str:
-        return f"{self.curve} {wire.encoded(self.point)}"
+        return f"{self.curve} {signing_wire.encoded(self.point)}"
 
 
-class Checked(msgspec.Struct, frozen=True):
+class CheckedSignature(msgspec.Struct, frozen=True):
     """One signature after a look at it. `wrong`: why it proves nothing; None where it is valid.
 
     `key` is None where there is none to be read. A key that is not known is not looked at any further:
@@ -45,11 +45,11 @@ class Checked(msgspec.Struct, frozen=True):
         return self.wrong is None
 
 
-class Examined(msgspec.Struct, frozen=True):
+class ExaminedMessage(msgspec.Struct, frozen=True):
     """What the signatures of a payload prove. `digest` names the signed text (SHA-256)."""
 
     digest: bytes
-    signatures: tuple[Checked, ...]
+    signatures: tuple[CheckedSignature, ...]
 
     @property
     def keys(self) -> frozenset[KeyId]:
@@ -57,22 +57,24 @@ class Examined(msgspec.Struct, frozen=True):
         return frozenset(each.key for each in self.signatures if each.key is not None and each.valid)
 
 
-def examine(payload: bytes, context: str, is_known: Callable[[KeyId], bool]) -> Examined:
+def examine(payload: bytes, context: str, is_known: Callable[[KeyId], bool]) -> ExaminedMessage:
     """Verify the signatures of a payload as it was received.
 
     `context` is what follows from the message that carries it. A payload that says another one itself
     was made for another message. Raises NotSignable.
     """
     document = canonical.read(payload)
-    said = document.member(wire.CONTEXT)
+    said = document.member(signing_wire.CONTEXT)
     if said is not None and _string(said) != context:
-        raise NotSignable(f"the payload's {wire.CONTEXT} is not {context}: it was made for another message")
+        raise NotSignableError(
+            f"the payload's {signing_wire.CONTEXT} is not {context}: it was made for another message"
+        )
     written = _written(document)
     if not written:
-        return Examined(b"", ())
+        return ExaminedMessage(b"", ())
     text = canonical.text(document, context)
     checked = tuple(_check(each, text, is_known) for each in written)
-    return Examined(hashlib.sha256(text).digest(), checked)
+    return ExaminedMessage(hashlib.sha256(text).digest(), checked)
 
 
 def sign(
@@ -89,8 +91,8 @@ def sign(
     document = canonical.read(payload)
     curve = curves.curve_of(key.public_key())
     signature = WireSignature(
-        key_id=wire.encoded(curves.point_of(key.public_key())),
-        value=wire.encoded(curves.sign(key, canonical.text(document, context))),
+        key_id=signing_wire.encoded(curves.point_of(key.public_key())),
+        value=signing_wire.encoded(curves.sign(key, canonical.text(document, context))),
         algorithm=curve.name,
         name=name,
         timestamp=timestamp,
@@ -107,41 +109,43 @@ def _string(raw: bytes) -> str | None:
     return msgspec.json.decode(raw, type=str) if raw[:1] == b'"' else None
 
 
-def _written(document: Document) -> list[WireSignature]:
-    raw = document.member(wire.SIGNATURES)
+def _written(document: SignedDocument) -> list[WireSignature]:
+    raw = document.member(signing_wire.SIGNATURES)
     if raw is None:
         return []
     try:
         written = _decoder.decode(raw)
     except msgspec.DecodeError:
-        raise NotSignable("the payload's signatures are no list of signatures") from None
-    if len(written) > wire.MOST_SIGNATURES:
-        raise NotSignable(f"the payload has more than {wire.MOST_SIGNATURES} signatures")
+        raise NotSignableError("the payload's signatures are no list of signatures") from None
+    if len(written) > signing_wire.MOST_SIGNATURES:
+        raise NotSignableError(f"the payload has more than {signing_wire.MOST_SIGNATURES} signatures")
     return written
 
 
-def _check(written: WireSignature, text: bytes, is_known: Callable[[KeyId], bool]) -> Checked:
+def _check(written: WireSignature, text: bytes, is_known: Callable[[KeyId], bool]) -> CheckedSignature:
     curve = CURVES.get(written.algorithm.lower())
     if curve is None:
-        return Checked(None, f"its algorithm is none of {', '.join(CURVES)}")
-    point, value = wire.decoded(written.key_id), wire.decoded(written.value)
+        return CheckedSignature(None, f"its algorithm is none of {', '.join(CURVES)}")
+    point, value = signing_wire.decoded(written.key_id), signing_wire.decoded(written.value)
     if point is None or value is None:
-        return Checked(None, "its keyId or value is no base64")
+        return CheckedSignature(None, "its keyId or value is no base64")
     key = KeyId(curve.name, point)
     if not is_known(key):
-        return Checked(key, "its key is not known here")
+        return CheckedSignature(key, "its key is not known here")
     if (written.signing_method, written.encoding, written.encoding_mode) != (
-        wire.METHOD, wire.ENCODING, wire.ENCODING,
-    ):  # fmt: skip
-        return Checked(key, f"it is not of method {wire.METHOD} in {wire.ENCODING}")
+        signing_wire.METHOD,
+        signing_wire.ENCODING,
+        signing_wire.ENCODING,
+    ):
+        return CheckedSignature(key, f"it is not of method {signing_wire.METHOD} in {signing_wire.ENCODING}")
     return _verified(curve, key, value, text)
 
 
-def _verified(curve: Curve, key: KeyId, value: bytes, text: bytes) -> Checked:
+def _verified(curve: EllipticCurve, key: KeyId, value: bytes, text: bytes) -> CheckedSignature:
     try:
         public = curves.public_key(curve, key.point)
-    except BadKey as bad:
-        return Checked(key, f"its key {bad}")
+    except BadKeyError as bad:
+        return CheckedSignature(key, f"its key {bad}")
     if not curves.is_valid(curve, public, value, text):
-        return Checked(key, "it is not that key's signature of this payload")
-    return Checked(key)
+        return CheckedSignature(key, "it is not that key's signature of this payload")
+    return CheckedSignature(key)

@@ -1,1 +1,1 @@
-"""A day of a real configuration in seconds: the real control on virtual time, with given loads and cars."""
+"""A day of a configuration on virtual time: the real control with given loads and cars."""

@@ -1,1 +1,1 @@
-"""What must survive a restart, in SQLite: here alone."""
+"""Durable state of the controller in SQLite, and the evidence files."""

@@ -27,11 +27,11 @@ _SIDES = ("", "-wal", "-shm")
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
-class StoreFailed(Exception):
+class StoreError(Exception):
     """The directory or the file cannot be used. Its text names it and the mend."""
 
 
-class _Damaged(Exception):
+class _DamagedError(Exception):
     """What is in the file is no sound database."""
 
 
@@ -75,9 +75,9 @@ class Database:
         """Close the file."""
         self._connection.close()
 
-    def failed(self, error: Exception) -> StoreFailed:
+    def failed(self, error: Exception) -> StoreError:
         """What to raise for an error."""
-        return StoreFailed(
+        return StoreError(
             f"store.directory: {self._path} cannot be used: {error}; "
             "let the controller's user write there, or move a damaged file away"
         )
@@ -85,7 +85,7 @@ class Database:
     def _opened(self, schema: str, keeps: str | None) -> sqlite3.Connection:
         try:
             return _open(self._path, schema)
-        except _Damaged as damage:
+        except _DamagedError as damage:
             if keeps is None:
                 raise self.failed(damage) from damage
             self.moved_aside = _move_aside(self._path)
@@ -93,11 +93,14 @@ class Database:
                 "%s is damaged (%s): it is now %s, and a new one is begun. Lost with it: %s. If there is a "
                 "backup, stop the controller and put it in place; look for the cause (a worn out card, a "
                 "full disk, power lost)",
-                self._path, damage, self.moved_aside.name, keeps,
-            )  # fmt: skip
+                self._path,
+                damage,
+                self.moved_aside.name,
+                keeps,
+            )
         try:
             return _open(self._path, schema)
-        except _Damaged as damage:  # the disk itself does not give back what it was given
+        except _DamagedError as damage:  # the disk itself does not give back what it was given
             raise self.failed(damage) from damage
 
 
@@ -111,14 +114,14 @@ def _open(path: Path, schema: str) -> sqlite3.Connection:
         connection.execute("PRAGMA synchronous=FULL")
         (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
         if found != "ok":
-            raise _Damaged(found)
+            raise _DamagedError(found)
         connection.executescript(schema)
     except sqlite3.DatabaseError as error:
         connection.close()
         if error.sqlite_errorcode & 0xFF in _DAMAGED:
-            raise _Damaged(str(error)) from error
+            raise _DamagedError(str(error)) from error
         raise
-    except _Damaged:
+    except _DamagedError:
         connection.close()
         raise
     return connection

@@ -1,1 +1,1 @@
-"""What people and monitoring see of a running controller: the page, its JSON, metrics, health. Read only."""
+"""The page, its JSON, metrics and health of a running controller. Read only."""

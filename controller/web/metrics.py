@@ -8,15 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import attrgetter
 
-from controller.ocpp.observations import EvseState
-from controller.site.tree import PhaseAmps
-from controller.web.status import (
+from controller.load_management.site_tree import PhaseAmps
+from controller.model.observations import EvseState
+from controller.web.status_model import (
     BackendStatus,
     CircuitStatus,
+    ControllerStatus,
     DimmingStatus,
     EvseStatus,
     OverlayStatus,
-    Status,
     VerdictStatus,
 )
 from drivers.reading import Quality
@@ -28,7 +28,7 @@ Labels = dict[str, str]
 Sample = tuple[Labels, float]
 
 
-def exposition(status: Status) -> str:
+def exposition(status: ControllerStatus) -> str:
     """All metrics of a status.
 
     A reason is a label of `evse_reason_info`, alone there: each new text begins a new time series. Who
@@ -45,7 +45,7 @@ Family = tuple[str, str, str, Iterable[Sample]]
 """Name without prefix, type, help, samples."""
 
 
-def _families(status: Status) -> Iterator[Family]:
+def _families(status: ControllerStatus) -> Iterator[Family]:
     build = {"site": status.site, "version": status.version}
     yield "info", "gauge", "The site and the version of its controller.", [(build, 1.0)]
     yield "healthy", "gauge", "1 while the control loop keeps its pace.", [({}, float(status.healthy))]
@@ -85,52 +85,70 @@ def _circuits(circuits: Sequence[CircuitStatus]) -> Iterator[Family]:
 def _evses(evses: Iterable[EvseStatus]) -> Iterator[Family]:
     rows = [({"station": evse.station, "evse": str(evse.evse)}, evse) for evse in evses]
     yield (
-        "evse_connected", "gauge", "1 while the EVSE's station is connected.",
+        "evse_connected",
+        "gauge",
+        "1 while the EVSE's station is connected.",
         [(labels, float(evse.connected)) for labels, evse in rows],
-    )  # fmt: skip
+    )
     yield (
-        "evse_offered_amperes", "gauge", "Current per phase that the EVSE may draw.",
+        "evse_offered_amperes",
+        "gauge",
+        "Current per phase that the EVSE may draw.",
         [(labels, evse.offered_a) for labels, evse in rows],
-    )  # fmt: skip
+    )
     yield (
-        "evse_drawn_amperes", "gauge", "Current that the EVSE last reported, on the site's phases.",
+        "evse_drawn_amperes",
+        "gauge",
+        "Current that the EVSE last reported, on the site's phases.",
         [sample for labels, evse in rows for sample in _per_phase(labels, evse.drawn_a)],
-    )  # fmt: skip
+    )
     yield (
-        "evse_single_phase", "gauge", "1 while the EVSE is told to charge on one of its phases.",
+        "evse_single_phase",
+        "gauge",
+        "1 while the EVSE is told to charge on one of its phases.",
         [(labels, float(evse.single_phase)) for labels, evse in rows],
-    )  # fmt: skip
+    )
     yield from _habits(rows)
     yield (
-        "evse_state", "gauge", "1 for the state that the EVSE is in, 0 for the rest.",
+        "evse_state",
+        "gauge",
+        "1 for the state that the EVSE is in, 0 for the rest.",
         [
             (labels | {"state": state.value}, float(evse.state is state))
             for labels, evse in rows
             for state in EvseState
         ],
-    )  # fmt: skip
+    )
     yield (
-        "evse_reason_info", "gauge", "Why the EVSE is not offered more, in words.",
+        "evse_reason_info",
+        "gauge",
+        "Why the EVSE is not offered more, in words.",
         [(labels | {"circuit": evse.circuit, "reason": evse.reason}, 1.0) for labels, evse in rows],
-    )  # fmt: skip
+    )
 
 
 def _habits(rows: Iterable[tuple[Labels, EvseStatus]]) -> Iterator[Family]:
     yield (
-        "evse_reaction_seconds", "gauge", "Time from a station's yes to a lower limit until its car obeys.",
+        "evse_reaction_seconds",
+        "gauge",
+        "Time from a station's yes to a lower limit until its car obeys.",
         [(labels, evse.reaction_s) for labels, evse in rows],
-    )  # fmt: skip
+    )
     yield (
-        "evse_step_amperes", "gauge", "What the station was seen to leave of a limit by rounding.",
+        "evse_step_amperes",
+        "gauge",
+        "What the station was seen to leave of a limit by rounding.",
         [(labels, evse.step_a) for labels, evse in rows],
-    )  # fmt: skip
+    )
     yield (
-        "evse_obeys", "gauge", "Whether the station followed its last lower limit; none before the first.",
+        "evse_obeys",
+        "gauge",
+        "Whether the station followed its last lower limit; none before the first.",
         [(labels, float(evse.obeys)) for labels, evse in rows if evse.obeys is not None],
-    )  # fmt: skip
+    )
 
 
-def _links(status: Status) -> Iterator[Family]:
+def _links(status: ControllerStatus) -> Iterator[Family]:
     links = status.links
     connected = [({"ocpp": version}, float(count)) for version, count in links.connected.items()]
     yield "stations_connected", "gauge", "Stations connected, by OCPP version.", connected
@@ -187,13 +205,17 @@ def _dimming(dimming: DimmingStatus) -> Iterator[Family]:
     ):
         yield f"dimming_{name}_watts", "gauge", help_text, [] if watts is None else [({}, watts)]
     yield (
-        "dimming_active", "gauge", "1 while the grid operator limits anything.",
+        "dimming_active",
+        "gauge",
+        "1 while the grid operator limits anything.",
         [({}, float(dimming.dimmed))],
-    )  # fmt: skip
+    )
     yield (
-        "dimming_source", "gauge", "1 for each source that limits now.",
+        "dimming_source",
+        "gauge",
+        "1 for each source that limits now.",
         [({"source": source}, 1.0) for source in dimming.sources],
-    )  # fmt: skip
+    )
     verdicts = [({"verdict": "accepted"}, float(dimming.accepted_total))]
     verdicts += [({"verdict": reason}, float(count)) for reason, count in dimming.refused_total.items()]
     yield "dimming_commands_total", "counter", "Dimming commands, by what was found of them.", verdicts

@@ -35,10 +35,16 @@ _REQUESTS: dict[int, type[ModbusPDU]] = {
 }
 _MBAP = 7
 _NAMES = {
-    1: "illegal function", 2: "illegal data address", 3: "illegal data value", 4: "device failure",
-    5: "acknowledge", 6: "device busy", 8: "memory parity error", 10: "gateway path unavailable",
+    1: "illegal function",
+    2: "illegal data address",
+    3: "illegal data value",
+    4: "device failure",
+    5: "acknowledge",
+    6: "device busy",
+    8: "memory parity error",
+    10: "gateway path unavailable",
     11: "gateway target device failed to respond",
-}  # fmt: skip
+}
 
 
 class Registers(msgspec.Struct, frozen=True):

@@ -14,10 +14,10 @@ import time
 
 from msgspec import structs
 
-from controller.ocpp.observations import EvseRef
-from controller.site.allocator import Demand, allocate
-from controller.site.conductors import Joint
-from controller.site.tree import Circuit, Evse, Site
+from controller.load_management.allocation.allocator import Demand, allocate
+from controller.load_management.allocation.constraints import JointConstraint
+from controller.load_management.site_tree import CircuitNode, EvseNode, SiteTree
+from controller.model.observations import EvseRef
 
 SIZES = (10, 100, 1_000, 10_000)
 EVSES_PER_ROW = 20
@@ -37,13 +37,15 @@ def bench() -> list[dict[str, object]]:
                 structs.replace(demand, needs_a=NEEDS_A if index % 3 == 0 else 0.0)
                 for index, demand in enumerate(demands)
             ]
-            leaning = {site.circuits[0].id: Joint(unbalance_a=UNBALANCE_A)}
+            leaning = {site.circuits[0].id: JointConstraint(unbalance_a=UNBALANCE_A)}
             rows.append(_row(f"allocate, {load}", site, demands, {}))
             rows.append(_row(f"allocate, {load}, unbalance and needs", site, hurried, leaning))
     return rows
 
 
-def _row(name: str, site: Site, demands: list[Demand], joint: dict[str, Joint]) -> dict[str, object]:
+def _row(
+    name: str, site: SiteTree, demands: list[Demand], joint: dict[str, JointConstraint]
+) -> dict[str, object]:
     capacity = {circuit.id: circuit.limit_a for circuit in site.circuits}
     times = [_timed(site, demands, capacity, joint) for _ in range(max(5, 200 // len(demands)))]
     return {
@@ -56,17 +58,17 @@ def _row(name: str, site: Site, demands: list[Demand], joint: dict[str, Joint]) 
 
 
 def _timed(
-    site: Site,
+    site: SiteTree,
     demands: list[Demand],
     capacity: dict[str, tuple[float, float, float]],
-    joint: dict[str, Joint],
+    joint: dict[str, JointConstraint],
 ) -> float:
     begin = time.perf_counter()
     allocate(site, demands, capacity, joint)
     return (time.perf_counter() - begin) * 1e3
 
 
-def _depot(size: int, amps_each: float) -> tuple[Site, list[Demand]]:
+def _depot(size: int, amps_each: float) -> tuple[SiteTree, list[Demand]]:
     chance = random.Random(size)
     rows = -(-size // EVSES_PER_ROW)
     halls = -(-rows // ROWS_PER_HALL)
@@ -79,7 +81,7 @@ def _depot(size: int, amps_each: float) -> tuple[Site, list[Demand]]:
         for r in range(rows)
     ]
     evses = tuple(
-        Evse(
+        EvseNode(
             ref=EvseRef(f"CS{i:05}", 1),
             circuit=f"row-{i % rows}",
             phases=chance.choice([(0, 1, 2), (1, 2, 0), (2, 0, 1)]),
@@ -100,11 +102,11 @@ def _depot(size: int, amps_each: float) -> tuple[Site, list[Demand]]:
         )
         for evse in evses
     ]
-    return Site(circuits=tuple(circuits), evses=evses), demands
+    return SiteTree(circuits=tuple(circuits), evses=evses), demands
 
 
-def _circuit(name: str, parent: str | None, limit: float) -> Circuit:
-    return Circuit(id=name, parent=parent, limit_a=(limit, limit, limit))
+def _circuit(name: str, parent: str | None, limit: float) -> CircuitNode:
+    return CircuitNode(id=name, parent=parent, limit_a=(limit, limit, limit))
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ from trio_websocket import (
     serve_websocket,
 )
 
-from controller.signing.keys import new_private
+from controller.signing.keyring import new_private
 from tests.controller.signing.authors import Author
 from tests.strangers.programs import CONTROLLER, free_port
 
@@ -81,8 +81,10 @@ class Site:
         sent = trio.current_time()
         await self._own.send_message(json.dumps([2, "dim", "DataTransfer", payload]))
         while True:
-            lower = [next((at for at, amps in told if at > sent and amps < FULL_A), None)
-                     for told in self.limits.values()]  # fmt: skip
+            lower = [
+                next((at for at, amps in told if at > sent and amps < FULL_A), None)
+                for told in self.limits.values()
+            ]
             if self.acknowledged is not None and None not in lower:
                 self.acknowledged -= sent
                 return [at - sent for at in lower if at is not None]

@@ -23,15 +23,15 @@ from pathlib import Path
 import msgspec
 
 from controller.ocpp.frames import Version
-from controller.ocpp.observer import Observer
-from controller.ocpp.profiles import Scope
+from controller.ocpp.station_state import StationStateTracker
+from controller.profiles.arbiter import ProfileArbiter
+from controller.profiles.limit_profiles import ProfileScope
 from controller.relay.events import BackendUp, FromBackend, FromStation
-from controller.relay.ownership import Ownership
-from controller.relay.station import StationRelay
+from controller.relay.station_relay import StationRelay
 from tests.bench.relay_load import Load, answer_of, call_of
 from tests.bench.relay_others import Place
-from tests.controller.links.certificates import Authority
 from tests.controller.relay.playbook import a_station
+from tests.controller.transport.certificates import Authority
 
 US, PEER, SPLICE, ACCEPT = "local-controller", "websockets", "splice", "accept"
 CONTROLLER = Path(sys.executable).parent / "local-controller"
@@ -128,9 +128,14 @@ def _compared(found: dict[str, list[float]], digits: int) -> Row:
 def _state_machine(size: int) -> Row:
     """The part of it that is decision, and not transport."""
     relay = StationRelay(
-        "CS01", "cpo", Version.V16, Observer(Version.V16, 230),
-        Ownership(Version.V16, Scope.STATION, a_station(Scope.STATION)), 30, 0.0,
-    )  # fmt: skip
+        "CS01",
+        "cpo",
+        Version.V16,
+        StationStateTracker(Version.V16, 230),
+        ProfileArbiter(Version.V16, ProfileScope.STATION, a_station(ProfileScope.STATION)),
+        30,
+        0.0,
+    )
     relay.handle(BackendUp(), 0.0)
     rounds, call, answer = 3000, call_of(size), answer_of(size)
     texts = [(call.payload(number).decode(), answer.payload(number).decode()) for number in range(rounds)]
@@ -253,13 +258,25 @@ class _Relay:
         """A load that is through to the backend when the block begins; `idle`: it says nothing then."""
         place = self._place
         wanted = Load(
-            place.port, place.backend, self._stations, size, seconds, rate,
-            place.deflate, place.ca, place.certificate, place.key, bare,
-        )  # fmt: skip
+            place.port,
+            place.backend,
+            self._stations,
+            size,
+            seconds,
+            rate,
+            place.deflate,
+            place.ca,
+            place.certificate,
+            place.key,
+            bare,
+        )
         process = subprocess.Popen(
             [sys.executable, "-m", "tests.bench.relay_load", msgspec.json.encode(wanted).decode()],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, preexec_fn=lambda: _alone_on(1),
-        )  # fmt: skip
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            preexec_fn=lambda: _alone_on(1),
+        )
         with process:
             load = _Load(process)
             try:

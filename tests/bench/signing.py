@@ -10,58 +10,66 @@ import time
 from collections.abc import Sequence
 
 from controller.ocpp.frames import Frame, Version, parse
-from controller.ocpp.observer import Observer
-from controller.ocpp.profiles import Scope
+from controller.ocpp.station_state import StationStateTracker
+from controller.profiles.arbiter import ProfileArbiter
+from controller.profiles.limit_profiles import ProfileScope
 from controller.relay.events import BackendUp, FromBackend, FromStation, ToBackend, ToStation
-from controller.relay.ownership import Ownership
-from controller.relay.station import StationRelay
-from controller.signing import keys
-from controller.signing.gate import Gate, Pass, Passage
-from controller.signing.keys import Keyring, KnownKey, OwnKey
-from controller.signing.policy import Policy
+from controller.relay.station_relay import StationRelay
+from controller.signing import keyring
+from controller.signing.keyring import Keyring, KnownKey, OwnKey
+from controller.signing.policy_enforcer import ForwardDecision, MessageContext, PolicyEnforcer
+from controller.signing.policy_schema import GrantConfig, RequireConfig, RoleConfig, SignConfig, VerifyConfig
+from controller.signing.signature_policy import SignaturePolicy
 from controller.signing.signatures import key_id
-from controller.signing.tables import Grant, Require, Role, Sign, Verify
-from controller.signing.wire import Direction, Kind
+from controller.signing.signing_wire import Direction, SignatureKind
 from tests.controller.relay.playbook import a_station
 from tests.controller.signing.authors import Author
 from tests.controller.signing.house import NOW, limit, signed
 
 ROUNDS = 2000
 CURVES = ("secp256r1", "secp384r1", "secp521r1", "secp256k1")
-PASSAGE = Passage(version=Version.V201, direction=Direction.DOWN, link="cpo", station="CS01")
-ROLES = (Role(id="operator", holders=("olga",), may=(Grant(actions=("SetChargingProfile",), max_a=32),)),)
+PASSAGE = MessageContext(version=Version.V201, direction=Direction.DOWN, link="cpo", station="CS01")
+ROLES = (
+    RoleConfig(
+        id="operator", holders=("olga",), may=(GrantConfig(actions=("SetChargingProfile",), max_a=32),)
+    ),
+)
 
 
 def bench() -> list[dict[str, object]]:
     """One row a policy."""
     author = Author()
     frames = [_frame(author, number) for number in range(ROUNDS)]
-    other = Verify(id="other", require=Require.ANY, links=("fleet",))
-    every = Verify(id="every", require=Require.ANY, fresh=True)
-    own = keys.read_private(keys.new_private("secp256r1", "lc", NOW - 10, NOW + 10))
+    other = VerifyConfig(id="other", require=RequireConfig.ANY, links=("fleet",))
+    every = VerifyConfig(id="every", require=RequireConfig.ANY, fresh=True)
+    own = keyring.read_private(keyring.new_private("secp256r1", "lc", NOW - 10, NOW + 10))
     rows = [_row("read the frame, no gate", None, frames)]
-    rows.append(_row("gate, no policy", Gate(Policy(keyring=Keyring())), frames))
-    rows.append(_row("gate, policy for another link", Gate(_policy(author, other, roles=())), frames))
+    rows.append(_row("gate, no policy", PolicyEnforcer(SignaturePolicy(keyring=Keyring())), frames))
+    rows.append(
+        _row("gate, policy for another link", PolicyEnforcer(_policy(author, other, roles=())), frames)
+    )
     for curve in CURVES:
         signer = Author(curve)
         theirs = [_frame(signer, number) for number in range(ROUNDS // 2)]
-        rows.append(_row(f"verify each, {curve}", Gate(_policy(signer, every)), theirs))
-    sign = _policy(author, sign=(Sign(id="too", passing=True),), roles=())
-    rows.append(_row("sign each, secp256r1", Gate(sign, (own,)), frames))
+        rows.append(_row(f"verify each, {curve}", PolicyEnforcer(_policy(signer, every)), theirs))
+    sign = _policy(author, sign=(SignConfig(id="too", passing=True),), roles=())
+    rows.append(_row("sign each, secp256r1", PolicyEnforcer(sign, (own,)), frames))
     return rows + _in_the_relay(author, own)
 
 
 def _in_the_relay(author: Author, own: OwnKey) -> list[dict[str, object]]:
     """The same in the whole state machine of a station: its CALLs pass up, the answers down."""
     talk = [_round_trip(author, number) for number in range(ROUNDS // 2)]
-    every = Verify(id="every", require=Require.ANY, kinds=tuple(Kind), holders=("olga",))
-    sign = Sign(id="too", passing=True, kinds=tuple(Kind))
-    other = Verify(id="other", require=Require.ANY, links=("fleet",))
+    every = VerifyConfig(id="every", require=RequireConfig.ANY, kinds=tuple(SignatureKind), holders=("olga",))
+    sign = SignConfig(id="too", passing=True, kinds=tuple(SignatureKind))
+    other = VerifyConfig(id="other", require=RequireConfig.ANY, links=("fleet",))
     return [
         _relayed("no gate", None, talk),
-        _relayed("policy for another link", Gate(_policy(author, other, roles=())), talk),
-        _relayed("verify each, secp256r1", Gate(_policy(author, every, roles=())), talk),
-        _relayed("sign each, secp256r1", Gate(_policy(author, sign=(sign,), roles=()), (own,)), talk),
+        _relayed("policy for another link", PolicyEnforcer(_policy(author, other, roles=())), talk),
+        _relayed("verify each, secp256r1", PolicyEnforcer(_policy(author, every, roles=())), talk),
+        _relayed(
+            "sign each, secp256r1", PolicyEnforcer(_policy(author, sign=(sign,), roles=()), (own,)), talk
+        ),
     ]
 
 
@@ -69,16 +77,22 @@ def _round_trip(author: Author, number: int) -> tuple[str, str]:
     up = {"vendorId": "bench", "data": f"{number:0100}"}
     asked = signed(up, author, action="DataTransfer", direction=Direction.UP)
     down = {"status": "Accepted", "data": f"{number:0100}"}
-    answer = signed(down, author, action="DataTransfer", kind=Kind.RESPONSE)
+    answer = signed(down, author, action="DataTransfer", kind=SignatureKind.RESPONSE)
     return f'[2,"{number}","DataTransfer",{asked.decode()}]', f'[3,"{number}",{answer.decode()}]'
 
 
-def _relayed(what: str, gate: Gate | None, talk: Sequence[tuple[str, str]]) -> dict[str, object]:
+def _relayed(what: str, gate: PolicyEnforcer | None, talk: Sequence[tuple[str, str]]) -> dict[str, object]:
     relay = StationRelay(
-        "CS01", "cpo", Version.V201, Observer(Version.V201, 230),
-        Ownership(Version.V201, Scope.STATION, a_station(Scope.STATION)), 30, 0.0,
-        gate=gate, utc_of=lambda now: NOW + now,
-    )  # fmt: skip
+        "CS01",
+        "cpo",
+        Version.V201,
+        StationStateTracker(Version.V201, 230),
+        ProfileArbiter(Version.V201, ProfileScope.STATION, a_station(ProfileScope.STATION)),
+        30,
+        0.0,
+        gate=gate,
+        utc_of=lambda now: NOW + now,
+    )
     relay.handle(BackendUp(), 0.0)
     start = time.process_time()
     for asked, answer in talk:
@@ -94,19 +108,22 @@ def _frame(author: Author, number: int) -> str:
 
 
 def _policy(
-    author: Author, *verify: Verify, sign: Sequence[Sign] = (), roles: Sequence[Role] = ROLES
-) -> Policy:
+    author: Author,
+    *verify: VerifyConfig,
+    sign: Sequence[SignConfig] = (),
+    roles: Sequence[RoleConfig] = ROLES,
+) -> SignaturePolicy:
     known = KnownKey(id=key_id(author.key.public_key()), holder="olga")
-    return Policy(keyring=Keyring((known,)), roles=roles, verify=verify, sign=sign)
+    return SignaturePolicy(keyring=Keyring((known,)), roles=roles, verify=verify, sign=sign)
 
 
-def _row(what: str, gate: Gate | None, texts: Sequence[str]) -> dict[str, object]:
+def _row(what: str, gate: PolicyEnforcer | None, texts: Sequence[str]) -> dict[str, object]:
     start = time.process_time()
     for text in texts:
         frame = parse(text)
         assert isinstance(frame, Frame)
         if gate is not None:
-            assert isinstance(gate.look(PASSAGE, frame, NOW), Pass)
+            assert isinstance(gate.look(PASSAGE, frame, NOW), ForwardDecision)
     spent = (time.process_time() - start) / len(texts)
     return _told(what, len(texts[0]), spent)
 

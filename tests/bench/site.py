@@ -8,11 +8,18 @@ from __future__ import annotations
 import statistics
 import time
 
-from controller.ocpp.observations import EvseRef, EvseState, StateSeen
-from controller.site.control import SiteControl
-from controller.site.events import LimitAnswered, Metered, Observed, SetLimit, StationUp, Tick
-from controller.site.settings import SiteSettings
-from controller.site.tree import Circuit, Evse, Site
+from controller.load_management.events import (
+    ControlTick,
+    LimitAnswered,
+    MeterUpdated,
+    SetLimit,
+    StationObserved,
+    StationUp,
+)
+from controller.load_management.sharing_settings import SiteSettings
+from controller.load_management.site_control import SiteControl
+from controller.load_management.site_tree import CircuitNode, EvseNode, SiteTree
+from controller.model.observations import EvseRef, EvseState, StateSeen
 from drivers.reading import MeterState, Quality, Reading
 
 SIZES = (10, 100, 1_000)
@@ -47,10 +54,10 @@ def _overload(size: int) -> tuple[float, int]:
     return (time.perf_counter() - begin) * 1e3, sum(cut.urgent for cut in cuts)
 
 
-def _site(size: int, limit_a: float) -> Site:
-    circuit = Circuit(id="grid", parent=None, limit_a=(limit_a,) * 3, meter="grid")
+def _site(size: int, limit_a: float) -> SiteTree:
+    circuit = CircuitNode(id="grid", parent=None, limit_a=(limit_a,) * 3, meter="grid")
     evses = tuple(
-        Evse(
+        EvseNode(
             ref=EvseRef(f"CS{index:04}", 1),
             circuit="grid",
             phases=(0, 1, 2),
@@ -60,7 +67,7 @@ def _site(size: int, limit_a: float) -> Site:
         )
         for index in range(size)
     )
-    return Site(circuits=(circuit,), evses=evses)
+    return SiteTree(circuits=(circuit,), evses=evses)
 
 
 def _charging(control: SiteControl, size: int, limit_a: float) -> float:
@@ -68,11 +75,11 @@ def _charging(control: SiteControl, size: int, limit_a: float) -> float:
     now = 0.0
     for index in range(size):
         _answer(control, control.handle(StationUp(f"CS{index:04}"), now), now)
-        control.handle(Observed(f"CS{index:04}", StateSeen(1, EvseState.CHARGING)), now)
+        control.handle(StationObserved(f"CS{index:04}", StateSeen(1, EvseState.CHARGING)), now)
     for _ in range(60):
         now += 1.0
         control.handle(_metered(limit_a * 0.2, now), now)
-        _answer(control, control.handle(Tick(), now), now)
+        _answer(control, control.handle(ControlTick(), now), now)
     return now
 
 
@@ -81,6 +88,6 @@ def _answer(control: SiteControl, limits: list[SetLimit], now: float) -> None:
         control.handle(LimitAnswered(limit.token, True), now)
 
 
-def _metered(amps: float, now: float) -> Metered:
+def _metered(amps: float, now: float) -> MeterUpdated:
     reading = Reading(time=now, current_a=(amps, amps, amps))
-    return Metered(MeterState(meter="grid", quality=Quality.GOOD, reading=reading))
+    return MeterUpdated(MeterState(meter="grid", quality=Quality.GOOD, reading=reading))

@@ -18,10 +18,10 @@ from pathlib import Path
 
 import trio
 
-from controller.config.passwords import SALT_BYTES, hashed
-from controller.links.handshake import basic
-from tests.controller.links.certificates import LOOPBACK, Authority
-from tests.controller.links.fleet import BusyBackend, Fleet, most_in_a_second
+from controller.config.password_files import SALT_BYTES, hashed
+from controller.stations.admission import basic
+from tests.controller.transport.certificates import LOOPBACK, Authority
+from tests.controller.transport.fleet import BusyBackend, Fleet, most_in_a_second
 from tests.strangers.programs import CONTROLLER, free_port
 
 PASSWORD = b"a password of 26 letters.."

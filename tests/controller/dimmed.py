@@ -14,16 +14,16 @@ import trio
 from trio_websocket import WebSocketConnection, open_websocket_url
 
 from controller.config import Config
-from controller.config.reading import check_config
-from controller.daemon import Daemon
-from controller.dimming.audit import audit
+from controller.config.loader import check_config
+from controller.dimming.evidence_audit import audit
+from controller.services.app import App
 from controller.signing.key_files import read_keys
-from controller.signing.keys import new_private
-from controller.store.evidence import FOLDER, evidence_files
-from controller.web.status import DimmingStatus
-from tests.controller.links.rig import Backend, heard
+from controller.signing.keyring import new_private
+from controller.store.evidence_files import FOLDER, evidence_files
+from controller.web.status_model import DimmingStatus
+from tests.controller.services.test_app import limits
 from tests.controller.signing.authors import Author
-from tests.controller.test_daemon import limits
+from tests.controller.transport.rig import Backend, heard
 
 CONTEXT = "urn:local-controller:dim:command:1"
 MINIMUM_W = 7560.0
@@ -185,9 +185,7 @@ def command(sequence: int = 1, limit_w: float | None = MINIMUM_W, author: Author
 
 
 @asynccontextmanager
-async def station(
-    controller: Daemon, name: str, state: str = "Charging"
-) -> AsyncIterator[WebSocketConnection]:
+async def station(controller: App, name: str, state: str = "Charging") -> AsyncIterator[WebSocketConnection]:
     async with open_websocket_url(
         f"ws://127.0.0.1:{controller.port}/ocpp/{name}", subprotocols=["ocpp1.6"], disconnect_timeout=2
     ) as socket:
@@ -204,12 +202,12 @@ async def lowered(socket: WebSocketConnection) -> float:
             return amps
 
 
-async def recorded(controller: Daemon, count: int) -> None:
+async def recorded(controller: App, count: int) -> None:
     """Wait until so many records are written."""
     await found(controller, lambda status: status.evidence_records >= count)
 
 
-async def found(controller: Daemon, good: Callable[[DimmingStatus], bool]) -> DimmingStatus:
+async def found(controller: App, good: Callable[[DimmingStatus], bool]) -> DimmingStatus:
     """Wait until the status is as it should be."""
     with trio.fail_after(5):
         while True:

@@ -13,9 +13,9 @@ import trio
 from trio_websocket import WebSocketConnection, open_websocket_url
 
 from controller.config import Config
-from controller.config.reading import check_config
-from controller.daemon import Daemon
-from tests.controller.links.rig import Backend, heard
+from controller.config.loader import check_config
+from controller.services.app import App
+from tests.controller.transport.rig import Backend, heard
 
 BOOT = {"chargePointVendor": "ACME", "chargePointModel": "One"}
 ACCEPTED = {"status": "Accepted", "currentTime": "2026-03-29T12:00:00Z", "interval": 300}
@@ -146,7 +146,7 @@ async def hears(
 
 @asynccontextmanager
 async def connected(
-    controller: Daemon, headers: list[tuple[bytes, bytes]] | None = None
+    controller: App, headers: list[tuple[bytes, bytes]] | None = None
 ) -> AsyncIterator[Station]:
     """CS01 connects."""
     async with open_websocket_url(

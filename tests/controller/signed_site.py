@@ -13,10 +13,10 @@ import trio
 from trio_websocket import WebSocketConnection, open_websocket_url
 
 from controller.config import Config
-from controller.config.reading import check_config
-from controller.daemon import Daemon
-from tests.controller.links.rig import Backend, heard
+from controller.config.loader import check_config
+from controller.services.app import App
 from tests.controller.signing.house import limit
+from tests.controller.transport.rig import Backend, heard
 
 OBSERVED = """
 [[backend]]
@@ -135,7 +135,7 @@ def is_ours(frame: list[Any]) -> bool:
 
 
 @asynccontextmanager
-async def station(controller: Daemon) -> AsyncIterator[Station]:
+async def station(controller: App) -> AsyncIterator[Station]:
     url = f"ws://127.0.0.1:{controller.port}/ocpp/CS01"
     async with (
         open_websocket_url(url, subprotocols=["ocpp2.0.1"], disconnect_timeout=2) as socket,

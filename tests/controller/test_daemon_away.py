@@ -10,7 +10,6 @@ import pytest
 import trio
 from trio_websocket import ConnectionClosed
 
-from tests.controller.links.rig import Backend, heard
 from tests.controller.peers import (
     ACCEPTED,
     BOOT,
@@ -25,7 +24,8 @@ from tests.controller.peers import (
     started,
     stop,
 )
-from tests.controller.test_daemon import running
+from tests.controller.services.test_app import running
+from tests.controller.transport.rig import Backend, heard
 
 AUTONOMOUS = """
 owner = "cpo"

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 from trio_websocket import ConnectionClosed
 
-from controller.links import failover
-from tests.controller.links.rig import heard
+from controller.backends import failover
 from tests.controller.peers import (
     ACCEPTED,
     BOOT,
@@ -24,7 +23,8 @@ from tests.controller.peers import (
     started,
     stop,
 )
-from tests.controller.test_daemon import running
+from tests.controller.services.test_app import running
+from tests.controller.transport.rig import heard
 
 OBSERVED = 'owner = "cpo"\nobservers = ["fleet"]'
 

@@ -11,7 +11,7 @@ import pytest
 import trio
 from trio_websocket import WebSocketConnection
 
-from tests.controller.test_daemon import limits, profile_call, running, site, station
+from tests.controller.services.test_app import limits, profile_call, running, site, station
 
 
 class Wall(datetime):
@@ -28,7 +28,7 @@ class Wall(datetime):
 async def test_limits_go_on_by_the_new_time_and_no_station_is_lost(
     jump: timedelta, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("controller.desks.limits.datetime", Wall)
+    monkeypatch.setattr("controller.services.load_management_service.datetime", Wall)
     monkeypatch.setattr(Wall, "ahead", timedelta(0))
     async with site(tmp_path) as (config, _):
         async with running(config) as controller, station(controller, "CS01") as first:

@@ -9,9 +9,9 @@ import pytest
 import trio
 from msgspec.structs import replace
 
-from controller.desks import dimming as dimming_desk
-from controller.store.database import StoreFailed
-from controller.store.evidence import EvidenceLog
+from controller.services import dimming_service as dimming_desk
+from controller.store.database import StoreError
+from controller.store.evidence_files import EvidenceLog
 from tests.controller.dimmed import (
     MALLORY,
     MINIMUM_W,
@@ -26,8 +26,8 @@ from tests.controller.dimmed import (
     station,
     transfer,
 )
-from tests.controller.links.rig import a_backend
-from tests.controller.test_daemon import limits, running, until
+from tests.controller.services.test_app import limits, running, until
+from tests.controller.transport.rig import a_backend
 from tests.drivers.test_contacts import Module
 
 
@@ -108,12 +108,18 @@ async def test_a_restart_goes_on_under_the_limit_and_obeys_no_old_command(tmp_pa
 
 async def test_a_limit_from_outside_is_for_the_steerable_alone(tmp_path: Path) -> None:
     profile = {
-        "id": 1, "stackLevel": 0, "chargingProfilePurpose": "ChargingStationExternalConstraints",
+        "id": 1,
+        "stackLevel": 0,
+        "chargingProfilePurpose": "ChargingStationExternalConstraints",
         "chargingProfileKind": "Absolute",
-        "chargingSchedule": [{
-            "id": 1, "chargingRateUnit": "W", "chargingSchedulePeriod": [{"startPeriod": 0, "limit": 9000}],
-        }],
-    }  # fmt: skip
+        "chargingSchedule": [
+            {
+                "id": 1,
+                "chargingRateUnit": "W",
+                "chargingSchedulePeriod": [{"startPeriod": 0, "limit": 9000}],
+            }
+        ],
+    }
     async with a_backend() as peer:
         config = configured(tmp_path, peer, source='kind = "ocpp"')
         async with running(config) as controller:
@@ -131,12 +137,15 @@ async def test_a_limit_from_outside_is_for_the_steerable_alone(tmp_path: Path) -
 
 async def test_with_1_6_a_profile_of_the_backend_is_for_the_whole_site_and_dims(tmp_path: Path) -> None:
     profile = {
-        "chargingProfileId": 1, "stackLevel": 0, "chargingProfilePurpose": "ChargePointMaxProfile",
+        "chargingProfileId": 1,
+        "stackLevel": 0,
+        "chargingProfilePurpose": "ChargePointMaxProfile",
         "chargingProfileKind": "Absolute",
         "chargingSchedule": {
-            "chargingRateUnit": "A", "chargingSchedulePeriod": [{"startPeriod": 0, "limit": 15}],
+            "chargingRateUnit": "A",
+            "chargingSchedulePeriod": [{"startPeriod": 0, "limit": 15}],
         },
-    }  # fmt: skip
+    }
     async with a_backend() as peer:
         config = configured(tmp_path, peer, source='kind = "ocpp"', protocol="ocpp1.6")
         async with running(config) as controller:
@@ -262,7 +271,7 @@ async def test_a_disk_that_fails_keeps_nobody_from_obeying(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fails(*_: object) -> None:
-        raise StoreFailed("the disk is full")
+        raise StoreError("the disk is full")
 
     monkeypatch.setattr(EvidenceLog, "append", fails)
     async with (

@@ -12,14 +12,14 @@ import pytest
 from trio_websocket import ConnectionRejected, WebSocketConnection, open_websocket_url
 
 from controller.config import Config
-from controller.config.passwords import hashed
-from controller.daemon import Daemon
-from controller.links.handshake import basic
+from controller.config.password_files import hashed
+from controller.model.observations import Booted
 from controller.ocpp.frames import Version
-from controller.ocpp.observations import Booted
-from controller.store.boots import BootStore
-from tests.controller.links.rig import heard
-from tests.controller.test_daemon import running, site
+from controller.services.app import App
+from controller.stations.admission import basic
+from controller.store.boot_store import BootStore
+from tests.controller.services.test_app import running, site
+from tests.controller.transport.rig import heard
 
 
 def with_first_station(config: Config, **keys: object) -> Config:
@@ -31,13 +31,15 @@ def with_first_station(config: Config, **keys: object) -> Config:
 
 @asynccontextmanager
 async def connected(
-    controller: Daemon, *offered: str, password: bytes | None = None
+    controller: App, *offered: str, password: bytes | None = None
 ) -> AsyncIterator[WebSocketConnection]:
     headers = [] if password is None else [(b"Authorization", basic("CS01", password))]
     async with open_websocket_url(
-        f"ws://127.0.0.1:{controller.port}/ocpp/CS01", subprotocols=offered, extra_headers=headers,
+        f"ws://127.0.0.1:{controller.port}/ocpp/CS01",
+        subprotocols=offered,
+        extra_headers=headers,
         disconnect_timeout=2,
-    ) as socket:  # fmt: skip
+    ) as socket:
         yield socket
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import trio
 from trio_websocket import open_websocket_url
 
-from tests.controller.links.rig import heard
-from tests.controller.test_daemon import running, site, until
+from tests.controller.services.test_app import running, site, until
+from tests.controller.transport.rig import heard
 
 IN_TWO_HOURS = timedelta(hours=2, minutes=5)
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from trio_websocket import WebSocketConnection
 
-from tests.controller.links.rig import heard
-from tests.controller.test_daemon import limits, running, site, station, until
+from tests.controller.services.test_app import limits, running, site, station, until
+from tests.controller.transport.rig import heard
 
 SIX_AND_A_HALF = (
     '[2,"p","SetChargingProfile",{"connectorId":0,"csChargingProfiles":{"chargingProfileId":1,"stackLevel":0,'

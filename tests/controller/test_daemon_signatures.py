@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import trio
 
-from controller.desks import gatekeeper as gatekeeper
+from controller.services import policy_service as gatekeeper
+from tests.controller.services.test_app import running
 from tests.controller.signed_site import (
     a_limit,
     answer_to,
@@ -24,7 +25,6 @@ from tests.controller.signed_site import (
 from tests.controller.signing.files import write_policy
 from tests.controller.signing.house import MALLORY, OLGA, TOM, limit, signed
 from tests.controller.signing.test_jws import EC_PEM, flattened
-from tests.controller.test_daemon import running
 
 
 async def test_a_technicians_limit_passes_untouched_and_no_other_does(tmp_path: Path) -> None:

@@ -10,11 +10,11 @@ from typing import Any
 from trio_websocket import WebSocketConnection
 
 from controller.ocpp.frames import Version
-from controller.signing import keys, wire
+from controller.signing import keyring, signing_wire
 from controller.signing.key_files import write_new
 from controller.signing.signatures import examine, key_id
-from controller.signing.wire import Direction, Kind
-from tests.controller.links.rig import heard
+from controller.signing.signing_wire import Direction, SignatureKind
+from tests.controller.services.test_app import running
 from tests.controller.signed_site import (
     backends,
     configured,
@@ -24,7 +24,7 @@ from tests.controller.signed_site import (
 from tests.controller.signing.authors import compact
 from tests.controller.signing.files import write_policy
 from tests.controller.signing.house import TINA, signed
-from tests.controller.test_daemon import running
+from tests.controller.transport.rig import heard
 
 AWAY = 'when_backend_away = "autonomous"\nauthorise_when_away = "everyone"'
 BOOT = {"reason": "PowerUp", "chargingStation": {"vendorName": "V", "model": "M"}}
@@ -54,7 +54,7 @@ async def call_told(link: WebSocketConnection, action: str) -> str:
 
 
 async def test_what_waits_for_a_backend_keeps_its_authors_signature(tmp_path: Path) -> None:
-    file = write_new(tmp_path / "keys", "lc", keys.new_private("secp256r1", "lc", 0, time.time() + 3600))
+    file = write_new(tmp_path / "keys", "lc", keyring.new_private("secp256r1", "lc", 0, time.time() + 3600))
     write_policy(tmp_path, '[[sign]]\nid = "too"\nactions = ["TransactionEvent"]\npassing = true\n')
     by_station = signed(an_event(1), TINA, action="TransactionEvent", direction=Direction.UP)
     plain = compact(an_event(2, idToken={"idToken": "A1", "type": "ISO14443"}))
@@ -77,7 +77,9 @@ async def test_what_waits_for_a_backend_keeps_its_authors_signature(tmp_path: Pa
                 before = json.loads(told).pop("signatures", [])
                 assert arrived.startswith(told.rpartition(b"]}" if author else b"}")[0])
                 assert json.loads(arrived)["signatures"][: len(before)] == before
-                context = wire.context(Version.V201, Direction.UP, Kind.REQUEST, "TransactionEvent")
+                context = signing_wire.context(
+                    Version.V201, Direction.UP, SignatureKind.REQUEST, "TransactionEvent"
+                )
                 theirs = {key_id(TINA.key.public_key())} if author else set()
-                ours = keys.read_private(file.read_bytes()).known.id
+                ours = keyring.read_private(file.read_bytes()).known.id
                 assert examine(arrived, context, lambda _: True).keys == theirs | {ours}

@@ -8,13 +8,13 @@ import pytest
 import trio
 from trio_websocket import ConnectionRejected, open_websocket_url
 
-from controller import daemon
-from controller.cli import main
+from controller.cli.main import main
 from controller.config import Config
-from controller.config.reading import read_config
-from controller.links.tls import TlsFailed
-from tests.controller.links.certificates import Authority
-from tests.controller.links.rig import Backend, heard
+from controller.config.loader import read_config
+from controller.services import app
+from controller.transport.tls import TlsError
+from tests.controller.transport.certificates import Authority
+from tests.controller.transport.rig import Backend, heard
 
 CALL = '[2,"1","Heartbeat",{}]'
 
@@ -67,7 +67,7 @@ async def test_profile_3_below_and_above(tmp_path: Path) -> None:
         backend = Backend()
         backend.tls = authority.server("csms").server(client_ca=authority.ca)
         await nursery.start(backend.run)
-        controller = await nursery.start(daemon.run, configured(tmp_path, backend.port))
+        controller = await nursery.start(app.run, configured(tmp_path, backend.port))
         stations = f"wss://127.0.0.1:{controller.port}/ocpp"
         async with open_websocket_url(f"{stations}/CS%2001", theirs, subprotocols=["ocpp1.6"]) as station:
             link = await backend.link()
@@ -87,8 +87,8 @@ async def test_a_certificate_that_cannot_be_used_is_said_at_the_start(tmp_path: 
     authority.issue("lc", "lc-depot")
     config = configured(tmp_path, 1)
     (tmp_path / "server.pem").write_text("nonsense")
-    with pytest.raises(TlsFailed, match=r"listen: .*server\.pem"):
-        await daemon.run(config)
+    with pytest.raises(TlsError, match=r"listen: .*server\.pem"):
+        await app.run(config)
 
 
 def test_check_finds_it_before_that(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,15 +13,15 @@ from msgspec.structs import replace
 from trio_websocket import ConnectionRejected
 
 from controller.config import Config
-from controller.config.tables import Web
-from controller.daemon import Daemon
-from controller.web.server import WebFailed
-from controller.web.status import Status, read_status
-from tests.controller.test_daemon import limits, running, site, station, until
+from controller.config.schema import WebConfig
+from controller.services.app import App
+from controller.web.status_model import ControllerStatus, read_status
+from controller.web.web_server import WebServerError
+from tests.controller.services.test_app import limits, running, site, station, until
 
 
 def with_page(config: Config, port: int = 0) -> Config:
-    return replace(config, web=Web(port=port))
+    return replace(config, web=WebConfig(port=port))
 
 
 def _get(port: int, target: str) -> tuple[int, bytes]:
@@ -33,12 +33,12 @@ def _get(port: int, target: str) -> tuple[int, bytes]:
     return found
 
 
-async def get(controller: Daemon, target: str) -> tuple[int, bytes]:
+async def get(controller: App, target: str) -> tuple[int, bytes]:
     assert controller.web_port is not None
     return await trio.to_thread.run_sync(partial(_get, controller.web_port, target))
 
 
-async def told(controller: Daemon) -> Status:
+async def told(controller: App) -> ControllerStatus:
     return read_status((await get(controller, "/api/status"))[1])
 
 
@@ -99,6 +99,6 @@ async def test_a_port_in_use_is_no_start(tmp_path: Path) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         async with site(tmp_path) as (config, _):
-            with pytest.RaisesGroup(WebFailed, allow_unwrapped=True, flatten_subgroups=True):
+            with pytest.RaisesGroup(WebServerError, allow_unwrapped=True, flatten_subgroups=True):
                 async with running(with_page(config, taken.getsockname()[1])):
                     pass

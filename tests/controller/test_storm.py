@@ -7,9 +7,9 @@ from pathlib import Path
 import trio
 
 from controller.config import Config
-from controller.config.reading import check_config
-from tests.controller.links.fleet import BusyBackend, Fleet
-from tests.controller.test_daemon import running
+from controller.config.loader import check_config
+from tests.controller.services.test_app import running
+from tests.controller.transport.fleet import BusyBackend, Fleet
 from tests.strangers.programs import free_port
 
 STATIONS = [f"CS{number:03}" for number in range(200)]

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import msgspec
 import trio
 
-from controller.store.relay import FILE, RelayStore
+from controller.store.relay_store import FILE, RelayStore
 from tests.crash.backends import Backend
 from tests.crash.controllers import Controller
 from tests.crash.ledger import Difference, Ledger, difference

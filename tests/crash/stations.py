@@ -24,7 +24,7 @@ ANSWER_S = 5.0
 """After so long without an answer a station takes its link for dead."""
 
 
-class LinkGone(Exception):
+class LinkGoneError(Exception):
     """The link is gone, or of no use."""
 
 
@@ -63,7 +63,7 @@ class Station:
                     disconnect_timeout=0.5,
                 ) as socket:
                     await _Link(socket).converse(self)
-            except* (HandshakeError, OSError, LinkGone, ConnectionClosed):
+            except* (HandshakeError, OSError, LinkGoneError, ConnectionClosed):
                 await trio.sleep(self._chance.uniform(0.02, 0.2))
 
     async def speak(self, link: _Link) -> None:
@@ -89,7 +89,7 @@ class Station:
             boot = {"reason": "PowerUp", "chargingStation": {"vendorName": "V", "model": "M"}}
         answer = await link.ask(self._id(), "BootNotification", boot)
         if answer is None or answer["status"] != "Accepted":
-            raise LinkGone  # it comes back in a moment
+            raise LinkGoneError  # it comes back in a moment
         self._has_booted = True
 
     async def _say_next(self, link: _Link) -> None:
@@ -165,7 +165,7 @@ class _Link:
         self._answers, self._heard = trio.open_memory_channel[list[Any]](10)
 
     async def converse(self, station: Station) -> None:
-        """Until it is gone: raises LinkGone or ConnectionClosed, alone or in a group."""
+        """Until it is gone: raises LinkGoneError or ConnectionClosed, alone or in a group."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._listen)
             nursery.start_soon(station.speak, self)
@@ -176,13 +176,13 @@ class _Link:
         """The answer; None for a bad one. `impatient`: the link is cut before any comes."""
         await self._socket.send_message(json.dumps([2, message_id, action, payload]))
         if impatient:
-            raise LinkGone
+            raise LinkGoneError
         with trio.move_on_after(ANSWER_S):
             while True:
                 frame = await self._heard.receive()
                 if frame[1] == message_id:
                     return frame[2] if frame[0] == 3 else None
-        raise LinkGone
+        raise LinkGoneError
 
     async def _listen(self) -> None:
         while True:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from controller.store.relay import FILE
+from controller.store.relay_store import FILE
 from tests.crash.run import BusySite, busy_site, come_to_rest, figures, restarted
 
 FULL_S = 2.0

@@ -110,9 +110,14 @@ async def polled(
     nursery.start_soon(trio.serve_listeners, module.serve, listeners)
     port = listeners[0].socket.getsockname()[1]
     settings = ModuleSettings(
-        id="io", transport="tcp", inputs=inputs, driver="wago-750", host="127.0.0.1", port=port,
+        id="io",
+        transport="tcp",
+        inputs=inputs,
+        driver="wago-750",
+        host="127.0.0.1",
+        port=port,
         interval_s=0.01,
-    )  # fmt: skip
+    )
     send, receive = trio.open_memory_channel[tuple[bool, ...]](1000)
 
     def publish(name: str, levels: tuple[bool, ...]) -> None:

@@ -15,12 +15,20 @@ from drivers.registers import RegisterMap, list_maps, load_map
 from drivers.simulated import SUNSPEC_BASE, SimulatedMeter
 
 VALUES = {
-    "voltage_l1": 229.1, "voltage_l2": 230.2, "voltage_l3": 231.3,
-    "current_l1": 10.1, "current_l2": 20.2, "current_l3": 30.3,
-    "power_active_l1": 2310.0, "power_active_l2": 4650.0, "power_active_l3": 7000.0,
-    "power_active_total": 13960.0, "frequency": 49.9,
-    "energy_import_total": 123_000.0, "energy_export_total": 4_000.0,
-}  # fmt: skip
+    "voltage_l1": 229.1,
+    "voltage_l2": 230.2,
+    "voltage_l3": 231.3,
+    "current_l1": 10.1,
+    "current_l2": 20.2,
+    "current_l3": 30.3,
+    "power_active_l1": 2310.0,
+    "power_active_l2": 4650.0,
+    "power_active_l3": 7000.0,
+    "power_active_total": 13960.0,
+    "frequency": 49.9,
+    "energy_import_total": 123_000.0,
+    "energy_export_total": 4_000.0,
+}
 SDM630 = load_map("eastron-sdm630-v2")
 
 

@@ -115,17 +115,17 @@ HAPPENINGS: dict[str, Callable[[Talk], object]] = {
 N, C, L, F, A = State.INIT, State.CONTROLLED, State.LIMITED, State.FAILSAFE, State.AUTONOMOUS
 TABLE = {
     #                              init           controlled     limited        failsafe       autonomous
-    "heartbeat, inactive limit": ((C, [1]),      (C, []),       (C, [6]),      (C, [8]),      (C, [11])),
-    "heartbeat, active limit":   ((L, [2]),      (L, [4]),      (L, []),       (L, [9]),      (L, [12])),
-    "heartbeat, refused limit":  ((N, []),       (C, []),       (L, []),       (F, []),       (A, [])),
-    "heartbeat alone":           ((N, []),       (C, []),       (L, []),       (F, []),       (A, [])),
-    "interrupted":               ((N, []),       (C, []),       (C, [6]),      (F, []),       (A, [])),
-    "a limit for 100 s":         ((C, [2, 6]),   (C, [4, 6]),   (C, [6]),      (C, [9, 6]),   (C, [12, 6])),
-    "119 s of silence":          ((N, []),       (C, []),       (L, []),       (F, []),       (A, [])),
-    "120 s of silence":          ((A, [3]),      (F, [5]),      (F, [7]),      (F, []),       (A, [])),
-    "120 s of heartbeats":       ((A, [3]),      (C, []),       (L, []),       (A, [10]),     (A, [])),
-    "failsafe and its duration": ((A, [3]),      (A, [5, 10]),  (A, [7, 10]),  (A, [10]),     (A, [])),
-}  # fmt: skip
+    "heartbeat, inactive limit": ((C, [1]), (C, []), (C, [6]), (C, [8]), (C, [11])),
+    "heartbeat, active limit": ((L, [2]), (L, [4]), (L, []), (L, [9]), (L, [12])),
+    "heartbeat, refused limit": ((N, []), (C, []), (L, []), (F, []), (A, [])),
+    "heartbeat alone": ((N, []), (C, []), (L, []), (F, []), (A, [])),
+    "interrupted": ((N, []), (C, []), (C, [6]), (F, []), (A, [])),
+    "a limit for 100 s": ((C, [2, 6]), (C, [4, 6]), (C, [6]), (C, [9, 6]), (C, [12, 6])),
+    "119 s of silence": ((N, []), (C, []), (L, []), (F, []), (A, [])),
+    "120 s of silence": ((A, [3]), (F, [5]), (F, [7]), (F, []), (A, [])),
+    "120 s of heartbeats": ((A, [3]), (C, []), (L, []), (A, [10]), (A, [])),
+    "failsafe and its duration": ((A, [3]), (A, [5, 10]), (A, [7, 10]), (A, [10]), (A, [])),
+}
 
 CELLS = [
     pytest.param(state, happening, *TABLE[happening][column], id=f"{state.value}: {happening}")

@@ -246,10 +246,12 @@ async def test_meters_on_the_same_line_share_it(
     monkeypatch.setattr("drivers.meter.open_line", open_in_memory)
     on_tcp = partial(MeterSettings, driver="eastron-sdm630-v2", transport="tcp", host="gateway")
     meters = [
-        settings(1, meter="row"), settings(2, meter="lift"),
-        on_tcp(id="default-port", unit=1), on_tcp(id="same-port", unit=2, port=502),
+        settings(1, meter="row"),
+        settings(2, meter="lift"),
+        on_tcp(id="default-port", unit=1),
+        on_tcp(id="same-port", unit=2, port=502),
         on_tcp(id="other-port", port=503),
-    ]  # fmt: skip
+    ]
     heard: dict[str, Quality] = {}
     with trio.move_on_after(5):
         await run_meters(meters, lambda state: heard.update({state.meter: state.quality}))
@@ -272,11 +274,15 @@ async def test_a_real_socket_serves_two_meters_on_one_line() -> None:
             port = await nursery.start(serve_tcp, SimulatedMeter(janitza, 1), SimulatedMeter(janitza, 2))
             meters = [
                 MeterSettings(
-                    id=f"m{unit}", driver="janitza-umg604", transport="tcp",
-                    host="127.0.0.1", port=port, unit=unit,
+                    id=f"m{unit}",
+                    driver="janitza-umg604",
+                    transport="tcp",
+                    host="127.0.0.1",
+                    port=port,
+                    unit=unit,
                 )
                 for unit in (1, 2)
-            ]  # fmt: skip
+            ]
             await nursery.start(run_meters, meters, hear)
             await both.wait()
             nursery.cancel_scope.cancel()

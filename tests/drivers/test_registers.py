@@ -37,8 +37,15 @@ def test_every_map_is_sound_and_names_its_sources(name: str) -> None:
 def test_the_maps_cover_the_shapes_that_meters_have() -> None:
     registers = [register for name in list_maps() for register in load_map(name).register]
     assert {register.type for register in registers} >= {
-        "int16", "uint16", "int32", "uint32", "int64", "uint64", "float32", "float64",
-    }  # fmt: skip
+        "int16",
+        "uint16",
+        "int32",
+        "uint32",
+        "int64",
+        "uint64",
+        "float32",
+        "float64",
+    }
     assert {register.function for register in registers} == {3, 4}
     orders = {(register.type, register.word_order) for register in registers}
     assert orders >= {("float32", "big"), ("float32", "little"), ("int32", "little")}

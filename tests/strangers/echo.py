@@ -9,17 +9,17 @@ import trio
 from websockets.frames import BINARY, Frame
 from websockets.uri import parse_uri
 
-from controller.links.deflate import OFFERED
-from controller.links.engine import READ, Link, LinkLost
-from controller.links.transport import Transport
-from controller.links.upgrade import Asked, ClientSide
-from controller.links.wire import Wire
+from controller.transport.byte_transport import ByteTransport
+from controller.transport.deflate import OFFERED
+from controller.transport.http_upgrade import ClientUpgrade, UpgradeRequest
+from controller.transport.websocket_connection import READ, ConnectionLostError, WebSocketConnection
+from controller.transport.websocket_protocol import WebSocketProtocol
 
 MOST = 32 << 20
 """The judge's longest message is of 16 MiB."""
 
 
-async def echo(link: Link, wire: Wire) -> None:
+async def echo(link: WebSocketConnection, wire: WebSocketProtocol) -> None:
     """Send back what comes; what is not text too, which the product never sends."""
     try:
         while True:
@@ -33,38 +33,38 @@ async def echo(link: Link, wire: Wire) -> None:
                 )
                 link._put_out(frame)
                 await link._all_sent()
-    except LinkLost:
+    except ConnectionLostError:
         await link.close(1000, "")
 
 
 async def serve(stream: trio.SocketStream) -> None:
     """One connection of the judge."""
-    transport = Transport(stream)
-    asked = Asked(MOST, compression=True)
+    transport = ByteTransport(stream)
+    asked = UpgradeRequest(MOST, compression=True)
     try:
         while not asked.is_complete:
             asked.feed(await transport.receive_some(READ))
         asked.accept(None)
         await transport.send_all(asked.wire.take())
         async with trio.open_nursery() as nursery:
-            await echo(Link(nursery, transport, asked.wire), asked.wire)
+            await echo(WebSocketConnection(nursery, transport, asked.wire), asked.wire)
     finally:
         transport.close()
 
 
 @asynccontextmanager
-async def opened(url: str) -> AsyncIterator[tuple[Link, Wire]]:
+async def opened(url: str) -> AsyncIterator[tuple[WebSocketConnection, WebSocketProtocol]]:
     """A link to the judge's server, which knows no subprotocol."""
     uri = parse_uri(url)
-    protocol = ClientSide(uri, max_size=MOST, extensions=OFFERED)
+    protocol = ClientUpgrade(uri, max_size=MOST, extensions=OFFERED)
     protocol.send_request(protocol.connect())
-    wire = Wire(protocol)
-    transport = Transport(await trio.open_tcp_stream(uri.host, uri.port))
+    wire = WebSocketProtocol(protocol)
+    transport = ByteTransport(await trio.open_tcp_stream(uri.host, uri.port))
     await transport.send_all(wire.take())
     while wire.head is None:
         wire.feed(await transport.receive_some(READ))
     async with trio.open_nursery() as nursery:
-        link = Link(nursery, transport, wire)
+        link = WebSocketConnection(nursery, transport, wire)
         try:
             yield link, wire
         finally:

@@ -21,12 +21,19 @@ from tests.strangers.programs import (
 
 STATIONS = {
     "python": lambda version, port: (
-        sys.executable, HERE / "python_station.py", version, f"ws://127.0.0.1:{port}/ocpp/CS01",
+        sys.executable,
+        HERE / "python_station.py",
+        version,
+        f"ws://127.0.0.1:{port}/ocpp/CS01",
     ),
     "node": lambda version, port: (
-        "node", HERE / "node_station.js", version, f"ws://127.0.0.1:{port}/ocpp", "CS01",
+        "node",
+        HERE / "node_station.js",
+        version,
+        f"ws://127.0.0.1:{port}/ocpp",
+        "CS01",
     ),
-}  # fmt: skip
+}
 BACKENDS = {
     "python": lambda port: (sys.executable, HERE / "python_backend.py", str(port)),
     "node": lambda port: ("node", HERE / "node_backend.js", str(port)),

@@ -7,7 +7,7 @@ from pathlib import Path
 import trio
 from trio_websocket import WebSocketConnection, open_websocket_url
 
-from tests.controller.links.rig import Backend, heard
+from tests.controller.transport.rig import Backend, heard
 from tests.strangers.programs import CONTROLLER, configuration, free_port, listening, started
 
 JWS = (

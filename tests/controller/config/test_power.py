@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.controller.config.test_reading import GOOD, check_config
+from tests.controller.config.test_loader import GOOD, check_config
 
 
 def test_floors_that_take_more_power_than_a_circuit_may_carry_are_a_mistake() -> None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
+from controller.demo.demo_report import DemoReport, EvidenceReport
 from controller.demo.grid_operator import DimmingReport
-from controller.demo.ledger import Messages
-from controller.demo.reaction import Reaction
-from controller.demo.report import EvidenceReport, Report
+from controller.demo.message_ledger import MessageCounts
+from controller.demo.reaction_time import Reaction
 
-GOOD = Report(
+GOOD = DemoReport(
     stations={},
-    messages=Messages(relayed=1, own=1, lost=0, duplicated=0, altered=0),
+    messages=MessageCounts(relayed=1, own=1, lost=0, duplicated=0, altered=0),
     circuits=(),
     energy_wh=1.0,
     utilisation=None,
@@ -47,6 +47,6 @@ def test_a_good_run_has_no_failures_and_says_what_came_of_the_command() -> None:
         (replace(GOOD, evidence=EvidenceReport(records=3, findings=("x:2: changed",))), "x:2: changed"),
     ],
 )
-def test_a_bad_run_says_what_is_bad(bad: Report, why: str) -> None:
+def test_a_bad_run_says_what_is_bad(bad: DemoReport, why: str) -> None:
     [failure] = bad.failures
     assert why in failure

@@ -6,10 +6,10 @@ import pytest
 import trio
 import trio.testing
 
-from controller.demo import site as demo_site
-from controller.demo.ledger import Messages
-from controller.demo.report import Report, of_site
-from controller.demo.world import World
+from controller.demo import demo_site as demo_site
+from controller.demo.demo_report import DemoReport, of_site
+from controller.demo.demo_world import DemoWorld
+from controller.demo.message_ledger import MessageCounts
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def fast_clock() -> trio.testing.MockClock:
     return trio.testing.MockClock(rate=10.0)
 
 
-async def live(world: World, seconds: float) -> Report:
+async def live(world: DemoWorld, seconds: float) -> DemoReport:
     async with trio.open_nursery() as nursery:
         port = await nursery.start(world.backend.serve)
         nursery.start_soon(world.run, f"ws://127.0.0.1:{port}/ocpp")
@@ -31,10 +31,10 @@ async def live(world: World, seconds: float) -> Report:
 
 async def test_peers_that_nobody_stands_between_lose_nothing(fast_clock: trio.testing.MockClock) -> None:
     outage_ends = sum(demo_site.AWAY)
-    report = await live(World(7, {}), outage_ends + 15)
+    report = await live(DemoWorld(7, {}), outage_ends + 15)
     assert report.stations == {"ocpp1.6": 4, "ocpp2.0.1": 4, "ocpp2.1": 4}
     assert report.messages.relayed > 400
-    assert report.messages == Messages(
+    assert report.messages == MessageCounts(
         relayed=report.messages.relayed, own=0, lost=0, duplicated=0, altered=0
     )
     grid = report.circuits[0]
@@ -43,7 +43,7 @@ async def test_peers_that_nobody_stands_between_lose_nothing(fast_clock: trio.te
 
 
 async def test_no_backend_is_no_end(fast_clock: trio.testing.MockClock) -> None:
-    world = World(7, {})
+    world = DemoWorld(7, {})
     async with trio.open_nursery() as nursery:
         nursery.start_soon(world.run, "ws://127.0.0.1:1/ocpp")
         await trio.sleep(20)

@@ -8,25 +8,27 @@ from typing import Any
 
 import msgspec
 
-from controller.dimming.proof import Proof, Signer
+from controller.dimming.proof import CommandProof, ProofSigner
 
-DSO = Signer(holder="netz", key="k-dso", roles=frozenset({"grid-operator"}), groups=frozenset({"dso/limit"}))
-CPO = Signer(holder="cpo", key="k-cpo", roles=frozenset({"operator"}))
-RETIRED = Signer(holder="old", key="k-old", roles=frozenset({"grid-operator"}))
+DSO = ProofSigner(
+    holder="netz", key="k-dso", roles=frozenset({"grid-operator"}), groups=frozenset({"dso/limit"})
+)
+CPO = ProofSigner(holder="cpo", key="k-cpo", roles=frozenset({"operator"}))
+RETIRED = ProofSigner(holder="old", key="k-old", roles=frozenset({"grid-operator"}))
 
 
 class PlainSignatures:
     """Knows keys by their holders' names; RETIRED's is not valid any more."""
 
-    known: Mapping[str, Signer] = {"dso": DSO, "cpo": CPO}
+    known: Mapping[str, ProofSigner] = {"dso": DSO, "cpo": CPO}
 
-    def verify(self, received: bytes, utc: float) -> Proof:
+    def verify(self, received: bytes, utc: float) -> CommandProof:
         payload = msgspec.json.decode(received)
         signatures = payload.pop("signatures", [])
         text = _text(payload)
         good = [each["by"] for each in signatures if each["text"] == text]
         signers = tuple(self.known[name] for name in good if name in self.known)
-        return Proof(
+        return CommandProof(
             signatures=len(signatures),
             signers=signers,
             problem="" if len(signers) == len(signatures) else "no known key has signed these bytes",

@@ -6,34 +6,34 @@ from typing import Any
 
 import msgspec
 
-from controller.dimming.desk import Desk
+from controller.dimming.dimming_controller import DimmingController
+from controller.dimming.dimming_settings import DimmingSettings, SourceSettings
 from controller.dimming.events import (
-    Answer,
     ClockTrusted,
+    CommandAnswer,
     CommandReceived,
-    DeskMemory,
     DimmingAction,
     DimmingEvent,
+    DimmingMemory,
     Measured,
-    Record,
+    RecordEvidence,
     SourceReached,
 )
-from controller.dimming.evidence import Kind
-from controller.dimming.settings import DeskSettings, SourceSettings
-from controller.dimming.words import Failsafe
-from controller.ocpp.observations import EvseRef
+from controller.dimming.evidence_chain import EvidenceKind
+from controller.dimming.limit_source import SourceFailsafe
+from controller.model.observations import EvseRef
 from tests.controller.dimming.commands import NOON, POINT
 from tests.controller.dimming.signers import PlainSignatures, signed
 
 ONE, TWO = EvseRef("CS01", 1), EvseRef("CS02", 1)
-SETTINGS = DeskSettings(
+SETTINGS = DimmingSettings(
     connection_point=POINT,
     sources=(
         SourceSettings(id="dso", kind="signed", role="grid-operator", rank=10, lost_after_s=600),
         SourceSettings(id="cpo", kind="signed", role="operator", minimum=False),
         SourceSettings(id="csms", kind="ocpp", minimum=False),
     ),
-    failsafe=Failsafe(7560, 7200),
+    failsafe=SourceFailsafe(7560, 7200),
     devices={ONE: "grid", TWO: "grid"},
 )
 GUARDED = msgspec.structs.replace(SETTINGS, sources=(SourceSettings(id="box", kind="eebus", rank=5),))
@@ -44,8 +44,8 @@ MINIMUM = 7560.0
 class Talk:
     """A desk from NOON on, which is its second 0."""
 
-    def __init__(self, settings: DeskSettings = SETTINGS, memory: DeskMemory | None = None) -> None:
-        self.desk = Desk(settings, PlainSignatures(), 0.0)
+    def __init__(self, settings: DimmingSettings = SETTINGS, memory: DimmingMemory | None = None) -> None:
+        self.desk = DimmingController(settings, PlainSignatures(), 0.0)
         self.now = 0.0
         self.actions: list[DimmingAction] = []
         if memory is not None:
@@ -64,23 +64,24 @@ class Talk:
     def sends(self, payload: dict[str, Any], *signers: str, at: float | None = None) -> dict[str, Any]:
         """The answer to a command."""
         self.on(CommandReceived(7, "cpo", signed(payload, *signers)), at)
-        [answer] = [action for action in self.actions if isinstance(action, Answer)]
+        [answer] = [action for action in self.actions if isinstance(action, CommandAnswer)]
         assert answer.token == 7
         told: dict[str, Any] = msgspec.json.decode(answer.payload)
         assert answer.accepted == (told["status"] != "refused")
         assert told.pop("signatures")[0]["by"] == "controller"
         return told
 
-    def measures(self, one: float | None, two: float | None = 0.0, grid: float | None = None,
-                 at: float | None = None) -> list[DimmingAction]:  # fmt: skip
+    def measures(
+        self, one: float | None, two: float | None = 0.0, grid: float | None = None, at: float | None = None
+    ) -> list[DimmingAction]:
         return self.on(Measured({ONE: one, TWO: two}, grid), at)
 
-    def recorded(self, kind: Kind | None = None) -> list[dict[str, Any]]:
-        found = [each for each in self.actions if isinstance(each, Record)]
+    def recorded(self, kind: EvidenceKind | None = None) -> list[dict[str, Any]]:
+        found = [each for each in self.actions if isinstance(each, RecordEvidence)]
         return [dict(each.body) for each in found if kind in (None, each.kind)]
 
     def kinds(self) -> list[str]:
-        return [each.kind.value for each in self.actions if isinstance(each, Record)]
+        return [each.kind.value for each in self.actions if isinstance(each, RecordEvidence)]
 
     def of(self, kind: type[Any]) -> list[Any]:
         return [each for each in self.actions if isinstance(each, kind)]

@@ -12,36 +12,36 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from controller.dimming.audit import audit
-from controller.dimming.contacts import Contact, ContactsSettings
-from controller.dimming.desk import Desk
+from controller.dimming.digital_inputs import DigitalInput, DigitalInputsSettings
+from controller.dimming.dimming_controller import DimmingController
+from controller.dimming.dimming_settings import SourceSettings
 from controller.dimming.events import (
-    Answer,
     ClockTrusted,
+    CommandAnswer,
     CommandReceived,
-    ContactsRead,
     Decided,
-    Dimmed,
+    DimmingChanged,
     DimmingEvent,
-    GuardSaid,
+    DimmingTick,
+    EebusReported,
+    InputsRead,
     Measured,
-    Record,
-    Save,
+    NotifyBackends,
+    PersistDimming,
+    RecordEvidence,
+    SourceLimited,
     SourceReached,
-    SourceSaid,
-    Tell,
-    Tick,
 )
-from controller.dimming.evidence import Chain, Head, Kind, read_record
-from controller.dimming.settings import SourceSettings
-from controller.store.evidence import EvidenceLog, evidence_files
+from controller.dimming.evidence_audit import audit
+from controller.dimming.evidence_chain import ChainHead, EvidenceChain, EvidenceKind, read_record
+from controller.store.evidence_files import EvidenceLog, evidence_files
 from drivers import eebus_lpc
 from tests.controller.dimming.commands import NOON, command
 from tests.controller.dimming.signers import PlainSignatures, signed
 from tests.controller.dimming.talk import ONE, SETTINGS, TWO, Talk
 
 KEY = ec.derive_private_key(7, ec.SECP256R1())
-WIRED = ContactsSettings(contacts=(Contact(name="W3", watts=8000),))
+WIRED = DigitalInputsSettings(contacts=(DigitalInput(name="W3", watts=8000),))
 EVERYTHING = msgspec.structs.replace(
     SETTINGS,
     sources=(
@@ -69,19 +69,33 @@ def test_a_day_of_commands_is_a_log_that_verifies(tmp_path: Path) -> None:
         )
     ):
         for action in talk.on(event, float(at)):
-            if isinstance(action, Record):
+            if isinstance(action, RecordEvidence):
                 log.append(action.kind, action.body, NOON + at)
                 kinds.append(action.kind.value)
     assert kinds == [
-        "command", "verdict", "limit", "readings", "decision", "command", "verdict", "command", "verdict",
-        "readings", "command", "verdict", "readings", "release",
-    ]  # fmt: skip
+        "command",
+        "verdict",
+        "limit",
+        "readings",
+        "decision",
+        "command",
+        "verdict",
+        "command",
+        "verdict",
+        "readings",
+        "command",
+        "verdict",
+        "readings",
+        "release",
+    ]
     [path] = evidence_files(tmp_path)
     assert audit([("log", path.read_bytes())], [KEY.public_key()]).good
     records = [read_record(line) for line in path.read_bytes().splitlines()]
-    received = [base64.b64decode(each.body["received"]) for each in records if each.kind == Kind.COMMAND]
+    received = [
+        base64.b64decode(each.body["received"]) for each in records if each.kind == EvidenceKind.COMMAND
+    ]
     assert received[:3] == [good, forged, good]
-    refused = [each.body["reason"] for each in records if each.kind == Kind.VERDICT]
+    refused = [each.body["reason"] for each in records if each.kind == EvidenceKind.VERDICT]
     assert refused == [None, "bad-signature", "replayed", None]
 
 
@@ -108,19 +122,19 @@ def commands(draw: st.DrawFn) -> DimmingEvent:
 
 events = st.one_of(
     commands(),
-    st.builds(SourceSaid, source=st.just("csms"), watts=watts),
+    st.builds(SourceLimited, source=st.just("csms"), watts=watts),
     st.builds(SourceReached, st.sampled_from(["dso", "cpo"]), st.booleans()),
-    st.builds(GuardSaid, st.just("box"), st.just(eebus_lpc.Heartbeat())),
+    st.builds(EebusReported, st.just("box"), st.just(eebus_lpc.Heartbeat())),
     st.builds(
-        lambda limit_w, active: GuardSaid("box", eebus_lpc.LimitWritten(watts=limit_w, active=active)),
+        lambda limit_w, active: EebusReported("box", eebus_lpc.LimitWritten(watts=limit_w, active=active)),
         st.sampled_from([-1.0, 0.0, 6000.0, float("nan")]),
         st.booleans(),
     ),
-    st.builds(lambda level: ContactsRead("wired", (level,)), st.sampled_from([True, False, None])),
+    st.builds(lambda level: InputsRead("wired", (level,)), st.sampled_from([True, False, None])),
     st.builds(lambda one, two, grid: Measured({ONE: one, TWO: two}, grid), measured, measured, measured),
     st.builds(lambda a: Decided({ONE: (a, "why")}), st.sampled_from([0.0, 6.0])),
     st.builds(ClockTrusted, st.booleans()),
-    st.just(Tick()),
+    st.just(DimmingTick()),
 )
 
 
@@ -129,28 +143,28 @@ events = st.one_of(
 def test_whatever_happens_can_be_written_and_the_lowest_holds(
     script: list[tuple[DimmingEvent, float]],
 ) -> None:
-    desk = Desk(EVERYTHING, PlainSignatures(), 0.0)
-    chain, lines = Chain(KEY, Head()), []
+    desk = DimmingController(EVERYTHING, PlainSignatures(), 0.0)
+    chain, lines = EvidenceChain(KEY, ChainHead()), []
     now, told = 0.0, desk.effective
     for event, wait in script:
         now += wait
         actions = desk.handle(event, now, NOON + now)
         counts = Counter(type(each) for each in actions)
-        assert counts[Answer] == isinstance(event, CommandReceived)
-        assert counts[Dimmed] == (desk.effective != told)
+        assert counts[CommandAnswer] == isinstance(event, CommandReceived)
+        assert counts[DimmingChanged] == (desk.effective != told)
         told = desk.effective
         for action in actions:
             match action:
-                case Record(kind=kind, body=body):
+                case RecordEvidence(kind=kind, body=body):
                     lines.append(chain.record(kind, body, NOON + now))
                     chain.written(lines[-1])
-                case Save(memory=memory):
+                case PersistDimming(memory=memory):
                     saved = msgspec.json.encode(memory)
                     assert msgspec.json.decode(saved, type=type(memory)) == memory
-                case Tell(payload=payload) | Answer(payload=payload):
+                case NotifyBackends(payload=payload) | CommandAnswer(payload=payload):
                     assert msgspec.json.decode(payload)["signatures"]
         deadline = desk.deadline(now)
-        if isinstance(event, Tick):
+        if isinstance(event, DimmingTick):
             assert deadline is None or deadline > now
     if lines:
         assert audit([("log", b"".join(lines))], [KEY.public_key()]).good

@@ -10,14 +10,14 @@ from controller.dimming.verification import (
     IDS_KEPT,
     LONGEST_S,
     MOST_AHEAD_S,
+    CommandContext,
+    CommandVerdict,
     Issuers,
     Reason,
-    Said,
     Situation,
-    Verdict,
     Verification,
 )
-from controller.ocpp.observations import EvseRef
+from controller.model.observations import EvseRef
 from tests.controller.dimming.commands import NOON, POINT, command
 from tests.controller.dimming.signers import DSO, PlainSignatures, signed
 
@@ -34,7 +34,7 @@ def verification() -> Verification:
     return Verification(POINT, [EvseRef("CS01", 1)], ISSUERS, {"box": 5}, PlainSignatures())
 
 
-def obeyed(to: Verification, received: bytes, situation: Situation = NOW) -> Verdict:
+def obeyed(to: Verification, received: bytes, situation: Situation = NOW) -> CommandVerdict:
     verdict = to.judge(received, situation)
     assert verdict.reason is None, verdict.detail
     return verdict
@@ -51,16 +51,28 @@ CASES: list[tuple[str, bytes, Situation, Reason]] = [
     ("no signature, unknown role", signed(command(2, role="king")), NOW, Reason.UNSIGNED),
     ("a key that nobody knows", signed(command(2), "mallory"), NOW, Reason.BAD_SIGNATURE),
     ("changed after signing", forged(command(2)), NOW, Reason.BAD_SIGNATURE),
-    ("a bad signature where none is asked for", signed(command(2, role="commissioning"), "mallory"),
-     NOW, Reason.BAD_SIGNATURE),
+    (
+        "a bad signature where none is asked for",
+        signed(command(2, role="commissioning"), "mallory"),
+        NOW,
+        Reason.BAD_SIGNATURE,
+    ),
     ("a key whose time is over", signed(command(2), "old"), NOW, Reason.KEY_NOT_VALID),
     ("another role than the key's", signed(command(2), "cpo"), NOW, Reason.WRONG_ROLE),
     ("a role that dims nothing", signed(command(2, role="king"), "dso"), NOW, Reason.WRONG_ROLE),
-    ("another key group", signed(command(2, issuer={"role": "grid-operator", "keyGroup": "x"}), "dso"),
-     NOW, Reason.WRONG_ROLE),
+    (
+        "another key group",
+        signed(command(2, issuer={"role": "grid-operator", "keyGroup": "x"}), "dso"),
+        NOW,
+        Reason.WRONG_ROLE,
+    ),
     ("another grid connection", signed(command(2, point="DE9"), "dso"), NOW, Reason.OUT_OF_SCOPE),
-    ("an EVSE that is not here", signed(command(2, evses=["CS01/1", "CS02/1"]), "dso"), NOW,
-     Reason.OUT_OF_SCOPE),
+    (
+        "an EVSE that is not here",
+        signed(command(2, evses=["CS01/1", "CS02/1"]), "dso"),
+        NOW,
+        Reason.OUT_OF_SCOPE,
+    ),
     ("no clock", signed(command(2), "dso"), Situation(utc=NOON, clock_trusted=False), Reason.CLOCK),
     ("expired", signed(command(2), "dso"), Situation(utc=NOON + 3600, clock_trusted=True), Reason.EXPIRED),
     ("not yet valid", signed(command(2, begins=DAY * 2, ends=DAY * 3), "dso"), NOW, Reason.NOT_YET_VALID),
@@ -68,17 +80,30 @@ CASES: list[tuple[str, bytes, Situation, Reason]] = [
     ("the same again", signed(command(1), "dso"), NOW, Reason.REPLAYED),
     ("the same id, another sequence", signed(command(1, sequence=9), "dso"), NOW, Reason.REPLAYED),
     ("the same sequence, another id", signed(command(2, sequence=1), "dso"), NOW, Reason.SEQUENCE_BACK),
-    ("a replay long after", signed(command(1), "dso"), Situation(utc=NOON + DAY, clock_trusted=True),
-     Reason.REPLAYED),
-    ("a lower role's lift", signed(command(2, None, role="operator"), "cpo"),
-     Situation(utc=NOON, clock_trusted=True, holding=("dso",)), Reason.LOWER_ROLE),
-    ("a lower role's lift of a contact's limit", signed(command(2, None, role="operator"), "cpo"),
-     Situation(utc=NOON, clock_trusted=True, holding=("box",)), Reason.LOWER_ROLE),
-]  # fmt: skip
+    (
+        "a replay long after",
+        signed(command(1), "dso"),
+        Situation(utc=NOON + DAY, clock_trusted=True),
+        Reason.REPLAYED,
+    ),
+    (
+        "a lower role's lift",
+        signed(command(2, None, role="operator"), "cpo"),
+        Situation(utc=NOON, clock_trusted=True, holding=("dso",)),
+        Reason.LOWER_ROLE,
+    ),
+    (
+        "a lower role's lift of a contact's limit",
+        signed(command(2, None, role="operator"), "cpo"),
+        Situation(utc=NOON, clock_trusted=True, holding=("box",)),
+        Reason.LOWER_ROLE,
+    ),
+]
 
 
-@pytest.mark.parametrize(("received", "situation", "reason"), [case[1:] for case in CASES],
-                         ids=[case[0] for case in CASES])  # fmt: skip
+@pytest.mark.parametrize(
+    ("received", "situation", "reason"), [case[1:] for case in CASES], ids=[case[0] for case in CASES]
+)
 def test_it_is_refused_and_changes_nothing(received: bytes, situation: Situation, reason: Reason) -> None:
     judge = verification()
     obeyed(judge, signed(command(1), "dso"))
@@ -138,6 +163,6 @@ def test_memory_has_an_end_and_the_oldest_copy_is_still_refused() -> None:
     judge = verification()
     for number in range(1, IDS_KEPT + 10):
         obeyed(judge, signed(command(number), "dso"))
-    assert judge.said == {"dso": Said(number, judge.said["dso"].ids)}
+    assert judge.said == {"dso": CommandContext(number, judge.said["dso"].ids)}
     assert len(judge.said["dso"].ids) == IDS_KEPT
     assert judge.judge(signed(command(1), "dso"), NOW).reason is Reason.SEQUENCE_BACK

@@ -29,8 +29,11 @@ def test_a_list_means_its_actions_and_those_of_its_classes() -> None:
     assert commands(["reset", "GetLog"]) == {"Reset", "GetLog"}
     assert commands(["vendor", "DataTransfer"]) == {"DataTransfer"}
     assert reports(["transactions"]) == {
-        "StartTransaction", "StopTransaction", "TransactionEvent", "MeterValues",
-    }  # fmt: skip
+        "StartTransaction",
+        "StopTransaction",
+        "TransactionEvent",
+        "MeterValues",
+    }
     assert reports(OBSERVED) == {*OBSERVED}
     assert commands([]) == frozenset()
 

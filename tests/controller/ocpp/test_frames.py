@@ -14,9 +14,9 @@ from controller.ocpp.frames import (
     CallError,
     CallResult,
     CallResultError,
-    Malformed,
+    MalformedFrameError,
     Send,
-    UnknownType,
+    UnknownMessageTypeError,
     Version,
     call,
     call_error,
@@ -75,7 +75,7 @@ REFUSED = [
     ("[" + "9" * 5000 + "]", "it does not begin with a message type", None),
     ("[2]", "its CALL has no message id", None),
     ('[2,1,"Heartbeat",{}]', "its CALL has no message id", None),
-    ('[3,null,{}]', "its CALLRESULT has no message id", None),
+    ("[3,null,{}]", "its CALLRESULT has no message id", None),
     ('[2,"1"]', "its CALL has 2 elements", "1"),
     ('[2,"1","Heartbeat"]', "its CALL has 3 elements", "1"),
     ('[2,"1","Heartbeat",{},{}]', "its CALL has 5 elements", "1"),
@@ -87,17 +87,17 @@ REFUSED = [
     ('[5,"1"]', "its CALLRESULTERROR has 2 elements", None),
     ('[6,"1","X"]', "its SEND has 3 elements", None),
     ('[6,"1",{},{}]', "its SEND has no action in words", None),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("text", "reason", "message_id"), REFUSED, ids=[row[0][:30] for row in REFUSED])
 def test_what_is_refused(text: str, reason: str, message_id: str | None) -> None:
-    assert parse(text) == Malformed(reason, message_id)
+    assert parse(text) == MalformedFrameError(reason, message_id)
 
 
 @pytest.mark.parametrize("number", [-1, 0, 1, 7, 42])
 def test_other_message_types_are_named(number: int) -> None:
-    assert parse(f'[{number},"1",{{}}]') == UnknownType(number)
+    assert parse(f'[{number},"1",{{}}]') == UnknownMessageTypeError(number)
 
 
 values = st.recursive(
@@ -124,9 +124,9 @@ def test_any_array_is_read_as_it_is_or_refused(
     array = [*head, *tail]
     text = json.dumps(array, indent=indent, ensure_ascii=ascii_only)
     frame = parse(text)
-    if isinstance(frame, Malformed):
+    if isinstance(frame, MalformedFrameError):
         assert frame.id is None or frame.id == array[1]
-    elif isinstance(frame, UnknownType):
+    elif isinstance(frame, UnknownMessageTypeError):
         assert frame.type == array[0]
     else:
         assert frame.text == text
@@ -175,4 +175,4 @@ def test_our_errors_read_back_within_their_length(message_id: str, code: str, de
 def test_what_the_sender_of_a_malformed_frame_is_owed(
     version: Version, message_id: str | None, answer: str | None
 ) -> None:
-    assert malformed_answer(version, Malformed("why", message_id)) == answer
+    assert malformed_answer(version, MalformedFrameError("why", message_id)) == answer

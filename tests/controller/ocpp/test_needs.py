@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from controller.model.observations import NeedsSeen, Observation
 from controller.ocpp.frames import Version
-from controller.ocpp.observations import NeedsSeen, Observation
-from controller.ocpp.observer import Observer
+from controller.ocpp.station_state import StationStateTracker
 from tests.controller.ocpp.schemas import check, request
 
 ACTION = "NotifyEVChargingNeeds"
@@ -25,7 +25,7 @@ def needs(departure: str | None = None, wanted: dict[str, Any] | None = None) ->
 
 
 def seen(version: Version, message: dict[str, Any]) -> list[Observation]:
-    return Observer(version, 230.0, lambda: NOON).request(ACTION, json.dumps(message).encode())
+    return StationStateTracker(version, 230.0, lambda: NOON).request(ACTION, json.dumps(message).encode())
 
 
 @pytest.mark.parametrize("version", V2)

@@ -11,26 +11,26 @@ from typing import Any
 
 from controller.overlay.events import (
     Action,
-    Came,
-    Deliver,
+    DeliverFrame,
     Event,
+    FrameReceived,
     LinkDown,
+    LinkSide,
+    LinkState,
     LinkUp,
-    Note,
-    NotSent,
-    Own,
-    Save,
-    Saved,
-    Sending,
-    Side,
-    Tick,
-    Unreached,
-    Way,
+    OverlayLogEntry,
+    OverlayPersisted,
+    OverlayTick,
+    OwnRequest,
+    PersistOverlay,
+    RequestUnreachable,
+    SendFailed,
+    SendFrame,
 )
-from controller.overlay.frames import Message
 from controller.overlay.node import Node
-from controller.overlay.settings import Settings
-from controller.overlay.wire import Mode
+from controller.overlay.node_settings import NodeSettings
+from controller.overlay.overlay_frames import Message
+from controller.overlay.overlay_wire import NetworkingMode
 
 UTC_S = 1_795_000_000.0
 MOST_MESSAGES = 10_000
@@ -51,7 +51,7 @@ class Net:
         self.now = 1000.0
         self.nodes: dict[str, Node] = {}
         self.got: dict[str, list[Message]] = {}
-        self.here: dict[str, list[Deliver]] = {}
+        self.here: dict[str, list[DeliverFrame]] = {}
         self.notes: list[str] = []
         self.unreached: list[tuple[str, str]] = []
         self.saved = 0
@@ -71,16 +71,18 @@ class Net:
             "utc_of": lambda now: UTC_S + now,
             "new_id": lambda: next(self._ids),
         }
-        made = Settings(**(usual | settings))
+        made = NodeSettings(**(usual | settings))
         self.nodes[name], self.here[name] = Node(made), []
         return self.nodes[name]
 
-    def link(self, lower: str, upper: str, mode: Mode = Mode.OVERLAY, **more: Any) -> None:
+    def link(
+        self, lower: str, upper: str, mode: NetworkingMode = NetworkingMode.OVERLAY, **more: Any
+    ) -> None:
         """A link between two, at least one of them a node; it bears the name of the other end."""
-        for one, other, side in ((lower, upper, Side.UP), (upper, lower, Side.DOWN)):
+        for one, other, side in ((lower, upper, LinkSide.UP), (upper, lower, LinkSide.DOWN)):
             self._links.add((one, other))
             if one in self.nodes:
-                self.feed(one, LinkUp(Way(link=other, peer=other, mode=mode, side=side, **more)))
+                self.feed(one, LinkUp(LinkState(link=other, peer=other, mode=mode, side=side, **more)))
             else:
                 self.got.setdefault(one, [])
         self.run()
@@ -98,11 +100,11 @@ class Net:
         self.send(stranger, node, json.dumps(frame))
 
     def send(self, stranger: str, node: str, message: Message) -> None:
-        self.feed(node, Came(stranger, message))
+        self.feed(node, FrameReceived(stranger, message))
         self.run()
 
     def own(self, node: str, *frame: Any, to: Sequence[str] = ()) -> None:
-        self.feed(node, Own(json.dumps(frame), tuple(to)))
+        self.feed(node, OwnRequest(json.dumps(frame), tuple(to)))
         self.run()
 
     def feed(self, node: str, event: Event) -> None:
@@ -125,7 +127,7 @@ class Net:
             self.now = max(self.now, min(until, *(node.wake_at for node in self.nodes.values())))
             for name, node in self.nodes.items():
                 if node.wake_at <= self.now:
-                    self.feed(name, Tick())
+                    self.feed(name, OverlayTick())
             self.run()
             if self.now >= until and all(node.wake_at > self.now for node in self.nodes.values()):
                 return
@@ -133,20 +135,20 @@ class Net:
 
     def _do(self, node: str, action: Action) -> None:
         match action:
-            case Deliver():
+            case DeliverFrame():
                 self.here[node].append(action)
-            case Save():
+            case PersistOverlay():
                 self.saved += 1
-                self.feed(node, Saved(action, done=not self.disk_full))
-            case Unreached(leg, reason):
+                self.feed(node, OverlayPersisted(action, done=not self.disk_full))
+            case RequestUnreachable(leg, reason):
                 self.unreached.append((leg, reason))
-            case Note(text=text):
+            case OverlayLogEntry(text=text):
                 self.notes.append(text)
-            case Sending(link, message):
+            case SendFrame(link, message):
                 if (node, link) in self.broken:
-                    self.feed(node, NotSent(action))
+                    self.feed(node, SendFailed(action))
                 elif link in self.nodes:
-                    self.feed(link, Came(node, message))
+                    self.feed(link, FrameReceived(node, message))
                 else:
                     self.got[link].append(message)
 

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from controller.ocpp.frames import Version
-from controller.overlay.announcer import DEBOUNCE_S
+from controller.overlay.overlay_wire import NetworkingMode
 from controller.overlay.topology import REFRESH_S, VALID_S
-from controller.overlay.wire import Mode
+from controller.overlay.topology_announcer import DEBOUNCE_S
 from tests.controller.overlay.net import UTC_S, Net
 
-PLAIN = Mode.STANDARD
+PLAIN = NetworkingMode.STANDARD
 
 
 def chain(**more: Any) -> Net:

@@ -10,19 +10,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.ocpp.frames import Version
-from controller.overlay import frames
-from controller.overlay.events import Came, Sending
-from controller.overlay.frames import Routed
+from controller.overlay import overlay_frames
+from controller.overlay.events import FrameReceived, SendFrame
+from controller.overlay.overlay_frames import RoutedFrame
+from controller.overlay.overlay_wire import MOST_HOPS, NetworkingMode, OverlayMessageKind
 from controller.overlay.topology import told
-from controller.overlay.wire import MOST_HOPS, Kind, Mode
-from controller.signing import keys, signatures, wire
-from controller.signing.canonical import NotSignable
-from controller.signing.keys import Keyring, OwnKey
-from controller.signing.wire import Direction
-from controller.signing.wire import Kind as Signed
+from controller.signing import keyring, signatures, signing_wire
+from controller.signing.canonical import NotSignableError
+from controller.signing.keyring import Keyring, OwnKey
+from controller.signing.signing_wire import Direction
+from controller.signing.signing_wire import SignatureKind as Signed
 from tests.controller.overlay.net import UTC_S, Net
 
-PLAIN = Mode.STANDARD
+PLAIN = NetworkingMode.STANDARD
 
 
 def house(**settings: Any) -> Net:
@@ -120,7 +120,7 @@ def test_who_waits_is_answered_though_what_he_sends_cannot_be_read() -> None:
 
 
 def own_key(holder: str) -> OwnKey:
-    return keys.read_private(keys.new_private("secp256r1", holder, 0.0, 2e9))
+    return keyring.read_private(keyring.new_private("secp256r1", holder, 0.0, 2e9))
 
 
 KEYS = {name: own_key(name) for name in ("LC02", "LC03")}
@@ -128,7 +128,7 @@ KEYS = {name: own_key(name) for name in ("LC02", "LC03")}
 
 def context(is_call: bool) -> str:
     kind = Signed.REQUEST if is_call else Signed.SEND
-    return wire.context(Version.V21, Direction.UP, kind, "NotifyNetworkTopology")
+    return signing_wire.context(Version.V21, Direction.UP, kind, "NotifyNetworkTopology")
 
 
 def verify(node: str, payload: bytes, is_call: bool) -> str | None:
@@ -136,7 +136,7 @@ def verify(node: str, payload: bytes, is_call: bool) -> str | None:
     known = Keyring([key.known for key in KEYS.values()])
     try:
         examined = signatures.examine(payload, context(is_call), known.__contains__)
-    except NotSignable as no:
+    except NotSignableError as no:
         return str(no)
     if node in {known.holder(key, UTC_S) for key in examined.keys}:
         return None
@@ -280,9 +280,12 @@ def test_whatever_is_sent_comes_to_rest_and_never_goes_back_as_a_request(
 ) -> None:
     net = house(groups={"row": ("CS01", "LC02", "LC01", "row")})
     for link, message in said:
-        for action in net.nodes["LC01"].handle(Came(link, message), net.now):
-            if isinstance(action, Sending) and action.frame.kind in (Kind.CALL, Kind.SEND):
+        for action in net.nodes["LC01"].handle(FrameReceived(link, message), net.now):
+            if isinstance(action, SendFrame) and action.frame.kind in (
+                OverlayMessageKind.CALL,
+                OverlayMessageKind.SEND,
+            ):
                 assert action.link != link
-                written = frames.parse(action.message)
-                assert isinstance(written, Routed)
+                written = overlay_frames.parse(action.message)
+                assert isinstance(written, RoutedFrame)
                 assert action.link == "CS01" or written.path[-2:] == (link, "LC01")

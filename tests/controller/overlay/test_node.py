@@ -6,13 +6,21 @@ from typing import Any
 
 import pytest
 
-from controller.overlay.events import Came, LinkDown, LinkUp, NotSent, Sending, Side, Way
-from controller.overlay.pending import MOST_WAITING
+from controller.overlay.events import (
+    FrameReceived,
+    LinkDown,
+    LinkSide,
+    LinkState,
+    LinkUp,
+    SendFailed,
+    SendFrame,
+)
+from controller.overlay.overlay_wire import NetworkingMode
+from controller.overlay.pending_requests import MOST_WAITING
 from controller.overlay.routes import Hop
-from controller.overlay.wire import Mode
 from tests.controller.overlay.net import Net
 
-PLAIN = Mode.STANDARD
+PLAIN = NetworkingMode.STANDARD
 UNREACHED = {"unreached": True}
 
 
@@ -114,7 +122,7 @@ def test_two_links_of_one_station_each_belong_to_one_backend() -> None:
     net.node("LC01")
     for backend, priority in (("BE1", 0), ("BE2", 1)):
         net.link("LC01", backend, priority=priority)
-        leg = Way(link=f"leg {backend}", peer="CS01", mode=PLAIN, side=Side.DOWN, only=backend)
+        leg = LinkState(link=f"leg {backend}", peer="CS01", mode=PLAIN, side=LinkSide.DOWN, only=backend)
         net.feed("LC01", LinkUp(leg))
         net.got[leg.link] = []
     net.say("leg BE2", "LC01", 2, "1", "Heartbeat", {})
@@ -131,7 +139,9 @@ def test_two_links_of_one_station_each_belong_to_one_backend() -> None:
 
 def test_what_a_controller_says_for_itself_goes_to_its_own_relay_and_what_is_behind_it_goes_on() -> None:
     net = house()
-    relay = Way(link="relay", peer="CSMS", mode=PLAIN, side=Side.UP, priority=-1, serves="LC02", only="LC02")
+    relay = LinkState(
+        link="relay", peer="CSMS", mode=PLAIN, side=LinkSide.UP, priority=-1, serves="LC02", only="LC02"
+    )
     net.feed("LC01", LinkUp(relay))
     net.got["relay"] = []
     net.say("LC02", "LC01", 2, "CSMS", "LC02", "1", "BootNotification", {})
@@ -315,17 +325,19 @@ def test_what_is_tried_on_another_link_has_the_id_that_it_came_with() -> None:
 def test_what_was_not_sent_on_a_link_that_is_lost_already_is_answered_once() -> None:
     net = house()
     node = net.nodes["LC01"]
-    (sending,) = node.handle(Came("CS01", '[2,"1","Heartbeat",{}]'), net.now)
-    assert isinstance(sending, Sending)
+    (sending,) = node.handle(FrameReceived("CS01", '[2,"1","Heartbeat",{}]'), net.now)
+    assert isinstance(sending, SendFrame)
     (error,) = node.handle(LinkDown("CSMS"), net.now)
-    assert isinstance(error, Sending)
+    assert isinstance(error, SendFrame)
     assert error.link == "CS01"
-    assert node.handle(NotSent(sending), net.now) == []
+    assert node.handle(SendFailed(sending), net.now) == []
 
 
 def test_two_links_of_one_neighbour_are_no_way_round() -> None:
     net = house(routes={"CS77": [Hop("other")]})
-    net.feed("LC01", LinkUp(Way(link="other", peer="LC02", mode=Mode.OVERLAY, side=Side.DOWN)))
+    net.feed(
+        "LC01", LinkUp(LinkState(link="other", peer="LC02", mode=NetworkingMode.OVERLAY, side=LinkSide.DOWN))
+    )
     net.got["other"] = []
     net.say("LC02", "LC01", 6, "CS77", "LC02", "m1", "NotifyX", {})
     net.say("LC02", "LC01", 6, "*", "LC02", "m2", "NotifyX", {})

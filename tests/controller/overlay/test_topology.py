@@ -8,7 +8,14 @@ import pytest
 
 from controller.overlay import topology
 from controller.overlay.routes import Hop
-from controller.overlay.topology import MOST_ROUTES, SKEW_S, VALID_S, Heard, NotBelieved, told
+from controller.overlay.topology import (
+    MOST_ROUTES,
+    SKEW_S,
+    VALID_S,
+    TopologyReceived,
+    TopologyRejectedError,
+    told,
+)
 
 UTC_S = 1_795_000_000.0
 NOW = 500.0
@@ -18,8 +25,8 @@ def everything(node: str, payload: bytes, is_call: bool) -> str | None:
     return None
 
 
-def heard(verify: topology.Verifier = everything) -> Heard:
-    return Heard("LC01", verify, lambda destination, link: destination != "CS01")
+def heard(verify: topology.Verifier = everything) -> TopologyReceived:
+    return TopologyReceived("LC01", verify, lambda destination, link: destination != "CS01")
 
 
 def payload(begins: float = UTC_S, **changes: object) -> bytes:
@@ -27,7 +34,7 @@ def payload(begins: float = UTC_S, **changes: object) -> bytes:
     return json.dumps({"networkTopologyInformation": information, "signatures": []}).encode()
 
 
-def taken(heard: Heard, payload: bytes, utc: float = UTC_S, link: str = "a") -> dict[str, Hop]:
+def taken(heard: TopologyReceived, payload: bytes, utc: float = UTC_S, link: str = "a") -> dict[str, Hop]:
     return heard.take(link, "LC02", payload, NOW, utc, is_call=False)
 
 
@@ -94,7 +101,7 @@ REFUSED = [
 @pytest.mark.parametrize(("message", "reason"), REFUSED)
 def test_what_is_not_believed(message: bytes, reason: str) -> None:
     hears = heard()
-    with pytest.raises(NotBelieved, match=reason):
+    with pytest.raises(TopologyRejectedError, match=reason):
         taken(hears, message)
     assert taken(hears, payload()), "it has changed nothing"
 
@@ -103,7 +110,7 @@ def test_what_is_not_newer_is_a_replay_also_after_the_link_was_away() -> None:
     hears = heard()
     taken(hears, payload(UTC_S + 1))
     for begins in (UTC_S + 1, UTC_S):
-        with pytest.raises(NotBelieved, match="not newer"):
+        with pytest.raises(TopologyRejectedError, match="not newer"):
             taken(hears, payload(begins))
     assert taken(hears, payload(UTC_S), link="b"), "another link has its own order"
     assert taken(hears, payload(UTC_S + 2))
@@ -117,7 +124,7 @@ def test_what_is_forged_is_refused_and_does_not_set_the_clock_ahead() -> None:
         return "nobody known has signed it" if b"forged" in payload else None
 
     hears = heard(verify)
-    with pytest.raises(NotBelieved, match="nobody known has signed it") as refused:
+    with pytest.raises(TopologyRejectedError, match="nobody known has signed it") as refused:
         taken(hears, payload(UTC_S + 50, customData="forged"))
     assert refused.value.forged
     assert taken(hears, payload())

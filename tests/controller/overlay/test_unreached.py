@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from controller.overlay.events import LinkUp, Side, Way
-from controller.overlay.pending import MOST_WAITING
-from controller.overlay.wire import Mode
+from controller.overlay.events import LinkSide, LinkState, LinkUp
+from controller.overlay.overlay_wire import NetworkingMode
+from controller.overlay.pending_requests import MOST_WAITING
 from tests.controller.overlay.net import Net
 
 LEG = "CS01 at above"
@@ -19,7 +19,7 @@ def chain() -> Net:
         net.node(name)
     for lower, upper in (("LC03", "LC02"), ("LC02", "LC01"), ("LC01", "CSMS")):
         net.link(lower, upper)
-    leg = Way(link=LEG, peer="CS01", mode=Mode.STANDARD, side=Side.DOWN, only="LC02")
+    leg = LinkState(link=LEG, peer="CS01", mode=NetworkingMode.STANDARD, side=LinkSide.DOWN, only="LC02")
     net.got[LEG] = []
     net.feed("LC03", LinkUp(leg))
     net.run()
@@ -70,7 +70,7 @@ def test_what_the_backend_itself_refuses_is_refused() -> None:
 
 def test_who_is_no_leg_hears_that_the_way_ends() -> None:
     net = chain()
-    net.link("CS02", "LC02", Mode.STANDARD)
+    net.link("CS02", "LC02", NetworkingMode.STANDARD)
     net.cut("LC02", "LC01")
     net.say("CS02", "LC02", 2, "m1", "Heartbeat", {})
     assert [frame[:3] for frame in net.heard("CS02")] == [[4, "m1", "GenericError"]]

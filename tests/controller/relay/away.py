@@ -7,10 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 from controller.ocpp.frames import CallError, CallResult, Version, parse
-from controller.relay.authorisations import Authorisations
-from controller.relay.autonomy import Answer, Autonomy, Rules
-from controller.relay.story import Story
-from controller.relay.transaction_ids import TransactionIds
+from controller.offline.authorization_cache import AuthorizationCache
+from controller.offline.offline_responder import OfflineAnswer, OfflineResponder, OfflineRules
+from controller.offline.station_snapshot import StationSnapshot
+from controller.offline.transaction_id_map import TransactionIdMap
 from tests.controller.ocpp.schemas import check
 
 V16, V201, V21 = Version.V16, Version.V201, Version.V21
@@ -49,20 +49,20 @@ def event(kind: str = "Updated", **members: Any) -> Payload:
     } | members
 
 
-KNOWN = Rules()
+KNOWN = OfflineRules()
 
 
 class Away:
     """A station whose backend is away, and what had been heard before."""
 
-    def __init__(self, version: Version, rules: Rules = KNOWN) -> None:
+    def __init__(self, version: Version, rules: OfflineRules = KNOWN) -> None:
         self.version = version
-        self.known = Authorisations("CS01", b"key")
-        self.story = Story("CS01")
-        self.ids = TransactionIds("CS01", "csms")
-        self.autonomy = Autonomy("CS01", version, self.known, self.ids, self.story, rules)
+        self.known = AuthorizationCache("CS01", b"key")
+        self.story = StationSnapshot("CS01")
+        self.ids = TransactionIdMap("CS01", "csms")
+        self.autonomy = OfflineResponder("CS01", version, self.known, self.ids, self.story, rules)
 
-    def says(self, action: str, payload: Payload) -> Answer:
+    def says(self, action: str, payload: Payload) -> OfflineAnswer:
         """The station says this; whatever it gets must be one good frame with its id."""
         sent = json.dumps(payload).encode()
         answer = self.autonomy.answer("id 1", action, sent, UTC)
@@ -86,7 +86,7 @@ class Away:
         self.known.answered(self.version, "Authorize", json.dumps(asked).encode(), json.dumps(info).encode())
 
 
-def result(answer: Answer) -> Any:
+def result(answer: OfflineAnswer) -> Any:
     assert answer.result is not None
     return json.loads(answer.result)
 

@@ -6,9 +6,9 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from controller.model.observations import BackendLimit, TransactionSeen
 from controller.ocpp.frames import Version
-from controller.ocpp.observations import BackendLimit, TransactionSeen
-from controller.ocpp.profiles import LimitKind, Scope
+from controller.profiles.limit_profiles import LimitKind, ProfileScope
 from tests.controller.ocpp.schemas import check, request
 from tests.controller.relay.playbook import START_S, UTC_0, Playbook, call, result
 
@@ -84,7 +84,7 @@ def clearing(version: Version, **criteria: Any) -> str:
     return call("b", "ClearChargingProfile", json.dumps(payload))
 
 
-def begun(version: Version, scope: Scope = Scope.STATION) -> Playbook:
+def begun(version: Version, scope: ProfileScope = ProfileScope.STATION) -> Playbook:
     talk = Playbook(version, scope)
     talk.commandable()
     return talk

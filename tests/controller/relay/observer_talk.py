@@ -19,14 +19,28 @@ from typing import Any
 
 from controller.ocpp.actions import OBSERVED, commands, reports
 from controller.ocpp.frames import Call, Version, call, call_result, parse
-from controller.relay.commands import Commands
-from controller.relay.courier import Courier
-from controller.relay.events import FromObserver, Note, ObserverLost, ObserverUp, Redial, Tick, ToObserver
-from controller.relay.observing import Command, Copy, ObserverEvent, Observing, StationAnswer
-from controller.relay.outbox import Outbox
-from controller.relay.saving import Save, Word
-from controller.relay.story import Story
-from controller.relay.transaction_ids import TransactionIds
+from controller.offline.journal_records import PersistRelay, RelayRecord
+from controller.offline.outbox import Outbox
+from controller.offline.outbox_sender import OutboxSender
+from controller.offline.station_snapshot import StationSnapshot
+from controller.offline.transaction_id_map import TransactionIdMap
+from controller.relay.command_permissions import CommandPermissions
+from controller.relay.events import (
+    FromObserver,
+    LogEntry,
+    ObserverLost,
+    ObserverUp,
+    Redial,
+    RelayTick,
+    ToObserver,
+)
+from controller.relay.secondary_backend import (
+    AnswerToObserver,
+    ObserverCommand,
+    ObserverCopy,
+    ObserverEvent,
+    SecondaryBackend,
+)
 
 TIMEOUT_S = 30.0
 UTC_0 = 1_800_000_000.0
@@ -53,25 +67,25 @@ class Talk:
     ) -> None:
         self.version = version
         self.now = 1000.0
-        self.words: list[Word] = []
+        self.words: list[RelayRecord] = []
         self.notes: list[str] = []
-        self._unheard: deque[ToObserver | Redial | Command] = deque()
+        self._unheard: deque[ToObserver | Redial | ObserverCommand] = deque()
         self._last: Call | None = None
         self._sent = 0
-        self.story = Story("CS01")
+        self.story = StationSnapshot("CS01")
         self.outbox = Outbox("CS01", "fleet", capacity)
-        self.ids = TransactionIds("CS01", "fleet")
+        self.ids = TransactionIdMap("CS01", "fleet")
         numbers = itertools.count(1)
 
         def new_id() -> str:
             return f"own-{next(numbers)}"
 
-        self.observing = Observing(
+        self.observing = SecondaryBackend(
             "CS01",
             version,
-            Commands("fleet", commands(may)),
+            CommandPermissions("fleet", commands(may)),
             reports(observe),
-            Courier(self.outbox, self.story, self.ids, version, new_id),
+            OutboxSender(self.outbox, self.story, self.ids, version, new_id),
             self.outbox,
             self.ids,
             TIMEOUT_S,
@@ -84,9 +98,9 @@ class Talk:
         self.done()
         for action in self.observing.handle(event, self.now):
             match action:
-                case Save(words):
+                case PersistRelay(words):
                     self.words += words
-                case Note(text=text):
+                case LogEntry(text=text):
                     self.notes.append(text)
                 case _:
                     self._unheard.append(action)
@@ -97,7 +111,7 @@ class Talk:
         number = f"s{self._sent}"
         self.story.saw(self.version, action, payload.encode())
         frame = Call(f'[2,"{number}","{action}",{payload}]', number, action, payload.encode())
-        self.on(Copy(frame, UTC_0 + self.now, transaction))
+        self.on(ObserverCopy(frame, UTC_0 + self.now, transaction))
 
     def boots(self) -> None:
         self.station("BootNotification", BOOT[self.version])
@@ -115,7 +129,7 @@ class Talk:
         self.on(ObserverUp("fleet"))
 
     def station_answers(self, command: Call, payload: str = "{}") -> None:
-        self.on(StationAnswer(call_result(command.id, payload.encode())))
+        self.on(AnswerToObserver(call_result(command.id, payload.encode())))
 
     def lost(self) -> None:
         self.on(ObserverLost("fleet", "connection reset"))
@@ -140,7 +154,7 @@ class Talk:
                 self.now = end
                 return
             self.now = max(self.now, deadline)
-            self.on(Tick())
+            self.on(RelayTick())
             if self._unheard:
                 return
         raise AssertionError("it wants a Tick for ever")
@@ -169,7 +183,7 @@ class Talk:
 
     def station_is_commanded(self) -> Call:
         told = self._unheard.popleft()
-        assert isinstance(told, Command)
+        assert isinstance(told, ObserverCommand)
         assert parse(told.call.text) == told.call
         return told.call
 

@@ -17,10 +17,15 @@ from collections import deque
 from collections.abc import Mapping
 from typing import TypeVar
 
+from controller.model.observations import Observation
 from controller.ocpp.frames import Call, Version, parse
-from controller.ocpp.observations import Observation
-from controller.ocpp.observer import Observer
-from controller.ocpp.profiles import Scope
+from controller.ocpp.station_state import StationStateTracker
+from controller.offline.journal_records import PersistRelay, RelayRecord
+from controller.offline.offline_handler import OfflineHandler
+from controller.offline.station_snapshot import StationSnapshot
+from controller.profiles.absorbed_profiles import AbsorbedProfiles, EvseWiring
+from controller.profiles.arbiter import ProfileArbiter
+from controller.profiles.limit_profiles import ProfileScope
 from controller.relay.events import (
     Action,
     BackendLost,
@@ -31,26 +36,21 @@ from controller.relay.events import (
     FromBackend,
     FromObserver,
     FromStation,
-    Kept,
-    Note,
-    Observed,
+    LogEntry,
+    ObservationMade,
     ObserverUp,
     OwnAnswered,
     OwnCall,
+    ProfilesAbsorbed,
     Redial,
-    Tick,
+    RelayTick,
     ToBackend,
     ToObserver,
     ToStation,
 )
-from controller.relay.kept_profiles import KeptProfiles, Wired
-from controller.relay.observing import Observing
-from controller.relay.ownership import Ownership
-from controller.relay.saving import Save, Word
-from controller.relay.station import StationRelay
-from controller.relay.stead import Stead
-from controller.relay.story import Story
-from controller.signing.gate import Gate
+from controller.relay.secondary_backend import SecondaryBackend
+from controller.relay.station_relay import StationRelay
+from controller.signing.policy_enforcer import PolicyEnforcer
 
 TIMEOUT_S = 30.0
 START_S = 1000.0
@@ -62,11 +62,13 @@ MOST_TICKS = 1000
 _ActionT = TypeVar("_ActionT", bound=Action)
 
 
-def a_station(scope: Scope, lease_s: float = 120.0) -> KeptProfiles:
+def a_station(scope: ProfileScope, lease_s: float = 120.0) -> AbsorbedProfiles:
     """What is kept for a station with one EVSE, or with two where each has its own limits: nothing yet."""
-    wired = Wired(phases=3, max_a=32.0, fallback_a=6.0)
-    count = 1 if scope is Scope.STATION else 2
-    return KeptProfiles(dict.fromkeys(range(1, count + 1), wired), 230.0, lease_s, lambda now: UTC_0 + now)
+    wired = EvseWiring(phases=3, max_a=32.0, fallback_a=6.0)
+    count = 1 if scope is ProfileScope.STATION else 2
+    return AbsorbedProfiles(
+        dict.fromkeys(range(1, count + 1), wired), 230.0, lease_s, lambda now: UTC_0 + now
+    )
 
 
 class Playbook:
@@ -75,26 +77,26 @@ class Playbook:
     def __init__(
         self,
         version: Version = Version.V16,
-        scope: Scope = Scope.STATION,
+        scope: ProfileScope = ProfileScope.STATION,
         *,
         up: bool = True,
-        kept: KeptProfiles | None = None,
-        gate: Gate | None = None,
-        observers: Mapping[str, Observing] | None = None,
-        stead: Stead | None = None,
+        kept: AbsorbedProfiles | None = None,
+        gate: PolicyEnforcer | None = None,
+        observers: Mapping[str, SecondaryBackend] | None = None,
+        stead: OfflineHandler | None = None,
         grace_s: float = 0.0,
-        story: Story | None = None,
+        story: StationSnapshot | None = None,
     ) -> None:
         self.now = START_S
-        self.notes: list[Note] = []
-        self.saved: Kept | None = None
+        self.notes: list[LogEntry] = []
+        self.saved: ProfilesAbsorbed | None = None
         self.kept = a_station(scope) if kept is None else kept
-        self.ownership = Ownership(version, scope, self.kept)
+        self.ownership = ProfileArbiter(version, scope, self.kept)
         self.relay = StationRelay(
             "CS01",
             "cpo",
             version,
-            Observer(version, 230.0),
+            StationStateTracker(version, 230.0),
             self.ownership,
             TIMEOUT_S,
             self.now,
@@ -156,7 +158,7 @@ class Playbook:
                 self.now = end
                 return
             self.now = max(self.now, deadline)
-            self._take(self.relay.handle(Tick(), self.now))
+            self._take(self.relay.handle(RelayTick(), self.now))
         raise AssertionError("the relay wants a Tick for ever")
 
     def _happens(self, event: Event) -> None:
@@ -164,9 +166,11 @@ class Playbook:
         self._take(self.relay.handle(event, self.now))
 
     def _take(self, actions: list[Action]) -> None:
-        self.notes += [action for action in actions if isinstance(action, Note)]
-        self.saved = next((action for action in actions if isinstance(action, Kept)), self.saved)
-        self._unheard.extend(action for action in actions if not isinstance(action, Note | Kept))
+        self.notes += [action for action in actions if isinstance(action, LogEntry)]
+        self.saved = next((action for action in actions if isinstance(action, ProfilesAbsorbed)), self.saved)
+        self._unheard.extend(
+            action for action in actions if not isinstance(action, LogEntry | ProfilesAbsorbed)
+        )
 
     # -- what is heard ------------------------------------------------------------------------------
 
@@ -219,12 +223,12 @@ class Playbook:
         assert told.backend == backend
         return told.text
 
-    def saves(self) -> tuple[Word, ...]:
+    def saves(self) -> tuple[RelayRecord, ...]:
         """Something has to be on disk before what follows."""
-        return self._pop(Save).words
+        return self._pop(PersistRelay).words
 
     def site_learns(self, observation: Observation) -> None:
-        self._next(Observed(observation))
+        self._next(ObservationMade(observation))
 
     def commands_allowed(self) -> None:
         self._next(Commandable())

@@ -13,22 +13,22 @@ from pathlib import Path
 
 from controller.ocpp.actions import OBSERVED, reports
 from controller.ocpp.frames import Version
-from controller.relay.answers import Answers
-from controller.relay.authorisations import Authorisations
-from controller.relay.autonomy import Autonomy, Rules
-from controller.relay.commands import Commands
-from controller.relay.courier import Courier
-from controller.relay.events import Action, Commandable, Observed, ToObserver
-from controller.relay.observing import Observing
-from controller.relay.outbox import Outbox
-from controller.relay.saving import Save, Word
-from controller.relay.stead import Kept, Stead
-from controller.relay.story import Story
-from controller.relay.transaction_ids import TransactionIds
-from controller.store.relay import RelayStore
+from controller.offline.authorization_cache import AuthorizationCache
+from controller.offline.journal_records import PersistRelay, RelayRecord
+from controller.offline.offline_handler import MessageQueued, OfflineHandler
+from controller.offline.offline_responder import OfflineResponder, OfflineRules
+from controller.offline.outbox import Outbox
+from controller.offline.outbox_sender import OutboxSender
+from controller.offline.response_cache import ResponseCache
+from controller.offline.station_snapshot import StationSnapshot
+from controller.offline.transaction_id_map import TransactionIdMap
+from controller.relay.command_permissions import CommandPermissions
+from controller.relay.events import Action, Commandable, ObservationMade, ToObserver
+from controller.relay.secondary_backend import SecondaryBackend
+from controller.store.relay_store import RelayStore
 from tests.controller.relay.playbook import TIMEOUT_S, UTC_0, Playbook
 
-EVERYONE = Rules(authorise="everyone")
+EVERYONE = OfflineRules(authorise="everyone")
 
 
 class Messages(Playbook):
@@ -42,18 +42,18 @@ class Messages(Playbook):
         version: Version,
         *,
         up: bool,
-        stead: Stead,
-        story: Story,
-        observers: Mapping[str, Observing],
+        stead: OfflineHandler,
+        story: StationSnapshot,
+        observers: Mapping[str, SecondaryBackend],
     ) -> None:
-        self.writes: list[tuple[Word, ...]] = []
+        self.writes: list[tuple[RelayRecord, ...]] = []
         self.fleet: list[str] = []
         super().__init__(version, up=up, stead=stead, story=story, observers=observers)
 
     def _take(self, actions: list[Action]) -> None:
-        self.writes += [action.words for action in actions if isinstance(action, Save)]
+        self.writes += [action.words for action in actions if isinstance(action, PersistRelay)]
         self.fleet += [action.text for action in actions if isinstance(action, ToObserver)]
-        aside = Save | Observed | Commandable | ToObserver
+        aside = PersistRelay | ObservationMade | Commandable | ToObserver
         super()._take([action for action in actions if not isinstance(action, aside)])
 
 
@@ -65,7 +65,7 @@ class Remembered:
         folder: Path,
         version: Version = Version.V16,
         *,
-        rules: Rules = EVERYONE,
+        rules: OfflineRules = EVERYONE,
         observed: bool = False,
     ) -> None:
         self._folder = folder
@@ -73,13 +73,19 @@ class Remembered:
         self._rules = rules
         self._observed = observed
         self._words = list(self._loaded())
-        self.story, self.answers = Story("CS01"), Answers("CS01")
-        self.drivers = Authorisations("CS01", b"key")
-        self.outbox, self.ids = Outbox("CS01", "cpo"), TransactionIds("CS01", "cpo")
-        self.copies, self.copied_ids = Outbox("CS01", "fleet"), TransactionIds("CS01", "fleet")
+        self.story, self.answers = StationSnapshot("CS01"), ResponseCache("CS01")
+        self.drivers = AuthorizationCache("CS01", b"key")
+        self.outbox, self.ids = Outbox("CS01", "cpo"), TransactionIdMap("CS01", "cpo")
+        self.copies, self.copied_ids = Outbox("CS01", "fleet"), TransactionIdMap("CS01", "fleet")
         for each in (
-            self.story, self.answers, self.drivers, self.outbox, self.ids, self.copies, self.copied_ids,
-        ):  # fmt: skip
+            self.story,
+            self.answers,
+            self.drivers,
+            self.outbox,
+            self.ids,
+            self.copies,
+            self.copied_ids,
+        ):
             each.recall(self._words)
 
     def link(self, *, up: bool = True) -> Messages:
@@ -88,20 +94,20 @@ class Remembered:
             self._version, up=up, stead=self.stead(), observers=self.observers(), story=self.story
         )
 
-    def stead(self) -> Stead:
+    def stead(self) -> OfflineHandler:
         """For one link."""
-        kept = Kept(
+        kept = MessageQueued(
             story=self.story,
             authorisations=self.drivers,
             answers=self.answers,
             outbox=self.outbox,
             ids=self.ids,
         )
-        autonomy = Autonomy("CS01", self._version, self.drivers, self.ids, self.story, self._rules)
-        courier = Courier(self.outbox, self.story, self.ids, self._version)
-        return Stead(self._version, autonomy, courier, kept, lambda now: UTC_0 + now)
+        autonomy = OfflineResponder("CS01", self._version, self.drivers, self.ids, self.story, self._rules)
+        courier = OutboxSender(self.outbox, self.story, self.ids, self._version)
+        return OfflineHandler(self._version, autonomy, courier, kept, lambda now: UTC_0 + now)
 
-    def observers(self) -> dict[str, Observing]:
+    def observers(self) -> dict[str, SecondaryBackend]:
         """For one link."""
         return {"fleet": self._observing()} if self._observed else {}
 
@@ -110,25 +116,25 @@ class Remembered:
         self._write(talk.writes[:writes])
         return Remembered(self._folder, self._version, rules=self._rules, observed=self._observed)
 
-    def _observing(self) -> Observing:
-        return Observing(
+    def _observing(self) -> SecondaryBackend:
+        return SecondaryBackend(
             "CS01",
             self._version,
-            Commands("fleet", frozenset()),
+            CommandPermissions("fleet", frozenset()),
             reports(OBSERVED),
-            Courier(self.copies, self.story, self.copied_ids, self._version),
+            OutboxSender(self.copies, self.story, self.copied_ids, self._version),
             self.copies,
             self.copied_ids,
             TIMEOUT_S,
         )
 
-    def _loaded(self) -> Sequence[Word]:
+    def _loaded(self) -> Sequence[RelayRecord]:
         store = RelayStore(self._folder)
         words = store.load("CS01").words
         store.close()
         return words
 
-    def _write(self, saves: Sequence[Sequence[Word]]) -> None:
+    def _write(self, saves: Sequence[Sequence[RelayRecord]]) -> None:
         store = RelayStore(self._folder)
         for words in saves:
             store.write(words)

@@ -7,8 +7,8 @@ import json
 import pytest
 
 from controller.ocpp.frames import Version
-from controller.relay.autonomy import MOST_ENDED, Rules
-from controller.relay.saving import Entry, Kind
+from controller.offline.journal_records import OutboxEntry, RecordKind
+from controller.offline.offline_responder import MOST_ENDED, OfflineRules
 from tests.controller.ocpp.schemas import check, request
 from tests.controller.relay.away import (
     BOOT_16,
@@ -77,7 +77,7 @@ def test_a_signed_question_is_not_answered_unsigned(version: Version, action: st
 def test_a_signed_transaction_message_stays_with_the_station(
     version: Version, action: str, payload: Payload
 ) -> None:
-    away = Away(version, Rules(authorise="everyone"))
+    away = Away(version, OfflineRules(authorise="everyone"))
     answer = away.says(action, payload)
     assert (answer.text, answer.result, answer.queue, answer.words) == (None, None, False, ())
     assert "signed" in answer.note
@@ -86,14 +86,14 @@ def test_a_signed_transaction_message_stays_with_the_station(
 # -- what the backend says of it afterwards ---------------------------------------------------------
 
 
-def _entry(version: Version, action: str, payload: Payload, transaction: int | None = None) -> Entry:
-    return Entry(
+def _entry(version: Version, action: str, payload: Payload, transaction: int | None = None) -> OutboxEntry:
+    return OutboxEntry(
         number=1,
         id="id 1",
         version=version,
         action=action,
         payload=json.dumps(payload).encode(),
-        kind=Kind.TRANSACTION,
+        kind=RecordKind.TRANSACTION,
         taken=UTC,
         transaction=transaction,
     )
@@ -128,7 +128,7 @@ def test_a_transaction_that_the_backend_does_not_accept_is_ended(
     check(version, request(version, command), stop[1])
     assert away.autonomy.heard(entry, _judged(version, "Accepted")) is None
     assert away.autonomy.heard(entry, b"{}") is None
-    lenient = Away(version, Rules(stop_unauthorised=False))
+    lenient = Away(version, OfflineRules(stop_unauthorised=False))
     assert lenient.autonomy.heard(entry, _judged(version, "Blocked")) is None
 
 
@@ -163,6 +163,6 @@ def test_a_transaction_that_is_over_is_left_alone(
         (V201, _entry(V201, "TransactionEvent", {})),
     ],
 )
-def test_nothing_is_stopped_that_cannot_be_named(now: Version, entry: Entry) -> None:
+def test_nothing_is_stopped_that_cannot_be_named(now: Version, entry: OutboxEntry) -> None:
     for version in (V16, V201):
         assert Away(now).autonomy.heard(entry, _judged(version, "Invalid")) is None

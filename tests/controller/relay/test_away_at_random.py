@@ -20,8 +20,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controller.ocpp.frames import Version
-from controller.ocpp.observer import Observer
-from controller.ocpp.profiles import Scope
+from controller.ocpp.station_state import StationStateTracker
+from controller.offline.journal_records import PersistRelay
+from controller.profiles.arbiter import ProfileArbiter
+from controller.profiles.limit_profiles import ProfileScope
 from controller.relay.events import (
     BackendLost,
     BackendUp,
@@ -33,15 +35,13 @@ from controller.relay.events import (
     ObserverLost,
     ObserverUp,
     Redial,
-    Tick,
+    RelayTick,
     ToBackend,
     ToObserver,
     ToStation,
 )
-from controller.relay.ownership import Ownership
-from controller.relay.saving import Save
-from controller.relay.station import StationRelay
-from controller.store.relay import RelayStore
+from controller.relay.station_relay import StationRelay
+from controller.store.relay_store import RelayStore
 from tests.controller.relay.playbook import TIMEOUT_S, UTC_0, a_station
 from tests.controller.relay.remembered import Remembered
 from tests.crash.ledger import COUNTED, Ledger, Part, Payload, difference, part_of
@@ -53,15 +53,27 @@ BOOT: dict[Version, Payload] = {
 }
 ACCEPTED = {"status": "Accepted", "currentTime": "2027-01-15T08:00:00Z", "interval": 300}
 MOVES = [
-    "speak", "speak", "speak anew", "owner", "owner", "fleet", "owner up", "owner lost", "fleet up",
-    "fleet lost", "station lost", "tick", "die before", "die after",
-]  # fmt: skip
+    "speak",
+    "speak",
+    "speak anew",
+    "owner",
+    "owner",
+    "fleet",
+    "owner up",
+    "owner lost",
+    "fleet up",
+    "fleet lost",
+    "station lost",
+    "tick",
+    "die before",
+    "die after",
+]
 OWNER, FLEET = "owner", "fleet"
 
 Script = Generator[tuple[str, Payload], Payload, None]
 
 
-class Died(Exception):
+class DiedError(Exception):
     """The life is over."""
 
 
@@ -152,7 +164,7 @@ class World:
         """Something happens, if it can."""
         try:
             self._move(name)
-        except Died:
+        except DiedError:
             self._store.close()
             self._born()
 
@@ -168,7 +180,7 @@ class World:
                 self._connected()
             case "tick":
                 self._now = max(self._now, self._relay.deadline or 0.0)
-                self._on(Tick())
+                self._on(RelayTick())
             case "die":
                 self._dies = how
 
@@ -197,8 +209,8 @@ class World:
             "CS01",
             "cpo",
             self._version,
-            Observer(self._version, 230.0),
-            Ownership(self._version, Scope.STATION, a_station(Scope.STATION)),
+            StationStateTracker(self._version, 230.0),
+            ProfileArbiter(self._version, ProfileScope.STATION, a_station(ProfileScope.STATION)),
             TIMEOUT_S,
             self._now,
             stead=self._house.stead(),
@@ -210,12 +222,12 @@ class World:
     def _on(self, event: Event) -> None:
         for action in self._relay.handle(event, self._now):
             match action:
-                case Save(words=words):
+                case PersistRelay(words=words):
                     if self._dies == "before":
-                        raise Died
+                        raise DiedError
                     self._store.write(words)
                     if self._dies == "after":
-                        raise Died
+                        raise DiedError
                 case ToStation(text):
                     self.station.hears(text)
                 case ToBackend(text):

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from controller.relay.autonomy import Rules
-from controller.relay.courier import WAITS_S
+from controller.offline.offline_responder import OfflineRules
+from controller.offline.outbox_sender import WAITS_S
 from tests.controller.relay.playbook import TIMEOUT_S, Playbook, call, result
 from tests.controller.relay.remembered import Remembered
 
@@ -171,7 +171,7 @@ def test_one_that_the_owner_has_never_accepted_stays_pending(house: Remembered) 
 
 
 def test_nobody_unknown_charges_where_only_the_known_may(tmp_path: Path) -> None:
-    talk = Remembered(tmp_path, rules=Rules()).link()
+    talk = Remembered(tmp_path, rules=OfflineRules()).link()
     known(talk)
     talk.backend_lost()
     started = served(talk, "1", "StartTransaction", START)

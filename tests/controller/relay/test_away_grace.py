@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from controller.ocpp.observations import TransactionSeen
+from controller.model.observations import TransactionSeen
+from controller.relay.call_queue import LINE_DEPTH
 from controller.relay.events import FromStation
-from controller.relay.line import LINE_DEPTH
-from controller.relay.station import FAREWELL_S
+from controller.relay.station_relay import FAREWELL_S
 from tests.controller.relay.playbook import TIMEOUT_S, Playbook, call, result
 
 GRACE_S = 20.0

@@ -19,21 +19,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controller.ocpp.frames import Answer, CallError, CallResult, Version
-from controller.relay.answers import Answers
-from controller.relay.authorisations import Authorisations
-from controller.relay.autonomy import Autonomy, Rules
-from controller.relay.courier import Courier
-from controller.relay.outbox import Outbox
-from controller.relay.saving import Word
-from controller.relay.stead import Kept, Stead
-from controller.relay.story import Story
-from controller.relay.transaction_ids import TransactionIds
-from controller.store.relay import RelayStore
+from controller.offline.authorization_cache import AuthorizationCache
+from controller.offline.journal_records import RelayRecord
+from controller.offline.offline_handler import MessageQueued, OfflineHandler
+from controller.offline.offline_responder import OfflineResponder, OfflineRules
+from controller.offline.outbox import Outbox
+from controller.offline.outbox_sender import OutboxSender
+from controller.offline.response_cache import ResponseCache
+from controller.offline.station_snapshot import StationSnapshot
+from controller.offline.transaction_id_map import TransactionIdMap
+from controller.store.relay_store import RelayStore
 
 V16 = Version.V16
 
 
-class Died(Exception):
+class DiedError(Exception):
     """The life is over."""
 
 
@@ -92,18 +92,20 @@ class Life:
         self._writes = writes
         self._last_is_on_disk = last_is_on_disk
         words = self._store.load("CS01").words
-        story, answers = Story("CS01"), Answers("CS01")
-        drivers = Authorisations("CS01", b"key")
-        self.outbox, ids = Outbox("CS01", "csms"), TransactionIds("CS01", "csms")
+        story, answers = StationSnapshot("CS01"), ResponseCache("CS01")
+        drivers = AuthorizationCache("CS01", b"key")
+        self.outbox, ids = Outbox("CS01", "csms"), TransactionIdMap("CS01", "csms")
         for part in (story, answers, drivers, self.outbox, ids):
             part.recall(words)
-        autonomy = Autonomy("CS01", V16, drivers, ids, story, Rules(authorise="everyone"))
-        kept = Kept(story=story, authorisations=drivers, answers=answers, outbox=self.outbox, ids=ids)
-        courier = Courier(self.outbox, story, ids, V16)
-        self.stead = Stead(V16, autonomy, courier, kept, lambda now: 1_800_000_000.0 + now)
+        autonomy = OfflineResponder("CS01", V16, drivers, ids, story, OfflineRules(authorise="everyone"))
+        kept = MessageQueued(
+            story=story, authorisations=drivers, answers=answers, outbox=self.outbox, ids=ids
+        )
+        courier = OutboxSender(self.outbox, story, ids, V16)
+        self.stead = OfflineHandler(V16, autonomy, courier, kept, lambda now: 1_800_000_000.0 + now)
         self.stead.attached(was_away=True)
 
-    def save(self, words: Sequence[Word]) -> None:
+    def save(self, words: Sequence[RelayRecord]) -> None:
         if self._writes is None:
             self._store.write(words)
         elif words:
@@ -111,7 +113,7 @@ class Life:
             if self._writes > 0 or self._last_is_on_disk:
                 self._store.write(words)
             if self._writes <= 0:
-                raise Died
+                raise DiedError
 
     def serve(self, station: Station, now: float) -> None:
         action, payload = station.says()
@@ -153,7 +155,7 @@ def play(folder: Path, steps: Sequence[bool], lives: Sequence[tuple[int, bool]],
                 life.serve(station, next(clock))
             else:
                 life.tell(backend, next(clock))
-        except Died:
+        except DiedError:
             life.close()
             life = born()
     life.close()
@@ -198,7 +200,7 @@ def test_a_message_that_was_heard_when_we_died_goes_again_under_the_same_id_and_
     station, backend = Station(), Backend(set())
     life = Life(tmp_path, 3, last_is_on_disk=last_is_on_disk)
     life.serve(station, 1)
-    with pytest.raises(Died):
+    with pytest.raises(DiedError):
         life.tell(backend, 2)  # the third write is that of the answer
     life.close()
     again = Life(tmp_path, None, last_is_on_disk=True)

@@ -7,15 +7,21 @@ from typing import Any
 import pytest
 
 from controller.ocpp.frames import Version
-from controller.relay.events import BackendLost, BackendUp, FromBackend, Tick
-from controller.relay.identity import MOST_WORDS, Asked, Reached, Replied, Say
-from tests.controller.relay.test_identity import VERSIONS, Talk
+from controller.relay.events import BackendLost, BackendUp, FromBackend, RelayTick
+from controller.site_identity.identity import (
+    MOST_WORDS,
+    SiteBackendReached,
+    SiteMessage,
+    SiteReply,
+    SiteRequest,
+)
+from tests.controller.site_identity.test_identity import VERSIONS, Talk
 
 ANSWER = '{"status":"Accepted","data":"{}"}'
 
 
-def word(number: int = 1) -> Say:
-    return Say("DataTransfer", b'{"vendorId":"org.example","data":"%d"}' % number)
+def word(number: int = 1) -> SiteMessage:
+    return SiteMessage("DataTransfer", b'{"vendorId":"org.example","data":"%d"}' % number)
 
 
 def said(frames: list[list[Any]]) -> list[str]:
@@ -48,7 +54,7 @@ def test_a_word_without_an_answer_is_said_again(lost: bool) -> None:
         talk.on(BackendLost("gone"))
         frames = talk.booted("Accepted", 300)
     else:
-        [heartbeat] = talk.on(Tick(), 300)
+        [heartbeat] = talk.on(RelayTick(), 300)
         assert said(answers(talk, first, 300)) == [], "too late: it counts as not answered"
         frames = answers(talk, heartbeat, 301)
     assert said(frames) == ["1"]
@@ -83,8 +89,8 @@ def test_a_data_transfer_is_answered_by_whoever_understands_it(version: Version)
     talk.booted("Accepted", 300)
     talk.others.clear()
     assert talk.on(FromBackend('[2,"b","DataTransfer",{"vendorId":"org.example"}]')) == []
-    assert talk.others == [Asked("b", b'{"vendorId":"org.example"}')]
-    [reply] = talk.on(Replied("b", ANSWER.encode()))
+    assert talk.others == [SiteRequest("b", b'{"vendorId":"org.example"}')]
+    [reply] = talk.on(SiteReply("b", ANSWER.encode()))
     assert reply[:2] == [3, "b"]
     assert reply[2]["status"] == "Accepted"
 
@@ -97,4 +103,7 @@ def test_it_is_told_when_the_backend_is_there_and_when_it_is_not() -> None:
     talk.on(BackendLost("gone"))
     talk.on(BackendUp())
     talk.on(BackendLost("gone"))
-    assert [each for each in talk.others if isinstance(each, Reached)] == [Reached(True), Reached(False)]
+    assert [each for each in talk.others if isinstance(each, SiteBackendReached)] == [
+        SiteBackendReached(True),
+        SiteBackendReached(False),
+    ]

@@ -9,13 +9,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.ocpp.frames import Version
-from controller.ocpp.observer import Observer
-from controller.ocpp.profiles import Scope
-from controller.relay.events import Action, BackendUp, FromBackend, FromStation, Tick, ToBackend, ToStation
-from controller.relay.ownership import Ownership
-from controller.relay.saving import Save
-from controller.relay.station import StationRelay
-from controller.signing.replay import Remember
+from controller.ocpp.station_state import StationStateTracker
+from controller.offline.journal_records import PersistRelay
+from controller.profiles.arbiter import ProfileArbiter
+from controller.profiles.limit_profiles import ProfileScope
+from controller.relay.events import (
+    Action,
+    BackendUp,
+    FromBackend,
+    FromStation,
+    RelayTick,
+    ToBackend,
+    ToStation,
+)
+from controller.relay.station_relay import StationRelay
+from controller.signing.replay import RememberText
 from tests.controller.relay.playbook import START_S, TIMEOUT_S, UTC_0, a_station, call, result
 from tests.controller.signing.authors import compact
 from tests.controller.signing.house import TOM, gate, limit, signed
@@ -35,11 +43,18 @@ class Talk:
     """A relay, and what was heard on both of its sides."""
 
     def __init__(self) -> None:
-        station = Ownership(Version.V201, Scope.STATION, a_station(Scope.STATION))
+        station = ProfileArbiter(Version.V201, ProfileScope.STATION, a_station(ProfileScope.STATION))
         self.relay = StationRelay(
-            "CS01", "cpo", Version.V201, Observer(Version.V201, 230), station, TIMEOUT_S, START_S,
-            utc_of=lambda now: UTC_0 + now, gate=gate(),
-        )  # fmt: skip
+            "CS01",
+            "cpo",
+            Version.V201,
+            StationStateTracker(Version.V201, 230),
+            station,
+            TIMEOUT_S,
+            START_S,
+            utc_of=lambda now: UTC_0 + now,
+            gate=gate(),
+        )
         self.station: list[str] = []
         self.backend: list[str] = []
         self.remembered = 0
@@ -49,8 +64,8 @@ class Talk:
     def take(self, actions: list[Action]) -> None:
         for action in actions:
             match action:
-                case Save(words):
-                    self.remembered += sum(isinstance(word, Remember) for word in words)
+                case PersistRelay(words):
+                    self.remembered += sum(isinstance(word, RememberText) for word in words)
                 case ToStation(text):
                     self.station.append(text)
                     assert len(self.station) <= self.remembered  # nothing goes that is not on disk
@@ -81,7 +96,7 @@ def test_what_is_signed_gets_through_once_and_everything_is_answered_once(
         talk.take(talk.relay.handle(FromBackend(text), START_S))
     for _ in events:
         talk.answer()
-    talk.take(talk.relay.handle(Tick(), START_S))
+    talk.take(talk.relay.handle(RelayTick(), START_S))
     assert talk.station == list(expected.values())
     assert talk.remembered == len(expected)
     answers = [json.loads(text) for text in talk.backend]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from controller.model.observations import Booted, EvseState, ProfilesTouched, StateSeen
 from controller.ocpp.frames import Version
-from controller.ocpp.observations import Booted, EvseState, ProfilesTouched, StateSeen
-from controller.relay.downward import QUIET_S
-from controller.relay.line import LINE_DEPTH
-from controller.relay.station import FAREWELL_S
+from controller.relay.call_queue import LINE_DEPTH
+from controller.relay.downstream import QUIET_S
+from controller.relay.station_relay import FAREWELL_S
 from tests.controller.relay.playbook import TIMEOUT_S, Playbook, call, result
 
 BOOT = call("boot", "BootNotification", '{"chargePointVendor":"ACME","chargePointModel":"One"}')

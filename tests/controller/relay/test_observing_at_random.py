@@ -9,14 +9,20 @@ from hypothesis import strategies as st
 
 from controller.ocpp.actions import OBSERVED, commands, reports
 from controller.ocpp.frames import Call, CallError, CallResult, Version, call, call_error, call_result, parse
-from controller.relay.commands import Commands
-from controller.relay.courier import Courier
-from controller.relay.events import FromObserver, ObserverLost, ObserverUp, Redial, Tick, ToObserver
-from controller.relay.observing import Command, Copy, ObserverEvent, Observing, StationAnswer
-from controller.relay.outbox import Outbox
-from controller.relay.saving import Save, SetAside
-from controller.relay.story import Story
-from controller.relay.transaction_ids import TransactionIds
+from controller.offline.journal_records import EntrySetAside, PersistRelay
+from controller.offline.outbox import Outbox
+from controller.offline.outbox_sender import OutboxSender
+from controller.offline.station_snapshot import StationSnapshot
+from controller.offline.transaction_id_map import TransactionIdMap
+from controller.relay.command_permissions import CommandPermissions
+from controller.relay.events import FromObserver, ObserverLost, ObserverUp, Redial, RelayTick, ToObserver
+from controller.relay.secondary_backend import (
+    AnswerToObserver,
+    ObserverCommand,
+    ObserverCopy,
+    ObserverEvent,
+    SecondaryBackend,
+)
 from tests.controller.relay.observer_talk import ACCEPTED, BOOT, START, TIMEOUT_S
 
 MOVES = [
@@ -44,14 +50,21 @@ class Walk:
         def new_id() -> str:
             return f"own-{next(numbers)}"
 
-        self.story = Story("CS01")
+        self.story = StationSnapshot("CS01")
         self.outbox = Outbox("CS01", "fleet")
-        ids = TransactionIds("CS01", "fleet")
-        courier = Courier(self.outbox, self.story, ids, Version.V16, new_id)
-        self.observing = Observing(
-            "CS01", Version.V16, Commands("fleet", commands(["reads"])), reports(OBSERVED), courier,
-            self.outbox, ids, TIMEOUT_S, new_id,
-        )  # fmt: skip
+        ids = TransactionIdMap("CS01", "fleet")
+        courier = OutboxSender(self.outbox, self.story, ids, Version.V16, new_id)
+        self.observing = SecondaryBackend(
+            "CS01",
+            Version.V16,
+            CommandPermissions("fleet", commands(["reads"])),
+            reports(OBSERVED),
+            courier,
+            self.outbox,
+            ids,
+            TIMEOUT_S,
+            new_id,
+        )
         self.now = 0.0
         self.is_up = False
         self.asked: Call | None = None
@@ -91,17 +104,17 @@ class Walk:
                 action = "TriggerMessage" if name == "ask" else "Reset"
                 self.on(FromObserver("fleet", call(number, action, b"{}")))
             case "station" if self.commanded:
-                self.on(StationAnswer(call_result(self.commanded.pop(0).id, b"{}")))
+                self.on(AnswerToObserver(call_result(self.commanded.pop(0).id, b"{}")))
             case "wait" if self.observing.deadline is not None:
                 self.now = max(self.now, self.observing.deadline)
-                self.on(Tick())
+                self.on(RelayTick())
             case "stray":
                 self.on(FromObserver("fleet", call_result("stray", b"{}")))
 
     def says(self, action: str, payload: str, transaction: int | None = None) -> None:
         self.story.saw(Version.V16, action, payload.encode())
         frame = Call(call("s", action, payload.encode()), "s", action, payload.encode())
-        self.on(Copy(frame, self.now, transaction))
+        self.on(ObserverCopy(frame, self.now, transaction))
 
     def answer(self, asked: Call) -> None:
         self.asked = None
@@ -123,13 +136,13 @@ class Walk:
                 case ToObserver(text=text):
                     assert self.is_up
                     self.hears(text)
-                case Command(call=asked):
+                case ObserverCommand(call=asked):
                     assert asked.action == "TriggerMessage"
                     self.commanded.append(asked)
                 case Redial():
                     self.link_is_gone()
-                case Save(words=words):
-                    self.set_aside += sum(isinstance(word, SetAside) for word in words)
+                case PersistRelay(words=words):
+                    self.set_aside += sum(isinstance(word, EntrySetAside) for word in words)
 
     def hears(self, text: str) -> None:
         frame = parse(text)

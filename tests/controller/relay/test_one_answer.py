@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from controller.relay.line import LINE_DEPTH
-from controller.relay.station import FAREWELL_S
+from controller.relay.call_queue import LINE_DEPTH
+from controller.relay.station_relay import FAREWELL_S
 from tests.controller.relay.playbook import TIMEOUT_S, Playbook, call, result
 
 

@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from controller.ocpp.frames import Version
-from controller.relay.line import LINE_DEPTH
+from controller.relay.call_queue import LINE_DEPTH
 from tests.controller.relay.playbook import Playbook, call, result
 
 CALLS = [

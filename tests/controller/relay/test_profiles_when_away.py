@@ -6,17 +6,17 @@ import json
 
 import pytest
 
+from controller.model.observations import BackendLimit, TransactionSeen
 from controller.ocpp.frames import Version
-from controller.ocpp.observations import BackendLimit, TransactionSeen
-from controller.ocpp.profiles import Scope
-from controller.relay.answers import Answers
-from controller.relay.authorisations import Authorisations
-from controller.relay.autonomy import Autonomy, Rules
-from controller.relay.courier import Courier
-from controller.relay.outbox import Outbox
-from controller.relay.stead import Kept, Stead
-from controller.relay.story import Story
-from controller.relay.transaction_ids import TransactionIds
+from controller.offline.authorization_cache import AuthorizationCache
+from controller.offline.offline_handler import MessageQueued, OfflineHandler
+from controller.offline.offline_responder import OfflineResponder, OfflineRules
+from controller.offline.outbox import Outbox
+from controller.offline.outbox_sender import OutboxSender
+from controller.offline.response_cache import ResponseCache
+from controller.offline.station_snapshot import StationSnapshot
+from controller.offline.transaction_id_map import TransactionIdMap
+from controller.profiles.limit_profiles import ProfileScope
 from tests.controller.relay.backend_profiles import ACCEPTED, STARTED, setting
 from tests.controller.relay.playbook import UTC_0, Playbook, result
 
@@ -24,15 +24,17 @@ V16 = Version.V16
 THEIRS = 70
 
 
-def a_stead() -> Stead:
+def a_stead() -> OfflineHandler:
     """Serves CS01 while its backend is away, and lets everybody charge."""
-    story, drivers = Story("CS01"), Authorisations("CS01", b"key")
-    outbox, ids = Outbox("CS01", "cpo"), TransactionIds("CS01", "cpo")
-    return Stead(
+    story, drivers = StationSnapshot("CS01"), AuthorizationCache("CS01", b"key")
+    outbox, ids = Outbox("CS01", "cpo"), TransactionIdMap("CS01", "cpo")
+    return OfflineHandler(
         V16,
-        Autonomy("CS01", V16, drivers, ids, story, Rules(authorise="everyone")),
-        Courier(outbox, story, ids, V16),
-        Kept(story=story, authorisations=drivers, answers=Answers("CS01"), outbox=outbox, ids=ids),
+        OfflineResponder("CS01", V16, drivers, ids, story, OfflineRules(authorise="everyone")),
+        OutboxSender(outbox, story, ids, V16),
+        MessageQueued(
+            story=story, authorisations=drivers, answers=ResponseCache("CS01"), outbox=outbox, ids=ids
+        ),
         lambda now: UTC_0 + now,
     )
 
@@ -40,7 +42,7 @@ def a_stead() -> Stead:
 @pytest.fixture
 def talk() -> Playbook:
     """A car has begun to charge while the backend was away, which has numbered that since."""
-    talk = Playbook(V16, Scope.EVSE, up=False, stead=a_stead())
+    talk = Playbook(V16, ProfileScope.EVSE, up=False, stead=a_stead())
     talk.commandable()
     talk.backend_lost()
     talk.station(STARTED[V16])

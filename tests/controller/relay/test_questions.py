@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from controller.ocpp.capabilities import PATIENCE_S
-from controller.relay.events import OwnCall, Tick
-from controller.relay.station import FAREWELL_S
+from controller.chargers.capabilities import PATIENCE_S
+from controller.relay.events import OwnCall, RelayTick
+from controller.relay.station_relay import FAREWELL_S
 from tests.controller.relay.playbook import Playbook, call, result
 
 QUESTION_ID = "00000000-0000-4000-8000-000000000001"
@@ -66,6 +66,6 @@ def test_a_farewell_leaves_time_for_limits_after_silence() -> None:
     ask(talk)
     talk.backend_lost()
     talk.now += PATIENCE_S
-    talk._happens(Tick())  # one: the site reacts before the next
+    talk._happens(RelayTick())  # one: the site reacts before the next
     own_ended(talk, None, "no answer in time")
     talk.station_hears(talk.own())

@@ -16,8 +16,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from controller.ocpp.frames import Call, CallError, CallResult, Version, parse
-from controller.ocpp.observer import Observer
-from controller.ocpp.profiles import Scope
+from controller.ocpp.station_state import StationStateTracker
+from controller.profiles.arbiter import ProfileArbiter
+from controller.profiles.limit_profiles import ProfileScope
+from controller.relay.call_queue import LINE_DEPTH
 from controller.relay.events import (
     Action,
     BackendLost,
@@ -29,13 +31,11 @@ from controller.relay.events import (
     FromStation,
     OwnAnswered,
     OwnCall,
-    Tick,
+    RelayTick,
     ToBackend,
     ToStation,
 )
-from controller.relay.line import LINE_DEPTH
-from controller.relay.ownership import Ownership
-from controller.relay.station import FAREWELL_S, StationRelay
+from controller.relay.station_relay import FAREWELL_S, StationRelay
 from tests.controller.relay.playbook import MOST_TICKS, TIMEOUT_S, a_station
 
 TRANSACTION = "StopTransaction"
@@ -88,8 +88,8 @@ class Talk(RuleBasedStateMachine):
             "CS01",
             "cpo",
             version,
-            Observer(version, 230),
-            Ownership(version, Scope.STATION, a_station(Scope.STATION)),
+            StationStateTracker(version, 230),
+            ProfileArbiter(version, ProfileScope.STATION, a_station(ProfileScope.STATION)),
             TIMEOUT_S,
             0.0,
         )
@@ -224,7 +224,7 @@ class Talk(RuleBasedStateMachine):
             late = self.at_backend
             if self.mode == "up" and late is not None and late.late(self.now) and late.action == TRANSACTION:
                 self.give_up_backend()
-            self.happens(Tick())
+            self.happens(RelayTick())
         else:
             raise AssertionError("the relay wants a Tick for ever")
         self.now = end

@@ -7,11 +7,11 @@ import json
 
 import pytest
 
+from controller.model.observations import ProfilesTouched
 from controller.ocpp.frames import Version, parse
-from controller.ocpp.observations import ProfilesTouched
-from controller.ocpp.profiles import LimitKind, Scope, profile_id
+from controller.profiles.limit_profiles import LimitKind, ProfileScope, profile_id
+from tests.controller.profiles.test_arbiter import brings
 from tests.controller.relay.playbook import Playbook, call, result
-from tests.controller.relay.test_ownership import brings
 
 V2 = (Version.V201, Version.V21)
 
@@ -25,18 +25,21 @@ def sealed(text: str) -> str:
 
 
 @pytest.mark.parametrize("version", V2)
-@pytest.mark.parametrize(("scope", "named", "passes"), [
-    (Scope.STATION, "TxDefaultProfile", True),
-    (Scope.STATION, "TxProfile", True),
-    (Scope.STATION, "ChargingStationMaxProfile", False),
-    (Scope.EVSE, "ChargingStationMaxProfile", True),
-    (Scope.EVSE, "TxDefaultProfile", False),
-    (Scope.EVSE, "TxProfile", False),
-    (Scope.EVSE, "PriorityCharging", False),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("scope", "named", "passes"),
+    [
+        (ProfileScope.STATION, "TxDefaultProfile", True),
+        (ProfileScope.STATION, "TxProfile", True),
+        (ProfileScope.STATION, "ChargingStationMaxProfile", False),
+        (ProfileScope.EVSE, "ChargingStationMaxProfile", True),
+        (ProfileScope.EVSE, "TxDefaultProfile", False),
+        (ProfileScope.EVSE, "TxProfile", False),
+        (ProfileScope.EVSE, "PriorityCharging", False),
+    ],
+)
 @pytest.mark.parametrize("action", ["SetChargingProfile", "RequestStartTransaction"])
 def test_a_signed_profile_that_could_loosen_our_limits_is_refused(
-    version: Version, scope: Scope, named: str, passes: bool, action: str
+    version: Version, scope: ProfileScope, named: str, passes: bool, action: str
 ) -> None:
     play, text = Playbook(version, scope), sealed(brings(version, named, action=action))
     if passes:

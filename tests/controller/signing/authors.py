@@ -70,19 +70,45 @@ _numbers = st.builds(
     st.sampled_from(["", "-"]),
     st.one_of(st.just("0"), st.builds(lambda a, b: a + b, st.sampled_from("123456789"), _DIGITS)),
     st.one_of(st.just(""), _DIGITS.map(lambda digits: "." + digits)),
-    st.one_of(st.just(""), st.builds(
-        lambda e, sign, n: f"{e}{sign}{n}", st.sampled_from("eE"), st.sampled_from(["", "+", "-"]),
-        st.integers(0, 99),
-    )),
-)  # fmt: skip
+    st.one_of(
+        st.just(""),
+        st.builds(
+            lambda e, sign, n: f"{e}{sign}{n}",
+            st.sampled_from("eE"),
+            st.sampled_from(["", "+", "-"]),
+            st.integers(0, 99),
+        ),
+    ),
+)
 _characters = st.one_of(
     st.characters(codec="utf-8", exclude_characters='"\\', exclude_categories=("Cc", "Cs")).map(str.encode),
-    st.sampled_from([
-        rb"\"", rb"\\", rb"\/", rb"\b", rb"\f", rb"\n", rb"\r", rb"\t", rb"\u0041", rb"\u00e9", rb"\u00E9",
-        rb"\u0000", rb"\ud83d\ude00", rb"\uD83D\uDE00", "é😀\u2028".encode(), b" ", b"  ", b",", b"}", b"]",
-        b":", b"signatures",
-    ]),
-)  # fmt: skip
+    st.sampled_from(
+        [
+            rb"\"",
+            rb"\\",
+            rb"\/",
+            rb"\b",
+            rb"\f",
+            rb"\n",
+            rb"\r",
+            rb"\t",
+            rb"\u0041",
+            rb"\u00e9",
+            rb"\u00E9",
+            rb"\u0000",
+            rb"\ud83d\ude00",
+            rb"\uD83D\uDE00",
+            "é😀\u2028".encode(),
+            b" ",
+            b"  ",
+            b",",
+            b"}",
+            b"]",
+            b":",
+            b"signatures",
+        ]
+    ),
+)
 texts = st.lists(_characters, max_size=6).map(lambda parts: b'"' + b"".join(parts) + b'"')
 """Strings of JSON, as they may be written."""
 
@@ -105,15 +131,17 @@ def _object(members: list[tuple[bytes, tuple[bytes, bytes]]], blank: bytes) -> t
     members = _unique(members)
     return (
         b"{" + b",".join(name + b":" + tight for name, (tight, _) in members) + b"}",
-        b"{" + blank + (blank + b"," + blank).join(
-            name + blank + b":" + blank + loose for name, (_, loose) in members
-        ) + blank + b"}",
-    )  # fmt: skip
+        b"{"
+        + blank
+        + (blank + b"," + blank).join(name + blank + b":" + blank + loose for name, (_, loose) in members)
+        + blank
+        + b"}",
+    )
 
 
-_scalars = st.one_of(
-    texts, _numbers, st.sampled_from([b"true", b"false", b"null"])
-).map(lambda scalar: (scalar, scalar))  # fmt: skip
+_scalars = st.one_of(texts, _numbers, st.sampled_from([b"true", b"false", b"null"])).map(
+    lambda scalar: (scalar, scalar)
+)
 values = st.recursive(
     _scalars,
     lambda inner: st.one_of(

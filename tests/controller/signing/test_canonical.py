@@ -9,7 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from controller.signing import canonical
-from controller.signing.canonical import NotSignable
+from controller.signing.canonical import NotSignableError
 from tests.controller.signing.authors import CONTEXT, blanks, members, signed_text
 
 Member = tuple[bytes, tuple[bytes, bytes]]
@@ -44,7 +44,7 @@ def test_no_byte_changes_but_the_signed_text_does(parts: list[Member], data: st.
     changed = payload[:at] + bytes([byte]) + payload[at + 1 :]
     try:
         text = text_of(changed)
-    except NotSignable:
+    except NotSignableError:
         return
     assert text != text_of(payload)
 
@@ -69,16 +69,19 @@ def test_a_signature_is_added_and_nothing_else_changes(
     assert before + after == payload
 
 
-@pytest.mark.parametrize(("payload", "with_another"), [
-    (b"{}", b'{"signatures":[S]}'),
-    (b' { "a" : 1 } ', b' { "a" : 1,"signatures":[S] } '),
-    (b'{"a":1,"customData":{"vendorId":"x"}}', b'{"a":1,"signatures":[S],"customData":{"vendorId":"x"}}'),
-    (b'{"customData":{}}', b'{"signatures":[S],"customData":{}}'),
-    (b'{"signatures":[],"a":1}', b'{"signatures":[S],"a":1}'),
-    (b'{"signatures":[ ]}', b'{"signatures":[ S]}'),
-    (b'{"signatures":[{"a":[]}]}', b'{"signatures":[{"a":[]},S]}'),
-    (b'{"x":{"signatures":[]}}', b'{"x":{"signatures":[]},"signatures":[S]}'),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("payload", "with_another"),
+    [
+        (b"{}", b'{"signatures":[S]}'),
+        (b' { "a" : 1 } ', b' { "a" : 1,"signatures":[S] } '),
+        (b'{"a":1,"customData":{"vendorId":"x"}}', b'{"a":1,"signatures":[S],"customData":{"vendorId":"x"}}'),
+        (b'{"customData":{}}', b'{"signatures":[S],"customData":{}}'),
+        (b'{"signatures":[],"a":1}', b'{"signatures":[S],"a":1}'),
+        (b'{"signatures":[ ]}', b'{"signatures":[ S]}'),
+        (b'{"signatures":[{"a":[]}]}', b'{"signatures":[{"a":[]},S]}'),
+        (b'{"x":{"signatures":[]}}', b'{"x":{"signatures":[]},"signatures":[S]}'),
+    ],
+)
 def test_where_a_signature_stands(payload: bytes, with_another: bytes) -> None:
     element = b'"S"'
     assert canonical.with_signature(payload, canonical.read(payload), element) == with_another.replace(
@@ -99,49 +102,55 @@ def test_the_name_signatures_is_the_same_however_it_is_escaped() -> None:
     assert b"2" not in text_of(rb'{"\u0073ignatures":[2]}').removeprefix(b'{"@context":"' + CONTEXT.encode())
 
 
-@pytest.mark.parametrize(("payload", "reason"), [
-    (b'{"a":1,"a":2}', "one name twice"),
-    (b'{"a":1,"\\u0061":2}', "one name twice"),
-    ('{"é":1,"\\u00E9":2}'.encode(), "one name twice"),
-    (b'{"a":[{"limit":16,"limit":32}]}', "one name twice"),
-    (b'{"signatures":[],"signatures":[]}', "one name twice"),
-    (b'{"signatures":[{"keyId":"a","keyId":"b"}]}', "one name twice"),
-    (b'{"a":' + b"[" * 64 + b"]" * 64 + b"}", "nests deeper than 64"),
-    (b'{"a":' * 65 + b"1" + b"}" * 65, "nests deeper than 64"),
-    (b'{"a":' + b"[" * 100_000, "nests deeper than 64"),
-    (b'{"a":"\xff"}', "not UTF-8"),
-    (b'{"a":"\xc0\xaf"}', "not UTF-8"),
-    (b'{"a":"\xed\xa0\x80"}', "not UTF-8"),
-    (b'{"a":"\\ud800"}', "reads alike"),
-    (b'{"a":"\\udc00x"}', "reads alike"),
-    (b'{"a":1e999}', "number that no reader"),
-    (b'{"a":' + b"9" * 41 + b"}", "more than 40 characters"),
-    (b'{"a":0.' + b"0" * 50 + b"1}", "more than 40 characters"),
-    (b'{"a":' + b"9" * 10_000 + b"}", "number that no reader"),
-    (b'{"a":"' + b"x" * 262_137 + b'"}', "262145 bytes, 262144 at most"),
-    (b'{"a":01}', "reads alike"),
-    (b'{"a":NaN}', "reads alike"),
-    (b'{"a":1,}', "reads alike"),
-    (b'{"a":1}{}', "reads alike"),
-    (b"\xef\xbb\xbf{}", "reads alike"),
-    (b'{"a":1} // c', "reads alike"),
-    (b"", "reads alike"),
-    (b"[]", "no JSON object"),
-    (b"null", "no JSON object"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("payload", "reason"),
+    [
+        (b'{"a":1,"a":2}', "one name twice"),
+        (b'{"a":1,"\\u0061":2}', "one name twice"),
+        ('{"é":1,"\\u00E9":2}'.encode(), "one name twice"),
+        (b'{"a":[{"limit":16,"limit":32}]}', "one name twice"),
+        (b'{"signatures":[],"signatures":[]}', "one name twice"),
+        (b'{"signatures":[{"keyId":"a","keyId":"b"}]}', "one name twice"),
+        (b'{"a":' + b"[" * 64 + b"]" * 64 + b"}", "nests deeper than 64"),
+        (b'{"a":' * 65 + b"1" + b"}" * 65, "nests deeper than 64"),
+        (b'{"a":' + b"[" * 100_000, "nests deeper than 64"),
+        (b'{"a":"\xff"}', "not UTF-8"),
+        (b'{"a":"\xc0\xaf"}', "not UTF-8"),
+        (b'{"a":"\xed\xa0\x80"}', "not UTF-8"),
+        (b'{"a":"\\ud800"}', "reads alike"),
+        (b'{"a":"\\udc00x"}', "reads alike"),
+        (b'{"a":1e999}', "number that no reader"),
+        (b'{"a":' + b"9" * 41 + b"}", "more than 40 characters"),
+        (b'{"a":0.' + b"0" * 50 + b"1}", "more than 40 characters"),
+        (b'{"a":' + b"9" * 10_000 + b"}", "number that no reader"),
+        (b'{"a":"' + b"x" * 262_137 + b'"}', "262145 bytes, 262144 at most"),
+        (b'{"a":01}', "reads alike"),
+        (b'{"a":NaN}', "reads alike"),
+        (b'{"a":1,}', "reads alike"),
+        (b'{"a":1}{}', "reads alike"),
+        (b"\xef\xbb\xbf{}", "reads alike"),
+        (b'{"a":1} // c', "reads alike"),
+        (b"", "reads alike"),
+        (b"[]", "no JSON object"),
+        (b"null", "no JSON object"),
+    ],
+)
 def test_what_readers_may_read_differently_is_refused(payload: bytes, reason: str) -> None:
-    with pytest.raises(NotSignable, match=reason):
+    with pytest.raises(NotSignableError, match=reason):
         canonical.read(payload)
 
 
-@pytest.mark.parametrize("payload", [
-    b'{"a":' + b"[" * 63 + b"]" * 63 + b"}",
-    b'{"a":{"b":1},"c":{"b":1}}',
-    b'{"a":' + b"9" * 40 + b"}",
-    b'{"a":"' + b"9" * 400 + b'"}',
-    b'{"a":-0.0e-9,"":1}',
-    b'{"a":"' + b"x" * 262_136 + b'"}',
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b'{"a":' + b"[" * 63 + b"]" * 63 + b"}",
+        b'{"a":{"b":1},"c":{"b":1}}',
+        b'{"a":' + b"9" * 40 + b"}",
+        b'{"a":"' + b"9" * 400 + b'"}',
+        b'{"a":-0.0e-9,"":1}',
+        b'{"a":"' + b"x" * 262_136 + b'"}',
+    ],
+)
 def test_what_is_only_unusual_is_not(payload: bytes) -> None:
     assert payload[1:] in text_of(payload)
 
@@ -149,5 +158,5 @@ def test_what_is_only_unusual_is_not(payload: bytes) -> None:
 @pytest.mark.parametrize("signatures", [b"{}", b"null", b'"x"', b"1"])
 def test_signatures_that_are_no_list_get_no_other_beside_them(signatures: bytes) -> None:
     payload = b'{"signatures":' + signatures + b"}"
-    with pytest.raises(NotSignable, match="no list"):
+    with pytest.raises(NotSignableError, match="no list"):
         canonical.with_signature(payload, canonical.read(payload), b"{}")

@@ -6,33 +6,36 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, utils
 
 from controller.signing import curves
-from controller.signing.curves import CURVES, BadKey
+from controller.signing.curves import CURVES, BadKeyError
 from tests.controller.signing.authors import GROUPS, Author
 
 P256_PRIME = 2**256 - 2**224 + 2**192 + 2**96 - 1
 P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 
 
-@pytest.mark.parametrize(("curve", "x", "y", "r", "s"), [
-    (
-        "secp256r1",
-        "60FED4BA255A9D31C961EB74C6356D68C049B8923B61FA6CE669622E60F29FB6",
-        "7903FE1008B8BC99A41AE9E95628BC64F2F1B20C2D7E9F5177A3C294D4462299",
-        "EFD48B2AACB6A8FD1140DD9CD45E81D69D2C877B56AAF991C34D0EA84EAF3716",
-        "F7CB1C942D657C41D436C7A1B6E29F65F3E900DBB9AFF4064DC4AB2F843ACDA8",
-    ),
-    (
-        "secp384r1",
-        "EC3A4E415B4E19A4568618029F427FA5DA9A8BC4AE92E02E06AAE5286B300C64"
-        "DEF8F0EA9055866064A254515480BC13",
-        "8015D9B72D7D57244EA8EF9AC0C621896708A59367F9DFB9F54CA84B3F1C9DB1"
-        "288B231C3AE0D4FE7344FD2533264720",
-        "ED0959D5880AB2D869AE7F6C2915C6D60F96507F9CB3E047C0046861DA4A799C"
-        "FE30F35CC900056D7C99CD7882433709",
-        "512C8CCEEE3890A84058CE1E22DBC2198F42323CE8ACA9135329F03C068E5112"
-        "DC7CC3EF3446DEFCEB01A45C2667FDD5",
-    ),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("curve", "x", "y", "r", "s"),
+    [
+        (
+            "secp256r1",
+            "60FED4BA255A9D31C961EB74C6356D68C049B8923B61FA6CE669622E60F29FB6",
+            "7903FE1008B8BC99A41AE9E95628BC64F2F1B20C2D7E9F5177A3C294D4462299",
+            "EFD48B2AACB6A8FD1140DD9CD45E81D69D2C877B56AAF991C34D0EA84EAF3716",
+            "F7CB1C942D657C41D436C7A1B6E29F65F3E900DBB9AFF4064DC4AB2F843ACDA8",
+        ),
+        (
+            "secp384r1",
+            "EC3A4E415B4E19A4568618029F427FA5DA9A8BC4AE92E02E06AAE5286B300C64"
+            "DEF8F0EA9055866064A254515480BC13",
+            "8015D9B72D7D57244EA8EF9AC0C621896708A59367F9DFB9F54CA84B3F1C9DB1"
+            "288B231C3AE0D4FE7344FD2533264720",
+            "ED0959D5880AB2D869AE7F6C2915C6D60F96507F9CB3E047C0046861DA4A799C"
+            "FE30F35CC900056D7C99CD7882433709",
+            "512C8CCEEE3890A84058CE1E22DBC2198F42323CE8ACA9135329F03C068E5112"
+            "DC7CC3EF3446DEFCEB01A45C2667FDD5",
+        ),
+    ],
+)
 def test_the_vectors_of_rfc_6979(curve: str, x: str, y: str, r: str, s: str) -> None:
     key = curves.public_key(CURVES[curve], bytes.fromhex("04" + x + y))
     signature = utils.encode_dss_signature(int(r, 16), int(s, 16))
@@ -58,26 +61,29 @@ def _compressed(point: bytes) -> bytes:
     return bytes([2 + point[-1] % 2]) + point[1:33]
 
 
-@pytest.mark.parametrize("bad", [
-    pytest.param(b"", id="nothing"),
-    pytest.param(b"\x00", id="the point at infinity"),
-    pytest.param(b"\x04" + bytes(64), id="zero"),
-    pytest.param(b"\x04" + P256_PRIME.to_bytes(32, "big") + bytes(32), id="outside the field"),
-    pytest.param(b"\x04" + b"\xff" * 64, id="far outside the field"),
-    pytest.param(Author("secp256k1").point, id="on another curve as long"),
-    pytest.param(Author("secp384r1").point, id="on a longer curve"),
-    pytest.param(_off_the_curve(Author().point), id="beside the curve"),
-    pytest.param(_compressed(Author().point), id="compressed"),
-    pytest.param(b"\x06" + Author().point[1:], id="hybrid"),
-    pytest.param(Author().point + b"\x00", id="with more behind"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "bad",
+    [
+        pytest.param(b"", id="nothing"),
+        pytest.param(b"\x00", id="the point at infinity"),
+        pytest.param(b"\x04" + bytes(64), id="zero"),
+        pytest.param(b"\x04" + P256_PRIME.to_bytes(32, "big") + bytes(32), id="outside the field"),
+        pytest.param(b"\x04" + b"\xff" * 64, id="far outside the field"),
+        pytest.param(Author("secp256k1").point, id="on another curve as long"),
+        pytest.param(Author("secp384r1").point, id="on a longer curve"),
+        pytest.param(_off_the_curve(Author().point), id="beside the curve"),
+        pytest.param(_compressed(Author().point), id="compressed"),
+        pytest.param(b"\x06" + Author().point[1:], id="hybrid"),
+        pytest.param(Author().point + b"\x00", id="with more behind"),
+    ],
+)
 def test_what_is_no_key_is_none(bad: bytes) -> None:
-    with pytest.raises(BadKey, match="point"):
+    with pytest.raises(BadKeyError, match="point"):
         curves.public_key(CURVES["secp256r1"], bad)
 
 
 def test_a_curve_that_proves_nothing_is_not_used() -> None:
-    with pytest.raises(BadKey, match="secp192r1 is not used"):
+    with pytest.raises(BadKeyError, match="secp192r1 is not used"):
         curves.sign(ec.generate_private_key(ec.SECP192R1()), b"text")
 
 
@@ -111,9 +117,18 @@ def test_der_is_read_in_one_form_only() -> None:
     assert not is_valid(r.to_bytes(32, "big") + s.to_bytes(32, "big"))
 
 
-@pytest.mark.parametrize(("r", "s"), [
-    (0, 0), (0, 1), (1, 0), (1, 1), (P256_ORDER, 1), (1, P256_ORDER), (2**256, 2**256),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("r", "s"),
+    [
+        (0, 0),
+        (0, 1),
+        (1, 0),
+        (1, 1),
+        (P256_ORDER, 1),
+        (1, P256_ORDER),
+        (2**256, 2**256),
+    ],
+)
 def test_numbers_that_are_no_signature(r: int, s: int) -> None:
     signature = utils.encode_dss_signature(r, s)
     assert not curves.is_valid(CURVES["secp256r1"], Author().key.public_key(), signature, b"text")

@@ -10,30 +10,82 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.ocpp.frames import Call, Version, parse
-from controller.signing.gate import Drop, Gate, Pass, Passage, Refuse
-from controller.signing.policy_messages import PolicyDesk
+from controller.signing.policy_enforcer import (
+    DropDecision,
+    ForwardDecision,
+    MessageContext,
+    PolicyEnforcer,
+    RejectDecision,
+)
+from controller.signing.policy_messages import PolicyInbox
+from controller.signing.policy_schema import PolicyFile, RequireConfig, SignConfig, VerifyConfig
 from controller.signing.signatures import key_id
-from controller.signing.tables import PolicyFile, Require, Sign, Verify
-from controller.signing.wire import POLICY_ACTIONS, Direction
+from controller.signing.signing_wire import POLICY_ACTIONS, Direction
 from tests.controller.signing.authors import compact, members
 from tests.controller.signing.house import NOW, OLGA, gate, signed
 
 ACTIONS = (
-    "SetChargingProfile", "SetVariables", "ChangeConfiguration", "ClearChargingProfile", "ChangeAvailability",
-    "UpdateDynamicSchedule", "SetChargingProfile-Signed", "AddUserRole", "Unheard",
-)  # fmt: skip
+    "SetChargingProfile",
+    "SetVariables",
+    "ChangeConfiguration",
+    "ClearChargingProfile",
+    "ChangeAvailability",
+    "UpdateDynamicSchedule",
+    "SetChargingProfile-Signed",
+    "AddUserRole",
+    "Unheard",
+)
 WORDS = (
-    "connectorId", "evseId", "evse", "id", "key", "value", "chargingProfile", "csChargingProfiles",
-    "chargingSchedule", "chargingRateUnit", "chargingSchedulePeriod", "limit", "setVariableData",
-    "component", "variable", "name", "instance", "attributeValue", "attributeType", "scheduleUpdate",
-    "customData", "timestamp", "chargingProfileCriteria", "signatures", "payload", "protected",
-    "signature", "signaturePolicy", "userRole", "verificationRules", "signingRules", "keyPair", "public",
-    "context", "action", "priority", "keys", "may", "actions", "holders", "notBefore",
-)  # fmt: skip
+    "connectorId",
+    "evseId",
+    "evse",
+    "id",
+    "key",
+    "value",
+    "chargingProfile",
+    "csChargingProfiles",
+    "chargingSchedule",
+    "chargingRateUnit",
+    "chargingSchedulePeriod",
+    "limit",
+    "setVariableData",
+    "component",
+    "variable",
+    "name",
+    "instance",
+    "attributeValue",
+    "attributeType",
+    "scheduleUpdate",
+    "customData",
+    "timestamp",
+    "chargingProfileCriteria",
+    "signatures",
+    "payload",
+    "protected",
+    "signature",
+    "signaturePolicy",
+    "userRole",
+    "verificationRules",
+    "signingRules",
+    "keyPair",
+    "public",
+    "context",
+    "action",
+    "priority",
+    "keys",
+    "may",
+    "actions",
+    "holders",
+    "notBefore",
+)
 _leaves = st.one_of(
-    st.none(), st.booleans(), st.integers(-3, 40), st.floats(-40, 40), st.text(max_size=4),
+    st.none(),
+    st.booleans(),
+    st.integers(-3, 40),
+    st.floats(-40, 40),
+    st.text(max_size=4),
     st.sampled_from(["A", "W", "2026-11-21T14:00:00Z", "*", "verifyAny", "sign", "olga"]),
-)  # fmt: skip
+)
 _values = st.recursive(
     _leaves,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(WORDS), inner, max_size=5),
@@ -41,15 +93,19 @@ _values = st.recursive(
 )
 payloads: st.SearchStrategy[dict[str, Any]] = st.dictionaries(st.sampled_from(WORDS), _values, max_size=6)
 
-EVERY = gate([Verify(id="every", require=Require.ANY, fresh=True)], [Sign(id="sign", passing=True)])
+EVERY = gate(
+    [VerifyConfig(id="every", require=RequireConfig.ANY, fresh=True)], [SignConfig(id="sign", passing=True)]
+)
 
 
-def look(house: Gate, action: str, version: Version, payload: bytes) -> Pass | Refuse | Drop | None:
+def look(
+    house: PolicyEnforcer, action: str, version: Version, payload: bytes
+) -> ForwardDecision | RejectDecision | DropDecision | None:
     frame = parse(f'[2,"1","{action}",{payload.decode()}]')
     if not isinstance(frame, Call):
         return None
     return house.look(
-        Passage(version=version, direction=Direction.DOWN, link="cpo", station="CS01"), frame, NOW
+        MessageContext(version=version, direction=Direction.DOWN, link="cpo", station="CS01"), frame, NOW
     )
 
 
@@ -57,19 +113,21 @@ def look(house: Gate, action: str, version: Version, payload: bytes) -> Pass | R
 def test_what_is_signed_and_makes_no_sense(action: str, version: Version, payload: dict[str, Any]) -> None:
     payload.pop("signatures", None)
     raw = signed(payload, OLGA, action=action, version=version)
-    assert isinstance(look(EVERY, action, version, raw), Pass | Refuse)
-    assert isinstance(look(EVERY, action, version, compact(payload)), Refuse)
+    assert isinstance(look(EVERY, action, version, raw), ForwardDecision | RejectDecision)
+    assert isinstance(look(EVERY, action, version, compact(payload)), RejectDecision)
 
 
 @given(members, st.sampled_from(ACTIONS))
 def test_what_is_unusual_and_not_signed(parts: list[tuple[bytes, tuple[bytes, bytes]]], action: str) -> None:
     payload = b"{" + b",".join(name + b":" + loose for name, (_, loose) in parts) + b"}"
-    assert isinstance(look(EVERY, action, Version.V201, payload), Refuse)
+    assert isinstance(look(EVERY, action, Version.V201, payload), RejectDecision)
 
 
 @pytest.mark.parametrize("action", sorted(POLICY_ACTIONS))
 @given(payload=payloads)
 def test_policies_that_make_no_sense(action: str, payload: dict[str, Any]) -> None:
-    desk = PolicyDesk(PolicyFile(version=1), Path("/nowhere"))
-    answer = desk.handle(action, compact(payload), Pass(signers=frozenset({key_id(OLGA.key.public_key())})))
+    desk = PolicyInbox(PolicyFile(version=1), Path("/nowhere"))
+    answer = desk.handle(
+        action, compact(payload), ForwardDecision(signers=frozenset({key_id(OLGA.key.public_key())}))
+    )
     assert answer.payload.startswith((b'{"status":"Accepted"', b'{"status":"Rejected"'))

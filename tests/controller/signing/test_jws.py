@@ -14,15 +14,15 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa,
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from controller.ocpp.frames import Version
-from controller.signing import keys
-from controller.signing.canonical import NotSignable
-from controller.signing.curves import BadKey
-from controller.signing.gate import PASS, Gate
+from controller.signing import keyring
+from controller.signing.canonical import NotSignableError
+from controller.signing.curves import BadKeyError
 from controller.signing.jws import Certificate, Verifier, read_certificate
-from controller.signing.keys import Keyring, KnownKey
-from controller.signing.policy import Policy
-from controller.signing.tables import Require, Sign, Verify
-from controller.signing.wire import Kind
+from controller.signing.keyring import Keyring, KnownKey
+from controller.signing.policy_enforcer import PASS, PolicyEnforcer
+from controller.signing.policy_schema import RequireConfig, SignConfig, VerifyConfig
+from controller.signing.signature_policy import SignaturePolicy
+from controller.signing.signing_wire import SignatureKind
 from tests.controller.signing.authors import compact
 from tests.controller.signing.house import NOW, ROLES, limit, passes, why
 
@@ -35,9 +35,13 @@ BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 def certificate_of(key: Private) -> bytes:
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "backend")])
     builder = x509.CertificateBuilder(
-        issuer_name=name, subject_name=name, public_key=key.public_key(), serial_number=1,
-        not_valid_before=BEGIN, not_valid_after=BEGIN + timedelta(days=365),
-    )  # fmt: skip
+        issuer_name=name,
+        subject_name=name,
+        public_key=key.public_key(),
+        serial_number=1,
+        not_valid_before=BEGIN,
+        not_valid_after=BEGIN + timedelta(days=365),
+    )
     digest = None if isinstance(key, ed25519.Ed25519PrivateKey) else hashes.SHA256()
     return builder.sign(key, digest).public_bytes(Encoding.PEM)
 
@@ -86,14 +90,16 @@ ACTION = "SetChargingProfile-Signed"
 
 
 def wrong(message: dict[str, Any], verifier: Verifier = VERIFIER) -> str | None:
-    examined, _ = verifier.examine(compact(message), ACTION, Kind.REQUEST)
+    examined, _ = verifier.examine(compact(message), ACTION, SignatureKind.REQUEST)
     (checked,) = examined.signatures
     return checked.wrong
 
 
 @pytest.mark.parametrize("algorithm", ["ES256", "RS256", "RS384"])
 def test_each_algorithm(algorithm: str) -> None:
-    examined, inner = VERIFIER.examine(compact(flattened(b'{"evseId":1}', algorithm)), ACTION, Kind.REQUEST)
+    examined, inner = VERIFIER.examine(
+        compact(flattened(b'{"evseId":1}', algorithm)), ACTION, SignatureKind.REQUEST
+    )
     assert inner == b'{"evseId":1}'
     assert examined.keys == {KNOWN[0 if algorithm == "ES256" else 1].key}
 
@@ -107,25 +113,28 @@ def altered(**changes: str) -> dict[str, str]:
     return {**flattened(b'{"evseId":1}'), **changes}
 
 
-@pytest.mark.parametrize(("message", "what"), [
-    (altered(payload=url(b'{"evseId":2}')), "not that certificate's"),
-    (altered(signature=url(bytes(64))), "not that certificate's"),
-    (altered(signature=""), "not that certificate's"),
-    (altered(protected=flattened(b"{}", iat=7)["protected"]), "not that certificate's"),
-    (flattened(b"{}", **{"x5t#S256": thumbprint(RSA_PEM)}), "not that certificate's"),
-    (flattened(b"{}", alg="none"), "not that certificate's"),
-    (flattened(b"{}", alg="HS256"), "not that certificate's"),
-    (flattened(b"{}", crit=["exp"]), "not that certificate's"),
-    (flattened(b"{}", action="ClearChargingProfile"), "another action"),
-    (flattened(b"{}", kind=3), "another type"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("message", "what"),
+    [
+        (altered(payload=url(b'{"evseId":2}')), "not that certificate's"),
+        (altered(signature=url(bytes(64))), "not that certificate's"),
+        (altered(signature=""), "not that certificate's"),
+        (altered(protected=flattened(b"{}", iat=7)["protected"]), "not that certificate's"),
+        (flattened(b"{}", **{"x5t#S256": thumbprint(RSA_PEM)}), "not that certificate's"),
+        (flattened(b"{}", alg="none"), "not that certificate's"),
+        (flattened(b"{}", alg="HS256"), "not that certificate's"),
+        (flattened(b"{}", crit=["exp"]), "not that certificate's"),
+        (flattened(b"{}", action="ClearChargingProfile"), "another action"),
+        (flattened(b"{}", kind=3), "another type"),
+    ],
+)
 def test_what_proves_nothing(message: dict[str, Any], what: str) -> None:
     assert what in str(wrong(message))
 
 
 def test_an_rsa_keys_fingerprint_is_that_of_its_der() -> None:
     der = RSA.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    assert keys.fingerprint(KNOWN[1].key) == hashlib.sha256(der).hexdigest()
+    assert keyring.fingerprint(KNOWN[1].key) == hashlib.sha256(der).hexdigest()
 
 
 @pytest.mark.parametrize("kind", [2, "2"])
@@ -134,33 +143,46 @@ def test_forms_of_the_header(kind: object, action: str) -> None:
     assert wrong(flattened(b"{}", kind=kind, action=action)) is None
 
 
-@pytest.mark.parametrize("message", [
-    {}, {"payload": "", "protected": "", "signature": ""}, altered(protected="*"), altered(payload="*"),
-    altered(protected=url(b'{"alg":"ES256","alg":"RS256"}')), altered(protected=url(b"[]")),
-    flattened(b"no JSON"), flattened(b'{"a":1,"a":2}'),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "message",
+    [
+        {},
+        {"payload": "", "protected": "", "signature": ""},
+        altered(protected="*"),
+        altered(payload="*"),
+        altered(protected=url(b'{"alg":"ES256","alg":"RS256"}')),
+        altered(protected=url(b"[]")),
+        flattened(b"no JSON"),
+        flattened(b'{"a":1,"a":2}'),
+    ],
+)
 def test_what_is_no_signed_message(message: dict[str, Any]) -> None:
-    with pytest.raises(NotSignable):
-        VERIFIER.examine(compact(message), ACTION, Kind.REQUEST)
+    with pytest.raises(NotSignableError):
+        VERIFIER.examine(compact(message), ACTION, SignatureKind.REQUEST)
 
 
-@pytest.mark.parametrize(("pem", "what"), [
-    (b"", "no certificate"),
-    (EC_PEM[:100], "no certificate"),
-    (certificate_of(rsa.generate_private_key(65537, 1024)), "RSA of 2048 bits"),
-    (certificate_of(ed25519.Ed25519PrivateKey.generate()), "neither on a curve"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("pem", "what"),
+    [
+        (b"", "no certificate"),
+        (EC_PEM[:100], "no certificate"),
+        (certificate_of(rsa.generate_private_key(65537, 1024)), "RSA of 2048 bits"),
+        (certificate_of(ed25519.Ed25519PrivateKey.generate()), "neither on a curve"),
+    ],
+)
 def test_a_certificate_that_cannot_be_used(pem: bytes, what: str) -> None:
-    with pytest.raises(BadKey, match=what):
+    with pytest.raises(BadKeyError, match=what):
         read_certificate(pem)
 
 
-def house(*verify: Verify, known: tuple[Certificate, ...] = KNOWN, roles: bool = True) -> Gate:
+def house(
+    *verify: VerifyConfig, known: tuple[Certificate, ...] = KNOWN, roles: bool = True
+) -> PolicyEnforcer:
     ring = Keyring(KnownKey(id=each.key, holder="olga", not_after=each.not_after) for each in known)
-    policy = Policy(
-        keyring=ring, roles=ROLES if roles else (), verify=verify, sign=[Sign(id="too", passing=True)]
+    policy = SignaturePolicy(
+        keyring=ring, roles=ROLES if roles else (), verify=verify, sign=[SignConfig(id="too", passing=True)]
     )
-    return Gate(policy, jws=Verifier(known))
+    return PolicyEnforcer(policy, jws=Verifier(known))
 
 
 def test_a_signed_message_passes_untouched_where_no_policy_names_it() -> None:
@@ -183,7 +205,7 @@ def test_the_mark_on_its_action_gets_no_message_past_the_policy() -> None:
 
 
 def test_a_certificate_counts_while_it_is_valid() -> None:
-    rule = Verify(id="any", require=Require.ANY)
+    rule = VerifyConfig(id="any", require=RequireConfig.ANY)
     end = KNOWN[0].not_after
     assert end == (BEGIN + timedelta(days=365)).timestamp()
     payload = compact(flattened(compact(limit())))

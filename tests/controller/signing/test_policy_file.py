@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from controller.config.remarks import ConfigUnreadable
 from controller.ocpp.frames import Version
-from controller.signing import tables
-from controller.signing.gate import PASS, Gate
-from controller.signing.policy_file import PolicyMistakes, check_policy, read_policy
-from controller.signing.rules import Facts
-from controller.signing.wire import Direction, Kind
+from controller.signing import policy_schema
+from controller.signing.policy_enforcer import PASS, PolicyEnforcer
+from controller.signing.policy_file import PolicyFileError, check_policy, read_policy
+from controller.signing.rulebook import MessageFacts
+from controller.signing.signing_wire import Direction, SignatureKind
+from controller.tomlcheck.diagnostics import FileUnreadableError
 from tests.controller.signing.house import NOW, OLGA, TOM, limit, passes, signed, why
 from tests.controller.signing.test_jws import EC_PEM
 
@@ -65,12 +65,15 @@ def test_a_good_file_is_a_policy(tmp_path: Path) -> None:
     (tmp_path / "cpo.pem").write_bytes(EC_PEM)
     (tmp_path / "signing.toml").write_text(GOOD)
     loaded = read_policy(tmp_path / "signing.toml")
-    house = Gate(loaded.policy(), jws=loaded.verifier())
+    house = PolicyEnforcer(loaded.policy(), jws=loaded.verifier())
     assert why(passes(house, signed(limit(), TOM), link="CS01")) == "pass limits: signed by tom"
-    facts = Facts(
-        version=Version.V201, action="SetChargingProfile", direction=Direction.DOWN, kind=Kind.REQUEST,
+    facts = MessageFacts(
+        version=Version.V201,
+        action="SetChargingProfile",
+        direction=Direction.DOWN,
+        kind=SignatureKind.REQUEST,
         link="CS01",
-    )  # fmt: skip
+    )
     assert "none of the controller's keys counts" in house.sign_passing(facts, b"{}", NOW).lacks
     assert "technician" in why(passes(house, signed(limit(17), TOM)))
     assert "does not count" in why(passes(house, signed(limit(), TOM), utc=NOW + 3600))
@@ -81,51 +84,79 @@ def test_a_good_file_is_a_policy(tmp_path: Path) -> None:
 def test_an_empty_policy_looks_at_nothing() -> None:
     loaded, _ = check_policy("version = 1", "signing.toml", Path())
     assert loaded is not None
-    assert passes(Gate(loaded.policy()), b"no JSON") is PASS
+    assert passes(PolicyEnforcer(loaded.policy()), b"no JSON") is PASS
 
 
 RULE = '[[verify]]\nid = "r"\nrequire = "verifyAny"\n'
 ROLE = '[[role]]\nid = "r"\nholders = ["olga"]\n'
 
 
-@pytest.mark.parametrize(("text", "expected"), [
-    ("version = ", "1: TOML: Invalid value; a text stands in quotes"),
-    ("", "1: version: is missing; add version = ... (one of 1)"),
-    ("version = 2", "1: version: cannot be 2; write one of 1"),
-    (HEAD + "colour = 1", "5: key[0].colour: is not a key that is known here; remove it"),
-    ("version = 1\nwindow_s = 0", "2: window_s: cannot be 0; write a number above 0, at most 86400"),
-    ('version = 1\n[[key]]\npublic = "' + POINT + '"', '2: key[0].holder: is missing; add holder = ...'),
-    ('version = 1\n[[key]]\nholder = "a"', "2: key[0]: has neither public nor certificate; give it one"),
-    (HEAD + 'certificate = "x.pem"', "2: key[0]: has both public and certificate"),
-    (HEAD.replace(POINT, "ä"), "4: key[0].public: is no base64; copy it from `local-controller keys export`"),
-    (HEAD.replace(POINT, POINT_384),
-     "4: key[0].public: is no uncompressed point of secp256r1 (65 bytes, 0x04 first); "),
-    (HEAD + 'curve = "secp192r1"', '5: key[0].curve: cannot be "secp192r1"; did you mean "secp521r1"?'),
-    (HEAD + 'curve = "secp256k1"', "4: key[0].public: is no point on secp256k1; copy key and curve"),
-    (HEAD + HEAD.removeprefix("version = 1\n"), "5: key[1]: is olga's key already; remove one of the two"),
-    (HEAD + "not_after = 2026-11-21T15:00:00",
-     "5: key[0].not_after: cannot be 2026-11-21 15:00:00; write a time with its zone"),
-    (HEAD + "not_before = 2026-11-21T15:00:00Z\nnot_after = 2026-11-21T14:00:00Z",
-     "6: key[0].not_after: is not after not_before"),
-    ('version = 1\n[[key]]\nholder = "a"\ncertificate = "a.pem"',
-     "4: key[0].certificate: /nowhere/a.pem cannot be read: No such file"),
-    (HEAD + ROLE.replace("olga", "olha"),
-     '7: role "r" holders[0]: "olha" is no key that is known here; did you mean "olga"?'),
-    (HEAD + ROLE + "approvals = 2", '8: role "r" approvals: cannot be had of 1 holders; name more'),
-    (HEAD + ROLE + ROLE, '9: role "r" id: "r" is there already'),
-    (HEAD + ROLE + '[[role.may]]\nactions = ["profile"]',
-     '9: role "r" may[0].actions[0]: "profile" is no action of OCPP; did you mean "profiles"?'),
-    (HEAD + ROLE + '[[role.may]]\nactions = ["*"]\nat_least = 3\nat_most = 2', 'at_most: is below at_least'),
-    (HEAD + RULE + 'actions = ["SetChargingProfil"]', 'did you mean "SetChargingProfile"?'),
-    (HEAD + RULE + 'roles = ["tech"]',
-     '8: verify "r" roles[0]: "tech" is no role that is known here; add a [[role]]'),
-    (HEAD + RULE + 'holders = ["olha"]', 'did you mean "olga"?'),
-    (HEAD + RULE + '[[sign]]\nid = "r"', '9: sign "r" id: "r" is there already'),
-    (HEAD + RULE.replace("verifyAny", "verify"),
-     "require: cannot be \"verify\"; did you mean \"verifyAny\"?"),
-    (HEAD + RULE + 'direction = "sideways"', "direction: cannot be \"sideways\"; write one of up, down"),
-    (HEAD + RULE + 'versions = ["1.6"]', "versions: cannot be \"1.6\"; did you mean \"ocpp1.6\"?"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("version = ", "1: TOML: Invalid value; a text stands in quotes"),
+        ("", "1: version: is missing; add version = ... (one of 1)"),
+        ("version = 2", "1: version: cannot be 2; write one of 1"),
+        (HEAD + "colour = 1", "5: key[0].colour: is not a key that is known here; remove it"),
+        ("version = 1\nwindow_s = 0", "2: window_s: cannot be 0; write a number above 0, at most 86400"),
+        ('version = 1\n[[key]]\npublic = "' + POINT + '"', "2: key[0].holder: is missing; add holder = ..."),
+        ('version = 1\n[[key]]\nholder = "a"', "2: key[0]: has neither public nor certificate; give it one"),
+        (HEAD + 'certificate = "x.pem"', "2: key[0]: has both public and certificate"),
+        (
+            HEAD.replace(POINT, "ä"),
+            "4: key[0].public: is no base64; copy it from `local-controller keys export`",
+        ),
+        (
+            HEAD.replace(POINT, POINT_384),
+            "4: key[0].public: is no uncompressed point of secp256r1 (65 bytes, 0x04 first); ",
+        ),
+        (HEAD + 'curve = "secp192r1"', '5: key[0].curve: cannot be "secp192r1"; did you mean "secp521r1"?'),
+        (HEAD + 'curve = "secp256k1"', "4: key[0].public: is no point on secp256k1; copy key and curve"),
+        (
+            HEAD + HEAD.removeprefix("version = 1\n"),
+            "5: key[1]: is olga's key already; remove one of the two",
+        ),
+        (
+            HEAD + "not_after = 2026-11-21T15:00:00",
+            "5: key[0].not_after: cannot be 2026-11-21 15:00:00; write a time with its zone",
+        ),
+        (
+            HEAD + "not_before = 2026-11-21T15:00:00Z\nnot_after = 2026-11-21T14:00:00Z",
+            "6: key[0].not_after: is not after not_before",
+        ),
+        (
+            'version = 1\n[[key]]\nholder = "a"\ncertificate = "a.pem"',
+            "4: key[0].certificate: /nowhere/a.pem cannot be read: No such file",
+        ),
+        (
+            HEAD + ROLE.replace("olga", "olha"),
+            '7: role "r" holders[0]: "olha" is no key that is known here; did you mean "olga"?',
+        ),
+        (HEAD + ROLE + "approvals = 2", '8: role "r" approvals: cannot be had of 1 holders; name more'),
+        (HEAD + ROLE + ROLE, '9: role "r" id: "r" is there already'),
+        (
+            HEAD + ROLE + '[[role.may]]\nactions = ["profile"]',
+            '9: role "r" may[0].actions[0]: "profile" is no action of OCPP; did you mean "profiles"?',
+        ),
+        (
+            HEAD + ROLE + '[[role.may]]\nactions = ["*"]\nat_least = 3\nat_most = 2',
+            "at_most: is below at_least",
+        ),
+        (HEAD + RULE + 'actions = ["SetChargingProfil"]', 'did you mean "SetChargingProfile"?'),
+        (
+            HEAD + RULE + 'roles = ["tech"]',
+            '8: verify "r" roles[0]: "tech" is no role that is known here; add a [[role]]',
+        ),
+        (HEAD + RULE + 'holders = ["olha"]', 'did you mean "olga"?'),
+        (HEAD + RULE + '[[sign]]\nid = "r"', '9: sign "r" id: "r" is there already'),
+        (
+            HEAD + RULE.replace("verifyAny", "verify"),
+            'require: cannot be "verify"; did you mean "verifyAny"?',
+        ),
+        (HEAD + RULE + 'direction = "sideways"', 'direction: cannot be "sideways"; write one of up, down'),
+        (HEAD + RULE + 'versions = ["1.6"]', 'versions: cannot be "1.6"; did you mean "ocpp1.6"?'),
+    ],
+)
 def test_a_mistake_has_its_line_and_its_mend(text: str, expected: str) -> None:
     (found,) = mistakes(text)
     assert found.startswith("signing.toml:")
@@ -142,10 +173,10 @@ def test_all_mistakes_at_once() -> None:
 
 def test_a_file_that_is_not_there_or_not_good(tmp_path: Path) -> None:
     file = tmp_path / "signing.toml"
-    with pytest.raises(ConfigUnreadable, match="cannot be read"):
+    with pytest.raises(FileUnreadableError, match="cannot be read"):
         read_policy(file)
     file.write_text("version = 2")
-    with pytest.raises(PolicyMistakes, match="version: cannot be 2"):
+    with pytest.raises(PolicyFileError, match="version: cannot be 2"):
         read_policy(file)
     (tmp_path / "cpo.pem").write_text("nothing")
     (found,) = mistakes('version = 1\n[[key]]\nholder = "a"\ncertificate = "cpo.pem"', tmp_path)
@@ -158,7 +189,14 @@ EXAMPLE = Path(__file__).parents[3] / "etc" / "signing.example.toml"
 def test_the_example_is_good_and_has_every_key() -> None:
     assert len(read_policy(EXAMPLE).keys) == 2
     text = EXAMPLE.read_text()
-    for table in (tables.PolicyFile, tables.Key, tables.Role, tables.Grant, tables.Verify, tables.Sign):
+    for table in (
+        policy_schema.PolicyFile,
+        policy_schema.KeyConfig,
+        policy_schema.RoleConfig,
+        policy_schema.GrantConfig,
+        policy_schema.VerifyConfig,
+        policy_schema.SignConfig,
+    ):
         for name in table.__struct_fields__:
             assert re.search(rf"^(# )?({name} = |\[\[([a-z]+\.)?{name}\]\])", text, re.MULTILINE), name
 

@@ -10,23 +10,26 @@ from typing import Any
 import pytest
 
 from controller.ocpp.frames import Version
-from controller.signing import wire
-from controller.signing.gate import PASS, Gate, Pass, Ruling
+from controller.signing import signing_wire
+from controller.signing.policy_enforcer import PASS, ForwardDecision, PolicyEnforcer, Ruling
 from controller.signing.policy_file import check_policy
-from controller.signing.policy_messages import MOST_KEPT, PolicyDesk, Received
+from controller.signing.policy_messages import MOST_KEPT, PolicyInbox, PolicyReceived
 from controller.signing.signatures import key_id
-from controller.store.policies import PolicyStore
+from controller.store.policy_store import PolicyStore
 from tests.controller.signing.authors import Author, compact
 from tests.controller.signing.house import MALLORY, NOW, OLGA, TINA, TOM, limit, passes, signed, why
 
-CONTEXT = wire.context(Version.V201, wire.Direction.DOWN, wire.Kind.REQUEST, "SetChargingProfile")
+CONTEXT = signing_wire.context(
+    Version.V201, signing_wire.Direction.DOWN, signing_wire.SignatureKind.REQUEST, "SetChargingProfile"
+)
 
 
 def point(author: Author) -> str:
     return base64.b64encode(author.point).decode()
 
 
-FILE, _ = check_policy(f"""\
+FILE, _ = check_policy(
+    f"""\
 version = 1
 [[key]]
 holder = "olga"
@@ -36,44 +39,56 @@ id = "root"
 holders = ["olga"]
 [[role.may]]
 actions = ["*"]
-""", "signing.toml", Path("/nowhere"))  # fmt: skip
+""",
+    "signing.toml",
+    Path("/nowhere"),
+)
 ROLE = {
-    "id": "technician", "holders": ["tom"],
+    "id": "technician",
+    "holders": ["tom"],
     "keys": [{"holder": "tom", "public": point(TOM), "curve": "secp384r1"}],
     "may": [{"actions": ["SetChargingProfile"], "maxA": 16, "evses": ["CS01*"]}],
     "customData": {"vendorId": "x"},
-}  # fmt: skip
+}
 POLICY: dict[str, Any] = {
-    "id": "p1", "priority": 5, "notBefore": "2026-01-01T00:00:00.000Z",
+    "id": "p1",
+    "priority": 5,
+    "notBefore": "2026-01-01T00:00:00.000Z",
     "verificationRules": [
-        {"context": CONTEXT, "priority": 7, "action": "verifyAll",
-         "keyPair": {"public": point(TINA), "algorithm": "secp256r1", "serialization": "raw"}},
+        {
+            "context": CONTEXT,
+            "priority": 7,
+            "action": "verifyAll",
+            "keyPair": {"public": point(TINA), "algorithm": "secp256r1", "serialization": "raw"},
+        },
         {"context": "*", "priority": 1, "action": "acceptUnverified"},
     ],
     "signingRules": [{"context": "*", "priority": 1, "action": "sign"}],
-}  # fmt: skip
+}
 
 
-def desk(received: tuple[Received, ...] = ()) -> PolicyDesk:
+def desk(received: tuple[PolicyReceived, ...] = ()) -> PolicyInbox:
     assert FILE is not None
-    return PolicyDesk(FILE.file, Path("/nowhere"), received)
+    return PolicyInbox(FILE.file, Path("/nowhere"), received)
 
 
-def said(desk: PolicyDesk, action: str, payload: dict[str, Any], ruling: Ruling | None = None) -> str:
+def said(desk: PolicyInbox, action: str, payload: dict[str, Any], ruling: Ruling | None = None) -> str:
     """The answer in a word, or why not. The message comes through the gate."""
     raw = signed(
-        {**payload, "customData": {"vendorId": "x", "timestamp": wire.moment(NOW)}}, OLGA, action=action
+        {**payload, "customData": {"vendorId": "x", "timestamp": signing_wire.moment(NOW)}},
+        OLGA,
+        action=action,
     )
     if ruling is None:
-        ruling = passes(Gate(desk.loaded.policy()), raw, action=action)
+        ruling = passes(PolicyEnforcer(desk.loaded.policy()), raw, action=action)
     answer = desk.handle(action, raw, ruling)
     read = json.loads(answer.payload)
     assert (answer.changed is not None) == (read["status"] == "Accepted")
     return str(read["statusInfo"]["additionalInfo"] if "statusInfo" in read else read["status"])
 
 
-def gate(desk: PolicyDesk) -> Gate:
-    return Gate(desk.loaded.policy())
+def gate(desk: PolicyInbox) -> PolicyEnforcer:
+    return PolicyEnforcer(desk.loaded.policy())
 
 
 def test_a_role_that_was_received_holds() -> None:
@@ -109,11 +124,14 @@ def test_of_two_policies_the_one_with_the_higher_priority_goes_first() -> None:
     assert why(passes(gate(house), compact(limit()))).startswith("refuse high/verify/0")
 
 
-@pytest.mark.parametrize("ruling", [
-    PASS,
-    Pass(rule="any", why="it is not signed", marked=True, signers=frozenset()),
-    Pass(rule="safe-policies"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "ruling",
+    [
+        PASS,
+        ForwardDecision(rule="any", why="it is not signed", marked=True, signers=frozenset()),
+        ForwardDecision(rule="safe-policies"),
+    ],
+)
 def test_nothing_is_taken_that_nobody_has_signed(ruling: Ruling) -> None:
     house = desk()
     assert "taken only from those who sign" in said(house, "AddUserRole", {"userRole": ROLE}, ruling)
@@ -132,34 +150,56 @@ def signing(action: str) -> dict[str, Any]:
     return {"id": "p", "signingRules": [{"context": "*", "action": action}]}
 
 
-@pytest.mark.parametrize(("action", "payload", "what"), [
-    ("AddUserRole", {}, "no object userRole"),
-    ("AddUserRole", {"userRole": {}}, "no id"),
-    ("AddUserRole", {"userRole": changed(ROLE, holders=["nobody"])}, "is no key that is known"),
-    ("AddUserRole", {"userRole": changed(ROLE, id="root")}, "is there already"),
-    ("AddUserRole", {"userRole": changed(ROLE, keys=[])}, '"tom" is no key'),
-    ("AddUserRole", {"userRole": changed(ROLE, keys=7)}, "keys are no list"),
-    ("AddUserRole", {"userRole": changed(ROLE, keys=[{"holder": "tom", "public": point(TOM)}])},
-     "no uncompressed point"),
-    ("AddUserRole", {"userRole": changed(ROLE, may=[{"actions": ["Reset"], "maxa": 7}])},
-     "not a key that is known"),
-    ("AddUserRole", {"userRole": changed(ROLE, approvals=2)}, "cannot be had of 1 holders"),
-    ("UpdateUserRole", {"userRole": ROLE}, "none was received with this id"),
-    ("DeleteUserRole", {"userRoleId": "root"}, "changed in the file"),
-    ("DeleteSignaturePolicy", {}, "none was received"),
-    ("AddSignaturePolicy", {"signaturePolicy": rule(action="verify")}, "did you mean"),
-    ("AddSignaturePolicy", {"signaturePolicy": rule(context=None)}, "contexts"),
-    ("AddSignaturePolicy", {"signaturePolicy": rule(priority=10**7)}, "priority"),
-    ("AddSignaturePolicy", {"signaturePolicy": rule(keyPair=7)}, "no object keyPair"),
-    ("AddSignaturePolicy", {"signaturePolicy": rule(keyPair={"private": "x", "public": "y"})},
-     "make another one"),
-    ("AddSignaturePolicy", {"signaturePolicy": rule(keyPair={"public": "AAAA"})}, "no uncompressed point"),
-    ("AddSignaturePolicy", {"signaturePolicy": {"id": "p", "verificationRules": 7}}, "no list of objects"),
-    ("AddSignaturePolicy", {"signaturePolicy": signing("drop")},
-     "do:"),
-    ("AddSignaturePolicy", {"signaturePolicy": changed(POLICY, notAfter="2025-01-01T00:00:00Z")},
-     "not after not_before"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("action", "payload", "what"),
+    [
+        ("AddUserRole", {}, "no object userRole"),
+        ("AddUserRole", {"userRole": {}}, "no id"),
+        ("AddUserRole", {"userRole": changed(ROLE, holders=["nobody"])}, "is no key that is known"),
+        ("AddUserRole", {"userRole": changed(ROLE, id="root")}, "is there already"),
+        ("AddUserRole", {"userRole": changed(ROLE, keys=[])}, '"tom" is no key'),
+        ("AddUserRole", {"userRole": changed(ROLE, keys=7)}, "keys are no list"),
+        (
+            "AddUserRole",
+            {"userRole": changed(ROLE, keys=[{"holder": "tom", "public": point(TOM)}])},
+            "no uncompressed point",
+        ),
+        (
+            "AddUserRole",
+            {"userRole": changed(ROLE, may=[{"actions": ["Reset"], "maxa": 7}])},
+            "not a key that is known",
+        ),
+        ("AddUserRole", {"userRole": changed(ROLE, approvals=2)}, "cannot be had of 1 holders"),
+        ("UpdateUserRole", {"userRole": ROLE}, "none was received with this id"),
+        ("DeleteUserRole", {"userRoleId": "root"}, "changed in the file"),
+        ("DeleteSignaturePolicy", {}, "none was received"),
+        ("AddSignaturePolicy", {"signaturePolicy": rule(action="verify")}, "did you mean"),
+        ("AddSignaturePolicy", {"signaturePolicy": rule(context=None)}, "contexts"),
+        ("AddSignaturePolicy", {"signaturePolicy": rule(priority=10**7)}, "priority"),
+        ("AddSignaturePolicy", {"signaturePolicy": rule(keyPair=7)}, "no object keyPair"),
+        (
+            "AddSignaturePolicy",
+            {"signaturePolicy": rule(keyPair={"private": "x", "public": "y"})},
+            "make another one",
+        ),
+        (
+            "AddSignaturePolicy",
+            {"signaturePolicy": rule(keyPair={"public": "AAAA"})},
+            "no uncompressed point",
+        ),
+        (
+            "AddSignaturePolicy",
+            {"signaturePolicy": {"id": "p", "verificationRules": 7}},
+            "no list of objects",
+        ),
+        ("AddSignaturePolicy", {"signaturePolicy": signing("drop")}, "do:"),
+        (
+            "AddSignaturePolicy",
+            {"signaturePolicy": changed(POLICY, notAfter="2025-01-01T00:00:00Z")},
+            "not after not_before",
+        ),
+    ],
+)
 def test_what_is_not_taken_and_why(action: str, payload: dict[str, Any], what: str) -> None:
     house = desk()
     before = house.loaded
@@ -171,7 +211,9 @@ def test_twice_the_same_and_too_many() -> None:
     house = desk()
     assert said(house, "AddUserRole", {"userRole": ROLE}) == "Accepted"
     assert said(house, "AddUserRole", {"userRole": ROLE}) == "it is there already: update it"
-    full = desk(tuple(Received("SignaturePolicy", f"p{n}", b'{"id":"p%d"}' % n) for n in range(MOST_KEPT)))
+    full = desk(
+        tuple(PolicyReceived("SignaturePolicy", f"p{n}", b'{"id":"p%d"}' % n) for n in range(MOST_KEPT))
+    )
     assert said(full, "AddUserRole", {"userRole": ROLE}) == f"{MOST_KEPT} are kept at most"
 
 
@@ -183,15 +225,17 @@ def test_what_was_received_outlives_a_restart_as_far_as_the_file_lets_it(tmp_pat
         ("AddSignaturePolicy", {"signaturePolicy": POLICY}),
         ("DeleteSignaturePolicy", {"signaturePolicyId": "p1"}),
         ("UpdateUserRole", {"userRole": {**ROLE, "may": [{"actions": ["SetChargingProfile"], "maxA": 20}]}}),
-    ):  # fmt: skip
+    ):
         raw = compact(payload)
-        answer = house.handle(action, raw, Pass(rule="r", signers=frozenset({key_id(OLGA.key.public_key())})))
+        answer = house.handle(
+            action, raw, ForwardDecision(rule="r", signers=frozenset({key_id(OLGA.key.public_key())}))
+        )
         assert answer.changed is not None
         store.save(answer.changed)
     store.close()
     again = desk(tuple(PolicyStore(tmp_path).load()))
     assert again.forgotten == []
     assert why(passes(gate(again), signed(limit(20), TOM))) == "pass safe-profiles: signed by tom"
-    misfit = desk((Received("UserRole", "root", compact({**ROLE, "id": "root"})),))
+    misfit = desk((PolicyReceived("UserRole", "root", compact({**ROLE, "id": "root"})),))
     assert misfit.forgotten == ['UserRole root: "root" is there already; give each its own id']
     assert why(passes(gate(misfit), signed(limit(), OLGA))).startswith("pass")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.signing.replay import Remember, ReplayCache, Seen
+from controller.signing.replay import RememberText, ReplayCache, SeenText
 from controller.signing.signatures import KeyId
 
 ALICE, BOB = KeyId("secp256r1", b"alice"), KeyId("secp256r1", b"bob")
@@ -13,7 +13,7 @@ NOW = 1_795_269_600.0
 
 
 def taken(cache: ReplayCache, made: float | None, utc: float, digest: bytes = b"d", *by: KeyId) -> bool:
-    return isinstance(cache.take(by or (ALICE,), digest, made, utc), Remember)
+    return isinstance(cache.take(by or (ALICE,), digest, made, utc), RememberText)
 
 
 def test_a_text_counts_once() -> None:
@@ -97,10 +97,10 @@ def test_nothing_is_taken_twice_whatever_the_clock_does(
     for number, (text, made, clock) in enumerate(messages):
         if number == restart:
             cache = ReplayCache(300)
-            rows = tuple(Seen(token, made) for token, made in on_disk.items())
-            cache.recall(Remember(rows, forgotten))
+            rows = tuple(SeenText(token, made) for token, made in on_disk.items())
+            cache.recall(RememberText(rows, forgotten))
         result = cache.take([ALICE], b"%d %d" % (text, made), NOW + made, NOW + clock)
-        if isinstance(result, Remember):
+        if isinstance(result, RememberText):
             assert (text, made) not in seen
             seen.add((text, made))
             forgotten = result.forgotten_until

@@ -4,67 +4,100 @@ from __future__ import annotations
 
 import pytest
 
-from controller.signing.asks import Ask
+from controller.signing.access_request import AccessRequest
+from controller.signing.policy_schema import GrantConfig, RoleConfig
 from controller.signing.roles import RoleTable
-from controller.signing.tables import Grant, Role
 
-TABLE = RoleTable([
-    Role(id="operator", holders=("olga",), may=(Grant(actions=("*",)),)),
-    Role(id="technician", holders=("tom", "tina"), may=(
-        Grant(actions=("SetChargingProfile",), max_a=16),
-        Grant(
-            actions=("SetVariables", "ChangeConfiguration"),
-            variables=("Ctrlr.Current*", "MaxCurrent"), at_least=0, at_most=16,
+TABLE = RoleTable(
+    [
+        RoleConfig(id="operator", holders=("olga",), may=(GrantConfig(actions=("*",)),)),
+        RoleConfig(
+            id="technician",
+            holders=("tom", "tina"),
+            may=(
+                GrantConfig(actions=("SetChargingProfile",), max_a=16),
+                GrantConfig(
+                    actions=("SetVariables", "ChangeConfiguration"),
+                    variables=("Ctrlr.Current*", "MaxCurrent"),
+                    at_least=0,
+                    at_most=16,
+                ),
+                GrantConfig(actions=("Reset",), evses=("CS01", "CS01/*")),
+            ),
         ),
-        Grant(actions=("Reset",), evses=("CS01", "CS01/*")),
-    )),
-    Role(id="grid", holders=("dso-a", "dso-b", "dso-c"), approvals=2, may=(
-        Grant(actions=("profiles",), max_w=4200),
-    )),
-    Role(id="guest", holders=("gus",)),
-])  # fmt: skip
+        RoleConfig(
+            id="grid",
+            holders=("dso-a", "dso-b", "dso-c"),
+            approvals=2,
+            may=(GrantConfig(actions=("profiles",), max_w=4200),),
+        ),
+        RoleConfig(id="guest", holders=("gus",)),
+    ]
+)
 
-PROFILE_16 = Ask(action="SetChargingProfile", where="CS01/1", amps=16)
-PROFILE_32 = Ask(action="SetChargingProfile", where="CS01/1", amps=32)
-PROFILE_W = Ask(action="SetChargingProfile", where="CS01/1", watts=4200)
-PROFILE_BOTH = Ask(action="SetChargingProfile", where="CS01/1", amps=16, watts=4200)
-CLEAR = Ask(action="ClearChargingProfile", where="CS01")
-CURRENT_16 = Ask(action="SetVariables", where="CS01", variable="Ctrlr.CurrentLimit", value="16")
-CURRENT_17 = Ask(action="SetVariables", where="CS01", variable="Ctrlr.CurrentLimit", value="16.1")
-CURRENT_ODD = Ask(action="SetVariables", where="CS01", variable="Ctrlr.CurrentLimit", value="1e1")
-CURRENT_NAN = Ask(action="SetVariables", where="CS01", variable="Ctrlr.CurrentLimit", value="nan")
-CURRENT_TEN = Ask(action="SetVariables", where="CS01", variable="Ctrlr.CurrentLimit", value="\u0661\u0660")
-CURRENT_LOW = Ask(action="SetVariables", where="CS01", variable="Ctrlr.CurrentLimit", value="-1")
-MAX_SET = Ask(action="SetVariables", where="CS01", variable="Other.CurrentLimit", value="16")
-KEY_16 = Ask(action="ChangeConfiguration", where="CS01", variable="MaxCurrent", value="16")
-RESET_1 = Ask(action="Reset", where="CS01")
-RESET_EVSE = Ask(action="Reset", where="CS01/2")
-RESET_2 = Ask(action="Reset", where="CS02")
-FIRMWARE = Ask(action="UpdateFirmware", where="CS01")
+PROFILE_16 = AccessRequest(action="SetChargingProfile", where="CS01/1", amps=16)
+PROFILE_32 = AccessRequest(action="SetChargingProfile", where="CS01/1", amps=32)
+PROFILE_W = AccessRequest(action="SetChargingProfile", where="CS01/1", watts=4200)
+PROFILE_BOTH = AccessRequest(action="SetChargingProfile", where="CS01/1", amps=16, watts=4200)
+CLEAR = AccessRequest(action="ClearChargingProfile", where="CS01")
+CURRENT_16 = AccessRequest(action="SetVariables", where="CS01", variable="Ctrlr.CurrentLimit", value="16")
+CURRENT_17 = AccessRequest(action="SetVariables", where="CS01", variable="Ctrlr.CurrentLimit", value="16.1")
+CURRENT_ODD = AccessRequest(action="SetVariables", where="CS01", variable="Ctrlr.CurrentLimit", value="1e1")
+CURRENT_NAN = AccessRequest(action="SetVariables", where="CS01", variable="Ctrlr.CurrentLimit", value="nan")
+CURRENT_TEN = AccessRequest(
+    action="SetVariables", where="CS01", variable="Ctrlr.CurrentLimit", value="\u0661\u0660"
+)
+CURRENT_LOW = AccessRequest(action="SetVariables", where="CS01", variable="Ctrlr.CurrentLimit", value="-1")
+MAX_SET = AccessRequest(action="SetVariables", where="CS01", variable="Other.CurrentLimit", value="16")
+KEY_16 = AccessRequest(action="ChangeConfiguration", where="CS01", variable="MaxCurrent", value="16")
+RESET_1 = AccessRequest(action="Reset", where="CS01")
+RESET_EVSE = AccessRequest(action="Reset", where="CS01/2")
+RESET_2 = AccessRequest(action="Reset", where="CS02")
+FIRMWARE = AccessRequest(action="UpdateFirmware", where="CS01")
 
 EVERYTHING = (
-    PROFILE_16, PROFILE_32, PROFILE_W, PROFILE_BOTH, CLEAR, CURRENT_16, CURRENT_17, CURRENT_ODD, CURRENT_NAN,
-    CURRENT_TEN, CURRENT_LOW, MAX_SET, KEY_16, RESET_1, RESET_EVSE, RESET_2, FIRMWARE,
-)  # fmt: skip
-MATRIX: dict[frozenset[str], set[Ask]] = {
+    PROFILE_16,
+    PROFILE_32,
+    PROFILE_W,
+    PROFILE_BOTH,
+    CLEAR,
+    CURRENT_16,
+    CURRENT_17,
+    CURRENT_ODD,
+    CURRENT_NAN,
+    CURRENT_TEN,
+    CURRENT_LOW,
+    MAX_SET,
+    KEY_16,
+    RESET_1,
+    RESET_EVSE,
+    RESET_2,
+    FIRMWARE,
+)
+MATRIX: dict[frozenset[str], set[AccessRequest]] = {
     frozenset({"olga"}): set(EVERYTHING),
     frozenset({"tom"}): {PROFILE_16, CURRENT_16, KEY_16, RESET_1, RESET_EVSE},
     frozenset({"tom", "tina"}): {PROFILE_16, CURRENT_16, KEY_16, RESET_1, RESET_EVSE},
     frozenset({"dso-a"}): set(),
     frozenset({"dso-a", "dso-c"}): {PROFILE_W},
     frozenset({"dso-a", "dso-c", "tom"}): {
-        PROFILE_W, PROFILE_16, CURRENT_16, KEY_16, RESET_1, RESET_EVSE,
+        PROFILE_W,
+        PROFILE_16,
+        CURRENT_16,
+        KEY_16,
+        RESET_1,
+        RESET_EVSE,
     },
     frozenset({"dso-a", "stranger"}): set(),
     frozenset({"gus"}): set(),
     frozenset({"gus", "olga"}): set(EVERYTHING),
     frozenset({"stranger"}): set(),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("ask", EVERYTHING, ids=str)
 @pytest.mark.parametrize("holders", MATRIX, ids=lambda holders: "+".join(sorted(holders)))
-def test_the_matrix(holders: frozenset[str], ask: Ask) -> None:
+def test_the_matrix(holders: frozenset[str], ask: AccessRequest) -> None:
     assert (TABLE.objection(holders, [ask], None) is None) == (ask in MATRIX[holders])
 
 
@@ -91,15 +124,23 @@ def test_who_lacks_a_second_signature_is_told_so() -> None:
     )
 
 
-@pytest.mark.parametrize(("action", "granted"), [
-    ("SetChargingProfile", True), ("UpdateFirmware", True), ("AnythingElse", True),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("action", "granted"),
+    [
+        ("SetChargingProfile", True),
+        ("UpdateFirmware", True),
+        ("AnythingElse", True),
+    ],
+)
 def test_some_role_may(action: str, granted: bool) -> None:
     assert TABLE.grant_any(action) is granted
 
 
 def test_no_role_may() -> None:
-    table = RoleTable([Role(id="a", holders=("x",), may=(Grant(actions=("Reset", "Get*")),))])
+    table = RoleTable([RoleConfig(id="a", holders=("x",), may=(GrantConfig(actions=("Reset", "Get*")),))])
     assert [table.grant_any(action) for action in ("Reset", "GetLog", "SetGetLog", "Resett")] == [
-        True, True, False, False,
-    ]  # fmt: skip
+        True,
+        True,
+        False,
+        False,
+    ]

@@ -12,9 +12,9 @@ from cryptography.hazmat.primitives.asymmetric import utils
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.signing import signatures, wire
-from controller.signing.canonical import NotSignable
-from controller.signing.signatures import Checked, KeyId
+from controller.signing import signatures, signing_wire
+from controller.signing.canonical import NotSignableError
+from controller.signing.signatures import CheckedSignature, KeyId
 from tests.controller.signing.authors import (
     CONTEXT,
     Author,
@@ -38,7 +38,7 @@ def knows(*authors: Author) -> Callable[[KeyId], bool]:
     return known.__contains__
 
 
-def only(payload: bytes, *authors: Author) -> Checked:
+def only(payload: bytes, *authors: Author) -> CheckedSignature:
     (checked,) = signatures.examine(payload, CONTEXT, knows(*(authors or (ALICE, BOB)))).signatures
     return checked
 
@@ -60,7 +60,7 @@ def with_signature(**changes: object) -> bytes:
 def test_an_author_on_each_curve(curve: str) -> None:
     author = Author(curve)
     payload = author.signed(LIMIT)
-    assert only(payload, author) == Checked(key_of(author))
+    assert only(payload, author) == CheckedSignature(key_of(author))
     assert only(payload.replace(b"16.5", b"26.5"), author).wrong is not None
 
 
@@ -94,7 +94,12 @@ def test_a_signature_on_another_message_proves_nothing_here() -> None:
 
 
 def test_the_same_payload_as_another_message_proves_nothing() -> None:
-    other = wire.context(wire.Version.V21, wire.Direction.DOWN, wire.Kind.REQUEST, "RequestStartTransaction")
+    other = signing_wire.context(
+        signing_wire.Version.V21,
+        signing_wire.Direction.DOWN,
+        signing_wire.SignatureKind.REQUEST,
+        "RequestStartTransaction",
+    )
     (checked,) = signatures.examine(ALICE.signed(LIMIT), other, knows(ALICE)).signatures
     assert not checked.valid
 
@@ -104,16 +109,16 @@ def test_a_context_inside_must_be_that_of_the_message() -> None:
     text = compact(own)
     payload = compact({**own, "signatures": [ALICE.signature_of(text)]})
     assert only(payload).valid
-    with pytest.raises(NotSignable, match="made for another message"):
+    with pytest.raises(NotSignableError, match="made for another message"):
         signatures.examine(payload, CONTEXT.replace("set", "clear"), knows(ALICE))
-    with pytest.raises(NotSignable, match="made for another message"):
+    with pytest.raises(NotSignableError, match="made for another message"):
         only(compact({"@context": 7, **LIMIT}))
 
 
 def test_an_unknown_key_proves_nothing_and_costs_nothing() -> None:
     mallory = Author()
     checked = only(mallory.signed(LIMIT), ALICE)
-    assert checked == Checked(key_of(mallory), "its key is not known here")
+    assert checked == CheckedSignature(key_of(mallory), "its key is not known here")
 
 
 def test_a_known_keys_name_over_a_strangers_signature() -> None:
@@ -126,7 +131,7 @@ def test_a_malleated_signature_is_valid_and_the_text_is_the_same() -> None:
     payload = ALICE.signed(LIMIT)
     r, s = utils.decode_dss_signature(base64.b64decode(json.loads(payload)["signatures"][0]["value"]))
     order = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
-    other = with_signature(value=wire.encoded(utils.encode_dss_signature(r, order - s)))
+    other = with_signature(value=signing_wire.encoded(utils.encode_dss_signature(r, order - s)))
     one, two = (signatures.examine(each, CONTEXT, knows(ALICE)) for each in (payload, other))
     assert one.keys == two.keys == {key_of(ALICE)}
     assert one.digest == two.digest
@@ -138,25 +143,28 @@ def _not_canonical(text: str) -> str:
     return text[:-2] + chr(ord(text[-2]) + 1) + "="
 
 
-@pytest.mark.parametrize(("changes", "why"), [
-    ({"algorithm": "secp384r1"}, "not known"),
-    ({"algorithm": "secp256k1"}, "not known"),
-    ({"algorithm": "secp192r1"}, "algorithm is none of"),
-    ({"algorithm": ""}, "algorithm is none of"),
-    ({"algorithm": "none"}, "algorithm is none of"),
-    ({"keyId": ""}, "not known"),
-    ({"keyId": "*"}, "no base64"),
-    ({"keyId": wire.encoded(ALICE.point) + "\n"}, "no base64"),
-    ({"keyId": wire.encoded(ALICE.point).rstrip("=")}, "no base64"),
-    ({"keyId": _not_canonical(wire.encoded(ALICE.point))}, "no base64"),
-    ({"keyId": wire.encoded(BOB.point)}, "not known"),
-    ({"value": ""}, "not that key's"),
-    ({"value": "é"}, "no base64"),
-    ({"value": wire.encoded(bytes(100_000))}, "not that key's"),
-    ({"signingMethod": "Binary"}, "not of method"),
-    ({"encoding": "hex"}, "not of method"),
-    ({"encodingMethod": "hex"}, "not of method"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"algorithm": "secp384r1"}, "not known"),
+        ({"algorithm": "secp256k1"}, "not known"),
+        ({"algorithm": "secp192r1"}, "algorithm is none of"),
+        ({"algorithm": ""}, "algorithm is none of"),
+        ({"algorithm": "none"}, "algorithm is none of"),
+        ({"keyId": ""}, "not known"),
+        ({"keyId": "*"}, "no base64"),
+        ({"keyId": signing_wire.encoded(ALICE.point) + "\n"}, "no base64"),
+        ({"keyId": signing_wire.encoded(ALICE.point).rstrip("=")}, "no base64"),
+        ({"keyId": _not_canonical(signing_wire.encoded(ALICE.point))}, "no base64"),
+        ({"keyId": signing_wire.encoded(BOB.point)}, "not known"),
+        ({"value": ""}, "not that key's"),
+        ({"value": "é"}, "no base64"),
+        ({"value": signing_wire.encoded(bytes(100_000))}, "not that key's"),
+        ({"signingMethod": "Binary"}, "not of method"),
+        ({"encoding": "hex"}, "not of method"),
+        ({"encodingMethod": "hex"}, "not of method"),
+    ],
+)
 def test_what_a_signature_says_of_itself_can_only_spoil_it(changes: dict[str, object], why: str) -> None:
     checked = only(with_signature(**changes))
     assert checked.wrong is not None
@@ -171,19 +179,19 @@ def test_known_defaults_may_be_said_and_names_are_read_without_case() -> None:
 
 def test_a_key_that_is_known_but_is_no_point_proves_nothing() -> None:
     nowhere = KeyId("secp256r1", b"\x04" + bytes(64))
-    payload = with_signature(keyId=wire.encoded(nowhere.point))
+    payload = with_signature(keyId=signing_wire.encoded(nowhere.point))
     (checked,) = signatures.examine(payload, CONTEXT, {nowhere}.__contains__).signatures
     assert "no point on secp256r1" in str(checked.wrong)
 
 
 @pytest.mark.parametrize("signed", [7, "x", {}, [7], [{"keyId": 1, "value": "x"}], [{"value": "x"}], None])
 def test_signatures_that_are_none(signed: object) -> None:
-    with pytest.raises(NotSignable, match="no list of signatures"):
+    with pytest.raises(NotSignableError, match="no list of signatures"):
         only(forged(lambda it: it.update(signatures=signed)))
 
 
 def test_too_many_signatures_are_not_even_looked_at() -> None:
-    with pytest.raises(NotSignable, match="more than 16"):
+    with pytest.raises(NotSignableError, match="more than 16"):
         only(forged(lambda it: it.update(signatures=it["signatures"] * 17)))  # type: ignore[operator]
 
 
@@ -216,40 +224,51 @@ def test_whatever_is_signed_is_verified(parts: list[tuple[bytes, tuple[bytes, by
     st.binary(max_size=60) | st.text(max_size=30).map(lambda text: compact({"a": text, "signatures": [text]}))
 )
 def test_no_bytes_make_it_stumble(payload: bytes) -> None:
-    with contextlib.suppress(NotSignable):
+    with contextlib.suppress(NotSignableError):
         assert signatures.examine(payload, CONTEXT, knows(ALICE)).keys == frozenset()
 
 
-@pytest.mark.parametrize(("version", "direction", "kind", "action", "context"), [
-    ("ocpp2.1", "up", "request", "BootNotification", "v2.1/cs/bootNotificationRequest"),
-    ("ocpp2.1", "down", "request", "SetChargingProfile", "v2.1/csms/setChargingProfileRequest"),
-    ("ocpp2.1", "up", "response", "SetChargingProfile", "v2.1/cs/setChargingProfileResponse"),
-    ("ocpp2.1", "up", "send", "NotifyNetworkTopology", "v2.1/cs/notifyNetworkTopologyMessage"),
-    ("ocpp2.0.1", "down", "response", "Heartbeat", "v2.1/csms/heartbeatResponse"),
-    ("ocpp1.6", "down", "request", "Reset", "v1.6/csms/resetRequest"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("version", "direction", "kind", "action", "context"),
+    [
+        ("ocpp2.1", "up", "request", "BootNotification", "v2.1/cs/bootNotificationRequest"),
+        ("ocpp2.1", "down", "request", "SetChargingProfile", "v2.1/csms/setChargingProfileRequest"),
+        ("ocpp2.1", "up", "response", "SetChargingProfile", "v2.1/cs/setChargingProfileResponse"),
+        ("ocpp2.1", "up", "send", "NotifyNetworkTopology", "v2.1/cs/notifyNetworkTopologyMessage"),
+        ("ocpp2.0.1", "down", "response", "Heartbeat", "v2.1/csms/heartbeatResponse"),
+        ("ocpp1.6", "down", "request", "Reset", "v1.6/csms/resetRequest"),
+    ],
+)
 def test_contexts(version: str, direction: str, kind: str, action: str, context: str) -> None:
-    made = wire.context(wire.Version(version), wire.Direction(direction), wire.Kind(kind), action)
+    made = signing_wire.context(
+        signing_wire.Version(version),
+        signing_wire.Direction(direction),
+        signing_wire.SignatureKind(kind),
+        action,
+    )
     assert made == "https://open.charging.cloud/context/ocpp/" + context
 
 
-@pytest.mark.parametrize(("payload", "utc"), [
-    (b'{"timestamp":"1970-01-01T00:01:40.500Z"}', 100.5),
-    (b'{"timestamp":"1970-01-01T02:00:00+02:00"}', 0.0),
-    (b'{"timestamp":"1970-01-01T00:00:07Z","customData":{"timestamp":"1970-01-01T00:00:09Z"}}', 9.0),
-    (b'{"timestamp":"1970-01-01T00:00:07Z","customData":{"vendorId":"x"}}', 7.0),
-    (b'{"timestamp":"1970-01-01T00:00:07"}', None),
-    (b'{"timestamp":7}', None),
-    (b'{"timestamp":"9999-99-99T00:00:00Z"}', None),
-    (b'{"timestamp":"0001-01-01T00:00:00+14:00"}', -62135647200.0),
-    (b'{"customData":7}', None),
-    (b'{"signatures":[{"timestamp":"1970-01-01T00:00:07Z"}]}', None),
-    (b"[]", None),
-    (b"\xff", None),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("payload", "utc"),
+    [
+        (b'{"timestamp":"1970-01-01T00:01:40.500Z"}', 100.5),
+        (b'{"timestamp":"1970-01-01T02:00:00+02:00"}', 0.0),
+        (b'{"timestamp":"1970-01-01T00:00:07Z","customData":{"timestamp":"1970-01-01T00:00:09Z"}}', 9.0),
+        (b'{"timestamp":"1970-01-01T00:00:07Z","customData":{"vendorId":"x"}}', 7.0),
+        (b'{"timestamp":"1970-01-01T00:00:07"}', None),
+        (b'{"timestamp":7}', None),
+        (b'{"timestamp":"9999-99-99T00:00:00Z"}', None),
+        (b'{"timestamp":"0001-01-01T00:00:00+14:00"}', -62135647200.0),
+        (b'{"customData":7}', None),
+        (b'{"signatures":[{"timestamp":"1970-01-01T00:00:07Z"}]}', None),
+        (b"[]", None),
+        (b"\xff", None),
+    ],
+)
 def test_the_time_inside_the_signed_part(payload: bytes, utc: float | None) -> None:
-    assert wire.time_of(payload) == utc
+    assert signing_wire.time_of(payload) == utc
 
 
 def test_a_moment_is_written_with_milliseconds() -> None:
-    assert wire.moment(1_795_269_600.0015) == "2026-11-21T14:00:00.001Z"
+    assert signing_wire.moment(1_795_269_600.0015) == "2026-11-21T14:00:00.001Z"

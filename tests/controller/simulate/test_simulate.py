@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from controller import cli
-from controller.config.reading import check_config
-from controller.ocpp.observations import EvseRef
-from controller.simulate.day import read_day
-from controller.simulate.plot import svg
-from controller.simulate.record import MINUTES, Record
-from controller.simulate.run import simulate
-from controller.simulate.words import told
-from controller.site.build import build_site
+from controller.cli import main
+from controller.config.loader import check_config
+from controller.load_management.site_builder import build_site
+from controller.model.observations import EvseRef
+from controller.simulate.day_file import read_day
+from controller.simulate.day_plot import svg
+from controller.simulate.day_record import MINUTES, DayRecord
+from controller.simulate.day_summary import told
+from controller.simulate.simulation import simulate
 
 ETC = Path(__file__).parents[3] / "etc"
 CONFIG = """
@@ -84,13 +84,13 @@ TIGHT_DAY = """time,what,where,l1_a,l2_a,l3_a,kwh,phases,max_a
 
 
 @pytest.fixture(scope="module")
-def record() -> Record:
+def record() -> DayRecord:
     config, mistakes, _ = check_config(CONFIG, "site.toml")
     assert config is not None, mistakes
     return simulate(config, read_day(DAY, "day.csv", build_site(config)))
 
 
-def a(record: Record, station: str, clock: str) -> float:
+def a(record: DayRecord, station: str, clock: str) -> float:
     """What a station's car draws at this time."""
     return record.evses[EvseRef(station, 1)].minutes[minute(clock)]
 
@@ -99,25 +99,25 @@ def minute(clock: str) -> int:
     return int(clock[:2]) * 60 + int(clock[3:])
 
 
-def test_two_cars_share_the_row_on_the_phase_that_both_use(record: Record) -> None:
+def test_two_cars_share_the_row_on_the_phase_that_both_use(record: DayRecord) -> None:
     assert a(record, "A", "01:10") == pytest.approx(19.5, abs=0.1)
     assert a(record, "B", "01:10") == pytest.approx(19.5, abs=0.1)
 
 
-def test_when_one_is_full_the_other_gets_all_it_can_take(record: Record) -> None:
+def test_when_one_is_full_the_other_gets_all_it_can_take(record: DayRecord) -> None:
     first = record.evses[EvseRef("A", 1)]
     assert first.got_wh == pytest.approx(20_000, rel=0.01)
     assert a(record, "B", "05:00") == 32.0
 
 
-def test_when_the_building_takes_more_the_car_gives_way(record: Record) -> None:
+def test_when_the_building_takes_more_the_car_gives_way(record: DayRecord) -> None:
     assert 6.0 <= a(record, "B", "07:00") <= 14.0
     grid = record.circuits[0]
     assert grid.minutes[minute("07:00")][1] <= 60.0
     assert grid.over_s <= 30.0
 
 
-def test_who_leaves_draws_no_more_and_who_comes_back_has_another_car(record: Record) -> None:
+def test_who_leaves_draws_no_more_and_who_comes_back_has_another_car(record: DayRecord) -> None:
     second = record.evses[EvseRef("B", 1)]
     assert a(record, "B", "12:30") == 0.0
     assert minute("12:30") not in second.here
@@ -125,7 +125,7 @@ def test_who_leaves_draws_no_more_and_who_comes_back_has_another_car(record: Rec
     assert second.asked_wh == 501_000
 
 
-def test_the_books_agree(record: Record) -> None:
+def test_the_books_agree(record: DayRecord) -> None:
     second = record.evses[EvseRef("B", 1)]
     assert second.got_wh == pytest.approx(second.charge_as * 230 / 3600)
     assert second.plugged_s == pytest.approx(22 * 3600, abs=10)
@@ -137,7 +137,7 @@ def test_the_books_agree(record: Record) -> None:
     assert grid.peak_a[0] > 0
 
 
-def test_an_evse_without_a_car_is_told_so(record: Record) -> None:
+def test_an_evse_without_a_car_is_told_so(record: DayRecord) -> None:
     lines = told(record).splitlines()
     assert any(line.startswith("C/1") and line.endswith("no car came") for line in lines)
     assert any("60/60/50" in line and "grid" in line for line in lines)
@@ -145,7 +145,7 @@ def test_an_evse_without_a_car_is_told_so(record: Record) -> None:
     assert lines[-1].endswith("of 521.0 kWh asked for")
 
 
-def test_the_plot_is_a_picture_with_every_name_in_it(record: Record) -> None:
+def test_the_plot_is_a_picture_with_every_name_in_it(record: DayRecord) -> None:
     root = ET.fromstring(svg(record, "<site> & \x07 day"))
     texts = ["".join(text.itertext()) for text in root.iter("{http://www.w3.org/2000/svg}text")]
     assert {"<site> & ? day", "grid", "row <&>", "A/1", "B/1", "60/50 A", "40 A"} <= set(texts)
@@ -173,7 +173,7 @@ def test_an_evse_that_can_goes_on_with_one_phase_while_three_do_not_fit() -> Non
 def test_the_example_runs_and_draws(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plot = tmp_path / "day.svg"
     example = ["-c", str(ETC / "controller.toml"), "--day", str(ETC / "day.example.csv")]
-    assert cli.main(["simulate", *example, "--plot", str(plot)]) == 0
+    assert main.main(["simulate", *example, "--plot", str(plot)]) == 0
     assert "255.0 kWh asked for" in capsys.readouterr().out
     assert ET.fromstring(plot.read_text("utf-8")).tag.endswith("svg")
 
@@ -188,7 +188,7 @@ def test_a_day_that_cannot_be_read_is_told(
     day = tmp_path / "day.csv"
     if content is not None:
         day.write_bytes(content)
-    assert cli.main(["simulate", "-c", str(ETC / "controller.toml"), "--day", str(day)]) == status
+    assert main.main(["simulate", "-c", str(ETC / "controller.toml"), "--day", str(day)]) == status
     said = capsys.readouterr().err
     assert str(day) in said
     assert words in said

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from controller.store.boots import BootStore
-from controller.store.database import Database, StoreFailed
-from controller.store.limits import LimitStore
-from controller.store.profiles import ProfileStore
-from controller.store.relay import RelayStore
+from controller.store.boot_store import BootStore
+from controller.store.database import Database, StoreError
+from controller.store.limit_store import LimitStore
+from controller.store.profile_store import ProfileStore
+from controller.store.relay_store import RelayStore
 
 SCHEMA = "CREATE TABLE IF NOT EXISTS t (n INTEGER NOT NULL PRIMARY KEY, text TEXT NOT NULL) STRICT"
 PUT = "INSERT INTO t VALUES (?, ?)"
@@ -56,7 +56,7 @@ def test_a_damaged_file_is_kept_aside_loudly_and_a_new_one_is_begun(
 
 def test_a_damaged_file_that_cannot_be_done_without_stops_us_with_the_mend(tmp_path: Path) -> None:
     damage_header(tmp_path / "a.sqlite")
-    with pytest.raises(StoreFailed, match="move a damaged file away"):
+    with pytest.raises(StoreError, match="move a damaged file away"):
         Database(tmp_path / "a.sqlite", SCHEMA)
 
 
@@ -74,7 +74,7 @@ def test_nobody_else_reads_the_file(tmp_path: Path) -> None:
 
 def test_of_a_write_that_fails_nothing_is_there_and_the_next_one_works(tmp_path: Path) -> None:
     database = Database(tmp_path / "a.sqlite", SCHEMA)
-    with pytest.raises(StoreFailed, match="UNIQUE"):
+    with pytest.raises(StoreError, match="UNIQUE"):
         database.write((PUT, [(1, "a"), (2, "b")]), (PUT, [(1, "again")]))
     assert database.rows("SELECT * FROM t") == []
     database.write((PUT, [(1, "a")]))
@@ -85,7 +85,7 @@ def test_a_full_disk_is_told_and_takes_nothing_with_it(tmp_path: Path) -> None:
     database.write((PUT, [(1, "a")]))
     (pages,) = database.rows("PRAGMA page_count")
     database.rows(f"PRAGMA max_page_count = {pages[0]}")
-    with pytest.raises(StoreFailed, match="full"):
+    with pytest.raises(StoreError, match="full"):
         database.write((PUT, [(number, "x" * 1000) for number in range(2, 100)]))
     assert database.rows("SELECT n FROM t") == [(1,)]
     database.rows("PRAGMA max_page_count = 1000000")
@@ -94,7 +94,7 @@ def test_a_full_disk_is_told_and_takes_nothing_with_it(tmp_path: Path) -> None:
 
 def test_a_directory_that_cannot_be_used_is_told_with_the_mend(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(StoreFailed, match=r"store\.directory"):
+    with pytest.raises(StoreError, match=r"store\.directory"):
         Database(tmp_path / "file" / "a.sqlite", SCHEMA)
 
 

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from controller.ocpp.observations import EvseState
-from controller.web.status import (
+from controller.model.observations import EvseState
+from controller.web.status_model import (
     BackendStatus,
     CircuitStatus,
-    DimmingSpan,
+    ControllerStatus,
+    DimmingSpanStatus,
     DimmingStatus,
     EvseStatus,
-    Links,
+    LinkCounts,
     NeighbourStatus,
     OverlayStatus,
-    Status,
     VerdictStatus,
 )
 from drivers.reading import Quality
 
 EVIL = '<script>alert("x")</script>\n\\'
 
-STATUS = Status(
+STATUS = ControllerStatus(
     site="lc-depot",
     version="0.1.0",
     time="2026-11-21T12:00:00.000+00:00",
@@ -73,7 +73,7 @@ STATUS = Status(
             obeys=False,
         ),
     ),
-    links=Links(
+    links=LinkCounts(
         connected={"ocpp1.6": 1, "ocpp2.0.1": 0, "ocpp2.1": 0},
         accepted_total=3,
         refused_total=2,
@@ -98,7 +98,9 @@ STATUS = Status(
         grid_w=9210.5,
         devices=2,
         minimum_w=7560.0,
-        spans=(DimmingSpan(since="2026-11-21T12:00:00.000Z", until=None, limit_w=7560.0, sources=("dso",)),),
+        spans=(
+            DimmingSpanStatus(since="2026-11-21T12:00:00.000Z", until=None, limit_w=7560.0, sources=("dso",)),
+        ),
         accepted_total=2,
         refused_total={"replayed": 3},
         evidence_records=17,

@@ -6,13 +6,13 @@ from msgspec.structs import replace
 from prometheus_client.parser import text_string_to_metric_families
 
 from controller.web.metrics import PREFIX, exposition
-from controller.web.status import Status
+from controller.web.status_model import ControllerStatus
 from tests.controller.web.examples import EVIL, STATUS
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
-def samples(status: Status) -> Samples:
+def samples(status: ControllerStatus) -> Samples:
     return {
         (sample.name.removeprefix(PREFIX), frozenset(sample.labels.items())): sample.value
         for family in text_string_to_metric_families(exposition(status))

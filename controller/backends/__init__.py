@@ -1,0 +1,1 @@
+"""Backends' connections: endpoints, pool, failover and backend links."""

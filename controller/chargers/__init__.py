@@ -1,0 +1,1 @@
+"""Chargers: quirks as data rows, and capability discovery. Sans-IO."""

@@ -1,0 +1,135 @@
+"""`local-controller dim`: write and sign the command that limits a site, as its grid operator would.
+
+It is for the operator's side: it needs the key that bears the role, and nothing of the site but its name.
+The site judges it by the rules of `dimming.verification`. Exit status: 0 well, 1 where nothing can be signed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import secrets
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from controller.cli.arguments import number
+from controller.dimming import data_transfer
+from controller.dimming.dimming_command import CONTEXT, CommandMalformedError, read_command
+from controller.dimming.key_proofs import KeyProofs
+from controller.dimming.verification import LONGEST_S
+from controller.ocpp.frames import Version
+from controller.signing import keyring, signing_wire
+from controller.signing.key_files import KeyFileError, read_keys
+from controller.signing.keyring import Keyring
+
+if TYPE_CHECKING:
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
+GOOD, NOTHING_SIGNED = 0, 1
+
+_SPAN = re.compile(r"(\d+(?:\.\d+)?)(s|min|h)")
+_UNITS_S = {"s": 1.0, "min": 60.0, "h": 3600.0}
+
+
+def add_dim(commands: Commands) -> None:
+    """Add the command to the command line."""
+    words = "write and sign a grid operator's command that limits a site"
+    parser = commands.add_parser("dim", help=words, description=words.capitalize() + ", on standard output.")
+    parser.add_argument(
+        "--key",
+        type=Path,
+        required=True,
+        metavar="FILE_OR_FOLDER",
+        help="the operator's, made by `local-controller keys new`",
+    )
+    parser.add_argument(
+        "--connection-point",
+        required=True,
+        metavar="ID",
+        help="as in [dimming]; where none is set there, the site's id",
+    )
+    limit = parser.add_mutually_exclusive_group(required=True)
+    limit.add_argument(
+        "--limit-w", type=_watts, metavar="W", help="from the grid, all steerable devices together"
+    )
+    limit.add_argument("--lift", action="store_true", help="lift what the same role has set")
+    parser.add_argument("--role", default="grid-operator", help="that the key bears; default: %(default)s")
+    parser.add_argument(
+        "--for",
+        dest="span_s",
+        type=_span,
+        default=7200.0,
+        metavar="SPAN",
+        help="how long, from now on, e.g. 90s, 15min, 2h (the default)",
+    )
+    parser.add_argument(
+        "--evse", action="append", metavar="ID", help='e.g. "CS01/1": limit it by itself; again for more'
+    )
+    parser.add_argument("--reason", default="", metavar="TEXT", help="goes on record")
+    parser.add_argument(
+        "--sequence",
+        type=int,
+        metavar="N",
+        help="above that of the role's last command; default: the time in ms",
+    )
+    parser.add_argument(
+        "--transfer",
+        type=Version,
+        choices=list(Version),
+        help="print the payload of the DataTransfer for this version",
+    )
+    parser.set_defaults(do=_dim)
+
+
+def _watts(text: str) -> float:
+    """Whole where it can be: who reads and writes JSON anew on the way makes 4200 of 4200.0."""
+    watts = number(text)
+    if watts < 0:
+        raise argparse.ArgumentTypeError("a number of watts, 0 or more")
+    return int(watts) if watts.is_integer() else watts
+
+
+def _span(text: str) -> float:
+    match = _SPAN.fullmatch(text)
+    span_s = float(match[1]) * _UNITS_S[match[2]] if match else 0.0
+    if not 0 < span_s <= LONGEST_S:
+        raise argparse.ArgumentTypeError("write it like 90s, 15min or 2h; a week at most")
+    return span_s
+
+
+def _dim(options: argparse.Namespace) -> int:
+    now = time.time()
+    try:
+        own = read_keys(options.key).values()
+        if keyring.signer(own, now) is None:
+            raise KeyFileError(f"{options.key} has no key that counts now; see `local-controller keys list`")
+        written = msgspec.json.encode(_command(options, now))
+        signed = KeyProofs(Keyring(), (), own).sign(written, now)
+        read_command(signed)
+    except (KeyFileError, CommandMalformedError) as wrong:
+        print(wrong, file=sys.stderr)
+        return NOTHING_SIGNED
+    printed = signed if options.transfer is None else data_transfer.command(options.transfer, signed)
+    print(printed.decode())
+    return GOOD
+
+
+def _command(options: argparse.Namespace, now: float) -> dict[str, object]:
+    scope: dict[str, object] = {"connectionPoint": options.connection_point}
+    if options.evse:
+        scope["evses"] = options.evse
+    return {
+        "@context": CONTEXT,
+        "commandId": secrets.token_hex(8),
+        "sequence": round(now * 1000) if options.sequence is None else options.sequence,
+        "issuer": {"role": options.role},
+        "scope": scope,
+        "limitW": options.limit_w,
+        "notBefore": signing_wire.moment(now),
+        "notAfter": signing_wire.moment(now + options.span_s),
+        **({"reason": options.reason} if options.reason else {}),
+    }

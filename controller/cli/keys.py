@@ -1,0 +1,143 @@
+"""`local-controller keys`: make, list and export the keys with which the controller signs.
+
+Exit status: 0 well, 1 where a key cannot be used or made.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+import time
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from math import isfinite
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from controller.cli.arguments import moment, number
+from controller.signing import keyring, signing_wire
+from controller.signing.curves import CURVES
+from controller.signing.key_files import KeyFileError, read_keys, write_new
+from controller.signing.keyring import OwnKey
+
+if TYPE_CHECKING:
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
+_DAY_S = 86_400.0
+_HOLDER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+def add_keys(commands: Commands) -> None:
+    """Add the command to the command line."""
+    parser = commands.add_parser("keys", help="make, list and export the keys that sign")
+    what = parser.add_subparsers(required=True, metavar="WHAT")
+
+    new = what.add_parser("new", help="make a key; keep the old one beside it until the new one is known")
+    new.add_argument("folder", type=Path, metavar="FOLDER", help="where its file goes, readable by its owner")
+    new.add_argument("--holder", type=_holder, required=True, metavar="NAME", help="whose key it is")
+    new.add_argument("--curve", choices=list(CURVES), default="secp256r1", help="default: %(default)s")
+    new.add_argument(
+        "--from", dest="begin", type=moment, metavar="TIME", help="e.g. 2026-11-21 (UTC); default: now"
+    )
+    new.add_argument("--days", type=_days, default=365.0, help="how long it counts; default: %(default)g")
+    new.set_defaults(do=_new)
+
+    listing = what.add_parser("list", help="their holders, fingerprints and times, and which one signs now")
+    export = what.add_parser("export", help="their public halves, as [[key]] tables of a policy's file")
+    export.add_argument("--pem", action="store_true", help="as PEM, for other programs, openssl among them")
+    for command, do in ((listing, _list), (export, _export)):
+        command.add_argument("path", type=Path, metavar="FILE_OR_FOLDER", help="as in [signing] key")
+        command.set_defaults(do=do)
+
+
+def _holder(text: str) -> str:
+    if not _HOLDER.fullmatch(text):
+        raise argparse.ArgumentTypeError("letters, digits, '.', '_' and '-', 64 at most: it names the file")
+    return text
+
+
+def _days(text: str) -> float:
+    days = number(text)
+    if not 0 < days <= 36_500:
+        raise argparse.ArgumentTypeError("between 0 and 36500 days")
+    return days
+
+
+def _new(options: argparse.Namespace) -> int:
+    begin = time.time() if options.begin is None else options.begin
+    data = keyring.new_private(options.curve, options.holder, begin, begin + options.days * _DAY_S)
+    key = keyring.read_private(data)
+    fingerprint = keyring.fingerprint(key.known.id)
+    try:
+        file = write_new(options.folder, f"{options.holder}-{fingerprint[:8]}", data)
+    except KeyFileError as wrong:
+        print(wrong, file=sys.stderr)
+        return 1
+    print(file)
+    print(_told(key, begin), end="")
+    return 0
+
+
+def _list(options: argparse.Namespace) -> int:
+    found = _read(options.path)
+    now = time.time()
+    signer = keyring.signer(found.values(), now)
+    for file, key in found.items():
+        print(f"{file}{'  (signs now)' if key is signer else ''}")
+        print(_told(key, now), end="")
+    return 0 if found else 1
+
+
+def _export(options: argparse.Namespace) -> int:
+    found = _read(options.path)
+    form = keyring.public_pem if options.pem else _table
+    print("\n".join(form(key) for key in found.values()), end="")
+    return 0 if found else 1
+
+
+def _read(path: Path) -> dict[Path, OwnKey]:
+    """The keys; none, after the reason is told, where they cannot be used."""
+    try:
+        return read_keys(path)
+    except KeyFileError as wrong:
+        print(wrong, file=sys.stderr)
+        return {}
+
+
+def _told(key: OwnKey, now: float) -> str:
+    known = key.known
+    lines = [
+        f"holder {known.holder or '-'}, {known.id.curve}, {_state(key, now)}",
+        f"from {_time(known.not_before)} until {_time(known.not_after)}",
+        f"SHA-256 {keyring.fingerprint(known.id)}",
+    ]
+    return "".join(f"    {line}\n" for line in lines)
+
+
+def _state(key: OwnKey, now: float) -> str:
+    if key.known.counts(now):
+        return "counts"
+    return "over" if key.known.not_after <= now else "not yet"
+
+
+def _table(key: OwnKey) -> str:
+    known = key.known
+    lines: Iterable[tuple[str, str]] = (
+        ("holder", f'"{known.holder or "?"}"'),
+        ("public", f'"{signing_wire.encoded(known.id.point)}"'),
+        ("curve", f'"{known.id.curve}"'),
+        *((name, _time(at)) for name, at in _ends(key) if isfinite(at)),
+    )
+    head = f"# {keyring.fingerprint(known.id)}\n[[key]]\n"
+    return head + "".join(f"{name} = {value}\n" for name, value in lines)
+
+
+def _ends(key: OwnKey) -> tuple[tuple[str, float], ...]:
+    return ("not_before", key.known.not_before), ("not_after", key.known.not_after)
+
+
+def _time(utc: float) -> str:
+    if not isfinite(utc):
+        return "ever"
+    return datetime.fromtimestamp(utc, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

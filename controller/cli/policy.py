@@ -1,0 +1,199 @@
+"""`local-controller policy`: check a policy's file, and explain what becomes of a message, and why.
+
+Exit status: 0 well, or the message would go on; 1 mistakes in the file, or the message would not go on;
+2 a file that cannot be read.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from controller.cli.arguments import moment
+from controller.ocpp.actions import plain
+from controller.ocpp.frames import Call, CallResult, Frame, Send, Version, call, call_result, parse
+from controller.signing.name_patterns import CLASSES
+from controller.signing.policy_enforcer import (
+    DropDecision,
+    ForwardDecision,
+    MessageContext,
+    PolicyEnforcer,
+    RejectDecision,
+    Ruling,
+)
+from controller.signing.policy_file import LoadedPolicy, PolicyFileError, read_policy
+from controller.signing.policy_schema import VerifyConfig
+from controller.signing.rulebook import MessageFacts, is_safe
+from controller.signing.signing_wire import POLICY_ACTIONS, Direction, SignatureKind
+from controller.tomlcheck.diagnostics import FileUnreadableError
+
+if TYPE_CHECKING:
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
+OK, MISTAKES, UNREADABLE = 0, 1, 2
+
+_ACTIONS = frozenset({"Heartbeat"}).union(POLICY_ACTIONS, *CLASSES.values())
+
+
+def add_policy(commands: Commands) -> None:
+    """Add the command to the command line."""
+    parser = commands.add_parser("policy", help="check a policy of signatures, and explain what it does")
+    what = parser.add_subparsers(required=True, metavar="WHAT")
+
+    check = what.add_parser("check", help="find every mistake in a policy's file")
+    check.set_defaults(do=_check)
+
+    explain = what.add_parser("explain", help="which rule is for a message, why, and what would become of it")
+    explain.add_argument("--action", required=True, metavar="A", help="e.g. SetChargingProfile")
+    explain.add_argument(
+        "--link", required=True, metavar="L", help="the station or backend that it comes from"
+    )
+    explain.add_argument("--station", metavar="ID", help="whose message it is; default: the link")
+    explain.add_argument(
+        "--direction",
+        type=Direction,
+        choices=list(Direction),
+        default=Direction.DOWN,
+        help="up: from a station; down: to one; default: %(default)s",
+    )
+    explain.add_argument(
+        "--version", type=Version, choices=list(Version), default=Version.V201, help="default: %(default)s"
+    )
+    explain.add_argument(
+        "--kind",
+        type=SignatureKind,
+        choices=list(SignatureKind),
+        default=SignatureKind.REQUEST,
+        help="default: %(default)s",
+    )
+    explain.add_argument("--message", type=Path, metavar="FILE", help="a payload, or a whole frame")
+    explain.add_argument("--at", type=moment, metavar="TIME", help="UTC; default: now")
+    explain.set_defaults(do=_explain)
+    for command in (check, explain):
+        command.add_argument("file", type=Path, metavar="FILE", help="the policy, as in [signing] policy")
+
+
+def _check(options: argparse.Namespace) -> int:
+    loaded, status = _read(options.file)
+    if loaded is not None:
+        file = loaded.file
+        counts = (
+            (len(file.key), "key"),
+            (len(file.role), "role"),
+            (len(file.verify), "rule to verify"),
+            (len(file.sign), "rule to sign"),
+        )
+        print(f"{options.file}: good: " + ", ".join(_counted(*each) for each in counts))
+    return status
+
+
+def _counted(count: int, what: str) -> str:
+    word, _, rest = what.partition(" ")
+    return f"{count} {word}{'' if count == 1 else 's'} {rest}".rstrip()
+
+
+def _read(path: Path) -> tuple[LoadedPolicy | None, int]:
+    """The policy; None after its mistakes are told."""
+    try:
+        return read_policy(path), OK
+    except FileUnreadableError as error:
+        print(error, file=sys.stderr)
+        return None, UNREADABLE
+    except PolicyFileError as error:
+        print(error, file=sys.stderr)
+        return None, MISTAKES
+
+
+def _explain(options: argparse.Namespace) -> int:
+    loaded, status = _read(options.file)
+    if loaded is None:
+        return status
+    facts = MessageFacts(
+        version=options.version,
+        action=plain(options.action),
+        direction=options.direction,
+        kind=options.kind,
+        link=options.link,
+    )
+    utc = time.time() if options.at is None else options.at
+    policy = loaded.policy()
+    rule = policy.rules.verification(facts, utc)
+    if facts.action not in _ACTIONS:
+        near = difflib.get_close_matches(facts.action, _ACTIONS, 1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        print(f"{facts.action} is no action of OCPP{hint}", file=sys.stderr)
+    print(f"context  {facts.context}")
+    print(f"rule     {_rule_in_words(rule)}")
+    for other in policy.rules.verifications(facts):
+        if rule is None or other.id != rule.id:
+            print(f"not      {_rule_in_words(other)}")
+    for passing, whose in ((False, "our own"), (True, "passing")):
+        signing = policy.rules.signing(facts, utc, passing=passing)
+        print(f"{whose:<8} {'as it is' if signing is None else f'{signing.do} by rule {signing.id}'}")
+    if options.message is None:
+        return OK
+    return _judged(options, loaded, utc)
+
+
+def _judged(options: argparse.Namespace, loaded: LoadedPolicy, utc: float) -> int:
+    """Tell what would become of the message in the file."""
+    try:
+        text = options.message.read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        print(f"{options.message}: cannot be read: {error}", file=sys.stderr)
+        return UNREADABLE
+    frame = _frame(options, text)
+    if frame is None:
+        print(f"{options.message}: is neither a payload nor a frame of OCPP-J", file=sys.stderr)
+        return UNREADABLE
+    passage = MessageContext(
+        version=options.version,
+        direction=options.direction,
+        link=options.link,
+        station=options.station or options.link,
+        action=options.action,
+    )
+    ruling = PolicyEnforcer(loaded.policy(), jws=loaded.verifier()).look(passage, frame, utc)
+    print(f"message  {_in_words(ruling)}")
+    return OK if isinstance(ruling, ForwardDecision) else MISTAKES
+
+
+def _frame(options: argparse.Namespace, text: str) -> Frame | None:
+    if not text.startswith("["):
+        payload = text.encode()
+        if options.kind is SignatureKind.RESPONSE:
+            text = call_result("1", payload)
+        else:
+            text = call("1", options.action, payload)
+        if options.kind is SignatureKind.SEND:
+            text = "[6" + text.removeprefix("[2")
+    frame = parse(text)
+    return frame if isinstance(frame, Call | CallResult | Send) else None
+
+
+def _rule_in_words(rule: VerifyConfig | None) -> str:
+    if rule is None:
+        return "none: it goes on, nobody looks at its signatures"
+    words = [f"{rule.id}: {rule.require}"]
+    words += [f"of role {' or '.join(rule.roles)}"] if rule.roles else []
+    words += [f"of {' or '.join(rule.holders)}"] if rule.holders else []
+    words += ["made within window_s and new"] if rule.fresh else []
+    words += [f"else {rule.failing}"] if rule.require.verifies else []
+    words += ["safe by default" if is_safe(rule) else f"priority {rule.priority}"]
+    return ", ".join(words)
+
+
+def _in_words(ruling: Ruling) -> str:
+    match ruling:
+        case ForwardDecision(marked=True):
+            return f"forward and mark, by rule {ruling.rule}: {ruling.why}"
+        case ForwardDecision():
+            return f"forward, by rule {ruling.rule}: {ruling.why}" if ruling.rule else "forward"
+        case RejectDecision():
+            return f"refuse, by rule {ruling.rule}: {ruling.why}"
+        case DropDecision():
+            return f"drop, by rule {ruling.rule}: {ruling.why}"

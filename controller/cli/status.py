@@ -1,0 +1,92 @@
+"""`local-controller status`: asks a running controller what its page shows, and shows it in a terminal."""
+
+from __future__ import annotations
+
+import http.client
+import sys
+import time
+import urllib.error
+import urllib.request
+from itertools import count
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.text import Text
+
+from controller.config.schema import WebConfig
+from controller.web import terminal
+from controller.web.status_model import ControllerStatus, read_status
+
+PATIENCE_S = 5.0
+WATCH_S = 1.0
+"""Between two looks."""
+
+_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a gateway is not behind a proxy
+
+
+class NoStatusError(Exception):
+    """No controller tells its status at that address. Its text says what to do."""
+
+
+def address(web: WebConfig) -> str:
+    """Where the page of a configuration is reached from the same machine."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(web.host, web.host)
+    return f"http://[{host}]:{web.port}" if ":" in host else f"http://{host}:{web.port}"
+
+
+def fetch(url: str) -> ControllerStatus:
+    """The status of the controller whose page is at `url`. Raises NoAnswer within PATIENCE_S."""
+    place = f"{url.rstrip('/')}/api/status"
+    try:
+        with _OPENER.open(place, timeout=PATIENCE_S) as answer:
+            return read_status(answer.read())
+    except urllib.error.HTTPError as error:
+        raise NoStatusError(
+            f"{place} answers with HTTP status {error.code}: is that a local-controller?"
+        ) from error
+    except (OSError, http.client.HTTPException) as error:
+        reason = error.reason if isinstance(error, urllib.error.URLError) else error
+        raise NoStatusError(
+            f"no controller answers at {place}: {reason}; is it running, with [web] in its configuration?"
+        ) from error
+    except ValueError as error:
+        raise NoStatusError(
+            f"{place} is not the status of a local-controller of this version: {error}"
+        ) from error
+
+
+def show(url: str, *, watch: bool) -> None:
+    """Print the status once, or keep it on the screen until interrupted. Raises NoAnswer at the first."""
+    picture = render(fetch(url))
+    console = Console(width=None if sys.stdout.isatty() else terminal.WIDTH)
+    if not watch:
+        console.print(picture)
+        return
+    with Live(picture, console=console, auto_refresh=False, screen=console.is_terminal) as live:
+        for _ in count():
+            live.update(picture, refresh=True)
+            time.sleep(WATCH_S)
+            try:
+                picture = render(fetch(url))
+            except NoStatusError as error:
+                picture = Text(str(error), style="red")
+
+
+def render(status: ControllerStatus) -> RenderableType:
+    """The whole picture."""
+    connected = sum(status.links.connected.values())
+    stations = f"{connected} station{'' if connected == 1 else 's'} connected"
+    title = Text(f"{status.site}   {stations}   {status.time}", style="bold")
+    if not status.healthy:
+        title.append(f"   last shared {status.tick_age_s:.0f} s ago", style="bold red")
+    dimming = status.dimming
+    if dimming is not None and dimming.dimmed:
+        title.append(f"\n{dimming.why}", style="bold yellow")
+    base = {circuit.id: "/".join(f"{amps:.1f}" for amps in circuit.base_a) for circuit in status.circuits}
+    return Group(
+        title,
+        terminal.circuits(status.circuits, "beside EVSEs (A)", base),
+        terminal.evses(status.evses),
+        *terminal.learnt(status.evses),
+        terminal.backends(status.backends),
+    )

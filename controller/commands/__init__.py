@@ -1,1 +1,0 @@
-"""The subcommands of `local-controller` that are more than a call."""

@@ -1,0 +1,152 @@
+"""What must hold of the circuits of a configuration, and of the currents of the EVSEs that hang there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from controller.config.schema import CircuitConfig, Config, EvseConfig, StationConfig
+from controller.tomlcheck.findings import Finding, unknown
+from controller.tomlcheck.positions import Path
+
+_PHASES = ("L1", "L2", "L3")
+_LESS = "lower fallback_a (0 lets them pause), or hang fewer stations there"
+Parents = Mapping[str, str | None]
+"""What feeds each circuit; None for the grid connection."""
+
+
+def current_mistakes(config: Config) -> Iterator[Finding]:
+    """Circuits that make no tree, currents that contradict each other, circuits that are over-committed."""
+    parents = {circuit.id: circuit.parent for circuit in config.circuit}
+    yield from _root(config)
+    yield from _parents(config, parents)
+    for index, station in enumerate(config.station):
+        path: Path = ("station", index)
+        if station.circuit is not None and station.circuit not in parents:
+            yield unknown((*path, "circuit"), station.circuit, parents, "circuit")
+        if not station.evse:
+            yield Finding((*path, "evse"), "is empty", "remove it: one EVSE is assumed then")
+        ids: set[int] = set()
+        for number, evse in enumerate(station.evse):
+            if evse.id in ids:
+                yield Finding(
+                    (*path, "evse", number, "id"), f"EVSE {evse.id} is there already", "give each its own id"
+                )
+            ids.add(evse.id)
+            yield from _evse(config, station, evse, (*path, "evse", number), parents)
+    yield from _over_committed(config, parents)
+
+
+def _root(config: Config) -> Iterator[Finding]:
+    roots = [index for index, circuit in enumerate(config.circuit) if circuit.parent is None]
+    for index in roots[1:]:
+        first = config.circuit[roots[0]].id
+        yield Finding(
+            ("circuit", index, "parent"),
+            f'is missing: "{first}" is the grid connection already',
+            f'name the circuit that feeds it, e.g. parent = "{first}"',
+        )
+    if not roots:
+        yield Finding(("circuit",), "there is no grid connection", "leave out parent at exactly one circuit")
+
+
+def _parents(config: Config, parents: Parents) -> Iterator[Finding]:
+    meters = [meter.id for meter in config.meter]
+    for index, circuit in enumerate(config.circuit):
+        path: Path = ("circuit", index, "parent")
+        if circuit.parent is not None and circuit.parent not in parents:
+            yield unknown(path, circuit.parent, parents, "circuit")
+        elif circuit.parent is not None and circuit.id in _way_up(circuit.parent, parents):
+            yield Finding(path, "leads back to the circuit itself", "name the circuit that feeds it")
+        if circuit.meter is not None and circuit.meter not in meters:
+            yield unknown(("circuit", index, "meter"), circuit.meter, meters, "meter")
+
+
+def _way_up(circuit: str, parents: Parents) -> list[str]:
+    """The circuit and all above it, as far as they are known; a ring is gone round once."""
+    way: list[str] = []
+    current: str | None = circuit
+    while current is not None and current in parents and current not in way:
+        way.append(current)
+        current = parents[current]
+    return way
+
+
+def _evse(
+    config: Config, station: StationConfig, evse: EvseConfig, path: Path, parents: Parents
+) -> Iterator[Finding]:
+    if evse.circuit is not None and evse.circuit not in parents:
+        yield unknown((*path, "circuit"), evse.circuit, parents, "circuit")
+    if config.circuit_of(station, evse) is None:
+        yield Finding((*path[:2], "circuit"), "is missing: it hangs on no circuit", 'add circuit = "..."')
+    if len(set(evse.phases)) < len(evse.phases):
+        yield Finding((*path, "phases"), "names a phase twice", "name each phase once")
+    if evse.min_a > evse.max_a:
+        yield Finding(
+            (*path, "min_a"),
+            f"{evse.min_a:g} A is above max_a, {evse.max_a:g} A",
+            "lower min_a or raise max_a",
+        )
+    else:
+        yield from _fallback(config, evse, path)
+
+
+def _fallback(config: Config, evse: EvseConfig, path: Path) -> Iterator[Finding]:
+    fallback = config.fallback_a(evse)
+    own = evse.fallback_a is not None
+    if fallback > evse.max_a:
+        yield Finding(
+            (*path, "fallback_a" if own else "max_a"),
+            f"fallback_a is {fallback:g} A, above max_a of {evse.max_a:g} A",
+            "lower fallback_a here" if own else "set a lower fallback_a here",
+        )
+    elif 0 < fallback < evse.min_a:
+        yield Finding(
+            (*path, "fallback_a" if own else "min_a"),
+            f"fallback_a is {fallback:g} A, below min_a of {evse.min_a:g} A: it could not charge with that",
+            "set fallback_a to min_a at least, or to 0",
+        )
+
+
+def _over_committed(config: Config, parents: Parents) -> Iterator[Finding]:
+    """With the controller gone, all that hangs from a circuit takes its fallback at once, and the building
+    its declared worst.
+    """
+    sums = {circuit: [0.0, 0.0, 0.0] for circuit in parents}
+    beside = dict.fromkeys(parents, 0.0)
+    for each in config.circuit:
+        for circuit in _way_up(each.id, parents):
+            beside[circuit] += each.base_load_a or 0.0
+    for station in config.station:
+        for evse in station.evse:
+            for circuit in _way_up(config.circuit_of(station, evse) or "", parents):
+                for phase in set(evse.phases):
+                    sums[circuit][_PHASES.index(phase)] += config.fallback_a(evse)
+    for index, each in enumerate(config.circuit):
+        base_a = beside[each.id]
+        yield from _sum(each, sums[each.id], base_a, ("circuit", index, "limit_a"))
+        watts = (sum(sums[each.id]) + 3 * base_a) * config.site.voltage
+        if each.limit_w is not None and watts > each.limit_w:
+            yield Finding(
+                ("circuit", index, "limit_w"),
+                f"with the controller gone, {_who(each, base_a)} take {watts:g} W, "
+                f"its limit is {each.limit_w:g} W",
+                _LESS,
+            )
+
+
+def _sum(circuit: CircuitConfig, sums_a: list[float], base_a: float, path: Path) -> Iterator[Finding]:
+    limits_a = circuit.limits_a
+    worst = max(range(3), key=lambda phase: sums_a[phase] - limits_a[phase])
+    if sums_a[worst] + base_a > limits_a[worst]:
+        yield Finding(
+            path,
+            f"with the controller gone, {_who(circuit, base_a)} take {sums_a[worst] + base_a:g} A on "
+            f"{_PHASES[worst]}, its limit is {limits_a[worst]:g} A",
+            _LESS,
+        )
+
+
+def _who(circuit: CircuitConfig, base_a: float) -> str:
+    """Who draws below a circuit when nobody shares its current out any more."""
+    building = f" and the declared base load of {base_a:g} A" if base_a else ""
+    return f'the stations below "{circuit.id}"{building}'

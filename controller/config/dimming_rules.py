@@ -1,0 +1,172 @@
+"""What must hold of [dimming]: who may dim, with which keys, by which contacts, and what is dimmed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from controller.config.schema import Config, DimmingConfig, DimmingModuleConfig, DimmingSourceConfig
+from controller.tomlcheck.findings import Finding, unknown
+from controller.tomlcheck.positions import Path
+from drivers.input_maps import list_input_maps
+
+MOST_CONTACTS = 4
+"""Of one source: control boxes and ripple-control receivers have no more."""
+
+_KINDS = {
+    "role": {"signed"},
+    "signed": {"signed"},
+    "lost_after_s": {"signed", "ocpp", "contact"},
+    "module": {"contact"},
+    "pattern": {"contact"},
+    "settle_s": {"contact"},
+}
+"""Keys that only some kinds of source have."""
+
+_TRANSPORTS = {
+    "driver": {"tcp", "rtu", "rtu-over-tcp"},
+    "host": {"tcp", "rtu-over-tcp"},
+    "port": {"tcp", "rtu-over-tcp"},
+    "device": {"rtu", "gpio"},
+    "baud": {"rtu"},
+    "parity": {"rtu"},
+    "stopbits": {"rtu"},
+}
+"""Keys that only some transports have, and those that each needs."""
+
+_NEEDS = {
+    "tcp": ("driver", "host"),
+    "rtu-over-tcp": ("driver", "host"),
+    "rtu": ("driver", "device"),
+    "gpio": ("device",),
+}
+
+
+def dimming_mistakes(config: Config) -> Iterator[Finding]:
+    """Sources that nobody can use, or that dim nothing."""
+    dimming = config.dimming
+    if dimming is None:
+        return
+    yield from _whole(config, dimming)
+    roles: dict[str, str] = {}
+    for index, source in enumerate(dimming.source):
+        path: Path = ("dimming", "source", index)
+        yield from _source(config, source, path)
+        other = roles.setdefault(source.role or source.id, source.id)
+        if other != source.id and source.role:
+            yield Finding((*path, "role"), f'is that of "{other}"', "let each role be one source")
+        if source.kind == "contact":
+            yield from _contacts(dimming, source, path)
+    yield from _ids(dimming)
+    yield from _shared(dimming)
+    yield from _wiring(dimming)
+    meters = {meter.device: meter.id for meter in config.meter if meter.device is not None}
+    for index, module in enumerate(dimming.module):
+        path = ("dimming", "module", index)
+        yield from _module(module, path)
+        if module.transport == "rtu" and module.device in meters:
+            yield Finding(
+                (*path, "device"),
+                f'is the line of meter "{meters[module.device]}", which has it for itself',
+                "give the module a line of its own",
+            )
+
+
+def _whole(config: Config, dimming: DimmingConfig) -> Iterator[Finding]:
+    if not dimming.source:
+        yield Finding(("dimming",), "names nobody who may dim", "add a [[dimming.source]]")
+    if config.signing is None or config.signing.key is None:
+        yield Finding(
+            ("dimming",),
+            "stands without a key of the controller: it signs the evidence and the answers to commands",
+            'make one with `local-controller keys new`, and name it: [signing] key = "..."',
+        )
+    if not any(evse.steuve and not evse.exempt for station in config.station for evse in station.evse):
+        yield Finding(("dimming",), "has nothing to dim", "set steuve = true at each EVSE that it is for")
+
+
+def _source(config: Config, source: DimmingSourceConfig, path: Path) -> Iterator[Finding]:
+    if source.kind == "signed" and source.role is None:
+        yield Finding((*path, "role"), "is missing", "add the role that the keys must bear")
+    if source.kind == "ocpp" and config.site.backend is None:
+        yield Finding((*path, "kind"), "nobody sets a limit for the site", "set site.backend")
+    if source.kind == "contact" and source.module is None:
+        yield Finding((*path, "module"), "is missing", "add the [[dimming.module]] that it is wired to")
+    default = DimmingSourceConfig(id="?", kind="signed")
+    for key, kinds in _KINDS.items():
+        if source.kind not in kinds and getattr(source, key) != getattr(default, key):
+            yield Finding(
+                (*path, key),
+                f'has no meaning with kind "{source.kind}"',
+                f"remove it, or set kind to {' or '.join(sorted(kinds))}",
+            )
+
+
+def _contacts(dimming: DimmingConfig, source: DimmingSourceConfig, path: Path) -> Iterator[Finding]:
+    own = [contact for contact in dimming.contact if contact.source == source.id]
+    if not 1 <= len(own) <= MOST_CONTACTS:
+        yield Finding(
+            (*path, "id"),
+            f"{len(own)} contacts name it as their source",
+            f"let one to {MOST_CONTACTS} [[dimming.contact]] name it",
+        )
+    elif all(contact.limit_w is None for contact in own):
+        yield Finding((*path, "id"), "none of its contacts limits anything", "give one of them a limit_w")
+    if source.pattern == "one-of" and len(own) == 1:
+        yield Finding((*path, "pattern"), "is for several contacts", 'set pattern = "each"')
+    modules = [module.id for module in dimming.module]
+    if source.module is not None and source.module not in modules:
+        yield unknown((*path, "module"), source.module, modules, "dimming.module")
+
+
+def _ids(dimming: DimmingConfig) -> Iterator[Finding]:
+    for name in ("source", "module"):
+        seen: set[str] = set()
+        for index, each in enumerate(getattr(dimming, name)):
+            if each.id in seen:
+                yield Finding(("dimming", name, index, "id"), "is there twice", "rename one of them")
+            seen.add(each.id)
+
+
+def _shared(dimming: DimmingConfig) -> Iterator[Finding]:
+    users: dict[str, str] = {}
+    for index, source in enumerate(dimming.source):
+        other = users.setdefault(source.module or source.id, source.id)
+        if source.module is not None and other != source.id:
+            yield Finding(
+                ("dimming", "source", index, "module"),
+                f'is polled for source "{other}" already',
+                "let all its contacts be of one source, or wire them to two modules",
+            )
+
+
+def _wiring(dimming: DimmingConfig) -> Iterator[Finding]:
+    modules = {source.id: source.module for source in dimming.source if source.kind == "contact"}
+    wired: dict[tuple[str | None, int], str] = {}
+    for index, contact in enumerate(dimming.contact):
+        path: Path = ("dimming", "contact", index)
+        if contact.source not in modules:
+            yield unknown((*path, "source"), contact.source, modules, "dimming.source")
+            continue
+        other = wired.setdefault((modules[contact.source], contact.input), contact.name)
+        if other != contact.name:
+            yield Finding(
+                (*path, "input"),
+                f'{contact.input} of this module is contact "{other}" already',
+                "set each contact to its own input",
+            )
+
+
+def _module(module: DimmingModuleConfig, path: Path) -> Iterator[Finding]:
+    known = list_input_maps()
+    for key in _NEEDS[module.transport]:
+        if getattr(module, key) is None:
+            yield Finding((*path, "transport"), f'"{module.transport}" needs a {key}', f"add {key}")
+    for key, transports in _TRANSPORTS.items():
+        if module.transport not in transports and getattr(module, key) is not None:
+            yield Finding(
+                (*path, key),
+                f'has no meaning with transport "{module.transport}"',
+                f"remove it, or set transport to {' or '.join(sorted(transports))}",
+            )
+    if module.driver is not None and module.driver not in known:
+        yield unknown((*path, "driver"), module.driver, known, "driver")

@@ -1,0 +1,91 @@
+"""The files that a configuration names: certificates, keys and passwords must be there, and secrets kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path as FilePath
+
+import msgspec
+
+from controller.config.password_files import HashedPassword, PasswordFileError, secret_of
+from controller.config.schema import Config
+from controller.config.signing_rules import signing_mistakes
+from controller.tomlcheck.findings import Finding
+from controller.tomlcheck.positions import Path
+
+SECRETS = frozenset({"key", "password_file"})
+_NAMED = {
+    "listen": ("certificate", "key", "client_ca"),
+    "backend": ("ca", "certificate", "key", "password_file"),
+    "meter": ("ca", "certificate", "key"),
+    "station": ("password_file",),
+    "signing": ("key", "policy"),
+}
+"""The keys that name a file, of each table whose files this version opens."""
+
+
+def with_absolute_paths(config: Config, folder: FilePath) -> Config:
+    """The configuration with the names of its files, and of its store, taken from a folder."""
+    directory = str((folder / config.store.directory).absolute())
+    changed: dict[str, object] = {"store": msgspec.structs.replace(config.store, directory=directory)}
+    for name in _NAMED:
+        tables = getattr(config, name)
+        if isinstance(tables, tuple):
+            changed[name] = tuple(_absolute(table, name, folder) for table in tables)
+        elif tables is not None:
+            changed[name] = _absolute(tables, name, folder)
+    return msgspec.structs.replace(config, **changed)
+
+
+def _absolute(table: msgspec.Struct, name: str, folder: FilePath) -> msgspec.Struct:
+    named = {key: getattr(table, key) for key in _NAMED[name]}
+    return msgspec.structs.replace(
+        table, **{key: str((folder / file).absolute()) for key, file in named.items() if file is not None}
+    )
+
+
+def file_mistakes(config: Config) -> Iterator[Finding]:
+    """Files that are not there, cannot be read, or hold a secret that everybody can read."""
+    if config.signing is not None:
+        yield from signing_mistakes(config.signing)
+    for name, keys in _NAMED.items():
+        tables = getattr(config, name)
+        if tables is config.signing:
+            continue
+        places: list[tuple[Path, msgspec.Struct]] = [((name,), tables)]
+        if isinstance(tables, tuple):
+            places = [((name, index), table) for index, table in enumerate(tables)]
+        for path, table in places:
+            for key in keys:
+                file = getattr(table, key)
+                if file is not None:
+                    yield from _file((*path, key), FilePath(file), secret=key in SECRETS)
+
+
+def _file(path: Path, file: FilePath, *, secret: bool) -> Iterator[Finding]:
+    try:
+        with file.open("rb") as opened:
+            start = opened.read(1024)
+        mode = file.stat().st_mode
+    except OSError as error:
+        yield Finding(
+            path, f"{file} cannot be read: {error.strerror}", "create it, readable by the controller's user"
+        )
+        return
+    if not start.strip():
+        yield Finding(path, f"{file} is empty", "write into it what it is for")
+    if secret and mode & 0o007:
+        yield Finding(path, f"{file} is open to everybody on this machine", f"chmod o= {file}")
+    if path[-1] == "password_file":
+        yield from _password(path, file, start)
+
+
+def _password(path: Path, file: FilePath, text: bytes) -> Iterator[Finding]:
+    """A hash is for a password that is shown to us: one that we show must be known in full."""
+    try:
+        secret = secret_of(text)
+    except PasswordFileError as error:
+        yield Finding(path, f"{file} {error.what}", error.mend)
+    else:
+        if path[0] == "backend" and isinstance(secret, HashedPassword):
+            yield Finding(path, f"{file} is a hash, which no backend takes", "write the password itself")

@@ -1,0 +1,109 @@
+"""What a station's `password_file` holds: the password, or a hash that only tells whether one is right.
+
+A hash is one line in the PHC string format, with the function scrypt (RFC 7914) and base64 without
+padding: `$scrypt$ln=12,r=8,p=1$SALT$HASH`. `local-controller password` writes it.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import re
+
+import msgspec
+
+PREFIX = b"$scrypt$"
+
+SALT_BYTES = 16
+"""Of a new hash: random, for each its own."""
+
+LOG_N = 12
+"""Of a new hash: about 12 ms and 4 MB of one core. Stations' passwords are to be random (OCPP 2.x Part 2,
+A00.FR.205), and a thousand stations that come back at once are all checked anew."""
+
+MOST_WORK = 1 << 21
+"""N * r * p of one check, 128 bytes each: 256 MB, and most of a second. More is a mistake, or an attack."""
+
+_LINE = re.compile(rb"\$scrypt\$ln=(\d{1,2}),r=(\d{1,2}),p=(\d{1,2})\$([A-Za-z0-9+/]+)\$([A-Za-z0-9+/]+)")
+_MEND = "write what `local-controller password` makes"
+_LEAST_HASH_BYTES = 16
+_HASH_BYTES = 32
+
+
+class PasswordFileError(Exception):
+    """A password file that cannot be used: what is wrong with it, and the mend."""
+
+    def __init__(self, what: str, mend: str) -> None:
+        super().__init__(f"{what}; {mend}")
+        self.what = what
+        self.mend = mend
+
+
+class HashedPassword(msgspec.Struct, frozen=True):
+    """A password's scrypt hash; its cost is N = 2 ** `log_n`, r and p of RFC 7914."""
+
+    log_n: int
+    r: int
+    p: int
+    salt: bytes
+    hash: bytes
+
+    def __repr__(self) -> str:
+        return f"Hashed(log_n={self.log_n})"
+
+    def line(self) -> str:
+        """As it stands in a file."""
+        cost = f"ln={self.log_n},r={self.r},p={self.p}"
+        return f"$scrypt${cost}${_unpadded(self.salt)}${_unpadded(self.hash)}"
+
+    def matches(self, password: bytes) -> bool:
+        """Whether it is the hash of this password: tens of milliseconds and some MB, always the same."""
+        digest = _scrypt(password, self.salt, self.log_n, self.r, self.p, len(self.hash))
+        return hmac.compare_digest(digest, self.hash)
+
+
+Secret = bytes | HashedPassword
+"""What a station's password is held against."""
+
+
+def hashed(password: bytes, salt: bytes, log_n: int = LOG_N) -> HashedPassword:
+    """The hash to keep of a password."""
+    r, p = 8, 1
+    return HashedPassword(log_n, r, p, salt, _scrypt(password, salt, log_n, r, p, _HASH_BYTES))
+
+
+def _scrypt(password: bytes, salt: bytes, log_n: int, r: int, p: int, length: int) -> bytes:
+    n, most = 1 << log_n, 2 * 128 * MOST_WORK
+    return hashlib.scrypt(password, salt=salt, n=n, r=r, p=p, maxmem=most, dklen=length)
+
+
+def secret_of(text: bytes) -> Secret:
+    """What a password file means, without the line's end that editors leave. Raises PasswordWrong."""
+    text = text.rstrip(b"\r\n")
+    return _parsed(text) if text.startswith(PREFIX) else text
+
+
+def _parsed(line: bytes) -> HashedPassword:
+    found = _LINE.fullmatch(line)
+    if found is None:
+        raise PasswordFileError('is no whole hash "$scrypt$ln=12,r=8,p=1$SALT$HASH"', _MEND)
+    log_n, r, p = (int(number) for number in found.groups()[:3])
+    if not (log_n and 0 < r * p << log_n <= MOST_WORK):
+        raise PasswordFileError("has a hash that costs nothing, or more than a station waits", _MEND)
+    try:
+        salt, digest = (_bytes(text) for text in found.groups()[3:])
+    except binascii.Error as error:
+        raise PasswordFileError("has a hash that is cut off", _MEND) from error
+    if len(digest) < _LEAST_HASH_BYTES:
+        raise PasswordFileError(f"has a hash of only {len(digest)} bytes", _MEND)
+    return HashedPassword(log_n, r, p, salt, digest)
+
+
+def _bytes(text: bytes) -> bytes:
+    return base64.b64decode(text + b"=" * (-len(text) % 4), validate=True)
+
+
+def _unpadded(data: bytes) -> str:
+    return base64.b64encode(data).decode().rstrip("=")

@@ -1,0 +1,55 @@
+"""The files of [signing]: what is wrong in them is told with the configuration that names them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path as FilePath
+
+from controller.config.schema import Config, SigningConfig
+from controller.signing.key_files import KeyFileError, read_keys
+from controller.signing.policy_file import PolicyFileError, read_policy
+from controller.signing.policy_schema import RuleAction
+from controller.tomlcheck.diagnostics import FileUnreadableError
+from controller.tomlcheck.findings import Finding
+
+
+def signing_mistakes(signing: SigningConfig) -> Iterator[Finding]:
+    """Keys that cannot be used, and every mistake of the policy."""
+    if signing.key is not None:
+        try:
+            read_keys(FilePath(signing.key))
+        except KeyFileError as wrong:
+            what, _, mend = str(wrong).partition("; ")
+            yield Finding(("signing", "key"), what, mend or "name a key, or a folder of keys")
+    if signing.policy is not None:
+        try:
+            policy = read_policy(FilePath(signing.policy)).file
+            if signing.key is None and any(rule.do is RuleAction.SIGN for rule in policy.sign):
+                what = "is missing, and the policy has something to sign"
+                yield Finding(
+                    ("signing", "key"), what, "make one with `local-controller keys new`, and name it"
+                )
+        except FileUnreadableError as unreadable:
+            yield Finding(("signing", "policy"), str(unreadable), "name the policy's file")
+        except PolicyFileError as wrong:
+            for mistake in wrong.mistakes:
+                what = f"{mistake.file}:{mistake.line}: {mistake.key}: {mistake.what}"
+                yield Finding(("signing", "policy"), what, mistake.mend)
+
+
+def signing_notes(config: Config) -> Iterator[Finding]:
+    """Roles that may dim, and that the policy does not have. What is wrong in its file is a mistake."""
+    signing, dimming = config.signing, config.dimming
+    if signing is None or signing.policy is None or dimming is None:
+        return
+    try:
+        roles = {role.id for role in read_policy(FilePath(signing.policy)).file.role}
+    except (FileUnreadableError, PolicyFileError):
+        return
+    for index, source in enumerate(dimming.source):
+        if source.kind == "signed" and source.signed and source.role is not None and source.role not in roles:
+            yield Finding(
+                ("dimming", "source", index, "role"),
+                f'nobody bears the role "{source.role}" in the policy: all its commands are refused',
+                f"add its [[role]] to {signing.policy}",
+            )

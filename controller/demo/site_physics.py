@@ -1,0 +1,199 @@
+"""The site as it physically is: circuits, outlets, cars and loads, and what flows where at each moment.
+
+It knows nothing of OCPP or of the controller: stations tell it the current that their profiles allow
+(`Outlet.limit_a`), and it answers with the current that flows. What it records is the truth that the
+report is made of.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+import msgspec
+
+from controller.demo.simulated_car import Car
+
+PhaseAmps = tuple[float, float, float]
+"""A on the site's L1, L2, L3."""
+
+OutletKey = tuple[str, int]
+"""A station's id and the number of its outlet (EVSE, connector)."""
+
+VOLTAGE_V = 230.0
+STEP_S = 0.1
+"""The longest step of the integration."""
+
+OVER_A = 0.01
+"""So much above its limit is rounding, not load."""
+
+Load = Callable[[float], PhaseAmps]
+"""Another load than cars: A per phase at a time (s since the start)."""
+
+
+class CircuitPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """A fuse: `limit_a` per phase, below `parent` (None: the grid connection).
+
+    `margin_a` is what its owner has the controller keep free for other loads that are switched on.
+    """
+
+    id: str
+    parent: str | None
+    limit_a: float
+    margin_a: float = 0.0
+
+
+class OutletPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """An outlet: `phases[k]` is the site's phase (0, 1, 2) that the station's phase k is wired to."""
+
+    key: OutletKey
+    circuit: str
+    phases: tuple[int, ...]
+    max_a: float
+
+
+class PhysicalOutlet:
+    """An outlet and the car that is plugged into it."""
+
+    def __init__(self, plan: OutletPlan) -> None:
+        self.plan = plan
+        self.car: Car | None = None
+        self.enabled = False
+        """Whether the station lets current flow: a transaction runs."""
+        self.limit_a = math.inf
+        """What the station's profiles allow now; it stands below the outlet's own maximum."""
+        self.single_phase = False
+        """Whether the station has switched all but its first phase off."""
+        self.energy_wh = 0.0
+        """The outlet's meter: it never goes back."""
+
+    @property
+    def offered_a(self) -> float:
+        """What the control pilot tells the car (A per phase)."""
+        return min(self.limit_a, self.plan.max_a) if self.enabled else 0.0
+
+    @property
+    def used_phases(self) -> tuple[int, ...]:
+        """The site's phases that the plugged car draws from."""
+        connected = self.plan.phases[:1] if self.single_phase else self.plan.phases
+        return connected[: self.car.spec.phases] if self.car else ()
+
+    @property
+    def drawn_a(self) -> float:
+        """A on each of the used phases."""
+        return self.car.current_a if self.car else 0.0
+
+    @property
+    def wanted_a(self) -> float:
+        """What would flow on each used phase, were there no limit but the car's and the outlet's."""
+        if self.car is None or not self.enabled:
+            return 0.0
+        return min(self.car.wanted_a, self.plan.max_a)
+
+    def station_phases_a(self) -> PhaseAmps:
+        """What the station's own meter shows on its L1, L2, L3."""
+        drawing = len(self.used_phases)
+        return tuple(self.drawn_a if phase < drawing else 0.0 for phase in range(3))  # type: ignore[return-value]
+
+    def advance(self, now: float, step_s: float) -> float:
+        """Let the car react and charge for one step; the energy of the step in Wh."""
+        if self.car is None:
+            return 0.0
+        energy_wh = self.car.advance(self.offered_a, now, step_s, VOLTAGE_V, len(self.used_phases))
+        self.energy_wh += energy_wh
+        return energy_wh
+
+
+class PhysicalCircuitRecord:
+    """What a circuit went through: the peak per phase (A), and seconds with any phase above the limit."""
+
+    def __init__(self) -> None:
+        self.peak_a: PhaseAmps = (0.0, 0.0, 0.0)
+        self.seconds_over_limit = 0.0
+
+
+class SimulatedSite:
+    """Circuits (parents first), the outlets and other loads on them, and their history."""
+
+    def __init__(
+        self, circuits: Sequence[CircuitPlan], outlets: Sequence[OutletPlan], loads: Mapping[str, Load]
+    ) -> None:
+        self.circuits = {circuit.id: circuit for circuit in circuits}
+        self.outlets = {plan.key: PhysicalOutlet(plan) for plan in outlets}
+        self.records = {circuit.id: PhysicalCircuitRecord() for circuit in circuits}
+        self.energy_wh = 0.0
+        """Delivered to cars."""
+        self.possible_wh = 0.0
+        """What the limits would have let through to the same cars; see `possible_a`."""
+        self.now = 0.0
+        self.dimmed_to_w: float | None = None
+        """What the grid operator lets all outlets draw together at this moment; None: no limit."""
+        self._loads = loads
+
+    def advance(self, until: float) -> None:
+        """Go on to the time `until` (s since the start), in steps of at most STEP_S."""
+        while until - self.now > 1e-9:
+            step_s = min(STEP_S, until - self.now)
+            self.now += step_s
+            self.energy_wh += sum(outlet.advance(self.now, step_s) for outlet in self.outlets.values())
+            possible_w = sum(self.possible_a()) * VOLTAGE_V
+            if self.dimmed_to_w is not None:
+                possible_w = min(possible_w, self.dimmed_to_w)
+            self.possible_wh += possible_w * step_s / 3600
+            self._record(step_s)
+
+    def currents_a(self) -> dict[str, PhaseAmps]:
+        """What flows through each circuit now."""
+        return self._sums(lambda outlet: outlet.drawn_a)
+
+    def granted_a(self) -> dict[str, PhaseAmps]:
+        """What is left of each circuit's current once the cars have obeyed the limits of this moment."""
+        return self._sums(lambda outlet: min(outlet.drawn_a, outlet.offered_a))
+
+    def possible_a(self) -> PhaseAmps:
+        """What the limits would let through to the cars now, per phase of the grid connection.
+
+        For each phase by itself the largest flow through the tree: a circuit passes what hangs below it
+        and wants current, up to its limit less its margin and its other loads. As three-phase cars need
+        the same current on each of their phases, this is a bound that no controller can beat;
+        semi-continuous currents, ramps and reaction times lower what it can reach further.
+        """
+        wants = {circuit: [0.0, 0.0, 0.0] for circuit in self.circuits}
+        for outlet in self.outlets.values():
+            for phase in outlet.used_phases:
+                wants[outlet.plan.circuit][phase] += outlet.wanted_a
+        flow = [0.0, 0.0, 0.0]
+        for circuit in reversed(self.circuits.values()):
+            load = self._load_of(circuit.id)
+            flow = [
+                max(0.0, min(want, circuit.limit_a - circuit.margin_a - other))
+                for want, other in zip(wants[circuit.id], load, strict=True)
+            ]
+            if circuit.parent is not None:
+                above = wants[circuit.parent]
+                for phase in range(3):
+                    above[phase] += flow[phase]
+        return flow[0], flow[1], flow[2]
+
+    def _load_of(self, circuit: str) -> PhaseAmps:
+        load = self._loads.get(circuit)
+        return load(self.now) if load else (0.0, 0.0, 0.0)
+
+    def _sums(self, current_of: Callable[[PhysicalOutlet], float]) -> dict[str, PhaseAmps]:
+        sums = {circuit: list(self._load_of(circuit)) for circuit in self.circuits}
+        for outlet in self.outlets.values():
+            for phase in outlet.used_phases:
+                sums[outlet.plan.circuit][phase] += current_of(outlet)
+        for circuit in reversed(self.circuits.values()):
+            if circuit.parent is not None:
+                for phase in range(3):
+                    sums[circuit.parent][phase] += sums[circuit.id][phase]
+        return {circuit: (a, b, c) for circuit, (a, b, c) in sums.items()}
+
+    def _record(self, step_s: float) -> None:
+        for circuit, current_a in self.currents_a().items():
+            record = self.records[circuit]
+            a, b, c = (max(pair) for pair in zip(record.peak_a, current_a, strict=True))
+            record.peak_a = (a, b, c)
+            if max(current_a) > self.circuits[circuit].limit_a + OVER_A:
+                record.seconds_over_limit += step_s

@@ -1,1 +1,0 @@
-"""Where the pure rooms meet sockets, files and clocks: each desk owns one matter."""

@@ -1,0 +1,117 @@
+"""A source of kind "contact": one to four inputs that a control box or ripple-control receiver is wired to.
+
+Two patterns are in the field. *each*: every contact has its own limit, and the lowest of those that dim
+holds. *one-of*: exactly one contact is on, and says which stage holds (say 100, 60, 30 and 0 %); none on,
+or several, is a fault.
+
+Whatever fails dims: an input that cannot be read, a module that does not answer, a fault of the pattern,
+and all of it before the first reading. Which way round a contact is wired is its own: a contact that dims
+when it is open (normally closed) shows a broken wire as what it is, a limit; one that dims when it is
+closed cannot. Because a broken wire and a command look the same, neither ends by itself.
+
+A contact that changes counts once it was read the same for `settle_s`: they bounce.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import msgspec
+
+from controller.dimming.dimming_command import lowest
+from controller.dimming.effective_limit import SourceLimit
+
+Level = bool | None
+"""Of an input: closed, open, or nobody knows (None)."""
+
+
+class DigitalInput(msgspec.Struct, frozen=True, kw_only=True):
+    """One input: what it limits the steerable devices to (W; None: to nothing), and when it is on."""
+
+    name: str
+    watts: float | None
+    on_when: Literal["open", "closed"] = "open"
+
+    def is_on(self, level: Level) -> bool:
+        """Whether it is on at a level; one that nobody knows is."""
+        return level is None or level is (self.on_when == "closed")
+
+
+class DigitalInputsSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """The inputs of one source. Times in s."""
+
+    contacts: tuple[DigitalInput, ...]
+    pattern: Literal["each", "one-of"] = "each"
+    settle_s: float = 0.3
+    lost_after_s: float = 5.0
+
+
+class _Position(msgspec.Struct):
+    """Where one contact is: what counts, and since when it is read otherwise."""
+
+    level: Level
+    other: Level = None
+    since: float | None = None
+
+
+class DigitalInputs:
+    """The inputs of one source, of which nothing is known at first. Times are s, monotonic."""
+
+    def __init__(self, source: str, settings: DigitalInputsSettings) -> None:
+        self.source = source
+        self._settings = settings
+        self._positions: list[_Position] | None = None
+        self._read_at: float | None = None
+
+    def read(self, levels: Sequence[Level], now: float) -> None:
+        """The inputs were read, all of them at once."""
+        if len(levels) != len(self._settings.contacts):
+            raise ValueError(f"{self.source} has {len(self._settings.contacts)} contacts, not {len(levels)}")
+        lost = self._lost(now)
+        self._read_at = now
+        if self._positions is None or lost:
+            # What was there before is no measure; what bounces now is mended by the next readings.
+            self._positions = [_Position(level) for level in levels]
+            return
+        for position, level in zip(self._positions, levels, strict=True):
+            self._move(position, level, now)
+
+    def limits(self, now: float) -> tuple[SourceLimit, ...]:
+        """What holds now."""
+        watts, why = self._holds(now)
+        if watts is None:
+            return ()
+        return (SourceLimit(source=self.source, watts=watts, begins=now, proof=why),)
+
+    def deadline(self, now: float) -> float | None:
+        """When the readings are too old, if none comes."""
+        if self._read_at is None or self._lost(now):
+            return None
+        return self._read_at + self._settings.lost_after_s
+
+    def _move(self, position: _Position, level: Level, now: float) -> None:
+        if level is position.level:
+            position.since = None
+        elif position.since is None or position.other is not level:
+            position.other, position.since = level, now
+        elif now - position.since >= self._settings.settle_s:
+            position.level, position.since = level, None
+
+    def _lost(self, now: float) -> bool:
+        return self._read_at is None or now - self._read_at >= self._settings.lost_after_s
+
+    def _holds(self, now: float) -> tuple[float | None, str]:
+        """The limit (W) and why it holds."""
+        contacts = self._settings.contacts
+        everything = lowest(*(contact.watts for contact in contacts))
+        if self._positions is None:
+            return everything, "its contacts were not read yet"
+        if self._lost(now):
+            return everything, "its contacts cannot be read"
+        levels = [position.level for position in self._positions]
+        on = [contact for contact, level in zip(contacts, levels, strict=True) if contact.is_on(level)]
+        if self._settings.pattern == "one-of" and (len(on) != 1 or None in levels):
+            return everything, f"{len(on)} of its contacts are on, one should be"
+        named = " and ".join(contact.name for contact in on)
+        return lowest(*(contact.watts for contact in on)), f"{named} on"

@@ -1,0 +1,88 @@
+"""From the configuration to the desk's settings: the only place here that knows how a configuration looks."""
+
+from __future__ import annotations
+
+from controller.config import Config
+from controller.config.schema import DimmingConfig, DimmingModuleConfig, DimmingSourceConfig
+from controller.dimming.digital_inputs import DigitalInput, DigitalInputsSettings
+from controller.dimming.dimming_settings import DimmingSettings, SourceSettings
+from controller.dimming.limit_source import SourceFailsafe
+from controller.model.observations import EvseRef
+from drivers.settings import ModuleSettings
+
+_DEFAULT_LOST_S = DigitalInputsSettings(contacts=()).lost_after_s
+
+
+def desk_settings(config: Config, dimming: DimmingConfig) -> DimmingSettings:
+    """The settings of a checked configuration."""
+    return DimmingSettings(
+        connection_point=dimming.connection_point or config.site.id,
+        sources=tuple(_source(dimming, source) for source in dimming.source),
+        failsafe=SourceFailsafe(dimming.failsafe_w, dimming.failsafe_duration_s),
+        devices={
+            EvseRef(station.id, evse.id): config.circuit_of(station, evse) or ""
+            for station in config.station
+            for evse in station.evse
+            if evse.steuve and not evse.exempt
+        },
+        counting=dimming.count,
+    )
+
+
+def module_settings(dimming: DimmingConfig) -> dict[str, ModuleSettings]:
+    """What the drivers poll for each source of kind "contact", by the source's id."""
+    modules = {module.id: module for module in dimming.module}
+    return {
+        source.id: _module(modules[source.module], source.id, _inputs(dimming, source.id))
+        for source in dimming.source
+        if source.kind == "contact" and source.module is not None
+    }
+
+
+def _source(dimming: DimmingConfig, source: DimmingSourceConfig) -> SourceSettings:
+    return SourceSettings(
+        id=source.id,
+        kind=source.kind,
+        role=source.role or "",
+        signed=source.signed,
+        rank=source.rank,
+        minimum=source.minimum,
+        lost_after_s=source.lost_after_s or None,
+        contacts=_contacts(dimming, source) if source.kind == "contact" else None,
+    )
+
+
+def _contacts(dimming: DimmingConfig, source: DimmingSourceConfig) -> DigitalInputsSettings:
+    return DigitalInputsSettings(
+        contacts=tuple(
+            DigitalInput(name=contact.name, watts=contact.limit_w, on_when=contact.on_when)
+            for contact in dimming.contact
+            if contact.source == source.id
+        ),
+        pattern=source.pattern,
+        settle_s=source.settle_s,
+        lost_after_s=source.lost_after_s or _DEFAULT_LOST_S,
+    )
+
+
+def _inputs(dimming: DimmingConfig, source: str) -> tuple[int, ...]:
+    return tuple(contact.input for contact in dimming.contact if contact.source == source)
+
+
+def _module(module: DimmingModuleConfig, source: str, inputs: tuple[int, ...]) -> ModuleSettings:
+    """Named by its source, to which what is read belongs."""
+    return ModuleSettings(
+        id=source,
+        transport=module.transport,
+        inputs=inputs,
+        driver=module.driver or "",
+        host=module.host or "",
+        port=module.port or 502,  # IANA: Modbus
+        device=module.device or "",
+        baud=module.baud,
+        parity=module.parity,
+        stopbits=module.stopbits,
+        unit=module.unit,
+        interval_s=module.interval_s,
+        timeout_s=module.timeout_s,
+    )

@@ -1,0 +1,153 @@
+"""The signed command with which somebody limits the steerable devices of the site, or lifts his limit again.
+
+A JSON object. Its author signs it as WWCP OCPP signs any payload (member `signatures`); everything that it
+says is therefore inside the signed text, and a member that is not known here is refused, not ignored:
+nobody can tell what it would have meant.
+
+    {"@context": "urn:local-controller:dim:command:1",
+     "commandId": "5f0c...", "sequence": 17,
+     "issuer": {"role": "grid-operator", "keyGroup": "dso/limit-sign"},
+     "scope": {"connectionPoint": "DE0001234567890", "evses": ["CS01/1"]},
+     "limitW": 4200, "limitPhasesW": [1400, 1400, 1400],
+     "notBefore": "2026-11-21T12:00:00Z", "notAfter": "2026-11-21T14:00:00Z",
+     "failsafe": {"limitW": 4200, "durationS": 7200},
+     "reason": "overload of feeder 7", "signatures": [...]}
+
+`scope.evses` decides between the two kinds of control that BNetzA BK6-22-300 knows. Without it, `limitW` is
+one value for all steerable devices together (through an energy management system); with it, the value of
+each EVSE that it names (direct control). `limitW` null lifts what the same issuer has set for that scope.
+"""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from controller.model.observations import EvseRef
+
+CONTEXT = "urn:local-controller:dim:command:1"
+"""What the signature says that it is made for: no other payload can be passed off as a command."""
+
+MOST_BYTES = 65_536
+"""A longer one is not read: it goes on record as received."""
+
+Watts = Annotated[float, Meta(ge=0, le=1e9)]
+Text = Annotated[str, Meta(min_length=1, max_length=128)]
+Moment = Annotated[datetime, Meta(tz=True)]
+
+
+class CommandMalformedError(Exception):
+    """The bytes are no command; the text says where and why."""
+
+
+class _Part(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    pass
+
+
+class Issuer(_Part, frozen=True, kw_only=True):
+    """On whose behalf the author acts; his key must bear the role."""
+
+    role: Text
+    key_group: Text | None = None
+
+
+class CommandScope(_Part, frozen=True, kw_only=True):
+    """What the command is for. `evses`: "STATION/NUMBER" each; None: all steerable devices together."""
+
+    connection_point: Text
+    evses: Annotated[tuple[Text, ...], Meta(min_length=1, max_length=10_000)] | None = None
+
+
+class CommandFailsafe(_Part, frozen=True, kw_only=True):
+    """What holds, and for how long (s), where the way to the issuer is lost."""
+
+    limit_w: Watts = msgspec.field(name="limitW")
+    duration_s: Annotated[float, Meta(gt=0, le=86_400)] = msgspec.field(name="durationS")
+
+
+class DimmingCommand(_Part, frozen=True, kw_only=True):
+    """What is asked for. `not_before` and `not_after` are when the limit begins and ends by itself.
+
+    `sequence` grows with each command of an issuer.
+    """
+
+    context: str = msgspec.field(name="@context", default=CONTEXT)
+    command_id: Text
+    issuer: Issuer
+    scope: CommandScope
+    limit_w: Watts | None = msgspec.field(name="limitW")
+    limit_phases_w: Annotated[tuple[Watts, ...], Meta(min_length=3, max_length=3)] | None = msgspec.field(
+        name="limitPhasesW", default=None
+    )
+    not_before: Moment
+    not_after: Moment
+    failsafe: CommandFailsafe | None = None
+    sequence: Annotated[int, Meta(ge=1, le=2**53 - 1)]
+    reason: Annotated[str, Meta(max_length=500)] = ""
+    signatures: msgspec.Raw = msgspec.Raw(b"[]")
+    custom_data: msgspec.Raw = msgspec.Raw(b"{}")
+
+    @property
+    def begins(self) -> float:
+        """When the limit begins (POSIX s)."""
+        return self.not_before.timestamp()
+
+    @property
+    def ends(self) -> float:
+        """When it ends by itself (POSIX s)."""
+        return self.not_after.timestamp()
+
+    @property
+    def evses(self) -> frozenset[EvseRef]:
+        """Those that it names; empty: all steerable devices together."""
+        return frozenset(map(evse_ref, self.scope.evses or ()))
+
+
+_decoder = msgspec.json.Decoder(DimmingCommand)
+
+
+def read_command(received: bytes) -> DimmingCommand:
+    """The command in the bytes as they were received. Raises Malformed."""
+    if len(received) > MOST_BYTES:
+        raise CommandMalformedError(f"{len(received)} bytes, {MOST_BYTES} at most")
+    try:
+        command = _decoder.decode(received)
+        _check(command)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise CommandMalformedError(str(error)) from error
+    return command
+
+
+def _check(command: DimmingCommand) -> None:
+    """Raise Malformed for what its types do not tell."""
+    if command.context != CONTEXT:
+        raise CommandMalformedError(
+            f"@context is {command.context!r}, not {CONTEXT!r}: it was signed for something else"
+        )
+    if command.ends <= command.begins:
+        raise CommandMalformedError("notAfter is not after notBefore")
+    if command.limit_phases_w is not None:
+        if command.limit_w is None:
+            raise CommandMalformedError("limitPhasesW stands beside a limitW of null, which lifts the limit")
+        if command.scope.evses is not None:
+            raise CommandMalformedError("limitPhasesW is for the connection point, and scope names EVSEs")
+    for each in command.scope.evses or ():
+        evse_ref(each)
+
+
+def evse_ref(text: str) -> EvseRef:
+    """The EVSE that a text like "CS01/1" names. Raises Malformed."""
+    station, slash, number = text.rpartition("/")
+    if not (slash and station and number.isascii() and number.isdecimal() and len(number) <= 3):
+        raise CommandMalformedError(f'{text!r} names no EVSE: write it like "CS01/1"')
+    return EvseRef(station, int(number))
+
+
+def lowest(*watts: float | None) -> float | None:
+    """The lowest of limits (W), None being none."""
+    least = min((each for each in watts if each is not None), default=math.inf)
+    return None if math.isinf(least) else least

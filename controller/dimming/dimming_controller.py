@@ -1,0 +1,401 @@
+"""The dimming desk: commands, sources and measurements come in, one effective limit and its proof come out.
+
+Pure: whoever runs it hands in events with the time, and does the actions in their order. The desk composes
+small machines: *verification* judges commands, each source keeps its own words, *limit* makes one of all,
+*effect* watches what comes of it.
+
+What a refused command costs is rationed: anybody on a link can send what is refused, and each record is a
+write that is waited for. Beyond the ration, refusals are answered and counted, and the count goes on record.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping
+
+from controller.dimming import dimming_records
+from controller.dimming.acknowledgement import digest
+from controller.dimming.digital_inputs import DigitalInputs
+from controller.dimming.dimming_command import DimmingCommand
+from controller.dimming.dimming_records import CommandMoments, CommandStanding, OpenCommand
+from controller.dimming.dimming_settings import DimmingSettings
+from controller.dimming.eebus_source import EebusSource
+from controller.dimming.effective_limit import NO_PHASES, EffectiveLimit, SourceLimit, effective
+from controller.dimming.events import (
+    ClockTrusted,
+    CommandAnswer,
+    CommandReceived,
+    Decided,
+    DimmingAction,
+    DimmingChanged,
+    DimmingEvent,
+    DimmingLogEntry,
+    DimmingMemory,
+    DimmingTick,
+    EebusAction,
+    EebusReported,
+    InputsRead,
+    Measured,
+    NotifyBackends,
+    PersistDimming,
+    RecordEvidence,
+    SourceLimited,
+    SourceReached,
+    in_order,
+)
+from controller.dimming.evidence_chain import EvidenceKind
+from controller.dimming.limit_effect import EffectWatch, LimitOutcome, Measurement
+from controller.dimming.limit_source import LimitSource, SourceFailsafe
+from controller.dimming.proof import ProofVerifier
+from controller.dimming.ration import RateLimit
+from controller.dimming.verification import CommandVerdict, Issuers, Situation, Verification
+from controller.model.observations import EvseRef
+from drivers import eebus_lpc
+
+REFUSALS_A_MINUTE = 60
+"""So many go on record."""
+MOST_OPEN = 16
+"""Commands whose effect is told; of more, the newest."""
+DECISIONS_APART_S = 60.0
+"""How often decisions that change go on record while a limit holds."""
+
+_OUTCOMES = {"failed": EvidenceKind.FAILURE, "exceeded": EvidenceKind.FAILURE}
+
+
+class DimmingController:
+    """The desk of one grid connection, from `now` on (s, monotonic). Ids of sources are its own settings'."""
+
+    def __init__(self, settings: DimmingSettings, signatures: ProofVerifier, now: float) -> None:
+        self._settings = settings
+        self._signatures = signatures
+        self._words = {
+            each.id: LimitSource(each.id, settings.failsafe, each.lost_after_s, now)
+            for each in settings.sources
+            if each.kind in ("signed", "ocpp")
+        }
+        self._guards = _guards(settings, {}, now)
+        self._contacts = {
+            each.id: DigitalInputs(each.id, each.contacts)
+            for each in settings.sources
+            if each.contacts is not None
+        }
+        self._verification = _verification(settings, signatures)
+        self._clock_trusted = False
+        self._recalled: DimmingMemory | None = None
+        """Taken over while the time was not known: once it is, it is looked at again."""
+        self._effective = EffectiveLimit()
+        self._dimmed_since = now
+        self._watch: EffectWatch | None = None
+        self._measurement: Measurement | None = None
+        self._open: list[OpenCommand] = []
+        self._refusals = RateLimit(REFUSALS_A_MINUTE)
+        self._decisions: Mapping[EvseRef, tuple[float, str]] = {}
+        self._decided_at = -math.inf
+
+    @property
+    def effective(self) -> EffectiveLimit:
+        """What holds."""
+        return self._effective
+
+    def deadline(self, now: float) -> float | None:
+        """When a Tick is wanted; None: not before something happens."""
+        moments = [each.deadline(now) for each in self._sources]
+        moments.append(None if self._watch is None else self._watch.deadline)
+        return min((at for at in moments if at is not None), default=None)
+
+    def recall(self, memory: DimmingMemory, now: float, utc: float, *, clock_trusted: bool) -> None:
+        """Take over what was saved before a restart; to be told before anything else, and followed by a Tick.
+
+        Without a clock nobody knows how long it took: then everything still holds as long as when saved.
+        """
+        self._clock_trusted = clock_trusted
+        self._recalled = None if clock_trusted else memory
+        self._verification.recall(memory.said)
+        self._guards = _guards(self._settings, memory.failsafes, now)
+        self._recall_words(memory, now, utc if clock_trusted else memory.saved)
+
+    def handle(self, event: DimmingEvent, now: float, utc: float) -> list[DimmingAction]:
+        """Take in one event; what is to be done because of it, in this order. `utc` is POSIX s.
+
+        Records say so where nobody knows whether their time is right.
+        """
+        actions = in_order(self._handle(event, CommandMoments(now, utc)))
+        if self._clock_trusted:
+            return actions
+        return [
+            RecordEvidence(each.kind, {**each.body, "clockTrusted": False})
+            if isinstance(each, RecordEvidence)
+            else each
+            for each in actions
+        ]
+
+    def _handle(self, event: DimmingEvent, at: CommandMoments) -> list[DimmingAction]:
+        now = at.now
+        actions: list[DimmingAction] = []
+        match event:
+            case CommandReceived():
+                return self._command(event, at)
+            case SourceLimited():
+                actions += self._said(event, at)
+            case SourceReached(source=source, there=there):
+                self._words[source].reach(there, now)
+                actions += [self._save(at)] if self._settings.can_be_lost(source) else []
+            case EebusReported(source=source, event=said):
+                actions += self._guard(source, said, at)
+            case InputsRead(source=source, levels=levels):
+                self._contacts[source].read(levels, now)
+            case Measured(devices_w=devices_w, grid_w=grid_w):
+                actions += self._measured(_measurement(now, devices_w, grid_w), at)
+            case Decided(decisions=decisions):
+                self._decisions = decisions
+            case ClockTrusted(trusted=trusted):
+                self._trust(trusted, at)
+            case DimmingTick():
+                for source in self._guards:
+                    actions += self._guard(source, eebus_lpc.Tick(), at)
+        return actions + self._settle(at) + self._decided(at)
+
+    # -- what comes in --------------------------------------------------------------------------------
+
+    def _command(self, event: CommandReceived, at: CommandMoments) -> list[DimmingAction]:
+        before = self._measurement
+        holding = {*self._effective.sources} | {
+            name for name, words in self._words.items() if words.stands(at.now)
+        }
+        situation = Situation(utc=at.utc, clock_trusted=self._clock_trusted, holding=holding)
+        verdict = self._verification.judge(event.received, situation)
+        done: list[DimmingAction] = []
+        standing: CommandStanding | None = None
+        if verdict.reason is None and verdict.command is not None and verdict.source is not None:
+            limit = self._obey(verdict.command, verdict.source, at)
+            self._open.append(
+                OpenCommand(
+                    command_id=verdict.command.command_id,
+                    digest=digest(event.received),
+                    via=event.via,
+                    begins=limit.begins,
+                )
+            )
+            del self._open[:-MOST_OPEN]
+            done = [self._save(at), *self._settle(at)]
+            standing = dimming_records.standing(
+                self._settings, self._effective, limit, verdict.command, at.now
+            )
+        answer = self._signatures.sign(
+            dimming_records.acknowledgement(
+                self._settings.connection_point, event, verdict, standing, before, at
+            ),
+            at.utc,
+        )
+        accepted = standing is not None
+        return [
+            *self._on_record(event, verdict, answer, at),
+            *done,
+            CommandAnswer(event.token, answer, accepted, verdict.reason),
+            DimmingLogEntry(logging.INFO if accepted else logging.WARNING, _told(event, verdict)),
+        ]
+
+    def _obey(self, command: DimmingCommand, source: str, at: CommandMoments) -> SourceLimit:
+        """Take a command's word; what it asks for, on our clock."""
+        one, two, three = command.limit_phases_w or NO_PHASES
+        limit = SourceLimit(
+            source=source,
+            watts=command.limit_w,
+            begins=at.now + max(0.0, command.begins - at.utc),
+            until=at.now + command.ends - at.utc,
+            phases_w=(one, two, three),
+            proof=f"command {command.command_id}",
+        )
+        words = self._words[source]
+        words.say(limit, command.evses, at.now)
+        if command.failsafe is not None:
+            words.set_failsafe(SourceFailsafe(command.failsafe.limit_w, command.failsafe.duration_s))
+        return limit
+
+    def _on_record(
+        self, event: CommandReceived, verdict: CommandVerdict, answer: bytes, at: CommandMoments
+    ) -> list[DimmingAction]:
+        if verdict.reason is not None and not self._refusals.take(at.now):
+            return []
+        left_out = self._refusals.left_out()
+        return [
+            RecordEvidence(EvidenceKind.COMMAND, dimming_records.received(event)),
+            RecordEvidence(EvidenceKind.VERDICT, dimming_records.judged(event, verdict, answer, left_out)),
+        ]
+
+    def _said(self, event: SourceLimited, at: CommandMoments) -> list[DimmingAction]:
+        limit = SourceLimit(
+            source=event.source,
+            watts=event.watts,
+            begins=at.now,
+            until=event.until,
+            proof=event.proof,
+        )
+        self._words[event.source].say(limit, (), at.now)
+        body = {"source": event.source, "watts": event.watts, "proof": event.proof}
+        return [RecordEvidence(EvidenceKind.COMMAND, body | {"until": at.text(event.until)})]
+
+    def _guard(self, source: str, said: eebus_lpc.Event, at: CommandMoments) -> list[DimmingAction]:
+        actions: list[DimmingAction] = []
+        if isinstance(said, eebus_lpc.LimitWritten | eebus_lpc.FailsafeWritten):
+            actions.append(RecordEvidence(EvidenceKind.COMMAND, dimming_records.written(source, said)))
+        for action in self._guards[source].handle(said, at.now):
+            match action:
+                case eebus_lpc.SaveFailsafe():
+                    actions.append(self._save(at))
+                case eebus_lpc.Moved(number=number, origin=origin, state=state):
+                    text = f"{source}: LPC {origin.value} -> {state.value} (transition {number})"
+                    actions.append(DimmingLogEntry(logging.INFO, text))
+                case eebus_lpc.Answered(accepted=accepted, reason=reason):
+                    body = {"source": source, "accepted": accepted, "reason": reason}
+                    actions += [RecordEvidence(EvidenceKind.VERDICT, body), EebusAction(source, action)]
+                case eebus_lpc.SendHeartbeat():
+                    actions.append(EebusAction(source, action))
+        return actions
+
+    def _trust(self, trusted: bool, at: CommandMoments) -> None:
+        self._clock_trusted = trusted
+        if trusted and self._recalled is not None:
+            memory, self._recalled = self._recalled, None
+            self._recall_words(memory, at.now, at.utc)
+
+    # -- what comes out -------------------------------------------------------------------------------
+
+    def _settle(self, at: CommandMoments) -> list[DimmingAction]:
+        """Bring out what holds now, and what came of it so far."""
+        limits = [limit for source in self._sources for limit in source.limits(at.now)]
+        now_holds = effective(map(self._settings.raised, limits), at.now)
+        if now_holds == self._effective:
+            return [] if self._watch is None else self._outcomes(self._watch.pass_time(at.now), at)
+        was, self._effective = self._effective, now_holds
+        told: list[DimmingAction] = [
+            DimmingChanged(now_holds),
+            DimmingLogEntry(
+                logging.WARNING if now_holds.dimmed else logging.INFO, dimming_records.in_words(now_holds)
+            ),
+        ]
+        self._decisions, self._decided_at = {}, -math.inf
+        if not now_holds.dimmed:
+            self._watch = None
+            self._open = [each for each in self._open if each.begins > at.now]
+            lasted = {"lastedS": round(at.now - self._dimmed_since, 3)}
+            readings = dimming_records.readings("end", self._measurement, at)
+            return [
+                *told,
+                RecordEvidence(EvidenceKind.READINGS, readings),
+                RecordEvidence(EvidenceKind.RELEASE, lasted),
+            ]
+        if not was.dimmed:
+            self._dimmed_since = at.now
+        self._watch = EffectWatch(now_holds, self._measurement, at.now)
+        readings = dimming_records.readings("before", self._measurement, at)
+        return [
+            *told,
+            RecordEvidence(EvidenceKind.LIMIT, dimming_records.limit(now_holds, at)),
+            RecordEvidence(EvidenceKind.READINGS, readings),
+        ]
+
+    def _measured(self, measurement: Measurement, at: CommandMoments) -> list[DimmingAction]:
+        self._measurement = measurement
+        return [] if self._watch is None else self._outcomes(self._watch.measured(measurement), at)
+
+    def _outcomes(self, outcomes: list[LimitOutcome], at: CommandMoments) -> list[DimmingAction]:
+        actions: list[DimmingAction] = []
+        for outcome in outcomes:
+            kind = _OUTCOMES.get(outcome.phase, EvidenceKind.READINGS)
+            actions.append(RecordEvidence(kind, dimming_records.outcome(outcome, at)))
+            if outcome.phase in ("reached", "failed"):
+                actions += self._tell(outcome, at)
+        return actions
+
+    def _tell(self, outcome: LimitOutcome, at: CommandMoments) -> list[DimmingAction]:
+        """Report to those whose commands have begun; who was told that it is reached is done with."""
+        begun = [each for each in self._open if each.begins <= at.now]
+        if outcome.phase == "reached":
+            self._open = [each for each in self._open if each not in begun]
+        before = None if self._watch is None else self._watch.before
+        point = self._settings.connection_point
+        return [
+            NotifyBackends(
+                each.via,
+                self._signatures.sign(
+                    dimming_records.effect(point, each, self._effective, before, outcome, at), at.utc
+                ),
+            )
+            for each in begun
+        ]
+
+    def _decided(self, at: CommandMoments) -> list[DimmingAction]:
+        """Put on record what each device may take, once for each limit and then now and again."""
+        if not (self._effective.dimmed and self._decisions) or at.now - self._decided_at < DECISIONS_APART_S:
+            return []
+        self._decided_at = at.now
+        body = {str(ref): {"a": a, "why": why} for ref, (a, why) in sorted(self._decisions.items())}
+        self._decisions = {}
+        return [RecordEvidence(EvidenceKind.DECISION, {"devices": body})]
+
+    # -- memory ---------------------------------------------------------------------------------------
+
+    def _save(self, at: CommandMoments) -> PersistDimming:
+        """A backend's own limits are kept with its profiles: they are said again after a restart."""
+        signed = [each.id for each in self._settings.sources if each.kind == "signed"]
+        return PersistDimming(
+            DimmingMemory(
+                saved=at.utc,
+                words={name: self._words[name].memory(at.now, at.utc) for name in signed},
+                said=self._verification.said,
+                failsafes={name: guard.failsafe for name, guard in self._guards.items()},
+            )
+        )
+
+    def _recall_words(self, memory: DimmingMemory, now: float, utc: float) -> None:
+        for source, saved in memory.words.items():
+            if source in self._words:
+                self._words[source].recall(saved, now, max(utc, memory.saved))
+
+    @property
+    def _sources(self) -> tuple[LimitSource | EebusSource | DigitalInputs, ...]:
+        return (*self._words.values(), *self._guards.values(), *self._contacts.values())
+
+
+def _guards(
+    settings: DimmingSettings, failsafes: Mapping[str, eebus_lpc.Failsafe], now: float
+) -> dict[str, EebusSource]:
+    """The Energy Guards: after a start nothing but their failsafe is known."""
+    duration_s = max(settings.failsafe.duration_s, eebus_lpc.FAILSAFE_LEAST_S)
+    default = eebus_lpc.Failsafe(settings.failsafe.watts, duration_s)
+    return {
+        each.id: EebusSource(
+            each.id, failsafes.get(each.id, default), settings.minimum_w if each.minimum else 0.0, now
+        )
+        for each in settings.sources
+        if each.kind == "eebus"
+    }
+
+
+def _verification(settings: DimmingSettings, signatures: ProofVerifier) -> Verification:
+    issuers = [
+        Issuers(id=each.id, role=each.role, rank=each.rank, signed=each.signed)
+        for each in settings.sources
+        if each.kind == "signed"
+    ]
+    ranks = {each.id: each.rank for each in settings.sources}
+    return Verification(settings.connection_point, settings.devices, issuers, ranks, signatures)
+
+
+def _measurement(now: float, devices_w: Mapping[EvseRef, float | None], grid_w: float | None) -> Measurement:
+    """What was measured; a value that is no number is none."""
+    return Measurement(now, {ref: _finite(watts) for ref, watts in devices_w.items()}, _finite(grid_w))
+
+
+def _finite(watts: float | None) -> float | None:
+    return watts if watts is not None and math.isfinite(watts) else None
+
+
+def _told(event: CommandReceived, verdict: CommandVerdict) -> str:
+    """A command and its verdict, in a line for people."""
+    if verdict.reason is not None:
+        return f"a dimming command by {event.via} is refused: {verdict.reason}: {verdict.detail}"
+    name = "" if verdict.command is None else verdict.command.command_id
+    return f"dimming command {name} of {verdict.source}, by {event.via}, is taken"

@@ -1,0 +1,73 @@
+"""What the dimming desk is set up with: one grid connection, its steerable devices, and who may dim them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import msgspec
+
+from controller.dimming.digital_inputs import DigitalInputsSettings
+from controller.dimming.effective_limit import SourceLimit
+from controller.dimming.limit_source import SourceFailsafe
+from controller.dimming.pmin import Counting, device_count, device_minimum_w, minimum_w
+from controller.model.observations import EvseRef
+
+
+class SourceSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """One source. `role` and `signed` are for kind "signed" alone, `contacts` for kind "contact".
+
+    HIGHER `rank` is the higher role. `minimum`: its limits are raised to what the law leaves the devices.
+    `lost_after_s`: how long its link may be away before its failsafe holds; None: for ever.
+    """
+
+    id: str
+    kind: Literal["signed", "ocpp", "contact", "eebus"]
+    role: str = ""
+    signed: bool = True
+    rank: int = 0
+    minimum: bool = True
+    lost_after_s: float | None = None
+    contacts: DigitalInputsSettings | None = None
+
+
+class DimmingSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """`devices` are the steerable EVSEs (no exempt one), each with its circuit; `counting` as in `pmin`."""
+
+    connection_point: str
+    sources: tuple[SourceSettings, ...]
+    failsafe: SourceFailsafe
+    devices: Mapping[EvseRef, str]
+    counting: Counting = "evse"
+
+    @property
+    def minimum_w(self) -> float:
+        """What the devices keep together (W)."""
+        return minimum_w(device_count(list(self.devices.values()), self.counting))
+
+    def can_be_lost(self, source: str) -> bool:
+        """Whether a source has a failsafe that begins when its link is away."""
+        return any(each.id == source and each.lost_after_s is not None for each in self.sources)
+
+    def raised(self, limit: SourceLimit) -> SourceLimit:
+        """A limit as it is obeyed: not below the minimum, where its source may not go there.
+
+        Limits per phase go up with it, in proportion; where they allow nothing, they are left out.
+        """
+        source = next((each for each in self.sources if each.id == limit.source), None)
+        if source is None or not source.minimum or limit.watts is None:
+            return limit
+        if limit.evse is not None:
+            return msgspec.structs.replace(limit, watts=max(limit.watts, device_minimum_w()))
+        watts = max(limit.watts, self.minimum_w)
+        one, two, three = _phases_raised(limit, self.minimum_w)
+        return msgspec.structs.replace(limit, watts=watts, phases_w=(one, two, three))
+
+
+def _phases_raised(limit: SourceLimit, minimum_w: float) -> tuple[float | None, ...]:
+    given = [each for each in limit.phases_w if each is not None]
+    if len(given) < len(limit.phases_w) or sum(given) >= minimum_w:
+        return limit.phases_w
+    if not sum(given):
+        return (None,) * len(limit.phases_w)
+    return tuple(each * minimum_w / sum(given) for each in given)

@@ -1,0 +1,94 @@
+"""Many limits, one effective limit: of all that hold at a moment, the lowest wins.
+
+A source's limits are its own: it replaces and lifts them, and nobody else's. Nothing that one source says
+can therefore raise what another has set; there is no rank among limits, only among those who may lift.
+
+A limit is for all steerable devices together, or for one EVSE (direct control). Both kinds hold at once.
+Times are s on the caller's monotonic clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from controller.dimming.dimming_command import lowest
+from controller.model.observations import EvseRef
+
+PhaseWatts = tuple[float | None, float | None, float | None]
+"""W on the site's L1, L2, L3; None where there is no limit."""
+
+NO_PHASES: PhaseWatts = (None, None, None)
+
+
+class SourceLimit(msgspec.Struct, frozen=True, kw_only=True):
+    """What a source allows from `begins` until `until` (None: until it says otherwise).
+
+    `watts` None: it allows everything. `evse` None: all steerable devices together.
+    `proof` names what it rests on, as it stands on record: a command's id, a contact's state.
+    """
+
+    source: str
+    watts: float | None
+    begins: float
+    until: float | None = None
+    evse: EvseRef | None = None
+    phases_w: PhaseWatts = NO_PHASES
+    proof: str = ""
+
+    def holds(self, now: float) -> bool:
+        """Whether it limits anything now."""
+        return self.watts is not None and self.begins <= now and (self.until is None or now < self.until)
+
+
+class LimitBound(msgspec.Struct, frozen=True, kw_only=True):
+    """A limit that is the lowest of all, and whose it is."""
+
+    watts: float
+    source: str
+    until: float | None = None
+    proof: str = ""
+
+
+class EffectiveLimit(msgspec.Struct, frozen=True, kw_only=True):
+    """What holds. `total`: for all steerable devices together; `evses`: for each; `sources`: who limits."""
+
+    total: LimitBound | None = None
+    phases_w: PhaseWatts = NO_PHASES
+    evses: Mapping[EvseRef, LimitBound] = msgspec.field(default_factory=dict)
+    sources: tuple[str, ...] = ()
+
+    @property
+    def dimmed(self) -> bool:
+        """Whether anything is limited at all."""
+        return bool(self.sources)
+
+
+def effective(limits: Iterable[SourceLimit], now: float) -> EffectiveLimit:
+    """The one limit that they make together. Of equally low ones, that which holds longest is named."""
+    holding = [limit for limit in limits if limit.holds(now)]
+    lowest_of: dict[EvseRef | None, LimitBound] = {}
+    phases_w = NO_PHASES
+    for limit in holding:
+        bound = _bound(limit)
+        held = lowest_of.get(limit.evse)
+        if held is None or _order(bound) < _order(held):
+            lowest_of[limit.evse] = bound
+        one, two, three = (lowest(*pair) for pair in zip(phases_w, limit.phases_w, strict=True))
+        phases_w = (one, two, three)
+    return EffectiveLimit(
+        total=lowest_of.pop(None, None),
+        phases_w=phases_w,
+        evses={ref: bound for ref, bound in lowest_of.items() if ref is not None},
+        sources=tuple(sorted({limit.source for limit in holding})),
+    )
+
+
+def _bound(limit: SourceLimit) -> LimitBound:
+    assert limit.watts is not None  # it holds
+    return LimitBound(watts=limit.watts, source=limit.source, until=limit.until, proof=limit.proof)
+
+
+def _order(bound: LimitBound) -> tuple[float, float, str]:
+    return bound.watts, -(float("inf") if bound.until is None else bound.until), bound.source

@@ -1,0 +1,72 @@
+"""The proofs of dimming by real keys: what `signing` finds on a payload, as `proof` has it.
+
+Roles are those of the signature policy; what they may do over OCPP has no say here, for the scope of a
+command and what it may lift are its own rules. A holder is his own key group: the keys that follow one
+another in his name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from controller.dimming import dimming_command
+from controller.dimming.proof import CommandProof, ProofSigner
+from controller.signing import keyring, signatures
+from controller.signing.canonical import NotSignableError
+from controller.signing.keyring import Keyring, OwnKey
+from controller.signing.policy_schema import RoleConfig
+
+
+class KeyProofs:
+    """Verifies commands by the keyring, and signs with the controller's own newest key."""
+
+    def __init__(self, keyring: Keyring, roles: Iterable[RoleConfig], own: Iterable[OwnKey]) -> None:
+        self.exchange(keyring, roles, own)
+
+    def exchange(self, keyring: Keyring, roles: Iterable[RoleConfig], own: Iterable[OwnKey]) -> None:
+        """From now on these keys and roles count."""
+        self._keyring, self._roles, self._own = keyring, tuple(roles), tuple(own)
+
+    def verify(self, received: bytes, utc: float) -> CommandProof:
+        """What the signatures on a command prove at a moment (POSIX s)."""
+        try:
+            examined = signatures.examine(received, dimming_command.CONTEXT, self._keyring.__contains__)
+        except NotSignableError as error:
+            return CommandProof(signatures=1, problem=str(error))
+        held = [(key, self._keyring.holder(key, utc)) for key in sorted(examined.keys, key=str)]
+        present = frozenset(holder for _, holder in held if holder is not None)
+        wrong = [each.wrong for each in examined.signatures if each.wrong is not None]
+        off_duty = any(holder is None for _, holder in held)
+        return CommandProof(
+            signatures=len(examined.signatures),
+            signers=tuple(
+                ProofSigner(
+                    holder=holder,
+                    key=keyring.fingerprint(key),
+                    roles=self._borne(holder, present),
+                    groups=frozenset({holder}),
+                )
+                for key, holder in held
+                if holder is not None
+            ),
+            problem="its key does not count at this time" if off_duty else next(iter(wrong), ""),
+            off_duty=off_duty,
+        )
+
+    def sign(self, payload: bytes, utc: float) -> bytes:
+        """The payload with our signature on it; without a key that counts, as it is: told is better."""
+        own = keyring.signer(self._own, utc)
+        if own is None:
+            return payload
+        context = msgspec.json.decode(payload)["@context"]
+        return signatures.sign(payload, own.private, context, own.known.holder or None)
+
+    def _borne(self, holder: str, present: frozenset[str]) -> frozenset[str]:
+        """The roles that a holder bears in this company."""
+        return frozenset(
+            role.id
+            for role in self._roles
+            if holder in role.holders and len(present.intersection(role.holders)) >= role.approvals
+        )

@@ -1,0 +1,147 @@
+"""What came of a limit, measured: when the draw was under it, what was drawn since, and who did not obey.
+
+A watch begins with each limit that is new, and compares every measurement with it. Reached is reached when
+the measured draw is not above the limit: what is not measured is not claimed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from controller.dimming.effective_limit import EffectiveLimit
+from controller.dimming.pmin import grid_draw_w
+from controller.model.observations import EvseRef
+
+PATIENCE_S = 60.0
+"""A limit that is not reached by then has failed, though it may still be reached."""
+EXCEEDED_S = 10.0
+"""How long the draw may be above a limit that was reached: a car takes a moment to follow."""
+APART_S = 300.0
+"""How often the draw under a limit goes on record."""
+
+
+class Measurement(msgspec.Struct, frozen=True):
+    """What was drawn at a moment (s, monotonic): by each device, and by the site from the grid (W)."""
+
+    at: float
+    devices_w: Mapping[EvseRef, float | None]
+    grid_w: float | None
+
+    @property
+    def drawn_w(self) -> float | None:
+        """What the devices draw from the grid together; None where nothing tells it."""
+        known = [each for each in self.devices_w.values() if each is not None]
+        return grid_draw_w(sum(known) if len(known) == len(self.devices_w) else None, self.grid_w)
+
+    def told(self) -> dict[str, Any]:
+        """As it goes on record."""
+        return {
+            "devicesW": {str(ref): watts for ref, watts in sorted(self.devices_w.items())},
+            "gridW": self.grid_w,
+            "drawnW": self.drawn_w,
+        }
+
+
+class LimitOutcome(msgspec.Struct, frozen=True, kw_only=True):
+    """Something about a limit that goes on record: `phase` is reached, failed, exceeded, kept or during."""
+
+    phase: str
+    measurement: Measurement | None
+    took_s: float
+    most_w: float | None = None
+    disobedient: tuple[EvseRef, ...] = ()
+
+
+class EffectWatch:
+    """One limit under watch, from `since` on; `before` is what was measured last."""
+
+    def __init__(self, effective: EffectiveLimit, before: Measurement | None, since: float) -> None:
+        self.effective = effective
+        self.before = before
+        self._since = since
+        self._newest: Measurement | None = None
+        self._reached = self._failed = self._exceeded = False
+        self._over_since: float | None = None
+        self._most_w: float | None = None
+        self._told_at = since
+
+    @property
+    def reached(self) -> bool:
+        """Whether the draw has been under the limit."""
+        return self._reached
+
+    @property
+    def deadline(self) -> float | None:
+        """When `pass_time` has something to say; None: not without a measurement."""
+        return None if self._reached or self._failed else self._since + PATIENCE_S
+
+    def pass_time(self, now: float) -> list[LimitOutcome]:
+        """That the limit was not reached in time."""
+        if self.deadline is None or now < self.deadline:
+            return []
+        self._failed = True
+        return [self._outcome("failed", now)]
+
+    def measured(self, measurement: Measurement) -> list[LimitOutcome]:
+        """What a measurement tells."""
+        self._newest = measurement
+        at = measurement.at
+        outcomes = self.pass_time(at)
+        drawn_w = measurement.drawn_w
+        if drawn_w is not None:
+            self._most_w = max(drawn_w, self._most_w or 0.0)
+        if self._kept(measurement):
+            outcomes += self._under(at)
+        elif self._reached:
+            outcomes += self._over(at)
+        if self._reached and at - self._told_at >= APART_S:
+            outcomes.append(self._outcome("during", at))
+            self._told_at, self._most_w = at, drawn_w
+        return outcomes
+
+    def _under(self, at: float) -> list[LimitOutcome]:
+        outcomes: list[LimitOutcome] = []
+        if not self._reached:
+            self._reached, self._told_at, self._most_w = True, at, None
+            outcomes.append(self._outcome("reached", at))
+        elif self._exceeded:
+            outcomes.append(self._outcome("kept", at))
+        self._exceeded, self._over_since = False, None
+        return outcomes
+
+    def _over(self, at: float) -> list[LimitOutcome]:
+        if self._over_since is None:
+            self._over_since = at
+        if self._exceeded or at - self._over_since < EXCEEDED_S:
+            return []
+        self._exceeded = True
+        return [self._outcome("exceeded", at)]
+
+    def _kept(self, measurement: Measurement) -> bool:
+        """Whether the draw is measured, and not above any limit."""
+        total, drawn_w = self.effective.total, measurement.drawn_w
+        if total is not None and (drawn_w is None or drawn_w > total.watts):
+            return False
+        return not self._above(measurement, unknown=True)
+
+    def _above(self, measurement: Measurement, *, unknown: bool) -> tuple[EvseRef, ...]:
+        """Devices above their own limit; `unknown`: those that do not tell, too."""
+        draws = measurement.devices_w
+        return tuple(
+            ref
+            for ref, bound in sorted(self.effective.evses.items())
+            if (unknown if (watts := draws.get(ref)) is None else watts > bound.watts)
+        )
+
+    def _outcome(self, phase: str, at: float) -> LimitOutcome:
+        newest = self._newest
+        return LimitOutcome(
+            phase=phase,
+            measurement=newest,
+            took_s=round(at - self._since, 3),
+            most_w=self._most_w,
+            disobedient=() if newest is None else self._above(newest, unknown=False),
+        )

@@ -1,0 +1,117 @@
+"""How it is told that a limit of the grid operator's holds: to backends, and on the displays of stations.
+
+OCPP 2.x has words for both (2.0.1 Part 2, K12 and K13: NotifyChargingLimit, ClearedChargingLimit; O01, O05:
+SetDisplayMessage, ClearDisplayMessage). OCPP 1.6 has none: there a DataTransfer of ours says the same, which
+a peer that does not know it answers with UnknownVendorId or UnknownMessageId, and no harm is done.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from controller.dimming.acknowledgement import moment
+from controller.dimming.data_transfer import ACTION, VENDOR
+from controller.ocpp.frames import Version
+
+Language = Literal["de", "en"]
+
+DIMMED, DIMMED_NO_MORE = "dimmed", "dimmedNoMore"
+"""The messageIds of the 1.6 DataTransfer."""
+
+GRID_OPERATOR, BACKEND = "SO", "CSO"
+"""OCPP 2.0.1 Part 2, ChargingLimitSourceEnumType."""
+
+_LIMITED = {
+    "de": "Der Netzbetreiber begrenzt die Ladeleistung",
+    "en": "The grid operator limits the charging power",
+}
+_UNTIL = {"de": " bis {} Uhr", "en": " until {}"}
+
+
+class DimmingNotice(msgspec.Struct, frozen=True):
+    """A CALL: its action and its payload."""
+
+    action: str
+    payload: bytes
+
+
+class DimmingSpan(msgspec.Struct, frozen=True, kw_only=True):
+    """A limit over time: W, POSIX s; `until` None where its end is not known. `set_by` as in OCPP 2.x."""
+
+    watts: float
+    since: float
+    until: float | None = None
+    set_by: str = GRID_OPERATOR
+
+
+def to_backend(version: Version, span: DimmingSpan, evse: int | None = None) -> DimmingNotice:
+    """That the limit holds; `evse` where it is for one of the link's."""
+    if version is Version.V16:
+        return _transfer(DIMMED, _spoken(span))
+    schedule: dict[str, Any] = {
+        "id": 0,
+        "startSchedule": moment(span.since),
+        "chargingRateUnit": "W",
+        "chargingSchedulePeriod": [{"startPeriod": 0, "limit": round(span.watts, 1)}],
+    }
+    if span.until is not None:
+        schedule["duration"] = max(1, round(span.until - span.since))
+    payload = {
+        "chargingLimit": {"chargingLimitSource": span.set_by, "isGridCritical": span.set_by == GRID_OPERATOR},
+        "chargingSchedule": [schedule],
+    }
+    return _said("NotifyChargingLimit", payload | _at(evse))
+
+
+def to_backend_no_more(
+    version: Version, set_by: str = GRID_OPERATOR, evse: int | None = None
+) -> DimmingNotice:
+    """That nothing is limited any more."""
+    if version is Version.V16:
+        return _transfer(DIMMED_NO_MORE, {"setBy": set_by})
+    return _said("ClearedChargingLimit", {"chargingLimitSource": set_by} | _at(evse))
+
+
+def on_display(
+    version: Version, message_id: int, span: DimmingSpan, language: Language, until: str
+) -> DimmingNotice:
+    """The words for people who charge. `until`: the end as their clocks show it; empty where not known."""
+    text = _LIMITED[language] + (_UNTIL[language].format(until) if until else "")
+    if version is Version.V16:
+        return _transfer(DIMMED, _spoken(span) | {"text": text, "language": language})
+    message: dict[str, Any] = {
+        "id": message_id,
+        "priority": "InFront",
+        "startDateTime": moment(span.since),
+        "message": {"format": "UTF8", "language": language, "content": text},
+    }
+    if span.until is not None:
+        message["endDateTime"] = moment(span.until)
+    return _said("SetDisplayMessage", {"message": message})
+
+
+def off_display(version: Version, message_id: int) -> DimmingNotice:
+    """The words are to go."""
+    if version is Version.V16:
+        return _transfer(DIMMED_NO_MORE, {})
+    return _said("ClearDisplayMessage", {"id": message_id})
+
+
+def _spoken(span: DimmingSpan) -> dict[str, Any]:
+    told = {"limitW": round(span.watts, 1), "from": moment(span.since), "setBy": span.set_by}
+    return told if span.until is None else told | {"until": moment(span.until)}
+
+
+def _at(evse: int | None) -> dict[str, int]:
+    return {} if evse is None else {"evseId": evse}
+
+
+def _said(action: str, payload: dict[str, Any]) -> DimmingNotice:
+    return DimmingNotice(action, msgspec.json.encode(payload))
+
+
+def _transfer(message_id: str, data: dict[str, Any]) -> DimmingNotice:
+    text = msgspec.json.encode(data).decode()
+    return _said(ACTION, {"vendorId": VENDOR, "messageId": message_id, "data": text})

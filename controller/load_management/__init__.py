@@ -1,0 +1,1 @@
+"""Load management: the site tree, who may draw how much, and why. Sans-IO."""

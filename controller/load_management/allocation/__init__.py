@@ -1,0 +1,1 @@
+"""Allocation of current: constraints, water filling, rotation and headroom. Sans-IO."""

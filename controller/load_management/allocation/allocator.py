@@ -1,0 +1,158 @@
+"""Who may take how much: the minima first, then everybody rises together until a wire is full.
+
+The problem, in the words of this module:
+
+- A *conductor* is one phase of one circuit. An EVSE loads, on every circuit from its own up to the
+  grid connection, each phase that it may draw on with its whole current (A per phase). Limits of
+  power and of unbalance are conductors too, see `conductors.py`.
+- An EVSE is *semi-continuous*: it takes nothing, or at least its minimum (6 A by IEC 61851-1).
+- *Admission*: in the order of priority, then rank, each EVSE whose minimum still fits on all of its
+  conductors gets that minimum. A minimum once given is never taken back by somebody who comes later
+  in that order, so one who is left out really does not fit.
+- *Filling*: inside one priority all admitted EVSEs rise with one common level over the whole tree at
+  once, `x = clamp(level, minimum, maximum)`. When a conductor is full, everybody on it stays where he
+  is and the others rise on. The result is max-min fair: nobody could get more but at the cost of one
+  who has no more than he. The most important priority is filled first; the rest keep their minima.
+- *Needs*: who must have so much to leave in time rises before the others of his priority, max-min fairly
+  among those who need, up to his need and no higher; then all rise together from where they stand.
+
+All currents are whole tenths of an ampere inside (OCPP 1.6 allows a limit one decimal), so sums are
+exact and the same demands in any order give the same answer. EVSEs of the same circuit on the same
+phases see the same conductors and move as one group: the work grows with the groups and the distinct
+minima and maxima in them, not with EVSEs times wires.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+
+import msgspec
+
+from controller.load_management.allocation.constraints import (
+    TENTHS,
+    Constraints,
+    JointConstraint,
+    PhaseFlags,
+    tenths_down,
+    tenths_up,
+)
+from controller.load_management.allocation.unbalance import ROUNDS, PhaseLeads
+from controller.load_management.allocation.water_filling import Claim, fill, fill_needs
+from controller.load_management.site_tree import PhaseAmps, SiteTree
+from controller.model.observations import EvseRef
+
+NO_JOINT: Mapping[str, JointConstraint] = {}
+
+
+class Demand(msgspec.Struct, frozen=True, kw_only=True):
+    """What one EVSE could take now. Currents in A per phase.
+
+    `phases` are the site's phases on which it may draw: every wired one while that is unknown.
+    `max_a` holds everything that caps it (its rating, its cable, what its car was seen to need);
+    `cap` says so in words. HIGHER `priority` is more important. Among equals the LOWER `rank` gets
+    its minimum first when there is not room for all of them. `needs_a` is what it must have on average
+    (0: nothing special), and `why` says so: inside its priority all needs come before anybody's wishes.
+    """
+
+    ref: EvseRef
+    phases: PhaseFlags
+    min_a: float
+    max_a: float
+    priority: int = 0
+    rank: float = 0.0
+    needs_a: float = 0.0
+    why: str = ""
+    cap: str = "all it can take"
+
+
+class Allocation(msgspec.Struct, frozen=True):
+    """What one EVSE may take: 0, or `min_a` to `max_a` in steps of 0.1 A, and why not more."""
+
+    ref: EvseRef
+    limit_a: float
+    reason: str
+
+
+def allocate(
+    site: SiteTree,
+    demands: Sequence[Demand],
+    capacity: Mapping[str, PhaseAmps],
+    joint: Mapping[str, JointConstraint] = NO_JOINT,
+) -> dict[EvseRef, Allocation]:
+    """Share the capacity among the demands.
+
+    `capacity` is, for every circuit of the site, the A per phase that the EVSEs below it may take
+    together; zero or less means nothing. `joint` holds what else bounds a circuit, if anything does:
+    power, unbalance. Each EVSE may appear once in `demands`.
+
+    Raises KeyError for an EVSE or a circuit that the site or `capacity` does not have.
+    """
+    ordered = sorted(demands, key=lambda demand: (-demand.priority, demand.rank, demand.ref))
+    leads = PhaseLeads(site, joint)
+    conductors = Constraints(site, capacity, joint, leads.rooms)
+    claims = [_claim(site, demand, conductors) for demand in ordered]
+    for _ in range(ROUNDS):
+        _share(ordered, claims, conductors)
+        if not leads.rooms or not leads.tighten(conductors.shared(claims)):
+            break
+        _begin_anew(claims, conductors, leads)
+    else:
+        leads.count_no_help()
+        _begin_anew(claims, conductors, leads)
+        _share(ordered, claims, conductors)
+    return {
+        demand.ref: Allocation(demand.ref, claim.share / TENTHS, _reason(demand, claim, conductors))
+        for demand, claim in zip(ordered, claims, strict=True)
+    }
+
+
+def _begin_anew(claims: Sequence[Claim], conductors: Constraints, leads: PhaseLeads) -> None:
+    """Nobody has anything, and what may lead has other bounds."""
+    conductors.clear(leads.rooms)
+    for claim in claims:
+        claim.clear()
+
+
+def _share(ordered: Sequence[Demand], claims: Sequence[Claim], conductors: Constraints) -> None:
+    """One pass: minima in order, then everybody rises, one priority after the other."""
+    _admit([claim for claim in claims if claim.minimum <= claim.maximum], conductors)
+    served = [pair for pair in zip(ordered, claims, strict=True) if pair[1].admitted]
+    for _, same_priority in groupby(served, key=lambda pair: pair[0].priority):
+        peers = [claim for _, claim in same_priority]
+        fill_needs(peers, conductors.room)
+        fill(peers, conductors.room)
+
+
+def _claim(site: SiteTree, demand: Demand, conductors: Constraints) -> Claim:
+    evse = site.evse_by_ref[demand.ref]
+    group = conductors.group(evse.circuit, demand.phases, steerable=evse.steerable)
+    return Claim(group, tenths_up(demand.min_a), tenths_down(demand.max_a), tenths_up(demand.needs_a))
+
+
+def _admit(claims: Sequence[Claim], conductors: Constraints) -> None:
+    """Give minima in the order of the claims, each where it fits on all of its conductors."""
+    conductors.forget_the_roomy(claims)
+    room = conductors.room
+    for claim in claims:
+        minimum, loads = claim.minimum, claim.group.loads
+        for conductor, times in loads:
+            if room[conductor] < times * minimum:
+                claim.bound_by = conductor
+                break
+        else:
+            for conductor, times in loads:
+                room[conductor] -= times * minimum
+            claim.admitted = True
+            claim.share = minimum
+
+
+def _reason(demand: Demand, claim: Claim, conductors: Constraints) -> str:
+    if claim.minimum > claim.maximum:
+        return f"{demand.cap}: {demand.max_a:g} A, less than its minimum of {demand.min_a:g} A"
+    if claim.bound_by is None:
+        return demand.cap
+    name = conductors.name(claim.bound_by)
+    if claim.admitted:
+        return f"{demand.why}: {name}" if claim.is_by_need else name
+    return f"no room for its minimum of {demand.min_a:g} A, {name}: waiting"

@@ -1,0 +1,192 @@
+"""What can be full on a site, by numbers, and which of it each demand loads.
+
+Four kinds of rows, all counted in whole tenths of an ampere:
+
+- a phase of a circuit, loaded by who may draw on it;
+- all phases of a circuit together, where power is limited: loaded once for each phase;
+- where the grid operator dims the site, each phase and all phases together of the grid connection once
+  more, loaded by the *steerable* EVSEs alone;
+- the *lead* of one phase of a circuit over another, where unbalance is limited: loaded by who draws on
+  the first and not on the second. A three-phase car loads no lead.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
+from itertools import permutations
+
+import msgspec
+
+from controller.load_management.allocation.water_filling import Claim, ClaimGroup
+from controller.load_management.site_tree import ZERO, PhaseAmps, SiteTree
+
+PhaseFlags = tuple[bool, bool, bool]
+"""One yes or no for each of the site's L1, L2, L3."""
+
+Place = tuple[str, PhaseFlags, bool]
+"""The circuit where a demand hangs, the phases that it may draw on, and whether it is steerable."""
+
+TENTHS = 10
+"""Parts of an ampere that a limit is made of."""
+NO_BOUND = 10**9
+"""Tenths that nothing reaches."""
+PAIRS = list(permutations(range(3), 2))
+"""A phase that may lead, and the one that it is held against."""
+
+
+class DimmedGroup(msgspec.Struct, frozen=True):
+    """What the steerable EVSEs below a circuit may take together, in A; inf: no bound. `name` says why."""
+
+    phases_a: PhaseAmps
+    sum_a: float
+    name: str
+
+
+class JointConstraint(msgspec.Struct, frozen=True, kw_only=True):
+    """What bounds the phases of a circuit together, in A.
+
+    `sum_a`: what the EVSEs below may take, all phases added up; `sum_name` says in words that they take
+    it. `unbalance_a`: the most that a phase
+    may carry more than another, with `base_a` besides the EVSEs on each. `steered`: what bounds those of
+    them that are steerable.
+    """
+
+    sum_a: float | None = None
+    sum_name: str = "full (W)"
+    unbalance_a: float | None = None
+    base_a: PhaseAmps = ZERO
+    steered: DimmedGroup | None = None
+
+
+class Constraints:
+    """Every row of the site: what room it has, and which of them a demand loads.
+
+    `leads` gives, for the circuits where unbalance is limited, the room of each pair's lead in tenths.
+    """
+
+    def __init__(
+        self,
+        site: SiteTree,
+        capacity: Mapping[str, PhaseAmps],
+        joint: Mapping[str, JointConstraint],
+        leads: Mapping[str, Sequence[int]],
+    ) -> None:
+        self._site = site
+        self.room: list[int] = []
+        self._names: list[str] = []
+        self._first_of: dict[str, int] = {}
+        self._sum_of: dict[str, int] = {}
+        self._leads_of: dict[str, int] = {}
+        self._steered_of: dict[str, tuple[int, ...]] = {}
+        for circuit, bound in joint.items():
+            if bound.steered is not None:
+                self._steered_of[circuit] = self._steered_rows(bound.steered)
+            if bound.sum_a is not None:
+                self._sum_of[circuit] = self._row(f"{circuit} {bound.sum_name}", tenths_down(bound.sum_a))
+        for circuit, rooms in leads.items():
+            self._leads_of[circuit] = len(self.room)
+            for (high, low), room in zip(PAIRS, rooms, strict=True):
+                self._row(f"{circuit} L{high + 1} too far above L{low + 1}", room)
+        self._loads_up: dict[Place, list[tuple[int, int]]] = {}
+        for each in site.circuits:
+            self._first_of[each.id] = len(self.room)
+            for phase, amps in enumerate(capacity[each.id]):
+                self._row(f"{each.id} L{phase + 1} full", tenths_down(amps))
+        self._roomy = tuple(self.room)
+        self._groups: dict[Place, ClaimGroup] = {}
+
+    def clear(self, leads: Mapping[str, Sequence[int]]) -> None:
+        """Nothing is taken yet, and these are the rooms of the leads."""
+        self.room = list(self._roomy)
+        for circuit, rooms in leads.items():
+            first = self._leads_of[circuit]
+            self.room[first : first + len(PAIRS)] = rooms
+
+    def shared(self, claims: Iterable[Claim]) -> dict[tuple[str, PhaseFlags], int]:
+        """What was shared (tenths), by home circuit and phases."""
+        for group in self._groups.values():
+            group.shared = 0
+        for claim in claims:
+            claim.group.shared += claim.share
+        shared: dict[tuple[str, PhaseFlags], int] = {}
+        for (circuit, phases, _), group in self._groups.items():
+            shared[circuit, phases] = shared.get((circuit, phases), 0) + group.shared
+        return shared
+
+    def _row(self, name: str, room: int) -> int:
+        self._names.append(name)
+        self.room.append(room)
+        return len(self.room) - 1
+
+    def _steered_rows(self, steered: DimmedGroup) -> tuple[int, ...]:
+        """The rows of L1, L2, L3 and of all together."""
+        return tuple(
+            self._row(steered.name, NO_BOUND if math.isinf(amps) else tenths_down(amps))
+            for amps in (*steered.phases_a, steered.sum_a)
+        )
+
+    def group(self, circuit: str, phases: PhaseFlags, *, steerable: bool) -> ClaimGroup:
+        """The group of the demands that hang there, may draw on these phases, and are steerable or not."""
+        place = (circuit, phases, steerable)
+        group = self._groups.get(place)
+        if group is None:
+            group = self._groups[place] = ClaimGroup(self._all_loads(place))
+        return group
+
+    def _all_loads(self, place: Place) -> list[tuple[int, int]]:
+        """The rows of a circuit and of all above it that such a demand loads."""
+        found = self._loads_up.get(place)
+        if found is None:
+            circuit, phases, steerable = place
+            parent = self._site.circuit_by_id[circuit].parent
+            above = [] if parent is None else self._all_loads((parent, phases, steerable))
+            found = self._loads_up[place] = [*self._loads(*place), *above]
+        return found
+
+    def _loads(self, circuit: str, phases: PhaseFlags, steerable: bool) -> Iterator[tuple[int, int]]:
+        """The rows of one circuit that such a demand loads, and how many times its current."""
+        first = self._first_of[circuit]
+        yield from ((first + phase, 1) for phase in range(3) if phases[phase])
+        if (row := self._sum_of.get(circuit)) is not None:
+            yield row, sum(phases)
+        if steerable and (rows := self._steered_of.get(circuit)) is not None:
+            yield from ((rows[phase], 1) for phase in range(3) if phases[phase])
+            yield rows[3], sum(phases)
+        if (first_lead := self._leads_of.get(circuit)) is not None:
+            yield from ((first_lead + pair, 1) for pair in leading(phases))
+
+    def forget_the_roomy(self, claims: Iterable[Claim]) -> None:
+        """Drop from every group the rows that even everybody's maximum cannot fill."""
+        wanted = [0] * len(self.room)
+        for group in self._groups.values():
+            group.wanted = 0
+        for claim in claims:
+            claim.group.wanted += claim.maximum
+        for group in self._groups.values():
+            for row, times in group.all_loads:
+                wanted[row] += times * group.wanted
+        tight = [most > room for most, room in zip(wanted, self.room, strict=True)]
+        for group in self._groups.values():
+            group.loads = [load for load in group.all_loads if tight[load[0]]]
+
+    def name(self, row: int) -> str:
+        """In words, that this row is full."""
+        return self._names[row]
+
+
+@cache
+def leading(phases: PhaseFlags) -> list[int]:
+    """The pairs (their numbers in `PAIRS`) of which a draw on these phases loads only the first."""
+    return [number for number, (high, low) in enumerate(PAIRS) if phases[high] and not phases[low]]
+
+
+def tenths_down(amps: float) -> int:
+    """Whole tenths, rounded down but for the dust of binary fractions (0.3 is three tenths)."""
+    return math.floor(amps * TENTHS + 1e-6)
+
+
+def tenths_up(amps: float) -> int:
+    """Whole tenths, rounded up."""
+    return math.ceil(amps * TENTHS - 1e-6)

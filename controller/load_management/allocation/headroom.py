@@ -1,0 +1,67 @@
+"""Bookkeeping of room: what is left on each circuit while EVSEs are booked one by one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from msgspec.structs import replace
+
+from controller.load_management.allocation.constraints import DimmedGroup, PhaseFlags
+from controller.load_management.site_tree import EvseNode, PhaseAmps, SiteTree
+
+
+class Headroom:
+    """The room on every circuit, in A: on each phase, and on all together; it may go below zero.
+
+    `room` is per phase; `sums` holds the room of all phases added up, for the circuits that limit it;
+    `steered` that of the steerable EVSEs, where somebody limits them.
+    """
+
+    def __init__(
+        self,
+        site: SiteTree,
+        room: Mapping[str, PhaseAmps],
+        sums: Mapping[str, float] | None = None,
+        steered: DimmedGroup | None = None,
+    ) -> None:
+        self._steered = steered
+        self._steered_room = [] if steered is None else [[*steered.phases_a, steered.sum_a]]
+        self._sums = sums or {}
+        self._room = {circuit: [*amps, self._sums.get(circuit, math.inf)] for circuit, amps in room.items()}
+        self._paths: dict[str, list[list[float]]] = {}
+        for circuit in site.circuits:
+            above = self._paths[circuit.parent] if circuit.parent is not None else []
+            self._paths[circuit.id] = [self._room[circuit.id], *above]
+
+    def book(self, evse: EvseNode, phases: PhaseFlags, amps: float) -> None:
+        """Take `amps` on the given site phases from every circuit above the EVSE; negative gives back."""
+        for room in self._rooms_of(evse):
+            for phase in range(3):
+                if phases[phase]:
+                    room[phase] -= amps
+                    room[3] -= amps
+
+    def room(self, evse: EvseNode, phases: PhaseFlags) -> float:
+        """The A per phase that the EVSE could take more: the least over its phases and circuits."""
+        used = [phase for phase in range(3) if phases[phase]]
+        return min(min(room[3] / len(used), *(room[p] for p in used)) for room in self._rooms_of(evse))
+
+    def _rooms_of(self, evse: EvseNode) -> list[list[float]]:
+        rooms = self._paths[evse.circuit]
+        return [*rooms, *self._steered_room] if evse.steerable and self._steered_room else rooms
+
+    def steered(self) -> DimmedGroup | None:
+        """What is left for the steerable EVSEs, where somebody limits them."""
+        if self._steered is None:
+            return None
+        first, second, third, together = self._steered_room[0]
+        return replace(self._steered, phases_a=(first, second, third), sum_a=together)
+
+    def rooms(self) -> dict[str, PhaseAmps]:
+        """What is left on each phase, per circuit."""
+        return {circuit: (room[0], room[1], room[2]) for circuit, room in self._room.items()}
+
+    def sums(self) -> dict[str, float]:
+        """What is left on all phases together, for the circuits that limit it."""
+        return {circuit: self._room[circuit][3] for circuit in self._sums}

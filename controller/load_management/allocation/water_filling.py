@@ -1,0 +1,164 @@
+"""Water filling on a tree: one common level rises until conductors are full. Integers only.
+
+The level is swept upwards. How fast a conductor fills at a level is the number of claims on it (each
+as often as it loads it) that are between where they stand and their top there, which changes only at
+those two (the *bends*) and when somebody freezes. Between two bends each conductor's end is a division,
+and a heap holds the ends. An end in the heap may be too early (claims stopped rising since it was pushed)
+and is then pushed again at its right place; it is never too late, because every speeding up pushes anew.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from heapq import heappop, heappush
+
+
+class ClaimGroup:
+    """Claims that load the same conductors and therefore freeze together.
+
+    `all_loads` pairs each conductor with how many times a claim's current it carries; `loads` are those of
+    them that could get full. `rising` counts those of its claims that are between their share and their top
+    at the sweep's level.
+    """
+
+    __slots__ = ("all_loads", "frozen_at", "frozen_by", "loads", "rising", "shared", "wanted")
+
+    def __init__(self, loads: list[tuple[int, int]]) -> None:
+        self.all_loads = self.loads = loads
+        self.wanted = self.shared = 0
+        self.reset()
+
+    def reset(self) -> None:
+        """Ready for a sweep."""
+        self.rising = 0
+        self.frozen_at: int | None = None
+        self.frozen_by: int | None = None
+
+
+class Claim:
+    """One EVSE's bounds and, in the end, its share, in tenths of an ampere.
+
+    `need` lies within the bounds: so much it gets before anybody gets more than his. `bound_by` is the
+    conductor that kept it from more; None where its own maximum did.
+    """
+
+    __slots__ = ("admitted", "bound_by", "group", "maximum", "minimum", "need", "share")
+
+    def __init__(self, group: ClaimGroup, minimum: int, maximum: int, need: int = 0) -> None:
+        self.group = group
+        self.minimum = minimum
+        self.maximum = maximum
+        self.need = max(minimum, min(need, maximum))
+        self.clear()
+
+    def clear(self) -> None:
+        """Nothing is given yet."""
+        self.share = 0
+        self.admitted = False
+        self.bound_by: int | None = None
+
+    @property
+    def is_by_need(self) -> bool:
+        """Whether it has a need above its minimum and stands no higher: its need made its share."""
+        return self.minimum < self.need and self.share <= self.need
+
+
+def fill_needs(claims: Sequence[Claim], room: list[int]) -> None:
+    """Raise those who need more than the minimum that they stand at, to their needs at most."""
+    needy = [claim for claim in claims if claim.need > claim.minimum]
+    if needy:
+        _raise(needy, [claim.need for claim in needy], room)
+
+
+def fill(claims: Sequence[Claim], room: list[int]) -> None:
+    """Raise the claims from where they stand, to their maxima at most."""
+    _raise(claims, [claim.maximum for claim in claims], room)
+
+
+def _raise(claims: Sequence[Claim], tops: Sequence[int], room: list[int]) -> None:
+    """Raise the claims from their shares, max-min fairly; take what they get from `room`.
+
+    `room` is per conductor what all shares leave, and never negative on a loaded conductor.
+    """
+    groups = dict.fromkeys(claim.group for claim in claims)
+    for group in groups:
+        group.reset()
+    _Sweep(list(groups), room).run(_bends(claims, tops))
+    for claim, top in zip(claims, tops, strict=True):
+        level = claim.group.frozen_at
+        if level is None or level >= top or claim.share == top:
+            claim.share = top
+        else:
+            claim.share = max(level, claim.share)
+            claim.bound_by = claim.group.frozen_by
+
+
+def _bends(claims: Sequence[Claim], tops: Sequence[int]) -> list[tuple[int, list[tuple[ClaimGroup, int]]]]:
+    """By rising level: which groups get how many claims more (or fewer) that rise."""
+    changes: defaultdict[int, defaultdict[ClaimGroup, int]] = defaultdict(lambda: defaultdict(int))
+    for claim, top in zip(claims, tops, strict=True):
+        changes[claim.share][claim.group] += 1
+        changes[top][claim.group] -= 1
+    return [(level, [pair for pair in changes[level].items() if pair[1]]) for level in sorted(changes)]
+
+
+class _Sweep:
+    """One rise of the level over all conductors. `room[c]` is true at the level `at[c]`."""
+
+    def __init__(self, groups: Sequence[ClaimGroup], room: list[int]) -> None:
+        self._room = room
+        self._at = [0] * len(room)
+        self._speed = [0] * len(room)
+        self._ends: list[tuple[int, int]] = []
+        self._groups_on: defaultdict[int, list[ClaimGroup]] = defaultdict(list)
+        for group in groups:
+            for conductor, _ in group.loads:
+                self._groups_on[conductor].append(group)
+
+    def run(self, bends: Sequence[tuple[int, list[tuple[ClaimGroup, int]]]]) -> None:
+        for level, changes in bends:
+            self._freeze_below(level)
+            change_on: Counter[int] = Counter()
+            for group, change in changes:
+                if group.frozen_at is None:
+                    group.rising += change
+                    for conductor, times in group.loads:
+                        change_on[conductor] += times * change
+            self._bend(level, change_on)
+
+    def _freeze_below(self, level: int) -> None:
+        """Freeze what is full before the level is reached: `end` is the last level that fits."""
+        ends = self._ends
+        while ends and ends[0][0] < level:
+            end, conductor = heappop(ends)
+            speed = self._speed[conductor]
+            if speed == 0:
+                continue
+            true_end = self._at[conductor] + self._room[conductor] // speed
+            if true_end > end:
+                heappush(ends, (true_end, conductor))
+            else:
+                self._freeze(conductor, true_end)
+
+    def _freeze(self, conductor: int, level: int) -> None:
+        change_on: Counter[int] = Counter()
+        for group in self._groups_on[conductor]:
+            if group.frozen_at is None:
+                group.frozen_at = level
+                group.frozen_by = conductor
+                for shared, times in group.loads:
+                    change_on[shared] -= times * group.rising
+        self._bend(level, change_on)
+
+    def _bend(self, level: int, change_on: Counter[int]) -> None:
+        at, speeds, room = self._at, self._speed, self._room
+        for conductor, change in change_on.items():
+            if not change:
+                continue
+            speed = speeds[conductor]
+            room[conductor] -= speed * (level - at[conductor])
+            at[conductor] = level
+            speeds[conductor] = speed + change
+            if change > 0:
+                heappush(self._ends, (level + room[conductor] // (speed + change), conductor))

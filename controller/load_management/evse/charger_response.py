@@ -1,0 +1,96 @@
+"""What a station has shown of itself: how long it takes to obey, whether it does, and in what steps.
+
+*Reaction*: from its yes to a lower limit until a report shows the draw under it. Reports are seldom, so a
+station counts as slow only when one has shown it still above after `REACTION_S`; then the next that shows
+it below is the time that is believed. The slowest of the last `WINDOW` cuts counts.
+
+*Step*: what it left of a limit when a higher limit later showed that its car would have taken more: a
+station that knows 6, 8, 10, 13 and 16 A only takes 13 A of 15 A.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+import msgspec
+
+REACTION_S = 5.0
+"""How long a station may take from its answer until its car obeys: IEC 61851-1 gives the car 5 s."""
+SLOWEST_S = 60.0
+"""A station that draws more than its limit for longer after its yes does not obey."""
+OVERDRAW_A = 1.0
+"""Meters and pilots are not exact: a draw must be so far above the offer to count as disobedience."""
+WINDOW = 8
+STEP_A = 0.5
+"""Draws that differ by less are the same."""
+
+
+class ResponseHabits(msgspec.Struct, frozen=True):
+    """`reaction_s`, from a yes to the draw (s); `step_a`, the most (A) it left of a limit by rounding.
+
+    `obeys`: whether it followed its last cut; None before the first.
+    """
+
+    reaction_s: float = REACTION_S
+    step_a: float = 0.0
+    obeys: bool | None = None
+
+
+class ChargerResponse:
+    """Learns the habits of one EVSE's station. They outlive its links, and a restart of ours."""
+
+    def __init__(self) -> None:
+        self._reactions: deque[float] = deque(maxlen=WINDOW)
+        self._step_a = 0.0
+        self._obeys: bool | None = None
+        self._cut: tuple[float, float] | None = None  # the limit (A), and when the station said yes to it
+        self._late = False
+        self._drawn_a = 0.0
+        self._left: tuple[float, float] | None = None  # an offer, and the draw that stayed below it
+
+    @property
+    def habits(self) -> ResponseHabits:
+        """What has been learnt."""
+        return ResponseHabits(max(self._reactions, default=REACTION_S), self._step_a, self._obeys)
+
+    def recall(self, habits: ResponseHabits) -> None:
+        """Take over what was learnt before a restart."""
+        if habits.reaction_s > REACTION_S:
+            self._reactions.append(min(habits.reaction_s, SLOWEST_S))
+        self._step_a, self._obeys = habits.step_a, habits.obeys
+
+    def another_car(self) -> None:
+        """What the last car left of its offers says nothing of the next one."""
+        self._cut = self._left = None
+        self._drawn_a = 0.0
+
+    def limited(self, limit_a: float, now: float) -> None:
+        """The station said yes to this limit (A per phase)."""
+        if self._drawn_a <= limit_a + OVERDRAW_A:
+            self._cut = None
+        elif self._cut is None or limit_a < self._cut[0]:
+            self._cut, self._late = (limit_a, now), False
+
+    def drew(self, drawn_a: float, now: float) -> None:
+        """One report: the draw on the most loaded phase (A)."""
+        self._drawn_a = drawn_a
+        if self._cut is None:
+            return
+        limit_a, since = self._cut
+        waited_s = now - since
+        if drawn_a <= limit_a + OVERDRAW_A:
+            self._reactions.append(min(waited_s, SLOWEST_S) if self._late else REACTION_S)
+            self._obeys, self._cut = True, None
+        elif waited_s > SLOWEST_S:
+            self._obeys, self._cut = False, None
+        else:
+            self._late |= waited_s > REACTION_S
+
+    def settled(self, offered_a: float, drawn_a: float) -> None:
+        """What it draws, having had the time to follow its offer."""
+        if self._left is not None:
+            offer_a, draw_a = self._left
+            if offered_a > offer_a and drawn_a > draw_a + STEP_A:
+                self._step_a = max(self._step_a, round(offer_a - draw_a, 1))
+        begun = drawn_a > STEP_A  # a car that has not begun leaves all of its offer, and that is no rounding
+        self._left = (offered_a, drawn_a) if begun and drawn_a < offered_a - STEP_A else None

@@ -1,0 +1,107 @@
+"""What a car has asked for: so much energy until it leaves, and the current that this takes on average.
+
+Only OCPP 2.x stations whose cars speak ISO 15118 tell it (NotifyEVChargingNeeds). What was drawn since
+is added up from the station's own reports, each taken to hold until the next one: good to some percent,
+and each shortfall raises what the rest of the time needs.
+"""
+
+from __future__ import annotations
+
+import math
+
+import msgspec
+
+from controller.model.observations import NeedsSeen
+
+LEAST_LEFT_S = 60.0
+"""The last minute counts as a whole one: no current brings energy in no time."""
+EASE_A = 1.5
+"""A need falls only when it is so much lower: it would else jump with each report by its rounding."""
+SAY_S = 600.0
+"""People are told the time left in steps of this: a reason is no clock."""
+
+
+class EnergyNeed(msgspec.Struct, frozen=True):
+    """`needs_a`: A per phase that reach the goal in time, on average; `why` says so in words."""
+
+    needs_a: float = 0.0
+    why: str = ""
+
+
+NO_NEED = EnergyNeed()
+
+
+class GoalMemory(msgspec.Struct, frozen=True):
+    """What to remember of a goal over a restart of ours: `energy_wh` by `leaves_at` (s, monotonic).
+
+    Of that, `drawn_as` (A s, all phases) had flowed at `drawn_at`, and `current_a` flows since.
+    """
+
+    energy_wh: float
+    leaves_at: float
+    drawn_as: float
+    current_a: float
+    drawn_at: float
+
+
+class DepartureGoal:
+    """One car's goal. It stays until the session's end, over a lost link too: nobody would tell it again."""
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """The session is over."""
+        self._goal: tuple[float, float] | None = None
+        self._drawn_as = 0.0
+        self._current_a = 0.0
+        self._drawn_at: float | None = None
+        self._needs_a = 0.0
+
+    def memory(self) -> GoalMemory | None:
+        """What the next of us should know; None without a goal."""
+        if self._goal is None or self._drawn_at is None:
+            return None
+        return GoalMemory(*self._goal, self._drawn_as, self._current_a, self._drawn_at)
+
+    def recall(self, memory: GoalMemory) -> None:
+        """Take over what the last of us knew."""
+        self._goal = memory.energy_wh, memory.leaves_at
+        self._drawn_as, self._current_a = memory.drawn_as, memory.current_a
+        self._drawn_at = memory.drawn_at
+
+    def set(self, needs: NeedsSeen, now: float) -> None:
+        """The car told what it wants from now on; without an energy or a time: nothing special."""
+        if needs.energy_wh is None or needs.departs_in_s is None:
+            self._goal = None
+        else:
+            self._goal = needs.energy_wh, now + needs.departs_in_s
+        self._drawn_as = 0.0
+        self._drawn_at = now
+        self._needs_a = 0.0
+
+    def drew(self, current_a: float, now: float) -> None:
+        """One report: what it draws from now on, its phases added up (A)."""
+        if self._drawn_at is not None:
+            self._drawn_as += self._current_a * (now - self._drawn_at)
+        self._current_a, self._drawn_at = current_a, now
+
+    def need(self, voltage: float, phases: int, now: float) -> EnergyNeed:
+        """What the rest takes on `phases` phases of `voltage` V; nothing once it is reached or too late."""
+        if self._goal is None or phases == 0:
+            return NO_NEED
+        energy_wh, leaves_at = self._goal
+        left_wh = energy_wh - self._drawn_as * voltage / 3600
+        left_s = leaves_at - now
+        if left_wh <= 0 or left_s <= 0:
+            return NO_NEED
+        exact_a = left_wh * 3600 / (voltage * phases * max(left_s, LEAST_LEFT_S))
+        if not self._needs_a - EASE_A <= exact_a <= self._needs_a:
+            self._needs_a = float(math.ceil(exact_a))
+        return EnergyNeed(self._needs_a, f"leaves in {_time(left_s)}, needs {self._needs_a:g} A on average")
+
+
+def _time(seconds: float) -> str:
+    minutes = math.ceil(seconds / SAY_S) * round(SAY_S / 60)
+    hours, minutes = divmod(minutes, 60)
+    return " ".join(part for part in (hours and f"{hours} h", minutes and f"{minutes} min") if part)

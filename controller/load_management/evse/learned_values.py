@@ -1,0 +1,104 @@
+"""What a session teaches about its car: the phases it uses, and how much it really takes.
+
+Both are worst-case until proven: every wired phase, and all that the EVSE can give. Both are forgotten
+when the next car may be another one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+LOADED_A = 2.0
+"""A phase with more than this carries a car."""
+UNLOADED_A = 0.5
+"""A phase with less than this carries none: meters and filters take some tenths."""
+AGREEING_REPORTS = 2
+"""Reports in a row that must show the same idle phases."""
+
+HEADROOM_A = 2.0
+"""What a car is left above its highest draw, so that its rise can be seen."""
+NEAR_CAP_A = 1.0
+"""A draw this near to the cap wants more."""
+WATCH_S = 45.0
+"""How long a car must draw less than offered until it is believed."""
+CAP_GROWTH = 1.5
+CAP_STEP_A = 6.0
+
+
+class LearnedPhases:
+    """Which of the station's wired phases the car draws on: `used`, one flag for each.
+
+    `known`: reports have shown it; before, `used` is the worst case.
+    """
+
+    def __init__(self, wired: int) -> None:
+        self._wired = wired
+        self.reset()
+
+    def reset(self, *, single: bool = False) -> None:
+        """Another car may come: every phase counts again; the first alone where it was told to use one."""
+        self.used = (True,) * (1 if single else self._wired) + (False,) * (self._wired - 1 if single else 0)
+        self.known = single or self._wired == 1
+        self._seen: tuple[bool, ...] | None = None
+        self._times = 0
+
+    def see(self, draw: Sequence[float | None]) -> bool:
+        """One report (A per phase) of a charging car; whether `used` has grown by it.
+
+        A phase comes back at the first report that shows it in use. It goes only after agreeing
+        reports in each of which it is idle, all phases are told, and another one is loaded.
+        """
+        before = self.used
+        self.used = tuple(
+            used or (amps is not None and amps >= UNLOADED_A) for used, amps in zip(before, draw, strict=True)
+        )
+        loaded = tuple(amps is not None and amps > LOADED_A for amps in draw)
+        idle = [amps is not None and amps < UNLOADED_A for amps in draw]
+        clear = any(loaded) and all(a or b for a, b in zip(loaded, idle, strict=True))
+        if not clear:
+            self._seen, self._times = None, 0
+        else:
+            self._times = self._times + 1 if loaded == self._seen else 1
+            self._seen = loaded
+            if self._times >= AGREEING_REPORTS:
+                self.used = loaded
+                self.known = True
+        return any(now and not then for now, then in zip(self.used, before, strict=True))
+
+
+class LearnedNeed:
+    """How much the car takes when it may take more: `cap_a` in A per phase, None while it takes all."""
+
+    def __init__(self, min_a: float, max_a: float) -> None:
+        self._min_a = min_a
+        self._max_a = max_a
+        self._since: float | None = None
+        self._highest = 0.0
+        self.cap_a: float | None = None
+
+    def reset(self) -> None:
+        """Another car may come: it may want all."""
+        self.cap_a = None
+        self._forget_watch()
+
+    def see(self, draw_a: float, offered_a: float, now: float) -> None:
+        """One report of a charging car that had time to follow its offer: its most loaded phase, in A."""
+        if self.cap_a is not None and draw_a >= self.cap_a - NEAR_CAP_A:
+            risen = max(self.cap_a * CAP_GROWTH, self.cap_a + CAP_STEP_A)
+            self.cap_a = risen if risen < self._max_a else None
+            self._forget_watch()
+        elif draw_a < offered_a - HEADROOM_A:
+            self._watch(draw_a, now)
+        else:
+            self._forget_watch()
+
+    def _watch(self, draw_a: float, now: float) -> None:
+        if self._since is None:
+            self._since = now
+        self._highest = max(self._highest, draw_a)
+        if now - self._since >= WATCH_S:  # reports at both ends: at least two of them
+            self.cap_a = max(self._min_a, self._highest + HEADROOM_A)
+
+    def _forget_watch(self) -> None:
+        self._since = None
+        self._highest = 0.0

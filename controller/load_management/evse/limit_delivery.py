@@ -1,0 +1,361 @@
+"""What limits are in one EVSE's station, and what to send next.
+
+Two limits are kept there. The *floor* is permanent: the fallback current. The *lease* stands above it
+and ends by itself, so that a station which loses us comes down (or up) to its floor. Nothing is taken
+for granted that was not answered: until then, and after anything that may have removed a limit (new
+link, boot, a foreign command), the EVSE is *in doubt* and may be taking its maximum.
+
+Down at once, up slowly: a lower target is sent in the moment it is known. A higher one waits for the
+last answer, for `RAMP_S` since the last rise, and for `STEP_A` to gain, unless the lease is renewed
+anyway. A station that refuses is asked again after `RETRY_S`.
+
+A station with a quirk is told what it can do: limits in its steps, and where it holds one profile only,
+a lease that brings the floor with it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+
+import msgspec
+
+from controller.chargers.quirks import DAY_S, NO_QUIRK, LeaseForm, Quirk
+from controller.load_management.events import SetLimit
+from controller.load_management.evse.charger_response import REACTION_S, ResponseHabits
+from controller.load_management.evse.departure_goal import GoalMemory
+from controller.load_management.site_tree import EvseNode
+from controller.profiles.limit_profiles import LimitKind
+
+RAMP_S = 10.0
+"""At least this long between two rises."""
+STEP_A = 1.0
+"""The least rise that is worth a message of its own."""
+NOISE_A = 0.05
+"""Limits have one decimal: smaller differences are none."""
+RETRY_S = 60.0
+"""How long a refusal is taken at its word."""
+LATE_S = 10.0
+"""A cut that is not answered by then may never be."""
+ANSWER_S = 60.0
+"""How long an answer is waited for: the link gives up earlier, this is for a link that forgets."""
+DOUBT_S = 5.0
+"""How long others are not cut for the doubt that a reconnection or a foreign command brings."""
+CLOCK_SLACK_S = 60.0
+"""How much later than told a lease may end: by so much our schedules start in the past."""
+MOST_PENDING = 4
+"""Unanswered leases at once; a station that answers none of these needs no fifth."""
+
+
+class _Pending(msgspec.Struct, frozen=True):
+    kind: LimitKind
+    limit_a: float
+    sent_at: float
+
+
+class _Lease(msgspec.Struct, frozen=True):
+    limit_a: float
+    sent_at: float
+    answered_at: float
+
+
+class DeliveryMemory(msgspec.Struct, frozen=True):
+    """What to remember of an EVSE over a restart of ours. Currents in A per phase, `until` in s, monotonic.
+
+    The station may be taking `held_a` until then, and after it `floor_a` if its `floor` was confirmed.
+    `written`: when it was written to (s, monotonic), where its memory bears only so much in a day.
+    """
+
+    floor: bool
+    floor_a: float
+    held_a: float
+    until: float
+    written: tuple[float, ...] = ()
+    goal: GoalMemory | None = None
+    habits: ResponseHabits = ResponseHabits()
+
+
+class LimitDelivery:
+    """The limits of one EVSE. `tokens` numbers its calls."""
+
+    def __init__(self, evse: EvseNode, lease_s: float, tokens: Iterator[int]) -> None:
+        self._evse = evse
+        self._wanted_lease_s = self._lease_s = lease_s
+        self._tokens = tokens
+        self._quirk = NO_QUIRK
+        self._phases = 1
+        self.number_phases: int | None = None
+        self.hold_s = 0.0
+        """How long a lease that is not above the floor lasts at least: the grid operator dims it."""
+        self.holds = False
+        """Whether the last lease lasts so long."""
+        self._written: deque[float] = deque(maxlen=0)  # when, of as many as the station bears in a day
+        self.learnt_s = REACTION_S
+        self.connected = False
+        self._floor = False
+        self._lease: _Lease | None = None
+        self._pending: dict[int, _Pending] = {}
+        self._trail: tuple[float, float] = (0.0, 0.0)  # A that may still be taken, and until when
+        self._doubt_since: float | None = None
+        self._before_doubt_a = evse.max_a
+        self._refusal = ""
+        self._retry_at = 0.0
+        self._raised_at: float | None = None
+
+    # A restart of ours
+
+    def memory(self, now: float) -> DeliveryMemory:
+        """What the next of us should know if we were gone now."""
+        leased = self._lease is not None or any(p.kind is LimitKind.LEASE for p in self._pending.values())
+        until = now + self._lease_s + CLOCK_SLACK_S if leased else self._trail[1]
+        return DeliveryMemory(
+            self._floor, self._evse.fallback_a, self.held_a(now), until, tuple(self._written)
+        )
+
+    def recall(self, memory: DeliveryMemory) -> None:
+        """Take over what the last of us knew. A floor above today's is none."""
+        self._floor = memory.floor and memory.floor_a <= self._evse.fallback_a + NOISE_A
+        self._trail = (memory.held_a, memory.until)
+        self._written = deque(memory.written, maxlen=max(self._written.maxlen or 0, len(memory.written)))
+
+    # What happens
+
+    def up(self, now: float) -> None:
+        """The station can be commanded; what is in it is unknown."""
+        self.connected = True
+        self._retry_at = now
+        self.touched(now)
+
+    def down(self, now: float) -> None:
+        """The station cannot be commanded: it keeps what it has. Calls on their way may have arrived."""
+        self.connected = False
+        self._doubt_since = None
+        for pending in self._pending.values():
+            self._may_have_taken(pending, now)
+        self._pending.clear()
+
+    def adapt(self, quirk: Quirk, now: float) -> None:
+        """The station is one with this quirk; what it was told before may not be what it took."""
+        if quirk == self._quirk:
+            return
+        self._quirk = quirk
+        self._lease_s = quirk.lease_s(self._wanted_lease_s)
+        self._written = deque(self._written, maxlen=quirk.writes_per_day or 0)
+        if self.connected:  # else that follows when it comes
+            self.touched(now)
+
+    def spread(self, phases: int) -> None:
+        """A limit in W is shared by so many phases: where they become fewer, each may carry more."""
+        growth = self._phases / phases if self._quirk.in_watts else 1.0
+        self._phases = phases
+        if growth <= 1:
+            return  # booked at more than it can be; the next lease is told for all of its phases
+        replace = msgspec.structs.replace
+        self._pending = {
+            token: replace(pending, limit_a=pending.limit_a * growth)
+            for token, pending in self._pending.items()
+        }
+        if self._lease is not None:
+            self._lease = replace(self._lease, limit_a=self._lease.limit_a * growth)
+        self._trail = (self._trail[0] * growth, self._trail[1])
+
+    def touched(self, now: float) -> None:
+        """Something may have removed or overridden our limits: both have to be set again."""
+        if self._doubt_since is None:
+            self._before_doubt_a = self.held_a(now)
+            self._doubt_since = now
+        self._floor = False
+        self._lease = None
+        self._pending.clear()  # their answers would not tell whether they came before or after
+
+    def answered(self, token: int, accepted: bool, detail: str, now: float) -> bool:
+        """The answer to a call of `commands`; whether the token was one that is waited for."""
+        pending = self._pending.pop(token, None)
+        if pending is None:
+            return False
+        if not accepted:
+            self._may_have_taken(pending, now)
+            self._refusal = detail or "no word why"
+            self._retry_at = now + RETRY_S
+        elif pending.kind is LimitKind.FLOOR:
+            self._floor = True
+        else:
+            self._trail = (self.held_a(now), now + self.reaction_s)
+            self._lease = _Lease(pending.limit_a, pending.sent_at, now)
+            self._floor |= not self._stacked
+        if self._floor and self._lease is not None:
+            self._doubt_since = None
+            self._refusal = "" if accepted else self._refusal
+        return True
+
+    def _may_have_taken(self, pending: _Pending, now: float) -> None:
+        """A call without a yes: a refusal is not in force, but a lost answer looks the same from here."""
+        if pending.kind is LimitKind.LEASE:
+            limit, until = self._trail
+            still = limit if now < until else 0.0
+            self._trail = (max(still, pending.limit_a), max(until, now + self._lease_s))
+
+    # What is so
+
+    def offered_a(self, now: float) -> float:
+        """The limit (A per phase) that the station was told last, or fell back to."""
+        for pending in reversed(self._pending.values()):
+            if pending.kind is LimitKind.LEASE:
+                return pending.limit_a
+        if self._lease is not None and now < self._lease.sent_at + self._lease_s:
+            return self._lease.limit_a
+        return self._without_lease_a
+
+    def held_a(self, now: float) -> float:
+        """The highest current (A per phase) that the station may be taking by the limits in it."""
+        holds = [p.limit_a for p in self._pending.values() if p.kind is LimitKind.LEASE]
+        holds.append(self._confirmed_a(now))
+        trail_a, until = self._trail
+        if now < until:
+            holds.append(trail_a)
+        return min(max(holds), max(self._evse.max_a, self._evse.fallback_a))
+
+    def booked_a(self, now: float) -> float:
+        """As `held_a`, but a fresh doubt counts as what was held before it."""
+        if self._doubt_since is not None and now < self._doubt_since + DOUBT_S:
+            return min(self.held_a(now), self._before_doubt_a)
+        return self.held_a(now)
+
+    def late_a(self, now: float) -> float:
+        """How much more than offered it may be taking (A per phase), as it is late with its answer."""
+        late = any(now >= pending.sent_at + LATE_S for pending in self._pending.values())
+        return max(0.0, self.held_a(now) - self.offered_a(now)) if late else 0.0
+
+    def problem(self, now: float) -> str:
+        """Why the EVSE cannot be commanded now, in words; empty if it can."""
+        if not self.connected:
+            return "offline"
+        if self._refusal:
+            return f"refuses limits ({self._refusal})"
+        if self._doubt_since is not None and now >= self._doubt_since + DOUBT_S:
+            return "has not confirmed its limits"
+        return ""
+
+    @property
+    def _stacked(self) -> bool:
+        """Whether floor and lease are two profiles."""
+        return self._quirk.form is LeaseForm.STACKED
+
+    @property
+    def _without_lease_a(self) -> float:
+        return self._evse.fallback_a if self._floor else self._evse.max_a
+
+    def _confirmed_a(self, now: float) -> float:
+        lease = self._lease
+        if lease is None or now >= lease.answered_at + self._lease_s + CLOCK_SLACK_S:
+            return self._without_lease_a
+        if now < lease.sent_at + self._lease_s:
+            return lease.limit_a
+        return max(lease.limit_a, self._without_lease_a)
+
+    # What to send
+
+    def commands(
+        self, target_a: float, ceiling_a: float, now: float, *, urgent: bool = False, idle: bool = False
+    ) -> list[SetLimit]:
+        """What to send so that the station comes to `target_a` (A per phase).
+
+        `ceiling_a`: what it may take by now, while others have yet to come down. `idle`: no car is
+        there, so the floor will do and a lease is not renewed. `urgent`: reduce only, before all else.
+        """
+        self._give_up_waiting(now)
+        target_a, ceiling_a = self.possible_a(target_a), self._quirk.rounded_a(ceiling_a)
+        if not self.connected or now < self._retry_at:
+            return []
+        wanted: list[tuple[LimitKind, float]] = []
+        waiting = [pending.kind for pending in self._pending.values()]
+        if self._stacked and not self._floor and LimitKind.FLOOR not in waiting:
+            wanted.append((LimitKind.FLOOR, self._evse.fallback_a))
+        lease_a = self._next_lease(target_a, ceiling_a, now, urgent=urgent, idle=idle)
+        if lease_a is not None and waiting.count(LimitKind.LEASE) < MOST_PENDING:
+            if lease_a > self.offered_a(now) + NOISE_A:
+                self._raised_at = now
+            wanted.append((LimitKind.LEASE, lease_a))
+        return [self._send(kind, limit_a, now, urgent) for kind, limit_a in wanted]
+
+    def secure(self, now: float) -> list[SetLimit]:
+        """Its permanent limit, where it has none yet and none is on its way.
+
+        A station that stacks no profiles has that in a lease; so it gets one at the same current.
+        """
+        if self._floor or self._pending or not self.connected or now < self._retry_at:
+            return []
+        kind = LimitKind.FLOOR if self._stacked else LimitKind.LEASE
+        return [self._send(kind, self._evse.fallback_a, now, urgent=False)]
+
+    def _next_lease(
+        self, target_a: float, ceiling_a: float, now: float, *, urgent: bool, idle: bool
+    ) -> float | None:
+        """The lease to send now, None if there is none to send."""
+        offered_a = self.offered_a(now)
+        if target_a < offered_a - NOISE_A:
+            return target_a
+        if any(pending.kind is LimitKind.LEASE for pending in self._pending.values()):
+            return None
+        if self._lease is None:
+            return target_a
+        if urgent or idle or self._worn(now):
+            return None
+        if self._raised_at is None or now >= self._raised_at + self._quirk.rise_s(RAMP_S):
+            offered_a = max(offered_a, min(target_a, ceiling_a))
+        gains = offered_a - self.offered_a(now) >= STEP_A - NOISE_A
+        return offered_a if gains or now >= self._lease.sent_at + self._lease_s / 2 else None
+
+    def possible_a(self, limit_a: float) -> float:
+        """The limit that the station can do in place of this one: not above it but for its own minimum."""
+        rounded_a = self._quirk.rounded_a(limit_a)
+        if rounded_a < self._evse.min_a <= limit_a:
+            rounded_a = 0.0
+        return self._evse.min_a if rounded_a == 0 and self.never_pauses else rounded_a
+
+    @property
+    def reaction_s(self) -> float:
+        """How long its station takes from its yes to its current: as its kind, or as it has shown."""
+        return max(REACTION_S, self._quirk.reaction_s, self.learnt_s)
+
+    @property
+    def in_watts(self) -> bool:
+        """Whether the station takes limits in W only."""
+        return self._quirk.in_watts
+
+    @property
+    def never_pauses(self) -> bool:
+        """Whether the station cannot be told 0 A."""
+        return self._quirk.zero == "minimum"
+
+    def _worn(self, now: float) -> bool:
+        """Whether the station has been written to as often as it bears in a day. Cuts do not ask."""
+        most = self._quirk.writes_per_day
+        if most is None or len(self._written) < most:
+            return False
+        return now < self._written[-most] + DAY_S
+
+    def _send(self, kind: LimitKind, limit_a: float, now: float, urgent: bool) -> SetLimit:
+        token = next(self._tokens)
+        self._written.append(now)
+        lease = kind is LimitKind.LEASE
+        shared_by = self._phases if lease and self._quirk.in_watts else 1  # a floor is for any car
+        self._pending[token] = _Pending(kind, limit_a, now)
+        if lease:
+            self.holds = self.hold_s > self._lease_s and limit_a <= self._evse.fallback_a + NOISE_A
+        return SetLimit(
+            token=token,
+            ref=self._evse.ref,
+            kind=kind,
+            limit_a=limit_a,
+            duration_s=(self.hold_s if self.holds else self._lease_s) if lease else None,
+            after_a=self._evse.fallback_a / shared_by,
+            phases=shared_by,
+            number_phases=self.number_phases if lease else None,
+            urgent=urgent,
+        )
+
+    def _give_up_waiting(self, now: float) -> None:
+        for token, pending in list(self._pending.items()):
+            if now >= pending.sent_at + ANSWER_S:
+                self.answered(token, False, f"no answer in {ANSWER_S:g} s", now)

@@ -1,0 +1,1 @@
+"""Meters in the site tree: base load, plausibility and fuse curves. Sans-IO."""

@@ -1,0 +1,83 @@
+"""From the configuration to the site: the only place here that knows how a configuration is written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from controller.config import CircuitConfig as CircuitConfig
+from controller.config import Config
+from controller.config import EvseConfig as EvseConfig
+from controller.config import StationConfig as StationConfig
+from controller.load_management.sharing_settings import SiteSettings
+from controller.load_management.site_tree import CircuitNode, EvseNode, Fuse, SiteTree
+from controller.model.observations import EvseRef
+
+_PHASES = {"L1": 0, "L2": 1, "L3": 2}
+
+
+def build_site(config: Config) -> SiteTree:
+    """The tree that a checked configuration describes: circuits parents first, EVSEs in its order.
+
+    Raises ValueError, naming the place, for what the check of the configuration reports as mistakes:
+    circuits that hang in a ring or from nowhere, and EVSEs without a circuit.
+    """
+    return SiteTree(
+        circuits=_parents_first(config.circuit),
+        evses=tuple(_evse(config, station, evse) for station in config.station for evse in station.evse),
+    )
+
+
+def site_settings(config: Config) -> SiteSettings:
+    """The settings of load management, with the site's voltage."""
+    chosen = config.load_management
+    slowest_s = max((meter.interval_s + meter.stale_after_s for meter in config.meter), default=0.0)
+    return SiteSettings(
+        tick_s=chosen.tick_s,
+        margin_a=chosen.margin_a,
+        rotation_s=chosen.rotation_s,
+        lease_s=chosen.lease_s,
+        voltage_v=config.site.voltage,
+        silence_s=max(SiteSettings().silence_s, 2 * slowest_s),
+    )
+
+
+def _evse(config: Config, station: StationConfig, evse: EvseConfig) -> EvseNode:
+    circuit = config.circuit_of(station, evse)
+    if circuit is None:
+        raise ValueError(f"station {station.id}, EVSE {evse.id}: no circuit; give it or its station one")
+    return EvseNode(
+        ref=EvseRef(station.id, evse.id),
+        circuit=circuit,
+        phases=tuple(_PHASES[phase] for phase in evse.phases),
+        min_a=evse.min_a,
+        max_a=evse.max_a,
+        fallback_a=config.fallback_a(evse),
+        priority=evse.priority,
+        surplus=evse.mode == "surplus",
+        steerable=evse.steuve and not evse.exempt,
+        phase_switching=evse.phase_switching,
+    )
+
+
+def _parents_first(circuits: Sequence[CircuitConfig]) -> tuple[CircuitNode, ...]:
+    placed: dict[str, CircuitNode] = {}
+    waiting = list(circuits)
+    while waiting:
+        ready = [circuit for circuit in waiting if circuit.parent is None or circuit.parent in placed]
+        if not ready:
+            names = ", ".join(circuit.id for circuit in waiting)
+            raise ValueError(f"circuits without a way up to the grid connection: {names}")
+        for circuit in ready:
+            placed[circuit.id] = CircuitNode(
+                id=circuit.id,
+                parent=circuit.parent,
+                limit_a=circuit.limits_a,
+                meter=circuit.meter,
+                margin_a=circuit.margin_a,
+                fuse=Fuse(circuit.fuse),
+                limit_w=circuit.limit_w,
+                unbalance_a=circuit.unbalance_a,
+                base_load_a=circuit.base_load_a or 0.0,
+            )
+        waiting = [circuit for circuit in waiting if circuit.id not in placed]
+    return tuple(placed.values())

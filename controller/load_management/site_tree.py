@@ -1,0 +1,112 @@
+"""The site as it is wired: circuits from the grid connection down, and the EVSEs that hang from them."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+
+import msgspec
+
+from controller.model.observations import EvseRef
+
+PhaseAmps = tuple[float, float, float]
+"""A on the site's L1, L2, L3."""
+
+ZERO: PhaseAmps = (0.0, 0.0, 0.0)
+
+
+class Fuse(enum.StrEnum):
+    """What protects a circuit; `PLAIN` is anything that must never carry more than the limit."""
+
+    PLAIN = "plain"
+    B = "B"
+    C = "C"
+    GG = "gG"
+
+
+class CircuitNode(msgspec.Struct, frozen=True, kw_only=True):
+    """A fuse and what hangs from it. `parent` is None for the grid connection only.
+
+    `margin_a` is kept free under the limit of each phase, for what may be switched on beside our EVSEs;
+    None: as everywhere on the site. `limit_w` holds for the power of all phases together.
+    `unbalance_a` is the most that one phase may carry more than another (A). `base_load_a` is the most that
+    draws on each phase beside our EVSEs and the circuits below, which is counted where no meter shows it.
+    """
+
+    id: str
+    parent: str | None
+    limit_a: PhaseAmps
+    meter: str | None = None
+    margin_a: float | None = None
+    limit_w: float | None = None
+    unbalance_a: float | None = None
+    base_load_a: float = 0.0
+    fuse: Fuse = Fuse.PLAIN
+
+
+class EvseNode(msgspec.Struct, frozen=True, kw_only=True):
+    """One EVSE and where it hangs.
+
+    `phases[k]` is the site's phase (0, 1, 2) that the station's phase k sits on: one entry for a
+    one-phase station, three for a three-phase one.
+    Currents in A per phase; `fallback_a` is what the station takes by itself when we are gone.
+    `steerable`: the grid operator may dim it (EnWG section 14a).
+    `surplus`: it charges from what the site would feed in, and from nothing else. `phase_switching`: whether
+    it can be told to use one phase instead of three; None: as its station says.
+    """
+
+    ref: EvseRef
+    circuit: str
+    phases: tuple[int, ...]
+    min_a: float
+    max_a: float
+    fallback_a: float
+    priority: int = 0
+    surplus: bool = False
+    steerable: bool = False
+    phase_switching: bool | None = None
+
+
+class SiteTree(msgspec.Struct, frozen=True, dict=True):
+    """The whole tree. `circuits` stand parents first."""
+
+    circuits: tuple[CircuitNode, ...]
+    evses: tuple[EvseNode, ...]
+
+    @cached_property
+    def circuit_by_id(self) -> Mapping[str, CircuitNode]:
+        """Each circuit by its id."""
+        return {circuit.id: circuit for circuit in self.circuits}
+
+    @cached_property
+    def evse_by_ref(self) -> Mapping[EvseRef, EvseNode]:
+        """Each EVSE by its reference."""
+        return {evse.ref: evse for evse in self.evses}
+
+    @cached_property
+    def below(self) -> Mapping[str, tuple[EvseNode, ...]]:
+        """The EVSEs below each circuit, at any depth."""
+        found: dict[str, list[EvseNode]] = {circuit.id: [] for circuit in self.circuits}
+        for evse in self.evses:
+            for circuit in self.path(evse.circuit):
+                found[circuit.id].append(evse)
+        return {circuit: tuple(evses) for circuit, evses in found.items()}
+
+    @cached_property
+    def unbalance_a(self) -> Mapping[str, float]:
+        """The least unbalance (A) that each circuit or one above it allows, where one limits it."""
+        found: dict[str, float] = {}
+        for circuit in self.circuits:
+            for each in (circuit.unbalance_a, found.get(circuit.parent or "")):
+                if each is not None:
+                    found[circuit.id] = min(each, found.get(circuit.id, each))
+        return found
+
+    def path(self, circuit_id: str) -> Iterator[CircuitNode]:
+        """The circuit and all above it, up to the grid connection."""
+        current: str | None = circuit_id
+        while current is not None:
+            circuit = self.circuit_by_id[current]
+            yield circuit
+            current = circuit.parent

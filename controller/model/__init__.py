@@ -1,0 +1,1 @@
+"""Types that several packages share: EVSE references and observations. Sans-IO."""

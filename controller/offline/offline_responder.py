@@ -1,0 +1,248 @@
+"""Answering a station while its backend is away: as its backend would by all that we know, and no more.
+
+Three rules. Nothing is promised that a crash or the backend could take away: what has to be kept comes
+back with the answer, to be saved first. Nobody is let in who was not in before: a station that its backend
+has never accepted stays pending, and a driver is judged by what the backend has said of him, unless the
+station's owner has decided otherwise. And nothing is lost: what only the backend can decide is refused so
+that the station asks again, never as if there were no such thing.
+
+Sources: OCPP 1.6 edition 2, sections 4 and 6; OCPP 2.0.1 and 2.1 Part 2, use cases B, C and E, and the
+messages' appendix.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import msgspec
+
+from controller.ocpp.frames import Version, call_error, call_result
+from controller.ocpp.id_tokens import STATUSES_2, STATUSES_16, IdToken, named_token, said_of_token
+from controller.ocpp.json_members import has_member
+from controller.offline.authorization_cache import AuthorizationCache
+from controller.offline.journal_records import OutboxEntry, RelayRecord
+from controller.offline.offline_answers import EMPTY, refused, reported
+from controller.offline.offline_messages import TransactionPart, ended_transaction
+from controller.offline.station_snapshot import StationSnapshot
+from controller.offline.transaction_id_map import SIGNED, TransactionIdMap, is_signed
+from controller.profiles.profile_messages import moment_text, read
+
+PENDING_S = 30
+"""A station that its backend does not know yet boots again after so long (s)."""
+
+MOST_ENDED = 64
+"""Ends of transactions that are remembered: far more than a station has EVSEs."""
+
+_TRANSACTION_MESSAGES = {"StartTransaction", "StopTransaction", "TransactionEvent"}
+
+_OPEN_TO_ALL = "NoAuthorization"
+"""2.x: the type of the token at a station that is open to everybody by its own settings (C02)."""
+
+_CONTRACT = ("certificate", "iso15118CertificateHashData")
+"""2.x, in Authorize: a contract certificate that somebody has to check (C07)."""
+
+
+class OfflineRules(msgspec.Struct, frozen=True, kw_only=True):
+    """What the station's owner has decided.
+
+    `authorise`: "known" lets charge whom the backend has accepted, "everyone" whom it has not refused.
+    `stop_unauthorised`: a transaction that the backend does not accept afterwards is ended.
+    """
+
+    authorise: Literal["known", "everyone"] = "known"
+    stop_unauthorised: bool = True
+
+
+class OfflineAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """What the station hears, and what follows from it.
+
+    `text`: the frame; None: no answer may be given, and an error would lose what the station tells: close
+    it, and it keeps that for later. `result`: the payload, where the answer is a good one. `queue`: the
+    backend has to hear the message once it is back. `transaction`: the id that was given in a 1.6
+    StartTransaction. `words` are to be saved before the answer goes. `note`: for the log, empty for none.
+    """
+
+    text: str | None = None
+    result: bytes | None = None
+    queue: bool = False
+    transaction: int | None = None
+    words: tuple[RelayRecord, ...] = ()
+    note: str = ""
+
+
+class _Good(msgspec.Struct, frozen=True, kw_only=True):
+    """A good answer in the making; the members are those of `Answer`."""
+
+    result: bytes
+    queue: bool = False
+    transaction: int | None = None
+    words: tuple[RelayRecord, ...] = ()
+    note: str = ""
+
+
+_Maker = Callable[[bytes, float], _Good | None]
+"""From a request's payload and the time (POSIX s) to its answer; None: it takes the backend."""
+
+
+class OfflineResponder:
+    """Answers one station's CALLs over one link, in the place of one backend."""
+
+    def __init__(
+        self,
+        station: str,
+        version: Version,
+        authorisations: AuthorizationCache,
+        ids: TransactionIdMap,
+        story: StationSnapshot,
+        rules: OfflineRules,
+    ) -> None:
+        self._station = station
+        self._version = version
+        self._authorisations = authorisations
+        self._ids = ids
+        self._story = story
+        self._rules = rules
+        self._ended: dict[int | str, None] = {}
+        """Transactions whose end the station has told, the oldest first."""
+        self._reported, self._refused = reported(version), refused(version)
+        self._makers: dict[str, _Maker] = {
+            "BootNotification": self._boot,
+            "Heartbeat": self._heartbeat,
+            "Authorize": self._authorize,
+        }
+        if version is Version.V16:
+            self._statuses = STATUSES_16
+            self._makers |= {"StartTransaction": self._start, "StopTransaction": self._stop}
+        else:
+            self._statuses = STATUSES_2
+            self._makers["TransactionEvent"] = self._event
+
+    def answer(self, message_id: str, action: str, payload: bytes, utc: float) -> OfflineAnswer:
+        """Answer a CALL of the station. `utc` is our clock, POSIX s; the station gets it as the time."""
+        if is_signed(action, payload) and not self._is_plain(action, payload):
+            return self._unsigned(message_id, action)
+        good = self._good(action, payload, utc)
+        if good is None:
+            error = call_error(message_id, "GenericError", f"the backend that could answer {action} is away")
+            return OfflineAnswer(
+                text=error, note=self._note(f"{action} needs the backend, which is away: refused")
+            )
+        self._remember(action, payload)
+        return OfflineAnswer(
+            text=call_result(message_id, good.result),
+            result=good.result,
+            queue=good.queue,
+            transaction=good.transaction,
+            words=good.words,
+            note=self._note(good.note),
+        )
+
+    def heard(self, entry: OutboxEntry, result: bytes) -> tuple[str, bytes] | None:
+        """The backend has answered well what waited for it: a command for the station, or None.
+
+        Where it does not accept the driver of a transaction that we have let begin, the transaction is
+        ended: action and payload of a remote stop, with the station's own id. One that is over all the
+        same is not stopped by it: the station refuses then.
+        """
+        if not self._rules.stop_unauthorised or entry.version is not self._version:
+            return None
+        said = said_of_token(self._version, result)
+        transaction = self._begun(entry)
+        if said is None or said.status == "Accepted" or transaction is None or transaction in self._ended:
+            return None
+        action = "RemoteStopTransaction" if self._version is Version.V16 else "RequestStopTransaction"
+        return action, msgspec.json.encode({"transactionId": transaction})
+
+    def _begun(self, entry: OutboxEntry) -> int | str | None:
+        """The transaction that a message tells to be running, by the station's id."""
+        if entry.action == "StartTransaction":
+            return entry.transaction
+        part = read(TransactionPart, entry.payload) if entry.action == "TransactionEvent" else None
+        return None if part is None or part.is_end else part.id
+
+    def _remember(self, action: str, payload: bytes) -> None:
+        ended = ended_transaction(self._version, action, payload)
+        if ended is not None:
+            self._ended[ended] = None
+            if len(self._ended) > MOST_ENDED:
+                del self._ended[next(iter(self._ended))]
+
+    # -- signed messages ----------------------------------------------------------------------------
+
+    def _is_plain(self, action: str, payload: bytes) -> bool:
+        """Whether the answer is empty, so that nobody's signature is missed under it."""
+        if action == "TransactionEvent":
+            return named_token(self._version, payload) is None
+        return action == "StopTransaction" or self._reported.get(action) == EMPTY
+
+    def _unsigned(self, message_id: str, action: str) -> OfflineAnswer:
+        """A signed request wants a signed answer (OCPP 2.x Part 4, section 7), and we are not the backend."""
+        reason = f"{action} is signed: only the backend, which is away, can answer it"
+        if action.removesuffix(SIGNED) in _TRANSACTION_MESSAGES:
+            return OfflineAnswer(note=self._note(reason))
+        return OfflineAnswer(text=call_error(message_id, "GenericError", reason), note=self._note(reason))
+
+    def _note(self, what: str) -> str:
+        return f"station {self._station}: {what}" if what else ""
+
+    # -- answers ------------------------------------------------------------------------------------
+
+    def _good(self, action: str, payload: bytes, utc: float) -> _Good | None:
+        if action in self._makers:
+            return self._makers[action](payload, utc)
+        if action in self._reported:
+            return _Good(result=self._reported[action], queue=True)
+        if action in self._refused:
+            return _Good(result=self._refused[action], note=f"{action} refused: the backend is away")
+        return None
+
+    def _boot(self, payload: bytes, utc: float) -> _Good:
+        """Not queued: the backend hears of it by the station's story."""
+        if self._story.accepted_before(self._version, payload):
+            return _Good(result=_booted("Accepted", self._story.interval_s, utc))
+        note = "it boots, and its backend has never accepted it: pending until the backend is back"
+        return _Good(result=_booted("Pending", PENDING_S, utc), note=note)
+
+    def _heartbeat(self, _payload: bytes, utc: float) -> _Good:
+        return _Good(result=msgspec.json.encode({"currentTime": moment_text(utc)}))
+
+    def _authorize(self, payload: bytes, utc: float) -> _Good | None:
+        """Not queued: a question that has been answered. The transaction itself names the driver again."""
+        if any(has_member(payload, name) for name in _CONTRACT):
+            return None
+        return _Good(result=self._verdict(named_token(self._version, payload), utc))
+
+    def _start(self, payload: bytes, utc: float) -> _Good:
+        own, words = self._ids.give(utc)
+        verdict = self._info(named_token(self._version, payload), utc)
+        result = msgspec.json.encode({"transactionId": own, "idTagInfo": verdict})
+        return _Good(result=result, queue=True, transaction=own, words=tuple(words))
+
+    def _stop(self, payload: bytes, utc: float) -> _Good:
+        token = None if is_signed("StopTransaction", payload) else named_token(self._version, payload)
+        return _Good(result=EMPTY if token is None else self._verdict(token, utc), queue=True)
+
+    def _event(self, payload: bytes, utc: float) -> _Good:
+        token = named_token(self._version, payload)
+        return _Good(result=EMPTY if token is None else self._verdict(token, utc), queue=True)
+
+    def _verdict(self, token: IdToken | None, utc: float) -> bytes:
+        name = "idTagInfo" if self._version is Version.V16 else "idTokenInfo"
+        return msgspec.json.encode({name: self._info(token, utc)})
+
+    def _info(self, token: IdToken | None, utc: float) -> dict[str, str]:
+        return {"status": self._status(token, utc)}
+
+    def _status(self, token: IdToken | None, utc: float) -> str:
+        """The verdict on a driver; `token` None: the message does not say who it is."""
+        if token is not None and token.type == _OPEN_TO_ALL:
+            return "Accepted"
+        said = None if token is None else self._authorisations.ask(token, utc)
+        if said is None:
+            return "Accepted" if self._rules.authorise == "everyone" else "Invalid"
+        return said if said in self._statuses else "Invalid"
+
+
+def _booted(status: str, interval_s: int, utc: float) -> bytes:
+    return msgspec.json.encode({"status": status, "currentTime": moment_text(utc), "interval": interval_s})

@@ -1,0 +1,180 @@
+"""The ids of 1.6 transactions: one at the station, another at a backend.
+
+In 1.6 the backend numbers a transaction. Where it was away the controller has given the number in its
+place, and where it only observes the owner has: so the station's number (`own`) and that backend's
+(`theirs`) differ, and are exchanged in everything that passes between the two. Nothing else of a message
+changes by a byte. A signed message cannot be changed without breaking its signature: it is left to the
+caller what becomes of it. In 2.x the station numbers its transactions, and nothing is done here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+
+import msgspec
+
+from controller.ocpp import v16
+from controller.ocpp.json_members import Path, has_member, integers_at, with_integers
+from controller.offline.journal_records import RelayRecord, TransactionMapped, TransactionUnmapped
+from controller.profiles.profile_messages import read
+
+MOST_ID = 2**31 - 1
+"""Stations keep the id in 32 bits, signed."""
+
+FIRST_ID = 2**31 - 2**27
+"""Ids of our own begin here (2 013 265 920): backends have been seen to count up to about 1.8e9."""
+
+MOST_PAST = 32
+"""Transactions that are over and still translated: some stations send a last meter value after the end."""
+
+_TRANSACTION: Path = ("transactionId",)
+_UP: dict[str, Path] = {"MeterValues": _TRANSACTION, "StopTransaction": _TRANSACTION}
+_DOWN: dict[str, Path] = {
+    "RemoteStopTransaction": _TRANSACTION,
+    "SetChargingProfile": ("csChargingProfiles", "transactionId"),
+    "RemoteStartTransaction": ("chargingProfile", "transactionId"),
+}
+SIGNED = "-Signed"
+"""How the action of a signed message ends (OCPP 2.x Part 4, section 7)."""
+
+
+class IdRewriteError(msgspec.Struct, frozen=True):
+    """The message must not pass as it is, and cannot be changed; `reason` in words."""
+
+    reason: str
+
+
+def is_signed(action: str, payload: bytes) -> bool:
+    """Whether a message carries a signature: of OCPP 2.x Part 4, or in a member `signatures`."""
+    return action.endswith(SIGNED) or (b"signatures" in payload and has_member(payload, "signatures"))
+
+
+class TransactionIdMap:
+    """Those of one station at one backend."""
+
+    def __init__(self, station: str, backend: str) -> None:
+        self._station = station
+        self._backend = backend
+        self._theirs: dict[int, int | None] = {}
+        """Own id to theirs; None: the backend has not answered the start yet."""
+        self._own: dict[int, int] = {}
+        self._past: list[int] = []
+        """Own ids of transactions that are over, the oldest first."""
+        self._last_given = FIRST_ID - 1
+
+    def recall(self, words: Iterable[RelayRecord]) -> None:
+        """Take over what was saved before a restart of ours; words about others are left alone."""
+        for word in words:
+            if isinstance(word, TransactionMapped) and (word.station, word.backend) == (
+                self._station,
+                self._backend,
+            ):
+                self._map(word.own, word.theirs)
+                self._last_given = max(self._last_given, word.own)
+
+    # -- the life of an id --------------------------------------------------------------------------
+
+    def give(self, utc: float, taken: Collection[int] = ()) -> tuple[int, list[RelayRecord]]:
+        """A new own id for a transaction whose backend is away.
+
+        It is made of the time, so that it is another after any restart, without a counter on disk;
+        `taken` are ids that the station knows from elsewhere. The range lasts for four years, after
+        which no transaction of its beginning is known to anybody any more.
+        """
+        clock = FIRST_ID + int(utc) % (MOST_ID - FIRST_ID + 1)
+        own = max(clock, self._last_given + 1)  # several within a second
+        if own > MOST_ID:
+            own = clock
+        while own in taken or own in self._theirs or own in self._own:
+            own = own + 1 if own < MOST_ID else FIRST_ID
+        self._last_given = own
+        return own, self.expect(own)
+
+    def expect(self, own: int) -> list[RelayRecord]:
+        """The station has this id; the backend will give its own once it hears of the start."""
+        self._map(own, None)
+        return [TransactionMapped(self._station, self._backend, own, None)]
+
+    def learnt(self, own: int, theirs: int) -> list[RelayRecord]:
+        """The backend has given its id."""
+        self._map(own, theirs)
+        return [TransactionMapped(self._station, self._backend, own, theirs)]
+
+    def numbered(self, own: int, result: bytes) -> list[RelayRecord]:
+        """The backend has answered the StartTransaction of this id; without a number it knows none."""
+        given = read(v16.StartTransactionResultV16, result)
+        return self.over(own) if given is None else self.learnt(own, given.transaction_id)
+
+    def over(self, own: int) -> list[RelayRecord]:
+        """The backend knows that the transaction is over, or will never know of it: nothing of it waits."""
+        if own not in self._theirs or own in self._past:
+            return []
+        theirs = self._theirs[own]
+        self._drop(own)
+        if theirs is not None:
+            self._theirs[own] = theirs
+            self._past.append(own)
+        if len(self._past) > MOST_PAST:
+            del self._theirs[self._past.pop(0)]
+        return [TransactionUnmapped(self._station, self._backend, own)]
+
+    def theirs(self, own: int) -> int | None:
+        """The backend's id; None where it is not known."""
+        return self._theirs.get(own)
+
+    def own(self, theirs: int) -> int | None:
+        """The station's id; None where it is not known."""
+        return self._own.get(theirs)
+
+    # -- messages -----------------------------------------------------------------------------------
+
+    def waits(self, action: str, payload: bytes) -> bool:
+        """Whether a message of the station names a transaction that the backend has not numbered yet."""
+        path = _UP.get(action)
+        if path is None or None not in self._theirs.values():
+            return False
+        return any(own in self._theirs and self._theirs[own] is None for own in integers_at(payload, path))
+
+    def up(self, action: str, payload: bytes) -> bytes | IdRewriteError:
+        """A station's message as the backend must have it. An id that is nobody's here passes."""
+        return self._exchanged(_UP.get(action), action, payload, self._theirs.get, self._own)
+
+    def down(self, action: str, payload: bytes) -> bytes | IdRewriteError:
+        """A backend's command as the station must have it. An id that is nobody's here passes."""
+        return self._exchanged(_DOWN.get(action), action, payload, self._own.get, self._theirs)
+
+    def _exchanged(
+        self,
+        path: Path | None,
+        action: str,
+        payload: bytes,
+        other: Callable[[int], int | None],
+        foreign: Collection[int],
+    ) -> bytes | IdRewriteError:
+        """`other` translates; an id that it does not know must not be one of `foreign`, the other side's."""
+        if path is None or not self._theirs:
+            return payload
+        new_ids: dict[int, int] = {}
+        for number in integers_at(payload, path):
+            new = other(number)
+            if new is None and number in foreign:
+                return IdRewriteError(f"transaction {number} is another one on the other side")
+            new_ids[number] = number if new is None else new
+        if all(new == old for old, new in new_ids.items()):
+            return payload
+        if is_signed(action, payload):
+            return IdRewriteError(f"{action} is signed, and names a transaction that has another id there")
+        return with_integers(payload, path, new_ids.__getitem__)
+
+    def _map(self, own: int, theirs: int | None) -> None:
+        self._drop(own)
+        if own in self._past:  # a backend that always gives the same id
+            self._past.remove(own)
+        self._theirs[own] = theirs
+        if theirs is not None:
+            self._own[theirs] = own
+
+    def _drop(self, own: int) -> None:
+        theirs = self._theirs.pop(own, None)
+        if theirs is not None and self._own.get(theirs) == own:
+            del self._own[theirs]

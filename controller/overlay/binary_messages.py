@@ -1,0 +1,74 @@
+"""Binary messages between a station and its owner: no relay reads them, but the policy has its say.
+
+They pass as the same bytes. Where a rule is for their action, what it says of a message that nobody has
+signed in a form that we know counts: so they are no way round it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import msgspec
+
+from controller.ocpp.frames import Version
+from controller.overlay import overlay_frames
+from controller.overlay.events import LinkSide, LinkState
+from controller.overlay.overlay_frames import RoutedFrame
+from controller.overlay.overlay_wire import NetworkingMode, OverlayMessageKind
+from controller.overlay.source_check import SourceRefusal
+from controller.overlay.transit_check import TransitCheck, TransitDecision
+from controller.signing.policy_enforcer import DropDecision, PolicyEnforcer
+
+log = logging.getLogger("controller.overlay")
+
+
+class BinaryMessages:
+    """Those of one station. `utc_of` makes POSIX s of the monotonic clock."""
+
+    def __init__(
+        self,
+        gate: PolicyEnforcer | None,
+        utc_of: Callable[[float], float],
+        version: Version,
+        station: str,
+        owner: str,
+    ) -> None:
+        self._transit = TransitCheck(gate, utc_of)
+        self._station = station
+        self._below, self._above = (
+            LinkState(link=link, peer=link, mode=NetworkingMode.STANDARD, side=side, version=version)
+            for link, side in ((station, LinkSide.DOWN), (owner, LinkSide.UP))
+        )
+
+    def goes_up(self, message: bytes, now: float) -> bool:
+        """Whether a message of the station may go to its owner."""
+        return self._passes(message, self._below, self._above, now)
+
+    def goes_down(self, message: bytes, now: float) -> bool:
+        """Whether a message of the owner may go to the station."""
+        return self._passes(message, self._above, self._below, now)
+
+    def _passes(self, message: bytes, source: LinkState, to: LinkState, now: float) -> bool:
+        frame = overlay_frames.parse(message)
+        if not isinstance(frame, RoutedFrame) or frame.kind not in (
+            OverlayMessageKind.CALL,
+            OverlayMessageKind.SEND,
+        ):
+            return True  # there is no action in it that a rule could be for
+        routed = msgspec.structs.replace(frame, destination=(self._station,), path=(self._station,))
+        looked = self._transit.request(routed, source, frozenset({to.direction}), now)
+        for note in looked.notes:
+            log.log(note.level, "%s", note.text)
+        return _is_cleared(looked, source)
+
+
+def _is_cleared(looked: TransitDecision, source: LinkState) -> bool:
+    match looked.outcome:
+        case SourceRefusal(reason=reason):
+            log.warning("a binary message from %s goes no further: %s", source.peer, reason)
+            return False
+        case DropDecision():
+            return False
+        case _:
+            return True

@@ -1,0 +1,252 @@
+"""Frames of both forms: OCPP-J as it is, and with a destination and a path behind the message type.
+
+    plain    [2, id, action, payload]
+    overlay  [2, destination, path, id, action, payload]
+
+A destination or a path is one id, or a list: the next hop first, and where it came from oldest first. The
+two forms are told apart by the length of the array and the types in it. What comes behind the message id
+is never decoded to be written again: a payload's bytes are those that arrived. Binary frames (of
+BinaryDataTransfer, SecureDataTransfer and the transfer of files) pass the same way; nothing here makes
+one, and what is sealed in them proves nothing to us.
+Source: see `wire`; OCPP-J 1.6 section 4.2; OCPP 2.1 Part 4 section 4.2.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from controller.ocpp.frames import MalformedFrameError, UnknownMessageTypeError
+from controller.overlay.overlay_wire import (
+    BYTE_ORDER,
+    ERRORS,
+    LONGEST_ID,
+    MOST_HOPS,
+    NOBODY,
+    UNREACHED,
+    OverlayMessageKind,
+)
+from controller.signing.signing_wire import Direction
+
+Hops = tuple[str, ...]
+Message = str | bytes
+"""A text frame or a binary one."""
+
+_Id = Annotated[str, Meta(min_length=1, max_length=LONGEST_ID)]
+_Listed = Annotated[list[_Id], Meta(min_length=1, max_length=MOST_HOPS)]
+
+_ENVELOPE = msgspec.json.Decoder(list[msgspec.Raw])
+_TYPE = msgspec.json.Decoder(int)
+_TEXT = msgspec.json.Decoder(str)
+_HOPS = msgspec.json.Decoder(_Id | _Listed)
+_KINDS = {kind.value: kind for kind in OverlayMessageKind}
+_LENGTHS = {
+    OverlayMessageKind.CALL: range(4, 5),
+    OverlayMessageKind.RESULT: range(3, 4),
+    OverlayMessageKind.ERROR: range(3, 6),
+    OverlayMessageKind.RESULT_ERROR: range(3, 6),
+    OverlayMessageKind.SEND: range(4, 5),
+}
+"""Elements of the plain form. The overlay form has two more."""
+
+_ROUTE = 2
+"""Elements: destination and path."""
+
+
+class RoutedFrame(msgspec.Struct, frozen=True):
+    """A frame of any form. Without `destination` and `path` it was a plain one.
+
+    `body`: what comes behind the message id, as it arrived: the elements of a text frame, the one rest of
+    a `binary` one. `action` is that of a CALL or a SEND; a binary one may have none that can be read.
+    `cleared`: where the policy of signatures lets a request go from here; None while nobody has looked.
+    """
+
+    kind: OverlayMessageKind
+    id: str
+    body: tuple[bytes, ...]
+    destination: Hops = ()
+    path: Hops = ()
+    action: str | None = None
+    binary: bool = False
+    cleared: frozenset[Direction] | None = None
+
+    @property
+    def is_overlay(self) -> bool:
+        """Whether it says where it goes."""
+        return bool(self.destination)
+
+    @property
+    def says_unreached(self) -> bool:
+        """Whether it is the word of a node on the way that whom a CALL was for may never have had it."""
+        return self.kind is OverlayMessageKind.ERROR and self.body[2:] == (UNREACHED,)
+
+
+def parse(message: Message) -> RoutedFrame | MalformedFrameError | UnknownMessageTypeError:
+    """Read one frame of any form. Never raises: what cannot be read is a `Malformed`."""
+    return _parse_binary(message) if isinstance(message, bytes) else _parse_text(message)
+
+
+def to_plain(frame: RoutedFrame) -> Message:
+    """The frame without destination and path."""
+    if frame.binary:
+        return bytes((frame.kind, 0, 0, 0)) + _sized(frame.id) + frame.body[0]
+    return _text(frame, ())
+
+
+def to_overlay(frame: RoutedFrame, destination: Hops, path: Hops) -> Message:
+    """The frame with this destination and path; neither is empty."""
+    if frame.binary:
+        count = bytes((len(path),))
+        ids = b"".join(_sized(each) for each in path)
+        # Theirs knows one destination only, and a CALL's is the last.
+        whither = (
+            destination[-1]
+            if frame.kind in (OverlayMessageKind.CALL, OverlayMessageKind.SEND)
+            else destination[0]
+        )
+        return bytes((frame.kind,)) + _sized(whither) + count + ids + _sized(frame.id) + frame.body[0]
+    if frame.kind in ERRORS:
+        return _text(frame, (msgspec.json.encode(destination[0]), msgspec.json.encode(path)))
+    return _text(frame, (_hops(destination), _hops(path)))
+
+
+def error(message_id: str, code: str, description: str, *, unreached: bool = False) -> RoutedFrame:
+    """A CALLERROR of our own; see `says_unreached`. OCPP allows 255 characters of description."""
+    details = UNREACHED if unreached else b"{}"
+    words = (msgspec.json.encode(code), msgspec.json.encode(description[:255]), details)
+    return RoutedFrame(OverlayMessageKind.ERROR, message_id, words)
+
+
+def result(message_id: str, payload: bytes) -> RoutedFrame:
+    """A CALLRESULT of our own; `payload` is an encoded JSON object."""
+    return RoutedFrame(OverlayMessageKind.RESULT, message_id, (payload,))
+
+
+def request(kind: OverlayMessageKind, message_id: str, action: str, payload: bytes) -> RoutedFrame:
+    """A CALL or a SEND of our own; `payload` is an encoded JSON object."""
+    return RoutedFrame(kind, message_id, (msgspec.json.encode(action), payload), action=action)
+
+
+# -- text -----------------------------------------------------------------------------------------------
+
+
+def _text(frame: RoutedFrame, route: tuple[bytes, ...]) -> str:
+    elements = (b"%d" % frame.kind, *route, msgspec.json.encode(frame.id), *frame.body)
+    return (b"[" + b",".join(elements) + b"]").decode()
+
+
+def _hops(hops: Hops) -> bytes:
+    return msgspec.json.encode(hops[0] if len(hops) == 1 else hops)
+
+
+def _parse_text(text: str) -> RoutedFrame | MalformedFrameError | UnknownMessageTypeError:
+    try:
+        parts = [bytes(part) for part in _ENVELOPE.decode(text)]
+    except msgspec.ValidationError:
+        return MalformedFrameError("it is JSON, but no array")
+    except (msgspec.DecodeError, RecursionError, UnicodeError):
+        return MalformedFrameError("it is not JSON")
+    try:
+        number = _TYPE.decode(parts[0])
+    except (IndexError, msgspec.DecodeError):
+        return MalformedFrameError("it does not begin with a message type")
+    if number not in _KINDS:
+        return UnknownMessageTypeError(number)
+    kind = _KINDS[number]
+    return _read(kind, parts, _ROUTE if _has_route(kind, parts) else 0)
+
+
+def _has_route(kind: OverlayMessageKind, parts: list[bytes]) -> bool:
+    """Whether it is of the overlay form. Errors may lack their last elements: then a list gives it away."""
+    if len(parts) in _LENGTHS[kind]:
+        return any(part[:1] == b"[" for part in parts[1 : 1 + _ROUTE])
+    return len(parts) - _ROUTE in _LENGTHS[kind]
+
+
+def _read(kind: OverlayMessageKind, parts: list[bytes], route: int) -> RoutedFrame | MalformedFrameError:
+    name = kind.name
+    try:
+        message_id = _TEXT.decode(parts[1 + route])
+    except (IndexError, msgspec.DecodeError, UnicodeError):
+        return MalformedFrameError(f"its {name} has no message id")
+    waiting = message_id if kind is OverlayMessageKind.CALL else None
+    if len(parts) - route not in _LENGTHS[kind]:
+        return MalformedFrameError(f"its {name} has {len(parts)} elements", waiting)
+    body = tuple(parts[2 + route :])
+    try:
+        destination, path = (_read_hops(part) for part in parts[1:3]) if route else ((), ())
+    except (msgspec.DecodeError, UnicodeError):
+        return MalformedFrameError(
+            f"its {name} has no good destination or path: one id, or 1 to {MOST_HOPS} of them", waiting
+        )
+    action = None
+    if kind in (OverlayMessageKind.CALL, OverlayMessageKind.SEND):
+        try:
+            action = _TEXT.decode(body[0])
+        except (msgspec.DecodeError, UnicodeError):
+            return MalformedFrameError(f"its {name} has no action in words", waiting)
+    return RoutedFrame(kind, message_id, body, destination, path, action)
+
+
+def _read_hops(part: bytes) -> Hops:
+    read = _HOPS.decode(part)
+    return (read,) if isinstance(read, str) else tuple(read)
+
+
+# -- binary ---------------------------------------------------------------------------------------------
+
+
+def _sized(text: str) -> bytes:
+    data = text.encode()
+    return len(data).to_bytes(2, BYTE_ORDER) + data
+
+
+class _CutFrameError(Exception):
+    """The frame ends before it should, or has an id that is none."""
+
+
+def _parse_binary(data: bytes) -> RoutedFrame | MalformedFrameError | UnknownMessageTypeError:
+    if not data:
+        return MalformedFrameError("it is empty")
+    if data[0] not in _KINDS:
+        return UnknownMessageTypeError(data[0])
+    try:
+        destination, at = _take(data, 1)
+        count, at = _byte(data, at)
+        path = []
+        for _ in range(count):
+            hop, at = _take(data, at)
+            path.append(hop)
+        message_id, at = _take(data, at)
+    except (_CutFrameError, UnicodeDecodeError):
+        return MalformedFrameError("its destination, path or message id cannot be read")
+    if not all(0 < len(hop) <= LONGEST_ID for hop in path) or len(destination) > LONGEST_ID:
+        return MalformedFrameError("its destination or path has an id that is none")
+    if count > MOST_HOPS:
+        return MalformedFrameError(f"its path has more than {MOST_HOPS} ids")
+    whither = (destination or NOBODY,) if destination or path else ()
+    kind = _KINDS[data[0]]
+    action = _action(data, at) if kind in (OverlayMessageKind.CALL, OverlayMessageKind.SEND) else None
+    return RoutedFrame(kind, message_id, (data[at:],), whither, tuple(path), action, binary=True)
+
+
+def _action(data: bytes, at: int) -> str | None:
+    try:
+        return _take(data, at)[0]
+    except (_CutFrameError, UnicodeDecodeError):
+        return None
+
+
+def _byte(data: bytes, at: int) -> tuple[int, int]:
+    if at >= len(data):
+        raise _CutFrameError
+    return data[at], at + 1
+
+
+def _take(data: bytes, at: int) -> tuple[str, int]:
+    end = at + 2 + int.from_bytes(data[at : at + 2], BYTE_ORDER)
+    if at + 2 > len(data) or end > len(data):
+        raise _CutFrameError
+    return data[at + 2 : end].decode(), end

@@ -1,0 +1,176 @@
+"""What passes from link to link is held against the policy of signatures, like what passes a station's relay.
+
+A neighbour has proven who it is, and not that what it passes on is whole: so that nobody on the way can
+forge a command through us, each frame is looked at by where it goes, whose neighbour's link it comes over,
+and which station is at its far end. What goes into a leg, or comes out of one, is looked at by the relay
+that holds the leg: here it would be seen twice, and taken for a replay.
+
+A binary frame has no payload that anybody signs in this form: rules that verify refuse it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import msgspec
+
+from controller.ocpp.actions import SIGNED
+from controller.ocpp.frames import Call, CallResult, Send
+from controller.overlay.events import LinkState, OverlayLogEntry, PersistOverlay
+from controller.overlay.overlay_frames import RoutedFrame
+from controller.overlay.overlay_wire import OverlayMessageKind
+from controller.overlay.pending_requests import ForwardedRequest
+from controller.overlay.source_check import SPOOFED, SourceRefusal
+from controller.signing import signing_wire
+from controller.signing.policy_enforcer import (
+    DropDecision,
+    ForwardDecision,
+    MessageContext,
+    PolicyEnforcer,
+    RejectDecision,
+    Ruling,
+)
+from controller.signing.replay import RememberText
+from controller.signing.rulebook import MessageFacts
+from controller.signing.signing_wire import Direction
+
+_KINDS = {
+    OverlayMessageKind.CALL: signing_wire.SignatureKind.REQUEST,
+    OverlayMessageKind.SEND: signing_wire.SignatureKind.SEND,
+    OverlayMessageKind.RESULT: signing_wire.SignatureKind.RESPONSE,
+}
+EVERYWHERE = frozenset(Direction)
+
+
+class TransitDecision(msgspec.Struct, frozen=True):
+    """What becomes of a frame: it goes on, at once or after a `Save`, is refused, or dropped.
+
+    `notes` are for the log.
+    """
+
+    outcome: RoutedFrame | PersistOverlay | SourceRefusal | DropDecision
+    notes: tuple[OverlayLogEntry, ...] = ()
+
+
+class TransitCheck:
+    """The gate, if any, as a node asks it. `utc_of` makes POSIX s of the monotonic clock."""
+
+    def __init__(self, gate: PolicyEnforcer | None, utc_of: Callable[[float], float]) -> None:
+        self._gate = gate
+        self._utc_of = utc_of
+
+    def request(
+        self, frame: RoutedFrame, source: LinkState | None, towards: frozenset[Direction], now: float
+    ) -> TransitDecision:
+        """A CALL or a SEND that came over a link, or from here, and may go in these directions."""
+        if self._gate is None or source is None or source.is_leg:
+            return TransitDecision(msgspec.structs.replace(frame, cleared=EVERYWHERE))
+        passages = [_passage(source, direction, _station(frame, direction)) for direction in sorted(towards)]
+        cleared = msgspec.structs.replace(frame, cleared=towards)
+        return self._look(cleared, source, passages, now)
+
+    def answer(
+        self,
+        frame: RoutedFrame,
+        source: LinkState | None,
+        to: LinkState | None,
+        asked: ForwardedRequest,
+        now: float,
+    ) -> TransitDecision:
+        """An answer that came over a link and goes on over another."""
+        if self._gate is None or source is None or to is None or source.is_leg or to.is_leg:
+            return TransitDecision(frame)
+        whose = asked.whom if to.direction is Direction.UP else asked.path[0]
+        return self._look(frame, source, [_passage(source, to.direction, whose, asked.action)], now, asked)
+
+    def _look(
+        self,
+        frame: RoutedFrame,
+        source: LinkState,
+        passages: list[MessageContext],
+        now: float,
+        asked: ForwardedRequest | None = None,
+    ) -> TransitDecision:
+        carrier = _carrier(frame)
+        if self._gate is None or carrier is None:
+            return TransitDecision(frame)
+        what = f"{frame.action or (asked and asked.action) or 'a message'} ({frame.kind.name}) {frame.id}"
+        notes: list[OverlayLogEntry] = []
+        words: list[RememberText] = []
+        for passage in passages:
+            ruling = self._gate.look(passage, carrier, self._utc_of(now))
+            notes += _notes(ruling, f"{source.peer!r}: {what} for {passage.station!r}")
+            match ruling:
+                case RejectDecision():
+                    return TransitDecision(
+                        SourceRefusal(SPOOFED, ruling.description, "refused"), tuple(notes)
+                    )
+                case DropDecision():
+                    return TransitDecision(ruling, tuple(notes))
+                case ForwardDecision(remember=RememberText() as word):
+                    words.append(word)
+        if len(passages) == 1:
+            frame, lacks = self._signed(frame, passages[0], carrier.payload, now)
+            notes += lacks
+        outcome = PersistOverlay(tuple(words), frame, source.link, asked) if words else frame
+        return TransitDecision(outcome, tuple(notes))
+
+    def _signed(
+        self, frame: RoutedFrame, passage: MessageContext, payload: bytes, now: float
+    ) -> tuple[RoutedFrame, list[OverlayLogEntry]]:
+        """The frame with our signature beside the others, where the policy has it so."""
+        action = passage.action or frame.action or ""
+        if self._gate is None or frame.binary or action.endswith(SIGNED):
+            return frame, []
+        facts = MessageFacts(
+            version=passage.version,
+            action=action,
+            direction=passage.direction,
+            kind=_KINDS[frame.kind],
+            link=passage.link,
+        )
+        signed = self._gate.sign_passing(facts, payload, self._utc_of(now))
+        if signed.lacks:
+            return frame, [
+                OverlayLogEntry(logging.WARNING, f"{action} goes without our signature: {signed.lacks}")
+            ]
+        return msgspec.structs.replace(frame, body=(*frame.body[:-1], signed.payload)), []
+
+
+def _passage(
+    source: LinkState, direction: Direction, station: str, action: str | None = None
+) -> MessageContext:
+    return MessageContext(
+        version=source.version, direction=direction, link=source.link, station=station, action=action
+    )
+
+
+def _station(frame: RoutedFrame, direction: Direction) -> str:
+    """Whose a request is: who is at its end, or at its beginning."""
+    return frame.path[0] if direction is Direction.UP else frame.destination[-1]
+
+
+def _carrier(frame: RoutedFrame) -> Call | CallResult | Send | None:
+    """The frame as the gate reads it: of the text it wants the payload alone. Errors have none."""
+    payload = frame.body[-1]
+    match frame.kind:
+        case OverlayMessageKind.CALL:
+            return Call("", frame.id, frame.action or "", payload)
+        case OverlayMessageKind.SEND:
+            return Send("", frame.id, frame.action or "", payload)
+        case OverlayMessageKind.RESULT:
+            return CallResult("", frame.id, payload)
+        case _:
+            return None
+
+
+def _notes(ruling: Ruling, what: str) -> list[OverlayLogEntry]:
+    match ruling:
+        case ForwardDecision(rule=rule, why=why, marked=marked) if rule:
+            level, how = (logging.WARNING, "passes, marked") if marked else (logging.DEBUG, "passes")
+            return [OverlayLogEntry(level, f"{what} {how}, rule {rule}: {why}")]
+        case DropDecision(rule, why):
+            return [OverlayLogEntry(logging.WARNING, f"{what} dropped, rule {rule}: {why}")]
+        case _:
+            return []  # a refusal is told where it is counted

@@ -1,0 +1,1 @@
+"""Charging profiles: schedule arithmetic, encoding per version, arbitration and reports. Sans-IO."""

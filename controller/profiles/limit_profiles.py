@@ -1,0 +1,231 @@
+"""Amperes as charging profiles: the floor and the lease that we keep in a station.
+
+The *floor* is permanent, at stack level 0: what the station takes by itself when we are gone. The
+*lease* stands above it, at stack level 1, and ends by itself (OCPP 1.6 ed. 2, 3.13; OCPP 2.0.1
+Part 2, K01: the highest valid stack level of a purpose prevails; the minimum across purposes).
+
+A station with one EVSE gets them with the whole-station purpose, so that its backend keeps
+TxDefaultProfile and TxProfile for itself. A station with several EVSEs, which need a limit each, gets
+them as TxDefaultProfile per EVSE.
+
+A station that cannot hold both, or not so, has a quirk: the `LeaseForm` says what takes their place.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+from datetime import datetime, timedelta
+
+import msgspec
+
+from controller.chargers.quirks import NO_QUIRK, LeaseForm, Quirk
+from controller.ocpp import v2, v16
+from controller.ocpp.frames import Version
+
+CLOCK_SLACK = timedelta(seconds=NO_QUIRK.start_slack_s)
+"""Our schedules start so much in the past: for a station whose clock is slow, now is the future."""
+
+_FIRST_ID = 1_600_000_000
+"""Our profile ids begin here: inside a signed 32-bit integer, far from what backends count."""
+_IDS = 2 * 1000
+
+
+class LimitKind(enum.IntEnum):
+    """The two profiles that we keep in a station; the value is the stack level."""
+
+    FLOOR = 0
+    LEASE = 1
+
+
+class ProfileScope(enum.Enum):
+    """What one of our limits holds for."""
+
+    STATION = "station"
+    EVSE = "evse"
+
+
+_PURPOSES = {
+    (Version.V16, ProfileScope.STATION): "ChargePointMaxProfile",
+    (Version.V201, ProfileScope.STATION): "ChargingStationMaxProfile",
+    (Version.V21, ProfileScope.STATION): "ChargingStationMaxProfile",
+}
+
+
+def purpose(version: Version, scope: ProfileScope) -> str:
+    """The charging profile purpose that is ours in a station."""
+    return _PURPOSES.get((version, scope), "TxDefaultProfile")
+
+
+def scope_of(quirk: Quirk, evses: int) -> ProfileScope:
+    """What our limits hold for in a station with so many EVSEs."""
+    return ProfileScope.STATION if evses == 1 and quirk.purpose != "tx-default" else ProfileScope.EVSE
+
+
+def profile_id(evse: int, kind: LimitKind) -> int:
+    """The chargingProfileId of our floor or lease at an EVSE (0: the whole station)."""
+    return _FIRST_ID + 2 * evse + kind
+
+
+def is_ours(charging_profile_id: int) -> bool:
+    """Whether an id lies in the range that we keep for ourselves."""
+    return _FIRST_ID <= charging_profile_id < _FIRST_ID + _IDS
+
+
+class LimitTerms(msgspec.Struct, frozen=True, kw_only=True):
+    """On what terms a station takes a limit.
+
+    `after_a`: what holds after a lease (A per phase), for a station whose one profile has to tell both.
+    `number_phases`: on so many phases; None: on all.
+    `watts_per_ampere`: of all the phases that the limit is shared by, for a station that takes W.
+    """
+
+    quirk: Quirk = NO_QUIRK
+    after_a: float = 0.0
+    number_phases: int | None = None
+    watts_per_ampere: float = 230.0
+
+
+class _Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """A profile in the words of no version; `periods` are (start in s, limit)."""
+
+    number: int
+    stack_level: int
+    kind: str
+    purpose: str
+    unit: str
+    periods: tuple[tuple[int, float], ...]
+    start: str | None = None
+    duration: int | None = None
+    valid_to: str | None = None
+    number_phases: int | None = None
+    phase_to_use: int | None = None
+
+    def phases_of(self, start: int) -> int | None:
+        """On how many phases the period holds that begins there: what follows a lease is for all."""
+        return self.number_phases if start == 0 else None
+
+
+def set_limit(
+    version: Version,
+    scope: ProfileScope,
+    evse: int,
+    kind: LimitKind,
+    limit_a: float,
+    now: datetime,
+    duration_s: float | None,
+    terms: LimitTerms | None = None,
+) -> bytes:
+    """The payload of a SetChargingProfile that limits each phase to `limit_a` (A) from now on.
+
+    `now` is UTC. `duration_s` is the lease's length in s; None for a floor, which has no end.
+    """
+    target = 0 if scope is ProfileScope.STATION else evse
+    plan = _plan(purpose(version, scope), target, kind, limit_a, now, duration_s, terms or LimitTerms())
+    return msgspec.json.encode(
+        _message_16(target, plan) if version is Version.V16 else _message_2(target, plan)
+    )
+
+
+def _plan(
+    named: str,
+    target: int,
+    kind: LimitKind,
+    limit_a: float,
+    now: datetime,
+    duration_s: float | None,
+    terms: LimitTerms,
+) -> _Plan:
+    quirk = terms.quirk
+    slack_s = quirk.start_slack_s
+    stacked = quirk.form is LeaseForm.STACKED
+    rank = kind if stacked else LimitKind.FLOOR
+    lease_s = None if duration_s is None else int(duration_s + slack_s)
+    duration, valid_to = None, None
+    periods = [(0, _limit(limit_a, terms))]
+    if lease_s is not None and quirk.form is LeaseForm.STEPPED:
+        periods.append((lease_s, _limit(terms.after_a, terms)))
+    elif duration_s is not None and stacked and quirk.kind == "Relative":
+        valid_to = _moment(now + timedelta(seconds=duration_s))
+    elif stacked:
+        duration = lease_s
+    return _Plan(
+        number=profile_id(target, rank),
+        stack_level=rank,
+        kind=quirk.kind,
+        purpose=named,
+        unit="W" if quirk.in_watts else "A",
+        periods=tuple(periods),
+        start=_moment(now - timedelta(seconds=slack_s)) if quirk.kind == "Absolute" else None,
+        duration=duration,
+        valid_to=valid_to,
+        number_phases=terms.number_phases,
+        # 2.x forbids to name the phase where the station has not said that it can switch (2.0.1 Part 2, 2.8)
+        phase_to_use=1 if terms.number_phases == 1 and quirk.phase_switching else None,
+    )
+
+
+def _limit(limit_a: float, terms: LimitTerms) -> float:
+    """The number to send: a whole one where the station wants no decimals."""
+    quirk = terms.quirk
+    if quirk.in_watts:
+        return math.floor(limit_a * terms.watts_per_ampere + 1e-6)
+    limit = quirk.rounded_a(limit_a) if quirk.steps_a or not quirk.decimals else round(limit_a, 1)
+    return limit if quirk.decimals else int(limit)
+
+
+def _moment(time: datetime) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _message_16(target: int, plan: _Plan) -> v16.SetChargingProfileV16:
+    return v16.SetChargingProfileV16(
+        connector_id=target,
+        cs_charging_profiles=v16.ChargingProfileV16(
+            charging_profile_id=plan.number,
+            stack_level=plan.stack_level,
+            charging_profile_purpose=plan.purpose,
+            charging_profile_kind=plan.kind,
+            valid_to=plan.valid_to,
+            charging_schedule=v16.ChargingScheduleV16(
+                duration=plan.duration,
+                start_schedule=plan.start,
+                charging_rate_unit=plan.unit,
+                charging_schedule_period=tuple(
+                    v16.ChargingSchedulePeriodV16(
+                        start_period=start, limit=limit, number_phases=plan.phases_of(start)
+                    )
+                    for start, limit in plan.periods
+                ),
+            ),
+        ),
+    )
+
+
+def _message_2(target: int, plan: _Plan) -> v2.SetChargingProfileV2:
+    schedule = v2.ChargingScheduleV2(
+        id=plan.number,
+        duration=plan.duration,
+        start_schedule=plan.start,
+        charging_rate_unit=plan.unit,
+        charging_schedule_period=tuple(
+            v2.ChargingSchedulePeriodV2(
+                start_period=start,
+                limit=limit,
+                number_phases=plan.phases_of(start),
+                phase_to_use=plan.phase_to_use if start == 0 else None,
+            )
+            for start, limit in plan.periods
+        ),
+    )
+    return v2.SetChargingProfileV2(
+        evse_id=target,
+        charging_profile=v2.ChargingProfileV2(
+            id=plan.number,
+            stack_level=plan.stack_level,
+            charging_profile_purpose=plan.purpose,
+            charging_profile_kind=plan.kind,
+            valid_to=plan.valid_to,
+            charging_schedule=(schedule,),
+        ),
+    )

@@ -1,0 +1,186 @@
+"""The whole controller in one nursery: listeners, sessions, meters and the control loop around the site."""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+
+import trio
+
+from controller.config import Config
+from controller.dimming import data_transfer
+from controller.load_management.events import ControlTick, GroupLimit, MeterUpdated
+from controller.load_management.site_view import SiteView
+from controller.ocpp.frames import Version
+from controller.profiles.schedule import lowest
+from controller.services.dimming_service import DimmingService
+from controller.services.load_management_service import LoadManagementService
+from controller.services.policy_service import open_policy_service
+from controller.services.site_identity_service import SiteIdentityService
+from controller.services.station_service import StationService
+from controller.services.systemd import notify
+from controller.site_identity.identity import SiteLimited
+from controller.stations.connection_stats import ConnectionStats
+from controller.stations.registry import SessionRegistry
+from controller.store.profile_store import ProfileStore
+from controller.store.store_lock import held
+from controller.web.status_model import (
+    MISSED_TICKS,
+    ControllerStatus,
+    LinkCounts,
+    circuits_of,
+    evses_of,
+    verdicts_of,
+)
+from controller.web.web_server import WebSettings, serve_web
+from drivers.meter import run_meters
+from drivers.reading import MeterState
+
+log = logging.getLogger("controller")
+
+VERSION = metadata.version("ocpp-local-controller")
+
+
+class App:
+    """One running controller. Once it runs, `port` is the stations' bound port, `web_port` the page's.
+
+    `web_port` stays None where no page is wanted.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.port = 0
+        self.web_port: int | None = None
+        self._config = config
+        self._ticked_at = trio.current_time()
+        self._tally = ConnectionStats()
+        self._board = SessionRegistry()
+        self._profiles = ProfileStore(Path(config.store.directory))
+        self._desk = LoadManagementService(config, self._board, self._profiles)
+        self._keeper = open_policy_service(config)
+        self._own: SiteIdentityService | None = None
+        self._dimming: DimmingService | None = None
+        if config.dimming is not None:  # before the stations: what held before a restart holds from the start
+            self._dimming = DimmingService(
+                config, config.dimming, self._desk, self._board, self._say, self._keeper
+            )
+        self._served = StationService(config, self._desk, self._board, self._tally, self._keeper)
+
+    async def run(self, *, task_status: trio.TaskStatus[App] = trio.TASK_STATUS_IGNORED) -> None:
+        """Run until cancelled. Started once stations can connect.
+
+        Raises ListenFailed or WebFailed where the stations' or the page's port cannot be opened.
+        """
+        config = self._config
+        async with trio.open_nursery() as nursery:
+            meters = [meter.settings() for meter in config.meter]
+            nursery.start_soon(run_meters, meters, self._metered)
+            self.port = await nursery.start(self._served.run)
+            if (web := config.web) is not None:
+                self.web_port = await nursery.start(serve_web, WebSettings(web.host, web.port), self.status)
+                log.info("the page is at http://%s:%d/", web.host, self.web_port)
+            nursery.start_soon(self._desk.run)
+            nursery.start_soon(self._keep_deciding)
+            if self._keeper is not None:
+                nursery.start_soon(self._keeper.run)
+            if config.site.backend is not None:
+                uplinks = self._served.uplinks(config.site.backend)
+                self._own = SiteIdentityService(config, VERSION, uplinks, self._profiles, self, self._keeper)
+                nursery.start_soon(self._own.run)
+            if self._dimming is not None:
+                nursery.start_soon(self._dimming.run)
+            log.info(
+                "ready: %d stations, %d meters, listening on %s:%d",
+                len(config.station),
+                len(meters),
+                config.listen.host,
+                self.port,
+            )
+            task_status.started(self)
+            notify("READY=1")
+
+    def view(self) -> SiteView:
+        """What a person should see of the site now."""
+        return self._desk.view()
+
+    def status(self) -> ControllerStatus:
+        """What people and monitoring are told of the controller now."""
+        view = self.view()
+        versions = self._board.versions()
+        tick_age_s = trio.current_time() - self._ticked_at
+        return ControllerStatus(
+            site=self._config.site.id,
+            version=VERSION,
+            time=datetime.now(UTC).isoformat(timespec="milliseconds"),
+            healthy=tick_age_s < MISSED_TICKS * self._config.load_management.tick_s,
+            tick_age_s=round(tick_age_s, 3),
+            circuits=circuits_of(self._desk.site, view),
+            evses=evses_of(self._desk.site, view, versions),
+            links=LinkCounts(
+                connected={each.value: list(versions.values()).count(each) for each in Version},
+                accepted_total=self._tally.accepted,
+                refused_total=self._tally.refused,
+                from_stations_total=self._tally.from_stations,
+                from_backends_total=self._tally.from_backends,
+                limits_total=self._desk.set,
+                limits_failed_total=self._desk.failed,
+            ),
+            backends=self._served.backends(),
+            damaged=self._served.damaged,
+            signatures=() if self._keeper is None else verdicts_of(self._keeper.gate.verdicts),
+            dimming=None if self._dimming is None else self._dimming.status(),
+            overlay=self._served.overlay(),
+            timezone=self._config.site.timezone,
+        )
+
+    # -- the site's own identity: see `own_identity.Hearer` -------------------------------------------
+
+    def limited(self, limited: SiteLimited) -> None:
+        """The site's backend limits it."""
+        whole_a = lowest(limited.limit_a, limited.outside_a)
+        self._desk.happened(GroupLimit(self._dimming.limited(limited) if self._dimming else whole_a))
+
+    def reached(self, there: bool) -> None:
+        """The site's backend is there from now on, or is not."""
+        if self._dimming is not None:
+            self._dimming.reached(there)
+
+    def asked(self, payload: bytes) -> bytes:
+        """The answer to a DataTransfer."""
+        if self._dimming is None:
+            return data_transfer.not_understood(payload)
+        return self._dimming.asked(payload)
+
+    def _say(self, action: str, payload: bytes) -> None:
+        """Tell the site's backend, where it has one."""
+        if self._own is not None:
+            self._own.say(action, payload)
+
+    # -- the site -----------------------------------------------------------------------------------
+
+    def _metered(self, state: MeterState) -> None:
+        self._desk.happened(MeterUpdated(state))
+        if self._dimming is not None:
+            self._dimming.metered(state)
+
+    async def _keep_deciding(self) -> None:
+        while True:
+            self._desk.happened(ControlTick())
+            if self._dimming is not None:
+                self._dimming.look()
+            self._ticked_at = trio.current_time()
+            notify("WATCHDOG=1")
+            await trio.sleep(self._config.load_management.tick_s)
+
+
+async def run(config: Config, *, task_status: trio.TaskStatus[App] = trio.TASK_STATUS_IGNORED) -> None:
+    """Run a controller until cancelled; starts with the Daemon.
+
+    Raises ListenFailed, SigningFailed, TlsFailed, WebFailed or StoreFailed where it cannot do its work.
+    """
+    with held(Path(config.store.directory)):
+        try:
+            await App(config).run(task_status=task_status)
+        finally:
+            notify("STOPPING=1")

@@ -1,0 +1,87 @@
+"""Telling that the site is dimmed: the backends, and the people in front of the stations' displays."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from controller.config import Config
+from controller.config.schema import DimmingConfig
+from controller.dimming import notifications
+from controller.dimming.notifications import DimmingSpan
+from controller.relay.events import OwnCall
+from controller.services.load_management_service import UNHEARD
+from controller.stations.registry import SessionRegistry
+from controller.stations.session import StationSession
+
+MESSAGE_ID = 140_001
+"""Of ours on every display: a newer one takes the older one's place (2.0.1 Part 2, O01)."""
+
+Say = Callable[[str, bytes], None]
+
+
+class DimmingNotifier:
+    """Tells each change once; a station that connects later is told then. `say`: to the site's backend."""
+
+    def __init__(
+        self,
+        config: Config,
+        dimming: DimmingConfig,
+        board: SessionRegistry,
+        stations: Iterable[str],
+        say: Say,
+    ) -> None:
+        self._version = config.site.protocol
+        self._language = dimming.language
+        self._timezone = ZoneInfo(config.site.timezone)
+        self._board = board
+        self._stations = sorted(stations) if dimming.displays else []
+        self._say = say
+        self._span: DimmingSpan | None = None
+        self._shown: dict[str, tuple[StationSession, DimmingSpan]] = {}
+
+    def clock(self, utc: float) -> str:
+        """A moment as clocks on the site's walls show it."""
+        return datetime.fromtimestamp(utc, self._timezone).strftime("%H:%M")
+
+    def tell(self, span: DimmingSpan | None) -> None:
+        """This holds from now on; None: nothing does."""
+        before, self._span = self._span, span
+        if span is not None:
+            said = notifications.to_backend(self._version, span)
+        elif before is not None:
+            said = notifications.to_backend_no_more(self._version, before.set_by)
+        else:
+            return
+        self._say(said.action, said.payload)
+        self.look()
+
+    def again(self) -> None:
+        """The site's backend is there: what it has heard before may be of another day."""
+        said = notifications.to_backend_no_more(self._version)
+        if self._span is not None:
+            said = notifications.to_backend(self._version, self._span)
+        self._say(said.action, said.payload)
+
+    def look(self) -> None:
+        """Bring the displays of the stations that are there up to date."""
+        for station in self._stations:
+            session = self._board.session(station)
+            shown = self._shown.get(station)
+            if session is None or not session.is_open:
+                continue
+            on_it = shown[1] if shown is not None and shown[0] is session else None
+            if self._span is not None and on_it != self._span:
+                self._shown[station] = (session, self._span)
+                self._show(session, self._span)
+            elif self._span is None and shown is not None:
+                del self._shown[station]
+                off = notifications.off_display(session.version, MESSAGE_ID)
+                session.call(OwnCall(UNHEARD, str(uuid.uuid4()), off.action, off.payload))
+
+    def _show(self, session: StationSession, span: DimmingSpan) -> None:
+        until = "" if span.until is None else self.clock(span.until)
+        on = notifications.on_display(session.version, MESSAGE_ID, span, self._language, until)
+        session.call(OwnCall(UNHEARD, str(uuid.uuid4()), on.action, on.payload))

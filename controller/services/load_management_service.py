@@ -1,0 +1,272 @@
+"""The desk between the stations' links and the site: what stations tell goes in, limits go out as CALLs.
+
+The site's logic (`SiteControl`) is pure, and knows nothing of OCPP. Here its events are gathered, its
+limits are written to disk and then turned into what each station understands.
+"""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import trio
+
+from controller.chargers.capability_discovery import CapabilityDiscovery
+from controller.chargers.quirks import Quirk
+from controller.config import Config, StationConfig
+from controller.load_management.events import (
+    ControlTick,
+    LimitAnswered,
+    QuirkSelected,
+    SetLimit,
+    SiteDimmed,
+    SiteEvent,
+    StationDown,
+    StationObserved,
+    StationUp,
+)
+from controller.load_management.site_builder import build_site, site_settings
+from controller.load_management.site_control import SiteControl
+from controller.load_management.site_view import SiteView
+from controller.model.observations import Booted, EvseRef, Observation
+from controller.ocpp.frames import Version
+from controller.ocpp.station_state import accepted
+from controller.profiles.absorbed_profiles import AbsorbedProfiles, EvseWiring
+from controller.profiles.arbiter import ProfileArbiter
+from controller.profiles.limit_profiles import LimitKind, LimitTerms, ProfileScope, scope_of, set_limit
+from controller.profiles.profile_messages import HeldProfile, as_held
+from controller.relay.events import OwnCall
+from controller.stations.registry import SessionRegistry
+from controller.store.boot_store import BootStore
+from controller.store.limit_store import LimitStore
+from controller.store.profile_store import AbsorbedProfile, ProfileStore
+from controller.transport.deadline_timer import DeadlineTimer
+
+log = logging.getLogger("controller")
+
+UNHEARD = -(2**40)
+"""The token of CALLs that are neither limits nor questions: nothing follows from their answers."""
+
+
+class LoadManagementService:
+    """What a session tells of its station comes here (`links.session.Site`); so does all else of the site.
+
+    `set` and `failed` count the limits sent and those not taken. Raises StoreFailed where the store
+    cannot be used.
+    """
+
+    def __init__(self, config: Config, board: SessionRegistry, profiles: ProfileStore) -> None:
+        self.site = build_site(config)
+        self.set = self.failed = 0
+        self._config = config
+        self._voltage = config.site.voltage
+        self._board = board
+        self._stations = {station.id: station for station in config.station}
+        self._control = SiteControl(self.site, site_settings(config), trio.current_time())
+        self._alarm = DeadlineTimer(lambda: self._control.due_at)
+        self._acquaintance = CapabilityDiscovery()
+        self._ownerships: dict[str, ProfileArbiter] = {}
+        self._dimmed: defaultdict[str, set[int]] = defaultdict(set)
+        self._asked: dict[int, EvseRef] = {}
+        directory = Path(config.store.directory)
+        self._boots = BootStore(directory)
+        self._adapted: dict[str, Quirk] = {}
+        self._recall_boots()
+        self._limits = LimitStore(directory)
+        memories = self._limits.load(datetime.now(UTC), trio.current_time())
+        self._control.recall(memories)
+        for ref in memories:
+            self._acquaintance.told_before(ref.station)
+        self._profiles = profiles
+        self._kept = {station.id: _kept_profiles(config, station) for station in config.station}
+        self._recall_profiles()
+
+    def view(self) -> SiteView:
+        """What a person should see of the site now."""
+        return self._control.snapshot(trio.current_time())
+
+    def quirk(self, station: str) -> Quirk:
+        """What is known of the station's ways."""
+        return self._acquaintance.quirk(station)
+
+    def ownership(self, station: str, version: Version) -> ProfileArbiter:
+        """The judge of a backend's commands for a link of the station that begins now."""
+        ownership = ProfileArbiter(version, self._scope(station), self._kept[station])
+        ownership.dim(self._dimmed[station])
+        self._ownerships[station] = ownership
+        return ownership
+
+    def spoken_for(self, station: str, version: Version) -> ProfileArbiter:
+        """The same for a station that is not there: nothing is judged, and nothing follows."""
+        return ProfileArbiter(
+            version, ProfileScope.STATION, _kept_profiles(self._config, self._stations[station])
+        )
+
+    def happened(self, event: SiteEvent) -> None:
+        """Tell the site, and do what follows: each limit is on disk before it is on the wire."""
+        if isinstance(event, SiteDimmed):
+            self._dim(event)
+        limits = self._control.handle(event, trio.current_time())
+        for told in self._control.news():
+            log.info("%s", told)
+        concerned = {limit.ref for limit in limits}
+        if isinstance(event, LimitAnswered) and (ref := self._asked.pop(event.token, None)):
+            concerned.add(ref)
+        concerned |= self._control.to_remember()
+        if concerned:
+            now = trio.current_time()
+            self._limits.save(self._control.memories(concerned, now), datetime.now(UTC), now)
+        for limit in limits:
+            self._asked[limit.token] = limit.ref
+            self._set(limit)
+        self._alarm.stir()
+
+    async def run(self) -> None:
+        """Think over what had to wait a moment, when its time has come; until cancelled."""
+        while True:
+            await self._alarm.ring()
+            self.happened(ControlTick())
+
+    def _dim(self, dimmed: SiteDimmed) -> None:
+        """Let backends be told on whose behalf their transactions are held back."""
+        self._dimmed.clear()
+        for evse in self.site.evses:
+            if evse.steerable and (dimmed.total_w is not None or evse.ref in dimmed.evses_w):
+                self._dimmed[evse.ref.station].add(evse.ref.evse)
+        for station, ownership in self._ownerships.items():
+            ownership.dim(self._dimmed.get(station, ()))
+
+    # -- what a session tells: see `links.session.Site` -----------------------------------------------
+
+    def station_up(self, station: str, version: Version) -> None:
+        """The station may be sent our limits; one that we do not know is asked first what it can take."""
+        session = self._board.session(station)
+        evses = len(self._stations[station].evse)
+        asked = self._acquaintance.ask(station, version, evses) if session is not None else None
+        if session is None or asked is None:
+            self.happened(StationUp(station))
+        else:
+            question = asked.question
+            session.call(OwnCall(asked.token, str(uuid.uuid4()), question.action, question.payload))
+
+    def station_down(self, station: str) -> None:
+        """The station is gone."""
+        self.happened(StationDown(station))
+
+    def observed(self, station: str, observation: Observation) -> None:
+        """The station has told something."""
+        if isinstance(observation, Booted):
+            self._boots.save(station, observation)
+            self._acquaintance.booted(station, observation)
+            self._adapt(station)
+        self.happened(StationObserved(station, observation))
+
+    def kept(self, station: str, version: Version, profiles: Sequence[HeldProfile]) -> None:
+        """These profiles are kept for the station's backend now."""
+        kept = [AbsorbedProfile(station, version, each.profile.evse, each.sent) for each in profiles]
+        self._profiles.save(station, kept)
+
+    def answered(self, station: str, token: int, result: bytes | None, detail: str) -> None:
+        """A limit or a question of ours has its end."""
+        if token == UNHEARD:
+            return
+        session = self._board.session(station)
+        is_open = session is not None and session.is_open
+        if token < 0:
+            self._introduced(station, token, result, is_open=is_open)
+            return
+        good = result is not None and accepted(result)
+        if not good and is_open:  # else its link has ended, and that is told
+            self.failed += 1
+            log.warning("station %s did not take its limit: %s", station, detail or "not accepted")
+        self.happened(LimitAnswered(token, good, detail or ("" if good else "not accepted")))
+
+    # -- getting to know the stations -----------------------------------------------------------------
+
+    def _introduced(self, station: str, token: int, result: bytes | None, *, is_open: bool) -> None:
+        """Our question has its end, with or without an answer: now comes the next, or its limits may go."""
+        session = self._board.session(station)
+        if session is None or not is_open:
+            self._acquaintance.unanswered(token)
+            return
+        self._acquaintance.answered(token, result)
+        self._adapt(station)
+        self.station_up(station, session.version)
+
+    def _recall_boots(self) -> None:
+        """Know the stations that have booted before a restart of ours: they will not do it again for it."""
+        for station, boot in self._boots.load().items():
+            self._acquaintance.booted(station, boot)
+            self._control.handle(
+                QuirkSelected(station, self._acquaintance.quirk(station)), trio.current_time()
+            )
+
+    def _recall_profiles(self) -> None:
+        """Take over the profiles that were kept before a restart, for stations that are still here."""
+        recalled: defaultdict[tuple[str, Version], list[HeldProfile]] = defaultdict(list)
+        for saved in self._profiles.load():
+            version = Version(saved.version)
+            recalled[saved.station, version].append(as_held(version, saved.evse, saved.profile))
+        for (station, version), kept in recalled.items():
+            if station in self._kept:
+                self._kept[station].recall(version, kept)
+
+    def _adapt(self, station: str) -> None:
+        """Speak to the station as its quirk asks."""
+        quirk = self._acquaintance.quirk(station)
+        if self._adapted.get(station) != quirk:
+            log.info("station %s: %s, %s lease", station, quirk.name, quirk.form.value)
+            self._adapted[station] = quirk
+        if station in self._ownerships:
+            self._ownerships[station].rescope(self._scope(station))
+        self.happened(QuirkSelected(station, quirk))
+
+    def _scope(self, station: str) -> ProfileScope:
+        return scope_of(self._acquaintance.quirk(station), len(self._stations[station].evse))
+
+    # -- limits ---------------------------------------------------------------------------------------
+
+    def _set(self, limit: SetLimit) -> None:
+        session = self._board.session(limit.ref.station)
+        if session is None:
+            self.happened(LimitAnswered(limit.token, False, "not connected"))
+            return
+        station, evse = limit.ref
+        kept, now = self._kept[station], trio.current_time()
+        terms = LimitTerms(
+            quirk=self._acquaintance.quirk(station),
+            after_a=kept.give(evse, LimitKind.FLOOR, limit.after_a, None, now),
+            number_phases=limit.number_phases,
+            watts_per_ampere=self._voltage * limit.phases,
+        )
+        payload = set_limit(
+            session.version,
+            self._scope(station),
+            evse,
+            limit.kind,
+            kept.give(evse, limit.kind, limit.limit_a, limit.duration_s, now),
+            datetime.now(UTC),
+            limit.duration_s,
+            terms,
+        )
+        self.set += 1
+        session.call(
+            OwnCall(limit.token, str(uuid.uuid4()), "SetChargingProfile", payload, urgent=limit.urgent)
+        )
+
+
+def _kept_profiles(config: Config, station: StationConfig) -> AbsorbedProfiles:
+    evses = {
+        evse.id: EvseWiring(phases=len(evse.phases), max_a=evse.max_a, fallback_a=config.fallback_a(evse))
+        for evse in station.evse
+    }
+    return AbsorbedProfiles(evses, config.site.voltage, config.load_management.lease_s, utc)
+
+
+def utc(now: float) -> float:
+    """A moment of the monotonic clock in POSIX s."""
+    return datetime.now(UTC).timestamp() + now - trio.current_time()

@@ -1,0 +1,366 @@
+"""The controller as a node of the overlay network: links of many stations, and the legs of each in them.
+
+    child controller --link in overlay mode--> node --leg--> the session of the child's own identity
+    session of a station --leg--> node --link in overlay mode--> backend, one link for all stations
+
+A leg is a plain link of the node, so a station's relay need not know of any of this. What decides is
+`overlay.node`; here are its links and its clock.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from functools import partial
+
+import msgspec
+import trio
+
+from controller.backends.backend_link import GOING_AWAY, keep_pinging
+from controller.backends.pool import BackendPool
+from controller.config import Config
+from controller.config.backend_rules import uplinks_of
+from controller.model.exception_groups import leaves
+from controller.ocpp.frames import call_error
+from controller.overlay.events import (
+    HERE,
+    DeliverFrame,
+    Event,
+    FrameReceived,
+    LinkDown,
+    LinkSide,
+    LinkState,
+    LinkUp,
+    OverlayLogEntry,
+    OverlayPersisted,
+    OverlayTick,
+    OwnRequest,
+    PersistOverlay,
+    RequestUnreachable,
+    SendFailed,
+    SendFrame,
+)
+from controller.overlay.node import Node
+from controller.overlay.overlay_frames import Message, RoutedFrame, parse
+from controller.overlay.overlay_wire import CSMS, NetworkingMode, OverlayMessageKind
+from controller.services.load_management_service import utc
+from controller.services.overlay_settings import OverlayTrust, node_settings
+from controller.signing.replay import RememberText
+from controller.stations.admission import Admission
+from controller.store.database import StoreError
+from controller.transport.channel import Channel
+from controller.transport.deadline_timer import DeadlineTimer
+from controller.transport.dial import DialError
+from controller.transport.token_bucket import TokenBucket
+from controller.transport.virtual_channel import VirtualChannel
+from controller.transport.websocket_connection import ConnectionLostError, SendQueueFullError
+from controller.web.status_model import NeighbourStatus, OverlayStatus
+
+log = logging.getLogger("controller.overlay")
+
+Serve = Callable[[Admission, Channel], Awaitable[None]]
+
+LEG, BELOW, ABOVE = 0, 1, 2
+"""Priorities of links: what is for a station goes into its leg, and a way down is shorter than one up."""
+
+
+class _Carrier(msgspec.Struct, frozen=True):
+    """How a link takes a message, and how it is given up; `only`: the link that carries it, if one does."""
+
+    put: Callable[[Message], None]
+    give_up: Callable[[str], None]
+    only: str | None = None
+
+
+class OverlayService:
+    """One controller's node, with all its links. `uplinks` are those of the backends in overlay mode.
+
+    `save` makes durable which signed messages were here; it raises StoreFailed.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        uplinks: Mapping[str, BackendPool],
+        trust: OverlayTrust,
+        save: Callable[[Sequence[RememberText]], Awaitable[None]],
+    ) -> None:
+        self._save = save
+        self._own = config.site.id
+        self._version = config.site.protocol
+        self._listen = config.listen
+        self._uplinks = uplinks
+        firsts = {name: tables[0] for name, tables in uplinks_of(config).items()}
+        self._peers = {name: first.node for name, first in firsts.items()}
+        self._patience_s = {name: first.connect_timeout_s for name, first in firsts.items()}
+        self._node = Node(node_settings(config, trust, utc))
+        self._carriers: dict[str, _Carrier] = {}
+        self._alarm = DeadlineTimer(lambda: self._node.wake_at)
+
+    def ways_to(self, backend: str) -> BackendPool:
+        """The ways of single stations to a backend in overlay mode."""
+        return BackendPool(backend, {backend: (0, _Through(self, backend))}, random.Random())
+
+    def status(self) -> OverlayStatus:
+        """What people and monitoring are told."""
+        neighbours = self._node.neighbours(trio.current_time())
+        return OverlayStatus(
+            neighbours=tuple(
+                NeighbourStatus(link=link, reached=reached) for link, reached in neighbours.items()
+            ),
+            dropped_total=dict(self._node.counts),
+        )
+
+    async def run(self) -> None:
+        """Keep the links to backends and the node's time, until cancelled."""
+        async with trio.open_nursery() as nursery:
+            for backend, uplinks in self._uplinks.items():
+                nursery.start_soon(uplinks.run)
+                nursery.start_soon(self._keep_up, backend, uplinks)
+            while True:
+                await self._alarm.ring()
+                self._feed(OverlayTick())
+
+    # -- links below ----------------------------------------------------------------------------------
+
+    async def serve(self, admitted: Admission, link: Channel, serve: Serve) -> None:
+        """A station in overlay mode, until its link or its session ends.
+
+        `serve` serves what it says for itself, over a leg; what is behind it goes through the node.
+        """
+        station = admitted.station
+        way = LinkState(
+            link=station,
+            peer=station,
+            mode=NetworkingMode.OVERLAY,
+            side=LinkSide.DOWN,
+            priority=BELOW,
+            version=admitted.version,
+        )
+        itself = msgspec.structs.replace(admitted, mode=NetworkingMode.STANDARD)
+        try:
+            with self._relayed(station) as leg, self._up(way, _Carrier(link.put, leg.end)):
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._read_below, station, link, leg)
+                    nursery.start_soon(self._ping_below, link, leg)
+                    await serve(itself, leg)
+                    nursery.cancel_scope.cancel()
+        finally:
+            await link.close(GOING_AWAY, "")
+
+    async def _read_below(self, station: str, link: Channel, leg: VirtualChannel) -> None:
+        """As fast as stations may send: what waits in its socket fills nobody's memory."""
+        rate = self._listen.messages_per_second
+        pace = TokenBucket(rate, burst=max(1, int(rate)))
+        try:
+            while True:
+                message = await link.receive()
+                await trio.sleep(pace.take(trio.current_time()))
+                await self._hear(station, message)
+        except ConnectionLostError as lost:
+            leg.end(str(lost))
+
+    async def _ping_below(self, link: Channel, leg: VirtualChannel) -> None:
+        try:
+            await keep_pinging(link, self._listen.ping_s)
+        except ConnectionLostError as lost:
+            leg.end(str(lost))
+
+    @contextmanager
+    def _relayed(self, station: str) -> Iterator[VirtualChannel]:
+        """The leg of a station's own session: for the node it is the station's own backend."""
+        name = f"session of {station}"
+        way = LinkState(
+            link=name,
+            peer=CSMS,
+            mode=NetworkingMode.STANDARD,
+            side=LinkSide.UP,
+            priority=LEG,
+            serves=station,
+            only=station,
+        )
+        with self._leg(way) as leg:
+            yield leg
+
+    # -- links above ----------------------------------------------------------------------------------
+
+    def stands(self, backend: str) -> None:
+        """Raises LinkRefused where there is no link in overlay mode to a backend."""
+        if backend not in self._carriers:
+            raise DialError("its link in overlay mode does not stand")
+
+    @asynccontextmanager
+    async def through(self, backend: str, admitted: Admission) -> AsyncIterator[Channel]:
+        """A station's leg to a backend, open inside the block. Raises LinkRefused where it cannot be.
+
+        At a start, and after a loss, it waits for the link that carries it, for as long as for any dial.
+        """
+        with trio.move_on_after(self._patience_s[backend]):
+            while backend not in self._carriers:
+                await self._alarm.stirred()
+        self.stands(backend)
+        if admitted.version is not self._version:
+            raise DialError(
+                f"its link in overlay mode speaks {self._version}, the station {admitted.version}; "
+                "set site.protocol to what all its stations speak"
+            )
+        if admitted.station == self._own:
+            with self._spoken_for(backend) as leg:
+                yield leg
+            return
+        way = LinkState(
+            link=f"{admitted.station} at {backend}",
+            peer=admitted.station,
+            mode=NetworkingMode.STANDARD,
+            side=LinkSide.DOWN,
+            priority=LEG,
+            only=backend,
+        )
+        with self._leg(way) as leg:
+            yield leg
+
+    @contextmanager
+    def _spoken_for(self, backend: str) -> Iterator[VirtualChannel]:
+        """The leg of the controller's own identity: what comes for the node itself comes out of it."""
+        peer = self._peers[backend]
+        leg = VirtualChannel(lambda message: self._feed(OwnRequest(message, (peer,))))
+        self._carriers[HERE] = carrier = _Carrier(leg.pass_on, leg.end, backend)
+        try:
+            yield leg
+        finally:
+            if self._carriers.get(HERE) is carrier:
+                del self._carriers[HERE]
+
+    async def _keep_up(self, backend: str, uplinks: BackendPool) -> None:
+        admitted = Admission(self._own, self._version)
+        way = LinkState(
+            link=backend,
+            peer=self._peers[backend],
+            mode=NetworkingMode.OVERLAY,
+            side=LinkSide.UP,
+            priority=ABOVE,
+            version=self._version,
+        )
+        while True:
+            try:
+                async with uplinks.open(admitted, owner=True) as (link, _), trio.open_nursery() as nursery:
+                    carrier = _Carrier(link.put, partial(_cancel, nursery.cancel_scope))
+                    with self._up(way, carrier):
+                        nursery.start_soon(keep_pinging, link, self._listen.ping_s)
+                        while True:
+                            await self._hear(backend, await link.receive())
+            except* (ConnectionLostError, DialError) as lost:
+                log.warning("the link in overlay mode to backend %s: %s", backend, _said(lost))
+            await uplinks.ready(self._own)
+
+    # -- all links --------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _leg(self, way: LinkState) -> Iterator[VirtualChannel]:
+        leg = VirtualChannel(lambda message: self._feed(FrameReceived(way.link, message)))
+        try:
+            with self._up(way, _Carrier(leg.pass_on, leg.end, way.only)):
+                yield leg
+        finally:
+            leg.end("it is closed")
+
+    @contextmanager
+    def _up(self, way: LinkState, carrier: _Carrier) -> Iterator[None]:
+        """The node uses a link inside the block; an older one of the same name is given up."""
+        older = self._carriers.get(way.link)
+        self._carriers[way.link] = carrier
+        if older is not None:
+            older.give_up("another link has taken its place")
+        self._feed(LinkUp(way))
+        try:
+            yield
+        finally:
+            if self._carriers.get(way.link) is carrier:
+                del self._carriers[way.link]
+                self._feed(LinkDown(way.link))
+                for each in [each for each in self._carriers.values() if each.only == way.link]:
+                    each.give_up("the link in overlay mode that carries it is gone")
+
+    # -- the node -----------------------------------------------------------------------------------
+
+    async def _hear(self, link: str, message: Message) -> None:
+        """What has come over a link. What must be on disk first lets nobody wait but who has sent it."""
+        for save in self._feed(FrameReceived(link, message)):
+            try:
+                await self._save(save.words)
+            except StoreError as failed:
+                log.error("a signed message from %s goes no further: %s", link, failed)
+                self._feed(OverlayPersisted(save, done=False))
+            else:
+                self._feed(OverlayPersisted(save))
+
+    def _feed(self, event: Event) -> list[PersistOverlay]:
+        """Let the node do what follows, and give back what has to be saved before more does."""
+        saves: list[PersistOverlay] = []
+        todo: deque[Event] = deque((event,))
+        while todo:
+            for action in self._node.handle(todo.popleft(), trio.current_time()):
+                match action:
+                    case SendFrame(link, message):
+                        if not self._sent(link, message):
+                            todo.append(SendFailed(action))
+                    case DeliverFrame(message):
+                        if isinstance(message, bytes) or not self._sent(HERE, message):
+                            todo.extend(_nobody_there(message))
+                    case RequestUnreachable(leg, reason) if leg in self._carriers:
+                        self._carriers[leg].give_up(reason)
+                    case PersistOverlay():
+                        saves.append(action)
+                    case OverlayLogEntry(level, text):
+                        log.log(level, "%s", text)
+        self._alarm.stir()
+        return saves
+
+    def _sent(self, link: str, message: Message) -> bool:
+        carrier = self._carriers.get(link)
+        if carrier is None:
+            return False
+        try:
+            carrier.put(message)
+        except SendQueueFullError as full:
+            log.warning("the link of %s is given up, it does not read: %s", link or "our own identity", full)
+            carrier.give_up("it does not read")
+            return False
+        except ConnectionLostError:
+            return False  # its reader hears of it in a moment
+        return True
+
+
+class _Through:
+    """The way of single stations to a backend, through the link in overlay mode."""
+
+    def __init__(self, hub: OverlayService, backend: str) -> None:
+        self._hub = hub
+        self._backend = backend
+
+    def open(self, admitted: Admission) -> AbstractAsyncContextManager[Channel]:
+        """See `uplinks.Way`."""
+        return self._hub.through(self._backend, admitted)
+
+    async def probe(self) -> None:
+        """See `uplinks.Way`."""
+        self._hub.stands(self._backend)
+
+
+def _nobody_there(message: Message) -> Iterator[OwnRequest]:
+    """What is answered where nobody here could: there is no identity, or it does not read binary messages."""
+    frame = parse(message)
+    if isinstance(frame, RoutedFrame) and frame.kind is OverlayMessageKind.CALL:
+        yield OwnRequest(call_error(frame.id, "NotSupported", "this node only passes on what is for others"))
+
+
+def _cancel(scope: trio.CancelScope, reason: str) -> None:
+    log.warning("a link in overlay mode is given up: %s", reason)
+    scope.cancel()
+
+
+def _said(lost: BaseExceptionGroup[BaseException]) -> str:
+    return "; ".join(sorted({str(each) for each in leaves(lost)}))

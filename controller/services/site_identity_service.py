@@ -1,0 +1,184 @@
+"""The controller's own link to a backend: there it is a station of its own, and takes the site's limit.
+
+OCPP 2.x Part 4, 6.2 (a local controller may have an identity of its own); 1.6 edition 2, 3.13.4 (a limit
+for the group may be sent to it). The conversation is `relay.identity`; here are its socket and its file.
+"""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from typing import Protocol
+
+import trio
+
+from controller.backends.pool import BackendPool
+from controller.config import Config
+from controller.model.exception_groups import leaves
+from controller.profiles.profile_messages import as_held
+from controller.relay.events import (
+    BackendLost,
+    BackendUp,
+    FromBackend,
+    LogEntry,
+    ProfilesAbsorbed,
+    RelayTick,
+    ToBackend,
+)
+from controller.services.load_management_service import utc
+from controller.services.policy_service import PolicyService
+from controller.services.site_link_policy import SiteLinkPolicy
+from controller.site_identity.group_profiles import GroupProfiles
+from controller.site_identity.identity import (
+    IdentityEvent,
+    SiteBackendReached,
+    SiteIdentity,
+    SiteLimited,
+    SiteMessage,
+    SiteReply,
+    SiteRequest,
+)
+from controller.stations.admission import Admission
+from controller.store.profile_store import AbsorbedProfile, ProfileStore
+from controller.transport.channel import Channel
+from controller.transport.deadline_timer import DeadlineTimer
+from controller.transport.dial import DialError
+from controller.transport.websocket_connection import ConnectionLostError, SendQueueFullError
+
+log = logging.getLogger("controller.identity")
+
+
+class SiteIdentityOwner(Protocol):
+    """Whoever hears what comes over the link."""
+
+    def limited(self, limited: SiteLimited) -> None:
+        """The backend limits the site to this from now on."""
+
+    def reached(self, there: bool) -> None:
+        """The backend is there from now on, or is not."""
+
+    def asked(self, payload: bytes) -> bytes:
+        """The answer to a DataTransfer, a JSON object."""
+
+
+class SiteIdentityService:
+    """Keeps the link while it runs, and says what it is given."""
+
+    def __init__(
+        self,
+        config: Config,
+        firmware: str,
+        uplinks: BackendPool,
+        store: ProfileStore,
+        hearer: SiteIdentityOwner,
+        keeper: PolicyService | None = None,
+    ) -> None:
+        self._id = config.site.id
+        self._version = config.site.protocol
+        self._uplinks = uplinks
+        self._store = store
+        self._hearer = hearer
+        root = next(circuit for circuit in config.circuit if circuit.parent is None)
+        profiles = GroupProfiles(self._version, config.site.voltage, min(root.limits_a))
+        profiles.recall(
+            as_held(self._version, saved.evse, saved.profile)
+            for saved in store.load()
+            if (saved.station, saved.version) == (self._id, self._version)
+        )
+        self._identity = SiteIdentity(self._version, firmware, profiles, lambda: str(uuid.uuid4()))
+        self._alarm = DeadlineTimer(lambda: self._identity.deadline)
+        self._guard: SiteLinkPolicy | None = None
+        if keeper is not None:
+            self._guard = SiteLinkPolicy(keeper, self._version, self._id, uplinks.backend, self._put, utc)
+        self._link: Channel | None = None
+        self._scope = trio.CancelScope()
+
+    def say(self, action: str, payload: bytes) -> None:
+        """Tell the backend this, now or once it is there."""
+        self._feed(SiteMessage(action, payload))
+
+    async def run(self) -> None:
+        """Hold the link, and the limit with or without it, until cancelled."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._keep_time)
+            self._feed(RelayTick())  # what was kept before a restart holds from the start
+            while True:
+                self._scope = trio.CancelScope()
+                with self._scope:
+                    await self._serve()
+                if self._scope.cancelled_caught:
+                    self._lost("it does not read")
+                await self._uplinks.ready(self._id)
+
+    async def _serve(self) -> None:
+        """One link, from its beginning to its end."""
+        try:
+            async with self._uplinks.open(Admission(self._id, self._version), owner=True) as (link, _):
+                self._link = link
+                self._feed(BackendUp())
+                while True:
+                    message = await link.receive()
+                    if isinstance(message, str):
+                        self._hear(message)
+        except* (ConnectionLostError, DialError) as lost:
+            self._lost("; ".join(sorted({str(each) for each in leaves(lost)})))
+
+    def _lost(self, reasons: str) -> None:
+        self._link = None
+        log.warning("the site's own link to its backend: %s", reasons)
+        self._feed(BackendLost(reasons))
+
+    def _hear(self, text: str) -> None:
+        passed = text if self._guard is None else self._guard.heard(text, trio.current_time())
+        if passed is not None:
+            self._feed(FromBackend(passed))
+
+    async def _keep_time(self) -> None:
+        while True:
+            await self._alarm.ring()
+            self._feed(RelayTick())
+
+    def _feed(self, event: IdentityEvent) -> None:
+        now = trio.current_time()
+        for action in self._identity.handle(event, now, utc(now)):
+            match action:
+                case ToBackend(text=text) if self._guard is not None:
+                    self._guard.say(text, now)
+                case ToBackend(text=text):
+                    self._put(text)
+                case ProfilesAbsorbed(profiles=profiles):
+                    kept = [
+                        AbsorbedProfile(self._id, self._version, each.profile.evse, each.sent)
+                        for each in profiles
+                    ]
+                    self._store.save(self._id, kept)
+                case SiteLimited():
+                    log.info("the backend %s", _in_words(action))
+                    self._hearer.limited(action)
+                case SiteBackendReached(there=there):
+                    self._hearer.reached(there)
+                case SiteRequest(id=id, payload=payload):
+                    self._feed(SiteReply(id, self._hearer.asked(payload)))
+                case LogEntry(level=level, text=text):
+                    log.log(level, "%s", text)
+        self._alarm.stir()
+
+    def _put(self, text: str) -> None:
+        """A backend that does not read holds up no limit of the site."""
+        if self._link is None:
+            return
+        try:
+            self._link.put(text)
+        except SendQueueFullError:
+            self._scope.cancel()
+        except ConnectionLostError:
+            return  # its reader hears of it as well
+
+
+def _in_words(limited: SiteLimited) -> str:
+    told = [
+        f"{who} {amps:g} A"
+        for who, amps in (("to", limited.limit_a), ("for somebody outside to", limited.outside_a))
+        if amps is not None
+    ]
+    return f"limits the site {' and '.join(told)}" if told else "no longer limits the site"

@@ -1,0 +1,85 @@
+"""The policy of signatures on the controller's own link to a backend, where policies come from, too.
+
+What comes is held against the gate like a station's; the messages that change policies and roles are
+answered here (`signing.policy_messages`); what goes is signed where the policy has it so.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from controller.ocpp.frames import Call, CallResult, Frame, Version, call_result, parse
+from controller.offline.journal_records import PersistRelay
+from controller.relay.events import Action, LogEntry, ToBackend
+from controller.relay.policy_check import PolicyPeer, RelayPolicyCheck
+from controller.services.policy_service import PolicyService
+from controller.signing.replay import RememberText
+from controller.signing.signing_wire import POLICY_ACTIONS, Direction
+
+log = logging.getLogger("controller.identity")
+
+_NONE = ("", "")
+
+
+class SiteLinkPolicy:
+    """One link's. `site` is our id on it, `backend` whose link it is; `put` sends a text there.
+
+    `utc_of` turns s, monotonic, into POSIX s.
+    """
+
+    def __init__(
+        self,
+        keeper: PolicyService,
+        version: Version,
+        site: str,
+        backend: str,
+        put: Callable[[str], None],
+        utc_of: Callable[[float], float],
+    ) -> None:
+        self._keeper = keeper
+        self._put = put
+        self._inspection = RelayPolicyCheck(keeper.gate, version, site, utc_of, self._do)
+        self._backend = PolicyPeer(Direction.DOWN, backend, ToBackend, lambda _: False, self._asked)
+        self._ours = _NONE
+        """Id and action of the last CALL of ours: one at most is without its answer."""
+        self._theirs = _NONE
+        """Those of the last CALL of the backend: each is answered before the next is heard."""
+
+    def heard(self, text: str, now: float) -> str | None:
+        """What the identity is to hear of a text that came. Raises StoreFailed."""
+        frame = parse(text)
+        if not isinstance(frame, Frame):
+            return text  # what is no frame is answered as that
+        ruling = self._inspection.ruling(frame, self._backend, now)
+        passed = self._inspection.follow(ruling, frame, self._backend)
+        if not isinstance(passed, Call):
+            return None if passed is None else passed.text
+        self._theirs = (passed.id, passed.action)
+        if passed.action not in POLICY_ACTIONS:
+            return passed.text
+        answer = self._keeper.answer(passed.action, passed.payload, ruling)
+        self.say(call_result(passed.id, answer), now)
+        return None
+
+    def say(self, text: str, now: float) -> None:
+        """Send a text of ours, signed where the policy has it so."""
+        frame = parse(text)
+        if isinstance(frame, Call):
+            self._ours = (frame.id, frame.action)
+            text = self._inspection.sign(self._backend, frame.action, text, frame.payload, now)
+        elif isinstance(frame, CallResult) and frame.id == self._theirs[0]:
+            text = self._inspection.sign_answer(self._backend, self._theirs[1], text, now)
+        self._put(text)
+
+    def _asked(self, message_id: str) -> str | None:
+        return self._ours[1] if message_id == self._ours[0] else None
+
+    def _do(self, action: Action) -> None:
+        match action:
+            case PersistRelay(words):
+                self._keeper.remember([word for word in words if isinstance(word, RememberText)])
+            case LogEntry(level, text):
+                log.log(level, "the site's own identity: %s", text)
+            case ToBackend(text):
+                self._put(text)

@@ -1,0 +1,128 @@
+"""A simulated day as a picture (SVG 1.1), pure: a panel for each circuit, a strip for each EVSE."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import groupby
+from xml.sax.saxutils import escape
+
+from controller.simulate.day_record import MINUTES, DayRecord, SimulatedCircuit, SimulatedEvseRecord
+
+WIDTH = 1000
+LEFT, RIGHT = 110, 20
+PANEL, GAP, STRIP = 150, 46, 18
+HEAD = 50
+LEVELS = 8
+"""Shades of a strip, from nothing to the EVSE's maximum."""
+
+_COLOURS = ("#8a4b1f", "#1f1f1f", "#7d7d7d")
+"""L1, L2, L3 as cables are marked (IEC 60445: brown, black, grey)."""
+
+_STYLE = """
+text { font: 12px system-ui, sans-serif; fill: #222; } .quiet { fill: #666; } .title { font-weight: 600; }
+.grid { stroke: #ddd; } .limit { stroke: #c22f2b; stroke-dasharray: 5 4; } .line { fill: none; }
+.here { fill: #e4e8e4; } .power { fill: #24824b; }
+"""
+
+
+def svg(record: DayRecord, title: str) -> str:
+    """The whole picture. `title` stands above it."""
+    evses = [evse for evse in record.evses.values() if evse.here]
+    strips_at = HEAD + len(record.circuits) * (PANEL + GAP)
+    height = strips_at + GAP + len(evses) * (STRIP + 4)
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}">',
+        f"<style>{_STYLE}</style>",
+        f'<rect width="{WIDTH}" height="{height}" fill="#fff"/>',
+        _text(LEFT, 20, title, "title"),
+        *_legend(),
+    ]
+    for index, circuit in enumerate(record.circuits):
+        parts += _panel(circuit, HEAD + index * (PANEL + GAP))
+    if evses:
+        parts += _hours(strips_at, strips_at + len(evses) * (STRIP + 4))
+    for index, evse in enumerate(evses):
+        parts += _strip(evse, strips_at + index * (STRIP + 4))
+    return "\n".join([*parts, "</svg>"]) + "\n"
+
+
+def _legend() -> Iterator[str]:
+    for phase, colour in enumerate(_COLOURS):
+        x = WIDTH - RIGHT - 360 + 45 * phase
+        yield f'<line x1="{x}" x2="{x + 14}" y1="16" y2="16" stroke="{colour}" stroke-width="2"/>'
+        yield _text(x + 18, 20, f"L{phase + 1}")
+    yield f'<line class="limit" x1="{WIDTH - 240}" x2="{WIDTH - 220}" y1="16" y2="16"/>'
+    yield _text(WIDTH - 216, 20, "limit")
+    yield _text(WIDTH - 165, 20, "highest of each minute", "quiet")
+
+
+def _panel(record: SimulatedCircuit, top: float) -> Iterator[str]:
+    limits = record.circuit.limit_a
+    highest = 1.1 * max(*limits, *record.peak_a)
+    lowest = min(0.0, *(min(amps) for amps in record.minutes))
+
+    def y(amps: float) -> float:
+        return round(top + PANEL * (highest - amps) / (highest - lowest), 1)
+
+    yield from _hours(top, top + PANEL)
+    yield f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(0)}" y2="{y(0)}"/>'
+    yield _text(8, top + 14, record.circuit.id, "title")
+    yield _text(LEFT - 6, y(0) + 4, "0 A", "quiet", "end")
+    for limit in set(limits):
+        yield f'<line class="limit" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(limit)}" y2="{y(limit)}"/>'
+    yield _text(
+        LEFT - 6, y(max(limits)) + 4, f"{'/'.join(f'{a:g}' for a in dict.fromkeys(limits))} A", "quiet", "end"
+    )
+    for phase, colour in enumerate(_COLOURS):
+        points = " ".join(
+            f"{_x(minute)},{y(amps[phase])}"
+            for minute, amps in enumerate(record.minutes)
+            if not _repeats(record, minute, phase)
+        )
+        yield f'<polyline class="line" stroke="{colour}" points="{points}"/>'
+
+
+def _repeats(record: SimulatedCircuit, minute: int, phase: int) -> bool:
+    """Whether a point lies on the level line between its neighbours, and may be left out."""
+    if minute in (0, MINUTES - 1):
+        return False
+    around = record.minutes[minute - 1 : minute + 2]
+    return len({round(amps[phase], 1) for amps in around}) == 1
+
+
+def _strip(evse: SimulatedEvseRecord, top: float) -> Iterator[str]:
+    """Where a car was, and how much it drew: the more, the greener."""
+    yield _text(8, top + 13, str(evse.ref))
+    shades = [
+        max(1, round(LEVELS * evse.minutes[minute] / evse.max_a)) * (evse.minutes[minute] > 0)
+        if minute in evse.here
+        else -1
+        for minute in range(MINUTES)
+    ]
+    begin = 0
+    for shade, run in groupby(shades):
+        end = begin + len(list(run))
+        place = f'x="{_x(begin)}" y="{top}" width="{round(_x(end) - _x(begin), 1)}" height="{STRIP}"'
+        if shade >= 0:
+            yield f'<rect class="here" {place}/>'
+        if shade > 0:
+            yield f'<rect class="power" {place} fill-opacity="{min(1.0, shade / LEVELS):.2f}"/>'
+        begin = end
+
+
+def _hours(top: float, bottom: float) -> Iterator[str]:
+    for hour in range(0, 25, 3):
+        x = _x(hour * 60)
+        yield f'<line class="grid" x1="{x}" x2="{x}" y1="{top}" y2="{bottom}"/>'
+        yield _text(x, bottom + 16, f"{hour:02}:00", "quiet", "middle")
+
+
+def _x(minute: int) -> float:
+    return round(LEFT + (WIDTH - LEFT - RIGHT) * minute / MINUTES, 1)
+
+
+def _text(x: float, y: float, words: str, name: str = "", anchor: str = "start") -> str:
+    printable = "".join(
+        each if each.isprintable() else "?" for each in words
+    )  # XML knows no control characters
+    return f'<text x="{x}" y="{y}" class="{name}" text-anchor="{anchor}">{escape(printable)}</text>'

@@ -1,0 +1,80 @@
+"""One EVSE of the simulated day: its station's limits, the demo's car, and what the station tells."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from controller.demo.simulated_car import PAUSE_BELOW_A, Car, CarSpec
+from controller.demo.site_physics import OutletPlan, PhysicalOutlet
+from controller.load_management.events import SetLimit
+from controller.load_management.site_tree import EvseNode
+from controller.model.observations import DrawSeen, EvseState, Observation, StateSeen, TransactionSeen
+from controller.profiles.limit_profiles import LimitKind
+from controller.simulate.day_file import Stay
+
+REPORT_S = 10.0
+"""Between two meter values of a station while a car is there."""
+
+
+class SimulatedEvse:
+    """An EVSE that obeys: it takes every limit, and its car follows within seconds."""
+
+    def __init__(self, evse: EvseNode) -> None:
+        self.evse = evse
+        self.outlet = PhysicalOutlet(
+            OutletPlan(key=(*evse.ref,), circuit=evse.circuit, phases=evse.phases, max_a=evse.max_a)
+        )
+        self._floor_a = math.inf
+        self._lease: SetLimit | None = None
+        self._lease_until = 0.0
+        self._state = EvseState.AVAILABLE
+        self._reported_at = 0.0
+
+    def take(self, limit: SetLimit, now: float) -> None:
+        """Obey a limit from now on."""
+        if limit.kind is LimitKind.FLOOR:
+            self._floor_a = limit.limit_a
+        else:
+            self._lease = limit
+            self._lease_until = math.inf if limit.duration_s is None else now + limit.duration_s
+
+    def plug(self, stay: Stay) -> Iterator[Observation]:
+        """A car comes; what the station tells of it."""
+        self.outlet.car = Car(CarSpec(phases=stay.phases, max_a=stay.max_a, need_wh=stay.need_wh))
+        self.outlet.enabled = True
+        self._state = EvseState.PREPARING
+        yield StateSeen(self.evse.ref.evse, self._state)
+        yield TransactionSeen(self.evse.ref.evse, True)
+
+    def unplug(self) -> Iterator[Observation]:
+        """The car leaves; what the station tells of it."""
+        self.outlet.car = None
+        self.outlet.enabled = False
+        self._state = EvseState.AVAILABLE
+        yield TransactionSeen(self.evse.ref.evse, False)
+        yield StateSeen(self.evse.ref.evse, self._state)
+
+    def advance(self, now: float, step_s: float, voltage_v: float) -> float:
+        """Let the car charge for one step that ends at `now`; the energy that it took in Wh."""
+        outlet = self.outlet
+        if outlet.car is None:
+            return 0.0
+        leased = self._lease is not None and now < self._lease_until
+        outlet.limit_a = self._lease.limit_a if leased and self._lease else self._floor_a
+        outlet.single_phase = leased and self._lease is not None and self._lease.number_phases == 1
+        return outlet.car.advance(outlet.offered_a, now, step_s, voltage_v, len(outlet.used_phases))
+
+    def tells(self, now: float) -> Iterator[Observation]:
+        """What its station has to tell now: a new state at once, the current now and then."""
+        car = self.outlet.car
+        if car is None:
+            return
+        state = EvseState.CHARGING if self.outlet.offered_a >= PAUSE_BELOW_A else EvseState.SUSPENDED_EVSE
+        state = EvseState.SUSPENDED_EV if car.full else state
+        if state is not self._state:
+            self._state = state
+            yield StateSeen(self.evse.ref.evse, state)
+        if now - self._reported_at >= REPORT_S:
+            self._reported_at = now
+            yield DrawSeen(self.evse.ref.evse, self.outlet.station_phases_a())

@@ -1,1 +1,0 @@
-"""The site's electricity: its circuits, who may draw how much, and why. No IO, no clock."""

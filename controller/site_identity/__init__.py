@@ -1,0 +1,1 @@
+"""The controller as a charging station of its own at the site's backend. Sans-IO."""

@@ -1,0 +1,88 @@
+"""What the controller's own identity says of itself when its backend asks: the bounds of its profiles.
+
+1.6: GetConfiguration (ed. 2, 5.8 and 9). 2.x: GetVariables (Part 2, 2.13, component SmartChargingCtrlr).
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from controller.ocpp.frames import Version
+from controller.profiles.profile_messages import MOST_PERIODS, read
+from controller.site_identity.group_profiles import HIGHEST_STACK_LEVEL, MOST_KEPT
+
+_COMPONENT = "SmartChargingCtrlr"
+
+_KEYS_16 = {
+    "ChargeProfileMaxStackLevel": str(HIGHEST_STACK_LEVEL),
+    "ChargingScheduleAllowedChargingRateUnit": "Current,Power",
+    "ChargingScheduleMaxPeriods": str(MOST_PERIODS),
+    "MaxChargingProfilesInstalled": str(MOST_KEPT),
+    "NumberOfConnectors": "0",
+    "SupportedFeatureProfiles": "Core,SmartCharging",
+}
+_VARIABLES_2 = {
+    ("Available", None): "true",
+    ("Enabled", None): "true",
+    ("Entries", "ChargingProfiles"): str(MOST_KEPT),
+    ("PeriodsPerSchedule", None): str(MOST_PERIODS),
+    ("ProfileStackLevel", None): str(HIGHEST_STACK_LEVEL),
+    ("RateUnit", None): "A,W",
+}
+
+
+class _Named(msgspec.Struct, omit_defaults=True):
+    name: str
+    instance: str | None = None
+
+
+class _Asked(msgspec.Struct, rename="camel"):
+    component: _Named
+    variable: _Named
+    attribute_type: str = "Actual"
+
+
+class _GetVariables(msgspec.Struct, rename="camel"):
+    get_variable_data: tuple[_Asked, ...]
+
+
+class _GetConfiguration(msgspec.Struct):
+    key: tuple[str, ...] | None = None
+
+
+class _Told(msgspec.Struct, rename="camel", omit_defaults=True):
+    attribute_status: str
+    component: _Named
+    variable: _Named
+    attribute_value: str | None = None
+    attribute_type: str = "Actual"
+
+
+def answer(version: Version, action: str, payload: bytes) -> bytes | None:
+    """The answer to a question about the site itself; None where it is none, or cannot be read."""
+    if version is Version.V16:
+        keys = read(_GetConfiguration, payload) if action == "GetConfiguration" else None
+        return None if keys is None else _configuration(keys.key or tuple(_KEYS_16))
+    asked = read(_GetVariables, payload) if action == "GetVariables" else None
+    if asked is None:
+        return None
+    return msgspec.json.encode({"getVariableResult": [_told(each) for each in asked.get_variable_data]})
+
+
+def _configuration(wanted: tuple[str, ...]) -> bytes:
+    known = [{"key": key, "readonly": True, "value": _KEYS_16[key]} for key in wanted if key in _KEYS_16]
+    unknown = [key for key in wanted if key not in _KEYS_16]
+    return msgspec.json.encode({"configurationKey": known, "unknownKey": unknown})
+
+
+def _told(asked: _Asked) -> _Told:
+    value = _VARIABLES_2.get((asked.variable.name, asked.variable.instance))
+    if asked.component.name != _COMPONENT:
+        status, value = "UnknownComponent", None
+    elif value is None:
+        status = "UnknownVariable"
+    elif asked.attribute_type != "Actual":
+        status, value = "NotSupportedAttributeType", None
+    else:
+        status = "Accepted"
+    return _Told(status, asked.component, asked.variable, value, asked.attribute_type)

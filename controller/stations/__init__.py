@@ -1,0 +1,1 @@
+"""Stations' connections: listener, admission, sessions and the session registry."""

@@ -1,0 +1,364 @@
+"""One station's connection, from its accepted upgrade to its end: sockets around a StationRelay.
+
+    station's link --> relay --> ways to the owner and to those who observe
+    station's link <-- relay <-- ways to the owner and to those who observe
+
+All decisions are the relay's. Here are only the tasks, and they all live in one nursery. Where the relay
+wants something saved, all that it wants done after that waits until it is on disk.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Sequence
+from functools import partial
+from typing import Protocol
+
+import msgspec
+import trio
+
+from controller.backends.backend_link import GOING_AWAY, BackendLink, keep_pinging
+from controller.backends.pool import BackendPool
+from controller.model.observations import Observation
+from controller.ocpp.frames import Version
+from controller.offline.journal_records import PersistRelay, RelayRecord
+from controller.overlay.binary_messages import BinaryMessages
+from controller.profiles.profile_messages import HeldProfile
+from controller.relay.events import (
+    Action,
+    Close,
+    Commandable,
+    Event,
+    FromStation,
+    LogEntry,
+    ObservationMade,
+    OwnAnswered,
+    OwnCall,
+    ProfilesAbsorbed,
+    Redial,
+    RelayTick,
+    ToBackend,
+    ToObserver,
+    ToStation,
+)
+from controller.relay.station_relay import StationRelay
+from controller.stations.admission import Admission
+from controller.stations.connection_stats import ConnectionStats
+from controller.store.database import StoreError
+from controller.transport.channel import Channel
+from controller.transport.deadline_timer import DeadlineTimer
+from controller.transport.token_bucket import TokenBucket
+from controller.transport.websocket_connection import ConnectionLostError, Pause, SendQueueFullError
+
+log = logging.getLogger("controller.transport")
+
+
+class SessionSite(Protocol):
+    """What a session tells the load management."""
+
+    def station_up(self, station: str, version: Version) -> None:
+        """The station may be sent our limits."""
+
+    def station_down(self, station: str) -> None:
+        """The station is gone."""
+
+    def observed(self, station: str, observation: Observation) -> None:
+        """The station has told something."""
+
+    def answered(self, station: str, token: int, result: bytes | None, detail: str) -> None:
+        """A limit of ours has its answer; None: no good one, `detail` says why."""
+
+    def kept(self, station: str, version: Version, profiles: Sequence[HeldProfile]) -> None:
+        """These profiles are kept for the station's backend now: save them before this returns."""
+
+
+class SessionJournal(Protocol):
+    """What outlives a session, and us."""
+
+    async def save(self, words: Sequence[RelayRecord]) -> None:
+        """Save the words; they are on disk when it returns. Raises StoreFailed where they are not."""
+
+    def forget(self, station: str) -> None:
+        """What the station's machines believe is on disk is not: let the next session read it anew."""
+
+
+class SessionRules(msgspec.Struct, frozen=True, kw_only=True):
+    """How a session treats its links.
+
+    `pace`: how fast the station's messages are read; more of them wait in its socket. `ping_s`: how often
+    the station is asked for a sign of life, `backend_ping_s` a backend; 0 is never. `sealed` says which
+    binary messages pass between the station and its owner; without it none does.
+    """
+
+    pace: TokenBucket
+    ping_s: float
+    backend_ping_s: float
+    sealed: BinaryMessages | None = None
+
+
+class StationSession:
+    """Runs one connection of one station. `run` returns when all its links are closed.
+
+    Without a `link` the station is not there: what is kept for its backends is delivered, no more.
+    """
+
+    def __init__(
+        self,
+        admitted: Admission,
+        relay: StationRelay,
+        link: Channel | None,
+        site: SessionSite,
+        memory: SessionJournal,
+        tally: ConnectionStats,
+        rules: SessionRules,
+    ) -> None:
+        self.version = admitted.version
+        self._admitted = admitted
+        self._station = admitted.station
+        self._relay = relay
+        self._link = link
+        self._site = site
+        self._memory = memory
+        self._tally = tally
+        self._rules = rules
+        self._ways: dict[str, BackendLink] = {}
+        self._owner = ""
+        self._todo: deque[Action] = deque()
+        self._doing = False
+        self._saving: tuple[RelayRecord, ...] = ()
+        self._save_wanted = trio.Event()
+        self._alarm = DeadlineTimer(lambda: self._relay.deadline)
+        self._closing: Close | None = None
+        self._closed = trio.Event()
+
+    async def run(self, owner: BackendPool | None, observers: Sequence[BackendPool] = ()) -> None:
+        """Serve the station until it is gone or its owner is given up, or until cancelled.
+
+        Without an owner only the observers are told what waits for them.
+        """
+        if owner is not None:
+            self._owner = owner.backend
+            self._ways = {owner.backend: self._way(owner, owns=True)}
+        self._ways |= {each.backend: self._way(each, owns=False) for each in observers}
+        try:
+            async with trio.open_nursery() as nursery:
+                if self._link is not None:
+                    nursery.start_soon(self._read_station, self._link)
+                    nursery.start_soon(self._ping_station, self._link)
+                for way in self._ways.values():
+                    nursery.start_soon(way.run)
+                nursery.start_soon(self._keep_time)
+                nursery.start_soon(self._keep_saving)
+                await self._closed.wait()
+                async with trio.open_nursery() as closing:
+                    closing.start_soon(self._close_station)
+                    for way in self._ways.values():
+                        closing.start_soon(way.finish, f"station {self._station} is gone")
+                nursery.cancel_scope.cancel()
+        finally:
+            self._end("the controller closes the link")
+            with trio.CancelScope(shield=True):
+                await self._save_rest()
+                await self._close_station()
+
+    def _way(self, uplinks: BackendPool, *, owns: bool) -> BackendLink:
+        return BackendLink(
+            uplinks,
+            self._admitted,
+            self._relay,
+            self._feed,
+            self._pass_down,
+            self._alarm,
+            self._tally,
+            self._rules.backend_ping_s,
+            owns=owns,
+        )
+
+    @property
+    def is_open(self) -> bool:
+        """False once its links are being closed."""
+        return self._relay.is_open
+
+    @property
+    def is_present(self) -> bool:
+        """Whether the station is there, or only spoken for."""
+        return self._link is not None
+
+    def call(self, own: OwnCall) -> None:
+        """Let a CALL of the controller stand in line; its end is told to the site."""
+        self._feed(own)
+
+    # -- the relay and its actions ------------------------------------------------------------------
+
+    def _feed(self, event: Event) -> None:
+        self._do(self._relay.handle(event, trio.current_time()))
+
+    def _end(self, reason: str) -> None:
+        self._do(self._relay.close(reason, trio.current_time()))
+
+    def _do(self, actions: list[Action]) -> None:
+        """Do the actions in order; those that follow from a site's reaction come after, not in between.
+
+        After a Save, all others wait until it is on disk.
+        """
+        self._todo.extend(actions)
+        if self._doing or self._saving:
+            return
+        self._doing = True
+        try:
+            while self._todo and not self._saving:
+                self._act(self._todo.popleft())
+        finally:
+            self._doing = False
+        self._alarm.stir()
+
+    def _act(self, action: Action) -> None:
+        match action:
+            case ToStation(text):
+                self._put_down(text)
+            case ToBackend(text):
+                self._put_up(text)
+            case ToObserver(backend, text):
+                self._put(self._ways[backend], text, f"backend {backend} of station {self._station}")
+            case PersistRelay(words):
+                self._saving = words
+                self._save_wanted.set()
+            case Redial(backend):
+                self._ways[backend].redial()
+            case Close():
+                self._close(action)
+            case Commandable():
+                self._site.station_up(self._station, self.version)
+            case ObservationMade(observation):
+                self._site.observed(self._station, observation)
+            case OwnAnswered(token, result, detail):
+                self._site.answered(self._station, token, result, detail)
+            case ProfilesAbsorbed(profiles):
+                self._site.kept(self._station, self.version, profiles)
+            case LogEntry(level, text):
+                log.log(level, "%s", text)
+
+    def _close(self, closing: Close) -> None:
+        self._closing = closing
+        self._closed.set()
+        if self.is_present:
+            self._site.station_down(self._station)
+
+    def _put_down(self, message: str | bytes) -> None:
+        self._put(self._link, message, f"station {self._station}")
+
+    def _put_up(self, message: str | bytes) -> None:
+        self._put(self._ways[self._owner], message, f"backend of station {self._station}")
+
+    def _put(self, reader: Channel | BackendLink | None, message: str | bytes, name: str) -> None:
+        try:
+            if reader is not None:
+                reader.put(message)
+        except SendQueueFullError as full:
+            log.warning("%s does not read: %s, the link is closed", name, full)
+            self._end(f"{name} does not read")
+        except ConnectionLostError:
+            return  # its reader hears of it as well, and tells the relay
+
+    # -- what must be on disk -----------------------------------------------------------------------
+
+    async def _keep_saving(self) -> None:
+        while True:
+            await self._save_wanted.wait()
+            self._save_wanted = trio.Event()
+            try:
+                with trio.CancelScope(shield=True):  # what is begun is on disk, or told not to be
+                    await self._memory.save(self._saving)
+            except StoreError as failed:
+                log.error("station %s: closed, its messages cannot be kept: %s", self._station, failed)
+                self._break_promises()
+                self._memory.forget(self._station)
+                self._end("the controller cannot keep its messages")
+            else:
+                self._saving = ()
+                self._do([])
+
+    async def _save_rest(self) -> None:
+        """Cut short, we answer nothing more; but the next session counts on what this one has taken in."""
+        rest = [word for action in self._todo if isinstance(action, PersistRelay) for word in action.words]
+        self._saving += tuple(rest)
+        if self._saving:
+            try:
+                await self._memory.save(self._saving)
+            except StoreError as failed:
+                log.warning("station %s: its last messages are not kept: %s", self._station, failed)
+                self._memory.forget(self._station)
+        self._break_promises()
+        self._do([])
+
+    def _break_promises(self) -> None:
+        """What was to be said after a Save that did not happen is not said; the rest is done."""
+        if not self._saving:
+            return
+        self._saving = ()
+        promises = (ToStation, ToBackend, ToObserver, PersistRelay)
+        self._todo = deque(action for action in self._todo if not isinstance(action, promises))
+
+    # -- the station --------------------------------------------------------------------------------
+
+    async def _read_station(self, link: Channel) -> None:
+        try:
+            await self._until_heard(0.0)
+            await link.listen(self._hear_station)
+        except ConnectionLostError as lost:
+            if self._closing is None:
+                level = logging.INFO if lost.clean else logging.WARNING
+                log.log(level, "station %s is gone: %s", self._station, lost)
+            self._end(f"station {self._station} is gone")
+
+    def _hear_station(self, message: str | bytes) -> Pause | None:
+        self._tally.from_stations += 1
+        if isinstance(message, str):
+            self._feed(FromStation(message))
+        else:
+            self._pass_up(message)
+        wait_s = self._rules.pace.take(trio.current_time())
+        if wait_s > 0 or not self._relay.hears_station:
+            return partial(self._until_heard, wait_s)
+        return None
+
+    def _pass_up(self, message: bytes) -> None:
+        sealed = self._rules.sealed
+        if sealed is not None and self._owner and sealed.goes_up(message, trio.current_time()):
+            self._put_up(message)
+        else:
+            log.warning("station %s sent a binary message: ignored", self._station)
+
+    def _pass_down(self, message: bytes) -> None:
+        sealed = self._rules.sealed
+        if sealed is not None and sealed.goes_down(message, trio.current_time()):
+            self._put_down(message)
+        else:
+            log.warning("the owner of %s sent a binary message: ignored", self._station)
+
+    async def _until_heard(self, wait_s: float) -> None:
+        """Wait so long; and until the relay has an ear for the station."""
+        if wait_s > 0:
+            await trio.sleep(wait_s)
+        while not self._relay.hears_station:
+            await self._alarm.stirred()
+
+    async def _close_station(self) -> None:
+        if self._link is not None:
+            closing = self._closing or Close(GOING_AWAY, "")
+            await self._link.close(closing.code, closing.reason)
+
+    async def _ping_station(self, link: Channel) -> None:
+        try:
+            await keep_pinging(link, self._rules.ping_s)
+        except ConnectionLostError as lost:
+            log.warning("station %s is gone: %s", self._station, lost)
+            self._end(f"station {self._station} is gone")
+
+    # -- time ---------------------------------------------------------------------------------------
+
+    async def _keep_time(self) -> None:
+        while True:
+            await self._alarm.ring()
+            self._feed(RelayTick())

@@ -1,0 +1,1 @@
+"""Connections: WebSocket, TLS, poller, deadline timer, token bucket and virtual channel."""

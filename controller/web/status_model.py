@@ -1,0 +1,248 @@
+"""What a running controller tells about itself: the JSON of `/api/status`.
+
+The page, `/metrics`, `/healthz` and `local-controller status` are all made of this one value. Its shape
+is a promise to the scripts of others: members are added, never renamed or given another meaning.
+Currents in A per phase of the site (L1, L2, L3), times in s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from controller.load_management.evse.charger_response import REACTION_S
+from controller.load_management.site_tree import PhaseAmps, SiteTree
+from controller.load_management.site_view import CircuitView, EvseView, SiteView
+from controller.model.observations import EvseState
+from controller.ocpp.frames import Version
+from controller.signing.signature_policy import PolicyOutcome
+from drivers.reading import Quality
+
+MISSED_TICKS = 3
+"""A control loop that has not run for so many of its ticks is not well."""
+
+
+class CircuitStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """One circuit; `parent` is null for the grid connection.
+
+    `measured_a` is its meter's last word, `meter_quality` what that is worth (good, stale, dead,
+    implausible); both null without a meter. `base_a` is what draws beside the stations, as far as
+    known; `booked_a` what the stations may be drawing now.
+    """
+
+    id: str
+    parent: str | None
+    limit_a: PhaseAmps
+    measured_a: PhaseAmps | None
+    base_a: PhaseAmps
+    booked_a: PhaseAmps
+    meter_quality: Quality | None
+
+
+class EvseStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """One EVSE: what it is offered, what it last said that it draws, and why it is not offered more.
+
+    `ocpp` is the version that its station speaks, null while the station is away. `single_phase`: it is
+    told to charge on one of its phases.
+
+    What its station has shown of itself: `reaction_s` from its yes to a lower limit until its car obeys
+    (5 where it was not seen to take longer), `step_a` that it leaves of a limit at most by rounding, and
+    whether it `obeys`, by its last cut; null before the first.
+    """
+
+    station: str
+    evse: int
+    circuit: str
+    ocpp: str | None
+    connected: bool
+    state: EvseState
+    offered_a: float
+    drawn_a: PhaseAmps
+    reason: str
+    single_phase: bool = False
+    reaction_s: float = REACTION_S
+    step_a: float = 0.0
+    obeys: bool | None = None
+
+
+class BackendStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """One backend. `links`: open ones by uplink.
+
+    `waiting` messages have been taken for it and not been answered; the oldest came `oldest_s` ago.
+    `dropped_total`: messages of less worth that had no room. `set_aside`: transaction messages that it
+    will not take, kept for a person to look at.
+    """
+
+    id: str
+    links: dict[str, int]
+    waiting: int
+    oldest_s: float
+    dropped_total: int
+    set_aside: int
+
+
+class VerdictStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """How many messages a rule of the policy of signatures has ruled on so: forward, mark, refuse, drop."""
+
+    rule: str
+    outcome: str
+    messages_total: int
+
+
+class LinkCounts(msgspec.Struct, frozen=True, kw_only=True):
+    """Stations connected now, by OCPP version, and since the start: connections of stations accepted and
+    refused, messages received, and our own limits, those set and those of them that failed (they were
+    refused, or not answered).
+    """
+
+    connected: dict[str, int]
+    accepted_total: int
+    refused_total: int
+    from_stations_total: int
+    from_backends_total: int
+    limits_total: int
+    limits_failed_total: int
+
+
+class DimmingSpanStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """From `since` until `until` (RFC 3339, UTC; null: still) `sources` limited the steerable EVSEs.
+
+    `limit_w`: all of them together; null where each had a limit of its own.
+    """
+
+    since: str
+    until: str | None
+    limit_w: float | None
+    sources: tuple[str, ...]
+
+
+class DimmingStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """Dimming under section 14a EnWG. Powers in W.
+
+    `why` says what holds, empty while nothing does: `limit_w` for all `devices` (steerable EVSEs) together,
+    `phases_w` on each phase, `evses_w` for single ones. `drawn_w` is what they draw now, `grid_w` what the
+    grid connection's meter shows, null where nothing tells it; `minimum_w` what the law leaves them. `spans`:
+    the last limits, oldest first. Since the start: commands accepted, and refused by reason, and what could
+    not be put on record; `evidence_records`: how many records there are.
+    """
+
+    dimmed: bool
+    why: str
+    limit_w: float | None
+    phases_w: tuple[float | None, float | None, float | None]
+    evses_w: dict[str, float]
+    sources: tuple[str, ...]
+    drawn_w: float | None
+    grid_w: float | None
+    devices: int
+    minimum_w: float
+    spans: tuple[DimmingSpanStatus, ...]
+    accepted_total: int
+    refused_total: dict[str, int]
+    evidence_records: int
+    evidence_failed_total: int
+
+
+class NeighbourStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """A node of the overlay network that a link leads to, and the best priority of each that is behind it."""
+
+    link: str
+    reached: dict[str, int]
+
+
+class OverlayStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """The overlay network as the controller knows it. `dropped_total`: messages that went no further, by why
+    (no route, too many hops, looped, spoofed, refused by the policy of signatures, ...).
+    """
+
+    neighbours: tuple[NeighbourStatus, ...]
+    dropped_total: dict[str, int]
+
+
+class ControllerStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole controller at one moment: circuits parents first, EVSEs in the configuration's order.
+
+    `time` is the gateway's clock (RFC 3339, UTC). `tick_age_s`: since the current was last shared;
+    `healthy` while that is less than three of the control loop's ticks. `damaged`: files of the store
+    that were found damaged at the start, where they are now. `signatures`: what their policy has said.
+    `dimming`: null where nobody may dim. `timezone`: the site's, in which reasons name times of day.
+    `overlay`: null where the controller is no node of such a network.
+    """
+
+    site: str
+    version: str
+    time: str
+    healthy: bool
+    tick_age_s: float
+    circuits: tuple[CircuitStatus, ...]
+    evses: tuple[EvseStatus, ...]
+    links: LinkCounts
+    backends: tuple[BackendStatus, ...] = ()
+    damaged: tuple[str, ...] = ()
+    signatures: tuple[VerdictStatus, ...] = ()
+    dimming: DimmingStatus | None = None
+    timezone: str = "UTC"
+    overlay: OverlayStatus | None = None
+
+    def json(self) -> bytes:
+        """As the page and scripts read it."""
+        return msgspec.json.encode(self)
+
+
+def read_status(text: bytes) -> ControllerStatus:
+    """The status that a controller sent. Raises ValueError for anything else."""
+    return msgspec.json.decode(text, type=ControllerStatus)
+
+
+def circuits_of(site: SiteTree, view: SiteView) -> tuple[CircuitStatus, ...]:
+    """The circuits of a view, with their places in the tree."""
+    return tuple(_circuit(site, circuit) for circuit in view.circuits)
+
+
+def evses_of(site: SiteTree, view: SiteView, versions: Mapping[str, Version]) -> tuple[EvseStatus, ...]:
+    """The EVSEs of a view; `versions` has the OCPP version of each station that is connected."""
+    return tuple(_evse(site, evse, versions.get(evse.ref.station)) for evse in view.evses)
+
+
+def verdicts_of(counted: Mapping[tuple[str, PolicyOutcome], int]) -> tuple[VerdictStatus, ...]:
+    """What a gate has counted, in the order of its rules' names."""
+    return tuple(
+        VerdictStatus(rule=rule, outcome=outcome.value, messages_total=count)
+        for (rule, outcome), count in sorted(counted.items())
+    )
+
+
+def _circuit(site: SiteTree, view: CircuitView) -> CircuitStatus:
+    return CircuitStatus(
+        id=view.id,
+        parent=site.circuit_by_id[view.id].parent,
+        limit_a=view.limit_a,
+        measured_a=_rounded(view.measured_a) if view.measured_a else None,
+        base_a=_rounded(view.base_a),
+        booked_a=_rounded(view.booked_a),
+        meter_quality=view.meter_quality,
+    )
+
+
+def _evse(site: SiteTree, view: EvseView, version: Version | None) -> EvseStatus:
+    return EvseStatus(
+        station=view.ref.station,
+        evse=view.ref.evse,
+        circuit=site.evse_by_ref[view.ref].circuit,
+        ocpp=None if version is None else version.value,
+        connected=view.connected,
+        state=view.state,
+        offered_a=round(view.offered_a, 2),
+        drawn_a=_rounded(view.drawn_a),
+        reason=view.reason,
+        single_phase=view.single_phase,
+        reaction_s=round(view.habits.reaction_s, 1),
+        step_a=round(view.habits.step_a, 1),
+        obeys=view.habits.obeys,
+    )
+
+
+def _rounded(amps: PhaseAmps) -> PhaseAmps:
+    """To what a meter means; the dust of binary fractions is nothing for people."""
+    return (round(amps[0], 2), round(amps[1], 2), round(amps[2], 2))

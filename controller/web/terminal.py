@@ -1,0 +1,153 @@
+"""The site in a terminal, as tables of rich: shared by `status` and the demo.
+
+What comes from the site (names, reasons) is shown as it is: none of it is read as markup.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from rich.table import Table
+from rich.text import Text
+
+from controller.load_management.evse.charger_response import REACTION_S
+from controller.load_management.site_tree import PhaseAmps
+from controller.model.observations import EvseState
+from controller.web.status_model import BackendStatus, CircuitStatus, EvseStatus
+from drivers.reading import Quality
+
+WIDTH = 100
+_BAR = 8
+_FULL, _NEAR = 1.0, 0.9
+"""From this share of the limit on, a bar is red or yellow."""
+
+_STATES = {
+    EvseState.CHARGING: "green",
+    EvseState.SUSPENDED_EVSE: "yellow",
+    EvseState.FAULTED: "red",
+    EvseState.AVAILABLE: "dim",
+}
+
+
+def circuits(rows: Iterable[CircuitStatus], title: str, notes: Mapping[str, str]) -> Table:
+    """A bar for each phase of each circuit; `notes` has each circuit's word for a column `title`.
+
+    Without a meter the bar shows what may be flowing.
+    """
+    table = _table()
+    table.add_column("circuit", width=9, no_wrap=True, overflow="ellipsis")
+    table.add_column("limit", justify="right", width=11, no_wrap=True)
+    for phase in ("L1", "L2", "L3"):
+        table.add_column(f"{phase} (A)", width=_BAR + 6, no_wrap=True)
+    table.add_column(title, justify="right", width=16, no_wrap=True)
+    table.add_column("meter", width=12)
+    for circuit in rows:
+        table.add_row(
+            Text(circuit.id),
+            _limit(circuit.limit_a),
+            *(_bar(amps, limit) for amps, limit in zip(carried(circuit), circuit.limit_a, strict=True)),
+            Text(notes[circuit.id]),
+            _quality(circuit.meter_quality),
+        )
+    return table
+
+
+def evses(rows: Iterable[EvseStatus]) -> Table:
+    """What each EVSE was offered, what it draws, and why not more."""
+    table = _table()
+    table.add_column("EVSE", width=8, no_wrap=True, overflow="ellipsis")
+    table.add_column("OCPP", width=5)
+    table.add_column("state", width=14, no_wrap=True)
+    table.add_column("offered", justify="right", width=8)
+    table.add_column("drawn L1/L2/L3", justify="right", width=14, no_wrap=True)
+    table.add_column("why", width=WIDTH - 8 - 5 - 14 - 8 - 14 - 6, no_wrap=True, overflow="ellipsis")
+    for evse in rows:
+        table.add_row(
+            Text(f"{evse.station}/{evse.evse}"),
+            (evse.ocpp or "").removeprefix("ocpp"),
+            _state(evse),
+            _offered(evse),
+            _amps(evse.drawn_a),
+            Text(evse.reason),
+        )
+    return table
+
+
+def learnt(rows: Iterable[EvseStatus]) -> list[Text]:
+    """A line for each EVSE whose station has shown what is worth knowing: slow, coarse, disobedient."""
+    return [Text(f"{evse.station}/{evse.evse} {said}") for evse in rows if (said := _habits(evse))]
+
+
+def backends(rows: Iterable[BackendStatus]) -> Table:
+    """What links each backend has, and what waits for it."""
+    table = _table()
+    table.add_column("backend", width=16, no_wrap=True, overflow="ellipsis")
+    table.add_column("links", justify="right", width=6)
+    table.add_column("waiting", justify="right", width=8)
+    table.add_column("oldest", justify="right", width=9)
+    table.add_column("set aside", justify="right", width=9)
+    for backend in rows:
+        table.add_row(
+            Text(backend.id),
+            str(sum(backend.links.values())),
+            str(backend.waiting),
+            f"{backend.oldest_s:.0f} s" if backend.waiting else "",
+            str(backend.set_aside or ""),
+        )
+    return table
+
+
+def carried(circuit: CircuitStatus) -> PhaseAmps:
+    """What flows through a circuit by its meter; without one, what may be flowing."""
+    if circuit.measured_a is not None:
+        return circuit.measured_a
+    base, booked = circuit.base_a, circuit.booked_a
+    return (base[0] + booked[0], base[1] + booked[1], base[2] + booked[2])
+
+
+def _limit(amps: PhaseAmps) -> str:
+    """One number, or one for each phase where they differ."""
+    return f"{amps[0]:g} A" if len(set(amps)) == 1 else "/".join(f"{each:g}" for each in amps)
+
+
+def _bar(amps: float, limit: float) -> Text:
+    share = amps / limit
+    style = "red" if share > _FULL else "yellow" if share > _NEAR else "green"
+    filled = max(0, min(_BAR, round(share * _BAR)))
+    return Text("━" * filled, style=style) + Text("─" * (_BAR - filled), style="dim") + Text(f"{amps:6.1f}")
+
+
+def _quality(quality: Quality | None) -> Text:
+    if quality is None:
+        return Text("none", style="dim")
+    return Text(quality.value, style="green" if quality is Quality.GOOD else "red")
+
+
+def _state(evse: EvseStatus) -> Text:
+    if not evse.connected:
+        return Text("away", style="red")
+    return Text(evse.state.value, style=_STATES.get(evse.state, ""))
+
+
+def _offered(evse: EvseStatus) -> str:
+    """In A per phase; with the number of phases where it is told to use one."""
+    return f"{'1x' if evse.single_phase else ''}{evse.offered_a:.1f} A"
+
+
+def _habits(evse: EvseStatus) -> str:
+    said = []
+    if evse.obeys is False:
+        said.append("did not follow its last lower limit")
+    elif evse.reaction_s > REACTION_S:
+        said.append(f"takes {evse.reaction_s:.0f} s to follow")
+    if evse.step_a:
+        said.append(f"rounds limits down, by {evse.step_a:g} A at most")
+    return "; ".join(said)
+
+
+def _amps(amps: PhaseAmps) -> Text:
+    return Text("/").join(Text(f"{value:4.1f}") if value else Text("   -", style="dim") for value in amps)
+
+
+def _table() -> Table:
+    return Table(box=None, padding=(0, 1, 0, 0), header_style="bold dim", width=WIDTH)

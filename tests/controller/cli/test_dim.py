@@ -1,0 +1,118 @@
+"""`local-controller dim` as a grid operator uses it, judged by what the site would say."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from controller.cli.main import main
+from controller.dimming import data_transfer
+from controller.dimming.key_proofs import KeyProofs
+from controller.dimming.verification import CommandVerdict, Issuers, Situation, Verification
+from controller.model.observations import EvseRef
+from controller.ocpp.frames import Version
+from controller.signing.key_files import read_keys, write_new
+from controller.signing.keyring import Keyring, new_private
+from controller.signing.policy_schema import RoleConfig
+
+CS01 = EvseRef("CS01", 1)
+
+
+@pytest.fixture
+def key(tmp_path: Path) -> Path:
+    return write_new(tmp_path / "keys", "dso", new_private("secp256r1", "dso", 0, 4e9))
+
+
+def typed(capsys: pytest.CaptureFixture[str], key: Path, *words: str) -> tuple[int, str, str]:
+    status = main(["dim", "--key", str(key), "--connection-point", "DE01", *words])
+    said = capsys.readouterr()
+    return status, said.out.rstrip("\n"), said.err
+
+
+def site(key: Path) -> Verification:
+    """A site that knows the key."""
+    [own] = read_keys(key).values()
+    role = RoleConfig(id="grid-operator", holders=("dso",))
+    signatures = KeyProofs(Keyring([own.known]), [role], ())
+    return Verification("DE01", [CS01], [Issuers(id="dso", role="grid-operator")], {}, signatures)
+
+
+def judged(verification: Verification, command: str) -> CommandVerdict:
+    return verification.judge(command.encode(), Situation(utc=time.time(), clock_trusted=True))
+
+
+def test_one_command_after_another_is_obeyed(key: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    verification = site(key)
+    _, limit, _ = typed(capsys, key, "--limit-w", "4200", "--for", "15min", "--sequence", "1")
+    verdict = judged(verification, limit)
+    assert verdict.reason is None
+    assert verdict.command is not None
+    assert (verdict.command.limit_w, verdict.command.evses) == (4200, frozenset())
+    assert verdict.command.ends - verdict.command.begins == pytest.approx(900)
+    _, lift, _ = typed(capsys, key, "--lift", "--evse", "CS01/1")
+    lifted = judged(verification, lift)
+    assert lifted.reason is None
+    assert lifted.command is not None
+    assert (lifted.command.limit_w, lifted.command.evses) == (None, frozenset({CS01}))
+
+
+def test_a_whole_number_is_written_as_every_program_would(
+    key: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert '"limitW":4200,' in typed(capsys, key, "--limit-w", "4200.0")[1]
+    assert '"limitW":4200.5,' in typed(capsys, key, "--limit-w", "4200.5")[1]
+
+
+@pytest.mark.parametrize("version", list(Version))
+def test_as_the_data_of_a_transfer(key: Path, capsys: pytest.CaptureFixture[str], version: Version) -> None:
+    _, payload, _ = typed(capsys, key, "--limit-w", "4200", "--transfer", version)
+    assert isinstance(json.loads(payload)["data"], str if version is Version.V16 else dict)
+    carried = data_transfer.command_in(data_transfer.ACTION, payload.encode())
+    assert carried is not None
+    assert judged(site(key), carried.decode()).reason is None
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--lift", "--evse", "CS01"], 'write it like "CS01/1"'),
+        (["--lift", "--sequence", "0"], "$.sequence"),
+    ],
+)
+def test_what_no_site_would_take_is_not_signed(
+    key: Path, capsys: pytest.CaptureFixture[str], words: list[str], told: str
+) -> None:
+    status, out, err = typed(capsys, key, *words)
+    assert (status, out) == (1, "")
+    assert told in err
+
+
+def test_without_a_key_that_counts_nothing_is_signed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    over = write_new(tmp_path, "old", new_private("secp256r1", "dso", 0, 1))
+    for file, told in ((over, "no key that counts now"), (tmp_path / "none", "cannot be read")):
+        status, out, err = typed(capsys, file, "--lift")
+        assert (status, out) == (1, "")
+        assert told in err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["--limit-w", "-1"],
+        ["--limit-w", "inf"],
+        ["--limit-w", "1", "--lift"],
+        ["--lift", "--for", "2"],
+        ["--lift", "--for", "0h"],
+        ["--lift", "--for", "200h"],
+    ],
+)
+def test_a_command_line_that_cannot_be_meant(key: Path, words: list[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["dim", "--key", str(key), "--connection-point", "DE01", *words])
+    assert ended.value.code == 2

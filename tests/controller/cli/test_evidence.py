@@ -1,0 +1,163 @@
+"""`local-controller evidence` as a person or a regulator uses it: with files and a public key."""
+
+from __future__ import annotations
+
+import base64
+import errno
+import json
+import os
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from controller.cli.evidence import LONGEST_SHOWN
+from controller.cli.main import main
+from controller.dimming.evidence_chain import EvidenceKind
+from controller.store.evidence_files import EvidenceLog
+from tests.controller.dimming.commands import NOON
+
+KEY = ec.derive_private_key(7, ec.SECP256R1())
+DAY = 86_400.0
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A log of four records on three days, a checkpoint of the last, and its key."""
+    log = EvidenceLog(tmp_path / "log", KEY, NOON)
+    log.append(EvidenceKind.COMMAND, {"received": "e30="}, NOON)
+    log.append(EvidenceKind.LIMIT, {"w": 4200}, NOON + DAY)
+    log.append(EvidenceKind.RELEASE, {}, NOON + 2 * DAY)
+    (tmp_path / "checkpoint.json").write_bytes(log.checkpoint(NOON + 2 * DAY))
+    log.close()
+    pem = KEY.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    (tmp_path / "key.pem").write_bytes(pem)
+    return tmp_path
+
+
+def run(folder: Path, action: str, *words: str) -> int:
+    """The command in `folder`; words that name a file there stand for it."""
+    paths = (str(folder / word) if (folder / word).exists() else word for word in words)
+    return main(["evidence", action, *paths])
+
+
+def test_a_good_log_is_good(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(folder, "verify", "log", "--key", "key.pem", "--checkpoint", "checkpoint.json") == 0
+    assert capsys.readouterr().out.startswith("good: records 0 to 3, the last one's hash is ")
+
+
+def test_an_edit_is_named_with_file_and_line(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    [path] = (folder / "log").iterdir()
+    path.write_bytes(path.read_bytes().replace(b'"w":4200', b'"w":4300'))
+    assert run(folder, "verify", "log", "--key", "key.pem") == 1
+    assert f"{path}:2: it was changed after it was signed" in capsys.readouterr().out
+
+
+def test_a_cut_end_is_found_with_a_checkpoint_alone(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    [path] = (folder / "log").iterdir()
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-1]))
+    assert run(folder, "verify", "log", "--key", "key.pem") == 0
+    assert "an end that was cut off cannot be seen" in capsys.readouterr().out
+    assert run(folder, "verify", "log", "--key", "key.pem", "--checkpoint", "checkpoint.json") == 1
+    assert "the log's end is cut off" in capsys.readouterr().out
+
+
+def test_the_list_has_a_line_a_record(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(folder, "list", "log", "--since", "2026-11-22", "--until", "2026-11-23") == 0
+    assert capsys.readouterr().out == '       1  2026-11-22T12:00:00.000Z  limit       {"w":4200}\n'
+
+
+def test_the_list_shows_what_was_received_to_persons(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    received = {"@context": "urn:x", "id": "r" * LONGEST_SHOWN, "signatures": [], "limitW": 4200}
+    for name, body in (
+        ("wired", {"sha256": "00", "received": base64.b64encode(json.dumps(received).encode()).decode()}),
+        ("garbage", {"received": "no base64", "answer": base64.b64encode(b"no JSON").decode()}),
+    ):
+        log = EvidenceLog(folder / name, KEY, NOON)
+        log.append(EvidenceKind.COMMAND, body, NOON)
+        log.close()
+    assert run(folder, "list", "wired") == 0
+    [line] = capsys.readouterr().out.splitlines()
+    assert '{"received":{"limitW":4200,"id":"rrr' in line
+    assert line.endswith("...")
+    assert run(folder, "list", "--full", "wired") == 0
+    assert capsys.readouterr().out.endswith('r","@context":"urn:x","signatures":[]},"sha256":"00"}\n')
+    assert run(folder, "list", "garbage") == 0
+    assert '{"received":"no base64","answer":"bm8gSlNPTg=="}' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("since", "until", "numbers"),
+    [
+        ("2026-11-22T12:00Z", "2026-11-23T12:00Z", ["1"]),
+        ("2026-11-22T12:00", "2026-11-23T12:00:01", ["1", "2", "3"]),
+        ("2026-11-22T14:00+02:00", "2026-11-24", ["1", "2", "3"]),
+        ("2026-11-22T12:00:01Z", "2026-11-24", ["2", "3"]),
+    ],
+)
+def test_times_are_times_and_no_texts(
+    folder: Path, capsys: pytest.CaptureFixture[str], since: str, until: str, numbers: list[str]
+) -> None:
+    assert run(folder, "list", "log", "--since", since, "--until", until) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == numbers
+
+
+def test_a_time_that_is_none_is_refused(folder: Path) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run(folder, "list", "log", "--since", "yesterday")
+    assert ended.value.code == 2
+
+
+def test_the_list_goes_on_behind_a_line_that_is_none(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    [path] = (folder / "log").iterdir()
+    path.write_bytes(b"\x1b[2Jgarbage\n" + path.read_bytes())
+    assert run(folder, "list", "log") == 1
+    out = capsys.readouterr().out
+    assert "\x1b" not in out
+    assert len(out.splitlines()) == 5
+
+
+def test_an_export_verifies_as_a_part(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = str(folder / "part.jsonl")
+    assert run(folder, "export", "log", "--since", "2026-11-22", "--out", out) == 0
+    assert "3 records" in capsys.readouterr().out
+    assert run(folder, "verify", out, "--key", "key.pem") == 1
+    assert run(folder, "verify", out, "--key", "key.pem", "--part") == 0
+
+
+def test_an_export_of_no_record_makes_no_file(folder: Path) -> None:
+    assert run(folder, "export", "log", "--since", "2027-01-01", "--out", str(folder / "part.jsonl")) == 1
+    assert not (folder / "part.jsonl").exists()
+
+
+def test_a_folder_that_only_others_may_look_into(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "listdir", forbidden)
+    assert run(folder, "list", "log") == 2
+    assert capsys.readouterr().err == f"{folder}/log: Permission denied\n"
+
+
+def forbidden(path: Path) -> list[str]:
+    raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+
+def test_files_that_cannot_be_read(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "empty").mkdir()
+    edwards = ed25519.Ed25519PrivateKey.generate().public_key()
+    (folder / "ed.pem").write_bytes(edwards.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    for words in (
+        ("list", "nothing.jsonl"),
+        ("list", "empty"),
+        ("verify", "log", "--key", "nothing.pem"),
+        ("verify", "log", "--key", "checkpoint.json"),
+        ("verify", "log", "--key", "ed.pem"),
+        ("export", "log", "--out", str(folder / "empty")),
+    ):
+        assert run(folder, *words) == 2
+        assert capsys.readouterr().err

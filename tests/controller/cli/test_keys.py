@@ -1,0 +1,109 @@
+"""`local-controller keys` as a person types it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
+from controller.cli.main import main
+from controller.signing.key_files import read_keys
+from controller.signing.policy_file import check_policy
+
+
+def typed(capsys: pytest.CaptureFixture[str], *words: str | Path) -> tuple[int, str, str]:
+    status = main(["keys", *map(str, words)])
+    told = capsys.readouterr()
+    return status, told.out, told.err
+
+
+def new(capsys: pytest.CaptureFixture[str], folder: Path, *more: str) -> Path:
+    status, out, _ = typed(capsys, "new", folder, "--holder", "lc", *more)
+    assert status == 0
+    return Path(out.splitlines()[0])
+
+
+def test_a_new_key_is_there_and_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = new(capsys, tmp_path, "--curve", "secp384r1", "--from", "2026-11-21", "--days", "30")
+    assert re.fullmatch("lc-[0-9a-f]{8}", file.stem)
+    status, out, _ = typed(capsys, "list", tmp_path)
+    assert status == 0
+    assert "holder lc, secp384r1" in out
+    assert "from 2026-11-21T00:00:00Z until 2026-12-21T00:00:00Z" in out
+    assert f"SHA-256 {file.stem[3:]}" in out
+
+
+def test_while_two_count_the_newer_signs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    old = new(capsys, tmp_path, "--from", "2020-01-01", "--days", "36000")
+    young = new(capsys, tmp_path, "--from", "2021-01-01", "--days", "36000")
+    over = new(capsys, tmp_path, "--from", "2022-01-01", "--days", "1")
+    later = new(capsys, tmp_path, "--from", "2100-01-01")
+    _, out, _ = typed(capsys, "list", tmp_path)
+    lines = out.splitlines()
+    assert [line for line in lines if "signs now" in line] == [f"{young}  (signs now)"]
+    states = {file: lines[lines.index(str(file)) + 1] for file in (old, over, later)}
+    assert [states[file].split(", ")[-1] for file in (old, over, later)] == ["counts", "over", "not yet"]
+
+
+def test_what_is_exported_is_a_policys_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = new(capsys, tmp_path, "--from", "2026-11-21", "--days", "30")
+    _, out, _ = typed(capsys, "export", file)
+    loaded, mistakes = check_policy("version = 1\n" + out, "signing.toml", tmp_path)
+    assert mistakes == []
+    assert loaded is not None
+    assert loaded.keys == (read_keys(file)[file].known,)
+    assert "PRIVATE" not in out
+    assert tomllib.loads(out)["key"][0]["holder"] == "lc"
+
+
+def test_the_public_half_as_pem(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = new(capsys, tmp_path)
+    _, out, _ = typed(capsys, "export", "--pem", file)
+    assert load_pem_public_key(out.encode()) == read_keys(file)[file].private.public_key()
+
+
+def test_a_folder_that_only_others_may_look_into_is_not_empty(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forbidden(path: Path) -> list[str]:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "listdir", forbidden)
+    assert typed(capsys, "list", tmp_path) == (1, "", f"{tmp_path} cannot be read: Permission denied\n")
+
+
+def test_what_cannot_be_done_is_told_with_the_mend(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for what in ("list", "export"):
+        status, out, err = typed(capsys, what, tmp_path)
+        assert (status, out) == (1, "")
+        assert "local-controller keys new" in err
+    (tmp_path / "file").touch()
+    status, _, err = typed(capsys, "new", tmp_path / "file", "--holder", "lc")
+    assert status == 1
+    assert "file cannot be made: File exists" in err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--holder", "../lc"],
+        ["--holder", ""],
+        ["--holder", "l c"],
+        ["--holder", "lc", "--days", "0"],
+        ["--holder", "lc", "--curve", "secp192r1"],
+        ["--holder", "lc", "--from", "soon"],
+        [],
+    ],
+)
+def test_a_command_line_that_cannot_be_meant(tmp_path: Path, words: list[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["keys", "new", str(tmp_path), *words])
+    assert ended.value.code == 2
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,153 @@
+"""`local-controller policy` as a person types it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from controller.cli.main import main
+from controller.signing.signing_wire import SignatureKind
+from tests.controller.signing.authors import compact
+from tests.controller.signing.house import OLGA, limit, signed
+from tests.controller.signing.test_policy_file import HEAD
+
+POLICY = (
+    HEAD
+    + """
+[[role]]
+id = "operator"
+holders = ["olga"]
+[[role.may]]
+actions = ["SetChargingProfile"]
+max_a = 16
+[[verify]]
+id = "resets"
+actions = ["Reset"]
+links = ["fleet"]
+require = "verifyAll"
+roles = ["operator"]
+failing = "mark"
+priority = 3
+[[sign]]
+id = "ours"
+actions = ["Reset"]
+passing = true
+"""
+)
+AT = "2026-11-21T14:00:00"
+
+
+def typed(capsys: pytest.CaptureFixture[str], *words: str | Path) -> tuple[int, str, str]:
+    status = main(["policy", *map(str, words)])
+    told = capsys.readouterr()
+    return status, told.out, told.err
+
+
+@pytest.fixture
+def policy(tmp_path: Path) -> Path:
+    file = tmp_path / "signing.toml"
+    file.write_text(POLICY)
+    return file
+
+
+def test_an_action_that_is_none_is_told_with_the_nearest(
+    policy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, _, err = typed(capsys, "explain", "--action", "SetChargingProfle", "--link", "cpo", policy)
+    assert err == "SetChargingProfle is no action of OCPP; did you mean SetChargingProfile?\n"
+    for known in ("Heartbeat", "AddUserRole", "Reset-Signed", "TransactionEvent"):
+        assert typed(capsys, "explain", "--action", known, "--link", "cpo", policy)[2] == ""
+
+
+def test_a_good_file(policy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert typed(capsys, "check", policy) == (
+        0,
+        f"{policy}: good: 1 key, 1 role, 1 rule to verify, 1 rule to sign\n",
+        "",
+    )
+
+
+def test_mistakes_and_files_that_are_not_there(policy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    policy.write_text(POLICY.replace("verifyAll", "verifyal"))
+    for command in (["check"], ["explain", "--action", "Reset", "--link", "cpo"]):
+        status, _, err = typed(capsys, *command, policy)
+        assert status == 1
+        assert f'{policy}:16: verify "resets" require: cannot be "verifyal"; did you mean "verifyAll"?' in err
+        assert typed(capsys, *command, policy.with_name("other"))[0] == 2
+
+
+def test_which_rule_and_why(policy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, _ = typed(capsys, "explain", "--action", "Reset", "--link", "fleet", policy)
+    assert status == 0
+    assert out.splitlines() == [
+        "context  https://open.charging.cloud/context/ocpp/v2.1/csms/resetRequest",
+        "rule     resets: verifyAll, of role operator, else mark, priority 3",
+        "our own  sign by rule ours",
+        "passing  sign by rule ours",
+    ]
+    _, out, _ = typed(capsys, "explain", "--action", "Reset", "--link", "cpo", policy)
+    assert "rule     none: it goes on" in out
+    _, out, _ = typed(capsys, "explain", "--action", "ClearChargingProfile", "--link", "cpo", policy)
+    assert (
+        "rule     safe-profiles: verifyAny, made within window_s and new, else refuse, safe by default" in out
+    )
+    assert "our own  as it is" in out
+
+
+@pytest.mark.parametrize(
+    ("payload", "status", "told"),
+    [
+        (signed(limit(), OLGA), 0, "forward, by rule safe-profiles: signed by olga"),
+        (
+            signed(limit(17), OLGA),
+            1,
+            "refuse, by rule safe-profiles: olga (operator) may not ask for "
+            "SetChargingProfile 17 A at CS01/1",
+        ),
+        (compact(limit()), 1, "refuse, by rule safe-profiles: it is not signed"),
+        (b'[2,"7","SetChargingProfile",' + signed(limit(), OLGA) + b"]", 0, "signed by olga"),
+        (b'[4,"7","GenericError","",{}]', 2, ""),
+        (b"\xff", 2, ""),
+        (b"no JSON", 2, ""),
+    ],
+)
+def test_what_would_become_of_a_message(
+    policy: Path, capsys: pytest.CaptureFixture[str], payload: bytes, status: int, told: str
+) -> None:
+    message = policy.with_name("message.json")
+    message.write_bytes(payload + b"\n")
+    done, out, err = typed(
+        capsys,
+        "explain",
+        "--action",
+        "SetChargingProfile",
+        "--link",
+        "cpo",
+        "--station",
+        "CS01",
+        "--message",
+        message,
+        "--at",
+        AT,
+        policy,
+    )
+    assert done == status
+    assert told in out
+    assert (str(message) in err) == (status == 2)
+
+
+@pytest.mark.parametrize("kind", list(SignatureKind))
+def test_answers_and_sends_are_messages_too(
+    policy: Path, capsys: pytest.CaptureFixture[str], kind: SignatureKind
+) -> None:
+    policy.write_text(
+        HEAD + '[[verify]]\nid = "all"\nrequire = "verifyAny"\nholders = ["olga"]\n'
+        'kinds = ["request", "response", "send"]\n'
+    )
+    message = policy.with_name("message.json")
+    message.write_bytes(signed({}, OLGA, kind=kind))
+    line = ["explain", "--action", "SetChargingProfile", "--link", "cpo", "--message", str(message)]
+    status, out, _ = typed(capsys, *line, "--kind", kind, policy)
+    assert status == 0
+    assert "message  forward, by rule all: signed by olga" in out

@@ -1,0 +1,148 @@
+"""`status`: against the real server, and against all that is not one."""
+
+from __future__ import annotations
+
+import io
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+
+import pytest
+import trio
+from msgspec.structs import replace
+from rich.console import Console
+
+from controller.cli import main, status
+from controller.cli.status import NoStatusError, address, fetch, render
+from controller.config.schema import WebConfig
+from controller.web import terminal
+from controller.web.status_model import ControllerStatus
+from controller.web.web_server import WebSettings, serve_web
+from tests.controller.web.examples import STATUS
+
+
+@asynccontextmanager
+async def serving(status: ControllerStatus = STATUS) -> AsyncIterator[str]:
+    async with trio.open_nursery() as nursery:
+        port = await nursery.start(serve_web, WebSettings("127.0.0.1", 0), lambda: status)
+        yield f"http://127.0.0.1:{port}"
+        nursery.cancel_scope.cancel()
+
+
+def seen(status: ControllerStatus) -> list[str]:
+    console = Console(width=terminal.WIDTH, record=True, file=io.StringIO())
+    console.print(render(status))
+    return console.export_text().splitlines()
+
+
+@pytest.fixture
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        return port
+
+
+async def test_what_the_controller_tells_is_what_arrives() -> None:
+    async with serving() as url:
+        assert await trio.to_thread.run_sync(fetch, f"{url}/") == STATUS
+
+
+def test_the_picture_has_each_circuit_and_evse_in_a_hundred_columns() -> None:
+    lines = seen(STATUS)
+    assert max(map(len, lines)) <= terminal.WIDTH
+    text = "\n".join(lines)
+    for word in ("120/120/100", "101.0", "CS01/1", "grid L2 full", "away", "<script>", "none", "good"):
+        assert word in text
+    assert "last shared" not in text
+
+
+def test_a_loop_that_stands_still_is_told() -> None:
+    assert "last shared 60 s ago" in seen(replace(STATUS, healthy=False, tick_age_s=60.0))[0]
+
+
+def test_what_the_grid_operator_limits_is_told() -> None:
+    assert "dimmed by dso to 7.6 kW until 14:45" in "\n".join(seen(STATUS))
+    assert "dimmed" not in "\n".join(seen(replace(STATUS, dimming=None)))
+
+
+def test_what_was_learnt_of_a_station_is_told_where_it_is_worth_knowing() -> None:
+    usual, disobedient = STATUS.evses
+    slow = replace(usual, reaction_s=31.0, obeys=True, single_phase=True)
+    text = "\n".join(seen(replace(STATUS, evses=(slow, disobedient))))
+    assert "CS01/1 takes 31 s to follow" in text
+    assert "1x16.0 A" in text
+    assert "CS02/2 did not follow its last lower limit; rounds limits down, by 2 A at most" in text
+    assert "CS01/1 takes" not in "\n".join(seen(replace(STATUS, evses=(usual,))))
+
+
+def test_markup_in_a_name_is_only_text() -> None:
+    named = replace(STATUS.evses[0], station="[red]X", reason="[bold]full[/]")
+    assert "[bold]full[/]" in "\n".join(seen(replace(STATUS, evses=(named,))))
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:8080"),
+        ("0.0.0.0", "http://127.0.0.1:8080"),
+        ("::", "http://[::1]:8080"),
+        ("gateway", "http://gateway:8080"),
+    ],
+)
+def test_where_a_configured_page_is_reached(host: str, url: str) -> None:
+    assert address(WebConfig(host=host)) == url
+
+
+def test_nobody_there_is_one_clear_line(free_port: int, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.main(["status", "--url", f"http://127.0.0.1:{free_port}"]) == 1
+    said = capsys.readouterr().err
+    assert f"no controller answers at http://127.0.0.1:{free_port}/api/status" in said
+    assert "[web]" in said
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", "HTTP status 404"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", "not the status of a local-controller"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\n{", "no controller answers"),
+        (b"SSH-2.0-OpenSSH\r\n", "no controller answers"),
+    ],
+)
+async def test_somebody_else_there_is_told(answer: bytes, words: str) -> None:
+    async def speak(stream: trio.SocketStream) -> None:
+        async with stream:
+            await stream.receive_some()
+            await stream.send_all(answer)
+
+    async with trio.open_nursery() as nursery:
+        listeners = await nursery.start(partial(trio.serve_tcp, speak, 0, host="127.0.0.1"))
+        port = listeners[0].socket.getsockname()[1]
+        with pytest.raises(NoStatusError, match=words):
+            await trio.to_thread.run_sync(fetch, f"http://127.0.0.1:{port}")
+        nursery.cancel_scope.cancel()
+
+
+def test_a_url_is_one_of_http() -> None:
+    with pytest.raises(SystemExit) as ended:
+        main.main(["status", "--url", "file:///etc/passwd"])
+    assert ended.value.code == 2
+
+
+def test_watching_goes_on_over_a_gap(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers: list[ControllerStatus | Exception] = [STATUS, NoStatusError("gone for a moment"), STATUS]
+
+    def next_answer(_: str) -> ControllerStatus:
+        if not answers:
+            raise KeyboardInterrupt
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(status, "fetch", next_answer)
+    monkeypatch.setattr(status, "WATCH_S", 0.0)
+    assert main.main(["status", "--watch"]) == 0
+    assert answers == []

@@ -1,0 +1,159 @@
+"""[dimming]: what is a mistake, and what the desk and the drivers make of what is none."""
+
+from __future__ import annotations
+
+import pytest
+
+from controller.config import Config
+from controller.dimming.digital_inputs import DigitalInput, DigitalInputsSettings
+from controller.dimming.dimming_builder import desk_settings, module_settings
+from controller.dimming.limit_source import SourceFailsafe
+from controller.model.observations import EvseRef
+from drivers.settings import ModuleSettings
+from tests.controller.config.test_loader import GOOD, check_config
+
+SIGNED = '[[dimming.source]]\nid = "dso"\nkind = "signed"\nrole = "grid-operator"\nrank = 10\n'
+BOX = '[[dimming.source]]\nid = "box"\nkind = "contact"\nmodule = "io"\n'
+WIRE = '[[dimming.contact]]\nname = "W3"\nsource = "box"\ninput = 3\nlimit_w = 4200\n'
+OTHER_WIRE = '[[dimming.contact]]\nname = "W4"\nsource = "box"\ninput = 1\non_when = "closed"\n'
+MODULE = '[[dimming.module]]\nid = "io"\ntransport = "tcp"\ndriver = "wago-750"\nhost = "192.0.2.9"\n'
+STEERABLE = GOOD + "[[station.evse]]\nsteuve = true\n[[station.evse]]\nid = 2\n"
+KEY = '[signing]\nkey = "lc.pem"\n'
+WHOLE = STEERABLE + KEY + "[dimming]\n" + SIGNED + BOX + WIRE + OTHER_WIRE + MODULE
+
+
+def mistakes(text: str) -> list[str]:
+    return [f"{each.key}: {each.what}" for each in check_config(text, "dimming.toml")[1]]
+
+
+def read(text: str) -> Config:
+    config = check_config(text, "dimming.toml")[0]
+    assert config is not None
+    return config
+
+
+def test_what_is_right_becomes_the_desks_settings() -> None:
+    config = read(WHOLE)
+    assert config.dimming is not None
+    settings = desk_settings(config, config.dimming)
+    assert settings.connection_point == config.site.id
+    assert settings.devices == {EvseRef("CS01", 1): "grid"}
+    assert settings.failsafe == SourceFailsafe(4200, 7200)
+    dso, box = settings.sources
+    assert (dso.id, dso.role, dso.rank, dso.signed, dso.minimum) == ("dso", "grid-operator", 10, True, True)
+    assert (dso.lost_after_s, dso.contacts) == (None, None)
+    assert box.contacts == DigitalInputsSettings(
+        contacts=(
+            DigitalInput(name="W3", watts=4200, on_when="open"),
+            DigitalInput(name="W4", watts=None, on_when="closed"),
+        )
+    )
+
+
+def test_the_drivers_poll_the_wired_inputs_for_their_source() -> None:
+    config = read(WHOLE)
+    assert config.dimming is not None
+    assert module_settings(config.dimming) == {
+        "box": ModuleSettings(
+            id="box", transport="tcp", inputs=(3, 1), driver="wago-750", host="192.0.2.9", port=502
+        )
+    }
+
+
+def test_exempt_devices_are_none() -> None:
+    text = WHOLE.replace("id = 2\n", "id = 2\nsteuve = true\nexempt = true\n")
+    config = read(text)
+    assert config.dimming is not None
+    assert list(desk_settings(config, config.dimming).devices) == [EvseRef("CS01", 1)]
+
+
+def test_a_connection_point_and_times_of_its_own() -> None:
+    text = WHOLE.replace("[dimming]\n", '[dimming]\nconnection_point = "DE1"\ncount = "one"\n')
+    text = text.replace("rank = 10\n", "lost_after_s = 60\nsigned = false\n")
+    config = read(text.replace('module = "io"\n', 'module = "io"\nlost_after_s = 9\nsettle_s = 1\n'))
+    assert config.dimming is not None
+    settings = desk_settings(config, config.dimming)
+    assert (settings.connection_point, settings.counting) == ("DE1", "one")
+    dso, box = settings.sources
+    assert (dso.lost_after_s, dso.signed) == (60, False)
+    assert box.contacts is not None
+    assert (box.contacts.lost_after_s, box.contacts.settle_s) == (9, 1)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "found"),
+    [
+        (SIGNED + BOX + WIRE + OTHER_WIRE, "", ["dimming: names nobody who may dim"]),
+        (KEY, "", ["dimming: stands without a key"]),
+        ("steuve = true", "steuve = false", ["dimming: has nothing to dim"]),
+        ('role = "grid-operator"\n', "", ['"dso" role: is missing']),
+        (BOX, SIGNED.replace('"dso"', '"dso2"') + BOX, ['"dso2" role: is that of "dso"']),
+        (BOX, SIGNED.replace("grid-operator", "other") + BOX, ['"dso" id: is there twice']),
+        ('module = "io"\n', "", ['"box" module: is missing']),
+        ('module = "io"\n', 'module = "oi"\n', ['"box" module: "oi" is no dimming.module']),
+        ('module = "io"\n', 'module = "io"\nrole = "x"\n', ['role: has no meaning with kind "contact"']),
+        (WIRE, "", ["none of its contacts limits anything"]),
+        (WIRE + OTHER_WIRE, "", ["0 contacts name it"]),
+        ("input = 1\n", "input = 3\n", ['input: 3 of this module is contact "W3" already']),
+        ('"W4"\nsource = "box"', '"W4"\nsource = "bux"', ['source: "bux" is no dimming.source']),
+        ('driver = "wago-750"\n', "", ['"tcp" needs a driver']),
+        ('driver = "wago-750"\n', 'driver = "wago"\n', ['driver: "wago" is no driver']),
+        (
+            'transport = "tcp"',
+            'transport = "gpio"',
+            [
+                '"gpio" needs a device',
+                'driver: has no meaning with transport "gpio"',
+                'host: has no meaning with transport "gpio"',
+            ],
+        ),
+        (
+            MODULE,
+            BOX.replace('"box"', '"box2"') + WIRE.replace('"box"', '"box2"').replace("3", "9") + MODULE,
+            ['"box2" module: is polled for source "box" already'],
+        ),
+        (
+            BOX,
+            '[[dimming.source]]\nid = "csms"\nkind = "ocpp"\n' + BOX,
+            ['"csms" kind: nobody sets a limit for the site'],
+        ),
+    ],
+)
+def test_mistakes_are_named(old: str, new: str, found: list[str]) -> None:
+    assert old in WHOLE
+    got = mistakes(WHOLE.replace(old, new, 1))
+    assert len(got) == len(found), got
+    for each, part in zip(got, found, strict=True):
+        assert part in each
+
+
+def test_what_nobody_brings_or_may_sign_is_told() -> None:
+    text = WHOLE + '[[dimming.source]]\nid = "guard"\nkind = "eebus"\n'
+    notes = {note.key: note.what for note in check_config(text, "dimming.toml")[2]}
+    assert notes['dimming.source "dso" signed'].startswith("nobody's key bears its role")
+    assert notes['dimming.source "dso" kind'] == "nobody can bring its commands"
+    assert notes['dimming.source "guard" kind'].startswith("nothing brings")
+    assert not any("box" in key for key in notes)
+    unsigned = text.replace('role = "grid-operator"\n', 'role = "grid-operator"\nsigned = false\n')
+    assert 'dimming.source "dso" signed' not in {n.key for n in check_config(unsigned, "dimming.toml")[2]}
+
+
+def test_a_pattern_of_one_contact_is_a_mistake() -> None:
+    text = WHOLE.replace(OTHER_WIRE, "").replace('module = "io"\n', 'module = "io"\npattern = "one-of"\n', 1)
+    assert len(mistakes(text)) == 1
+    assert "is for several contacts" in mistakes(text)[0]
+
+
+def test_a_meters_line_is_its_own() -> None:
+    text = WHOLE.replace("limit_a = 100", 'limit_a = 100\nbase_load_a = 0\nmeter = "m"')
+    text += '[[meter]]\nid = "m"\ndriver = "abb-b23"\ntransport = "rtu"\ndevice = "/dev/x"\n'
+    text = text.replace(
+        MODULE, MODULE.replace('"tcp"', '"rtu"').replace('host = "192.0.2.9"', 'device = "/dev/x"')
+    )
+    assert len(mistakes(text)) == 1
+    assert 'is the line of meter "m"' in mistakes(text)[0]
+
+
+def test_a_contact_that_lacks_what_it_must_have_is_a_mistake_with_its_place() -> None:
+    lacking = WHOLE.replace("input = 3\n", "")
+    assert mistakes(lacking) == ["dimming.contact[0].input: is missing"]

@@ -1,0 +1,350 @@
+"""`check`: every mistake at its line, in words that mend it; and what a good file reads as.
+
+In `files/broken/`, the mark `#! words` stands on the line that a mistake is expected at, and
+`#! <- 5 words` stands for one at line 5. Each file has the mistakes that are marked and no other.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+import tomli_w
+from hypothesis import given
+from hypothesis import strategies as st
+
+from controller.config import Config, MeterConfig
+from controller.config import schema as config_module
+from controller.config.loader import ConfigError, check_config, read_config
+from controller.tomlcheck.diagnostics import Diagnostic, ErrorDiagnostic, FileUnreadableError, render
+from drivers.registers import list_maps
+from drivers.settings import MeterSettings
+
+CONFIGS = Path(__file__).parent / "files"
+BROKEN = sorted((CONFIGS / "broken").glob("*.toml"))
+DEPOT = (CONFIGS / "depot.toml").read_text()
+FOR_INSTALLERS = Path(__file__).parents[3] / "etc" / "controller.toml"
+
+GOOD = """
+[site]
+id = "lc"
+[[backend]]
+id = "cpo"
+url = "wss://csms.example/{station}"
+[[circuit]]
+id = "grid"
+limit_a = 100
+[[station]]
+id = "CS01"
+circuit = "grid"
+owner = "cpo"
+"""
+
+
+@pytest.mark.parametrize("path", BROKEN, ids=lambda path: path.stem)
+def test_each_mistake_is_found_at_its_line_and_nothing_else(path: Path) -> None:
+    text = path.read_text()
+    config, mistakes, _ = check_config(text, path.name)
+    expected = list(marks(text))
+    assert expected
+    found = [(mistake.line, words(mistake)) for mistake in mistakes]
+    for line, said in found:
+        mark = next((mark for mark in expected if mark[0] == line and mark[1] in said), None)
+        assert mark is not None, f"not expected: {line}: {said}"
+        expected.remove(mark)
+    assert expected == []
+    assert [line for line, _ in found] == sorted(line for line, _ in found)
+    assert config is None
+
+
+def marks(text: str) -> Iterator[tuple[int, str]]:
+    for number, line in enumerate(text.splitlines(), 1):
+        for mark in line.split("#!")[1:]:
+            elsewhere = re.match(r" <- (\d+) (.*)", mark)
+            yield (int(elsewhere[1]), elsewhere[2]) if elsewhere else (number, mark.strip())
+
+
+def words(remark: Diagnostic) -> str:
+    return f"{remark.key}: {remark.what}; {remark.mend}"
+
+
+def test_a_mistake_says_file_line_key_what_and_mend() -> None:
+    mistake = ErrorDiagnostic(file="a.toml", line=3, key="listen.port", what="is wrong", mend="right it")
+    assert str(mistake) == "a.toml:3: listen.port: is wrong; right it"
+
+
+# -- good files ----------------------------------------------------------------------------------------
+
+
+def test_what_is_left_out_has_its_default() -> None:
+    config, mistakes, notes = check_config(GOOD, "good.toml")
+    assert (mistakes, notes) == ([], [])
+    assert config is not None
+    assert (config.listen.port, config.listen.path) == (8887, "/ocpp")
+    assert config.listen.protocols == ("ocpp2.1", "ocpp2.0.1", "ocpp1.6")
+    assert config.load_management.lease_s == 120
+    (evse,) = config.station[0].evse
+    assert (evse.id, evse.phases, evse.max_a) == (1, ("L1", "L2", "L3"), 32)
+    assert config.circuit[0].limits_a == (100, 100, 100)
+
+
+def test_the_depots_unused_meter_is_its_only_mistake() -> None:
+    _, mistakes, _ = check_config(DEPOT, "depot.toml")
+    (mistake,) = mistakes
+    assert mistake.line == DEPOT.splitlines().index('id = "building"') + 1
+    assert 'no circuit uses meter "building"' in mistake.what
+
+
+def test_the_depot_is_good_once_its_meter_is_used_and_says_what_it_does_not_do_yet() -> None:
+    config, mistakes, notes = check_config(
+        DEPOT.replace("limit_a = 63", 'limit_a = 63\nmeter = "building"'), "depot.toml"
+    )
+    assert mistakes == []
+    assert config is not None
+    assert config.station[0].evse[0].phases == ("L2", "L3", "L1")
+    assert config.dimming is not None
+    assert config.dimming.source[0].role == "grid-operator"
+    assert [note.key for note in notes] == [
+        'circuit "grid" base_load_a',
+        'dimming.source "dso" kind',
+    ]
+
+
+def test_what_looks_odd_is_worth_a_note() -> None:
+    text = GOOD.replace('{station}"', '{station}"\npriority = 1')
+    text = text.replace(
+        "limit_a = 100", 'limit_a = 100\n[[circuit]]\nid = "row"\nparent = "grid"\nlimit_a = 120'
+    )
+    text += "[[station.evse]]\nsteuve = true\n"
+    config, mistakes, notes = check_config(text, "odd.toml")
+    assert config is not None
+    assert mistakes == []
+    assert [note.key for note in notes] == [
+        'backend "cpo" priority',
+        'circuit "row" limit_a',
+        'station "CS01" evse[0].steuve',
+    ]
+
+
+def test_what_is_just_within_its_bounds_is_good() -> None:
+    text = GOOD.replace("limit_a = 100", 'limit_a = 6\nbase_load_a = 0\nmeter = "m"')
+    text += "[[station.evse]]\nmin_a = 6\nmax_a = 6\nfallback_a = 6\n"
+    text += '[[circuit]]\nid = "row"\nparent = "grid"\nlimit_a = 6\n'
+    text += '[[meter]]\nid = "m"\ndriver = "abb-b23"\ntransport = "rtu"\ndevice = "/dev/x"\nunit = 1\n'
+    assert check_config(text, "edge.toml")[1:] == ([], [])
+
+
+def test_the_example_for_installers_is_good_and_without_notes() -> None:
+    _, notes = read_config(FOR_INSTALLERS)
+    assert notes == []
+
+
+def test_the_example_for_installers_shows_every_key_and_every_driver() -> None:
+    text = FOR_INSTALLERS.read_text()
+    kinds = [
+        kind
+        for kind in vars(config_module).values()
+        if isinstance(kind, type)
+        and issubclass(kind, msgspec.Struct)
+        and kind.__module__ == Config.__module__
+    ]
+    for kind in kinds:
+        for key in kind.__struct_fields__:
+            assert re.search(rf"^(# )?({key} = |\[+([a-z]+\.)?{key}\])", text, re.MULTILINE), key
+    assert all(driver in text for driver in list_maps())
+
+
+def test_what_the_example_for_installers_has_commented_out_is_good_too() -> None:
+    text = re.sub(r"^# (\[|[a-z_0-9]+ = )", r"\1", FOR_INSTALLERS.read_text(), flags=re.MULTILINE)
+    _, mistakes, _ = check_config(text, "etc.toml")
+    assert [str(mistake) for mistake in mistakes] == []
+
+
+@pytest.mark.parametrize(
+    ("said", "settings"),
+    [
+        ({"transport": "tcp", "host": "h"}, {"host": "h", "port": 502}),
+        ({"transport": "tls", "host": "h"}, {"host": "h", "port": 802}),
+        ({"transport": "rtu", "device": "/dev/x", "baud": 19200}, {"device": "/dev/x", "baud": 19200}),
+        (
+            {"transport": "rtu-over-tcp", "host": "h", "port": 9, "invert": True},
+            {"host": "h", "port": 9, "invert": True},
+        ),
+    ],
+)
+def test_a_meter_as_the_drivers_want_it(said: dict[str, object], settings: dict[str, object]) -> None:
+    meter = msgspec.convert({"id": "m", "driver": "abb-b23", "unit": 7} | said, MeterConfig)
+    expected = {"id": "m", "driver": "abb-b23", "unit": 7, "transport": said["transport"]} | settings
+    assert meter.settings() == msgspec.convert(expected, MeterSettings)
+
+
+# -- files ---------------------------------------------------------------------------------------------
+
+
+def test_files_are_looked_for_beside_the_configuration(tmp_path: Path) -> None:
+    secret(tmp_path / "CS01", "a long password\n")
+    path = written(tmp_path, GOOD + 'password_file = "CS01"')
+    config, _ = read_config(path)
+    assert config.station[0].password_file == str(tmp_path / "CS01")
+
+
+def test_the_store_too_is_beside_the_configuration(tmp_path: Path) -> None:
+    config, _ = read_config(written(tmp_path, GOOD + '[store]\ndirectory = "store"\n'))
+    assert config.store.directory == str(tmp_path / "store")
+    config, _ = read_config(written(tmp_path, GOOD))
+    assert config.store.directory == "/var/lib/local-controller"
+
+
+@pytest.mark.parametrize(
+    ("web", "listen", "wrong"),
+    [
+        ("127.0.0.1", "0.0.0.0", True),
+        ("::", "127.0.0.1", True),
+        ("127.0.0.1", "127.0.0.1", True),
+        ("127.0.0.1", "192.0.2.1", False),
+    ],
+)
+def test_two_addresses_may_share_a_port(web: str, listen: str, wrong: bool) -> None:
+    text = GOOD + f'[web]\nhost = "{web}"\nport = 8887\n[listen]\nhost = "{listen}"\n'
+    assert [mistake.key for mistake in check_config(text, "c.toml")[1]] == ["web.port"] * wrong
+
+
+@pytest.mark.parametrize(
+    ("mode", "content", "what", "mend"),
+    [
+        (0o604, "secret", "is open to everybody on this machine", "chmod o= "),
+        (0o600, "\n", "is empty", "write into it"),
+        (
+            0o600,
+            "$scrypt$ln=14",
+            'is no whole hash "$scrypt$ln=12,r=8,p=1$SALT$HASH"',
+            "local-controller password",
+        ),
+        (None, "", "cannot be read: No such file or directory", "create it"),
+    ],
+)
+def test_secrets_that_are_none(tmp_path: Path, mode: int | None, content: str, what: str, mend: str) -> None:
+    if mode is not None:
+        secret(tmp_path / "CS01", content, mode)
+    with pytest.raises(ConfigError) as raised:
+        read_config(written(tmp_path, GOOD + 'password_file = "CS01"'))
+    (mistake,) = raised.value.mistakes
+    assert (mistake.line, mistake.key) == (14, 'station "CS01" password_file')
+    assert mistake.what == f"{tmp_path}/CS01 {what}"
+    assert mend in mistake.mend
+
+
+def test_a_hash_is_for_stations_and_for_no_backend(tmp_path: Path) -> None:
+    secret(tmp_path / "hash", f"$scrypt$ln=14,r=8,p=1$c2FsdA${'A' * 43}\n")
+    text = GOOD.replace("{station}", '{station}"\npassword_file = "hash') + 'password_file = "hash"'
+    with pytest.raises(ConfigError) as raised:
+        read_config(written(tmp_path, text))
+    (mistake,) = raised.value.mistakes
+    assert mistake.key == 'backend "cpo" password_file'
+    assert "is a hash, which no backend takes" in mistake.what
+
+
+def test_every_missing_certificate_is_told_beside_all_else(tmp_path: Path) -> None:
+    text = GOOD.replace("{station}", '{station}"\nca = "ca.pem"\ncertificate = "up.pem"\nkey = "up.key')
+    text += 'observer = "x"\n[listen]\ncertificate = "server.pem"\nkey = "server.key"\n'
+    with pytest.raises(ConfigError, match="6 mistakes") as raised:
+        read_config(written(tmp_path, text))
+    assert [mistake.key for mistake in raised.value.mistakes] == [
+        'backend "cpo" ca',
+        'backend "cpo" certificate',
+        'backend "cpo" key',
+        'station "CS01" observer',
+        "listen.certificate",
+        "listen.key",
+    ]
+
+
+def test_a_directory_is_no_file(tmp_path: Path) -> None:
+    with pytest.raises(
+        FileUnreadableError, match=r"is a directory; name the file in it, e.g. .*controller.toml"
+    ):
+        read_config(tmp_path)
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(FileUnreadableError, match=r"none\.toml: cannot be read: No such file"):
+        read_config(tmp_path / "none.toml")
+
+
+def test_a_file_that_is_no_text(tmp_path: Path) -> None:
+    (tmp_path / "latin.toml").write_bytes("[site]\nid = 'Süd'".encode("latin-1"))
+    with pytest.raises(FileUnreadableError, match=r"is not UTF-8 text \(byte 14\)"):
+        read_config(tmp_path / "latin.toml")
+
+
+# -- whatever the file is --------------------------------------------------------------------------------
+
+
+def test_a_text_that_nests_without_end_is_a_mistake() -> None:
+    (mistake,) = check_config("a = " + "[" * 10_000, "deep.toml")[1]
+    assert mistake.what == "nests too deep"
+
+
+values = (
+    st.none()
+    | st.booleans()
+    | st.integers(-1, 70_000)
+    | st.floats()
+    | st.sampled_from(["", "cpo", "grid", "L1"])
+)
+junk = st.recursive(
+    values.filter(lambda value: value is not None),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(["id", "x"]), inner),
+    max_leaves=4,
+)
+KEYS = [
+    "id",
+    "url",
+    "owner",
+    "circuit",
+    "parent",
+    "limit_a",
+    "meter",
+    "evse",
+    "phases",
+    "min_a",
+    "fallback_a",
+    "unit",
+]
+tables = st.dictionaries(st.sampled_from(KEYS), junk, max_size=6)
+files = st.dictionaries(
+    st.sampled_from(["site", "listen", "backend", "circuit", "meter", "station", "load_management", "x"]),
+    tables | st.lists(tables, max_size=3) | junk,
+)
+
+
+@given(data=files)
+def test_whatever_the_file_says_the_check_ends_in_a_verdict(data: dict[str, object]) -> None:
+    text = tomli_w.dumps(data)
+    config, mistakes, _ = check_config(text, "any.toml")
+    assert (config is None) == bool(mistakes)
+    assert all(1 <= mistake.line <= text.count("\n") + 1 for mistake in mistakes)
+
+
+def test_a_person_reads_mistakes_first_then_notes_then_how_many() -> None:
+    _, mistakes, notes = check_config(GOOD.replace('"cpo"\nurl', '"cpp"\nurl') + "[signing]\n", "f.toml")
+    assert render(mistakes, notes).splitlines() == [
+        'f.toml:13: station "CS01" owner: "cpo" is no backend that is known here; did you mean "cpp"?',
+        "f.toml:14: signing: nothing is verified or signed without a policy; "
+        'name one: policy = "signing.toml" (note)',
+        "1 mistake",
+    ]
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "controller.toml"
+    path.write_text(text)
+    return path
+
+
+def secret(path: Path, content: str, mode: int = 0o600) -> None:
+    path.write_text(content)
+    path.chmod(mode)

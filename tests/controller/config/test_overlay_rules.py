@@ -1,0 +1,76 @@
+"""[overlay]: what is a mistake, and what is none."""
+
+from __future__ import annotations
+
+import pytest
+
+from controller.config.loader import check_config
+from controller.config.overlay_rules import RESERVED
+from controller.overlay import overlay_wire
+from tests.controller.config.test_loader import GOOD
+
+CHILD = GOOD.replace("[[station]]", '[[station]]\nmode = "overlay"', 1)
+ROUTE = '[[overlay.route]]\ndestination = "CS77"\nvia = "CS01"\n'
+GROUP = '[[overlay.group]]\nid = "row"\nmembers = ["CS01", "CS77"]\n'
+WHOLE = CHILD + "[overlay]\n" + ROUTE + GROUP
+
+
+def mistakes(text: str) -> list[str]:
+    return [f"{each.key}: {each.what}" for each in check_config(text, "overlay.toml")[1]]
+
+
+def test_what_is_right() -> None:
+    assert mistakes(WHOLE) == []
+    assert mistakes(GOOD + "[overlay]\n") == []
+
+
+def test_the_reserved_ids_are_those_of_the_network() -> None:
+    assert {overlay_wire.CSMS, overlay_wire.BROADCAST, overlay_wire.NOBODY} == RESERVED
+
+
+WRONG = [
+    (CHILD, 'station "CS01" mode: is overlay, and there is no [overlay]'),
+    (WHOLE.replace('via = "CS01"', 'via = "CS02"'), 'overlay.route[0].via: "CS02" is no station or backend'),
+    (GOOD + "[overlay]\n" + ROUTE, 'overlay.route[0].via: "CS01" is no station or backend'),
+    (WHOLE + ROUTE, 'overlay.route[1].destination: "CS77" has a route via "CS01" already'),
+    (WHOLE.replace('destination = "CS77"', 'destination = "*"'), '"*" is nobody\'s id'),
+    (WHOLE.replace('id = "row"', 'id = "CSMS"'), 'overlay.group "CSMS" id: "CSMS" is there already'),
+    (WHOLE + GROUP, 'overlay.group "row" id: "row" is there already'),
+    (
+        WHOLE.replace('"CS01", "CS77"', '"CS01", "row"'),
+        'overlay.group "row" members[1]: "row" is no single node',
+    ),
+    (WHOLE.replace('"CS01", "CS77"', ""), 'overlay.group "row" members: '),
+    (WHOLE + "[[overlay.route]]\ndestination = 'CS78'\n", "overlay.route[1].via: is missing"),
+    (WHOLE.replace('members = ["CS01", "CS77"]', ""), 'overlay.group "row" members: is missing'),
+    (WHOLE.replace(ROUTE, ROUTE + "priority = 300\n"), "priority"),
+]
+
+
+@pytest.mark.parametrize(("text", "what"), WRONG)
+def test_mistakes(text: str, what: str) -> None:
+    found = mistakes(text)
+    assert len(found) == 1
+    assert what in found[0]
+
+
+def test_ids_that_mean_something_else_in_the_network() -> None:
+    assert mistakes(GOOD.replace('"CS01"', '"0"') + "[overlay]\n") == [
+        'station "0" id: "0" means something else in an overlay network'
+    ]
+    assert mistakes(GOOD.replace('"CS01"', '"0"')) == []
+
+
+def test_links_have_names_of_their_own() -> None:
+    text = GOOD.replace('"CS01"', '"up"') + "[overlay]\n"
+    for named in ('id = "up"', 'id = "other"\ngroup = "up"'):
+        backend = f'[[backend]]\n{named}\nurl = "wss://h/{{station}}"\n'
+        assert mistakes(text + backend) == [
+            'station "up" id: "up" is a backend\'s id, too: a route could mean either'
+        ]
+
+
+def test_the_uplinks_of_a_group_have_one_mode() -> None:
+    backend = '[[backend]]\nid = "{}"\nurl = "wss://h/{{station}}"\ngroup = "g"\n{}'
+    text = GOOD + backend.format("a", 'mode = "overlay"\n') + backend.format("b", "") + "[overlay]\n"
+    assert any("is another than that of the other uplinks" in each for each in mistakes(text))

@@ -1,0 +1,72 @@
+"""A password's hash: a line that says whether a password is right, and nothing else."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from controller.config.password_files import HashedPassword, PasswordFileError, hashed, secret_of
+
+CHEAP = 4
+"""log2 of N: what costs a station's guesser time costs the tests none."""
+SALT, HASH = "c2FsdHNhbHRzYWx0c2FsdA", "A" * 43
+
+RFC_7914 = HashedPassword(
+    14,
+    8,
+    1,
+    b"SodiumChloride",
+    bytes.fromhex(
+        "7023bdcb3afd7348461c06cd81fd38ebfda8fbba904f8e3ea9b543f6545da1f2"
+        "d5432955613f0fcf62d49705242a9af9e61e85dc0d651e40dfcf017b45575887"
+    ),
+)
+
+
+def test_it_is_the_scrypt_of_the_standard() -> None:
+    assert RFC_7914.matches(b"pleaseletmein")
+    assert not RFC_7914.matches(b"pleaseletmeout")
+
+
+@given(password=st.binary(max_size=72), salt=st.binary(min_size=1, max_size=32))
+def test_a_line_read_back_is_the_same_hash(password: bytes, salt: bytes) -> None:
+    made = hashed(password, salt, CHEAP)
+    read = secret_of(made.line().encode() + b"\r\n")
+    assert read == made
+    assert isinstance(read, HashedPassword)
+    assert read.matches(password)
+    assert not read.matches(password + b"x")
+    assert "$" not in repr(read)
+
+
+def test_the_line_is_in_the_phc_format() -> None:
+    head, salt, digest = hashed(b"secret", b"salt" * 4).line().rsplit("$", 2)
+    assert (head, salt, len(digest)) == ("$scrypt$ln=12,r=8,p=1", SALT, 43)
+
+
+@pytest.mark.parametrize(
+    ("text", "password"),
+    [(b"secret\n", b"secret"), (b" s p \r\n", b" s p "), (b"$2b$not-ours", b"$2b$not-ours"), (b"", b"")],
+)
+def test_anything_else_is_the_password_itself(text: bytes, password: bytes) -> None:
+    assert secret_of(text) == password
+
+
+@pytest.mark.parametrize(
+    ("line", "mend"),
+    [
+        ("$scrypt$", "is no whole hash"),
+        (f"$scrypt$ln=14,r=8,p=1${SALT}", "is no whole hash"),
+        (f"$scrypt$ln=14,r=8,p=1${SALT}${HASH} # CS01", "is no whole hash"),
+        (f"$scrypt$ln=14,r=8,p=1${SALT}${HASH[:20]}", "only 15 bytes"),
+        (f"$scrypt$ln=14,r=8,p=1${SALT}${HASH[:41]}", "that is cut off"),
+        (f"$scrypt$ln=19,r=8,p=1${SALT}${HASH}", "more than a station waits"),
+        (f"$scrypt$ln=99,r=99,p=99${SALT}${HASH}", "more than a station waits"),
+        (f"$scrypt$ln=0,r=8,p=1${SALT}${HASH}", "costs nothing"),
+        (f"$scrypt$ln=14,r=0,p=1${SALT}${HASH}", "costs nothing"),
+    ],
+)
+def test_a_line_that_is_no_good_hash_is_refused_with_its_mend(line: str, mend: str) -> None:
+    with pytest.raises(PasswordFileError, match=mend):
+        secret_of(line.encode())

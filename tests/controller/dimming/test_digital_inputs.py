@@ -1,0 +1,125 @@
+"""Contacts as they are wired, bounce, break, and fall silent."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import pytest
+
+from controller.dimming.digital_inputs import DigitalInput, DigitalInputs, DigitalInputsSettings, Level
+
+OPEN, CLOSED, UNKNOWN = False, True, None
+CLOSER = DigitalInput(name="S1", watts=4200, on_when="closed")
+OPENER = DigitalInput(name="W3", watts=4200)
+STAGES = tuple(
+    DigitalInput(name=f"K{number}", watts=watts, on_when="closed")
+    for number, watts in enumerate((None, 60_000, 30_000, 0.0), 1)
+)
+
+
+def contacts(*wired: DigitalInput, pattern: Literal["each", "one-of"] = "each") -> DigitalInputs:
+    return DigitalInputs("box", DigitalInputsSettings(contacts=wired, pattern=pattern))
+
+
+def holds(of: DigitalInputs, at: float) -> float | None:
+    found = of.limits(at)
+    assert len(found) <= 1
+    return found[0].watts if found else None
+
+
+@pytest.mark.parametrize(
+    ("contact", "level", "limit_w"),
+    [
+        (CLOSER, OPEN, None),
+        (CLOSER, CLOSED, 4200),
+        (CLOSER, UNKNOWN, 4200),
+        (OPENER, CLOSED, None),
+        (OPENER, OPEN, 4200),  # a command, or a broken wire
+        (OPENER, UNKNOWN, 4200),
+    ],
+)
+def test_one_contact(contact: DigitalInput, level: Level, limit_w: float | None) -> None:
+    source = contacts(contact)
+    source.read([level], 0)
+    assert holds(source, 0) == limit_w
+
+
+def test_before_the_first_reading_it_dims() -> None:
+    source = contacts(CLOSER, OPENER)
+    assert holds(source, 0) == 4200
+    assert source.limits(0)[0].proof == "its contacts were not read yet"
+    assert source.deadline(0) is None
+
+
+def test_of_several_that_are_on_the_lowest_holds() -> None:
+    source = contacts(
+        DigitalInput(name="a", watts=30_000),
+        DigitalInput(name="b", watts=4200),
+        DigitalInput(name="c", watts=None),
+    )
+    readings: list[tuple[list[Level], float | None, list[str]]] = [
+        ([CLOSED, CLOSED, CLOSED], None, []),
+        ([OPEN, CLOSED, CLOSED], 30_000, ["a on"]),
+        ([OPEN, OPEN, CLOSED], 4200, ["a and b on"]),
+        ([CLOSED, CLOSED, OPEN], None, []),
+    ]
+    for at, (levels, limit_w, why) in enumerate(readings):
+        source.read(levels, at)
+        source.read(levels, at + 0.5)
+        assert holds(source, at + 0.5) == limit_w
+        assert [each.proof for each in source.limits(at + 0.5)] == why
+
+
+@pytest.mark.parametrize(
+    ("levels", "limit_w"),
+    [
+        ([CLOSED, OPEN, OPEN, OPEN], None),
+        ([OPEN, CLOSED, OPEN, OPEN], 60_000),
+        ([OPEN, OPEN, CLOSED, OPEN], 30_000),
+        ([OPEN, OPEN, OPEN, CLOSED], 0),
+        ([OPEN, OPEN, OPEN, OPEN], 0),  # a broken wire
+        ([CLOSED, CLOSED, OPEN, OPEN], 0),  # a fault
+        ([CLOSED, UNKNOWN, OPEN, OPEN], 0),
+        ([UNKNOWN, OPEN, OPEN, OPEN], 0),
+    ],
+)
+def test_stages_of_which_exactly_one_is_on(levels: list[Level], limit_w: float | None) -> None:
+    source = contacts(*STAGES, pattern="one-of")
+    source.read(levels, 0)
+    assert holds(source, 0) == limit_w
+
+
+def test_what_bounces_does_not_count() -> None:
+    source = contacts(CLOSER)
+    source.read([OPEN], 0)
+    for tenth in range(1, 20):
+        source.read([CLOSED if tenth % 2 else OPEN], tenth / 10)
+        assert holds(source, tenth / 10) is None
+
+
+@pytest.mark.parametrize("level", [CLOSED, UNKNOWN])
+def test_what_stays_counts_in_both_directions(level: Level) -> None:
+    source = contacts(CLOSER)
+    source.read([OPEN], 0)
+    counted = []
+    for tenth in range(1, 12):
+        source.read([level if tenth < 6 else OPEN], tenth / 10)
+        counted.append(holds(source, tenth / 10))
+    assert counted == [None] * 3 + [4200] * 5 + [None] * 3
+
+
+def test_readings_that_stay_away_dim_and_the_first_new_one_counts() -> None:
+    source = contacts(CLOSER)
+    source.read([OPEN], 0)
+    assert source.deadline(0) == 5
+    assert [holds(source, at) for at in (4.9, 5)] == [None, 4200]
+    assert source.limits(5)[0].proof == "its contacts cannot be read"
+    assert source.deadline(5) is None
+    assert holds(source, 1e6) == 4200  # nobody can tell that from a command
+    source.read([OPEN], 1e6)
+    assert holds(source, 1e6) is None
+
+
+def test_another_number_of_inputs_is_a_mistake() -> None:
+    with pytest.raises(ValueError, match="2 contacts, not 1"):
+        contacts(CLOSER, OPENER).read([OPEN], 0)

@@ -1,0 +1,330 @@
+"""The desk in conversation with grid operators, devices and meters."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import msgspec
+import pytest
+
+from controller.dimming.digital_inputs import DigitalInput, DigitalInputsSettings
+from controller.dimming.dimming_controller import (
+    DECISIONS_APART_S,
+    MOST_OPEN,
+    REFUSALS_A_MINUTE,
+    DimmingController,
+)
+from controller.dimming.dimming_settings import SourceSettings
+from controller.dimming.events import (
+    ClockTrusted,
+    CommandAnswer,
+    CommandReceived,
+    Decided,
+    DimmingChanged,
+    DimmingMemory,
+    DimmingTick,
+    InputsRead,
+    NotifyBackends,
+    PersistDimming,
+    SourceLimited,
+    SourceReached,
+)
+from controller.dimming.evidence_chain import EvidenceKind
+from controller.dimming.limit_effect import PATIENCE_S
+from tests.controller.dimming.commands import NOON, POINT, command
+from tests.controller.dimming.signers import PlainSignatures, signed
+from tests.controller.dimming.talk import MINIMUM, ONE, SETTINGS, TWO, Talk
+
+
+def test_a_command_is_saved_obeyed_recorded_and_answered_in_this_order() -> None:
+    talk = Talk()
+    talk.measures(22_000, 11_000, grid=50_000)
+    answer = talk.sends(command(1, 9000.0), "dso", at=1.5)
+    order = [type(action).__name__ for action in talk.actions]
+    assert order == ["Save", "Dimmed", *["Record"] * 4, "Answer", "Note", "Note"]
+    assert talk.kinds() == ["command", "verdict", "limit", "readings"]
+    assert answer | {"command": ""} == {
+        "@context": "urn:local-controller:dim:acknowledgement:1",
+        "command": "",
+        "commandId": "command-1",
+        "connectionPoint": POINT,
+        "time": "2026-11-21T12:00:01.500Z",
+        "status": "accepted",
+        "limitW": 9000.0,
+        "from": "2026-11-21T12:00:01.500Z",
+        "until": "2026-11-21T13:00:00.000Z",
+        "powerBeforeW": 33_000.0,
+    }
+    assert talk.recorded(EvidenceKind.READINGS)[0]["phase"] == "before"
+    assert talk.total_w == 9000
+
+
+def test_its_effect_is_measured_told_and_on_record() -> None:
+    talk = Talk()
+    talk.measures(22_000, 11_000)
+    talk.sends(command(1, 9000.0), "dso", at=1)
+    talk.measures(16_000, 0, at=2)
+    assert talk.actions == []
+    talk.measures(8500, 0, at=4.25)
+    [told] = talk.of(NotifyBackends)
+    effect = msgspec.json.decode(told.payload)
+    assert told.via == "cpo"
+    assert (effect["reached"], effect["timeToEffectS"]) == (True, 3.25)
+    assert (effect["powerBeforeW"], effect["powerAfterW"], effect["limitW"]) == (33_000, 8500, 9000)
+    assert talk.recorded()[0]["phase"] == "reached"
+    talk.measures(8400, 0, at=5)
+    assert talk.actions == []
+
+
+def test_an_effect_that_does_not_come_is_told_too_and_then_that_it_came() -> None:
+    talk = Talk()
+    talk.sends(command(1, 9000.0), "dso")
+    assert talk.desk.deadline(0) == PATIENCE_S
+    talk.on(DimmingTick(), PATIENCE_S)
+    assert talk.kinds() == ["failure"]
+    [told] = talk.of(NotifyBackends)
+    assert msgspec.json.decode(told.payload)["reached"] is False
+    talk.measures(100, 100, at=70)
+    [told] = talk.of(NotifyBackends)
+    assert msgspec.json.decode(told.payload)["timeToEffectS"] == 70
+
+
+def test_it_ends_by_itself_and_the_end_is_on_record() -> None:
+    talk = Talk()
+    talk.sends(command(1, 9000.0), "dso")
+    talk.measures(8000, at=10)
+    assert talk.desk.deadline(10) == 3600
+    assert DimmingChanged(talk.desk.effective) not in talk.on(DimmingTick(), 3599)
+    talk.on(DimmingTick(), 3600)
+    [dimmed] = talk.of(DimmingChanged)
+    assert not dimmed.effective.dimmed
+    assert talk.kinds() == ["readings", "release"]
+    assert talk.recorded(EvidenceKind.RELEASE) == [{"lastedS": 3600.0}]
+
+
+@pytest.mark.parametrize(
+    ("payload", "signer", "reason"),
+    [
+        (command(2, 100.0), "mallory", "bad-signature"),
+        (command(1, 9000.0), "dso", "replayed"),
+        (command(2, None, role="operator"), "cpo", "lower-role"),
+        (command(2, point="other"), "dso", "out-of-scope"),
+    ],
+)
+def test_a_refusal_is_signed_and_on_record_and_changes_nothing(
+    payload: dict[str, Any], signer: str, reason: str
+) -> None:
+    talk = Talk()
+    talk.sends(command(1, 9000.0), "dso")
+    before = talk.desk.effective
+    answer = talk.sends(payload, signer)
+    assert (answer["status"], answer["reason"]) == ("refused", reason)
+    assert answer["detail"]
+    assert talk.desk.effective == before
+    assert talk.kinds() == ["command", "verdict"]
+    assert talk.of(PersistDimming) == talk.of(DimmingChanged) == []
+    verdict = talk.recorded(EvidenceKind.VERDICT)[0]
+    assert (verdict["reason"], verdict["commandId"]) == (reason, payload["commandId"])
+
+
+def test_without_a_clock_nothing_is_believed() -> None:
+    talk = Talk()
+    talk.on(ClockTrusted(False))
+    assert talk.sends(command(1), "dso")["reason"] == "clock-not-trusted"
+    assert [body["clockTrusted"] for body in talk.recorded()] == [False, False]
+    talk.on(ClockTrusted(True))
+    assert talk.sends(command(1), "dso")["status"] == "partly"
+    assert not any("clockTrusted" in body for body in talk.recorded())
+
+
+def test_nobody_goes_below_the_minimum_but_the_operator_of_the_site() -> None:
+    talk = Talk()
+    answer = talk.sends(command(1, 0.0), "dso")
+    assert (answer["status"], answer["limitW"]) == ("partly", MINIMUM)
+    assert "minimum" in answer["detail"]
+    assert talk.total_w == MINIMUM
+    answer = talk.sends(command(1, 1000.0, role="operator"), "cpo")
+    assert (answer["status"], talk.total_w) == ("accepted", 1000)
+
+
+def test_limits_per_phase_go_up_with_the_minimum() -> None:
+    talk = Talk()
+    talk.sends(command(1, 3000.0, limitPhasesW=[1000, 500, 500]), "dso")
+    assert talk.desk.effective.phases_w == pytest.approx((MINIMUM / 2, MINIMUM / 4, MINIMUM / 4))
+    talk.sends(command(2, 0.0, limitPhasesW=[0, 0, 0]), "dso")
+    assert talk.desk.effective.phases_w == (None, None, None)
+    talk.sends(command(3, 9000.0, limitPhasesW=[3000, 3000, 3000]), "dso")
+    assert talk.desk.effective.phases_w == (3000, 3000, 3000)
+
+
+def test_the_lowest_wins_and_each_lifts_its_own_alone() -> None:
+    talk = Talk()
+    talk.sends(command(1, 9000.0), "dso")
+    answer = talk.sends(command(1, 12_000.0, role="operator"), "cpo")
+    assert (answer["status"], answer["limitW"]) == ("partly", 9000)
+    assert answer["detail"] == "dso limits them to 9000 W"
+    talk.on(SourceLimited(source="csms", watts=8000.0))
+    assert talk.total_w == 8000
+    answer = talk.sends(command(2, None), "dso")
+    assert answer["status"] == "partly"
+    assert answer["detail"] == "lifted, and the site is still limited by cpo and csms"
+    talk.on(SourceLimited(source="csms", watts=None))
+    assert talk.total_w == 12_000
+    assert talk.sends(command(2, None, role="operator"), "cpo")["status"] == "accepted"
+    assert not talk.desk.effective.dimmed
+
+
+def test_direct_control_limits_each_evse() -> None:
+    talk = Talk()
+    talk.measures(11_000, 11_000)
+    answer = talk.sends(command(1, 4200.0, evses=["CS01/1"]), "dso")
+    assert (answer["status"], answer["limitW"]) == ("accepted", 4200)
+    assert {ref: bound.watts for ref, bound in talk.desk.effective.evses.items()} == {ONE: 4200}
+    assert talk.total_w is None
+    assert talk.sends(command(2, 100.0, evses=["CS01/1"]), "dso")["limitW"] == 4200
+    talk.measures(4100, 11_000, at=5)
+    assert len(talk.of(NotifyBackends)) == 2
+
+
+def test_a_command_for_later_waits() -> None:
+    talk = Talk()
+    answer = talk.sends(command(1, 9000.0, begins=600, ends=1200), "dso")
+    assert (answer["status"], answer["from"]) == ("accepted", "2026-11-21T12:10:00.000Z")
+    assert not talk.desk.effective.dimmed
+    assert talk.kinds() == ["command", "verdict"]
+    assert talk.desk.deadline(0) == 600
+    talk.on(DimmingTick(), 600)
+    assert talk.total_w == 9000
+    talk.measures(8000, at=602)
+    [told] = talk.of(NotifyBackends)
+    assert msgspec.json.decode(told.payload)["timeToEffectS"] == 2
+
+
+def test_a_source_that_is_lost_fails_safe_and_comes_back() -> None:
+    talk = Talk()
+    talk.sends(command(1, 9000.0, failsafe={"limitW": 8000, "durationS": 3600}), "dso")
+    talk.on(SourceReached("dso", False), 100)
+    assert talk.of(PersistDimming)
+    talk.on(DimmingTick(), 699)
+    assert talk.total_w == 9000
+    talk.on(DimmingTick(), 700)
+    assert talk.total_w == 8000
+    talk.on(DimmingTick(), 3600)
+    assert talk.total_w == 8000
+    talk.on(SourceReached("dso", True), 4000)
+    assert not talk.desk.effective.dimmed
+
+
+def test_a_failsafe_that_nobody_watches_over_is_no_promise() -> None:
+    failsafe = {"limitW": 8000, "durationS": 3600}
+    answer = Talk().sends(command(1, 9000.0, role="operator", failsafe=failsafe), "cpo")
+    assert answer["status"] == "partly"
+    assert answer["detail"] == "nobody watches the way to its issuer here: its failsafe will not come"
+    assert Talk().sends(command(1, 9000.0, failsafe=failsafe), "dso")["status"] == "accepted"
+
+
+def test_a_restart_comes_back_to_what_held() -> None:
+    before = Talk()
+    before.sends(command(1, 9000.0), "dso", at=10)
+    [saved] = before.of(PersistDimming)
+    memory = msgspec.json.decode(msgspec.json.encode(saved.memory), type=DimmingMemory)
+    after = DimmingController(SETTINGS, PlainSignatures(), 5.0)
+    after.recall(memory, 5.0, NOON + 100, clock_trusted=True)
+    [dimmed] = [
+        each for each in after.handle(DimmingTick(), 5.0, NOON + 100) if isinstance(each, DimmingChanged)
+    ]
+    assert dimmed.effective.total is not None
+    assert (dimmed.effective.total.watts, dimmed.effective.total.until) == (9000, 5 + 3500)
+    replayed = after.handle(CommandReceived(1, "cpo", signed(command(1, 9000.0), "dso")), 6, NOON + 101)
+    assert [each.accepted for each in replayed if isinstance(each, CommandAnswer)] == [False]
+
+
+@pytest.mark.parametrize(("trusted_at", "holds"), [(NOON + 200, True), (NOON + 5000, False)])
+def test_a_restart_without_a_clock_holds_on_until_the_time_is_known(trusted_at: float, holds: bool) -> None:
+    before = Talk()
+    before.sends(command(1, 9000.0), "dso", at=10)
+    [saved] = before.of(PersistDimming)
+    after = DimmingController(SETTINGS, PlainSignatures(), 0.0)
+    after.recall(saved.memory, 0.0, 0.0, clock_trusted=False)  # 1970
+    after.handle(DimmingTick(), 0.0, 0.0)
+    assert after.effective.dimmed
+    after.handle(ClockTrusted(True), 30.0, trusted_at)
+    assert after.effective.dimmed is holds
+
+
+def test_what_a_backend_said_is_not_kept_here_it_is_said_again() -> None:
+    talk = Talk()
+    talk.on(SourceLimited(source="csms", watts=8000.0))
+    talk.sends(command(1, 9000.0), "dso")
+    [saved] = talk.of(PersistDimming)
+    assert sorted(saved.memory.words) == ["cpo", "dso"]
+
+
+def test_a_flood_of_forged_commands_does_not_fill_the_disk() -> None:
+    talk = Talk()
+    kinds: Counter[str] = Counter()
+    for number in range(REFUSALS_A_MINUTE + 40):
+        assert talk.sends(command(number + 1), "mallory", at=1)["status"] == "refused"
+        kinds.update(talk.kinds())
+    assert kinds == {"command": REFUSALS_A_MINUTE, "verdict": REFUSALS_A_MINUTE}
+    talk.sends(command(1), "dso")
+    assert talk.recorded(EvidenceKind.VERDICT)[0]["refusalsWithoutRecord"] == 40
+    talk.sends(command(1), "dso", at=62)
+    assert "refusalsWithoutRecord" not in talk.recorded(EvidenceKind.VERDICT)[0]
+
+
+def test_of_many_commands_the_newest_are_told_their_effect() -> None:
+    talk = Talk()
+    for number in range(1, MOST_OPEN + 5):
+        talk.sends(command(number, 9000.0), "dso")
+    talk.measures(100)
+    told = [msgspec.json.decode(each.payload)["commandId"] for each in talk.of(NotifyBackends)]
+    assert told == [f"command-{number}" for number in range(5, MOST_OPEN + 5)]
+
+
+def test_decisions_go_on_record_once_for_each_limit_and_then_now_and_again() -> None:
+    talk = Talk()
+    taken = Decided({ONE: (16.0, "its share"), TWO: (0.0, "waits")})
+    talk.on(taken, 0)
+    assert talk.kinds() == []  # nothing is dimmed
+    talk.sends(command(1, 9000.0), "dso", at=1)
+    talk.on(taken, 2)
+    first, second = {"a": 16.0, "why": "its share"}, {"a": 0.0, "why": "waits"}
+    assert talk.recorded(EvidenceKind.DECISION) == [{"devices": {"CS01/1": first, "CS02/1": second}}]
+    talk.measures(100, at=3)
+    talk.on(taken, 3)
+    assert talk.kinds() == []
+    talk.on(taken, 2 + DECISIONS_APART_S)
+    assert talk.kinds() == ["decision"]
+    talk.sends(command(2, 8000.0), "dso")
+    talk.on(taken, 64)
+    assert talk.kinds() == ["decision"]
+
+
+def test_a_value_that_is_no_number_is_none() -> None:
+    talk = Talk()
+    talk.sends(command(1, 9000.0), "dso")
+    talk.measures(float("nan"), 0, grid=float("inf"), at=1)
+    assert talk.of(NotifyBackends) == []
+    talk.measures(100, at=2)
+    assert talk.of(NotifyBackends)
+
+
+def test_contacts_dim_until_they_are_read_and_when_they_are_not() -> None:
+    wired = DigitalInputsSettings(contacts=(DigitalInput(name="S1", watts=9000, on_when="closed"),))
+    box = SourceSettings(id="box", kind="contact", contacts=wired)
+    talk = Talk(msgspec.structs.replace(SETTINGS, sources=(box,)))
+    assert talk.total_w == 9000
+    talk.on(InputsRead("box", (False,)), 1)
+    assert not talk.desk.effective.dimmed
+    talk.on(InputsRead("box", (True,)), 2)
+    talk.on(InputsRead("box", (True,)), 3)
+    assert talk.total_w == 9000
+    assert talk.recorded(EvidenceKind.LIMIT)[0]["total"]["proof"] == "S1 on"
+    talk.on(InputsRead("box", (False,)), 4)
+    talk.on(InputsRead("box", (False,)), 5)
+    assert not talk.desk.effective.dimmed
+    assert talk.desk.deadline(5) == 10
+    talk.on(DimmingTick(), 10)
+    assert talk.total_w == 9000

@@ -1,0 +1,236 @@
+"""The chain: what it says, and that nobody changes a byte of it unseen."""
+
+from __future__ import annotations
+
+import base64
+import json
+from functools import cache
+
+import pytest
+import rfc8785
+from cryptography.hazmat.primitives.asymmetric import ec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from controller.dimming.evidence_audit import EvidenceAudit, audit
+from controller.dimming.evidence_chain import (
+    BEGINNING,
+    ChainHead,
+    EvidenceChain,
+    EvidenceKind,
+    EvidenceRecord,
+    InvalidRecordError,
+    line_hash,
+    read_record,
+)
+from tests.controller.dimming.commands import NOON
+
+KEY = ec.derive_private_key(7, ec.SECP256R1())
+OTHER = ec.derive_private_key(8, ec.SECP256R1())
+CHECKPOINT_AT = 6
+
+
+@cache
+def lines() -> tuple[bytes, ...]:
+    """Eight records; the sixth is the beginning of a second file, and the one after it a checkpoint."""
+    chain, made = EvidenceChain(KEY, ChainHead()), []
+    kinds = [
+        EvidenceKind.COMMAND,
+        EvidenceKind.VERDICT,
+        EvidenceKind.LIMIT,
+        EvidenceKind.DECISION,
+        EvidenceKind.READINGS,
+        EvidenceKind.ROTATION,
+        EvidenceKind.CHECKPOINT,
+        EvidenceKind.RELEASE,
+    ]
+    for number, kind in enumerate(kinds):
+        line = chain.record(kind, {"w": 1500.5 * number, "why": "Über \u2028 limit", "n": [number]}, NOON)
+        chain.written(line)
+        made.append(line)
+    return tuple(made)
+
+
+def look(first: bytes, second: bytes | None = None, *checkpoints: bytes, part: bool = False) -> EvidenceAudit:
+    files = [("a.jsonl", first)] + ([] if second is None else [("b.jsonl", second)])
+    return audit(files, [KEY.public_key()], [("kept.json", each) for each in checkpoints], part=part)
+
+
+def both(changed: list[bytes]) -> EvidenceAudit:
+    """All that there is, as one file was cut in two where the rotation is."""
+    cut = next((i for i, line in enumerate(changed) if b'"rotation"' in line), len(changed))
+    return look(b"".join(changed[:cut]), b"".join(changed[cut:]))
+
+
+def found(of: EvidenceAudit) -> list[str]:
+    return [str(each) for each in of.findings]
+
+
+def test_what_was_written_is_good() -> None:
+    result = look(b"".join(lines()[:5]), b"".join(lines()[5:]), lines()[CHECKPOINT_AT])
+    assert result.findings == ()
+    assert (result.records, result.first) == (8, 0)
+    assert result.head == ChainHead(8, line_hash(lines()[-1][:-1]))
+
+
+def test_a_record_says_what_it_was_given_in_the_one_form() -> None:
+    record = read_record(lines()[1][:-1])
+    assert (record.number, record.kind, record.time) == (1, "verdict", "2026-11-21T12:00:00.000Z")
+    assert record.body == {"w": 1500.5, "why": "Über \u2028 limit", "n": [1]}
+    assert record.previous == line_hash(lines()[0][:-1])
+    assert read_record(lines()[0][:-1]).previous == BEGINNING
+    assert rfc8785.dumps(json.loads(lines()[1])) == lines()[1][:-1]
+
+
+def test_a_record_that_was_not_written_is_not_followed() -> None:
+    chain = EvidenceChain(KEY, ChainHead())
+    first = chain.record(EvidenceKind.LIMIT, {}, NOON)
+    again = read_record(chain.record(EvidenceKind.LIMIT, {"other": True}, NOON)[:-1])
+    assert (again.number, again.previous) == (0, BEGINNING)
+    chain.written(first)
+    assert read_record(chain.record(EvidenceKind.LIMIT, {}, NOON)[:-1]).number == 1
+
+
+@given(st.data())
+def test_any_byte_that_is_changed_is_found_in_its_line(data: st.DataObject) -> None:
+    which = data.draw(st.integers(0, len(lines()) - 1))
+    line = bytearray(lines()[which])
+    at = data.draw(st.integers(0, len(line) - 1))
+    line[at] ^= data.draw(st.integers(1, 255))
+    changed = [*lines()]
+    changed[which] = bytes(line)
+    text = b"".join(changed)
+    where = text[: sum(map(len, changed[:which])) + at].count(b"\n") + 1
+    result = look(text)
+    assert any(finding.line == where for finding in result.findings), found(result)
+
+
+@given(st.integers(0, 6))
+def test_any_line_that_is_taken_out_is_found_where_it_was(which: int) -> None:
+    changed = [*lines()]
+    del changed[which]
+    result = look(b"".join(changed))
+    assert any(finding.line == which + 1 for finding in result.findings), found(result)
+
+
+@given(st.integers(0, 7), st.integers(0, 7))
+def test_any_two_lines_that_change_places_are_found(one: int, other: int) -> None:
+    changed = [*lines()]
+    changed[one], changed[other] = changed[other], changed[one]
+    assert both(changed).good == (one == other)
+
+
+@given(st.integers(0, 7), st.integers(0, 8))
+def test_any_line_that_is_there_twice_is_found(which: int, at: int) -> None:
+    changed = [*lines()]
+    changed.insert(at, lines()[which])
+    assert not both(changed).good
+
+
+def test_findings_say_where_and_what() -> None:
+    a = [*lines()[:5]]
+    assert found(look(b"".join(a[:1] + a[3:]))) == ["a.jsonl:2: records 1 to 2 are missing before it"]
+    assert found(look(b"".join(a[1:]))) == ["a.jsonl:1: the beginning is cut off: this is record 1"]
+    assert found(look(b"".join([a[0], a[2], a[1], a[3]])))[:2] == [
+        "a.jsonl:2: record 1 is missing before it",
+        "a.jsonl:3: it is out of order: record 1 where record 3 should be",
+    ]
+    edited = a[2].replace(b'"w":3001', b'"w":3002')
+    assert edited != a[2]
+    assert found(look(b"".join([*a[:2], edited, *a[3:]]))) == [
+        "a.jsonl:3: it was changed after it was signed"
+    ]
+    assert found(look(b"".join(a)[:-20])) == ["a.jsonl:5: the line is torn: it does not end"]
+    assert found(look(b"")) == ["a.jsonl: there is no record in it"]
+
+
+def test_a_part_of_a_log_is_good_as_such() -> None:
+    part = b"".join(lines()[2:4])
+    assert not look(part).good
+    assert look(part, part=True).good
+    assert look(part, part=True).first == 2
+
+
+def test_a_log_whose_older_files_are_gone_begins_with_a_rotation() -> None:
+    assert look(b"".join(lines()[5:])).good
+    assert not look(b"".join(lines()[6:])).good
+
+
+def test_a_rotation_stands_where_a_file_begins() -> None:
+    assert found(look(b"".join(lines()))) == ["a.jsonl:6: a new file should begin here"]
+
+
+def test_an_end_that_is_cut_off_is_found_when_somebody_has_kept_a_checkpoint() -> None:
+    short = lines()[:CHECKPOINT_AT]
+    assert both([*short]).good  # nothing shows it
+    result = look(b"".join(short[:5]), b"".join(short[5:]), lines()[CHECKPOINT_AT])
+    assert found(result) == [
+        "kept.json:1: the log's end is cut off: it ends before record 6, "
+        "and at 2026-11-21T12:00:00.000Z record 6 was in it"
+    ]
+
+
+def test_a_log_that_was_written_anew_with_the_right_key_is_found_by_a_checkpoint() -> None:
+    chain, made = EvidenceChain(KEY, ChainHead()), []
+    for _ in range(9):
+        made.append(chain.record(EvidenceKind.LIMIT, {}, NOON))
+        chain.written(made[-1])
+    assert look(b"".join(made)).good
+    result = look(b"".join(made), None, lines()[CHECKPOINT_AT])
+    assert found(result) == ["kept.json:1: the log has another record 6 than at 2026-11-21T12:00:00.000Z"]
+
+
+def test_a_line_of_another_chain_of_the_same_key_does_not_fit_in() -> None:
+    other = EvidenceChain(KEY, ChainHead(2, BEGINNING)).record(EvidenceKind.LIMIT, {}, NOON)
+    changed = [*lines()[:2], other, *lines()[3:5]]
+    assert [finding.line for finding in look(b"".join(changed)).findings] == [3, 4]
+
+
+def test_another_key_proves_nothing() -> None:
+    result = audit([("a.jsonl", lines()[0])], [OTHER.public_key()])
+    assert found(result)[0].startswith("a.jsonl:1: it is signed with another key (")
+    assert audit([("a.jsonl", lines()[0])], [OTHER.public_key(), KEY.public_key()]).good
+
+
+@pytest.mark.parametrize(
+    ("kept", "named"),
+    [
+        (b"{}", "no record"),
+        (lines()[0], "it is a command, no checkpoint"),
+        (lines()[CHECKPOINT_AT].replace(b'"w":9003', b'"w":9004'), "changed after it was signed"),
+    ],
+)
+def test_what_is_no_checkpoint_proves_nothing(kept: bytes, named: str) -> None:
+    result = look(b"".join(lines()[:5]), b"".join(lines()[5:]), kept)
+    assert len(result.findings) == 1
+    assert named in found(result)[0]
+    assert found(result)[0].endswith("proves nothing")
+
+
+def test_a_checkpoint_from_before_a_part_is_not_looked_for() -> None:
+    chain = EvidenceChain(KEY, ChainHead())
+    old = chain.record(EvidenceKind.CHECKPOINT, {}, NOON)
+    result = look(b"".join(lines()[2:5]), None, old, part=True)
+    assert found(result) == ["kept.json:1: record 0 is older than what is looked at"]
+
+
+@pytest.mark.parametrize("line", [b"", b"{}", b"[" * 5000, b"\xff", b'{"a":1}', b"null"])
+def test_what_is_no_record(line: bytes) -> None:
+    with pytest.raises(InvalidRecordError):
+        read_record(line)
+
+
+def test_a_record_in_another_form_is_none() -> None:
+    with pytest.raises(InvalidRecordError, match="one form"):
+        read_record(lines()[0][:-1].replace(b'"kind"', b' "kind"'))
+
+
+def test_a_signature_that_is_no_base64_is_none() -> None:
+    record = json.loads(lines()[0])
+    for value in ("!", base64.b64encode(b"\0").decode(), ""):
+        changed = rfc8785.dumps({**record, "signature": value}) + b"\n"
+        assert found(look(changed)) == ["a.jsonl:1: it was changed after it was signed"]
+
+
+def test_the_struct_has_every_member() -> None:
+    assert sorted(json.loads(lines()[0])) == sorted(EvidenceRecord.__struct_fields__)

@@ -1,0 +1,97 @@
+"""Commands signed by real keys, from the bytes to the verdict."""
+
+from __future__ import annotations
+
+import msgspec
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from controller.dimming.dimming_command import CONTEXT
+from controller.dimming.key_proofs import KeyProofs
+from controller.dimming.verification import Issuers, Reason, Situation, Verification
+from controller.signing import signatures
+from controller.signing.keyring import Keyring, KnownKey, OwnKey
+from controller.signing.policy_schema import RoleConfig
+from tests.controller.dimming.commands import NOON, POINT, command
+
+NETZ, CPO, ADMIN, OURS, MALLORY = (ec.derive_private_key(n, ec.SECP256R1()) for n in range(11, 16))
+ROLES = (
+    RoleConfig(id="grid-operator", holders=("netz",)),
+    RoleConfig(id="operator", holders=("cpo", "admin"), approvals=2),
+)
+
+
+def known(key: ec.EllipticCurvePrivateKey, holder: str, until: float = NOON + 1000) -> KnownKey:
+    key_id = signatures.key_id(key.public_key())
+    return KnownKey(id=key_id, holder=holder, not_before=NOON - 1000, not_after=until)
+
+
+RING = Keyring([known(NETZ, "netz"), known(CPO, "cpo"), known(ADMIN, "admin")])
+KEYED = KeyProofs(RING, ROLES, [OwnKey(known(OURS, "lc"), OURS)])
+
+
+def signed(number: int, *keys: ec.EllipticCurvePrivateKey, role: str = "grid-operator") -> bytes:
+    payload = msgspec.json.encode(command(number, role=role, ends=7200))
+    for key in keys:
+        payload = signatures.sign(payload, key, CONTEXT)
+    return payload
+
+
+def judged(received: bytes, utc: float = NOON) -> Reason | None:
+    issuers = [Issuers(id="dso", role="grid-operator"), Issuers(id="cpo", role="operator")]
+    verification = Verification(POINT, [], issuers, {}, KEYED)
+    return verification.judge(received, Situation(utc=utc, clock_trusted=True)).reason
+
+
+def test_a_command_is_obeyed_by_its_keys() -> None:
+    assert judged(signed(1, NETZ)) is None
+    assert judged(signed(1, MALLORY, NETZ)) is None
+    assert judged(signed(1)) is Reason.UNSIGNED
+    assert judged(signed(1, MALLORY)) is Reason.BAD_SIGNATURE
+    assert judged(signed(1, CPO)) is Reason.WRONG_ROLE
+
+
+def test_one_changed_digit_is_found() -> None:
+    assert judged(signed(1, NETZ).replace(b"4200", b"4201")) is Reason.BAD_SIGNATURE
+
+
+def test_a_key_counts_in_its_time() -> None:
+    assert judged(signed(1, NETZ), NOON + 999) is None
+    assert judged(signed(1, NETZ), NOON + 1000) is Reason.KEY_NOT_VALID
+
+
+def test_a_role_that_needs_two_is_borne_by_two() -> None:
+    assert judged(signed(1, CPO, role="operator")) is Reason.WRONG_ROLE
+    assert judged(signed(1, CPO, CPO, role="operator")) is Reason.WRONG_ROLE
+    assert judged(signed(1, CPO, ADMIN, role="operator")) is None
+
+
+def test_what_two_readers_may_read_in_two_ways_is_refused() -> None:
+    twice = signed(1, NETZ).replace(b'"limitW":4200.0', b'"limitW":100000.0,"limitW":4200.0')
+    assert judged(twice) is Reason.BAD_SIGNATURE
+
+
+def test_a_signature_for_another_kind_of_message_is_no_command() -> None:
+    payload = msgspec.json.encode(command(1) | {"@context": CONTEXT})
+    other = signatures.sign(
+        payload.replace(b"command:1", b"effect:1"), NETZ, "urn:local-controller:dim:effect:1"
+    )
+    assert judged(other) is Reason.MALFORMED
+    assert judged(other.replace(b"effect:1", b"command:1")) is Reason.BAD_SIGNATURE
+
+
+def test_our_own_words_are_verified_by_anybody_with_our_key() -> None:
+    context = "urn:local-controller:dim:effect:1"
+    told = KEYED.sign(msgspec.json.encode({"@context": context, "reached": True}), NOON)
+    ours = signatures.key_id(OURS.public_key())
+    assert signatures.examine(told, context, lambda key: key == ours).keys == {ours}
+    assert KEYED.sign(b'{"@context":"x"}', NOON + 1000) == b'{"@context":"x"}'
+
+
+def test_keys_and_roles_are_exchanged() -> None:
+    keyed = KeyProofs(RING, ROLES, [])
+    received = signed(1, NETZ)
+    assert [signer.roles for signer in keyed.verify(received, NOON).signers] == [{"grid-operator"}]
+    keyed.exchange(RING, (), [])
+    assert [signer.roles for signer in keyed.verify(received, NOON).signers] == [frozenset()]
+    keyed.exchange(Keyring(), ROLES, [])
+    assert keyed.verify(received, NOON).signers == ()

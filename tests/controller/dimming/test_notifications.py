@@ -1,0 +1,91 @@
+"""What is told, held against the official schemas of each version."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from controller.dimming.notifications import (
+    BACKEND,
+    DimmingNotice,
+    DimmingSpan,
+    off_display,
+    on_display,
+    to_backend,
+    to_backend_no_more,
+)
+from controller.ocpp.frames import Version
+from tests.controller.dimming.commands import NOON
+from tests.controller.ocpp.schemas import check, request
+
+VERSIONS = pytest.mark.parametrize("version", list(Version))
+HOUR = DimmingSpan(watts=4200.04, since=NOON, until=NOON + 3600)
+OPEN_END = DimmingSpan(watts=4200, since=NOON)
+V2 = (Version.V201, Version.V21)
+
+
+def payload(version: Version, said: DimmingNotice) -> dict[str, Any]:
+    """What is said; of a DataTransfer, what it carries."""
+    check(version, request(version, said.action), said.payload)
+    found: dict[str, Any] = json.loads(said.payload)
+    if said.action == "DataTransfer":
+        assert found["vendorId"] == "org.local-controller"
+        found = json.loads(found["data"]) | {"messageId": found["messageId"]}
+    return found
+
+
+@VERSIONS
+@pytest.mark.parametrize("span", [HOUR, OPEN_END])
+@pytest.mark.parametrize("evse", [None, 2])
+def test_every_version_can_be_told(version: Version, span: DimmingSpan, evse: int | None) -> None:
+    for said in (
+        to_backend(version, span, evse),
+        to_backend_no_more(version, evse=evse),
+        on_display(version, 7, span, "en", ""),
+        off_display(version, 7),
+    ):
+        assert payload(version, said)
+        assert (said.action == "DataTransfer") == (version is Version.V16)
+
+
+@pytest.mark.parametrize("version", V2)
+def test_a_backend_is_told_the_limit_its_source_and_its_end(version: Version) -> None:
+    told = payload(version, to_backend(version, HOUR, 2))
+    assert told["chargingLimit"] == {"chargingLimitSource": "SO", "isGridCritical": True}
+    assert told["evseId"] == 2
+    [schedule] = told["chargingSchedule"]
+    assert (schedule["duration"], schedule["chargingRateUnit"]) == (3600, "W")
+    assert schedule["chargingSchedulePeriod"] == [{"startPeriod": 0, "limit": 4200.0}]
+    assert "duration" not in payload(version, to_backend(version, OPEN_END))["chargingSchedule"][0]
+    own = DimmingSpan(watts=1, since=NOON, set_by=BACKEND)
+    limit = payload(version, to_backend(version, own))["chargingLimit"]
+    assert limit == {"chargingLimitSource": "CSO", "isGridCritical": False}
+
+
+def test_an_old_backend_is_told_the_same() -> None:
+    told = payload(Version.V16, to_backend(Version.V16, HOUR))
+    assert told == {
+        "messageId": "dimmed",
+        "limitW": 4200.0,
+        "from": "2026-11-21T12:00:00.000Z",
+        "until": "2026-11-21T13:00:00.000Z",
+        "setBy": "SO",
+    }
+
+
+@pytest.mark.parametrize("version", V2)
+def test_a_display_shows_it_from_its_beginning_to_its_end(version: Version) -> None:
+    message = payload(version, on_display(version, 7, HOUR, "de", "14:00"))["message"]
+    assert message["message"]["content"] == "Der Netzbetreiber begrenzt die Ladeleistung bis 14:00 Uhr"
+    assert (message["id"], message["message"]["language"]) == (7, "de")
+    assert message["startDateTime"] == "2026-11-21T12:00:00.000Z"
+    assert message["endDateTime"] == "2026-11-21T13:00:00.000Z"
+    assert payload(version, off_display(version, 7)) == {"id": 7}
+
+
+def test_an_old_display_is_told_the_words_too() -> None:
+    told = payload(Version.V16, on_display(Version.V16, 7, OPEN_END, "en", ""))
+    assert told["text"] == "The grid operator limits the charging power"
+    assert "until" not in told

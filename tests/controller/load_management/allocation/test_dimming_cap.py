@@ -1,0 +1,234 @@
+"""Dimmed by the grid operator: what the steerable EVSEs draw from the grid, whoever does not obey."""
+
+from __future__ import annotations
+
+import pytest
+
+from controller.dimming.pmin import minimum_w
+from controller.load_management.events import SiteDimmed
+from controller.model.observations import BackendLimit, EvseRef, ProfilesTouched
+from tests.controller.load_management.toysite import Car, ToySite, ToyStation, grid, station
+
+VOLT = 230.0
+WHY = "dimmed by dso to 4.2 kW until 14:45"
+CHARGING_S = 60
+FOLLOWS_S = 1 + 3 + 1
+"""The answer, the car, and one for the steps of a second."""
+CARS = [Car(32.0), Car(16.0), Car(32.0, (0,)), Car(16.0, (0, 1))]
+ROTATIONS = [(0, 1, 2), (1, 2, 0), (2, 0, 1)]
+
+
+def steerable(index: int) -> ToyStation:
+    return station(f"S{index:03}", phases=ROTATIONS[index % 3], car=CARS[index % 4], steerable=True)
+
+
+def depot(count: int, *more: ToyStation, limit_a: float | None = None) -> ToySite:
+    """So many steerable EVSEs with a car each, all charging."""
+    stations = [steerable(index) for index in range(count)]
+    site = ToySite((grid(limit_a or 40.0 * (count + len(more)) + 100.0),), [*stations, *more])
+    site.connect()
+    site.run(CHARGING_S)
+    return site
+
+
+def steered_w(site: ToySite) -> float:
+    """What the steerable EVSEs draw."""
+    return sum(sum(each.drawn()) for each in site.stations.values() if each.evse.steerable) * VOLT
+
+
+def seconds_until_under(site: ToySite, watts: float, most: int = 90) -> int:
+    for second in range(most):
+        if steered_w(site) <= watts + 1e-6:
+            return second
+        site.step()
+    raise AssertionError(f"{steered_w(site):.0f} W after {most} s, {watts:.0f} W are allowed")
+
+
+def stays_under(site: ToySite, watts: float, seconds: int) -> None:
+    for _ in range(seconds):
+        site.step()
+        assert steered_w(site) <= watts + 1e-6, f"at second {site.now:g}"
+
+
+def dim(watts: float | None, until: float | None = None) -> SiteDimmed:
+    return SiteDimmed(total_w=watts, why=WHY, until=until)
+
+
+@pytest.mark.parametrize("count", [1, 3, 100])
+def test_the_draw_is_under_the_limit_as_soon_as_cars_follow(count: int) -> None:
+    site = depot(count)
+    limit_w = minimum_w(count)
+    assert steered_w(site) > limit_w
+    site.tell(dim(limit_w))
+    assert seconds_until_under(site, limit_w) <= FOLLOWS_S
+    stays_under(site, limit_w, 60)
+    assert steered_w(site) > 0.5 * limit_w, "and no lower than it must be"
+
+
+def test_the_reason_says_who_until_when() -> None:
+    site = depot(2)
+    site.tell(dim(4200.0))
+    shown = {told.reason for told in site.told_people}
+    assert WHY in shown
+    assert f"no room for its minimum of 6 A, {WHY}: waiting" in shown
+    site.run(20)
+    assert {site.view(name).reason for name in ("S000", "S001")} == {
+        WHY,
+        f"{WHY}: gave up its place, rests 60 s at least",
+    }
+
+
+@pytest.mark.parametrize("count", [100, 500])
+def test_others_make_up_for_the_slow_the_deaf_and_the_disobedient(count: int) -> None:
+    site = depot(count)
+    limit_w = minimum_w(count)
+    for index, each in enumerate(site.stations.values()):
+        if index % 25 == 1:
+            each.obeys = False
+        elif index % 25 == 2:
+            each.silent = True
+        elif index % 25 == 3:
+            each.reaction_s = 15
+    site.tell(dim(limit_w))
+    assert seconds_until_under(site, limit_w) <= 40
+    stays_under(site, limit_w, 30)
+
+
+def test_who_is_not_steerable_is_not_touched() -> None:
+    public = station("public", car=Car(32.0))
+    site = depot(3, public)
+    site.tell(dim(4200.0))
+    site.run(20)
+    assert public.draw_a == 32.0
+    assert steered_w(site) <= 4200.0
+
+
+def test_own_generation_comes_on_top_as_far_as_the_meter_proves_it() -> None:
+    site = depot(10)
+    site.building = lambda now: (-20.0, -20.0, -20.0)
+    site.run(30)
+    site.tell(dim(4200.0))
+    site.run(60)
+    with_sun = 4200.0 + 60 * VOLT
+    assert 0.8 * with_sun < steered_w(site) <= with_sun
+    grid_w = sum(site.flowed[-1]) * VOLT
+    assert grid_w <= 4200.0
+    site.building = lambda now: (0.0, 0.0, 0.0)
+    site.run(10)
+    stays_under(site, 4200.0, 60)
+
+
+def test_each_phase_has_its_own_limit() -> None:
+    site = depot(6)
+    site.tell(SiteDimmed(total_w=9000.0, phases_w=(1500.0, 4000.0, 4000.0), why=WHY))
+    site.run(20)
+    drawn = [each.drawn() for each in site.stations.values()]
+    on_site = [0.0, 0.0, 0.0]
+    for each, amps in zip(site.stations.values(), drawn, strict=True):
+        for phase, value in zip(each.evse.phases, amps, strict=True):
+            on_site[phase] += value
+    assert on_site[0] * VOLT <= 1500.0
+    assert max(on_site[1:]) * VOLT <= 4000.0
+    assert sum(on_site) > 0
+
+
+@pytest.mark.parametrize(("car", "expected_a"), [(Car(32.0), 6.0), (Car(32.0, (0,)), 18.2)])
+def test_direct_control_is_4200_w_on_as_many_phases_as_the_car_uses(car: Car, expected_a: float) -> None:
+    site = ToySite((grid(100.0),), [station("S000", car=car, steerable=True)])
+    site.connect()
+    site.run(CHARGING_S)
+    site.tell(SiteDimmed(evses_w={EvseRef("S000", 1): 4200.0}, whys={EvseRef("S000", 1): WHY}))
+    site.run(CHARGING_S)
+    assert site.station("S000").draw_a == pytest.approx(expected_a)
+    assert site.view("S000").reason == WHY
+
+
+def test_less_than_its_minimum_is_a_pause() -> None:
+    site = depot(1)
+    site.tell(SiteDimmed(evses_w={EvseRef("S000", 1): 4100.0}, whys={EvseRef("S000", 1): WHY}))
+    assert site.view("S000").reason == f"{WHY}: 5.9 A, less than its minimum of 6 A"
+    site.run(10)
+    assert site.station("S000").draw_a == 0
+
+
+def test_a_limit_that_is_lifted_is_forgotten() -> None:
+    site = depot(4)
+    before = steered_w(site)
+    site.tell(dim(4200.0))
+    site.run(60)
+    site.tell(SiteDimmed())
+    site.run(60)
+    assert steered_w(site) == before
+
+
+def test_what_a_backend_pushes_lifts_nothing() -> None:
+    site = depot(20)
+    limit_w = minimum_w(20)
+    site.tell(dim(limit_w))
+    seconds_until_under(site, limit_w)
+    for second in range(60):
+        name = f"S{second % 20:03}"
+        site.observe(name, BackendLimit(1, 32.0))
+        site.observe(name, ProfilesTouched("a boot"))
+        stays_under(site, limit_w, 1)
+
+
+def test_a_restart_under_a_limit_goes_on_under_it() -> None:
+    site = depot(20)
+    limit_w = minimum_w(20)
+    site.tell(dim(limit_w))
+    seconds_until_under(site, limit_w)
+    site.run(10)
+    site.controlled = False
+    stays_under(site, limit_w, 30)
+    site.reboot()
+    site.tell(dim(limit_w))  # what the desk remembers comes before all else
+    for name in [ref.station for ref in site.stations]:
+        stays_under(site, limit_w, 1)
+        site.connect(name)
+    stays_under(site, limit_w, 60)
+    assert steered_w(site) > 0
+
+
+def test_a_car_that_comes_under_a_limit_finds_it_at_once() -> None:
+    site = depot(3)
+    site.plug("S001", None)
+    site.run(5)
+    site.tell(dim(4200.0))
+    site.run(20)
+    assert site.view("S001").reason == f"{WHY}: no car"
+    site.plug("S001", CARS[1])
+    stays_under(site, 4200.0, 60)
+
+
+def test_whoever_is_gone_under_a_limit_keeps_to_it_until_its_end() -> None:
+    """All backends away, with stations that are closed for it, or the controller's machine dead."""
+    site = depot(20)
+    site.plug("S007", None)
+    site.run(5)
+    limit_w = minimum_w(20)
+    site.tell(dim(limit_w, until=site.now + 1800))
+    seconds_until_under(site, limit_w)
+    site.run(30)
+    for ref in list(site.stations):
+        site.disconnect(ref.station)
+    stays_under(site, limit_w, 300)
+    site.controlled = False
+    site.station("S007").car = Car(32.0)
+    stays_under(site, limit_w, 1400)
+    site.run(120)
+    assert steered_w(site) > limit_w, "then they have their floors again"
+
+
+def test_nobody_is_held_below_his_floor_when_it_is_over() -> None:
+    site = depot(3)
+    site.plug("S001", None)
+    site.run(5)
+    site.tell(dim(4200.0))
+    site.run(60)
+    site.tell(SiteDimmed())
+    site.run(60)
+    assert site.station("S001").limit_a(site.now) == 6.0
+    leases = len(site.station("S001").leases)
+    site.run(600)
+    assert len(site.station("S001").leases) == leases, "an idle station is not written to"

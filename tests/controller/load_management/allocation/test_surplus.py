@@ -1,0 +1,133 @@
+"""Charging from the sun alone: shares, times on and off, and a day with clouds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import groupby
+
+from controller.load_management.allocation.surplus import CLOUDED, DWELL_S, Surplus
+from controller.load_management.site_tree import PhaseAmps
+from controller.model.observations import EvseRef
+from tests.controller.load_management.allocation.test_allocator import demand, depot
+from tests.controller.load_management.toysite import Car, ToySite, grid, stale, station
+
+A = EvseRef("grid1", 1)
+
+
+def shared(surplus: Surplus, surplus_a: float, now: float) -> tuple[float, str]:
+    site, capacity = depot(grid=100)
+    allocation = surplus.share(site, [demand("grid1")], capacity, {}, surplus_a, now)[A]
+    return allocation.limit_a, allocation.reason
+
+
+def test_the_surplus_is_shared_over_all_phases() -> None:
+    site, capacity = depot(grid=100)
+    demands = [demand("grid1"), demand("grid2", phases=(True, False, False))]
+    got = Surplus().share(site, demands, capacity, {}, 40.0, 0.0)
+    assert {ref.station: each.limit_a for ref, each in got.items()} == {"grid1": 10.0, "grid2": 10.0}
+
+
+def test_less_than_the_minimum_is_nothing_and_says_so() -> None:
+    assert shared(Surplus(), 17.9, 0.0) == (
+        0.0,
+        "no room for its minimum of 6 A, grid exports no more: waiting",
+    )
+
+
+def test_who_began_keeps_the_minimum_for_a_while_and_then_stays_out_for_a_while() -> None:
+    surplus = Surplus()
+    assert shared(surplus, 30.0, 0.0) == (10.0, "grid exports no more")
+    assert shared(surplus, 0.0, 1.0)[0] == 6.0
+    assert shared(surplus, 0.0, DWELL_S - 1)[0] == 6.0
+    assert shared(surplus, 0.0, DWELL_S)[0] == 0.0
+    assert shared(surplus, 30.0, DWELL_S + 1) == (0.0, CLOUDED)
+    assert shared(surplus, 30.0, 2 * DWELL_S)[0] == 10.0
+
+
+def sunny(building: Callable[[float], PhaseAmps], *fair: Car) -> ToySite:
+    stations = [station("SUN", car=Car(), surplus=True)]
+    stations += [station(f"F{index}", car=car) for index, car in enumerate(fair)]
+    site = ToySite((grid(100.0),), stations, building)
+    site.connect()
+    site.run(60)
+    site.flowed.clear()
+    return site
+
+
+def test_a_car_takes_what_is_fed_in_and_no_more() -> None:
+    site = sunny(lambda now: (-15.0, -10.0, -11.0))
+    site.run(600)
+    assert site.view("SUN").offered_a == 12.0
+    assert abs(sum(site.flowed[-1])) < 0.5
+    assert site.view("SUN").reason == "grid exports no more"
+
+
+def test_without_sun_it_waits() -> None:
+    site = sunny(lambda now: (5.0, 5.0, 5.0))
+    site.run(600)
+    assert site.station("SUN").limit_a(site.now) == 0.0
+
+
+def test_who_does_not_wait_for_the_sun_takes_of_it_first() -> None:
+    site = sunny(lambda now: (-30.0, -30.0, -30.0), Car(20.0))
+    site.run(900)
+    assert site.station("F0").draw_a == 20.0
+    assert 7.0 <= site.view("SUN").offered_a <= 10.0  # the other is left 2 A of headroom
+
+
+def test_clouds_do_not_switch_the_car_to_and_fro() -> None:
+    site = sunny(lambda now: (-2.0, -2.0, -2.0) if now % 120 < 60 else (-12.0, -12.0, -12.0))
+    on = []
+    for _ in range(3600):
+        site.step()
+        on.append(site.station("SUN").draw_a > 0)
+    spells = [len(list(spell)) for _, spell in groupby(on)]
+    assert min(spells[1:-1]) >= DWELL_S - 20  # a car's reaction, and the tick
+    assert any(on)
+
+
+def test_a_meter_that_is_gone_shows_no_surplus() -> None:
+    site = sunny(lambda now: (-15.0, -15.0, -15.0))
+    site.run(600)
+    assert site.view("SUN").offered_a > 12.0
+    site.meter = stale
+    site.run(int(DWELL_S) + 30)
+    assert site.station("SUN").limit_a(site.now) == 0.0
+
+
+def switching(building: Callable[[float], PhaseAmps]) -> ToySite:
+    site = ToySite((grid(100.0),), [station("SUN", car=Car(), surplus=True, phase_switching=True)], building)
+    site.connect()
+    site.run(600)
+    return site
+
+
+def phases_used(site: ToySite) -> int:
+    return sum(amps > 0 for amps in site.station("SUN").drawn())
+
+
+def test_where_the_sun_is_too_weak_for_three_phases_one_goes_on() -> None:
+    """3 x 6 A it began with; then 9 A in all is left, and 30 A in the end."""
+    site = switching(lambda now: (-(6.5 if now < 900 else 3.0 if now < 2700 else 10.0),) * 3)
+    assert phases_used(site) == 3
+    drawn = []
+    for _ in range(2100):
+        site.step()
+        drawn.append(site.station("SUN").draw_a > 0)
+    assert site.station("SUN").drawn() == (9.0, 0.0, 0.0)
+    assert site.view("SUN").reason == "on one phase: grid exports no more"
+    assert drawn.count(False) < 60, "a pause for the contactors, and none for the cloud"
+    site.run(900)
+    assert site.station("SUN").drawn() == (10.0, 10.0, 10.0)
+
+
+def test_a_weak_sun_begins_with_one_phase() -> None:
+    site = switching(lambda now: (-3.0, -3.0, -3.0))
+    assert site.station("SUN").drawn() == (9.0, 0.0, 0.0)
+
+
+def test_by_night_no_phase_is_switched() -> None:
+    site = switching(lambda now: (-10.0, -10.0, -10.0) if now < 600 else (5.0, 5.0, 5.0))
+    site.run(3600)
+    assert not any(single for _, single in site.station("SUN").one_phase)
+    assert site.station("SUN").draw_a == 0.0

@@ -1,0 +1,150 @@
+"""What stations show of themselves, and what is made of it."""
+
+from __future__ import annotations
+
+import pytest
+
+from controller.chargers.quirks import Quirk
+from controller.load_management.events import QuirkSelected
+from controller.load_management.evse.charger_response import (
+    REACTION_S,
+    SLOWEST_S,
+    WINDOW,
+    ChargerResponse,
+    ResponseHabits,
+)
+from controller.load_management.metering.fuse_curve import CUT_S, WAY_S, FuseLoad, FuseWatch
+from controller.load_management.site_tree import Fuse, PhaseAmps
+from controller.model.observations import EvseRef, NeedsSeen
+from tests.controller.load_management.toysite import Car, ToySite, grid, station
+
+
+def cut(manners: ChargerResponse, *draws: tuple[float, float]) -> ResponseHabits:
+    """From 32 A to 10 A, with reports of (s after the yes, A)."""
+    manners.drew(32.0, 990.0)
+    manners.limited(10.0, 1000.0)
+    for after_s, drawn_a in draws:
+        manners.drew(drawn_a, 1000.0 + after_s)
+    return manners.habits
+
+
+@pytest.mark.parametrize(
+    ("draws", "reaction_s", "obeys"),
+    [
+        ([(3.0, 9.8)], REACTION_S, True),
+        ([(60.0, 9.8)], REACTION_S, True),  # its reports are seldom: that shows nothing of its speed
+        ([(8.0, 32.0), (18.0, 10.9)], 18.0, True),
+        ([(4.0, 32.0), (14.0, 9.8)], REACTION_S, True),
+        ([(8.0, 32.0)], REACTION_S, None),
+        ([(8.0, 32.0), (SLOWEST_S + 1, 32.0)], REACTION_S, False),
+    ],
+)
+def test_a_cut_shows_how_long_it_takes_to_obey(
+    draws: list[tuple[float, float]], reaction_s: float, obeys: bool | None
+) -> None:
+    habits = cut(ChargerResponse(), *draws)
+    assert (habits.reaction_s, habits.obeys) == (reaction_s, obeys)
+
+
+def test_the_slowest_of_the_last_cuts_counts() -> None:
+    manners = ChargerResponse()
+    cut(manners, (8.0, 32.0), (18.0, 9.8))
+    for _ in range(WINDOW - 1):
+        assert cut(manners, (3.0, 9.8)).reaction_s == 18.0
+    assert cut(manners, (3.0, 9.8)).reaction_s == REACTION_S
+
+
+def test_a_limit_that_is_raised_again_shows_nothing() -> None:
+    manners = ChargerResponse()
+    cut(manners, (8.0, 32.0))
+    manners.limited(32.0, 1010.0)
+    manners.drew(32.0, 1100.0)
+    assert manners.habits == ResponseHabits()
+
+
+def test_a_lease_that_is_renewed_is_the_same_cut() -> None:
+    manners = ChargerResponse()
+    cut(manners, (8.0, 32.0))
+    manners.limited(10.0, 1010.0)
+    manners.drew(9.8, 1018.0)
+    assert manners.habits.reaction_s == 18.0
+
+
+def test_a_station_that_rounds_down_is_told_from_a_car_that_takes_no_more() -> None:
+    rounding, small, beginning = ChargerResponse(), ChargerResponse(), ChargerResponse()
+    for offered_a, drawn_a in [(12.0, 10.0), (13.0, 13.0), (15.9, 13.0), (16.0, 16.0)]:
+        rounding.settled(offered_a, drawn_a)
+    for offered_a in (12.0, 13.0, 16.0):
+        small.settled(offered_a, 10.0)
+    for offered_a, drawn_a in [(6.0, 0.0), (9.0, 9.0)]:
+        beginning.settled(offered_a, drawn_a)
+    assert rounding.habits.step_a == 2.9
+    assert small.habits.step_a == 0.0
+    assert beginning.habits.step_a == 0.0
+
+
+def test_a_fuse_is_given_less_patience_with_slow_stations() -> None:
+    def bears(slowest_s: float) -> FuseLoad:
+        return FuseWatch(100.0, Fuse.GG, 0.0).see(128.0, 1.0, slowest_s)  # trips after 43 s
+
+    assert bears(0.0) is bears(CUT_S - WAY_S) is FuseLoad.BORNE
+    assert bears(SLOWEST_S) is FuseLoad.OVER
+
+
+def stepping(now: float) -> PhaseAmps:
+    """A load that comes for two minutes in every ten."""
+    return (30.0, 30.0, 30.0) if now % 600 < 120 and now > 600 else (10.0, 10.0, 10.0)
+
+
+def slow() -> ToySite:
+    site = ToySite((grid(60.0),), [station("A", car=Car(), reaction_s=20, report_s=5)], stepping)
+    site.connect()
+    site.run(1000)
+    return site
+
+
+def test_a_slow_station_is_known_after_its_first_cut_and_not_blamed_again() -> None:
+    site = slow()
+    assert 20.0 <= site.view("A").habits.reaction_s <= 30.0
+    assert site.view("A").habits.obeys
+    blamed = []
+    for _ in range(1200):
+        site.step()
+        blamed.append("though it may take" in site.view("A").reason)
+    assert not any(blamed)
+
+
+def test_what_was_learnt_and_asked_for_outlives_a_restart() -> None:
+    site = slow()
+    site.observe("A", NeedsSeen(1, 20_000.0, 7200.0))
+    assert site.control.to_remember() == {EvseRef("A", 1)}
+    site.stored |= site.control.memories(site.control.to_remember(), site.now)
+    assert site.control.to_remember() == set()
+    habits = site.view("A").habits
+    site.reboot()
+    assert site.view("A").habits == habits
+    site.connect("A")
+    site.building = lambda now: (45.0, 45.0, 45.0)
+    site.run(240)
+    assert "leaves in 2 h, needs 15 A on average" in site.view("A").reason
+
+
+def test_the_days_writes_outlive_a_restart() -> None:
+    worn = Quirk(name="wears out", writes_per_day=4)
+
+    def writes(site: ToySite, *, seconds: int = 1800) -> int:
+        before = len(site.commands)
+        site.run(seconds)
+        return len(site.commands) - before
+
+    site = ToySite((grid(60.0),), [station("A", car=Car())])
+    site.tell(QuirkSelected("A", worn))
+    site.connect()
+    site.run(1800)
+    assert len(site.commands) <= 4
+    site.reboot()
+    site.tell(QuirkSelected("A", worn))
+    site.connect()
+    assert writes(site) <= 2  # its floor and one lease are to be sure of after any link
+    held = site.stored[EvseRef("A", 1)]
+    assert len(held.written) == 4

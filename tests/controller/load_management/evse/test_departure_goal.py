@@ -1,0 +1,111 @@
+"""What a car's goal needs, from its message to its share."""
+
+from __future__ import annotations
+
+import pytest
+
+from controller.load_management.evse.departure_goal import NO_NEED, DepartureGoal
+from controller.load_management.evse.evse_model import EvseModel
+from controller.model.observations import EvseState, NeedsSeen, StateSeen, TransactionSeen
+from tests.controller.load_management.toysite import Car, ToySite, grid, station
+
+HOUR_S = 3600.0
+EVSE = station("A").evse
+
+
+def goal(energy_wh: float | None, departs_in_s: float | None) -> DepartureGoal:
+    found = DepartureGoal()
+    found.set(NeedsSeen(1, energy_wh, departs_in_s), 0.0)
+    return found
+
+
+def test_what_a_goal_needs_is_the_average_in_whole_amperes_and_said_in_words() -> None:
+    need = goal(20_000, 2.1 * HOUR_S).need(230.0, 3, 0.0)
+    assert need.needs_a == 14.0  # 13.8
+    assert need.why == "leaves in 2 h 10 min, needs 14 A on average"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(59.0, "10 min"), (600.0, "10 min"), (3001.0, "1 h"), (7200.0, "2 h")]
+)
+def test_the_time_left_is_told_in_steps(seconds: float, words: str) -> None:
+    assert goal(1000, seconds).need(230.0, 3, 0.0).why.startswith(f"leaves in {words}, ")
+
+
+@pytest.mark.parametrize(
+    ("energy_wh", "departs_in_s", "now"),
+    [(None, HOUR_S, 0.0), (5000.0, None, 0.0), (0.0, HOUR_S, 0.0), (5000.0, HOUR_S, HOUR_S)],
+)
+def test_without_energy_or_time_or_when_it_is_too_late_nothing_is_needed(
+    energy_wh: float | None, departs_in_s: float | None, now: float
+) -> None:
+    assert goal(energy_wh, departs_in_s).need(230.0, 3, now) == NO_NEED
+
+
+def test_what_was_drawn_is_needed_no_more() -> None:
+    found = goal(23_000, 10 * HOUR_S)  # 100 Ah
+    found.drew(30.0, 0.0)
+    found.drew(0.0, 2 * HOUR_S)
+    assert found.need(230.0, 1, 2 * HOUR_S).needs_a == 5.0  # 40 Ah in 8 h
+    found.drew(0.0, 3 * HOUR_S)
+    found.drew(45.0, 3 * HOUR_S)
+    found.drew(45.0, 4 * HOUR_S)
+    assert found.need(230.0, 1, 4 * HOUR_S) == NO_NEED
+
+
+def test_what_was_drawn_before_the_goal_does_not_count() -> None:
+    found = DepartureGoal()
+    found.drew(30.0, 0.0)
+    found.set(NeedsSeen(1, 2300.0, 2 * HOUR_S), HOUR_S)
+    assert found.need(230.0, 1, HOUR_S).needs_a == 5.0
+    found.drew(0.0, HOUR_S + 600)  # 5 Ah of its 10 Ah
+    assert found.need(230.0, 1, 2 * HOUR_S).needs_a == 5.0
+
+
+def test_a_need_that_wavers_around_a_whole_ampere_rises_once_and_stays() -> None:
+    found = goal(230.0 * 10 * 10, 10 * HOUR_S)
+    told = []
+    for minute in range(60):
+        found.drew(10.2 if minute % 2 else 9.8, 60.0 * minute)
+        told.append(found.need(230.0, 1, 60.0 * minute).needs_a)
+    assert told == [10.0] + 59 * [11.0]
+
+
+def test_a_goal_lasts_until_the_session_ends_over_its_begin_and_a_lost_link() -> None:
+    model = EvseModel(EVSE, 0.0)
+
+    def needs_a() -> float:
+        return model.goal.need(230.0, 3, 3.0).needs_a
+
+    model.handle(StateSeen(1, EvseState.PREPARING), 6.0, 0.0)
+    assert model.handle(NeedsSeen(1, 20_000, 2 * HOUR_S), 6.0, 0.0)
+    model.handle(TransactionSeen(1, True), 6.0, 1.0)
+    model.down(2.0)
+    assert needs_a() == 15.0
+    model.handle(TransactionSeen(1, False), 6.0, 3.0)
+    assert needs_a() == 0.0
+
+
+def test_a_car_that_is_gone_needs_nothing() -> None:
+    model = EvseModel(EVSE, 0.0)
+    model.handle(NeedsSeen(1, 20_000, 2 * HOUR_S), 6.0, 0.0)
+    model.handle(StateSeen(1, EvseState.AVAILABLE), 6.0, 1.0)
+    assert model.goal.need(230.0, 3, 3.0) == NO_NEED
+
+
+def test_the_car_that_must_leave_gets_its_energy_in_time_where_not_everybody_gets_all() -> None:
+    site = ToySite((grid(28.0),), [station("A", car=Car()), station("B", car=Car())])
+    site.connect()
+    site.run(120)
+    before_as, before_over_s = site.station("A").energy_as, site.seconds_over("grid", 28.0)
+    wanted_wh = 3 * 230.0 * 15.0 / 2  # 15 A for half an hour; its fair share would be less
+    site.observe("A", NeedsSeen(1, wanted_wh, HOUR_S / 2))
+    site.run(60)
+    assert "leaves in 30 min, needs" in site.view("A").reason
+    assert site.view("B").reason == "grid L1 full"
+    site.run(int(HOUR_S / 2) - 60)
+    assert 3 * 230.0 * (site.station("A").energy_as - before_as) / 3600 >= 0.99 * wanted_wh
+    site.run(120)
+    assert site.view("A").reason == "grid L1 full"
+    assert site.seconds_over("grid", 28.0) == before_over_s  # when nobody was limited yet
+    assert site.changes("A") < 20

@@ -1,0 +1,94 @@
+"""What a session teaches about its car."""
+
+from __future__ import annotations
+
+import pytest
+
+from controller.load_management.evse.learned_values import LearnedNeed, LearnedPhases
+
+Report = tuple[float | None, float | None, float | None]
+
+
+def seen(*reports: Report) -> tuple[bool, ...]:
+    phases = LearnedPhases(3)
+    for report in reports:
+        phases.see(report)
+    return phases.used
+
+
+@pytest.mark.parametrize(
+    ("reports", "used"),
+    [
+        ([], (True, True, True)),
+        ([(16.0, 0.1, 0.0)], (True, True, True)),
+        ([(16.0, 0.1, 0.0)] * 2, (True, False, False)),
+        ([(16.0, 16.0, 0.0)] * 2, (True, True, False)),
+        ([(16.0, 0.1, 0.0), (16.0, 16.0, 0.0), (16.0, 0.1, 0.0)], (True, True, True)),
+        ([(16.0, None, None)] * 3, (True, True, True)),  # silence proves nothing
+        ([(16.0, 1.0, 0.0)] * 3, (True, True, True)),  # neither loaded nor idle
+        ([(0.0, 0.0, 0.0)] * 3, (True, True, True)),
+        ([(16.0, 0.0, 0.0)] * 2 + [(16.0, 3.0, 0.0)], (True, True, False)),
+    ],
+)
+def test_phases_go_after_two_agreeing_reports_and_come_back_at_once(
+    reports: list[Report], used: tuple[bool, ...]
+) -> None:
+    assert seen(*reports) == used
+
+
+def test_growing_is_told_and_shrinking_is_not() -> None:
+    phases = LearnedPhases(3)
+    assert [phases.see(r) for r in [(9.0, 0.0, 0.0), (9.0, 0.0, 0.0), (9.0, 9.0, 0.0)]] == [
+        False,
+        False,
+        True,
+    ]
+
+
+def test_another_car_may_use_all_phases() -> None:
+    phases = LearnedPhases(3)
+    phases.see((16.0, 0.0, 0.0))
+    phases.see((16.0, 0.0, 0.0))
+    phases.reset()
+    assert phases.used == (True, True, True)
+
+
+def need(*reports: tuple[float, float]) -> LearnedNeed:
+    """A car that draws (A) under an offer (A), reported every 10 s."""
+    learnt = LearnedNeed(6.0, 32.0)
+    for index, (draw_a, offered_a) in enumerate(reports):
+        learnt.see(draw_a, offered_a, 10.0 * index)
+    return learnt
+
+
+def test_a_need_is_believed_after_45_s_of_drawing_less() -> None:
+    assert need(*[(10.0, 20.0)] * 5).cap_a is None
+    assert need(*[(10.0, 20.0)] * 6).cap_a == 12.0
+
+
+def test_the_highest_draw_counts() -> None:
+    assert need((10.0, 20.0), (11.5, 20.0), *[(10.0, 20.0)] * 4).cap_a == 13.5
+
+
+def test_a_moment_of_full_draw_begins_the_watch_anew() -> None:
+    assert need(*[(10.0, 20.0)] * 4, (19.5, 20.0), *[(10.0, 20.0)] * 4).cap_a is None
+
+
+def test_a_need_is_never_below_the_minimum() -> None:
+    assert need(*[(1.0, 20.0)] * 6).cap_a == 6.0
+
+
+def test_a_car_at_its_cap_gets_more_until_there_is_none() -> None:
+    learnt = need(*[(10.0, 20.0)] * 6)
+    learnt.see(11.5, 12.0, 70.0)
+    assert learnt.cap_a == 18.0
+    learnt.see(17.5, 18.0, 80.0)
+    assert learnt.cap_a == 27.0
+    learnt.see(26.5, 27.0, 90.0)
+    assert learnt.cap_a is None
+
+
+def test_a_car_that_is_held_below_its_cap_by_others_keeps_it() -> None:
+    learnt = need(*[(10.0, 20.0)] * 6)
+    learnt.see(8.0, 8.0, 70.0)
+    assert learnt.cap_a == 12.0

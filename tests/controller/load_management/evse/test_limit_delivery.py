@@ -1,0 +1,226 @@
+"""What one EVSE's station is sent, and what is booked for it while answers are out."""
+
+from __future__ import annotations
+
+import itertools
+
+from controller.load_management.events import SetLimit
+from controller.load_management.evse.charger_response import REACTION_S
+from controller.load_management.evse.limit_delivery import (
+    ANSWER_S,
+    CLOCK_SLACK_S,
+    DOUBT_S,
+    MOST_PENDING,
+    RAMP_S,
+    RETRY_S,
+    LimitDelivery,
+)
+from controller.load_management.site_tree import EvseNode
+from controller.model.observations import EvseRef
+from controller.profiles.limit_profiles import LimitKind
+
+LEASE_S = 120.0
+EVSE = EvseNode(ref=EvseRef("A", 1), circuit="grid", phases=(0, 1, 2), min_a=6, max_a=32, fallback_a=6)
+
+
+def fresh() -> LimitDelivery:
+    return LimitDelivery(EVSE, LEASE_S, itertools.count(1))
+
+
+def confirmed(limit_a: float) -> LimitDelivery:
+    """A station that took its floor and a lease at the time 0."""
+    delivery = fresh()
+    delivery.up(0)
+    answer(delivery, send(delivery, limit_a, 0), 0)
+    return delivery
+
+
+def send(delivery: LimitDelivery, target_a: float, now: float, ceiling_a: float = 32.0) -> list[SetLimit]:
+    return delivery.commands(target_a, ceiling_a, now)
+
+
+def answer(delivery: LimitDelivery, commands: list[SetLimit], now: float, *, accepted: bool = True) -> None:
+    for command in commands:
+        assert delivery.answered(command.token, accepted, "Rejected", now)
+
+
+def test_a_station_that_comes_gets_its_floor_and_then_its_lease() -> None:
+    delivery = fresh()
+    assert send(delivery, 16, 0) == []
+    delivery.up(0)
+    floor, lease = send(delivery, 16, 0)
+    assert (floor.kind, floor.limit_a, floor.duration_s) == (LimitKind.FLOOR, 6, None)
+    assert (lease.kind, lease.limit_a, lease.duration_s) == (LimitKind.LEASE, 16, LEASE_S)
+    assert send(delivery, 16, 1) == []  # unanswered, and nothing else to say
+
+
+def test_what_is_remembered_for_the_next_of_us_is_how_long_a_lease_may_last() -> None:
+    delivery = confirmed(16)
+    memory = delivery.memory(50)
+    assert (memory.floor, memory.held_a, memory.until) == (True, 16, 50 + LEASE_S + CLOCK_SLACK_S)
+    successor = fresh()
+    successor.recall(memory)
+    assert successor.held_a(memory.until - 1) == 16
+    assert successor.held_a(memory.until) == 6
+
+
+def test_until_both_are_answered_it_is_booked_at_its_maximum() -> None:
+    delivery = fresh()
+    delivery.up(0)
+    floor, lease = send(delivery, 16, 0)
+    assert delivery.held_a(0) == 32
+    answer(delivery, [lease], 1)
+    assert delivery.problem(DOUBT_S + 1) == "has not confirmed its limits"
+    answer(delivery, [floor], 2)
+    assert delivery.problem(DOUBT_S + 1) == ""
+    assert delivery.held_a(1 + REACTION_S) == 16
+
+
+def test_a_cut_goes_out_at_once_and_counts_only_when_answered_and_obeyed() -> None:
+    delivery = confirmed(16)
+    (cut,) = send(delivery, 10, 20)
+    assert (cut.kind, cut.limit_a) == (LimitKind.LEASE, 10)
+    assert delivery.offered_a(21) == 10
+    assert delivery.held_a(21) == 16
+    answer(delivery, [cut], 22)
+    assert delivery.held_a(22 + REACTION_S - 0.1) == 16
+    assert delivery.held_a(22 + REACTION_S) == 10
+
+
+def test_a_second_cut_does_not_wait_for_the_answer_to_the_first() -> None:
+    delivery = confirmed(16)
+    send(delivery, 10, 20)
+    (second,) = send(delivery, 8, 20.5)
+    assert second.limit_a == 8
+
+
+def test_calls_without_an_answer_are_bounded_and_given_up() -> None:
+    delivery = confirmed(32)
+    sent = [command for n in range(20) for command in send(delivery, 30 - n, 20 + n / 10)]
+    assert len(sent) == MOST_PENDING
+    assert send(delivery, 6, 23 + ANSWER_S) == []
+    assert delivery.problem(23 + ANSWER_S) == f"refuses limits (no answer in {ANSWER_S:g} s)"
+
+
+def test_a_rise_waits_for_a_whole_ampere_and_for_the_last_rise() -> None:
+    delivery = confirmed(10)
+    assert send(delivery, 10.9, 20) == []
+    (first,) = send(delivery, 11, 20)
+    answer(delivery, [first], 21)
+    assert send(delivery, 16, 20 + RAMP_S - 1) == []
+    (second,) = send(delivery, 16, 20 + RAMP_S)
+    assert second.limit_a == 16
+
+
+def test_a_rise_waits_for_the_answer_to_the_last_call() -> None:
+    delivery = confirmed(16)
+    send(delivery, 10, 20)
+    assert send(delivery, 16, 25) == []
+
+
+def test_a_rise_takes_only_the_room_that_is_free() -> None:
+    (rise,) = send(confirmed(10), 16, 20, ceiling_a=13)
+    assert rise.limit_a == 13
+    assert send(confirmed(10), 16, 20, ceiling_a=10) == []
+
+
+def test_a_lease_is_renewed_at_half_of_its_life_with_small_rises() -> None:
+    delivery = confirmed(10)
+    assert send(delivery, 10.5, LEASE_S / 2 - 1) == []
+    (renewed,) = send(delivery, 10.5, LEASE_S / 2)
+    assert renewed.limit_a == 10.5
+
+
+def test_an_urgent_pass_only_cuts() -> None:
+    delivery = confirmed(10)
+    assert delivery.commands(16, 32, 20, urgent=True) == []
+    (cut,) = delivery.commands(8, 32, 20, urgent=True)
+    assert cut.urgent
+
+
+def test_without_a_car_a_lease_is_not_renewed() -> None:
+    delivery = confirmed(6)
+    assert delivery.commands(6, 32, LEASE_S, idle=True) == []
+    assert delivery.offered_a(LEASE_S) == 6
+
+
+def test_offline_it_holds_its_lease_to_the_end_and_then_its_floor() -> None:
+    delivery = confirmed(16)
+    delivery.down(10)
+    assert delivery.problem(10) == "offline"
+    assert delivery.held_a(LEASE_S - 1) == 16
+    assert delivery.held_a(LEASE_S + 1) == 16  # its clock may be slow
+    assert delivery.held_a(LEASE_S + CLOCK_SLACK_S) == 6
+    assert delivery.offered_a(LEASE_S) == 6
+
+
+def test_offline_a_call_that_was_under_way_may_have_arrived() -> None:
+    delivery = confirmed(10)
+    send(delivery, 20, 20)
+    delivery.down(21)
+    assert delivery.held_a(22) == 20
+
+
+def test_a_lease_below_the_floor_ends_in_the_floor() -> None:
+    delivery = confirmed(0)
+    delivery.down(10)
+    assert delivery.held_a(LEASE_S - 1) == 0
+    assert delivery.held_a(LEASE_S + 1) == 6
+
+
+def test_never_seen_it_may_take_its_maximum() -> None:
+    assert fresh().held_a(0) == 32
+    assert fresh().problem(0) == "offline"
+
+
+def test_a_refusal_is_kept_for_a_while_and_then_asked_again() -> None:
+    delivery = fresh()
+    delivery.up(0)
+    answer(delivery, send(delivery, 16, 0), 1, accepted=False)
+    assert delivery.problem(2) == "refuses limits (Rejected)"
+    assert delivery.held_a(2 + LEASE_S) == 32
+    assert send(delivery, 6, RETRY_S) == []
+    commands = send(delivery, 6, 1 + RETRY_S)
+    assert [command.kind for command in commands] == [LimitKind.FLOOR, LimitKind.LEASE]
+    answer(delivery, commands, 70)
+    assert delivery.problem(70) == ""
+
+
+def test_a_refused_cut_leaves_the_old_lease_in_force() -> None:
+    delivery = confirmed(16)
+    answer(delivery, send(delivery, 8, 20), 21, accepted=False)
+    assert delivery.offered_a(22) == 16
+    assert delivery.held_a(22) == 16
+    assert delivery.problem(22) == "refuses limits (Rejected)"
+
+
+def test_after_a_foreign_command_both_are_sent_again_and_a_fresh_doubt_books_what_was_held() -> None:
+    delivery = confirmed(10)
+    delivery.touched(20)
+    assert delivery.held_a(20) == 32
+    assert delivery.booked_a(20) == 10
+    assert delivery.booked_a(20 + DOUBT_S) == 32
+    assert [c.kind for c in send(delivery, 10, 20)] == [LimitKind.FLOOR, LimitKind.LEASE]
+
+
+def test_repeated_doubts_do_not_put_the_worst_case_off() -> None:
+    delivery = confirmed(10)
+    for now in range(20, 30):
+        delivery.touched(now)
+    assert delivery.booked_a(29) == 32
+
+
+def test_an_overtaken_lease_that_is_taken_last_is_corrected() -> None:
+    """Urgent calls overtake others in the station's line: the last one answered is in force."""
+    delivery = confirmed(10)
+    (rise,) = send(delivery, 20, 20)
+    (cut,) = delivery.commands(8, 32, 20.5, urgent=True)
+    answer(delivery, [cut], 21)
+    assert delivery.held_a(21 + REACTION_S) == 20
+    answer(delivery, [rise], 22)
+    (again,) = send(delivery, 8, 23)
+    assert again.limit_a == 8
+
+
+def test_an_unknown_token_is_nobodys_answer() -> None:
+    assert not confirmed(10).answered(999, True, "", 5)

@@ -1,0 +1,205 @@
+"""One phase where three do not fit, and back: as a machine, and on a site with cars."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import msgspec
+import pytest
+
+from controller.chargers.quirks import Quirk
+from controller.load_management.events import QuirkSelected
+from controller.load_management.evse.phase_switch import DWELL_S, SETTLE_S, PhaseSwitch
+from controller.load_management.site_tree import PhaseAmps
+from controller.model.observations import EvseRef, ProfilesTouched
+from tests.controller.load_management.toysite import Car, ToySite, grid, station
+
+
+def switch() -> PhaseSwitch:
+    found = PhaseSwitch()
+    found.able = True
+    return found
+
+
+def wanted(found: PhaseSwitch, begin: float, end: float) -> None:
+    for now in range(int(begin), int(end) + 1, 5):
+        found.want(True, now)
+
+
+def test_a_change_is_decided_when_it_was_wanted_long_enough_and_made_when_nothing_flows() -> None:
+    found = switch()
+    wanted(found, 0, SETTLE_S - 5)
+    assert not found.changing
+    found.want(True, SETTLE_S)
+    assert (found.changing, found.to_single, found.single) == (True, True, False)
+    found.made(70)
+    assert (found.changing, found.single) == (False, True)
+
+
+def test_a_wish_that_was_given_up_begins_anew() -> None:
+    found = switch()
+    wanted(found, 0, SETTLE_S - 5)
+    found.want(False, SETTLE_S)
+    wanted(found, SETTLE_S + 5, 2 * SETTLE_S)
+    assert not found.changing
+
+
+def test_no_change_comes_soon_after_another() -> None:
+    found = switch()
+    wanted(found, 0, SETTLE_S)
+    found.made(100)
+    wanted(found, 105, 100 + DWELL_S - 5)
+    assert not found.changing
+    found.want(True, 100 + DWELL_S)
+    assert (found.changing, found.to_single) == (True, False)
+
+
+def test_who_cannot_do_it_is_not_asked_again_until_his_link_is_gone() -> None:
+    found = switch()
+    wanted(found, 0, SETTLE_S)
+    found.made(70)
+    found.fail()
+    assert not found.single
+    assert not found.may_change(10_000)
+    found.forgive()
+    assert found.may_change(10_000)
+
+
+def building(now: float) -> PhaseAmps:
+    """Room for 6 A on L1 alone between 600 s and 2400 s; else there is plenty."""
+    return (22.0, 31.0, 31.0) if 600 <= now < 2400 else (5.0, 5.0, 5.0)
+
+
+def tight(
+    *, switching: bool | None = True, switches: bool = True, phases: tuple[int, ...] = (0, 1, 2)
+) -> ToySite:
+    one = station("A", car=Car(), phases=phases, phase_switching=switching, switches=switches)  # type: ignore[arg-type]
+    site = ToySite((grid(32.0),), [one], building)
+    site.connect()
+    return site
+
+
+def changes_of_phases(site: ToySite) -> list[float]:
+    told = site.station("A").one_phase
+    return [at for (_, before), (at, after) in pairwise(told) if before is not after]
+
+
+def test_a_car_for_whom_three_phases_do_not_fit_charges_on_one_and_comes_back() -> None:
+    site = tight()
+    site.run(600)
+    site.row_flowed["grid"].clear()
+    site.run(1200)
+    assert site.station("A").drawn() == (site.view("A").offered_a, 0.0, 0.0)
+    assert site.view("A").offered_a == 9.0
+    assert site.view("A").reason == "on one phase: grid L1 full"
+    site.run(1200)
+    assert min(site.station("A").drawn()) == 26.0
+    assert len(changes_of_phases(site)) == 2
+    assert site.longest_over("grid", 32.0) <= 6
+
+
+def test_it_never_draws_on_the_old_phases_and_the_new_ones_at_once() -> None:
+    site = tight()
+    site.run(3000)
+    for changed in changes_of_phases(site):
+        before = [limit for at, limit in site.station("A").leases if at < changed]
+        assert before[-1] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("switching", "says", "able"),
+    [(True, None, True), (False, True, False), (None, True, True), (None, False, False), (None, None, False)],
+)
+def test_who_may_be_told_so(switching: bool | None, says: bool | None, able: bool) -> None:
+    site = tight(switching=switching)
+    site.tell(QuirkSelected("A", Quirk(name="says so", phase_switching=says)))
+    site.run(1500)
+    assert (site.station("A").draw_a > 0) is able
+
+
+@pytest.mark.parametrize(
+    ("free_a", "drawn"),
+    [
+        ((8.0, 6.9), (8.0, 0.0, 0.0)),  # the next small rise of the building would end it
+        ((8.0, 7.1), (7.1, 7.1, 7.1)),
+        ((26.0, 7.1), (26.0, 0.0, 0.0)),  # one phase is more than three
+        ((20.0, 7.1), (7.1, 7.1, 7.1)),
+    ],
+)
+def test_it_comes_back_only_where_that_is_more_and_lasts(
+    free_a: tuple[float, float], drawn: tuple[float, float, float]
+) -> None:
+    site = tight()
+    site.run(1500)
+    site.building = lambda now: (31.0 - free_a[0], 31.0 - free_a[1], 5.0)
+    site.run(900)
+    assert site.station("A").drawn() == pytest.approx(drawn)
+
+
+def test_nobody_goes_without_for_the_phases_of_another() -> None:
+    """One who is served first would have three phases, on the last room of his neighbour."""
+    first = station("A", car=Car(), phase_switching=True)
+    first.evse = msgspec.structs.replace(first.evse, priority=1)
+    second = station("B", car=Car(phases=(0,)), phases=(1, 2, 0))
+    site = ToySite((grid(32.0),), [first, second], building)
+    site.connect()
+    site.run(1500)
+    assert site.station("A").drawn() == (9.0, 0.0, 0.0)
+    site.building = lambda now: (22.0, 23.0, 5.0)
+    site.run(900)
+    assert site.station("A").drawn() == (9.0, 0.0, 0.0)
+    assert site.station("B").draw_a == 8.0
+
+
+def test_it_counts_on_all_phases_while_it_is_in_doubt_that_it_knows() -> None:
+    site = tight()
+    site.run(1500)
+    site.station("A").refuses = True
+    site.observe("A", ProfilesTouched("a backend's command"))
+    site.run(10)
+    assert min(site.circuit("grid").booked_a) >= 6.0
+
+
+def test_a_station_that_draws_on_all_phases_all_the_same_is_found_out() -> None:
+    site = tight(switches=False)
+    site.run(2300)
+    told = [single for at, single in site.station("A").one_phase if at > 700]
+    assert any(told)
+    assert not told[-1]
+    assert site.station("A").draw_a == 0.0
+    assert len(changes_of_phases(site)) == 2
+    assert site.longest_over("grid", 32.0) <= 15
+
+
+def test_it_counts_on_all_phases_while_it_is_away() -> None:
+    site = tight()
+    site.run(1500)
+    assert site.circuit("grid").booked_a == pytest.approx((9.0, 0.0, 0.0))
+    site.disconnect("A")
+    site.run(5)
+    assert min(site.circuit("grid").booked_a) >= 6.0
+
+
+def test_unbalance_bounds_what_one_phase_gets() -> None:
+    site = tight()
+    leaning = ToySite((grid(32.0, unbalance_a=12.0),), [site.station("A")], lambda now: (10.0, 10.0, 31.0))
+    leaning.connect()
+    leaning.run(1500)
+    assert leaning.station("A").drawn() == (12.0, 0.0, 0.0)
+    assert leaning.view("A").reason == "on one phase: grid L1 too far above L2"
+
+
+def test_a_room_that_comes_and_goes_makes_no_flapping() -> None:
+    site = tight()
+    site.building = lambda now: (22.0, 31.0, 31.0) if now % 120 < 60 else (5.0, 5.0, 5.0)
+    site.run(7200)
+    assert all(after - before >= DWELL_S for before, after in pairwise(changes_of_phases(site)))
+    assert len(changes_of_phases(site)) <= 2
+
+
+def test_the_one_phase_is_the_stations_first_wherever_it_sits() -> None:
+    site = tight(phases=(1, 2, 0))
+    site.building = lambda now: (31.0, 22.0, 31.0)
+    site.run(900)
+    assert site.station("A").ref == EvseRef("A", 1)
+    assert site.flowed[-1] == (31.0, 31.0, 31.0)

@@ -1,0 +1,150 @@
+"""What is taken for the building's load, from meters and reports that do not quite agree."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from controller.load_management.evse.consumption import NOTHING, OfferCredit
+from controller.load_management.metering.base_load import HOLD_S, STEADY_S, BaseLoad, RollingMax
+from controller.load_management.site_tree import PhaseAmps
+
+LIMIT: PhaseAmps = (100.0, 100.0, 100.0)
+
+
+def all_phases(amps: float) -> PhaseAmps:
+    return (amps, amps, amps)
+
+
+def credit(low: float, high: float, unreacted: float | None = None) -> OfferCredit:
+    return OfferCredit(all_phases(low), all_phases(high), all_phases(low if unreacted is None else unreacted))
+
+
+def measured(load: BaseLoad, amps: float, now: float, *credits: OfferCredit) -> bool:
+    return load.measure(all_phases(amps), credits, now)
+
+
+def test_before_any_reading_it_is_nothing() -> None:
+    assert BaseLoad(LIMIT).believed(0) == all_phases(0)
+    assert BaseLoad(LIMIT).worst() == all_phases(0)
+
+
+def test_known_draws_are_subtracted() -> None:
+    load = BaseLoad(LIMIT)
+    measured(load, 50, 0, credit(10, 10), credit(5, 5))
+    assert load.believed(0) == all_phases(35)
+
+
+def test_at_first_the_most_is_taken_for_the_building() -> None:
+    load = BaseLoad(LIMIT)
+    measured(load, 50, 0, credit(0, 20))
+    assert load.believed(0) == all_phases(50)
+
+
+def test_what_a_transition_explains_is_no_news() -> None:
+    load = BaseLoad(LIMIT)
+    measured(load, 30, 0)
+    measured(load, 46, 1, credit(0, 16))
+    assert load.believed(1) == all_phases(30)
+    measured(load, 50, 2, credit(0, 16))
+    assert load.believed(2) == all_phases(34)
+
+
+def test_over_the_limit_nothing_is_explained_away() -> None:
+    load = BaseLoad(LIMIT)
+    measured(load, 60, 0)
+    assert not measured(load, 100, 1, credit(10, 40))
+    assert load.believed(1) == all_phases(60)
+    assert measured(load, 101, 2, credit(10, 40))
+    assert load.believed(2) == all_phases(91)
+
+
+def test_a_cut_that_is_under_way_is_not_made_again() -> None:
+    load = BaseLoad(LIMIT)
+    measured(load, 60, 0)
+    measured(load, 110, 1, credit(10, 40, unreacted=40))
+    assert load.believed(1) == all_phases(70)
+
+
+def test_each_phase_has_its_own() -> None:
+    load = BaseLoad(LIMIT)
+    load.measure((10.0, 20.0, 30.0), [OfferCredit((1.0, 2.0, 3.0), (1.0, 2.0, 3.0), (1.0, 2.0, 3.0))], 0)
+    assert load.believed(0) == (9.0, 18.0, 27.0)
+
+
+def test_up_at_once_and_down_slowly() -> None:
+    load = BaseLoad(LIMIT)
+    measured(load, 50, 0)
+    measured(load, 20, 1)
+    assert load.believed(HOLD_S) == all_phases(50)
+    measured(load, 20, HOLD_S + 1)
+    assert load.believed(HOLD_S + 1) == all_phases(20)
+    measured(load, 45, HOLD_S + 2)
+    assert load.believed(HOLD_S + 2) == all_phases(45)
+
+
+def test_feed_in_is_not_handed_out() -> None:
+    load = BaseLoad(LIMIT)
+    measured(load, -15, 0)
+    assert load.believed(0) == all_phases(0)
+
+
+def test_the_worst_case_is_what_lasted() -> None:
+    load = BaseLoad(LIMIT)
+    for now in range(200):
+        amps = 90 if now in (100, 101) else 40 if now < 60 else 20
+        measured(load, amps, float(now))
+    assert load.worst() == all_phases(40)
+
+
+def test_soon_after_the_start_the_worst_case_is_the_least_seen() -> None:
+    load = BaseLoad(LIMIT)
+    measured(load, 80, 0)
+    measured(load, 30, STEADY_S - 1)
+    assert load.worst() == all_phases(30)
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(st.lists(st.tuples(st.integers(0, 50), st.integers(-100, 100)), min_size=1, max_size=300))
+def test_the_rolling_maximum_errs_only_upwards_and_by_a_fortieth_of_its_window(
+    steps: list[tuple[int, int]],
+) -> None:
+    window, now = 20.0, 0.0
+    rolling = RollingMax(window)
+    values: list[tuple[float, int]] = []
+    for pause, value in steps:
+        now += pause / 10
+        rolling.add(value, now)
+        values.append((now, value))
+        highest = rolling.highest(now)
+        assert highest is not None
+        exact = max(v for t, v in values if t >= now - window)
+        lenient = max(v for t, v in values if t >= now - window * (1 + 2 / 40))
+        assert exact <= highest <= lenient
+
+
+def test_the_rolling_maximum_keeps_little_however_often_it_is_fed() -> None:
+    rolling = RollingMax(20.0)
+    for n in range(20_000):
+        rolling.add(-float(n), n / 1000)
+    assert len(rolling._falling) <= 100
+
+
+def test_the_newest_value_never_grows_too_old() -> None:
+    rolling = RollingMax(20.0)
+    assert rolling.highest(0) is None
+    rolling.add(7.0, 0)
+    assert rolling.highest(1000) == pytest.approx(7.0)
+
+
+def test_a_reading_above_what_was_planned_is_believed_though_cars_in_transition_could_explain_it() -> None:
+    load = BaseLoad((50.0, 50.0, 50.0), margin_a=10.0)
+    starting = OfferCredit(low=(0, 0, 0), high=(30, 30, 30), unreacted=(5, 5, 5))
+    assert not load.measure((10, 10, 10), [NOTHING], 0)
+    assert not load.measure((40, 39, 10), [starting], 1)
+    assert not load.crossed
+    assert load.believed(1) == (10, 10, 10)
+    assert not load.measure((42, 39, 10), [starting], 2)  # nothing to cut: the margin bridges it
+    assert load.crossed
+    assert load.believed(2) == (37, 10, 10)

@@ -1,0 +1,144 @@
+"""Meters put to circuits."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from controller.load_management.evse.consumption import NOTHING, OfferCredit
+from controller.load_management.metering.circuit_metering import CircuitMetering, phase_currents
+from controller.load_management.metering.plausibility import STILL_S
+from controller.load_management.sharing_settings import SiteSettings
+from controller.load_management.site_tree import CircuitNode, EvseNode, PhaseAmps, SiteTree
+from controller.model.observations import EvseRef
+from drivers.reading import MeterState, PerPhase, Quality, Reading
+
+
+def circuit(name: str, parent: str | None = None, meter: str | None = None) -> CircuitNode:
+    return CircuitNode(id=name, parent=parent, limit_a=(100.0, 100.0, 100.0), meter=meter)
+
+
+def metering(*circuits: CircuitNode) -> CircuitMetering:
+    return CircuitMetering(SiteTree(circuits=circuits, evses=()), SiteSettings(), 0.0)
+
+
+def state(meter: str, amps: float, quality: Quality = Quality.GOOD, time: float = 0.0) -> MeterState:
+    return MeterState(meter=meter, quality=quality, reading=Reading(time=time, current_a=(amps, amps, amps)))
+
+
+def flat(amps: float) -> PhaseAmps:
+    return (amps, amps, amps)
+
+
+@pytest.mark.parametrize(
+    ("reading", "amps"),
+    [
+        (Reading(time=0, current_a=(1.0, 2.0, 3.0)), (1.0, 2.0, 3.0)),
+        (Reading(time=0, power_w=(230.0, 460.0, -230.0)), (1.0, 2.0, -1.0)),
+        (Reading(time=0, power_w=(240.0,) * 3, voltage_v=(240.0,) * 3), (1.0, 1.0, 1.0)),
+        (Reading(time=0, current_a=(1.0, None, 3.0)), None),
+        (Reading(time=0, power_total_w=1000.0), None),
+    ],
+)
+def test_currents_come_from_powers_where_a_meter_tells_no_others(
+    reading: Reading, amps: PerPhase | None
+) -> None:
+    assert phase_currents(reading, 230.0) == amps
+
+
+def test_a_circuit_without_a_meter_carries_what_its_childrens_meters_show() -> None:
+    meters = metering(
+        circuit("grid"),
+        circuit("hall", "grid"),
+        circuit("row-a", "hall", meter="a"),
+        circuit("row-b", "hall", meter="b"),
+    )
+    meters.see(state("a", 10), {}, 1)
+    meters.see(state("b", 5), {}, 1)
+    assert meters.base(1) == {"grid": flat(15), "hall": flat(15), "row-a": flat(10), "row-b": flat(5)}
+
+
+def test_a_circuits_own_meter_says_all_of_it() -> None:
+    meters = metering(circuit("grid", meter="g"), circuit("row", "grid", meter="a"))
+    meters.see(state("g", 40), {}, 1)
+    meters.see(state("a", 10), {}, 1)
+    assert meters.base(1)["grid"] == flat(40)
+
+
+@pytest.mark.parametrize("quality", [Quality.STALE, Quality.DEAD, Quality.IMPLAUSIBLE])
+def test_a_meter_that_is_not_good_troubles_all_below_and_leaves_the_worst_case(quality: Quality) -> None:
+    meters = metering(circuit("grid", meter="g"), circuit("row", "grid"))
+    for now, amps in [(0.0, 50.0), (35.0, 50.0), (100.0, 20.0)]:
+        meters.see(state("g", amps, time=now), {}, now)
+    assert meters.troubles_above(100) == {"grid": "", "row": ""}
+    assert meters.base(100)["grid"] == flat(20)
+    assert not meters.see(state("g", 500, quality), {}, 101)
+    assert meters.troubles_above(101)["row"] == f"meter g is {quality}"
+    assert meters.base(101)["grid"] == flat(50)
+
+
+def test_a_meter_of_which_nothing_is_heard_is_dead() -> None:
+    meters = metering(circuit("grid", meter="g"))
+    assert meters.quality(circuit("grid"), 0) is Quality.DEAD
+    meters.see(state("g", 50), {}, 1)
+    assert meters.quality(circuit("grid"), 1 + SiteSettings().silence_s) is Quality.GOOD
+    assert meters.trouble(circuit("grid", meter="g"), 2 + SiteSettings().silence_s) == "meter g is dead"
+
+
+def test_a_meter_without_currents_of_each_phase_cannot_be_planned_with() -> None:
+    meters = metering(circuit("grid", meter="g"))
+    sum_only = MeterState(meter="g", quality=Quality.GOOD, reading=Reading(time=0, power_total_w=9.0))
+    assert not meters.see(sum_only, {}, 1)
+    assert meters.trouble(circuit("grid", meter="g"), 1) == (
+        "meter g does not tell the current of each phase"
+    )
+
+
+def test_an_overload_is_told() -> None:
+    meters = metering(circuit("grid", meter="g"))
+    assert not meters.see(state("g", 100), {}, 1)
+    assert meters.see(state("g", 100.1), {}, 2)
+
+
+def test_which_circuits_a_meter_covers() -> None:
+    meters = metering(circuit("grid"), circuit("a", "grid", meter="a"), circuit("a1", "a"))
+    assert meters.covers == {"grid": False, "a": True, "a1": True}
+    assert meters.circuit_of("building") is None
+
+
+def test_an_old_reading_that_stands_for_a_lost_poll_tells_nothing_new() -> None:
+    """A car that has stopped since must not be taken for base load that was always there."""
+    wired = EvseNode(ref=EvseRef("A", 1), circuit="grid", phases=(0, 1, 2), min_a=6, max_a=32, fallback_a=6)
+    meters = CircuitMetering(
+        SiteTree(circuits=(circuit("grid", None, "g"),), evses=(wired,)), SiteSettings(), 0.0
+    )
+    drawing = OfferCredit(flat(20), flat(20), flat(20))
+    meters.see(state("g", 30), {wired.ref: drawing}, 1)
+    meters.see(state("g", 30), {wired.ref: NOTHING}, 2)
+    assert meters.base(2)["grid"] == flat(10)
+
+
+def test_what_is_declared_counts_where_nobody_measures_it() -> None:
+    declared = [
+        CircuitNode(id="grid", parent=None, limit_a=flat(100), meter="g", base_load_a=5.0),
+        CircuitNode(id="hall", parent="grid", limit_a=flat(100), base_load_a=20.0),
+        CircuitNode(id="row", parent="hall", limit_a=flat(100), meter="r", base_load_a=7.0),
+    ]
+    meters = metering(*declared)
+    meters.see(state("g", 10), {}, 1)
+    meters.see(state("r", 2), {}, 1)
+    assert meters.base(1) == {"grid": flat(10), "hall": flat(22), "row": flat(2)}
+    meters.see(state("g", 10, Quality.STALE), {}, 2)
+    meters.see(state("r", 2, Quality.STALE), {}, 2)
+    assert meters.base(2) == {"grid": flat(32), "hall": flat(27), "row": flat(7)}
+
+
+def test_a_meter_that_may_have_frozen_is_planned_with_at_the_worst() -> None:
+    meters = metering(circuit("grid", meter="g"))
+    for second, amps in enumerate([60.0] * 40 + [10.0] * 40):
+        meters.see(state("g", amps, time=second), {}, second)
+    assert meters.base(80)["grid"] == flat(10)
+    meters.see(msgspec.structs.replace(state("g", 10, time=80), still_s=STILL_S + 1), {}, 80)
+    assert meters.base(80)["grid"] == flat(60)
+    meters.see(state("g", 10.1, time=81), {}, 81)
+    assert meters.base(81)["grid"] == flat(10.1)

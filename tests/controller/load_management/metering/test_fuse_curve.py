@@ -1,0 +1,199 @@
+"""The fuse model against the standards' figures, and a building that jumps on a site with real fuses."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from controller.load_management.metering.fuse_curve import CURVES, GRACE_S, FuseCurve, FuseLoad, FuseWatch
+from controller.load_management.site_tree import Fuse
+from tests.controller.load_management.toysite import Car, ToySite, grid, station
+
+COLD = 0.0
+HOUR_S = 3600.0
+REAL = [Fuse.B, Fuse.C, Fuse.GG]
+
+
+@pytest.mark.parametrize(
+    ("fuse", "load", "not_before_s"),
+    [
+        (Fuse.B, 1.13, HOUR_S),
+        (Fuse.C, 1.13, HOUR_S),
+        (Fuse.GG, 1.25, HOUR_S),  # conventional currents
+        (Fuse.B, 2.55, 1.0),
+        (Fuse.C, 2.55, 1.0),
+        (Fuse.GG, 2.0, 10.0),  # gates
+    ],
+)
+def test_no_trip_is_foreseen_before_the_lower_edge_of_the_band_nor_much_later(
+    fuse: Fuse, load: float, not_before_s: float
+) -> None:
+    earliest = CURVES[fuse].trips_in_s(COLD, load)
+    assert earliest >= not_before_s - 1e-9
+    assert earliest == math.inf or earliest < not_before_s + 1e-6
+
+
+@pytest.mark.parametrize(("fuse", "load"), [(Fuse.B, 3.0), (Fuse.C, 5.0)])
+def test_the_magnetic_release_has_no_delay(fuse: Fuse, load: float) -> None:
+    assert CURVES[fuse].trips_in_s(COLD, load) == 0.0
+
+
+@pytest.mark.parametrize("fuse", REAL)
+def test_the_conventional_tripping_current_is_foreseen_to_trip_within_its_hour(fuse: Fuse) -> None:
+    trips = {Fuse.B: 1.45, Fuse.C: 1.45, Fuse.GG: 1.6}[fuse]
+    assert CURVES[fuse].trips_in_s(COLD, trips) < HOUR_S
+
+
+@given(st.sampled_from(REAL), st.floats(0, 1.2), st.floats(1.3, 2.9), st.floats(0.01, 0.99))
+def test_what_is_left_of_the_time_shrinks_as_it_passes(
+    fuse: Fuse, heat: float, load: float, part: float
+) -> None:
+    curve = CURVES[fuse]
+    whole = curve.trips_in_s(heat, load)
+    passed = part * whole
+    left = curve.trips_in_s(curve.heated(heat, load, passed), load)
+    assert left == pytest.approx(whole - passed, abs=1e-6)
+
+
+def test_a_plain_limit_is_over_with_the_first_reading_above() -> None:
+    watch = FuseWatch(100.0, Fuse.PLAIN, 0.0)
+    assert watch.see(100.0, 1.0) is FuseLoad.WITHIN
+    assert watch.see(100.1, 2.0) is FuseLoad.OVER
+
+
+@pytest.mark.parametrize(("fuse", "borne", "cut"), [(Fuse.B, 1.12, 1.14), (Fuse.GG, 1.25, 1.35)])
+def test_what_the_fuse_carries_for_long_is_looked_at_and_the_rest_is_cut(
+    fuse: Fuse, borne: float, cut: float
+) -> None:
+    assert FuseWatch(100.0, fuse, 0.0).see(100 * cut, 1.0) is FuseLoad.OVER
+    watch = FuseWatch(100.0, fuse, 0.0)
+    assert watch.see(100 * borne, 1.0) is FuseLoad.BORNE
+    assert watch.see(100 * borne, 1.0 + GRACE_S - 0.1) is FuseLoad.BORNE
+    assert watch.see(100 * borne, 1.0 + GRACE_S) is FuseLoad.OVER
+    assert watch.see(90.0, 20.0) is FuseLoad.WITHIN
+    assert watch.see(100 * borne, 21.0) is FuseLoad.BORNE
+
+
+def test_between_two_readings_the_higher_one_is_taken_to_have_flowed() -> None:
+    often, seldom = FuseWatch(100.0, Fuse.GG, 0.0), FuseWatch(100.0, Fuse.GG, 0.0)
+    for watch in (often, seldom):
+        assert watch.see(127.0, 1.0) is FuseLoad.BORNE
+    for now in range(2, 22):
+        assert often.see(50.0, now) is FuseLoad.WITHIN
+    assert seldom.see(50.0, 21.0) is FuseLoad.WITHIN
+    assert often.see(127.0, 22.0) is FuseLoad.BORNE
+    assert seldom.see(127.0, 22.0) is FuseLoad.OVER
+
+
+LIMIT_A = 100.0
+HOLDS = {Fuse.B: 1.13, Fuse.C: 1.13, Fuse.GG: 1.25}
+TAU_S = {Fuse.B: 4.57, Fuse.C: 4.57, Fuse.GG: 20.19}
+METER_DELAY_S = 1
+ANSWER_S = 1
+
+
+class RealFuse:
+    """The heat of a fuse that has no tolerance to give, stepped through what really flowed."""
+
+    def __init__(self, fuse: Fuse) -> None:
+        self.heat = 0.0
+        self.highest = 0.0
+        self._tau_s = TAU_S[fuse]
+
+    def carry(self, amps: float) -> None:
+        for _ in range(20):  # 50 ms each
+            self.heat += ((amps / LIMIT_A) ** 2 - self.heat) * 0.05 / self._tau_s
+        self.highest = max(self.highest, self.heat)
+
+
+def outlasted(fuse: Fuse, seconds: float) -> float:
+    """The highest load that the fuse, warm from a full circuit, carries for so long."""
+    lower, upper = HOLDS[fuse], CURVES[fuse].instant if fuse is not Fuse.GG else 6.0
+    curve = FuseCurve(HOLDS[fuse], CURVES[fuse].gate, CURVES[fuse].gate_s, math.inf)
+    for _ in range(60):
+        middle = (lower + upper) / 2
+        lower, upper = (middle, upper) if curve.trips_in_s(1.0, middle) > seconds else (lower, middle)
+    return lower
+
+
+def jumping(fuse: Fuse, reaction_s: int, load: float) -> ToySite:
+    """A full site; its building jumps up every ten minutes to `load` times the limit, for five."""
+
+    def building(now: float) -> tuple[float, float, float]:
+        extra = LIMIT_A * (load - 1.0) if now >= 600 and now % 600 < 300 else 0.0
+        return (20.0 + extra, 20.0, 20.0)
+
+    stations = [
+        station(f"S{i}", car=Car(), reaction_s=reaction_s, answer_s=ANSWER_S, report_s=5) for i in range(6)
+    ]
+    site = ToySite((grid(LIMIT_A, fuse=fuse),), stations, building)
+    site.meter_delay_s = METER_DELAY_S
+    site.connect()
+    return site
+
+
+def reaction_times(site: ToySite) -> list[float]:
+    """For each jump, the s from the first reading above the limit until every station was sent its cut."""
+    over = [max(amps) > LIMIT_A for amps in site.flowed]
+    begins = [index + 2 for index, (before, after) in enumerate(pairwise(over)) if after and not before]
+    found = []
+    for begin in (begin for begin in begins if begin >= 600 and begin % 600 < 10):
+        first_sent = {c.ref: at for at, c in reversed(site.commands) if c.urgent and at >= begin}
+        assert len(first_sent) == len(site.stations)
+        found.append(max(first_sent.values()) - begin - METER_DELAY_S)
+    return found
+
+
+@pytest.mark.parametrize("fuse", REAL)
+@pytest.mark.parametrize("reaction_s", [1, 3, 10, 30])
+def test_the_fuse_never_trips_where_the_stations_delay_leaves_it_a_chance(
+    fuse: Fuse, reaction_s: int
+) -> None:
+    unavoidable_s = METER_DELAY_S + ANSWER_S + reaction_s + 2  # two more for the steps of a second
+    site = jumping(fuse, reaction_s, outlasted(fuse, unavoidable_s))
+    site.run(60)
+    real = RealFuse(fuse)
+    for _ in range(3000):
+        site.step()
+        real.carry(max(site.flowed[-1]))
+    assert real.highest < HOLDS[fuse] ** 2
+    assert max(max(amps) for amps in site.flowed[60:]) > LIMIT_A  # it was put to the test
+
+
+@pytest.mark.parametrize("fuse", list(Fuse))
+@pytest.mark.parametrize("load", [1.1, 1.5])
+def test_the_cut_is_sent_with_the_reading_and_only_a_harmless_overload_waits(fuse: Fuse, load: float) -> None:
+    site = jumping(fuse, 3, load)
+    site.run(1260)
+    waits_s = GRACE_S if load == 1.1 and fuse is not Fuse.PLAIN else 0.0
+    assert reaction_times(site) == [waits_s, waits_s]
+
+
+@pytest.mark.parametrize("reaction_s", [1, 3, 10, 30])
+def test_a_plain_limit_is_exceeded_for_no_longer_than_the_stations_take(reaction_s: int) -> None:
+    site = jumping(Fuse.PLAIN, reaction_s, 1.3)
+    site.run(60)
+    site.row_flowed["grid"].clear()
+    site.run(3000)
+    assert site.longest_over("grid", LIMIT_A) <= METER_DELAY_S + ANSWER_S + reaction_s + 1
+
+
+def test_a_lift_that_starts_costs_no_car_its_current() -> None:
+    def building(now: float) -> tuple[float, float, float]:
+        return (30.0 if now >= 600 and now % 60 < 4 else 20.0, 20.0, 20.0)
+
+    def told(fuse: Fuse) -> int:
+        stations = [station(f"S{i}", car=Car(), report_s=5) for i in range(6)]
+        site = ToySite((grid(LIMIT_A, fuse=fuse),), stations, building)
+        site.connect()
+        site.run(590)
+        before = site.changes("S0")
+        site.run(600)
+        return site.changes("S0") - before
+
+    assert told(Fuse.GG) == 0
+    assert told(Fuse.PLAIN) > 0

@@ -1,0 +1,155 @@
+"""Power and unbalance: what bounds the phases of a circuit together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from controller.load_management.allocation.allocator import allocate
+from controller.load_management.allocation.constraints import PAIRS, JointConstraint
+from controller.load_management.site_tree import PhaseAmps
+from controller.model.observations import EvseRef
+from tests.controller.load_management.allocation.test_allocator import (
+    Case,
+    cases,
+    demand,
+    depot,
+    in_tenths,
+    shares_of,
+    tenths,
+)
+from tests.controller.load_management.toysite import Car, ToySite, grid, station
+
+L1, L2 = (True, False, False), (False, True, False)
+L1_L2 = (True, True, False)
+
+
+@st.composite
+def joints(draw: st.DrawFn) -> tuple[Case, dict[str, JointConstraint]]:
+    case = draw(cases())
+    base = tenths(0, 300)
+    return case, {
+        circuit.id: JointConstraint(
+            sum_a=draw(st.none() | tenths(-50, 1500)),
+            unbalance_a=draw(st.none() | tenths(10, 300)),
+            base_a=(draw(base), draw(base), draw(base)),
+        )
+        for circuit in case[0].circuits
+        if draw(st.booleans())
+    }
+
+
+def on(case: Case, shares: dict[EvseRef, int], circuit: str) -> Iterator[tuple[tuple[bool, ...], int]]:
+    """The phases and the share of everybody below a circuit."""
+    site, demands, _ = case
+    for each in demands:
+        home = site.evse_by_ref[each.ref].circuit
+        if circuit in [above.id for above in site.path(home)]:
+            yield each.phases, shares[each.ref]
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(joints())
+def test_neither_power_nor_unbalance_is_exceeded(drawn: tuple[Case, dict[str, JointConstraint]]) -> None:
+    case, joint = drawn
+    shares = in_tenths(allocate(*case, joint))
+    for circuit, bound in joint.items():
+        below = list(on(case, shares, circuit))
+        if bound.sum_a is not None:
+            total = sum(sum(phases) * share for phases, share in below)
+            assert total <= max(0, round(bound.sum_a * 10))
+        if bound.unbalance_a is not None:
+            for high, low in PAIRS:
+                leading = sum(share for phases, share in below if phases[high] and not phases[low])
+                helping = sum(share for phases, share in below if phases[low] and not phases[high])
+                allowed = round((bound.unbalance_a - bound.base_a[high] + bound.base_a[low]) * 10)
+                assert leading <= max(0, allowed + helping)
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(cases())
+def test_bounds_that_nobody_reaches_change_nothing(case: Case) -> None:
+    joint = {circuit.id: JointConstraint(sum_a=10_000.0, unbalance_a=5_000.0) for circuit in case[0].circuits}
+    assert allocate(*case, joint) == allocate(*case)
+
+
+def test_power_counts_each_phase() -> None:
+    site, capacity = depot(grid=60)
+    demands = [demand("grid1"), demand("grid2", phases=L1)]
+    got = allocate(site, demands, capacity, {"grid": JointConstraint(sum_a=40.0)})
+    assert shares_of(got) == {"grid1": 10.0, "grid2": 10.0}
+    assert got[EvseRef("grid1", 1)].reason == "grid full (W)"
+
+
+def test_a_phase_leads_no_further_than_it_may() -> None:
+    site, capacity = depot(grid=60)
+    joint = {"grid": JointConstraint(unbalance_a=20.0)}
+    alone = allocate(site, [demand("grid1", phases=L1)], capacity, joint)
+    assert alone[EvseRef("grid1", 1)].limit_a == 20.0
+    assert alone[EvseRef("grid1", 1)].reason in ("grid L1 too far above L2", "grid L1 too far above L3")
+
+
+def test_a_car_on_the_other_phase_lets_the_first_one_take_more() -> None:
+    site, capacity = depot(grid=60)
+    demands = [demand("grid1", phases=L1), demand("grid2", phases=L2)]
+    pair = allocate(
+        site, demands, capacity, {"grid": JointConstraint(unbalance_a=20.0, base_a=(0.0, 0.0, 12.0))}
+    )
+    assert shares_of(pair) == {"grid1": 32.0, "grid2": 32.0}
+
+
+def test_a_three_phase_car_is_never_held_back_by_unbalance() -> None:
+    site, capacity = depot(grid=60)
+    joint = {"grid": JointConstraint(unbalance_a=5.0, base_a=(30.0, 0.0, 0.0))}
+    got = allocate(site, [demand("grid1"), demand("grid2", phases=L1)], capacity, joint)
+    assert shares_of(got) == {"grid1": 32.0, "grid2": 0.0}
+
+
+def test_two_phases_lead_the_third_together() -> None:
+    site, capacity = depot(grid=60)
+    got = allocate(
+        site, [demand("grid1", phases=L1_L2)], capacity, {"grid": JointConstraint(unbalance_a=16.0)}
+    )
+    assert shares_of(got) == {"grid1": 16.0}
+
+
+def test_a_site_stays_below_its_power() -> None:
+    cars = [station(f"S{i}", car=Car()) for i in range(3)]
+    site = ToySite((grid(63.0, limit_w=27_600.0),), cars, lambda now: (8.0 if now > 600 else 2.0, 2.0, 2.0))
+    site.connect()
+    site.run(1200)
+    watts = [230 * sum(amps) for amps in site.flowed[60:]]
+    assert max(watts) <= 27_600 + 6 * 230  # the second until the meter shows the jump
+    assert sum(w > 27_600 for w in watts) <= 6
+    assert watts[-1] > 0.9 * 27_600
+    assert site.view("S0").reason == "grid full (W)"
+
+
+def test_power_holds_without_a_meter_too_once_a_newcomers_floor_is_made_room_for() -> None:
+    site = ToySite((grid(63.0, meter=None, limit_w=24_150.0),), [station("A", car=Car()), station("B")])
+    site.connect()
+    site.run(180)
+    assert site.view("A").offered_a == 32.0
+    site.plug("B", Car())
+    site.run(120)
+    over = [230 * sum(amps) > 24_150 for amps in site.flowed[60:]]
+    assert sum(over) <= 1 + 3 + 1  # A answers, A's car obeys
+    assert not any(over[-60:])
+    assert [site.view(name).offered_a for name in "AB"] == [17.0, 17.0]
+
+
+def _gap(amps: PhaseAmps) -> float:
+    return max(amps) - min(amps)
+
+
+@pytest.mark.parametrize("phases", [(0,), (0, 1)])
+def test_one_phase_cars_on_three_phase_stations_stay_within_the_unbalance(phases: tuple[int, ...]) -> None:
+    cars = [station(f"S{i}", car=Car(32.0, phases)) for i in range(2)]
+    site = ToySite((grid(100.0, unbalance_a=20.0),), cars)
+    site.connect()
+    site.run(900)
+    assert max(_gap(amps) for amps in site.flowed[-600:]) <= 20.0
+    assert _gap(site.flowed[-1]) > 18.0

@@ -1,0 +1,338 @@
+"""Each quirk against a charger that has it: it takes what we send, keeps to it, and is left safe.
+
+The chargers here refuse what the real ones refuse, whatever our table says, and evaluate what they have
+installed by a station's rules. At every second of the conversation they may take no more than is booked.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from controller.chargers.capabilities import Capabilities, narrowed
+from controller.chargers.quirks import DAY_S, NO_QUIRK, LeaseForm, Quirk, find_quirk
+from controller.demo.installed_profiles import Charging, InstalledProfiles, ProfileRefusedError, parse
+from controller.load_management.evse.charger_response import REACTION_S
+from controller.load_management.evse.limit_delivery import LimitDelivery
+from controller.load_management.site_tree import EvseNode
+from controller.model.observations import EvseRef
+from controller.ocpp.frames import Version
+from controller.profiles.limit_profiles import LimitTerms, scope_of, set_limit
+
+START = datetime(2026, 3, 29, 0, 30, tzinfo=UTC)
+LEASE_S = 120.0
+EVSE = EvseNode(ref=EvseRef("A", 1), circuit="grid", phases=(0, 1, 2), min_a=6, max_a=32, fallback_a=6)
+BOTH = frozenset({"Absolute", "Relative"})
+
+
+@dataclass
+class Charger:
+    """One that refuses all but these, and has a car on three phases since the beginning."""
+
+    boot: tuple[str, str, str]
+    purposes: frozenset[str] = frozenset({"ChargePointMaxProfile", "TxDefaultProfile", "TxProfile"})
+    levels: int = 8
+    kinds: frozenset[str] = BOTH
+    units: str = "AW"
+    periods: int = 24
+    profiles: int = 10
+    steps_a: tuple[float, ...] = ()
+    effective_units: str = "AW"
+    says: Capabilities = field(default_factory=Capabilities)
+    refused: list[str] = field(default_factory=list)
+    writes: list[float] = field(default_factory=list)
+    limits_sent: list[float] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._installed = InstalledProfiles(230.0)
+
+    def set(self, message: dict[str, Any], now: float) -> bool:
+        """A SetChargingProfile; whether it is accepted."""
+        profile = message["csChargingProfiles"]
+        schedule = profile["chargingSchedule"]
+        self.writes.append(now)
+        self.limits_sent.append(schedule["chargingSchedulePeriod"][0]["limit"])
+        wrong = [
+            profile["chargingProfilePurpose"] not in self.purposes and "purpose",
+            profile["stackLevel"] > self.levels and "stack level",
+            profile["chargingProfileKind"] not in self.kinds and "kind",
+            schedule["chargingRateUnit"] not in self.units and "unit",
+            len(schedule["chargingSchedulePeriod"]) > self.periods and "periods",
+        ]
+        self.refused += [word for word in wrong if word]
+        if any(wrong):
+            return False
+        if schedule["chargingRateUnit"] in self.effective_units:
+            try:
+                utc = (START + timedelta(seconds=now)).timestamp()
+                self._installed.install(parse(message, utc), "7")
+            except ProfileRefusedError as refusal:
+                self.refused.append(str(refusal))
+                return False
+            assert len(self._installed) <= self.profiles
+        return True
+
+    def limit_a(self, now: float) -> float:
+        """What its car may take."""
+        utc = (START + timedelta(seconds=now)).timestamp()
+        limit_a = self._installed.limit_a(1, utc, Charging("7", START.timestamp(), 3))
+        if self.steps_a and limit_a < math.inf:
+            return max((step for step in self.steps_a if step <= limit_a), default=0.0)
+        return limit_a
+
+
+class Talk:
+    """Our side: one EVSE's delivery, and its limits on their way to the charger."""
+
+    def __init__(self, charger: Charger, phases: int = 3) -> None:
+        self.charger = charger
+        self.quirk = narrowed(find_quirk(*charger.boot), charger.says)
+        self.delivery = LimitDelivery(EVSE, LEASE_S, itertools.count())
+        self.delivery.adapt(self.quirk, 0)
+        self.delivery.up(0)
+        self.delivery.spread(phases)
+
+    def turn(self, target_a: float, now: float, *, idle: bool = False) -> None:
+        """One pass of the site, answered at once."""
+        for command in self.delivery.commands(target_a, EVSE.max_a, now, idle=idle):
+            payload = set_limit(
+                Version.V16,
+                scope_of(self.quirk, 1),
+                1,
+                command.kind,
+                command.limit_a,
+                START + timedelta(seconds=now),
+                command.duration_s,
+                LimitTerms(
+                    quirk=self.quirk, after_a=command.after_a, watts_per_ampere=230.0 * command.phases
+                ),
+            )
+            accepted = self.charger.set(json.loads(payload), now)
+            self.delivery.answered(command.token, accepted, "Rejected", now)
+
+    def keeps_to(self, booked_a: float, now: float) -> None:
+        assert self.charger.limit_a(now) <= booked_a + 1e-6
+        assert self.charger.limit_a(now) <= self.delivery.held_a(now) + 1e-6
+
+
+def terra() -> Charger:
+    # It names a maximum of 3 and refuses all but 0.
+    boot = ("ABB", "CDT_TACW22::NET_WIFI", "TAC3Z9119006710273::V1.8.21")
+    return Charger(boot, levels=0, says=Capabilities(max_stack_level=3))
+
+
+def wallbox() -> Charger:
+    return Charger(("Wall Box Chargers", "PLP1-0-2-4", "6.7.38"), kinds=frozenset({"Relative"}))
+
+
+def wallbox_5() -> Charger:
+    return Charger(("Wall Box Chargers", "PLP1-0-2-4", "5.17.87"), kinds=frozenset({"Relative"}), levels=0)
+
+
+def easee() -> Charger:
+    purposes = frozenset({"ChargePointMaxProfile", "TxDefaultProfile"})
+    boot = ("Easee ASA", "Easee One", "343")
+    return Charger(boot, purposes, kinds=frozenset({"Absolute"}), periods=16)
+
+
+def go_e() -> Charger:
+    return Charger(
+        ("go-e", "Gemini", "056.8"), effective_units="A", says=Capabilities(units=frozenset({"W"}))
+    )
+
+
+def wattpilot() -> Charger:
+    return Charger(("Fronius", "Wattpilot", "40.7"), effective_units="A")
+
+
+def huawei() -> Charger:
+    return Charger(("Huawei", "SCharger-22KT-S0", ""), units="W")
+
+
+def huawei_without_vendor() -> Charger:
+    return Charger(("", "ACChargePoint", ""), units="W")
+
+
+def elvi() -> Charger:
+    return Charger(("EV-BOX", "Elvi", ""), frozenset({"TxDefaultProfile", "TxProfile"}))
+
+
+def necharge() -> Charger:
+    return Charger(("NEcharge", "", ""), steps_a=(6, 8, 10, 13, 16))
+
+
+def plain() -> Charger:
+    return Charger(("Somebody", "Something", "1"))
+
+
+def says_one_profile() -> Charger:
+    return Charger(("Somebody", "", ""), profiles=1, says=Capabilities(max_profiles=1))
+
+
+def says_one_profile_of_one_period() -> Charger:
+    said = Capabilities(max_profiles=1, max_periods=1)
+    return Charger(("Somebody", "", ""), profiles=1, periods=1, says=said)
+
+
+def says_watts() -> Charger:
+    return Charger(("Somebody", "", ""), units="W", says=Capabilities(units=frozenset({"W"})))
+
+
+CHARGERS = [
+    plain,
+    terra,
+    wallbox,
+    wallbox_5,
+    easee,
+    go_e,
+    wattpilot,
+    huawei,
+    huawei_without_vendor,
+    elvi,
+    necharge,
+    says_one_profile,
+    says_one_profile_of_one_period,
+    says_watts,
+]
+ENDLESS = [wallbox_5, says_one_profile_of_one_period]
+
+
+@pytest.mark.parametrize("make", CHARGERS)
+def test_it_takes_every_limit_and_keeps_to_it(make: Any) -> None:
+    talk = Talk(make())
+    for now, target_a in enumerate([12.0, 12.0, 9.5, 6.0]):
+        talk.turn(target_a, now)
+        talk.keeps_to(target_a, now + 0.5)
+    talk.turn(16.0, 2000)
+    talk.keeps_to(16.0, 2000.5)
+    assert talk.charger.refused == []
+    assert talk.delivery.problem(2001) == ""
+    assert talk.charger.limit_a(2000.5) >= 6
+
+
+@pytest.mark.parametrize("make", [make for make in CHARGERS if make not in ENDLESS])
+def test_without_us_it_ends_in_its_floor(make: Any) -> None:
+    talk = Talk(make())
+    talk.turn(16.0, 0)
+    lease_s = talk.quirk.lease_s(LEASE_S)
+    assert talk.charger.limit_a(lease_s - 1) > 12
+    floor_a = 2 if talk.quirk.in_watts else 6  # in W it is for a car on one phase, and this has three
+    assert talk.charger.limit_a(lease_s + 1) == pytest.approx(floor_a, abs=0.01)
+    assert talk.charger.limit_a(lease_s + 40 * DAY_S) == pytest.approx(floor_a, abs=0.01)
+
+
+@pytest.mark.parametrize("make", ENDLESS)
+def test_one_that_can_hold_nothing_with_an_end_is_booked_at_its_last_limit_for_good(make: Any) -> None:
+    talk = Talk(make())
+    talk.turn(16.0, 0)
+    talk.delivery.down(10)
+    for now in (11, 1000, 40 * DAY_S):
+        assert talk.charger.limit_a(now) == 16
+        assert talk.delivery.held_a(now) == 16
+
+
+@pytest.mark.parametrize("make", CHARGERS)
+def test_it_never_may_take_more_than_is_booked_for_it(make: Any) -> None:
+    talk = Talk(make())
+    talk.turn(8.0, 0)
+    for second in range(1, 900):
+        target_a = 8.0 + 4 * (second // 60 % 3)
+        if second < 500:  # then we are gone
+            talk.turn(target_a, second)
+        if second > REACTION_S:
+            talk.keeps_to(32.0, second)
+    assert talk.charger.refused == []
+
+
+@pytest.mark.parametrize("make", [huawei, huawei_without_vendor])
+def test_one_that_a_pause_harms_is_never_told_to_pause_and_booked_at_its_minimum(make: Any) -> None:
+    talk = Talk(make())
+    talk.turn(16.0, 0)
+    talk.turn(0.0, 20)
+    assert 0 not in talk.charger.limits_sent
+    assert talk.charger.limit_a(21) == pytest.approx(6, abs=0.01)
+    assert talk.delivery.held_a(21 + REACTION_S) == 6
+
+
+def test_others_are_told_to_pause() -> None:
+    talk = Talk(plain())
+    talk.turn(16.0, 0)
+    talk.turn(0.0, 20)
+    assert talk.charger.limit_a(21) == 0
+
+
+def test_watts_are_whole_and_of_all_phases_that_share_them() -> None:
+    talk = Talk(huawei())
+    talk.turn(10.1, 0)
+    assert talk.charger.limits_sent[-1] == 6969
+    one_phase = Talk(huawei(), phases=1)
+    one_phase.turn(10.1, 0)
+    assert one_phase.charger.limits_sent[-1] == 2323
+
+
+def test_steps_are_known_so_that_the_rest_is_free_for_others() -> None:
+    talk = Talk(necharge())
+    talk.turn(12.9, 0)
+    assert talk.charger.limits_sent[-1] == 10
+    assert isinstance(talk.charger.limits_sent[-1], int)
+    assert talk.delivery.held_a(REACTION_S) == 10
+
+
+def test_a_limit_below_the_minimum_is_a_pause() -> None:
+    quirk = Quirk(name="coarse", steps_a=(5, 10))
+    delivery = LimitDelivery(EVSE, LEASE_S, itertools.count())
+    delivery.adapt(quirk, 0)
+    assert delivery.possible_a(9) == 0
+    assert delivery.possible_a(10) == 10
+
+
+def test_a_memory_that_wears_out_is_spared_but_never_at_the_cost_of_a_cut() -> None:
+    talk = Talk(easee())
+    for minute in range(24 * 60):  # a restless day: the share goes up and down
+        talk.turn(10.0 + minute % 2 * 4, 60.0 * minute)
+    writes = len(talk.charger.writes)
+    assert writes <= 25 + 2
+    talk.turn(7.0, DAY_S)
+    assert talk.charger.limit_a(DAY_S + 1) == 7
+
+
+def test_one_without_such_a_memory_is_written_to_as_often_as_wanted() -> None:
+    talk = Talk(plain())
+    for minute in range(60):
+        talk.turn(10.0 + minute % 2 * 4, 60.0 * minute)
+    assert len(talk.charger.writes) > 50
+
+
+def test_a_slow_station_is_booked_until_it_has_followed() -> None:
+    delivery = LimitDelivery(EVSE, LEASE_S, itertools.count())
+    delivery.adapt(Quirk(name="slow", reaction_s=30), 0)
+    delivery.up(0)
+    for target_a, now in ((16.0, 0.0), (8.0, 50.0)):
+        for command in delivery.commands(target_a, 32, now):
+            delivery.answered(command.token, True, "", now)
+    assert delivery.held_a(79) == 16
+    assert delivery.held_a(81) == 8
+
+
+def test_learning_the_quirk_again_disturbs_nothing() -> None:
+    talk = Talk(plain())
+    talk.turn(16.0, 0)
+    talk.delivery.adapt(NO_QUIRK, 1)
+    assert talk.delivery.problem(20) == ""
+
+
+def test_another_quirk_means_all_limits_anew() -> None:
+    talk = Talk(plain())
+    talk.turn(16.0, 0)
+    talk.delivery.adapt(find_quirk(*terra().boot), 1)
+    assert talk.delivery.held_a(20) == EVSE.max_a
+    (command,) = talk.delivery.commands(16, 32, 2)
+    assert talk.delivery.answered(command.token, True, "", 2)
+    assert find_quirk(*terra().boot).form is LeaseForm.STEPPED
+    assert talk.delivery.held_a(20) == 16

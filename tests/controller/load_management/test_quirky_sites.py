@@ -1,0 +1,147 @@
+"""Stations with quirks among others: the site's own limits hold, whatever one of them cannot do."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+from controller.chargers.quirks import NO_QUIRK, Quirk
+from controller.load_management.events import QuirkSelected, SetLimit
+from controller.load_management.evse.charger_response import REACTION_S
+from controller.load_management.evse.limit_delivery import LimitDelivery
+from controller.load_management.site_control import NO_PAUSE
+from controller.load_management.site_tree import EvseNode
+from controller.model.observations import EvseRef
+from controller.profiles.limit_profiles import LimitKind
+from tests.controller.load_management.toysite import Car, ToySite, ToyStation, grid, station
+
+WATTS = Quirk(name="takes W only", unit="W")
+NO_ZERO = Quirk(name="a pause harms it", zero="minimum")
+STEPS = Quirk(name="steps", steps_a=(6, 8, 10, 13, 16), decimals=0)
+
+REACTS_S = 6
+"""1 s until the meter shows it, 1 s until the station answers, 3 s until its car obeys."""
+
+
+@dataclass
+class WattStation(ToyStation):
+    """Its limit is of all phases together: a car on one phase takes all of it there."""
+
+    def take(self, command: SetLimit, now: float) -> bool:
+        total_a = command.limit_a * command.phases
+        if command.kind is LimitKind.FLOOR:
+            self.floor_a = total_a
+            return True
+        assert command.duration_s is not None
+        self.lease = (total_a, now + command.duration_s)
+        self.leases.append((now, total_a))
+        return True
+
+    def limit_a(self, now: float) -> float:
+        return super().limit_a(now) / (len(self.car.phases) if self.car else 1)
+
+
+def watts_site(limit_a: float, car: Car, building_a: float = 0.0) -> ToySite:
+    plain = station("W")
+    site = ToySite((grid(limit_a),), [WattStation(plain.evse, car)], lambda now: (building_a,) * 3)
+    site.tell(QuirkSelected("W", WATTS))
+    site.connect()
+    return site
+
+
+def most_after_connecting(site: ToySite) -> float:
+    """The most loaded phase, once the stations have their first limits."""
+    return max(max(amps) for amps in site.flowed[REACTS_S:])
+
+
+def test_a_car_on_three_phases_gets_its_share_in_watts() -> None:
+    site = watts_site(33.0, Car(32.0))
+    site.run(600)
+    assert site.station("W").draw_a >= 30
+    assert most_after_connecting(site) <= 33
+
+
+def test_a_car_on_one_phase_never_has_three_times_its_share() -> None:
+    site = watts_site(33.0, Car(32.0, (0,)), 8.0)
+    site.run(600)
+    assert 20 <= site.station("W").draw_a <= 24
+    assert most_after_connecting(site) <= 33
+
+
+def test_the_next_car_may_use_one_phase_again() -> None:
+    site = watts_site(33.0, Car(32.0), 8.0)
+    site.run(600)
+    site.plug("W", None)
+    site.run(30)
+    site.plug("W", Car(32.0, (1,)))
+    site.run(600)
+    assert site.station("W").draw_a >= 20
+    assert most_after_connecting(site) <= 33
+
+
+def test_without_us_no_car_takes_more_than_the_fallback_on_any_phase() -> None:
+    site = watts_site(33.0, Car(32.0, (0,)))
+    site.run(300)
+    site.controlled = False
+    site.run(600)
+    assert site.station("W").draw_a == 6
+
+
+def test_too_little_for_any_car_is_a_pause() -> None:
+    site = watts_site(24.0, Car(32.0, (0,)), 8.0)  # 15 A are free: 18 A may be what it takes
+    site.run(300)
+    assert site.station("W").draw_a == 0
+
+
+def test_fewer_phases_that_share_it_are_booked_at_once() -> None:
+    evse = EvseNode(ref=EvseRef("W", 1), circuit="grid", phases=(0, 1, 2), min_a=6, max_a=32, fallback_a=6)
+    delivery = LimitDelivery(evse, 120.0, itertools.count())
+    delivery.adapt(WATTS, 0)
+    delivery.up(0)
+    delivery.spread(3)
+    for command in delivery.commands(10, 32, 0):
+        assert command.phases == (1 if command.kind is LimitKind.FLOOR else 3)
+        delivery.answered(command.token, True, "", 0)
+    assert delivery.held_a(REACTION_S) == 10
+    delivery.spread(1)
+    assert delivery.held_a(REACTION_S) == 30
+    delivery.spread(3)
+    assert delivery.held_a(REACTION_S) == 30  # cautious until it is told anew
+
+
+def pair(quirk: Quirk, limit_a: float) -> ToySite:
+    site = ToySite((grid(limit_a),), [station("A", car=Car()), station("B", car=Car())])
+    site.tell(QuirkSelected("A", quirk))
+    site.connect()
+    return site
+
+
+def test_who_cannot_pause_keeps_its_minimum_and_the_other_waits() -> None:
+    site = pair(NO_ZERO, 11.0)  # room for one of them
+    site.run(1800)
+    assert min(limit for _, limit in site.station("A").leases) >= 6
+    assert site.station("A").draw_a == 6
+    assert site.seconds_over("grid", 12.0) <= 2 * REACTS_S  # before their first limits
+    assert any(told.reason == NO_PAUSE for told in site.told_people) or site.station("B").draw_a == 0
+
+
+def test_with_less_than_its_minimum_left_it_takes_it_all_the_same_and_nobody_else_anything() -> None:
+    site = pair(NO_ZERO, 5.0)
+    site.run(600)
+    assert site.station("A").draw_a == 6
+    assert site.station("B").draw_a == 0
+    assert site.view("A").reason == NO_PAUSE
+
+
+def test_those_without_this_quirk_take_turns() -> None:
+    site = pair(NO_QUIRK, 11.0)
+    site.run(3600)
+    assert 0 in {limit for _, limit in site.station("A").leases}
+
+
+def test_a_station_with_steps_stays_below_its_share() -> None:
+    site = pair(STEPS, 25.0)
+    site.run(600)
+    assert site.station("A").draw_a == 10
+    assert {limit for _, limit in site.station("A").leases} <= {0, 6, 8, 10, 13, 16}
+    assert site.seconds_over("grid", 25.0) <= 2 * REACTS_S

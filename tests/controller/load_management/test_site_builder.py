@@ -1,0 +1,87 @@
+"""From the configuration to the site."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from controller.config import Config
+from controller.load_management.sharing_settings import SiteSettings
+from controller.load_management.site_builder import build_site, site_settings
+from controller.load_management.site_tree import CircuitNode, EvseNode, Fuse
+from controller.model.observations import EvseRef
+
+
+def config(**tables: object) -> Config:
+    whole = {
+        "site": {"id": "lc", "voltage": 240},
+        "backend": [{"id": "cpo", "url": "ws://csms.example"}],
+        "circuit": [
+            {"id": "row", "parent": "grid", "limit_a": 63},
+            {"id": "grid", "limit_a": [250, 240, 230], "meter": "g", "fuse": "gG", "margin_a": 9},
+        ],
+        "station": [
+            {
+                "id": "CS01",
+                "circuit": "row",
+                "owner": "cpo",
+                "evse": [
+                    {"id": 1, "phases": ["L2", "L3", "L1"], "priority": 1},
+                    {"id": 2, "circuit": "grid", "phases": ["L3"], "max_a": 16, "fallback_a": 8},
+                ],
+            }
+        ],
+        "load_management": {"tick_s": 2, "margin_a": 3, "fallback_a": 7, "rotation_s": 600, "lease_s": 60},
+    }
+    return msgspec.convert(whole | tables, Config)
+
+
+def test_circuits_stand_parents_first_whatever_their_order_in_the_file() -> None:
+    assert build_site(config()).circuits == (
+        CircuitNode(id="grid", parent=None, limit_a=(250, 240, 230), meter="g", margin_a=9, fuse=Fuse.GG),
+        CircuitNode(id="row", parent="grid", limit_a=(63, 63, 63)),
+    )
+
+
+def test_evses_know_their_phases_their_circuit_and_their_fallback() -> None:
+    first, second = build_site(config()).evses
+    assert first == EvseNode(
+        ref=EvseRef("CS01", 1),
+        circuit="row",
+        phases=(1, 2, 0),
+        min_a=6,
+        max_a=32,
+        fallback_a=7,
+        priority=1,
+    )
+    assert (second.circuit, second.phases, second.max_a, second.fallback_a) == ("grid", (2,), 16, 8)
+
+
+def test_the_settings_are_the_files() -> None:
+    assert site_settings(config()) == SiteSettings(
+        tick_s=2, margin_a=3, rotation_s=600, lease_s=60, voltage_v=240
+    )
+
+
+def test_a_slow_meter_may_be_silent_for_longer() -> None:
+    meter = {
+        "id": "g",
+        "driver": "eastron-sdm630-v2",
+        "transport": "tcp",
+        "host": "h",
+        "interval_s": 60,
+        "stale_after_s": 150,
+    }
+    assert site_settings(config(meter=[meter])).silence_s == 420
+
+
+@pytest.mark.parametrize("parent", ["b", "nowhere"])
+def test_circuits_without_a_way_to_the_grid_are_named(parent: str) -> None:
+    circuits = [{"id": "a", "parent": parent, "limit_a": 1}, {"id": "b", "parent": "a", "limit_a": 1}]
+    with pytest.raises(ValueError, match="without a way up to the grid connection: a, b"):
+        build_site(config(circuit=circuits))
+
+
+def test_an_evse_without_a_circuit_is_named() -> None:
+    with pytest.raises(ValueError, match="station CS01, EVSE 1: no circuit"):
+        build_site(config(station=[{"id": "CS01", "owner": "cpo"}]))

@@ -1,0 +1,410 @@
+"""The whole room in virtual time: an hour of a site, and each thing that can go wrong in it."""
+
+from __future__ import annotations
+
+from controller.load_management.events import (
+    ControlTick,
+    GroupLimit,
+    LimitAnswered,
+    MeterUpdated,
+    StationObserved,
+    StationUp,
+)
+from controller.load_management.sharing_settings import SiteSettings
+from controller.load_management.site_control import AT_ONCE, SiteControl
+from controller.load_management.site_tree import PhaseAmps, SiteTree
+from controller.model.observations import EvseState, ProfilesTouched, StateSeen, TransactionSeen
+from controller.profiles.limit_profiles import LimitKind
+from drivers.reading import MeterState, Quality, Reading
+from tests.controller.load_management.toysite import Car, ToySite, good, grid, row, stale, station
+
+ONE_PHASE = (0,)
+TWO_PHASES = (0, 1)
+ROTATIONS = [(0, 1, 2), (1, 2, 0), (2, 0, 1)]
+
+
+def depot(building: PhaseAmps | None = None) -> ToySite:
+    """Twelve stations in two rows, cars of one, two and three phases, a building with steps."""
+    circuits = (grid(125.0), row("a", 63.0), row("b", 63.0))
+    cars = [Car(32.0), Car(16.0), Car(32.0, ONE_PHASE), Car(16.0, TWO_PHASES), Car(20.0), Car(32.0)]
+    stations = [
+        station(f"S{i:02}", "a" if i < 6 else "b", phases=ROTATIONS[i % 3], car=cars[i % 6])
+        for i in range(12)
+    ]
+
+    def steps(now: float) -> PhaseAmps:
+        high = 600 <= now < 1500 or 2400 <= now < 2700
+        return (85.0, 70.0, 60.0) if high else (30.0, 25.0, 20.0)
+
+    return ToySite(circuits, stations, (lambda now: building) if building else steps)
+
+
+def test_an_hour_with_a_stepping_building_stays_within_every_limit_and_uses_the_room() -> None:
+    site = depot()
+    site.connect()
+    site.run(3600)
+    # 1 s until the meter shows a step, 1 s until the stations answer, 3 s until the cars obey.
+    assert site.longest_over("grid", 125.0) <= 6
+    assert site.seconds_over("grid", 125.0) <= 2 * 6
+    settled = slice(60, None)  # before, the stations connect with no limit in them
+    for name in ("a", "b"):
+        assert max(max(amps) for amps in site.row_flowed[name][settled]) <= 63.0
+    fullest = [max(amps) for amps in site.flowed[120:]]
+    assert sum(fullest) / len(fullest) > 0.85 * 124.0
+    assert max(site.changes(ref.station) for ref in site.stations) <= 40
+
+
+def test_when_demand_exceeds_supply_the_fullest_phase_is_used_well() -> None:
+    site = depot((60.0, 60.0, 60.0))
+    site.connect()
+    site.run(1800)
+    fullest = [max(amps) for amps in site.flowed[300:]]
+    cars = sum(fullest) / len(fullest) - 60.0
+    assert cars > 0.85 * (125.0 - 1.0 - 60.0)
+    assert max(max(amps) for amps in site.flowed[60:]) <= 125.0
+
+
+def test_nothing_changes_while_nothing_happens() -> None:
+    site = depot((60.0, 60.0, 60.0))
+    site.connect()
+    site.run(600)
+    before = {ref: len(s.leases) for ref, s in site.stations.items()}
+    changes = {ref: site.changes(ref.station) for ref in site.stations}
+    site.run(600)
+    assert {ref: site.changes(ref.station) for ref in site.stations} == changes
+    renewals = [len(s.leases) - before[ref] for ref, s in site.stations.items()]
+    assert max(renewals) <= 11  # a lease of 120 s is renewed at half of its life
+
+
+def two_rows_of_one(**how: float) -> ToySite:
+    return ToySite((grid(40.0),), [station("A", car=Car(), **how), station("B", car=Car())])
+
+
+def test_a_meter_that_goes_stale_brings_everybody_to_the_fallback() -> None:
+    site = two_rows_of_one()
+    site.connect()
+    site.run(120)
+    assert site.view("A").offered_a > 15.0
+    site.meter = stale
+    site.run(10)
+    assert [s.limit_a(site.now) for s in site.stations.values()] == [6.0, 6.0]
+    assert site.view("A").reason == "meter grid is stale: held at its fallback"
+
+
+def test_a_meter_of_which_nobody_brings_word_counts_as_dead() -> None:
+    site = two_rows_of_one()
+    site.connect()
+    site.run(120)
+    site._report = lambda: None  # type: ignore[method-assign]
+    site.run(45)
+    assert site.view("A").offered_a == 6.0
+    assert site.circuit("grid").meter_quality == "dead"
+
+
+def test_a_station_that_goes_offline_keeps_its_current_until_its_lease_has_ended() -> None:
+    site = ToySite((grid(40.0, meter=None),), [station("A", car=Car()), station("B", car=Car())])
+    site.connect()
+    site.run(120)
+    connected = len(site.flowed)
+    lease = site.view("A").offered_a
+    assert lease == 19.5
+    site.disconnect("A")
+    site.run(30)
+    assert site.view("A").reason == "offline: 19.5 A kept free for it"
+    assert site.view("B").offered_a == lease
+    site.run(300)
+    assert site.view("A").reason == "offline: 6 A kept free for it"
+    assert site.view("B").offered_a == 32.0
+    assert max(max(amps) for amps in site.flowed[connected:]) <= 40.0
+
+
+def test_a_station_that_has_never_been_seen_is_kept_its_maximum() -> None:
+    site = ToySite((grid(40.0, meter=None),), [station("A"), station("B", car=Car())])
+    site.connect("B")
+    site.run(120)
+    assert site.view("B").offered_a == 7.0
+    assert site.view("A").reason == "offline: 32 A kept free for it"
+
+
+def test_a_station_that_does_not_obey_is_paid_for_by_the_others() -> None:
+    site = two_rows_of_one(obeys=False)
+    site.connect()
+    site.run(600)
+    assert site.station("A").draw_a == 32.0
+    assert site.view("B").offered_a <= 7.0
+    assert site.seconds_over("grid", 40.0) <= 30
+
+
+def test_a_station_that_refuses_limits_is_booked_at_its_maximum_and_asked_again() -> None:
+    site = two_rows_of_one()
+    site.station("A").refuses = True
+    site.connect()
+    site.run(50)
+    assert site.view("A").reason == "refuses limits (Rejected): 32 A kept free for it"
+    assert site.view("B").offered_a <= 7.0
+    site.station("A").refuses = False
+    site.run(180)
+    assert 17.0 <= site.view("A").offered_a <= 22.0
+    assert site.seconds_over("grid", 40.0) <= 60
+
+
+def test_without_the_controller_leases_end_and_the_floors_fit() -> None:
+    site = depot((20.0, 20.0, 20.0))
+    site.connect()
+    site.run(300)
+    site.controlled = False
+    site.run(130)
+    assert all(s.limit_a(site.now) == 6.0 for s in site.stations.values())
+    site.run(10)
+    assert max(site.flowed[-1]) <= 125.0
+    assert all(max(site.row_flowed[name][-1]) <= 63.0 for name in ("a", "b"))
+
+
+def test_more_cars_than_minima_take_turns() -> None:
+    site = ToySite((grid(20.0),), [station(f"S{i}", car=Car()) for i in range(5)])
+    site.connect()
+    site.run(4 * 3600)
+    energies = [s.energy_as for s in site.stations.values()]
+    assert min(energies) > 0.5 * max(energies)
+    assert site.seconds_over("grid", 20.0) <= 10  # the moment when all connect without a limit
+    assert max(site.changes(ref.station) for ref in site.stations) < 60
+
+
+def test_who_waits_is_told_what_for() -> None:
+    site = ToySite((grid(11.0),), [station("A", car=Car()), station("B", car=Car())])
+    site.connect()
+    site.run(300)
+    assert {s.limit_a(site.now) for s in site.stations.values()} == {0.0, 10.0}
+    assert site.view("B").reason == "no room for its minimum of 6 A, grid L1 full: waiting"
+
+
+def test_a_newcomer_charges_soon() -> None:
+    stations = [station("A", car=Car()), station("B", car=Car()), station("C")]
+    site = ToySite((grid(14.0),), stations)
+    site.connect()
+    site.run(600)
+    site.plug("C", Car())
+    site.run(30)
+    assert site.view("C").offered_a >= 6.0
+    assert site.station("C").draw_a >= 6.0
+
+
+def test_a_one_phase_car_gives_back_the_phases_that_it_does_not_use() -> None:
+    cars = [station("A", car=Car(32.0, ONE_PHASE)), station("B", car=Car(32.0), phases=(1, 2, 0))]
+    site = ToySite((grid(40.0), row("a", 40.0)), cars)
+    site.connect()
+    site.run(300)
+    assert site.view("A").offered_a == 19.5
+    assert site.view("A").drawn_a == (19.5, 0.0, 0.0)
+    site.plug("B", Car(32.0, ONE_PHASE))
+    site.run(300)
+    assert site.view("A").offered_a == site.view("B").offered_a == 32.0
+
+
+def test_what_a_small_car_does_not_take_goes_to_the_others() -> None:
+    site = ToySite((grid(40.0),), [station("A", car=Car(10.0)), station("B", car=Car())])
+    site.connect()
+    site.run(300)
+    assert site.view("A").offered_a == 12.0
+    assert site.view("A").reason == "all that its car takes"
+    assert site.view("B").offered_a == 27.0
+
+
+def test_an_evse_without_a_car_books_nothing_and_is_left_alone() -> None:
+    site = ToySite((grid(40.0),), [station("A"), station("B", car=Car())])
+    site.connect()
+    site.run(600)
+    assert site.view("A").reason == "no car"
+    assert site.station("A").limit_a(site.now) == 6.0
+    assert len(site.station("A").leases) <= 2
+    assert site.view("B").offered_a == 32.0
+
+
+def test_a_foreign_command_that_may_have_removed_our_limits_brings_both_again() -> None:
+    site = two_rows_of_one(answer_s=0.0)
+    site.connect()
+    site.run(121)
+    a = site.station("A")
+    offered = site.view("B").offered_a
+    a.floor_a, a.lease = None, None
+    site.observe("A", ProfilesTouched("ClearChargingProfile"))
+    site.run(2)
+    assert a.floor_a == 6.0
+    assert a.limit_a(site.now) == site.view("A").offered_a
+    site.run(20)
+    assert site.view("B").offered_a == offered  # others are not cut for a moment's doubt
+
+
+def test_a_station_that_reports_nothing_is_held_at_its_fallback_without_swinging() -> None:
+    site = two_rows_of_one(report_s=0)
+    site.connect()
+    site.run(300)
+    changes = site.changes("A"), site.changes("B")
+    site.run(900)
+    assert (site.changes("A"), site.changes("B")) == changes
+    assert site.view("A").offered_a == 6.0
+    assert site.view("A").reason == "does not report what it draws: held at its fallback"
+
+
+def test_a_station_that_reports_once_a_minute_is_served_without_swinging() -> None:
+    site = two_rows_of_one(report_s=60)
+    site.connect()
+    site.run(600)
+    changes = site.changes("A")
+    site.run(1200)
+    assert site.changes("A") - changes <= 2
+    assert site.view("A").offered_a > 15.0
+
+
+def test_a_late_answer_of_an_older_life_is_ignored() -> None:
+    site = two_rows_of_one()
+    site.connect()
+    site.observe("A", StateSeen(1, EvseState.CHARGING))
+    site.disconnect("A")
+    site.connect("A")
+    site.run(30)
+    assert site.view("A").offered_a <= 19.5
+    assert site.longest_over("grid", 40.0) <= 6
+
+
+def test_an_overload_cuts_all_stations_in_one_urgent_pass() -> None:
+    load = [10.0]
+    site = ToySite(
+        (grid(63.0),), [station(f"S{i}", car=Car()) for i in range(4)], lambda now: (load[0], 5.0, 5.0)
+    )
+    site.connect()
+    site.run(122)
+    load[0] = 30.0
+    reading = Reading(time=site.now, current_a=(82.0, 57.0, 57.0))
+    commands = site.control.handle(MeterUpdated(good(reading)), site.now)
+    assert {command.ref.station for command in commands} == {"S0", "S1", "S2", "S3"}
+    assert all(command.urgent for command in commands)
+    assert sum(command.limit_a for command in commands) + 30.0 <= 63.0
+
+
+def test_an_overload_that_lasts_while_cars_react_is_not_cut_twice() -> None:
+    load = [10.0]
+    site = ToySite(
+        (grid(63.0),), [station(f"S{i}", car=Car()) for i in range(4)], lambda now: (load[0], 5.0, 5.0)
+    )
+    site.connect()
+    site.run(122)
+    load[0] = 25.0
+    before = {ref: len(s.leases) for ref, s in site.stations.items()}
+    site.run(25)
+    assert all(len(s.leases) - before[ref] <= 2 for ref, s in site.stations.items())
+    assert min(site.view(f"S{i}").offered_a for i in range(4)) > 8.0
+
+
+def test_strangers_tell_the_site_nothing() -> None:
+    site = two_rows_of_one()
+    site.tell(StationUp("nobody"))
+    site.tell(StationObserved("nobody", StateSeen(1, EvseState.CHARGING)))
+    site.tell(StationObserved("A", StateSeen(7, EvseState.CHARGING)))
+    site.tell(LimitAnswered(4711, True))
+    site.tell(MeterUpdated(MeterState(meter="building", quality=Quality.DEAD)))
+    assert [view.ref.station for view in site.control.snapshot(0).evses] == ["A", "B"]
+
+
+def test_a_site_without_stations_does_nothing() -> None:
+    control = SiteControl(SiteTree(circuits=(grid(40.0),), evses=()), SiteSettings(), 0.0)
+    assert control.handle(ControlTick(), 1) == []
+    assert control.handle(LimitAnswered(1, True), 1) == []
+
+
+def test_the_view_adds_up() -> None:
+    site = two_rows_of_one()
+    site.connect()
+    site.run(120)
+    circuit = site.circuit("grid")
+    assert circuit.limit_a == (40.0, 40.0, 40.0)
+    assert circuit.measured_a == (39.0, 39.0, 39.0)
+    assert circuit.booked_a == (39.0, 39.0, 39.0)
+    assert circuit.base_a == (0.0, 0.0, 0.0)
+    assert circuit.meter_quality == "good"
+    assert site.view("A").drawn_a == (19.5, 19.5, 19.5)
+    assert site.view("A").state is EvseState.CHARGING
+
+
+def test_nobody_rises_into_room_that_another_has_not_left_yet() -> None:
+    slow = station("A", max_a=18.0, car=Car(), answer_s=20.0)
+    site = ToySite((grid(36.0, meter=None),), [slow, station("B"), station("C")])
+    site.connect()
+    site.run(180)
+    assert site.view("A").offered_a == 18.0
+    site.plug("B", Car())
+    site.plug("C", Car())
+    reasons = set()
+    for _ in range(20 + 5):  # until A has answered, and its car has obeyed
+        site.step()
+        assert max(site.circuit("grid").booked_a) <= 35.0
+        assert max(site.flowed[-1]) <= 35.0
+        reasons.add(site.view("C").reason)
+    assert "rising to 11.6 A step by step, as others come down" in reasons
+    site.run(60)
+    assert [site.view(name).offered_a for name in "ABC"] == [11.6, 11.6, 11.6]
+
+
+def test_trouble_with_a_meter_is_answered_in_the_same_moment() -> None:
+    site = two_rows_of_one()
+    site.connect()
+    site.run(121)
+    commands = site.control.handle(MeterUpdated(stale(Reading(time=site.now))), site.now)
+    assert [(c.ref.station, c.limit_a) for c in commands] == [("A", 6.0), ("B", 6.0)]
+
+
+def test_a_refused_cut_is_paid_for_by_the_others_in_the_same_moment() -> None:
+    stations = [station("A", car=Car()), station("B", car=Car()), station("C")]
+    site = ToySite((grid(40.0, meter=None),), stations)
+    site.connect()
+    site.run(121)
+    plugged = TransactionSeen(1, True)
+    cuts = {c.ref.station: c for c in site.control.handle(StationObserved("C", plugged), site.now)}
+    assert {name: cut.limit_a for name, cut in cuts.items()} == {"A": 13.0, "B": 13.0, "C": 6.0}
+    refusal = LimitAnswered(cuts["A"].token, False, "Rejected")
+    further = site.control.handle(refusal, site.now + 1)
+    assert [(c.ref.station, c.limit_a) for c in further] == [("B", 9.7)]
+    assert site.view("A").reason == "refuses limits (Rejected): 19.5 A kept free for it"
+
+
+def test_an_unmetered_station_that_reports_nothing_is_not_held_back() -> None:
+    site = ToySite((grid(40.0, meter=None),), [station("A", car=Car(), report_s=0)])
+    site.connect()
+    site.run(300)
+    assert site.view("A").offered_a == 32.0
+
+
+def test_a_circuit_keeps_its_own_margin_free() -> None:
+    site = ToySite((grid(63.0, margin_a=10.0),), [station(f"S{i}", car=Car()) for i in range(4)])
+    site.connect()
+    site.run(300)
+    flowed = [max(amps) for amps in site.row_flowed["grid"][60:]]
+    assert 50.0 < max(flowed) <= 53.0
+
+
+def test_a_backend_s_limit_on_the_whole_site_holds_until_it_is_lifted() -> None:
+    site = ToySite(
+        (grid(63.0),), [station(f"S{i}", car=Car()) for i in range(4)], lambda now: (5.0, 5.0, 5.0)
+    )
+    site.connect()
+    site.run(200)
+    site.tell(GroupLimit(40.0))
+    site.run(60)
+    flowed = [max(amps) for amps in site.row_flowed["grid"][220:]]
+    assert 35.0 < max(flowed) <= 39.0
+    assert site.view("S0").reason.startswith("the backend limits the site to 40 A: grid L")
+    site.tell(GroupLimit(None))
+    site.run(120)
+    assert 55.0 < max(max(amps) for amps in site.row_flowed["grid"][280:]) <= 62.0
+
+
+def test_a_station_that_comes_right_after_a_pass_is_secured_at_once_and_planned_when_it_is_due() -> None:
+    site = ToySite((grid(4000.0),), [station(name) for name in ("A", "B", *map(str, range(AT_ONCE)))]).control
+    site.handle(StationUp("A"), 0.0)
+    (floor,) = site.handle(StationUp("B"), 0.0)
+    assert (floor.ref.station, floor.kind, floor.limit_a) == ("B", LimitKind.FLOOR, 6.0)
+    due_at = site.due_at
+    assert due_at is not None
+    assert due_at > 0.0
+    assert "B" in {limit.ref.station for limit in site.handle(ControlTick(), due_at)}
+    assert site.due_at is None

@@ -1,0 +1,309 @@
+"""A site in memory and in virtual time: stations, cars, a meter and a building around a SiteControl.
+
+One step is one second. Physics first, then what the meter and the stations tell, then the tick. It
+keeps its own books (what flowed, what each station was told) and never looks into the control.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from controller.load_management.decision_log import LoggedDecision
+from controller.load_management.events import (
+    ControlTick,
+    LimitAnswered,
+    MeterUpdated,
+    SetLimit,
+    SiteEvent,
+    StationDown,
+    StationObserved,
+    StationUp,
+)
+from controller.load_management.evse.limit_delivery import DeliveryMemory
+from controller.load_management.sharing_settings import SiteSettings
+from controller.load_management.site_control import SiteControl
+from controller.load_management.site_tree import CircuitNode, EvseNode, PhaseAmps, SiteTree
+from controller.load_management.site_view import CircuitView, EvseView
+from controller.model.observations import (
+    DrawSeen,
+    EvseRef,
+    EvseState,
+    Observation,
+    StateSeen,
+    TransactionSeen,
+)
+from controller.profiles.limit_profiles import LimitKind
+from drivers.reading import MeterState, Quality, Reading
+
+GRID_METER = "grid"
+TICK_S = 5
+UNLIMITED_A = 999.0
+Building = Callable[[float], PhaseAmps]
+
+
+@dataclass
+class Car:
+    """Draws up to `max_a` on the station phases `phases`; nothing below 6 A."""
+
+    max_a: float = 32.0
+    phases: tuple[int, ...] = (0, 1, 2)
+
+    def takes(self, limit_a: float) -> float:
+        return min(limit_a, self.max_a) if limit_a >= 6.0 else 0.0
+
+
+@dataclass
+class ToyStation:
+    """One EVSE: floor, lease, a car that follows after `reaction_s`, and a report every `report_s`."""
+
+    evse: EvseNode
+    car: Car | None = None
+    answer_s: float = 1.0
+    reaction_s: int = 3
+    report_s: int = 10
+    obeys: bool = True
+    refuses: bool = False
+    silent: bool = False
+    switches: bool = True
+    up: bool = False
+    floor_a: float | None = None
+    lease: tuple[float, float] | None = None
+    state: EvseState = EvseState.AVAILABLE
+    leases: list[tuple[float, float]] = field(default_factory=list)
+    energy_as: float = 0.0
+    one_phase: list[tuple[float, bool]] = field(default_factory=list)
+    _limits: deque[tuple[float, bool]] = field(default_factory=deque)
+
+    @property
+    def ref(self) -> EvseRef:
+        return self.evse.ref
+
+    def limit_a(self, now: float) -> float:
+        if self.lease is not None and now < self.lease[1]:
+            return self.lease[0]
+        return UNLIMITED_A if self.floor_a is None else self.floor_a
+
+    def take(self, command: SetLimit, now: float) -> bool:
+        if self.refuses:
+            return False
+        if command.kind is LimitKind.FLOOR:
+            self.floor_a = command.limit_a
+        else:
+            assert command.duration_s is not None
+            self.lease = (command.limit_a, now + command.duration_s)
+            self.leases.append((now, command.limit_a))
+            self.one_phase.append((now, command.number_phases == 1))
+        return True
+
+    def step(self, now: float) -> None:
+        """One second: the car sees the limit of `reaction_s` ago."""
+        leased = self.lease is not None and now < self.lease[1]
+        told_one = leased and bool(self.one_phase) and self.one_phase[-1][1]
+        self._limits.append((self.limit_a(now), told_one and self.switches))
+        if len(self._limits) > self.reaction_s + 1:
+            self._limits.popleft()
+        self.energy_as += self.draw_a
+
+    @property
+    def draw_a(self) -> float:
+        if self.car is None:
+            return 0.0
+        limit_a = self._limits[0][0] if self.obeys and self._limits else UNLIMITED_A
+        return min(self.car.takes(limit_a), self.evse.max_a)
+
+    def drawn(self) -> tuple[float, float, float]:
+        amps = [0.0, 0.0, 0.0]
+        used = self.car.phases if self.car else ()
+        for phase in used[:1] if self._limits and self._limits[0][1] else used:
+            amps[phase] = self.draw_a
+        return (amps[0], amps[1], amps[2])
+
+    def next_state(self) -> EvseState:
+        if self.car is None:
+            return EvseState.AVAILABLE
+        if self.draw_a > 0:
+            return EvseState.CHARGING
+        return EvseState.PREPARING if self.state is EvseState.AVAILABLE else EvseState.SUSPENDED_EVSE
+
+
+class ToySite:
+    """Runs the control against its stations. `flowed` holds A per phase on the grid for each second."""
+
+    def __init__(
+        self,
+        circuits: tuple[CircuitNode, ...],
+        stations: list[ToyStation],
+        building: Building = lambda now: (0.0, 0.0, 0.0),
+        settings: SiteSettings | None = None,
+    ) -> None:
+        self.site = SiteTree(circuits=circuits, evses=tuple(station.evse for station in stations))
+        self.stations = {station.ref: station for station in stations}
+        self.building = building
+        self.now = 0.0
+        self.control = SiteControl(self.site, settings or SiteSettings(), 0.0)
+        self.controlled = True
+        self.meter: Callable[[Reading], MeterState] = good
+        self.meter_delay_s = 0
+        self.commands: list[tuple[float, SetLimit]] = []
+        self.stored: dict[EvseRef, DeliveryMemory] = {}
+        self.flowed: list[PhaseAmps] = []
+        self.row_flowed: dict[str, list[PhaseAmps]] = {circuit.id: [] for circuit in circuits}
+        self.told_people: list[LoggedDecision] = []
+        self._answers: deque[tuple[float, SetLimit]] = deque()
+
+    def station(self, name: str) -> ToyStation:
+        return self.stations[EvseRef(name, 1)]
+
+    def connect(self, *names: str) -> None:
+        for name in names or [ref.station for ref in self.stations]:
+            self.station(name).up = True
+            self.tell(StationUp(name))
+            self.observe(name, StateSeen(1, self.station(name).state))
+
+    def disconnect(self, name: str) -> None:
+        self.station(name).up = False
+        self.tell(StationDown(name))
+
+    def plug(self, name: str, car: Car | None) -> None:
+        self.station(name).car = car
+        self.observe(name, TransactionSeen(1, car is not None))
+
+    def observe(self, name: str, observation: Observation) -> None:
+        if self.station(name).up and not self.station(name).silent:
+            self.tell(StationObserved(name, observation))
+
+    def reboot(self) -> None:
+        """Another controller takes over with what the last one stored; every link has to come again."""
+        for each in self.stations.values():
+            each.up = False
+        self._answers.clear()
+        self.control = SiteControl(self.site, SiteSettings(), self.now)
+        self.control.recall(self.stored)
+        self.controlled = True
+
+    def tell(self, event: SiteEvent) -> None:
+        if not self.controlled:
+            return
+        commands = self.control.handle(event, self.now)
+        self.stored |= self.control.memories({command.ref for command in commands}, self.now)
+        for command in commands:
+            self.commands.append((self.now, command))
+            self._answers.append((self.now + self.stations[command.ref].answer_s, command))
+        self.told_people += self.control.news()
+
+    def run(self, seconds: int) -> None:
+        for _ in range(seconds):
+            self.step()
+
+    def step(self) -> None:
+        self.now += 1.0
+        self._answer()
+        for station in self.stations.values():
+            station.step(self.now)
+        self._flow()
+        self._report()
+        if self.now % TICK_S == 0:
+            self.tell(ControlTick())
+
+    def _answer(self) -> None:
+        due = [command for at, command in self._answers if at <= self.now]
+        self._answers = deque(pair for pair in self._answers if pair[0] > self.now)
+        for command in due:
+            station = self.stations[command.ref]
+            if station.up and not station.silent:
+                accepted = station.take(command, self.now)
+                self.tell(LimitAnswered(command.token, accepted, "" if accepted else "Rejected"))
+
+    def _flow(self) -> None:
+        totals = {circuit.id: [0.0, 0.0, 0.0] for circuit in self.site.circuits}
+        for station in self.stations.values():
+            for phase, amps in zip(station.evse.phases, station.drawn(), strict=True):
+                for circuit in self.site.path(station.evse.circuit):
+                    totals[circuit.id][phase] += amps
+        root = self.site.circuits[0].id
+        base = self.building(self.now)
+        totals[root] = [amps + load for amps, load in zip(totals[root], base, strict=True)]
+        for circuit, amps in totals.items():
+            self.row_flowed[circuit].append((amps[0], amps[1], amps[2]))
+        self.flowed = self.row_flowed[root]
+
+    def _report(self) -> None:
+        shown = self.flowed[max(0, len(self.flowed) - 1 - self.meter_delay_s)]
+        reading = Reading(time=self.now, current_a=shown)
+        self.tell(MeterUpdated(self.meter(reading)))
+        for index, station in enumerate(self.stations.values()):
+            name = station.ref.station
+            state = station.next_state()
+            if state is not station.state:
+                station.state = state
+                self.observe(name, StateSeen(1, state))
+            if station.report_s and (self.now + index) % station.report_s == 0:
+                self.observe(name, DrawSeen(1, station.drawn()))
+
+    # What the books say
+
+    def seconds_over(self, circuit: str, limit_a: float) -> int:
+        return sum(max(amps) > limit_a + 1e-6 for amps in self.row_flowed[circuit])
+
+    def longest_over(self, circuit: str, limit_a: float) -> int:
+        longest = current = 0
+        for amps in self.row_flowed[circuit]:
+            current = current + 1 if max(amps) > limit_a + 1e-6 else 0
+            longest = max(longest, current)
+        return longest
+
+    def changes(self, name: str) -> int:
+        """How often the station was told another limit than before."""
+        told = [limit for _, limit in self.station(name).leases]
+        return sum(abs(a - b) > 0.05 for a, b in pairwise(told))
+
+    def view(self, name: str) -> EvseView:
+        return next(v for v in self.control.snapshot(self.now).evses if v.ref.station == name)
+
+    def circuit(self, circuit: str) -> CircuitView:
+        return next(v for v in self.control.snapshot(self.now).circuits if v.id == circuit)
+
+
+def good(reading: Reading) -> MeterState:
+    return MeterState(meter=GRID_METER, quality=Quality.GOOD, reading=reading)
+
+
+def stale(reading: Reading) -> MeterState:
+    return MeterState(meter=GRID_METER, quality=Quality.STALE, problem="no answer for 5 s")
+
+
+def grid(limit_a: float, meter: str | None = GRID_METER, **more: object) -> CircuitNode:
+    return CircuitNode(id="grid", parent=None, limit_a=(limit_a,) * 3, meter=meter, **more)  # type: ignore[arg-type]
+
+
+def row(name: str, limit_a: float) -> CircuitNode:
+    return CircuitNode(id=name, parent="grid", limit_a=(limit_a,) * 3)
+
+
+def station(
+    name: str,
+    circuit: str = "grid",
+    *,
+    phases: tuple[int, ...] = (0, 1, 2),
+    max_a: float = 32.0,
+    car: Car | None = None,
+    surplus: bool = False,
+    steerable: bool = False,
+    phase_switching: bool | None = None,
+    **how: float,
+) -> ToyStation:
+    evse = EvseNode(
+        ref=EvseRef(name, 1),
+        circuit=circuit,
+        phases=phases,
+        min_a=6.0,
+        max_a=max_a,
+        fallback_a=6.0,
+        surplus=surplus,
+        steerable=steerable,
+        phase_switching=phase_switching,
+    )
+    return ToyStation(evse=evse, car=car, **how)  # type: ignore[arg-type]

@@ -1,0 +1,258 @@
+"""Each message of each version while the backend is away: its answer, and whether the backend hears of it."""
+
+from __future__ import annotations
+
+import json
+from importlib import resources
+from typing import Any
+
+import pytest
+
+from controller.ocpp.frames import Version
+from controller.offline.journal_records import TokenAuthorized, TransactionMapped
+from controller.offline.offline_responder import PENDING_S, OfflineRules
+from controller.offline.transaction_id_map import FIRST_ID
+from tests.controller.ocpp.schemas import check, request
+from tests.controller.relay.away import (
+    BOOT_2,
+    BOOT_16,
+    HASHES,
+    METER_2,
+    METER_16,
+    NOW,
+    START,
+    STATUS_2,
+    STATUS_16,
+    STOP,
+    TAG,
+    TOKEN,
+    V16,
+    V21,
+    V201,
+    Away,
+    Payload,
+    event,
+    for_2,
+    result,
+)
+
+REPORTS_16: list[tuple[Version, str, Payload]] = [
+    (V16, "StatusNotification", STATUS_16),
+    (V16, "MeterValues", METER_16),
+    (V16, "MeterValues", METER_16 | {"transactionId": -1}),
+    (V16, "StopTransaction", STOP),
+    (V16, "DiagnosticsStatusNotification", {"status": "Idle"}),
+    (V16, "FirmwareStatusNotification", {"status": "Idle"}),
+    (V16, "LogStatusNotification", {"status": "Idle", "requestId": 1}),
+    (V16, "SecurityEventNotification", {"type": "a", "timestamp": NOW}),
+    (V16, "SignedFirmwareStatusNotification", {"status": "Idle", "requestId": 1}),
+]
+REPORTS_2: list[tuple[str, Payload]] = [
+    ("StatusNotification", STATUS_2),
+    ("MeterValues", METER_2),
+    ("TransactionEvent", event()),
+    ("TransactionEvent", event("Ended", meterValue=METER_2["meterValue"])),
+    ("ClearedChargingLimit", {"chargingLimitSource": "EMS"}),
+    ("FirmwareStatusNotification", {"status": "Idle"}),
+    ("LogStatusNotification", {"status": "Idle"}),
+    ("NotifyChargingLimit", {"chargingLimit": {"chargingLimitSource": "EMS"}}),
+    ("NotifyCustomerInformation", {"data": "x", "seqNo": 0, "generatedAt": NOW, "requestId": 1}),
+    ("NotifyDisplayMessages", {"requestId": 1}),
+    ("NotifyMonitoringReport", {"requestId": 1, "seqNo": 0, "generatedAt": NOW}),
+    ("NotifyReport", {"requestId": 1, "seqNo": 0, "generatedAt": NOW}),
+    ("ReservationStatusUpdate", {"reservationId": 1, "reservationUpdateStatus": "Expired"}),
+    ("SecurityEventNotification", {"type": "a", "timestamp": NOW}),
+]
+REPORTS_21 = [
+    "BatterySwap",
+    "ClosePeriodicEventStream",
+    "NotifyDERAlarm",
+    "NotifyDERStartStop",
+    "NotifyEvent",
+    "NotifyPriorityCharging",
+    "NotifySettlement",
+    "NotifyWebPaymentStarted",
+    "PublishFirmwareStatusNotification",
+    "ReportChargingProfiles",
+    "ReportDERControl",
+]
+
+
+@pytest.mark.parametrize(
+    ("version", "action", "payload"),
+    REPORTS_16 + for_2(lambda version: [(version, action, payload) for action, payload in REPORTS_2]),
+)
+def test_a_report_is_taken_and_kept_for_the_backend(version: Version, action: str, payload: Payload) -> None:
+    check(version, request(version, action), json.dumps(payload).encode())
+    answer = Away(version).says(action, payload)
+    assert (answer.result, answer.queue, answer.words, answer.note) == (b"{}", True, (), "")
+
+
+@pytest.mark.parametrize("action", REPORTS_21)
+def test_reports_of_2_1(action: str) -> None:
+    answer = Away(V21).says(action, {})
+    assert (answer.result, answer.queue) == (b"{}", True)
+
+
+@pytest.mark.parametrize("version", [V201, V21])
+def test_a_car_s_own_schedule_is_taken_and_kept_for_the_backend(version: Version) -> None:
+    answer = Away(version).says("NotifyEVChargingSchedule", {})
+    assert (result(answer), answer.queue) == ({"status": "Accepted"}, True)
+
+
+REFUSED: list[tuple[Version, str, str]] = [
+    (V16, "DataTransfer", "Rejected"),
+    (V16, "SignCertificate", "Rejected"),
+    *for_2(
+        lambda version: [
+            (version, "DataTransfer", "Rejected"),
+            (version, "SignCertificate", "Rejected"),
+            (version, "Get15118EVCertificate", "Failed"),
+            (version, "GetCertificateStatus", "Failed"),
+            (version, "NotifyEVChargingNeeds", "Rejected"),
+        ]
+    ),
+    (V21, "PullDynamicScheduleUpdate", "Rejected"),
+    (V21, "OpenPeriodicEventStream", "Rejected"),
+]
+
+
+@pytest.mark.parametrize(("version", "action", "status"), REFUSED)
+def test_what_takes_a_backend_is_refused_in_ocpp_s_words(version: Version, action: str, status: str) -> None:
+    answer = Away(version).says(action, {})
+    assert (result(answer)["status"], answer.queue) == (status, False)
+    assert action in answer.note
+
+
+@pytest.mark.parametrize(
+    ("version", "action"),
+    [
+        (V16, "SomethingNew"),
+        (V16, "TransactionEvent"),
+        (V201, "StartTransaction"),
+        (V21, "VatNumberValidation"),
+        (V21, "GetCertificateChainStatus"),
+    ],
+)
+def test_what_we_cannot_answer_may_be_asked_again(version: Version, action: str) -> None:
+    answer = Away(version).says(action, {})
+    assert answer.text is not None
+    assert f'[4,"id 1","GenericError","the backend that could answer {action} is away",{{}}]' == answer.text
+    assert not answer.queue
+
+
+def _actions(version: Version) -> set[str]:
+    """All actions that OCPP has an answer to."""
+    package = {V16: "ocpp.v16", V201: "ocpp.v201", V21: "ocpp.v21"}[version]
+    names = {file.name for file in (resources.files(package) / "schemas").iterdir()}
+    return {name.removesuffix("Response.json") for name in names if name.endswith("Response.json")}
+
+
+@pytest.mark.parametrize("version", list(Version))
+def test_no_answer_to_any_action_is_against_the_schema(version: Version) -> None:
+    actions = _actions(version)
+    assert len(actions) > 30
+    good = {action for action in actions if Away(version).says(action, {}).result is not None}
+    assert {"BootNotification", "Heartbeat", "Authorize", "MeterValues"} <= good
+    assert not {"Reset", "SetChargingProfile", "ClearCache", "UpdateFirmware"} & good
+
+
+# -- boot and clock ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("version", list(Version))
+def test_the_clock_is_ours(version: Version) -> None:
+    answer = Away(version).says("Heartbeat", {})
+    assert (result(answer), answer.queue) == ({"currentTime": NOW}, False)
+
+
+@pytest.mark.parametrize(("version", "boot"), [(V16, BOOT_16), (V201, BOOT_2), (V21, BOOT_2)])
+def test_a_station_is_accepted_if_its_backend_has_done_so_before(version: Version, boot: Payload) -> None:
+    away = Away(version)
+    stranger = away.says("BootNotification", boot)
+    assert result(stranger) == {"status": "Pending", "currentTime": NOW, "interval": PENDING_S}
+    assert "never accepted" in stranger.note
+    accepted = json.dumps({"status": "Accepted", "interval": 77, "currentTime": NOW}).encode()
+    away.story.answered(version, json.dumps(boot).encode(), accepted)
+    known = away.says("BootNotification", boot)
+    assert result(known) == {"status": "Accepted", "currentTime": NOW, "interval": 77}
+    assert (known.queue, known.note) == (False, "")
+
+
+# -- drivers ----------------------------------------------------------------------------------------
+
+ASKING: list[tuple[Version, str, Payload, bool]] = [
+    (V16, "Authorize", {"idTag": TAG}, False),
+    (V16, "StartTransaction", START, True),
+    (V16, "StopTransaction", STOP | {"idTag": TAG}, True),
+    *for_2(
+        lambda version: [
+            (version, "Authorize", {"idToken": TOKEN}, False),
+            (version, "TransactionEvent", event("Started", idToken=TOKEN), True),
+            (version, "TransactionEvent", event("Updated", idToken=TOKEN), True),
+            (version, "TransactionEvent", event("Ended", idToken=TOKEN), True),
+        ]
+    ),
+]
+VERDICTS = [
+    ("known", None, None, "Invalid"),
+    ("known", "Accepted", None, "Accepted"),
+    ("known", "Accepted", NOW, "Expired"),
+    ("known", "Blocked", None, "Blocked"),
+    ("known", "Nonsense", None, "Invalid"),
+    ("everyone", None, None, "Accepted"),
+    ("everyone", "Accepted", NOW, "Expired"),
+    ("everyone", "Blocked", None, "Blocked"),
+]
+
+
+@pytest.mark.parametrize(("version", "action", "payload", "queue"), ASKING)
+@pytest.mark.parametrize(("authorise", "said", "until", "verdict"), VERDICTS)
+def test_a_driver_is_judged_by_what_is_known(
+    version: Version,
+    action: str,
+    payload: Payload,
+    queue: bool,
+    authorise: Any,
+    said: str | None,
+    until: str | None,
+    verdict: str,
+) -> None:
+    check(version, request(version, action), json.dumps(payload).encode())
+    away = Away(version, OfflineRules(authorise=authorise))
+    if said is not None:
+        away.hears_of(said, until)
+    answer = away.says(action, payload)
+    info = result(answer)["idTagInfo" if version is V16 else "idTokenInfo"]
+    assert (info, answer.queue) == ({"status": verdict}, queue)
+    assert TAG not in answer.note
+    assert not any(isinstance(word, TokenAuthorized) for word in answer.words)
+
+
+@pytest.mark.parametrize("version", [V201, V21])
+def test_a_station_open_to_all_stays_so(version: Version) -> None:
+    token = {"idToken": "", "type": "NoAuthorization"}
+    answer = Away(version).says("TransactionEvent", event("Started", idToken=token))
+    assert result(answer) == {"idTokenInfo": {"status": "Accepted"}}
+
+
+@pytest.mark.parametrize("version", [V201, V21])
+@pytest.mark.parametrize("contract", [{"certificate": "PEM"}, {"iso15118CertificateHashData": HASHES}])
+def test_nobody_is_let_in_by_a_certificate_that_nobody_has_checked(
+    version: Version, contract: Payload
+) -> None:
+    away = Away(version, OfflineRules(authorise="everyone"))
+    asked = {"idToken": TOKEN} | contract
+    check(version, "AuthorizeRequest", json.dumps(asked).encode())
+    away.hears_of("Accepted")
+    assert away.says("Authorize", asked).result is None
+
+
+def test_a_transaction_gets_a_number_of_ours_that_is_saved_with_it() -> None:
+    away = Away(V16)
+    first, second = away.says("StartTransaction", START), away.says("StartTransaction", START)
+    numbers = [result(answer)["transactionId"] for answer in (first, second)]
+    assert numbers == [first.transaction, second.transaction]
+    assert FIRST_ID <= numbers[0] < numbers[1]
+    assert first.words == (TransactionMapped("CS01", "csms", numbers[0], None),)
+    assert away.ids.waits("StopTransaction", json.dumps(STOP | {"transactionId": numbers[0]}).encode())

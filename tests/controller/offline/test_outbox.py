@@ -1,0 +1,234 @@
+"""What waits for a backend: in order, within bounds, and no transaction ever lost."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from controller.ocpp.frames import Version
+from controller.offline.dedup_key import dedup_key
+from controller.offline.journal_records import (
+    EntryQueued,
+    EntryRemoved,
+    EntrySent,
+    EntrySetAside,
+    OutboxEntry,
+    RecordKind,
+    RelayRecord,
+)
+from controller.offline.outbox import Outbox, OutboxFullError, kind_of
+
+V16, V201, V21 = Version.V16, Version.V201, Version.V21
+
+
+def queue(outbox: Outbox, kind: RecordKind, payload: bytes = b"{}", action: str = "X") -> list[RelayRecord]:
+    return outbox.queue(V16, action, payload, kind, "id", 5.0)
+
+
+def numbers(words: list[RelayRecord]) -> list[tuple[str, int]]:
+    named = []
+    for word in words:
+        assert isinstance(word, EntryQueued | EntryRemoved | EntrySent | EntrySetAside)
+        named.append(
+            (type(word).__name__, word.entry.number if isinstance(word, EntryQueued) else word.number)
+        )
+    return named
+
+
+@pytest.mark.parametrize(
+    ("version", "action", "payload", "kind"),
+    [
+        (V16, "StartTransaction", {}, RecordKind.TRANSACTION),
+        (V16, "StopTransaction", {}, RecordKind.TRANSACTION),
+        (V16, "MeterValues", {"connectorId": 1, "transactionId": 5}, RecordKind.TRANSACTION),
+        (V16, "MeterValues", {"connectorId": 1, "transactionId": None}, RecordKind.METER),
+        (V16, "MeterValues", {"connectorId": 1}, RecordKind.METER),
+        (V201, "MeterValues", {"evseId": 1}, RecordKind.METER),
+        (V201, "TransactionEvent", {}, RecordKind.TRANSACTION),
+        (V21, "NotifySettlement", {}, RecordKind.TRANSACTION),
+        (V16, "StatusNotification", {}, RecordKind.STATUS),
+        (V21, "StatusNotification", {}, RecordKind.STATUS),
+        (V16, "FirmwareStatusNotification", {}, RecordKind.NOTICE),
+        (V201, "SecurityEventNotification", {}, RecordKind.NOTICE),
+        (V16, "DataTransfer", {}, RecordKind.NOTICE),
+    ],
+)
+def test_what_a_message_is_worth(
+    version: Version, action: str, payload: dict[str, Any], kind: RecordKind
+) -> None:
+    assert kind_of(version, action, json.dumps(payload).encode()) is kind
+
+
+def test_meter_values_that_cannot_be_read_are_worth_the_most() -> None:
+    assert kind_of(V16, "MeterValues", b'{"transactionId": "5"}') is RecordKind.TRANSACTION
+
+
+def test_first_in_first_out() -> None:
+    outbox = Outbox("CS01", "csms")
+    for number in (1, 2, 3):
+        assert numbers(queue(outbox, RecordKind.NOTICE)) == [("Queued", number)]
+    told = []
+    while outbox.head is not None:
+        told.append(outbox.head.number)
+        outbox.done(outbox.head.number)
+    assert told == [1, 2, 3]
+    assert (len(outbox), outbox.oldest) == (0, None)
+
+
+def test_the_least_goes_first_and_of_it_the_oldest() -> None:
+    outbox = Outbox("CS01", "csms", capacity=4)
+    for kind in (RecordKind.STATUS, RecordKind.METER, RecordKind.NOTICE, RecordKind.METER):
+        queue(outbox, kind)
+    gone = [numbers(queue(outbox, RecordKind.TRANSACTION))[0] for _ in range(4)]
+    assert gone == [("Gone", 2), ("Gone", 4), ("Gone", 3), ("Gone", 1)]
+    assert outbox.dropped == {RecordKind.METER: 2, RecordKind.NOTICE: 1, RecordKind.STATUS: 1}
+    with pytest.raises(OutboxFullError, match="4 messages of station CS01 wait for csms"):
+        queue(outbox, RecordKind.TRANSACTION)
+
+
+def test_what_is_worth_less_than_all_that_waits_goes_itself() -> None:
+    outbox = Outbox("CS01", "csms", capacity=2)
+    queue(outbox, RecordKind.STATUS)
+    queue(outbox, RecordKind.TRANSACTION)
+    assert queue(outbox, RecordKind.NOTICE) == []
+    assert outbox.dropped == {RecordKind.NOTICE: 1}
+    assert numbers(queue(outbox, RecordKind.STATUS)) == [("Gone", 1), ("Queued", 3)]
+
+
+def test_what_is_under_way_is_not_dropped() -> None:
+    outbox = Outbox("CS01", "csms", capacity=2)
+    queue(outbox, RecordKind.METER)
+    queue(outbox, RecordKind.METER)
+    assert numbers(outbox.sent(1)) == [("Sent", 1)]
+    assert outbox.sent(1) == []
+    assert numbers(queue(outbox, RecordKind.METER)) == [("Gone", 2), ("Queued", 3)]
+
+
+def test_a_repeated_message_is_known_while_the_first_waits() -> None:
+    outbox = Outbox("CS01", "csms")
+    stop = b'{"transactionId":5,"meterStop":7,"timestamp":"t"}'
+    mark = dedup_key(V16, "StopTransaction", stop)
+    assert outbox.holds(mark) is None
+    queue(outbox, RecordKind.TRANSACTION, stop, "StopTransaction")
+    queue(outbox, RecordKind.TRANSACTION, stop + b" ", "StopTransaction")
+    outbox.done(1)
+    held = outbox.holds(mark)
+    assert held is not None
+    assert held.number == 2  # the second one says the same, and still waits
+    outbox.set_aside(2, "NotSupported")
+    assert outbox.holds(mark) is None
+
+
+def test_the_id_that_the_station_was_given_is_saved_with_the_entry() -> None:
+    outbox = Outbox("CS01", "csms")
+    queue(outbox, RecordKind.TRANSACTION)
+    queue(outbox, RecordKind.TRANSACTION)
+    outbox.sent(1)
+    (given,) = outbox.answered(1, 2_100_000_000)
+    assert isinstance(given, EntryQueued)
+    assert (given.entry.transaction, given.entry.sent, given.entry.id) == (2_100_000_000, True, "id")
+    assert outbox.head == given.entry
+
+
+def test_what_is_gone_is_gone_once() -> None:
+    outbox = Outbox("CS01", "csms")
+    queue(outbox, RecordKind.TRANSACTION)
+    assert numbers(outbox.set_aside(1, "NotSupported")) == [("SetAside", 1)]
+    assert outbox.set_aside(1, "NotSupported") == outbox.done(1) == []
+
+
+def test_only_what_is_its_own_is_recalled() -> None:
+    outbox = Outbox("CS01", "csms")
+    (word,) = queue(outbox, RecordKind.TRANSACTION)
+    assert isinstance(word, EntryQueued)
+    for station, backend, known in [("CS01", "csms", 1), ("CS02", "csms", 0), ("CS01", "fleet", 0)]:
+        recalled = Outbox(station, backend)
+        recalled.recall([word])
+        assert len(recalled) == known
+    following = Outbox("CS01", "csms")
+    following.recall([word])
+    assert numbers(queue(following, RecordKind.METER)) == [("Queued", 2)]
+
+
+class Waiting(RuleBasedStateMachine):
+    """An outbox against a list of what must be in it; a restart at any moment recalls it from the words."""
+
+    @initialize(capacity=st.integers(1, 6))
+    def begin(self, capacity: int) -> None:
+        self.capacity = capacity
+        self.outbox = Outbox("CS01", "csms", capacity)
+        self.expected: list[OutboxEntry] = []
+        self.disk: dict[int, EntryQueued] = {}
+        self.owed: set[str] = set()
+        """Payloads of transaction messages that were taken, and are neither answered nor set aside."""
+        self.said = 0
+
+    def save(self, words: list[RelayRecord]) -> None:
+        for word in words:
+            match word:
+                case EntryQueued(entry=entry):
+                    self.disk[entry.number] = word
+                    self.expected = [each for each in self.expected if each.number != entry.number]
+                    self.expected = sorted([*self.expected, entry], key=lambda each: each.number)
+                case EntryRemoved(number=number) | EntrySetAside(number=number):
+                    del self.disk[number]
+                    self.expected = [each for each in self.expected if each.number != number]
+
+    @rule(kind=st.sampled_from(RecordKind))
+    def queue(self, kind: RecordKind) -> None:
+        self.said += 1
+        payload = json.dumps({"said": self.said})
+        before = list(self.expected)
+        try:
+            words = self.outbox.queue(V16, "X", payload.encode(), kind, f"m{self.said}", float(self.said))
+        except OutboxFullError:
+            assert kind is RecordKind.TRANSACTION
+            assert len(self.outbox) == self.capacity
+            assert all(each.kind is RecordKind.TRANSACTION or each.sent for each in before)
+            return
+        self.save(words)
+        if kind is RecordKind.TRANSACTION:
+            self.owed.add(payload)
+        dropped = [each for each in before if each not in self.expected]
+        if dropped:
+            (least,) = dropped
+            rest = [each for each in before if not each.sent]
+            assert least == min(rest, key=lambda each: (each.kind, each.number))
+
+    @precondition(lambda self: self.expected)
+    @rule(how=st.sampled_from(["sent", "done", "set aside", "given"]))
+    def treat_the_head(self, how: str) -> None:
+        head = self.outbox.head
+        assert head is not None
+        match how:
+            case "sent":
+                for word in self.outbox.sent(head.number):
+                    assert isinstance(word, EntrySent)
+                    self.save([EntryQueued("CS01", "csms", self.outbox.get(word.number) or head)])
+            case "done":
+                self.save(self.outbox.done(head.number))
+                self.owed.discard(head.payload.decode())
+            case "set aside":
+                self.save(self.outbox.set_aside(head.number, "why"))
+                self.owed.discard(head.payload.decode())
+            case "given":
+                self.save(self.outbox.answered(head.number, self.said))
+
+    @rule()
+    def restart(self) -> None:
+        self.outbox = Outbox("CS01", "csms", self.capacity)
+        self.outbox.recall([self.disk[number] for number in sorted(self.disk)])
+
+    @invariant()
+    def is_as_expected(self) -> None:
+        assert len(self.outbox) == len(self.expected) <= self.capacity
+        assert self.outbox.head == next(iter(self.expected), None)
+        assert [self.outbox.get(each.number) for each in self.expected] == self.expected
+        assert self.owed <= {each.payload.decode() for each in self.expected}
+
+
+TestWaiting = Waiting.TestCase

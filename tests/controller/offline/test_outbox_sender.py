@@ -1,0 +1,264 @@
+"""What a backend hears of one station, in which order, and what becomes of what it does not take."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from typing import Any
+
+import pytest
+
+from controller.ocpp.frames import Version
+from controller.offline.journal_records import (
+    EntryRemoved,
+    EntrySent,
+    EntrySetAside,
+    RelayRecord,
+    TransactionMapped,
+    TransactionUnmapped,
+)
+from controller.offline.outbox import Outbox, kind_of
+from controller.offline.outbox_sender import (
+    BOOT_WAIT_S,
+    MOST_BOOT_WAIT_S,
+    WAITS_S,
+    OutboundCall,
+    OutboxSender,
+)
+from controller.offline.station_snapshot import StationSnapshot
+from controller.offline.transaction_id_map import TransactionIdMap
+
+V16, V201 = Version.V16, Version.V201
+OWN = 2_100_000_000
+
+BOOT = {"chargePointVendor": "ABL", "chargePointModel": "eMH3"}
+ACCEPTED = {"status": "Accepted", "interval": 60, "currentTime": "2027-01-15T08:00:00Z"}
+START = {"connectorId": 1, "idTag": "A", "meterStart": 0, "timestamp": "2027-01-15T08:00:00Z"}
+METER = {"connectorId": 1, "transactionId": OWN, "meterValue": []}
+STOP = {"transactionId": OWN, "meterStop": 9, "timestamp": "2027-01-15T09:00:00Z"}
+STARTED = {"transactionId": 70, "idTagInfo": {"status": "Accepted"}}
+
+
+class Talk:
+    """A station that has said things, and a backend that hears them over one link after the other."""
+
+    def __init__(self, version: Version = V16) -> None:
+        self.version = version
+        self.now = 0.0
+        self.words: list[RelayRecord] = []
+        self.notes: list[str] = []
+        self.outbox = Outbox("CS01", "csms")
+        self.story = StationSnapshot("CS01")
+        self.ids = TransactionIdMap("CS01", "csms")
+        self.courier = OutboxSender(self.outbox, self.story, self.ids, version, self._new_ids())
+        self._asked: OutboundCall | None = None
+
+    def _new_ids(self) -> Any:
+        numbers = itertools.count(1)
+        return lambda: f"story-{next(numbers)}"
+
+    def said(self, action: str, payload: dict[str, Any], version: Version | None = None) -> None:
+        """The station has said this while the backend was away."""
+        version, raw = version or self.version, json.dumps(payload).encode()
+        own = OWN if action == "StartTransaction" else None
+        if own is not None:
+            self.ids.expect(own)
+        self.outbox.queue(version, action, raw, kind_of(version, action, raw), f"m-{action}", 1.0, own)
+
+    def hears(self, action: str, payload: dict[str, Any] | None = None) -> OutboundCall:
+        """What the backend hears next."""
+        outbound = self.courier.next(self.now)
+        assert outbound is not None
+        self.words, self.notes = list(outbound.words), list(outbound.notes)
+        assert outbound.action == action
+        assert payload is None or json.loads(outbound.payload) == payload
+        self._asked = outbound
+        return outbound
+
+    def hears_nothing(self) -> None:
+        assert self.courier.next(self.now) is None
+
+    def answers(self, result: dict[str, Any] | None = None, error: str | None = None) -> None:
+        """The backend's answer to what it has heard."""
+        assert self._asked is not None
+        payload = None if error is not None else json.dumps(result or {}).encode()
+        self.words, self.notes = self.courier.answered(self._asked, payload, error, self.now)
+
+
+def test_first_its_story_then_what_has_waited() -> None:
+    talk = Talk()
+    talk.story.saw(V16, "BootNotification", json.dumps(BOOT).encode())
+    for connector in (2, 1):
+        talk.story.saw(V16, "StatusNotification", json.dumps({"connectorId": connector}).encode())
+    talk.said("StartTransaction", START)
+    talk.said("MeterValues", METER)
+    talk.said("StopTransaction", STOP)
+    talk.courier.attached()
+    talk.hears("BootNotification", BOOT)
+    talk.answers(ACCEPTED)
+    for connector in (1, 2):
+        talk.hears("StatusNotification", {"connectorId": connector})
+        talk.answers()
+    talk.hears("StartTransaction", START)
+    assert talk.words == [EntrySent("CS01", "csms", 1)]
+    talk.answers(STARTED)
+    assert talk.words == [EntryRemoved("CS01", "csms", 1), TransactionMapped("CS01", "csms", OWN, 70)]
+    talk.hears("MeterValues", METER | {"transactionId": 70})
+    talk.answers()
+    assert talk.words == [EntryRemoved("CS01", "csms", 2)]
+    talk.hears("StopTransaction", STOP | {"transactionId": 70})
+    assert not talk.courier.is_done
+    talk.answers()
+    assert talk.words == [EntryRemoved("CS01", "csms", 3), TransactionUnmapped("CS01", "csms", OWN)]
+    talk.hears_nothing()
+    assert talk.courier.is_done
+
+
+def test_on_the_next_link_the_story_begins_anew_and_the_entry_keeps_its_id() -> None:
+    talk = Talk()
+    talk.story.saw(V16, "BootNotification", json.dumps(BOOT).encode())
+    talk.said("StopTransaction", STOP)
+    talk.courier.attached()
+    first = talk.hears("BootNotification")
+    talk.answers(ACCEPTED)
+    sent = talk.hears("StopTransaction")
+    assert talk.notes == []
+    talk.courier.attached()
+    assert talk.hears("BootNotification").id != first.id
+    talk.answers(ACCEPTED)
+    again = talk.hears("StopTransaction")
+    assert (again.id, again.payload) == (sent.id, sent.payload)
+    assert (talk.words, "its answer was never seen" in talk.notes[0]) == ([], True)
+
+
+@pytest.mark.parametrize(
+    ("result", "error", "wait_s"),
+    [
+        ({"status": "Pending", "interval": 30}, None, 30),
+        ({"status": "Rejected", "interval": 5}, None, 5),
+        ({"status": "Rejected", "interval": 0}, None, BOOT_WAIT_S),
+        ({"status": "Pending", "interval": 10**400}, None, MOST_BOOT_WAIT_S),
+        ({}, None, BOOT_WAIT_S),
+        (None, "InternalError", BOOT_WAIT_S),
+    ],
+)
+def test_nothing_is_told_to_who_has_not_accepted_the_boot(
+    result: dict[str, Any] | None, error: str | None, wait_s: float
+) -> None:
+    talk = Talk()
+    talk.story.saw(V16, "BootNotification", json.dumps(BOOT).encode())
+    talk.said("StopTransaction", STOP)
+    talk.courier.attached()
+    talk.hears("BootNotification")
+    talk.answers(result, error)
+    assert talk.courier.deadline == wait_s
+    talk.now = wait_s - 0.1
+    talk.hears_nothing()
+    talk.now = wait_s
+    talk.hears("BootNotification")
+    talk.answers(ACCEPTED)
+    talk.hears("StopTransaction")
+
+
+def test_who_does_not_know_boots_is_told_the_rest() -> None:
+    talk = Talk()
+    talk.story.saw(V16, "BootNotification", json.dumps(BOOT).encode())
+    talk.said("StopTransaction", STOP)
+    talk.courier.attached()
+    talk.hears("BootNotification")
+    talk.answers(error="NotImplemented")
+    assert "NotImplemented" in talk.notes[0]
+    talk.hears("StopTransaction")
+
+
+def test_trouble_of_its_own_is_waited_for_longer_and_longer_then_the_next_has_its_turn() -> None:
+    talk = Talk()
+    talk.said("StopTransaction", STOP)
+    talk.said("DataTransfer", {})
+    talk.courier.attached()
+    ids = set()
+    for wait_s in WAITS_S:
+        ids.add(talk.hears("StopTransaction").id)
+        talk.answers(error="InternalError")
+        assert talk.words == []
+        assert f"goes again in {wait_s:g} s" in talk.notes[0]
+        assert talk.courier.deadline == talk.now + wait_s
+        talk.hears_nothing()
+        talk.now += wait_s
+    ids.add(talk.hears("StopTransaction").id)
+    talk.answers(error="InternalError")
+    assert len(ids) == 1  # it may have been heard once before it was refused
+    assert talk.words == [EntrySetAside("CS01", "csms", 1, "InternalError")]
+    talk.hears("DataTransfer")
+    talk.answers(error="GenericError")
+    assert "goes again in 5 s" in talk.notes[0]  # its tries are its own
+
+
+@pytest.mark.parametrize("code", ["FormationViolation", "PropertyConstraintViolation", "NotSupported"])
+def test_what_can_never_be_taken_is_not_tried_again(code: str) -> None:
+    talk = Talk()
+    talk.said("StopTransaction", STOP)
+    talk.said("SecurityEventNotification", {})
+    talk.courier.attached()
+    talk.hears("StopTransaction")
+    talk.answers(error=code)
+    assert talk.words == [EntrySetAside("CS01", "csms", 1, code)]
+    assert "set aside" in talk.notes[0]
+    talk.hears("SecurityEventNotification")
+    talk.answers(error=code)
+    assert talk.words == [EntryRemoved("CS01", "csms", 2)]  # a notice is not worth a person's time
+    assert "dropped" in talk.notes[0]
+
+
+def test_a_start_that_is_set_aside_holds_up_nothing_of_its_transaction() -> None:
+    talk = Talk()
+    talk.said("StartTransaction", START)
+    talk.said("StopTransaction", STOP)
+    talk.courier.attached()
+    talk.hears("StartTransaction")
+    talk.answers(error="TypeConstraintViolation")
+    assert talk.words[1:] == [TransactionUnmapped("CS01", "csms", OWN)]
+    talk.hears("StopTransaction", STOP)
+
+
+def test_a_start_whose_answer_names_no_transaction_is_heard_all_the_same() -> None:
+    talk = Talk()
+    talk.said("StartTransaction", START)
+    talk.courier.attached()
+    talk.hears("StartTransaction")
+    talk.answers({"idTagInfo": {"status": "Accepted"}})
+    assert talk.words == [EntryRemoved("CS01", "csms", 1), TransactionUnmapped("CS01", "csms", OWN)]
+
+
+def test_a_signed_message_is_told_as_it_is() -> None:
+    talk = Talk()
+    talk.said("StartTransaction", START)
+    talk.said("StopTransaction", STOP | {"signatures": []})
+    talk.courier.attached()
+    talk.hears("StartTransaction")
+    talk.answers(STARTED)
+    talk.hears("StopTransaction", STOP | {"signatures": []})
+    assert "with our transaction id" in talk.notes[0]
+
+
+def test_what_is_said_in_another_version_waits_for_a_link_of_that_one() -> None:
+    talk = Talk(V201)
+    talk.story.saw(V16, "BootNotification", json.dumps(BOOT).encode())
+    talk.said("StopTransaction", STOP, V16)
+    talk.courier.attached()
+    talk.hears_nothing()
+    old = OutboxSender(talk.outbox, talk.story, talk.ids, V16)
+    old.attached()
+    boot = old.next(0.0)
+    assert boot is not None
+    assert boot.action == "BootNotification"
+
+
+def test_an_answer_to_what_waits_no_more_changes_nothing() -> None:
+    talk = Talk()
+    talk.said("StopTransaction", STOP)
+    talk.courier.attached()
+    talk.hears("StopTransaction")
+    talk.answers()
+    talk.answers()
+    assert (talk.words, talk.notes) == ([], [])

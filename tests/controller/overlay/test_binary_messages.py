@@ -1,0 +1,61 @@
+"""Binary messages on plain links: they pass, unless a rule is for their action."""
+
+from __future__ import annotations
+
+import pytest
+
+from controller.ocpp.frames import Version
+from controller.overlay.binary_messages import BinaryMessages
+from controller.overlay.overlay_wire import OverlayMessageKind
+from controller.signing.policy_enforcer import PolicyEnforcer
+from controller.signing.policy_schema import FailureAction, RequireConfig, VerifyConfig
+from controller.signing.signing_wire import Direction
+from tests.controller.signing.house import NOW, gate
+
+
+def binary(action: str, kind: OverlayMessageKind = OverlayMessageKind.CALL) -> bytes:
+    word = action.encode()
+    return bytes((kind, 0, 0, 0)) + b"\0\2m1" + len(word).to_bytes(2, "big") + word + b"\xff\0"
+
+
+def sealed(gate: PolicyEnforcer | None) -> BinaryMessages:
+    return BinaryMessages(gate, lambda now: now, Version.V201, "CS01", "cpo")
+
+
+def rules(**more: object) -> PolicyEnforcer:
+    usual = {"id": "r", "actions": ("FileTransfer",), "require": RequireConfig.ANY}
+    return gate([VerifyConfig(**(usual | more))])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("gate", "up", "down"),
+    [
+        (None, True, True),
+        (rules(), False, False),
+        (rules(actions=("Other",)), True, True),
+        (rules(direction=Direction.DOWN), True, False),
+        (rules(links=("cpo",)), True, False),
+        (rules(links=("CS01",)), False, True),
+        (rules(require=RequireConfig.DROP), False, False),
+        (rules(require=RequireConfig.REJECT), False, False),
+        (rules(failing=FailureAction.MARK), True, True),
+        (rules(require=RequireConfig.UNVERIFIED), True, True),
+    ],
+)
+def test_what_passes(gate: PolicyEnforcer | None, up: bool, down: bool) -> None:
+    door = sealed(gate)
+    assert door.goes_up(binary("FileTransfer"), NOW) is up
+    assert door.goes_down(binary("FileTransfer"), NOW) is down
+
+
+@pytest.mark.parametrize(
+    "message", [b"", b"\x07", b"\x02\0\0", binary("FileTransfer", OverlayMessageKind.RESULT)]
+)
+def test_what_names_no_action_passes(message: bytes) -> None:
+    assert sealed(rules()).goes_down(message, NOW)
+
+
+def test_an_action_in_no_language_is_one_that_a_rule_for_all_is_for() -> None:
+    message = binary("FileTransfer").replace(b"File", b"\xff\xff\xff\xff")
+    assert sealed(rules()).goes_down(message, NOW)
+    assert not sealed(rules(actions=("*",))).goes_down(message, NOW)

@@ -1,0 +1,69 @@
+"""The book of those who wait: bounded, and rid of who is gone."""
+
+from __future__ import annotations
+
+from controller.overlay.overlay_frames import RoutedFrame
+from controller.overlay.overlay_wire import OverlayMessageKind
+from controller.overlay.pending_requests import (
+    MOST_REMEMBERED,
+    MOST_WAITING,
+    ForwardedRequest,
+    PendingRequests,
+)
+
+
+def book() -> PendingRequests:
+    return PendingRequests(60.0, lambda: "new")
+
+
+def frame(came: str, number: int) -> RoutedFrame:
+    return RoutedFrame(OverlayMessageKind.CALL, str(number), (b"{}",), ("CSMS",), (came,), "Heartbeat")
+
+
+def ask(pending: PendingRequests, came: str, number: int, out: str = "up") -> ForwardedRequest:
+    asked = pending.ask(came, frame(came, number), out, 0.0)
+    assert asked is not None
+    return asked
+
+
+def test_who_has_his_answer_waits_no_more() -> None:
+    pending = book()
+    for number in range(2 * MOST_WAITING):
+        asked = ask(pending, "CS01", number)
+        assert pending.take("up", asked.out_id) == asked
+    assert pending.take("up", "0") is None
+
+
+def test_of_who_is_gone_nothing_waits() -> None:
+    pending = book()
+    for number in range(MOST_WAITING):
+        ask(pending, "CS01", number)
+    assert pending.link_down("CS01") == []
+    assert pending.take("up", "0") is None
+    ask(pending, "CS01", 0)
+
+
+def test_what_waits_for_who_is_gone_is_given_back() -> None:
+    pending = book()
+    first, second = ask(pending, "CS01", 1), ask(pending, "CS02", 2, out="down")
+    assert pending.link_down("up") == [first]
+    assert pending.take("down", "2") == second
+
+
+def test_an_objection_is_possible_once_while_both_are_there() -> None:
+    pending = book()
+    asked = ask(pending, "CS01", 1)
+    for gone in ("", "CS01", "up"):
+        pending.remember(asked)
+        pending.link_down(gone)
+        found = pending.objected("CS01", "1", ("CS01", "LC02"))
+        assert found == (asked if gone == "" else None)
+    assert pending.objected("CS01", "1", ("CS01",)) is None
+
+
+def test_so_many_answers_are_remembered() -> None:
+    pending = book()
+    for number in range(MOST_REMEMBERED + 1):
+        pending.remember(ask(pending, f"CS{number}", number))
+    assert pending.objected("CS0", "0", ("CS0",)) is None
+    assert pending.objected("CS1", "1", ("CS1",)) is not None

@@ -1,0 +1,315 @@
+"""Commands that only pass us: nobody on the way forges one, changes a digit, or says it twice."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from controller.overlay.events import (
+    FrameReceived,
+    LinkSide,
+    LinkState,
+    LinkUp,
+    OverlayLogEntry,
+    PersistOverlay,
+)
+from controller.overlay.overlay_wire import NetworkingMode
+from controller.overlay.routes import Hop
+from controller.signing.policy_enforcer import PolicyEnforcer
+from controller.signing.policy_schema import (
+    FailureAction,
+    RequireConfig,
+    RuleAction,
+    SignConfig,
+    VerifyConfig,
+)
+from controller.signing.signing_wire import Direction, SignatureKind
+from tests.controller.overlay.net import Net
+from tests.controller.overlay.test_hostile import KEYS
+from tests.controller.signing.house import MALLORY, NOW, OLGA, TOM, gate, limit, signed
+
+V21: Any = {"version": "ocpp2.1"}
+
+
+def house(gate: PolicyEnforcer, **settings: Any) -> Net:
+    """LC01 with a gate, LC02 and LC03 below it, CSMS above: strangers all, in overlay mode."""
+    net = Net()
+    net.node("LC01", gate=gate, utc_of=lambda now: NOW, **settings)
+    for child in ("LC02", "LC03"):
+        net.link(child, "LC01")
+    net.link("LC01", "CSMS")
+    return net
+
+
+def a_limit(*authors: Any, amps: float = 16.0) -> str:
+    return signed(limit(amps), *authors, **V21).decode()
+
+
+def command(payload: str, number: str = "m1", to: str = '["LC02","CS01"]') -> str:
+    return f'[2,{to},"CSMS","{number}","SetChargingProfile",{payload}]'
+
+
+GOOD = a_limit(TOM)
+SEEN = "signature policy, rule safe-profiles: it has been here before"
+
+FORGED = [
+    (GOOD.replace("16.0", "15.9"), '["LC02","CS01"]', "no signature on it counts"),
+    (GOOD.replace("16.0", "16.00"), '["LC02","CS01"]', "no signature on it counts"),
+    (GOOD.replace('"evseId":1', '"evseId":1,"evseId":2'), '["LC02","CS01"]', "rule safe-profiles"),
+    (json.dumps(limit()), '["LC02","CS01"]', "it is not signed"),
+    (a_limit(MALLORY), '["LC02","CS01"]', "its key is not known here"),
+    (a_limit(TOM, amps=17), '["LC02","CS01"]', "may not ask for SetChargingProfile 17 A at CS01/1"),
+    (GOOD, '["LC02","CS02"]', "may not"),  # meant for another station
+    (a_limit(TOM).replace('"limit":16.0', '"limit":1e999'), '["LC02","CS01"]', "rule safe-profiles"),
+]
+
+
+@pytest.mark.parametrize(("payload", "to", "why"), FORGED)
+def test_a_forged_command_goes_no_further_and_its_sender_hears_by_which_rule(
+    payload: str, to: str, why: str
+) -> None:
+    net = house(gate())
+    net.send("CSMS", "LC01", command(payload, to=to))
+    assert net.heard("LC02") == []
+    ((kind, destination, path, number, code, description, _),) = net.heard("CSMS")
+    assert (kind, destination, path, number, code) == (4, "CSMS", ["LC01"], "m1", "SecurityError")
+    assert "rule safe-profiles" in description
+    assert why in description
+    assert net.nodes["LC01"].counts == {"refused": 1}
+
+
+def test_a_good_command_passes_byte_for_byte_once_it_is_on_disk() -> None:
+    net = house(gate())
+    net.send("CSMS", "LC01", command(GOOD))
+    (passed,) = [text for text in net.got["LC02"] if isinstance(text, str) and "SetCharging" in text]
+    assert passed == f'[2,["LC02","CS01"],["CSMS","LC01"],"m1","SetChargingProfile",{GOOD}]'
+    assert net.saved == 1
+    net.say("LC02", "LC01", 3, "CSMS", "CS01", "m1", {"status": "Accepted"})
+    assert net.heard("CSMS") == [[3, "CSMS", ["CS01", "LC02", "LC01"], "m1", {"status": "Accepted"}]]
+
+
+def test_it_passes_once_whatever_it_is_called() -> None:
+    net = house(gate(), routes={"CS01": [Hop("LC02")]})
+    net.send("CSMS", "LC01", command(GOOD))
+    net.heard("LC02")
+    net.send("CSMS", "LC01", command(GOOD, "m2"))
+    net.send("CSMS", "LC01", command(GOOD, "m3", '"CS01"'))
+    assert net.heard("LC02") == []
+    assert ["been here before" in answer[5] for answer in net.heard("CSMS")] == [True, True]
+
+
+def test_said_again_before_its_answer_it_gets_no_other_answer() -> None:
+    net = house(gate())
+    net.send("CSMS", "LC01", command(GOOD))
+    net.send("CSMS", "LC01", command(GOOD))
+    assert net.heard("CSMS") == []
+    assert net.notes[1:] == [f"'CSMS' repeats m1 before its answer: {SEEN}"]
+    net.say("LC02", "LC01", 3, "CSMS", "CS01", "m1", {})
+    assert len(net.heard("CSMS")) == 1
+
+
+def test_what_cannot_be_put_on_record_goes_no_further() -> None:
+    net = house(gate())
+    net.disk_full = True
+    net.send("CSMS", "LC01", command(GOOD))
+    assert net.heard("LC02") == []
+    assert [answer[3:6] for answer in net.heard("CSMS")] == [
+        ["m1", "GenericError", "it cannot be put on record that it was here"]
+    ]
+
+
+def test_a_neighbour_s_command_to_a_neighbour_is_a_command() -> None:
+    net = house(gate())
+    payload = json.dumps(limit())
+    net.send("LC03", "LC01", command(payload).replace('"CSMS"', '"LC03"'))
+    assert net.heard("LC02") == []
+    assert [answer[4] for answer in net.heard("LC03")] == ["SecurityError"]
+
+
+def test_each_controller_of_a_chain_looks_for_itself() -> None:
+    """CSMS - LC01 - LC02 - CS01, and somebody in the cable between the two controllers."""
+    net = Net()
+    for name in ("LC01", "LC02"):
+        net.node(name, gate=gate(), utc_of=lambda now: NOW)
+    net.link("CS01", "LC02", NetworkingMode.STANDARD)
+    net.link("LC02", "LC01")
+    net.link("LC01", "CSMS")
+    net.send("CSMS", "LC01", command(GOOD))
+    assert [frame[1:3] for frame in net.heard("CS01")] == [["m1", "SetChargingProfile"]]
+    net.send("LC01", "LC02", command(a_limit(TOM, amps=12).replace("12", "13"), "m2"))
+    assert net.heard("CS01") == []
+    assert net.nodes["LC02"].counts["refused"] == 1
+
+
+def test_what_has_passed_is_not_looked_at_again_when_another_way_is_taken() -> None:
+    net = house(gate(), routes={"CS01": [Hop("LC03", 1), Hop("LC02", 2)]})
+    net.broken.add(("LC01", "LC03"))
+    net.send("CSMS", "LC01", command(GOOD, to='"CS01"'))
+    assert [frame[3] for frame in net.heard("LC02")] == ["m1"]
+
+
+def test_what_is_cleared_to_go_down_never_goes_up_instead() -> None:
+    """Where the way down fails, another way that leads up was looked at by no rule of that direction."""
+    net = house(gate(), routes={"CS01": [Hop("LC02", 1), Hop("up", 2)]})
+    net.feed("LC01", LinkUp(LinkState(link="up", peer="LC00", mode=NetworkingMode.OVERLAY, side=LinkSide.UP)))
+    net.broken.add(("LC01", "LC02"))
+    net.send("CSMS", "LC01", command(GOOD, to='"CS01"'))
+    assert "up" not in net.got
+    assert [answer[4] for answer in net.heard("CSMS")] == ["GenericError"]
+
+
+def test_a_leg_is_looked_at_by_the_relay_that_holds_it() -> None:
+    net = house(gate())
+    leg = LinkState(link="leg", peer="CS01", mode=NetworkingMode.STANDARD, side=LinkSide.DOWN, only="CSMS")
+    net.got["leg"] = []
+    net.feed("LC01", LinkUp(leg))
+    net.run()
+    net.send("CSMS", "LC01", command(json.dumps(limit()), to='"CS01"'))
+    assert len(net.heard("leg")) == 1
+    assert net.saved == 0
+
+
+# -- what rules may say ---------------------------------------------------------------------------------
+
+
+def rule(name: str = "r", require: RequireConfig = RequireConfig.ANY, **more: Any) -> VerifyConfig:
+    return VerifyConfig(id=name, require=require, **more)
+
+
+def test_what_goes_up_is_looked_at_as_such_with_the_station_that_it_is_of() -> None:
+    upwards = rule(actions=("NotifyEvent",), direction=Direction.UP, links=("LC02",))
+    net = house(gate([upwards]))
+    good = json.loads(signed({"a": 1}, OLGA, action="NotifyEvent", direction=Direction.UP, **V21))
+    downwards = json.loads(signed({"a": 1}, OLGA, action="NotifyEvent", **V21))
+    for number, (link, payload) in enumerate([("LC02", good), ("LC02", downwards), ("LC03", {})]):
+        net.say(link, "LC01", 2, "CSMS", f"CS0{number}", f"m{number}", "NotifyEvent", payload)
+    assert [frame[3] for frame in net.heard("CSMS")] == ["m0", "m2"]
+    assert [answer[:5] for answer in net.heard("LC02")] == [
+        [4, "LC02", ["LC01"], "m1", "SecurityError"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("failing", "answered"),
+    [(FailureAction.REFUSE, True), (FailureAction.DROP, False), (FailureAction.MARK, False)],
+)
+def test_refused_dropped_or_marked(failing: FailureAction, answered: bool) -> None:
+    net = house(gate([rule(actions=("Reset",), failing=failing)]))
+    net.say("CSMS", "LC01", 2, ["LC02", "CS01"], "CSMS", "m1", "Reset", {})
+    assert len(net.heard("CSMS")) == answered
+    assert len(net.heard("LC02")) == (failing is FailureAction.MARK)
+    assert net.nodes["LC01"].counts == (
+        {"refused": 1} if answered else {"dropped": 1} if failing is FailureAction.DROP else {}
+    )
+    assert len(net.notes) == 1
+    assert "rule r: it is not signed" in net.notes[0]
+
+
+RESPONSES = (SignatureKind.RESPONSE,)
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+@pytest.mark.parametrize("upwards", [False, True])
+def test_an_answer_without_the_signature_it_needs_is_an_error_for_who_has_asked(
+    upwards: bool, fresh: bool
+) -> None:
+    net = house(gate([rule(actions=("GetX",), kinds=RESPONSES, fresh=fresh)]))
+    direction = Direction.UP if upwards else Direction.DOWN
+    dated = {"customData": limit()["customData"]}
+    good = signed(dated, OLGA, action="GetX", kind=SignatureKind.RESPONSE, direction=direction, **V21)
+    ask = ("CSMS", ["LC02", "CS01"], "CSMS") if upwards else ("LC02", "CSMS", "CS01")
+    answer = ("LC02", "CSMS", "CS01") if upwards else ("CSMS", ["LC02", "CS01"], "CSMS")
+    for number, payload in enumerate([{}, json.loads(good), json.loads(good)]):
+        net.say(ask[0], "LC01", 2, *ask[1:], f"m{number}", "GetX", {})
+        net.say(answer[0], "LC01", 3, *answer[1:], f"m{number}", payload)
+    kinds = [frame[0] for frame in net.heard(ask[0])]
+    assert kinds == [4, 3, 4 if fresh else 3]
+    assert net.saved == fresh
+
+
+def test_an_answer_that_cannot_be_put_on_record_is_an_error() -> None:
+    net = house(gate([rule(actions=("GetX",), kinds=RESPONSES, fresh=True)]))
+    net.disk_full = True
+    dated = {"customData": limit()["customData"]}
+    good = signed(dated, OLGA, action="GetX", kind=SignatureKind.RESPONSE, direction=Direction.UP, **V21)
+    net.say("CSMS", "LC01", 2, ["LC02", "CS01"], "CSMS", "m1", "GetX", {})
+    net.say("LC02", "LC01", 3, "CSMS", "CS01", "m1", json.loads(good))
+    assert [frame[:1] + frame[3:5] for frame in net.heard("CSMS")] == [[4, "m1", "GenericError"]]
+
+
+def test_an_answer_that_is_dropped_leaves_its_asker_to_his_patience() -> None:
+    net = house(gate([rule(actions=("GetX",), kinds=RESPONSES, require=RequireConfig.DROP)]))
+    net.say("CSMS", "LC01", 2, ["LC02", "CS01"], "CSMS", "m1", "GetX", {})
+    net.say("LC02", "LC01", 3, "CSMS", "CS01", "m1", {})
+    assert net.heard("CSMS") == []
+    assert net.nodes["LC01"].counts == {"dropped": 1}
+
+
+def test_a_fresh_message_to_a_group_is_one_message() -> None:
+    fresh = rule(actions=("NotifyX",), fresh=True, direction=Direction.DOWN)
+    net = house(gate([fresh]), groups={"row": ("LC02", "LC03")})
+    dated = {"customData": limit()["customData"]}
+    payload = json.loads(signed(dated, OLGA, action="NotifyX", kind=SignatureKind.SEND, **V21))
+    for number in ("m1", "m2"):
+        net.say("CSMS", "LC01", 6, "row", "CSMS", number, "NotifyX", payload)
+    assert [frame[3] for frame in net.heard("LC02")] == [frame[3] for frame in net.heard("LC03")] == ["m1"]
+    assert net.saved == 1
+
+
+def test_what_goes_to_everybody_goes_nowhere_where_one_direction_refuses_it() -> None:
+    net = house(gate([rule(actions=("NotifyX",), direction=Direction.UP)]))
+    net.say("LC02", "LC01", 6, "*", "LC02", "m1", "NotifyX", {})
+    assert net.heard("CSMS") == net.heard("LC03") == []
+    assert net.nodes["LC01"].counts == {"refused": 1}
+
+
+def test_what_is_binary_bears_no_signature_that_a_rule_could_find() -> None:
+    net = house(gate([rule(actions=("BinaryDataTransfer",))]))
+    for action in (b"BinaryDataTransfer", b"BinaryOther"):
+        frame = b"\x06\0\4LC02\1\0\4CSMS\0\1m" + len(action).to_bytes(2, "big") + action + b"\0\1\2"
+        net.send("CSMS", "LC01", frame)
+    (passed,) = [message for message in net.got["LC02"] if isinstance(message, bytes)]
+    assert passed.endswith(b"BinaryOther\0\1\2")
+    assert net.nodes["LC01"].counts == {"refused": 1}
+
+
+def test_our_signature_is_put_beside_the_others_where_a_policy_asks_for_it() -> None:
+    ours = SignConfig(
+        id="s",
+        actions=("SetChargingProfile", "GetX"),
+        do=RuleAction.SIGN,
+        passing=True,
+        kinds=tuple(SignatureKind),
+    )
+    net = house(gate(sign=[ours], own=[KEYS["LC02"]]))
+    net.send("CSMS", "LC01", command(GOOD))
+    (frame,) = net.heard("LC02")
+    before = json.loads(GOOD)
+    assert frame[5].pop("signatures")[:1] == before.pop("signatures")
+    assert frame[5] == before
+    net.say("LC03", "LC01", 2, "CSMS", "CS07", "m2", "GetX", {})
+    assert len(net.heard("CSMS")[0][5]["signatures"]) == 1
+    net.say("CSMS", "LC01", 3, ["LC03", "CS07"], "CSMS", "m2", {})
+    assert len(net.heard("LC03")[0][4]["signatures"]) == 1
+
+
+def test_without_a_key_it_goes_without_our_signature_and_the_log_says_so() -> None:
+    net = house(gate(sign=[SignConfig(id="s", do=RuleAction.SIGN, passing=True)]))
+    net.say("CSMS", "LC01", 6, "LC02", "CSMS", "m1", "NotifyX", {})
+    assert net.heard("LC02")[0][5] == {}
+    assert "goes without our signature" in net.notes[0]
+
+
+def test_nothing_goes_on_before_the_disk_has_it() -> None:
+    net = house(gate())
+    actions = net.nodes["LC01"].handle(FrameReceived("CSMS", command(GOOD)), net.now)
+    assert [type(action) for action in actions] == [OverlayLogEntry, PersistOverlay]
+
+
+def test_nobody_below_commands_the_node_itself() -> None:
+    net = house(gate())
+    net.say("LC02", "LC01", 2, "LC01", "LC02", "m1", "SetChargingProfile", {})
+    assert net.delivered("LC01") == []
+    assert [answer[3:5] for answer in net.heard("LC02")] == [["m1", "NotSupported"]]

@@ -1,0 +1,218 @@
+"""A backend's profiles that are kept here, and what they make of our limits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from controller.model.observations import BackendLimit, EvseState, ProfilesTouched, StateSeen, TransactionSeen
+from controller.ocpp.frames import Version
+from controller.profiles.absorbed_profiles import MOST_KEPT
+from controller.profiles.limit_profiles import LimitKind, ProfileScope
+from controller.profiles.profile_messages import HeldProfile, as_held
+from controller.profiles.schedule import LimitProfile, ScheduleContext, limit_at
+from controller.relay.events import ProfilesAbsorbed
+from tests.controller.profiles.test_schedule import MONDAY, any_profiles
+from tests.controller.relay.backend_profiles import (
+    ACCEPTED,
+    ENDED,
+    STARTED,
+    WINDOW_S,
+    begun,
+    clearing,
+    floor,
+    lease,
+    sets,
+    setting,
+    starts,
+    whole,
+)
+from tests.controller.relay.playbook import UTC_0, Playbook, a_station, result
+
+
+@pytest.fixture(params=list(Version))
+def version(request: pytest.FixtureRequest) -> Version:
+    return Version(request.param)
+
+
+@pytest.fixture
+def talk(version: Version) -> Playbook:
+    """A station with one EVSE, which may be commanded."""
+    return begun(version)
+
+
+# -- what it makes of our limits ------------------------------------------------------------------------
+
+
+def test_the_lowest_wins_and_is_given_back_when_it_is_cleared(version: Version, talk: Playbook) -> None:
+    sets(talk, setting(version, (0, 10)), 10.0)
+    talk.done()
+    assert (lease(talk, 16), lease(talk, 8), floor(talk)) == (10, 8, 6)
+    talk.backend(clearing(version, id=7))
+    talk.backend_hears(ACCEPTED)
+    talk.site_learns(BackendLimit(1, None))
+    talk.done()
+    assert lease(talk, 16) == 16
+
+
+def test_a_lower_floor_is_asserted_and_goes_with_its_profile(version: Version, talk: Playbook) -> None:
+    sets(talk, setting(version, (0, 16), (7200, 4.5)), 16.0)
+    talk.site_learns(ProfilesTouched("a backend's profile"))
+    assert (lease(talk, 20), floor(talk)) == (16, 4.5)
+    talk.backend(clearing(version, purpose=whole(version)))
+    talk.backend_hears(ACCEPTED)
+    talk.site_learns(BackendLimit(1, None))
+    talk.site_learns(ProfilesTouched("a backend's profile"))
+    assert floor(talk) == 6
+
+
+def test_a_lease_is_never_above_what_is_allowed_while_it_may_hold(version: Version, talk: Playbook) -> None:
+    sets(talk, setting(version, (0, 16), (3600, 8), (7200, 12)), 16.0)
+    talk.wait(3600 - WINDOW_S - 1)
+    talk.done()
+    talk.wait(2)
+    talk.site_learns(BackendLimit(1, 8.0))
+    assert lease(talk, 32) == 8
+    talk.wait(3600 + WINDOW_S - 2)
+    talk.done()
+    talk.wait(2)
+    talk.site_learns(BackendLimit(1, 12.0))
+    talk.done()
+
+
+def test_watts_become_amperes_over_the_phases_rounded_down(version: Version, talk: Playbook) -> None:
+    sets(talk, setting(version, (0, 11_000), unit="W"), 15.9)
+
+
+def test_the_same_id_and_the_same_place_replace(version: Version, talk: Playbook) -> None:
+    sets(talk, setting(version, (0, 10)), 10.0)
+    sets(talk, setting(version, (0, 12), level=3), 12.0)
+    sets(talk, setting(version, (0, 14), level=3, number=8), 14.0)
+    talk.backend(clearing(version, id=7))
+    talk.station_hears(clearing(version, id=7))
+
+
+def test_no_more_than_a_station_would_hold(version: Version, talk: Playbook) -> None:
+    for number in range(MOST_KEPT):
+        talk.kept.news(talk.now)
+        talk.backend(setting(version, (0, 10), number=number, level=number))
+        talk.backend_hears(ACCEPTED)
+        if number == 0:
+            talk.site_learns(BackendLimit(1, 10.0))
+    talk.backend(setting(version, (0, 10), number=99, level=99))
+    talk.backend_hears_rejected("b")
+    talk.noted("are kept already")
+    talk.backend(setting(version, (0, 10), number=1, level=1))
+    talk.backend_hears(ACCEPTED)
+
+
+def test_what_is_kept_is_saved_with_each_change_and_taken_over_by_the_next_of_us(
+    version: Version, talk: Playbook
+) -> None:
+    assert talk.saved is None
+    sets(talk, setting(version, (0, 10)), 10.0)
+    assert talk.saved is not None
+    saved = talk.saved.profiles
+    again = a_station(ProfileScope.STATION)
+    again.recall(version, [as_held(version, held.profile.evse, held.sent) for held in saved])
+    next_talk = Playbook(version, kept=again, up=False)
+    next_talk.commandable()
+    next_talk.site_learns(BackendLimit(1, 10.0))
+    assert (lease(next_talk, 16), next_talk.saved) == (10, None)
+    talk.backend(clearing(version, id=7))
+    assert talk.saved == ProfilesAbsorbed(())
+
+
+def test_it_outlives_the_link_but_not_the_version(version: Version, talk: Playbook) -> None:
+    sets(talk, setting(version, (0, 10)), 10.0)
+    again = Playbook(version, kept=talk.kept)
+    again.commandable()
+    assert lease(again, 16) == 10
+    other = next(each for each in Version if each is not version)
+    Playbook(other, kept=talk.kept).site_learns(BackendLimit(1, None))
+
+
+@settings(max_examples=100, deadline=None)
+@given(any_profiles(), st.integers(0, 200))
+def test_no_limit_is_ever_above_what_is_allowed_while_it_holds(
+    profiles: list[LimitProfile], after: int
+) -> None:
+    kept = a_station(ProfileScope.STATION, lease_s=10.0)
+    kept.recall(Version.V16, [HeldProfile(profile=each, purpose="", sent=b"") for each in profiles])
+    now = MONDAY - UTC_0 + after
+    context = ScheduleContext(evse=1, phases=3, voltage=230.0)
+    given_a = kept.give(1, LimitKind.LEASE, 32.0, 10.0, now)
+    left_a = kept.give(1, LimitKind.FLOOR, 32.0, None, now)
+    for later in range(10 + 2 * 60):
+        allowed = limit_at(profiles, MONDAY + after + later, context)
+        assert allowed is None or max(given_a, left_a) <= allowed
+
+
+# -- several EVSEs: defaults and transactions -----------------------------------------------------------
+
+
+def test_a_transactions_own_profile_ends_with_it(version: Version) -> None:
+    talk = begun(version, ProfileScope.EVSE)
+    sets(talk, setting(version, (0, 8), named="TxDefaultProfile"), 8.0, 8.0)
+    starts(talk, version)
+    talk.backend_hears(STARTED[version])
+    talk.backend(result("s", '{"transactionId":5}'))
+    talk.station_hears(result("s", '{"transactionId":5}'))
+    transaction: Any = 5 if version is Version.V16 else "T1"
+    own = setting(version, (0, 20), named="TxProfile", evse=1, number=9, transactionId=transaction)
+    sets(talk, own, 20.0)
+    talk.station(ENDED[version])
+    talk.site_learns(TransactionSeen(1, False))
+    if version is not Version.V16:
+        talk.site_learns(StateSeen(1, EvseState.FINISHING))
+    talk.site_learns(BackendLimit(1, 8.0))
+    talk.backend_hears(ENDED[version])
+    talk.done()
+    assert lease(talk, 32) == 8
+    talk.backend(own)
+    talk.backend_hears_rejected("b")
+    talk.noted("no transaction runs at EVSE 1")
+
+
+def test_a_relative_default_counts_from_the_transaction(version: Version) -> None:
+    talk = begun(version, ProfileScope.EVSE)
+    sets(talk, setting(version, (0, 8), (600, 20), named="TxDefaultProfile", start=None), 8.0, 8.0)
+    starts(talk, version)
+    talk.backend_hears(STARTED[version])
+    talk.backend(result("s", '{"transactionId":5}'))
+    talk.station_hears(result("s", '{"transactionId":5}'))
+    talk.wait(599)
+    talk.wait(2)
+    talk.site_learns(BackendLimit(1, 20.0))
+    talk.done()
+
+
+def test_an_evse_that_is_not_there_is_refused(version: Version) -> None:
+    talk = begun(version, ProfileScope.EVSE)
+    talk.backend(setting(version, (0, 8), named="TxDefaultProfile", evse=3))
+    talk.backend_hears_rejected("b")
+    talk.noted("there is no EVSE 3")
+
+
+def test_a_profile_of_another_transaction_is_refused(version: Version) -> None:
+    old, new = (4, 5) if version is Version.V16 else ("T0", "T1")
+    talk = begun(version, ProfileScope.EVSE)
+    starts(talk, version)
+    talk.backend_hears(STARTED[version])
+    talk.backend(result("s", '{"transactionId":5}'))
+    talk.station_hears(result("s", '{"transactionId":5}'))
+    talk.backend(setting(version, (0, 20), named="TxProfile", evse=1, number=9, transactionId=old))
+    talk.backend_hears_rejected("b")
+    talk.noted(f"transaction {old} does not run at EVSE 1")
+    sets(talk, setting(version, (0, 20), named="TxProfile", evse=1, number=9, transactionId=new), 20.0)
+
+
+def test_a_1_6_transaction_without_its_number_yet_is_known_by_its_evse() -> None:
+    version = Version.V16
+    talk = begun(version, ProfileScope.EVSE)
+    starts(talk, version)
+    talk.backend_hears(STARTED[version])
+    sets(talk, setting(version, (0, 20), named="TxProfile", evse=1, number=9, transactionId=4), 20.0)

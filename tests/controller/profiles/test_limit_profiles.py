@@ -1,0 +1,164 @@
+"""Our limits as messages: what the schemas ask, one decimal, and an end exactly when it is promised."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from controller.chargers.quirks import Quirk
+from controller.ocpp.frames import Version
+from controller.profiles.limit_profiles import (
+    CLOCK_SLACK,
+    LimitKind,
+    LimitTerms,
+    ProfileScope,
+    is_ours,
+    profile_id,
+    purpose,
+    set_limit,
+)
+from tests.controller.ocpp.schemas import check, request
+
+ON_ANY_MACHINE = settings(deadline=None, derandomize=True)
+
+NOON = datetime(2026, 3, 29, 12, 0, 0, tzinfo=UTC)
+
+versions = st.sampled_from(Version)
+scopes = st.sampled_from(ProfileScope)
+kinds = st.sampled_from(LimitKind)
+amperes = st.floats(0, 1000)
+durations = st.none() | st.integers(1, 86400)
+moments = st.datetimes(
+    datetime(2020, 1, 1), datetime(2099, 12, 31), timezones=st.just(UTC), allow_imaginary=False
+)
+
+
+def profile_of(version: Version, payload: bytes) -> dict[str, Any]:
+    """The profile in a SetChargingProfile, its one schedule under `schedule`, by 2.x's names."""
+    message = json.loads(payload)
+    if version is Version.V16:
+        profile = message["csChargingProfiles"]
+        return {
+            **profile,
+            "target": message["connectorId"],
+            "id": profile["chargingProfileId"],
+            "schedule": profile["chargingSchedule"],
+        }
+    profile = message["chargingProfile"]
+    (schedule,) = profile["chargingSchedule"]
+    return {**profile, "target": message["evseId"], "schedule": schedule}
+
+
+def start_of(profile: dict[str, Any]) -> datetime:
+    return datetime.fromisoformat(profile["schedule"]["startSchedule"])
+
+
+@ON_ANY_MACHINE
+@given(versions, scopes, st.integers(1, 999), kinds, amperes, moments, durations)
+def test_every_limit_fits_the_official_schema(
+    version: Version,
+    scope: ProfileScope,
+    evse: int,
+    kind: LimitKind,
+    limit_a: float,
+    now: datetime,
+    duration_s: int | None,
+) -> None:
+    payload = set_limit(version, scope, evse, kind, limit_a, now, duration_s)
+    check(version, request(version, "SetChargingProfile"), payload)
+
+
+@ON_ANY_MACHINE
+@given(versions, scopes, kinds, amperes)
+def test_the_limit_is_the_nearest_with_one_decimal(
+    version: Version, scope: ProfileScope, kind: LimitKind, limit_a: float
+) -> None:
+    profile = profile_of(version, set_limit(version, scope, 1, kind, limit_a, NOON, None))
+    (period,) = profile["schedule"]["chargingSchedulePeriod"]
+    assert period["startPeriod"] == 0
+    assert abs(period["limit"] - limit_a) <= 0.05 + 1e-9
+    assert len(str(period["limit"]).partition(".")[2]) <= 1
+
+
+@ON_ANY_MACHINE
+@given(versions, st.integers(1, 86400), moments)
+def test_a_lease_runs_now_and_ends_when_promised(version: Version, duration_s: int, now: datetime) -> None:
+    now = now.replace(microsecond=0)
+    payload = set_limit(version, ProfileScope.STATION, 1, LimitKind.LEASE, 6.0, now, duration_s)
+    profile = profile_of(version, payload)
+    start = start_of(profile)
+    assert start == now - CLOCK_SLACK
+    assert start + timedelta(seconds=profile["schedule"]["duration"]) == now + timedelta(seconds=duration_s)
+
+
+@ON_ANY_MACHINE
+@given(versions, st.floats(1, 86400), moments)
+def test_fractions_of_a_second_never_lengthen_a_lease(
+    version: Version, duration_s: float, now: datetime
+) -> None:
+    profile = profile_of(
+        version, set_limit(version, ProfileScope.STATION, 1, LimitKind.LEASE, 6.0, now, duration_s)
+    )
+    end = start_of(profile) + timedelta(seconds=profile["schedule"]["duration"])
+    promised = now + timedelta(seconds=duration_s)
+    assert promised - timedelta(seconds=2) < end <= promised + timedelta(microseconds=1)
+
+
+@pytest.mark.parametrize("version", list(Version))
+def test_a_floor_has_no_end_and_the_lease_stands_above_it(version: Version) -> None:
+    floor = profile_of(version, set_limit(version, ProfileScope.EVSE, 2, LimitKind.FLOOR, 6.0, NOON, None))
+    lease = profile_of(version, set_limit(version, ProfileScope.EVSE, 2, LimitKind.LEASE, 16.0, NOON, 120))
+    assert "duration" not in floor["schedule"]
+    assert "validTo" not in floor
+    assert floor["stackLevel"] < lease["stackLevel"]
+    assert floor["id"] != lease["id"]
+    for profile in (floor, lease):
+        assert profile["chargingProfileKind"] == "Absolute"
+        assert profile["schedule"]["chargingRateUnit"] == "A"
+
+
+@pytest.mark.parametrize(
+    ("version", "scope", "named", "target"),
+    [
+        (Version.V16, ProfileScope.STATION, "ChargePointMaxProfile", 0),
+        (Version.V16, ProfileScope.EVSE, "TxDefaultProfile", 2),
+        (Version.V201, ProfileScope.STATION, "ChargingStationMaxProfile", 0),
+        (Version.V201, ProfileScope.EVSE, "TxDefaultProfile", 2),
+        (Version.V21, ProfileScope.STATION, "ChargingStationMaxProfile", 0),
+        (Version.V21, ProfileScope.EVSE, "TxDefaultProfile", 2),
+    ],
+)
+def test_purpose_and_target(version: Version, scope: ProfileScope, named: str, target: int) -> None:
+    profile = profile_of(version, set_limit(version, scope, 2, LimitKind.LEASE, 6.0, NOON, 60))
+    assert profile["chargingProfilePurpose"] == named == purpose(version, scope)
+    assert profile["target"] == target
+    assert profile["id"] == profile_id(target, LimitKind.LEASE)
+
+
+def test_our_ids_are_distinct_ours_and_signed_32_bit() -> None:
+    ids = {profile_id(evse, kind) for evse in range(1000) for kind in LimitKind}
+    assert len(ids) == 2000
+    assert all(is_ours(number) for number in ids)
+    assert max(ids) < 2**31
+    assert not is_ours(min(ids) - 1)
+    assert not is_ours(max(ids) + 1)
+
+
+@pytest.mark.parametrize("version", list(Version))
+@pytest.mark.parametrize("says", [True, None])
+def test_one_phase_is_told_and_named_only_to_a_2x_station_that_said_it_can(
+    version: Version, says: bool | None
+) -> None:
+    quirk = Quirk(name="one profile", max_stack_level=0, phase_switching=says)
+    terms = LimitTerms(quirk=quirk, after_a=6, number_phases=1)
+    payload = set_limit(version, ProfileScope.STATION, 1, LimitKind.LEASE, 10, NOON, 120, terms)
+    check(version, request(version, "SetChargingProfile"), payload)
+    lease, after = profile_of(version, payload)["schedule"]["chargingSchedulePeriod"]
+    assert lease["numberPhases"] == 1
+    assert lease.get("phaseToUse") == (1 if says and version is not Version.V16 else None)
+    assert after.keys() == {"startPeriod", "limit"}  # what follows a lease is for all phases

@@ -1,0 +1,315 @@
+"""The policy of signatures in transit: who hears what when a message may not pass, and when it may."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+
+from controller.ocpp.frames import Version
+from controller.profiles.limit_profiles import ProfileScope
+from controller.signing import keyring, signatures, signing_wire
+from controller.signing.policy_schema import FailureAction, RequireConfig, SignConfig, VerifyConfig
+from controller.signing.replay import RememberText
+from controller.signing.signing_wire import Direction, SignatureKind
+from tests.controller.relay.observer_talk import Talk
+from tests.controller.relay.playbook import START_S, UTC_0, Playbook, call, result
+from tests.controller.signing.authors import compact
+from tests.controller.signing.house import OLGA, TOM, gate, limit, signed
+
+NOW = UTC_0 + START_S
+OWN = keyring.read_private(keyring.new_private("secp256r1", "lc", NOW - 10, NOW + 1000))
+STATUS = '{"timestamp":"2026-11-30T00:00:00Z","connectorStatus":"Occupied","evseId":1,"connectorId":1}'
+ANSWERS = VerifyConfig(id="answers", require=RequireConfig.ANY, kinds=(SignatureKind.RESPONSE,))
+
+
+def talk(
+    *verify: VerifyConfig,
+    sign: Iterable[SignConfig] = (),
+    version: Version = Version.V201,
+    scope: ProfileScope = ProfileScope.STATION,
+) -> Playbook:
+    return Playbook(version, scope, gate=gate(verify, sign, [OWN]))
+
+
+def profile(amps: float = 16.0, purpose: str = "TxDefaultProfile") -> dict[str, Any]:
+    payload = limit(amps, made=NOW)
+    payload["chargingProfile"] |= {"chargingProfilePurpose": purpose, "chargingProfileKind": "Relative"}
+    return payload
+
+
+def a_limit(number: str = "1", amps: float = 16.0) -> str:
+    """A technician's, signed."""
+    return call(number, "SetChargingProfile", signed(profile(amps), TOM).decode())
+
+
+# -- a backend's CALLs -------------------------------------------------------------------------------------
+
+
+def test_what_is_signed_by_who_may_passes_as_it_came_once_it_is_remembered() -> None:
+    play, text = talk(), a_limit()
+    play.backend(text)
+    (remember,) = play.saves()
+    assert isinstance(remember, RememberText)
+    assert len(remember.seen) == 1
+    play.station_hears(text)
+    play.done()
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (call("1", "SetChargingProfile", compact(profile()).decode()), "it is not signed"),
+        (a_limit().replace('"limit":16.0', '"limit":16.1'), "no signature on it counts"),
+        (a_limit(amps=17), "tom (technician) may not ask for SetChargingProfile 17 A at CS01/1"),
+    ],
+)
+def test_a_call_that_may_not_pass_is_refused_with_the_rule(text: str, why: str) -> None:
+    play = talk()
+    play.backend(text)
+    play.backend_hears_error("1", "SecurityError", f"signature policy, rule safe-profiles: {why}")
+    play.done()
+    play.noted("backend cpo: SetChargingProfile 1 refused, rule safe-profiles")
+
+
+def test_the_same_again_is_refused_under_another_id_too() -> None:
+    play, text = talk(), a_limit()
+    play.backend(text)
+    play.saves()
+    play.station_hears(text)
+    play.station(result("1", '{"status":"Accepted"}'))
+    play.commands_allowed()
+    play.backend_hears(result("1", '{"status":"Accepted"}'))
+    play.backend(text.replace('[2,"1"', '[2,"2"'))
+    play.backend_hears_error("2", "SecurityError", "it has been here before")
+    play.done()
+
+
+@pytest.mark.parametrize("sign", [(), (SignConfig(id="too", passing=True),)])
+def test_a_backend_that_repeats_itself_before_the_answer_has_one_answer(sign: Iterable[SignConfig]) -> None:
+    play, text = talk(sign=sign), a_limit()
+    play.backend(text)
+    play.saves()
+    play.station_hears_call("SetChargingProfile")
+    play.backend(text)
+    play.done()
+    play.noted("sent on once")
+    play.station(result("1"))
+    play.commands_allowed()
+    play.backend_hears(result("1"))
+
+
+def test_what_no_rule_names_passes_unsigned() -> None:
+    play = talk()
+    play.passes_down(call("1", "TriggerMessage"))
+    play.station(call("1", "Heartbeat"))
+    play.commands_allowed()
+    play.backend_hears(call("1", "Heartbeat"))
+
+
+def test_what_is_dropped_is_told_to_nobody() -> None:
+    play = talk(
+        VerifyConfig(id="quiet", require=RequireConfig.ANY, actions=("Reset",), failing=FailureAction.DROP)
+    )
+    play.backend(call("1", "Reset"))
+    play.done()
+    play.noted("backend cpo: Reset 1 dropped, rule quiet: it is not signed")
+
+
+def test_what_is_marked_passes_and_the_log_says_what_it_lacks() -> None:
+    play = talk(
+        VerifyConfig(id="soon", require=RequireConfig.ANY, actions=("Reset",), failing=FailureAction.MARK)
+    )
+    play.passes_down(call("1", "Reset"))
+    play.noted("passes, marked, rule soon: it is not signed")
+    assert [note.level for note in play.notes] == [logging.WARNING]
+
+
+def test_a_send_that_may_not_pass_goes_no_further() -> None:
+    send = '[6,"1","NotifyPeriodicEventStream",{}]'
+    play = talk(
+        VerifyConfig(id="r", require=RequireConfig.ANY, kinds=(SignatureKind.SEND,)), version=Version.V21
+    )
+    play.station(send)
+    play.backend(send)
+    play.done()
+    play.noted("refused, rule r", 2)
+
+
+# -- what a station says -----------------------------------------------------------------------------------
+
+
+def test_what_a_station_may_not_say_is_not_believed_either() -> None:
+    play = talk(VerifyConfig(id="states", require=RequireConfig.ANY, actions=("StatusNotification",)))
+    play.station(call("1", "StatusNotification", STATUS))
+    play.station_hears_error("1", "SecurityError", "rule states")
+    play.done()  # the site has learnt nothing
+
+
+def test_the_refused_answer_of_a_station_is_an_error_for_its_backend() -> None:
+    play = talk(ANSWERS)
+    play.passes_down(call("1", "GetVariables"))
+    play.station(result("1", '{"getVariableResult":[]}'))
+    play.commands_allowed()
+    play.backend_hears_error("1", "SecurityError", "rule answers: it is not signed")
+    play.done()
+    play.noted("station CS01: the answer to GetVariables 1 refused")
+
+
+def test_the_signed_answer_of_a_station_passes() -> None:
+    play = talk(ANSWERS)
+    play.passes_down(call("1", "SetVariables"))
+    answer = signed(
+        {"a": 1}, OLGA, action="SetVariables", direction=Direction.UP, kind=SignatureKind.RESPONSE
+    )
+    play.station(result("1", answer.decode()))
+    play.commands_allowed()
+    play.backend_hears(result("1", answer.decode()))
+
+
+def test_the_refused_answer_to_our_own_call_is_no_good_one() -> None:
+    play = talk(ANSWERS)
+    play.commandable()
+    asked = play.own("GetVariables")
+    play.station_hears(asked)
+    play.station(result(json.loads(asked)[1]))
+    play.own_answered(None, "SecurityError signature policy, rule answers")
+
+
+def test_the_refused_answer_of_a_backend_is_an_error_for_the_station() -> None:
+    play = talk(ANSWERS)
+    play.station(call("1", "Authorize"))
+    play.commands_allowed()
+    play.backend_hears(call("1", "Authorize"))
+    play.backend(result("1", '{"idTokenInfo":{"status":"Accepted"}}'))
+    play.station_hears_error("1", "SecurityError", "rule answers")
+    play.done()
+
+
+# -- observers ---------------------------------------------------------------------------------------------
+
+
+def watched(*verify: VerifyConfig) -> Playbook:
+    observing = Talk(Version.V201, may=("profiles",)).observing
+    play = Playbook(Version.V201, gate=gate(verify), observers={"fleet": observing})
+    play.observer_up("fleet")
+    return play
+
+
+def test_an_observer_is_held_to_the_policy_too() -> None:
+    play = watched()
+    play.observer("fleet", call("1", "SetChargingProfile", compact(profile()).decode()))
+    kind, number, code, description, _ = json.loads(play.observer_hears_text("fleet"))
+    assert (kind, number, code) == (4, "1", "SecurityError")
+    assert "rule safe-profiles: it is not signed" in description
+    play.observer("fleet", a_limit())
+    play.saves()
+    play.station_hears_call("SetChargingProfile")
+    play.done()
+
+
+def test_a_rule_for_one_backend_is_none_for_the_other() -> None:
+    play = watched(
+        VerifyConfig(
+            id="theirs", require=RequireConfig.REJECT, links=("fleet",), actions=("Reset", "profiles")
+        )
+    )
+    play.observer("fleet", a_limit())
+    assert "rule theirs" in play.observer_hears_text("fleet")
+    play.passes_down(call("1", "Reset"))
+
+
+# -- our own ------------------------------------------------------------------------------------------------
+
+
+def ours(
+    payload: bytes,
+    action: str,
+    direction: Direction,
+    kind: SignatureKind = SignatureKind.REQUEST,
+    version: Version = Version.V201,
+) -> bool:
+    """Whether our signature is on it, and good, and no other."""
+    context = signing_wire.context(version, direction, kind, action)
+    return signatures.examine(payload, context, lambda _: True).keys == {OWN.known.id}
+
+
+def test_our_own_calls_are_signed_where_the_policy_has_it_so() -> None:
+    play = talk(sign=[SignConfig(id="own", actions=("profiles",), direction=Direction.DOWN)])
+    play.commandable()
+    play.own()
+    assert ours(play.station_hears_call("SetChargingProfile").payload, "SetChargingProfile", Direction.DOWN)
+
+
+def test_our_own_answers_are_signed_where_the_policy_has_it_so() -> None:
+    sign = [SignConfig(id="own", kinds=(SignatureKind.RESPONSE,), direction=Direction.UP)]
+    play = Playbook(Version.V201, ProfileScope.EVSE, gate=gate((), sign, [OWN], roles=()))
+    play.backend(
+        call(
+            "1", "ClearChargingProfile", '{"chargingProfileCriteria":{"chargingProfilePurpose":"TxProfile"}}'
+        )
+    )
+    kind, number, answer = json.loads(play.backend_hears_text())
+    assert (kind, number) == (3, "1")
+    assert answer["status"] == "Unknown"
+    assert ours(compact(answer), "ClearChargingProfile", Direction.UP, SignatureKind.RESPONSE)
+
+
+def test_without_a_key_that_counts_our_limits_go_out_all_the_same() -> None:
+    play = Playbook(Version.V201, gate=gate((), [SignConfig(id="own")]))
+    play.commandable()
+    play.station_hears(play.own())
+    play.noted(
+        "SetChargingProfile (request, down, CS01) goes without our signature: none of the controller's keys"
+    )
+
+
+def test_our_signature_stands_beside_those_that_are_there() -> None:
+    play, text = talk(sign=[SignConfig(id="too", passing=True)]), a_limit()
+    play.backend(text)
+    play.saves()
+    heard = play.station_hears_call("SetChargingProfile")
+    before = json.loads(text)[3]["signatures"]
+    after = json.loads(heard.payload)["signatures"]
+    assert (after[:1], len(after)) == (before, 2)
+    assert heard.payload.startswith(compact(profile())[:-1])
+
+
+def test_what_a_station_says_gets_our_signature_when_it_goes_up() -> None:
+    play = talk(sign=[SignConfig(id="too", passing=True, actions=("Heartbeat",), kinds=tuple(SignatureKind))])
+    play.station(call("1", "Heartbeat"))
+    play.commands_allowed()
+    heard = play.backend_hears_call("Heartbeat")
+    assert ours(heard.payload, "Heartbeat", Direction.UP)
+    play.station(call("1", "Heartbeat"))
+    play.done()
+    play.noted("sent on once")
+    play.backend(result("1"))
+    (answer,) = json.loads(play.station_hears_text())[2:]
+    assert ours(compact(answer), "Heartbeat", Direction.DOWN, SignatureKind.RESPONSE)
+
+
+def test_our_signature_comes_after_whatever_must_be_changed_in_a_message() -> None:
+    """An observer's number of a transaction is another one: exchanged in what nobody has signed."""
+    watching = Talk(Version.V16, may=("transactions",))
+    watching.ids.learnt(7, 8)
+    play = Playbook(
+        Version.V16,
+        gate=gate((), [SignConfig(id="too", passing=True)], [OWN], roles=()),
+        observers={"fleet": watching.observing},
+    )
+    play.observer_up("fleet")
+    play.observer("fleet", call("1", "RemoteStopTransaction", '{"transactionId":8}'))
+    heard = play.station_hears_call("RemoteStopTransaction")
+    assert json.loads(heard.payload)["transactionId"] == 7
+    assert ours(heard.payload, "RemoteStopTransaction", Direction.DOWN, version=Version.V16)
+    play.observer("fleet", call("2", "RemoteStopTransaction", '{"transactionId":8,"signatures":[{}]}'))
+    assert "is signed" in play.observer_hears_text("fleet")
+
+
+def test_a_signed_message_of_ocpp_itself_gets_no_other_signature() -> None:
+    play = talk(sign=[SignConfig(id="too", passing=True, kinds=tuple(SignatureKind))])
+    play.passes_down(call("1", "TriggerMessage-Signed", '{"payload":"","protected":"","signature":""}'))

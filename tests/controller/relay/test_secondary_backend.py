@@ -1,0 +1,423 @@
+"""Conversations between an observing backend, the controller, and the station that it observes."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from controller.ocpp.frames import Call, Send, Version, call_error, call_result
+from controller.offline.journal_records import EntryQueued, PersistRelay
+from controller.relay.events import ToObserver
+from controller.relay.secondary_backend import (
+    MOST_COMMANDS,
+    USUAL_HEARTBEAT_S,
+    AnswerToObserver,
+    ObserverCopy,
+)
+from tests.controller.relay.observer_talk import ACCEPTED, BOOT, START, TIMEOUT_S, UTC_0, Talk
+
+VERSIONS = pytest.mark.parametrize("version", list(Version))
+
+
+# -- the story -----------------------------------------------------------------------------------------
+
+
+@VERSIONS
+def test_whoever_attaches_hears_the_boot_and_the_states_first(version: Version) -> None:
+    talk = Talk(version)
+    talk.boots()
+    talk.status(2, "Available")
+    talk.status(1, "Available")
+    talk.status(1, "Faulted")
+    talk.up()
+    talk.hears("BootNotification", BOOT[version])
+    talk.answers(ACCEPTED)
+    talk.hears("StatusNotification", talk.a_status(1, "Faulted"))
+    talk.answers()
+    talk.hears("StatusNotification", talk.a_status(2, "Available"))
+    talk.answers()
+    talk.done()
+    assert talk.words == []
+
+
+@VERSIONS
+def test_it_hears_it_again_with_each_link(version: Version) -> None:
+    talk = Talk(version)
+    talk.introduced()
+    talk.lost()
+    talk.status(1, "Faulted")
+    talk.up()
+    talk.hears("BootNotification")
+    talk.answers(ACCEPTED)
+    talk.hears("StatusNotification", talk.a_status(1, "Faulted"))
+    talk.answers()
+    talk.done()
+
+
+def test_a_station_that_boots_anew_has_a_new_story() -> None:
+    talk = Talk()
+    talk.introduced()
+    talk.boots()
+    talk.hears("BootNotification")
+    talk.answers(ACCEPTED)
+    talk.done()
+
+
+def test_an_observer_that_does_not_accept_the_boot_hears_no_more_until_it_does() -> None:
+    talk = Talk()
+    talk.boots()
+    talk.status(1, "Available")
+    talk.up()
+    talk.hears("BootNotification")
+    talk.answers('{"status":"Pending","interval":20,"currentTime":"2027-01-15T08:00:00Z"}')
+    talk.wait(19)
+    talk.wait(1)
+    talk.hears("BootNotification")
+    talk.answers(ACCEPTED)
+    talk.hears("StatusNotification")
+
+
+def test_an_observer_that_does_not_accept_the_boot_hears_no_heartbeat_meanwhile() -> None:
+    talk = Talk()
+    talk.boots()
+    talk.up()
+    talk.hears("BootNotification")
+    talk.answers('{"status":"Rejected","interval":2000,"currentTime":"2027-01-15T08:00:00Z"}')
+    talk.wait(1999)
+    talk.wait(1)
+    talk.hears("BootNotification")
+
+
+def test_states_that_it_may_not_see_are_not_in_its_story() -> None:
+    talk = Talk(observe=("transactions",))
+    talk.boots()
+    talk.status(1, "Available")
+    talk.up()
+    talk.hears("BootNotification")
+    talk.answers(ACCEPTED)
+    talk.status(1, "Charging")
+    talk.done()
+
+
+# -- copies --------------------------------------------------------------------------------------------
+
+
+def test_a_copy_has_an_id_of_its_own_and_the_payload_as_it_came() -> None:
+    talk = Talk()
+    talk.introduced()
+    talk.station("MeterValues", '{ "connectorId" :1,"meterValue":[],"x":1.50}')
+    heard = talk.hears("MeterValues")
+    assert heard.payload == b'{ "connectorId" :1,"meterValue":[],"x":1.50}'
+    assert heard.id.startswith("own-")
+
+
+def test_one_at_a_time_is_outstanding() -> None:
+    talk = Talk()
+    talk.introduced()
+    talk.status(1, "Preparing")
+    talk.hears("StatusNotification")
+    talk.status(1, "Charging")
+    talk.done()
+    talk.answers()
+    talk.hears("StatusNotification", talk.a_status(1, "Charging"))
+
+
+@pytest.mark.parametrize("action", ["Authorize", "Heartbeat", "DataTransfer", "AnActionOfOcpp3"])
+def test_what_it_may_not_see_it_does_not_hear(action: str) -> None:
+    talk = Talk()
+    talk.introduced()
+    talk.station(action, '{"idTag":"ABC"}')
+    talk.done()
+
+
+def test_a_signed_message_is_seen_as_the_action_that_is_in_it() -> None:
+    talk = Talk(Version.V21)
+    talk.introduced()
+    talk.station("StatusNotification-Signed", '{"payload":"e30"}')
+    talk.hears("StatusNotification-Signed", '{"payload":"e30"}')
+
+
+def test_sends_are_copied_while_it_is_there_and_not_kept() -> None:
+    talk = Talk(Version.V21, observe=("events",))
+    frame = Send('[6,"1","NotifyPeriodicEventStream",{}]', "1", "NotifyPeriodicEventStream", b"{}")
+    talk.on(ObserverCopy(frame, UTC_0))
+    talk.boots()
+    talk.up()
+    talk.hears("BootNotification")
+    talk.on(ObserverCopy(frame, UTC_0))
+    assert talk.hears_answer() == [6, "1", "NotifyPeriodicEventStream", {}]
+    talk.answers(ACCEPTED)
+    talk.done()
+
+
+def test_transactions_wait_for_it_on_disk_and_come_in_order_after_the_story() -> None:
+    talk = Talk()
+    talk.introduced()
+    talk.lost()
+    talk.station("StartTransaction", START, transaction=7)
+    talk.station("StopTransaction", '{"transactionId":7,"meterStop":5,"timestamp":"2027-01-15T09:00:00Z"}')
+    assert [word.entry.action for word in talk.words if isinstance(word, EntryQueued)] == [
+        "StartTransaction",
+        "StopTransaction",
+    ]
+    talk.up()
+    talk.hears("BootNotification")
+    talk.answers(ACCEPTED)
+    talk.hears("StatusNotification")
+    talk.answers()
+    talk.hears("StartTransaction", START)
+    talk.answers('{"transactionId":70,"idTagInfo":{"status":"Accepted"}}')
+    assert json.loads(talk.hears("StopTransaction").payload)["transactionId"] == 70
+    talk.answers()
+    talk.done()
+    assert talk.observing.is_idle
+
+
+def test_what_waits_is_saved_before_anything_is_sent_of_it() -> None:
+    talk = Talk()
+    talk.introduced()
+    frame = Call("", "s", "StartTransaction", START.encode())
+    actions = talk.observing.handle(ObserverCopy(frame, UTC_0, 7), talk.now)
+    kinds = [type(action) for action in actions]
+    assert kinds.index(PersistRelay) < kinds.index(ToObserver)
+
+
+def test_a_call_whose_answer_was_never_seen_is_sent_again_under_the_same_id() -> None:
+    talk = Talk()
+    talk.introduced()
+    talk.station("StartTransaction", START, transaction=7)
+    first = talk.hears("StartTransaction")
+    talk.lost()
+    talk.up()
+    talk.hears("BootNotification")
+    talk.answers(ACCEPTED)
+    talk.hears("StatusNotification")
+    talk.answers()
+    assert talk.hears("StartTransaction").id == first.id
+
+
+def test_an_observer_that_has_been_away_for_too_long_is_told_loudly_once() -> None:
+    talk = Talk(capacity=2)
+    for number in range(5):
+        talk.station("StartTransaction", START, transaction=number)
+    assert len(talk.outbox) == 2
+    assert len([note for note in talk.notes if "has been away for too long" in note]) == 1
+
+
+# -- its commands --------------------------------------------------------------------------------------
+
+
+def test_what_it_may_not_command_is_refused_with_the_rule() -> None:
+    talk = Talk(may=("reads",))
+    talk.introduced()
+    talk.asks("Reset", '{"type":"Hard"}')
+    kind, number, code, description, _ = talk.hears_answer()
+    assert (kind, number, code) == (4, "o1", "SecurityError")
+    assert description == 'fleet may not Reset CS01: see commands in [[backend]] "fleet"'
+    assert talk.notes == [description]
+
+
+@pytest.mark.parametrize(
+    ("answer", "heard"),
+    [
+        ('[3, "{id}", {{ "status" :"Accepted"}}]', '[3,"o1",{ "status" :"Accepted"}]'),
+        (
+            '[4,"{id}","NotSupported","no","x"]',
+            '[4,"o1","NotSupported","no","x"]',
+        ),
+    ],
+)
+def test_what_it_may_goes_under_an_id_of_ours_and_the_answer_comes_back(answer: str, heard: str) -> None:
+    talk = Talk(may=("reads",))
+    talk.introduced()
+    talk.asks("TriggerMessage", '{ "requestedMessage":"StatusNotification"}')
+    command = talk.station_is_commanded()
+    assert command.payload == b'{ "requestedMessage":"StatusNotification"}'
+    assert command.id != "o1"
+    talk.on(AnswerToObserver(answer.format(id=command.id)))
+    assert talk.hears_text() == heard
+
+
+def test_an_observer_that_repeats_itself_commands_once() -> None:
+    talk = Talk(may=("reads",))
+    talk.introduced()
+    talk.asks("TriggerMessage")
+    command = talk.station_is_commanded()
+    talk.asks("TriggerMessage")
+    talk.done()
+    talk.station_answers(command)
+    assert talk.hears_answer() == [3, "o1", {}]
+    talk.station_answers(command)
+    talk.done()
+
+
+def test_more_commands_than_can_wait_are_refused() -> None:
+    talk = Talk(may=("reads",))
+    talk.introduced()
+    for number in range(MOST_COMMANDS):
+        talk.asks("TriggerMessage", number=f"o{number}")
+        talk.station_is_commanded()
+    talk.asks("TriggerMessage", number="too many")
+    assert talk.hears_answer()[:3] == [4, "too many", "GenericError"]
+
+
+def test_a_transaction_is_commanded_by_the_stations_number() -> None:
+    talk = Talk(may=("transactions",))
+    talk.introduced()
+    talk.station("StartTransaction", START, transaction=7)
+    talk.hears("StartTransaction")
+    talk.answers('{"transactionId":70,"idTagInfo":{"status":"Accepted"}}')
+    talk.asks("RemoteStopTransaction", '{"transactionId":70}')
+    assert talk.station_is_commanded().payload == b'{"transactionId":7}'
+
+
+def test_a_number_that_is_another_transaction_at_the_station_is_refused() -> None:
+    talk = Talk(may=("transactions",))
+    talk.introduced()
+    talk.station("StartTransaction", START, transaction=7)
+    talk.hears("StartTransaction")
+    talk.answers('{"transactionId":70,"idTagInfo":{"status":"Accepted"}}')
+    talk.asks("RemoteStopTransaction", '{"transactionId":7}')
+    assert talk.hears_answer()[:3] == [4, "o1", "GenericError"]
+
+
+def test_the_answer_to_a_command_of_a_link_that_is_gone_is_dropped() -> None:
+    talk = Talk(may=("reads",))
+    talk.introduced()
+    talk.asks("TriggerMessage")
+    command = talk.station_is_commanded()
+    talk.lost()
+    talk.station_answers(command)
+    talk.done()
+    assert "dropped" in talk.notes[-1]
+
+
+# -- what it says otherwise, and what it does not say --------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        call_result("nobody asked", b"{}"),
+        call_error("nobody asked", "GenericError", ""),
+        '[6,"1","SetSomething",{}]',
+        '[5,"1","FormatViolation","",{}]',
+        "[7]",
+    ],
+)
+def test_what_nobody_asked_for_has_no_effect(text: str) -> None:
+    talk = Talk(Version.V21, may=("reads",))
+    talk.introduced()
+    talk.observer(text)
+    talk.done()
+
+
+def test_what_is_no_frame_is_answered_as_the_version_wants_it() -> None:
+    talk = Talk()
+    talk.introduced()
+    talk.observer('[2,"o1"]')
+    assert talk.hears_answer()[:3] == [4, "o1", "FormationViolation"]
+
+
+def test_an_answer_that_comes_twice_counts_once() -> None:
+    talk = Talk()
+    talk.introduced()
+    talk.status(1, "Preparing")
+    talk.hears("StatusNotification")
+    talk.answers()
+    talk.answers()
+    talk.done()
+
+
+def test_who_does_not_answer_is_dialled_anew() -> None:
+    talk = Talk()
+    talk.introduced()
+    talk.status(1, "Preparing")
+    talk.hears("StatusNotification")
+    talk.wait(TIMEOUT_S)
+    talk.redials("does not answer StatusNotification")
+    assert talk.observing.deadline is None
+    talk.status(1, "Charging")
+    talk.done()
+
+
+def test_its_heartbeat_is_ours_at_the_interval_that_it_asked_for() -> None:
+    talk = Talk()
+    talk.introduced()
+    talk.wait(599)
+    talk.wait(1)
+    talk.hears("Heartbeat", "{}")
+    talk.answers('{"currentTime":"2027-01-15T08:00:00Z"}')
+    talk.wait(600)
+    talk.hears("Heartbeat", "{}")
+    talk.wait(TIMEOUT_S)
+    talk.redials("does not answer Heartbeat")
+
+
+def test_a_station_that_has_not_booted_yet_has_a_heartbeat_all_the_same() -> None:
+    talk = Talk()
+    talk.up()
+    talk.wait(USUAL_HEARTBEAT_S)
+    talk.hears("Heartbeat")
+
+
+def test_a_boot_that_is_told_while_the_last_is_unanswered_is_told_itself() -> None:
+    talk = Talk()
+    talk.boots()
+    talk.up()
+    talk.hears("BootNotification")
+    talk.boots()
+    talk.done()
+    talk.answers(ACCEPTED)
+    talk.hears("BootNotification")
+    talk.answers(ACCEPTED)
+    talk.done()
+
+
+def test_a_station_that_boots_while_its_transaction_is_told_has_it_told_once() -> None:
+    talk = Talk()
+    talk.introduced()
+    talk.station("StartTransaction", START, transaction=7)
+    talk.hears("StartTransaction")
+    talk.boots()
+    talk.done()
+    talk.answers('{"transactionId":70,"idTagInfo":{"status":"Accepted"}}')
+    talk.hears("BootNotification")
+    talk.answers(ACCEPTED)
+    talk.done()
+    assert len(talk.outbox) == 0
+
+
+def test_a_state_that_waited_when_the_link_broke_is_not_told_after_the_newer_story() -> None:
+    talk = Talk()
+    talk.introduced()
+    talk.status(1, "Preparing")
+    talk.hears("StatusNotification")
+    talk.status(1, "Charging")
+    talk.station("StartTransaction", START, transaction=7)
+    talk.lost()
+    talk.status(1, "Faulted")
+    talk.up()
+    talk.hears("BootNotification")
+    talk.answers(ACCEPTED)
+    talk.hears("StatusNotification", talk.a_status(1, "Faulted"))
+    talk.answers()
+    talk.hears("StartTransaction")
+    talk.status(1, "Available")
+    talk.answers('{"transactionId":70,"idTagInfo":{"status":"Accepted"}}')
+    talk.hears("StatusNotification", talk.a_status(1, "Available"))
+    talk.answers()
+    talk.done()
+    assert len(talk.outbox) == 0
+
+
+def test_what_an_observer_will_never_take_is_set_aside_and_the_rest_goes_on() -> None:
+    talk = Talk()
+    talk.introduced()
+    talk.station("StartTransaction", START, transaction=7)
+    asked = talk.hears("StartTransaction")
+    talk.status(1, "Charging")
+    talk.observer(call_error(asked.id, "FormationViolation", "no"))
+    talk.hears("StatusNotification")
+    assert "set aside" in talk.notes[-1]

@@ -1,0 +1,422 @@
+"""What is learnt from stations' messages: conforming ones, checked against the schemas, and the odd ones."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from controller.model.observations import (
+    Booted,
+    DrawSeen,
+    EvseState,
+    Observation,
+    PerPhase,
+    StateSeen,
+    TransactionSeen,
+)
+from controller.ocpp.frames import Version
+from controller.ocpp.station_state import StationStateTracker, accepted
+from tests.controller.ocpp.schemas import check, request
+
+ON_ANY_MACHINE = settings(deadline=None, derandomize=True)
+
+VOLTAGE = 230.0
+WHEN = "2026-03-29T12:00:00Z"
+V2 = [Version.V201, Version.V21]
+
+Said = tuple[str, dict[str, Any]]
+Sample = dict[str, Any]
+
+
+def seen(version: Version, *said: Said) -> list[Observation]:
+    """What an observer tells of the last of these messages, all of which must fit their schemas."""
+    for action, message in said:
+        check(version, request(version, action), json.dumps(message).encode())
+    return oddly_seen(version, *said)
+
+
+def oddly_seen(version: Version, *said: Said) -> list[Observation]:
+    """The same for messages that no schema allows."""
+    observer = StationStateTracker(version, VOLTAGE)
+    observations: list[Observation] = []
+    for action, message in said:
+        observations = observer.request(action, json.dumps(message).encode())
+    return observations
+
+
+# -- 1.6 ------------------------------------------------------------------------------------------------
+
+
+def status_16(connector: int, status: str) -> Said:
+    return "StatusNotification", {"connectorId": connector, "errorCode": "NoError", "status": status}
+
+
+def values_16(connector: int, *samples: Sample) -> Said:
+    return "MeterValues", {
+        "connectorId": connector,
+        "meterValue": [{"timestamp": WHEN, "sampledValue": list(samples)}],
+    }
+
+
+def current(value: str, phase: str | None = None, unit: str | None = "A") -> Sample:
+    sample = {"value": value, "measurand": "Current.Import", "phase": phase, "unit": unit}
+    return {name: member for name, member in sample.items() if member is not None}
+
+
+def power(value: str, phase: str | None = None, unit: str | None = "W") -> Sample:
+    return {**current(value, phase, unit), "measurand": "Power.Active.Import"}
+
+
+@pytest.mark.parametrize(
+    ("status", "state"),
+    [
+        ("Available", EvseState.AVAILABLE),
+        ("Preparing", EvseState.PREPARING),
+        ("Charging", EvseState.CHARGING),
+        ("SuspendedEV", EvseState.SUSPENDED_EV),
+        ("SuspendedEVSE", EvseState.SUSPENDED_EVSE),
+        ("Finishing", EvseState.FINISHING),
+        ("Reserved", EvseState.RESERVED),
+        ("Unavailable", EvseState.UNAVAILABLE),
+        ("Faulted", EvseState.FAULTED),
+    ],
+)
+def test_states_of_16(status: str, state: EvseState) -> None:
+    assert seen(Version.V16, status_16(2, status)) == [StateSeen(2, state)]
+
+
+def test_connector_0_is_no_evse() -> None:
+    assert seen(Version.V16, status_16(0, "Faulted")) == []
+    assert seen(Version.V16, values_16(0, current("16"))) == []
+
+
+def test_a_state_that_nobody_knows_is_unknown() -> None:
+    assert oddly_seen(Version.V16, status_16(1, "Dreaming")) == [StateSeen(1, EvseState.UNKNOWN)]
+
+
+OCMF = json.dumps({"signedMeterValue": 'OCMF|{"FV":"1.0"}', "encodingMethod": "OCMF"})
+
+DRAWS_16: list[tuple[str, list[Sample], PerPhase | None]] = [
+    ("three phases", [current("6.1", "L1"), current("6.2", "L2"), current("6.3", "L3")], (6.1, 6.2, 6.3)),
+    ("to neutral", [current("10", "L1-N"), current("11", "L2-N"), current("12", "L3-N")], (10, 11, 12)),
+    ("one of three", [current("16", "L2")], (None, 16, None)),
+    ("without a phase", [current("16")], (16, None, None)),
+    ("a sum beside the phases", [current("20"), current("9", "L1"), current("11", "L2")], (9, 11, None)),
+    ("neutral is no phase", [current("1.5", "N"), current("16", "L1")], (16, None, None)),
+    ("neutral alone says nothing", [current("1.5", "N")], None),
+    ("W per phase", [power("2300", "L1"), power("4600", "L2")], (10, 20, None)),
+    ("kW per phase", [power("2.3", "L1", "kW"), power("4.6", "L2", "kW")], (10, 20, None)),
+    ("W without a unit", [power("2300", "L3", None)], (None, None, 10)),
+    ("current before power", [power("9999", "L1"), current("10", "L1")], (10, None, None)),
+    ("power of all phases: whose?", [power("6900")], None),
+    ("zero is a value", [current("0.0", "L1"), current("0", "L2")], (0, 0, None)),
+    ("energy only", [{"value": "12345"}], None),
+    ("offered is not drawn", [{**current("32"), "measurand": "Current.Offered"}], None),
+    ("NaN is none", [current("NaN", "L1"), current("8", "L2")], (None, 8, None)),
+    ("nor is infinity", [current("inf", "L1"), current("-Infinity", "L2"), current("1e999", "L3")], None),
+    ("nor is text", [current("", "L1"), current("n/a", "L2"), current("7", "L3")], (None, None, 7)),
+    (
+        "signed values are passed, not read",
+        [{"value": OCMF, "format": "SignedData"}, current("8", "L1")],
+        (8, None, None),
+    ),
+    ("signed current", [{**current(OCMF, "L1"), "format": "SignedData"}], None),
+]
+
+
+@pytest.mark.parametrize(("samples", "draw"), [row[1:] for row in DRAWS_16], ids=[row[0] for row in DRAWS_16])
+def test_draws_of_16(samples: list[Sample], draw: PerPhase | None) -> None:
+    assert seen(Version.V16, values_16(1, *samples)) == ([] if draw is None else [DrawSeen(1, draw)])
+
+
+def test_the_last_of_several_meter_values_counts() -> None:
+    values = [{"timestamp": WHEN, "sampledValue": [current(amperes)]} for amperes in ("6", "16")]
+    message = ("MeterValues", {"connectorId": 1, "meterValue": values})
+    assert seen(Version.V16, message) == [DrawSeen(1, (16, None, None))]
+
+
+START = {"connectorId": 2, "idTag": "VID:00112233", "meterStart": 0, "timestamp": WHEN}
+
+
+def test_a_transaction_of_16_ends_at_the_evse_where_it_began() -> None:
+    observer = StationStateTracker(Version.V16, VOLTAGE)
+    start = json.dumps(START).encode()
+    assert observer.request("StartTransaction", start) == [TransactionSeen(2, True)]
+    result = b'{"transactionId":4000000000,"idTagInfo":{"status":"Accepted"}}'
+    assert observer.answered("StartTransaction", start, result) == []
+    stop = b'{"transactionId":4000000000,"meterStop":9,"timestamp":"2026-03-29T13:00:00Z"}'
+    assert observer.request("StopTransaction", stop) == [TransactionSeen(2, False)]
+    assert observer.request("StopTransaction", stop) == []
+
+
+def test_the_end_of_a_transaction_that_nobody_saw_begin_says_nothing() -> None:
+    stop = ("StopTransaction", {"transactionId": -1, "meterStop": 9, "timestamp": WHEN})
+    assert seen(Version.V16, stop) == []
+
+
+def test_transactions_kept_in_mind_are_bounded() -> None:
+    observer = StationStateTracker(Version.V16, VOLTAGE)
+    for number in range(1000):
+        observer.answered("StartTransaction", b'{"connectorId":1}', b'{"transactionId":%d}' % number)
+    assert observer.request("StopTransaction", b'{"transactionId":0}') == []
+    assert observer.request("StopTransaction", b'{"transactionId":999}') == [TransactionSeen(1, False)]
+
+
+# -- 2.0.1 and 2.1 --------------------------------------------------------------------------------------
+
+
+def status_2(evse: int, status: str) -> Said:
+    return "StatusNotification", {
+        "timestamp": WHEN,
+        "evseId": evse,
+        "connectorId": 1,
+        "connectorStatus": status,
+    }
+
+
+def event(kind: str, state: str | None = None, evse: int | None = None, *samples: Sample) -> Said:
+    info = {"transactionId": "tx-1"} | ({"chargingState": state} if state else {})
+    message: dict[str, Any] = {
+        "eventType": kind,
+        "timestamp": WHEN,
+        "triggerReason": "MeterValuePeriodic",
+        "seqNo": 0,
+        "transactionInfo": info,
+    }
+    if evse is not None:
+        message["evse"] = {"id": evse, "connectorId": 1}
+    if samples:
+        message["meterValue"] = [{"timestamp": WHEN, "sampledValue": list(samples)}]
+    return "TransactionEvent", message
+
+
+def values_2(evse: int, *samples: Sample) -> Said:
+    return "MeterValues", {
+        "evseId": evse,
+        "meterValue": [{"timestamp": WHEN, "sampledValue": list(samples)}],
+    }
+
+
+def current_2(value: float, phase: str | None = None, **unit: str | int) -> Sample:
+    sample: Sample = {"value": value, "measurand": "Current.Import"}
+    return sample | ({"phase": phase} if phase else {}) | ({"unitOfMeasure": unit} if unit else {})
+
+
+def power_2(value: float, phase: str | None = None, **unit: str | int) -> Sample:
+    return {**current_2(value, phase, **unit), "measurand": "Power.Active.Import"}
+
+
+CHARGING = StateSeen(1, EvseState.CHARGING)
+
+CONVERSATIONS_2: list[tuple[str, list[Said], list[Observation]]] = [
+    ("available", [status_2(1, "Available")], [StateSeen(1, EvseState.AVAILABLE)]),
+    ("occupied", [status_2(1, "Occupied")], [StateSeen(1, EvseState.PREPARING)]),
+    ("reserved", [status_2(1, "Reserved")], [StateSeen(1, EvseState.RESERVED)]),
+    ("unavailable", [status_2(1, "Unavailable")], [StateSeen(1, EvseState.UNAVAILABLE)]),
+    ("faulted", [status_2(1, "Faulted")], [StateSeen(1, EvseState.FAULTED)]),
+    ("EVSE 0 is none", [status_2(0, "Faulted")], []),
+    (
+        "starts on the cable, before any authorisation",
+        [event("Started", "EVConnected", 1)],
+        [TransactionSeen(1, True, "tx-1"), StateSeen(1, EvseState.PREPARING)],
+    ),
+    (
+        "started while charging",
+        [event("Started", "Charging", 1, current_2(16, "L1"))],
+        [TransactionSeen(1, True, "tx-1"), CHARGING, DrawSeen(1, (16, None, None))],
+    ),
+    ("updated without an EVSE", [event("Started", None, 1), event("Updated", "Charging")], [CHARGING]),
+    ("updated, begun before we were there", [event("Updated", "Charging")], []),
+    ("the same with its EVSE", [event("Updated", "Charging", 1)], [CHARGING]),
+    ("from there on without", [event("Updated", "Charging", 1), event("Updated", "Charging")], [CHARGING]),
+    (
+        "suspended by the car",
+        [event("Updated", "SuspendedEV", 1)],
+        [StateSeen(1, EvseState.SUSPENDED_EV)],
+    ),
+    (
+        "suspended by the station",
+        [event("Updated", "SuspendedEVSE", 1)],
+        [StateSeen(1, EvseState.SUSPENDED_EVSE)],
+    ),
+    ("idle", [event("Updated", "Idle", 1)], [StateSeen(1, EvseState.FINISHING)]),
+    (
+        "values without a state",
+        [event("Started", None, 1), event("Updated", None, None, current_2(9, "L2"))],
+        [DrawSeen(1, (None, 9, None))],
+    ),
+    (
+        "occupied says less than the transaction",
+        [event("Started", "Charging", 1), status_2(1, "Occupied")],
+        [CHARGING],
+    ),
+    (
+        "at another EVSE it says what it says",
+        [event("Started", "Charging", 1), status_2(2, "Occupied")],
+        [StateSeen(2, EvseState.PREPARING)],
+    ),
+    (
+        "ended without an EVSE",
+        [event("Started", "Charging", 1), event("Ended", "EVConnected")],
+        [TransactionSeen(1, False), StateSeen(1, EvseState.FINISHING)],
+    ),
+    (
+        "occupied after the end",
+        [event("Started", "Charging", 1), event("Ended"), status_2(1, "Occupied")],
+        [StateSeen(1, EvseState.PREPARING)],
+    ),
+    ("ended twice", [event("Started", None, 1), event("Ended"), event("Ended")], []),
+]
+
+
+@pytest.mark.parametrize("version", V2)
+@pytest.mark.parametrize(
+    ("said", "told"), [row[1:] for row in CONVERSATIONS_2], ids=[row[0] for row in CONVERSATIONS_2]
+)
+def test_conversations_of_2(version: Version, said: list[Said], told: list[Observation]) -> None:
+    assert seen(version, *said) == told
+
+
+DRAWS_2: list[tuple[str, list[Sample], PerPhase | None]] = [
+    ("three phases", [current_2(6.1, "L1"), current_2(6.2, "L2"), current_2(6.3, "L3")], (6.1, 6.2, 6.3)),
+    ("to neutral", [current_2(10, "L1-N"), current_2(11, "L3-N")], (10, None, 11)),
+    ("without a phase", [current_2(16)], (16, None, None)),
+    ("neutral alone", [current_2(16, "N")], None),
+    ("mA by a multiplier", [current_2(16000, "L1", unit="A", multiplier=-3)], (16, None, None)),
+    ("kW by its unit", [power_2(2.3, "L1", unit="kW")], (10, None, None)),
+    ("kW by a multiplier", [power_2(2.3, "L1", unit="W", multiplier=3)], (10, None, None)),
+    ("a multiplier beyond sense", [current_2(1, "L1", multiplier=400), current_2(5, "L2")], (None, 5, None)),
+    ("and below", [current_2(1, "L1", multiplier=-400)], None),
+    ("power of all phases: whose?", [power_2(6900)], None),
+    ("energy only", [{"value": 12345.0}], None),
+]
+
+
+@pytest.mark.parametrize("version", V2)
+@pytest.mark.parametrize(("samples", "draw"), [row[1:] for row in DRAWS_2], ids=[row[0] for row in DRAWS_2])
+def test_draws_of_2(version: Version, samples: list[Sample], draw: PerPhase | None) -> None:
+    told = seen(version, values_2(1, *samples))
+    assert len(told) == (0 if draw is None else 1)
+    for observation in told:
+        assert isinstance(observation, DrawSeen)
+        assert observation.current_a == pytest.approx(draw)
+
+
+@pytest.mark.parametrize("version", V2)
+def test_values_of_evse_0_are_of_no_evse(version: Version) -> None:
+    assert seen(version, values_2(0, current_2(32))) == []
+
+
+# -- boots, and what is no message at all ---------------------------------------------------------------
+
+BOOTS = [
+    (Version.V16, {"chargePointVendor": "ACME", "chargePointModel": "One", "firmwareVersion": "1.2"}),
+    *[
+        (
+            version,
+            {
+                "reason": "PowerUp",
+                "chargingStation": {"vendorName": "ACME", "model": "One", "firmwareVersion": "1.2"},
+            },
+        )
+        for version in V2
+    ],
+]
+
+
+@pytest.mark.parametrize(("version", "boot"), BOOTS)
+def test_a_boot_counts_when_it_is_accepted(version: Version, boot: dict[str, Any]) -> None:
+    observer = StationStateTracker(version, VOLTAGE)
+    payload = json.dumps(boot).encode()
+    check(version, request(version, "BootNotification"), payload)
+    assert observer.request("BootNotification", payload) == []
+    for status in ("Pending", "Rejected"):
+        result = f'{{"status":"{status}","currentTime":"{WHEN}","interval":60}}'.encode()
+        assert observer.answered("BootNotification", payload, result) == []
+    result = f'{{"status":"Accepted","currentTime":"{WHEN}","interval":300}}'.encode()
+    assert observer.answered("BootNotification", payload, result) == [Booted("ACME", "One", "1.2")]
+
+
+@pytest.mark.parametrize("version", list(Version))
+def test_an_odd_boot_is_a_boot_all_the_same(version: Version) -> None:
+    """Our limits may be gone whatever the station calls itself."""
+    odd = b'{"chargePointVendor":null,"firmwareVersion":7,"chargingStation":{"model":null}}'
+    told = StationStateTracker(version, VOLTAGE).answered("BootNotification", odd, b'{"status":"Accepted"}')
+    assert told == [Booted("", "", "")]
+
+
+@pytest.mark.parametrize(
+    ("result", "good"),
+    [
+        (b'{"status":"Accepted"}', True),
+        (b'{"status":"Accepted","statusInfo":{"reasonCode":"x"}}', True),
+        (b'{"status":"Rejected"}', False),
+        (b'{"status":"accepted"}', False),
+        (b"{}", False),
+        (b"[]", False),
+        (b"null", False),
+        (b'{"status":1}', False),
+    ],
+)
+def test_accepted(result: bytes, good: bool) -> None:
+    assert accepted(result) is good
+
+
+ACTIONS = [
+    "BootNotification",
+    "StatusNotification",
+    "StartTransaction",
+    "StopTransaction",
+    "MeterValues",
+    "TransactionEvent",
+    "Heartbeat",
+    "SomethingNew",
+]
+MEMBERS = [
+    "connectorId",
+    "evseId",
+    "evse",
+    "id",
+    "status",
+    "connectorStatus",
+    "transactionId",
+    "eventType",
+    "transactionInfo",
+    "chargingState",
+    "meterValue",
+    "sampledValue",
+    "value",
+    "measurand",
+    "phase",
+    "unit",
+    "unitOfMeasure",
+    "multiplier",
+]
+WORDS = ["Accepted", "Charging", "Current.Import", "L1", "kW", "Started", "Ended", "NaN", "9" * 400]
+payloads = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.sampled_from(WORDS) | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(MEMBERS), inner, max_size=5),
+    max_leaves=12,
+).map(lambda value: json.dumps(value).encode())
+
+
+@ON_ANY_MACHINE
+@given(
+    st.sampled_from(Version), st.lists(st.tuples(st.sampled_from(ACTIONS), payloads, payloads), max_size=5)
+)
+def test_no_payload_raises(version: Version, said: list[tuple[str, bytes, bytes]]) -> None:
+    observer = StationStateTracker(version, VOLTAGE)
+    for action, payload, result in said:
+        observer.request(action, payload)
+        observer.answered(action, payload, result)
+
+
+@pytest.mark.parametrize("payload", [b"", b"{", b"[" * 100_000, b'"\xff"'])
+def test_what_is_no_json_tells_nothing(payload: bytes) -> None:
+    for version in Version:
+        for action in ACTIONS:
+            assert StationStateTracker(version, VOLTAGE).request(action, payload) == []

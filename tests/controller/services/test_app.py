@@ -1,0 +1,268 @@
+"""The whole daemon in process: a stranger's station and backend over loopback, real files, real restarts."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from trio_websocket import WebSocketConnection, open_websocket_url
+
+from controller.config import Config
+from controller.config.loader import check_config
+from controller.load_management.site_view import EvseView
+from controller.model.observations import Booted
+from controller.services import app
+from controller.services.app import App
+from controller.store.boot_store import BootStore
+from controller.store.database import StoreError
+from controller.store.limit_store import FILE
+from tests.controller.transport.rig import Backend, heard
+
+
+def configured(folder: Path, backend: Backend, site: str = "") -> Config:
+    config, mistakes, _ = check_config(
+        f"""
+        [site]
+        id = "lc"
+        {site}
+        [store]
+        directory = "{folder}"
+        [listen]
+        host = "127.0.0.1"
+        port = 0
+        [load_management]
+        tick_s = 0.1
+        [[backend]]
+        id = "cpo"
+        url = "ws://127.0.0.1:{backend.port}/csms/{{station}}"
+        [[circuit]]
+        id = "grid"
+        limit_a = 40
+        [[station]]
+        id = "CS01"
+        circuit = "grid"
+        owner = "cpo"
+        [[station]]
+        id = "CS02"
+        circuit = "grid"
+        owner = "cpo"
+        """,
+        "test.toml",
+    )
+    assert mistakes == []
+    assert config is not None
+    return config
+
+
+@asynccontextmanager
+async def running(config: Config) -> AsyncIterator[App]:
+    async with trio.open_nursery() as nursery:
+        yield await nursery.start(app.run, config)
+        nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def site(folder: Path) -> AsyncIterator[tuple[Config, Backend]]:
+    async with trio.open_nursery() as nursery:
+        backend = Backend()
+        await nursery.start(backend.run)
+        yield configured(folder, backend), backend
+        nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def station(controller: App, name: str) -> AsyncIterator[WebSocketConnection]:
+    async with open_websocket_url(
+        f"ws://127.0.0.1:{controller.port}/ocpp/{name}", subprotocols=["ocpp1.6"], disconnect_timeout=2
+    ) as socket:
+        await socket.send_message('[2,"s","StatusNotification",{"connectorId":1,"status":"Charging"}]')
+        yield socket
+
+
+async def profile_call(socket: WebSocketConnection, said: str = "[]") -> Any:
+    """The next SetChargingProfile; asked what it can take, the station says `said`."""
+    while True:
+        frame = json.loads(await heard(socket))
+        if frame[0] == 2 and frame[2] == "GetConfiguration":
+            await socket.send_message(f'[3,"{frame[1]}",{{"configurationKey":{said}}}]')
+        elif frame[0] == 2 and frame[2] == "ClearChargingProfile":  # of a stranger, once
+            await socket.send_message(f'[3,"{frame[1]}",{{"status":"Unknown"}}]')
+        elif frame[0] == 2:
+            assert frame[2] == "SetChargingProfile"
+            return frame
+
+
+async def limits(socket: WebSocketConnection, count: int) -> list[tuple[int, float]]:
+    """Take the next limits that the controller sets, as (stack level, A)."""
+    taken: list[tuple[int, float]] = []
+    while len(taken) < count:
+        frame = await profile_call(socket)
+        profile = frame[3]["csChargingProfiles"]
+        period = profile["chargingSchedule"]["chargingSchedulePeriod"][0]
+        taken.append((profile["stackLevel"], period["limit"]))
+        await socket.send_message(f'[3,"{frame[1]}",{{"status":"Accepted"}}]')
+    return taken
+
+
+async def until(controller: App, name: str, reason: str) -> EvseView:
+    """Wait until the controller gives this reason for a station."""
+    with trio.fail_after(5):
+        while True:
+            view = next(evse for evse in controller.view().evses if evse.ref.station == name)
+            if reason in view.reason:
+                return view
+            await trio.sleep(0.02)
+
+
+async def test_what_was_never_limited_is_kept_free_at_its_worst(tmp_path: Path) -> None:
+    async with site(tmp_path) as (config, _), running(config) as controller:
+        await until(controller, "CS02", "offline: 32 A kept free")
+        async with station(controller, "CS01") as socket:
+            # 40 A less the margin and the 32 A of the other leave 7.
+            assert await limits(socket, 2) == [(0, 6.0), (1, 7.0)]
+
+
+async def test_a_restart_remembers_what_the_stations_were_left_with(tmp_path: Path) -> None:
+    async with site(tmp_path) as (config, _):
+        async with running(config) as controller, station(controller, "CS02") as socket:
+            assert await limits(socket, 2) == [(0, 6.0), (1, 7.0)]
+            await until(controller, "CS02", "full")
+        async with running(config) as controller:
+            await until(controller, "CS02", "offline: 7 A kept free")
+            async with station(controller, "CS01") as socket:
+                assert await limits(socket, 2) == [(0, 6.0), (1, 32.0)]
+
+
+async def test_a_damaged_store_is_kept_aside_loudly_and_the_site_is_served(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / FILE).write_bytes(b"no database" * 1000)
+    async with site(tmp_path) as (config, _), running(config) as controller, station(controller, "CS01"):
+        pass
+    assert f"{FILE} is damaged" in caplog.text
+    assert any(name.startswith(f"{FILE}.corrupt-") for name in os.listdir(tmp_path))
+
+
+async def test_a_store_that_cannot_be_used_is_no_start(tmp_path: Path) -> None:
+    (tmp_path / FILE).mkdir()
+    async with site(tmp_path) as (config, _):
+        with pytest.RaisesGroup(StoreError, allow_unwrapped=True, flatten_subgroups=True):
+            async with running(config):
+                pass
+
+
+async def test_a_refused_limit_is_told_and_booked_at_its_worst(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with (
+        site(tmp_path) as (config, _),
+        running(config) as controller,
+        station(controller, "CS01") as socket,
+    ):
+        frame = await profile_call(socket)
+        await socket.send_message(f'[3,"{frame[1]}",{{"status":"Rejected"}}]')
+        await until(controller, "CS01", "refuses limits")
+    assert "station CS01 did not take its limit" in caplog.text
+
+
+async def test_a_station_that_says_that_it_stacks_no_profiles_gets_lease_and_floor_in_one(
+    tmp_path: Path,
+) -> None:
+    said = '[{"key":"ChargeProfileMaxStackLevel","readonly":true,"value":"0"}]'
+    async with (
+        site(tmp_path) as (config, _),
+        running(config) as controller,
+        station(controller, "CS01") as socket,
+    ):
+        frame = await profile_call(socket, said)
+        profile = frame[3]["csChargingProfiles"]
+        limit, after = profile["chargingSchedule"]["chargingSchedulePeriod"]
+        assert (profile["stackLevel"], limit["limit"], after["limit"]) == (0, 7.0, 6.0)
+        assert after["startPeriod"] == 120 + 60
+        await socket.send_message(f'[3,"{frame[1]}",{{"status":"Accepted"}}]')
+        await until(controller, "CS01", "full")
+
+
+async def test_a_station_is_known_by_its_boot(tmp_path: Path) -> None:
+    boot = '{"chargePointVendor":"EV-BOX","chargePointModel":"Elvi"}'
+    accepted = '{"status":"Accepted","currentTime":"2026-03-29T12:00:00Z","interval":300}'
+    async with (
+        site(tmp_path) as (config, backend),
+        running(config) as controller,
+        station(controller, "CS01") as socket,
+        await backend.link() as link,
+    ):
+        await heard(link)  # its StatusNotification, which stands in line before
+        await link.send_message('[3,"s",{}]')
+        await socket.send_message(f'[2,"b",BOOT,{boot}]'.replace("BOOT", '"BootNotification"'))
+        await heard(link)
+        await link.send_message(f'[3,"b",{accepted}]')
+        while True:
+            frame = await profile_call(socket)
+            if frame[3]["csChargingProfiles"]["chargingProfilePurpose"] == "TxDefaultProfile":
+                break
+            await socket.send_message(f'[3,"{frame[1]}",{{"status":"Rejected"}}]')
+        assert frame[3]["connectorId"] == 1
+
+
+async def test_a_restart_remembers_who_the_stations_are(tmp_path: Path) -> None:
+    store = BootStore(tmp_path)
+    store.save("CS01", Booted("EV-BOX", "Elvi"))
+    store.save("gone", Booted("EV-BOX", "Elvi"))
+    store.close()
+    async with (
+        site(tmp_path) as (config, _),
+        running(config) as controller,
+        station(controller, "CS01") as socket,
+    ):
+        frame = await profile_call(socket)
+        assert frame[3]["csChargingProfiles"]["chargingProfilePurpose"] == "TxDefaultProfile"
+
+
+async def test_a_limit_for_the_whole_site_reaches_the_stations_and_outlives_a_restart(tmp_path: Path) -> None:
+    async with trio.open_nursery() as nursery:
+        backend = Backend()
+        await nursery.start(backend.run)
+        config = configured(tmp_path, backend, 'backend = "cpo"\nprotocol = "ocpp1.6"')
+        async with running(config) as controller:
+            csms = await backend.link()
+            boot = json.loads(await heard(csms))
+            assert boot[2] == "BootNotification"
+            answer = {"status": "Accepted", "interval": 300, "currentTime": "2026-01-01T00:00:00Z"}
+            await csms.send_message(json.dumps([3, boot[1], answer]))
+            assert json.loads(await heard(csms))[2] == "StatusNotification"
+            await csms.send_message(json.dumps([2, "g", "SetChargingProfile", GROUP_LIMIT]))
+            assert json.loads(await heard(csms)) == [3, "g", {"status": "Accepted"}]
+            async with station(controller, "CS02") as first, station(controller, "CS01") as second:
+                assert await limits(first, 1) == [(0, 6.0)]
+                assert await limits(second, 1) == [(0, 6.0)]
+                await until(controller, "CS01", "the backend limits the site to 20 A")
+        async with (
+            running(config) as controller,
+            station(controller, "CS02") as first,
+            station(controller, "CS01") as second,
+        ):
+            assert (await limits(first, 1), await limits(second, 1)) == ([(0, 6.0)], [(0, 6.0)])
+            await until(controller, "CS01", "the backend limits the site to 20 A")
+        nursery.cancel_scope.cancel()
+
+
+GROUP_LIMIT = {
+    "connectorId": 0,
+    "csChargingProfiles": {
+        "chargingProfileId": 1,
+        "stackLevel": 0,
+        "chargingProfilePurpose": "ChargePointMaxProfile",
+        "chargingProfileKind": "Absolute",
+        "chargingSchedule": {
+            "chargingRateUnit": "A",
+            "chargingSchedulePeriod": [{"startPeriod": 0, "limit": 20.0}],
+        },
+    },
+}

@@ -1,0 +1,35 @@
+"""A grid operator's signed command on its way through the overlay network."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import msgspec
+
+from controller.config.schema import OverlayConfig
+from tests.controller.dimmed import command, configured
+from tests.controller.services.test_app import running
+from tests.controller.services.test_overlay_service import said
+from tests.controller.transport.rig import a_backend
+
+
+async def test_a_signed_command_reaches_the_site_over_the_overlay_and_is_answered(tmp_path: Path) -> None:
+    async with a_backend() as peer:
+        plain = configured(tmp_path, peer)
+        above = msgspec.structs.replace(plain.backend[0], mode="overlay", node="CSMS")
+        config = msgspec.structs.replace(plain, backend=(above,), overlay=OverlayConfig(learn="all"))
+        async with running(config) as controller:
+            link = await peer.link()
+            boot = await said(link, "BootNotification")
+            accepted = {"status": "Accepted", "interval": 300, "currentTime": "2026-11-21T12:00:00Z"}
+            await link.send_message(json.dumps([3, "lc", "CSMS", boot[3], accepted]))
+            told = {"vendorId": "org.local-controller", "messageId": "dim", "data": json.loads(command())}
+            await link.send_message(json.dumps([2, "lc", "CSMS", "d1", "DataTransfer", told]))
+            answer = await said(link, '"d1"')
+            assert (answer[0], answer[1]) == (3, "CSMS")
+            assert answer[4]["status"] == "Accepted"
+            assert answer[4]["data"]["signatures"]
+            dimming = controller.status().dimming
+            assert dimming is not None
+            assert dimming.limit_w == json.loads(command())["limitW"]

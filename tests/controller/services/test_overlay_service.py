@@ -1,0 +1,235 @@
+"""Whole daemons in the overlay network: a stranger's station and backend at the ends of a chain of two."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from trio_websocket import ConnectionRejected, WebSocketConnection, open_websocket_url
+
+from controller.config import Config
+from controller.config.loader import check_config
+from controller.services.app import App
+from tests.controller.services.test_app import running
+from tests.controller.transport.rig import a_backend, heard
+
+MODE = b"x-ocpp-networkingmode"
+
+
+def configuration(
+    folder: Path,
+    site: str,
+    port: int,
+    node: str,
+    station: str,
+    mode: str,
+    path: str = "csms",
+    more: str = "",
+    listen: int = 0,
+) -> str:
+    return f"""
+        [site]
+        id = "{site}"
+        protocol = "ocpp2.1"
+        {more}
+        [store]
+        directory = "{folder / site}"
+        [listen]
+        host = "127.0.0.1"
+        port = {listen}
+        [load_management]
+        tick_s = 0.1
+        [overlay]
+        learn = "all"
+        [[backend]]
+        id = "above"
+        url = "ws://127.0.0.1:{port}/{path}/{{station}}"
+        mode = "overlay"
+        node = "{node}"
+        [[circuit]]
+        id = "grid"
+        limit_a = 40
+        [[station]]
+        id = "{station}"
+        circuit = "grid"
+        owner = "above"
+        mode = "{mode}"
+        when_backend_away = "autonomous"
+        """
+
+
+def configured(*of: Any, **more: Any) -> Config:
+    config, mistakes, _ = check_config(configuration(*of, **more), "test.toml")
+    assert mistakes == []
+    assert config is not None
+    return config
+
+
+@asynccontextmanager
+async def chain(folder: Path) -> AsyncIterator[tuple[App, App, WebSocketConnection]]:
+    """CS01 may connect to the child LC02, which is connected to LC01, which is connected to the backend."""
+    for site in ("LC01", "LC02"):
+        (folder / site).mkdir()
+    async with a_backend() as backend:
+        upper = configured(folder, "LC01", backend.port, "CSMS", "LC02", "overlay")
+        async with running(upper) as parent:
+            link = await backend.link()
+            assert dict(backend.requests[0].headers)[MODE] == b"OverlayNetwork"
+            assert backend.requests[0].path == "/csms/LC01"
+            lower = configured(
+                folder, "LC02", parent.port, "LC01", "CS01", "standard", "ocpp", 'backend = "above"'
+            )
+            async with running(lower) as child:
+                yield parent, child, link
+
+
+@asynccontextmanager
+async def station(controller: App, name: str = "CS01", **headers: str) -> AsyncIterator[WebSocketConnection]:
+    extra = [(key.encode(), value.encode()) for key, value in headers.items()]
+    async with open_websocket_url(
+        f"ws://127.0.0.1:{controller.port}/ocpp/{name}",
+        subprotocols=["ocpp2.1"],
+        extra_headers=extra,
+        disconnect_timeout=2,
+    ) as socket:
+        yield socket
+
+
+async def said(socket: WebSocketConnection, *wanted: str) -> Any:
+    """The next frame that has these words in it."""
+    with trio.fail_after(5):
+        while True:
+            text = await heard(socket)
+            if all(word in text for word in wanted):
+                return json.loads(text)
+
+
+async def test_a_station_and_a_backend_talk_through_two_controllers(tmp_path: Path) -> None:
+    async with chain(tmp_path) as (_, child, backend), station(child) as socket:
+        boot = {"reason": "PowerUp", "chargingStation": {"model": "M", "vendorName": "V"}}
+        await socket.send_message(json.dumps([2, "m1", "BootNotification", boot]))
+        asked = await said(backend, "BootNotification", "CS01")
+        assert asked == [2, "CSMS", ["CS01", "LC02", "LC01"], asked[3], "BootNotification", boot]
+        answer = {"status": "Accepted", "interval": 300, "currentTime": "2026-11-21T12:00:00Z"}
+        await backend.send_message(json.dumps([3, ["LC01", "LC02", "CS01"], "CSMS", asked[3], answer]))
+        assert await said(socket, "Accepted") == [3, "m1", answer]
+        told = await said(backend, "NotifyNetworkTopology", "CS01")
+        routes = told[5]["networkTopologyInformation"]["routes"]
+        assert {each["destinationId"] for each in routes} == {"CS01", "LC02"}
+        await backend.send_message(json.dumps([2, "CS01", "CSMS", "c1", "TriggerMessage", {}]))
+        command = await said(socket, "TriggerMessage")
+        await socket.send_message(json.dumps([3, command[1], {"status": "Accepted"}]))
+        overlay = child.status().overlay
+        assert overlay is not None
+        assert [(each.link, each.reached) for each in overlay.neighbours] == [
+            ("above", {"CSMS": 1, "LC01": 2})
+        ]
+        reply = await said(backend, '"c1"')
+        assert reply == [3, "CSMS", ["CS01", "LC02", "LC01"], "c1", {"status": "Accepted"}]
+
+
+async def test_a_child_speaks_for_itself_over_the_same_link(tmp_path: Path) -> None:
+    """For its parent it is a station as any other, with a relay of its own, which limits it."""
+    (tmp_path / "LC01").mkdir()
+    async with a_backend() as backend:
+        config = configured(tmp_path, "LC01", backend.port, "CSMS", "LC02", "overlay")
+        async with running(config) as parent:
+            link = await backend.link()
+            async with station(parent, "LC02", **{MODE.decode(): "OverlayNetwork"}) as child:
+                await child.send_message(json.dumps([2, "CSMS", "LC02", "m1", "Heartbeat", {}]))
+                asked = await said(link, "Heartbeat")
+                assert asked[1:3] == ["CSMS", ["LC02", "LC01"]]
+                await link.send_message(json.dumps([3, "LC02", "CSMS", asked[3], {"currentTime": "x"}]))
+                assert await said(child, '"m1"') == [3, "LC02", ["CSMS", "LC01"], "m1", {"currentTime": "x"}]
+
+
+async def test_what_is_binary_goes_through_both_controllers_and_is_answered(tmp_path: Path) -> None:
+    action = b"\0\x12BinaryDataTransfer"
+    async with chain(tmp_path) as (_, child, backend), station(child) as socket:
+        await socket.send_message(b"\2\0\0\0\0\2b1" + action + b"\xff\0sealed")
+        asked = await binary(backend)
+        path = b"\3\0\4CS01\0\4LC02\0\4LC01"
+        assert asked == b"\2\0\4CSMS" + path + b"\0\2b1" + action + b"\xff\0sealed"
+        await backend.send_message(b"\3\0\4LC01\1\0\4CSMS\0\2b1\xfe")
+        assert await binary(socket) == b"\3\0\0\0\0\2b1\xfe"
+        # To the controller itself: it reads none, and says so.
+        await backend.send_message(b"\2\0\4LC01\1\0\4CSMS\0\2b2" + action)
+        assert (await said(backend, '"b2"'))[0::4] == [4, "NotSupported"]
+
+
+async def binary(socket: WebSocketConnection) -> bytes:
+    with trio.fail_after(5):
+        while True:
+            message = await socket.get_message()
+            if isinstance(message, bytes):
+                return message
+
+
+class Heard(logging.Handler):
+    """Is told when a log says something."""
+
+    def __init__(self, words: str) -> None:
+        super().__init__()
+        self.words = words
+        self.said = trio.Event()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if self.words in record.getMessage():
+            self.said.set()
+
+
+async def test_the_parent_limits_the_site_of_its_child_under_the_child_s_own_identity(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "controller.identity")
+    limited = Heard("the backend limits the site to 32 A")
+    logging.getLogger("controller.identity").addHandler(limited)
+    try:
+        async with chain(tmp_path):
+            with trio.fail_after(10):
+                await limited.said.wait()
+    finally:
+        logging.getLogger("controller.identity").removeHandler(limited)
+
+
+async def test_a_station_hears_when_the_link_to_the_backend_falls_and_comes_back(tmp_path: Path) -> None:
+    (tmp_path / "LC01").mkdir()
+    async with a_backend() as backend:
+        config = configured(tmp_path, "LC01", backend.port, "CSMS", "CS01", "standard")
+        async with running(config) as controller:
+            link = await backend.link()
+            async with station(controller) as socket, trio.open_nursery() as nursery:
+                await socket.send_message(json.dumps([2, "m1", "Heartbeat", {}]))
+                await said(link, "Heartbeat")
+                await link.aclose()
+                await socket.send_message(json.dumps([2, "m2", "Heartbeat", {}]))
+                answer = await said(socket, '"m2"')
+                assert answer[0] == 3, "the controller answers in the place of its backend"
+                link = await backend.link()
+                nursery.start_soon(keep_asking, socket)
+                await said(link, "Heartbeat", "CS01")
+                nursery.cancel_scope.cancel()
+
+
+async def keep_asking(socket: WebSocketConnection) -> None:
+    for number in itertools.count():
+        await socket.send_message(json.dumps([2, f"h{number}", "Heartbeat", {}]))
+        await trio.sleep(0.1)
+
+
+async def test_a_station_that_may_not_is_refused_overlay_mode(tmp_path: Path) -> None:
+    (tmp_path / "LC01").mkdir()
+    async with a_backend() as backend:
+        config = configured(tmp_path, "LC01", backend.port, "CSMS", "CS01", "standard")
+        async with running(config) as controller:
+            with pytest.raises(ConnectionRejected) as refused:
+                async with station(controller, **{MODE.decode(): "OverlayNetwork"}):
+                    raise AssertionError("it was accepted")
+            assert refused.value.status_code == 403

@@ -1,0 +1,82 @@
+"""Whose topology is believed, and what the node is told of the configuration."""
+
+from __future__ import annotations
+
+import random
+
+import msgspec
+import pytest
+
+from controller.config.loader import check_config
+from controller.config.schema import OverlayConfig
+from controller.overlay.routes import Hop
+from controller.services.overlay_settings import OverlayTrust, node_settings
+from controller.signing.keyring import Keyring, OwnKey, new_private, read_private
+from controller.signing.policy_enforcer import PolicyEnforcer
+from controller.signing.policy_schema import RuleAction, SignConfig
+from controller.signing.signature_policy import SignaturePolicy
+from tests.controller.config.test_overlay_rules import WHOLE
+
+NOW = 1_795_000_000.0
+KEY = read_private(new_private("secp256r1", "LC02", 0.0, 2e9))
+PAYLOAD = b'{"networkTopologyInformation":{"routingNode":"LC02"}}'
+
+
+def gate(sign: bool = False, own: tuple[OwnKey, ...] = ()) -> PolicyEnforcer:
+    rules = (
+        [SignConfig(id="topology", actions=("NotifyNetworkTopology",), do=RuleAction.SIGN)] if sign else []
+    )
+    return PolicyEnforcer(SignaturePolicy(keyring=Keyring([KEY.known]), roles=(), verify=(), sign=rules), own)
+
+
+def trust(learn: str = "signed", gate: PolicyEnforcer | None = None) -> OverlayTrust:
+    return OverlayTrust(msgspec.convert({"learn": learn}, OverlayConfig), gate, lambda: NOW)
+
+
+@pytest.mark.parametrize("is_call", [False, True])
+def test_what_one_controller_signs_another_believes(is_call: bool) -> None:
+    signed = trust(gate=gate(sign=True, own=(KEY,))).sign(PAYLOAD, is_call)
+    assert b"signatures" in signed
+    believing = trust(gate=gate())
+    assert believing.verify("LC02", signed, is_call) is None
+    assert believing.verify("LC02", signed, not is_call) is not None
+    assert (
+        believing.verify("LC03", signed, is_call)
+        == "it has no valid signature of a key whose holder is 'LC03'"
+    )
+    assert believing.verify("LC02", signed.replace(b'"LC02"', b'"LC09"'), is_call) is not None
+    assert believing.verify("LC02", b"[]", is_call) is not None
+
+
+@pytest.mark.parametrize(
+    ("trusting", "why"),
+    [
+        (trust("all"), None),
+        (trust("all", gate()), None),
+        (trust("none", gate()), '[overlay] has learn = "none"'),
+        (trust("signed"), "no policy of [signing] knows a key"),
+        (trust("signed", gate()), "it has no valid signature of a key whose holder is 'LC02'"),
+    ],
+)
+def test_what_nobody_has_signed(trusting: OverlayTrust, why: str | None) -> None:
+    assert trusting.verify("LC02", PAYLOAD, False) == why
+
+
+@pytest.mark.parametrize("signing", [None, gate(), gate(own=(KEY,))])
+def test_without_a_rule_nothing_is_signed(signing: PolicyEnforcer | None) -> None:
+    assert trust(gate=signing).sign(PAYLOAD, False) == PAYLOAD
+
+
+def test_the_node_is_told_of_the_configuration() -> None:
+    text = WHOLE + '[[overlay.route]]\ndestination = "CS01"\nvia = "up"\npriority = 7\nweight = 3\n'
+    text += '[[backend]]\nid = "up"\nurl = "wss://h/{station}"\ngroup = "parent"\nmode = "overlay"\n'
+    config, mistakes, _ = check_config(text, "overlay.toml")
+    assert mistakes == []
+    assert config is not None
+    settings = node_settings(config, trust(), lambda now: now)
+    assert settings.own == "lc"
+    assert settings.routes == {"CS77": [Hop("CS01")], "CS01": [Hop("parent", 7, 3)]}
+    assert settings.homes == {"CS77": {"CS01"}, "CS01": {"CS01", "parent"}}
+    assert settings.groups == {"row": ("CS01", "CS77")}
+    assert isinstance(settings.dice, random.Random)
+    assert settings.new_id() != settings.new_id()

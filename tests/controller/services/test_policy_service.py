@@ -1,0 +1,157 @@
+"""The gate follows its files, and what must last outlives us."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from controller.ocpp.frames import Version
+from controller.services.policy_service import PolicyService, SigningSetupError
+from controller.signing import keyring
+from controller.signing.key_files import write_new
+from controller.signing.policy_enforcer import ForwardDecision
+from controller.signing.replay import RememberText
+from controller.signing.rulebook import MessageFacts
+from controller.signing.signing_wire import Direction, SignatureKind
+from tests.controller.signing.authors import compact
+from tests.controller.signing.files import write_policy
+from tests.controller.signing.house import NOW, OLGA, TOM, limit, passes, signed, why
+
+ROLE = {"id": "helper", "holders": ["tom"], "may": [{"actions": ["Reset"]}]}
+REJECT_RESET = '[[verify]]\nid = "no-reset"\nactions = ["Reset"]\nrequire = "reject"\n'
+SIGN = '[[sign]]\nid = "own"\nactions = ["Reset"]\n'
+
+
+def keeper(folder: Path, key: Path | None = None) -> PolicyService:
+    return PolicyService("lc", folder / "signing.toml", key, folder)
+
+
+def reset(keeper: PolicyService) -> str:
+    return why(passes(keeper.gate, b"{}", action="Reset"))
+
+
+def test_a_changed_file_is_in_force_at_once_and_what_was_seen_stays_seen(tmp_path: Path) -> None:
+    write_policy(tmp_path)
+    kept = keeper(tmp_path)
+    text = signed(limit(), TOM)
+    assert isinstance(passes(kept.gate, text), ForwardDecision)
+    assert reset(kept) == "pass"
+    write_policy(tmp_path, REJECT_RESET)
+    kept.follow()
+    assert reset(kept).startswith("refuse no-reset")
+    assert why(passes(kept.gate, text)) == "refuse safe-profiles: it has been here before"
+
+
+def test_a_file_that_cannot_be_used_is_told_once_and_the_old_one_holds(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_policy(tmp_path, REJECT_RESET)
+    kept = keeper(tmp_path)
+    for _ in range(2):
+        (tmp_path / "signing.toml").write_text("version = 2")
+        os.utime(tmp_path / "signing.toml", ns=(7, 7))
+        kept.follow()
+    assert reset(kept).startswith("refuse no-reset")
+    assert caplog.text.count("before this change stays in force") == 1
+    (tmp_path / "signing.toml").unlink()
+    kept.follow()
+    assert reset(kept).startswith("refuse no-reset")
+    write_policy(tmp_path)
+    kept.follow()
+    assert reset(kept) == "pass"
+
+
+def test_a_new_key_in_the_folder_signs(tmp_path: Path) -> None:
+    write_policy(tmp_path, SIGN)
+    folder = tmp_path / "keys"
+    write_new(folder, "a", keyring.new_private("secp256r1", "lc", NOW - 10, NOW - 5))
+    kept = keeper(tmp_path, folder)
+    own = MessageFacts(
+        version=Version.V201,
+        action="Reset",
+        direction=Direction.DOWN,
+        kind=SignatureKind.REQUEST,
+        link="CS01",
+    )
+    assert "none of the controller's keys counts" in kept.gate.sign_own(own, b"{}", NOW).lacks
+    write_new(folder, "b", keyring.new_private("secp256r1", "lc", NOW - 5, NOW + 5))
+    kept.follow()
+    assert kept.gate.sign_own(own, b"{}", NOW).lacks == ""
+
+
+@pytest.mark.parametrize(
+    ("policy", "key", "words"),
+    [
+        (None, None, "signing.toml: cannot be read"),
+        ("version = 2", None, "version"),
+        ("version = 1", "keys", "keys cannot be read"),
+    ],
+)
+def test_without_good_files_there_is_no_start(
+    tmp_path: Path, policy: str | None, key: str | None, words: str
+) -> None:
+    if policy is not None:
+        (tmp_path / "signing.toml").write_text(policy)
+    with pytest.raises(SigningSetupError, match=words):
+        keeper(tmp_path, None if key is None else tmp_path / key)
+
+
+def test_what_was_seen_outlives_us(tmp_path: Path) -> None:
+    write_policy(tmp_path)
+    text = signed(limit(), TOM)
+    before = keeper(tmp_path)
+    ruling = passes(before.gate, text)
+    assert isinstance(ruling, ForwardDecision)
+    assert isinstance(ruling.remember, RememberText)
+    before.remember([ruling.remember])
+    assert why(passes(keeper(tmp_path).gate, text)) == "refuse safe-profiles: it has been here before"
+
+
+def add_role(kept: PolicyService, signer: object = OLGA) -> bytes:
+    payload = {"userRole": ROLE, "customData": limit()["customData"]}
+    body = signed(payload, OLGA, action="AddUserRole") if signer is OLGA else compact(payload)
+    return kept.answer("AddUserRole", body, passes(kept.gate, body, action="AddUserRole"))
+
+
+def test_a_received_role_is_in_force_at_once_and_after_a_restart(tmp_path: Path) -> None:
+    write_policy(tmp_path, '[[verify]]\nid = "reset"\nactions = ["Reset"]\nrequire = "verifyAny"\n')
+    kept = keeper(tmp_path)
+    toms = signed({"type": "Soft"}, TOM, action="Reset")
+    assert why(passes(kept.gate, toms, action="Reset")).startswith("refuse reset: tom")
+    assert add_role(kept) == b'{"status":"Accepted"}'
+    for each in (kept, keeper(tmp_path)):
+        assert why(passes(each.gate, toms, action="Reset")) == "pass reset: signed by tom"
+    write_policy(tmp_path, "# it stays beside a new file\n" + REJECT_RESET)
+    kept.follow()
+    assert reset(kept).startswith("refuse no-reset")
+
+
+def test_what_is_not_signed_changes_nothing(tmp_path: Path) -> None:
+    write_policy(tmp_path)
+    kept = keeper(tmp_path)
+    assert b"Rejected" in add_role(kept, None)
+    assert (
+        keeper(tmp_path)
+        .answer("DeleteUserRole", b'{"userRoleId":"helper"}', ForwardDecision(rule="r"))
+        .startswith(b'{"status":"Rejected"')
+    )
+
+
+def test_a_received_role_that_fits_no_more_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_policy(tmp_path)
+    add_role(keeper(tmp_path))
+    (tmp_path / "signing.toml").write_text("version = 1")
+    keeper(tmp_path)
+    assert "not in force, because it does not fit" in caplog.text
+    assert "UserRole helper" in caplog.text
+
+
+def test_the_policy_of_the_readme_is_good(tmp_path: Path) -> None:
+    readme = (Path(__file__).parents[3] / "README.md").read_text()
+    (block,) = (each for each in readme.split("```toml")[1:] if "[[role]]" in each.partition("```")[0])
+    (tmp_path / "signing.toml").write_text(block.partition("```")[0])
+    kept = keeper(tmp_path)
+    assert reset(kept) == "refuse resets: it is not signed"
+    assert why(passes(kept.gate, compact(limit()))) == "refuse safe-profiles: it is not signed"

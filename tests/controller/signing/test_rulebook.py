@@ -1,0 +1,181 @@
+"""Which rule is for a message, and that a message without a rule costs next to nothing."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from controller.ocpp.frames import Version
+from controller.signing import rulebook
+from controller.signing.policy_schema import (
+    GrantConfig,
+    RequireConfig,
+    RoleConfig,
+    RuleAction,
+    SignConfig,
+    VerifyConfig,
+)
+from controller.signing.roles import RoleTable
+from controller.signing.rulebook import MessageFacts, Rulebook
+from controller.signing.signing_wire import Direction, SignatureKind
+
+NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
+UTC_NOON = NOON.timestamp()
+NO_ROLES = RoleTable(())
+FACTS = MessageFacts(
+    version=Version.V201,
+    action="SetChargingProfile",
+    direction=Direction.DOWN,
+    kind=SignatureKind.REQUEST,
+    link="cpo",
+)
+
+
+def verify(name: str = "rule", priority: int = 0, **of: object) -> VerifyConfig:
+    return VerifyConfig(id=name, priority=priority, require=RequireConfig.ANY, **of)  # type: ignore[arg-type]
+
+
+def found(*verifies: VerifyConfig, facts: MessageFacts = FACTS, utc: float = UTC_NOON) -> str | None:
+    rule = Rulebook(verifies, (), NO_ROLES).verification(facts, utc)
+    return None if rule is None else rule.id
+
+
+@pytest.mark.parametrize(
+    ("of", "fits"),
+    [
+        ({}, True),
+        ({"versions": (Version.V16,)}, False),
+        ({"versions": (Version.V16, Version.V201)}, True),
+        ({"actions": ("SetChargingProfile",)}, True),
+        ({"actions": ("setChargingProfile",)}, False),
+        ({"actions": ("Set*",)}, True),
+        ({"actions": ("*Profile",)}, True),
+        ({"actions": ("Set*g*e",)}, True),
+        ({"actions": ("Set?hargingProfile",)}, False),
+        ({"actions": ("[S]etChargingProfile",)}, False),
+        ({"actions": ("profiles",)}, True),
+        ({"actions": ("firmware", "Reset")}, False),
+        ({"direction": Direction.DOWN}, True),
+        ({"direction": Direction.UP}, False),
+        ({"links": ("cpo",)}, True),
+        ({"links": ("cp*",)}, True),
+        ({"links": ("fleet", "CS*")}, False),
+        ({"kinds": (SignatureKind.RESPONSE,)}, False),
+        ({"contexts": ("*/v2.1/csms/setChargingProfileRequest",)}, True),
+        ({"contexts": ("*/v1.6/*",)}, False),
+    ],
+)
+def test_which_messages_a_rule_is_for(of: dict[str, object], fits: bool) -> None:
+    assert (found(verify(**of)) == "rule") is fits
+    book = Rulebook((), (SignConfig(id="s", **of),), NO_ROLES)  # type: ignore[arg-type]
+    assert book.needs_look(FACTS) is fits
+
+
+def test_the_highest_priority_decides_then_the_first() -> None:
+    assert found(verify("a", 1), verify("b", 2), verify("c", 2)) == "b"
+    assert found(verify("a", 3, actions=("Reset",)), verify("b", -5)) == "b"
+
+
+def test_a_rule_is_in_force_from_its_begin_until_its_end() -> None:
+    limited = verify("limited", 5, not_before=NOON, not_after=NOON.replace(hour=13))
+    times = [UTC_NOON - 1, UTC_NOON, UTC_NOON + 3599, UTC_NOON + 3600]
+    assert [found(limited, verify("always"), utc=utc) for utc in times] == [
+        "always",
+        "limited",
+        "limited",
+        "always",
+    ]
+    assert found(limited, utc=UTC_NOON + 3600) is None
+
+
+def test_of_the_rules_of_signing_only_some_are_for_what_passes() -> None:
+    own, both, never = (
+        SignConfig(id="own", priority=2),
+        SignConfig(id="both", passing=True),
+        SignConfig(id="no", do=RuleAction.FORWARD),
+    )
+
+    def signing(*signs: SignConfig, passing: bool) -> str | None:
+        rule = Rulebook((), signs, NO_ROLES).signing(FACTS, UTC_NOON, passing=passing)
+        return None if rule is None else rule.id
+
+    assert signing(own, both, passing=False) == "own"
+    assert signing(own, both, passing=True) == "both"
+    assert signing(own, passing=True) is None
+    assert signing(never, both, passing=False) == "no"
+
+
+def role(*actions: str) -> RoleTable:
+    return RoleTable([RoleConfig(id="r", holders=("h",), may=(GrantConfig(actions=actions),))])
+
+
+@pytest.mark.parametrize(
+    ("granted", "action", "rule"),
+    [
+        ("SetChargingProfile", "SetChargingProfile", "safe-profiles"),
+        ("SetChargingProfile", "ClearChargingProfile", "safe-profiles"),
+        ("SetChargingProfile", "UpdateFirmware", None),
+        ("profiles", "SetChargingProfile", "safe-profiles"),
+        ("firmware", "SignedUpdateFirmware", "safe-firmware"),
+        ("InstallCertificate", "CertificateSigned", "safe-certificates"),
+        ("AddUserRole", "DeleteSignaturePolicy", "safe-policies"),
+        ("*", "SetChargingProfile", "safe-profiles"),
+        ("*", "Reset", None),
+        ("Reset", "SetChargingProfile", None),
+    ],
+)
+def test_what_needs_a_signature_without_a_word(granted: str, action: str, rule: str | None) -> None:
+    book = Rulebook((), (), role(granted))
+    facts = MessageFacts(
+        version=Version.V16,
+        action=action,
+        direction=Direction.DOWN,
+        kind=SignatureKind.REQUEST,
+        link="anybody",
+    )
+    found = book.verification(facts, UTC_NOON)
+    assert (None if found is None else found.id) == rule
+    assert found is None or (found.fresh and found.require is RequireConfig.ANY)
+
+
+def test_a_word_in_the_file_goes_before_what_is_safe() -> None:
+    book = Rulebook([verify("mine", -1_000_000)], (), role("*"))
+    assert [rule.id for rule in book.verifications(FACTS)] == ["mine", "safe-profiles"]
+
+
+def test_nothing_goes_before_what_is_safe_for_policies() -> None:
+    facts = MessageFacts(
+        version=Version.V201,
+        action="AddUserRole",
+        direction=Direction.DOWN,
+        kind=SignatureKind.REQUEST,
+        link="cpo",
+    )
+    book = Rulebook([verify("mine", 1_000_000)], (), role("*"))
+    assert [rule.id for rule in book.verifications(facts)] == ["safe-policies", "mine"]
+
+
+def test_what_comes_from_a_station_is_no_command() -> None:
+    facts = MessageFacts(
+        version=Version.V16,
+        action="SetChargingProfile",
+        direction=Direction.UP,
+        kind=SignatureKind.REQUEST,
+        link="CS01",
+    )
+    assert not Rulebook((), (), role("*")).needs_look(facts)
+
+
+def test_names_of_actions_from_outside_do_not_fill_the_memory() -> None:
+    book = Rulebook([verify(actions=("Reset",))], (), NO_ROLES)
+    for number in range(2 * rulebook._MOST_KEPT):
+        facts = MessageFacts(
+            version=Version.V16,
+            action=f"A{number}",
+            direction=Direction.UP,
+            kind=SignatureKind.REQUEST,
+            link="CS01",
+        )
+        assert not book.needs_look(facts)
+    assert len(book._kept) <= rulebook._MOST_KEPT

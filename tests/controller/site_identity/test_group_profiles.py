@@ -1,0 +1,152 @@
+"""Limits for the whole site, as a backend sets them through the controller's own identity."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from controller.ocpp.frames import Version
+from controller.profiles.profile_messages import moment_text
+from controller.site_identity.group_profiles import HIGHEST_STACK_LEVEL, MOST_KEPT, GroupProfiles
+from tests.controller.ocpp.schemas import check, request
+
+NOON = 1_780_000_000.0
+VERSIONS = pytest.mark.parametrize("version", list(Version))
+
+
+def a_site(version: Version) -> GroupProfiles:
+    return GroupProfiles(version, 230.0, 250.0)
+
+
+def setting(version: Version, limit: float = 40.0, *, number: int = 1, level: int = 0, **other: Any) -> bytes:
+    """A SetChargingProfile for the site; `other`: duration, unit, start, purpose."""
+    schedule: dict[str, Any] = {
+        "chargingRateUnit": other.get("unit", "A"),
+        "chargingSchedulePeriod": [{"startPeriod": 0, "limit": limit}],
+    }
+    if "start" in other:
+        schedule["startSchedule"] = moment_text(other["start"])
+    if "duration" in other:
+        schedule["duration"] = other["duration"]
+    old = version is Version.V16
+    purpose = other.get("purpose", "ChargePointMaxProfile" if old else "ChargingStationMaxProfile")
+    profile = {"stackLevel": level, "chargingProfilePurpose": purpose, "chargingProfileKind": "Absolute"}
+    sent: dict[str, Any]
+    if old:
+        profile |= {"chargingProfileId": number, "chargingSchedule": schedule}
+        sent = {"connectorId": 0, "csChargingProfiles": profile}
+    else:
+        profile |= {"id": number, "chargingSchedule": [{"id": 1, **schedule}]}
+        sent = {"evseId": 0, "chargingProfile": profile}
+    payload = msgspec.json.encode(sent)
+    check(version, request(version, "SetChargingProfile"), payload)
+    return payload
+
+
+def ask(site: GroupProfiles, version: Version, action: str, payload: bytes) -> dict[str, Any]:
+    answer = site.answer(action, payload, NOON)
+    assert answer is not None
+    check(version, f"{action}Response", answer)
+    decoded: dict[str, Any] = msgspec.json.decode(answer)
+    return decoded
+
+
+@VERSIONS
+def test_a_limit_holds_until_it_is_cleared(version: Version) -> None:
+    site = a_site(version)
+    assert (site.limit_a(NOON), site.next_change(NOON)) == (None, None)
+    assert ask(site, version, "SetChargingProfile", setting(version))["status"] == "Accepted"
+    assert site.limit_a(NOON + 1e6) == 40.0
+    assert ask(site, version, "ClearChargingProfile", b"{}")["status"] == "Accepted"
+    assert (site.limit_a(NOON), site.kept) == (None, ())
+    assert ask(site, version, "ClearChargingProfile", b"{}")["status"] == "Unknown"
+
+
+@VERSIONS
+def test_a_limit_ends_with_its_duration(version: Version) -> None:
+    site = a_site(version)
+    ask(site, version, "SetChargingProfile", setting(version, start=NOON, duration=600))
+    assert site.next_change(NOON) == NOON + 600
+    assert (site.limit_a(NOON + 599), site.limit_a(NOON + 600)) == (40.0, None)
+
+
+@VERSIONS
+def test_a_duration_from_nowhere_on_is_refused(version: Version) -> None:
+    site = a_site(version)
+    assert ask(site, version, "SetChargingProfile", setting(version, duration=600))["status"] == "Rejected"
+    assert site.kept == ()
+
+
+@VERSIONS
+def test_watts_are_those_of_three_phases(version: Version) -> None:
+    site = a_site(version)
+    ask(site, version, "SetChargingProfile", setting(version, 27_600.0, unit="W"))
+    assert site.limit_a(NOON) == pytest.approx(40.0)
+
+
+@VERSIONS
+def test_what_is_for_stations_is_refused(version: Version) -> None:
+    site = a_site(version)
+    payload = setting(version, purpose="TxDefaultProfile")
+    assert ask(site, version, "SetChargingProfile", payload)["status"] == "Rejected"
+    assert site.limit_a(NOON) is None
+
+
+@VERSIONS
+def test_a_restart_loses_nothing(version: Version) -> None:
+    site, next_one = a_site(version), a_site(version)
+    ask(site, version, "SetChargingProfile", setting(version))
+    next_one.recall(site.kept)
+    assert next_one.limit_a(NOON) == 40.0
+
+
+@VERSIONS
+def test_the_same_rank_replaces_and_too_many_are_refused(version: Version) -> None:
+    site = a_site(version)
+    for number in range(MOST_KEPT):
+        ask(site, version, "SetChargingProfile", setting(version, number=number, level=number))
+    more = setting(version, number=MOST_KEPT, level=MOST_KEPT)
+    assert ask(site, version, "SetChargingProfile", more)["status"] == "Rejected"
+    highest = setting(version, 32.0, number=99, level=MOST_KEPT - 1)
+    assert ask(site, version, "SetChargingProfile", highest)["status"] == "Accepted"
+    assert (site.limit_a(NOON), len(site.kept)) == (32.0, MOST_KEPT)
+
+
+@VERSIONS
+def test_the_composite_shows_the_limit_and_then_the_fuse(version: Version) -> None:
+    site = a_site(version)
+    ask(site, version, "SetChargingProfile", setting(version, start=NOON, duration=600))
+    where = "connectorId" if version is Version.V16 else "evseId"
+    answer = ask(site, version, "GetCompositeSchedule", b'{"%s":0,"duration":900}' % where.encode())
+    schedule = answer["chargingSchedule" if version is Version.V16 else "schedule"]
+    periods = [(each["startPeriod"], each["limit"]) for each in schedule["chargingSchedulePeriod"]]
+    assert periods == [(0, 40.0), (600, 250.0)]
+    other = ask(site, version, "GetCompositeSchedule", b'{"%s":1,"duration":900}' % where.encode())
+    assert other["status"] == "Rejected"
+
+
+@VERSIONS
+def test_other_calls_are_not_answered_here(version: Version) -> None:
+    assert a_site(version).answer("Reset", b"{}", NOON) is None
+
+
+@pytest.mark.parametrize("version", [Version.V201, Version.V21])
+def test_a_limit_from_outside_stands_beside_the_backends_own(version: Version) -> None:
+    site = a_site(version)
+    outside = setting(version, 30.0, number=2, purpose="ChargingStationExternalConstraints")
+    assert ask(site, version, "SetChargingProfile", setting(version, 40.0, number=1))["status"] == "Accepted"
+    assert ask(site, version, "SetChargingProfile", outside)["status"] == "Accepted"
+    assert site.limit_a(NOON) == 30.0
+    ask(site, version, "ClearChargingProfile", b'{"chargingProfileId":2}')
+    assert site.limit_a(NOON) == 40.0
+
+
+@VERSIONS
+def test_a_stack_level_above_what_is_told_is_refused(version: Version) -> None:
+    site = a_site(version)
+    high = setting(version, level=HIGHEST_STACK_LEVEL)
+    assert ask(site, version, "SetChargingProfile", high)["status"] == "Accepted"
+    higher = setting(version, number=2, level=HIGHEST_STACK_LEVEL + 1)
+    assert ask(site, version, "SetChargingProfile", higher)["status"] == "Rejected"

@@ -1,0 +1,202 @@
+"""The controller as a station of its own, in conversation with the backend of the site."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import msgspec
+import pytest
+
+from controller.ocpp.frames import Version
+from controller.relay.events import (
+    BackendLost,
+    BackendUp,
+    FromBackend,
+    ProfilesAbsorbed,
+    RelayTick,
+    ToBackend,
+)
+from controller.site_identity.group_profiles import MOST_KEPT, GroupProfiles
+from controller.site_identity.identity import (
+    RETRY_S,
+    IdentityEvent,
+    SiteBackendReached,
+    SiteIdentity,
+    SiteLimited,
+)
+from tests.controller.ocpp.schemas import check, request
+from tests.controller.site_identity.test_group_profiles import NOON, setting
+
+VERSIONS = pytest.mark.parametrize("version", list(Version))
+
+
+class Talk:
+    """A conversation from second 0 on; whatever is sent is held against the schemas."""
+
+    def __init__(self, version: Version) -> None:
+        self.version = version
+        ids = map(str, itertools.count(1))
+        profiles = GroupProfiles(version, 230.0, 250.0)
+        self.identity = SiteIdentity(version, "1.0", profiles, lambda: next(ids))
+        self.others: list[object] = []
+
+    def on(self, event: IdentityEvent, now: float = 0.0) -> list[list[Any]]:
+        """The frames that are sent because of it; the rest goes to `others`."""
+        actions = self.identity.handle(event, now, NOON + now)
+        sent = [msgspec.json.decode(action.text) for action in actions if isinstance(action, ToBackend)]
+        self.others += [action for action in actions if not isinstance(action, ToBackend)]
+        for frame in sent:
+            if frame[0] == 2:
+                check(self.version, request(self.version, frame[2]), msgspec.json.encode(frame[3]))
+        return sent
+
+    def asked(self, action: str, payload: bytes, now: float = 0.0) -> list[Any]:
+        """The one answer to a CALL of the backend."""
+        sent = self.on(FromBackend(f'[2,"b","{action}",{payload.decode()}]'), now)
+        assert len(sent) == 1
+        assert sent[0][1] == "b"
+        return sent[0]
+
+    def booted(self, status: str, interval: int) -> list[list[Any]]:
+        """Link up and boot answered; what is sent because of the answer."""
+        [boot] = self.on(BackendUp())
+        assert boot[2] == "BootNotification"
+        answer = {"status": status, "interval": interval, "currentTime": "2026-01-01T00:00:00Z"}
+        return self.on(FromBackend(msgspec.json.encode([3, boot[1], answer]).decode()))
+
+
+@VERSIONS
+def test_it_boots_and_keeps_its_heartbeat(version: Version) -> None:
+    talk = Talk(version)
+    said = [frame[2] for frame in talk.booted("Accepted", 300)]
+    assert said == (["StatusNotification"] if version is Version.V16 else [])
+    assert talk.identity.deadline == 300
+    assert talk.on(RelayTick(), 299) == []
+    assert [frame[2] for frame in talk.on(RelayTick(), 300)] == ["Heartbeat"]
+    assert talk.identity.deadline == 600
+
+
+@VERSIONS
+@pytest.mark.parametrize(("status", "interval", "wait"), [("Pending", 20, 20), ("Rejected", 0, RETRY_S)])
+def test_it_boots_again_when_it_was_told_to(
+    version: Version, status: str, interval: int, wait: float
+) -> None:
+    talk = Talk(version)
+    assert talk.booted(status, interval) == []
+    assert talk.identity.deadline == wait
+    assert [frame[2] for frame in talk.on(RelayTick(), wait)] == ["BootNotification"]
+
+
+@VERSIONS
+def test_a_limit_is_saved_before_it_is_accepted_and_outlives_the_link(version: Version) -> None:
+    talk = Talk(version)
+    talk.booted("Accepted", 300)
+    talk.others.clear()
+    assert talk.asked("SetChargingProfile", setting(version, start=NOON, duration=600))[2] == {
+        "status": "Accepted"
+    }
+    kept, limited = talk.others
+    assert isinstance(kept, ProfilesAbsorbed)
+    assert limited == SiteLimited(40.0)
+    talk.on(BackendLost("gone"), 10)
+    assert talk.identity.deadline == 600
+    talk.on(RelayTick(), 600)
+    assert talk.others[2:] == [SiteBackendReached(False), SiteLimited(None)]
+
+
+@VERSIONS
+@pytest.mark.parametrize(("action", "status"), [("Reset", "Rejected"), ("TriggerMessage", "NotImplemented")])
+def test_what_a_site_does_not_do(version: Version, action: str, status: str) -> None:
+    answer = Talk(version).asked(action, b"{}")
+    check(version, f"{action}Response", msgspec.json.encode(answer[2]))
+    assert answer[2]["status"] == status
+
+
+@VERSIONS
+def test_everything_else_is_not_implemented(version: Version) -> None:
+    answer = Talk(version).asked("UnlockConnector", b"{}")
+    assert (answer[0], answer[2]) == (4, "NotImplemented")
+
+
+@VERSIONS
+def test_no_frame_has_no_effect_but_its_answer(version: Version) -> None:
+    talk = Talk(version)
+    assert talk.on(FromBackend('[3,"nobody asked",{}]')) == []
+    assert [frame[0] for frame in talk.on(FromBackend('[2,"b"]'))] == [4]
+
+
+NEW = pytest.mark.parametrize("version", [Version.V201, Version.V21])
+
+
+@NEW
+def test_reports_follow_their_answer_and_wait_for_what_is_under_way(version: Version) -> None:
+    talk = Talk(version)
+    talk.booted("Accepted", 60)
+    talk.asked("SetChargingProfile", setting(version))
+    [heartbeat] = talk.on(RelayTick(), 60)
+    answer = talk.asked("GetChargingProfiles", b'{"requestId":7,"chargingProfile":{"stackLevel":0}}', 61)
+    assert answer[2] == {"status": "Accepted"}
+    [report] = talk.on(FromBackend(f'[3,"{heartbeat[1]}",{{"currentTime":"2026-01-01T00:00:00Z"}}]'), 62)
+    assert report[2] == "ReportChargingProfiles"
+    assert (report[3]["requestId"], report[3]["chargingLimitSource"], report[3]["evseId"]) == (7, "CSO", 0)
+    assert [profile["id"] for profile in report[3]["chargingProfile"]] == [1]
+
+
+@NEW
+@pytest.mark.parametrize(
+    "criteria", ['{"stackLevel":1}', '{"chargingProfileId":[2]}', '{"chargingLimitSource":["EMS"]}']
+)
+def test_what_is_not_there_is_not_reported(version: Version, criteria: str) -> None:
+    talk = Talk(version)
+    talk.asked("SetChargingProfile", setting(version))
+    asked = f'{{"requestId":7,"chargingProfile":{criteria}}}'.encode()
+    assert talk.asked("GetChargingProfiles", asked)[2] == {"status": "NoProfiles"}
+
+
+@NEW
+def test_no_report_outlives_the_link_that_it_was_asked_on(version: Version) -> None:
+    talk = Talk(version)
+    talk.asked("SetChargingProfile", setting(version))
+    talk.on(BackendUp())
+    talk.asked("GetChargingProfiles", b'{"requestId":7,"chargingProfile":{"stackLevel":0}}')
+    assert talk.on(BackendLost("gone")) == []
+    assert [frame[2] for frame in talk.on(BackendUp())] == ["BootNotification"]
+
+
+def test_its_bounds_are_told_in_1_6() -> None:
+    asked = b'{"key":["MaxChargingProfilesInstalled","Nonsense"]}'
+    answer = Talk(Version.V16).asked("GetConfiguration", asked)[2]
+    check(Version.V16, "GetConfigurationResponse", msgspec.json.encode(answer))
+    bound = {"key": "MaxChargingProfilesInstalled", "readonly": True, "value": str(MOST_KEPT)}
+    assert answer == {"configurationKey": [bound], "unknownKey": ["Nonsense"]}
+    everything = Talk(Version.V16).asked("GetConfiguration", b"{}")[2]
+    assert bound in everything["configurationKey"]
+    assert everything["unknownKey"] == []
+
+
+@NEW
+@pytest.mark.parametrize(
+    ("component", "variable", "more", "status", "value"),
+    [
+        ("SmartChargingCtrlr", '{"name":"RateUnit"}', "", "Accepted", "A,W"),
+        ("SmartChargingCtrlr", '{"name":"Entries","instance":"ChargingProfiles"}', "", "Accepted", "20"),
+        ("SmartChargingCtrlr", '{"name":"Entries"}', "", "UnknownVariable", None),
+        ("EVSE", '{"name":"RateUnit"}', "", "UnknownComponent", None),
+        (
+            "SmartChargingCtrlr",
+            '{"name":"RateUnit"}',
+            ',"attributeType":"Target"',
+            "NotSupportedAttributeType",
+            None,
+        ),
+    ],
+)
+def test_its_bounds_are_told_in_2x(
+    version: Version, component: str, variable: str, more: str, status: str, value: str | None
+) -> None:
+    asked = f'{{"getVariableData":[{{"component":{{"name":"{component}"}},"variable":{variable}{more}}}]}}'
+    answer = Talk(version).asked("GetVariables", asked.encode())[2]
+    check(version, "GetVariablesResponse", msgspec.json.encode(answer))
+    [told] = answer["getVariableResult"]
+    assert (told["attributeStatus"], told.get("attributeValue")) == (status, value)

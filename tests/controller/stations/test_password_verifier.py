@@ -1,0 +1,175 @@
+"""Checks of hashed passwords: once each, a few at once, and never in the way of the links."""
+
+from __future__ import annotations
+
+import threading
+from functools import partial
+
+import pytest
+import trio
+import trio.testing
+
+from controller.config.password_files import HashedPassword, hashed
+from controller.ocpp.frames import Version
+from controller.stations import password_verifier
+from controller.stations.admission import Admission, PasswordUnverified, Rejection, basic
+from controller.stations.password_verifier import PasswordVerifier
+from tests.controller.transport.rig import heard, rig
+
+GOOD = b"correct horse battery"
+HASHED = hashed(GOOD, b"salt", log_n=4)
+
+
+def shown(password: bytes, station: str = "CS01", kept: HashedPassword = HASHED) -> PasswordUnverified:
+    return PasswordUnverified(station, basic(station, password), kept, Admission(station, Version.V16))
+
+
+class Counted:
+    """How often a hash was computed, and how many at the same time; each waits until it is let go on."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.calls = self.at_once = self.most = 0
+        self.go_on, self.begun = threading.Event(), threading.Semaphore(0)
+        self.go_on.set()
+        self._lock = threading.Lock()
+        compute = PasswordUnverified.is_right
+
+        def is_right(unproven: PasswordUnverified) -> bool:
+            with self._lock:
+                self.calls += 1
+                self.at_once += 1
+                self.most = max(self.most, self.at_once)
+            self.begun.release()
+            self.go_on.wait(5)
+            with self._lock:
+                self.at_once -= 1
+            return compute(unproven)
+
+        monkeypatch.setattr(PasswordUnverified, "is_right", is_right)
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> Counted:
+    return Counted(monkeypatch)
+
+
+async def test_a_right_password_is_computed_once(counted: Counted) -> None:
+    checks = PasswordVerifier()
+    for _ in range(3):
+        assert isinstance(await checks.settle(shown(GOOD)), Admission)
+    assert counted.calls == 1
+
+
+async def test_a_wrong_one_is_refused_each_time_and_forgets_no_right_one(counted: Counted) -> None:
+    checks = PasswordVerifier()
+    await checks.settle(shown(GOOD))
+    for _ in range(2):
+        refused = await checks.settle(shown(b"guess"))
+        assert isinstance(refused, Rejection)
+        assert refused.status == 401
+    assert counted.calls == 3
+    assert isinstance(await checks.settle(shown(GOOD)), Admission)
+    assert counted.calls == 3
+
+
+async def test_what_is_known_of_one_station_opens_for_no_other(counted: Counted) -> None:
+    checks = PasswordVerifier()
+    await checks.settle(shown(GOOD))
+    stolen = PasswordUnverified("CS02", basic("CS01", GOOD), HASHED, Admission("CS02", Version.V16))
+    assert isinstance(await checks.settle(stolen), Rejection)
+
+
+async def test_a_new_hash_in_the_configuration_is_asked_anew(counted: Counted) -> None:
+    checks = PasswordVerifier()
+    await checks.settle(shown(GOOD))
+    changed = hashed(b"another", b"salt", log_n=4)
+    assert isinstance(await checks.settle(shown(GOOD, kept=changed)), Rejection)
+    assert counted.calls == 2
+
+
+async def test_one_station_s_guesses_stand_in_line_and_others_pass_them(counted: Counted) -> None:
+    checks = PasswordVerifier(at_once=2)
+    counted.go_on.clear()
+    verdicts: list[object] = []
+
+    async def settle(unproven: PasswordUnverified) -> None:
+        verdicts.append(await checks.settle(unproven))
+
+    async with trio.open_nursery() as nursery:
+        for number in range(5):
+            nursery.start_soon(settle, shown(b"guess%d" % number))
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.start_soon(settle, shown(GOOD, "CS02"))
+        for _ in range(2):
+            assert await trio.to_thread.run_sync(partial(counted.begun.acquire, timeout=5))
+        await trio.testing.wait_all_tasks_blocked()
+        assert counted.calls == 2
+        counted.go_on.set()
+    assert counted.most == 2
+    assert sum(isinstance(verdict, Admission) for verdict in verdicts) == 1
+
+
+async def test_a_storm_has_so_many_hashes_at_once_and_no_more(counted: Counted) -> None:
+    checks = PasswordVerifier(at_once=2)
+    async with trio.open_nursery() as nursery:
+        for number in range(20):
+            nursery.start_soon(checks.settle, shown(GOOD, f"CS{number}"))
+    assert counted.calls == 20
+    assert counted.most <= 2
+
+
+async def test_who_would_wait_for_too_long_is_told_to_come_again(
+    counted: Counted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(password_verifier, "PATIENCE_S", 0.05)
+    checks = PasswordVerifier(at_once=1)
+    counted.go_on.clear()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(checks.settle, shown(GOOD, "CS02"))
+        await trio.testing.wait_all_tasks_blocked()
+        refused = await checks.settle(shown(GOOD, "CS03"))
+        counted.go_on.set()
+    assert isinstance(refused, Rejection)
+    assert refused.status == 503
+
+
+async def test_a_wrong_user_costs_as_much_as_a_wrong_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    computed: list[bytes] = []
+
+    def compute(_: HashedPassword, password: bytes) -> bool:
+        computed.append(password)
+        return False
+
+    monkeypatch.setattr(HashedPassword, "matches", compute)
+    for authorization in (basic("CS01", b"guess"), basic("nobody", GOOD), b"Bearer abc", b"Basic !!!"):
+        PasswordUnverified("CS01", authorization, HASHED, Admission("CS01", Version.V16)).is_right()
+    assert computed == [b"guess", GOOD, b"", b""]
+
+
+async def test_links_go_on_while_a_hash_is_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    computing, go_on = threading.Event(), threading.Event()
+
+    def slow(_: HashedPassword, password: bytes) -> bool:
+        computing.set()
+        go_on.wait(5)
+        return password == GOOD
+
+    monkeypatch.setattr(HashedPassword, "matches", slow)
+    async with rig(CS02=HASHED) as site, site.station() as station:
+        backend = await site.backend.link()
+
+        async def newcomer() -> None:
+            header = (b"Authorization", basic("CS02", GOOD))
+            async with site.station("CS02", headers=[header]):
+                await site.backend.link()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(newcomer)
+            assert await trio.to_thread.run_sync(computing.wait, 5)
+            await station.send_message('[2,"1","Heartbeat",{}]')
+            assert await heard(backend) == '[2,"1","Heartbeat",{}]'
+            assert site.tally.accepted == 1
+            go_on.set()
+        assert site.tally.accepted == 2
+        assert site.backend.requests[-1].headers  # the newcomer's own: its password went no further
+        assert not any(name.lower() == b"authorization" for name, _ in site.backend.requests[-1].headers)

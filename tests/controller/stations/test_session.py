@@ -1,0 +1,235 @@
+"""Real sockets: a stranger's station, our links, a stranger's backend."""
+
+from __future__ import annotations
+
+import socket as sockets
+from contextlib import suppress
+
+import pytest
+import trio
+from trio_websocket import ConnectionClosed
+
+from controller.ocpp.frames import Version
+from controller.relay.events import OwnCall
+from controller.stations.admission import basic
+from controller.stations.listener import ListenError, ListenSettings, serve_stations
+from tests.controller.transport.rig import heard, rig
+
+ODD = '[2, "19223201" ,"SomethingNew",\n{"näme":"\\u00e4",  "big":123456789012345678901234567890,"f":1.0e0}]'
+
+
+@pytest.mark.parametrize("version", list(Version))
+async def test_messages_pass_byte_for_byte_both_ways(version: Version) -> None:
+    async with rig() as site, site.station("CS01", version) as station:
+        backend = await site.backend.link()
+        assert backend.subprotocol == version
+        await station.send_message(ODD)
+        assert await heard(backend) == ODD
+        answer = '[3,"19223201",{ "status" : "ok"}]'
+        await backend.send_message(answer)
+        assert await heard(station) == answer
+        command = '[2,"b-1","Unheard",{"x":  [1,2]}]'
+        await backend.send_message(command)
+        assert await heard(station) == command
+        error = '[4,"b-1","NotImplemented","nö", {}]'
+        await station.send_message(error)
+        assert await heard(backend) == error
+
+
+async def test_what_is_binary_passes_between_a_station_and_its_owner() -> None:
+    async with rig() as site, site.station() as station:
+        backend = await site.backend.link()
+        for sender, hearer in ((station, backend), (backend, station)):
+            await sender.send_message(b"\x02\x00any\xff bytes")
+            with trio.fail_after(5):
+                assert await hearer.get_message() == b"\x02\x00any\xff bytes"
+
+
+async def test_where_nothing_says_that_it_may_what_is_binary_is_ignored() -> None:
+    async with rig(binary=False) as site, site.station() as station:
+        backend = await site.backend.link()
+        for sender, hearer in ((station, backend), (backend, station)):
+            await sender.send_message(b"\x02\x00any\xff bytes")
+            await sender.send_message('[2,"1","Heartbeat",{}]')
+            assert await heard(hearer) == '[2,"1","Heartbeat",{}]'
+
+
+async def test_what_the_station_says_before_the_backend_is_there_waits() -> None:
+    async with rig() as site, site.station() as station:
+        await station.send_message('[2,"1","BootNotification",{}]')
+        backend = await site.backend.link()
+        assert await heard(backend) == '[2,"1","BootNotification",{}]'
+
+
+async def test_our_own_call_is_answered_to_the_site_and_not_to_the_backend() -> None:
+    async with rig() as site, site.station() as station:
+        backend = await site.backend.link()
+        await station.send_message('[2,"1","Heartbeat",{}]')
+        assert await heard(backend) == '[2,"1","Heartbeat",{}]'
+        await site.site.until("up")
+        session = site.board.session("CS01")
+        assert session is not None
+        session.call(OwnCall(7, "own-id", "SetChargingProfile", b'{"a":1}'))
+        assert await heard(station) == '[2,"own-id","SetChargingProfile",{"a":1}]'
+        await station.send_message('[3,"own-id",{"status":"Accepted"}]')
+        await site.site.until("answered")
+        await station.send_message('[2,"2","Heartbeat",{}]')
+        await backend.send_message('[3,"1",{}]')
+        assert await heard(backend) == '[2,"2","Heartbeat",{}]'  # and nothing before it
+        assert ("answered", "CS01", 7, b'{"status":"Accepted"}', "") in site.site.events
+
+
+async def test_a_backend_that_drops_closes_the_station() -> None:
+    async with rig() as site, site.station() as station:
+        backend = await site.backend.link()
+        await backend.aclose()
+        with pytest.raises(ConnectionClosed) as closed:
+            await heard(station)
+        assert closed.value.reason is not None
+        assert closed.value.reason.code == 1013
+        assert "cpo" in str(closed.value.reason.reason)
+
+
+async def test_a_backend_that_refuses_closes_the_station(caplog: pytest.LogCaptureFixture) -> None:
+    async with rig() as site:
+        site.backend.refuse_with = 403
+        async with site.station() as station:
+            with pytest.raises(ConnectionClosed):
+                await heard(station)
+    assert "HTTP status 403" in caplog.text
+
+
+async def test_a_backend_that_is_not_there_closes_the_station(caplog: pytest.LogCaptureFixture) -> None:
+    async with rig() as site:
+        site.backend.port = 1
+        async with site.station() as station:
+            with pytest.raises(ConnectionClosed):
+                await heard(station)
+    assert "backend cpo is away for station CS01" in caplog.text
+
+
+async def test_a_station_that_goes_takes_its_backend_link_along() -> None:
+    async with rig() as site:
+        async with site.station():
+            backend = await site.backend.link()
+        with pytest.raises(ConnectionClosed):
+            await heard(backend)
+        await site.site.until("down")
+
+
+async def test_a_stalling_backend_is_answered_for() -> None:
+    async with rig() as site, site.station() as station:
+        await site.backend.link()
+        await station.send_message('[2,"1","Heartbeat",{}]')
+        assert (await heard(station)).startswith('[4,"1","GenericError"')
+
+
+async def test_a_stalling_backend_loses_no_transaction() -> None:
+    """No error that counts as an attempt: the link closes and the station keeps its message."""
+    async with rig() as site, site.station() as station:
+        await site.backend.link()
+        await station.send_message('[2,"1","StopTransaction",{}]')
+        with pytest.raises(ConnectionClosed):
+            await heard(station)
+
+
+async def test_a_station_that_never_answers_is_answered_for() -> None:
+    async with rig() as site, site.station() as station:
+        backend = await site.backend.link()
+        await backend.send_message('[2,"b","Reset",{}]')
+        assert await heard(station) == '[2,"b","Reset",{}]'
+        assert (await heard(backend)).startswith('[4,"b","GenericError"')
+
+
+async def test_a_newcomer_replaces_the_older_link() -> None:
+    async with rig() as site, site.station() as old:
+        await site.backend.link()
+        async with site.station() as new:
+            with pytest.raises(ConnectionClosed):
+                await heard(old)
+            backend = await site.backend.link()
+            await new.send_message('[2,"1","Heartbeat",{}]')
+            assert await heard(backend) == '[2,"1","Heartbeat",{}]'
+
+
+async def test_refusals_before_the_upgrade(caplog: pytest.LogCaptureFixture) -> None:
+    async with rig(CS03=b"secret") as site:
+        assert (await site.refusal("CS99")).status_code == 404
+        assert (await site.refusal("CS01", "ocpp1.5")).status_code == 400
+        unauthorised = await site.refusal("CS03")
+        assert unauthorised.status_code == 401
+        assert (b"www-authenticate", b'Basic realm="ocpp"') in unauthorised.headers
+        async with site.station("CS03", headers=[(b"Authorization", basic("CS03", b"secret"))]):
+            await site.backend.link()
+        assert all(name.lower() != b"authorization" for name, _ in site.backend.requests[-1].headers)
+    assert "secret" not in caplog.text
+
+
+async def test_a_station_s_own_credentials_reach_its_owner_when_we_do_not_check_them() -> None:
+    header = basic("CS01", b"for the backend")
+    async with rig() as site, site.station(headers=[(b"Authorization", header)]):
+        await site.backend.link()
+        assert (b"authorization", header) in [
+            (name.lower(), value) for name, value in site.backend.requests[-1].headers
+        ]
+
+
+async def test_without_a_common_protocol_the_link_closes_after_the_handshake() -> None:
+    async with rig() as site, site.station("CS01", "ocpp9") as station:
+        assert station.subprotocol is None
+        with pytest.raises(ConnectionClosed) as closed:
+            await heard(station)
+        assert closed.value.reason is not None
+        assert closed.value.reason.code == 1002
+
+
+async def test_a_message_that_is_too_large_costs_only_its_own_link(caplog: pytest.LogCaptureFixture) -> None:
+    async with rig(CS02=None) as site, site.station("CS02") as bystander:
+        other = await site.backend.link()
+        async with site.station() as station:
+            await site.backend.link()
+            await station.send_message("[" + " " * (1 << 20) + "]")
+            with pytest.raises(ConnectionClosed) as closed:
+                await heard(station)
+            assert closed.value.reason is not None
+            assert closed.value.reason.code == 1009
+        await bystander.send_message('[2,"1","Heartbeat",{}]')
+        assert await heard(other) == '[2,"1","Heartbeat",{}]'
+    assert "CS01" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "bytes_sent",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00",
+        b"GET /ocpp/CS01 HTTP/1.1\r\n\r\n",
+        b"GET /ocpp/CS01 HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
+        b"Sec-WebSocket-Protocol: \xff\xfe\r\n\r\n",
+        b"\x00" * 100_000,
+    ],
+)
+async def test_garbage_instead_of_an_upgrade_costs_only_its_own_connection(bytes_sent: bytes) -> None:
+    async with rig() as site:
+        stream = await trio.open_tcp_stream("127.0.0.1", site.port)
+        with trio.fail_after(5), suppress(trio.BrokenResourceError):  # it may be cut off in the middle
+            await stream.send_all(bytes_sent)
+            await stream.send_eof()
+            while await stream.receive_some():
+                pass
+        async with site.station() as station:
+            backend = await site.backend.link()
+            await station.send_message('[2,"1","Heartbeat",{}]')
+            assert await heard(backend) == '[2,"1","Heartbeat",{}]'
+
+
+async def test_a_port_in_use_is_told_with_the_mend() -> None:
+    with sockets.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        async with rig() as site, trio.open_nursery() as nursery:
+            with pytest.raises(ListenError, match=f"127.0.0.1:{port} .*listen.port"):
+                await nursery.start(
+                    serve_stations, ListenSettings("127.0.0.1", port, None, 1000), site.door, None, site.tally
+                )

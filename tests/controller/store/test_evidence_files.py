@@ -1,0 +1,195 @@
+"""The evidence log on disk: months, crashes, and a full disk."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from controller.dimming.evidence_audit import EvidenceAudit, audit
+from controller.dimming.evidence_chain import ChainHead, EvidenceKind, read_record
+from controller.store.database import StoreError
+from controller.store.evidence_files import EvidenceLog, evidence_files
+
+KEY = ec.derive_private_key(7, ec.SECP256R1())
+NOVEMBER = datetime(2026, 11, 21, 12, tzinfo=UTC).timestamp()
+DECEMBER = datetime(2026, 12, 1, tzinfo=UTC).timestamp()
+
+
+def opened(folder: Path, utc: float = NOVEMBER) -> EvidenceLog:
+    return EvidenceLog(folder / "evidence", KEY, utc)
+
+
+def look(folder: Path, *checkpoints: bytes) -> EvidenceAudit:
+    files = [(path.name, path.read_bytes()) for path in evidence_files(folder / "evidence")]
+    return audit(files, [KEY.public_key()], [("kept", each) for each in checkpoints])
+
+
+def test_the_chain_goes_on_after_a_restart(tmp_path: Path) -> None:
+    first = opened(tmp_path)
+    first.append(EvidenceKind.COMMAND, {"bytes": "e30="}, NOVEMBER)
+    first.close()
+    again = opened(tmp_path)
+    again.append(EvidenceKind.VERDICT, {"reason": None}, NOVEMBER)
+    assert look(tmp_path).good
+    assert look(tmp_path).records == again.head.count == 2
+
+
+def test_an_empty_log_has_no_file_until_there_is_something_to_say(tmp_path: Path) -> None:
+    assert opened(tmp_path).head == ChainHead()
+    assert evidence_files(tmp_path / "evidence") == []
+
+
+def test_each_month_has_its_file_and_the_chain_goes_on(tmp_path: Path) -> None:
+    log = opened(tmp_path)
+    log.append(EvidenceKind.LIMIT, {}, NOVEMBER)
+    log.append(EvidenceKind.RELEASE, {}, DECEMBER)
+    log.append(EvidenceKind.LIMIT, {}, NOVEMBER)  # the clock was put back: a new file, in its place
+    names = [path.name for path in evidence_files(tmp_path / "evidence")]
+    assert names == [
+        "evidence-000000000-2026-11.jsonl",
+        "evidence-000000001-2026-12.jsonl",
+        "evidence-000000003-2026-11.jsonl",
+    ]
+    assert look(tmp_path).good
+    assert look(tmp_path).records == 5
+
+
+def test_files_past_their_time_are_removed_and_the_rest_is_whole(tmp_path: Path) -> None:
+    log = opened(tmp_path)
+    log.append(EvidenceKind.LIMIT, {}, NOVEMBER)
+    log.append(EvidenceKind.RELEASE, {}, DECEMBER)
+    two_years = timedelta(days=730)
+    assert log.retire(NOVEMBER + two_years.total_seconds(), two_years) == []
+    later = NOVEMBER + timedelta(days=760).total_seconds()
+    assert log.retire(later, two_years) == ["evidence-000000000-2026-11.jsonl"]
+    assert look(tmp_path).good
+    assert look(tmp_path).first == 1
+    assert log.retire(later * 2, two_years) == []  # the file in use stays, whatever its age
+
+
+@pytest.mark.parametrize(
+    "end", [b"", b"{", b'{"half":', b"\x00" * 4096, b"{}\n", b"\n", b"{}\n{", b"\xff\xff\n\n"]
+)
+def test_a_torn_end_is_set_aside_and_goes_on_record(tmp_path: Path, end: bytes) -> None:
+    log = opened(tmp_path)
+    log.append(EvidenceKind.COMMAND, {}, NOVEMBER)
+    log.append(EvidenceKind.VERDICT, {}, NOVEMBER)
+    log.close()
+    [path] = evidence_files(tmp_path / "evidence")
+    path.write_bytes(path.read_bytes() + end)
+    opened(tmp_path).append(EvidenceKind.LIMIT, {}, NOVEMBER)
+    assert look(tmp_path).good
+    kinds = [read_record(line).kind for line in path.read_bytes().splitlines()]
+    assert kinds == ["command", "verdict", *(["torn"] if end else []), "limit"]
+    aside = [each.read_bytes() for each in path.parent.glob("*.torn-*")]
+    assert aside == ([end] if end else [])
+
+
+@pytest.mark.parametrize("cut", [1, 2, 50, 300])
+def test_a_record_that_was_cut_short_is_set_aside(tmp_path: Path, cut: int) -> None:
+    log = opened(tmp_path)
+    for kind in (EvidenceKind.COMMAND, EvidenceKind.VERDICT):
+        log.append(kind, {}, NOVEMBER)
+    log.close()
+    [path] = evidence_files(tmp_path / "evidence")
+    path.write_bytes(path.read_bytes()[:-cut])
+    opened(tmp_path)
+    assert look(tmp_path).good
+    kinds = [read_record(line).kind for line in path.read_bytes().splitlines()]
+    assert kinds == ["command", "torn"]
+
+
+def test_a_file_of_which_nothing_can_be_read_is_set_aside_whole(tmp_path: Path) -> None:
+    log = opened(tmp_path)
+    log.append(EvidenceKind.LIMIT, {}, NOVEMBER)
+    log.append(EvidenceKind.LIMIT, {}, DECEMBER)
+    log.close()
+    first, second = evidence_files(tmp_path / "evidence")
+    second.write_bytes(b"\x00" * 100)
+    opened(tmp_path, DECEMBER)
+    assert look(tmp_path).good
+    kinds = [
+        read_record(line).kind
+        for path in evidence_files(first.parent)
+        for line in path.read_bytes().splitlines()
+    ]
+    assert kinds == ["limit", "rotation", "torn"]
+
+
+def test_a_cut_end_is_found_by_a_checkpoint_though_the_chain_went_on(tmp_path: Path) -> None:
+    log = opened(tmp_path)
+    log.append(EvidenceKind.LIMIT, {}, NOVEMBER)
+    kept = log.checkpoint(NOVEMBER)
+    log.close()
+    assert look(tmp_path, kept).good
+    [path] = evidence_files(tmp_path / "evidence")
+    path.write_bytes(path.read_bytes().removesuffix(kept))
+    assert not look(tmp_path, kept).good
+    opened(tmp_path).append(EvidenceKind.RELEASE, {}, NOVEMBER)
+    assert look(tmp_path).good
+    assert not look(tmp_path, kept).good
+
+
+def test_a_full_disk_leaves_no_half_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = opened(tmp_path)
+    log.append(EvidenceKind.COMMAND, {}, NOVEMBER)
+    write = os.write
+
+    def full(file: int, data: bytes) -> int:
+        write(file, data[:10])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "write", full)
+        with pytest.raises(StoreError, match="leave room on its disk"):
+            log.append(EvidenceKind.VERDICT, {}, NOVEMBER)
+    log.append(EvidenceKind.VERDICT, {}, NOVEMBER)
+    assert look(tmp_path).good
+    assert look(tmp_path).records == 2
+
+
+def test_a_write_in_pieces_is_written_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda file, data: write(file, data[:7]))
+    opened(tmp_path).append(EvidenceKind.LIMIT, {"w": 4200}, NOVEMBER)
+    assert look(tmp_path).good
+
+
+def test_a_directory_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    (tmp_path / "evidence").write_text("a file")
+    with pytest.raises(StoreError, match="evidence cannot be written to"):
+        opened(tmp_path)
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from cryptography.hazmat.primitives.asymmetric import ec
+from controller.dimming.evidence import Kind
+from controller.store.evidence import EvidenceLog
+
+log = EvidenceLog(Path(sys.argv[1]), ec.derive_private_key(7, ec.SECP256R1()), 1795262400.0)
+while True:
+    log.append(Kind.READINGS, {"padding": "x" * 5000}, 1795262400.0)
+    print(log.head.count, flush=True)
+"""
+
+
+def test_what_was_said_to_be_written_is_there_after_a_kill(tmp_path: Path) -> None:
+    folder = tmp_path / "evidence"
+    with subprocess.Popen([sys.executable, "-c", WRITER, folder], stdout=subprocess.PIPE) as writer:
+        assert writer.stdout is not None
+        said = [int(writer.stdout.readline()) for _ in range(20)][-1]
+        writer.kill()
+        said = max([said, *(int(line) for line in writer.stdout if line.endswith(b"\n"))])
+    log = opened(tmp_path)
+    assert log.head.count >= said
+    log.append(EvidenceKind.RELEASE, {}, NOVEMBER)
+    assert look(tmp_path).good

@@ -1,0 +1,73 @@
+"""One of our links, and the socket of a peer that speaks through wsproto: a stranger to our engine."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+import trio
+from websockets.extensions import Extension
+from websockets.protocol import OPEN, SERVER, Protocol
+from wsproto.connection import Connection, ConnectionType
+from wsproto.events import CloseConnection, Event
+
+from controller.transport.byte_transport import ByteTransport
+from controller.transport.websocket_connection import WebSocketConnection
+from controller.transport.websocket_protocol import WebSocketProtocol
+
+MOST = 10_000
+"""Bytes of a message that the link takes."""
+
+
+class Peer:
+    """Sends events, and any bytes; hears events."""
+
+    def __init__(self, stream: trio.SocketStream) -> None:
+        self.stream = stream
+        self._speech = Connection(ConnectionType.CLIENT)
+        self._events: list[Event] = []
+
+    async def say(self, *events: Event) -> None:
+        await self.stream.send_all(b"".join(self._speech.send(event) for event in events))
+
+    async def hear_one(self) -> Event:
+        """What the link says next."""
+        while not self._events:
+            if not await self._hear_more():
+                raise AssertionError("it has ended")
+        return self._events.pop(0)
+
+    async def hear(self) -> list[Event]:
+        """All that the link says until it closes; then the peer goes as well."""
+        while not any(isinstance(event, CloseConnection) for event in self._events):
+            if not await self._hear_more():
+                break
+        await self.stream.aclose()
+        return self._events
+
+    async def _hear_more(self) -> bool:
+        with trio.fail_after(5), suppress(trio.BrokenResourceError):
+            if data := await self.stream.receive_some():
+                self._speech.receive_data(data)
+                self._events += self._speech.events()
+                return True
+        return False
+
+
+@asynccontextmanager
+async def pair(*extensions: Extension, early: bytes = b"") -> AsyncIterator[tuple[WebSocketConnection, Peer]]:
+    """An open link on the server's side of a TCP connection, and its peer, who has sent `early` before."""
+    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    async with listeners[0] as listener, trio.open_nursery() as nursery:
+        async with await trio.open_tcp_stream(*listener.socket.getsockname()) as theirs:
+            transport = ByteTransport(await listener.accept())
+            protocol = Protocol(SERVER, state=OPEN, max_size=MOST)
+            protocol.extensions = list(extensions)
+            wire = WebSocketProtocol(protocol)
+            if early:
+                wire.feed(early)
+            try:
+                yield WebSocketConnection(nursery, transport, wire), Peer(theirs)
+            finally:
+                transport.close()
+        nursery.cancel_scope.cancel()

@@ -1,0 +1,255 @@
+"""A controller's links over loopback, with a stranger (trio-websocket) on either side."""
+
+from __future__ import annotations
+
+import random
+import ssl
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+
+import trio
+from trio_websocket import (
+    ConnectionRejected,
+    WebSocketConnection,
+    WebSocketRequest,
+    open_websocket_url,
+    serve_websocket,
+)
+
+from controller.backends.endpoint import Endpoint
+from controller.backends.pool import BackendPool
+from controller.config.password_files import Secret
+from controller.model.observations import Observation
+from controller.ocpp.frames import Version
+from controller.ocpp.station_state import StationStateTracker
+from controller.offline.journal_records import RelayRecord
+from controller.overlay.binary_messages import BinaryMessages
+from controller.profiles.arbiter import ProfileArbiter
+from controller.profiles.limit_profiles import ProfileScope
+from controller.profiles.profile_messages import HeldProfile
+from controller.relay.station_relay import StationRelay
+from controller.stations.admission import Admission, AdmissionRules, HandshakeQuirks
+from controller.stations.connection_stats import ConnectionStats
+from controller.stations.listener import ListenSettings, serve_stations
+from controller.stations.registry import SessionRegistry
+from controller.stations.session import SessionRules, StationSession
+from controller.store.database import StoreError
+from controller.transport.tls import RenewedContext
+from controller.transport.token_bucket import TokenBucket
+from controller.transport.websocket_connection import WebSocketConnection as ServedConnection
+from tests.controller.relay.playbook import a_station
+
+CALL_TIMEOUT_S = 0.3
+
+
+class SiteSpy:
+    """Writes down what the sessions tell the load management."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[object, ...]] = []
+        self.happened = trio.Event()
+
+    def _note(self, *event: object) -> None:
+        self.events.append(event)
+        self.happened.set()
+        self.happened = trio.Event()
+
+    def station_up(self, station: str, version: Version) -> None:
+        self._note("up", station, version)
+
+    def station_down(self, station: str) -> None:
+        self._note("down", station)
+
+    def observed(self, station: str, observation: Observation) -> None:
+        self._note("observed", station, observation)
+
+    def answered(self, station: str, token: int, result: bytes | None, detail: str) -> None:
+        self._note("answered", station, token, result, detail)
+
+    def kept(self, station: str, version: Version, profiles: Sequence[HeldProfile]) -> None:
+        self._note("kept", station, len(profiles))
+
+    async def until(self, kind: str, count: int = 1) -> None:
+        with trio.fail_after(5):
+            while sum(event[0] == kind for event in self.events) < count:
+                await self.happened.wait()
+
+
+class MemorySpy:
+    """Writes down what has to be on disk; with `full`, it cannot."""
+
+    def __init__(self) -> None:
+        self.words: list[RelayRecord] = []
+        self.forgotten: list[str] = []
+        self.full = False
+
+    async def save(self, words: Sequence[RelayRecord]) -> None:
+        await trio.lowlevel.checkpoint()
+        if self.full:
+            raise StoreError("the disk is full")
+        self.words += words
+
+    def forget(self, station: str) -> None:
+        self.forgotten.append(station)
+
+
+class Backend:
+    """A CSMS that does what a test says: its links arrive in `links`."""
+
+    def __init__(self) -> None:
+        self._arrive, self.links = trio.open_memory_channel[ServedConnection](100)
+        self.tls: ssl.SSLContext | None = None
+        self.requests: list[WebSocketRequest] = []
+        self.refuse_with: int | None = None
+        self.refuse_headers: list[tuple[bytes, bytes]] = []
+        self.port = 0
+
+    async def run(self, task_status: trio.TaskStatus[None]) -> None:
+        async with trio.open_nursery() as nursery:
+            server = await nursery.start(partial(serve_websocket, self._serve, "127.0.0.1", 0, self.tls))
+            self.port = server.port
+            task_status.started()
+
+    async def _serve(self, request: WebSocketRequest) -> None:
+        self.requests.append(request)
+        if self.refuse_with is not None:
+            await request.reject(self.refuse_with, extra_headers=self.refuse_headers)
+            return
+        socket = await request.accept(subprotocol=request.proposed_subprotocols[0])
+        await self._arrive.send(socket)
+        await trio.sleep_forever()  # the engine reads in the background; a test holds the socket
+
+    async def link(self) -> ServedConnection:
+        with trio.fail_after(5):
+            return await self.links.receive()
+
+
+@asynccontextmanager
+async def a_backend() -> AsyncIterator[Backend]:
+    """One that runs inside the block."""
+    async with trio.open_nursery() as nursery:
+        backend = Backend()
+        await nursery.start(backend.run)
+        yield backend
+        nursery.cancel_scope.cancel()
+
+
+class Rig:
+    """The controller's links between one backend and any stations."""
+
+    def __init__(self, nursery: trio.Nursery, backend: Backend, **door: Secret | None) -> None:
+        self.nursery = nursery
+        self.backend = backend
+        self.site = SiteSpy()
+        self.memory = MemorySpy()
+        self.board = SessionRegistry()
+        self.tally = ConnectionStats()
+        self.habits: dict[str, HandshakeQuirks] = {}
+        self.door = AdmissionRules("/ocpp", {"CS01": None, **door}, tuple(Version), self._habits_of)
+        self.port = 0
+        self.scope = ProfileScope.STATION
+        self.ping_s = 0.0
+        self.pace = TokenBucket(0)
+        self.tls: RenewedContext | None = None
+        self.upwards: RenewedContext | None = None
+        self.limits: tuple[int, float] = (0, 0)
+        self.binary = True
+
+    async def start(self, max_message_bytes: int = 1 << 20) -> None:
+        listening = ListenSettings("127.0.0.1", 0, self.tls, max_message_bytes, *self.limits)
+        self.port = await self.nursery.start(
+            partial(serve_stations, listening, self.door, self._serve, self.tally)
+        )
+
+    def _habits_of(self, station: str) -> HandshakeQuirks:
+        return self.habits.get(station, HandshakeQuirks())
+
+    @property
+    def uplink(self) -> Endpoint:
+        scheme = "ws" if self.upwards is None else "wss"
+        url = f"{scheme}://localhost:{self.backend.port}/csms/{{station}}"
+        return Endpoint(url, self.upwards, None, 1 << 20, 2.0, TokenBucket(0))
+
+    @property
+    def uplinks(self) -> BackendPool:
+        return BackendPool("cpo", {"cpo": (0, self.uplink)}, random.Random(1))
+
+    async def _serve(self, admitted: Admission, link: ServedConnection) -> None:
+        relay = StationRelay(
+            admitted.station,
+            "cpo",
+            admitted.version,
+            StationStateTracker(admitted.version, 230),
+            ProfileArbiter(admitted.version, self.scope, a_station(self.scope)),
+            CALL_TIMEOUT_S,
+            trio.current_time(),
+        )
+        sealed = BinaryMessages(None, lambda now: now, admitted.version, admitted.station, "cpo")
+        rules = SessionRules(
+            pace=self.pace,
+            ping_s=self.ping_s,
+            backend_ping_s=self.ping_s,
+            sealed=sealed if self.binary else None,
+        )
+        make = partial(StationSession, admitted, relay, link, self.site, self.memory, self.tally, rules)
+        await self.board.run(admitted.station, make, self.uplinks)
+
+    @asynccontextmanager
+    async def station(
+        self,
+        station: str = "CS01",
+        *offered: str,
+        headers: list[tuple[bytes, bytes]] | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> AsyncIterator[WebSocketConnection]:
+        async with open_websocket_url(
+            f"{'ws' if tls is None else 'wss'}://127.0.0.1:{self.port}/ocpp/{station}",
+            tls,
+            subprotocols=offered or ("ocpp1.6",),
+            extra_headers=headers,
+            disconnect_timeout=2,
+        ) as socket:
+            yield socket
+
+    async def refusal(
+        self, station: str, *offered: str, tls: ssl.SSLContext | None = None
+    ) -> ConnectionRejected:
+        try:
+            async with self.station(station, *offered, tls=tls):
+                raise AssertionError("the station was let in")
+        except ConnectionRejected as rejected:
+            return rejected
+
+
+@asynccontextmanager
+async def rig(
+    *,
+    tls: RenewedContext | None = None,
+    upwards: RenewedContext | None = None,
+    backend_tls: ssl.SSLContext | None = None,
+    limits: tuple[int, float] = (0, 0),
+    binary: bool = True,
+    **door: Secret | None,
+) -> AsyncIterator[Rig]:
+    """A started rig; everything in it ends with the block.
+
+    `tls`: what stations meet; `upwards`: what we bring to the backend, and `backend_tls` what it has.
+    `limits`: connections per address, handshakes per second. `binary`: whether binary messages pass.
+    """
+    async with trio.open_nursery() as nursery:
+        backend = Backend()
+        backend.tls = backend_tls
+        await nursery.start(backend.run)
+        made = Rig(nursery, backend, **door)
+        made.tls, made.upwards, made.limits, made.binary = tls, upwards, limits, binary
+        await made.start()
+        yield made
+        nursery.cancel_scope.cancel()
+
+
+async def heard(socket: WebSocketConnection) -> str:
+    with trio.fail_after(5):
+        message = await socket.get_message()
+    assert isinstance(message, str)
+    return message

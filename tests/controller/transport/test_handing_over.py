@@ -1,0 +1,184 @@
+"""From one session of a station to the next, which counts on what the one before has taken in."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, cast
+
+import pytest
+import trio
+import trio.testing
+
+from controller.ocpp.frames import Version
+from controller.offline.journal_records import LocalListVersion, PersistRelay, RelayRecord
+from controller.relay.events import Action, Close, Event, FromStation, ToStation
+from controller.stations.admission import Admission
+from controller.stations.connection_stats import ConnectionStats
+from controller.stations.registry import SessionRegistry
+from controller.stations.session import SessionRules, StationSession
+from controller.store.database import StoreError
+from controller.transport.token_bucket import TokenBucket
+from tests.controller.transport.rig import SiteSpy
+
+# -- the switchboard ----------------------------------------------------------------------------------------
+
+
+class Served:
+    """A session that is there until it is replaced, and takes a moment to end."""
+
+    is_present = True
+
+    def __init__(self, name: str, log: list[str]) -> None:
+        self._name, self._log = name, log
+        log.append(f"{name} is made")
+
+    async def run(self, *_: object) -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            with trio.CancelScope(shield=True):
+                await trio.sleep(1)
+            self._log.append(f"{self._name} has ended")
+
+
+def made(name: str, log: list[str]) -> Callable[[], StationSession]:
+    return lambda: cast(StationSession, Served(name, log))
+
+
+async def test_each_is_made_when_the_one_before_has_ended_and_the_newest_stays(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    board, log = SessionRegistry(), list[str]()
+    async with trio.open_nursery() as nursery:
+        for name in ("first", "second", "third"):
+            nursery.start_soon(board.run, "CS01", made(name, log), None)
+            await trio.sleep(0.1)
+        await trio.sleep(10)
+        assert log == ["first is made", "first has ended", "third is made"]
+        assert board.session("CS01") is not None
+        nursery.cancel_scope.cancel()
+    assert not board.is_served("CS01")
+
+
+async def test_who_speaks_for_an_absent_station_does_not_come_between_it_and_its_session(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    board, log = SessionRegistry(), list[str]()
+
+    async def speak_for() -> None:
+        while not board.is_served("CS01"):
+            await board.run("CS01", made("its speaker", log), None)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(speak_for)
+        await trio.sleep(5)
+        nursery.start_soon(board.run, "CS01", made("the station", log), None)
+        await trio.sleep(5)
+        assert log == ["its speaker is made", "its speaker has ended", "the station is made"]
+        nursery.cancel_scope.cancel()
+
+
+# -- the session --------------------------------------------------------------------------------------------
+
+
+class Relay:
+    """Whatever a station says is to be saved before it is answered."""
+
+    deadline, hears_station, is_open = None, True, True
+
+    def handle(self, event: Event, _now: float) -> list[Action]:
+        assert isinstance(event, FromStation)
+        return [PersistRelay((word(event.text),)), ToStation(f"answer to {event.text}")]
+
+    def close(self, reason: str, _now: float) -> list[Action]:
+        was_open, self.is_open = self.is_open, False
+        return [Close(1013, reason)] if was_open else []
+
+
+class Link:
+    """What the station says comes from `says`; `heard` is what it hears."""
+
+    def __init__(self) -> None:
+        self.says, self._receives = trio.open_memory_channel[str](10)
+        self.heard: list[str] = []
+
+    async def listen(self, hear: Callable[[str], Callable[[], Awaitable[None]] | None]) -> None:
+        async for text in self._receives:
+            if (pause := hear(text)) is not None:
+                await pause()
+
+    def put(self, text: str) -> None:
+        self.heard.append(text)
+
+    async def close(self, *_: object) -> None:
+        await trio.lowlevel.checkpoint()
+
+
+class SlowDisk:
+    """Takes a second for each write, and no more than `room` of them."""
+
+    def __init__(self, room: int) -> None:
+        self.words: list[RelayRecord] = []
+        self.forgotten: list[str] = []
+        self._room = room
+
+    async def save(self, words: Sequence[RelayRecord]) -> None:
+        await trio.sleep(1)
+        if self._room == 0:
+            raise StoreError("the disk is full")
+        self._room -= 1
+        self.words += words
+
+    def forget(self, station: str) -> None:
+        self.forgotten.append(station)
+
+
+def word(text: str) -> RelayRecord:
+    return LocalListVersion(text, 1)
+
+
+def session(link: Link, disk: SlowDisk) -> StationSession:
+    rules = SessionRules(pace=TokenBucket(0), ping_s=0, backend_ping_s=0)
+    admitted = Admission("CS01", Version.V16)
+    parts: Any = (Relay(), link, SiteSpy(), disk, ConnectionStats(), rules)
+    return StationSession(admitted, *parts)
+
+
+@pytest.mark.parametrize("at_s", [0.5, 1.5, 2.5])
+async def test_cut_short_it_saves_what_it_took_in_and_answers_at_most_what_was_being_saved(
+    autojump_clock: trio.testing.MockClock, at_s: float
+) -> None:
+    link, disk = Link(), SlowDisk(10)
+    with trio.move_on_after(at_s):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(session(link, disk).run, None)
+            for text in ("a", "b", "c"):
+                link.says.send_nowait(text)
+    assert disk.words == [word("a"), word("b"), word("c")]
+    assert link.heard == [f"answer to {text}" for text in ("a", "b", "c")[: int(at_s) + 1]]
+    assert disk.forgotten == []
+
+
+async def test_what_it_cannot_save_then_the_next_does_not_count_on(
+    autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    link, disk = Link(), SlowDisk(1)
+    with trio.move_on_after(0.5):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(session(link, disk).run, None)
+            for text in ("a", "b"):
+                link.says.send_nowait(text)
+    assert (disk.words, disk.forgotten) == ([word("a")], ["CS01"])
+    assert "its last messages are not kept: the disk is full" in caplog.text
+
+
+async def test_on_a_full_disk_it_is_closed_unanswered_and_told(
+    autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    link, disk = Link(), SlowDisk(0)
+    link.says.send_nowait("a")
+    link.says.send_nowait("b")
+    with trio.fail_after(10):
+        await session(link, disk).run(None)
+    assert (disk.words, link.heard, disk.forgotten) == ([], [], ["CS01"])
+    assert "closed, its messages cannot be kept: the disk is full" in caplog.text

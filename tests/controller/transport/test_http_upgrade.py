@@ -1,0 +1,191 @@
+"""HTTP before the WebSocket: requests that stations send, and answers that backends give."""
+
+from __future__ import annotations
+
+import pytest
+
+from controller.transport.http_upgrade import UpgradeError, UpgradeOffer, UpgradeRequest
+
+GOOD = {
+    "Host": "lc",
+    "Upgrade": "websocket",
+    "Connection": "keep-alive, Upgrade",
+    "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Protocol": "ocpp1.6",
+}
+ACCEPT = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="  # for that key: RFC 6455, 1.3
+
+
+def request(line: str = "GET /ocpp/CS01 HTTP/1.1", **changed: str | None) -> bytes:
+    headers = GOOD | {name.replace("_", "-"): value for name, value in changed.items()}
+    lines = [line, *(f"{name}: {value}" for name, value in headers.items() if value is not None), "", ""]
+    return "\r\n".join(lines).encode()
+
+
+def asked(data: bytes) -> UpgradeRequest:
+    made = UpgradeRequest(1000, compression=True)
+    made.feed(data)
+    return made
+
+
+# -- as a server ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("data", "status", "header"),
+    [
+        (request(), 101, f"Sec-WebSocket-Accept: {ACCEPT}"),
+        (request(), 101, "Sec-WebSocket-Protocol: chosen"),
+        (request(Upgrade="WebSocket"), 101, ""),
+        (request(Upgrade=None), 426, "Upgrade: websocket"),
+        (request(Connection="close"), 426, "Sec-WebSocket-Version: 13"),
+        (request(Sec_WebSocket_Version="8"), 400, "Sec-WebSocket-Version: 13"),
+        (request(Sec_WebSocket_Key=None), 400, ""),
+        (request(Sec_WebSocket_Key="short"), 400, ""),
+        (request("POST /ocpp/CS01 HTTP/1.1"), 405, "Allow: GET"),
+        (request("GET /ocpp/CS01 HTTP/1.0"), 505, ""),
+    ],
+)
+def test_what_a_request_is_answered_with(data: bytes, status: int, header: str) -> None:
+    upgrade = asked(data)
+    assert upgrade.accept("chosen").status_code == status
+    answer = upgrade.wire.take().decode()
+    assert answer.startswith(f"HTTP/1.1 {status} ")
+    assert header in answer
+    assert upgrade.wire.ended == (status != 101)
+
+
+@pytest.mark.parametrize(
+    ("sent", "offered"),
+    [
+        ("ocpp1.6", ["ocpp1.6"]),
+        ("ocpp2.0.1, ocpp1.6", ["ocpp2.0.1", "ocpp1.6"]),
+        (",ocpp1.6 ,, ocpp 2", ["", "ocpp1.6", "", "ocpp 2"]),
+        (None, []),
+    ],
+)
+def test_the_subprotocols_are_told_as_they_were_sent(sent: str | None, offered: list[str]) -> None:
+    upgrade = asked(request(Sec_WebSocket_Protocol=sent))
+    assert upgrade.offered == offered
+    assert upgrade.accept(None).status_code == 101
+    assert b"Sec-WebSocket-Protocol" not in upgrade.wire.take()
+
+
+@pytest.mark.parametrize(
+    ("sent", "target"),
+    [
+        ("/ocpp/CS%2001?a=b", "/ocpp/CS%2001?a=b"),
+        ("/ocpp/Säule", "/ocpp/S%C3%A4ule"),
+        ("//ocpp/CS01/", "//ocpp/CS01/"),
+    ],
+)
+def test_a_target_is_told_as_it_was_sent_and_what_is_not_ascii_encoded(sent: str, target: str) -> None:
+    data = request(f"GET {sent} HTTP/1.1")
+    whole, bytewise = asked(data), UpgradeRequest(1000, compression=True)
+    for byte in data:
+        bytewise.feed(bytes([byte]))
+    assert whole.target == bytewise.target == target
+
+
+def test_a_refusal_has_its_status_its_reason_and_its_headers() -> None:
+    upgrade = asked(request())
+    upgrade.reject(401, "who are you, Säule?", [("WWW-Authenticate", 'Basic realm="ocpp"')])
+    head, _, body = upgrade.wire.take().decode().partition("\r\n\r\n")
+    assert head.startswith("HTTP/1.1 401 Unauthorized\r\n")
+    assert 'WWW-Authenticate: Basic realm="ocpp"' in head
+    assert f"Content-Length: {len(body.encode())}" in head
+    assert body == "who are you, Säule?\n"
+    assert upgrade.wire.ended
+
+
+@pytest.mark.parametrize(
+    ("data", "answer"),
+    [
+        (b"nonsense\r\n", b""),
+        (b"GET / HTTP/1.1\r\nno colon\r\n", b""),
+        (b"GET /" + b"x" * 10_000, b"HTTP/1.1 414 "),
+        (b"GET / HTTP/1.1\r\n" + b"X: " + b"x" * 10_000, b"HTTP/1.1 431 "),
+        (b"GET / HTTP/1.1\r\n" + b"X: x\r\n" * 1000, b"HTTP/1.1 431 "),
+    ],
+)
+def test_what_can_be_no_request_is_not_waited_for(data: bytes, answer: bytes) -> None:
+    upgrade = UpgradeRequest(1000, compression=True)
+    with pytest.raises(UpgradeError):
+        upgrade.feed(data)
+    sent = upgrade.wire.take()
+    assert sent.startswith(answer)
+    assert bool(sent) == bool(answer)
+
+
+def test_who_goes_in_the_middle_of_its_request_is_not_waited_for() -> None:
+    upgrade = asked(request()[:40])
+    with pytest.raises(UpgradeError, match="the peer closed the connection during the handshake"):
+        upgrade.feed(b"")
+
+
+# -- as a client ---------------------------------------------------------------------------------------
+
+
+def asking() -> UpgradeOffer:
+    made = UpgradeOffer("wss://csms.example:8443/a%20b?c=d", "ocpp1.6", None, 1000, compression=False)
+    made._protocol.key = GOOD["Sec-WebSocket-Key"]
+    return made
+
+
+def answer(line: str = "HTTP/1.1 101 Switching Protocols", **changed: str | None) -> bytes:
+    headers = {
+        "Upgrade": "websocket",
+        "Connection": "Upgrade",
+        "Sec-WebSocket-Accept": ACCEPT,
+        "Sec-WebSocket-Protocol": "ocpp1.6",
+    } | {name.replace("_", "-"): value for name, value in changed.items()}
+    lines = [line, *(f"{name}: {value}" for name, value in headers.items() if value is not None), "", ""]
+    return "\r\n".join(lines).encode()
+
+
+def test_we_ask_for_what_the_url_says() -> None:
+    sent = asking().wire.take().decode()
+    assert sent.startswith("GET /a%20b?c=d HTTP/1.1\r\nHost: csms.example:8443\r\n")
+    assert "Sec-WebSocket-Protocol: ocpp1.6" in sent
+    assert "Authorization" not in sent
+    assert "Sec-WebSocket-Extensions" not in sent
+
+
+def test_messages_that_come_with_the_answer_are_not_lost() -> None:
+    made = asking()
+    made.feed(answer() + b"\x81\x02hi")
+    assert made.is_complete
+    assert list(made.wire.messages) == ["hi"]
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        (answer(Sec_WebSocket_Protocol=None), "it does not speak ocpp1.6"),
+        (answer(Sec_WebSocket_Protocol="ocpp2.0.1"), "unsupported subprotocol: ocpp2.0.1"),
+        (answer(Sec_WebSocket_Accept="wrong"), "invalid Sec-WebSocket-Accept header: wrong"),
+        (answer(Sec_WebSocket_Extensions="permessage-deflate"), "no extensions supported"),
+        (answer(Upgrade=None), "missing Upgrade header"),
+        (b"SSH-2.0-OpenSSH\r\n", "invalid HTTP status line"),
+        (b"", "the peer closed the connection during the handshake"),
+    ],
+)
+def test_an_answer_that_opens_no_websocket_of_ours(data: bytes, told: str) -> None:
+    with pytest.raises(UpgradeError, match=told) as failed:
+        asking().feed(data)
+    assert failed.value.answer is None
+
+
+@pytest.mark.parametrize("end", [{"Content-Length": "4"}, {}])
+def test_a_refusal_is_told_with_its_status(end: dict[str, str]) -> None:
+    made = asking()
+    lines = ["HTTP/1.1 503 Busy", "Retry-After: 7", *(f"{name}: {value}" for name, value in end.items())]
+    data = "\r\n".join([*lines, "", "busy"]).encode()
+    if not end:
+        made.feed(data)  # it is complete when the connection ends
+        data = b""
+    with pytest.raises(UpgradeError, match="it refused the link with HTTP status 503") as failed:
+        made.feed(data)
+    assert failed.value.answer is not None
+    assert failed.value.answer.headers["Retry-After"] == "7"

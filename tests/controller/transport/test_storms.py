@@ -1,0 +1,202 @@
+"""Peers in masses, and peers that stop: over loopback, with raw TCP where no library would do it."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from contextlib import suppress
+
+import pytest
+import trio
+from trio_websocket import ConnectionClosed, WebSocketConnection
+
+from controller.transport import websocket_connection
+from controller.transport.token_bucket import TokenBucket
+from tests.controller.transport.rig import heard, rig
+
+KEY = "dGhlIHNhbXBsZSBub25jZQ=="
+MAGIC = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, 1.3
+UPGRADE = (
+    "GET /ocpp/CS01 HTTP/1.1\r\nHost: lc\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    f"Sec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: ocpp1.6\r\n\r\n"
+).encode()
+
+
+@pytest.fixture(autouse=True)
+def _no_long_goodbyes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """These peers do not take part in a closing handshake: a moment for it is enough."""
+    monkeypatch.setattr(websocket_connection, "CLOSE_S", 0.1)
+
+
+async def until_closed(stream: trio.abc.Stream) -> None:
+    """Swallow everything until the other side ends the connection."""
+    with trio.fail_after(5), suppress(trio.BrokenResourceError):
+        while await stream.receive_some():
+            pass
+
+
+# -- masses --------------------------------------------------------------------------------------------
+
+
+async def test_a_storm_of_stations_is_let_in_whole() -> None:
+    names = [f"ST{number}" for number in range(60)]
+    async with rig(limits=(len(names), 40.0), **dict.fromkeys(names)) as site:
+
+        async def station(name: str) -> None:
+            async with site.station(name):
+                await all_are_in.wait()
+
+        all_are_in = trio.Event()
+        async with trio.open_nursery() as nursery:
+            for name in names:
+                nursery.start_soon(station, name)
+            for _ in names:
+                await site.backend.link()
+            all_are_in.set()
+        assert site.tally.accepted == len(names)
+        assert site.tally.refused == 0
+
+
+async def test_an_address_has_so_many_connections_and_no_more(caplog: pytest.LogCaptureFixture) -> None:
+    async with rig(limits=(2, 0)) as site:
+        first, _second = [await trio.open_tcp_stream("127.0.0.1", site.port) for _ in range(2)]
+        for _ in range(2):
+            await until_closed(await trio.open_tcp_stream("127.0.0.1", site.port))
+        assert caplog.text.count("has 2 connections already") == 1
+        elsewhere = await trio.open_tcp_stream("127.0.0.1", site.port, local_address="127.0.0.2")
+        await elsewhere.send_all(UPGRADE)
+        with trio.fail_after(5):
+            assert (await elsewhere.receive_some()).startswith(b"HTTP/1.1 101")
+        await first.send_all(b"nonsense\r\n\r\n")
+        await until_closed(first)
+        async with site.station():
+            await site.backend.link()
+        assert site.tally.refused == 2
+
+
+async def test_a_handshake_waits_for_its_turn() -> None:
+    async with rig(limits=(0, 0.1)) as site, site.station():
+        second = await trio.open_tcp_stream("127.0.0.1", site.port)
+        await second.send_all(UPGRADE)
+        with trio.move_on_after(0.1) as waiting:
+            await second.receive_some()
+        assert waiting.cancelled_caught
+        assert (site.tally.accepted, site.tally.refused) == (1, 0)
+
+
+async def test_who_would_have_to_stand_in_line_for_too_long_is_told_at_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with rig(limits=(0, 0.01)) as site, site.station():
+        await until_closed(await trio.open_tcp_stream("127.0.0.1", site.port))
+    assert "its handshake would have to wait for more than 30 s" in caplog.text
+
+
+async def test_a_peer_that_goes_before_its_upgrade_makes_room_at_once() -> None:
+    async with rig(limits=(1, 0)) as site:
+        for _ in range(3):
+            stream = await trio.open_tcp_stream("127.0.0.1", site.port)
+            await stream.send_all(UPGRADE[:40])
+            await stream.send_eof()
+            await until_closed(stream)
+        assert site.tally.refused == 0
+
+
+class CountedPace(TokenBucket):
+    """Writes down how long its station had to wait."""
+
+    def __init__(self, rate: float, burst: int) -> None:
+        super().__init__(rate, burst)
+        self.waits: list[float] = []
+
+    def take(self, now: float) -> float:
+        self.waits.append(super().take(now))
+        return self.waits[-1]
+
+
+async def test_a_station_that_floods_is_read_slowly_and_loses_nothing() -> None:
+    calls = [f'[2,"{number}","Heartbeat",{{}}]' for number in range(30)]
+    async with rig() as site:
+        site.pace = pace = CountedPace(rate=100, burst=5)
+        async with site.station() as station, trio.open_nursery() as nursery:
+            backend = await site.backend.link()
+
+            async def flood() -> None:
+                for call in calls:
+                    await station.send_message(call)
+
+            nursery.start_soon(flood)
+            for call in calls:
+                assert await heard(backend) == call
+                await backend.send_message(f'[3,"{json.loads(call)[1]}",{{}}]')
+                assert json.loads(await heard(station))[1] == json.loads(call)[1]
+    assert len(pace.waits) == len(calls)
+    assert pace.waits[:5] == [0.0] * 5
+
+
+# -- peers that stop -----------------------------------------------------------------------------------
+
+
+async def test_a_station_that_swallows_everything_is_closed(caplog: pytest.LogCaptureFixture) -> None:
+    async with rig() as site:
+        site.ping_s = 0.2
+        stream = await trio.open_tcp_stream("127.0.0.1", site.port)
+        await stream.send_all(UPGRADE)
+        backend = await site.backend.link()
+        await until_closed(stream)
+        with pytest.raises(ConnectionClosed):
+            await heard(backend)
+        await site.site.until("down")
+    assert "station CS01 is gone: no answer to a ping" in caplog.text
+
+
+async def test_a_backend_that_swallows_everything_closes_its_station(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def swallow(stream: trio.SocketStream) -> None:
+        request = await stream.receive_some()
+        key = request.partition(b"Sec-WebSocket-Key: ")[2].partition(b"\r\n")[0]
+        accepted = base64.b64encode(hashlib.sha1(key + MAGIC).digest())
+        await stream.send_all(
+            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Protocol: ocpp1.6\r\nSec-WebSocket-Accept: " + accepted + b"\r\n\r\n"
+        )
+        await until_closed(stream)
+
+    async with rig() as site:
+        site.ping_s = 0.2
+        listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        await site.nursery.start(trio.serve_listeners, swallow, listeners)
+        site.backend.port = listeners[0].socket.getsockname()[1]
+        async with site.station() as station:
+            with pytest.raises(ConnectionClosed):
+                await heard(station)
+    assert "backend cpo is away for station CS01: no answer to a ping" in caplog.text
+
+
+async def test_a_station_that_does_not_read_costs_its_link_and_no_memory(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with rig() as site, site.station() as station, trio.open_nursery() as nursery:
+        backend = await site.backend.link()
+        nursery.start_soon(_ask_and_never_listen, station)
+        nursery.start_soon(_answer_at_length, backend)
+        await site.site.until("down")
+        nursery.cancel_scope.cancel()
+    assert "station CS01 does not read" in caplog.text
+
+
+async def _ask_and_never_listen(station: WebSocketConnection) -> None:
+    number = 0
+    with suppress(ConnectionClosed):
+        while True:
+            number += 1
+            await station.send_message(f'[2,"{number}","DataTransfer",{{}}]')
+
+
+async def _answer_at_length(backend: WebSocketConnection) -> None:
+    with suppress(ConnectionClosed):
+        while True:
+            number = json.loads(await backend.get_message())[1]
+            await backend.send_message(f'[3,"{number}",{{"data":"{"x" * 500_000}"}}]')

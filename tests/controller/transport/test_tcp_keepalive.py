@@ -1,0 +1,34 @@
+"""What the system is told about a link."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+import trio
+
+from controller.transport.tcp_keepalive import GONE_S, IDLE_S, keep_alive
+
+
+async def test_an_open_stream_is_watched_over() -> None:
+    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    async with listeners[0], await trio.open_tcp_stream(*listeners[0].socket.getsockname()) as stream:
+        keep_alive(stream)
+
+        def option(number: int) -> int:
+            value = stream.getsockopt(socket.IPPROTO_TCP, number)
+            assert isinstance(value, int)
+            return value
+
+        assert stream.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        assert option(socket.TCP_KEEPIDLE) == IDLE_S < 60
+        asked_for_s = option(socket.TCP_KEEPIDLE) + option(socket.TCP_KEEPINTVL) * option(socket.TCP_KEEPCNT)
+        assert IDLE_S < asked_for_s <= GONE_S
+        assert option(socket.TCP_USER_TIMEOUT) == GONE_S * 1000
+
+
+def test_a_connection_that_is_gone_is_told() -> None:
+    gone = socket.socket()
+    gone.close()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        keep_alive(gone)

@@ -1,0 +1,275 @@
+"""TLS down and up over loopback: who is let in, who is told why not, and certificates that change."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+import trio
+from cryptography import x509
+from trio_websocket import ConnectionClosed
+
+from controller.transport.tls import LOOK_S, RenewedContext, TlsError, client_tls, server_tls
+from tests.controller.transport.certificates import DAY, Authority, Pair
+from tests.controller.transport.rig import Rig, heard, rig
+
+CALL = '[2,"1","Heartbeat",{}]'
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    return Authority(tmp_path)
+
+
+@pytest.fixture
+def tls(authority: Authority) -> RenewedContext:
+    pair = authority.server()
+    return server_tls(pair.certificate, pair.key, None)
+
+
+@pytest.fixture
+def mutual(authority: Authority) -> RenewedContext:
+    pair = authority.server()
+    return server_tls(pair.certificate, pair.key, authority.ca)
+
+
+async def talks(site: Rig, station: str, tls: ssl.SSLContext) -> None:
+    async with site.station(station, tls=tls) as link:
+        backend = await site.backend.link()
+        await link.send_message(CALL)
+        assert await heard(backend) == CALL
+
+
+async def cut_off(stream: trio.abc.Stream) -> None:
+    """Ask for the upgrade, and see that the connection ends without a word."""
+    with trio.fail_after(5), suppress(trio.BrokenResourceError):
+        await stream.send_all(b"GET /ocpp/CS01 HTTP/1.1\r\nHost: lc\r\n\r\n")
+        assert await stream.receive_some() == b""
+
+
+# -- down ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+async def test_stations_come_over_tls(
+    authority: Authority, tls: RenewedContext, version: ssl.TLSVersion
+) -> None:
+    theirs = authority.client()
+    theirs.minimum_version = theirs.maximum_version = version
+    async with rig(tls=tls) as site:
+        await talks(site, "CS01", theirs)
+
+
+def test_what_is_older_than_tls_1_2_is_not_spoken(tls: RenewedContext) -> None:
+    assert tls.current(0).minimum_version is ssl.TLSVersion.TLSv1_2
+
+
+async def test_a_station_that_speaks_plain_to_the_tls_port_costs_only_itself(
+    authority: Authority, tls: RenewedContext, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with rig(tls=tls) as site:
+        await cut_off(await trio.open_tcp_stream("127.0.0.1", site.port))
+        await talks(site, "CS01", authority.client())
+        assert site.tally.refused == 1
+    assert "no TLS: http request" in caplog.text
+
+
+# -- mutual TLS (security profile 3) -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("common_name", "alternatives"),
+    [
+        ("CS01", []),
+        ("serial 4711", [x509.DNSName("CS01")]),
+        ("serial 4711", [x509.UniformResourceIdentifier("wss://lc.example/ocpp/CS%301")]),
+    ],
+)
+async def test_a_station_s_certificate_is_for_its_id(
+    authority: Authority, mutual: RenewedContext, common_name: str, alternatives: list[x509.GeneralName]
+) -> None:
+    async with rig(tls=mutual) as site:
+        await talks(site, "CS01", authority.client(authority.issue("cs", common_name, *alternatives)))
+
+
+async def test_another_station_s_certificate_is_refused_and_both_are_named(
+    authority: Authority, mutual: RenewedContext, caplog: pytest.LogCaptureFixture
+) -> None:
+    theirs = authority.client(authority.issue("cs", "CS02"))
+    async with rig(tls=mutual) as site:
+        refused = await site.refusal("CS01", tls=theirs)
+    assert refused.status_code == 403
+    assert refused.body == b"its certificate is for 'CS02', not for station 'CS01'\n"
+    assert "station CS01 refused with 403: its certificate is for 'CS02'" in caplog.text
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        ("none", "peer did not return a certificate"),
+        (
+            "stranger",
+            "is not trusted: self-signed certificate in certificate chain|unable to get local issuer",
+        ),
+        ("expired", "its certificate is not trusted: certificate has expired"),
+    ],
+)
+async def test_without_a_good_certificate_no_station_comes_in(
+    authority: Authority,
+    mutual: RenewedContext,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    version: ssl.TLSVersion,
+    kind: str,
+    told: str,
+) -> None:
+    pairs: dict[str, Pair | None] = {
+        "none": None,
+        "stranger": Authority(tmp_path, "strangers").issue("stranger", "CS01"),
+        "expired": authority.issue("old", "CS01", good_for=-DAY),
+    }
+    theirs = authority.client(pairs[kind])
+    theirs.maximum_version = version
+    async with rig(tls=mutual) as site:
+        stream = await trio.open_tcp_stream("127.0.0.1", site.port)
+        await cut_off(trio.SSLStream(stream, theirs, server_hostname="127.0.0.1"))
+        await talks(site, "CS01", authority.client(authority.issue("good", "CS01")))
+        assert site.tally.accepted == 1
+    lines = [record.getMessage() for record in caplog.records if "no TLS" in record.getMessage()]
+    assert len(lines) == 1
+    assert any(words in lines[0] for words in told.split("|"))
+
+
+# -- up ------------------------------------------------------------------------------------------------
+
+
+async def test_a_backend_over_tls(authority: Authority) -> None:
+    theirs = authority.server("csms").server()
+    async with (
+        rig(upwards=client_tls("cpo", authority.ca, None, None), backend_tls=theirs) as site,
+        site.station() as station,
+    ):
+        backend = await site.backend.link()
+        await station.send_message(CALL)
+        assert await heard(backend) == CALL
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        ("stranger", "its certificate is not trusted: unable to get local issuer certificate"),
+        ("expired", "its certificate is not trusted: certificate has expired"),
+        ("wrong host", "its certificate is not trusted: Hostname mismatch"),
+        ("plain", "wrong version number"),
+    ],
+)
+async def test_a_backend_that_proves_nothing_gets_nothing_and_closes_the_station(
+    authority: Authority, tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: str, told: str
+) -> None:
+    servers = {
+        "stranger": Authority(tmp_path, "strangers").server("stranger").server(),
+        "expired": authority.server("old", good_for=-DAY).server(),
+        "wrong host": authority.issue("other", "x", x509.DNSName("other.example")).server(),
+        "plain": None,
+    }
+    upwards = client_tls("cpo", authority.ca, None, None)
+    async with rig(upwards=upwards, backend_tls=servers[kind]) as site, site.station() as station:
+        with pytest.raises(ConnectionClosed):
+            await heard(station)
+        assert site.backend.requests == []
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(warnings) == 2
+    assert "backend cpo cannot be reached" in warnings[0]
+    assert "backend cpo is away for station CS01" in warnings[1]
+    for warning in warnings:
+        assert told in warning.lower() if kind == "plain" else told in warning
+
+
+async def test_a_backend_is_shown_our_certificate(authority: Authority) -> None:
+    ours = authority.issue("lc", "lc-depot")
+    theirs = authority.server("csms").server(client_ca=authority.ca)
+    upwards = client_tls("cpo", authority.ca, ours.certificate, ours.key)
+    async with rig(upwards=upwards, backend_tls=theirs) as site, site.station() as station:
+        backend = await site.backend.link()
+        await station.send_message(CALL)
+        assert await heard(backend) == CALL
+
+
+async def test_a_backend_that_wants_a_certificate_which_we_do_not_have_closes_the_station(
+    authority: Authority, caplog: pytest.LogCaptureFixture
+) -> None:
+    theirs = authority.server("csms").server(client_ca=authority.ca)
+
+    async def refuse(stream: trio.SSLStream[trio.SocketStream]) -> None:
+        with pytest.raises(trio.BrokenResourceError):
+            await stream.do_handshake()
+        await trio.aclose_forcefully(stream)
+
+    async with rig(upwards=client_tls("cpo", authority.ca, None, None)) as site:
+        listeners = await trio.open_ssl_over_tcp_listeners(0, theirs, host="127.0.0.1")
+        await site.nursery.start(trio.serve_listeners, refuse, listeners)
+        site.backend.port = listeners[0].transport_listener.socket.getsockname()[1]
+        async with site.station() as station:
+            with pytest.raises(ConnectionClosed):
+                await heard(station)
+    assert "backend cpo is away for station CS01: " in caplog.text
+    assert "did not answer" not in caplog.text
+
+
+# -- certificates that change --------------------------------------------------------------------------
+
+
+async def test_new_handshakes_use_the_newest_certificate_and_open_links_stay(
+    authority: Authority, tls: RenewedContext, tmp_path: Path
+) -> None:
+    async with rig(tls=tls, CS02=None) as site, site.station(tls=authority.client()) as old:
+        backend = await site.backend.link()
+        newer = Authority(tmp_path, "newer")
+        newer.server()  # in place of the pair that is in use
+        tls.current(trio.current_time() + LOOK_S)  # as if the second were over
+        await talks(site, "CS02", newer.client())
+        await old.send_message(CALL)
+        assert await heard(backend) == CALL
+
+
+def test_the_files_are_looked_at_once_a_second(authority: Authority, tls: RenewedContext) -> None:
+    first = tls.current(100.0)
+    authority.server()
+    assert tls.current(100.0 + LOOK_S / 2) is first
+    assert tls.current(100.0 + LOOK_S) is not first
+
+
+def test_files_that_stay_the_same_keep_their_context(tls: RenewedContext) -> None:
+    assert tls.current(0.0) is tls.current(10.0) is tls.current(20.0)
+
+
+@pytest.mark.parametrize("harm", ["half a pair", "nonsense", "gone"])
+def test_a_broken_new_pair_is_told_once_and_the_old_one_stays(
+    authority: Authority, tls: RenewedContext, tmp_path: Path, caplog: pytest.LogCaptureFixture, harm: str
+) -> None:
+    first = tls.current(0.0)
+    certificate = tmp_path / "server.pem"
+    if harm == "half a pair":
+        os.replace(authority.server("other").certificate, certificate)
+    elif harm == "nonsense":
+        certificate.write_text("nonsense")
+    else:
+        certificate.unlink()
+    assert [tls.current(10.0 * look) is first for look in range(1, 4)] == [True] * 3
+    assert caplog.text.count("cannot be used, the old certificate stays") == 1
+    authority.server()
+    assert tls.current(50.0) is not first
+
+
+def test_at_the_start_a_broken_pair_is_a_failure_that_names_the_files(
+    authority: Authority, tmp_path: Path
+) -> None:
+    one, other = authority.server("one"), authority.server("other")
+    with pytest.raises(TlsError, match=r"listen: .*one\.pem, .*other\.key cannot be used: .*mismatch"):
+        server_tls(one.certificate, other.key, None)
+    with pytest.raises(TlsError, match=r"backend cpo: .*none\.pem cannot be used: No such file"):
+        client_tls("cpo", str(tmp_path / "none.pem"), None, None)

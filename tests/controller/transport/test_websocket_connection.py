@@ -1,0 +1,419 @@
+"""What a link does with a peer that closes, falls silent, does not read, or breaks the protocol."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from contextlib import suppress
+
+import pytest
+import trio
+import trio.testing
+from websockets.extensions.permessage_deflate import PerMessageDeflate
+from wsproto.events import BytesMessage, CloseConnection, Ping, Pong, TextMessage
+
+from controller.transport import websocket_connection
+from controller.transport.websocket_connection import (
+    BYTES,
+    MESSAGES,
+    SEND_S,
+    ConnectionLostError,
+    Pause,
+    SendQueueFullError,
+    WebSocketConnection,
+)
+from tests.controller.transport.pairs import MOST, pair
+
+MASK = bytes(4)  # a mask of zeros leaves the payload as it is
+
+
+async def listen(link: WebSocketConnection) -> None:
+    while True:
+        await link.receive()
+
+
+async def clog(link: WebSocketConnection) -> None:
+    """Let so much be sent that something waits."""
+    text = "x" * 500_000
+    for _ in range(40):
+        link.put(text)
+        if link._waiting:
+            return
+    raise AssertionError("nothing waits")
+
+
+def fill(link: WebSocketConnection, texts: list[str]) -> int:
+    """Put until no more may wait; how many were taken."""
+    for count, text in enumerate(texts):
+        try:
+            link.put(text)
+        except SendQueueFullError:
+            return count
+    raise AssertionError("there is room for all")
+
+
+# -- talk ----------------------------------------------------------------------------------------------
+
+
+async def test_messages_go_both_ways_in_their_order() -> None:
+    async with pair() as (link, peer):
+        await peer.say(TextMessage("é", message_finished=False), TextMessage("t"), BytesMessage(b"\xff"))
+        assert await link.receive() == "ét"
+        assert await link.receive() == b"\xff"
+        for text in ("", "a", "ü" * 70, "b" * 70_000):
+            link.put(text)
+            heard = ""
+            while heard.encode() != text.encode() or not text:
+                event = await peer.hear_one()
+                assert isinstance(event, TextMessage)
+                heard += event.data
+                if event.message_finished:
+                    break
+            assert heard == text
+
+
+async def test_a_ping_is_answered_while_we_listen() -> None:
+    async with pair() as (link, peer), trio.open_nursery() as nursery:
+        nursery.start_soon(listen, link)
+        await peer.say(Ping(b"are you there"))
+        event = await peer.hear_one()
+        assert isinstance(event, Pong)
+        assert event.payload == b"are you there"
+        nursery.cancel_scope.cancel()
+
+
+async def test_what_comes_with_the_end_of_the_handshake_is_heard_and_answered() -> None:
+    async with pair(early=b"\x89\x81" + MASK + b"?" + b"\x81\x85" + MASK + b"hello") as (link, peer):
+        assert await link.receive() == "hello"
+        link.put("hello yourself")
+        assert await peer.hear_one() == Pong(b"?")
+    async with pair(early=b"\x88\x82" + MASK + struct.pack("!H", 1001)) as (link, peer):
+        with pytest.raises(ConnectionLostError, match="closed with 1001"):
+            link.put("hello")
+        assert await peer.hear() == [CloseConnection(1001, "")]
+
+
+@pytest.mark.parametrize("how", ["listen", "receive"])
+async def test_a_peer_that_talks_without_end_lets_others_have_their_turn(how: str) -> None:
+    async with pair() as (link, peer), trio.open_nursery() as nursery:
+
+        async def talk() -> None:
+            while True:
+                await peer.say(*[TextMessage("x" * 1000)] * 50)
+
+        async def turn() -> None:
+            nursery.cancel_scope.cancel()
+
+        nursery.start_soon(talk)
+        await link.receive()
+        nursery.start_soon(turn)
+        await (link.listen(lambda _: None) if how == "listen" else listen(link))
+
+
+async def test_who_listens_hears_every_message_and_the_end() -> None:
+    async with pair() as (link, peer):
+        heard: list[str | bytes] = []
+        await peer.say(TextMessage("a"), BytesMessage(b"b"), TextMessage("c"), CloseConnection(1000))
+        with pytest.raises(ConnectionLostError, match="closed with 1000"):
+            await link.listen(heard.append)
+        assert heard == ["a", b"b", "c"]
+
+
+async def test_who_listens_may_want_a_pause_after_a_message() -> None:
+    async with pair() as (link, peer), trio.open_nursery() as nursery:
+        heard: list[str | bytes] = []
+        go_on, paused = trio.Event(), trio.Event()
+
+        async def pause() -> None:
+            paused.set()
+            await go_on.wait()
+
+        def hear(message: str | bytes) -> Pause | None:
+            heard.append(message)
+            return pause if message == "b" else None
+
+        async def listen_to_the_end() -> None:
+            with pytest.raises(ConnectionLostError):
+                await link.listen(hear)
+
+        nursery.start_soon(listen_to_the_end)
+        await peer.say(TextMessage("a"), TextMessage("b"), TextMessage("c"))
+        await paused.wait()
+        await trio.testing.wait_all_tasks_blocked()
+        assert heard == ["a", "b"]
+        go_on.set()
+        await peer.say(TextMessage("d"), CloseConnection(1000))
+    assert heard == ["a", "b", "c", "d"]
+
+
+async def test_what_goes_wrong_in_hearing_is_the_listener_s_trouble_alone() -> None:
+    async with pair() as (link, peer), pair() as (other, its_peer):
+
+        def hear(message: str | bytes) -> None:
+            raise ZeroDivisionError
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(peer.say, TextMessage("a"))
+            with pytest.raises(ZeroDivisionError):
+                await link.listen(hear)
+        await its_peer.say(TextMessage("b"))
+        assert await other.receive() == "b"
+
+
+async def test_who_is_cancelled_while_it_listens_misses_nothing_later() -> None:
+    async with pair() as (link, peer):
+        heard: list[str | bytes] = []
+        with trio.move_on_after(0.01):
+            await link.listen(heard.append)
+        await peer.say(TextMessage("a"))
+        assert await link.receive() == "a"
+        assert heard == []
+
+
+# -- ends ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("close", "told", "clean"),
+    [
+        (CloseConnection(1000), "closed with 1000", True),
+        (CloseConnection(1001, "restart"), "closed with 1001, restart", True),
+        (CloseConnection(1011, "oh"), "closed with 1011, oh", False),
+    ],
+)
+async def test_a_peer_that_closes_is_heard_to_the_end(close: CloseConnection, told: str, clean: bool) -> None:
+    async with pair() as (link, peer):
+        await peer.say(TextMessage("last words"), close)
+        assert await link.receive() == "last words"
+        for _ in range(2):
+            with pytest.raises(ConnectionLostError) as lost:
+                await link.receive()
+            assert (str(lost.value), lost.value.clean, lost.value.ours) == (told, clean, False)
+        with pytest.raises(ConnectionLostError, match=told):
+            link.put("too late")
+        with pytest.raises(ConnectionLostError, match=told):
+            await link.send("too late")
+        with pytest.raises(ConnectionLostError, match=told):
+            await link.ping(60)
+        assert [type(event) for event in await peer.hear()] == [CloseConnection]
+
+
+async def test_a_peer_that_vanishes_is_told_as_such() -> None:
+    async with pair() as (link, peer):
+        await peer.say(TextMessage("last words"))
+        await peer.stream.aclose()
+        assert await link.receive() == "last words"
+        with pytest.raises(ConnectionLostError, match="it vanished without a close frame") as lost:
+            await link.receive()
+        assert not lost.value.clean
+
+
+async def test_last_words_are_heard_even_where_we_could_not_send_any_more() -> None:
+    async with pair() as (link, peer):
+        await clog(link)  # what the peer has not read resets the connection when it goes
+        await peer.say(TextMessage("last words"))
+        await peer.stream.aclose()
+        with pytest.raises(ConnectionLostError, match="vanished"):
+            await link.send("x")
+        assert await link.receive() == "last words"
+        with pytest.raises(ConnectionLostError, match="vanished"):
+            await link.receive()
+
+
+BOMB = zlib.compressobj(wbits=-15)
+BOMB_BYTES = (BOMB.compress(bytes(100 * MOST)) + BOMB.flush(zlib.Z_SYNC_FLUSH))[:-4]
+
+
+@pytest.mark.parametrize(
+    ("sent", "code"),
+    [
+        (b"\x81\x00", 1002),  # not masked
+        (b"\x83\x80" + MASK, 1002),  # no such opcode
+        (b"\xc1\x80" + MASK, 1002),  # compressed, and it was not agreed on
+        (b"\x80\x80" + MASK, 1002),  # goes on with what was not begun
+        (b"\x09\x80" + MASK, 1002),  # a ping in pieces
+        (b"\x81\x82" + MASK + b"\xc3\x28", 1007),  # not UTF-8
+        (b"\x81\xff" + struct.pack("!Q", 1 << 62) + MASK, 1009),  # longer than any machine's memory
+        (b"\x01\xfe" + struct.pack("!H", MOST) + MASK + b"x" * MOST + b"\x80\x81" + MASK + b"x", 1009),
+    ],
+)
+async def test_a_peer_that_breaks_the_protocol_is_told_how(sent: bytes, code: int) -> None:
+    async with pair() as (link, peer):
+        await peer.stream.send_all(sent)
+        with pytest.raises(ConnectionLostError, match=f"closed with {code}") as lost:
+            await link.receive()
+        assert not lost.value.clean
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(link.close, 1000, "")
+            (close,) = await peer.hear()
+        assert isinstance(close, CloseConnection)
+        assert close.code == code
+
+
+async def test_what_becomes_too_long_when_it_is_inflated_is_refused() -> None:
+    async with pair(PerMessageDeflate(True, True, 15, 15)) as (link, peer):
+        header = b"\xc1\xfe" + struct.pack("!H", len(BOMB_BYTES))
+        await peer.stream.send_all(header + MASK + BOMB_BYTES)
+        with pytest.raises(ConnectionLostError, match="closed with 1009"):
+            await link.receive()
+
+
+async def test_fragments_of_nothing_cost_no_memory_and_end_in_a_message() -> None:
+    nothing = (b"\x00\x80" + MASK) * 20_000
+    async with pair() as (link, peer), trio.open_nursery() as nursery:
+        nursery.start_soon(peer.stream.send_all, b"\x01\x80" + MASK + nothing + b"\x80\x81" + MASK + b"x")
+        assert await link.receive() == "x"
+        assert not link._wire.messages
+
+
+async def test_one_task_closes_while_another_listens() -> None:
+    async with pair() as (link, peer), trio.open_nursery() as nursery:
+        nursery.start_soon(peer.hear)
+        nursery.start_soon(link.close, 1001, "r" * 200)
+        with pytest.raises(ConnectionLostError, match="we have closed it") as lost:
+            await link.receive()
+        assert (lost.value.clean, lost.value.ours) == (True, True)
+
+
+async def test_a_peer_that_does_not_take_part_in_closing_is_not_waited_for_long(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with pair() as (link, peer):
+        started = trio.current_time()
+        await link.close(1000, "")
+        assert trio.current_time() - started == pytest.approx(websocket_connection.CLOSE_S)
+        assert [type(event) for event in await peer.hear()] == [CloseConnection]
+
+
+# -- silence -------------------------------------------------------------------------------------------
+
+
+async def test_a_peer_that_is_silent_is_gone(autojump_clock: trio.testing.MockClock) -> None:
+    async with pair() as (link, _), trio.open_nursery() as nursery:
+        nursery.start_soon(listen, link)
+        await trio.sleep(1)
+        with pytest.raises(ConnectionLostError, match="no answer to a ping for 60 s"):
+            await link.ping(60)
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_peer_that_speaks_is_there_whatever_it_does_with_pings(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with pair() as (link, peer), trio.open_nursery() as nursery:
+        nursery.start_soon(listen, link)
+
+        async def speak() -> None:
+            await trio.sleep(50)
+            await peer.say(TextMessage("hello"))
+
+        nursery.start_soon(speak)
+        await link.ping(60)
+        with pytest.raises(ConnectionLostError):  # and when it falls silent, it is gone with the next
+            await link.ping(60)
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_peer_that_we_do_not_listen_to_is_not_called_silent(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with pair() as (link, _):
+        started = trio.current_time()
+        await link.ping(60)
+        assert trio.current_time() - started >= 60
+
+
+async def test_who_waits_for_a_pong_hears_that_the_link_is_closed() -> None:
+    async with pair() as (link, peer), trio.open_nursery() as nursery:
+
+        async def listen_to_the_end() -> None:
+            with pytest.raises(ConnectionLostError):
+                await listen(link)
+
+        nursery.start_soon(listen_to_the_end)
+        nursery.start_soon(peer.say, CloseConnection(1000))
+        with pytest.raises(ConnectionLostError, match="closed with 1000"):
+            await link.ping(60)
+
+
+# -- what waits ----------------------------------------------------------------------------------------
+
+
+async def test_a_peer_that_does_not_read_is_given_up(autojump_clock: trio.testing.MockClock) -> None:
+    async with pair() as (link, _), trio.open_nursery() as nursery:
+        await clog(link)
+        started = trio.current_time()
+        with pytest.raises(ConnectionLostError, match="it has not read for 60 s"):
+            await link.receive()  # who listens hears of it, without sending anything
+        assert trio.current_time() - started == pytest.approx(SEND_S)
+        with pytest.raises(ConnectionLostError, match="it has not read for 60 s"):
+            link.put("x")
+        nursery.cancel_scope.cancel()
+
+
+async def test_who_waits_until_it_is_sent_hears_that_it_was_not(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with pair() as (link, _):
+        with pytest.raises(ConnectionLostError, match="it has not read for 60 s"):
+            await link.send("x" * 20_000_000)
+
+
+async def test_so_many_messages_may_wait_and_no_more() -> None:
+    async with pair() as (link, _):
+        await clog(link)
+        for _ in range(MESSAGES - 1):
+            link.put("x")
+        with pytest.raises(SendQueueFullError, match=rf"^{MESSAGES} messages of \d+ bytes wait$"):
+            link.put("x")
+
+
+async def test_so_many_bytes_may_wait_and_what_waits_arrives_in_its_order() -> None:
+    async with pair() as (link, peer), trio.open_nursery() as nursery:
+        sent = [str(number) + "é" * (BYTES // 8) for number in range(100)]
+        count = fill(link, sent)
+        assert link._waiting_bytes <= BYTES
+        nursery.start_soon(link.send, "the last")  # waits for room
+        heard = [""]
+        while heard[-1] != "the last":
+            event = await peer.hear_one()
+            assert isinstance(event, TextMessage)
+            heard[-1] += event.data
+            if event.message_finished and heard[-1] != "the last":
+                heard.append("")
+        assert heard == [*sent[:count], "the last"]
+        link.put(sent[-1])  # there is room again
+
+
+async def test_a_message_that_is_longer_may_wait_alone() -> None:
+    async with pair() as (link, _):
+        link.put("x" * (2 * BYTES))
+        assert link._waiting_bytes > BYTES // 2
+        for more in ("x" * (2 * BYTES), b"x" * (2 * BYTES)):
+            with pytest.raises(SendQueueFullError, match=r"^1 messages of"):
+                link.put(more)
+
+
+async def test_what_waits_is_sent_before_a_link_closes() -> None:
+    async with pair() as (link, peer), trio.open_nursery() as nursery:
+        await clog(link)
+        link.put("last words")
+        nursery.start_soon(link.close, 1000, "")
+        *_, words, close = await peer.hear()
+        assert isinstance(words, TextMessage)
+        assert words.data == "last words"
+        assert isinstance(close, CloseConnection)
+
+
+async def test_a_peer_that_asks_and_does_not_read_costs_its_link() -> None:
+    async with pair() as (link, peer), trio.open_nursery() as nursery:
+
+        async def ask() -> None:
+            pings = b"".join([b"\x89\xfd" + MASK + b"x" * 125] * 10)
+            with suppress(trio.BrokenResourceError):
+                while True:
+                    await peer.stream.send_all(pings)
+
+        nursery.start_soon(ask)
+        with pytest.raises(ConnectionLostError, match="it sends, and does not read"), trio.fail_after(5):
+            await link.receive()

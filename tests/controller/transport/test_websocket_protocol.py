@@ -1,0 +1,231 @@
+"""Messages on the wire, against wsproto on the other side: cut anywhere, fragmented, compressed, or not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from wsproto import WSConnection
+from wsproto.connection import ConnectionType
+from wsproto.events import (
+    AcceptConnection,
+    BytesMessage,
+    CloseConnection,
+    Event,
+    Message,
+    Ping,
+    Pong,
+    Request,
+    TextMessage,
+)
+from wsproto.extensions import Extension, PerMessageDeflate
+
+from controller.transport.http_upgrade import UpgradeOffer, UpgradeRequest
+from controller.transport.websocket_protocol import SMALL, WebSocketProtocol
+
+MOST = 1 << 20
+DEFLATES = [
+    None,
+    PerMessageDeflate(),
+    PerMessageDeflate(client_no_context_takeover=True, server_no_context_takeover=True),
+    PerMessageDeflate(client_max_window_bits=15, server_max_window_bits=15),
+    PerMessageDeflate(client_max_window_bits=9, server_max_window_bits=9),
+]
+"""What the peer offers, or accepts."""
+
+deflates = st.sampled_from(DEFLATES)
+texts = st.text(max_size=2 * SMALL) | st.builds(
+    str.__mul__, st.text(min_size=1, max_size=9), st.integers(1, 900)
+)
+cuts = st.lists(st.integers(1, 50) | st.just(10_000), max_size=40)
+
+
+def pieces(data: bytes, sizes: Iterable[int]) -> Iterable[bytes]:
+    """The data, cut into pieces of these sizes, and the rest in one."""
+    for size in sizes:
+        if data:
+            yield data[:size]
+            data = data[size:]
+    if data:
+        yield data
+
+
+def fresh(deflate: PerMessageDeflate | None) -> list[Extension]:
+    if deflate is None:
+        return []
+    return [
+        PerMessageDeflate(
+            deflate.client_no_context_takeover,
+            deflate.client_max_window_bits,
+            deflate.server_no_context_takeover,
+            deflate.server_max_window_bits,
+        )
+    ]
+
+
+def station_and_wire(
+    deflate: PerMessageDeflate | None, sizes: Iterable[int] = ()
+) -> tuple[WSConnection, WebSocketProtocol]:
+    """A peer that has come in, and our wire to it."""
+    peer = WSConnection(ConnectionType.CLIENT)
+    asked = UpgradeRequest(MOST, compression=True)
+    request = peer.send(Request("lc", "/ocpp/CS01", extensions=fresh(deflate), subprotocols=["ocpp1.6"]))
+    for piece in pieces(request, sizes):
+        assert not asked.is_complete
+        asked.feed(piece)
+    assert (asked.target, asked.offered) == ("/ocpp/CS01", ["ocpp1.6"])
+    assert asked.accept("ocpp1.6").status_code == 101
+    peer.receive_data(asked.wire.take())
+    (accepted,) = peer.events()
+    assert isinstance(accepted, AcceptConnection)
+    assert accepted.subprotocol == "ocpp1.6"
+    assert asked.wire.deflates == bool(deflate)
+    return peer, asked.wire
+
+
+def backend_and_wire(
+    deflate: PerMessageDeflate | None, sizes: Iterable[int] = ()
+) -> tuple[WSConnection, WebSocketProtocol]:
+    """A peer that has let us in, and our wire to it."""
+    peer = WSConnection(ConnectionType.SERVER)
+    asking = UpgradeOffer("ws://csms/CS01", "ocpp1.6", b"Basic eA==", MOST, compression=True)
+    peer.receive_data(asking.wire.take())
+    (request,) = peer.events()
+    assert isinstance(request, Request)
+    assert (b"authorization", b"Basic eA==") in [
+        (name.lower(), value) for name, value in request.extra_headers
+    ]
+    answer = peer.send(AcceptConnection(subprotocol="ocpp1.6", extensions=fresh(deflate)))
+    for piece in pieces(answer, sizes):
+        assert not asking.is_complete
+        asking.feed(piece)
+    assert asking.is_complete
+    return peer, asking.wire
+
+
+SIDES = {"station": station_and_wire, "backend": backend_and_wire}
+sides = st.sampled_from(sorted(SIDES))
+
+
+def fragments(message: str | bytes, sizes: Sequence[int]) -> list[Event]:
+    """The message as the peer sends it, a ping before each fragment but the first."""
+    events: list[Event] = []
+    rest = message
+    for size in sizes:
+        events += [_event(rest[:size], finished=False), Ping(b"here?")]
+        rest = rest[size:]
+    return [*events, _event(rest, finished=True)]
+
+
+def _event(data: str | bytes, *, finished: bool) -> Message:
+    if isinstance(data, str):
+        return TextMessage(data, message_finished=finished)
+    return BytesMessage(data, message_finished=finished)
+
+
+@given(
+    sides,
+    deflates,
+    st.lists(
+        st.tuples(texts | st.binary(max_size=300), st.lists(st.integers(0, 99), max_size=3)), max_size=5
+    ),
+    cuts,
+)
+def test_what_a_peer_sends_arrives(
+    side: str, deflate: PerMessageDeflate | None, sent: list[tuple[str | bytes, list[int]]], sizes: list[int]
+) -> None:
+    peer, wire = SIDES[side](deflate, sizes)
+    events = [event for message, at in sent for event in fragments(message, at)]
+    data = b"".join(peer.send(event) for event in events)
+    for piece in pieces(data, sizes):
+        wire.feed(piece)
+    assert list(wire.messages) == [message for message, _ in sent]
+    assert (wire.gone, wire.over) == (None, False)
+    peer.receive_data(wire.take())
+    pings = [event for event in events if isinstance(event, Ping)]
+    assert list(peer.events()) == [Pong(ping.payload) for ping in pings]
+
+
+@given(sides, deflates, st.lists(texts, max_size=5), cuts)
+def test_what_we_send_arrives(
+    side: str, deflate: PerMessageDeflate | None, sent: list[str], sizes: list[int]
+) -> None:
+    peer, wire = SIDES[side](deflate)
+    arrived, text = [], ""
+    for piece in pieces(b"".join(wire.text(each.encode()) for each in sent), sizes):
+        peer.receive_data(piece)
+        for event in peer.events():
+            assert isinstance(event, TextMessage)
+            text += event.data
+            if event.message_finished:
+                arrived.append(text)
+                text = ""
+    assert arrived == sent
+
+
+@given(sides, deflates, st.lists(st.binary(max_size=2 * SMALL), max_size=5), cuts)
+def test_what_we_send_in_binary_arrives_as_such(
+    side: str, deflate: PerMessageDeflate | None, sent: list[bytes], sizes: list[int]
+) -> None:
+    peer, wire = SIDES[side](deflate)
+    arrived, data = [], b""
+    for piece in pieces(b"".join(map(wire.binary, sent)), sizes):
+        peer.receive_data(piece)
+        for event in peer.events():
+            assert isinstance(event, BytesMessage)
+            data += event.data
+            if event.message_finished:
+                arrived.append(data)
+                data = b""
+    assert arrived == sent
+
+
+@given(sides, deflates, st.binary(max_size=400), cuts)
+def test_no_bytes_from_a_peer_bring_it_down(
+    side: str, deflate: PerMessageDeflate | None, noise: bytes, sizes: list[int]
+) -> None:
+    """Whatever comes, it is messages, or an end that is told in words; and after the end nothing comes."""
+    _, wire = SIDES[side](deflate)
+    for piece in pieces(noise, sizes):
+        was_gone, messages = wire.gone, len(wire.messages)
+        wire.feed(piece)
+        assert was_gone is None or (wire.gone, len(wire.messages)) == (was_gone, messages)
+    wire.feed(b"")
+    assert wire.gone is not None
+    assert wire.over
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_deflate_makes_messages_that_resemble_each_other_short(side: str) -> None:
+    peer, wire = SIDES[side](DEFLATES[1])
+    texts = [
+        f'[2,"{number}","MeterValues",{{"connectorId":1,"meterValue":[{"0" * 300}]}}]' for number in "ab"
+    ]
+    first, second = (wire.text(text.encode()) for text in texts)
+    assert len(second) < len(first) < 100
+    assert len(wire.text(b"x" * (SMALL - 1))) > SMALL
+    peer.receive_data(first + second)
+    assert [event.data for event in peer.events() if isinstance(event, TextMessage)] == texts
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_a_close_is_answered_also_in_the_middle_of_a_message(side: str) -> None:
+    peer, wire = SIDES[side](None)
+    wire.feed(
+        peer.send(TextMessage("begun", message_finished=False)) + peer.send(CloseConnection(1001, "bye"))
+    )
+    assert wire.gone is not None
+    assert (wire.gone.reason, wire.gone.clean) == ("closed with 1001, bye", True)
+    peer.receive_data(wire.take())
+    assert list(peer.events()) == [CloseConnection(1001, "bye")]
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_a_reason_that_is_too_long_for_a_close_frame_is_cut(side: str) -> None:
+    peer, wire = SIDES[side](None)
+    wire.close(1013, "ü" * 100)
+    wire.close(1000, "once is enough")
+    peer.receive_data(wire.take())
+    assert list(peer.events()) == [CloseConnection(1013, "ü" * 61)]

@@ -1,0 +1,149 @@
+"""The server, over loopback and by the byte."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+
+import pytest
+import trio
+from trio.testing import memory_stream_pair
+
+from controller.web import web_server
+from controller.web.status_model import ControllerStatus
+from controller.web.web_server import WebServerError, WebSettings, serve_web
+from tests.controller.web.examples import STATUS
+
+HOST = "127.0.0.1"
+GET = b"GET %b HTTP/1.1\r\nHost: gateway\r\n\r\n"
+
+
+def status() -> ControllerStatus:
+    return STATUS
+
+
+@asynccontextmanager
+async def serving() -> AsyncIterator[int]:
+    async with trio.open_nursery() as nursery:
+        yield await nursery.start(serve_web, WebSettings(HOST, 0), status)
+        nursery.cancel_scope.cancel()
+
+
+async def all_of(stream: trio.abc.ReceiveStream) -> bytes:
+    """What comes until the other side closes."""
+    with trio.fail_after(5):
+        return b"".join([chunk async for chunk in stream])
+
+
+async def conversation(sent: bytes, read: web_server.ReadStatus = status) -> bytes:
+    """What a connection answers to all this until it closes, where the peer sends no more."""
+    ours, theirs = memory_stream_pair()
+    await ours.send_all(sent)
+    await ours.send_eof()
+    async with theirs:
+        await web_server._Connection(theirs, read).serve()
+    return await all_of(ours)
+
+
+async def test_two_requests_on_one_connection() -> None:
+    async with serving() as port, await trio.open_tcp_stream(HOST, port) as stream:
+        await stream.send_all(
+            GET % b"/healthz" + GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n") % b"/"
+        )
+        answers = await all_of(stream)
+    assert answers.count(b"HTTP/1.1 200 ") == 2
+    assert answers.count(b"Content-Security-Policy: default-src 'none'") == 1
+    assert answers.count(b"X-Content-Type-Options: nosniff") == 2
+    assert answers.endswith(b"</html>\n")
+
+
+async def test_head_has_the_length_and_not_the_body() -> None:
+    answer = await conversation(b"HEAD /healthz HTTP/1.1\r\nHost: gateway\r\n\r\n")
+    assert b"Content-Length: 33" in answer
+    assert answer.endswith(b"\r\n\r\n")
+
+
+@pytest.mark.parametrize("cut", range(1, len(GET % b"/healthz"), 7))
+async def test_a_request_in_two_pieces(cut: int) -> None:
+    request = GET % b"/healthz"
+    ours, theirs = memory_stream_pair()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(web_server._Connection(theirs, status).serve)
+        await ours.send_all(request[:cut])
+        await trio.testing.wait_all_tasks_blocked()
+        await ours.send_all(request[cut:])
+        with trio.fail_after(5):
+            assert (await ours.receive_some()).startswith(b"HTTP/1.1 200 ")
+        await ours.aclose()
+
+
+@pytest.mark.parametrize(
+    ("sent", "code"),
+    [
+        (b"\x16\x03\x01 this is TLS\r\n\r\n", b"400"),
+        (b"GET / HTTP/1.1\r\n\r\n", b"400"),
+        (GET.replace(b"Host", b"X: " + b"x" * 40_000 + b"\r\nHost") % b"/", b"431"),
+        (b"POST /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello", b"405"),
+    ],
+)
+async def test_what_is_wrong_is_answered_and_ends_the_connection(sent: bytes, code: bytes) -> None:
+    answer = await conversation(sent + GET % b"/")
+    assert answer.startswith(b"HTTP/1.1 " + code)
+    assert answer.count(b"HTTP/1.1 ") == 1
+
+
+async def test_an_error_in_the_answer_is_logged_and_answered(caplog: pytest.LogCaptureFixture) -> None:
+    def broken() -> ControllerStatus:
+        raise RuntimeError("no status today")
+
+    answer = await conversation(GET % b"/metrics", broken)
+    assert answer.startswith(b"HTTP/1.1 500 ")
+    assert "no status today" not in answer.decode()
+    assert "no status today" in caplog.text
+
+
+async def test_a_silent_connection_is_closed(autojump_clock: trio.testing.MockClock) -> None:
+    ours, theirs = memory_stream_pair()
+    await web_server._Connection(theirs, status).serve()
+    assert trio.current_time() == web_server.PATIENCE_S
+    await ours.aclose()
+
+
+async def test_a_peer_that_goes_in_the_middle_is_no_trouble() -> None:
+    async with serving() as port:
+        for sent in (b"", b"GET / HT", GET % b"/"):
+            stream = await trio.open_tcp_stream(HOST, port)
+            await stream.send_all(sent)
+            await stream.aclose()
+        async with await trio.open_tcp_stream(HOST, port) as stream:
+            await stream.send_all(GET % b"/healthz")
+            with trio.fail_after(5):
+                assert (await stream.receive_some()).startswith(b"HTTP/1.1 200 ")
+
+
+async def test_one_connection_too_many_is_closed_unheard(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(web_server, "MOST_CONNECTIONS", 1)
+    async with serving() as port, await trio.open_tcp_stream(HOST, port) as first:
+        await first.send_all(GET % b"/healthz")
+        assert await first.receive_some()
+        async with await trio.open_tcp_stream(HOST, port) as second:
+            assert await all_of(second) == b""
+        await first.send_all(GET % b"/healthz")
+        assert await first.receive_some()
+
+
+async def test_a_port_in_use_is_told_with_the_mend() -> None:
+    with socket.socket() as taken:
+        taken.bind((HOST, 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.RaisesGroup(WebServerError, allow_unwrapped=True, flatten_subgroups=True) as raised:
+            async with trio.open_nursery() as nursery:
+                await nursery.start(partial(serve_web, WebSettings(HOST, port), status))
+    failed = raised.value
+    while isinstance(failed, BaseExceptionGroup):
+        failed = failed.exceptions[0]
+    assert f"web: {HOST}:{port} cannot be opened" in str(failed)
+    assert "web.port" in str(failed)
