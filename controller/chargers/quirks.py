@@ -143,7 +143,7 @@ def choose(rows: Sequence[Quirk], vendor: str, model: str, firmware: str) -> Qui
 @cache
 def all_quirks() -> tuple[Quirk, ...]:
     """The table that comes with the controller."""
-    return parse_quirks(resources.files("controller.ocpp").joinpath(FILE).read_text(), FILE)
+    return parse_quirks(resources.files("controller.chargers").joinpath(FILE).read_text(), FILE)
 
 
 def parse_quirks(text: str, file: str) -> tuple[Quirk, ...]:

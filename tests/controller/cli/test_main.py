@@ -83,7 +83,7 @@ def test_a_port_in_use_is_one_clear_line(tmp_path: Path) -> None:
 
 
 def test_the_example_for_installers_is_good() -> None:
-    example = Path(__file__).parents[2] / "etc" / "controller.toml"
+    example = Path(__file__).parents[3] / "etc" / "controller.toml"
     done = typed("check", "-c", example)
     assert (done.returncode, done.stderr) == (0, "")
 

@@ -42,7 +42,14 @@ def test_a_command_is_saved_obeyed_recorded_and_answered_in_this_order() -> None
     talk.measures(22_000, 11_000, grid=50_000)
     answer = talk.sends(command(1, 9000.0), "dso", at=1.5)
     order = [type(action).__name__ for action in talk.actions]
-    assert order == ["Save", "Dimmed", *["Record"] * 4, "Answer", "Note", "Note"]
+    assert order == [
+        "PersistDimming",
+        "DimmingChanged",
+        *["RecordEvidence"] * 4,
+        "CommandAnswer",
+        "DimmingLogEntry",
+        "DimmingLogEntry",
+    ]
     assert talk.kinds() == ["command", "verdict", "limit", "readings"]
     assert answer | {"command": ""} == {
         "@context": "urn:local-controller:dim:acknowledgement:1",

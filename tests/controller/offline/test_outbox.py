@@ -70,7 +70,7 @@ def test_meter_values_that_cannot_be_read_are_worth_the_most() -> None:
 def test_first_in_first_out() -> None:
     outbox = Outbox("CS01", "csms")
     for number in (1, 2, 3):
-        assert numbers(queue(outbox, RecordKind.NOTICE)) == [("Queued", number)]
+        assert numbers(queue(outbox, RecordKind.NOTICE)) == [("EntryQueued", number)]
     told = []
     while outbox.head is not None:
         told.append(outbox.head.number)
@@ -84,7 +84,7 @@ def test_the_least_goes_first_and_of_it_the_oldest() -> None:
     for kind in (RecordKind.STATUS, RecordKind.METER, RecordKind.NOTICE, RecordKind.METER):
         queue(outbox, kind)
     gone = [numbers(queue(outbox, RecordKind.TRANSACTION))[0] for _ in range(4)]
-    assert gone == [("Gone", 2), ("Gone", 4), ("Gone", 3), ("Gone", 1)]
+    assert gone == [("EntryRemoved", 2), ("EntryRemoved", 4), ("EntryRemoved", 3), ("EntryRemoved", 1)]
     assert outbox.dropped == {RecordKind.METER: 2, RecordKind.NOTICE: 1, RecordKind.STATUS: 1}
     with pytest.raises(OutboxFullError, match="4 messages of station CS01 wait for csms"):
         queue(outbox, RecordKind.TRANSACTION)
@@ -96,16 +96,16 @@ def test_what_is_worth_less_than_all_that_waits_goes_itself() -> None:
     queue(outbox, RecordKind.TRANSACTION)
     assert queue(outbox, RecordKind.NOTICE) == []
     assert outbox.dropped == {RecordKind.NOTICE: 1}
-    assert numbers(queue(outbox, RecordKind.STATUS)) == [("Gone", 1), ("Queued", 3)]
+    assert numbers(queue(outbox, RecordKind.STATUS)) == [("EntryRemoved", 1), ("EntryQueued", 3)]
 
 
 def test_what_is_under_way_is_not_dropped() -> None:
     outbox = Outbox("CS01", "csms", capacity=2)
     queue(outbox, RecordKind.METER)
     queue(outbox, RecordKind.METER)
-    assert numbers(outbox.sent(1)) == [("Sent", 1)]
+    assert numbers(outbox.sent(1)) == [("EntrySent", 1)]
     assert outbox.sent(1) == []
-    assert numbers(queue(outbox, RecordKind.METER)) == [("Gone", 2), ("Queued", 3)]
+    assert numbers(queue(outbox, RecordKind.METER)) == [("EntryRemoved", 2), ("EntryQueued", 3)]
 
 
 def test_a_repeated_message_is_known_while_the_first_waits() -> None:
@@ -137,7 +137,7 @@ def test_the_id_that_the_station_was_given_is_saved_with_the_entry() -> None:
 def test_what_is_gone_is_gone_once() -> None:
     outbox = Outbox("CS01", "csms")
     queue(outbox, RecordKind.TRANSACTION)
-    assert numbers(outbox.set_aside(1, "NotSupported")) == [("SetAside", 1)]
+    assert numbers(outbox.set_aside(1, "NotSupported")) == [("EntrySetAside", 1)]
     assert outbox.set_aside(1, "NotSupported") == outbox.done(1) == []
 
 
@@ -151,7 +151,7 @@ def test_only_what_is_its_own_is_recalled() -> None:
         assert len(recalled) == known
     following = Outbox("CS01", "csms")
     following.recall([word])
-    assert numbers(queue(following, RecordKind.METER)) == [("Queued", 2)]
+    assert numbers(queue(following, RecordKind.METER)) == [("EntryQueued", 2)]
 
 
 class Waiting(RuleBasedStateMachine):

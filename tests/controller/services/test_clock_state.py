@@ -8,7 +8,7 @@ import pytest
 
 from controller.services import clock_state
 
-UNIT = Path(__file__).parents[2] / "systemd/local-controller.service"
+UNIT = Path(__file__).parents[3] / "systemd/local-controller.service"
 
 
 class Kernel:

@@ -172,12 +172,12 @@ WRITER = """
 import sys
 from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric import ec
-from controller.dimming.evidence import Kind
-from controller.store.evidence import EvidenceLog
+from controller.dimming.evidence_chain import EvidenceKind
+from controller.store.evidence_files import EvidenceLog
 
 log = EvidenceLog(Path(sys.argv[1]), ec.derive_private_key(7, ec.SECP256R1()), 1795262400.0)
 while True:
-    log.append(Kind.READINGS, {"padding": "x" * 5000}, 1795262400.0)
+    log.append(EvidenceKind.READINGS, {"padding": "x" * 5000}, 1795262400.0)
     print(log.head.count, flush=True)
 """
 
