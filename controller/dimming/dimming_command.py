@@ -48,7 +48,7 @@ class _Part(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_un
     pass
 
 
-class Issuer(_Part, frozen=True, kw_only=True):
+class CommandIssuer(_Part, frozen=True, kw_only=True):
     """On whose behalf the author acts; his key must bear the role."""
 
     role: Text
@@ -77,7 +77,7 @@ class DimmingCommand(_Part, frozen=True, kw_only=True):
 
     context: str = msgspec.field(name="@context", default=CONTEXT)
     command_id: Text
-    issuer: Issuer
+    issuer: CommandIssuer
     scope: CommandScope
     limit_w: Watts | None = msgspec.field(name="limitW")
     limit_phases_w: Annotated[tuple[Watts, ...], Meta(min_length=3, max_length=3)] | None = msgspec.field(

@@ -34,7 +34,7 @@ from controller.profiles.profile_messages import ClearingCriteria, HeldProfile, 
 from controller.profiles.schedule import (
     DAY_S,
     LimitSpan,
-    Purpose,
+    ProfilePurpose,
     ScheduleContext,
     composite,
     limit_at,
@@ -326,7 +326,7 @@ def _same_place(one: HeldProfile, other: HeldProfile) -> bool:
 
 
 def _of_transaction(held: HeldProfile, evse: int) -> bool:
-    return held.profile.purpose is Purpose.TRANSACTION and held.profile.evse == evse
+    return held.profile.purpose is ProfilePurpose.TRANSACTION and held.profile.evse == evse
 
 
 def _tenths_down(amps: float) -> float:

@@ -40,7 +40,7 @@ from controller.profiles.profile_messages import (
     read_profile,
 )
 from controller.profiles.profile_reports import ProfileReports
-from controller.profiles.schedule import DAY_S, Purpose
+from controller.profiles.schedule import DAY_S, ProfilePurpose
 from controller.signing.canonical import NotSignableError
 from controller.signing.jws import inside
 
@@ -234,7 +234,7 @@ class ProfileArbiter:
         try:
             held = read_profile(self._version, frame.payload)
             self._kept.check(held)
-            if held.profile.purpose is Purpose.TRANSACTION and not starts:
+            if held.profile.purpose is ProfilePurpose.TRANSACTION and not starts:
                 self._kept.check_running(held)
         except ProfileError as wrong:
             return self._refuse(frame, wrong.code, str(wrong))

@@ -14,17 +14,24 @@ import msgspec
 
 from controller.ocpp import v2, v16
 from controller.ocpp.frames import Version
-from controller.profiles.schedule import DAY_S, PHASES, LimitPeriod, LimitProfile, LimitSchedule, Purpose
+from controller.profiles.schedule import (
+    DAY_S,
+    PHASES,
+    LimitPeriod,
+    LimitProfile,
+    LimitSchedule,
+    ProfilePurpose,
+)
 
 MOST_PERIODS = 1024
 """OCPP 2.x allows so many in a schedule."""
 
 _PURPOSES = {
-    "ChargePointMaxProfile": Purpose.STATION,
-    "ChargingStationMaxProfile": Purpose.STATION,
-    "TxDefaultProfile": Purpose.DEFAULT,
-    "TxProfile": Purpose.TRANSACTION,
-    "ChargingStationExternalConstraints": Purpose.EXTERNAL,
+    "ChargePointMaxProfile": ProfilePurpose.STATION,
+    "ChargingStationMaxProfile": ProfilePurpose.STATION,
+    "TxDefaultProfile": ProfilePurpose.DEFAULT,
+    "TxProfile": ProfilePurpose.TRANSACTION,
+    "ChargingStationExternalConstraints": ProfilePurpose.EXTERNAL,
 }
 _EVERY_S = {"Daily": DAY_S, "Weekly": 7 * DAY_S}
 _MessageT = TypeVar("_MessageT", bound=msgspec.Struct)
@@ -184,7 +191,9 @@ def _held(
         raise ProfileError("UnsupportedRequest", f"{profile.charging_profile_purpose} is not supported")
     if profile.stack_level < 0:
         raise ProfileError("InvalidStackLevel", f"stackLevel {profile.stack_level} is below 0")
-    if (purpose is Purpose.STATION and evse != 0) or (purpose is Purpose.TRANSACTION and evse == 0):
+    if (purpose is ProfilePurpose.STATION and evse != 0) or (
+        purpose is ProfilePurpose.TRANSACTION and evse == 0
+    ):
         raise ProfileError("InvalidProfile", f"{profile.charging_profile_purpose} is not for EVSE {evse}")
     recurs = profile.charging_profile_kind == "Recurring"
     every_s = _EVERY_S.get(profile.recurrency_kind or "") if recurs else None

@@ -26,7 +26,7 @@ PHASES = 3
 """What a period means that does not say numberPhases (1.6 ed. 2, 7.14)."""
 
 
-class Purpose(enum.Enum):
+class ProfilePurpose(enum.Enum):
     """What a profile is for, in the words of no version."""
 
     STATION = "station"
@@ -64,7 +64,7 @@ class LimitProfile(msgspec.Struct, frozen=True, kw_only=True):
 
     id: int
     evse: int
-    purpose: Purpose
+    purpose: ProfilePurpose
     stack_level: int
     schedules: tuple[LimitSchedule, ...]
     every_s: float | None = None
@@ -94,18 +94,22 @@ class LimitSpan(msgspec.Struct, frozen=True):
 
 def limit_at(profiles: Iterable[LimitProfile], moment: float, context: ScheduleContext) -> float | None:
     """The lowest that the profiles of one station allow one of its EVSEs at a moment (A per phase)."""
-    tiers: dict[tuple[Purpose, int], list[LimitProfile]] = {}
+    tiers: dict[tuple[ProfilePurpose, int], list[LimitProfile]] = {}
     for profile in profiles:
         tiers.setdefault((profile.purpose, profile.evse), []).append(profile)
     own = _first(
         _prevailing(tiers.get(place, ()), moment, context)
         for place in (
-            (Purpose.TRANSACTION, context.evse),
-            (Purpose.DEFAULT, context.evse),
-            (Purpose.DEFAULT, 0),
+            (ProfilePurpose.TRANSACTION, context.evse),
+            (ProfilePurpose.DEFAULT, context.evse),
+            (ProfilePurpose.DEFAULT, 0),
         )
     )
-    above = {(Purpose.STATION, 0), (Purpose.EXTERNAL, 0), (Purpose.EXTERNAL, context.evse)}
+    above = {
+        (ProfilePurpose.STATION, 0),
+        (ProfilePurpose.EXTERNAL, 0),
+        (ProfilePurpose.EXTERNAL, context.evse),
+    }
     return lowest(own, *(_prevailing(tiers.get(place, ()), moment, context) for place in above))
 
 

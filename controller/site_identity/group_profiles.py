@@ -39,7 +39,7 @@ from controller.profiles.schedule import (
     LimitProfile,
     LimitSchedule,
     LimitSpan,
-    Purpose,
+    ProfilePurpose,
     ScheduleContext,
     composite,
     limit_at,
@@ -52,7 +52,7 @@ HIGHEST_STACK_LEVEL = 1000
 HORIZON_S = 2 * DAY_S
 """How far ahead changes are looked for at a time."""
 
-_OF_A_SITE = (Purpose.STATION, Purpose.EXTERNAL)
+_OF_A_SITE = (ProfilePurpose.STATION, ProfilePurpose.EXTERNAL)
 _NO_PROFILES = b'{"status":"NoProfiles"}'
 
 

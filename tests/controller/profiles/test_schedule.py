@@ -16,7 +16,7 @@ from controller.profiles.schedule import (
     LimitProfile,
     LimitSchedule,
     LimitSpan,
-    Purpose,
+    ProfilePurpose,
     ScheduleContext,
     composite,
     lowest_to_come,
@@ -30,7 +30,7 @@ def profile(*periods: Any, level: int = 0, **more: Any) -> LimitProfile:
     """A profile of amperes; what belongs to its schedule is named, the rest goes to the profile."""
     schedule: dict[str, Any] = {"start": MONDAY, "periods": tuple(LimitPeriod(*each) for each in periods)}
     schedule |= {key: more.pop(key) for key in ("start", "duration_s", "watts") if key in more}
-    place: dict[str, Any] = {"id": level, "evse": 0, "purpose": Purpose.STATION, "stack_level": level}
+    place: dict[str, Any] = {"id": level, "evse": 0, "purpose": ProfilePurpose.STATION, "stack_level": level}
     return LimitProfile(**place | {"schedules": (LimitSchedule(**schedule),)} | more)
 
 
@@ -42,8 +42,8 @@ def spans(
     return [(span.start - MONDAY, span.limit_a) for span in found]
 
 
-TX: dict[str, Any] = {"purpose": Purpose.TRANSACTION, "evse": 1}
-DEFAULT: dict[str, Any] = {"purpose": Purpose.DEFAULT}
+TX: dict[str, Any] = {"purpose": ProfilePurpose.TRANSACTION, "evse": 1}
+DEFAULT: dict[str, Any] = {"purpose": ProfilePurpose.DEFAULT}
 
 CASES = {
     "nothing installed": ([], [(0, None)]),
@@ -80,7 +80,7 @@ CASES = {
             LimitProfile(
                 id=1,
                 evse=0,
-                purpose=Purpose.STATION,
+                purpose=ProfilePurpose.STATION,
                 stack_level=0,
                 schedules=(
                     LimitSchedule(start=MONDAY, periods=(LimitPeriod(0, 16),)),
@@ -160,7 +160,7 @@ def naive_says(
 def naive(profiles: list[LimitProfile], second: float, at: ScheduleContext) -> float | None:
     """What all of them allow in one second."""
 
-    def best(purpose: Purpose, evse: int) -> float | None:
+    def best(purpose: ProfilePurpose, evse: int) -> float | None:
         found: float | None = None
         rank = -1
         for one in profiles:
@@ -174,12 +174,12 @@ def naive(profiles: list[LimitProfile], second: float, at: ScheduleContext) -> f
                 rank = one.stack_level
         return found
 
-    own = best(Purpose.TRANSACTION, at.evse)
+    own = best(ProfilePurpose.TRANSACTION, at.evse)
     if own is None:
-        own = best(Purpose.DEFAULT, at.evse)
+        own = best(ProfilePurpose.DEFAULT, at.evse)
     if own is None:
-        own = best(Purpose.DEFAULT, 0)
-    whole = best(Purpose.STATION, 0)
+        own = best(ProfilePurpose.DEFAULT, 0)
+    whole = best(ProfilePurpose.STATION, 0)
     return min((each for each in (own, whole) if each is not None), default=None)
 
 
@@ -215,10 +215,10 @@ def any_profiles(draw: st.DrawFn) -> list[LimitProfile]:
             st.tuples(
                 st.sampled_from(
                     [
-                        (Purpose.STATION, 0),
-                        (Purpose.DEFAULT, 0),
-                        (Purpose.DEFAULT, 1),
-                        (Purpose.TRANSACTION, 1),
+                        (ProfilePurpose.STATION, 0),
+                        (ProfilePurpose.DEFAULT, 0),
+                        (ProfilePurpose.DEFAULT, 1),
+                        (ProfilePurpose.TRANSACTION, 1),
                     ]
                 ),
                 st.integers(0, 3),
