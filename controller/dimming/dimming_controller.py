@@ -51,7 +51,7 @@ from controller.dimming.proof import ProofVerifier
 from controller.dimming.ration import RateLimit
 from controller.dimming.verification import CommandVerdict, Issuers, Situation, Verification
 from controller.model.observations import EvseRef
-from drivers import eebus_lpc
+from drivers.eebus import lpc
 
 REFUSALS_A_MINUTE = 60
 """So many go on record."""
@@ -141,8 +141,8 @@ class DimmingController:
             case SourceReached(source=source, there=there):
                 self._words[source].reach(there, now)
                 actions += [self._save(at)] if self._settings.can_be_lost(source) else []
-            case EebusReported(source=source, event=said):
-                actions += self._guard(source, said, at)
+            case EebusReported():
+                actions += self._on_eebus(event, at)
             case InputsRead(source=source, levels=levels):
                 self._contacts[source].read(levels, now)
             case Measured(devices_w=devices_w, grid_w=grid_w):
@@ -153,7 +153,7 @@ class DimmingController:
                 self._trust(trusted, at)
             case DimmingTick():
                 for source in self._guards:
-                    actions += self._guard(source, eebus_lpc.Tick(), at)
+                    actions += self._on_eebus(EebusReported(source, lpc.Tick()), at)
         return actions + self._settle(at) + self._decided(at)
 
     # -- what comes in --------------------------------------------------------------------------------
@@ -236,23 +236,60 @@ class DimmingController:
         body = {"source": event.source, "watts": event.watts, "proof": event.proof}
         return [RecordEvidence(EvidenceKind.COMMAND, body | {"until": at.text(event.until)})]
 
-    def _guard(self, source: str, said: eebus_lpc.Event, at: CommandMoments) -> list[DimmingAction]:
+    def eebus_view(self, source: str) -> lpc.LpcView:
+        """Return the state of the LPC machine of a source of kind "eebus"."""
+        return self._guards[source].view
+
+    def _on_eebus(self, report: EebusReported, at: CommandMoments) -> list[DimmingAction]:
+        source, event = report.source, report.event
         actions: list[DimmingAction] = []
-        if isinstance(said, eebus_lpc.LimitWritten | eebus_lpc.FailsafeWritten):
-            actions.append(RecordEvidence(EvidenceKind.COMMAND, dimming_records.written(source, said)))
-        for action in self._guards[source].handle(said, at.now):
+        for action in self._guards[source].handle(event, at.now):
             match action:
-                case eebus_lpc.SaveFailsafe():
+                case lpc.SaveFailsafe():
                     actions.append(self._save(at))
-                case eebus_lpc.Moved(number=number, origin=origin, state=state):
-                    text = f"{source}: LPC {origin.value} -> {state.value} (transition {number})"
-                    actions.append(DimmingLogEntry(logging.INFO, text))
-                case eebus_lpc.Answered(accepted=accepted, reason=reason):
-                    body = {"source": source, "accepted": accepted, "reason": reason}
-                    actions += [RecordEvidence(EvidenceKind.VERDICT, body), EebusAction(source, action)]
-                case eebus_lpc.SendHeartbeat():
-                    actions.append(EebusAction(source, action))
+                case lpc.Moved(number=number, origin=origin, state=state):
+                    level = logging.WARNING if state is lpc.State.FAILSAFE else logging.INFO
+                    remedy = "; check the control box and its connection" if level > logging.INFO else ""
+                    text = (
+                        f"LPC state changed source={source} from={origin.value} to={state.value} "
+                        f"transition={number}{remedy}"
+                    )
+                    actions.append(DimmingLogEntry(level, text))
+                case lpc.Answered():
+                    answered = self._raised_answer(source, event, action)
+                    actions += self._eebus_records(report, answered, at)
+                    actions.append(EebusAction(source, answered))
         return actions
+
+    def _raised_answer(self, source: str, event: lpc.Event, answered: lpc.Answered) -> lpc.Answered:
+        """Say in the answer that an accepted limit is raised to what the law leaves the devices."""
+        if not answered.accepted or not isinstance(event, lpc.LimitWritten) or not event.active:
+            return answered
+        written = SourceLimit(source=source, watts=event.watts, begins=0.0)
+        raised_w = self._settings.raised(written).watts
+        if raised_w is None or raised_w <= event.watts:
+            return answered
+        return lpc.Answered(True, f"{event.watts:g} W is raised to the legal minimum of {raised_w:g} W")
+
+    def _eebus_records(
+        self, report: EebusReported, answered: lpc.Answered, at: CommandMoments
+    ) -> list[DimmingAction]:
+        """Evidence of a write and its answer; of refused ones, not more than anybody can cause at will."""
+        event = report.event
+        if not isinstance(event, lpc.LimitWritten | lpc.FailsafeWritten):
+            return []
+        if not answered.accepted and not self._refusals.take(at.now):
+            return []
+        verdict = {
+            "source": report.source,
+            "accepted": answered.accepted,
+            "reason": answered.reason,
+            "state": self._guards[report.source].view.state.value,
+        }
+        return [
+            RecordEvidence(EvidenceKind.COMMAND, dimming_records.written(report, event)),
+            RecordEvidence(EvidenceKind.VERDICT, verdict),
+        ]
 
     def _trust(self, trusted: bool, at: CommandMoments) -> None:
         self._clock_trusted = trusted
@@ -360,14 +397,17 @@ class DimmingController:
 
 
 def _guards(
-    settings: DimmingSettings, failsafes: Mapping[str, eebus_lpc.Failsafe], now: float
+    settings: DimmingSettings, failsafes: Mapping[str, lpc.Failsafe], now: float
 ) -> dict[str, EebusSource]:
     """The Energy Guards: after a start nothing but their failsafe is known."""
-    duration_s = max(settings.failsafe.duration_s, eebus_lpc.FAILSAFE_LEAST_S)
-    default = eebus_lpc.Failsafe(settings.failsafe.watts, duration_s)
+    duration_s = max(settings.failsafe.duration_s, lpc.FAILSAFE_SHORTEST_S)
+    default = lpc.Failsafe(settings.failsafe.watts, duration_s)
     return {
         each.id: EebusSource(
-            each.id, failsafes.get(each.id, default), settings.minimum_w if each.minimum else 0.0, now
+            each.id,
+            failsafes.get(each.id, default),
+            settings.minimum_w if each.refuses_below_minimum else 0.0,
+            now,
         )
         for each in settings.sources
         if each.kind == "eebus"

@@ -22,10 +22,13 @@ from controller.dimming.acknowledgement import (
 from controller.dimming.dimming_command import DimmingCommand
 from controller.dimming.dimming_settings import DimmingSettings
 from controller.dimming.effective_limit import EffectiveLimit, LimitBound, SourceLimit
-from controller.dimming.events import CommandReceived
+from controller.dimming.events import CommandReceived, EebusReported
 from controller.dimming.limit_effect import LimitOutcome, Measurement
 from controller.dimming.verification import CommandVerdict
-from drivers.eebus_lpc import FailsafeWritten, LimitWritten
+from drivers.eebus.lpc import FailsafeWritten, LimitWritten
+
+LONGEST_DATAGRAM = 8192
+"""Bytes of a datagram that stand in its record; of longer ones, which no write needs, the digest."""
 
 
 class CommandMoments(msgspec.Struct, frozen=True):
@@ -164,10 +167,22 @@ def judged(event: CommandReceived, verdict: CommandVerdict, answer: bytes, left_
     return body | ({"refusalsWithoutRecord": left_out} if left_out else {})
 
 
-def written(source: str, event: LimitWritten | FailsafeWritten) -> dict[str, Any]:
-    """What an Energy Guard wrote. Its numbers are texts: they may be none at all."""
-    body: dict[str, Any] = {"source": source, "watts": str(event.watts), "durationS": str(event.duration_s)}
-    return body | ({"active": event.active} if isinstance(event, LimitWritten) else {"failsafe": True})
+def written(report: EebusReported, event: LimitWritten | FailsafeWritten) -> dict[str, Any]:
+    """Write of an energy guard, with its datagram. Its numbers are texts: they may be NaN."""
+    body: dict[str, Any] = {
+        "source": report.source,
+        "watts": str(event.watts),
+        "durationS": str(event.duration_s),
+    }
+    body |= {"active": event.active} if isinstance(event, LimitWritten) else {"failsafe": True}
+    proof = report.proof
+    if proof is None:
+        return body
+    age_s = None if proof.heartbeat_age_s is None else round(proof.heartbeat_age_s, 3)
+    body |= {"ski": proof.ski, "heartbeatAgeS": age_s}
+    if len(proof.received) > LONGEST_DATAGRAM:
+        return body | {"datagramSha256": digest(proof.received)}
+    return body | {"datagram": proof.received.decode("utf-8", "backslashreplace")}
 
 
 def limit(effective: EffectiveLimit, at: CommandMoments) -> dict[str, Any]:

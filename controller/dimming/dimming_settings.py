@@ -18,6 +18,7 @@ class SourceSettings(msgspec.Struct, frozen=True, kw_only=True):
     """One source. `role` and `signed` are for kind "signed" alone, `contacts` for kind "contact".
 
     HIGHER `rank` is the higher role. `minimum`: its limits are raised to what the law leaves the devices.
+    `refuses_below_minimum`: limits of an energy guard below that are refused instead.
     `lost_after_s`: how long its link may be away before its failsafe holds; None: for ever.
     """
 
@@ -27,6 +28,7 @@ class SourceSettings(msgspec.Struct, frozen=True, kw_only=True):
     signed: bool = True
     rank: int = 0
     minimum: bool = True
+    refuses_below_minimum: bool = False
     lost_after_s: float | None = None
     contacts: DigitalInputsSettings | None = None
 

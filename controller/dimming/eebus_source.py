@@ -1,13 +1,13 @@
-"""A source of kind "eebus": the LPC machine of `drivers`, seen as one of many sources of limits."""
+"""Source of kind "eebus": the LPC state machine of `drivers` as one of several sources of limits."""
 
 from __future__ import annotations
 
 from controller.dimming.effective_limit import SourceLimit
-from drivers.eebus_lpc import Action, ControllableSystem, Event, Failsafe
+from drivers.eebus.lpc import Action, ControllableSystem, Event, Failsafe, LpcView
 
 
 class EebusSource:
-    """One Energy Guard and what it has said. Times are s, monotonic."""
+    """One energy guard and its limit. Times are s, monotonic."""
 
     def __init__(self, source: str, failsafe: Failsafe, minimum_w: float, now: float) -> None:
         self.source = source
@@ -15,20 +15,20 @@ class EebusSource:
 
     @property
     def failsafe(self) -> Failsafe:
-        """What holds without it, by its own word."""
+        """Failsafe values that the guard has written."""
         return self._system.failsafe
 
     @property
-    def state(self) -> str:
-        """The machine's state, in its own words."""
-        return self._system.state.value
+    def view(self) -> LpcView:
+        """State of the machine."""
+        return self._system.view
 
     def handle(self, event: Event, now: float) -> list[Action]:
-        """It said something, or time has passed."""
+        """Process an event of the guard, or the passing of time."""
         return self._system.handle(event, now)
 
     def limits(self, now: float) -> tuple[SourceLimit, ...]:
-        """What holds now."""
+        """Limit that applies now."""
         if self._system.limit_w is None:
             return ()
         return (
@@ -37,10 +37,10 @@ class EebusSource:
                 watts=self._system.limit_w,
                 begins=now,
                 until=self._system.until,
-                proof=f"EEBUS LPC: {self.state}",
+                proof=f"EEBUS LPC: {self._system.state.value}",
             ),
         )
 
-    def deadline(self, now: float) -> float:
-        """When it wants to be told that time has passed."""
+    def deadline(self, now: float) -> float | None:
+        """Time of the next transition; None: there is none."""
         return self._system.deadline

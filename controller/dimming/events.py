@@ -13,7 +13,7 @@ from controller.dimming.evidence_chain import EvidenceKind
 from controller.dimming.limit_source import LimitSourceMemory
 from controller.dimming.verification import CommandContext
 from controller.model.observations import EvseRef
-from drivers import eebus_lpc
+from drivers.eebus import lpc
 
 
 class CommandReceived(msgspec.Struct, frozen=True):
@@ -40,11 +40,23 @@ class SourceReached(msgspec.Struct, frozen=True):
     there: bool
 
 
+class EebusProof(msgspec.Struct, frozen=True):
+    """Datagram of an energy guard as received, and the SKI of its sender.
+
+    `heartbeat_age_s`: age of its last heartbeat; None: there was none.
+    """
+
+    ski: str
+    received: bytes
+    heartbeat_age_s: float | None
+
+
 class EebusReported(msgspec.Struct, frozen=True):
-    """The Energy Guard of a source of kind "eebus" said something."""
+    """Event of the energy guard of a source of kind "eebus"; `proof`: the datagram of a write."""
 
     source: str
-    event: eebus_lpc.Event
+    event: lpc.Event
+    proof: EebusProof | None = None
 
 
 class InputsRead(msgspec.Struct, frozen=True):
@@ -96,7 +108,7 @@ class DimmingMemory(msgspec.Struct, frozen=True, kw_only=True):
     saved: float
     words: Mapping[str, LimitSourceMemory] = {}
     said: Mapping[str, CommandContext] = {}
-    failsafes: Mapping[str, eebus_lpc.Failsafe] = {}
+    failsafes: Mapping[str, lpc.Failsafe] = {}
 
 
 class PersistDimming(msgspec.Struct, frozen=True):
@@ -135,10 +147,10 @@ class NotifyBackends(msgspec.Struct, frozen=True):
 
 
 class EebusAction(msgspec.Struct, frozen=True):
-    """Tell the Energy Guard of a source this."""
+    """Answer to the write of the energy guard of a source."""
 
     source: str
-    action: eebus_lpc.Answered | eebus_lpc.SendHeartbeat
+    action: lpc.Answered
 
 
 class DimmingLogEntry(msgspec.Struct, frozen=True):

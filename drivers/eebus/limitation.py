@@ -41,8 +41,8 @@ from drivers.eebus.spine_features import CONFIGURATION, ELECTRICAL_CONNECTION, L
 from drivers.eebus.spine_types import Filter
 
 
-class Direction(enum.Enum):
-    """Direction of the power that is limited."""
+class PowerDirection(enum.Enum):
+    """PowerDirection of the power that is limited."""
 
     CONSUME = "consume"
     PRODUCE = "produce"
@@ -59,10 +59,10 @@ class _Names(msgspec.Struct, frozen=True):
 
 
 NAMES = {
-    Direction.CONSUME: _Names(
+    PowerDirection.CONSUME: _Names(
         1, 1, "failsafeConsumptionActivePowerLimit", "contractualConsumptionNominalMax", features.LPC
     ),
-    Direction.PRODUCE: _Names(
+    PowerDirection.PRODUCE: _Names(
         2, 3, "failsafeProductionActivePowerLimit", "contractualProductionNominalMax", features.LPP
     ),
 }
@@ -77,7 +77,7 @@ Changed = list[tuple[Key, str]]
 class PreparedWrite(msgspec.Struct, frozen=True):
     """Write that was understood: the event for the state machine, and the data if it is accepted."""
 
-    direction: Direction
+    direction: PowerDirection
     event: LimitWritten | FailsafeWritten
     limit: LimitData | None = None
     keys: Mapping[int, KeyValue] = {}
@@ -87,7 +87,10 @@ class Limitation:
     """Data of the limits. `nominal_w`: contractual maximum of each direction that is offered (W)."""
 
     def __init__(
-        self, local: LocalDevice, nominal_w: Mapping[Direction, float], views: Mapping[Direction, LpcView]
+        self,
+        local: LocalDevice,
+        nominal_w: Mapping[PowerDirection, float],
+        views: Mapping[PowerDirection, LpcView],
     ) -> None:
         self._local = local
         self._views = dict(views)
@@ -125,7 +128,7 @@ class Limitation:
             self._limits[write.direction] = write.limit
         self._keys.update(write.keys)
 
-    def update(self, direction: Direction, view: LpcView, *, written: bool = False) -> Changed:
+    def update(self, direction: PowerDirection, view: LpcView, *, written: bool = False) -> Changed:
         """Take over the state of a machine and return what has changed on the wire.
 
         `written`: a write has led to it, and set the activation itself.
@@ -145,7 +148,7 @@ class Limitation:
         entries = command.convert(LimitList).load_control_limit_data
         partial, deletes = _split(command.filters)
         ids = {direction: NAMES[direction].limit_id for direction in self._limits}
-        targets: set[Direction] = set()
+        targets: set[PowerDirection] = set()
         for identifier in [
             *(_first(entry.limit_id, _selected_limit(partial)) for entry in entries),
             *(_selected_limit(each) for each in deletes),
@@ -164,7 +167,7 @@ class Limitation:
 
     def _merge_limit(
         self,
-        direction: Direction,
+        direction: PowerDirection,
         entry: LimitData,
         filters: tuple[Filter, ...],
         *,
@@ -207,9 +210,9 @@ class Limitation:
                 raise SpineError(ErrorNumber.REJECTED, f"unknown, repeated or empty keyId {key}")
             written[key] = entry.value
         directions = [each for each in self._limits if NAMES[each].failsafe_key in written]
-        if not written or len(directions) > 1 or (Direction.PRODUCE in directions and len(written) > 1):
+        if not written or len(directions) > 1 or (PowerDirection.PRODUCE in directions and len(written) > 1):
             raise SpineError(ErrorNumber.REJECTED, "a write sets the values of one direction of power")
-        direction = directions[0] if directions else Direction.CONSUME
+        direction = directions[0] if directions else PowerDirection.CONSUME
         watts: float | None = None
         duration_s: float | None = None
         keys: dict[int, KeyValue] = {}
@@ -235,14 +238,14 @@ class Limitation:
 
     # -- data -----------------------------------------------------------------------------------------
 
-    def _take_failsafe(self, direction: Direction, failsafe: Failsafe) -> None:
+    def _take_failsafe(self, direction: PowerDirection, failsafe: Failsafe) -> None:
         """Set the configuration values where they differ: what was written stays as it was written."""
         key = NAMES[direction].failsafe_key
         number = self._keys[key].scaled_number if key in self._keys else None
         if number is None or to_float(number) != failsafe.watts:
             self._keys[key] = KeyValue(scaled_number=from_float(failsafe.watts))
         duration = self._keys[DURATION_KEY].duration if DURATION_KEY in self._keys else None
-        if direction is Direction.CONSUME and (
+        if direction is PowerDirection.CONSUME and (
             duration is None or parse_duration(duration) != failsafe.duration_s
         ):
             self._keys[DURATION_KEY] = KeyValue(duration=format_duration(failsafe.duration_s))
@@ -262,7 +265,7 @@ class Limitation:
             changed.append((CONFIGURATION, features.KEY_VALUES))
         return changed
 
-    def _describe(self, nominal_w: Mapping[Direction, float]) -> None:
+    def _describe(self, nominal_w: Mapping[PowerDirection, float]) -> None:
         limits = tuple(
             LimitDescription(
                 limit_id=NAMES[direction].limit_id,

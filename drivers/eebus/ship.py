@@ -15,7 +15,7 @@ ours decide: who is pending asks the other side, which waits, to prolong its wai
 
     connection = ShipConnection(Role.SERVER, "OurId", trusted=True, now=0.0)
     connection.start(0.0)                        -> []
-    connection.receive(bytes([0, 0]), 0.1)       -> [Send(00 00), Send(hello ready)]
+    connection.receive(bytes([0, 0]), 0.1)       -> [SendShipMessage(00 00), SendShipMessage(hello ready)]
 
 Times are s on the caller's monotonic clock.
 """
@@ -84,13 +84,13 @@ class Phase(enum.Enum):
     CLOSED = "closed"
 
 
-class Send(msgspec.Struct, frozen=True):
+class SendShipMessage(msgspec.Struct, frozen=True):
     """Send a binary WebSocket message."""
 
     message: bytes
 
 
-class Close(msgspec.Struct, frozen=True):
+class CloseShip(msgspec.Struct, frozen=True):
     """Close the WebSocket. `reason` is for the log."""
 
     reason: str
@@ -120,7 +120,9 @@ class MessageIgnored(msgspec.Struct, frozen=True):
     reason: str
 
 
-ShipEffect = Send | Close | DataPhaseReached | ShipIdReceived | PayloadReceived | MessageIgnored
+ShipEffect = (
+    SendShipMessage | CloseShip | DataPhaseReached | ShipIdReceived | PayloadReceived | MessageIgnored
+)
 
 
 class ShipConnection:
@@ -155,7 +157,7 @@ class ShipConnection:
     def start(self, now: float) -> list[ShipEffect]:
         """Begin after the WebSocket was opened."""
         self._deadline = now + CMI_S
-        return [Send(messages.CMI)] if self.role is Role.CLIENT else []
+        return [SendShipMessage(messages.CMI)] if self.role is Role.CLIENT else []
 
     def receive(self, message: bytes, now: float) -> list[ShipEffect]:
         """Process a WebSocket message."""
@@ -220,12 +222,12 @@ class ShipConnection:
 
     def send_payload(self, payload: bytes) -> list[ShipEffect]:
         """Send a SPINE datagram; nothing is sent outside the data phase."""
-        return [Send(messages.encode_data(payload))] if self.phase is Phase.DATA else []
+        return [SendShipMessage(messages.encode_data(payload))] if self.phase is Phase.DATA else []
 
     # -- CMI and hello --------------------------------------------------------------------------------
 
     def _on_cmi(self, message: bytes, now: float) -> list[ShipEffect]:
-        answer: list[ShipEffect] = [Send(messages.CMI)] if self.role is Role.SERVER else []
+        answer: list[ShipEffect] = [SendShipMessage(messages.CMI)] if self.role is Role.SERVER else []
         if message != messages.CMI:
             return answer + self._end("invalid connection mode initialisation")
         self.phase = Phase.HELLO
@@ -378,11 +380,11 @@ class ShipConnection:
     def _end(self, reason: str) -> list[ShipEffect]:
         self.phase = Phase.CLOSED
         self._deadline = self._prolong_at = None
-        return [Close(reason)]
+        return [CloseShip(reason)]
 
     @staticmethod
-    def _send(message: ControlMessage) -> Send:
-        return Send(messages.encode_control(message))
+    def _send(message: ControlMessage) -> SendShipMessage:
+        return SendShipMessage(messages.encode_control(message))
 
 
 def _handshake(kind: Literal["announceMax", "select"]) -> MessageProtocolHandshake:

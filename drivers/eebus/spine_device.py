@@ -18,7 +18,7 @@ from collections.abc import Mapping
 import msgspec
 
 from drivers.eebus import spine_features as features
-from drivers.eebus.limitation import NAMES, SCENARIOS, Direction, Limitation, PreparedWrite
+from drivers.eebus.limitation import NAMES, SCENARIOS, Limitation, PowerDirection, PreparedWrite
 from drivers.eebus.lpc import Answered, FailsafeWritten, LimitWritten, LpcView
 from drivers.eebus.monitoring import Monitoring
 from drivers.eebus.spine_data import HeartbeatData, format_time
@@ -44,7 +44,7 @@ class LimitRequested(msgspec.Struct, frozen=True):
     """Write of a partner for the state machine of a direction; `received`: the message as it came."""
 
     session: str
-    direction: Direction
+    direction: PowerDirection
     event: LimitWritten | FailsafeWritten
     received: bytes
 
@@ -66,7 +66,7 @@ class DeviceSettings(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     serial: str
     software: str
-    nominal_w: Mapping[Direction, float]
+    nominal_w: Mapping[PowerDirection, float]
     monitoring: bool = True
 
 
@@ -81,7 +81,7 @@ class SpineDevice:
     """Our device. `views`: state of the machine of each direction that is offered."""
 
     def __init__(
-        self, settings: DeviceSettings, views: Mapping[Direction, LpcView], now: float, utc: float
+        self, settings: DeviceSettings, views: Mapping[PowerDirection, LpcView], now: float, utc: float
     ) -> None:
         self._settings = settings
         self._local = LocalDevice(settings.address, ())
@@ -162,7 +162,7 @@ class SpineDevice:
 
     # -- our side -------------------------------------------------------------------------------------
 
-    def update_view(self, direction: Direction, view: LpcView) -> list[SpineEffect]:
+    def update_view(self, direction: PowerDirection, view: LpcView) -> list[SpineEffect]:
         """Take over the state of a machine that has changed by itself."""
         return self._notify(self._limitation.update(direction, view))
 

@@ -35,7 +35,7 @@ from controller.dimming.events import (
 from controller.dimming.evidence_audit import audit
 from controller.dimming.evidence_chain import ChainHead, EvidenceChain, EvidenceKind, read_record
 from controller.store.evidence_files import EvidenceLog, evidence_files
-from drivers import eebus_lpc
+from drivers.eebus import lpc
 from tests.controller.dimming.commands import NOON, command
 from tests.controller.dimming.signers import PlainSignatures, signed
 from tests.controller.dimming.talk import ONE, SETTINGS, TWO, Talk
@@ -124,9 +124,9 @@ events = st.one_of(
     commands(),
     st.builds(SourceLimited, source=st.just("csms"), watts=watts),
     st.builds(SourceReached, st.sampled_from(["dso", "cpo"]), st.booleans()),
-    st.builds(EebusReported, st.just("box"), st.just(eebus_lpc.Heartbeat())),
+    st.builds(EebusReported, st.just("box"), st.just(lpc.Heartbeat())),
     st.builds(
-        lambda limit_w, active: EebusReported("box", eebus_lpc.LimitWritten(watts=limit_w, active=active)),
+        lambda limit_w, active: EebusReported("box", lpc.LimitWritten(watts=limit_w, active=active)),
         st.sampled_from([-1.0, 0.0, 6000.0, float("nan")]),
         st.booleans(),
     ),

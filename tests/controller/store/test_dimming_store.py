@@ -14,7 +14,7 @@ from controller.dimming.verification import CommandContext
 from controller.model.observations import EvseRef
 from controller.store.database import StoreError
 from controller.store.dimming_store import FILE, DimmingStore
-from drivers import eebus_lpc
+from drivers.eebus import lpc
 from tests.controller.dimming.commands import NOON
 
 LIMIT = SourceLimit(
@@ -30,7 +30,7 @@ MEMORY = DimmingMemory(
     saved=NOON,
     words={"dso": LimitSourceMemory(limits=(LIMIT,), failsafe=SourceFailsafe(4200, 7200), away_since=NOON)},
     said={"dso": CommandContext(7, ("a", "b"))},
-    failsafes={"box": eebus_lpc.Failsafe(5000, 8000)},
+    failsafes={"box": lpc.Failsafe(5000, 8000)},
 )
 
 

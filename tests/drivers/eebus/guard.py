@@ -10,7 +10,17 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from drivers.eebus.limitation import Direction
+from drivers.eebus.eebus_node import (
+    CloseConnection,
+    DoubleConnection,
+    EebusNode,
+    MessageRefused,
+    NodeEffect,
+    SendMessage,
+    ShipIdLearned,
+    TrustRequested,
+)
+from drivers.eebus.limitation import PowerDirection
 from drivers.eebus.lpc import (
     Answered,
     ControllableSystem,
@@ -21,16 +31,6 @@ from drivers.eebus.lpc import (
     SaveFailsafe,
     State,
     Tick,
-)
-from drivers.eebus.node import (
-    CloseConnection,
-    DoubleConnection,
-    EebusNode,
-    MessageRefused,
-    NodeEffect,
-    SendMessage,
-    ShipIdLearned,
-    TrustRequested,
 )
 from drivers.eebus.ship import Role
 from drivers.eebus.spine_device import DeviceSettings, GuardHeartbeat, LimitRequested, SpineDevice
@@ -80,7 +80,7 @@ class Site:
         *,
         trusted: Mapping[str, str] | None = None,
         production: bool = False,
-        failsafes: Mapping[Direction, Failsafe] | None = None,
+        failsafes: Mapping[PowerDirection, Failsafe] | None = None,
         our_ski: str = OUR_SKI,
         rule: DoubleConnection = DoubleConnection.INITIATOR,
         ship_id: str = "Site-1",
@@ -89,11 +89,13 @@ class Site:
     ) -> None:
         self.now = 0.0
         self.address = device
-        nominal = {Direction.CONSUME: nominal_w} | ({Direction.PRODUCE: 30_000.0} if production else {})
+        nominal = {PowerDirection.CONSUME: nominal_w} | (
+            {PowerDirection.PRODUCE: 30_000.0} if production else {}
+        )
         self.machines = {
             each: ControllableSystem((failsafes or {}).get(each, Failsafe()), 0.0, 0.0) for each in nominal
         }
-        self.saved: dict[Direction, Failsafe] = {}
+        self.saved: dict[PowerDirection, Failsafe] = {}
         self.moves: list[int] = []
         self.sent: list[tuple[float, str, bytes]] = []
         self.closed: dict[str, tuple[float, int, str]] = {}
@@ -116,7 +118,7 @@ class Site:
 
     @property
     def lpc(self) -> ControllableSystem:
-        return self.machines[Direction.CONSUME]
+        return self.machines[PowerDirection.CONSUME]
 
     @property
     def state(self) -> State:
@@ -145,18 +147,18 @@ class Site:
         self._tick()
         return [each for _, connection, each in self.sent[before:] if connection == name]
 
-    def tell_machine(self, direction: Direction, event: Event) -> Answered | None:
+    def tell_machine(self, direction: PowerDirection, event: Event) -> Answered | None:
         answer: Answered | None = None
         for action in self.machines[direction].handle(event, self.now):
             match action:
                 case Answered():
                     answer = action
                 case Moved(number=number):
-                    self.moves += [number] if direction is Direction.CONSUME else []
+                    self.moves += [number] if direction is PowerDirection.CONSUME else []
                 case SaveFailsafe(failsafe=failsafe):
                     self.saved[direction] = failsafe
-                    if direction is Direction.CONSUME and Direction.PRODUCE in self.machines:
-                        self.machines[Direction.PRODUCE].share_duration(failsafe.duration_s)
+                    if direction is PowerDirection.CONSUME and PowerDirection.PRODUCE in self.machines:
+                        self.machines[PowerDirection.PRODUCE].share_duration(failsafe.duration_s)
         return answer
 
     def do(self, effects: list[NodeEffect]) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
-from drivers.eebus.limitation import Direction
+from drivers.eebus.limitation import PowerDirection
 from drivers.eebus.lpc import Failsafe, ObedienceChanged, State
 from tests.drivers.eebus.guard import GUARD_SKI, Guard, Site, notified
 
@@ -21,12 +21,12 @@ LIMITS = "loadControlLimitListData"
 class Case:
     """A guard that is connected, and one direction of its limits."""
 
-    def __init__(self, direction: Direction, **site: object) -> None:
+    def __init__(self, direction: PowerDirection, **site: object) -> None:
         self.direction = direction
-        self.site = Site(production=direction is Direction.PRODUCE, **site)  # type: ignore[arg-type]
+        self.site = Site(production=direction is PowerDirection.PRODUCE, **site)  # type: ignore[arg-type]
         self.guard = Guard(self.site).connect()
-        self.limit_id = 1 if direction is Direction.CONSUME else 2
-        self.key = 1 if direction is Direction.CONSUME else 3
+        self.limit_id = 1 if direction is PowerDirection.CONSUME else 2
+        self.key = 1 if direction is PowerDirection.CONSUME else 3
 
     @property
     def state(self) -> State:
@@ -70,39 +70,39 @@ class Case:
         return self
 
 
-@pytest.fixture(params=list(Direction), ids=["LPC", "LPP"])
-def direction(request: pytest.FixtureRequest) -> Direction:
-    assert isinstance(request.param, Direction)
+@pytest.fixture(params=list(PowerDirection), ids=["LPC", "LPP"])
+def direction(request: pytest.FixtureRequest) -> PowerDirection:
+    assert isinstance(request.param, PowerDirection)
     return request.param
 
 
-def init(direction: Direction) -> Case:
+def init(direction: PowerDirection) -> Case:
     return Case(direction)
 
 
-def controlled(direction: Direction) -> Case:
+def controlled(direction: PowerDirection) -> Case:
     case = Case(direction).beat()
     assert case.limit(active=False) == 0
     return case
 
 
-def limited(direction: Direction) -> Case:
+def limited(direction: PowerDirection) -> Case:
     case = Case(direction).beat()
     assert case.limit() == 0
     return case
 
 
-def failsafe(direction: Direction) -> Case:
+def failsafe(direction: PowerDirection) -> Case:
     return controlled(direction).cut(121).reconnect()
 
 
-def autonomous(direction: Direction) -> Case:
+def autonomous(direction: PowerDirection) -> Case:
     case = Case(direction)
     case.site.advance(121)
     return case
 
 
-STATES: dict[State, Callable[[Direction], Case]] = {
+STATES: dict[State, Callable[[PowerDirection], Case]] = {
     State.INIT: init,
     State.CONTROLLED: controlled,
     State.LIMITED: limited,
@@ -112,7 +112,7 @@ STATES: dict[State, Callable[[Direction], Case]] = {
 
 
 @pytest.mark.parametrize("state", list(State))
-def test_each_state_is_reached(direction: Direction, state: State) -> None:
+def test_each_state_is_reached(direction: PowerDirection, state: State) -> None:
     case = STATES[state](direction)
     assert case.state is state
     assert case.active is (state is State.LIMITED)
@@ -122,7 +122,7 @@ def test_each_state_is_reached(direction: Direction, state: State) -> None:
 
 
 def test_com_pt_cs_heartbeat_001_gaps_of_a_minute_at_most() -> None:
-    case = controlled(Direction.CONSUME)
+    case = controlled(PowerDirection.CONSUME)
     times: list[float] = []
     for _ in range(360):
         case.guard.wait(1)
@@ -133,7 +133,7 @@ def test_com_pt_cs_heartbeat_001_gaps_of_a_minute_at_most() -> None:
     assert max(later - earlier for earlier, later in itertools.pairwise(times)) <= 60
 
 
-def test_com_nt_cs_connection_001_limit_needs_a_heartbeat(direction: Direction) -> None:
+def test_com_nt_cs_connection_001_limit_needs_a_heartbeat(direction: PowerDirection) -> None:
     case = init(direction)
     assert case.limit(active=False) == 7
     assert case.state is State.INIT
@@ -141,7 +141,7 @@ def test_com_nt_cs_connection_001_limit_needs_a_heartbeat(direction: Direction) 
     assert case.state is State.CONTROLLED
 
 
-def test_com_pt_cs_connection_002_failsafe_value_needs_a_limit(direction: Direction) -> None:
+def test_com_pt_cs_connection_002_failsafe_value_needs_a_limit(direction: PowerDirection) -> None:
     case = init(direction).beat()
     assert case.failsafe(4300) == 7
     assert case.limit(active=False) == 0
@@ -149,7 +149,7 @@ def test_com_pt_cs_connection_002_failsafe_value_needs_a_limit(direction: Direct
     assert case.read_failsafe() == 4300
 
 
-def test_com_pt_cs_connection_004_failsafe_duration_needs_a_limit(direction: Direction) -> None:
+def test_com_pt_cs_connection_004_failsafe_duration_needs_a_limit(direction: PowerDirection) -> None:
     case = init(direction).beat()
     assert case.guard.write_failsafe(duration="PT3H") == 7
     assert case.limit(active=False) == 0
@@ -157,7 +157,7 @@ def test_com_pt_cs_connection_004_failsafe_duration_needs_a_limit(direction: Dir
     assert case.guard.read_failsafe(2) == "PT3H"
 
 
-def test_com_pt_cs_connection_003_negative_values_are_refused(direction: Direction) -> None:
+def test_com_pt_cs_connection_003_negative_values_are_refused(direction: PowerDirection) -> None:
     case = init(direction).beat()
     assert case.limit(-1000) == 7
     assert case.state is State.CONTROLLED
@@ -165,7 +165,7 @@ def test_com_pt_cs_connection_003_negative_values_are_refused(direction: Directi
     assert case.failsafe(4300) == 0
 
 
-def test_com_pt_cs_connection_005_too_long_a_duration_is_our_maximum(direction: Direction) -> None:
+def test_com_pt_cs_connection_005_too_long_a_duration_is_our_maximum(direction: PowerDirection) -> None:
     case = controlled(direction)
     case.guard.received.clear()
     assert case.guard.write_failsafe(duration="P1DT1H12M") == 7
@@ -176,7 +176,7 @@ def test_com_pt_cs_connection_005_too_long_a_duration_is_our_maximum(direction: 
     assert case.guard.read_failsafe(2) == "P1D"
 
 
-def test_com_pt_cs_connection_006_limit_above_range_is_accepted(direction: Direction) -> None:
+def test_com_pt_cs_connection_006_limit_above_range_is_accepted(direction: PowerDirection) -> None:
     case = controlled(direction)
     assert case.limit(2 * NOMINAL_W) == 0
     assert case.state is State.LIMITED
@@ -184,7 +184,7 @@ def test_com_pt_cs_connection_006_limit_above_range_is_accepted(direction: Direc
 
 
 @pytest.mark.parametrize("watts", [0, 5000, 50_000, 95_000, 105_000])
-def test_com_pt_cs_connection_007_limits_are_read_back(direction: Direction, watts: float) -> None:
+def test_com_pt_cs_connection_007_limits_are_read_back(direction: PowerDirection, watts: float) -> None:
     case = controlled(direction)
     assert case.limit(watts) == 0
     assert case.state is State.LIMITED
@@ -193,7 +193,9 @@ def test_com_pt_cs_connection_007_limits_are_read_back(direction: Direction, wat
 
 
 @pytest.mark.parametrize("watts", [0, 5000, 50_000, 95_000, 105_000])
-def test_com_pt_cs_connection_008_failsafe_values_are_read_back(direction: Direction, watts: float) -> None:
+def test_com_pt_cs_connection_008_failsafe_values_are_read_back(
+    direction: PowerDirection, watts: float
+) -> None:
     case = controlled(direction)
     assert case.failsafe(watts) == 0
     assert case.read_failsafe() == watts
@@ -204,12 +206,12 @@ def test_com_pt_cs_connection_008_failsafe_values_are_read_back(direction: Direc
     [("PT1H54M", 7, "PT2H"), ("PT13H", 0, "PT13H"), ("P1DT1H12M", 7, "P1D")],
 )
 def test_com_pt_cs_connection_008_failsafe_durations(duration: str, result: int, read: str) -> None:
-    case = controlled(Direction.CONSUME)
+    case = controlled(PowerDirection.CONSUME)
     assert case.guard.write_failsafe(duration=duration) == result
     assert case.guard.read_failsafe(2) == read
 
 
-def test_com_pt_cs_connection_009_power_cut_of_both_ends_in_init(direction: Direction) -> None:
+def test_com_pt_cs_connection_009_power_cut_of_both_ends_in_init(direction: PowerDirection) -> None:
     first = controlled(direction)
     again = Case(direction, failsafes=first.site.saved)
     assert again.state is State.INIT
@@ -220,20 +222,20 @@ def test_com_pt_cs_connection_009_power_cut_of_both_ends_in_init(direction: Dire
 # -- init, limited, controlled ------------------------------------------------------------------------
 
 
-def test_com_pt_cs_init_001_held_to_the_failsafe_value(direction: Direction) -> None:
+def test_com_pt_cs_init_001_held_to_the_failsafe_value(direction: PowerDirection) -> None:
     case = Case(direction, failsafes={direction: Failsafe(7000.0)})
     assert case.site.machines[direction].limit_w == 7000
     assert not case.active
 
 
-def test_com_pt_cs_init_002_factory_values(direction: Direction) -> None:
+def test_com_pt_cs_init_002_factory_values(direction: PowerDirection) -> None:
     case = init(direction)
     assert not case.active
     assert case.read_failsafe() == 4200
     assert case.guard.read_failsafe(2) == "PT2H"
 
 
-def test_com_pt_cs_init_003_failsafe_values_survive_a_restart(direction: Direction) -> None:
+def test_com_pt_cs_init_003_failsafe_values_survive_a_restart(direction: PowerDirection) -> None:
     case = controlled(direction)
     assert case.failsafe(6000) == 0
     assert case.guard.write_failsafe(duration="PT3H") == 0
@@ -244,14 +246,14 @@ def test_com_pt_cs_init_003_failsafe_values_survive_a_restart(direction: Directi
 
 
 @pytest.mark.parametrize("state", [State.LIMITED, State.CONTROLLED])
-def test_com_nt_cs_limited_001_unl_cntrl_001_negative_limit(direction: Direction, state: State) -> None:
+def test_com_nt_cs_limited_001_unl_cntrl_001_negative_limit(direction: PowerDirection, state: State) -> None:
     case = STATES[state](direction)
     active, value = case.active, case.value
     assert case.limit(-1000) == 7
     assert (case.state, case.active, case.value) == (state, active, value)
 
 
-def test_com_pt_cs_limited_002_limit_counts_without_fresh_heartbeat(direction: Direction) -> None:
+def test_com_pt_cs_limited_002_limit_counts_without_fresh_heartbeat(direction: PowerDirection) -> None:
     case = limited(direction)
     case.site.advance(90)
     assert case.limit(6000) == 0
@@ -260,7 +262,7 @@ def test_com_pt_cs_limited_002_limit_counts_without_fresh_heartbeat(direction: D
 
 
 def test_com_pt_cs_unl_cntrl_002_contractual_maximum_alone() -> None:
-    case = Case(Direction.PRODUCE)
+    case = Case(PowerDirection.PRODUCE)
     function = "electricalConnectionCharacteristicListData"
     data = case.guard.read(function, 3)["electricalConnectionCharacteristicData"]
     assert {each["characteristicType"]: each["value"]["number"] for each in data} == {
@@ -273,7 +275,7 @@ def test_com_pt_cs_unl_cntrl_002_contractual_maximum_alone() -> None:
 
 
 @pytest.mark.parametrize("state", [State.FAILSAFE, State.AUTONOMOUS])
-def test_com_pt_cs_fs_001_unl_auto_001_return_needs_both(direction: Direction, state: State) -> None:
+def test_com_pt_cs_fs_001_unl_auto_001_return_needs_both(direction: PowerDirection, state: State) -> None:
     case = STATES[state](direction).beat()
     case.site.advance(90)
     assert case.limit(active=False) == 7
@@ -284,7 +286,7 @@ def test_com_pt_cs_fs_001_unl_auto_001_return_needs_both(direction: Direction, s
     assert case.failsafe(4300) == 0
 
 
-def test_com_pt_cs_fs_002_failsafe_lasts_its_duration(direction: Direction) -> None:
+def test_com_pt_cs_fs_002_failsafe_lasts_its_duration(direction: PowerDirection) -> None:
     case = controlled(direction).cut(121)
     assert case.state is State.FAILSAFE
     case.site.advance(2 * 3600 - 60)
@@ -293,7 +295,7 @@ def test_com_pt_cs_fs_002_failsafe_lasts_its_duration(direction: Direction) -> N
     assert case.state is State.AUTONOMOUS
 
 
-def test_com_pt_cs_fs_003_failsafe_duration_is_locked(direction: Direction) -> None:
+def test_com_pt_cs_fs_003_failsafe_duration_is_locked(direction: PowerDirection) -> None:
     case = failsafe(direction)
     assert not case.active
     assert case.beat().guard.write_failsafe(duration="PT3H") == 7
@@ -306,37 +308,37 @@ OUT_OF_CONTROL = {1: State.INIT, 8: State.FAILSAFE, 11: State.AUTONOMOUS}
 
 
 @pytest.mark.parametrize("number", OUT_OF_CONTROL)
-def test_com_pt_cs_transition_1_8_11_001_refused_limit(direction: Direction, number: int) -> None:
+def test_com_pt_cs_transition_1_8_11_001_refused_limit(direction: PowerDirection, number: int) -> None:
     case = STATES[OUT_OF_CONTROL[number]](direction).beat()
     case.site.moves.clear()
     assert case.limit(-1000) == 7
     assert case.state is State.CONTROLLED
     assert not case.active
-    if direction is Direction.CONSUME:
+    if direction is PowerDirection.CONSUME:
         assert case.site.moves == [number]
 
 
 @pytest.mark.parametrize("number", OUT_OF_CONTROL)
-def test_com_pt_cs_transition_1_8_11_002_inactive_limit(direction: Direction, number: int) -> None:
+def test_com_pt_cs_transition_1_8_11_002_inactive_limit(direction: PowerDirection, number: int) -> None:
     case = STATES[OUT_OF_CONTROL[number]](direction).beat()
     assert case.limit(active=False) == 0
     assert case.state is State.CONTROLLED
 
 
 @pytest.mark.parametrize("number", [2, 9, 12])
-def test_com_pt_cs_transition_2_9_12_001_active_limit(direction: Direction, number: int) -> None:
+def test_com_pt_cs_transition_2_9_12_001_active_limit(direction: PowerDirection, number: int) -> None:
     origin = {2: State.INIT, 9: State.FAILSAFE, 12: State.AUTONOMOUS}[number]
     case = STATES[origin](direction).beat()
     case.site.moves.clear()
     assert case.limit(duration="PT60S" if number == 2 else None) == 0
     assert case.state is State.LIMITED
     assert case.active
-    if direction is Direction.CONSUME:
+    if direction is PowerDirection.CONSUME:
         assert case.site.moves == [number]
 
 
 @pytest.mark.parametrize("heartbeat", [False, True])
-def test_com_pt_cs_transition_3_no_limit_after_start(direction: Direction, heartbeat: bool) -> None:
+def test_com_pt_cs_transition_3_no_limit_after_start(direction: PowerDirection, heartbeat: bool) -> None:
     case = init(direction)
     if heartbeat:
         case.guard.beat_for(130)
@@ -344,14 +346,14 @@ def test_com_pt_cs_transition_3_no_limit_after_start(direction: Direction, heart
     assert case.state is State.AUTONOMOUS
 
 
-def test_com_pt_cs_transition_4_001_active_limit_when_controlled(direction: Direction) -> None:
+def test_com_pt_cs_transition_4_001_active_limit_when_controlled(direction: PowerDirection) -> None:
     case = controlled(direction)
     assert case.limit() == 0
     assert case.state is State.LIMITED
 
 
 @pytest.mark.parametrize("state", [State.CONTROLLED, State.LIMITED])
-def test_com_pt_cs_transition_5_7_001_cable_pulled(direction: Direction, state: State) -> None:
+def test_com_pt_cs_transition_5_7_001_cable_pulled(direction: PowerDirection, state: State) -> None:
     case = STATES[state](direction)
     assert case.failsafe(6000) == 0
     assert case.cut(119).state is state
@@ -361,7 +363,7 @@ def test_com_pt_cs_transition_5_7_001_cable_pulled(direction: Direction, state: 
     assert not case.reconnect().active
 
 
-def test_com_pt_cs_transition_6_001_duration_over(direction: Direction) -> None:
+def test_com_pt_cs_transition_6_001_duration_over(direction: PowerDirection) -> None:
     case = controlled(direction)
     assert case.limit(duration="PT60S") == 0
     case.guard.beat_for(59)
@@ -375,14 +377,14 @@ def test_com_pt_cs_transition_6_001_duration_over(direction: Direction) -> None:
     assert "timePeriod" not in limit
 
 
-def test_com_pt_cs_transition_6_002_inactive_limit(direction: Direction) -> None:
+def test_com_pt_cs_transition_6_002_inactive_limit(direction: PowerDirection) -> None:
     case = limited(direction)
     assert case.limit(active=False) == 0
     assert case.state is State.CONTROLLED
     assert not case.active
 
 
-def test_com_pt_cs_transition_10_001_autonomous_after_duration(direction: Direction) -> None:
+def test_com_pt_cs_transition_10_001_autonomous_after_duration(direction: PowerDirection) -> None:
     case = controlled(direction)
     assert case.guard.write_failsafe(duration="PT3H") == 0
     case.cut(130)
@@ -393,26 +395,26 @@ def test_com_pt_cs_transition_10_001_autonomous_after_duration(direction: Direct
     assert case.state is State.AUTONOMOUS
 
 
-def test_com_pt_cs_transition_10_002_guard_back_without_limit(direction: Direction) -> None:
+def test_com_pt_cs_transition_10_002_guard_back_without_limit(direction: PowerDirection) -> None:
     case = failsafe(direction).beat()
     case.guard.beat_for(130)
     assert case.state is State.AUTONOMOUS
 
 
 def test_ins1_pt_cs_transition_1_001_unable_to_obey() -> None:
-    case = init(Direction.CONSUME)
-    case.site.tell_machine(Direction.CONSUME, ObedienceChanged("emergency supply"))
+    case = init(PowerDirection.CONSUME)
+    case.site.tell_machine(PowerDirection.CONSUME, ObedienceChanged("emergency supply"))
     assert case.beat().limit() == 7
     assert case.state is State.CONTROLLED
     assert not case.active
-    case.site.tell_machine(Direction.CONSUME, ObedienceChanged())
+    case.site.tell_machine(PowerDirection.CONSUME, ObedienceChanged())
     assert case.limit() == 0
 
 
 # -- what a write may carry ---------------------------------------------------------------------------
 
 
-def test_write_of_one_facet_keeps_the_others(direction: Direction) -> None:
+def test_write_of_one_facet_keeps_the_others(direction: PowerDirection) -> None:
     case = limited(direction)
     assert case.limit(5011, active=None) == 0
     assert (case.value, case.active) == (5011, True)
@@ -424,7 +426,7 @@ def test_write_of_one_facet_keeps_the_others(direction: Direction) -> None:
 
 
 def test_write_of_the_value_lets_the_duration_run_on() -> None:
-    case = controlled(Direction.CONSUME)
+    case = controlled(PowerDirection.CONSUME)
     assert case.limit(duration="PT60S") == 0
     case.guard.beat_for(40)
     assert case.limit(6000, active=None) == 0
@@ -434,7 +436,7 @@ def test_write_of_the_value_lets_the_duration_run_on() -> None:
 
 @pytest.mark.parametrize("how", ["filter", "empty"])
 def test_duration_deleted_by_filter_or_empty_period(how: str) -> None:
-    case = controlled(Direction.CONSUME)
+    case = controlled(PowerDirection.CONSUME)
     assert case.limit(duration="PT60S") == 0
     if how == "filter":
         assert case.limit(delete_duration=True) == 0
@@ -447,21 +449,21 @@ def test_duration_deleted_by_filter_or_empty_period(how: str) -> None:
 
 
 def test_duration_as_a_point_in_time_is_understood() -> None:
-    case = controlled(Direction.CONSUME)
+    case = controlled(PowerDirection.CONSUME)
     assert case.limit(duration="2026-11-18T12:28:10.1234567Z") == 0
     assert case.site.lpc.until is not None
     assert case.site.lpc.until > 0
 
 
 def test_notify_precedes_the_result_and_reaches_the_writer() -> None:
-    case = controlled(Direction.CONSUME)
+    case = controlled(PowerDirection.CONSUME)
     case.guard.received.clear()
     assert case.limit() == 0
     assert [each["header"]["cmdClassifier"] for each in case.guard.received] == ["notify", "result"]
 
 
 def test_write_without_ack_request_is_not_answered_by_a_result() -> None:
-    case = controlled(Direction.CONSUME)
+    case = controlled(PowerDirection.CONSUME)
     command = {
         "function": LIMITS,
         "filter": [{"cmdControl": {"partial": {}}}],
@@ -488,7 +490,7 @@ def test_write_without_ack_request_is_not_answered_by_a_result() -> None:
     ],
 )
 def test_limit_that_cannot_be_meant_is_refused(limits: list[object], result: int) -> None:
-    case = limited(Direction.CONSUME)
+    case = limited(PowerDirection.CONSUME)
     partial = [{"cmdControl": {"partial": {}}}]
     command = {"function": LIMITS, "filter": partial, LIMITS: {"loadControlLimitData": limits}}
     assert case.guard.write(command, 1) == result
@@ -507,14 +509,14 @@ def test_limit_that_cannot_be_meant_is_refused(limits: list[object], result: int
     ],
 )
 def test_filter_that_is_not_understood_is_refused(filters: list[object], result: int) -> None:
-    case = limited(Direction.CONSUME)
+    case = limited(PowerDirection.CONSUME)
     command = {"function": LIMITS, "filter": filters, LIMITS: {"loadControlLimitData": [{"limitId": 1}]}}
     assert case.guard.write(command, 1) == result
     assert (case.state, case.value) == (State.LIMITED, 5000)
 
 
 def test_deletion_alone_ends_the_duration() -> None:
-    case = controlled(Direction.CONSUME)
+    case = controlled(PowerDirection.CONSUME)
     assert case.limit(duration="PT60S") == 0
     delete = {"cmdControl": {"delete": {}}, "loadControlLimitDataElements": {"timePeriod": {}}}
     assert case.guard.write({"function": LIMITS, "filter": [delete]}, 1) == 0
@@ -523,18 +525,18 @@ def test_deletion_alone_ends_the_duration() -> None:
 
 
 def test_entry_without_identifier_means_the_only_limit() -> None:
-    case = controlled(Direction.CONSUME)
+    case = controlled(PowerDirection.CONSUME)
     assert case.guard.write_limit(5000, active=True, limit_id=None) == 0
     assert case.value == 5000
 
 
 def test_entry_without_identifier_is_refused_where_two_are_meant() -> None:
-    case = controlled(Direction.PRODUCE)
+    case = controlled(PowerDirection.PRODUCE)
     assert case.guard.write_limit(5000, active=True, limit_id=None) == 7
 
 
 def test_write_without_filter_replaces_the_whole_limit() -> None:
-    case = controlled(Direction.CONSUME)
+    case = controlled(PowerDirection.CONSUME)
     assert case.limit(42, scale=2, duration="PT60S") == 0
     whole = {"limitId": 1, "isLimitActive": True, "value": {"number": 3300}}
     assert case.guard.write({LIMITS: {"loadControlLimitData": [whole]}}, 1) == 0
@@ -555,7 +557,7 @@ def test_write_without_filter_replaces_the_whole_limit() -> None:
     ],
 )
 def test_configuration_that_is_not_understood_is_refused(keys: list[object]) -> None:
-    case = controlled(Direction.CONSUME)
+    case = controlled(PowerDirection.CONSUME)
     name = "deviceConfigurationKeyValueListData"
     command = {
         "function": name,
@@ -567,7 +569,7 @@ def test_configuration_that_is_not_understood_is_refused(keys: list[object]) -> 
 
 
 def test_failsafe_value_and_duration_are_written_together_or_not_at_all() -> None:
-    case = controlled(Direction.CONSUME)
+    case = controlled(PowerDirection.CONSUME)
     assert case.guard.write_failsafe(6000, duration="PT1H") == 7
     assert (case.read_failsafe(), case.guard.read_failsafe(2)) == (4200, "PT2H")
     assert case.guard.write_failsafe(6000, duration="PT3H") == 0
@@ -575,7 +577,7 @@ def test_failsafe_value_and_duration_are_written_together_or_not_at_all() -> Non
 
 
 def test_lpc_failsafe_is_not_locked_by_the_state_of_lpp() -> None:
-    case = Case(Direction.PRODUCE).beat()
+    case = Case(PowerDirection.PRODUCE).beat()
     assert case.guard.write_limit(4000, active=False, limit_id=1) == 0
     assert case.state is State.INIT
     assert case.guard.write_failsafe(4300) == 0
@@ -584,15 +586,15 @@ def test_lpc_failsafe_is_not_locked_by_the_state_of_lpp() -> None:
 
 
 def test_duration_is_open_when_lpp_alone_is_controlled() -> None:
-    case = controlled(Direction.PRODUCE)
+    case = controlled(PowerDirection.PRODUCE)
     assert case.site.lpc.state is State.INIT
     assert case.guard.write_failsafe(duration="PT3H") == 0
-    assert case.site.machines[Direction.PRODUCE].failsafe.duration_s == 3 * 3600
+    assert case.site.machines[PowerDirection.PRODUCE].failsafe.duration_s == 3 * 3600
     assert case.guard.write_failsafe(4300) == 7
 
 
 def test_request_carries_the_message_as_received() -> None:
-    case = controlled(Direction.CONSUME)
+    case = controlled(PowerDirection.CONSUME)
     case.limit(4711)
     assert b'{"number": 4711}' in case.site.requests[-1].received
     assert case.site.requests[-1].received[0] == 2

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from drivers.eebus.node import MOST_UNTRUSTED, DoubleConnection
+from drivers.eebus.eebus_node import MOST_UNTRUSTED, DoubleConnection
 from drivers.eebus.ship import Role
 from tests.drivers.eebus.guard import GUARD_SKI, Guard, Site, control
 

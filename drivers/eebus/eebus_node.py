@@ -18,16 +18,16 @@ from collections.abc import Mapping
 
 import msgspec
 
-from drivers.eebus.limitation import Direction
+from drivers.eebus.limitation import PowerDirection
 from drivers.eebus.lpc import Answered, LpcView
 from drivers.eebus.ship import (
-    Close,
+    CloseShip,
     DataPhaseReached,
     MessageIgnored,
     PayloadReceived,
     Phase,
     Role,
-    Send,
+    SendShipMessage,
     ShipConnection,
     ShipEffect,
     ShipIdReceived,
@@ -237,7 +237,7 @@ class EebusNode:
         """Answer the write that was requested last."""
         return self._pass_on(self._device.answer_request(answered, view))
 
-    def update_view(self, direction: Direction, view: LpcView) -> list[NodeEffect]:
+    def update_view(self, direction: PowerDirection, view: LpcView) -> list[NodeEffect]:
         """Take over the state of a machine that has changed by itself."""
         return self._pass_on(self._device.update_view(direction, view))
 
@@ -253,9 +253,9 @@ class EebusNode:
         done: list[NodeEffect] = []
         for effect in effects:
             match effect:
-                case Send(message=message):
+                case SendShipMessage(message=message):
                     done.append(SendMessage(connection.name, message))
-                case Close(reason=reason, code=code):
+                case CloseShip(reason=reason, code=code):
                     done += self._drop(connection, code, reason)
                 case DataPhaseReached():
                     done.append(PartnerReady(connection.ski))
@@ -292,7 +292,7 @@ class EebusNode:
                         passed += [
                             SendMessage(session, each.message)
                             for each in connection.ship.send_payload(payload)
-                            if isinstance(each, Send)
+                            if isinstance(each, SendShipMessage)
                         ]
                 case DatagramRefused(session=session, reason=reason):
                     passed.append(MessageRefused(session, reason))
