@@ -1,8 +1,9 @@
 """Object identifiers of the attributes in requests and of the extensions in certificates.
 
 OCPI v3.0 uses placeholders below 1.2.3.4.5.6.7, which is assigned to somebody else. They are read in
-requests, and written only if an installation configures that arc on purpose. Our own default is an arc
-below 2.25 (ITU-T X.667: a UUID as an arc needs no registration).
+requests, and written only if an installation configures that arc on purpose. Our own default is made of
+a GUID below the arc that Microsoft gives everybody for that purpose. It is not 2.25 followed by a UUID as one
+number: GnuTLS, and with it chronyd, rejects every certificate with an arc of more than 64 bits.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ import msgspec
 
 from controller.pki import PkiError
 
-OWN_ARC = "2.25.264836228984741403557120940115184213845"
-"""UUID c73d9a35-50c8-4bfa-a4a9-0d7d4c1a5f55, generated for this project."""
+OWN_ARC = "1.2.840.113556.1.8000.2554.51005.39477.20680.19450.42153.884044.1728341"
+"""GUID c73d9a35-50c8-4bfa-a4a9-0d7d4c1a5f55, generated for this project."""
 
 PLACEHOLDER_ARC = "1.2.3.4.5.6.7"
 
@@ -30,7 +31,7 @@ BASIC_CONSTRAINTS = "2.5.29.19"
 EXTENDED_KEY_USAGE = "2.5.29.37"
 SUBJECT_KEY_IDENTIFIER = "2.5.29.14"
 
-_ARC = re.compile(r"(?:[01]\.[0-3]?[0-9]|2\.\d{1,10})(?:\.(?:0|[1-9]\d{0,38})){1,12}")
+_ARC = re.compile(r"(?:[01]\.(?:[0-9]|[1-3][0-9])|2\.(?:0|[1-9]\d{0,9}))(?:\.(?:0|[1-9]\d{0,17})){1,14}")
 
 
 class ObjectIds(msgspec.Struct, frozen=True):

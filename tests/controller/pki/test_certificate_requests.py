@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.pki import asn1
+from controller.pki import PkiError, asn1
 from controller.pki.asn1 import Attribute
 from controller.pki.certificate_requests import (
     MAX_REQUEST_BYTES,
@@ -217,3 +217,9 @@ def test_altered_request_is_rejected_and_never_raises_else(place: int, value: in
 def test_oversized_request_is_rejected_unread() -> None:
     with pytest.raises(RequestError, match="at most"):
         read_request(b"0" * (MAX_REQUEST_BYTES + 1), IDS)
+
+
+@pytest.mark.parametrize("arc", ["", "3.1", "1.2.", "1.02.3", "2.25.264836228984741403557120940115184213845"])
+def test_arc_that_is_no_oid_or_too_large_is_rejected(arc: str) -> None:
+    with pytest.raises(PkiError, match="OID arc"):
+        ObjectIds(arc)

@@ -1,0 +1,177 @@
+"""Time service: asks the time daemon of the machine at intervals and keeps the state of the clock.
+
+chronyd is asked by its command socket, systemd-timesyncd by `timedatectl`; where neither answers, the flag of
+the kernel is all that is known. Nothing is set. chronyd verifies the certificates of NTS servers, but does
+not report which it was shown: they are read in a TLS handshake of our own (RFC 8915, 4).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import ssl
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import trio
+
+from controller.timekeeping import TimekeepingError
+from controller.timekeeping.chrony_protocol import MAX_REPLY_BYTES
+from controller.timekeeping.chrony_session import ChronySession
+from controller.timekeeping.clock_status import ClockEvent, ClockMonitor, ClockReading, ClockStatus
+from controller.timekeeping.timesyncd import UNSYNCHRONISED_LEAP, read_timesyncd
+
+CHRONY_SOCKET = Path("/run/chrony/chronyd.sock")
+CHECK_S = 60.0
+CERTIFICATE_CHECK_S = 3600.0
+REPLY_S = 2.0
+"""How long chronyd, timedatectl and a TLS handshake may take."""
+NTS_PORT = 4460
+
+log = logging.getLogger("controller.time")
+
+
+class TimeServiceError(TimekeepingError):
+    """A time daemon cannot be asked."""
+
+
+class TimeService:
+    """Clock of the site. `on_event` gets what belongs into the evidence; it must not block.
+
+    `nts_servers`: host and port of the servers whose certificates are looked at. `trust`: file with the
+    CA of these servers; None: the CAs of the system.
+    """
+
+    def __init__(
+        self,
+        monitor: ClockMonitor,
+        *,
+        on_event: Callable[[ClockEvent], None],
+        is_kernel_synchronised: Callable[[], bool],
+        chrony_socket: Path = CHRONY_SOCKET,
+        nts_servers: Sequence[tuple[str, int]] = (),
+        trust: str | None = None,
+    ) -> None:
+        self._monitor = monitor
+        self._on_event = on_event
+        self._is_kernel_synchronised = is_kernel_synchronised
+        self._chrony_socket = chrony_socket
+        self._nts_servers = tuple(nts_servers)
+        self._trust = trust
+        self._sequence = 1
+
+    def status(self) -> ClockStatus:
+        """Return the state of the clock now."""
+        return self._monitor.status(time.monotonic())
+
+    async def run(self) -> None:
+        """Check the clock until cancelled."""
+        async with trio.open_nursery() as nursery:
+            if self._nts_servers:
+                nursery.start_soon(self._run_certificate_checks)
+            while True:
+                await self.check()
+                await trio.sleep(CHECK_S)
+
+    async def check(self) -> None:
+        """Ask the time daemon once."""
+        try:
+            reading = await self._read()
+        except TimekeepingError as error:
+            events = self._monitor.on_failure(str(error), time.monotonic())
+        else:
+            events = self._monitor.on_reading(reading, time.monotonic(), time.time())
+        self._report(events)
+
+    async def check_certificates(self) -> None:
+        """Look at the certificate of each NTS server once."""
+        for host, port in self._nts_servers:
+            try:
+                fingerprint = await _nts_fingerprint(host, port, self._trust)
+            except (OSError, trio.TooSlowError, ssl.SSLError, trio.BrokenResourceError) as error:
+                log.warning(
+                    "NTS server failed the key exchange server=%s:%d reason=%s "
+                    "remedy=check its certificate and the network", host, port, error,
+                )  # fmt: skip
+            else:
+                self._report(self._monitor.on_server_certificate(f"{host}:{port}", fingerprint))
+
+    async def _run_certificate_checks(self) -> None:
+        while True:
+            await self.check_certificates()
+            await trio.sleep(CERTIFICATE_CHECK_S)
+
+    def _report(self, events: Sequence[ClockEvent]) -> None:
+        for event in events:
+            log.info("clock changed kind=%s text=%s", event.kind, event.text)
+            self._on_event(event)
+
+    async def _read(self) -> ClockReading:
+        if self._chrony_socket.exists():
+            return await self._read_chrony()
+        reading = await _read_timesyncd()
+        if reading is not None:
+            return reading
+        return ClockReading(source="kernel", synchronised=self._is_kernel_synchronised())
+
+    async def _read_chrony(self) -> ClockReading:
+        """Ask chronyd. Raises TimekeepingError."""
+        own = self._chrony_socket.with_name(f"local-controller.{os.getpid()}.sock")
+        session = ChronySession(self._sequence)
+        try:
+            own.unlink(missing_ok=True)
+            with trio.socket.socket(trio.socket.AF_UNIX, trio.socket.SOCK_DGRAM) as sock:
+                await sock.bind(str(own))
+                # chronyd has given up its privileges and must be able to write to our socket.
+                own.chmod(0o666)
+                await sock.connect(str(self._chrony_socket))
+                while (request := session.next_request()) is not None:
+                    with trio.fail_after(REPLY_S):
+                        await sock.send(request)
+                        session.on_reply(await sock.recv(MAX_REPLY_BYTES))
+                    self._sequence += 1
+        except trio.TooSlowError:
+            raise TimeServiceError(f"chronyd did not answer within {REPLY_S:g} s") from None
+        except OSError as error:
+            raise TimeServiceError(
+                f"chronyd cannot be asked by {self._chrony_socket}: {error.strerror}; "
+                "the controller needs write access to that folder (group _chrony)"
+            ) from None
+        finally:
+            own.unlink(missing_ok=True)
+        return session.reading()
+
+
+async def _read_timesyncd() -> ClockReading | None:
+    """Ask timedatectl; None if there is none or timesyncd does not run."""
+    try:
+        with trio.fail_after(REPLY_S):
+            done = await trio.run_process(
+                ["timedatectl", "show-timesync", "--all"],
+                capture_stdout=True,
+                stderr=subprocess.DEVNULL,
+                check=False,
+            )
+        report = read_timesyncd(done.stdout.decode("utf-8", "replace"))
+    except (OSError, trio.TooSlowError, TimekeepingError):
+        return None
+    synchronised = report.stratum is not None and report.leap_status != UNSYNCHRONISED_LEAP
+    return ClockReading(source="timesyncd", synchronised=synchronised, error_bound_s=report.error_bound_s)
+
+
+async def _nts_fingerprint(host: str, port: int, trust: str | None) -> str:
+    """Return the SHA-256 of the certificate that an NTS server shows, after TLS has verified it."""
+    context = ssl.create_default_context(cafile=trust)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.set_alpn_protocols(["ntske/1"])
+    with trio.fail_after(REPLY_S):
+        stream = await trio.open_ssl_over_tcp_stream(host, port, ssl_context=context)
+        try:
+            await stream.do_handshake()
+            certificate = stream.getpeercert(binary_form=True)
+        finally:
+            await trio.aclose_forcefully(stream)
+    return hashlib.sha256(certificate).hexdigest()
