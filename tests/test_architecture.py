@@ -25,6 +25,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "ocpp": {"model"},
     "chargers": {"model", "ocpp"},
     "pki": {"model"},
+    "timekeeping": set(),
     "signing": {"model", "ocpp", "tomlcheck"},
     "config": {"drivers", "model", "ocpp", "tomlcheck"},
     # layer 2: pure cores
@@ -71,6 +72,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "site_identity",
         "stations",
         "store",
+        "timekeeping",
         "tomlcheck",
         "transport",
         "web",
@@ -116,6 +118,7 @@ PURE = {
     "ocpp",
     "chargers",
     "pki",
+    "timekeeping",
     "signing",
     "config",
     "profiles",
