@@ -34,10 +34,6 @@ NTS_PORT = 4460
 log = logging.getLogger("controller.time")
 
 
-class TimeServiceError(TimekeepingError):
-    """A time daemon cannot be asked."""
-
-
 class TimeService:
     """Clock of the site. `on_event` gets what belongs into the evidence; it must not block.
 
@@ -134,9 +130,9 @@ class TimeService:
                         session.on_reply(await sock.recv(MAX_REPLY_BYTES))
                     self._sequence += 1
         except trio.TooSlowError:
-            raise TimeServiceError(f"chronyd did not answer within {REPLY_S:g} s") from None
+            raise TimekeepingError(f"chronyd did not answer within {REPLY_S:g} s") from None
         except OSError as error:
-            raise TimeServiceError(
+            raise TimekeepingError(
                 f"chronyd cannot be asked by {self._chrony_socket}: {error.strerror}; "
                 "the controller needs write access to that folder (group _chrony)"
             ) from None
