@@ -9,16 +9,9 @@ from contextlib import suppress
 import trio
 
 from controller.backends.pool import BackendPool
+from controller.model.effects import BackendLost, BackendUp, FromBackend
 from controller.model.exception_groups import leaves
-from controller.relay.events import (
-    BackendLost,
-    BackendUp,
-    Event,
-    FromBackend,
-    FromObserver,
-    ObserverLost,
-    ObserverUp,
-)
+from controller.relay.events import Event, FromObserver, ObserverLost, ObserverUp
 from controller.relay.station_relay import StationRelay
 from controller.stations.admission import Admission
 from controller.stations.connection_stats import ConnectionStats

@@ -1,89 +1,230 @@
-"""Getting to know the stations: their quirks by their boot, their bounds by one question.
+"""Capability discovery: the quirk of each station, and the limits of profiles that it reports.
 
-A station is asked before it is sent its first limit, and again when it boots as another. Its limits wait for
-the answer, or for `capabilities.PATIENCE_S` of silence. Without an answer the row alone counts.
+A station is asked before its first limit, and again after a BootNotification of another model. Its limits
+wait for the answer, or until `ANSWER_WAIT_S` are over; without an answer the quirk alone counts.
 
-A stranger may hold profiles of whoever commanded it before us, in the purpose that will be ours, at a stack
-level above ours or without an end: they would prevail over our limits. So it is rid of them once. What its
-backend sets through us in that purpose, we keep.
+1.6: GetConfiguration (ed. 2, 5.8 and 9.4: the keys of Smart Charging). 2.x: GetVariables of the component
+SmartChargingCtrlr (Part 2, 2.13). Stations answer loosely: numbers as text or as numbers, units as
+"Current" and "Power" or "A" and "W", lists with blanks. A value that cannot be read counts as missing.
+
+A station that is new to the controller may hold profiles of an earlier CSMS in the purpose of our limits,
+at a higher stack level or without an end: they would prevail over ours. They are cleared once.
 """
 
 from __future__ import annotations
 
 import itertools
+from typing import Literal
 
 import msgspec
 
-from controller.chargers.capabilities import Capabilities, Question, clearing, narrowed, question, read_answer
-from controller.chargers.quirks import NO_QUIRK, Quirk, find_quirk
+from controller.chargers.quirks import NO_QUIRK, Quirk, find_quirk, limit_purpose, limit_scope
 from controller.model.observations import Booted
 from controller.ocpp.frames import Version
-from controller.profiles.limit_profiles import purpose, scope_of
+from controller.ocpp.payloads import read_payload
+
+ANSWER_WAIT_S = 3.0
+"""How long the first limit waits for the answer: a station must not stay without any limit."""
+
+_KEYS_16 = {
+    "ChargeProfileMaxStackLevel": "max_stack_level",
+    "ChargingScheduleAllowedChargingRateUnit": "units",
+    "ChargingScheduleMaxPeriods": "max_periods",
+    "MaxChargingProfilesInstalled": "max_profiles",
+    "ConnectorSwitch3to1PhaseSupported": "phase_switching",
+}
+_VARIABLES_2 = {
+    "ProfileStackLevel": "max_stack_level",
+    "RateUnit": "units",
+    "PeriodsPerSchedule": "max_periods",
+    "Entries": "max_profiles",
+    "ACPhaseSwitchingSupported": "phase_switching",
+}
+_COMPONENT_2 = "SmartChargingCtrlr"
+_INSTANCES_2 = {"Entries": "ChargingProfiles"}
+_UNITS: dict[str, Literal["A", "W"]] = {"a": "A", "current": "A", "w": "W", "power": "W"}
+_BOOLEANS = {"true": True, "false": False}
+
+
+class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
+    """Bounds of charging profiles as a station reports them; None or empty where it reports none."""
+
+    max_stack_level: int | None = None
+    max_periods: int | None = None
+    max_profiles: int | None = None
+    units: frozenset[Literal["A", "W"]] = frozenset()
+    phase_switching: bool | None = None
+
+
+class Question(msgspec.Struct, frozen=True):
+    """A CALL to the station."""
+
+    action: str
+    payload: bytes
 
 
 class DiscoveryQuestion(msgspec.Struct, frozen=True):
-    """A question on its way. `token` is below 0, where no limit's is."""
+    """A question to send. `token` is below 0, where no limit's is."""
 
     token: int
     question: Question
 
 
-class _Waiting(msgspec.Struct, frozen=True):
+class _Pair(msgspec.Struct, frozen=True):
+    key: str
+    value: str | int | float | bool | None = None
+
+
+class _Configuration(msgspec.Struct, frozen=True, rename="camel"):
+    configuration_key: tuple[_Pair, ...] = ()
+
+
+class _Variable(msgspec.Struct, frozen=True):
+    name: str
+
+
+class _VariableResult(msgspec.Struct, frozen=True, rename="camel"):
+    variable: _Variable
+    attribute_value: str | int | float | bool | None = None
+
+
+class _Variables(msgspec.Struct, frozen=True, rename="camel"):
+    get_variable_result: tuple[_VariableResult, ...] = ()
+
+
+class _Pending(msgspec.Struct, frozen=True):
     station: str
     version: Version
     clears: bool = False
 
 
 class CapabilityDiscovery:
-    """What is known of all stations."""
+    """Quirks and reported capabilities of all stations."""
 
     def __init__(self) -> None:
-        self._rows: dict[str, Quirk] = {}
-        self._said: dict[str, Capabilities] = {}
-        self._waiting: dict[int, _Waiting] = {}
+        self._quirks: dict[str, Quirk] = {}
+        self._capabilities: dict[str, Capabilities] = {}
+        self._pending: dict[int, _Pending] = {}
         self._cleared: set[str] = set()
         self._tokens = itertools.count(-1, -1)
 
     def quirk(self, station: str) -> Quirk:
-        """How the station wants its limits, as far as is known."""
-        return narrowed(self._rows.get(station, NO_QUIRK), self._said.get(station, Capabilities()))
+        """Return the station's quirk, narrowed by the capabilities that it has reported."""
+        reported = self._capabilities.get(station, Capabilities())
+        return narrow_quirk(self._quirks.get(station, NO_QUIRK), reported)
 
-    def told_before(self, station: str) -> None:
-        """It is none of the strangers: before a restart of ours it was told our limits."""
+    def mark_cleared(self, station: str) -> None:
+        """Take the station as one that was sent our limits before: nothing is cleared."""
         self._cleared.add(station)
 
-    def booted(self, station: str, boot: Booted) -> None:
-        """It has told who it is. What it said before may be another firmware's word."""
-        row = find_quirk(boot.vendor, boot.model, boot.firmware)
-        if row != self._rows.get(station, NO_QUIRK):
-            self._said.pop(station, None)
-        self._rows[station] = row
+    def on_boot(self, station: str, boot: Booted) -> None:
+        """Find the quirk for a BootNotification; capabilities of another model or firmware are dropped."""
+        quirk = find_quirk(boot.vendor, boot.model, boot.firmware)
+        if quirk != self._quirks.get(station, NO_QUIRK):
+            self._capabilities.pop(station, None)
+        self._quirks[station] = quirk
 
-    def ask(self, station: str, version: Version, evses: int | None = None) -> DiscoveryQuestion | None:
-        """What to ask of it next before its first limit; None where there is nothing any more.
+    def next_question(
+        self, station: str, version: Version, evses: int | None = None
+    ) -> DiscoveryQuestion | None:
+        """Return the next question before the station's first limit; None if there is none left.
 
-        With the number of its `evses`, a stranger is rid of the profiles in our purpose, too.
+        With the number of its `evses`, foreign profiles in our purpose are cleared, too.
         """
-        if station not in self._said:
-            return self._asking(_Waiting(station, version), question(version))
+        if station not in self._capabilities:
+            return self._send(_Pending(station, version), capability_question(version))
         if evses is None or station in self._cleared:
             return None
-        ours = purpose(version, scope_of(self.quirk(station), evses))
-        return self._asking(_Waiting(station, version, clears=True), clearing(version, ours))
+        purpose = limit_purpose(version, limit_scope(self.quirk(station), evses))
+        return self._send(_Pending(station, version, clears=True), clearing_question(version, purpose))
 
-    def _asking(self, waiting: _Waiting, asked: Question) -> DiscoveryQuestion:
+    def on_result(self, token: int, result: bytes | None) -> None:
+        """Take the response to a question; None: it was refused, or timed out."""
+        pending = self._pending.pop(token, None)
+        if pending is not None and pending.clears:
+            self._cleared.add(pending.station)
+        elif pending is not None:
+            self._capabilities[pending.station] = read_capabilities(pending.version, result)
+
+    def on_link_lost(self, token: int) -> None:
+        """Forget a question whose link ended before an answer: it will be sent again."""
+        self._pending.pop(token, None)
+
+    def _send(self, pending: _Pending, question: Question) -> DiscoveryQuestion:
         token = next(self._tokens)
-        self._waiting[token] = waiting
-        return DiscoveryQuestion(token, asked)
+        self._pending[token] = pending
+        return DiscoveryQuestion(token, question)
 
-    def answered(self, token: int, result: bytes | None) -> None:
-        """The end of a question: the answer's payload, or None for silence and refusal."""
-        waiting = self._waiting.pop(token, None)
-        if waiting is not None and waiting.clears:
-            self._cleared.add(waiting.station)
-        elif waiting is not None:
-            self._said[waiting.station] = read_answer(waiting.version, result)
 
-    def unanswered(self, token: int) -> None:
-        """The link has ended before an answer: it will be asked again."""
-        self._waiting.pop(token, None)
+def capability_question(version: Version) -> Question:
+    """Return the CALL that asks a station for its smart charging capabilities."""
+    if version is Version.V16:
+        return Question("GetConfiguration", msgspec.json.encode({"key": list(_KEYS_16)}))
+    wanted = []
+    for name in _VARIABLES_2:
+        instance = {"instance": _INSTANCES_2[name]} if name in _INSTANCES_2 else {}
+        wanted.append({"component": {"name": _COMPONENT_2}, "variable": {"name": name, **instance}})
+    return Question("GetVariables", msgspec.json.encode({"getVariableData": wanted}))
+
+
+def clearing_question(version: Version, purpose: str) -> Question:
+    """Return the CALL that clears all profiles of a purpose (1.6 ed. 2, 5.5; 2.0.1 Part 2, K10)."""
+    criteria = {"chargingProfilePurpose": purpose}
+    payload = criteria if version is Version.V16 else {"chargingProfileCriteria": criteria}
+    return Question("ClearChargingProfile", msgspec.json.encode(payload))
+
+
+def read_capabilities(version: Version, result: bytes | None) -> Capabilities:
+    """Read the response to `capability_question`; None is read as a response without any value."""
+    found: dict[str, str] = {}
+    if result is not None and version is Version.V16:
+        configuration = read_payload(_Configuration, result) or _Configuration()
+        for pair in configuration.configuration_key:
+            found[_KEYS_16.get(pair.key, "")] = _text(pair.value)
+    elif result is not None:
+        variables = read_payload(_Variables, result) or _Variables()
+        for each in variables.get_variable_result:
+            found[_VARIABLES_2.get(each.variable.name, "")] = _text(each.attribute_value)
+    return Capabilities(
+        max_stack_level=_count(found.get("max_stack_level", ""), least=0),
+        max_periods=_count(found.get("max_periods", ""), least=1),
+        max_profiles=_count(found.get("max_profiles", ""), least=1),
+        units=_units(found.get("units", "")),
+        phase_switching=_BOOLEANS.get(found.get("phase_switching", "").strip().lower()),
+    )
+
+
+def narrow_quirk(quirk: Quirk, reported: Capabilities) -> Quirk:
+    """Return the quirk with the lower of its bounds and the reported ones; its own unit has precedence."""
+    unit = quirk.unit
+    if unit is None and reported.units == {"W"}:
+        unit = "W"
+    return msgspec.structs.replace(
+        quirk,
+        unit=unit,
+        phase_switching=reported.phase_switching if quirk.phase_switching is None else quirk.phase_switching,
+        max_stack_level=_lower(quirk.max_stack_level, reported.max_stack_level),
+        max_periods=_lower(quirk.max_periods, reported.max_periods),
+        max_profiles=_lower(quirk.max_profiles, reported.max_profiles),
+    )
+
+
+def _lower(known: int | None, reported: int | None) -> int | None:
+    return min((bound for bound in (known, reported) if bound is not None), default=None)
+
+
+def _text(value: str | float | bool | None) -> str:
+    return "" if value is None else str(value)
+
+
+def _count(text: str, *, least: int) -> int | None:
+    try:
+        value = int(float(text))
+    except (ValueError, OverflowError):
+        return None
+    return value if value >= least else None
+
+
+def _units(text: str) -> frozenset[Literal["A", "W"]]:
+    words = text.replace(";", ",").replace(" ", ",").lower().split(",")
+    return frozenset(_UNITS[word] for word in words if word in _UNITS)

@@ -1,7 +1,8 @@
-"""Chargers that want to be spoken to differently: data, matched by what a BootNotification says.
+"""Quirks: deviations of charging stations from OCPP, as data matched on their BootNotification.
 
-A row of `quirks.toml` tells who it is for and how it wants its limits. The exact row (that names a model
-or a firmware) goes before its vendor's, and without either a station is taken to follow OCPP.
+A row of `quirks.toml` matches vendor, model and firmware, and describes how limits are written for such a
+station. A row that names a model or a firmware has precedence over the vendor's; a station without a row is
+taken to follow OCPP.
 """
 
 from __future__ import annotations
@@ -23,40 +24,59 @@ from controller.ocpp.frames import Version
 FILE = "quirks.toml"
 DAY_S = 86_400.0
 LASTING_S = 10 * 365 * DAY_S
-"""A limit without an end is booked as one that ends so late."""
+"""The end (s) that is assumed of a limit without an end."""
 _HALF_FOR_CHANGES = 2
 _RENEWALS_PER_LEASE = 2
 
 
 class QuirksError(Exception):
-    """A table of quirks that cannot be used. Its text names the file, the row and the mend."""
+    """A table of quirks is invalid. The text names the file, the row and the correction."""
 
 
 class LeaseForm(enum.Enum):
-    """How a limit with an end can be told to a station."""
+    """Form of a limit with an end in a station's charging profiles."""
 
     STACKED = "stacked"
-    """The lease stands one stack level above the floor and ends by itself."""
+    """Two profiles: the lease one stack level above the fallback; it ends by its duration."""
     STEPPED = "stepped"
-    """One profile: the lease's limit first, the floor's from the lease's end on, for ever."""
+    """One profile of two periods: the lease's limit, and from its end on the fallback, without an end."""
     LASTING = "lasting"
-    """One profile without an end: the station keeps its last limit until it is told another."""
+    """One profile without an end: the station keeps its last limit until it receives another."""
+
+
+class LimitScope(enum.Enum):
+    """How much of a station one of our limits applies to."""
+
+    STATION = "station"
+    EVSE = "evse"
+
+
+_STATION_PURPOSES = {
+    Version.V16: "ChargePointMaxProfile",
+    Version.V201: "ChargingStationMaxProfile",
+    Version.V21: "ChargingStationMaxProfile",
+}
+
+
+def limit_purpose(version: Version, scope: LimitScope) -> str:
+    """Return the charging profile purpose that the controller uses in a station."""
+    return _STATION_PURPOSES[version] if scope is LimitScope.STATION else "TxDefaultProfile"
 
 
 class Quirk(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How one kind of station wants its limits.
+    """Deviation of one kind of charging station from OCPP.
 
-    `vendor`, `model`, `firmware` are globs (upper and lower case alike) on its BootNotification.
-    `purpose`: of our profiles; None as the number of its EVSEs asks. `max_stack_level`, `max_periods`,
-    `max_profiles`: None where nothing is known of a bound. `unit`: A unless it takes W only; None: as it
-    says itself. `zero` "minimum": a limit of 0 does it harm, it is never told less than its minimum.
-    `decimals` of a limit. `steps_a`: what it can do (A), other limits are rounded down.
-    `phase_switching`: whether it heeds numberPhases; None: as it says itself.
-    `writes_per_day`: its memory wears out; None: as often as wanted. `start_slack_s`: schedules start
-    so much (s) in the past, for a clock that is slow. `reaction_s`: from its answer to its current.
+    `vendor`, `model`, `firmware` are globs on its BootNotification, case-insensitive.
+    `purpose` of our profiles; None: by the number of its EVSEs. `max_stack_level`, `max_periods`,
+    `max_profiles`: None where the bound is unknown. `unit`: "W" where the station accepts W only; None: as it
+    reports. `zero` "minimum": a limit of 0 A has side effects, it is sent its minimum instead.
+    `decimals` of a limit. `steps_a`: the limits that it supports (A); others are rounded down.
+    `phase_switching`: True if it obeys numberPhases; None: as it reports.
+    `writes_per_day`: profile writes that its memory endures; None: any number. `start_slack_s`: our schedules
+    start so much (s) in the past, for a clock that is behind. `reaction_s`: from its response to its current.
 
-    Of its link: `protocol`, the version that it speaks best, and speaks where it names none; `ping_s`,
-    at most how long (s) it may go without a WebSocket ping, 0: it answers none, and is sent none.
+    Of its link: `protocol`, the preferred version, also where the station offers none; `ping_s`, the longest
+    time (s) without a WebSocket ping, 0: it does not answer pings, and gets none.
     """
 
     name: str
@@ -83,7 +103,7 @@ class Quirk(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     @property
     def form(self) -> LeaseForm:
-        """The safest form of a lease that it can take."""
+        """The safest form of a lease that the station supports."""
         stacks = self.max_stack_level is None or self.max_stack_level >= 1
         if stacks and (self.max_profiles is None or self.max_profiles >= 2):
             return LeaseForm.STACKED
@@ -94,23 +114,23 @@ class Quirk(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     @property
     def in_watts(self) -> bool:
-        """Whether its limits are W of all phases together."""
+        """True if its limits are in W, of all phases together."""
         return self.unit == "W"
 
     def matches(self, vendor: str, model: str, firmware: str) -> bool:
-        """Whether the row is for a station that says this of itself."""
-        said = ((vendor, self.vendor), (model, self.model), (firmware, self.firmware))
-        return all(fnmatchcase(word.strip().lower(), glob.lower()) for word, glob in said)
+        """Return True if the row is for a station with this BootNotification."""
+        pairs = ((vendor, self.vendor), (model, self.model), (firmware, self.firmware))
+        return all(fnmatchcase(value.strip().lower(), glob.lower()) for value, glob in pairs)
 
     def rounded_a(self, limit_a: float) -> float:
-        """The highest limit not above `limit_a` (A per phase) that it can do."""
+        """Return the highest supported limit not above `limit_a` (A per phase)."""
         if self.steps_a:
             return max((step for step in self.steps_a if step <= limit_a + 1e-6), default=0.0)
         parts = 10 if self.decimals else 1
         return math.floor(limit_a * parts + 1e-6) / parts
 
     def lease_s(self, wanted_s: float) -> float:
-        """How long a lease lasts: as wanted, or so long that its renewals spare half of the day's writes."""
+        """Return the length of a lease (s), long enough that renewals take at most half of a day's writes."""
         if self.form is LeaseForm.LASTING:
             return LASTING_S
         if self.writes_per_day is None:
@@ -119,35 +139,40 @@ class Quirk(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         return max(wanted_s, spared_s)
 
     def rise_s(self, wanted_s: float) -> float:
-        """At least how long between two rises: as wanted, or spread over the day like the other half."""
+        """Return the least time (s) between two rises, within the other half of a day's writes."""
         if self.writes_per_day is None:
             return wanted_s
         return max(wanted_s, DAY_S / (_HALF_FOR_CHANGES * self.writes_per_day))
 
 
 NO_QUIRK = Quirk(name="follows OCPP")
-"""A station of which nothing else is known."""
+"""Quirk of a station that is not in the table."""
+
+
+def limit_scope(quirk: Quirk, evses: int) -> LimitScope:
+    """Return the scope of our limits in a station with this number of EVSEs."""
+    return LimitScope.STATION if evses == 1 and quirk.purpose != "tx-default" else LimitScope.EVSE
 
 
 def find_quirk(vendor: str, model: str, firmware: str) -> Quirk:
-    """The row for a station that says this of itself when it boots; `NO_QUIRK` if there is none."""
-    return choose(all_quirks(), vendor, model, firmware)
+    """Return the row for a BootNotification; `NO_QUIRK` if none matches."""
+    return select_quirk(all_quirks(), vendor, model, firmware)
 
 
-def choose(rows: Sequence[Quirk], vendor: str, model: str, firmware: str) -> Quirk:
-    """The most exact of the rows that match: one that names a firmware, then one with a model."""
+def select_quirk(rows: Sequence[Quirk], vendor: str, model: str, firmware: str) -> Quirk:
+    """Return the most specific matching row: one that names a firmware, then one that names a model."""
     found = [row for row in rows if row.matches(vendor, model, firmware)]
     return max(found, key=lambda row: (row.firmware != "*", row.model != "*"), default=NO_QUIRK)
 
 
 @cache
 def all_quirks() -> tuple[Quirk, ...]:
-    """The table that comes with the controller."""
+    """Return the table that is part of the controller."""
     return parse_quirks(resources.files("controller.chargers").joinpath(FILE).read_text(), FILE)
 
 
 def parse_quirks(text: str, file: str) -> tuple[Quirk, ...]:
-    """The rows of a table in TOML. Raises QuirksWrong with every mistake: file, row, what and its mend."""
+    """Parse a table in TOML. Raises QuirksError with every error: file, row, what, correction."""
     try:
         tables = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -156,42 +181,42 @@ def parse_quirks(text: str, file: str) -> tuple[Quirk, ...]:
     if unknown or not isinstance(tables.get("quirk", []), list):
         raise QuirksError(f"{file}: {', '.join(sorted(unknown)) or 'quirk'}: rows are written [[quirk]]")
     rows: list[Quirk] = []
-    mistakes: list[str] = []
+    errors: list[str] = []
     for number, table in enumerate(tables.get("quirk", []), start=1):
         try:
             row = msgspec.convert(table, Quirk)
         except msgspec.ValidationError as error:
-            mistakes.append(f"row {number} ({table.get('name', 'without a name')}): {error}")
+            errors.append(f"row {number} ({table.get('name', 'unnamed')}): {error}")
             continue
         rows.append(row)
-        mistakes += [f"row {number} ({row.name}): {mistake}" for mistake in _mistakes(row)]
-    mistakes += _twice(rows)
-    if mistakes:
-        raise QuirksError("\n".join(f"{file}: {mistake}" for mistake in mistakes))
+        errors += [f"row {number} ({row.name}): {error}" for error in _row_errors(row)]
+    errors += _duplicates(rows)
+    if errors:
+        raise QuirksError("\n".join(f"{file}: {error}" for error in errors))
     return tuple(rows)
 
 
-def _mistakes(row: Quirk) -> Iterator[str]:
+def _row_errors(row: Quirk) -> Iterator[str]:
     if (row.vendor, row.model) == ("*", "*"):
-        yield "matches every station; name its vendor or its model"
+        yield "matches every station; add vendor or model"
     if not row.why or not row.sources:
-        yield "nobody can judge it later; say why, and name its sources"
+        yield "why or sources is missing; add both"
     if list(row.steps_a) != sorted({step for step in row.steps_a if step > 0}):
-        yield f"steps_a = {list(row.steps_a)}: write them rising, each once, above 0"
+        yield f"steps_a = {list(row.steps_a)}: write them in ascending order, each once, above 0"
     if row.in_watts and row.steps_a:
-        yield "steps_a are amperes, and it takes W; remove one of them"
+        yield "steps_a are amperes, unit is W; remove one of them"
     for key in ("max_stack_level", "start_slack_s", "reaction_s", "ping_s"):
         if (getattr(row, key) or 0) < 0:
             yield f"{key} = {getattr(row, key):g}: write 0 or more"
     for key in ("max_periods", "max_profiles"):
         value = getattr(row, key)
         if value is not None and value < 1:
-            yield f"{key} = {value}: a station with none cannot be limited; write 1 or more"
+            yield f"{key} = {value}: a station without any cannot be limited; write 1 or more"
     if row.writes_per_day is not None and row.writes_per_day < 4:
-        yield f"writes_per_day = {row.writes_per_day}: a lease needs 4 at least"
+        yield f"writes_per_day = {row.writes_per_day}: a lease needs at least 4"
 
 
-def _twice(rows: Sequence[Quirk]) -> Iterator[str]:
+def _duplicates(rows: Sequence[Quirk]) -> Iterator[str]:
     places = Counter((row.vendor.lower(), row.model.lower(), row.firmware.lower()) for row in rows)
     for (vendor, model, firmware), times in places.items():
         if times > 1:

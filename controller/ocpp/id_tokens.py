@@ -10,7 +10,7 @@ from __future__ import annotations
 import msgspec
 
 from controller.ocpp.frames import Version
-from controller.profiles.profile_messages import read
+from controller.ocpp.payloads import read_payload
 
 STATUSES_16 = frozenset({"Accepted", "Blocked", "Expired", "Invalid", "ConcurrentTx"})
 STATUSES_2 = STATUSES_16 | {
@@ -123,25 +123,25 @@ class _List2(_Message, frozen=True, kw_only=True):
 def named_token(version: Version, payload: bytes) -> IdToken | None:
     """The token that a request names (Authorize, transactions, remote starts); None where it names none."""
     if version is Version.V16:
-        old = read(_Naming16, payload)
+        old = read_payload(_Naming16, payload)
         return None if old is None else IdToken(old.id_tag)
-    new = read(_Naming2, payload)
+    new = read_payload(_Naming2, payload)
     return None if new is None else new.id_token.token()
 
 
 def said_of_token(version: Version, result: bytes) -> TokenVerdict | None:
     """What an answer says of the token that the request named; None where it says nothing."""
     if version is Version.V16:
-        old = read(_Saying16, result)
+        old = read_payload(_Saying16, result)
         return None if old is None else old.id_tag_info.said()
-    new = read(_Saying2, result)
+    new = read_payload(_Saying2, result)
     return None if new is None else new.id_token_info.said()
 
 
 def local_list(version: Version, payload: bytes) -> LocalList | None:
     """A SendLocalList; None where it cannot be read."""
     if version is Version.V16:
-        old = read(_List16, payload)
+        old = read_payload(_List16, payload)
         if old is None:
             return None
         tags = tuple(
@@ -149,7 +149,7 @@ def local_list(version: Version, payload: bytes) -> LocalList | None:
             for each in old.local_authorization_list or ()
         )
         return LocalList(version=old.list_version, is_full=old.update_type == "Full", tokens=tags)
-    new = read(_List2, payload)
+    new = read_payload(_List2, payload)
     if new is None:
         return None
     tokens = tuple(

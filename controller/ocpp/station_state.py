@@ -26,6 +26,7 @@ from controller.model.observations import (
 )
 from controller.ocpp import v2, v16
 from controller.ocpp.frames import Version
+from controller.ocpp.payloads import is_accepted, read_payload
 
 _STATES_16 = {
     "Available": EvseState.AVAILABLE,
@@ -98,11 +99,11 @@ class StationStateTracker:
 
     def answered(self, action: str, payload: bytes, result: bytes) -> list[Observation]:
         """What a CALL of the station tells once its backend has answered it well."""
-        if action == "BootNotification" and accepted(result):
+        if action == "BootNotification" and is_accepted(result):
             return self._boot(payload)
         if action == "StartTransaction":
-            start = _read(v16.StartTransactionV16, payload)
-            given = _read(v16.StartTransactionResultV16, result)
+            start = read_payload(v16.StartTransactionV16, payload)
+            given = read_payload(v16.StartTransactionResultV16, result)
             if start and given:
                 self._remember(given.transaction_id, start.connector_id)
         return []
@@ -113,22 +114,22 @@ class StationStateTracker:
         self._evse_of[transaction] = evse
 
     def _status_16(self, payload: bytes) -> list[Observation]:
-        message = _read(v16.StatusNotificationV16, payload)
+        message = read_payload(v16.StatusNotificationV16, payload)
         if message is None or message.connector_id == 0:
             return []
         return [StateSeen(message.connector_id, _STATES_16.get(message.status, EvseState.UNKNOWN))]
 
     def _start_16(self, payload: bytes) -> list[Observation]:
-        message = _read(v16.StartTransactionV16, payload)
+        message = read_payload(v16.StartTransactionV16, payload)
         return [TransactionSeen(message.connector_id, True)] if message else []
 
     def _stop_16(self, payload: bytes) -> list[Observation]:
-        message = _read(v16.StopTransactionV16, payload)
+        message = read_payload(v16.StopTransactionV16, payload)
         evse = self._evse_of.pop(message.transaction_id, None) if message else None
         return [] if evse is None else [TransactionSeen(evse, False)]
 
     def _meter_values_16(self, payload: bytes) -> list[Observation]:
-        message = _read(v16.MeterValuesV16, payload)
+        message = read_payload(v16.MeterValuesV16, payload)
         if message is None or not message.meter_value or message.connector_id == 0:
             return []
         samples: list[tuple[str, str, float]] = []
@@ -139,7 +140,7 @@ class StationStateTracker:
         return self._draw(message.connector_id, samples)
 
     def _status_2(self, payload: bytes) -> list[Observation]:
-        message = _read(v2.StatusNotificationV2, payload)
+        message = read_payload(v2.StatusNotificationV2, payload)
         if message is None or message.evse_id == 0:
             return []
         state = _CONNECTOR_STATES_2.get(message.connector_status, EvseState.UNKNOWN)
@@ -150,7 +151,7 @@ class StationStateTracker:
         return [StateSeen(message.evse_id, state)]
 
     def _transaction_event_2(self, payload: bytes) -> list[Observation]:
-        message = _read(v2.TransactionEventV2, payload)
+        message = read_payload(v2.TransactionEventV2, payload)
         if message is None:
             return []
         transaction = message.transaction_info
@@ -172,13 +173,13 @@ class StationStateTracker:
         return seen + self._meter_value_2(evse, message.meter_value)
 
     def _meter_values_2(self, payload: bytes) -> list[Observation]:
-        message = _read(v2.MeterValuesV2, payload)
+        message = read_payload(v2.MeterValuesV2, payload)
         return (
             self._meter_value_2(message.evse_id, message.meter_value) if message and message.evse_id else []
         )
 
     def _needs_2(self, payload: bytes) -> list[Observation]:
-        message = _read(v2.NotifyEVChargingNeedsV2, payload)
+        message = read_payload(v2.NotifyEVChargingNeedsV2, payload)
         if message is None or message.evse_id == 0:
             return []
         needs = message.charging_needs
@@ -248,27 +249,10 @@ def _number(text: str) -> float | None:
 
 def _boot_16(payload: bytes) -> list[Observation]:
     # Whoever it is and however it says so: it has booted, and may have lost our limits.
-    boot = _read(v16.BootNotificationV16, payload) or v16.BootNotificationV16()
+    boot = read_payload(v16.BootNotificationV16, payload) or v16.BootNotificationV16()
     return [Booted(boot.charge_point_vendor, boot.charge_point_model, boot.firmware_version)]
 
 
 def _boot_2(payload: bytes) -> list[Observation]:
-    station = (_read(v2.BootNotificationV2, payload) or v2.BootNotificationV2()).charging_station
+    station = (read_payload(v2.BootNotificationV2, payload) or v2.BootNotificationV2()).charging_station
     return [Booted(station.vendor_name, station.model, station.firmware_version)]
-
-
-class _Status(msgspec.Struct):
-    status: str = ""
-
-
-def accepted(result: bytes) -> bool:
-    """Whether an answer with a `status` says Accepted."""
-    answer = _read(_Status, result)
-    return answer is not None and answer.status == "Accepted"
-
-
-def _read(kind: type[_MessageT], payload: bytes) -> _MessageT | None:
-    try:
-        return msgspec.json.decode(payload, type=kind)
-    except (msgspec.DecodeError, RecursionError, UnicodeError):
-        return None

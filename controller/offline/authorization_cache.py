@@ -16,7 +16,7 @@ import msgspec
 
 from controller.ocpp.frames import Version
 from controller.ocpp.id_tokens import IdToken, LocalList, TokenVerdict, local_list, named_token, said_of_token
-from controller.ocpp.station_state import accepted
+from controller.ocpp.payloads import is_accepted
 from controller.offline.journal_records import LocalListVersion, RelayRecord, TokenAuthorized
 
 MOST_TOKENS = 10_000
@@ -88,7 +88,7 @@ class AuthorizationCache:
         self, version: Version, action: str, payload: bytes, result: bytes, utc: float
     ) -> list[RelayRecord]:
         """The station has answered a command of the backend."""
-        if not accepted(result):
+        if not is_accepted(result):
             return []
         if action == "SendLocalList":
             sent = local_list(version, payload)

@@ -18,6 +18,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from controller.model.effects import LogEntry, OwnCall
 from controller.ocpp.frames import Answer, Call, CallError, CallResult, Version, call, call_result
 from controller.offline.authorization_cache import AuthorizationCache
 from controller.offline.dedup_key import dedup_key
@@ -30,7 +31,6 @@ from controller.offline.response_cache import ResponseCache
 from controller.offline.station_snapshot import StationSnapshot
 from controller.offline.transaction_id_map import IdRewriteError, TransactionIdMap
 from controller.relay.call_queue import PendingCall
-from controller.relay.events import LogEntry, OwnCall
 
 
 class OfflineJournal(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from controller.ocpp.frames import Version
-from controller.profiles.profile_messages import read
+from controller.ocpp.payloads import read_payload
 
 
 class _Message(msgspec.Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=True):
@@ -54,11 +54,11 @@ class _Boot2(_Message, frozen=True, kw_only=True):
 def boot_identity(version: Version, boot: bytes) -> tuple[str, str, str] | None:
     """Vendor, model and serial number of a BootNotification; None where it cannot be read."""
     if version is Version.V16:
-        old = read(_Boot16, boot)
+        old = read_payload(_Boot16, boot)
         if old is None:
             return None
         return old.charge_point_vendor, old.charge_point_model, old.charge_point_serial_number
-    new = read(_Boot2, boot)
+    new = read_payload(_Boot2, boot)
     if new is None:
         return None
     station = new.charging_station
@@ -93,7 +93,7 @@ class TransactionPart(_Message, frozen=True, kw_only=True):
 def ended_transaction(version: Version, action: str, payload: bytes) -> int | str | None:
     """The transaction whose end a station tells with this message; None where it tells none."""
     if version is Version.V16:
-        stop = read(_Stop16, payload) if action == "StopTransaction" else None
+        stop = read_payload(_Stop16, payload) if action == "StopTransaction" else None
         return None if stop is None else stop.transaction_id
-    part = read(TransactionPart, payload) if action == "TransactionEvent" else None
+    part = read_payload(TransactionPart, payload) if action == "TransactionEvent" else None
     return part.id if part is not None and part.is_end else None

@@ -20,13 +20,13 @@ import msgspec
 from controller.ocpp.frames import Version, call_error, call_result
 from controller.ocpp.id_tokens import STATUSES_2, STATUSES_16, IdToken, named_token, said_of_token
 from controller.ocpp.json_members import has_member
+from controller.ocpp.payloads import format_time, read_payload
 from controller.offline.authorization_cache import AuthorizationCache
 from controller.offline.journal_records import OutboxEntry, RelayRecord
 from controller.offline.offline_answers import EMPTY, refused, reported
 from controller.offline.offline_messages import TransactionPart, ended_transaction
 from controller.offline.station_snapshot import StationSnapshot
 from controller.offline.transaction_id_map import SIGNED, TransactionIdMap, is_signed
-from controller.profiles.profile_messages import moment_text, read
 
 PENDING_S = 30
 """A station that its backend does not know yet boots again after so long (s)."""
@@ -158,7 +158,7 @@ class OfflineResponder:
         """The transaction that a message tells to be running, by the station's id."""
         if entry.action == "StartTransaction":
             return entry.transaction
-        part = read(TransactionPart, entry.payload) if entry.action == "TransactionEvent" else None
+        part = read_payload(TransactionPart, entry.payload) if entry.action == "TransactionEvent" else None
         return None if part is None or part.is_end else part.id
 
     def _remember(self, action: str, payload: bytes) -> None:
@@ -205,7 +205,7 @@ class OfflineResponder:
         return _Good(result=_booted("Pending", PENDING_S, utc), note=note)
 
     def _heartbeat(self, _payload: bytes, utc: float) -> _Good:
-        return _Good(result=msgspec.json.encode({"currentTime": moment_text(utc)}))
+        return _Good(result=msgspec.json.encode({"currentTime": format_time(utc)}))
 
     def _authorize(self, payload: bytes, utc: float) -> _Good | None:
         """Not queued: a question that has been answered. The transaction itself names the driver again."""
@@ -245,4 +245,4 @@ class OfflineResponder:
 
 
 def _booted(status: str, interval_s: int, utc: float) -> bytes:
-    return msgspec.json.encode({"status": status, "currentTime": moment_text(utc), "interval": interval_s})
+    return msgspec.json.encode({"status": status, "currentTime": format_time(utc), "interval": interval_s})

@@ -17,12 +17,12 @@ from collections.abc import Callable
 import msgspec
 
 from controller.ocpp.frames import Version
+from controller.ocpp.payloads import read_payload
 from controller.offline.journal_records import OutboxEntry, RecordKind, RelayRecord, SnapshotDelivered
 from controller.offline.offline_messages import BootAnswer, ended_transaction
 from controller.offline.outbox import Outbox
 from controller.offline.station_snapshot import StationSnapshot
 from controller.offline.transaction_id_map import IdRewriteError, TransactionIdMap
-from controller.profiles.profile_messages import read
 
 BOOT_WAIT_S = 60.0
 """When a backend is asked again that does not accept a boot, and names no interval."""
@@ -152,7 +152,7 @@ class OutboxSender:
     def _booted(
         self, result: bytes | None, code: str | None, now: float
     ) -> tuple[list[RelayRecord], list[str]]:
-        answer = None if result is None else read(BootAnswer, result)
+        answer = None if result is None else read_payload(BootAnswer, result)
         if answer is not None and answer.status == "Accepted":
             self._told("BootNotification")
             return [], []

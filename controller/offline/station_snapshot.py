@@ -11,9 +11,9 @@ from collections.abc import Iterable
 import msgspec
 
 from controller.ocpp.frames import Version
+from controller.ocpp.payloads import read_payload
 from controller.offline.journal_records import RelayRecord, SnapshotDelivered
 from controller.offline.offline_messages import BootAnswer, StationStatus, boot_identity
-from controller.profiles.profile_messages import read
 
 MOST_CONNECTORS = 100
 """Connectors whose state is remembered; no station has more, and a mad one shall not fill the disk."""
@@ -73,7 +73,7 @@ class StationSnapshot:
 
     def answered(self, version: Version, boot: bytes, result: bytes) -> list[RelayRecord]:
         """Its backend has answered a BootNotification: whether we may accept this station in its place."""
-        answer = read(BootAnswer, result)
+        answer = read_payload(BootAnswer, result)
         if answer is None:
             return []
         if answer.interval > 0:
@@ -99,7 +99,7 @@ class StationSnapshot:
         return words + self._put(told)
 
     def _changed(self, version: Version, payload: bytes) -> list[RelayRecord]:
-        status = read(StationStatus, payload)
+        status = read_payload(StationStatus, payload)
         if status is None:
             return []
         place = (status.evse, status.connector_id)

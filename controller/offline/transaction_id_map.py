@@ -15,8 +15,8 @@ import msgspec
 
 from controller.ocpp import v16
 from controller.ocpp.json_members import Path, has_member, integers_at, with_integers
+from controller.ocpp.payloads import read_payload
 from controller.offline.journal_records import RelayRecord, TransactionMapped, TransactionUnmapped
-from controller.profiles.profile_messages import read
 
 MOST_ID = 2**31 - 1
 """Stations keep the id in 32 bits, signed."""
@@ -102,7 +102,7 @@ class TransactionIdMap:
 
     def numbered(self, own: int, result: bytes) -> list[RelayRecord]:
         """The backend has answered the StartTransaction of this id; without a number it knows none."""
-        given = read(v16.StartTransactionResultV16, result)
+        given = read_payload(v16.StartTransactionResultV16, result)
         return self.over(own) if given is None else self.learnt(own, given.transaction_id)
 
     def over(self, own: int) -> list[RelayRecord]:

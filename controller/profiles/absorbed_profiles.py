@@ -202,7 +202,7 @@ class AbsorbedProfiles:
 
     def give(self, evse: int, kind: LimitKind, limit_a: float, duration_s: float | None, now: float) -> float:
         """The limit to send for one that the site wants (A per phase): as far as the backend allows it."""
-        if kind is LimitKind.FLOOR:
+        if kind is LimitKind.FALLBACK:
             return min(limit_a, self._floor_a(evse, now))
         capped = lowest(limit_a, self._allowed_a(evse, now))
         given = limit_a if capped is None else capped

@@ -13,33 +13,30 @@ from collections.abc import Iterable
 
 import msgspec
 
+from controller.chargers.quirks import LimitScope, limit_purpose
 from controller.model.deadlines import earliest
 from controller.model.observations import Observation
 from controller.ocpp import v2, v16
 from controller.ocpp.actions import SIGNED, plain
 from controller.ocpp.frames import Answer, Call, CallResult, Version, call, call_error, call_result
-from controller.ocpp.station_state import accepted
+from controller.ocpp.payloads import is_accepted, read_payload
 from controller.profiles.absorbed_profiles import AbsorbedProfiles
-from controller.profiles.limit_notices import LimitNotices
-from controller.profiles.limit_profiles import ProfileScope, is_ours, purpose
-from controller.profiles.profile_answers import (
+from controller.profiles.limit_profiles import is_ours
+from controller.profiles.profile_messages import (
     ACCEPTED,
     SOURCE_GRID,
     SOURCE_US,
     UNKNOWN,
-    composite_schedule,
-    limit_notice,
-    rejected,
-)
-from controller.profiles.profile_messages import (
     ClearingCriteria,
     HeldProfile,
     ProfileError,
-    read,
+    composite_schedule,
+    limit_notice,
     read_clearing,
     read_profile,
+    rejected,
 )
-from controller.profiles.profile_reports import ProfileReports
+from controller.profiles.profile_reports import LimitNotices, ProfileReports
 from controller.profiles.schedule import DAY_S, ProfilePurpose
 from controller.signing.canonical import NotSignableError
 from controller.signing.jws import inside
@@ -80,20 +77,20 @@ _RISING = {"LocalGeneration", "PriorityCharging"}
 """2.1: purposes that lift what others allow. No station of ours supports them where they could lift ours."""
 
 
-def _owned(version: Version, scope: ProfileScope) -> set[str]:
+def _owned(version: Version, scope: LimitScope) -> set[str]:
     """The purposes that are ours in a station, and those that would rise above our limits.
 
     LocalGeneration (2.1) adds to what limits allow. With limits per EVSE, a transaction's own profile
     takes the place of the default that is ours (1.6 ed. 2, 3.13.1), and so does PriorityCharging (2.1).
     """
-    owned = {purpose(version, scope), "LocalGeneration"}
-    return owned if scope is ProfileScope.STATION else owned | {"TxProfile", "PriorityCharging"}
+    owned = {limit_purpose(version, scope), "LocalGeneration"}
+    return owned if scope is LimitScope.STATION else owned | {"TxProfile", "PriorityCharging"}
 
 
 class ProfileArbiter:
     """Judges the commands of a backend to one station, over one link. `scope` is that of our limits in it."""
 
-    def __init__(self, version: Version, scope: ProfileScope, kept: AbsorbedProfiles) -> None:
+    def __init__(self, version: Version, scope: LimitScope, kept: AbsorbedProfiles) -> None:
         self._version = version
         self.rescope(scope)
         self._carriers = _CARRIERS_16 if version is Version.V16 else _CARRIERS_2
@@ -105,7 +102,7 @@ class ProfileArbiter:
         self._told_by: dict[int, str] = {}
         """On whose behalf the backend was told that an EVSE is held back."""
 
-    def rescope(self, scope: ProfileScope) -> None:
+    def rescope(self, scope: LimitScope) -> None:
         """Our limits in the station hold for this from now on."""
         self._scope = scope
         self._owned = _owned(self._version, scope)
@@ -146,7 +143,7 @@ class ProfileArbiter:
         if ruling.reports is not None:
             self._reports.answered(ruling.reports, answer, now)
             return None
-        good = accepted(answer.payload)
+        good = is_accepted(answer.payload)
         if good and ruling.keeps is not None:
             self._kept.keep(ruling.keeps, awaits_transaction=True)
         if good and ruling.passes is not None:
@@ -170,8 +167,8 @@ class ProfileArbiter:
         """A CALL of the station is answered well: so a 1.6 station learns the number of its transaction."""
         if frame.action != "StartTransaction":
             return
-        start = read(v16.StartTransactionV16, frame.payload)
-        given = read(v16.StartTransactionResultV16, result)
+        start = read_payload(v16.StartTransactionV16, frame.payload)
+        given = read_payload(v16.StartTransactionResultV16, result)
         if start is not None and given is not None:
             self._kept.numbered(start.connector_id, str(given.transaction_id))
 
@@ -223,7 +220,7 @@ class ProfileArbiter:
     def _brought(self, frame: Call) -> v16.ProfileHeadV16 | v2.ProfileHeadV2 | None:
         """The profile that a CALL brings; None where it has none, or one that the station will refuse."""
         carrier = self._carriers.get(frame.action)
-        message = None if carrier is None else read(carrier, frame.payload)
+        message = None if carrier is None else read_payload(carrier, frame.payload)
         return None if message is None else message.profile
 
     def _keep(self, frame: Call, named: str) -> ProfileDecision:
@@ -298,14 +295,14 @@ class ProfileArbiter:
     def _clear_any(self, frame: Call, criteria: ClearingCriteria) -> ProfileDecision:
         """A clearing that names no purpose. Ours are at EVSE 0 for the whole station, else above it."""
         evse = criteria.evse
-        if self._scope is ProfileScope.STATION:
+        if self._scope is LimitScope.STATION:
             if evse is None:  # two purposes are the backend's there: no one command clears just these
                 return ProfileDecision(call=frame, clears=criteria, wipes=True)
             foreign = "TxDefaultProfile" if evse == 0 else None
         else:
             if evse is not None and evse > 0:
                 return self._clear_kept(frame, criteria)  # all purposes there are ours
-            foreign = purpose(self._version, ProfileScope.STATION) if evse is None else None
+            foreign = limit_purpose(self._version, LimitScope.STATION) if evse is None else None
         if foreign is None:
             return ProfileDecision(call=frame, clears=criteria)
         return ProfileDecision(call=self._narrowed(frame, foreign), clears=criteria)
@@ -327,7 +324,7 @@ class ProfileArbiter:
 
     def _composite(self, frame: Call, now: float) -> ProfileDecision:
         evse, duration_s, in_watts = self._asked(frame)
-        if evse == 0 and self._scope is ProfileScope.STATION:
+        if evse == 0 and self._scope is LimitScope.STATION:
             asked = next(iter(self._kept.evses))
         elif evse in self._kept.evses:
             asked = evse
@@ -344,13 +341,15 @@ class ProfileArbiter:
     def _asked(self, frame: Call) -> tuple[int, int, bool]:
         """EVSE, duration (s), and whether in W. An EVSE below 0: it cannot be read."""
         if self._version is Version.V16:
-            old = read(v16.GetCompositeScheduleV16, frame.payload)
+            old = read_payload(v16.GetCompositeScheduleV16, frame.payload)
             return (-1, 0, False) if old is None else (old.connector_id, old.duration, old.in_watts)
-        new = read(v2.GetCompositeScheduleV2, frame.payload)
+        new = read_payload(v2.GetCompositeScheduleV2, frame.payload)
         return (-1, 0, False) if new is None else (new.evse_id, new.duration, new.in_watts)
 
     def _report(self, frame: Call) -> ProfileDecision:
-        request = None if self._version is Version.V16 else read(v2.GetChargingProfilesV2, frame.payload)
+        request = (
+            None if self._version is Version.V16 else read_payload(v2.GetChargingProfilesV2, frame.payload)
+        )
         if request is None:
             return ProfileDecision(call=frame)
         wanted = request.charging_profile

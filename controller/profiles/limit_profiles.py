@@ -19,7 +19,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from controller.chargers.quirks import NO_QUIRK, LeaseForm, Quirk
+from controller.chargers.quirks import NO_QUIRK, LeaseForm, LimitScope, Quirk, limit_purpose
 from controller.ocpp import v2, v16
 from controller.ocpp.frames import Version
 
@@ -34,32 +34,8 @@ _IDS = 2 * 1000
 class LimitKind(enum.IntEnum):
     """The two profiles that we keep in a station; the value is the stack level."""
 
-    FLOOR = 0
+    FALLBACK = 0
     LEASE = 1
-
-
-class ProfileScope(enum.Enum):
-    """What one of our limits holds for."""
-
-    STATION = "station"
-    EVSE = "evse"
-
-
-_PURPOSES = {
-    (Version.V16, ProfileScope.STATION): "ChargePointMaxProfile",
-    (Version.V201, ProfileScope.STATION): "ChargingStationMaxProfile",
-    (Version.V21, ProfileScope.STATION): "ChargingStationMaxProfile",
-}
-
-
-def purpose(version: Version, scope: ProfileScope) -> str:
-    """The charging profile purpose that is ours in a station."""
-    return _PURPOSES.get((version, scope), "TxDefaultProfile")
-
-
-def scope_of(quirk: Quirk, evses: int) -> ProfileScope:
-    """What our limits hold for in a station with so many EVSEs."""
-    return ProfileScope.STATION if evses == 1 and quirk.purpose != "tx-default" else ProfileScope.EVSE
 
 
 def profile_id(evse: int, kind: LimitKind) -> int:
@@ -108,7 +84,7 @@ class _Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 def set_limit(
     version: Version,
-    scope: ProfileScope,
+    scope: LimitScope,
     evse: int,
     kind: LimitKind,
     limit_a: float,
@@ -120,8 +96,8 @@ def set_limit(
 
     `now` is UTC. `duration_s` is the lease's length in s; None for a floor, which has no end.
     """
-    target = 0 if scope is ProfileScope.STATION else evse
-    plan = _plan(purpose(version, scope), target, kind, limit_a, now, duration_s, terms or LimitTerms())
+    target = 0 if scope is LimitScope.STATION else evse
+    plan = _plan(limit_purpose(version, scope), target, kind, limit_a, now, duration_s, terms or LimitTerms())
     return msgspec.json.encode(
         _message_16(target, plan) if version is Version.V16 else _message_2(target, plan)
     )
@@ -139,7 +115,7 @@ def _plan(
     quirk = terms.quirk
     slack_s = quirk.start_slack_s
     stacked = quirk.form is LeaseForm.STACKED
-    rank = kind if stacked else LimitKind.FLOOR
+    rank = kind if stacked else LimitKind.FALLBACK
     lease_s = None if duration_s is None else int(duration_s + slack_s)
     duration, valid_to = None, None
     periods = [(0, _limit(limit_a, terms))]

@@ -7,24 +7,36 @@ codes (OCPP 2.0.1 Part 2, appendix 5; 1.6 has none, there it goes into the log).
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import TypeVar
 
 import msgspec
 
 from controller.ocpp import v2, v16
 from controller.ocpp.frames import Version
+from controller.ocpp.payloads import format_time, read_payload
 from controller.profiles.schedule import (
     DAY_S,
     PHASES,
     LimitPeriod,
     LimitProfile,
     LimitSchedule,
+    LimitSpan,
     ProfilePurpose,
 )
 
 MOST_PERIODS = 1024
 """OCPP 2.x allows so many in a schedule."""
+
+ACCEPTED = b'{"status":"Accepted"}'
+UNKNOWN = b'{"status":"Unknown"}'
+
+SOURCE_BACKEND = "CSO"
+"""OCPP 2.0.1 Part 2, ChargingLimitSourceEnumType: the backend set it."""
+SOURCE_US = "EMS"
+"""The same: a site's energy management set it."""
+SOURCE_GRID = "SO"
+"""The same: the grid operator (system operator) set it."""
 
 _PURPOSES = {
     "ChargePointMaxProfile": ProfilePurpose.STATION,
@@ -34,7 +46,6 @@ _PURPOSES = {
     "ChargingStationExternalConstraints": ProfilePurpose.EXTERNAL,
 }
 _EVERY_S = {"Daily": DAY_S, "Weekly": 7 * DAY_S}
-_MessageT = TypeVar("_MessageT", bound=msgspec.Struct)
 
 
 class ProfileError(Exception):
@@ -55,6 +66,15 @@ class HeldProfile(msgspec.Struct, frozen=True, kw_only=True):
     purpose: str
     sent: bytes
     transaction: str | None = None
+
+
+class ProfilesAbsorbed(msgspec.Struct, frozen=True):
+    """All profiles that are absorbed for a backend from now on: to be stored.
+
+    It comes in the same turn as the answer that accepts them: store before anything is sent.
+    """
+
+    profiles: tuple[HeldProfile, ...]
 
 
 class ClearingCriteria(msgspec.Struct, frozen=True, kw_only=True):
@@ -109,7 +129,7 @@ def as_held(version: Version, evse: int, profile: bytes) -> HeldProfile:
 def read_clearing(version: Version, payload: bytes) -> ClearingCriteria | None:
     """What a ClearChargingProfile is about; None where it cannot be read."""
     if version is Version.V16:
-        named = read(v16.ClearChargingProfileV16, payload)
+        named = read_payload(v16.ClearChargingProfileV16, payload)
         if named is None:
             return None
         if named.id is not None:  # an id is all that counts then (1.6 ed. 2, 5.5)
@@ -117,7 +137,7 @@ def read_clearing(version: Version, payload: bytes) -> ClearingCriteria | None:
         return ClearingCriteria(
             evse=named.connector_id, purpose=named.charging_profile_purpose, stack_level=named.stack_level
         )
-    asked = read(v2.ClearChargingProfileV2, payload)
+    asked = read_payload(v2.ClearChargingProfileV2, payload)
     if asked is None:
         return None
     if asked.charging_profile_id is not None:
@@ -128,17 +148,78 @@ def read_clearing(version: Version, payload: bytes) -> ClearingCriteria | None:
     )
 
 
-def read(kind: type[_MessageT], payload: bytes) -> _MessageT | None:
-    """A message's payload, None where it does not fit."""
-    try:
-        return msgspec.json.decode(payload, type=kind)
-    except (msgspec.DecodeError, RecursionError, UnicodeError):
-        return None
+def rejected(version: Version, code: str, reason: str) -> bytes:
+    """No, and in 2.x why: `code` is one of appendix 5."""
+    if version is Version.V16:
+        return b'{"status":"Rejected"}'
+    info = {"reasonCode": code, "additionalInfo": reason[:512]}
+    return msgspec.json.encode({"status": "Rejected", "statusInfo": info})
 
 
-def moment_text(utc: float) -> str:
-    """POSIX seconds as OCPP writes a time."""
-    return datetime.fromtimestamp(utc, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+def composite_schedule(
+    version: Version, evse: int, spans: Sequence[LimitSpan], duration_s: int, watts_per_amp: float | None
+) -> bytes:
+    """The answer to a GetCompositeSchedule. Every span has its limit.
+
+    `watts_per_amp` turns A per phase into W; None: the answer is in A.
+    """
+    start = format_time(spans[0].start)
+    periods = [
+        (round(span.start - spans[0].start), round((span.limit_a or 0.0) * (watts_per_amp or 1.0), 1))
+        for span in spans
+    ]
+    unit = "A" if watts_per_amp is None else "W"
+    answer: msgspec.Struct
+    if version is Version.V16:
+        answer = v16.CompositeScheduleV16(
+            status="Accepted",
+            connector_id=evse,
+            schedule_start=start,
+            charging_schedule=v16.ChargingScheduleV16(
+                duration=duration_s,
+                start_schedule=start,
+                charging_rate_unit=unit,
+                charging_schedule_period=tuple(
+                    v16.ChargingSchedulePeriodV16(start_period=begin, limit=limit) for begin, limit in periods
+                ),
+            ),
+        )
+    else:
+        answer = v2.CompositeScheduleV2(
+            status="Accepted",
+            schedule=v2.CompositePeriodsV2(
+                evse_id=evse,
+                duration=duration_s,
+                schedule_start=start,
+                charging_rate_unit=unit,
+                charging_schedule_period=tuple(
+                    v2.ChargingSchedulePeriodV2(start_period=begin, limit=limit) for begin, limit in periods
+                ),
+            ),
+        )
+    return msgspec.json.encode(answer)
+
+
+def limit_notice(evse: int, limit_a: float | None, source: str = SOURCE_US) -> tuple[str, bytes]:
+    """What a 2.x backend is told of an EVSE that is held back, or no longer is: action and payload.
+
+    `source`: on whose behalf.
+    """
+    if limit_a is None:
+        cleared = v2.ClearedChargingLimitV2(charging_limit_source=source, evse_id=evse)
+        return "ClearedChargingLimit", msgspec.json.encode(cleared)
+    notice = v2.NotifyChargingLimitV2(
+        evse_id=evse,
+        charging_limit=v2.ChargingLimitV2(charging_limit_source=source),
+        charging_schedule=(
+            v2.ChargingScheduleV2(
+                id=evse,
+                charging_rate_unit="A",
+                charging_schedule_period=(v2.ChargingSchedulePeriodV2(start_period=0, limit=limit_a),),
+            ),
+        ),
+    )
+    return "NotifyChargingLimit", msgspec.json.encode(notice)
 
 
 def _held_16(profile: v16.ChargingProfileV16, connector: int, raw: bytes) -> HeldProfile:

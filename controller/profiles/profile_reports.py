@@ -7,14 +7,15 @@ report, and which report is the last.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
 from controller.ocpp import v2
 from controller.ocpp.frames import CallResult, call_result
-from controller.ocpp.station_state import accepted
+from controller.ocpp.payloads import is_accepted, read_payload
 from controller.profiles.limit_profiles import is_ours
-from controller.profiles.profile_answers import ACCEPTED, SOURCE_BACKEND
-from controller.profiles.profile_messages import HeldProfile, read
+from controller.profiles.profile_messages import ACCEPTED, SOURCE_BACKEND, HeldProfile
 
 REPORT_S = 30.0
 """How long a station's next report is waited for."""
@@ -64,7 +65,7 @@ class ProfileReports:
     def answered(self, request_id: int, answer: CallResult, now: float) -> None:
         """The station's answer to the request."""
         self._open[request_id].answer_id = answer.id
-        if accepted(answer.payload):
+        if is_accepted(answer.payload):
             self._open[request_id].until = now + REPORT_S
         else:
             self._finish(request_id)
@@ -75,11 +76,11 @@ class ProfileReports:
 
     def reported(self, payload: bytes, now: float) -> bool:
         """The station reports; whether that was for one of these requests."""
-        report = read(v2.ReportChargingProfilesV2, payload)
+        report = read_payload(v2.ReportChargingProfilesV2, payload)
         if report is None or (asked := self._open.get(report.request_id)) is None:
             return False
         for profile in report.charging_profile:
-            head = read(v2.ProfileHeadV2, bytes(profile))
+            head = read_payload(v2.ProfileHeadV2, bytes(profile))
             if head is None or head.number is None or not is_ours(head.number):
                 asked.add(report.evse_id, report.charging_limit_source, profile)
         if asked.answer_id is not None:
@@ -121,3 +122,45 @@ class ProfileReports:
                 evse_id=evse,
             )
             self._reports.append(msgspec.json.encode(report))
+
+
+CHANGE_A = 1.0
+SETTLE_S = 10.0
+
+
+class _Told(msgspec.Struct):
+    limit_a: float | None = None
+    differs_since: float | None = None
+
+
+class LimitNotices:
+    """What the backend of one link was told about each EVSE."""
+
+    def __init__(self) -> None:
+        self._told: dict[int, _Told] = {}
+
+    @property
+    def deadline(self) -> float | None:
+        """When a change will have settled (s, monotonic)."""
+        since = [told.differs_since for told in self._told.values() if told.differs_since is not None]
+        return min(since) + SETTLE_S if since else None
+
+    def due(self, held_back_a: Mapping[int, float | None], now: float) -> list[tuple[int, float | None]]:
+        """What to tell now, by EVSE: our limit (A per phase), or None where there is none any more."""
+        due: list[tuple[int, float | None]] = []
+        for evse, limit_a in held_back_a.items():
+            told = self._told.setdefault(evse, _Told())
+            if not _differ(told.limit_a, limit_a):
+                told.differs_since = None
+            elif told.differs_since is None:
+                told.differs_since = now
+            elif now >= told.differs_since + SETTLE_S:
+                told.limit_a, told.differs_since = limit_a, None
+                due.append((evse, limit_a))
+        return due
+
+
+def _differ(one: float | None, other: float | None) -> bool:
+    if one is None or other is None:
+        return one is not other
+    return abs(one - other) > CHANGE_A

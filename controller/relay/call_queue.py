@@ -12,7 +12,7 @@ import enum
 
 import msgspec
 
-from controller.chargers.capabilities import PATIENCE_S
+from controller.chargers.capability_discovery import ANSWER_WAIT_S
 from controller.profiles.arbiter import ProfileDecision
 
 LINE_DEPTH = 32
@@ -131,7 +131,7 @@ class CallQueue:
             if queue and (peer if rank is Rank.PEER else own):
                 self._outstanding = queue.pop(0)
                 asks = (self._outstanding.token or 0) < 0
-                self._deadline = now + (min(PATIENCE_S, self._timeout_s) if asks else self._timeout_s)
+                self._deadline = now + (min(ANSWER_WAIT_S, self._timeout_s) if asks else self._timeout_s)
                 return self._outstanding
         return None
 

@@ -13,19 +13,12 @@ from collections.abc import Callable
 import msgspec
 
 from controller.model.deadlines import earliest
+from controller.model.effects import LogEntry, OwnCall
 from controller.model.observations import ProfilesTouched
 from controller.ocpp.frames import Answer, Call, CallResult, call, call_error
 from controller.profiles.arbiter import ProfileArbiter
 from controller.relay.call_queue import LINE_DEPTH, CallQueue, PendingCall, Rank
-from controller.relay.events import (
-    Action,
-    Commandable,
-    LogEntry,
-    ObservationMade,
-    OwnAnswered,
-    OwnCall,
-    ToStation,
-)
+from controller.relay.events import Action, Commandable, ObservationMade, OwnAnswered, ToStation
 
 QUIET_S = 3.0
 """A station that has connected and said nothing for so long has not booted anew: it may be commanded."""

@@ -4,31 +4,24 @@ from __future__ import annotations
 
 import msgspec
 
+from controller.model.effects import (
+    BackendLost,
+    BackendUp,
+    FromBackend,
+    LogEntry,
+    OwnCall,
+    TimePassed,
+    ToBackend,
+)
 from controller.model.observations import Observation, ProfilesTouched
 from controller.offline.journal_records import PersistRelay
-from controller.profiles.profile_messages import HeldProfile
+from controller.profiles.profile_messages import ProfilesAbsorbed
 
 
 class FromStation(msgspec.Struct, frozen=True):
     """A text message came from the station."""
 
     text: str
-
-
-class FromBackend(msgspec.Struct, frozen=True):
-    """A text message came from the backend."""
-
-    text: str
-
-
-class BackendUp(msgspec.Struct, frozen=True):
-    """The link to the backend stands."""
-
-
-class BackendLost(msgspec.Struct, frozen=True):
-    """The link to the backend could not be made, or is gone. `reason` is a person's sentence."""
-
-    reason: str
 
 
 class FromObserver(msgspec.Struct, frozen=True):
@@ -51,24 +44,6 @@ class ObserverLost(msgspec.Struct, frozen=True):
     reason: str
 
 
-class OwnCall(msgspec.Struct, frozen=True):
-    """The controller itself wants something of the station. `id` is a UUID; `payload` is encoded JSON.
-
-    A `token` below 0 is that of a question: our limits follow its answer, so it is not waited for long.
-    Without a token nobody waits for the answer.
-    """
-
-    token: int | None
-    id: str
-    action: str
-    payload: bytes
-    urgent: bool = False
-
-
-class RelayTick(msgspec.Struct, frozen=True):
-    """Time has passed: the relay's `deadline` was reached."""
-
-
 Event = (
     FromStation
     | FromBackend
@@ -78,18 +53,12 @@ Event = (
     | ObserverUp
     | ObserverLost
     | OwnCall
-    | RelayTick
+    | TimePassed
 )
 
 
 class ToStation(msgspec.Struct, frozen=True):
     """Send this text to the station."""
-
-    text: str
-
-
-class ToBackend(msgspec.Struct, frozen=True):
-    """Send this text to the backend."""
 
     text: str
 
@@ -131,22 +100,6 @@ class OwnAnswered(msgspec.Struct, frozen=True):
     token: int
     result: bytes | None
     detail: str = ""
-
-
-class ProfilesAbsorbed(msgspec.Struct, frozen=True):
-    """The profiles that are kept for the station's backend are these now: to be saved.
-
-    It comes in the same turn as the answer that accepts them: save before anything is sent.
-    """
-
-    profiles: tuple[HeldProfile, ...]
-
-
-class LogEntry(msgspec.Struct, frozen=True):
-    """Something that a person should be able to read in the log. `level` is one of `logging`."""
-
-    level: int
-    text: str
 
 
 Action = (

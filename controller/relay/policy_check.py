@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
+from controller.model.effects import LogEntry
 from controller.ocpp.actions import SIGNED
 from controller.ocpp.frames import (
     Call,
@@ -32,7 +33,7 @@ from controller.ocpp.frames import (
 from controller.offline.journal_records import PersistRelay
 from controller.relay.call_queue import PendingCall
 from controller.relay.downstream import OWNER
-from controller.relay.events import Action, LogEntry
+from controller.relay.events import Action
 from controller.signing.policy_enforcer import (
     CODE,
     PASS,

@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable, Sequence
 import msgspec
 
 from controller.model.deadlines import earliest
+from controller.model.effects import LogEntry, TimePassed
 from controller.ocpp.actions import plain
 from controller.ocpp.frames import (
     Answer,
@@ -34,22 +35,14 @@ from controller.ocpp.frames import (
     call_error,
     parse,
 )
+from controller.ocpp.payloads import read_payload
 from controller.offline.journal_records import EntryQueued, PersistRelay, RelayRecord
 from controller.offline.offline_messages import BootAnswer
 from controller.offline.outbox import Outbox, OutboxFullError, kind_of
 from controller.offline.outbox_sender import OutboundCall, OutboxSender
 from controller.offline.transaction_id_map import IdRewriteError, TransactionIdMap
-from controller.profiles.profile_messages import read
 from controller.relay.command_permissions import DENIED, CommandPermissions
-from controller.relay.events import (
-    FromObserver,
-    LogEntry,
-    ObserverLost,
-    ObserverUp,
-    Redial,
-    RelayTick,
-    ToObserver,
-)
+from controller.relay.events import FromObserver, ObserverLost, ObserverUp, Redial, ToObserver
 from controller.relay.hearing import UnreadableText, parse_text
 
 MOST_COMMANDS = 32
@@ -94,7 +87,7 @@ class ObserverCommand(msgspec.Struct, frozen=True):
     call: Call
 
 
-ObserverEvent = ObserverUp | ObserverLost | FromObserver | ObserverCopy | AnswerToObserver | RelayTick
+ObserverEvent = ObserverUp | ObserverLost | FromObserver | ObserverCopy | AnswerToObserver | TimePassed
 ObserverAction = ToObserver | Redial | PersistRelay | ObserverCommand | LogEntry
 
 
@@ -172,7 +165,7 @@ class SecondaryBackend:
                 actions += self._copy(event)
             case AnswerToObserver(text=text):
                 actions += self._answer(text)
-            case RelayTick():
+            case TimePassed():
                 actions += self._tick(now)
         return actions + self._advance(now)
 
@@ -313,7 +306,7 @@ class SecondaryBackend:
         return [*_saved(words), *self._noted(notes)]
 
     def _booted(self, result: bytes, now: float) -> None:
-        told = read(BootAnswer, result)
+        told = read_payload(BootAnswer, result)
         if told is None:
             return
         self._is_accepted = told.status == "Accepted"

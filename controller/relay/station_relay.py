@@ -18,6 +18,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
 from controller.model.deadlines import earliest
+from controller.model.effects import (
+    BackendLost,
+    BackendUp,
+    FromBackend,
+    LogEntry,
+    OwnCall,
+    TimePassed,
+    ToBackend,
+)
 from controller.ocpp import v16
 from controller.ocpp.frames import (
     Call,
@@ -30,33 +39,26 @@ from controller.ocpp.frames import (
     call_error,
     call_result,
 )
+from controller.ocpp.payloads import read_payload
 from controller.ocpp.station_state import StationStateTracker
 from controller.offline.journal_records import PersistRelay, RelayRecord
 from controller.offline.offline_handler import OfflineHandler
 from controller.offline.station_snapshot import StationSnapshot
 from controller.profiles.arbiter import ProfileArbiter
-from controller.profiles.profile_messages import read
+from controller.profiles.profile_messages import ProfilesAbsorbed
 from controller.relay import downstream, upstream
 from controller.relay.command_permissions import DENIED, CommandPermissions
 from controller.relay.downstream import OWNER, CommandObeyed, Downstream, ReplyToBackend
 from controller.relay.events import (
     Action,
-    BackendLost,
-    BackendUp,
     Close,
     Event,
-    FromBackend,
     FromObserver,
     FromStation,
-    LogEntry,
     ObservationMade,
     ObserverLost,
     ObserverUp,
     OwnAnswered,
-    OwnCall,
-    ProfilesAbsorbed,
-    RelayTick,
-    ToBackend,
     ToObserver,
     ToStation,
     calls_for_limits,
@@ -201,7 +203,7 @@ class StationRelay:
                 self._from_observer(event, now)
             case ObserverUp() | ObserverLost():
                 self._observer_says(event.backend, event, now)
-            case RelayTick():
+            case TimePassed():
                 self._do(self._up.tick(now), now)
                 self._do(self._down.tick(now), now)
                 for backend in self._observers:
@@ -405,5 +407,5 @@ def _started(action: str, result: bytes) -> int | None:
     """The transaction id that a station is given in a 1.6 StartTransaction's answer."""
     if action != "StartTransaction":
         return None
-    given = read(v16.StartTransactionResultV16, result)
+    given = read_payload(v16.StartTransactionResultV16, result)
     return None if given is None else given.transaction_id

@@ -23,12 +23,14 @@ from collections.abc import Callable
 import msgspec
 
 from controller.model.deadlines import earliest
+from controller.model.effects import LogEntry, OwnCall, ToBackend
 from controller.ocpp.frames import Answer, Call, CallResult, Send, call, call_error, call_result
-from controller.ocpp.station_state import StationStateTracker, accepted
+from controller.ocpp.payloads import is_accepted
+from controller.ocpp.station_state import StationStateTracker
 from controller.offline.journal_records import PersistRelay, RelayRecord
 from controller.offline.offline_handler import OfflineHandler
 from controller.relay.call_queue import LINE_DEPTH, CallQueue, PendingCall, Rank
-from controller.relay.events import Action, LogEntry, ObservationMade, OwnCall, Redial, ToBackend, ToStation
+from controller.relay.events import Action, ObservationMade, Redial, ToStation
 
 TRANSACTION_MESSAGES = {"StartTransaction", "StopTransaction", "MeterValues", "TransactionEvent"}
 
@@ -192,7 +194,7 @@ class Upstream:
             return [answer]
         seen = self._observer.answered(frame.action, frame.payload, result)
         outcomes: list[Outcome] = [CallSettled(frame, result), answer, *map(ObservationMade, seen)]
-        if frame.action == "BootNotification" and accepted(result):
+        if frame.action == "BootNotification" and is_accepted(result):
             outcomes.append(CommandsAllowed())
         return outcomes
 

@@ -11,7 +11,7 @@ from controller.config import Config
 from controller.config.schema import DimmingConfig
 from controller.dimming import notifications
 from controller.dimming.notifications import DimmingSpan
-from controller.relay.events import OwnCall
+from controller.model.effects import OwnCall
 from controller.services.load_management_service import UNHEARD
 from controller.stations.registry import SessionRegistry
 from controller.stations.session import StationSession

@@ -16,7 +16,7 @@ from pathlib import Path
 import trio
 
 from controller.chargers.capability_discovery import CapabilityDiscovery
-from controller.chargers.quirks import Quirk
+from controller.chargers.quirks import LimitScope, Quirk, limit_scope
 from controller.config import Config, StationConfig
 from controller.load_management.events import (
     ControlTick,
@@ -32,14 +32,14 @@ from controller.load_management.events import (
 from controller.load_management.site_builder import build_site, site_settings
 from controller.load_management.site_control import SiteControl
 from controller.load_management.site_view import SiteView
+from controller.model.effects import OwnCall
 from controller.model.observations import Booted, EvseRef, Observation
 from controller.ocpp.frames import Version
-from controller.ocpp.station_state import accepted
+from controller.ocpp.payloads import is_accepted
 from controller.profiles.absorbed_profiles import AbsorbedProfiles, EvseWiring
 from controller.profiles.arbiter import ProfileArbiter
-from controller.profiles.limit_profiles import LimitKind, LimitTerms, ProfileScope, scope_of, set_limit
+from controller.profiles.limit_profiles import LimitKind, LimitTerms, set_limit
 from controller.profiles.profile_messages import HeldProfile, as_held
-from controller.relay.events import OwnCall
 from controller.stations.registry import SessionRegistry
 from controller.store.boot_store import BootStore
 from controller.store.limit_store import LimitStore
@@ -68,7 +68,7 @@ class LoadManagementService:
         self._stations = {station.id: station for station in config.station}
         self._control = SiteControl(self.site, site_settings(config), trio.current_time())
         self._alarm = DeadlineTimer(lambda: self._control.due_at)
-        self._acquaintance = CapabilityDiscovery()
+        self._discovery = CapabilityDiscovery()
         self._ownerships: dict[str, ProfileArbiter] = {}
         self._dimmed: defaultdict[str, set[int]] = defaultdict(set)
         self._asked: dict[int, EvseRef] = {}
@@ -80,7 +80,7 @@ class LoadManagementService:
         memories = self._limits.load(datetime.now(UTC), trio.current_time())
         self._control.recall(memories)
         for ref in memories:
-            self._acquaintance.told_before(ref.station)
+            self._discovery.mark_cleared(ref.station)
         self._profiles = profiles
         self._kept = {station.id: _kept_profiles(config, station) for station in config.station}
         self._recall_profiles()
@@ -91,7 +91,7 @@ class LoadManagementService:
 
     def quirk(self, station: str) -> Quirk:
         """What is known of the station's ways."""
-        return self._acquaintance.quirk(station)
+        return self._discovery.quirk(station)
 
     def ownership(self, station: str, version: Version) -> ProfileArbiter:
         """The judge of a backend's commands for a link of the station that begins now."""
@@ -103,7 +103,7 @@ class LoadManagementService:
     def spoken_for(self, station: str, version: Version) -> ProfileArbiter:
         """The same for a station that is not there: nothing is judged, and nothing follows."""
         return ProfileArbiter(
-            version, ProfileScope.STATION, _kept_profiles(self._config, self._stations[station])
+            version, LimitScope.STATION, _kept_profiles(self._config, self._stations[station])
         )
 
     def happened(self, event: SiteEvent) -> None:
@@ -146,7 +146,7 @@ class LoadManagementService:
         """The station may be sent our limits; one that we do not know is asked first what it can take."""
         session = self._board.session(station)
         evses = len(self._stations[station].evse)
-        asked = self._acquaintance.ask(station, version, evses) if session is not None else None
+        asked = self._discovery.next_question(station, version, evses) if session is not None else None
         if session is None or asked is None:
             self.happened(StationUp(station))
         else:
@@ -161,7 +161,7 @@ class LoadManagementService:
         """The station has told something."""
         if isinstance(observation, Booted):
             self._boots.save(station, observation)
-            self._acquaintance.booted(station, observation)
+            self._discovery.on_boot(station, observation)
             self._adapt(station)
         self.happened(StationObserved(station, observation))
 
@@ -179,7 +179,7 @@ class LoadManagementService:
         if token < 0:
             self._introduced(station, token, result, is_open=is_open)
             return
-        good = result is not None and accepted(result)
+        good = result is not None and is_accepted(result)
         if not good and is_open:  # else its link has ended, and that is told
             self.failed += 1
             log.warning("station %s did not take its limit: %s", station, detail or "not accepted")
@@ -191,19 +191,17 @@ class LoadManagementService:
         """Our question has its end, with or without an answer: now comes the next, or its limits may go."""
         session = self._board.session(station)
         if session is None or not is_open:
-            self._acquaintance.unanswered(token)
+            self._discovery.on_link_lost(token)
             return
-        self._acquaintance.answered(token, result)
+        self._discovery.on_result(token, result)
         self._adapt(station)
         self.station_up(station, session.version)
 
     def _recall_boots(self) -> None:
         """Know the stations that have booted before a restart of ours: they will not do it again for it."""
         for station, boot in self._boots.load().items():
-            self._acquaintance.booted(station, boot)
-            self._control.handle(
-                QuirkSelected(station, self._acquaintance.quirk(station)), trio.current_time()
-            )
+            self._discovery.on_boot(station, boot)
+            self._control.handle(QuirkSelected(station, self._discovery.quirk(station)), trio.current_time())
 
     def _recall_profiles(self) -> None:
         """Take over the profiles that were kept before a restart, for stations that are still here."""
@@ -217,7 +215,7 @@ class LoadManagementService:
 
     def _adapt(self, station: str) -> None:
         """Speak to the station as its quirk asks."""
-        quirk = self._acquaintance.quirk(station)
+        quirk = self._discovery.quirk(station)
         if self._adapted.get(station) != quirk:
             log.info("station %s: %s, %s lease", station, quirk.name, quirk.form.value)
             self._adapted[station] = quirk
@@ -225,8 +223,8 @@ class LoadManagementService:
             self._ownerships[station].rescope(self._scope(station))
         self.happened(QuirkSelected(station, quirk))
 
-    def _scope(self, station: str) -> ProfileScope:
-        return scope_of(self._acquaintance.quirk(station), len(self._stations[station].evse))
+    def _scope(self, station: str) -> LimitScope:
+        return limit_scope(self._discovery.quirk(station), len(self._stations[station].evse))
 
     # -- limits ---------------------------------------------------------------------------------------
 
@@ -238,8 +236,8 @@ class LoadManagementService:
         station, evse = limit.ref
         kept, now = self._kept[station], trio.current_time()
         terms = LimitTerms(
-            quirk=self._acquaintance.quirk(station),
-            after_a=kept.give(evse, LimitKind.FLOOR, limit.after_a, None, now),
+            quirk=self._discovery.quirk(station),
+            after_a=kept.give(evse, LimitKind.FALLBACK, limit.after_a, None, now),
             number_phases=limit.number_phases,
             watts_per_ampere=self._voltage * limit.phases,
         )

@@ -14,17 +14,9 @@ import trio
 
 from controller.backends.pool import BackendPool
 from controller.config import Config
+from controller.model.effects import BackendLost, BackendUp, FromBackend, LogEntry, TimePassed, ToBackend
 from controller.model.exception_groups import leaves
-from controller.profiles.profile_messages import as_held
-from controller.relay.events import (
-    BackendLost,
-    BackendUp,
-    FromBackend,
-    LogEntry,
-    ProfilesAbsorbed,
-    RelayTick,
-    ToBackend,
-)
+from controller.profiles.profile_messages import ProfilesAbsorbed, as_held
 from controller.services.load_management_service import utc
 from controller.services.policy_service import PolicyService
 from controller.services.site_link_policy import SiteLinkPolicy
@@ -101,7 +93,7 @@ class SiteIdentityService:
         """Hold the link, and the limit with or without it, until cancelled."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._keep_time)
-            self._feed(RelayTick())  # what was kept before a restart holds from the start
+            self._feed(TimePassed())  # what was kept before a restart holds from the start
             while True:
                 self._scope = trio.CancelScope()
                 with self._scope:
@@ -136,7 +128,7 @@ class SiteIdentityService:
     async def _keep_time(self) -> None:
         while True:
             await self._alarm.ring()
-            self._feed(RelayTick())
+            self._feed(TimePassed())
 
     def _feed(self, event: IdentityEvent) -> None:
         now = trio.current_time()

@@ -9,9 +9,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
+from controller.model.effects import LogEntry, ToBackend
 from controller.ocpp.frames import Call, CallResult, Frame, Version, call_result, parse
 from controller.offline.journal_records import PersistRelay
-from controller.relay.events import Action, LogEntry, ToBackend
+from controller.relay.events import Action
 from controller.relay.policy_check import PolicyPeer, RelayPolicyCheck
 from controller.services.policy_service import PolicyService
 from controller.signing.replay import RememberText

@@ -33,7 +33,7 @@ class SimulatedEvse:
 
     def take(self, limit: SetLimit, now: float) -> None:
         """Obey a limit from now on."""
-        if limit.kind is LimitKind.FLOOR:
+        if limit.kind is LimitKind.FALLBACK:
             self._floor_a = limit.limit_a
         else:
             self._lease = limit

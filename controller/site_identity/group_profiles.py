@@ -18,20 +18,18 @@ import msgspec
 
 from controller.ocpp import v2, v16
 from controller.ocpp.frames import Version
-from controller.profiles.profile_answers import (
+from controller.ocpp.payloads import read_payload
+from controller.profiles.profile_messages import (
     ACCEPTED,
     SOURCE_BACKEND,
     UNKNOWN,
-    composite_schedule,
-    rejected,
-)
-from controller.profiles.profile_messages import (
     ClearingCriteria,
     HeldProfile,
     ProfileError,
-    read,
+    composite_schedule,
     read_clearing,
     read_profile,
+    rejected,
 )
 from controller.profiles.schedule import (
     DAY_S,
@@ -128,7 +126,7 @@ class GroupProfiles:
 
     def report(self, payload: bytes) -> tuple[bytes, list[bytes]] | None:
         """The answer to a GetChargingProfiles of 2.x, and the ReportChargingProfiles that follow it."""
-        request = read(v2.GetChargingProfilesV2, payload)
+        request = read_payload(v2.GetChargingProfilesV2, payload)
         if request is None:
             return None
         wanted = request.charging_profile
@@ -173,10 +171,10 @@ class GroupProfiles:
     def _asked(self, payload: bytes) -> tuple[int, str | None] | None:
         """Duration (s) and unit of a GetCompositeSchedule for the site; None where it is for none."""
         if self._version is Version.V16:
-            old = read(v16.GetCompositeScheduleV16, payload)
+            old = read_payload(v16.GetCompositeScheduleV16, payload)
             asked = None if old is None else (old.connector_id, old.duration, old.charging_rate_unit)
         else:
-            new = read(v2.GetCompositeScheduleV2, payload)
+            new = read_payload(v2.GetCompositeScheduleV2, payload)
             asked = None if new is None else (new.evse_id, new.duration, new.charging_rate_unit)
         if asked is None or asked[0] != 0 or asked[1] <= 0:
             return None

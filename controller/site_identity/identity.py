@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from controller.model.deadlines import earliest
+from controller.model.effects import BackendLost, BackendUp, FromBackend, LogEntry, TimePassed, ToBackend
 from controller.ocpp.frames import (
     Answer,
     Call,
@@ -29,17 +30,8 @@ from controller.ocpp.frames import (
     malformed_answer,
     parse,
 )
-from controller.profiles.profile_answers import rejected
-from controller.profiles.profile_messages import moment_text, read
-from controller.relay.events import (
-    BackendLost,
-    BackendUp,
-    FromBackend,
-    LogEntry,
-    ProfilesAbsorbed,
-    RelayTick,
-    ToBackend,
-)
+from controller.ocpp.payloads import format_time, read_payload
+from controller.profiles.profile_messages import ProfilesAbsorbed, rejected
 from controller.site_identity import variables
 from controller.site_identity.group_profiles import GroupProfiles
 
@@ -92,7 +84,7 @@ class SiteLimited(msgspec.Struct, frozen=True):
     outside_a: float | None = None
 
 
-IdentityEvent = BackendUp | BackendLost | FromBackend | RelayTick | SiteMessage | SiteReply
+IdentityEvent = BackendUp | BackendLost | FromBackend | TimePassed | SiteMessage | SiteReply
 IdentityAction = ToBackend | ProfilesAbsorbed | SiteLimited | SiteRequest | SiteBackendReached | LogEntry
 
 
@@ -143,7 +135,7 @@ class SiteIdentity:
                 self._take_back()
             case FromBackend(text=text):
                 actions += self._heard(text, now, utc)
-            case RelayTick():
+            case TimePassed():
                 actions += self._due(now)
             case SiteMessage():
                 self._words.append(event)
@@ -208,7 +200,7 @@ class SiteIdentity:
     def _answered(self, action: str, answer: Answer, now: float, utc: float) -> list[IdentityAction]:
         if action != "BootNotification":
             return []
-        told = read(_BootAnswer, answer.payload) if isinstance(answer, CallResult) else None
+        told = read_payload(_BootAnswer, answer.payload) if isinstance(answer, CallResult) else None
         self._interval_s = max(SHORTEST_S, told.interval) if told and told.interval > 0 else RETRY_S
         self._say_at = now + self._interval_s
         self._accepted = told is not None and told.status == "Accepted"
@@ -222,7 +214,7 @@ class SiteIdentity:
         ]
         if self._version is Version.V16:  # 2.x has no status but that of an EVSE, and the site has none
             status = {"connectorId": 0, "errorCode": "NoError", "status": "Available"}
-            news += self._say("StatusNotification", status | {"timestamp": moment_text(utc)}, now)
+            news += self._say("StatusNotification", status | {"timestamp": format_time(utc)}, now)
         return news
 
     def _answer(self, asked: Call, utc: float) -> list[IdentityAction]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import msgspec
 
 from controller.ocpp.frames import Version
-from controller.profiles.profile_messages import MOST_PERIODS, read
+from controller.ocpp.payloads import read_payload
+from controller.profiles.profile_messages import MOST_PERIODS
 from controller.site_identity.group_profiles import HIGHEST_STACK_LEVEL, MOST_KEPT
 
 _COMPONENT = "SmartChargingCtrlr"
@@ -61,9 +62,9 @@ class _Told(msgspec.Struct, rename="camel", omit_defaults=True):
 def answer(version: Version, action: str, payload: bytes) -> bytes | None:
     """The answer to a question about the site itself; None where it is none, or cannot be read."""
     if version is Version.V16:
-        keys = read(_GetConfiguration, payload) if action == "GetConfiguration" else None
+        keys = read_payload(_GetConfiguration, payload) if action == "GetConfiguration" else None
         return None if keys is None else _configuration(keys.key or tuple(_KEYS_16))
-    asked = read(_GetVariables, payload) if action == "GetVariables" else None
+    asked = read_payload(_GetVariables, payload) if action == "GetVariables" else None
     if asked is None:
         return None
     return msgspec.json.encode({"getVariableResult": [_told(each) for each in asked.get_variable_data]})

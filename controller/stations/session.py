@@ -20,25 +20,21 @@ import trio
 
 from controller.backends.backend_link import GOING_AWAY, BackendLink, keep_pinging
 from controller.backends.pool import BackendPool
+from controller.model.effects import LogEntry, OwnCall, TimePassed, ToBackend
 from controller.model.observations import Observation
 from controller.ocpp.frames import Version
 from controller.offline.journal_records import PersistRelay, RelayRecord
 from controller.overlay.binary_messages import BinaryMessages
-from controller.profiles.profile_messages import HeldProfile
+from controller.profiles.profile_messages import HeldProfile, ProfilesAbsorbed
 from controller.relay.events import (
     Action,
     Close,
     Commandable,
     Event,
     FromStation,
-    LogEntry,
     ObservationMade,
     OwnAnswered,
-    OwnCall,
-    ProfilesAbsorbed,
     Redial,
-    RelayTick,
-    ToBackend,
     ToObserver,
     ToStation,
 )
@@ -361,4 +357,4 @@ class StationSession:
     async def _keep_time(self) -> None:
         while True:
             await self._alarm.ring()
-            self._feed(RelayTick())
+            self._feed(TimePassed())

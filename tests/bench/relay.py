@@ -22,11 +22,12 @@ from pathlib import Path
 
 import msgspec
 
+from controller.chargers.quirks import LimitScope
+from controller.model.effects import BackendUp, FromBackend
 from controller.ocpp.frames import Version
 from controller.ocpp.station_state import StationStateTracker
 from controller.profiles.arbiter import ProfileArbiter
-from controller.profiles.limit_profiles import ProfileScope
-from controller.relay.events import BackendUp, FromBackend, FromStation
+from controller.relay.events import FromStation
 from controller.relay.station_relay import StationRelay
 from tests.bench.relay_load import Load, answer_of, call_of
 from tests.bench.relay_others import Place
@@ -132,7 +133,7 @@ def _state_machine(size: int) -> Row:
         "cpo",
         Version.V16,
         StationStateTracker(Version.V16, 230),
-        ProfileArbiter(Version.V16, ProfileScope.STATION, a_station(ProfileScope.STATION)),
+        ProfileArbiter(Version.V16, LimitScope.STATION, a_station(LimitScope.STATION)),
         30,
         0.0,
     )

@@ -9,11 +9,12 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
+from controller.chargers.quirks import LimitScope
+from controller.model.effects import BackendUp, FromBackend, ToBackend
 from controller.ocpp.frames import Frame, Version, parse
 from controller.ocpp.station_state import StationStateTracker
 from controller.profiles.arbiter import ProfileArbiter
-from controller.profiles.limit_profiles import ProfileScope
-from controller.relay.events import BackendUp, FromBackend, FromStation, ToBackend, ToStation
+from controller.relay.events import FromStation, ToStation
 from controller.relay.station_relay import StationRelay
 from controller.signing import keyring
 from controller.signing.keyring import Keyring, KnownKey, OwnKey
@@ -87,7 +88,7 @@ def _relayed(what: str, gate: PolicyEnforcer | None, talk: Sequence[tuple[str, s
         "cpo",
         Version.V201,
         StationStateTracker(Version.V201, 230),
-        ProfileArbiter(Version.V201, ProfileScope.STATION, a_station(ProfileScope.STATION)),
+        ProfileArbiter(Version.V201, LimitScope.STATION, a_station(LimitScope.STATION)),
         30,
         0.0,
         gate=gate,

@@ -177,7 +177,7 @@ class LimitDelivery:
             self._may_have_taken(pending, now)
             self._refusal = detail or "no word why"
             self._retry_at = now + RETRY_S
-        elif pending.kind is LimitKind.FLOOR:
+        elif pending.kind is LimitKind.FALLBACK:
             self._floor = True
         else:
             self._trail = (self.held_a(now), now + self.reaction_s)
@@ -269,8 +269,8 @@ class LimitDelivery:
             return []
         wanted: list[tuple[LimitKind, float]] = []
         waiting = [pending.kind for pending in self._pending.values()]
-        if self._stacked and not self._floor and LimitKind.FLOOR not in waiting:
-            wanted.append((LimitKind.FLOOR, self._evse.fallback_a))
+        if self._stacked and not self._floor and LimitKind.FALLBACK not in waiting:
+            wanted.append((LimitKind.FALLBACK, self._evse.fallback_a))
         lease_a = self._next_lease(target_a, ceiling_a, now, urgent=urgent, idle=idle)
         if lease_a is not None and waiting.count(LimitKind.LEASE) < MOST_PENDING:
             if lease_a > self.offered_a(now) + NOISE_A:
@@ -285,7 +285,7 @@ class LimitDelivery:
         """
         if self._floor or self._pending or not self.connected or now < self._retry_at:
             return []
-        kind = LimitKind.FLOOR if self._stacked else LimitKind.LEASE
+        kind = LimitKind.FALLBACK if self._stacked else LimitKind.LEASE
         return [self._send(kind, self._evse.fallback_a, now, urgent=False)]
 
     def _next_lease(

@@ -1,4 +1,4 @@
-"""Asking a station what it can take, and believing it as far as it can be read."""
+"""Capabilities: the question, reading of any answer, and how they narrow a quirk."""
 
 from __future__ import annotations
 
@@ -9,7 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.chargers.capabilities import Capabilities, narrowed, question, read_answer
+from controller.chargers.capability_discovery import (
+    Capabilities,
+    capability_question,
+    narrow_quirk,
+    read_capabilities,
+)
 from controller.chargers.quirks import NO_QUIRK, LeaseForm, Quirk
 from controller.ocpp.frames import Version
 from tests.controller.ocpp.schemas import check, request
@@ -34,8 +39,8 @@ def answer_2(**values: str) -> bytes:
 
 
 @pytest.mark.parametrize("version", list(Version))
-def test_the_question_fits_the_schema(version: Version) -> None:
-    asked = question(version)
+def test_capability_question_fits_the_schema(version: Version) -> None:
+    asked = capability_question(version)
     check(version, request(version, asked.action), asked.payload)
 
 
@@ -51,61 +56,61 @@ def test_the_question_fits_the_schema(version: Version) -> None:
         ("", set()),
     ],
 )
-def test_units_are_read_however_they_are_spelt(units: str, read: set[str]) -> None:
-    said = read_answer(Version.V16, answer_16(ChargingScheduleAllowedChargingRateUnit=units))
+def test_units_in_any_spelling_are_read(units: str, read: set[str]) -> None:
+    said = read_capabilities(Version.V16, answer_16(ChargingScheduleAllowedChargingRateUnit=units))
     assert said.units == read
-    assert read_answer(Version.V201, answer_2(RateUnit=units)).units == read
+    assert read_capabilities(Version.V201, answer_2(RateUnit=units)).units == read
 
 
-def test_numbers_are_read_as_text_and_as_numbers() -> None:
+def test_bounds_as_text_or_number_are_read() -> None:
     answer = answer_16(
         ChargeProfileMaxStackLevel=8, ChargingScheduleMaxPeriods="24", MaxChargingProfilesInstalled="10.0"
     )
-    said = read_answer(Version.V16, answer)
+    said = read_capabilities(Version.V16, answer)
     assert said == Capabilities(max_stack_level=8, max_periods=24, max_profiles=10)
-    said = read_answer(Version.V21, answer_2(ProfileStackLevel="1", PeriodsPerSchedule="5", Entries="9"))
+    said = read_capabilities(
+        Version.V21, answer_2(ProfileStackLevel="1", PeriodsPerSchedule="5", Entries="9")
+    )
     assert said == Capabilities(max_stack_level=1, max_periods=5, max_profiles=9)
 
 
-def test_what_cannot_be_says_nothing() -> None:
+def test_impossible_bound_counts_as_missing() -> None:
     answer = answer_16(
         ChargeProfileMaxStackLevel="-1", ChargingScheduleMaxPeriods="0", MaxChargingProfilesInstalled=None
     )
-    assert read_answer(Version.V16, answer) == Capabilities()
-    assert read_answer(Version.V16, None) == Capabilities()
+    assert read_capabilities(Version.V16, answer) == Capabilities()
+    assert read_capabilities(Version.V16, None) == Capabilities()
 
 
 @given(st.sampled_from(Version), st.binary() | st.text().map(str.encode))
-def test_no_answer_is_too_odd(version: Version, answer: bytes) -> None:
-    assert read_answer(version, answer) == Capabilities()
+def test_any_bytes_are_read_without_an_exception(version: Version, answer: bytes) -> None:
+    assert read_capabilities(version, answer) == Capabilities()
 
 
-def test_the_lower_bound_wins() -> None:
+def test_narrowed_quirk_has_the_lower_bound() -> None:
     terra = Quirk(name="says 3, takes 0", max_stack_level=0)
-    assert narrowed(terra, Capabilities(max_stack_level=3)).max_stack_level == 0
-    assert narrowed(NO_QUIRK, Capabilities(max_stack_level=0)).form is LeaseForm.STEPPED
-    assert narrowed(NO_QUIRK, Capabilities(max_profiles=1, max_periods=1)).form is LeaseForm.LASTING
-    assert narrowed(NO_QUIRK, Capabilities()) == NO_QUIRK
+    assert narrow_quirk(terra, Capabilities(max_stack_level=3)).max_stack_level == 0
+    assert narrow_quirk(NO_QUIRK, Capabilities(max_stack_level=0)).form is LeaseForm.STEPPED
+    assert narrow_quirk(NO_QUIRK, Capabilities(max_profiles=1, max_periods=1)).form is LeaseForm.LASTING
+    assert narrow_quirk(NO_QUIRK, Capabilities()) == NO_QUIRK
 
 
-def test_watts_only_where_it_takes_nothing_else_and_no_row_knows_better() -> None:
-    assert narrowed(NO_QUIRK, Capabilities(units=frozenset({"W"}))).in_watts
-    assert not narrowed(NO_QUIRK, Capabilities(units=frozenset({"A", "W"}))).in_watts
-    assert not narrowed(Quirk(name="go-e", unit="A"), Capabilities(units=frozenset({"W"}))).in_watts
+def test_station_of_watts_only_gets_watts_unless_its_quirk_names_a_unit() -> None:
+    assert narrow_quirk(NO_QUIRK, Capabilities(units=frozenset({"W"}))).in_watts
+    assert not narrow_quirk(NO_QUIRK, Capabilities(units=frozenset({"A", "W"}))).in_watts
+    assert not narrow_quirk(Quirk(name="go-e", unit="A"), Capabilities(units=frozenset({"W"}))).in_watts
 
 
 @pytest.mark.parametrize(
     ("text", "said"), [("true", True), (" TRUE", True), ("false", False), ("maybe", None), ("", None)]
 )
-def test_whether_it_switches_phases_is_its_own_word_unless_its_row_knows_better(
-    text: str, said: bool | None
-) -> None:
-    old = read_answer(Version.V16, answer_16(ConnectorSwitch3to1PhaseSupported=text))
-    new = read_answer(Version.V201, answer_2(ACPhaseSwitchingSupported=text))
+def test_phase_switching_is_as_reported_unless_its_quirk_names_it(text: str, said: bool | None) -> None:
+    old = read_capabilities(Version.V16, answer_16(ConnectorSwitch3to1PhaseSupported=text))
+    new = read_capabilities(Version.V201, answer_2(ACPhaseSwitchingSupported=text))
     assert old.phase_switching is new.phase_switching is said
-    assert narrowed(NO_QUIRK, old).phase_switching is said
-    assert narrowed(Quirk(name="knows", phase_switching=False), old).phase_switching is False
+    assert narrow_quirk(NO_QUIRK, old).phase_switching is said
+    assert narrow_quirk(Quirk(name="knows", phase_switching=False), old).phase_switching is False
 
 
-def test_a_yes_may_come_as_a_boolean() -> None:
-    assert read_answer(Version.V16, answer_16(ConnectorSwitch3to1PhaseSupported=True)).phase_switching
+def test_boolean_value_is_read() -> None:
+    assert read_capabilities(Version.V16, answer_16(ConnectorSwitch3to1PhaseSupported=True)).phase_switching

@@ -1,106 +1,105 @@
-"""Stations are asked once, and again when they boot as another."""
+"""Capability discovery: one question a station, one clearing, answers read leniently."""
 
 from __future__ import annotations
 
 import pytest
 
 from controller.chargers.capability_discovery import CapabilityDiscovery
-from controller.chargers.quirks import NO_QUIRK, LeaseForm
+from controller.chargers.quirks import NO_QUIRK, LeaseForm, LimitScope, limit_purpose
 from controller.model.observations import Booted
 from controller.ocpp.frames import Version
-from controller.profiles.limit_profiles import ProfileScope, purpose
 from tests.controller.ocpp.schemas import check, request
 
 TERRA = Booted("ABB", "CDT_TACW22::NET_WIFI", "TAC3Z9119006710273::V1.8.21")
 ONE_LEVEL = b'{"configurationKey":[{"key":"ChargeProfileMaxStackLevel","readonly":true,"value":"0"}]}'
 
 
-def asked(known: CapabilityDiscovery, station: str = "A") -> int:
-    question = known.ask(station, Version.V16)
+def asked(discovery: CapabilityDiscovery, station: str = "A") -> int:
+    question = discovery.next_question(station, Version.V16)
     assert question is not None
     return question.token
 
 
-def test_a_stranger_follows_ocpp_until_it_says_otherwise() -> None:
-    known = CapabilityDiscovery()
-    assert known.quirk("A") == NO_QUIRK
-    known.answered(asked(known), ONE_LEVEL)
-    assert known.quirk("A").form is LeaseForm.STEPPED
-    assert known.quirk("B") == NO_QUIRK
+def test_unknown_station_follows_ocpp_until_it_reports_bounds() -> None:
+    discovery = CapabilityDiscovery()
+    assert discovery.quirk("A") == NO_QUIRK
+    discovery.on_result(asked(discovery), ONE_LEVEL)
+    assert discovery.quirk("A").form is LeaseForm.STEPPED
+    assert discovery.quirk("B") == NO_QUIRK
 
 
-def test_it_is_asked_once_whether_or_not_it_answers() -> None:
-    known = CapabilityDiscovery()
-    known.answered(asked(known), None)
-    assert known.ask("A", Version.V16) is None
-    assert known.quirk("A") == NO_QUIRK
+def test_station_without_an_answer_is_asked_once() -> None:
+    discovery = CapabilityDiscovery()
+    discovery.on_result(asked(discovery), None)
+    assert discovery.next_question("A", Version.V16) is None
+    assert discovery.quirk("A") == NO_QUIRK
 
 
-def test_a_link_that_ends_is_no_answer() -> None:
-    known = CapabilityDiscovery()
-    known.unanswered(asked(known))
-    assert known.ask("A", Version.V16) is not None
+def test_question_is_repeated_after_a_lost_link() -> None:
+    discovery = CapabilityDiscovery()
+    discovery.on_link_lost(asked(discovery))
+    assert discovery.next_question("A", Version.V16) is not None
 
 
-def test_questions_have_tokens_of_their_own_below_all_limits() -> None:
-    known = CapabilityDiscovery()
-    assert len({asked(known, name) for name in "ABC"}) == 3
-    assert asked(known, "D") < 0
+def test_question_tokens_are_unique_and_below_zero() -> None:
+    discovery = CapabilityDiscovery()
+    assert len({asked(discovery, name) for name in "ABC"}) == 3
+    assert asked(discovery, "D") < 0
 
 
-def test_another_firmware_is_asked_again_the_same_is_not() -> None:
-    known = CapabilityDiscovery()
-    known.answered(asked(known), ONE_LEVEL)
-    known.booted("A", TERRA)
-    assert known.quirk("A").name == "ABB Terra AC"
-    known.answered(asked(known), ONE_LEVEL)
-    known.booted("A", TERRA)
-    assert known.ask("A", Version.V16) is None
+def test_boot_of_another_model_repeats_the_question() -> None:
+    discovery = CapabilityDiscovery()
+    discovery.on_result(asked(discovery), ONE_LEVEL)
+    discovery.on_boot("A", TERRA)
+    assert discovery.quirk("A").name == "ABB Terra AC"
+    discovery.on_result(asked(discovery), ONE_LEVEL)
+    discovery.on_boot("A", TERRA)
+    assert discovery.next_question("A", Version.V16) is None
 
 
-def test_an_answer_that_nobody_waits_for_says_nothing() -> None:
-    known = CapabilityDiscovery()
-    known.answered(-7, ONE_LEVEL)
-    assert known.quirk("A") == NO_QUIRK
+def test_unexpected_result_changes_nothing() -> None:
+    discovery = CapabilityDiscovery()
+    discovery.on_result(-7, ONE_LEVEL)
+    assert discovery.quirk("A") == NO_QUIRK
 
 
 @pytest.mark.parametrize("version", list(Version))
 @pytest.mark.parametrize("evses", [1, 2])
-def test_a_stranger_is_rid_once_of_what_others_left_in_our_purpose(version: Version, evses: int) -> None:
-    known = CapabilityDiscovery()
-    first = known.ask("A", version, evses)
+def test_foreign_profiles_in_our_purpose_are_cleared_once(version: Version, evses: int) -> None:
+    discovery = CapabilityDiscovery()
+    first = discovery.next_question("A", version, evses)
     assert first is not None
-    known.answered(first.token, None)
-    clearing = known.ask("A", version, evses)
+    discovery.on_result(first.token, None)
+    clearing = discovery.next_question("A", version, evses)
     assert clearing is not None
     assert clearing.question.action == "ClearChargingProfile"
     check(version, request(version, "ClearChargingProfile"), clearing.question.payload)
-    ours = purpose(version, ProfileScope.STATION if evses == 1 else ProfileScope.EVSE)
+    ours = limit_purpose(version, LimitScope.STATION if evses == 1 else LimitScope.EVSE)
     assert f'"chargingProfilePurpose":"{ours}"' in clearing.question.payload.decode()
-    known.answered(clearing.token, b'{"status":"Unknown"}')
-    assert known.ask("A", version, evses) is None
+    discovery.on_result(clearing.token, b'{"status":"Undiscovery"}')
+    assert discovery.next_question("A", version, evses) is None
 
 
-def test_the_purpose_is_that_of_its_kind() -> None:
-    known = CapabilityDiscovery()
-    known.booted("A", TERRA)
-    known.answered(asked(known), None)
-    clearing = known.ask("A", Version.V16, 1)
+def test_cleared_purpose_follows_the_quirk() -> None:
+    discovery = CapabilityDiscovery()
+    discovery.on_boot("A", TERRA)
+    discovery.on_result(asked(discovery), None)
+    clearing = discovery.next_question("A", Version.V16, 1)
     assert clearing is not None
     assert b"TxDefaultProfile" in clearing.question.payload
 
 
-def test_a_link_that_ends_before_it_was_rid_of_them_is_asked_again() -> None:
-    known = CapabilityDiscovery()
-    known.answered(asked(known), None)
-    clearing = known.ask("A", Version.V16, 1)
+def test_clearing_is_repeated_after_a_lost_link() -> None:
+    discovery = CapabilityDiscovery()
+    discovery.on_result(asked(discovery), None)
+    clearing = discovery.next_question("A", Version.V16, 1)
     assert clearing is not None
-    known.unanswered(clearing.token)
-    assert known.ask("A", Version.V16, 1) is not None
+    discovery.on_link_lost(clearing.token)
+    assert discovery.next_question("A", Version.V16, 1) is not None
 
 
-def test_who_was_told_our_limits_before_a_restart_keeps_them() -> None:
-    known = CapabilityDiscovery()
-    known.told_before("A")
-    known.answered(asked(known), None)
-    assert known.ask("A", Version.V16, 1) is None
+def test_station_with_our_limits_is_not_cleared() -> None:
+    discovery = CapabilityDiscovery()
+    discovery.mark_cleared("A")
+    discovery.on_result(asked(discovery), None)
+    assert discovery.next_question("A", Version.V16, 1) is None

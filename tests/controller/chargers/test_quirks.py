@@ -1,4 +1,4 @@
-"""The table of quirks: who is meant, what it may say, and what follows from it."""
+"""The table of quirks: matching, derived values, and errors of its rows."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from hypothesis import strategies as st
 from controller.chargers.quirks import (
     NO_QUIRK,
     LeaseForm,
+    LimitScope,
     Quirk,
     QuirksError,
     all_quirks,
     find_quirk,
+    limit_scope,
     parse_quirks,
 )
-from controller.profiles.limit_profiles import ProfileScope, scope_of
 
 BOOTS = [
     ("ABB", "CDT_TACW22::NET_WIFI", "TAC3Z9119006710273::V1.8.21", "ABB Terra AC"),
@@ -41,13 +42,11 @@ BOOTS = [
 
 
 @pytest.mark.parametrize(("vendor", "model", "firmware", "name"), BOOTS)
-def test_a_station_is_known_by_what_it_says_when_it_boots(
-    vendor: str, model: str, firmware: str, name: str
-) -> None:
+def test_boot_finds_the_most_specific_quirk(vendor: str, model: str, firmware: str, name: str) -> None:
     assert find_quirk(vendor, model, firmware).name == name
 
 
-def test_every_row_is_met_by_one_of_these_boots() -> None:
+def test_every_quirk_is_found_by_some_boot() -> None:
     assert {row.name for row in all_quirks()} == {name for *_, name in BOOTS} - {NO_QUIRK.name}
 
 
@@ -67,12 +66,12 @@ def row(**keys: object) -> Quirk:
         (row(kind="Relative", max_stack_level=0), LeaseForm.LASTING),
     ],
 )
-def test_the_form_of_a_lease_is_the_safest_that_the_station_can_take(quirk: Quirk, form: LeaseForm) -> None:
+def test_lease_form_is_the_safest_that_the_station_supports(quirk: Quirk, form: LeaseForm) -> None:
     assert quirk.form is form
 
 
 @given(st.floats(0, 100), st.sampled_from([(), (6.0, 8.0, 10.0, 13.0, 16.0)]), st.sampled_from([0, 1]))
-def test_rounding_never_rises_and_stays_what_it_is(
+def test_rounded_limit_is_lower_and_stays_when_rounded_again(
     limit_a: float, steps_a: tuple[float, ...], decimals: int
 ) -> None:
     quirk = row(steps_a=steps_a, decimals=decimals)
@@ -81,14 +80,14 @@ def test_rounding_never_rises_and_stays_what_it_is(
     assert quirk.rounded_a(rounded_a) == rounded_a
 
 
-def test_steps_and_decimals() -> None:
+def test_limit_is_rounded_to_steps_and_decimals() -> None:
     assert row(steps_a=(6, 8, 10)).rounded_a(9.9) == 8
     assert row(steps_a=(6, 8, 10)).rounded_a(5.9) == 0
     assert row(decimals=0).rounded_a(9.9) == 9
     assert NO_QUIRK.rounded_a(0.3) == 0.3
 
 
-def test_a_memory_that_wears_out_gets_longer_leases_and_rarer_rises() -> None:
+def test_bounded_writes_give_longer_leases_and_rarer_rises() -> None:
     (easee,) = [row for row in all_quirks() if row.name == "Easee"]
     lease_s = easee.lease_s(120)
     assert easee.writes_per_day
@@ -99,11 +98,11 @@ def test_a_memory_that_wears_out_gets_longer_leases_and_rarer_rises() -> None:
     assert (NO_QUIRK.lease_s(120), NO_QUIRK.rise_s(10)) == (120, 10)
 
 
-def test_a_purpose_decides_what_our_limits_hold_for() -> None:
-    assert scope_of(NO_QUIRK, 1) is ProfileScope.STATION
-    assert scope_of(NO_QUIRK, 2) is ProfileScope.EVSE
-    assert scope_of(row(purpose="tx-default"), 1) is ProfileScope.EVSE
-    assert scope_of(row(purpose="station"), 2) is ProfileScope.EVSE
+def test_limit_scope_follows_purpose_and_evse_count() -> None:
+    assert limit_scope(NO_QUIRK, 1) is LimitScope.STATION
+    assert limit_scope(NO_QUIRK, 2) is LimitScope.EVSE
+    assert limit_scope(row(purpose="tx-default"), 1) is LimitScope.EVSE
+    assert limit_scope(row(purpose="station"), 2) is LimitScope.EVSE
 
 
 GOOD = """[[quirk]]
@@ -114,7 +113,7 @@ sources = ["a thread"]
 """
 
 
-def test_a_good_row_is_read() -> None:
+def test_valid_row_is_read() -> None:
     (found,) = parse_quirks(GOOD, "f.toml")
     assert found == Quirk(name="x", vendor="X*", why="because", sources=("a thread",))
 
@@ -127,25 +126,34 @@ def test_a_good_row_is_read() -> None:
         ("quirk = 3", "f.toml: quirk: rows are written [[quirk]]"),
         (GOOD + "unit = 'kW'", "f.toml: row 1 (x): Invalid enum value 'kW' - at `$.unit`"),
         (GOOD + "colour = 'red'", "f.toml: row 1 (x): Object contains unknown field `colour`"),
-        ("[[quirk]]\nvendor='X'", "f.toml: row 1 (without a name): Object missing required field `name`"),
-        (GOOD.replace("X*", "*"), "row 1 (x): matches every station; name its vendor or its model"),
-        (GOOD.replace("because", ""), "row 1 (x): nobody can judge it later; say why, and name its sources"),
-        (GOOD + "steps_a = [8, 6]", "row 1 (x): steps_a = [8.0, 6.0]: write them rising, each once, above 0"),
-        (GOOD + "steps_a = [0, 6]", "write them rising, each once, above 0"),
-        (GOOD + "steps_a = [6]\nunit = 'W'", "steps_a are amperes, and it takes W; remove one of them"),
+        ("[[quirk]]\nvendor='X'", "f.toml: row 1 (unnamed): Object missing required field `name`"),
+        (GOOD.replace("X*", "*"), "matches every station; add vendor or model"),
+        (
+            GOOD.replace("because", ""),
+            "row 1 (x): why or sources is missing; add both",
+        ),
+        (
+            GOOD + "steps_a = [8, 6]",
+            "row 1 (x): steps_a = [8.0, 6.0]: write them in ascending order",
+        ),
+        (GOOD + "steps_a = [0, 6]", "write them in ascending order, each once, above 0"),
+        (GOOD + "steps_a = [6]\nunit = 'W'", "steps_a are amperes, unit is W; remove one of them"),
         (GOOD + "max_stack_level = -1", "max_stack_level = -1: write 0 or more"),
-        (GOOD + "max_periods = 0", "max_periods = 0: a station with none cannot be limited; write 1 or more"),
-        (GOOD + "writes_per_day = 3", "writes_per_day = 3: a lease needs 4 at least"),
+        (
+            GOOD + "max_periods = 0",
+            "max_periods = 0: a station without any cannot be limited",
+        ),
+        (GOOD + "writes_per_day = 3", "writes_per_day = 3: a lease needs at least 4"),
         (GOOD + GOOD, "f.toml: vendor x*, model *, firmware *: 2 rows; keep one"),
     ],
 )
-def test_a_mistake_names_the_file_the_row_and_the_mend(text: str, words: str) -> None:
+def test_invalid_row_names_file_row_and_correction(text: str, words: str) -> None:
     with pytest.raises(QuirksError) as wrong:
         parse_quirks(text, "f.toml")
     assert words in str(wrong.value)
 
 
-def test_all_mistakes_are_told_at_once() -> None:
+def test_all_errors_are_reported_at_once() -> None:
     with pytest.raises(QuirksError) as wrong:
         parse_quirks(GOOD + "max_periods = 0\n[[quirk]]\nname='y'\nunit=3", "f.toml")
     assert len(str(wrong.value).splitlines()) == 2

@@ -15,15 +15,15 @@ from typing import Any
 
 import pytest
 
-from controller.chargers.capabilities import Capabilities, narrowed
-from controller.chargers.quirks import DAY_S, NO_QUIRK, LeaseForm, Quirk, find_quirk
+from controller.chargers.capability_discovery import Capabilities, narrow_quirk
+from controller.chargers.quirks import DAY_S, NO_QUIRK, LeaseForm, Quirk, find_quirk, limit_scope
 from controller.demo.installed_profiles import Charging, InstalledProfiles, ProfileRefusedError, parse
 from controller.load_management.evse.charger_response import REACTION_S
 from controller.load_management.evse.limit_delivery import LimitDelivery
 from controller.load_management.site_tree import EvseNode
 from controller.model.observations import EvseRef
 from controller.ocpp.frames import Version
-from controller.profiles.limit_profiles import LimitTerms, scope_of, set_limit
+from controller.profiles.limit_profiles import LimitTerms, set_limit
 
 START = datetime(2026, 3, 29, 0, 30, tzinfo=UTC)
 LEASE_S = 120.0
@@ -92,7 +92,7 @@ class Talk:
 
     def __init__(self, charger: Charger, phases: int = 3) -> None:
         self.charger = charger
-        self.quirk = narrowed(find_quirk(*charger.boot), charger.says)
+        self.quirk = narrow_quirk(find_quirk(*charger.boot), charger.says)
         self.delivery = LimitDelivery(EVSE, LEASE_S, itertools.count())
         self.delivery.adapt(self.quirk, 0)
         self.delivery.up(0)
@@ -103,7 +103,7 @@ class Talk:
         for command in self.delivery.commands(target_a, EVSE.max_a, now, idle=idle):
             payload = set_limit(
                 Version.V16,
-                scope_of(self.quirk, 1),
+                limit_scope(self.quirk, 1),
                 1,
                 command.kind,
                 command.limit_a,

@@ -29,7 +29,7 @@ class WattStation(ToyStation):
 
     def take(self, command: SetLimit, now: float) -> bool:
         total_a = command.limit_a * command.phases
-        if command.kind is LimitKind.FLOOR:
+        if command.kind is LimitKind.FALLBACK:
             self.floor_a = total_a
             return True
         assert command.duration_s is not None
@@ -100,7 +100,7 @@ def test_fewer_phases_that_share_it_are_booked_at_once() -> None:
     delivery.up(0)
     delivery.spread(3)
     for command in delivery.commands(10, 32, 0):
-        assert command.phases == (1 if command.kind is LimitKind.FLOOR else 3)
+        assert command.phases == (1 if command.kind is LimitKind.FALLBACK else 3)
         delivery.answered(command.token, True, "", 0)
     assert delivery.held_a(REACTION_S) == 10
     delivery.spread(1)

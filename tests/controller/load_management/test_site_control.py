@@ -402,7 +402,7 @@ def test_a_station_that_comes_right_after_a_pass_is_secured_at_once_and_planned_
     site = ToySite((grid(4000.0),), [station(name) for name in ("A", "B", *map(str, range(AT_ONCE)))]).control
     site.handle(StationUp("A"), 0.0)
     (floor,) = site.handle(StationUp("B"), 0.0)
-    assert (floor.ref.station, floor.kind, floor.limit_a) == ("B", LimitKind.FLOOR, 6.0)
+    assert (floor.ref.station, floor.kind, floor.limit_a) == ("B", LimitKind.FALLBACK, 6.0)
     due_at = site.due_at
     assert due_at is not None
     assert due_at > 0.0

@@ -89,7 +89,7 @@ class ToyStation:
     def take(self, command: SetLimit, now: float) -> bool:
         if self.refuses:
             return False
-        if command.kind is LimitKind.FLOOR:
+        if command.kind is LimitKind.FALLBACK:
             self.floor_a = command.limit_a
         else:
             assert command.duration_s is not None

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from controller.chargers.quirks import LimitScope
 from controller.model.observations import BackendLimit, EvseState, ProfilesTouched, StateSeen, TransactionSeen
 from controller.ocpp.frames import Version
 from controller.profiles.absorbed_profiles import MOST_KEPT
-from controller.profiles.limit_profiles import LimitKind, ProfileScope
-from controller.profiles.profile_messages import HeldProfile, as_held
+from controller.profiles.limit_profiles import LimitKind
+from controller.profiles.profile_messages import HeldProfile, ProfilesAbsorbed, as_held
 from controller.profiles.schedule import LimitProfile, ScheduleContext, limit_at
-from controller.relay.events import ProfilesAbsorbed
 from tests.controller.profiles.test_schedule import MONDAY, any_profiles
 from tests.controller.relay.backend_profiles import (
     ACCEPTED,
@@ -116,7 +116,7 @@ def test_what_is_kept_is_saved_with_each_change_and_taken_over_by_the_next_of_us
     sets(talk, setting(version, (0, 10)), 10.0)
     assert talk.saved is not None
     saved = talk.saved.profiles
-    again = a_station(ProfileScope.STATION)
+    again = a_station(LimitScope.STATION)
     again.recall(version, [as_held(version, held.profile.evse, held.sent) for held in saved])
     next_talk = Playbook(version, kept=again, up=False)
     next_talk.commandable()
@@ -140,12 +140,12 @@ def test_it_outlives_the_link_but_not_the_version(version: Version, talk: Playbo
 def test_no_limit_is_ever_above_what_is_allowed_while_it_holds(
     profiles: list[LimitProfile], after: int
 ) -> None:
-    kept = a_station(ProfileScope.STATION, lease_s=10.0)
+    kept = a_station(LimitScope.STATION, lease_s=10.0)
     kept.recall(Version.V16, [HeldProfile(profile=each, purpose="", sent=b"") for each in profiles])
     now = MONDAY - UTC_0 + after
     context = ScheduleContext(evse=1, phases=3, voltage=230.0)
     given_a = kept.give(1, LimitKind.LEASE, 32.0, 10.0, now)
-    left_a = kept.give(1, LimitKind.FLOOR, 32.0, None, now)
+    left_a = kept.give(1, LimitKind.FALLBACK, 32.0, None, now)
     for later in range(10 + 2 * 60):
         allowed = limit_at(profiles, MONDAY + after + later, context)
         assert allowed is None or max(given_a, left_a) <= allowed
@@ -155,7 +155,7 @@ def test_no_limit_is_ever_above_what_is_allowed_while_it_holds(
 
 
 def test_a_transactions_own_profile_ends_with_it(version: Version) -> None:
-    talk = begun(version, ProfileScope.EVSE)
+    talk = begun(version, LimitScope.EVSE)
     sets(talk, setting(version, (0, 8), named="TxDefaultProfile"), 8.0, 8.0)
     starts(talk, version)
     talk.backend_hears(STARTED[version])
@@ -178,7 +178,7 @@ def test_a_transactions_own_profile_ends_with_it(version: Version) -> None:
 
 
 def test_a_relative_default_counts_from_the_transaction(version: Version) -> None:
-    talk = begun(version, ProfileScope.EVSE)
+    talk = begun(version, LimitScope.EVSE)
     sets(talk, setting(version, (0, 8), (600, 20), named="TxDefaultProfile", start=None), 8.0, 8.0)
     starts(talk, version)
     talk.backend_hears(STARTED[version])
@@ -191,7 +191,7 @@ def test_a_relative_default_counts_from_the_transaction(version: Version) -> Non
 
 
 def test_an_evse_that_is_not_there_is_refused(version: Version) -> None:
-    talk = begun(version, ProfileScope.EVSE)
+    talk = begun(version, LimitScope.EVSE)
     talk.backend(setting(version, (0, 8), named="TxDefaultProfile", evse=3))
     talk.backend_hears_rejected("b")
     talk.noted("there is no EVSE 3")
@@ -199,7 +199,7 @@ def test_an_evse_that_is_not_there_is_refused(version: Version) -> None:
 
 def test_a_profile_of_another_transaction_is_refused(version: Version) -> None:
     old, new = (4, 5) if version is Version.V16 else ("T0", "T1")
-    talk = begun(version, ProfileScope.EVSE)
+    talk = begun(version, LimitScope.EVSE)
     starts(talk, version)
     talk.backend_hears(STARTED[version])
     talk.backend(result("s", '{"transactionId":5}'))
@@ -212,7 +212,7 @@ def test_a_profile_of_another_transaction_is_refused(version: Version) -> None:
 
 def test_a_1_6_transaction_without_its_number_yet_is_known_by_its_evse() -> None:
     version = Version.V16
-    talk = begun(version, ProfileScope.EVSE)
+    talk = begun(version, LimitScope.EVSE)
     starts(talk, version)
     talk.backend_hears(STARTED[version])
     sets(talk, setting(version, (0, 20), named="TxProfile", evse=1, number=9, transactionId=4), 20.0)

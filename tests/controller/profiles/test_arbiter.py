@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
+from controller.chargers.quirks import LimitScope, limit_purpose
 from controller.model.observations import BackendLimit, ProfilesTouched
 from controller.ocpp.frames import Call, Version, parse
 from controller.profiles.arbiter import ProfileArbiter
-from controller.profiles.limit_profiles import LimitKind, ProfileScope, profile_id, purpose
+from controller.profiles.limit_profiles import LimitKind, profile_id
 from tests.controller.ocpp.schemas import check
 from tests.controller.relay.playbook import TIMEOUT_S, Playbook, a_station, call, result
 
@@ -50,18 +51,18 @@ PASS, KEEP, REFUSE = "pass", "keep", "refuse"
 PURPOSES = [
     (
         Version.V16,
-        ProfileScope.STATION,
+        LimitScope.STATION,
         {"ChargePointMaxProfile": KEEP, "TxDefaultProfile": PASS, "TxProfile": PASS},
     ),
     (
         Version.V16,
-        ProfileScope.EVSE,
+        LimitScope.EVSE,
         {"ChargePointMaxProfile": PASS, "TxDefaultProfile": KEEP, "TxProfile": KEEP},
     ),
     *(
         (
             version,
-            ProfileScope.STATION,
+            LimitScope.STATION,
             {
                 "ChargingStationMaxProfile": KEEP,
                 "TxDefaultProfile": PASS,
@@ -74,7 +75,7 @@ PURPOSES = [
     *(
         (
             version,
-            ProfileScope.EVSE,
+            LimitScope.EVSE,
             {
                 "ChargingStationMaxProfile": PASS,
                 "TxDefaultProfile": KEEP,
@@ -84,14 +85,14 @@ PURPOSES = [
         )
         for version in V2
     ),
-    (Version.V21, ProfileScope.STATION, {"PriorityCharging": PASS, "LocalGeneration": REFUSE}),
-    (Version.V21, ProfileScope.EVSE, {"PriorityCharging": REFUSE, "LocalGeneration": REFUSE}),
+    (Version.V21, LimitScope.STATION, {"PriorityCharging": PASS, "LocalGeneration": REFUSE}),
+    (Version.V21, LimitScope.EVSE, {"PriorityCharging": REFUSE, "LocalGeneration": REFUSE}),
 ]
 RULES = [(version, scope, named, fate) for version, scope, rules in PURPOSES for named, fate in rules.items()]
 
 
 @pytest.mark.parametrize(("version", "scope", "named", "fate"), RULES)
-def test_purposes(version: Version, scope: ProfileScope, named: str, fate: str) -> None:
+def test_purposes(version: Version, scope: LimitScope, named: str, fate: str) -> None:
     talk = Playbook(version, scope)
     talk.commandable()
     text = brings(version, named)
@@ -126,10 +127,10 @@ def test_a_profile_that_no_station_takes_is_refused_with_the_reason(
 ) -> None:
     if version is not Version.V16 and word == "Expected":
         word = "it has no schedule"
-    named = purpose(version, ProfileScope.STATION)
+    named = limit_purpose(version, LimitScope.STATION)
     frame = parse(brings(version, named, **wrong))
     assert isinstance(frame, Call)
-    ruling = ProfileArbiter(version, ProfileScope.STATION, a_station(ProfileScope.STATION)).judge(frame, 0.0)
+    ruling = ProfileArbiter(version, LimitScope.STATION, a_station(LimitScope.STATION)).judge(frame, 0.0)
     assert ruling.call is None
     assert word in ruling.reason
     check(version, "SetChargingProfileResponse", json.dumps(json.loads(ruling.answer)[2]).encode())
@@ -138,9 +139,9 @@ def test_a_profile_that_no_station_takes_is_refused_with_the_reason(
 @pytest.mark.parametrize("version", list(Version))
 def test_a_remote_start_brings_no_profile_past_the_rules(version: Version) -> None:
     text = brings(version, "TxProfile", action=REMOTE_START[version])
-    beside = Playbook(version, ProfileScope.STATION)
+    beside = Playbook(version, LimitScope.STATION)
     beside.passes_down(text)
-    above = Playbook(version, ProfileScope.EVSE)
+    above = Playbook(version, LimitScope.EVSE)
     above.backend(text)
     target = "connectorId" if version is Version.V16 else "evseId"
     above.station_hears(call("b", REMOTE_START[version], f'{{"{target}":1}}'))
@@ -148,7 +149,7 @@ def test_a_remote_start_brings_no_profile_past_the_rules(version: Version) -> No
     above.commands_allowed()
     above.backend_hears(result("b", '{"status":"Accepted"}'))
     above.site_learns(BackendLimit(1, 10.0))
-    without = Playbook(version, ProfileScope.EVSE)
+    without = Playbook(version, LimitScope.EVSE)
     without.passes_down(call("b", REMOTE_START[version], '{"idTag":"VID:1","connectorId":1}'))
 
 
@@ -161,7 +162,7 @@ def test_our_profile_ids_are_ours(version: Version, kind: LimitKind) -> None:
     talk.backend_hears_rejected("b")
     talk.done()
     talk.noted("is reserved for the site's load management")
-    talk.passes_down(brings(version, "TxDefaultProfile", profile_id(0, LimitKind.FLOOR) - 1))
+    talk.passes_down(brings(version, "TxDefaultProfile", profile_id(0, LimitKind.FALLBACK) - 1))
 
 
 @pytest.mark.parametrize(
@@ -170,7 +171,7 @@ def test_our_profile_ids_are_ours(version: Version, kind: LimitKind) -> None:
 )
 @pytest.mark.parametrize("version", list(Version))
 def test_what_no_station_can_take_passes(version: Version, payload: str) -> None:
-    Playbook(version, ProfileScope.EVSE).passes_down(call("b", "SetChargingProfile", payload))
+    Playbook(version, LimitScope.EVSE).passes_down(call("b", "SetChargingProfile", payload))
 
 
 def test_an_odd_target_does_not_hide_a_profile() -> None:
@@ -184,8 +185,8 @@ def test_an_odd_target_does_not_hide_a_profile() -> None:
 @pytest.mark.parametrize(
     "action", ["Reset", "GetCompositeSchedule", "ChangeAvailability", "UpdateFirmware", "NobodyKnowsThis"]
 )
-@pytest.mark.parametrize("scope", list(ProfileScope))
-def test_other_commands_pass(action: str, scope: ProfileScope) -> None:
+@pytest.mark.parametrize("scope", list(LimitScope))
+def test_other_commands_pass(action: str, scope: LimitScope) -> None:
     Playbook(scope=scope).passes_down(call("b", action))
 
 

@@ -10,16 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from controller.chargers.quirks import Quirk
+from controller.chargers.quirks import LimitScope, Quirk, limit_purpose
 from controller.ocpp.frames import Version
 from controller.profiles.limit_profiles import (
     CLOCK_SLACK,
     LimitKind,
     LimitTerms,
-    ProfileScope,
     is_ours,
     profile_id,
-    purpose,
     set_limit,
 )
 from tests.controller.ocpp.schemas import check, request
@@ -29,7 +27,7 @@ ON_ANY_MACHINE = settings(deadline=None, derandomize=True)
 NOON = datetime(2026, 3, 29, 12, 0, 0, tzinfo=UTC)
 
 versions = st.sampled_from(Version)
-scopes = st.sampled_from(ProfileScope)
+scopes = st.sampled_from(LimitScope)
 kinds = st.sampled_from(LimitKind)
 amperes = st.floats(0, 1000)
 durations = st.none() | st.integers(1, 86400)
@@ -62,7 +60,7 @@ def start_of(profile: dict[str, Any]) -> datetime:
 @given(versions, scopes, st.integers(1, 999), kinds, amperes, moments, durations)
 def test_every_limit_fits_the_official_schema(
     version: Version,
-    scope: ProfileScope,
+    scope: LimitScope,
     evse: int,
     kind: LimitKind,
     limit_a: float,
@@ -76,7 +74,7 @@ def test_every_limit_fits_the_official_schema(
 @ON_ANY_MACHINE
 @given(versions, scopes, kinds, amperes)
 def test_the_limit_is_the_nearest_with_one_decimal(
-    version: Version, scope: ProfileScope, kind: LimitKind, limit_a: float
+    version: Version, scope: LimitScope, kind: LimitKind, limit_a: float
 ) -> None:
     profile = profile_of(version, set_limit(version, scope, 1, kind, limit_a, NOON, None))
     (period,) = profile["schedule"]["chargingSchedulePeriod"]
@@ -89,7 +87,7 @@ def test_the_limit_is_the_nearest_with_one_decimal(
 @given(versions, st.integers(1, 86400), moments)
 def test_a_lease_runs_now_and_ends_when_promised(version: Version, duration_s: int, now: datetime) -> None:
     now = now.replace(microsecond=0)
-    payload = set_limit(version, ProfileScope.STATION, 1, LimitKind.LEASE, 6.0, now, duration_s)
+    payload = set_limit(version, LimitScope.STATION, 1, LimitKind.LEASE, 6.0, now, duration_s)
     profile = profile_of(version, payload)
     start = start_of(profile)
     assert start == now - CLOCK_SLACK
@@ -102,7 +100,7 @@ def test_fractions_of_a_second_never_lengthen_a_lease(
     version: Version, duration_s: float, now: datetime
 ) -> None:
     profile = profile_of(
-        version, set_limit(version, ProfileScope.STATION, 1, LimitKind.LEASE, 6.0, now, duration_s)
+        version, set_limit(version, LimitScope.STATION, 1, LimitKind.LEASE, 6.0, now, duration_s)
     )
     end = start_of(profile) + timedelta(seconds=profile["schedule"]["duration"])
     promised = now + timedelta(seconds=duration_s)
@@ -111,8 +109,8 @@ def test_fractions_of_a_second_never_lengthen_a_lease(
 
 @pytest.mark.parametrize("version", list(Version))
 def test_a_floor_has_no_end_and_the_lease_stands_above_it(version: Version) -> None:
-    floor = profile_of(version, set_limit(version, ProfileScope.EVSE, 2, LimitKind.FLOOR, 6.0, NOON, None))
-    lease = profile_of(version, set_limit(version, ProfileScope.EVSE, 2, LimitKind.LEASE, 16.0, NOON, 120))
+    floor = profile_of(version, set_limit(version, LimitScope.EVSE, 2, LimitKind.FALLBACK, 6.0, NOON, None))
+    lease = profile_of(version, set_limit(version, LimitScope.EVSE, 2, LimitKind.LEASE, 16.0, NOON, 120))
     assert "duration" not in floor["schedule"]
     assert "validTo" not in floor
     assert floor["stackLevel"] < lease["stackLevel"]
@@ -125,17 +123,17 @@ def test_a_floor_has_no_end_and_the_lease_stands_above_it(version: Version) -> N
 @pytest.mark.parametrize(
     ("version", "scope", "named", "target"),
     [
-        (Version.V16, ProfileScope.STATION, "ChargePointMaxProfile", 0),
-        (Version.V16, ProfileScope.EVSE, "TxDefaultProfile", 2),
-        (Version.V201, ProfileScope.STATION, "ChargingStationMaxProfile", 0),
-        (Version.V201, ProfileScope.EVSE, "TxDefaultProfile", 2),
-        (Version.V21, ProfileScope.STATION, "ChargingStationMaxProfile", 0),
-        (Version.V21, ProfileScope.EVSE, "TxDefaultProfile", 2),
+        (Version.V16, LimitScope.STATION, "ChargePointMaxProfile", 0),
+        (Version.V16, LimitScope.EVSE, "TxDefaultProfile", 2),
+        (Version.V201, LimitScope.STATION, "ChargingStationMaxProfile", 0),
+        (Version.V201, LimitScope.EVSE, "TxDefaultProfile", 2),
+        (Version.V21, LimitScope.STATION, "ChargingStationMaxProfile", 0),
+        (Version.V21, LimitScope.EVSE, "TxDefaultProfile", 2),
     ],
 )
-def test_purpose_and_target(version: Version, scope: ProfileScope, named: str, target: int) -> None:
+def test_purpose_and_target(version: Version, scope: LimitScope, named: str, target: int) -> None:
     profile = profile_of(version, set_limit(version, scope, 2, LimitKind.LEASE, 6.0, NOON, 60))
-    assert profile["chargingProfilePurpose"] == named == purpose(version, scope)
+    assert profile["chargingProfilePurpose"] == named == limit_purpose(version, scope)
     assert profile["target"] == target
     assert profile["id"] == profile_id(target, LimitKind.LEASE)
 
@@ -156,7 +154,7 @@ def test_one_phase_is_told_and_named_only_to_a_2x_station_that_said_it_can(
 ) -> None:
     quirk = Quirk(name="one profile", max_stack_level=0, phase_switching=says)
     terms = LimitTerms(quirk=quirk, after_a=6, number_phases=1)
-    payload = set_limit(version, ProfileScope.STATION, 1, LimitKind.LEASE, 10, NOON, 120, terms)
+    payload = set_limit(version, LimitScope.STATION, 1, LimitKind.LEASE, 10, NOON, 120, terms)
     check(version, request(version, "SetChargingProfile"), payload)
     lease, after = profile_of(version, payload)["schedule"]["chargingSchedulePeriod"]
     assert lease["numberPhases"] == 1

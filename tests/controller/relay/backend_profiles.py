@@ -6,9 +6,10 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from controller.chargers.quirks import LimitScope
 from controller.model.observations import BackendLimit, TransactionSeen
 from controller.ocpp.frames import Version
-from controller.profiles.limit_profiles import LimitKind, ProfileScope
+from controller.profiles.limit_profiles import LimitKind
 from tests.controller.ocpp.schemas import check, request
 from tests.controller.relay.playbook import START_S, UTC_0, Playbook, call, result
 
@@ -84,7 +85,7 @@ def clearing(version: Version, **criteria: Any) -> str:
     return call("b", "ClearChargingProfile", json.dumps(payload))
 
 
-def begun(version: Version, scope: ProfileScope = ProfileScope.STATION) -> Playbook:
+def begun(version: Version, scope: LimitScope = LimitScope.STATION) -> Playbook:
     talk = Playbook(version, scope)
     talk.commandable()
     return talk
@@ -103,7 +104,7 @@ def lease(talk: Playbook, limit_a: float, evse: int = 1) -> float:
 
 
 def floor(talk: Playbook, evse: int = 1) -> float:
-    return talk.kept.give(evse, LimitKind.FLOOR, 6.0, None, talk.now)
+    return talk.kept.give(evse, LimitKind.FALLBACK, 6.0, None, talk.now)
 
 
 STARTED = {

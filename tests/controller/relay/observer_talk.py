@@ -17,6 +17,7 @@ import json
 from collections import deque
 from typing import Any
 
+from controller.model.effects import LogEntry, TimePassed
 from controller.ocpp.actions import OBSERVED, commands, reports
 from controller.ocpp.frames import Call, Version, call, call_result, parse
 from controller.offline.journal_records import PersistRelay, RelayRecord
@@ -25,15 +26,7 @@ from controller.offline.outbox_sender import OutboxSender
 from controller.offline.station_snapshot import StationSnapshot
 from controller.offline.transaction_id_map import TransactionIdMap
 from controller.relay.command_permissions import CommandPermissions
-from controller.relay.events import (
-    FromObserver,
-    LogEntry,
-    ObserverLost,
-    ObserverUp,
-    Redial,
-    RelayTick,
-    ToObserver,
-)
+from controller.relay.events import FromObserver, ObserverLost, ObserverUp, Redial, ToObserver
 from controller.relay.secondary_backend import (
     AnswerToObserver,
     ObserverCommand,
@@ -154,7 +147,7 @@ class Talk:
                 self.now = end
                 return
             self.now = max(self.now, deadline)
-            self.on(RelayTick())
+            self.on(TimePassed())
             if self._unheard:
                 return
         raise AssertionError("it wants a Tick for ever")

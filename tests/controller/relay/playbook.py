@@ -17,6 +17,16 @@ from collections import deque
 from collections.abc import Mapping
 from typing import TypeVar
 
+from controller.chargers.quirks import LimitScope
+from controller.model.effects import (
+    BackendLost,
+    BackendUp,
+    FromBackend,
+    LogEntry,
+    OwnCall,
+    TimePassed,
+    ToBackend,
+)
 from controller.model.observations import Observation
 from controller.ocpp.frames import Call, Version, parse
 from controller.ocpp.station_state import StationStateTracker
@@ -25,26 +35,18 @@ from controller.offline.offline_handler import OfflineHandler
 from controller.offline.station_snapshot import StationSnapshot
 from controller.profiles.absorbed_profiles import AbsorbedProfiles, EvseWiring
 from controller.profiles.arbiter import ProfileArbiter
-from controller.profiles.limit_profiles import ProfileScope
+from controller.profiles.profile_messages import ProfilesAbsorbed
 from controller.relay.events import (
     Action,
-    BackendLost,
-    BackendUp,
     Close,
     Commandable,
     Event,
-    FromBackend,
     FromObserver,
     FromStation,
-    LogEntry,
     ObservationMade,
     ObserverUp,
     OwnAnswered,
-    OwnCall,
-    ProfilesAbsorbed,
     Redial,
-    RelayTick,
-    ToBackend,
     ToObserver,
     ToStation,
 )
@@ -62,10 +64,10 @@ MOST_TICKS = 1000
 _ActionT = TypeVar("_ActionT", bound=Action)
 
 
-def a_station(scope: ProfileScope, lease_s: float = 120.0) -> AbsorbedProfiles:
+def a_station(scope: LimitScope, lease_s: float = 120.0) -> AbsorbedProfiles:
     """What is kept for a station with one EVSE, or with two where each has its own limits: nothing yet."""
     wired = EvseWiring(phases=3, max_a=32.0, fallback_a=6.0)
-    count = 1 if scope is ProfileScope.STATION else 2
+    count = 1 if scope is LimitScope.STATION else 2
     return AbsorbedProfiles(
         dict.fromkeys(range(1, count + 1), wired), 230.0, lease_s, lambda now: UTC_0 + now
     )
@@ -77,7 +79,7 @@ class Playbook:
     def __init__(
         self,
         version: Version = Version.V16,
-        scope: ProfileScope = ProfileScope.STATION,
+        scope: LimitScope = LimitScope.STATION,
         *,
         up: bool = True,
         kept: AbsorbedProfiles | None = None,
@@ -158,7 +160,7 @@ class Playbook:
                 self.now = end
                 return
             self.now = max(self.now, deadline)
-            self._take(self.relay.handle(RelayTick(), self.now))
+            self._take(self.relay.handle(TimePassed(), self.now))
         raise AssertionError("the relay wants a Tick for ever")
 
     def _happens(self, event: Event) -> None:

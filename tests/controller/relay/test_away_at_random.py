@@ -19,24 +19,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from controller.chargers.quirks import LimitScope
+from controller.model.effects import BackendLost, BackendUp, FromBackend, TimePassed, ToBackend
 from controller.ocpp.frames import Version
 from controller.ocpp.station_state import StationStateTracker
 from controller.offline.journal_records import PersistRelay
 from controller.profiles.arbiter import ProfileArbiter
-from controller.profiles.limit_profiles import ProfileScope
 from controller.relay.events import (
-    BackendLost,
-    BackendUp,
     Close,
     Event,
-    FromBackend,
     FromObserver,
     FromStation,
     ObserverLost,
     ObserverUp,
     Redial,
-    RelayTick,
-    ToBackend,
     ToObserver,
     ToStation,
 )
@@ -180,7 +176,7 @@ class World:
                 self._connected()
             case "tick":
                 self._now = max(self._now, self._relay.deadline or 0.0)
-                self._on(RelayTick())
+                self._on(TimePassed())
             case "die":
                 self._dies = how
 
@@ -210,7 +206,7 @@ class World:
             "cpo",
             self._version,
             StationStateTracker(self._version, 230.0),
-            ProfileArbiter(self._version, ProfileScope.STATION, a_station(ProfileScope.STATION)),
+            ProfileArbiter(self._version, LimitScope.STATION, a_station(LimitScope.STATION)),
             TIMEOUT_S,
             self._now,
             stead=self._house.stead(),

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from controller.model.effects import BackendLost, BackendUp, FromBackend, TimePassed
 from controller.ocpp.frames import Version
-from controller.relay.events import BackendLost, BackendUp, FromBackend, RelayTick
 from controller.site_identity.identity import (
     MOST_WORDS,
     SiteBackendReached,
@@ -54,7 +54,7 @@ def test_a_word_without_an_answer_is_said_again(lost: bool) -> None:
         talk.on(BackendLost("gone"))
         frames = talk.booted("Accepted", 300)
     else:
-        [heartbeat] = talk.on(RelayTick(), 300)
+        [heartbeat] = talk.on(TimePassed(), 300)
         assert said(answers(talk, first, 300)) == [], "too late: it counts as not answered"
         frames = answers(talk, heartbeat, 301)
     assert said(frames) == ["1"]

@@ -8,20 +8,13 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
+from controller.chargers.quirks import LimitScope
+from controller.model.effects import BackendUp, FromBackend, TimePassed, ToBackend
 from controller.ocpp.frames import Version
 from controller.ocpp.station_state import StationStateTracker
 from controller.offline.journal_records import PersistRelay
 from controller.profiles.arbiter import ProfileArbiter
-from controller.profiles.limit_profiles import ProfileScope
-from controller.relay.events import (
-    Action,
-    BackendUp,
-    FromBackend,
-    FromStation,
-    RelayTick,
-    ToBackend,
-    ToStation,
-)
+from controller.relay.events import Action, FromStation, ToStation
 from controller.relay.station_relay import StationRelay
 from controller.signing.replay import RememberText
 from tests.controller.relay.playbook import START_S, TIMEOUT_S, UTC_0, a_station, call, result
@@ -43,7 +36,7 @@ class Talk:
     """A relay, and what was heard on both of its sides."""
 
     def __init__(self) -> None:
-        station = ProfileArbiter(Version.V201, ProfileScope.STATION, a_station(ProfileScope.STATION))
+        station = ProfileArbiter(Version.V201, LimitScope.STATION, a_station(LimitScope.STATION))
         self.relay = StationRelay(
             "CS01",
             "cpo",
@@ -96,7 +89,7 @@ def test_what_is_signed_gets_through_once_and_everything_is_answered_once(
         talk.take(talk.relay.handle(FromBackend(text), START_S))
     for _ in events:
         talk.answer()
-    talk.take(talk.relay.handle(RelayTick(), START_S))
+    talk.take(talk.relay.handle(TimePassed(), START_S))
     assert talk.station == list(expected.values())
     assert talk.remembered == len(expected)
     answers = [json.loads(text) for text in talk.backend]

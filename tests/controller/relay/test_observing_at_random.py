@@ -7,6 +7,7 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
+from controller.model.effects import TimePassed
 from controller.ocpp.actions import OBSERVED, commands, reports
 from controller.ocpp.frames import Call, CallError, CallResult, Version, call, call_error, call_result, parse
 from controller.offline.journal_records import EntrySetAside, PersistRelay
@@ -15,7 +16,7 @@ from controller.offline.outbox_sender import OutboxSender
 from controller.offline.station_snapshot import StationSnapshot
 from controller.offline.transaction_id_map import TransactionIdMap
 from controller.relay.command_permissions import CommandPermissions
-from controller.relay.events import FromObserver, ObserverLost, ObserverUp, Redial, RelayTick, ToObserver
+from controller.relay.events import FromObserver, ObserverLost, ObserverUp, Redial, ToObserver
 from controller.relay.secondary_backend import (
     AnswerToObserver,
     ObserverCommand,
@@ -107,7 +108,7 @@ class Walk:
                 self.on(AnswerToObserver(call_result(self.commanded.pop(0).id, b"{}")))
             case "wait" if self.observing.deadline is not None:
                 self.now = max(self.now, self.observing.deadline)
-                self.on(RelayTick())
+                self.on(TimePassed())
             case "stray":
                 self.on(FromObserver("fleet", call_result("stray", b"{}")))
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from controller.chargers.quirks import LimitScope
 from controller.ocpp.frames import Version
-from controller.profiles.limit_profiles import ProfileScope
 from controller.signing import keyring, signatures, signing_wire
 from controller.signing.policy_schema import FailureAction, RequireConfig, SignConfig, VerifyConfig
 from controller.signing.replay import RememberText
@@ -30,7 +30,7 @@ def talk(
     *verify: VerifyConfig,
     sign: Iterable[SignConfig] = (),
     version: Version = Version.V201,
-    scope: ProfileScope = ProfileScope.STATION,
+    scope: LimitScope = LimitScope.STATION,
 ) -> Playbook:
     return Playbook(version, scope, gate=gate(verify, sign, [OWN]))
 
@@ -246,7 +246,7 @@ def test_our_own_calls_are_signed_where_the_policy_has_it_so() -> None:
 
 def test_our_own_answers_are_signed_where_the_policy_has_it_so() -> None:
     sign = [SignConfig(id="own", kinds=(SignatureKind.RESPONSE,), direction=Direction.UP)]
-    play = Playbook(Version.V201, ProfileScope.EVSE, gate=gate((), sign, [OWN], roles=()))
+    play = Playbook(Version.V201, LimitScope.EVSE, gate=gate((), sign, [OWN], roles=()))
     play.backend(
         call(
             "1", "ClearChargingProfile", '{"chargingProfileCriteria":{"chargingProfilePurpose":"TxProfile"}}'

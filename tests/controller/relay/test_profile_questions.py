@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from controller.chargers.quirks import LimitScope
 from controller.model.observations import BackendLimit, ProfilesTouched
 from controller.ocpp.frames import Version
-from controller.profiles.limit_profiles import LimitKind, ProfileScope, profile_id
+from controller.profiles.limit_profiles import LimitKind, profile_id
 from controller.profiles.profile_reports import REPORT_S
 from tests.controller.ocpp.schemas import check
 from tests.controller.relay.backend_profiles import (
@@ -52,14 +53,14 @@ def test_ours_are_not_the_backends_to_clear(version: Version) -> None:
 @pytest.mark.parametrize(
     ("scope", "criteria"),
     [
-        (ProfileScope.STATION, {"purpose": "TxProfile"}),
-        (ProfileScope.STATION, {"evse": 1}),
-        (ProfileScope.STATION, {"id": 12}),
-        (ProfileScope.EVSE, {"evse": 0}),
+        (LimitScope.STATION, {"purpose": "TxProfile"}),
+        (LimitScope.STATION, {"evse": 1}),
+        (LimitScope.STATION, {"id": 12}),
+        (LimitScope.EVSE, {"evse": 0}),
     ],
 )
 def test_what_cannot_hit_ours_passes_and_asserts_nothing(
-    version: Version, scope: ProfileScope, criteria: dict[str, Any]
+    version: Version, scope: LimitScope, criteria: dict[str, Any]
 ) -> None:
     talk = begun(version, scope)
     talk.passes_down(clearing(version, **criteria))
@@ -68,14 +69,14 @@ def test_what_cannot_hit_ours_passes_and_asserts_nothing(
 
 @pytest.mark.parametrize(
     ("scope", "criteria"),
-    [(ProfileScope.STATION, {"evse": 0, "level": 1}), (ProfileScope.EVSE, {"level": 1})],
+    [(LimitScope.STATION, {"evse": 0, "level": 1}), (LimitScope.EVSE, {"level": 1})],
 )
 def test_what_would_hit_ours_is_narrowed_where_one_purpose_is_left(
-    version: Version, scope: ProfileScope, criteria: dict[str, Any]
+    version: Version, scope: LimitScope, criteria: dict[str, Any]
 ) -> None:
     talk = begun(version, scope)
     talk.backend(clearing(version, **criteria))
-    foreign = "TxDefaultProfile" if scope is ProfileScope.STATION else whole(version)
+    foreign = "TxDefaultProfile" if scope is LimitScope.STATION else whole(version)
     expected = json.loads(clearing(version, **criteria, purpose=foreign))
     heard = talk.station_hears_call("ClearChargingProfile")
     assert [2, heard.id, heard.action, json.loads(heard.payload)] == expected
@@ -94,7 +95,7 @@ def test_everything_passes_clears_the_kept_ones_too_and_ours_are_asserted_again(
 
 
 def test_an_evse_with_limits_of_its_own_has_nothing_else_to_clear(version: Version) -> None:
-    talk = begun(version, ProfileScope.EVSE)
+    talk = begun(version, LimitScope.EVSE)
     sets(talk, setting(version, (0, 8), named="TxDefaultProfile", evse=2))
     talk.site_learns(BackendLimit(2, 8.0))
     talk.backend(clearing(version, evse=1))

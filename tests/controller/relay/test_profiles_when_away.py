@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from controller.chargers.quirks import LimitScope
 from controller.model.observations import BackendLimit, TransactionSeen
 from controller.ocpp.frames import Version
 from controller.offline.authorization_cache import AuthorizationCache
@@ -16,7 +17,6 @@ from controller.offline.outbox_sender import OutboxSender
 from controller.offline.response_cache import ResponseCache
 from controller.offline.station_snapshot import StationSnapshot
 from controller.offline.transaction_id_map import TransactionIdMap
-from controller.profiles.limit_profiles import ProfileScope
 from tests.controller.relay.backend_profiles import ACCEPTED, STARTED, setting
 from tests.controller.relay.playbook import UTC_0, Playbook, result
 
@@ -42,7 +42,7 @@ def a_stead() -> OfflineHandler:
 @pytest.fixture
 def talk() -> Playbook:
     """A car has begun to charge while the backend was away, which has numbered that since."""
-    talk = Playbook(V16, ProfileScope.EVSE, up=False, stead=a_stead())
+    talk = Playbook(V16, LimitScope.EVSE, up=False, stead=a_stead())
     talk.commandable()
     talk.backend_lost()
     talk.station(STARTED[V16])

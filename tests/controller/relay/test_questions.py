@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from controller.chargers.capabilities import PATIENCE_S
-from controller.relay.events import OwnCall, RelayTick
+from controller.chargers.capability_discovery import ANSWER_WAIT_S
+from controller.model.effects import OwnCall, TimePassed
 from controller.relay.station_relay import FAREWELL_S
 from tests.controller.relay.playbook import Playbook, call, result
 
@@ -26,7 +26,7 @@ def test_a_station_that_does_not_answer_gets_its_limits_all_the_same() -> None:
     talk = Playbook()
     talk.commandable()
     ask(talk)
-    talk.wait(PATIENCE_S - 0.001)
+    talk.wait(ANSWER_WAIT_S - 0.001)
     talk.done()
     talk.wait(0.001)
     own_ended(talk, None, "no answer in time")
@@ -37,7 +37,7 @@ def test_its_late_answer_disturbs_nobody() -> None:
     talk = Playbook()
     talk.commandable()
     ask(talk)
-    talk.wait(PATIENCE_S)
+    talk.wait(ANSWER_WAIT_S)
     own_ended(talk, None, "no answer in time")
     talk.station(result(QUESTION_ID))
     talk.done()
@@ -60,12 +60,12 @@ def test_a_farewell_waits_for_the_limits_that_follow_the_answer() -> None:
 
 
 def test_a_farewell_leaves_time_for_limits_after_silence() -> None:
-    assert PATIENCE_S < FAREWELL_S - 1
+    assert ANSWER_WAIT_S < FAREWELL_S - 1
     talk = Playbook()
     talk.commandable()
     ask(talk)
     talk.backend_lost()
-    talk.now += PATIENCE_S
-    talk._happens(RelayTick())  # one: the site reacts before the next
+    talk.now += ANSWER_WAIT_S
+    talk._happens(TimePassed())  # one: the site reacts before the next
     own_ended(talk, None, "no answer in time")
     talk.station_hears(talk.own())

@@ -15,26 +15,13 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from controller.chargers.quirks import LimitScope
+from controller.model.effects import BackendLost, BackendUp, FromBackend, OwnCall, TimePassed, ToBackend
 from controller.ocpp.frames import Call, CallError, CallResult, Version, parse
 from controller.ocpp.station_state import StationStateTracker
 from controller.profiles.arbiter import ProfileArbiter
-from controller.profiles.limit_profiles import ProfileScope
 from controller.relay.call_queue import LINE_DEPTH
-from controller.relay.events import (
-    Action,
-    BackendLost,
-    BackendUp,
-    Close,
-    Commandable,
-    Event,
-    FromBackend,
-    FromStation,
-    OwnAnswered,
-    OwnCall,
-    RelayTick,
-    ToBackend,
-    ToStation,
-)
+from controller.relay.events import Action, Close, Commandable, Event, FromStation, OwnAnswered, ToStation
 from controller.relay.station_relay import FAREWELL_S, StationRelay
 from tests.controller.relay.playbook import MOST_TICKS, TIMEOUT_S, a_station
 
@@ -89,7 +76,7 @@ class Talk(RuleBasedStateMachine):
             "cpo",
             version,
             StationStateTracker(version, 230),
-            ProfileArbiter(version, ProfileScope.STATION, a_station(ProfileScope.STATION)),
+            ProfileArbiter(version, LimitScope.STATION, a_station(LimitScope.STATION)),
             TIMEOUT_S,
             0.0,
         )
@@ -224,7 +211,7 @@ class Talk(RuleBasedStateMachine):
             late = self.at_backend
             if self.mode == "up" and late is not None and late.late(self.now) and late.action == TRANSACTION:
                 self.give_up_backend()
-            self.happens(RelayTick())
+            self.happens(TimePassed())
         else:
             raise AssertionError("the relay wants a Tick for ever")
         self.now = end

@@ -7,9 +7,10 @@ import json
 
 import pytest
 
+from controller.chargers.quirks import LimitScope
 from controller.model.observations import ProfilesTouched
 from controller.ocpp.frames import Version, parse
-from controller.profiles.limit_profiles import LimitKind, ProfileScope, profile_id
+from controller.profiles.limit_profiles import LimitKind, profile_id
 from tests.controller.profiles.test_arbiter import brings
 from tests.controller.relay.playbook import Playbook, call, result
 
@@ -28,18 +29,18 @@ def sealed(text: str) -> str:
 @pytest.mark.parametrize(
     ("scope", "named", "passes"),
     [
-        (ProfileScope.STATION, "TxDefaultProfile", True),
-        (ProfileScope.STATION, "TxProfile", True),
-        (ProfileScope.STATION, "ChargingStationMaxProfile", False),
-        (ProfileScope.EVSE, "ChargingStationMaxProfile", True),
-        (ProfileScope.EVSE, "TxDefaultProfile", False),
-        (ProfileScope.EVSE, "TxProfile", False),
-        (ProfileScope.EVSE, "PriorityCharging", False),
+        (LimitScope.STATION, "TxDefaultProfile", True),
+        (LimitScope.STATION, "TxProfile", True),
+        (LimitScope.STATION, "ChargingStationMaxProfile", False),
+        (LimitScope.EVSE, "ChargingStationMaxProfile", True),
+        (LimitScope.EVSE, "TxDefaultProfile", False),
+        (LimitScope.EVSE, "TxProfile", False),
+        (LimitScope.EVSE, "PriorityCharging", False),
     ],
 )
 @pytest.mark.parametrize("action", ["SetChargingProfile", "RequestStartTransaction"])
 def test_a_signed_profile_that_could_loosen_our_limits_is_refused(
-    version: Version, scope: ProfileScope, named: str, passes: bool, action: str
+    version: Version, scope: LimitScope, named: str, passes: bool, action: str
 ) -> None:
     play, text = Playbook(version, scope), sealed(brings(version, named, action=action))
     if passes:

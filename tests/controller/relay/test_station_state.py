@@ -19,7 +19,8 @@ from controller.model.observations import (
     TransactionSeen,
 )
 from controller.ocpp.frames import Version
-from controller.ocpp.station_state import StationStateTracker, accepted
+from controller.ocpp.payloads import is_accepted
+from controller.ocpp.station_state import StationStateTracker
 from tests.controller.ocpp.schemas import check, request
 
 ON_ANY_MACHINE = settings(deadline=None, derandomize=True)
@@ -363,7 +364,7 @@ def test_an_odd_boot_is_a_boot_all_the_same(version: Version) -> None:
     ],
 )
 def test_accepted(result: bytes, good: bool) -> None:
-    assert accepted(result) is good
+    assert is_accepted(result) is good
 
 
 ACTIONS = [

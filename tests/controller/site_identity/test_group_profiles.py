@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from controller.ocpp.frames import Version
-from controller.profiles.profile_messages import moment_text
+from controller.ocpp.payloads import format_time
 from controller.site_identity.group_profiles import HIGHEST_STACK_LEVEL, MOST_KEPT, GroupProfiles
 from tests.controller.ocpp.schemas import check, request
 
@@ -27,7 +27,7 @@ def setting(version: Version, limit: float = 40.0, *, number: int = 1, level: in
         "chargingSchedulePeriod": [{"startPeriod": 0, "limit": limit}],
     }
     if "start" in other:
-        schedule["startSchedule"] = moment_text(other["start"])
+        schedule["startSchedule"] = format_time(other["start"])
     if "duration" in other:
         schedule["duration"] = other["duration"]
     old = version is Version.V16

@@ -8,15 +8,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from controller.model.effects import BackendLost, BackendUp, FromBackend, TimePassed, ToBackend
 from controller.ocpp.frames import Version
-from controller.relay.events import (
-    BackendLost,
-    BackendUp,
-    FromBackend,
-    ProfilesAbsorbed,
-    RelayTick,
-    ToBackend,
-)
+from controller.profiles.profile_messages import ProfilesAbsorbed
 from controller.site_identity.group_profiles import MOST_KEPT, GroupProfiles
 from controller.site_identity.identity import (
     RETRY_S,
@@ -72,8 +66,8 @@ def test_it_boots_and_keeps_its_heartbeat(version: Version) -> None:
     said = [frame[2] for frame in talk.booted("Accepted", 300)]
     assert said == (["StatusNotification"] if version is Version.V16 else [])
     assert talk.identity.deadline == 300
-    assert talk.on(RelayTick(), 299) == []
-    assert [frame[2] for frame in talk.on(RelayTick(), 300)] == ["Heartbeat"]
+    assert talk.on(TimePassed(), 299) == []
+    assert [frame[2] for frame in talk.on(TimePassed(), 300)] == ["Heartbeat"]
     assert talk.identity.deadline == 600
 
 
@@ -85,7 +79,7 @@ def test_it_boots_again_when_it_was_told_to(
     talk = Talk(version)
     assert talk.booted(status, interval) == []
     assert talk.identity.deadline == wait
-    assert [frame[2] for frame in talk.on(RelayTick(), wait)] == ["BootNotification"]
+    assert [frame[2] for frame in talk.on(TimePassed(), wait)] == ["BootNotification"]
 
 
 @VERSIONS
@@ -101,7 +95,7 @@ def test_a_limit_is_saved_before_it_is_accepted_and_outlives_the_link(version: V
     assert limited == SiteLimited(40.0)
     talk.on(BackendLost("gone"), 10)
     assert talk.identity.deadline == 600
-    talk.on(RelayTick(), 600)
+    talk.on(TimePassed(), 600)
     assert talk.others[2:] == [SiteBackendReached(False), SiteLimited(None)]
 
 
@@ -134,7 +128,7 @@ def test_reports_follow_their_answer_and_wait_for_what_is_under_way(version: Ver
     talk = Talk(version)
     talk.booted("Accepted", 60)
     talk.asked("SetChargingProfile", setting(version))
-    [heartbeat] = talk.on(RelayTick(), 60)
+    [heartbeat] = talk.on(TimePassed(), 60)
     answer = talk.asked("GetChargingProfiles", b'{"requestId":7,"chargingProfile":{"stackLevel":0}}', 61)
     assert answer[2] == {"status": "Accepted"}
     [report] = talk.on(FromBackend(f'[3,"{heartbeat[1]}",{{"currentTime":"2026-01-01T00:00:00Z"}}]'), 62)

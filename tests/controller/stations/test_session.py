@@ -9,8 +9,8 @@ import pytest
 import trio
 from trio_websocket import ConnectionClosed
 
+from controller.model.effects import OwnCall
 from controller.ocpp.frames import Version
-from controller.relay.events import OwnCall
 from controller.stations.admission import basic
 from controller.stations.listener import ListenError, ListenSettings, serve_stations
 from tests.controller.transport.rig import heard, rig

@@ -19,6 +19,7 @@ from trio_websocket import (
 
 from controller.backends.endpoint import Endpoint
 from controller.backends.pool import BackendPool
+from controller.chargers.quirks import LimitScope
 from controller.config.password_files import Secret
 from controller.model.observations import Observation
 from controller.ocpp.frames import Version
@@ -26,7 +27,6 @@ from controller.ocpp.station_state import StationStateTracker
 from controller.offline.journal_records import RelayRecord
 from controller.overlay.binary_messages import BinaryMessages
 from controller.profiles.arbiter import ProfileArbiter
-from controller.profiles.limit_profiles import ProfileScope
 from controller.profiles.profile_messages import HeldProfile
 from controller.relay.station_relay import StationRelay
 from controller.stations.admission import Admission, AdmissionRules, HandshakeQuirks
@@ -148,7 +148,7 @@ class Rig:
         self.habits: dict[str, HandshakeQuirks] = {}
         self.door = AdmissionRules("/ocpp", {"CS01": None, **door}, tuple(Version), self._habits_of)
         self.port = 0
-        self.scope = ProfileScope.STATION
+        self.scope = LimitScope.STATION
         self.ping_s = 0.0
         self.pace = TokenBucket(0)
         self.tls: RenewedContext | None = None

@@ -49,7 +49,7 @@ def test_a_station_that_comes_gets_its_floor_and_then_its_lease() -> None:
     assert send(delivery, 16, 0) == []
     delivery.up(0)
     floor, lease = send(delivery, 16, 0)
-    assert (floor.kind, floor.limit_a, floor.duration_s) == (LimitKind.FLOOR, 6, None)
+    assert (floor.kind, floor.limit_a, floor.duration_s) == (LimitKind.FALLBACK, 6, None)
     assert (lease.kind, lease.limit_a, lease.duration_s) == (LimitKind.LEASE, 16, LEASE_S)
     assert send(delivery, 16, 1) == []  # unanswered, and nothing else to say
 
@@ -181,7 +181,7 @@ def test_a_refusal_is_kept_for_a_while_and_then_asked_again() -> None:
     assert delivery.held_a(2 + LEASE_S) == 32
     assert send(delivery, 6, RETRY_S) == []
     commands = send(delivery, 6, 1 + RETRY_S)
-    assert [command.kind for command in commands] == [LimitKind.FLOOR, LimitKind.LEASE]
+    assert [command.kind for command in commands] == [LimitKind.FALLBACK, LimitKind.LEASE]
     answer(delivery, commands, 70)
     assert delivery.problem(70) == ""
 
@@ -200,7 +200,7 @@ def test_after_a_foreign_command_both_are_sent_again_and_a_fresh_doubt_books_wha
     assert delivery.held_a(20) == 32
     assert delivery.booked_a(20) == 10
     assert delivery.booked_a(20 + DOUBT_S) == 32
-    assert [c.kind for c in send(delivery, 10, 20)] == [LimitKind.FLOOR, LimitKind.LEASE]
+    assert [c.kind for c in send(delivery, 10, 20)] == [LimitKind.FALLBACK, LimitKind.LEASE]
 
 
 def test_repeated_doubts_do_not_put_the_worst_case_off() -> None:

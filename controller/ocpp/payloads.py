@@ -1,0 +1,33 @@
+"""Reading and writing of payloads, whatever their message: structs, statuses, times."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TypeVar
+
+import msgspec
+
+_MessageT = TypeVar("_MessageT", bound=msgspec.Struct)
+
+
+class _Status(msgspec.Struct):
+    status: str
+
+
+def read_payload(kind: type[_MessageT], payload: bytes) -> _MessageT | None:
+    """Read a payload as `kind`; None where it does not fit."""
+    try:
+        return msgspec.json.decode(payload, type=kind)
+    except (msgspec.DecodeError, RecursionError, UnicodeError):
+        return None
+
+
+def is_accepted(result: bytes) -> bool:
+    """Return True if a response has the status Accepted."""
+    response = read_payload(_Status, result)
+    return response is not None and response.status == "Accepted"
+
+
+def format_time(utc: float) -> str:
+    """Format POSIX seconds as an OCPP dateTime in whole seconds."""
+    return datetime.fromtimestamp(utc, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
