@@ -14,10 +14,11 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from controller.model.journal import Record
 from controller.ocpp.frames import Version
 from controller.ocpp.id_tokens import IdToken, LocalList, TokenVerdict, local_list, named_token, said_of_token
 from controller.ocpp.payloads import is_accepted
-from controller.offline.journal_records import LocalListVersion, RelayRecord, TokenAuthorized
+from controller.offline.journal_records import LocalListVersion, TokenAuthorized
 
 MOST_TOKENS = 10_000
 """Tokens that are known per station, in list and cache together."""
@@ -49,19 +50,19 @@ class AuthorizationCache:
         return self._list_version
 
     @property
-    def known(self) -> int:
+    def token_count(self) -> int:
         """How many tokens something is known of, in list and cache together."""
         return sum(map(len, self._books.values()))
 
-    def recall(self, words: Iterable[RelayRecord]) -> None:
-        """Take over what was saved before a restart of ours; words about others are left alone."""
-        for word in words:
+    def restore(self, records: Iterable[Record]) -> None:
+        """Take over what was saved before a restart of ours; records about others are left alone."""
+        for word in records:
             if isinstance(word, TokenAuthorized) and word.station == self._station:
                 self._take(word)
             elif isinstance(word, LocalListVersion) and word.station == self._station:
                 self._list_version = word.version
 
-    def ask(self, token: IdToken, utc: float) -> str | None:
+    def find_status(self, token: IdToken, utc: float) -> str | None:
         """What its backend would say of a token by all that we know; None: we know nothing.
 
         The list comes before the cache. What has ended is "Expired", whatever it was.
@@ -74,7 +75,7 @@ class AuthorizationCache:
 
     # -- learning -----------------------------------------------------------------------------------
 
-    def answered(self, version: Version, action: str, payload: bytes, result: bytes) -> list[RelayRecord]:
+    def on_call_result(self, version: Version, action: str, payload: bytes, result: bytes) -> list[Record]:
         """The backend has answered a request of the station."""
         if action not in _ASKING:
             return []
@@ -84,9 +85,9 @@ class AuthorizationCache:
             return []
         return self._put(self._word(CACHE, token, said))
 
-    def commanded(
+    def on_command_result(
         self, version: Version, action: str, payload: bytes, result: bytes, utc: float
-    ) -> list[RelayRecord]:
+    ) -> list[Record]:
         """The station has answered a command of the backend."""
         if not is_accepted(result):
             return []
@@ -99,41 +100,41 @@ class AuthorizationCache:
             return self._started(named_token(version, payload), utc)
         return []
 
-    def _listed(self, sent: LocalList) -> list[RelayRecord]:
-        words = self._forget_all(LIST) if sent.is_full else []
+    def _listed(self, sent: LocalList) -> list[Record]:
+        records = self._forget_all(LIST) if sent.is_full else []
         for token, said in sent.tokens:
-            words += self._put(self._word(LIST, token, said))
+            records += self._put(self._word(LIST, token, said))
         self._list_version = sent.version
-        return [*words, LocalListVersion(self._station, sent.version)]
+        return [*records, LocalListVersion(self._station, sent.version)]
 
-    def _started(self, token: IdToken | None, utc: float) -> list[RelayRecord]:
-        if token is None or self.ask(token, utc) == "Accepted":
+    def _started(self, token: IdToken | None, utc: float) -> list[Record]:
+        if token is None or self.find_status(token, utc) == "Accepted":
             return []
         word = self._word(CACHE, token, TokenVerdict(status="Accepted"))
         return self._put(msgspec.structs.replace(word, until=utc + REMOTE_START_S))
 
-    def _forget_all(self, source: str) -> list[RelayRecord]:
-        words: list[RelayRecord] = []
+    def _forget_all(self, source: str) -> list[Record]:
+        records: list[Record] = []
         for word in list(self._books[source].values()):
-            words += self._put(_forgotten(word))
-        return words
+            records += self._put(_forgotten(word))
+        return records
 
-    def _put(self, word: TokenAuthorized) -> list[RelayRecord]:
+    def _put(self, word: TokenAuthorized) -> list[Record]:
         """Take a word, and give it back with those that made room for it; nothing where it is no news."""
         book = self._books[word.source]
         before = book.get(word.token)
         if word == before or (word.status is None and before is None):
             return []
-        words: list[RelayRecord] = []
-        if word.status is not None and before is None and self.known >= MOST_TOKENS:
+        records: list[Record] = []
+        if word.status is not None and before is None and self.token_count >= MOST_TOKENS:
             cache = self._books[CACHE]
             if not cache:
                 return []  # a list longer than any station takes: what is beyond is unknown
             oldest = next(iter(cache.values()))
-            words.append(_forgotten(oldest))
+            records.append(_forgotten(oldest))
             del cache[oldest.token]
         self._take(word)
-        return [*words, word]
+        return [*records, word]
 
     def _take(self, word: TokenAuthorized) -> None:
         book = self._books[word.source]

@@ -1,10 +1,10 @@
-"""What has to be on disk: the relay's own words for it, which the store turns into rows.
+"""What has to be on disk: the relay's own records for it, which the store turns into rows.
 
-A machine of this room that must not forget something gives back `Save(words)` among its actions. The
+A machine of this room that must not forget something gives back `Save(records)` among its actions. The
 rule of the one who does the actions: everything after a Save, answers above all, waits until the Save
 is durable. So a machine never waits itself, and an answer never promises what a crash would take away.
 
-After a start the same words come back, as `RestoredRelay`, in the order in which they were saved.
+After a start the same records come back, as `RestoredRelay`, in the order in which they were saved.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import enum
 
 import msgspec
 
+from controller.model.journal import Record
 from controller.ocpp.frames import Version
-from controller.signing.replay import RememberText
 
 
 class RecordKind(enum.IntEnum):
@@ -53,7 +53,7 @@ class OutboxEntry(msgspec.Struct, frozen=True, kw_only=True):
     answered: bool = True
 
 
-class EntryQueued(msgspec.Struct, frozen=True):
+class EntryQueued(Record, frozen=True):
     """A message waits for a backend."""
 
     station: str
@@ -61,7 +61,7 @@ class EntryQueued(msgspec.Struct, frozen=True):
     entry: OutboxEntry
 
 
-class EntrySent(msgspec.Struct, frozen=True):
+class EntrySent(Record, frozen=True):
     """The entry has been sent at least once; its answer has not been seen."""
 
     station: str
@@ -69,7 +69,7 @@ class EntrySent(msgspec.Struct, frozen=True):
     number: int
 
 
-class EntryRemoved(msgspec.Struct, frozen=True):
+class EntryRemoved(Record, frozen=True):
     """The entry waits no longer: it is answered, or had to be dropped."""
 
     station: str
@@ -77,7 +77,7 @@ class EntryRemoved(msgspec.Struct, frozen=True):
     number: int
 
 
-class EntrySetAside(msgspec.Struct, frozen=True):
+class EntrySetAside(Record, frozen=True):
     """The entry waits no longer, because the backend will never take it; it stays on disk for a person."""
 
     station: str
@@ -86,7 +86,7 @@ class EntrySetAside(msgspec.Struct, frozen=True):
     reason: str
 
 
-class ResponseStored(msgspec.Struct, frozen=True):
+class ResponseStored(Record, frozen=True):
     """The controller itself has answered this message of the station: the same again gets the same answer.
 
     `fingerprint` is that of what the message means (`fingerprints`), not of its id; `payload` the answer's.
@@ -97,7 +97,7 @@ class ResponseStored(msgspec.Struct, frozen=True):
     payload: bytes
 
 
-class TransactionMapped(msgspec.Struct, frozen=True):
+class TransactionMapped(Record, frozen=True):
     """A 1.6 transaction has one id at the station and another at a backend (None: not known yet)."""
 
     station: str
@@ -106,7 +106,7 @@ class TransactionMapped(msgspec.Struct, frozen=True):
     theirs: int | None
 
 
-class TransactionUnmapped(msgspec.Struct, frozen=True):
+class TransactionUnmapped(Record, frozen=True):
     """The transaction is over, and nothing of it waits any more."""
 
     station: str
@@ -114,7 +114,7 @@ class TransactionUnmapped(msgspec.Struct, frozen=True):
     own: int
 
 
-class SnapshotDelivered(msgspec.Struct, frozen=True):
+class SnapshotDelivered(Record, frozen=True):
     """What the station last said of itself: its boot, or the state of one connector, by `topic`.
 
     A backend that attaches later is told the same. `payload` None: it is no longer true.
@@ -127,7 +127,7 @@ class SnapshotDelivered(msgspec.Struct, frozen=True):
     payload: bytes | None
 
 
-class TokenAuthorized(msgspec.Struct, frozen=True):
+class TokenAuthorized(Record, frozen=True):
     """What a backend has said of an idToken, known by its keyed hash alone.
 
     `source` is "list" (local authorisation list) or "cache". `status` None: forgotten. `until`: POSIX s,
@@ -142,36 +142,14 @@ class TokenAuthorized(msgspec.Struct, frozen=True):
     group: str | None = None
 
 
-class LocalListVersion(msgspec.Struct, frozen=True):
+class LocalListVersion(Record, frozen=True):
     """The version of the local authorisation list that a station has taken."""
 
     station: str
     version: int
 
 
-RelayRecord = (
-    EntryQueued
-    | EntrySent
-    | EntryRemoved
-    | EntrySetAside
-    | ResponseStored
-    | TransactionMapped
-    | TransactionUnmapped
-    | SnapshotDelivered
-    | TokenAuthorized
-    | LocalListVersion
-    | RememberText
-)
-"""`RememberText`: a signed message that must not be accepted again. Not restored with a station."""
-
-
-class PersistRelay(msgspec.Struct, frozen=True):
-    """All of these words or none; durable before whatever is done after it."""
-
-    words: tuple[RelayRecord, ...]
-
-
 class RestoredRelay(msgspec.Struct, frozen=True):
     """What was on disk at the start: of each thing the last word, in order."""
 
-    words: tuple[RelayRecord, ...]
+    records: tuple[Record, ...]

@@ -17,12 +17,13 @@ from typing import Literal
 
 import msgspec
 
+from controller.model.journal import Record
 from controller.ocpp.frames import Version, call_error, call_result
 from controller.ocpp.id_tokens import STATUSES_2, STATUSES_16, IdToken, named_token, said_of_token
 from controller.ocpp.json_members import has_member
 from controller.ocpp.payloads import format_time, read_payload
 from controller.offline.authorization_cache import AuthorizationCache
-from controller.offline.journal_records import OutboxEntry, RelayRecord
+from controller.offline.journal_records import OutboxEntry
 from controller.offline.offline_answers import EMPTY, refused, reported
 from controller.offline.offline_messages import TransactionPart, ended_transaction
 from controller.offline.station_snapshot import StationSnapshot
@@ -60,14 +61,14 @@ class OfflineAnswer(msgspec.Struct, frozen=True, kw_only=True):
     `text`: the frame; None: no answer may be given, and an error would lose what the station tells: close
     it, and it keeps that for later. `result`: the payload, where the answer is a good one. `queue`: the
     backend has to hear the message once it is back. `transaction`: the id that was given in a 1.6
-    StartTransaction. `words` are to be saved before the answer goes. `note`: for the log, empty for none.
+    StartTransaction. `records` are to be saved before the answer goes. `note`: for the log, empty for none.
     """
 
     text: str | None = None
     result: bytes | None = None
     queue: bool = False
     transaction: int | None = None
-    words: tuple[RelayRecord, ...] = ()
+    records: tuple[Record, ...] = ()
     note: str = ""
 
 
@@ -77,7 +78,7 @@ class _Good(msgspec.Struct, frozen=True, kw_only=True):
     result: bytes
     queue: bool = False
     transaction: int | None = None
-    words: tuple[RelayRecord, ...] = ()
+    records: tuple[Record, ...] = ()
     note: str = ""
 
 
@@ -118,7 +119,7 @@ class OfflineResponder:
             self._statuses = STATUSES_2
             self._makers["TransactionEvent"] = self._event
 
-    def answer(self, message_id: str, action: str, payload: bytes, utc: float) -> OfflineAnswer:
+    def answer_call(self, message_id: str, action: str, payload: bytes, utc: float) -> OfflineAnswer:
         """Answer a CALL of the station. `utc` is our clock, POSIX s; the station gets it as the time."""
         if is_signed(action, payload) and not self._is_plain(action, payload):
             return self._unsigned(message_id, action)
@@ -134,11 +135,11 @@ class OfflineResponder:
             result=good.result,
             queue=good.queue,
             transaction=good.transaction,
-            words=good.words,
+            records=good.records,
             note=self._note(good.note),
         )
 
-    def heard(self, entry: OutboxEntry, result: bytes) -> tuple[str, bytes] | None:
+    def on_outbox_result(self, entry: OutboxEntry, result: bytes) -> tuple[str, bytes] | None:
         """The backend has answered well what waited for it: a command for the station, or None.
 
         Where it does not accept the driver of a transaction that we have let begin, the transaction is
@@ -199,7 +200,7 @@ class OfflineResponder:
 
     def _boot(self, payload: bytes, utc: float) -> _Good:
         """Not queued: the backend hears of it by the station's story."""
-        if self._story.accepted_before(self._version, payload):
+        if self._story.was_accepted(self._version, payload):
             return _Good(result=_booted("Accepted", self._story.interval_s, utc))
         note = "it boots, and its backend has never accepted it: pending until the backend is back"
         return _Good(result=_booted("Pending", PENDING_S, utc), note=note)
@@ -214,10 +215,10 @@ class OfflineResponder:
         return _Good(result=self._verdict(named_token(self._version, payload), utc))
 
     def _start(self, payload: bytes, utc: float) -> _Good:
-        own, words = self._ids.give(utc)
+        own, records = self._ids.allocate_id(utc)
         verdict = self._info(named_token(self._version, payload), utc)
         result = msgspec.json.encode({"transactionId": own, "idTagInfo": verdict})
-        return _Good(result=result, queue=True, transaction=own, words=tuple(words))
+        return _Good(result=result, queue=True, transaction=own, records=tuple(records))
 
     def _stop(self, payload: bytes, utc: float) -> _Good:
         token = None if is_signed("StopTransaction", payload) else named_token(self._version, payload)
@@ -238,7 +239,7 @@ class OfflineResponder:
         """The verdict on a driver; `token` None: the message does not say who it is."""
         if token is not None and token.type == _OPEN_TO_ALL:
             return "Accepted"
-        said = None if token is None else self._authorisations.ask(token, utc)
+        said = None if token is None else self._authorisations.find_status(token, utc)
         if said is None:
             return "Accepted" if self._rules.authorise == "everyone" else "Invalid"
         return said if said in self._statuses else "Invalid"

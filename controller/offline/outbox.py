@@ -1,6 +1,6 @@
 """What waits for one backend, in order, until it has answered.
 
-A mirror of what is on disk: every change comes back as words to be saved. Where room is short, the least
+A mirror of what is on disk: every change comes back as records to be saved. Where room is short, the least
 worth goes first (`Kind`), the oldest of it, or the new message itself where it is worth less than all that
 waits. A transaction message never goes: where nothing else is left to go there is no room for another, then
 the station is not answered, and keeps its message itself.
@@ -13,6 +13,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from controller.model.journal import Record
 from controller.ocpp.frames import Version
 from controller.offline.dedup_key import dedup_key
 from controller.offline.journal_records import (
@@ -22,7 +23,6 @@ from controller.offline.journal_records import (
     EntrySetAside,
     OutboxEntry,
     RecordKind,
-    RelayRecord,
 )
 
 MOST_WAITING = 10_000
@@ -76,34 +76,34 @@ class Outbox:
         return next(iter(self._entries.values()), None)
 
     @property
-    def newest(self) -> int:
+    def newest_number(self) -> int:
         """The number of the entry that was queued last."""
         return self._last
 
     @property
-    def oldest(self) -> float | None:
+    def oldest_at(self) -> float | None:
         """When the oldest that waits came (POSIX s)."""
         return None if self.head is None else self.head.taken
 
-    def recall(self, words: Iterable[RelayRecord]) -> None:
-        """Take over what was saved before a restart; words about others are left alone."""
-        for word in words:
+    def restore(self, records: Iterable[Record]) -> None:
+        """Take over what was saved before a restart; records about others are left alone."""
+        for word in records:
             if isinstance(word, EntryQueued) and (word.station, word.backend) == (
                 self._station,
                 self._backend,
             ):
                 self._put(word.entry)
 
-    def get(self, number: int) -> OutboxEntry | None:
+    def get_entry(self, number: int) -> OutboxEntry | None:
         """The entry with this number, if it still waits."""
         return self._entries.get(number)
 
-    def holds(self, print_: str) -> OutboxEntry | None:
+    def find_duplicate(self, print_: str) -> OutboxEntry | None:
         """The transaction message with this fingerprint that waits already."""
         number = self._prints.get(print_)
         return None if number is None else self._entries[number]
 
-    def queue(
+    def queue_message(
         self,
         version: Version,
         action: str,
@@ -115,10 +115,10 @@ class Outbox:
         *,
         answered: bool = True,
         sent: bool = False,
-    ) -> list[RelayRecord]:
-        """Let a message wait; no words where it had to go at once. Raises NoRoom, for transactions only."""
-        words = self._room_for(kind)
-        if words is None:
+    ) -> list[Record]:
+        """Let a message wait; no records where it had to go at once. Raises NoRoom, for transactions only."""
+        records = self._room_for(kind)
+        if records is None:
             return []
         entry = OutboxEntry(
             number=self._last + 1,
@@ -133,9 +133,9 @@ class Outbox:
             sent=sent,
         )
         self._put(entry)
-        return [*words, EntryQueued(self._station, self._backend, entry)]
+        return [*records, EntryQueued(self._station, self._backend, entry)]
 
-    def answered(self, number: int, transaction: int | None = None) -> list[RelayRecord]:
+    def mark_answered(self, number: int, transaction: int | None = None) -> list[Record]:
         """The station has its answer; in a 1.6 StartTransaction's it was given this id."""
         before = self._entries[number]
         entry = msgspec.structs.replace(before, transaction=transaction, answered=True)
@@ -144,7 +144,7 @@ class Outbox:
         self._entries[number] = entry
         return [EntryQueued(self._station, self._backend, entry)]
 
-    def sent(self, number: int) -> list[RelayRecord]:
+    def mark_sent(self, number: int) -> list[Record]:
         """The entry is about to be sent, if it has not been sent before."""
         entry = self._entries[number]
         if entry.sent:
@@ -152,11 +152,11 @@ class Outbox:
         self._entries[number] = msgspec.structs.replace(entry, sent=True)
         return [EntrySent(self._station, self._backend, number)]
 
-    def done(self, number: int) -> list[RelayRecord]:
+    def remove_entry(self, number: int) -> list[Record]:
         """The entry waits no longer: it has been answered."""
         return [EntryRemoved(self._station, self._backend, number)] if self._take_out(number) else []
 
-    def set_aside(self, number: int, reason: str) -> list[RelayRecord]:
+    def set_entry_aside(self, number: int, reason: str) -> list[Record]:
         """The backend will not take the entry: it waits no longer, and is kept for a person to look at."""
         return [EntrySetAside(self._station, self._backend, number, reason)] if self._take_out(number) else []
 
@@ -178,14 +178,14 @@ class Outbox:
         if entry.kind is RecordKind.TRANSACTION:
             self._prints[dedup_key(entry.version, entry.action, entry.payload)] = entry.number
 
-    def _room_for(self, kind: RecordKind) -> list[RelayRecord] | None:
+    def _room_for(self, kind: RecordKind) -> list[Record] | None:
         """Words for what had to go; None: the newcomer itself had to. Raises NoRoom."""
         if len(self._entries) < self._capacity:
             return []
         least = self._least()
         if least is not None and least.kind <= kind:
             self.dropped[least.kind] += 1
-            return self.done(least.number)
+            return self.remove_entry(least.number)
         if kind is RecordKind.TRANSACTION:
             waiting = f"{len(self._entries)} messages of station {self._station} wait for {self._backend}"
             raise OutboxFullError(f"{waiting}: there is no room for more")

@@ -16,9 +16,10 @@ from collections.abc import Callable
 
 import msgspec
 
+from controller.model.journal import Record
 from controller.ocpp.frames import Version
 from controller.ocpp.payloads import read_payload
-from controller.offline.journal_records import OutboxEntry, RecordKind, RelayRecord, SnapshotDelivered
+from controller.offline.journal_records import OutboxEntry, RecordKind, SnapshotDelivered
 from controller.offline.offline_messages import BootAnswer, ended_transaction
 from controller.offline.outbox import Outbox
 from controller.offline.station_snapshot import StationSnapshot
@@ -50,14 +51,14 @@ _NEVER = {
 class OutboundCall(msgspec.Struct, frozen=True, kw_only=True):
     """A CALL for the backend; `number`: of the outbox, else it is of the story.
 
-    `words` are to be saved before it goes.
+    `records` are to be saved before it goes.
     """
 
     id: str
     action: str
     payload: bytes
     number: int | None = None
-    words: tuple[RelayRecord, ...] = ()
+    records: tuple[Record, ...] = ()
     notes: tuple[str, ...] = ()
 
 
@@ -92,14 +93,14 @@ class OutboxSender:
         """Whether the backend has heard everything that can be told over this link."""
         return not self._left and self._head is None
 
-    def attached(self) -> None:
+    def on_attached(self) -> None:
         """A link stands, or the station has started anew: the story begins."""
         boot = self._story.boot
         told = [] if boot is None else [boot, *self._story.statuses]
         self._left = deque(each for each in told if each.version is self._version)
         self._wait_until = None
 
-    def next(self, now: float) -> OutboundCall | None:
+    def next_call(self, now: float) -> OutboundCall | None:
         """The next CALL; None: nothing is left, or it is not time yet."""
         if self._wait_until is not None and now < self._wait_until:
             return None
@@ -119,7 +120,7 @@ class OutboxSender:
         notes = []
         if entry.sent and self._tried[0] != entry.number:
             notes.append(f"{entry.action} {entry.id} goes again: its answer was never seen")
-        payload = self._ids.up(entry.action, entry.payload)
+        payload = self._ids.translate_for_backend(entry.action, entry.payload)
         if isinstance(payload, IdRewriteError):
             notes.append(f"{entry.action} {entry.id} goes with our transaction id: {payload.reason}")
             payload = entry.payload
@@ -128,15 +129,15 @@ class OutboxSender:
             action=entry.action,
             payload=payload,
             number=entry.number,
-            words=tuple(self._outbox.sent(entry.number)),
+            records=tuple(self._outbox.mark_sent(entry.number)),
             notes=tuple(notes),
         )
 
     # -- what came of it ------------------------------------------------------------------------------
 
-    def answered(
+    def on_answer(
         self, outbound: OutboundCall, result: bytes | None, code: str | None, now: float
-    ) -> tuple[list[RelayRecord], list[str]]:
+    ) -> tuple[list[Record], list[str]]:
         """The backend's answer: its payload, or the code of an error. Words to be saved, and notes."""
         if outbound.number is not None:
             return self._answered_entry(outbound, result, code, now)
@@ -149,9 +150,7 @@ class OutboxSender:
         if self._left and self._left[0].action == action:
             self._left.popleft()
 
-    def _booted(
-        self, result: bytes | None, code: str | None, now: float
-    ) -> tuple[list[RelayRecord], list[str]]:
+    def _booted(self, result: bytes | None, code: str | None, now: float) -> tuple[list[Record], list[str]]:
         answer = None if result is None else read_payload(BootAnswer, result)
         if answer is not None and answer.status == "Accepted":
             self._told("BootNotification")
@@ -167,21 +166,21 @@ class OutboxSender:
 
     def _answered_entry(
         self, outbound: OutboundCall, result: bytes | None, code: str | None, now: float
-    ) -> tuple[list[RelayRecord], list[str]]:
-        entry = None if outbound.number is None else self._outbox.get(outbound.number)
+    ) -> tuple[list[Record], list[str]]:
+        entry = None if outbound.number is None else self._outbox.get_entry(outbound.number)
         if entry is None:
             return [], []
         if result is None:
             return self._failed(entry, code or "no answer", now)
-        words = self._outbox.done(entry.number)
+        records = self._outbox.remove_entry(entry.number)
         if entry.transaction is not None:
-            words += self._ids.numbered(entry.transaction, result)
+            records += self._ids.on_start_result(entry.transaction, result)
         ended = ended_transaction(entry.version, entry.action, entry.payload)
         if isinstance(ended, int):
-            words += self._ids.over(ended)
-        return words, []
+            records += self._ids.end_transaction(ended)
+        return records, []
 
-    def _failed(self, entry: OutboxEntry, code: str, now: float) -> tuple[list[RelayRecord], list[str]]:
+    def _failed(self, entry: OutboxEntry, code: str, now: float) -> tuple[list[Record], list[str]]:
         what = f"{entry.action} {entry.id} is answered with {code}"
         number, tries = self._tried
         tries = tries if number == entry.number else 0
@@ -191,8 +190,8 @@ class OutboxSender:
             self._wait_until = now + wait_s
             return [], [f"{what}: it goes again in {wait_s:g} s"]
         if entry.kind is not RecordKind.TRANSACTION:
-            return self._outbox.done(entry.number), [f"{what}: it is dropped"]
-        words = self._outbox.set_aside(entry.number, code)
+            return self._outbox.remove_entry(entry.number), [f"{what}: it is dropped"]
+        records = self._outbox.set_entry_aside(entry.number, code)
         if entry.transaction is not None:
-            words += self._ids.over(entry.transaction)
-        return words, [f"{what}: it is set aside, so that what follows can go"]
+            records += self._ids.end_transaction(entry.transaction)
+        return records, [f"{what}: it is set aside, so that what follows can go"]

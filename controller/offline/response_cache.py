@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from controller.offline.journal_records import RelayRecord, ResponseStored
+from controller.model.journal import Record
+from controller.offline.journal_records import ResponseStored
 
 MOST_REMEMBERED = 64
 """Of one station: it repeats its last message, or what it has kept while it was offline."""
@@ -21,17 +22,17 @@ class ResponseCache:
         self._station = station
         self._payloads: dict[str, bytes] = {}
 
-    def recall(self, words: Iterable[RelayRecord]) -> None:
+    def restore(self, records: Iterable[Record]) -> None:
         """Take over what was saved before a restart, the oldest first."""
-        for word in words:
+        for word in records:
             if isinstance(word, ResponseStored) and word.station == self._station:
                 self._put(word)
 
-    def get(self, fingerprint: str) -> bytes | None:
+    def get_response(self, fingerprint: str) -> bytes | None:
         """The payload of the answer that this message has had."""
         return self._payloads.get(fingerprint)
 
-    def add(self, fingerprint: str, payload: bytes) -> ResponseStored:
+    def add_response(self, fingerprint: str, payload: bytes) -> ResponseStored:
         """The message is answered so; the word to be saved before the answer goes."""
         word = ResponseStored(self._station, fingerprint, payload)
         self._put(word)

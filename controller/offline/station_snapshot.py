@@ -10,9 +10,10 @@ from collections.abc import Iterable
 
 import msgspec
 
+from controller.model.journal import Record
 from controller.ocpp.frames import Version
 from controller.ocpp.payloads import read_payload
-from controller.offline.journal_records import RelayRecord, SnapshotDelivered
+from controller.offline.journal_records import SnapshotDelivered
 from controller.offline.offline_messages import BootAnswer, StationStatus, boot_identity
 
 MOST_CONNECTORS = 100
@@ -57,13 +58,13 @@ class StationSnapshot:
         """The heartbeat interval that its backend last told it (s)."""
         return self._interval_s
 
-    def recall(self, words: Iterable[RelayRecord]) -> None:
-        """Take over what was saved before a restart of ours; words about others are left alone."""
-        for word in words:
+    def restore(self, records: Iterable[Record]) -> None:
+        """Take over what was saved before a restart of ours; records about others are left alone."""
+        for word in records:
             if isinstance(word, SnapshotDelivered) and word.station == self._station:
                 self._take(word)
 
-    def saw(self, version: Version, action: str, payload: bytes) -> list[RelayRecord]:
+    def on_station_call(self, version: Version, action: str, payload: bytes) -> list[Record]:
         """The station has said this. What has to be saved of it: nothing, where it is as before."""
         if action == "BootNotification":
             return self._booted(SnapshotDelivered(self._station, _BOOT, version, action, payload))
@@ -71,7 +72,7 @@ class StationSnapshot:
             return self._changed(version, payload)
         return []
 
-    def answered(self, version: Version, boot: bytes, result: bytes) -> list[RelayRecord]:
+    def on_boot_answer(self, version: Version, boot: bytes, result: bytes) -> list[Record]:
         """Its backend has answered a BootNotification: whether we may accept this station in its place."""
         answer = read_payload(BootAnswer, result)
         if answer is None:
@@ -84,7 +85,7 @@ class StationSnapshot:
             return self._put(msgspec.structs.replace(self._accepted, payload=None))
         return []
 
-    def accepted_before(self, version: Version, boot: bytes) -> bool:
+    def was_accepted(self, version: Version, boot: bytes) -> bool:
         """Whether its backend has accepted a station of this vendor, model and serial number."""
         known = self._accepted
         if known is None or known.payload is None:
@@ -92,13 +93,13 @@ class StationSnapshot:
         identity = boot_identity(version, boot)
         return identity is not None and identity == boot_identity(known.version, known.payload)
 
-    def _booted(self, told: SnapshotDelivered) -> list[RelayRecord]:
+    def _booted(self, told: SnapshotDelivered) -> list[Record]:
         """A start makes all that was said before it untrue."""
         past = [msgspec.structs.replace(status, payload=None) for status in self.statuses]
-        words = [word for status in past for word in self._put(status)]
-        return words + self._put(told)
+        records = [word for status in past for word in self._put(status)]
+        return records + self._put(told)
 
-    def _changed(self, version: Version, payload: bytes) -> list[RelayRecord]:
+    def _changed(self, version: Version, payload: bytes) -> list[Record]:
         status = read_payload(StationStatus, payload)
         if status is None:
             return []
@@ -108,7 +109,7 @@ class StationSnapshot:
         topic = f"{_STATUS} {status.evse} {status.connector_id}"
         return self._put(SnapshotDelivered(self._station, topic, version, "StatusNotification", payload))
 
-    def _put(self, told: SnapshotDelivered) -> list[RelayRecord]:
+    def _put(self, told: SnapshotDelivered) -> list[Record]:
         """Take a word, and give it back where it is news."""
         return [told] if self._take(told) else []
 

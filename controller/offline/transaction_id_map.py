@@ -13,10 +13,11 @@ from collections.abc import Callable, Collection, Iterable
 
 import msgspec
 
+from controller.model.journal import Record
 from controller.ocpp import v16
 from controller.ocpp.json_members import Path, has_member, integers_at, with_integers
 from controller.ocpp.payloads import read_payload
-from controller.offline.journal_records import RelayRecord, TransactionMapped, TransactionUnmapped
+from controller.offline.journal_records import TransactionMapped, TransactionUnmapped
 
 MOST_ID = 2**31 - 1
 """Stations keep the id in 32 bits, signed."""
@@ -39,7 +40,7 @@ SIGNED = "-Signed"
 
 
 class IdRewriteError(msgspec.Struct, frozen=True):
-    """The message must not pass as it is, and cannot be changed; `reason` in words."""
+    """The message must not pass as it is, and cannot be changed; `reason` in records."""
 
     reason: str
 
@@ -62,9 +63,9 @@ class TransactionIdMap:
         """Own ids of transactions that are over, the oldest first."""
         self._last_given = FIRST_ID - 1
 
-    def recall(self, words: Iterable[RelayRecord]) -> None:
-        """Take over what was saved before a restart of ours; words about others are left alone."""
-        for word in words:
+    def restore(self, records: Iterable[Record]) -> None:
+        """Take over what was saved before a restart of ours; records about others are left alone."""
+        for word in records:
             if isinstance(word, TransactionMapped) and (word.station, word.backend) == (
                 self._station,
                 self._backend,
@@ -74,7 +75,7 @@ class TransactionIdMap:
 
     # -- the life of an id --------------------------------------------------------------------------
 
-    def give(self, utc: float, taken: Collection[int] = ()) -> tuple[int, list[RelayRecord]]:
+    def allocate_id(self, utc: float, taken: Collection[int] = ()) -> tuple[int, list[Record]]:
         """A new own id for a transaction whose backend is away.
 
         It is made of the time, so that it is another after any restart, without a counter on disk;
@@ -88,24 +89,24 @@ class TransactionIdMap:
         while own in taken or own in self._theirs or own in self._own:
             own = own + 1 if own < MOST_ID else FIRST_ID
         self._last_given = own
-        return own, self.expect(own)
+        return own, self.expect_backend_id(own)
 
-    def expect(self, own: int) -> list[RelayRecord]:
+    def expect_backend_id(self, own: int) -> list[Record]:
         """The station has this id; the backend will give its own once it hears of the start."""
         self._map(own, None)
         return [TransactionMapped(self._station, self._backend, own, None)]
 
-    def learnt(self, own: int, theirs: int) -> list[RelayRecord]:
+    def set_backend_id(self, own: int, theirs: int) -> list[Record]:
         """The backend has given its id."""
         self._map(own, theirs)
         return [TransactionMapped(self._station, self._backend, own, theirs)]
 
-    def numbered(self, own: int, result: bytes) -> list[RelayRecord]:
+    def on_start_result(self, own: int, result: bytes) -> list[Record]:
         """The backend has answered the StartTransaction of this id; without a number it knows none."""
         given = read_payload(v16.StartTransactionResultV16, result)
-        return self.over(own) if given is None else self.learnt(own, given.transaction_id)
+        return self.end_transaction(own) if given is None else self.set_backend_id(own, given.transaction_id)
 
-    def over(self, own: int) -> list[RelayRecord]:
+    def end_transaction(self, own: int) -> list[Record]:
         """The backend knows that the transaction is over, or will never know of it: nothing of it waits."""
         if own not in self._theirs or own in self._past:
             return []
@@ -118,28 +119,28 @@ class TransactionIdMap:
             del self._theirs[self._past.pop(0)]
         return [TransactionUnmapped(self._station, self._backend, own)]
 
-    def theirs(self, own: int) -> int | None:
+    def backend_id(self, own: int) -> int | None:
         """The backend's id; None where it is not known."""
         return self._theirs.get(own)
 
-    def own(self, theirs: int) -> int | None:
+    def station_id(self, theirs: int) -> int | None:
         """The station's id; None where it is not known."""
         return self._own.get(theirs)
 
     # -- messages -----------------------------------------------------------------------------------
 
-    def waits(self, action: str, payload: bytes) -> bool:
+    def waits_for_backend_id(self, action: str, payload: bytes) -> bool:
         """Whether a message of the station names a transaction that the backend has not numbered yet."""
         path = _UP.get(action)
         if path is None or None not in self._theirs.values():
             return False
         return any(own in self._theirs and self._theirs[own] is None for own in integers_at(payload, path))
 
-    def up(self, action: str, payload: bytes) -> bytes | IdRewriteError:
+    def translate_for_backend(self, action: str, payload: bytes) -> bytes | IdRewriteError:
         """A station's message as the backend must have it. An id that is nobody's here passes."""
         return self._exchanged(_UP.get(action), action, payload, self._theirs.get, self._own)
 
-    def down(self, action: str, payload: bytes) -> bytes | IdRewriteError:
+    def translate_for_station(self, action: str, payload: bytes) -> bytes | IdRewriteError:
         """A backend's command as the station must have it. An id that is nobody's here passes."""
         return self._exchanged(_DOWN.get(action), action, payload, self._own.get, self._theirs)
 

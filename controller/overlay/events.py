@@ -113,14 +113,14 @@ class PersistOverlay(msgspec.Struct, frozen=True):
     `frame`, `came` and, of an answer, `asked` are for the node itself.
     """
 
-    words: tuple[RememberText, ...]
+    records: tuple[RememberText, ...]
     frame: RoutedFrame
     came: str
     asked: ForwardedRequest | None = None
 
 
 class OverlayPersisted(msgspec.Struct, frozen=True):
-    """The words are on disk: the message goes on. Where they are not, and cannot be, it is refused."""
+    """The records are on disk: the message goes on. Where they are not, and cannot be, it is refused."""
 
     save: PersistOverlay
     done: bool = True

@@ -97,7 +97,7 @@ class TransitCheck:
             return TransitDecision(frame)
         what = f"{frame.action or (asked and asked.action) or 'a message'} ({frame.kind.name}) {frame.id}"
         notes: list[OverlayLogEntry] = []
-        words: list[RememberText] = []
+        records: list[RememberText] = []
         for passage in passages:
             ruling = self._gate.look(passage, carrier, self._utc_of(now))
             notes += _notes(ruling, f"{source.peer!r}: {what} for {passage.station!r}")
@@ -109,11 +109,11 @@ class TransitCheck:
                 case DropDecision():
                     return TransitDecision(ruling, tuple(notes))
                 case ForwardDecision(remember=RememberText() as word):
-                    words.append(word)
+                    records.append(word)
         if len(passages) == 1:
             frame, lacks = self._signed(frame, passages[0], carrier.payload, now)
             notes += lacks
-        outcome = PersistOverlay(tuple(words), frame, source.link, asked) if words else frame
+        outcome = PersistOverlay(tuple(records), frame, source.link, asked) if records else frame
         return TransitDecision(outcome, tuple(notes))
 
     def _signed(

@@ -13,8 +13,8 @@ from controller.model.effects import (
     TimePassed,
     ToBackend,
 )
+from controller.model.journal import Persist
 from controller.model.observations import Observation, ProfilesTouched
-from controller.offline.journal_records import PersistRelay
 from controller.profiles.profile_messages import ProfilesAbsorbed
 
 
@@ -112,7 +112,7 @@ Action = (
     | ObservationMade
     | OwnAnswered
     | ProfilesAbsorbed
-    | PersistRelay
+    | Persist
     | LogEntry
 )
 
@@ -126,10 +126,10 @@ def calls_for_limits(action: Action) -> bool:
 
 def saved_at_once(actions: list[Action]) -> list[Action]:
     """All that is to be saved comes with the first Save: of what one event changes, nothing is left out."""
-    saves = [action for action in actions if isinstance(action, PersistRelay)]
+    saves = [action for action in actions if isinstance(action, Persist)]
     if len(saves) < 2:
         return actions
-    words = tuple(word for save in saves for word in save.words)
+    words = tuple(word for save in saves for word in save.records)
     place = actions.index(saves[0])
-    rest = (action for action in actions[place:] if not isinstance(action, PersistRelay))
-    return [*actions[:place], PersistRelay(words), *rest]
+    rest = (action for action in actions[place:] if not isinstance(action, Persist))
+    return [*actions[:place], Persist(words), *rest]

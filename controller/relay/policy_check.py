@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 import msgspec
 
 from controller.model.effects import LogEntry
+from controller.model.journal import Persist
 from controller.ocpp.actions import SIGNED
 from controller.ocpp.frames import (
     Call,
@@ -30,7 +31,6 @@ from controller.ocpp.frames import (
     call_error,
     parse,
 )
-from controller.offline.journal_records import PersistRelay
 from controller.relay.call_queue import PendingCall
 from controller.relay.downstream import OWNER
 from controller.relay.events import Action
@@ -223,9 +223,7 @@ class RelayPolicyCheck:
 
     def _passed(self, frame: Frame, ruling: ForwardDecision, sender: PolicyPeer, what: str) -> Frame:
         if ruling.remember is not None:
-            self._do(
-                PersistRelay((ruling.remember,))
-            )  # it must not be new again after a crash: before it goes on
+            self._do(Persist((ruling.remember,)))  # it must not be new again after a crash: before it goes on
         level, how = (logging.WARNING, "passes, marked") if ruling.marked else (logging.DEBUG, "passes")
         self._note(level, f"{sender.name}: {what} {how}, rule {ruling.rule}: {ruling.why}")
         return frame

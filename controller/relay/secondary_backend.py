@@ -22,6 +22,7 @@ import msgspec
 
 from controller.model.deadlines import earliest
 from controller.model.effects import LogEntry, TimePassed
+from controller.model.journal import Persist, Record
 from controller.ocpp.actions import plain
 from controller.ocpp.frames import (
     Answer,
@@ -36,7 +37,7 @@ from controller.ocpp.frames import (
     parse,
 )
 from controller.ocpp.payloads import read_payload
-from controller.offline.journal_records import EntryQueued, PersistRelay, RelayRecord
+from controller.offline.journal_records import EntryQueued
 from controller.offline.offline_messages import BootAnswer
 from controller.offline.outbox import Outbox, OutboxFullError, kind_of
 from controller.offline.outbox_sender import OutboundCall, OutboxSender
@@ -88,7 +89,7 @@ class ObserverCommand(msgspec.Struct, frozen=True):
 
 
 ObserverEvent = ObserverUp | ObserverLost | FromObserver | ObserverCopy | AnswerToObserver | TimePassed
-ObserverAction = ToObserver | Redial | PersistRelay | ObserverCommand | LogEntry
+ObserverAction = ToObserver | Redial | Persist | ObserverCommand | LogEntry
 
 
 class SecondaryBackend:
@@ -178,7 +179,7 @@ class SecondaryBackend:
 
     def _begin(self) -> None:
         """The story begins anew."""
-        self._courier.attached()
+        self._courier.on_attached()
         asked = self._asked
         self._outdated = asked if asked is not None and asked.number is None else None
         self._news_from = None
@@ -213,7 +214,7 @@ class SecondaryBackend:
     def _queue(self, frame: Call, copy: ObserverCopy) -> list[ObserverAction]:
         kind = kind_of(self._version, frame.action, frame.payload)
         try:
-            words = self._outbox.queue(
+            words = self._outbox.queue_message(
                 self._version, frame.action, frame.payload, kind, self._new_id(), copy.taken, copy.transaction
             )
         except OutboxFullError as full:
@@ -223,7 +224,7 @@ class SecondaryBackend:
         self._is_full = False
         if self._news_from is None:
             self._news_from = next(word.entry.number for word in words if isinstance(word, EntryQueued))
-        return [PersistRelay(tuple(words))]
+        return [Persist(tuple(words))]
 
     def _no_room(self, why: str) -> list[ObserverAction]:
         """An observer that is away for so long must not stop what others live from: it is told loudly."""
@@ -273,7 +274,7 @@ class SecondaryBackend:
         if len(self._commanded) >= MOST_COMMANDS:
             why = f"station {self._station} has {MOST_COMMANDS} calls waiting already"
             return [self._error(frame.id, "GenericError", why)]
-        payload = self._ids.down(frame.action, frame.payload)
+        payload = self._ids.translate_for_station(frame.action, frame.payload)
         if isinstance(payload, IdRewriteError):
             return [self._error(frame.id, "GenericError", payload.reason)]
         ours = self._new_id()
@@ -302,7 +303,7 @@ class SecondaryBackend:
     def _done(
         self, told: OutboundCall, result: bytes | None, code: str | None, now: float
     ) -> list[ObserverAction]:
-        words, notes = self._courier.answered(told, result, code, now)
+        words, notes = self._courier.on_answer(told, result, code, now)
         return [*_saved(words), *self._noted(notes)]
 
     def _booted(self, result: bytes, now: float) -> None:
@@ -320,12 +321,12 @@ class SecondaryBackend:
         """Tell it the next, if it has heard the last."""
         actions: list[ObserverAction] = []
         while self._is_up and self._asked is None:
-            following = self._courier.next(now)
+            following = self._courier.next_call(now)
             if following is None and self._is_accepted and now >= self._heartbeat_at:
                 following = OutboundCall(id=self._new_id(), action=_HEARTBEAT, payload=b"{}")
             if following is None:
                 break
-            actions += [*_saved(following.words), *self._noted(following.notes)]
+            actions += [*_saved(following.records), *self._noted(following.notes)]
             if self._is_skipped(following):
                 actions += self._done(following, b"{}", None, now)
             else:
@@ -356,5 +357,5 @@ def _with_id(text: str, message_id: str) -> str:
     return msgspec.json.encode(parts).decode()
 
 
-def _saved(words: Sequence[RelayRecord]) -> list[ObserverAction]:
-    return [PersistRelay(tuple(words))] if words else []
+def _saved(words: Sequence[Record]) -> list[ObserverAction]:
+    return [Persist(tuple(words))] if words else []

@@ -27,6 +27,7 @@ from controller.model.effects import (
     TimePassed,
     ToBackend,
 )
+from controller.model.journal import Persist, Record
 from controller.ocpp import v16
 from controller.ocpp.frames import (
     Call,
@@ -41,7 +42,6 @@ from controller.ocpp.frames import (
 )
 from controller.ocpp.payloads import read_payload
 from controller.ocpp.station_state import StationStateTracker
-from controller.offline.journal_records import PersistRelay, RelayRecord
 from controller.offline.offline_handler import OfflineHandler
 from controller.offline.station_snapshot import StationSnapshot
 from controller.profiles.arbiter import ProfileArbiter
@@ -262,7 +262,7 @@ class StationRelay:
             self._note(logging.WARNING, refusal)
             self._actions.append(ToBackend(call_error(frame.id, DENIED, refusal)))
         elif self._up.mode is OwnerMode.UP:
-            asked = frame if self._stead is None else self._stead.command(frame)
+            asked = frame if self._stead is None else self._stead.translate_command(frame)
             self._do(self._down.command(asked, OWNER, f"backend {self._backend}", now), now)
         else:  # we have given it up, yet it speaks
             why = f"station {self._station} is being disconnected"
@@ -310,7 +310,7 @@ class StationRelay:
                     self._actions.append(ToStation(text))
                 case CommandObeyed(origin, action, payload, result):
                     if origin == OWNER and self._stead is not None:
-                        self._save(self._stead.obeyed(action, payload, result, now))
+                        self._save(self._stead.on_command_result(action, payload, result, now))
                 case CallSettled(frame, result):
                     self._ownership.settled(frame, result)
                     self._copy(frame, result, now)
@@ -352,13 +352,13 @@ class StationRelay:
             else:
                 self._actions.append(action)
 
-    def _save(self, words: Sequence[RelayRecord]) -> None:
+    def _save(self, words: Sequence[Record]) -> None:
         if words:
-            self._actions.append(PersistRelay(tuple(words)))
+            self._actions.append(Persist(tuple(words)))
 
     def _observe(self, frame: Call | Send, now: float) -> None:
         if self._story is not None:
-            self._save(self._story.saw(self._version, frame.action, frame.payload))
+            self._save(self._story.on_station_call(self._version, frame.action, frame.payload))
         for seen in self._observer.request(frame.action, frame.payload):
             self._ownership.saw(seen, now)
             self._actions.append(ObservationMade(seen))

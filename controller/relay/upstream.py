@@ -24,10 +24,10 @@ import msgspec
 
 from controller.model.deadlines import earliest
 from controller.model.effects import LogEntry, OwnCall, ToBackend
+from controller.model.journal import Persist, Record
 from controller.ocpp.frames import Answer, Call, CallResult, Send, call, call_error, call_result
 from controller.ocpp.payloads import is_accepted
 from controller.ocpp.station_state import StationStateTracker
-from controller.offline.journal_records import PersistRelay, RelayRecord
 from controller.offline.offline_handler import OfflineHandler
 from controller.relay.call_queue import LINE_DEPTH, CallQueue, PendingCall, Rank
 from controller.relay.events import Action, ObservationMade, Redial, ToStation
@@ -129,7 +129,7 @@ class Upstream:
     @property
     def is_idle(self) -> bool:
         """Whether nothing waits for the owner: no CALL, and nothing that is kept for it."""
-        return not self._line.has_any and (self._stead is None or not self._stead.behind)
+        return not self._line.has_any and (self._stead is None or not self._stead.has_backlog)
 
     def has(self, action: str) -> bool:
         """Whether such a CALL of the station waits or is outstanding."""
@@ -155,13 +155,13 @@ class Upstream:
             return []
         if self.mode is OwnerMode.AWAY:
             return self._serve(frame.id, frame.action, frame.payload, None, now)
-        journal = self._stead.journal(frame, now)
+        journal = self._stead.record_call(frame, now)
         if journal.serve:
             return self._serve(frame.id, frame.action, frame.payload, None, now)
         self._line.put(
             PendingCall(frame.id, frame.action, journal.text, frame.payload, number=journal.number)
         )
-        return [*_saved(journal.words), *_noted(journal.notes)]
+        return [*_saved(journal.records), *_noted(journal.notes)]
 
     def take_send(self, frame: Send) -> list[Outcome]:
         """A SEND of the station: it wants no answer, and waits for a while only."""
@@ -181,8 +181,8 @@ class Upstream:
         """Answer in the owner's stead; what counts is on disk before the station hears of it."""
         if self._stead is None:
             return []
-        served = self._stead.serve(message_id, action, payload, number, now)
-        outcomes: list[Outcome] = [*_saved(served.words), *_noted(served.notes)]
+        served = self._stead.answer_call(message_id, action, payload, number, now)
+        outcomes: list[Outcome] = [*_saved(served.records), *_noted(served.notes)]
         if served.text is None:
             return [*outcomes, Unanswerable(f"{action} cannot be kept for backend {self._owner}")]
         frame = Call(call(message_id, action, payload), message_id, action, payload)
@@ -207,7 +207,7 @@ class Upstream:
         was_away = self.mode is OwnerMode.AWAY
         self.mode, self._patience_until = OwnerMode.UP, None
         if self._stead is not None:
-            self._stead.attached(was_away=was_away)
+            self._stead.on_attached(was_away=was_away)
         outcomes: list[Outcome] = [ToBackend(each.text) for each in self._sends]
         self._sends.clear()
         return outcomes
@@ -234,7 +234,7 @@ class Upstream:
         self.mode = OwnerMode.AWAY
         outcomes: list[Outcome] = [self._gone(reason, "it is served without (autonomous)")]
         assert self._stead is not None
-        self._stead.detached()
+        self._stead.on_detached()
         for waiting in self._line.drain():
             if waiting.rank is Rank.PEER:
                 outcomes += self._serve(waiting.id, waiting.action, waiting.payload, waiting.number, now)
@@ -254,8 +254,8 @@ class Upstream:
             return self._told(waiting, frame, now)
         outcomes: list[Outcome] = []
         if self._stead is not None:
-            heard = self._stead.heard(waiting, frame, now)
-            outcomes += _saved(heard.words)
+            heard = self._stead.on_call_answer(waiting, frame, now)
+            outcomes += _saved(heard.records)
             if heard.before is not None:
                 return [*outcomes, ServedOffline(waiting.action, call_result(waiting.id, heard.before))]
         said = Call(waiting.text, waiting.id, waiting.action, waiting.payload)
@@ -266,9 +266,9 @@ class Upstream:
         """The owner has heard what was kept for it, or said by us."""
         if self._stead is None or waiting.token is not None:
             return []
-        told = self._stead.delivered(frame, now)
+        told = self._stead.on_outbox_answer(frame, now)
         settled = [] if told.settled is None else [CallSettled(*told.settled)]
-        return [*_saved(told.words), *_noted(told.notes), *settled, *told.calls]
+        return [*_saved(told.records), *_noted(told.notes), *settled, *told.calls]
 
     # -- our own and time -----------------------------------------------------------------------------
 
@@ -323,23 +323,23 @@ class Upstream:
     def _catch_up(self, now: float) -> list[Outcome]:
         """The next of what is kept for the owner stands in line, if there is any."""
         assert self._stead is not None
-        following = self._stead.next(now)
+        following = self._stead.next_outbox_call(now)
         if following is None:
             return []
         text = call(following.id, following.action, following.payload)
         self._line.put(PendingCall(following.id, following.action, text, following.payload, Rank.OWN))
-        return [*_saved(following.words), *_noted(following.notes)]
+        return [*_saved(following.records), *_noted(following.notes)]
 
     def settle(self) -> None:
         """The link ends: the station keeps what has no answer, and so does the outbox."""
         self._line.drain()
         self._patience_until = None
         if self._stead is not None:
-            self._stead.detached()
+            self._stead.on_detached()
 
 
-def _saved(words: tuple[RelayRecord, ...]) -> list[Outcome]:
-    return [PersistRelay(words)] if words else []
+def _saved(words: tuple[Record, ...]) -> list[Outcome]:
+    return [Persist(words)] if words else []
 
 
 def _noted(notes: tuple[LogEntry, ...]) -> list[Outcome]:

@@ -290,7 +290,7 @@ class OverlayService:
         """What has come over a link. What must be on disk first lets nobody wait but who has sent it."""
         for save in self._feed(FrameReceived(link, message)):
             try:
-                await self._save(save.words)
+                await self._save(save.records)
             except StoreError as failed:
                 log.error("a signed message from %s goes no further: %s", link, failed)
                 self._feed(OverlayPersisted(save, done=False))

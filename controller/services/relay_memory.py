@@ -13,10 +13,11 @@ import msgspec
 
 from controller.config import Config, StationConfig
 from controller.config.backend_rules import backend_names, may_command, uplinks_of
+from controller.model.journal import Record
 from controller.ocpp.actions import reports
 from controller.ocpp.frames import Version
 from controller.offline.authorization_cache import AuthorizationCache
-from controller.offline.journal_records import EntrySetAside, RelayRecord
+from controller.offline.journal_records import EntrySetAside
 from controller.offline.offline_handler import MessageQueued, OfflineHandler
 from controller.offline.offline_responder import OfflineResponder, OfflineRules
 from controller.offline.outbox import Outbox
@@ -45,9 +46,7 @@ class _Waiting(msgspec.Struct):
 class _Remembered:
     """The machines of one station, as they were saved."""
 
-    def __init__(
-        self, station: str, backends: Sequence[str], key: bytes, words: Sequence[RelayRecord]
-    ) -> None:
+    def __init__(self, station: str, backends: Sequence[str], key: bytes, records: Sequence[Record]) -> None:
         self.story = StationSnapshot(station)
         self.answers = ResponseCache(station)
         self.authorisations = AuthorizationCache(station, key)
@@ -55,12 +54,12 @@ class _Remembered:
             backend: _Waiting(Outbox(station, backend), TransactionIdMap(station, backend))
             for backend in backends
         }
-        self.story.recall(words)
-        self.answers.recall(words)
-        self.authorisations.recall(words)
+        self.story.restore(records)
+        self.answers.restore(records)
+        self.authorisations.restore(records)
         for each in self.waiting.values():
-            each.outbox.recall(words)
-            each.ids.recall(words)
+            each.outbox.restore(records)
+            each.ids.restore(records)
 
 
 class QueueStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -111,21 +110,21 @@ class RelayJournals:
 
     # -- what sessions ask: see `links.session.Memory` ------------------------------------------------
 
-    async def save(self, words: Sequence[RelayRecord]) -> None:
-        """Save the words; they are on disk when it returns. Raises StoreFailed where they are not."""
-        await self._writer.write(words)
-        self._set_aside.update(word.backend for word in words if isinstance(word, EntrySetAside))
+    async def save(self, records: Sequence[Record]) -> None:
+        """Save the records; they are on disk when it returns. Raises StoreFailed where they are not."""
+        await self._writer.write(records)
+        self._set_aside.update(word.backend for word in records if isinstance(word, EntrySetAside))
 
     def forget(self, station: str) -> None:
         """What the station's machines believe is on disk is not: read it anew. Raises StoreFailed."""
         self._stations[station] = self._recalled(station)
 
-    def _write(self, words: Sequence[RelayRecord]) -> None:
-        seen = [word for word in words if isinstance(word, RememberText)]
+    def _write(self, records: Sequence[Record]) -> None:
+        seen = [word for word in records if isinstance(word, RememberText)]
         if self._remember is not None and seen:
             self._remember(seen)
-        if len(seen) < len(words):
-            self._store.write([word for word in words if not isinstance(word, RememberText)])
+        if len(seen) < len(records):
+            self._store.write([word for word in records if not isinstance(word, RememberText)])
 
     # -- what a link's relay is made of ---------------------------------------------------------------
 
@@ -202,14 +201,14 @@ class RelayJournals:
     def _queue(self, backend: str, boxes: Sequence[Outbox]) -> QueueStatus:
         return QueueStatus(
             messages=sum(map(len, boxes)),
-            oldest=min((box.oldest for box in boxes if box.oldest is not None), default=None),
+            oldest=min((box.oldest_at for box in boxes if box.oldest_at is not None), default=None),
             dropped=sum(sum(box.dropped.values()) for box in boxes),
             set_aside=self._set_aside[backend],
         )
 
     def _recalled(self, station: str) -> _Remembered:
         backends = [self._owners[station], *self._observers[station]]
-        return _Remembered(station, backends, self._key, self._store.load(station).words)
+        return _Remembered(station, backends, self._key, self._store.load(station).records)
 
 
 def _key(file: Path) -> bytes:

@@ -10,8 +10,8 @@ import logging
 from collections.abc import Callable
 
 from controller.model.effects import LogEntry, ToBackend
+from controller.model.journal import Persist
 from controller.ocpp.frames import Call, CallResult, Frame, Version, call_result, parse
-from controller.offline.journal_records import PersistRelay
 from controller.relay.events import Action
 from controller.relay.policy_check import PolicyPeer, RelayPolicyCheck
 from controller.services.policy_service import PolicyService
@@ -78,8 +78,8 @@ class SiteLinkPolicy:
 
     def _do(self, action: Action) -> None:
         match action:
-            case PersistRelay(words):
-                self._keeper.remember([word for word in words if isinstance(word, RememberText)])
+            case Persist(records):
+                self._keeper.remember([record for record in records if isinstance(record, RememberText)])
             case LogEntry(level, text):
                 log.log(level, "the site's own identity: %s", text)
             case ToBackend(text):

@@ -15,6 +15,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from controller.model.journal import Record
 from controller.signing.signatures import KeyId
 
 CAPACITY = 100_000
@@ -28,7 +29,7 @@ class SeenText(msgspec.Struct, frozen=True):
     made: float
 
 
-class RememberText(msgspec.Struct, frozen=True):
+class RememberText(Record, frozen=True):
     """To be on disk before the message goes on: what is new, and up to when all is forgotten (POSIX s)."""
 
     seen: tuple[SeenText, ...]

@@ -21,9 +21,9 @@ import trio
 from controller.backends.backend_link import GOING_AWAY, BackendLink, keep_pinging
 from controller.backends.pool import BackendPool
 from controller.model.effects import LogEntry, OwnCall, TimePassed, ToBackend
+from controller.model.journal import Persist, Record
 from controller.model.observations import Observation
 from controller.ocpp.frames import Version
-from controller.offline.journal_records import PersistRelay, RelayRecord
 from controller.overlay.binary_messages import BinaryMessages
 from controller.profiles.profile_messages import HeldProfile, ProfilesAbsorbed
 from controller.relay.events import (
@@ -72,8 +72,8 @@ class SessionSite(Protocol):
 class SessionJournal(Protocol):
     """What outlives a session, and us."""
 
-    async def save(self, words: Sequence[RelayRecord]) -> None:
-        """Save the words; they are on disk when it returns. Raises StoreFailed where they are not."""
+    async def save(self, records: Sequence[Record]) -> None:
+        """Save the records; they are on disk when it returns. Raises StoreFailed where they are not."""
 
     def forget(self, station: str) -> None:
         """What the station's machines believe is on disk is not: let the next session read it anew."""
@@ -122,7 +122,7 @@ class StationSession:
         self._owner = ""
         self._todo: deque[Action] = deque()
         self._doing = False
-        self._saving: tuple[RelayRecord, ...] = ()
+        self._saving: tuple[Record, ...] = ()
         self._save_wanted = trio.Event()
         self._alarm = DeadlineTimer(lambda: self._relay.deadline)
         self._closing: Close | None = None
@@ -217,8 +217,8 @@ class StationSession:
                 self._put_up(text)
             case ToObserver(backend, text):
                 self._put(self._ways[backend], text, f"backend {backend} of station {self._station}")
-            case PersistRelay(words):
-                self._saving = words
+            case Persist(records):
+                self._saving = records
                 self._save_wanted.set()
             case Redial(backend):
                 self._ways[backend].redial()
@@ -277,7 +277,7 @@ class StationSession:
 
     async def _save_rest(self) -> None:
         """Cut short, we answer nothing more; but the next session counts on what this one has taken in."""
-        rest = [word for action in self._todo if isinstance(action, PersistRelay) for word in action.words]
+        rest = [word for action in self._todo if isinstance(action, Persist) for word in action.records]
         self._saving += tuple(rest)
         if self._saving:
             try:
@@ -293,7 +293,7 @@ class StationSession:
         if not self._saving:
             return
         self._saving = ()
-        promises = (ToStation, ToBackend, ToObserver, PersistRelay)
+        promises = (ToStation, ToBackend, ToObserver, Persist)
         self._todo = deque(action for action in self._todo if not isinstance(action, promises))
 
     # -- the station --------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from controller.model.journal import Record
 from controller.ocpp.frames import Version
 from controller.offline.journal_records import (
     EntryQueued,
@@ -20,7 +21,6 @@ from controller.offline.journal_records import (
     LocalListVersion,
     OutboxEntry,
     RecordKind,
-    RelayRecord,
     ResponseStored,
     RestoredRelay,
     SnapshotDelivered,
@@ -103,13 +103,13 @@ class RelayStore:
         """Where a damaged file has gone that was there when we began."""
         return self._database.moved_aside
 
-    def write(self, words: Sequence[RelayRecord]) -> None:
+    def write(self, words: Sequence[Record]) -> None:
         """All of these or none; durable when it returns. May be called in a thread. Raises StoreFailed."""
         self._database.write(*((statement, [row]) for word in words for statement, row in _statements(word)))
 
     def load(self, station: str) -> RestoredRelay:
         """What was saved of a station: of each thing the last word, in the order of saving."""
-        words: list[RelayRecord] = []
+        words: list[Record] = []
         for query, word_of in _LOADING.items():
             words += (word_of(row) for row in self._database.rows(query, (station,)))
         return RestoredRelay(tuple(words))
@@ -132,7 +132,7 @@ class RelayStore:
 # -- words to rows ----------------------------------------------------------------------------------
 
 
-def _statements(word: RelayRecord) -> Iterator[tuple[str, Row]]:
+def _statements(word: Record) -> Iterator[tuple[str, Row]]:
     match word:
         case EntryQueued(station, backend, entry):
             row = (station, backend, *_entry_row(entry))
@@ -224,7 +224,7 @@ def _mapped(row: Row) -> TransactionMapped:
     return TransactionMapped(station, backend, int(own), None if theirs is None else int(theirs))
 
 
-_LOADING: Mapping[str, Callable[[Row], RelayRecord]] = {
+_LOADING: Mapping[str, Callable[[Row], Record]] = {
     "SELECT * FROM outbox WHERE station = ? ORDER BY backend, number": _queued,
     "SELECT * FROM answers WHERE station = ? ORDER BY rowid": lambda row: ResponseStored(*row),
     "SELECT * FROM transaction_ids WHERE station = ? ORDER BY rowid": _mapped,

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 
 import trio
 
-from controller.offline.journal_records import RelayRecord
+from controller.model.journal import Record
 from controller.store.database import StoreError
 
 MOST_WAITING = 4096
@@ -26,8 +26,8 @@ MOST_WORDS = 2000
 class _Write:
     """Words whose writer waits. Once `done`, `failed` says whether they are on disk."""
 
-    def __init__(self, words: Sequence[RelayRecord]) -> None:
-        self.words = words
+    def __init__(self, records: Sequence[Record]) -> None:
+        self.records = records
         self.done = trio.Event()
         self.failed: StoreError | None = None
 
@@ -38,22 +38,22 @@ class _Write:
 
 
 class StoreWriter:
-    """Commits by `commit`, which is called in a thread, makes all of its words durable or none, and
+    """Commits by `commit`, which is called in a thread, makes all of its records durable or none, and
     raises StoreFailed for the latter.
     """
 
-    def __init__(self, commit: Callable[[Sequence[RelayRecord]], None]) -> None:
+    def __init__(self, commit: Callable[[Sequence[Record]], None]) -> None:
         self._commit = commit
         self._entrance, self._queue = trio.open_memory_channel[_Write](MOST_WAITING)
 
-    async def write(self, words: Sequence[RelayRecord]) -> None:
+    async def write(self, records: Sequence[Record]) -> None:
         """Write these; they are on disk when it returns. Waits for `run`, and ends with it.
 
         Raises StoreFailed where they are not on disk, none of them. If it is cancelled they may be or not.
         """
-        if not words:
+        if not records:
             return
-        write = _Write(words)
+        write = _Write(records)
         try:
             await self._entrance.send(write)
         except trio.BrokenResourceError:
@@ -72,22 +72,22 @@ class StoreWriter:
 
     def _gathered(self, first: _Write) -> list[_Write]:
         """All that waits, up to a full group."""
-        group, words = [first], len(first.words)
-        while words < MOST_WORDS:
+        group, records = [first], len(first.records)
+        while records < MOST_WORDS:
             try:
                 group.append(self._queue.receive_nowait())
             except trio.WouldBlock:
                 break
-            words += len(group[-1].words)
+            records += len(group[-1].records)
         return group
 
     async def _do(self, group: list[_Write]) -> None:
         """One commit. It is not left half way: who has begun to write hears how it ended."""
-        words = [word for write in group for word in write.words]
+        records = [word for write in group for word in write.records]
         failed: StoreError | None = None
         with trio.CancelScope(shield=True):
             try:
-                await trio.to_thread.run_sync(self._commit, words)
+                await trio.to_thread.run_sync(self._commit, records)
             except StoreError as failure:
                 failed = failure
         for write in group:

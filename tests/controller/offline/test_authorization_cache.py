@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from controller.model.journal import Record
 from controller.ocpp.frames import Version
 from controller.ocpp.id_tokens import IdToken
 from controller.offline.authorization_cache import MOST_TOKENS, REMOTE_START_S, AuthorizationCache
-from controller.offline.journal_records import LocalListVersion, RelayRecord, TokenAuthorized
+from controller.offline.journal_records import LocalListVersion, TokenAuthorized
 
 V16 = Version.V16
 UTC = 1_800_000_000.0  # 2027-01-15T08:00:00Z
@@ -62,7 +63,7 @@ def _list(version: Version, number: int, kind: str, tokens: dict[str, str | None
 
 
 def _known(version: Version, known: AuthorizationCache, *values: str, utc: float = UTC) -> list[str | None]:
-    return [known.ask(_token(version, value), utc) for value in values]
+    return [known.find_status(_token(version, value), utc) for value in values]
 
 
 ASKING = [
@@ -78,13 +79,15 @@ ASKING = [
 @pytest.mark.parametrize(("version", "action"), ASKING)
 def test_answers_are_remembered(version: Version, action: str) -> None:
     known = AuthorizationCache("CS01", KEY)
-    words = known.answered(version, action, _asked(version, "AbC"), _said(version, "Accepted", group="G"))
-    assert len(words) == 1
-    assert isinstance(words[0], TokenAuthorized)
-    assert (words[0].source, words[0].status) == ("cache", "Accepted")
-    assert words[0].group is not None
+    records = known.on_call_result(
+        version, action, _asked(version, "AbC"), _said(version, "Accepted", group="G")
+    )
+    assert len(records) == 1
+    assert isinstance(records[0], TokenAuthorized)
+    assert (records[0].source, records[0].status) == ("cache", "Accepted")
+    assert records[0].group is not None
     assert _known(version, known, "abc", "ABC", "abcd") == ["Accepted", "Accepted", None]
-    known.answered(version, action, _asked(version, "abc"), _said(version, "Blocked"))
+    known.on_call_result(version, action, _asked(version, "abc"), _said(version, "Blocked"))
     assert _known(version, known, "AbC") == ["Blocked"]
 
 
@@ -100,14 +103,14 @@ def test_answers_are_remembered(version: Version, action: str) -> None:
 )
 def test_what_says_nothing_of_a_token(action: str, payload: bytes, result: bytes) -> None:
     known = AuthorizationCache("CS01", KEY)
-    assert known.answered(V16, action, payload, result) == []
-    assert known.known == 0
+    assert known.on_call_result(V16, action, payload, result) == []
+    assert known.token_count == 0
 
 
 def test_a_concurrent_transaction_does_not_make_a_token_bad() -> None:
     known = AuthorizationCache("CS01", KEY)
-    known.answered(V16, "Authorize", _asked(V16, "a"), _said(V16, "Accepted"))
-    known.answered(V16, "StartTransaction", _asked(V16, "a"), _said(V16, "ConcurrentTx"))
+    known.on_call_result(V16, "Authorize", _asked(V16, "a"), _said(V16, "Accepted"))
+    known.on_call_result(V16, "StartTransaction", _asked(V16, "a"), _said(V16, "ConcurrentTx"))
     assert _known(V16, known, "a") == ["Accepted"]
 
 
@@ -124,18 +127,18 @@ def test_a_concurrent_transaction_does_not_make_a_token_bad() -> None:
 @VERSIONS
 def test_an_authorisation_ends(version: Version, until: str, before: str, after: str) -> None:
     known = AuthorizationCache("CS01", KEY)
-    known.answered(version, "Authorize", _asked(version, "a"), _said(version, "Accepted", until))
+    known.on_call_result(version, "Authorize", _asked(version, "a"), _said(version, "Accepted", until))
     assert [_known(version, known, "a", utc=utc) for utc in (UTC - 1, UTC)] == [[before], [after]]
 
 
 @VERSIONS
 def test_the_list_comes_before_the_cache(version: Version) -> None:
     known = AuthorizationCache("CS01", KEY)
-    known.answered(version, "Authorize", _asked(version, "a"), _said(version, "Accepted"))
-    words = known.commanded(
+    known.on_call_result(version, "Authorize", _asked(version, "a"), _said(version, "Accepted"))
+    records = known.on_command_result(
         version, "SendLocalList", _list(version, 7, "Full", {"a": "Blocked", "b": "Accepted"}), ACCEPTED, UTC
     )
-    assert words[-1] == LocalListVersion("CS01", 7)
+    assert records[-1] == LocalListVersion("CS01", 7)
     assert known.list_version == 7
     assert _known(version, known, "a", "b") == ["Blocked", "Accepted"]
 
@@ -143,46 +146,51 @@ def test_the_list_comes_before_the_cache(version: Version) -> None:
 @VERSIONS
 def test_a_difference_changes_and_a_full_list_replaces(version: Version) -> None:
     known = AuthorizationCache("CS01", KEY)
-    words: list[RelayRecord] = []
+    records: list[Record] = []
     lists: list[tuple[str, dict[str, str | None]]] = [
         ("Full", {"a": "Accepted", "b": "Accepted", "c": "Accepted"}),
         ("Differential", {"a": None, "b": "Blocked", "d": "Accepted", "e": None}),
     ]
     for number, (kind, tokens) in enumerate(lists):
-        words += known.commanded(
+        records += known.on_command_result(
             version, "SendLocalList", _list(version, number, kind, tokens), ACCEPTED, UTC
         )
     assert _known(version, known, *"abcde") == [None, "Blocked", "Accepted", "Accepted", None]
     recalled = AuthorizationCache("CS01", KEY)
-    recalled.recall(words)
+    recalled.restore(records)
     assert _known(version, recalled, *"abcde") == _known(version, known, *"abcde")
     assert recalled.list_version == 1
-    known.commanded(version, "SendLocalList", _list(version, 9, "Full", {"a": "Accepted"}), ACCEPTED, UTC)
+    known.on_command_result(
+        version, "SendLocalList", _list(version, 9, "Full", {"a": "Accepted"}), ACCEPTED, UTC
+    )
     assert _known(version, known, *"abcde") == ["Accepted", None, None, None, None]
 
 
 @pytest.mark.parametrize("result", [b'{"status":"Failed"}', b'{"status":"VersionMismatch"}', b"{}"])
 def test_a_list_that_the_station_does_not_take_is_none(result: bytes) -> None:
     known = AuthorizationCache("CS01", KEY)
-    assert known.commanded(V16, "SendLocalList", _list(V16, 1, "Full", {"a": "Accepted"}), result, UTC) == []
-    assert (known.known, known.list_version) == (0, 0)
+    assert (
+        known.on_command_result(V16, "SendLocalList", _list(V16, 1, "Full", {"a": "Accepted"}), result, UTC)
+        == []
+    )
+    assert (known.token_count, known.list_version) == (0, 0)
 
 
 def test_a_list_that_cannot_be_read_changes_nothing() -> None:
-    assert AuthorizationCache("CS01", KEY).commanded(V16, "SendLocalList", b"{}", ACCEPTED, UTC) == []
+    assert AuthorizationCache("CS01", KEY).on_command_result(V16, "SendLocalList", b"{}", ACCEPTED, UTC) == []
 
 
 @VERSIONS
 def test_clearing_the_cache_leaves_the_list(version: Version) -> None:
     known = AuthorizationCache("CS01", KEY)
-    words = known.commanded(
+    records = known.on_command_result(
         version, "SendLocalList", _list(version, 1, "Full", {"a": "Accepted"}), ACCEPTED, UTC
     )
-    words += known.answered(version, "Authorize", _asked(version, "b"), _said(version, "Accepted"))
-    assert known.commanded(version, "ClearCache", b"{}", b'{"status":"Rejected"}', UTC) == []
-    words += known.commanded(version, "ClearCache", b"{}", ACCEPTED, UTC)
+    records += known.on_call_result(version, "Authorize", _asked(version, "b"), _said(version, "Accepted"))
+    assert known.on_command_result(version, "ClearCache", b"{}", b'{"status":"Rejected"}', UTC) == []
+    records += known.on_command_result(version, "ClearCache", b"{}", ACCEPTED, UTC)
     recalled = AuthorizationCache("CS01", KEY)
-    recalled.recall(words)
+    recalled.restore(records)
     assert _known(version, known, "a", "b") == _known(version, recalled, "a", "b") == ["Accepted", None]
 
 
@@ -190,57 +198,59 @@ def test_clearing_the_cache_leaves_the_list(version: Version) -> None:
 def test_a_backend_vouches_for_what_it_starts(version: Version) -> None:
     action = "RemoteStartTransaction" if version is V16 else "RequestStartTransaction"
     known = AuthorizationCache("CS01", KEY)
-    known.commanded(version, action, _asked(version, "a"), b'{"status":"Rejected"}', UTC)
+    known.on_command_result(version, action, _asked(version, "a"), b'{"status":"Rejected"}', UTC)
     assert _known(version, known, "a") == [None]
-    known.commanded(version, action, _asked(version, "a"), ACCEPTED, UTC)
+    known.on_command_result(version, action, _asked(version, "a"), ACCEPTED, UTC)
     assert _known(version, known, "a") == ["Accepted"]
     assert _known(version, known, "a", utc=UTC + REMOTE_START_S) == ["Expired"]
 
 
 def test_a_remote_start_does_not_shorten_what_is_known() -> None:
     known = AuthorizationCache("CS01", KEY)
-    known.answered(V16, "Authorize", _asked(V16, "a"), _said(V16, "Accepted"))
-    assert known.commanded(V16, "RemoteStartTransaction", _asked(V16, "a"), ACCEPTED, UTC) == []
+    known.on_call_result(V16, "Authorize", _asked(V16, "a"), _said(V16, "Accepted"))
+    assert known.on_command_result(V16, "RemoteStartTransaction", _asked(V16, "a"), ACCEPTED, UTC) == []
     assert _known(V16, known, "a", utc=UTC + 2 * REMOTE_START_S) == ["Accepted"]
 
 
 def test_there_is_room_for_so_many_and_the_oldest_of_the_cache_goes_first() -> None:
     known = AuthorizationCache("CS01", KEY)
-    known.commanded(V16, "SendLocalList", _list(V16, 1, "Full", {"listed": "Accepted"}), ACCEPTED, UTC)
+    known.on_command_result(
+        V16, "SendLocalList", _list(V16, 1, "Full", {"listed": "Accepted"}), ACCEPTED, UTC
+    )
     for number in range(MOST_TOKENS - 1):
-        known.answered(V16, "Authorize", _asked(V16, str(number)), _said(V16, "Accepted"))
-    known.answered(V16, "Authorize", _asked(V16, "0"), _said(V16, "Blocked"))  # the youngest now
-    words = known.answered(V16, "Authorize", _asked(V16, "more"), _said(V16, "Accepted"))
-    assert [word.status for word in words if isinstance(word, TokenAuthorized)] == [None, "Accepted"]
+        known.on_call_result(V16, "Authorize", _asked(V16, str(number)), _said(V16, "Accepted"))
+    known.on_call_result(V16, "Authorize", _asked(V16, "0"), _said(V16, "Blocked"))  # the youngest now
+    records = known.on_call_result(V16, "Authorize", _asked(V16, "more"), _said(V16, "Accepted"))
+    assert [word.status for word in records if isinstance(word, TokenAuthorized)] == [None, "Accepted"]
     assert _known(V16, known, "listed", "0", "1", "more") == ["Accepted", "Blocked", None, "Accepted"]
-    assert known.known == MOST_TOKENS
+    assert known.token_count == MOST_TOKENS
 
 
 def test_a_list_without_end_ends_at_the_bound() -> None:
     known = AuthorizationCache("CS01", KEY)
     endless: dict[str, str | None] = {str(number): "Accepted" for number in range(MOST_TOKENS + 3)}
-    known.commanded(V16, "SendLocalList", _list(V16, 1, "Full", endless), ACCEPTED, UTC)
-    assert known.known == MOST_TOKENS
+    known.on_command_result(V16, "SendLocalList", _list(V16, 1, "Full", endless), ACCEPTED, UTC)
+    assert known.token_count == MOST_TOKENS
     assert _known(V16, known, "0", str(MOST_TOKENS)) == ["Accepted", None]
 
 
 def test_the_same_again_is_no_word_and_others_words_are_left_alone() -> None:
     known = AuthorizationCache("CS01", KEY)
-    words = known.answered(V16, "Authorize", _asked(V16, "a"), _said(V16, "Accepted"))
-    assert known.answered(V16, "Authorize", _asked(V16, "A"), _said(V16, "Accepted")) == []
+    records = known.on_call_result(V16, "Authorize", _asked(V16, "a"), _said(V16, "Accepted"))
+    assert known.on_call_result(V16, "Authorize", _asked(V16, "A"), _said(V16, "Accepted")) == []
     other = AuthorizationCache("CS02", KEY)
-    other.recall([*words, LocalListVersion("CS01", 3)])
-    assert (other.known, other.list_version) == (0, 0)
+    other.restore([*records, LocalListVersion("CS01", 3)])
+    assert (other.token_count, other.list_version) == (0, 0)
 
 
 def test_another_type_or_another_key_is_another_token() -> None:
     known = AuthorizationCache("CS01", KEY)
-    words = known.answered(
+    records = known.on_call_result(
         Version.V201, "Authorize", _asked(Version.V201, "a"), _said(Version.V201, "Accepted")
     )
-    assert known.ask(IdToken("a", "eMAID"), UTC) is None
+    assert known.find_status(IdToken("a", "eMAID"), UTC) is None
     stranger = AuthorizationCache("CS01", b"another key")
-    stranger.recall(words)
+    stranger.restore(records)
     assert _known(Version.V201, stranger, "a") == [None]
 
 
@@ -251,10 +261,10 @@ _SECRETS = st.text(max_size=16).map("tag-".__add__)
 def test_no_word_tells_a_token(value: str, group: str, version: Version) -> None:
     known = AuthorizationCache("CS01", KEY)
     said = _said(version, "Accepted", group=group)
-    words = known.answered(version, "Authorize", _asked(version, value), said)
+    records = known.on_call_result(version, "Authorize", _asked(version, value), said)
     listed = _list(version, 1, "Full", {value: "Blocked", group: None})
-    words += known.commanded(version, "SendLocalList", listed, ACCEPTED, UTC)
-    told = [part for word in words for part in msgspec.structs.astuple(word) if isinstance(part, str)]
-    assert any(isinstance(word, TokenAuthorized) for word in words)
+    records += known.on_command_result(version, "SendLocalList", listed, ACCEPTED, UTC)
+    told = [part for word in records for part in msgspec.structs.astuple(word) if isinstance(part, str)]
+    assert any(isinstance(word, TokenAuthorized) for word in records)
     for secret in (value, group):
         assert not [part for part in told if secret.lower() in part.lower()]

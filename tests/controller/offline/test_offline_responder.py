@@ -85,7 +85,7 @@ REPORTS_21 = [
 def test_a_report_is_taken_and_kept_for_the_backend(version: Version, action: str, payload: Payload) -> None:
     check(version, request(version, action), json.dumps(payload).encode())
     answer = Away(version).says(action, payload)
-    assert (answer.result, answer.queue, answer.words, answer.note) == (b"{}", True, (), "")
+    assert (answer.result, answer.queue, answer.records, answer.note) == (b"{}", True, (), "")
 
 
 @pytest.mark.parametrize("action", REPORTS_21)
@@ -173,7 +173,7 @@ def test_a_station_is_accepted_if_its_backend_has_done_so_before(version: Versio
     assert result(stranger) == {"status": "Pending", "currentTime": NOW, "interval": PENDING_S}
     assert "never accepted" in stranger.note
     accepted = json.dumps({"status": "Accepted", "interval": 77, "currentTime": NOW}).encode()
-    away.story.answered(version, json.dumps(boot).encode(), accepted)
+    away.story.on_boot_answer(version, json.dumps(boot).encode(), accepted)
     known = away.says("BootNotification", boot)
     assert result(known) == {"status": "Accepted", "currentTime": NOW, "interval": 77}
     assert (known.queue, known.note) == (False, "")
@@ -226,7 +226,7 @@ def test_a_driver_is_judged_by_what_is_known(
     info = result(answer)["idTagInfo" if version is V16 else "idTokenInfo"]
     assert (info, answer.queue) == ({"status": verdict}, queue)
     assert TAG not in answer.note
-    assert not any(isinstance(word, TokenAuthorized) for word in answer.words)
+    assert not any(isinstance(word, TokenAuthorized) for word in answer.records)
 
 
 @pytest.mark.parametrize("version", [V201, V21])
@@ -254,5 +254,7 @@ def test_a_transaction_gets_a_number_of_ours_that_is_saved_with_it() -> None:
     numbers = [result(answer)["transactionId"] for answer in (first, second)]
     assert numbers == [first.transaction, second.transaction]
     assert FIRST_ID <= numbers[0] < numbers[1]
-    assert first.words == (TransactionMapped("CS01", "csms", numbers[0], None),)
-    assert away.ids.waits("StopTransaction", json.dumps(STOP | {"transactionId": numbers[0]}).encode())
+    assert first.records == (TransactionMapped("CS01", "csms", numbers[0], None),)
+    assert away.ids.waits_for_backend_id(
+        "StopTransaction", json.dumps(STOP | {"transactionId": numbers[0]}).encode()
+    )

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from controller.model.journal import Record
 from controller.ocpp.frames import Version
 from controller.offline.dedup_key import dedup_key
 from controller.offline.journal_records import (
@@ -18,20 +19,19 @@ from controller.offline.journal_records import (
     EntrySetAside,
     OutboxEntry,
     RecordKind,
-    RelayRecord,
 )
 from controller.offline.outbox import Outbox, OutboxFullError, kind_of
 
 V16, V201, V21 = Version.V16, Version.V201, Version.V21
 
 
-def queue(outbox: Outbox, kind: RecordKind, payload: bytes = b"{}", action: str = "X") -> list[RelayRecord]:
-    return outbox.queue(V16, action, payload, kind, "id", 5.0)
+def queue(outbox: Outbox, kind: RecordKind, payload: bytes = b"{}", action: str = "X") -> list[Record]:
+    return outbox.queue_message(V16, action, payload, kind, "id", 5.0)
 
 
-def numbers(words: list[RelayRecord]) -> list[tuple[str, int]]:
+def numbers(records: list[Record]) -> list[tuple[str, int]]:
     named = []
-    for word in words:
+    for word in records:
         assert isinstance(word, EntryQueued | EntryRemoved | EntrySent | EntrySetAside)
         named.append(
             (type(word).__name__, word.entry.number if isinstance(word, EntryQueued) else word.number)
@@ -74,9 +74,9 @@ def test_first_in_first_out() -> None:
     told = []
     while outbox.head is not None:
         told.append(outbox.head.number)
-        outbox.done(outbox.head.number)
+        outbox.remove_entry(outbox.head.number)
     assert told == [1, 2, 3]
-    assert (len(outbox), outbox.oldest) == (0, None)
+    assert (len(outbox), outbox.oldest_at) == (0, None)
 
 
 def test_the_least_goes_first_and_of_it_the_oldest() -> None:
@@ -103,8 +103,8 @@ def test_what_is_under_way_is_not_dropped() -> None:
     outbox = Outbox("CS01", "csms", capacity=2)
     queue(outbox, RecordKind.METER)
     queue(outbox, RecordKind.METER)
-    assert numbers(outbox.sent(1)) == [("EntrySent", 1)]
-    assert outbox.sent(1) == []
+    assert numbers(outbox.mark_sent(1)) == [("EntrySent", 1)]
+    assert outbox.mark_sent(1) == []
     assert numbers(queue(outbox, RecordKind.METER)) == [("EntryRemoved", 2), ("EntryQueued", 3)]
 
 
@@ -112,23 +112,23 @@ def test_a_repeated_message_is_known_while_the_first_waits() -> None:
     outbox = Outbox("CS01", "csms")
     stop = b'{"transactionId":5,"meterStop":7,"timestamp":"t"}'
     mark = dedup_key(V16, "StopTransaction", stop)
-    assert outbox.holds(mark) is None
+    assert outbox.find_duplicate(mark) is None
     queue(outbox, RecordKind.TRANSACTION, stop, "StopTransaction")
     queue(outbox, RecordKind.TRANSACTION, stop + b" ", "StopTransaction")
-    outbox.done(1)
-    held = outbox.holds(mark)
+    outbox.remove_entry(1)
+    held = outbox.find_duplicate(mark)
     assert held is not None
     assert held.number == 2  # the second one says the same, and still waits
-    outbox.set_aside(2, "NotSupported")
-    assert outbox.holds(mark) is None
+    outbox.set_entry_aside(2, "NotSupported")
+    assert outbox.find_duplicate(mark) is None
 
 
 def test_the_id_that_the_station_was_given_is_saved_with_the_entry() -> None:
     outbox = Outbox("CS01", "csms")
     queue(outbox, RecordKind.TRANSACTION)
     queue(outbox, RecordKind.TRANSACTION)
-    outbox.sent(1)
-    (given,) = outbox.answered(1, 2_100_000_000)
+    outbox.mark_sent(1)
+    (given,) = outbox.mark_answered(1, 2_100_000_000)
     assert isinstance(given, EntryQueued)
     assert (given.entry.transaction, given.entry.sent, given.entry.id) == (2_100_000_000, True, "id")
     assert outbox.head == given.entry
@@ -137,8 +137,8 @@ def test_the_id_that_the_station_was_given_is_saved_with_the_entry() -> None:
 def test_what_is_gone_is_gone_once() -> None:
     outbox = Outbox("CS01", "csms")
     queue(outbox, RecordKind.TRANSACTION)
-    assert numbers(outbox.set_aside(1, "NotSupported")) == [("EntrySetAside", 1)]
-    assert outbox.set_aside(1, "NotSupported") == outbox.done(1) == []
+    assert numbers(outbox.set_entry_aside(1, "NotSupported")) == [("EntrySetAside", 1)]
+    assert outbox.set_entry_aside(1, "NotSupported") == outbox.remove_entry(1) == []
 
 
 def test_only_what_is_its_own_is_recalled() -> None:
@@ -147,15 +147,15 @@ def test_only_what_is_its_own_is_recalled() -> None:
     assert isinstance(word, EntryQueued)
     for station, backend, known in [("CS01", "csms", 1), ("CS02", "csms", 0), ("CS01", "fleet", 0)]:
         recalled = Outbox(station, backend)
-        recalled.recall([word])
+        recalled.restore([word])
         assert len(recalled) == known
     following = Outbox("CS01", "csms")
-    following.recall([word])
+    following.restore([word])
     assert numbers(queue(following, RecordKind.METER)) == [("EntryQueued", 2)]
 
 
 class Waiting(RuleBasedStateMachine):
-    """An outbox against a list of what must be in it; a restart at any moment recalls it from the words."""
+    """An outbox against a list of what must be in it; a restart at any moment recalls it from the records."""
 
     @initialize(capacity=st.integers(1, 6))
     def begin(self, capacity: int) -> None:
@@ -167,8 +167,8 @@ class Waiting(RuleBasedStateMachine):
         """Payloads of transaction messages that were taken, and are neither answered nor set aside."""
         self.said = 0
 
-    def save(self, words: list[RelayRecord]) -> None:
-        for word in words:
+    def save(self, records: list[Record]) -> None:
+        for word in records:
             match word:
                 case EntryQueued(entry=entry):
                     self.disk[entry.number] = word
@@ -184,13 +184,15 @@ class Waiting(RuleBasedStateMachine):
         payload = json.dumps({"said": self.said})
         before = list(self.expected)
         try:
-            words = self.outbox.queue(V16, "X", payload.encode(), kind, f"m{self.said}", float(self.said))
+            records = self.outbox.queue_message(
+                V16, "X", payload.encode(), kind, f"m{self.said}", float(self.said)
+            )
         except OutboxFullError:
             assert kind is RecordKind.TRANSACTION
             assert len(self.outbox) == self.capacity
             assert all(each.kind is RecordKind.TRANSACTION or each.sent for each in before)
             return
-        self.save(words)
+        self.save(records)
         if kind is RecordKind.TRANSACTION:
             self.owed.add(payload)
         dropped = [each for each in before if each not in self.expected]
@@ -206,28 +208,28 @@ class Waiting(RuleBasedStateMachine):
         assert head is not None
         match how:
             case "sent":
-                for word in self.outbox.sent(head.number):
+                for word in self.outbox.mark_sent(head.number):
                     assert isinstance(word, EntrySent)
-                    self.save([EntryQueued("CS01", "csms", self.outbox.get(word.number) or head)])
+                    self.save([EntryQueued("CS01", "csms", self.outbox.get_entry(word.number) or head)])
             case "done":
-                self.save(self.outbox.done(head.number))
+                self.save(self.outbox.remove_entry(head.number))
                 self.owed.discard(head.payload.decode())
             case "set aside":
-                self.save(self.outbox.set_aside(head.number, "why"))
+                self.save(self.outbox.set_entry_aside(head.number, "why"))
                 self.owed.discard(head.payload.decode())
             case "given":
-                self.save(self.outbox.answered(head.number, self.said))
+                self.save(self.outbox.mark_answered(head.number, self.said))
 
     @rule()
     def restart(self) -> None:
         self.outbox = Outbox("CS01", "csms", self.capacity)
-        self.outbox.recall([self.disk[number] for number in sorted(self.disk)])
+        self.outbox.restore([self.disk[number] for number in sorted(self.disk)])
 
     @invariant()
     def is_as_expected(self) -> None:
         assert len(self.outbox) == len(self.expected) <= self.capacity
         assert self.outbox.head == next(iter(self.expected), None)
-        assert [self.outbox.get(each.number) for each in self.expected] == self.expected
+        assert [self.outbox.get_entry(each.number) for each in self.expected] == self.expected
         assert self.owed <= {each.payload.decode() for each in self.expected}
 
 

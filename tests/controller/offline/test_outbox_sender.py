@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
+from controller.model.journal import Record
 from controller.ocpp.frames import Version
 from controller.offline.journal_records import (
     EntryRemoved,
     EntrySent,
     EntrySetAside,
-    RelayRecord,
     TransactionMapped,
     TransactionUnmapped,
 )
@@ -45,7 +45,7 @@ class Talk:
     def __init__(self, version: Version = V16) -> None:
         self.version = version
         self.now = 0.0
-        self.words: list[RelayRecord] = []
+        self.records: list[Record] = []
         self.notes: list[str] = []
         self.outbox = Outbox("CS01", "csms")
         self.story = StationSnapshot("CS01")
@@ -62,73 +62,75 @@ class Talk:
         version, raw = version or self.version, json.dumps(payload).encode()
         own = OWN if action == "StartTransaction" else None
         if own is not None:
-            self.ids.expect(own)
-        self.outbox.queue(version, action, raw, kind_of(version, action, raw), f"m-{action}", 1.0, own)
+            self.ids.expect_backend_id(own)
+        self.outbox.queue_message(
+            version, action, raw, kind_of(version, action, raw), f"m-{action}", 1.0, own
+        )
 
     def hears(self, action: str, payload: dict[str, Any] | None = None) -> OutboundCall:
         """What the backend hears next."""
-        outbound = self.courier.next(self.now)
+        outbound = self.courier.next_call(self.now)
         assert outbound is not None
-        self.words, self.notes = list(outbound.words), list(outbound.notes)
+        self.records, self.notes = list(outbound.records), list(outbound.notes)
         assert outbound.action == action
         assert payload is None or json.loads(outbound.payload) == payload
         self._asked = outbound
         return outbound
 
     def hears_nothing(self) -> None:
-        assert self.courier.next(self.now) is None
+        assert self.courier.next_call(self.now) is None
 
     def answers(self, result: dict[str, Any] | None = None, error: str | None = None) -> None:
         """The backend's answer to what it has heard."""
         assert self._asked is not None
         payload = None if error is not None else json.dumps(result or {}).encode()
-        self.words, self.notes = self.courier.answered(self._asked, payload, error, self.now)
+        self.records, self.notes = self.courier.on_answer(self._asked, payload, error, self.now)
 
 
 def test_first_its_story_then_what_has_waited() -> None:
     talk = Talk()
-    talk.story.saw(V16, "BootNotification", json.dumps(BOOT).encode())
+    talk.story.on_station_call(V16, "BootNotification", json.dumps(BOOT).encode())
     for connector in (2, 1):
-        talk.story.saw(V16, "StatusNotification", json.dumps({"connectorId": connector}).encode())
+        talk.story.on_station_call(V16, "StatusNotification", json.dumps({"connectorId": connector}).encode())
     talk.said("StartTransaction", START)
     talk.said("MeterValues", METER)
     talk.said("StopTransaction", STOP)
-    talk.courier.attached()
+    talk.courier.on_attached()
     talk.hears("BootNotification", BOOT)
     talk.answers(ACCEPTED)
     for connector in (1, 2):
         talk.hears("StatusNotification", {"connectorId": connector})
         talk.answers()
     talk.hears("StartTransaction", START)
-    assert talk.words == [EntrySent("CS01", "csms", 1)]
+    assert talk.records == [EntrySent("CS01", "csms", 1)]
     talk.answers(STARTED)
-    assert talk.words == [EntryRemoved("CS01", "csms", 1), TransactionMapped("CS01", "csms", OWN, 70)]
+    assert talk.records == [EntryRemoved("CS01", "csms", 1), TransactionMapped("CS01", "csms", OWN, 70)]
     talk.hears("MeterValues", METER | {"transactionId": 70})
     talk.answers()
-    assert talk.words == [EntryRemoved("CS01", "csms", 2)]
+    assert talk.records == [EntryRemoved("CS01", "csms", 2)]
     talk.hears("StopTransaction", STOP | {"transactionId": 70})
     assert not talk.courier.is_done
     talk.answers()
-    assert talk.words == [EntryRemoved("CS01", "csms", 3), TransactionUnmapped("CS01", "csms", OWN)]
+    assert talk.records == [EntryRemoved("CS01", "csms", 3), TransactionUnmapped("CS01", "csms", OWN)]
     talk.hears_nothing()
     assert talk.courier.is_done
 
 
 def test_on_the_next_link_the_story_begins_anew_and_the_entry_keeps_its_id() -> None:
     talk = Talk()
-    talk.story.saw(V16, "BootNotification", json.dumps(BOOT).encode())
+    talk.story.on_station_call(V16, "BootNotification", json.dumps(BOOT).encode())
     talk.said("StopTransaction", STOP)
-    talk.courier.attached()
+    talk.courier.on_attached()
     first = talk.hears("BootNotification")
     talk.answers(ACCEPTED)
     sent = talk.hears("StopTransaction")
     assert talk.notes == []
-    talk.courier.attached()
+    talk.courier.on_attached()
     assert talk.hears("BootNotification").id != first.id
     talk.answers(ACCEPTED)
     again = talk.hears("StopTransaction")
     assert (again.id, again.payload) == (sent.id, sent.payload)
-    assert (talk.words, "its answer was never seen" in talk.notes[0]) == ([], True)
+    assert (talk.records, "its answer was never seen" in talk.notes[0]) == ([], True)
 
 
 @pytest.mark.parametrize(
@@ -146,9 +148,9 @@ def test_nothing_is_told_to_who_has_not_accepted_the_boot(
     result: dict[str, Any] | None, error: str | None, wait_s: float
 ) -> None:
     talk = Talk()
-    talk.story.saw(V16, "BootNotification", json.dumps(BOOT).encode())
+    talk.story.on_station_call(V16, "BootNotification", json.dumps(BOOT).encode())
     talk.said("StopTransaction", STOP)
-    talk.courier.attached()
+    talk.courier.on_attached()
     talk.hears("BootNotification")
     talk.answers(result, error)
     assert talk.courier.deadline == wait_s
@@ -162,9 +164,9 @@ def test_nothing_is_told_to_who_has_not_accepted_the_boot(
 
 def test_who_does_not_know_boots_is_told_the_rest() -> None:
     talk = Talk()
-    talk.story.saw(V16, "BootNotification", json.dumps(BOOT).encode())
+    talk.story.on_station_call(V16, "BootNotification", json.dumps(BOOT).encode())
     talk.said("StopTransaction", STOP)
-    talk.courier.attached()
+    talk.courier.on_attached()
     talk.hears("BootNotification")
     talk.answers(error="NotImplemented")
     assert "NotImplemented" in talk.notes[0]
@@ -175,12 +177,12 @@ def test_trouble_of_its_own_is_waited_for_longer_and_longer_then_the_next_has_it
     talk = Talk()
     talk.said("StopTransaction", STOP)
     talk.said("DataTransfer", {})
-    talk.courier.attached()
+    talk.courier.on_attached()
     ids = set()
     for wait_s in WAITS_S:
         ids.add(talk.hears("StopTransaction").id)
         talk.answers(error="InternalError")
-        assert talk.words == []
+        assert talk.records == []
         assert f"goes again in {wait_s:g} s" in talk.notes[0]
         assert talk.courier.deadline == talk.now + wait_s
         talk.hears_nothing()
@@ -188,7 +190,7 @@ def test_trouble_of_its_own_is_waited_for_longer_and_longer_then_the_next_has_it
     ids.add(talk.hears("StopTransaction").id)
     talk.answers(error="InternalError")
     assert len(ids) == 1  # it may have been heard once before it was refused
-    assert talk.words == [EntrySetAside("CS01", "csms", 1, "InternalError")]
+    assert talk.records == [EntrySetAside("CS01", "csms", 1, "InternalError")]
     talk.hears("DataTransfer")
     talk.answers(error="GenericError")
     assert "goes again in 5 s" in talk.notes[0]  # its tries are its own
@@ -199,14 +201,14 @@ def test_what_can_never_be_taken_is_not_tried_again(code: str) -> None:
     talk = Talk()
     talk.said("StopTransaction", STOP)
     talk.said("SecurityEventNotification", {})
-    talk.courier.attached()
+    talk.courier.on_attached()
     talk.hears("StopTransaction")
     talk.answers(error=code)
-    assert talk.words == [EntrySetAside("CS01", "csms", 1, code)]
+    assert talk.records == [EntrySetAside("CS01", "csms", 1, code)]
     assert "set aside" in talk.notes[0]
     talk.hears("SecurityEventNotification")
     talk.answers(error=code)
-    assert talk.words == [EntryRemoved("CS01", "csms", 2)]  # a notice is not worth a person's time
+    assert talk.records == [EntryRemoved("CS01", "csms", 2)]  # a notice is not worth a person's time
     assert "dropped" in talk.notes[0]
 
 
@@ -214,27 +216,27 @@ def test_a_start_that_is_set_aside_holds_up_nothing_of_its_transaction() -> None
     talk = Talk()
     talk.said("StartTransaction", START)
     talk.said("StopTransaction", STOP)
-    talk.courier.attached()
+    talk.courier.on_attached()
     talk.hears("StartTransaction")
     talk.answers(error="TypeConstraintViolation")
-    assert talk.words[1:] == [TransactionUnmapped("CS01", "csms", OWN)]
+    assert talk.records[1:] == [TransactionUnmapped("CS01", "csms", OWN)]
     talk.hears("StopTransaction", STOP)
 
 
 def test_a_start_whose_answer_names_no_transaction_is_heard_all_the_same() -> None:
     talk = Talk()
     talk.said("StartTransaction", START)
-    talk.courier.attached()
+    talk.courier.on_attached()
     talk.hears("StartTransaction")
     talk.answers({"idTagInfo": {"status": "Accepted"}})
-    assert talk.words == [EntryRemoved("CS01", "csms", 1), TransactionUnmapped("CS01", "csms", OWN)]
+    assert talk.records == [EntryRemoved("CS01", "csms", 1), TransactionUnmapped("CS01", "csms", OWN)]
 
 
 def test_a_signed_message_is_told_as_it_is() -> None:
     talk = Talk()
     talk.said("StartTransaction", START)
     talk.said("StopTransaction", STOP | {"signatures": []})
-    talk.courier.attached()
+    talk.courier.on_attached()
     talk.hears("StartTransaction")
     talk.answers(STARTED)
     talk.hears("StopTransaction", STOP | {"signatures": []})
@@ -243,13 +245,13 @@ def test_a_signed_message_is_told_as_it_is() -> None:
 
 def test_what_is_said_in_another_version_waits_for_a_link_of_that_one() -> None:
     talk = Talk(V201)
-    talk.story.saw(V16, "BootNotification", json.dumps(BOOT).encode())
+    talk.story.on_station_call(V16, "BootNotification", json.dumps(BOOT).encode())
     talk.said("StopTransaction", STOP, V16)
-    talk.courier.attached()
+    talk.courier.on_attached()
     talk.hears_nothing()
     old = OutboxSender(talk.outbox, talk.story, talk.ids, V16)
-    old.attached()
-    boot = old.next(0.0)
+    old.on_attached()
+    boot = old.next_call(0.0)
     assert boot is not None
     assert boot.action == "BootNotification"
 
@@ -257,8 +259,8 @@ def test_what_is_said_in_another_version_waits_for_a_link_of_that_one() -> None:
 def test_an_answer_to_what_waits_no_more_changes_nothing() -> None:
     talk = Talk()
     talk.said("StopTransaction", STOP)
-    talk.courier.attached()
+    talk.courier.on_attached()
     talk.hears("StopTransaction")
     talk.answers()
     talk.answers()
-    assert (talk.words, talk.notes) == ([], [])
+    assert (talk.records, talk.notes) == ([], [])

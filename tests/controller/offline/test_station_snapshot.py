@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from controller.model.journal import Record
 from controller.ocpp.frames import Version
-from controller.offline.journal_records import RelayRecord, SnapshotDelivered
+from controller.offline.journal_records import SnapshotDelivered
 from controller.offline.station_snapshot import MOST_CONNECTORS, USUAL_INTERVAL_S, StationSnapshot
 
 V16, V201, V21 = Version.V16, Version.V201, Version.V21
@@ -42,15 +43,15 @@ def _answer(status: str, interval: int = 60) -> bytes:
 def test_boot_and_statuses_are_told_in_order(version: Version) -> None:
     story = StationSnapshot("CS01")
     boot = _payload(BOOTS[version])
-    words = story.saw(version, "BootNotification", boot)
+    records = story.on_station_call(version, "BootNotification", boot)
     for evse in (10, 2, 1):
-        words += story.saw(version, "StatusNotification", _status(version, evse))
-    words += story.saw(version, "StatusNotification", _status(version, 2, "Occupied"))
-    assert (story.boot_payload, story.boot) == (boot, words[0])
+        records += story.on_station_call(version, "StatusNotification", _status(version, evse))
+    records += story.on_station_call(version, "StatusNotification", _status(version, 2, "Occupied"))
+    assert (story.boot_payload, story.boot) == (boot, records[0])
     told = [_status(version, 1), _status(version, 2, "Occupied"), _status(version, 10)]
     assert [status.payload for status in story.statuses] == told
     recalled = StationSnapshot("CS01")
-    recalled.recall([SnapshotDelivered("CS02", "boot", version, "BootNotification", b"{}"), *words])
+    recalled.restore([SnapshotDelivered("CS02", "boot", version, "BootNotification", b"{}"), *records])
     assert (recalled.boot, recalled.statuses) == (story.boot, story.statuses)
 
 
@@ -58,16 +59,16 @@ def test_boot_and_statuses_are_told_in_order(version: Version) -> None:
 def test_the_same_again_is_no_word(version: Version) -> None:
     story = StationSnapshot("CS01")
     boot, status = _payload(BOOTS[version]), _status(version, 1)
-    assert len(story.saw(version, "BootNotification", boot)) == 1
-    assert story.saw(version, "BootNotification", boot) == []
-    assert len(story.saw(version, "StatusNotification", status)) == 1
-    assert story.saw(version, "StatusNotification", status) == []
+    assert len(story.on_station_call(version, "BootNotification", boot)) == 1
+    assert story.on_station_call(version, "BootNotification", boot) == []
+    assert len(story.on_station_call(version, "StatusNotification", status)) == 1
+    assert story.on_station_call(version, "StatusNotification", status) == []
 
 
 def test_a_boot_makes_the_statuses_before_it_untrue() -> None:
     story = StationSnapshot("CS01")
-    words: list[RelayRecord] = [*story.saw(V16, "StatusNotification", _status(V16, 1))]
-    forgotten = story.saw(V16, "BootNotification", _payload(BOOT_16))
+    records: list[Record] = [*story.on_station_call(V16, "StatusNotification", _status(V16, 1))]
+    forgotten = story.on_station_call(V16, "BootNotification", _payload(BOOT_16))
     assert [
         (word.topic, word.payload is None) for word in forgotten if isinstance(word, SnapshotDelivered)
     ] == [
@@ -75,7 +76,7 @@ def test_a_boot_makes_the_statuses_before_it_untrue() -> None:
         ("boot", False),
     ]
     recalled = StationSnapshot("CS01")
-    recalled.recall([*words, *forgotten])
+    recalled.restore([*records, *forgotten])
     assert story.statuses == recalled.statuses == []
 
 
@@ -90,43 +91,45 @@ def test_a_boot_makes_the_statuses_before_it_untrue() -> None:
 )
 def test_what_is_no_story(action: str, payload: bytes) -> None:
     story = StationSnapshot("CS01")
-    assert story.saw(V201, action, payload) == []
+    assert story.on_station_call(V201, action, payload) == []
     assert (story.boot, story.boot_payload, story.statuses) == (None, None, [])
 
 
 def test_no_station_fills_the_disk_with_connectors() -> None:
     story = StationSnapshot("CS01")
     for evse in range(MOST_CONNECTORS + 5):
-        story.saw(V16, "StatusNotification", _status(V16, evse))
+        story.on_station_call(V16, "StatusNotification", _status(V16, evse))
     assert len(story.statuses) == MOST_CONNECTORS
-    assert len(story.saw(V16, "StatusNotification", _status(V16, 3, "Faulted"))) == 1
+    assert len(story.on_station_call(V16, "StatusNotification", _status(V16, 3, "Faulted"))) == 1
 
 
 @pytest.mark.parametrize("version", list(Version))
 def test_a_station_that_was_accepted_is_known_again(version: Version) -> None:
     story = StationSnapshot("CS01")
     boot = _payload(BOOTS[version])
-    assert not story.accepted_before(version, boot)
-    words = story.answered(version, boot, _answer("Accepted", 120))
+    assert not story.was_accepted(version, boot)
+    records = story.on_boot_answer(version, boot, _answer("Accepted", 120))
     assert story.interval_s == 120
     recalled = StationSnapshot("CS01")
-    recalled.recall(words)
+    recalled.restore(records)
     assert recalled.interval_s == USUAL_INTERVAL_S
     for known in (story, recalled):
-        assert known.accepted_before(version, _payload(BOOTS[version] | {"firmwareVersion": "2"}))
-        assert known.accepted_before(V16, _payload(BOOT_16))  # whatever version it speaks now
-        assert not known.accepted_before(V16, _payload(BOOT_16 | {"chargePointSerialNumber": "2"}))
-        assert not known.accepted_before(V201, b'{"reason":"PowerUp"}')
-    assert story.answered(version, boot, _answer("Accepted")) == []
+        assert known.was_accepted(version, _payload(BOOTS[version] | {"firmwareVersion": "2"}))
+        assert known.was_accepted(V16, _payload(BOOT_16))  # whatever version it speaks now
+        assert not known.was_accepted(V16, _payload(BOOT_16 | {"chargePointSerialNumber": "2"}))
+        assert not known.was_accepted(V201, b'{"reason":"PowerUp"}')
+    assert story.on_boot_answer(version, boot, _answer("Accepted")) == []
 
 
 @pytest.mark.parametrize(("status", "known"), [("Accepted", True), ("Pending", True), ("Rejected", False)])
 def test_the_backend_s_last_word_counts(status: str, known: bool) -> None:
     story, boot = StationSnapshot("CS01"), _payload(BOOT_16)
-    words = story.answered(V16, boot, _answer("Accepted")) + story.answered(V16, boot, _answer(status))
+    records = story.on_boot_answer(V16, boot, _answer("Accepted")) + story.on_boot_answer(
+        V16, boot, _answer(status)
+    )
     recalled = StationSnapshot("CS01")
-    recalled.recall(words)
-    assert story.accepted_before(V16, boot) is recalled.accepted_before(V16, boot) is known
+    recalled.restore(records)
+    assert story.was_accepted(V16, boot) is recalled.was_accepted(V16, boot) is known
 
 
 @pytest.mark.parametrize(
@@ -134,5 +137,5 @@ def test_the_backend_s_last_word_counts(status: str, known: bool) -> None:
 )
 def test_no_acceptance_is_no_acceptance(result: bytes) -> None:
     story = StationSnapshot("CS01")
-    assert story.answered(V16, _payload(BOOT_16), result) == []
-    assert not story.accepted_before(V16, _payload(BOOT_16))
+    assert story.on_boot_answer(V16, _payload(BOOT_16), result) == []
+    assert not story.was_accepted(V16, _payload(BOOT_16))

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.offline.journal_records import RelayRecord, TransactionMapped, TransactionUnmapped
+from controller.model.journal import Record
+from controller.offline.journal_records import TransactionMapped, TransactionUnmapped
 from controller.offline.transaction_id_map import (
     FIRST_ID,
     MOST_ID,
@@ -27,13 +28,13 @@ def _payload(**members: Any) -> bytes:
 
 def _mapped(own: int, theirs: int) -> TransactionIdMap:
     ids = TransactionIdMap("CS01", "csms")
-    ids.expect(own)
-    ids.learnt(own, theirs)
+    ids.expect_backend_id(own)
+    ids.set_backend_id(own, theirs)
     return ids
 
 
 def _given(utc: float, count: int, ids: TransactionIdMap, taken: set[int]) -> list[int]:
-    return [ids.give(utc, taken)[0] for _ in range(count)]
+    return [ids.allocate_id(utc, taken)[0] for _ in range(count)]
 
 
 @pytest.mark.parametrize("utc", [0.0, UTC, 2.0**27 - 1, 2.0**31, 4e9])
@@ -49,16 +50,16 @@ def test_ids_given_before_a_restart_are_not_given_again() -> None:
     ids = TransactionIdMap("CS01", "csms")
     before = []
     for _ in range(5):
-        number, words = ids.give(UTC)
-        assert words == [TransactionMapped("CS01", "csms", number, None)]
+        number, records = ids.allocate_id(UTC)
+        assert records == [TransactionMapped("CS01", "csms", number, None)]
         before.append(number)
-        ids.over(number)
-    assert TransactionIdMap("CS01", "csms").give(UTC + 5)[0] not in before
+        ids.end_transaction(number)
+    assert TransactionIdMap("CS01", "csms").allocate_id(UTC + 5)[0] not in before
 
 
 def test_a_clock_that_goes_back_gives_no_id_twice() -> None:
     ids = TransactionIdMap("CS01", "csms")
-    numbers = [ids.give(utc)[0] for utc in (UTC, UTC - 3600, UTC + 1, UTC - 1e9, UTC + 1)]
+    numbers = [ids.allocate_id(utc)[0] for utc in (UTC, UTC - 3600, UTC + 1, UTC - 1e9, UTC + 1)]
     assert len(set(numbers)) == 5
 
 
@@ -71,7 +72,7 @@ def test_a_clock_that_goes_back_gives_no_id_twice() -> None:
 )
 def test_up(action: str, payload: bytes) -> None:
     expected = payload.replace(b'"transactionId": 7', b'"transactionId": 123')
-    assert _mapped(7, 123).up(action, payload) == expected
+    assert _mapped(7, 123).translate_for_backend(action, payload) == expected
 
 
 @pytest.mark.parametrize(
@@ -87,7 +88,7 @@ def test_up(action: str, payload: bytes) -> None:
 )
 def test_down(action: str, payload: bytes) -> None:
     expected = payload.replace(b'"transactionId": 123', b'"transactionId": 7')
-    assert _mapped(7, 123).down(action, payload) == expected
+    assert _mapped(7, 123).translate_for_station(action, payload) == expected
 
 
 @pytest.mark.parametrize(
@@ -103,98 +104,105 @@ def test_down(action: str, payload: bytes) -> None:
     ],
 )
 def test_what_is_none_of_ours_passes_up_untouched(action: str, payload: bytes) -> None:
-    assert _mapped(7, 123).up(action, payload) is payload
+    assert _mapped(7, 123).translate_for_backend(action, payload) is payload
 
 
 def test_what_is_none_of_ours_passes_down_untouched() -> None:
     payload = _payload(transactionId=8)
-    assert _mapped(7, 123).down("RemoteStopTransaction", payload) is payload
-    assert TransactionIdMap("CS01", "csms").down("RemoteStopTransaction", payload) is payload
+    assert _mapped(7, 123).translate_for_station("RemoteStopTransaction", payload) is payload
+    assert TransactionIdMap("CS01", "csms").translate_for_station("RemoteStopTransaction", payload) is payload
 
 
 @pytest.mark.parametrize("signed", [{"signatures": [{"keyId": "x"}]}, {"customData": {"signatures": []}}])
 def test_a_signed_message_is_not_changed(signed: dict[str, Any]) -> None:
     ids = _mapped(7, 123)
-    assert isinstance(ids.up("StopTransaction", _payload(transactionId=7, **signed)), IdRewriteError)
     assert isinstance(
-        ids.down("RemoteStopTransaction", _payload(transactionId=123, **signed)), IdRewriteError
+        ids.translate_for_backend("StopTransaction", _payload(transactionId=7, **signed)), IdRewriteError
+    )
+    assert isinstance(
+        ids.translate_for_station("RemoteStopTransaction", _payload(transactionId=123, **signed)),
+        IdRewriteError,
     )
 
 
 def test_a_signed_message_with_the_same_id_on_both_sides_passes() -> None:
     payload = _payload(transactionId=7, signatures=[])
-    assert _mapped(7, 7).up("StopTransaction", payload) == payload
+    assert _mapped(7, 7).translate_for_backend("StopTransaction", payload) == payload
 
 
 def test_the_other_side_s_number_does_not_hit_another_transaction() -> None:
     ids = _mapped(7, 123)
-    assert isinstance(ids.down("RemoteStopTransaction", _payload(transactionId=7)), IdRewriteError)
-    assert isinstance(ids.up("StopTransaction", _payload(transactionId=123)), IdRewriteError)
+    assert isinstance(
+        ids.translate_for_station("RemoteStopTransaction", _payload(transactionId=7)), IdRewriteError
+    )
+    assert isinstance(
+        ids.translate_for_backend("StopTransaction", _payload(transactionId=123)), IdRewriteError
+    )
 
 
 def test_a_message_waits_until_its_id_is_known() -> None:
     ids = TransactionIdMap("CS01", "csms")
-    own, _ = ids.give(UTC)
+    own, _ = ids.allocate_id(UTC)
     stop = _payload(transactionId=own)
-    assert ids.waits("StopTransaction", stop)
-    assert not ids.waits("StopTransaction", _payload(transactionId=-1))
-    assert not ids.waits("StatusNotification", stop)
-    assert ids.learnt(own, 42) == [TransactionMapped("CS01", "csms", own, 42)]
-    assert not ids.waits("StopTransaction", stop)
-    assert (ids.theirs(own), ids.own(42)) == (42, own)
+    assert ids.waits_for_backend_id("StopTransaction", stop)
+    assert not ids.waits_for_backend_id("StopTransaction", _payload(transactionId=-1))
+    assert not ids.waits_for_backend_id("StatusNotification", stop)
+    assert ids.set_backend_id(own, 42) == [TransactionMapped("CS01", "csms", own, 42)]
+    assert not ids.waits_for_backend_id("StopTransaction", stop)
+    assert (ids.backend_id(own), ids.station_id(42)) == (42, own)
 
 
 def test_nothing_waits_for_a_transaction_that_the_backend_will_never_know() -> None:
     ids = TransactionIdMap("CS01", "csms")
-    own, _ = ids.give(UTC)
-    assert ids.over(own) == [TransactionUnmapped("CS01", "csms", own)]
-    assert not ids.waits("StopTransaction", _payload(transactionId=own))
-    assert ids.over(own) == []
+    own, _ = ids.allocate_id(UTC)
+    assert ids.end_transaction(own) == [TransactionUnmapped("CS01", "csms", own)]
+    assert not ids.waits_for_backend_id("StopTransaction", _payload(transactionId=own))
+    assert ids.end_transaction(own) == []
 
 
 def test_a_meter_value_after_the_end_still_finds_its_transaction() -> None:
     ids = _mapped(7, 123)
-    ids.over(7)
-    assert ids.up("MeterValues", _payload(transactionId=7)) == _payload(transactionId=123)
-    assert ids.own(123) is None
+    ids.end_transaction(7)
+    assert ids.translate_for_backend("MeterValues", _payload(transactionId=7)) == _payload(transactionId=123)
+    assert ids.station_id(123) is None
     for number in range(1000, 1000 + MOST_PAST):
-        ids.learnt(number, number + 5000)
-        ids.over(number)
-    assert ids.up("MeterValues", _payload(transactionId=7)) == _payload(transactionId=7)
+        ids.set_backend_id(number, number + 5000)
+        ids.end_transaction(number)
+    assert ids.translate_for_backend("MeterValues", _payload(transactionId=7)) == _payload(transactionId=7)
 
 
 def test_a_backend_that_gives_every_transaction_the_same_id() -> None:
     ids = _mapped(7, 1)
-    ids.over(7)
-    ids.learnt(8, 1)
-    assert ids.own(1) == 8
-    ids.learnt(9, 1)
-    ids.over(8)
-    assert ids.own(1) == 9
+    ids.end_transaction(7)
+    ids.set_backend_id(8, 1)
+    assert ids.station_id(1) == 8
+    ids.set_backend_id(9, 1)
+    ids.end_transaction(8)
+    assert ids.station_id(1) == 9
 
 
 def test_what_was_saved_comes_back() -> None:
-    words: list[RelayRecord] = [
+    records: list[Record] = [
         TransactionMapped("CS01", "csms", FIRST_ID + 5, None),
         TransactionMapped("CS01", "csms", 8, 9),
         TransactionMapped("CS02", "csms", 1, 2),
         TransactionMapped("CS01", "fleet", 3, 4),
     ]
     ids = TransactionIdMap("CS01", "csms")
-    ids.recall(words)
-    assert ids.waits("StopTransaction", _payload(transactionId=FIRST_ID + 5))
-    assert [ids.theirs(own) for own in (8, 1, 3)] == [9, None, None]
-    assert ids.give(0.0)[0] == FIRST_ID + 6
+    ids.restore(records)
+    assert ids.waits_for_backend_id("StopTransaction", _payload(transactionId=FIRST_ID + 5))
+    assert [ids.backend_id(own) for own in (8, 1, 3)] == [9, None, None]
+    assert ids.allocate_id(0.0)[0] == FIRST_ID + 6
 
 
 @given(st.dictionaries(st.integers(1, 50), st.integers(100, 150), min_size=1), st.integers(1, 50))
 def test_up_and_down_are_each_other_s_inverse(pairs: dict[int, int], own: int) -> None:
     ids = TransactionIdMap("CS01", "csms")
     for ours, theirs in pairs.items():
-        ids.learnt(ours, theirs)
+        ids.set_backend_id(ours, theirs)
     payload = _payload(transactionId=own)
-    there = ids.up("StopTransaction", payload)
+    there = ids.translate_for_backend("StopTransaction", payload)
     assert isinstance(there, bytes)
     last = {theirs: ours for ours, theirs in pairs.items()}
     if own in pairs and last[pairs[own]] == own:
-        assert ids.down("RemoteStopTransaction", there) == payload
+        assert ids.translate_for_station("RemoteStopTransaction", there) == payload

@@ -65,7 +65,7 @@ class Away:
     def says(self, action: str, payload: Payload) -> OfflineAnswer:
         """The station says this; whatever it gets must be one good frame with its id."""
         sent = json.dumps(payload).encode()
-        answer = self.autonomy.answer("id 1", action, sent, UTC)
+        answer = self.autonomy.answer_call("id 1", action, sent, UTC)
         if answer.text is not None:
             frame = parse(answer.text)
             assert isinstance(frame, CallResult | CallError)
@@ -83,7 +83,9 @@ class Away:
         else:
             info = {"idTokenInfo": {"status": status, "cacheExpiryDateTime": until}}
             asked = {"idToken": TOKEN}
-        self.known.answered(self.version, "Authorize", json.dumps(asked).encode(), json.dumps(info).encode())
+        self.known.on_call_result(
+            self.version, "Authorize", json.dumps(asked).encode(), json.dumps(info).encode()
+        )
 
 
 def result(answer: OfflineAnswer) -> Any:

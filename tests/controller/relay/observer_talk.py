@@ -18,9 +18,9 @@ from collections import deque
 from typing import Any
 
 from controller.model.effects import LogEntry, TimePassed
+from controller.model.journal import Persist, Record
 from controller.ocpp.actions import OBSERVED, commands, reports
 from controller.ocpp.frames import Call, Version, call, call_result, parse
-from controller.offline.journal_records import PersistRelay, RelayRecord
 from controller.offline.outbox import Outbox
 from controller.offline.outbox_sender import OutboxSender
 from controller.offline.station_snapshot import StationSnapshot
@@ -60,7 +60,7 @@ class Talk:
     ) -> None:
         self.version = version
         self.now = 1000.0
-        self.words: list[RelayRecord] = []
+        self.records: list[Record] = []
         self.notes: list[str] = []
         self._unheard: deque[ToObserver | Redial | ObserverCommand] = deque()
         self._last: Call | None = None
@@ -91,8 +91,8 @@ class Talk:
         self.done()
         for action in self.observing.handle(event, self.now):
             match action:
-                case PersistRelay(words):
-                    self.words += words
+                case Persist(records):
+                    self.records += records
                 case LogEntry(text=text):
                     self.notes.append(text)
                 case _:
@@ -102,7 +102,7 @@ class Talk:
         """The station says something, and gets its answer from whoever answers."""
         self._sent += 1
         number = f"s{self._sent}"
-        self.story.saw(self.version, action, payload.encode())
+        self.story.on_station_call(self.version, action, payload.encode())
         frame = Call(f'[2,"{number}","{action}",{payload}]', number, action, payload.encode())
         self.on(ObserverCopy(frame, UTC_0 + self.now, transaction))
 

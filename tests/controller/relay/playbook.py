@@ -27,10 +27,10 @@ from controller.model.effects import (
     TimePassed,
     ToBackend,
 )
+from controller.model.journal import Persist, Record
 from controller.model.observations import Observation
 from controller.ocpp.frames import Call, Version, parse
 from controller.ocpp.station_state import StationStateTracker
-from controller.offline.journal_records import PersistRelay, RelayRecord
 from controller.offline.offline_handler import OfflineHandler
 from controller.offline.station_snapshot import StationSnapshot
 from controller.profiles.absorbed_profiles import AbsorbedProfiles, EvseWiring
@@ -225,9 +225,9 @@ class Playbook:
         assert told.backend == backend
         return told.text
 
-    def saves(self) -> tuple[RelayRecord, ...]:
+    def saves(self) -> tuple[Record, ...]:
         """Something has to be on disk before what follows."""
-        return self._pop(PersistRelay).words
+        return self._pop(Persist).records
 
     def site_learns(self, observation: Observation) -> None:
         self._next(ObservationMade(observation))

@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from controller.model.journal import Persist, Record
 from controller.ocpp.actions import OBSERVED, reports
 from controller.ocpp.frames import Version
 from controller.offline.authorization_cache import AuthorizationCache
-from controller.offline.journal_records import PersistRelay, RelayRecord
 from controller.offline.offline_handler import MessageQueued, OfflineHandler
 from controller.offline.offline_responder import OfflineResponder, OfflineRules
 from controller.offline.outbox import Outbox
@@ -46,14 +46,14 @@ class Messages(Playbook):
         story: StationSnapshot,
         observers: Mapping[str, SecondaryBackend],
     ) -> None:
-        self.writes: list[tuple[RelayRecord, ...]] = []
+        self.writes: list[tuple[Record, ...]] = []
         self.fleet: list[str] = []
         super().__init__(version, up=up, stead=stead, story=story, observers=observers)
 
     def _take(self, actions: list[Action]) -> None:
-        self.writes += [action.words for action in actions if isinstance(action, PersistRelay)]
+        self.writes += [action.records for action in actions if isinstance(action, Persist)]
         self.fleet += [action.text for action in actions if isinstance(action, ToObserver)]
-        aside = PersistRelay | ObservationMade | Commandable | ToObserver
+        aside = Persist | ObservationMade | Commandable | ToObserver
         super()._take([action for action in actions if not isinstance(action, aside)])
 
 
@@ -86,7 +86,7 @@ class Remembered:
             self.copies,
             self.copied_ids,
         ):
-            each.recall(self._words)
+            each.restore(self._words)
 
     def link(self, *, up: bool = True) -> Messages:
         """A station connects."""
@@ -128,13 +128,13 @@ class Remembered:
             TIMEOUT_S,
         )
 
-    def _loaded(self) -> Sequence[RelayRecord]:
+    def _loaded(self) -> Sequence[Record]:
         store = RelayStore(self._folder)
-        words = store.load("CS01").words
+        words = store.load("CS01").records
         store.close()
         return words
 
-    def _write(self, saves: Sequence[Sequence[RelayRecord]]) -> None:
+    def _write(self, saves: Sequence[Sequence[Record]]) -> None:
         store = RelayStore(self._folder)
         for words in saves:
             store.write(words)

@@ -79,7 +79,7 @@ def test_a_signed_transaction_message_stays_with_the_station(
 ) -> None:
     away = Away(version, OfflineRules(authorise="everyone"))
     answer = away.says(action, payload)
-    assert (answer.text, answer.result, answer.queue, answer.words) == (None, None, False, ())
+    assert (answer.text, answer.result, answer.queue, answer.records) == (None, None, False, ())
     assert "signed" in answer.note
 
 
@@ -122,14 +122,14 @@ def test_a_transaction_that_the_backend_does_not_accept_is_ended(
 ) -> None:
     entry = _entry(version, action, payload, 777 if version is V16 else None)
     away = Away(version)
-    stop = away.autonomy.heard(entry, _judged(version, "Blocked"))
+    stop = away.autonomy.on_outbox_result(entry, _judged(version, "Blocked"))
     assert stop is not None
     assert (stop[0], json.loads(stop[1])) == (command, says)
     check(version, request(version, command), stop[1])
-    assert away.autonomy.heard(entry, _judged(version, "Accepted")) is None
-    assert away.autonomy.heard(entry, b"{}") is None
+    assert away.autonomy.on_outbox_result(entry, _judged(version, "Accepted")) is None
+    assert away.autonomy.on_outbox_result(entry, b"{}") is None
     lenient = Away(version, OfflineRules(stop_unauthorised=False))
-    assert lenient.autonomy.heard(entry, _judged(version, "Blocked")) is None
+    assert lenient.autonomy.on_outbox_result(entry, _judged(version, "Blocked")) is None
 
 
 @pytest.mark.parametrize(
@@ -145,11 +145,13 @@ def test_a_transaction_that_is_over_is_left_alone(
     away = Away(version)
     away.says(*end)
     entry = _entry(version, *begin, 777 if version is V16 else None)
-    assert away.autonomy.heard(entry, _judged(version, "Invalid")) is None
+    assert away.autonomy.on_outbox_result(entry, _judged(version, "Invalid")) is None
     for number in range(MOST_ENDED):
         other: Payload = {"transactionId": number, "transactionInfo": {"transactionId": str(number)}}
         away.says(end[0], end[1] | other)
-    assert away.autonomy.heard(entry, _judged(version, "Invalid")) is not None  # the station will refuse
+    assert (
+        away.autonomy.on_outbox_result(entry, _judged(version, "Invalid")) is not None
+    )  # the station will refuse
 
 
 @pytest.mark.parametrize(
@@ -165,4 +167,4 @@ def test_a_transaction_that_is_over_is_left_alone(
 )
 def test_nothing_is_stopped_that_cannot_be_named(now: Version, entry: OutboxEntry) -> None:
     for version in (V16, V201):
-        assert Away(now).autonomy.heard(entry, _judged(version, "Invalid")) is None
+        assert Away(now).autonomy.on_outbox_result(entry, _judged(version, "Invalid")) is None

@@ -21,9 +21,9 @@ from hypothesis import strategies as st
 
 from controller.chargers.quirks import LimitScope
 from controller.model.effects import BackendLost, BackendUp, FromBackend, TimePassed, ToBackend
+from controller.model.journal import Persist
 from controller.ocpp.frames import Version
 from controller.ocpp.station_state import StationStateTracker
-from controller.offline.journal_records import PersistRelay
 from controller.profiles.arbiter import ProfileArbiter
 from controller.relay.events import (
     Close,
@@ -218,7 +218,7 @@ class World:
     def _on(self, event: Event) -> None:
         for action in self._relay.handle(event, self._now):
             match action:
-                case PersistRelay(words=words):
+                case Persist(words=words):
                     if self._dies == "before":
                         raise DiedError
                     self._store.write(words)

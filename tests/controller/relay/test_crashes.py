@@ -18,9 +18,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from controller.model.journal import Record
 from controller.ocpp.frames import Answer, CallError, CallResult, Version
 from controller.offline.authorization_cache import AuthorizationCache
-from controller.offline.journal_records import RelayRecord
 from controller.offline.offline_handler import MessageQueued, OfflineHandler
 from controller.offline.offline_responder import OfflineResponder, OfflineRules
 from controller.offline.outbox import Outbox
@@ -91,21 +91,21 @@ class Life:
         self._store = RelayStore(folder)
         self._writes = writes
         self._last_is_on_disk = last_is_on_disk
-        words = self._store.load("CS01").words
+        words = self._store.load("CS01").records
         story, answers = StationSnapshot("CS01"), ResponseCache("CS01")
         drivers = AuthorizationCache("CS01", b"key")
         self.outbox, ids = Outbox("CS01", "csms"), TransactionIdMap("CS01", "csms")
         for part in (story, answers, drivers, self.outbox, ids):
-            part.recall(words)
+            part.restore(words)
         autonomy = OfflineResponder("CS01", V16, drivers, ids, story, OfflineRules(authorise="everyone"))
         kept = MessageQueued(
             story=story, authorisations=drivers, answers=answers, outbox=self.outbox, ids=ids
         )
         courier = OutboxSender(self.outbox, story, ids, V16)
         self.stead = OfflineHandler(V16, autonomy, courier, kept, lambda now: 1_800_000_000.0 + now)
-        self.stead.attached(was_away=True)
+        self.stead.on_attached(was_away=True)
 
-    def save(self, words: Sequence[RelayRecord]) -> None:
+    def save(self, words: Sequence[Record]) -> None:
         if self._writes is None:
             self._store.write(words)
         elif words:
@@ -117,19 +117,19 @@ class Life:
 
     def serve(self, station: Station, now: float) -> None:
         action, payload = station.says()
-        served = self.stead.serve(f"s{now}", action, payload, None, now)
-        self.save(served.words)
+        served = self.stead.answer_call(f"s{now}", action, payload, None, now)
+        self.save(served.records)
         assert served.result is not None or served.text is not None
         result = json.dumps(json.loads(served.text or "")[2]).encode()
         station.hears(action, result)
 
     def tell(self, backend: Backend, now: float) -> None:
-        following = self.stead.next(now)
+        following = self.stead.next_outbox_call(now)
         if following is None:
             return
-        self.save(following.words)
+        self.save(following.records)
         answer = backend.call(following.id, following.action, following.payload)
-        self.save(self.stead.delivered(answer, now).words)
+        self.save(self.stead.on_outbox_answer(answer, now).records)
 
     def close(self) -> None:
         self._store.close()
@@ -204,7 +204,7 @@ def test_a_message_that_was_heard_when_we_died_goes_again_under_the_same_id_and_
         life.tell(backend, 2)  # the third write is that of the answer
     life.close()
     again = Life(tmp_path, None, last_is_on_disk=True)
-    following = again.stead.next(4)
+    following = again.stead.next_outbox_call(4)
     if last_is_on_disk:
         assert following is None
     else:

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from controller.chargers.quirks import LimitScope
 from controller.model.effects import BackendUp, FromBackend, TimePassed, ToBackend
+from controller.model.journal import Persist
 from controller.ocpp.frames import Version
 from controller.ocpp.station_state import StationStateTracker
-from controller.offline.journal_records import PersistRelay
 from controller.profiles.arbiter import ProfileArbiter
 from controller.relay.events import Action, FromStation, ToStation
 from controller.relay.station_relay import StationRelay
@@ -57,8 +57,8 @@ class Talk:
     def take(self, actions: list[Action]) -> None:
         for action in actions:
             match action:
-                case PersistRelay(words):
-                    self.remembered += sum(isinstance(word, RememberText) for word in words)
+                case Persist(records):
+                    self.remembered += sum(isinstance(record, RememberText) for record in records)
                 case ToStation(text):
                     self.station.append(text)
                     assert len(self.station) <= self.remembered  # nothing goes that is not on disk

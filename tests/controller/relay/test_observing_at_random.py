@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.model.effects import TimePassed
+from controller.model.journal import Persist
 from controller.ocpp.actions import OBSERVED, commands, reports
 from controller.ocpp.frames import Call, CallError, CallResult, Version, call, call_error, call_result, parse
-from controller.offline.journal_records import EntrySetAside, PersistRelay
+from controller.offline.journal_records import EntrySetAside
 from controller.offline.outbox import Outbox
 from controller.offline.outbox_sender import OutboxSender
 from controller.offline.station_snapshot import StationSnapshot
@@ -113,7 +114,7 @@ class Walk:
                 self.on(FromObserver("fleet", call_result("stray", b"{}")))
 
     def says(self, action: str, payload: str, transaction: int | None = None) -> None:
-        self.story.saw(Version.V16, action, payload.encode())
+        self.story.on_station_call(Version.V16, action, payload.encode())
         frame = Call(call("s", action, payload.encode()), "s", action, payload.encode())
         self.on(ObserverCopy(frame, self.now, transaction))
 
@@ -142,7 +143,7 @@ class Walk:
                     self.commanded.append(asked)
                 case Redial():
                     self.link_is_gone()
-                case PersistRelay(words=words):
+                case Persist(words=words):
                     self.set_aside += sum(isinstance(word, EntrySetAside) for word in words)
 
     def hears(self, text: str) -> None:

@@ -295,7 +295,7 @@ def test_what_a_station_says_gets_our_signature_when_it_goes_up() -> None:
 def test_our_signature_comes_after_whatever_must_be_changed_in_a_message() -> None:
     """An observer's number of a transaction is another one: exchanged in what nobody has signed."""
     watching = Talk(Version.V16, may=("transactions",))
-    watching.ids.learnt(7, 8)
+    watching.ids.set_backend_id(7, 8)
     play = Playbook(
         Version.V16,
         gate=gate((), [SignConfig(id="too", passing=True)], [OWN], roles=()),

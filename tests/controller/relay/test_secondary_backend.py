@@ -6,8 +6,9 @@ import json
 
 import pytest
 
+from controller.model.journal import Persist
 from controller.ocpp.frames import Call, Send, Version, call_error, call_result
-from controller.offline.journal_records import EntryQueued, PersistRelay
+from controller.offline.journal_records import EntryQueued
 from controller.relay.events import ToObserver
 from controller.relay.secondary_backend import (
     MOST_COMMANDS,
@@ -38,7 +39,7 @@ def test_whoever_attaches_hears_the_boot_and_the_states_first(version: Version) 
     talk.hears("StatusNotification", talk.a_status(2, "Available"))
     talk.answers()
     talk.done()
-    assert talk.words == []
+    assert talk.records == []
 
 
 @VERSIONS
@@ -157,7 +158,7 @@ def test_transactions_wait_for_it_on_disk_and_come_in_order_after_the_story() ->
     talk.lost()
     talk.station("StartTransaction", START, transaction=7)
     talk.station("StopTransaction", '{"transactionId":7,"meterStop":5,"timestamp":"2027-01-15T09:00:00Z"}')
-    assert [word.entry.action for word in talk.words if isinstance(word, EntryQueued)] == [
+    assert [word.entry.action for word in talk.records if isinstance(word, EntryQueued)] == [
         "StartTransaction",
         "StopTransaction",
     ]
@@ -180,7 +181,7 @@ def test_what_waits_is_saved_before_anything_is_sent_of_it() -> None:
     frame = Call("", "s", "StartTransaction", START.encode())
     actions = talk.observing.handle(ObserverCopy(frame, UTC_0, 7), talk.now)
     kinds = [type(action) for action in actions]
-    assert kinds.index(PersistRelay) < kinds.index(ToObserver)
+    assert kinds.index(Persist) < kinds.index(ToObserver)
 
 
 def test_a_call_whose_answer_was_never_seen_is_sent_again_under_the_same_id() -> None:

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import trio
 
+from controller.model.journal import Record
 from controller.ocpp.frames import Version
-from controller.offline.journal_records import RelayRecord, SnapshotDelivered
+from controller.offline.journal_records import SnapshotDelivered
 from controller.services.relay_memory import RelayJournals
 from controller.signing.replay import RememberText, SeenText
 from controller.store.database import StoreError
@@ -22,15 +23,15 @@ SEEN = RememberText((SeenText(b"token", 7.0),), 1.0)
 
 
 async def saved(
-    folder: Path, words: Sequence[RelayRecord], remembered: list[RememberText]
-) -> tuple[RelayRecord, ...]:
-    """What is on disk of the station after these words."""
+    folder: Path, records: Sequence[Record], remembered: list[RememberText]
+) -> tuple[Record, ...]:
+    """What is on disk of the station after these records."""
     memory = RelayJournals(configured(folder, Backend()), remembered.extend)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(memory.run)
-        await memory.save(words)
+        await memory.save(records)
         nursery.cancel_scope.cancel()
-    return RelayStore(folder).load("CS01").words
+    return RelayStore(folder).load("CS01").records
 
 
 async def test_each_word_goes_to_its_file(tmp_path: Path) -> None:
@@ -40,7 +41,7 @@ async def test_each_word_goes_to_its_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("word", [SEEN, TOLD])
-async def test_a_word_alone_is_saved_too(tmp_path: Path, word: RelayRecord) -> None:
+async def test_a_word_alone_is_saved_too(tmp_path: Path, word: Record) -> None:
     remembered: list[RememberText] = []
     kept = await saved(tmp_path, [word], remembered)
     assert [*remembered, *kept] == [word]

@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from controller.model.journal import Record
 from controller.ocpp.frames import Version
 from controller.offline.journal_records import (
     EntryQueued,
@@ -16,7 +17,6 @@ from controller.offline.journal_records import (
     LocalListVersion,
     OutboxEntry,
     RecordKind,
-    RelayRecord,
     ResponseStored,
     SnapshotDelivered,
     TokenAuthorized,
@@ -36,7 +36,7 @@ ENTRY = OutboxEntry(
     taken=1.5,
     transaction=2_100_000_000,
 )
-LASTING: list[RelayRecord] = [
+LASTING: list[Record] = [
     EntryQueued("CS01", "cpo", ENTRY),
     ResponseStored("CS01", "print", b"{}"),
     TransactionMapped("CS01", "cpo", 2_100_000_000, None),
@@ -49,14 +49,14 @@ LASTING: list[RelayRecord] = [
 
 def test_what_is_saved_comes_back_as_it_was(tmp_path: Path) -> None:
     RelayStore(tmp_path).write(LASTING)
-    assert list(RelayStore(tmp_path).load("CS01").words) == LASTING
+    assert list(RelayStore(tmp_path).load("CS01").records) == LASTING
 
 
 def test_one_station_is_loaded_alone(tmp_path: Path) -> None:
     store = RelayStore(tmp_path)
     store.write([*LASTING, TransactionMapped("CS02", "cpo", 1, 2)])
-    assert list(store.load("CS01").words) == LASTING
-    assert list(store.load("CS02").words) == [TransactionMapped("CS02", "cpo", 1, 2)]
+    assert list(store.load("CS01").records) == LASTING
+    assert list(store.load("CS02").records) == [TransactionMapped("CS02", "cpo", 1, 2)]
 
 
 def test_a_later_word_takes_the_place_of_an_earlier_one(tmp_path: Path) -> None:
@@ -69,7 +69,7 @@ def test_a_later_word_takes_the_place_of_an_earlier_one(tmp_path: Path) -> None:
             LocalListVersion("CS01", 4),
         ]
     )
-    words = list(store.load("CS01").words)
+    words = list(store.load("CS01").records)
     assert EntryQueued("CS01", "cpo", msgspec.structs.replace(ENTRY, sent=True)) in words
     assert TransactionMapped("CS01", "cpo", 2_100_000_000, 12) in words
     assert [word for word in words if isinstance(word, LocalListVersion)] == [LocalListVersion("CS01", 4)]
@@ -87,7 +87,7 @@ def test_what_is_over_is_gone(tmp_path: Path) -> None:
             TokenAuthorized("CS01", "cache", "hash", None),
         ]
     )
-    assert list(store.load("CS01").words) == [
+    assert list(store.load("CS01").records) == [
         ResponseStored("CS01", "print", b"{}"),
         LocalListVersion("CS01", 3),
     ]
@@ -97,7 +97,7 @@ def test_what_is_set_aside_waits_no_more_and_is_kept(tmp_path: Path) -> None:
     store = RelayStore(tmp_path)
     store.write(LASTING[:1])
     store.write([EntrySetAside("CS01", "cpo", 7, "FormationViolation")])
-    assert not any(isinstance(word, EntryQueued) for word in store.load("CS01").words)
+    assert not any(isinstance(word, EntryQueued) for word in store.load("CS01").records)
     assert RelayStore(tmp_path).set_aside() == [(LASTING[0], "FormationViolation")]
 
 
@@ -105,7 +105,7 @@ def test_entries_come_back_in_their_order(tmp_path: Path) -> None:
     store = RelayStore(tmp_path)
     entries = [msgspec.structs.replace(ENTRY, number=number, id=f"m{number}") for number in (1, 2, 10)]
     store.write([EntryQueued("CS01", "cpo", entry) for entry in reversed(entries)])
-    loaded = [word.entry for word in list(store.load("CS01").words) if isinstance(word, EntryQueued)]
+    loaded = [word.entry for word in list(store.load("CS01").records) if isinstance(word, EntryQueued)]
     assert loaded == entries
 
 
@@ -113,7 +113,9 @@ def test_the_answers_that_are_kept_are_bounded_and_the_newest(tmp_path: Path) ->
     store = RelayStore(tmp_path)
     store.write([ResponseStored("CS01", f"p{number}", b"{}") for number in range(MOST_REMEMBERED + 3)])
     store.write([ResponseStored("CS02", "other", b"{}")])
-    prints = [word.fingerprint for word in list(store.load("CS01").words) if isinstance(word, ResponseStored)]
+    prints = [
+        word.fingerprint for word in list(store.load("CS01").records) if isinstance(word, ResponseStored)
+    ]
     assert prints == [f"p{number}" for number in range(3, MOST_REMEMBERED + 3)]
 
 
@@ -133,6 +135,6 @@ def test_a_number_that_is_used_again_takes_no_place_of_what_was_set_aside(tmp_pa
 
 @pytest.mark.parametrize("big", [2**63, -(10**30)])
 def test_numbers_of_others_may_have_any_size(tmp_path: Path, big: int) -> None:
-    words: list[RelayRecord] = [TransactionMapped("CS01", "cpo", big, big), LocalListVersion("CS01", big)]
+    words: list[Record] = [TransactionMapped("CS01", "cpo", big, big), LocalListVersion("CS01", big)]
     RelayStore(tmp_path).write(words)
-    assert list(RelayStore(tmp_path).load("CS01").words) == words
+    assert list(RelayStore(tmp_path).load("CS01").records) == words

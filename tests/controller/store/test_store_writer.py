@@ -12,13 +12,13 @@ import pytest
 import trio
 import trio.testing
 
+from controller.model.journal import Record
 from controller.ocpp.frames import Version
 from controller.offline.journal_records import (
     EntryQueued,
     LocalListVersion,
     OutboxEntry,
     RecordKind,
-    RelayRecord,
 )
 from controller.store.database import StoreError
 from controller.store.relay_store import FILE, RelayStore
@@ -29,12 +29,12 @@ class Disk:
     """A disk whose commits end when the test lets them: `commits` are those that it has been given."""
 
     def __init__(self) -> None:
-        self.commits: list[list[RelayRecord]] = []
+        self.commits: list[list[Record]] = []
         self.failing: StoreError | None = None
         self.begun = threading.Event()
         self._may_end = threading.Semaphore(0)
 
-    def commit(self, words: Sequence[RelayRecord]) -> None:
+    def commit(self, words: Sequence[Record]) -> None:
         self.commits.append(list(words))
         self.begun.set()
         assert self._may_end.acquire(timeout=5)
@@ -50,7 +50,7 @@ class Disk:
 
 
 @asynccontextmanager
-async def running(commit: Callable[[Sequence[RelayRecord]], None]) -> AsyncIterator[StoreWriter]:
+async def running(commit: Callable[[Sequence[Record]], None]) -> AsyncIterator[StoreWriter]:
     writer = StoreWriter(commit)
     with trio.fail_after(10):
         async with trio.open_nursery() as nursery:
@@ -59,7 +59,7 @@ async def running(commit: Callable[[Sequence[RelayRecord]], None]) -> AsyncItera
             nursery.cancel_scope.cancel()
 
 
-def words(*versions: int) -> list[RelayRecord]:
+def words(*versions: int) -> list[Record]:
     return [LocalListVersion("CS01", version) for version in versions]
 
 
@@ -209,9 +209,9 @@ async def test_a_full_disk_takes_nothing_of_a_group_and_is_left_behind(tmp_path:
     async with running(store.write) as writer:
         with pytest.raises(StoreError, match="full"):
             await writer.write([entry(2), entry(3, b"x" * 100_000)])
-        assert [word.entry.number for word in store.load("CS01").words if isinstance(word, EntryQueued)] == [
-            1
-        ]
+        assert [
+            word.entry.number for word in store.load("CS01").records if isinstance(word, EntryQueued)
+        ] == [1]
         database.rows("PRAGMA max_page_count = 100000")
         await writer.write([entry(2), entry(3, b"x" * 100_000)])
-    assert len(RelayStore(tmp_path).load("CS01").words) == 3
+    assert len(RelayStore(tmp_path).load("CS01").records) == 3

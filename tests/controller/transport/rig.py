@@ -21,10 +21,10 @@ from controller.backends.endpoint import Endpoint
 from controller.backends.pool import BackendPool
 from controller.chargers.quirks import LimitScope
 from controller.config.password_files import Secret
+from controller.model.journal import Record
 from controller.model.observations import Observation
 from controller.ocpp.frames import Version
 from controller.ocpp.station_state import StationStateTracker
-from controller.offline.journal_records import RelayRecord
 from controller.overlay.binary_messages import BinaryMessages
 from controller.profiles.arbiter import ProfileArbiter
 from controller.profiles.profile_messages import HeldProfile
@@ -80,15 +80,15 @@ class MemorySpy:
     """Writes down what has to be on disk; with `full`, it cannot."""
 
     def __init__(self) -> None:
-        self.words: list[RelayRecord] = []
+        self.records: list[Record] = []
         self.forgotten: list[str] = []
         self.full = False
 
-    async def save(self, words: Sequence[RelayRecord]) -> None:
+    async def save(self, words: Sequence[Record]) -> None:
         await trio.lowlevel.checkpoint()
         if self.full:
             raise StoreError("the disk is full")
-        self.words += words
+        self.records += words
 
     def forget(self, station: str) -> None:
         self.forgotten.append(station)

@@ -9,8 +9,9 @@ import pytest
 import trio
 import trio.testing
 
+from controller.model.journal import Persist, Record
 from controller.ocpp.frames import Version
-from controller.offline.journal_records import LocalListVersion, PersistRelay, RelayRecord
+from controller.offline.journal_records import LocalListVersion
 from controller.relay.events import Action, Close, Event, FromStation, ToStation
 from controller.stations.admission import Admission
 from controller.stations.connection_stats import ConnectionStats
@@ -88,7 +89,7 @@ class Relay:
 
     def handle(self, event: Event, _now: float) -> list[Action]:
         assert isinstance(event, FromStation)
-        return [PersistRelay((word(event.text),)), ToStation(f"answer to {event.text}")]
+        return [Persist((word(event.text),)), ToStation(f"answer to {event.text}")]
 
     def close(self, reason: str, _now: float) -> list[Action]:
         was_open, self.is_open = self.is_open, False
@@ -118,22 +119,22 @@ class SlowDisk:
     """Takes a second for each write, and no more than `room` of them."""
 
     def __init__(self, room: int) -> None:
-        self.words: list[RelayRecord] = []
+        self.records: list[Record] = []
         self.forgotten: list[str] = []
         self._room = room
 
-    async def save(self, words: Sequence[RelayRecord]) -> None:
+    async def save(self, words: Sequence[Record]) -> None:
         await trio.sleep(1)
         if self._room == 0:
             raise StoreError("the disk is full")
         self._room -= 1
-        self.words += words
+        self.records += words
 
     def forget(self, station: str) -> None:
         self.forgotten.append(station)
 
 
-def word(text: str) -> RelayRecord:
+def word(text: str) -> Record:
     return LocalListVersion(text, 1)
 
 
@@ -154,7 +155,7 @@ async def test_cut_short_it_saves_what_it_took_in_and_answers_at_most_what_was_b
             nursery.start_soon(session(link, disk).run, None)
             for text in ("a", "b", "c"):
                 link.says.send_nowait(text)
-    assert disk.words == [word("a"), word("b"), word("c")]
+    assert disk.records == [word("a"), word("b"), word("c")]
     assert link.heard == [f"answer to {text}" for text in ("a", "b", "c")[: int(at_s) + 1]]
     assert disk.forgotten == []
 
@@ -168,7 +169,7 @@ async def test_what_it_cannot_save_then_the_next_does_not_count_on(
             nursery.start_soon(session(link, disk).run, None)
             for text in ("a", "b"):
                 link.says.send_nowait(text)
-    assert (disk.words, disk.forgotten) == ([word("a")], ["CS01"])
+    assert (disk.records, disk.forgotten) == ([word("a")], ["CS01"])
     assert "its last messages are not kept: the disk is full" in caplog.text
 
 
@@ -180,5 +181,5 @@ async def test_on_a_full_disk_it_is_closed_unanswered_and_told(
     link.says.send_nowait("b")
     with trio.fail_after(10):
         await session(link, disk).run(None)
-    assert (disk.words, link.heard, disk.forgotten) == ([], [], ["CS01"])
+    assert (disk.records, link.heard, disk.forgotten) == ([], [], ["CS01"])
     assert "closed, its messages cannot be kept: the disk is full" in caplog.text
