@@ -31,7 +31,6 @@ from controller.offline.outbox_sender import OutboundCall, OutboxSender
 from controller.offline.response_cache import ResponseCache
 from controller.offline.station_snapshot import StationSnapshot
 from controller.offline.transaction_id_map import IdRewriteError, TransactionIdMap
-from controller.relay.call_queue import PendingCall
 
 
 class OfflineJournal(msgspec.Struct, frozen=True, kw_only=True):
@@ -218,23 +217,23 @@ class OfflineHandler:
 
     # -- the owner speaks -----------------------------------------------------------------------------
 
-    def on_call_answer(self, waiting: PendingCall, answer: Answer, now: float) -> OwnerAnswered:
+    def on_call_answer(
+        self, action: str, payload: bytes, number: int | None, answer: Answer
+    ) -> OwnerAnswered:
         """The owner has answered a CALL of the station itself."""
         records: list[Record] = []
         good = answer.payload if isinstance(answer, CallResult) else None
         if good is not None:
-            if waiting.action == "BootNotification":
-                records += self._kept.story.on_boot_answer(self._version, waiting.payload, good)
-            records += self._kept.authorisations.on_call_result(
-                self._version, waiting.action, waiting.payload, good
-            )
-        ended = ended_transaction(self._version, waiting.action, waiting.payload)
+            if action == "BootNotification":
+                records += self._kept.story.on_boot_answer(self._version, payload, good)
+            records += self._kept.authorisations.on_call_result(self._version, action, payload, good)
+        ended = ended_transaction(self._version, action, payload)
         if isinstance(ended, int) and good is not None:
             records += self._kept.ids.end_transaction(ended)
-        entry = None if waiting.number is None else self._kept.outbox.get_entry(waiting.number)
+        entry = None if number is None else self._kept.outbox.get_entry(number)
         if entry is None:
             return OwnerAnswered(records=tuple(records))
-        print_ = dedup_key(self._version, waiting.action, waiting.payload)
+        print_ = dedup_key(self._version, action, payload)
         if entry.answered:
             return self._heard_late(entry, print_, good, records)
         records += self._kept.outbox.remove_entry(entry.number)

@@ -254,7 +254,7 @@ class Upstream:
             return self._told(waiting, frame, now)
         outcomes: list[Outcome] = []
         if self._stead is not None:
-            heard = self._stead.on_call_answer(waiting, frame, now)
+            heard = self._stead.on_call_answer(waiting.action, waiting.payload, waiting.number, frame)
             outcomes += _saved(heard.records)
             if heard.before is not None:
                 return [*outcomes, ServedOffline(waiting.action, call_result(waiting.id, heard.before))]
