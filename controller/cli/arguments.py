@@ -1,29 +1,113 @@
-"""What stands on a command line, as values; who cannot be understood is told how to write it."""
+"""What the subcommands share: exit statuses, argument types and the configuration's reading."""
 
 from __future__ import annotations
 
+import argparse
+import os
+import sys
 from argparse import ArgumentTypeError
 from datetime import UTC, datetime
 from math import isfinite
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from controller.config import Config
+from controller.config.loader import ConfigError
+from controller.services.configuration import load_configuration
+from controller.tomlcheck.diagnostics import FileUnreadableError, render_diagnostics
+
+if TYPE_CHECKING:
+    Subcommands = argparse._SubParsersAction[argparse.ArgumentParser]
+else:  # the type is only known to the stubs; argparse's class takes no parameter
+    Subcommands = argparse._SubParsersAction
+
+OK = 0
+FAILED = 1
+"""Errors were found, or the work could not be done."""
+UNREADABLE = 2
+"""A file cannot be read; argparse ends with the same status for an invalid command line."""
+
+USUAL_CONFIG = Path("/etc/local-controller/controller.toml")
+"""Where the packaged service has its configuration."""
+
+
+class CommandError(Exception):
+    """A subcommand cannot do its work; its text is one line for the person who typed it.
+
+    `status` is the exit status.
+    """
+
+    def __init__(self, text: str, status: int = FAILED) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+def add_config(parser: argparse.ArgumentParser) -> None:
+    """Add the option that names the configuration file."""
+    parser.add_argument(
+        "-c", "--config", type=Path, default=USUAL_CONFIG, metavar="FILE", help="default: %(default)s"
+    )
+
+
+def read_configuration(path: Path) -> Config:
+    """Read the configuration and print its hints. Raises CommandError with all its errors."""
+    try:
+        config, hints = load_configuration(path)
+    except FileUnreadableError as error:
+        raise CommandError(str(error), UNREADABLE) from error
+    except ConfigError as error:
+        raise CommandError(render_diagnostics(error.errors, error.hints)) from error
+    if hints:
+        print(render_diagnostics([], hints), file=sys.stderr)
+    return config
 
 
 def moment(text: str) -> float:
-    """A time (POSIX s) in ISO 8601; without a zone it is UTC."""
+    """Parse a time (POSIX s) in ISO 8601; without a zone it is UTC."""
     try:
         at = datetime.fromisoformat(text)
     except ValueError:
         raise ArgumentTypeError(
-            f"{text!r} is no time; write it like 2026-11-21 or 2026-11-21T12:00Z"
+            f"{text!r} is not a time; write it like 2026-11-21 or 2026-11-21T12:00Z"
         ) from None
     return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
 
 
 def number(text: str) -> float:
-    """A finite number."""
+    """Parse a finite number."""
     try:
         value = float(text)
     except ValueError:
-        raise ArgumentTypeError(f"{text!r} is no number") from None
+        raise ArgumentTypeError(f"{text!r} is not a number") from None
     if not isfinite(value):
         raise ArgumentTypeError(f"{text!r} is not finite")
     return value
+
+
+def seconds(text: str) -> float:
+    """Parse a duration of 1 to 86400 s."""
+    value = number(text)
+    if not 1 <= value <= 86_400:
+        raise ArgumentTypeError("between 1 and 86400 s")
+    return value
+
+
+def new_file(text: str) -> Path:
+    """Parse the path of a file to be written; rejects at once what could not be written at the end."""
+    path = Path(text)
+    if path.is_dir() or not os.access(path.parent, os.W_OK):
+        raise ArgumentTypeError(f"{text!r} cannot be written; name a file in a writable directory")
+    return path
+
+
+def http_url(text: str) -> str:
+    """Parse an address of the page."""
+    if not text.startswith(("http://", "https://")):
+        raise ArgumentTypeError('begin it with "http://" or "https://"')
+    return text
+
+
+def count_of(count: int, noun: str) -> str:
+    """Return e.g. "1 station", "2 stations", "3 rules to verify"."""
+    first, _, rest = noun.partition(" ")
+    return f"{count} {first}{'' if count == 1 else 's'} {rest}".rstrip()

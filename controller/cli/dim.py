@@ -1,7 +1,7 @@
-"""`local-controller dim`: write and sign the command that limits a site, as its grid operator would.
+"""`local-controller dim`: write and sign a dimming command, as the grid operator would.
 
-It is for the operator's side: it needs the key that bears the role, and nothing of the site but its name.
-The site judges it by the rules of `dimming.verification`. Exit status: 0 well, 1 where nothing can be signed.
+It runs on the operator's side: it needs a key of the operator's role and the name of the connection point.
+The site verifies the command by the rules of `dimming.verification`.
 """
 
 from __future__ import annotations
@@ -9,14 +9,12 @@ from __future__ import annotations
 import argparse
 import re
 import secrets
-import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 
-from controller.cli.arguments import number
+from controller.cli.arguments import OK, CommandError, Subcommands, number
 from controller.dimming import data_transfer
 from controller.dimming.dimming_command import CONTEXT, CommandMalformedError, read_command
 from controller.dimming.key_proofs import KeyProofs
@@ -26,25 +24,20 @@ from controller.signing import keyring, signing_wire
 from controller.signing.key_files import KeyFileError, read_keys
 from controller.signing.keyring import Keyring
 
-if TYPE_CHECKING:
-    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
-
-GOOD, NOTHING_SIGNED = 0, 1
-
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)(s|min|h)")
 _UNITS_S = {"s": 1.0, "min": 60.0, "h": 3600.0}
 
 
-def add_dim(commands: Commands) -> None:
-    """Add the command to the command line."""
-    words = "write and sign a grid operator's command that limits a site"
+def add_parser(commands: Subcommands) -> None:
+    """Add the subcommand."""
+    words = "write and sign a grid operator's dimming command"
     parser = commands.add_parser("dim", help=words, description=words.capitalize() + ", on standard output.")
     parser.add_argument(
         "--key",
         type=Path,
         required=True,
         metavar="FILE_OR_FOLDER",
-        help="the operator's, made by `local-controller keys new`",
+        help="the operator's key, made by `local-controller keys new`",
     )
     parser.add_argument(
         "--connection-point",
@@ -54,39 +47,46 @@ def add_dim(commands: Commands) -> None:
     )
     limit = parser.add_mutually_exclusive_group(required=True)
     limit.add_argument(
-        "--limit-w", type=_watts, metavar="W", help="from the grid, all steerable devices together"
+        "--limit-w",
+        type=_watts,
+        metavar="W",
+        help="most grid power of all controllable EVSEs together",
     )
-    limit.add_argument("--lift", action="store_true", help="lift what the same role has set")
-    parser.add_argument("--role", default="grid-operator", help="that the key bears; default: %(default)s")
+    limit.add_argument("--lift", action="store_true", help="lift the limit of the same role")
+    parser.add_argument("--role", default="grid-operator", help="of the key; default: %(default)s")
     parser.add_argument(
         "--for",
         dest="span_s",
         type=_span,
         default=7200.0,
         metavar="SPAN",
-        help="how long, from now on, e.g. 90s, 15min, 2h (the default)",
+        help="duration from now, e.g. 90s, 15min, 2h (the default)",
     )
     parser.add_argument(
-        "--evse", action="append", metavar="ID", help='e.g. "CS01/1": limit it by itself; again for more'
+        "--evse",
+        action="append",
+        metavar="ID",
+        help='limit one EVSE, e.g. "CS01/1"; may be repeated',
     )
-    parser.add_argument("--reason", default="", metavar="TEXT", help="goes on record")
+    parser.add_argument("--reason", default="", metavar="TEXT", help="written into the evidence")
     parser.add_argument(
         "--sequence",
         type=int,
         metavar="N",
-        help="above that of the role's last command; default: the time in ms",
+        help="higher than in the role's last command; default: the time in ms",
     )
     parser.add_argument(
         "--transfer",
         type=Version,
         choices=list(Version),
-        help="print the payload of the DataTransfer for this version",
+        help="print the payload of the DataTransfer of this OCPP version",
     )
-    parser.set_defaults(do=_dim)
+    parser.set_defaults(run=run)
 
 
 def _watts(text: str) -> float:
-    """Whole where it can be: who reads and writes JSON anew on the way makes 4200 of 4200.0."""
+    # A whole number stays whole: a JSON library on the way may rewrite 4200.0 as 4200, which breaks
+    # the signature.
     watts = number(text)
     if watts < 0:
         raise argparse.ArgumentTypeError("a number of watts, 0 or more")
@@ -101,21 +101,21 @@ def _span(text: str) -> float:
     return span_s
 
 
-def _dim(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> int:
+    """Print the signed command. Raises CommandError if it cannot be signed."""
     now = time.time()
     try:
         own = read_keys(options.key).values()
         if keyring.signer(own, now) is None:
-            raise KeyFileError(f"{options.key} has no key that counts now; see `local-controller keys list`")
+            raise KeyFileError(f"{options.key} has no valid key; see `local-controller keys list`")
         written = msgspec.json.encode(_command(options, now))
         signed = KeyProofs(Keyring(), (), own).sign(written, now)
         read_command(signed)
-    except (KeyFileError, CommandMalformedError) as wrong:
-        print(wrong, file=sys.stderr)
-        return NOTHING_SIGNED
+    except (KeyFileError, CommandMalformedError) as error:
+        raise CommandError(str(error)) from error
     printed = signed if options.transfer is None else data_transfer.command(options.transfer, signed)
     print(printed.decode())
-    return GOOD
+    return OK
 
 
 def _command(options: argparse.Namespace, now: float) -> dict[str, object]:

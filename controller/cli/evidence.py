@@ -1,16 +1,14 @@
-"""`local-controller evidence`: look at the record of what was commanded and done, take it along, prove it.
+"""`local-controller evidence`: list, export and verify the evidence of dimming commands.
 
-`verify` needs the files and the public key, and nothing else of the controller. Exit status: 0 everything
-is as it was written; 1 it is not, and each place is named; 2 a file that cannot be read.
+`verify` needs only the files and the public key. Exit status: 0 the evidence is complete and unchanged; 1 it
+is not, and each place is named; 2 a file that cannot be read.
 """
 
 from __future__ import annotations
 
 import argparse
 import base64
-import sys
-from collections.abc import Callable, Iterator, Mapping
-from functools import partial
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,49 +16,49 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
-from controller.cli.arguments import moment
+from controller.cli.arguments import FAILED, OK, UNREADABLE, CommandError, Subcommands, moment
 from controller.dimming import acknowledgement
 from controller.dimming.evidence_audit import audit
 from controller.dimming.evidence_chain import EvidenceRecord, InvalidRecordError, read_record
 from controller.signing.curves import BadKeyError, curve_of
 from controller.store.evidence_files import evidence_files
 
-GOOD, FOUND, UNREADABLE = 0, 1, 2
-
 LONGEST_SHOWN = 100
 """Characters of a record's body in the list."""
 
 _WIRED = ("received", "answer")
-"""The members of a body that hold a message as it went over the wire."""
+"""The members of a body that hold a message as it was on the wire."""
 _FIRST = ("status", "reason", "limitW", "scope")
 _LAST = ("@context", "command", "signatures")
-"""The members of such a message that a person wants to read first, and last."""
+"""The members of such a message that are listed first, and last."""
 
 
-class _Unreadable(Exception):
-    pass
-
-
-def add_evidence(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command `evidence` and what it can do."""
-    evidence = commands.add_parser("evidence", help="what was commanded and done: list, export, verify it")
+def add_parser(commands: Subcommands) -> None:
+    """Add the subcommand and its actions."""
+    evidence = commands.add_parser("evidence", help="list, export and verify the evidence of dimming")
     actions = evidence.add_subparsers(required=True, metavar="ACTION")
 
-    listing = actions.add_parser("list", help="each record in a line")
-    export = actions.add_parser("export", help="records of some days, as one file that can be verified")
-    verify = actions.add_parser("verify", help="find any edit, cut or reorder")
-    for action, do in ((listing, _list), (export, _export), (verify, _verify)):
+    listing = actions.add_parser("list", help="print each record in a line")
+    export = actions.add_parser(
+        "export", help="write the records of some days into a file that can be verified"
+    )
+    verify = actions.add_parser("verify", help="find every edit, gap and reordering")
+    for action, run in ((listing, _list), (export, _export), (verify, _verify)):
         action.add_argument(
-            "files", nargs="+", type=Path, metavar="FILE", help="of the log, oldest first, or its folder"
+            "files",
+            nargs="+",
+            type=Path,
+            metavar="FILE",
+            help="files, oldest first, or their directory",
         )
-        action.set_defaults(do=partial(_guarded, do))
+        action.set_defaults(run=run)
     for action in (listing, export):
         action.add_argument(
             "--since", type=moment, metavar="TIME", help="e.g. 2026-11-21T12:00Z; without a zone: UTC"
         )
-        action.add_argument("--until", type=moment, metavar="TIME", help="before then")
+        action.add_argument("--until", type=moment, metavar="TIME", help="records before this time")
     listing.add_argument(
-        "--full", action="store_true", help="each whole, what was received and answered as well"
+        "--full", action="store_true", help="print each record whole, with what was received and answered"
     )
     export.add_argument("--out", type=Path, required=True, metavar="FILE")
     verify.add_argument(
@@ -69,7 +67,7 @@ def add_evidence(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         action="append",
         required=True,
         metavar="PUB",
-        help="the controller's public key (keys export --pem); again for one that it had before",
+        help="public key of the controller (keys export --pem); repeat it for earlier keys",
     )
     verify.add_argument(
         "--checkpoint",
@@ -77,27 +75,21 @@ def add_evidence(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         action="append",
         default=[],
         metavar="FILE",
-        help="what somebody else has kept: an end that is cut off is then found",
+        help="checkpoint kept elsewhere: finds an end that was cut off",
     )
     verify.add_argument(
-        "--part", action="store_true", help="the files are an export: they need not begin at the beginning"
+        "--part",
+        action="store_true",
+        help="the files are an export, which may begin later",
     )
-
-
-def _guarded(do: Callable[[argparse.Namespace], int], options: argparse.Namespace) -> int:
-    try:
-        return do(options)
-    except _Unreadable as error:
-        print(error, file=sys.stderr)
-        return UNREADABLE
 
 
 def _list(options: argparse.Namespace) -> int:
-    status = GOOD
+    status = OK
     for name, line, record in _records(options.files):
         if record is None:
-            print(f"{name}: a line that is no record: {_shown(repr(line))}")
-            status = FOUND
+            print(f"{name}: a line that is not a record: {_shown(repr(line))}")
+            status = FAILED
         elif _in_time(record, options):
             body = msgspec.json.encode(_legible(record.body)).decode()
             shown = body if options.full else _shown(body)
@@ -106,7 +98,7 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _in_time(record: EvidenceRecord, options: argparse.Namespace) -> bool:
-    """Whether it is of the time that is asked for: in their one form, times compare as texts."""
+    # Times in the evidence have one form, so they compare as text.
     since, until = (
         None if at is None else acknowledgement.moment(at) for at in (options.since, options.until)
     )
@@ -114,13 +106,13 @@ def _in_time(record: EvidenceRecord, options: argparse.Namespace) -> bool:
 
 
 def _legible(body: Mapping[str, Any]) -> dict[str, Any]:
-    """A record's body to be read: what went over the wire as its author wrote it, and before all else."""
+    """Return a record's body with messages decoded and placed first."""
     wired = {key: _unwrapped(body[key]) for key in _WIRED if key in body}
     return {**wired, **{key: value for key, value in body.items() if key not in _WIRED}}
 
 
 def _unwrapped(text: Any) -> Any:
-    """The JSON in base64, in an order for persons; what is none stays as it is."""
+    """Decode JSON in base64, the telling members first; anything else is returned as it is."""
     try:
         found = msgspec.json.decode(base64.b64decode(text, validate=True))
     except (TypeError, ValueError):
@@ -131,21 +123,20 @@ def _unwrapped(text: Any) -> Any:
 
 
 def _export(options: argparse.Namespace) -> int:
-    """Whole lines, none left out between the first and the last: a part of a chain is a chain."""
+    # Whole lines, with none left out between the first and the last: a part of a chain is a chain.
     lines = [(line, record) for _, line, record in _records(options.files)]
     chosen = [
         index for index, (_, record) in enumerate(lines) if record is not None and _in_time(record, options)
     ]
     if not chosen:
-        print("there is no record of that time", file=sys.stderr)
-        return FOUND
+        raise CommandError("no record is of that time; see `local-controller evidence list`")
     part = [line for line, _ in lines[chosen[0] : chosen[-1] + 1]]
     try:
         options.out.write_bytes(b"".join(line + b"\n" for line in part))
     except OSError as error:
-        raise _Unreadable(f"{options.out}: {error.strerror}") from error
+        raise CommandError(f"{options.out}: {error.strerror}", UNREADABLE) from error
     print(f"{options.out}: {len(part)} records; verify it with --part")
-    return GOOD
+    return OK
 
 
 def _verify(options: argparse.Namespace) -> int:
@@ -159,13 +150,13 @@ def _verify(options: argparse.Namespace) -> int:
         print(
             f"not as it was written: {count} finding{'' if count == 1 else 's'} in {result.records} records"
         )
-        return FOUND
+        return FAILED
     print(
         f"good: records {result.first} to {result.head.count - 1}, "
         f"the last one's hash is {result.head.hash}"
         + ("" if checkpoints else "; without a checkpoint, an end that was cut off cannot be seen")
     )
-    return GOOD
+    return OK
 
 
 def _records(files: list[Path]) -> Iterator[tuple[Path, bytes, EvidenceRecord | None]]:
@@ -178,15 +169,15 @@ def _records(files: list[Path]) -> Iterator[tuple[Path, bytes, EvidenceRecord | 
 
 
 def _expanded(files: list[Path]) -> list[Path]:
-    """The files, those of a folder in their order."""
+    """Return the files, those of a directory in their order."""
     found: list[Path] = []
     for path in files:
         try:
             found += evidence_files(path) if path.is_dir() else [path]
         except OSError as error:
-            raise _Unreadable(f"{path}: {error.strerror}") from error
+            raise CommandError(f"{path}: {error.strerror}", UNREADABLE) from error
     if not found:
-        raise _Unreadable(f"{files[0]}: there is no evidence in it")
+        raise CommandError(f"{files[0]}: contains no evidence", UNREADABLE)
     return found
 
 
@@ -194,17 +185,17 @@ def _bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise _Unreadable(f"{path}: {error.strerror}") from error
+        raise CommandError(f"{path}: {error.strerror}", UNREADABLE) from error
 
 
 def _key(path: Path) -> ec.EllipticCurvePublicKey:
     try:
         key = load_pem_public_key(_bytes(path))
         if not isinstance(key, ec.EllipticCurvePublicKey):
-            raise BadKeyError("it is on no elliptic curve")
+            raise BadKeyError("it is not an elliptic-curve key")
         curve_of(key)
     except (ValueError, BadKeyError) as error:
-        raise _Unreadable(f"{path}: is no public key of a controller: {error}") from error
+        raise CommandError(f"{path}: is not a public key of a controller: {error}", UNREADABLE) from error
     return key
 
 

@@ -1,37 +1,29 @@
-"""`local-controller keys`: make, list and export the keys with which the controller signs.
-
-Exit status: 0 well, 1 where a key cannot be used or made.
-"""
+"""`local-controller keys`: make, list and export the keys with which the controller signs."""
 
 from __future__ import annotations
 
 import argparse
 import re
-import sys
 import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from controller.cli.arguments import moment, number
+from controller.cli.arguments import FAILED, OK, CommandError, Subcommands, moment, number
 from controller.signing import keyring, signing_wire
 from controller.signing.curves import CURVES
 from controller.signing.key_files import KeyFileError, read_keys, write_new
 from controller.signing.keyring import OwnKey
 
-if TYPE_CHECKING:
-    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
-
 _DAY_S = 86_400.0
 _HOLDER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
-def add_keys(commands: Commands) -> None:
-    """Add the command to the command line."""
+def add_parser(commands: Subcommands) -> None:
+    """Add the subcommand and its actions."""
     parser = commands.add_parser("keys", help="make, list and export the keys that sign")
-    what = parser.add_subparsers(required=True, metavar="WHAT")
+    what = parser.add_subparsers(required=True, metavar="ACTION")
 
     new = what.add_parser("new", help="make a key; keep the old one beside it until the new one is known")
     new.add_argument("folder", type=Path, metavar="FOLDER", help="where its file goes, readable by its owner")
@@ -41,14 +33,14 @@ def add_keys(commands: Commands) -> None:
         "--from", dest="begin", type=moment, metavar="TIME", help="e.g. 2026-11-21 (UTC); default: now"
     )
     new.add_argument("--days", type=_days, default=365.0, help="how long it counts; default: %(default)g")
-    new.set_defaults(do=_new)
+    new.set_defaults(run=_new)
 
     listing = what.add_parser("list", help="their holders, fingerprints and times, and which one signs now")
     export = what.add_parser("export", help="their public halves, as [[key]] tables of a policy's file")
     export.add_argument("--pem", action="store_true", help="as PEM, for other programs, openssl among them")
-    for command, do in ((listing, _list), (export, _export)):
+    for command, run in ((listing, _list), (export, _export)):
         command.add_argument("path", type=Path, metavar="FILE_OR_FOLDER", help="as in [signing] key")
-        command.set_defaults(do=do)
+        command.set_defaults(run=run)
 
 
 def _holder(text: str) -> str:
@@ -71,12 +63,11 @@ def _new(options: argparse.Namespace) -> int:
     fingerprint = keyring.fingerprint(key.known.id)
     try:
         file = write_new(options.folder, f"{options.holder}-{fingerprint[:8]}", data)
-    except KeyFileError as wrong:
-        print(wrong, file=sys.stderr)
-        return 1
+    except KeyFileError as error:
+        raise CommandError(str(error)) from error
     print(file)
     print(_told(key, begin), end="")
-    return 0
+    return OK
 
 
 def _list(options: argparse.Namespace) -> int:
@@ -86,23 +77,21 @@ def _list(options: argparse.Namespace) -> int:
     for file, key in found.items():
         print(f"{file}{'  (signs now)' if key is signer else ''}")
         print(_told(key, now), end="")
-    return 0 if found else 1
+    return OK if found else FAILED
 
 
 def _export(options: argparse.Namespace) -> int:
     found = _read(options.path)
     form = keyring.public_pem if options.pem else _table
     print("\n".join(form(key) for key in found.values()), end="")
-    return 0 if found else 1
+    return OK if found else FAILED
 
 
 def _read(path: Path) -> dict[Path, OwnKey]:
-    """The keys; none, after the reason is told, where they cannot be used."""
     try:
         return read_keys(path)
-    except KeyFileError as wrong:
-        print(wrong, file=sys.stderr)
-        return {}
+    except KeyFileError as error:
+        raise CommandError(str(error)) from error
 
 
 def _told(key: OwnKey, now: float) -> str:

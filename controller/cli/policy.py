@@ -1,6 +1,6 @@
-"""`local-controller policy`: check a policy's file, and explain what becomes of a message, and why.
+"""`local-controller policy`: check a policy file and explain its decision on a message.
 
-Exit status: 0 well, or the message would go on; 1 mistakes in the file, or the message would not go on;
+Exit status: 0 no errors, or the message is forwarded; 1 errors in the file, or the message is not forwarded;
 2 a file that cannot be read.
 """
 
@@ -11,9 +11,16 @@ import difflib
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from controller.cli.arguments import moment
+from controller.cli.arguments import (
+    FAILED,
+    OK,
+    UNREADABLE,
+    CommandError,
+    Subcommands,
+    count_of,
+    moment,
+)
 from controller.ocpp.actions import plain
 from controller.ocpp.frames import Call, CallResult, Frame, Send, Version, call, call_result, parse
 from controller.signing.name_patterns import CLASSES
@@ -31,21 +38,16 @@ from controller.signing.rulebook import MessageFacts, is_safe
 from controller.signing.signing_wire import POLICY_ACTIONS, Direction, SignatureKind
 from controller.tomlcheck.diagnostics import FileUnreadableError
 
-if TYPE_CHECKING:
-    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
-
-OK, MISTAKES, UNREADABLE = 0, 1, 2
-
 _ACTIONS = frozenset({"Heartbeat"}).union(POLICY_ACTIONS, *CLASSES.values())
 
 
-def add_policy(commands: Commands) -> None:
-    """Add the command to the command line."""
+def add_parser(commands: Subcommands) -> None:
+    """Add the subcommand and its actions."""
     parser = commands.add_parser("policy", help="check a policy of signatures, and explain what it does")
-    what = parser.add_subparsers(required=True, metavar="WHAT")
+    what = parser.add_subparsers(required=True, metavar="ACTION")
 
     check = what.add_parser("check", help="find every mistake in a policy's file")
-    check.set_defaults(do=_check)
+    check.set_defaults(run=_check)
 
     explain = what.add_parser("explain", help="which rule is for a message, why, and what would become of it")
     explain.add_argument("--action", required=True, metavar="A", help="e.g. SetChargingProfile")
@@ -72,46 +74,34 @@ def add_policy(commands: Commands) -> None:
     )
     explain.add_argument("--message", type=Path, metavar="FILE", help="a payload, or a whole frame")
     explain.add_argument("--at", type=moment, metavar="TIME", help="UTC; default: now")
-    explain.set_defaults(do=_explain)
+    explain.set_defaults(run=_explain)
     for command in (check, explain):
         command.add_argument("file", type=Path, metavar="FILE", help="the policy, as in [signing] policy")
 
 
 def _check(options: argparse.Namespace) -> int:
-    loaded, status = _read(options.file)
-    if loaded is not None:
-        file = loaded.file
-        counts = (
-            (len(file.key), "key"),
-            (len(file.role), "role"),
-            (len(file.verify), "rule to verify"),
-            (len(file.sign), "rule to sign"),
-        )
-        print(f"{options.file}: good: " + ", ".join(_counted(*each) for each in counts))
-    return status
+    file = _read(options.file).file
+    counts = (
+        (len(file.key), "key"),
+        (len(file.role), "role"),
+        (len(file.verify), "rule to verify"),
+        (len(file.sign), "rule to sign"),
+    )
+    print(f"{options.file}: good: " + ", ".join(count_of(*each) for each in counts))
+    return OK
 
 
-def _counted(count: int, what: str) -> str:
-    word, _, rest = what.partition(" ")
-    return f"{count} {word}{'' if count == 1 else 's'} {rest}".rstrip()
-
-
-def _read(path: Path) -> tuple[LoadedPolicy | None, int]:
-    """The policy; None after its mistakes are told."""
+def _read(path: Path) -> LoadedPolicy:
     try:
-        return read_policy(path), OK
+        return read_policy(path)
     except FileUnreadableError as error:
-        print(error, file=sys.stderr)
-        return None, UNREADABLE
+        raise CommandError(str(error), UNREADABLE) from error
     except PolicyFileError as error:
-        print(error, file=sys.stderr)
-        return None, MISTAKES
+        raise CommandError(str(error)) from error
 
 
 def _explain(options: argparse.Namespace) -> int:
-    loaded, status = _read(options.file)
-    if loaded is None:
-        return status
+    loaded = _read(options.file)
     facts = MessageFacts(
         version=options.version,
         action=plain(options.action),
@@ -125,7 +115,7 @@ def _explain(options: argparse.Namespace) -> int:
     if facts.action not in _ACTIONS:
         near = difflib.get_close_matches(facts.action, _ACTIONS, 1)
         hint = f"; did you mean {near[0]}?" if near else ""
-        print(f"{facts.action} is no action of OCPP{hint}", file=sys.stderr)
+        print(f"{facts.action} is not an action of OCPP{hint}", file=sys.stderr)
     print(f"context  {facts.context}")
     print(f"rule     {_rule_in_words(rule)}")
     for other in policy.rules.verifications(facts):
@@ -140,16 +130,14 @@ def _explain(options: argparse.Namespace) -> int:
 
 
 def _judged(options: argparse.Namespace, loaded: LoadedPolicy, utc: float) -> int:
-    """Tell what would become of the message in the file."""
+    """Print the decision on the message in the file."""
     try:
         text = options.message.read_text("utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        print(f"{options.message}: cannot be read: {error}", file=sys.stderr)
-        return UNREADABLE
+        raise CommandError(f"{options.message}: cannot be read: {error}", UNREADABLE) from error
     frame = _frame(options, text)
     if frame is None:
-        print(f"{options.message}: is neither a payload nor a frame of OCPP-J", file=sys.stderr)
-        return UNREADABLE
+        raise CommandError(f"{options.message}: is neither a payload nor a frame of OCPP-J", UNREADABLE)
     passage = MessageContext(
         version=options.version,
         direction=options.direction,
@@ -159,7 +147,7 @@ def _judged(options: argparse.Namespace, loaded: LoadedPolicy, utc: float) -> in
     )
     ruling = PolicyEnforcer(loaded.policy(), jws=loaded.verifier()).look(passage, frame, utc)
     print(f"message  {_in_words(ruling)}")
-    return OK if isinstance(ruling, ForwardDecision) else MISTAKES
+    return OK if isinstance(ruling, ForwardDecision) else FAILED
 
 
 def _frame(options: argparse.Namespace, text: str) -> Frame | None:

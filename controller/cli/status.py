@@ -1,48 +1,77 @@
-"""`local-controller status`: asks a running controller what its page shows, and shows it in a terminal."""
+"""`local-controller status`: fetch the status of a running controller and show it in a terminal."""
 
 from __future__ import annotations
 
+import argparse
+import contextlib
 import http.client
 import sys
 import time
 import urllib.error
 import urllib.request
 from itertools import count
+from pathlib import Path
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
+from controller.cli.arguments import OK, CommandError, Subcommands, http_url, read_configuration
 from controller.config.schema import WebConfig
 from controller.web import terminal
 from controller.web.status_model import ControllerStatus, read_status
 
-PATIENCE_S = 5.0
+TIMEOUT_S = 5.0
 WATCH_S = 1.0
-"""Between two looks."""
+"""Time between two updates of `--watch`."""
 
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a gateway is not behind a proxy
 
 
-class NoStatusError(Exception):
-    """No controller tells its status at that address. Its text says what to do."""
+class NoStatusError(CommandError):
+    """No controller answers with its status at an address."""
+
+
+def add_parser(commands: Subcommands) -> None:
+    """Add the subcommand."""
+    parser = commands.add_parser("status", help="show the state of a running controller, with reasons")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument(
+        "-c", "--config", type=Path, metavar="FILE", help="configuration of a controller on this machine"
+    )
+    where.add_argument("--url", type=http_url, help=f"page of a controller (default: {address(WebConfig())})")
+    parser.add_argument("-w", "--watch", action="store_true", help="update it until Ctrl-C")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Show the status. Raises CommandError where there is none."""
+    url = options.url or address(WebConfig())
+    if options.config is not None:
+        config = read_configuration(options.config)
+        if config.web is None:
+            raise CommandError(f"{options.config}: has no [web], which serves the status; add [web]")
+        url = address(config.web)
+    with contextlib.suppress(KeyboardInterrupt):
+        show(url, watch=options.watch)
+    return OK
 
 
 def address(web: WebConfig) -> str:
-    """Where the page of a configuration is reached from the same machine."""
+    """Return the address of the page on the same machine."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(web.host, web.host)
     return f"http://[{host}]:{web.port}" if ":" in host else f"http://{host}:{web.port}"
 
 
 def fetch(url: str) -> ControllerStatus:
-    """The status of the controller whose page is at `url`. Raises NoAnswer within PATIENCE_S."""
+    """Fetch the status of the controller whose page is at `url`. Raises NoStatusError within TIMEOUT_S."""
     place = f"{url.rstrip('/')}/api/status"
     try:
-        with _OPENER.open(place, timeout=PATIENCE_S) as answer:
+        with _OPENER.open(place, timeout=TIMEOUT_S) as answer:
             return read_status(answer.read())
     except urllib.error.HTTPError as error:
         raise NoStatusError(
-            f"{place} answers with HTTP status {error.code}: is that a local-controller?"
+            f"{place} answers with HTTP status {error.code}: is it a local-controller?"
         ) from error
     except (OSError, http.client.HTTPException) as error:
         reason = error.reason if isinstance(error, urllib.error.URLError) else error
@@ -56,7 +85,10 @@ def fetch(url: str) -> ControllerStatus:
 
 
 def show(url: str, *, watch: bool) -> None:
-    """Print the status once, or keep it on the screen until interrupted. Raises NoAnswer at the first."""
+    """Print the status once, or keep it on the screen until interrupted.
+
+    Raises NoStatusError if the first request fails.
+    """
     picture = render(fetch(url))
     console = Console(width=None if sys.stdout.isatty() else terminal.WIDTH)
     if not watch:
@@ -73,7 +105,7 @@ def show(url: str, *, watch: bool) -> None:
 
 
 def render(status: ControllerStatus) -> RenderableType:
-    """The whole picture."""
+    """Return title and tables of a status."""
     connected = sum(status.links.connected.values())
     stations = f"{connected} station{'' if connected == 1 else 's'} connected"
     title = Text(f"{status.site}   {stations}   {status.time}", style="bold")

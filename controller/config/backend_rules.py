@@ -11,13 +11,13 @@ from collections.abc import Iterator, Mapping
 
 from controller.config.schema import BackendConfig, Config, StationConfig
 from controller.ocpp.actions import COMMANDS, REPORTS, SHARED, commands
-from controller.tomlcheck.findings import Finding, unknown
-from controller.tomlcheck.positions import Path
+from controller.tomlcheck.diagnostics import Problem, unknown_name
+from controller.tomlcheck.positions import DataPath
 
 _COMMANDABLE = {**COMMANDS, **SHARED}
 
 
-def uplinks_of(config: Config) -> dict[str, tuple[BackendConfig, ...]]:
+def endpoints_by_backend(config: Config) -> dict[str, tuple[BackendConfig, ...]]:
     """Of each backend by its name its uplinks, the one to be dialled first in front."""
     found: dict[str, list[BackendConfig]] = {}
     for backend in sorted(config.backend, key=lambda each: each.priority):
@@ -31,14 +31,14 @@ def backend_names(config: Config) -> dict[str, str]:
     return {backend.id: backend.name for backend in config.backend} | names
 
 
-def may_command(backend: BackendConfig, *, owner: bool) -> frozenset[str] | None:
+def permitted_commands(backend: BackendConfig, *, owner: bool) -> frozenset[str] | None:
     """The actions that a backend may command at a station that it owns or observes; None: all."""
     if backend.commands is None:
         return None if owner else frozenset()
     return commands(backend.commands)
 
 
-def backend_mistakes(config: Config) -> Iterator[Finding]:
+def check_backends(config: Config) -> Iterator[Problem]:
     """What is wrong with groups, with lists of actions, and with who serves which station."""
     for index, backend in enumerate(config.backend):
         yield from _listed(("backend", index, "observe"), backend.observe, REPORTS, _COMMANDABLE)
@@ -46,37 +46,37 @@ def backend_mistakes(config: Config) -> Iterator[Finding]:
     yield from _groups(config)
     names = backend_names(config)
     if config.site.backend is not None and config.site.backend not in names:
-        yield unknown(("site", "backend"), config.site.backend, names, "backend")
-    firsts = {name: uplinks[0] for name, uplinks in uplinks_of(config).items()}
+        yield unknown_name(("site", "backend"), config.site.backend, names, "backend")
+    firsts = {name: uplinks[0] for name, uplinks in endpoints_by_backend(config).items()}
     for index, station in enumerate(config.station):
         yield from _served(("station", index), station, names)
         yield from _exclusive(("station", index, "observers"), station, names, firsts)
 
 
 def _listed(
-    path: Path,
+    path: DataPath,
     listed: tuple[str, ...],
     classes: Mapping[str, frozenset[str]],
     others: Mapping[str, frozenset[str]],
-) -> Iterator[Finding]:
+) -> Iterator[Problem]:
     """Entries that are neither a class nor an action of this direction."""
     known = classes.keys() | _actions(classes)
     for index, name in enumerate(listed):
         place = (*path, index)
         if name == "Heartbeat":
-            yield Finding(place, "is not copied: each backend has a heartbeat of its own", "remove it")
+            yield Problem(place, "is not copied: each backend has its own heartbeat", "remove it")
         elif name in _actions(others) - known:
             sender = "backends" if others is _COMMANDABLE else "stations"
-            yield Finding(place, f'"{name}" is what {sender} send', "remove it")
+            yield Problem(place, f'"{name}" is sent by {sender}', "remove it")
         elif name not in known:
-            yield unknown(place, name, known, "action or class")
+            yield unknown_name(place, name, known, "action or class")
 
 
 def _actions(classes: Mapping[str, frozenset[str]]) -> frozenset[str]:
     return frozenset().union(*classes.values())
 
 
-def _groups(config: Config) -> Iterator[Finding]:
+def _groups(config: Config) -> Iterator[Problem]:
     """A group is one backend: its uplinks agree in all but the way, and its name means nothing else."""
     firsts: dict[str, BackendConfig] = {}
     for index, backend in enumerate(config.backend):
@@ -85,49 +85,49 @@ def _groups(config: Config) -> Iterator[Finding]:
         first = firsts.setdefault(backend.group, backend)
         for key in ("observe", "commands"):
             if getattr(first, key) != getattr(backend, key):
-                yield Finding(
+                yield Problem(
                     ("backend", index, key),
-                    f'is another than that of "{first.id}", an uplink of the same backend "{backend.group}"',
+                    f'differs from that of "{first.id}", an endpoint of the same backend "{backend.group}"',
                     f"write the same {key} at each of them",
                 )
         for other in config.backend:
             if other.id == backend.group and other.group != backend.group and first is backend:
-                yield Finding(
+                yield Problem(
                     ("backend", index, "group"),
                     f'"{backend.group}" is the id of a backend that is not in this group',
                     "give the group another name",
                 )
 
 
-def _served(path: Path, station: StationConfig, names: Mapping[str, str]) -> Iterator[Finding]:
+def _served(path: DataPath, station: StationConfig, names: Mapping[str, str]) -> Iterator[Problem]:
     """Names of an owner or observers that nothing bears, or that stand there twice."""
     if station.owner not in names:
-        yield unknown((*path, "owner"), station.owner, names, "backend")
+        yield unknown_name((*path, "owner"), station.owner, names, "backend")
     seen: set[str] = set()
     for observer in station.observers:
         name = names.get(observer)
         if name is None:
-            yield unknown((*path, "observers"), observer, names, "backend")
+            yield unknown_name((*path, "observers"), observer, names, "backend")
         elif name == names.get(station.owner):
-            yield Finding((*path, "observers"), f'"{observer}" is the owner, and sees all', "remove it")
+            yield Problem((*path, "observers"), f'"{observer}" is the owner already', "remove it")
         elif name in seen:
-            yield Finding((*path, "observers"), f'"{observer}" observes it already', "remove it")
+            yield Problem((*path, "observers"), f'"{observer}" is listed twice', "remove it")
         seen.add(name or observer)
 
 
 def _exclusive(
-    path: Path, station: StationConfig, names: Mapping[str, str], backends: Mapping[str, BackendConfig]
-) -> Iterator[Finding]:
+    path: DataPath, station: StationConfig, names: Mapping[str, str], backends: Mapping[str, BackendConfig]
+) -> Iterator[Problem]:
     """Pairs of backends of one station that could both issue the same exclusive command."""
     owner = names.get(station.owner)
     observers = {names[each]: None for each in station.observers if each in names and names[each] != owner}
     serving = ([owner] if owner is not None else []) + list(observers)
     for one, other in itertools.combinations(serving, 2):
-        mine = may_command(backends[one], owner=one == owner)
-        theirs = may_command(backends[other], owner=False)
+        mine = permitted_commands(backends[one], owner=one == owner)
+        theirs = permitted_commands(backends[other], owner=False)
         shared = [name for name, actions in COMMANDS.items() if _both(mine, theirs) & actions]
         if shared:
-            yield Finding(
+            yield Problem(
                 path,
                 f'"{one}" and "{other}" may both command {station.id}: {", ".join(shared)}',
                 _parting(backends[one], backends[other], everything=mine is None),
@@ -144,7 +144,7 @@ def _both(mine: frozenset[str] | None, theirs: frozenset[str] | None) -> frozens
 def _parting(one: BackendConfig, other: BackendConfig, *, everything: bool) -> str:
     if everything:
         return (
-            f'an owner without commands may do everything: list in [[backend]] "{one.id}" '
-            f'commands = [...] what is not left to "{other.name}"'
+            f'an owner without commands may command everything: list in [[backend]] "{one.id}" '
+            f'commands = [...] what is not reserved for "{other.name}"'
         )
-    return f'take them out of commands in [[backend]] "{one.id}" or "{other.id}"'
+    return f'remove them from commands in [[backend]] "{one.id}" or "{other.id}"'

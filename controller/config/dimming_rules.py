@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from controller.config.schema import Config, DimmingConfig, DimmingModuleConfig, DimmingSourceConfig
-from controller.tomlcheck.findings import Finding, unknown
-from controller.tomlcheck.positions import Path
+from controller.tomlcheck.diagnostics import Problem, unknown_name
+from controller.tomlcheck.positions import DataPath
 from drivers.input_maps import list_input_maps
 
 MOST_CONTACTS = 4
@@ -41,7 +41,7 @@ _NEEDS = {
 }
 
 
-def dimming_mistakes(config: Config) -> Iterator[Finding]:
+def check_dimming(config: Config) -> Iterator[Problem]:
     """Sources that nobody can use, or that dim nothing."""
     dimming = config.dimming
     if dimming is None:
@@ -49,11 +49,11 @@ def dimming_mistakes(config: Config) -> Iterator[Finding]:
     yield from _whole(config, dimming)
     roles: dict[str, str] = {}
     for index, source in enumerate(dimming.source):
-        path: Path = ("dimming", "source", index)
+        path: DataPath = ("dimming", "source", index)
         yield from _source(config, source, path)
         other = roles.setdefault(source.role or source.id, source.id)
         if other != source.id and source.role:
-            yield Finding((*path, "role"), f'is that of "{other}"', "let each role be one source")
+            yield Problem((*path, "role"), f'is also the role of "{other}"', "give each source its own role")
         if source.kind == "contact":
             yield from _contacts(dimming, source, path)
     yield from _ids(dimming)
@@ -64,109 +64,109 @@ def dimming_mistakes(config: Config) -> Iterator[Finding]:
         path = ("dimming", "module", index)
         yield from _module(module, path)
         if module.transport == "rtu" and module.device in meters:
-            yield Finding(
+            yield Problem(
                 (*path, "device"),
-                f'is the line of meter "{meters[module.device]}", which has it for itself',
-                "give the module a line of its own",
+                f'is the bus of meter "{meters[module.device]}", which is not shared',
+                "give the module a bus of its own",
             )
 
 
-def _whole(config: Config, dimming: DimmingConfig) -> Iterator[Finding]:
+def _whole(config: Config, dimming: DimmingConfig) -> Iterator[Problem]:
     if not dimming.source:
-        yield Finding(("dimming",), "names nobody who may dim", "add a [[dimming.source]]")
+        yield Problem(("dimming",), "has no limit source", "add a [[dimming.source]]")
     if config.signing is None or config.signing.key is None:
-        yield Finding(
+        yield Problem(
             ("dimming",),
-            "stands without a key of the controller: it signs the evidence and the answers to commands",
+            "needs a key of the controller, which signs evidence and acknowledgements",
             'make one with `local-controller keys new`, and name it: [signing] key = "..."',
         )
     if not any(evse.steuve and not evse.exempt for station in config.station for evse in station.evse):
-        yield Finding(("dimming",), "has nothing to dim", "set steuve = true at each EVSE that it is for")
+        yield Problem(("dimming",), "has no controllable EVSE", "set steuve = true in each controllable EVSE")
 
 
-def _source(config: Config, source: DimmingSourceConfig, path: Path) -> Iterator[Finding]:
+def _source(config: Config, source: DimmingSourceConfig, path: DataPath) -> Iterator[Problem]:
     if source.kind == "signed" and source.role is None:
-        yield Finding((*path, "role"), "is missing", "add the role that the keys must bear")
+        yield Problem((*path, "role"), "is missing", "add the role whose keys may sign")
     if source.kind == "ocpp" and config.site.backend is None:
-        yield Finding((*path, "kind"), "nobody sets a limit for the site", "set site.backend")
+        yield Problem((*path, "kind"), "no backend sets a limit for the site", "set site.backend")
     if source.kind == "contact" and source.module is None:
-        yield Finding((*path, "module"), "is missing", "add the [[dimming.module]] that it is wired to")
+        yield Problem((*path, "module"), "is missing", "add the id of its [[dimming.module]]")
     default = DimmingSourceConfig(id="?", kind="signed")
     for key, kinds in _KINDS.items():
         if source.kind not in kinds and getattr(source, key) != getattr(default, key):
-            yield Finding(
+            yield Problem(
                 (*path, key),
                 f'has no meaning with kind "{source.kind}"',
                 f"remove it, or set kind to {' or '.join(sorted(kinds))}",
             )
 
 
-def _contacts(dimming: DimmingConfig, source: DimmingSourceConfig, path: Path) -> Iterator[Finding]:
+def _contacts(dimming: DimmingConfig, source: DimmingSourceConfig, path: DataPath) -> Iterator[Problem]:
     own = [contact for contact in dimming.contact if contact.source == source.id]
     if not 1 <= len(own) <= MOST_CONTACTS:
-        yield Finding(
+        yield Problem(
             (*path, "id"),
-            f"{len(own)} contacts name it as their source",
-            f"let one to {MOST_CONTACTS} [[dimming.contact]] name it",
+            f"{len(own)} contacts have it as their source",
+            f"let 1 to {MOST_CONTACTS} [[dimming.contact]] name it",
         )
     elif all(contact.limit_w is None for contact in own):
-        yield Finding((*path, "id"), "none of its contacts limits anything", "give one of them a limit_w")
+        yield Problem((*path, "id"), "none of its contacts has a limit", "give one of them a limit_w")
     if source.pattern == "one-of" and len(own) == 1:
-        yield Finding((*path, "pattern"), "is for several contacts", 'set pattern = "each"')
+        yield Problem((*path, "pattern"), "is for several contacts", 'set pattern = "each"')
     modules = [module.id for module in dimming.module]
     if source.module is not None and source.module not in modules:
-        yield unknown((*path, "module"), source.module, modules, "dimming.module")
+        yield unknown_name((*path, "module"), source.module, modules, "dimming.module")
 
 
-def _ids(dimming: DimmingConfig) -> Iterator[Finding]:
+def _ids(dimming: DimmingConfig) -> Iterator[Problem]:
     for name in ("source", "module"):
         seen: set[str] = set()
         for index, each in enumerate(getattr(dimming, name)):
             if each.id in seen:
-                yield Finding(("dimming", name, index, "id"), "is there twice", "rename one of them")
+                yield Problem(("dimming", name, index, "id"), "is there twice", "rename one of them")
             seen.add(each.id)
 
 
-def _shared(dimming: DimmingConfig) -> Iterator[Finding]:
+def _shared(dimming: DimmingConfig) -> Iterator[Problem]:
     users: dict[str, str] = {}
     for index, source in enumerate(dimming.source):
         other = users.setdefault(source.module or source.id, source.id)
         if source.module is not None and other != source.id:
-            yield Finding(
+            yield Problem(
                 ("dimming", "source", index, "module"),
-                f'is polled for source "{other}" already',
-                "let all its contacts be of one source, or wire them to two modules",
+                f'is already polled for source "{other}" already',
+                "give all its contacts one source, or use two modules",
             )
 
 
-def _wiring(dimming: DimmingConfig) -> Iterator[Finding]:
+def _wiring(dimming: DimmingConfig) -> Iterator[Problem]:
     modules = {source.id: source.module for source in dimming.source if source.kind == "contact"}
     wired: dict[tuple[str | None, int], str] = {}
     for index, contact in enumerate(dimming.contact):
-        path: Path = ("dimming", "contact", index)
+        path: DataPath = ("dimming", "contact", index)
         if contact.source not in modules:
-            yield unknown((*path, "source"), contact.source, modules, "dimming.source")
+            yield unknown_name((*path, "source"), contact.source, modules, "dimming.source")
             continue
         other = wired.setdefault((modules[contact.source], contact.input), contact.name)
         if other != contact.name:
-            yield Finding(
+            yield Problem(
                 (*path, "input"),
-                f'{contact.input} of this module is contact "{other}" already',
-                "set each contact to its own input",
+                f'{contact.input} of this module is already contact "{other}" already',
+                "give each contact its own input",
             )
 
 
-def _module(module: DimmingModuleConfig, path: Path) -> Iterator[Finding]:
+def _module(module: DimmingModuleConfig, path: DataPath) -> Iterator[Problem]:
     known = list_input_maps()
     for key in _NEEDS[module.transport]:
         if getattr(module, key) is None:
-            yield Finding((*path, "transport"), f'"{module.transport}" needs a {key}', f"add {key}")
+            yield Problem((*path, "transport"), f'"{module.transport}" needs a {key}', f"add {key}")
     for key, transports in _TRANSPORTS.items():
         if module.transport not in transports and getattr(module, key) is not None:
-            yield Finding(
+            yield Problem(
                 (*path, key),
                 f'has no meaning with transport "{module.transport}"',
                 f"remove it, or set transport to {' or '.join(sorted(transports))}",
             )
     if module.driver is not None and module.driver not in known:
-        yield unknown((*path, "driver"), module.driver, known, "driver")
+        yield unknown_name((*path, "driver"), module.driver, known, "driver")

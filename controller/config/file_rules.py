@@ -7,11 +7,10 @@ from pathlib import Path as FilePath
 
 import msgspec
 
-from controller.config.password_files import HashedPassword, PasswordFileError, secret_of
+from controller.config.password_files import HashedPassword, PasswordFileError, parse_password_file
 from controller.config.schema import Config
-from controller.config.signing_rules import signing_mistakes
-from controller.tomlcheck.findings import Finding
-from controller.tomlcheck.positions import Path
+from controller.tomlcheck.diagnostics import Problem
+from controller.tomlcheck.positions import DataPath
 
 SECRETS = frozenset({"key", "password_file"})
 _NAMED = {
@@ -44,15 +43,13 @@ def _absolute(table: msgspec.Struct, name: str, folder: FilePath) -> msgspec.Str
     )
 
 
-def file_mistakes(config: Config) -> Iterator[Finding]:
+def check_files(config: Config) -> Iterator[Problem]:
     """Files that are not there, cannot be read, or hold a secret that everybody can read."""
-    if config.signing is not None:
-        yield from signing_mistakes(config.signing)
     for name, keys in _NAMED.items():
         tables = getattr(config, name)
         if tables is config.signing:
             continue
-        places: list[tuple[Path, msgspec.Struct]] = [((name,), tables)]
+        places: list[tuple[DataPath, msgspec.Struct]] = [((name,), tables)]
         if isinstance(tables, tuple):
             places = [((name, index), table) for index, table in enumerate(tables)]
         for path, table in places:
@@ -62,30 +59,30 @@ def file_mistakes(config: Config) -> Iterator[Finding]:
                     yield from _file((*path, key), FilePath(file), secret=key in SECRETS)
 
 
-def _file(path: Path, file: FilePath, *, secret: bool) -> Iterator[Finding]:
+def _file(path: DataPath, file: FilePath, *, secret: bool) -> Iterator[Problem]:
     try:
         with file.open("rb") as opened:
             start = opened.read(1024)
         mode = file.stat().st_mode
     except OSError as error:
-        yield Finding(
+        yield Problem(
             path, f"{file} cannot be read: {error.strerror}", "create it, readable by the controller's user"
         )
         return
     if not start.strip():
-        yield Finding(path, f"{file} is empty", "write into it what it is for")
+        yield Problem(path, f"{file} is empty", "write its content")
     if secret and mode & 0o007:
-        yield Finding(path, f"{file} is open to everybody on this machine", f"chmod o= {file}")
+        yield Problem(path, f"{file} is readable by everybody on this machine", f"chmod o= {file}")
     if path[-1] == "password_file":
         yield from _password(path, file, start)
 
 
-def _password(path: Path, file: FilePath, text: bytes) -> Iterator[Finding]:
+def _password(path: DataPath, file: FilePath, text: bytes) -> Iterator[Problem]:
     """A hash is for a password that is shown to us: one that we show must be known in full."""
     try:
-        secret = secret_of(text)
+        secret = parse_password_file(text)
     except PasswordFileError as error:
-        yield Finding(path, f"{file} {error.what}", error.mend)
+        yield Problem(path, f"{file} {error.what}", error.remedy)
     else:
         if path[0] == "backend" and isinstance(secret, HashedPassword):
-            yield Finding(path, f"{file} is a hash, which no backend takes", "write the password itself")
+            yield Problem(path, f"{file} is a hash, which no backend accepts", "write the password itself")

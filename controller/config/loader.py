@@ -1,61 +1,98 @@
-"""From the file to a `Config`: every mistake at once, each with its place and its mend."""
+"""Load a configuration file as a `Config`: all errors at once, each with its line and remedy."""
 
 from __future__ import annotations
 
-from pathlib import Path as FilePath
+from collections.abc import Callable, Iterable
+from pathlib import Path
 
 import msgspec
 
-from controller.config import cross_rules as config_rules
-from controller.config import hints as config_notes
-from controller.config.file_rules import file_mistakes, with_absolute_paths
+from controller.config.cross_rules import check_tables
+from controller.config.file_rules import check_files, with_absolute_paths
+from controller.config.hints import find_hints
 from controller.config.schema import Config
-from controller.config.signing_rules import signing_notes
-from controller.tomlcheck.diagnostics import ErrorDiagnostic, HintDiagnostic, parse, placed, read_text
+from controller.tomlcheck.diagnostics import (
+    ErrorDiagnostic,
+    HintDiagnostic,
+    Problem,
+    locate_problems,
+    parse_toml,
+    read_text,
+)
 from controller.tomlcheck.schema_check import SchemaCheck
+
+Rule = Callable[[Config], Iterable[Problem]]
+"""A rule on a whole configuration, for what only a higher layer can check."""
+
+_PLACEHOLDERS: dict[str, object] = {
+    "id": "?",
+    "owner": "?",
+    "driver": "?",
+    "transport": "tcp",
+    "kind": "signed",
+    "limit_a": 10_000.0,
+    "url": "ws://?/{station}",
+    "site": {"id": "?"},
+    "backend": [],
+    "circuit": [],
+    "station": [],
+    "name": "?",
+    "source": "?",
+    "input": 0,
+    "destination": "?",
+    "via": "?",
+    "members": ("?",),
+}
+"""For required keys that are wrong or missing, so that the other rules can still be checked."""
 
 
 class ConfigError(Exception):
-    """The file can be read, but not used."""
+    """The file can be read, but has errors."""
 
-    def __init__(self, mistakes: list[ErrorDiagnostic], notes: list[HintDiagnostic]) -> None:
-        super().__init__(f"{len(mistakes)} mistakes")
-        self.mistakes = mistakes
-        self.notes = notes
+    def __init__(self, errors: list[ErrorDiagnostic], hints: list[HintDiagnostic]) -> None:
+        super().__init__(f"{len(errors)} errors")
+        self.errors = errors
+        self.hints = hints
 
 
-def read_config(path: FilePath) -> tuple[Config, list[HintDiagnostic]]:
-    """The configuration in a file, the files that it names included.
+def read_config(
+    path: Path, error_rules: Iterable[Rule] = (), hint_rules: Iterable[Rule] = ()
+) -> tuple[Config, list[HintDiagnostic]]:
+    """Read a configuration file and check it with the files that it names.
 
-    Raises ConfigUnreadable where there is no text to read, ConfigMistakes where it has mistakes.
+    Raises FileUnreadableError if there is no text to read, ConfigError if it has errors.
     """
     text = read_text(path)
-    config, mistakes, notes = check_config(text, str(path), path.parent)
+    config, errors, hints = check_config(text, str(path), path.parent, error_rules, hint_rules)
     if config is None:
-        raise ConfigError(mistakes, notes)
-    return config, notes
+        raise ConfigError(errors, hints)
+    return config, hints
 
 
 def check_config(
-    text: str, file: str, folder: FilePath | None = None
+    text: str,
+    file: str,
+    folder: Path | None = None,
+    error_rules: Iterable[Rule] = (),
+    hint_rules: Iterable[Rule] = (),
 ) -> tuple[Config | None, list[ErrorDiagnostic], list[HintDiagnostic]]:
-    """All mistakes and notes of a configuration's text, in the file's order.
+    """Return the configuration of a text with all errors and hints, in the order of the file.
 
-    The Config is None where there are mistakes. With `folder`, the files that it names are taken from
-    there and looked at too.
+    The Config is None where there are errors. Paths are relative to `folder`; None leaves out the files.
     """
-    data = parse(text, file)
+    data = parse_toml(text, file)
     if isinstance(data, ErrorDiagnostic):
         return None, [data], []
-    shape = SchemaCheck()
-    config = msgspec.convert(shape.table(Config, data, ()), Config)
-    found = config_rules.mistakes(config)
-    noted = config_notes.notes(config)
+    schema = SchemaCheck(_PLACEHOLDERS)
+    config = msgspec.convert(schema.check_table(Config, data, ()), Config)
+    found = check_tables(config)
+    remarks = find_hints(config)
     if folder is not None:
         config = with_absolute_paths(config, folder)
-        found += file_mistakes(config)
-        noted += signing_notes(config)
-    found = shape.found + [finding for finding in found if finding.path not in shape.stood_in]
-    mistakes = placed(found, text, data, file, ErrorDiagnostic)
-    notes = placed(noted, text, data, file, HintDiagnostic)
-    return None if mistakes else config, mistakes, notes
+        found += check_files(config)
+        found += [problem for rule in error_rules for problem in rule(config)]
+        remarks += [problem for rule in hint_rules for problem in rule(config)]
+    found = schema.problems + [problem for problem in found if problem.path not in schema.replaced]
+    errors = locate_problems(found, text, data, file, ErrorDiagnostic)
+    hints = locate_problems(remarks, text, data, file, HintDiagnostic)
+    return None if errors else config, errors, hints

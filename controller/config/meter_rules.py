@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterator
 
 from controller.config.schema import Config, MeterConfig
-from controller.tomlcheck.findings import Finding, unknown
-from controller.tomlcheck.positions import Path
+from controller.tomlcheck.diagnostics import Problem, unknown_name
+from controller.tomlcheck.positions import DataPath
 from drivers.registers import list_maps, load_map
 
 _OVER_TCP = frozenset({"tcp", "tls", "rtu-over-tcp"})
@@ -25,76 +25,76 @@ _BELONGS = {
 """Keys that only some transports have."""
 
 
-def meter_mistakes(config: Config) -> Iterator[Finding]:
+def check_meters(config: Config) -> Iterator[Problem]:
     """Meters that nobody uses, that cannot be reached, or that cannot share their line."""
     known = list_maps()
     used = Counter(circuit.meter for circuit in config.circuit)
     for index, meter in enumerate(config.meter):
-        path: Path = ("meter", index)
+        path: DataPath = ("meter", index)
         yield from _use(meter, used[meter.id], path)
         if meter.driver not in known:
-            yield unknown((*path, "driver"), meter.driver, known, "driver")
+            yield unknown_name((*path, "driver"), meter.driver, known, "driver")
         yield from _transport(meter, path)
         if meter.stale_after_s <= meter.interval_s:
-            yield Finding(
+            yield Problem(
                 (*path, "stale_after_s"),
-                f"{meter.stale_after_s:g} s are over before the next reading, after {meter.interval_s:g} s",
+                f"{meter.stale_after_s:g} s end before the next reading, after {meter.interval_s:g} s",
                 "set stale_after_s to several times interval_s",
             )
     yield from _lines(config, known)
 
 
-def _use(meter: MeterConfig, count: int, path: Path) -> Iterator[Finding]:
+def _use(meter: MeterConfig, count: int, path: DataPath) -> Iterator[Problem]:
     if count == 0:
-        yield Finding(
+        yield Problem(
             (*path, "id"),
             f'no circuit uses meter "{meter.id}"',
-            f'set meter = "{meter.id}" at the circuit that it measures, or remove it',
+            f'set meter = "{meter.id}" in the circuit that it measures, or remove it',
         )
     if count > 1:
-        yield Finding(
-            (*path, "id"), f'"{meter.id}" measures {count} circuits', "let each circuit have its own meter"
+        yield Problem(
+            (*path, "id"), f'"{meter.id}" measures {count} circuits', "give each circuit its own meter"
         )
 
 
-def _transport(meter: MeterConfig, path: Path) -> Iterator[Finding]:
+def _transport(meter: MeterConfig, path: DataPath) -> Iterator[Problem]:
     wanted = "device" if meter.transport == "rtu" else "host"
     if getattr(meter, wanted) is None:
-        yield Finding((*path, "transport"), f'"{meter.transport}" needs a {wanted}', f"add {wanted}")
+        yield Problem((*path, "transport"), f'"{meter.transport}" needs a {wanted}', f"add {wanted}")
     for key, transports in _BELONGS.items():
         if meter.transport not in transports and getattr(meter, key) is not None:
-            yield Finding(
+            yield Problem(
                 (*path, key),
                 f'has no meaning with transport "{meter.transport}"',
                 f"remove it, or set transport to {' or '.join(sorted(transports))}",
             )
     if meter.transport == "rtu" and not 1 <= meter.unit <= 247:  # Modbus over Serial Line V1.02, 2.2
-        yield Finding((*path, "unit"), f"no meter on a serial line has {meter.unit}", "use 1 to 247")
+        yield Problem((*path, "unit"), f"is not a unit of a serial bus: {meter.unit}", "use 1 to 247")
     if meter.key and not meter.certificate:
-        yield Finding((*path, "key"), "stands without certificate", "add certificate, or remove key")
+        yield Problem((*path, "key"), "needs a certificate", "add certificate, or remove key")
 
 
-def _lines(config: Config, known: list[str]) -> Iterator[Finding]:
+def _lines(config: Config, known: list[str]) -> Iterator[Problem]:
     units: dict[tuple[object, ...], MeterConfig] = {}
     lines: dict[str, MeterConfig] = {}
     for index, meter in enumerate(config.meter):
         if meter.line is None:
             continue
-        path: Path = ("meter", index)
+        path: DataPath = ("meter", index)
         other = units.setdefault((meter.line, meter.unit), meter)
         if other is not meter:
-            yield Finding(
+            yield Problem(
                 (*path, "unit"),
-                f'{meter.unit} on this line is meter "{other.id}" already',
-                "set each meter to its own unit",
+                f'{meter.unit} on this bus is already meter "{other.id}" already',
+                "give each meter its own unit",
             )
         first = lines.setdefault(meter.line, meter)
         if meter.transport == "rtu" and {meter.driver, first.driver} <= set(known):
             here, there = _serial(meter), _serial(first)
             if here != there:
-                yield Finding(
+                yield Problem(
                     (*path, "device"),
-                    f'speaks {here}, but meter "{first.id}" on the same line {there}',
+                    f'uses {here}, but meter "{first.id}" on the same bus uses {there}',
                     "set both meters, and both here, to the same baud, parity and stopbits",
                 )
 

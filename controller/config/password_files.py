@@ -33,12 +33,12 @@ _HASH_BYTES = 32
 
 
 class PasswordFileError(Exception):
-    """A password file that cannot be used: what is wrong with it, and the mend."""
+    """A password file that cannot be used: what is wrong with it, and the remedy."""
 
-    def __init__(self, what: str, mend: str) -> None:
-        super().__init__(f"{what}; {mend}")
+    def __init__(self, what: str, remedy: str) -> None:
+        super().__init__(f"{what}; {remedy}")
         self.what = what
-        self.mend = mend
+        self.remedy = remedy
 
 
 class HashedPassword(msgspec.Struct, frozen=True):
@@ -64,11 +64,11 @@ class HashedPassword(msgspec.Struct, frozen=True):
         return hmac.compare_digest(digest, self.hash)
 
 
-Secret = bytes | HashedPassword
+StationSecret = bytes | HashedPassword
 """What a station's password is held against."""
 
 
-def hashed(password: bytes, salt: bytes, log_n: int = LOG_N) -> HashedPassword:
+def hash_password(password: bytes, salt: bytes, log_n: int = LOG_N) -> HashedPassword:
     """The hash to keep of a password."""
     r, p = 8, 1
     return HashedPassword(log_n, r, p, salt, _scrypt(password, salt, log_n, r, p, _HASH_BYTES))
@@ -79,7 +79,7 @@ def _scrypt(password: bytes, salt: bytes, log_n: int, r: int, p: int, length: in
     return hashlib.scrypt(password, salt=salt, n=n, r=r, p=p, maxmem=most, dklen=length)
 
 
-def secret_of(text: bytes) -> Secret:
+def parse_password_file(text: bytes) -> StationSecret:
     """What a password file means, without the line's end that editors leave. Raises PasswordWrong."""
     text = text.rstrip(b"\r\n")
     return _parsed(text) if text.startswith(PREFIX) else text
@@ -88,14 +88,14 @@ def secret_of(text: bytes) -> Secret:
 def _parsed(line: bytes) -> HashedPassword:
     found = _LINE.fullmatch(line)
     if found is None:
-        raise PasswordFileError('is no whole hash "$scrypt$ln=12,r=8,p=1$SALT$HASH"', _MEND)
+        raise PasswordFileError('is not a complete hash "$scrypt$ln=12,r=8,p=1$SALT$HASH"', _MEND)
     log_n, r, p = (int(number) for number in found.groups()[:3])
     if not (log_n and 0 < r * p << log_n <= MOST_WORK):
-        raise PasswordFileError("has a hash that costs nothing, or more than a station waits", _MEND)
+        raise PasswordFileError("has a hash with unusable cost parameters", _MEND)
     try:
         salt, digest = (_bytes(text) for text in found.groups()[3:])
     except binascii.Error as error:
-        raise PasswordFileError("has a hash that is cut off", _MEND) from error
+        raise PasswordFileError("has a truncated hash", _MEND) from error
     if len(digest) < _LEAST_HASH_BYTES:
         raise PasswordFileError(f"has a hash of only {len(digest)} bytes", _MEND)
     return HashedPassword(log_n, r, p, salt, digest)

@@ -18,13 +18,13 @@ from msgspec.structs import replace
 from rich.console import Console
 from rich.live import Live
 
-from controller.config.loader import read_config
 from controller.demo import demo_configuration, live_table
 from controller.demo.demo_meters import open_meters
 from controller.demo.demo_report import DemoReport, EvidenceReport, of_site
 from controller.demo.demo_world import DemoWorld
 from controller.dimming.evidence_audit import audit
 from controller.services import app
+from controller.services.configuration import load_configuration
 from controller.signing.key_files import read_keys
 from controller.signing.keyring import new_private
 from controller.store.evidence_files import FOLDER, evidence_files
@@ -69,7 +69,7 @@ async def _run(
             await peers.start(world.backend.serve),
             world.grid_operator.signer.public,
         )
-        config, _ = read_config(path)
+        config, _ = load_configuration(path)
         async with trio.open_nursery() as nursery:
             controller: app.App = await nursery.start(app.run, config)
             print(f"the controller's page: http://127.0.0.1:{controller.web_port}/", flush=True)

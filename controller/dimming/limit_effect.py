@@ -128,7 +128,7 @@ class EffectWatch:
         return not self._above(measurement, unknown=True)
 
     def _above(self, measurement: Measurement, *, unknown: bool) -> tuple[EvseRef, ...]:
-        """Devices above their own limit; `unknown`: those that do not tell, too."""
+        """Devices above their own limit; `unknown_name`: those that do not tell, too."""
         draws = measurement.devices_w
         return tuple(
             ref

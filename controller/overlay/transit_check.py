@@ -46,7 +46,7 @@ EVERYWHERE = frozenset(Direction)
 class TransitDecision(msgspec.Struct, frozen=True):
     """What becomes of a frame: it goes on, at once or after a `Save`, is refused, or dropped.
 
-    `notes` are for the log.
+    `find_hints` are for the log.
     """
 
     outcome: RoutedFrame | PersistOverlay | SourceRefusal | DropDecision

@@ -22,7 +22,7 @@ import trio
 from controller.backends.backend_link import GOING_AWAY, keep_pinging
 from controller.backends.pool import BackendPool
 from controller.config import Config
-from controller.config.backend_rules import uplinks_of
+from controller.config.backend_rules import endpoints_by_backend
 from controller.model.exception_groups import leaves
 from controller.ocpp.frames import call_error
 from controller.overlay.events import (
@@ -93,7 +93,7 @@ class OverlayService:
         self._version = config.site.protocol
         self._listen = config.listen
         self._uplinks = uplinks
-        firsts = {name: tables[0] for name, tables in uplinks_of(config).items()}
+        firsts = {name: tables[0] for name, tables in endpoints_by_backend(config).items()}
         self._peers = {name: first.node for name, first in firsts.items()}
         self._patience_s = {name: first.connect_timeout_s for name, first in firsts.items()}
         self._node = Node(node_settings(config, trust, utc))

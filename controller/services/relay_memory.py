@@ -12,8 +12,9 @@ from pathlib import Path
 import msgspec
 
 from controller.config import Config, StationConfig
-from controller.config.backend_rules import backend_names, may_command, uplinks_of
 from controller.model.journal import Record
+
+from controller.config.backend_rules import backend_names, endpoints_by_backend, permitted_commands
 from controller.ocpp.actions import reports
 from controller.ocpp.frames import Version
 from controller.offline.authorization_cache import AuthorizationCache
@@ -90,7 +91,7 @@ class RelayJournals:
         self._writer = StoreWriter(self._write)
         self._key = _key(directory / KEY_FILE)
         self._call_timeout_s = config.listen.call_timeout_s
-        self._backends = {name: uplinks[0] for name, uplinks in uplinks_of(config).items()}
+        self._backends = {name: uplinks[0] for name, uplinks in endpoints_by_backend(config).items()}
         names = backend_names(config)
         self._observers = {
             station.id: [names[observer] for observer in station.observers] for station in config.station
@@ -131,7 +132,7 @@ class RelayJournals:
     def commands(self, station: str) -> CommandPermissions:
         """What the station's owner may command."""
         owner = self._owners[station]
-        return CommandPermissions(owner, may_command(self._backends[owner], owner=True))
+        return CommandPermissions(owner, permitted_commands(self._backends[owner], owner=True))
 
     def story(self, station: StationConfig) -> StationSnapshot | None:
         """What the station last said of itself, where anybody may have to be told later."""
@@ -175,7 +176,7 @@ class RelayJournals:
         return SecondaryBackend(
             station,
             version,
-            CommandPermissions(backend, may_command(table, owner=False)),
+            CommandPermissions(backend, permitted_commands(table, owner=False)),
             reports(table.observe),
             OutboxSender(waiting.outbox, remembered.story, waiting.ids, version),
             waiting.outbox,

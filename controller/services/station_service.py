@@ -15,8 +15,8 @@ import trio
 from controller.backends.endpoint import Endpoint, dial_turns
 from controller.backends.pool import BackendPool
 from controller.config import BackendConfig, Config, ListenConfig, StationConfig
-from controller.config.backend_rules import backend_names, uplinks_of
-from controller.config.password_files import Secret, secret_of
+from controller.config.backend_rules import backend_names, endpoints_by_backend
+from controller.config.password_files import StationSecret, parse_password_file
 from controller.config.schema import OverlayConfig
 from controller.ocpp.frames import Version
 from controller.ocpp.station_state import StationStateTracker
@@ -247,7 +247,7 @@ def _uplinks(config: Config) -> dict[str, BackendPool]:
             {each.id: (each.priority, _uplink(each, config.listen)) for each in tables},
             random.Random(),
         )
-        for name, tables in uplinks_of(config).items()
+        for name, tables in endpoints_by_backend(config).items()
     }
 
 
@@ -269,6 +269,6 @@ def _password(file: str | None) -> bytes | None:
     return None if file is None else Path(file).read_bytes().rstrip(b"\r\n")
 
 
-def _secret(file: str | None) -> Secret | None:
+def _secret(file: str | None) -> StationSecret | None:
     """What a station's password is held against."""
-    return None if file is None else secret_of(Path(file).read_bytes())
+    return None if file is None else parse_password_file(Path(file).read_bytes())

@@ -19,7 +19,7 @@ import msgspec
 
 from controller.signing import signing_wire
 from controller.signing.policy_enforcer import ForwardDecision, Ruling
-from controller.signing.policy_file import LoadedPolicy, load
+from controller.signing.policy_file import PLACEHOLDERS, LoadedPolicy, load
 from controller.signing.policy_schema import KeyConfig, PolicyFile, RoleConfig, SignConfig, VerifyConfig
 from controller.signing.signing_wire import SignatureKind
 from controller.tomlcheck.schema_check import SchemaCheck
@@ -114,7 +114,7 @@ class PolicyInbox:
         merged = {name: tuple(row for part in parts for row in getattr(part, name)) for name in names}
         loaded, found = load(msgspec.structs.replace(self._file, **merged), self._folder)
         if found:
-            raise _Refused(f"{found[0].what}; {found[0].mend}")
+            raise _Refused(f"{found[0].what}; {found[0].remedy}")
         return after, loaded
 
     def _recall(self, received: PolicyReceived) -> None:
@@ -205,12 +205,12 @@ def _table(message: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 def _read(kind: type[Any], table: object) -> Any:
     """A table by the rules of a file. Raises _Refused with what is wrong first."""
-    shape = SchemaCheck()
-    good = shape.table(kind, table, ())
-    if shape.found:
-        first = shape.found[0]
-        raise _Refused(f"{'.'.join(map(str, first.path))}: {first.what}; {first.mend}")
-    return msgspec.convert(good, kind)
+    schema = SchemaCheck(PLACEHOLDERS)
+    valid = schema.check_table(kind, table, ())
+    if schema.problems:
+        first = schema.problems[0]
+        raise _Refused(f"{'.'.join(map(str, first.path))}: {first.what}; {first.remedy}")
+    return msgspec.convert(valid, kind)
 
 
 def _in_snake_case(value: Any) -> Any:

@@ -14,7 +14,7 @@ from urllib.parse import unquote_to_bytes
 import msgspec
 
 from controller.chargers.quirks import Quirk
-from controller.config.password_files import HashedPassword, Secret
+from controller.config.password_files import HashedPassword, StationSecret
 from controller.ocpp.frames import Version
 from controller.overlay.overlay_wire import MODE_HEADER, NetworkingMode, mode_of
 
@@ -122,7 +122,7 @@ class AdmissionRules(msgspec.Struct, frozen=True):
     """
 
     path: str
-    passwords: Mapping[str, Secret | None]
+    passwords: Mapping[str, StationSecret | None]
     protocols: Sequence[Version]
     habits: Callable[[str], HandshakeQuirks] = lambda _: HandshakeQuirks()
 

@@ -1,47 +1,73 @@
-"""What is told of a file of TOML that a person wrote: each mistake and note with its line and its mend."""
+"""Diagnostics of a TOML file that a person wrote: each problem with its line, its key and the remedy."""
 
 from __future__ import annotations
 
+import difflib
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path as FilePath
 from typing import Any, TypeVar
 
 import msgspec
 
-from controller.tomlcheck.findings import Finding
-from controller.tomlcheck.positions import Path, locate
+from controller.tomlcheck.positions import DataPath, locate_lines
+
+
+class TomlCheckError(Exception):
+    """Base class of the errors of this package."""
+
+
+class FileUnreadableError(TomlCheckError):
+    """The file cannot be read. Its text gives the reason."""
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """Something wrong or odd at a place in the data, and its remedy; not yet located in the file."""
+
+    path: DataPath
+    what: str
+    remedy: str
 
 
 class Diagnostic(msgspec.Struct, frozen=True, kw_only=True):
-    """What there is to say of a place in the file. `line` counts from 1, `key` is the place in words."""
+    """A problem located in a file. `line` counts from 1; `key` describes the place."""
 
     file: str
     line: int
     key: str
     what: str
-    mend: str
+    remedy: str
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}: {self.key}: {self.what}; {self.mend}"
+        return f"{self.file}:{self.line}: {self.key}: {self.what}; {self.remedy}"
 
 
 class ErrorDiagnostic(Diagnostic, frozen=True, kw_only=True):
-    """Something that must be mended before the file can be used."""
+    """A problem that has to be corrected before the file can be used."""
 
 
 class HintDiagnostic(Diagnostic, frozen=True, kw_only=True):
-    """Something that a person should know, but that is no mistake."""
+    """A remark on a file that can be used as it is."""
 
 
-class FileUnreadableError(Exception):
-    """The file cannot be read. Its text says why."""
+_DiagnosticT = TypeVar("_DiagnosticT", ErrorDiagnostic, HintDiagnostic)
+
+
+def unknown_name(path: DataPath, name: str, known: Iterable[str], kind: str) -> Problem:
+    """Return the problem of a reference to a name that does not exist, with the nearest one that does."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, 1)
+    if near:
+        remedy = f'did you mean "{near[0]}"?'
+    else:
+        remedy = f"known are {', '.join(names)}" if names else f"add a [[{kind}]]"
+    return Problem(path, f'{kind} "{name}" does not exist', remedy)
 
 
 def read_text(path: FilePath) -> str:
-    """The text of a file. Raises ConfigUnreadable where there is none to read."""
+    """Read a file of UTF-8 text; a byte order mark is skipped. Raises FileUnreadableError."""
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")
     except IsADirectoryError:
         raise FileUnreadableError(
             f"{path}: is a directory; name the file in it, e.g. {path}/controller.toml"
@@ -52,81 +78,93 @@ def read_text(path: FilePath) -> str:
         raise FileUnreadableError(f"{path}: cannot be read: {error.strerror}") from None
 
 
-def parse(text: str, file: str) -> dict[str, Any] | ErrorDiagnostic:
-    """The data of a TOML text, or why it is none."""
+def parse_toml(text: str, file: str) -> dict[str, Any] | ErrorDiagnostic:
+    """Parse a TOML text; returns its syntax error as a diagnostic."""
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        return _syntax_mistake(text, file, error)
+        return _syntax_error(text, file, error)
     except RecursionError:
-        return ErrorDiagnostic(file=file, line=1, key="TOML", what="nests too deep", mend="write it flatter")
+        return ErrorDiagnostic(
+            file=file, line=1, key="TOML", what="is nested too deeply", remedy="write it flatter"
+        )
 
 
-def render(mistakes: list[ErrorDiagnostic], notes: list[HintDiagnostic]) -> str:
-    """Mistakes and notes as a person reads them, a line each."""
-    lines = [str(mistake) for mistake in mistakes]
-    lines += [f"{note} (note)" for note in notes]
-    if mistakes:
-        lines.append(f"{len(mistakes)} mistake{'' if len(mistakes) == 1 else 's'}")
+def render_diagnostics(errors: list[ErrorDiagnostic], hints: list[HintDiagnostic]) -> str:
+    """Return errors and hints as text, a line each, and the number of errors."""
+    lines = [str(error) for error in errors]
+    lines += [f"{hint} (hint)" for hint in hints]
+    if errors:
+        lines.append(f"{len(errors)} error{'' if len(errors) == 1 else 's'}")
     return "\n".join(lines)
 
 
-def _syntax_mistake(text: str, file: str, error: tomllib.TOMLDecodeError) -> ErrorDiagnostic:
-    message = str(error)
-    what, _, place = message.partition(" (at ")
+def locate_problems(
+    problems: Iterable[Problem], text: str, data: dict[str, Any], file: str, kind: type[_DiagnosticT]
+) -> list[_DiagnosticT]:
+    """Return problems in the data of a text as diagnostics of the file, in the order of its lines."""
+    lines = locate_lines(text)
+    located = [
+        kind(
+            file=file,
+            line=_line_of(problem.path, lines),
+            key=_describe_path(problem.path, data),
+            what=problem.what,
+            remedy=problem.remedy,
+        )
+        for problem in problems
+    ]
+    return sorted(located, key=lambda each: each.line)
+
+
+def _syntax_error(text: str, file: str, error: tomllib.TOMLDecodeError) -> ErrorDiagnostic:
+    what, _, place = str(error).partition(" (at ")
     digits = place.removeprefix("line ").split(",")[0]
     line = int(digits) if digits.isdigit() else text.rstrip().count("\n") + 1
-    mend = next((mend for start, mend in _SYNTAX_MENDS.items() if what.startswith(start)), _LEARN_TOML)
-    return ErrorDiagnostic(file=file, line=line, key="TOML", what=what, mend=mend)
+    remedies = (remedy for start, remedy in _SYNTAX_REMEDIES.items() if what.startswith(start))
+    remedy = next(remedies, "see https://toml.io for the syntax")
+    written = text.splitlines()[line - 1].strip() if line <= text.count("\n") + 1 and text else ""
+    if what.startswith("Invalid value") and (quoted := _unquoted_text(written)):
+        remedy = f"did you mean {quoted}?"
+    return ErrorDiagnostic(file=file, line=line, key="TOML", what=what, remedy=remedy)
 
 
-_LEARN_TOML = "https://toml.io has the rules"
-_SYNTAX_MENDS = {
-    "Invalid value": 'a text stands in quotes, key = "text"; true and false are lower case',
-    "Expected newline": "one key = value a line; a number has a point, 1.5, and no leading 0",
+def _unquoted_text(line: str) -> str | None:
+    """Return the corrected assignment where its value is a bare word, e.g. `owner = cpo`."""
+    key, equals, value = line.partition("=")
+    value = value.partition("#")[0].strip()
+    if not equals or not value or not value.replace("-", "").replace("_", "").isalnum() or value[0].isdigit():
+        return None
+    if value.lower() in ("true", "false"):
+        return f"{key.strip()} = {value.lower()}"
+    return f'{key.strip()} = "{value}"'
+
+
+_SYNTAX_REMEDIES = {
+    "Invalid value": 'put text in quotes, key = "text"; true and false are lower case',
+    "Expected newline": "write one key = value per line; a decimal has a point, 1.5, and no leading 0",
     "Invalid statement": "a line is [table], [[table]], key = value or # comment",
     "Expected '=' after a key": "a line is key = value",
-    "Cannot overwrite a value": "the key stands there twice: remove one",
-    "Cannot declare": "the table stands there twice: remove one; one of many is [[so]]",
+    "Cannot overwrite a value": "the key is there twice: remove one",
+    "Cannot declare": "the table is there twice: remove one; one of several is written [[table]]",
     "Unescaped": r"write \\ for a backslash, or put the text in '...'",
     "Illegal character": "close the text with a quote on its line",
 }
-"""What helps, by how the parser's message begins."""
+"""Remedies of syntax errors, by how the parser's message begins."""
 
 
-_RemarkT = TypeVar("_RemarkT", ErrorDiagnostic, HintDiagnostic)
-
-
-def placed(
-    findings: list[Finding], text: str, data: dict[str, Any], file: str, kind: type[_RemarkT]
-) -> list[_RemarkT]:
-    """Findings in the data of a text as remarks on the file, in the order of its lines."""
-    lines = locate(text)
-    remarks = [
-        kind(
-            file=file,
-            line=_line(found.path, lines),
-            key=_in_words(found.path, data),
-            what=found.what,
-            mend=found.mend,
-        )
-        for found in findings
-    ]
-    return sorted(remarks, key=lambda each: each.line)
-
-
-def _line(path: Path, lines: Mapping[Path, int]) -> int:
+def _line_of(path: DataPath, lines: Mapping[DataPath, int]) -> int:
     while path and path not in lines:
         path = path[:-1]
     return lines.get(path, 1)
 
 
-def _in_words(path: Path, data: Any) -> str:
-    """E.g. `station "CS01" evse[0].max_a`: an element of an array by its id where it has one."""
+def _describe_path(path: DataPath, data: Any) -> str:
+    """Return e.g. `station "CS01" evse[0].max_a`: an array's element by its id where it has one."""
     words = ""
     for part in path:
         if isinstance(part, int):
-            element = data[part] if isinstance(data, list) else None
+            element = data[part] if isinstance(data, list) and part < len(data) else None
             name = element.get("id") if isinstance(element, dict) else None
             words += f' "{name}"' if isinstance(name, str) else f"[{part}]"
             data = element

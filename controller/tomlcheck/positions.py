@@ -11,7 +11,7 @@ import re
 import tomllib
 from bisect import bisect_right
 
-Path = tuple[str | int, ...]
+DataPath = tuple[str | int, ...]
 """A place in the data: keys of tables and indices of arrays."""
 
 _SPACE = re.compile(r"[ \t]*")
@@ -27,27 +27,27 @@ _STRING = re.compile(
 _SCALAR = re.compile(r"[^,\]}#\n]+")
 
 
-def locate(text: str) -> dict[Path, int]:
+def locate_lines(text: str) -> dict[DataPath, int]:
     """The line, from 1, of every table, array element and key of an accepted TOML text.
 
     A table that several places of the text make has the line of the first.
     """
-    return _Walk(text).document()
+    return _TomlWalker(text).document()
 
 
-class _Walk:
+class _TomlWalker:
     """One walk through the text; `_at` is how far it has come."""
 
     def __init__(self, text: str) -> None:
         self._text = text
         self._at = 0
         self._newlines = [match.start() for match in re.finditer("\n", text)]
-        self._lines: dict[Path, int] = {}
-        self._newest: dict[Path, int] = {}
+        self._lines: dict[DataPath, int] = {}
+        self._newest: dict[DataPath, int] = {}
         """Of each array of tables, the index of the element that its last [[header]] opened."""
 
-    def document(self) -> dict[Path, int]:
-        table: Path = ()
+    def document(self) -> dict[DataPath, int]:
+        table: DataPath = ()
         while self._next() < len(self._text):
             if self._text[self._at] == "[":
                 table = self._header()
@@ -55,13 +55,13 @@ class _Walk:
                 self._assignment(table)
         return self._lines
 
-    def _header(self) -> Path:
+    def _header(self) -> DataPath:
         start = self._at
         opens_element = self._text.startswith("[[", start)
         self._at += 2 if opens_element else 1
         keys = self._dotted_key()
         self._at = self._text.index("]", self._at) + (2 if opens_element else 1)
-        path: Path = ()
+        path: DataPath = ()
         for left, key in reversed(list(enumerate(reversed(keys)))):
             path = (*path, key)
             self._mark(path, start)
@@ -72,7 +72,7 @@ class _Walk:
                 self._mark(path, start)
         return path
 
-    def _assignment(self, table: Path) -> None:
+    def _assignment(self, table: DataPath) -> None:
         start = self._at
         path = table
         for key in self._dotted_key():
@@ -81,7 +81,7 @@ class _Walk:
         self._at = self._text.index("=", self._at) + 1
         self._value(path)
 
-    def _value(self, path: Path) -> None:
+    def _value(self, path: DataPath) -> None:
         self._skip(_SPACE)
         match self._text[self._at]:
             case "[":
@@ -93,7 +93,7 @@ class _Walk:
             case _:
                 self._skip(_SCALAR)
 
-    def _array(self, path: Path) -> None:
+    def _array(self, path: DataPath) -> None:
         self._at += 1
         index = 0
         while self._text[self._next()] != "]":
@@ -105,7 +105,7 @@ class _Walk:
             index += 1
         self._at += 1
 
-    def _inline_table(self, path: Path) -> None:
+    def _inline_table(self, path: DataPath) -> None:
         self._at += 1
         while self._text[self._next()] != "}":
             if self._text[self._at] == ",":
@@ -140,5 +140,5 @@ class _Walk:
         self._at = match.end()
         return match[0]
 
-    def _mark(self, path: Path, position: int) -> None:
+    def _mark(self, path: DataPath, position: int) -> None:
         self._lines.setdefault(path, bisect_right(self._newlines, position) + 1)

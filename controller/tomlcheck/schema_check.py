@@ -1,118 +1,101 @@
-"""Compares TOML data with the Structs of `config`: names, types and ranges, every mistake of them.
+"""Compare TOML data with msgspec Structs: names, types and ranges, all problems in one pass.
 
-What is wrong or missing is stood in for, so that the rules between the parts can be looked at in the
-same pass; findings at a place that was stood in for are left out by the caller.
+A value that is wrong or missing is replaced by a placeholder, so that the rules between the tables can be
+checked in the same pass. The caller drops the problems that those rules find at replaced places.
 """
 
 from __future__ import annotations
 
 import difflib
+import enum
+import types
 from collections.abc import Mapping
+from datetime import datetime
 from functools import cache
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import msgspec
+from msgspec import Meta
 
-from controller.tomlcheck.findings import Finding
-from controller.tomlcheck.positions import Path
-from controller.tomlcheck.type_names import alternatives, choices, in_words, shown
-
-_STAND_INS: dict[str, object] = {
-    "id": "?",
-    "owner": "?",
-    "driver": "?",
-    "transport": "tcp",
-    "kind": "signed",
-    "limit_a": 10_000.0,
-    "url": "ws://?/{station}",
-    "site": {"id": "?"},
-    "backend": [],
-    "circuit": [],
-    "station": [],
-    "name": "?",
-    "source": "?",
-    "input": 0,
-    "destination": "?",
-    "via": "?",
-    "members": ("?",),
-    "holder": "?",
-    "holders": ("?",),
-    "actions": ("?",),
-    "require": "reject",
-    "version": 1,
-}
-"""For required keys that are wrong or missing."""
+from controller.tomlcheck.diagnostics import Problem
+from controller.tomlcheck.positions import DataPath
 
 
 class SchemaCheck:
-    """Compares data with the Structs: names, types and ranges. Goes on after each finding."""
+    """One pass over the data of a file. `placeholders` are values for required keys, by their names."""
 
-    def __init__(self) -> None:
-        self.found: list[Finding] = []
-        self.stood_in: set[Path] = set()
-        """The places whose value is not the file's: wrong there, or missing."""
+    def __init__(self, placeholders: Mapping[str, object]) -> None:
+        self.problems: list[Problem] = []
+        self.replaced: set[DataPath] = set()
+        """Places whose value is a placeholder."""
+        self._placeholders = placeholders
 
-    def table(self, kind: type[msgspec.Struct], data: object, path: Path) -> dict[str, object]:
-        """The table with all wrong values left out or stood in for."""
+    def check_table(self, kind: type[msgspec.Struct], data: object, path: DataPath) -> dict[str, object]:
+        """Return the table with wrong values left out or replaced, ready for `msgspec.convert`."""
         if not isinstance(data, dict):
-            self._find(path, f"cannot be {shown(data)}", f"write it as a table: [{'.'.join(map(str, path))}]")
-            self.stood_in.add(path)
+            name = ".".join(str(part) for part in path if isinstance(part, str))
+            form = f"[[{name}]]" if path and isinstance(path[-1], int) else f"[{name}]"
+            self._add(path, f"cannot be {describe_value(data)}", f"write it as a table: {form}")
+            self.replaced.add(path)
             data = {}
-        good: dict[str, object] = {}
-        hints = _hints(kind)
+        valid: dict[str, object] = {}
+        hints = _type_hints(kind)
         meant: set[str] = set()
         for key, value in data.items():
             if key in hints:
-                good |= self._value(hints[key], key, value, path)
+                valid |= self._check_value(hints[key], key, value, path)
             else:
                 near = difflib.get_close_matches(key, hints, 1)
                 meant.update(near)
-                self._find((*path, key), "is not a key that is known here", _instead(key, near, hints))
+                self._add((*path, key), "is not a known key", _remedy_for_unknown_key(key, near, hints))
         for field in msgspec.structs.fields(kind):
-            if not field.required or field.name in good:
+            if not field.required or field.name in valid:
                 continue
-            good[field.name] = _STAND_INS[field.name]
-            self.stood_in.add((*path, field.name))
-            # A key that is there, but misspelt, is one mistake; so is all that a table lacks that is none.
-            if field.name not in data and field.name not in meant and path not in self.stood_in:
-                self._find((*path, field.name), "is missing", _addition(field.name, hints[field.name]))
-        return good
+            valid[field.name] = self._placeholders[field.name]
+            self.replaced.add((*path, field.name))
+            # A misspelt key is one problem, not two; so is everything that a table of a wrong type lacks.
+            if field.name not in data and field.name not in meant and path not in self.replaced:
+                self._add(
+                    (*path, field.name), "is missing", _remedy_for_missing(field.name, hints[field.name])
+                )
+        return valid
 
-    def _value(self, hint: Any, key: str, value: object, path: Path) -> dict[str, object]:
-        """The key with its good value; nothing where it has none."""
+    def _check_value(self, hint: Any, key: str, value: object, path: DataPath) -> dict[str, object]:
+        """Return the key with its valid value; an empty dict where it has none."""
         place = (*path, key)
         struct, many = _struct_in(hint)
         if struct is None:
             return {key: value} if self._fits(hint, value, place) else {}
         if not many:
-            return {key: self.table(struct, value, place)}
+            return {key: self.check_table(struct, value, place)}
         if not isinstance(value, list):
-            self._find(place, f"cannot be {shown(value)}", f"write each as a table of its own: [[{key}]]")
-            self.stood_in.add(place)
+            form = f"write [[{key}]] with two brackets: there may be several"
+            self._add(place, f"cannot be {describe_value(value)}", form)
+            self.replaced.add(place)
             return {}
-        return {key: [self.table(struct, each, (*place, index)) for index, each in enumerate(value)]}
+        return {key: [self.check_table(struct, each, (*place, index)) for index, each in enumerate(value)]}
 
-    def _fits(self, hint: Any, value: object, path: Path) -> bool:
+    def _fits(self, hint: Any, value: object, path: DataPath) -> bool:
         try:
             msgspec.convert(value, hint)
         except msgspec.ValidationError:
-            self._find(path, *_misfit(hint, value))
-            self.stood_in.add(path)
+            self._add(path, *_describe_misfit(hint, value))
+            self.replaced.add(path)
             return False
         return True
 
-    def _find(self, path: Path, what: str, mend: str) -> None:
-        self.found.append(Finding(path, what, mend))
+    def _add(self, path: DataPath, what: str, remedy: str) -> None:
+        self.problems.append(Problem(path, what, remedy))
 
 
 @cache
-def _hints(kind: type[msgspec.Struct]) -> Mapping[str, Any]:
-    """The types of a table's keys; cached, for a site has thousands of tables of few kinds."""
+def _type_hints(kind: type[msgspec.Struct]) -> Mapping[str, Any]:
+    """Return the types of a table's keys; cached, for a site has thousands of tables of few kinds."""
     return get_type_hints(kind, include_extras=True)
 
 
 def _struct_in(hint: Any) -> tuple[type[msgspec.Struct] | None, bool]:
-    """The Struct that a field holds, if any, and whether it holds many."""
+    """Return the Struct that a field holds, if any, and whether it holds several."""
     for kind in alternatives(hint):
         many = get_origin(kind) is tuple
         element = get_args(kind)[0] if many else kind
@@ -121,25 +104,114 @@ def _struct_in(hint: Any) -> tuple[type[msgspec.Struct] | None, bool]:
     return None, False
 
 
-def _misfit(hint: Any, value: object) -> tuple[str, str]:
-    """What is wrong with a value, and the mend; of a list, its first wrong element where that says it."""
+def _describe_misfit(hint: Any, value: object) -> tuple[str, str]:
+    """Return what is wrong with a value and the remedy, of a list for its first wrong element."""
     known = choices(hint)
     wrong = value
     if isinstance(value, list) and known:
         wrong = next((each for each in value if each not in known), value)
+    if isinstance(value, str) and value in known:  # a list of choices, given as a single text
+        return f"cannot be {describe_value(value)}", f'did you mean ["{value}"]?'
     if isinstance(wrong, str) and (near := difflib.get_close_matches(wrong, known, 1)):
-        return f"cannot be {shown(wrong)}", f'did you mean "{near[0]}"?'
-    return f"cannot be {shown(wrong)}", f"write {in_words(hint)}"
+        return f"cannot be {describe_value(wrong)}", f'did you mean "{near[0]}"?'
+    return f"cannot be {describe_value(wrong)}", f"write {describe_type(hint)}"
 
 
-def _addition(key: str, hint: Any) -> str:
+def _remedy_for_missing(key: str, hint: Any) -> str:
     struct, many = _struct_in(hint)
     if struct is None:
-        return f"add {key} = ... ({in_words(hint)})"
+        return f"add {key} = ... ({describe_type(hint)})"
     return f"add a table: [[{key}]]" if many else f"add a table: [{key}]"
 
 
-def _instead(key: str, near: list[str], known: Mapping[str, Any]) -> str:
+def _remedy_for_unknown_key(key: str, near: list[str], known: Mapping[str, Any]) -> str:
     if key == "password":
-        return "secrets do not stand in this file: put it into one of its own, named in password_file"
+        return "no secrets in this file: write it into a file of its own, and name that in password_file"
     return f"did you mean {near[0]}?" if near else "remove it; known are " + ", ".join(known)
+
+
+_TYPE_NAMES: dict[Any, str] = {
+    str: "a text",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    datetime: "a time with its zone, like 2026-11-21T12:00:00Z",
+}
+
+
+def describe_type(hint: Any) -> str:
+    """Return what a key accepts, e.g. "a number from 0 to 60" or "one of N, E, O"."""
+    return " or ".join(_describe_alternative(kind) for kind in alternatives(hint))
+
+
+def alternatives(hint: Any) -> list[Any]:
+    """Return the members of a union but None; a type that is not a union is its only alternative."""
+    if get_origin(hint) in (Union, types.UnionType):
+        return [kind for kind in get_args(hint) if kind is not type(None)]
+    return [hint]
+
+
+def choices(hint: Any) -> list[str]:
+    """Return the texts that a key, or each element of its list, may be; empty where it is not a choice."""
+    found: list[str] = []
+    for kind in alternatives(hint):
+        base, _ = _unwrap(kind)
+        if get_origin(base) is tuple:
+            found += choices(get_args(base)[0])
+        elif get_origin(base) is Literal:
+            found += [str(choice) for choice in get_args(base)]
+        elif isinstance(base, type) and issubclass(base, enum.Enum):
+            found += [str(member.value) for member in base]
+    return found
+
+
+def describe_value(value: object) -> str:
+    """Return a value as the file has it, shortened where it is long; of a table or a list the kind."""
+    if isinstance(value, dict):
+        return "a table"
+    if isinstance(value, list):
+        return "a list" if value else "an empty list"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return f'"{value}"' if len(value) <= 60 else f'"{value[:50]}..." ({len(value)} characters)'
+    return str(value)
+
+
+def _describe_alternative(hint: Any) -> str:
+    base, meta = _unwrap(hint)
+    if meta.description is not None:
+        return f"{_TYPE_NAMES[base]}, and {meta.description}"
+    if get_origin(base) is tuple:
+        element = describe_type(get_args(base)[0])
+        return f"a list of {_describe_count(meta.min_length, meta.max_length)}where each is {element}"
+    known = choices(base)
+    if known:
+        return "one of " + ", ".join(known)
+    if base is str and meta.max_length is not None:
+        return f"a text of {_describe_count(meta.min_length, meta.max_length)}characters"
+    return _TYPE_NAMES[base] + _describe_range(meta)
+
+
+def _unwrap(hint: Any) -> tuple[Any, Meta]:
+    """Return a type and the bounds that it is annotated with."""
+    if get_origin(hint) is Annotated:
+        base, meta = get_args(hint)
+        return base, meta
+    return hint, Meta()
+
+
+def _describe_count(least: int | None, most: int | None) -> str:
+    if most is None:
+        return f"at least {least} " if least else ""
+    return f"{most} " if least == most else f"{least or 0} to {most} "
+
+
+def _describe_range(meta: Meta) -> str:
+    unit = (meta.extra or {}).get("unit", "")
+    unit = f" {unit}" if unit else ""
+    if meta.ge is not None and meta.le is not None:
+        return f" from {meta.ge:g} to {meta.le:g}{unit}"
+    bounds = (("above", meta.gt), ("at least", meta.ge), ("below", meta.lt), ("at most", meta.le))
+    words = [f" {word} {bound:g}" for word, bound in bounds if bound is not None]
+    return ",".join(words) + (unit if words else "")

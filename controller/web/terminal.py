@@ -30,7 +30,7 @@ _STATES = {
 
 
 def circuits(rows: Iterable[CircuitStatus], title: str, notes: Mapping[str, str]) -> Table:
-    """A bar for each phase of each circuit; `notes` has each circuit's word for a column `title`.
+    """A bar for each phase of each circuit; `find_hints` has each circuit's word for a column `title`.
 
     Without a meter the bar shows what may be flowing.
     """

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import trio
 
-from controller.config.password_files import SALT_BYTES, hashed
+from controller.config.password_files import SALT_BYTES, hash_password
 from controller.stations.admission import basic
 from tests.controller.transport.certificates import LOOPBACK, Authority
 from tests.controller.transport.fleet import BusyBackend, Fleet, most_in_a_second
@@ -145,7 +145,7 @@ def _config(
     password = ""
     if proved:
         kept = folder / "password"
-        kept.write_text(hashed(PASSWORD, secrets.token_bytes(SALT_BYTES)).line())
+        kept.write_text(hash_password(PASSWORD, secrets.token_bytes(SALT_BYTES)).line())
         kept.chmod(0o600)
         password = f'password_file = "{kept}"\n'
     station = (

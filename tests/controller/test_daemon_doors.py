@@ -12,7 +12,7 @@ import pytest
 from trio_websocket import ConnectionRejected, WebSocketConnection, open_websocket_url
 
 from controller.config import Config
-from controller.config.password_files import hashed
+from controller.config.password_files import hash_password
 from controller.model.observations import Booted
 from controller.ocpp.frames import Version
 from controller.services.app import App
@@ -45,7 +45,7 @@ async def connected(
 
 async def test_a_station_whose_password_is_kept_as_a_hash(tmp_path: Path) -> None:
     kept = tmp_path / "CS01"
-    kept.write_text(hashed(b"correct horse", b"salt", log_n=4).line() + "\n")
+    kept.write_text(hash_password(b"correct horse", b"salt", log_n=4).line() + "\n")
     async with site(tmp_path) as (config, backend):
         config = with_first_station(config, password_file=str(kept))
         async with running(config) as controller:

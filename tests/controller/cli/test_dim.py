@@ -94,7 +94,7 @@ def test_without_a_key_that_counts_nothing_is_signed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     over = write_new(tmp_path, "old", new_private("secp256r1", "dso", 0, 1))
-    for file, told in ((over, "no key that counts now"), (tmp_path / "none", "cannot be read")):
+    for file, told in ((over, "no valid key"), (tmp_path / "none", "cannot be read")):
         status, out, err = typed(capsys, file, "--lift")
         assert (status, out) == (1, "")
         assert told in err

@@ -55,7 +55,7 @@ def test_an_action_that_is_none_is_told_with_the_nearest(
     policy: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     _, _, err = typed(capsys, "explain", "--action", "SetChargingProfle", "--link", "cpo", policy)
-    assert err == "SetChargingProfle is no action of OCPP; did you mean SetChargingProfile?\n"
+    assert err == "SetChargingProfle is not an action of OCPP; did you mean SetChargingProfile?\n"
     for known in ("Heartbeat", "AddUserRole", "Reset-Signed", "TransactionEvent"):
         assert typed(capsys, "explain", "--action", known, "--link", "cpo", policy)[2] == ""
 

@@ -83,21 +83,21 @@ def test_a_connection_point_and_times_of_its_own() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "found"),
     [
-        (SIGNED + BOX + WIRE + OTHER_WIRE, "", ["dimming: names nobody who may dim"]),
-        (KEY, "", ["dimming: stands without a key"]),
-        ("steuve = true", "steuve = false", ["dimming: has nothing to dim"]),
+        (SIGNED + BOX + WIRE + OTHER_WIRE, "", ["dimming: has no limit source"]),
+        (KEY, "", ["dimming: needs a key"]),
+        ("steuve = true", "steuve = false", ["dimming: has no controllable EVSE"]),
         ('role = "grid-operator"\n', "", ['"dso" role: is missing']),
-        (BOX, SIGNED.replace('"dso"', '"dso2"') + BOX, ['"dso2" role: is that of "dso"']),
+        (BOX, SIGNED.replace('"dso"', '"dso2"') + BOX, ['"dso2" role: is also the role of "dso"']),
         (BOX, SIGNED.replace("grid-operator", "other") + BOX, ['"dso" id: is there twice']),
         ('module = "io"\n', "", ['"box" module: is missing']),
-        ('module = "io"\n', 'module = "oi"\n', ['"box" module: "oi" is no dimming.module']),
+        ('module = "io"\n', 'module = "oi"\n', ['"box" module: dimming.module "oi" does not exist']),
         ('module = "io"\n', 'module = "io"\nrole = "x"\n', ['role: has no meaning with kind "contact"']),
-        (WIRE, "", ["none of its contacts limits anything"]),
-        (WIRE + OTHER_WIRE, "", ["0 contacts name it"]),
-        ("input = 1\n", "input = 3\n", ['input: 3 of this module is contact "W3" already']),
-        ('"W4"\nsource = "box"', '"W4"\nsource = "bux"', ['source: "bux" is no dimming.source']),
+        (WIRE, "", ["none of its contacts has a limit"]),
+        (WIRE + OTHER_WIRE, "", ["0 contacts have it"]),
+        ("input = 1\n", "input = 3\n", ['input: 3 of this module is already contact "W3" already']),
+        ('"W4"\nsource = "box"', '"W4"\nsource = "bux"', ['source: dimming.source "bux" does not exist']),
         ('driver = "wago-750"\n', "", ['"tcp" needs a driver']),
-        ('driver = "wago-750"\n', 'driver = "wago"\n', ['driver: "wago" is no driver']),
+        ('driver = "wago-750"\n', 'driver = "wago"\n', ['driver: driver "wago" does not exist']),
         (
             'transport = "tcp"',
             'transport = "gpio"',
@@ -110,12 +110,12 @@ def test_a_connection_point_and_times_of_its_own() -> None:
         (
             MODULE,
             BOX.replace('"box"', '"box2"') + WIRE.replace('"box"', '"box2"').replace("3", "9") + MODULE,
-            ['"box2" module: is polled for source "box" already'],
+            ['"box2" module: is already polled for source "box" already'],
         ),
         (
             BOX,
             '[[dimming.source]]\nid = "csms"\nkind = "ocpp"\n' + BOX,
-            ['"csms" kind: nobody sets a limit for the site'],
+            ['"csms" kind: no backend sets a limit for the site'],
         ),
     ],
 )
@@ -130,8 +130,8 @@ def test_mistakes_are_named(old: str, new: str, found: list[str]) -> None:
 def test_what_nobody_brings_or_may_sign_is_told() -> None:
     text = WHOLE + '[[dimming.source]]\nid = "guard"\nkind = "eebus"\n'
     notes = {note.key: note.what for note in check_config(text, "dimming.toml")[2]}
-    assert notes['dimming.source "dso" signed'].startswith("nobody's key bears its role")
-    assert notes['dimming.source "dso" kind'] == "nobody can bring its commands"
+    assert notes['dimming.source "dso" signed'].startswith("no key has its role")
+    assert notes['dimming.source "dso" kind'] == "its commands have no way in"
     assert notes['dimming.source "guard" kind'].startswith("nothing brings")
     assert not any("box" in key for key in notes)
     unsigned = text.replace('role = "grid-operator"\n', 'role = "grid-operator"\nsigned = false\n')
@@ -151,7 +151,7 @@ def test_a_meters_line_is_its_own() -> None:
         MODULE, MODULE.replace('"tcp"', '"rtu"').replace('host = "192.0.2.9"', 'device = "/dev/x"')
     )
     assert len(mistakes(text)) == 1
-    assert 'is the line of meter "m"' in mistakes(text)[0]
+    assert 'is the bus of meter "m"' in mistakes(text)[0]
 
 
 def test_a_contact_that_lacks_what_it_must_have_is_a_mistake_with_its_place() -> None:

@@ -1,4 +1,4 @@
-"""`check`: every mistake at its line, in words that mend it; and what a good file reads as.
+"""`check`: every mistake at its line, in words that remedy it; and what a good file reads as.
 
 In `files/broken/`, the mark `#! words` stands on the line that a mistake is expected at, and
 `#! <- 5 words` stands for one at line 5. Each file has the mistakes that are marked and no other.
@@ -19,7 +19,12 @@ from hypothesis import strategies as st
 from controller.config import Config, MeterConfig
 from controller.config import schema as config_module
 from controller.config.loader import ConfigError, check_config, read_config
-from controller.tomlcheck.diagnostics import Diagnostic, ErrorDiagnostic, FileUnreadableError, render
+from controller.tomlcheck.diagnostics import (
+    Diagnostic,
+    ErrorDiagnostic,
+    FileUnreadableError,
+    render_diagnostics,
+)
 from drivers.registers import list_maps
 from drivers.settings import MeterSettings
 
@@ -68,11 +73,11 @@ def marks(text: str) -> Iterator[tuple[int, str]]:
 
 
 def words(remark: Diagnostic) -> str:
-    return f"{remark.key}: {remark.what}; {remark.mend}"
+    return f"{remark.key}: {remark.what}; {remark.remedy}"
 
 
 def test_a_mistake_says_file_line_key_what_and_mend() -> None:
-    mistake = ErrorDiagnostic(file="a.toml", line=3, key="listen.port", what="is wrong", mend="right it")
+    mistake = ErrorDiagnostic(file="a.toml", line=3, key="listen.port", what="is wrong", remedy="right it")
     assert str(mistake) == "a.toml:3: listen.port: is wrong; right it"
 
 
@@ -213,28 +218,30 @@ def test_two_addresses_may_share_a_port(web: str, listen: str, wrong: bool) -> N
 
 
 @pytest.mark.parametrize(
-    ("mode", "content", "what", "mend"),
+    ("mode", "content", "what", "remedy"),
     [
-        (0o604, "secret", "is open to everybody on this machine", "chmod o= "),
-        (0o600, "\n", "is empty", "write into it"),
+        (0o604, "secret", "is readable by everybody on this machine", "chmod o= "),
+        (0o600, "\n", "is empty", "write its content"),
         (
             0o600,
             "$scrypt$ln=14",
-            'is no whole hash "$scrypt$ln=12,r=8,p=1$SALT$HASH"',
+            'is not a complete hash "$scrypt$ln=12,r=8,p=1$SALT$HASH"',
             "local-controller password",
         ),
         (None, "", "cannot be read: No such file or directory", "create it"),
     ],
 )
-def test_secrets_that_are_none(tmp_path: Path, mode: int | None, content: str, what: str, mend: str) -> None:
+def test_secrets_that_are_none(
+    tmp_path: Path, mode: int | None, content: str, what: str, remedy: str
+) -> None:
     if mode is not None:
         secret(tmp_path / "CS01", content, mode)
     with pytest.raises(ConfigError) as raised:
         read_config(written(tmp_path, GOOD + 'password_file = "CS01"'))
-    (mistake,) = raised.value.mistakes
+    (mistake,) = raised.value.errors
     assert (mistake.line, mistake.key) == (14, 'station "CS01" password_file')
     assert mistake.what == f"{tmp_path}/CS01 {what}"
-    assert mend in mistake.mend
+    assert remedy in mistake.remedy
 
 
 def test_a_hash_is_for_stations_and_for_no_backend(tmp_path: Path) -> None:
@@ -242,17 +249,17 @@ def test_a_hash_is_for_stations_and_for_no_backend(tmp_path: Path) -> None:
     text = GOOD.replace("{station}", '{station}"\npassword_file = "hash') + 'password_file = "hash"'
     with pytest.raises(ConfigError) as raised:
         read_config(written(tmp_path, text))
-    (mistake,) = raised.value.mistakes
+    (mistake,) = raised.value.errors
     assert mistake.key == 'backend "cpo" password_file'
-    assert "is a hash, which no backend takes" in mistake.what
+    assert "is a hash, which no backend accepts" in mistake.what
 
 
 def test_every_missing_certificate_is_told_beside_all_else(tmp_path: Path) -> None:
     text = GOOD.replace("{station}", '{station}"\nca = "ca.pem"\ncertificate = "up.pem"\nkey = "up.key')
     text += 'observer = "x"\n[listen]\ncertificate = "server.pem"\nkey = "server.key"\n'
-    with pytest.raises(ConfigError, match="6 mistakes") as raised:
+    with pytest.raises(ConfigError, match="6 errors") as raised:
         read_config(written(tmp_path, text))
-    assert [mistake.key for mistake in raised.value.mistakes] == [
+    assert [mistake.key for mistake in raised.value.errors] == [
         'backend "cpo" ca',
         'backend "cpo" certificate',
         'backend "cpo" key',
@@ -285,7 +292,7 @@ def test_a_file_that_is_no_text(tmp_path: Path) -> None:
 
 def test_a_text_that_nests_without_end_is_a_mistake() -> None:
     (mistake,) = check_config("a = " + "[" * 10_000, "deep.toml")[1]
-    assert mistake.what == "nests too deep"
+    assert mistake.what == "is nested too deeply"
 
 
 values = (
@@ -331,11 +338,11 @@ def test_whatever_the_file_says_the_check_ends_in_a_verdict(data: dict[str, obje
 
 def test_a_person_reads_mistakes_first_then_notes_then_how_many() -> None:
     _, mistakes, notes = check_config(GOOD.replace('"cpo"\nurl', '"cpp"\nurl') + "[signing]\n", "f.toml")
-    assert render(mistakes, notes).splitlines() == [
-        'f.toml:13: station "CS01" owner: "cpo" is no backend that is known here; did you mean "cpp"?',
-        "f.toml:14: signing: nothing is verified or signed without a policy; "
-        'name one: policy = "signing.toml" (note)',
-        "1 mistake",
+    assert render_diagnostics(mistakes, notes).splitlines() == [
+        'f.toml:13: station "CS01" owner: backend "cpo" does not exist; did you mean "cpp"?',
+        "f.toml:14: signing: without a policy nothing is verified or signed; "
+        'name one: policy = "signing.toml" (hint)',
+        "1 error",
     ]
 
 

@@ -30,15 +30,18 @@ def test_the_reserved_ids_are_those_of_the_network() -> None:
 
 WRONG = [
     (CHILD, 'station "CS01" mode: is overlay, and there is no [overlay]'),
-    (WHOLE.replace('via = "CS01"', 'via = "CS02"'), 'overlay.route[0].via: "CS02" is no station or backend'),
-    (GOOD + "[overlay]\n" + ROUTE, 'overlay.route[0].via: "CS01" is no station or backend'),
-    (WHOLE + ROUTE, 'overlay.route[1].destination: "CS77" has a route via "CS01" already'),
-    (WHOLE.replace('destination = "CS77"', 'destination = "*"'), '"*" is nobody\'s id'),
-    (WHOLE.replace('id = "row"', 'id = "CSMS"'), 'overlay.group "CSMS" id: "CSMS" is there already'),
-    (WHOLE + GROUP, 'overlay.group "row" id: "row" is there already'),
+    (
+        WHOLE.replace('via = "CS01"', 'via = "CS02"'),
+        'overlay.route[0].via: overlay link "CS02" does not',
+    ),
+    (GOOD + "[overlay]\n" + ROUTE, 'overlay.route[0].via: overlay link "CS01" does not exist'),
+    (WHOLE + ROUTE, 'overlay.route[1].destination: "CS77" already has a route via "CS01"'),
+    (WHOLE.replace('destination = "CS77"', 'destination = "*"'), '"*" is not the id of a node'),
+    (WHOLE.replace('id = "row"', 'id = "CSMS"'), 'overlay.group "CSMS" id: "CSMS" is already defined'),
+    (WHOLE + GROUP, 'overlay.group "row" id: "row" is already defined'),
     (
         WHOLE.replace('"CS01", "CS77"', '"CS01", "row"'),
-        'overlay.group "row" members[1]: "row" is no single node',
+        'overlay.group "row" members[1]: "row" is not a single node',
     ),
     (WHOLE.replace('"CS01", "CS77"', ""), 'overlay.group "row" members: '),
     (WHOLE + "[[overlay.route]]\ndestination = 'CS78'\n", "overlay.route[1].via: is missing"),
@@ -56,7 +59,7 @@ def test_mistakes(text: str, what: str) -> None:
 
 def test_ids_that_mean_something_else_in_the_network() -> None:
     assert mistakes(GOOD.replace('"CS01"', '"0"') + "[overlay]\n") == [
-        'station "0" id: "0" means something else in an overlay network'
+        'station "0" id: "0" is a reserved id in an overlay network'
     ]
     assert mistakes(GOOD.replace('"CS01"', '"0"')) == []
 
@@ -66,11 +69,11 @@ def test_links_have_names_of_their_own() -> None:
     for named in ('id = "up"', 'id = "other"\ngroup = "up"'):
         backend = f'[[backend]]\n{named}\nurl = "wss://h/{{station}}"\n'
         assert mistakes(text + backend) == [
-            'station "up" id: "up" is a backend\'s id, too: a route could mean either'
+            'station "up" id: "up" is also the id of a backend: a route could mean either'
         ]
 
 
-def test_the_uplinks_of_a_group_have_one_mode() -> None:
+def test_the_endpoints_of_a_group_have_one_mode() -> None:
     backend = '[[backend]]\nid = "{}"\nurl = "wss://h/{{station}}"\ngroup = "g"\n{}'
     text = GOOD + backend.format("a", 'mode = "overlay"\n') + backend.format("b", "") + "[overlay]\n"
-    assert any("is another than that of the other uplinks" in each for each in mistakes(text))
+    assert any("differs from that of the other endpoints" in each for each in mistakes(text))

@@ -6,7 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.config.password_files import HashedPassword, PasswordFileError, hashed, secret_of
+from controller.config.password_files import (
+    HashedPassword,
+    PasswordFileError,
+    hash_password,
+    parse_password_file,
+)
 
 CHEAP = 4
 """log2 of N: what costs a station's guesser time costs the tests none."""
@@ -31,8 +36,8 @@ def test_it_is_the_scrypt_of_the_standard() -> None:
 
 @given(password=st.binary(max_size=72), salt=st.binary(min_size=1, max_size=32))
 def test_a_line_read_back_is_the_same_hash(password: bytes, salt: bytes) -> None:
-    made = hashed(password, salt, CHEAP)
-    read = secret_of(made.line().encode() + b"\r\n")
+    made = hash_password(password, salt, CHEAP)
+    read = parse_password_file(made.line().encode() + b"\r\n")
     assert read == made
     assert isinstance(read, HashedPassword)
     assert read.matches(password)
@@ -41,7 +46,7 @@ def test_a_line_read_back_is_the_same_hash(password: bytes, salt: bytes) -> None
 
 
 def test_the_line_is_in_the_phc_format() -> None:
-    head, salt, digest = hashed(b"secret", b"salt" * 4).line().rsplit("$", 2)
+    head, salt, digest = hash_password(b"secret", b"salt" * 4).line().rsplit("$", 2)
     assert (head, salt, len(digest)) == ("$scrypt$ln=12,r=8,p=1", SALT, 43)
 
 
@@ -50,23 +55,23 @@ def test_the_line_is_in_the_phc_format() -> None:
     [(b"secret\n", b"secret"), (b" s p \r\n", b" s p "), (b"$2b$not-ours", b"$2b$not-ours"), (b"", b"")],
 )
 def test_anything_else_is_the_password_itself(text: bytes, password: bytes) -> None:
-    assert secret_of(text) == password
+    assert parse_password_file(text) == password
 
 
 @pytest.mark.parametrize(
-    ("line", "mend"),
+    ("line", "remedy"),
     [
-        ("$scrypt$", "is no whole hash"),
-        (f"$scrypt$ln=14,r=8,p=1${SALT}", "is no whole hash"),
-        (f"$scrypt$ln=14,r=8,p=1${SALT}${HASH} # CS01", "is no whole hash"),
+        ("$scrypt$", "is not a complete hash"),
+        (f"$scrypt$ln=14,r=8,p=1${SALT}", "is not a complete hash"),
+        (f"$scrypt$ln=14,r=8,p=1${SALT}${HASH} # CS01", "is not a complete hash"),
         (f"$scrypt$ln=14,r=8,p=1${SALT}${HASH[:20]}", "only 15 bytes"),
-        (f"$scrypt$ln=14,r=8,p=1${SALT}${HASH[:41]}", "that is cut off"),
-        (f"$scrypt$ln=19,r=8,p=1${SALT}${HASH}", "more than a station waits"),
-        (f"$scrypt$ln=99,r=99,p=99${SALT}${HASH}", "more than a station waits"),
-        (f"$scrypt$ln=0,r=8,p=1${SALT}${HASH}", "costs nothing"),
-        (f"$scrypt$ln=14,r=0,p=1${SALT}${HASH}", "costs nothing"),
+        (f"$scrypt$ln=14,r=8,p=1${SALT}${HASH[:41]}", "truncated"),
+        (f"$scrypt$ln=19,r=8,p=1${SALT}${HASH}", "unusable cost"),
+        (f"$scrypt$ln=99,r=99,p=99${SALT}${HASH}", "unusable cost"),
+        (f"$scrypt$ln=0,r=8,p=1${SALT}${HASH}", "unusable cost"),
+        (f"$scrypt$ln=14,r=0,p=1${SALT}${HASH}", "unusable cost"),
     ],
 )
-def test_a_line_that_is_no_good_hash_is_refused_with_its_mend(line: str, mend: str) -> None:
-    with pytest.raises(PasswordFileError, match=mend):
-        secret_of(line.encode())
+def test_a_line_that_is_no_good_hash_is_refused_with_its_mend(line: str, remedy: str) -> None:
+    with pytest.raises(PasswordFileError, match=remedy):
+        parse_password_file(line.encode())

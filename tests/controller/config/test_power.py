@@ -31,7 +31,7 @@ def test_declared_loads_add_up_towards_the_grid_in_power_too() -> None:
     below = declared("base_load_a = 10\nlimit_w = 24839").replace("[[station]]", row, 1)
     _, mistakes, _ = check_config(below, "full.toml")
     assert [mistake.what for mistake in mistakes] == [
-        'with the controller gone, the stations below "grid" and the declared base load of 30 A '
+        'without the controller, the stations below "grid" and the declared base load of 30 A '
         "take 24840 W, its limit is 24839 W"
     ]
     assert check_config(below.replace("24839", "24840"), "fits.toml")[1] == []

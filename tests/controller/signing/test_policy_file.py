@@ -1,4 +1,4 @@
-"""A policy's file: what it reads as, and every mistake at its line in words that mend it."""
+"""A policy's file: what it reads as, and every mistake at its line in words that remedy it."""
 
 from __future__ import annotations
 
@@ -94,17 +94,17 @@ ROLE = '[[role]]\nid = "r"\nholders = ["olga"]\n'
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("version = ", "1: TOML: Invalid value; a text stands in quotes"),
+        ("version = ", "1: TOML: Invalid value; put text in quotes"),
         ("", "1: version: is missing; add version = ... (one of 1)"),
         ("version = 2", "1: version: cannot be 2; write one of 1"),
-        (HEAD + "colour = 1", "5: key[0].colour: is not a key that is known here; remove it"),
+        (HEAD + "colour = 1", "5: key[0].colour: is not a known key; remove it"),
         ("version = 1\nwindow_s = 0", "2: window_s: cannot be 0; write a number above 0, at most 86400"),
         ('version = 1\n[[key]]\npublic = "' + POINT + '"', "2: key[0].holder: is missing; add holder = ..."),
         ('version = 1\n[[key]]\nholder = "a"', "2: key[0]: has neither public nor certificate; give it one"),
         (HEAD + 'certificate = "x.pem"', "2: key[0]: has both public and certificate"),
         (
             HEAD.replace(POINT, "ä"),
-            "4: key[0].public: is no base64; copy it from `local-controller keys export`",
+            "4: key[0].public: is not base64; copy it from `local-controller keys export`",
         ),
         (
             HEAD.replace(POINT, POINT_384),
@@ -114,7 +114,7 @@ ROLE = '[[role]]\nid = "r"\nholders = ["olga"]\n'
         (HEAD + 'curve = "secp256k1"', "4: key[0].public: is no point on secp256k1; copy key and curve"),
         (
             HEAD + HEAD.removeprefix("version = 1\n"),
-            "5: key[1]: is olga's key already; remove one of the two",
+            "5: key[1]: is olga's key, too; remove one of the two",
         ),
         (
             HEAD + "not_after = 2026-11-21T15:00:00",
@@ -130,13 +130,13 @@ ROLE = '[[role]]\nid = "r"\nholders = ["olga"]\n'
         ),
         (
             HEAD + ROLE.replace("olga", "olha"),
-            '7: role "r" holders[0]: "olha" is no key that is known here; did you mean "olga"?',
+            '7: role "r" holders[0]: key "olha" does not exist; did you mean "olga"?',
         ),
         (HEAD + ROLE + "approvals = 2", '8: role "r" approvals: cannot be had of 1 holders; name more'),
-        (HEAD + ROLE + ROLE, '9: role "r" id: "r" is there already'),
+        (HEAD + ROLE + ROLE, '9: role "r" id: "r" is already defined'),
         (
             HEAD + ROLE + '[[role.may]]\nactions = ["profile"]',
-            '9: role "r" may[0].actions[0]: "profile" is no action of OCPP; did you mean "profiles"?',
+            '9: role "r" may[0].actions[0]: "profile" is not an action of OCPP; did you mean "profiles"?',
         ),
         (
             HEAD + ROLE + '[[role.may]]\nactions = ["*"]\nat_least = 3\nat_most = 2',
@@ -145,10 +145,10 @@ ROLE = '[[role]]\nid = "r"\nholders = ["olga"]\n'
         (HEAD + RULE + 'actions = ["SetChargingProfil"]', 'did you mean "SetChargingProfile"?'),
         (
             HEAD + RULE + 'roles = ["tech"]',
-            '8: verify "r" roles[0]: "tech" is no role that is known here; add a [[role]]',
+            '8: verify "r" roles[0]: role "tech" does not exist; add a [[role]]',
         ),
         (HEAD + RULE + 'holders = ["olha"]', 'did you mean "olga"?'),
-        (HEAD + RULE + '[[sign]]\nid = "r"', '9: sign "r" id: "r" is there already'),
+        (HEAD + RULE + '[[sign]]\nid = "r"', '9: sign "r" id: "r" is already defined'),
         (
             HEAD + RULE.replace("verifyAny", "verify"),
             'require: cannot be "verify"; did you mean "verifyAny"?',

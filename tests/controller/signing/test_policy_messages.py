@@ -156,7 +156,7 @@ def signing(action: str) -> dict[str, Any]:
         ("AddUserRole", {}, "no object userRole"),
         ("AddUserRole", {"userRole": {}}, "no id"),
         ("AddUserRole", {"userRole": changed(ROLE, holders=["nobody"])}, "is no key that is known"),
-        ("AddUserRole", {"userRole": changed(ROLE, id="root")}, "is there already"),
+        ("AddUserRole", {"userRole": changed(ROLE, id="root")}, "is already defined"),
         ("AddUserRole", {"userRole": changed(ROLE, keys=[])}, '"tom" is no key'),
         ("AddUserRole", {"userRole": changed(ROLE, keys=7)}, "keys are no list"),
         (
@@ -210,7 +210,7 @@ def test_what_is_not_taken_and_why(action: str, payload: dict[str, Any], what: s
 def test_twice_the_same_and_too_many() -> None:
     house = desk()
     assert said(house, "AddUserRole", {"userRole": ROLE}) == "Accepted"
-    assert said(house, "AddUserRole", {"userRole": ROLE}) == "it is there already: update it"
+    assert said(house, "AddUserRole", {"userRole": ROLE}) == "it is already defined: update it"
     full = desk(
         tuple(PolicyReceived("SignaturePolicy", f"p{n}", b'{"id":"p%d"}' % n) for n in range(MOST_KEPT))
     )
@@ -237,5 +237,5 @@ def test_what_was_received_outlives_a_restart_as_far_as_the_file_lets_it(tmp_pat
     assert again.forgotten == []
     assert why(passes(gate(again), signed(limit(20), TOM))) == "pass safe-profiles: signed by tom"
     misfit = desk((PolicyReceived("UserRole", "root", compact({**ROLE, "id": "root"})),))
-    assert misfit.forgotten == ['UserRole root: "root" is there already; give each its own id']
+    assert misfit.forgotten == ['UserRole root: "root" is already defined; give each its own id']
     assert why(passes(gate(misfit), signed(limit(), OLGA))).startswith("pass")

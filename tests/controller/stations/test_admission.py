@@ -5,7 +5,7 @@ import base64
 import pytest
 
 from controller.chargers.quirks import NO_QUIRK, Quirk, all_quirks, find_quirk
-from controller.config.password_files import hashed
+from controller.config.password_files import hash_password
 from controller.ocpp.frames import Version
 from controller.overlay.overlay_wire import NetworkingMode
 from controller.stations.admission import (
@@ -24,7 +24,12 @@ from controller.stations.admission import (
 PASSWORD = b"correct horse"
 DOOR = AdmissionRules(
     path="/ocpp",
-    passwords={"CS01": None, "CS 02/ä#": None, "CS03": PASSWORD, "CS04": hashed(PASSWORD, b"salt", log_n=4)},
+    passwords={
+        "CS01": None,
+        "CS 02/ä#": None,
+        "CS03": PASSWORD,
+        "CS04": hash_password(PASSWORD, b"salt", log_n=4),
+    },
     protocols=(Version.V21, Version.V201, Version.V16),
 )
 

@@ -9,7 +9,7 @@ import pytest
 import trio
 import trio.testing
 
-from controller.config.password_files import HashedPassword, hashed
+from controller.config.password_files import HashedPassword, hash_password
 from controller.ocpp.frames import Version
 from controller.stations import password_verifier
 from controller.stations.admission import Admission, PasswordUnverified, Rejection, basic
@@ -17,7 +17,7 @@ from controller.stations.password_verifier import PasswordVerifier
 from tests.controller.transport.rig import heard, rig
 
 GOOD = b"correct horse battery"
-HASHED = hashed(GOOD, b"salt", log_n=4)
+HASHED = hash_password(GOOD, b"salt", log_n=4)
 
 
 def shown(password: bytes, station: str = "CS01", kept: HashedPassword = HASHED) -> PasswordUnverified:
@@ -82,7 +82,7 @@ async def test_what_is_known_of_one_station_opens_for_no_other(counted: Counted)
 async def test_a_new_hash_in_the_configuration_is_asked_anew(counted: Counted) -> None:
     checks = PasswordVerifier()
     await checks.settle(shown(GOOD))
-    changed = hashed(b"another", b"salt", log_n=4)
+    changed = hash_password(b"another", b"salt", log_n=4)
     assert isinstance(await checks.settle(shown(GOOD, kept=changed)), Rejection)
     assert counted.calls == 2
 

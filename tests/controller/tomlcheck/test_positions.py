@@ -10,7 +10,7 @@ import tomli_w
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.tomlcheck.positions import Path, locate
+from controller.tomlcheck.positions import DataPath, locate_lines
 
 TEXT = '''\
 # [not.a.header]
@@ -53,7 +53,7 @@ list = [
 ]
 '''
 
-PLACES: list[tuple[Path, int]] = [
+PLACES: list[tuple[DataPath, int]] = [
     (("site",), 2),
     (("site", "id"), 3),
     (("site", "voltage"), 4),
@@ -86,26 +86,26 @@ PLACES: list[tuple[Path, int]] = [
 
 
 @pytest.mark.parametrize(("path", "line"), PLACES, ids=str)
-def test_each_place_has_its_line(path: Path, line: int) -> None:
-    assert locate(TEXT)[path] == line
+def test_each_place_has_its_line(path: DataPath, line: int) -> None:
+    assert locate_lines(TEXT)[path] == line
 
 
 def test_all_that_the_parser_finds_is_found_and_nothing_else() -> None:
-    assert set(locate(TEXT)) == set(places(tomllib.loads(TEXT)))
+    assert set(locate_lines(TEXT)) == set(places(tomllib.loads(TEXT)))
 
 
 @pytest.mark.parametrize("text", ["", "\n", "# only a comment", "[a]", "a = 1", "a = ''\r\n"])
 def test_short_texts(text: str) -> None:
-    assert set(locate(text)) == set(places(tomllib.loads(text)))
+    assert set(locate_lines(text)) == set(places(tomllib.loads(text)))
 
 
 @pytest.mark.parametrize("odd", ["\u2028", "\u0085", "\u2029"])
 def test_only_a_newline_ends_a_line(odd: str) -> None:
-    assert locate(f'a = "x{odd}y"\nb = 1')[("b",)] == 2
+    assert locate_lines(f'a = "x{odd}y"\nb = 1')[("b",)] == 2
 
 
 def test_windows_line_ends() -> None:
-    assert locate('a = """x\r\n"""\r\n[t]\r\nb = 1\r\n')[("t", "b")] == 4
+    assert locate_lines('a = """x\r\n"""\r\n[t]\r\nb = 1\r\n')[("t", "b")] == 4
 
 
 values = st.recursive(
@@ -118,7 +118,7 @@ values = st.recursive(
 @given(data=st.dictionaries(st.text(max_size=4), values, max_size=4), multiline=st.booleans())
 def test_what_a_writer_writes_is_found(data: dict[str, Any], multiline: bool) -> None:
     text = tomli_w.dumps(data, multiline_strings=multiline)
-    lines = locate(text)
+    lines = locate_lines(text)
     read = tomllib.loads(text)
     assert set(lines) == set(places(read))
     rows = text.split("\n")
@@ -127,9 +127,9 @@ def test_what_a_writer_writes_is_found(data: dict[str, Any], multiline: bool) ->
             assert path[-1] in rows[line - 1]
 
 
-def places(data: object, path: Path = ()) -> list[Path]:
+def places(data: object, path: DataPath = ()) -> list[DataPath]:
     """Every table, element and key of parsed data."""
-    found: list[Path] = [path] if path else []
+    found: list[DataPath] = [path] if path else []
     children: list[tuple[str | int, object]] = []
     if isinstance(data, dict):
         children = list(data.items())

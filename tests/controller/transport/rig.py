@@ -20,8 +20,9 @@ from trio_websocket import (
 from controller.backends.endpoint import Endpoint
 from controller.backends.pool import BackendPool
 from controller.chargers.quirks import LimitScope
-from controller.config.password_files import Secret
 from controller.model.journal import Record
+
+from controller.config.password_files import StationSecret
 from controller.model.observations import Observation
 from controller.ocpp.frames import Version
 from controller.ocpp.station_state import StationStateTracker
@@ -138,7 +139,7 @@ async def a_backend() -> AsyncIterator[Backend]:
 class Rig:
     """The controller's links between one backend and any stations."""
 
-    def __init__(self, nursery: trio.Nursery, backend: Backend, **door: Secret | None) -> None:
+    def __init__(self, nursery: trio.Nursery, backend: Backend, **door: StationSecret | None) -> None:
         self.nursery = nursery
         self.backend = backend
         self.site = SiteSpy()
@@ -230,7 +231,7 @@ async def rig(
     backend_tls: ssl.SSLContext | None = None,
     limits: tuple[int, float] = (0, 0),
     binary: bool = True,
-    **door: Secret | None,
+    **door: StationSecret | None,
 ) -> AsyncIterator[Rig]:
     """A started rig; everything in it ends with the block.
 

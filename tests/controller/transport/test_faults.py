@@ -9,7 +9,7 @@ import pytest
 import trio
 from trio_websocket import ConnectionClosed
 
-from controller.config.password_files import hashed
+from controller.config.password_files import hash_password
 from controller.ocpp.frames import Version
 from controller.stations.admission import basic
 from tests.controller.transport.rig import Rig, heard, rig
@@ -174,7 +174,7 @@ async def test_what_is_too_long_for_the_schema_passes() -> None:
 
 
 async def test_who_only_says_that_it_is_a_station_does_not_cut_the_real_one_off() -> None:
-    async with rig(CS02=hashed(b"correct horse", b"salt", log_n=4)) as site:
+    async with rig(CS02=hash_password(b"correct horse", b"salt", log_n=4)) as site:
         header = [(b"Authorization", basic("CS02", b"correct horse"))]
         async with site.station("CS02", headers=header) as station:
             backend = await site.backend.link()

@@ -5,60 +5,62 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from controller.config.schema import CircuitConfig, Config, EvseConfig, StationConfig
-from controller.tomlcheck.findings import Finding, unknown
-from controller.tomlcheck.positions import Path
+from controller.tomlcheck.diagnostics import Problem, unknown_name
+from controller.tomlcheck.positions import DataPath
 
 _PHASES = ("L1", "L2", "L3")
-_LESS = "lower fallback_a (0 lets them pause), or hang fewer stations there"
+_LESS = "lower fallback_a (0: pause), or connect fewer stations there"
 Parents = Mapping[str, str | None]
 """What feeds each circuit; None for the grid connection."""
 
 
-def current_mistakes(config: Config) -> Iterator[Finding]:
+def check_circuits(config: Config) -> Iterator[Problem]:
     """Circuits that make no tree, currents that contradict each other, circuits that are over-committed."""
     parents = {circuit.id: circuit.parent for circuit in config.circuit}
     yield from _root(config)
     yield from _parents(config, parents)
     for index, station in enumerate(config.station):
-        path: Path = ("station", index)
+        path: DataPath = ("station", index)
         if station.circuit is not None and station.circuit not in parents:
-            yield unknown((*path, "circuit"), station.circuit, parents, "circuit")
+            yield unknown_name((*path, "circuit"), station.circuit, parents, "circuit")
         if not station.evse:
-            yield Finding((*path, "evse"), "is empty", "remove it: one EVSE is assumed then")
+            yield Problem((*path, "evse"), "is empty", "remove it; one EVSE is then assumed")
         ids: set[int] = set()
         for number, evse in enumerate(station.evse):
             if evse.id in ids:
-                yield Finding(
-                    (*path, "evse", number, "id"), f"EVSE {evse.id} is there already", "give each its own id"
+                yield Problem(
+                    (*path, "evse", number, "id"),
+                    f"EVSE {evse.id} is already defined",
+                    "give each its own id",
                 )
             ids.add(evse.id)
             yield from _evse(config, station, evse, (*path, "evse", number), parents)
     yield from _over_committed(config, parents)
 
 
-def _root(config: Config) -> Iterator[Finding]:
+def _root(config: Config) -> Iterator[Problem]:
     roots = [index for index, circuit in enumerate(config.circuit) if circuit.parent is None]
     for index in roots[1:]:
         first = config.circuit[roots[0]].id
-        yield Finding(
+        yield Problem(
             ("circuit", index, "parent"),
             f'is missing: "{first}" is the grid connection already',
             f'name the circuit that feeds it, e.g. parent = "{first}"',
         )
     if not roots:
-        yield Finding(("circuit",), "there is no grid connection", "leave out parent at exactly one circuit")
+        yield Problem(("circuit",), "no circuit is the grid connection", "leave out parent in one circuit")
 
 
-def _parents(config: Config, parents: Parents) -> Iterator[Finding]:
+def _parents(config: Config, parents: Parents) -> Iterator[Problem]:
     meters = [meter.id for meter in config.meter]
     for index, circuit in enumerate(config.circuit):
-        path: Path = ("circuit", index, "parent")
+        path: DataPath = ("circuit", index, "parent")
         if circuit.parent is not None and circuit.parent not in parents:
-            yield unknown(path, circuit.parent, parents, "circuit")
+            yield unknown_name(path, circuit.parent, parents, "circuit")
         elif circuit.parent is not None and circuit.id in _way_up(circuit.parent, parents):
-            yield Finding(path, "leads back to the circuit itself", "name the circuit that feeds it")
+            yield Problem(path, "forms a loop", "name the circuit that feeds it")
         if circuit.meter is not None and circuit.meter not in meters:
-            yield unknown(("circuit", index, "meter"), circuit.meter, meters, "meter")
+            yield unknown_name(("circuit", index, "meter"), circuit.meter, meters, "meter")
 
 
 def _way_up(circuit: str, parents: Parents) -> list[str]:
@@ -72,16 +74,16 @@ def _way_up(circuit: str, parents: Parents) -> list[str]:
 
 
 def _evse(
-    config: Config, station: StationConfig, evse: EvseConfig, path: Path, parents: Parents
-) -> Iterator[Finding]:
+    config: Config, station: StationConfig, evse: EvseConfig, path: DataPath, parents: Parents
+) -> Iterator[Problem]:
     if evse.circuit is not None and evse.circuit not in parents:
-        yield unknown((*path, "circuit"), evse.circuit, parents, "circuit")
+        yield unknown_name((*path, "circuit"), evse.circuit, parents, "circuit")
     if config.circuit_of(station, evse) is None:
-        yield Finding((*path[:2], "circuit"), "is missing: it hangs on no circuit", 'add circuit = "..."')
+        yield Problem((*path[:2], "circuit"), "is missing: the EVSE needs a circuit", 'add circuit = "..."')
     if len(set(evse.phases)) < len(evse.phases):
-        yield Finding((*path, "phases"), "names a phase twice", "name each phase once")
+        yield Problem((*path, "phases"), "names a phase twice", "name each phase once")
     if evse.min_a > evse.max_a:
-        yield Finding(
+        yield Problem(
             (*path, "min_a"),
             f"{evse.min_a:g} A is above max_a, {evse.max_a:g} A",
             "lower min_a or raise max_a",
@@ -90,24 +92,24 @@ def _evse(
         yield from _fallback(config, evse, path)
 
 
-def _fallback(config: Config, evse: EvseConfig, path: Path) -> Iterator[Finding]:
+def _fallback(config: Config, evse: EvseConfig, path: DataPath) -> Iterator[Problem]:
     fallback = config.fallback_a(evse)
     own = evse.fallback_a is not None
     if fallback > evse.max_a:
-        yield Finding(
+        yield Problem(
             (*path, "fallback_a" if own else "max_a"),
             f"fallback_a is {fallback:g} A, above max_a of {evse.max_a:g} A",
             "lower fallback_a here" if own else "set a lower fallback_a here",
         )
     elif 0 < fallback < evse.min_a:
-        yield Finding(
+        yield Problem(
             (*path, "fallback_a" if own else "min_a"),
-            f"fallback_a is {fallback:g} A, below min_a of {evse.min_a:g} A: it could not charge with that",
-            "set fallback_a to min_a at least, or to 0",
+            f"fallback_a is {fallback:g} A, below min_a of {evse.min_a:g} A: too little to charge",
+            "set fallback_a to at least min_a, or to 0",
         )
 
 
-def _over_committed(config: Config, parents: Parents) -> Iterator[Finding]:
+def _over_committed(config: Config, parents: Parents) -> Iterator[Problem]:
     """With the controller gone, all that hangs from a circuit takes its fallback at once, and the building
     its declared worst.
     """
@@ -126,21 +128,21 @@ def _over_committed(config: Config, parents: Parents) -> Iterator[Finding]:
         yield from _sum(each, sums[each.id], base_a, ("circuit", index, "limit_a"))
         watts = (sum(sums[each.id]) + 3 * base_a) * config.site.voltage
         if each.limit_w is not None and watts > each.limit_w:
-            yield Finding(
+            yield Problem(
                 ("circuit", index, "limit_w"),
-                f"with the controller gone, {_who(each, base_a)} take {watts:g} W, "
+                f"without the controller, {_who(each, base_a)} take {watts:g} W, "
                 f"its limit is {each.limit_w:g} W",
                 _LESS,
             )
 
 
-def _sum(circuit: CircuitConfig, sums_a: list[float], base_a: float, path: Path) -> Iterator[Finding]:
+def _sum(circuit: CircuitConfig, sums_a: list[float], base_a: float, path: DataPath) -> Iterator[Problem]:
     limits_a = circuit.limits_a
     worst = max(range(3), key=lambda phase: sums_a[phase] - limits_a[phase])
     if sums_a[worst] + base_a > limits_a[worst]:
-        yield Finding(
+        yield Problem(
             path,
-            f"with the controller gone, {_who(circuit, base_a)} take {sums_a[worst] + base_a:g} A on "
+            f"without the controller, {_who(circuit, base_a)} take {sums_a[worst] + base_a:g} A on "
             f"{_PHASES[worst]}, its limit is {limits_a[worst]:g} A",
             _LESS,
         )

@@ -5,39 +5,41 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path as FilePath
 
-from controller.config.schema import Config, SigningConfig
+from controller.config.schema import Config
 from controller.signing.key_files import KeyFileError, read_keys
 from controller.signing.policy_file import PolicyFileError, read_policy
 from controller.signing.policy_schema import RuleAction
-from controller.tomlcheck.diagnostics import FileUnreadableError
-from controller.tomlcheck.findings import Finding
+from controller.tomlcheck.diagnostics import FileUnreadableError, Problem
 
 
-def signing_mistakes(signing: SigningConfig) -> Iterator[Finding]:
-    """Keys that cannot be used, and every mistake of the policy."""
+def check_signing(config: Config) -> Iterator[Problem]:
+    """Find keys that cannot be used, and every error of the policy file."""
+    signing = config.signing
+    if signing is None:
+        return
     if signing.key is not None:
         try:
             read_keys(FilePath(signing.key))
         except KeyFileError as wrong:
-            what, _, mend = str(wrong).partition("; ")
-            yield Finding(("signing", "key"), what, mend or "name a key, or a folder of keys")
+            what, _, remedy = str(wrong).partition("; ")
+            yield Problem(("signing", "key"), what, remedy or "name a key, or a folder of keys")
     if signing.policy is not None:
         try:
             policy = read_policy(FilePath(signing.policy)).file
             if signing.key is None and any(rule.do is RuleAction.SIGN for rule in policy.sign):
-                what = "is missing, and the policy has something to sign"
-                yield Finding(
+                what = "is missing, but the policy has something to sign"
+                yield Problem(
                     ("signing", "key"), what, "make one with `local-controller keys new`, and name it"
                 )
         except FileUnreadableError as unreadable:
-            yield Finding(("signing", "policy"), str(unreadable), "name the policy's file")
+            yield Problem(("signing", "policy"), str(unreadable), "name the policy's file")
         except PolicyFileError as wrong:
-            for mistake in wrong.mistakes:
+            for mistake in wrong.errors:
                 what = f"{mistake.file}:{mistake.line}: {mistake.key}: {mistake.what}"
-                yield Finding(("signing", "policy"), what, mistake.mend)
+                yield Problem(("signing", "policy"), what, mistake.remedy)
 
 
-def signing_notes(config: Config) -> Iterator[Finding]:
+def find_signing_hints(config: Config) -> Iterator[Problem]:
     """Roles that may dim, and that the policy does not have. What is wrong in its file is a mistake."""
     signing, dimming = config.signing, config.dimming
     if signing is None or signing.policy is None or dimming is None:
@@ -48,8 +50,8 @@ def signing_notes(config: Config) -> Iterator[Finding]:
         return
     for index, source in enumerate(dimming.source):
         if source.kind == "signed" and source.signed and source.role is not None and source.role not in roles:
-            yield Finding(
+            yield Problem(
                 ("dimming", "source", index, "role"),
-                f'nobody bears the role "{source.role}" in the policy: all its commands are refused',
+                f'no key has the role "{source.role}" in the policy: all its commands are rejected',
                 f"add its [[role]] to {signing.policy}",
             )

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from controller.config.loader import ConfigError, read_config
+from controller.config.loader import ConfigError
+from controller.services.configuration import load_configuration
 from controller.signing import keyring
 
 PUBLIC = "BFxi1B6XXJR9zpUDgdjht2eOxRK3mi9bg1IB/7RfZ092wuN0dTVWT0hLBHvKMJbWibUIzoxCDzZ1i5Yz8RTFUlw="
@@ -36,7 +37,7 @@ def test_files_that_are_good_are_named_in_full(tmp_path: Path) -> None:
     (tmp_path / "keys" / "lc.pem").chmod(0o600)
     (tmp_path / "signing.toml").write_text("version = 1")
     (tmp_path / "controller.toml").write_text(CONFIG)
-    config, _ = read_config(tmp_path / "controller.toml")
+    config, _ = load_configuration(tmp_path / "controller.toml")
     assert config.signing is not None
     assert (config.signing.key, config.signing.policy) == (
         str(tmp_path / "keys"),
@@ -48,14 +49,14 @@ def test_what_is_wrong_in_them_is_told(tmp_path: Path) -> None:
     (tmp_path / "signing.toml").write_text('version = 1\n[[verify]]\nid = "a"\n[[sign]]\nid = "a"\n')
     (tmp_path / "controller.toml").write_text(CONFIG)
     with pytest.raises(ConfigError) as wrong:
-        read_config(tmp_path / "controller.toml")
-    told = [re.sub(str(tmp_path), "", str(mistake)) for mistake in wrong.value.mistakes]
+        load_configuration(tmp_path / "controller.toml")
+    told = [re.sub(str(tmp_path), "", str(mistake)) for mistake in wrong.value.errors]
     assert told == [
         "/controller.toml:15: signing.key: /keys cannot be read: No such file or directory; "
         "name a key, or a folder of keys",
         '/controller.toml:16: signing.policy: /signing.toml:2: verify "a" require: is missing; '
         "add require = ... (one of acceptUnverified, verifyAny, verifyAll, reject, drop)",
-        '/controller.toml:16: signing.policy: /signing.toml:5: sign "a" id: "a" is there already; '
+        '/controller.toml:16: signing.policy: /signing.toml:5: sign "a" id: "a" is already defined; '
         "give each its own id",
     ]
 
@@ -63,8 +64,8 @@ def test_what_is_wrong_in_them_is_told(tmp_path: Path) -> None:
 def test_a_policy_that_is_not_there(tmp_path: Path) -> None:
     (tmp_path / "controller.toml").write_text(CONFIG.replace('key = "keys"\n', ""))
     with pytest.raises(ConfigError) as wrong:
-        read_config(tmp_path / "controller.toml")
-    (mistake,) = wrong.value.mistakes
+        load_configuration(tmp_path / "controller.toml")
+    (mistake,) = wrong.value.errors
     assert "signing.toml: cannot be read: No such file" in mistake.what
 
 
@@ -72,14 +73,14 @@ def test_what_is_to_be_signed_needs_a_key(tmp_path: Path) -> None:
     (tmp_path / "controller.toml").write_text(CONFIG.replace('key = "keys"\n', ""))
     (tmp_path / "signing.toml").write_text('version = 1\n[[sign]]\nid = "a"\n')
     with pytest.raises(ConfigError) as wrong:
-        read_config(tmp_path / "controller.toml")
-    (mistake,) = wrong.value.mistakes
+        load_configuration(tmp_path / "controller.toml")
+    (mistake,) = wrong.value.errors
     assert (mistake.key, mistake.what) == (
         "signing.key",
-        "is missing, and the policy has something to sign",
+        "is missing, but the policy has something to sign",
     )
     (tmp_path / "signing.toml").write_text('version = 1\n[[sign]]\nid = "a"\ndo = "forwardUnsigned"\n')
-    read_config(tmp_path / "controller.toml")
+    load_configuration(tmp_path / "controller.toml")
 
 
 def test_a_role_that_may_dim_and_that_nobody_bears_is_noted(tmp_path: Path) -> None:
@@ -92,7 +93,7 @@ def test_a_role_that_may_dim_and_that_nobody_bears_is_noted(tmp_path: Path) -> N
     text = CONFIG.replace('owner = "cpo"', 'owner = "cpo"\n[[station.evse]]\nid = 1\nsteuve = true')
     text = text.replace('id = "lc"', 'id = "lc"\nbackend = "cpo"')
     source = '[dimming]\n[[dimming.source]]\nid = "dso"\nkind = "signed"\nrole = "grid-operator"\n'
-    for named, noted in (("grid-operator", []), ("gridop", ['nobody bears the role "gridop" in the policy'])):
+    for named, noted in (("grid-operator", []), ("gridop", ['no key has the role "gridop" in the policy'])):
         (tmp_path / "controller.toml").write_text(text + source.replace("grid-operator", named))
-        _, notes = read_config(tmp_path / "controller.toml")
+        _, notes = load_configuration(tmp_path / "controller.toml")
         assert [note.what.partition(":")[0] for note in notes] == noted

@@ -1,0 +1,38 @@
+"""`local-controller check`: find every error in a configuration file and the files that it names."""
+
+from __future__ import annotations
+
+import argparse
+
+from controller.cli.arguments import OK, CommandError, Subcommands, add_config, count_of, read_configuration
+from controller.config import Config
+from controller.services.station_service import unusable_certificates
+
+
+def add_parser(commands: Subcommands) -> None:
+    """Add the subcommand."""
+    parser = commands.add_parser("check", help="find every error in a configuration file")
+    add_config(parser)
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print a summary of a valid configuration. Raises CommandError with every error found."""
+    config = read_configuration(options.config)
+    failures = [f"{options.config}: {failure}" for failure in unusable_certificates(config)]
+    if failures:
+        raise CommandError("\n".join(failures))
+    print(f"{options.config}: good: {_summary(config)}")
+    return OK
+
+
+def _summary(config: Config) -> str:
+    evses = sum(len(station.evse) for station in config.station)
+    counts = (
+        (len(config.station), "station"),
+        (evses, "EVSE"),
+        (len(config.circuit), "circuit"),
+        (len(config.meter), "meter"),
+        (len(config.backend), "backend"),
+    )
+    return ", ".join(count_of(*each) for each in counts)

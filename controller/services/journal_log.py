@@ -1,0 +1,110 @@
+"""Log lines for systemd's journal, with priority and fields; plain lines on stderr elsewhere.
+
+A log message is an event and its subject as key=value pairs, e.g. `meter recovered meter=grid after=12s`.
+In the journal each pair becomes a field: `journalctl METER=grid`, `journalctl -p warning`.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import socket
+import sys
+from pathlib import Path
+
+SOCKET = Path("/run/systemd/journal/socket")
+_PRIORITIES = (
+    (logging.CRITICAL, 2),
+    (logging.ERROR, 3),
+    (logging.WARNING, 4),
+    (logging.INFO, 6),
+)
+"""Levels and the priorities of syslog (RFC 5424, 6.2.1) in the journal."""
+_PAIR = re.compile(r"(?:^|\s)([a-z][a-z0-9_]{0,47})=(\"[^\"]*\"|\S*)")
+_RESERVED = {"MESSAGE", "PRIORITY", "SYSLOG_IDENTIFIER", "LOGGER", "EVENT"}
+
+
+class OneLineFormatter(logging.Formatter):
+    """Formatter whose messages are one printable line, whatever text of a peer they contain."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        """Return the line with everything unprintable escaped."""
+        return printable(super().formatMessage(record))
+
+
+def printable(text: str) -> str:
+    """Escape every character that a terminal would act on."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+
+
+class JournalHandler(logging.Handler):
+    """Handler that sends records to the journal in its native protocol (systemd, JOURNAL_NATIVE_PROTOCOL)."""
+
+    def __init__(self, path: Path = SOCKET) -> None:
+        super().__init__()
+        self._path = str(path)
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Send one record; a journal that does not receive loses it, and nothing waits."""
+        data = b"".join(_encode_field(name, value) for name, value in fields_of(record, self.format(record)))
+        try:
+            self._socket.sendto(data, socket.MSG_DONTWAIT, self._path)
+        except OSError:
+            self.handleError(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Leave a record out: stderr is the journal itself, so there is no other place to report it."""
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._socket.close()
+        super().close()
+
+
+def fields_of(record: logging.LogRecord, text: str) -> list[tuple[str, str]]:
+    """Return the journal's fields of a record whose formatted message is `text`."""
+    message = record.getMessage()
+    first = _PAIR.search(message)
+    fields = [
+        ("MESSAGE", text),
+        ("PRIORITY", str(next((value for level, value in _PRIORITIES if record.levelno >= level), 7))),
+        ("SYSLOG_IDENTIFIER", "local-controller"),
+        ("LOGGER", record.name),
+        ("EVENT", printable(message if first is None else message[: first.start()])),
+    ]
+    for pair in _PAIR.finditer(message):
+        name = pair[1].upper()
+        if name not in _RESERVED:
+            fields.append((name, printable(pair[2].strip('"'))))
+    return fields
+
+
+def _encode_field(name: str, value: str) -> bytes:
+    data = value.encode(errors="backslashreplace")
+    if b"\n" in data:  # only a traceback has several lines; its length is written before it
+        return name.encode() + b"\n" + len(data).to_bytes(8, "little") + data + b"\n"
+    return name.encode() + b"=" + data + b"\n"
+
+
+def log_handler() -> logging.Handler:
+    """Return the handler of the daemon: to the journal where stderr is connected to it, else to stderr."""
+    handler: logging.Handler
+    if _stderr_is_journal() and SOCKET.exists():
+        handler = JournalHandler()
+        handler.setFormatter(OneLineFormatter("%(message)s"))
+    else:
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(OneLineFormatter("%(levelname)s %(name)s: %(message)s"))
+    return handler
+
+
+def _stderr_is_journal() -> bool:
+    """Compare stderr with JOURNAL_STREAM (systemd.exec(5)), which may be inherited by another stderr."""
+    device, _, inode = os.environ.get("JOURNAL_STREAM", "").partition(":")
+    try:
+        status = os.fstat(sys.stderr.fileno())
+    except (OSError, ValueError):
+        return False
+    return (device, inode) == (str(status.st_dev), str(status.st_ino))
