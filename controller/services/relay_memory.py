@@ -12,9 +12,8 @@ from pathlib import Path
 import msgspec
 
 from controller.config import Config, StationConfig
-from controller.model.journal import Record
-
 from controller.config.backend_rules import backend_names, endpoints_by_backend, permitted_commands
+from controller.model.journal import Record
 from controller.ocpp.actions import reports
 from controller.ocpp.frames import Version
 from controller.offline.authorization_cache import AuthorizationCache

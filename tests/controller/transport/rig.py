@@ -20,9 +20,8 @@ from trio_websocket import (
 from controller.backends.endpoint import Endpoint
 from controller.backends.pool import BackendPool
 from controller.chargers.quirks import LimitScope
-from controller.model.journal import Record
-
 from controller.config.password_files import StationSecret
+from controller.model.journal import Record
 from controller.model.observations import Observation
 from controller.ocpp.frames import Version
 from controller.ocpp.station_state import StationStateTracker
