@@ -1,1 +1,1 @@
-"""Field hardware: Modbus links and meters. Knows nothing of the controller above it."""
+"""Field hardware: Modbus buses, meters as data files, digital inputs, EEBUS. No imports from above."""

@@ -1,153 +1,260 @@
-"""From registers to a reading: what to read in which requests, and what the answers mean. Pure."""
+"""Decoding of a meter's registers to a reading, and the checks that each reading must pass. Pure.
+
+A value that no low-voltage connection can have, a float of next to nothing (two registers in the wrong
+order at a round value), and an active power above the apparent power of its phase (a wrong scale or word
+order) make the reading implausible: such values are nowhere used.
+
+Currents without a direction of their own get it from the power of their phase. Where that is missing,
+the total power serves as far as it proves the direction: a phase feeds in if the others together could not
+feed in what the total shows. A phase whose direction stays unknown counts as import, the worst case.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import msgspec
 
-from drivers.reading import PerPhase, Reading
-from drivers.registers import Register, RegisterMap
+from drivers.errors import Cause
+from drivers.meter_model import MeterModel
+from drivers.read_plan import RegisterImage
+from drivers.reading import NO_VALUES, PerPhase, Reading
+from drivers.register import Register
 
-MOST_AMPS = 20_000.0
-MOST_VOLTS = 1_500.0
-MOST_WATTS = 30_000_000.0
-"""Beyond, a value is nonsense on any low-voltage connection."""
-
-
-class Block(msgspec.Struct, frozen=True):
-    """One read request: `count` registers from `address`, with function 3 or 4."""
-
-    function: int
-    address: int
-    count: int
-
-    def has(self, address: int, words: int) -> bool:
-        """Whether the registers lie inside."""
-        return self.address <= address and address + words <= self.address + self.count
+MAX_AMPS = 20_000.0
+MAX_VOLTS = 1_500.0
+MAX_WATTS = 30_000_000.0
+"""Beyond, a value is impossible on any low-voltage connection."""
+MIN_FLOAT = 1e-25
+"""A float that is not zero and smaller is made of registers in the wrong order (230.0 V: 2.4e-41)."""
+APPARENT_TOLERANCE = 1.25
+APPARENT_TOLERANCE_W = 150.0
+TOTAL_TOLERANCE = 0.1
+TOTAL_TOLERANCE_W = 200.0
+"""Difference between the phases' powers and their total: so much, and this part of what flows."""
+HIGHEST_PHASE_V = 265.0
+"""Voltage of a phase that is not measured (230 V + 15 %), for the most that it may carry."""
+TENFOLD_FREQUENCY_HZ = 100.0
+"""Some firmware reports the frequency times ten."""
+WORKING_AMPS = 1.0
+"""A phase with less has no direction worth knowing."""
 
 
 class Implausible(msgspec.Struct, frozen=True):
-    """The meter answered, but with values that cannot be. `why` is a person's sentence."""
+    """Values of a meter that cannot be, in a sentence.
 
-    why: str
-
-
-def plan(register_map: RegisterMap, base: int = 0, *, tight: bool = False) -> list[Block]:
-    """The fewest requests that read everything: a gap is cheaper than a request.
-
-    `tight` leaves no gaps and keeps optional registers apart, for meters that refuse to read registers
-    which they do not have. `base` is added to all addresses (SunSpec: where the model's id stands).
-    SunSpec models are read whole but for id and length, so that a value and its scale factor come from
-    one answer.
+    `contradiction`: the values exclude each other. While the load changes they may do so for a moment,
+    as a meter renews them at different times.
     """
-    if register_map.sunspec is not None:
-        return [Block(register_map.register[0].function, base + 2, register_map.sunspec.length)]
-    blocks: list[Block] = []
-    before: Register | None = None
-    for register in sorted(register_map.register, key=lambda each: (each.function, each.address)):
-        joins = before is not None and before.function == register.function
-        if tight and before is not None:
-            adjacent = register.address == before.address + before.words
-            joins = joins and adjacent and register.optional == before.optional
-        start, end = base + register.address, base + register.address + register.words
-        if joins and end - blocks[-1].address <= register_map.read.max_registers:
-            blocks[-1] = Block(register.function, blocks[-1].address, end - blocks[-1].address)
-        else:
-            blocks.append(Block(register.function, start, register.words))
-        before = register
-    return blocks
+
+    problem: str
+    cause: Cause = Cause.IMPOSSIBLE_VALUE
+    contradiction: bool = False
 
 
-def decode(
-    register_map: RegisterMap,
-    answers: Mapping[Block, Sequence[int]],
+class Wiring(msgspec.Struct, frozen=True):
+    """Installation of a meter.
+
+    `invert`: the current flows through it in the other direction; the energy counters change places.
+    `ct_ratio`: factor for currents, powers and energies of a meter that shows them secondary.
+    `phase_order`: the site's phase (1 to 3) on each of the meter's phases.
+    """
+
+    invert: bool = False
+    ct_ratio: float = 1.0
+    phase_order: tuple[int, int, int] = (1, 2, 3)
+
+
+def decode_values(model: MeterModel, image: RegisterImage, base: int = 0) -> dict[str, float | None]:
+    """Decode all quantities whose registers were read; None where the meter has no value."""
+    values: dict[str, float | None] = {}
+    for quantity, register in model.by_quantity.items():
+        words = image.get(register.function, base + register.address, register.words)
+        if words is not None:
+            values[quantity] = _decode(register, words, image, base)
+    for suffix in ("l1", "l2", "l3", "total"):
+        if f"power_active_{suffix}" not in values and f"power_import_{suffix}" in values:
+            imported, exported = values[f"power_import_{suffix}"], values.get(f"power_export_{suffix}")
+            known = imported is not None and exported is not None
+            values[f"power_active_{suffix}"] = (imported or 0.0) - (exported or 0.0) if known else None
+    return values
+
+
+def decode_reading(
+    model: MeterModel,
+    image: RegisterImage,
     time: float,
     *,
     base: int = 0,
-    invert: bool = False,
+    phases: int | None = None,
+    wiring: Wiring | None = None,
 ) -> Reading | Implausible:
-    """The reading that the blocks' registers make up, at the monotonic `time` (s).
-
-    `invert` turns the sign of all currents and powers, and swaps the energy counters: for a meter
-    whose current flows through it the other way round.
-    """
-    values: dict[str, float | None] = {}
-    for register in register_map.register:
-        values[register.quantity] = _value(register, answers, base)
-    nonsense = _nonsense(register_map, values)
-    if nonsense:
-        return Implausible(nonsense)
-    power = _phases(values, "power_active")
-    current = _phases(values, "current")
-    if register_map.current_sign == "magnitude":
-        current = _directed(current, power)
-    total = values.get("power_active_total")
-    energy = (values.get("energy_import_total"), values.get("energy_export_total"))
-    if invert:
-        current, power = _turned(current), _turned(power)
-        total, energy = None if total is None else -total, energy[::-1]
-    return Reading(
+    """Decode the reading of the monotonic `time` (s). `phases`: how many must have a value."""
+    values = decode_values(model, image, base)
+    count = phases or model.phases
+    if problem := _find_impossible(model, values, count):
+        return problem
+    current, voltage = _per_phase(values, "current", count), _per_phase(values, "voltage", count)
+    power, total = _per_phase(values, "power_active", count), values.get("power_active_total")
+    if count == 1 and power[0] is None and total is not None:
+        power = (total, None, None)
+    problem = _check_apparent_power(current, voltage, power) or _check_total(power, total)
+    if problem:
+        return problem
+    unknown: tuple[int, ...] = ()
+    if model.current_sign != "signed":
+        current, unknown = _with_direction(current, voltage, power, total)
+    frequency = values.get("frequency")
+    reading = Reading(
         time=time,
         current_a=current,
-        voltage_v=_phases(values, "voltage"),
+        voltage_v=voltage,
         power_w=power,
         power_total_w=total,
-        energy_import_wh=energy[0],
-        energy_export_wh=energy[1],
-        frequency_hz=values.get("frequency"),
+        energy_import_wh=values.get("energy_import_total"),
+        energy_export_wh=values.get("energy_export_total"),
+        frequency_hz=frequency / 10 if frequency and frequency > TENFOLD_FREQUENCY_HZ else frequency,
+        direction_unknown=unknown,
+    )
+    return reading if wiring is None or wiring == Wiring() else apply_wiring(reading, wiring)
+
+
+def apply_wiring(reading: Reading, wiring: Wiring) -> Reading:
+    """Convert a reading from the meter's terminals to the site's phases and directions."""
+    factor = -wiring.ct_ratio if wiring.invert else wiring.ct_ratio
+    energies = (
+        _times(reading.energy_import_wh, wiring.ct_ratio),
+        _times(reading.energy_export_wh, wiring.ct_ratio),
+    )
+    if wiring.invert:
+        energies = energies[::-1]
+    current = _scaled(reading.current_a, factor)
+    if reading.direction_unknown:  # the worst case stays an import, whatever the direction of the meter
+        first, second, third = (
+            abs(amps) if amps is not None and phase in reading.direction_unknown else amps
+            for phase, amps in enumerate(current, start=1)
+        )
+        current = (first, second, third)
+    order = wiring.phase_order
+    return msgspec.structs.replace(
+        reading,
+        current_a=_ordered(current, order),
+        voltage_v=_ordered(reading.voltage_v, order),
+        power_w=_ordered(_scaled(reading.power_w, factor), order),
+        power_total_w=_times(reading.power_total_w, factor),
+        energy_import_wh=energies[0],
+        energy_export_wh=energies[1],
+        direction_unknown=tuple(sorted(order[phase - 1] for phase in reading.direction_unknown)),
     )
 
 
-def _value(register: Register, answers: Mapping[Block, Sequence[int]], base: int) -> float | None:
-    words = _words(answers, register.function, base + register.address, register.words)
-    if words is None:
-        return None
+def _decode(register: Register, words: list[int], image: RegisterImage, base: int) -> float | None:
     if register.scale_register is None:
         return register.decode(words)
-    scale = _words(answers, register.function, base + register.scale_register, 1)
+    scale = image.get(register.function, base + register.scale_register, 1)
     if scale is None:
         return None
-    exponent = scale[0] - 0x10000 if scale[0] & 0x8000 else scale[0]
-    return register.decode(words, exponent)
+    return register.decode(words, scale[0] - 0x10000 if scale[0] & 0x8000 else scale[0])
 
 
-def _words(
-    answers: Mapping[Block, Sequence[int]], function: int, address: int, count: int
-) -> Sequence[int] | None:
-    for block, words in answers.items():
-        if block.function == function and block.has(address, count):
-            return words[address - block.address : address - block.address + count]
+def _find_impossible(
+    model: MeterModel, values: Mapping[str, float | None], phases: int
+) -> Implausible | None:
+    for phase in range(1, phases + 1):
+        quantity = f"current_l{phase}"
+        if quantity not in model.by_quantity:
+            quantity = f"power_active_l{phase}"
+        if values.get(quantity) is None:
+            return Implausible(
+                f"it has no value for {quantity}; check its model and wiring", Cause.MISSING_VALUE
+            )
+    limits = {"current": MAX_AMPS, "voltage": MAX_VOLTS, "power": MAX_WATTS}
+    for quantity, value in values.items():
+        if value is None or value == 0.0:
+            continue
+        limit = limits.get(quantity.partition("_")[0], math.inf)
+        if not abs(value) <= limit or math.isinf(value):
+            return Implausible(f"{quantity} is {value:g}, which is impossible; check its model")
+        if abs(value) < MIN_FLOAT:
+            return Implausible(
+                f"{quantity} is {value:g}: the registers of a value come in the wrong order; "
+                "check its model and the word order that its gateway is set to"
+            )
     return None
 
 
-def _nonsense(register_map: RegisterMap, values: Mapping[str, float | None]) -> str:
-    for phase in range(1, register_map.phases + 1):
-        if values.get(f"current_l{phase}") is None:
-            return f"it has no value for current_l{phase}; check its driver and wiring"
-    most = {"current": MOST_AMPS, "voltage": MOST_VOLTS, "power": MOST_WATTS}
-    for quantity, value in values.items():
-        bound = most.get(quantity.split("_")[0], math.inf)
-        if value is not None and not abs(value) <= bound:
-            return f"{quantity} is {value:g}, which cannot be; check its driver"
-        if value is not None and math.isinf(value):
-            return f"{quantity} is infinite"
-    return ""
+def _check_apparent_power(current: PerPhase, voltage: PerPhase, power: PerPhase) -> Implausible | None:
+    for phase, (amps, volts, watts) in enumerate(zip(current, voltage, power, strict=True), start=1):
+        if amps is None or volts is None or watts is None:
+            continue
+        if abs(watts) > APPARENT_TOLERANCE * abs(amps * volts) + APPARENT_TOLERANCE_W:
+            return Implausible(
+                f"L{phase} shows {watts:.0f} W at {amps:.2f} A and {volts:.1f} V, which is impossible; "
+                "check its model, its scale factors and its transformers",
+                contradiction=True,
+            )
+    return None
 
 
-def _phases(values: Mapping[str, float | None], quantity: str) -> PerPhase:
-    return (values.get(f"{quantity}_l1"), values.get(f"{quantity}_l2"), values.get(f"{quantity}_l3"))
+def _check_total(power: PerPhase, total: float | None) -> Implausible | None:
+    measured = [watts for watts in power if watts is not None]
+    if len(measured) < 3 or total is None:
+        return None
+    tolerance_w = TOTAL_TOLERANCE_W + TOTAL_TOLERANCE * sum(abs(watts) for watts in measured)
+    if abs(sum(measured) - total) <= tolerance_w:
+        return None
+    return Implausible(
+        f"its phases add up to {sum(measured):.0f} W, its total says {total:.0f} W; check its model and "
+        "its transformers",
+        contradiction=True,
+    )
 
 
-def _directed(current: PerPhase, power: PerPhase) -> PerPhase:
+def _with_direction(
+    current: PerPhase, voltage: PerPhase, power: PerPhase, total: float | None
+) -> tuple[PerPhase, tuple[int, ...]]:
+    """Give each current the direction of its phase's power, else the one that the total proves."""
+    largest = [
+        0.0 if amps is None else abs(amps) * (volts or HIGHEST_PHASE_V)
+        for amps, volts in zip(current, voltage, strict=True)
+    ]
+    signed: list[float | None] = []
+    unknown: list[int] = []
+    for phase, (amps, watts) in enumerate(zip(current, power, strict=True)):
+        if amps is None:
+            signed.append(None)
+        elif watts is not None:
+            signed.append(-abs(amps) if watts < 0 else abs(amps))
+        elif total is not None and total < 0 and -total > sum(largest) - largest[phase]:
+            signed.append(-abs(amps))  # the other phases alone cannot feed in that much
+        else:
+            signed.append(abs(amps))
+            if (total is None or total < 0) and abs(amps) >= WORKING_AMPS:
+                unknown.append(phase + 1)
+    return (signed[0], signed[1], signed[2]), tuple(unknown)
+
+
+def _per_phase(values: Mapping[str, float | None], quantity: str, phases: int) -> PerPhase:
     first, second, third = (
-        amps if amps is None or watts is None else math.copysign(amps, watts if watts else 1.0)
-        for amps, watts in zip(current, power, strict=True)
+        values.get(f"{quantity}_l{phase}") if phase <= phases else None for phase in (1, 2, 3)
     )
     return (first, second, third)
 
 
-def _turned(values: PerPhase) -> PerPhase:
-    first, second, third = (None if value is None else -value for value in values)
+def _scaled(values: PerPhase, factor: float) -> PerPhase:
+    first, second, third = (_times(value, factor) for value in values)
     return (first, second, third)
+
+
+def _times(value: float | None, factor: float) -> float | None:
+    return None if value is None else value * factor
+
+
+def _ordered(values: PerPhase, order: tuple[int, int, int]) -> PerPhase:
+    if values == NO_VALUES or order == (1, 2, 3):
+        return values
+    placed: list[float | None] = [None, None, None]
+    for value, phase in zip(values, order, strict=True):
+        placed[phase - 1] = value
+    return (placed[0], placed[1], placed[2])

@@ -1,4 +1,4 @@
-"""Lines of this machine's own connector, read through the kernel's GPIO character device.
+"""GPIO lines of the machine, read through the kernel's character device.
 
 Each line is an input with its internal pull-up: a contact that closes it to ground makes it low, and a
 broken wire reads as an open contact. Source: Linux uapi `gpio.h`, version 2 of the interface (5.10).
@@ -11,8 +11,10 @@ import os
 import struct
 from collections.abc import Sequence
 
+from drivers.errors import InputError
+
 CONSUMER = b"local-controller"
-"""Who holds the lines, as `gpioinfo` shows it."""
+"""Consumer of the lines, as `gpioinfo` shows it."""
 
 _GET_LINE = 0xC250B407
 """GPIO_V2_GET_LINE_IOCTL: _IOWR(0xB4, 0x07, struct gpio_v2_line_request)."""
@@ -26,12 +28,8 @@ _REQUEST = struct.Struct(f"={_MOST_LINES}I 32s Q I 20x 240x I I 20x i")
 _VALUES = struct.Struct("=QQ")
 
 
-class GpioFailed(Exception):
-    """The lines cannot be read. Its text is a person's sentence with the mend."""
-
-
 class GpioLines:
-    """Some lines of one chip, held until closed. Raises GpioFailed where they cannot be had."""
+    """Lines of one chip, held until closed. Raises InputError if they cannot be requested."""
 
     def __init__(self, chip: str, offsets: Sequence[int]) -> None:
         self._chip = chip
@@ -48,8 +46,8 @@ class GpioLines:
             raise self._failed(error) from error
         self._lines: int = _REQUEST.unpack(request)[-1]
 
-    def closed(self) -> tuple[bool, ...]:
-        """Of each line, whether its contact is closed. Raises GpioFailed."""
+    def read_closed(self) -> tuple[bool, ...]:
+        """Read for each line if its contact is closed. Raises InputError."""
         values = bytearray(_VALUES.pack(0, (1 << self._count) - 1))
         try:
             fcntl.ioctl(self._lines, _GET_VALUES, values)
@@ -59,11 +57,11 @@ class GpioLines:
         return tuple(not bits >> line & 1 for line in range(self._count))
 
     def close(self) -> None:
-        """Let go of the lines."""
+        """Release the lines."""
         os.close(self._lines)
 
-    def _failed(self, error: OSError) -> GpioFailed:
-        return GpioFailed(
-            f"{self._chip} cannot be read ({error.strerror}); let the controller's user have it, and no "
-            "other program hold its lines"
+    def _failed(self, error: OSError) -> InputError:
+        return InputError(
+            f"{self._chip} cannot be read ({error.strerror}); give the controller's user access to it, "
+            "and stop other programs that use its lines"
         )

@@ -1,10 +1,12 @@
-"""What a meter tells: one typed, timed reading, and what it is worth."""
+"""Reading and state of a meter: typed, timed values, their quality and the cause of trouble."""
 
 from __future__ import annotations
 
 import enum
 
 import msgspec
+
+from drivers.errors import Cause
 
 PerPhase = tuple[float | None, float | None, float | None]
 """One value for each of L1, L2, L3; None where the meter does not measure it."""
@@ -13,16 +15,16 @@ NO_VALUES: PerPhase = (None, None, None)
 
 
 class Quality(enum.StrEnum):
-    """What the newest knowledge of a meter is worth."""
+    """Quality of the newest state of a meter."""
 
     GOOD = "good"
     """Read within its time, every value plausible."""
     STALE = "stale"
-    """The last good reading is older than the meter's `stale_after_s`, or the meter repeats itself."""
+    """The last good reading is older than the meter's `stale_after_s`, or the readings are frozen."""
     DEAD = "dead"
-    """Never read, or not for several times `stale_after_s`: nothing is known."""
+    """Never read, or not for several times `stale_after_s`."""
     IMPLAUSIBLE = "implausible"
-    """It answers, but with values that cannot be (NaN, no-value pattern, out of any range)."""
+    """The meter answers with values that cannot be (no value, out of any range, contradictory)."""
 
 
 class Reading(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,6 +32,8 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
 
     `time` is on the caller's monotonic clock (s), taken when the answer arrived.
     Currents (A) and powers (W) are signed, positive = import from the grid.
+    `direction_unknown` names the phases (1 to 3) whose current has no known direction: their current is
+    given as import, which is the worst case.
     """
 
     time: float
@@ -40,17 +44,21 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     energy_import_wh: float | None = None
     energy_export_wh: float | None = None
     frequency_hz: float | None = None
+    direction_unknown: tuple[int, ...] = ()
 
 
 class MeterState(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of one meter now: its newest good reading, and how far to trust it.
+    """State of one meter: its newest good reading and the quality of what is known now.
 
-    `problem` names in one sentence what is wrong while `quality` is not GOOD. `still_s`: for how long its
-    readings have been the same to the last bit under load (s), which few meters are for more than some.
+    `problem` is a sentence about what is wrong while `quality` is not GOOD, `cause` the same as a label.
+    `limitation` is a sentence about what a GOOD reading lacks; empty if it lacks nothing. `still_s`: for
+    how long the readings have been the same to the last bit under load (s).
     """
 
     meter: str
     quality: Quality
     reading: Reading | None = None
     problem: str = ""
+    cause: Cause = Cause.NONE
+    limitation: str = ""
     still_s: float = 0.0

@@ -1,60 +1,200 @@
-"""Finding a SunSpec model in a device: the mark "SunS", then a chain of models, each with its length.
+"""Discovery of the SunSpec meters of a device. Pure: it names the next registers to read.
 
-Source: SunSpec Information Model specification, section 6. Pure: it says what to read next.
+The identifier "SunS" stands at one of three base addresses; behind it a chain of models follows, each with
+its id and the number of its registers, up to id 0xFFFF (SunSpec Information Model specification, 6). The
+whole chain is read, so all meters of the device are known. The length that a model announces decides: a
+device whose model has another length than the standard's has another layout, and is refused.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from drivers.decoding import Block
-from drivers.registers import SunSpecModel
+import msgspec
+
+from drivers.errors import Cause, SunSpecError
+from drivers.meter_model import SUNSPEC_BASES
+from drivers.read_plan import ReadRange
 
 _MARK = (0x5375, 0x6E53)
 _END = 0xFFFF
-_LONGEST_CHAIN = 64
-"""Models in one device at most: a chain that goes on is none."""
+_COMMON = 1
+_COMMON_READ = 50
+"""Registers of the common model up to the end of its options and version: Mn 16, Md 16, Opt 8, Vr 8."""
+MAX_MODELS = 64
+FUNCTION = 3
+
+PHASES = {201: 1, 202: 2, 203: 3, 204: 3, 211: 1, 212: 2, 213: 3, 214: 3}
+"""Phases by the id of a meter model: single, split, wye and delta (SunSpec models 201 to 204, 211 to 214)."""
 
 
-class SunSpecMissing(Exception):
-    """The device does not have the model. Its text is a person's sentence."""
+class SunSpecMeter(msgspec.Struct, frozen=True):
+    """One meter of a device. `instance` counts its meters from 1; `role`: from the common model before."""
+
+    instance: int
+    model: int
+    base: int
+    length: int
+    role: str = ""
+
+    def __str__(self) -> str:
+        role = f' ("{self.role}")' if self.role else ""
+        return f"{self.instance}: model {self.model} at {self.base}{role}"
 
 
-class SunSpecWalk:
-    """Ask `next_read`, hand the registers (None: the device refused) to `take`, until `base` is set."""
+class Selection(msgspec.Struct, frozen=True):
+    """Choice of one meter of a device. None: any."""
 
-    def __init__(self, model: SunSpecModel, function: int) -> None:
-        self._model = model
-        self._function = function
-        self._bases = list(model.bases)
+    instance: int | None = None
+    model: int | None = None
+    role: str | None = None
+
+    def matches(self, meter: SunSpecMeter) -> bool:
+        """Tell if the meter is one that the configuration names."""
+        return (
+            (self.instance is None or self.instance == meter.instance)
+            and (self.model is None or self.model == meter.model)
+            and (self.role is None or self.role.lower() in meter.role.lower())
+        )
+
+
+class SunSpecDiscovery:
+    """Chain of one device: read `next_range`, hand the answer to `store` or `refuse`, until it is None.
+
+    `meters` are complete then. Raises SunSpecError where the device has no chain.
+    """
+
+    def __init__(self) -> None:
+        self._bases = list(SUNSPEC_BASES)
         self._at: int | None = None
-        self._seen: list[int] = []
-        self.base: int | None = None
+        self._common_at: int | None = None
+        self._refusals: list[str] = []
+        self._role = ""
+        self._complete = False
+        self._models: list[int] = []
+        self.meters: list[SunSpecMeter] = []
 
-    def next_read(self) -> Block:
-        """What to read now: the mark at a possible base, or a model's id and length."""
-        address = self._bases[0] if self._at is None else self._at
-        return Block(self._function, address, 2)
+    @property
+    def models(self) -> tuple[int, ...]:
+        """Ids of all models of the chain."""
+        return tuple(self._models)
 
-    def take(self, words: Sequence[int] | None) -> None:
-        """The two registers asked for. Raises SunSpecMissing where the search has ended in nothing."""
-        if self._at is None:
+    def next_range(self) -> ReadRange | None:
+        """Return the registers to read next; None once the chain is complete."""
+        if self._complete:
+            return None
+        if self._common_at is not None:
+            return ReadRange(FUNCTION, self._common_at + 2, _COMMON_READ)
+        return ReadRange(FUNCTION, self._bases[0] if self._at is None else self._at, 2)
+
+    def store(self, words: Sequence[int]) -> None:
+        """Store the registers asked for."""
+        if self._common_at is not None:
+            self._role = _role_of(words)
+            self._common_at = None
+        elif self._at is None:
             base = self._bases.pop(0)
-            if words is not None and tuple(words) == _MARK:
+            if tuple(words) == _MARK:
                 self._at = base + 2
-            elif not self._bases:
-                raise SunSpecMissing(
-                    f'no "SunS" at {", ".join(map(str, self._model.bases))}: it is no SunSpec device'
-                )
+            else:
+                self._check_bases_left()
+        else:
+            self._store_head(words[0], words[1])
+
+    def refuse(self, exception: str) -> None:
+        """Take the device's exception, e.g. "exception 2 (illegal data address)"."""
+        if self._common_at is not None:
+            self._common_at = None  # the role stays unknown, the chain is readable without it
             return
-        if words is None or words[0] == _END or len(self._seen) >= _LONGEST_CHAIN:
-            seen = ", ".join(map(str, self._seen)) or "none"
-            wanted = ", ".join(map(str, self._model.models))
-            raise SunSpecMissing(f"it has none of the SunSpec models {wanted}; it has {seen}")
-        if words[0] in self._model.models:
-            self.base = self._at
+        if self._at is not None:
+            raise SunSpecError(
+                f"it answers {exception} inside its chain of SunSpec models, at {self._at}", Cause.REFUSED
+            )
+        self._refusals.append(f"{self._bases.pop(0)}: {exception}")
+        self._check_bases_left()
+
+    def select(self, models: Mapping[int, int], selection: Selection) -> SunSpecMeter:
+        """Select the meter that is configured. `models`: the ids that can be decoded, with their lengths.
+
+        Raises SunSpecError: no such meter, several, or a layout that is not the standard's.
+        """
+        suitable = [meter for meter in self.meters if meter.model in models and selection.matches(meter)]
+        if not suitable:
+            wanted = ", ".join(map(str, sorted(models)))
+            found = "; ".join(map(str, self.meters)) or f"none among its models {_listed(self._models)}"
+            raise SunSpecError(
+                f"it has no meter of SunSpec model {wanted}{_described(selection)}; its meters: {found}"
+            )
+        if len(suitable) > 1:
+            raise SunSpecError(
+                f"it has {len(suitable)} meters ({'; '.join(map(str, suitable))}); "
+                "set sunspec_instance, sunspec_model or sunspec_role to the one that measures the circuit",
+                Cause.AMBIGUOUS,
+            )
+        meter = suitable[0]
+        if meter.length != models[meter.model]:
+            raise SunSpecError(
+                f"its SunSpec model {meter.model} at {meter.base} announces {meter.length} registers, the "
+                f"standard's has {models[meter.model]}: the layout is unknown; update its firmware, or use "
+                "a model of its manufacturer"
+            )
+        return meter
+
+    def _store_head(self, model: int, length: int) -> None:
+        assert self._at is not None
+        if model == _END:
+            self._complete = True
             return
-        self._seen.append(words[0])
-        self._at += 2 + words[1]
-        if self._at > _END - 2:
-            raise SunSpecMissing("its chain of SunSpec models runs beyond the last register")
+        if len(self._models) >= MAX_MODELS or self._at + 2 + length > _END - 2:
+            raise SunSpecError("its chain of SunSpec models has no end")
+        self._models.append(model)
+        if model == _COMMON:
+            self._role = ""
+            if length >= _COMMON_READ:
+                self._common_at = self._at
+        elif model in PHASES:
+            self.meters.append(SunSpecMeter(len(self.meters) + 1, model, self._at, length, self._role))
+        self._at += 2 + length
+
+    def _check_bases_left(self) -> None:
+        if self._bases:
+            return
+        if self._refusals:
+            raise SunSpecError(
+                f"it answers where the SunSpec identifier may stand with {', '.join(self._refusals)}; check "
+                "its unit number, and that SunSpec is switched on in it",
+                Cause.REFUSED,
+            )
+        raise SunSpecError(
+            f'it has no "SunS" at {", ".join(map(str, SUNSPEC_BASES))}: it is no SunSpec device, or SunSpec '
+            "is switched off in it"
+        )
+
+
+def _role_of(words: Sequence[int]) -> str:
+    """Join model and options of the common model to one text."""
+    data = b"".join(word.to_bytes(2, "big") for word in words)
+    texts = (data[32:64], data[64:80])
+    return " ".join(part for part in (_text(each) for each in texts) if part)
+
+
+def _text(data: bytes) -> str:
+    text = data.split(b"\0")[0].decode("ascii", "replace").strip()
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
+def _listed(models: Sequence[int]) -> str:
+    return ", ".join(map(str, models)) or "(empty chain)"
+
+
+def _described(selection: Selection) -> str:
+    parts = [
+        f" {name} {value}"
+        for name, value in (
+            ("instance", selection.instance),
+            ("model", selection.model),
+            ("role", selection.role),
+        )
+        if value is not None
+    ]
+    return f" with{' and'.join(parts)}" if parts else ""

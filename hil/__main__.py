@@ -17,7 +17,8 @@ from pathlib import Path
 
 import trio
 
-from drivers.registers import RegisterFileWrong, load_map
+from drivers.errors import ModelFileError
+from drivers.meter_model import load_model
 from drivers.settings import MeterSettings
 from drivers.simulated import SimulatedMeter
 from hil.cable import PersonsCable, SimulatedCable
@@ -58,8 +59,8 @@ def settings_from(environment: Mapping[str, str], device: str) -> MeterSettings:
             raise EnvironmentWrong(f'{key} is "{text}"; set it to a number')
         numbers[key] = int(text)
     try:
-        load_map(driver or SIMULATED_DRIVER)
-    except RegisterFileWrong as error:
+        load_model(driver or SIMULATED_DRIVER)
+    except ModelFileError as error:
         raise EnvironmentWrong(f"HIL_DRIVER: {error}") from error
     return MeterSettings(
         id="hil",
@@ -80,8 +81,8 @@ async def run(environment: Mapping[str, str]) -> bool:
     with tempfile.TemporaryDirectory() as folder:
         meter = settings_from(environment, str(Path(folder) / "meter"))
         async with trio.open_nursery() as nursery:
-            simulated = SimulatedMeter(load_map(meter.driver), meter.unit)
-            simulated.set(MEASURED)
+            simulated = SimulatedMeter(load_model(meter.driver), meter.unit)
+            simulated.set_values(MEASURED)
             cable = SimulatedCable(simulated, Path(folder), nursery)
             await cable.plug()
             passed = await read_unplug_replug(meter, cable)

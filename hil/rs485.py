@@ -6,13 +6,12 @@ from collections.abc import Callable, Iterator
 
 import trio
 
-from drivers.meter import run_meters
+from drivers.meter_model import MeterModel, load_model
+from drivers.meter_service import run_meters
 from drivers.reading import MeterState, Quality, Reading
-from drivers.registers import RegisterMap, load_map
 from drivers.settings import MeterSettings
 from hil.cable import Cable
 
-UNITS = {"voltage": "V", "current": "A", "power": "W", "frequency": "Hz", "energy": "Wh"}
 FIRST_READING_S = 15.0
 
 
@@ -50,7 +49,7 @@ async def read_unplug_replug(meter: MeterSettings, cable: Cable) -> bool:
     async with trio.open_nursery() as nursery:
         await nursery.start(run_meters, [meter], watch.see)
         try:
-            await _steps(watch, load_map(meter.driver), cable)
+            await _steps(watch, load_model(meter.driver), cable)
             passed, verdict = True, "PASS"
         except Failed as error:
             passed, verdict = False, f"FAIL  {error}"
@@ -59,9 +58,9 @@ async def read_unplug_replug(meter: MeterSettings, cable: Cable) -> bool:
     return passed
 
 
-async def _steps(watch: Watch, register_map: RegisterMap, cable: Cable) -> None:
+async def _steps(watch: Watch, model: MeterModel, cable: Cable) -> None:
     state = await watch.until(_good, FIRST_READING_S, "expected a good reading")
-    _show(register_map, state)
+    _show(model, state)
     await cable.unplug()
     state = await watch.until(_not_good, cable.patience_s, "expected the loss to be noticed")
     print(f"PASS  unplugged: {state.quality}, {state.problem}")
@@ -78,17 +77,19 @@ def _not_good(quality: Quality) -> bool:
     return quality is not Quality.GOOD
 
 
-def _show(register_map: RegisterMap, state: MeterState) -> None:
+def _show(model: MeterModel, state: MeterState) -> None:
     assert state.reading is not None
     values = dict(_quantities(state.reading))
     missing = []
-    for register in register_map.register:
-        value = values[register.quantity]
+    for quantity, register in model.by_quantity.items():
+        if quantity not in values:
+            continue
+        value = values[quantity]
         verdict = "PASS" if value is not None else "none" if register.optional else "FAIL"
         if verdict == "FAIL":
-            missing.append(register.quantity)
+            missing.append(quantity)
         shown = "-" if value is None else f"{value:.2f}"
-        print(f"{verdict}  {register.quantity:<20} {shown:>14} {UNITS[register.quantity.split('_')[0]]}")
+        print(f"{verdict}  {quantity:<20} {shown:>14} {register.unit}")
     if missing:
         raise Failed(f"expected a value of {', '.join(missing)}")
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from controller.config.schema import Config, DimmingConfig, DimmingModuleConfig, DimmingSourceConfig
 from controller.tomlcheck.diagnostics import Problem, unknown_name
 from controller.tomlcheck.positions import DataPath
-from drivers.input_maps import list_input_maps
+from drivers.input_modules import list_input_modules
 
 MOST_CONTACTS = 4
 """Of one source: control boxes and ripple-control receivers have no more."""
@@ -157,7 +157,7 @@ def _wiring(dimming: DimmingConfig) -> Iterator[Problem]:
 
 
 def _module(module: DimmingModuleConfig, path: DataPath) -> Iterator[Problem]:
-    known = list_input_maps()
+    known = list_input_modules()
     for key in _NEEDS[module.transport]:
         if getattr(module, key) is None:
             yield Problem((*path, "transport"), f'"{module.transport}" needs a {key}', f"add {key}")

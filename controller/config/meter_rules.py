@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from controller.config.schema import Config, MeterConfig
 from controller.tomlcheck.diagnostics import Problem, unknown_name
 from controller.tomlcheck.positions import DataPath
-from drivers.registers import list_maps, load_map
+from drivers.meter_model import list_models, load_model
 
 _OVER_TCP = frozenset({"tcp", "tls", "rtu-over-tcp"})
 _BELONGS = {
@@ -27,7 +27,7 @@ _BELONGS = {
 
 def check_meters(config: Config) -> Iterator[Problem]:
     """Meters that nobody uses, that cannot be reached, or that cannot share their line."""
-    known = list_maps()
+    known = list_models()
     used = Counter(circuit.meter for circuit in config.circuit)
     for index, meter in enumerate(config.meter):
         path: DataPath = ("meter", index)
@@ -101,6 +101,6 @@ def _lines(config: Config, known: list[str]) -> Iterator[Problem]:
 
 def _serial(meter: MeterConfig) -> str:
     """How the meter speaks on its line, e.g. "9600 8N1": as it is set, else as it leaves the factory."""
-    default = load_map(meter.driver).serial
+    default = load_model(meter.driver).serial
     baud, parity = meter.baud or default.baud, meter.parity or default.parity
     return f"{baud} 8{parity}{meter.stopbits or default.stopbits}"

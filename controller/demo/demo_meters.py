@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import trio
 
-from drivers.registers import load_map
+from drivers.meter_model import load_model
 from drivers.simulated import SimulatedMeter, serve_serial, serve_tcp
 
 _TCP_DRIVER, _TCP_UNIT = "janitza-umg604", 1
@@ -28,8 +28,8 @@ class DemoMeter(msgspec.Struct, frozen=True):
 @asynccontextmanager
 async def open_meters() -> AsyncIterator[Mapping[str, DemoMeter]]:
     """The meters, served inside the block, each by the id of the circuit that it measures."""
-    grid = SimulatedMeter(load_map(_TCP_DRIVER), _TCP_UNIT)
-    row = SimulatedMeter(load_map(_RTU_DRIVER), _RTU_UNIT)
+    grid = SimulatedMeter(load_model(_TCP_DRIVER), _TCP_UNIT)
+    row = SimulatedMeter(load_model(_RTU_DRIVER), _RTU_UNIT)
     with _pseudo_terminal() as (descriptor, device):
         async with trio.open_nursery() as nursery:
             port = await nursery.start(serve_tcp, grid)

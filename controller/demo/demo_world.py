@@ -26,7 +26,7 @@ SILENCE_S = 10.0
 class MeterConnection(Protocol):
     """A simulated meter: its registers take what it should show."""
 
-    def set(self, values: Mapping[str, float | None]) -> None:
+    def set_values(self, values: Mapping[str, float | None]) -> None:
         """Show these values from now on, by quantity."""
 
 
@@ -87,7 +87,7 @@ class DemoWorld:
     def _show_meters(self) -> None:
         currents = self.site.currents_a()
         for circuit, meter in self._meters.items():
-            meter.set(_quantities(currents[circuit]))
+            meter.set_values(_quantities(currents[circuit]))
             self._watch.meter_shows(circuit)
 
 

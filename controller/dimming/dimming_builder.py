@@ -8,7 +8,7 @@ from controller.dimming.digital_inputs import DigitalInput, DigitalInputsSetting
 from controller.dimming.dimming_settings import DimmingSettings, SourceSettings
 from controller.dimming.limit_source import SourceFailsafe
 from controller.model.observations import EvseRef
-from drivers.settings import ModuleSettings
+from drivers.settings import InputModuleSettings
 
 _DEFAULT_LOST_S = DigitalInputsSettings(contacts=()).lost_after_s
 
@@ -29,7 +29,7 @@ def desk_settings(config: Config, dimming: DimmingConfig) -> DimmingSettings:
     )
 
 
-def module_settings(dimming: DimmingConfig) -> dict[str, ModuleSettings]:
+def module_settings(dimming: DimmingConfig) -> dict[str, InputModuleSettings]:
     """What the drivers poll for each source of kind "contact", by the source's id."""
     modules = {module.id: module for module in dimming.module}
     return {
@@ -69,9 +69,9 @@ def _inputs(dimming: DimmingConfig, source: str) -> tuple[int, ...]:
     return tuple(contact.input for contact in dimming.contact if contact.source == source)
 
 
-def _module(module: DimmingModuleConfig, source: str, inputs: tuple[int, ...]) -> ModuleSettings:
+def _module(module: DimmingModuleConfig, source: str, inputs: tuple[int, ...]) -> InputModuleSettings:
     """Named by its source, to which what is read belongs."""
-    return ModuleSettings(
+    return InputModuleSettings(
         id=source,
         transport=module.transport,
         inputs=inputs,

@@ -35,7 +35,7 @@ from controller.web.status_model import (
     verdicts_of,
 )
 from controller.web.web_server import WebSettings, serve_web
-from drivers.meter import run_meters
+from drivers.meter_service import run_meters
 from drivers.reading import MeterState
 
 log = logging.getLogger("controller")

@@ -64,7 +64,7 @@ from controller.store.dimming_store import DimmingStore
 from controller.store.evidence_files import FOLDER, EvidenceLog
 from controller.transport.deadline_timer import DeadlineTimer
 from controller.web.status_model import DimmingStatus
-from drivers.contacts import run_contacts
+from drivers.input_service import run_digital_inputs
 from drivers.reading import MeterState, Quality, Reading
 
 log = logging.getLogger("controller.dimming")
@@ -122,7 +122,7 @@ class DimmingService:
         """Read the contacts and keep the time, until cancelled."""
         async with trio.open_nursery() as nursery:
             modules = list(module_settings(self._dimming).values())
-            nursery.start_soon(run_contacts, modules, self._read)
+            nursery.start_soon(run_digital_inputs, modules, self._read)
             nursery.start_soon(self._keep_time)
             nursery.start_soon(partial(_every, CLOCK_S, self._look_at_clock))
             nursery.start_soon(partial(_every, CHECKPOINT_S, self._hand_out_checkpoint))

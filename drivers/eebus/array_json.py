@@ -20,10 +20,12 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import inspect
 
+from drivers.errors import DriverError
+
 T = TypeVar("T", bound=msgspec.Struct)
 
 
-class EebusError(Exception):
+class EebusError(DriverError):
     """Message of a partner that cannot be used. Its text says what is wrong."""
 
 

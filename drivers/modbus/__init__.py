@@ -1,1 +1,1 @@
-"""Modbus lines: requests and answers as frames (pure), and the sockets and serial ports under them."""
+"""Modbus buses: requests and answers as frames (pure), and the sockets and serial ports below them."""

@@ -1,9 +1,9 @@
-"""One request and its answer on a Modbus line, byte by byte. Pure.
+"""One request and its answer on a Modbus bus, byte by byte. Pure.
 
-pymodbus builds and reads the frames. But its framers take what comes for granted: an answer of the
-wrong length or function, and a good frame behind noise is lost with it. On an RS485 line noise,
-another unit's late answer and the echo of our own request are everyday. So an `Exchange` knows exactly
-which frames could answer its request, looks for one at every position, and lets pymodbus read only that.
+pymodbus builds and parses the frames, but its framers accept an answer of the wrong length or function,
+and lose a good frame behind noise. On an RS485 bus noise, another unit's late answer and the echo of our
+own request are common. So an `Exchange` knows exactly which frames could answer its request, looks for
+one at every position, and has only that parsed. If no answer comes, `diagnose` names what came instead.
 
 Sources: Modbus application protocol 1.1b3 (sections 6.3, 6.4, 7), Modbus over serial line 1.02
 (section 2.5.1), Modbus messaging on TCP/IP 1.0b (section 3.1).
@@ -14,95 +14,110 @@ from __future__ import annotations
 from typing import Protocol
 
 import msgspec
-from pymodbus.framer import FramerRTU, FramerSocket
-from pymodbus.pdu import DecodePDU, ExceptionResponse, ModbusPDU
-from pymodbus.pdu.bit_message import ReadDiscreteInputsRequest, ReadDiscreteInputsResponse
-from pymodbus.pdu.register_message import (
-    ReadHoldingRegistersRequest,
-    ReadHoldingRegistersResponse,
-    ReadInputRegistersRequest,
-    ReadInputRegistersResponse,
+
+from drivers.errors import Cause
+from drivers.modbus.pymodbus_frames import (
+    DISCRETE_INPUTS,
+    MBAP,
+    DeviceException,
+    Registers,
+    build_request,
+    parse_rtu_answer,
+    parse_tcp_answer,
 )
 
-MOST_BYTES = 2048
-"""More than this without an answer in it is a line that only makes noise."""
-
-_DISCRETE_INPUTS = 2
-_REQUESTS: dict[int, type[ModbusPDU]] = {
-    _DISCRETE_INPUTS: ReadDiscreteInputsRequest,
-    3: ReadHoldingRegistersRequest,
-    4: ReadInputRegistersRequest,
-}
-_MBAP = 7
-_NAMES = {
-    1: "illegal function",
-    2: "illegal data address",
-    3: "illegal data value",
-    4: "device failure",
-    5: "acknowledge",
-    6: "device busy",
-    8: "memory parity error",
-    10: "gateway path unavailable",
-    11: "gateway target device failed to respond",
-}
+MAX_BYTES = 2048
+"""More than this without an answer in it is a bus that carries only noise."""
 
 
-class Registers(msgspec.Struct, frozen=True):
-    """The answer: as many registers as were asked for; of discrete inputs, 0 or 1 for each."""
+class Diagnosis(msgspec.Struct, frozen=True):
+    """Explanation of an exchange without a valid answer, as a sentence."""
 
-    values: tuple[int, ...]
-
-
-class DeviceException(msgspec.Struct, frozen=True):
-    """The device's refusal (application protocol, section 7)."""
-
-    code: int
-
-    def __str__(self) -> str:
-        return f"exception {self.code} ({_NAMES.get(self.code, 'unknown')})"
+    text: str
+    cause: Cause = Cause.CORRUPT_ANSWER
 
 
-class Noise(msgspec.Struct, frozen=True):
-    """No answer will come of these bytes; the line has to be started anew."""
+class InvalidAnswer(msgspec.Struct, frozen=True):
+    """Bytes from which no answer will come; the bus has to be opened anew."""
 
-    why: str
+    diagnosis: Diagnosis
 
 
-Answer = Registers | DeviceException | Noise
+Answer = Registers | DeviceException | InvalidAnswer
 
 
 class Exchange(Protocol):
-    """One request, and the eyes for its answer."""
+    """One request, and the search for its answer."""
 
     request: bytes
 
     def feed(self, data: bytes) -> Answer | None:
-        """Bytes that came, in any pieces; None as long as the answer is not whole."""
+        """Take received bytes, in any pieces; return None until the answer is complete."""
+
+    def diagnose(self) -> Diagnosis | None:
+        """Explain why there is no answer, from the bytes that came; None if none came."""
 
 
 class RtuExchange:
-    """An exchange on a serial line, or on RTU over TCP."""
+    """Exchange on a serial bus, or with RTU frames over TCP."""
 
     def __init__(self, unit: int, function: int, address: int, count: int) -> None:
-        self._framer = FramerRTU(DecodePDU(is_server=False))
         self._unit = unit
         self._function = function
         self._count = count
         self._buffer = bytearray()
-        self._received = 0
-        self.request = self._framer.buildFrame(_request(unit, function, address, count))
+        self._received = bytearray()
+        self._corrupt = 0
+        self.request = build_request(unit, function, address, count)
 
     def feed(self, data: bytes) -> Answer | None:
         """See `Exchange`."""
         self._buffer += data
-        self._received += len(data)
+        self._received += data
         answer = self._search()
-        if answer is None and self._received > MOST_BYTES:
-            return Noise("the line makes nothing but noise; check its baud rate, parity and wiring")
+        if answer is None and len(self._received) > MAX_BYTES:
+            return InvalidAnswer(
+                Diagnosis("the bus carries only noise; check its baud rate, parity and wiring")
+            )
         return answer
 
+    def diagnose(self) -> Diagnosis | None:
+        """See `Exchange`."""
+        received = bytes(self._received)
+        rest = received.removeprefix(self.request)
+        if not received:
+            return None
+        if not rest:
+            return Diagnosis(
+                "only the echo of the request came back: the adapter echoes and the meter does not answer; "
+                "check its wiring and unit number",
+                Cause.NO_ANSWER,
+            )
+        if self._corrupt:
+            return Diagnosis(
+                "its answer came with a wrong checksum; check baud rate, parity, termination and cable"
+            )
+        if unit := self._find_other_unit(rest):
+            return Diagnosis(
+                f"unit {unit} answered instead of unit {self._unit}; check that each unit number exists "
+                "once, and that no other master uses the bus",
+                Cause.WRONG_ANSWER,
+            )
+        size = _size(self._function, self._count)
+        if rest[:3] == bytes((self._unit, self._function, size)):
+            return Diagnosis(
+                f"its answer ended after {len(rest)} of {5 + size} bytes; check termination and cable"
+            )
+        if rest[:2] == bytes((self._unit, self._function)):
+            return Diagnosis(
+                f"it answered with {rest[2] if len(rest) > 2 else 0} bytes of data instead of {size}; "
+                "check its model",
+                Cause.WRONG_ANSWER,
+            )
+        return Diagnosis(f"{len(rest)} bytes came that are no answer; check baud rate, parity and wiring")
+
     def _search(self) -> Answer | None:
-        """The first good answer. Bytes that can begin none are dropped, so less than a frame stays."""
+        """Find the first good answer; drop bytes that can begin none, so less than a frame stays."""
         buffer, incomplete = self._buffer, None
         for start in range(len(buffer)):
             length = self._length(buffer[start : start + 3])
@@ -111,14 +126,15 @@ class RtuExchange:
             if start + length > len(buffer):
                 incomplete = start if incomplete is None else incomplete
                 continue
-            answer = self._read(bytes(buffer[start : start + length]))
+            answer = parse_rtu_answer(bytes(buffer[start : start + length]), self._count)
             if answer is not None:
                 return answer
+            self._corrupt += 1
         del buffer[: len(buffer) if incomplete is None else incomplete]
         return None
 
     def _length(self, head: bytearray) -> int:
-        """How long an answer that begins like this is; 0 where none does."""
+        """Return the length of an answer that begins like this; 0 where none does."""
         size = _size(self._function, self._count)
         expected = (self._unit, self._function, size)
         if head[0] != self._unit:
@@ -127,78 +143,99 @@ class RtuExchange:
             return 5
         return 5 + size if tuple(head) == expected[: len(head)] else 0
 
-    def _read(self, frame: bytes) -> Answer | None:
-        _, pdu = self._framer.handleFrame(frame, self._unit, 0)  # None where the CRC is wrong
-        return _answer(pdu, self._count)
+    def _find_other_unit(self, received: bytes) -> int:
+        """Find a good answer of another unit; return its number, else 0."""
+        for start in range(len(received) - 4):
+            length = 5 + received[start + 2] if received[start + 1] < 0x80 else 5
+            frame = received[start : start + length]
+            possible = len(frame) == length and frame[0] not in (0, self._unit) and frame[1] & 0x7F in (3, 4)
+            if possible and parse_rtu_answer(frame, (length - 5) // 2) is not None:
+                return frame[0]
+        return 0
 
 
 class TcpExchange:
-    """An exchange on Modbus TCP or TLS. `transaction` numbers it, 1 to 65535."""
+    """Exchange on Modbus TCP, TLS or UDP. `transaction` numbers it, 1 to 65535."""
 
     def __init__(self, unit: int, function: int, address: int, count: int, transaction: int) -> None:
-        self._framer = FramerSocket(DecodePDU(is_server=False))
         self._unit = unit
         self._function = function
         self._count = count
         self._transaction = transaction
         self._buffer = bytearray()
-        request = _request(unit, function, address, count)
-        request.transaction_id = transaction
-        self.request = self._framer.buildFrame(request)
+        self._others: list[tuple[int, int]] = []
+        self.request = build_request(unit, function, address, count, transaction)
 
     def feed(self, data: bytes) -> Answer | None:
         """See `Exchange`."""
         self._buffer += data
-        while len(self._buffer) >= _MBAP:
+        while len(self._buffer) >= MBAP:
             protocol = int.from_bytes(self._buffer[2:4], "big")
             length = int.from_bytes(self._buffer[4:6], "big")
             if protocol != 0 or not 3 <= length <= 254:
-                return Noise("what came is not Modbus TCP; if the gateway speaks RTU, set rtu-over-tcp")
+                return InvalidAnswer(_diagnose_protocol(bytes(self._buffer[:3])))
             end = 6 + length
             if len(self._buffer) < end:
                 return None
             frame = bytes(self._buffer[:end])
             del self._buffer[:end]
             if self._is_ours(frame):
-                return self._read(frame)
+                return self._parse(frame)
+            self._others.append((int.from_bytes(frame[:2], "big"), frame[6]))
+            if len(self._others) > MAX_BYTES // MBAP:
+                return InvalidAnswer(self.diagnose() or Diagnosis("it sends without being asked"))
+        return None
+
+    def diagnose(self) -> Diagnosis | None:
+        """See `Exchange`."""
+        if self._others:
+            transaction, unit = self._others[-1]
+            if transaction != self._transaction:
+                return Diagnosis(
+                    f"the gateway answered transaction {transaction} instead of {self._transaction}: it "
+                    "mixes up requests or answers too late; allow it one client only, or raise timeout_s",
+                    Cause.WRONG_ANSWER,
+                )
+            return Diagnosis(
+                f"unit {unit} answered instead of unit {self._unit}; check the unit number",
+                Cause.WRONG_ANSWER,
+            )
+        if self._buffer:
+            if bytes(self._buffer[:2]) == b"\x15\x03":
+                return _diagnose_protocol(bytes(self._buffer[:3]))
+            return Diagnosis(f"its answer ended after {len(self._buffer)} bytes")
         return None
 
     def _is_ours(self, frame: bytes) -> bool:
-        """By its transaction; some gateways lose that, others the unit, none both."""
+        """Compare transaction and unit: some gateways lose the first, others the second, none both."""
         transaction, unit = int.from_bytes(frame[:2], "big"), frame[6]
         if transaction == self._transaction:
             return unit in (self._unit, 0, 255)
         return transaction == 0 and unit == self._unit
 
-    def _read(self, frame: bytes) -> Answer:
+    def _parse(self, frame: bytes) -> Answer:
         function, count = frame[7], self._count
-        refusal = function == self._function | 0x80 and len(frame) == _MBAP + 2
+        refusal = function == self._function | 0x80 and len(frame) == MBAP + 2
         size = _size(function, count)
-        fits = function == self._function and frame[8] == size and len(frame) == _MBAP + 2 + size
-        # 0, 0: whichever unit and transaction; that they are ours we have seen.
-        pdu = self._framer.handleFrame(frame, 0, 0)[1] if refusal or fits else None
-        return _answer(pdu, count) or Noise(
-            f"function {function} in {len(frame)} bytes answers another question than ours"
+        fits = function == self._function and frame[8] == size and len(frame) == MBAP + 2 + size
+        answer = parse_tcp_answer(frame, count) if refusal or fits else None
+        return answer or InvalidAnswer(
+            Diagnosis(
+                f"it answered with function {function} in {len(frame)} bytes, which is no answer to function "
+                f"{self._function} for {count} registers; check its model",
+                Cause.WRONG_ANSWER,
+            )
         )
 
 
-def _request(unit: int, function: int, address: int, count: int) -> ModbusPDU:
-    return _REQUESTS[function](address=address, count=count, dev_id=unit)
+def _diagnose_protocol(head: bytes) -> Diagnosis:
+    if head[:2] == b"\x15\x03":  # a TLS alert record
+        return Diagnosis('it uses TLS; set transport = "tls" and its port, usually 802')
+    return Diagnosis(
+        'what came is not Modbus TCP; if the gateway passes on RTU frames, set transport = "rtu-over-tcp"'
+    )
 
 
 def _size(function: int, count: int) -> int:
-    """How many bytes of data an answer has (application protocol, 6.2 to 6.4)."""
-    return (count + 7) // 8 if function == _DISCRETE_INPUTS else 2 * count
-
-
-def _answer(pdu: ModbusPDU | None, count: int) -> Answer | None:
-    if isinstance(pdu, ExceptionResponse):
-        return DeviceException(pdu.exception_code)
-    if (
-        isinstance(pdu, ReadHoldingRegistersResponse | ReadInputRegistersResponse)
-        and len(pdu.registers) == count
-    ):
-        return Registers(tuple(pdu.registers))
-    if isinstance(pdu, ReadDiscreteInputsResponse) and len(pdu.bits) >= count:
-        return Registers(tuple(int(bit) for bit in pdu.bits[:count]))
-    return None
+    """Return the bytes of data in an answer (application protocol, 6.2 to 6.4)."""
+    return (count + 7) // 8 if function == DISCRETE_INPUTS else 2 * count

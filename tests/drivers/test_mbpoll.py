@@ -1,4 +1,4 @@
-"""A program that we did not write reads the simulated meters: `mbpoll` (libmodbus)."""
+"""`mbpoll` (libmodbus) as a client of the simulated meters."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from functools import partial
 import pytest
 import trio
 
-from drivers.registers import load_map
+from drivers.meter_model import load_model
 from drivers.simulated import SimulatedMeter, serve_serial, serve_tcp
 from tests.drivers.terminal import pseudo_terminal
 
@@ -32,12 +32,14 @@ def values(printed: str) -> list[float]:
 
 @pytest.fixture
 def janitza() -> SimulatedMeter:
-    meter = SimulatedMeter(load_map("janitza-umg604"), unit=3)
-    meter.set(VALUES)
+    meter = SimulatedMeter(load_model("janitza-umg604"), unit=3)
+    meter.set_values(VALUES)
     return meter
 
 
-async def test_over_tcp(janitza: SimulatedMeter, nursery: trio.Nursery) -> None:
+async def test_mbpoll_reads_a_simulated_meter_over_tcp(
+    janitza: SimulatedMeter, nursery: trio.Nursery
+) -> None:
     port = await nursery.start(serve_tcp, janitza)
     ask = partial(mbpoll, "-m", "tcp", "-p", str(port), "-a", "3")
     currents = await ask("-t", "4:float", "-B", "-r", "19012", "-c", "3", "127.0.0.1")
@@ -46,9 +48,9 @@ async def test_over_tcp(janitza: SimulatedMeter, nursery: trio.Nursery) -> None:
     assert "Illegal function" in await ask("-t", "3", "-r", "19012", "-c", "1", "127.0.0.1")
 
 
-async def test_on_a_serial_line() -> None:
-    meter = SimulatedMeter(load_map("eastron-sdm630-v2"), unit=3)
-    meter.set(VALUES)
+async def test_mbpoll_reads_a_simulated_meter_on_a_serial_port() -> None:
+    meter = SimulatedMeter(load_model("eastron-sdm630-v2"), unit=3)
+    meter.set_values(VALUES)
     served = trio.CancelScope()
     with pseudo_terminal() as (near, device):
 

@@ -9,7 +9,7 @@ from controller.dimming.digital_inputs import DigitalInput, DigitalInputsSetting
 from controller.dimming.dimming_builder import desk_settings, module_settings
 from controller.dimming.limit_source import SourceFailsafe
 from controller.model.observations import EvseRef
-from drivers.settings import ModuleSettings
+from drivers.settings import InputModuleSettings
 from tests.controller.config.test_loader import GOOD, check_config
 
 SIGNED = '[[dimming.source]]\nid = "dso"\nkind = "signed"\nrole = "grid-operator"\nrank = 10\n'
@@ -54,7 +54,7 @@ def test_the_drivers_poll_the_wired_inputs_for_their_source() -> None:
     config = read(WHOLE)
     assert config.dimming is not None
     assert module_settings(config.dimming) == {
-        "box": ModuleSettings(
+        "box": InputModuleSettings(
             id="box", transport="tcp", inputs=(3, 1), driver="wago-750", host="192.0.2.9", port=502
         )
     }

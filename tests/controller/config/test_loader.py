@@ -25,7 +25,7 @@ from controller.tomlcheck.diagnostics import (
     FileUnreadableError,
     render_diagnostics,
 )
-from drivers.registers import list_maps
+from drivers.meter_model import list_models
 from drivers.settings import MeterSettings
 
 CONFIGS = Path(__file__).parent / "files"
@@ -159,7 +159,7 @@ def test_the_example_for_installers_shows_every_key_and_every_driver() -> None:
     for kind in kinds:
         for key in kind.__struct_fields__:
             assert re.search(rf"^(# )?({key} = |\[+([a-z]+\.)?{key}\])", text, re.MULTILINE), key
-    assert all(driver in text for driver in list_maps())
+    assert all(driver in text for driver in list_models())
 
 
 def test_what_the_example_for_installers_has_commented_out_is_good_too() -> None:

@@ -1,4 +1,4 @@
-"""One exchange against all that a line can bring: whole, in pieces, dirty, foreign."""
+"""One exchange against whole, cut, corrupt and foreign answers."""
 
 from __future__ import annotations
 
@@ -11,16 +11,9 @@ from pymodbus.framer import FramerRTU, FramerSocket
 from pymodbus.pdu import DecodePDU, ExceptionResponse, ModbusPDU
 from pymodbus.pdu.register_message import ReadHoldingRegistersResponse, ReadInputRegistersResponse
 
-from drivers.modbus.framing import (
-    MOST_BYTES,
-    Answer,
-    DeviceException,
-    Exchange,
-    Noise,
-    Registers,
-    RtuExchange,
-    TcpExchange,
-)
+from drivers.errors import Cause
+from drivers.modbus.framing import MAX_BYTES, Answer, Exchange, InvalidAnswer, RtuExchange, TcpExchange
+from drivers.modbus.pymodbus_frames import DeviceException, Registers
 
 UNIT, TRANSACTION = 17, 9
 VALUES = (0x1104, 0x0304, 0xFFFF)
@@ -64,19 +57,19 @@ KINDS = pytest.mark.parametrize(("start", "good"), [(rtu, GOOD_RTU), (tcp, GOOD_
 
 
 def fed(exchange: Exchange, *pieces: bytes) -> Answer | None:
-    """What the exchange says after the last piece; the ones before must not have answered."""
+    """Feed pieces and return the last result; the ones before must give none."""
     for piece in pieces[:-1]:
         assert exchange.feed(piece) is None
     return exchange.feed(pieces[-1])
 
 
-def test_requests_are_as_the_standard_has_them() -> None:
+def test_requests_equal_those_of_the_standard() -> None:
     assert rtu().request[:-2] == bytes.fromhex("11 04 0604 0003")
     assert tcp().request == bytes.fromhex("0009 0000 0006 11 04 0604 0003")
 
 
 @KINDS
-def test_an_answer_is_read_however_it_is_cut(start: Callable[[], Exchange], good: bytes) -> None:
+def test_exchange_fed_in_any_pieces_returns_the_registers(start: Callable[[], Exchange], good: bytes) -> None:
     assert start().feed(good) == Registers(VALUES)
     for cut in range(1, len(good)):
         assert fed(start(), good[:cut], good[cut:]) == Registers(VALUES)
@@ -84,12 +77,12 @@ def test_an_answer_is_read_however_it_is_cut(start: Callable[[], Exchange], good
 
 
 @pytest.mark.parametrize("code", [1, 2, 4, 6, 11, 99])
-def test_refusals_are_typed(code: int) -> None:
+def test_exchange_fed_an_exception_returns_its_code(code: int) -> None:
     assert rtu().feed(rtu_frame(refusal(code))) == DeviceException(code)
     assert tcp().feed(tcp_frame(refusal(code))) == DeviceException(code)
 
 
-def test_a_refusal_has_a_name() -> None:
+def test_device_exception_shows_code_and_name() -> None:
     assert str(DeviceException(11)) == "exception 11 (gateway target device failed to respond)"
     assert str(DeviceException(99)) == "exception 99 (unknown)"
 
@@ -110,7 +103,7 @@ DIRT = {
 
 
 @pytest.mark.parametrize("dirt", DIRT.values(), ids=DIRT)
-def test_on_a_serial_line_dirt_is_no_answer_and_hides_none(dirt: bytes) -> None:
+def test_rtu_exchange_with_dirt_before_finds_the_answer(dirt: bytes) -> None:
     assert rtu().feed(dirt) is None
     assert rtu().feed(dirt + GOOD_RTU) == Registers(VALUES)
     assert fed(rtu(), dirt, GOOD_RTU) == Registers(VALUES)
@@ -121,10 +114,10 @@ def test_on_a_serial_line_dirt_is_no_answer_and_hides_none(dirt: bytes) -> None:
         assert fed(rtu(), dirty[:cut], dirty[cut:]) == Registers(VALUES)
 
 
-def test_a_line_that_only_makes_noise_is_told() -> None:
+def test_rtu_exchange_with_noise_only_is_invalid() -> None:
     exchange = rtu()
-    fed(exchange, *[b"\x00" * 64] * (MOST_BYTES // 64))
-    assert isinstance(exchange.feed(b"\x00"), Noise)
+    fed(exchange, *[b"\x00" * 64] * (MAX_BYTES // 64))
+    assert isinstance(exchange.feed(b"\x00"), InvalidAnswer)
 
 
 @pytest.mark.parametrize(
@@ -139,7 +132,7 @@ def test_a_line_that_only_makes_noise_is_told() -> None:
     ],
     ids=["late", "foreign", "wrong unit", "lost transaction", "unit 0", "unit 255"],
 )
-def test_on_tcp_the_transaction_tells_whose_an_answer_is(changed: ModbusPDU, taken: bool) -> None:
+def test_tcp_exchange_compares_transaction_and_unit(changed: ModbusPDU, taken: bool) -> None:
     """Some gateways lose the transaction, others the unit."""
     first = tcp().feed(tcp_frame(changed))
     assert first == (Registers(VALUES) if taken else None)
@@ -161,8 +154,8 @@ def test_on_tcp_the_transaction_tells_whose_an_answer_is(changed: ModbusPDU, tak
     ],
     ids=["rtu", "protocol", "endless", "empty", "function", "short", "none", "long"],
 )
-def test_on_tcp_what_cannot_be_ends_the_connection(wrong: bytes) -> None:
-    assert isinstance(tcp().feed(wrong), Noise)
+def test_tcp_exchange_with_impossible_frame_is_invalid(wrong: bytes) -> None:
+    assert isinstance(tcp().feed(wrong), InvalidAnswer)
 
 
 pieces = st.lists(
@@ -175,7 +168,7 @@ pieces = st.lists(
 
 
 @given(pieces)
-def test_whatever_comes_nothing_breaks_and_nothing_foreign_is_taken(dirt: list[bytes]) -> None:
+def test_exchange_with_random_bytes_never_fails(dirt: list[bytes]) -> None:
     """An answer from dirt would need our unit, function, length and a right CRC or MBAP by chance."""
     for start in (rtu, tcp):
         exchange = start()
@@ -191,11 +184,55 @@ def test_whatever_comes_nothing_breaks_and_nothing_foreign_is_taken(dirt: list[b
     unit=st.integers(1, 247),
     values=st.lists(st.integers(0, 0xFFFF), min_size=1, max_size=20),
 )
-def test_a_frame_for_another_unit_or_of_another_length_is_never_taken(
-    dirt: bytes, unit: int, values: list[int]
-) -> None:
+def test_rtu_exchange_never_accepts_a_foreign_frame(dirt: bytes, unit: int, values: list[int]) -> None:
     answer = rtu().feed(dirt + rtu_frame(registers(tuple(values), unit=unit)))
     if unit == UNIT and len(values) == len(VALUES):
         assert answer == Registers(tuple(values))
     else:
         assert not isinstance(answer, Registers)
+
+
+@pytest.mark.parametrize(
+    ("dirt", "text", "cause"),
+    [
+        (rtu().request, "only the echo of the request", Cause.NO_ANSWER),
+        (BAD_CRC, "wrong checksum", Cause.CORRUPT_ANSWER),
+        (GOOD_RTU[:7], "ended after 7 of 11 bytes", Cause.CORRUPT_ANSWER),
+        (rtu_frame(registers(unit=3)), "unit 3 answered instead of unit 17", Cause.WRONG_ANSWER),
+        (rtu_frame(registers(VALUES[:2])), "4 bytes of data instead of 6", Cause.WRONG_ANSWER),
+        (b"\x00\xff\x00", "3 bytes came that are no answer", Cause.CORRUPT_ANSWER),
+    ],
+)
+def test_rtu_exchange_without_answer_names_what_came(dirt: bytes, text: str, cause: Cause) -> None:
+    exchange = rtu()
+    assert exchange.diagnose() is None
+    assert exchange.feed(dirt) is None
+    diagnosis = exchange.diagnose()
+    assert diagnosis is not None
+    assert text in diagnosis.text
+    assert diagnosis.cause is cause
+
+
+@pytest.mark.parametrize(
+    ("dirt", "text", "cause"),
+    [
+        (tcp_frame(registers(transaction=8)), "transaction 8 instead of 9", Cause.WRONG_ANSWER),
+        (tcp_frame(registers(unit=3)), "unit 3 answered instead of unit 17", Cause.WRONG_ANSWER),
+        (GOOD_TCP[:9], "ended after 9 bytes", Cause.CORRUPT_ANSWER),
+        (b"\x15\x03", 'set transport = "tls"', Cause.CORRUPT_ANSWER),
+    ],
+)
+def test_tcp_exchange_without_answer_names_what_came(dirt: bytes, text: str, cause: Cause) -> None:
+    exchange = tcp()
+    assert exchange.diagnose() is None
+    assert exchange.feed(dirt) is None
+    diagnosis = exchange.diagnose()
+    assert diagnosis is not None
+    assert text in diagnosis.text
+    assert diagnosis.cause is cause
+
+
+def test_tcp_exchange_fed_a_tls_alert_suggests_tls() -> None:
+    answer = tcp().feed(bytes.fromhex("15030300020246"))
+    assert isinstance(answer, InvalidAnswer)
+    assert 'set transport = "tls"' in answer.diagnosis.text

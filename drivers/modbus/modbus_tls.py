@@ -1,0 +1,289 @@
+"""Modbus/TCP Security: TLS contexts, the role in our certificate, and what TLS errors mean.
+
+The client's role is an X.509 extension of its certificate, one UTF8String (Modbus/TCP Security protocol
+specification V3.6, section 8). A server without a rule for the role answers exception 1.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+
+from drivers.errors import BusError, Cause, DriverError
+
+ROLE_OID = x509.ObjectIdentifier("1.3.6.1.4.1.50316.802.1")
+READING_ROLES = (
+    "ReadOnlySunSpec", "GridServiceSunSpec", "NetworkAdministratorSunSpec", "SuperAdministratorSunSpec",
+)  # fmt: skip
+"""Roles of SunSpec that may read."""
+_UTF8_STRING = 0x0C
+_STRING_TYPES = {
+    0x04: "an octet string", 0x0C: "a UTF8String", 0x13: "a PrintableString", 0x16: "an IA5String",
+    0x30: "a sequence",
+}  # fmt: skip
+EXPIRES_SOON_DAYS = 30
+
+
+class ModbusTlsError(BusError):
+    """The TLS session of a meter cannot be made."""
+
+    cause = Cause.TLS
+
+
+class RoleError(DriverError):
+    """The role extension of a certificate is not one UTF8String."""
+
+    cause = Cause.ROLE
+
+
+class TlsFiles(msgspec.Struct, frozen=True):
+    """Files of one meter: authorities that its certificate is checked with, our certificate and key."""
+
+    ca: str | None = None
+    certificate: str | None = None
+    key: str | None = None
+
+    def stamps(self) -> tuple[tuple[int, int] | None, ...]:
+        """Identify the present versions of the files; None for one that is missing."""
+        return tuple(_stamp(path) for path in (self.ca, self.certificate, self.key) if path is not None)
+
+
+def build_context(files: TlsFiles) -> ssl.SSLContext:
+    """Build the client's context from the present files. Raises ModbusTlsError that names the file."""
+    path = files.ca
+    try:
+        context = ssl.create_default_context(cafile=files.ca)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        if files.certificate is not None:
+            path = files.certificate if files.key is None else f"{files.certificate} with {files.key}"
+            context.load_cert_chain(files.certificate, files.key)
+    except ssl.SSLError as error:
+        reason = "certificate and key do not belong together" if "MISMATCH" in str(error) else str(error)
+        raise ModbusTlsError(f"{path} cannot be used ({reason}); replace it") from error
+    except OSError as error:
+        raise ModbusTlsError(f"{path} cannot be read ({error.strerror})") from error
+    return context
+
+
+def read_role(certificate: x509.Certificate) -> str | None:
+    """Read the role of a certificate; None if it has none. Raises RoleError for a malformed extension."""
+    try:
+        extension = certificate.extensions.get_extension_for_oid(ROLE_OID)
+    except x509.ExtensionNotFound:
+        return None
+    except ValueError as error:
+        raise RoleError(f"its extensions are malformed ({error}); issue it anew") from error
+    if extension.critical:
+        raise RoleError(
+            "its role extension is marked critical, which servers refuse in the handshake; issue it anew"
+        )
+    assert isinstance(extension.value, x509.UnrecognizedExtension)
+    return _parse_role(extension.value.value)
+
+
+def read_role_of(path: str) -> str:
+    """Describe the role of a certificate file for a message, e.g. `role "ReadOnlySunSpec"`."""
+    try:
+        role = read_role(_load(Path(path).read_bytes())[0])
+    except RoleError as error:
+        return f"a role that servers cannot read: {error}"
+    except (OSError, ValueError, IndexError):
+        return "a role that cannot be read"
+    return "no role" if role is None else f'role "{role}"'
+
+
+def find_file_problems(files: TlsFiles, now: datetime) -> Iterator[tuple[str, str, str]]:
+    """Check the files of a meter: yield the key of the configuration, the problem and the remedy."""
+    if files.ca is not None:
+        yield from _authority_problems(files.ca, now)
+    if files.certificate is None:
+        return
+    try:
+        data = Path(files.certificate).read_bytes()
+        chain = _load(data)
+    except OSError as error:
+        yield "certificate", f"{files.certificate} cannot be read ({error.strerror})", "set the right path"
+        return
+    except ValueError as error:
+        yield "certificate", f"{files.certificate} is no PEM certificate ({error})", "convert it to PEM"
+        return
+    leaf = chain[0]
+    yield from (("certificate", problem, remedy) for problem, remedy in _date_problems(leaf, now))
+    try:
+        role = read_role(leaf)
+    except RoleError as error:
+        problem, _, remedy = str(error).rpartition("; ")
+        yield "certificate", problem or str(error), remedy
+    else:
+        if role is None:
+            yield (
+                "certificate",
+                "it has no role (extension 1.3.6.1.4.1.50316.802.1): most servers then refuse to read",
+                "issue it anew with a role such as ReadOnlySunSpec",
+            )
+        elif role not in READING_ROLES:
+            yield (
+                "certificate",
+                f'its role "{role}" is none of the roles of SunSpec that may read',
+                f"issue it anew with one of {', '.join(READING_ROLES)}, unless the meter has its own roles",
+            )
+    yield from _key_problems(files, data, leaf)
+
+
+def _key_problems(files: TlsFiles, data: bytes, leaf: x509.Certificate) -> Iterator[tuple[str, str, str]]:
+    path = files.key or files.certificate or ""
+    try:
+        key = serialization.load_pem_private_key(data if files.key is None else Path(path).read_bytes(), None)
+    except OSError as error:
+        yield "key", f"{path} cannot be read ({error.strerror})", "set the right path"
+    except (ValueError, TypeError) as error:
+        where = "key" if files.key else "certificate"
+        yield where, f"{path} holds no usable private key ({error})", "set key to an unencrypted PEM key"
+    else:
+        if _public_bytes(key.public_key()) != _public_bytes(leaf.public_key()):
+            yield "key", f"{path} does not belong to {files.certificate}", "set the key of this certificate"
+
+
+def _authority_problems(path: str, now: datetime) -> Iterator[tuple[str, str, str]]:
+    try:
+        chain = _load(Path(path).read_bytes())
+    except OSError as error:
+        yield "ca", f"{path} cannot be read ({error.strerror})", "set the right path"
+        return
+    except ValueError as error:
+        yield "ca", f"{path} is no PEM certificate ({error})", "convert it to PEM"
+        return
+    for certificate in chain:
+        yield from (("ca", problem, remedy) for problem, remedy in _date_problems(certificate, now))
+
+
+def _date_problems(certificate: x509.Certificate, now: datetime) -> Iterator[tuple[str, str]]:
+    name = certificate.subject.rfc4514_string() or "it"
+    begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    if now > end:
+        yield f"{name} expired on {end:%Y-%m-%d}", "renew it"
+    elif now < begin:
+        yield f"{name} is not valid before {begin:%Y-%m-%d}", "check the clock, or wait"
+    elif (end - now).days < EXPIRES_SOON_DAYS:
+        yield f"{name} expires on {end:%Y-%m-%d}", "renew it"
+
+
+def explain_handshake(name: str, error: BaseException) -> str:
+    """Explain a failed handshake with `name` in a sentence with the remedy."""
+    cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
+    text = str(cause)
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return f"the certificate of {name} is rejected ({_verification(cause)})"
+    if "WRONG_VERSION_NUMBER" in text or "HTTP_REQUEST" in text or "RECORD_LAYER" in text:
+        return f'{name} does not use TLS; set transport = "tcp", or the port of its TLS, usually 802'
+    if "NO_SHARED_CIPHER" in text or "ALERT_HANDSHAKE_FAILURE" in text or "NO_CIPHERS" in text:
+        return (
+            f"{name} and this controller share no cipher, or it demands a client certificate "
+            f"({_alert(text) or text}); update its firmware, or set certificate and key"
+        )
+    if "PROTOCOL_VERSION" in text or "UNSUPPORTED_PROTOCOL" in text:
+        return f"{name} offers TLS 1.1 or older only; update its firmware"
+    if alert := _alert(text):
+        return f"{name} rejected the handshake: {_explain_alert(alert)}"
+    if isinstance(cause, ssl.SSLError) and "EOF" not in text:
+        return f"the TLS handshake with {name} failed ({text})"
+    return (
+        f"{name} closed the connection in the TLS handshake; check that its port uses TLS, "
+        "and that it accepts our certificate"
+    )
+
+
+def explain_alert(error: BaseException) -> str:
+    """Explain a TLS alert behind a failed read, as TLS 1.3 reports a refused certificate; empty if none."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, ssl.SSLError) and (alert := _alert(str(seen))):
+            return _explain_alert(alert)
+        seen = seen.__cause__
+    return ""
+
+
+def _explain_alert(alert: str) -> str:
+    meaning = {
+        "certificate required": "it demands a client certificate; set certificate and key",
+        "unknown ca": "it does not know the issuer of our certificate; use one that its owner has issued",
+        "bad certificate": "it does not accept our certificate; issue it anew",
+        "unsupported certificate": "it does not accept the kind of our certificate; issue it anew",
+        "certificate unknown": "it does not accept our certificate; issue it anew",
+        "certificate expired": "our certificate has expired, or its clock is wrong",
+        "certificate revoked": "our certificate is revoked; issue it anew",
+        "access denied": "it denies access to our certificate",
+        "handshake failure": "no common parameters; check ciphers and certificates",
+    }.get(alert, "check the certificates of both sides")
+    return f'alert "{alert}": {meaning}'
+
+
+def _alert(text: str) -> str:
+    """Extract the alert's name from OpenSSL's text, e.g. "[SSL: TLSV1_ALERT_UNKNOWN_CA] tlsv1 alert ..."."""
+    code = text.partition("[SSL: ")[2].partition("]")[0]
+    if "ALERT_" not in code:
+        return ""
+    return code.partition("ALERT_")[2].replace("_", " ").lower()
+
+
+def _verification(error: ssl.SSLCertVerificationError) -> str:
+    message = error.verify_message or str(error)
+    remedies = {
+        "unable to get local issuer certificate": "its issuer is not in ca; add the root to ca",
+        "unable to get issuer certificate": "its issuer is not in ca; add the root to ca",
+        "self-signed certificate": "it is self-signed; set ca to this certificate itself",
+        "self-signed certificate in certificate chain": "its root is not in ca; add the root to ca",
+        "certificate has expired": "it has expired; renew it, and check the clock",
+        "certificate is not yet valid": "it is not valid yet; check the clock",
+        "unsuitable certificate purpose": "it is not issued for a server; issue it anew",
+        "unsupported certificate purpose": "it is not issued for a server; issue it anew",
+    }
+    if message in remedies:
+        return remedies[message]
+    if "doesn't match" in message or "mismatch" in message:
+        return f"{message}; set host to a name or address in the certificate"
+    return message
+
+
+def _parse_role(value: bytes) -> str:
+    """Parse one DER UTF8String that fills the extension."""
+    if not value or value[0] != _UTF8_STRING:
+        kind = _STRING_TYPES.get(value[0], "something else") if value else "empty"
+        raise RoleError(f"its role extension is {kind} instead of a UTF8String; issue it anew")
+    if len(value) < 2 or value[1] >= 0x80 or value[1] != len(value) - 2:
+        raise RoleError("its role extension holds more or less than one string; issue it anew")
+    try:
+        role = value[2:].decode()
+    except UnicodeDecodeError as error:
+        raise RoleError("its role is not UTF-8; issue it anew") from error
+    if not role or not role.isprintable() or "," in role or role != role.strip():
+        raise RoleError(
+            f"its role is {role!r}: one name without commas, blanks around it or control characters is "
+            "needed; issue it anew"
+        )
+    return role
+
+
+def _load(data: bytes) -> list[x509.Certificate]:
+    return x509.load_pem_x509_certificates(data)
+
+
+def _public_bytes(key: object) -> bytes:
+    data: bytes = key.public_bytes(  # type: ignore[attr-defined]
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    return data
+
+
+def _stamp(path: str) -> tuple[int, int] | None:
+    try:
+        status = Path(path).stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_ino
