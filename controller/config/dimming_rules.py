@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from controller.config.schema import Config, DimmingConfig, DimmingModuleConfig, DimmingSourceConfig
+from controller.config.meter_rules import serial_settings
+from controller.config.schema import (
+    Config,
+    DimmingConfig,
+    DimmingModuleConfig,
+    DimmingSourceConfig,
+    MeterConfig,
+)
 from controller.tomlcheck.diagnostics import Problem, unknown_name
 from controller.tomlcheck.positions import DataPath
-from drivers.input_modules import list_input_modules
+from drivers.input_modules import list_input_modules, load_input_module
+from drivers.meter_model import list_models
 
 MOST_CONTACTS = 4
 """Of one source: control boxes and ripple-control receivers have no more."""
@@ -59,16 +67,12 @@ def check_dimming(config: Config) -> Iterator[Problem]:
     yield from _ids(dimming)
     yield from _shared(dimming)
     yield from _wiring(dimming)
-    meters = {meter.device: meter.id for meter in config.meter if meter.device is not None}
+    meters = {meter.device: meter for meter in config.meter if meter.device is not None}
     for index, module in enumerate(dimming.module):
         path = ("dimming", "module", index)
         yield from _module(module, path)
         if module.transport == "rtu" and module.device in meters:
-            yield Problem(
-                (*path, "device"),
-                f'is the bus of meter "{meters[module.device]}", which is not shared',
-                "give the module a bus of its own",
-            )
+            yield from _bus_with_meter(config, module, meters[module.device], path)
 
 
 def _whole(config: Config, dimming: DimmingConfig) -> Iterator[Problem]:
@@ -153,6 +157,30 @@ def _wiring(dimming: DimmingConfig) -> Iterator[Problem]:
                 (*path, "input"),
                 f'{contact.input} of this module is already contact "{other}" already',
                 "give each contact its own input",
+            )
+
+
+def _bus_with_meter(
+    config: Config, module: DimmingModuleConfig, meter: MeterConfig, path: DataPath
+) -> Iterator[Problem]:
+    """Find what keeps a module from sharing a serial port with meters: other settings, or the same unit."""
+    taken = {each.unit: each.id for each in config.meter if each.device == module.device}
+    if module.unit in taken:
+        yield Problem(
+            (*path, "unit"),
+            f'{module.unit} on this bus is meter "{taken[module.unit]}" already',
+            "set the module to its own unit",
+        )
+    if module.driver in list_input_modules() and meter.driver in list_models():
+        delivered = load_input_module(module.driver).serial
+        baud, parity = module.baud or delivered.baud, module.parity or delivered.parity
+        here = f"{baud} 8{parity}{module.stopbits or delivered.stopbits}"
+        there = serial_settings(meter)
+        if here != there:
+            yield Problem(
+                (*path, "device"),
+                f'uses {here}, but meter "{meter.id}" on the same bus {there}',
+                "set module and meter, and both here, to the same baud, parity and stopbits",
             )
 
 

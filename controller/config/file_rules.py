@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path as FilePath
 
 import msgspec
 
 from controller.config.password_files import HashedPassword, PasswordFileError, parse_password_file
-from controller.config.schema import Config
+from controller.config.schema import Config, MeterConfig
 from controller.tomlcheck.diagnostics import Problem
 from controller.tomlcheck.positions import DataPath
+from drivers.modbus.modbus_tls import TlsFiles, find_file_problems
 
 SECRETS = frozenset({"key", "password_file"})
 _NAMED = {
@@ -57,6 +59,18 @@ def check_files(config: Config) -> Iterator[Problem]:
                 file = getattr(table, key)
                 if file is not None:
                     yield from _file((*path, key), FilePath(file), secret=key in SECRETS)
+    for index, meter in enumerate(config.meter):
+        yield from _meter_tls(meter, ("meter", index))
+
+
+def _meter_tls(meter: MeterConfig, path: DataPath) -> Iterator[Problem]:
+    """Find what keeps the TLS files of a meter from being used: pairing, dates, the role extension."""
+    if meter.transport != "tls":
+        return
+    files = TlsFiles(meter.ca, meter.certificate, meter.key)
+    for key, problem, remedy in find_file_problems(files, datetime.now(UTC)):
+        if "cannot be read" not in problem:  # those are found with all other files
+            yield Problem((*path, key), problem, remedy)
 
 
 def _file(path: DataPath, file: FilePath, *, secret: bool) -> Iterator[Problem]:

@@ -1,4 +1,4 @@
-"""What must hold of the meters of a configuration, and of the lines that they share."""
+"""Rules for the meters of a configuration, and for the buses that they share."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from controller.tomlcheck.diagnostics import Problem, unknown_name
 from controller.tomlcheck.positions import DataPath
 from drivers.meter_model import list_models, load_model
 
-_OVER_TCP = frozenset({"tcp", "tls", "rtu-over-tcp"})
+_OVER_TCP = frozenset({"tcp", "tls", "rtu-over-tcp", "udp"})
 _BELONGS = {
     "host": _OVER_TCP,
     "port": _OVER_TCP,
@@ -26,7 +26,7 @@ _BELONGS = {
 
 
 def check_meters(config: Config) -> Iterator[Problem]:
-    """Meters that nobody uses, that cannot be reached, or that cannot share their line."""
+    """Find meters that nobody uses, that cannot be reached, or that cannot share their bus."""
     known = list_models()
     used = Counter(circuit.meter for circuit in config.circuit)
     for index, meter in enumerate(config.meter):
@@ -34,6 +34,8 @@ def check_meters(config: Config) -> Iterator[Problem]:
         yield from _use(meter, used[meter.id], path)
         if meter.driver not in known:
             yield unknown_name((*path, "driver"), meter.driver, known, "driver")
+        else:
+            yield from _model(meter, path)
         yield from _transport(meter, path)
         if meter.stale_after_s <= meter.interval_s:
             yield Problem(
@@ -41,7 +43,7 @@ def check_meters(config: Config) -> Iterator[Problem]:
                 f"{meter.stale_after_s:g} s end before the next reading, after {meter.interval_s:g} s",
                 "set stale_after_s to several times interval_s",
             )
-    yield from _lines(config, known)
+    yield from _buses(config, known)
 
 
 def _use(meter: MeterConfig, count: int, path: DataPath) -> Iterator[Problem]:
@@ -74,33 +76,72 @@ def _transport(meter: MeterConfig, path: DataPath) -> Iterator[Problem]:
         yield Problem((*path, "key"), "needs a certificate", "add certificate, or remove key")
 
 
-def _lines(config: Config, known: list[str]) -> Iterator[Problem]:
+def _buses(config: Config, known: list[str]) -> Iterator[Problem]:
+    """Meters that cannot share their bus: the same unit twice, other serial settings, other TLS files."""
     units: dict[tuple[object, ...], MeterConfig] = {}
-    lines: dict[str, MeterConfig] = {}
+    buses: dict[str, MeterConfig] = {}
     for index, meter in enumerate(config.meter):
-        if meter.line is None:
+        if meter.bus is None:
             continue
         path: DataPath = ("meter", index)
-        other = units.setdefault((meter.line, meter.unit), meter)
+        place = (meter.bus, meter.unit, meter.sunspec_instance, meter.sunspec_model, meter.sunspec_role)
+        other = units.setdefault(place, meter)
         if other is not meter:
             yield Problem(
                 (*path, "unit"),
-                f'{meter.unit} on this bus is already meter "{other.id}" already',
-                "give each meter its own unit",
+                f'{meter.unit} on this bus is meter "{other.id}" already',
+                "set each meter to its own unit, or name its meter of a SunSpec device",
             )
-        first = lines.setdefault(meter.line, meter)
+        first = buses.setdefault(meter.bus, meter)
         if meter.transport == "rtu" and {meter.driver, first.driver} <= set(known):
-            here, there = _serial(meter), _serial(first)
+            here, there = serial_settings(meter), serial_settings(first)
             if here != there:
                 yield Problem(
                     (*path, "device"),
-                    f'uses {here}, but meter "{first.id}" on the same bus uses {there}',
+                    f'uses {here}, but meter "{first.id}" on the same bus {there}',
                     "set both meters, and both here, to the same baud, parity and stopbits",
                 )
+        if meter.transport != first.transport:
+            yield Problem(
+                (*path, "transport"),
+                f'is {meter.transport}, but meter "{first.id}" at the same address is {first.transport}',
+                "set both to the transport of their gateway",
+            )
+        elif (meter.ca, meter.certificate, meter.key) != (first.ca, first.certificate, first.key):
+            yield Problem(
+                (*path, "ca"),
+                f'its TLS files are others than those of meter "{first.id}" at the same address; '
+                "one connection serves both",
+                "set ca, certificate and key of both to the same files",
+            )
 
 
-def _serial(meter: MeterConfig) -> str:
-    """How the meter speaks on its line, e.g. "9600 8N1": as it is set, else as it leaves the factory."""
+def serial_settings(meter: MeterConfig) -> str:
+    """Return the serial settings, e.g. "9600 8N1": as configured, else as the model is delivered."""
     default = load_model(meter.driver).serial
     baud, parity = meter.baud or default.baud, meter.parity or default.parity
     return f"{baud} 8{parity}{meter.stopbits or default.stopbits}"
+
+
+def _model(meter: MeterConfig, path: DataPath) -> Iterator[Problem]:
+    """What a known model does not allow."""
+    model = load_model(meter.driver)
+    if not model.measures_each_phase:
+        yield Problem(
+            (*path, "driver"),
+            f'"{meter.driver}" measures neither the current nor the power of each phase',
+            "use a meter that measures each phase: no circuit can be guarded with this one",
+        )
+    if meter.timeout_s is not None and meter.timeout_s >= meter.stale_after_s:
+        yield Problem(
+            (*path, "timeout_s"),
+            f"{meter.timeout_s:g} s are longer than a reading stays valid, {meter.stale_after_s:g} s",
+            "set stale_after_s to several times timeout_s",
+        )
+    if sorted(meter.phase_order) != ["L1", "L2", "L3"]:
+        yield Problem(
+            (*path, "phase_order"), "does not name each phase once", 'write e.g. ["L2", "L3", "L1"]'
+        )
+    for key in ("sunspec_instance", "sunspec_model", "sunspec_role"):
+        if getattr(meter, key) is not None and model.sunspec is None:
+            yield Problem((*path, key), f'has no meaning with driver "{meter.driver}"', "remove it")

@@ -13,7 +13,7 @@ from msgspec import Meta
 
 from controller.ocpp.actions import OBSERVED
 from controller.ocpp.frames import Version
-from drivers.settings import MeterSettings
+from drivers.settings import MeterSettings, default_port
 
 Name = Annotated[str, Meta(min_length=1, max_length=48)]
 Amps = Annotated[float, Meta(ge=0, le=10_000)]
@@ -146,14 +146,17 @@ class CircuitConfig(_Table, frozen=True, kw_only=True):
 
 
 class MeterConfig(_Table, frozen=True, kw_only=True):
-    """An energy meter, its register map (`driver`) and the line that it hangs on.
+    """An energy meter, its model (`driver`) and the bus that it is connected to.
 
-    `frozen_after_s`: stale after so long with the same readings to the last bit, under load.
+    `frozen_after_s`: stale after so long with the same readings to the last bit, under load. `timeout_s`:
+    default 3 s, on a serial port 1 s. HIGHER `priority` is read first where meters share a bus.
+    `ct_ratio`: factor for a meter that shows the secondary side of its transformers. `phase_order[k]`: the
+    site's phase on the meter's phase k + 1. `sunspec_*`: which meter of a SunSpec device with several.
     """
 
     id: Name
     driver: str
-    transport: Literal["tcp", "rtu", "tls", "rtu-over-tcp"]
+    transport: Literal["tcp", "rtu", "tls", "rtu-over-tcp", "udp"]
     host: str | None = None
     port: Annotated[int, Meta(ge=1, le=65_535)] | None = None
     device: str | None = None
@@ -164,28 +167,37 @@ class MeterConfig(_Table, frozen=True, kw_only=True):
     interval_s: Seconds = 1.0
     stale_after_s: Seconds = 5.0
     frozen_after_s: Seconds = 30.0
-    timeout_s: Seconds = 1.0
+    timeout_s: Seconds | None = None
+    priority: Annotated[int, Meta(ge=-2, le=2)] = 0
     invert: bool = False
+    ct_ratio: Annotated[float, Meta(gt=0, le=10_000)] = 1.0
+    phase_order: Annotated[tuple[PhaseName, ...], Meta(min_length=3, max_length=3)] = ("L1", "L2", "L3")
+    sunspec_instance: Annotated[int, Meta(ge=1, le=64)] | None = None
+    sunspec_model: Annotated[int, Meta(ge=201, le=214)] | None = None
+    sunspec_role: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
     ca: str | None = None
     certificate: str | None = None
     key: str | None = None
 
     @property
-    def line(self) -> str | None:
-        """What it shares with other meters: the serial device, or the host and port; None without."""
+    def bus(self) -> str | None:
+        """The bus that it shares with other meters: the serial port, or host and port; None without."""
         if self.transport == "rtu":
             return self.device
         return None if self.host is None else f"{self.host}:{self._port}"
 
     def settings(self) -> MeterSettings:
-        """As the drivers want it."""
-        port = None if self.transport == "rtu" else self._port
-        return MeterSettings(**(msgspec.structs.asdict(self) | {"port": port}))
+        """Return the settings for the drivers."""
+        first, second, third = (int(phase[1]) for phase in self.phase_order)
+        changed: dict[str, object] = {
+            "port": None if self.transport == "rtu" else self._port,
+            "phase_order": (first, second, third),
+        }
+        return MeterSettings(**(msgspec.structs.asdict(self) | changed))
 
     @property
     def _port(self) -> int:
-        """The port, else that of Modbus (IANA: 502; mbap-s: 802)."""
-        return self.port or (802 if self.transport == "tls" else 502)
+        return self.port or default_port(self.transport)
 
 
 class EvseConfig(_Table, frozen=True, kw_only=True):

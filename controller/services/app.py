@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from datetime import UTC, datetime
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 
@@ -35,6 +36,8 @@ from controller.web.status_model import (
     verdicts_of,
 )
 from controller.web.web_server import WebSettings, serve_web
+from drivers.bus_registry import BusRegistry
+from drivers.input_service import run_digital_inputs
 from drivers.meter_service import run_meters
 from drivers.reading import MeterState
 
@@ -56,14 +59,16 @@ class App:
         self._ticked_at = trio.current_time()
         self._tally = ConnectionStats()
         self._board = SessionRegistry()
+        self._buses = BusRegistry()
         self._profiles = ProfileStore(Path(config.store.directory))
         self._desk = LoadManagementService(config, self._board, self._profiles)
         self._keeper = open_policy_service(config)
         self._own: SiteIdentityService | None = None
         self._dimming: DimmingService | None = None
         if config.dimming is not None:  # before the stations: what held before a restart holds from the start
+            run_inputs = partial(run_digital_inputs, registry=self._buses)
             self._dimming = DimmingService(
-                config, config.dimming, self._desk, self._board, self._say, self._keeper
+                config, config.dimming, self._desk, self._board, self._say, self._keeper, run_inputs
             )
         self._served = StationService(config, self._desk, self._board, self._tally, self._keeper)
 
@@ -75,7 +80,7 @@ class App:
         config = self._config
         async with trio.open_nursery() as nursery:
             meters = [meter.settings() for meter in config.meter]
-            nursery.start_soon(run_meters, meters, self._metered)
+            nursery.start_soon(run_meters, meters, self._metered, self._buses)
             self.port = await nursery.start(self._served.run)
             if (web := config.web) is not None:
                 self.web_port = await nursery.start(serve_web, WebSettings(web.host, web.port), self.status)

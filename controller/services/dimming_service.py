@@ -64,7 +64,7 @@ from controller.store.dimming_store import DimmingStore
 from controller.store.evidence_files import FOLDER, EvidenceLog
 from controller.transport.deadline_timer import DeadlineTimer
 from controller.web.status_model import DimmingStatus
-from drivers.input_service import run_digital_inputs
+from drivers.input_service import RunInputs
 from drivers.reading import MeterState, Quality, Reading
 
 log = logging.getLogger("controller.dimming")
@@ -91,9 +91,11 @@ class DimmingService:
         board: SessionRegistry,
         say: Say,
         keeper: PolicyService | None,
+        run_inputs: RunInputs,
     ) -> None:
         self._config = config
         self._dimming = dimming
+        self._run_inputs = run_inputs
         self._limits = limits
         self._say = say
         self._settings = _settings(config, dimming)
@@ -122,7 +124,7 @@ class DimmingService:
         """Read the contacts and keep the time, until cancelled."""
         async with trio.open_nursery() as nursery:
             modules = list(module_settings(self._dimming).values())
-            nursery.start_soon(run_digital_inputs, modules, self._read)
+            nursery.start_soon(self._run_inputs, modules, self._read)
             nursery.start_soon(self._keep_time)
             nursery.start_soon(partial(_every, CLOCK_S, self._look_at_clock))
             nursery.start_soon(partial(_every, CHECKPOINT_S, self._hand_out_checkpoint))

@@ -144,14 +144,17 @@ def test_a_pattern_of_one_contact_is_a_mistake() -> None:
     assert "is for several contacts" in mistakes(text)[0]
 
 
-def test_a_meters_line_is_its_own() -> None:
+def test_module_may_share_a_serial_port_with_a_meter() -> None:
     text = WHOLE.replace("limit_a = 100", 'limit_a = 100\nbase_load_a = 0\nmeter = "m"')
-    text += '[[meter]]\nid = "m"\ndriver = "abb-b23"\ntransport = "rtu"\ndevice = "/dev/x"\n'
+    text += '[[meter]]\nid = "m"\ndriver = "abb-b23"\ntransport = "rtu"\ndevice = "/dev/x"\nunit = 7\n'
     text = text.replace(
         MODULE, MODULE.replace('"tcp"', '"rtu"').replace('host = "192.0.2.9"', 'device = "/dev/x"')
     )
-    assert len(mistakes(text)) == 1
-    assert 'is the bus of meter "m"' in mistakes(text)[0]
+    assert mistakes(text) == []
+    (same_unit,) = mistakes(text.replace("unit = 7", "unit = 1"))
+    assert '1 on this bus is meter "m" already' in same_unit
+    (other_settings,) = mistakes(text.replace("unit = 7", "unit = 7\nbaud = 19200"))
+    assert 'uses 9600 8N1, but meter "m" on the same bus 19200 8N1' in other_settings
 
 
 def test_a_contact_that_lacks_what_it_must_have_is_a_mistake_with_its_place() -> None:
