@@ -61,7 +61,7 @@ class Send(msgspec.Struct, frozen=True):
     payload: bytes
 
 
-class MalformedFrameError(msgspec.Struct, frozen=True):
+class MalformedFrame(msgspec.Struct, frozen=True):
     """No OCPP-J frame. `reason` never quotes the content: it may name a driver.
 
     `id` is set where the frame is a CALL whose sender waits for an answer to it.
@@ -71,7 +71,7 @@ class MalformedFrameError(msgspec.Struct, frozen=True):
     id: str | None = None
 
 
-class UnknownMessageTypeError(msgspec.Struct, frozen=True):
+class UnknownMessageType(msgspec.Struct, frozen=True):
     """A well-formed frame of a message type that OCPP-J does not have: to be ignored (Part 4, 4.1.3)."""
 
     type: int
@@ -87,32 +87,32 @@ _NAMES = {2: "CALL", 3: "CALLRESULT", 4: "CALLERROR", 5: "CALLRESULTERROR", 6: "
 _LENGTHS = {2: range(4, 5), 3: range(3, 4), 4: range(3, 6), 5: range(3, 6), 6: range(4, 5)}
 
 
-def parse(text: str) -> Frame | MalformedFrameError | UnknownMessageTypeError:
+def parse(text: str) -> Frame | MalformedFrame | UnknownMessageType:
     """Read one text frame. Never raises: what cannot be read is a `Malformed`."""
     try:
         parts = _ENVELOPE.decode(text)
     except msgspec.ValidationError:
-        return MalformedFrameError("it is JSON, but no array")
+        return MalformedFrame("it is JSON, but no array")
     except (msgspec.DecodeError, RecursionError, UnicodeError):
-        return MalformedFrameError("it is not JSON")
+        return MalformedFrame("it is not JSON")
     try:
         kind = _TYPE.decode(parts[0])
     except (IndexError, msgspec.DecodeError):
-        return MalformedFrameError("it does not begin with a message type")
+        return MalformedFrame("it does not begin with a message type")
     if kind not in _NAMES:
-        return UnknownMessageTypeError(kind)
+        return UnknownMessageType(kind)
     return _read(kind, parts, text)
 
 
-def _read(kind: int, parts: list[msgspec.Raw], text: str) -> Frame | MalformedFrameError:
+def _read(kind: int, parts: list[msgspec.Raw], text: str) -> Frame | MalformedFrame:
     name = _NAMES[kind]
     try:
         message_id = _TEXT.decode(parts[1])
     except (IndexError, msgspec.DecodeError):
-        return MalformedFrameError(f"its {name} has no message id")
+        return MalformedFrame(f"its {name} has no message id")
     waiting = message_id if kind == 2 else None
     if len(parts) not in _LENGTHS[kind]:
-        return MalformedFrameError(f"its {name} has {len(parts)} elements", waiting)
+        return MalformedFrame(f"its {name} has {len(parts)} elements", waiting)
     if kind == 3:
         return CallResult(text, message_id, bytes(parts[2]))
     if kind == 5:
@@ -123,7 +123,7 @@ def _read(kind: int, parts: list[msgspec.Raw], text: str) -> Frame | MalformedFr
             description = _TEXT.decode(parts[3]) if len(parts) > 3 else ""
             return CallError(text, message_id, word, description)
     except msgspec.DecodeError:
-        return MalformedFrameError(
+        return MalformedFrame(
             f"its {name} has no {'error code' if kind == 4 else 'action'} in words", waiting
         )
     return (Call if kind == 2 else Send)(text, message_id, word, bytes(parts[3]))
@@ -144,7 +144,7 @@ def call_error(message_id: str, code: str, description: str) -> str:
     return f"[4,{_quote(message_id)},{_quote(code)},{_quote(description[:255])},{{}}]"
 
 
-def malformed_answer(version: Version, frame: MalformedFrameError) -> str | None:
+def malformed_answer(version: Version, frame: MalformedFrame) -> str | None:
     """The answer that a malformed frame's sender is owed, if any.
 
     With a readable id that is a CALLERROR to it; without, 2.x has the id "-1" for it

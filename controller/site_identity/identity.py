@@ -17,19 +17,7 @@ import msgspec
 
 from controller.model.deadlines import earliest
 from controller.model.effects import BackendLost, BackendUp, FromBackend, LogEntry, TimePassed, ToBackend
-from controller.ocpp.frames import (
-    Answer,
-    Call,
-    CallError,
-    CallResult,
-    MalformedFrameError,
-    Version,
-    call,
-    call_error,
-    call_result,
-    malformed_answer,
-    parse,
-)
+from controller.ocpp.frames import Answer, Call, CallError, CallResult, MalformedFrame, Version, call, call_error, call_result, malformed_answer, parse
 from controller.ocpp.payloads import format_time, read_payload
 from controller.profiles.profile_messages import ProfilesAbsorbed, rejected
 from controller.site_identity import variables
@@ -188,7 +176,7 @@ class SiteIdentity:
         frame = parse(text)
         if isinstance(frame, Call):
             return self._answer(frame, utc)
-        if isinstance(frame, MalformedFrameError):
+        if isinstance(frame, MalformedFrame):
             owed = malformed_answer(self._version, frame)
             note = LogEntry(logging.WARNING, f"the site's backend sent what is no OCPP: {frame.reason}")
             return [note] if owed is None else [note, ToBackend(owed)]

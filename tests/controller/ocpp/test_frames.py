@@ -9,21 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from controller.ocpp.frames import (
-    Call,
-    CallError,
-    CallResult,
-    CallResultError,
-    MalformedFrameError,
-    Send,
-    UnknownMessageTypeError,
-    Version,
-    call,
-    call_error,
-    call_result,
-    malformed_answer,
-    parse,
-)
+from controller.ocpp.frames import Call, CallError, CallResult, CallResultError, MalformedFrame, Send, UnknownMessageType, Version, call, call_error, call_result, malformed_answer, parse
 
 ON_ANY_MACHINE = settings(deadline=None, derandomize=True)
 
@@ -92,12 +78,12 @@ REFUSED = [
 
 @pytest.mark.parametrize(("text", "reason", "message_id"), REFUSED, ids=[row[0][:30] for row in REFUSED])
 def test_what_is_refused(text: str, reason: str, message_id: str | None) -> None:
-    assert parse(text) == MalformedFrameError(reason, message_id)
+    assert parse(text) == MalformedFrame(reason, message_id)
 
 
 @pytest.mark.parametrize("number", [-1, 0, 1, 7, 42])
 def test_other_message_types_are_named(number: int) -> None:
-    assert parse(f'[{number},"1",{{}}]') == UnknownMessageTypeError(number)
+    assert parse(f'[{number},"1",{{}}]') == UnknownMessageType(number)
 
 
 values = st.recursive(
@@ -124,9 +110,9 @@ def test_any_array_is_read_as_it_is_or_refused(
     array = [*head, *tail]
     text = json.dumps(array, indent=indent, ensure_ascii=ascii_only)
     frame = parse(text)
-    if isinstance(frame, MalformedFrameError):
+    if isinstance(frame, MalformedFrame):
         assert frame.id is None or frame.id == array[1]
-    elif isinstance(frame, UnknownMessageTypeError):
+    elif isinstance(frame, UnknownMessageType):
         assert frame.type == array[0]
     else:
         assert frame.text == text
@@ -175,4 +161,4 @@ def test_our_errors_read_back_within_their_length(message_id: str, code: str, de
 def test_what_the_sender_of_a_malformed_frame_is_owed(
     version: Version, message_id: str | None, answer: str | None
 ) -> None:
-    assert malformed_answer(version, MalformedFrameError("why", message_id)) == answer
+    assert malformed_answer(version, MalformedFrame("why", message_id)) == answer
