@@ -167,9 +167,7 @@ class Node:
         else:
             yield from self._back(frame, HERE, now)
 
-    def _unreadable(
-        self, frame: MalformedFrame | UnknownMessageType, way: LinkState
-    ) -> Iterator[Action]:
+    def _unreadable(self, frame: MalformedFrame | UnknownMessageType, way: LinkState) -> Iterator[Action]:
         self.counts["unreadable"] += 1
         if isinstance(frame, MalformedFrame):
             yield OverlayLogEntry(logging.WARNING, f"{way.peer!r} sent what is no frame: {frame.reason}")

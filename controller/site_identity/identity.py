@@ -17,7 +17,19 @@ import msgspec
 
 from controller.model.deadlines import earliest
 from controller.model.effects import BackendLost, BackendUp, FromBackend, LogEntry, TimePassed, ToBackend
-from controller.ocpp.frames import Answer, Call, CallError, CallResult, MalformedFrame, Version, call, call_error, call_result, malformed_answer, parse
+from controller.ocpp.frames import (
+    Answer,
+    Call,
+    CallError,
+    CallResult,
+    MalformedFrame,
+    Version,
+    call,
+    call_error,
+    call_result,
+    malformed_answer,
+    parse,
+)
 from controller.ocpp.payloads import format_time, read_payload
 from controller.profiles.profile_messages import ProfilesAbsorbed, rejected
 from controller.site_identity import variables

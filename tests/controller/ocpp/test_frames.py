@@ -5,11 +5,26 @@ from __future__ import annotations
 import json
 import uuid
 
+import msgspec
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from controller.ocpp.frames import Call, CallError, CallResult, CallResultError, MalformedFrame, Send, UnknownMessageType, Version, call, call_error, call_result, malformed_answer, parse
+from controller.ocpp.frames import (
+    Call,
+    CallError,
+    CallResult,
+    CallResultError,
+    MalformedFrame,
+    Send,
+    UnknownMessageType,
+    Version,
+    call,
+    call_error,
+    call_result,
+    malformed_answer,
+    parse,
+)
 
 ON_ANY_MACHINE = settings(deadline=None, derandomize=True)
 
@@ -47,20 +62,20 @@ def test_what_is_read(text: str, kind: type, members: dict[str, object]) -> None
 REFUSED = [
     ("", "it is not JSON", None),
     ("hello", "it is not JSON", None),
-    ('[2,"1","Heartbeat",{}', "it is not JSON", None),
-    ('[2,"1","Heartbeat",{}] ]', "it is not JSON", None),
-    ('[2,"1","Heartbeat",{"x":NaN}]', "it is not JSON", None),
+    ('[2,"1","Heartbeat",{}', "it is not JSON", "1"),
+    ('[2,"1","Heartbeat",{}] ]', "it is not JSON", "1"),
+    ('[2,"1","Heartbeat",{"x":NaN}]', "it is not JSON", "1"),
     ("[" * 100_000, "it is not JSON", None),
     ("\ud800", "it is not JSON", None),
     ("{}", "it is JSON, but no array", None),
     ('"[2]"', "it is JSON, but no array", None),
     ("[]", "it does not begin with a message type", None),
-    ('["2","1","Heartbeat",{}]', "it does not begin with a message type", None),
+    ('["2","1","Heartbeat",{}]', "it does not begin with a message type", "1"),
     ("[true]", "it does not begin with a message type", None),
     ("[2.5]", "it does not begin with a message type", None),
     ("[" + "9" * 5000 + "]", "it does not begin with a message type", None),
     ("[2]", "its CALL has no message id", None),
-    ('[2,1,"Heartbeat",{}]', "its CALL has no message id", None),
+    ('[2,1,"Heartbeat",{}]', "its CALL has no message id", "1"),
     ("[3,null,{}]", "its CALLRESULT has no message id", None),
     ('[2,"1"]', "its CALL has 2 elements", "1"),
     ('[2,"1","Heartbeat"]', "its CALL has 3 elements", "1"),
@@ -78,7 +93,44 @@ REFUSED = [
 
 @pytest.mark.parametrize(("text", "reason", "message_id"), REFUSED, ids=[row[0][:30] for row in REFUSED])
 def test_what_is_refused(text: str, reason: str, message_id: str | None) -> None:
-    assert parse(text) == MalformedFrame(reason, message_id)
+    frame = parse(text)
+    assert isinstance(frame, MalformedFrame)
+    assert (frame.reason, frame.id) == (reason, message_id)
+
+
+LENIENT: list[tuple[str, Call | CallResult | CallError | None]] = [
+    ('[2,"x","DataTransfer",{"a":NaN}]', Call("", "x", "DataTransfer", b'{"a":NaN}')),
+    ('[2,"x","DataTransfer",{"a":"\\ud83d",}]', Call("", "x", "DataTransfer", b'{"a":"\\ud83d",}')),
+    ("[2,\"x\",\"DataTransfer\",{'a':'b'}]", Call("", "x", "DataTransfer", b"{'a':'b'}")),
+    ('[2,"x","DataTransfer",{"a":"\t"}]', Call("", "x", "DataTransfer", b'{"a":"\t"}')),
+    ('[2,4711,"Heartbeat",{}]', Call("", "4711", "Heartbeat", b"{}")),
+    ('["2","x","Heartbeat",{}]', Call("", "x", "Heartbeat", b"{}")),
+    ('[2.0,"x","Heartbeat",{}]', Call("", "x", "Heartbeat", b"{}")),
+    ('[2,"x","Heartbeat"]', Call("", "x", "Heartbeat", b"{}")),
+    ('[3,"x",{"a":[]', CallResult("", "x", b'{"a":[')),
+    ('[3,"x"]', CallResult("", "x", b"{}")),
+    ('["3","x",{}]', CallResult("", "x", b"{}")),
+    ('[4,"x"]', CallError("", "x", "GenericError")),
+    ('[2,"x"]', None),
+    ("[7,1", None),
+    ("hello", None),
+]
+
+
+@pytest.mark.parametrize(("text", "frame"), LENIENT, ids=[row[0] for row in LENIENT])
+def test_parse_of_malformed_text_finds_its_head(
+    text: str, frame: Call | CallResult | CallError | None
+) -> None:
+    malformed = parse(text)
+    assert isinstance(malformed, MalformedFrame)
+    expected = None if frame is None else msgspec.structs.replace(frame, text=text)
+    assert malformed.frame == expected
+
+
+@pytest.mark.parametrize("padded", ["\ufeff%s", "%s\0", "\0 %s \r\n"])
+def test_parse_of_padded_text_drops_the_padding(padded: str) -> None:
+    text = '[2,"x","Heartbeat",{}]'
+    assert parse(padded % text) == Call(text, "x", "Heartbeat", b"{}")
 
 
 @pytest.mark.parametrize("number", [-1, 0, 1, 7, 42])
