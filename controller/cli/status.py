@@ -118,6 +118,7 @@ def render(status: ControllerStatus) -> RenderableType:
     return Group(
         title,
         terminal.circuits(status.circuits, "beside EVSEs (A)", base),
+        *terminal.meter_problems(status.circuits),
         terminal.evses(status.evses),
         *terminal.learnt(status.evses),
         terminal.backends(status.backends),

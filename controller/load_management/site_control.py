@@ -140,6 +140,7 @@ class SiteControl:
         circuits = []
         for circuit in self._site.circuits:
             supply = self._supply(circuit, base[circuit.id])
+            problem = self._metering.meter_problem(circuit, now)
             circuits.append(
                 CircuitView(
                     id=circuit.id,
@@ -148,6 +149,8 @@ class SiteControl:
                     base_a=base[circuit.id],
                     booked_a=_less(supply, left[circuit.id]),
                     meter_quality=self._metering.quality(circuit, now),
+                    meter_problem=problem.text,
+                    meter_cause=problem.cause,
                 )
             )
         return SiteView(circuits=tuple(circuits), evses=tuple(outlet.view(now) for outlet in self._outlets))

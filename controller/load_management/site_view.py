@@ -7,6 +7,7 @@ import msgspec
 from controller.load_management.evse.charger_response import ResponseHabits
 from controller.load_management.site_tree import PhaseAmps
 from controller.model.observations import EvseRef, EvseState
+from drivers.errors import Cause
 from drivers.reading import Quality
 
 
@@ -14,7 +15,8 @@ class CircuitView(msgspec.Struct, frozen=True, kw_only=True):
     """One circuit, per phase.
 
     `measured_a` is its meter's last word, None without one. `base_a` is what draws beside our EVSEs,
-    as far as we know; `booked_a` what our EVSEs may be drawing now.
+    as far as we know; `booked_a` what our EVSEs may be drawing now. `meter_problem`: what is wrong with its
+    meter, or what its good readings lack, in a sentence; `meter_cause` the same as a label.
     """
 
     id: str
@@ -23,6 +25,8 @@ class CircuitView(msgspec.Struct, frozen=True, kw_only=True):
     base_a: PhaseAmps
     booked_a: PhaseAmps
     meter_quality: Quality | None
+    meter_problem: str = ""
+    meter_cause: Cause = Cause.NONE
 
 
 class EvseView(msgspec.Struct, frozen=True, kw_only=True):

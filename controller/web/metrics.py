@@ -19,6 +19,7 @@ from controller.web.status_model import (
     OverlayStatus,
     VerdictStatus,
 )
+from drivers.errors import Cause
 from drivers.reading import Quality
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -79,7 +80,14 @@ def _circuits(circuits: Sequence[CircuitStatus]) -> Iterator[Family]:
         if circuit.meter_quality is not None
         for quality in Quality
     ]
-    yield "meter_quality", "gauge", "1 for what the circuit's meter is worth now, 0 for the rest.", qualities
+    yield "meter_quality", "gauge", "1 for the quality of the circuit's meter now, 0 for the rest.", qualities
+    causes = [
+        ({"circuit": circuit.id, "cause": cause.value}, float(circuit.meter_cause is cause))
+        for circuit in circuits
+        if circuit.meter_quality is not None
+        for cause in Cause
+    ]
+    yield "meter_cause", "gauge", "1 for the cause of the trouble of the circuit's meter now, 0 else.", causes
 
 
 def _evses(evses: Iterable[EvseStatus]) -> Iterator[Family]:

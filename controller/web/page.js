@@ -49,7 +49,10 @@ function circuitPart(id) {
     const circuit = status.circuits.find((each) => each.id === id);
     const quality = circuit.meter_quality;
     if (quality === null) write(meter, "no meter: what may flow", "");
-    else write(meter, `meter ${quality}`, quality === "good" ? "" : "bad");
+    else {
+      const problem = circuit.meter_problem ? `: ${circuit.meter_problem}` : "";
+      write(meter, `meter ${quality}${problem}`, quality === "good" ? "" : "bad");
+    }
     write(base, `beside the stations ${circuit.base_a.map(amps).join(" / ")} A`);
     for (const [, paint] of bars) paint(circuit);
   });

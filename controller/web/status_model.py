@@ -17,6 +17,7 @@ from controller.load_management.site_view import CircuitView, EvseView, SiteView
 from controller.model.observations import EvseState
 from controller.ocpp.frames import Version
 from controller.signing.signature_policy import PolicyOutcome
+from drivers.errors import Cause
 from drivers.reading import Quality
 
 MISSED_TICKS = 3
@@ -27,8 +28,9 @@ class CircuitStatus(msgspec.Struct, frozen=True, kw_only=True):
     """One circuit; `parent` is null for the grid connection.
 
     `measured_a` is its meter's last word, `meter_quality` what that is worth (good, stale, dead,
-    implausible); both null without a meter. `base_a` is what draws beside the stations, as far as
-    known; `booked_a` what the stations may be drawing now.
+    implausible); both null without a meter. `meter_problem` is what is wrong with the meter, or what its
+    good readings lack, in a sentence, and `meter_cause` the same as a label. `base_a` is what draws beside
+    the stations, as far as known; `booked_a` what the stations may be drawing now.
     """
 
     id: str
@@ -38,6 +40,8 @@ class CircuitStatus(msgspec.Struct, frozen=True, kw_only=True):
     base_a: PhaseAmps
     booked_a: PhaseAmps
     meter_quality: Quality | None
+    meter_problem: str = ""
+    meter_cause: Cause = Cause.NONE
 
 
 class EvseStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -222,6 +226,8 @@ def _circuit(site: SiteTree, view: CircuitView) -> CircuitStatus:
         base_a=_rounded(view.base_a),
         booked_a=_rounded(view.booked_a),
         meter_quality=view.meter_quality,
+        meter_problem=view.meter_problem,
+        meter_cause=view.meter_cause,
     )
 
 

@@ -73,6 +73,18 @@ def evses(rows: Iterable[EvseStatus]) -> Table:
     return table
 
 
+def meter_problems(rows: Iterable[CircuitStatus]) -> list[Text]:
+    """Return a line for each circuit whose meter is in trouble or lacks something."""
+    return [
+        Text(
+            f"meter of {circuit.id} {circuit.meter_quality}: {circuit.meter_problem}",
+            style="" if circuit.meter_quality is Quality.GOOD else "red",
+        )
+        for circuit in rows
+        if circuit.meter_problem
+    ]
+
+
 def learnt(rows: Iterable[EvseStatus]) -> list[Text]:
     """A line for each EVSE whose station has shown what is worth knowing: slow, coarse, disobedient."""
     return [Text(f"{evse.station}/{evse.evse} {said}") for evse in rows if (said := _habits(evse))]

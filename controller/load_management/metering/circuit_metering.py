@@ -13,6 +13,7 @@ from controller.load_management.metering.plausibility import SignWatch, StillWat
 from controller.load_management.sharing_settings import SiteSettings
 from controller.load_management.site_tree import ZERO, CircuitNode, PhaseAmps, SiteTree
 from controller.model.observations import EvseRef
+from drivers.errors import Cause
 from drivers.reading import MeterState, Quality, Reading
 
 
@@ -27,6 +28,17 @@ def phase_currents(reading: Reading, voltage_v: float) -> PhaseAmps | None:
         else:
             return None
     return (amps[0], amps[1], amps[2])
+
+
+class MeterProblem(msgspec.Struct, frozen=True):
+    """Trouble of a meter: a sentence, and its cause as a label. The cause is NONE for a good meter."""
+
+    text: str
+    cause: Cause
+
+
+NO_PROBLEM = MeterProblem("", Cause.NONE)
+NOT_READ = MeterProblem("not read yet", Cause.NOT_READ)
 
 
 class CircuitMetering:
@@ -96,7 +108,11 @@ class CircuitMetering:
         turned = self._signs[circuit.id].see(measured, below)
         problem = turned or contradiction(state.reading)
         return (
-            msgspec.structs.replace(state, quality=Quality.IMPLAUSIBLE, problem=problem) if problem else state
+            msgspec.structs.replace(
+                state, quality=Quality.IMPLAUSIBLE, problem=problem, cause=Cause.IMPOSSIBLE_VALUE
+            )
+            if problem
+            else state
         )
 
     def power_w(self, circuit: CircuitNode, amps: PhaseAmps) -> float:
@@ -131,6 +147,19 @@ class CircuitMetering:
         """Whether the circuit's meter may have frozen: good as yet, and planned with at the worst."""
         watch = self._still.get(circuit.id)
         return watch is not None and watch.doubted
+
+    def meter_problem(self, circuit: CircuitNode, now: float) -> MeterProblem:
+        """Describe the trouble of the circuit's meter, or what its good readings lack; empty if nothing."""
+        state = self._states.get(circuit.id)
+        if circuit.id not in self._loads or state is None:
+            return NO_PROBLEM if circuit.id not in self._loads else NOT_READ
+        if now - self._heard_at[circuit.id] > self._settings.silence_s:
+            return MeterProblem(f"no state for {now - self._heard_at[circuit.id]:.0f} s", Cause.NOT_READ)
+        if state.quality is Quality.GOOD:
+            if self._measured.get(circuit.id) is None:
+                return MeterProblem("it does not measure the current of each phase", Cause.MISSING_VALUE)
+            return MeterProblem(state.limitation, Cause.NONE)
+        return MeterProblem(state.problem, state.cause)
 
     def quality(self, circuit: CircuitNode, now: float) -> Quality | None:
         """What the circuit's meter is worth now; None without a meter."""

@@ -19,6 +19,7 @@ from controller.config.schema import WebConfig
 from controller.web import terminal
 from controller.web.status_model import ControllerStatus
 from controller.web.web_server import WebSettings, serve_web
+from drivers.reading import Quality
 from tests.controller.web.examples import STATUS
 
 
@@ -75,6 +76,15 @@ def test_what_was_learnt_of_a_station_is_told_where_it_is_worth_knowing() -> Non
     assert "1x16.0 A" in text
     assert "CS02/2 did not follow its last lower limit; rounds limits down, by 2 A at most" in text
     assert "CS01/1 takes" not in "\n".join(seen(replace(STATUS, evses=(usual,))))
+
+
+def test_status_shows_the_problem_of_a_meter() -> None:
+    grid = replace(
+        STATUS.circuits[0], meter_quality=Quality.STALE, meter_problem="unit 1 does not answer; check it"
+    )
+    text = "\n".join(seen(replace(STATUS, circuits=(grid,))))
+    assert "meter of grid stale: unit 1 does not answer; check it" in text
+    assert "meter of grid" not in "\n".join(seen(STATUS))
 
 
 def test_markup_in_a_name_is_only_text() -> None:

@@ -59,7 +59,7 @@ def silence(site: ToySite) -> None:
 def freezes(site: ToySite) -> None:
     health = MeterHealth(GRID_METER, 5.0)
     frozen = Reading(time=site.now, current_a=site.flowed[-1])
-    site.meter = lambda reading: health.read(msgspec.structs.replace(frozen, time=site.now), site.now)
+    site.meter = lambda reading: health.on_outcome(msgspec.structs.replace(frozen, time=site.now), site.now)
 
 
 def turns_its_sign(site: ToySite) -> None:
@@ -208,9 +208,12 @@ def test_a_turned_phase_is_told_as_what_it_is_and_forgiven_when_it_is_mended() -
     site.run(20)
     assert site.circuit("grid").meter_quality is Quality.IMPLAUSIBLE
     assert site.view("S00").reason == "meter grid is implausible: held at its fallback"
+    assert "turned its sign under load" in site.circuit("grid").meter_problem
+    assert site.circuit("grid").meter_cause == "impossible_value"
     site.meter = good
     site.run(120)
     assert site.circuit("grid").meter_quality is Quality.GOOD
+    assert site.circuit("grid").meter_problem == ""
     assert site.view("S00").offered_a > 10.0
 
 

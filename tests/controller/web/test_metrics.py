@@ -7,6 +7,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from controller.web.metrics import PREFIX, exposition
 from controller.web.status_model import ControllerStatus
+from drivers.errors import Cause
+from drivers.reading import Quality
 from tests.controller.web.examples import EVIL, STATUS
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -43,6 +45,19 @@ def test_of_the_qualities_and_states_exactly_one_holds() -> None:
     assert value("meter_quality", circuit="grid", quality="good") == 1.0
     assert value("evse_state", station="CS01", evse="1", state="charging") == 1.0
     assert sum(v for (name, _), v in found.items() if name == "evse_state") == len(STATUS.evses)
+
+
+def test_cause_of_a_meters_trouble_is_a_label() -> None:
+    grid = replace(
+        STATUS.circuits[0],
+        meter_quality=Quality.STALE,
+        meter_problem="unit 1 does not answer",
+        meter_cause=Cause.NO_ANSWER,
+    )
+    found = samples(replace(STATUS, circuits=(grid,)))
+    causes = {dict(labels)["cause"]: v for (name, labels), v in found.items() if name == "meter_cause"}
+    assert [cause for cause, v in causes.items() if v] == ["no_answer"]
+    assert len(causes) == len(Cause)
 
 
 def test_evses() -> None:

@@ -49,6 +49,8 @@ def test_the_shape_that_scripts_rely_on() -> None:
         "base_a",
         "booked_a",
         "meter_quality",
+        "meter_problem",
+        "meter_cause",
     ]
     assert list(told["evses"][0]) == [
         "station",
