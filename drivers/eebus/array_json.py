@@ -62,16 +62,20 @@ def convert(value: Any, type_: type[T]) -> T:
 
 
 def encode(value: msgspec.Struct) -> bytes:
-    """Encode a Struct as JSON in array form; members that are None are left out."""
+    """Encode a Struct as JSON in array form; members that are None or empty lists are left out."""
     return msgspec.json.encode(to_array(value))
 
 
 def to_array(value: Any) -> Any:
-    """Return the array form of a Struct, of Structs in lists, or of plain values."""
+    """Return the array form of a Struct, of Structs in lists, or of plain values.
+
+    Empty lists are left out: on the wire they are the same as empty objects, and partners that do not know
+    the schema take them for those.
+    """
     if isinstance(value, msgspec.Struct):
         fields = msgspec.structs.fields(value)
         members = ((field.encode_name, getattr(value, field.name)) for field in fields)
-        return [{name: to_array(member)} for name, member in members if member is not None]
+        return [{name: to_array(member)} for name, member in members if member not in (None, ())]
     if isinstance(value, list | tuple):
         return [to_array(item) for item in value]
     return value

@@ -32,7 +32,9 @@ from drivers.eebus.ship import (
     ShipEffect,
     ShipIdReceived,
 )
-from drivers.eebus.spine_device import GuardHeartbeat, LimitRequested, SpineDevice, SpineEffect
+from drivers.eebus.spine_device import GuardHeartbeat as GuardHeartbeat
+from drivers.eebus.spine_device import LimitRequested as LimitRequested
+from drivers.eebus.spine_device import SpineDevice, SpineEffect
 from drivers.eebus.spine_session import DatagramRefused, SendPayload
 from drivers.reading import Reading
 
@@ -155,6 +157,11 @@ class EebusNode:
     def is_connected(self, ski: str) -> bool:
         """Return True if there is a connection with a partner."""
         return any(each.ski == ski for each in self._connections.values())
+
+    def ski_of(self, connection: str) -> str:
+        """Return the SKI of the partner of a connection; empty: there is no such connection."""
+        found = self._connections.get(connection)
+        return "" if found is None else found.ski
 
     def is_trusted(self, ski: str) -> bool:
         """Return True for a partner that was accepted."""

@@ -167,12 +167,13 @@ Action = Answered | Moved | SaveFailsafe
 
 
 class LpcView(msgspec.Struct, frozen=True, kw_only=True):
-    """State of a machine for those who report it. `until` and `heartbeat_at`: s, monotonic."""
+    """State of a machine for those who report it. Times: s, monotonic."""
 
     state: State
     failsafe: Failsafe
     limit_w: float | None = None
     until: float | None = None
+    deadline: float | None = None
     heartbeat_at: float | None = None
 
 
@@ -203,6 +204,7 @@ class ControllableSystem:
             failsafe=self.failsafe,
             limit_w=self.limit_w,
             until=self.until,
+            deadline=self.deadline,
             heartbeat_at=self.heartbeat_at,
         )
 

@@ -140,7 +140,7 @@ class SpineDevice:
         found = self._sessions.get(session)
         if found is None:
             return []
-        return self._complete(found.receive(payload, received, now), found, now, utc)
+        return self._complete(found.receive(payload, received, now, utc), found, now, utc)
 
     def answer_request(self, answered: Answered, view: LpcView) -> list[SpineEffect]:
         """Answer the write that was requested last, with the state that it has led to."""

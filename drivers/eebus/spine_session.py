@@ -18,6 +18,7 @@ import msgspec
 
 from drivers.eebus import spine_features as features
 from drivers.eebus.array_json import EebusError
+from drivers.eebus.spine_data import HeartbeatData, parse_end
 from drivers.eebus.spine_datagrams import (
     Command,
     ErrorNumber,
@@ -48,6 +49,10 @@ REQUEST_TIMEOUT_S = 30.0
 MOST_ATTEMPTS = 5
 HEARTBEAT_MISSING_S = 90.0
 """Time without a heartbeat of the bound client after which its subscription is renewed."""
+
+FRESH_HEARTBEAT_S = 60.0
+"""Greatest age of a heartbeat that was read and not notified."""
+HEARTBEAT_SUBSCRIPTION = "subscription of the heartbeat"
 
 KNOWN_FUNCTIONS = frozenset(name for feature in FEATURES.values() for name in feature.functions) | {
     features.RESULT
@@ -133,7 +138,7 @@ class SpineSession:
         """Release the bindings after the end of the connection."""
         self.bindings.release()
 
-    def receive(self, payload: object, received: bytes, now: float) -> list[SessionEffect]:
+    def receive(self, payload: object, received: bytes, now: float, utc: float) -> list[SessionEffect]:
         """Process a datagram."""
         try:
             datagram = decode_datagram(payload)
@@ -146,7 +151,7 @@ class SpineSession:
             if not is_compatible(header.specification_version):
                 raise SpineError(ErrorNumber.GENERAL, f"version {header.specification_version!r:.40}")
             command = decode_command(datagram.commands, KNOWN_FUNCTIONS)
-            return self._on_command(header, command, received, now)
+            return self._on_command(header, command, received, now, utc)
         except SpineError as error:
             refused = DatagramRefused(self.name, f"{header.cmd_classifier:.20}: {error}")
             return [*self.answer_error(header, error), refused]
@@ -158,7 +163,7 @@ class SpineSession:
             if request.due > now:
                 continue
             del self._requests[counter]
-            if request.function == features.HEARTBEAT:
+            if request.function == HEARTBEAT_SUBSCRIPTION:
                 self._heartbeat_source = None
             elif request.attempt < MOST_ATTEMPTS:
                 effects.append(self._read(request.function, now, request.attempt + 1))
@@ -197,11 +202,11 @@ class SpineSession:
     # -- commands by classifier -----------------------------------------------------------------------
 
     def _on_command(
-        self, header: Header, command: Command, received: bytes, now: float
+        self, header: Header, command: Command, received: bytes, now: float, utc: float
     ) -> list[SessionEffect]:
         classifier = header.cmd_classifier
         if classifier == "reply":
-            return self._on_reply(header, command, now)
+            return self._on_reply(header, command, now, utc)
         if classifier == "result":
             return self._on_result(header, command, now)
         key = self._local.feature(header.address_destination)
@@ -264,11 +269,7 @@ class SpineSession:
     def _on_notify(self, header: Header, command: Command, now: float) -> list[SessionEffect]:
         match command.function:
             case features.HEARTBEAT:
-                if header.address_source.entity != self.guard_entity:
-                    return [DatagramRefused(self.name, "heartbeat of a client that is not bound")]
-                self.heartbeat_at = now
-                self._resubscribe_at = now + HEARTBEAT_MISSING_S
-                return [HeartbeatReceived()]
+                return self._on_heartbeat(header, now)
             case features.DISCOVERY:
                 return self._on_discovery_changed(command, now)
             case features.USE_CASES:
@@ -285,17 +286,24 @@ class SpineSession:
                 self.bindings.remove_entity(entity)
         return [] if self._is_requested(features.DISCOVERY) else [self._read(features.DISCOVERY, now)]
 
-    def _on_reply(self, header: Header, command: Command, now: float) -> list[SessionEffect]:
+    def _on_reply(self, header: Header, command: Command, now: float, utc: float) -> list[SessionEffect]:
         request = self._requests.get(header.msg_counter_reference or 0)
         if request is None or request.function != command.function:
             return []
-        if command.function == features.DISCOVERY:
-            self.discovery = command.convert(DetailedDiscovery)
-        elif command.function == features.USE_CASES:
-            self.use_cases = command.convert(UseCaseData)
-        del self._requests[header.msg_counter_reference or 0]
-        if command.function == features.USE_CASES:
-            return []
+        # A reply that cannot be decoded leaves the request open: it is sent again when it is due.
+        match command.function:
+            case features.DISCOVERY:
+                self.discovery = command.convert(DetailedDiscovery)
+                effects = self._on_discovered(now)
+            case features.USE_CASES:
+                self.use_cases = command.convert(UseCaseData)
+                effects = []
+            case _:
+                effects = self._on_heartbeat_read(header, command.convert(HeartbeatData), now, utc)
+        self._requests.pop(header.msg_counter_reference or 0, None)
+        return effects
+
+    def _on_discovered(self, now: float) -> list[SessionEffect]:
         first = self.use_cases is None and not self._is_requested(features.USE_CASES)
         asked = [
             self._subscribe(NODE_MANAGEMENT, _node_management(self.partner_device), "NodeManagement", now)
@@ -307,7 +315,7 @@ class SpineSession:
         result = command.convert(ResultData)
         if request is None or result.error_number == 0:
             return []
-        if request.function == features.HEARTBEAT:
+        if request.function == HEARTBEAT_SUBSCRIPTION:
             self._resubscribe_at = now + REQUEST_TIMEOUT_S
         reason = f"{request.function} was answered by error {result.error_number}: {result.description or ''}"
         return [DatagramRefused(self.name, reason)]
@@ -325,7 +333,36 @@ class SpineSession:
             return []
         self._heartbeat_source = source
         self._resubscribe_at = now + HEARTBEAT_MISSING_S
-        return [self._subscribe(features.DIAGNOSIS_CLIENT, source, "DeviceDiagnosis", now)]
+        counter = self._next()
+        self._requests[counter] = _Request(features.HEARTBEAT, MOST_ATTEMPTS, now + REQUEST_TIMEOUT_S)
+        read = make_header(self._local.address_of(features.DIAGNOSIS_CLIENT), source, counter, "read")
+        return [
+            self._subscribe(features.DIAGNOSIS_CLIENT, source, "DeviceDiagnosis", now),
+            self._send(read, features.HEARTBEAT, Empty()),
+        ]
+
+    def _on_heartbeat(self, header: Header, now: float) -> list[SessionEffect]:
+        if header.address_source.entity != self.guard_entity:
+            return [DatagramRefused(self.name, "heartbeat of a client that is not bound")]
+        self.heartbeat_at = now
+        self._resubscribe_at = now + HEARTBEAT_MISSING_S
+        return [HeartbeatReceived()]
+
+    def _on_heartbeat_read(
+        self, header: Header, data: HeartbeatData, now: float, utc: float
+    ) -> list[SessionEffect]:
+        """Process the heartbeat that was read after its subscription.
+
+        The next notification may be a minute away, and guards write their limit at once. What was read
+        counts if it is a heartbeat of the last minute by its timestamp; otherwise the notification does.
+        """
+        if data.heartbeat_counter is None or data.timestamp is None:
+            return []
+        try:
+            age_s = -parse_end(data.timestamp, utc)
+        except EebusError:
+            return []
+        return self._on_heartbeat(header, now) if abs(age_s) <= FRESH_HEARTBEAT_S else []
 
     def _find_heartbeat(self, entity: tuple[int, ...]) -> FeatureAddress | None:
         if self.discovery is None:
@@ -350,7 +387,8 @@ class SpineSession:
 
     def _subscribe(self, client: Key, server: FeatureAddress, type_: str, now: float) -> SessionEffect:
         counter = self._next()
-        function = features.HEARTBEAT if client == features.DIAGNOSIS_CLIENT else features.SUBSCRIPTIONS
+        is_heartbeat = client == features.DIAGNOSIS_CLIENT
+        function = HEARTBEAT_SUBSCRIPTION if is_heartbeat else features.SUBSCRIPTIONS
         self._requests[counter] = _Request(function, MOST_ATTEMPTS, now + REQUEST_TIMEOUT_S)
         header = make_header(
             self._local.address_of(NODE_MANAGEMENT),

@@ -51,6 +51,11 @@ def test_strings_with_structure_characters_stay_as_they_are(text: str) -> None:
     assert array_json.decode(array_json.encode(result), ResultData) == result
 
 
+def test_empty_lists_are_left_out() -> None:
+    assert array_json.encode(LimitList()) == b"[]"
+    assert array_json.decode(b"[]", LimitList) == LimitList()
+
+
 def test_unknown_members_are_skipped() -> None:
     text = b'[{"errorNumber":7},{"more":[{"nothing":[1,2]}]},{"description":"x"}]'
     assert array_json.decode(text, ResultData) == ResultData(error_number=7, description="x")

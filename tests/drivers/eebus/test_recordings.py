@@ -131,8 +131,10 @@ def _message(line: dict[str, Any]) -> bytes:
 def _contains(ours: Any, recorded: Any) -> bool:
     """Whether everything that was recorded is in ours; more may be."""
     if isinstance(recorded, dict):
+        ours = ours or {}  # an empty object is an empty list as well
         return isinstance(ours, dict) and all(
-            name in TIMES or (name in ours and _contains(ours[name], each)) for name, each in recorded.items()
+            name in TIMES or each == [] or (name in ours and _contains(ours[name], each))
+            for name, each in recorded.items()
         )
     if isinstance(recorded, list):
         return (

@@ -239,7 +239,7 @@ def test_tc_spine_ddisc_002_silent_partner_is_asked_again(guard: Guard) -> None:
 
 def test_tc_spine_bind_001_node_management_is_not_bound(guard: Guard) -> None:
     assert guard.link("Binding", 0, 0) == 7
-    assert guard.read("nodeManagementBindingData") == {"bindingEntry": []}
+    assert guard.read("nodeManagementBindingData") == []
 
 
 def test_tc_spine_bind_002_write_after_binding_delete_is_error_9(bound: Guard) -> None:
@@ -272,7 +272,7 @@ def test_tc_spine_subs_002_deleted_twice_leaves_no_entry(guard: Guard) -> None:
     guard.link("Subscription", 0, 0, entity=[0])
     assert guard.link("Subscription", 0, 0, call="Delete", entity=[0]) == 0
     assert guard.link("Subscription", 0, 0, call="Delete", entity=[0]) == 7
-    assert guard.read("nodeManagementSubscriptionData") == {"subscriptionEntry": []}
+    assert guard.read("nodeManagementSubscriptionData") == []
 
 
 def test_subscription_asked_twice_is_one_entry(guard: Guard) -> None:
@@ -309,7 +309,7 @@ def test_bindings_and_subscriptions_end_with_the_connection(site: Site, bound: G
     again.handshake()
     again.beat()
     assert again.write_limit(5000, active=True) == 9
-    assert again.read("nodeManagementSubscriptionData") == {"subscriptionEntry": []}
+    assert again.read("nodeManagementSubscriptionData") == []
 
 
 # -- relations to the guard ---------------------------------------------------------------------------
@@ -320,7 +320,7 @@ def test_tc_spine_entity_002_guard_on_another_entity_is_found(site: Site, bound:
     assert bound.write_limit(5000, active=True) == 0
     removed = {"entityAddress": {"device": GUARD_DEVICE, "entity": [1]}, "lastStateChange": "removed"}
     bound.datagram("notify", {DISCOVERY: {"entityInformation": [{"description": removed}]}})
-    assert bound.read("nodeManagementBindingData") == {"bindingEntry": []}
+    assert bound.read("nodeManagementBindingData") == []
     bound.entity = [3]
     bound.answer_discovery()
     for number in (1, 2):
@@ -446,3 +446,39 @@ def test_new_subscriber_gets_our_heartbeat_at_once(guard: Guard) -> None:
     guard.link("Subscription", 4, 4)
     [beat] = notified(guard.received, "deviceDiagnosisHeartbeatData")
     assert beat["heartbeatTimeout"] == "PT1M"
+
+
+def heartbeat_read(guard: Guard) -> int:
+    """The counter of our read of the heartbeat."""
+    [read] = [
+        each
+        for each in asked_of(guard, "deviceDiagnosisHeartbeatData")
+        if each["header"]["cmdClassifier"] == "read"
+    ]
+    return int(read["header"]["msgCounter"])
+
+
+@pytest.mark.parametrize(
+    ("data", "counts"),
+    [
+        ({"timestamp": "2026-11-18T11:06:40.1234567Z", "heartbeatCounter": 0}, True),
+        ({"timestamp": "2026-11-18T11:05:41Z", "heartbeatCounter": 9}, True),
+        ({"timestamp": "2026-11-18T11:05:30Z", "heartbeatCounter": 9}, False),
+        ({"timestamp": "2026-11-18T11:10:00Z", "heartbeatCounter": 9}, False),
+        ({"timestamp": "now", "heartbeatCounter": 9}, False),
+        ({"timestamp": "2026-11-18T11:06:40Z"}, False),
+        ([], False),
+    ],
+)
+def test_heartbeat_read_after_subscription_counts_if_fresh(
+    site: Site, bound: Guard, data: Any, counts: bool
+) -> None:
+    bound.datagram(
+        "reply",
+        {"deviceDiagnosisHeartbeatData": data},
+        source=([1], 5),
+        destination=([1], 5),
+        reference=heartbeat_read(bound),
+    )
+    assert (site.lpc.heartbeat_at is not None) is counts
+    assert (bound.write_limit(5000, active=True) == 0) is counts
