@@ -54,6 +54,8 @@ class WebSocketProtocol:
         self._masks = protocol.side is CLIENT
         self._most = protocol.max_message_size or inf
         self._is_between_messages = False
+        self.fragment_bytes = 0
+        """Greatest payload of a binary frame; 0: a message is one frame."""
         self._opening: Frame | None = None
         self._parts = bytearray()
 
@@ -152,8 +154,15 @@ class WebSocketProtocol:
         return Frame(TEXT, text).serialize(mask=self._masks, extensions=extensions)
 
     def binary(self, data: bytes) -> bytes:
-        """The same of a binary message. What is sealed is not deflated: it would not become shorter."""
-        return Frame(BINARY, data).serialize(mask=self._masks)
+        """Return the frames of a binary message, of `fragment_bytes` at most; they are not deflated."""
+        most = self.fragment_bytes or len(data)
+        if len(data) <= most:
+            return Frame(BINARY, data).serialize(mask=self._masks)
+        frames = [
+            Frame(CONT if start else BINARY, data[start : start + most], fin=start + most >= len(data))
+            for start in range(0, len(data), most)
+        ]
+        return b"".join(frame.serialize(mask=self._masks) for frame in frames)
 
     def ping(self) -> None:
         """Ask for a sign of life."""
