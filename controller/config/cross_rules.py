@@ -10,6 +10,7 @@ from urllib.parse import unquote, urlsplit
 from controller.config.backend_rules import check_backends
 from controller.config.circuit_rules import check_circuits
 from controller.config.dimming_rules import check_dimming
+from controller.config.eebus_rules import check_eebus
 from controller.config.meter_rules import check_meters
 from controller.config.overlay_rules import check_overlay
 from controller.config.schema import BackendConfig, Config
@@ -31,6 +32,7 @@ def check_tables(config: Config) -> list[Problem]:
         *check_meters(config),
         *check_circuits(config),
         *check_dimming(config),
+        *check_eebus(config),
         *check_overlay(config),
     ]
 

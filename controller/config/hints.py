@@ -8,8 +8,6 @@ from controller.config.schema import Config
 from controller.tomlcheck.diagnostics import Problem
 from controller.tomlcheck.positions import DataPath
 
-_LATER = "it is read, and not acted on in this version"
-
 
 def find_hints(config: Config) -> list[Problem]:
     """What this version reads but does not act on yet, and what looks odd."""
@@ -52,8 +50,6 @@ def _dimming(config: Config) -> Iterator[Problem]:
     keys_known = config.signing is not None and config.signing.policy is not None
     for index, source in enumerate(() if config.dimming is None else config.dimming.source):
         path: DataPath = ("dimming", "source", index)
-        if source.kind == "eebus":
-            yield Problem((*path, "kind"), "nothing brings the words of an Energy Guard yet", _LATER)
         if source.kind == "signed" and source.signed and not keys_known:
             yield Problem(
                 (*path, "signed"),

@@ -346,6 +346,37 @@ class SigningConfig(_Table, frozen=True, kw_only=True):
     policy: str | None = None
 
 
+class EebusPartnerConfig(_Table, frozen=True, kw_only=True):
+    """Trusted EEBUS partner. With `host` it is dialed there, else where mDNS finds it."""
+
+    ski: str
+    host: str | None = None
+    port: Port = 4712
+    path: Annotated[str, Meta(pattern="^/", max_length=32)] = "/ship/"
+
+
+class EebusConfig(_Table, frozen=True, kw_only=True):
+    """The controller as an EEBUS device, whose limits come from the control box of the grid operator.
+
+    `discovery`: it is announced and finds its partners by mDNS. `consumption_w`: contractual maximum of the
+    grid connection; default: the limit of the grid connection's circuit. `production_w`: that of production;
+    with it, limits of production are taken and reported, and not enforced. `below_minimum`: a limit below
+    what the law leaves the devices is raised to that, or refused. `double_connection`: of two connections
+    with a partner, the one that the larger SKI opened is kept ("initiator"), or the newest.
+    """
+
+    host: str = "0.0.0.0"
+    port: Port = 4712
+    discovery: bool = True
+    brand: Annotated[str, Meta(min_length=1, max_length=32)] = "local-controller"
+    model: Annotated[str, Meta(min_length=1, max_length=32)] = "EMS"
+    consumption_w: Annotated[float, Meta(gt=0, le=1e9)] | None = None
+    production_w: Annotated[float, Meta(ge=0, le=1e9)] | None = None
+    below_minimum: Literal["raise", "refuse"] = "raise"
+    double_connection: Literal["initiator", "newest"] = "initiator"
+    partner: tuple[EebusPartnerConfig, ...] = ()
+
+
 class OverlayRouteConfig(_Table, frozen=True, kw_only=True):
     """A way to a node: over the link of `via`, a station or backend in overlay mode.
 
@@ -391,6 +422,7 @@ class Config(_Table, frozen=True, kw_only=True):
     load_management: LoadManagementConfig = LoadManagementConfig()
     dimming: DimmingConfig | None = None
     signing: SigningConfig | None = None
+    eebus: EebusConfig | None = None
     overlay: OverlayConfig | None = None
 
     def fallback_a(self, evse: EvseConfig) -> float:

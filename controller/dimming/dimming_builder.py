@@ -17,7 +17,7 @@ def desk_settings(config: Config, dimming: DimmingConfig) -> DimmingSettings:
     """The settings of a checked configuration."""
     return DimmingSettings(
         connection_point=dimming.connection_point or config.site.id,
-        sources=tuple(_source(dimming, source) for source in dimming.source),
+        sources=tuple(_source(config, dimming, source) for source in dimming.source),
         failsafe=SourceFailsafe(dimming.failsafe_w, dimming.failsafe_duration_s),
         devices={
             EvseRef(station.id, evse.id): config.circuit_of(station, evse) or ""
@@ -39,7 +39,8 @@ def module_settings(dimming: DimmingConfig) -> dict[str, InputModuleSettings]:
     }
 
 
-def _source(dimming: DimmingConfig, source: DimmingSourceConfig) -> SourceSettings:
+def _source(config: Config, dimming: DimmingConfig, source: DimmingSourceConfig) -> SourceSettings:
+    refuses = source.kind == "eebus" and config.eebus is not None and config.eebus.below_minimum == "refuse"
     return SourceSettings(
         id=source.id,
         kind=source.kind,
@@ -47,6 +48,7 @@ def _source(dimming: DimmingConfig, source: DimmingSourceConfig) -> SourceSettin
         signed=source.signed,
         rank=source.rank,
         minimum=source.minimum,
+        refuses_below_minimum=refuses and source.minimum,
         lost_after_s=source.lost_after_s or None,
         contacts=_contacts(dimming, source) if source.kind == "contact" else None,
     )

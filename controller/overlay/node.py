@@ -18,7 +18,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from controller.ocpp.frames import MalformedFrame, UnknownMessageType
+from controller.ocpp.frames import MalformedFrameError, UnknownMessageTypeError
 from controller.overlay import overlay_frames, source_check
 from controller.overlay.events import (
     HERE,
@@ -145,7 +145,7 @@ class Node:
             self.counts["too late"] += 1
             return
         frame = overlay_frames.parse(message)
-        if isinstance(frame, MalformedFrame | UnknownMessageType):
+        if isinstance(frame, MalformedFrameError | UnknownMessageTypeError):
             yield from self._unreadable(frame, way)
             return
         admitted = self._homes.admit(frame, way)
@@ -167,9 +167,11 @@ class Node:
         else:
             yield from self._back(frame, HERE, now)
 
-    def _unreadable(self, frame: MalformedFrame | UnknownMessageType, way: LinkState) -> Iterator[Action]:
+    def _unreadable(
+        self, frame: MalformedFrameError | UnknownMessageTypeError, way: LinkState
+    ) -> Iterator[Action]:
         self.counts["unreadable"] += 1
-        if isinstance(frame, MalformedFrame):
+        if isinstance(frame, MalformedFrameError):
             yield OverlayLogEntry(logging.WARNING, f"{way.peer!r} sent what is no frame: {frame.reason}")
             if frame.id is not None:
                 answer = overlay_frames.error(frame.id, "FormatViolation", frame.reason)

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import msgspec
 
-from controller.ocpp.frames import Frame, MalformedFrame, UnknownMessageType, Version, malformed_answer, parse
+from controller.ocpp.frames import (
+    Frame,
+    MalformedFrameError,
+    UnknownMessageTypeError,
+    Version,
+    malformed_answer,
+    parse,
+)
 
 
 class UnreadableText(msgspec.Struct, frozen=True):
@@ -17,9 +24,9 @@ class UnreadableText(msgspec.Struct, frozen=True):
 def parse_text(version: Version, text: str, sender: str) -> Frame | UnreadableText:
     """Read a text. An unknown message type is to be ignored (OCPP-J 2.x Part 4, 4.1.3)."""
     frame = parse(text)
-    if isinstance(frame, UnknownMessageType):
+    if isinstance(frame, UnknownMessageTypeError):
         return UnreadableText(f"{sender} sent a frame of unknown type {frame.type}: ignored")
-    if isinstance(frame, MalformedFrame):
+    if isinstance(frame, MalformedFrameError):
         return UnreadableText(
             f"{sender} sent a frame that we cannot read: {frame.reason} ({len(text)} characters)",
             malformed_answer(version, frame),

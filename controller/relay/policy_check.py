@@ -24,9 +24,9 @@ from controller.ocpp.frames import (
     CallError,
     CallResult,
     Frame,
-    MalformedFrame,
+    MalformedFrameError,
     Send,
-    UnknownMessageType,
+    UnknownMessageTypeError,
     Version,
     call_error,
     parse,
@@ -247,7 +247,7 @@ class RelayPolicyCheck:
 def _read(text: str) -> Frame:
     """A frame that we have written ourselves."""
     frame = parse(text)
-    assert not isinstance(frame, MalformedFrame | UnknownMessageType)
+    assert not isinstance(frame, MalformedFrameError | UnknownMessageTypeError)
     return frame
 
 

@@ -16,8 +16,13 @@ from controller.load_management.events import ControlTick, GroupLimit, MeterUpda
 from controller.load_management.site_view import SiteView
 from controller.ocpp.frames import Version
 from controller.profiles.schedule import lowest
+from controller.services.control_socket import serve_commands
 from controller.services.dimming_service import DimmingService
-from controller.services.load_management_service import LoadManagementService
+from controller.services.eebus_identity import load_identity
+from controller.services.eebus_limits import EebusLimits
+from controller.services.eebus_partners import EebusPartners
+from controller.services.eebus_service import EebusService
+from controller.services.load_management_service import LoadManagementService, utc
 from controller.services.policy_service import open_policy_service
 from controller.services.site_identity_service import SiteIdentityService
 from controller.services.station_service import StationService
@@ -25,6 +30,7 @@ from controller.services.systemd import notify
 from controller.site_identity.identity import SiteLimited
 from controller.stations.connection_stats import ConnectionStats
 from controller.stations.registry import SessionRegistry
+from controller.store.eebus_store import EebusStore
 from controller.store.profile_store import ProfileStore
 from controller.store.store_lock import held
 from controller.web.status_model import (
@@ -49,12 +55,13 @@ VERSION = metadata.version("ocpp-local-controller")
 class App:
     """One running controller. Once it runs, `port` is the stations' bound port, `web_port` the page's.
 
-    `web_port` stays None where no page is wanted.
+    `web_port` stays None where no page is wanted, `eebus_port` without [eebus].
     """
 
     def __init__(self, config: Config) -> None:
         self.port = 0
         self.web_port: int | None = None
+        self.eebus_port: int | None = None
         self._config = config
         self._ticked_at = trio.current_time()
         self._tally = ConnectionStats()
@@ -70,12 +77,13 @@ class App:
             self._dimming = DimmingService(
                 config, config.dimming, self._desk, self._board, self._say, self._keeper, run_inputs
             )
+        self._eebus = None if self._dimming is None else _open_eebus_service(config, self._dimming)
         self._served = StationService(config, self._desk, self._board, self._tally, self._keeper)
 
     async def run(self, *, task_status: trio.TaskStatus[App] = trio.TASK_STATUS_IGNORED) -> None:
         """Run until cancelled. Started once stations can connect.
 
-        Raises ListenFailed or WebFailed where the stations' or the page's port cannot be opened.
+        Raises ListenError, WebServerError or EebusListenError where a port cannot be opened.
         """
         config = self._config
         async with trio.open_nursery() as nursery:
@@ -95,6 +103,10 @@ class App:
                 nursery.start_soon(self._own.run)
             if self._dimming is not None:
                 nursery.start_soon(self._dimming.run)
+            if self._eebus is not None:
+                await nursery.start(self._eebus.run)
+                self.eebus_port = self._eebus.port
+                nursery.start_soon(serve_commands, Path(config.store.directory), self._eebus.commands)
             log.info(
                 "ready: %d stations, %d meters, listening on %s:%d",
                 len(config.station),
@@ -136,6 +148,7 @@ class App:
             signatures=() if self._keeper is None else verdicts_of(self._keeper.gate.verdicts),
             dimming=None if self._dimming is None else self._dimming.status(),
             overlay=self._served.overlay(),
+            eebus=None if self._eebus is None else self._eebus.status(),
             timezone=self._config.site.timezone,
         )
 
@@ -168,6 +181,8 @@ class App:
         self._desk.happened(MeterUpdated(state))
         if self._dimming is not None:
             self._dimming.metered(state)
+        if self._eebus is not None:
+            self._eebus.on_metered(state)
 
     async def _keep_deciding(self) -> None:
         while True:
@@ -177,6 +192,19 @@ class App:
             self._ticked_at = trio.current_time()
             notify("WATCHDOG=1")
             await trio.sleep(self._config.load_management.tick_s)
+
+
+def _open_eebus_service(config: Config, dimming: DimmingService) -> EebusService | None:
+    """Return the EEBUS node; None without [eebus]. Raises StoreError."""
+    if config.eebus is None:
+        return None
+    store = EebusStore(Path(config.store.directory))
+    assert config.dimming is not None  # the check has made sure of it, and of its one energy guard
+    [source] = [each.id for each in config.dimming.source if each.kind == "eebus"]
+    limits = EebusLimits(source, dimming, store, config.eebus.production_w)
+    identity = load_identity(config, config.eebus, store, utc(trio.current_time()))
+    partners = EebusPartners(config.eebus, store)
+    return EebusService(config, config.eebus, identity, partners, limits, VERSION, utc)
 
 
 async def run(config: Config, *, task_status: trio.TaskStatus[App] = trio.TASK_STATUS_IGNORED) -> None:

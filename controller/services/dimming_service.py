@@ -16,14 +16,12 @@ from functools import partial
 from pathlib import Path
 
 import trio
-from msgspec.structs import replace
 
 from controller.config import Config
 from controller.config.schema import DimmingConfig
 from controller.dimming import data_transfer
 from controller.dimming.dimming_builder import desk_settings, module_settings
 from controller.dimming.dimming_controller import DimmingController
-from controller.dimming.dimming_settings import DimmingSettings
 from controller.dimming.effective_limit import EffectiveLimit
 from controller.dimming.events import (
     ClockTrusted,
@@ -36,6 +34,8 @@ from controller.dimming.events import (
     DimmingLogEntry,
     DimmingTick,
     EebusAction,
+    EebusProof,
+    EebusReported,
     InputsRead,
     Measured,
     NotifyBackends,
@@ -64,6 +64,7 @@ from controller.store.dimming_store import DimmingStore
 from controller.store.evidence_files import FOLDER, EvidenceLog
 from controller.transport.deadline_timer import DeadlineTimer
 from controller.web.status_model import DimmingStatus
+from drivers.eebus.lpc import Answered, Event, LpcView
 from drivers.input_service import RunInputs
 from drivers.reading import MeterState, Quality, Reading
 
@@ -98,7 +99,7 @@ class DimmingService:
         self._run_inputs = run_inputs
         self._limits = limits
         self._say = say
-        self._settings = _settings(config, dimming)
+        self._settings = desk_settings(config, dimming)
         self._teller = DimmingNotifier(
             config, dimming, board, {ref.station for ref in self._settings.devices}, say
         )
@@ -112,6 +113,7 @@ class DimmingService:
         self._desk = DimmingController(self._settings, self._signatures, now)
         self._alarm = DeadlineTimer(lambda: self._desk.deadline(trio.current_time()))
         self._answer: CommandAnswer | None = None
+        self._eebus_answer = Answered(False, "no answer")
         self._tokens = 0
         self._account = DimmingHistory(self._settings)
         self._trusted: bool | None = None
@@ -142,6 +144,16 @@ class DimmingService:
         answer = self._answer
         assert answer is not None  # the desk answers each at once
         return data_transfer.answer(self._config.site.protocol, answer.payload, accepted=answer.accepted)
+
+    def report_eebus(self, source: str, event: Event, proof: EebusProof | None = None) -> Answered:
+        """Process an event of an energy guard; return the answer to a write."""
+        self._eebus_answer = Answered(False, "no answer")
+        self._feed(EebusReported(source, event, proof))
+        return self._eebus_answer
+
+    def eebus_view(self, source: str) -> LpcView:
+        """Return the state of the LPC machine of a source of kind "eebus"."""
+        return self._desk.eebus_view(source)
 
     def reached(self, there: bool) -> None:
         """The site's backend, by which words come, is there from now on, or is not."""
@@ -229,8 +241,8 @@ class DimmingService:
                 self._account.answered(action)
             case NotifyBackends(payload=payload):
                 self._say(data_transfer.ACTION, data_transfer.effect(self._config.site.protocol, payload))
-            case EebusAction():
-                pass  # there is no source of kind "eebus": see `_settings`
+            case EebusAction(action=answered):
+                self._eebus_answer = answered
             case DimmingLogEntry(level=level, text=text):
                 log.log(level, "%s", text)
 
@@ -336,13 +348,6 @@ class DimmingService:
                 log.info("evidence %s is older than %d days: removed", name, days.days)
         except StoreError as failed:
             log.error("old evidence cannot be removed: %s", failed)
-
-
-def _settings(config: Config, dimming: DimmingConfig) -> DimmingSettings:
-    """The desk's, without sources of kind "eebus": nothing brings their words yet, and a guard who is never
-    heard would have the site fail safe after each start."""
-    settings = desk_settings(config, dimming)
-    return replace(settings, sources=tuple(each for each in settings.sources if each.kind != "eebus"))
 
 
 def _evidence_key(config: Config, wall: float) -> OwnKey:

@@ -14,6 +14,7 @@ from pathlib import Path
 import trio
 
 from controller.config import Config
+from controller.services.service_error import ServiceError
 from controller.signing.key_files import KeyFileError, read_keys
 from controller.signing.keyring import OwnKey
 from controller.signing.policy_enforcer import PolicyEnforcer, Ruling
@@ -33,7 +34,7 @@ _Stamps = dict[Path, tuple[int, int, int] | None]
 """Of each file its inode, size and time of change (ns); None where it is not there."""
 
 
-class SigningSetupError(Exception):
+class SigningSetupError(ServiceError):
     """A policy or keys that cannot be used. The text names the file and the mend."""
 
 

@@ -148,6 +148,55 @@ class DimmingStatus(msgspec.Struct, frozen=True, kw_only=True):
     evidence_failed_total: int
 
 
+class EebusLimitStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """One direction of power: the state of its machine, and the limit that applies (W; null: none).
+
+    `until_s`: time until that ends by itself; null: it does not.
+    """
+
+    state: str
+    limit_w: float | None
+    until_s: float | None
+    failsafe_w: float
+    failsafe_duration_s: float
+
+
+class EebusPartnerStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """One EEBUS partner. `phase` of its connection: away, cmi, hello, protocol, pin, data, closing.
+
+    `trusted` false: it waits to be accepted. `guard`: it is bound to our limits, and its heartbeats count.
+    """
+
+    ski: str
+    trusted: bool
+    phase: str
+    ship_id: str = ""
+    device: str = ""
+    guard: bool = False
+
+
+class EebusStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """The controller as an EEBUS device. `production` is null where it is not offered.
+
+    `heartbeat_age_s`: age of the energy guard's last heartbeat; null: there was none. `register_s`: for how
+    long a new partner is accepted without a user. `qr`: text of the QR code for a partner's user. Since the
+    start: limits accepted and refused, messages refused, and connections opened.
+    """
+
+    ski: str
+    ship_id: str
+    consumption: EebusLimitStatus
+    production: EebusLimitStatus | None
+    heartbeat_age_s: float | None
+    partners: tuple[EebusPartnerStatus, ...]
+    register_s: float
+    qr: str
+    accepted_total: int
+    refused_total: int
+    messages_refused_total: int
+    connections_total: int
+
+
 class NeighbourStatus(msgspec.Struct, frozen=True, kw_only=True):
     """A node of the overlay network that a link leads to, and the best priority of each that is behind it."""
 
@@ -171,7 +220,7 @@ class ControllerStatus(msgspec.Struct, frozen=True, kw_only=True):
     `healthy` while that is less than three of the control loop's ticks. `damaged`: files of the store
     that were found damaged at the start, where they are now. `signatures`: what their policy has said.
     `dimming`: null where nobody may dim. `timezone`: the site's, in which reasons name times of day.
-    `overlay`: null where the controller is no node of such a network.
+    `overlay`: null where the controller is no node of such a network. `eebus`: null without [eebus].
     """
 
     site: str
@@ -188,6 +237,7 @@ class ControllerStatus(msgspec.Struct, frozen=True, kw_only=True):
     dimming: DimmingStatus | None = None
     timezone: str = "UTC"
     overlay: OverlayStatus | None = None
+    eebus: EebusStatus | None = None
 
     def json(self) -> bytes:
         """As the page and scripts read it."""

@@ -1,0 +1,126 @@
+"""State machines behind the EEBUS node: consumption in the dimming service, production here.
+
+A limit of consumption goes to the dimming service at once, which persists, applies and records it before it
+answers. Limits of production are reported, and not enforced.
+"""
+
+from __future__ import annotations
+
+import logging
+
+import trio
+
+from controller.dimming.events import EebusProof
+from controller.services.dimming_service import DimmingService
+from controller.store.database import StoreError
+from controller.store.eebus_store import EebusStore
+from drivers.eebus.limitation import PowerDirection
+from drivers.eebus.lpc import (
+    Answered,
+    ControllableSystem,
+    Event,
+    Failsafe,
+    Heartbeat,
+    LpcView,
+    Moved,
+    SaveFailsafe,
+    Tick,
+)
+from drivers.eebus.spine_device import LimitRequested
+
+log = logging.getLogger("controller.eebus")
+
+
+class EebusLimits:
+    """Machines of all directions. `source`: the id of the energy guard among the sources of limits."""
+
+    def __init__(
+        self, source: str, dimming: DimmingService, store: EebusStore, production_w: float | None
+    ) -> None:
+        self.accepted = 0
+        self.refused = 0
+        self._source = source
+        self._dimming = dimming
+        self._store = store
+        self._production: ControllableSystem | None = None
+        if production_w is not None:
+            stored = store.load_production_failsafe()
+            consumption = dimming.eebus_view(source).failsafe
+            failsafe = Failsafe(*stored) if stored else Failsafe(production_w, consumption.duration_s)
+            self._production = ControllableSystem(failsafe, 0.0, trio.current_time())
+
+    @property
+    def views(self) -> dict[PowerDirection, LpcView]:
+        """State of each direction that is offered."""
+        views = {PowerDirection.CONSUME: self._dimming.eebus_view(self._source)}
+        if self._production is not None:
+            views[PowerDirection.PRODUCE] = self._production.view
+        return views
+
+    @property
+    def deadline(self) -> float | None:
+        """Time of the next transition by time alone (s, monotonic)."""
+        times = [view.deadline for view in self.views.values() if view.deadline is not None]
+        return min(times, default=None)
+
+    def decide(self, request: LimitRequested, ski: str) -> Answered:
+        """Answer a write."""
+        if request.direction is PowerDirection.CONSUME:
+            answered = self._decide_consumption(request, ski)
+        else:
+            answered = self._on_production(request.event)
+        self.accepted += answered.accepted
+        self.refused += not answered.accepted
+        log.log(
+            logging.INFO if answered.accepted else logging.WARNING,
+            "EEBUS write %s direction=%s ski=%s event=%s reason=%s",
+            "accepted" if answered.accepted else "refused",
+            request.direction.value,
+            ski,
+            request.event,
+            answered.reason or "-",
+        )
+        return answered
+
+    def on_heartbeat(self) -> None:
+        """Process a heartbeat of the energy guard."""
+        self._dimming.report_eebus(self._source, Heartbeat())
+        self._on_production(Heartbeat())
+
+    def on_tick(self) -> None:
+        """Process the passing of time."""
+        self._dimming.report_eebus(self._source, Tick())
+        self._on_production(Tick())
+
+    def _decide_consumption(self, request: LimitRequested, ski: str) -> Answered:
+        heartbeat_at = self._dimming.eebus_view(self._source).heartbeat_at
+        age_s = None if heartbeat_at is None else trio.current_time() - heartbeat_at
+        # The first byte is the type of the SHIP message; what follows is the datagram as it was received.
+        proof = EebusProof(ski, request.received[1:], age_s)
+        answered = self._dimming.report_eebus(self._source, request.event, proof)
+        if self._production is not None:
+            # The duration is shared: what consumption holds now, holds for production as well.
+            self._production.share_duration(self._dimming.eebus_view(self._source).failsafe.duration_s)
+        return answered
+
+    def _on_production(self, event: Event) -> Answered:
+        answered = Answered(False, "production is not limited here")
+        if self._production is None:
+            return answered
+        for action in self._production.handle(event, trio.current_time()):
+            match action:
+                case Answered():
+                    answered = action
+                case Moved(origin=origin, state=state, number=number):
+                    log.info(
+                        "LPP state changed from=%s to=%s transition=%d", origin.value, state.value, number
+                    )
+                case SaveFailsafe(failsafe=failsafe):
+                    self._save(failsafe)
+        return answered
+
+    def _save(self, failsafe: Failsafe) -> None:
+        try:
+            self._store.save_production_failsafe(failsafe.watts, failsafe.duration_s)
+        except StoreError as error:
+            log.error("failsafe values of production not stored reason=%s", error)
