@@ -148,9 +148,9 @@ def test_a_received_role_that_fits_no_more_is_told(tmp_path: Path, caplog: pytes
     assert "UserRole helper" in caplog.text
 
 
-def test_the_policy_of_the_readme_is_good(tmp_path: Path) -> None:
-    readme = (Path(__file__).parents[3] / "README.md").read_text()
-    (block,) = (each for each in readme.split("```toml")[1:] if "[[role]]" in each.partition("```")[0])
+def test_policy_of_the_docs_is_valid(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "signing.md").read_text()
+    (block,) = (each for each in page.split("```toml")[1:] if "[[role]]" in each.partition("```")[0])
     (tmp_path / "signing.toml").write_text(block.partition("```")[0])
     kept = keeper(tmp_path)
     assert reset(kept) == "refuse resets: it is not signed"

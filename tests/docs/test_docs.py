@@ -1,0 +1,93 @@
+"""README and docs: every command line parses, every configuration in them is valid, every link exists."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from controller.cli.main import build_parser
+from controller.config import reference
+from controller.config.loader import check_config
+from controller.signing.policy_file import check_policy
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PREFIXES = re.compile(r"^(sudo )?(-u [a-z-]+ )?")
+
+
+def blocks(kind: str) -> Iterator[tuple[str, str]]:
+    for page in PAGES:
+        for index, match in enumerate(re.finditer(rf"^```{kind}\n(.*?)^```", page.read_text(), re.M | re.S)):
+            yield f"{page.name}-{index}", match[1]
+
+
+def commands() -> Iterator[tuple[str, str]]:
+    """All command lines, of code blocks and inline."""
+    for name, block in blocks("sh"):
+        for line in block.replace("\\\n", " ").splitlines():
+            if line.strip() and not line.startswith("#"):
+                yield name, line
+    for page in PAGES:
+        prose = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.M | re.S)
+        for match in re.finditer(r"`((?:make|python -m|local-controller [a-z]+ -) ?[^`]*)`", prose):
+            yield page.name, match[1]
+
+
+def check_command(words: list[str]) -> None:
+    """Fail for a command of the project that does not exist; others are taken on trust."""
+    if words[:1] == ["local-controller"]:
+        build_parser().parse_args(words[1:])
+    elif words[:1] == ["make"]:
+        targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M)
+        named = [word for index, word in enumerate(words[1:], 1) if not word.startswith("-") and words[index - 1] != "-C"]
+        assert set(named) <= set(targets), words
+    elif words[:2] == ["python", "-m"]:
+        assert importlib.util.find_spec(words[2]) is not None, words
+
+
+@pytest.mark.parametrize(("page", "line"), list(commands()))
+def test_docs_command_is_understood(page: str, line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    for part in re.split(r"&&|\||>", line.partition(" #")[0]):
+        check_command(shlex.split(PREFIXES.sub("", part.strip())))
+
+
+@pytest.mark.parametrize(("page", "text"), list(blocks("toml")))
+def test_docs_toml_block_is_valid(page: str, text: str, tmp_path: Path) -> None:
+    if text.startswith("version"):
+        _, errors = check_policy(text, page, tmp_path)
+    else:
+        site = "" if "[site]" in text else '[site]\nid = "lc"\n'
+        config, errors, _ = check_config(site + text, page)
+        assert config is not None or errors
+    assert errors == []
+
+
+@pytest.mark.parametrize(("page", "text"), list(blocks("json")))
+def test_docs_json_block_is_valid(page: str, text: str) -> None:
+    json.loads(text)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_docs_links_lead_to_files(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text())
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_docs_are_found_at_all() -> None:
+    assert len(list(commands())) > 20
+    assert len(list(blocks("toml"))) >= 6
+
+
+def test_configuration_reference_is_rendered_from_schema() -> None:
+    assert (ROOT / "docs" / "configuration.md").read_text() == reference.render_reference()
+
+
+def test_readme_fits_one_and_a_half_screens() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 100
