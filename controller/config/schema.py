@@ -1,7 +1,8 @@
-"""The TOML file as typed data. One table of the file is one Struct; keys are attributes.
+"""The configuration file as typed data: a table of the file is a Struct, a key is a field.
 
-Currents in A per phase, powers in W, times in s, voltages in V line to neutral. Paths of secrets and
-certificates are relative to the configuration file's folder; `read_config` makes them absolute.
+Currents in A per phase, powers in W, times in s, voltages in V between line and neutral. Paths are relative
+to the directory of the file; `read_config` makes them absolute. The texts below the fields are rendered into
+`docs/configuration.md`.
 """
 
 from __future__ import annotations
@@ -30,158 +31,202 @@ class _Table(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SiteConfig(_Table, frozen=True, kw_only=True):
-    """The site as a whole. `id` is the controller's own OCPP identity.
-
-    With `backend`, the controller connects there under its own identity, with OCPP `protocol`, and takes
-    the limit that the backend sets for the site as a whole.
-    """
+    """The site as a whole."""
 
     id: Name
+    """OCPP identity of the controller."""
     backend: str | None = None
+    """Backend to which the controller connects under its own identity and which may limit the whole site.
+    Example: "cpo"."""
     protocol: Version = Version.V201
+    """OCPP version of that connection."""
     timezone: str = "UTC"
+    """Time zone of the site. Example: "Europe/Berlin"."""
     voltage: Annotated[float, Meta(gt=50, lt=500)] = 230.0
+    """Nominal voltage between line and neutral (V)."""
 
 
 class StoreConfig(_Table, frozen=True, kw_only=True):
-    """Where the controller keeps what must survive a restart."""
+    """Where the controller stores what must survive a restart."""
 
     directory: str = "/var/lib/local-controller"
+    """Directory of the state database and the evidence, relative to the file."""
 
 
 class ListenConfig(_Table, frozen=True, kw_only=True):
-    """Where stations connect: ws(s)://HOST:PORT/PATH/STATION.
-
-    `ping_s`: how often a silent link is asked for a sign of life, 0 for never. `call_timeout_s`: how
-    long an answer may take before the controller answers in its place. `client_ca`: who must have signed
-    the certificates that stations show, each for its own id. Of the last three, 0 is no limit;
-    `connections_per_address` is by default twice the stations that there are, 64 at least.
-    `compression`: permessage-deflate, for stations that offer it.
-    """
+    """Where stations connect: ws(s)://HOST:PORT/PATH/STATION."""
 
     host: str = "0.0.0.0"
+    """Address to listen at."""
     port: Port = 8887
+    """TCP port."""
     path: Annotated[str, Meta(pattern="^/", description='begin it with "/"')] = "/ocpp"
+    """Path in front of the station's id."""
     certificate: str | None = None
+    """Server certificate (PEM); with `key` stations connect by wss. Newer files are used for new
+    connections. Example: "server.pem"."""
     key: str | None = None
+    """Private key of the certificate (PEM). Example: "server.key"."""
     client_ca: str | None = None
+    """Authority of the certificates that stations must show, each for its own id (security profile 3).
+    Example: "stations-ca.pem"."""
     protocols: Annotated[tuple[Version, ...], Meta(min_length=1)] = (Version.V21, Version.V201, Version.V16)
+    """OCPP versions, preferred first."""
     max_message_bytes: Annotated[int, Meta(ge=1024, le=100_000_000)] = 1_048_576
+    """Longest message; a longer one ends the connection."""
     ping_s: Annotated[float, Meta(ge=0, le=3600)] = 30.0
+    """Interval of WebSocket pings on a silent connection; 0: never."""
     call_timeout_s: Seconds = 60.0
+    """How long an answer may take before the controller answers in its place."""
     connections_per_address: Annotated[int, Meta(ge=0, le=1_000_000)] | None = None
+    """Connections from one address at a time; 0: no limit. Default: twice the number of stations, at least
+    64."""
     handshakes_per_second: Annotated[float, Meta(ge=0, le=100_000)] = 200.0
+    """Handshakes per second; more wait for their turn. 0: no limit."""
     messages_per_second: Annotated[float, Meta(ge=0, le=100_000)] = 100.0
+    """Messages per second of one station, and ten times that at once; more wait in its socket. 0: no
+    limit."""
     compression: bool = True
+    """Accept permessage-deflate."""
 
 
 class WebConfig(_Table, frozen=True, kw_only=True):
-    """Where the page is served."""
+    """Where page, JSON, metrics and health are served; without this table, nowhere."""
 
     host: str = "127.0.0.1"
+    """Address to listen at. 0.0.0.0: reachable from other machines."""
     port: Port = 8080
+    """TCP port."""
 
 
 class BackendConfig(_Table, frozen=True, kw_only=True):
-    """A CSMS. `{station}` in `url` stands for the station's id, percent-encoded.
-
-    With `password_file`, stations are presented to it with that password (Basic authentication).
-    `compression`: permessage-deflate is offered to it.
-
-    Tables with the same `group` are uplinks of one backend, which `owner` and `observers` name by its
-    group; the lowest `priority` is dialled first. `observe`: what it sees of the stations that it
-    observes; `commands`: what it may command, by default everything where it is the owner and nothing
-    where it observes. Both list actions of OCPP, or classes of them (`controller.ocpp.actions`).
-
-    `mode` "overlay": one link for all, in overlay mode; `{station}` in its `url` is the site's id, and `node`
-    what the other end calls itself: another controller's id, where it is one.
-    """
+    """A backend (CSMS), or one endpoint of it: tables with the same `group` are one backend."""
 
     id: Name
+    """Name of the backend, or of this endpoint."""
     url: Annotated[str, Meta(pattern="^wss?://", description='begin it with "wss://" or "ws://"')]
+    """URL; {station} stands for the station's id. Example: "wss://csms.example/ocpp/{station}"."""
     ca: str | None = None
+    """Authority of the backend's certificate (PEM); default: those of the operating system. Example:
+    "csms-ca.pem"."""
     certificate: str | None = None
+    """Client certificate that is shown to the backend. Example: "client.pem"."""
     key: str | None = None
+    """Private key of the client certificate. Example: "client.key"."""
     password_file: str | None = None
+    """File with the password that is shown for every station (Basic authentication); default: the
+    station's own is passed on. Example: "credentials/cpo"."""
     connect_timeout_s: Seconds = 10.0
+    """How long TCP, TLS and upgrade may take together."""
     compression: bool = True
+    """Offer permessage-deflate."""
     observe: tuple[str, ...] = OBSERVED
+    """As an observer: the actions of stations, or classes of them, that it receives."""
     commands: tuple[str, ...] | None = None
+    """Actions, or classes of them, that it may command; default: everything as owner, nothing as observer.
+    Example: ["profiles", "transactions", "reads"]."""
     priority: int = 0
+    """Order of the endpoints of a group: the lowest is connected first."""
     group: Name | None = None
+    """Name of the backend whose endpoint this is. Example: "csms"."""
     mode: Literal["standard", "overlay"] = "standard"
+    """overlay: one connection for all stations, in overlay mode; {station} in the URL is then the site's
+    id."""
     node: Name = "CSMS"
+    """In overlay mode the id of the other end; another controller's id, where it is one."""
 
     @property
     def name(self) -> str:
-        """What the backend is called, of which this is the only uplink or one of several."""
+        """Return the name of the backend: its group, else its id."""
         return self.group or self.id
 
 
 class CircuitConfig(_Table, frozen=True, kw_only=True):
-    """A fuse and what hangs from it. `limit_a` is one value for all phases or one for each.
-
-    `fuse`: what protects it, with `limit_a` as its rated current; "plain" must never carry more.
-    `margin_a`: kept free under the limit, where it is another than the site's. `limit_w` holds for all
-    phases together. `unbalance_a`: how far a phase may be above another. `base_load_a`: the most that draws
-    on each phase beside the stations (circuits below declare theirs), for when nobody measures it.
-    """
+    """A circuit: a fuse or breaker and what it protects. Exactly one has no `parent`."""
 
     id: Name
+    """Name of the circuit."""
     parent: str | None = None
+    """Circuit that feeds it. Example: "grid"."""
     limit_a: LimitAmps | PerPhaseAmps
+    """Rated current of the fuse or breaker: one value, or one for each phase."""
     fuse: Literal["gG", "B", "C", "plain"] = "plain"
+    """Tripping curve; plain: never above the limit, not for a moment."""
     limit_w: Annotated[float, Meta(gt=0)] | None = None
+    """Limit of all phases together. Example: 150000."""
     meter: str | None = None
+    """Meter that measures the circuit. Example: "grid"."""
     margin_a: Amps | None = None
+    """Kept free below the limit; default: as in [load_management]. Example: 10."""
     unbalance_a: LimitAmps | None = None
+    """How far one phase may be above another. Example: 20."""
     base_load_a: Amps | None = None
+    """Most current on each phase beside the EVSEs; used while no meter shows it. Example: 80."""
 
     @property
     def limits_a(self) -> tuple[float, float, float]:
-        """The limit of L1, L2, L3."""
+        """Return the limits of L1, L2 and L3 (A)."""
         if isinstance(self.limit_a, tuple):
             return (self.limit_a[0], self.limit_a[1], self.limit_a[2])
         return (self.limit_a,) * 3
 
 
 class MeterConfig(_Table, frozen=True, kw_only=True):
-    """An energy meter, its model (`driver`) and the bus that it is connected to.
-
-    `frozen_after_s`: stale after so long with the same readings to the last bit, under load. `timeout_s`:
-    default 3 s, on a serial port 1 s. HIGHER `priority` is read first where meters share a bus.
-    `ct_ratio`: factor for a meter that shows the secondary side of its transformers. `phase_order[k]`: the
-    site's phase on the meter's phase k + 1. `sunspec_*`: which meter of a SunSpec device with several.
-    """
+    """An energy meter, its model and the bus that it is connected to."""
 
     id: Name
+    """Name of the meter."""
     driver: str
+    """Model of the meter; `local-controller meter list` lists them."""
     transport: Literal["tcp", "rtu", "tls", "rtu-over-tcp", "udp"]
+    """How it is connected."""
     host: str | None = None
+    """Address of the meter or gateway. Example: "192.0.2.20"."""
     port: Annotated[int, Meta(ge=1, le=65_535)] | None = None
+    """TCP port; default: 502, with tls 802. Example: 502."""
     device: str | None = None
+    """Serial port; use its name in /dev/serial/by-id. Example: "/dev/serial/by-id/usb-
+    FTDI_FT232R_USB_UART-if00-port0"."""
     baud: Annotated[int, Meta(ge=300, le=1_000_000)] | None = None
+    """Baud rate; default: as the meter leaves the factory. Example: 9600."""
     parity: Literal["N", "E", "O"] | None = None
+    """Parity; default: as the meter leaves the factory. Example: "N"."""
     stopbits: Literal[1, 2] | None = None
+    """Stop bits; default: as the meter leaves the factory. Example: 1."""
     unit: Annotated[int, Meta(ge=0, le=255)] = 1
+    """Modbus unit of the meter."""
     interval_s: Seconds = 1.0
+    """Interval of the readings."""
     stale_after_s: Seconds = 5.0
+    """How old a reading may be; then the stations below get their fallback."""
     frozen_after_s: Seconds = 30.0
+    """How long readings may stay the same to the last bit under load before the meter is stale."""
     timeout_s: Seconds | None = None
+    """How long an answer may take; default: 3 s, on a serial port 1 s. Example: 3."""
     priority: Annotated[int, Meta(ge=-2, le=2)] = 0
+    """Order of the readings on a shared bus: the highest first."""
     invert: bool = False
+    """The meter is built in backwards: its signs are reversed."""
     ct_ratio: Annotated[float, Meta(gt=0, le=10_000)] = 1.0
+    """Factor of a meter that shows the secondary side of its current transformers."""
     phase_order: Annotated[tuple[PhaseName, ...], Meta(min_length=3, max_length=3)] = ("L1", "L2", "L3")
+    """The site's phases on the meter's phases 1, 2 and 3."""
     sunspec_instance: Annotated[int, Meta(ge=1, le=64)] | None = None
+    """Which meter of a SunSpec device with several: the n-th. Example: 1."""
     sunspec_model: Annotated[int, Meta(ge=201, le=214)] | None = None
+    """Which meter of a SunSpec device with several: by its model number. Example: 213."""
     sunspec_role: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
+    """Which meter of a SunSpec device with several: by its role. Example: "grid"."""
     ca: str | None = None
+    """With tls: authority of the meter's certificate. Example: "meters-ca.pem"."""
     certificate: str | None = None
+    """With tls: client certificate. Example: "client.pem"."""
     key: str | None = None
+    """With tls: private key of the client certificate. Example: "client.key"."""
 
     @property
     def bus(self) -> str | None:
-        """The bus that it shares with other meters: the serial port, or host and port; None without."""
+        """Return the bus of the meter: the serial port, or host and port; None without."""
         if self.transport == "rtu":
             return self.device
         return None if self.host is None else f"{self.host}:{self._port}"
@@ -201,149 +246,187 @@ class MeterConfig(_Table, frozen=True, kw_only=True):
 
 
 class EvseConfig(_Table, frozen=True, kw_only=True):
-    """One EVSE. `phases[k]` is the site's phase that the station's phase k + 1 sits on.
-
-    HIGHER `priority` is served first. `mode` "surplus": it charges from what the site would feed into the
-    grid, and from nothing else. `phase_switching`: it can be told to use one phase instead of three, by
-    default as its station says. `steuve`: a steerable device under section 14a EnWG.
-    """
+    """One EVSE of a station; without this table a station has one with the defaults."""
 
     id: Annotated[int, Meta(ge=1, le=999)] = 1
+    """Number of the EVSE (OCPP 1.6: of the connector)."""
     circuit: str | None = None
+    """Circuit that it is connected to; default: the station's. Example: "row-b"."""
     phases: Annotated[tuple[PhaseName, ...], Meta(min_length=1, max_length=3)] = ("L1", "L2", "L3")
+    """The site's phases on the station's phases L1, L2, L3; ["L2"]: a single-phase station on L2."""
     max_a: LimitAmps = 32.0
+    """Most current that it can draw on a phase."""
     min_a: Annotated[float, Meta(ge=1, le=10_000)] = 6.0
+    """Least current with which it can charge (IEC 61851-1: 6 A)."""
     fallback_a: Amps | None = None
+    """Current without the controller; default: as in [load_management]. Example: 6."""
     priority: int = 0
+    """The highest is served first."""
     mode: Literal["fair", "surplus"] = "fair"
+    """surplus: charge only from what the site would feed into the grid."""
     phase_switching: bool | None = None
+    """May be told to use one phase instead of three; default: as the station reports. Example: true."""
     steuve: bool = False
+    """Controllable device under section 14a EnWG."""
     exempt: bool = False
+    """Never dimmed, e.g. a public charging point."""
 
 
 class StationConfig(_Table, frozen=True, kw_only=True):
-    """A charging station. `owner` is the backend that answers and commands it; `observers` get copies.
-
-    `when_backend_away` is for the owner: the station's link is closed at once ("strict"), after
-    `grace_s`, or never ("autonomous": the controller answers in its place). Then `authorise_when_away`
-    lets those charge of whom the backend has said so before ("known"), or "everyone"; where the backend,
-    once it is back, does not accept a transaction that still runs, `stop_unauthorised` ends it.
-
-    `mode` "overlay": another controller, whose link may carry what is for and from stations behind it.
-    """
+    """A charging station. Only stations with a table may connect."""
 
     id: Name
+    """Id at the end of the station's URL."""
     circuit: str | None = None
+    """Circuit that its EVSEs are connected to. Example: "row-a"."""
     owner: str
+    """Backend that answers and commands it."""
     observers: tuple[str, ...] = ()
+    """Backends that receive copies."""
     when_backend_away: Literal["strict", "grace", "autonomous"] = "strict"
+    """Without its owner a station is closed at once (strict), after grace_s (grace), or served by the
+    controller (autonomous)."""
     grace_s: Seconds = 30.0
+    """With grace: how long the station stays connected."""
     authorise_when_away: Literal["known", "everyone"] = "known"
+    """With autonomous: whom the controller authorizes: those whom the owner has accepted before, or
+    everyone."""
     stop_unauthorised: bool = True
+    """Stop a running transaction that the owner does not accept when it is back."""
     password_file: str | None = None
+    """File with the station's password, or with what `local-controller password` makes of it. Example:
+    "credentials/CS01"."""
     protocol: Version | None = None
+    """The only OCPP version of the station, also where it names none; default: as it offers. Example:
+    "ocpp1.6"."""
     ping_s: Annotated[float, Meta(ge=0, le=3600)] | None = None
+    """As in [listen], for this station. Example: 60."""
     mode: Literal["standard", "overlay"] = "standard"
+    """overlay: another controller, with stations of its own."""
     evse: tuple[EvseConfig, ...] = (EvseConfig(),)
+    """EVSEs of the station."""
 
 
 class LoadManagementConfig(_Table, frozen=True, kw_only=True):
-    """How current is shared. `fallback_a`: per EVSE and phase, when the controller or its meter is lost.
+    """How the site's current is shared."""
 
-    `lease_s`: how long a limit holds in a station after the controller's last word.
-    """
-
-    tick_s: Annotated[float, Meta(ge=0.1, le=15)] = 5.0  # each tick feeds the unit's watchdog of 30 s
+    tick_s: Annotated[float, Meta(ge=0.1, le=15)] = 5.0
+    """How often current is shared while nothing happens."""
     margin_a: Amps = 1.0
+    """Kept free below every limit."""
     fallback_a: Amps = 6.0
+    """Current of each EVSE and phase without the controller or its meter; 0: it pauses."""
     rotation_s: Seconds = 900.0
+    """Length of a turn while there is not enough for everybody."""
     lease_s: Annotated[float, Meta(ge=10, le=86_400)] = 120.0
+    """How long a limit holds in a station that does not get the next one."""
 
 
 class DimmingSourceConfig(_Table, frozen=True, kw_only=True):
-    """Who may dim the site. HIGHER `rank` is the higher role, whose limits no lower one lifts.
-
-    "signed": commands signed for `role`; `signed` false believes unsigned ones, too. "ocpp": the limit that
-    the site's backend sets. "contact": the contacts on `module` that name it; `pattern` says whether each has
-    its own limit, or exactly one of them is on; they bounce for less than `settle_s`. `minimum`: it cannot
-    go below what the law leaves the devices. `lost_after_s`: so long without a way to it, and its failsafe
-    holds; 0: never. A contact source is lost when its module has not answered for so long (0: 5 s).
-    """
+    """A limit source: who may dim the controllable EVSEs."""
 
     id: Name
+    """Name of the source."""
     kind: Literal["signed", "ocpp", "contact", "eebus"]
+    """signed: signed commands; ocpp: the limit of the site's backend; contact: contacts of a control box;
+    eebus: LPC over EEBUS."""
     role: Name | None = None
+    """With signed: role of the keys in the policy. Example: "grid-operator"."""
     signed: bool = True
+    """With signed: false accepts unsigned commands, too."""
     rank: Annotated[int, Meta(ge=0, le=1000)] = 0
+    """The highest role lifts what lower ones have set, never the other way round."""
     minimum: bool = True
+    """It cannot go below what the law leaves the devices."""
     lost_after_s: Annotated[float, Meta(ge=0, le=86_400)] = 0.0
+    """How long the source may be away before its failsafe holds; 0: never, with contact 5 s."""
     module: str | None = None
+    """With contact: the module that its contacts are wired to. Example: "io"."""
     pattern: Literal["each", "one-of"] = "each"
+    """With contact: each contact has its limit, or exactly one of several is on."""
     settle_s: Annotated[float, Meta(ge=0, le=10)] = 0.3
+    """With contact: how long contacts bounce."""
 
 
 class DimmingContactConfig(_Table, frozen=True, kw_only=True):
-    """A contact of a control box. `input`: which one of the module's, from 0.
-
-    `limit_w`: for all steerable devices together, while it is on; without: none. `on_when` "open": a broken
-    wire dims.
-    """
+    """A contact of a control box, on an input of a module."""
 
     name: Name
+    """Name of the contact."""
     source: str
+    """Source that it belongs to."""
     input: Annotated[int, Meta(ge=0, le=511)]
+    """Input of the module, from 0."""
     limit_w: Annotated[float, Meta(ge=0)] | None = None
+    """Limit of all controllable EVSEs together while it is on; default: none. Example: 4200."""
     on_when: Literal["open", "closed"] = "open"
+    """When it is on. open: a broken wire dims."""
 
 
 class DimmingModuleConfig(_Table, frozen=True, kw_only=True):
-    """Where contacts are wired to: a Modbus module with the map `driver`, or lines of this machine (gpio)."""
+    """Where contacts are wired to: a Modbus module, or GPIO lines of this machine."""
 
     id: Name
+    """Name of the module."""
     transport: Literal["tcp", "rtu", "rtu-over-tcp", "gpio"]
+    """How it is connected."""
     driver: str | None = None
+    """Model of a Modbus module. Example: "wago-750"."""
     host: str | None = None
+    """Address. Example: "192.0.2.30"."""
     port: Annotated[int, Meta(ge=1, le=65_535)] | None = None
+    """TCP port; default: 502. Example: 502."""
     device: str | None = None
+    """Serial port, or GPIO chip. Example: "/dev/gpiochip0"."""
     baud: Annotated[int, Meta(ge=300, le=1_000_000)] | None = None
+    """Baud rate; default: the module's. Example: 9600."""
     parity: Literal["N", "E", "O"] | None = None
+    """Parity; default: the module's. Example: "N"."""
     stopbits: Literal[1, 2] | None = None
+    """Stop bits; default: the module's. Example: 1."""
     unit: Annotated[int, Meta(ge=0, le=255)] = 1
+    """Modbus unit of the module."""
     interval_s: Annotated[float, Meta(ge=0.05, le=60)] = 1.0
+    """Interval of the readings."""
     timeout_s: Seconds = 1.0
+    """How long an answer may take."""
 
 
 class DimmingConfig(_Table, frozen=True, kw_only=True):
-    """Section 14a EnWG: who may dim the steerable devices, and what holds when a source is lost.
-
-    `connection_point`: how commands name the grid connection; default: the site's id. `count`: what the grid
-    operator counts as one device: each EVSE, those of a circuit, or all as one. `retention_days`: how long
-    evidence is kept. `clock`: commands are obeyed where the machine's clock is "synchronised" (NTP says so),
-    or where it is "believed" whatever it shows. `displays`: stations are told what to show, in `language`.
-    """
+    """Dimming under section 14a EnWG."""
 
     connection_point: Annotated[str, Meta(min_length=1, max_length=128)] | None = None
+    """Name of the grid connection in commands; default: the site's id. Example: "DE0001234567890"."""
     count: Literal["evse", "circuit", "one"] = "evse"
+    """What counts as one device for the grid operator: each EVSE, those of a circuit, or all."""
     failsafe_w: Annotated[float, Meta(ge=0)] = 4200.0
+    """Limit when a source is lost."""
     failsafe_duration_s: Annotated[float, Meta(ge=7200, le=86_400)] = 7200.0
+    """How long that holds."""
     retention_days: Annotated[int, Meta(ge=1, le=36_525)] = 732
+    """How long evidence is kept."""
     clock: Literal["synchronised", "believed"] = "synchronised"
+    """Signed commands need a clock that is synchronised; believed: any clock."""
     displays: bool = False
+    """Stations show drivers that the site is limited."""
     language: Literal["de", "en"] = "de"
+    """Language of what they show."""
     source: tuple[DimmingSourceConfig, ...] = ()
+    """Limit sources."""
     contact: tuple[DimmingContactConfig, ...] = ()
+    """Contacts."""
     module: tuple[DimmingModuleConfig, ...] = ()
+    """Modules."""
 
 
 class SigningConfig(_Table, frozen=True, kw_only=True):
-    """The controller's own key, and the policy of signatures.
-
-    `key` is a PEM file, a systemd credential, or a folder with several: the newest that counts signs.
-    `policy` is a file like etc/signing.example.toml.
-    """
+    """The controller's own key and the policy of signatures."""
 
     key: str | None = None
+    """Private key, a systemd credential, or a directory of keys, whose newest valid one signs. Example:
+    "keys"."""
     policy: str | None = None
+    """Policy file, like etc/signing.example.toml. Example: "signing.toml"."""
 
 
 class EebusPartnerConfig(_Table, frozen=True, kw_only=True):
@@ -378,34 +461,36 @@ class EebusConfig(_Table, frozen=True, kw_only=True):
 
 
 class OverlayRouteConfig(_Table, frozen=True, kw_only=True):
-    """A way to a node: over the link of `via`, a station or backend in overlay mode.
-
-    The LOWEST `priority` is taken first; `weight` shares what ways of one priority carry.
-    """
+    """A static route to a node of the overlay network."""
 
     destination: Name
+    """Id of the node."""
     via: Name
+    """Station or backend in overlay mode."""
     priority: Annotated[int, Meta(ge=0, le=255)] = 0
+    """The lowest is used first."""
     weight: Annotated[int, Meta(ge=1, le=255)] = 1
+    """Share among routes of one priority."""
 
 
 class OverlayGroupConfig(_Table, frozen=True, kw_only=True):
-    """Nodes behind one id: a SEND goes to each of them, a CALL to one that can be reached."""
+    """Nodes behind one id: a SEND goes to each of them, a CALL to one that is reachable."""
 
     id: Name
+    """Id of the group."""
     members: Annotated[tuple[Name, ...], Meta(min_length=1)]
+    """Ids of its nodes."""
 
 
 class OverlayConfig(_Table, frozen=True, kw_only=True):
-    """The overlay network, in which the controller's id is that of the site.
-
-    `learn`: which neighbours are believed when they tell what is behind them: those whose message is
-    signed with a key that the policy of [signing] has for them, "all", or "none".
-    """
+    """The overlay network, in which the controller has the id of the site."""
 
     learn: Literal["signed", "all", "none"] = "signed"
+    """Whose topology is accepted: signed by a key of the policy, of all neighbors, or none."""
     route: tuple[OverlayRouteConfig, ...] = ()
+    """Static routes."""
     group: tuple[OverlayGroupConfig, ...] = ()
+    """Groups."""
 
 
 class Config(_Table, frozen=True, kw_only=True):
@@ -426,9 +511,9 @@ class Config(_Table, frozen=True, kw_only=True):
     overlay: OverlayConfig | None = None
 
     def fallback_a(self, evse: EvseConfig) -> float:
-        """What an EVSE takes by itself when the controller is gone: its own value, else the site's."""
+        """Return the current of an EVSE without the controller (A): its own value, else the site's."""
         return self.load_management.fallback_a if evse.fallback_a is None else evse.fallback_a
 
     def circuit_of(self, station: StationConfig, evse: EvseConfig) -> str | None:
-        """The circuit that an EVSE hangs on: its own, else its station's."""
+        """Return the circuit of an EVSE: its own, else its station's."""
         return evse.circuit or station.circuit

@@ -211,7 +211,12 @@ def _describe_range(meta: Meta) -> str:
     unit = (meta.extra or {}).get("unit", "")
     unit = f" {unit}" if unit else ""
     if meta.ge is not None and meta.le is not None:
-        return f" from {meta.ge:g} to {meta.le:g}{unit}"
+        return f" from {_plain(meta.ge)} to {_plain(meta.le)}{unit}"
     bounds = (("above", meta.gt), ("at least", meta.ge), ("below", meta.lt), ("at most", meta.le))
-    words = [f" {word} {bound:g}" for word, bound in bounds if bound is not None]
+    words = [f" {word} {_plain(bound)}" for word, bound in bounds if bound is not None]
     return ",".join(words) + (unit if words else "")
+
+
+def _plain(bound: float) -> str:
+    """Return a number without an exponent."""
+    return str(int(bound)) if float(bound).is_integer() else f"{bound:g}"

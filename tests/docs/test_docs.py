@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import json
 import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from controller.cli.main import build_parser
-from controller.config import reference
+from controller.config import reference, schema
 from controller.config.loader import check_config
 from controller.signing.policy_file import check_policy
 
@@ -45,14 +47,20 @@ def check_command(words: list[str]) -> None:
         build_parser().parse_args(words[1:])
     elif words[:1] == ["make"]:
         targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M)
-        named = [word for index, word in enumerate(words[1:], 1) if not word.startswith("-") and words[index - 1] != "-C"]
+        named = [
+            word
+            for index, word in enumerate(words[1:], 1)
+            if not word.startswith("-") and words[index - 1] != "-C"
+        ]
         assert set(named) <= set(targets), words
     elif words[:2] == ["python", "-m"]:
         assert importlib.util.find_spec(words[2]) is not None, words
 
 
 @pytest.mark.parametrize(("page", "line"), list(commands()))
-def test_docs_command_is_understood(page: str, line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_docs_command_is_understood(
+    page: str, line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(ROOT)
     for part in re.split(r"&&|\||>", line.partition(" #")[0]):
         check_command(shlex.split(PREFIXES.sub("", part.strip())))
@@ -91,3 +99,18 @@ def test_configuration_reference_is_rendered_from_schema() -> None:
 
 def test_readme_fits_one_and_a_half_screens() -> None:
     assert len((ROOT / "README.md").read_text().splitlines()) <= 100
+
+
+def tables_of_schema() -> Iterator[type[msgspec.Struct]]:
+    return (
+        kind for kind in vars(schema).values() if inspect.isclass(kind) and kind.__name__.endswith("Config")
+    )
+
+
+@pytest.mark.parametrize("table", list(tables_of_schema()), ids=lambda table: table.__name__)
+def test_schema_key_has_a_description(table: type[msgspec.Struct]) -> None:
+    texts = reference.key_descriptions(table)
+    tables = {"Config": set(texts)}
+    assert [
+        key for key, text in texts.items() if not text and key not in tables.get(table.__name__, ())
+    ] == []

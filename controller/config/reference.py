@@ -1,0 +1,126 @@
+"""Render docs/configuration.md from the schema: every key with type, unit, default and example.
+
+The text of a key is the string below its field in `schema`. Run as `python -m controller.config.reference`.
+"""
+
+from __future__ import annotations
+
+import ast
+import enum
+import inspect
+import re
+import sys
+import textwrap
+from collections.abc import Iterator
+from typing import Any, get_args, get_origin, get_type_hints
+
+import msgspec
+
+from controller.config.schema import Config
+from controller.tomlcheck.schema_check import alternatives, describe_type
+
+_UNITS = {"_a": "A", "_w": "W", "_kw": "kW", "_s": "s", "_bytes": "bytes", "_days": "days", "voltage": "V"}
+_EXAMPLE = re.compile(r"\s*Example: (.+)\.$")
+
+_INTRODUCTION = """# Configuration
+
+One TOML file, checked as a whole: `local-controller check -c FILE` prints every error with its line and
+remedy. `etc/controller.toml` is an example with every key. Units are in the names of the keys: `_a` ampere
+per phase, `_w` watt, `_s` second. Names of files are relative to the directory of the file. Secrets are in
+files of their own, which not everybody on the machine may read (`chmod o= FILE`).
+
+`[table]` is written once, `[[table]]` once for each. Keys without a default are required.
+"""
+
+
+def render_reference() -> str:
+    """Return the whole page."""
+    tables = [_render_table(name, kind, many) for name, kind, many in _tables(Config, "")]
+    return "\n".join([_INTRODUCTION, *tables])
+
+
+def key_descriptions(kind: type[msgspec.Struct]) -> dict[str, str]:
+    """Return the text below each field of a table; empty where there is none."""
+    (definition,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
+    assert isinstance(definition, ast.ClassDef)
+    found: dict[str, str] = {}
+    for field, below in zip(definition.body, [*definition.body[1:], None], strict=True):
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
+            text = below.value if isinstance(below, ast.Expr) else None
+            is_text = isinstance(text, ast.Constant) and isinstance(text.value, str)
+            found[field.target.id] = " ".join(text.value.split()) if is_text else ""  # type: ignore[union-attr]
+    return found
+
+
+def _tables(kind: type[msgspec.Struct], prefix: str) -> Iterator[tuple[str, type[msgspec.Struct], bool]]:
+    """Yield name, Struct and whether there may be several, of each table below a table."""
+    hints = get_type_hints(kind, include_extras=True)
+    for field in msgspec.structs.fields(kind):
+        table, many = _table_in(hints[field.name])
+        if table is not None:
+            name = f"{prefix}{field.name}"
+            yield name, table, many
+            yield from _tables(table, f"{name}.")
+
+
+def _table_in(hint: Any) -> tuple[type[msgspec.Struct] | None, bool]:
+    for kind in alternatives(hint):
+        many = get_origin(kind) is tuple
+        element = get_args(kind)[0] if many else kind
+        if isinstance(element, type) and issubclass(element, msgspec.Struct):
+            return element, many
+    return None, False
+
+
+def _render_table(name: str, kind: type[msgspec.Struct], many: bool) -> str:
+    heading = f"[[{name}]]" if many else f"[{name}]"
+    lines = [f"## `{heading}`", "", inspect.getdoc(kind) or "", ""]
+    hints = get_type_hints(kind, include_extras=True)
+    texts = key_descriptions(kind)
+    rows = []
+    for field in msgspec.structs.fields(kind):
+        if _table_in(hints[field.name])[0] is not None:
+            continue
+        text = texts[field.name]
+        example = _EXAMPLE.search(text)
+        if example is not None:
+            text = text[: example.start()]
+        shown = f"`{example[1]}`" if example is not None else ""
+        cells = (
+            f"`{field.name}`",
+            describe_type(hints[field.name]),
+            _unit(field.name),
+            _default(field),
+            shown,
+            text,
+        )
+        rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    if rows:
+        lines += ["| key | type | unit | default | example | |", "|---|---|---|---|---|---|", *rows, ""]
+    return "\n".join(lines)
+
+
+def _unit(key: str) -> str:
+    return next((unit for end, unit in _UNITS.items() if key.endswith(end)), "")
+
+
+def _default(field: msgspec.structs.FieldInfo) -> str:
+    if field.required:
+        return "required"
+    return "" if field.default is None else f"`{_toml(field.default)}`"
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, enum.Enum):
+        return f'"{value.value}"'
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, tuple):
+        return "[" + ", ".join(_toml(each) for each in value) + "]"
+    if isinstance(value, float):
+        return f"{value:g}"
+    return f'"{value}"' if isinstance(value, str) else str(value)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(render_reference())
