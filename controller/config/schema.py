@@ -430,34 +430,42 @@ class SigningConfig(_Table, frozen=True, kw_only=True):
 
 
 class EebusPartnerConfig(_Table, frozen=True, kw_only=True):
-    """Trusted EEBUS partner. With `host` it is dialed there, else where mDNS finds it."""
+    """A trusted EEBUS partner."""
 
     ski: str
+    """Subject key identifier of the partner's certificate, 40 hexadecimal digits."""
     host: str | None = None
+    """Address of the partner; default: as found by mDNS. Example: "192.0.2.40"."""
     port: Port = 4712
+    """TCP port of the partner."""
     path: Annotated[str, Meta(pattern="^/", max_length=32)] = "/ship/"
+    """Path of the partner's SHIP server."""
 
 
 class EebusConfig(_Table, frozen=True, kw_only=True):
-    """The controller as an EEBUS device, whose limits come from the control box of the grid operator.
-
-    `discovery`: it is announced and finds its partners by mDNS. `consumption_w`: contractual maximum of the
-    grid connection; default: the limit of the grid connection's circuit. `production_w`: that of production;
-    with it, limits of production are taken and reported, and not enforced. `below_minimum`: a limit below
-    what the law leaves the devices is raised to that, or refused. `double_connection`: of two connections
-    with a partner, the one that the larger SKI opened is kept ("initiator"), or the newest.
-    """
+    """The controller as an EEBUS device, which receives the limits of the grid operator's control box."""
 
     host: str = "0.0.0.0"
+    """Address to listen at."""
     port: Port = 4712
+    """TCP port."""
     discovery: bool = True
+    """Announce the controller and find its partners by mDNS."""
     brand: Annotated[str, Meta(min_length=1, max_length=32)] = "local-controller"
+    """Brand in the announcement."""
     model: Annotated[str, Meta(min_length=1, max_length=32)] = "EMS"
+    """Model in the announcement."""
     consumption_w: Annotated[float, Meta(gt=0, le=1e9)] | None = None
+    """Contractual maximum of the grid connection; default: the limit of its circuit. Example: 69000."""
     production_w: Annotated[float, Meta(ge=0, le=1e9)] | None = None
+    """Contractual maximum of production; with it limits of production are received and reported, not
+    enforced. Example: 30000."""
     below_minimum: Literal["raise", "refuse"] = "raise"
+    """A limit below what the law leaves the devices is raised to that, or refused."""
     double_connection: Literal["initiator", "newest"] = "initiator"
+    """Which of two connections with a partner is kept: the one that the larger SKI opened, or the newest."""
     partner: tuple[EebusPartnerConfig, ...] = ()
+    """Trusted partners."""
 
 
 class OverlayRouteConfig(_Table, frozen=True, kw_only=True):
