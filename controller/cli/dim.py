@@ -20,9 +20,8 @@ from controller.dimming.dimming_command import CONTEXT, CommandMalformedError, r
 from controller.dimming.key_proofs import KeyProofs
 from controller.dimming.verification import LONGEST_S
 from controller.ocpp.frames import Version
-from controller.signing import keyring, signing_wire
-from controller.signing.key_files import KeyFileError, read_keys
-from controller.signing.keyring import Keyring
+from controller.signing import signature_format, signing_keys
+from controller.signing.signing_keys import KeyFileError, Keyring, read_key_files
 
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)(s|min|h)")
 _UNITS_S = {"s": 1.0, "min": 60.0, "h": 3600.0}
@@ -105,8 +104,8 @@ def run(options: argparse.Namespace) -> int:
     """Print the signed command. Raises CommandError if it cannot be signed."""
     now = time.time()
     try:
-        own = read_keys(options.key).values()
-        if keyring.signer(own, now) is None:
+        own = read_key_files(options.key).values()
+        if signing_keys.select_signing_key(own, now) is None:
             raise KeyFileError(f"{options.key} has no valid key; see `local-controller keys list`")
         written = msgspec.json.encode(_command(options, now))
         signed = KeyProofs(Keyring(), (), own).sign(written, now)
@@ -129,7 +128,7 @@ def _command(options: argparse.Namespace, now: float) -> dict[str, object]:
         "issuer": {"role": options.role},
         "scope": scope,
         "limitW": options.limit_w,
-        "notBefore": signing_wire.moment(now),
-        "notAfter": signing_wire.moment(now + options.span_s),
+        "notBefore": signature_format.format_time(now),
+        "notAfter": signature_format.format_time(now + options.span_s),
         **({"reason": options.reason} if options.reason else {}),
     }

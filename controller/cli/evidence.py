@@ -20,7 +20,7 @@ from controller.cli.arguments import FAILED, OK, UNREADABLE, CommandError, Subco
 from controller.dimming import acknowledgement
 from controller.dimming.evidence_audit import audit
 from controller.dimming.evidence_chain import EvidenceRecord, InvalidRecordError, read_record
-from controller.signing.curves import BadKeyError, curve_of
+from controller.signing.curves import CurveKeyError, curve_of
 from controller.store.evidence_files import evidence_files
 
 LONGEST_SHOWN = 100
@@ -192,9 +192,9 @@ def _key(path: Path) -> ec.EllipticCurvePublicKey:
     try:
         key = load_pem_public_key(_bytes(path))
         if not isinstance(key, ec.EllipticCurvePublicKey):
-            raise BadKeyError("it is not an elliptic-curve key")
+            raise CurveKeyError("it is not an elliptic-curve key")
         curve_of(key)
-    except (ValueError, BadKeyError) as error:
+    except (ValueError, CurveKeyError) as error:
         raise CommandError(f"{path}: is not a public key of a controller: {error}", UNREADABLE) from error
     return key
 

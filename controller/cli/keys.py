@@ -11,10 +11,9 @@ from math import isfinite
 from pathlib import Path
 
 from controller.cli.arguments import FAILED, OK, CommandError, Subcommands, moment, number
-from controller.signing import keyring, signing_wire
+from controller.signing import signature_format, signing_keys
 from controller.signing.curves import CURVES
-from controller.signing.key_files import KeyFileError, read_keys, write_new
-from controller.signing.keyring import OwnKey
+from controller.signing.signing_keys import KeyFileError, OwnKey, read_key_files, write_key_file
 
 _DAY_S = 86_400.0
 _HOLDER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -58,11 +57,11 @@ def _days(text: str) -> float:
 
 def _new(options: argparse.Namespace) -> int:
     begin = time.time() if options.begin is None else options.begin
-    data = keyring.new_private(options.curve, options.holder, begin, begin + options.days * _DAY_S)
-    key = keyring.read_private(data)
-    fingerprint = keyring.fingerprint(key.known.id)
+    data = signing_keys.new_private_key(options.curve, options.holder, begin, begin + options.days * _DAY_S)
+    key = signing_keys.parse_private_key(data)
+    fingerprint = signing_keys.fingerprint(key.known.id)
     try:
-        file = write_new(options.folder, f"{options.holder}-{fingerprint[:8]}", data)
+        file = write_key_file(options.folder, f"{options.holder}-{fingerprint[:8]}", data)
     except KeyFileError as error:
         raise CommandError(str(error)) from error
     print(file)
@@ -73,7 +72,7 @@ def _new(options: argparse.Namespace) -> int:
 def _list(options: argparse.Namespace) -> int:
     found = _read(options.path)
     now = time.time()
-    signer = keyring.signer(found.values(), now)
+    signer = signing_keys.select_signing_key(found.values(), now)
     for file, key in found.items():
         print(f"{file}{'  (signs now)' if key is signer else ''}")
         print(_told(key, now), end="")
@@ -82,14 +81,14 @@ def _list(options: argparse.Namespace) -> int:
 
 def _export(options: argparse.Namespace) -> int:
     found = _read(options.path)
-    form = keyring.public_pem if options.pem else _table
+    form = signing_keys.public_pem if options.pem else _table
     print("\n".join(form(key) for key in found.values()), end="")
     return OK if found else FAILED
 
 
 def _read(path: Path) -> dict[Path, OwnKey]:
     try:
-        return read_keys(path)
+        return read_key_files(path)
     except KeyFileError as error:
         raise CommandError(str(error)) from error
 
@@ -99,13 +98,13 @@ def _told(key: OwnKey, now: float) -> str:
     lines = [
         f"holder {known.holder or '-'}, {known.id.curve}, {_state(key, now)}",
         f"from {_time(known.not_before)} until {_time(known.not_after)}",
-        f"SHA-256 {keyring.fingerprint(known.id)}",
+        f"SHA-256 {signing_keys.fingerprint(known.id)}",
     ]
     return "".join(f"    {line}\n" for line in lines)
 
 
 def _state(key: OwnKey, now: float) -> str:
-    if key.known.counts(now):
+    if key.known.is_valid_at(now):
         return "counts"
     return "over" if key.known.not_after <= now else "not yet"
 
@@ -114,11 +113,11 @@ def _table(key: OwnKey) -> str:
     known = key.known
     lines: Iterable[tuple[str, str]] = (
         ("holder", f'"{known.holder or "?"}"'),
-        ("public", f'"{signing_wire.encoded(known.id.point)}"'),
+        ("public", f'"{signature_format.encode_base64(known.id.point)}"'),
         ("curve", f'"{known.id.curve}"'),
         *((name, _time(at)) for name, at in _ends(key) if isfinite(at)),
     )
-    head = f"# {keyring.fingerprint(known.id)}\n[[key]]\n"
+    head = f"# {signing_keys.fingerprint(known.id)}\n[[key]]\n"
     return head + "".join(f"{name} = {value}\n" for name, value in lines)
 
 

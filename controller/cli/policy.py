@@ -23,22 +23,21 @@ from controller.cli.arguments import (
 )
 from controller.ocpp.actions import plain
 from controller.ocpp.frames import Call, CallResult, Frame, Send, Version, call, call_result, parse
-from controller.signing.name_patterns import CLASSES
 from controller.signing.policy_enforcer import (
+    Decision,
     DropDecision,
     ForwardDecision,
     MessageContext,
     PolicyEnforcer,
     RejectDecision,
-    Ruling,
 )
 from controller.signing.policy_file import LoadedPolicy, PolicyFileError, read_policy
-from controller.signing.policy_schema import VerifyConfig
-from controller.signing.rulebook import MessageFacts, is_safe
-from controller.signing.signing_wire import POLICY_ACTIONS, Direction, SignatureKind
+from controller.signing.policy_schema import ACTION_CLASSES, VerificationRule
+from controller.signing.rule_set import RuleKey, is_safe_rule
+from controller.signing.signature_format import POLICY_ACTIONS, Direction, MessageKind
 from controller.tomlcheck.diagnostics import FileUnreadableError
 
-_ACTIONS = frozenset({"Heartbeat"}).union(POLICY_ACTIONS, *CLASSES.values())
+_ACTIONS = frozenset({"Heartbeat"}).union(POLICY_ACTIONS, *ACTION_CLASSES.values())
 
 
 def add_parser(commands: Subcommands) -> None:
@@ -67,9 +66,9 @@ def add_parser(commands: Subcommands) -> None:
     )
     explain.add_argument(
         "--kind",
-        type=SignatureKind,
-        choices=list(SignatureKind),
-        default=SignatureKind.REQUEST,
+        type=MessageKind,
+        choices=list(MessageKind),
+        default=MessageKind.REQUEST,
         help="default: %(default)s",
     )
     explain.add_argument("--message", type=Path, metavar="FILE", help="a payload, or a whole frame")
@@ -102,7 +101,7 @@ def _read(path: Path) -> LoadedPolicy:
 
 def _explain(options: argparse.Namespace) -> int:
     loaded = _read(options.file)
-    facts = MessageFacts(
+    facts = RuleKey(
         version=options.version,
         action=plain(options.action),
         direction=options.direction,
@@ -111,18 +110,18 @@ def _explain(options: argparse.Namespace) -> int:
     )
     utc = time.time() if options.at is None else options.at
     policy = loaded.policy()
-    rule = policy.rules.verification(facts, utc)
+    rule = policy.rules.verification_rule(facts, utc)
     if facts.action not in _ACTIONS:
         near = difflib.get_close_matches(facts.action, _ACTIONS, 1)
         hint = f"; did you mean {near[0]}?" if near else ""
         print(f"{facts.action} is not an action of OCPP{hint}", file=sys.stderr)
     print(f"context  {facts.context}")
     print(f"rule     {_rule_in_words(rule)}")
-    for other in policy.rules.verifications(facts):
+    for other in policy.rules.verification_rules(facts):
         if rule is None or other.id != rule.id:
             print(f"not      {_rule_in_words(other)}")
     for passing, whose in ((False, "our own"), (True, "passing")):
-        signing = policy.rules.signing(facts, utc, passing=passing)
+        signing = policy.rules.signing_rule(facts, utc, passing=passing)
         print(f"{whose:<8} {'as it is' if signing is None else f'{signing.do} by rule {signing.id}'}")
     if options.message is None:
         return OK
@@ -145,7 +144,7 @@ def _judged(options: argparse.Namespace, loaded: LoadedPolicy, utc: float) -> in
         station=options.station or options.link,
         action=options.action,
     )
-    ruling = PolicyEnforcer(loaded.policy(), jws=loaded.verifier()).look(passage, frame, utc)
+    ruling = PolicyEnforcer(loaded.policy(), jws=loaded.verifier()).decide(passage, frame, utc)
     print(f"message  {_in_words(ruling)}")
     return OK if isinstance(ruling, ForwardDecision) else FAILED
 
@@ -153,17 +152,17 @@ def _judged(options: argparse.Namespace, loaded: LoadedPolicy, utc: float) -> in
 def _frame(options: argparse.Namespace, text: str) -> Frame | None:
     if not text.startswith("["):
         payload = text.encode()
-        if options.kind is SignatureKind.RESPONSE:
+        if options.kind is MessageKind.RESPONSE:
             text = call_result("1", payload)
         else:
             text = call("1", options.action, payload)
-        if options.kind is SignatureKind.SEND:
+        if options.kind is MessageKind.SEND:
             text = "[6" + text.removeprefix("[2")
     frame = parse(text)
     return frame if isinstance(frame, Call | CallResult | Send) else None
 
 
-def _rule_in_words(rule: VerifyConfig | None) -> str:
+def _rule_in_words(rule: VerificationRule | None) -> str:
     if rule is None:
         return "none: it goes on, nobody looks at its signatures"
     words = [f"{rule.id}: {rule.require}"]
@@ -171,17 +170,17 @@ def _rule_in_words(rule: VerifyConfig | None) -> str:
     words += [f"of {' or '.join(rule.holders)}"] if rule.holders else []
     words += ["made within window_s and new"] if rule.fresh else []
     words += [f"else {rule.failing}"] if rule.require.verifies else []
-    words += ["safe by default" if is_safe(rule) else f"priority {rule.priority}"]
+    words += ["safe by default" if is_safe_rule(rule) else f"priority {rule.priority}"]
     return ", ".join(words)
 
 
-def _in_words(ruling: Ruling) -> str:
+def _in_words(ruling: Decision) -> str:
     match ruling:
         case ForwardDecision(marked=True):
-            return f"forward and mark, by rule {ruling.rule}: {ruling.why}"
+            return f"forward and mark, by rule {ruling.rule}: {ruling.reason}"
         case ForwardDecision():
-            return f"forward, by rule {ruling.rule}: {ruling.why}" if ruling.rule else "forward"
+            return f"forward, by rule {ruling.rule}: {ruling.reason}" if ruling.rule else "forward"
         case RejectDecision():
-            return f"refuse, by rule {ruling.rule}: {ruling.why}"
+            return f"refuse, by rule {ruling.rule}: {ruling.reason}"
         case DropDecision():
-            return f"drop, by rule {ruling.rule}: {ruling.why}"
+            return f"drop, by rule {ruling.rule}: {ruling.reason}"

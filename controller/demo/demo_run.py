@@ -25,8 +25,7 @@ from controller.demo.demo_world import DemoWorld
 from controller.dimming.evidence_audit import audit
 from controller.services import app
 from controller.services.configuration import load_configuration
-from controller.signing.key_files import read_keys
-from controller.signing.keyring import new_private
+from controller.signing.signing_keys import new_private_key, read_key_files
 from controller.store.evidence_files import FOLDER, evidence_files
 
 HOUR_S, YEAR_S = 3600.0, 365 * 86_400.0
@@ -88,8 +87,8 @@ def _new_key(folder: Path) -> EllipticCurvePublicKey:
     file = folder / demo_configuration.KEY
     now = time.time()
     file.touch(0o600)
-    file.write_bytes(new_private("secp256r1", "lc-demo", now - HOUR_S, now + YEAR_S))
-    [own] = read_keys(file).values()
+    file.write_bytes(new_private_key("secp256r1", "lc-demo", now - HOUR_S, now + YEAR_S))
+    [own] = read_key_files(file).values()
     return own.private.public_key()
 
 

@@ -25,7 +25,7 @@ import rfc8785
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from controller.dimming.acknowledgement import moment
-from controller.signing import curves, keyring, signatures
+from controller.signing import curves, payload_signatures, signing_keys
 
 BEGINNING = "0" * 64
 """What the first record names as the one before it."""
@@ -100,7 +100,7 @@ def line_hash(line: bytes) -> str:
 
 def key_name(key: ec.EllipticCurvePublicKey) -> str:
     """How records name the key that signs them: its fingerprint, as `keys list` shows it."""
-    return keyring.fingerprint(signatures.key_id(key))
+    return signing_keys.fingerprint(payload_signatures.key_id(key))
 
 
 def is_signed(record: EvidenceRecord, key: ec.EllipticCurvePublicKey) -> bool:
@@ -109,7 +109,9 @@ def is_signed(record: EvidenceRecord, key: ec.EllipticCurvePublicKey) -> bool:
         signature = base64.b64decode(record.signature, validate=True)
     except ValueError:
         return False
-    return curves.is_valid(curves.curve_of(key), key, signature, _text(msgspec.structs.asdict(record)))
+    return curves.is_valid_signature(
+        curves.curve_of(key), key, signature, _text(msgspec.structs.asdict(record))
+    )
 
 
 class EvidenceChain:
@@ -130,7 +132,7 @@ class EvidenceChain:
             "previous": self.head.hash,
             "time": moment(utc),
         }
-        signature = base64.b64encode(curves.sign(self._key, _text(record))).decode()
+        signature = base64.b64encode(curves.sign_text(self._key, _text(record))).decode()
         return rfc8785.dumps({**record, "signature": signature}) + b"\n"
 
     def written(self, line: bytes) -> None:

@@ -13,27 +13,29 @@ import msgspec
 
 from controller.dimming import dimming_command
 from controller.dimming.proof import CommandProof, ProofSigner
-from controller.signing import keyring, signatures
-from controller.signing.canonical import NotSignableError
-from controller.signing.keyring import Keyring, OwnKey
-from controller.signing.policy_schema import RoleConfig
+from controller.signing import payload_signatures, signing_keys
+from controller.signing.policy_schema import SignerRole
+from controller.signing.signed_text import SignedTextError
+from controller.signing.signing_keys import Keyring, OwnKey
 
 
 class KeyProofs:
     """Verifies commands by the keyring, and signs with the controller's own newest key."""
 
-    def __init__(self, keyring: Keyring, roles: Iterable[RoleConfig], own: Iterable[OwnKey]) -> None:
+    def __init__(self, keyring: Keyring, roles: Iterable[SignerRole], own: Iterable[OwnKey]) -> None:
         self.exchange(keyring, roles, own)
 
-    def exchange(self, keyring: Keyring, roles: Iterable[RoleConfig], own: Iterable[OwnKey]) -> None:
+    def exchange(self, keyring: Keyring, roles: Iterable[SignerRole], own: Iterable[OwnKey]) -> None:
         """From now on these keys and roles count."""
         self._keyring, self._roles, self._own = keyring, tuple(roles), tuple(own)
 
     def verify(self, received: bytes, utc: float) -> CommandProof:
         """What the signatures on a command prove at a moment (POSIX s)."""
         try:
-            examined = signatures.examine(received, dimming_command.CONTEXT, self._keyring.__contains__)
-        except NotSignableError as error:
+            examined = payload_signatures.verify_payload(
+                received, dimming_command.CONTEXT, self._keyring.__contains__
+            )
+        except SignedTextError as error:
             return CommandProof(signatures=1, problem=str(error))
         held = [(key, self._keyring.holder(key, utc)) for key in sorted(examined.keys, key=str)]
         present = frozenset(holder for _, holder in held if holder is not None)
@@ -44,7 +46,7 @@ class KeyProofs:
             signers=tuple(
                 ProofSigner(
                     holder=holder,
-                    key=keyring.fingerprint(key),
+                    key=signing_keys.fingerprint(key),
                     roles=self._borne(holder, present),
                     groups=frozenset({holder}),
                 )
@@ -57,11 +59,11 @@ class KeyProofs:
 
     def sign(self, payload: bytes, utc: float) -> bytes:
         """The payload with our signature on it; without a key that counts, as it is: told is better."""
-        own = keyring.signer(self._own, utc)
+        own = signing_keys.select_signing_key(self._own, utc)
         if own is None:
             return payload
         context = msgspec.json.decode(payload)["@context"]
-        return signatures.sign(payload, own.private, context, own.known.holder or None)
+        return payload_signatures.add_signature(payload, own.private, context, own.known.holder or None)
 
     def _borne(self, holder: str, present: frozenset[str]) -> frozenset[str]:
         """The roles that a holder bears in this company."""

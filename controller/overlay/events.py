@@ -10,8 +10,8 @@ from controller.ocpp.frames import Version
 from controller.overlay.overlay_frames import Hops, Message, RoutedFrame
 from controller.overlay.overlay_wire import NetworkingMode
 from controller.overlay.pending_requests import ForwardedRequest
-from controller.signing.replay import RememberText
-from controller.signing.signing_wire import Direction
+from controller.signing.replay_cache import ReplayRecord
+from controller.signing.signature_format import Direction
 
 HERE = ""
 """Instead of a link: the node itself, whose own messages come and go as plain frames."""
@@ -113,7 +113,7 @@ class PersistOverlay(msgspec.Struct, frozen=True):
     `frame`, `came` and, of an answer, `asked` are for the node itself.
     """
 
-    records: tuple[RememberText, ...]
+    records: tuple[ReplayRecord, ...]
     frame: RoutedFrame
     came: str
     asked: ForwardedRequest | None = None

@@ -10,7 +10,7 @@ from controller.overlay.events import LinkSide, LinkState
 from controller.overlay.overlay_frames import Hops, RoutedFrame
 from controller.overlay.overlay_wire import BROADCAST, CSMS, NetworkingMode, OverlayMessageKind
 from controller.overlay.routes import Routes
-from controller.signing.signing_wire import Direction
+from controller.signing.signature_format import Direction
 
 
 class NextHopSelector:
@@ -40,18 +40,21 @@ class NextHopSelector:
                 return onward, self._ways[hop.link]
         return None
 
-    def everywhere(self, frame: RoutedFrame) -> list[LinkState]:
-        """The ways of a broadcast. Not plain links: there it would look like a message for their ends."""
+    def everywhere(self, frame: RoutedFrame, came: str) -> list[LinkState]:
+        """Return the links of a broadcast: in overlay mode, or of a station that takes a SEND."""
         return [
             way
             for way in self._ways.values()
-            if way.mode is NetworkingMode.OVERLAY and way.peer not in frame.path
+            if way.peer not in frame.path
+            and way.link != came
+            and way.only in (None, came)
+            and (way.mode is NetworkingMode.OVERLAY or (way.side is LinkSide.DOWN and way.sends))
         ]
 
     def directions(self, frame: RoutedFrame, came: str, now: float) -> frozenset[Direction]:
         """Where a request may go from here over links of its own: it may turn out later which it takes."""
         if frame.destination[0] == BROADCAST:
-            return frozenset(way.direction for way in self.everywhere(frame))
+            return frozenset(way.direction for way in self.everywhere(frame, came) if not way.is_leg)
         links: set[str] = set()
         for name in self.names(frame):
             onward = msgspec.structs.replace(frame, destination=(name, *frame.destination[1:]))

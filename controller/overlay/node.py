@@ -44,6 +44,7 @@ from controller.overlay.node_settings import NodeSettings
 from controller.overlay.overlay_frames import Hops, Message, RoutedFrame
 from controller.overlay.overlay_wire import (
     BROADCAST,
+    CSMS,
     TOPOLOGY,
     TOPOLOGY_ANSWER,
     NetworkingMode,
@@ -117,8 +118,7 @@ class Node:
             yield from self._down(way.link, now)
         self._ways[way.link] = way
         self._homes.link_up(way)
-        hop = Hop(way.link, way.priority, way.weight, only=way.only or way.serves)
-        self._routes.link_up(hop, *names_of(way))
+        self._routes.link_up(_hop(way), *names_of(way))
         self._announcer.link_up(way, now)
 
     def _down(self, link: str, now: float) -> Iterator[Action]:
@@ -148,6 +148,7 @@ class Node:
         if isinstance(frame, MalformedFrameError | UnknownMessageTypeError):
             yield from self._unreadable(frame, way)
             return
+        way = self._with_learned_peer(way, frame, now)
         admitted = self._homes.admit(frame, way)
         if isinstance(admitted, SourceRefusal):
             # Who may have lied of the path is answered over the link that it came.
@@ -157,6 +158,20 @@ class Node:
             yield from self._on(admitted, link, now)
         else:
             yield from self._back(admitted, link, now)
+
+    def _with_learned_peer(self, way: LinkState, frame: RoutedFrame, now: float) -> LinkState:
+        """Return the link of a backend with the id that its frames name, if only its alias was known."""
+        named = tuple(node for node in frame.path if node != CSMS)[-1:]
+        if way.peer != CSMS or way.mode is NetworkingMode.STANDARD or not named:
+            return way
+        if named[0] in (self._own, BROADCAST) or not self._homes.may_come(named[0], way.link):
+            return way
+        learned = msgspec.structs.replace(way, peer=named[0])
+        self._ways[way.link] = learned
+        self._homes.link_up(learned)
+        self._routes.link_up(_hop(learned), *names_of(learned))
+        self._announcer.link_up(learned, now)
+        return learned
 
     def _ours(self, message: Message, destination: Hops, now: float) -> Iterator[Action]:
         frame = overlay_frames.parse(message)
@@ -187,6 +202,9 @@ class Node:
         if not destination or (destination == (BROADCAST,) and frame.action == TOPOLOGY):
             yield from self._arrived(frame, came, now)
             return
+        if destination == (CSMS,) and frame.action == TOPOLOGY and self._is_neighbours_own(frame, came):
+            # WWCP controllers address what they tell to the backend: it goes on there, and is news here, too.
+            yield from self._told(frame, self._ways[came], now)
         frame = msgspec.structs.replace(frame, destination=destination)
         towards = self._compass.directions(frame, came, now)
         looked = self._transit.request(frame, self._ways.get(came), towards, now)
@@ -253,7 +271,9 @@ class Node:
     ) -> Iterator[Action]:
         """`onward` is what goes out; `frame` is kept, should another way have to be found."""
         if frame.kind is OverlayMessageKind.CALL:
-            asked = self._pending.ask(came, onward, way.link, now)
+            asked = self._pending.ask(
+                came, onward, way.link, now, keeps_id=way.mode is NetworkingMode.OVERLAY
+            )
             if asked is None:
                 yield from self._refuse(frame, came, source_check.TOO_MANY)
                 return
@@ -265,7 +285,7 @@ class Node:
     def _not_sent(self, sending: SendFrame, now: float) -> Iterator[Action]:
         frame = sending.frame
         if frame.kind is OverlayMessageKind.CALL:
-            asked = self._pending.take(sending.link, frame.id)
+            asked = self._pending.take(sending.link, frame.id, frame.path[:1] or (self._own,))
             if asked is None:
                 return  # it was answered when its link was lost
             frame = msgspec.structs.replace(frame, id=asked.id)
@@ -287,7 +307,7 @@ class Node:
         self._seen[name] = None
         if len(self._seen) > MOST_SEEN:
             del self._seen[next(iter(self._seen))]
-        for way in self._compass.everywhere(frame):
+        for way in self._compass.everywhere(frame, came):
             yield self._written(frame, way, frame.destination, frame.path, came)
         if came != HERE:
             yield from self._arrived(frame, came, now)
@@ -313,6 +333,16 @@ class Node:
             yield DeliverFrame(
                 overlay_frames.to_plain(msgspec.structs.replace(frame, id=asked.out_id)), frame.path
             )
+
+    def _is_neighbours_own(self, frame: RoutedFrame, came: str) -> bool:
+        """Return True if a neighbour in overlay mode tells of itself, in a SEND."""
+        way = self._ways.get(came)
+        return (
+            frame.kind is OverlayMessageKind.SEND
+            and way is not None
+            and way.mode is NetworkingMode.OVERLAY
+            and frame.path == (way.peer,)
+        )
 
     def _told(self, frame: RoutedFrame, way: LinkState, now: float) -> Iterator[Action]:
         """A neighbour tells what is reached through it."""
@@ -347,7 +377,7 @@ class Node:
                 yield from self._hand(onward, objected.out, objected.to)
                 return
         else:
-            asked = self._pending.take(link, frame.id)
+            asked = self._pending.take(link, frame.id, frame.destination)
             if asked is not None:
                 answer = msgspec.structs.replace(frame, id=asked.id)
                 to = self._ways.get(asked.came)
@@ -379,8 +409,8 @@ class Node:
 
     def _answered(self, answer: RoutedFrame, asked: ForwardedRequest) -> Iterator[Action]:
         if answer.kind is OverlayMessageKind.RESULT:
-            self._pending.remember(msgspec.structs.replace(asked, to=answer.path[::-1]))
-        yield from self._hand(answer, asked.came, asked.path[::-1])
+            self._pending.remember(msgspec.structs.replace(asked, to=answer.path[:1]))
+        yield from self._hand(answer, asked.came, asked.path[:1])
 
     def _hand(self, frame: RoutedFrame, link: str, destination: Hops) -> Iterator[Action]:
         """An answer to one link, or to us."""
@@ -395,6 +425,16 @@ class Node:
         elif way is not None and way.is_leg and way.side is LinkSide.DOWN and frame.says_unreached:
             # For a station that is no answer: its relay keeps what it has said, as when any link is lost.
             yield RequestUnreachable(link, msgspec.json.decode(frame.body[1], type=str))
+        elif (
+            way is not None
+            and frame.kind is OverlayMessageKind.RESULT_ERROR
+            and way.mode is NetworkingMode.OVERLAY
+        ):
+            # WWCP nodes cannot read it in overlay form.
+            self.counts["objections"] += 1
+            yield OverlayLogEntry(
+                logging.WARNING, f"{frame.path[:1]} objects to the answer {frame.id} of {destination}"
+            )
         elif way is not None:
             yield self._written(frame, way, destination, frame.path, HERE)
 
@@ -402,7 +442,7 @@ class Node:
         """A CALL that waits no more, without an answer."""
         self.counts[kind] += 1
         error = overlay_frames.error(asked.id, OTHER, why, unreached=True)
-        yield from self._hand(error, asked.came, asked.path[::-1])
+        yield from self._hand(error, asked.came, asked.path[:1])
 
     def _refuse(self, frame: RoutedFrame, came: str, refusal: SourceRefusal) -> Iterator[Action]:
         """A frame goes nowhere: whoever waits for an answer gets one; else it is counted."""
@@ -413,7 +453,7 @@ class Node:
         )
         if frame.kind is OverlayMessageKind.CALL:
             answer = overlay_frames.error(frame.id, refusal.code, refusal.reason, unreached=refusal.unreached)
-            yield from self._hand(answer, came, frame.path[::-1])
+            yield from self._hand(answer, came, frame.path[:1])
 
     def _written(
         self, frame: RoutedFrame, way: LinkState, destination: Hops, path: Hops, came: str
@@ -422,5 +462,10 @@ class Node:
         if way.mode is NetworkingMode.STANDARD:
             message = overlay_frames.to_plain(frame)
         else:
-            message = overlay_frames.to_overlay(frame, destination, (*path, self._own))
+            whole = (*(node for node in path if node != CSMS), self._own)
+            message = overlay_frames.to_overlay(frame, destination, whole)
         return SendFrame(way.link, message, frame, came)
+
+
+def _hop(way: LinkState) -> Hop:
+    return Hop(way.link, way.priority, way.weight, only=way.only or way.serves)

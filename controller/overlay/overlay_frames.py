@@ -28,14 +28,15 @@ from controller.overlay.overlay_wire import (
     UNREACHED,
     OverlayMessageKind,
 )
-from controller.signing.signing_wire import Direction
+from controller.signing.signature_format import Direction
 
 Hops = tuple[str, ...]
 Message = str | bytes
 """A text frame or a binary one."""
 
 _Id = Annotated[str, Meta(min_length=1, max_length=LONGEST_ID)]
-_Listed = Annotated[list[_Id], Meta(min_length=1, max_length=MOST_HOPS)]
+_Listed = Annotated[list[_Id], Meta(max_length=MOST_HOPS)]
+"""Empty as the path of a WWCP station in overlay mode: it comes from the other end of the link."""
 
 _ENVELOPE = msgspec.json.Decoder(list[msgspec.Raw])
 _TYPE = msgspec.json.Decoder(int)
@@ -177,6 +178,8 @@ def _read(kind: OverlayMessageKind, parts: list[bytes], route: int) -> RoutedFra
     body = tuple(parts[2 + route :])
     try:
         destination, path = (_read_hops(part) for part in parts[1:3]) if route else ((), ())
+        if route and not destination:
+            raise msgspec.ValidationError
     except (msgspec.DecodeError, UnicodeError):
         return MalformedFrameError(
             f"its {name} has no good destination or path: one id, or 1 to {MOST_HOPS} of them", waiting

@@ -1,7 +1,8 @@
 """Requests that have gone on and wait for their answers: each hop keeps its own book.
 
-An answer finds its way back by the link that it comes over and its id, whatever it says of its
-destination. Where two requests with the same id wait on one link, the later one goes under another id.
+An answer finds its way back by the link that it comes over, its id and the node that it is for: ids are
+counters that begin alike at every node of WWCP. A plain link has no destinations: where two requests with the
+same id wait there, the later one goes under another id.
 """
 
 from __future__ import annotations
@@ -49,27 +50,44 @@ class PendingRequests:
     def __init__(self, timeout_s: float, new_id: Callable[[], str]) -> None:
         self._timeout_s = timeout_s
         self._new_id = new_id
-        self._waiting: dict[tuple[str, str], ForwardedRequest] = {}
-        """By link and id on the way out, the oldest first: all wait equally long."""
+        self._waiting: dict[tuple[str, str, Hops], ForwardedRequest] = {}
+        """By link, id on the way out and who asks (not on plain links), the oldest first."""
         self._per_link: Counter[str] = Counter()
         self._answered: dict[tuple[str, str, Hops], ForwardedRequest] = {}
 
-    def ask(self, came: str, frame: RoutedFrame, out: str, now: float) -> ForwardedRequest | None:
-        """Enter a request that goes on; None where too many of that link wait already."""
+    def ask(
+        self, came: str, frame: RoutedFrame, out: str, now: float, *, keeps_id: bool = False
+    ) -> ForwardedRequest | None:
+        """Enter a request that goes on; None where too many of that link wait already.
+
+        `keeps_id`: the link names who asks, so that equal ids of several nodes are told apart.
+        """
         if self._per_link[came] >= MOST_WAITING:
             return None
-        out_id = self._new_id() if (out, frame.id) in self._waiting else frame.id
+        asker = frame.path[:1] if keeps_id else ()
+        out_id = self._new_id() if (out, frame.id, asker) in self._waiting else frame.id
         until, whom = now + self._timeout_s, frame.destination[-1] if frame.destination else ""
         asked = ForwardedRequest(came, frame.id, frame.path, out, out_id, until, frame.action, whom)
-        self._waiting[out, out_id] = asked
+        self._waiting[out, out_id, asker] = asked
         self._per_link[came] += 1
         return asked
 
-    def take(self, out: str, out_id: str) -> ForwardedRequest | None:
-        """The request that waits under this id on this link; it waits no more."""
-        asked = self._waiting.pop((out, out_id), None)
-        if asked is not None:
-            self._per_link[asked.came] -= 1
+    def take(self, out: str, out_id: str, destination: Hops = ()) -> ForwardedRequest | None:
+        """Take the request that an answer to `destination` is for; None if there is none."""
+        key = self._find(out, out_id, destination)
+        return None if key is None else self._remove(key)
+
+    def _find(self, out: str, out_id: str, destination: Hops) -> tuple[str, str, Hops] | None:
+        for asker in (destination[:1], destination[-1:], ()):
+            if (out, out_id, asker) in self._waiting:
+                return out, out_id, asker
+        # The destination is none that asked: it is enough if no other request has this id.
+        found = [key for key in self._waiting if key[:2] == (out, out_id)]
+        return found[0] if len(found) == 1 else None
+
+    def _remove(self, key: tuple[str, str, Hops]) -> ForwardedRequest:
+        asked = self._waiting.pop(key)
+        self._per_link[asked.came] -= 1
         return asked
 
     def awaits(self, came: str, frame: RoutedFrame) -> bool:
@@ -90,11 +108,9 @@ class PendingRequests:
 
     def link_down(self, link: str) -> list[ForwardedRequest]:
         """Forget what came over a link, and give back what waits for an answer over it."""
-        for asked in [asked for asked in self._waiting.values() if asked.came == link]:
-            self.take(asked.out, asked.out_id)
-        lost = [asked for asked in self._waiting.values() if asked.out == link]
-        for asked in lost:
-            self.take(asked.out, asked.out_id)
+        for key in [key for key, asked in self._waiting.items() if asked.came == link]:
+            self._remove(key)
+        lost = [self._remove(key) for key in list(self._waiting) if key[0] == link]
         self._answered = {
             author: asked for author, asked in self._answered.items() if link not in (asked.came, asked.out)
         }
@@ -103,11 +119,10 @@ class PendingRequests:
     def expired(self, now: float) -> list[ForwardedRequest]:
         """What has waited for too long; it waits no more."""
         late = []
-        for asked in list(self._waiting.values()):
+        for key, asked in list(self._waiting.items()):
             if asked.until > now:
                 break
-            late.append(asked)
-            self.take(asked.out, asked.out_id)
+            late.append(self._remove(key))
         return late
 
     @property

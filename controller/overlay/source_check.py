@@ -2,7 +2,7 @@
 
 The link's other end has proven who it is (by password or certificate); all else in a path is hearsay. So
 the id of a neighbour, of a configured station, or of a destination with a configured way comes over its own
-links only; a path that has us in it, or anybody twice, has gone round in a circle.
+links only; a path that has us in it is a loop.
 """
 
 from __future__ import annotations
@@ -66,7 +66,12 @@ class SourceCheck:
         """The frame with its whole path, and a destination where it had none."""
         if frame.is_overlay and way.mode is NetworkingMode.STANDARD:
             return SourceRefusal(SPOOFED, "this link is a plain one: its frames have no path", "spoofed")
-        path = frame.path if frame.path[-1:] == (way.peer,) else (*frame.path, way.peer)
+        # WWCP controllers append the alias of the backend to the path of binary frames: it is no node.
+        path = frame.path
+        if way.side is LinkSide.UP:
+            path = tuple(node for node in path if node != CSMS)
+        if path[-1:] != (way.peer,) and (way.peer != CSMS or not path):
+            path = (*path, way.peer)
         refusal = self._refused(path, way)
         if refusal is not None:
             return refusal
@@ -76,10 +81,8 @@ class SourceCheck:
         return msgspec.structs.replace(frame, destination=destination, path=path)
 
     def _refused(self, path: Hops, way: LinkState) -> SourceRefusal | None:
-        if self._own in path or len(set(path)) < len(path):
-            return SourceRefusal(
-                OTHER, "it has been at the same node before: it goes round in a circle", "looped"
-            )
+        if self._own in path:
+            return SourceRefusal(OTHER, "it has been at this node before: its way is a loop", "looped")
         if len(path) >= MOST_HOPS:
             return SourceRefusal(
                 OTHER, f"it has come over {MOST_HOPS} nodes, more than any way is long", "too many hops"

@@ -22,7 +22,7 @@ from msgspec import Meta
 
 from controller.overlay.overlay_wire import BROADCAST, LONGEST_ID, MOST_HOPS, NOBODY
 from controller.overlay.routes import Hop
-from controller.signing.signing_wire import moment
+from controller.signing.signature_format import format_time
 
 VALID_S = 600.0
 """How long what we tell holds, and what others tell at most."""
@@ -83,8 +83,8 @@ def told(own: str, reachable: Mapping[str, int], begins: float) -> bytes:
     information = {
         "routingNode": own,
         "routes": routes[:MOST_ROUTES],
-        "notBefore": moment(begins),
-        "notAfter": moment(begins + VALID_S),
+        "notBefore": format_time(begins),
+        "notAfter": format_time(begins + VALID_S),
     }
     return msgspec.json.encode({"networkTopologyInformation": information})
 

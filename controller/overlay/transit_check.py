@@ -22,23 +22,23 @@ from controller.overlay.overlay_frames import RoutedFrame
 from controller.overlay.overlay_wire import OverlayMessageKind
 from controller.overlay.pending_requests import ForwardedRequest
 from controller.overlay.source_check import SPOOFED, SourceRefusal
-from controller.signing import signing_wire
+from controller.signing import signature_format
 from controller.signing.policy_enforcer import (
+    Decision,
     DropDecision,
     ForwardDecision,
     MessageContext,
     PolicyEnforcer,
     RejectDecision,
-    Ruling,
 )
-from controller.signing.replay import RememberText
-from controller.signing.rulebook import MessageFacts
-from controller.signing.signing_wire import Direction
+from controller.signing.replay_cache import ReplayRecord
+from controller.signing.rule_set import RuleKey
+from controller.signing.signature_format import Direction
 
 _KINDS = {
-    OverlayMessageKind.CALL: signing_wire.SignatureKind.REQUEST,
-    OverlayMessageKind.SEND: signing_wire.SignatureKind.SEND,
-    OverlayMessageKind.RESULT: signing_wire.SignatureKind.RESPONSE,
+    OverlayMessageKind.CALL: signature_format.MessageKind.REQUEST,
+    OverlayMessageKind.SEND: signature_format.MessageKind.SEND,
+    OverlayMessageKind.RESULT: signature_format.MessageKind.RESPONSE,
 }
 EVERYWHERE = frozenset(Direction)
 
@@ -46,7 +46,7 @@ EVERYWHERE = frozenset(Direction)
 class TransitDecision(msgspec.Struct, frozen=True):
     """What becomes of a frame: it goes on, at once or after a `Save`, is refused, or dropped.
 
-    `find_hints` are for the log.
+    `notes` are for the log.
     """
 
     outcome: RoutedFrame | PersistOverlay | SourceRefusal | DropDecision
@@ -97,9 +97,9 @@ class TransitCheck:
             return TransitDecision(frame)
         what = f"{frame.action or (asked and asked.action) or 'a message'} ({frame.kind.name}) {frame.id}"
         notes: list[OverlayLogEntry] = []
-        records: list[RememberText] = []
+        records: list[ReplayRecord] = []
         for passage in passages:
-            ruling = self._gate.look(passage, carrier, self._utc_of(now))
+            ruling = self._gate.decide(passage, carrier, self._utc_of(now))
             notes += _notes(ruling, f"{source.peer!r}: {what} for {passage.station!r}")
             match ruling:
                 case RejectDecision():
@@ -108,7 +108,7 @@ class TransitCheck:
                     )
                 case DropDecision():
                     return TransitDecision(ruling, tuple(notes))
-                case ForwardDecision(remember=RememberText() as word):
+                case ForwardDecision(record=ReplayRecord() as word):
                     records.append(word)
         if len(passages) == 1:
             frame, lacks = self._signed(frame, passages[0], carrier.payload, now)
@@ -123,17 +123,19 @@ class TransitCheck:
         action = passage.action or frame.action or ""
         if self._gate is None or frame.binary or action.endswith(SIGNED):
             return frame, []
-        facts = MessageFacts(
+        facts = RuleKey(
             version=passage.version,
             action=action,
             direction=passage.direction,
             kind=_KINDS[frame.kind],
             link=passage.link,
         )
-        signed = self._gate.sign_passing(facts, payload, self._utc_of(now))
-        if signed.lacks:
+        signed = self._gate.sign_forwarded(facts, payload, self._utc_of(now))
+        if signed.unsigned_reason:
             return frame, [
-                OverlayLogEntry(logging.WARNING, f"{action} goes without our signature: {signed.lacks}")
+                OverlayLogEntry(
+                    logging.WARNING, f"{action} goes without our signature: {signed.unsigned_reason}"
+                )
             ]
         return msgspec.structs.replace(frame, body=(*frame.body[:-1], signed.payload)), []
 
@@ -165,9 +167,9 @@ def _carrier(frame: RoutedFrame) -> Call | CallResult | Send | None:
             return None
 
 
-def _notes(ruling: Ruling, what: str) -> list[OverlayLogEntry]:
+def _notes(ruling: Decision, what: str) -> list[OverlayLogEntry]:
     match ruling:
-        case ForwardDecision(rule=rule, why=why, marked=marked) if rule:
+        case ForwardDecision(rule=rule, reason=why, marked=marked) if rule:
             level, how = (logging.WARNING, "passes, marked") if marked else (logging.DEBUG, "passes")
             return [OverlayLogEntry(level, f"{what} {how}, rule {rule}: {why}")]
         case DropDecision(rule, why):

@@ -225,7 +225,7 @@ def time_value(utc: float) -> bytes:
 
 
 def request_info(subject: bytes, public_key: bytes, attributes: Iterable[Attribute]) -> bytes:
-    """Encode a CertificationRequestInfo. `subject` and `public_key` are DER, attributes are sorted."""
+    """Encode a CertificationRequestInfo. `subject` and `decode_point` are DER, attributes are sorted."""
     members = _Attributes(
         [
             _Attribute(

@@ -38,8 +38,8 @@ from controller.profiles.profile_messages import (
 )
 from controller.profiles.profile_reports import LimitNotices, ProfileReports
 from controller.profiles.schedule import DAY_S, ProfilePurpose
-from controller.signing.canonical import NotSignableError
-from controller.signing.jws import inside
+from controller.signing.jws import extract_payload
+from controller.signing.signed_text import SignedTextError
 
 MOST_ASKED_S = int(8 * DAY_S)
 """A composite schedule is told for so long at most: a week, and the day that it begins on."""
@@ -260,8 +260,8 @@ class ProfileArbiter:
         if action not in self._carriers and action != "ClearChargingProfile":
             return ProfileDecision(call=frame)
         try:
-            inner = Call(frame.text, frame.id, action, inside(frame.payload))
-        except NotSignableError as wrong:
+            inner = Call(frame.text, frame.id, action, extract_payload(frame.payload))
+        except SignedTextError as wrong:
             return _unacceptable(frame, "FormatViolation", f"nobody can tell what it brings: {wrong}")
         if action == "ClearChargingProfile":
             criteria = read_clearing(self._version, inner.payload)

@@ -15,7 +15,7 @@ DENIED = "SecurityError"
 
 
 class CommandPermissions(msgspec.Struct, frozen=True):
-    """What `backend` may command; `actions` None: all that there is, and all that there will be."""
+    """What `backend` may command; `action_patterns` None: all that there is, and all that there will be."""
 
     backend: str
     actions: frozenset[str] | None

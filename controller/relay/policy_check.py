@@ -34,19 +34,19 @@ from controller.ocpp.frames import (
 from controller.relay.call_queue import PendingCall
 from controller.relay.downstream import OWNER
 from controller.relay.events import Action
+from controller.signing.message_signer import SignedMessage
 from controller.signing.policy_enforcer import (
-    CODE,
-    PASS,
+    FORWARD,
+    SECURITY_ERROR,
+    Decision,
     DropDecision,
     ForwardDecision,
     MessageContext,
     PolicyEnforcer,
     RejectDecision,
-    Ruling,
-    SignedMessage,
 )
-from controller.signing.rulebook import MessageFacts
-from controller.signing.signing_wire import Direction, SignatureKind
+from controller.signing.rule_set import RuleKey
+from controller.signing.signature_format import Direction, MessageKind
 
 
 def _nothing(_message_id: str) -> None:
@@ -105,16 +105,16 @@ class RelayPolicyCheck:
         passed = self.follow(self.ruling(frame, sender, now), frame, sender)
         if self._gate is None or not isinstance(passed, CallResult | Send):
             return passed
-        kind, action = SignatureKind.SEND, getattr(passed, "action", "")
+        kind, action = MessageKind.SEND, getattr(passed, "action", "")
         if isinstance(passed, CallResult):
-            kind, action = SignatureKind.RESPONSE, sender.asked(passed.id) or ""
+            kind, action = MessageKind.RESPONSE, sender.asked(passed.id) or ""
         text = self._pass_on(sender, action, passed.text, passed.payload, now, kind)
         return passed if text is passed.text else _read(text)
 
-    def ruling(self, frame: Frame, sender: PolicyPeer, now: float) -> Ruling:
+    def ruling(self, frame: Frame, sender: PolicyPeer, now: float) -> Decision:
         """What the gate says of a frame: to be followed."""
         if self._gate is None:
-            return PASS
+            return FORWARD
         passage = MessageContext(
             version=self._version,
             direction=sender.direction,
@@ -122,11 +122,11 @@ class RelayPolicyCheck:
             station=self._station,
             action=sender.asked(frame.id) if isinstance(frame, CallResult) else None,
         )
-        return self._gate.look(passage, frame, self._utc_of(now))
+        return self._gate.decide(passage, frame, self._utc_of(now))
 
-    def follow(self, ruling: Ruling, frame: Frame, sender: PolicyPeer) -> Frame | None:
+    def follow(self, ruling: Decision, frame: Frame, sender: PolicyPeer) -> Frame | None:
         """The frame as it goes on, if it does, and whatever else such a ruling wants done."""
-        if ruling is PASS:
+        if ruling is FORWARD:
             return frame
         what = _in_words(frame, sender)
         match ruling:
@@ -174,13 +174,13 @@ class RelayPolicyCheck:
         text: str,
         payload: bytes,
         now: float,
-        kind: SignatureKind = SignatureKind.REQUEST,
+        kind: MessageKind = MessageKind.REQUEST,
     ) -> str:
         """The text of a frame of our own, signed where the policy has it so."""
         if self._gate is None:
             return text
         there = Direction.UP if to.direction is Direction.DOWN else Direction.DOWN
-        facts = MessageFacts(version=self._version, action=action, direction=there, kind=kind, link=to.link)
+        facts = RuleKey(version=self._version, action=action, direction=there, kind=kind, link=to.link)
         return self._written(text, payload, self._gate.sign_own(facts, payload, self._utc_of(now)), facts)
 
     def sign_answer(self, to: PolicyPeer, action: str, text: str, now: float) -> str:
@@ -188,7 +188,7 @@ class RelayPolicyCheck:
         frame = None if self._gate is None else parse(text)
         if not isinstance(frame, CallResult):
             return text
-        return self.sign(to, action, text, frame.payload, now, SignatureKind.RESPONSE)
+        return self.sign(to, action, text, frame.payload, now, MessageKind.RESPONSE)
 
     def _pass_on(
         self,
@@ -197,23 +197,25 @@ class RelayPolicyCheck:
         text: str,
         payload: bytes,
         now: float,
-        kind: SignatureKind = SignatureKind.REQUEST,
+        kind: MessageKind = MessageKind.REQUEST,
     ) -> str:
         """A frame that only passes, with our signature beside the others where the policy has it so."""
         if self._gate is None or action.endswith(SIGNED):
             return text
-        facts = MessageFacts(
+        facts = RuleKey(
             version=self._version, action=action, direction=sender.direction, kind=kind, link=sender.link
         )
-        return self._written(text, payload, self._gate.sign_passing(facts, payload, self._utc_of(now)), facts)
+        return self._written(
+            text, payload, self._gate.sign_forwarded(facts, payload, self._utc_of(now)), facts
+        )
 
-    def _written(self, text: str, payload: bytes, signed: SignedMessage, facts: MessageFacts) -> str:
+    def _written(self, text: str, payload: bytes, signed: SignedMessage, facts: RuleKey) -> str:
         """The frame with the signed payload; every other byte of it stays."""
-        if signed.lacks:
+        if signed.unsigned_reason:
             what = (
                 f"{facts.action} ({facts.kind}, {facts.direction}, {facts.link}) goes without our signature"
             )
-            self._note(logging.WARNING, f"{what}: {signed.lacks}")
+            self._note(logging.WARNING, f"{what}: {signed.unsigned_reason}")
         if signed.payload is payload:
             return text
         before, _, after = text.rpartition(payload.decode())  # a payload is the last element of its frame
@@ -222,20 +224,20 @@ class RelayPolicyCheck:
     # -- rulings ------------------------------------------------------------------------------------
 
     def _passed(self, frame: Frame, ruling: ForwardDecision, sender: PolicyPeer, what: str) -> Frame:
-        if ruling.remember is not None:
-            self._do(Persist((ruling.remember,)))  # it must not be new again after a crash: before it goes on
+        if ruling.record is not None:
+            self._do(Persist((ruling.record,)))  # it must not be new again after a crash: before it goes on
         level, how = (logging.WARNING, "passes, marked") if ruling.marked else (logging.DEBUG, "passes")
-        self._note(level, f"{sender.name}: {what} {how}, rule {ruling.rule}: {ruling.why}")
+        self._note(level, f"{sender.name}: {what} {how}, rule {ruling.rule}: {ruling.reason}")
         return frame
 
     def _refused(self, frame: Frame, ruling: RejectDecision, sender: PolicyPeer, what: str) -> Frame | None:
         if isinstance(frame, Call) and sender.awaits(frame.id):
             self._note(logging.INFO, f"{sender.name} repeats {what} before its answer: sent on once")
             return None  # the answer is still to come: it gets no other
-        self._note(logging.WARNING, f"{sender.name}: {what} refused, rule {ruling.rule}: {ruling.why}")
-        text = call_error(frame.id, CODE, ruling.description)
+        self._note(logging.WARNING, f"{sender.name}: {what} refused, rule {ruling.rule}: {ruling.reason}")
+        text = call_error(frame.id, SECURITY_ERROR, ruling.description)
         if isinstance(frame, CallResult):
-            return CallError(text, frame.id, CODE, ruling.description)
+            return CallError(text, frame.id, SECURITY_ERROR, ruling.description)
         if isinstance(frame, Call):
             self._do(sender.back(text))
         return None

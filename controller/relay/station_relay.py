@@ -82,7 +82,7 @@ from controller.relay.upstream import (
     Upstream,
 )
 from controller.signing.policy_enforcer import PolicyEnforcer
-from controller.signing.signing_wire import Direction
+from controller.signing.signature_format import Direction
 
 FAREWELL_S = 5.0
 """How long a station stays connected after its backend is lost, so that its safe limits reach it."""

@@ -55,8 +55,7 @@ from controller.services.dimming_notifier import DimmingNotifier, Say
 from controller.services.dimming_readings import draws_w, power_w
 from controller.services.load_management_service import LoadManagementService, utc
 from controller.services.policy_service import PolicyService
-from controller.signing.key_files import read_keys
-from controller.signing.keyring import Keyring, OwnKey, signer
+from controller.signing.signing_keys import Keyring, OwnKey, read_key_files, select_signing_key
 from controller.site_identity.identity import SiteLimited
 from controller.stations.registry import SessionRegistry
 from controller.store.database import StoreError
@@ -353,13 +352,13 @@ class DimmingService:
 def _evidence_key(config: Config, wall: float) -> OwnKey:
     """The key that signs the evidence until the next start: the newest, though the clock may be wrong now."""
     own = _own_keys(config)
-    return signer(own, wall) or max(own, key=lambda each: each.known.not_before)
+    return select_signing_key(own, wall) or max(own, key=lambda each: each.known.not_before)
 
 
 def _own_keys(config: Config) -> list[OwnKey]:
     assert config.signing is not None  # the check has made sure of it, and of the key
     assert config.signing.key is not None
-    return list(read_keys(Path(config.signing.key)).values())
+    return list(read_key_files(Path(config.signing.key)).values())
 
 
 async def _every(interval_s: float, do: Callable[[], None]) -> None:

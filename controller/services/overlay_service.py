@@ -48,7 +48,7 @@ from controller.overlay.overlay_frames import Message, RoutedFrame, parse
 from controller.overlay.overlay_wire import CSMS, NetworkingMode, OverlayMessageKind
 from controller.services.load_management_service import utc
 from controller.services.overlay_settings import OverlayTrust, node_settings
-from controller.signing.replay import RememberText
+from controller.signing.replay_cache import ReplayRecord
 from controller.stations.admission import Admission
 from controller.store.database import StoreError
 from controller.transport.channel import Channel
@@ -86,7 +86,7 @@ class OverlayService:
         config: Config,
         uplinks: Mapping[str, BackendPool],
         trust: OverlayTrust,
-        save: Callable[[Sequence[RememberText]], Awaitable[None]],
+        save: Callable[[Sequence[ReplayRecord]], Awaitable[None]],
     ) -> None:
         self._save = save
         self._own = config.site.id

@@ -14,10 +14,10 @@ from controller.ocpp.frames import Version
 from controller.overlay.node_settings import NodeSettings
 from controller.overlay.overlay_wire import TOPOLOGY
 from controller.overlay.routes import Hop
-from controller.signing.canonical import NotSignableError
 from controller.signing.policy_enforcer import PolicyEnforcer
-from controller.signing.rulebook import MessageFacts
-from controller.signing.signing_wire import Direction, SignatureKind
+from controller.signing.rule_set import RuleKey
+from controller.signing.signature_format import Direction, MessageKind
+from controller.signing.signed_text import SignedTextError
 
 log = logging.getLogger("controller.overlay")
 
@@ -35,8 +35,8 @@ class OverlayTrust:
         if self.gate is None:
             return payload
         signed = self.gate.sign_own(_facts("", is_call), payload, self._utc())
-        if signed.lacks:
-            log.warning("our topology goes out unsigned: %s", signed.lacks)
+        if signed.unsigned_reason:
+            log.warning("our topology goes out unsigned: %s", signed.unsigned_reason)
         return signed.payload
 
     def verify(self, node: str, payload: bytes, is_call: bool) -> str | None:
@@ -48,8 +48,8 @@ class OverlayTrust:
         if self.gate is None:
             return "no policy of [signing] knows a key"
         try:
-            signers = self.gate.signers(_facts(node, is_call), payload, self._utc())
-        except NotSignableError as no:
+            signers = self.gate.valid_signers(_facts(node, is_call), payload, self._utc())
+        except SignedTextError as no:
             return str(no)
         return None if node in signers else f"it has no valid signature of a key whose holder is {node!r}"
 
@@ -79,6 +79,6 @@ def node_settings(config: Config, trust: OverlayTrust, utc_of: Callable[[float],
     )
 
 
-def _facts(link: str, is_call: bool) -> MessageFacts:
-    kind = SignatureKind.REQUEST if is_call else SignatureKind.SEND
-    return MessageFacts(version=Version.V21, action=TOPOLOGY, direction=Direction.UP, kind=kind, link=link)
+def _facts(link: str, is_call: bool) -> RuleKey:
+    kind = MessageKind.REQUEST if is_call else MessageKind.SEND
+    return RuleKey(version=Version.V21, action=TOPOLOGY, direction=Direction.UP, kind=kind, link=link)

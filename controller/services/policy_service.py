@@ -15,12 +15,11 @@ import trio
 
 from controller.config import Config
 from controller.services.service_error import ServiceError
-from controller.signing.key_files import KeyFileError, read_keys
-from controller.signing.keyring import OwnKey
-from controller.signing.policy_enforcer import PolicyEnforcer, Ruling
+from controller.signing.policy_enforcer import Decision, PolicyEnforcer
 from controller.signing.policy_file import LoadedPolicy, PolicyFileError, read_policy
-from controller.signing.policy_messages import PolicyInbox
-from controller.signing.replay import RememberText, ReplayCache
+from controller.signing.policy_messages import ReceivedPolicies
+from controller.signing.replay_cache import ReplayCache, ReplayRecord
+from controller.signing.signing_keys import KeyFileError, OwnKey, read_key_files
 from controller.store.policy_store import PolicyStore
 from controller.store.replay_store import ReplayStore
 from controller.tomlcheck.diagnostics import FileUnreadableError
@@ -62,7 +61,7 @@ class PolicyService:
         self._stamps = self._look()
         loaded = self._desk.loaded
         seen = ReplayCache(loaded.policy().window_s)
-        seen.recall(self._seen.load())
+        seen.load(self._seen.load())
         self.gate = PolicyEnforcer(loaded.policy(), self._own, seen, loaded.verifier(), name)
         self._tell()
 
@@ -91,35 +90,35 @@ class PolicyService:
         """The policy as it holds now, with the keys that it names, and our own keys."""
         return self._desk.loaded, self._own
 
-    def answer(self, action: str, payload: bytes, ruling: Ruling) -> bytes:
+    def answer(self, action: str, payload: bytes, ruling: Decision) -> bytes:
         """The answer to a change of policies that came to our own identity, of which the gate has ruled so.
 
         What it changes is on disk, and in force. Raises StoreFailed.
         """
-        answer = self._desk.handle(action, payload, ruling)
+        answer = self._desk.handle_message(action, payload, ruling)
         if answer.changed is not None:
             self._policies.save(answer.changed)
             self._exchange()
-            log.warning("%s %s is in force: %s", action, answer.changed.id, ruling.why)
+            log.warning("%s %s is in force: %s", action, answer.changed.id, ruling.reason)
         return answer.payload
 
-    def remember(self, words: Sequence[RememberText]) -> None:
+    def remember(self, words: Sequence[ReplayRecord]) -> None:
         """Durable when it returns. May be called in a thread. Raises StoreFailed."""
         if words:
             seen = tuple(seen for word in words for seen in word.seen)
-            self._seen.save(RememberText(seen, max(word.forgotten_until for word in words)))
+            self._seen.save(ReplayRecord(seen, max(word.forgotten_until for word in words)))
 
-    def _read(self) -> tuple[PolicyInbox, Sequence[OwnKey]]:
+    def _read(self) -> tuple[ReceivedPolicies, Sequence[OwnKey]]:
         try:
             loaded = read_policy(self._policy)
-            own = () if self._key is None else tuple(read_keys(self._key).values())
+            own = () if self._key is None else tuple(read_key_files(self._key).values())
         except (FileUnreadableError, PolicyFileError, KeyFileError) as wrong:
             raise SigningSetupError(str(wrong)) from wrong
-        return PolicyInbox(loaded.file, self._policy.parent, self._policies.load()), own
+        return ReceivedPolicies(loaded.file, self._policy.parent, self._policies.load()), own
 
     def _exchange(self) -> None:
         loaded = self._desk.loaded
-        self.gate.exchange(loaded.policy(), self._own, loaded.verifier())
+        self.gate.replace_policy(loaded.policy(), self._own, loaded.verifier())
 
     def _tell(self) -> None:
         file = self._desk.loaded.file
@@ -131,7 +130,7 @@ class PolicyService:
             len(file.sign),
             len(self._own),
         )
-        for each in self._desk.forgotten:
+        for each in self._desk.not_applied:
             log.error("received once, and not in force, because it does not fit %s: %s", self._policy, each)
 
     def _look(self) -> _Stamps:

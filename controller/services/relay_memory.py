@@ -27,7 +27,7 @@ from controller.offline.station_snapshot import StationSnapshot
 from controller.offline.transaction_id_map import TransactionIdMap
 from controller.relay.command_permissions import CommandPermissions
 from controller.relay.secondary_backend import SecondaryBackend
-from controller.signing.replay import RememberText
+from controller.signing.replay_cache import ReplayRecord
 from controller.store.database import StoreError
 from controller.store.relay_store import RelayStore
 from controller.store.store_writer import StoreWriter
@@ -82,7 +82,7 @@ class RelayJournals:
     """
 
     def __init__(
-        self, config: Config, remember: Callable[[Sequence[RememberText]], None] | None = None
+        self, config: Config, remember: Callable[[Sequence[ReplayRecord]], None] | None = None
     ) -> None:
         directory = Path(config.store.directory)
         self._store = RelayStore(directory)
@@ -120,11 +120,11 @@ class RelayJournals:
         self._stations[station] = self._recalled(station)
 
     def _write(self, records: Sequence[Record]) -> None:
-        seen = [word for word in records if isinstance(word, RememberText)]
+        seen = [word for word in records if isinstance(word, ReplayRecord)]
         if self._remember is not None and seen:
             self._remember(seen)
         if len(seen) < len(records):
-            self._store.write([word for word in records if not isinstance(word, RememberText)])
+            self._store.write([word for word in records if not isinstance(word, ReplayRecord)])
 
     # -- what a link's relay is made of ---------------------------------------------------------------
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path as FilePath
 
 from controller.config.schema import Config
-from controller.signing.key_files import KeyFileError, read_keys
 from controller.signing.policy_file import PolicyFileError, read_policy
-from controller.signing.policy_schema import RuleAction
+from controller.signing.policy_schema import SigningAction
+from controller.signing.signing_keys import KeyFileError, read_key_files
 from controller.tomlcheck.diagnostics import FileUnreadableError, Problem
 
 
@@ -19,14 +19,14 @@ def check_signing(config: Config) -> Iterator[Problem]:
         return
     if signing.key is not None:
         try:
-            read_keys(FilePath(signing.key))
+            read_key_files(FilePath(signing.key))
         except KeyFileError as wrong:
             what, _, remedy = str(wrong).partition("; ")
             yield Problem(("signing", "key"), what, remedy or "name a key, or a folder of keys")
     if signing.policy is not None:
         try:
             policy = read_policy(FilePath(signing.policy)).file
-            if signing.key is None and any(rule.do is RuleAction.SIGN for rule in policy.sign):
+            if signing.key is None and any(rule.do is SigningAction.SIGN for rule in policy.sign):
                 what = "is missing, but the policy has something to sign"
                 yield Problem(
                     ("signing", "key"), what, "make one with `local-controller keys new`, and name it"

@@ -15,8 +15,8 @@ from controller.ocpp.frames import Call, CallResult, Frame, Version, call_result
 from controller.relay.events import Action
 from controller.relay.policy_check import PolicyPeer, RelayPolicyCheck
 from controller.services.policy_service import PolicyService
-from controller.signing.replay import RememberText
-from controller.signing.signing_wire import POLICY_ACTIONS, Direction
+from controller.signing.replay_cache import ReplayRecord
+from controller.signing.signature_format import POLICY_ACTIONS, Direction
 
 log = logging.getLogger("controller.identity")
 
@@ -79,7 +79,7 @@ class SiteLinkPolicy:
     def _do(self, action: Action) -> None:
         match action:
             case Persist(records):
-                self._keeper.remember([record for record in records if isinstance(record, RememberText)])
+                self._keeper.remember([record for record in records if isinstance(record, ReplayRecord)])
             case LogEntry(level, text):
                 log.log(level, "the site's own identity: %s", text)
             case ToBackend(text):

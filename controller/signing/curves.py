@@ -1,8 +1,8 @@
-"""Elliptic curves as WWCP OCPP uses them: its names, its hashes, and nothing that may be read in two ways.
+"""Elliptic curves as WWCP OCPP uses them: its names, its hashes, and one form of each key and signature.
 
-A key is its point on the curve, uncompressed: 0x04, X, Y (SEC 1, 2.3.3). A signature is ECDSA in strict
-DER (X.690, 10.1). The hash is SHA-256, and SHA-512 for secp384r1 as well as for secp521r1: that is how
-they do it, not what FIPS 186-5 would suggest.
+A key is its point on the curve, uncompressed: 0x04, X, Y (SEC 1, 2.3.3). A signature is ECDSA in strict DER
+(X.690, 10.1). The hash is SHA-256, and SHA-512 for secp384r1 as well as for secp521r1: this is WWCP's
+choice, not what FIPS 186-5 suggests.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import msgspec
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
+
+from controller.signing import SigningError
 
 _UNCOMPRESSED = 0x04
 
@@ -27,7 +29,7 @@ class EllipticCurve(msgspec.Struct, frozen=True):
 
     @property
     def point_bytes(self) -> int:
-        """How long a key is."""
+        """Length of a key in bytes."""
         return 1 + 2 * ((self.group.key_size + 7) // 8)
 
 
@@ -40,54 +42,58 @@ CURVES: Mapping[str, EllipticCurve] = {
         EllipticCurve("secp256k1", ec.SECP256K1(), hashes.SHA256()),
     )
 }
-"""Not secp192r1, which the format knows, too: 96 bits of security are no proof of anything any more."""
+"""secp192r1, which WWCP writes too, is missing on purpose: 96 bits of security are not enough."""
 
 
-class BadKeyError(Exception):
-    """These bytes are no key on this curve. The text says why."""
+class CurveKeyError(SigningError):
+    """Bytes are not a key on a curve that is used here."""
 
 
 def curve_of(key: ec.EllipticCurvePublicKey) -> EllipticCurve:
-    """The curve that a key is on. Raises BadKey where it is none of `CURVES`."""
+    """Return the curve of a key. Raises CurveKeyError if it is not one of `CURVES`."""
     try:
         return CURVES[key.curve.name]
     except KeyError:
-        raise BadKeyError(f"{key.curve.name} is not used here; known are {', '.join(CURVES)}") from None
+        raise CurveKeyError(f"curve {key.curve.name} is not used here; {', '.join(CURVES)} are") from None
 
 
-def point_of(key: ec.EllipticCurvePublicKey) -> bytes:
-    """A key as its point."""
+def encode_point(key: ec.EllipticCurvePublicKey) -> bytes:
+    """Encode a key as its uncompressed point."""
     numbers = key.public_numbers()
     length = (key.key_size + 7) // 8
     return b"\x04" + numbers.x.to_bytes(length, "big") + numbers.y.to_bytes(length, "big")
 
 
-def public_key(curve: EllipticCurve, point: bytes) -> ec.EllipticCurvePublicKey:
-    """The key that a point is. Raises BadKey."""
+def decode_point(curve: EllipticCurve, point: bytes) -> ec.EllipticCurvePublicKey:
+    """Decode an uncompressed point. Raises CurveKeyError."""
     if len(point) != curve.point_bytes or point[0] != _UNCOMPRESSED:
-        raise BadKeyError(f"is no uncompressed point of {curve.name} ({curve.point_bytes} bytes, 0x04 first)")
+        raise CurveKeyError(
+            f"is not an uncompressed point of {curve.name} ({curve.point_bytes} bytes, 0x04 first)"
+        )
     try:
-        return _public_key(curve.name, point)
+        return _decode_cached(curve.name, point)
     except ValueError:
-        raise BadKeyError(f"is no point on {curve.name}") from None
+        raise CurveKeyError(f"is not a point on {curve.name}") from None
 
 
 @lru_cache(maxsize=4096)
-def _public_key(curve: str, point: bytes) -> ec.EllipticCurvePublicKey:
-    """Kept: to see that a point is on its curve is dear, and known keys come again and again."""
+def _decode_cached(curve: str, point: bytes) -> ec.EllipticCurvePublicKey:
+    """Decode a point; cached, because the check that it is on its curve is expensive."""
     return ec.EllipticCurvePublicKey.from_encoded_point(CURVES[curve].group, point)
 
 
-def sign(key: ec.EllipticCurvePrivateKey, text: bytes) -> bytes:
-    """The signature of a text, in DER. Raises BadKey where the key is on no curve of ours."""
+def sign_text(key: ec.EllipticCurvePrivateKey, text: bytes) -> bytes:
+    """Sign a text; returns DER. Raises CurveKeyError if the key is on another curve."""
     return key.sign(text, ec.ECDSA(curve_of(key.public_key()).hash))
 
 
-def is_valid(curve: EllipticCurve, key: ec.EllipticCurvePublicKey, signature: bytes, text: bytes) -> bool:
-    """Whether a signature is this key's for this text. The library takes strict DER alone.
+def is_valid_signature(
+    curve: EllipticCurve, key: ec.EllipticCurvePublicKey, signature: bytes, text: bytes
+) -> bool:
+    """Return True if a signature in strict DER is this key's for this text.
 
-    Of a valid signature (r, s) anybody can make (r, n - s), which is as valid: what has been seen before
-    is therefore known by its text, never by its signature.
+    From a valid signature (r, s) anybody can make (r, n - s), which is valid too: a replay is therefore
+    recognized by its text, never by its signature.
     """
     try:
         key.verify(signature, text, ec.ECDSA(curve.hash))

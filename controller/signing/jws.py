@@ -1,8 +1,8 @@
-"""The signed messages of OCPP itself: `-Signed` actions, whose payload is a flattened JWS.
+"""Signed messages of OCPP itself: `-Signed` actions, whose payload is a flattened JWS.
 
-Source: OCPP 2.0.1 and 2.1 Part 4, section 7; RFC 7515, section 7.2.2. The protected header says which
-message is in it, and names the certificate of the signer. They pass untouched. A certificate that is not
-known here is no error of theirs: such a message only proves nothing to us.
+Source: OCPP 2.0.1 and 2.1 Part 4, section 7; RFC 7515, section 7.2.2. The protected header names the
+message in it and the certificate of the signer. They are forwarded untouched. An unknown certificate is no
+error of the message: it only proves nothing.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, RSAKey
 
 from controller.ocpp.actions import plain
-from controller.signing import canonical, signatures
-from controller.signing.canonical import NotSignableError
-from controller.signing.curves import BadKeyError
-from controller.signing.signatures import CheckedSignature, ExaminedMessage, KeyId
-from controller.signing.signing_wire import SignatureKind
+from controller.signing import payload_signatures, signed_text
+from controller.signing.curves import CurveKeyError
+from controller.signing.payload_signatures import KeyId, SignatureCheck, SignatureReport
+from controller.signing.signature_format import MessageKind
+from controller.signing.signed_text import SignedTextError
 
 ALGORITHMS = ("ES256", "RS256", "RS384")
-LEAST_RSA_BITS = 2048
+MIN_RSA_BITS = 2048
 _RSA = "rsa"
 _THUMBPRINT = "x5t#S256"
-_TYPES = {SignatureKind.REQUEST: 2, SignatureKind.RESPONSE: 3, SignatureKind.SEND: 6}
-_CANNOT_CHECK = "its certificate is not known here"
+_TYPES = {MessageKind.REQUEST: 2, MessageKind.RESPONSE: 3, MessageKind.SEND: 6}
+_CANNOT_CHECK = "its certificate is unknown"
 
 
-class Certificate(msgspec.Struct, frozen=True):
-    """A signer's certificate, its key's name here, and from when until when it is valid (POSIX s)."""
+class JwsCertificate(msgspec.Struct, frozen=True):
+    """Certificate of a signer, the identity of its key, and its validity (POSIX s)."""
 
     thumbprint: str
     key: KeyId
@@ -60,24 +60,24 @@ class _Header(
     print: str | None = None
 
 
-def read_certificate(pem: bytes) -> Certificate:
-    """A certificate of a PEM file's bytes. Raises BadKey with what is wrong."""
+def read_jws_certificate(pem: bytes) -> JwsCertificate:
+    """Read a certificate in PEM. Raises CurveKeyError."""
     try:
         certificate = x509.load_pem_x509_certificate(pem)
     except ValueError:
-        raise BadKeyError("is no certificate in PEM") from None
+        raise CurveKeyError("is not a certificate in PEM") from None
     public = certificate.public_key()
     text = public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     if isinstance(public, ec.EllipticCurvePublicKey):
-        key: KeyId = signatures.key_id(public)
+        key: KeyId = payload_signatures.key_id(public)
         jose: ECKey | RSAKey = ECKey.import_key(text)
-    elif isinstance(public, rsa.RSAPublicKey) and public.key_size >= LEAST_RSA_BITS:
+    elif isinstance(public, rsa.RSAPublicKey) and public.key_size >= MIN_RSA_BITS:
         key = KeyId(_RSA, public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
         jose = RSAKey.import_key(text)
     else:
-        raise BadKeyError(f"has a key that is neither on a curve nor RSA of {LEAST_RSA_BITS} bits")
+        raise CurveKeyError(f"has a key that is neither on a curve nor RSA of {MIN_RSA_BITS} bits")
     der = certificate.public_bytes(Encoding.DER)
-    return Certificate(
+    return JwsCertificate(
         base64.urlsafe_b64encode(hashlib.sha256(der).digest()).rstrip(b"=").decode(),
         key,
         jose,
@@ -86,43 +86,41 @@ def read_certificate(pem: bytes) -> Certificate:
     )
 
 
-class Verifier:
-    """Verifies signed messages by the certificates that are known."""
+class JwsVerifier:
+    """Verifier with the certificates that are known."""
 
-    def __init__(self, certificates: Iterable[Certificate] = ()) -> None:
+    def __init__(self, certificates: Iterable[JwsCertificate] = ()) -> None:
         self._certificates = {each.thumbprint: each for each in certificates}
 
-    def examine(self, payload: bytes, action: str, kind: SignatureKind) -> tuple[ExaminedMessage, bytes]:
-        """What the signature of a `-Signed` message proves, and the OCPP payload in it.
+    def verify(self, payload: bytes, action: str, kind: MessageKind) -> tuple[SignatureReport, bytes]:
+        """Verify the signature of a `-Signed` message; returns also the OCPP payload in it.
 
-        Raises NotSignable where there is no JWS to be read.
+        Raises SignedTextError if there is no readable JWS.
         """
-        canonical.read(payload)
+        signed_text.tokenize_payload(payload)
         written, header, inner = _read(payload)
-        canonical.read(inner)
+        signed_text.tokenize_payload(inner)
         digest = hashlib.sha256(f"{written.protected}.{written.payload}".encode()).digest()
-        return ExaminedMessage(digest, (self._check(written, header, action, kind),)), inner
+        return SignatureReport(digest, (self._check(written, header, action, kind),), inner), inner
 
-    def _check(
-        self, written: _Flattened, header: _Header, action: str, kind: SignatureKind
-    ) -> CheckedSignature:
+    def _check(self, written: _Flattened, header: _Header, action: str, kind: MessageKind) -> SignatureCheck:
         certificate = self._certificates.get(header.print or "")
         if certificate is None:
-            return CheckedSignature(None, _CANNOT_CHECK)
+            return SignatureCheck(None, _CANNOT_CHECK)
         if header.action not in (None, plain(action), action):
-            return CheckedSignature(certificate.key, "it was made for another action")
+            return SignatureCheck(certificate.key, "it was made for another action")
         if header.kind not in (None, _TYPES[kind], str(_TYPES[kind])):
-            return CheckedSignature(certificate.key, "it was made for another type of message")
+            return SignatureCheck(certificate.key, "it was made for another type of message")
         if not _is_valid(written, certificate):
-            return CheckedSignature(certificate.key, "it is not that certificate's signature of this payload")
-        return CheckedSignature(certificate.key)
+            return SignatureCheck(certificate.key, "it is not that certificate's signature of this payload")
+        return SignatureCheck(certificate.key)
 
 
-def inside(payload: bytes) -> bytes:
-    """The OCPP payload in a `-Signed` message, whoever has signed it. Raises NotSignable."""
-    canonical.read(payload)
+def extract_payload(payload: bytes) -> bytes:
+    """Return the OCPP payload in a `-Signed` message, unverified. Raises SignedTextError."""
+    signed_text.tokenize_payload(payload)
     inner = _read(payload)[2]
-    canonical.read(inner)
+    signed_text.tokenize_payload(inner)
     return inner
 
 
@@ -130,17 +128,17 @@ def _read(payload: bytes) -> tuple[_Flattened, _Header, bytes]:
     try:
         written = msgspec.json.decode(payload, type=_Flattened)
         protected = _base64url(written.protected)
-        canonical.read(protected)
+        signed_text.tokenize_payload(protected)
         return written, msgspec.json.decode(protected, type=_Header), _base64url(written.payload)
     except (msgspec.DecodeError, binascii.Error, ValueError):
-        raise NotSignableError("the payload is no flattened JWS") from None
+        raise SignedTextError("the payload is not a flattened JWS") from None
 
 
 def _base64url(text: str) -> bytes:
     return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
 
 
-def _is_valid(written: _Flattened, certificate: Certificate) -> bool:
+def _is_valid(written: _Flattened, certificate: JwsCertificate) -> bool:
     value: Any = msgspec.to_builtins(written)
     try:
         jws.deserialize_json(value, certificate.jose, registry=_registry)
@@ -150,4 +148,4 @@ def _is_valid(written: _Flattened, certificate: Certificate) -> bool:
 
 
 _registry = jws.JWSRegistry(algorithms=list(ALGORITHMS), strict_check_header=False)
-"""OCPP's own header members are none that it knows."""
+"""Not strict: the library does not know OCPP's own header members."""

@@ -1,11 +1,11 @@
-"""The gate: every message that comes in is looked at here, and everything of our own is signed here.
+"""Policy enforcement: the decision about each message that is received, and the signing of our own.
 
-    look          may it go on? Only links and actions that a policy names cost more than a look into a table
-    sign_own      the payload of a message of our own, signed where the policy has it so
-    sign_passing  that of a message that goes on, with our signature beside those that it has
+    decide         forward, reject or drop; messages without a rule cost one look into a table
+    sign_own       payload of a message of our own, signed if the policy says so
+    sign_forwarded payload of a message that is forwarded, with our signature beside those that it has
 
-A policy is exchanged as a whole, while links stay. The answer to a refused CALL is a CALLERROR
-`SecurityError` that names the rule.
+A policy is replaced as a whole while links stay. A rejected CALL gets a CALLERROR `SecurityError` with the
+rule.
 """
 
 from __future__ import annotations
@@ -15,67 +15,66 @@ from collections.abc import Sequence
 
 import msgspec
 
-from controller.ocpp.actions import SIGNED, plain
 from controller.ocpp.frames import Call, CallResult, Frame, Send, Version
-from controller.signing import access_request, keyring, signatures, signing_wire
-from controller.signing.access_request import AccessRequest, UnreadableRequestError
-from controller.signing.canonical import NotSignableError
-from controller.signing.jws import Verifier
-from controller.signing.keyring import OwnKey
-from controller.signing.policy_schema import RuleAction, VerifyConfig
-from controller.signing.replay import RememberText, ReplayCache
-from controller.signing.rulebook import MessageFacts
+from controller.signing import SigningError, payload_signatures, signature_format
+from controller.signing.access_requests import AccessRequest, AccessRequestError, read_access_requests
+from controller.signing.jws import JwsVerifier
+from controller.signing.message_signer import SignedMessage, sign_message
+from controller.signing.payload_signatures import KeyId, SignatureReport
+from controller.signing.policy_schema import SigningAction, VerificationRule
+from controller.signing.replay_cache import ReplayCache, ReplayRecord
+from controller.signing.rule_set import RuleKey
+from controller.signing.signature_format import Direction, MessageKind
 from controller.signing.signature_policy import PolicyOutcome, PolicyVerdict, SignaturePolicy
-from controller.signing.signatures import ExaminedMessage, KeyId
-from controller.signing.signing_wire import Direction, SignatureKind
+from controller.signing.signing_keys import OwnKey
 
-CODE = "SecurityError"
-"""The CALLERROR's code (OCPP-J 1.6 section 4.2.3; 2.x Part 4, 4.3)."""
+SECURITY_ERROR = "SecurityError"
+"""Code of the CALLERROR (OCPP-J 1.6 section 4.2.3; 2.x Part 4, 4.3)."""
 
 
 class ForwardDecision(msgspec.Struct, frozen=True):
-    """It goes on. `remember`: save it first.
+    """Decision to forward a message. `record`: to be on disk before.
 
-    With `rule` and `why` there is something for the log: who has signed, or, where it is `marked`, what
-    the message lacks. `signers`: those whose signatures let it pass; none where nobody looked.
+    `rule` and `reason` are for the log: who has signed or, if the message is `marked`, what is wrong with
+    it. `signers`: keys whose signatures were required and counted.
     """
 
-    remember: RememberText | None = None
+    record: ReplayRecord | None = None
     rule: str = ""
-    why: str = ""
+    reason: str = ""
     marked: bool = False
     signers: frozenset[KeyId] = frozenset()
 
 
 class RejectDecision(msgspec.Struct, frozen=True):
-    """It does not go on, and who waits for an answer is told so."""
+    """Decision not to forward a message; its sender gets an error."""
 
     rule: str
-    why: str
+    reason: str
 
     @property
     def description(self) -> str:
-        """Of the CALLERROR: OCPP allows 255 characters."""
-        return f"signature policy, rule {self.rule}: {self.why}"[:255]
+        """Description of the CALLERROR: OCPP allows 255 characters."""
+        return f"signature policy, rule {self.rule}: {self.reason}"[:255]
 
 
 class DropDecision(msgspec.Struct, frozen=True):
-    """It does not go on, and nobody is told but the log."""
+    """Decision not to forward a message, without an answer."""
 
     rule: str
-    why: str
+    reason: str
 
 
-Ruling = ForwardDecision | RejectDecision | DropDecision
-PASS = ForwardDecision()
+Decision = ForwardDecision | RejectDecision | DropDecision
+FORWARD = ForwardDecision()
 _Carrier = Call | CallResult | Send
-"""What has a payload that somebody may sign."""
+"""Frames with a payload that can be signed."""
 
 
 class MessageContext(msgspec.Struct, frozen=True, kw_only=True):
-    """On which way a frame is. `link` is the station or backend that it comes from, `station` whose it is.
+    """Facts about a frame that are not in it. `link`: station or backend that it comes from.
 
-    `action` is that of the CALL, where the frame is the answer to it.
+    `station`: whose it is. `action`: that of the CALL, if the frame is the answer to it.
     """
 
     version: Version
@@ -85,155 +84,163 @@ class MessageContext(msgspec.Struct, frozen=True, kw_only=True):
     action: str | None = None
 
 
-class SignedMessage(msgspec.Struct, frozen=True):
-    """A payload to be sent. `lacks` says why it is not signed, where it should be."""
-
-    payload: bytes
-    lacks: str = ""
-
-
 class PolicyEnforcer:
-    """A policy in force, with the controller's own keys and what it has seen. Times are POSIX s."""
+    """The policy in force, with the controller's own keys and the replay memory. Times are POSIX s."""
 
     def __init__(
         self,
         policy: SignaturePolicy,
         own: Sequence[OwnKey] = (),
         seen: ReplayCache | None = None,
-        jws: Verifier | None = None,
+        jws: JwsVerifier | None = None,
         name: str | None = None,
     ) -> None:
         self._policy = policy
         self._own = tuple(own)
         self._seen = ReplayCache(policy.window_s) if seen is None else seen
-        self._jws = Verifier() if jws is None else jws
+        self._jws = JwsVerifier() if jws is None else jws
         self._name = name
         self.verdicts: Counter[tuple[str, PolicyOutcome]] = Counter()
-        """How many messages each rule has let pass, marked, refused and dropped."""
+        """Number of messages by rule and outcome."""
 
-    def exchange(self, policy: SignaturePolicy, own: Sequence[OwnKey], jws: Verifier) -> None:
-        """From now on this policy is in force, with these keys. What has been seen stays seen."""
+    def replace_policy(self, policy: SignaturePolicy, own: Sequence[OwnKey], jws: JwsVerifier) -> None:
+        """Put another policy with its keys into force; the replay memory stays."""
         self._policy, self._own, self._jws = policy, tuple(own), jws
         self._seen.window_s = policy.window_s
 
-    def look(self, passage: MessageContext, frame: Frame, utc: float) -> Ruling:
-        """What becomes of a frame that came in."""
-        ruling = self._look(passage, frame, utc)
-        if ruling is not PASS and ruling.rule:
-            self.verdicts[ruling.rule, _outcome(ruling)] += 1
-        return ruling
+    def decide(self, context: MessageContext, frame: Frame, utc: float) -> Decision:
+        """Decide about a frame that was received."""
+        decision = self._decide(context, frame, utc)
+        if decision is not FORWARD and decision.rule:
+            self.verdicts[decision.rule, _outcome(decision)] += 1
+        return decision
 
-    def _look(self, passage: MessageContext, frame: Frame, utc: float) -> Ruling:
+    def _decide(self, context: MessageContext, frame: Frame, utc: float) -> Decision:
         if isinstance(frame, CallResult):
-            if passage.action is None:
-                return PASS
-            action, kind = passage.action, SignatureKind.RESPONSE
+            if context.action is None:
+                return FORWARD
+            action, kind = context.action, MessageKind.RESPONSE
         elif isinstance(frame, Call):
-            action, kind = frame.action, SignatureKind.REQUEST
+            action, kind = frame.action, MessageKind.REQUEST
         elif isinstance(frame, Send):
-            action, kind = frame.action, SignatureKind.SEND
+            action, kind = frame.action, MessageKind.SEND
         else:
-            return PASS  # errors have no payload that anybody signs
-        facts = MessageFacts(
-            version=passage.version,
-            action=plain(action),
-            direction=passage.direction,
-            kind=kind,
-            link=passage.link,
-        )
-        if not self._policy.rules.needs_look(facts):
-            return PASS
-        rule = self._policy.rules.verification(facts, utc)
-        return PASS if rule is None else self._verify(rule, facts, action, passage.station, frame, utc)
+            return FORWARD  # errors have no payload that can be signed
+        key = RuleKey.of_message(context.version, action, context.direction, kind, context.link)
+        if not self._policy.rules.has_rule_for(key):
+            return FORWARD
+        rule = self._policy.rules.verification_rule(key, utc)
+        return FORWARD if rule is None else self._apply(rule, key, action, context.station, frame, utc)
 
-    def signers(self, facts: MessageFacts, payload: bytes, utc: float) -> frozenset[str]:
-        """Whose valid signatures a payload bears, whatever the rules say. Raises NotSignable."""
-        examined, _ = self._examined(facts, facts.action, payload)
-        holders = (self._policy.keyring.holder(key, utc) for key in examined.keys)
+    def valid_signers(self, key: RuleKey, payload: bytes, utc: float) -> frozenset[str]:
+        """Return the holders of the valid signatures of a payload, whatever the rules are.
+
+        Raises SignedTextError.
+        """
+        report, _ = self._verify(key, key.action, payload)
+        holders = (self._policy.keyring.holder(each, utc) for each in report.keys)
         return frozenset(holder for holder in holders if holder is not None)
 
-    def sign_own(self, facts: MessageFacts, payload: bytes, utc: float) -> SignedMessage:
-        """A payload of our own; `facts.link` is where it goes. It is never held back: limits must go out."""
-        return self._sign(facts, payload, utc, passing=False)
+    def sign_own(self, key: RuleKey, payload: bytes, utc: float) -> SignedMessage:
+        """Sign a payload of our own if a rule says so; `key.link` is its receiver.
 
-    def sign_passing(self, facts: MessageFacts, payload: bytes, utc: float) -> SignedMessage:
-        """A payload that goes on; `facts` are those with which it came. What others have signed stays so."""
-        return self._sign(facts, payload, utc, passing=True)
+        A payload that cannot be signed is returned as it is: limits must never wait for a signature.
+        """
+        return self._sign(key, payload, utc, passing=False)
 
-    def _verify(
-        self, rule: VerifyConfig, facts: MessageFacts, action: str, station: str, frame: _Carrier, utc: float
-    ) -> Ruling:
+    def sign_forwarded(self, key: RuleKey, payload: bytes, utc: float) -> SignedMessage:
+        """Sign a payload that is forwarded; `key` is that of its arrival. Other signatures stay."""
+        return self._sign(key, payload, utc, passing=True)
+
+    def _apply(
+        self, rule: VerificationRule, key: RuleKey, action: str, station: str, frame: _Carrier, utc: float
+    ) -> Decision:
         if not rule.require.verifies:
-            return _ruling(self._policy.judge(rule, "", "", utc))
+            return _to_decision(self._policy.evaluate(rule, "", "", utc))
         try:
-            examined, payload = self._examined(facts, action, frame.payload)
-        except NotSignableError as refused:
-            return _ruling(self._policy.judge(rule, str(refused), "", utc))
-        verdict = self._policy.judge(rule, examined, _asked(facts, payload, station), utc)
-        if verdict.outcome is PolicyOutcome.FORWARD and rule.fresh:
-            return self._if_new(rule, verdict, examined.digest, payload, utc)
-        return _ruling(verdict)
+            report, payload = self._verify(key, action, frame.payload)
+        except SigningError as error:
+            return _to_decision(self._policy.evaluate(rule, str(error), "", utc))
+        verdict = self._policy.evaluate(rule, report, _requests(key, payload, station), utc)
+        if verdict.outcome is not PolicyOutcome.FORWARD:
+            return _to_decision(verdict)
+        shared = signature_format.actions_sharing_context(key.version, key.kind, key.action)
+        if shared and key.kind is not MessageKind.RESPONSE:
+            # An answer is bound to its action by the request that it answers; a request is not.
+            reason = f"its signature does not tell {key.action} from {', '.join(shared)}"
+            return _to_decision(_failed(rule, reason))
+        return (
+            self._check_replay(rule, verdict, report.digest, payload, utc)
+            if rule.fresh
+            else _to_decision(verdict)
+        )
 
-    def _examined(self, facts: MessageFacts, action: str, payload: bytes) -> tuple[ExaminedMessage, bytes]:
-        """What the signatures prove, and the payload that they are about. Raises NotSignable."""
-        if action.endswith(SIGNED):
-            return self._jws.examine(payload, action, facts.kind)
-        return signatures.examine(payload, facts.context, self._policy.keyring.__contains__), payload
+    def _verify(self, key: RuleKey, action: str, payload: bytes) -> tuple[SignatureReport, bytes]:
+        """Verify the signatures of a payload; returns also the payload that they cover.
 
-    def _if_new(
-        self, rule: VerifyConfig, verdict: PolicyVerdict, digest: bytes, payload: bytes, utc: float
-    ) -> Ruling:
-        taken = self._seen.take(verdict.signers, digest, signing_wire.time_of(payload), utc)
-        if isinstance(taken, RememberText):
+        Raises SignedTextError.
+        """
+        if action != key.action:
+            return self._jws.verify(payload, action, key.kind)
+        report = payload_signatures.verify_payload(
+            payload,
+            key.context,
+            self._policy.keyring.__contains__,
+            free_data=key.action == "DataTransfer",
+        )
+        return report, report.payload
+
+    def _check_replay(
+        self, rule: VerificationRule, verdict: PolicyVerdict, digest: bytes, payload: bytes, utc: float
+    ) -> Decision:
+        added = self._seen.add(verdict.signers, digest, signature_format.creation_time(payload), utc)
+        if isinstance(added, ReplayRecord):
             return ForwardDecision(
-                remember=taken, rule=verdict.rule, why=verdict.why, signers=verdict.signers
+                record=added, rule=verdict.rule, reason=verdict.reason, signers=verdict.signers
             )
-        return _ruling(PolicyVerdict(outcome=PolicyOutcome(rule.failing), rule=rule.id, why=taken))
+        return _to_decision(_failed(rule, added))
 
-    def _sign(self, facts: MessageFacts, payload: bytes, utc: float, *, passing: bool) -> SignedMessage:
-        if not self._policy.rules.needs_look(facts):
+    def _sign(self, key: RuleKey, payload: bytes, utc: float, *, passing: bool) -> SignedMessage:
+        if not self._policy.rules.has_rule_for(key):
             return SignedMessage(payload)
-        rule = self._policy.rules.signing(facts, utc, passing=passing)
-        if rule is None or rule.do is not RuleAction.SIGN:
+        rule = self._policy.rules.signing_rule(key, utc, passing=passing)
+        if rule is None or rule.do is not SigningAction.SIGN:
             return SignedMessage(payload)
-        key = keyring.signer(self._own, utc)
-        if key is None:
-            return SignedMessage(payload, "none of the controller's keys counts at this time")
-        try:
-            moment = signing_wire.moment(utc)
-            return SignedMessage(signatures.sign(payload, key.private, facts.context, self._name, moment))
-        except NotSignableError as refused:
-            return SignedMessage(payload, f"it cannot be signed: {refused}")
+        return sign_message(key, payload, self._own, self._name, utc, is_own=not passing)
 
 
-def _asked(facts: MessageFacts, payload: bytes, station: str) -> list[AccessRequest] | str:
-    if facts.kind is SignatureKind.RESPONSE:
-        return [AccessRequest(action=facts.action, where=station)]
+def _requests(key: RuleKey, payload: bytes, station: str) -> list[AccessRequest] | str:
+    if key.kind is MessageKind.RESPONSE:
+        return [AccessRequest(action=key.action, target=station)]
     try:
-        return access_request.access_requests(facts.version, facts.action, payload, station)
-    except UnreadableRequestError as unreadable:
-        return str(unreadable)
+        return read_access_requests(key.version, key.action, payload, station)
+    except AccessRequestError as error:
+        return str(error)
 
 
-def _outcome(ruling: Ruling) -> PolicyOutcome:
-    match ruling:
+def _failed(rule: VerificationRule, reason: str) -> PolicyVerdict:
+    return PolicyVerdict(outcome=PolicyOutcome(rule.failing), rule=rule.id, reason=reason)
+
+
+def _outcome(decision: Decision) -> PolicyOutcome:
+    match decision:
         case ForwardDecision():
-            return PolicyOutcome.MARK if ruling.marked else PolicyOutcome.FORWARD
+            return PolicyOutcome.MARK if decision.marked else PolicyOutcome.FORWARD
         case RejectDecision():
             return PolicyOutcome.REFUSE
         case DropDecision():
             return PolicyOutcome.DROP
 
 
-def _ruling(verdict: PolicyVerdict) -> Ruling:
+def _to_decision(verdict: PolicyVerdict) -> Decision:
     match verdict.outcome:
         case PolicyOutcome.FORWARD:
             if not verdict.signers:
-                return PASS
-            return ForwardDecision(rule=verdict.rule, why=verdict.why, signers=verdict.signers)
+                return FORWARD
+            return ForwardDecision(rule=verdict.rule, reason=verdict.reason, signers=verdict.signers)
         case PolicyOutcome.MARK:
-            return ForwardDecision(rule=verdict.rule, why=verdict.why, marked=True)
+            return ForwardDecision(rule=verdict.rule, reason=verdict.reason, marked=True)
         case PolicyOutcome.REFUSE:
-            return RejectDecision(verdict.rule, verdict.why)
+            return RejectDecision(verdict.rule, verdict.reason)
         case PolicyOutcome.DROP:
-            return DropDecision(verdict.rule, verdict.why)
+            return DropDecision(verdict.rule, verdict.reason)

@@ -1,4 +1,4 @@
-"""From a policy's file to a `SignaturePolicy`: every mistake at once, each with its line and its remedy."""
+"""Loading of a policy file: all errors at once, each with its line and its remedy."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from pathlib import Path as FilePath
 
 import msgspec
 
-from controller.signing import name_patterns, signing_wire
-from controller.signing.curves import CURVES, BadKeyError, public_key
-from controller.signing.jws import Certificate, Verifier, read_certificate
-from controller.signing.keyring import Keyring, KnownKey
-from controller.signing.policy_schema import KeyConfig, PolicyFile, RuleConfig
-from controller.signing.rulebook import since, until
+from controller.signing import SigningError
+from controller.signing.curves import CURVES, CurveKeyError, decode_point
+from controller.signing.jws import JwsCertificate, JwsVerifier, read_jws_certificate
+from controller.signing.payload_signatures import KeyId
+from controller.signing.policy_schema import ACTION_CLASSES, ANY, KeyEntry, PolicyFile, Rule
+from controller.signing.rule_set import begin_of, end_of
+from controller.signing.signature_format import POLICY_ACTIONS, decode_base64
 from controller.signing.signature_policy import SignaturePolicy
-from controller.signing.signatures import KeyId
+from controller.signing.signing_keys import Keyring, KnownKey
 from controller.tomlcheck.diagnostics import (
     ErrorDiagnostic,
     Problem,
@@ -27,9 +28,7 @@ from controller.tomlcheck.diagnostics import (
 from controller.tomlcheck.positions import DataPath
 from controller.tomlcheck.schema_check import SchemaCheck
 
-_KNOWN_ACTIONS = frozenset().union(
-    signing_wire.POLICY_ACTIONS, name_patterns.CLASSES, *name_patterns.CLASSES.values()
-)
+_KNOWN_ACTIONS = frozenset().union(POLICY_ACTIONS, ACTION_CLASSES, *ACTION_CLASSES.values())
 
 
 PLACEHOLDERS: dict[str, object] = {
@@ -43,8 +42,8 @@ PLACEHOLDERS: dict[str, object] = {
 """For required keys that are wrong or missing, so that the other rules can still be checked."""
 
 
-class PolicyFileError(Exception):
-    """The file can be read, but not used. Its text is all mistakes, a line each."""
+class PolicyFileError(SigningError):
+    """A policy file has errors. Its text is all of them, a line each."""
 
     def __init__(self, errors: list[ErrorDiagnostic]) -> None:
         super().__init__("\n".join(map(str, errors)))
@@ -52,14 +51,14 @@ class PolicyFileError(Exception):
 
 
 class LoadedPolicy(msgspec.Struct, frozen=True):
-    """A good file, and the keys and certificates that it names."""
+    """A valid policy file, and the keys and certificates that it names."""
 
     file: PolicyFile
     keys: tuple[KnownKey, ...] = ()
-    certificates: tuple[Certificate, ...] = ()
+    certificates: tuple[JwsCertificate, ...] = ()
 
     def policy(self) -> SignaturePolicy:
-        """Ready to judge."""
+        """Build the policy."""
         file = self.file
         return SignaturePolicy(
             keyring=Keyring(self.keys),
@@ -69,120 +68,119 @@ class LoadedPolicy(msgspec.Struct, frozen=True):
             window_s=file.window_s,
         )
 
-    def verifier(self) -> Verifier:
-        """For the signed messages of OCPP itself."""
-        return Verifier(self.certificates)
+    def verifier(self) -> JwsVerifier:
+        """Build the verifier of the signed messages of OCPP itself."""
+        return JwsVerifier(self.certificates)
 
 
 def read_policy(path: FilePath) -> LoadedPolicy:
-    """The policy in a file. Raises ConfigUnreadable and PolicyMistakes."""
-    loaded, mistakes = check_policy(read_text(path), str(path), path.parent)
+    """Read a policy file. Raises FileUnreadableError and PolicyFileError."""
+    loaded, errors = check_policy(read_text(path), str(path), path.parent)
     if loaded is None:
-        raise PolicyFileError(mistakes)
+        raise PolicyFileError(errors)
     return loaded
 
 
 def check_policy(text: str, file: str, folder: FilePath) -> tuple[LoadedPolicy | None, list[ErrorDiagnostic]]:
-    """All mistakes of a policy's text; the policy is None where there are some."""
+    """Check the text of a policy; returns the policy, None if there are errors, and all errors."""
     data = parse_toml(text, file)
     if isinstance(data, ErrorDiagnostic):
         return None, [data]
     schema = SchemaCheck(PLACEHOLDERS)
     policy = msgspec.convert(schema.check_table(PolicyFile, data, ()), PolicyFile)
-    loaded, found = load(policy, folder)
-    found = schema.problems + [each for each in found if not _stood_in(each.path, schema.replaced)]
-    mistakes = locate_problems(found, text, data, file, ErrorDiagnostic)
-    return (None if mistakes else loaded), mistakes
+    loaded, found = load_policy(policy, folder)
+    # A default stands in for what has the wrong type: what follows from the default is no error of its own.
+    found = schema.problems + [each for each in found if not _is_below(each.path, schema.replaced)]
+    errors = locate_problems(found, text, data, file, ErrorDiagnostic)
+    return (None if errors else loaded), errors
 
 
-def load(policy: PolicyFile, folder: FilePath) -> tuple[LoadedPolicy, list[Problem]]:
-    """The tables with their keys and certificates read; not to be used where something is found."""
-    keys, certificates, found = _keys(policy, folder)
-    found += [*_times(policy), *_names(policy), *_roles(policy), *_rules(policy)]
+def load_policy(policy: PolicyFile, folder: FilePath) -> tuple[LoadedPolicy, list[Problem]]:
+    """Load the keys and certificates of a policy and check it; not to be used if something is found."""
+    keys, certificates, found = _load_keys(policy, folder)
+    found += [*_check_times(policy), *_check_ids(policy), *_check_roles(policy), *_check_rules(policy)]
     return LoadedPolicy(policy, keys, certificates), found
 
 
-def _stood_in(path: DataPath, stood_in: set[DataPath]) -> bool:
-    return any(path[:length] in stood_in for length in range(len(path) + 1))
+def _is_below(path: DataPath, parents: set[DataPath]) -> bool:
+    return any(path[:length] in parents for length in range(len(path) + 1))
 
 
-def _keys(
+def _load_keys(
     policy: PolicyFile, folder: FilePath
-) -> tuple[tuple[KnownKey, ...], tuple[Certificate, ...], list[Problem]]:
+) -> tuple[tuple[KnownKey, ...], tuple[JwsCertificate, ...], list[Problem]]:
     known: dict[KeyId, KnownKey] = {}
-    certificates: list[Certificate] = []
+    certificates: list[JwsCertificate] = []
     found: list[Problem] = []
-    for index, key in enumerate(policy.key):
+    for index, entry in enumerate(policy.key):
         path: DataPath = ("key", index)
         try:
-            read = _key(key, folder)
-        except _Wrong as wrong:
-            found.append(Problem((*path, *wrong.key), wrong.what, wrong.remedy))
+            loaded = _load_key(entry, folder)
+        except _KeyEntryError as error:
+            found.append(Problem((*path, *error.path), error.what, error.remedy))
             continue
-        if isinstance(read, Certificate):
-            certificates.append(read)
-            begins, ends = read.not_before, read.not_after
-            name = read.key
+        if isinstance(loaded, JwsCertificate):
+            certificates.append(loaded)
+            begin, end, key = loaded.not_before, loaded.not_after, loaded.key
         else:
-            begins, ends, name = since(None), until(None), read
-        if name in known:
-            found.append(Problem(path, f"is {known[name].holder}'s key, too", "remove one of the two"))
-        known[name] = KnownKey(
-            id=name,
-            holder=key.holder,
-            not_before=max(begins, since(key.not_before)),
-            not_after=min(ends, until(key.not_after)),
+            begin, end, key = begin_of(None), end_of(None), loaded
+        if key in known:
+            found.append(Problem(path, f"is {known[key].holder}'s key, too", "remove one of the two"))
+        known[key] = KnownKey(
+            id=key,
+            holder=entry.holder,
+            not_before=max(begin, begin_of(entry.not_before)),
+            not_after=min(end, end_of(entry.not_after)),
         )
     return tuple(known.values()), tuple(certificates), found
 
 
-class _Wrong(Exception):
-    def __init__(self, key: DataPath, what: str, remedy: str) -> None:
+class _KeyEntryError(SigningError):
+    def __init__(self, path: DataPath, what: str, remedy: str) -> None:
         super().__init__(what)
-        self.key, self.what, self.remedy = key, what, remedy
+        self.path, self.what, self.remedy = path, what, remedy
 
 
-def _key(key: KeyConfig, folder: FilePath) -> KeyId | Certificate:
-    if key.public is not None and key.certificate is None:
-        return _public(key, key.public)
-    if key.public is None and key.certificate is not None:
-        return _certificate(folder / key.certificate)
-    what = "has neither public nor certificate" if key.public is None else "has both public and certificate"
-    raise _Wrong((), what, "give it one of them; `local-controller keys export` writes public")
+def _load_key(entry: KeyEntry, folder: FilePath) -> KeyId | JwsCertificate:
+    if entry.public is not None and entry.certificate is None:
+        return _load_public_key(entry, entry.public)
+    if entry.public is None and entry.certificate is not None:
+        return _load_certificate(folder / entry.certificate)
+    what = "has neither public nor certificate" if entry.public is None else "has both public and certificate"
+    raise _KeyEntryError((), what, "give it one of them; `local-controller keys export` writes public")
 
 
-def _public(key: KeyConfig, public: str) -> KeyId:
-    point = signing_wire.decoded(public)
+def _load_public_key(entry: KeyEntry, public: str) -> KeyId:
+    point = decode_base64(public)
     if point is None:
-        raise _Wrong(("public",), "is not base64", "copy it from `local-controller keys export`")
+        raise _KeyEntryError(("public",), "is not base64", "copy it from `local-controller keys export`")
     try:
-        public_key(CURVES[key.curve], point)
-    except BadKeyError as bad:
-        raise _Wrong(
-            ("public",), str(bad), "copy key and curve from `local-controller keys export`"
-        ) from None
-    return KeyId(key.curve, point)
+        decode_point(CURVES[entry.curve], point)
+    except CurveKeyError as error:
+        remedy = "copy key and curve from `local-controller keys export`"
+        raise _KeyEntryError(("public",), str(error), remedy) from None
+    return KeyId(entry.curve, point)
 
 
-def _certificate(file: FilePath) -> Certificate:
+def _load_certificate(file: FilePath) -> JwsCertificate:
     try:
-        return read_certificate(file.read_bytes())
+        return read_jws_certificate(file.read_bytes())
     except OSError as error:
         what = f"{file} cannot be read: {error.strerror}"
-    except BadKeyError as bad:
-        what = f"{file} {bad}"
-    raise _Wrong(("certificate",), what, "name the signer's certificate, in PEM")
+    except CurveKeyError as error:
+        what = f"{file} {error}"
+    raise _KeyEntryError(("certificate",), what, "name the signer's certificate, in PEM")
 
 
-def _times(policy: PolicyFile) -> Iterator[Problem]:
+def _check_times(policy: PolicyFile) -> Iterator[Problem]:
     for name in ("key", "verify", "sign"):
         for index, each in enumerate(getattr(policy, name)):
-            if since(each.not_before) >= until(each.not_after):
+            if begin_of(each.not_before) >= end_of(each.not_after):
                 yield Problem((name, index, "not_after"), "is not after not_before", "let it end later")
 
 
-def _names(policy: PolicyFile) -> Iterator[Problem]:
-    """Everything with an id must have its own: a refusal names the rule."""
+def _check_ids(policy: PolicyFile) -> Iterator[Problem]:
+    """Check that ids are unique: an error names the rule."""
     for kinds in (("role",), ("verify", "sign")):
         seen: set[str] = set()
         for kind in kinds:
@@ -194,46 +192,45 @@ def _names(policy: PolicyFile) -> Iterator[Problem]:
                 seen.add(each.id)
 
 
-def _roles(policy: PolicyFile) -> Iterator[Problem]:
+def _check_roles(policy: PolicyFile) -> Iterator[Problem]:
     holders = {key.holder for key in policy.key}
     for index, role in enumerate(policy.role):
         path: DataPath = ("role", index)
-        yield from _unknown((*path, "holders"), role.holders, holders, "key")
-        if role.approvals > len(set(role.holders)):
-            yield Problem(
-                (*path, "approvals"),
-                f"cannot be had of {len(set(role.holders))} holders",
-                "name more holders",
-            )
-        for number, grant in enumerate(role.may):
+        yield from _check_known((*path, "holders"), role.holders, holders, "key")
+        count = len(set(role.holders))
+        if role.approvals > count:
+            what = f"is more than the number of holders, {count}"
+            yield Problem((*path, "approvals"), what, "name more holders")
+        for number, permission in enumerate(role.may):
             place: DataPath = (*path, "may", number)
-            yield from _actions((*place, "actions"), grant.actions)
-            if None not in (grant.at_least, grant.at_most) and grant.at_least > grant.at_most:  # type: ignore[operator]
-                yield Problem((*place, "at_most"), "is below at_least", "let it be higher")
+            yield from _check_actions((*place, "actions"), permission.actions)
+            least, most = permission.at_least, permission.at_most
+            if least is not None and most is not None and least > most:
+                yield Problem((*place, "at_most"), "is below at_least", "raise it")
 
 
-def _rules(policy: PolicyFile) -> Iterator[Problem]:
+def _check_rules(policy: PolicyFile) -> Iterator[Problem]:
     holders = {key.holder for key in policy.key}
     roles = {role.id for role in policy.role}
     for index, verify in enumerate(policy.verify):
         path: DataPath = ("verify", index)
-        yield from _unknown((*path, "roles"), verify.roles or (), roles, "role")
-        yield from _unknown((*path, "holders"), verify.holders or (), holders, "key")
-    rules: tuple[tuple[str, tuple[RuleConfig, ...]], ...] = (("verify", policy.verify), ("sign", policy.sign))
+        yield from _check_known((*path, "roles"), verify.roles or (), roles, "role")
+        yield from _check_known((*path, "holders"), verify.holders or (), holders, "key")
+    rules: tuple[tuple[str, tuple[Rule, ...]], ...] = (("verify", policy.verify), ("sign", policy.sign))
     for name, each in rules:
         for index, rule in enumerate(each):
-            yield from _actions((name, index, "actions"), rule.actions or ())
+            yield from _check_actions((name, index, "actions"), rule.actions or ())
 
 
-def _unknown(path: DataPath, listed: Iterable[str], known: set[str], kind: str) -> Iterator[Problem]:
-    for number, name in enumerate(listed):
+def _check_known(path: DataPath, names: Iterable[str], known: set[str], kind: str) -> Iterator[Problem]:
+    for number, name in enumerate(names):
         if name not in known:
             yield unknown_name((*path, number), name, known, kind)
 
 
-def _actions(path: DataPath, listed: Iterable[str]) -> Iterator[Problem]:
-    """Names that are nearly those of actions or classes; others may be a vendor's."""
-    for number, name in enumerate(listed):
+def _check_actions(path: DataPath, names: Iterable[str]) -> Iterator[Problem]:
+    """Find names that are nearly those of actions or classes; others may be actions of a vendor."""
+    for number, name in enumerate(names):
         near = difflib.get_close_matches(name, _KNOWN_ACTIONS, 1, 0.8)
-        if name not in _KNOWN_ACTIONS and name_patterns.ANY not in name and near:
+        if name not in _KNOWN_ACTIONS and ANY not in name and near:
             yield Problem((*path, number), f'"{name}" is not an action of OCPP', f'did you mean "{near[0]}"?')

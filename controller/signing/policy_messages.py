@@ -1,11 +1,11 @@
-"""Policies and roles that come over the wire: Add, Update and Delete of SignaturePolicy and UserRole.
+"""Policies and roles received as messages: Add, Update and Delete of SignaturePolicy and UserRole.
 
-WWCP names the messages and the shape of a SignaturePolicy; of its user roles there is a name only (August
-2026), so their shape is ours: that of the policy's file, its names in camelCase. What comes is added to
-the file's tables and judged as a whole by the rules of the file, so that it means the same and its
-mistakes are told in the same words.
+The messages and the form of a SignaturePolicy are WWCP's. WWCP has no usable form of a user role, so that
+is ours: a table of the policy file, its names in camelCase. Received tables are added to those of the file
+and checked together by the same rules.
 
-Nothing of it is taken that is not signed by somebody whose role may ask for it.
+Nothing is accepted that is not signed by a holder whose role permits it. WWCP writes policies without their
+rules and contexts: those cannot be applied and are answered with Rejected and the reason.
 """
 
 from __future__ import annotations
@@ -17,23 +17,31 @@ from typing import Any
 
 import msgspec
 
-from controller.signing import signing_wire
-from controller.signing.policy_enforcer import ForwardDecision, Ruling
-from controller.signing.policy_file import PLACEHOLDERS, LoadedPolicy, load
-from controller.signing.policy_schema import KeyConfig, PolicyFile, RoleConfig, SignConfig, VerifyConfig
-from controller.signing.signing_wire import SignatureKind
+from controller.signing import SigningError, signature_format
+from controller.signing.policy_enforcer import Decision, ForwardDecision
+from controller.signing.policy_file import PLACEHOLDERS, LoadedPolicy, load_policy
+from controller.signing.policy_schema import (
+    ANY,
+    KeyEntry,
+    PolicyFile,
+    SignerRole,
+    SigningRule,
+    VerificationRule,
+)
+from controller.signing.signature_format import MessageKind
 from controller.tomlcheck.schema_check import SchemaCheck
 
-MOST_KEPT = 256
+MAX_RECEIVED = 256
 """Policies and roles together."""
 
-_EVERY_KIND = tuple(SignatureKind)
 _VERBS = ("Add", "Update", "Delete")
 _MEMBERS = {"SignaturePolicy": "signaturePolicy", "UserRole": "userRole"}
+_PREFIX_MARK = "..."
+"""End of a WWCP context that matches by prefix."""
 
 
-class PolicyReceived(msgspec.Struct, frozen=True):
-    """A policy or role that was received: `kind` is "SignaturePolicy" or "UserRole".
+class ReceivedPolicy(msgspec.Struct, frozen=True):
+    """A received policy or role: `kind` is "SignaturePolicy" or "UserRole".
 
     `content` is its JSON; None: it is deleted.
     """
@@ -44,192 +52,205 @@ class PolicyReceived(msgspec.Struct, frozen=True):
 
 
 class PolicyAnswer(msgspec.Struct, frozen=True):
-    """The response's payload; and what is to be on disk before it is sent, where something has changed."""
+    """Payload of the response. `changed`: to be on disk before it is sent; None if nothing changed."""
 
     payload: bytes
-    changed: PolicyReceived | None = None
+    changed: ReceivedPolicy | None = None
 
 
-class _Refused(Exception):
-    pass
+class PolicyMessageError(SigningError):
+    """A received policy or role is rejected."""
 
 
-class PolicyInbox:
-    """The policy in force: that of the file, and what was received since. `folder` is the file's."""
+class ReceivedPolicies:
+    """The policy in force: that of the file and those received since. `folder` is the file's."""
 
-    def __init__(self, file: PolicyFile, folder: Path, received: Iterable[PolicyReceived] = ()) -> None:
+    def __init__(self, file: PolicyFile, folder: Path, received: Iterable[ReceivedPolicy] = ()) -> None:
         self._file = file
         self._folder = folder
-        self._received: dict[tuple[str, str], PolicyReceived] = {}
-        self.loaded, _ = load(file, folder)
-        self.forgotten: list[str] = []
+        self._received: dict[tuple[str, str], ReceivedPolicy] = {}
+        self.loaded, _ = load_policy(file, folder)
+        self.not_applied: list[str] = []
         """What was received once and does not fit the file any more: it is not in force. A line each."""
         for each in received:
-            self._recall(each)
+            self._restore(each)
 
-    def handle(self, action: str, payload: bytes, ruling: Ruling) -> PolicyAnswer:
-        """Answer one of `wire.POLICY_ACTIONS`, of which the gate has ruled so; `loaded` may be new then."""
+    def handle_message(self, action: str, payload: bytes, decision: Decision) -> PolicyAnswer:
+        """Handle one of `signature_format.POLICY_ACTIONS` after its decision; `loaded` may be new then."""
         try:
-            if not isinstance(ruling, ForwardDecision) or ruling.marked or not ruling.signers:
-                raise _Refused("policies and roles are taken only from those who sign and may ask for it")
+            if not isinstance(decision, ForwardDecision) or decision.marked or not decision.signers:
+                raise PolicyMessageError("policies and roles are accepted only with a permitted signature")
             changed = self._change(action, payload)
-        except _Refused as refused:
-            info = {"reasonCode": "InvalidValue", "additionalInfo": str(refused)[:512]}
+        except PolicyMessageError as error:
+            info = {"reasonCode": "InvalidValue", "additionalInfo": str(error)[:512]}
             return PolicyAnswer(msgspec.json.encode({"status": "Rejected", "statusInfo": info}))
         return PolicyAnswer(b'{"status":"Accepted"}', changed)
 
-    def _change(self, action: str, payload: bytes) -> PolicyReceived:
+    def _change(self, action: str, payload: bytes) -> ReceivedPolicy:
         verb = next(verb for verb in _VERBS if action.startswith(verb))
         kind = action.removeprefix(verb)
         message = msgspec.json.decode(payload)
         if verb == "Delete":
             named = message.get(f"{_MEMBERS[kind]}Id")
-            changed = PolicyReceived(kind, named if isinstance(named, str) else "", None)
+            changed = ReceivedPolicy(kind, named if isinstance(named, str) else "", None)
         else:
-            content = _table(message, _MEMBERS[kind])
+            content = _object(message, _MEMBERS[kind])
             named = content.get("id")
             if not isinstance(named, str) or not named:
-                raise _Refused("it has no id")
-            changed = PolicyReceived(kind, named, msgspec.json.encode(content))
+                raise PolicyMessageError("it has no id")
+            changed = ReceivedPolicy(kind, named, msgspec.json.encode(content))
         self._check_id(verb, changed)
-        self._received, self.loaded = self._with(changed)
+        self._received, self.loaded = self._with_change(changed)
         return changed
 
-    def _check_id(self, verb: str, changed: PolicyReceived) -> None:
-        known = (changed.kind, changed.id) in self._received
-        if verb == "Add" and known:
-            raise _Refused("it is there already: update it")
-        if verb != "Add" and not known:
-            raise _Refused("none was received with this id; what the file says is changed in the file")
-        if verb == "Add" and len(self._received) >= MOST_KEPT:
-            raise _Refused(f"{MOST_KEPT} are kept at most")
+    def _check_id(self, verb: str, changed: ReceivedPolicy) -> None:
+        is_known = (changed.kind, changed.id) in self._received
+        if verb == "Add" and is_known:
+            raise PolicyMessageError("its id is used already: update it")
+        if verb != "Add" and not is_known:
+            raise PolicyMessageError(
+                "no received policy or role has this id; the file's are changed in the file"
+            )
+        if verb == "Add" and len(self._received) >= MAX_RECEIVED:
+            raise PolicyMessageError(f"at most {MAX_RECEIVED} are accepted")
 
-    def _with(self, changed: PolicyReceived) -> tuple[dict[tuple[str, str], PolicyReceived], LoadedPolicy]:
-        """All that is received with a change, and the policy that it makes. Raises _Refused."""
+    def _with_change(
+        self, changed: ReceivedPolicy
+    ) -> tuple[dict[tuple[str, str], ReceivedPolicy], LoadedPolicy]:
+        """Return all that is received with a change, and the resulting policy. Raises PolicyMessageError."""
         after = {key: each for key, each in self._received.items() if key != (changed.kind, changed.id)}
         if changed.content is not None:
             after[changed.kind, changed.id] = changed
-        parts = [self._file, *(_tables(each) for each in sorted(after.values(), key=_rank))]
+        parts = [self._file, *(_to_tables(each) for each in sorted(after.values(), key=_rank))]
         names = ("key", "role", "verify", "sign")
         merged = {name: tuple(row for part in parts for row in getattr(part, name)) for name in names}
-        loaded, found = load(msgspec.structs.replace(self._file, **merged), self._folder)
+        loaded, found = load_policy(msgspec.structs.replace(self._file, **merged), self._folder)
         if found:
-            raise _Refused(f"{found[0].what}; {found[0].remedy}")
+            raise PolicyMessageError(f"{found[0].what}; {found[0].remedy}")
         return after, loaded
 
-    def _recall(self, received: PolicyReceived) -> None:
+    def _restore(self, received: ReceivedPolicy) -> None:
         try:
-            after, loaded = self._with(received)
-        except _Refused as refused:
-            self.forgotten.append(f"{received.kind} {received.id}: {refused}")
+            after, loaded = self._with_change(received)
+        except PolicyMessageError as error:
+            self.not_applied.append(f"{received.kind} {received.id}: {error}")
         else:
             self._received, self.loaded = after, loaded
 
 
-def _tables(received: PolicyReceived) -> PolicyFile:
-    """A policy or role as tables of a file. Raises _Refused."""
+def _to_tables(received: ReceivedPolicy) -> PolicyFile:
+    """Convert a policy or role to tables of a file. Raises PolicyMessageError."""
     content = msgspec.json.decode(received.content or b"{}")
-    return _of_policy(content) if received.kind == "SignaturePolicy" else _of_role(content)
+    return _policy_tables(content) if received.kind == "SignaturePolicy" else _role_tables(content)
 
 
-def _of_role(content: Mapping[str, Any]) -> PolicyFile:
-    """Ours: a [[role]] in camelCase, and with `keys` its [[key]] tables."""
-    tables = _in_snake_case({**content})
-    tables.pop(signing_wire.SIGNATURES, None)
-    tables.pop("custom_data", None)
-    keys = tables.pop("keys", [])
+def _role_tables(content: Mapping[str, Any]) -> PolicyFile:
+    """Convert our form: a [[role]] in camelCase, with `keys` as its [[key]] tables."""
+    table = _to_snake_case({**content})
+    table.pop(signature_format.SIGNATURES, None)
+    table.pop("custom_data", None)
+    keys = table.pop("keys", [])
     if not isinstance(keys, list):
-        raise _Refused("its keys are no list")
+        raise PolicyMessageError("its keys are not a list")
     return PolicyFile(
-        version=1, key=tuple(_read(KeyConfig, each) for each in keys), role=(_read(RoleConfig, tables),)
+        version=1,
+        key=tuple(_check_table(KeyEntry, each) for each in keys),
+        role=(_check_table(SignerRole, table),),
     )
 
 
-def _of_policy(content: Mapping[str, Any]) -> PolicyFile:
-    """WWCP's SignaturePolicy: rules of contexts, each perhaps with the one key that is good for it."""
+def _policy_tables(content: Mapping[str, Any]) -> PolicyFile:
+    """Convert WWCP's SignaturePolicy: rules with contexts, each perhaps with the only key that counts."""
     name = str(content.get("id"))
     times = {
         ours: content[theirs]
         for ours, theirs in (("not_before", "notBefore"), ("not_after", "notAfter"))
         if theirs in content
     }
-    keys: list[KeyConfig] = []
-    verify: list[VerifyConfig] = []
-    for number, rule in enumerate(_list(content, "verificationRules")):
-        table = _rule(name, "verify", number, rule, times) | {"require": rule.get("action")}
+    keys: list[KeyEntry] = []
+    verify: list[VerificationRule] = []
+    for number, rule in enumerate(_objects(content, "verificationRules")):
+        table = _rule_table(name, "verify", number, rule, times) | {"require": rule.get("action")}
         if "keyPair" in rule:
-            keys.append(_key(f"{table['id']} key", rule))
+            keys.append(_key_entry(f"{table['id']} key", rule))
             table["holders"] = [keys[-1].holder]
-        verify.append(_read(VerifyConfig, table))
+        verify.append(_check_table(VerificationRule, table))
     sign = tuple(
-        _read(SignConfig, _rule(name, "sign", number, rule, times) | {"do": rule.get("action")})
-        for number, rule in enumerate(_list(content, "signingRules"))
+        _check_table(SigningRule, _rule_table(name, "sign", number, rule, times) | {"do": rule.get("action")})
+        for number, rule in enumerate(_objects(content, "signingRules"))
     )
     return PolicyFile(version=1, key=tuple(keys), verify=tuple(verify), sign=sign)
 
 
-def _rule(
-    name: str, what: str, number: int, rule: Mapping[str, Any], times: dict[str, Any]
+def _rule_table(
+    name: str, section: str, number: int, rule: Mapping[str, Any], times: dict[str, Any]
 ) -> dict[str, Any]:
     return {
-        "id": f"{name}/{what}/{number}",
+        "id": f"{name}/{section}/{number}",
         "priority": rule.get("priority", 0),
-        "contexts": [rule.get("context")],
-        "kinds": list(_EVERY_KIND),
+        "contexts": [_context_pattern(rule.get("context"))],
+        "kinds": list(MessageKind),
         **times,
     }
 
 
-def _key(holder: str, rule: Mapping[str, Any]) -> KeyConfig:
-    pair = _table(rule, "keyPair")
+def _context_pattern(context: object) -> object:
+    """Convert a context of WWCP, where three dots at the end match any text."""
+    if isinstance(context, str) and context.endswith(_PREFIX_MARK):
+        return context.removesuffix(_PREFIX_MARK) + ANY
+    return context
+
+
+def _key_entry(holder: str, rule: Mapping[str, Any]) -> KeyEntry:
+    pair = _object(rule, "keyPair")
     if "private" in pair:
-        raise _Refused("a private key is in it: it is nobody's secret any more; make another one")
-    curve = str(pair.get("algorithm", signing_wire.DEFAULT_ALGORITHM)).lower()
-    key: KeyConfig = _read(KeyConfig, {"holder": holder, "public": pair.get("public"), "curve": curve})
-    return key
+        raise PolicyMessageError("it has a private key, which is no secret any more: make another one")
+    curve = str(pair.get("algorithm", signature_format.DEFAULT_ALGORITHM)).lower()
+    entry: KeyEntry = _check_table(KeyEntry, {"holder": holder, "public": pair.get("public"), "curve": curve})
+    return entry
 
 
-def _list(content: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
-    listed = content.get(name, [])
-    if not isinstance(listed, list) or not all(isinstance(each, dict) for each in listed):
-        raise _Refused(f"its {name} are no list of objects")
-    return listed
+def _objects(content: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
+    found = content.get(name, [])
+    if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
+        raise PolicyMessageError(f"its {name} are not a list of objects")
+    return found
 
 
-def _table(message: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    table = message.get(name)
-    if not isinstance(table, dict):
-        raise _Refused(f"it has no object {name}")
-    return table
+def _object(message: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found = message.get(name)
+    if not isinstance(found, dict):
+        raise PolicyMessageError(f"it has no object {name}")
+    return found
 
 
-def _read(kind: type[Any], table: object) -> Any:
-    """A table by the rules of a file. Raises _Refused with what is wrong first."""
+def _check_table(kind: type[Any], table: object) -> Any:
+    """Check a table by the schema of the file. Raises PolicyMessageError with the first error."""
     schema = SchemaCheck(PLACEHOLDERS)
-    valid = schema.check_table(kind, table, ())
+    checked = schema.check_table(kind, table, ())
     if schema.problems:
         first = schema.problems[0]
-        raise _Refused(f"{'.'.join(map(str, first.path))}: {first.what}; {first.remedy}")
-    return msgspec.convert(valid, kind)
+        raise PolicyMessageError(f"{'.'.join(map(str, first.path))}: {first.what}; {first.remedy}")
+    return msgspec.convert(checked, kind)
 
 
-def _in_snake_case(value: Any) -> Any:
-    """JSON with the names of its members as the file has them."""
+def _to_snake_case(value: Any) -> Any:
+    """Convert the names of JSON members to those of the file."""
     if isinstance(value, list):
-        return [_in_snake_case(each) for each in value]
+        return [_to_snake_case(each) for each in value]
     if isinstance(value, dict):
-        return {_CAPITAL.sub(_lowered, name): _in_snake_case(each) for name, each in value.items()}
+        return {_CAPITAL.sub(_lower, name): _to_snake_case(each) for name, each in value.items()}
     return value
 
 
 _CAPITAL = re.compile("[A-Z]")
 
 
-def _lowered(capital: re.Match[str]) -> str:
+def _lower(capital: re.Match[str]) -> str:
     return "_" + capital[0].lower()
 
 
-def _rank(received: PolicyReceived) -> int:
-    """Policies by their priority, the highest first: of rules with the same priority the first one counts."""
+def _rank(received: ReceivedPolicy) -> int:
+    """Return the rank of a policy: highest priority first, since the first rule of a priority decides."""
     priority = msgspec.json.decode(received.content or b"{}").get("priority")
     return -priority if isinstance(priority, int) else 0

@@ -1,4 +1,4 @@
-"""The file of policies as typed data: who holds which key, what each role may do, what must be signed.
+"""Schema of the policy file: holders of keys, permissions of roles, rules of verification and signing.
 
 Times are TOML's, with a time zone. Actions are named by themselves, by the classes of
 `controller.ocpp.actions` ("profiles", "firmware"), or with `*` for any characters; links (the id of the
@@ -7,6 +7,7 @@ station or backend that a message comes from), variables and EVSEs with `*` as w
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Literal
@@ -14,45 +15,53 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from controller.ocpp.actions import COMMANDS, REPORTS, SHARED
 from controller.ocpp.frames import Version
-from controller.signing.signing_wire import Direction, SignatureKind
+from controller.signing.signature_format import Direction, MessageKind
 
 Name = Annotated[str, Meta(min_length=1, max_length=128)]
 Names = Annotated[tuple[Name, ...], Meta(min_length=1)]
 Moment = Annotated[datetime, Meta(tz=True)]
+ANY = "*"
+ACTION_CLASSES: Mapping[str, frozenset[str]] = {
+    name: frozenset().union(*(each.get(name, frozenset()) for each in (COMMANDS, SHARED, REPORTS)))
+    for name in {*COMMANDS, *SHARED, *REPORTS}
+}
+"""Commands of a backend and reports of a station have one class if they are about the same matter."""
+
 Priority = Annotated[int, Meta(ge=-1_000_000, le=1_000_000)]
 
 
-class RequireConfig(StrEnum):
-    """What a message must have; the words are those of WWCP's verification rules."""
+class VerificationMode(StrEnum):
+    """Requirement on a message; the words are those of WWCP's verification rules."""
 
     UNVERIFIED = "acceptUnverified"
     ANY = "verifyAny"
-    """Enough valid signatures of those who may say this; others beside them do no harm."""
+    """Enough valid signatures of permitted signers; other signatures do not matter."""
     ALL = "verifyAll"
-    """The same, and no signature beside them that is not valid, or of a key that is not known."""
+    """The same, and no signature that is invalid or of an unknown key."""
     REJECT = "reject"
     DROP = "drop"
 
     @property
     def verifies(self) -> bool:
-        """Whether it takes a look at the signatures."""
-        return self in (RequireConfig.ANY, RequireConfig.ALL)
+        """True if signatures are verified."""
+        return self in (VerificationMode.ANY, VerificationMode.ALL)
 
 
 class FailureAction(StrEnum):
-    """What becomes of a message that has not what it must have."""
+    """Treatment of a message that does not meet the requirement."""
 
     REFUSE = "refuse"
-    """Its sender is told; a message that wants no answer is dropped."""
+    """Its sender gets an error; a message without an answer is dropped."""
     DROP = "drop"
-    """Nobody is told."""
+    """Nobody gets an answer."""
     MARK = "mark"
-    """It goes on, and the log says what it lacks: for the days before a policy is meant."""
+    """It is forwarded with an entry in the log: for a trial of a policy."""
 
 
-class RuleAction(StrEnum):
-    """What is done with a message that is sent; the words are those of WWCP's signing rules."""
+class SigningAction(StrEnum):
+    """Treatment of a message that is sent; the words are those of WWCP's signing rules."""
 
     SIGN = "sign"
     FORWARD = "forwardUnsigned"
@@ -62,11 +71,11 @@ class _Table(msgspec.Struct, frozen=True, kw_only=True):
     pass
 
 
-class KeyConfig(_Table, frozen=True, kw_only=True):
-    """A public key: `public` (its point, uncompressed, in base64) on `curve`, or that of a `certificate`.
+class KeyEntry(_Table, frozen=True, kw_only=True):
+    """A public key: `public` (uncompressed point in base64) on `curve`, or that of a `certificate`.
 
     A `certificate` (PEM file) verifies the signed messages of OCPP itself as well. A holder may have
-    several keys; each counts from `not_before` until `not_after`.
+    several keys; each is valid from `not_before` until `not_after`.
     """
 
     holder: Name
@@ -77,13 +86,13 @@ class KeyConfig(_Table, frozen=True, kw_only=True):
     not_after: Moment | None = None
 
 
-class GrantConfig(_Table, frozen=True, kw_only=True):
-    """Something that a role may do; what is not said is not limited.
+class Permission(_Table, frozen=True, kw_only=True):
+    """One permission of a role; a missing member does not limit it.
 
-    `variables`: of configuration, "Component.Variable", in OCPP 1.6 the key. `at_least` and `at_most`: the
-    values that these may be given. `max_a`, `max_w`: the highest limit of a charging profile in A and in
-    W; then a message without a limit, or with one in the other unit, is not granted. `evses`: where,
-    "STATION/EVSE", or "STATION" for what concerns it as a whole.
+    `variables`: of configuration, "Component.Variable", in OCPP 1.6 the key. `at_least` and `at_most`:
+    bounds of their values. `max_a`, `max_w`: the highest limit of a charging profile in A and in W; then a
+    message without a limit, or with one in the other unit, is not covered. `evses`: "STATION/EVSE", or
+    "STATION" for what concerns it as a whole.
     """
 
     actions: Names
@@ -95,52 +104,49 @@ class GrantConfig(_Table, frozen=True, kw_only=True):
     evses: Names | None = None
 
 
-class RoleConfig(_Table, frozen=True, kw_only=True):
-    """Who may do what. `approvals`: how many of the holders must have signed a message, each his own."""
+class SignerRole(_Table, frozen=True, kw_only=True):
+    """Holders with the same permissions. `approvals`: number of holders who must have signed a message."""
 
     id: Name
     holders: Names
     approvals: Annotated[int, Meta(ge=1, le=16)] = 1
-    may: tuple[GrantConfig, ...] = ()
+    may: tuple[Permission, ...] = ()
 
 
-class RuleConfig(_Table, frozen=True, kw_only=True):
-    """Which messages a rule is for; what is not said is every. Of several, the highest `priority` decides."""
+class Rule(_Table, frozen=True, kw_only=True):
+    """Messages that a rule is for; a missing member matches all. The highest `priority` decides."""
 
     id: Name
     priority: Priority = 0
     versions: Annotated[tuple[Version, ...], Meta(min_length=1)] | None = None
     actions: Names | None = None
     direction: Direction | None = None
-    kinds: Annotated[tuple[SignatureKind, ...], Meta(min_length=1)] = (
-        SignatureKind.REQUEST,
-        SignatureKind.SEND,
-    )
+    kinds: Annotated[tuple[MessageKind, ...], Meta(min_length=1)] = (MessageKind.REQUEST, MessageKind.SEND)
     links: Names | None = None
     contexts: Names | None = None
     not_before: Moment | None = None
     not_after: Moment | None = None
 
 
-class VerifyConfig(RuleConfig, frozen=True, kw_only=True):
-    """What messages must have that come in.
+class VerificationRule(Rule, frozen=True, kw_only=True):
+    """Requirement on messages that are received.
 
-    Signers must bear a role that may say what the message says: one of `roles` where they are named.
-    With `holders`, a valid signature of one of these is enough, whatever it says. `fresh`: the signed part
-    must say when it was made, within `window_s` of now, and the same text counts once.
+    Signers must have a role with a permission for what the message asks: one of `roles` if they are named.
+    With `holders`, a valid signature of one of them is enough for anything. `fresh`: the signed part must
+    say when it was made, within `window_s` of now, and the same text counts once.
     """
 
-    require: RequireConfig
+    require: VerificationMode
     failing: FailureAction = FailureAction.REFUSE
     roles: Names | None = None
     holders: Names | None = None
     fresh: bool = False
 
 
-class SignConfig(RuleConfig, frozen=True, kw_only=True):
-    """What gets the controller's signature: its own messages, and with `passing` those that it passes on."""
+class SigningRule(Rule, frozen=True, kw_only=True):
+    """Messages that get the controller's signature: its own, with `passing` also those it forwards."""
 
-    do: RuleAction = RuleAction.SIGN
+    do: SigningAction = SigningAction.SIGN
     passing: bool = False
 
 
@@ -149,7 +155,7 @@ class PolicyFile(_Table, frozen=True, kw_only=True):
 
     version: Literal[1]
     window_s: Annotated[float, Meta(gt=0, le=86_400)] = 300.0
-    key: tuple[KeyConfig, ...] = ()
-    role: tuple[RoleConfig, ...] = ()
-    verify: tuple[VerifyConfig, ...] = ()
-    sign: tuple[SignConfig, ...] = ()
+    key: tuple[KeyEntry, ...] = ()
+    role: tuple[SignerRole, ...] = ()
+    verify: tuple[VerificationRule, ...] = ()
+    sign: tuple[SigningRule, ...] = ()

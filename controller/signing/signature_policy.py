@@ -1,4 +1,4 @@
-"""What a rule says of a message: forward, refuse, drop, or forward and mark; and why."""
+"""Evaluation of a rule for a message: forward, refuse, drop, or forward and mark; with the reason."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from enum import StrEnum
 
 import msgspec
 
-from controller.signing.access_request import AccessRequest
-from controller.signing.keyring import Keyring
-from controller.signing.policy_schema import RequireConfig, RoleConfig, SignConfig, VerifyConfig
+from controller.signing.access_requests import AccessRequest
+from controller.signing.payload_signatures import KeyId, SignatureReport
+from controller.signing.policy_schema import SignerRole, SigningRule, VerificationMode, VerificationRule
 from controller.signing.roles import RoleTable
-from controller.signing.rulebook import Rulebook
-from controller.signing.signatures import ExaminedMessage, KeyId
+from controller.signing.rule_set import RuleSet
+from controller.signing.signing_keys import Keyring
 
 
 class PolicyOutcome(StrEnum):
-    """What becomes of a message."""
+    """Treatment of a message."""
 
     FORWARD = "forward"
     REFUSE = "refuse"
@@ -25,89 +25,94 @@ class PolicyOutcome(StrEnum):
 
 
 class PolicyVerdict(msgspec.Struct, frozen=True, kw_only=True):
-    """What becomes of a message, by which rule, and why. `signers`: those whose signatures counted."""
+    """Result of a rule, with the reason. `signers`: keys whose signatures counted."""
 
     outcome: PolicyOutcome
     rule: str
-    why: str
+    reason: str
     signers: frozenset[KeyId] = frozenset()
 
 
 class SignaturePolicy:
-    """Keys, roles and rules as they hold together. It never changes: another policy is another object."""
+    """Keys, roles and rules together. Immutable: another policy is another object."""
 
     def __init__(
         self,
         *,
         keyring: Keyring,
-        roles: Iterable[RoleConfig] = (),
-        verify: Iterable[VerifyConfig] = (),
-        sign: Iterable[SignConfig] = (),
+        roles: Iterable[SignerRole] = (),
+        verify: Iterable[VerificationRule] = (),
+        sign: Iterable[SigningRule] = (),
         window_s: float = 300.0,
     ) -> None:
         self.keyring = keyring
         self.roles = RoleTable(roles)
-        self.rules = Rulebook(verify, sign, self.roles)
+        self.rules = RuleSet(verify, sign, self.roles)
         self.window_s = window_s
 
-    def judge(
+    def evaluate(
         self,
-        rule: VerifyConfig,
-        examined: ExaminedMessage | str,
-        asks: Iterable[AccessRequest] | str,
+        rule: VerificationRule,
+        report: SignatureReport | str,
+        requests: Iterable[AccessRequest] | str,
         utc: float,
     ) -> PolicyVerdict:
-        """What `rule` says of a message that came in at `utc` (POSIX s).
+        """Evaluate `rule` for a message received at `utc` (POSIX s).
 
-        `examined` and `asks` are what its signatures prove and what it asks for, or why nobody can tell.
-        Where the rule does not verify, nobody has looked at them.
+        `report` and `requests`: what its signatures prove and what it asks for, or why that cannot be
+        read. They are not used if the rule does not verify.
         """
         if not rule.require.verifies:
-            why = f"{rule.require} is what such messages get"
-            return PolicyVerdict(outcome=_WITHOUT_A_LOOK[rule.require], rule=rule.id, why=why)
-        holders = {} if isinstance(examined, str) else self._holders(examined, utc)
-        objection = examined if isinstance(examined, str) else _forms(rule, examined, holders)
+            reason = f"the rule requires {rule.require}"
+            return PolicyVerdict(outcome=_UNVERIFIED_OUTCOMES[rule.require], rule=rule.id, reason=reason)
+        holders = {} if isinstance(report, str) else self._valid_holders(report, utc)
+        objection = report if isinstance(report, str) else _check_signatures(rule, report, holders)
         if objection is None:
-            objection = self._rights(rule, frozenset(holders.values()), asks)
+            objection = self._check_permissions(rule, frozenset(holders.values()), requests)
         if objection is not None:
-            return PolicyVerdict(outcome=PolicyOutcome(rule.failing), rule=rule.id, why=objection)
-        why = f"signed by {', '.join(sorted(set(holders.values())))}"
-        return PolicyVerdict(outcome=PolicyOutcome.FORWARD, rule=rule.id, why=why, signers=frozenset(holders))
+            return PolicyVerdict(outcome=PolicyOutcome(rule.failing), rule=rule.id, reason=objection)
+        reason = f"signed by {', '.join(sorted(set(holders.values())))}"
+        return PolicyVerdict(
+            outcome=PolicyOutcome.FORWARD, rule=rule.id, reason=reason, signers=frozenset(holders)
+        )
 
-    def _holders(self, examined: ExaminedMessage, utc: float) -> dict[KeyId, str]:
-        """Who has signed validly, with a key that counts now."""
-        found = ((key, self.keyring.holder(key, utc)) for key in examined.keys)
+    def _valid_holders(self, report: SignatureReport, utc: float) -> dict[KeyId, str]:
+        """Return the holders of valid signatures whose keys are valid at `utc`."""
+        found = ((key, self.keyring.holder(key, utc)) for key in report.keys)
         return {key: holder for key, holder in found if holder is not None}
 
-    def _rights(
-        self, rule: VerifyConfig, signers: frozenset[str], asks: Iterable[AccessRequest] | str
+    def _check_permissions(
+        self, rule: VerificationRule, signers: frozenset[str], requests: Iterable[AccessRequest] | str
     ) -> str | None:
-        """Why the signers may not say what the message says; None where they may."""
+        """Return why the signers may not ask for what the message asks; None if they may."""
         if rule.holders is not None and not signers.isdisjoint(rule.holders):
             return None
         if rule.holders is not None and rule.roles is None:
-            return f"{', '.join(sorted(signers))} is none of {', '.join(rule.holders)}"
-        if isinstance(asks, str):
-            return f"nobody can tell what it asks for: {asks}"
-        return self.roles.objection(signers, asks, None if rule.roles is None else frozenset(rule.roles))
+            return f"{', '.join(sorted(signers))} is not one of {', '.join(rule.holders)}"
+        if isinstance(requests, str):
+            return f"it cannot be read: {requests}"
+        only = None if rule.roles is None else frozenset(rule.roles)
+        return self.roles.find_objection(signers, requests, only)
 
 
-_WITHOUT_A_LOOK = {
-    RequireConfig.UNVERIFIED: PolicyOutcome.FORWARD,
-    RequireConfig.REJECT: PolicyOutcome.REFUSE,
-    RequireConfig.DROP: PolicyOutcome.DROP,
+_UNVERIFIED_OUTCOMES = {
+    VerificationMode.UNVERIFIED: PolicyOutcome.FORWARD,
+    VerificationMode.REJECT: PolicyOutcome.REFUSE,
+    VerificationMode.DROP: PolicyOutcome.DROP,
 }
 
 
-def _forms(rule: VerifyConfig, examined: ExaminedMessage, holders: Mapping[KeyId, str]) -> str | None:
-    """What is wrong with a message's signatures themselves; None where they suffice."""
-    if not examined.signatures:
+def _check_signatures(
+    rule: VerificationRule, report: SignatureReport, holders: Mapping[KeyId, str]
+) -> str | None:
+    """Return what is wrong with a message's signatures; None if they suffice."""
+    if not report.signatures:
         return "it is not signed"
-    wrong = [each.wrong for each in examined.signatures if each.wrong is not None]
-    if examined.keys - holders.keys():
-        wrong.append("its key does not count at this time")
+    wrong = [each.wrong for each in report.signatures if each.wrong is not None]
+    if report.keys - holders.keys():
+        wrong.append("its key is not valid at this time")
     if not holders:
-        return f"no signature on it counts: {wrong[0]}"
-    if rule.require is RequireConfig.ALL and wrong:
-        return f"not all signatures on it count: {wrong[0]}"
+        return f"it has no valid signature: {wrong[0]}"
+    if rule.require is VerificationMode.ALL and wrong:
+        return f"not all of its signatures are valid: {wrong[0]}"
     return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from controller.signing.policy_messages import PolicyReceived
+from controller.signing.policy_messages import ReceivedPolicy
 from controller.store.database import Database
 
 FILE = "policies.sqlite"
@@ -26,14 +26,14 @@ class PolicyStore:
     def __init__(self, directory: Path) -> None:
         self._database = Database(directory / FILE, _SCHEMA)
 
-    def load(self) -> list[PolicyReceived]:
+    def load(self) -> list[ReceivedPolicy]:
         """All that is in force."""
         return [
-            PolicyReceived(*row)
+            ReceivedPolicy(*row)
             for row in self._database.rows("SELECT kind, id, content FROM policies ORDER BY number")
         ]
 
-    def save(self, changed: PolicyReceived) -> None:
+    def save(self, changed: ReceivedPolicy) -> None:
         """Keep or delete one; durable when it returns."""
         row = (changed.kind, changed.id)
         forget = ("DELETE FROM policies WHERE kind = ? AND id = ?", [row])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from controller.signing.replay import RememberText, SeenText
+from controller.signing.replay_cache import ReplayRecord, SeenText
 from controller.store.database import Database
 
 FILE = "replay.sqlite"
@@ -27,13 +27,13 @@ class ReplayStore:
         self._database = Database(directory / FILE, _SEEN)
         self._database.write((_BY_AGE, [()]), (_FORGOTTEN, [()]))
 
-    def load(self) -> RememberText:
+    def load(self) -> ReplayRecord:
         """All that is remembered."""
         seen = self._database.rows("SELECT token, made FROM seen")
         until = self._database.rows("SELECT until FROM forgotten")
-        return RememberText(tuple(SeenText(*row) for row in seen), until[0][0] if until else -math.inf)
+        return ReplayRecord(tuple(SeenText(*row) for row in seen), until[0][0] if until else -math.inf)
 
-    def save(self, remember: RememberText) -> None:
+    def save(self, remember: ReplayRecord) -> None:
         """Keep what is new and drop what is forgotten; durable when it returns."""
         until = remember.forgotten_until
         forget = (

@@ -110,7 +110,7 @@ class LinkCounts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DimmingSpanStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """From `since` until `until` (RFC 3339, UTC; null: still) `sources` limited the steerable EVSEs.
+    """From `begin_of` until `until` (RFC 3339, UTC; null: still) `sources` limited the steerable EVSEs.
 
     `limit_w`: all of them together; null where each had a limit of its own.
     """

@@ -28,7 +28,7 @@ from trio_websocket import (
     serve_websocket,
 )
 
-from controller.signing.keyring import new_private
+from controller.signing.signing_keys import new_private_key
 from tests.controller.signing.authors import Author
 from tests.strangers.programs import CONTROLLER, free_port
 
@@ -184,7 +184,7 @@ async def _controller(config: Path) -> AsyncIterator[None]:
 def _config(folder: Path, site: Site, port: int, key: str) -> Path:
     own = folder / "key.pem"
     own.touch(0o600)
-    own.write_bytes(new_private("secp256r1", "lc", 0, 4e9))
+    own.write_bytes(new_private_key("secp256r1", "lc", 0, 4e9))
     (folder / "signing.toml").write_text(
         f'version = 1\n[[key]]\nholder = "dso"\npublic = "{key}"\n'
         '[[role]]\nid = "grid-operator"\nholders = ["dso"]\n'

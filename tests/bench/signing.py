@@ -16,13 +16,19 @@ from controller.ocpp.station_state import StationStateTracker
 from controller.profiles.arbiter import ProfileArbiter
 from controller.relay.events import FromStation, ToStation
 from controller.relay.station_relay import StationRelay
-from controller.signing import keyring
-from controller.signing.keyring import Keyring, KnownKey, OwnKey
+from controller.signing import signing_keys
+from controller.signing.payload_signatures import key_id
 from controller.signing.policy_enforcer import ForwardDecision, MessageContext, PolicyEnforcer
-from controller.signing.policy_schema import GrantConfig, RequireConfig, RoleConfig, SignConfig, VerifyConfig
+from controller.signing.policy_schema import (
+    Permission,
+    SignerRole,
+    SigningRule,
+    VerificationMode,
+    VerificationRule,
+)
+from controller.signing.signature_format import Direction, MessageKind
 from controller.signing.signature_policy import SignaturePolicy
-from controller.signing.signatures import key_id
-from controller.signing.signing_wire import Direction, SignatureKind
+from controller.signing.signing_keys import Keyring, KnownKey, OwnKey
 from tests.controller.relay.playbook import a_station
 from tests.controller.signing.authors import Author
 from tests.controller.signing.house import NOW, limit, signed
@@ -31,8 +37,8 @@ ROUNDS = 2000
 CURVES = ("secp256r1", "secp384r1", "secp521r1", "secp256k1")
 PASSAGE = MessageContext(version=Version.V201, direction=Direction.DOWN, link="cpo", station="CS01")
 ROLES = (
-    RoleConfig(
-        id="operator", holders=("olga",), may=(GrantConfig(actions=("SetChargingProfile",), max_a=32),)
+    SignerRole(
+        id="operator", holders=("olga",), may=(Permission(actions=("SetChargingProfile",), max_a=32),)
     ),
 )
 
@@ -41,9 +47,9 @@ def bench() -> list[dict[str, object]]:
     """One row a policy."""
     author = Author()
     frames = [_frame(author, number) for number in range(ROUNDS)]
-    other = VerifyConfig(id="other", require=RequireConfig.ANY, links=("fleet",))
-    every = VerifyConfig(id="every", require=RequireConfig.ANY, fresh=True)
-    own = keyring.read_private(keyring.new_private("secp256r1", "lc", NOW - 10, NOW + 10))
+    other = VerificationRule(id="other", require=VerificationMode.ANY, links=("fleet",))
+    every = VerificationRule(id="every", require=VerificationMode.ANY, fresh=True)
+    own = signing_keys.parse_private_key(signing_keys.new_private_key("secp256r1", "lc", NOW - 10, NOW + 10))
     rows = [_row("read the frame, no gate", None, frames)]
     rows.append(_row("gate, no policy", PolicyEnforcer(SignaturePolicy(keyring=Keyring())), frames))
     rows.append(
@@ -53,7 +59,7 @@ def bench() -> list[dict[str, object]]:
         signer = Author(curve)
         theirs = [_frame(signer, number) for number in range(ROUNDS // 2)]
         rows.append(_row(f"verify each, {curve}", PolicyEnforcer(_policy(signer, every)), theirs))
-    sign = _policy(author, sign=(SignConfig(id="too", passing=True),), roles=())
+    sign = _policy(author, sign=(SigningRule(id="too", passing=True),), roles=())
     rows.append(_row("sign each, secp256r1", PolicyEnforcer(sign, (own,)), frames))
     return rows + _in_the_relay(author, own)
 
@@ -61,9 +67,11 @@ def bench() -> list[dict[str, object]]:
 def _in_the_relay(author: Author, own: OwnKey) -> list[dict[str, object]]:
     """The same in the whole state machine of a station: its CALLs pass up, the answers down."""
     talk = [_round_trip(author, number) for number in range(ROUNDS // 2)]
-    every = VerifyConfig(id="every", require=RequireConfig.ANY, kinds=tuple(SignatureKind), holders=("olga",))
-    sign = SignConfig(id="too", passing=True, kinds=tuple(SignatureKind))
-    other = VerifyConfig(id="other", require=RequireConfig.ANY, links=("fleet",))
+    every = VerificationRule(
+        id="every", require=VerificationMode.ANY, kinds=tuple(MessageKind), holders=("olga",)
+    )
+    sign = SigningRule(id="too", passing=True, kinds=tuple(MessageKind))
+    other = VerificationRule(id="other", require=VerificationMode.ANY, links=("fleet",))
     return [
         _relayed("no gate", None, talk),
         _relayed("policy for another link", PolicyEnforcer(_policy(author, other, roles=())), talk),
@@ -78,7 +86,7 @@ def _round_trip(author: Author, number: int) -> tuple[str, str]:
     up = {"vendorId": "bench", "data": f"{number:0100}"}
     asked = signed(up, author, action="DataTransfer", direction=Direction.UP)
     down = {"status": "Accepted", "data": f"{number:0100}"}
-    answer = signed(down, author, action="DataTransfer", kind=SignatureKind.RESPONSE)
+    answer = signed(down, author, action="DataTransfer", kind=MessageKind.RESPONSE)
     return f'[2,"{number}","DataTransfer",{asked.decode()}]', f'[3,"{number}",{answer.decode()}]'
 
 
@@ -110,9 +118,9 @@ def _frame(author: Author, number: int) -> str:
 
 def _policy(
     author: Author,
-    *verify: VerifyConfig,
-    sign: Sequence[SignConfig] = (),
-    roles: Sequence[RoleConfig] = ROLES,
+    *verify: VerificationRule,
+    sign: Sequence[SigningRule] = (),
+    roles: Sequence[SignerRole] = ROLES,
 ) -> SignaturePolicy:
     known = KnownKey(id=key_id(author.key.public_key()), holder="olga")
     return SignaturePolicy(keyring=Keyring((known,)), roles=roles, verify=verify, sign=sign)
@@ -124,7 +132,7 @@ def _row(what: str, gate: PolicyEnforcer | None, texts: Sequence[str]) -> dict[s
         frame = parse(text)
         assert isinstance(frame, Frame)
         if gate is not None:
-            assert isinstance(gate.look(PASSAGE, frame, NOW), ForwardDecision)
+            assert isinstance(gate.decide(PASSAGE, frame, NOW), ForwardDecision)
     spent = (time.process_time() - start) / len(texts)
     return _told(what, len(texts[0]), spent)
 

@@ -17,8 +17,7 @@ from controller.config import Config
 from controller.config.loader import check_config
 from controller.dimming.evidence_audit import audit
 from controller.services.app import App
-from controller.signing.key_files import read_keys
-from controller.signing.keyring import new_private
+from controller.signing.signing_keys import new_private_key, read_key_files
 from controller.store.evidence_files import FOLDER, evidence_files
 from controller.web.status_model import DimmingStatus
 from tests.controller.services.test_app import limits
@@ -34,7 +33,7 @@ DSO, MALLORY = Author(), Author()
 def configured(
     folder: Path, backend: Backend, source: str = "", more: str = "", protocol: str = "ocpp2.0.1"
 ) -> Config:
-    (folder / "key.pem").write_bytes(new_private("secp256r1", "lc", 0, 4e9))
+    (folder / "key.pem").write_bytes(new_private_key("secp256r1", "lc", 0, 4e9))
     (folder / "key.pem").chmod(0o600)
     (folder / "policy.toml").write_text(
         f"""
@@ -220,7 +219,7 @@ async def found(controller: App, good: Callable[[DimmingStatus], bool]) -> Dimmi
 
 def evidence(folder: Path) -> list[dict[str, Any]]:
     """All records, after a look by somebody who trusts nothing."""
-    [own] = read_keys(folder / "key.pem").values()
+    [own] = read_key_files(folder / "key.pem").values()
     files = [(path.name, path.read_bytes()) for path in evidence_files(folder / FOLDER)]
     result = audit(files, [own.private.public_key()])
     assert result.findings == ()

@@ -37,13 +37,13 @@ async def test_a_technicians_limit_passes_untouched_and_no_other_does(tmp_path: 
             unsigned = text_of("u", json.dumps(a_limit()).encode())
             await is_refused(link, unsigned, "rule safe-profiles: it is not signed")
             await passes(link, served, good)
-            await is_refused(link, good.replace('"good"', '"again"'), "it has been here before")
+            await is_refused(link, good.replace('"good"', '"again"'), "it was received before")
             forged = text_of("f", signed(a_limit(15.5), TOM)).replace("15.5", "15.6")
-            await is_refused(link, forged, "no signature on it counts")
+            await is_refused(link, forged, "it has no valid signature")
             stranger = text_of("m", signed(a_limit(), MALLORY))
             await is_refused(link, stranger, "its key is not known here")
             too_much = text_of("t", signed(a_limit(17), TOM))
-            await is_refused(link, too_much, "may not ask for SetChargingProfile 17 A at CS01/1")
+            await is_refused(link, too_much, "has no permission for SetChargingProfile 17 A at CS01/1")
             old = a_limit() | {"customData": limit(made=time.time() - 400)["customData"]}
             await is_refused(link, text_of("o", signed(old, TOM)), "400 s before now")
             assert served.heard_no_more()
@@ -51,7 +51,7 @@ async def test_a_technicians_limit_passes_untouched_and_no_other_does(tmp_path: 
             assert told == {("safe-profiles", "forward"): 1, ("safe-profiles", "refuse"): 6}
         async with running(config) as controller, station(controller) as served:
             link = await cpo.link()
-            await is_refused(link, good.replace('"good"', '"later"'), "it has been here before")
+            await is_refused(link, good.replace('"good"', '"later"'), "it was received before")
             await passes(link, served, text_of("n", signed(a_limit(12), TOM)))
 
 
@@ -188,4 +188,4 @@ async def test_a_role_that_comes_over_the_sites_own_link_counts_for_the_stations
             own = await cpo.link()
             async with station(controller) as served:
                 await passes(await cpo.link(), served, text_of("3", reset, "Reset"))
-                await is_refused(own, add, "it has been here before")
+                await is_refused(own, add, "it was received before")

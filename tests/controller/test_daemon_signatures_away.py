@@ -10,10 +10,10 @@ from typing import Any
 from trio_websocket import WebSocketConnection
 
 from controller.ocpp.frames import Version
-from controller.signing import keyring, signing_wire
-from controller.signing.key_files import write_new
-from controller.signing.signatures import examine, key_id
-from controller.signing.signing_wire import Direction, SignatureKind
+from controller.signing import signature_format, signing_keys
+from controller.signing.payload_signatures import key_id, verify_payload
+from controller.signing.signature_format import Direction, MessageKind
+from controller.signing.signing_keys import write_key_file
 from tests.controller.services.test_app import running
 from tests.controller.signed_site import (
     backends,
@@ -54,7 +54,9 @@ async def call_told(link: WebSocketConnection, action: str) -> str:
 
 
 async def test_what_waits_for_a_backend_keeps_its_authors_signature(tmp_path: Path) -> None:
-    file = write_new(tmp_path / "keys", "lc", keyring.new_private("secp256r1", "lc", 0, time.time() + 3600))
+    file = write_key_file(
+        tmp_path / "keys", "lc", signing_keys.new_private_key("secp256r1", "lc", 0, time.time() + 3600)
+    )
     write_policy(tmp_path, '[[sign]]\nid = "too"\nactions = ["TransactionEvent"]\npassing = true\n')
     by_station = signed(an_event(1), TINA, action="TransactionEvent", direction=Direction.UP)
     plain = compact(an_event(2, idToken={"idToken": "A1", "type": "ISO14443"}))
@@ -77,9 +79,9 @@ async def test_what_waits_for_a_backend_keeps_its_authors_signature(tmp_path: Pa
                 before = json.loads(told).pop("signatures", [])
                 assert arrived.startswith(told.rpartition(b"]}" if author else b"}")[0])
                 assert json.loads(arrived)["signatures"][: len(before)] == before
-                context = signing_wire.context(
-                    Version.V201, Direction.UP, SignatureKind.REQUEST, "TransactionEvent"
+                context = signature_format.context(
+                    Version.V201, Direction.UP, MessageKind.REQUEST, "TransactionEvent"
                 )
                 theirs = {key_id(TINA.key.public_key())} if author else set()
-                ours = keyring.read_private(file.read_bytes()).known.id
-                assert examine(arrived, context, lambda _: True).keys == theirs | {ours}
+                ours = signing_keys.parse_private_key(file.read_bytes()).known.id
+                assert verify_payload(arrived, context, lambda _: True).keys == theirs | {ours}

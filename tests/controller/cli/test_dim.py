@@ -14,16 +14,15 @@ from controller.dimming.key_proofs import KeyProofs
 from controller.dimming.verification import CommandVerdict, Issuers, Situation, Verification
 from controller.model.observations import EvseRef
 from controller.ocpp.frames import Version
-from controller.signing.key_files import read_keys, write_new
-from controller.signing.keyring import Keyring, new_private
-from controller.signing.policy_schema import RoleConfig
+from controller.signing.policy_schema import SignerRole
+from controller.signing.signing_keys import Keyring, new_private_key, read_key_files, write_key_file
 
 CS01 = EvseRef("CS01", 1)
 
 
 @pytest.fixture
 def key(tmp_path: Path) -> Path:
-    return write_new(tmp_path / "keys", "dso", new_private("secp256r1", "dso", 0, 4e9))
+    return write_key_file(tmp_path / "keys", "dso", new_private_key("secp256r1", "dso", 0, 4e9))
 
 
 def typed(capsys: pytest.CaptureFixture[str], key: Path, *words: str) -> tuple[int, str, str]:
@@ -34,8 +33,8 @@ def typed(capsys: pytest.CaptureFixture[str], key: Path, *words: str) -> tuple[i
 
 def site(key: Path) -> Verification:
     """A site that knows the key."""
-    [own] = read_keys(key).values()
-    role = RoleConfig(id="grid-operator", holders=("dso",))
+    [own] = read_key_files(key).values()
+    role = SignerRole(id="grid-operator", holders=("dso",))
     signatures = KeyProofs(Keyring([own.known]), [role], ())
     return Verification("DE01", [CS01], [Issuers(id="dso", role="grid-operator")], {}, signatures)
 
@@ -93,7 +92,7 @@ def test_what_no_site_would_take_is_not_signed(
 def test_without_a_key_that_counts_nothing_is_signed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    over = write_new(tmp_path, "old", new_private("secp256r1", "dso", 0, 1))
+    over = write_key_file(tmp_path, "old", new_private_key("secp256r1", "dso", 0, 1))
     for file, told in ((over, "no valid key"), (tmp_path / "none", "cannot be read")):
         status, out, err = typed(capsys, file, "--lift")
         assert (status, out) == (1, "")

@@ -12,8 +12,8 @@ import pytest
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from controller.cli.main import main
-from controller.signing.key_files import read_keys
 from controller.signing.policy_file import check_policy
+from controller.signing.signing_keys import read_key_files
 
 
 def typed(capsys: pytest.CaptureFixture[str], *words: str | Path) -> tuple[int, str, str]:
@@ -56,7 +56,7 @@ def test_what_is_exported_is_a_policys_table(tmp_path: Path, capsys: pytest.Capt
     loaded, mistakes = check_policy("version = 1\n" + out, "signing.toml", tmp_path)
     assert mistakes == []
     assert loaded is not None
-    assert loaded.keys == (read_keys(file)[file].known,)
+    assert loaded.keys == (read_key_files(file)[file].known,)
     assert "PRIVATE" not in out
     assert tomllib.loads(out)["key"][0]["holder"] == "lc"
 
@@ -64,7 +64,7 @@ def test_what_is_exported_is_a_policys_table(tmp_path: Path, capsys: pytest.Capt
 def test_the_public_half_as_pem(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = new(capsys, tmp_path)
     _, out, _ = typed(capsys, "export", "--pem", file)
-    assert load_pem_public_key(out.encode()) == read_keys(file)[file].private.public_key()
+    assert load_pem_public_key(out.encode()) == read_key_files(file)[file].private.public_key()
 
 
 def test_a_folder_that_only_others_may_look_into_is_not_empty(

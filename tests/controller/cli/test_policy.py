@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from controller.cli.main import main
-from controller.signing.signing_wire import SignatureKind
+from controller.signing.signature_format import MessageKind
 from tests.controller.signing.authors import compact
 from tests.controller.signing.house import OLGA, limit, signed
 from tests.controller.signing.test_policy_file import HEAD
@@ -81,7 +81,7 @@ def test_which_rule_and_why(policy: Path, capsys: pytest.CaptureFixture[str]) ->
     status, out, _ = typed(capsys, "explain", "--action", "Reset", "--link", "fleet", policy)
     assert status == 0
     assert out.splitlines() == [
-        "context  https://open.charging.cloud/context/ocpp/v2.1/csms/resetRequest",
+        "context  https://open.charging.cloud/context/ocpp/v2.1/csms/ResetRequest",
         "rule     resets: verifyAll, of role operator, else mark, priority 3",
         "our own  sign by rule ours",
         "passing  sign by rule ours",
@@ -102,7 +102,7 @@ def test_which_rule_and_why(policy: Path, capsys: pytest.CaptureFixture[str]) ->
         (
             signed(limit(17), OLGA),
             1,
-            "refuse, by rule safe-profiles: olga (operator) may not ask for "
+            "refuse, by rule safe-profiles: olga (operator) has no permission for "
             "SetChargingProfile 17 A at CS01/1",
         ),
         (compact(limit()), 1, "refuse, by rule safe-profiles: it is not signed"),
@@ -137,9 +137,9 @@ def test_what_would_become_of_a_message(
     assert (str(message) in err) == (status == 2)
 
 
-@pytest.mark.parametrize("kind", list(SignatureKind))
+@pytest.mark.parametrize("kind", list(MessageKind))
 def test_answers_and_sends_are_messages_too(
-    policy: Path, capsys: pytest.CaptureFixture[str], kind: SignatureKind
+    policy: Path, capsys: pytest.CaptureFixture[str], kind: MessageKind
 ) -> None:
     policy.write_text(
         HEAD + '[[verify]]\nid = "all"\nrequire = "verifyAny"\nholders = ["olga"]\n'

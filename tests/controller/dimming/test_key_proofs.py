@@ -8,20 +8,20 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from controller.dimming.dimming_command import CONTEXT
 from controller.dimming.key_proofs import KeyProofs
 from controller.dimming.verification import Issuers, Reason, Situation, Verification
-from controller.signing import signatures
-from controller.signing.keyring import Keyring, KnownKey, OwnKey
-from controller.signing.policy_schema import RoleConfig
+from controller.signing import payload_signatures
+from controller.signing.policy_schema import SignerRole
+from controller.signing.signing_keys import Keyring, KnownKey, OwnKey
 from tests.controller.dimming.commands import NOON, POINT, command
 
 NETZ, CPO, ADMIN, OURS, MALLORY = (ec.derive_private_key(n, ec.SECP256R1()) for n in range(11, 16))
 ROLES = (
-    RoleConfig(id="grid-operator", holders=("netz",)),
-    RoleConfig(id="operator", holders=("cpo", "admin"), approvals=2),
+    SignerRole(id="grid-operator", holders=("netz",)),
+    SignerRole(id="operator", holders=("cpo", "admin"), approvals=2),
 )
 
 
 def known(key: ec.EllipticCurvePrivateKey, holder: str, until: float = NOON + 1000) -> KnownKey:
-    key_id = signatures.key_id(key.public_key())
+    key_id = payload_signatures.key_id(key.public_key())
     return KnownKey(id=key_id, holder=holder, not_before=NOON - 1000, not_after=until)
 
 
@@ -32,7 +32,7 @@ KEYED = KeyProofs(RING, ROLES, [OwnKey(known(OURS, "lc"), OURS)])
 def signed(number: int, *keys: ec.EllipticCurvePrivateKey, role: str = "grid-operator") -> bytes:
     payload = msgspec.json.encode(command(number, role=role, ends=7200))
     for key in keys:
-        payload = signatures.sign(payload, key, CONTEXT)
+        payload = payload_signatures.add_signature(payload, key, CONTEXT)
     return payload
 
 
@@ -72,7 +72,7 @@ def test_what_two_readers_may_read_in_two_ways_is_refused() -> None:
 
 def test_a_signature_for_another_kind_of_message_is_no_command() -> None:
     payload = msgspec.json.encode(command(1) | {"@context": CONTEXT})
-    other = signatures.sign(
+    other = payload_signatures.add_signature(
         payload.replace(b"command:1", b"effect:1"), NETZ, "urn:local-controller:dim:effect:1"
     )
     assert judged(other) is Reason.MALFORMED
@@ -82,8 +82,8 @@ def test_a_signature_for_another_kind_of_message_is_no_command() -> None:
 def test_our_own_words_are_verified_by_anybody_with_our_key() -> None:
     context = "urn:local-controller:dim:effect:1"
     told = KEYED.sign(msgspec.json.encode({"@context": context, "reached": True}), NOON)
-    ours = signatures.key_id(OURS.public_key())
-    assert signatures.examine(told, context, lambda key: key == ours).keys == {ours}
+    ours = payload_signatures.key_id(OURS.public_key())
+    assert payload_signatures.verify_payload(told, context, lambda key: key == ours).keys == {ours}
     assert KEYED.sign(b'{"@context":"x"}', NOON + 1000) == b'{"@context":"x"}'
 
 

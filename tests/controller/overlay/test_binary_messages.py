@@ -8,8 +8,8 @@ from controller.ocpp.frames import Version
 from controller.overlay.binary_messages import BinaryMessages
 from controller.overlay.overlay_wire import OverlayMessageKind
 from controller.signing.policy_enforcer import PolicyEnforcer
-from controller.signing.policy_schema import FailureAction, RequireConfig, VerifyConfig
-from controller.signing.signing_wire import Direction
+from controller.signing.policy_schema import FailureAction, VerificationMode, VerificationRule
+from controller.signing.signature_format import Direction
 from tests.controller.signing.house import NOW, gate
 
 
@@ -23,8 +23,8 @@ def sealed(gate: PolicyEnforcer | None) -> BinaryMessages:
 
 
 def rules(**more: object) -> PolicyEnforcer:
-    usual = {"id": "r", "actions": ("FileTransfer",), "require": RequireConfig.ANY}
-    return gate([VerifyConfig(**(usual | more))])  # type: ignore[arg-type]
+    usual = {"id": "r", "actions": ("FileTransfer",), "require": VerificationMode.ANY}
+    return gate([VerificationRule(**(usual | more))])  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -36,10 +36,10 @@ def rules(**more: object) -> PolicyEnforcer:
         (rules(direction=Direction.DOWN), True, False),
         (rules(links=("cpo",)), True, False),
         (rules(links=("CS01",)), False, True),
-        (rules(require=RequireConfig.DROP), False, False),
-        (rules(require=RequireConfig.REJECT), False, False),
+        (rules(require=VerificationMode.DROP), False, False),
+        (rules(require=VerificationMode.REJECT), False, False),
         (rules(failing=FailureAction.MARK), True, True),
-        (rules(require=RequireConfig.UNVERIFIED), True, True),
+        (rules(require=VerificationMode.UNVERIFIED), True, True),
     ],
 )
 def test_what_passes(gate: PolicyEnforcer | None, up: bool, down: bool) -> None:

@@ -20,12 +20,12 @@ from controller.overlay.routes import Hop
 from controller.signing.policy_enforcer import PolicyEnforcer
 from controller.signing.policy_schema import (
     FailureAction,
-    RequireConfig,
-    RuleAction,
-    SignConfig,
-    VerifyConfig,
+    SigningAction,
+    SigningRule,
+    VerificationMode,
+    VerificationRule,
 )
-from controller.signing.signing_wire import Direction, SignatureKind
+from controller.signing.signature_format import Direction, MessageKind
 from tests.controller.overlay.net import Net
 from tests.controller.overlay.test_hostile import KEYS
 from tests.controller.signing.house import MALLORY, NOW, OLGA, TOM, gate, limit, signed
@@ -52,16 +52,16 @@ def command(payload: str, number: str = "m1", to: str = '["LC02","CS01"]') -> st
 
 
 GOOD = a_limit(TOM)
-SEEN = "signature policy, rule safe-profiles: it has been here before"
+SEEN = "signature policy, rule safe-profiles: it was received before"
 
 FORGED = [
-    (GOOD.replace("16.0", "15.9"), '["LC02","CS01"]', "no signature on it counts"),
-    (GOOD.replace("16.0", "16.00"), '["LC02","CS01"]', "no signature on it counts"),
+    (GOOD.replace("16.0", "15.9"), '["LC02","CS01"]', "it has no valid signature"),
+    (GOOD.replace("16.0", "16.00"), '["LC02","CS01"]', "it has no valid signature"),
     (GOOD.replace('"evseId":1', '"evseId":1,"evseId":2'), '["LC02","CS01"]', "rule safe-profiles"),
     (json.dumps(limit()), '["LC02","CS01"]', "it is not signed"),
-    (a_limit(MALLORY), '["LC02","CS01"]', "its key is not known here"),
-    (a_limit(TOM, amps=17), '["LC02","CS01"]', "may not ask for SetChargingProfile 17 A at CS01/1"),
-    (GOOD, '["LC02","CS02"]', "may not"),  # meant for another station
+    (a_limit(MALLORY), '["LC02","CS01"]', "its key is unknown"),
+    (a_limit(TOM, amps=17), '["LC02","CS01"]', "has no permission for SetChargingProfile 17 A at CS01/1"),
+    (GOOD, '["LC02","CS02"]', "no permission"),  # meant for another station
     (a_limit(TOM).replace('"limit":16.0', '"limit":1e999'), '["LC02","CS01"]', "rule safe-profiles"),
 ]
 
@@ -84,7 +84,7 @@ def test_a_good_command_passes_byte_for_byte_once_it_is_on_disk() -> None:
     net = house(gate())
     net.send("CSMS", "LC01", command(GOOD))
     (passed,) = [text for text in net.got["LC02"] if isinstance(text, str) and "SetCharging" in text]
-    assert passed == f'[2,["LC02","CS01"],["CSMS","LC01"],"m1","SetChargingProfile",{GOOD}]'
+    assert passed == f'[2,["LC02","CS01"],"LC01","m1","SetChargingProfile",{GOOD}]'
     assert net.saved == 1
     net.say("LC02", "LC01", 3, "CSMS", "CS01", "m1", {"status": "Accepted"})
     assert net.heard("CSMS") == [[3, "CSMS", ["CS01", "LC02", "LC01"], "m1", {"status": "Accepted"}]]
@@ -97,7 +97,7 @@ def test_it_passes_once_whatever_it_is_called() -> None:
     net.send("CSMS", "LC01", command(GOOD, "m2"))
     net.send("CSMS", "LC01", command(GOOD, "m3", '"CS01"'))
     assert net.heard("LC02") == []
-    assert ["been here before" in answer[5] for answer in net.heard("CSMS")] == [True, True]
+    assert ["was received before" in answer[5] for answer in net.heard("CSMS")] == [True, True]
 
 
 def test_said_again_before_its_answer_it_gets_no_other_answer() -> None:
@@ -174,20 +174,20 @@ def test_a_leg_is_looked_at_by_the_relay_that_holds_it() -> None:
 # -- what rules may say ---------------------------------------------------------------------------------
 
 
-def rule(name: str = "r", require: RequireConfig = RequireConfig.ANY, **more: Any) -> VerifyConfig:
-    return VerifyConfig(id=name, require=require, **more)
+def rule(name: str = "r", require: VerificationMode = VerificationMode.ANY, **more: Any) -> VerificationRule:
+    return VerificationRule(id=name, require=require, **more)
 
 
 def test_what_goes_up_is_looked_at_as_such_with_the_station_that_it_is_of() -> None:
-    upwards = rule(actions=("NotifyEvent",), direction=Direction.UP, links=("LC02",))
+    upwards = rule(actions=("NotifyX",), direction=Direction.UP, links=("LC02",))
     net = house(gate([upwards]))
-    good = json.loads(signed({"a": 1}, OLGA, action="NotifyEvent", direction=Direction.UP, **V21))
-    downwards = json.loads(signed({"a": 1}, OLGA, action="NotifyEvent", **V21))
+    good = json.loads(signed({"a": 1}, OLGA, action="NotifyX", direction=Direction.UP, **V21))
+    downwards = json.loads(signed({"a": 1}, OLGA, action="NotifyX", **V21))
     for number, (link, payload) in enumerate([("LC02", good), ("LC02", downwards), ("LC03", {})]):
-        net.say(link, "LC01", 2, "CSMS", f"CS0{number}", f"m{number}", "NotifyEvent", payload)
+        net.say(link, "LC01", 2, "CSMS", f"CS0{number}", f"m{number}", "NotifyX", payload)
     assert [frame[3] for frame in net.heard("CSMS")] == ["m0", "m2"]
     assert [answer[:5] for answer in net.heard("LC02")] == [
-        [4, "LC02", ["LC01"], "m1", "SecurityError"],
+        [4, "CS01", ["LC01"], "m1", "SecurityError"],
     ]
 
 
@@ -207,7 +207,7 @@ def test_refused_dropped_or_marked(failing: FailureAction, answered: bool) -> No
     assert "rule r: it is not signed" in net.notes[0]
 
 
-RESPONSES = (SignatureKind.RESPONSE,)
+RESPONSES = (MessageKind.RESPONSE,)
 
 
 @pytest.mark.parametrize("fresh", [False, True])
@@ -218,7 +218,7 @@ def test_an_answer_without_the_signature_it_needs_is_an_error_for_who_has_asked(
     net = house(gate([rule(actions=("GetX",), kinds=RESPONSES, fresh=fresh)]))
     direction = Direction.UP if upwards else Direction.DOWN
     dated = {"customData": limit()["customData"]}
-    good = signed(dated, OLGA, action="GetX", kind=SignatureKind.RESPONSE, direction=direction, **V21)
+    good = signed(dated, OLGA, action="GetX", kind=MessageKind.RESPONSE, direction=direction, **V21)
     ask = ("CSMS", ["LC02", "CS01"], "CSMS") if upwards else ("LC02", "CSMS", "CS01")
     answer = ("LC02", "CSMS", "CS01") if upwards else ("CSMS", ["LC02", "CS01"], "CSMS")
     for number, payload in enumerate([{}, json.loads(good), json.loads(good)]):
@@ -233,14 +233,14 @@ def test_an_answer_that_cannot_be_put_on_record_is_an_error() -> None:
     net = house(gate([rule(actions=("GetX",), kinds=RESPONSES, fresh=True)]))
     net.disk_full = True
     dated = {"customData": limit()["customData"]}
-    good = signed(dated, OLGA, action="GetX", kind=SignatureKind.RESPONSE, direction=Direction.UP, **V21)
+    good = signed(dated, OLGA, action="GetX", kind=MessageKind.RESPONSE, direction=Direction.UP, **V21)
     net.say("CSMS", "LC01", 2, ["LC02", "CS01"], "CSMS", "m1", "GetX", {})
     net.say("LC02", "LC01", 3, "CSMS", "CS01", "m1", json.loads(good))
     assert [frame[:1] + frame[3:5] for frame in net.heard("CSMS")] == [[4, "m1", "GenericError"]]
 
 
 def test_an_answer_that_is_dropped_leaves_its_asker_to_his_patience() -> None:
-    net = house(gate([rule(actions=("GetX",), kinds=RESPONSES, require=RequireConfig.DROP)]))
+    net = house(gate([rule(actions=("GetX",), kinds=RESPONSES, require=VerificationMode.DROP)]))
     net.say("CSMS", "LC01", 2, ["LC02", "CS01"], "CSMS", "m1", "GetX", {})
     net.say("LC02", "LC01", 3, "CSMS", "CS01", "m1", {})
     assert net.heard("CSMS") == []
@@ -251,7 +251,7 @@ def test_a_fresh_message_to_a_group_is_one_message() -> None:
     fresh = rule(actions=("NotifyX",), fresh=True, direction=Direction.DOWN)
     net = house(gate([fresh]), groups={"row": ("LC02", "LC03")})
     dated = {"customData": limit()["customData"]}
-    payload = json.loads(signed(dated, OLGA, action="NotifyX", kind=SignatureKind.SEND, **V21))
+    payload = json.loads(signed(dated, OLGA, action="NotifyX", kind=MessageKind.SEND, **V21))
     for number in ("m1", "m2"):
         net.say("CSMS", "LC01", 6, "row", "CSMS", number, "NotifyX", payload)
     assert [frame[3] for frame in net.heard("LC02")] == [frame[3] for frame in net.heard("LC03")] == ["m1"]
@@ -276,12 +276,12 @@ def test_what_is_binary_bears_no_signature_that_a_rule_could_find() -> None:
 
 
 def test_our_signature_is_put_beside_the_others_where_a_policy_asks_for_it() -> None:
-    ours = SignConfig(
+    ours = SigningRule(
         id="s",
         actions=("SetChargingProfile", "GetX"),
-        do=RuleAction.SIGN,
+        do=SigningAction.SIGN,
         passing=True,
-        kinds=tuple(SignatureKind),
+        kinds=tuple(MessageKind),
     )
     net = house(gate(sign=[ours], own=[KEYS["LC02"]]))
     net.send("CSMS", "LC01", command(GOOD))
@@ -296,7 +296,7 @@ def test_our_signature_is_put_beside_the_others_where_a_policy_asks_for_it() -> 
 
 
 def test_without_a_key_it_goes_without_our_signature_and_the_log_says_so() -> None:
-    net = house(gate(sign=[SignConfig(id="s", do=RuleAction.SIGN, passing=True)]))
+    net = house(gate(sign=[SigningRule(id="s", do=SigningAction.SIGN, passing=True)]))
     net.say("CSMS", "LC01", 6, "LC02", "CSMS", "m1", "NotifyX", {})
     assert net.heard("LC02")[0][5] == {}
     assert "goes without our signature" in net.notes[0]

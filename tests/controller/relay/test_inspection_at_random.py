@@ -16,7 +16,7 @@ from controller.ocpp.station_state import StationStateTracker
 from controller.profiles.arbiter import ProfileArbiter
 from controller.relay.events import Action, FromStation, ToStation
 from controller.relay.station_relay import StationRelay
-from controller.signing.replay import RememberText
+from controller.signing.replay_cache import ReplayRecord
 from tests.controller.relay.playbook import START_S, TIMEOUT_S, UTC_0, a_station, call, result
 from tests.controller.signing.authors import compact
 from tests.controller.signing.house import TOM, gate, limit, signed
@@ -58,7 +58,7 @@ class Talk:
         for action in actions:
             match action:
                 case Persist(records):
-                    self.remembered += sum(isinstance(record, RememberText) for record in records)
+                    self.remembered += sum(isinstance(record, ReplayRecord) for record in records)
                 case ToStation(text):
                     self.station.append(text)
                     assert len(self.station) <= self.remembered  # nothing goes that is not on disk

@@ -11,24 +11,24 @@ import pytest
 
 from controller.chargers.quirks import LimitScope
 from controller.ocpp.frames import Version
-from controller.signing import keyring, signatures, signing_wire
-from controller.signing.policy_schema import FailureAction, RequireConfig, SignConfig, VerifyConfig
-from controller.signing.replay import RememberText
-from controller.signing.signing_wire import Direction, SignatureKind
+from controller.signing import payload_signatures, signature_format, signing_keys
+from controller.signing.policy_schema import FailureAction, SigningRule, VerificationMode, VerificationRule
+from controller.signing.replay_cache import ReplayRecord
+from controller.signing.signature_format import Direction, MessageKind
 from tests.controller.relay.observer_talk import Talk
 from tests.controller.relay.playbook import START_S, UTC_0, Playbook, call, result
 from tests.controller.signing.authors import compact
 from tests.controller.signing.house import OLGA, TOM, gate, limit, signed
 
 NOW = UTC_0 + START_S
-OWN = keyring.read_private(keyring.new_private("secp256r1", "lc", NOW - 10, NOW + 1000))
+OWN = signing_keys.parse_private_key(signing_keys.new_private_key("secp256r1", "lc", NOW - 10, NOW + 1000))
 STATUS = '{"timestamp":"2026-11-30T00:00:00Z","connectorStatus":"Occupied","evseId":1,"connectorId":1}'
-ANSWERS = VerifyConfig(id="answers", require=RequireConfig.ANY, kinds=(SignatureKind.RESPONSE,))
+ANSWERS = VerificationRule(id="answers", require=VerificationMode.ANY, kinds=(MessageKind.RESPONSE,))
 
 
 def talk(
-    *verify: VerifyConfig,
-    sign: Iterable[SignConfig] = (),
+    *verify: VerificationRule,
+    sign: Iterable[SigningRule] = (),
     version: Version = Version.V201,
     scope: LimitScope = LimitScope.STATION,
 ) -> Playbook:
@@ -53,7 +53,7 @@ def test_what_is_signed_by_who_may_passes_as_it_came_once_it_is_remembered() -> 
     play, text = talk(), a_limit()
     play.backend(text)
     (remember,) = play.saves()
-    assert isinstance(remember, RememberText)
+    assert isinstance(remember, ReplayRecord)
     assert len(remember.seen) == 1
     play.station_hears(text)
     play.done()
@@ -63,8 +63,8 @@ def test_what_is_signed_by_who_may_passes_as_it_came_once_it_is_remembered() -> 
     ("text", "why"),
     [
         (call("1", "SetChargingProfile", compact(profile()).decode()), "it is not signed"),
-        (a_limit().replace('"limit":16.0', '"limit":16.1'), "no signature on it counts"),
-        (a_limit(amps=17), "tom (technician) may not ask for SetChargingProfile 17 A at CS01/1"),
+        (a_limit().replace('"limit":16.0', '"limit":16.1'), "it has no valid signature"),
+        (a_limit(amps=17), "tom (technician) has no permission for SetChargingProfile 17 A at CS01/1"),
     ],
 )
 def test_a_call_that_may_not_pass_is_refused_with_the_rule(text: str, why: str) -> None:
@@ -84,12 +84,12 @@ def test_the_same_again_is_refused_under_another_id_too() -> None:
     play.commands_allowed()
     play.backend_hears(result("1", '{"status":"Accepted"}'))
     play.backend(text.replace('[2,"1"', '[2,"2"'))
-    play.backend_hears_error("2", "SecurityError", "it has been here before")
+    play.backend_hears_error("2", "SecurityError", "it was received before")
     play.done()
 
 
-@pytest.mark.parametrize("sign", [(), (SignConfig(id="too", passing=True),)])
-def test_a_backend_that_repeats_itself_before_the_answer_has_one_answer(sign: Iterable[SignConfig]) -> None:
+@pytest.mark.parametrize("sign", [(), (SigningRule(id="too", passing=True),)])
+def test_a_backend_that_repeats_itself_before_the_answer_has_one_answer(sign: Iterable[SigningRule]) -> None:
     play, text = talk(sign=sign), a_limit()
     play.backend(text)
     play.saves()
@@ -112,7 +112,9 @@ def test_what_no_rule_names_passes_unsigned() -> None:
 
 def test_what_is_dropped_is_told_to_nobody() -> None:
     play = talk(
-        VerifyConfig(id="quiet", require=RequireConfig.ANY, actions=("Reset",), failing=FailureAction.DROP)
+        VerificationRule(
+            id="quiet", require=VerificationMode.ANY, actions=("Reset",), failing=FailureAction.DROP
+        )
     )
     play.backend(call("1", "Reset"))
     play.done()
@@ -121,7 +123,9 @@ def test_what_is_dropped_is_told_to_nobody() -> None:
 
 def test_what_is_marked_passes_and_the_log_says_what_it_lacks() -> None:
     play = talk(
-        VerifyConfig(id="soon", require=RequireConfig.ANY, actions=("Reset",), failing=FailureAction.MARK)
+        VerificationRule(
+            id="soon", require=VerificationMode.ANY, actions=("Reset",), failing=FailureAction.MARK
+        )
     )
     play.passes_down(call("1", "Reset"))
     play.noted("passes, marked, rule soon: it is not signed")
@@ -131,7 +135,7 @@ def test_what_is_marked_passes_and_the_log_says_what_it_lacks() -> None:
 def test_a_send_that_may_not_pass_goes_no_further() -> None:
     send = '[6,"1","NotifyPeriodicEventStream",{}]'
     play = talk(
-        VerifyConfig(id="r", require=RequireConfig.ANY, kinds=(SignatureKind.SEND,)), version=Version.V21
+        VerificationRule(id="r", require=VerificationMode.ANY, kinds=(MessageKind.SEND,)), version=Version.V21
     )
     play.station(send)
     play.backend(send)
@@ -143,7 +147,7 @@ def test_a_send_that_may_not_pass_goes_no_further() -> None:
 
 
 def test_what_a_station_may_not_say_is_not_believed_either() -> None:
-    play = talk(VerifyConfig(id="states", require=RequireConfig.ANY, actions=("StatusNotification",)))
+    play = talk(VerificationRule(id="states", require=VerificationMode.ANY, actions=("StatusNotification",)))
     play.station(call("1", "StatusNotification", STATUS))
     play.station_hears_error("1", "SecurityError", "rule states")
     play.done()  # the site has learnt nothing
@@ -162,9 +166,7 @@ def test_the_refused_answer_of_a_station_is_an_error_for_its_backend() -> None:
 def test_the_signed_answer_of_a_station_passes() -> None:
     play = talk(ANSWERS)
     play.passes_down(call("1", "SetVariables"))
-    answer = signed(
-        {"a": 1}, OLGA, action="SetVariables", direction=Direction.UP, kind=SignatureKind.RESPONSE
-    )
+    answer = signed({"a": 1}, OLGA, action="SetVariables", direction=Direction.UP, kind=MessageKind.RESPONSE)
     play.station(result("1", answer.decode()))
     play.commands_allowed()
     play.backend_hears(result("1", answer.decode()))
@@ -192,7 +194,7 @@ def test_the_refused_answer_of_a_backend_is_an_error_for_the_station() -> None:
 # -- observers ---------------------------------------------------------------------------------------------
 
 
-def watched(*verify: VerifyConfig) -> Playbook:
+def watched(*verify: VerificationRule) -> Playbook:
     observing = Talk(Version.V201, may=("profiles",)).observing
     play = Playbook(Version.V201, gate=gate(verify), observers={"fleet": observing})
     play.observer_up("fleet")
@@ -213,8 +215,8 @@ def test_an_observer_is_held_to_the_policy_too() -> None:
 
 def test_a_rule_for_one_backend_is_none_for_the_other() -> None:
     play = watched(
-        VerifyConfig(
-            id="theirs", require=RequireConfig.REJECT, links=("fleet",), actions=("Reset", "profiles")
+        VerificationRule(
+            id="theirs", require=VerificationMode.REJECT, links=("fleet",), actions=("Reset", "profiles")
         )
     )
     play.observer("fleet", a_limit())
@@ -229,23 +231,23 @@ def ours(
     payload: bytes,
     action: str,
     direction: Direction,
-    kind: SignatureKind = SignatureKind.REQUEST,
+    kind: MessageKind = MessageKind.REQUEST,
     version: Version = Version.V201,
 ) -> bool:
     """Whether our signature is on it, and good, and no other."""
-    context = signing_wire.context(version, direction, kind, action)
-    return signatures.examine(payload, context, lambda _: True).keys == {OWN.known.id}
+    context = signature_format.context(version, direction, kind, action)
+    return payload_signatures.verify_payload(payload, context, lambda _: True).keys == {OWN.known.id}
 
 
 def test_our_own_calls_are_signed_where_the_policy_has_it_so() -> None:
-    play = talk(sign=[SignConfig(id="own", actions=("profiles",), direction=Direction.DOWN)])
+    play = talk(sign=[SigningRule(id="own", actions=("Example",), direction=Direction.DOWN)])
     play.commandable()
-    play.own()
-    assert ours(play.station_hears_call("SetChargingProfile").payload, "SetChargingProfile", Direction.DOWN)
+    play.own("Example")
+    assert ours(play.station_hears_call("Example").payload, "Example", Direction.DOWN)
 
 
 def test_our_own_answers_are_signed_where_the_policy_has_it_so() -> None:
-    sign = [SignConfig(id="own", kinds=(SignatureKind.RESPONSE,), direction=Direction.UP)]
+    sign = [SigningRule(id="own", kinds=(MessageKind.RESPONSE,), direction=Direction.UP)]
     play = Playbook(Version.V201, LimitScope.EVSE, gate=gate((), sign, [OWN], roles=()))
     play.backend(
         call(
@@ -255,11 +257,11 @@ def test_our_own_answers_are_signed_where_the_policy_has_it_so() -> None:
     kind, number, answer = json.loads(play.backend_hears_text())
     assert (kind, number) == (3, "1")
     assert answer["status"] == "Unknown"
-    assert ours(compact(answer), "ClearChargingProfile", Direction.UP, SignatureKind.RESPONSE)
+    assert ours(compact(answer), "ClearChargingProfile", Direction.UP, MessageKind.RESPONSE)
 
 
 def test_without_a_key_that_counts_our_limits_go_out_all_the_same() -> None:
-    play = Playbook(Version.V201, gate=gate((), [SignConfig(id="own")]))
+    play = Playbook(Version.V201, gate=gate((), [SigningRule(id="own")]))
     play.commandable()
     play.station_hears(play.own())
     play.noted(
@@ -268,7 +270,7 @@ def test_without_a_key_that_counts_our_limits_go_out_all_the_same() -> None:
 
 
 def test_our_signature_stands_beside_those_that_are_there() -> None:
-    play, text = talk(sign=[SignConfig(id="too", passing=True)]), a_limit()
+    play, text = talk(sign=[SigningRule(id="too", passing=True)]), a_limit()
     play.backend(text)
     play.saves()
     heard = play.station_hears_call("SetChargingProfile")
@@ -279,7 +281,7 @@ def test_our_signature_stands_beside_those_that_are_there() -> None:
 
 
 def test_what_a_station_says_gets_our_signature_when_it_goes_up() -> None:
-    play = talk(sign=[SignConfig(id="too", passing=True, actions=("Heartbeat",), kinds=tuple(SignatureKind))])
+    play = talk(sign=[SigningRule(id="too", passing=True, actions=("Heartbeat",), kinds=tuple(MessageKind))])
     play.station(call("1", "Heartbeat"))
     play.commands_allowed()
     heard = play.backend_hears_call("Heartbeat")
@@ -289,7 +291,7 @@ def test_what_a_station_says_gets_our_signature_when_it_goes_up() -> None:
     play.noted("sent on once")
     play.backend(result("1"))
     (answer,) = json.loads(play.station_hears_text())[2:]
-    assert ours(compact(answer), "Heartbeat", Direction.DOWN, SignatureKind.RESPONSE)
+    assert ours(compact(answer), "Heartbeat", Direction.DOWN, MessageKind.RESPONSE)
 
 
 def test_our_signature_comes_after_whatever_must_be_changed_in_a_message() -> None:
@@ -298,7 +300,7 @@ def test_our_signature_comes_after_whatever_must_be_changed_in_a_message() -> No
     watching.ids.set_backend_id(7, 8)
     play = Playbook(
         Version.V16,
-        gate=gate((), [SignConfig(id="too", passing=True)], [OWN], roles=()),
+        gate=gate((), [SigningRule(id="too", passing=True)], [OWN], roles=()),
         observers={"fleet": watching.observing},
     )
     play.observer_up("fleet")
@@ -311,5 +313,5 @@ def test_our_signature_comes_after_whatever_must_be_changed_in_a_message() -> No
 
 
 def test_a_signed_message_of_ocpp_itself_gets_no_other_signature() -> None:
-    play = talk(sign=[SignConfig(id="too", passing=True, kinds=tuple(SignatureKind))])
+    play = talk(sign=[SigningRule(id="too", passing=True, kinds=tuple(MessageKind))])
     play.passes_down(call("1", "TriggerMessage-Signed", '{"payload":"","protected":"","signature":""}'))

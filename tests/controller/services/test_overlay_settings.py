@@ -11,20 +11,22 @@ from controller.config.loader import check_config
 from controller.config.schema import OverlayConfig
 from controller.overlay.routes import Hop
 from controller.services.overlay_settings import OverlayTrust, node_settings
-from controller.signing.keyring import Keyring, OwnKey, new_private, read_private
 from controller.signing.policy_enforcer import PolicyEnforcer
-from controller.signing.policy_schema import RuleAction, SignConfig
+from controller.signing.policy_schema import SigningAction, SigningRule
 from controller.signing.signature_policy import SignaturePolicy
+from controller.signing.signing_keys import Keyring, OwnKey, new_private_key, parse_private_key
 from tests.controller.config.test_overlay_rules import WHOLE
 
 NOW = 1_795_000_000.0
-KEY = read_private(new_private("secp256r1", "LC02", 0.0, 2e9))
+KEY = parse_private_key(new_private_key("secp256r1", "LC02", 0.0, 2e9))
 PAYLOAD = b'{"networkTopologyInformation":{"routingNode":"LC02"}}'
 
 
 def gate(sign: bool = False, own: tuple[OwnKey, ...] = ()) -> PolicyEnforcer:
     rules = (
-        [SignConfig(id="topology", actions=("NotifyNetworkTopology",), do=RuleAction.SIGN)] if sign else []
+        [SigningRule(id="topology", actions=("NotifyNetworkTopology",), do=SigningAction.SIGN)]
+        if sign
+        else []
     )
     return PolicyEnforcer(SignaturePolicy(keyring=Keyring([KEY.known]), roles=(), verify=(), sign=rules), own)
 

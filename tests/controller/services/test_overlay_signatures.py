@@ -80,18 +80,18 @@ async def test_nobody_above_forges_a_command_or_says_one_twice(tmp_path: Path) -
         async with chain(tmp_path, backend.port):
             link = await backend.link()
             await below(link)
-            await is_refused(link, "digit", good.replace("16.0", "16.1"), "no signature on it counts")
+            await is_refused(link, "digit", good.replace("16.0", "16.1"), "it has no valid signature")
             await is_refused(link, "unsigned", json.dumps(a_limit()), "it is not signed")
             for number, (name, value) in enumerate([('"limit":', "15.9,"), ('"evseId":', "2,")]):
                 twice = good.replace(name, f"{name}{value}{name}", 1)
                 await is_refused(link, f"dup{number}", twice, "has one name twice")
-            await is_refused(link, "much", a_good_one(17.0), "may not ask for SetChargingProfile 17 A")
+            await is_refused(link, "much", a_good_one(17.0), "has no permission for SetChargingProfile 17 A")
             await passes(link, "good", good)
-            await is_refused(link, "again", good, "it has been here before")
+            await is_refused(link, "again", good, "it was received before")
         async with chain(tmp_path, backend.port) as upper:
             link = await backend.link()
             await below(link)
-            await is_refused(link, "later", good, "it has been here before")
+            await is_refused(link, "later", good, "it was received before")
             await passes(link, "other", other)
             overlay = upper.status().overlay
             assert overlay is not None
@@ -111,7 +111,7 @@ async def test_no_clock_makes_an_old_command_new(tmp_path: Path, monkeypatch: py
         monkeypatch.setattr(Wall, "ahead", timedelta(hours=-1))
         await is_refused(link, "early", unseen, "after now")
         monkeypatch.setattr(Wall, "ahead", timedelta(0))
-        await is_refused(link, "again", good, "it has been here before")
+        await is_refused(link, "again", good, "it was received before")
 
 
 FALSE = [

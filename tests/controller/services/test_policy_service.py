@@ -9,12 +9,12 @@ import pytest
 
 from controller.ocpp.frames import Version
 from controller.services.policy_service import PolicyService, SigningSetupError
-from controller.signing import keyring
-from controller.signing.key_files import write_new
+from controller.signing import signing_keys
 from controller.signing.policy_enforcer import ForwardDecision
-from controller.signing.replay import RememberText
-from controller.signing.rulebook import MessageFacts
-from controller.signing.signing_wire import Direction, SignatureKind
+from controller.signing.replay_cache import ReplayRecord
+from controller.signing.rule_set import RuleKey
+from controller.signing.signature_format import Direction, MessageKind
+from controller.signing.signing_keys import write_key_file
 from tests.controller.signing.authors import compact
 from tests.controller.signing.files import write_policy
 from tests.controller.signing.house import NOW, OLGA, TOM, limit, passes, signed, why
@@ -41,7 +41,7 @@ def test_a_changed_file_is_in_force_at_once_and_what_was_seen_stays_seen(tmp_pat
     write_policy(tmp_path, REJECT_RESET)
     kept.follow()
     assert reset(kept).startswith("refuse no-reset")
-    assert why(passes(kept.gate, text)) == "refuse safe-profiles: it has been here before"
+    assert why(passes(kept.gate, text)) == "refuse safe-profiles: it was received before"
 
 
 def test_a_file_that_cannot_be_used_is_told_once_and_the_old_one_holds(
@@ -66,19 +66,19 @@ def test_a_file_that_cannot_be_used_is_told_once_and_the_old_one_holds(
 def test_a_new_key_in_the_folder_signs(tmp_path: Path) -> None:
     write_policy(tmp_path, SIGN)
     folder = tmp_path / "keys"
-    write_new(folder, "a", keyring.new_private("secp256r1", "lc", NOW - 10, NOW - 5))
+    write_key_file(folder, "a", signing_keys.new_private_key("secp256r1", "lc", NOW - 10, NOW - 5))
     kept = keeper(tmp_path, folder)
-    own = MessageFacts(
+    own = RuleKey(
         version=Version.V201,
         action="Reset",
         direction=Direction.DOWN,
-        kind=SignatureKind.REQUEST,
+        kind=MessageKind.REQUEST,
         link="CS01",
     )
-    assert "none of the controller's keys counts" in kept.gate.sign_own(own, b"{}", NOW).lacks
-    write_new(folder, "b", keyring.new_private("secp256r1", "lc", NOW - 5, NOW + 5))
+    assert "no key of the controller is valid" in kept.gate.sign_own(own, b"{}", NOW).unsigned_reason
+    write_key_file(folder, "b", signing_keys.new_private_key("secp256r1", "lc", NOW - 5, NOW + 5))
     kept.follow()
-    assert kept.gate.sign_own(own, b"{}", NOW).lacks == ""
+    assert kept.gate.sign_own(own, b"{}", NOW).unsigned_reason == ""
 
 
 @pytest.mark.parametrize(
@@ -104,9 +104,9 @@ def test_what_was_seen_outlives_us(tmp_path: Path) -> None:
     before = keeper(tmp_path)
     ruling = passes(before.gate, text)
     assert isinstance(ruling, ForwardDecision)
-    assert isinstance(ruling.remember, RememberText)
-    before.remember([ruling.remember])
-    assert why(passes(keeper(tmp_path).gate, text)) == "refuse safe-profiles: it has been here before"
+    assert isinstance(ruling.record, ReplayRecord)
+    before.remember([ruling.record])
+    assert why(passes(keeper(tmp_path).gate, text)) == "refuse safe-profiles: it was received before"
 
 
 def add_role(kept: PolicyService, signer: object = OLGA) -> bytes:

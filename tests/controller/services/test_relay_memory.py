@@ -12,18 +12,18 @@ from controller.model.journal import Record
 from controller.ocpp.frames import Version
 from controller.offline.journal_records import SnapshotDelivered
 from controller.services.relay_memory import RelayJournals
-from controller.signing.replay import RememberText, SeenText
+from controller.signing.replay_cache import ReplayRecord, SeenText
 from controller.store.database import StoreError
 from controller.store.relay_store import RelayStore
 from tests.controller.services.test_app import configured
 from tests.controller.transport.rig import Backend
 
 TOLD = SnapshotDelivered("CS01", "boot", Version.V16, "BootNotification", b"{}")
-SEEN = RememberText((SeenText(b"token", 7.0),), 1.0)
+SEEN = ReplayRecord((SeenText(b"token", 7.0),), 1.0)
 
 
 async def saved(
-    folder: Path, records: Sequence[Record], remembered: list[RememberText]
+    folder: Path, records: Sequence[Record], remembered: list[ReplayRecord]
 ) -> tuple[Record, ...]:
     """What is on disk of the station after these records."""
     memory = RelayJournals(configured(folder, Backend()), remembered.extend)
@@ -35,20 +35,20 @@ async def saved(
 
 
 async def test_each_word_goes_to_its_file(tmp_path: Path) -> None:
-    remembered: list[RememberText] = []
+    remembered: list[ReplayRecord] = []
     assert await saved(tmp_path, [SEEN, TOLD], remembered) == (TOLD,)
     assert remembered == [SEEN]
 
 
 @pytest.mark.parametrize("word", [SEEN, TOLD])
 async def test_a_word_alone_is_saved_too(tmp_path: Path, word: Record) -> None:
-    remembered: list[RememberText] = []
+    remembered: list[ReplayRecord] = []
     kept = await saved(tmp_path, [word], remembered)
     assert [*remembered, *kept] == [word]
 
 
 async def test_what_cannot_be_remembered_is_not_saved(tmp_path: Path) -> None:
-    def full(_words: Sequence[RememberText]) -> None:
+    def full(_words: Sequence[ReplayRecord]) -> None:
         raise StoreError("the disk is full")
 
     memory = RelayJournals(configured(tmp_path, Backend()), full)

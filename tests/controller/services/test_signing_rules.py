@@ -9,7 +9,7 @@ import pytest
 
 from controller.config.loader import ConfigError
 from controller.services.configuration import load_configuration
-from controller.signing import keyring
+from controller.signing import signing_keys
 
 PUBLIC = "BFxi1B6XXJR9zpUDgdjht2eOxRK3mi9bg1IB/7RfZ092wuN0dTVWT0hLBHvKMJbWibUIzoxCDzZ1i5Yz8RTFUlw="
 CONFIG = """
@@ -33,7 +33,7 @@ policy = "signing.toml"
 
 def test_files_that_are_good_are_named_in_full(tmp_path: Path) -> None:
     (tmp_path / "keys").mkdir()
-    (tmp_path / "keys" / "lc.pem").write_bytes(keyring.new_private("secp256r1", "lc", 0, 1))
+    (tmp_path / "keys" / "lc.pem").write_bytes(signing_keys.new_private_key("secp256r1", "lc", 0, 1))
     (tmp_path / "keys" / "lc.pem").chmod(0o600)
     (tmp_path / "signing.toml").write_text("version = 1")
     (tmp_path / "controller.toml").write_text(CONFIG)
@@ -85,7 +85,7 @@ def test_what_is_to_be_signed_needs_a_key(tmp_path: Path) -> None:
 
 def test_a_role_that_may_dim_and_that_nobody_bears_is_noted(tmp_path: Path) -> None:
     (tmp_path / "keys").mkdir()
-    (tmp_path / "keys" / "lc.pem").write_bytes(keyring.new_private("secp256r1", "lc", 0, 1))
+    (tmp_path / "keys" / "lc.pem").write_bytes(signing_keys.new_private_key("secp256r1", "lc", 0, 1))
     (tmp_path / "keys" / "lc.pem").chmod(0o600)
     key = 'holder = "dso"\npublic = "' + PUBLIC + '"\n'
     role = '[[role]]\nid = "grid-operator"\nholders = ["dso"]\n'

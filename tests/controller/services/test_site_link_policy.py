@@ -11,9 +11,9 @@ import pytest
 from controller.ocpp.frames import Version
 from controller.services.policy_service import PolicyService
 from controller.services.site_link_policy import SiteLinkPolicy
-from controller.signing import keyring, signatures, signing_wire
-from controller.signing.key_files import write_new
-from controller.signing.signing_wire import Direction, SignatureKind
+from controller.signing import payload_signatures, signature_format, signing_keys
+from controller.signing.signature_format import Direction, MessageKind
+from controller.signing.signing_keys import write_key_file
 from controller.store.policy_store import PolicyStore
 from tests.controller.signing.authors import compact
 from tests.controller.signing.files import write_policy
@@ -25,7 +25,7 @@ POLICY = {
     "notBefore": "2026-01-01T00:00:00Z",
     "verificationRules": [
         {
-            "context": signing_wire.context(Version.V201, Direction.DOWN, SignatureKind.REQUEST, "Reset"),
+            "context": signature_format.context(Version.V201, Direction.DOWN, MessageKind.REQUEST, "Reset"),
             "priority": 1,
             "action": "reject",
         }
@@ -106,8 +106,8 @@ def test_policies_are_taken_from_nobody_else(house: House, author: Any, words: s
 def test_the_same_change_twice_is_no_change(house: House) -> None:
     text = signed({"userRole": ROLE, "customData": limit()["customData"]}, OLGA, action="AddUserRole")
     assert house.answers("AddUserRole", text) == [3, "1", {"status": "Accepted"}]
-    assert "it has been here before" in house.answers("AddUserRole", text)[3]
-    assert "it has been here before" in House(house.folder).answers("AddUserRole", text)[3]
+    assert "it was received before" in house.answers("AddUserRole", text)[3]
+    assert "it was received before" in House(house.folder).answers("AddUserRole", text)[3]
 
 
 def test_a_policy_that_says_nothing_is_refused_with_the_reason(house: House) -> None:
@@ -143,18 +143,20 @@ def test_the_refused_answer_of_the_backend_is_an_error_for_the_identity(tmp_path
 
 def test_what_the_site_says_is_signed_where_the_policy_has_it_so(tmp_path: Path) -> None:
     write_policy(tmp_path, SIGN)
-    file = write_new(tmp_path / "keys", "a", keyring.new_private("secp256r1", "lc", NOW - 10, NOW + 10))
-    own = keyring.read_private(file.read_bytes()).known.id
+    file = write_key_file(
+        tmp_path / "keys", "a", signing_keys.new_private_key("secp256r1", "lc", NOW - 10, NOW + 10)
+    )
+    own = signing_keys.parse_private_key(file.read_bytes()).known.id
     house = House(tmp_path, file)
 
-    def signers(payload: Any, action: str, kind: SignatureKind) -> object:
-        context = signing_wire.context(Version.V201, Direction.UP, kind, action)
-        return signatures.examine(compact(payload), context, lambda _: True).keys
+    def signers(payload: Any, action: str, kind: MessageKind) -> object:
+        context = signature_format.context(Version.V201, Direction.UP, kind, action)
+        return payload_signatures.verify_payload(compact(payload), context, lambda _: True).keys
 
     house.guard.say('[2,"7","BootNotification",{}]', 0.0)
-    assert signers(json.loads(house.said.pop())[3], "BootNotification", SignatureKind.REQUEST) == {own}
+    assert signers(json.loads(house.said.pop())[3], "BootNotification", MessageKind.REQUEST) == {own}
     _, _, answer = house.asks("AddUserRole", {"userRole": ROLE})
-    assert signers(answer, "AddUserRole", SignatureKind.RESPONSE) == {own}
+    assert signers(answer, "AddUserRole", MessageKind.RESPONSE) == {own}
     assert house.answers("GetVariables", b"{}") is None
     house.guard.say('[3,"1",{"getVariableResult":[]}]', 0.0)
-    assert signers(json.loads(house.said.pop())[2], "GetVariables", SignatureKind.RESPONSE) == {own}
+    assert signers(json.loads(house.said.pop())[2], "GetVariables", MessageKind.RESPONSE) == {own}

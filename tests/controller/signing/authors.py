@@ -47,7 +47,7 @@ class Author:
 
     def signed(self, payload: dict[str, object], context: str = CONTEXT) -> bytes:
         """A payload as they send it: compact, `signatures` at the end."""
-        text = signed_text([compact_member(name, value) for name, value in payload.items()], context)
+        text = expected_text([compact_member(name, value) for name, value in payload.items()], context)
         return compact({**payload, "signatures": [self.signature_of(text)]})
 
 
@@ -59,7 +59,7 @@ def compact_member(name: str, value: object) -> bytes:
     return compact({name: value})[1:-1]
 
 
-def signed_text(members: Sequence[bytes], context: str) -> bytes:
+def expected_text(members: Sequence[bytes], context: str) -> bytes:
     """What an author signs, of members that carry no context of their own."""
     return b"{" + b",".join([b'"@context":"' + context.encode() + b'"', *members]) + b"}"
 

@@ -7,48 +7,50 @@ from collections.abc import Iterable
 from typing import Any
 
 from controller.ocpp.frames import Version, parse
-from controller.signing import signing_wire
-from controller.signing.keyring import Keyring, KnownKey, OwnKey
+from controller.signing import signature_format
+from controller.signing.payload_signatures import key_id
 from controller.signing.policy_enforcer import (
+    Decision,
     DropDecision,
     ForwardDecision,
     MessageContext,
     PolicyEnforcer,
     RejectDecision,
-    Ruling,
 )
-from controller.signing.policy_schema import GrantConfig, RoleConfig, SignConfig, VerifyConfig
+from controller.signing.policy_schema import Permission, SignerRole, SigningRule, VerificationRule
+from controller.signing.signature_format import Direction, MessageKind
 from controller.signing.signature_policy import SignaturePolicy
-from controller.signing.signatures import key_id
-from controller.signing.signing_wire import Direction, SignatureKind
+from controller.signing.signing_keys import Keyring, KnownKey, OwnKey
 from tests.controller.signing.authors import Author, compact
 
 NOW = 1_795_269_600.0
 OLGA, TOM, TINA, MALLORY = Author(), Author("secp384r1"), Author(), Author()
 HOLDERS = {"olga": OLGA, "tom": TOM, "tina": TINA}
 ROLES = (
-    RoleConfig(id="operator", holders=("olga",), may=(GrantConfig(actions=("*",)),)),
-    RoleConfig(
+    SignerRole(id="operator", holders=("olga",), may=(Permission(actions=("*",)),)),
+    SignerRole(
         id="technician",
         holders=("tom", "tina"),
         approvals=1,
-        may=(GrantConfig(actions=("SetChargingProfile",), max_a=16, evses=("CS01", "CS01/*")),),
+        may=(Permission(actions=("SetChargingProfile",), max_a=16, evses=("CS01", "CS01/*")),),
     ),
 )
 
 
 def policy(
-    verify: Iterable[VerifyConfig] = (), sign: Iterable[SignConfig] = (), roles: Iterable[RoleConfig] = ROLES
+    verify: Iterable[VerificationRule] = (),
+    sign: Iterable[SigningRule] = (),
+    roles: Iterable[SignerRole] = ROLES,
 ) -> SignaturePolicy:
     keys = [KnownKey(id=key_id(each.key.public_key()), holder=name) for name, each in HOLDERS.items()]
     return SignaturePolicy(keyring=Keyring(keys), roles=roles, verify=verify, sign=sign)
 
 
 def gate(
-    verify: Iterable[VerifyConfig] = (),
-    sign: Iterable[SignConfig] = (),
+    verify: Iterable[VerificationRule] = (),
+    sign: Iterable[SigningRule] = (),
     own: Iterable[OwnKey] = (),
-    roles: Iterable[RoleConfig] = ROLES,
+    roles: Iterable[SignerRole] = ROLES,
 ) -> PolicyEnforcer:
     return PolicyEnforcer(policy(verify, sign, roles), tuple(own), name="LC01")
 
@@ -66,7 +68,7 @@ def limit(amps: float = 16.0, evse: int = 1, made: float | None = NOW) -> dict[s
         },
     }
     if made is not None:
-        payload["customData"] = {"vendorId": "house", "timestamp": signing_wire.moment(made)}
+        payload["customData"] = {"vendorId": "house", "timestamp": signature_format.format_time(made)}
     return payload
 
 
@@ -75,10 +77,10 @@ def signed(
     *authors: Author,
     action: str = "SetChargingProfile",
     direction: Direction = Direction.DOWN,
-    kind: SignatureKind = SignatureKind.REQUEST,
+    kind: MessageKind = MessageKind.REQUEST,
     version: Version = Version.V201,
 ) -> bytes:
-    context = signing_wire.context(version, direction, kind, action)
+    context = signature_format.context(version, direction, kind, action)
     elements = [json.loads(author.signed(payload, context))["signatures"][0] for author in authors]
     return compact({**payload, "signatures": elements})
 
@@ -93,27 +95,27 @@ def passes(
     direction: Direction = Direction.DOWN,
     version: Version = Version.V201,
     utc: float = NOW,
-    kind: SignatureKind = SignatureKind.REQUEST,
-) -> Ruling:
+    kind: MessageKind = MessageKind.REQUEST,
+) -> Decision:
     """What the gate says of a payload that comes in a frame."""
     body = payload.decode()
     text = {
-        SignatureKind.REQUEST: f'[2,"1","{action}",{body}]',
-        SignatureKind.RESPONSE: f'[3,"1",{body}]',
-        SignatureKind.SEND: f'[6,"1","{action}",{body}]',
+        MessageKind.REQUEST: f'[2,"1","{action}",{body}]',
+        MessageKind.RESPONSE: f'[3,"1",{body}]',
+        MessageKind.SEND: f'[6,"1","{action}",{body}]',
     }[kind]
     passage = MessageContext(version=version, direction=direction, link=link, station=station, action=action)
-    return gate.look(passage, parse(text), utc)  # type: ignore[arg-type]
+    return gate.decide(passage, parse(text), utc)  # type: ignore[arg-type]
 
 
-def why(ruling: Ruling) -> str:
+def why(ruling: Decision) -> str:
     """In one line: pass, mark, refuse or drop, the rule and the reason."""
     match ruling:
         case ForwardDecision(marked=True):
-            return f"mark {ruling.rule}: {ruling.why}"
+            return f"mark {ruling.rule}: {ruling.reason}"
         case ForwardDecision():
-            return f"pass {ruling.rule}: {ruling.why}" if ruling.rule else "pass"
+            return f"pass {ruling.rule}: {ruling.reason}" if ruling.rule else "pass"
         case RejectDecision():
-            return f"refuse {ruling.rule}: {ruling.why}"
+            return f"refuse {ruling.rule}: {ruling.reason}"
         case DropDecision():
-            return f"drop {ruling.rule}: {ruling.why}"
+            return f"drop {ruling.rule}: {ruling.reason}"

@@ -6,7 +6,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, utils
 
 from controller.signing import curves
-from controller.signing.curves import CURVES, BadKeyError
+from controller.signing.curves import CURVES, CurveKeyError
 from tests.controller.signing.authors import GROUPS, Author
 
 P256_PRIME = 2**256 - 2**224 + 2**192 + 2**96 - 1
@@ -37,20 +37,20 @@ P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
     ],
 )
 def test_the_vectors_of_rfc_6979(curve: str, x: str, y: str, r: str, s: str) -> None:
-    key = curves.public_key(CURVES[curve], bytes.fromhex("04" + x + y))
+    key = curves.decode_point(CURVES[curve], bytes.fromhex("04" + x + y))
     signature = utils.encode_dss_signature(int(r, 16), int(s, 16))
-    assert curves.is_valid(CURVES[curve], key, signature, b"sample")
-    assert not curves.is_valid(CURVES[curve], key, signature, b"simple")
+    assert curves.is_valid_signature(CURVES[curve], key, signature, b"sample")
+    assert not curves.is_valid_signature(CURVES[curve], key, signature, b"simple")
 
 
 @pytest.mark.parametrize("curve", CURVES)
 def test_every_curve_signs_and_its_key_is_its_point(curve: str) -> None:
     author = Author(curve)
     public = author.key.public_key()
-    assert curves.point_of(public) == author.point
-    assert curves.public_key(curves.curve_of(public), author.point) == public
-    assert curves.is_valid(CURVES[curve], public, curves.sign(author.key, b"text"), b"text")
-    assert curves.is_valid(CURVES[curve], public, author.der(b"text"), b"text")
+    assert curves.encode_point(public) == author.point
+    assert curves.decode_point(curves.curve_of(public), author.point) == public
+    assert curves.is_valid_signature(CURVES[curve], public, curves.sign_text(author.key, b"text"), b"text")
+    assert curves.is_valid_signature(CURVES[curve], public, author.der(b"text"), b"text")
 
 
 def _off_the_curve(point: bytes) -> bytes:
@@ -78,13 +78,13 @@ def _compressed(point: bytes) -> bytes:
     ],
 )
 def test_what_is_no_key_is_none(bad: bytes) -> None:
-    with pytest.raises(BadKeyError, match="point"):
-        curves.public_key(CURVES["secp256r1"], bad)
+    with pytest.raises(CurveKeyError, match="point"):
+        curves.decode_point(CURVES["secp256r1"], bad)
 
 
 def test_a_curve_that_proves_nothing_is_not_used() -> None:
-    with pytest.raises(BadKeyError, match="secp192r1 is not used"):
-        curves.sign(ec.generate_private_key(ec.SECP192R1()), b"text")
+    with pytest.raises(CurveKeyError, match="secp192r1 is not used"):
+        curves.sign_text(ec.generate_private_key(ec.SECP192R1()), b"text")
 
 
 def _integer(number: int, *, leading: int = 0) -> bytes:
@@ -102,7 +102,7 @@ def test_der_is_read_in_one_form_only() -> None:
     public = author.key.public_key()
 
     def is_valid(signature: bytes) -> bool:
-        return curves.is_valid(CURVES["secp256r1"], public, signature, b"text")
+        return curves.is_valid_signature(CURVES["secp256r1"], public, signature, b"text")
 
     strict = _sequence(_integer(r) + _integer(s))
     assert is_valid(strict)
@@ -131,7 +131,7 @@ def test_der_is_read_in_one_form_only() -> None:
 )
 def test_numbers_that_are_no_signature(r: int, s: int) -> None:
     signature = utils.encode_dss_signature(r, s)
-    assert not curves.is_valid(CURVES["secp256r1"], Author().key.public_key(), signature, b"text")
+    assert not curves.is_valid_signature(CURVES["secp256r1"], Author().key.public_key(), signature, b"text")
 
 
 def test_the_other_half_of_a_signature_is_as_valid() -> None:
@@ -139,7 +139,7 @@ def test_the_other_half_of_a_signature_is_as_valid() -> None:
     author = Author()
     r, s = utils.decode_dss_signature(author.der(b"text"))
     other = utils.encode_dss_signature(r, P256_ORDER - s)
-    assert curves.is_valid(CURVES["secp256r1"], author.key.public_key(), other, b"text")
+    assert curves.is_valid_signature(CURVES["secp256r1"], author.key.public_key(), other, b"text")
 
 
 def test_the_helpers_know_every_curve_of_the_product() -> None:

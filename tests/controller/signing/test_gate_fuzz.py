@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.ocpp.frames import Call, Version, parse
+from controller.signing.payload_signatures import key_id
 from controller.signing.policy_enforcer import (
     DropDecision,
     ForwardDecision,
@@ -17,10 +18,9 @@ from controller.signing.policy_enforcer import (
     PolicyEnforcer,
     RejectDecision,
 )
-from controller.signing.policy_messages import PolicyInbox
-from controller.signing.policy_schema import PolicyFile, RequireConfig, SignConfig, VerifyConfig
-from controller.signing.signatures import key_id
-from controller.signing.signing_wire import POLICY_ACTIONS, Direction
+from controller.signing.policy_messages import ReceivedPolicies
+from controller.signing.policy_schema import PolicyFile, SigningRule, VerificationMode, VerificationRule
+from controller.signing.signature_format import POLICY_ACTIONS, Direction
 from tests.controller.signing.authors import compact, members
 from tests.controller.signing.house import NOW, OLGA, gate, signed
 
@@ -94,7 +94,8 @@ _values = st.recursive(
 payloads: st.SearchStrategy[dict[str, Any]] = st.dictionaries(st.sampled_from(WORDS), _values, max_size=6)
 
 EVERY = gate(
-    [VerifyConfig(id="every", require=RequireConfig.ANY, fresh=True)], [SignConfig(id="sign", passing=True)]
+    [VerificationRule(id="every", require=VerificationMode.ANY, fresh=True)],
+    [SigningRule(id="sign", passing=True)],
 )
 
 
@@ -104,7 +105,7 @@ def look(
     frame = parse(f'[2,"1","{action}",{payload.decode()}]')
     if not isinstance(frame, Call):
         return None
-    return house.look(
+    return house.decide(
         MessageContext(version=version, direction=Direction.DOWN, link="cpo", station="CS01"), frame, NOW
     )
 
@@ -126,8 +127,8 @@ def test_what_is_unusual_and_not_signed(parts: list[tuple[bytes, tuple[bytes, by
 @pytest.mark.parametrize("action", sorted(POLICY_ACTIONS))
 @given(payload=payloads)
 def test_policies_that_make_no_sense(action: str, payload: dict[str, Any]) -> None:
-    desk = PolicyInbox(PolicyFile(version=1), Path("/nowhere"))
-    answer = desk.handle(
+    desk = ReceivedPolicies(PolicyFile(version=1), Path("/nowhere"))
+    answer = desk.handle_message(
         action, compact(payload), ForwardDecision(signers=frozenset({key_id(OLGA.key.public_key())}))
     )
     assert answer.payload.startswith((b'{"status":"Accepted"', b'{"status":"Rejected"'))

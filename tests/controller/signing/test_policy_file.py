@@ -1,4 +1,4 @@
-"""A policy's file: what it reads as, and every mistake at its line in words that remedy it."""
+"""A policy's file: what it reads as, and every mistake at its line in words that mend it."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import pytest
 
 from controller.ocpp.frames import Version
 from controller.signing import policy_schema
-from controller.signing.policy_enforcer import PASS, PolicyEnforcer
+from controller.signing.policy_enforcer import FORWARD, PolicyEnforcer
 from controller.signing.policy_file import PolicyFileError, check_policy, read_policy
-from controller.signing.rulebook import MessageFacts
-from controller.signing.signing_wire import Direction, SignatureKind
+from controller.signing.rule_set import RuleKey
+from controller.signing.signature_format import Direction, MessageKind
 from controller.tomlcheck.diagnostics import FileUnreadableError
 from tests.controller.signing.house import NOW, OLGA, TOM, limit, passes, signed, why
 from tests.controller.signing.test_jws import EC_PEM
@@ -67,16 +67,16 @@ def test_a_good_file_is_a_policy(tmp_path: Path) -> None:
     loaded = read_policy(tmp_path / "signing.toml")
     house = PolicyEnforcer(loaded.policy(), jws=loaded.verifier())
     assert why(passes(house, signed(limit(), TOM), link="CS01")) == "pass limits: signed by tom"
-    facts = MessageFacts(
+    facts = RuleKey(
         version=Version.V201,
         action="SetChargingProfile",
         direction=Direction.DOWN,
-        kind=SignatureKind.REQUEST,
+        kind=MessageKind.REQUEST,
         link="CS01",
     )
-    assert "none of the controller's keys counts" in house.sign_passing(facts, b"{}", NOW).lacks
+    assert "no key of the controller is valid" in house.sign_forwarded(facts, b"{}", NOW).unsigned_reason
     assert "technician" in why(passes(house, signed(limit(17), TOM)))
-    assert "does not count" in why(passes(house, signed(limit(), TOM), utc=NOW + 3600))
+    assert "is not valid at" in why(passes(house, signed(limit(), TOM), utc=NOW + 3600))
     assert [key.holder for key in loaded.keys] == ["olga", "tom", "cpo"]
     assert loaded.keys[2].not_after == loaded.certificates[0].not_after
 
@@ -84,7 +84,7 @@ def test_a_good_file_is_a_policy(tmp_path: Path) -> None:
 def test_an_empty_policy_looks_at_nothing() -> None:
     loaded, _ = check_policy("version = 1", "signing.toml", Path())
     assert loaded is not None
-    assert passes(PolicyEnforcer(loaded.policy()), b"no JSON") is PASS
+    assert passes(PolicyEnforcer(loaded.policy()), b"no JSON") is FORWARD
 
 
 RULE = '[[verify]]\nid = "r"\nrequire = "verifyAny"\n'
@@ -108,10 +108,10 @@ ROLE = '[[role]]\nid = "r"\nholders = ["olga"]\n'
         ),
         (
             HEAD.replace(POINT, POINT_384),
-            "4: key[0].public: is no uncompressed point of secp256r1 (65 bytes, 0x04 first); ",
+            "4: key[0].public: is not an uncompressed point of secp256r1 (65 bytes, 0x04 first); ",
         ),
         (HEAD + 'curve = "secp192r1"', '5: key[0].curve: cannot be "secp192r1"; did you mean "secp521r1"?'),
-        (HEAD + 'curve = "secp256k1"', "4: key[0].public: is no point on secp256k1; copy key and curve"),
+        (HEAD + 'curve = "secp256k1"', "4: key[0].public: is not a point on secp256k1; copy key and curve"),
         (
             HEAD + HEAD.removeprefix("version = 1\n"),
             "5: key[1]: is olga's key, too; remove one of the two",
@@ -132,7 +132,10 @@ ROLE = '[[role]]\nid = "r"\nholders = ["olga"]\n'
             HEAD + ROLE.replace("olga", "olha"),
             '7: role "r" holders[0]: key "olha" does not exist; did you mean "olga"?',
         ),
-        (HEAD + ROLE + "approvals = 2", '8: role "r" approvals: cannot be had of 1 holders; name more'),
+        (
+            HEAD + ROLE + "approvals = 2",
+            '8: role "r" approvals: is more than the number of holders, 1; name more',
+        ),
         (HEAD + ROLE + ROLE, '9: role "r" id: "r" is already defined'),
         (
             HEAD + ROLE + '[[role.may]]\nactions = ["profile"]',
@@ -180,7 +183,7 @@ def test_a_file_that_is_not_there_or_not_good(tmp_path: Path) -> None:
         read_policy(file)
     (tmp_path / "cpo.pem").write_text("nothing")
     (found,) = mistakes('version = 1\n[[key]]\nholder = "a"\ncertificate = "cpo.pem"', tmp_path)
-    assert "cpo.pem is no certificate in PEM" in found
+    assert "cpo.pem is not a certificate in PEM" in found
 
 
 EXAMPLE = Path(__file__).parents[3] / "etc" / "signing.example.toml"
@@ -191,11 +194,11 @@ def test_the_example_is_good_and_has_every_key() -> None:
     text = EXAMPLE.read_text()
     for table in (
         policy_schema.PolicyFile,
-        policy_schema.KeyConfig,
-        policy_schema.RoleConfig,
-        policy_schema.GrantConfig,
-        policy_schema.VerifyConfig,
-        policy_schema.SignConfig,
+        policy_schema.KeyEntry,
+        policy_schema.Role,
+        policy_schema.Permission,
+        policy_schema.VerificationRule,
+        policy_schema.SigningRule,
     ):
         for name in table.__struct_fields__:
             assert re.search(rf"^(# )?({name} = |\[\[([a-z]+\.)?{name}\]\])", text, re.MULTILINE), name

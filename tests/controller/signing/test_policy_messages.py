@@ -10,17 +10,17 @@ from typing import Any
 import pytest
 
 from controller.ocpp.frames import Version
-from controller.signing import signing_wire
-from controller.signing.policy_enforcer import PASS, ForwardDecision, PolicyEnforcer, Ruling
+from controller.signing import signature_format
+from controller.signing.payload_signatures import key_id
+from controller.signing.policy_enforcer import FORWARD, Decision, ForwardDecision, PolicyEnforcer
 from controller.signing.policy_file import check_policy
-from controller.signing.policy_messages import MOST_KEPT, PolicyInbox, PolicyReceived
-from controller.signing.signatures import key_id
+from controller.signing.policy_messages import MAX_RECEIVED, ReceivedPolicies, ReceivedPolicy
 from controller.store.policy_store import PolicyStore
 from tests.controller.signing.authors import Author, compact
 from tests.controller.signing.house import MALLORY, NOW, OLGA, TINA, TOM, limit, passes, signed, why
 
-CONTEXT = signing_wire.context(
-    Version.V201, signing_wire.Direction.DOWN, signing_wire.SignatureKind.REQUEST, "SetChargingProfile"
+CONTEXT = signature_format.context(
+    Version.V201, signature_format.Direction.DOWN, signature_format.MessageKind.REQUEST, "SetChargingProfile"
 )
 
 
@@ -67,33 +67,33 @@ POLICY: dict[str, Any] = {
 }
 
 
-def desk(received: tuple[PolicyReceived, ...] = ()) -> PolicyInbox:
+def desk(received: tuple[ReceivedPolicy, ...] = ()) -> ReceivedPolicies:
     assert FILE is not None
-    return PolicyInbox(FILE.file, Path("/nowhere"), received)
+    return ReceivedPolicies(FILE.file, Path("/nowhere"), received)
 
 
-def said(desk: PolicyInbox, action: str, payload: dict[str, Any], ruling: Ruling | None = None) -> str:
+def said(desk: ReceivedPolicies, action: str, payload: dict[str, Any], ruling: Decision | None = None) -> str:
     """The answer in a word, or why not. The message comes through the gate."""
     raw = signed(
-        {**payload, "customData": {"vendorId": "x", "timestamp": signing_wire.moment(NOW)}},
+        {**payload, "customData": {"vendorId": "x", "timestamp": signature_format.format_time(NOW)}},
         OLGA,
         action=action,
     )
     if ruling is None:
         ruling = passes(PolicyEnforcer(desk.loaded.policy()), raw, action=action)
-    answer = desk.handle(action, raw, ruling)
+    answer = desk.handle_message(action, raw, ruling)
     read = json.loads(answer.payload)
     assert (answer.changed is not None) == (read["status"] == "Accepted")
     return str(read["statusInfo"]["additionalInfo"] if "statusInfo" in read else read["status"])
 
 
-def gate(desk: PolicyInbox) -> PolicyEnforcer:
+def gate(desk: ReceivedPolicies) -> PolicyEnforcer:
     return PolicyEnforcer(desk.loaded.policy())
 
 
 def test_a_role_that_was_received_holds() -> None:
     house = desk()
-    assert "not known" in why(passes(gate(house), signed(limit(), TOM)))
+    assert "unknown" in why(passes(gate(house), signed(limit(), TOM)))
     assert said(house, "AddUserRole", {"userRole": ROLE}) == "Accepted"
     assert why(passes(gate(house), signed(limit(), TOM))) == "pass safe-profiles: signed by tom"
     assert "17 A" in why(passes(gate(house), signed(limit(17), TOM)))
@@ -101,15 +101,15 @@ def test_a_role_that_was_received_holds() -> None:
     assert said(house, "UpdateUserRole", {"userRole": wider}) == "Accepted"
     assert why(passes(gate(house), signed(limit(17), TOM))).startswith("pass")
     assert said(house, "DeleteUserRole", {"userRoleId": "technician"}) == "Accepted"
-    assert "not known" in why(passes(gate(house), signed(limit(), TOM)))
+    assert "unknown" in why(passes(gate(house), signed(limit(), TOM)))
 
 
 def test_a_policy_that_was_received_holds() -> None:
     house = desk()
     assert said(house, "AddSignaturePolicy", {"signaturePolicy": POLICY}) == "Accepted"
     assert why(passes(gate(house), signed(limit(32), TINA))) == "pass p1/verify/0: signed by p1/verify/0 key"
-    assert "is none of p1/verify/0 key" in why(passes(gate(house), signed(limit(), OLGA)))
-    assert "not all signatures" in why(passes(gate(house), signed(limit(), TINA, MALLORY)))
+    assert "is not one of p1/verify/0 key" in why(passes(gate(house), signed(limit(), OLGA)))
+    assert "not all of its signatures" in why(passes(gate(house), signed(limit(), TINA, MALLORY)))
     assert why(passes(gate(house), b"{}", action="Reset")) == "pass"
     assert said(house, "DeleteSignaturePolicy", {"signaturePolicyId": "p1"}) == "Accepted"
     assert why(passes(gate(house), signed(limit(), OLGA))) == "pass safe-profiles: signed by olga"
@@ -127,15 +127,17 @@ def test_of_two_policies_the_one_with_the_higher_priority_goes_first() -> None:
 @pytest.mark.parametrize(
     "ruling",
     [
-        PASS,
-        ForwardDecision(rule="any", why="it is not signed", marked=True, signers=frozenset()),
+        FORWARD,
+        ForwardDecision(rule="any", reason="it is not signed", marked=True, signers=frozenset()),
         ForwardDecision(rule="safe-policies"),
     ],
 )
-def test_nothing_is_taken_that_nobody_has_signed(ruling: Ruling) -> None:
+def test_nothing_is_taken_that_nobody_has_signed(ruling: Decision) -> None:
     house = desk()
-    assert "taken only from those who sign" in said(house, "AddUserRole", {"userRole": ROLE}, ruling)
-    assert "not known" in why(passes(gate(house), signed(limit(), TOM)))
+    assert "accepted only with a permitted signature" in said(
+        house, "AddUserRole", {"userRole": ROLE}, ruling
+    )
+    assert "unknown" in why(passes(gate(house), signed(limit(), TOM)))
 
 
 def changed(base: dict[str, Any], **changes: Any) -> dict[str, Any]:
@@ -155,24 +157,24 @@ def signing(action: str) -> dict[str, Any]:
     [
         ("AddUserRole", {}, "no object userRole"),
         ("AddUserRole", {"userRole": {}}, "no id"),
-        ("AddUserRole", {"userRole": changed(ROLE, holders=["nobody"])}, "is no key that is known"),
+        ("AddUserRole", {"userRole": changed(ROLE, holders=["nobody"])}, "does not exist"),
         ("AddUserRole", {"userRole": changed(ROLE, id="root")}, "is already defined"),
-        ("AddUserRole", {"userRole": changed(ROLE, keys=[])}, '"tom" is no key'),
-        ("AddUserRole", {"userRole": changed(ROLE, keys=7)}, "keys are no list"),
+        ("AddUserRole", {"userRole": changed(ROLE, keys=[])}, 'key "tom" does not exist'),
+        ("AddUserRole", {"userRole": changed(ROLE, keys=7)}, "keys are not a list"),
         (
             "AddUserRole",
             {"userRole": changed(ROLE, keys=[{"holder": "tom", "public": point(TOM)}])},
-            "no uncompressed point",
+            "not an uncompressed point",
         ),
         (
             "AddUserRole",
             {"userRole": changed(ROLE, may=[{"actions": ["Reset"], "maxa": 7}])},
-            "not a key that is known",
+            "not a known key",
         ),
-        ("AddUserRole", {"userRole": changed(ROLE, approvals=2)}, "cannot be had of 1 holders"),
-        ("UpdateUserRole", {"userRole": ROLE}, "none was received with this id"),
+        ("AddUserRole", {"userRole": changed(ROLE, approvals=2)}, "is more than the number of holders, 1"),
+        ("UpdateUserRole", {"userRole": ROLE}, "no received policy or role has this id"),
         ("DeleteUserRole", {"userRoleId": "root"}, "changed in the file"),
-        ("DeleteSignaturePolicy", {}, "none was received"),
+        ("DeleteSignaturePolicy", {}, "no received policy"),
         ("AddSignaturePolicy", {"signaturePolicy": rule(action="verify")}, "did you mean"),
         ("AddSignaturePolicy", {"signaturePolicy": rule(context=None)}, "contexts"),
         ("AddSignaturePolicy", {"signaturePolicy": rule(priority=10**7)}, "priority"),
@@ -185,12 +187,12 @@ def signing(action: str) -> dict[str, Any]:
         (
             "AddSignaturePolicy",
             {"signaturePolicy": rule(keyPair={"public": "AAAA"})},
-            "no uncompressed point",
+            "not an uncompressed point",
         ),
         (
             "AddSignaturePolicy",
             {"signaturePolicy": {"id": "p", "verificationRules": 7}},
-            "no list of objects",
+            "not a list of objects",
         ),
         ("AddSignaturePolicy", {"signaturePolicy": signing("drop")}, "do:"),
         (
@@ -210,11 +212,11 @@ def test_what_is_not_taken_and_why(action: str, payload: dict[str, Any], what: s
 def test_twice_the_same_and_too_many() -> None:
     house = desk()
     assert said(house, "AddUserRole", {"userRole": ROLE}) == "Accepted"
-    assert said(house, "AddUserRole", {"userRole": ROLE}) == "it is already defined: update it"
+    assert said(house, "AddUserRole", {"userRole": ROLE}) == "its id is used already: update it"
     full = desk(
-        tuple(PolicyReceived("SignaturePolicy", f"p{n}", b'{"id":"p%d"}' % n) for n in range(MOST_KEPT))
+        tuple(ReceivedPolicy("SignaturePolicy", f"p{n}", b'{"id":"p%d"}' % n) for n in range(MAX_RECEIVED))
     )
-    assert said(full, "AddUserRole", {"userRole": ROLE}) == f"{MOST_KEPT} are kept at most"
+    assert said(full, "AddUserRole", {"userRole": ROLE}) == f"at most {MAX_RECEIVED} are accepted"
 
 
 def test_what_was_received_outlives_a_restart_as_far_as_the_file_lets_it(tmp_path: Path) -> None:
@@ -227,15 +229,15 @@ def test_what_was_received_outlives_a_restart_as_far_as_the_file_lets_it(tmp_pat
         ("UpdateUserRole", {"userRole": {**ROLE, "may": [{"actions": ["SetChargingProfile"], "maxA": 20}]}}),
     ):
         raw = compact(payload)
-        answer = house.handle(
+        answer = house.handle_message(
             action, raw, ForwardDecision(rule="r", signers=frozenset({key_id(OLGA.key.public_key())}))
         )
         assert answer.changed is not None
         store.save(answer.changed)
     store.close()
     again = desk(tuple(PolicyStore(tmp_path).load()))
-    assert again.forgotten == []
+    assert again.not_applied == []
     assert why(passes(gate(again), signed(limit(20), TOM))) == "pass safe-profiles: signed by tom"
-    misfit = desk((PolicyReceived("UserRole", "root", compact({**ROLE, "id": "root"})),))
-    assert misfit.forgotten == ['UserRole root: "root" is already defined; give each its own id']
+    misfit = desk((ReceivedPolicy("UserRole", "root", compact({**ROLE, "id": "root"})),))
+    assert misfit.not_applied == ['UserRole root: "root" is already defined; give each its own id']
     assert why(passes(gate(misfit), signed(limit(), OLGA))).startswith("pass")

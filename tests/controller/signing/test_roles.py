@@ -4,56 +4,56 @@ from __future__ import annotations
 
 import pytest
 
-from controller.signing.access_request import AccessRequest
-from controller.signing.policy_schema import GrantConfig, RoleConfig
+from controller.signing.access_requests import AccessRequest
+from controller.signing.policy_schema import Permission, SignerRole
 from controller.signing.roles import RoleTable
 
 TABLE = RoleTable(
     [
-        RoleConfig(id="operator", holders=("olga",), may=(GrantConfig(actions=("*",)),)),
-        RoleConfig(
+        SignerRole(id="operator", holders=("olga",), may=(Permission(actions=("*",)),)),
+        SignerRole(
             id="technician",
             holders=("tom", "tina"),
             may=(
-                GrantConfig(actions=("SetChargingProfile",), max_a=16),
-                GrantConfig(
+                Permission(actions=("SetChargingProfile",), max_a=16),
+                Permission(
                     actions=("SetVariables", "ChangeConfiguration"),
                     variables=("Ctrlr.Current*", "MaxCurrent"),
                     at_least=0,
                     at_most=16,
                 ),
-                GrantConfig(actions=("Reset",), evses=("CS01", "CS01/*")),
+                Permission(actions=("Reset",), evses=("CS01", "CS01/*")),
             ),
         ),
-        RoleConfig(
+        SignerRole(
             id="grid",
             holders=("dso-a", "dso-b", "dso-c"),
             approvals=2,
-            may=(GrantConfig(actions=("profiles",), max_w=4200),),
+            may=(Permission(actions=("profiles",), max_w=4200),),
         ),
-        RoleConfig(id="guest", holders=("gus",)),
+        SignerRole(id="guest", holders=("gus",)),
     ]
 )
 
-PROFILE_16 = AccessRequest(action="SetChargingProfile", where="CS01/1", amps=16)
-PROFILE_32 = AccessRequest(action="SetChargingProfile", where="CS01/1", amps=32)
-PROFILE_W = AccessRequest(action="SetChargingProfile", where="CS01/1", watts=4200)
-PROFILE_BOTH = AccessRequest(action="SetChargingProfile", where="CS01/1", amps=16, watts=4200)
-CLEAR = AccessRequest(action="ClearChargingProfile", where="CS01")
-CURRENT_16 = AccessRequest(action="SetVariables", where="CS01", variable="Ctrlr.CurrentLimit", value="16")
-CURRENT_17 = AccessRequest(action="SetVariables", where="CS01", variable="Ctrlr.CurrentLimit", value="16.1")
-CURRENT_ODD = AccessRequest(action="SetVariables", where="CS01", variable="Ctrlr.CurrentLimit", value="1e1")
-CURRENT_NAN = AccessRequest(action="SetVariables", where="CS01", variable="Ctrlr.CurrentLimit", value="nan")
+PROFILE_16 = AccessRequest(action="SetChargingProfile", target="CS01/1", amps=16)
+PROFILE_32 = AccessRequest(action="SetChargingProfile", target="CS01/1", amps=32)
+PROFILE_W = AccessRequest(action="SetChargingProfile", target="CS01/1", watts=4200)
+PROFILE_BOTH = AccessRequest(action="SetChargingProfile", target="CS01/1", amps=16, watts=4200)
+CLEAR = AccessRequest(action="ClearChargingProfile", target="CS01")
+CURRENT_16 = AccessRequest(action="SetVariables", target="CS01", variable="Ctrlr.CurrentLimit", value="16")
+CURRENT_17 = AccessRequest(action="SetVariables", target="CS01", variable="Ctrlr.CurrentLimit", value="16.1")
+CURRENT_ODD = AccessRequest(action="SetVariables", target="CS01", variable="Ctrlr.CurrentLimit", value="1e1")
+CURRENT_NAN = AccessRequest(action="SetVariables", target="CS01", variable="Ctrlr.CurrentLimit", value="nan")
 CURRENT_TEN = AccessRequest(
-    action="SetVariables", where="CS01", variable="Ctrlr.CurrentLimit", value="\u0661\u0660"
+    action="SetVariables", target="CS01", variable="Ctrlr.CurrentLimit", value="\u0661\u0660"
 )
-CURRENT_LOW = AccessRequest(action="SetVariables", where="CS01", variable="Ctrlr.CurrentLimit", value="-1")
-MAX_SET = AccessRequest(action="SetVariables", where="CS01", variable="Other.CurrentLimit", value="16")
-KEY_16 = AccessRequest(action="ChangeConfiguration", where="CS01", variable="MaxCurrent", value="16")
-RESET_1 = AccessRequest(action="Reset", where="CS01")
-RESET_EVSE = AccessRequest(action="Reset", where="CS01/2")
-RESET_2 = AccessRequest(action="Reset", where="CS02")
-FIRMWARE = AccessRequest(action="UpdateFirmware", where="CS01")
+CURRENT_LOW = AccessRequest(action="SetVariables", target="CS01", variable="Ctrlr.CurrentLimit", value="-1")
+MAX_SET = AccessRequest(action="SetVariables", target="CS01", variable="Other.CurrentLimit", value="16")
+KEY_16 = AccessRequest(action="ChangeConfiguration", target="CS01", variable="MaxCurrent", value="16")
+RESET_1 = AccessRequest(action="Reset", target="CS01")
+RESET_EVSE = AccessRequest(action="Reset", target="CS01/2")
+RESET_2 = AccessRequest(action="Reset", target="CS02")
+FIRMWARE = AccessRequest(action="UpdateFirmware", target="CS01")
 
 EVERYTHING = (
     PROFILE_16,
@@ -98,29 +98,30 @@ MATRIX: dict[frozenset[str], set[AccessRequest]] = {
 @pytest.mark.parametrize("ask", EVERYTHING, ids=str)
 @pytest.mark.parametrize("holders", MATRIX, ids=lambda holders: "+".join(sorted(holders)))
 def test_the_matrix(holders: frozenset[str], ask: AccessRequest) -> None:
-    assert (TABLE.objection(holders, [ask], None) is None) == (ask in MATRIX[holders])
+    assert (TABLE.find_objection(holders, [ask], None) is None) == (ask in MATRIX[holders])
 
 
 def test_all_that_a_message_asks_for_must_be_granted() -> None:
     tom = frozenset({"tom"})
-    assert TABLE.objection(tom, [CURRENT_16, KEY_16], None) is None
-    assert "16.1" in str(TABLE.objection(tom, [CURRENT_16, CURRENT_17], None))
+    assert TABLE.find_objection(tom, [CURRENT_16, KEY_16], None) is None
+    assert "16.1" in str(TABLE.find_objection(tom, [CURRENT_16, CURRENT_17], None))
 
 
 def test_only_the_roles_that_a_rule_names_count() -> None:
     both = frozenset({"olga", "tom"})
-    assert TABLE.objection(both, [PROFILE_32], frozenset({"operator"})) is None
-    assert TABLE.objection(both, [PROFILE_32], frozenset({"technician"})) == (
-        "olga, tom (technician) may not ask for SetChargingProfile 32 A at CS01/1"
+    assert TABLE.find_objection(both, [PROFILE_32], frozenset({"operator"})) is None
+    assert TABLE.find_objection(both, [PROFILE_32], frozenset({"technician"})) == (
+        "olga, tom (technician) has no permission for SetChargingProfile 32 A at CS01/1"
     )
     assert (
-        TABLE.objection(both, [PROFILE_16], frozenset({"grid"})) == "olga, tom bears no role that counts here"
+        TABLE.find_objection(both, [PROFILE_16], frozenset({"grid"}))
+        == "olga, tom has no role that counts here"
     )
 
 
 def test_who_lacks_a_second_signature_is_told_so() -> None:
-    assert TABLE.objection(frozenset({"dso-a"}), [PROFILE_W], None) == (
-        "SetChargingProfile 4200 W at CS01/1 needs 2 of role grid to sign, and 1 did"
+    assert TABLE.find_objection(frozenset({"dso-a"}), [PROFILE_W], None) == (
+        "SetChargingProfile 4200 W at CS01/1 needs 2 signatures of role grid, it has 1"
     )
 
 
@@ -133,12 +134,12 @@ def test_who_lacks_a_second_signature_is_told_so() -> None:
     ],
 )
 def test_some_role_may(action: str, granted: bool) -> None:
-    assert TABLE.grant_any(action) is granted
+    assert TABLE.permits_action(action) is granted
 
 
 def test_no_role_may() -> None:
-    table = RoleTable([RoleConfig(id="a", holders=("x",), may=(GrantConfig(actions=("Reset", "Get*")),))])
-    assert [table.grant_any(action) for action in ("Reset", "GetLog", "SetGetLog", "Resett")] == [
+    table = RoleTable([SignerRole(id="a", holders=("x",), may=(Permission(actions=("Reset", "Get*")),))])
+    assert [table.permits_action(action) for action in ("Reset", "GetLog", "SetGetLog", "Resett")] == [
         True,
         True,
         False,

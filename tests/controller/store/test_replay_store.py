@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from controller.signing.replay import RememberText, ReplayCache
-from controller.signing.signatures import KeyId
+from controller.signing.payload_signatures import KeyId
+from controller.signing.replay_cache import ReplayCache, ReplayRecord
 from controller.store.database import StoreError
 from controller.store.replay_store import FILE, ReplayStore
 
@@ -17,7 +17,7 @@ NOW = 1_795_269_600.0
 
 def take(cache: ReplayCache, store: ReplayStore, digest: bytes, utc: float) -> bool:
     taken = cache.take([ALICE], digest, utc, utc)
-    if isinstance(taken, RememberText):
+    if isinstance(taken, ReplayRecord):
         store.save(taken)
         return True
     return False
@@ -27,7 +27,7 @@ def restarted(store: ReplayStore, directory: Path) -> tuple[ReplayCache, ReplayS
     store.close()
     store = ReplayStore(directory)
     cache = ReplayCache(300)
-    cache.recall(store.load())
+    cache.load(store.load())
     return cache, store
 
 

@@ -5,21 +5,21 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.signing.replay import RememberText, ReplayCache, SeenText
-from controller.signing.signatures import KeyId
+from controller.signing.payload_signatures import KeyId
+from controller.signing.replay_cache import ReplayCache, ReplayRecord, SeenText
 
 ALICE, BOB = KeyId("secp256r1", b"alice"), KeyId("secp256r1", b"bob")
 NOW = 1_795_269_600.0
 
 
 def taken(cache: ReplayCache, made: float | None, utc: float, digest: bytes = b"d", *by: KeyId) -> bool:
-    return isinstance(cache.take(by or (ALICE,), digest, made, utc), RememberText)
+    return isinstance(cache.add(by or (ALICE,), digest, made, utc), ReplayRecord)
 
 
 def test_a_text_counts_once() -> None:
     cache = ReplayCache(300)
     assert taken(cache, NOW, NOW)
-    assert cache.take([ALICE], b"d", NOW, NOW + 1) == "it has been here before"
+    assert cache.add([ALICE], b"d", NOW, NOW + 1) == "it was received before"
     assert taken(cache, NOW, NOW + 2, b"another")
 
 
@@ -37,12 +37,16 @@ def test_the_window_has_two_sides() -> None:
     for seconds, good in cases.items():
         assert taken(ReplayCache(300), NOW + seconds, NOW) is good
     cache = ReplayCache(300)
-    assert cache.take([ALICE], b"d", NOW - 400, NOW) == "it was made 400 s before now, 300 s at most"
-    assert cache.take([ALICE], b"d", NOW + 400, NOW) == "it was made 400 s after now, 300 s at most"
+    assert (
+        cache.add([ALICE], b"d", NOW - 400, NOW) == "it was made 400 s before now, at most 300 s are allowed"
+    )
+    assert (
+        cache.add([ALICE], b"d", NOW + 400, NOW) == "it was made 400 s after now, at most 300 s are allowed"
+    )
 
 
 def test_without_a_time_nothing_is_new() -> None:
-    assert "does not say when" in str(ReplayCache(300).take([ALICE], b"d", None, NOW))
+    assert "does not say when" in str(ReplayCache(300).add([ALICE], b"d", None, NOW))
 
 
 def test_what_has_left_the_window_is_forgotten_and_only_that() -> None:
@@ -58,9 +62,7 @@ def test_a_clock_that_is_set_back_makes_nothing_new() -> None:
     cache = ReplayCache(300)
     assert taken(cache, NOW, NOW)
     assert taken(cache, NOW + 1000, NOW + 1000, b"later")
-    assert (
-        cache.take([ALICE], b"d", NOW, NOW) == "it is older than what is remembered: the clock has been set"
-    )
+    assert cache.add([ALICE], b"d", NOW, NOW) == "it is older than what is remembered: the clock was set"
     assert taken(cache, NOW + 1, NOW + 1, b"new, and made after all that is forgotten")
 
 
@@ -76,9 +78,9 @@ def test_a_wider_window_makes_nothing_new() -> None:
 def test_when_it_is_full_it_takes_no_more_rather_than_forget() -> None:
     cache = ReplayCache(300, capacity=2)
     assert taken(cache, NOW, NOW, b"1")
-    assert "no more are" in str(cache.take([ALICE, BOB], b"2", NOW, NOW))
+    assert "memory is full" in str(cache.add([ALICE, BOB], b"2", NOW, NOW))
     assert taken(cache, NOW, NOW, b"2")
-    assert "no more are" in str(cache.take([ALICE], b"3", NOW, NOW))
+    assert "memory is full" in str(cache.add([ALICE], b"3", NOW, NOW))
     assert taken(cache, NOW + 400, NOW + 400, b"3")
 
 
@@ -98,9 +100,9 @@ def test_nothing_is_taken_twice_whatever_the_clock_does(
         if number == restart:
             cache = ReplayCache(300)
             rows = tuple(SeenText(token, made) for token, made in on_disk.items())
-            cache.recall(RememberText(rows, forgotten))
-        result = cache.take([ALICE], b"%d %d" % (text, made), NOW + made, NOW + clock)
-        if isinstance(result, RememberText):
+            cache.load(ReplayRecord(rows, forgotten))
+        result = cache.add([ALICE], b"%d %d" % (text, made), NOW + made, NOW + clock)
+        if isinstance(result, ReplayRecord):
             assert (text, made) not in seen
             seen.add((text, made))
             forgotten = result.forgotten_until

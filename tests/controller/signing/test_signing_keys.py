@@ -12,10 +12,16 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
-from controller.signing import keyring
+from controller.signing import payload_signatures, signing_keys
 from controller.signing.curves import CURVES
-from controller.signing.key_files import KeyFileError, read_keys, write_new
-from controller.signing.keyring import KeyFormatError, Keyring, KnownKey, OwnKey
+from controller.signing.signing_keys import (
+    KeyFileError,
+    Keyring,
+    KnownKey,
+    OwnKey,
+    read_key_files,
+    write_key_file,
+)
 from tests.controller.signing.authors import Author
 
 DAY = 86_400.0
@@ -23,7 +29,7 @@ BEGIN = datetime(2026, 11, 21, tzinfo=UTC).timestamp()
 
 
 def own(begin: float, end: float, curve: str = "secp256r1") -> OwnKey:
-    return keyring.read_private(keyring.new_private(curve, "lc", begin, end))
+    return signing_keys.parse_private_key(signing_keys.new_private_key(curve, "lc", begin, end))
 
 
 @pytest.mark.parametrize("curve", CURVES)
@@ -37,18 +43,20 @@ def test_a_new_key_comes_back_from_its_file(curve: str) -> None:
 def test_from_its_begin_until_before_its_end_a_key_counts() -> None:
     key = own(BEGIN, BEGIN + DAY).known
     times = (BEGIN - 1, BEGIN, BEGIN + DAY - 1, BEGIN + DAY)
-    assert [key.counts(time) for time in times] == [False, True, True, False]
+    assert [key.is_valid_at(time) for time in times] == [False, True, True, False]
 
 
 def test_the_newest_that_counts_signs() -> None:
     old, new = own(BEGIN, BEGIN + 10 * DAY), own(BEGIN + 7 * DAY, BEGIN + 20 * DAY)
-    signers = [keyring.signer((new, old), BEGIN + day * DAY) for day in (-1, 0, 6, 7, 9, 12, 20)]
+    signers = [
+        signing_keys.select_signing_key((new, old), BEGIN + day * DAY) for day in (-1, 0, 6, 7, 9, 12, 20)
+    ]
     assert signers == [None, old, old, new, new, new, None]
 
 
 def test_a_ring_knows_holders_while_their_keys_count() -> None:
     one, two, stranger = Author(), Author("secp384r1"), Author()
-    names = [keyring.signatures.key_id(author.key.public_key()) for author in (one, two, stranger)]
+    names = [payload_signatures.key_id(author.key.public_key()) for author in (one, two, stranger)]
     ring = Keyring(
         [
             KnownKey(id=names[0], holder="alice", not_after=BEGIN),
@@ -70,7 +78,7 @@ def test_a_fingerprint_is_that_of_openssl() -> None:
     der = subprocess.run(
         [program, "pkey", "-pubout", "-outform", "DER"], input=pem, capture_output=True, check=True
     ).stdout
-    assert keyring.fingerprint(key.known.id) == hashlib.sha256(der).hexdigest()
+    assert signing_keys.fingerprint(key.known.id) == hashlib.sha256(der).hexdigest()
 
 
 def _pem(key: ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey, password: bytes | None = None) -> bytes:
@@ -82,10 +90,10 @@ def _pem(key: ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey, password: 
 
 
 def test_a_foreign_key_counts_always() -> None:
-    key = keyring.read_private(_pem(Author().key)).known
+    key = signing_keys.parse_private_key(_pem(Author().key)).known
     assert key.holder == ""
-    assert key.counts(0)
-    assert key.counts(4e9)
+    assert key.is_valid_at(0)
+    assert key.is_valid_at(4e9)
 
 
 GOOD = _pem(Author().key)
@@ -95,53 +103,53 @@ GOOD = _pem(Author().key)
     ("data", "what"),
     [
         (b"", "must be PEM"),
-        (b"\xff", "is no text"),
-        (GOOD[:80], "is no private key"),
-        (GOOD.replace(b"PRIVATE", b"PUBLIC"), "is no private key"),
-        (_pem(Author().key, b"secret"), "locked with a password"),
-        (_pem(ed25519.Ed25519PrivateKey.generate()), "on no curve"),
+        (b"\xff", "is not text"),
+        (GOOD[:80], "is not a private key"),
+        (GOOD.replace(b"PRIVATE", b"PUBLIC"), "is not a private key"),
+        (_pem(Author().key, b"secret"), "is encrypted"),
+        (_pem(ed25519.Ed25519PrivateKey.generate()), "not an ECC key"),
         (_pem(ec.generate_private_key(ec.SECP192R1())), "secp192r1 is not used"),
-        (b"Not-After: tomorrow\n" + GOOD, "Not-After without a time; write it like"),
-        (b"Not-Before: 2026-11-21T00:00:00\n" + GOOD, "Not-Before without a time"),
+        (b"Not-After: tomorrow\n" + GOOD, "Not-After without a valid time; write it like"),
+        (b"Not-Before: 2026-11-21T00:00:00\n" + GOOD, "Not-Before without a valid time"),
         (b"Not-Before: 2026-11-21T00:00:00Z\nNot-After: 2026-11-20T00:00:00Z\n" + GOOD, "ends before"),
     ],
 )
 def test_a_key_that_cannot_be_used_is_told_with_the_mend(data: bytes, what: str) -> None:
-    with pytest.raises(KeyFormatError, match=what):
-        keyring.read_private(data)
+    with pytest.raises(KeyFileError, match=what):
+        signing_keys.parse_private_key(data)
 
 
 def test_a_new_key_is_its_owners_alone_and_overwrites_nothing(tmp_path: Path) -> None:
     folder = tmp_path / "keys"
-    data = keyring.new_private("secp256r1", "lc", BEGIN, BEGIN + DAY)
-    file = write_new(folder, "lc", data)
+    data = signing_keys.new_private_key("secp256r1", "lc", BEGIN, BEGIN + DAY)
+    file = write_key_file(folder, "lc", data)
     assert file.stat().st_mode & 0o777 == 0o600
     assert folder.stat().st_mode & 0o077 == 0
-    with pytest.raises(KeyFileError, match="is there already"):
-        write_new(folder, "lc", b"other")
+    with pytest.raises(KeyFileError, match="exists already"):
+        write_key_file(folder, "lc", b"other")
     assert file.read_bytes() == data
 
 
 def test_a_folder_is_all_the_keys_in_it(tmp_path: Path) -> None:
     for name in ("b", "a"):
-        write_new(tmp_path, name, keyring.new_private("secp256r1", name, BEGIN, BEGIN + DAY))
+        write_key_file(tmp_path, name, signing_keys.new_private_key("secp256r1", name, BEGIN, BEGIN + DAY))
     (tmp_path / "README").write_text("no key")
-    assert [key.known.holder for key in read_keys(tmp_path).values()] == ["a", "b"]
-    assert [file.name for file in read_keys(tmp_path / "a.pem")] == ["a.pem"]
+    assert [key.known.holder for key in read_key_files(tmp_path).values()] == ["a", "b"]
+    assert [file.name for file in read_key_files(tmp_path / "a.pem")] == ["a.pem"]
 
 
 def test_files_that_cannot_be_used_are_told_with_the_mend(tmp_path: Path) -> None:
     with pytest.raises(KeyFileError, match="cannot be read: No such file"):
-        read_keys(tmp_path / "lc.pem")
+        read_key_files(tmp_path / "lc.pem")
     with pytest.raises(KeyFileError, match="local-controller keys new"):
-        read_keys(tmp_path)
-    file = write_new(tmp_path, "lc", b"nothing")
+        read_key_files(tmp_path)
+    file = write_key_file(tmp_path, "lc", b"nothing")
     with pytest.raises(KeyFileError, match=r"lc\.pem has no line that begins"):
-        read_keys(file)
+        read_key_files(file)
     file.chmod(0o604)
-    with pytest.raises(KeyFileError, match=r"open to everybody.*chmod"):
-        read_keys(file)
+    with pytest.raises(KeyFileError, match=r"by everybody.*chmod"):
+        read_key_files(file)
     with pytest.raises(KeyFileError, match="below cannot be made: Not a directory"):
-        write_new(file / "below", "lc", b"")
+        write_key_file(file / "below", "lc", b"")
     with pytest.raises(KeyFileError, match="cannot be written: File name too long"):
-        write_new(tmp_path, "l" * 300, b"")
+        write_key_file(tmp_path, "l" * 300, b"")

@@ -8,15 +8,15 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from controller.signing import canonical
-from controller.signing.canonical import NotSignableError
-from tests.controller.signing.authors import CONTEXT, blanks, members, signed_text
+from controller.signing import signed_text
+from controller.signing.signed_text import SignedTextError
+from tests.controller.signing.authors import CONTEXT, blanks, expected_text, members
 
 Member = tuple[bytes, tuple[bytes, bytes]]
 
 
 def text_of(payload: bytes) -> bytes:
-    return canonical.text(canonical.read(payload), CONTEXT)
+    return signed_text.build_signed_text(signed_text.tokenize_payload(payload), CONTEXT)
 
 
 def received(parts: list[Member], blank: bytes, signatures_at: int | None) -> bytes:
@@ -31,7 +31,7 @@ def received(parts: list[Member], blank: bytes, signatures_at: int | None) -> by
 def test_what_is_verified_is_what_was_signed(
     parts: list[Member], blank: bytes, signatures_at: int | None
 ) -> None:
-    signed = signed_text([name + b":" + tight for name, (tight, _) in parts], CONTEXT)
+    signed = expected_text([name + b":" + tight for name, (tight, _) in parts], CONTEXT)
     assert text_of(received(parts, blank, signatures_at)) == signed
 
 
@@ -44,7 +44,7 @@ def test_no_byte_changes_but_the_signed_text_does(parts: list[Member], data: st.
     changed = payload[:at] + bytes([byte]) + payload[at + 1 :]
     try:
         text = text_of(changed)
-    except NotSignableError:
+    except SignedTextError:
         return
     assert text != text_of(payload)
 
@@ -55,7 +55,7 @@ def test_a_signature_is_added_and_nothing_else_changes(
 ) -> None:
     payload = received(parts, blank, signatures_at)
     element = b'{"value":"new"}'
-    signed = canonical.with_signature(payload, canonical.read(payload), element)
+    signed = signed_text.insert_signature(payload, signed_text.tokenize_payload(payload), element)
     assert text_of(signed) == text_of(payload)
     assert json.loads(signed)["signatures"][-1] == {"value": "new"}
     start = signed.index(element)
@@ -84,9 +84,9 @@ def test_a_signature_is_added_and_nothing_else_changes(
 )
 def test_where_a_signature_stands(payload: bytes, with_another: bytes) -> None:
     element = b'"S"'
-    assert canonical.with_signature(payload, canonical.read(payload), element) == with_another.replace(
-        b"S", element
-    )
+    assert signed_text.insert_signature(
+        payload, signed_text.tokenize_payload(payload), element
+    ) == with_another.replace(b"S", element)
 
 
 def test_a_context_of_its_own_stays_where_it_is() -> None:
@@ -117,27 +117,27 @@ def test_the_name_signatures_is_the_same_however_it_is_escaped() -> None:
         (b'{"a":"\xff"}', "not UTF-8"),
         (b'{"a":"\xc0\xaf"}', "not UTF-8"),
         (b'{"a":"\xed\xa0\x80"}', "not UTF-8"),
-        (b'{"a":"\\ud800"}', "reads alike"),
-        (b'{"a":"\\udc00x"}', "reads alike"),
-        (b'{"a":1e999}', "number that no reader"),
+        (b'{"a":"\\ud800"}', "not valid JSON"),
+        (b'{"a":"\\udc00x"}', "not valid JSON"),
+        (b'{"a":1e999}', "number out of range"),
         (b'{"a":' + b"9" * 41 + b"}", "more than 40 characters"),
         (b'{"a":0.' + b"0" * 50 + b"1}", "more than 40 characters"),
-        (b'{"a":' + b"9" * 10_000 + b"}", "number that no reader"),
-        (b'{"a":"' + b"x" * 262_137 + b'"}', "262145 bytes, 262144 at most"),
-        (b'{"a":01}', "reads alike"),
-        (b'{"a":NaN}', "reads alike"),
-        (b'{"a":1,}', "reads alike"),
-        (b'{"a":1}{}', "reads alike"),
-        (b"\xef\xbb\xbf{}", "reads alike"),
-        (b'{"a":1} // c', "reads alike"),
-        (b"", "reads alike"),
-        (b"[]", "no JSON object"),
-        (b"null", "no JSON object"),
+        (b'{"a":' + b"9" * 10_000 + b"}", "number out of range"),
+        (b'{"a":"' + b"x" * 262_137 + b'"}', "262145 bytes, at most 262144 are read"),
+        (b'{"a":01}', "not valid JSON"),
+        (b'{"a":NaN}', "not valid JSON"),
+        (b'{"a":1,}', "not valid JSON"),
+        (b'{"a":1}{}', "not valid JSON"),
+        (b"\xef\xbb\xbf{}", "not valid JSON"),
+        (b'{"a":1} // c', "not valid JSON"),
+        (b"", "not valid JSON"),
+        (b"[]", "not a JSON object"),
+        (b"null", "not a JSON object"),
     ],
 )
 def test_what_readers_may_read_differently_is_refused(payload: bytes, reason: str) -> None:
-    with pytest.raises(NotSignableError, match=reason):
-        canonical.read(payload)
+    with pytest.raises(SignedTextError, match=reason):
+        signed_text.tokenize_payload(payload)
 
 
 @pytest.mark.parametrize(
@@ -158,5 +158,5 @@ def test_what_is_only_unusual_is_not(payload: bytes) -> None:
 @pytest.mark.parametrize("signatures", [b"{}", b"null", b'"x"', b"1"])
 def test_signatures_that_are_no_list_get_no_other_beside_them(signatures: bytes) -> None:
     payload = b'{"signatures":' + signatures + b"}"
-    with pytest.raises(NotSignableError, match="no list"):
-        canonical.with_signature(payload, canonical.read(payload), b"{}")
+    with pytest.raises(SignedTextError, match="not a list"):
+        signed_text.insert_signature(payload, signed_text.tokenize_payload(payload), b"{}")

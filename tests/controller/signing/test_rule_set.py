@@ -7,37 +7,37 @@ from datetime import UTC, datetime
 import pytest
 
 from controller.ocpp.frames import Version
-from controller.signing import rulebook
+from controller.signing import rule_set
 from controller.signing.policy_schema import (
-    GrantConfig,
-    RequireConfig,
-    RoleConfig,
-    RuleAction,
-    SignConfig,
-    VerifyConfig,
+    Permission,
+    SignerRole,
+    SigningAction,
+    SigningRule,
+    VerificationMode,
+    VerificationRule,
 )
 from controller.signing.roles import RoleTable
-from controller.signing.rulebook import MessageFacts, Rulebook
-from controller.signing.signing_wire import Direction, SignatureKind
+from controller.signing.rule_set import RuleKey, RuleSet
+from controller.signing.signature_format import Direction, MessageKind
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 UTC_NOON = NOON.timestamp()
 NO_ROLES = RoleTable(())
-FACTS = MessageFacts(
+FACTS = RuleKey(
     version=Version.V201,
     action="SetChargingProfile",
     direction=Direction.DOWN,
-    kind=SignatureKind.REQUEST,
+    kind=MessageKind.REQUEST,
     link="cpo",
 )
 
 
-def verify(name: str = "rule", priority: int = 0, **of: object) -> VerifyConfig:
-    return VerifyConfig(id=name, priority=priority, require=RequireConfig.ANY, **of)  # type: ignore[arg-type]
+def verify(name: str = "rule", priority: int = 0, **of: object) -> VerificationRule:
+    return VerificationRule(id=name, priority=priority, require=VerificationMode.ANY, **of)  # type: ignore[arg-type]
 
 
-def found(*verifies: VerifyConfig, facts: MessageFacts = FACTS, utc: float = UTC_NOON) -> str | None:
-    rule = Rulebook(verifies, (), NO_ROLES).verification(facts, utc)
+def found(*verifies: VerificationRule, facts: RuleKey = FACTS, utc: float = UTC_NOON) -> str | None:
+    rule = RuleSet(verifies, (), NO_ROLES).verification_rule(facts, utc)
     return None if rule is None else rule.id
 
 
@@ -61,15 +61,15 @@ def found(*verifies: VerifyConfig, facts: MessageFacts = FACTS, utc: float = UTC
         ({"links": ("cpo",)}, True),
         ({"links": ("cp*",)}, True),
         ({"links": ("fleet", "CS*")}, False),
-        ({"kinds": (SignatureKind.RESPONSE,)}, False),
+        ({"kinds": (MessageKind.RESPONSE,)}, False),
         ({"contexts": ("*/v2.1/csms/setChargingProfileRequest",)}, True),
         ({"contexts": ("*/v1.6/*",)}, False),
     ],
 )
 def test_which_messages_a_rule_is_for(of: dict[str, object], fits: bool) -> None:
     assert (found(verify(**of)) == "rule") is fits
-    book = Rulebook((), (SignConfig(id="s", **of),), NO_ROLES)  # type: ignore[arg-type]
-    assert book.needs_look(FACTS) is fits
+    book = RuleSet((), (SigningRule(id="s", **of),), NO_ROLES)  # type: ignore[arg-type]
+    assert book.has_rule_for(FACTS) is fits
 
 
 def test_the_highest_priority_decides_then_the_first() -> None:
@@ -91,13 +91,13 @@ def test_a_rule_is_in_force_from_its_begin_until_its_end() -> None:
 
 def test_of_the_rules_of_signing_only_some_are_for_what_passes() -> None:
     own, both, never = (
-        SignConfig(id="own", priority=2),
-        SignConfig(id="both", passing=True),
-        SignConfig(id="no", do=RuleAction.FORWARD),
+        SigningRule(id="own", priority=2),
+        SigningRule(id="both", passing=True),
+        SigningRule(id="no", do=SigningAction.FORWARD),
     )
 
-    def signing(*signs: SignConfig, passing: bool) -> str | None:
-        rule = Rulebook((), signs, NO_ROLES).signing(FACTS, UTC_NOON, passing=passing)
+    def signing(*signs: SigningRule, passing: bool) -> str | None:
+        rule = RuleSet((), signs, NO_ROLES).signing_rule(FACTS, UTC_NOON, passing=passing)
         return None if rule is None else rule.id
 
     assert signing(own, both, passing=False) == "own"
@@ -107,7 +107,7 @@ def test_of_the_rules_of_signing_only_some_are_for_what_passes() -> None:
 
 
 def role(*actions: str) -> RoleTable:
-    return RoleTable([RoleConfig(id="r", holders=("h",), may=(GrantConfig(actions=actions),))])
+    return RoleTable([SignerRole(id="r", holders=("h",), may=(Permission(actions=actions),))])
 
 
 @pytest.mark.parametrize(
@@ -126,56 +126,56 @@ def role(*actions: str) -> RoleTable:
     ],
 )
 def test_what_needs_a_signature_without_a_word(granted: str, action: str, rule: str | None) -> None:
-    book = Rulebook((), (), role(granted))
-    facts = MessageFacts(
+    book = RuleSet((), (), role(granted))
+    facts = RuleKey(
         version=Version.V16,
         action=action,
         direction=Direction.DOWN,
-        kind=SignatureKind.REQUEST,
+        kind=MessageKind.REQUEST,
         link="anybody",
     )
-    found = book.verification(facts, UTC_NOON)
+    found = book.verification_rule(facts, UTC_NOON)
     assert (None if found is None else found.id) == rule
-    assert found is None or (found.fresh and found.require is RequireConfig.ANY)
+    assert found is None or (found.fresh and found.require is VerificationMode.ANY)
 
 
 def test_a_word_in_the_file_goes_before_what_is_safe() -> None:
-    book = Rulebook([verify("mine", -1_000_000)], (), role("*"))
-    assert [rule.id for rule in book.verifications(FACTS)] == ["mine", "safe-profiles"]
+    book = RuleSet([verify("mine", -1_000_000)], (), role("*"))
+    assert [rule.id for rule in book.verification_rules(FACTS)] == ["mine", "safe-profiles"]
 
 
 def test_nothing_goes_before_what_is_safe_for_policies() -> None:
-    facts = MessageFacts(
+    facts = RuleKey(
         version=Version.V201,
         action="AddUserRole",
         direction=Direction.DOWN,
-        kind=SignatureKind.REQUEST,
+        kind=MessageKind.REQUEST,
         link="cpo",
     )
-    book = Rulebook([verify("mine", 1_000_000)], (), role("*"))
-    assert [rule.id for rule in book.verifications(facts)] == ["safe-policies", "mine"]
+    book = RuleSet([verify("mine", 1_000_000)], (), role("*"))
+    assert [rule.id for rule in book.verification_rules(facts)] == ["safe-policies", "mine"]
 
 
 def test_what_comes_from_a_station_is_no_command() -> None:
-    facts = MessageFacts(
+    facts = RuleKey(
         version=Version.V16,
         action="SetChargingProfile",
         direction=Direction.UP,
-        kind=SignatureKind.REQUEST,
+        kind=MessageKind.REQUEST,
         link="CS01",
     )
-    assert not Rulebook((), (), role("*")).needs_look(facts)
+    assert not RuleSet((), (), role("*")).has_rule_for(facts)
 
 
 def test_names_of_actions_from_outside_do_not_fill_the_memory() -> None:
-    book = Rulebook([verify(actions=("Reset",))], (), NO_ROLES)
-    for number in range(2 * rulebook._MOST_KEPT):
-        facts = MessageFacts(
+    book = RuleSet([verify(actions=("Reset",))], (), NO_ROLES)
+    for number in range(2 * rule_set._MAX_CACHED):
+        facts = RuleKey(
             version=Version.V16,
             action=f"A{number}",
             direction=Direction.UP,
-            kind=SignatureKind.REQUEST,
+            kind=MessageKind.REQUEST,
             link="CS01",
         )
-        assert not book.needs_look(facts)
-    assert len(book._kept) <= rulebook._MOST_KEPT
+        assert not book.has_rule_for(facts)
+    assert len(book._cache) <= rule_set._MAX_CACHED

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from controller.ocpp.frames import Version
-from controller.signing.access_request import AccessRequest, UnreadableRequestError, access_requests
+from controller.signing.access_requests import AccessRequest, AccessRequestError, read_access_requests
 from tests.controller.signing.authors import compact
 
 V16, V201, V21 = Version.V16, Version.V201, Version.V21
@@ -32,19 +32,19 @@ CASES: list[tuple[Version, str, dict[str, Any], list[AccessRequest]]] = [
         V16,
         "SetChargingProfile",
         {"connectorId": 2, "csChargingProfiles": profile(schedule("A", 6, 16.5, 0))},
-        [AccessRequest(action="SetChargingProfile", where="CS01/2", amps=16.5)],
+        [AccessRequest(action="SetChargingProfile", target="CS01/2", amps=16.5)],
     ),
     (
         V16,
         "SetChargingProfile",
         {"connectorId": 0, "evseId": 7, "csChargingProfiles": profile(schedule("W", 7))},
-        [AccessRequest(action="SetChargingProfile", where="CS01", watts=7)],
+        [AccessRequest(action="SetChargingProfile", target="CS01", watts=7)],
     ),
     (
         V201,
         "SetChargingProfile",
         {"evseId": 1, "chargingProfile": profile([schedule("A", 6), schedule("W", 4200), schedule("A", 32)])},
-        [AccessRequest(action="SetChargingProfile", where="CS01/1", amps=32, watts=4200)],
+        [AccessRequest(action="SetChargingProfile", target="CS01/1", amps=32, watts=4200)],
     ),
     (
         V21,
@@ -68,7 +68,7 @@ CASES: list[tuple[Version, str, dict[str, Any], list[AccessRequest]]] = [
                 ]
             ),
         },
-        [AccessRequest(action="SetChargingProfile", where="CS01/1", amps=30)],
+        [AccessRequest(action="SetChargingProfile", target="CS01/1", amps=30)],
     ),
     (
         V21,
@@ -84,71 +84,71 @@ CASES: list[tuple[Version, str, dict[str, Any], list[AccessRequest]]] = [
                 ]
             ),
         },
-        [AccessRequest(action="SetChargingProfile", where="CS01/1", watts=math.inf)],
+        [AccessRequest(action="SetChargingProfile", target="CS01/1", watts=math.inf)],
     ),
     (
         V21,
         "UpdateDynamicSchedule",
         {"chargingProfileId": 1, "scheduleUpdate": {"limit": 6}},
-        [AccessRequest(action="UpdateDynamicSchedule", where="CS01", amps=math.inf, watts=math.inf)],
+        [AccessRequest(action="UpdateDynamicSchedule", target="CS01", amps=math.inf, watts=math.inf)],
     ),
     (
         V16,
         "RemoteStartTransaction",
         {"connectorId": 1, "chargingProfile": profile(schedule("A", 10))},
-        [AccessRequest(action="RemoteStartTransaction", where="CS01/1", amps=10)],
+        [AccessRequest(action="RemoteStartTransaction", target="CS01/1", amps=10)],
     ),
     (
         V16,
         "ClearChargingProfile",
         {"connectorId": 2},
-        [AccessRequest(action="ClearChargingProfile", where="CS01/2")],
+        [AccessRequest(action="ClearChargingProfile", target="CS01/2")],
     ),
     (
         V16,
         "ClearChargingProfile",
         {"id": 4, "connectorId": 2},
-        [AccessRequest(action="ClearChargingProfile", where="CS01")],
+        [AccessRequest(action="ClearChargingProfile", target="CS01")],
     ),
     (
         V201,
         "ClearChargingProfile",
         {"chargingProfileCriteria": {"evseId": 2}},
-        [AccessRequest(action="ClearChargingProfile", where="CS01/2")],
+        [AccessRequest(action="ClearChargingProfile", target="CS01/2")],
     ),
     (
         V201,
         "ClearChargingProfile",
         {"chargingProfileId": 4, "chargingProfileCriteria": {"evseId": 2}},
-        [AccessRequest(action="ClearChargingProfile", where="CS01")],
+        [AccessRequest(action="ClearChargingProfile", target="CS01")],
     ),
-    (V201, "ClearChargingProfile", {}, [AccessRequest(action="ClearChargingProfile", where="CS01")]),
+    (V201, "ClearChargingProfile", {}, [AccessRequest(action="ClearChargingProfile", target="CS01")]),
     (
         V201,
         "ChangeAvailability",
         {"operationalStatus": "Inoperative", "evse": {"id": 3.0}},
-        [AccessRequest(action="ChangeAvailability", where="CS01/3")],
+        [AccessRequest(action="ChangeAvailability", target="CS01/3")],
     ),
     (
         V201,
         "Reset",
         {"type": "Immediate", "evse": {"id": 3}, "connectorId": 3},
-        [AccessRequest(action="Reset", where="CS01")],
+        [AccessRequest(action="Reset", target="CS01")],
     ),
-    (V201, "Reset", {"type": "OnIdle", "evseId": 3}, [AccessRequest(action="Reset", where="CS01/3")]),
+    (V201, "Reset", {"type": "OnIdle", "evseId": 3}, [AccessRequest(action="Reset", target="CS01/3")]),
     (
         V16,
         "ChangeConfiguration",
         {"connectorId": 2, "key": "MaxCurrent", "value": "16"},
-        [AccessRequest(action="ChangeConfiguration", where="CS01", variable="MaxCurrent", value="16")],
+        [AccessRequest(action="ChangeConfiguration", target="CS01", variable="MaxCurrent", value="16")],
     ),
     (
         V201,
         "SetVariables",
         {"setVariableData": [variable("Limit", "16"), variable("Limit", "32", attributeType="MaxSet")]},
         [
-            AccessRequest(action="SetVariables", where="CS01", variable="Ctrlr.Limit", value="16"),
-            AccessRequest(action="SetVariables", where="CS01", variable="Ctrlr.Limit:MaxSet", value="32"),
+            AccessRequest(action="SetVariables", target="CS01", variable="Ctrlr.Limit", value="16"),
+            AccessRequest(action="SetVariables", target="CS01", variable="Ctrlr.Limit:MaxSet", value="32"),
         ],
     ),
     (
@@ -163,9 +163,13 @@ CASES: list[tuple[Version, str, dict[str, Any], list[AccessRequest]]] = [
                 }
             ]
         },
-        [AccessRequest(action="SetVariables", where="CS01/2", variable="EVSE[left].Current[L1]", value="10")],
+        [
+            AccessRequest(
+                action="SetVariables", target="CS01/2", variable="EVSE[left].Current[L1]", value="10"
+            )
+        ],
     ),
-    (V201, "SomethingNew", {"evseId": 2}, [AccessRequest(action="SomethingNew", where="CS01")]),
+    (V201, "SomethingNew", {"evseId": 2}, [AccessRequest(action="SomethingNew", target="CS01")]),
 ]
 
 
@@ -173,7 +177,7 @@ CASES: list[tuple[Version, str, dict[str, Any], list[AccessRequest]]] = [
 def test_what_is_asked_for(
     version: Version, action: str, payload: dict[str, Any], expected: list[AccessRequest]
 ) -> None:
-    assert access_requests(version, action, compact(payload), "CS01") == expected
+    assert read_access_requests(version, action, compact(payload), "CS01") == expected
 
 
 @pytest.mark.parametrize(
@@ -199,22 +203,22 @@ def test_what_is_asked_for(
     ],
 )
 def test_what_cannot_be_read_is_not_guessed(action: str, payload: dict[str, Any], what: str) -> None:
-    with pytest.raises(UnreadableRequestError, match=what):
-        access_requests(V201, action, compact(payload), "CS01")
+    with pytest.raises(AccessRequestError, match=what):
+        read_access_requests(V201, action, compact(payload), "CS01")
 
 
 @pytest.mark.parametrize(
     ("ask", "words"),
     [
         (
-            AccessRequest(action="SetChargingProfile", where="CS01/1", amps=32),
+            AccessRequest(action="SetChargingProfile", target="CS01/1", amps=32),
             "SetChargingProfile 32 A at CS01/1",
         ),
         (
-            AccessRequest(action="SetVariables", where="CS01", variable="A.B", value="7"),
+            AccessRequest(action="SetVariables", target="CS01", variable="A.B", value="7"),
             "SetVariables A.B = 7 at CS01",
         ),
-        (AccessRequest(action="Reset", where="CS01"), "Reset at CS01"),
+        (AccessRequest(action="Reset", target="CS01"), "Reset at CS01"),
     ],
 )
 def test_an_ask_in_words(ask: AccessRequest, words: str) -> None:

@@ -1,0 +1,225 @@
+"""Keys and their holders: the keys that are known, and the files of the controller's own private keys.
+
+A private key is one PEM file (PKCS #8), so that it fits into one systemd credential. Holder and validity
+stand before its first line of dashes, which RFC 7468 (section 2) allows:
+
+    Holder: lc
+    Not-Before: 2026-11-21T00:00:00Z
+    Not-After: 2027-11-21T00:00:00Z
+    -----BEGIN PRIVATE KEY-----
+
+A holder may have several keys at once, so that one can follow another without a gap: the newest that is
+valid signs, and all that are valid verify.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from controller.signing import SigningError, curves, payload_signatures
+from controller.signing.curves import CURVES, CurveKeyError
+from controller.signing.payload_signatures import KeyId
+
+SUFFIX = ".pem"
+_OTHERS = 0o007
+"""Not the group: systemd lets a unit's user read its credentials by an access list, shown as group bits."""
+
+_BEGIN = "-----BEGIN"
+_HOLDER, _NOT_BEFORE, _NOT_AFTER = "Holder", "Not-Before", "Not-After"
+
+
+class KeyFileError(SigningError):
+    """A file or folder of keys, or its content, cannot be used."""
+
+
+class KnownKey(msgspec.Struct, frozen=True, kw_only=True):
+    """A public key, its holder and its validity (POSIX s; the end itself is outside)."""
+
+    id: KeyId
+    holder: str
+    not_before: float = -math.inf
+    not_after: float = math.inf
+
+    def is_valid_at(self, utc: float) -> bool:
+        """Return True within the validity."""
+        return self.not_before <= utc < self.not_after
+
+
+class OwnKey(msgspec.Struct, frozen=True):
+    """A private key of the controller."""
+
+    known: KnownKey
+    private: ec.EllipticCurvePrivateKey
+
+
+class Keyring:
+    """The public keys that are known."""
+
+    def __init__(self, keys: Iterable[KnownKey] = ()) -> None:
+        self._keys: Mapping[KeyId, KnownKey] = {key.id: key for key in keys}
+
+    def __contains__(self, key: KeyId) -> bool:
+        return key in self._keys
+
+    def holder(self, key: KeyId, utc: float) -> str | None:
+        """Return the holder of a key; None if it is unknown or not valid at `utc`."""
+        known = self._keys.get(key)
+        return known.holder if known is not None and known.is_valid_at(utc) else None
+
+
+def select_signing_key(keys: Iterable[OwnKey], utc: float) -> OwnKey | None:
+    """Return the valid key that began last; None if no key is valid at `utc`."""
+    valid = (key for key in keys if key.known.is_valid_at(utc))
+    return max(valid, key=lambda key: key.known.not_before, default=None)
+
+
+def fingerprint(key: KeyId) -> str:
+    """Compute SHA-256 of a key in DER (RFC 5280 SubjectPublicKeyInfo), in hexadecimal. Raises CurveKeyError.
+
+    `openssl pkey -pubin -outform DER | sha256sum` prints the same.
+    """
+    if key.curve not in CURVES:
+        return hashlib.sha256(key.point).hexdigest()
+    public = curves.decode_point(CURVES[key.curve], key.point)
+    der = public.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return hashlib.sha256(der).hexdigest()
+
+
+def public_pem(key: OwnKey) -> str:
+    """Return the public half of a key in PEM."""
+    public = key.private.public_key()
+    return public.public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    ).decode()
+
+
+def new_private_key(curve: str, holder: str, not_before: float, not_after: float) -> bytes:
+    """Generate a private key; returns the content of its file. Times are POSIX s; `holder` is one line."""
+    key = ec.generate_private_key(CURVES[curve].group)
+    pem = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    head = (
+        f"{_HOLDER}: {holder}\n{_NOT_BEFORE}: {_format_time(not_before)}\n"
+        f"{_NOT_AFTER}: {_format_time(not_after)}\n"
+    )
+    return head.encode() + pem
+
+
+def parse_private_key(data: bytes) -> OwnKey:
+    """Parse the content of a key's file. A key without the lines in front is always valid.
+
+    Raises KeyFileError.
+    """
+    try:
+        head, begin, _ = data.decode("utf-8").partition(_BEGIN)
+    except UnicodeDecodeError:
+        raise KeyFileError("is not text; it must be PEM") from None
+    if not begin:
+        raise KeyFileError(f"has no line that begins with {_BEGIN}; it must be PEM")
+    try:
+        private = serialization.load_pem_private_key(data, password=None)
+    except TypeError:
+        raise KeyFileError("is encrypted; remove the password, the controller cannot ask for it") from None
+    except (ValueError, UnsupportedAlgorithm):
+        raise KeyFileError("is not a private key; make one with `local-controller keys new`") from None
+    if not isinstance(private, ec.EllipticCurvePrivateKey):
+        raise KeyFileError(f"is not an ECC key; curves are {', '.join(CURVES)}")
+    try:
+        key = payload_signatures.key_id(private.public_key())
+    except CurveKeyError as error:
+        raise KeyFileError(str(error)) from None
+    lines = dict(_head_lines(head))
+    known = KnownKey(
+        id=key,
+        holder=lines.get(_HOLDER, ""),
+        not_before=_parse_time(lines, _NOT_BEFORE, -math.inf),
+        not_after=_parse_time(lines, _NOT_AFTER, math.inf),
+    )
+    if known.not_before >= known.not_after:
+        raise KeyFileError(f"ends before it begins; correct its line {_NOT_AFTER}")
+    return OwnKey(known, private)
+
+
+def read_key_files(path: Path) -> dict[Path, OwnKey]:
+    """Read the private keys of a file, or of a folder's files *.pem in the order of their names.
+
+    Raises KeyFileError, also if there is no key.
+    """
+    try:
+        # Not glob(): it returns nothing for a folder that must not be read.
+        files = sorted(file for file in path.iterdir() if file.suffix == SUFFIX) if path.is_dir() else [path]
+    except OSError as error:
+        raise KeyFileError(f"{path} cannot be read: {error.strerror}") from None
+    if not files:
+        raise KeyFileError(f"{path} has no file *{SUFFIX}; make a key with `local-controller keys new`")
+    return {file: _read_key_file(file) for file in files}
+
+
+def write_key_file(folder: Path, name: str, data: bytes) -> Path:
+    """Write a new private key to a folder, readable by its owner alone. Raises KeyFileError.
+
+    A file that exists is never replaced.
+    """
+    file = folder / f"{name}{SUFFIX}"
+    try:
+        if not folder.is_dir():
+            folder.mkdir(mode=0o700, parents=True)
+    except OSError as error:
+        raise KeyFileError(f"{folder} cannot be made: {error.strerror}") from None
+    try:
+        with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as opened:
+            opened.write(data)
+            opened.flush()
+            os.fsync(opened.fileno())
+    except FileExistsError:
+        raise KeyFileError(f"{file} exists already; name another folder, or move it away") from None
+    except OSError as error:
+        raise KeyFileError(f"{file} cannot be written: {error.strerror}") from None
+    return file
+
+
+def _read_key_file(file: Path) -> OwnKey:
+    try:
+        data = file.read_bytes()
+        mode = file.stat().st_mode
+    except OSError as error:
+        raise KeyFileError(f"{file} cannot be read: {error.strerror}") from None
+    if mode & _OTHERS:
+        raise KeyFileError(f"{file} is readable or writable by everybody; chmod o= {file}")
+    try:
+        return parse_private_key(data)
+    except KeyFileError as error:
+        raise KeyFileError(f"{file} {error}") from None
+
+
+def _head_lines(head: str) -> Iterable[tuple[str, str]]:
+    for line in head.splitlines():
+        name, _, value = line.partition(":")
+        yield name.strip(), value.strip()
+
+
+def _parse_time(lines: Mapping[str, str], name: str, missing: float) -> float:
+    if name not in lines:
+        return missing
+    try:
+        read = datetime.fromisoformat(lines[name])
+    except ValueError:
+        read = None
+    if read is None or read.tzinfo is None:
+        raise KeyFileError(f"has a line {name} without a valid time; write it like 2026-11-21T00:00:00Z")
+    return read.timestamp()
+
+
+def _format_time(utc: float) -> str:
+    return datetime.fromtimestamp(utc, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
