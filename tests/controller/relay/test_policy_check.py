@@ -264,9 +264,7 @@ def test_without_a_key_that_counts_our_limits_go_out_all_the_same() -> None:
     play = Playbook(Version.V201, gate=gate((), [SigningRule(id="own")]))
     play.commandable()
     play.station_hears(play.own())
-    play.noted(
-        "SetChargingProfile (request, down, CS01) goes without our signature: none of the controller's keys"
-    )
+    play.noted("SetChargingProfile (request, down, CS01) goes without our signature: no key of the")
 
 
 def test_our_signature_stands_beside_those_that_are_there() -> None:

@@ -147,7 +147,7 @@ async def test_a_child_speaks_for_itself_over_the_same_link(tmp_path: Path) -> N
                 asked = await said(link, "Heartbeat")
                 assert asked[1:3] == ["CSMS", ["LC02", "LC01"]]
                 await link.send_message(json.dumps([3, "LC02", "CSMS", asked[3], {"currentTime": "x"}]))
-                assert await said(child, '"m1"') == [3, "LC02", ["CSMS", "LC01"], "m1", {"currentTime": "x"}]
+                assert await said(child, '"m1"') == [3, "LC02", "LC01", "m1", {"currentTime": "x"}]
 
 
 async def test_what_is_binary_goes_through_both_controllers_and_is_answered(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ NOW = 1_795_269_600.0
 
 
 def take(cache: ReplayCache, store: ReplayStore, digest: bytes, utc: float) -> bool:
-    taken = cache.take([ALICE], digest, utc, utc)
+    taken = cache.add([ALICE], digest, utc, utc)
     if isinstance(taken, ReplayRecord):
         store.save(taken)
         return True
