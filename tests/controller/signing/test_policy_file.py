@@ -195,7 +195,7 @@ def test_the_example_is_good_and_has_every_key() -> None:
     for table in (
         policy_schema.PolicyFile,
         policy_schema.KeyEntry,
-        policy_schema.Role,
+        policy_schema.SignerRole,
         policy_schema.Permission,
         policy_schema.VerificationRule,
         policy_schema.SigningRule,
