@@ -117,9 +117,9 @@ def render(status: ControllerStatus) -> RenderableType:
     base = {circuit.id: "/".join(f"{amps:.1f}" for amps in circuit.base_a) for circuit in status.circuits}
     return Group(
         title,
-        terminal.circuits(status.circuits, "beside EVSEs (A)", base),
-        *terminal.meter_problems(status.circuits),
-        terminal.evses(status.evses),
-        *terminal.learnt(status.evses),
-        terminal.backends(status.backends),
+        terminal.circuits_table(status.circuits, "beside EVSEs (A)", base),
+        *terminal.meter_problem_lines(status.circuits),
+        terminal.evses_table(status.evses),
+        *terminal.response_lines(status.evses),
+        terminal.backends_table(status.backends),
     )

@@ -1,7 +1,7 @@
-"""Which backend serves which station, which may command what, and the rules between them.
+"""Rules of backends: groups of endpoints, permitted actions, owners and observers of stations.
 
-Tables of one `group` are the uplinks of one backend, whose name is the group's; a table without a group
-is a backend of its own. A station names its owner and observers by that name, or by any uplink's id.
+Tables with one `group` are the endpoints of one backend, which has the name of the group; a table without a
+group is a backend of its own. A station names owner and observers by that name, or by an endpoint's id.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _COMMANDABLE = {**COMMANDS, **SHARED}
 
 
 def endpoints_by_backend(config: Config) -> dict[str, tuple[BackendConfig, ...]]:
-    """Of each backend by its name its uplinks, the one to be dialled first in front."""
+    """Return the endpoints of each backend by its name, in the order of their priority."""
     found: dict[str, list[BackendConfig]] = {}
     for backend in sorted(config.backend, key=lambda each: each.priority):
         found.setdefault(backend.name, []).append(backend)
@@ -26,20 +26,20 @@ def endpoints_by_backend(config: Config) -> dict[str, tuple[BackendConfig, ...]]
 
 
 def backend_names(config: Config) -> dict[str, str]:
-    """The name of the backend that is meant, for each word that may stand for one in the file."""
+    """Return the backend's name for each name and id by which the file may refer to it."""
     names = {backend.name: backend.name for backend in config.backend}
     return {backend.id: backend.name for backend in config.backend} | names
 
 
 def permitted_commands(backend: BackendConfig, *, owner: bool) -> frozenset[str] | None:
-    """The actions that a backend may command at a station that it owns or observes; None: all."""
+    """Return the actions that a backend may command as owner or observer; None: all."""
     if backend.commands is None:
         return None if owner else frozenset()
     return commands(backend.commands)
 
 
 def check_backends(config: Config) -> Iterator[Problem]:
-    """What is wrong with groups, with lists of actions, and with who serves which station."""
+    """Check groups, lists of actions, and owners and observers of stations."""
     for index, backend in enumerate(config.backend):
         yield from _listed(("backend", index, "observe"), backend.observe, REPORTS, _COMMANDABLE)
         yield from _listed(("backend", index, "commands"), backend.commands or (), _COMMANDABLE, REPORTS)
@@ -59,7 +59,7 @@ def _listed(
     classes: Mapping[str, frozenset[str]],
     others: Mapping[str, frozenset[str]],
 ) -> Iterator[Problem]:
-    """Entries that are neither a class nor an action of this direction."""
+    """Find entries that are neither a class nor an action of this direction."""
     known = classes.keys() | _actions(classes)
     for index, name in enumerate(listed):
         place = (*path, index)
@@ -77,7 +77,7 @@ def _actions(classes: Mapping[str, frozenset[str]]) -> frozenset[str]:
 
 
 def _groups(config: Config) -> Iterator[Problem]:
-    """A group is one backend: its uplinks agree in all but the way, and its name means nothing else."""
+    """Find groups whose endpoints differ, or whose name is another backend's."""
     firsts: dict[str, BackendConfig] = {}
     for index, backend in enumerate(config.backend):
         if backend.group is None:
@@ -100,7 +100,7 @@ def _groups(config: Config) -> Iterator[Problem]:
 
 
 def _served(path: DataPath, station: StationConfig, names: Mapping[str, str]) -> Iterator[Problem]:
-    """Names of an owner or observers that nothing bears, or that stand there twice."""
+    """Find owners and observers that do not exist or are listed twice."""
     if station.owner not in names:
         yield unknown_name((*path, "owner"), station.owner, names, "backend")
     seen: set[str] = set()
@@ -118,7 +118,7 @@ def _served(path: DataPath, station: StationConfig, names: Mapping[str, str]) ->
 def _exclusive(
     path: DataPath, station: StationConfig, names: Mapping[str, str], backends: Mapping[str, BackendConfig]
 ) -> Iterator[Problem]:
-    """Pairs of backends of one station that could both issue the same exclusive command."""
+    """Find pairs of backends of one station that may issue the same exclusive command."""
     owner = names.get(station.owner)
     observers = {names[each]: None for each in station.observers if each in names and names[each] != owner}
     serving = ([owner] if owner is not None else []) + list(observers)
@@ -135,7 +135,7 @@ def _exclusive(
 
 
 def _both(mine: frozenset[str] | None, theirs: frozenset[str] | None) -> frozenset[str]:
-    """The actions that two backends may both command."""
+    """Return the actions that both backends may command."""
     if mine is None or theirs is None:
         return (theirs if mine is None else mine) or frozenset()
     return mine & theirs

@@ -1,4 +1,4 @@
-"""What must hold of the circuits of a configuration, and of the currents of the EVSEs that hang there."""
+"""Rules of circuits: the tree, the currents of its EVSEs, and over-commitment without the controller."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from controller.tomlcheck.positions import DataPath
 _PHASES = ("L1", "L2", "L3")
 _LESS = "lower fallback_a (0: pause), or connect fewer stations there"
 Parents = Mapping[str, str | None]
-"""What feeds each circuit; None for the grid connection."""
+"""The circuit that feeds each circuit; None for the grid connection."""
 
 
 def check_circuits(config: Config) -> Iterator[Problem]:
-    """Circuits that make no tree, currents that contradict each other, circuits that are over-committed."""
+    """Find circuits that are not a tree, contradictory currents, and over-committed circuits."""
     parents = {circuit.id: circuit.parent for circuit in config.circuit}
     yield from _root(config)
     yield from _parents(config, parents)
@@ -64,7 +64,7 @@ def _parents(config: Config, parents: Parents) -> Iterator[Problem]:
 
 
 def _way_up(circuit: str, parents: Parents) -> list[str]:
-    """The circuit and all above it, as far as they are known; a ring is gone round once."""
+    """Return the circuit and all above it, as far as they exist; a loop ends where it closes."""
     way: list[str] = []
     current: str | None = circuit
     while current is not None and current in parents and current not in way:
@@ -110,9 +110,7 @@ def _fallback(config: Config, evse: EvseConfig, path: DataPath) -> Iterator[Prob
 
 
 def _over_committed(config: Config, parents: Parents) -> Iterator[Problem]:
-    """With the controller gone, all that hangs from a circuit takes its fallback at once, and the building
-    its declared worst.
-    """
+    """Find circuits that could not carry all fallbacks below them and the declared base load at once."""
     sums = {circuit: [0.0, 0.0, 0.0] for circuit in parents}
     beside = dict.fromkeys(parents, 0.0)
     for each in config.circuit:
@@ -149,6 +147,6 @@ def _sum(circuit: CircuitConfig, sums_a: list[float], base_a: float, path: DataP
 
 
 def _who(circuit: CircuitConfig, base_a: float) -> str:
-    """Who draws below a circuit when nobody shares its current out any more."""
+    """Describe what draws below a circuit without the controller."""
     building = f" and the declared base load of {base_a:g} A" if base_a else ""
     return f'the stations below "{circuit.id}"{building}'

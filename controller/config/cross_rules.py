@@ -1,4 +1,4 @@
-"""What must hold between the parts of a configuration: names, who is who, and what hangs together."""
+"""Rules between the tables of a configuration: ids, addresses, times; the others by topic."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from controller.tomlcheck.positions import DataPath
 
 
 def check_tables(config: Config) -> list[Problem]:
-    """All that is wrong, the files apart that the configuration names."""
+    """Return every problem but those of the files that the configuration names."""
     return [
         *_ids(config),
         *_site(config),
@@ -41,7 +41,7 @@ def _ids(config: Config) -> Iterator[Problem]:
     for name in ("backend", "circuit", "meter", "station"):
         seen: dict[str, int] = {}
         for index, each in enumerate(getattr(config, name)):
-            # A station's id comes in a URL: what is the same there must not be two stations here.
+            # Ids that are equal in a URL cannot be two stations.
             key = unquote(each.id) if name == "station" else each.id
             if key in seen:
                 yield Problem((name, index, "id"), *_twice(name, config, seen[key], index))
@@ -49,7 +49,7 @@ def _ids(config: Config) -> Iterator[Problem]:
 
 
 def _twice(name: str, config: Config, first: int, second: int) -> tuple[str, str]:
-    """What to say of an id that is there twice, and the remedy."""
+    """Describe an id that is used twice, and the remedy."""
     there = getattr(config, name)[first].id
     if name == "station":
         one, other = config.station[first].circuit, config.station[second].circuit
@@ -84,7 +84,7 @@ def _listen(config: Config) -> Iterator[Problem]:
 
 
 def _ports(config: Config) -> Iterator[Problem]:
-    """Two hosts may be two addresses of this machine, with the same port free on both."""
+    # Two hosts may be two addresses of this machine, with the same port free on both.
     web, listen = config.web, config.listen
     everywhere = {"0.0.0.0", "::", ""}
     shared = web is not None and (web.host == listen.host or everywhere & {web.host, listen.host})

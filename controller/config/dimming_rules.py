@@ -1,4 +1,4 @@
-"""What must hold of [dimming]: who may dim, with which keys, by which contacts, and what is dimmed."""
+"""Rules of [dimming]: limit sources, their keys, contacts and modules, and controllable EVSEs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from drivers.input_modules import list_input_modules, load_input_module
 from drivers.meter_model import list_models
 
 MOST_CONTACTS = 4
-"""Of one source: control boxes and ripple-control receivers have no more."""
+"""Contacts of one source: control boxes and ripple-control receivers have no more."""
 
 _KINDS = {
     "role": {"signed"},
@@ -50,7 +50,7 @@ _NEEDS = {
 
 
 def check_dimming(config: Config) -> Iterator[Problem]:
-    """Sources that nobody can use, or that dim nothing."""
+    """Find limit sources without effect, and contradictions between sources, contacts and modules."""
     dimming = config.dimming
     if dimming is None:
         return

@@ -1,4 +1,4 @@
-"""The files that a configuration names: certificates, keys and passwords must be there, and secrets kept."""
+"""Rules of the files that a configuration names: they exist, and secrets are not readable by all."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _NAMED = {
 
 
 def with_absolute_paths(config: Config, folder: FilePath) -> Config:
-    """The configuration with the names of its files, and of its store, taken from a folder."""
+    """Return the configuration with the paths of its files and store relative to a directory."""
     directory = str((folder / config.store.directory).absolute())
     changed: dict[str, object] = {"store": msgspec.structs.replace(config.store, directory=directory)}
     for name in _NAMED:
@@ -46,7 +46,7 @@ def _absolute(table: msgspec.Struct, name: str, folder: FilePath) -> msgspec.Str
 
 
 def check_files(config: Config) -> Iterator[Problem]:
-    """Files that are not there, cannot be read, or hold a secret that everybody can read."""
+    """Find files that are missing, unreadable, or hold a secret that everybody can read."""
     for name, keys in _NAMED.items():
         tables = getattr(config, name)
         if tables is config.signing:
@@ -92,7 +92,7 @@ def _file(path: DataPath, file: FilePath, *, secret: bool) -> Iterator[Problem]:
 
 
 def _password(path: DataPath, file: FilePath, text: bytes) -> Iterator[Problem]:
-    """A hash is for a password that is shown to us: one that we show must be known in full."""
+    # A hash verifies a password that a station shows; one that is shown to a backend must be stored itself.
     try:
         secret = parse_password_file(text)
     except PasswordFileError as error:

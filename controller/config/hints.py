@@ -1,4 +1,4 @@
-"""What a person should know of a configuration that is no mistake: above all, what is not acted on yet."""
+"""Hints: what is odd in a valid configuration, or has no effect."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from controller.tomlcheck.positions import DataPath
 
 
 def find_hints(config: Config) -> list[Problem]:
-    """What this version reads but does not act on yet, and what looks odd."""
+    """Return the hints of a configuration."""
     return [*_backends(config), *_stations(config), *_signing(config), *_dimming(config), *_circuits(config)]
 
 
@@ -36,7 +36,7 @@ def _stations(config: Config) -> Iterator[Problem]:
 
 
 def _signing(config: Config) -> Iterator[Problem]:
-    """A key alone signs evidence of dimming, and nothing else."""
+    # A key alone signs the evidence of dimming, and nothing else.
     signing = config.signing
     if signing is not None and signing.policy is None and config.dimming is None:
         yield Problem(

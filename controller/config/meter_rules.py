@@ -124,7 +124,7 @@ def serial_settings(meter: MeterConfig) -> str:
 
 
 def _model(meter: MeterConfig, path: DataPath) -> Iterator[Problem]:
-    """What a known model does not allow."""
+    """Find settings that the model does not allow."""
     model = load_model(meter.driver)
     if not model.measures_each_phase:
         yield Problem(

@@ -1,4 +1,4 @@
-"""[overlay]: ids that mean something else there, ways that lead nowhere, and groups that are none."""
+"""Rules of [overlay]: reserved ids, routes and groups."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from controller.tomlcheck.diagnostics import Problem, unknown_name
 from controller.tomlcheck.positions import DataPath
 
 RESERVED = frozenset({"CSMS", "*", "0"})
-"""Destinations of the overlay network that are nobody's id."""
+"""Destinations of the overlay network that are not the id of a node."""
 
 
 def check_overlay(config: Config) -> Iterator[Problem]:
-    """What is wrong with the overlay network, where the file has one."""
+    """Find contradictions of the overlay network."""
     yield from _modes(config)
     overlaid = [(name, each) for name in ("station", "backend") for each in getattr(config, name)]
     if config.overlay is None:

@@ -1,4 +1,4 @@
-"""What a station's `password_file` holds: the password, or a hash that only tells whether one is right.
+"""Password files of stations: the password itself, or a hash that only verifies one.
 
 A hash is one line in the PHC string format, with the function scrypt (RFC 7914) and base64 without
 padding: `$scrypt$ln=12,r=8,p=1$SALT$HASH`. `local-controller password` writes it.
@@ -17,14 +17,14 @@ import msgspec
 PREFIX = b"$scrypt$"
 
 SALT_BYTES = 16
-"""Of a new hash: random, for each its own."""
+"""Length of the random salt of a new hash."""
 
 LOG_N = 12
-"""Of a new hash: about 12 ms and 4 MB of one core. Stations' passwords are to be random (OCPP 2.x Part 2,
-A00.FR.205), and a thousand stations that come back at once are all checked anew."""
+"""Cost of a new hash: about 12 ms and 4 MB. Passwords of stations are random (OCPP 2.x Part 2,
+A00.FR.205), and after a restart a thousand of them are verified at once."""
 
 MOST_WORK = 1 << 21
-"""N * r * p of one check, 128 bytes each: 256 MB, and most of a second. More is a mistake, or an attack."""
+"""Most N * r * p of one verification, 128 bytes each: 256 MB, and most of a second."""
 
 _LINE = re.compile(rb"\$scrypt\$ln=(\d{1,2}),r=(\d{1,2}),p=(\d{1,2})\$([A-Za-z0-9+/]+)\$([A-Za-z0-9+/]+)")
 _MEND = "write what `local-controller password` makes"
@@ -33,7 +33,7 @@ _HASH_BYTES = 32
 
 
 class PasswordFileError(Exception):
-    """A password file that cannot be used: what is wrong with it, and the remedy."""
+    """A password file cannot be used; `what` is wrong and `remedy` helps."""
 
     def __init__(self, what: str, remedy: str) -> None:
         super().__init__(f"{what}; {remedy}")
@@ -54,22 +54,22 @@ class HashedPassword(msgspec.Struct, frozen=True):
         return f"Hashed(log_n={self.log_n})"
 
     def line(self) -> str:
-        """As it stands in a file."""
+        """Return the line of a password file."""
         cost = f"ln={self.log_n},r={self.r},p={self.p}"
         return f"$scrypt${cost}${_unpadded(self.salt)}${_unpadded(self.hash)}"
 
     def matches(self, password: bytes) -> bool:
-        """Whether it is the hash of this password: tens of milliseconds and some MB, always the same."""
+        """Compare with a password in constant time; takes tens of milliseconds and some MB."""
         digest = _scrypt(password, self.salt, self.log_n, self.r, self.p, len(self.hash))
         return hmac.compare_digest(digest, self.hash)
 
 
 StationSecret = bytes | HashedPassword
-"""What a station's password is held against."""
+"""What a station's password is compared with."""
 
 
 def hash_password(password: bytes, salt: bytes, log_n: int = LOG_N) -> HashedPassword:
-    """The hash to keep of a password."""
+    """Return the hash of a password."""
     r, p = 8, 1
     return HashedPassword(log_n, r, p, salt, _scrypt(password, salt, log_n, r, p, _HASH_BYTES))
 
@@ -80,7 +80,7 @@ def _scrypt(password: bytes, salt: bytes, log_n: int, r: int, p: int, length: in
 
 
 def parse_password_file(text: bytes) -> StationSecret:
-    """What a password file means, without the line's end that editors leave. Raises PasswordWrong."""
+    """Parse a password file, without a trailing line end. Raises PasswordFileError."""
     text = text.rstrip(b"\r\n")
     return _parsed(text) if text.startswith(PREFIX) else text
 

@@ -97,6 +97,9 @@ class WebConfig(_Table, frozen=True, kw_only=True):
     """Address to listen at. 0.0.0.0: reachable from other machines."""
     port: Port = 8080
     """TCP port."""
+    names: tuple[str, ...] = ()
+    """Host names under which the page is reached, beside the machine's own.
+    Example: ["lc.example.org"]."""
 
 
 class BackendConfig(_Table, frozen=True, kw_only=True):

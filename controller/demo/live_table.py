@@ -63,11 +63,11 @@ def _circuits(site: SimulatedSite, status: ControllerStatus) -> Table:
     currents = site.currents_a()
     over = {id: f"{record.seconds_over_limit:.1f} s" for id, record in site.records.items()}
     rows = [replace(circuit, measured_a=currents[circuit.id]) for circuit in status.circuits]
-    return terminal.circuits(rows, "over limit", over)
+    return terminal.circuits_table(rows, "over limit", over)
 
 
 def _stations(site: SimulatedSite, status: ControllerStatus) -> Table:
-    return terminal.evses(replace(evse, drawn_a=_drawn(site, evse)) for evse in status.evses)
+    return terminal.evses_table(replace(evse, drawn_a=_drawn(site, evse)) for evse in status.evses)
 
 
 def _drawn(site: SimulatedSite, evse: EvseStatus) -> PhaseAmps:

@@ -37,9 +37,9 @@ from controller.web.status_model import (
     MISSED_TICKS,
     ControllerStatus,
     LinkCounts,
-    circuits_of,
-    evses_of,
-    verdicts_of,
+    circuit_statuses,
+    evse_statuses,
+    verdict_statuses,
 )
 from controller.web.web_server import WebSettings, serve_web
 from drivers.bus_registry import BusRegistry
@@ -91,7 +91,9 @@ class App:
             nursery.start_soon(run_meters, meters, self._metered, self._buses)
             self.port = await nursery.start(self._served.run)
             if (web := config.web) is not None:
-                self.web_port = await nursery.start(serve_web, WebSettings(web.host, web.port), self.status)
+                self.web_port = await nursery.start(
+                    serve_web, WebSettings(web.host, web.port, web.names), self.status
+                )
                 log.info("the page is at http://%s:%d/", web.host, self.web_port)
             nursery.start_soon(self._desk.run)
             nursery.start_soon(self._keep_deciding)
@@ -132,8 +134,8 @@ class App:
             time=datetime.now(UTC).isoformat(timespec="milliseconds"),
             healthy=tick_age_s < MISSED_TICKS * self._config.load_management.tick_s,
             tick_age_s=round(tick_age_s, 3),
-            circuits=circuits_of(self._desk.site, view),
-            evses=evses_of(self._desk.site, view, versions),
+            circuits=circuit_statuses(self._desk.site, view),
+            evses=evse_statuses(self._desk.site, view, versions),
             links=LinkCounts(
                 connected={each.value: list(versions.values()).count(each) for each in Version},
                 accepted_total=self._tally.accepted,
@@ -145,7 +147,7 @@ class App:
             ),
             backends=self._served.backends(),
             damaged=self._served.damaged,
-            signatures=() if self._keeper is None else verdicts_of(self._keeper.gate.verdicts),
+            signatures=() if self._keeper is None else verdict_statuses(self._keeper.gate.verdicts),
             dimming=None if self._dimming is None else self._dimming.status(),
             overlay=self._served.overlay(),
             eebus=None if self._eebus is None else self._eebus.status(),

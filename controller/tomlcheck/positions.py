@@ -1,8 +1,8 @@
-"""On which line of a TOML text a key stands: `tomllib` reads values, but forgets where they were.
+"""Line numbers of the keys of a TOML text, which `tomllib` does not keep.
 
-A locator for text that `tomllib` has already accepted, so it need not judge, only follow: it walks
-headers, keys and values from token to token (TOML 1.0.0), reads no value and keeps every place.
-No library kept on PyPI gives places: tomlkit keeps the text's style, but no line numbers.
+The text has already been accepted by `tomllib`, so the walker does not validate: it goes over headers, keys
+and values token by token (TOML 1.0.0), skips values and records positions. No maintained library on PyPI
+reports positions: tomlkit keeps the style of the text, but no line numbers.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ _SCALAR = re.compile(r"[^,\]}#\n]+")
 
 
 def locate_lines(text: str) -> dict[DataPath, int]:
-    """The line, from 1, of every table, array element and key of an accepted TOML text.
+    """Return the line, from 1, of every table, array element and key of an accepted TOML text.
 
-    A table that several places of the text make has the line of the first.
+    A table that several places of the text define has the line of the first.
     """
     return _TomlWalker(text).document()
 
 
 class _TomlWalker:
-    """One walk through the text; `_at` is how far it has come."""
+    """One pass over the text; `_at` is the position of the next token."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -44,7 +44,7 @@ class _TomlWalker:
         self._newlines = [match.start() for match in re.finditer("\n", text)]
         self._lines: dict[DataPath, int] = {}
         self._newest: dict[DataPath, int] = {}
-        """Of each array of tables, the index of the element that its last [[header]] opened."""
+        """Index of the element that the last [[header]] of each array of tables opened."""
 
     def document(self) -> dict[DataPath, int]:
         table: DataPath = ()
@@ -128,12 +128,12 @@ class _TomlWalker:
         return str(tomllib.loads(f"key = {written}")["key"])  # the parser itself undoes the escapes
 
     def _next(self) -> int:
-        """Where the next thing stands that is neither blank nor comment."""
+        """Skip blanks and comments; returns the position of the next token."""
         self._skip(_BLANK)
         return self._at
 
     def _skip(self, pattern: re.Pattern[str]) -> str:
-        """What stands here in this pattern, which the walk then leaves behind; empty where none does."""
+        """Consume what matches the pattern here; returns it, or an empty text."""
         match = pattern.match(self._text, self._at)
         if match is None:
             return ""

@@ -1,12 +1,17 @@
-"""The status as Prometheus reads it: text format 0.0.4, pure.
+"""Metrics of a status for Prometheus (text format 0.0.4), as a collector of `prometheus_client`.
 
-https://prometheus.io/docs/instrumenting/exposition_formats/
+A reason is a label of `evse_reason_info` alone: each new text begins a new time series.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import attrgetter
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.registry import Collector
 
 from controller.load_management.site_tree import PhaseAmps
 from controller.model.observations import EvseState
@@ -17,232 +22,202 @@ from controller.web.status_model import (
     DimmingStatus,
     EvseStatus,
     OverlayStatus,
-    VerdictStatus,
 )
 from drivers.errors import Cause
 from drivers.reading import Quality
 
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 PREFIX = "local_controller_"
 
-Labels = dict[str, str]
-Sample = tuple[Labels, float]
+Family = GaugeMetricFamily | CounterMetricFamily
 
 
-def exposition(status: ControllerStatus) -> str:
-    """All metrics of a status.
-
-    A reason is a label of `evse_reason_info`, alone there: each new text begins a new time series. Who
-    does not want to store those drops that one metric.
-    """
-    lines: list[str] = []
-    for name, kind, help_text, samples in _families(status):
-        lines += (f"# HELP {PREFIX}{name} {help_text}", f"# TYPE {PREFIX}{name} {kind}")
-        lines += (f"{PREFIX}{name}{_labels(labels)} {value!r}" for labels, value in samples)
-    return "\n".join(lines) + "\n"
+def render_metrics(status: ControllerStatus) -> bytes:
+    """Return all metrics of a status in the text format."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_StatusCollector(status))
+    return generate_latest(registry)
 
 
-Family = tuple[str, str, str, Iterable[Sample]]
-"""Name without prefix, type, help, samples."""
+class _StatusCollector(Collector):
+    """Collector of the metrics of one status."""
+
+    def __init__(self, status: ControllerStatus) -> None:
+        self._status = status
+
+    def describe(self) -> Iterable[Family]:
+        """Return nothing: the names are those that `collect` yields."""
+        return ()
+
+    def collect(self) -> Iterator[Family]:
+        """Yield every family of metrics."""
+        status = self._status
+        build = [((status.site, status.version), 1.0)]
+        yield _gauge("info", "Site and version of the controller.", ("site", "version"), build)
+        yield _gauge("healthy", "1 while the control loop runs on time.", (), [((), float(status.healthy))])
+        yield _gauge("tick_age_seconds", "Time since the last control step.", (), [((), status.tick_age_s)])
+        yield from _circuits(status.circuits)
+        yield from _evses(status.evses)
+        yield from _links(status)
+        if status.dimming is not None:
+            yield from _dimming(status.dimming)
+        yield from _backends(status.backends)
+        verdicts = [((each.rule, each.outcome), each.messages_total) for each in status.signatures]
+        yield _counter(
+            "signature_verdicts_total", "Messages, by rule and its decision.", ("rule", "outcome"), verdicts
+        )
+        if status.overlay is not None:
+            yield from _overlay(status.overlay)
 
 
-def _families(status: ControllerStatus) -> Iterator[Family]:
-    build = {"site": status.site, "version": status.version}
-    yield "info", "gauge", "The site and the version of its controller.", [(build, 1.0)]
-    yield "healthy", "gauge", "1 while the control loop keeps its pace.", [({}, float(status.healthy))]
-    yield "tick_age_seconds", "gauge", "Time since the current was last shared.", [({}, status.tick_age_s)]
-    yield from _circuits(status.circuits)
-    yield from _evses(status.evses)
-    yield from _links(status)
-    if status.dimming is not None:
-        yield from _dimming(status.dimming)
-    yield from _backends(status.backends)
-    yield _verdicts(status.signatures)
-    if status.overlay is not None:
-        yield from _overlay(status.overlay)
+Samples = Iterable[tuple[Sequence[str], float]]
+
+
+def _gauge(name: str, text: str, labels: Sequence[str], samples: Samples) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(PREFIX + name, text, labels=labels)
+    for values, value in samples:
+        family.add_metric(list(values), value)
+    return family
+
+
+def _counter(name: str, text: str, labels: Sequence[str], samples: Samples) -> CounterMetricFamily:
+    family = CounterMetricFamily(PREFIX + name, text, labels=labels)
+    for values, value in samples:
+        family.add_metric(list(values), value)
+    return family
+
+
+def _per_phase(values: Sequence[str], amps: PhaseAmps) -> Samples:
+    return [((*values, f"L{phase}"), value) for phase, value in enumerate(amps, start=1)]
 
 
 _CIRCUIT_COLUMNS: tuple[tuple[str, str, Callable[[CircuitStatus], PhaseAmps | None]], ...] = (
     ("limit", "Limit of the circuit.", attrgetter("limit_a")),
-    ("measured", "Current by the circuit's meter, its last word.", attrgetter("measured_a")),
-    ("base", "Current beside the stations, as far as known.", attrgetter("base_a")),
-    ("booked", "Current that the stations may be drawing.", attrgetter("booked_a")),
+    ("measured", "Last current of the circuit's meter.", attrgetter("measured_a")),
+    ("base", "Base load: current beside the EVSEs, as far as known.", attrgetter("base_a")),
+    ("booked", "Current that the EVSEs may be drawing.", attrgetter("booked_a")),
 )
 
 
 def _circuits(circuits: Sequence[CircuitStatus]) -> Iterator[Family]:
-    for name, help_text, amps_of in _CIRCUIT_COLUMNS:
-        samples = [s for c in circuits if (amps := amps_of(c)) for s in _per_phase({"circuit": c.id}, amps)]
-        yield f"circuit_{name}_amperes", "gauge", help_text, samples
+    for name, text, amps_of in _CIRCUIT_COLUMNS:
+        samples = [
+            sample for each in circuits if (amps := amps_of(each)) for sample in _per_phase((each.id,), amps)
+        ]
+        yield _gauge(f"circuit_{name}_amperes", text, ("circuit", "phase"), samples)
+    metered = [each for each in circuits if each.meter_quality is not None]
     qualities = [
-        ({"circuit": circuit.id, "quality": quality.value}, float(circuit.meter_quality is quality))
-        for circuit in circuits
-        if circuit.meter_quality is not None
+        ((each.id, quality.value), float(each.meter_quality is quality))
+        for each in metered
         for quality in Quality
     ]
-    yield "meter_quality", "gauge", "1 for the quality of the circuit's meter now, 0 for the rest.", qualities
+    yield _gauge(
+        "meter_quality",
+        "1 for the quality of the circuit's meter, 0 for the others.",
+        ("circuit", "quality"),
+        qualities,
+    )
     causes = [
-        ({"circuit": circuit.id, "cause": cause.value}, float(circuit.meter_cause is cause))
-        for circuit in circuits
-        if circuit.meter_quality is not None
-        for cause in Cause
+        ((each.id, cause.value), float(each.meter_cause is cause)) for each in metered for cause in Cause
     ]
-    yield "meter_cause", "gauge", "1 for the cause of the trouble of the circuit's meter now, 0 else.", causes
-
-
-def _evses(evses: Iterable[EvseStatus]) -> Iterator[Family]:
-    rows = [({"station": evse.station, "evse": str(evse.evse)}, evse) for evse in evses]
-    yield (
-        "evse_connected",
-        "gauge",
-        "1 while the EVSE's station is connected.",
-        [(labels, float(evse.connected)) for labels, evse in rows],
-    )
-    yield (
-        "evse_offered_amperes",
-        "gauge",
-        "Current per phase that the EVSE may draw.",
-        [(labels, evse.offered_a) for labels, evse in rows],
-    )
-    yield (
-        "evse_drawn_amperes",
-        "gauge",
-        "Current that the EVSE last reported, on the site's phases.",
-        [sample for labels, evse in rows for sample in _per_phase(labels, evse.drawn_a)],
-    )
-    yield (
-        "evse_single_phase",
-        "gauge",
-        "1 while the EVSE is told to charge on one of its phases.",
-        [(labels, float(evse.single_phase)) for labels, evse in rows],
-    )
-    yield from _habits(rows)
-    yield (
-        "evse_state",
-        "gauge",
-        "1 for the state that the EVSE is in, 0 for the rest.",
-        [
-            (labels | {"state": state.value}, float(evse.state is state))
-            for labels, evse in rows
-            for state in EvseState
-        ],
-    )
-    yield (
-        "evse_reason_info",
-        "gauge",
-        "Why the EVSE is not offered more, in words.",
-        [(labels | {"circuit": evse.circuit, "reason": evse.reason}, 1.0) for labels, evse in rows],
+    yield _gauge(
+        "meter_cause",
+        "1 for the cause of a fault of the circuit's meter, 0 for the others.",
+        ("circuit", "cause"),
+        causes,
     )
 
 
-def _habits(rows: Iterable[tuple[Labels, EvseStatus]]) -> Iterator[Family]:
-    yield (
-        "evse_reaction_seconds",
-        "gauge",
-        "Time from a station's yes to a lower limit until its car obeys.",
-        [(labels, evse.reaction_s) for labels, evse in rows],
-    )
-    yield (
-        "evse_step_amperes",
-        "gauge",
-        "What the station was seen to leave of a limit by rounding.",
-        [(labels, evse.step_a) for labels, evse in rows],
-    )
-    yield (
-        "evse_obeys",
-        "gauge",
-        "Whether the station followed its last lower limit; none before the first.",
-        [(labels, float(evse.obeys)) for labels, evse in rows if evse.obeys is not None],
-    )
+_EVSE_COLUMNS: tuple[tuple[str, str, Callable[[EvseStatus], float | bool | None]], ...] = (
+    ("connected", "1 while the EVSE's station is connected.", attrgetter("connected")),
+    ("offered_amperes", "Current per phase that the EVSE may draw.", attrgetter("offered_a")),
+    ("single_phase", "1 while the EVSE is limited to one of its phases.", attrgetter("single_phase")),
+    (
+        "reaction_seconds",
+        "Time from an accepted lower limit until the car follows.",
+        attrgetter("reaction_s"),
+    ),
+    ("step_amperes", "Most by which the station rounds limits down.", attrgetter("step_a")),
+    (
+        "obeys",
+        "1 if the station followed its last lower limit; absent before the first.",
+        attrgetter("obeys"),
+    ),
+)
+
+
+def _evses(evses: Sequence[EvseStatus]) -> Iterator[Family]:
+    rows = [((each.station, str(each.evse)), each) for each in evses]
+    for name, text, value_of in _EVSE_COLUMNS:
+        samples = [(key, float(value)) for key, each in rows if (value := value_of(each)) is not None]
+        yield _gauge(f"evse_{name}", text, ("station", "evse"), samples)
+    drawn = [sample for key, each in rows for sample in _per_phase(key, each.drawn_a)]
+    text = "Last reported current of the EVSE on the site's phases."
+    yield _gauge("evse_drawn_amperes", text, ("station", "evse", "phase"), drawn)
+    states = [((*key, state.value), float(each.state is state)) for key, each in rows for state in EvseState]
+    text = "1 for the state of the EVSE, 0 for the others."
+    yield _gauge("evse_state", text, ("station", "evse", "state"), states)
+    reasons = [((*key, each.circuit, each.reason), 1.0) for key, each in rows]
+    text = "Why the EVSE is not offered more."
+    yield _gauge("evse_reason_info", text, ("station", "evse", "circuit", "reason"), reasons)
 
 
 def _links(status: ControllerStatus) -> Iterator[Family]:
     links = status.links
-    connected = [({"ocpp": version}, float(count)) for version, count in links.connected.items()]
-    yield "stations_connected", "gauge", "Stations connected, by OCPP version.", connected
-    for name, help_text, count in (
-        ("links_accepted_total", "Connections of stations accepted.", links.accepted_total),
-        ("links_refused_total", "Connections of stations refused.", links.refused_total),
+    connected = [((version,), count) for version, count in links.connected.items()]
+    yield _gauge("stations_connected", "Connected stations, by OCPP version.", ("ocpp",), connected)
+    for name, text, count in (
+        ("links_accepted_total", "Accepted connections of stations.", links.accepted_total),
+        ("links_refused_total", "Rejected connections of stations.", links.refused_total),
         ("messages_from_stations_total", "Messages received from stations.", links.from_stations_total),
         ("messages_from_backends_total", "Messages received from backends.", links.from_backends_total),
         ("limits_total", "Limits sent to stations.", links.limits_total),
-        ("limits_failed_total", "Limits refused or not answered.", links.limits_failed_total),
+        ("limits_failed_total", "Limits that were rejected or not answered.", links.limits_failed_total),
     ):
-        yield name, "counter", help_text, [({}, float(count))]
+        yield _counter(name, text, (), [((), count)])
 
 
 def _backends(backends: Sequence[BackendStatus]) -> Iterator[Family]:
-    links = [
-        ({"backend": each.id, "uplink": uplink}, float(count))
-        for each in backends
-        for uplink, count in each.links.items()
-    ]
-    yield "backend_links", "gauge", "Open links to the backend, by uplink.", links
-    for name, kind, help_text, value_of in _BACKEND_COLUMNS:
-        yield name, kind, help_text, [({"backend": each.id}, float(value_of(each))) for each in backends]
+    links = [((each.id, endpoint), count) for each in backends for endpoint, count in each.links.items()]
+    yield _gauge("backend_links", "Open links to the backend, by endpoint.", ("backend", "uplink"), links)
+    for name, family, text, value_of in _BACKEND_COLUMNS:
+        yield family(name, text, ("backend",), [((each.id,), value_of(each)) for each in backends])
 
 
-_BACKEND_COLUMNS: tuple[tuple[str, str, str, Callable[[BackendStatus], float]], ...] = (
-    ("backend_waiting", "gauge", "Messages that wait for the backend.", attrgetter("waiting")),
-    ("backend_oldest_seconds", "gauge", "Age of the oldest that waits.", attrgetter("oldest_s")),
-    ("backend_dropped_total", "counter", "Messages that had no room.", attrgetter("dropped_total")),
-    ("backend_set_aside", "gauge", "Messages that it will not take.", attrgetter("set_aside")),
+_BACKEND_COLUMNS: tuple[tuple[str, Callable[..., Family], str, Callable[[BackendStatus], float]], ...] = (
+    ("backend_waiting", _gauge, "Messages that wait for the backend.", attrgetter("waiting")),
+    ("backend_oldest_seconds", _gauge, "Age of the oldest waiting message.", attrgetter("oldest_s")),
+    ("backend_dropped_total", _counter, "Messages dropped for lack of room.", attrgetter("dropped_total")),
+    ("backend_set_aside", _gauge, "Messages set aside for a person to decide.", attrgetter("set_aside")),
 )
 
 
-def _verdicts(verdicts: Iterable[VerdictStatus]) -> Family:
-    samples = [
-        ({"rule": each.rule, "outcome": each.outcome}, float(each.messages_total)) for each in verdicts
-    ]
-    return "signature_verdicts_total", "counter", "Messages, by what a rule has said of them.", samples
-
-
 def _overlay(overlay: OverlayStatus) -> Iterator[Family]:
-    reached = [({"neighbour": each.link}, float(len(each.reached))) for each in overlay.neighbours]
-    yield "overlay_reached_nodes", "gauge", "Nodes that are reached over a neighbour's link.", reached
-    dropped = [({"reason": reason}, float(count)) for reason, count in overlay.dropped_total.items()]
-    yield "overlay_dropped_total", "counter", "Messages that went no further, by the reason.", dropped
+    reached = [((each.link,), len(each.reached)) for each in overlay.neighbours]
+    yield _gauge(
+        "overlay_reached_nodes", "Nodes that are reached over a neighbor's link.", ("neighbour",), reached
+    )
+    dropped = [((reason,), count) for reason, count in overlay.dropped_total.items()]
+    yield _counter("overlay_dropped_total", "Messages that were not routed, by reason.", ("reason",), dropped)
 
 
 def _dimming(dimming: DimmingStatus) -> Iterator[Family]:
-    for name, help_text, watts in (
-        ("limit", "What the grid operator leaves all steerable EVSEs together.", dimming.limit_w),
-        ("minimum", "What the law leaves them.", dimming.minimum_w),
-        ("drawn", "What they draw, as far as known.", dimming.drawn_w),
-        ("grid", "What the grid connection's meter shows.", dimming.grid_w),
+    for name, text, watts in (
+        ("limit", "Limit of all controllable EVSEs together.", dimming.limit_w),
+        ("minimum", "Power that the law leaves to the controllable EVSEs.", dimming.minimum_w),
+        ("drawn", "Power that the controllable EVSEs draw, as far as known.", dimming.drawn_w),
+        ("grid", "Power that the meter of the grid connection shows.", dimming.grid_w),
     ):
-        yield f"dimming_{name}_watts", "gauge", help_text, [] if watts is None else [({}, watts)]
-    yield (
-        "dimming_active",
-        "gauge",
-        "1 while the grid operator limits anything.",
-        [({}, float(dimming.dimmed))],
+        yield _gauge(f"dimming_{name}_watts", text, (), [] if watts is None else [((), watts)])
+    yield _gauge(
+        "dimming_active", "1 while a limit source limits anything.", (), [((), float(dimming.dimmed))]
     )
-    yield (
-        "dimming_source",
-        "gauge",
-        "1 for each source that limits now.",
-        [({"source": source}, 1.0) for source in dimming.sources],
-    )
-    verdicts = [({"verdict": "accepted"}, float(dimming.accepted_total))]
-    verdicts += [({"verdict": reason}, float(count)) for reason, count in dimming.refused_total.items()]
-    yield "dimming_commands_total", "counter", "Dimming commands, by what was found of them.", verdicts
-    for name, help_text, count in (
-        ("evidence_records", "Records in the evidence log.", dimming.evidence_records),
-        ("evidence_failed_total", "What could not be put on record.", dimming.evidence_failed_total),
-    ):
-        yield name, "counter" if name.endswith("_total") else "gauge", help_text, [({}, float(count))]
-
-
-def _per_phase(labels: Labels, amps: PhaseAmps) -> list[Sample]:
-    return [(labels | {"phase": f"L{phase}"}, value) for phase, value in enumerate(amps, start=1)]
-
-
-def _labels(labels: Labels) -> str:
-    if not labels:
-        return ""
-    return "{" + ",".join(f'{name}="{_escaped(value)}"' for name, value in labels.items()) + "}"
-
-
-def _escaped(text: str) -> str:
-    return text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+    sources = [((source,), 1.0) for source in dimming.sources]
+    yield _gauge("dimming_source", "1 for each limit source that limits now.", ("source",), sources)
+    verdicts: list[tuple[Sequence[str], float]] = [(("accepted",), dimming.accepted_total)]
+    verdicts += [((reason,), count) for reason, count in dimming.refused_total.items()]
+    yield _counter("dimming_commands_total", "Dimming commands, by verdict.", ("verdict",), verdicts)
+    records = [((), float(dimming.evidence_records))]
+    yield _gauge("evidence_records", "Records of the evidence.", (), records)
+    failed = [((), float(dimming.evidence_failed_total))]
+    yield _counter("evidence_failed_total", "Records that could not be written.", (), failed)

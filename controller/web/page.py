@@ -1,4 +1,4 @@
-"""The page as one document: its style and script stand inside, each allowed by its own hash."""
+"""The page as one document: style and script are inline, each allowed by its own hash."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def _asset(name: str) -> str:
 
 
 def _hash(text: str) -> str:
-    """As Content Security Policy Level 3 names an inline element's text (section 6.7.2)."""
+    """Return the source expression of an inline element (Content Security Policy Level 3, 6.7.2)."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
@@ -24,4 +24,4 @@ POLICY = (
     f"default-src 'none'; style-src {_hash(_STYLE)}; script-src {_hash(_SCRIPT)}; connect-src 'self'; "
     "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-"""Nothing but the page's own style, script and (empty) icon, and what the script asks of this server."""
+"""The page's own style, script and (empty) icon, and requests of the script to this server."""

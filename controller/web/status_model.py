@@ -1,7 +1,7 @@
-"""What a running controller tells about itself: the JSON of `/api/status`.
+"""Status of a running controller: the JSON of `/api/status`.
 
-The page, `/metrics`, `/healthz` and `local-controller status` are all made of this one value. Its shape
-is a promise to the scripts of others: members are added, never renamed or given another meaning.
+The page, `/metrics`, `/healthz` and `local-controller status` are rendered from this value. Scripts rely on
+its members: they are added, never renamed or given another meaning.
 Currents in A per phase of the site (L1, L2, L3), times in s.
 """
 
@@ -21,16 +21,16 @@ from drivers.errors import Cause
 from drivers.reading import Quality
 
 MISSED_TICKS = 3
-"""A control loop that has not run for so many of its ticks is not well."""
+"""After so many missed ticks the control loop counts as unhealthy."""
 
 
 class CircuitStatus(msgspec.Struct, frozen=True, kw_only=True):
     """One circuit; `parent` is null for the grid connection.
 
-    `measured_a` is its meter's last word, `meter_quality` what that is worth (good, stale, dead,
-    implausible); both null without a meter. `meter_problem` is what is wrong with the meter, or what its
-    good readings lack, in a sentence, and `meter_cause` the same as a label. `base_a` is what draws beside
-    the stations, as far as known; `booked_a` what the stations may be drawing now.
+    `measured_a` is the last current of its meter, `meter_quality` its quality (good, stale, dead,
+    implausible); both null without a meter. `meter_problem` is the fault of the meter, or what its good
+    readings lack, in a sentence, and `meter_cause` the same as a label. `base_a` is the base load, as far
+    as known; `booked_a` what the EVSEs may be drawing now.
     """
 
     id: str
@@ -45,14 +45,14 @@ class CircuitStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EvseStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """One EVSE: what it is offered, what it last said that it draws, and why it is not offered more.
+    """One EVSE: its offer, its last reported current, and why it is not offered more.
 
-    `ocpp` is the version that its station speaks, null while the station is away. `single_phase`: it is
-    told to charge on one of its phases.
+    `ocpp` is the OCPP version of its station, null while the station is away. `single_phase`: it is limited
+    to one of its phases.
 
-    What its station has shown of itself: `reaction_s` from its yes to a lower limit until its car obeys
-    (5 where it was not seen to take longer), `step_a` that it leaves of a limit at most by rounding, and
-    whether it `obeys`, by its last cut; null before the first.
+    The charger response: `reaction_s` from an accepted lower limit until the car follows (5 unless a longer
+    one was seen), `step_a` by which limits are rounded down at most, and `obeys`, whether the last lower
+    limit was followed; null before the first.
     """
 
     station: str
@@ -71,11 +71,11 @@ class EvseStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BackendStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """One backend. `links`: open ones by uplink.
+    """One backend. `links`: open ones by endpoint.
 
-    `waiting` messages have been taken for it and not been answered; the oldest came `oldest_s` ago.
-    `dropped_total`: messages of less worth that had no room. `set_aside`: transaction messages that it
-    will not take, kept for a person to look at.
+    `waiting` messages are queued for it; the oldest came `oldest_s` ago. `dropped_total`: less important
+    messages dropped for lack of room. `set_aside`: transaction messages that it does not accept, kept for
+    a person to decide.
     """
 
     id: str
@@ -87,7 +87,7 @@ class BackendStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class VerdictStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """How many messages a rule of the policy of signatures has ruled on so: forward, mark, refuse, drop."""
+    """Number of messages with one decision of a policy rule: forward, mark, refuse, drop."""
 
     rule: str
     outcome: str
@@ -95,9 +95,10 @@ class VerdictStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LinkCounts(msgspec.Struct, frozen=True, kw_only=True):
-    """Stations connected now, by OCPP version, and since the start: connections of stations accepted and
-    refused, messages received, and our own limits, those set and those of them that failed (they were
-    refused, or not answered).
+    """Connected stations by OCPP version, and counts since the start.
+
+    Counted are accepted and rejected connections of stations, received messages, and the controller's own
+    limits: those sent, and those of them that were rejected or not answered.
     """
 
     connected: dict[str, int]
@@ -110,7 +111,9 @@ class LinkCounts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DimmingSpanStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """From `begin_of` until `until` (RFC 3339, UTC; null: still) `sources` limited the steerable EVSEs.
+    """Time span in which `sources` limited the controllable EVSEs.
+
+    `since` and `until` are RFC 3339 times in UTC; `until` null: it goes on.
 
     `limit_w`: all of them together; null where each had a limit of its own.
     """
@@ -124,11 +127,11 @@ class DimmingSpanStatus(msgspec.Struct, frozen=True, kw_only=True):
 class DimmingStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Dimming under section 14a EnWG. Powers in W.
 
-    `why` says what holds, empty while nothing does: `limit_w` for all `devices` (steerable EVSEs) together,
-    `phases_w` on each phase, `evses_w` for single ones. `drawn_w` is what they draw now, `grid_w` what the
-    grid connection's meter shows, null where nothing tells it; `minimum_w` what the law leaves them. `spans`:
-    the last limits, oldest first. Since the start: commands accepted, and refused by reason, and what could
-    not be put on record; `evidence_records`: how many records there are.
+    `why` describes the limits in force, empty while there are none: `limit_w` for all `devices` (controllable
+    EVSEs) together, `phases_w` on each phase, `evses_w` for single ones. `drawn_w` is what they draw now,
+    `grid_w` what the meter of the grid connection shows, null where it is unknown; `minimum_w` what the law
+    leaves them. `spans`: the last limits, oldest first. Since the start: accepted commands, rejected ones by
+    reason, and records that could not be written; `evidence_records`: number of records.
     """
 
     dimmed: bool
@@ -198,15 +201,16 @@ class EebusStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NeighbourStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """A node of the overlay network that a link leads to, and the best priority of each that is behind it."""
+    """A neighbor in the overlay network, and the best priority of each node that is reached over it."""
 
     link: str
     reached: dict[str, int]
 
 
 class OverlayStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """The overlay network as the controller knows it. `dropped_total`: messages that went no further, by why
-    (no route, too many hops, looped, spoofed, refused by the policy of signatures, ...).
+    """The overlay network. `dropped_total`: messages that were not routed, by reason.
+
+    Reasons are: no route, too many hops, looped, spoofed, refused by the policy of signatures, and others.
     """
 
     neighbours: tuple[NeighbourStatus, ...]
@@ -216,11 +220,10 @@ class OverlayStatus(msgspec.Struct, frozen=True, kw_only=True):
 class ControllerStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The whole controller at one moment: circuits parents first, EVSEs in the configuration's order.
 
-    `time` is the gateway's clock (RFC 3339, UTC). `tick_age_s`: since the current was last shared;
-    `healthy` while that is less than three of the control loop's ticks. `damaged`: files of the store
-    that were found damaged at the start, where they are now. `signatures`: what their policy has said.
-    `dimming`: null where nobody may dim. `timezone`: the site's, in which reasons name times of day.
-    `overlay`: null where the controller is no node of such a network. `eebus`: null without [eebus].
+    `time` is the gateway's clock (RFC 3339, UTC). `tick_age_s`: time since the last control step; `healthy`
+    while that is less than three ticks. `damaged`: files of the store that were damaged at the start, where
+    they are now. `signatures`: decisions of the policy. `dimming`: null without limit sources. `timezone`:
+    the site's, in which reasons name times of day. `overlay` and `eebus`: null without their tables.
     """
 
     site: str
@@ -240,27 +243,27 @@ class ControllerStatus(msgspec.Struct, frozen=True, kw_only=True):
     eebus: EebusStatus | None = None
 
     def json(self) -> bytes:
-        """As the page and scripts read it."""
+        """Return the JSON of `/api/status`."""
         return msgspec.json.encode(self)
 
 
 def read_status(text: bytes) -> ControllerStatus:
-    """The status that a controller sent. Raises ValueError for anything else."""
+    """Parse the JSON of a status. Raises ValueError for anything else."""
     return msgspec.json.decode(text, type=ControllerStatus)
 
 
-def circuits_of(site: SiteTree, view: SiteView) -> tuple[CircuitStatus, ...]:
-    """The circuits of a view, with their places in the tree."""
+def circuit_statuses(site: SiteTree, view: SiteView) -> tuple[CircuitStatus, ...]:
+    """Return the status of each circuit, with its place in the tree."""
     return tuple(_circuit(site, circuit) for circuit in view.circuits)
 
 
-def evses_of(site: SiteTree, view: SiteView, versions: Mapping[str, Version]) -> tuple[EvseStatus, ...]:
-    """The EVSEs of a view; `versions` has the OCPP version of each station that is connected."""
+def evse_statuses(site: SiteTree, view: SiteView, versions: Mapping[str, Version]) -> tuple[EvseStatus, ...]:
+    """Return the status of each EVSE; `versions` has the OCPP version of each connected station."""
     return tuple(_evse(site, evse, versions.get(evse.ref.station)) for evse in view.evses)
 
 
-def verdicts_of(counted: Mapping[tuple[str, PolicyOutcome], int]) -> tuple[VerdictStatus, ...]:
-    """What a gate has counted, in the order of its rules' names."""
+def verdict_statuses(counted: Mapping[tuple[str, PolicyOutcome], int]) -> tuple[VerdictStatus, ...]:
+    """Return the counted decisions, ordered by rule."""
     return tuple(
         VerdictStatus(rule=rule, outcome=outcome.value, messages_total=count)
         for (rule, outcome), count in sorted(counted.items())
@@ -300,5 +303,5 @@ def _evse(site: SiteTree, view: EvseView, version: Version | None) -> EvseStatus
 
 
 def _rounded(amps: PhaseAmps) -> PhaseAmps:
-    """To what a meter means; the dust of binary fractions is nothing for people."""
+    """Round to the resolution of meters."""
     return (round(amps[0], 2), round(amps[1], 2), round(amps[2], 2))

@@ -1,6 +1,6 @@
 """The site in a terminal, as tables of rich: shared by `status` and the demo.
 
-What comes from the site (names, reasons) is shown as it is: none of it is read as markup.
+Names and reasons are plain text: none of it is read as markup.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from drivers.reading import Quality
 WIDTH = 100
 _BAR = 8
 _FULL, _NEAR = 1.0, 0.9
-"""From this share of the limit on, a bar is red or yellow."""
+"""Shares of the limit from which a bar is red or yellow."""
 
 _STATES = {
     EvseState.CHARGING: "green",
@@ -29,8 +29,8 @@ _STATES = {
 }
 
 
-def circuits(rows: Iterable[CircuitStatus], title: str, notes: Mapping[str, str]) -> Table:
-    """A bar for each phase of each circuit; `find_hints` has each circuit's word for a column `title`.
+def circuits_table(rows: Iterable[CircuitStatus], title: str, notes: Mapping[str, str]) -> Table:
+    """Return a table with a bar for each phase of each circuit, and a column `title` with its `notes`.
 
     Without a meter the bar shows what may be flowing.
     """
@@ -45,15 +45,18 @@ def circuits(rows: Iterable[CircuitStatus], title: str, notes: Mapping[str, str]
         table.add_row(
             Text(circuit.id),
             _limit(circuit.limit_a),
-            *(_bar(amps, limit) for amps, limit in zip(carried(circuit), circuit.limit_a, strict=True)),
+            *(
+                _bar(amps, limit)
+                for amps, limit in zip(carried_current(circuit), circuit.limit_a, strict=True)
+            ),
             Text(notes[circuit.id]),
             _quality(circuit.meter_quality),
         )
     return table
 
 
-def evses(rows: Iterable[EvseStatus]) -> Table:
-    """What each EVSE was offered, what it draws, and why not more."""
+def evses_table(rows: Iterable[EvseStatus]) -> Table:
+    """Return a table of the EVSEs: offer, current, reason."""
     table = _table()
     table.add_column("EVSE", width=8, no_wrap=True, overflow="ellipsis")
     table.add_column("OCPP", width=5)
@@ -73,7 +76,7 @@ def evses(rows: Iterable[EvseStatus]) -> Table:
     return table
 
 
-def meter_problems(rows: Iterable[CircuitStatus]) -> list[Text]:
+def meter_problem_lines(rows: Iterable[CircuitStatus]) -> list[Text]:
     """Return a line for each circuit whose meter is in trouble or lacks something."""
     return [
         Text(
@@ -85,13 +88,13 @@ def meter_problems(rows: Iterable[CircuitStatus]) -> list[Text]:
     ]
 
 
-def learnt(rows: Iterable[EvseStatus]) -> list[Text]:
-    """A line for each EVSE whose station has shown what is worth knowing: slow, coarse, disobedient."""
+def response_lines(rows: Iterable[EvseStatus]) -> list[Text]:
+    """Return a line for each EVSE whose station is slow, rounds limits, or does not follow them."""
     return [Text(f"{evse.station}/{evse.evse} {said}") for evse in rows if (said := _habits(evse))]
 
 
-def backends(rows: Iterable[BackendStatus]) -> Table:
-    """What links each backend has, and what waits for it."""
+def backends_table(rows: Iterable[BackendStatus]) -> Table:
+    """Return a table of the backends: links and queue."""
     table = _table()
     table.add_column("backend", width=16, no_wrap=True, overflow="ellipsis")
     table.add_column("links", justify="right", width=6)
@@ -109,8 +112,8 @@ def backends(rows: Iterable[BackendStatus]) -> Table:
     return table
 
 
-def carried(circuit: CircuitStatus) -> PhaseAmps:
-    """What flows through a circuit by its meter; without one, what may be flowing."""
+def carried_current(circuit: CircuitStatus) -> PhaseAmps:
+    """Return the measured current of a circuit; without a meter what may be flowing."""
     if circuit.measured_a is not None:
         return circuit.measured_a
     base, booked = circuit.base_a, circuit.booked_a
@@ -118,7 +121,7 @@ def carried(circuit: CircuitStatus) -> PhaseAmps:
 
 
 def _limit(amps: PhaseAmps) -> str:
-    """One number, or one for each phase where they differ."""
+    """Return one number, or one for each phase where they differ."""
     return f"{amps[0]:g} A" if len(set(amps)) == 1 else "/".join(f"{each:g}" for each in amps)
 
 
@@ -142,7 +145,7 @@ def _state(evse: EvseStatus) -> Text:
 
 
 def _offered(evse: EvseStatus) -> str:
-    """In A per phase; with the number of phases where it is told to use one."""
+    """Return the offer in A per phase, marked where it is limited to one phase."""
     return f"{'1x' if evse.single_phase else ''}{evse.offered_a:.1f} A"
 
 

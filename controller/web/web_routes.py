@@ -1,21 +1,25 @@
-"""What each address answers, pure: a request's method and target in, a response out."""
+"""Responses of the web server: a request's method, target and Host header in, a response out. Sans-IO."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import ipaddress
+from collections.abc import Callable, Iterable
 
 import msgspec
 
-from controller.web.metrics import CONTENT_TYPE, exposition
+from controller.web.metrics import CONTENT_TYPE, render_metrics
 from controller.web.page import PAGE, POLICY
 from controller.web.status_model import ControllerStatus
 
 JSON = "application/json"
 TEXT = "text/plain; charset=utf-8"
 
+STATUS_PERIOD_S = 1.0
+"""All visitors together cause one status per period: many of them cost stations nothing."""
+
 
 class Response(msgspec.Struct, frozen=True):
-    """A whole answer. `headers` are those beside the content's type and length."""
+    """A whole response. `headers` are those beside the content's type and length."""
 
     status: int
     content_type: str
@@ -26,38 +30,73 @@ class Response(msgspec.Struct, frozen=True):
 ReadStatus = Callable[[], ControllerStatus]
 
 
-def respond(method: str, target: str, read: ReadStatus) -> Response:
-    """The answer to one request; `read` tells the controller's status now."""
-    route = _ROUTES.get(target.partition("?")[0])
-    if route is None:
-        return Response(404, TEXT, f"there is: {' '.join(_ROUTES)}\n".encode())
-    if method not in ("GET", "HEAD"):
-        return Response(405, TEXT, b"all here is to be read only\n", (("Allow", "GET, HEAD"),))
-    return route(read)
+class WebRoutes:
+    """All addresses of the server. `names`: host names, beside IP addresses, under which it is reached.
 
+    A request with another Host header is rejected: with DNS rebinding a foreign page could otherwise read
+    the site through the visitor's browser.
+    """
 
-def _page(_: ReadStatus) -> Response:
-    return Response(200, "text/html; charset=utf-8", PAGE, (("Content-Security-Policy", POLICY),))
+    def __init__(self, read: ReadStatus, names: Iterable[str] = ()) -> None:
+        self._read = read
+        self._names = {"localhost", *(name.lower() for name in names)}
+        self._status: ControllerStatus | None = None
+        self._read_at = 0.0
+        self._bodies: dict[str, bytes] = {}
+        self._routes: dict[str, Callable[[float], Response]] = {
+            "/": self._page,
+            "/api/status": self._json,
+            "/metrics": self._metrics,
+            "/healthz": self._health,
+        }
 
+    def respond(self, method: str, target: str, host: str, now: float) -> Response:
+        """Return the response to a request at `now` (monotonic s); `host` is its Host header."""
+        if not self._is_own_name(host):
+            body = "unknown host name; add it to names in [web], or use the gateway's IP address\n"
+            return Response(421, TEXT, body.encode())
+        route = self._routes.get(target.partition("?")[0])
+        if route is None:
+            return Response(404, TEXT, f"available: {' '.join(self._routes)}\n".encode())
+        if method not in ("GET", "HEAD"):
+            return Response(405, TEXT, b"read only\n", (("Allow", "GET, HEAD"),))
+        return route(now)
 
-def _status(read: ReadStatus) -> Response:
-    return Response(200, JSON, read().json())
+    def _is_own_name(self, host: str) -> bool:
+        name = host.lower()
+        if name.startswith("["):
+            name = name[1:].partition("]")[0]
+        elif name.count(":") == 1:
+            name = name.partition(":")[0]
+        try:
+            ipaddress.ip_address(name)
+        except ValueError:
+            return name.rstrip(".") in self._names
+        return True
 
+    def _current(self, now: float) -> ControllerStatus:
+        if self._status is None or now - self._read_at >= STATUS_PERIOD_S:
+            self._status, self._read_at = self._read(), now
+            self._bodies.clear()
+        return self._status
 
-def _metrics(read: ReadStatus) -> Response:
-    return Response(200, CONTENT_TYPE, exposition(read()).encode())
+    def _body(self, target: str, render: Callable[[ControllerStatus], bytes], now: float) -> bytes:
+        status = self._current(now)
+        if target not in self._bodies:
+            self._bodies[target] = render(status)
+        return self._bodies[target]
 
+    def _page(self, _: float) -> Response:
+        return Response(200, "text/html; charset=utf-8", PAGE, (("Content-Security-Policy", POLICY),))
 
-def _health(read: ReadStatus) -> Response:
-    """503 where the control loop stands still: who watches over the process restarts it."""
-    status = read()
-    body = msgspec.json.encode({"healthy": status.healthy, "tick_age_s": status.tick_age_s})
-    return Response(200 if status.healthy else 503, JSON, body)
+    def _json(self, now: float) -> Response:
+        return Response(200, JSON, self._body("/api/status", ControllerStatus.json, now))
 
+    def _metrics(self, now: float) -> Response:
+        return Response(200, CONTENT_TYPE, self._body("/metrics", render_metrics, now))
 
-_ROUTES: dict[str, Callable[[ReadStatus], Response]] = {
-    "/": _page,
-    "/api/status": _status,
-    "/metrics": _metrics,
-    "/healthz": _health,
-}
+    def _health(self, now: float) -> Response:
+        """Return 503 while the control loop stands still, for whoever restarts the process then."""
+        status = self._current(now)
+        body = msgspec.json.encode({"healthy": status.healthy, "tick_age_s": status.tick_age_s})
+        return Response(200 if status.healthy else 503, JSON, body)

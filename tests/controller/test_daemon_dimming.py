@@ -28,7 +28,7 @@ from tests.controller.dimmed import (
 )
 from tests.controller.services.test_app import limits, running, until
 from tests.controller.transport.rig import a_backend
-from tests.drivers.test_contacts import Module
+from tests.drivers.test_input_service import Module
 
 
 async def test_a_signed_command_dims_a_station_and_is_on_record(tmp_path: Path) -> None:

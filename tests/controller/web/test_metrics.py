@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 from prometheus_client.parser import text_string_to_metric_families
 
-from controller.web.metrics import PREFIX, exposition
+from controller.web.metrics import PREFIX, render_metrics
 from controller.web.status_model import ControllerStatus
 from drivers.errors import Cause
 from drivers.reading import Quality
@@ -17,7 +17,7 @@ Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 def samples(status: ControllerStatus) -> Samples:
     return {
         (sample.name.removeprefix(PREFIX), frozenset(sample.labels.items())): sample.value
-        for family in text_string_to_metric_families(exposition(status))
+        for family in text_string_to_metric_families(render_metrics(status).decode())
         for sample in family.samples
     }
 
@@ -33,12 +33,12 @@ def test_circuits_by_phase() -> None:
     assert value("circuit_booked_amperes", circuit=EVIL, phase="L1") == 16.0
 
 
-def test_a_circuit_without_a_meter_has_no_measured_series() -> None:
+def test_circuit_without_meter_has_no_measured_series() -> None:
     assert value("circuit_measured_amperes", circuit=EVIL, phase="L1") is None
     assert value("meter_quality", circuit=EVIL, quality="good") is None
 
 
-def test_of_the_qualities_and_states_exactly_one_holds() -> None:
+def test_exactly_one_quality_and_state_is_set() -> None:
     found = samples(STATUS)
     quality = {labels: v for (name, labels), v in found.items() if name == "meter_quality"}
     assert sorted(quality.values()) == [0.0, 0.0, 0.0, 1.0]
@@ -47,7 +47,7 @@ def test_of_the_qualities_and_states_exactly_one_holds() -> None:
     assert sum(v for (name, _), v in found.items() if name == "evse_state") == len(STATUS.evses)
 
 
-def test_cause_of_a_meters_trouble_is_a_label() -> None:
+def test_cause_of_meter_fault_is_a_label() -> None:
     grid = replace(
         STATUS.circuits[0],
         meter_quality=Quality.STALE,
@@ -66,7 +66,7 @@ def test_evses() -> None:
     assert value("evse_connected", station="CS02", evse="2") == 0.0
 
 
-def test_what_was_learnt_of_a_station() -> None:
+def test_charger_response_of_station() -> None:
     assert value("evse_reaction_seconds", station="CS02", evse="2") == 12.5
     assert value("evse_step_amperes", station="CS02", evse="2") == 2.0
     assert value("evse_obeys", station="CS02", evse="2") == 0.0
@@ -74,7 +74,7 @@ def test_what_was_learnt_of_a_station() -> None:
     assert [value("evse_single_phase", station=f"CS0{n}", evse=f"{n}") for n in (1, 2)] == [0.0, 1.0]
 
 
-def test_a_reason_of_any_characters_is_one_label() -> None:
+def test_reason_of_any_characters_is_one_label() -> None:
     assert value("evse_reason_info", station="CS02", evse="2", circuit="grid", reason=EVIL) == 1.0
 
 
@@ -86,13 +86,13 @@ def test_links_and_health() -> None:
 
 
 def test_every_metric_has_its_type_and_help() -> None:
-    families = list(text_string_to_metric_families(exposition(STATUS)))
+    families = list(text_string_to_metric_families(render_metrics(STATUS).decode()))
     assert all(family.type in ("gauge", "counter") and family.documentation for family in families)
     assert len({family.name for family in families}) == len(families)
 
 
-def test_what_waits_for_a_backend_is_told() -> None:
-    text = exposition(STATUS)
+def test_queue_of_backend() -> None:
+    text = render_metrics(STATUS).decode()
     for line in (
         'local_controller_backend_links{backend="cpo",uplink="main"} 2.0',
         'local_controller_backend_links{backend="cpo",uplink="spare"} 0.0',
@@ -104,7 +104,7 @@ def test_what_waits_for_a_backend_is_told() -> None:
         assert line in text.splitlines()
 
 
-def test_what_a_rule_has_said_is_counted() -> None:
+def test_decisions_and_overlay_are_counted() -> None:
     assert value("signature_verdicts_total", rule="safe-profiles", outcome="refuse") == 2.0
     assert value("overlay_reached_nodes", neighbour="LC02") == 2.0
     assert value("overlay_dropped_total", reason="no route") == 5.0
@@ -118,10 +118,10 @@ def test_dimming() -> None:
     assert value("dimming_commands_total", verdict="accepted") == 2.0
     assert value("dimming_commands_total", verdict="replayed") == 3.0
     assert value("evidence_failed_total") == 1.0
-    assert "dimming" not in exposition(replace(STATUS, dimming=None))
+    assert "dimming" not in render_metrics(replace(STATUS, dimming=None)).decode()
 
 
-def test_what_nobody_measures_has_no_series() -> None:
+def test_unmeasured_power_has_no_series() -> None:
     assert STATUS.dimming is not None
     unknown = replace(STATUS, dimming=replace(STATUS.dimming, drawn_w=None, limit_w=None))
     assert not {name for name, _ in samples(unknown)} & {"dimming_limit_watts", "dimming_drawn_watts"}

@@ -8,22 +8,22 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from controller.web.status_model import read_status
-from controller.web.web_routes import Response, respond
+from controller.web.status_model import ControllerStatus, read_status
+from controller.web.web_routes import STATUS_PERIOD_S, Response, WebRoutes
 from tests.controller.web.examples import STATUS
 
 
 def answer(target: str, method: str = "GET") -> Response:
-    return respond(method, target, lambda: STATUS)
+    return WebRoutes(lambda: STATUS).respond(method, target, "127.0.0.1:8080", 0.0)
 
 
-def test_the_status_comes_back_as_it_was() -> None:
+def test_status_is_read_back_unchanged() -> None:
     response = answer("/api/status?now=1")
     assert (response.status, response.content_type) == (200, "application/json")
     assert read_status(response.body) == STATUS
 
 
-def test_the_shape_that_scripts_rely_on() -> None:
+def test_status_members_are_those_that_scripts_rely_on() -> None:
     told = msgspec.json.decode(answer("/api/status").body)
     assert list(told) == [
         "site",
@@ -40,6 +40,7 @@ def test_the_shape_that_scripts_rely_on() -> None:
         "dimming",
         "timezone",
         "overlay",
+        "eebus",
     ]
     assert list(told["circuits"][0]) == [
         "id",
@@ -72,17 +73,19 @@ def test_the_shape_that_scripts_rely_on() -> None:
 
 
 @pytest.mark.parametrize(("healthy", "code"), [(True, 200), (False, 503)])
-def test_health_is_told_by_the_code(healthy: bool, code: int) -> None:
-    response = respond("GET", "/healthz", lambda: replace(STATUS, healthy=healthy))
+def test_health_is_the_status_code(healthy: bool, code: int) -> None:
+    response = WebRoutes(lambda: replace(STATUS, healthy=healthy)).respond(
+        "GET", "/healthz", "localhost", 0.0
+    )
     assert response.status == code
     assert msgspec.json.decode(response.body) == {"healthy": healthy, "tick_age_s": 0.4}
 
 
-def test_metrics_say_which_format_they_are() -> None:
+def test_metrics_name_their_format() -> None:
     assert answer("/metrics").content_type == "text/plain; version=0.0.4; charset=utf-8"
 
 
-def test_the_page_allows_its_own_style_and_script_and_nothing_else() -> None:
+def test_page_policy_allows_only_its_own_style_and_script() -> None:
     page = answer("/")
     policy = dict(page.headers)["Content-Security-Policy"]
     assert policy.startswith("default-src 'none';")
@@ -94,7 +97,7 @@ def test_the_page_allows_its_own_style_and_script_and_nothing_else() -> None:
         assert f"{tag}-src 'sha256-{digest}'" in policy
 
 
-def test_the_page_writes_no_markup_and_asks_no_one_else() -> None:
+def test_page_writes_no_markup_and_has_no_foreign_address() -> None:
     page = answer("/").body.decode()
     assert "innerHTML" not in page
     assert "insertAdjacentHTML" not in page
@@ -103,14 +106,45 @@ def test_the_page_writes_no_markup_and_asks_no_one_else() -> None:
     assert "https://" not in page
 
 
-def test_what_is_not_there_is_404_with_what_is() -> None:
+def test_unknown_address_is_404_with_the_known_ones() -> None:
     response = answer("/favicon.ico")
     assert response.status == 404
     assert b"/metrics" in response.body
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS"])
-def test_nothing_can_be_changed(method: str) -> None:
+def test_other_methods_are_rejected(method: str) -> None:
     response = answer("/api/status", method)
     assert response.status == 405
     assert dict(response.headers) == {"Allow": "GET, HEAD"}
+
+
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "192.0.2.7:8080", "[::1]:8080", "localhost", "LC.Example.org:80"]
+)
+def test_own_host_name_or_address_is_served(host: str) -> None:
+    assert WebRoutes(lambda: STATUS, ("lc.example.org",)).respond("GET", "/", host, 0.0).status == 200
+
+
+@pytest.mark.parametrize(
+    "host", ["", "evil.example", "lc.example.org.evil.example", "localhost.evil.example"]
+)
+def test_foreign_host_name_is_rejected(host: str) -> None:
+    response = WebRoutes(lambda: STATUS, ("lc.example.org",)).respond("GET", "/api/status", host, 0.0)
+    assert response.status == 421
+    assert b"lc-depot" not in response.body
+
+
+def test_status_is_read_once_per_period_for_all_visitors() -> None:
+    reads: list[float] = []
+    now = 0.0
+
+    def read() -> ControllerStatus:
+        reads.append(now)
+        return STATUS
+
+    routes = WebRoutes(read)
+    for now in (0.0, 0.2, STATUS_PERIOD_S - 0.01, STATUS_PERIOD_S, STATUS_PERIOD_S + 0.5):
+        for target in ("/api/status", "/metrics", "/healthz"):
+            routes.respond("GET", target, "localhost", now)
+    assert reads == [0.0, STATUS_PERIOD_S]

@@ -13,11 +13,12 @@ from trio.testing import memory_stream_pair
 
 from controller.web import web_server
 from controller.web.status_model import ControllerStatus
+from controller.web.web_routes import ReadStatus, WebRoutes
 from controller.web.web_server import WebServerError, WebSettings, serve_web
 from tests.controller.web.examples import STATUS
 
 HOST = "127.0.0.1"
-GET = b"GET %b HTTP/1.1\r\nHost: gateway\r\n\r\n"
+GET = b"GET %b HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 def status() -> ControllerStatus:
@@ -31,19 +32,23 @@ async def serving() -> AsyncIterator[int]:
         nursery.cancel_scope.cancel()
 
 
+def connection(stream: trio.abc.Stream, read: ReadStatus = status) -> web_server._Connection:
+    return web_server._Connection(stream, WebRoutes(read), lambda _: None)
+
+
 async def all_of(stream: trio.abc.ReceiveStream) -> bytes:
     """What comes until the other side closes."""
     with trio.fail_after(5):
         return b"".join([chunk async for chunk in stream])
 
 
-async def conversation(sent: bytes, read: web_server.ReadStatus = status) -> bytes:
+async def conversation(sent: bytes, read: ReadStatus = status) -> bytes:
     """What a connection answers to all this until it closes, where the peer sends no more."""
     ours, theirs = memory_stream_pair()
     await ours.send_all(sent)
     await ours.send_eof()
     async with theirs:
-        await web_server._Connection(theirs, read).serve()
+        await connection(theirs, read).serve()
     return await all_of(ours)
 
 
@@ -59,8 +64,8 @@ async def test_two_requests_on_one_connection() -> None:
     assert answers.endswith(b"</html>\n")
 
 
-async def test_head_has_the_length_and_not_the_body() -> None:
-    answer = await conversation(b"HEAD /healthz HTTP/1.1\r\nHost: gateway\r\n\r\n")
+async def test_head_has_length_and_no_body() -> None:
+    answer = await conversation(b"HEAD /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
     assert b"Content-Length: 33" in answer
     assert answer.endswith(b"\r\n\r\n")
 
@@ -70,7 +75,7 @@ async def test_a_request_in_two_pieces(cut: int) -> None:
     request = GET % b"/healthz"
     ours, theirs = memory_stream_pair()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(web_server._Connection(theirs, status).serve)
+        nursery.start_soon(connection(theirs).serve)
         await ours.send_all(request[:cut])
         await trio.testing.wait_all_tasks_blocked()
         await ours.send_all(request[cut:])
@@ -85,33 +90,33 @@ async def test_a_request_in_two_pieces(cut: int) -> None:
         (b"\x16\x03\x01 this is TLS\r\n\r\n", b"400"),
         (b"GET / HTTP/1.1\r\n\r\n", b"400"),
         (GET.replace(b"Host", b"X: " + b"x" * 40_000 + b"\r\nHost") % b"/", b"431"),
-        (b"POST /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello", b"405"),
+        (b"POST /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nhello", b"405"),
     ],
 )
-async def test_what_is_wrong_is_answered_and_ends_the_connection(sent: bytes, code: bytes) -> None:
+async def test_wrong_request_is_answered_and_ends_the_connection(sent: bytes, code: bytes) -> None:
     answer = await conversation(sent + GET % b"/")
     assert answer.startswith(b"HTTP/1.1 " + code)
     assert answer.count(b"HTTP/1.1 ") == 1
 
 
-async def test_an_error_in_the_answer_is_logged_and_answered(caplog: pytest.LogCaptureFixture) -> None:
+async def test_error_in_response_is_logged_and_answered(caplog: pytest.LogCaptureFixture) -> None:
     def broken() -> ControllerStatus:
-        raise RuntimeError("no status today")
+        raise RuntimeError("status unavailable")
 
     answer = await conversation(GET % b"/metrics", broken)
     assert answer.startswith(b"HTTP/1.1 500 ")
-    assert "no status today" not in answer.decode()
-    assert "no status today" in caplog.text
+    assert "status unavailable" not in answer.decode()
+    assert "status unavailable" in caplog.text
 
 
-async def test_a_silent_connection_is_closed(autojump_clock: trio.testing.MockClock) -> None:
+async def test_silent_connection_is_closed(autojump_clock: trio.testing.MockClock) -> None:
     ours, theirs = memory_stream_pair()
-    await web_server._Connection(theirs, status).serve()
-    assert trio.current_time() == web_server.PATIENCE_S
+    await connection(theirs).serve()
+    assert trio.current_time() == web_server.TIMEOUT_S
     await ours.aclose()
 
 
-async def test_a_peer_that_goes_in_the_middle_is_no_trouble() -> None:
+async def test_client_that_leaves_early_disturbs_no_other() -> None:
     async with serving() as port:
         for sent in (b"", b"GET / HT", GET % b"/"):
             stream = await trio.open_tcp_stream(HOST, port)
@@ -123,18 +128,35 @@ async def test_a_peer_that_goes_in_the_middle_is_no_trouble() -> None:
                 assert (await stream.receive_some()).startswith(b"HTTP/1.1 200 ")
 
 
-async def test_one_connection_too_many_is_closed_unheard(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(web_server, "MOST_CONNECTIONS", 1)
-    async with serving() as port, await trio.open_tcp_stream(HOST, port) as first:
-        await first.send_all(GET % b"/healthz")
-        assert await first.receive_some()
-        async with await trio.open_tcp_stream(HOST, port) as second:
-            assert await all_of(second) == b""
-        await first.send_all(GET % b"/healthz")
-        assert await first.receive_some()
+@pytest.mark.parametrize("bound", ["MOST_CONNECTIONS", "MOST_PER_ADDRESS"])
+async def test_silent_connections_do_not_lock_visitors_out(
+    bound: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(web_server, bound, 4)
+    async with serving() as port:
+        silent = [await trio.open_tcp_stream(HOST, port) for _ in range(20)]
+        for _ in range(3):
+            async with await trio.open_tcp_stream(HOST, port) as visitor:
+                await visitor.send_all(GET % b"/healthz")
+                with trio.fail_after(5):
+                    assert (await visitor.receive_some()).startswith(b"HTTP/1.1 200 ")
+        assert await all_of(silent[0]) == b""
+        for stream in silent:
+            await stream.aclose()
+    assert len([each for each in caplog.records if each.name == "controller.web"]) <= 1
 
 
-async def test_a_port_in_use_is_told_with_the_mend() -> None:
+async def test_active_visitor_stays_while_silent_connections_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(web_server, "MOST_CONNECTIONS", 3)
+    async with serving() as port, await trio.open_tcp_stream(HOST, port) as visitor:
+        for _ in range(10):
+            await visitor.send_all(GET % b"/healthz")
+            with trio.fail_after(5):
+                assert (await visitor.receive_some()).startswith(b"HTTP/1.1 200 ")
+            await trio.open_tcp_stream(HOST, port)
+
+
+async def test_port_in_use_is_an_error_with_remedy() -> None:
     with socket.socket() as taken:
         taken.bind((HOST, 0))
         taken.listen()
