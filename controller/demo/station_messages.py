@@ -41,7 +41,7 @@ class Make(NamedTuple):
 class MeteredSession(msgspec.Struct, kw_only=True):
     """A charging session at an outlet; `number` is what a 1.6 backend calls the transaction.
 
-    `begin_of` in s (UTC) on the station's clock; `phases` is how many of them the car uses.
+    `since` in s (UTC) on the station's clock; `phases` is how many of them the car uses.
     """
 
     evse: int

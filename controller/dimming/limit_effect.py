@@ -56,7 +56,7 @@ class LimitOutcome(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EffectWatch:
-    """One limit under watch, from `begin_of` on; `before` is what was measured last."""
+    """One limit under watch, from `since` on; `before` is what was measured last."""
 
     def __init__(self, effective: EffectiveLimit, before: Measurement | None, since: float) -> None:
         self.effective = effective

@@ -75,7 +75,7 @@ class LimitProfile(msgspec.Struct, frozen=True, kw_only=True):
 class ScheduleContext(msgspec.Struct, frozen=True, kw_only=True):
     """What turns a profile into amperes at one EVSE.
 
-    `phases`: on how many it is wired. `voltage`: V, line to neutral. `begin_of`: when its transaction began,
+    `phases`: on how many it is wired. `voltage`: V, line to neutral. `since`: when its transaction began,
     None where that is not known.
     """
 

@@ -51,7 +51,7 @@ class TurnQueue:
     async def acquire(self, priority: int = 0, since: float | None = None) -> None:
         """Wait for the exchanges before, each bounded by its own time limit, then hold the bus.
 
-        `begin_of`: the monotonic time (s) from which on the turn is wanted, by default now. The requests of
+        `since`: the monotonic time (s) from which on the turn is wanted, by default now. The requests of
         one poll give the poll's begin, so a poll that has begun is completed before later ones.
         """
         if not self._busy:
@@ -111,7 +111,7 @@ class Bus(ABC):
     ) -> Registers | DeviceException:
         """Read registers of a unit, at least `gap_s` (s) after the last exchange on a serial bus.
 
-        `priority` and `begin_of` order the turns on the bus, see `TurnQueue`.
+        `priority` and `since` order the turns on the bus, see `TurnQueue`.
         Raises ModbusAnswerError after `timeout_s` (s) or for bytes that are no answer, BusError where the bus
         itself fails.
         """
