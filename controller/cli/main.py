@@ -10,10 +10,22 @@ import argparse
 import sys
 from importlib.metadata import version
 
-from controller.cli import check, demo, dim, evidence, keys, password, policy, run, simulate, status
+from controller.cli import (
+    check,
+    demo,
+    dim,
+    evidence,
+    keys,
+    password,
+    policy,
+    run,
+    signatures,
+    simulate,
+    status,
+)
 from controller.cli.arguments import CommandError
 
-SUBCOMMANDS = (run, check, status, simulate, password, dim, evidence, keys, policy, demo)
+SUBCOMMANDS = (run, check, status, simulate, password, dim, evidence, keys, policy, signatures, demo)
 """In the order in which `--help` lists them. Each has `add_parser`, which sets `run` as a default."""
 
 

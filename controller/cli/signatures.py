@@ -1,0 +1,140 @@
+"""`local-controller signatures`: verify signed payloads from a file, with the reasons of the daemon."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from controller.cli.arguments import FAILED, OK, UNREADABLE, CommandError, Subcommands
+from controller.ocpp.frames import Version
+from controller.signing import SigningError, payload_signatures, signature_format
+from controller.signing.curves import CurveKeyError
+from controller.signing.payload_signatures import KeyId, SignatureReport
+from controller.signing.signature_format import Direction, MessageKind
+
+_VERSIONS = {version.value.removeprefix("ocpp"): version for version in Version}
+MAX_FILE_BYTES = 64 * 1024 * 1024
+
+
+class SignedPayloadEntry(msgspec.Struct, frozen=True):
+    """One element of the file. `author`: in 1.6 `cs` is the central system, in 2.x the station."""
+
+    id: str
+    version: str
+    kind: MessageKind
+    action: str
+    author: Literal["cs", "csms", "cp"]
+    wire: str
+
+    @property
+    def direction(self) -> Direction:
+        """Direction of the message."""
+        station = "cp" if self.version == "1.6" else "cs"
+        return Direction.UP if self.author == station else Direction.DOWN
+
+
+def add_parser(commands: Subcommands) -> None:
+    """Add the subcommand and its actions."""
+    parser = commands.add_parser("signatures", help="verify signed messages outside of the controller")
+    actions = parser.add_subparsers(required=True, metavar="ACTION")
+    check = actions.add_parser("check", help="say of each message if its signatures are valid, else why not")
+    check.add_argument(
+        "file",
+        type=Path,
+        metavar="FILE",
+        help="JSON array of {id, version, kind, action, author, wire}; wire is the payload's text",
+    )
+    check.add_argument(
+        "--key",
+        type=Path,
+        action="append",
+        metavar="FILE",
+        help="public key or certificate in PEM; only keys that are named count (default: any key)",
+    )
+    check.add_argument("--text", action="store_true", help="print the text that was hashed as well")
+    check.set_defaults(run=_check)
+
+
+def _check(options: argparse.Namespace) -> int:
+    entries = _read_entries(options.file)
+    if options.key is None:
+        print("no --key is given: any key counts that fits its signature")
+        is_known: Callable[[KeyId], bool] = lambda _: True  # noqa: E731
+    else:
+        is_known = frozenset(key for file in options.key for key in _read_keys(file)).__contains__
+    all_valid = True
+    for entry in entries:
+        reason, text = _verify(entry, is_known)
+        all_valid = all_valid and reason is None
+        print(f"{entry.id} valid" if reason is None else f"{entry.id} invalid: {reason}")
+        if options.text and text:
+            print(f"    {text.decode('utf-8', 'replace')}")
+    return OK if all_valid else FAILED
+
+
+def _verify(entry: SignedPayloadEntry, is_known: Callable[[KeyId], bool]) -> tuple[str | None, bytes]:
+    """Return why the signatures of a payload are invalid, None if they are valid, and the hashed text."""
+    version = _VERSIONS.get(entry.version.removeprefix("ocpp"))
+    if version is None:
+        return f"version {entry.version} is unknown; {', '.join(_VERSIONS)} are known", b""
+    context = signature_format.context(version, entry.direction, entry.kind, entry.action)
+    try:
+        report = payload_signatures.verify_payload(
+            entry.wire.encode("utf-8", "surrogatepass"),
+            context,
+            is_known,
+            free_data=entry.action == "DataTransfer",
+        )
+    except SigningError as error:
+        return str(error), b""
+    return _objection(report), report.text
+
+
+def _objection(report: SignatureReport) -> str | None:
+    if not report.signatures:
+        return "it is not signed"
+    return next((each.wrong for each in report.signatures if each.wrong is not None), None)
+
+
+def _read_entries(file: Path) -> list[SignedPayloadEntry]:
+    try:
+        if file.stat().st_size > MAX_FILE_BYTES:
+            raise CommandError(f"{file} is longer than {MAX_FILE_BYTES} bytes", UNREADABLE)
+        # Not msgspec: the text of a payload may have half a surrogate pair, which is one of the cases.
+        content = json.loads(file.read_text("utf-8"))
+        return msgspec.convert(content, list[SignedPayloadEntry])
+    except OSError as error:
+        raise CommandError(f"{file} cannot be read: {error.strerror}", UNREADABLE) from error
+    except (ValueError, RecursionError) as error:
+        raise CommandError(
+            f"{file} is not a JSON array of {{id, version, kind, action, author, wire}}: {error}", UNREADABLE
+        ) from error
+
+
+def _read_keys(file: Path) -> list[KeyId]:
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        raise CommandError(f"{file} cannot be read: {error.strerror}", UNREADABLE) from error
+    try:
+        if b"-----BEGIN CERTIFICATE" in data:
+            keys: list[object] = [each.public_key() for each in x509.load_pem_x509_certificates(data)]
+        else:
+            keys = [serialization.load_pem_public_key(data)]
+        found = [payload_signatures.key_id(key) for key in keys if isinstance(key, ec.EllipticCurvePublicKey)]
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise CommandError(f"{file} is not a public key or certificate in PEM", UNREADABLE) from error
+    except CurveKeyError as error:
+        raise CommandError(f"{file}: {error}", UNREADABLE) from error
+    if not found:
+        raise CommandError(f"{file} has no ECC key", UNREADABLE)
+    return found
