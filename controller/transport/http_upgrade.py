@@ -18,6 +18,7 @@ from websockets.typing import Subprotocol
 from websockets.uri import parse_uri
 
 from controller.transport.deflate import ACCEPTED, OFFERED
+from controller.transport.line_ends import LineEndReader
 from controller.transport.websocket_protocol import WebSocketProtocol
 
 _silent = logging.getLogger("controller.transport.protocol")
@@ -42,6 +43,7 @@ class UpgradeRequest:
             max_size=max_message_bytes, extensions=ACCEPTED if compression else None, logger=_silent
         )
         self._in_target = True
+        self._line_ends = LineEndReader()
         self.wire = WebSocketProtocol(self._protocol)
 
     def feed(self, data: bytes) -> None:
@@ -51,7 +53,7 @@ class UpgradeRequest:
             target, newline, rest = data.partition(b"\n")
             data = quote_from_bytes(target, _ASCII).encode() + newline + rest
             self._in_target = not newline
-        self.wire.feed(data)
+        self.wire.feed(self._line_ends.convert(data))
         _raise_failure(self._protocol, data)
 
     @property
@@ -123,11 +125,12 @@ class UpgradeOffer:
         if authorization is not None:
             request.headers["Authorization"] = authorization.decode("latin-1")
         self._protocol.send_request(request)
+        self._line_ends = LineEndReader()
         self.wire = WebSocketProtocol(self._protocol)
 
     def feed(self, data: bytes) -> None:
         """What has come; no byte at all is the end. Raises UpgradeFailed where it is no WebSocket of ours."""
-        self.wire.feed(data)
+        self.wire.feed(self._line_ends.convert(data))
         _raise_failure(self._protocol, data)
         if self.is_complete and self._protocol.subprotocol != self._subprotocol:
             raise UpgradeError(f"it does not speak {self._subprotocol}")

@@ -159,6 +159,18 @@ def test_messages_that_come_with_the_answer_are_not_lost() -> None:
     assert list(made.wire.messages) == ["hi"]
 
 
+def test_status_line_that_ends_in_a_bare_line_feed_is_read() -> None:
+    made = asking()
+    made.feed(answer().replace(b"Protocols\r\n", b"Protocols\n") + b"\x81\x02hi")
+    assert list(made.wire.messages) == ["hi"]
+
+
+def test_request_line_that_ends_in_a_bare_line_feed_is_read() -> None:
+    upgrade = asked(request().replace(b"HTTP/1.1\r\n", b"HTTP/1.1\n"))
+    assert upgrade.target == "/ocpp/CS01"
+    assert upgrade.accept("ocpp1.6").status_code == 101
+
+
 @pytest.mark.parametrize(
     ("data", "told"),
     [
