@@ -21,6 +21,13 @@ class EvseRef(NamedTuple):
         return f"{self.station}/{self.evse}"
 
 
+class EvseRating(NamedTuple):
+    """Phases and rated current (A per phase) of an EVSE, as configured."""
+
+    phases: int
+    max_a: float
+
+
 class EvseState(enum.StrEnum):
     """What an EVSE is doing; the names are OCPP 1.6's, which are the finest of the three versions."""
 

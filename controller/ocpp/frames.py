@@ -1,4 +1,4 @@
-"""OCPP-J frames: what we need to know of a message to route it, and the message itself untouched.
+"""OCPP-J frames: the parts of a message that routing needs, and the message itself untouched.
 
 A frame keeps the text that arrived; its payload stays undecoded bytes until somebody needs it.
 Source: OCPP-J 1.6 section 4.2; OCPP 2.0.1 and 2.1 Part 4 section 4.2 (SEND and CALLRESULTERROR: 2.1).
@@ -7,6 +7,7 @@ Source: OCPP-J 1.6 section 4.2; OCPP 2.0.1 and 2.1 Part 4 section 4.2 (SEND and 
 from __future__ import annotations
 
 import enum
+import re
 
 import msgspec
 
@@ -20,7 +21,7 @@ class Version(enum.StrEnum):
 
 
 class Call(msgspec.Struct, frozen=True):
-    """A request that wants exactly one answer (message type 2)."""
+    """A request that requires exactly one answer (message type 2)."""
 
     text: str
     id: str
@@ -29,7 +30,7 @@ class Call(msgspec.Struct, frozen=True):
 
 
 class CallResult(msgspec.Struct, frozen=True):
-    """A good answer (message type 3)."""
+    """The response to a CALL (message type 3)."""
 
     text: str
     id: str
@@ -37,7 +38,7 @@ class CallResult(msgspec.Struct, frozen=True):
 
 
 class CallError(msgspec.Struct, frozen=True):
-    """A bad answer (message type 4)."""
+    """The error response to a CALL (message type 4)."""
 
     text: str
     id: str
@@ -46,14 +47,14 @@ class CallError(msgspec.Struct, frozen=True):
 
 
 class CallResultError(msgspec.Struct, frozen=True):
-    """Word back to the author of a CALLRESULT that it was not understood (message type 5)."""
+    """The error response to a CALLRESULT (message type 5)."""
 
     text: str
     id: str
 
 
 class Send(msgspec.Struct, frozen=True):
-    """A message that wants no answer (message type 6)."""
+    """A message without an answer (message type 6)."""
 
     text: str
     id: str
@@ -61,98 +62,164 @@ class Send(msgspec.Struct, frozen=True):
     payload: bytes
 
 
-class MalformedFrameError(msgspec.Struct, frozen=True):
-    """No OCPP-J frame. `reason` never quotes the content: it may name a driver.
+Frame = Call | CallResult | CallError | CallResultError | Send
+Answer = CallResult | CallError
 
-    `id` is set where the frame is a CALL whose sender waits for an answer to it.
+
+class MalformedFrame(msgspec.Struct, frozen=True):
+    """A text that is not a valid OCPP-J frame. `reason` never quotes the content: it may name a driver.
+
+    `id` is set where the text is a CALL with a readable id, so that it can be answered. `frame` is the
+    text read leniently, where type, id and action can be found in it: a station's message of that kind
+    is relayed as it is, and an answer of that kind ends the CALL that it answers.
     """
 
     reason: str
     id: str | None = None
+    frame: Call | Answer | None = None
 
 
-class UnknownMessageTypeError(msgspec.Struct, frozen=True):
-    """A well-formed frame of a message type that OCPP-J does not have: to be ignored (Part 4, 4.1.3)."""
+class UnknownMessageType(msgspec.Struct, frozen=True):
+    """A valid frame of a message type that OCPP-J does not define: to be ignored (Part 4, 4.1.3)."""
 
     type: int
 
 
-Frame = Call | CallResult | CallError | CallResultError | Send
-Answer = CallResult | CallError
-
+_CALL = msgspec.json.Decoder(tuple[int, str, str, msgspec.Raw])
+_CALL_RESULT = msgspec.json.Decoder(tuple[int, str, msgspec.Raw])
 _ENVELOPE = msgspec.json.Decoder(list[msgspec.Raw])
 _TYPE = msgspec.json.Decoder(int)
 _TEXT = msgspec.json.Decoder(str)
 _NAMES = {2: "CALL", 3: "CALLRESULT", 4: "CALLERROR", 5: "CALLRESULTERROR", 6: "SEND"}
 _LENGTHS = {2: range(4, 5), 3: range(3, 4), 4: range(3, 6), 5: range(3, 6), 6: range(4, 5)}
+_NOT_JSON = (msgspec.DecodeError, RecursionError, UnicodeError)
+
+_PADDING = "\ufeff\0 \t\r\n"
+"""Characters around a message that some firmware adds: byte-order mark, NUL, line ends."""
+_STRING = r'"(?:[^"\\]++|\\.)*+"'
+_HEAD = re.compile(
+    rf'\[\s*"?([234])(?:\.0)?"?\s*,\s*({_STRING}|-?\d{{1,32}})\s*(?:,\s*({_STRING}))?\s*,?', re.DOTALL
+)
 
 
-def parse(text: str) -> Frame | MalformedFrameError | UnknownMessageTypeError:
-    """Read one text frame. Never raises: what cannot be read is a `Malformed`."""
+def parse(text: str) -> Frame | MalformedFrame | UnknownMessageType:
+    """Parse one text message. Never raises: a text that is not a frame gives a `MalformedFrame`."""
+    # Nearly all messages are compact CALLs and CALLRESULTs: one typed decoding each. Whatever does
+    # not fit is read element by element below, which finds the reason as well.
+    try:
+        if text.startswith("[2,"):
+            _, message_id, action, payload = _CALL.decode(text)
+            return Call(text, message_id, action, bytes(payload))
+        if text.startswith("[3,"):
+            _, message_id, payload = _CALL_RESULT.decode(text)
+            return CallResult(text, message_id, bytes(payload))
+    except _NOT_JSON:
+        pass
+    return _parse_elements(text)
+
+
+def _parse_elements(text: str) -> Frame | MalformedFrame | UnknownMessageType:
     try:
         parts = _ENVELOPE.decode(text)
     except msgspec.ValidationError:
-        return MalformedFrameError("it is JSON, but no array")
-    except (msgspec.DecodeError, RecursionError, UnicodeError):
-        return MalformedFrameError("it is not JSON")
+        return MalformedFrame("it is JSON, but no array")
+    except _NOT_JSON:
+        stripped = text.strip(_PADDING)
+        if stripped != text and stripped.startswith("["):
+            return parse(stripped)
+        return _malformed("it is not JSON", text)
     try:
         kind = _TYPE.decode(parts[0])
     except (IndexError, msgspec.DecodeError):
-        return MalformedFrameError("it does not begin with a message type")
+        return _malformed("it does not begin with a message type", text)
     if kind not in _NAMES:
-        return UnknownMessageTypeError(kind)
+        return UnknownMessageType(kind)
     return _read(kind, parts, text)
 
 
-def _read(kind: int, parts: list[msgspec.Raw], text: str) -> Frame | MalformedFrameError:
+def _read(kind: int, parts: list[msgspec.Raw], text: str) -> Frame | MalformedFrame:
     name = _NAMES[kind]
     try:
         message_id = _TEXT.decode(parts[1])
     except (IndexError, msgspec.DecodeError):
-        return MalformedFrameError(f"its {name} has no message id")
-    waiting = message_id if kind == 2 else None
+        return _malformed(f"its {name} has no message id", text)
+    call_id = message_id if kind == 2 else None
     if len(parts) not in _LENGTHS[kind]:
-        return MalformedFrameError(f"its {name} has {len(parts)} elements", waiting)
+        return MalformedFrame(f"its {name} has {len(parts)} elements", call_id, _read_head(text))
     if kind == 3:
         return CallResult(text, message_id, bytes(parts[2]))
     if kind == 5:
         return CallResultError(text, message_id)
     try:
-        word = _TEXT.decode(parts[2])
+        name_or_code = _TEXT.decode(parts[2])
         if kind == 4:
             description = _TEXT.decode(parts[3]) if len(parts) > 3 else ""
-            return CallError(text, message_id, word, description)
+            return CallError(text, message_id, name_or_code, description)
     except msgspec.DecodeError:
-        return MalformedFrameError(
-            f"its {name} has no {'error code' if kind == 4 else 'action'} in words", waiting
-        )
-    return (Call if kind == 2 else Send)(text, message_id, word, bytes(parts[3]))
+        missing = "error code" if kind == 4 else "action"
+        return MalformedFrame(f"its {name} has no {missing} in words", call_id, _read_head(text))
+    return (Call if kind == 2 else Send)(text, message_id, name_or_code, bytes(parts[3]))
+
+
+def _malformed(reason: str, text: str) -> MalformedFrame:
+    frame = _read_head(text)
+    return MalformedFrame(reason, frame.id if isinstance(frame, Call) else None, frame)
+
+
+def _read_head(text: str) -> Call | Answer | None:
+    """Read type, id and action of a text that is not a valid frame; None where one is missing.
+
+    The payload is everything between the action and the last bracket: not always JSON.
+    """
+    stripped = text.strip(_PADDING)
+    if (head := _HEAD.match(stripped)) is None:
+        return None
+    message_id = _unquote(head[2])
+    rest = stripped[head.end() :].removesuffix("]").strip()
+    payload = rest.encode(errors="surrogatepass") or b"{}"
+    if head[1] == "2":
+        return None if head[3] is None else Call(text, message_id, _unquote(head[3]), payload)
+    if head[1] == "3":
+        return CallResult(text, message_id, payload)
+    return CallError(text, message_id, "GenericError" if head[3] is None else _unquote(head[3]))
+
+
+def _unquote(token: str) -> str:
+    """Decode a JSON string; a number, and a string with invalid escapes, stay as they are written."""
+    try:
+        return _TEXT.decode(token)
+    except _NOT_JSON:
+        return token.strip('"')
 
 
 def call(message_id: str, action: str, payload: bytes) -> str:
-    """The text of a CALL that we make, or make anew. `payload` is a JSON object, already encoded."""
-    return f"[2,{_quote(message_id)},{_quote(action)},{payload.decode()}]"
+    """Build a CALL. `payload` is a JSON object, already encoded."""
+    return f"[2,{_quote(message_id)},{_quote(action)},{payload.decode(errors='surrogatepass')}]"
 
 
 def call_result(message_id: str, payload: bytes) -> str:
-    """The text of a CALLRESULT of our own. `payload` is a JSON object, already encoded."""
-    return f"[3,{_quote(message_id)},{payload.decode()}]"
+    """Build a CALLRESULT. `payload` is a JSON object, already encoded."""
+    return f"[3,{_quote(message_id)},{payload.decode(errors='surrogatepass')}]"
 
 
 def call_error(message_id: str, code: str, description: str) -> str:
-    """The text of a CALLERROR of our own. OCPP allows 255 characters of description."""
+    """Build a CALLERROR. OCPP allows 255 characters of description."""
     return f"[4,{_quote(message_id)},{_quote(code)},{_quote(description[:255])},{{}}]"
 
 
-def malformed_answer(version: Version, frame: MalformedFrameError) -> str | None:
-    """The answer that a malformed frame's sender is owed, if any.
+def malformed_code(version: Version) -> str:
+    """Return the error code for a frame that cannot be read (OCPP-J 1.6, 4.2.3; 2.x Part 4, 4.3)."""
+    return "FormationViolation" if version is Version.V16 else "FormatViolation"
+
+
+def malformed_answer(version: Version, frame: MalformedFrame) -> str | None:
+    """Build the answer to a malformed frame; None where OCPP has none.
 
     With a readable id that is a CALLERROR to it; without, 2.x has the id "-1" for it
     (Part 4, 4.2.3), 1.6 has nothing.
     """
     if frame.id is not None:
-        code = "FormationViolation" if version is Version.V16 else "FormatViolation"
-        return call_error(frame.id, code, frame.reason)
+        return call_error(frame.id, malformed_code(version), frame.reason)
     if version is Version.V16:
         return None
     return call_error("-1", "RpcFrameworkError", frame.reason)

@@ -1,14 +1,14 @@
-"""Reading along: what a station's messages tell about its EVSEs.
+"""Station state: states, transactions and currents of a station's EVSEs, read from its messages.
 
-A tolerant eye: a message that does not fit is passed on all the same and tells us nothing. It keeps
-the little memory that OCPP asks for: which transaction runs at which EVSE, because a 1.6
-StopTransaction and a 2.x TransactionEvent need not name it again.
+Reading is lenient, member by member: a message or sample that cannot be read is skipped here and relayed
+all the same. Numbers are bounded. Only the present counts: what a station replays after an absence, what
+belongs to an ended transaction and the closing values of a transaction change no state of now.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TypeVar
 
@@ -17,6 +17,7 @@ import msgspec
 from controller.model.observations import (
     Booted,
     DrawSeen,
+    EvseRating,
     EvseState,
     NeedsSeen,
     Observation,
@@ -53,206 +54,431 @@ _CHARGING_STATES_2 = {
     "SuspendedEVSE": EvseState.SUSPENDED_EVSE,
     "Idle": EvseState.FINISHING,
 }
+_CAR_CHARGES = {EvseState.CHARGING, EvseState.SUSPENDED_EV, EvseState.SUSPENDED_EVSE}
+
 _PHASES = {"L1": 0, "L2": 1, "L3": 2, "L1-N": 0, "L2-N": 1, "L3-N": 2}
+_SUM = -1
+"""The key of a value without a phase."""
 _CURRENT = "Current.Import"
 _POWER = "Power.Active.Import"
-_WATTS = {"": 1.0, "W": 1.0, "kW": 1000.0}
-_REMEMBERED = 64
-"""Transactions kept in mind per station: far more than a station has EVSEs."""
+_SCALES = {
+    _CURRENT: {None: 1.0, "": 1.0, "A": 1.0, "mA": 0.001},
+    _POWER: {None: 1.0, "": 1.0, "W": 1.0, "kW": 1000.0},
+}
+_BEFORE_OUTLET = {"Inlet", "Cable", "EV", "Body"}
+"""Locations whose values count only where none is given for the outlet."""
+_CLOSING = "Transaction.End"
+
+MOST_A = 10_000.0
+"""Highest current that is read (A); a higher one is an error of the station, and skipped."""
+DRAW_TOLERANCE = 1.25
+"""A draw counts up to so many times the rated current of its EVSE."""
+MOST_TRANSACTIONS = 64
+"""Transactions remembered per station: running ones, and as many ended ones."""
+PAST_S = 300.0
+"""A message older than this, by the station's own clock, is a replay of the past."""
+CLOCK_STEP_S = 60.0
+"""A clock that lags alike for so long was set back."""
+_SAME_LAG_S = 30.0
+LONGEST_NAME = 80
+"""Characters of vendor, model and firmware that are kept."""
 
 _MessageT = TypeVar("_MessageT", bound=msgspec.Struct)
+_Sample = v16.SampledValueV16 | v2.SampledValueV2
+_Values = v16.MeterValueV16 | v2.MeterValueV2
+_Reader = Callable[[bytes, float], list[Observation]]
 
 
 class StationStateTracker:
-    """Reads one station's messages in order.
+    """Reads one station's messages in order of arrival, over all its links with one version.
 
-    `voltage` (V, line to neutral) turns a station's power values into current where it sends no others.
-    `wall` tells the date and time, with its zone: without it no car's departure can be known.
+    `voltage` (V, line to neutral) turns powers into currents where a station sends no currents. `evses`:
+    the configured EVSEs by number; without an entry, a value that names no phase counts for L1 alone.
+    `utc` of the methods is POSIX seconds.
     """
 
-    def __init__(self, version: Version, voltage: float, wall: Callable[[], datetime] | None = None) -> None:
+    def __init__(
+        self, version: Version, voltage: float, evses: Mapping[int, EvseRating] | None = None
+    ) -> None:
         self._voltage = voltage
-        self._wall = wall
+        self._evses = dict(evses or {})
+        self._only_evse = next(iter(self._evses)) if len(self._evses) == 1 else None
+        self._clock = _StationClock()
         self._evse_of: dict[int | str, int] = {}
+        self._running: dict[int, int | str | None] = {}
+        """The transaction that runs at each EVSE; None: begun, and not numbered yet (1.6)."""
+        self._ended: dict[int | str, None] = {}
         self._charging_at: dict[int, EvseState] = {}
-        self._readers: dict[str, Callable[[bytes], list[Observation]]] = (
+        """The last state of each EVSE that a transaction (2.x) or a connector (1.6) reported as charging."""
+        self._readers: dict[str, _Reader] = (
             {
-                "StatusNotification": self._status_16,
-                "StartTransaction": self._start_16,
-                "StopTransaction": self._stop_16,
-                "MeterValues": self._meter_values_16,
+                "StatusNotification": self._on_status_16,
+                "StartTransaction": self._on_start_16,
+                "StopTransaction": self._on_stop_16,
+                "MeterValues": self._on_meter_values_16,
             }
             if version is Version.V16
             else {
-                "StatusNotification": self._status_2,
-                "TransactionEvent": self._transaction_event_2,
-                "MeterValues": self._meter_values_2,
-                "NotifyEVChargingNeeds": self._needs_2,
+                "StatusNotification": self._on_status_2,
+                "TransactionEvent": self._on_transaction_event_2,
+                "MeterValues": self._on_meter_values_2,
+                "NotifyEVChargingNeeds": self._on_charging_needs_2,
             }
         )
-        self._boot = _boot_16 if version is Version.V16 else _boot_2
+        self._read_boot = _read_boot_16 if version is Version.V16 else _read_boot_2
 
-    def request(self, action: str, payload: bytes) -> list[Observation]:
-        """What a CALL or SEND of the station tells at once."""
+    def on_message(self, action: str, payload: bytes, utc: float) -> list[Observation]:
+        """Read a CALL or SEND of the station as it arrives."""
         reader = self._readers.get(action)
-        return reader(payload) if reader else []
+        return [] if reader is None else reader(payload, utc)
 
-    def answered(self, action: str, payload: bytes, result: bytes) -> list[Observation]:
-        """What a CALL of the station tells once its backend has answered it well."""
-        if action == "BootNotification" and is_accepted(result):
-            return self._boot(payload)
+    def on_call_result(self, action: str, payload: bytes, result: bytes) -> list[Observation]:
+        """Read a CALL of the station together with its CALLRESULT."""
+        if action == "BootNotification":
+            return self._read_boot(payload) if is_accepted(result) else []
         if action == "StartTransaction":
             start = read_payload(v16.StartTransactionV16, payload)
             given = read_payload(v16.StartTransactionResultV16, result)
             if start and given:
-                self._remember(given.transaction_id, start.connector_id)
+                self._number_transaction(start.connector_id, given.transaction_id)
         return []
 
-    def _remember(self, transaction: int | str, evse: int) -> None:
-        if len(self._evse_of) >= _REMEMBERED:
+    # -- transactions ---------------------------------------------------------------------------------
+
+    def _number_transaction(self, evse: int, transaction: int | str) -> None:
+        if len(self._evse_of) >= MOST_TRANSACTIONS:
             self._evse_of.pop(next(iter(self._evse_of)))
+        self._ended.pop(transaction, None)  # backends have been seen to give a number again
         self._evse_of[transaction] = evse
+        self._running[evse] = transaction
 
-    def _status_16(self, payload: bytes) -> list[Observation]:
-        message = read_payload(v16.StatusNotificationV16, payload)
-        if message is None or message.connector_id == 0:
-            return []
-        return [StateSeen(message.connector_id, _STATES_16.get(message.status, EvseState.UNKNOWN))]
+    def _end_transaction(self, transaction: int | str) -> None:
+        self._evse_of.pop(transaction, None)
+        if len(self._ended) >= MOST_TRANSACTIONS:
+            self._ended.pop(next(iter(self._ended)))
+        self._ended[transaction] = None
 
-    def _start_16(self, payload: bytes) -> list[Observation]:
+    def _on_start_16(self, payload: bytes, utc: float) -> list[Observation]:
         message = read_payload(v16.StartTransactionV16, payload)
-        return [TransactionSeen(message.connector_id, True)] if message else []
-
-    def _stop_16(self, payload: bytes) -> list[Observation]:
-        message = read_payload(v16.StopTransactionV16, payload)
-        evse = self._evse_of.pop(message.transaction_id, None) if message else None
-        return [] if evse is None else [TransactionSeen(evse, False)]
-
-    def _meter_values_16(self, payload: bytes) -> list[Observation]:
-        message = read_payload(v16.MeterValuesV16, payload)
-        if message is None or not message.meter_value or message.connector_id == 0:
+        if message is None or message.connector_id < 1:
             return []
-        samples: list[tuple[str, str, float]] = []
-        for sample in message.meter_value[-1].sampled_value:
-            value = _number(sample.value)  # signed values are no numbers: skipped here, passed on as they are
-            if value is not None:
-                samples.append((sample.measurand, sample.phase, value * _WATTS.get(sample.unit, 1.0)))
-        return self._draw(message.connector_id, samples)
+        self._clock.is_past(message.timestamp, utc)
+        self._running[message.connector_id] = None
+        return [TransactionSeen(message.connector_id, True)]
 
-    def _status_2(self, payload: bytes) -> list[Observation]:
+    def _on_stop_16(self, payload: bytes, utc: float) -> list[Observation]:
+        message = read_payload(v16.StopTransactionV16, payload)
+        if message is None:
+            return []
+        transaction = message.transaction_id
+        evse = self._evse_of.get(transaction)
+        self._end_transaction(transaction)
+        is_past = self._clock.is_past(message.timestamp, utc)
+        if evse is None or self._running.get(evse, transaction) != transaction:
+            return []  # another transaction has begun there since
+        self._running.pop(evse, None)
+        if is_past and self._charging_at.get(evse) in _CAR_CHARGES:
+            return []  # a replay: the car that charges now is the next one, whose start is still queued
+        return [TransactionSeen(evse, False)]
+
+    def _on_transaction_event_2(self, payload: bytes, utc: float) -> list[Observation]:
+        message = read_payload(v2.TransactionEventV2, payload)
+        if message is None:
+            return []
+        transaction, kind = message.transaction_info.transaction_id, message.event_type
+        evse = self._find_evse_2(message)
+        is_past = self._clock.is_past(message.timestamp, utc) or bool(message.offline)
+        if evse is None or (transaction in self._ended and kind != "Started"):
+            return []
+        running = self._running.get(evse)
+        if is_past and running not in (None, transaction):
+            if kind == "Ended":
+                self._end_transaction(transaction)
+            return []  # a replayed transaction from before the one that runs now
+        seen: list[Observation] = []
+        if kind == "Started":
+            seen.append(TransactionSeen(evse, True, transaction))
+        if kind == "Ended":
+            self._end_transaction(transaction)
+            self._running.pop(evse, None)
+            self._charging_at.pop(evse, None)
+            return [*seen, TransactionSeen(evse, False), StateSeen(evse, EvseState.FINISHING)]
+        self._number_transaction(evse, transaction)
+        if is_past:
+            return seen
+        state = _CHARGING_STATES_2.get(message.transaction_info.charging_state or "")
+        if state is not None:
+            self._charging_at[evse] = state
+            seen.append(StateSeen(evse, state))
+        return seen + self._read_draw(evse, message.meter_value, v2.MeterValueV2, utc)
+
+    def _find_evse_2(self, message: v2.TransactionEventV2) -> int | None:
+        """Return the EVSE of an event: only the first event of a transaction has to name it."""
+        if message.evse is not None and message.evse.id > 0:
+            return message.evse.id
+        return self._evse_of.get(message.transaction_info.transaction_id, self._only_evse)
+
+    # -- states ---------------------------------------------------------------------------------------
+
+    def _on_status_16(self, payload: bytes, _utc: float) -> list[Observation]:
+        message = read_payload(v16.StatusNotificationV16, payload)
+        if message is None or message.connector_id < 1:
+            return []
+        state = _STATES_16.get(message.status, EvseState.UNKNOWN)
+        self._charging_at[message.connector_id] = state
+        if len(self._charging_at) > MOST_TRANSACTIONS:
+            self._charging_at.pop(next(iter(self._charging_at)))
+        return [StateSeen(message.connector_id, state)]
+
+    def _on_status_2(self, payload: bytes, _utc: float) -> list[Observation]:
         message = read_payload(v2.StatusNotificationV2, payload)
-        if message is None or message.evse_id == 0:
+        if message is None or message.evse_id < 1:
             return []
         state = _CONNECTOR_STATES_2.get(message.connector_status, EvseState.UNKNOWN)
-        if state is EvseState.PREPARING:  # "Occupied" says less than the transaction that runs there
+        if state is EvseState.PREPARING:  # Occupied is less specific than the transaction that runs there
             state = self._charging_at.get(message.evse_id, state)
         else:
             self._charging_at.pop(message.evse_id, None)
         return [StateSeen(message.evse_id, state)]
 
-    def _transaction_event_2(self, payload: bytes) -> list[Observation]:
-        message = read_payload(v2.TransactionEventV2, payload)
-        if message is None:
-            return []
-        transaction = message.transaction_info
-        evse = message.evse.id if message.evse else self._evse_of.get(transaction.transaction_id)
-        if evse is None:
-            return []
-        seen: list[Observation] = []
-        if message.event_type == "Started":
-            seen.append(TransactionSeen(evse, True, transaction.transaction_id))
-        self._remember(transaction.transaction_id, evse)
-        state = _CHARGING_STATES_2.get(transaction.charging_state)
-        if message.event_type == "Ended":
-            self._evse_of.pop(transaction.transaction_id, None)
-            self._charging_at.pop(evse, None)
-            return [*seen, TransactionSeen(evse, False), StateSeen(evse, EvseState.FINISHING)]
-        if state is not None:
-            self._charging_at[evse] = state
-            seen.append(StateSeen(evse, state))
-        return seen + self._meter_value_2(evse, message.meter_value)
-
-    def _meter_values_2(self, payload: bytes) -> list[Observation]:
-        message = read_payload(v2.MeterValuesV2, payload)
-        return (
-            self._meter_value_2(message.evse_id, message.meter_value) if message and message.evse_id else []
-        )
-
-    def _needs_2(self, payload: bytes) -> list[Observation]:
+    def _on_charging_needs_2(self, payload: bytes, utc: float) -> list[Observation]:
         message = read_payload(v2.NotifyEVChargingNeedsV2, payload)
-        if message is None or message.evse_id == 0:
+        if message is None or message.evse_id < 1:
             return []
         needs = message.charging_needs
         wanted = needs.ac_charging_parameters
-        energy_wh = None if wanted is None else wanted.energy_amount
-        return [NeedsSeen(message.evse_id, energy_wh, self._seconds_until(needs.departure_time))]
+        departs_at = _posix(needs.departure_time)
+        return [
+            NeedsSeen(
+                message.evse_id,
+                None if wanted is None else wanted.energy_amount,
+                None if departs_at is None else departs_at - utc,
+            )
+        ]
 
-    def _seconds_until(self, moment: str | None) -> float | None:
-        """Site logic knows no wall clock: a moment becomes s from now."""
-        if moment is None or self._wall is None:
+    # -- currents -------------------------------------------------------------------------------------
+
+    def _on_meter_values_16(self, payload: bytes, utc: float) -> list[Observation]:
+        message = read_payload(v16.MeterValuesV16, payload)
+        if message is None:
+            return []
+        evse = message.connector_id or self._only_evse
+        transaction = message.transaction_id
+        if evse is None or (transaction in self._ended and transaction is not None):
+            return []
+        return self._read_draw(evse, message.meter_value, v16.MeterValueV16, utc)
+
+    def _on_meter_values_2(self, payload: bytes, utc: float) -> list[Observation]:
+        message = read_payload(v2.MeterValuesV2, payload)
+        if message is None:
+            return []
+        evse = message.evse_id or self._only_evse
+        return [] if evse is None else self._read_draw(evse, message.meter_value, v2.MeterValueV2, utc)
+
+    def _read_draw(
+        self, evse: int, meter_value: msgspec.Raw, kind: type[_Values], utc: float
+    ) -> list[Observation]:
+        """Read the current of an EVSE from the newest values that contain one.
+
+        Stations put all values of one moment into one element, or each into its own: elements with the
+        same timestamp are read together, the newest moment first.
+        """
+        amps: dict[int, float] = {}
+        watts: dict[int, float] = {}
+        moment: str | None = None
+        for values in reversed(_read_values(meter_value, kind)):
+            if values.timestamp != moment and (amps or watts):
+                break
+            moment = values.timestamp
+            if moment is not None and self._clock.is_past(moment, utc):
+                continue
+            self._read_samples(values.sampled_value or (), amps, watts)
+        current = self._per_phase(evse, amps, watts)
+        return [] if current is None else [DrawSeen(evse, current)]
+
+    def _read_samples(
+        self, samples: Sequence[_Sample], amps: dict[int, float], watts: dict[int, float]
+    ) -> None:
+        """Add values by phase; what is there already is newer. Values before the outlet count last."""
+        before_outlet: list[tuple[dict[int, float], int, float]] = []
+        for sample in samples:
+            scales = _SCALES.get(sample.measurand or "")
+            if scales is None or sample.context == _CLOSING:
+                continue
+            phase = _PHASES.get(sample.phase.upper()) if sample.phase else _SUM
+            value = _read_value(sample, scales)
+            if phase is None or value is None:
+                continue
+            values = amps if sample.measurand == _CURRENT else watts
+            if sample.location in _BEFORE_OUTLET:
+                before_outlet.append((values, phase, value))
+            else:
+                values.setdefault(phase, value)
+        for values, phase, value in before_outlet:
+            values.setdefault(phase, value)
+
+    def _per_phase(self, evse: int, amps: dict[int, float], watts: dict[int, float]) -> PerPhase | None:
+        """Return the current per phase (A), bounded by the EVSE's rating; None where none is known."""
+        rating = self._evses.get(evse)
+        if not amps:
+            if set(watts) - {_SUM}:
+                amps = {phase: power / self._voltage for phase, power in watts.items() if phase != _SUM}
+            elif _SUM in watts and rating is not None:
+                amps = {_SUM: _split_power(watts[_SUM], self._voltage, rating)}
+        if set(amps) - {_SUM}:
+            values = [amps.get(phase) for phase in range(3)]
+        elif _SUM in amps:
+            # A single value without a phase. The phases that carry it are unknown: each may.
+            count = 1 if rating is None else rating.phases
+            values = [amps[_SUM] if phase < count else None for phase in range(3)]
+        else:
             return None
+        most = MOST_A if rating is None else rating.max_a * DRAW_TOLERANCE
+        bounded = [None if value is None else max(-most, min(most, value)) for value in values]
+        return (bounded[0], bounded[1], bounded[2])
+
+
+class _StationClock:
+    """Compares a station's timestamps with each other, whatever its clock shows.
+
+    `_lead_s`: how far the station's clock is ahead of ours (s; mostly below 0 for one that is behind), by
+    the newest of its timestamps. A replayed message is far behind it. A clock that was set back is behind
+    it, too, but stays behind by the same time while time passes: then its lead is adopted.
+    """
+
+    def __init__(self) -> None:
+        self._lead_s: float | None = None
+        self._lagging: tuple[float, float] | None = None
+        """Lead of the first of the messages that lag alike, and when it arrived (POSIX s)."""
+
+    def is_past(self, timestamp: str | None, utc: float) -> bool:
+        """Return True if a message with this timestamp is a replay; take note of the timestamp."""
+        moment = _posix(timestamp)
+        if moment is None:
+            return False
+        lead_s = moment - utc
+        if self._lead_s is None or lead_s >= self._lead_s - PAST_S:
+            self._lead_s = lead_s if self._lead_s is None else max(self._lead_s, lead_s)
+            self._lagging = None
+            return False
+        if self._lagging is None or abs(lead_s - self._lagging[0]) > _SAME_LAG_S:
+            self._lagging = (lead_s, utc)
+        elif utc - self._lagging[1] >= CLOCK_STEP_S:
+            self._lead_s, self._lagging = lead_s, None
+            return False
+        return True
+
+
+def _split_power(watts: float, voltage: float, rating: EvseRating) -> float:
+    """Return the highest current that a phase may carry for a total power (A).
+
+    A power that one phase can carry may flow in one phase; a higher one flows in all of them.
+    """
+    one_phase_a = watts / voltage
+    return one_phase_a if one_phase_a <= rating.max_a else one_phase_a / rating.phases
+
+
+def _read_value(sample: _Sample, scales: Mapping[str | None, float]) -> float | None:
+    """Return a sample's value in A or W; None where it is no number, or beyond all measure."""
+    unit: str | None
+    if isinstance(sample, v16.SampledValueV16):
+        unit, scale = sample.unit, 1.0
+    else:
+        measure = sample.unit_of_measure or v2.UnitOfMeasureV2()
+        unit, multiplier = measure.unit, measure.multiplier or 0
+        if abs(multiplier) > 30:
+            return None
+        scale = 10.0**multiplier
+    value = _read_number(sample.value)
+    factor = scales.get(unit)
+    if value is None or factor is None:
+        return None
+    value *= scale * factor
+    return value if abs(value) <= MOST_A * 1000 else None
+
+
+def _read_number(value: str | float | None) -> float | None:
+    """Read a number as stations write it: as text, too, and with a decimal comma."""
+    if isinstance(value, str):
         try:
-            leaves = datetime.fromisoformat(moment)
+            value = float(value.replace(",", "."))
         except ValueError:
             return None
-        now = self._wall()  # a moment without a zone is UTC
-        return ((leaves if leaves.tzinfo else leaves.replace(tzinfo=UTC)) - now).total_seconds()
-
-    def _meter_value_2(self, evse: int, values: tuple[v2.MeterValueV2, ...]) -> list[Observation]:
-        if not values:
-            return []
-        samples = [
-            (sample.measurand, sample.phase, sample.value * _scale_2(sample.unit_of_measure))
-            for sample in values[-1].sampled_value
-        ]
-        return self._draw(evse, samples)
-
-    def _draw(self, evse: int, samples: Iterable[tuple[str, str, float]]) -> list[Observation]:
-        """Currents as sent; where a station sends none, from its powers per phase."""
-        found: dict[str, dict[str, float]] = {_CURRENT: {}, _POWER: {}}
-        for measurand, phase, value in samples:
-            if measurand in found and (not phase or phase in _PHASES) and math.isfinite(value):
-                found[measurand][phase] = value
-        currents = found[_CURRENT] or {
-            phase: watts / self._voltage for phase, watts in found[_POWER].items() if phase in _PHASES
-        }
-        if not currents:
-            return []
-        return [DrawSeen(evse, _per_phase(currents))]
+    return value if value is not None and math.isfinite(value) else None
 
 
-def _per_phase(currents: dict[str, float]) -> PerPhase:
-    if not any(phase in _PHASES for phase in currents):
-        # One value without a phase: what flows in the first phase; of the others nothing is said.
-        return (next(iter(currents.values())), None, None)
-    values: list[float | None] = [None, None, None]
-    for phase, value in currents.items():
-        if phase in _PHASES:
-            values[_PHASES[phase]] = value
-    return (values[0], values[1], values[2])
-
-
-def _scale_2(unit: v2.UnitOfMeasureV2) -> float:
-    # A multiplier beyond what any meter needs is nonsense, and 10.0**400 an OverflowError.
-    if abs(unit.multiplier) > 30:
-        return math.nan
-    return float(10.0**unit.multiplier) * _WATTS.get(unit.unit, 1.0)
-
-
-def _number(text: str) -> float | None:
+def _read_values(meter_value: msgspec.Raw, kind: type[_Values]) -> Sequence[_Values]:
+    """Read the elements of `meterValue`, each sample by itself where one of them cannot be read."""
     try:
-        value = float(text)
-    except ValueError:
+        return msgspec.json.decode(meter_value, type=tuple[kind, ...] | None) or ()  # type: ignore[valid-type]
+    except (msgspec.DecodeError, RecursionError, UnicodeError):
+        return [_read_element(bytes(raw), kind) for raw in _read_list(meter_value)]
+
+
+class _Element(msgspec.Struct, rename="camel"):
+    timestamp: msgspec.Raw = msgspec.Raw(b"null")
+    sampled_value: msgspec.Raw = msgspec.Raw(b"[]")
+
+
+def _read_element(raw: bytes, kind: type[_Values]) -> _Values:
+    element = read_payload(_Element, raw) or _Element()
+    timestamp = _decode_text(element.timestamp)
+    if issubclass(kind, v16.MeterValueV16):
+        samples_16 = (read_payload(v16.SampledValueV16, each) for each in _read_list(element.sampled_value))
+        return v16.MeterValueV16(
+            timestamp=timestamp, sampled_value=tuple(each for each in samples_16 if each is not None)
+        )
+    samples_2 = (read_payload(v2.SampledValueV2, each) for each in _read_list(element.sampled_value))
+    return v2.MeterValueV2(
+        timestamp=timestamp, sampled_value=tuple(each for each in samples_2 if each is not None)
+    )
+
+
+def _read_list(raw: msgspec.Raw) -> list[bytes]:
+    try:
+        return [bytes(each) for each in msgspec.json.decode(raw, type=list[msgspec.Raw])]
+    except (msgspec.DecodeError, RecursionError, UnicodeError):
+        return []
+
+
+def _decode_text(raw: msgspec.Raw) -> str | None:
+    try:
+        return msgspec.json.decode(raw, type=str)
+    except (msgspec.DecodeError, RecursionError, UnicodeError):
         return None
-    return value if math.isfinite(value) else None
 
 
-def _boot_16(payload: bytes) -> list[Observation]:
-    # Whoever it is and however it says so: it has booted, and may have lost our limits.
+def _posix(timestamp: str | None) -> float | None:
+    """Return a dateTime as POSIX s, one without a zone as UTC; None where it cannot be read."""
+    if timestamp is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(timestamp)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        return None
+
+
+def _read_boot_16(payload: bytes) -> list[Observation]:
+    # Whatever its members are: the station has booted, and may have lost our limits.
     boot = read_payload(v16.BootNotificationV16, payload) or v16.BootNotificationV16()
-    return [Booted(boot.charge_point_vendor, boot.charge_point_model, boot.firmware_version)]
+    return [
+        Booted(
+            _shorten(boot.charge_point_vendor),
+            _shorten(boot.charge_point_model),
+            _shorten(boot.firmware_version),
+        )
+    ]
 
 
-def _boot_2(payload: bytes) -> list[Observation]:
+def _read_boot_2(payload: bytes) -> list[Observation]:
     station = (read_payload(v2.BootNotificationV2, payload) or v2.BootNotificationV2()).charging_station
-    return [Booted(station.vendor_name, station.model, station.firmware_version)]
+    return [
+        Booted(_shorten(station.vendor_name), _shorten(station.model), _shorten(station.firmware_version))
+    ]
+
+
+def _shorten(text: str) -> str:
+    """Return the printable characters of the first line, at most LONGEST_NAME."""
+    first = text.splitlines()[0] if text else ""
+    return "".join(character for character in first if character.isprintable())[:LONGEST_NAME]

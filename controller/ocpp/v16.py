@@ -31,6 +31,7 @@ class StartTransactionV16(_Message, frozen=True, kw_only=True):
     """Station: a transaction begins. The driver's idTag is not read."""
 
     connector_id: int
+    timestamp: str | None = None
 
 
 class StartTransactionResultV16(_Message, frozen=True, kw_only=True):
@@ -43,28 +44,33 @@ class StopTransactionV16(_Message, frozen=True, kw_only=True):
     """Station: a transaction ends."""
 
     transaction_id: int
+    timestamp: str | None = None
 
 
 class SampledValueV16(_Message, frozen=True, kw_only=True):
-    """One measured value; `value` is text, defaults as in section 7.43."""
+    """One measured value (section 7.43). Stations also send numbers, and null for what they omit."""
 
-    value: str
-    measurand: str = "Energy.Active.Import.Register"
-    phase: str = ""
-    unit: str = ""
+    value: str | float | None = None
+    measurand: str | None = None
+    phase: str | None = None
+    unit: str | None = None
+    location: str | None = None
+    context: str | None = None
 
 
 class MeterValueV16(_Message, frozen=True, kw_only=True):
     """Values measured at one time."""
 
-    sampled_value: tuple[SampledValueV16, ...] = ()
+    timestamp: str | None = None
+    sampled_value: tuple[SampledValueV16, ...] | None = None
 
 
 class MeterValuesV16(_Message, frozen=True, kw_only=True):
     """Station: values of a connector's meter."""
 
     connector_id: int
-    meter_value: tuple[MeterValueV16, ...] = ()
+    transaction_id: int | None = None
+    meter_value: msgspec.Raw = msgspec.Raw(b"null")
 
 
 class ChargingSchedulePeriodV16(_Message, frozen=True, kw_only=True):

@@ -37,6 +37,7 @@ class StatusNotificationV2(_Message, frozen=True, kw_only=True):
 
     evse_id: int
     connector_status: str
+    timestamp: str | None = None
 
 
 class EvseV2(_Message, frozen=True, kw_only=True):
@@ -49,45 +50,50 @@ class TransactionV2(_Message, frozen=True, kw_only=True):
     """A transaction and how it is going."""
 
     transaction_id: str
-    charging_state: str = ""
+    charging_state: str | None = None
 
 
 class UnitOfMeasureV2(_Message, frozen=True, kw_only=True):
     """A unit and the power of ten of the value."""
 
-    unit: str = ""
-    multiplier: int = 0
+    unit: str | None = None
+    multiplier: int | None = None
 
 
 class SampledValueV2(_Message, frozen=True, kw_only=True):
-    """One measured value."""
+    """One measured value. Stations also send text, and null for what they omit."""
 
-    value: float
-    measurand: str = "Energy.Active.Import.Register"
-    phase: str = ""
-    unit_of_measure: UnitOfMeasureV2 = UnitOfMeasureV2()
+    value: float | str | None = None
+    measurand: str | None = None
+    phase: str | None = None
+    unit_of_measure: UnitOfMeasureV2 | None = None
+    location: str | None = None
+    context: str | None = None
 
 
 class MeterValueV2(_Message, frozen=True, kw_only=True):
     """Values measured at one time."""
 
-    sampled_value: tuple[SampledValueV2, ...] = ()
+    timestamp: str | None = None
+    sampled_value: tuple[SampledValueV2, ...] | None = None
 
 
 class TransactionEventV2(_Message, frozen=True, kw_only=True):
     """Station: a transaction began, went on or ended. The driver's idToken is not read."""
 
     event_type: str
+    timestamp: str | None = None
+    offline: bool | None = None
     transaction_info: TransactionV2
     evse: EvseV2 | None = None
-    meter_value: tuple[MeterValueV2, ...] = ()
+    meter_value: msgspec.Raw = msgspec.Raw(b"null")
 
 
 class MeterValuesV2(_Message, frozen=True, kw_only=True):
     """Station: values of an EVSE's meter."""
 
     evse_id: int
-    meter_value: tuple[MeterValueV2, ...] = ()
+    meter_value: msgspec.Raw = msgspec.Raw(b"null")
 
 
 class ACChargingParametersV2(_Message, frozen=True, kw_only=True):

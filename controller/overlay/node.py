@@ -18,7 +18,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from controller.ocpp.frames import MalformedFrameError, UnknownMessageTypeError
+from controller.ocpp.frames import MalformedFrame, UnknownMessageType
 from controller.overlay import overlay_frames, source_check
 from controller.overlay.events import (
     HERE,
@@ -145,7 +145,7 @@ class Node:
             self.counts["too late"] += 1
             return
         frame = overlay_frames.parse(message)
-        if isinstance(frame, MalformedFrameError | UnknownMessageTypeError):
+        if isinstance(frame, MalformedFrame | UnknownMessageType):
             yield from self._unreadable(frame, way)
             return
         way = self._with_learned_peer(way, frame, now)
@@ -182,11 +182,9 @@ class Node:
         else:
             yield from self._back(frame, HERE, now)
 
-    def _unreadable(
-        self, frame: MalformedFrameError | UnknownMessageTypeError, way: LinkState
-    ) -> Iterator[Action]:
+    def _unreadable(self, frame: MalformedFrame | UnknownMessageType, way: LinkState) -> Iterator[Action]:
         self.counts["unreadable"] += 1
-        if isinstance(frame, MalformedFrameError):
+        if isinstance(frame, MalformedFrame):
             yield OverlayLogEntry(logging.WARNING, f"{way.peer!r} sent what is no frame: {frame.reason}")
             if frame.id is not None:
                 answer = overlay_frames.error(frame.id, "FormatViolation", frame.reason)

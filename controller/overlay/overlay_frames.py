@@ -18,7 +18,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from controller.ocpp.frames import MalformedFrameError, UnknownMessageTypeError
+from controller.ocpp.frames import MalformedFrame, UnknownMessageType
 from controller.overlay.overlay_wire import (
     BYTE_ORDER,
     ERRORS,
@@ -84,7 +84,7 @@ class RoutedFrame(msgspec.Struct, frozen=True):
         return self.kind is OverlayMessageKind.ERROR and self.body[2:] == (UNREACHED,)
 
 
-def parse(message: Message) -> RoutedFrame | MalformedFrameError | UnknownMessageTypeError:
+def parse(message: Message) -> RoutedFrame | MalformedFrame | UnknownMessageType:
     """Read one frame of any form. Never raises: what cannot be read is a `Malformed`."""
     return _parse_binary(message) if isinstance(message, bytes) else _parse_text(message)
 
@@ -142,19 +142,19 @@ def _hops(hops: Hops) -> bytes:
     return msgspec.json.encode(hops[0] if len(hops) == 1 else hops)
 
 
-def _parse_text(text: str) -> RoutedFrame | MalformedFrameError | UnknownMessageTypeError:
+def _parse_text(text: str) -> RoutedFrame | MalformedFrame | UnknownMessageType:
     try:
         parts = [bytes(part) for part in _ENVELOPE.decode(text)]
     except msgspec.ValidationError:
-        return MalformedFrameError("it is JSON, but no array")
+        return MalformedFrame("it is JSON, but no array")
     except (msgspec.DecodeError, RecursionError, UnicodeError):
-        return MalformedFrameError("it is not JSON")
+        return MalformedFrame("it is not JSON")
     try:
         number = _TYPE.decode(parts[0])
     except (IndexError, msgspec.DecodeError):
-        return MalformedFrameError("it does not begin with a message type")
+        return MalformedFrame("it does not begin with a message type")
     if number not in _KINDS:
-        return UnknownMessageTypeError(number)
+        return UnknownMessageType(number)
     kind = _KINDS[number]
     return _read(kind, parts, _ROUTE if _has_route(kind, parts) else 0)
 
@@ -166,22 +166,22 @@ def _has_route(kind: OverlayMessageKind, parts: list[bytes]) -> bool:
     return len(parts) - _ROUTE in _LENGTHS[kind]
 
 
-def _read(kind: OverlayMessageKind, parts: list[bytes], route: int) -> RoutedFrame | MalformedFrameError:
+def _read(kind: OverlayMessageKind, parts: list[bytes], route: int) -> RoutedFrame | MalformedFrame:
     name = kind.name
     try:
         message_id = _TEXT.decode(parts[1 + route])
     except (IndexError, msgspec.DecodeError, UnicodeError):
-        return MalformedFrameError(f"its {name} has no message id")
+        return MalformedFrame(f"its {name} has no message id")
     waiting = message_id if kind is OverlayMessageKind.CALL else None
     if len(parts) - route not in _LENGTHS[kind]:
-        return MalformedFrameError(f"its {name} has {len(parts)} elements", waiting)
+        return MalformedFrame(f"its {name} has {len(parts)} elements", waiting)
     body = tuple(parts[2 + route :])
     try:
         destination, path = (_read_hops(part) for part in parts[1:3]) if route else ((), ())
         if route and not destination:
             raise msgspec.ValidationError
     except (msgspec.DecodeError, UnicodeError):
-        return MalformedFrameError(
+        return MalformedFrame(
             f"its {name} has no good destination or path: one id, or 1 to {MOST_HOPS} of them", waiting
         )
     action = None
@@ -189,7 +189,7 @@ def _read(kind: OverlayMessageKind, parts: list[bytes], route: int) -> RoutedFra
         try:
             action = _TEXT.decode(body[0])
         except (msgspec.DecodeError, UnicodeError):
-            return MalformedFrameError(f"its {name} has no action in words", waiting)
+            return MalformedFrame(f"its {name} has no action in words", waiting)
     return RoutedFrame(kind, message_id, body, destination, path, action)
 
 
@@ -210,11 +210,11 @@ class _CutFrameError(Exception):
     """The frame ends before it should, or has an id that is none."""
 
 
-def _parse_binary(data: bytes) -> RoutedFrame | MalformedFrameError | UnknownMessageTypeError:
+def _parse_binary(data: bytes) -> RoutedFrame | MalformedFrame | UnknownMessageType:
     if not data:
-        return MalformedFrameError("it is empty")
+        return MalformedFrame("it is empty")
     if data[0] not in _KINDS:
-        return UnknownMessageTypeError(data[0])
+        return UnknownMessageType(data[0])
     try:
         destination, at = _take(data, 1)
         count, at = _byte(data, at)
@@ -224,11 +224,11 @@ def _parse_binary(data: bytes) -> RoutedFrame | MalformedFrameError | UnknownMes
             path.append(hop)
         message_id, at = _take(data, at)
     except (_CutFrameError, UnicodeDecodeError):
-        return MalformedFrameError("its destination, path or message id cannot be read")
+        return MalformedFrame("its destination, path or message id cannot be read")
     if not all(0 < len(hop) <= LONGEST_ID for hop in path) or len(destination) > LONGEST_ID:
-        return MalformedFrameError("its destination or path has an id that is none")
+        return MalformedFrame("its destination or path has an id that is none")
     if count > MOST_HOPS:
-        return MalformedFrameError(f"its path has more than {MOST_HOPS} ids")
+        return MalformedFrame(f"its path has more than {MOST_HOPS} ids")
     whither = (destination or NOBODY,) if destination or path else ()
     kind = _KINDS[data[0]]
     action = _action(data, at) if kind in (OverlayMessageKind.CALL, OverlayMessageKind.SEND) else None

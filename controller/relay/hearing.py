@@ -4,14 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from controller.ocpp.frames import (
-    Frame,
-    MalformedFrameError,
-    UnknownMessageTypeError,
-    Version,
-    malformed_answer,
-    parse,
-)
+from controller.ocpp.frames import Frame, MalformedFrame, UnknownMessageType, Version, malformed_answer, parse
 
 
 class UnreadableText(msgspec.Struct, frozen=True):
@@ -24,9 +17,9 @@ class UnreadableText(msgspec.Struct, frozen=True):
 def parse_text(version: Version, text: str, sender: str) -> Frame | UnreadableText:
     """Read a text. An unknown message type is to be ignored (OCPP-J 2.x Part 4, 4.1.3)."""
     frame = parse(text)
-    if isinstance(frame, UnknownMessageTypeError):
+    if isinstance(frame, UnknownMessageType):
         return UnreadableText(f"{sender} sent a frame of unknown type {frame.type}: ignored")
-    if isinstance(frame, MalformedFrameError):
+    if isinstance(frame, MalformedFrame):
         return UnreadableText(
             f"{sender} sent a frame that we cannot read: {frame.reason} ({len(text)} characters)",
             malformed_answer(version, frame),

@@ -24,9 +24,9 @@ from controller.ocpp.frames import (
     CallError,
     CallResult,
     Frame,
-    MalformedFrameError,
+    MalformedFrame,
     Send,
-    UnknownMessageTypeError,
+    UnknownMessageType,
     Version,
     call_error,
     parse,
@@ -249,7 +249,7 @@ class RelayPolicyCheck:
 def _read(text: str) -> Frame:
     """A frame that we have written ourselves."""
     frame = parse(text)
-    assert not isinstance(frame, MalformedFrameError | UnknownMessageTypeError)
+    assert not isinstance(frame, MalformedFrame | UnknownMessageType)
     return frame
 
 

@@ -359,7 +359,7 @@ class StationRelay:
     def _observe(self, frame: Call | Send, now: float) -> None:
         if self._story is not None:
             self._save(self._story.on_station_call(self._version, frame.action, frame.payload))
-        for seen in self._observer.request(frame.action, frame.payload):
+        for seen in self._observer.on_message(frame.action, frame.payload, self._utc_of(now)):
             self._ownership.saw(seen, now)
             self._actions.append(ObservationMade(seen))
 

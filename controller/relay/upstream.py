@@ -192,7 +192,7 @@ class Upstream:
         """The station hears the answer to its CALL; `result` is its payload where it is a good one."""
         if result is None:
             return [answer]
-        seen = self._observer.answered(frame.action, frame.payload, result)
+        seen = self._observer.on_call_result(frame.action, frame.payload, result)
         outcomes: list[Outcome] = [CallSettled(frame, result), answer, *map(ObservationMade, seen)]
         if frame.action == "BootNotification" and is_accepted(result):
             outcomes.append(CommandsAllowed())

@@ -18,6 +18,7 @@ from controller.config import BackendConfig, Config, ListenConfig, StationConfig
 from controller.config.backend_rules import backend_names, endpoints_by_backend
 from controller.config.password_files import StationSecret, parse_password_file
 from controller.config.schema import OverlayConfig
+from controller.model.observations import EvseRating
 from controller.ocpp.frames import Version
 from controller.ocpp.station_state import StationStateTracker
 from controller.overlay.binary_messages import BinaryMessages
@@ -68,6 +69,7 @@ class StationService:
         self._names = backend_names(config)
         self._memory = RelayJournals(config, None if keeper is None else keeper.remember)
         self._gate = None if keeper is None else keeper.gate
+        self._trackers: dict[str, tuple[Version, StationStateTracker]] = {}
         self._listening = _listening(config.listen, len(self._stations))
         self._uplinks = _uplinks(config)
         self._hub = None if config.overlay is None else self._overlaid(config.overlay)
@@ -164,6 +166,15 @@ class StationService:
             log.info("station %s is away: what waits is told to %s", station.id, ", ".join(sorted(waiting)))
             await self._board.run(station.id, make, owner, [each for each in told if each is not owner])
 
+    def _state_tracker(self, station: StationConfig, version: Version) -> StationStateTracker:
+        """Return the tracker of a station: it outlives the links, as transactions do."""
+        known = self._trackers.get(station.id)
+        if known is None or known[0] is not version:
+            evses = {evse.id: EvseRating(len(evse.phases), evse.max_a) for evse in station.evse}
+            known = version, StationStateTracker(version, self._config.site.voltage, evses)
+            self._trackers[station.id] = known
+        return known[1]
+
     def _session(
         self, station: StationConfig, admitted: Admission, ownership: ProfileArbiter, link: Channel | None
     ) -> StationSession:
@@ -173,7 +184,7 @@ class StationService:
             station.id,
             self._names[station.owner],
             admitted.version,
-            StationStateTracker(admitted.version, self._config.site.voltage, partial(datetime.now, UTC)),
+            self._state_tracker(station, admitted.version),
             ownership,
             listen.call_timeout_s,
             trio.current_time(),

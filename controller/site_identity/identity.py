@@ -22,7 +22,7 @@ from controller.ocpp.frames import (
     Call,
     CallError,
     CallResult,
-    MalformedFrameError,
+    MalformedFrame,
     Version,
     call,
     call_error,
@@ -188,7 +188,7 @@ class SiteIdentity:
         frame = parse(text)
         if isinstance(frame, Call):
             return self._answer(frame, utc)
-        if isinstance(frame, MalformedFrameError):
+        if isinstance(frame, MalformedFrame):
             owed = malformed_answer(self._version, frame)
             note = LogEntry(logging.WARNING, f"the site's backend sent what is no OCPP: {frame.reason}")
             return [note] if owed is None else [note, ToBackend(owed)]

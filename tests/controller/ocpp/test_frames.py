@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 
+import msgspec
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -14,9 +15,9 @@ from controller.ocpp.frames import (
     CallError,
     CallResult,
     CallResultError,
-    MalformedFrameError,
+    MalformedFrame,
     Send,
-    UnknownMessageTypeError,
+    UnknownMessageType,
     Version,
     call,
     call_error,
@@ -61,20 +62,20 @@ def test_what_is_read(text: str, kind: type, members: dict[str, object]) -> None
 REFUSED = [
     ("", "it is not JSON", None),
     ("hello", "it is not JSON", None),
-    ('[2,"1","Heartbeat",{}', "it is not JSON", None),
-    ('[2,"1","Heartbeat",{}] ]', "it is not JSON", None),
-    ('[2,"1","Heartbeat",{"x":NaN}]', "it is not JSON", None),
+    ('[2,"1","Heartbeat",{}', "it is not JSON", "1"),
+    ('[2,"1","Heartbeat",{}] ]', "it is not JSON", "1"),
+    ('[2,"1","Heartbeat",{"x":NaN}]', "it is not JSON", "1"),
     ("[" * 100_000, "it is not JSON", None),
     ("\ud800", "it is not JSON", None),
     ("{}", "it is JSON, but no array", None),
     ('"[2]"', "it is JSON, but no array", None),
     ("[]", "it does not begin with a message type", None),
-    ('["2","1","Heartbeat",{}]', "it does not begin with a message type", None),
+    ('["2","1","Heartbeat",{}]', "it does not begin with a message type", "1"),
     ("[true]", "it does not begin with a message type", None),
     ("[2.5]", "it does not begin with a message type", None),
     ("[" + "9" * 5000 + "]", "it does not begin with a message type", None),
     ("[2]", "its CALL has no message id", None),
-    ('[2,1,"Heartbeat",{}]', "its CALL has no message id", None),
+    ('[2,1,"Heartbeat",{}]', "its CALL has no message id", "1"),
     ("[3,null,{}]", "its CALLRESULT has no message id", None),
     ('[2,"1"]', "its CALL has 2 elements", "1"),
     ('[2,"1","Heartbeat"]', "its CALL has 3 elements", "1"),
@@ -92,12 +93,49 @@ REFUSED = [
 
 @pytest.mark.parametrize(("text", "reason", "message_id"), REFUSED, ids=[row[0][:30] for row in REFUSED])
 def test_what_is_refused(text: str, reason: str, message_id: str | None) -> None:
-    assert parse(text) == MalformedFrameError(reason, message_id)
+    frame = parse(text)
+    assert isinstance(frame, MalformedFrame)
+    assert (frame.reason, frame.id) == (reason, message_id)
+
+
+LENIENT: list[tuple[str, Call | CallResult | CallError | None]] = [
+    ('[2,"x","DataTransfer",{"a":NaN}]', Call("", "x", "DataTransfer", b'{"a":NaN}')),
+    ('[2,"x","DataTransfer",{"a":"\\ud83d",}]', Call("", "x", "DataTransfer", b'{"a":"\\ud83d",}')),
+    ("[2,\"x\",\"DataTransfer\",{'a':'b'}]", Call("", "x", "DataTransfer", b"{'a':'b'}")),
+    ('[2,"x","DataTransfer",{"a":"\t"}]', Call("", "x", "DataTransfer", b'{"a":"\t"}')),
+    ('[2,4711,"Heartbeat",{}]', Call("", "4711", "Heartbeat", b"{}")),
+    ('["2","x","Heartbeat",{}]', Call("", "x", "Heartbeat", b"{}")),
+    ('[2.0,"x","Heartbeat",{}]', Call("", "x", "Heartbeat", b"{}")),
+    ('[2,"x","Heartbeat"]', Call("", "x", "Heartbeat", b"{}")),
+    ('[3,"x",{"a":[]', CallResult("", "x", b'{"a":[')),
+    ('[3,"x"]', CallResult("", "x", b"{}")),
+    ('["3","x",{}]', CallResult("", "x", b"{}")),
+    ('[4,"x"]', CallError("", "x", "GenericError")),
+    ('[2,"x"]', None),
+    ("[7,1", None),
+    ("hello", None),
+]
+
+
+@pytest.mark.parametrize(("text", "frame"), LENIENT, ids=[row[0] for row in LENIENT])
+def test_parse_of_malformed_text_finds_its_head(
+    text: str, frame: Call | CallResult | CallError | None
+) -> None:
+    malformed = parse(text)
+    assert isinstance(malformed, MalformedFrame)
+    expected = None if frame is None else msgspec.structs.replace(frame, text=text)
+    assert malformed.frame == expected
+
+
+@pytest.mark.parametrize("padded", ["\ufeff%s", "%s\0", "\0 %s \r\n"])
+def test_parse_of_padded_text_drops_the_padding(padded: str) -> None:
+    text = '[2,"x","Heartbeat",{}]'
+    assert parse(padded % text) == Call(text, "x", "Heartbeat", b"{}")
 
 
 @pytest.mark.parametrize("number", [-1, 0, 1, 7, 42])
 def test_other_message_types_are_named(number: int) -> None:
-    assert parse(f'[{number},"1",{{}}]') == UnknownMessageTypeError(number)
+    assert parse(f'[{number},"1",{{}}]') == UnknownMessageType(number)
 
 
 values = st.recursive(
@@ -124,9 +162,9 @@ def test_any_array_is_read_as_it_is_or_refused(
     array = [*head, *tail]
     text = json.dumps(array, indent=indent, ensure_ascii=ascii_only)
     frame = parse(text)
-    if isinstance(frame, MalformedFrameError):
+    if isinstance(frame, MalformedFrame):
         assert frame.id is None or frame.id == array[1]
-    elif isinstance(frame, UnknownMessageTypeError):
+    elif isinstance(frame, UnknownMessageType):
         assert frame.type == array[0]
     else:
         assert frame.text == text
@@ -175,4 +213,4 @@ def test_our_errors_read_back_within_their_length(message_id: str, code: str, de
 def test_what_the_sender_of_a_malformed_frame_is_owed(
     version: Version, message_id: str | None, answer: str | None
 ) -> None:
-    assert malformed_answer(version, MalformedFrameError("why", message_id)) == answer
+    assert malformed_answer(version, MalformedFrame("why", message_id)) == answer

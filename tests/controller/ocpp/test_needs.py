@@ -25,7 +25,9 @@ def needs(departure: str | None = None, wanted: dict[str, Any] | None = None) ->
 
 
 def seen(version: Version, message: dict[str, Any]) -> list[Observation]:
-    return StationStateTracker(version, 230.0, lambda: NOON).request(ACTION, json.dumps(message).encode())
+    return StationStateTracker(version, 230.0).on_message(
+        ACTION, json.dumps(message).encode(), NOON.timestamp()
+    )
 
 
 @pytest.mark.parametrize("version", V2)

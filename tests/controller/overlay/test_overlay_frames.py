@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.ocpp.frames import MalformedFrameError, UnknownMessageTypeError
+from controller.ocpp.frames import MalformedFrame, UnknownMessageType
 from controller.overlay import overlay_frames
 from controller.overlay.overlay_frames import RoutedFrame
 from controller.overlay.overlay_wire import LONGEST_ID, MOST_HOPS, NetworkingMode, OverlayMessageKind, mode_of
@@ -108,19 +108,19 @@ BAD = [
 @pytest.mark.parametrize(("message", "reason"), BAD)
 def test_what_cannot_be_read_says_why(message: str | bytes, reason: str) -> None:
     frame = overlay_frames.parse(message)
-    assert isinstance(frame, MalformedFrameError)
+    assert isinstance(frame, MalformedFrame)
     assert reason in frame.reason
 
 
 def test_who_waits_for_an_answer_is_known_where_the_id_can_be_read() -> None:
-    assert overlay_frames.parse('[2,"CSMS",[7],"m7","Reset",{}]') == MalformedFrameError(
+    assert overlay_frames.parse('[2,"CSMS",[7],"m7","Reset",{}]') == MalformedFrame(
         "its CALL has no good destination or path: one id, or 1 to 16 of them", "m7"
     )
 
 
 @pytest.mark.parametrize("message", ['[9,"CSMS","CS01","m",{}]', b"\x09\x00\x00"])
 def test_a_message_type_that_nobody_knows(message: str | bytes) -> None:
-    assert overlay_frames.parse(message) == UnknownMessageTypeError(9)
+    assert overlay_frames.parse(message) == UnknownMessageType(9)
 
 
 def test_a_binary_frame_byte_by_byte() -> None:

@@ -87,7 +87,7 @@ MALFORMED = [
     (Version.V16, '[2,"7","Heartbeat"]', ("7", "FormationViolation")),
     (Version.V201, '[2,"7","Heartbeat"]', ("7", "FormatViolation")),
     (Version.V21, '[2,"7",{},{}]', ("7", "FormatViolation")),
-    (Version.V16, '[2,7,"Heartbeat",{}]', None),
+    (Version.V16, '[2,7,"Heartbeat",{}]', ("7", "FormationViolation")),
     (Version.V21, '[3,"7"]', ("-1", "RpcFrameworkError")),
 ]
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC as UTC_ZONE
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 from controller.model.observations import (
     Booted,
     DrawSeen,
+    EvseRating,
     EvseState,
     Observation,
     PerPhase,
@@ -27,6 +30,7 @@ ON_ANY_MACHINE = settings(deadline=None, derandomize=True)
 
 VOLTAGE = 230.0
 WHEN = "2026-03-29T12:00:00Z"
+UTC = 1_774_785_600.0
 V2 = [Version.V201, Version.V21]
 
 Said = tuple[str, dict[str, Any]]
@@ -45,7 +49,7 @@ def oddly_seen(version: Version, *said: Said) -> list[Observation]:
     observer = StationStateTracker(version, VOLTAGE)
     observations: list[Observation] = []
     for action, message in said:
-        observations = observer.request(action, json.dumps(message).encode())
+        observations = observer.on_message(action, json.dumps(message).encode(), UTC)
     return observations
 
 
@@ -146,12 +150,12 @@ START = {"connectorId": 2, "idTag": "VID:00112233", "meterStart": 0, "timestamp"
 def test_a_transaction_of_16_ends_at_the_evse_where_it_began() -> None:
     observer = StationStateTracker(Version.V16, VOLTAGE)
     start = json.dumps(START).encode()
-    assert observer.request("StartTransaction", start) == [TransactionSeen(2, True)]
+    assert observer.on_message("StartTransaction", start, UTC) == [TransactionSeen(2, True)]
     result = b'{"transactionId":4000000000,"idTagInfo":{"status":"Accepted"}}'
-    assert observer.answered("StartTransaction", start, result) == []
+    assert observer.on_call_result("StartTransaction", start, result) == []
     stop = b'{"transactionId":4000000000,"meterStop":9,"timestamp":"2026-03-29T13:00:00Z"}'
-    assert observer.request("StopTransaction", stop) == [TransactionSeen(2, False)]
-    assert observer.request("StopTransaction", stop) == []
+    assert observer.on_message("StopTransaction", stop, UTC) == [TransactionSeen(2, False)]
+    assert observer.on_message("StopTransaction", stop, UTC) == []
 
 
 def test_the_end_of_a_transaction_that_nobody_saw_begin_says_nothing() -> None:
@@ -162,9 +166,11 @@ def test_the_end_of_a_transaction_that_nobody_saw_begin_says_nothing() -> None:
 def test_transactions_kept_in_mind_are_bounded() -> None:
     observer = StationStateTracker(Version.V16, VOLTAGE)
     for number in range(1000):
-        observer.answered("StartTransaction", b'{"connectorId":1}', b'{"transactionId":%d}' % number)
-    assert observer.request("StopTransaction", b'{"transactionId":0}') == []
-    assert observer.request("StopTransaction", b'{"transactionId":999}') == [TransactionSeen(1, False)]
+        observer.on_call_result("StartTransaction", b'{"connectorId":1}', b'{"transactionId":%d}' % number)
+    assert observer.on_message("StopTransaction", b'{"transactionId":0}', UTC) == []
+    assert observer.on_message("StopTransaction", b'{"transactionId":999}', UTC) == [
+        TransactionSeen(1, False)
+    ]
 
 
 # -- 2.0.1 and 2.1 --------------------------------------------------------------------------------------
@@ -334,19 +340,21 @@ def test_a_boot_counts_when_it_is_accepted(version: Version, boot: dict[str, Any
     observer = StationStateTracker(version, VOLTAGE)
     payload = json.dumps(boot).encode()
     check(version, request(version, "BootNotification"), payload)
-    assert observer.request("BootNotification", payload) == []
+    assert observer.on_message("BootNotification", payload, UTC) == []
     for status in ("Pending", "Rejected"):
         result = f'{{"status":"{status}","currentTime":"{WHEN}","interval":60}}'.encode()
-        assert observer.answered("BootNotification", payload, result) == []
+        assert observer.on_call_result("BootNotification", payload, result) == []
     result = f'{{"status":"Accepted","currentTime":"{WHEN}","interval":300}}'.encode()
-    assert observer.answered("BootNotification", payload, result) == [Booted("ACME", "One", "1.2")]
+    assert observer.on_call_result("BootNotification", payload, result) == [Booted("ACME", "One", "1.2")]
 
 
 @pytest.mark.parametrize("version", list(Version))
 def test_an_odd_boot_is_a_boot_all_the_same(version: Version) -> None:
     """Our limits may be gone whatever the station calls itself."""
     odd = b'{"chargePointVendor":null,"firmwareVersion":7,"chargingStation":{"model":null}}'
-    told = StationStateTracker(version, VOLTAGE).answered("BootNotification", odd, b'{"status":"Accepted"}')
+    told = StationStateTracker(version, VOLTAGE).on_call_result(
+        "BootNotification", odd, b'{"status":"Accepted"}'
+    )
     assert told == [Booted("", "", "")]
 
 
@@ -412,12 +420,217 @@ payloads = st.recursive(
 def test_no_payload_raises(version: Version, said: list[tuple[str, bytes, bytes]]) -> None:
     observer = StationStateTracker(version, VOLTAGE)
     for action, payload, result in said:
-        observer.request(action, payload)
-        observer.answered(action, payload, result)
+        observer.on_message(action, payload, UTC)
+        observer.on_call_result(action, payload, result)
 
 
 @pytest.mark.parametrize("payload", [b"", b"{", b"[" * 100_000, b'"\xff"'])
 def test_what_is_no_json_tells_nothing(payload: bytes) -> None:
     for version in Version:
         for action in ACTIONS:
-            assert StationStateTracker(version, VOLTAGE).request(action, payload) == []
+            assert StationStateTracker(version, VOLTAGE).on_message(action, payload, UTC) == []
+
+
+# -- the present and the past ---------------------------------------------------------------------------
+
+EVSES = {1: EvseRating(3, 32.0)}
+
+
+def at(minutes: float) -> str:
+    return datetime.fromtimestamp(UTC + 60 * minutes, tz=UTC_ZONE).isoformat()
+
+
+class Tracked:
+    """One station's tracker, and what it reports of each message; minutes count from UTC."""
+
+    def __init__(self, version: Version, evses: dict[int, EvseRating] = EVSES) -> None:
+        self.tracker = StationStateTracker(version, VOLTAGE, evses)
+
+    def sends(self, action: str, minute: float = 0.0, **message: Any) -> list[Observation]:
+        return self.tracker.on_message(action, json.dumps(message).encode(), UTC + 60 * minute)
+
+    def starts_16(self, number: int, connector: int = 1, minute: float = 0.0) -> None:
+        message = {"connectorId": connector, "timestamp": at(minute)}
+        self.sends("StartTransaction", minute, **message)
+        result = json.dumps({"transactionId": number}).encode()
+        self.tracker.on_call_result("StartTransaction", json.dumps(message).encode(), result)
+
+    def values_16(
+        self, *samples: Any, minute: float = 0.0, stamped: float | None = None, **more: Any
+    ) -> list[Observation]:
+        element = {"timestamp": at(minute if stamped is None else stamped), "sampledValue": list(samples)}
+        return self.sends("MeterValues", minute, **{"connectorId": 1, "meterValue": [element], **more})
+
+    def event_2(self, kind: str, transaction: str, minute: float = 0.0, **more: Any) -> list[Observation]:
+        message = {
+            "eventType": kind,
+            "timestamp": at(minute),
+            "transactionInfo": {"transactionId": transaction, "chargingState": "Charging"},
+            "evse": {"id": 1},
+        }
+        return self.sends("TransactionEvent", **{**message, **more})
+
+
+SIXTEEN = [DrawSeen(1, (16.0, 16.0, 16.0))]
+PHASES_16 = [current("16", phase) for phase in ("L1", "L2", "L3")]
+ENERGY = {"value": 1234, "unit": "Wh"}
+
+ODD_SAMPLES_16: list[tuple[str, list[Any]]] = [
+    ("numbers", [{**sample, "value": 16.0} for sample in PHASES_16]),
+    ("null unit", [{**sample, "unit": None} for sample in PHASES_16]),
+    ("null location", [{**sample, "location": None} for sample in PHASES_16]),
+    ("energy as a number", [*PHASES_16, ENERGY]),
+    ("decimal comma", [current("16,0", phase) for phase in ("L1", "L2", "L3")]),
+    ("blanks", [current(" 16.0 ", phase) for phase in ("L1", "L2", "L3")]),
+    ("lower case", [current("16", phase) for phase in ("l1", "l2", "l3")]),
+    ("mA", [current("16000", phase, "mA") for phase in ("L1", "L2", "L3")]),
+    ("total power", [power("11.04", None, "kW")]),
+    ("no phase", [current("16")]),
+    ("inlet beside", [*PHASES_16, *({**sample, "value": "0", "location": "Inlet"} for sample in PHASES_16)]),
+    ("inlet alone", [{**sample, "location": "Inlet"} for sample in PHASES_16]),
+    ("an object", [{"value": {}, "phase": 7}, *PHASES_16]),
+    ("text in place of a sample", ["odd", None, *PHASES_16]),
+]
+
+
+@pytest.mark.parametrize(
+    "samples", [row[1] for row in ODD_SAMPLES_16], ids=[row[0] for row in ODD_SAMPLES_16]
+)
+def test_meter_values_16_in_odd_form_are_read(samples: list[Any]) -> None:
+    assert Tracked(Version.V16).values_16(*samples) == SIXTEEN
+
+
+def test_meter_values_16_of_main_meter_count_for_only_evse() -> None:
+    assert Tracked(Version.V16).values_16(*PHASES_16, connectorId=0) == SIXTEEN
+    two = Tracked(Version.V16, {1: EVSES[1], 2: EVSES[1]})
+    assert two.values_16(*PHASES_16, connectorId=0) == []
+
+
+@pytest.mark.parametrize(
+    "elements",
+    [
+        [{"timestamp": WHEN, "sampledValue": [sample]} for sample in PHASES_16],
+        [{"timestamp": WHEN, "sampledValue": PHASES_16}, {"timestamp": WHEN, "sampledValue": [ENERGY]}],
+        [{"timestamp": WHEN, "sampledValue": PHASES_16}, "odd"],
+        [
+            {"timestamp": "2026-03-29T11:59:00Z", "sampledValue": [current("6", "L1")]},
+            {"timestamp": WHEN, "sampledValue": PHASES_16},
+        ],
+    ],
+    ids=["one per phase", "energy in its own", "odd element", "older element"],
+)
+def test_meter_values_16_in_several_elements_are_read(elements: list[Any]) -> None:
+    assert Tracked(Version.V16).sends("MeterValues", connectorId=1, meterValue=elements) == SIXTEEN
+
+
+@pytest.mark.parametrize("value", ["1e308", "1e999", 1e308, "9" * 401, "nan", "-inf", True, [], {}])
+def test_current_beyond_measure_is_skipped(value: Any) -> None:
+    odd = {**current("1", "L1"), "value": value}
+    assert Tracked(Version.V16).values_16(odd, current("8", "L2")) == [DrawSeen(1, (None, 8.0, None))]
+
+
+def test_power_beyond_measure_is_skipped() -> None:
+    assert Tracked(Version.V16).values_16(power("1e308", "L1", "kW")) == []
+    assert Tracked(Version.V16).values_16(power("1e308", None, "kW")) == []
+
+
+def test_current_above_rating_is_bounded() -> None:
+    assert Tracked(Version.V16).values_16(current("1000", "L1")) == [DrawSeen(1, (40.0, None, None))]
+    assert Tracked(Version.V16).values_16(current("-1000", "L1")) == [DrawSeen(1, (-40.0, None, None))]
+
+
+def test_total_power_that_one_phase_carries_counts_in_each() -> None:
+    assert Tracked(Version.V16).values_16(power("3680")) == SIXTEEN
+
+
+def test_replayed_meter_values_change_no_current() -> None:
+    tracked = Tracked(Version.V16)
+    tracked.values_16(*PHASES_16)
+    assert tracked.values_16(*PHASES_16, minute=1, stamped=-120) == []
+    assert tracked.values_16(*PHASES_16, minute=2) == SIXTEEN
+
+
+def test_station_with_clock_behind_is_read() -> None:
+    tracked = Tracked(Version.V16)
+    for minute in range(3):
+        assert tracked.values_16(*PHASES_16, minute=minute, stamped=minute - 120) == SIXTEEN
+
+
+def test_station_clock_set_back_is_adopted_after_a_minute() -> None:
+    tracked = Tracked(Version.V16)
+    tracked.values_16(*PHASES_16)
+    assert tracked.values_16(*PHASES_16, minute=1, stamped=-119) == []
+    assert tracked.values_16(*PHASES_16, minute=1.5, stamped=-118.5) == []
+    assert tracked.values_16(*PHASES_16, minute=2, stamped=-118) == SIXTEEN
+    assert tracked.values_16(*PHASES_16, minute=3, stamped=-117) == SIXTEEN
+
+
+def test_closing_values_16_change_no_current() -> None:
+    tracked = Tracked(Version.V16)
+    tracked.starts_16(7)
+    closing = [{**sample, "context": "Transaction.End"} for sample in PHASES_16]
+    assert tracked.values_16(*closing, transactionId=7) == []
+    assert tracked.sends("StopTransaction", transactionId=7, timestamp=at(0)) == [TransactionSeen(1, False)]
+    assert tracked.values_16(*PHASES_16, transactionId=7) == []
+    assert tracked.values_16(*PHASES_16) == SIXTEEN
+    tracked.starts_16(7)
+    assert tracked.values_16(*PHASES_16, transactionId=7) == SIXTEEN
+
+
+def test_stop_16_of_earlier_transaction_ends_no_later_one() -> None:
+    tracked = Tracked(Version.V16)
+    tracked.starts_16(7)
+    tracked.starts_16(8)
+    assert tracked.sends("StopTransaction", transactionId=7, timestamp=at(0)) == []
+    assert tracked.sends("StopTransaction", transactionId=8, timestamp=at(0)) == [TransactionSeen(1, False)]
+
+
+def test_stop_16_replayed_while_next_car_charges_ends_nothing() -> None:
+    tracked = Tracked(Version.V16)
+    tracked.starts_16(7)
+    tracked.sends("StatusNotification", 180, connectorId=1, status="Charging")
+    tracked.values_16(*PHASES_16, minute=180)
+    assert tracked.sends("StopTransaction", 180, transactionId=7, timestamp=at(30)) == []
+
+
+def test_event_2_of_replayed_transaction_changes_nothing() -> None:
+    tracked = Tracked(Version.V201)
+    values = [{"timestamp": at(0), "sampledValue": [current_2(10, "L1")]}]
+    assert tracked.event_2("Started", "NEW", -0.5, offline=True) == [TransactionSeen(1, True, "NEW")]
+    assert tracked.event_2("Updated", "NEW", meterValue=values) == [
+        CHARGING,
+        DrawSeen(1, (10.0, None, None)),
+    ]
+    assert tracked.event_2("Updated", "OLD", -120, offline=True, meterValue=values) == []
+    assert tracked.event_2("Ended", "OLD", -110, offline=True) == []
+    assert tracked.event_2("Updated", "NEW", -120, offline=True, meterValue=values) == []
+    assert tracked.event_2("Ended", "NEW") == [TransactionSeen(1, False), StateSeen(1, EvseState.FINISHING)]
+    assert tracked.event_2("Updated", "NEW", meterValue=values) == []
+
+
+def test_event_2_without_evse_counts_for_only_evse() -> None:
+    assert Tracked(Version.V201).event_2("Updated", "T", evse=None) == [CHARGING]
+    two = Tracked(Version.V201, {1: EVSES[1], 2: EVSES[1]})
+    assert two.event_2("Updated", "T", evse=None) == []
+
+
+@pytest.mark.parametrize(
+    "sample",
+    [
+        {**current_2(16), "value": "16.0"},
+        current_2(160, unit="A", multiplier=-1),
+        current_2(16000, unit="mA"),
+        {**current_2(16), "location": None, "unitOfMeasure": None},
+        power_2(11040, unit="W"),
+    ],
+)
+def test_event_2_in_odd_form_is_read(sample: Sample) -> None:
+    values = [{"timestamp": at(0), "sampledValue": [sample]}]
+    assert Tracked(Version.V201).event_2("Updated", "T", meterValue=values) == [CHARGING, *SIXTEEN]
+
+
+def test_boot_names_are_one_short_printable_line() -> None:
+    boot = {"chargePointVendor": "A\x1b[31mB\nC", "chargePointModel": "x" * 200}
+    tracker = StationStateTracker(Version.V16, VOLTAGE)
+    told = tracker.on_call_result("BootNotification", json.dumps(boot).encode(), b'{"status":"Accepted"}')
+    assert told == [Booted("A[31mB", "x" * 80)]
