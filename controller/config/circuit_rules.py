@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from controller.config.schema import CircuitConfig, Config, EvseConfig, StationConfig
+from controller.config.value_rules import LEAST_W
 from controller.tomlcheck.diagnostics import Problem, unknown_name
 from controller.tomlcheck.positions import DataPath
 
@@ -125,7 +126,7 @@ def _over_committed(config: Config, parents: Parents) -> Iterator[Problem]:
         base_a = beside[each.id]
         yield from _sum(each, sums[each.id], base_a, ("circuit", index, "limit_a"))
         watts = (sum(sums[each.id]) + 3 * base_a) * config.site.voltage
-        if each.limit_w is not None and watts > each.limit_w:
+        if each.limit_w is not None and LEAST_W <= each.limit_w < watts:
             yield Problem(
                 ("circuit", index, "limit_w"),
                 f"without the controller, {_who(each, base_a)} take {watts:g} W, "

@@ -14,6 +14,7 @@ from controller.config.eebus_rules import check_eebus
 from controller.config.meter_rules import check_meters
 from controller.config.overlay_rules import check_overlay
 from controller.config.schema import BackendConfig, Config
+from controller.config.value_rules import check_values
 from controller.tomlcheck.diagnostics import Problem
 from controller.tomlcheck.positions import DataPath
 
@@ -34,6 +35,7 @@ def check_tables(config: Config) -> list[Problem]:
         *check_dimming(config),
         *check_eebus(config),
         *check_overlay(config),
+        *check_values(config),
     ]
 
 

@@ -47,6 +47,8 @@ def _absolute(table: msgspec.Struct, name: str, folder: FilePath) -> msgspec.Str
 
 def check_files(config: Config) -> Iterator[Problem]:
     """Find files that are missing, unreadable, or hold a secret that everybody can read."""
+    yield from _store(config)
+    yield from _serial_ports(config)
     for name, keys in _NAMED.items():
         tables = getattr(config, name)
         if tables is config.signing:
@@ -83,12 +85,49 @@ def _file(path: DataPath, file: FilePath, *, secret: bool) -> Iterator[Problem]:
             path, f"{file} cannot be read: {error.strerror}", "create it, readable by the controller's user"
         )
         return
+    if (swapped := _swapped(path[-1], start)) is not None:
+        yield Problem(path, f"{file} {swapped}", "exchange certificate and key")
+        return
     if not start.strip():
         yield Problem(path, f"{file} is empty", "write its content")
     if secret and mode & 0o007:
         yield Problem(path, f"{file} is readable by everybody on this machine", f"chmod o= {file}")
     if path[-1] == "password_file":
         yield from _password(path, file, start)
+
+
+def _swapped(key: object, start: bytes) -> str | None:
+    """Describe a certificate in place of its private key, or the reverse."""
+    if key == "key" and start.lstrip().startswith(b"-----BEGIN CERTIFICATE-----"):
+        return "holds a certificate, not a private key"
+    if (
+        key in ("certificate", "ca", "client_ca")
+        and b"PRIVATE KEY-----" in start
+        and b"CERTIFICATE" not in start
+    ):
+        return "holds a private key, not a certificate"
+    return None
+
+
+def _store(config: Config) -> Iterator[Problem]:
+    directory = FilePath(config.store.directory)
+    if directory.exists() and not directory.is_dir():
+        yield Problem(("store", "directory"), f"{directory} is a file", "name a directory")
+
+
+def _serial_ports(config: Config) -> Iterator[Problem]:
+    """Find one serial port under two names: its bus would be opened twice."""
+    names: dict[FilePath, str] = {}
+    for index, meter in enumerate(config.meter):
+        if meter.device is None:
+            continue
+        name = names.setdefault(FilePath(meter.device).resolve(), meter.device)
+        if name != meter.device:
+            yield Problem(
+                ("meter", index, "device"),
+                f"{meter.device} is the same port as {name}",
+                f'write device = "{name}" at both meters',
+            )
 
 
 def _password(path: DataPath, file: FilePath, text: bytes) -> Iterator[Problem]:

@@ -5,13 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from controller.config.schema import Config
+from controller.config.value_rules import find_value_hints
 from controller.tomlcheck.diagnostics import Problem
 from controller.tomlcheck.positions import DataPath
 
 
 def find_hints(config: Config) -> list[Problem]:
     """Return the hints of a configuration."""
-    return [*_backends(config), *_stations(config), *_signing(config), *_dimming(config), *_circuits(config)]
+    return [
+        *_backends(config),
+        *_stations(config),
+        *_signing(config),
+        *_dimming(config),
+        *_circuits(config),
+        *find_value_hints(config),
+    ]
 
 
 def _backends(config: Config) -> Iterator[Problem]:

@@ -92,7 +92,7 @@ def check_config(
         found += check_files(config)
         found += [problem for rule in error_rules for problem in rule(config)]
         remarks += [problem for rule in hint_rules for problem in rule(config)]
-    found = schema.problems + [problem for problem in found if problem.path not in schema.replaced]
+    found = schema.problems + [problem for problem in found if not schema.is_consequence(problem)]
     errors = locate_problems(found, text, data, file, ErrorDiagnostic)
     hints = locate_problems(remarks, text, data, file, HintDiagnostic)
     return None if errors else config, errors, hints

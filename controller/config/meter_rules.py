@@ -52,6 +52,7 @@ def _use(meter: MeterConfig, count: int, path: DataPath) -> Iterator[Problem]:
             (*path, "id"),
             f'no circuit uses meter "{meter.id}"',
             f'set meter = "{meter.id}" in the circuit that it measures, or remove it',
+            refers_to="circuit",
         )
     if count > 1:
         yield Problem(

@@ -17,9 +17,9 @@ from controller.ocpp.frames import Version
 from drivers.settings import MeterSettings, default_port
 
 Name = Annotated[str, Meta(min_length=1, max_length=48)]
-Amps = Annotated[float, Meta(ge=0, le=10_000)]
-LimitAmps = Annotated[float, Meta(gt=0, le=10_000)]
-Seconds = Annotated[float, Meta(gt=0, le=86_400)]
+Amps = Annotated[float, Meta(ge=0, le=10_000, extra={"unit": "A"})]
+LimitAmps = Annotated[float, Meta(gt=0, le=10_000, extra={"unit": "A"})]
+Seconds = Annotated[float, Meta(gt=0, le=86_400, extra={"unit": "s"})]
 Port = Annotated[int, Meta(ge=0, le=65_535)]
 PerPhaseAmps = Annotated[tuple[LimitAmps, ...], Meta(min_length=3, max_length=3)]
 """Not a tuple of fixed length: msgspec 0.22 crashes on one in a union with a bounded float."""
@@ -42,7 +42,7 @@ class SiteConfig(_Table, frozen=True, kw_only=True):
     """OCPP version of that connection."""
     timezone: str = "UTC"
     """Time zone of the site. Example: "Europe/Berlin"."""
-    voltage: Annotated[float, Meta(gt=50, lt=500)] = 230.0
+    voltage: Annotated[float, Meta(gt=0, le=1000, extra={"unit": "V"})] = 230.0
     """Nominal voltage between line and neutral (V)."""
 
 
@@ -198,13 +198,13 @@ class MeterConfig(_Table, frozen=True, kw_only=True):
     """Stop bits; default: as the meter leaves the factory. Example: 1."""
     unit: Annotated[int, Meta(ge=0, le=255)] = 1
     """Modbus unit of the meter."""
-    interval_s: Seconds = 1.0
+    interval_s: Annotated[float, Meta(ge=0.05, le=60, extra={"unit": "s"})] = 1.0
     """Interval of the readings."""
-    stale_after_s: Seconds = 5.0
+    stale_after_s: Annotated[float, Meta(ge=0.5, le=300, extra={"unit": "s"})] = 5.0
     """How old a reading may be; then the stations below get their fallback."""
-    frozen_after_s: Seconds = 30.0
+    frozen_after_s: Annotated[float, Meta(ge=5, le=3600, extra={"unit": "s"})] = 30.0
     """How long readings may stay the same to the last bit under load before the meter is stale."""
-    timeout_s: Seconds | None = None
+    timeout_s: Annotated[float, Meta(ge=0.05, le=30, extra={"unit": "s"})] | None = None
     """How long an answer may take; default: 3 s, on a serial port 1 s. Example: 3."""
     priority: Annotated[int, Meta(ge=-2, le=2)] = 0
     """Order of the readings on a shared bus: the highest first."""

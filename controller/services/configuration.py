@@ -1,4 +1,4 @@
-"""The configuration as the daemon starts with it: the file, the keys and the policy that it names."""
+"""The configuration as the daemon starts with it: the file, its keys and policy, and the machine."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 
 from controller.config.loader import read_config
 from controller.config.schema import Config
+from controller.services.machine_rules import check_addresses, find_port_hints
 from controller.services.signing_rules import check_signing, find_signing_hints
 from controller.tomlcheck.diagnostics import HintDiagnostic
 
@@ -15,4 +16,4 @@ def load_configuration(path: Path) -> tuple[Config, list[HintDiagnostic]]:
 
     Raises FileUnreadableError if there is no text to read, ConfigError if it has errors.
     """
-    return read_config(path, (check_signing,), (find_signing_hints,))
+    return read_config(path, (check_signing, check_addresses), (find_signing_hints, find_port_hints))

@@ -22,11 +22,15 @@ class FileUnreadableError(TomlCheckError):
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """Something wrong or odd at a place in the data, and its remedy; not yet located in the file."""
+    """Something wrong or odd at a place in the data, and its remedy; not yet located in the file.
+
+    `refers_to`: the array of tables that a dangling reference should lead to; empty for anything else.
+    """
 
     path: DataPath
     what: str
     remedy: str
+    refers_to: str = ""
 
 
 class Diagnostic(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,7 +65,7 @@ def unknown_name(path: DataPath, name: str, known: Iterable[str], kind: str) -> 
         remedy = f'did you mean "{near[0]}"?'
     else:
         remedy = f"known are {', '.join(names)}" if names else f"add a [[{kind}]]"
-    return Problem(path, f'{kind} "{name}" does not exist', remedy)
+    return Problem(path, f'{kind} "{name}" does not exist', remedy, kind)
 
 
 def read_text(path: FilePath) -> str:

@@ -28,6 +28,8 @@ class SchemaCheck:
         self.problems: list[Problem] = []
         self.replaced: set[DataPath] = set()
         """Places whose value is a placeholder."""
+        self.misspelt: set[DataPath] = set()
+        """Places of keys that are most likely meant by misspelt ones."""
         self._placeholders = placeholders
 
     def check_table(self, kind: type[msgspec.Struct], data: object, path: DataPath) -> dict[str, object]:
@@ -47,6 +49,7 @@ class SchemaCheck:
             else:
                 near = difflib.get_close_matches(key, hints, 1)
                 meant.update(near)
+                self.misspelt.update((*path, each) for each in near)
                 self._add((*path, key), "is not a known key", _remedy_for_unknown_key(key, near, hints))
         for field in msgspec.structs.fields(kind):
             if not field.required or field.name in valid:
@@ -59,6 +62,14 @@ class SchemaCheck:
                     (*path, field.name), "is missing", _remedy_for_missing(field.name, hints[field.name])
                 )
         return valid
+
+    def is_consequence(self, problem: Problem) -> bool:
+        """Return whether a problem follows from one that this pass has found, and would only hide it.
+
+        It is at a replaced place, or its reference leads to a table that is misspelt or replaced.
+        """
+        target = tuple(problem.refers_to.split("."))
+        return problem.path in self.replaced or target in self.replaced or target in self.misspelt
 
     def _check_value(self, hint: Any, key: str, value: object, path: DataPath) -> dict[str, object]:
         """Return the key with its valid value; an empty dict where it has none."""

@@ -357,3 +357,37 @@ def written(folder: Path, text: str) -> Path:
 def secret(path: Path, content: str, mode: int = 0o600) -> None:
     path.write_text(content)
     path.chmod(mode)
+
+
+def test_swapped_certificate_and_key_are_named_as_such(tmp_path: Path) -> None:
+    secret(tmp_path / "server.pem", "-----BEGIN PRIVATE KEY-----\n", 0o600)
+    secret(tmp_path / "server.key", "-----BEGIN CERTIFICATE-----\n", 0o644)
+    text = GOOD + '[listen]\ncertificate = "server.pem"\nkey = "server.key"\n'
+    with pytest.raises(ConfigError) as raised:
+        read_config(written(tmp_path, text))
+    assert [error.what.partition(" ")[2] for error in raised.value.errors] == [
+        "holds a private key, not a certificate",
+        "holds a certificate, not a private key",
+    ]
+    assert {error.remedy for error in raised.value.errors} == {"exchange certificate and key"}
+
+
+def test_store_that_is_a_file_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "store").write_text("")
+    with pytest.raises(ConfigError) as raised:
+        read_config(written(tmp_path, GOOD + '[store]\ndirectory = "store"\n'))
+    assert [error.key for error in raised.value.errors] == ["store.directory"]
+
+
+def test_serial_port_under_two_names_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "ttyUSB0").write_text("")
+    (tmp_path / "by-id").symlink_to(tmp_path / "ttyUSB0")
+    row = 'base_load_a = 0\n[[circuit]]\nid = "row"\nparent = "grid"\nlimit_a = 50\nmeter = "b"'
+    text = GOOD.replace("limit_a = 100", f'limit_a = 100\nmeter = "a"\n{row}')
+    for unit, (name, device) in enumerate((("a", "ttyUSB0"), ("b", "by-id")), start=1):
+        text += f'[[meter]]\nid = "{name}"\ndriver = "abb-b23"\ntransport = "rtu"\n'
+        text += f'unit = {unit}\ndevice = "{tmp_path / device}"\n'
+    with pytest.raises(ConfigError) as raised:
+        read_config(written(tmp_path, text))
+    assert [error.key for error in raised.value.errors] == ['meter "b" device']
+    assert "is the same port as" in raised.value.errors[0].what

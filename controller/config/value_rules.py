@@ -1,0 +1,177 @@
+"""Plausible values: quantities in another unit, addresses with a port, keys that contradict each other.
+
+Every rule here is a slip that an installer makes and that the type of the key allows.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from controller.config.schema import Config
+from controller.tomlcheck.diagnostics import Problem
+from controller.tomlcheck.positions import DataPath
+
+LEAST_CHARGING_A = 6.0
+"""The lowest current of a control pilot (IEC 61851-1, table A.7)."""
+MOST_AC_A = 80.0
+"""The highest current of a control pilot (IEC 61851-1, table A.7)."""
+LEAST_W = 100.0
+"""A lower limit in watts is most likely one in kilowatts."""
+EVERYWHERE = frozenset({"0.0.0.0", "::", ""})
+
+_SCHEME = re.compile(r"^[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+_PORT = re.compile(r"^([^:\[\]]+):(\d+)$|^\[(.+)\]:(\d+)$")
+
+
+def check_values(config: Config) -> Iterator[Problem]:
+    """Find values that cannot be meant."""
+    yield from _voltage(config)
+    yield from _margins(config)
+    yield from _watts(config)
+    yield from _hosts(config)
+    yield from _urls(config)
+
+
+def find_value_hints(config: Config) -> Iterator[Problem]:
+    """Find values that are possible, but unusual."""
+    yield from _currents(config)
+    yield from _observers(config)
+    web = config.web
+    if web is not None and web.host in EVERYWHERE:
+        yield Problem(
+            ("web", "host"),
+            "the page is readable by everybody in the network: no password is asked for",
+            'set host = "127.0.0.1", or put a reverse proxy with a login in front',
+        )
+    for index, contact in enumerate(() if config.dimming is None else config.dimming.contact):
+        if contact.on_when == "closed":
+            yield Problem(
+                ("dimming", "contact", index, "on_when"),
+                "with a broken wire the grid operator's limit is lost unnoticed",
+                'use the contact that opens for the limit, and on_when = "open"',
+            )
+
+
+def _voltage(config: Config) -> Iterator[Problem]:
+    voltage = config.site.voltage
+    if not 90 <= voltage <= 280:
+        between_phases = 340 <= voltage <= 440
+        yield Problem(
+            ("site", "voltage"),
+            f"{voltage:g} V is the voltage between two phases"
+            if between_phases
+            else f"{voltage:g} V is not a mains voltage",
+            "write the voltage between line and neutral, e.g. 230 (V)",
+        )
+
+
+def _margins(config: Config) -> Iterator[Problem]:
+    site_a = config.load_management.margin_a
+    for index, circuit in enumerate(config.circuit):
+        own = circuit.margin_a is not None
+        margin_a = circuit.margin_a if circuit.margin_a is not None else site_a
+        if margin_a >= min(circuit.limits_a):
+            path: DataPath = ("circuit", index, "margin_a" if own else "limit_a")
+            yield Problem(
+                path,
+                f"margin_a of {margin_a:g} A leaves nothing of the limit of {min(circuit.limits_a):g} A",
+                "lower margin_a"
+                if own
+                else "lower margin_a in [load_management], or set one in this circuit",
+            )
+
+
+def _watts(config: Config) -> Iterator[Problem]:
+    found: list[tuple[DataPath, float | None]] = [
+        (("circuit", index, "limit_w"), circuit.limit_w) for index, circuit in enumerate(config.circuit)
+    ]
+    if config.dimming is not None:
+        found.append((("dimming", "failsafe_w"), config.dimming.failsafe_w))
+        found += [
+            (("dimming", "contact", index, "limit_w"), contact.limit_w)
+            for index, contact in enumerate(config.dimming.contact)
+        ]
+    if config.eebus is not None:
+        found.append((("eebus", "consumption_w"), config.eebus.consumption_w))
+    for path, watts in found:
+        if watts is not None and 0 < watts < LEAST_W:
+            yield Problem(
+                path, f"{watts:g} W is less than any device draws", f"did you mean {watts * 1000:g} (W)?"
+            )
+
+
+def _hosts(config: Config) -> Iterator[Problem]:
+    hosts: list[tuple[DataPath, str | None]] = [(("listen", "host"), config.listen.host)]
+    if config.web is not None:
+        hosts.append((("web", "host"), config.web.host))
+    hosts += [(("meter", index, "host"), meter.host) for index, meter in enumerate(config.meter)]
+    if config.dimming is not None:
+        hosts += [
+            (("dimming", "module", index, "host"), module.host)
+            for index, module in enumerate(config.dimming.module)
+        ]
+    for path, host in hosts:
+        if host is None:
+            continue
+        if _SCHEME.match(host):
+            name = _SCHEME.sub("", host).rstrip("/")
+            yield Problem(path, f'"{host}" is a URL', f'write the address alone: host = "{name}"')
+        elif match := _PORT.match(host):
+            name, port = (match[1], match[2]) if match[1] else (match[3], match[4])
+            yield Problem(path, f'"{host}" contains a port', f'write host = "{name}" and port = {port}')
+        elif any(letter.isspace() or letter == "/" for letter in host):
+            yield Problem(path, f'"{host}" is not an address', "write a host name or an IP address")
+
+
+def _urls(config: Config) -> Iterator[Problem]:
+    for index, backend in enumerate(config.backend):
+        path: DataPath = ("backend", index, "url")
+        if "{{station}}" in backend.url:
+            yield Problem(path, "has {{station}} with two braces", "write {station}")
+        if any(letter.isspace() for letter in backend.url):
+            yield Problem(path, "contains a blank", "remove it, or write it as %20")
+    if "{station}" in config.listen.path:
+        yield Problem(
+            ("listen", "path"), "contains {station}", "remove it: the station appends its id to this path"
+        )
+
+
+def _currents(config: Config) -> Iterator[Problem]:
+    limits = {circuit.id: max(circuit.limits_a) for circuit in config.circuit}
+    for index, station in enumerate(config.station):
+        for number, evse in enumerate(station.evse):
+            path: DataPath = ("station", index, "evse", number)
+            if evse == type(evse)():
+                continue
+            limit_a = limits.get(config.circuit_of(station, evse) or "")
+            if evse.max_a > MOST_AC_A:
+                yield Problem(
+                    (*path, "max_a"),
+                    f"{evse.max_a:g} A is more than an AC station can offer ({MOST_AC_A:g} A, IEC 61851-1)",
+                    "keep it for a DC station, else write its rated current per phase, e.g. 32",
+                )
+            elif limit_a is not None and evse.max_a > limit_a:
+                yield Problem(
+                    (*path, "max_a"),
+                    f"{evse.max_a:g} A is above the limit of its circuit, {limit_a:g} A",
+                    "write the rated current of the station per phase, e.g. 32",
+                )
+            if evse.min_a < LEAST_CHARGING_A:
+                yield Problem(
+                    (*path, "min_a"),
+                    f"{evse.min_a:g} A is below {LEAST_CHARGING_A:g} A, the least of IEC 61851-1",
+                    "write 6, unless the station's manual names a lower current",
+                )
+
+
+def _observers(config: Config) -> Iterator[Problem]:
+    owners = {station.owner for station in config.station} | {config.site.backend}
+    for index, backend in enumerate(config.backend):
+        names = {backend.id, backend.name}
+        if not backend.observe and not backend.commands and not names & owners:
+            yield Problem(
+                ("backend", index, "observe"),
+                "the backend receives nothing and commands nothing",
+                "list what it observes, or remove it",
+            )

@@ -1,0 +1,116 @@
+"""Slips of installers that the types allow: each is found at its key, with the remedy."""
+
+from __future__ import annotations
+
+import pytest
+
+from controller.config.loader import check_config
+from controller.tomlcheck.diagnostics import Diagnostic
+
+CONFIG = """
+[site]
+id = "lc"
+voltage = 230
+[listen]
+path = "/ocpp"
+host = "127.0.0.1"
+[web]
+host = "127.0.0.1"
+[load_management]
+margin_a = 1
+[[backend]]
+id = "cpo"
+url = "wss://csms.example/{station}"
+[[circuit]]
+id = "grid"
+limit_a = 63
+meter = "grid"
+base_load_a = 20
+[[meter]]
+id = "grid"
+driver = "janitza-umg604"
+transport = "tcp"
+host = "192.0.2.20"
+interval_s = 1
+[[station]]
+id = "CS01"
+circuit = "grid"
+owner = "cpo"
+[[station.evse]]
+max_a = 32
+min_a = 6
+"""
+
+
+def text_of(found: Diagnostic) -> str:
+    return f"{found.key}: {found.what}; {found.remedy}"
+
+
+ERRORS = [
+    ("voltage = 230", "voltage = 400", "site.voltage: 400 V is the voltage between two phases"),
+    ("voltage = 230", "voltage = 24", "site.voltage: 24 V is not a mains voltage"),
+    ("margin_a = 1", "margin_a = 70", "limit_a: margin_a of 70 A leaves nothing"),
+    ("limit_a = 63", "limit_a = 63\nmargin_a = 63", "margin_a: margin_a of 63 A leaves nothing"),
+    (
+        "limit_a = 63",
+        "limit_a = 63\nlimit_w = 22",
+        "limit_w: 22 W is less than any device draws; did you mean 22000",
+    ),
+    ('host = "192.0.2.20"', 'host = "192.0.2.20:502"', 'host = "192.0.2.20" and port = 502'),
+    ('host = "192.0.2.20"', 'host = "tcp://192.0.2.20/"', 'write the address alone: host = "192.0.2.20"'),
+    ('host = "192.0.2.20"', 'host = "192.0.2 .20"', "is not an address"),
+    ("{station}", "{{station}}", "has {{station}} with two braces; write {station}"),
+    ("/{station}", "/ocpp /{station}", "url: contains a blank"),
+    ('path = "/ocpp"', 'path = "/ocpp/{station}"', "listen.path: contains {station}"),
+    ("interval_s = 1", "interval_s = 1000", "interval_s: cannot be 1000; write a number from 0.05 to 60 s"),
+    ("interval_s = 1", "interval_s = 0.001", "interval_s: cannot be 0.001; write a number from 0.05 to 60 s"),
+    ("max_a = 32", 'max_a = 32\nphases = "L1"', 'phases: cannot be "L1"; did you mean ["L1"]?'),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "expected"), ERRORS)
+def test_slip_is_an_error_with_its_remedy(old: str, new: str, expected: str) -> None:
+    assert old in CONFIG
+    config, errors, _ = check_config(CONFIG.replace(old, new, 1), "site.toml")
+    assert config is None
+    assert [expected in text_of(error) for error in errors] == [True], [text_of(error) for error in errors]
+
+
+HINTS = [
+    ("max_a = 32", "max_a = 320", "max_a: 320 A is more than an AC station can offer"),
+    ("max_a = 32", "max_a = 64", "max_a: 64 A is above the limit of its circuit, 63 A"),
+    ("min_a = 6", "min_a = 3\nfallback_a = 0", "min_a: 3 A is below 6 A"),
+    ('[web]\nhost = "127.0.0.1"', '[web]\nhost = "0.0.0.0"', "web.host: the page is readable by everybody"),
+    (
+        "[[circuit]]",
+        '[[backend]]\nid = "fleet"\nurl = "wss://f.example/{station}"\nobserve = []\n[[circuit]]',
+        "observe: the backend receives nothing",
+    ),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "expected"), HINTS)
+def test_unusual_value_is_a_hint(old: str, new: str, expected: str) -> None:
+    assert old in CONFIG
+    config, errors, hints = check_config(CONFIG.replace(old, new, 1), "site.toml")
+    assert errors == []
+    assert config is not None
+    assert [expected in text_of(hint) for hint in hints] == [True], [text_of(hint) for hint in hints]
+
+
+def test_valid_site_has_neither_errors_nor_hints() -> None:
+    assert check_config(CONFIG, "site.toml")[1:] == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line"),
+    [
+        ("[[circuit]]", "[[circut]]", "circut: is not a known key; did you mean circuit?"),
+        ("[[backend]]", "[[backends]]", "backends: is not a known key; did you mean backend?"),
+        ("[[meter]]", "[[metter]]", "metter: is not a known key; did you mean meter?"),
+        ("[[circuit]]", "[circuit]", "circuit: cannot be a table; write [[circuit]] with two brackets"),
+    ],
+)
+def test_misspelt_table_is_one_error_without_its_consequences(old: str, new: str, line: str) -> None:
+    _, errors, _ = check_config(CONFIG.replace(old, new, 1), "site.toml")
+    assert [line in text_of(error) for error in errors] == [True], [text_of(error) for error in errors]

@@ -1,0 +1,59 @@
+"""Addresses and ports of a configuration, held against this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from controller.config.loader import check_config
+from controller.config.schema import Config
+from controller.services import machine_rules
+from controller.services.machine_rules import check_addresses, find_port_hints
+
+TEXT = """
+[site]
+id = "lc"
+[listen]
+host = "HOST"
+port = PORT
+[[backend]]
+id = "cpo"
+url = "wss://csms.example/{station}"
+[[circuit]]
+id = "grid"
+limit_a = 63
+[[station]]
+id = "CS01"
+circuit = "grid"
+owner = "cpo"
+"""
+
+
+def config(host: str, port: int = 8887) -> Config:
+    found, errors, _ = check_config(TEXT.replace("HOST", host).replace("PORT", str(port)), "site.toml")
+    assert found is not None, errors
+    return found
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "::", "localhost"])
+def test_own_address_is_valid(host: str) -> None:
+    assert list(check_addresses(config(host))) == []
+
+
+@pytest.mark.parametrize("host", ["192.0.2.77", "no-such-host.invalid"])
+def test_address_of_another_machine_is_an_error(host: str) -> None:
+    (problem,) = check_addresses(config(host))
+    assert problem.path == ("listen", "host")
+    assert "is not an address of this machine" in problem.what
+
+
+@pytest.mark.parametrize(
+    ("port", "user", "expected"), [(443, 1000, 1), (443, 0, 0), (8887, 1000, 0), (0, 1000, 0)]
+)
+def test_port_below_1024_is_a_hint_for_users_only(
+    port: int, user: int, expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine_rules, "_UNPRIVILEGED", tmp_path / "none")
+    monkeypatch.setattr("os.geteuid", lambda: user)
+    assert len(list(find_port_hints(config("127.0.0.1", port)))) == expected
