@@ -1,24 +1,19 @@
-"""The way from one station to one of its backends: one link after the other, for as long as one is wanted."""
+"""One station's link to one of its backends: one connection after the other, for as long as it is wanted."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from contextlib import suppress
+from typing import Protocol
 
 import trio
 
-from controller.backends.pool import BackendPool
-from controller.model.effects import BackendLost, BackendUp, FromBackend
+from controller.backends.pool import BackendPool, LinkRequest, OpenedLink
 from controller.model.exception_groups import leaves
-from controller.relay.events import Event, FromObserver, ObserverLost, ObserverUp
-from controller.relay.station_relay import StationRelay
-from controller.stations.admission import Admission
-from controller.stations.connection_stats import ConnectionStats
-from controller.transport.channel import Channel
+from controller.transport.channel import send_pings
 from controller.transport.deadline_timer import DeadlineTimer
-from controller.transport.dial import DialError
-from controller.transport.websocket_connection import ConnectionLostError
+from controller.transport.dial import DialError, DialStage
+from controller.transport.transport_errors import ConnectionLostError, find_connection_loss
 
 log = logging.getLogger("controller.transport")
 
@@ -26,110 +21,134 @@ GOING_AWAY = 1001
 """WebSocket close code (RFC 6455, 7.4.1)."""
 
 
+class LinkUser(Protocol):
+    """The session that a link belongs to."""
+
+    def wants_link(self, backend: str) -> bool:
+        """Return True while there should be a link to this backend."""
+
+    def can_move_link(self, backend: str) -> bool:
+        """Return True if its link may be closed and opened again without loss or delay."""
+
+    def on_link_opened(self, backend: str) -> None:
+        """Take note that the link is open."""
+
+    def on_link_lost(self, backend: str, reason: str) -> None:
+        """Take note that the link is gone, or could not be opened."""
+
+    def on_station_refused(self, backend: str, reason: str) -> None:
+        """Take note of the backend's verdict on the station."""
+
+    def on_backend_message(self, backend: str, message: str | bytes) -> None:
+        """Take a message of the backend."""
+
+
 class BackendLink:
-    """`feed` takes what happens to the station's relay; `owns`: the backend is the station's owner.
+    """A station's link to one backend; `is_owner`: the backend owns the station.
 
-    `pass_binary` takes what the owner says in binary, which the relay does not read.
-
-    What is put while there is no link is dropped: the relay puts nothing then but answers that nobody
-    waits for any more.
+    `adopted` is a link that is open already. `timer` is updated whenever the user's state changes. What is
+    sent while there is no connection is dropped: the relay sends nothing then but answers that nobody waits
+    for any more.
     """
 
     def __init__(
         self,
-        uplinks: BackendPool,
-        admitted: Admission,
-        relay: StationRelay,
-        feed: Callable[[Event], None],
-        pass_binary: Callable[[bytes], None],
-        alarm: DeadlineTimer,
-        tally: ConnectionStats,
+        pool: BackendPool,
+        request: LinkRequest,
+        user: LinkUser,
+        timer: DeadlineTimer,
         ping_s: float,
         *,
-        owns: bool,
+        is_owner: bool,
+        adopted: OpenedLink | None = None,
     ) -> None:
-        self._link: Channel | None = None
-        self._uplink = ""
-        self._uplinks = uplinks
-        self._backend = uplinks.backend
-        self._admitted = admitted
-        self._station = admitted.station
-        self._relay = relay
-        self._feed = feed
-        self._pass_binary = pass_binary
-        self._alarm = alarm
-        self._tally = tally
+        self._pool = pool
+        self._request = request
+        self._user = user
+        self._timer = timer
         self._ping_s = ping_s
-        self._owns = owns
+        self._is_owner = is_owner
+        self._adopted = adopted
+        self._opened: OpenedLink | None = None
         self._scope = trio.CancelScope()
 
+    @property
+    def backend(self) -> str:
+        """The backend's name."""
+        return self._pool.backend
+
     async def run(self) -> None:
-        """Make links until the relay wants no more."""
-        while self._relay.wants(self._backend):
-            reasons = {"it is made anew"}
+        """Open connections until the user wants no more."""
+        backend = self._pool.backend
+        while self._user.wants_link(backend):
+            reasons = {"it is opened again"}
             self._scope = trio.CancelScope()
             try:
                 with self._scope:
-                    await self._serve()
+                    await self._run_connection()
             except* (ConnectionLostError, DialError) as lost:
                 reasons = {str(each) for each in leaves(lost)}
-            finally:
-                self._link = None
-            self._feed(self._lost("; ".join(sorted(reasons))))
-            if self._relay.wants(self._backend):
-                await self._uplinks.ready(self._station)
+                refusals = [each for each in leaves(lost) if _is_refusal(each)]
+                if refusals:
+                    self._user.on_station_refused(backend, str(refusals[0]))
+            self._user.on_link_lost(backend, "; ".join(sorted(reasons)))
+            if self._user.wants_link(backend):
+                await self._pool.wait_ready(self._request)
 
-    def put(self, message: str | bytes) -> None:
-        """Send a message, or let it wait for the backend. Raises Full."""
-        if self._link is not None:
-            with suppress(ConnectionLostError):  # its reader hears of it as well, and tells the relay
-                self._link.put(message)
+    def send_nowait(self, message: str | bytes) -> None:
+        """Send a message, or queue it for the backend. Raises SendQueueFullError."""
+        if self._opened is not None:
+            with suppress(ConnectionLostError):  # the reading task raises it as well, and reports it
+                self._opened.channel.send_nowait(message)
 
-    def redial(self) -> None:
-        """The backend does not answer over this link: give it up, and make another."""
-        self._uplinks.unanswered(self._station, self._uplink)
+    def reopen(self) -> None:
+        """Give up the connection, over which calls have no answer, and open another one."""
+        if self._opened is not None:
+            self._pool.report_unanswered(self._opened)
         self._scope.cancel()
 
-    async def finish(self, reason: str) -> None:
-        """Send what waits, and close the link if there is one."""
-        if self._link is not None:
-            await self._link.close(GOING_AWAY, reason)
+    async def close(self, reason: str) -> None:
+        """Send what is queued and close the connection, if there is one."""
+        for opened in (self._opened, self._adopted):
+            if opened is not None:
+                await opened.channel.close(GOING_AWAY, reason)
+                self._pool.release(opened)
 
-    async def _serve(self) -> None:
-        """One link, from its dial to its end."""
-        async with (
-            self._uplinks.open(self._admitted, owner=self._owns) as (link, uplink),
-            trio.open_nursery() as nursery,
-        ):
-            self._link, self._uplink = link, uplink
-            self._feed(BackendUp() if self._owns else ObserverUp(self._backend))
-            nursery.start_soon(keep_pinging, link, self._ping_s)
-            nursery.start_soon(self._move_up, uplink)
-            await link.listen(self._hear)
+    async def _run_connection(self) -> None:
+        """Use one connection, from its dial to its end."""
+        opened, self._adopted = self._adopted, None
+        if opened is None:
+            opened = await self._pool.open_link(self._request, is_owner=self._is_owner)
+        lost: ConnectionLostError | None = None
+        self._opened = opened
+        try:
+            self._user.on_link_opened(self._pool.backend)
+            async with trio.open_nursery() as nursery:
+                if self._ping_s > 0:
+                    nursery.start_soon(send_pings, opened.channel, self._ping_s)
+                nursery.start_soon(self._move_to_better, opened)
+                await opened.channel.read_messages(self._on_message)
+        except* ConnectionLostError as found:
+            lost = find_connection_loss(found)
+            raise
+        finally:
+            self._opened = None
+            self._pool.release(opened, lost)
+            await opened.channel.close(GOING_AWAY, "")
 
-    def _hear(self, message: str | bytes) -> None:
-        self._tally.from_backends += 1
-        if isinstance(message, str):
-            self._feed(FromBackend(message) if self._owns else FromObserver(self._backend, message))
-        elif self._owns:
-            self._pass_binary(message)
-        else:
-            log.warning("backend %s of %s sent a binary message: ignored", self._backend, self._station)
+    def _on_message(self, message: str | bytes) -> None:
+        self._user.on_backend_message(self._pool.backend, message)
 
-    async def _move_up(self, uplink: str) -> None:
-        """Leave for a better uplink when it is there, and nothing is under way that would have to wait."""
-        await self._uplinks.outdone(self._station, uplink)
-        while not self._relay.can_move(self._backend):
-            await self._alarm.stirred()
-        log.info("backend %s: the link of station %s moves to a better uplink", self._backend, self._station)
+    async def _move_to_better(self, opened: OpenedLink) -> None:
+        """Leave for a better endpoint when it is there, and no call is open that would have to wait."""
+        await self._pool.wait_better_endpoint(opened)
+        while not self._user.can_move_link(self._pool.backend):
+            await self._timer.wait_updated()
+        log.info(
+            "link moves to a better endpoint backend=%s station=%s", self._pool.backend, self._request.station
+        )
         self._scope.cancel()
 
-    def _lost(self, reason: str) -> Event:
-        return BackendLost(reason) if self._owns else ObserverLost(self._backend, reason)
 
-
-async def keep_pinging(link: Channel, ping_s: float) -> None:
-    """Ask for a sign of life every `ping_s`: many stations and routers drop a silent link after 60 s."""
-    while ping_s > 0:
-        await trio.sleep(ping_s)
-        await link.ping(2 * ping_s)
+def _is_refusal(error: BaseException) -> bool:
+    return isinstance(error, DialError) and error.stage is DialStage.REFUSED

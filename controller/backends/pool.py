@@ -1,183 +1,425 @@
-"""One backend, reached over one uplink or several: who needs a link gets it over the best that answers.
+"""The connections to one backend: its endpoints, and the pool that dials the best one that answers.
 
-Which that is, `failover` knows; here it is asked, its dials and probes are made, and its news are told.
+`failover` decides which endpoint is dialled and when; this module runs the dials and probes.
 """
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import random
+import re
+import ssl
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from typing import NamedTuple, Protocol
+from contextlib import asynccontextmanager
+from typing import Protocol
+from urllib.parse import quote, unquote, urlsplit
 
 import msgspec
 import trio
 
-from controller.backends.failover import EndpointSelector
-from controller.model.exception_groups import leaves
-from controller.stations.admission import Admission
+from controller.backends.failover import BackendVerdict, EndpointSelector
+from controller.model.rate_limits import TokenBucket
 from controller.transport.channel import Channel
 from controller.transport.deadline_timer import DeadlineTimer
-from controller.transport.dial import DialError
-from controller.transport.websocket_connection import ConnectionLostError
+from controller.transport.dial import DialError, DialSettings, DialStage, dial_websocket, probe_server
+from controller.transport.http_upgrade import CompressionOffer, basic_authorization
+from controller.transport.tls import RenewedContext
+from controller.transport.transport_errors import ConnectionLostError, find_connection_loss
 
 log = logging.getLogger("controller.transport")
 
-TOO_MANY = 429
-SERVER_ERRORS = 500
-"""HTTP statuses (RFC 6585, 4; RFC 9110, 15.6): these and those above speak of the backend, others of us."""
+DIALS_PER_SECOND = 200.0
+"""As many as stations may connect by default: a storm of stations goes on to the backend as it came."""
+
+NORMAL = 1000
+"""WebSocket close code (RFC 6455, 7.4.1)."""
+
+PATH_SEGMENT = re.compile(r"(?:[A-Za-z0-9\-._~!$&'()*+,;=:@]|%[0-9A-Fa-f]{2})+")
+"""A segment of a URL's path (RFC 3986, 3.3)."""
+
+SEGMENT_SAFE = "-._~!$&'()*+,;=:@"
+"""Characters that need no percent-encoding in a segment (RFC 3986, 3.3)."""
 
 
-class EndpointReached(NamedTuple):
-    """An open link, and the id of the uplink that it goes over."""
+class LinkRequest(msgspec.Struct, frozen=True):
+    """A request for one station's link to a backend.
 
-    link: Channel
-    uplink: str
+    `versions` are offered in order. `authorization`: the header that the station sent; it is a secret, and
+    goes to its owner alone. `segment`: the last segment of the station's own URL, as the station wrote it.
+    """
+
+    station: str
+    versions: tuple[str, ...]
+    authorization: bytes | None = None
+    segment: str | None = None
+
+    def __repr__(self) -> str:
+        return f"LinkRequest({self.station!r}, {self.versions})"
+
+    @property
+    def claim(self) -> str:
+        """A name for what the station has shown: id, credentials and versions, without the secret."""
+        shown = b"\0".join((self.authorization or b"", *(each.encode() for each in self.versions)))
+        return f"{self.station} {hashlib.blake2b(shown, digest_size=12).hexdigest()}"
+
+    @property
+    def path_segment(self) -> str:
+        """The station's id in a URL: the station's own bytes where they are valid."""
+        own = self.segment
+        if own is not None and PATH_SEGMENT.fullmatch(own) and unquote(own) == self.station:
+            return own
+        return quote(self.station, safe=SEGMENT_SAFE)
 
 
-class EndpointState(Protocol):
-    """One uplink: see `uplink.Uplink`."""
+class EndpointAnswer(msgspec.Struct, frozen=True):
+    """An open connection to an endpoint, and the version that the backend chose."""
 
-    def open(self, admitted: Admission) -> AbstractAsyncContextManager[Channel]:
-        """A link for a station. Raises LinkRefused, alone or in a group."""
+    channel: Channel
+    version: str
+
+
+class DialableEndpoint(Protocol):
+    """One endpoint of a backend: an `Endpoint`, or a route of an overlay network."""
+
+    async def open(self, request: LinkRequest, nursery: trio.Nursery) -> EndpointAnswer:
+        """Open a connection for a station; `nursery` runs its sender. Raises DialError."""
 
     async def probe(self) -> None:
-        """See whether it answers. Raises LinkRefused."""
+        """Test whether it can be reached. Raises DialError."""
+
+
+class Endpoint:
+    """One URL of a backend; `{station}` in it stands for the station's id.
+
+    With `password`, stations are presented with it, else with what they have sent. `headers` go into each
+    request. `turns` limits the rate of dials.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        tls: RenewedContext | None,
+        password: bytes | None,
+        max_message_bytes: int,
+        connect_timeout_s: float,
+        turns: TokenBucket | None = None,
+        *,
+        compression: bool = True,
+        headers: tuple[tuple[str, str], ...] = (),
+    ) -> None:
+        self._url = url
+        self._tls = tls
+        self._password = password
+        self._max_message_bytes = max_message_bytes
+        self._connect_timeout_s = connect_timeout_s
+        self._turns = turns or TokenBucket(DIALS_PER_SECOND, burst=DIALS_PER_SECOND)
+        self._compression = CompressionOffer.BEST if compression else CompressionOffer.NONE
+        self._headers = headers
+
+    def __repr__(self) -> str:
+        return f"Endpoint({self._url!r})"
+
+    async def open(self, request: LinkRequest, nursery: trio.Nursery) -> EndpointAnswer:
+        """Open a connection for a station, when it is its turn. Raises DialError.
+
+        A server that answers the compression offer in an invalid way gets the next offer, at once and in all
+        later dials.
+        """
+        await trio.sleep(self._turns.take(trio.current_time()))
+        while True:
+            offer = self._compression
+            try:
+                channel, version = await dial_websocket(nursery, self._settings(request, offer))
+            except DialError as failed:
+                following = offer.next_offer
+                if not failed.is_extension or following is None:
+                    raise
+                if self._compression is offer:
+                    self._compression = following
+                    log.info(
+                        "compression offer answered in an invalid way url=%s next_offer=%s reason=%s",
+                        self._url,
+                        following.name.lower(),
+                        failed,
+                    )
+            else:
+                return EndpointAnswer(channel, version)
+
+    async def probe(self) -> None:
+        """Test whether TCP and TLS can be opened, as no station. Raises DialError."""
+        parts = urlsplit(self._url)
+        port = parts.port or (80 if self._tls is None else 443)
+        await probe_server(parts.hostname or "", port, self._context(), self._connect_timeout_s)
+
+    def _settings(self, request: LinkRequest, offer: CompressionOffer) -> DialSettings:
+        password = self._password
+        return DialSettings(
+            self._url.replace("{station}", request.path_segment),
+            request.versions,
+            self._context(),
+            request.authorization if password is None else basic_authorization(request.station, password),
+            self._max_message_bytes,
+            self._connect_timeout_s,
+            offer,
+            self._headers,
+        )
+
+    def _context(self) -> ssl.SSLContext | None:
+        return None if self._tls is None else self._tls.current(trio.current_time())
+
+
+class OpenedLink:
+    """An open link of one station; give it back with `BackendPool.release`."""
+
+    __slots__ = ("channel", "endpoint", "is_released", "opened_at", "request", "version")
+
+    def __init__(
+        self, channel: Channel, version: str, endpoint: str, request: LinkRequest, now: float
+    ) -> None:
+        self.channel = channel
+        self.version = version
+        self.endpoint = endpoint
+        self.request = request
+        self.opened_at = now
+        self.is_released = False
 
 
 class BackendPool:
-    """All ways to one backend, `ways` by id with their priorities; the lowest is dialled first."""
+    """All endpoints of one backend by id, with their priorities; the lowest is dialled first."""
 
     def __init__(
-        self, backend: str, ways: Mapping[str, tuple[int, EndpointState]], chance: random.Random | None = None
+        self,
+        backend: str,
+        endpoints: Mapping[str, tuple[int, DialableEndpoint]],
+        chance: random.Random | None = None,
     ) -> None:
         self.backend = backend
-        self._ways = {name: way for name, (_, way) in ways.items()}
-        priorities = [(name, priority) for name, (priority, _) in ways.items()]
-        self._failover = EndpointSelector(priorities, chance or random.Random())
-        self._alarm = DeadlineTimer(self._failover.probe_at)
-        self.links = dict.fromkeys(self._ways, 0)
-        """Open links, by uplink."""
+        self._endpoints = {name: endpoint for name, (_, endpoint) in endpoints.items()}
+        priorities = [(name, priority) for name, (priority, _) in endpoints.items()]
+        self._selector = EndpointSelector(priorities, chance or random.Random())
+        self._timer = DeadlineTimer(self._selector.next_probe_at)
+        self._nursery: trio.Nursery | None = None
+        self._newest: dict[str, object] = {}
+        self.links = dict.fromkeys(self._endpoints, 0)
+        """Open links, by endpoint."""
 
-    # -- links --------------------------------------------------------------------------------------
+    # -- links ----------------------------------------------------------------------------------------
+
+    async def open_link(self, request: LinkRequest, *, is_owner: bool) -> OpenedLink:
+        """Open a link for a station; what the station showed goes to its owner alone.
+
+        Tries all endpoints that may be tried now, and waits only while another station tries one. Raises
+        DialError if none can be opened: its stage is REFUSED where the backend has given its verdict, and
+        its `retry_after_s` says when to ask again, as does `wait_ready`.
+        """
+        if not is_owner:
+            request = msgspec.structs.replace(request, authorization=None)
+        marker = object()
+        self._newest[request.station] = marker
+        try:
+            opened = await self._open(request)
+        except BaseException:
+            if self._newest.get(request.station) is marker:
+                del self._newest[request.station]
+                self._timer.update()
+            raise
+        if self._newest.get(request.station) is marker:
+            self._newest[request.station] = opened
+        self.links[opened.endpoint] += 1
+        return opened
+
+    def release(self, opened: OpenedLink, lost: ConnectionLostError | None = None) -> None:
+        """Give a link back that was closed; `lost` is counted against its endpoint if it was not local."""
+        if opened.is_released:
+            return
+        opened.is_released = True
+        self.links[opened.endpoint] -= 1
+        if self._newest.get(opened.request.station) is opened:
+            del self._newest[opened.request.station]
+        if lost is not None and not lost.is_local:
+            now = trio.current_time()
+            lasted_s = now - opened.opened_at
+            claim = opened.request.claim
+            self._selector.on_link_lost(
+                claim, opened.endpoint, str(lost), lasted_s, now, is_clean=lost.is_clean
+            )
+        self._timer.update()
 
     @asynccontextmanager
-    async def open(self, admitted: Admission, *, owner: bool) -> AsyncIterator[EndpointReached]:
-        """A link for a station, open inside the block; what the station showed us goes to its owner alone.
+    async def hold_link(self, request: LinkRequest, *, is_owner: bool) -> AsyncIterator[OpenedLink]:
+        """Open a link for the block, and close it afterwards; see `open_link`."""
+        opened = await self.open_link(request, is_owner=is_owner)
+        lost = None
+        try:
+            yield opened
+        except BaseException as error:
+            lost = find_connection_loss(error)
+            raise
+        finally:
+            self.release(opened, lost)
+            await opened.channel.close(NORMAL, "")
 
-        Tries all uplinks that may be tried now, and waits only for a try of others that is under way.
-        Raises LinkRefused, alone or in a group, where none gives a link; its `retry_after_s` says when to
-        ask again, as does `ready`. A LinkLost that leaves the block is held against the uplink, if the
-        link's end is not of our own making.
+    def report_unanswered(self, opened: OpenedLink) -> None:
+        """Report that calls over an open link have no answer: the next link goes elsewhere."""
+        self._selector.on_calls_unanswered(opened.request.claim, opened.endpoint, trio.current_time())
+        self._timer.update()
+
+    async def wait_ready(self, request: LinkRequest) -> None:
+        """Wait until this station can be dialled for, and no newer link of it is open.
+
+        A station that has connected a second time has its newer link first: many backends close the older
+        one then, which must not be opened again.
         """
-        shown = admitted if owner else msgspec.structs.replace(admitted, authorization=None)
-        async with AsyncExitStack() as stack:
-            reached = await self._reach(shown, stack)
-            since = trio.current_time()
-            self.links[reached.uplink] += 1
-            try:
-                yield reached
-            except* ConnectionLostError as lost:
-                ends = [each for each in leaves(lost) if isinstance(each, ConnectionLostError)]
-                if not any(each.ours for each in ends):
-                    clean = all(each.clean for each in ends)
-                    now = trio.current_time()
-                    self._failover.lost(admitted.station, reached.uplink, now - since, now, clean=clean)
-                    self._alarm.stir()
-                raise
-            finally:
-                self.links[reached.uplink] -= 1
-
-    def unanswered(self, station: str, uplink: str) -> None:
-        """What a station's link is asked has no answer, though it stands: the next link goes elsewhere."""
-        self._failover.unanswered(station, uplink, trio.current_time())
-        self._alarm.stir()
-
-    async def ready(self, station: str) -> None:
-        """Wait until it is worth while that this station asks for a link."""
-        while self._failover.next(station, trio.current_time()) is None:
-            await self._news(self._failover.ready_at(station))
-
-    async def outdone(self, station: str, uplink: str) -> None:
-        """Wait until a better uplink is there for a link of this station: move it when it is idle."""
-        while (at := self._failover.outdone_at(station, uplink)) > trio.current_time():
-            await self._news(at)
-
-    async def run(self) -> None:
-        """Look after uplinks that are down while another is up, until cancelled."""
         while True:
-            await self._alarm.ring()
-            async with trio.open_nursery() as nursery:
-                for uplink in self._failover.to_probe(trio.current_time()):
-                    nursery.start_soon(self._probe, uplink)
+            if request.station not in self._newest:
+                if self._selector.select(request.claim, trio.current_time()) is not None:
+                    return
+                await self._wait_updated(self._selector.ready_at(request.claim))
+            else:
+                await self._timer.wait_updated()
 
-    # -- dials --------------------------------------------------------------------------------------
+    async def wait_better_endpoint(self, opened: OpenedLink) -> None:
+        """Wait until a better endpoint is there for this link, which should move to it when it is idle."""
+        claim = opened.request.claim
+        while (at := self._selector.better_at(claim, opened.endpoint)) > trio.current_time():
+            await self._wait_updated(at)
 
-    async def _reach(self, admitted: Admission, stack: AsyncExitStack) -> EndpointReached:
-        station = admitted.station
-        refusals: dict[str, str] = {}
+    @property
+    def is_down(self) -> bool:
+        """True while no endpoint can be reached."""
+        return self._selector.is_down
+
+    def turn_away(self, request: LinkRequest) -> float:
+        """Return the s after which a station should ask again that is turned away while all are down.
+
+        The endpoints are probed for a while, so that the station is accepted as soon as one answers.
+        """
+        now = trio.current_time()
+        self._selector.on_station_turned_away(now)
+        self._timer.update()
+        return max(0.0, self._selector.ready_at(request.claim) - now)
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Send what waits on its links, and probe endpoints that are down, until cancelled."""
+        async with trio.open_nursery() as self._nursery:
+            task_status.started()
+            while True:
+                await self._timer.wait_due()
+                async with trio.open_nursery() as nursery:
+                    for endpoint in self._selector.endpoints_to_probe(trio.current_time()):
+                        nursery.start_soon(self._probe, endpoint)
+
+    # -- dials ----------------------------------------------------------------------------------------
+
+    async def _open(self, request: LinkRequest) -> OpenedLink:
+        failures: dict[str, DialError] = {}
         while True:
             now = trio.current_time()
-            uplink = self._failover.next(station, now, refusals)
-            if uplink is not None:
-                outcome = await self._dial(uplink, admitted, stack)
-                if not isinstance(outcome, str):
-                    return EndpointReached(outcome, uplink)
-                refusals[uplink] = outcome
-            elif self._failover.is_trying(station, now, refusals):
-                await self._alarm.stirred()
+            endpoint = self._selector.select(request.claim, now, failures)
+            if endpoint is not None:
+                outcome = await self._dial(endpoint, request)
+                if not isinstance(outcome, DialError):
+                    return OpenedLink(
+                        outcome.channel, outcome.version, endpoint, request, trio.current_time()
+                    )
+                failures[endpoint] = outcome
+            elif self._selector.is_trial_running(request.claim, now, failures):
+                await self._timer.wait_updated()
             else:
-                why = "; ".join(refusals.values()) or "it did not answer a moment ago"
-                raise DialError(why, retry_after_s=max(0.0, self._failover.ready_at(station) - now))
+                raise self._error(request, list(failures.values()), now)
 
-    async def _dial(self, uplink: str, admitted: Admission, stack: AsyncExitStack) -> Channel | str:
-        """The link, or why there is none."""
+    def _error(self, request: LinkRequest, failures: list[DialError], now: float) -> DialError:
+        """Summarize why no endpoint gives a link: a verdict counts more than an endpoint that is away."""
+        wait_s = max(0.0, self._selector.ready_at(request.claim) - now)
+        refused = [each for each in failures if each.stage is DialStage.REFUSED]
+        if failures:
+            first = refused[0] if refused else failures[0]
+            return DialError(
+                "; ".join(dict.fromkeys(map(str, failures))),
+                stage=first.stage,
+                status=first.status,
+                retry_after_s=wait_s,
+                is_version=first.is_version,
+            )
+        verdict = self._selector.find_verdict(request.claim, now)
+        if verdict is not None:
+            return DialError(
+                f"{verdict.reason}; next try in {wait_s:.0f} s",
+                stage=DialStage.REFUSED,
+                status=verdict.status,
+                retry_after_s=wait_s,
+                is_version=verdict.is_version,
+            )
+        why = "; ".join(self._selector.reasons(request.claim)) or "it did not answer"
+        return DialError(f"{why}; next try in {wait_s:.0f} s", retry_after_s=wait_s)
+
+    async def _dial(self, endpoint: str, request: LinkRequest) -> EndpointAnswer | DialError:
         began = trio.current_time()
-        refusals: list[DialError] = []
-        was_up = self._failover.is_up(uplink)
-        self._failover.dialling(uplink)
+        was_up = self._selector.is_up(endpoint)
+        if self._nursery is None:
+            raise RuntimeError(f"the pool of backend {self.backend} does not run")
+        self._selector.on_dial_started(endpoint)
         try:
-            link = await stack.enter_async_context(self._ways[uplink].open(admitted))
-            if self._failover.answered(admitted.station, uplink, trio.current_time()):
-                log.info("backend %s is back", self._named(uplink))
-            return link
-        except* DialError as refused:
-            refusals += [each for each in leaves(refused) if isinstance(each, DialError)]
-        finally:
-            self._failover.abandoned(uplink)  # where it was cut short
-            for each in refusals:
-                self._refused(uplink, admitted.station, began, each)
-            # A storm of dials that all succeed is no news: each would wake all links that there are.
-            if not (was_up and self._failover.is_up(uplink)):
-                self._alarm.stir()
-        return "; ".join(sorted({str(each) for each in refusals}))
-
-    def _refused(self, uplink: str, station: str, began: float, refused: DialError) -> None:
-        now, status = trio.current_time(), refused.status
-        if status is not None and status < SERVER_ERRORS and status != TOO_MANY:
-            if self._failover.denied(station, uplink, now):
-                log.error("backend %s does not want station %s: %s", self._named(uplink), station, refused)
-        elif self._failover.failed(uplink, began, now, refused.retry_after_s):
-            log.warning("backend %s cannot be reached: %s", self._named(uplink), refused)
-
-    # -- probes -------------------------------------------------------------------------------------
-
-    async def _probe(self, uplink: str) -> None:
-        began = trio.current_time()
-        try:
-            await self._ways[uplink].probe()
-        except DialError:
-            self._failover.failed(uplink, began, trio.current_time())
+            answer = await self._endpoints[endpoint].open(request, self._nursery)
+        except DialError as failed:
+            self._on_dial_failed(endpoint, request, began, failed)
+            return failed
+        except BaseException:
+            self._selector.on_dial_cancelled(endpoint)
+            raise
         else:
-            if self._failover.probe_answered(uplink, trio.current_time()):
-                log.info("backend %s is back", self._named(uplink))
-        self._alarm.stir()
+            now = trio.current_time()
+            if self._selector.on_link_opened(request.claim, request.station, endpoint, now):
+                log.info("backend reachable again backend=%s", self._name(endpoint))
+            return answer
+        finally:
+            # Dials that all succeed are no news: each would wake all links that wait.
+            if not (was_up and self._selector.is_up(endpoint)):
+                self._timer.update()
 
-    async def _news(self, deadline: float) -> None:
-        """Wait until something has happened to an uplink, or until the deadline."""
+    def _on_dial_failed(self, endpoint: str, request: LinkRequest, began: float, failed: DialError) -> None:
+        now, claim, station, reason = trio.current_time(), request.claim, request.station, str(failed)
+        if failed.stage is DialStage.REFUSED:
+            verdict = BackendVerdict(reason, failed.status, failed.is_version)
+            if self._selector.on_station_refused(claim, endpoint, verdict, now):
+                log.warning(
+                    "backend rejected station backend=%s station=%s reason=%s; "
+                    "check the station's id, password and OCPP version at the backend",
+                    self._name(endpoint),
+                    station,
+                    reason,
+                )
+            return
+        if failed.stage is DialStage.UPGRADE:
+            is_new, is_down = self._selector.on_upgrade_failed(
+                claim, station, endpoint, reason, began, now, failed.retry_after_s
+            )
+            if is_new and not is_down:
+                log.warning(
+                    "link failed backend=%s station=%s reason=%s", self._name(endpoint), station, reason
+                )
+        else:
+            is_down = self._selector.on_unreachable(endpoint, reason, began, now)
+        if is_down:
+            log.warning("backend unreachable backend=%s reason=%s", self._name(endpoint), reason)
+
+    # -- probes ---------------------------------------------------------------------------------------
+
+    async def _probe(self, endpoint: str) -> None:
+        began = trio.current_time()
+        try:
+            await self._endpoints[endpoint].probe()
+        except DialError as failed:
+            self._selector.on_unreachable(endpoint, str(failed), began, trio.current_time())
+        else:
+            if self._selector.on_probe_answered(endpoint, trio.current_time()):
+                log.info("backend reachable again backend=%s", self._name(endpoint))
+        self._timer.update()
+
+    async def _wait_updated(self, deadline: float) -> None:
         with trio.move_on_at(deadline):
-            await self._alarm.stirred()
+            await self._timer.wait_updated()
 
-    def _named(self, uplink: str) -> str:
-        return self.backend if len(self._ways) == 1 else f"{self.backend} (uplink {uplink})"
+    def _name(self, endpoint: str) -> str:
+        return self.backend if len(self._endpoints) == 1 else f"{self.backend} endpoint={endpoint}"

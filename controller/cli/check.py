@@ -6,7 +6,7 @@ import argparse
 
 from controller.cli.arguments import OK, CommandError, Subcommands, add_config, count_of, read_configuration
 from controller.config import Config
-from controller.services.station_service import unusable_certificates
+from controller.services.connection_settings import unusable_certificates
 
 
 def add_parser(commands: Subcommands) -> None:

@@ -48,9 +48,9 @@ from controller.dimming.evidence_chain import EvidenceKind
 from controller.dimming.limit_effect import EffectWatch, LimitOutcome, Measurement
 from controller.dimming.limit_source import LimitSource, SourceFailsafe
 from controller.dimming.proof import ProofVerifier
-from controller.dimming.ration import RateLimit
 from controller.dimming.verification import CommandVerdict, Issuers, Situation, Verification
 from controller.model.observations import EvseRef
+from controller.model.rate_limits import TokenBucket
 from drivers.eebus import lpc
 
 REFUSALS_A_MINUTE = 60
@@ -89,7 +89,7 @@ class DimmingController:
         self._watch: EffectWatch | None = None
         self._measurement: Measurement | None = None
         self._open: list[OpenCommand] = []
-        self._refusals = RateLimit(REFUSALS_A_MINUTE)
+        self._refusals = TokenBucket(REFUSALS_A_MINUTE / 60, burst=REFUSALS_A_MINUTE)
         self._decisions: Mapping[EvseRef, tuple[float, str]] = {}
         self._decided_at = -math.inf
 
@@ -216,9 +216,9 @@ class DimmingController:
     def _on_record(
         self, event: CommandReceived, verdict: CommandVerdict, answer: bytes, at: CommandMoments
     ) -> list[DimmingAction]:
-        if verdict.reason is not None and not self._refusals.take(at.now):
+        if verdict.reason is not None and not self._refusals.try_take(at.now):
             return []
-        left_out = self._refusals.left_out()
+        left_out = self._refusals.pop_rejected()
         return [
             RecordEvidence(EvidenceKind.COMMAND, dimming_records.received(event)),
             RecordEvidence(EvidenceKind.VERDICT, dimming_records.judged(event, verdict, answer, left_out)),

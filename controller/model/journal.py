@@ -5,6 +5,10 @@ from __future__ import annotations
 import msgspec
 
 
+class JournalError(Exception):
+    """Records could not be committed or loaded; base class of the store's exceptions."""
+
+
 class Record(msgspec.Struct, frozen=True):
     """Base of everything that outlives the process."""
 

@@ -100,7 +100,7 @@ class App:
             if self._keeper is not None:
                 nursery.start_soon(self._keeper.run)
             if config.site.backend is not None:
-                uplinks = self._served.uplinks(config.site.backend)
+                uplinks = self._served.pool(config.site.backend)
                 self._own = SiteIdentityService(config, VERSION, uplinks, self._profiles, self, self._keeper)
                 nursery.start_soon(self._own.run)
             if self._dimming is not None:
@@ -126,7 +126,7 @@ class App:
     def status(self) -> ControllerStatus:
         """What people and monitoring are told of the controller now."""
         view = self.view()
-        versions = self._board.versions()
+        versions = self._board.connected_versions()
         tick_age_s = trio.current_time() - self._ticked_at
         return ControllerStatus(
             site=self._config.site.id,

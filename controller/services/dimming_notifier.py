@@ -68,7 +68,7 @@ class DimmingNotifier:
     def look(self) -> None:
         """Bring the displays of the stations that are there up to date."""
         for station in self._stations:
-            session = self._board.session(station)
+            session = self._board.find_session(station)
             shown = self._shown.get(station)
             if session is None or not session.is_open:
                 continue

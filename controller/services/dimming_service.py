@@ -225,7 +225,7 @@ class DimmingService:
             self._do(action, now)
         if self._desk.effective != before:  # it is done, and on record: now it may be told
             self._teller.tell(self._span(self._desk.effective, now))
-        self._alarm.stir()
+        self._alarm.update()
 
     def _do(self, action: DimmingAction, now: float) -> None:
         match action:
@@ -305,7 +305,7 @@ class DimmingService:
 
     async def _keep_time(self) -> None:
         while True:
-            await self._alarm.ring()
+            await self._alarm.wait_due()
             self._feed(DimmingTick())
 
     def _clock_trusted(self) -> bool:

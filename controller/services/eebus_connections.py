@@ -14,17 +14,18 @@ import trio
 from cryptography import x509
 
 from controller.model.exception_groups import leaves
+from controller.model.rate_limits import TokenBucket
 from controller.services.service_error import ServiceError
-from controller.transport.byte_transport import cause
-from controller.transport.http_upgrade import SWITCHING, UpgradeError, UpgradeOffer, UpgradeRequest
-from controller.transport.self_signed_tls import SelfSignedContext, SelfSignedTransport
-from controller.transport.token_bucket import TokenBucket
-from controller.transport.websocket_connection import (
-    READ,
-    ConnectionLostError,
-    SendQueueFullError,
-    WebSocketConnection,
+from controller.transport.http_upgrade import (
+    SWITCHING,
+    CompressionOffer,
+    UpgradeError,
+    UpgradeOffer,
+    UpgradeRequest,
 )
+from controller.transport.self_signed_tls import SelfSignedContext, SelfSignedTransport
+from controller.transport.transport_errors import ConnectionLostError, SendQueueFullError, describe_error
+from controller.transport.websocket_connection import READ_BYTES, WebSocketConnection
 from drivers.eebus.array_json import EebusError
 from drivers.eebus.certificates import ski_of
 from drivers.eebus.ship import Role
@@ -122,7 +123,7 @@ class EebusConnections:
 
     async def _dial(self, ski: str, target: Target) -> None:
         url = f"wss://{_bracketed(target.host)}:{target.port}{target.path}"
-        offer = UpgradeOffer(url, SUBPROTOCOL, None, MOST_MESSAGE_BYTES, compression=False)
+        offer = UpgradeOffer(url, (SUBPROTOCOL,), None, MOST_MESSAGE_BYTES, compression=CompressionOffer.NONE)
         with trio.fail_after(HANDSHAKE_S):
             transport = SelfSignedTransport(await trio.open_tcp_stream(target.host, target.port))
         try:
@@ -130,10 +131,10 @@ class EebusConnections:
                 certificate = await transport.secure_mutually(self._context, server_side=False)
                 if (found := ski_of(certificate)) != ski:
                     raise ConnectionError(f"the device there has the SKI {found}")
-                await transport.send_all(offer.wire.take())
+                await transport.send_all(offer.protocol.take_output())
                 while not offer.is_complete:
-                    offer.feed(await transport.receive_some(READ))
-            offer.wire.fragment_bytes = FRAGMENT_BYTES
+                    offer.receive_data(await transport.receive_some(READ_BYTES))
+            offer.protocol.fragment_bytes = FRAGMENT_BYTES
             await self._run(Role.CLIENT, ski, transport, offer)
         finally:
             transport.close()
@@ -144,7 +145,7 @@ class EebusConnections:
         if link is None:
             return
         try:
-            link.connection.put(message)
+            link.connection.send_nowait(message)
         except SendQueueFullError as full:
             log.warning("EEBUS connection closed name=%s reason=peer does not read: %s", name, full)
             link.scope.cancel()
@@ -194,16 +195,16 @@ class EebusConnections:
                 certificate = await transport.secure_mutually(self._context, server_side=True)
                 request = UpgradeRequest(MOST_MESSAGE_BYTES, compression=False)
                 while not request.is_complete:
-                    request.feed(await transport.receive_some(READ))
-                if SUBPROTOCOL in request.offered:
+                    request.receive_data(await transport.receive_some(READ_BYTES))
+                if SUBPROTOCOL in request.subprotocols:
                     answer = request.accept(SUBPROTOCOL)
                 else:
                     answer = request.reject(400, "the subprotocol ship is missing")
-                await transport.send_all(request.wire.take())
+                await transport.send_all(request.protocol.take_output())
             if answer.status_code != SWITCHING:
-                transport.end()
+                transport.shutdown_send()
                 raise UpgradeError(f"HTTP status {answer.status_code}")
-            request.wire.fragment_bytes = FRAGMENT_BYTES
+            request.protocol.fragment_bytes = FRAGMENT_BYTES
             await self._run(Role.SERVER, ski_of(certificate), transport, request)
         finally:
             transport.close()
@@ -212,7 +213,7 @@ class EebusConnections:
         self, role: Role, ski: str, transport: SelfSignedTransport, upgraded: UpgradeOffer | UpgradeRequest
     ) -> None:
         async with trio.open_nursery() as nursery:
-            link = _Link(WebSocketConnection(nursery, transport, upgraded.wire))
+            link = _Link(WebSocketConnection(nursery, transport, upgraded.protocol))
             self._opened += 1
             name = f"{ski[:8]}-{self._opened}"
             self._links[name] = link
@@ -249,7 +250,10 @@ async def _ping(link: _Link, name: str) -> None:
 def _reasons(failed: BaseExceptionGroup) -> str:
     return "; ".join(
         sorted(
-            {"too slow" if isinstance(each, trio.TooSlowError) else cause(each) for each in leaves(failed)}
+            {
+                "too slow" if isinstance(each, trio.TooSlowError) else describe_error(each)
+                for each in leaves(failed)
+            }
         )
     )
 

@@ -191,7 +191,7 @@ class EebusService:
                 case MessageRefused(connection=name, reason=reason):
                     self._on_refused(name, reason)
         self._update_views()
-        self._timer.stir()
+        self._timer.update()
 
     def _on_limit(self, request: LimitRequested) -> None:
         answered = self._limits.decide(request, self._node.ski_of(request.session))
@@ -247,7 +247,7 @@ class EebusService:
 
     async def _keep_time(self) -> None:
         while True:
-            await self._timer.ring()
+            await self._timer.wait_due()
             now = trio.current_time()
             self._limits.on_tick()
             self._do(self._node.tick(now, self._utc_of(now)))
@@ -264,12 +264,12 @@ class EebusService:
             self._announcement = replace(self._announcement, register=register)
             self._discovery.announce(self._announcement)
         log.info("EEBUS registration %s", "open" if register else "closed")
-        self._timer.stir()
+        self._timer.update()
 
     # -- dialing --------------------------------------------------------------------------------------
 
     def _stir_dialing(self) -> None:
-        self._dial_timer.stir()
+        self._dial_timer.update()
 
     def _next_dial(self) -> float | None:
         """Time of the next attempt to dial a partner that can be reached and is not connected."""
@@ -285,7 +285,7 @@ class EebusService:
 
     async def _keep_dialing(self, nursery: trio.Nursery) -> None:
         while True:
-            await self._dial_timer.ring()
+            await self._dial_timer.wait_due()
             now = trio.current_time()
             for ski, dial in self._dials.items():
                 if dial.due <= now and not dial.active and not self._node.is_connected(ski):

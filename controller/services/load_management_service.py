@@ -123,12 +123,12 @@ class LoadManagementService:
         for limit in limits:
             self._asked[limit.token] = limit.ref
             self._set(limit)
-        self._alarm.stir()
+        self._alarm.update()
 
     async def run(self) -> None:
         """Think over what had to wait a moment, when its time has come; until cancelled."""
         while True:
-            await self._alarm.ring()
+            await self._alarm.wait_due()
             self.happened(ControlTick())
 
     def _dim(self, dimmed: SiteDimmed) -> None:
@@ -144,7 +144,7 @@ class LoadManagementService:
 
     def station_up(self, station: str, version: Version) -> None:
         """The station may be sent our limits; one that we do not know is asked first what it can take."""
-        session = self._board.session(station)
+        session = self._board.find_session(station)
         evses = len(self._stations[station].evse)
         asked = self._discovery.next_question(station, version, evses) if session is not None else None
         if session is None or asked is None:
@@ -174,7 +174,7 @@ class LoadManagementService:
         """A limit or a question of ours has its end."""
         if token == UNHEARD:
             return
-        session = self._board.session(station)
+        session = self._board.find_session(station)
         is_open = session is not None and session.is_open
         if token < 0:
             self._introduced(station, token, result, is_open=is_open)
@@ -189,7 +189,7 @@ class LoadManagementService:
 
     def _introduced(self, station: str, token: int, result: bytes | None, *, is_open: bool) -> None:
         """Our question has its end, with or without an answer: now comes the next, or its limits may go."""
-        session = self._board.session(station)
+        session = self._board.find_session(station)
         if session is None or not is_open:
             self._discovery.on_link_lost(token)
             return
@@ -229,7 +229,7 @@ class LoadManagementService:
     # -- limits ---------------------------------------------------------------------------------------
 
     def _set(self, limit: SetLimit) -> None:
-        session = self._board.session(limit.ref.station)
+        session = self._board.find_session(limit.ref.station)
         if session is None:
             self.happened(LimitAnswered(limit.token, False, "not connected"))
             return

@@ -12,18 +12,19 @@ from __future__ import annotations
 import logging
 import random
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import partial
 
 import msgspec
 import trio
 
-from controller.backends.backend_link import GOING_AWAY, keep_pinging
-from controller.backends.pool import BackendPool
+from controller.backends.backend_link import GOING_AWAY
+from controller.backends.pool import BackendPool, EndpointAnswer, LinkRequest
 from controller.config import Config
 from controller.config.backend_rules import endpoints_by_backend
 from controller.model.exception_groups import leaves
+from controller.model.rate_limits import TokenBucket
 from controller.ocpp.frames import call_error
 from controller.overlay.events import (
     HERE,
@@ -51,12 +52,10 @@ from controller.services.overlay_settings import OverlayTrust, node_settings
 from controller.signing.replay_cache import ReplayRecord
 from controller.stations.admission import Admission
 from controller.store.database import StoreError
-from controller.transport.channel import Channel
+from controller.transport.channel import Channel, VirtualChannel, send_pings
 from controller.transport.deadline_timer import DeadlineTimer
-from controller.transport.dial import DialError
-from controller.transport.token_bucket import TokenBucket
-from controller.transport.virtual_channel import VirtualChannel
-from controller.transport.websocket_connection import ConnectionLostError, SendQueueFullError
+from controller.transport.dial import DialError, DialStage
+from controller.transport.transport_errors import ConnectionLostError, SendQueueFullError
 from controller.web.status_model import NeighbourStatus, OverlayStatus
 
 log = logging.getLogger("controller.overlay")
@@ -114,14 +113,15 @@ class OverlayService:
             dropped_total=dict(self._node.counts),
         )
 
-    async def run(self) -> None:
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Keep the links to backends and the node's time, until cancelled."""
         async with trio.open_nursery() as nursery:
+            task_status.started()
             for backend, uplinks in self._uplinks.items():
-                nursery.start_soon(uplinks.run)
+                await nursery.start(uplinks.run)
                 nursery.start_soon(self._keep_up, backend, uplinks)
             while True:
-                await self._alarm.ring()
+                await self._alarm.wait_due()
                 self._feed(OverlayTick())
 
     # -- links below ----------------------------------------------------------------------------------
@@ -142,7 +142,7 @@ class OverlayService:
         )
         itself = msgspec.structs.replace(admitted, mode=NetworkingMode.STANDARD)
         try:
-            with self._relayed(station) as leg, self._up(way, _Carrier(link.put, leg.end)):
+            with self._relayed(station) as leg, self._up(way, _Carrier(link.send_nowait, leg.end)):
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._read_below, station, link, leg)
                     nursery.start_soon(self._ping_below, link, leg)
@@ -165,7 +165,7 @@ class OverlayService:
 
     async def _ping_below(self, link: Channel, leg: VirtualChannel) -> None:
         try:
-            await keep_pinging(link, self._listen.ping_s)
+            await send_pings(link, self._listen.ping_s)
         except ConnectionLostError as lost:
             leg.end(str(lost))
 
@@ -192,42 +192,45 @@ class OverlayService:
         if backend not in self._carriers:
             raise DialError("its link in overlay mode does not stand")
 
-    @asynccontextmanager
-    async def through(self, backend: str, admitted: Admission) -> AsyncIterator[Channel]:
-        """A station's leg to a backend, open inside the block. Raises LinkRefused where it cannot be.
+    async def open_leg(self, backend: str, request: LinkRequest) -> EndpointAnswer:
+        """Open a station's channel to a backend through the overlay link. Raises DialError.
 
         At a start, and after a loss, it waits for the link that carries it, for as long as for any dial.
         """
         with trio.move_on_after(self._patience_s[backend]):
             while backend not in self._carriers:
-                await self._alarm.stirred()
+                await self._alarm.wait_updated()
         self.stands(backend)
-        if admitted.version is not self._version:
+        if self._version.value not in request.versions:
             raise DialError(
-                f"its link in overlay mode speaks {self._version}, the station {admitted.version}; "
-                "set site.protocol to what all its stations speak"
+                f"its link in overlay mode speaks {self._version}, "
+                f"the station {' or '.join(request.versions)}; "
+                "set site.protocol to what all its stations speak",
+                stage=DialStage.REFUSED,
+                is_version=True,
             )
-        if admitted.station == self._own:
-            with self._spoken_for(backend) as leg:
-                yield leg
-            return
-        way = LinkState(
-            link=f"{admitted.station} at {backend}",
-            peer=admitted.station,
-            mode=NetworkingMode.STANDARD,
-            side=LinkSide.DOWN,
-            priority=LEG,
-            only=backend,
-        )
-        with self._leg(way) as leg:
-            yield leg
+        stack = ExitStack()
+        if request.station == self._own:
+            leg = stack.enter_context(self._spoken_for(backend))
+        else:
+            way = LinkState(
+                link=f"{request.station} at {backend}",
+                peer=request.station,
+                mode=NetworkingMode.STANDARD,
+                side=LinkSide.DOWN,
+                priority=LEG,
+                only=backend,
+            )
+            leg = stack.enter_context(self._leg(way))
+        leg.on_ended = stack.close
+        return EndpointAnswer(leg, self._version.value)
 
     @contextmanager
     def _spoken_for(self, backend: str) -> Iterator[VirtualChannel]:
-        """The leg of the controller's own identity: what comes for the node itself comes out of it."""
+        """Open the channel of the controller's own identity: messages for the node itself come out of it."""
         peer = self._peers[backend]
         leg = VirtualChannel(lambda message: self._feed(OwnRequest(message, (peer,))))
-        self._carriers[HERE] = carrier = _Carrier(leg.pass_on, leg.end, backend)
+        self._carriers[HERE] = carrier = _Carrier(leg.deliver, leg.end, backend)
         try:
             yield leg
         finally:
@@ -235,7 +238,7 @@ class OverlayService:
                 del self._carriers[HERE]
 
     async def _keep_up(self, backend: str, uplinks: BackendPool) -> None:
-        admitted = Admission(self._own, self._version)
+        request = LinkRequest(self._own, (self._version.value,))
         way = LinkState(
             link=backend,
             peer=self._peers[backend],
@@ -246,15 +249,19 @@ class OverlayService:
         )
         while True:
             try:
-                async with uplinks.open(admitted, owner=True) as (link, _), trio.open_nursery() as nursery:
-                    carrier = _Carrier(link.put, partial(_cancel, nursery.cancel_scope))
+                async with (
+                    uplinks.hold_link(request, is_owner=True) as opened,
+                    trio.open_nursery() as nursery,
+                ):
+                    link = opened.channel
+                    carrier = _Carrier(link.send_nowait, partial(_cancel, nursery.cancel_scope))
                     with self._up(way, carrier):
-                        nursery.start_soon(keep_pinging, link, self._listen.ping_s)
+                        nursery.start_soon(send_pings, link, self._listen.ping_s)
                         while True:
                             await self._hear(backend, await link.receive())
             except* (ConnectionLostError, DialError) as lost:
                 log.warning("the link in overlay mode to backend %s: %s", backend, _said(lost))
-            await uplinks.ready(self._own)
+            await uplinks.wait_ready(request)
 
     # -- all links --------------------------------------------------------------------------------------
 
@@ -262,7 +269,7 @@ class OverlayService:
     def _leg(self, way: LinkState) -> Iterator[VirtualChannel]:
         leg = VirtualChannel(lambda message: self._feed(FrameReceived(way.link, message)))
         try:
-            with self._up(way, _Carrier(leg.pass_on, leg.end, way.only)):
+            with self._up(way, _Carrier(leg.deliver, leg.end, way.only)):
                 yield leg
         finally:
             leg.end("it is closed")
@@ -316,7 +323,7 @@ class OverlayService:
                         saves.append(action)
                     case OverlayLogEntry(level, text):
                         log.log(level, "%s", text)
-        self._alarm.stir()
+        self._alarm.update()
         return saves
 
     def _sent(self, link: str, message: Message) -> bool:
@@ -341,12 +348,12 @@ class _Through:
         self._hub = hub
         self._backend = backend
 
-    def open(self, admitted: Admission) -> AbstractAsyncContextManager[Channel]:
-        """See `uplinks.Way`."""
-        return self._hub.through(self._backend, admitted)
+    async def open(self, request: LinkRequest, nursery: trio.Nursery) -> EndpointAnswer:
+        """Open a channel; see DialableEndpoint."""
+        return await self._hub.open_leg(self._backend, request)
 
     async def probe(self) -> None:
-        """See `uplinks.Way`."""
+        """Test whether the overlay link is open; see DialableEndpoint."""
         self._hub.stands(self._backend)
 
 

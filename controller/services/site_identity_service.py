@@ -12,7 +12,7 @@ from typing import Protocol
 
 import trio
 
-from controller.backends.pool import BackendPool
+from controller.backends.pool import BackendPool, LinkRequest
 from controller.config import Config
 from controller.model.effects import BackendLost, BackendUp, FromBackend, LogEntry, TimePassed, ToBackend
 from controller.model.exception_groups import leaves
@@ -30,12 +30,11 @@ from controller.site_identity.identity import (
     SiteReply,
     SiteRequest,
 )
-from controller.stations.admission import Admission
 from controller.store.profile_store import AbsorbedProfile, ProfileStore
 from controller.transport.channel import Channel
 from controller.transport.deadline_timer import DeadlineTimer
 from controller.transport.dial import DialError
-from controller.transport.websocket_connection import ConnectionLostError, SendQueueFullError
+from controller.transport.transport_errors import ConnectionLostError, SendQueueFullError
 
 log = logging.getLogger("controller.identity")
 
@@ -68,6 +67,7 @@ class SiteIdentityService:
         self._id = config.site.id
         self._version = config.site.protocol
         self._uplinks = uplinks
+        self._request = LinkRequest(self._id, (self._version.value,))
         self._store = store
         self._hearer = hearer
         root = next(circuit for circuit in config.circuit if circuit.parent is None)
@@ -100,13 +100,13 @@ class SiteIdentityService:
                     await self._serve()
                 if self._scope.cancelled_caught:
                     self._lost("it does not read")
-                await self._uplinks.ready(self._id)
+                await self._uplinks.wait_ready(self._request)
 
     async def _serve(self) -> None:
         """One link, from its beginning to its end."""
         try:
-            async with self._uplinks.open(Admission(self._id, self._version), owner=True) as (link, _):
-                self._link = link
+            async with self._uplinks.hold_link(self._request, is_owner=True) as opened:
+                self._link = link = opened.channel
                 self._feed(BackendUp())
                 while True:
                     message = await link.receive()
@@ -127,7 +127,7 @@ class SiteIdentityService:
 
     async def _keep_time(self) -> None:
         while True:
-            await self._alarm.ring()
+            await self._alarm.wait_due()
             self._feed(TimePassed())
 
     def _feed(self, event: IdentityEvent) -> None:
@@ -153,14 +153,14 @@ class SiteIdentityService:
                     self._feed(SiteReply(id, self._hearer.asked(payload)))
                 case LogEntry(level=level, text=text):
                     log.log(level, "%s", text)
-        self._alarm.stir()
+        self._alarm.update()
 
     def _put(self, text: str) -> None:
         """A backend that does not read holds up no limit of the site."""
         if self._link is None:
             return
         try:
-            self._link.put(text)
+            self._link.send_nowait(text)
         except SendQueueFullError:
             self._scope.cancel()
         except ConnectionLostError:

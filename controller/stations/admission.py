@@ -1,6 +1,8 @@
-"""Who may connect as which station, and in which OCPP version: the upgrade request's rules, pure.
+"""Admission rules: who may connect as which station, and in which OCPP version; pure.
 
-Source: OCPP-J 1.6 section 3; OCPP 2.0.1 and 2.1 Part 4 sections 3.1 to 3.3; RFC 6455 section 4.2.2.
+Sources: OCPP-J 1.6, section 3; OCPP 2.0.1 and 2.1 Part 4, sections 3.1 to 3.3; OCPP 2.x Part 2, block A and
+OCPP 1.6 security whitepaper, certificate profile 3 (the common name identifies the station); RFC 6455,
+section 4.2.2; RFC 5280, 4.2.1.6 (alternative names); RFC 7617 (Basic authentication).
 """
 
 from __future__ import annotations
@@ -9,22 +11,25 @@ import base64
 import binascii
 import hmac
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from urllib.parse import unquote_to_bytes
+from typing import Any
+from urllib.parse import unquote, unquote_to_bytes
 
 import msgspec
 
+from controller.backends.pool import LinkRequest, OpenedLink
 from controller.chargers.quirks import Quirk
 from controller.config.password_files import HashedPassword, StationSecret
+from controller.model.peer_text import bounded_text
 from controller.ocpp.frames import Version
 from controller.overlay.overlay_wire import MODE_HEADER, NetworkingMode, mode_of
 
 
 class HandshakeQuirks(msgspec.Struct, frozen=True):
-    """What is known beforehand of how one station connects.
+    """Known properties of how one station connects.
 
-    `protocol`: it speaks this version and no other, also where it does not say so. `likely`: its kind
-    speaks this one best. `ping_s`: how often it is asked for a sign of life, 0 for never. `mode`: how frames
-    are written on its link where it does not say, and the most that it may say.
+    `protocol`: the only version that it speaks, also if it offers none. `likely`: the version that its model
+    speaks best. `ping_s`: interval of pings to it, 0 for never. `mode`: its networking mode if it names
+    none, and the most that it may name.
     """
 
     protocol: Version | None = None
@@ -36,184 +41,221 @@ class HandshakeQuirks(msgspec.Struct, frozen=True):
 def handshake_quirks(
     protocol: Version | None, ping_s: float | None, usual_ping_s: float, quirk: Quirk
 ) -> HandshakeQuirks:
-    """From what is configured for a station, else from what its kind needs, else as usual (`ping_s` in s)."""
+    """Combine a station's configuration, its model's quirks and the usual ping interval (s)."""
     if ping_s is None:
-        ping_s = _ping_s(usual_ping_s, quirk.ping_s)
+        ping_s = _shorter_interval(usual_ping_s, quirk.ping_s)
     return HandshakeQuirks(protocol, quirk.protocol, ping_s)
 
 
-def _ping_s(usual_s: float, longest_s: float | None) -> float:
+def _shorter_interval(usual_s: float, longest_s: float | None) -> float:
     if longest_s is None:
         return usual_s
     return min(usual_s, longest_s) if usual_s else longest_s
 
 
 class Admission(msgspec.Struct, frozen=True):
-    """The station may come in.
+    """An accepted upgrade request.
 
-    `subprotocol`: the one of its own names that it is answered with; None where it has sent none.
-    `authorization` is the header that it sent, for its owner's link where we do not check it
-    ourselves: it is a secret, and stands in no log. `mode`: how frames are written on the link.
+    `versions`: all that station and controller have in common, `version` first; a backend may choose another
+    of them, unless the first is what the station's model speaks best (`is_best_version`). `subprotocols`:
+    the station's own name of each; empty where it has offered none. `authorization`: the header that it
+    sent, for its owner's link where the controller has no password of it; it is a secret and stands in no
+    log. `is_proven`: the controller has verified its password or its certificate. `segment`: the last
+    segment of its URL as sent. `peer`: its address. `owner_link`: the link over which its owner has accepted
+    it.
     """
 
     station: str
     version: Version
     authorization: bytes | None = None
-    subprotocol: str | None = None
+    subprotocols: Mapping[Version, str] = msgspec.field(default_factory=dict)
     mode: NetworkingMode = NetworkingMode.STANDARD
+    versions: tuple[Version, ...] = ()
+    is_best_version: bool = False
+    is_proven: bool = False
+    segment: str | None = None
+    peer: str = ""
+    owner_link: OpenedLink | None = None
 
     def __repr__(self) -> str:
-        return f"Admitted({self.station!r}, {self.version.value})"
+        return f"Admission({self.station!r}, {self.version.value})"
+
+    @property
+    def subprotocol(self) -> str | None:
+        """The station's own name of the version; None where it has offered none."""
+        return self.subprotocols.get(self.version)
+
+    def link_request(self, versions: Iterable[Version] | None = None) -> LinkRequest:
+        """Return the request for a backend link, in this version or in one of several."""
+        offered = (self.version,) if versions is None else versions
+        return LinkRequest(
+            self.station, tuple(each.value for each in offered), self.authorization, self.segment
+        )
 
 
 class Rejection(msgspec.Struct, frozen=True):
-    """The upgrade is refused with this HTTP status; `reason` goes to the station and the log."""
+    """A rejected upgrade request: HTTP status and the reason for station and log.
+
+    `retry_after_s`: when the station may try again. `is_expected`: no person needs to look at it.
+    """
 
     status: int
     reason: str
     station: str | None = None
+    retry_after_s: float | None = None
+    is_expected: bool = False
 
 
 class NoCommonProtocol(msgspec.Struct, frozen=True):
-    """Finish the handshake without a subprotocol, then close (Part 4, 3.3)."""
+    """A handshake that is finished without a subprotocol, then closed (Part 4, 3.3)."""
 
     station: str
     offered: tuple[str, ...]
 
     @property
     def reason(self) -> str:
-        """In a person's words, with the mend where there is one."""
+        """The reason for a person, with the remedy where there is one."""
         if self.offered:
-            return f"offers {', '.join(self.offered)}"
-        return "names no OCPP version; if it speaks one all the same, set `protocol` in its [[station]]"
+            return f"it offers {bounded_text(', '.join(self.offered))}"
+        return "it offers no OCPP version; if it speaks one, set `protocol` in its [[station]]"
 
 
-Verdict = Admission | Rejection | NoCommonProtocol
+Decision = Admission | Rejection | NoCommonProtocol
 
 
 class PasswordUnverified(msgspec.Struct, frozen=True):
-    """The verdict hangs on a password that has yet to be checked, which takes long: `is_right` does it."""
+    """A decision that depends on a password which is slow to verify: `verify_password` does it."""
 
     station: str
     authorization: bytes
-    hashed: HashedPassword
-    verdict: Verdict
+    hashes: tuple[HashedPassword, ...]
+    decision: Decision
 
     def __repr__(self) -> str:
-        return f"Unproven({self.station!r})"
+        return f"PasswordUnverified({self.station!r})"
 
-    def is_right(self) -> bool:
-        """Compute whether the header is good; it costs the same where the user is wrong, or the password."""
-        user, password = _credentials(self.authorization) or (b"", b"")
-        right_password = self.hashed.matches(password)
-        return hmac.compare_digest(user, self.station.encode()) and right_password
+    def verify_password(self) -> bool:
+        """Verify the header; takes the same time for a wrong user and a wrong password."""
+        user, password = parse_basic_authorization(self.authorization) or (b"", b"")
+        is_right = sum(each.matches(password) for each in self.hashes) > 0  # all are computed, always
+        return hmac.compare_digest(user, self.station.encode()) and is_right
 
-    def settled(self, *, right: bool) -> Verdict:
-        """The verdict, once it is known."""
-        return self.verdict if right else _unauthorized(self.station, self.authorization)
+    def decide(self, *, is_verified: bool) -> Decision:
+        """Return the decision, given the result."""
+        return self.decision if is_verified else _unauthorized(self.station, self.authorization)
 
 
 class AdmissionRules(msgspec.Struct, frozen=True):
-    """What a station meets.
+    """Rules for upgrade requests.
 
-    `path` is the part of the URL before the station's id; `passwords` has every station that may
-    connect, with its password or None where no password is asked for; `protocols` are ours;
-    `habits` are asked for anew at each request: a station that has told who it is may have others.
+    `path`: part of the URL before the station's id. `passwords`: every station that may connect, with its
+    password or None if the controller has none. `protocols`: the controller's versions. `quirks_of` is
+    called for each request: a station that has booted may have other quirks. `rotated`: hashes of passwords
+    that a backend has set through the controller; they are valid beside the configured one.
     """
 
     path: str
     passwords: Mapping[str, StationSecret | None]
     protocols: Sequence[Version]
-    habits: Callable[[str], HandshakeQuirks] = lambda _: HandshakeQuirks()
+    quirks_of: Callable[[str], HandshakeQuirks] = lambda _: HandshakeQuirks()
+    rotated: Callable[[str], HashedPassword | None] = lambda _: None
 
     def __repr__(self) -> str:
-        return f"Door({self.path!r}, {len(self.passwords)} stations)"
+        return f"AdmissionRules({self.path!r}, {len(self.passwords)} stations)"
 
 
-def judge(
-    door: AdmissionRules,
+def decide_admission(
+    rules: AdmissionRules,
     target: str,
     headers: Sequence[tuple[bytes, bytes]],
     offered: Sequence[str],
     certified: Sequence[str] | None = None,
-) -> Verdict | PasswordUnverified:
-    """The verdict on one upgrade request: its target, its headers and its subprotocols as offered.
+) -> Decision | PasswordUnverified:
+    """Decide on one upgrade request: its target, headers and offered subprotocols.
 
-    `certified`: for which names the station has shown a certificate; None where none is asked for.
+    `certified`: the names in the station's certificate; None where none is asked for.
     """
-    asked = ids_in(door.path, target)
-    if not asked:
-        return Rejection(404, f"stations connect at {door.path.rstrip('/')}/<station id>")
-    station = next((each for each in asked if each in door.passwords), None)
+    candidates = parse_station_ids(rules.path, target)
+    if not candidates:
+        return Rejection(404, f"stations connect at {rules.path.rstrip('/')}/<station id>")
+    station = next((each for each in candidates if each in rules.passwords), None)
     if station is None:
-        return Rejection(
-            404, f"station {asked[0]!r} is not known here; add it to the configuration", asked[0]
-        )
+        unknown = bounded_text(candidates[0])
+        return Rejection(404, f"station {unknown!r} is unknown; add it to the configuration", unknown)
     if certified is not None and station not in certified:
-        theirs = " or ".join(repr(name) for name in certified) or "nobody"
-        return Rejection(403, f"its certificate is for {theirs}, not for station {station!r}", station)
+        names = bounded_text(" or ".join(repr(name) for name in certified) or "nobody")
+        return Rejection(403, f"its certificate is for {names}, not for station {station!r}", station)
     authorization = _header(headers, "Authorization")
-    secret = door.passwords[station]
-    verdict = _in_mode(_welcome(door, station, offered), door.habits(station).mode, headers)
+    secret = rules.passwords[station]
+    decision = _check_mode(_choose_version(rules, station, offered), rules.quirks_of(station).mode, headers)
+    if isinstance(decision, Admission):
+        decision = msgspec.structs.replace(
+            decision,
+            authorization=authorization if secret is None else None,
+            is_proven=secret is not None or certified is not None,
+            segment=target.split("?", 1)[0].rstrip("/").rpartition("/")[2],
+        )
     if secret is None:
-        return _with(verdict, authorization)
-    if isinstance(secret, HashedPassword) and authorization:
-        return PasswordUnverified(station, authorization, secret, verdict)
-    if isinstance(secret, HashedPassword) or not _is_right(authorization, station, secret):
-        return _unauthorized(station, authorization)
-    return verdict
+        return decision
+    rotated = rules.rotated(station)
+    hashes = [each for each in (secret, rotated) if isinstance(each, HashedPassword)]
+    if isinstance(secret, bytes) and _is_right_password(authorization, station, secret):
+        return decision
+    if hashes and authorization:
+        return PasswordUnverified(station, authorization, tuple(hashes), decision)
+    return _unauthorized(station, authorization)
 
 
 def _header(headers: Sequence[tuple[bytes, bytes]], wanted: str) -> bytes | None:
     return next((value for name, value in headers if name.lower() == wanted.lower().encode()), None)
 
 
-def _in_mode(verdict: Verdict, most: NetworkingMode, headers: Sequence[tuple[bytes, bytes]]) -> Verdict:
-    """The verdict with the mode that the station says, else the one that it is known for."""
-    if not isinstance(verdict, Admission):
-        return verdict
-    said = _header(headers, MODE_HEADER)
-    mode = most if said is None else mode_of(said.decode("latin-1"))
+def _check_mode(decision: Decision, most: NetworkingMode, headers: Sequence[tuple[bytes, bytes]]) -> Decision:
+    """Add the networking mode that the station names, else the one that it is known for."""
+    if not isinstance(decision, Admission):
+        return decision
+    named = _header(headers, MODE_HEADER)
+    mode = most if named is None else mode_of(named.decode("latin-1"))
     if mode is None:
         known = " or ".join(each.value for each in NetworkingMode)
-        return Rejection(400, f"{MODE_HEADER} is not {known}", verdict.station)
+        return Rejection(400, f"{MODE_HEADER} is not {known}", decision.station)
     if mode is NetworkingMode.OVERLAY and most is NetworkingMode.STANDARD:
         return Rejection(
-            403, 'it asks for overlay mode; set mode = "overlay" in its [[station]]', verdict.station
+            403, 'it asks for overlay mode; set mode = "overlay" in its [[station]]', decision.station
         )
-    return msgspec.structs.replace(verdict, mode=mode)
+    return msgspec.structs.replace(decision, mode=mode)
 
 
-def _with(verdict: Verdict, authorization: bytes | None) -> Verdict:
-    if not isinstance(verdict, Admission):
-        return verdict
-    return msgspec.structs.replace(verdict, authorization=authorization)
-
-
-def _welcome(door: AdmissionRules, station: str, offered: Sequence[str]) -> Verdict:
-    """The verdict for a station that is who it says: which version it is served in."""
-    habits = door.habits(station)
-    ours = door.protocols if habits.protocol is None else (habits.protocol,)
-    # Leading and doubled commas leave empty names behind: the field has stations that send them.
+def _choose_version(rules: AdmissionRules, station: str, offered: Sequence[str]) -> Decision:
+    """Choose the versions in which a station may be served, the best first."""
+    quirks = rules.quirks_of(station)
+    ours = rules.protocols if quirks.protocol is None else (quirks.protocol,)
+    # Leading and doubled commas leave empty names: some stations send them.
     names = tuple(name for name in offered if name)
-    named = _versions(names)
+    named = _parse_versions(names)
     common = [version for version in named if version in ours]
     if common:
-        version = next((each for each in common if each is habits.likely), common[0])
-        return Admission(station, version, subprotocol=named[version])
-    unsaid = habits.protocol or habits.likely
-    if not names and unsaid is not None:
-        return Admission(station, unsaid)
+        common.sort(key=lambda version: version is not quirks.likely)  # stable: else the station's order
+        return Admission(
+            station,
+            common[0],
+            subprotocols=named,
+            versions=tuple(common),
+            is_best_version=common[0] is quirks.likely,
+        )
+    assumed = quirks.protocol or quirks.likely
+    if not names and assumed is not None:
+        return Admission(station, assumed, versions=(assumed,))
     if "ocpp1.5" in names:
-        said = ", ".join(ours)
-        return Rejection(400, f"ocpp1.5 is not supported; set the station to one of {said}", station)
+        supported = ", ".join(ours)
+        return Rejection(400, f"ocpp1.5 is not supported; set the station to one of {supported}", station)
     return NoCommonProtocol(station, names)
 
 
-def _versions(names: Iterable[str]) -> dict[Version, str]:
-    """The versions that a station means, its favourite first, and its own name for each.
+def _parse_versions(names: Iterable[str]) -> dict[Version, str]:
+    """Map the versions that a station means to its own names of them, its preferred one first.
 
-    Letters may be capitals, and "j" at the end says that it speaks JSON, as all here do.
+    Letters may be capitals, and "j" at the end stands for JSON, which all versions here are in.
     """
     known = {version.value: version for version in Version}
     found: dict[Version, str] = {}
@@ -224,12 +266,12 @@ def _versions(names: Iterable[str]) -> dict[Version, str]:
     return found
 
 
-def ids_in(path: str, target: str) -> tuple[str, ...]:
-    """The ids that the target of a request may mean, the likeliest first; none where it is not ours.
+def parse_station_ids(path: str, target: str) -> tuple[str, ...]:
+    """Return the ids that a request's target may mean, the likeliest first; empty if it is another path.
 
-    The id is the last segment, percent-decoded (Part 4, 3.1.1). Stations in the field double the slash
-    or end with one, write their id twice where it stood in the configured URL already, do not encode
-    what they should, encode it twice, in another character set, or a blank as in a form.
+    The id is the last segment, percent-decoded (Part 4, 3.1.1). Stations in the field double the slash or
+    end with one, append their id to a URL that contains it already, do not encode what they should, encode
+    it twice, in another character set, or a blank as in a form.
     """
     prefix, raw_path = path.strip("/"), target.split("?", 1)[0]
     segments = [segment for segment in raw_path.split("/") if segment]
@@ -237,12 +279,12 @@ def ids_in(path: str, target: str) -> tuple[str, ...]:
     rest = segments[len(before) :]
     if segments[: len(before)] != before or len(set(rest)) != 1 or not raw_path.startswith("/"):
         return ()
-    return tuple(dict.fromkeys(_readings(rest[0])))
+    return tuple(dict.fromkeys(_decode_segment(rest[0])))
 
 
-def _readings(segment: str) -> Iterator[str]:
-    """What one segment of a path may mean."""
-    # What was not ASCII came through the parser as it could; here are its bytes again.
+def _decode_segment(segment: str) -> Iterator[str]:
+    """Decode one segment of a path in each way that stations may mean it."""
+    # Bytes above ASCII came through the parser as surrogates; these are the bytes again.
     raw = segment.encode("utf-8", "surrogateescape")
     decoded = unquote_to_bytes(raw)
     for data in (decoded, raw, unquote_to_bytes(decoded), unquote_to_bytes(raw.replace(b"+", b" "))):
@@ -252,21 +294,35 @@ def _readings(segment: str) -> Iterator[str]:
             yield data.decode("latin-1")
 
 
+def certificate_names(certificate: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the names that a verified certificate, as `ssl` gives it, is for, each once.
+
+    These are its common names, its alternative DNS names, and of alternative URIs the last segment,
+    percent-decoded: a station may be named by the URL that it connects to.
+    """
+    subject: Sequence[Sequence[tuple[str, str]]] = certificate.get("subject", ())
+    alternatives: Sequence[tuple[str, str]] = certificate.get("subjectAltName", ())
+    names = [value for part in subject for kind, value in part if kind == "commonName"]
+    names += [value for kind, value in alternatives if kind == "DNS"]
+    names += [unquote(value.rpartition("/")[2]) for kind, value in alternatives if kind == "URI"]
+    return tuple(dict.fromkeys(name for name in names if name))
+
+
 def _unauthorized(station: str, authorization: bytes | None) -> Rejection:
     problem = "wrong user or password" if authorization else "no password was sent"
     return Rejection(401, f"Basic authentication failed: {problem}", station)
 
 
-def _is_right(authorization: bytes | None, station: str, password: bytes) -> bool:
-    """Whether the header is Basic authentication of this station; the comparison takes constant time."""
-    user, sent = _credentials(authorization) or (b"", b"")
-    right_user = hmac.compare_digest(user, station.encode())
-    right_password = hmac.compare_digest(sent, password)
-    return right_user and right_password
+def _is_right_password(authorization: bytes | None, station: str, password: bytes) -> bool:
+    """Compare a header of Basic authentication in constant time."""
+    user, sent = parse_basic_authorization(authorization) or (b"", b"")
+    is_right_user = hmac.compare_digest(user, station.encode())
+    is_right_password = hmac.compare_digest(sent, password)
+    return is_right_user and is_right_password
 
 
-def _credentials(authorization: bytes | None) -> tuple[bytes, bytes] | None:
-    """User and password of a header of Basic authentication (RFC 7617); None for any other."""
+def parse_basic_authorization(authorization: bytes | None) -> tuple[bytes, bytes] | None:
+    """Return user and password of Basic authentication (RFC 7617); None for any other header."""
     scheme, _, token = (authorization or b"").partition(b" ")
     if scheme.lower() != b"basic":
         return None
@@ -275,8 +331,3 @@ def _credentials(authorization: bytes | None) -> tuple[bytes, bytes] | None:
     except binascii.Error:
         return None
     return user, password
-
-
-def basic(user: str, password: bytes) -> bytes:
-    """The value of an Authorization header (RFC 7617)."""
-    return b"Basic " + base64.b64encode(user.encode() + b":" + password)

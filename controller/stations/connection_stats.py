@@ -1,4 +1,4 @@
-"""What has happened on all links, counted for people."""
+"""Counters of connections and messages since the start."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import msgspec
 
 
 class ConnectionStats(msgspec.Struct):
-    """Since the start: upgrade requests of stations accepted and refused, and messages received."""
+    """Upgrade requests of stations accepted and refused, and messages received."""
 
     accepted: int = 0
     refused: int = 0

@@ -1,52 +1,65 @@
-"""Where stations connect: listeners, TLS, the upgrade, and one link a station."""
+"""The port where stations connect: TLS, the upgrade, admission, and one WebSocket per station."""
 
 from __future__ import annotations
 
 import logging
+import math
 import ssl
-from collections.abc import Awaitable, Callable
+from typing import Protocol
 
 import msgspec
 import trio
 
+from controller.model.rate_limits import AddressCounter, TokenBucket
 from controller.stations.admission import (
     Admission,
     AdmissionRules,
+    Decision,
     NoCommonProtocol,
     PasswordUnverified,
     Rejection,
-    judge,
+    certificate_names,
+    decide_admission,
 )
-from controller.stations.certificate_identity import names_in
 from controller.stations.connection_stats import ConnectionStats
 from controller.stations.password_verifier import PasswordVerifier
-from controller.transport.byte_transport import ByteTransport, cause
+from controller.transport.byte_transport import ByteTransport
+from controller.transport.channel import Channel
 from controller.transport.http_upgrade import SWITCHING, UpgradeError, UpgradeRequest
 from controller.transport.tls import RenewedContext
-from controller.transport.token_bucket import AddressCounter, TokenBucket
-from controller.transport.websocket_connection import READ, ConnectionLostError, WebSocketConnection
+from controller.transport.transport_errors import ConnectionLostError, describe_error
+from controller.transport.websocket_connection import READ_BYTES, WebSocketConnection
 
 log = logging.getLogger("controller.transport")
 
-HANDSHAKE_S = 10.0
-"""How long a peer may take for its TLS handshake and its upgrade request together, once it is its turn."""
+HANDSHAKE_TIMEOUT_S = 10.0
+"""Time that a peer has for its TLS handshake and its upgrade request together, once it is its turn."""
 
 LONGEST_TURN_S = 30.0
-"""How long a connection may stand in line for its handshake: stations give up after about that."""
+"""Time that a connection may wait for its turn: stations give up after about that."""
 
-CHALLENGE = (("WWW-Authenticate", 'Basic realm="ocpp"'),)
-"""What a 401 comes with (RFC 7617, 2)."""
+BYTES_PER_MESSAGE = 16_384
+"""Bytes that a station may send per message of listen.messages_per_second, on average."""
+
+BURST_BYTES = 4 << 20
+"""Bytes that a station may send at once, beside one message of the greatest length."""
+
+TLS_HANDSHAKE = b"\x16\x03"
+"""First bytes of a TLS ClientHello (RFC 8446, 5.1)."""
+
+CHALLENGE = ("WWW-Authenticate", 'Basic realm="ocpp"')
+"""Header of a 401 (RFC 7617, 2)."""
 
 PROTOCOL_ERROR = 1002
 """WebSocket close code (RFC 6455, 7.4.1)."""
 
 
 class ListenError(Exception):
-    """The stations' port cannot be opened. Its text names the place and the mend."""
+    """The stations' port cannot be opened; its text names the address and the remedy."""
 
 
 class ListenSettings(msgspec.Struct, frozen=True):
-    """Where stations connect; `tls` None for plain ws://. A limit of 0 is none."""
+    """Settings of the stations' port; `tls` None for plain ws://. A limit of 0 is none."""
 
     host: str
     port: int
@@ -55,184 +68,267 @@ class ListenSettings(msgspec.Struct, frozen=True):
     connections_per_address: int = 0
     handshakes_per_second: float = 0
     compression: bool = True
+    messages_per_second: float = 0
 
 
-Serve = Callable[[Admission, WebSocketConnection], Awaitable[None]]
+class StationHost(Protocol):
+    """Serves the stations that connect."""
+
+    async def confirm_admission(self, admission: Admission) -> Admission | Rejection:
+        """Ask the station's owner before its upgrade is answered."""
+
+    async def serve_station(self, admission: Admission, channel: Channel) -> None:
+        """Serve a station until its connection or its session ends."""
+
+    async def release_admission(self, admission: Admission) -> None:
+        """Close what belongs to an admission and was not used."""
 
 
 async def serve_stations(
-    listening: ListenSettings,
-    door: AdmissionRules,
-    serve: Serve,
-    tally: ConnectionStats,
+    settings: ListenSettings,
+    rules: AdmissionRules,
+    host: StationHost,
+    stats: ConnectionStats,
     *,
+    sockets: list[trio.SocketListener] | None = None,
     task_status: trio.TaskStatus[int],
 ) -> None:
-    """Accept stations until cancelled; `serve` runs for each, in its own task. `tally` counts them.
+    """Accept stations until cancelled, each served in a task of its own; `stats` counts them.
 
-    Starts with the bound port. Raises ListenFailed where the port cannot be opened.
+    `sockets`: listening sockets that are open already. Starts with the bound port. Raises ListenError.
     """
-    try:
-        listeners = await trio.open_tcp_listeners(listening.port, host=listening.host)
-    except OSError as error:
-        place = f"{listening.host}:{listening.port}"
-        raise ListenError(
-            f"listen: {place} cannot be opened: {error.strerror or error}; "
-            "stop what uses it or set another listen.port"
-        ) from error
-    port = listeners[0].socket.getsockname()[1]
-    reception = _Listener(listening, door, serve, tally)
+    if sockets is None:
+        try:
+            sockets = await trio.open_tcp_listeners(settings.port, host=settings.host)
+        except OSError as error:
+            address = f"{settings.host}:{settings.port}"
+            raise ListenError(
+                f"listen: {address} cannot be opened: {error.strerror or error}; "
+                "stop the program that uses it or set another listen.port"
+            ) from error
+    port = sockets[0].socket.getsockname()[1]
     async with trio.open_nursery() as nursery:
-        await nursery.start(trio.serve_listeners, reception.receive, listeners)
+        listener = StationListener(settings, rules, host, stats, nursery)
+        await nursery.start(trio.serve_listeners, listener.accept, sockets)
         task_status.started(port)
 
 
-class _Listener:
-    """What becomes of each connection, up to the link that is served."""
+class StationListener:
+    """Handles each connection, from its acceptance to its end."""
 
     def __init__(
-        self, listening: ListenSettings, door: AdmissionRules, serve: Serve, tally: ConnectionStats
+        self,
+        settings: ListenSettings,
+        rules: AdmissionRules,
+        host: StationHost,
+        stats: ConnectionStats,
+        nursery: trio.Nursery,
     ) -> None:
-        self._listening = listening
-        self._door = door
-        self._serve = serve
-        self._tally = tally
+        self._settings = settings
+        self._rules = rules
+        self._host = host
+        self._stats = stats
+        self._nursery = nursery
         self._passwords = PasswordVerifier()
-        self._addresses = AddressCounter(listening.connections_per_address)
-        rate = listening.handshakes_per_second
+        self._addresses = AddressCounter(settings.connections_per_address)
+        rate = settings.handshakes_per_second
         self._turns = TokenBucket(rate, burst=max(1, int(rate)))
 
-    async def receive(self, stream: trio.SocketStream) -> None:
-        """One connection, from its acceptance to its end."""
-        address, peer = _peer(stream)
+    async def accept(self, stream: trio.SocketStream) -> None:
+        """Handle one accepted connection."""
+        address, peer = _peer_address(stream)
         if not self._addresses.enter(address):
-            self._tally.refused += 1
-            if self._addresses.worth_a_complaint(address):
-                limit = self._listening.connections_per_address
+            self._stats.refused += 1
+            if self._addresses.should_report(address):
                 log.warning(
-                    "%s: closed, %s has %d connections already; "
-                    "if these are all stations, raise listen.connections_per_address",
+                    "connection rejected peer=%s reason=%d connections from this address are open; "
+                    "if they are all stations, raise listen.connections_per_address",
                     peer,
-                    address,
-                    limit,
+                    self._settings.connections_per_address,
                 )
             return
         try:
-            if await self._its_turn(peer):
-                await self._guarded(stream, peer)
+            if await self._wait_turn(peer):
+                await self._handle_connection(stream, peer)
         finally:
             self._addresses.leave(address)
 
-    async def _its_turn(self, peer: str) -> bool:
-        """Wait for the turn of its handshake; False where too many stand in line before it."""
+    async def _wait_turn(self, peer: str) -> bool:
+        """Wait for the turn of a handshake; return False if too many wait already."""
         now = trio.current_time()
         if self._turns.wait_s(now) > LONGEST_TURN_S:
-            self._tally.refused += 1
+            self._stats.refused += 1
             log.warning(
-                "%s: closed, its handshake would have to wait for more than %g s", peer, LONGEST_TURN_S
+                "connection rejected peer=%s reason=more than %g s of handshakes wait", peer, LONGEST_TURN_S
             )
             return False
         await trio.sleep(self._turns.take(now))
         return True
 
-    async def _guarded(self, stream: trio.SocketStream, peer: str) -> None:
-        """Behind a barrier: whatever a peer does wrong is not the site's trouble."""
+    async def _handle_connection(self, stream: trio.SocketStream, peer: str) -> None:
+        """Handle a connection so that no error that its peer causes reaches another one."""
         try:
             transport = ByteTransport(stream)
             try:
-                with trio.move_on_after(HANDSHAKE_S) as patience:
-                    certified = await self._secured(transport)
-                    asked = await self._asked(transport)
-                if patience.cancelled_caught:
-                    log.info("%s: no upgrade request within %g s: closed", peer, HANDSHAKE_S)
-                else:
-                    await self._answer(transport, asked, peer, certified)
+                with trio.move_on_after(HANDSHAKE_TIMEOUT_S) as timeout:
+                    certified = await self._start_tls(transport, peer)
+                    request = await self._read_request(transport, peer)
+                if timeout.cancelled_caught:
+                    log.info(
+                        "connection closed peer=%s reason=no upgrade request in %g s",
+                        peer,
+                        HANDSHAKE_TIMEOUT_S,
+                    )
+                elif request is not None:
+                    await self._answer(transport, request, peer, certified)
             finally:
                 transport.close()
-        except* _TlsHandshakeError as refused:
-            self._tally.refused += 1
-            log.warning("%s: no TLS: %s", peer, refused.exceptions[0])
         except* (UpgradeError, ConnectionLostError, OSError) as lost:
-            log.info("%s: connection lost: %s", peer, lost.exceptions[0])
-        except* Exception as error:  # one station's trouble is no other's, whatever it is
-            log.exception("%s: connection closed after an error", peer, exc_info=error)
+            log.info("connection lost peer=%s reason=%s", peer, describe_error(lost))
+        except* Exception as error:
+            log.exception("connection closed by an internal error peer=%s", peer, exc_info=error)
 
-    async def _secured(self, transport: ByteTransport) -> tuple[str, ...] | None:
-        """Through TLS, where we want it: the names of the peer's certificate, where it had to show one."""
-        tls = self._listening.tls
+    async def _start_tls(self, transport: ByteTransport, peer: str) -> tuple[str, ...] | None:
+        """Run the TLS handshake, if any; return the names in the certificate that was asked for."""
+        tls = self._settings.tls
         if tls is None:
             return None
         context = tls.current(trio.current_time())
         try:
-            await transport.secure(context, server_side=True)
+            await transport.start_tls(context, server_side=True)
+        except ssl.SSLEOFError as error:  # connected and closed: a port monitor
+            raise UpgradeError(describe_error(error)) from error
         except OSError as error:
-            raise _TlsHandshakeError(cause(error)) from error
-        return names_in(transport.certificate) if context.verify_mode is ssl.CERT_REQUIRED else None
+            self._stats.refused += 1
+            log.warning("TLS handshake failed peer=%s reason=%s", peer, describe_error(error))
+            raise UpgradeError(describe_error(error)) from error
+        if context.verify_mode is not ssl.CERT_REQUIRED:
+            return None
+        return certificate_names(transport.peer_certificate)
 
-    async def _asked(self, transport: ByteTransport) -> UpgradeRequest:
-        """The whole upgrade request."""
-        asked = UpgradeRequest(self._listening.max_message_bytes, compression=self._listening.compression)
-        while not asked.is_complete:
+    async def _read_request(self, transport: ByteTransport, peer: str) -> UpgradeRequest | None:
+        """Read the whole upgrade request; None if the peer closes without a byte, or speaks TLS."""
+        request = UpgradeRequest(self._settings.max_message_bytes, compression=self._settings.compression)
+        is_first = True
+        while not request.is_complete:
+            data = await transport.receive_some(READ_BYTES)
+            if is_first and not data:
+                log.debug("connection closed without a byte peer=%s", peer)
+                return None
+            if is_first and data.startswith(TLS_HANDSHAKE):
+                self._stats.refused += 1
+                log.warning(
+                    "connection rejected peer=%s reason=it speaks TLS (wss://) to a plain port; "
+                    "set listen.certificate and listen.key, or ws:// in the station",
+                    peer,
+                )
+                return None
+            is_first = False
             try:
-                asked.feed(await transport.receive_some(READ))
+                request.receive_data(data)
             except UpgradeError:
-                await transport.send_all(asked.wire.take())  # what the request is too long for is told
+                await transport.send_all(request.protocol.take_output())  # an error response
                 raise
-        return asked
+        return request
 
     async def _answer(
-        self, transport: ByteTransport, asked: UpgradeRequest, peer: str, certified: tuple[str, ...] | None
+        self, transport: ByteTransport, request: UpgradeRequest, peer: str, certified: tuple[str, ...] | None
     ) -> None:
-        door = self._door
-        verdict = judge(door, asked.target, asked.headers, asked.offered, certified)
-        if isinstance(verdict, PasswordUnverified):
-            verdict = await self._passwords.settle(verdict)
-        if isinstance(verdict, Rejection):
-            answer = asked.reject(verdict.status, verdict.reason, CHALLENGE if verdict.status == 401 else ())
-        else:
-            answer = asked.accept(verdict.subprotocol if isinstance(verdict, Admission) else None)
-        await transport.send_all(asked.wire.take())
-        if answer.status_code == SWITCHING and not isinstance(verdict, Rejection):
-            await self._open(verdict, transport, asked, peer)
-            return
-        self._tally.refused += 1
-        named = isinstance(verdict, Rejection) and verdict.station
-        who = f"station {named} " if named else ""
-        reason = bytes(answer.body).decode().partition("\n")[0]
-        log.warning("%s: %srefused with %d: %s", peer, who, answer.status_code, reason)
-        transport.end()
+        """Decide on the request, answer it, and serve the station."""
+        decision = await self._decide(request, peer, certified)
+        try:
+            if isinstance(decision, Rejection):
+                answer = request.reject(decision.status, decision.reason, _headers_of(decision))
+            else:
+                answer = request.accept(decision.subprotocol if isinstance(decision, Admission) else None)
+            await transport.send_all(request.protocol.take_output())
+            if answer.status_code == SWITCHING and not isinstance(decision, Rejection):
+                await self._serve(decision, transport, request, peer)
+                return
+        finally:
+            if isinstance(decision, Admission):
+                await self._host.release_admission(decision)
+        self._stats.refused += 1
+        station = decision.station if isinstance(decision, Rejection) else None
+        is_expected = isinstance(decision, Rejection) and decision.is_expected
+        log.log(
+            logging.INFO if is_expected else logging.WARNING,
+            "upgrade rejected peer=%s%s status=%d reason=%s",
+            peer,
+            f" station={station}" if station else "",
+            answer.status_code,
+            bytes(answer.body).decode().partition("\n")[0],
+        )
+        transport.shutdown_send()
 
-    async def _open(
+    async def _decide(
+        self, request: UpgradeRequest, peer: str, certified: tuple[str, ...] | None
+    ) -> Decision:
+        """Apply the rules, verify the password, and ask the station's owner."""
+        decision = decide_admission(
+            self._rules, request.target, request.headers, request.subprotocols, certified
+        )
+        if isinstance(decision, PasswordUnverified):
+            decision = await self._passwords.decide(decision)
+        if isinstance(decision, Admission):
+            decision = await self._host.confirm_admission(msgspec.structs.replace(decision, peer=peer))
+        return decision
+
+    async def _serve(
         self,
-        verdict: Admission | NoCommonProtocol,
+        decision: Admission | NoCommonProtocol,
         transport: ByteTransport,
-        asked: UpgradeRequest,
+        request: UpgradeRequest,
         peer: str,
     ) -> None:
-        """Serve the open WebSocket, or close it where there is nothing to say over it."""
-        async with trio.open_nursery() as nursery:
-            link = WebSocketConnection(nursery, transport, asked.wire)
-            match verdict:
-                case Admission(station, version):
-                    self._tally.accepted += 1
-                    log.info("station %s connected from %s with %s", station, peer, version.value)
-                    await self._serve(verdict, link)
-                case NoCommonProtocol(station):
-                    self._tally.refused += 1
-                    ours = ", ".join(self._door.protocols)
-                    log.warning("%s: closed, station %s %s; we speak %s", peer, station, verdict.reason, ours)
-                    await link.close(PROTOCOL_ERROR, f"no common OCPP version; offer one of {ours}")
-            nursery.cancel_scope.cancel()
+        """Serve the open WebSocket, or close it where there is no common version."""
+        connection = WebSocketConnection(self._nursery, transport, request.protocol, self._byte_pace())
+        if isinstance(decision, Admission):
+            self._stats.accepted += 1
+            log.info(
+                "station connected station=%s peer=%s version=%s%s",
+                decision.station,
+                peer,
+                decision.version.value,
+                _choice_of(decision),
+            )
+            await self._host.serve_station(decision, connection)
+            return
+        self._stats.refused += 1
+        supported = ", ".join(self._rules.protocols)
+        log.warning(
+            "station rejected peer=%s station=%s reason=%s; supported are %s",
+            peer,
+            decision.station,
+            decision.reason,
+            supported,
+        )
+        await connection.close(PROTOCOL_ERROR, f"no common OCPP version; offer one of {supported}")
+
+    def _byte_pace(self) -> TokenBucket | None:
+        rate = self._settings.messages_per_second * BYTES_PER_MESSAGE
+        return TokenBucket(rate, burst=self._settings.max_message_bytes + BURST_BYTES) if rate else None
 
 
-class _TlsHandshakeError(Exception):
-    """The TLS handshake came to nothing. Its text says why."""
+def _headers_of(rejection: Rejection) -> list[tuple[str, str]]:
+    headers = [CHALLENGE] if rejection.status == 401 else []
+    if rejection.retry_after_s is not None:
+        headers.append(("Retry-After", str(max(1, math.ceil(rejection.retry_after_s)))))
+    return headers
 
 
-def _peer(stream: trio.SocketStream) -> tuple[str, str]:
-    """The address that a connection is from, and with its port."""
+def _choice_of(admission: Admission) -> str:
+    """Describe the choice among several versions, for the log."""
+    if len(admission.versions) < 2:
+        return ""
+    by = "its backend" if admission.owner_link is not None else "the station's order"
+    return f" of={','.join(each.value for each in admission.versions)} chosen_by={by}"
+
+
+def _peer_address(stream: trio.SocketStream) -> tuple[str, str]:
+    """Return the peer's address, and the address with its port."""
     try:
         host, port = stream.socket.getpeername()[:2]
     except OSError:
-        return "", "a peer that is gone"
+        return "", "unknown"
     return host, f"{host}:{port}"

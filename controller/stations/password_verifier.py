@@ -1,7 +1,7 @@
-"""Whether a station's password is right, where only its hash is kept: that costs time, on purpose.
+"""Verification of stations' passwords against slow hashes.
 
-Hashes are computed in a thread, a few at once, so that a storm of stations holds up no link that is there;
-and a header that was right is known again, until the controller ends, by a hash that costs nothing.
+Hashes are computed in threads, a few at once, so that a storm of stations delays no open connection. A
+header that was right is recognized again, until the controller ends, by a fast keyed hash.
 """
 
 from __future__ import annotations
@@ -13,52 +13,57 @@ import secrets
 
 import trio
 
-from controller.config.password_files import HashedPassword
-from controller.stations.admission import PasswordUnverified, Rejection, Verdict
+from controller.config.password_files import HashedPassword, hash_password
+from controller.stations.admission import Decision, PasswordUnverified, Rejection
 
-PATIENCE_S = 30.0
-"""How long a station may wait for its check: it gives up by itself after about that."""
+VERIFY_TIMEOUT_S = 30.0
+"""Time that a station may wait for its verification: stations give up after about that."""
 
 
 class PasswordVerifier:
-    """The checks of all stations. A station has one at a time: whoever guesses holds up itself."""
+    """Verifications of all stations; one at a time per station, so that a guesser delays only that one."""
 
     def __init__(self, at_once: int | None = None) -> None:
-        """`at_once`: threads; default as many as there are processors, which they share with the links."""
+        """Use `at_once` threads; by default one per processor, which they share with the connections."""
         self._threads = trio.CapacityLimiter(at_once or os.cpu_count() or 1)
         self._key = secrets.token_bytes(32)
-        self._right: dict[str, tuple[HashedPassword, bytes]] = {}
-        self._checking: dict[str, trio.Lock] = {}
+        self._verified: dict[str, tuple[tuple[HashedPassword, ...], bytes]] = {}
+        self._locks: dict[str, trio.Lock] = {}
 
-    async def settle(self, unproven: PasswordUnverified) -> Verdict:
-        """The verdict once its password is checked; Refused with 503 where that takes too long."""
-        with trio.move_on_after(PATIENCE_S):
-            return unproven.settled(right=await self._is_right(unproven))
-        return Rejection(503, "too many stations show their passwords at once; try again", unproven.station)
+    async def decide(self, unverified: PasswordUnverified) -> Decision:
+        """Return the decision once the password is verified; a Rejection with 503 if that takes too long."""
+        with trio.move_on_after(VERIFY_TIMEOUT_S):
+            return unverified.decide(is_verified=await self.verify(unverified))
+        return Rejection(
+            503, "too many stations show their passwords at once; try again", unverified.station, 30.0
+        )
 
-    async def _is_right(self, unproven: PasswordUnverified) -> bool:
-        if self._knows(unproven):
+    async def verify(self, unverified: PasswordUnverified) -> bool:
+        """Verify a header against the hashes."""
+        if self._is_known(unverified):
             return True
-        lock = self._checking.setdefault(unproven.station, trio.Lock())
+        lock = self._locks.setdefault(unverified.station, trio.Lock())
         try:
             async with lock:
-                if self._knows(unproven):
+                if self._is_known(unverified):
                     return True
-                right = await trio.to_thread.run_sync(unproven.is_right, limiter=self._threads)
+                is_right = await trio.to_thread.run_sync(unverified.verify_password, limiter=self._threads)
         finally:
-            if not lock.locked():  # else it was handed to one who waited
-                self._checking.pop(unproven.station, None)
-        if right:
-            self._right[unproven.station] = (unproven.hashed, self._mark(unproven))
-        return right
+            if not lock.locked():  # else another task that waited has it now
+                self._locks.pop(unverified.station, None)
+        if is_right:
+            self._verified[unverified.station] = (unverified.hashes, self._mark(unverified.authorization))
+        return is_right
 
-    def _knows(self, unproven: PasswordUnverified) -> bool:
-        known = self._right.get(unproven.station)
-        if known is None:
-            return False
-        hashed, mark = known
-        return hashed == unproven.hashed and hmac.compare_digest(mark, self._mark(unproven))
+    async def make_hash(self, password: bytes) -> HashedPassword:
+        """Compute the hash to store of a password."""
+        salt = secrets.token_bytes(16)
+        return await trio.to_thread.run_sync(hash_password, password, salt, limiter=self._threads)
 
-    def _mark(self, unproven: PasswordUnverified) -> bytes:
-        """What stays of a header: nothing that leads back to it without this process's own key."""
-        return hashlib.blake2b(unproven.authorization, key=self._key, digest_size=32).digest()
+    def _is_known(self, unverified: PasswordUnverified) -> bool:
+        hashes, mark = self._verified.get(unverified.station, ((), b""))
+        return hashes == unverified.hashes and hmac.compare_digest(mark, self._mark(unverified.authorization))
+
+    def _mark(self, authorization: bytes) -> bytes:
+        """Return a hash of a header that nobody can search for without this process's key."""
+        return hashlib.blake2b(authorization, key=self._key, digest_size=32).digest()

@@ -1,7 +1,8 @@
-"""Which session serves which station: one at a time, and the newcomer wins.
+"""The live session of each station: one at a time, and a newer connection replaces an older one.
 
-A station whose old socket is half open comes back before we notice: the newcomer, which has shown
-the same credentials, replaces it (OCPP-J leaves this open; refusing it would lock the station out).
+A station whose old socket is half open reconnects before that is noticed. The newer connection, which has
+been admitted, replaces the older one: to reject it would lock the station out (OCPP-J leaves this open).
+Two peers with one id replace each other again and again: that is slowed down, and a person is warned.
 """
 
 from __future__ import annotations
@@ -13,64 +14,113 @@ import msgspec
 import trio
 
 from controller.backends.pool import BackendPool
+from controller.model.rate_limits import TokenBucket
 from controller.ocpp.frames import Version
 from controller.stations.session import StationSession
 
 log = logging.getLogger("controller.transport")
 
+TAKEOVERS_AT_ONCE = 2
+TAKEOVERS_PER_S = 0.5
+"""Rate at which connections of one station may replace each other."""
 
-class _Served(msgspec.Struct):
+LONGEST_TAKEOVER_WAIT_S = 10.0
+"""Wait above which a connection that would replace another one is rejected."""
+
+WARNING_INTERVAL_S = 600.0
+"""Time between two warnings about one station."""
+
+
+class _Entry(msgspec.Struct):
+    """A session; None while the one before it ends."""
+
     session: StationSession | None
-    """None while the one before it ends."""
     scope: trio.CancelScope
     ended: trio.Event
+    peer: str
+
+
+class _Takeovers(msgspec.Struct):
+    """Replaced connections of one station."""
+
+    bucket: TokenBucket
+    warned_at: float = float("-inf")
 
 
 class SessionRegistry:
-    """The sessions of all stations."""
+    """The live sessions of all stations."""
 
     def __init__(self) -> None:
-        self._served: dict[str, _Served] = {}
+        self._entries: dict[str, _Entry] = {}
+        self._takeovers: dict[str, _Takeovers] = {}
 
-    def session(self, station: str) -> StationSession | None:
-        """The session that serves a station now, where the station is there."""
-        served = self._served.get(station)
-        session = None if served is None else served.session
+    def find_session(self, station: str) -> StationSession | None:
+        """Return the session of a connected station."""
+        entry = self._entries.get(station)
+        session = None if entry is None else entry.session
         return session if session is not None and session.is_present else None
 
-    def is_served(self, station: str) -> bool:
-        """Whether a session is there for a station, be it connected or only spoken for."""
-        return station in self._served
+    def has_session(self, station: str) -> bool:
+        """Return True if a session exists, also one that only delivers for an absent station."""
+        return station in self._entries
 
-    def versions(self) -> dict[str, Version]:
-        """The OCPP version of each station that is connected now."""
-        sessions = {station: self.session(station) for station in self._served}
+    def connected_versions(self) -> dict[str, Version]:
+        """Return the OCPP version of each connected station."""
+        sessions = {station: self.find_session(station) for station in self._entries}
         return {station: each.version for station, each in sessions.items() if each is not None}
 
-    async def run(
+    async def wait_takeover(self, station: str, peer: str) -> float:
+        """Wait until a connection may replace the station's present one; 0 if it may be replaced now.
+
+        Returns the s after which to try again if that takes longer than LONGEST_TAKEOVER_WAIT_S.
+        """
+        entry = self._entries.get(station)
+        if entry is None or self.find_session(station) is None:
+            return 0.0
+        made = _Takeovers(TokenBucket(TAKEOVERS_PER_S, burst=TAKEOVERS_AT_ONCE))
+        takeovers = self._takeovers.setdefault(station, made)
+        now = trio.current_time()
+        wait_s = takeovers.bucket.wait_s(now)
+        if wait_s > 0 and now >= takeovers.warned_at + WARNING_INTERVAL_S:
+            takeovers.warned_at = now
+            log.warning(
+                "two connections replace each other station=%s peers=%s,%s; "
+                "give each station an id of its own, or check why it reconnects",
+                station,
+                entry.peer,
+                peer,
+            )
+        if wait_s > LONGEST_TAKEOVER_WAIT_S:
+            return wait_s
+        await trio.sleep(takeovers.bucket.take(now))
+        return 0.0
+
+    async def run_session(
         self,
         station: str,
         make: Callable[[], StationSession],
         owner: BackendPool | None,
         observers: Sequence[BackendPool] = (),
+        peer: str = "",
     ) -> None:
         """Serve a station until its session ends or a newer one replaces it.
 
-        The session is made when the one before has ended: then what that has kept is known.
+        The session is made after the one before has ended: what that one has stored is then known.
         """
-        old, served = self._served.get(station), _Served(None, trio.CancelScope(), trio.Event())
-        self._served[station] = served  # at once: who looks while the old one ends must not come in between
+        old, entry = self._entries.get(station), _Entry(None, trio.CancelScope(), trio.Event(), peer)
+        self._entries[station] = entry  # at once, so that nothing comes in between while the old one ends
         try:
             if old is not None:
                 if old.session is not None and old.session.is_present:
-                    log.info("station %s has connected again: its older link is closed", station)
+                    log.info("station reconnected station=%s replaced=%s peer=%s", station, old.peer, peer)
+                    old.session.mark_replaced()
                 old.scope.cancel()
                 await old.ended.wait()
-            with served.scope:
-                await trio.lowlevel.checkpoint_if_cancelled()  # a newer one has come meanwhile
-                served.session = make()
-                await served.session.run(owner, observers)
+            with entry.scope:
+                await trio.lowlevel.checkpoint_if_cancelled()  # a newer one may have come meanwhile
+                entry.session = make()
+                await entry.session.run(owner, observers)
         finally:
-            if self._served[station] is served:
-                del self._served[station]
-            served.ended.set()
+            if self._entries[station] is entry:
+                del self._entries[station]
+            entry.ended.set()

@@ -18,11 +18,20 @@ from typing import Protocol
 import msgspec
 import trio
 
-from controller.backends.backend_link import GOING_AWAY, BackendLink, keep_pinging
+from controller.backends.backend_link import GOING_AWAY, BackendLink
 from controller.backends.pool import BackendPool
-from controller.model.effects import LogEntry, OwnCall, TimePassed, ToBackend
-from controller.model.journal import Persist, Record
+from controller.model.effects import (
+    BackendLost,
+    BackendUp,
+    FromBackend,
+    LogEntry,
+    OwnCall,
+    TimePassed,
+    ToBackend,
+)
+from controller.model.journal import JournalError, Persist, Record
 from controller.model.observations import Observation
+from controller.model.rate_limits import TokenBucket
 from controller.ocpp.frames import Version
 from controller.overlay.binary_messages import BinaryMessages
 from controller.profiles.profile_messages import HeldProfile, ProfilesAbsorbed
@@ -31,8 +40,11 @@ from controller.relay.events import (
     Close,
     Commandable,
     Event,
+    FromObserver,
     FromStation,
     ObservationMade,
+    ObserverLost,
+    ObserverUp,
     OwnAnswered,
     Redial,
     ToObserver,
@@ -41,13 +53,15 @@ from controller.relay.events import (
 from controller.relay.station_relay import StationRelay
 from controller.stations.admission import Admission
 from controller.stations.connection_stats import ConnectionStats
-from controller.store.database import StoreError
-from controller.transport.channel import Channel
+from controller.transport.channel import Channel, send_pings
 from controller.transport.deadline_timer import DeadlineTimer
-from controller.transport.token_bucket import TokenBucket
-from controller.transport.websocket_connection import ConnectionLostError, Pause, SendQueueFullError
+from controller.transport.transport_errors import ConnectionLostError, SendQueueFullError
+from controller.transport.websocket_connection import Pause
 
 log = logging.getLogger("controller.transport")
+
+POLICY_VIOLATION = 1008
+"""WebSocket close code (RFC 6455, 7.4.1)."""
 
 
 class SessionSite(Protocol):
@@ -126,6 +140,9 @@ class StationSession:
         self._save_wanted = trio.Event()
         self._alarm = DeadlineTimer(lambda: self._relay.deadline)
         self._closing: Close | None = None
+        self._close_code: int | None = None
+        self._was_commandable = False
+        self._has_failed_call = False
         self._closed = trio.Event()
 
     async def run(self, owner: BackendPool | None, observers: Sequence[BackendPool] = ()) -> None:
@@ -150,7 +167,7 @@ class StationSession:
                 async with trio.open_nursery() as closing:
                     closing.start_soon(self._close_station)
                     for way in self._ways.values():
-                        closing.start_soon(way.finish, f"station {self._station} is gone")
+                        closing.start_soon(way.close, f"station {self._station} is gone")
                 nursery.cancel_scope.cancel()
         finally:
             self._end("the controller closes the link")
@@ -158,18 +175,59 @@ class StationSession:
                 await self._save_rest()
                 await self._close_station()
 
-    def _way(self, uplinks: BackendPool, *, owns: bool) -> BackendLink:
+    def _way(self, pool: BackendPool, *, owns: bool) -> BackendLink:
         return BackendLink(
-            uplinks,
-            self._admitted,
-            self._relay,
-            self._feed,
-            self._pass_down,
+            pool,
+            self._admitted.link_request(),
+            self,
             self._alarm,
-            self._tally,
             self._rules.backend_ping_s,
-            owns=owns,
+            is_owner=owns,
+            adopted=self._admitted.owner_link if owns else None,
         )
+
+    # -- its backend links: see `LinkUser` ------------------------------------------------------------
+
+    def wants_link(self, backend: str) -> bool:
+        """Return True while the relay wants a link to this backend."""
+        return self._relay.wants(backend)
+
+    def can_move_link(self, backend: str) -> bool:
+        """Return True if no call is open over the link."""
+        return self._relay.can_move(backend)
+
+    def on_link_opened(self, backend: str) -> None:
+        """Pass the event to the relay."""
+        self._feed(BackendUp() if backend == self._owner else ObserverUp(backend))
+
+    def on_link_lost(self, backend: str, reason: str) -> None:
+        """Pass the event to the relay."""
+        self._feed(BackendLost(reason) if backend == self._owner else ObserverLost(backend, reason))
+
+    def on_station_refused(self, backend: str, reason: str) -> None:
+        """Close a connected station that its owner has rejected: it is not served in the owner's place."""
+        if backend == self._owner and self.is_present:
+            self._end(f"its backend rejected the station: {reason}", POLICY_VIOLATION)
+
+    def on_backend_message(self, backend: str, message: str | bytes) -> None:
+        """Pass a message of a backend to the relay; binary messages of the owner to the station."""
+        self._tally.from_backends += 1
+        if isinstance(message, str):
+            is_owner = backend == self._owner
+            self._feed(FromBackend(message) if is_owner else FromObserver(backend, message))
+        elif backend == self._owner:
+            self._pass_down(message)
+        else:
+            log.warning("binary message ignored backend=%s station=%s", backend, self._station)
+
+    def mark_replaced(self) -> None:
+        """Close the connection because a newer one of the same station replaces it."""
+        self._end("a newer connection with this station's id has replaced this one", POLICY_VIOLATION)
+
+    @property
+    def has_set_limits(self) -> bool:
+        """True if the station could be sent limits, and has accepted all that it was sent."""
+        return self._was_commandable and not self._has_failed_call
 
     @property
     def is_open(self) -> bool:
@@ -190,7 +248,9 @@ class StationSession:
     def _feed(self, event: Event) -> None:
         self._do(self._relay.handle(event, trio.current_time()))
 
-    def _end(self, reason: str) -> None:
+    def _end(self, reason: str, code: int | None = None) -> None:
+        if code is not None and self._closing is None:
+            self._close_code = code
         self._do(self._relay.close(reason, trio.current_time()))
 
     def _do(self, actions: list[Action]) -> None:
@@ -207,7 +267,7 @@ class StationSession:
                 self._act(self._todo.popleft())
         finally:
             self._doing = False
-        self._alarm.stir()
+        self._alarm.update()
 
     def _act(self, action: Action) -> None:
         match action:
@@ -221,14 +281,16 @@ class StationSession:
                 self._saving = records
                 self._save_wanted.set()
             case Redial(backend):
-                self._ways[backend].redial()
+                self._ways[backend].reopen()
             case Close():
                 self._close(action)
             case Commandable():
+                self._was_commandable = True
                 self._site.station_up(self._station, self.version)
             case ObservationMade(observation):
                 self._site.observed(self._station, observation)
             case OwnAnswered(token, result, detail):
+                self._has_failed_call |= result is None
                 self._site.answered(self._station, token, result, detail)
             case ProfilesAbsorbed(profiles):
                 self._site.kept(self._station, self.version, profiles)
@@ -236,7 +298,7 @@ class StationSession:
                 log.log(level, "%s", text)
 
     def _close(self, closing: Close) -> None:
-        self._closing = closing
+        self._closing = closing if self._close_code is None else Close(self._close_code, closing.reason)
         self._closed.set()
         if self.is_present:
             self._site.station_down(self._station)
@@ -250,7 +312,7 @@ class StationSession:
     def _put(self, reader: Channel | BackendLink | None, message: str | bytes, name: str) -> None:
         try:
             if reader is not None:
-                reader.put(message)
+                reader.send_nowait(message)
         except SendQueueFullError as full:
             log.warning("%s does not read: %s, the link is closed", name, full)
             self._end(f"{name} does not read")
@@ -266,7 +328,7 @@ class StationSession:
             try:
                 with trio.CancelScope(shield=True):  # what is begun is on disk, or told not to be
                     await self._memory.save(self._saving)
-            except StoreError as failed:
+            except JournalError as failed:
                 log.error("station %s: closed, its messages cannot be kept: %s", self._station, failed)
                 self._break_promises()
                 self._memory.forget(self._station)
@@ -282,7 +344,7 @@ class StationSession:
         if self._saving:
             try:
                 await self._memory.save(self._saving)
-            except StoreError as failed:
+            except JournalError as failed:
                 log.warning("station %s: its last messages are not kept: %s", self._station, failed)
                 self._memory.forget(self._station)
         self._break_promises()
@@ -301,10 +363,10 @@ class StationSession:
     async def _read_station(self, link: Channel) -> None:
         try:
             await self._until_heard(0.0)
-            await link.listen(self._hear_station)
+            await link.read_messages(self._hear_station)
         except ConnectionLostError as lost:
             if self._closing is None:
-                level = logging.INFO if lost.clean else logging.WARNING
+                level = logging.INFO if lost.is_clean else logging.WARNING
                 log.log(level, "station %s is gone: %s", self._station, lost)
             self._end(f"station {self._station} is gone")
 
@@ -338,7 +400,7 @@ class StationSession:
         if wait_s > 0:
             await trio.sleep(wait_s)
         while not self._relay.hears_station:
-            await self._alarm.stirred()
+            await self._alarm.wait_updated()
 
     async def _close_station(self) -> None:
         if self._link is not None:
@@ -347,7 +409,7 @@ class StationSession:
 
     async def _ping_station(self, link: Channel) -> None:
         try:
-            await keep_pinging(link, self._rules.ping_s)
+            await send_pings(link, self._rules.ping_s)
         except ConnectionLostError as lost:
             log.warning("station %s is gone: %s", self._station, lost)
             self._end(f"station {self._station} is gone")
@@ -356,5 +418,5 @@ class StationSession:
 
     async def _keep_time(self) -> None:
         while True:
-            await self._alarm.ring()
+            await self._alarm.wait_due()
             self._feed(TimePassed())

@@ -17,6 +17,8 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from controller.model.journal import JournalError
+
 Row = tuple[Any, ...]
 
 log = logging.getLogger("controller.store")
@@ -27,7 +29,7 @@ _SIDES = ("", "-wal", "-shm")
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
-class StoreError(Exception):
+class StoreError(JournalError):
     """The directory or the file cannot be used. Its text names it and the mend."""
 
 

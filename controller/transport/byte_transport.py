@@ -1,7 +1,7 @@
-"""A connected TCP socket, plain or with TLS: each system call is tried first, and waited for if it must be.
+"""A connected TCP socket, plain or with TLS, without a stream wrapper.
 
-The socket is used as the system gives it. Trio's streams take a task switch for each call, and with TLS two
-more buffers for each byte: that costs more than all else between two links.
+Each system call is tried first and waited for only if it would block. Trio's streams cost a task switch
+for each call, and with TLS two more buffers for each byte: more than all else between two connections.
 """
 
 from __future__ import annotations
@@ -10,35 +10,61 @@ import socket
 import ssl
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import trio
 
-from controller.model.exception_groups import leaves
 from controller.transport.poller import watch_socket
-from controller.transport.tcp_keepalive import keep_alive
-from controller.transport.tls import in_words
 
 T = TypeVar("T")
 
-NOT_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+WOULD_BLOCK = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+
+KEEPALIVE_IDLE_S = 50
+"""Silence after which TCP sends a probe: shorter than the minute after which many routers forget it."""
+
+KEEPALIVE_INTERVAL_S = 15
+"""Time between two probes that have no answer."""
+
+UNACKNOWLEDGED_S = 120
+"""Data unacknowledged for so long ends the connection (RFC 5482)."""
+
+
+class TcpOptions(Protocol):
+    """A TCP socket, or a stream over one."""
+
+    def setsockopt(self, level: int, option: int, value: int, /) -> None:
+        """Set an option; see socket.socket.setsockopt."""
+
+
+def enable_keepalive(tcp: TcpOptions) -> None:
+    """Let TCP probe an open connection, also of stations that answer no WebSocket pings.
+
+    Raises OSError where the connection is gone already. Costs 100 bytes per minute of silence.
+    """
+    tcp.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE_S)
+    tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_INTERVAL_S)
+    probes = (UNACKNOWLEDGED_S - KEEPALIVE_IDLE_S) // KEEPALIVE_INTERVAL_S
+    tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, probes)
+    tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNACKNOWLEDGED_S * 1000)
 
 
 class ByteTransport:
-    """One connection. What the system has against it is raised as OSError; ssl.SSLError is one."""
+    """Bytes to and from one peer; errors of the system and of TLS are raised as OSError."""
 
     def __init__(self, connected: trio.SocketStream) -> None:
-        """Take the stream's socket over: the stream is of no use afterwards. Raises OSError."""
-        keep_alive(connected)
+        """Take over the stream's socket; the stream is unusable afterwards. Raises OSError."""
+        enable_keepalive(connected)
         self._socket = socket.socket(fileno=connected.socket.detach())
         self._socket.setblocking(False)
-        self._watch = watch_socket(self._socket)
+        self._watcher = watch_socket(self._socket)
         self._has_tls = False
 
-    async def secure(
+    async def start_tls(
         self, context: ssl.SSLContext, *, server_side: bool = False, host: str | None = None
     ) -> None:
-        """The TLS handshake; after it all goes through TLS. `host`: whose certificate a server must have."""
+        """Run the TLS handshake; all later bytes are encrypted. `host`: name in the server's certificate."""
         self._has_tls = True
         self._socket = tls = context.wrap_socket(
             self._socket, server_side=server_side, server_hostname=host, do_handshake_on_connect=False
@@ -47,88 +73,81 @@ class ByteTransport:
             try:
                 return tls.do_handshake()
             except ssl.SSLWantReadError:
-                await self._readable()
+                await self._wait_readable()
             except ssl.SSLWantWriteError:
-                await self._watch.has_room()
+                await self._watcher.wait_writable()
 
     @property
-    def certificate(self) -> dict[str, object]:
-        """What the peer has shown and OpenSSL has verified, as ssl.SSLSocket.getpeercert gives it."""
+    def peer_certificate(self) -> dict[str, object]:
+        """The peer's verified certificate as ssl.SSLSocket.getpeercert returns it; empty without one."""
         return dict((self._socket.getpeercert() if isinstance(self._socket, ssl.SSLSocket) else None) or {})
 
     def send(self, data: bytes | memoryview) -> int:
-        """Send what goes at once: so many bytes. With TLS, `data` must come again where nothing went."""
+        """Send what goes without waiting; return the number of bytes sent.
+
+        With TLS the same `data` must be passed again where none was sent.
+        """
         try:
             return self._socket.send(data)
-        except NOT_NOW:
+        except WOULD_BLOCK:
             return 0
 
     def receive(self, most: int) -> bytes | None:
-        """What has come, `most` bytes of it; b"" is the end, None is nothing yet."""
-        watch_socket = self._watch
-        if not watch_socket.is_readable:
+        """Return up to `most` received bytes, b"" at the end of the stream, None if nothing is there yet."""
+        watcher = self._watcher
+        if not watcher.is_readable:
             return None
         try:
             data = self._socket.recv(most)
-        except NOT_NOW:
-            watch_socket.is_readable = False
+        except WOULD_BLOCK:
+            watcher.is_readable = False
             return None
-        # Who was given less than asked for has emptied the socket: that is one system call less for each
-        # message. With TLS it was given one record; and what ends is read to its end.
-        watch_socket.is_readable = self._has_tls or watch_socket.is_ending or len(data) == most
+        # A short read has emptied the socket: epoll reports the next byte, so the recv() that would only
+        # return EAGAIN is saved, once per message. With TLS a short read is one record of perhaps several;
+        # and a stream that is ending gets no further event, so it is read to its end.
+        watcher.is_readable = self._has_tls or watcher.is_ending or len(data) == most
         return data
 
-    async def until_received(self, receive: Callable[[], T | None]) -> T:
-        """Call `receive` each time something has come, until it gives something: see `Watch.until_read`."""
-        return await self._watch.until_read(receive)
+    async def wait_received(self, receive: Callable[[], T | None]) -> T:
+        """Call `receive` whenever data came, until it returns a value: see `FdWatcher.wait_read`."""
+        return await self._watcher.wait_read(receive)
 
-    async def has_room(self) -> None:
-        """Wait until it is worth while to send. Raises trio.ClosedResourceError after `close`."""
-        await self._watch.has_room()
+    async def wait_writable(self) -> None:
+        """Wait until sending may succeed. Raises trio.ClosedResourceError after `close`."""
+        await self._watcher.wait_writable()
 
     async def send_all(self, data: bytes) -> None:
-        """Send it, however long that takes."""
+        """Send all of `data`, waiting as long as it takes."""
         rest = memoryview(data)
         while rest:
             sent = self.send(rest)
             rest = rest[sent:]
             if not sent:
-                await self.has_room()
+                await self.wait_writable()
 
     async def receive_some(self, most: int) -> bytes:
-        """What comes next, `most` bytes of it; b"" is the end."""
+        """Wait for data and return up to `most` bytes; b"" at the end of the stream."""
         data = self.receive(most)
         if data is None:
-            data = await self.until_received(lambda: self.receive(most))
+            data = await self.wait_received(lambda: self.receive(most))
         return data
 
-    async def _readable(self) -> None:
-        self._watch.is_readable = False
-        await self._watch.until_read(lambda: True)
+    async def _wait_readable(self) -> None:
+        self._watcher.is_readable = False
+        await self._watcher.wait_read(lambda: True)
 
-    def end(self) -> None:
-        """Tell the peer that nothing more will be sent; what it still sends may be received."""
-        # TLS is told by its own goodbye too: without it, what came before might be a forger's cut.
-        with suppress(OSError, ValueError):  # ValueError: the peer's goodbye has come, and ours is said
+    def shutdown_send(self) -> None:
+        """Close the sending direction; what the peer still sends can be received."""
+        # TLS has a close_notify of its own: without it the peer cannot tell the end from a cut by an
+        # attacker. ValueError: both sides have exchanged it already.
+        with suppress(OSError, ValueError):
             if isinstance(self._socket, ssl.SSLSocket):
                 self._socket.unwrap()
         with suppress(OSError):
             socket.socket.shutdown(self._socket, socket.SHUT_WR)
 
     def close(self) -> None:
-        """Let go of it at once; whoever waits is woken. Once is enough."""
+        """Close the socket at once and wake the tasks that wait for it; repeated calls do nothing."""
         if self._socket.fileno() >= 0:
-            self._watch.close()
+            self._watcher.close()
             self._socket.close()
-
-
-def cause(error: BaseException) -> str:
-    """The root of an error in a person's words."""
-    root = error
-    while root.__cause__ is not None:
-        root = root.__cause__
-    if isinstance(root, BaseExceptionGroup):
-        return "; ".join(sorted({cause(each) for each in leaves(root)}))
-    if isinstance(root, OSError):
-        return in_words(root)
-    return str(root) or type(root).__name__

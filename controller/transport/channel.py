@@ -1,26 +1,122 @@
-"""What a session needs of a link, whatever is under it: a WebSocket (`engine`), or a part of one (`leg`)."""
+"""Messages to and from one peer: the interface, and a channel that is multiplexed over another one."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NoReturn, Protocol
 
-from controller.transport.websocket_connection import Hear
+import trio
+
+from controller.transport.transport_errors import ConnectionLostError, SendQueueFullError
+from controller.transport.websocket_connection import (
+    MOST_WAITING_BYTES,
+    MOST_WAITING_MESSAGES,
+    MessageHandler,
+)
 
 
 class Channel(Protocol):
-    """Messages to and from one peer. Any method but `close` raises LinkLost once it is gone."""
+    """Messages to and from one peer; all methods but `close` raise ConnectionLostError once it is gone.
+
+    Implemented by `WebSocketConnection` (a socket of its own) and `VirtualChannel` (a part of one).
+    """
 
     async def receive(self) -> str | bytes:
-        """The next message; waits for it until the link is lost."""
+        """Wait for the next message and return it."""
 
-    async def listen(self, hear: Hear) -> NoReturn:
-        """Call `hear` with each message as it comes; where it gives a Pause, that is awaited first."""
+    async def read_messages(self, handle: MessageHandler) -> NoReturn:
+        """Call `handle` with each message as it comes; a Pause that it returns is awaited first."""
 
-    def put(self, message: str | bytes) -> None:
-        """Send a message, text or binary, or let it wait for the peer. Raises Full."""
+    def send_nowait(self, message: str | bytes) -> None:
+        """Send a message, text or binary, or queue it for the peer. Raises SendQueueFullError."""
 
     async def ping(self, timeout_s: float) -> None:
-        """Ask for a sign of life; raises LinkLost where none comes in `timeout_s`."""
+        """Send a ping; raises ConnectionLostError if nothing comes within `timeout_s`."""
 
     async def close(self, code: int, reason: str) -> None:
-        """Send what waits, and close."""
+        """Send what is queued, and close."""
+
+
+async def send_pings(channel: Channel, interval_s: float) -> None:
+    """Send a ping every `interval_s`, 0 for never, until the channel is lost.
+
+    Many stations and routers drop a connection that is silent for 60 s. Raises ConnectionLostError.
+    """
+    while interval_s > 0:
+        await trio.sleep(interval_s)
+        await channel.ping(2 * interval_s)
+
+
+class VirtualChannel:
+    """A channel of one station over a connection that carries many.
+
+    `handle_sent` takes what is sent over it. What comes out is what `deliver` was called with; it is bounded
+    in messages and in bytes. `on_ended` is called once, when either side ends it.
+    """
+
+    def __init__(self, handle_sent: Callable[[str | bytes], object]) -> None:
+        self.on_ended: Callable[[], None] | None = None
+        self._handle_sent = handle_sent
+        self._sender, self._receiver = trio.open_memory_channel[str | bytes](MOST_WAITING_MESSAGES)
+        self._waiting_bytes = 0
+        self._lost_by: ConnectionLostError | None = None
+
+    def deliver(self, message: str | bytes) -> None:
+        """Queue a message for the reader. Raises SendQueueFullError and ConnectionLostError."""
+        if self._lost_by is not None:
+            raise ConnectionLostError(str(self._lost_by))
+        # As a WebSocketConnection does, it takes a message of any length while nothing else waits.
+        if self._waiting_bytes and self._waiting_bytes + len(message) > MOST_WAITING_BYTES:
+            raise SendQueueFullError(f"{self._waiting_bytes} bytes wait")
+        try:
+            self._sender.send_nowait(message)
+        except trio.WouldBlock:
+            raise SendQueueFullError(f"{MOST_WAITING_MESSAGES} messages wait") from None
+        self._waiting_bytes += len(message)
+
+    def end(self, reason: str) -> None:
+        """End the channel because its carrier is gone; what was delivered can still be received."""
+        self._end(ConnectionLostError(reason))
+
+    async def receive(self) -> str | bytes:
+        """Wait for the next message and return it."""
+        try:
+            message = await self._receiver.receive()
+        except trio.EndOfChannel:
+            raise self._lost() from None
+        self._waiting_bytes -= len(message)
+        return message
+
+    async def read_messages(self, handle: MessageHandler) -> NoReturn:
+        """Call `handle` with each message; see Channel."""
+        while True:
+            if (pause := handle(await self.receive())) is not None:
+                await pause()
+
+    def send_nowait(self, message: str | bytes) -> None:
+        """Pass a message to the carrier; see Channel."""
+        if self._lost_by is not None:
+            raise self._lost()
+        self._handle_sent(message)
+
+    async def ping(self, timeout_s: float) -> None:
+        """Check that the channel is open; the connection that carries it is pinged for all."""
+        await trio.lowlevel.checkpoint()
+        if self._lost_by is not None:
+            raise self._lost()
+
+    async def close(self, code: int, reason: str) -> None:
+        """End the channel; see Channel."""
+        self._end(ConnectionLostError("closed by this controller", is_clean=True, is_local=True))
+        await trio.lowlevel.checkpoint()
+
+    def _end(self, cause: ConnectionLostError) -> None:
+        if self._lost_by is None:
+            self._lost_by = cause
+            self._sender.close()
+            if self.on_ended is not None:
+                self.on_ended()
+
+    def _lost(self) -> ConnectionLostError:
+        cause = self._lost_by or ConnectionLostError("the channel is closed")
+        return ConnectionLostError(str(cause), is_clean=cause.is_clean, is_local=cause.is_local)

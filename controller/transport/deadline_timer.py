@@ -1,4 +1,4 @@
-"""Waiting for a state machine's deadline, which may move whenever something happens to it."""
+"""Wait for a state machine's deadline, which may move whenever an event is handled."""
 
 from __future__ import annotations
 
@@ -9,39 +9,39 @@ import trio
 
 
 class DeadlineTimer:
-    """`deadline` tells when the machine next wants to be looked at (s, trio's clock); None: not by itself."""
+    """Timer of one state machine; `deadline` returns its next deadline (s, trio's clock) or None."""
 
     def __init__(self, deadline: Callable[[], float | None]) -> None:
         self._deadline = deadline
-        self._stirred: trio.Event | None = None
+        self._updated: trio.Event | None = None
         self._set_for = -inf
-        self._earlier = trio.Event()
+        self._moved_earlier = trio.Event()
 
-    def stir(self) -> None:
-        """Something happened: all who wait look anew.
+    def update(self) -> None:
+        """Report that the state machine has changed.
 
-        Most that happens puts the deadline off. That wakes nobody: the alarm rings for itself then, and sets
-        itself anew.
+        Most events put the deadline off. They wake no task: the timer fires at the old deadline, and is
+        set again there.
         """
-        if self._stirred is not None:
-            self._stirred.set()
-            self._stirred = None
+        if self._updated is not None:
+            self._updated.set()
+            self._updated = None
         if self._next() < self._set_for:
-            self._earlier.set()
+            self._moved_earlier.set()
 
-    async def stirred(self) -> None:
-        """Wait until something happens."""
-        if self._stirred is None:
-            self._stirred = trio.Event()
-        await self._stirred.wait()
+    async def wait_updated(self) -> None:
+        """Wait for the next `update`."""
+        if self._updated is None:
+            self._updated = trio.Event()
+        await self._updated.wait()
 
-    async def ring(self) -> None:
+    async def wait_due(self) -> None:
         """Wait until the deadline is over, wherever it moves meanwhile."""
         while (deadline := self._next()) > trio.current_time():
-            self._set_for, self._earlier = deadline, trio.Event()
+            self._set_for, self._moved_earlier = deadline, trio.Event()
             try:
                 with trio.move_on_at(deadline):
-                    await self._earlier.wait()
+                    await self._moved_earlier.wait()
             finally:
                 self._set_for = -inf
         await trio.lowlevel.checkpoint()

@@ -1,97 +1,176 @@
-"""A link to a backend: TCP, TLS and the upgrade, all within one time."""
+"""Open a connection to a backend: TCP, TLS and the upgrade, within one time limit."""
 
 from __future__ import annotations
 
+import enum
 import ssl
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 from urllib.parse import urlsplit
 
+import msgspec
 import trio
 
-from controller.transport.byte_transport import ByteTransport, cause
-from controller.transport.http_upgrade import UpgradeError, UpgradeOffer
-from controller.transport.websocket_connection import READ, WebSocketConnection
+from controller.transport.byte_transport import ByteTransport
+from controller.transport.http_upgrade import CompressionOffer, UpgradeError, UpgradeOffer
+from controller.transport.transport_errors import TransportError, describe_error
+from controller.transport.websocket_connection import READ_BYTES, WebSocketConnection
 
-NORMAL = 1000
-"""WebSocket close code (RFC 6455, 7.4.1)."""
+LONGEST_RETRY_AFTER_S = 86_400.0
+"""Bound on a backend's Retry-After."""
+
+TRANSIENT_STATUSES = frozenset(
+    (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS)
+)
+"""HTTP statuses below 500 that reject the moment, not the station (RFC 9110, 15.5; RFC 6585, 4)."""
+
+VERDICT_ALERTS = ("CERTIFICATE", "UNKNOWN_CA", "ACCESS_DENIED")
+"""TLS alerts of a server that rejects our certificate (RFC 8446, 6.2) contain one of these."""
 
 
-class DialError(Exception):
-    """The link could not be made. Its text is a person's sentence.
+class DialStage(enum.Enum):
+    """The stage at which a dial failed.
 
-    `status`: that of the HTTP answer, where there was one; `retry_after_s`: when it said to come back.
+    CONNECT  TCP or TLS: the backend is away, for every station
+    UPGRADE  no answer, or one that blames the backend (5xx, 429): perhaps for this station only
+    REFUSED  the backend's verdict on the station: status 3xx or 4xx, no common version, its certificate
     """
 
-    def __init__(self, reason: str, *, status: int | None = None, retry_after_s: float | None = None) -> None:
+    CONNECT = "connect"
+    UPGRADE = "upgrade"
+    REFUSED = "refused"
+
+
+class DialError(TransportError):
+    """The connection could not be opened; its text is the reason.
+
+    `status`: of the HTTP answer, if one came. `retry_after_s`: when the backend asks to be tried again.
+    `is_version`: it supports none of the versions. `is_extension`: only the compression offer failed.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        *,
+        stage: DialStage = DialStage.CONNECT,
+        status: int | None = None,
+        retry_after_s: float | None = None,
+        is_version: bool = False,
+        is_extension: bool = False,
+    ) -> None:
         super().__init__(reason)
+        self.stage = stage
         self.status = status
         self.retry_after_s = retry_after_s
+        self.is_version = is_version
+        self.is_extension = is_extension
 
 
-@asynccontextmanager
-async def open_link(
-    url: str,
-    version: str,
-    tls: ssl.SSLContext | None,
-    authorization: bytes | None,
-    max_message_bytes: int,
-    connect_timeout_s: float,
-    *,
-    compression: bool = True,
-    headers: Sequence[tuple[str, str]] = (),
-) -> AsyncIterator[WebSocketConnection]:
-    """A link upwards, open inside the block. Raises LinkRefused, alone or in a group, if it fails."""
-    asking = UpgradeOffer(
-        url, version, authorization, max_message_bytes, compression=compression, headers=headers
+class DialSettings(msgspec.Struct, frozen=True):
+    """Settings of one dial: `versions` are offered in order, `headers` go into the request."""
+
+    url: str
+    versions: Sequence[str]
+    tls: ssl.SSLContext | None
+    authorization: bytes | None
+    max_message_bytes: int
+    connect_timeout_s: float
+    compression: CompressionOffer = CompressionOffer.BEST
+    headers: Sequence[tuple[str, str]] = ()
+
+    def __repr__(self) -> str:
+        return f"DialSettings({self.url!r})"  # the authorization is a secret
+
+
+async def dial_websocket(nursery: trio.Nursery, settings: DialSettings) -> tuple[WebSocketConnection, str]:
+    """Open a WebSocket to a backend; return it with the version that the backend chose. Raises DialError.
+
+    `nursery` runs the task that sends what the backend does not take at once.
+    """
+    offer = UpgradeOffer(
+        settings.url,
+        settings.versions,
+        settings.authorization,
+        settings.max_message_bytes,
+        compression=settings.compression,
+        headers=settings.headers,
     )
-    with trio.move_on_after(connect_timeout_s) as patience:
-        transport = await _connected(url, tls, asking)
-    if patience.cancelled_caught:
-        raise DialError(f"it did not answer within {connect_timeout_s:g} s")
-    async with trio.open_nursery() as nursery:
-        link = WebSocketConnection(nursery, transport, asking.wire)
-        try:
-            yield link
-        finally:
-            await link.close(NORMAL, "")
-            nursery.cancel_scope.cancel()
+    stage = [DialStage.CONNECT]
+    with trio.move_on_after(settings.connect_timeout_s):
+        transport = await _connect(settings, offer, stage)
+        return WebSocketConnection(nursery, transport, offer.protocol), offer.subprotocol
+    raise DialError(f"it did not answer within {settings.connect_timeout_s:g} s", stage=stage[0])
 
 
-async def _connected(url: str, tls: ssl.SSLContext | None, asking: UpgradeOffer) -> ByteTransport:
-    """Where the WebSocket is open. With TLS, nothing is said to who has no good certificate."""
-    parts = urlsplit(url)
-    host, port = parts.hostname or "", parts.port or (80 if tls is None else 443)
+async def probe_server(host: str, port: int, tls: ssl.SSLContext | None, timeout_s: float) -> None:
+    """Connect with TCP and TLS, and close again: an upgrade might end a station's link. Raises DialError."""
+    try:
+        with trio.fail_after(timeout_s):
+            async with await trio.open_tcp_stream(host, port) as stream:
+                if tls is not None:
+                    await trio.SSLStream(stream, tls, server_hostname=host).do_handshake()
+    except trio.TooSlowError:
+        raise DialError(f"it did not answer within {timeout_s:g} s") from None
+    except (OSError, trio.BrokenResourceError) as error:
+        raise DialError(describe_error(error)) from error
+
+
+async def _connect(settings: DialSettings, offer: UpgradeOffer, stage: list[DialStage]) -> ByteTransport:
+    """Open TCP, TLS and the WebSocket; `stage` follows. Nothing is sent to an unverified server."""
+    parts = urlsplit(settings.url)
+    host, port = parts.hostname or "", parts.port or (80 if settings.tls is None else 443)
     try:
         transport = ByteTransport(await trio.open_tcp_stream(host, port))
         try:
-            if tls is not None:
-                await transport.secure(tls, host=host)
-            await transport.send_all(asking.wire.take())
-            while not asking.is_complete:
-                asking.feed(await transport.receive_some(READ))
+            if settings.tls is not None:
+                await transport.start_tls(settings.tls, host=host)
+            stage[0] = DialStage.UPGRADE
+            await transport.send_all(offer.protocol.take_output())
+            while not offer.is_complete:
+                offer.receive_data(await transport.receive_some(READ_BYTES))
         except BaseException:
             transport.close()
             raise
     except UpgradeError as failed:
-        answer = failed.answer
-        if answer is None:
-            raise DialError(str(failed)) from None
-        retry_after_s = _retry_after_s(answer.headers.get_all("Retry-After"))
-        raise DialError(str(failed), status=answer.status_code, retry_after_s=retry_after_s) from None
+        raise _upgrade_error(failed) from None
     except OSError as error:
-        raise DialError(cause(error)) from error
+        is_verdict = isinstance(error, ssl.SSLError) and _is_certificate_alert(error)
+        failed_at = DialStage.REFUSED if is_verdict else stage[0]
+        raise DialError(describe_error(error), stage=failed_at) from error
     return transport
 
 
-def _retry_after_s(lines: list[str]) -> float | None:
-    """What a header Retry-After says (RFC 9110, 10.2.3): seconds, or a date; None without a good one."""
-    said = lines[0] if lines else ""
-    if said.isascii() and said.isdigit():
-        return float(said)
+def _upgrade_error(failed: UpgradeError) -> DialError:
+    answer = failed.answer
+    if answer is None:
+        stage = DialStage.REFUSED if failed.is_version else DialStage.UPGRADE
+        return DialError(
+            str(failed), stage=stage, is_version=failed.is_version, is_extension=failed.is_extension
+        )
+    status = answer.status_code
+    is_verdict = 300 <= status < 500 and status not in TRANSIENT_STATUSES
+    return DialError(
+        str(failed),
+        stage=DialStage.REFUSED if is_verdict else DialStage.UPGRADE,
+        status=status,
+        retry_after_s=_parse_retry_after(answer.headers.get_all("Retry-After")),
+    )
+
+
+def _is_certificate_alert(error: ssl.SSLError) -> bool:
+    reason = error.reason or ""
+    return "ALERT" in reason and any(word in reason for word in VERDICT_ALERTS)
+
+
+def _parse_retry_after(values: list[str]) -> float | None:
+    """Parse the header Retry-After (RFC 9110, 10.2.3): s or a date; None if missing or invalid."""
+    value = values[0] if values else ""
+    if value.isascii() and value.isdigit():
+        return min(float(value[:9]), LONGEST_RETRY_AFTER_S)
     try:
-        return max(0.0, (parsedate_to_datetime(said) - datetime.now(UTC)).total_seconds())
-    except (ValueError, TypeError):
+        at = parsedate_to_datetime(value)
+        return min(max(0.0, (at - datetime.now(UTC)).total_seconds()), LONGEST_RETRY_AFTER_S)
+    except (ValueError, TypeError, OverflowError):
         return None

@@ -1,4 +1,4 @@
-"""Whether as many sockets may be open as the site's links need."""
+"""The limit on open files of this process, raised to the number of sockets that a site needs."""
 
 from __future__ import annotations
 
@@ -7,33 +7,33 @@ import resource
 
 log = logging.getLogger("controller.transport")
 
-OTHERS = 64
-"""Files that are open beside the links: the store, meters, the page and who looks at it."""
+OTHER_FILES = 64
+"""Files that are open beside the links: the store, meters, the page and its visitors."""
 
 
-def make_room(links: int) -> int:
-    """Let as many files be open as so many links need, as far as the system allows; gives what may be.
+def raise_descriptor_limit(links: int) -> int:
+    """Raise the limit on open files to what so many links need, and return the limit in force.
 
-    A link that is replaced stands beside its successor for a moment: so each counts twice.
+    A link that is replaced is open beside its successor for a moment, so each counts twice.
     """
-    needed = 2 * links + OTHERS
+    needed = 2 * links + OTHER_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < needed:
-        soft = _raised(min(needed, hard), soft, hard)
+        soft = _set_soft_limit(min(needed, hard), soft, hard)
     if soft < needed:
         log.warning(
-            "only %d files may be open, %d links may need %d; raise LimitNOFILE= of the service, "
+            "open file limit too low limit=%d needed=%d links=%d; raise LimitNOFILE= of the service, "
             "or ulimit -n",
             soft,
-            links,
             needed,
+            links,
         )
     return soft
 
 
-def _raised(wanted: int, soft: int, hard: int) -> int:
+def _set_soft_limit(wanted: int, soft: int, hard: int) -> int:
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-    except (OSError, ValueError):  # a service may not be allowed to
+    except (OSError, ValueError):  # a service may not be permitted to raise it
         return soft
     return wanted

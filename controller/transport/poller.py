@@ -1,8 +1,8 @@
-"""Which sockets have something to read, or room to write: one epoll set for all of them, under trio.
+"""One epoll set for all sockets of a trio run: which of them can be read or written.
 
-Trio arms a socket for each wait anew, and wakes a task for it. Here each is armed once and for good
-(edge-triggered), one task waits for all of them, and reads in their place: a message that is relayed wakes
-no other task. With hundreds of stations that is a third of all that a message costs.
+Trio arms a socket anew for each wait, and wakes a task for it. Here each is registered once
+(edge-triggered), one task waits for the whole set and runs the reader's callback itself, so that a message
+which is relayed wakes no other task. With hundreds of stations that is a third of a message's cost.
 """
 
 from __future__ import annotations
@@ -34,73 +34,85 @@ WRITE = select.EPOLLOUT | select.EPOLLHUP | select.EPOLLERR
 
 
 class FdWatcher:
-    """What is known of one socket. One task at a time waits to read, one to write.
+    """Readiness of one socket; at most one task waits to read and one to write.
 
-    `is_readable`: something may have come; whoever finds nothing takes that back, and is told when there
-    is. `is_ending`: nothing more will come than what there is.
+    `is_readable`: data may be there; the reader that finds none resets it, and epoll sets it again.
+    `is_ending`: the peer has closed its direction, nothing follows the data that is there.
     """
 
-    def __init__(self, hub: Poller, sock: socket.socket) -> None:
+    __slots__ = (
+        "_file",
+        "_is_writable",
+        "_poller",
+        "_read",
+        "_reader",
+        "_writer",
+        "is_ending",
+        "is_readable",
+    )
+
+    def __init__(self, poller: Poller, sock: socket.socket) -> None:
         self.is_readable = True
         self.is_ending = False
-        self._has_room = True
-        self._hub = hub
+        self._is_writable = True
+        self._poller = poller
         self._file = sock.fileno()
         self._read: Callable[[], object] | None = None
         self._reader: Task | None = None
         self._writer: Task | None = None
-        hub.add(self._file, self)
+        poller.add(self._file, self)
 
-    async def until_read(self, read: Callable[[], T | None]) -> T:
-        """Call `read` each time something has come, until it gives something, or raises: both come out here.
+    async def wait_read(self, read: Callable[[], T | None]) -> T:
+        """Call `read` whenever data came, until it returns a value or raises: both end the wait.
 
-        It is called from another task. Raises trio.ClosedResourceError once the socket is closed.
+        `read` runs in the poller's task. Raises trio.ClosedResourceError once the socket is closed.
         """
         if self._file < 0:
             raise trio.ClosedResourceError
         self._reader, self._read = current_task(), read
-        return cast(T, await wait_task_rescheduled(self._reads_no_more))
+        return cast(T, await wait_task_rescheduled(self._abort_read))
 
-    async def has_room(self) -> None:
-        """Wait until there may be room to write. Raises trio.ClosedResourceError where it is closed."""
+    async def wait_writable(self) -> None:
+        """Wait until there may be room to write. Raises trio.ClosedResourceError once it is closed."""
         if self._file < 0:
             raise trio.ClosedResourceError
-        if self._has_room:
-            self._has_room = False
+        if self._is_writable:
+            self._is_writable = False
         else:
             self._writer = current_task()
-            await wait_task_rescheduled(self._writes_no_more)
+            await wait_task_rescheduled(self._abort_write)
 
-    def _reads_no_more(self, _: RaiseCancelT) -> Abort:
+    def _abort_read(self, _: RaiseCancelT) -> Abort:
         self._reader = self._read = None
         return Abort.SUCCEEDED
 
-    def _writes_no_more(self, _: RaiseCancelT) -> Abort:
+    def _abort_write(self, _: RaiseCancelT) -> Abort:
         self._writer = None
         return Abort.SUCCEEDED
 
-    def happened(self, events: int) -> None:
-        """Let it be read, and written."""
+    def dispatch(self, events: int) -> None:
+        """Handle epoll events: run the reader's callback and wake the writer."""
         if events & READ:
             self.is_readable = True
             self.is_ending |= bool(events & ENDING)
             if self._read is not None:
                 found = outcome.capture(self._read)
+                # The callback may have cancelled the reader, which then has been rescheduled already.
                 if self._reader is not None and (isinstance(found, outcome.Error) or found.value is not None):
                     reschedule(self._reader, found)
                     self._reader = self._read = None
         if events & WRITE:
             if self._writer is None:
-                self._has_room = True
+                self._is_writable = True
             else:
                 reschedule(self._writer)
                 self._writer = None
 
     def close(self) -> None:
-        """Before its socket closes; who waits is woken with trio.ClosedResourceError."""
+        """Unregister before the socket closes; waiting tasks get trio.ClosedResourceError."""
         if self._file < 0:
             return
-        self._hub.remove(self._file)
+        self._poller.remove(self._file)
         self._file = -1
         for task in (self._reader, self._writer):
             if task is not None:
@@ -113,39 +125,40 @@ class Poller:
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
-        self._watches: dict[int, FdWatcher] = {}
+        self._watchers: dict[int, FdWatcher] = {}
 
-    def add(self, file: int, watch: FdWatcher) -> None:
+    def add(self, file: int, watcher: FdWatcher) -> None:
         """Register a file descriptor."""
-        self._watches[file] = watch
+        self._watchers[file] = watcher
         self._epoll.register(file, READ | WRITE | select.EPOLLET)
 
     def remove(self, file: int) -> None:
         """Unregister a file descriptor."""
-        del self._watches[file]
+        del self._watchers[file]
         self._epoll.unregister(file)
 
     async def run(self) -> None:
-        """Tell what happens to whom it concerns, for as long as trio runs."""
+        """Dispatch events to the watchers for as long as trio runs."""
         try:
             while True:
                 await wait_readable(self._epoll)
+                # One batch at a time: a callback may close sockets that have events further on in it.
                 for file, events in self._epoll.poll(0):
-                    if (watch := self._watches.get(file)) is not None:  # another may have closed it just now
-                        watch.happened(events)
+                    if (watcher := self._watchers.get(file)) is not None:
+                        watcher.dispatch(events)
         finally:
             self._epoll.close()
 
 
-_hub: RunVar[Poller] = RunVar("controller.transport.poller")
+_poller: RunVar[Poller] = RunVar("controller.transport.poller")
 
 
 def watch_socket(sock: socket.socket) -> FdWatcher:
-    """Watch a socket of the present run of trio."""
+    """Register a socket with the poller of the present trio run, which is started if it is the first."""
     try:
-        hub = _hub.get()
+        poller = _poller.get()
     except LookupError:
-        hub = Poller()
-        _hub.set(hub)
-        spawn_system_task(hub.run)
-    return FdWatcher(hub, sock)
+        poller = Poller()
+        _poller.set(poller)
+        spawn_system_task(poller.run)
+    return FdWatcher(poller, sock)

@@ -75,11 +75,11 @@ class SelfSignedTransport(ByteTransport):
                 self._tls.do_handshake()
                 break
             except SSL.WantReadError:
-                await self._readable()
+                await self._wait_readable()
             except SSL.WantWriteError:
-                await self._watch.has_room()
+                await self._watcher.wait_writable()
             except SSL.Error as error:
-                raise ConnectionError(self._tls.get_app_data() or describe_error(error)) from None
+                raise ConnectionError(self._tls.get_app_data() or describe_openssl_error(error)) from None
         certificate = self._tls.get_peer_certificate(as_cryptography=True)
         if certificate is None:
             raise ConnectionError("the peer has shown no certificate")
@@ -92,31 +92,31 @@ class SelfSignedTransport(ByteTransport):
         except (SSL.WantReadError, SSL.WantWriteError):
             return 0
         except SSL.Error as error:
-            raise ConnectionError(describe_error(error)) from None
+            raise ConnectionError(describe_openssl_error(error)) from None
 
     def receive(self, most: int) -> bytes | None:
         """Return what has come, up to so many bytes; b"" is the end, None is nothing yet. Raises OSError."""
-        if not self._watch.is_readable and not self._tls.pending():
+        if not self._watcher.is_readable and not self._tls.pending():
             return None
         try:
             return bytes(self._tls.recv(most))
         except (SSL.WantReadError, SSL.WantWriteError):
-            self._watch.is_readable = False
+            self._watcher.is_readable = False
             return None
         except SSL.ZeroReturnError:
             return b""
         except SSL.Error as error:
-            raise ConnectionError(describe_error(error)) from None
+            raise ConnectionError(describe_openssl_error(error)) from None
 
-    def end(self) -> None:
-        """Tell the peer that nothing more will be sent; what it still sends may be received."""
+    def shutdown_send(self) -> None:
+        """Close the sending direction; what the peer still sends can be received."""
         with suppress(SSL.Error):
             self._tls.shutdown()
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_WR)
 
 
-def describe_error(error: SSL.Error) -> str:
+def describe_openssl_error(error: SSL.Error) -> str:
     """Return the cause of an error of OpenSSL, without its places in the sources."""
     if isinstance(error, SSL.SysCallError):
         return str(error.args[-1])

@@ -1,8 +1,7 @@
-"""TLS contexts for links down and up: TLS 1.2 at least (OCPP 2.x Part 2, A00.FR.316; 1.6 whitepaper).
+"""TLS contexts of the stations' port and of backends: TLS 1.2 at least, reloaded when files change.
 
-Nobody may negotiate anew in an open link: to send, one would have to read. TLS 1.3 has no such thing.
-
-Certificates are renewed while links are open: a `RenewedContext` follows its files.
+Renegotiation is off: it would have to send while it reads. TLS 1.3 has none.
+Sources: OCPP 2.x Part 2, A00.FR.316; OCPP 1.6 security whitepaper.
 """
 
 from __future__ import annotations
@@ -13,111 +12,134 @@ import ssl
 from collections.abc import Callable
 from functools import partial
 
+from controller.transport.transport_errors import TransportError, describe_error
+
 log = logging.getLogger("controller.transport")
 
-LOOK_S = 1.0
-"""How long the files are taken to be as they were: a storm of handshakes is no storm of file looks."""
+CHECK_INTERVAL_S = 1.0
+"""Time for which files are taken as unchanged: a storm of handshakes causes one stat per second."""
 
-_Seen = tuple[tuple[int, int, int] | None, ...]
-"""Of each file its inode, size and time of change (ns); None where it is not there."""
+PASS_PHRASE = "the private key has a pass phrase; remove it: openssl pkey -in KEY -out NEW_KEY"
 
-
-class TlsError(Exception):
-    """Certificates that cannot be used. Its text names the files and the mend."""
+_FileStamps = tuple[tuple[int, int, int] | None, ...]
+"""Of each file its inode, size and time of change (ns); None where it is missing."""
 
 
-def server_context(certificate: str, key: str, client_ca: str | None = None) -> ssl.SSLContext:
-    """For stations that connect to us; with `client_ca` only for those whose certificate it has signed.
+class TlsError(TransportError):
+    """Certificate files cannot be used; its text names the files and the remedy."""
 
-    Raises OSError or ssl.SSLError for files that do not fit.
+
+class KeyLockedError(TransportError, OSError):
+    """A private key has a pass phrase, which a daemon cannot be asked for."""
+
+
+def make_server_context(certificate: str, key: str, client_ca: str | None = None) -> ssl.SSLContext:
+    """Make a context for stations; `client_ca` demands a client certificate that it has issued.
+
+    Raises OSError or ssl.SSLError for files that cannot be used.
     """
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=client_ca)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.options |= ssl.OP_NO_RENEGOTIATION
-    context.load_cert_chain(certificate, key)
+    _harden(context)
+    load_key(context, certificate, key)
     if client_ca is not None:
         context.verify_mode = ssl.CERT_REQUIRED
     return context
 
 
-def client_context(ca: str | None, certificate: str | None, key: str | None) -> ssl.SSLContext:
-    """For a backend that we connect to; `ca` None trusts the system's authorities.
+def make_client_context(ca: str | None, certificate: str | None, key: str | None) -> ssl.SSLContext:
+    """Make a context for a backend; `ca` None trusts the system's authorities.
 
-    Raises OSError or ssl.SSLError for files that do not fit.
+    Raises OSError or ssl.SSLError for files that cannot be used.
     """
     context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=ca)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.options |= ssl.OP_NO_RENEGOTIATION
+    _harden(context)
     if certificate is not None:
-        context.load_cert_chain(certificate, key)
+        load_key(context, certificate, key)
     return context
 
 
-class RenewedContext:
-    """A context made from files, and made anew when they change; open links keep theirs.
+def load_key(context: ssl.SSLContext, certificate: str, key: str | None) -> None:
+    """Load a certificate and its private key; raises KeyLockedError where the key has a pass phrase.
 
-    What cannot be used is told once, and the context before it stays.
+    Without the callback OpenSSL would ask on the terminal, and block the whole process.
+    """
+    context.load_cert_chain(certificate, key, password=_reject_pass_phrase)
+
+
+def _reject_pass_phrase() -> str:
+    raise KeyLockedError(PASS_PHRASE)
+
+
+def _harden(context: ssl.SSLContext) -> None:
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_RENEGOTIATION
+
+
+class RenewedContext:
+    """A context made from files, and made again when they change; open connections keep theirs.
+
+    New files that cannot be used are logged once, and the context before them stays in use.
     """
 
     def __init__(self, owner: str, build: Callable[[], ssl.SSLContext], files: tuple[str, ...]) -> None:
-        """`owner`: whose certificates these are, in words for the log. Raises TlsFailed for bad files."""
+        """Load the files of `owner`, named so in the log. Raises TlsError where they cannot be used."""
         self._owner = owner
         self._build = build
         self._files = files
-        self._looked_at = float("-inf")
-        self._seen = self._look()
+        self._checked_at = float("-inf")
+        self._stamps = self._read_stamps()
         try:
             self._context = build()
-        except OSError as error:  # ssl.SSLError is one too
+        except OSError as error:  # ssl.SSLError and KeyLockedError are OSErrors
             raise TlsError(
-                f"{owner}: {self._names} cannot be used: {in_words(error)}; "
-                "a certificate in PEM, and the key that it was made for, must be there"
+                f"{owner}: {self._names} cannot be used: {describe_error(error)}; "
+                "provide a certificate in PEM and the private key that it was issued for"
             ) from error
 
     def current(self, now: float) -> ssl.SSLContext:
-        """The context for a handshake that begins now (s, monotonic)."""
-        if now - self._looked_at < LOOK_S:
+        """Return the context for a handshake that begins now (s, monotonic)."""
+        if now - self._checked_at < CHECK_INTERVAL_S:
             return self._context
-        self._looked_at = now
-        if (seen := self._look()) != self._seen:
-            self._seen = seen
-            self._renew()
+        self._checked_at = now
+        if (stamps := self._read_stamps()) != self._stamps:
+            self._stamps = stamps
+            self._reload()
         return self._context
 
-    def _renew(self) -> None:
+    def _reload(self) -> None:
         try:
             self._context = self._build()
         except OSError as error:
             log.error(
-                "%s: the new %s cannot be used, the old certificate stays: %s",
+                "certificate rejected, the previous one stays in use owner=%s files=%s reason=%s",
                 self._owner,
                 self._names,
-                in_words(error),
+                describe_error(error),
             )
         else:
-            log.info("%s: new handshakes use the new %s", self._owner, self._names)
+            log.info("certificate reloaded owner=%s files=%s", self._owner, self._names)
 
     @property
     def _names(self) -> str:
         return ", ".join(self._files)
 
-    def _look(self) -> _Seen:
-        return tuple(_stamp(file) for file in self._files)
+    def _read_stamps(self) -> _FileStamps:
+        return tuple(map(_stamp, self._files))
 
 
 def server_tls(certificate: str, key: str, client_ca: str | None) -> RenewedContext:
-    """As `server_context`, following its files. Raises TlsFailed."""
-    build = partial(server_context, certificate, key, client_ca)
-    return RenewedContext("listen", build, _named(certificate, key, client_ca))
+    """Make the reloaded context of the stations' port. Raises TlsError."""
+    build = partial(make_server_context, certificate, key, client_ca)
+    return RenewedContext("listen", build, _given(certificate, key, client_ca))
 
 
 def client_tls(backend: str, ca: str | None, certificate: str | None, key: str | None) -> RenewedContext:
-    """As `client_context`, following its files. Raises TlsFailed."""
-    build = partial(client_context, ca, certificate, key)
-    return RenewedContext(f"backend {backend}", build, _named(ca, certificate, key))
+    """Make the reloaded context of a backend. Raises TlsError."""
+    build = partial(make_client_context, ca, certificate, key)
+    return RenewedContext(f"backend {backend}", build, _given(ca, certificate, key))
 
 
-def _named(*files: str | None) -> tuple[str, ...]:
+def _given(*files: str | None) -> tuple[str, ...]:
     return tuple(file for file in files if file is not None)
 
 
@@ -127,14 +149,3 @@ def _stamp(file: str) -> tuple[int, int, int] | None:
     except OSError:
         return None
     return (stat.st_ino, stat.st_size, stat.st_mtime_ns)
-
-
-def in_words(error: OSError) -> str:
-    """What went wrong, without the place in OpenSSL's sources, which helps nobody at a site."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its certificate is not trusted: {error.verify_message}"
-    if isinstance(error, ssl.SSLError) and error.reason:
-        return error.reason.replace("_", " ").lower()
-    if error.errno is not None and error.errno > 0 and not isinstance(error, ssl.SSLError):
-        return os.strerror(error.errno)
-    return error.strerror or str(error)

@@ -1,189 +1,230 @@
-"""One open WebSocket, between its transport and those who talk over it."""
+"""One open WebSocket between its transport and the tasks that use it."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import NoReturn
 
 import trio
 
-from controller.transport.byte_transport import ByteTransport, cause
+from controller.model.rate_limits import TokenBucket
+from controller.transport.byte_transport import ByteTransport
+from controller.transport.transport_errors import (
+    ConnectionLostError,
+    SendQueueFullError,
+    describe_error,
+)
 from controller.transport.websocket_protocol import VANISHED, CloseCause, WebSocketProtocol
 
-CLOSE_S = 2.0
-"""How long a peer may take for its part of the closing handshake."""
+log = logging.getLogger("controller.transport")
 
-SEND_S = 60.0
-"""How long a peer may read nothing of what waits for it."""
+CLOSE_TIMEOUT_S = 2.0
+"""Time that a peer has for its part of the closing handshake."""
 
-MESSAGES = 256
-BYTES = 4 << 20
-"""How much may wait for one peer; a single message may be longer, if it waits alone."""
+SEND_TIMEOUT_S = 60.0
+"""Time after which a peer that reads nothing of what waits for it is given up."""
 
-READ = 16_384
-READ_DEFLATED = 2_048
-"""Bytes read at once. Deflate makes up to a thousand of one: so few never become more than 2 MiB."""
+MOST_WAITING_MESSAGES = 256
+MOST_WAITING_BYTES = 4 << 20
+"""Bounds on what waits for one peer; a single longer message may wait alone."""
+
+READ_BYTES = 16_384
+READ_BYTES_SMALL = 2_048
+"""Bytes read at once; few where they may be deflated (up to a thousandfold) or the peer is too fast."""
 
 READS_IN_A_ROW = 8
-"""After so many, a peer that always has more to say lets others have their turn."""
+"""Reads after which a peer that always has more lets other tasks run."""
+
+FRAME_COST_BYTES = 256
+"""Bytes for which a frame counts that is no whole text message: pings, pongs and fragments cost time."""
+
 Pause = Callable[[], Awaitable[object]]
-LET_OTHERS: Pause = trio.lowlevel.checkpoint
-Hear = Callable[[str | bytes], Pause | None]
+LET_OTHERS_RUN: Pause = trio.lowlevel.checkpoint
+MessageHandler = Callable[[str | bytes], Pause | None]
+"""Takes a message; returns a Pause that is awaited before the next one, or None."""
 
-CLOSED = CloseCause("we have closed it", clean=True)
-
-
-class ConnectionLostError(Exception):
-    """The link is gone. Its text is a sentence; `clean`: it was closed properly, `ours`: and by us."""
-
-    def __init__(self, reason: str, *, clean: bool = False, ours: bool = False) -> None:
-        super().__init__(reason)
-        self.clean = clean
-        self.ours = ours
-
-
-class SendQueueFullError(Exception):
-    """More would have to wait for the peer than may. Its text says what waits already."""
+CLOSED_LOCALLY = CloseCause("closed by this controller", is_clean=True)
 
 
 class WebSocketConnection:
-    """One open WebSocket. Any method but `close` raises LinkLost once it is gone.
+    """One open WebSocket; all methods but `close` raise ConnectionLostError once it is gone.
 
-    One task receives, or listens; all may send. What a peer does not take at once waits, and is sent by a
-    task in the nursery that the link was given, which there is only while something waits.
+    One task receives messages; all may send. What the peer does not take at once is queued and sent by a
+    task in `nursery`, which exists only while something waits. `pace` bounds what is received, in bytes
+    per s; more of it waits in the peer's socket.
     """
 
-    def __init__(self, nursery: trio.Nursery, transport: ByteTransport, wire: WebSocketProtocol) -> None:
+    __slots__ = (
+        "_closed",
+        "_flushed",
+        "_is_reading",
+        "_most",
+        "_nursery",
+        "_pace",
+        "_protocol",
+        "_received",
+        "_silent_since",
+        "_transport",
+        "_wait_s",
+        "_waiting",
+        "_waiting_bytes",
+    )
+
+    def __init__(
+        self,
+        nursery: trio.Nursery,
+        transport: ByteTransport,
+        protocol: WebSocketProtocol,
+        pace: TokenBucket | None = None,
+    ) -> None:
         self._nursery = nursery
         self._transport = transport
-        self._wire = wire
-        wire.head = None  # its headers are read, and would stay as long as the link does
-        self._gone: CloseCause | None = None
-        self._most = READ_DEFLATED if wire.deflates else READ
-        self._reading = False
+        self._protocol = protocol
+        self._pace = pace
+        self._wait_s = 0.0
+        protocol.head = None  # its headers are read, and would stay as long as the connection does
+        self._closed: CloseCause | None = None
+        self._most = READ_BYTES_SMALL if protocol.uses_deflate else READ_BYTES
+        self._is_reading = False
         self._silent_since = float("inf")
-        self._heard: trio.Event | None = None
+        self._received: trio.Event | None = None
         self._waiting: list[bytes | memoryview] = []
         self._waiting_bytes = 0
         self._flushed: trio.Event | None = None
-        self._follow()  # more may have come with the end of the handshake
+        self._advance_protocol()  # more may have come with the end of the handshake
 
-    # -- in -----------------------------------------------------------------------------------------
+    # -- receiving ------------------------------------------------------------------------------------
 
-    async def listen(self, hear: Hear) -> NoReturn:
-        """Call `hear` with each message as it comes, until the link is lost: raises LinkLost then.
+    async def read_messages(self, handle: MessageHandler) -> NoReturn:
+        """Call `handle` with each message as it comes, until the connection is lost.
 
-        It is called from another task, so that a message wakes none. What it raises ends the listening, and
-        is raised here. Where it gives a Pause, that is awaited here before the next message.
+        `handle` runs in the poller's task, so that a message wakes no other. What it raises ends the
+        reading and is raised here. A Pause that it returns is awaited here before the next message.
         """
-        pass_on = partial(self._pass_on, hear)
+        read = partial(self._pass_messages, handle)
         while True:
             await trio.lowlevel.checkpoint_if_cancelled()
-            pause = pass_on() or await self._until_read(pass_on)
+            pause = read() or await self._wait_read(read)
             await pause()
 
-    def _pass_on(self, hear: Hear) -> Pause | None:
-        """Pass on what has come: None where that is all, else what to await before there is more."""
-        messages = self._wire.messages
+    def _pass_messages(self, handle: MessageHandler) -> Pause | None:
+        """Pass on what has come; return what to await before more is read, None if nothing is there."""
+        messages = self._protocol.messages
         for _ in range(READS_IN_A_ROW):
             while messages:
-                if (pause := hear(messages.pop(0))) is not None:
+                if (pause := handle(messages.pop(0))) is not None:
                     return pause
-            if self._wire.gone is not None:
+            if self._protocol.close_cause is not None:
                 raise self._lost()
+            if self._wait_s:
+                wait_s, self._wait_s = self._wait_s, 0.0
+                return partial(trio.sleep, wait_s)
             if not self._read():
                 self._silent_since = trio.current_time()
                 return None
-        return LET_OTHERS
+        return LET_OTHERS_RUN
 
     async def receive(self) -> str | bytes:
-        """The next message; waits for it until the link is lost."""
+        """Wait for the next message and return it."""
         await trio.lowlevel.checkpoint_if_cancelled()
-        messages = self._wire.messages
+        messages = self._protocol.messages
         while not messages:
-            if self._wire.gone is not None:
+            if self._protocol.close_cause is not None:
                 raise self._lost()
+            if self._wait_s:
+                wait_s, self._wait_s = self._wait_s, 0.0
+                await trio.sleep(wait_s)
             await self._read_more()
         return messages.pop(0)
 
     async def _read_more(self) -> None:
-        """Take in what has come, or what comes next."""
-        if not self._reading and self._read():
+        """Read what has come, or wait for it."""
+        if not self._is_reading and self._read():
             await trio.lowlevel.checkpoint()
         else:
-            await self._until_read(self._read)
+            await self._wait_read(self._read)
 
     def _read(self) -> Pause | None:
-        """Take in what has come; None where nothing has."""
+        """Read what has come; return None if nothing has."""
         try:
-            data = self._transport.receive(self._most)
+            data = self._transport.receive(self._most if not self._wait_s else READ_BYTES_SMALL)
         except OSError as error:
-            self._is_gone(_in_words(error))
+            self._set_closed(_close_cause(error))
             data = b""
         if data is None:
             return None
-        self._take_in(data)
-        return LET_OTHERS
+        self._on_data(data)
+        return LET_OTHERS_RUN
 
-    async def _until_read(self, read: Callable[[], Pause | None]) -> Pause:
-        """What `read` gives, once something has come; where another task reads, that is waited for."""
-        if self._reading:
-            await self._next_heard()
-            return LET_OTHERS
-        self._reading, self._silent_since = True, trio.current_time()
+    async def _wait_read(self, read: Callable[[], Pause | None]) -> Pause:
+        """Return what `read` returns once data has come; if another task reads, wait for that."""
+        if self._is_reading:
+            await self._wait_data()
+            return LET_OTHERS_RUN
+        self._is_reading, self._silent_since = True, trio.current_time()
         try:
-            return await self._transport.until_received(read)
+            return await self._transport.wait_received(read)
         except trio.ClosedResourceError:
-            self._is_gone(CloseCause(VANISHED))
-            self._take_in(b"")
-            return LET_OTHERS
+            self._set_closed(CloseCause(VANISHED))
+            self._on_data(b"")
+            return LET_OTHERS_RUN
         finally:
-            self._reading, self._silent_since = False, float("inf")
+            self._is_reading, self._silent_since = False, float("inf")
 
-    def _take_in(self, data: bytes) -> None:
-        self._wire.feed(data)
-        if len(self._waiting) > 2 * MESSAGES:
-            self._drop(CloseCause("it sends, and does not read"))
+    def _on_data(self, data: bytes) -> None:
+        protocol = self._protocol
+        frames = protocol.frames
+        protocol.receive_data(data)
+        if self._pace is not None:
+            # All that costs time is counted, also what never becomes a message: pongs, empty fragments.
+            cost = len(data) + FRAME_COST_BYTES * (protocol.frames - frames)
+            self._wait_s = self._pace.take(trio.current_time(), cost)
+        if len(self._waiting) > 2 * MOST_WAITING_MESSAGES:
+            self._drop(CloseCause("it sends, but does not read"))
         else:
-            self._follow()
-        if self._heard is not None:
-            self._heard.set()
-            self._heard = None
+            self._advance_protocol()
+        if self._received is not None:
+            self._received.set()
+            self._received = None
 
-    def _follow(self) -> None:
-        """Do what the protocol wants after what has come: answer pings, close."""
-        self._put_out(self._wire.take())
-        if self._wire.gone is not None:
-            self._is_gone(self._wire.gone)
-            self._end_if_due()
+    def _advance_protocol(self) -> None:
+        """Send what the protocol answers (pongs, close frames), and follow its end."""
+        self._send_or_queue(self._protocol.take_output())
+        if self._protocol.close_cause is not None:
+            self._set_closed(self._protocol.close_cause)
+            self._shutdown_if_due()
 
-    async def _next_heard(self) -> None:
-        if self._heard is None:
-            self._heard = trio.Event()
-        await self._heard.wait()
+    async def _wait_data(self) -> None:
+        if self._received is None:
+            self._received = trio.Event()
+        await self._received.wait()
 
-    # -- out ----------------------------------------------------------------------------------------
+    # -- sending --------------------------------------------------------------------------------------
 
-    def put(self, message: str | bytes) -> None:
-        """Send a message, text or binary, or let it wait for the peer; does not wait itself. Raises Full."""
-        if self._gone is not None:
+    def send_nowait(self, message: str | bytes) -> None:
+        """Send a message, text or binary, or queue it. Raises SendQueueFullError."""
+        if self._closed is not None:
             raise self._lost()
         data = message if isinstance(message, bytes) else message.encode()
         waiting = len(self._waiting)
-        if waiting and (waiting >= MESSAGES or self._waiting_bytes + len(data) > BYTES):
+        if waiting and (
+            waiting >= MOST_WAITING_MESSAGES or self._waiting_bytes + len(data) > MOST_WAITING_BYTES
+        ):
             raise SendQueueFullError(f"{waiting} messages of {self._waiting_bytes} bytes wait")
-        self._put_out(self._wire.binary(data) if data is message else self._wire.text(data))
+        encode = self._protocol.encode_binary if data is message else self._protocol.encode_text
+        self._send_or_queue(encode(data))
 
     async def send(self, text: str) -> None:
-        """Send a text message; waits while the peer does not read, and gives it up after SEND_S."""
-        await self._all_sent()
-        self.put(text)
-        await self._all_sent()
-        if self._gone is not None:
+        """Send a text message; wait while the peer does not read, at most SEND_TIMEOUT_S."""
+        await self._wait_flushed()
+        self.send_nowait(text)
+        await self._wait_flushed()
+        if self._closed is not None:
             raise self._lost()
 
-    def _put_out(self, data: bytes) -> None:
+    def _send_or_queue(self, data: bytes) -> None:
         if not data:
             return
         if not self._waiting:
@@ -200,21 +241,21 @@ class WebSocketConnection:
             self._nursery.start_soon(self._flush, self._flushed)
 
     def _try_to_send(self, data: bytes | memoryview) -> int:
-        """So many bytes went, or need not go any more."""
+        """Return the number of bytes that were sent, or that need not be sent any more."""
         try:
             return self._transport.send(data)
         except OSError as error:
-            self._is_gone(_in_words(error))  # what it has sent before may still be received
+            self._set_closed(_close_cause(error))  # what the peer sent before can still be received
             return len(data)
 
     async def _flush(self, flushed: trio.Event) -> None:
         """Send what waits, as the peer reads it."""
         try:
             while self._waiting:
-                with trio.move_on_after(SEND_S) as patience:
-                    await self._transport.has_room()
-                if patience.cancelled_caught:
-                    self._drop(CloseCause(f"it has not read for {SEND_S:g} s"))
+                with trio.move_on_after(SEND_TIMEOUT_S) as timeout:
+                    await self._transport.wait_writable()
+                if timeout.cancelled_caught:
+                    self._drop(CloseCause(f"it has not read for {SEND_TIMEOUT_S:g} s"))
                 else:
                     self._send_waiting()
         except trio.ClosedResourceError:
@@ -222,7 +263,7 @@ class WebSocketConnection:
         finally:
             self._flushed = None
             flushed.set()
-        self._end_if_due()
+        self._shutdown_if_due()
 
     def _send_waiting(self) -> None:
         while self._waiting:
@@ -234,7 +275,7 @@ class WebSocketConnection:
                 return
             self._waiting.pop(0)
 
-    async def _all_sent(self) -> None:
+    async def _wait_flushed(self) -> None:
         while self._waiting:
             if self._flushed is None:  # its task was cancelled
                 self._flushed = trio.Event()
@@ -242,59 +283,59 @@ class WebSocketConnection:
             else:
                 await self._flushed.wait()
 
-    # -- life and end -------------------------------------------------------------------------------
+    # -- liveness and end -----------------------------------------------------------------------------
 
     async def ping(self, timeout_s: float) -> None:
-        """Ask for a sign of life; raises LinkLost where none comes in `timeout_s`.
+        """Send a ping; raises ConnectionLostError if nothing comes within `timeout_s`.
 
-        A message is one too; and while we do not read, a pong may stand behind what we have not read.
+        Any data is an answer. While nothing is read, the pong may be behind unread data: no loss then.
         """
-        if self._gone is not None:
+        if self._closed is not None:
             raise self._lost()
-        self._wire.ping()
-        self._put_out(self._wire.take())
-        with trio.move_on_after(timeout_s) as waiting:
-            await self._next_heard()
-        if self._gone is not None:
+        self._protocol.send_ping()
+        self._send_or_queue(self._protocol.take_output())
+        with trio.move_on_after(timeout_s) as timeout:
+            await self._wait_data()
+        if self._closed is not None:
             raise self._lost()
-        if waiting.cancelled_caught and trio.current_time() - self._silent_since >= timeout_s:
+        if timeout.cancelled_caught and trio.current_time() - self._silent_since >= timeout_s:
             raise ConnectionLostError(f"no answer to a ping for {timeout_s:g} s")
 
     async def close(self, code: int, reason: str) -> None:
-        """Send what waits, and close, at the latest after CLOSE_S. Never raises for a link that is lost."""
-        self._is_gone(CLOSED)
+        """Send what is queued and close, within CLOSE_TIMEOUT_S; never raises for a lost connection."""
+        self._set_closed(CLOSED_LOCALLY)
         try:
-            with trio.move_on_after(CLOSE_S):
-                self._wire.close(code, reason)
-                self._put_out(self._wire.take())
-                await self._all_sent()
-                # What is not read to its end is reset, and might take our last words along.
-                while not self._wire.over:
+            with trio.move_on_after(CLOSE_TIMEOUT_S):
+                self._protocol.send_close(code, reason)
+                self._send_or_queue(self._protocol.take_output())
+                await self._wait_flushed()
+                # A socket that is closed with unread data is reset, and our close frame may be lost: read on.
+                while not self._protocol.is_finished:
                     await self._read_more()
-                    self._wire.messages.clear()
-            self._transport.end()
+                    self._protocol.messages.clear()
+            self._transport.shutdown_send()
         finally:
             self._transport.close()
 
-    def _end_if_due(self) -> None:
-        if self._wire.ended and not self._waiting:
-            self._transport.end()
+    def _shutdown_if_due(self) -> None:
+        if self._protocol.is_send_closed and not self._waiting:
+            self._transport.shutdown_send()
 
-    def _drop(self, gone: CloseCause) -> None:
-        """Give the peer up, without a word that it would not hear."""
-        self._is_gone(gone)
+    def _drop(self, cause: CloseCause) -> None:
+        """Give the peer up without a close frame, which it would not read."""
+        self._set_closed(cause)
         self._waiting.clear()
         self._transport.close()
 
-    def _is_gone(self, gone: CloseCause) -> None:
-        """The first reason is the reason."""
-        if self._gone is None:
-            self._gone = gone
+    def _set_closed(self, cause: CloseCause) -> None:
+        """Keep the first cause."""
+        if self._closed is None:
+            self._closed = cause
 
     def _lost(self) -> ConnectionLostError:
-        gone = self._gone or CloseCause(VANISHED)
-        return ConnectionLostError(gone.reason, clean=gone.clean, ours=gone is CLOSED)
+        cause = self._closed or CloseCause(VANISHED)
+        return ConnectionLostError(cause.reason, is_clean=cause.is_clean, is_local=cause is CLOSED_LOCALLY)
 
 
-def _in_words(error: BaseException) -> CloseCause:
-    return CloseCause(VANISHED if isinstance(error, ConnectionError) else cause(error))
+def _close_cause(error: BaseException) -> CloseCause:
+    return CloseCause(VANISHED if isinstance(error, ConnectionError) else describe_error(error))

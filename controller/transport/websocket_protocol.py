@@ -1,8 +1,8 @@
-"""Messages to bytes and back: one open WebSocket (RFC 6455) with what it has agreed on, pure.
+"""Messages to bytes and back: one open WebSocket (RFC 6455) with its extensions, pure.
 
-The protocol is that of the Sans-I/O layer of `websockets`. Here its frames become whole messages, and each
-of its ends one sentence. Most that comes is one text message in one frame: that is taken without it, in a
-quarter of the time.
+The protocol is the Sans-I/O layer of `websockets`. This module joins its frames to messages and turns each
+of its ends into one `CloseCause`. Most messages come as one uncompressed text frame: those are decoded here
+without the library, in a quarter of the time.
 """
 
 from __future__ import annotations
@@ -14,90 +14,114 @@ from websockets.frames import BINARY, CLOSE, CONT, TEXT, Close, CloseCode, Frame
 from websockets.http11 import Request, Response
 from websockets.protocol import CLIENT, CLOSED, OPEN, Protocol
 
+from controller.model.peer_text import bounded_text
+
 try:
     from websockets.speedups import apply_mask
-except ImportError:  # where it was built without a compiler
+except ImportError:  # built without a compiler
     from websockets.utils import apply_mask
 
-SMALL = 128
-"""Bytes of a message that deflate would make hardly shorter: it goes as it is."""
+SMALLEST_DEFLATED = 128
+"""Bytes below which deflate hardly shortens a message: it is sent uncompressed."""
 
-PROPER = (CloseCode.NORMAL_CLOSURE, CloseCode.GOING_AWAY, CloseCode.NO_STATUS_RCVD)
-"""The close codes (RFC 6455, 7.4.1) of a peer that has nothing to complain of."""
+CLEAN_CODES = (CloseCode.NORMAL_CLOSURE, CloseCode.GOING_AWAY, CloseCode.NO_STATUS_RCVD)
+"""Close codes (RFC 6455, 7.4.1) that report no error."""
 
 WHOLE_TEXT = 0x81
-"""How a frame begins that is a whole text message, not compressed (RFC 6455, 5.2)."""
+"""First byte of a frame that is a whole uncompressed text message (RFC 6455, 5.2)."""
 
-VANISHED = "it vanished without a close frame"
+VANISHED = "the connection ended without a close frame"
 
 
 class CloseCause(msgspec.Struct, frozen=True):
-    """How a WebSocket ended, in a person's words; `clean` where the peer closed it properly."""
+    """Reason for the end of a WebSocket; `is_clean`: a close frame that reports no error."""
 
     reason: str
-    clean: bool = False
+    is_clean: bool = False
 
 
 class WebSocketProtocol:
-    """One WebSocket, from its first byte to its last: bytes are fed in, and taken out.
+    """State machine of one WebSocket, from the first byte of its upgrade to its last.
 
-    `head`: the HTTP request or response that it began with. `messages`: what has come and nobody has
-    taken yet. `gone`: how it ended; None while it is open. `over`: nothing more that matters can come.
+    `head`: the HTTP request or response of its upgrade. `messages`: received and not yet taken.
+    `close_cause`: None while it is open. `is_finished`: nothing that matters can still come.
+    `fragment_bytes`: greatest payload of a binary frame that is sent; 0: a message is one frame.
+    `frames`: frames received so far, but for those that are a whole text message.
     """
+
+    __slots__ = (
+        "_is_between_messages",
+        "_masks",
+        "_most",
+        "_opening",
+        "_parts",
+        "_protocol",
+        "close_cause",
+        "fragment_bytes",
+        "frames",
+        "head",
+        "is_finished",
+        "messages",
+    )
 
     def __init__(self, protocol: Protocol) -> None:
         self.head: Request | Response | None = None
-        self.messages: list[str | bytes] = []  # a deque would take 600 bytes where it is empty
-        self.gone: CloseCause | None = None
-        self.over = False
+        self.messages: list[str | bytes] = []  # a deque takes 600 bytes when empty
+        self.close_cause: CloseCause | None = None
+        self.is_finished = False
+        self.frames = 0
         self._protocol = protocol
         self._masks = protocol.side is CLIENT
         self._most = protocol.max_message_size or inf
         self._is_between_messages = False
         self.fragment_bytes = 0
-        """Greatest payload of a binary frame; 0: a message is one frame."""
         self._opening: Frame | None = None
-        self._parts = bytearray()
+        self._parts: bytearray | None = None
 
     @property
-    def deflates(self) -> bool:
-        """Whether it has agreed on permessage-deflate."""
+    def uses_deflate(self) -> bool:
+        """True if permessage-deflate was agreed on."""
         return bool(self._protocol.extensions)
 
     @property
-    def ended(self) -> bool:
-        """Whether nothing may be sent after what has been taken."""
+    def is_send_closed(self) -> bool:
+        """True if nothing may be sent after what `take_output` returned."""
         return self._protocol.eof_sent
 
-    # -- in -----------------------------------------------------------------------------------------
+    # -- receiving ------------------------------------------------------------------------------------
 
-    def feed(self, data: bytes) -> None:
-        """What has come; no byte at all is the end of the stream."""
+    def receive_data(self, data: bytes) -> None:
+        """Pass received bytes; b"" at the end of the stream."""
         protocol = self._protocol
-        if self._is_between_messages and data and not (data := self._whole_texts(data)):
+        if self._is_between_messages and data and not (data := self._take_whole_texts(data)):
             return
         if data:
             protocol.receive_data(data)
         else:
-            self.over = True
+            self.is_finished = True
             protocol.receive_eof()
         for event in protocol.events_received():
             if not isinstance(event, Frame):
                 self.head = event
-            elif self.gone is None:
-                self._came(event)
-        if self.gone is None and (protocol.parser_exc is not None or protocol.state is CLOSED):
-            self._failed()
+            elif self.close_cause is None:
+                self.frames += 1
+                self._on_frame(event)
+        if self.close_cause is None and (protocol.parser_exc is not None or protocol.state is CLOSED):
+            self._on_failure()
         self._is_between_messages = (
             protocol.state is OPEN and self._opening is None and not protocol.reader.buffer
         )
 
-    def _whole_texts(self, data: bytes) -> bytes:
-        """Take the whole text messages that it begins with. The rest is for the protocol, also to judge."""
+    def _take_whole_texts(self, data: bytes) -> bytes:
+        """Decode the whole text messages at the start of `data`; return the rest for the library.
+
+        Anything unusual (a wrong mask bit, a 64-bit length, invalid UTF-8) is left to the library, which
+        then fails the connection in the way that the standard demands.
+        """
         at, end, masked = 0, len(data), not self._masks
         while at + 1 < end and data[at] == WHOLE_TEXT and (data[at + 1] >= 0x80) is masked:
             length, start = data[at + 1] & 0x7F, at + 2
-            if length == 126:
+            if length == 126:  # a 16-bit length follows
                 length, start = int.from_bytes(data[start : start + 2], "big"), start + 2
             if masked:
                 start += 4
@@ -113,25 +137,24 @@ class WebSocketProtocol:
             at = start + length
         return data[at:]
 
-    def _came(self, frame: Frame) -> None:
+    def _on_frame(self, frame: Frame) -> None:
         opcode = frame.opcode
         if opcode is TEXT or opcode is BINARY:
             if frame.fin:
-                self._complete(frame, frame.data)
+                self._on_message(frame, frame.data)
             else:
-                self._opening = frame
-                self._parts += frame.data
-        elif opcode is CONT and self._opening is not None:
+                self._opening, self._parts = frame, bytearray(frame.data)
+        elif opcode is CONT and self._opening is not None and self._parts is not None:
             self._parts += frame.data
             if frame.fin:
                 opening, parts = self._opening, self._parts
-                self._opening, self._parts = None, bytearray()
-                self._complete(opening, parts)
+                self._opening = self._parts = None
+                self._on_message(opening, parts)
         elif opcode is CLOSE and (close := self._protocol.close_rcvd) is not None:
-            self.gone = CloseCause(_in_words(close), clean=close.code in PROPER)
-            self.over = True
+            self.close_cause = CloseCause(_describe(close), is_clean=close.code in CLEAN_CODES)
+            self.is_finished = True
 
-    def _complete(self, opening: Frame, data: bytes | bytearray | memoryview) -> None:
+    def _on_message(self, opening: Frame, data: bytes | bytearray | memoryview) -> None:
         if opening.opcode is BINARY:
             self.messages.append(bytes(data))
             return
@@ -139,21 +162,28 @@ class WebSocketProtocol:
             self.messages.append(str(data, "utf-8"))
         except UnicodeDecodeError:
             self._protocol.fail(CloseCode.INVALID_DATA, "a text message is not UTF-8")
-            self._failed()
+            self._on_failure()
 
-    def _failed(self) -> None:
-        """Its stream has ended too early; or the peer has broken the protocol, and is told so."""
-        told = self._protocol.close_sent
-        self.gone = CloseCause(VANISHED if told is None else _in_words(told))
+    def _on_failure(self) -> None:
+        """Set the cause: the stream ended too early, or the library has failed the connection."""
+        sent = self._protocol.close_sent
+        if sent is None:
+            self.close_cause = CloseCause(VANISHED)
+        elif sent.code is CloseCode.MESSAGE_TOO_BIG:
+            self.close_cause = CloseCause(
+                f"a message is longer than {self._most} bytes; raise listen.max_message_bytes if it must pass"
+            )
+        else:
+            self.close_cause = CloseCause(_describe(sent))
 
-    # -- out ----------------------------------------------------------------------------------------
+    # -- sending --------------------------------------------------------------------------------------
 
-    def text(self, text: bytes) -> bytes:
-        """The frame of a text message, given in UTF-8, to be sent after what `take` gives."""
-        extensions = self._protocol.extensions if len(text) >= SMALL else ()
+    def encode_text(self, text: bytes) -> bytes:
+        """Return the frame of a text message, given in UTF-8; send it after `take_output`."""
+        extensions = self._protocol.extensions if len(text) >= SMALLEST_DEFLATED else ()
         return Frame(TEXT, text).serialize(mask=self._masks, extensions=extensions)
 
-    def binary(self, data: bytes) -> bytes:
+    def encode_binary(self, data: bytes) -> bytes:
         """Return the frames of a binary message, of `fragment_bytes` at most; they are not deflated."""
         most = self.fragment_bytes or len(data)
         if len(data) <= most:
@@ -164,25 +194,25 @@ class WebSocketProtocol:
         ]
         return b"".join(frame.serialize(mask=self._masks) for frame in frames)
 
-    def ping(self) -> None:
-        """Ask for a sign of life."""
+    def send_ping(self) -> None:
+        """Queue a ping."""
         self._protocol.send_ping(b"")
 
-    def close(self, code: int, reason: str) -> None:
-        """Begin the closing handshake, unless the peer has begun it or it is too late for it."""
+    def send_close(self, code: int, reason: str) -> None:
+        """Queue a close frame, unless the peer has sent one or the connection has failed."""
         if self._protocol.state is OPEN:
-            self._protocol.send_close(code, _fits(reason))
+            self._protocol.send_close(code, _cut_reason(reason))
 
-    def take(self) -> bytes:
-        """What is to be sent now, messages apart: answers to pings, and the closing handshake."""
+    def take_output(self) -> bytes:
+        """Return what is to be sent now, messages apart: the upgrade, pongs and close frames."""
         writes = self._protocol.data_to_send()
         return writes[0] if len(writes) == 1 else b"".join(writes)
 
 
-def _in_words(close: Close) -> str:
-    return f"closed with {int(close.code)}" + (f", {close.reason}" if close.reason else "")
+def _describe(close: Close) -> str:
+    return f"closed with {int(close.code)}" + (f", {bounded_text(close.reason)}" if close.reason else "")
 
 
-def _fits(reason: str) -> str:
-    """A close frame has room for 123 bytes of reason (RFC 6455, 5.5)."""
+def _cut_reason(reason: str) -> str:
+    """Cut a reason to the 123 bytes that a close frame has room for (RFC 6455, 5.5)."""
     return reason.encode()[:123].decode(errors="ignore")

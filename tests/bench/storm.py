@@ -19,7 +19,7 @@ from pathlib import Path
 import trio
 
 from controller.config.password_files import SALT_BYTES, hash_password
-from controller.stations.admission import basic
+from controller.transport.http_upgrade import basic_authorization
 from tests.controller.transport.certificates import LOOPBACK, Authority
 from tests.controller.transport.fleet import BusyBackend, Fleet, most_in_a_second
 from tests.strangers.programs import CONTROLLER, free_port
@@ -66,7 +66,10 @@ async def _storm(count: int, over: str, shows: str, max_a: int) -> dict[str, obj
             tls = ssl.create_default_context(cafile=authority.ca) if over == "TLS" else None
             fleet = Fleet(
                 f"{scheme}://127.0.0.1:{port}/ocpp/{{station}}",
-                {name: [(b"Authorization", basic(name, PASSWORD))] if shows else [] for name in names},
+                {
+                    name: [(b"Authorization", basic_authorization(name, PASSWORD))] if shows else []
+                    for name in names
+                },
                 tls,
             )
             with trio.fail_after(LONGEST_S):

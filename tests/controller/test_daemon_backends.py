@@ -10,6 +10,7 @@ import pytest
 from trio_websocket import ConnectionClosed
 
 from controller.backends import failover
+from controller.model.rate_limits import Backoff
 from tests.controller.peers import (
     ACCEPTED,
     BOOT,
@@ -114,8 +115,8 @@ async def test_links_go_back_when_the_better_uplink_has_answered_for_a_while(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(failover, "FAILBACK_S", 0.4)
-    monkeypatch.setattr(failover, "PROBE_S", 0.1)
-    monkeypatch.setattr(failover, "FIRST_WAIT_S", 0.1)
+    monkeypatch.setattr(failover, "PROBE_INTERVAL_S", 0.1)
+    monkeypatch.setattr(failover, "BACKOFF", Backoff(first_s=0.1, longest_s=0.1))
     async with backends("a", "b") as made:
         config = a_site(tmp_path, made, TWO_WAYS, 'owner = "cpo"\nwhen_backend_away = "autonomous"')
         made["a"].refuse_with = 503

@@ -16,8 +16,8 @@ from controller.config.password_files import hash_password
 from controller.model.observations import Booted
 from controller.ocpp.frames import Version
 from controller.services.app import App
-from controller.stations.admission import basic
 from controller.store.boot_store import BootStore
+from controller.transport.http_upgrade import basic_authorization
 from tests.controller.services.test_app import running, site
 from tests.controller.transport.rig import heard
 
@@ -33,7 +33,7 @@ def with_first_station(config: Config, **keys: object) -> Config:
 async def connected(
     controller: App, *offered: str, password: bytes | None = None
 ) -> AsyncIterator[WebSocketConnection]:
-    headers = [] if password is None else [(b"Authorization", basic("CS01", password))]
+    headers = [] if password is None else [(b"Authorization", basic_authorization("CS01", password))]
     async with open_websocket_url(
         f"ws://127.0.0.1:{controller.port}/ocpp/CS01",
         subprotocols=offered,

@@ -10,9 +10,9 @@ from websockets.frames import BINARY, Frame
 from websockets.uri import parse_uri
 
 from controller.transport.byte_transport import ByteTransport
-from controller.transport.deflate import OFFERED
-from controller.transport.http_upgrade import ClientUpgrade, UpgradeRequest
-from controller.transport.websocket_connection import READ, ConnectionLostError, WebSocketConnection
+from controller.transport.http_upgrade import OFFERED, ClientUpgrade, UpgradeRequest
+from controller.transport.transport_errors import ConnectionLostError
+from controller.transport.websocket_connection import READ_BYTES, WebSocketConnection
 from controller.transport.websocket_protocol import WebSocketProtocol
 
 MOST = 32 << 20
@@ -29,10 +29,10 @@ async def echo(link: WebSocketConnection, wire: WebSocketProtocol) -> None:
             else:
                 protocol = wire._protocol
                 frame = Frame(BINARY, message).serialize(
-                    mask=wire._masks, extensions=protocol.extensions if wire.deflates else ()
+                    mask=wire._masks, extensions=protocol.extensions if wire.uses_deflate else ()
                 )
-                link._put_out(frame)
-                await link._all_sent()
+                link._send_or_queue(frame)
+                await link._wait_flushed()
     except ConnectionLostError:
         await link.close(1000, "")
 
@@ -43,11 +43,11 @@ async def serve(stream: trio.SocketStream) -> None:
     asked = UpgradeRequest(MOST, compression=True)
     try:
         while not asked.is_complete:
-            asked.feed(await transport.receive_some(READ))
+            asked.receive_data(await transport.receive_some(READ_BYTES))
         asked.accept(None)
-        await transport.send_all(asked.wire.take())
+        await transport.send_all(asked.protocol.take_output())
         async with trio.open_nursery() as nursery:
-            await echo(WebSocketConnection(nursery, transport, asked.wire), asked.wire)
+            await echo(WebSocketConnection(nursery, transport, asked.protocol), asked.protocol)
     finally:
         transport.close()
 
@@ -60,9 +60,9 @@ async def opened(url: str) -> AsyncIterator[tuple[WebSocketConnection, WebSocket
     protocol.send_request(protocol.connect())
     wire = WebSocketProtocol(protocol)
     transport = ByteTransport(await trio.open_tcp_stream(uri.host, uri.port))
-    await transport.send_all(wire.take())
+    await transport.send_all(wire.take_output())
     while wire.head is None:
-        wire.feed(await transport.receive_some(READ))
+        wire.receive_data(await transport.receive_some(READ_BYTES))
     async with trio.open_nursery() as nursery:
         link = WebSocketConnection(nursery, transport, wire)
         try:

@@ -1,4 +1,4 @@
-"""Which uplink is dialled next: the machine on a clock of its own, with chances that are known."""
+"""Endpoint selection on a clock of the test, with known chances."""
 
 from __future__ import annotations
 
@@ -9,16 +9,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.backends.failover import (
-    DENIED_WAIT_S,
+    BACKOFF,
     FAILBACK_S,
     LASTING_S,
     LONGEST_WAIT_S,
-    MOST_PATIENCE_S,
-    PROBE_S,
+    MOST_HOLDS,
+    PROBE_INTERVAL_S,
+    REFUSED_WAIT_S,
+    WAITING_S,
+    BackendVerdict,
     EndpointSelector,
 )
 
 NEVER = float("inf")
+VERDICT = BackendVerdict("HTTP status 401", 401)
 
 
 class Highest(random.Random):
@@ -32,38 +36,45 @@ def two() -> EndpointSelector:
     return EndpointSelector([("second", 10), ("first", 0)], Highest())
 
 
-def fail(machine: EndpointSelector, uplink: str, now: float, retry_after_s: float | None = None) -> None:
-    machine.dialling(uplink)
-    machine.failed(uplink, now, now, retry_after_s)
+def fail(machine: EndpointSelector, endpoint: str, now: float) -> None:
+    machine.on_dial_started(endpoint)
+    machine.on_unreachable(endpoint, "refused", now, now)
 
 
-def reach(machine: EndpointSelector, uplink: str, now: float, station: str = "CS01") -> None:
-    machine.dialling(uplink)
-    machine.answered(station, uplink, now)
+def fail_upgrade(
+    machine: EndpointSelector, station: str, now: float, retry_after_s: float | None = None
+) -> tuple[bool, bool]:
+    machine.on_dial_started("only")
+    return machine.on_upgrade_failed(station, station, "only", "HTTP status 500", now, now, retry_after_s)
+
+
+def reach(machine: EndpointSelector, endpoint: str, now: float, station: str = "CS01") -> None:
+    machine.on_dial_started(endpoint)
+    machine.on_link_opened(station, station, endpoint, now)
 
 
 # -- one dial after the other --------------------------------------------------------------------------
 
 
-def test_the_lowest_priority_number_goes_first_and_the_next_when_it_fails() -> None:
+def test_select_takes_lowest_priority_then_next_on_failure() -> None:
     machine = two()
-    assert machine.next("CS01", 0) == "first"
+    assert machine.select("CS01", 0) == "first"
     fail(machine, "first", 0)
-    assert machine.next("CS01", 0) == "second"
-    assert machine.next("CS02", 0) == "second"  # what one station has found out, all know
+    assert machine.select("CS01", 0) == "second"
+    assert machine.select("CS02", 0) == "second"  # what one station has found out, all know
     fail(machine, "second", 0)
-    assert machine.next("CS01", 0) is None
+    assert machine.select("CS01", 0) is None
     assert machine.ready_at("CS01") == 1
-    assert machine.next("CS01", 1) == "first"
+    assert machine.select("CS01", 1) == "first"
 
 
-def test_uplinks_that_were_tried_are_left_out() -> None:
+def test_select_leaves_out_tried_endpoints() -> None:
     machine = two()
-    assert machine.next("CS01", 0, {"first"}) == "second"
-    assert machine.next("CS01", 0, {"first", "second"}) is None
+    assert machine.select("CS01", 0, {"first"}) == "second"
+    assert machine.select("CS01", 0, {"first", "second"}) is None
 
 
-def test_the_back_off_doubles_up_to_the_longest_and_begins_anew_after_a_link() -> None:
+def test_backoff_doubles_and_restarts_after_a_link() -> None:
     machine = EndpointSelector([("only", 0)], Highest())
     now, waits = 0.0, []
     for _ in range(9):
@@ -71,22 +82,22 @@ def test_the_back_off_doubles_up_to_the_longest_and_begins_anew_after_a_link() -
         waits.append(machine.ready_at("CS01") - now)
         now = machine.ready_at("CS01")
     assert waits == [1, 2, 4, 8, 16, 32, 60, 60, 60]
-    machine.dialling("only")
-    assert machine.answered("CS01", "only", now)
-    assert machine.next("CS02", now) == "only"
+    machine.on_dial_started("only")
+    assert machine.on_link_opened("CS01", "CS01", "only", now)
+    assert machine.select("CS02", now) == "only"
     fail(machine, "only", now)
     assert machine.ready_at("CS01") == now + 1
 
 
 @given(seed=st.integers(), failures=st.integers(1, 3000))
-def test_the_jitter_is_full(seed: int, failures: int) -> None:
+def test_backoff_jitter_is_full(seed: int, failures: int) -> None:
     machine = EndpointSelector([("only", 0)], random.Random(seed))
     for _ in range(failures):
         fail(machine, "only", 0)
-    assert 0 <= machine.ready_at("CS01") <= LONGEST_WAIT_S
+    assert 0 <= machine.ready_at("CS01") <= BACKOFF.longest_s
 
 
-def test_the_same_seed_gives_the_same_waits_and_another_seed_others() -> None:
+def test_backoff_of_same_seed_is_equal() -> None:
     def wait(seed: int) -> float:
         machine = EndpointSelector([("only", 0)], random.Random(seed))
         fail(machine, "only", 0)
@@ -96,100 +107,102 @@ def test_the_same_seed_gives_the_same_waits_and_another_seed_others() -> None:
     assert len({wait(seed) for seed in range(20)}) == 20
 
 
-@pytest.mark.parametrize(("said", "waits"), [(0, 0), (7.5, 7.5), (600, 600), (1e12, MOST_PATIENCE_S)])
-def test_what_the_backend_says_of_coming_back_holds(said: float, waits: float) -> None:
+@pytest.mark.parametrize(("said", "waits"), [(0, 0), (7.5, 7.5), (600, 600), (1e12, LONGEST_WAIT_S)])
+def test_retry_after_of_backend_holds_for_station_and_all(said: float, waits: float) -> None:
     machine = EndpointSelector([("only", 0)], Highest())
-    fail(machine, "only", 100, said)
-    assert machine.ready_at("CS01") == 100 + waits
+    for station in ("CS01", "CS02"):
+        fail_upgrade(machine, station, 100, said)
+        assert machine.ready_at(station) == 100 + waits
+    assert machine.ready_at("CS03") == 100 + waits
 
 
-def test_dials_that_were_under_way_together_fail_once() -> None:
+def test_simultaneous_dials_fail_once() -> None:
     machine = EndpointSelector([("only", 0)], Highest())
     for _ in range(1000):
-        machine.dialling("only")
-    assert machine.failed("only", 0, 10)
-    assert not any(machine.failed("only", 0, 10) for _ in range(999))
+        machine.on_dial_started("only")
+    assert machine.on_unreachable("only", "refused", 0, 10)
+    assert not any(machine.on_unreachable("only", "refused", 0, 10) for _ in range(999))
     assert machine.ready_at("CS01") == 11
 
 
-def test_after_the_wait_one_dials_and_the_others_wait_for_what_becomes_of_it() -> None:
+def test_trial_is_one_dial_for_which_others_wait() -> None:
     machine = EndpointSelector([("only", 0)], Highest())
     fail(machine, "only", 0)
-    assert not machine.is_trying("CS02", 1)
-    machine.dialling("only")
-    assert machine.next("CS02", 1) is None
-    assert machine.is_trying("CS02", 1)
+    assert not machine.is_trial_running("CS02", 1)
+    machine.on_dial_started("only")
+    assert machine.select("CS02", 1) is None
+    assert machine.is_trial_running("CS02", 1)
     assert machine.ready_at("CS02") == NEVER
-    machine.abandoned("only")
-    assert machine.next("CS02", 1) == "only"
+    machine.on_dial_cancelled("only")
+    assert machine.select("CS02", 1) == "only"
     reach(machine, "only", 1)
-    assert [machine.next(f"CS{number}", 1) for number in range(3)] == ["only"] * 3
+    assert [machine.select(f"CS{number}", 1) for number in range(3)] == ["only"] * 3
 
 
-def test_while_all_is_well_everybody_dials_at_once() -> None:
+def test_endpoint_that_is_up_is_dialled_by_all() -> None:
     machine = EndpointSelector([("only", 0)], Highest())
-    machine.dialling("only")
-    assert machine.next("CS02", 0) == "only"
-    assert not machine.is_trying("CS02", 0)
+    machine.on_dial_started("only")
+    assert machine.select("CS02", 0) == "only"
+    assert not machine.is_trial_running("CS02", 0)
 
 
 # -- links that are lost -------------------------------------------------------------------------------
 
 
-def test_after_a_lost_link_one_tries_the_uplink_and_all_others_use_another() -> None:
+def test_suspect_endpoint_is_tried_by_one_station() -> None:
     machine = two()
-    machine.lost("CS01", "first", LASTING_S, 50, clean=False)
-    assert machine.next("CS01", 50) == "first"
-    machine.dialling("first")
-    assert machine.next("CS02", 50) == "second"
-    machine.answered("CS01", "first", 51)
-    assert machine.next("CS02", 51) == "first"
+    machine.on_link_lost("CS01", "first", "lost", LASTING_S, 50, is_clean=False)
+    assert machine.select("CS01", 50) == "first"
+    machine.on_dial_started("first")
+    assert machine.select("CS02", 50) == "second"
+    machine.on_link_opened("CS01", "CS01", "first", 51)
+    assert machine.select("CS02", 51) == "first"
 
 
-def test_a_suspect_that_does_not_answer_is_down() -> None:
+def test_suspect_endpoint_that_fails_is_down() -> None:
     machine = two()
-    machine.lost("CS01", "first", LASTING_S, 50, clean=False)
+    machine.on_link_lost("CS01", "first", "lost", LASTING_S, 50, is_clean=False)
     fail(machine, "first", 50)
-    assert machine.next("CS01", 51.5) == "second"
+    assert machine.select("CS01", 51.5) == "second"
 
 
-def test_a_link_that_its_backend_closed_properly_says_nothing_of_the_uplink() -> None:
+def test_cleanly_closed_link_leaves_endpoint_up() -> None:
     machine = two()
-    machine.lost("CS01", "first", LASTING_S, 50, clean=True)
-    machine.dialling("first")
-    assert machine.next("CS02", 50) == "first"
+    machine.on_link_lost("CS01", "first", "lost", LASTING_S, 50, is_clean=True)
+    machine.on_dial_started("first")
+    assert machine.select("CS02", 50) == "first"
 
 
-def test_a_station_whose_links_do_not_last_waits_longer_each_time() -> None:
+def test_station_with_short_links_waits_longer_each_time() -> None:
     machine = EndpointSelector([("only", 0)], Highest())
     now, waits = 0.0, []
     for _ in range(4):
         reach(machine, "only", now)
-        machine.lost("CS01", "only", 0.1, now, clean=True)
+        machine.on_link_lost("CS01", "only", "lost", 0.1, now, is_clean=True)
         waits.append(machine.ready_at("CS01") - now)
-        assert machine.next("CS02", now) == "only"
+        assert machine.select("CS02", now) == "only"
         now = machine.ready_at("CS01")
     assert waits == [1, 2, 4, 8]
     reach(machine, "only", now)
-    machine.lost("CS01", "only", LASTING_S, now, clean=True)
-    assert machine.next("CS01", now) == "only"
+    machine.on_link_lost("CS01", "only", "lost", LASTING_S, now, is_clean=True)
+    assert machine.select("CS01", now) == "only"
 
 
-def test_a_station_that_gets_no_answers_goes_elsewhere_and_others_look_for_themselves() -> None:
+def test_station_without_answers_uses_another_endpoint() -> None:
     machine = two()
-    machine.unanswered("CS01", "first", 50)
-    assert machine.next("CS01", 50) == "second"
-    assert machine.next("CS02", 50) == "first"
-    machine.dialling("first")
-    assert machine.next("CS03", 50) == "second"
+    machine.on_calls_unanswered("CS01", "first", 50)
+    assert machine.select("CS01", 50) == "second"
+    assert machine.select("CS02", 50) == "first"
+    machine.on_dial_started("first")
+    assert machine.select("CS03", 50) == "second"
 
 
-def test_a_station_that_gets_no_answers_again_and_again_waits_longer() -> None:
+def test_station_without_answers_again_waits_longer() -> None:
     machine = EndpointSelector([("only", 0)], Highest())
     now, waits = 0.0, []
     for _ in range(3):
         reach(machine, "only", now)
-        machine.unanswered("CS01", "only", now)
+        machine.on_calls_unanswered("CS01", "only", now)
         waits.append(machine.ready_at("CS01") - now)
         now = machine.ready_at("CS01")
     assert waits == [1, 2, 4]
@@ -198,94 +211,173 @@ def test_a_station_that_gets_no_answers_again_and_again_waits_longer() -> None:
 # -- a station that is not wanted ----------------------------------------------------------------------
 
 
-def test_a_station_that_is_not_wanted_waits_and_nobody_else() -> None:
+def test_refused_station_waits_alone() -> None:
     machine = EndpointSelector([("only", 0)], Highest())
-    machine.dialling("only")
-    assert machine.denied("CS01", "only", 0)
-    assert machine.next("CS01", DENIED_WAIT_S) is None
-    assert machine.ready_at("CS01") == 1.5 * DENIED_WAIT_S
-    assert machine.next("CS02", 0) == "only"
-    assert not machine.denied("CS01", "only", 90)  # that is told once
+    machine.on_dial_started("only")
+    assert machine.on_station_refused("CS01", "only", VERDICT, 0)
+    assert machine.select("CS01", REFUSED_WAIT_S) is None
+    assert machine.ready_at("CS01") == 1.5 * REFUSED_WAIT_S
+    assert machine.select("CS02", 0) == "only"
+    assert not machine.on_station_refused("CS01", "only", VERDICT, 90)  # that is told once
     reach(machine, "only", 200)
-    assert machine.denied("CS01", "only", 300)  # it had been wanted in between
+    assert machine.on_station_refused("CS01", "only", VERDICT, 300)  # it had been wanted in between
 
 
-def test_a_station_that_is_not_wanted_over_one_uplink_takes_the_next_and_stays_there() -> None:
+def test_refused_station_uses_next_endpoint_and_stays() -> None:
     machine = two()
-    machine.denied("CS01", "first", 0)
-    assert machine.next("CS01", 0) == "second"
-    assert machine.outdone_at("CS01", "second") == NEVER
-    assert machine.outdone_at("CS02", "second") < 0
+    machine.on_station_refused("CS01", "first", VERDICT, 0)
+    assert machine.select("CS01", 0) == "second"
+    assert machine.better_at("CS01", "second") == NEVER
+    assert machine.better_at("CS02", "second") < 0
 
 
-def test_an_uplink_that_was_down_and_denies_is_up() -> None:
+def test_down_endpoint_that_refuses_is_up() -> None:
     machine = EndpointSelector([("only", 0)], Highest())
     fail(machine, "only", 0)
-    machine.dialling("only")
-    machine.denied("CS01", "only", 1)
-    assert machine.next("CS02", 1) == "only"
+    machine.on_dial_started("only")
+    machine.on_station_refused("CS01", "only", VERDICT, 1)
+    assert machine.select("CS02", 1) == "only"
 
 
 # -- back to the better one ----------------------------------------------------------------------------
 
 
-def test_a_better_uplink_takes_links_when_it_has_answered_for_a_while() -> None:
+def test_better_endpoint_takes_links_after_answering_a_while() -> None:
     machine = two()
     fail(machine, "first", 0)
     reach(machine, "second", 0)
-    assert machine.probe_at() == 1
-    assert machine.to_probe(0.5) == []
+    assert machine.next_probe_at() == 1
+    assert machine.endpoints_to_probe(0.5) == []
     now = 1.0
     while now < 1 + FAILBACK_S:
-        assert machine.to_probe(now) == ["first"]
-        assert not machine.probe_answered("first", now)
-        assert machine.next("CS02", now) == "second"
-        assert machine.outdone_at("CS01", "second") == NEVER
-        assert machine.probe_at() == now + PROBE_S
-        now += PROBE_S
-    assert machine.probe_answered("first", now)
-    assert machine.next("CS02", now) == "first"
-    assert machine.outdone_at("CS01", "second") <= now
-    assert machine.outdone_at("CS01", "first") == NEVER
-    assert machine.probe_at() is None
+        assert machine.endpoints_to_probe(now) == ["first"]
+        assert not machine.on_probe_answered("first", now)
+        assert machine.select("CS02", now) == "second"
+        assert machine.better_at("CS01", "second") == NEVER
+        assert machine.next_probe_at() == now + PROBE_INTERVAL_S
+        now += PROBE_INTERVAL_S
+    assert machine.on_probe_answered("first", now)
+    assert machine.select("CS02", now) == "first"
+    assert machine.better_at("CS01", "second") <= now
+    assert machine.better_at("CS01", "first") == NEVER
+    assert machine.next_probe_at() is None
 
 
-def test_a_probe_that_fails_begins_the_while_anew() -> None:
+def test_failed_probe_restarts_the_failback_time() -> None:
     machine = two()
     fail(machine, "first", 0)
-    machine.probe_answered("first", 1)
-    machine.failed("first", 41, 41)
-    assert machine.probe_at() == 43  # the second failure: 2 s
-    machine.probe_answered("first", 43)
-    assert not machine.probe_answered("first", 1 + FAILBACK_S)
-    assert machine.probe_answered("first", 43 + FAILBACK_S)
+    machine.on_probe_answered("first", 1)
+    machine.on_unreachable("first", "refused", 41, 41)
+    assert machine.next_probe_at() == 43  # the second failure: 2 s
+    machine.on_probe_answered("first", 43)
+    assert not machine.on_probe_answered("first", 1 + FAILBACK_S)
+    assert machine.on_probe_answered("first", 43 + FAILBACK_S)
 
 
-def test_what_is_better_but_down_is_taken_where_there_is_nothing_else() -> None:
+def test_better_endpoint_that_is_down_is_used_without_another() -> None:
     machine = two()
     fail(machine, "first", 0)
-    machine.probe_answered("first", 1)
+    machine.on_probe_answered("first", 1)
     fail(machine, "second", 20)
-    assert machine.next("CS01", 20) == "first"
+    assert machine.select("CS01", 20) == "first"
     reach(machine, "first", 20)
-    assert machine.next("CS02", 20) == "first"
+    assert machine.select("CS02", 20) == "first"
 
 
-def test_a_link_moves_only_when_the_better_uplink_has_been_up_for_a_while() -> None:
+def test_link_moves_when_better_endpoint_is_up_a_while() -> None:
     machine = two()
-    machine.lost("CS01", "first", LASTING_S, 50, clean=False)
+    machine.on_link_lost("CS01", "first", "lost", LASTING_S, 50, is_clean=False)
     reach(machine, "first", 51)
-    assert machine.outdone_at("CS02", "second") == 51 + FAILBACK_S
+    assert machine.better_at("CS02", "second") == 51 + FAILBACK_S
 
 
-def test_a_probe_that_answers_after_a_dial_did_changes_nothing() -> None:
+def test_probe_answer_of_endpoint_that_is_up_changes_nothing() -> None:
     machine = two()
-    assert not machine.probe_answered("first", 5)
-    assert machine.next("CS01", 5) == "first"
+    assert not machine.on_probe_answered("first", 5)
+    assert machine.select("CS01", 5) == "first"
 
 
-def test_where_nothing_is_up_a_dial_is_the_probe() -> None:
+def test_without_endpoint_up_no_probe_is_made() -> None:
     machine = two()
     fail(machine, "first", 0)
     fail(machine, "second", 0)
-    assert machine.probe_at() is None
+    assert machine.next_probe_at() is None
+
+
+# -- one station's failed upgrade ----------------------------------------------------------------------
+
+
+def test_one_stations_failed_upgrades_leave_endpoint_up() -> None:
+    machine = EndpointSelector([("only", 0)], Highest())
+    assert fail_upgrade(machine, "CS01", 0) == (True, False)
+    assert machine.select("CS01", 0.5) is None
+    assert machine.select("CS02", 0) == "only"
+    assert fail_upgrade(machine, "CS01", 1) == (False, False)
+    assert machine.ready_at("CS01") == 3
+    assert [machine.select(f"CS{number}", 1) for number in range(2, 9)] == ["only"] * 7
+
+
+def test_two_stations_failed_upgrades_set_endpoint_down() -> None:
+    machine = EndpointSelector([("only", 0)], Highest())
+    fail_upgrade(machine, "CS01", 0)
+    assert fail_upgrade(machine, "CS02", 0) == (True, True)
+    assert machine.is_down
+    assert machine.select("CS03", 0) is None
+    assert machine.select("CS03", 1) == "only"
+
+
+def test_station_that_fails_while_others_succeed_never_sets_endpoint_down() -> None:
+    machine = EndpointSelector([("only", 0)], Highest())
+    for station in ("CS01", "CS02"):
+        fail_upgrade(machine, station, 0)
+        reach(machine, "only", 1, "CS03")
+    for now in range(2, 100):
+        fail_upgrade(machine, "CS01", now)
+        fail_upgrade(machine, "CS02", now)
+        assert machine.select("CS04", now) == "only"
+    reach(machine, "only", 100, "CS01")
+    assert fail_upgrade(machine, "CS01", 200) == (False, False)
+    assert fail_upgrade(machine, "CS05", 200) == (True, True)
+
+
+def test_trial_after_failed_upgrade_is_another_stations_turn() -> None:
+    machine = EndpointSelector([("only", 0)], Highest())
+    fail(machine, "only", 0)
+    fail_upgrade(machine, "CS01", 1)
+    assert machine.select("CS01", 1) is None
+    assert machine.select("CS02", 1) == "only"
+    reach(machine, "only", 1, "CS02")
+    assert machine.select("CS03", 1) == "only"
+
+
+def test_verdict_is_held_against_claim_until_it_ends() -> None:
+    machine = EndpointSelector([("only", 0)], Highest())
+    machine.on_station_refused("CS01 wrong", "only", VERDICT, 0)
+    assert machine.find_verdict("CS01 wrong", 1) == VERDICT
+    assert machine.find_verdict("CS01 right", 1) is None
+    assert machine.select("CS01 right", 1) == "only"
+    assert machine.find_verdict("CS01 wrong", 1.5 * REFUSED_WAIT_S) is None
+
+
+def test_holds_of_many_claims_are_bounded() -> None:
+    machine = EndpointSelector([("only", 0)], Highest())
+    for number in range(3 * MOST_HOLDS):
+        machine.on_station_refused(f"CS01 {number}", "only", VERDICT, 0)
+    assert len(machine._holds) == MOST_HOLDS
+
+
+def test_only_endpoint_is_probed_while_stations_are_turned_away() -> None:
+    machine = EndpointSelector([("only", 0)], Highest())
+    fail(machine, "only", 0)
+    assert machine.next_probe_at() is None
+    machine.on_station_turned_away(0.5)
+    assert machine.next_probe_at() == 1
+    machine.on_unreachable("only", "refused", 1, 1)
+    assert machine.next_probe_at() == 3
+    machine.on_probe_answered("only", 3)
+    assert not machine.is_down
+    assert machine.select("CS01", 3) == "only"
+    for now in range(4, 500, 60):
+        fail(machine, "only", now)
+    assert 0.5 + WAITING_S < 500
+    assert machine.next_probe_at() is None

@@ -1,48 +1,53 @@
-"""One backend over several uplinks: on a virtual clock with ways that do as a test says, and over sockets."""
+"""One backend with several endpoints: scripted endpoints on a virtual clock, and real sockets."""
 
 from __future__ import annotations
 
 import logging
 import random
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from typing import cast
 
 import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from controller.backends.endpoint import Endpoint
 from controller.backends.failover import FAILBACK_S, EndpointSelector
-from controller.backends.pool import BackendPool
-from controller.model.exception_groups import leaves
-from controller.ocpp.frames import Version
-from controller.stations.admission import Admission, basic
-from controller.transport.dial import DialError
-from controller.transport.token_bucket import TokenBucket
-from controller.transport.websocket_connection import ConnectionLostError, WebSocketConnection
+from controller.backends.pool import BackendPool, Endpoint, EndpointAnswer, LinkRequest
+from controller.model.rate_limits import TokenBucket
+from controller.transport.channel import Channel
+from controller.transport.dial import DialError, DialStage
+from controller.transport.http_upgrade import basic_authorization
+from controller.transport.transport_errors import ConnectionLostError
 from tests.controller.transport.rig import Backend
 
-CS01 = Admission("CS01", Version.V16, basic("CS01", b"of the station"))
-CS02 = Admission("CS02", Version.V16)
+CS01 = LinkRequest("CS01", ("ocpp1.6",), basic_authorization("CS01", b"of the station"))
+CS02 = LinkRequest("CS02", ("ocpp1.6",))
+
+
+class SilentChannel:
+    """A channel that nothing comes from."""
+
+    async def close(self, code: int, reason: str) -> None:
+        await trio.lowlevel.checkpoint()
 
 
 class Way:
-    """An uplink without a socket. `refusal`: why it gives no link; `hold`: dials wait for it."""
+    """An endpoint without a socket. `refusal`: why it gives no link; `hold`: dials wait for it."""
 
     def __init__(self) -> None:
         self.refusal: DialError | None = None
         self.hold: trio.Event | None = None
-        self.dials: list[Admission] = []
+        self.dials: list[LinkRequest] = []
         self.probes = 0
 
-    @asynccontextmanager
-    async def open(self, admitted: Admission) -> AsyncIterator[WebSocketConnection]:
-        self.dials.append(admitted)
+    async def open(self, request: LinkRequest, nursery: trio.Nursery) -> EndpointAnswer:
+        self.dials.append(request)
+        await trio.lowlevel.checkpoint()
         if self.hold is not None:
             await self.hold.wait()
         if self.refusal is not None:
-            raise ExceptionGroup("of its nursery", [self.refusal])
-        yield None  # type: ignore[misc]  # nobody here uses the link
+            raise self.refusal
+        return EndpointAnswer(cast(Channel, SilentChannel()), request.versions[0])
 
     async def probe(self) -> None:
         self.probes += 1
@@ -56,70 +61,77 @@ class Longest(random.Random):
 
 
 class Site:
-    """A backend with a first and a second way."""
+    """A backend with a first and a second endpoint."""
 
     def __init__(self) -> None:
         self.first, self.second = Way(), Way()
-        self.uplinks = BackendPool("csms", {"b": (5, self.second), "a": (1, self.first)}, Longest())
+        self.pool = BackendPool("csms", {"b": (5, self.second), "a": (1, self.first)}, Longest())
 
-    async def reached(self, admitted: Admission = CS01, *, owner: bool = True) -> str:
-        """The uplink that gives a link, which is closed again."""
-        async with self.uplinks.open(admitted, owner=owner) as (_, uplink):
-            return uplink
+    async def reached(self, request: LinkRequest = CS01, *, is_owner: bool = True) -> str:
+        """The endpoint that gives a link, which is closed again."""
+        async with self.pool.hold_link(request, is_owner=is_owner) as opened:
+            return opened.endpoint
 
-    async def refused(self, admitted: Admission = CS01) -> DialError:
-        with pytest.raises((DialError, ExceptionGroup)) as raised:
-            await self.reached(admitted)
-        (only,) = leaves(raised.value)
-        assert isinstance(only, DialError)
-        return only
+    async def refused(self, request: LinkRequest = CS01) -> DialError:
+        with pytest.raises(DialError) as raised:
+            await self.reached(request)
+        return raised.value
 
 
 @pytest.fixture
-def site() -> Site:
-    return Site()
+async def site(nursery: trio.Nursery) -> Site:
+    made = Site()
+    await nursery.start(made.pool.run)
+    return made
 
 
-async def test_the_first_gives_the_link_and_the_second_is_not_asked(site: Site) -> None:
+async def started(nursery: trio.Nursery, **endpoints: tuple[int, Endpoint]) -> BackendPool:
+    pool = BackendPool("csms", endpoints)
+    await nursery.start(pool.run)
+    return pool
+
+
+async def test_pool_dials_the_first_endpoint_alone_while_it_answers(site: Site) -> None:
     assert await site.reached() == "a"
     assert site.second.dials == []
 
 
-async def test_one_dial_goes_on_to_the_second_and_the_next_asks_it_at_once(
+async def test_pool_uses_second_endpoint_at_once_after_a_failure(
     site: Site, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     site.first.refusal = DialError("connection refused")
     assert await site.reached() == "b"
     assert await site.reached(CS02) == "b"
     assert len(site.first.dials) == 1
-    assert caplog.messages == ["backend csms (uplink a) cannot be reached: connection refused"]
+    assert caplog.messages == ["backend unreachable backend=csms endpoint=a reason=connection refused"]
 
 
-async def test_where_none_answers_that_is_told_at_once_with_the_time_to_come_back(
+async def test_open_link_without_endpoint_fails_at_once_with_retry_time(
     site: Site, autojump_clock: MockClock
 ) -> None:
     site.first.refusal = DialError("connection refused")
-    site.second.refusal = DialError("overloaded", status=503, retry_after_s=120)
-    said = await site.refused()
-    assert (str(said), said.retry_after_s) == ("connection refused; overloaded", 1)
+    site.second.refusal = DialError("timed out")
+    error = await site.refused()
+    assert (str(error), error.retry_after_s) == ("connection refused; timed out", 1)
     assert trio.current_time() == 0
-    said = await site.refused(CS02)
-    assert (str(said), said.retry_after_s) == ("it did not answer a moment ago", 1)
+    error = await site.refused(CS02)
+    assert str(error) == "connection refused; timed out; next try in 1 s"
+    assert (error.retry_after_s, error.stage) == (1, DialStage.CONNECT)
     assert (len(site.first.dials), len(site.second.dials)) == (1, 1)
 
 
-async def test_whoever_can_wait_is_told_when_to_ask_again(site: Site, autojump_clock: MockClock) -> None:
-    site.first.refusal = site.second.refusal = DialError("overloaded", status=429, retry_after_s=120)
+async def test_wait_ready_ends_when_an_endpoint_may_be_dialled(site: Site, autojump_clock: MockClock) -> None:
+    site.first.refusal = site.second.refusal = DialError(
+        "overloaded", stage=DialStage.UPGRADE, status=429, retry_after_s=120
+    )
     await site.refused()
-    await site.uplinks.ready("CS01")
+    await site.pool.wait_ready(CS01)
     assert trio.current_time() == 120
-    await site.uplinks.ready("CS01")
+    await site.pool.wait_ready(CS01)
     assert trio.current_time() == 120
 
 
-async def test_one_tries_and_the_others_wait_for_what_becomes_of_it(
-    site: Site, autojump_clock: MockClock
-) -> None:
+async def test_stations_wait_for_the_trial_of_another(site: Site, autojump_clock: MockClock) -> None:
     site.first.refusal = site.second.refusal = DialError("connection refused")
     await site.refused()
     await trio.sleep(1)
@@ -128,7 +140,7 @@ async def test_one_tries_and_the_others_wait_for_what_becomes_of_it(
     reached: list[str] = []
 
     async def reach(number: int) -> None:
-        reached.append(await site.reached(Admission(f"CS{number}", Version.V16)))
+        reached.append(await site.reached(LinkRequest(f"CS{number}", ("ocpp1.6",))))
 
     async with trio.open_nursery() as nursery:
         for number in range(10):
@@ -141,9 +153,7 @@ async def test_one_tries_and_the_others_wait_for_what_becomes_of_it(
     assert reached == ["a"] * 10
 
 
-async def test_who_gives_up_in_the_middle_leaves_the_try_to_others(
-    site: Site, autojump_clock: MockClock
-) -> None:
+async def test_cancelled_trial_leaves_the_trial_to_others(site: Site, autojump_clock: MockClock) -> None:
     site.first.refusal = site.second.refusal = DialError("connection refused")
     await site.refused()
     await trio.sleep(1)
@@ -155,36 +165,67 @@ async def test_who_gives_up_in_the_middle_leaves_the_try_to_others(
     assert await site.reached(CS02) == "a"
 
 
-@pytest.mark.parametrize("status", [101, 401, 403, 404])
-async def test_a_station_that_is_not_wanted_is_told_loudly_once_and_holds_up_nobody(
+@pytest.mark.parametrize("status", [401, 403, 404])
+async def test_refused_station_is_reported_once_and_delays_no_other(
     site: Site, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture, status: int
 ) -> None:
-    site.first.refusal = DialError("no such station", status=status)
+    site.first.refusal = DialError("no such station", stage=DialStage.REFUSED, status=status)
     for _ in range(3):
         assert await site.reached() == "b"
         await trio.sleep(100)
     assert [(record.levelno, record.getMessage()) for record in caplog.records] == [
-        (logging.ERROR, "backend csms (uplink a) does not want station CS01: no such station")
+        (
+            logging.WARNING,
+            "backend rejected station backend=csms endpoint=a station=CS01 reason=no such station; "
+            "check the station's id, password and OCPP version at the backend",
+        )
     ]
     assert len(site.first.dials) == 3
     site.first.refusal = None
     assert await site.reached(CS02) == "a"
 
 
+async def test_verdict_stays_the_reason_while_it_holds(site: Site, autojump_clock: MockClock) -> None:
+    verdict = DialError("HTTP status 401", stage=DialStage.REFUSED, status=401)
+    site.first.refusal = site.second.refusal = verdict
+    await site.refused()
+    error = await site.refused()
+    assert (error.stage, error.status) == (DialStage.REFUSED, 401)
+    assert str(error) == "HTTP status 401; next try in 90 s"
+    site.first.refusal = None
+    other = LinkRequest("CS01", ("ocpp1.6",), basic_authorization("CS01", b"the right one"))
+    assert await site.reached(other) == "a"
+
+
+@pytest.mark.parametrize("status", [101, 429, 500, 503])
+async def test_failed_upgrade_of_one_station_leaves_others_their_endpoint(
+    site: Site, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture, status: int
+) -> None:
+    failure = DialError("HTTP status", stage=DialStage.UPGRADE, status=status)
+    for _ in range(20):
+        site.first.refusal = failure
+        assert await site.reached(CS01) == "b"
+        site.first.refusal = None
+        assert await site.reached(CS02) == "a"
+        await trio.sleep(1)
+    assert not site.pool.is_down
+    assert caplog.messages == ["link failed backend=csms endpoint=a station=CS01 reason=HTTP status"]
+
+
 async def lose(site: Site, *, clean: bool) -> None:
     async def a_link() -> None:
-        async with site.uplinks.open(CS01, owner=True):
+        async with site.pool.hold_link(CS01, is_owner=True):
             await trio.sleep(100)
-            raise ConnectionLostError("no answer to a ping", clean=clean)
+            raise ConnectionLostError("no answer to a ping", is_clean=clean)
 
     with pytest.raises((ConnectionLostError, ExceptionGroup)):
         await a_link()
 
 
-async def test_a_link_that_we_have_closed_is_held_against_nobody(site: Site) -> None:
+async def test_link_closed_locally_counts_against_no_endpoint(site: Site) -> None:
     async def a_short_link() -> None:
-        async with site.uplinks.open(CS01, owner=True):
-            raise ConnectionLostError("we have closed it", clean=True, ours=True)
+        async with site.pool.hold_link(CS01, is_owner=True):
+            raise ConnectionLostError("we have closed it", is_clean=True, is_local=True)
 
     for _ in range(2):
         with pytest.raises((ConnectionLostError, ExceptionGroup)):
@@ -192,7 +233,7 @@ async def test_a_link_that_we_have_closed_is_held_against_nobody(site: Site) -> 
     assert await site.reached() == "a"
 
 
-async def test_a_lost_link_leads_the_next_station_to_the_second_while_one_tries_the_first(
+async def test_lost_link_makes_others_use_second_during_the_trial(
     site: Site, autojump_clock: MockClock
 ) -> None:
     await lose(site, clean=False)
@@ -205,40 +246,77 @@ async def test_a_lost_link_leads_the_next_station_to_the_second_while_one_tries_
     assert await site.reached() == "b"
 
 
-async def test_a_backend_that_does_not_answer_over_its_first_uplink_is_asked_over_the_second(
+async def test_backend_without_answers_is_dialled_at_its_next_endpoint(
     site: Site, autojump_clock: MockClock
 ) -> None:
-    async with site.uplinks.open(CS01, owner=True) as (_, uplink):
-        site.uplinks.unanswered("CS01", uplink)
+    async with site.pool.hold_link(CS01, is_owner=True) as opened:
+        site.pool.report_unanswered(opened)
     assert await site.reached() == "b"
-    await site.uplinks.ready("CS01")
+    await site.pool.wait_ready(CS01)
     assert trio.current_time() == 0  # it need not wait, for there is another
 
 
-async def test_a_link_that_was_closed_properly_is_made_anew_over_the_same_uplink(
+async def test_older_link_waits_while_newer_link_of_its_station_is_open(
+    site: Site, autojump_clock: MockClock
+) -> None:
+    ready: list[float] = []
+
+    async def wait_ready() -> None:
+        await site.pool.wait_ready(CS01)
+        ready.append(trio.current_time())
+
+    async with trio.open_nursery() as nursery:
+        newer = await site.pool.open_link(CS01, is_owner=True)
+        nursery.start_soon(wait_ready)
+        await trio.sleep(30)
+        assert ready == []
+        site.pool.release(newer)
+    assert ready == [30]
+
+
+async def test_turned_away_station_makes_the_only_endpoint_probed(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    only = Way()
+    pool = BackendPool("csms", {"a": (1, only)}, Longest())
+    await nursery.start(pool.run)
+    only.refusal = DialError("connection refused")
+    with pytest.raises(DialError):
+        await pool.open_link(CS01, is_owner=True)
+    assert pool.is_down
+    assert pool.turn_away(CS01) == 1
+    await trio.sleep(20)
+    assert only.probes == 4  # after 1, 2, 4 and 8 s
+    only.refusal = None
+    await trio.sleep(20)
+    assert not pool.is_down
+    assert len(only.dials) == 1
+    nursery.cancel_scope.cancel()
+
+
+async def test_cleanly_closed_link_is_opened_at_the_same_endpoint(
     site: Site, autojump_clock: MockClock
 ) -> None:
     await lose(site, clean=True)
     assert await site.reached() == "a"
 
 
-async def test_when_the_first_is_back_links_go_there_and_those_that_stand_are_told_to_move(
+async def test_links_move_to_better_endpoint_that_is_back(
     site: Site, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "controller.transport")
     site.first.refusal = DialError("connection refused")
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(site.uplinks.run)
-        assert await site.reached() == "b"
-        await trio.sleep(300)
-        assert 5 < site.first.probes < 30  # 1, 2, 4 ... 60 s
-        site.first.refusal, back_at = None, trio.current_time()
-        assert await site.reached() == "b"
-        await site.uplinks.outdone("CS01", "b")
-        assert FAILBACK_S <= trio.current_time() - back_at <= 2 * FAILBACK_S + 10
-        assert await site.reached() == "a"
-        nursery.cancel_scope.cancel()
-    assert caplog.messages[1:] == ["backend csms (uplink a) is back"]
+    opened = await site.pool.open_link(CS01, is_owner=True)
+    assert opened.endpoint == "b"
+    await trio.sleep(300)
+    assert 5 < site.first.probes < 30  # 1, 2, 4 ... 60 s
+    site.first.refusal, back_at = None, trio.current_time()
+    assert await site.reached(CS02) == "b"
+    await site.pool.wait_better_endpoint(opened)
+    assert FAILBACK_S <= trio.current_time() - back_at <= 2 * FAILBACK_S + 10
+    site.pool.release(opened)
+    assert await site.reached() == "a"
+    assert caplog.messages[1:] == ["backend reachable again backend=csms endpoint=a"]
     assert site.second.probes == 0
 
 
@@ -259,33 +337,31 @@ def way(backend: Backend, password: bytes | None = None) -> Endpoint:
     return Endpoint(url, None, password, 1 << 20, 2.0, TokenBucket(0))
 
 
-async def test_a_refused_upgrade_leads_to_the_second_backend(backends: tuple[Backend, Backend]) -> None:
+async def test_failed_upgrade_leads_to_second_backend(
+    backends: tuple[Backend, Backend], nursery: trio.Nursery
+) -> None:
     first, second = backends
     first.refuse_with, first.refuse_headers = 503, [(b"Retry-After", b"30")]
-    uplinks = BackendPool("csms", {"a": (0, way(first)), "b": (1, way(second))})
+    pool = await started(nursery, a=(0, way(first)), b=(1, way(second)))
     for _ in range(2):
-        async with uplinks.open(CS01, owner=True) as (link, uplink):
-            assert uplink == "b"
-            await link.send("hello")
+        async with pool.hold_link(CS01, is_owner=True) as opened:
+            assert opened.endpoint == "b"
+            opened.channel.send_nowait("hello")
             assert await (await second.link()).get_message() == "hello"
     assert len(first.requests) == 1
     second.refuse_with = 503
-    with pytest.raises((DialError, ExceptionGroup)) as raised:
-        async with uplinks.open(CS01, owner=True):
-            raise AssertionError("the link was made")
-    (only,) = leaves(raised.value)
-    assert isinstance(only, DialError)
-    assert str(only) == "it refused the link with HTTP status 503"
+    with pytest.raises(DialError, match=r"^it refused the link with HTTP status 503$"):
+        await pool.open_link(CS01, is_owner=True)
 
 
-async def test_a_backend_that_is_there_answers_a_probe_and_sees_no_station(
+async def test_probe_of_backend_opens_no_station_link(
     backends: tuple[Backend, Backend],
 ) -> None:
     await way(backends[0]).probe()
     assert backends[0].requests == []
 
 
-async def test_nobody_answers_a_probe() -> None:
+async def test_probe_of_closed_port_fails() -> None:
     with trio.socket.socket() as bound:
         await bound.bind(("127.0.0.1", 0))  # bound and not listening: nobody else gets the port meanwhile
         port = bound.getsockname()[1]
@@ -299,46 +375,52 @@ async def test_nobody_answers_a_probe() -> None:
     ("owner", "password", "presented"),
     [
         (True, None, CS01.authorization),
-        (True, b"of the backend", basic("CS01", b"of the backend")),
+        (True, b"of the backend", basic_authorization("CS01", b"of the backend")),
         (False, None, None),
-        (False, b"of the backend", basic("CS01", b"of the backend")),
+        (False, b"of the backend", basic_authorization("CS01", b"of the backend")),
     ],
 )
-async def test_what_the_station_showed_us_goes_to_its_owner_alone(
-    backends: tuple[Backend, Backend], owner: bool, password: bytes | None, presented: bytes | None
+async def test_authorization_of_station_goes_to_its_owner_alone(
+    backends: tuple[Backend, Backend],
+    nursery: trio.Nursery,
+    owner: bool,
+    password: bytes | None,
+    presented: bytes | None,
 ) -> None:
     first, second = backends
-    uplinks = BackendPool("csms", {"a": (0, way(first, password)), "b": (1, way(second, password))})
-    async with uplinks.open(CS01, owner=owner):
+    pool = await started(nursery, a=(0, way(first, password)), b=(1, way(second, password)))
+    async with pool.hold_link(CS01, is_owner=owner):
         pass
     first.refuse_with = 500
-    async with uplinks.open(CS01, owner=owner):
+    async with pool.hold_link(CS01, is_owner=owner):
         pass
     for backend in backends:
         assert {dict(request.headers).get(b"authorization") for request in backend.requests} == {presented}
     assert (len(first.requests), len(second.requests)) == (2, 1)
 
 
-async def test_a_dial_that_succeeds_as_those_before_wakes_nobody(
+async def test_dial_that_succeeds_like_those_before_wakes_no_task(
     site: Site, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else each station of a storm would wake all that are there already."""
+    """Else each station of a storm would wake all that are connected already."""
     looks: list[str] = []
-    outdone_at = EndpointSelector.outdone_at
+    better_at = EndpointSelector.better_at
 
-    def counted(failover: EndpointSelector, station: str, uplink: str) -> float:
-        looks.append(station)
-        return outdone_at(failover, station, uplink)
+    def counted(selector: EndpointSelector, claim: str, endpoint: str) -> float:
+        looks.append(claim)
+        return better_at(selector, claim, endpoint)
 
-    monkeypatch.setattr(EndpointSelector, "outdone_at", counted)
-    nursery.start_soon(site.uplinks.outdone, "CS01", "a")
+    monkeypatch.setattr(EndpointSelector, "better_at", counted)
+    opened = await site.pool.open_link(CS01, is_owner=True)
+    nursery.start_soon(site.pool.wait_better_endpoint, opened)
     await wait_all_tasks_blocked()
     before = len(looks)
     for _ in range(3):
-        await site.reached(CS02)
+        await site.pool.open_link(CS02, is_owner=True)
     await wait_all_tasks_blocked()
     assert len(looks) == before
     site.first.refusal = DialError("connection refused")
     await site.reached(CS02)
     await wait_all_tasks_blocked()
     assert len(looks) > before
+    nursery.cancel_scope.cancel()

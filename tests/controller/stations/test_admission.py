@@ -11,15 +11,15 @@ from controller.overlay.overlay_wire import NetworkingMode
 from controller.stations.admission import (
     Admission,
     AdmissionRules,
+    Decision,
     HandshakeQuirks,
     NoCommonProtocol,
     PasswordUnverified,
     Rejection,
-    Verdict,
-    basic,
+    decide_admission,
     handshake_quirks,
-    judge,
 )
+from controller.transport.http_upgrade import basic_authorization
 
 PASSWORD = b"correct horse"
 DOOR = AdmissionRules(
@@ -36,10 +36,14 @@ DOOR = AdmissionRules(
 
 def verdict(
     target: str, offered: tuple[str, ...] = ("ocpp2.0.1",), authorization: bytes | None = None
-) -> Verdict:
+) -> Decision:
     headers = [] if authorization is None else [(b"authorization", authorization)]
-    answer = judge(DOOR, target, headers, offered)
-    return answer.settled(right=answer.is_right()) if isinstance(answer, PasswordUnverified) else answer
+    answer = decide_admission(DOOR, target, headers, offered)
+    return (
+        answer.decide(is_verified=answer.verify_password())
+        if isinstance(answer, PasswordUnverified)
+        else answer
+    )
 
 
 @pytest.mark.parametrize(
@@ -129,10 +133,10 @@ def test_ocpp15_is_refused_with_the_mend() -> None:
         b"Basic",
         b"Basic !!!",
         b"Bearer abc",
-        basic("{}", b"wrong"),
-        basic("CS01", PASSWORD),
-        basic("{}", PASSWORD + b"x"),
-        basic("{}", b""),
+        basic_authorization("{}", b"wrong"),
+        basic_authorization("CS01", PASSWORD),
+        basic_authorization("{}", PASSWORD + b"x"),
+        basic_authorization("{}", b""),
         b"Basic " + base64.b64encode(b"{}"),
     ],
 )
@@ -155,26 +159,28 @@ def as_sent_by(station: str, authorization: bytes) -> bytes:
 
 @pytest.mark.parametrize("station", ["CS03", "CS04"])
 def test_the_right_password_opens_and_goes_no_further(station: str) -> None:
-    answer = verdict(f"/ocpp/{station}", authorization=basic(station, PASSWORD))
+    answer = verdict(f"/ocpp/{station}", authorization=basic_authorization(station, PASSWORD))
     assert isinstance(answer, Admission)
     assert answer.authorization is None
 
 
 def test_who_sends_no_password_costs_no_hash() -> None:
-    assert isinstance(judge(DOOR, "/ocpp/CS04", [], ["ocpp1.6"]), Rejection)
+    assert isinstance(decide_admission(DOOR, "/ocpp/CS04", [], ["ocpp1.6"]), Rejection)
 
 
 def test_an_unproven_station_is_not_told_more_than_that() -> None:
-    unproven = judge(DOOR, "/ocpp/CS04", [(b"Authorization", basic("CS04", b"guess"))], ["ocpp1.5"])
+    unproven = decide_admission(
+        DOOR, "/ocpp/CS04", [(b"Authorization", basic_authorization("CS04", b"guess"))], ["ocpp1.5"]
+    )
     assert isinstance(unproven, PasswordUnverified)
-    assert basic("CS04", b"guess").decode() not in repr(unproven)
-    refused = unproven.settled(right=False)
+    assert basic_authorization("CS04", b"guess").decode() not in repr(unproven)
+    refused = unproven.decide(is_verified=False)
     assert isinstance(refused, Rejection)
     assert refused.status == 401
 
 
 def test_a_password_that_we_do_not_check_is_carried_to_the_owner_and_not_shown() -> None:
-    header = basic("CS01", b"for the backend")
+    header = basic_authorization("CS01", b"for the backend")
     answer = verdict("/ocpp/CS01", authorization=header)
     assert isinstance(answer, Admission)
     assert answer.authorization == header
@@ -185,9 +191,9 @@ def test_a_password_that_we_do_not_check_is_carried_to_the_owner_and_not_shown()
 # -- habits: what is known of a station before it says anything ----------------------------------------
 
 
-def with_habits(known: HandshakeQuirks, *offered: str) -> Verdict | PasswordUnverified:
+def with_habits(known: HandshakeQuirks, *offered: str) -> Decision | PasswordUnverified:
     door = AdmissionRules("/ocpp", {"CS01": None}, tuple(Version), lambda _: known)
-    return judge(door, "/ocpp/CS01", [], offered)
+    return decide_admission(door, "/ocpp/CS01", [], offered)
 
 
 PINNED, LIKELY = HandshakeQuirks(protocol=Version.V16), HandshakeQuirks(likely=Version.V16)
@@ -239,9 +245,9 @@ def test_how_frames_are_written_is_said_by_who_may(
 ) -> None:
     door = AdmissionRules("/ocpp", {"CS01": None, "CS03": PASSWORD}, tuple(Version), lambda _: known)
     headers = [] if said is None else [(b"x-ocpp-networkingmode", said)]
-    answer = judge(door, "/ocpp/CS01", headers, ["ocpp2.1"])
+    answer = decide_admission(door, "/ocpp/CS01", headers, ["ocpp2.1"])
     assert (answer.mode if isinstance(answer, Admission) else answer.status) == becomes  # type: ignore[union-attr]
-    unproven = judge(door, "/ocpp/CS03", headers, ["ocpp2.1"])
+    unproven = decide_admission(door, "/ocpp/CS03", headers, ["ocpp2.1"])
     assert isinstance(unproven, Rejection)
     assert unproven.status == 401, "who has no password is told no more"
 

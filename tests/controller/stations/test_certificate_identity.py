@@ -3,8 +3,13 @@
 import pytest
 
 from controller.ocpp.frames import Version
-from controller.stations.admission import Admission, AdmissionRules, Rejection, judge
-from controller.stations.certificate_identity import names_in
+from controller.stations.admission import (
+    Admission,
+    AdmissionRules,
+    Rejection,
+    certificate_names,
+    decide_admission,
+)
 
 SUBJECT = ((("organizationName", "ACME"),), (("commonName", "CS01"),))
 
@@ -21,27 +26,27 @@ SUBJECT = ((("organizationName", "ACME"),), (("commonName", "CS01"),))
     ],
 )
 def test_the_names_of_a_certificate(certificate: dict[str, object], names: tuple[str, ...]) -> None:
-    assert names_in(certificate) == names
+    assert certificate_names(certificate) == names
 
 
 DOOR = AdmissionRules("/ocpp", {"CS 01": None, "CS02": b"secret"}, tuple(Version))
 
 
 def test_a_certificate_opens_for_its_own_id_alone_percent_decoded() -> None:
-    assert isinstance(judge(DOOR, "/ocpp/CS%2001", [], ["ocpp1.6"], ("x", "CS 01")), Admission)
-    refused = judge(DOOR, "/ocpp/CS02", [], ["ocpp1.6"], ("CS 01", "cs1.example"))
+    assert isinstance(decide_admission(DOOR, "/ocpp/CS%2001", [], ["ocpp1.6"], ("x", "CS 01")), Admission)
+    refused = decide_admission(DOOR, "/ocpp/CS02", [], ["ocpp1.6"], ("CS 01", "cs1.example"))
     assert refused == Rejection(
         403, "its certificate is for 'CS 01' or 'cs1.example', not for station 'CS02'", "CS02"
     )
 
 
 def test_a_certificate_without_a_name_is_for_nobody() -> None:
-    refused = judge(DOOR, "/ocpp/CS02", [], ["ocpp1.6"], ())
+    refused = decide_admission(DOOR, "/ocpp/CS02", [], ["ocpp1.6"], ())
     assert isinstance(refused, Rejection)
     assert "is for nobody, not for station 'CS02'" in refused.reason
 
 
 def test_a_certificate_does_not_stand_for_a_password() -> None:
-    refused = judge(DOOR, "/ocpp/CS02", [], ["ocpp1.6"], ("CS02",))
+    refused = decide_admission(DOOR, "/ocpp/CS02", [], ["ocpp1.6"], ("CS02",))
     assert isinstance(refused, Rejection)
     assert refused.status == 401

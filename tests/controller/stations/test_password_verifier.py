@@ -12,8 +12,9 @@ import trio.testing
 from controller.config.password_files import HashedPassword, hash_password
 from controller.ocpp.frames import Version
 from controller.stations import password_verifier
-from controller.stations.admission import Admission, PasswordUnverified, Rejection, basic
+from controller.stations.admission import Admission, PasswordUnverified, Rejection
 from controller.stations.password_verifier import PasswordVerifier
+from controller.transport.http_upgrade import basic_authorization
 from tests.controller.transport.rig import heard, rig
 
 GOOD = b"correct horse battery"
@@ -21,7 +22,9 @@ HASHED = hash_password(GOOD, b"salt", log_n=4)
 
 
 def shown(password: bytes, station: str = "CS01", kept: HashedPassword = HASHED) -> PasswordUnverified:
-    return PasswordUnverified(station, basic(station, password), kept, Admission(station, Version.V16))
+    return PasswordUnverified(
+        station, basic_authorization(station, password), (kept,), Admission(station, Version.V16)
+    )
 
 
 class Counted:
@@ -32,7 +35,7 @@ class Counted:
         self.go_on, self.begun = threading.Event(), threading.Semaphore(0)
         self.go_on.set()
         self._lock = threading.Lock()
-        compute = PasswordUnverified.is_right
+        compute = PasswordUnverified.verify_password
 
         def is_right(unproven: PasswordUnverified) -> bool:
             with self._lock:
@@ -45,7 +48,7 @@ class Counted:
                 self.at_once -= 1
             return compute(unproven)
 
-        monkeypatch.setattr(PasswordUnverified, "is_right", is_right)
+        monkeypatch.setattr(PasswordUnverified, "verify_password", is_right)
 
 
 @pytest.fixture
@@ -56,34 +59,36 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Counted:
 async def test_a_right_password_is_computed_once(counted: Counted) -> None:
     checks = PasswordVerifier()
     for _ in range(3):
-        assert isinstance(await checks.settle(shown(GOOD)), Admission)
+        assert isinstance(await checks.decide(shown(GOOD)), Admission)
     assert counted.calls == 1
 
 
 async def test_a_wrong_one_is_refused_each_time_and_forgets_no_right_one(counted: Counted) -> None:
     checks = PasswordVerifier()
-    await checks.settle(shown(GOOD))
+    await checks.decide(shown(GOOD))
     for _ in range(2):
-        refused = await checks.settle(shown(b"guess"))
+        refused = await checks.decide(shown(b"guess"))
         assert isinstance(refused, Rejection)
         assert refused.status == 401
     assert counted.calls == 3
-    assert isinstance(await checks.settle(shown(GOOD)), Admission)
+    assert isinstance(await checks.decide(shown(GOOD)), Admission)
     assert counted.calls == 3
 
 
 async def test_what_is_known_of_one_station_opens_for_no_other(counted: Counted) -> None:
     checks = PasswordVerifier()
-    await checks.settle(shown(GOOD))
-    stolen = PasswordUnverified("CS02", basic("CS01", GOOD), HASHED, Admission("CS02", Version.V16))
-    assert isinstance(await checks.settle(stolen), Rejection)
+    await checks.decide(shown(GOOD))
+    stolen = PasswordUnverified(
+        "CS02", basic_authorization("CS01", GOOD), (HASHED,), Admission("CS02", Version.V16)
+    )
+    assert isinstance(await checks.decide(stolen), Rejection)
 
 
 async def test_a_new_hash_in_the_configuration_is_asked_anew(counted: Counted) -> None:
     checks = PasswordVerifier()
-    await checks.settle(shown(GOOD))
+    await checks.decide(shown(GOOD))
     changed = hash_password(b"another", b"salt", log_n=4)
-    assert isinstance(await checks.settle(shown(GOOD, kept=changed)), Rejection)
+    assert isinstance(await checks.decide(shown(GOOD, kept=changed)), Rejection)
     assert counted.calls == 2
 
 
@@ -93,7 +98,7 @@ async def test_one_station_s_guesses_stand_in_line_and_others_pass_them(counted:
     verdicts: list[object] = []
 
     async def settle(unproven: PasswordUnverified) -> None:
-        verdicts.append(await checks.settle(unproven))
+        verdicts.append(await checks.decide(unproven))
 
     async with trio.open_nursery() as nursery:
         for number in range(5):
@@ -113,7 +118,7 @@ async def test_a_storm_has_so_many_hashes_at_once_and_no_more(counted: Counted) 
     checks = PasswordVerifier(at_once=2)
     async with trio.open_nursery() as nursery:
         for number in range(20):
-            nursery.start_soon(checks.settle, shown(GOOD, f"CS{number}"))
+            nursery.start_soon(checks.decide, shown(GOOD, f"CS{number}"))
     assert counted.calls == 20
     assert counted.most <= 2
 
@@ -121,13 +126,13 @@ async def test_a_storm_has_so_many_hashes_at_once_and_no_more(counted: Counted) 
 async def test_who_would_wait_for_too_long_is_told_to_come_again(
     counted: Counted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(password_verifier, "PATIENCE_S", 0.05)
+    monkeypatch.setattr(password_verifier, "VERIFY_TIMEOUT_S", 0.05)
     checks = PasswordVerifier(at_once=1)
     counted.go_on.clear()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(checks.settle, shown(GOOD, "CS02"))
+        nursery.start_soon(checks.decide, shown(GOOD, "CS02"))
         await trio.testing.wait_all_tasks_blocked()
-        refused = await checks.settle(shown(GOOD, "CS03"))
+        refused = await checks.decide(shown(GOOD, "CS03"))
         counted.go_on.set()
     assert isinstance(refused, Rejection)
     assert refused.status == 503
@@ -141,8 +146,13 @@ async def test_a_wrong_user_costs_as_much_as_a_wrong_password(monkeypatch: pytes
         return False
 
     monkeypatch.setattr(HashedPassword, "matches", compute)
-    for authorization in (basic("CS01", b"guess"), basic("nobody", GOOD), b"Bearer abc", b"Basic !!!"):
-        PasswordUnverified("CS01", authorization, HASHED, Admission("CS01", Version.V16)).is_right()
+    for authorization in (
+        basic_authorization("CS01", b"guess"),
+        basic_authorization("nobody", GOOD),
+        b"Bearer abc",
+        b"Basic !!!",
+    ):
+        PasswordUnverified("CS01", authorization, (HASHED,), Admission("CS01", Version.V16)).verify_password()
     assert computed == [b"guess", GOOD, b"", b""]
 
 
@@ -159,7 +169,7 @@ async def test_links_go_on_while_a_hash_is_computed(monkeypatch: pytest.MonkeyPa
         backend = await site.backend.link()
 
         async def newcomer() -> None:
-            header = (b"Authorization", basic("CS02", GOOD))
+            header = (b"Authorization", basic_authorization("CS02", GOOD))
             async with site.station("CS02", headers=[header]):
                 await site.backend.link()
 

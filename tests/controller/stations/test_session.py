@@ -11,8 +11,8 @@ from trio_websocket import ConnectionClosed
 
 from controller.model.effects import OwnCall
 from controller.ocpp.frames import Version
-from controller.stations.admission import basic
 from controller.stations.listener import ListenError, ListenSettings, serve_stations
+from controller.transport.http_upgrade import basic_authorization
 from tests.controller.transport.rig import heard, rig
 
 ODD = '[2, "19223201" ,"SomethingNew",\n{"näme":"\\u00e4",  "big":123456789012345678901234567890,"f":1.0e0}]'
@@ -67,7 +67,7 @@ async def test_our_own_call_is_answered_to_the_site_and_not_to_the_backend() -> 
         await station.send_message('[2,"1","Heartbeat",{}]')
         assert await heard(backend) == '[2,"1","Heartbeat",{}]'
         await site.site.until("up")
-        session = site.board.session("CS01")
+        session = site.board.find_session("CS01")
         assert session is not None
         session.call(OwnCall(7, "own-id", "SetChargingProfile", b'{"a":1}'))
         assert await heard(station) == '[2,"own-id","SetChargingProfile",{"a":1}]'
@@ -90,13 +90,18 @@ async def test_a_backend_that_drops_closes_the_station() -> None:
         assert "cpo" in str(closed.value.reason.reason)
 
 
-async def test_a_backend_that_refuses_closes_the_station(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize(("status", "answered"), [(401, 401), (403, 403), (404, 404), (412, 412), (302, 403)])
+async def test_upgrade_of_station_that_owner_rejects_gets_its_status(
+    caplog: pytest.LogCaptureFixture, status: int, answered: int
+) -> None:
     async with rig() as site:
-        site.backend.refuse_with = 403
-        async with site.station() as station:
-            with pytest.raises(ConnectionClosed):
-                await heard(station)
-    assert "HTTP status 403" in caplog.text
+        site.backend.refuse_with = status
+        for _ in range(2):
+            refused = await site.refusal("CS01")
+            assert refused.status_code == answered
+            assert b"backend cpo rejected the station" in refused.body
+        assert len(site.backend.requests) == 1  # the verdict holds for a while
+    assert "backend rejected station backend=cpo station=CS01" in caplog.text
 
 
 async def test_a_backend_that_is_not_there_closes_the_station(caplog: pytest.LogCaptureFixture) -> None:
@@ -159,14 +164,14 @@ async def test_refusals_before_the_upgrade(caplog: pytest.LogCaptureFixture) -> 
         unauthorised = await site.refusal("CS03")
         assert unauthorised.status_code == 401
         assert (b"www-authenticate", b'Basic realm="ocpp"') in unauthorised.headers
-        async with site.station("CS03", headers=[(b"Authorization", basic("CS03", b"secret"))]):
+        async with site.station("CS03", headers=[(b"Authorization", basic_authorization("CS03", b"secret"))]):
             await site.backend.link()
         assert all(name.lower() != b"authorization" for name, _ in site.backend.requests[-1].headers)
     assert "secret" not in caplog.text
 
 
 async def test_a_station_s_own_credentials_reach_its_owner_when_we_do_not_check_them() -> None:
-    header = basic("CS01", b"for the backend")
+    header = basic_authorization("CS01", b"for the backend")
     async with rig() as site, site.station(headers=[(b"Authorization", header)]):
         await site.backend.link()
         assert (b"authorization", header) in [

@@ -65,7 +65,7 @@ async def pair(*extensions: Extension, early: bytes = b"") -> AsyncIterator[tupl
             protocol.extensions = list(extensions)
             wire = WebSocketProtocol(protocol)
             if early:
-                wire.feed(early)
+                wire.receive_data(early)
             try:
                 yield WebSocketConnection(nursery, transport, wire), Peer(theirs)
             finally:

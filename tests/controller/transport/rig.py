@@ -17,26 +17,27 @@ from trio_websocket import (
     serve_websocket,
 )
 
-from controller.backends.endpoint import Endpoint
-from controller.backends.pool import BackendPool
+from controller.backends.pool import BackendPool, Endpoint, EndpointAnswer, LinkRequest
 from controller.chargers.quirks import LimitScope
 from controller.config.password_files import StationSecret
 from controller.model.journal import Record
 from controller.model.observations import Observation
+from controller.model.rate_limits import TokenBucket
 from controller.ocpp.frames import Version
 from controller.ocpp.station_state import StationStateTracker
 from controller.overlay.binary_messages import BinaryMessages
 from controller.profiles.arbiter import ProfileArbiter
 from controller.profiles.profile_messages import HeldProfile
 from controller.relay.station_relay import StationRelay
-from controller.stations.admission import Admission, AdmissionRules, HandshakeQuirks
+from controller.stations.admission import Admission, AdmissionRules, HandshakeQuirks, Rejection
 from controller.stations.connection_stats import ConnectionStats
+from controller.stations.credential_memory import CredentialMemory
 from controller.stations.listener import ListenSettings, serve_stations
+from controller.stations.owner_confirmation import OwnerConfirmation, OwnerRules
 from controller.stations.registry import SessionRegistry
 from controller.stations.session import SessionRules, StationSession
 from controller.store.database import StoreError
 from controller.transport.tls import RenewedContext
-from controller.transport.token_bucket import TokenBucket
 from controller.transport.websocket_connection import WebSocketConnection as ServedConnection
 from tests.controller.relay.playbook import a_station
 
@@ -92,6 +93,19 @@ class MemorySpy:
 
     def forget(self, station: str) -> None:
         self.forgotten.append(station)
+
+
+class HashesInMemory:
+    """Hash lines of passwords, by station."""
+
+    def __init__(self) -> None:
+        self.lines: dict[str, str] = {}
+
+    def find_hash(self, station: str) -> str | None:
+        return self.lines.get(station)
+
+    def save_hash(self, station: str, line: str) -> None:
+        self.lines[station] = line
 
 
 class Backend:
@@ -155,12 +169,24 @@ class Rig:
         self.upwards: RenewedContext | None = None
         self.limits: tuple[int, float] = (0, 0)
         self.binary = True
+        self.messages_per_second = 0.0
+        self.pool = BackendPool("cpo", {"cpo": (0, self)}, random.Random(1))
+        self.hashes = HashesInMemory()
+        self.is_strict = True
 
     async def start(self, max_message_bytes: int = 1 << 20) -> None:
-        listening = ListenSettings("127.0.0.1", 0, self.tls, max_message_bytes, *self.limits)
-        self.port = await self.nursery.start(
-            partial(serve_stations, listening, self.door, self._serve, self.tally)
+        await self.nursery.start(self.pool.run)
+        owners = {station: OwnerRules(self.pool, self.is_strict) for station in self.door.passwords}
+        self.owners = OwnerConfirmation(owners, self.board, CredentialMemory(self.hashes))
+        listening = ListenSettings(
+            "127.0.0.1",
+            0,
+            self.tls,
+            max_message_bytes,
+            *self.limits,
+            messages_per_second=self.messages_per_second,
         )
+        self.port = await self.nursery.start(partial(serve_stations, listening, self.door, self, self.tally))
 
     def _habits_of(self, station: str) -> HandshakeQuirks:
         return self.habits.get(station, HandshakeQuirks())
@@ -171,11 +197,20 @@ class Rig:
         url = f"{scheme}://localhost:{self.backend.port}/csms/{{station}}"
         return Endpoint(url, self.upwards, None, 1 << 20, 2.0, TokenBucket(0))
 
-    @property
-    def uplinks(self) -> BackendPool:
-        return BackendPool("cpo", {"cpo": (0, self.uplink)}, random.Random(1))
+    async def open(self, request: LinkRequest, nursery: trio.Nursery) -> EndpointAnswer:
+        """Dial the backend where it is now; see DialableEndpoint."""
+        return await self.uplink.open(request, nursery)
 
-    async def _serve(self, admitted: Admission, link: ServedConnection) -> None:
+    async def probe(self) -> None:
+        await self.uplink.probe()
+
+    async def confirm_admission(self, admission: Admission) -> Admission | Rejection:
+        return await self.owners.confirm(admission)
+
+    async def release_admission(self, admission: Admission) -> None:
+        await self.owners.release(admission)
+
+    async def serve_station(self, admitted: Admission, link: ServedConnection) -> None:
         relay = StationRelay(
             admitted.station,
             "cpo",
@@ -192,8 +227,11 @@ class Rig:
             backend_ping_s=self.ping_s,
             sealed=sealed if self.binary else None,
         )
-        make = partial(StationSession, admitted, relay, link, self.site, self.memory, self.tally, rules)
-        await self.board.run(admitted.station, make, self.uplinks)
+        session = StationSession(admitted, relay, link, self.site, self.memory, self.tally, rules)
+        try:
+            await self.board.run_session(admitted.station, lambda: session, self.pool, (), admitted.peer)
+        finally:
+            self.owners.on_session_ended(admitted.station, has_set_limits=session.has_set_limits)
 
     @asynccontextmanager
     async def station(

@@ -23,7 +23,7 @@ class Machine:
 
     def move(self, deadline: float | None) -> None:
         self.deadline = deadline
-        self.alarm.stir()
+        self.alarm.update()
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ async def test_it_rings_at_the_deadline_wherever_that_has_moved(
     if machine.deadline is not None:
         machine.deadline += started
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(machine.alarm.ring)
+        nursery.start_soon(machine.alarm.wait_due)
         for move in moves:
             await trio.sleep(1)
             machine.move(None if move is None else started + move)
@@ -55,7 +55,7 @@ async def test_it_rings_at_the_deadline_wherever_that_has_moved(
 async def test_what_puts_the_deadline_off_wakes_nobody(autojump_clock: MockClock) -> None:
     machine = Machine(trio.current_time() + 10)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(machine.alarm.ring)
+        nursery.start_soon(machine.alarm.wait_due)
         await wait_all_tasks_blocked()
         asked = machine.asked
         for later in (20, 30, 40):
@@ -69,7 +69,7 @@ async def test_a_deadline_that_stays_in_the_past_lets_others_have_their_turn() -
     machine = Machine(0.0)
     with trio.move_on_after(0.01) as patience:
         while True:
-            await machine.alarm.ring()
+            await machine.alarm.wait_due()
     assert patience.cancelled_caught
 
 
@@ -77,6 +77,6 @@ async def test_all_who_wait_until_something_happens_are_woken() -> None:
     machine = Machine(None)
     async with trio.open_nursery() as nursery:
         for _ in range(2):
-            nursery.start_soon(machine.alarm.stirred)
+            nursery.start_soon(machine.alarm.wait_updated)
         await wait_all_tasks_blocked()
-        machine.alarm.stir()
+        machine.alarm.update()

@@ -11,7 +11,7 @@ from trio_websocket import ConnectionClosed
 
 from controller.config.password_files import hash_password
 from controller.ocpp.frames import Version
-from controller.stations.admission import basic
+from controller.transport.http_upgrade import basic_authorization
 from tests.controller.transport.rig import Rig, heard, rig
 
 # -- message ids ---------------------------------------------------------------------------------------
@@ -175,7 +175,7 @@ async def test_what_is_too_long_for_the_schema_passes() -> None:
 
 async def test_who_only_says_that_it_is_a_station_does_not_cut_the_real_one_off() -> None:
     async with rig(CS02=hash_password(b"correct horse", b"salt", log_n=4)) as site:
-        header = [(b"Authorization", basic("CS02", b"correct horse"))]
+        header = [(b"Authorization", basic_authorization("CS02", b"correct horse"))]
         async with site.station("CS02", headers=header) as station:
             backend = await site.backend.link()
             for _ in range(2):
@@ -196,4 +196,4 @@ async def test_two_sockets_that_fight_for_one_identity_leave_one_link_up() -> No
                 await heard(socket)
         await stations[-1].send_message('[2,"1","Heartbeat",{}]')
         assert await heard(links[-1]) == '[2,"1","Heartbeat",{}]'
-        assert list(site.board.versions()) == ["CS01"]
+        assert list(site.board.connected_versions()) == ["CS01"]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from controller.transport.file_descriptors import make_room
+from controller.transport.file_descriptors import raise_descriptor_limit
 
 UNIT = Path(__file__).parents[3] / "systemd" / "local-controller.service"
 
@@ -46,7 +46,7 @@ def test_a_thousand_links(
 ) -> None:
     monkeypatch.setattr(resource, "getrlimit", system.get)
     monkeypatch.setattr(resource, "setrlimit", system.set)
-    assert make_room(1000) == may_be
+    assert raise_descriptor_limit(1000) == may_be
     assert ("LimitNOFILE=" in caplog.text) is complains
 
 

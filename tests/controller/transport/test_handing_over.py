@@ -10,6 +10,7 @@ import trio
 import trio.testing
 
 from controller.model.journal import Persist, Record
+from controller.model.rate_limits import TokenBucket
 from controller.ocpp.frames import Version
 from controller.offline.journal_records import LocalListVersion
 from controller.relay.events import Action, Close, Event, FromStation, ToStation
@@ -18,7 +19,6 @@ from controller.stations.connection_stats import ConnectionStats
 from controller.stations.registry import SessionRegistry
 from controller.stations.session import SessionRules, StationSession
 from controller.store.database import StoreError
-from controller.transport.token_bucket import TokenBucket
 from tests.controller.transport.rig import SiteSpy
 
 # -- the switchboard ----------------------------------------------------------------------------------------
@@ -28,6 +28,9 @@ class Served:
     """A session that is there until it is replaced, and takes a moment to end."""
 
     is_present = True
+
+    def mark_replaced(self) -> None:
+        self.is_present = False
 
     def __init__(self, name: str, log: list[str]) -> None:
         self._name, self._log = name, log
@@ -52,13 +55,13 @@ async def test_each_is_made_when_the_one_before_has_ended_and_the_newest_stays(
     board, log = SessionRegistry(), list[str]()
     async with trio.open_nursery() as nursery:
         for name in ("first", "second", "third"):
-            nursery.start_soon(board.run, "CS01", made(name, log), None)
+            nursery.start_soon(board.run_session, "CS01", made(name, log), None)
             await trio.sleep(0.1)
         await trio.sleep(10)
         assert log == ["first is made", "first has ended", "third is made"]
-        assert board.session("CS01") is not None
+        assert board.find_session("CS01") is not None
         nursery.cancel_scope.cancel()
-    assert not board.is_served("CS01")
+    assert not board.has_session("CS01")
 
 
 async def test_who_speaks_for_an_absent_station_does_not_come_between_it_and_its_session(
@@ -67,13 +70,13 @@ async def test_who_speaks_for_an_absent_station_does_not_come_between_it_and_its
     board, log = SessionRegistry(), list[str]()
 
     async def speak_for() -> None:
-        while not board.is_served("CS01"):
-            await board.run("CS01", made("its speaker", log), None)
+        while not board.has_session("CS01"):
+            await board.run_session("CS01", made("its speaker", log), None)
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(speak_for)
         await trio.sleep(5)
-        nursery.start_soon(board.run, "CS01", made("the station", log), None)
+        nursery.start_soon(board.run_session, "CS01", made("the station", log), None)
         await trio.sleep(5)
         assert log == ["its speaker is made", "its speaker has ended", "the station is made"]
         nursery.cancel_scope.cancel()
@@ -103,12 +106,12 @@ class Link:
         self.says, self._receives = trio.open_memory_channel[str](10)
         self.heard: list[str] = []
 
-    async def listen(self, hear: Callable[[str], Callable[[], Awaitable[None]] | None]) -> None:
+    async def read_messages(self, hear: Callable[[str], Callable[[], Awaitable[None]] | None]) -> None:
         async for text in self._receives:
             if (pause := hear(text)) is not None:
                 await pause()
 
-    def put(self, text: str) -> None:
+    def send_nowait(self, text: str) -> None:
         self.heard.append(text)
 
     async def close(self, *_: object) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from controller.transport.http_upgrade import UpgradeError, UpgradeOffer, UpgradeRequest
+from controller.transport.http_upgrade import CompressionOffer, UpgradeError, UpgradeOffer, UpgradeRequest
 
 GOOD = {
     "Host": "lc",
@@ -25,7 +25,7 @@ def request(line: str = "GET /ocpp/CS01 HTTP/1.1", **changed: str | None) -> byt
 
 def asked(data: bytes) -> UpgradeRequest:
     made = UpgradeRequest(1000, compression=True)
-    made.feed(data)
+    made.receive_data(data)
     return made
 
 
@@ -50,10 +50,10 @@ def asked(data: bytes) -> UpgradeRequest:
 def test_what_a_request_is_answered_with(data: bytes, status: int, header: str) -> None:
     upgrade = asked(data)
     assert upgrade.accept("chosen").status_code == status
-    answer = upgrade.wire.take().decode()
+    answer = upgrade.protocol.take_output().decode()
     assert answer.startswith(f"HTTP/1.1 {status} ")
     assert header in answer
-    assert upgrade.wire.ended == (status != 101)
+    assert upgrade.protocol.is_send_closed == (status != 101)
 
 
 @pytest.mark.parametrize(
@@ -67,9 +67,9 @@ def test_what_a_request_is_answered_with(data: bytes, status: int, header: str) 
 )
 def test_the_subprotocols_are_told_as_they_were_sent(sent: str | None, offered: list[str]) -> None:
     upgrade = asked(request(Sec_WebSocket_Protocol=sent))
-    assert upgrade.offered == offered
+    assert upgrade.subprotocols == offered
     assert upgrade.accept(None).status_code == 101
-    assert b"Sec-WebSocket-Protocol" not in upgrade.wire.take()
+    assert b"Sec-WebSocket-Protocol" not in upgrade.protocol.take_output()
 
 
 @pytest.mark.parametrize(
@@ -84,19 +84,19 @@ def test_a_target_is_told_as_it_was_sent_and_what_is_not_ascii_encoded(sent: str
     data = request(f"GET {sent} HTTP/1.1")
     whole, bytewise = asked(data), UpgradeRequest(1000, compression=True)
     for byte in data:
-        bytewise.feed(bytes([byte]))
+        bytewise.receive_data(bytes([byte]))
     assert whole.target == bytewise.target == target
 
 
 def test_a_refusal_has_its_status_its_reason_and_its_headers() -> None:
     upgrade = asked(request())
     upgrade.reject(401, "who are you, Säule?", [("WWW-Authenticate", 'Basic realm="ocpp"')])
-    head, _, body = upgrade.wire.take().decode().partition("\r\n\r\n")
+    head, _, body = upgrade.protocol.take_output().decode().partition("\r\n\r\n")
     assert head.startswith("HTTP/1.1 401 Unauthorized\r\n")
     assert 'WWW-Authenticate: Basic realm="ocpp"' in head
     assert f"Content-Length: {len(body.encode())}" in head
     assert body == "who are you, Säule?\n"
-    assert upgrade.wire.ended
+    assert upgrade.protocol.is_send_closed
 
 
 @pytest.mark.parametrize(
@@ -112,8 +112,8 @@ def test_a_refusal_has_its_status_its_reason_and_its_headers() -> None:
 def test_what_can_be_no_request_is_not_waited_for(data: bytes, answer: bytes) -> None:
     upgrade = UpgradeRequest(1000, compression=True)
     with pytest.raises(UpgradeError):
-        upgrade.feed(data)
-    sent = upgrade.wire.take()
+        upgrade.receive_data(data)
+    sent = upgrade.protocol.take_output()
     assert sent.startswith(answer)
     assert bool(sent) == bool(answer)
 
@@ -121,14 +121,16 @@ def test_what_can_be_no_request_is_not_waited_for(data: bytes, answer: bytes) ->
 def test_who_goes_in_the_middle_of_its_request_is_not_waited_for() -> None:
     upgrade = asked(request()[:40])
     with pytest.raises(UpgradeError, match="the peer closed the connection during the handshake"):
-        upgrade.feed(b"")
+        upgrade.receive_data(b"")
 
 
 # -- as a client ---------------------------------------------------------------------------------------
 
 
 def asking() -> UpgradeOffer:
-    made = UpgradeOffer("wss://csms.example:8443/a%20b?c=d", "ocpp1.6", None, 1000, compression=False)
+    made = UpgradeOffer(
+        "wss://csms.example:8443/a%20b?c=d", ["ocpp1.6"], None, 1000, compression=CompressionOffer.NONE
+    )
     made._protocol.key = GOOD["Sec-WebSocket-Key"]
     return made
 
@@ -145,7 +147,7 @@ def answer(line: str = "HTTP/1.1 101 Switching Protocols", **changed: str | None
 
 
 def test_we_ask_for_what_the_url_says() -> None:
-    sent = asking().wire.take().decode()
+    sent = asking().protocol.take_output().decode()
     assert sent.startswith("GET /a%20b?c=d HTTP/1.1\r\nHost: csms.example:8443\r\n")
     assert "Sec-WebSocket-Protocol: ocpp1.6" in sent
     assert "Authorization" not in sent
@@ -154,15 +156,15 @@ def test_we_ask_for_what_the_url_says() -> None:
 
 def test_messages_that_come_with_the_answer_are_not_lost() -> None:
     made = asking()
-    made.feed(answer() + b"\x81\x02hi")
+    made.receive_data(answer() + b"\x81\x02hi")
     assert made.is_complete
-    assert list(made.wire.messages) == ["hi"]
+    assert list(made.protocol.messages) == ["hi"]
 
 
 def test_status_line_that_ends_in_a_bare_line_feed_is_read() -> None:
     made = asking()
-    made.feed(answer().replace(b"Protocols\r\n", b"Protocols\n") + b"\x81\x02hi")
-    assert list(made.wire.messages) == ["hi"]
+    made.receive_data(answer().replace(b"Protocols\r\n", b"Protocols\n") + b"\x81\x02hi")
+    assert list(made.protocol.messages) == ["hi"]
 
 
 def test_request_line_that_ends_in_a_bare_line_feed_is_read() -> None:
@@ -185,7 +187,7 @@ def test_request_line_that_ends_in_a_bare_line_feed_is_read() -> None:
 )
 def test_an_answer_that_opens_no_websocket_of_ours(data: bytes, told: str) -> None:
     with pytest.raises(UpgradeError, match=told) as failed:
-        asking().feed(data)
+        asking().receive_data(data)
     assert failed.value.answer is None
 
 
@@ -195,9 +197,9 @@ def test_a_refusal_is_told_with_its_status(end: dict[str, str]) -> None:
     lines = ["HTTP/1.1 503 Busy", "Retry-After: 7", *(f"{name}: {value}" for name, value in end.items())]
     data = "\r\n".join([*lines, "", "busy"]).encode()
     if not end:
-        made.feed(data)  # it is complete when the connection ends
+        made.receive_data(data)  # it is complete when the connection ends
         data = b""
     with pytest.raises(UpgradeError, match="it refused the link with HTTP status 503") as failed:
-        made.feed(data)
+        made.receive_data(data)
     assert failed.value.answer is not None
     assert failed.value.answer.headers["Retry-After"] == "7"

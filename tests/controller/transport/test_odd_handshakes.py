@@ -82,7 +82,7 @@ async def test_who_names_no_version_and_is_not_known_is_closed_with_the_mend(
 ) -> None:
     async with rig() as site, asked(site, b"/ocpp/CS01", "") as head:
         assert head.startswith("HTTP/1.1 101")
-    assert "station CS01 names no OCPP version" in caplog.text
+    assert "station=CS01 reason=it offers no OCPP version" in caplog.text
     assert "set `protocol` in its [[station]]" in caplog.text
 
 

@@ -7,13 +7,13 @@ import socket
 import pytest
 import trio
 
-from controller.transport.tcp_keepalive import GONE_S, IDLE_S, keep_alive
+from controller.transport.byte_transport import KEEPALIVE_IDLE_S, UNACKNOWLEDGED_S, enable_keepalive
 
 
 async def test_an_open_stream_is_watched_over() -> None:
     listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
     async with listeners[0], await trio.open_tcp_stream(*listeners[0].socket.getsockname()) as stream:
-        keep_alive(stream)
+        enable_keepalive(stream)
 
         def option(number: int) -> int:
             value = stream.getsockopt(socket.IPPROTO_TCP, number)
@@ -21,14 +21,14 @@ async def test_an_open_stream_is_watched_over() -> None:
             return value
 
         assert stream.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
-        assert option(socket.TCP_KEEPIDLE) == IDLE_S < 60
+        assert option(socket.TCP_KEEPIDLE) == KEEPALIVE_IDLE_S < 60
         asked_for_s = option(socket.TCP_KEEPIDLE) + option(socket.TCP_KEEPINTVL) * option(socket.TCP_KEEPCNT)
-        assert IDLE_S < asked_for_s <= GONE_S
-        assert option(socket.TCP_USER_TIMEOUT) == GONE_S * 1000
+        assert KEEPALIVE_IDLE_S < asked_for_s <= UNACKNOWLEDGED_S
+        assert option(socket.TCP_USER_TIMEOUT) == UNACKNOWLEDGED_S * 1000
 
 
 def test_a_connection_that_is_gone_is_told() -> None:
     gone = socket.socket()
     gone.close()
     with pytest.raises(OSError, match="Bad file descriptor"):
-        keep_alive(gone)
+        enable_keepalive(gone)

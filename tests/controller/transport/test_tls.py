@@ -12,7 +12,7 @@ import trio
 from cryptography import x509
 from trio_websocket import ConnectionClosed
 
-from controller.transport.tls import LOOK_S, RenewedContext, TlsError, client_tls, server_tls
+from controller.transport.tls import CHECK_INTERVAL_S, RenewedContext, TlsError, client_tls, server_tls
 from tests.controller.transport.certificates import DAY, Authority, Pair
 from tests.controller.transport.rig import Rig, heard, rig
 
@@ -74,7 +74,7 @@ async def test_a_station_that_speaks_plain_to_the_tls_port_costs_only_itself(
         await cut_off(await trio.open_tcp_stream("127.0.0.1", site.port))
         await talks(site, "CS01", authority.client())
         assert site.tally.refused == 1
-    assert "no TLS: http request" in caplog.text
+    assert "it does not speak TLS at this port (http request)" in caplog.text
 
 
 # -- mutual TLS (security profile 3) -------------------------------------------------------------------
@@ -103,7 +103,7 @@ async def test_another_station_s_certificate_is_refused_and_both_are_named(
         refused = await site.refusal("CS01", tls=theirs)
     assert refused.status_code == 403
     assert refused.body == b"its certificate is for 'CS02', not for station 'CS01'\n"
-    assert "station CS01 refused with 403: its certificate is for 'CS02'" in caplog.text
+    assert "station=CS01 status=403 reason=its certificate is for 'CS02'" in caplog.text
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
@@ -139,7 +139,9 @@ async def test_without_a_good_certificate_no_station_comes_in(
         await cut_off(trio.SSLStream(stream, theirs, server_hostname="127.0.0.1"))
         await talks(site, "CS01", authority.client(authority.issue("good", "CS01")))
         assert site.tally.accepted == 1
-    lines = [record.getMessage() for record in caplog.records if "no TLS" in record.getMessage()]
+    lines = [
+        record.getMessage() for record in caplog.records if "TLS handshake failed" in record.getMessage()
+    ]
     assert len(lines) == 1
     assert any(words in lines[0] for words in told.split("|"))
 
@@ -183,7 +185,7 @@ async def test_a_backend_that_proves_nothing_gets_nothing_and_closes_the_station
         assert site.backend.requests == []
     warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert len(warnings) == 2
-    assert "backend cpo cannot be reached" in warnings[0]
+    assert "backend unreachable backend=cpo" in warnings[0]
     assert "backend cpo is away for station CS01" in warnings[1]
     for warning in warnings:
         assert told in warning.lower() if kind == "plain" else told in warning
@@ -230,7 +232,7 @@ async def test_new_handshakes_use_the_newest_certificate_and_open_links_stay(
         backend = await site.backend.link()
         newer = Authority(tmp_path, "newer")
         newer.server()  # in place of the pair that is in use
-        tls.current(trio.current_time() + LOOK_S)  # as if the second were over
+        tls.current(trio.current_time() + CHECK_INTERVAL_S)  # as if the second were over
         await talks(site, "CS02", newer.client())
         await old.send_message(CALL)
         assert await heard(backend) == CALL
@@ -239,8 +241,8 @@ async def test_new_handshakes_use_the_newest_certificate_and_open_links_stay(
 def test_the_files_are_looked_at_once_a_second(authority: Authority, tls: RenewedContext) -> None:
     first = tls.current(100.0)
     authority.server()
-    assert tls.current(100.0 + LOOK_S / 2) is first
-    assert tls.current(100.0 + LOOK_S) is not first
+    assert tls.current(100.0 + CHECK_INTERVAL_S / 2) is first
+    assert tls.current(100.0 + CHECK_INTERVAL_S) is not first
 
 
 def test_files_that_stay_the_same_keep_their_context(tls: RenewedContext) -> None:
@@ -260,7 +262,7 @@ def test_a_broken_new_pair_is_told_once_and_the_old_one_stays(
     else:
         certificate.unlink()
     assert [tls.current(10.0 * look) is first for look in range(1, 4)] == [True] * 3
-    assert caplog.text.count("cannot be used, the old certificate stays") == 1
+    assert caplog.text.count("certificate rejected, the previous one stays in use") == 1
     authority.server()
     assert tls.current(50.0) is not first
 

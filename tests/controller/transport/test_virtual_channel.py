@@ -5,17 +5,18 @@ from __future__ import annotations
 import pytest
 import trio
 
-from controller.transport.virtual_channel import VirtualChannel
-from controller.transport.websocket_connection import MESSAGES, ConnectionLostError, SendQueueFullError
+from controller.transport.channel import VirtualChannel
+from controller.transport.transport_errors import ConnectionLostError, SendQueueFullError
+from controller.transport.websocket_connection import MOST_WAITING_MESSAGES
 
 
 async def test_what_is_passed_is_received_and_what_is_sent_is_heard() -> None:
     heard: list[str | bytes] = []
     leg = VirtualChannel(heard.append)
-    leg.pass_on("a")
-    leg.pass_on(b"b")
-    leg.put("1")
-    leg.put(b"2")
+    leg.deliver("a")
+    leg.deliver(b"b")
+    leg.send_nowait("1")
+    leg.send_nowait(b"2")
     await leg.ping(1.0)
     assert [await leg.receive(), await leg.receive()] == ["a", b"b"]
     assert heard == ["1", b"2"]
@@ -23,18 +24,18 @@ async def test_what_is_passed_is_received_and_what_is_sent_is_heard() -> None:
 
 async def test_what_has_come_is_received_before_the_end_is_told() -> None:
     leg = VirtualChannel(lambda text: None)
-    leg.pass_on("a")
+    leg.deliver("a")
     leg.end("the cable was cut")
     leg.end("something else")
     assert await leg.receive() == "a"
     for talk in (leg.receive(), leg.ping(1.0)):
         with pytest.raises(ConnectionLostError, match="the cable was cut") as lost:
             await talk
-        assert (lost.value.clean, lost.value.ours) == (False, False)
+        assert (lost.value.is_clean, lost.value.is_local) == (False, False)
     with pytest.raises(ConnectionLostError):
-        leg.pass_on("b")
+        leg.deliver("b")
     with pytest.raises(ConnectionLostError):
-        leg.put("2")
+        leg.send_nowait("2")
 
 
 async def test_who_closes_it_hears_that_it_was_of_our_own_making() -> None:
@@ -42,7 +43,7 @@ async def test_who_closes_it_hears_that_it_was_of_our_own_making() -> None:
     await leg.close(1000, "")
     with pytest.raises(ConnectionLostError) as lost:
         await leg.receive()
-    assert (lost.value.clean, lost.value.ours) == (True, True)
+    assert (lost.value.is_clean, lost.value.is_local) == (True, True)
 
 
 async def test_who_waits_for_a_message_hears_of_the_end(autojump_clock: trio.testing.MockClock) -> None:
@@ -60,7 +61,7 @@ async def test_who_waits_for_a_message_hears_of_the_end(autojump_clock: trio.tes
 
 async def test_so_many_messages_may_wait() -> None:
     leg = VirtualChannel(lambda text: None)
-    for number in range(MESSAGES):
-        leg.pass_on(str(number))
-    with pytest.raises(SendQueueFullError, match=str(MESSAGES)):
-        leg.pass_on("one more")
+    for number in range(MOST_WAITING_MESSAGES):
+        leg.deliver(str(number))
+    with pytest.raises(SendQueueFullError, match=str(MOST_WAITING_MESSAGES)):
+        leg.deliver("one more")

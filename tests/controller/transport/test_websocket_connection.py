@@ -13,13 +13,12 @@ from websockets.extensions.permessage_deflate import PerMessageDeflate
 from wsproto.events import BytesMessage, CloseConnection, Ping, Pong, TextMessage
 
 from controller.transport import websocket_connection
+from controller.transport.transport_errors import ConnectionLostError, SendQueueFullError
 from controller.transport.websocket_connection import (
-    BYTES,
-    MESSAGES,
-    SEND_S,
-    ConnectionLostError,
+    MOST_WAITING_BYTES,
+    MOST_WAITING_MESSAGES,
+    SEND_TIMEOUT_S,
     Pause,
-    SendQueueFullError,
     WebSocketConnection,
 )
 from tests.controller.transport.pairs import MOST, pair
@@ -36,7 +35,7 @@ async def clog(link: WebSocketConnection) -> None:
     """Let so much be sent that something waits."""
     text = "x" * 500_000
     for _ in range(40):
-        link.put(text)
+        link.send_nowait(text)
         if link._waiting:
             return
     raise AssertionError("nothing waits")
@@ -46,7 +45,7 @@ def fill(link: WebSocketConnection, texts: list[str]) -> int:
     """Put until no more may wait; how many were taken."""
     for count, text in enumerate(texts):
         try:
-            link.put(text)
+            link.send_nowait(text)
         except SendQueueFullError:
             return count
     raise AssertionError("there is room for all")
@@ -61,7 +60,7 @@ async def test_messages_go_both_ways_in_their_order() -> None:
         assert await link.receive() == "ét"
         assert await link.receive() == b"\xff"
         for text in ("", "a", "ü" * 70, "b" * 70_000):
-            link.put(text)
+            link.send_nowait(text)
             heard = ""
             while heard.encode() != text.encode() or not text:
                 event = await peer.hear_one()
@@ -85,11 +84,11 @@ async def test_a_ping_is_answered_while_we_listen() -> None:
 async def test_what_comes_with_the_end_of_the_handshake_is_heard_and_answered() -> None:
     async with pair(early=b"\x89\x81" + MASK + b"?" + b"\x81\x85" + MASK + b"hello") as (link, peer):
         assert await link.receive() == "hello"
-        link.put("hello yourself")
+        link.send_nowait("hello yourself")
         assert await peer.hear_one() == Pong(b"?")
     async with pair(early=b"\x88\x82" + MASK + struct.pack("!H", 1001)) as (link, peer):
         with pytest.raises(ConnectionLostError, match="closed with 1001"):
-            link.put("hello")
+            link.send_nowait("hello")
         assert await peer.hear() == [CloseConnection(1001, "")]
 
 
@@ -107,7 +106,7 @@ async def test_a_peer_that_talks_without_end_lets_others_have_their_turn(how: st
         nursery.start_soon(talk)
         await link.receive()
         nursery.start_soon(turn)
-        await (link.listen(lambda _: None) if how == "listen" else listen(link))
+        await (link.read_messages(lambda _: None) if how == "listen" else listen(link))
 
 
 async def test_who_listens_hears_every_message_and_the_end() -> None:
@@ -115,7 +114,7 @@ async def test_who_listens_hears_every_message_and_the_end() -> None:
         heard: list[str | bytes] = []
         await peer.say(TextMessage("a"), BytesMessage(b"b"), TextMessage("c"), CloseConnection(1000))
         with pytest.raises(ConnectionLostError, match="closed with 1000"):
-            await link.listen(heard.append)
+            await link.read_messages(heard.append)
         assert heard == ["a", b"b", "c"]
 
 
@@ -134,7 +133,7 @@ async def test_who_listens_may_want_a_pause_after_a_message() -> None:
 
         async def listen_to_the_end() -> None:
             with pytest.raises(ConnectionLostError):
-                await link.listen(hear)
+                await link.read_messages(hear)
 
         nursery.start_soon(listen_to_the_end)
         await peer.say(TextMessage("a"), TextMessage("b"), TextMessage("c"))
@@ -155,7 +154,7 @@ async def test_what_goes_wrong_in_hearing_is_the_listener_s_trouble_alone() -> N
         async with trio.open_nursery() as nursery:
             nursery.start_soon(peer.say, TextMessage("a"))
             with pytest.raises(ZeroDivisionError):
-                await link.listen(hear)
+                await link.read_messages(hear)
         await its_peer.say(TextMessage("b"))
         assert await other.receive() == "b"
 
@@ -164,7 +163,7 @@ async def test_who_is_cancelled_while_it_listens_misses_nothing_later() -> None:
     async with pair() as (link, peer):
         heard: list[str | bytes] = []
         with trio.move_on_after(0.01):
-            await link.listen(heard.append)
+            await link.read_messages(heard.append)
         await peer.say(TextMessage("a"))
         assert await link.receive() == "a"
         assert heard == []
@@ -188,9 +187,9 @@ async def test_a_peer_that_closes_is_heard_to_the_end(close: CloseConnection, to
         for _ in range(2):
             with pytest.raises(ConnectionLostError) as lost:
                 await link.receive()
-            assert (str(lost.value), lost.value.clean, lost.value.ours) == (told, clean, False)
+            assert (str(lost.value), lost.value.is_clean, lost.value.is_local) == (told, clean, False)
         with pytest.raises(ConnectionLostError, match=told):
-            link.put("too late")
+            link.send_nowait("too late")
         with pytest.raises(ConnectionLostError, match=told):
             await link.send("too late")
         with pytest.raises(ConnectionLostError, match=told):
@@ -203,9 +202,9 @@ async def test_a_peer_that_vanishes_is_told_as_such() -> None:
         await peer.say(TextMessage("last words"))
         await peer.stream.aclose()
         assert await link.receive() == "last words"
-        with pytest.raises(ConnectionLostError, match="it vanished without a close frame") as lost:
+        with pytest.raises(ConnectionLostError, match="the connection ended without a close frame") as lost:
             await link.receive()
-        assert not lost.value.clean
+        assert not lost.value.is_clean
 
 
 async def test_last_words_are_heard_even_where_we_could_not_send_any_more() -> None:
@@ -242,7 +241,7 @@ async def test_a_peer_that_breaks_the_protocol_is_told_how(sent: bytes, code: in
         await peer.stream.send_all(sent)
         with pytest.raises(ConnectionLostError, match=f"closed with {code}") as lost:
             await link.receive()
-        assert not lost.value.clean
+        assert not lost.value.is_clean
         async with trio.open_nursery() as nursery:
             nursery.start_soon(link.close, 1000, "")
             (close,) = await peer.hear()
@@ -263,16 +262,16 @@ async def test_fragments_of_nothing_cost_no_memory_and_end_in_a_message() -> Non
     async with pair() as (link, peer), trio.open_nursery() as nursery:
         nursery.start_soon(peer.stream.send_all, b"\x01\x80" + MASK + nothing + b"\x80\x81" + MASK + b"x")
         assert await link.receive() == "x"
-        assert not link._wire.messages
+        assert not link._protocol.messages
 
 
 async def test_one_task_closes_while_another_listens() -> None:
     async with pair() as (link, peer), trio.open_nursery() as nursery:
         nursery.start_soon(peer.hear)
         nursery.start_soon(link.close, 1001, "r" * 200)
-        with pytest.raises(ConnectionLostError, match="we have closed it") as lost:
+        with pytest.raises(ConnectionLostError, match="closed by this controller") as lost:
             await link.receive()
-        assert (lost.value.clean, lost.value.ours) == (True, True)
+        assert (lost.value.is_clean, lost.value.is_local) == (True, True)
 
 
 async def test_a_peer_that_does_not_take_part_in_closing_is_not_waited_for_long(
@@ -281,7 +280,7 @@ async def test_a_peer_that_does_not_take_part_in_closing_is_not_waited_for_long(
     async with pair() as (link, peer):
         started = trio.current_time()
         await link.close(1000, "")
-        assert trio.current_time() - started == pytest.approx(websocket_connection.CLOSE_S)
+        assert trio.current_time() - started == pytest.approx(websocket_connection.CLOSE_TIMEOUT_S)
         assert [type(event) for event in await peer.hear()] == [CloseConnection]
 
 
@@ -345,9 +344,9 @@ async def test_a_peer_that_does_not_read_is_given_up(autojump_clock: trio.testin
         started = trio.current_time()
         with pytest.raises(ConnectionLostError, match="it has not read for 60 s"):
             await link.receive()  # who listens hears of it, without sending anything
-        assert trio.current_time() - started == pytest.approx(SEND_S)
+        assert trio.current_time() - started == pytest.approx(SEND_TIMEOUT_S)
         with pytest.raises(ConnectionLostError, match="it has not read for 60 s"):
-            link.put("x")
+            link.send_nowait("x")
         nursery.cancel_scope.cancel()
 
 
@@ -362,17 +361,19 @@ async def test_who_waits_until_it_is_sent_hears_that_it_was_not(
 async def test_so_many_messages_may_wait_and_no_more() -> None:
     async with pair() as (link, _):
         await clog(link)
-        for _ in range(MESSAGES - 1):
-            link.put("x")
-        with pytest.raises(SendQueueFullError, match=rf"^{MESSAGES} messages of \d+ bytes wait$"):
-            link.put("x")
+        for _ in range(MOST_WAITING_MESSAGES - 1):
+            link.send_nowait("x")
+        with pytest.raises(
+            SendQueueFullError, match=rf"^{MOST_WAITING_MESSAGES} messages of \d+ bytes wait$"
+        ):
+            link.send_nowait("x")
 
 
 async def test_so_many_bytes_may_wait_and_what_waits_arrives_in_its_order() -> None:
     async with pair() as (link, peer), trio.open_nursery() as nursery:
-        sent = [str(number) + "é" * (BYTES // 8) for number in range(100)]
+        sent = [str(number) + "é" * (MOST_WAITING_BYTES // 8) for number in range(100)]
         count = fill(link, sent)
-        assert link._waiting_bytes <= BYTES
+        assert link._waiting_bytes <= MOST_WAITING_BYTES
         nursery.start_soon(link.send, "the last")  # waits for room
         heard = [""]
         while heard[-1] != "the last":
@@ -382,22 +383,22 @@ async def test_so_many_bytes_may_wait_and_what_waits_arrives_in_its_order() -> N
             if event.message_finished and heard[-1] != "the last":
                 heard.append("")
         assert heard == [*sent[:count], "the last"]
-        link.put(sent[-1])  # there is room again
+        link.send_nowait(sent[-1])  # there is room again
 
 
 async def test_a_message_that_is_longer_may_wait_alone() -> None:
     async with pair() as (link, _):
-        link.put("x" * (2 * BYTES))
-        assert link._waiting_bytes > BYTES // 2
-        for more in ("x" * (2 * BYTES), b"x" * (2 * BYTES)):
+        link.send_nowait("x" * (2 * MOST_WAITING_BYTES))
+        assert link._waiting_bytes > MOST_WAITING_BYTES // 2
+        for more in ("x" * (2 * MOST_WAITING_BYTES), b"x" * (2 * MOST_WAITING_BYTES)):
             with pytest.raises(SendQueueFullError, match=r"^1 messages of"):
-                link.put(more)
+                link.send_nowait(more)
 
 
 async def test_what_waits_is_sent_before_a_link_closes() -> None:
     async with pair() as (link, peer), trio.open_nursery() as nursery:
         await clog(link)
-        link.put("last words")
+        link.send_nowait("last words")
         nursery.start_soon(link.close, 1000, "")
         *_, words, close = await peer.hear()
         assert isinstance(words, TextMessage)
@@ -415,5 +416,5 @@ async def test_a_peer_that_asks_and_does_not_read_costs_its_link() -> None:
                     await peer.stream.send_all(pings)
 
         nursery.start_soon(ask)
-        with pytest.raises(ConnectionLostError, match="it sends, and does not read"), trio.fail_after(5):
+        with pytest.raises(ConnectionLostError, match="it sends, but does not read"), trio.fail_after(5):
             await link.receive()

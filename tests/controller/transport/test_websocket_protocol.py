@@ -22,8 +22,8 @@ from wsproto.events import (
 )
 from wsproto.extensions import Extension, PerMessageDeflate
 
-from controller.transport.http_upgrade import UpgradeOffer, UpgradeRequest
-from controller.transport.websocket_protocol import SMALL, WebSocketProtocol
+from controller.transport.http_upgrade import CompressionOffer, UpgradeOffer, UpgradeRequest
+from controller.transport.websocket_protocol import SMALLEST_DEFLATED, WebSocketProtocol
 
 MOST = 1 << 20
 DEFLATES = [
@@ -36,7 +36,7 @@ DEFLATES = [
 """What the peer offers, or accepts."""
 
 deflates = st.sampled_from(DEFLATES)
-texts = st.text(max_size=2 * SMALL) | st.builds(
+texts = st.text(max_size=2 * SMALLEST_DEFLATED) | st.builds(
     str.__mul__, st.text(min_size=1, max_size=9), st.integers(1, 900)
 )
 cuts = st.lists(st.integers(1, 50) | st.just(10_000), max_size=40)
@@ -74,15 +74,15 @@ def station_and_wire(
     request = peer.send(Request("lc", "/ocpp/CS01", extensions=fresh(deflate), subprotocols=["ocpp1.6"]))
     for piece in pieces(request, sizes):
         assert not asked.is_complete
-        asked.feed(piece)
-    assert (asked.target, asked.offered) == ("/ocpp/CS01", ["ocpp1.6"])
+        asked.receive_data(piece)
+    assert (asked.target, asked.subprotocols) == ("/ocpp/CS01", ["ocpp1.6"])
     assert asked.accept("ocpp1.6").status_code == 101
-    peer.receive_data(asked.wire.take())
+    peer.receive_data(asked.protocol.take_output())
     (accepted,) = peer.events()
     assert isinstance(accepted, AcceptConnection)
     assert accepted.subprotocol == "ocpp1.6"
-    assert asked.wire.deflates == bool(deflate)
-    return peer, asked.wire
+    assert asked.protocol.uses_deflate == bool(deflate)
+    return peer, asked.protocol
 
 
 def backend_and_wire(
@@ -90,8 +90,10 @@ def backend_and_wire(
 ) -> tuple[WSConnection, WebSocketProtocol]:
     """A peer that has let us in, and our wire to it."""
     peer = WSConnection(ConnectionType.SERVER)
-    asking = UpgradeOffer("ws://csms/CS01", "ocpp1.6", b"Basic eA==", MOST, compression=True)
-    peer.receive_data(asking.wire.take())
+    asking = UpgradeOffer(
+        "ws://csms/CS01", ["ocpp1.6"], b"Basic eA==", MOST, compression=CompressionOffer.BEST
+    )
+    peer.receive_data(asking.protocol.take_output())
     (request,) = peer.events()
     assert isinstance(request, Request)
     assert (b"authorization", b"Basic eA==") in [
@@ -100,9 +102,9 @@ def backend_and_wire(
     answer = peer.send(AcceptConnection(subprotocol="ocpp1.6", extensions=fresh(deflate)))
     for piece in pieces(answer, sizes):
         assert not asking.is_complete
-        asking.feed(piece)
+        asking.receive_data(piece)
     assert asking.is_complete
-    return peer, asking.wire
+    return peer, asking.protocol
 
 
 SIDES = {"station": station_and_wire, "backend": backend_and_wire}
@@ -129,7 +131,8 @@ def _event(data: str | bytes, *, finished: bool) -> Message:
     sides,
     deflates,
     st.lists(
-        st.tuples(texts | st.binary(max_size=300), st.lists(st.integers(0, 99), max_size=3)), max_size=5
+        st.tuples(texts | st.binary(max_size=300), st.lists(st.integers(0, 99), max_size=3)),
+        max_size=5,
     ),
     cuts,
 )
@@ -140,10 +143,10 @@ def test_what_a_peer_sends_arrives(
     events = [event for message, at in sent for event in fragments(message, at)]
     data = b"".join(peer.send(event) for event in events)
     for piece in pieces(data, sizes):
-        wire.feed(piece)
+        wire.receive_data(piece)
     assert list(wire.messages) == [message for message, _ in sent]
-    assert (wire.gone, wire.over) == (None, False)
-    peer.receive_data(wire.take())
+    assert (wire.close_cause, wire.is_finished) == (None, False)
+    peer.receive_data(wire.take_output())
     pings = [event for event in events if isinstance(event, Ping)]
     assert list(peer.events()) == [Pong(ping.payload) for ping in pings]
 
@@ -154,7 +157,7 @@ def test_what_we_send_arrives(
 ) -> None:
     peer, wire = SIDES[side](deflate)
     arrived, text = [], ""
-    for piece in pieces(b"".join(wire.text(each.encode()) for each in sent), sizes):
+    for piece in pieces(b"".join(wire.encode_text(each.encode()) for each in sent), sizes):
         peer.receive_data(piece)
         for event in peer.events():
             assert isinstance(event, TextMessage)
@@ -165,13 +168,13 @@ def test_what_we_send_arrives(
     assert arrived == sent
 
 
-@given(sides, deflates, st.lists(st.binary(max_size=2 * SMALL), max_size=5), cuts)
+@given(sides, deflates, st.lists(st.binary(max_size=2 * SMALLEST_DEFLATED), max_size=5), cuts)
 def test_what_we_send_in_binary_arrives_as_such(
     side: str, deflate: PerMessageDeflate | None, sent: list[bytes], sizes: list[int]
 ) -> None:
     peer, wire = SIDES[side](deflate)
     arrived, data = [], b""
-    for piece in pieces(b"".join(map(wire.binary, sent)), sizes):
+    for piece in pieces(b"".join(map(wire.encode_binary, sent)), sizes):
         peer.receive_data(piece)
         for event in peer.events():
             assert isinstance(event, BytesMessage)
@@ -189,12 +192,12 @@ def test_no_bytes_from_a_peer_bring_it_down(
     """Whatever comes, it is messages, or an end that is told in words; and after the end nothing comes."""
     _, wire = SIDES[side](deflate)
     for piece in pieces(noise, sizes):
-        was_gone, messages = wire.gone, len(wire.messages)
-        wire.feed(piece)
-        assert was_gone is None or (wire.gone, len(wire.messages)) == (was_gone, messages)
-    wire.feed(b"")
-    assert wire.gone is not None
-    assert wire.over
+        was_gone, messages = wire.close_cause, len(wire.messages)
+        wire.receive_data(piece)
+        assert was_gone is None or (wire.close_cause, len(wire.messages)) == (was_gone, messages)
+    wire.receive_data(b"")
+    assert wire.close_cause is not None
+    assert wire.is_finished
 
 
 @pytest.mark.parametrize("side", SIDES)
@@ -203,9 +206,9 @@ def test_deflate_makes_messages_that_resemble_each_other_short(side: str) -> Non
     texts = [
         f'[2,"{number}","MeterValues",{{"connectorId":1,"meterValue":[{"0" * 300}]}}]' for number in "ab"
     ]
-    first, second = (wire.text(text.encode()) for text in texts)
+    first, second = (wire.encode_text(text.encode()) for text in texts)
     assert len(second) < len(first) < 100
-    assert len(wire.text(b"x" * (SMALL - 1))) > SMALL
+    assert len(wire.encode_text(b"x" * (SMALLEST_DEFLATED - 1))) > SMALLEST_DEFLATED
     peer.receive_data(first + second)
     assert [event.data for event in peer.events() if isinstance(event, TextMessage)] == texts
 
@@ -213,19 +216,19 @@ def test_deflate_makes_messages_that_resemble_each_other_short(side: str) -> Non
 @pytest.mark.parametrize("side", SIDES)
 def test_a_close_is_answered_also_in_the_middle_of_a_message(side: str) -> None:
     peer, wire = SIDES[side](None)
-    wire.feed(
+    wire.receive_data(
         peer.send(TextMessage("begun", message_finished=False)) + peer.send(CloseConnection(1001, "bye"))
     )
-    assert wire.gone is not None
-    assert (wire.gone.reason, wire.gone.clean) == ("closed with 1001, bye", True)
-    peer.receive_data(wire.take())
+    assert wire.close_cause is not None
+    assert (wire.close_cause.reason, wire.close_cause.is_clean) == ("closed with 1001, bye", True)
+    peer.receive_data(wire.take_output())
     assert list(peer.events()) == [CloseConnection(1001, "bye")]
 
 
 @pytest.mark.parametrize("side", SIDES)
 def test_a_reason_that_is_too_long_for_a_close_frame_is_cut(side: str) -> None:
     peer, wire = SIDES[side](None)
-    wire.close(1013, "ü" * 100)
-    wire.close(1000, "once is enough")
-    peer.receive_data(wire.take())
+    wire.send_close(1013, "ü" * 100)
+    wire.send_close(1000, "once is enough")
+    peer.receive_data(wire.take_output())
     assert list(peer.events()) == [CloseConnection(1013, "ü" * 61)]

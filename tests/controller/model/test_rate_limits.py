@@ -1,4 +1,6 @@
-"""Turns and counts, in numbers; and a storm on a virtual clock."""
+"""Token bucket, connections per address and back-off; a storm on a virtual clock."""
+
+import random
 
 import pytest
 import trio
@@ -6,28 +8,28 @@ import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.transport.token_bucket import AddressCounter, TokenBucket
+from controller.model.rate_limits import AddressCounter, Backoff, TokenBucket
 
 
-def test_a_burst_goes_at_once_and_what_follows_comes_evenly() -> None:
+def test_token_bucket_after_burst_spaces_tokens_evenly() -> None:
     bucket = TokenBucket(rate=10, burst=3)
     assert [bucket.take(100.0) for _ in range(5)] == pytest.approx([0, 0, 0, 0.1, 0.2])
 
 
-def test_rest_gives_the_burst_back_and_no_more() -> None:
+def test_token_bucket_after_rest_has_one_burst_in_stock() -> None:
     bucket = TokenBucket(rate=10, burst=2)
     for _ in range(2):
         bucket.take(0.0)
     assert [bucket.take(1000.0) for _ in range(3)] == pytest.approx([0, 0, 0.1])
 
 
-def test_to_look_takes_no_turn() -> None:
+def test_token_bucket_wait_takes_no_token() -> None:
     bucket = TokenBucket(rate=1)
     bucket.take(5.0)
     assert bucket.wait_s(5.25) == bucket.wait_s(5.25) == pytest.approx(0.75)
 
 
-def test_a_rate_of_nothing_is_no_limit() -> None:
+def test_token_bucket_with_rate_zero_never_waits() -> None:
     bucket = TokenBucket(rate=0)
     assert {bucket.take(7.0) for _ in range(1000)} == {0.0}
 
@@ -37,9 +39,7 @@ def test_a_rate_of_nothing_is_no_limit() -> None:
     burst=st.integers(1, 50),
     gaps=st.lists(st.floats(0, 1), min_size=2, max_size=60),
 )
-def test_no_stretch_of_time_has_more_turns_than_rate_and_burst_allow(
-    rate: float, burst: int, gaps: list[float]
-) -> None:
+def test_token_bucket_never_exceeds_rate_and_burst(rate: float, burst: int, gaps: list[float]) -> None:
     bucket = TokenBucket(rate, burst)
     now, turns = 0.0, []
     for gap in gaps:
@@ -50,7 +50,7 @@ def test_no_stretch_of_time_has_more_turns_than_rate_and_burst_allow(
             assert last - first + 1 <= burst + (turns[last] - start) * rate + 1e-6
 
 
-async def test_a_storm_of_a_thousand_is_served_whole_and_in_even_steps(
+async def test_token_bucket_under_storm_serves_all_evenly(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     bucket = TokenBucket(rate=200, burst=200)
@@ -71,7 +71,7 @@ async def test_a_storm_of_a_thousand_is_served_whole_and_in_even_steps(
     assert max(per_second[1:]) <= 201
 
 
-def test_an_address_holds_as_many_as_it_may() -> None:
+def test_address_counter_at_limit_rejects() -> None:
     addresses = AddressCounter(limit=2)
     assert [addresses.enter("a") for _ in range(3)] == [True, True, False]
     assert addresses.enter("b")
@@ -80,14 +80,42 @@ def test_an_address_holds_as_many_as_it_may() -> None:
     assert not addresses.enter("a")
 
 
-def test_refusals_of_an_address_are_told_once_until_it_changes() -> None:
+def test_address_counter_reports_first_rejection_once() -> None:
     addresses = AddressCounter(limit=1)
     addresses.enter("a")
-    assert [addresses.worth_a_complaint("a") for _ in range(3)] == [True, False, False]
+    assert [addresses.should_report("a") for _ in range(3)] == [True, False, False]
     addresses.leave("a")
-    assert addresses.worth_a_complaint("a")
+    assert addresses.should_report("a")
 
 
-def test_without_a_limit_all_may_come() -> None:
+def test_address_counter_without_limit_accepts_all() -> None:
     addresses = AddressCounter(limit=0)
     assert all(addresses.enter("a") for _ in range(10_000))
+
+
+def test_token_bucket_try_take_counts_rejected_attempts() -> None:
+    bucket = TokenBucket(rate=1 / 60, burst=2)
+    assert [bucket.try_take(5.0) for _ in range(4)] == [True, True, False, False]
+    assert (bucket.pop_rejected(), bucket.pop_rejected()) == (2, 0)
+    assert not bucket.try_take(64.9)
+    assert bucket.try_take(65.0)
+
+
+def test_token_bucket_take_of_many_tokens_waits_for_all() -> None:
+    bucket = TokenBucket(rate=100, burst=100)
+    assert bucket.take(0.0, 300) == 0.0
+    assert bucket.take(0.0, 1) == pytest.approx(2.01)
+
+
+def test_backoff_doubles_up_to_its_longest_wait() -> None:
+    backoff = Backoff(first_s=1, longest_s=60)
+    assert [backoff.wait_s(failures) for failures in (1, 2, 3, 7, 10_000)] == [1, 2, 4, 60, 60]
+
+
+def test_backoff_jitter_draws_within_its_part_of_the_wait() -> None:
+    chance = random.Random(1)
+    full, half = Backoff(8, 8, jitter=1.0), Backoff(8, 8, jitter=0.5)
+    waits = [full.wait_s(1, chance) for _ in range(200)]
+    assert 0 <= min(waits) < 1
+    assert 7 < max(waits) <= 8
+    assert all(4 <= half.wait_s(3, chance) <= 8 for _ in range(200))

@@ -1,0 +1,117 @@
+"""Settings of connections, made of a configuration: the stations' port, backends, certificates, passwords."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+from controller.backends.pool import BackendPool, Endpoint
+from controller.config import BackendConfig, Config, ListenConfig
+from controller.config.backend_rules import endpoints_by_backend
+from controller.config.password_files import StationSecret, parse_password_file
+from controller.overlay.overlay_wire import MODE_HEADER, NetworkingMode
+from controller.stations.credential_memory import CredentialMemory
+from controller.stations.listener import ListenSettings
+from controller.store.credential_store import CredentialOrigin, CredentialStore
+from controller.transport.tls import RenewedContext, TlsError, client_tls, server_tls
+
+LEAST_PER_ADDRESS = 64
+"""Connections that any address may open by default."""
+
+
+def unusable_certificates(config: Config) -> Iterator[str]:
+    """Yield an error for each set of certificate files with which a start would fail."""
+    loaders = [
+        partial(load_listen_tls, config.listen),
+        *(partial(load_backend_tls, backend) for backend in config.backend),
+    ]
+    for load in loaders:
+        try:
+            load()
+        except TlsError as failed:
+            yield str(failed)
+
+
+def load_listen_tls(listen: ListenConfig) -> RenewedContext | None:
+    """Load the certificate of the stations' port; None for plain ws://. Raises TlsError."""
+    if not (listen.certificate and listen.key):
+        return None
+    return server_tls(listen.certificate, listen.key, listen.client_ca)
+
+
+def load_backend_tls(backend: BackendConfig) -> RenewedContext | None:
+    """Load the certificates for a backend; None for plain ws://. Raises TlsError."""
+    if not backend.url.startswith("wss://"):
+        return None
+    return client_tls(backend.id, backend.ca, backend.certificate, backend.key)
+
+
+def make_listen_settings(listen: ListenConfig, stations: int) -> ListenSettings:
+    """Make the settings of the stations' port. Raises TlsError.
+
+    Behind a router all stations connect from one address, each perhaps with an old connection that is still
+    half open.
+    """
+    limit = listen.connections_per_address
+    return ListenSettings(
+        listen.host,
+        listen.port,
+        load_listen_tls(listen),
+        listen.max_message_bytes,
+        max(LEAST_PER_ADDRESS, 2 * stations) if limit is None else limit,
+        listen.handshakes_per_second,
+        listen.compression,
+        listen.messages_per_second,
+    )
+
+
+def make_pools(config: Config) -> dict[str, BackendPool]:
+    """Make the pools of all backends, by name. Raises TlsError."""
+    return {
+        name: BackendPool(
+            name,
+            {each.id: (each.priority, _make_endpoint(each, config.listen)) for each in tables},
+            random.Random(),
+        )
+        for name, tables in endpoints_by_backend(config).items()
+    }
+
+
+def _make_endpoint(backend: BackendConfig, listen: ListenConfig) -> Endpoint:
+    return Endpoint(
+        backend.url,
+        load_backend_tls(backend),
+        _read_password(backend.password_file),
+        listen.max_message_bytes,
+        backend.connect_timeout_s,
+        compression=backend.compression,
+        headers=((MODE_HEADER, NetworkingMode.OVERLAY.value),) if backend.mode == "overlay" else (),
+    )
+
+
+def _read_password(file: str | None) -> bytes | None:
+    """Read a password without the line end that editors add."""
+    return None if file is None else Path(file).read_bytes().rstrip(b"\r\n")
+
+
+def read_station_secrets(config: Config) -> dict[str, StationSecret | None]:
+    """Read each station's password or its hash; None for a station without a password file."""
+    return {
+        station.id: (
+            None
+            if station.password_file is None
+            else parse_password_file(Path(station.password_file).read_bytes())
+        )
+        for station in config.station
+    }
+
+
+def open_credentials(config: Config) -> tuple[CredentialMemory, CredentialMemory]:
+    """Open the stored hashes of accepted and of rotated passwords. Raises StoreError."""
+    store = CredentialStore(Path(config.store.directory))
+    return (
+        CredentialMemory(store.of(CredentialOrigin.ACCEPTED)),
+        CredentialMemory(store.of(CredentialOrigin.ROTATED)),
+    )
