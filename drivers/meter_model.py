@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 import tomllib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache, cached_property
 from importlib import resources
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 import msgspec
@@ -165,12 +167,30 @@ class MeterModel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         )
 
 
+USER_FOLDER = "meters"
+"""Directory beside the configuration that holds the user's own model files."""
+
 _user_models: dict[str, MeterModel] = {}
 
 
-def register_user_model(name: str, model: MeterModel) -> None:
-    """Add a model of the user's; it takes precedence over one of the same name that is delivered."""
-    _user_models[name] = model
+def set_user_models(models: Mapping[str, MeterModel]) -> None:
+    """Replace the user's models; they take precedence over delivered ones of the same name."""
+    _user_models.clear()
+    _user_models.update(models)
+
+
+def read_user_models(folder: Path) -> tuple[dict[str, MeterModel], dict[str, ModelFileError]]:
+    """Read the model files of a directory; return the models and the errors, each by name."""
+    models: dict[str, MeterModel] = {}
+    errors: dict[str, ModelFileError] = {}
+    for file in sorted(folder.glob("*.toml")):
+        try:
+            models[file.stem] = parse_model(file.read_text(encoding="utf-8"), file.name)
+        except ModelFileError as error:
+            errors[file.stem] = error
+        except (OSError, UnicodeDecodeError) as error:
+            errors[file.stem] = ModelFileError(f"{file}: cannot be read ({error})")
+    return models, errors
 
 
 def list_models() -> list[str]:
@@ -217,83 +237,112 @@ def parse_model(text: str, file: str) -> MeterModel:
     return msgspec.convert(document, MeterModel)
 
 
-def find_mistakes(document: dict[str, Any]) -> Iterator[str]:
-    """Find all mistakes of a model file's content, each with its place and the remedy."""
-    registers = document.get("register", [])
+class ModelMistake(msgspec.Struct, frozen=True):
+    """Mistake of a model file: the keys that lead to it, what is wrong, and what to do."""
+
+    path: tuple[str | int, ...]
+    text: str
+    remedy: str = "correct it; docs/meter-models.md describes the format"
+
+    def __str__(self) -> str:
+        place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in self.path)
+        return f"{place.removeprefix('.') or 'file'}: {self.text}; {self.remedy}"
+
+
+def find_mistakes(document: dict[str, Any]) -> Iterator[ModelMistake]:
+    """Find all mistakes of a model file's content."""
     well_formed = True
     for mistake in _schema_mistakes(document):
         well_formed = False
         yield mistake
-    if not well_formed:
-        return
-    model = msgspec.convert(document, MeterModel)
-    yield from _content_mistakes(model, len(registers))
+    if well_formed:
+        yield from _content_mistakes(msgspec.convert(document, MeterModel))
 
 
-def _schema_mistakes(document: dict[str, Any]) -> Iterator[str]:
+def _schema_mistakes(document: dict[str, Any]) -> Iterator[ModelMistake]:
     """Find what does not fit the schema: one mistake for each register and one for the rest."""
     registers = document.get("register", [])
     if not isinstance(registers, list):
-        yield "register: expected an array of tables; write [[register]] before each one"
+        yield ModelMistake(("register",), "is not an array of tables", "write [[register]] before each one")
         return
     try:
         msgspec.convert({**document, "register": []}, MeterModel)
     except msgspec.ValidationError as error:
-        yield _with_suggestion(str(error), MeterModel.__struct_fields__)
-    for number, each in enumerate(registers, start=1):
+        yield _schema_mistake((), str(error), MeterModel.__struct_fields__)
+    for index, each in enumerate(registers):
         try:
             msgspec.convert(each, Register)
         except msgspec.ValidationError as error:
-            quantity = each.get("quantity", "?") if isinstance(each, dict) else "?"
             known = (*Register.__struct_fields__, *get_args(Quantity))
-            yield f"register {number} ({quantity}): {_with_suggestion(str(error), known)}"
+            yield _schema_mistake(("register", index), str(error), known)
 
 
-def _with_suggestion(text: str, known: Sequence[str]) -> str:
-    """Add the nearest known word to a message that quotes an unknown one."""
-    quoted = (
-        text.split("`")[1] if text.count("`") >= 2 else text.split("'")[1] if text.count("'") >= 2 else ""
+def _schema_mistake(path: tuple[str | int, ...], text: str, known: Sequence[str]) -> ModelMistake:
+    """Convert a message of msgspec, e.g. "Expected `int`, got `str` - at `$.read.gap_ms`"."""
+    text, _, place = text.partition(" - at `$")
+    keys = tuple(
+        int(part[1:-1]) if part.startswith("[") else part
+        for part in re.findall(r"\[\d+\]|\w+", place.rstrip("`"))
     )
-    near = difflib.get_close_matches(quoted, known, 1) if quoted not in known else []
-    return f'{text}; did you mean "{near[0]}"?' if near else text
+    words = re.findall(r"`([^`]+)`|'([^']+)'", text)
+    unknown = next((one or two for one, two in words if (one or two) not in known), "")
+    near = difflib.get_close_matches(unknown, known, 1)
+    if near:
+        return ModelMistake((*path, *keys), text, f'did you mean "{near[0]}"?')
+    return ModelMistake((*path, *keys), text)
 
 
-def _content_mistakes(model: MeterModel, count: int) -> Iterator[str]:
+def _content_mistakes(model: MeterModel) -> Iterator[ModelMistake]:
     if model.sunspec is not None and model.sunspec.layouts:
-        unknown = set(model.sunspec.layouts) - {*_delivered_models(), *_user_models}
-        for name in sorted(unknown):
-            yield f'sunspec.layouts: model "{name}" is unknown'
-        if count:
-            yield "sunspec.layouts: remove it, or remove the registers"
+        for name in sorted(set(model.sunspec.layouts) - {*_delivered_models(), *_user_models}):
+            yield ModelMistake(("sunspec", "layouts"), f'model "{name}" is unknown', "name a model")
+        if model.register:
+            yield ModelMistake(
+                ("sunspec", "layouts"), "stands beside registers", "remove it, or the registers"
+            )
         return
     quantities = Counter(register.quantity for register in model.register if not register.alternative)
     for quantity, times in quantities.items():
         if times > 1:
-            yield f"{quantity}: {times} registers; remove all but one, or mark the others alternative = true"
-    if not count:
-        yield "register: missing; add [[register]] for each quantity"
+            yield ModelMistake(
+                ("register",),
+                f"{quantity} has {times} registers",
+                "remove all but one, or mark the others with alternative = true",
+            )
+    if not model.register:
+        yield ModelMistake(("register",), "is missing", "add [[register]] for each quantity")
+    for index, register in enumerate(model.register):
+        yield from _register_mistakes(register, model, ("register", index))
+
+
+def _register_mistakes(
+    register: Register, model: MeterModel, path: tuple[str | int, ...]
+) -> Iterator[ModelMistake]:
     first, end = (2, 2 + model.sunspec.length) if model.sunspec is not None else (0, 0x10000)
-    for register in model.register:
-        yield from _register_mistakes(register, model, first, end)
-
-
-def _register_mistakes(register: Register, model: MeterModel, first: int, end: int) -> Iterator[str]:
+    bounds = f"use {first} to {end - 1}"
     if register.address < first or register.address + register.words > end:
-        yield f"{register.quantity}: address {register.address} is outside {first} to {end - 1}"
+        yield ModelMistake(
+            (*path, "address"), f"{register.quantity} at {register.address} does not exist", bounds
+        )
     if register.scale_register is not None:
         if not first <= register.scale_register < end:
-            yield (
-                f"{register.quantity}: scale_register {register.scale_register} is outside "
-                f"{first} to {end - 1}"
+            yield ModelMistake(
+                (*path, "scale_register"), f"register {register.scale_register} does not exist", bounds
             )
         if "int" not in register.type:
-            yield f"{register.quantity}: a {register.type} has no scale_register; remove it"
+            yield ModelMistake((*path, "scale_register"), f"a {register.type} has none", "remove it")
     elif model.sunspec is not None and "int" in register.type:
-        yield f"{register.quantity}: an integer of a SunSpec model needs a scale_register"
+        yield ModelMistake(path, f"{register.quantity} is an integer of SunSpec", "add scale_register")
     if register.words > model.read.max_registers:
-        yield f"{register.quantity}: needs {register.words} registers, read.max_registers is less"
+        yield ModelMistake(
+            (*path, "type"),
+            f"{register.quantity} needs {register.words} registers in one read",
+            f"raise read.max_registers, which is {model.read.max_registers}",
+        )
     if not register.scale or not math.isfinite(register.scale):
-        yield f"{register.quantity}: scale is {register.scale}; set the factor from the register to the unit"
+        yield ModelMistake(
+            (*path, "scale"), f"is {register.scale}", "set the factor from the register to the unit"
+        )
     for key in register.sources:
         if key not in model.sources:
-            yield f'{register.quantity}: source "{key}" is not in [sources]'
+            yield ModelMistake((*path, "sources"), f'"{key}" is not in [sources]', f"add {key} to [sources]")

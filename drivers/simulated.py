@@ -59,7 +59,7 @@ class SimulatedMeter:
         self.reads = 0
         self._model = model
         self._filled = filled
-        self._functions = {register.function for register in model.register}
+        self._functions: set[int] = {register.function for register in model.register}
         self._registers: dict[int, int] = {}
         self._base = 0
         if model.sunspec is not None:
@@ -81,6 +81,11 @@ class SimulatedMeter:
                 self._registers[self._base + register.address + offset] = word
             if register.scale_register is not None:
                 self._registers[self._base + register.scale_register] = exponent & 0xFFFF
+
+    def set_register(self, function: int, address: int, word: int) -> None:
+        """Hold one more register, besides those of the model, and answer `function`."""
+        self._registers[address] = word
+        self._functions.add(function)
 
     def set_registers(self, base: int, words: Sequence[int]) -> None:
         """Hold exactly these registers from now on."""

@@ -16,6 +16,7 @@ from controller.cli import (
     dim,
     evidence,
     keys,
+    meter,
     password,
     policy,
     run,
@@ -25,7 +26,7 @@ from controller.cli import (
 )
 from controller.cli.arguments import CommandError
 
-SUBCOMMANDS = (run, check, status, simulate, password, dim, evidence, keys, policy, signatures, demo)
+SUBCOMMANDS = (run, check, status, meter, simulate, password, dim, evidence, keys, policy, signatures, demo)
 """In the order in which `--help` lists them. Each has `add_parser`, which sets `run` as a default."""
 
 

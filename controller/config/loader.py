@@ -10,6 +10,7 @@ import msgspec
 from controller.config.cross_rules import check_tables
 from controller.config.file_rules import check_files, with_absolute_paths
 from controller.config.hints import find_hints
+from controller.config.meter_rules import load_user_models
 from controller.config.schema import Config
 from controller.tomlcheck.diagnostics import (
     ErrorDiagnostic,
@@ -83,12 +84,15 @@ def check_config(
     data = parse_toml(text, file)
     if isinstance(data, ErrorDiagnostic):
         return None, [data], []
+    model_problems = [] if folder is None else load_user_models(data, folder)
     schema = SchemaCheck(_PLACEHOLDERS)
     config = msgspec.convert(schema.check_table(Config, data, ()), Config)
     found = check_tables(config)
     remarks = find_hints(config)
     if folder is not None:
         config = with_absolute_paths(config, folder)
+        replaced = {problem.path for problem in model_problems}  # else "unknown" would be said of them, too
+        found = [problem for problem in found if problem.path not in replaced] + model_problems
         found += check_files(config)
         found += [problem for rule in error_rules for problem in rule(config)]
         remarks += [problem for rule in hint_rules for problem in rule(config)]

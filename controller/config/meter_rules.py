@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path as FilePath
+from typing import Any
 
 from controller.config.schema import Config, MeterConfig
 from controller.tomlcheck.diagnostics import Problem, unknown_name
 from controller.tomlcheck.positions import DataPath
-from drivers.meter_model import list_models, load_model
+from drivers.meter_model import USER_FOLDER, list_models, load_model, read_user_models, set_user_models
 
 _OVER_TCP = frozenset({"tcp", "tls", "rtu-over-tcp", "udp"})
 _BELONGS = {
@@ -23,6 +25,24 @@ _BELONGS = {
     "key": {"tls"},
 }
 """Keys that only some transports have."""
+
+
+def load_user_models(data: dict[str, Any], folder: FilePath) -> list[Problem]:
+    """Load the user's models beside the configuration; find meters whose model file has mistakes."""
+    models, errors = read_user_models(folder / USER_FOLDER)
+    set_user_models(models)
+    meters = data.get("meter", [])
+    if not isinstance(meters, list):
+        return []
+    return [
+        Problem(
+            ("meter", index, "driver"),
+            f"the file {folder / USER_FOLDER / driver}.toml has mistakes",
+            f"run `local-controller meter check {folder / USER_FOLDER / driver}.toml`",
+        )
+        for index, meter in enumerate(meters)
+        if isinstance(meter, dict) and isinstance(driver := meter.get("driver"), str) and driver in errors
+    ]
 
 
 def check_meters(config: Config) -> Iterator[Problem]:

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from drivers.errors import ModelFileError
-from drivers.meter_model import list_models, load_model, parse_model, register_user_model
+from drivers.meter_model import (
+    MeterModel,
+    list_models,
+    load_model,
+    parse_model,
+    read_user_models,
+    set_user_models,
+)
 from drivers.register import SCALE_NOT_IMPLEMENTED, Register
 
 GOOD_FILE = """
@@ -137,11 +146,22 @@ def test_valid_file_is_parsed() -> None:
     )
 
 
-def test_registered_user_model_is_listed_and_loaded() -> None:
-    model = parse_model(GOOD_FILE, "m.toml")
-    register_user_model("own-meter", model)
+@pytest.fixture(autouse=True)
+def without_user_models() -> Iterator[None]:
+    yield
+    set_user_models({})
+
+
+def test_user_models_are_read_from_a_directory(tmp_path: Path) -> None:
+    (tmp_path / "own-meter.toml").write_text(GOOD_FILE)
+    (tmp_path / "broken.toml").write_text("vendor = 1")
+    (tmp_path / "notes.txt").write_text("not a model")
+    models, errors = read_user_models(tmp_path)
+    set_user_models(models)
     assert "own-meter" in list_models()
-    assert load_model("own-meter") is model
+    assert load_model("own-meter") == models["own-meter"]
+    assert errors.keys() == {"broken"}
+    assert read_user_models(tmp_path / "nowhere") == ({}, {})
 
 
 @pytest.mark.parametrize(
@@ -149,16 +169,21 @@ def test_registered_user_model_is_listed_and_loaded() -> None:
     [
         (
             GOOD_FILE.replace('"int16"', '"int17"'),
-            r"m\.toml: register 1 \(current_l1\): Invalid enum value 'int17'",
+            r"register\[0\]\.type: Invalid enum value 'int17'",
         ),
-        (GOOD_FILE.replace("address = 10", "adress = 10"), r"m\.toml: register 1 .*did you mean \"address\""),
-        (GOOD_FILE.replace("address = 10", "address = 65536"), r"m\.toml: current_l1: address 65536"),
-        (GOOD_FILE.replace("vendor", "vender"), r"m\.toml: .*vend"),
-        (GOOD_FILE + GOOD_FILE[GOOD_FILE.index("[[") :], r"m\.toml: current_l1: 2 registers"),
-        (GOOD_FILE + "scale_register = 3\n[sunspec]\nmodels = [203]\nlength = 5\n", "outside 2 to 6"),
-        (GOOD_FILE + "scale = 0.0\n", "current_l1: scale is 0.0"),
-        (GOOD_FILE + 'sources = ["nobody"]\n', r'source "nobody" is not in \[sources\]'),
-        (GOOD_FILE[: GOOD_FILE.index("[[")], "register: missing"),
+        (GOOD_FILE.replace("address = 10", "adress = 10"), r'register\[0\].*did you mean "address"\?'),
+        (GOOD_FILE.replace("current_l1", "curent_l1"), r'register\[0\].*did you mean "current_l1"\?'),
+        (
+            GOOD_FILE.replace("address = 10", "address = 65536"),
+            r"\[0\]\.address: current_l1 at 65536",
+        ),
+        (GOOD_FILE.replace("vendor", "vender"), r'file: .*did you mean "vendor"\?'),
+        (GOOD_FILE + GOOD_FILE[GOOD_FILE.index("[[") :], "register: current_l1 has 2 registers"),
+        (GOOD_FILE + "scale_register = 3\n[sunspec]\nmodels = [203]\nlength = 5\n", "use 2 to 6"),
+        (GOOD_FILE + "scale = 0.0\n", r"register\[0\]\.scale: is 0\.0"),
+        (GOOD_FILE + 'sources = ["nobody"]\n', r'"nobody" is not in \[sources\]'),
+        (GOOD_FILE[: GOOD_FILE.index("[[")], "register: is missing"),
+        (GOOD_FILE + "[read]\nmax_registers = 'many'\n", r"read\.max_registers: Expected `int`"),
         (GOOD_FILE + "= 1", r"m\.toml: .*line"),
     ],
 )
@@ -172,3 +197,11 @@ def test_file_with_several_mistakes_names_them_all() -> None:
     with pytest.raises(ModelFileError) as raised:
         parse_model(wrong, "m.toml")
     assert len(str(raised.value).splitlines()) == 2
+
+
+def test_example_of_the_documentation_is_valid() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "meter-models.md").read_text()
+    example = text.partition("```toml\n")[2].partition("```")[0]
+    assert len(parse_model(example, "example.toml").register) == 6
+    for field in (*MeterModel.__struct_fields__, *Register.__struct_fields__):
+        assert f"`{field}`" in text
