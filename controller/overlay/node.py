@@ -54,7 +54,7 @@ from controller.overlay.pending_requests import ForwardedRequest, PendingRequest
 from controller.overlay.routes import Hop, Routes
 from controller.overlay.source_check import OTHER, SPOOFED, SourceCheck, SourceRefusal
 from controller.overlay.topology import TopologyReceived, TopologyRejectedError
-from controller.overlay.topology_announcer import ASKED, TopologyAnnouncer
+from controller.overlay.topology_announcer import TopologyAnnouncer
 from controller.overlay.transit_check import TransitCheck, TransitDecision
 from controller.signing.policy_enforcer import DropDecision
 
@@ -77,7 +77,7 @@ class Node:
         self._heard = TopologyReceived(settings.own, settings.verify, self._homes.may_come)
         self._pending = PendingRequests(settings.timeout_s, settings.new_id)
         self._announcer = TopologyAnnouncer(
-            settings.own, self._routes, self._pending, settings.sign, settings.utc_of, settings.new_id
+            settings.own, self._routes, settings.sign, settings.utc_of, settings.new_id
         )
         self._ways: dict[str, LinkState] = {}
         self._compass = NextHopSelector(settings.own, self._ways, self._routes)
@@ -415,11 +415,6 @@ class Node:
         way = self._ways.get(link)
         if link == HERE:
             yield DeliverFrame(overlay_frames.to_plain(frame), frame.path)
-        elif link == ASKED:
-            if (
-                frame.kind is OverlayMessageKind.ERROR and frame.path
-            ):  # else it is our own word: nobody has answered
-                yield OverlayLogEntry(logging.WARNING, f"{frame.path[-1]!r} does not believe our topology")
         elif way is not None and way.is_leg and way.side is LinkSide.DOWN and frame.says_unreached:
             # For a station that is no answer: its relay keeps what it has said, as when any link is lost.
             yield RequestUnreachable(link, msgspec.json.decode(frame.body[1], type=str))

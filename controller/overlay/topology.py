@@ -38,8 +38,8 @@ MOST_ROUTES = 1000
 Verifier = Callable[[str, bytes, bool], str | None]
 """(node, payload, whether it is a CALL) -> why it is not to be believed; None where it is."""
 
-Signer = Callable[[bytes, bool], bytes]
-"""(payload, whether it is a CALL) -> the payload, signed where the policy has it so."""
+Signer = Callable[[bytes], bytes]
+"""payload -> the payload, signed if the policy says so."""
 
 
 class TopologyRejectedError(Exception):
@@ -76,7 +76,7 @@ _decoder = msgspec.json.Decoder(_Told)
 def told(own: str, reachable: Mapping[str, int], begins: float) -> bytes:
     """The payload that tells what is reached through us. Times are POSIX s."""
     routes = [
-        {"destinationId": name, "priority": priority + 1, "weight": 1}
+        {"destinationId": name, "uplink": {}, "downlink": {}, "priority": priority + 1, "weight": 1}
         for name, priority in reachable.items()
         if name != own and priority < MOST_HOPS
     ]

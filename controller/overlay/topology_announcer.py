@@ -8,17 +8,13 @@ from collections.abc import Callable, Iterator
 import msgspec
 
 from controller.overlay import overlay_frames
-from controller.overlay.events import Action, LinkState, SendFrame
+from controller.overlay.events import HERE, Action, LinkState, SendFrame
 from controller.overlay.overlay_wire import TOPOLOGY, NetworkingMode, OverlayMessageKind
-from controller.overlay.pending_requests import PendingRequests
 from controller.overlay.routes import Routes
 from controller.overlay.topology import REFRESH_S, Signer, told
 
 DEBOUNCE_S = 1.0
 """So long changes gather: a link that flaps is not told with each beat."""
-
-ASKED = "*"
-"""Instead of the link that a CALL came over: the answers to our announcements are for nobody."""
 
 
 class _Said(msgspec.Struct, frozen=True):
@@ -35,14 +31,12 @@ class TopologyAnnouncer:
         self,
         own: str,
         routes: Routes,
-        pending: PendingRequests,
         sign: Signer,
         utc_of: Callable[[float], float],
         new_id: Callable[[], str],
     ) -> None:
         self._own = own
         self._routes = routes
-        self._pending = pending
         self._sign = sign
         self._utc_of = utc_of
         self._new_id = new_id
@@ -90,9 +84,6 @@ class TopologyAnnouncer:
     def _telling(self, way: LinkState, reachable: dict[str, int], now: float) -> SendFrame:
         # To the millisecond, as it is written: what begins no later than the last would be a replay.
         self._began = max(round(self._utc_of(now), 3), self._began + 0.001)
-        payload = self._sign(told(self._own, reachable, self._began), not way.sends)
-        kind = OverlayMessageKind.SEND if way.sends else OverlayMessageKind.CALL
-        frame = overlay_frames.request(kind, self._new_id(), TOPOLOGY, payload)
-        if kind is OverlayMessageKind.CALL:
-            self._pending.ask(ASKED, frame, way.link, now)
-        return SendFrame(way.link, overlay_frames.to_overlay(frame, (way.peer,), (self._own,)), frame, ASKED)
+        payload = self._sign(told(self._own, reachable, self._began))
+        frame = overlay_frames.request(OverlayMessageKind.SEND, self._new_id(), TOPOLOGY, payload)
+        return SendFrame(way.link, overlay_frames.to_overlay(frame, (way.peer,), (self._own,)), frame, HERE)

@@ -30,11 +30,11 @@ class OverlayTrust:
         self.gate = gate
         self._utc = utc
 
-    def sign(self, payload: bytes, is_call: bool) -> bytes:
+    def sign(self, payload: bytes) -> bytes:
         """The payload as it goes out: signed where the policy has it so."""
         if self.gate is None:
             return payload
-        signed = self.gate.sign_own(_facts("", is_call), payload, self._utc())
+        signed = self.gate.sign_own(_facts("", is_call=False), payload, self._utc())
         if signed.unsigned_reason:
             log.warning("our topology goes out unsigned: %s", signed.unsigned_reason)
         return signed.payload
@@ -48,7 +48,7 @@ class OverlayTrust:
         if self.gate is None:
             return "no policy of [signing] knows a key"
         try:
-            signers = self.gate.valid_signers(_facts(node, is_call), payload, self._utc())
+            signers = self.gate.valid_signers(_facts(node, is_call=is_call), payload, self._utc())
         except SignedTextError as no:
             return str(no)
         return None if node in signers else f"it has no valid signature of a key whose holder is {node!r}"
@@ -79,6 +79,6 @@ def node_settings(config: Config, trust: OverlayTrust, utc_of: Callable[[float],
     )
 
 
-def _facts(link: str, is_call: bool) -> RuleKey:
+def _facts(link: str, *, is_call: bool) -> RuleKey:
     kind = MessageKind.REQUEST if is_call else MessageKind.SEND
     return RuleKey(version=Version.V21, action=TOPOLOGY, direction=Direction.UP, kind=kind, link=link)

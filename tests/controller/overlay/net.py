@@ -36,7 +36,7 @@ UTC_S = 1_795_000_000.0
 MOST_MESSAGES = 10_000
 
 
-def unsigned(payload: bytes, is_call: bool) -> bytes:
+def unsigned(payload: bytes) -> bytes:
     return payload
 
 

@@ -68,21 +68,9 @@ def test_the_backend_is_told_what_is_behind_us(sends: bool) -> None:
     net = chain(version=Version.V21 if sends else Version.V201)
     told = net.got["CSMS"][-1]
     kind, destination, path, _, action, _ = json.loads(told)
-    assert (kind, destination, path, action) == (6 if sends else 2, "CSMS", "LC01", "NotifyNetworkTopology")
+    assert (kind, destination, path, action) == (6, "CSMS", "LC01", "NotifyNetworkTopology")
     assert routes(told) == {"CS01": 3, "CS02": 2, "LC02": 1, "LC03": 2}
     assert net.notes == []
-
-
-def test_a_neighbour_that_does_not_believe_us_is_named_and_one_that_is_gone_is_not() -> None:
-    net = Net()
-    net.node("LC01")
-    net.link("LC02", "LC01", version=Version.V201)
-    net.link("LC01", "CSMS", version=Version.V201)
-    net.wait(2 * DEBOUNCE_S)
-    message_id = json.loads(net.got["CSMS"][-1])[3]
-    net.say("CSMS", "LC01", 4, "LC01", "CSMS", message_id, "SecurityError", "", {})
-    net.cut("LC02", "LC01")
-    assert net.notes == ["'CSMS' does not believe our topology"]
 
 
 def test_the_middle_link_falls_and_comes_back() -> None:
@@ -171,10 +159,10 @@ def test_in_a_ring_what_is_gone_is_forgotten_and_nothing_goes_round() -> None:
 
 
 def test_each_news_begins_after_the_last_though_the_clock_stands() -> None:
-    signed: list[bool] = []
+    signed: list[bytes] = []
 
-    def sign(payload: bytes, is_call: bool) -> bytes:
-        signed.append(is_call)
+    def sign(payload: bytes) -> bytes:
+        signed.append(payload)
         return payload
 
     net = Net()
@@ -186,4 +174,4 @@ def test_each_news_begins_after_the_last_though_the_clock_stands() -> None:
         net.wait(2)
     assert {"CS01", "CS02", "CS03"} <= net.reachable("LC01").keys()
     assert net.nodes["LC01"].counts == {}
-    assert set(signed) == {True}
+    assert len(signed) == len(set(signed)) > 2

@@ -43,8 +43,8 @@ def test_how_it_is_written() -> None:
         "networkTopologyInformation": {
             "routingNode": "LC01",
             "routes": [
-                {"destinationId": "CS01", "priority": 1, "weight": 1},
-                {"destinationId": "CSMS", "priority": 4, "weight": 1},
+                {"destinationId": "CS01", "uplink": {}, "downlink": {}, "priority": 1, "weight": 1},
+                {"destinationId": "CSMS", "uplink": {}, "downlink": {}, "priority": 4, "weight": 1},
             ],
             "notBefore": "2026-11-18T11:06:40.000Z",
             "notAfter": "2026-11-18T11:16:40.000Z",

@@ -35,19 +35,17 @@ def trust(learn: str = "signed", gate: PolicyEnforcer | None = None) -> OverlayT
     return OverlayTrust(msgspec.convert({"learn": learn}, OverlayConfig), gate, lambda: NOW)
 
 
-@pytest.mark.parametrize("is_call", [False, True])
-def test_what_one_controller_signs_another_believes(is_call: bool) -> None:
-    signed = trust(gate=gate(sign=True, own=(KEY,))).sign(PAYLOAD, is_call)
+def test_what_one_controller_signs_another_believes() -> None:
+    signed = trust(gate=gate(sign=True, own=(KEY,))).sign(PAYLOAD)
     assert b"signatures" in signed
     believing = trust(gate=gate())
-    assert believing.verify("LC02", signed, is_call) is None
-    assert believing.verify("LC02", signed, not is_call) is not None
+    assert believing.verify("LC02", signed, False) is None
+    assert believing.verify("LC02", signed, True) is not None
     assert (
-        believing.verify("LC03", signed, is_call)
-        == "it has no valid signature of a key whose holder is 'LC03'"
+        believing.verify("LC03", signed, False) == "it has no valid signature of a key whose holder is 'LC03'"
     )
-    assert believing.verify("LC02", signed.replace(b'"LC02"', b'"LC09"'), is_call) is not None
-    assert believing.verify("LC02", b"[]", is_call) is not None
+    assert believing.verify("LC02", signed.replace(b'"LC02"', b'"LC09"'), False) is not None
+    assert believing.verify("LC02", b"[]", False) is not None
 
 
 @pytest.mark.parametrize(
@@ -66,7 +64,7 @@ def test_what_nobody_has_signed(trusting: OverlayTrust, why: str | None) -> None
 
 @pytest.mark.parametrize("signing", [None, gate(), gate(own=(KEY,))])
 def test_without_a_rule_nothing_is_signed(signing: PolicyEnforcer | None) -> None:
-    assert trust(gate=signing).sign(PAYLOAD, False) == PAYLOAD
+    assert trust(gate=signing).sign(PAYLOAD) == PAYLOAD
 
 
 def test_the_node_is_told_of_the_configuration() -> None:
