@@ -358,7 +358,6 @@ MANY_COLLABORATORS: dict[str, int] = {
     "controller/load_management/site_control.py": 16,
     "controller/offline/offline_handler.py": 13,
     "controller/overlay/node.py": 13,
-    "controller/profiles/arbiter.py": 15,
     "controller/relay/secondary_backend.py": 14,
     "controller/relay/station_relay.py": 20,
     "controller/services/dimming_service.py": 30,

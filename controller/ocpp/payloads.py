@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import msgspec
+
+Int32 = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)]
+"""An OCPP integer (OCPP-J: 32 bit, signed)."""
+Limit = Annotated[float, msgspec.Meta(ge=-1e9, le=1e9)]
+"""A limit in A or W. No site has a gigawatt: beyond it a number is an error."""
 
 _MessageT = TypeVar("_MessageT", bound=msgspec.Struct)
 

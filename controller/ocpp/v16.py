@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import msgspec
 
+from controller.ocpp.payloads import Int32, Limit
+
 
 class _Message(msgspec.Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=True):
     pass
@@ -76,15 +78,15 @@ class MeterValuesV16(_Message, frozen=True, kw_only=True):
 class ChargingSchedulePeriodV16(_Message, frozen=True, kw_only=True):
     """From `start_period` (s after the schedule's start) on, `limit` holds."""
 
-    start_period: int
-    limit: float
-    number_phases: int | None = None
+    start_period: Int32
+    limit: Limit
+    number_phases: Int32 | None = None
 
 
 class ChargingScheduleV16(_Message, frozen=True, kw_only=True):
     """Limits over time; `duration` in s, None for ever. Without `start_schedule`: from the transaction on."""
 
-    duration: int | None = None
+    duration: Int32 | None = None
     start_schedule: str | None = None
     charging_rate_unit: str
     charging_schedule_period: tuple[ChargingSchedulePeriodV16, ...]
@@ -93,9 +95,9 @@ class ChargingScheduleV16(_Message, frozen=True, kw_only=True):
 class ChargingProfileV16(_Message, frozen=True, kw_only=True):
     """A schedule with its purpose and rank."""
 
-    charging_profile_id: int
-    transaction_id: int | None = None
-    stack_level: int
+    charging_profile_id: Int32
+    transaction_id: Int32 | None = None
+    stack_level: Int32
     charging_profile_purpose: str
     charging_profile_kind: str
     recurrency_kind: str | None = None
@@ -107,55 +109,38 @@ class ChargingProfileV16(_Message, frozen=True, kw_only=True):
 class SetChargingProfileV16(_Message, frozen=True, kw_only=True):
     """To the station: a limit."""
 
-    connector_id: int
+    connector_id: Int32
     cs_charging_profiles: ChargingProfileV16
 
 
-class ProfileHeadV16(_Message, frozen=True, kw_only=True):
-    """What we read of a backend's profile to see whether it touches ours."""
+class RemoteStartTransactionV16(_Message, frozen=True, kw_only=True):
+    """Backend: start a transaction, with the profile that may come with it (5.11)."""
 
-    number: int | None = msgspec.field(default=None, name="chargingProfileId")
-    purpose: str = msgspec.field(default="", name="chargingProfilePurpose")
-
-
-class SetChargingProfileHeadV16(_Message, frozen=True, kw_only=True):
-    """What we read of a backend's SetChargingProfile."""
-
-    profile: ProfileHeadV16 | None = msgspec.field(default=None, name="csChargingProfiles")
-
-
-class RemoteStartTransactionHeadV16(_Message, frozen=True, kw_only=True):
-    """What we read of a backend's RemoteStartTransaction: the profile that may come with it (5.11)."""
-
-    profile: ProfileHeadV16 | None = msgspec.field(default=None, name="chargingProfile")
+    connector_id: Int32 | None = None
+    charging_profile: ChargingProfileV16 | None = None
 
 
 class ClearChargingProfileV16(_Message, frozen=True, kw_only=True):
     """Backend: profiles to remove, by id or by all that is named (5.5)."""
 
-    id: int | None = None
-    connector_id: int | None = None
+    id: Int32 | None = None
+    connector_id: Int32 | None = None
     charging_profile_purpose: str | None = None
-    stack_level: int | None = None
+    stack_level: Int32 | None = None
 
 
 class GetCompositeScheduleV16(_Message, frozen=True, kw_only=True):
     """Backend: what will a connector take (5.7)? `duration` in s."""
 
-    connector_id: int
-    duration: int
-    charging_rate_unit: str = "A"
-
-    @property
-    def in_watts(self) -> bool:
-        """Whether the answer shall be in W."""
-        return self.charging_rate_unit == "W"
+    connector_id: Int32
+    duration: Int32
+    charging_rate_unit: str | None = None
 
 
 class CompositeScheduleV16(_Message, frozen=True, kw_only=True):
     """Our answer to GetCompositeSchedule."""
 
     status: str
-    connector_id: int
+    connector_id: Int32
     schedule_start: str
     charging_schedule: ChargingScheduleV16

@@ -10,6 +10,8 @@ from typing import Annotated
 
 import msgspec
 
+from controller.ocpp.payloads import Int32, Limit
+
 MOST_WH = 1e9
 """No car wants so much: a message that says so is nonsense."""
 
@@ -119,20 +121,20 @@ class NotifyEVChargingNeedsV2(_Message, frozen=True, kw_only=True):
 class ChargingSchedulePeriodV2(_Message, frozen=True, kw_only=True):
     """From `start_period` (s after the schedule's start) on, `limit` holds (2.1: L2 and L3 may differ)."""
 
-    start_period: int
-    limit: float
-    limit_l2: float | None = msgspec.field(default=None, name="limit_L2")
-    limit_l3: float | None = msgspec.field(default=None, name="limit_L3")
-    number_phases: int | None = None
-    phase_to_use: int | None = None
+    start_period: Int32
+    limit: Limit | None = None
+    limit_l2: Limit | None = msgspec.field(default=None, name="limit_L2")
+    limit_l3: Limit | None = msgspec.field(default=None, name="limit_L3")
+    number_phases: Int32 | None = None
+    phase_to_use: Int32 | None = None
 
 
 class ChargingScheduleV2(_Message, frozen=True, kw_only=True):
     """Limits over time; `duration` in s, None for ever. Without `start_schedule`: from the transaction on."""
 
-    id: int
+    id: Int32 | None = None
     start_schedule: str | None = None
-    duration: int | None = None
+    duration: Int32 | None = None
     charging_rate_unit: str
     charging_schedule_period: tuple[ChargingSchedulePeriodV2, ...]
 
@@ -140,8 +142,8 @@ class ChargingScheduleV2(_Message, frozen=True, kw_only=True):
 class ChargingProfileV2(_Message, frozen=True, kw_only=True):
     """A schedule with its purpose and rank."""
 
-    id: int
-    stack_level: int
+    id: Int32
+    stack_level: Int32
     charging_profile_purpose: str
     charging_profile_kind: str
     recurrency_kind: str | None = None
@@ -154,56 +156,58 @@ class ChargingProfileV2(_Message, frozen=True, kw_only=True):
 class SetChargingProfileV2(_Message, frozen=True, kw_only=True):
     """To the station: a limit."""
 
-    evse_id: int
+    evse_id: Int32
     charging_profile: ChargingProfileV2
 
 
 class ProfileHeadV2(_Message, frozen=True, kw_only=True):
     """What we read of a backend's profile to see whether it touches ours."""
 
-    number: int | None = msgspec.field(default=None, name="id")
+    number: Int32 | None = msgspec.field(default=None, name="id")
     purpose: str = msgspec.field(default="", name="chargingProfilePurpose")
 
 
-class ProfileCarrierV2(_Message, frozen=True, kw_only=True):
-    """What we read of a backend's SetChargingProfile, and of a RequestStartTransaction that brings one."""
+class RequestStartTransactionV2(_Message, frozen=True, kw_only=True):
+    """Backend: start a transaction, with the profile that may come with it."""
 
-    profile: ProfileHeadV2 | None = msgspec.field(default=None, name="chargingProfile")
+    evse_id: Int32 | None = None
+    charging_profile: ChargingProfileV2 | None = None
+
+
+class UpdateDynamicScheduleV2(_Message, frozen=True, kw_only=True):
+    """Backend: a new limit for a profile of the kind Dynamic (2.1)."""
+
+    charging_profile_id: Int32
 
 
 class ClearingCriteriaV2(_Message, frozen=True, kw_only=True):
     """Which profiles to remove: those that agree with all that is named."""
 
-    evse_id: int | None = None
+    evse_id: Int32 | None = None
     charging_profile_purpose: str | None = None
-    stack_level: int | None = None
+    stack_level: Int32 | None = None
 
 
 class ClearChargingProfileV2(_Message, frozen=True, kw_only=True):
     """Backend: profiles to remove, by id or by criteria."""
 
-    charging_profile_id: int | None = None
+    charging_profile_id: Int32 | None = None
     charging_profile_criteria: ClearingCriteriaV2 | None = None
 
 
 class GetCompositeScheduleV2(_Message, frozen=True, kw_only=True):
     """Backend: what will an EVSE take? `duration` in s."""
 
-    evse_id: int
-    duration: int
-    charging_rate_unit: str = "A"
-
-    @property
-    def in_watts(self) -> bool:
-        """Whether the answer shall be in W."""
-        return self.charging_rate_unit == "W"
+    evse_id: Int32
+    duration: Int32
+    charging_rate_unit: str | None = None
 
 
 class CompositePeriodsV2(_Message, frozen=True, kw_only=True):
     """What an EVSE will take, from `schedule_start` on."""
 
-    evse_id: int
-    duration: int
+    evse_id: Int32
+    duration: Int32
     schedule_start: str
     charging_rate_unit: str
     charging_schedule_period: tuple[ChargingSchedulePeriodV2, ...]
@@ -219,28 +223,28 @@ class CompositeScheduleV2(_Message, frozen=True, kw_only=True):
 class ReportCriteriaV2(_Message, frozen=True, kw_only=True):
     """Which profiles to report: those that agree with all that is named."""
 
-    charging_profile_id: tuple[int, ...] | None = None
+    charging_profile_id: tuple[Int32, ...] | None = None
     charging_profile_purpose: str | None = None
-    stack_level: int | None = None
+    stack_level: Int32 | None = None
     charging_limit_source: tuple[str, ...] | None = None
 
 
 class GetChargingProfilesV2(_Message, frozen=True, kw_only=True):
     """Backend: report the profiles that you hold."""
 
-    request_id: int
-    evse_id: int | None = None
+    request_id: Int32
+    evse_id: Int32 | None = None
     charging_profile: ReportCriteriaV2 = ReportCriteriaV2()
 
 
 class ReportChargingProfilesV2(_Message, frozen=True, kw_only=True):
     """Profiles that are held at an EVSE, as they were set; `tbc`: more follow."""
 
-    request_id: int
+    request_id: Int32
     charging_limit_source: str
     charging_profile: tuple[msgspec.Raw, ...]
     tbc: bool = False
-    evse_id: int
+    evse_id: Int32
 
 
 class ChargingLimitV2(_Message, frozen=True, kw_only=True):
@@ -252,7 +256,7 @@ class ChargingLimitV2(_Message, frozen=True, kw_only=True):
 class NotifyChargingLimitV2(_Message, frozen=True, kw_only=True):
     """To the backend: an EVSE is held back."""
 
-    evse_id: int
+    evse_id: Int32
     charging_limit: ChargingLimitV2
     charging_schedule: tuple[ChargingScheduleV2, ...]
 
@@ -261,4 +265,4 @@ class ClearedChargingLimitV2(_Message, frozen=True, kw_only=True):
     """To the backend: an EVSE is no longer held back."""
 
     charging_limit_source: str
-    evse_id: int
+    evse_id: Int32

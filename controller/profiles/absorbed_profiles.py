@@ -1,16 +1,16 @@
-"""The charging profiles of one station's backend, and what they allow.
+"""The charging profiles that one station's backend has set, and the limits that follow from them.
 
-Two kinds are known here. *Kept*: in a purpose that is ours in the station; it never goes there, and our
-own limits are capped by what it allows. *Passed*: it went to the station; we remember it only to tell the
-truth about composite schedules.
+*Absorbed* profiles have a purpose that the controller uses in the station itself: they are not sent there,
+and our own limits are capped by what they allow. *Forwarded* profiles are in the station; they are remembered
+to answer for composite schedules.
 
-It outlives the station's link, as profiles outlive it in a station. Times of callers are monotonic s;
-schedules are in UTC, `utc_of` turns the one into the other.
+Both outlive the station's link, as profiles outlive it in a station. Times of callers are monotonic s;
+schedules are in UTC, `utc_of` converts.
 
-Why the caps are here and not in the site: the site shares current and knows no schedules, and a limit
-that is sent lives on in the station while the schedule runs on. Each limit is therefore capped by the
-lowest that is allowed as long as it may hold: a lease by its length, a floor for ever. The site is told the
-same figure (`BackendLimit`), so that it gives the room to somebody who may use it.
+Why the caps are here and not in load management: load management shares current and has no schedules, and a
+limit that is sent stays in the station while the schedule goes on. Each limit is therefore capped by the
+lowest that is allowed as long as it may hold: a lease for its length, a fallback for ever. Load management
+gets the same figure (`BackendLimit`), so that others get the rest of the current.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import msgspec
 
+from controller.model.deadlines import earliest
 from controller.model.observations import (
     BackendLimit,
     EvseState,
@@ -30,43 +31,56 @@ from controller.model.observations import (
 )
 from controller.ocpp.frames import Version
 from controller.profiles.limit_profiles import CLOCK_SLACK, LimitKind
-from controller.profiles.profile_messages import ClearingCriteria, HeldProfile, ProfileError
+from controller.profiles.profile_messages import BackendProfile, ClearingCriteria, ProfileError
 from controller.profiles.schedule import (
     DAY_S,
+    MOST_STEPS,
+    CompositeLimits,
+    LimitProfile,
     LimitSpan,
     ProfilePurpose,
     ScheduleContext,
+    changes_after,
     composite,
     limit_at,
     lowest,
     lowest_to_come,
+    lowest_within,
 )
 
-MOST_KEPT = 20
-"""Profiles that a backend may have with us per station; stations hold about ten."""
-MOST_PASSED = 60
-"""Passed ones that are remembered; the oldest is forgotten."""
+MOST_ABSORBED = 20
+"""Absorbed profiles of a station; stations hold about ten."""
+MOST_FORWARDED = 60
+"""Forwarded profiles that are remembered; the oldest is forgotten."""
+MOST_PERIODS_OF_ALL = 2048
+"""Periods of all absorbed profiles of a station, and of all forwarded ones: it bounds each evaluation."""
 HORIZON_S = 2 * DAY_S
-"""How far ahead changes are looked for at a time."""
-BORDER_S = 0.001
-"""So much after a border of a schedule it is looked at again: never just before it by a rounding."""
+"""How far ahead the next change of a limit is searched."""
+ROUNDING_S = 0.001
+"""A change is evaluated so much after its moment, never just before it by a rounding."""
+NOISE_A = 0.05
+"""Limits have one decimal: a smaller difference counts as none."""
+STORE_FORWARDED_S = 60.0
+"""A change of forwarded profiles alone is stored so late: backends may set one every few seconds."""
 
 
 class EvseWiring(msgspec.Struct, frozen=True, kw_only=True):
-    """What has to be known of an EVSE: its phases, its maximum and its floor (A per phase)."""
+    """An EVSE's number of phases, its maximum and its fallback (A per phase)."""
 
     phases: int
     max_a: float
     fallback_a: float
 
 
-class _Lease(msgspec.Struct, frozen=True):
+class _SentLimit(msgspec.Struct, frozen=True):
+    evse: int
+    kind: LimitKind
     limit_a: float
     until: float
 
 
 class AbsorbedProfiles:
-    """One station's. `evses` by number; `ahead_s` is the length of our leases."""
+    """The profiles of one station. `evses` by number; `ahead_s` is the length of our leases."""
 
     def __init__(
         self,
@@ -79,256 +93,375 @@ class AbsorbedProfiles:
         self._voltage = voltage
         self._ahead_s = ahead_s + 2 * CLOCK_SLACK.total_seconds()  # a lease may end so much later
         self._utc_of = utc_of
-        self._kept: dict[int, HeldProfile] = {}
-        self._passed: dict[int, HeldProfile] = {}
+        self._steps = max(1, MOST_STEPS // max(1, len(evses)))  # all EVSEs are evaluated in one turn
+        self._absorbed: dict[int, BackendProfile] = {}
+        self._forwarded: dict[int, BackendProfile] = {}
         self._since: dict[int, float | None] = {}
-        """UTC of the start of each EVSE's transaction; None: there is none; no entry: nothing is known."""
+        """UTC of the start of each EVSE's transaction; None: there is none; no entry: unknown."""
         self._transactions: dict[int, str | None] = {}
-        """The id of the last one to begin; None: it has none yet."""
-        self._leases: dict[int, _Lease] = {}
-        self._told: dict[int, float | None] = {}
-        self._floors = {number: evse.fallback_a for number, evse in evses.items()}
-        self._awaiting: set[int] = set()
-        """Profiles that came with a remote start whose transaction is not here yet."""
-        self._saved: list[HeldProfile] = []
-        self._look_at: float | None = None
+        """The id of the last transaction; None: it has none yet."""
+        self._sent: dict[int, _SentLimit] = {}
+        """Limits without an answer, by token."""
+        self._leases: dict[int, _SentLimit] = {}
+        self._fallbacks: dict[int, _SentLimit] = {}
+        """Limits that the station has accepted, by EVSE."""
+        self._refused: set[int] = set()
+        """EVSEs whose last limit was refused."""
+        self._in_watts = False
+        self._phases: dict[int, int] = {}
+        """The number of phases that share a limit in W, where the station accepts W only."""
+        self._reported: dict[int, float | None] = {}
+        self._reported_floors = {number: evse.fallback_a for number, evse in evses.items()}
+        self._awaiting_start: set[int] = set()
+        """Absorbed profiles of a remote start whose transaction has not begun yet."""
+        self._stored: tuple[list[BackendProfile], list[BackendProfile]] = ([], [])
+        """Absorbed and forwarded profiles as they were stored."""
+        self._store_at: float | None = None
+        self._evaluate_at: float | None = None
         self._version: Version | None = None
+        self.revision = 0
+        """Rises with every change of profiles, transactions and limits in force."""
 
-    def speaks(self, version: Version) -> None:
-        """The station has connected with this version: what its backend set in another is given up."""
+    def set_version(self, version: Version) -> None:
+        """Take the version of a new link: profiles that were set in another version are dropped."""
         if self._version not in (None, version):
-            self._kept.clear()
-            self._passed.clear()
-            self._stir()
+            self._absorbed.clear()
+            self._forwarded.clear()
+            self._mark_changed()
         self._version = version
 
-    def recall(self, version: Version, kept: Iterable[HeldProfile]) -> None:
-        """Take over what was kept before a restart of ours, all written in this version."""
+    def restore(self, version: Version, owned: Iterable[str], profiles: Iterable[BackendProfile]) -> None:
+        """Take over the stored profiles, all in this version; those of the `owned` purposes are absorbed."""
         self._version = version
-        self._kept = {held.profile.id: held for held in kept}
-        self._saved = list(self._kept.values())
-        self._look_at = -math.inf
+        purposes = set(owned)
+        for each in profiles:
+            book = self._absorbed if each.purpose in purposes else self._forwarded
+            book[each.profile.id] = each
+        self._stored = (list(self._absorbed.values()), list(self._forwarded.values()))
+        self._evaluate_at = -math.inf
 
-    def to_save(self) -> list[HeldProfile] | None:
-        """All that is kept, once after each change of it; None: nothing has changed."""
-        kept = list(self._kept.values())
-        if kept == self._saved:
-            return None
-        self._saved = kept
-        return kept
+    def changed_profiles(self, now: float) -> list[BackendProfile] | None:
+        """Return all profiles to store, once after a change; None: there is nothing to store."""
+        absorbed, forwarded = list(self._absorbed.values()), list(self._forwarded.values())
+        if absorbed == self._stored[0]:
+            if forwarded == self._stored[1]:
+                self._store_at = None
+                return None
+            if self._store_at is None:
+                self._store_at = now + STORE_FORWARDED_S
+            if now < self._store_at:
+                return None
+        self._stored, self._store_at = (absorbed, forwarded), None
+        return absorbed + forwarded
 
-    # -- what the backend sets ----------------------------------------------------------------------
+    # -- the backend's commands -----------------------------------------------------------------------
 
-    def check(self, held: HeldProfile) -> None:
-        """Raise ProfileWrong where the station has no such EVSE, or there are too many profiles."""
-        evse = held.profile.evse
+    def check(self, added: BackendProfile) -> None:
+        """Raise ProfileError where the station has no such EVSE, or there are too many profiles."""
+        evse = added.profile.evse
         if evse != 0 and evse not in self.evses:
-            raise ProfileError("UnknownEvse", f"there is no EVSE {evse}")
-        others = [other for other in self._kept.values() if not _same_place(other, held)]
-        if len(others) >= MOST_KEPT:
-            raise ProfileError("TooManyElements", f"{MOST_KEPT} profiles are kept already")
+            raise ProfileError("UnknownEvse", f"EVSE {evse} does not exist")
+        others = [other for other in self._absorbed.values() if not is_replaced(other, added)]
+        if len(others) >= MOST_ABSORBED:
+            raise ProfileError("TooManyElements", f"{MOST_ABSORBED} profiles are set already")
+        if sum(each.period_count for each in others) + added.period_count > MOST_PERIODS_OF_ALL:
+            raise ProfileError(
+                "TooManyElements", f"{MOST_PERIODS_OF_ALL} periods is the most of all profiles"
+            )
 
-    def check_running(self, held: HeldProfile) -> None:
-        """Raise ProfileWrong where the transaction of a profile does not run. After a restart of ours it may.
+    def check_transaction(self, added: BackendProfile) -> None:
+        """Raise ProfileError where the transaction of a profile does not run; an unknown one may run.
 
-        In 1.6 it is known by its EVSE alone until it has a number; where that is another at the backend, the
-        profile comes with the station's.
+        In 1.6 it is known by its EVSE alone until it has a number; where the backend's number is another, the
+        profile has the station's.
         """
-        evse = held.profile.evse
+        evse = added.profile.evse
         if self._since.get(evse, 0.0) is None:
             raise ProfileError("TxNotFound", f"no transaction runs at EVSE {evse}")
         running = self._transactions.get(evse)
-        if None not in (running, held.transaction) and held.transaction != running:
-            raise ProfileError("TxNotFound", f"transaction {held.transaction} does not run at EVSE {evse}")
+        if None not in (running, added.transaction) and added.transaction != running:
+            raise ProfileError("TxNotFound", f"transaction {added.transaction} does not run at EVSE {evse}")
 
-    def keep(self, held: HeldProfile, *, awaits_transaction: bool = False) -> None:
-        """Take a profile; it replaces what has its id or its place."""
-        self._forget(held)
-        self._kept[held.profile.id] = held
-        if awaits_transaction:
-            self._awaiting.add(held.profile.id)
-        self._stir()
+    def absorb(self, added: BackendProfile, *, awaits_start: bool = False) -> list[BackendProfile]:
+        """Add a profile; return those of the same id or the same place, which it replaces."""
+        replaced = [each for each in self._absorbed.values() if is_replaced(each, added)]
+        self._remove_replaced(added)
+        self._absorbed[added.profile.id] = added
+        if awaits_start:
+            self._awaiting_start.add(added.profile.id)
+        self._mark_changed()
+        return replaced
 
-    def passed(self, held: HeldProfile) -> None:
-        """A profile went to the station, which has accepted it."""
-        self._forget(held)
-        if len(self._passed) >= MOST_PASSED:
-            self._passed.pop(next(iter(self._passed)))
-        self._passed[held.profile.id] = held
+    def withdraw(self, added: BackendProfile, replaced: Iterable[BackendProfile]) -> None:
+        """Remove a profile that the station did not accept, and restore what it had replaced."""
+        if self._absorbed.get(added.profile.id) is added:
+            del self._absorbed[added.profile.id]
+            self._absorbed |= {each.profile.id: each for each in replaced}
+        self._mark_changed()
+
+    def remember_forwarded(self, added: BackendProfile) -> None:
+        """Remember a profile that the station has accepted."""
+        self._remove_replaced(added)
+        self._forwarded[added.profile.id] = added
+        while len(self._forwarded) > MOST_FORWARDED or self._forwarded_periods > MOST_PERIODS_OF_ALL:
+            self._forwarded.pop(next(iter(self._forwarded)))
+        self.revision += 1
+
+    @property
+    def _forwarded_periods(self) -> int:
+        return sum(each.period_count for each in self._forwarded.values())
 
     def clear(self, criteria: ClearingCriteria) -> bool:
-        """Give up the profiles that fit; whether a kept one was among them."""
-        cleared = self.kept(criteria)
-        for held in cleared:
-            del self._kept[held.profile.id]
-        for number in [number for number, held in self._passed.items() if criteria.fit(held)]:
-            del self._passed[number]
+        """Remove the profiles that match; return True if an absorbed one was among them."""
+        cleared = self.matching(criteria)
+        for each in cleared:
+            del self._absorbed[each.profile.id]
+        for number in [number for number, each in self._forwarded.items() if criteria.matches(each)]:
+            del self._forwarded[number]
         if cleared:
-            self._stir()
+            self._mark_changed()
+        self.revision += 1
         return bool(cleared)
 
-    def kept(self, criteria: ClearingCriteria) -> list[HeldProfile]:
-        """The kept profiles that fit."""
-        return [held for held in self._kept.values() if criteria.fit(held)]
+    def matching(self, criteria: ClearingCriteria) -> list[BackendProfile]:
+        """Return the absorbed profiles that match."""
+        return [each for each in self._absorbed.values() if criteria.matches(each)]
 
-    def saw(self, seen: Observation, now: float) -> None:
-        """A transaction's own profiles end with it, and relative ones begin with it."""
+    # -- the station --------------------------------------------------------------------------------
+
+    def on_observation(self, seen: Observation, now: float) -> None:
+        """Take a start or an end of a transaction: profiles of its own end with it."""
         if isinstance(seen, TransactionSeen):
             self._transactions[seen.evse] = seen.transaction
-            self._turn(seen.evse, self._utc_of(now) if seen.running else None)
+            self._set_transaction(seen.evse, self._utc_of(now) if seen.running else None)
         elif isinstance(seen, StateSeen) and seen.state is EvseState.AVAILABLE:
-            self._turn(seen.evse, None)  # its end may have passed unseen
+            self._set_transaction(seen.evse, None)  # its end may have been missed
 
-    def numbered(self, evse: int, transaction: str) -> None:
-        """The transaction that has begun at an EVSE has got this number (1.6)."""
+    def set_transaction_id(self, evse: int, transaction: str) -> None:
+        """Take the number that the backend gave the transaction at an EVSE (1.6)."""
         self._transactions[evse] = transaction
 
-    def _turn(self, evse: int, since: float | None) -> None:
-        """A transaction has begun or ended: what belongs to another one goes."""
+    def _set_transaction(self, evse: int, since: float | None) -> None:
+        if evse in self._since and self._since[evse] is None and since is None:
+            return
         self._since[evse] = since
-        for book in (self._kept, self._passed):
-            for number in [number for number, held in book.items() if _of_transaction(held, evse)]:
-                if number not in self._awaiting:
+        for book in (self._absorbed, self._forwarded):
+            for number in [number for number, each in book.items() if _of_transaction(each, evse)]:
+                if number not in self._awaiting_start:
                     del book[number]
                 elif since is not None:
-                    self._awaiting.discard(number)
-        self._stir()
+                    self._awaiting_start.discard(number)
+        self._mark_changed()
 
-    def _stir(self) -> None:
-        self._awaiting &= self._kept.keys()
-        self._look_at = -math.inf
+    def _mark_changed(self) -> None:
+        self._awaiting_start &= self._absorbed.keys()
+        self._evaluate_at = -math.inf
+        self.revision += 1
 
-    # -- what that means ----------------------------------------------------------------------------
+    # -- our limits -----------------------------------------------------------------------------------
 
-    def give(self, evse: int, kind: LimitKind, limit_a: float, duration_s: float | None, now: float) -> float:
-        """The limit to send for one that the site wants (A per phase): as far as the backend allows it."""
+    def set_watt_phases(self, evse: int, phases: int) -> None:
+        """Take the number of phases that share a limit at an EVSE of a station that accepts W only."""
+        if self._in_watts and self._phases.get(evse) == phases:
+            return
+        self._in_watts = True
+        self._phases[evse] = phases
+        self._mark_changed()
+
+    def cap_limit(
+        self,
+        evse: int,
+        kind: LimitKind,
+        limit_a: float,
+        duration_s: float | None,
+        now: float,
+        token: int | None = None,
+    ) -> float:
+        """Return `limit_a` (A per phase), or less as far as the backend allows less.
+
+        With a `token` the limit is sent, and `on_limit_result` takes the station's response.
+        """
         if kind is LimitKind.FALLBACK:
-            return min(limit_a, self._floor_a(evse, now))
-        capped = lowest(limit_a, self._allowed_a(evse, now))
-        given = limit_a if capped is None else capped
-        self._leases[evse] = _Lease(given, now + (duration_s or 0.0))
-        return given
+            capped = min(limit_a, self._floor_a(evse, now))
+        else:
+            capped = lowest(limit_a, self._allowed_a(evse, now)) or 0.0
+        if token is not None:
+            self._sent[token] = _SentLimit(evse, kind, capped, now + (duration_s or math.inf))
+        return capped
 
-    def news(self, now: float) -> list[Observation]:
-        """What the site has to know since it was last told."""
-        if self._look_at is None or now < self._look_at:
+    def on_limit_result(self, token: int, *, accepted: bool) -> None:
+        """Take the station's response to a limit, or the end of the wait for it."""
+        sent = self._sent.pop(token, None)
+        if sent is None:
+            return
+        if accepted:
+            self._refused.discard(sent.evse)
+            (self._leases if sent.kind is LimitKind.LEASE else self._fallbacks)[sent.evse] = sent
+        else:
+            self._refused.add(sent.evse)
+        self.revision += 1
+
+    def refuses_limits(self, evse: int) -> bool:
+        """Return True if the station has refused our last limit for an EVSE."""
+        return evse in self._refused
+
+    def is_in_force(self, added: BackendProfile, now: float) -> bool:
+        """Return True if the limits in the station are not above what a profile allows.
+
+        An EVSE that was sent no limit yet gets its first one with this profile: it counts as in force.
+        """
+        evse = added.profile.evse
+        return all(self._obeys_backend(each, now) for each in self.evses if evse in (0, each))
+
+    def _obeys_backend(self, evse: int, now: float) -> bool:
+        allowed = limit_at(self._profiles(self._absorbed), self._utc_of(now), self._context(evse))
+        if allowed is None:
+            return True
+        held = self._lease(evse, now) or self._fallbacks.get(evse)
+        if held is None:
+            return not any(sent.evse == evse for sent in self._sent.values())
+        return held.limit_a <= allowed + NOISE_A
+
+    def _lease(self, evse: int, now: float) -> _SentLimit | None:
+        lease = self._leases.get(evse)
+        return lease if lease is not None and now < lease.until else None
+
+    # -- what follows -------------------------------------------------------------------------------
+
+    def observations(self, now: float) -> list[Observation]:
+        """Return what has changed for load management since the last call."""
+        if self._evaluate_at is None or now < self._evaluate_at:
             return []
-        news: list[Observation] = []
+        found: list[Observation] = []
         floors = {number: self._floor_a(number, now) for number in self.evses}
         for number in self.evses:
             limit = self._allowed_a(number, now)
-            if limit != self._told.get(number):
-                self._told[number] = limit
-                news.append(BackendLimit(number, limit))
-        if floors != self._floors:
-            self._floors = floors
-            news.append(ProfilesTouched("a backend's profile"))
-        self._look_at = self._next_change(now)
-        return news
+            if limit != self._reported.get(number):
+                self._reported[number] = limit
+                found.append(BackendLimit(number, limit))
+        if floors != self._reported_floors:
+            self._reported_floors = floors
+            found.append(ProfilesTouched("a backend's profile"))
+        self._evaluate_at = self._next_change(now)
+        self.revision += 1
+        return found
 
     @property
     def deadline(self) -> float | None:
-        """When `news` should be asked for next (s, monotonic)."""
-        return self._look_at
+        """When `observations` or `changed_profiles` should be called next (s, monotonic)."""
+        return earliest(self._evaluate_at, self._store_at)
 
-    def schedule(self, evse: int, duration_s: float, now: float) -> tuple[LimitSpan, ...] | None:
-        """What the EVSE may take by its backend's profiles, and by our lease while that lasts.
+    def composite_limits(self, evse: int, duration_s: float, now: float) -> CompositeLimits | None:
+        """Return the limits of an EVSE by its backend's profiles, and by our lease while a car is there.
 
-        None where none is kept for it: then the station itself knows.
+        None where the station refuses our limits: then only the station knows what is in force.
         """
-        if not any(held.profile.evse in (0, evse) for held in self._kept.values()):
+        if evse in self._refused:
             return None
         start = self._utc_of(now)
-        profiles = [held.profile for book in (self._kept, self._passed) for held in book.values()]
-        spans = composite(profiles, start, duration_s, self._context(evse))
-        lease = self._leases.get(evse)
-        if lease is None or lease.until <= now:
-            return self._capped(spans, evse)
-        return self._capped(_under(spans, lease.limit_a, start + lease.until - now, start + duration_s), evse)
+        profiles = self._profiles(self._absorbed) + self._profiles(self._forwarded)
+        found = composite(profiles, start, duration_s, self._context(evse))
+        spans: Iterable[LimitSpan] = found.spans
+        lease = self._lease(evse, now)
+        if lease is not None and self._since.get(evse, 0.0) is not None:
+            spans = _under(found, lease.limit_a, start + lease.until - now)
+        most = self.evses[evse].max_a
+        merged: list[LimitSpan] = []
+        for span in spans:
+            limit = lowest(span.limit_a, most)
+            if not merged or merged[-1].limit_a != limit:
+                merged.append(LimitSpan(span.start, limit))
+        return CompositeLimits(tuple(merged), found.end)
 
     def held_back_a(self, evse: int, now: float) -> float | None:
-        """Our limit, where it keeps a running transaction below what its backend allows (A per phase)."""
-        lease = self._leases.get(evse)
-        if lease is None or lease.until <= now or self._since.get(evse) is None:
+        """Return our lease (A per phase) where it keeps a transaction below what its backend allows."""
+        lease = self._lease(evse, now)
+        if lease is None or self._since.get(evse) is None or evse in self._refused:
             return None
-        allowed = limit_at(
-            [held.profile for held in self._kept.values()], self._utc_of(now), self._context(evse)
-        )
+        allowed = limit_at(self._profiles(self._absorbed), self._utc_of(now), self._context(evse))
         free = lowest(self.evses[evse].max_a, allowed)
-        return lease.limit_a if free is not None and lease.limit_a < free else None
+        return lease.limit_a if free is not None and lease.limit_a < free - NOISE_A else None
+
+    def next_lease_end(self, now: float) -> float | None:
+        """Return when the first lease in force ends (s, monotonic)."""
+        return min((each.until for each in self._leases.values() if now < each.until), default=None)
+
+    @property
+    def in_watts(self) -> bool:
+        """True if the station accepts limits in W only."""
+        return self._in_watts
 
     def watts_per_amp(self, evse: int) -> float:
-        """What 1 A per phase is at an EVSE in W."""
-        return self._voltage * self.evses[evse].phases
+        """Return what 1 A per phase is at an EVSE in W."""
+        return self._voltage * self._phases.get(evse, self.evses[evse].phases)
 
-    def _forget(self, newcomer: HeldProfile) -> None:
-        for book in (self._kept, self._passed):
-            for number in [number for number, held in book.items() if _same_place(held, newcomer)]:
+    def _remove_replaced(self, added: BackendProfile) -> None:
+        for book in (self._absorbed, self._forwarded):
+            for number in [number for number, each in book.items() if is_replaced(each, added)]:
                 del book[number]
 
     def _context(self, evse: int) -> ScheduleContext:
         return ScheduleContext(
             evse=evse,
-            phases=self.evses[evse].phases,
+            phases=self._phases.get(evse, self.evses[evse].phases),
             voltage=self._voltage,
             since=self._since.get(evse),
         )
 
     def _allowed_a(self, evse: int, now: float) -> float | None:
-        spans = self._spans(evse, self._utc_of(now), self._ahead_s)
-        limit = lowest(*(span.limit_a for span in spans))
-        return None if limit is None else _tenths_down(limit)
+        """Return the lowest that the backend allows as long as a lease of now may hold."""
+        profiles = self._profiles(self._absorbed)
+        context = self._context(evse)
+        limit = lowest_within(profiles, self._utc_of(now), self._ahead_s, context, self._steps)
+        return None if limit is None else self._rounded(limit)
 
     def _floor_a(self, evse: int, now: float) -> float:
-        profiles = [held.profile for held in self._kept.values()]
+        profiles = self._profiles(self._absorbed)
         limit = lowest_to_come(profiles, self._utc_of(now), self._context(evse))
         fallback_a = self.evses[evse].fallback_a
-        return fallback_a if limit is None else min(fallback_a, _tenths_down(limit))
+        return fallback_a if limit is None else min(fallback_a, self._rounded(limit))
 
-    def _spans(self, evse: int, start: float, duration_s: float) -> tuple[LimitSpan, ...]:
-        profiles = [held.profile for held in self._kept.values()]
-        return composite(profiles, start, duration_s, self._context(evse))
+    def _rounded(self, limit_a: float) -> float:
+        """Round down to one decimal of A; a limit in W stays exact, it is rounded as it is written."""
+        return limit_a if self._in_watts else math.floor(limit_a * 10 + 1e-6) / 10
 
-    def _capped(self, spans: tuple[LimitSpan, ...], evse: int) -> tuple[LimitSpan, ...]:
-        most = self.evses[evse].max_a
-        return tuple(LimitSpan(span.start, lowest(span.limit_a, most)) for span in spans)
+    def _profiles(self, book: Mapping[int, BackendProfile]) -> list[LimitProfile]:
+        return [each.profile for each in book.values()]
 
     def _next_change(self, now: float) -> float | None:
-        if not self._kept:
+        """Return when a limit changes next, or comes within a lease's length."""
+        if not self._absorbed:
             return None
         utc = self._utc_of(now)
-        borders = (span.start for evse in self.evses for span in self._spans(evse, utc, HORIZON_S))
-        moments = [
-            moment for border in borders for moment in (border - self._ahead_s, border) if moment > utc
-        ]
-        return now + min(moments, default=utc + HORIZON_S / 2) - utc + BORDER_S
+        profiles = self._profiles(self._absorbed)
+        moments: list[float] = []
+        for evse in self.evses:
+            context = self._context(evse)
+            changes = changes_after(
+                profiles, utc, [utc, utc + self._ahead_s], context, HORIZON_S, self._steps
+            )
+            # The first change is evaluated when it is there, the one after a lease's length so long before.
+            moments += [changes[0], changes[-1] - self._ahead_s]
+        return now + min(moment for moment in moments if moment > utc) - utc + ROUNDING_S
 
 
-def _under(spans: tuple[LimitSpan, ...], limit_a: float, until: float, end: float) -> tuple[LimitSpan, ...]:
-    """The spans, no higher than a limit that holds until then."""
-    return tuple(_split(spans, limit_a, until, end))
-
-
-def _split(spans: tuple[LimitSpan, ...], limit_a: float, until: float, end: float) -> Iterator[LimitSpan]:
-    for index, span in enumerate(spans):
-        over = spans[index + 1].start if index + 1 < len(spans) else end
+def _under(found: CompositeLimits, limit_a: float, until: float) -> Iterator[LimitSpan]:
+    """Yield the spans, not above a limit that holds until a moment."""
+    ends = [*(span.start for span in found.spans[1:]), found.end]
+    for span, end in zip(found.spans, ends, strict=True):
         if span.start < until:
             yield LimitSpan(span.start, lowest(span.limit_a, limit_a))
-            if until < over:
+            if until < end:
                 yield LimitSpan(until, span.limit_a)
         else:
             yield span
 
 
-def _same_place(one: HeldProfile, other: HeldProfile) -> bool:
-    a, b = one.profile, other.profile
+def is_replaced(old: BackendProfile, new: BackendProfile) -> bool:
+    """Return True if a new profile has an old one's id, or its purpose, EVSE and stack level."""
+    a, b = old.profile, new.profile
     return a.id == b.id or (a.purpose, a.evse, a.stack_level) == (b.purpose, b.evse, b.stack_level)
 
 
-def _of_transaction(held: HeldProfile, evse: int) -> bool:
-    return held.profile.purpose is ProfilePurpose.TRANSACTION and held.profile.evse == evse
-
-
-def _tenths_down(amps: float) -> float:
-    """OCPP 1.6 allows a limit one decimal; what the dust of binary fractions took is given back."""
-    return math.floor(amps * 10 + 1e-6) / 10
+def _of_transaction(each: BackendProfile, evse: int) -> bool:
+    return each.profile.purpose is ProfilePurpose.TRANSACTION and each.profile.evse == evse

@@ -1,14 +1,17 @@
-"""What a backend's command means to the limits that the controller keeps in a station.
+"""Profile arbitration: a backend's commands about charging profiles against the limits of the controller.
 
-The controller owns one thing: how much current each station may take. A backend's profiles pass
-untouched wherever they cannot loosen that. A profile in a purpose that is ours is taken by us, as the
-station would take it, and kept (`kept_profiles`): our own limits never rise above what it allows. What
-the backend asks about its profiles is answered for both. A command that would take ours away is narrowed
-to what is the backend's; where no one command says that, it passes, and ours are asserted again at once.
+The controller owns one thing: how much current each station may take. A backend's profile passes untouched
+wherever it cannot loosen that. A profile in a purpose that the controller uses itself is absorbed
+(`absorbed_profiles`): our own limits never rise above what it allows, and the backend is answered as soon
+as the limits in the station obey it. A command that can be read in more than one way is refused, for the
+station may read it in another. Nobody clears our profiles, not for an instant: a ClearChargingProfile that
+would is sent on per purpose.
 """
 
 from __future__ import annotations
 
+import math
+import uuid
 from collections.abc import Iterable
 
 import msgspec
@@ -16,359 +19,527 @@ import msgspec
 from controller.chargers.quirks import LimitScope, limit_purpose
 from controller.model.deadlines import earliest
 from controller.model.observations import Observation
-from controller.ocpp import v2, v16
 from controller.ocpp.actions import SIGNED, plain
 from controller.ocpp.frames import Answer, Call, CallResult, Version, call, call_error, call_result
-from controller.ocpp.payloads import is_accepted, read_payload
+from controller.ocpp.payloads import is_accepted
+from controller.profiles import profile_messages as messages
 from controller.profiles.absorbed_profiles import AbsorbedProfiles
 from controller.profiles.limit_profiles import is_ours
 from controller.profiles.profile_messages import (
-    ACCEPTED,
-    SOURCE_GRID,
-    SOURCE_US,
-    UNKNOWN,
+    BackendProfile,
     ClearingCriteria,
-    HeldProfile,
+    ProfileCommand,
     ProfileError,
-    composite_schedule,
-    limit_notice,
-    read_clearing,
-    read_profile,
-    rejected,
 )
 from controller.profiles.profile_reports import LimitNotices, ProfileReports
-from controller.profiles.schedule import DAY_S, ProfilePurpose
-from controller.signing.jws import extract_payload
-from controller.signing.signed_text import SignedTextError
+from controller.profiles.settings_guard import RefusedSettings, check_settings
 
-MOST_ASKED_S = int(8 * DAY_S)
-"""A composite schedule is told for so long at most: a week, and the day that it begins on."""
+LONGEST_COMPOSITE_S = 8 * 86_400
+"""A composite schedule has at most this length: a week, and the day on which it begins."""
+CONFIRM_S = 20.0
+"""How long a backend waits for its answer until the station has taken the limit that follows."""
 
-REMOTE_STARTS = {"RemoteStartTransaction", "RequestStartTransaction"}
+_RAISING = {"LocalGeneration", "PriorityCharging"}
+"""2.1: purposes that lift what others allow. No station of ours supports them where they could lift ours."""
+_CALLS_NAMESPACE = uuid.UUID("6f1c6c1e-3f0b-4c57-9b6a-0c9d5b2f7a11")
 
 
 class ProfileDecision(msgspec.Struct, frozen=True, kw_only=True):
     """What becomes of a command: `call` goes to the station, or else `answer` to the backend.
 
-    `reason`: why it was refused. `wipes`: it may take our limits away. The rest is for its answer:
-    a profile to keep or to remember, profiles to give up, a request for reports.
+    With neither the answer follows in `responses`. `reason`: why it was refused. The rest is for the
+    station's answer: a profile to absorb or to remember, profiles to clear, a request for reports, refused
+    settings; `further` CALLs with their payloads to send one after the other, after which the answer is that
+    to the message `reply_to`; `has_cleared`: one of them has cleared something.
     """
 
     call: Call | None = None
     answer: str = ""
     reason: str = ""
-    wipes: bool = False
-    keeps: HeldProfile | None = None
-    passes: HeldProfile | None = None
+    absorbs: BackendProfile | None = None
+    forwards: BackendProfile | None = None
     clears: ClearingCriteria | None = None
     reports: int | None = None
+    refused: RefusedSettings | None = None
+    reply_to: str = ""
+    further: tuple[bytes, ...] = ()
+    has_cleared: bool = False
 
 
-_Carrier = v16.SetChargingProfileHeadV16 | v16.RemoteStartTransactionHeadV16 | v2.ProfileCarrierV2
-_CARRIERS_16: dict[str, type[_Carrier]] = {
-    "SetChargingProfile": v16.SetChargingProfileHeadV16,
-    "RemoteStartTransaction": v16.RemoteStartTransactionHeadV16,
-}
-_CARRIERS_2: dict[str, type[_Carrier]] = {
-    "SetChargingProfile": v2.ProfileCarrierV2,
-    "RequestStartTransaction": v2.ProfileCarrierV2,
-}
-_RISING = {"LocalGeneration", "PriorityCharging"}
-"""2.1: purposes that lift what others allow. No station of ours supports them where they could lift ours."""
+class _Unconfirmed(msgspec.Struct, frozen=True):
+    """An absorbed profile whose limit the station has not taken yet."""
+
+    origin: str
+    message_id: str
+    profile: BackendProfile
+    replaced: tuple[BackendProfile, ...]
+    until: float
 
 
-def _owned(version: Version, scope: LimitScope) -> set[str]:
-    """The purposes that are ours in a station, and those that would rise above our limits.
+def owned_purposes(version: Version, scope: LimitScope) -> set[str]:
+    """Return the purposes that the controller uses in a station, and those that would rise above its limits.
 
     LocalGeneration (2.1) adds to what limits allow. With limits per EVSE, a transaction's own profile
-    takes the place of the default that is ours (1.6 ed. 2, 3.13.1), and so does PriorityCharging (2.1).
+    replaces the default that is ours (1.6 ed. 2, 3.13.1), and so does PriorityCharging (2.1).
     """
     owned = {limit_purpose(version, scope), "LocalGeneration"}
     return owned if scope is LimitScope.STATION else owned | {"TxProfile", "PriorityCharging"}
 
 
 class ProfileArbiter:
-    """Judges the commands of a backend to one station, over one link. `scope` is that of our limits in it."""
+    """Decides about the commands of backends to one station, over one link. `scope` is that of our limits."""
 
-    def __init__(self, version: Version, scope: LimitScope, kept: AbsorbedProfiles) -> None:
+    def __init__(self, version: Version, scope: LimitScope, absorbed: AbsorbedProfiles) -> None:
         self._version = version
-        self.rescope(scope)
-        self._carriers = _CARRIERS_16 if version is Version.V16 else _CARRIERS_2
-        self._kept = kept
-        kept.speaks(version)
+        self.set_scope(scope)
+        self._absorbed = absorbed
+        absorbed.set_version(version)
         self._reports = ProfileReports()
         self._notices = LimitNotices()
         self._dimmed: frozenset[int] = frozenset()
-        self._told_by: dict[int, str] = {}
-        """On whose behalf the backend was told that an EVSE is held back."""
+        self._notice_sources: dict[int, str] = {}
+        """Who the backend was told holds an EVSE back."""
+        self._unconfirmed: list[_Unconfirmed] = []
+        self._confirmed_revision = -1
+        self._is_registered = True
+        self._noticed: tuple[int, float | None] = (-1, None)
+        """Revision of the absorbed profiles when notices were computed last, and until when that holds."""
 
-    def rescope(self, scope: LimitScope) -> None:
-        """Our limits in the station hold for this from now on."""
+    def set_scope(self, scope: LimitScope) -> None:
+        """Take the scope of our limits in the station."""
         self._scope = scope
-        self._owned = _owned(self._version, scope)
+        self._owned = owned_purposes(self._version, scope)
 
-    def dim(self, evses: Iterable[int]) -> None:
-        """The grid operator limits these EVSEs from now on, and no others."""
+    def set_dimmed(self, evses: Iterable[int]) -> None:
+        """Take the EVSEs that the grid operator limits."""
         self._dimmed = frozenset(evses)
 
     # -- commands -----------------------------------------------------------------------------------
 
-    def judge(self, frame: Call, now: float) -> ProfileDecision:
-        """The ruling on one CALL of the backend."""
-        if frame.action.endswith(SIGNED):
-            return self._signed(frame)
-        match frame.action:
-            case "ClearChargingProfile":
-                return self._clear(frame)
-            case "GetCompositeSchedule":
-                return self._composite(frame, now)
-            case "GetChargingProfiles":
-                return self._report(frame)
-        profile = self._brought(frame)
-        if profile is None:
-            return ProfileDecision(call=frame)
-        if profile.purpose in self._owned:
-            return self._keep(frame, profile.purpose)
-        if profile.number is not None and is_ours(profile.number):
-            reason = f"chargingProfileId {profile.number} is reserved for the site's load management"
-            return self._refuse(frame, "DuplicateProfile", reason)
-        return self._pass(frame)
+    def decide(self, frame: Call, now: float, origin: str = "") -> ProfileDecision:
+        """Decide about one CALL of a backend; `origin` comes back with an answer that follows later."""
+        action = plain(frame.action)
+        try:
+            if frame.action.endswith(SIGNED):
+                return self._decide_signed(frame, action)
+            match action:
+                case "SetChargingProfile" | "RemoteStartTransaction" | "RequestStartTransaction":
+                    return self._decide_profile(frame, now, origin)
+                case "ClearChargingProfile":
+                    return self._decide_clearing(frame)
+                case "GetCompositeSchedule":
+                    return self._answer_composite(frame, now)
+                case "GetChargingProfiles":
+                    return self._decide_report(frame)
+                case "UpdateDynamicSchedule":
+                    return self._decide_update(frame)
+                case "ChangeConfiguration" | "SetVariables":
+                    return self._decide_settings(frame)
+        except messages.UnreadableCommandError as error:
+            return _error(frame, error.code, str(error))
+        return ProfileDecision(call=frame)
 
-    def answered(self, ruling: ProfileDecision, answer: Answer, now: float) -> str | None:
-        """The station answers a call that was let pass: what the backend hears of it. None: it waits."""
+    def on_result(
+        self, decision: ProfileDecision, answer: Answer, now: float
+    ) -> str | ProfileDecision | None:
+        """Take the station's answer to a CALL that was sent on.
+
+        Return the answer for the backend, the decision about a further CALL, or None: the answer follows.
+        """
+        if decision.clears is not None:
+            return self._on_cleared(decision, decision.clears, answer)
         if not isinstance(answer, CallResult):
-            if ruling.reports is not None:
-                self._reports.dropped(ruling.reports)
+            if decision.reports is not None:
+                self._reports.on_error(decision.reports)
             return answer.text
-        if ruling.reports is not None:
-            self._reports.answered(ruling.reports, answer, now)
+        if decision.reports is not None:
+            self._reports.on_result(decision.reports, answer, now)
             return None
-        good = is_accepted(answer.payload)
-        if good and ruling.keeps is not None:
-            self._kept.keep(ruling.keeps, awaits_transaction=True)
-        if good and ruling.passes is not None:
-            self._kept.passed(ruling.passes)
-        if ruling.clears is not None and self._kept.clear(ruling.clears) and not good:
-            return call_result(answer.id, ACCEPTED)
+        if decision.refused is not None:
+            merged = decision.refused.merge(answer.payload)
+            return answer.text if merged is None else call_result(answer.id, merged)
+        if is_accepted(answer.payload):
+            if decision.absorbs is not None:
+                self._absorbed.absorb(decision.absorbs, awaits_start=True)
+            if decision.forwards is not None:
+                self._absorbed.remember_forwarded(decision.forwards)
         return answer.text
 
-    def unanswered(self, ruling: ProfileDecision) -> None:
-        """The station has not answered a call that was let pass."""
-        if ruling.reports is not None:
-            self._reports.dropped(ruling.reports)
+    def on_no_result(self, decision: ProfileDecision) -> None:
+        """Take the end of the wait for a station's answer."""
+        if decision.reports is not None:
+            self._reports.on_error(decision.reports)
 
-    # -- what the station tells ---------------------------------------------------------------------
+    # -- the station's messages -----------------------------------------------------------------------
 
-    def saw(self, seen: Observation, now: float) -> None:
-        """The station told something."""
-        self._kept.saw(seen, now)
+    def on_observation(self, seen: Observation, now: float) -> None:
+        """Take an observation of the station."""
+        self._absorbed.on_observation(seen, now)
 
-    def settled(self, frame: Call, result: bytes) -> None:
-        """A CALL of the station is answered well: so a 1.6 station learns the number of its transaction."""
-        if frame.action != "StartTransaction":
-            return
-        start = read_payload(v16.StartTransactionV16, frame.payload)
-        given = read_payload(v16.StartTransactionResultV16, result)
-        if start is not None and given is not None:
-            self._kept.numbered(start.connector_id, str(given.transaction_id))
+    def on_station_call(self, frame: Call, now: float) -> bool:
+        """Take a CALL of the station; return True if it is for us alone."""
+        if frame.action == "BootNotification":
+            self._is_registered = False
+        return frame.action == "ReportChargingProfiles" and self._reports.on_report(frame.payload, now)
 
-    def takes(self, frame: Call, now: float) -> bool:
-        """Whether a CALL of the station is for us, and has been taken."""
-        return frame.action == "ReportChargingProfiles" and self._reports.reported(frame.payload, now)
+    def on_settled(self, frame: Call, result: bytes) -> None:
+        """Take the backend's answer to a CALL of the station."""
+        if frame.action == "BootNotification":
+            self._is_registered = is_accepted(result)
+        if frame.action == "StartTransaction":
+            started = messages.read_started_transaction(frame.payload, result)
+            if started is not None:
+                self._absorbed.set_transaction_id(*started)
 
     # -- what follows -------------------------------------------------------------------------------
 
     @property
     def deadline(self) -> float | None:
-        """When something has to be looked at again (s, monotonic)."""
-        return earliest(self._kept.deadline, self._reports.deadline, self._notices.deadline)
+        """When the arbiter is due again (s, monotonic)."""
+        confirm = min((each.until for each in self._unconfirmed), default=None)
+        if confirm is not None and self._confirmed_revision != self._absorbed.revision:
+            confirm = -math.inf
+        return earliest(self._absorbed.deadline, self._reports.deadline, self._notices.deadline, confirm)
 
-    def news(self, now: float) -> list[Observation]:
-        """What the site has to know."""
-        return self._kept.news(now)
+    def observations(self, now: float) -> list[Observation]:
+        """Return what has changed for load management."""
+        return self._absorbed.observations(now)
 
-    def to_save(self) -> list[HeldProfile] | None:
-        """All that is kept, once after each change of it; None: nothing has changed."""
-        return self._kept.to_save()
+    def changed_profiles(self, now: float) -> list[BackendProfile] | None:
+        """Return all profiles to store, once after a change; None: there is nothing to store."""
+        return self._absorbed.changed_profiles(now)
 
-    def answers(self, now: float) -> list[str]:
-        """Answers that the backend has waited for."""
+    def responses(self, now: float) -> list[tuple[str, str]]:
+        """Return the answers that backends have waited for: origin of the command, and text."""
         self._reports.tick(now)
-        return self._reports.answers()
+        found = [("", text) for text in self._reports.answers()]
+        if self._unconfirmed:
+            self._confirmed_revision = self._absorbed.revision
+            open_ = self._unconfirmed
+            self._unconfirmed = []
+            for each in open_:
+                evses = [each.profile.profile.evse] if each.profile.profile.evse else self._absorbed.evses
+                if any(map(self._absorbed.refuses_limits, evses)):
+                    found.append(self._withdraw(each, "the station refused the limit"))
+                elif self._absorbed.is_in_force(each.profile, now):
+                    found.append((each.origin, call_result(each.message_id, messages.ACCEPTED)))
+                elif now >= each.until:
+                    found.append(self._withdraw(each, "the station did not take the limit in time"))
+                else:
+                    self._unconfirmed.append(each)
+        return found
 
-    def last_answers(self) -> list[str]:
-        """The same, when the link ends."""
+    def final_responses(self) -> list[tuple[str, str]]:
+        """Return the same when the link ends."""
         self._reports.finish()
-        return self._reports.answers()
+        found = [("", text) for text in self._reports.answers()]
+        found += [self._withdraw(each, "the station is gone") for each in self._unconfirmed]
+        self._unconfirmed.clear()
+        return found
 
-    def calls(self, now: float) -> list[tuple[str, bytes]]:
-        """What we say to the backend by ourselves: actions and payloads."""
+    def _withdraw(self, each: _Unconfirmed, reason: str) -> tuple[str, str]:
+        self._absorbed.withdraw(each.profile, each.replaced)
+        answer = messages.rejected(self._version, "InternalError", reason)
+        return each.origin, call_result(each.message_id, answer)
+
+    def own_calls(self, now: float) -> list[tuple[str, bytes]]:
+        """Return our own CALLs to the backend: actions and payloads.
+
+        A station that is not accepted sends nothing but its boot (2.0.1 Part 2, B02 and B03).
+        """
+        if not self._is_registered:
+            return []
         calls = [("ReportChargingProfiles", payload) for payload in self._reports.reports()]
-        if self._version is not Version.V16:
-            held_back = {evse: self._kept.held_back_a(evse, now) for evse in self._kept.evses}
+        if self._version is not Version.V16 and self._notices_due(now):
+            held_back = {evse: self._absorbed.held_back_a(evse, now) for evse in self._absorbed.evses}
             calls += [self._notice(evse, limit) for evse, limit in self._notices.due(held_back, now)]
         return calls
 
+    def _notices_due(self, now: float) -> bool:
+        """Return True if limits have changed since the last notices, or one has settled or ended."""
+        revision, until = self._noticed
+        settles = self._notices.deadline
+        due = revision != self._absorbed.revision or any(
+            each is not None and now >= each for each in (until, settles)
+        )
+        if due:
+            self._noticed = (self._absorbed.revision, self._absorbed.next_lease_end(now))
+        return due
+
     def _notice(self, evse: int, limit_a: float | None) -> tuple[str, bytes]:
         if limit_a is None:
-            return limit_notice(evse, None, self._told_by.pop(evse, SOURCE_US))
-        self._told_by[evse] = SOURCE_GRID if evse in self._dimmed else SOURCE_US
-        return limit_notice(evse, limit_a, self._told_by[evse])
+            source = self._notice_sources.pop(evse, messages.SOURCE_US)
+            return messages.limit_notice(evse, None, source)
+        self._notice_sources[evse] = messages.SOURCE_GRID if evse in self._dimmed else messages.SOURCE_US
+        return messages.limit_notice(evse, limit_a, self._notice_sources[evse])
 
-    # -- SetChargingProfile -------------------------------------------------------------------------
+    # -- SetChargingProfile, remote starts, UpdateDynamicSchedule -------------------------------------
 
-    def _brought(self, frame: Call) -> v16.ProfileHeadV16 | v2.ProfileHeadV2 | None:
-        """The profile that a CALL brings; None where it has none, or one that the station will refuse."""
-        carrier = self._carriers.get(frame.action)
-        message = None if carrier is None else read_payload(carrier, frame.payload)
-        return None if message is None else message.profile
-
-    def _keep(self, frame: Call, named: str) -> ProfileDecision:
-        if named in _RISING:
-            reason = f"{named} would rise above the limits of the site's load management"
-            return self._refuse(frame, "UnsupportedRequest", reason)
-        starts = frame.action in REMOTE_STARTS
+    def _decide_profile(self, frame: Call, now: float, origin: str) -> ProfileDecision:
+        if not self._is_of_version(frame.action):
+            return ProfileDecision(call=frame)
+        command = messages.read_profile_command(self._version, frame.action, frame.payload)
+        if command is None:
+            return ProfileDecision(call=frame)
+        if command.purpose in self._owned:
+            return self._absorb(frame, command, now, origin)
+        if is_ours(command.number):
+            reason = f"chargingProfileId {command.number} is reserved for the site's load management"
+            return self._reject(frame, "DuplicateProfile", reason)
+        if frame.action in messages.REMOTE_STARTS:
+            return ProfileDecision(call=frame)
         try:
-            held = read_profile(self._version, frame.payload)
-            self._kept.check(held)
-            if held.profile.purpose is ProfilePurpose.TRANSACTION and not starts:
-                self._kept.check_running(held)
-        except ProfileError as wrong:
-            return self._refuse(frame, wrong.code, str(wrong))
-        if starts:  # its profile stays here, and holds if the station starts
-            return ProfileDecision(call=_rewritten(frame, {"chargingProfile": None}), keeps=held)
-        self._kept.keep(held)
-        return ProfileDecision(answer=call_result(frame.id, ACCEPTED))
-
-    def _pass(self, frame: Call) -> ProfileDecision:
-        try:
-            passes = read_profile(self._version, frame.payload)
+            forwards = messages.to_backend_profile(command)
         except ProfileError:
-            return ProfileDecision(call=frame)  # not a form that we know: the station's to judge
-        return ProfileDecision(call=frame, passes=None if frame.action in REMOTE_STARTS else passes)
+            return ProfileDecision(call=frame)  # it can be read: whether it is accepted is up to the station
+        return ProfileDecision(call=frame, forwards=forwards)
 
-    def _refuse(self, frame: Call, code: str, reason: str) -> ProfileDecision:
-        return ProfileDecision(
-            answer=call_result(frame.id, rejected(self._version, code, reason)), reason=reason
-        )
+    def _is_of_version(self, action: str) -> bool:
+        """Return False for a command of another version: no station obeys it."""
+        other = {True: "RequestStartTransaction", False: "RemoteStartTransaction"}
+        return action != other[self._version is Version.V16]
+
+    def _absorb(self, frame: Call, command: ProfileCommand, now: float, origin: str) -> ProfileDecision:
+        if command.purpose in _RAISING:
+            reason = f"{command.purpose} would rise above the limits of the site's load management"
+            return self._reject(frame, "UnsupportedRequest", reason)
+        starts = frame.action in messages.REMOTE_STARTS
+        if starts and _is_signed(frame.payload):
+            return _error(frame, "NotSupported", "its profile is for load management: send it unsigned")
+        try:
+            added = messages.to_backend_profile(command)
+            self._absorbed.check(added)
+            if command.purpose == "TxProfile" and not starts:
+                self._absorbed.check_transaction(added)
+        except ProfileError as error:
+            return self._reject(frame, error.code, str(error))
+        if starts:  # its profile stays here, and holds if the station starts
+            return ProfileDecision(call=_rewrite(frame, {"chargingProfile": None}), absorbs=added)
+        evses = [added.profile.evse] if added.profile.evse else list(self._absorbed.evses)
+        if any(map(self._absorbed.refuses_limits, evses)):
+            return self._reject(frame, "UnsupportedRequest", "the station refuses limits")
+        replaced = self._absorbed.absorb(added)
+        if self._absorbed.is_in_force(added, now):
+            return ProfileDecision(answer=call_result(frame.id, messages.ACCEPTED))
+        waiting = _Unconfirmed(origin, frame.id, added, tuple(replaced), now + CONFIRM_S)
+        self._unconfirmed.append(waiting)
+        return ProfileDecision()
+
+    def _decide_update(self, frame: Call) -> ProfileDecision:
+        number = messages.read_updated_profile_id(self._version, frame.payload)
+        if is_ours(number):
+            reason = f"chargingProfileId {number} is reserved for load management"
+            return self._reject(frame, "InvalidProfile", reason)
+        return ProfileDecision(call=frame)
+
+    def _reject(self, frame: Call, code: str, reason: str) -> ProfileDecision:
+        answer = call_result(frame.id, messages.rejected(self._version, code, reason))
+        return ProfileDecision(answer=answer, reason=reason)
 
     # -- signed commands (2.x Part 4, section 7) ----------------------------------------------------
 
-    def _signed(self, frame: Call) -> ProfileDecision:
-        """Nobody but its author can change it, or answer what he wants signed: it passes as it is, or not."""
-        action = plain(frame.action)
-        if action not in self._carriers and action != "ClearChargingProfile":
+    def _decide_signed(self, frame: Call, action: str) -> ProfileDecision:
+        """Decide about a `-Signed` command: only its author can change it, so it passes or is refused."""
+        if action not in _GOVERNING:
             return ProfileDecision(call=frame)
         try:
-            inner = Call(frame.text, frame.id, action, extract_payload(frame.payload))
-        except SignedTextError as wrong:
-            return _unacceptable(frame, "FormatViolation", f"nobody can tell what it brings: {wrong}")
-        if action == "ClearChargingProfile":
-            criteria = read_clearing(self._version, inner.payload)
-            if criteria is not None:
-                self._kept.clear(criteria)
-            return ProfileDecision(call=frame, wipes=True)
-        profile = self._brought(inner)
-        if profile is None or not (profile.purpose in self._owned or is_ours(profile.number or 0)):
-            return ProfileDecision(call=frame)
-        reason = (
-            f"{profile.purpose} is for the site's load management to keep: send it without this signature"
-        )
-        return _unacceptable(frame, "NotSupported", reason)
+            payload = messages.read_signed_payload(frame.payload)
+        except messages.UnreadableCommandError:
+            if action in _SETTINGS and frame.payload.count(b"payload") < 2:
+                return ProfileDecision(call=frame)  # it is no JWS for any reader
+            raise
+        inner = Call(frame.text, frame.id, action, payload)
+        reason = self._refuse_signed(inner)
+        return ProfileDecision(call=frame) if reason is None else _error(frame, "NotSupported", reason)
+
+    def _refuse_signed(self, inner: Call) -> str | None:
+        """Return why a signed command may not pass as it is; None if it may."""
+        version = self._version
+        match inner.action:
+            case "ClearChargingProfile":
+                criteria = messages.read_clearing(version, inner.payload)
+                if self._further_clearings(criteria) is not None:
+                    return "it would clear limits of the site's load management: name a purpose or an id"
+                if self._is_owned(criteria):
+                    return "it is for the site's load management: send it without this signature"
+                self._absorbed.clear(criteria)
+                return None
+            case "ChangeConfiguration" | "SetVariables":
+                refused = check_settings(version, inner.action, inner.payload)
+                return None if refused is None else f"{', '.join(refused.names)} governs the site's limits"
+            case "UpdateDynamicSchedule":
+                number = messages.read_updated_profile_id(version, inner.payload)
+                return "the profile is load management's" if is_ours(number) else None
+        if not self._is_of_version(inner.action):
+            return None
+        command = messages.read_profile_command(version, inner.action, inner.payload)
+        if command is None or not (command.purpose in self._owned or is_ours(command.number)):
+            return None
+        return f"{command.purpose} is for the site's load management: send it without this signature"
 
     # -- ClearChargingProfile -----------------------------------------------------------------------
 
-    def _clear(self, frame: Call) -> ProfileDecision:
-        criteria = read_clearing(self._version, frame.payload)
-        if criteria is None:
-            return ProfileDecision(call=frame, wipes=True)  # whatever the station makes of it
+    def _decide_clearing(self, frame: Call) -> ProfileDecision:
+        criteria = messages.read_clearing(self._version, frame.payload)
+        if self._is_owned(criteria):
+            cleared = self._absorbed.clear(criteria)
+            status = messages.ACCEPTED if cleared else messages.UNKNOWN
+            return ProfileDecision(answer=call_result(frame.id, status))
+        purposes = self._further_clearings(criteria)
+        if purposes is None:
+            sent = frame if criteria.ids is None else self._by_id_alone(frame)
+            return ProfileDecision(call=sent, clears=criteria, reply_to=frame.id)
+        if _is_signed(frame.payload):
+            return _error(frame, "NotSupported", "it would clear limits of load management: name a purpose")
+        first, *further = (self._narrow(frame, purpose) for purpose in purposes)
+        sent = Call(call(frame.id, frame.action, first), frame.id, frame.action, first)
+        return ProfileDecision(call=sent, clears=criteria, reply_to=frame.id, further=tuple(further))
+
+    def _is_owned(self, criteria: ClearingCriteria) -> bool:
+        """Return True if only profiles in our purposes match: they are cleared here, or are ours."""
         if criteria.ids is not None:
-            if self._kept.kept(criteria) or is_ours(criteria.ids[0]):
-                return self._clear_kept(frame, criteria)
-            return ProfileDecision(call=frame, clears=criteria)
+            return bool(self._absorbed.matching(criteria)) or any(map(is_ours, criteria.ids))
         if criteria.purpose is not None:
-            if criteria.purpose in self._owned:
-                return self._clear_kept(frame, criteria)
-            return ProfileDecision(call=frame, clears=criteria)
-        return self._clear_any(frame, criteria)
+            return criteria.purpose in self._owned
+        # With limits per EVSE, all purposes above EVSE 0 are ours.
+        return self._scope is LimitScope.EVSE and criteria.evse is not None and criteria.evse > 0
 
-    def _clear_any(self, frame: Call, criteria: ClearingCriteria) -> ProfileDecision:
-        """A clearing that names no purpose. Ours are at EVSE 0 for the whole station, else above it."""
-        evse = criteria.evse
-        if self._scope is LimitScope.STATION:
-            if evse is None:  # two purposes are the backend's there: no one command clears just these
-                return ProfileDecision(call=frame, clears=criteria, wipes=True)
-            foreign = "TxDefaultProfile" if evse == 0 else None
-        else:
-            if evse is not None and evse > 0:
-                return self._clear_kept(frame, criteria)  # all purposes there are ours
-            foreign = limit_purpose(self._version, LimitScope.STATION) if evse is None else None
-        if foreign is None:
-            return ProfileDecision(call=frame, clears=criteria)
-        return ProfileDecision(call=self._narrowed(frame, foreign), clears=criteria)
+    def _further_clearings(self, criteria: ClearingCriteria) -> list[str] | None:
+        """Return the purposes by which to clear where the criteria match ours, too; None where they do not.
 
-    def _clear_kept(self, frame: Call, criteria: ClearingCriteria) -> ProfileDecision:
-        cleared = self._kept.clear(criteria)
-        return ProfileDecision(answer=call_result(frame.id, ACCEPTED if cleared else UNKNOWN))
+        Ours are at EVSE 0 for the whole station, else above it.
+        """
+        if criteria.ids is not None or criteria.purpose is not None:
+            return None
+        if self._scope is LimitScope.EVSE:
+            return [limit_purpose(self._version, LimitScope.STATION)] if criteria.evse is None else None
+        if criteria.evse is not None:
+            return ["TxDefaultProfile"] if criteria.evse == 0 else None
+        purposes = ["TxDefaultProfile", "TxProfile"]
+        return [*purposes, "PriorityCharging"] if self._version is Version.V21 else purposes
 
-    def _narrowed(self, frame: Call, foreign: str) -> Call:
-        named: dict[str, object] = {"chargingProfilePurpose": foreign}
+    def _narrow(self, frame: Call, purpose: str) -> bytes:
+        """Return the payload of a ClearChargingProfile with a purpose."""
+        named: dict[str, object] = {"chargingProfilePurpose": purpose}
         if self._version is Version.V16:
-            return _rewritten(frame, named)
+            return _rewrite(frame, named).payload
         payload = msgspec.json.decode(frame.payload, type=dict[str, msgspec.Raw])
         inner = bytes(payload.get("chargingProfileCriteria") or b"{}")
+        if inner == b"null":
+            inner = b"{}"
         criteria: dict[str, object] = {**msgspec.json.decode(inner, type=dict[str, msgspec.Raw]), **named}
-        return _rewritten(frame, {"chargingProfileCriteria": criteria})
+        return _rewrite(frame, {"chargingProfileCriteria": criteria}).payload
+
+    def _by_id_alone(self, frame: Call) -> Call:
+        """Return the clearing by id without criteria beside it, which a station might take instead."""
+        names = msgspec.json.decode(frame.payload, type=dict[str, msgspec.Raw]).keys()
+        beside = names & {
+            "connectorId",
+            "chargingProfilePurpose",
+            "stackLevel",
+            "chargingProfileCriteria",
+        }
+        return frame if not beside or _is_signed(frame.payload) else _rewrite(frame, dict.fromkeys(beside))
+
+    def _on_cleared(
+        self, decision: ProfileDecision, clears: ClearingCriteria, answer: Answer
+    ) -> str | ProfileDecision:
+        """Take the answer to one clearing; the backend is answered after the last."""
+        good = isinstance(answer, CallResult) and is_accepted(answer.payload)
+        has_cleared = decision.has_cleared or good
+        if decision.further:
+            payload, *rest = decision.further
+            message_id = str(uuid.uuid5(_CALLS_NAMESPACE, f"{decision.reply_to} {len(rest)} {answer.id}"))
+            text = call(message_id, "ClearChargingProfile", payload)
+            following = Call(text, message_id, "ClearChargingProfile", payload)
+            return msgspec.structs.replace(
+                decision, call=following, further=tuple(rest), has_cleared=has_cleared
+            )
+        if self._absorbed.clear(clears) or has_cleared:
+            if good and answer.id == decision.reply_to:
+                return answer.text
+            return call_result(decision.reply_to, messages.ACCEPTED)
+        if isinstance(answer, CallResult):
+            is_own = answer.id == decision.reply_to
+            return answer.text if is_own else call_result(decision.reply_to, answer.payload)
+        return call_error(decision.reply_to, answer.code, answer.description)
+
+    # -- settings -----------------------------------------------------------------------------------
+
+    def _decide_settings(self, frame: Call) -> ProfileDecision:
+        refused = check_settings(self._version, frame.action, frame.payload)
+        if refused is None:
+            return ProfileDecision(call=frame)
+        reason = f"{', '.join(refused.names)} governs the limits of the site's load management"
+        if self._version is Version.V16:
+            return self._reject(frame, "", reason)
+        if refused.rest is None:
+            answer = refused.merge(None) or messages.UNKNOWN
+            return ProfileDecision(answer=call_result(frame.id, answer), reason=reason)
+        if _is_signed(frame.payload):
+            return _error(frame, "NotSupported", reason)
+        sent = Call(call(frame.id, frame.action, refused.rest), frame.id, frame.action, refused.rest)
+        return ProfileDecision(call=sent, refused=refused, reason=reason)
 
     # -- questions ----------------------------------------------------------------------------------
 
-    def _composite(self, frame: Call, now: float) -> ProfileDecision:
-        evse, duration_s, in_watts = self._asked(frame)
+    def _answer_composite(self, frame: Call, now: float) -> ProfileDecision:
+        asked = messages.read_composite_request(self._version, frame.payload)
+        if asked is None:
+            return ProfileDecision(call=frame)
+        evse, duration_s, unit = asked
+        target = evse
         if evse == 0 and self._scope is LimitScope.STATION:
-            asked = next(iter(self._kept.evses))
-        elif evse in self._kept.evses:
-            asked = evse
-        else:
+            target = next(iter(self._absorbed.evses))
+        if target not in self._absorbed.evses or duration_s <= 0:
             return ProfileDecision(call=frame)
-        duration_s = min(duration_s, MOST_ASKED_S)
-        spans = self._kept.schedule(asked, duration_s, now)
-        if spans is None:
+        found = self._absorbed.composite_limits(target, min(duration_s, LONGEST_COMPOSITE_S), now)
+        if found is None:
             return ProfileDecision(call=frame)
-        watts_per_amp = self._kept.watts_per_amp(asked) if in_watts else None
-        answer = composite_schedule(self._version, evse, spans, duration_s, watts_per_amp)
+        in_watts = self._absorbed.in_watts if unit is None else unit == "W"
+        answer = messages.composite_schedule(
+            self._version,
+            evse,
+            found.spans,
+            round(found.end - found.spans[0].start),
+            self._absorbed.watts_per_amp(target) if in_watts else None,
+        )
         return ProfileDecision(answer=call_result(frame.id, answer))
 
-    def _asked(self, frame: Call) -> tuple[int, int, bool]:
-        """EVSE, duration (s), and whether in W. An EVSE below 0: it cannot be read."""
-        if self._version is Version.V16:
-            old = read_payload(v16.GetCompositeScheduleV16, frame.payload)
-            return (-1, 0, False) if old is None else (old.connector_id, old.duration, old.in_watts)
-        new = read_payload(v2.GetCompositeScheduleV2, frame.payload)
-        return (-1, 0, False) if new is None else (new.evse_id, new.duration, new.in_watts)
-
-    def _report(self, frame: Call) -> ProfileDecision:
-        request = (
-            None if self._version is Version.V16 else read_payload(v2.GetChargingProfilesV2, frame.payload)
-        )
+    def _decide_report(self, frame: Call) -> ProfileDecision:
+        request = messages.read_report_request(self._version, frame.payload)
         if request is None:
             return ProfileDecision(call=frame)
-        wanted = request.charging_profile
-        criteria = ClearingCriteria(
-            ids=wanted.charging_profile_id,
-            evse=request.evse_id,
-            purpose=wanted.charging_profile_purpose,
-            stack_level=wanted.stack_level,
-        )
-        taken = self._reports.asked(request, self._kept.kept(criteria))
+        criteria = messages.report_criteria(request)
+        taken = self._reports.open_request(request, self._absorbed.matching(criteria))
         return ProfileDecision(call=frame, reports=request.request_id if taken else None)
 
 
-def _unacceptable(frame: Call, code: str, reason: str) -> ProfileDecision:
+_SETTINGS = {"ChangeConfiguration", "SetVariables"}
+_GOVERNING = (
+    messages.REMOTE_STARTS
+    | _SETTINGS
+    | {
+        "SetChargingProfile",
+        "ClearChargingProfile",
+        "UpdateDynamicSchedule",
+    }
+)
+"""Actions that set, clear or switch off limits."""
+
+
+def _error(frame: Call, code: str, reason: str) -> ProfileDecision:
     return ProfileDecision(answer=call_error(frame.id, code, reason), reason=reason)
 
 
-def _rewritten(frame: Call, members: dict[str, object]) -> Call:
-    """The CALL with members of its payload set anew, or taken out (None)."""
+def _is_signed(payload: bytes) -> bool:
+    """Return True if a payload has signatures of its own, which a change would make invalid."""
+    members = msgspec.json.decode(payload, type=dict[str, msgspec.Raw])
+    return bool(msgspec.json.decode(members.get("signatures") or b"[]"))
+
+
+def _rewrite(frame: Call, members: dict[str, object]) -> Call:
+    """Return the CALL with members of its payload replaced, or removed (None)."""
     payload = msgspec.json.decode(frame.payload, type=dict[str, msgspec.Raw])
     changed: dict[str, object] = {**payload, **members}
     encoded = msgspec.json.encode({name: value for name, value in changed.items() if value is not None})

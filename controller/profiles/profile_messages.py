@@ -1,14 +1,18 @@
-"""A backend's messages about charging profiles, read into the arithmetic of `schedule`, whatever the version.
+"""Messages about charging profiles: strict reading of a backend's commands, and our answers, per version.
 
-A profile is judged here as a station judges it: what it cannot be is refused with one of OCPP's reason
-codes (OCPP 2.0.1 Part 2, appendix 5; 1.6 has none, there it goes into the log).
+What commands a limit is read in one way or not at all. A name that stands twice in an object, a name in other
+letter case, or a value of another type are read differently by different stations: such a command is
+answered with a CALLERROR. A profile that can be read is then judged as a station judges it: what no station
+takes is rejected with one of OCPP's reason codes (OCPP 2.0.1 Part 2, appendix 5; in 1.6 it is logged).
 """
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -24,19 +28,24 @@ from controller.profiles.schedule import (
     LimitSpan,
     ProfilePurpose,
 )
+from controller.signing.jws import extract_payload
+from controller.signing.signed_text import SignedTextError
 
 MOST_PERIODS = 1024
-"""OCPP 2.x allows so many in a schedule."""
+"""Periods of a schedule (2.x)."""
+MOST_SCHEDULES = 3
+"""Schedules of a profile (2.x)."""
 
 ACCEPTED = b'{"status":"Accepted"}'
 UNKNOWN = b'{"status":"Unknown"}'
+NO_PROFILES = b'{"status":"NoProfiles"}'
 
 SOURCE_BACKEND = "CSO"
-"""OCPP 2.0.1 Part 2, ChargingLimitSourceEnumType: the backend set it."""
+"""OCPP 2.0.1 Part 2, ChargingLimitSourceEnumType: set by the backend."""
 SOURCE_US = "EMS"
-"""The same: a site's energy management set it."""
+"""The same: set by a site's energy management."""
 SOURCE_GRID = "SO"
-"""The same: the grid operator (system operator) set it."""
+"""The same: set by the grid operator (system operator)."""
 
 _PURPOSES = {
     "ChargePointMaxProfile": ProfilePurpose.STATION,
@@ -45,7 +54,29 @@ _PURPOSES = {
     "TxProfile": ProfilePurpose.TRANSACTION,
     "ChargingStationExternalConstraints": ProfilePurpose.EXTERNAL,
 }
+_PURPOSES_201 = frozenset(_PURPOSES) - {"ChargePointMaxProfile"}
+_PURPOSES_OF: dict[Version, frozenset[str]] = {
+    Version.V16: frozenset({"ChargePointMaxProfile", "TxDefaultProfile", "TxProfile"}),
+    Version.V201: _PURPOSES_201,
+    Version.V21: _PURPOSES_201 | {"PriorityCharging", "LocalGeneration"},
+}
 _EVERY_S = {"Daily": DAY_S, "Weekly": 7 * DAY_S}
+
+_Profile = v16.ChargingProfileV16 | v2.ChargingProfileV2
+_Command = (
+    v16.SetChargingProfileV16
+    | v16.RemoteStartTransactionV16
+    | v2.SetChargingProfileV2
+    | v2.RequestStartTransactionV2
+)
+_COMMANDS: dict[tuple[bool, str], type[_Command]] = {
+    (True, "SetChargingProfile"): v16.SetChargingProfileV16,
+    (True, "RemoteStartTransaction"): v16.RemoteStartTransactionV16,
+    (False, "SetChargingProfile"): v2.SetChargingProfileV2,
+    (False, "RequestStartTransaction"): v2.RequestStartTransactionV2,
+}
+REMOTE_STARTS = {"RemoteStartTransaction", "RequestStartTransaction"}
+_CommandT = TypeVar("_CommandT", bound=msgspec.Struct)
 
 
 class ProfileError(Exception):
@@ -56,100 +87,356 @@ class ProfileError(Exception):
         self.code = code
 
 
-class HeldProfile(msgspec.Struct, frozen=True, kw_only=True):
-    """A backend's profile: as arithmetic, and `sent`, the JSON of the profile as it came.
+class UnreadableCommandError(ProfileError):
+    """A command that different stations may read differently. `code` is that of a CALLERROR."""
 
-    `transaction`: the id of the one that it is for, where it names one.
+
+class BackendProfile(msgspec.Struct, frozen=True, kw_only=True):
+    """A backend's profile: as arithmetic, and `raw`, its JSON as it came.
+
+    `transaction`: the id of its transaction; None where it names none.
     """
 
     profile: LimitProfile
     purpose: str
-    sent: bytes
+    raw: bytes
     transaction: str | None = None
+
+    @property
+    def period_count(self) -> int:
+        """The number of periods of all its schedules."""
+        return sum(len(schedule.periods) for schedule in self.profile.schedules)
+
+
+class ProfileCommand(msgspec.Struct, frozen=True, kw_only=True):
+    """The profile of a backend's command, with the EVSE that it is for. `raw`: its JSON as it came."""
+
+    evse: int
+    content: _Profile
+    raw: bytes
+
+    @property
+    def number(self) -> int:
+        """The profile's id."""
+        content = self.content
+        return content.charging_profile_id if isinstance(content, v16.ChargingProfileV16) else content.id
+
+    @property
+    def purpose(self) -> str:
+        """The profile's purpose."""
+        return self.content.charging_profile_purpose
 
 
 class ProfilesAbsorbed(msgspec.Struct, frozen=True):
-    """All profiles that are absorbed for a backend from now on: to be stored.
+    """All profiles of a backend that are kept for a station from now on: to be stored.
 
     It comes in the same turn as the answer that accepts them: store before anything is sent.
     """
 
-    profiles: tuple[HeldProfile, ...]
+    profiles: tuple[BackendProfile, ...]
 
 
 class ClearingCriteria(msgspec.Struct, frozen=True, kw_only=True):
-    """Which profiles a command is about: those that agree with everything that is not None."""
+    """Criteria of profiles: all that are not None have to match."""
 
     ids: tuple[int, ...] | None = None
     evse: int | None = None
     purpose: str | None = None
     stack_level: int | None = None
 
-    def fit(self, held: HeldProfile) -> bool:
-        """Whether they are about this profile."""
-        profile = held.profile
+    def matches(self, each: BackendProfile) -> bool:
+        """Return True if a profile matches."""
+        profile = each.profile
         return (
             (self.ids is None or profile.id in self.ids)
             and self.evse in (None, profile.evse)
-            and self.purpose in (None, held.purpose)
+            and self.purpose in (None, each.purpose)
             and self.stack_level in (None, profile.stack_level)
         )
 
 
-class _Sent(msgspec.Struct, rename="camel"):
+class _RawProfile(msgspec.Struct, rename="camel"):
     cs_charging_profiles: msgspec.Raw = msgspec.Raw()
     charging_profile: msgspec.Raw = msgspec.Raw()
-    connector_id: int = 0
-    evse_id: int = 0
 
 
-def read_profile(version: Version, payload: bytes) -> HeldProfile:
-    """The profile of a SetChargingProfile, or of a remote start that brings one.
+# -- strict reading -----------------------------------------------------------------------------------
 
-    Raises ProfileWrong.
+
+def read_command(version: Version, kind: type[_CommandT], payload: bytes) -> _CommandT:
+    """Read a command in the one way that all readers share. Raises UnreadableCommandError."""
+    malformed = "FormationViolation" if version is Version.V16 else "FormatViolation"
+    try:
+        check_names(json.loads(payload, object_pairs_hook=_Members))
+        return msgspec.json.decode(payload, type=kind)
+    except ProfileError as error:
+        raise UnreadableCommandError(malformed, str(error)) from None
+    except msgspec.ValidationError as error:
+        raise UnreadableCommandError("TypeConstraintViolation", str(error)) from error
+    except (ValueError, RecursionError) as error:
+        raise UnreadableCommandError(malformed, f"the payload cannot be read: {error}") from error
+
+
+def read_profile_command(version: Version, action: str, payload: bytes) -> ProfileCommand | None:
+    """Read the profile of a SetChargingProfile or of a remote start; None where it has none.
+
+    Raises UnreadableCommandError.
     """
-    try:
-        sent = msgspec.json.decode(payload, type=_Sent)
-    except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
-        raise ProfileError("InvalidProfile", str(error)) from error
-    raw = bytes(sent.cs_charging_profiles or sent.charging_profile)
-    return as_held(version, sent.connector_id if version is Version.V16 else sent.evse_id, raw)
-
-
-def as_held(version: Version, evse: int, profile: bytes) -> HeldProfile:
-    """A profile by itself, as `Held.sent` has it. Raises ProfileWrong."""
-    try:
-        if version is Version.V16:
-            return _held_16(msgspec.json.decode(profile, type=v16.ChargingProfileV16), evse, profile)
-        return _held_2(msgspec.json.decode(profile, type=v2.ChargingProfileV2), evse, profile)
-    except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
-        raise ProfileError("InvalidProfile", str(error)) from error
-
-
-def read_clearing(version: Version, payload: bytes) -> ClearingCriteria | None:
-    """What a ClearChargingProfile is about; None where it cannot be read."""
-    if version is Version.V16:
-        named = read_payload(v16.ClearChargingProfileV16, payload)
-        if named is None:
-            return None
-        if named.id is not None:  # an id is all that counts then (1.6 ed. 2, 5.5)
-            return ClearingCriteria(ids=(named.id,))
-        return ClearingCriteria(
-            evse=named.connector_id, purpose=named.charging_profile_purpose, stack_level=named.stack_level
-        )
-    asked = read_payload(v2.ClearChargingProfileV2, payload)
-    if asked is None:
+    kind = _COMMANDS[version is Version.V16, action]
+    if action in REMOTE_STARTS and not _has_profile(payload):
         return None
-    if asked.charging_profile_id is not None:
-        return ClearingCriteria(ids=(asked.charging_profile_id,))
-    criteria = asked.charging_profile_criteria or v2.ClearingCriteriaV2()
+    command = read_command(version, kind, payload)
+    raw = msgspec.json.decode(payload, type=_RawProfile)
+    content: _Profile | None
+    match command:
+        case v16.SetChargingProfileV16():
+            evse, content = command.connector_id, command.cs_charging_profiles
+        case v16.RemoteStartTransactionV16():
+            evse, content = command.connector_id or 0, command.charging_profile
+        case _:
+            evse, content = command.evse_id or 0, command.charging_profile
+    if content is None:
+        return None
+    if content.charging_profile_purpose not in _PURPOSES_OF[version]:
+        purpose = content.charging_profile_purpose[:50]
+        raise UnreadableCommandError("PropertyConstraintViolation", f"{purpose!r} is not a purpose")
+    return ProfileCommand(
+        evse=evse, content=content, raw=bytes(raw.cs_charging_profiles or raw.charging_profile)
+    )
+
+
+def read_clearing(version: Version, payload: bytes) -> ClearingCriteria:
+    """Read the criteria of a ClearChargingProfile. Raises UnreadableCommandError."""
+    if version is Version.V16:
+        old = read_command(version, v16.ClearChargingProfileV16, payload)
+        if old.id is not None:  # an id is all that counts then (1.6 ed. 2, 5.5)
+            return ClearingCriteria(ids=(old.id,))
+        return ClearingCriteria(
+            evse=old.connector_id, purpose=old.charging_profile_purpose, stack_level=old.stack_level
+        )
+    new = read_command(version, v2.ClearChargingProfileV2, payload)
+    if new.charging_profile_id is not None:
+        return ClearingCriteria(ids=(new.charging_profile_id,))
+    criteria = new.charging_profile_criteria or v2.ClearingCriteriaV2()
     return ClearingCriteria(
         evse=criteria.evse_id, purpose=criteria.charging_profile_purpose, stack_level=criteria.stack_level
     )
 
 
+def read_updated_profile_id(version: Version, payload: bytes) -> int:
+    """Read the profile's id of an UpdateDynamicSchedule (2.1). Raises UnreadableCommandError."""
+    return read_command(version, v2.UpdateDynamicScheduleV2, payload).charging_profile_id
+
+
+def read_signed_payload(payload: bytes) -> bytes:
+    """Return the command in a `-Signed` message. Raises UnreadableCommandError."""
+    try:
+        return extract_payload(payload)
+    except SignedTextError as error:
+        text = f"the signed command cannot be read: {error}"
+        raise UnreadableCommandError("FormatViolation", text) from error
+
+
+class _Members(list[tuple[str, Any]]):
+    """The members of a JSON object in order, those of the same name, too."""
+
+
+def _json_names(kind: Any) -> Iterator[str]:
+    """Yield the JSON names of a Struct and of all Structs in its fields."""
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        for field in msgspec.structs.fields(kind):
+            yield field.encode_name
+            yield from _json_names(field.type)
+    for inner in getattr(kind, "__args__", ()):
+        yield from _json_names(inner)
+
+
+_READ = (
+    v2.UpdateDynamicScheduleV2,
+    *_COMMANDS.values(),
+    v16.ClearChargingProfileV16,
+    v2.ClearChargingProfileV2,
+)
+_NAMES = {name.lower(): name for kind in _READ for name in _json_names(kind)}
+_NAMES |= {"scheduleupdate": "scheduleUpdate", "setvariabledata": "setVariableData"}
+
+
+def check_names(value: object) -> None:
+    """Raise ProfileError for a name that stands twice, or in other letter case. Vendor data is not read."""
+    if isinstance(value, _Members):
+        seen: set[str] = set()
+        for name, member in value:
+            if name in seen:
+                raise ProfileError("FormationViolation", f"the member {name[:50]!r} stands twice")
+            if _NAMES.get(name.lower(), name) != name:
+                raise ProfileError("FormationViolation", f"the member {name[:50]!r} is misspelt")
+            seen.add(name)
+            if name != "customData":
+                check_names(member)
+    elif isinstance(value, list):
+        for each in value:
+            check_names(each)
+
+
+def _has_profile(payload: bytes) -> bool:
+    """Return True if a remote start has a profile in any spelling."""
+    try:
+        members = json.loads(payload, object_pairs_hook=_Members)
+    except (ValueError, RecursionError):
+        return True  # to be refused by whoever reads it
+    return isinstance(members, _Members) and any(name.lower() == "chargingprofile" for name, _ in members)
+
+
+# -- profiles -------------------------------------------------------------------------------------------
+
+
+def read_profile(version: Version, action: str, payload: bytes) -> BackendProfile:
+    """Read the profile of a command that has one. Raises ProfileError."""
+    command = read_profile_command(version, action, payload)
+    if command is None:
+        raise ProfileError("InvalidProfile", "there is no profile")
+    return to_backend_profile(command)
+
+
+def read_stored_profile(version: Version, evse: int, raw: bytes) -> BackendProfile:
+    """Read `BackendProfile.raw` again. Raises ProfileError."""
+    kind: type[_Profile] = v16.ChargingProfileV16 if version is Version.V16 else v2.ChargingProfileV2
+    try:
+        content = msgspec.json.decode(raw, type=kind)
+    except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
+        raise ProfileError("InvalidProfile", str(error)) from error
+    return to_backend_profile(ProfileCommand(evse=evse, content=content, raw=raw))
+
+
+def to_backend_profile(command: ProfileCommand) -> BackendProfile:
+    """Turn a command's profile into arithmetic. Raises ProfileError for what no station takes."""
+    content = command.content
+    if isinstance(content, v16.ChargingProfileV16):
+        schedules: tuple[v16.ChargingScheduleV16 | v2.ChargingScheduleV2, ...] = (content.charging_schedule,)
+    else:
+        schedules = content.charging_schedule
+    purpose = _PURPOSES.get(command.purpose)
+    if purpose is None:
+        raise ProfileError("UnsupportedRequest", f"{command.purpose} is not supported")
+    if not 1 <= len(schedules) <= MOST_SCHEDULES:
+        raise ProfileError("InvalidSchedule", f"it has {len(schedules)} schedules, not 1 to {MOST_SCHEDULES}")
+    if content.stack_level < 0:
+        raise ProfileError("InvalidStackLevel", f"stackLevel {content.stack_level} is below 0")
+    evse = command.evse
+    if (purpose is ProfilePurpose.STATION and evse != 0) or (
+        purpose is ProfilePurpose.TRANSACTION and evse == 0
+    ):
+        raise ProfileError("InvalidProfile", f"{command.purpose} is not for EVSE {evse}")
+    if purpose is ProfilePurpose.STATION and content.charging_profile_kind == "Relative":
+        raise ProfileError("InvalidProfile", "the whole station has no transaction to be relative to")
+    read = tuple(_schedule(content, each) for each in schedules)
+    recurs = content.charging_profile_kind == "Recurring"
+    every_s = _EVERY_S.get(content.recurrency_kind or "") if recurs else None
+    if recurs and (every_s is None or any(schedule.start is None for schedule in read)):
+        raise ProfileError("InvalidProfile", "a recurring profile needs a recurrencyKind and a startSchedule")
+    return BackendProfile(
+        profile=LimitProfile(
+            id=command.number,
+            evse=evse,
+            purpose=purpose,
+            stack_level=content.stack_level,
+            schedules=read,
+            every_s=every_s,
+            valid_from=_moment(content.valid_from, -math.inf),
+            valid_to=_moment(content.valid_to, math.inf),
+        ),
+        purpose=command.purpose,
+        raw=command.raw,
+        transaction=None if content.transaction_id is None else str(content.transaction_id),
+    )
+
+
+def _schedule(content: _Profile, schedule: v16.ChargingScheduleV16 | v2.ChargingScheduleV2) -> LimitSchedule:
+    kind = content.charging_profile_kind
+    if kind not in ("Absolute", "Recurring", "Relative"):
+        raise ProfileError("UnsupportedParam", f"chargingProfileKind {kind} is not supported")
+    if schedule.charging_rate_unit not in ("A", "W"):
+        raise ProfileError(
+            "UnsupportedRateUnit", f"chargingRateUnit {schedule.charging_rate_unit} is unknown"
+        )
+    periods = tuple(_period(each) for each in schedule.charging_schedule_period)
+    starts = [period.start_s for period in periods]
+    if not starts or starts[0] != 0 or starts != sorted(set(starts)) or len(starts) > MOST_PERIODS:
+        raise ProfileError("InvalidSchedule", "its periods do not ascend from startPeriod 0")
+    if any(not (0 <= period.limit < math.inf) or not 1 <= period.phases <= PHASES for period in periods):
+        raise ProfileError("InvalidSchedule", "a limit is below 0, or there are not 1 to 3 phases")
+    if schedule.duration is not None and schedule.duration <= 0:
+        raise ProfileError("InvalidSchedule", "its duration is not above 0")
+    relative = kind == "Relative" or schedule.start_schedule is None
+    return LimitSchedule(
+        start=None if relative else _moment(schedule.start_schedule, 0.0),
+        periods=periods,
+        duration_s=math.inf if schedule.duration is None else schedule.duration,
+        watts=schedule.charging_rate_unit == "W",
+    )
+
+
+def _period(period: v16.ChargingSchedulePeriodV16 | v2.ChargingSchedulePeriodV2) -> LimitPeriod:
+    limits: list[float | None] = [period.limit]
+    if isinstance(period, v2.ChargingSchedulePeriodV2):
+        limits += [period.limit_l2, period.limit_l3]  # the arithmetic has one limit a phase: 2.1's lowest
+    given = [limit for limit in limits if limit is not None]
+    if not given:
+        raise ProfileError("UnsupportedParam", "a period without a limit is not supported")
+    return LimitPeriod(period.start_period, min(given), period.number_phases or PHASES)
+
+
+def _moment(text: str | None, default: float) -> float:
+    """Return an OCPP dateTime as POSIX seconds; one without a zone is UTC."""
+    if text is None:
+        return default
+    try:
+        moment = datetime.fromisoformat(text)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError) as error:
+        raise ProfileError("InvalidSchedule", f"{text[:50]} is no time: {error}") from error
+
+
+# -- other messages, read leniently ---------------------------------------------------------------------
+
+
+def read_started_transaction(call: bytes, result: bytes) -> tuple[int, str] | None:
+    """Read connector and number of a transaction from a StartTransaction and its result (1.6)."""
+    start = read_payload(v16.StartTransactionV16, call)
+    given = read_payload(v16.StartTransactionResultV16, result)
+    return None if start is None or given is None else (start.connector_id, str(given.transaction_id))
+
+
+def read_composite_request(version: Version, payload: bytes) -> tuple[int, int, str | None] | None:
+    """Read EVSE, duration (s) and unit of a GetCompositeSchedule; None where it cannot be read."""
+    if version is Version.V16:
+        old = read_payload(v16.GetCompositeScheduleV16, payload)
+        return None if old is None else (old.connector_id, old.duration, old.charging_rate_unit)
+    new = read_payload(v2.GetCompositeScheduleV2, payload)
+    return None if new is None else (new.evse_id, new.duration, new.charging_rate_unit)
+
+
+def read_report_request(version: Version, payload: bytes) -> v2.GetChargingProfilesV2 | None:
+    """Read a GetChargingProfiles (2.x); None where it cannot be read."""
+    return None if version is Version.V16 else read_payload(v2.GetChargingProfilesV2, payload)
+
+
+def report_criteria(request: v2.GetChargingProfilesV2) -> ClearingCriteria:
+    """Return the criteria of a GetChargingProfiles."""
+    wanted = request.charging_profile
+    return ClearingCriteria(
+        ids=wanted.charging_profile_id,
+        evse=request.evse_id,
+        purpose=wanted.charging_profile_purpose,
+        stack_level=wanted.stack_level,
+    )
+
+
+# -- answers --------------------------------------------------------------------------------------------
+
+
 def rejected(version: Version, code: str, reason: str) -> bytes:
-    """No, and in 2.x why: `code` is one of appendix 5."""
+    """Return the answer Rejected, in 2.x with the reason: `code` is one of appendix 5."""
     if version is Version.V16:
         return b'{"status":"Rejected"}'
     info = {"reasonCode": code, "additionalInfo": reason[:512]}
@@ -159,15 +446,16 @@ def rejected(version: Version, code: str, reason: str) -> bytes:
 def composite_schedule(
     version: Version, evse: int, spans: Sequence[LimitSpan], duration_s: int, watts_per_amp: float | None
 ) -> bytes:
-    """The answer to a GetCompositeSchedule. Every span has its limit.
+    """Return the answer to a GetCompositeSchedule. Every span has its limit.
 
     `watts_per_amp` turns A per phase into W; None: the answer is in A.
     """
     start = format_time(spans[0].start)
-    periods = [
-        (round(span.start - spans[0].start), round((span.limit_a or 0.0) * (watts_per_amp or 1.0), 1))
-        for span in spans
-    ]
+    periods: list[tuple[int, float]] = []
+    for span in spans:
+        limit = round((span.limit_a or 0.0) * (watts_per_amp or 1.0), 1)
+        if not periods or periods[-1][1] != limit:
+            periods.append((round(span.start - spans[0].start), limit))
     unit = "A" if watts_per_amp is None else "W"
     answer: msgspec.Struct
     if version is Version.V16:
@@ -201,9 +489,9 @@ def composite_schedule(
 
 
 def limit_notice(evse: int, limit_a: float | None, source: str = SOURCE_US) -> tuple[str, bytes]:
-    """What a 2.x backend is told of an EVSE that is held back, or no longer is: action and payload.
+    """Return action and payload of the notice that an EVSE is held back, or no longer is (2.x).
 
-    `source`: on whose behalf.
+    `source`: who holds it back.
     """
     if limit_a is None:
         cleared = v2.ClearedChargingLimitV2(charging_limit_source=source, evse_id=evse)
@@ -220,117 +508,3 @@ def limit_notice(evse: int, limit_a: float | None, source: str = SOURCE_US) -> t
         ),
     )
     return "NotifyChargingLimit", msgspec.json.encode(notice)
-
-
-def _held_16(profile: v16.ChargingProfileV16, connector: int, raw: bytes) -> HeldProfile:
-    schedule = profile.charging_schedule
-    periods = tuple(
-        LimitPeriod(each.start_period, each.limit, each.number_phases or PHASES)
-        for each in schedule.charging_schedule_period
-    )
-    return _held(
-        profile, profile.charging_profile_id, connector, raw, (_schedule(profile, schedule, periods),)
-    )
-
-
-def _held_2(profile: v2.ChargingProfileV2, evse: int, raw: bytes) -> HeldProfile:
-    if not profile.charging_schedule:
-        raise ProfileError("InvalidSchedule", "it has no schedule")
-    if profile.charging_profile_kind == "Relative" and profile.charging_profile_purpose.endswith(
-        "MaxProfile"
-    ):
-        raise ProfileError("InvalidProfile", "the whole station has no transaction to be relative to")
-    return _held(
-        profile,
-        profile.id,
-        evse,
-        raw,
-        tuple(
-            _schedule(profile, schedule, tuple(_period_2(each) for each in schedule.charging_schedule_period))
-            for schedule in profile.charging_schedule
-        ),
-    )
-
-
-def _period_2(period: v2.ChargingSchedulePeriodV2) -> LimitPeriod:
-    # What a phase may take is one number in here: 2.1's lowest of three.
-    limits = (period.limit, period.limit_l2, period.limit_l3)
-    return LimitPeriod(
-        period.start_period, min(each for each in limits if each is not None), period.number_phases or PHASES
-    )
-
-
-def _held(
-    profile: v16.ChargingProfileV16 | v2.ChargingProfileV2,
-    number: int,
-    evse: int,
-    raw: bytes,
-    schedules: tuple[LimitSchedule, ...],
-) -> HeldProfile:
-    purpose = _PURPOSES.get(profile.charging_profile_purpose)
-    if purpose is None:
-        raise ProfileError("UnsupportedRequest", f"{profile.charging_profile_purpose} is not supported")
-    if profile.stack_level < 0:
-        raise ProfileError("InvalidStackLevel", f"stackLevel {profile.stack_level} is below 0")
-    if (purpose is ProfilePurpose.STATION and evse != 0) or (
-        purpose is ProfilePurpose.TRANSACTION and evse == 0
-    ):
-        raise ProfileError("InvalidProfile", f"{profile.charging_profile_purpose} is not for EVSE {evse}")
-    recurs = profile.charging_profile_kind == "Recurring"
-    every_s = _EVERY_S.get(profile.recurrency_kind or "") if recurs else None
-    if recurs and (every_s is None or any(schedule.start is None for schedule in schedules)):
-        raise ProfileError("InvalidProfile", "a recurring profile needs a recurrencyKind and a startSchedule")
-    return HeldProfile(
-        profile=LimitProfile(
-            id=number,
-            evse=evse,
-            purpose=purpose,
-            stack_level=profile.stack_level,
-            schedules=schedules,
-            every_s=every_s,
-            valid_from=_moment(profile.valid_from, -math.inf),
-            valid_to=_moment(profile.valid_to, math.inf),
-        ),
-        purpose=profile.charging_profile_purpose,
-        sent=raw,
-        transaction=None if profile.transaction_id is None else str(profile.transaction_id),
-    )
-
-
-def _schedule(
-    profile: v16.ChargingProfileV16 | v2.ChargingProfileV2,
-    schedule: v16.ChargingScheduleV16 | v2.ChargingScheduleV2,
-    periods: tuple[LimitPeriod, ...],
-) -> LimitSchedule:
-    kind = profile.charging_profile_kind
-    if kind not in ("Absolute", "Recurring", "Relative"):
-        raise ProfileError("UnsupportedParam", f"chargingProfileKind {kind} is not supported")
-    if schedule.charging_rate_unit not in ("A", "W"):
-        raise ProfileError(
-            "UnsupportedRateUnit", f"chargingRateUnit {schedule.charging_rate_unit} is unknown"
-        )
-    starts = [period.start_s for period in periods]
-    if not starts or starts[0] != 0 or starts != sorted(set(starts)) or len(starts) > MOST_PERIODS:
-        raise ProfileError("InvalidSchedule", "its periods do not ascend from startPeriod 0")
-    if any(not (0 <= period.limit < math.inf) or not 1 <= period.phases <= PHASES for period in periods):
-        raise ProfileError("InvalidSchedule", "a limit is below 0, or there are not 1 to 3 phases")
-    if schedule.duration is not None and schedule.duration <= 0:
-        raise ProfileError("InvalidSchedule", "its duration is not above 0")
-    relative = kind == "Relative" or schedule.start_schedule is None
-    return LimitSchedule(
-        start=None if relative else _moment(schedule.start_schedule, 0.0),
-        periods=periods,
-        duration_s=math.inf if schedule.duration is None else schedule.duration,
-        watts=schedule.charging_rate_unit == "W",
-    )
-
-
-def _moment(text: str | None, otherwise: float) -> float:
-    """A time of OCPP as POSIX seconds; one without a zone is UTC."""
-    if text is None:
-        return otherwise
-    try:
-        moment = datetime.fromisoformat(text)
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-    except (ValueError, OverflowError) as error:
-        raise ProfileError("InvalidSchedule", f"{text} is no time: {error}") from error

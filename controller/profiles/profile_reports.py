@@ -1,8 +1,12 @@
-"""GetChargingProfiles of 2.x: the backend sees what it has set, kept or passed, and not what is ours.
+"""GetChargingProfiles, NotifyChargingLimit and ClearedChargingLimit of 2.x: reports to a backend.
 
-The station's answer and its ReportChargingProfiles are collected; the backend gets its answer and the
-reports when the last has come (OCPP 2.0.1 Part 2, K09). Only then is it known whether anything is left to
-report, and which report is the last.
+A backend gets the profiles that it has set, absorbed or forwarded, and not the controller's. The station's
+answer and its ReportChargingProfiles are collected; the backend gets its answer and the reports when the last
+has come (OCPP 2.0.1 Part 2, K09). Only then is it known if anything is left to report, and which report
+is the last.
+
+A notice that a transaction is held back (K12, K13) is sent for what lasts: a change of more than `CHANGE_A`
+that stood for `SETTLE_S`, so that a limit on its way from one value to the next makes one message, not ten.
 """
 
 from __future__ import annotations
@@ -15,25 +19,25 @@ from controller.ocpp import v2
 from controller.ocpp.frames import CallResult, call_result
 from controller.ocpp.payloads import is_accepted, read_payload
 from controller.profiles.limit_profiles import is_ours
-from controller.profiles.profile_messages import ACCEPTED, SOURCE_BACKEND, HeldProfile
+from controller.profiles.profile_messages import ACCEPTED, NO_PROFILES, SOURCE_BACKEND, BackendProfile
 
 REPORT_S = 30.0
 """How long a station's next report is waited for."""
 MOST_OPEN = 4
 """Requests at once."""
+CHANGE_A = 1.0
+SETTLE_S = 10.0
 
-_NO_PROFILES = b'{"status":"NoProfiles"}'
 
+class _OpenRequest:
+    """A request, and the profiles to report, by EVSE and source."""
 
-class _Open:
-    """A request, and what there is to report, by EVSE and source."""
-
-    def __init__(self, kept: list[HeldProfile]) -> None:
+    def __init__(self, absorbed: list[BackendProfile]) -> None:
         self.answer_id: str | None = None
         self.until: float | None = None
         self.found: dict[tuple[int, str], list[msgspec.Raw]] = {}
-        for held in kept:
-            self.add(held.profile.evse, SOURCE_BACKEND, msgspec.Raw(held.sent))
+        for each in absorbed:
+            self.add(each.profile.evse, SOURCE_BACKEND, msgspec.Raw(each.raw))
 
     def add(self, evse: int, source: str, profile: msgspec.Raw) -> None:
         self.found.setdefault((evse, source), []).append(profile)
@@ -43,119 +47,116 @@ class ProfileReports:
     """The requests of one link that are not fully answered."""
 
     def __init__(self) -> None:
-        self._open: dict[int, _Open] = {}
+        self._open: dict[int, _OpenRequest] = {}
         self._answers: list[str] = []
         self._reports: list[bytes] = []
 
     @property
     def deadline(self) -> float | None:
-        """When a station has had its time to report (s, monotonic)."""
+        """When the wait for a station's reports ends (s, monotonic)."""
         if not self._open:
             return None
         return min((each.until for each in self._open.values() if each.until is not None), default=None)
 
-    def asked(self, request: v2.GetChargingProfilesV2, kept: list[HeldProfile]) -> bool:
-        """The backend asks, and these kept ones fit; False where there are too many requests already."""
+    def open_request(self, request: v2.GetChargingProfilesV2, absorbed: list[BackendProfile]) -> bool:
+        """Begin a request with the absorbed profiles that match; False if too many are open already."""
         if len(self._open) >= MOST_OPEN or request.request_id in self._open:
             return False
         sources = request.charging_profile.charging_limit_source
-        self._open[request.request_id] = _Open(kept if sources is None or SOURCE_BACKEND in sources else [])
+        matching = absorbed if sources is None or SOURCE_BACKEND in sources else []
+        self._open[request.request_id] = _OpenRequest(matching)
         return True
 
-    def answered(self, request_id: int, answer: CallResult, now: float) -> None:
-        """The station's answer to the request."""
+    def on_result(self, request_id: int, answer: CallResult, now: float) -> None:
+        """Take the station's answer to the request."""
         self._open[request_id].answer_id = answer.id
         if is_accepted(answer.payload):
             self._open[request_id].until = now + REPORT_S
         else:
             self._finish(request_id)
 
-    def dropped(self, request_id: int) -> None:
-        """The request has failed: its error is all there is to tell."""
+    def on_error(self, request_id: int) -> None:
+        """Drop a request that has failed: its error is the whole answer."""
         self._open.pop(request_id, None)
 
-    def reported(self, payload: bytes, now: float) -> bool:
-        """The station reports; whether that was for one of these requests."""
+    def on_report(self, payload: bytes, now: float) -> bool:
+        """Take a station's report; return True if it belongs to one of these requests."""
         report = read_payload(v2.ReportChargingProfilesV2, payload)
-        if report is None or (asked := self._open.get(report.request_id)) is None:
+        if report is None or (request := self._open.get(report.request_id)) is None:
             return False
         for profile in report.charging_profile:
             head = read_payload(v2.ProfileHeadV2, bytes(profile))
             if head is None or head.number is None or not is_ours(head.number):
-                asked.add(report.evse_id, report.charging_limit_source, profile)
-        if asked.answer_id is not None:
-            asked.until = now + REPORT_S
+                request.add(report.evse_id, report.charging_limit_source, profile)
+        if request.answer_id is not None:
+            request.until = now + REPORT_S
             if not report.tbc:
                 self._finish(report.request_id)
         return True
 
     def tick(self, now: float) -> None:
-        """Time has passed."""
+        """End the requests whose station does not report any more."""
         for number in [n for n, each in self._open.items() if each.until is not None and now >= each.until]:
             self._finish(number)
 
     def finish(self) -> None:
-        """The link ends: what has its answer is told now."""
+        """End all requests that have an answer: the link ends."""
         for number in [number for number, each in self._open.items() if each.answer_id is not None]:
             self._finish(number)
 
     def answers(self) -> list[str]:
-        """Answers for the backend."""
+        """Return the answers for the backend since the last call."""
         answers, self._answers = self._answers, []
         return answers
 
     def reports(self) -> list[bytes]:
-        """Payloads of our ReportChargingProfiles, in order."""
+        """Return the payloads of our ReportChargingProfiles since the last call, in order."""
         reports, self._reports = self._reports, []
         return reports
 
     def _finish(self, request_id: int) -> None:
-        asked = self._open.pop(request_id)
-        if asked.answer_id is not None:
-            self._answers.append(call_result(asked.answer_id, ACCEPTED if asked.found else _NO_PROFILES))
-        for count, ((evse, source), profiles) in enumerate(asked.found.items(), start=1):
+        request = self._open.pop(request_id)
+        if request.answer_id is not None:
+            self._answers.append(call_result(request.answer_id, ACCEPTED if request.found else NO_PROFILES))
+        for count, ((evse, source), profiles) in enumerate(request.found.items(), start=1):
             report = v2.ReportChargingProfilesV2(
                 request_id=request_id,
                 charging_limit_source=source,
                 charging_profile=tuple(profiles),
-                tbc=count < len(asked.found),
+                tbc=count < len(request.found),
                 evse_id=evse,
             )
             self._reports.append(msgspec.json.encode(report))
 
 
-CHANGE_A = 1.0
-SETTLE_S = 10.0
-
-
-class _Told(msgspec.Struct):
+class _Notice(msgspec.Struct):
     limit_a: float | None = None
     differs_since: float | None = None
 
 
 class LimitNotices:
-    """What the backend of one link was told about each EVSE."""
+    """The limits that the backend of one link was last notified of, by EVSE."""
 
     def __init__(self) -> None:
-        self._told: dict[int, _Told] = {}
+        self._sent: dict[int, _Notice] = {}
 
     @property
     def deadline(self) -> float | None:
         """When a change will have settled (s, monotonic)."""
-        since = [told.differs_since for told in self._told.values() if told.differs_since is not None]
+        since = [notice.differs_since for notice in self._sent.values() if notice.differs_since is not None]
         return min(since) + SETTLE_S if since else None
 
     def due(self, held_back_a: Mapping[int, float | None], now: float) -> list[tuple[int, float | None]]:
-        """What to tell now, by EVSE: our limit (A per phase), or None where there is none any more."""
+        """Return the notices to send now: EVSE and limit (A per phase), None where there is none any more."""
         due: list[tuple[int, float | None]] = []
         for evse, limit_a in held_back_a.items():
-            told = self._told.setdefault(evse, _Told())
-            if not _differ(told.limit_a, limit_a):
-                told.differs_since = None
-            elif told.differs_since is None:
-                told.differs_since = now
-            elif now >= told.differs_since + SETTLE_S:
-                told.limit_a, told.differs_since = limit_a, None
+            notice = self._sent.setdefault(evse, _Notice())
+            if not _differ(notice.limit_a, limit_a):
+                notice.differs_since = None
+            elif notice.differs_since is None:
+                notice.differs_since = now
+            elif now >= notice.differs_since + SETTLE_S:
+                notice.limit_a, notice.differs_since = limit_a, None
                 due.append((evse, limit_a))
         return due
 

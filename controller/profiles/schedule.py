@@ -1,33 +1,43 @@
-"""What charging profiles allow over time: the arithmetic of a composite schedule, pure.
+"""Schedule arithmetic: the limit that charging profiles allow over time.
 
 The rules (OCPP 1.6 ed. 2, 3.13; OCPP 2.0.1 Part 2, K01 and K08):
 
-- Inside a purpose, the highest stack level that has something to say about a moment prevails.
-- A transaction's own profile takes the place of a default; a default for one EVSE that of the default for
-  all (EVSE 0). What holds for the whole station holds beside them: the lowest wins.
-- A schedule says nothing before its start, after its duration, and outside the validity of its profile.
-- Recurring counts in UTC: a day has 86 400 s, whatever the clocks on the wall do.
-- Relative counts from the start of the transaction. Where that is not known, the lowest of its limits is
+- Within a purpose, the profile of the highest stack level with a limit for the moment prevails.
+- A transaction's profile replaces a default; a default for one EVSE replaces that for all (EVSE 0). Profiles
+  of the whole station apply beside them: the lowest limit prevails.
+- A schedule has no limit before its start, after its duration, and outside the validity of its profile.
+- Recurring schedules repeat in UTC: a day has 86 400 s, whatever the local time does.
+- Relative schedules start with the transaction. Where its start is unknown, the lowest of their limits is
   taken to hold all the time.
 
-Times are POSIX seconds. Limits come out in A per phase; None means that nothing limits.
+Every evaluation is bounded. A schedule of n periods is searched by bisection; a stretch of time is swept from
+one border of a schedule to the next, and only the profiles that have a border there are evaluated again. A
+sweep ends after `MOST_STEPS` borders: its result then says up to which moment it holds.
+
+Times are POSIX seconds. Limits are A per phase; None is no limit.
 """
 
 from __future__ import annotations
 
 import enum
+import heapq
 import math
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
 DAY_S = 86_400.0
 PHASES = 3
-"""What a period means that does not say numberPhases (1.6 ed. 2, 7.14)."""
+"""The number of phases of a period without numberPhases (1.6 ed. 2, 7.14)."""
+MOST_STEPS = 1024
+"""Borders of profiles that one sweep visits: some milliseconds."""
+_ROUNDING_S = 1e-6
+"""A border is a sum of POSIX seconds and may be rounded down: it is evaluated so much later."""
 
 
 class ProfilePurpose(enum.Enum):
-    """What a profile is for, in the words of no version."""
+    """The purpose of a profile, independent of the version."""
 
     STATION = "station"
     DEFAULT = "default"
@@ -37,7 +47,7 @@ class ProfilePurpose(enum.Enum):
 
 
 class LimitPeriod(msgspec.Struct, frozen=True):
-    """From `start_s` (s after the schedule's start) on, `limit` holds, in the schedule's unit."""
+    """A limit from `start_s` (s after the schedule's start) on, in the schedule's unit."""
 
     start_s: float
     limit: float
@@ -57,9 +67,10 @@ class LimitSchedule(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LimitProfile(msgspec.Struct, frozen=True, kw_only=True):
-    """A profile with its purpose and rank. `every_s` for a recurring one; `evse` 0: the whole station.
+    """A profile with its purpose and stack level.
 
-    2.x lets an EV choose among up to three schedules: whichever it chooses, the lowest is not exceeded.
+    `every_s`: period of a recurring one. `evse` 0: the whole station. 2.x lets an EV choose among up to three
+    schedules: the lowest of them counts.
     """
 
     id: int
@@ -73,10 +84,10 @@ class LimitProfile(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ScheduleContext(msgspec.Struct, frozen=True, kw_only=True):
-    """What turns a profile into amperes at one EVSE.
+    """The EVSE for which profiles are turned into amperes.
 
-    `phases`: on how many it is wired. `voltage`: V, line to neutral. `since`: when its transaction began,
-    None where that is not known.
+    `phases`: the number of phases that share a limit in W. `voltage`: V, line to neutral. `since`: the start
+    of its transaction; None if that is unknown.
     """
 
     evse: int
@@ -86,51 +97,85 @@ class ScheduleContext(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LimitSpan(msgspec.Struct, frozen=True):
-    """From `start` (POSIX s) until the next span, `limit_a` holds (A per phase; None: no limit)."""
+    """A limit that holds from `start` until the next span."""
 
     start: float
     limit_a: float | None
 
 
+class CompositeLimits(msgspec.Struct, frozen=True):
+    """Spans of different limits, the first at the start of the sweep; they hold until `end`."""
+
+    spans: tuple[LimitSpan, ...]
+    end: float
+
+
 def limit_at(profiles: Iterable[LimitProfile], moment: float, context: ScheduleContext) -> float | None:
-    """The lowest that the profiles of one station allow one of its EVSEs at a moment (A per phase)."""
-    tiers: dict[tuple[ProfilePurpose, int], list[LimitProfile]] = {}
-    for profile in profiles:
-        tiers.setdefault((profile.purpose, profile.evse), []).append(profile)
-    own = _first(
-        _prevailing(tiers.get(place, ()), moment, context)
-        for place in (
-            (ProfilePurpose.TRANSACTION, context.evse),
-            (ProfilePurpose.DEFAULT, context.evse),
-            (ProfilePurpose.DEFAULT, 0),
-        )
-    )
-    above = {
-        (ProfilePurpose.STATION, 0),
-        (ProfilePurpose.EXTERNAL, 0),
-        (ProfilePurpose.EXTERNAL, context.evse),
-    }
-    return lowest(own, *(_prevailing(tiers.get(place, ()), moment, context) for place in above))
+    """Return the lowest limit that the profiles of a station allow one of its EVSEs at a moment."""
+    return _Sweep(profiles, context).evaluate(moment)
 
 
 def composite(
-    profiles: Sequence[LimitProfile], start: float, duration_s: float, context: ScheduleContext
-) -> tuple[LimitSpan, ...]:
-    """What holds from `start` on for `duration_s`: spans of different limits, the first at `start`."""
-    end = start + duration_s
-    borders = {start}
-    for profile in profiles:
-        borders.update(border for border in _borders(profile, start, end, context) if start < border < end)
+    profiles: Iterable[LimitProfile],
+    start: float,
+    duration_s: float,
+    context: ScheduleContext,
+    most_steps: int = MOST_STEPS,
+) -> CompositeLimits:
+    """Return the limits from `start` on for `duration_s`, or shorter after `most_steps` borders."""
+    sweep = _Sweep(profiles, context)
     spans: list[LimitSpan] = []
-    for border in sorted(borders):
-        limit = limit_at(profiles, border, context)
-        if not spans or spans[-1].limit_a != limit:
-            spans.append(LimitSpan(border, limit))
-    return tuple(spans)
+    for span in sweep.run(start, start + duration_s, most_steps):
+        if not spans or spans[-1].limit_a != span.limit_a:
+            spans.append(span)
+    return CompositeLimits(tuple(spans), sweep.end)
+
+
+def lowest_within(
+    profiles: Sequence[LimitProfile],
+    start: float,
+    duration_s: float,
+    context: ScheduleContext,
+    most_steps: int = MOST_STEPS,
+) -> float | None:
+    """Return a limit that the profiles never go below from `start` on for `duration_s`.
+
+    It is the lowest, unless there are more than `most_steps` borders: then the lowest of all that may follow.
+    """
+    found = composite(profiles, start, duration_s, context, most_steps)
+    limit = lowest(*(span.limit_a for span in found.spans))
+    if found.end < start + duration_s:
+        limit = lowest(limit, lowest_to_come(profiles, start, context))
+    return limit
+
+
+def changes_after(
+    profiles: Iterable[LimitProfile],
+    start: float,
+    moments: Sequence[float],
+    context: ScheduleContext,
+    horizon_s: float,
+    most_steps: int = MOST_STEPS,
+) -> list[float]:
+    """Return the first change of the limit after each of the ascending `moments`.
+
+    The sweep ends at `start` + `horizon_s`, or after `most_steps` borders: its end stands for changes that
+    were not found until there.
+    """
+    sweep = _Sweep(profiles, context)
+    found: list[float] = []
+    limit: float | None = None
+    for steps, span in enumerate(sweep.run(start, start + horizon_s, most_steps)):
+        changed, limit = steps > 0 and span.limit_a != limit, span.limit_a
+        while changed and len(found) < len(moments) and span.start > moments[len(found)]:
+            found.append(span.start)
+        if len(found) == len(moments):
+            return found
+    return [*found, sweep.end]
 
 
 def lowest_to_come(profiles: Iterable[LimitProfile], moment: float, context: ScheduleContext) -> float | None:
-    """A limit that these profiles never go below, from a moment on and for ever."""
+    """Return a limit that the profiles never go below, from a moment on and for ever."""
     limits = [
         _lowest_of(schedule, context)
         for profile in profiles
@@ -144,17 +189,73 @@ def lowest_to_come(profiles: Iterable[LimitProfile], moment: float, context: Sch
 
 
 def lowest(*limits: float | None) -> float | None:
-    """The lowest of some limits, where None is no limit."""
+    """Return the lowest of some limits, where None is no limit."""
     return min((limit for limit in limits if limit is not None), default=None)
+
+
+class _Sweep:
+    """Profiles grouped by purpose and place, in the order of their precedence, with their limits of now."""
+
+    def __init__(self, profiles: Iterable[LimitProfile], context: ScheduleContext) -> None:
+        self._context = context
+        here = context.evse
+        # Each group is one purpose at one place. The first three replace each other; the rest apply beside.
+        self._alternatives = [
+            (ProfilePurpose.TRANSACTION, here),
+            (ProfilePurpose.DEFAULT, here),
+            (ProfilePurpose.DEFAULT, 0),
+        ]
+        beside = {(ProfilePurpose.STATION, 0), (ProfilePurpose.EXTERNAL, 0), (ProfilePurpose.EXTERNAL, here)}
+        self._groups: dict[tuple[ProfilePurpose, int], list[int]] = {
+            place: [] for place in (*dict.fromkeys(self._alternatives), *beside)
+        }
+        self._beside = list(beside)
+        relevant = [each for each in profiles if (each.purpose, each.evse) in self._groups]
+        self._profiles = sorted(relevant, key=lambda profile: -profile.stack_level)
+        for index, profile in enumerate(self._profiles):
+            self._groups[profile.purpose, profile.evse].append(index)
+        self._limits: list[float | None] = [None] * len(self._profiles)
+        self.end = -math.inf
+        """The moment until which a sweep that is over holds."""
+
+    def evaluate(self, moment: float) -> float | None:
+        """Evaluate all profiles at a moment."""
+        for index, profile in enumerate(self._profiles):
+            self._limits[index] = _limit(profile, moment, self._context)
+        return self._prevailing()
+
+    def run(self, start: float, end: float, most_steps: int) -> Iterator[LimitSpan]:
+        """Yield the limit at `start` and at every border before `end`, in order; `most_steps` at most."""
+        yield LimitSpan(start, self.evaluate(start))
+        streams = [self._stream(index, start, end) for index in range(len(self._profiles))]
+        at: float | None = None
+        for steps, (border, index) in enumerate(heapq.merge(*streams)):
+            # All profiles with a border at the same moment are evaluated before its limit is yielded.
+            if at is not None and border != at:
+                yield LimitSpan(at, self._prevailing())
+            if steps >= most_steps:
+                self.end = border
+                return
+            at = border
+            self._limits[index] = _limit(self._profiles[index], border, self._context)
+        if at is not None:
+            yield LimitSpan(at, self._prevailing())
+        self.end = end
+
+    def _stream(self, index: int, start: float, end: float) -> Iterator[tuple[float, int]]:
+        for border in _borders(self._profiles[index], start, end, self._context):
+            yield border, index
+
+    def _prevailing(self) -> float | None:
+        own = _first(self._of_group(place) for place in self._alternatives)
+        return lowest(own, *(self._of_group(place) for place in self._beside))
+
+    def _of_group(self, place: tuple[ProfilePurpose, int]) -> float | None:
+        return _first(self._limits[index] for index in self._groups[place])
 
 
 def _first(limits: Iterable[float | None]) -> float | None:
     return next((limit for limit in limits if limit is not None), None)
-
-
-def _prevailing(profiles: Iterable[LimitProfile], moment: float, context: ScheduleContext) -> float | None:
-    ranked = sorted(profiles, key=lambda profile: -profile.stack_level)
-    return _first(_limit(profile, moment, context) for profile in ranked)
 
 
 def _limit(profile: LimitProfile, moment: float, context: ScheduleContext) -> float | None:
@@ -169,17 +270,21 @@ def _limit_of(
     start = context.since if schedule.start is None else schedule.start
     if start is None:
         return _lowest_of(schedule, context)
-    elapsed = moment - start
+    elapsed = moment - start + _ROUNDING_S
     if every_s is not None and elapsed >= 0:
         elapsed %= every_s
     if not 0 <= elapsed < schedule.duration_s:
         return None
-    period = [period for period in schedule.periods if period.start_s <= elapsed][-1]
-    return _amperes(period, schedule, context)
+    return _amperes(schedule.periods[_index_at(schedule, elapsed)], schedule, context)
+
+
+def _index_at(schedule: LimitSchedule, elapsed: float) -> int:
+    """Return the index of the period that holds `elapsed` s after the start."""
+    return bisect_right(schedule.periods, elapsed, key=lambda period: period.start_s) - 1
 
 
 def _lowest_of(schedule: LimitSchedule, context: ScheduleContext) -> float:
-    """The lowest of all periods that its duration does not cut off."""
+    """Return the lowest of all periods that its duration does not cut off."""
     periods = [period for period in schedule.periods if period.start_s < schedule.duration_s]
     return min(_amperes(period, schedule, context) for period in periods)
 
@@ -191,25 +296,36 @@ def _amperes(period: LimitPeriod, schedule: LimitSchedule, context: ScheduleCont
 
 
 def _borders(profile: LimitProfile, start: float, end: float, context: ScheduleContext) -> Iterator[float]:
-    """Every moment between at which the profile may change its word, and some at which it does not."""
-    yield profile.valid_from
-    yield profile.valid_to
-    for schedule in profile.schedules:
-        first = context.since if schedule.start is None else schedule.start
-        if first is None:
-            continue
-        for turn in _turns(first, profile.every_s, start, end):
-            yield turn + schedule.duration_s
-            for period in schedule.periods:
-                yield turn + period.start_s
+    """Yield in order the moments between `start` and `end` at which the profile's limit may change."""
+    validity = sorted(each for each in (profile.valid_from, profile.valid_to) if start < each < end)
+    schedules = (_borders_of(each, profile.every_s, start, end, context) for each in profile.schedules)
+    return heapq.merge(validity, *schedules)
 
 
-def _turns(first: float, every_s: float | None, start: float, end: float) -> Iterator[float]:
-    """When a schedule begins, again and again if it recurs, as far as it matters between start and end."""
-    if every_s is None:
-        yield first
+def _borders_of(
+    schedule: LimitSchedule, every_s: float | None, start: float, end: float, context: ScheduleContext
+) -> Iterator[float]:
+    first = context.since if schedule.start is None else schedule.start
+    if first is None:
         return
-    turn = first + max(0, math.floor((start - first) / every_s)) * every_s
-    while turn < end:
-        yield turn
-        turn += every_s
+    turns = 0 if every_s is None else max(0, math.floor((start - first) / every_s))
+    while True:
+        turn = first + turns * (every_s or 0.0)
+        if turn >= end:
+            return
+        # The first period that may begin after `start`; earlier ones are skipped by bisection. What lies
+        # beyond the duration, or beyond the next turn, never begins.
+        until = turn + min(schedule.duration_s, math.inf if every_s is None else every_s)
+        for index in range(max(0, _index_at(schedule, start - turn)), len(schedule.periods)):
+            border = turn + schedule.periods[index].start_s
+            if border >= min(until, end):
+                break
+            if border > start:
+                yield border
+        if every_s is None or schedule.duration_s < every_s:
+            border = turn + schedule.duration_s
+            if start < border < end:
+                yield border
+        if every_s is None:
+            return
+        turns += 1

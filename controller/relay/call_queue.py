@@ -48,11 +48,6 @@ class PendingCall(msgspec.Struct, frozen=True):
     ruling: ProfileDecision | None = None
     number: int | None = None
 
-    @property
-    def wipes_limits(self) -> bool:
-        """Whether it may take our limits away."""
-        return self.ruling is not None and self.ruling.wipes
-
 
 class CallQueue:
     """The line. `depth` bounds the CALLs that wait; `timeout_s` the time that an answer may take."""
@@ -89,9 +84,8 @@ class CallQueue:
 
     @property
     def concerns_limits(self) -> bool:
-        """Whether a CALL of our own waits or is outstanding, or one is outstanding that wipes our limits."""
-        sent = self._outstanding
-        return self.has_own or (sent is not None and sent.wipes_limits)
+        """Whether a CALL of our own waits or is outstanding."""
+        return self.has_own
 
     def has(self, action: str) -> bool:
         """Whether a CALL of the peer with this action waits or is outstanding."""

@@ -14,11 +14,10 @@ import msgspec
 
 from controller.model.deadlines import earliest
 from controller.model.effects import LogEntry, OwnCall
-from controller.model.observations import ProfilesTouched
 from controller.ocpp.frames import Answer, Call, CallResult, call, call_error
-from controller.profiles.arbiter import ProfileArbiter
+from controller.profiles.arbiter import ProfileArbiter, ProfileDecision
 from controller.relay.call_queue import LINE_DEPTH, CallQueue, PendingCall, Rank
-from controller.relay.events import Action, Commandable, ObservationMade, OwnAnswered, ToStation
+from controller.relay.events import Action, Commandable, OwnAnswered, ToStation
 
 QUIET_S = 3.0
 """A station that has connected and said nothing for so long has not booted anew: it may be commanded."""
@@ -72,6 +71,8 @@ class Downstream:
         self._line = CallQueue(LINE_DEPTH, call_timeout_s)
         self._present = present
         self._commandable = False
+        self._is_announced = False
+        self._is_rejected = False
         self._quiet_until: float | None = now + QUIET_S if present else None
 
     @property
@@ -93,15 +94,24 @@ class Downstream:
         return self._line.asked(message_id)
 
     def boots(self) -> None:
-        """The station boots anew: from here on the backend's answer decides whether it may be commanded."""
+        """Take a BootNotification: the station may be commanded again once its backend accepts it."""
         self._quiet_until = None
+        self._commandable = False
+
+    def on_boot_answered(self, *, accepted: bool) -> list[Outcome]:
+        """Take the backend's answer: a pending or rejected station gets no CALL of ours (1.6 ed. 2, 4.2)."""
+        self._is_rejected = not accepted
+        return self.allow()
 
     def allow(self) -> list[Outcome]:
-        """The station may be commanded."""
+        """Allow our CALLs to the station, unless its backend has not accepted it."""
         self._quiet_until = None
-        if self._commandable or not self._present:
+        if self._commandable or self._is_rejected or not self._present:
             return []
         self._commandable = True
+        if self._is_announced:
+            return []
+        self._is_announced = True
         return [Commandable()]
 
     # -- commands -----------------------------------------------------------------------------------
@@ -117,30 +127,49 @@ class Downstream:
         """A CALL of a backend, `name` in words: into the line, or answered by us."""
         if not self._present:
             return [_refusal(origin, frame.id, f"station {self._station} is not connected")]
-        ruling = self._ownership.judge(frame, now)
+        ruling = self._ownership.decide(frame, now, origin)
+        notes: list[Outcome] = []
+        if ruling.reason:
+            refused = f"command refused backend={name} station={self._station} action={frame.action}"
+            notes = [LogEntry(logging.WARNING, f"{refused} reason={ruling.reason}")]
         if ruling.call is None:
-            why = f"{frame.action} to {self._station} refused, {ruling.reason}"
-            notes = [LogEntry(logging.WARNING, f"{name}: {why}")] if ruling.reason else []
-            return [*notes, ReplyToBackend(origin, ruling.answer, frame.action)]
+            if ruling.answer:
+                notes.append(ReplyToBackend(origin, ruling.answer, frame.action))
+            return notes
         sent = ruling.call
         if self._line.holds(sent.text, origin):
             what = f"{frame.action} {frame.id} to {self._station}: sent on once"
             return [LogEntry(logging.INFO, f"{name} repeats {what}")]
         if self._line.full:
-            self._ownership.unanswered(ruling)
+            self._ownership.on_no_result(ruling)
             return [
                 _refusal(origin, frame.id, f"station {self._station} has {LINE_DEPTH} calls waiting already")
             ]
         self._line.put(
             PendingCall(sent.id, sent.action, sent.text, sent.payload, origin=origin, ruling=ruling)
         )
-        return []
+        return notes
+
+    def _continue(self, before: PendingCall, decision: ProfileDecision) -> None:
+        """Send the next of several CALLs that one command has become, before others."""
+        following = decision.call
+        assert following is not None
+        self._line.put_first(
+            PendingCall(
+                following.id,
+                following.action,
+                following.text,
+                following.payload,
+                origin=before.origin,
+                ruling=decision,
+            )
+        )
 
     def forget(self, origin: str) -> None:
         """The backend's link is gone: nobody waits for the answers to its commands."""
         for waiting in self._line.forget(origin):
             if waiting.ruling is not None:
-                self._ownership.unanswered(waiting.ruling)
+                self._ownership.on_no_result(waiting.ruling)
 
     def answered(self, frame: Answer, now: float) -> list[Outcome]:
         """The station answers."""
@@ -149,12 +178,15 @@ class Downstream:
             what = f"answer to {frame.id} unasked for: dropped"
             return [LogEntry(logging.INFO, f"station {self._station}: {what}")]
         if waiting.ruling is not None:
-            text = self._ownership.answered(waiting.ruling, frame, now)
-            told: list[Outcome] = [] if text is None else [ReplyToBackend(waiting.origin, text)]
+            answer = self._ownership.on_result(waiting.ruling, frame, now)
+            if isinstance(answer, ProfileDecision):
+                self._continue(waiting, answer)
+                return []
+            told: list[Outcome] = [] if answer is None else [ReplyToBackend(waiting.origin, answer)]
             if not isinstance(frame, CallResult):
                 return told
             obeyed = CommandObeyed(waiting.origin, waiting.action, waiting.payload, frame.payload)
-            return [obeyed, *told, *_wiping(waiting)]
+            return [obeyed, *told]
         if waiting.token is None:
             return []
         if isinstance(frame, CallResult):
@@ -173,9 +205,9 @@ class Downstream:
         note = LogEntry(logging.WARNING, f"station {self._station} does not answer {late.action} {late.id}")
         if late.ruling is None:
             return [note, *_unanswered(late, "no answer in time")]
-        self._ownership.unanswered(late.ruling)
-        refusal = _refusal(late.origin, late.id, f"station {self._station} gave no answer in time")
-        return [note, refusal, *_wiping(late)]  # it may have done it all the same
+        self._ownership.on_no_result(late.ruling)
+        why = f"station {self._station} gave no answer in time"
+        return [note, _refusal(late.origin, _reply_id(late), why)]
 
     def advance(self, now: float, *, peers: bool) -> list[Outcome]:
         """Send what may be sent now; `peers`: whether the backends' commands may go."""
@@ -187,10 +219,10 @@ class Downstream:
         outcomes: list[Outcome] = []
         for waiting in self._line.drain():
             if waiting.ruling is not None:
-                outcomes.append(_refusal(waiting.origin, waiting.id, reason))
+                outcomes.append(_refusal(waiting.origin, _reply_id(waiting), reason))
             else:
                 outcomes += _unanswered(waiting, reason)
-        outcomes += [ReplyToBackend(OWNER, text) for text in self._ownership.last_answers()]
+        outcomes += [ReplyToBackend(origin, text) for origin, text in self._ownership.final_responses()]
         self._quiet_until = None
         return outcomes
 
@@ -199,8 +231,10 @@ def _refusal(origin: str, message_id: str, why: str) -> ReplyToBackend:
     return ReplyToBackend(origin, call_error(message_id, "GenericError", why))
 
 
-def _wiping(waiting: PendingCall) -> list[Outcome]:
-    return [ObservationMade(ProfilesTouched(waiting.action))] if waiting.wipes_limits else []
+def _reply_id(waiting: PendingCall) -> str:
+    """Return the id of the backend's message that a CALL to the station belongs to."""
+    decision = waiting.ruling
+    return waiting.id if decision is None or not decision.reply_to else decision.reply_to
 
 
 def _unanswered(waiting: PendingCall, why: str) -> list[Outcome]:

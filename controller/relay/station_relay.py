@@ -40,7 +40,7 @@ from controller.ocpp.frames import (
     call_error,
     call_result,
 )
-from controller.ocpp.payloads import read_payload
+from controller.ocpp.payloads import is_accepted, read_payload
 from controller.ocpp.station_state import StationStateTracker
 from controller.offline.offline_handler import OfflineHandler
 from controller.offline.station_snapshot import StationSnapshot
@@ -232,7 +232,7 @@ class StationRelay:
         match frame:
             case Call():
                 self._observe(frame, now)
-                if self._ownership.takes(frame, now):
+                if self._ownership.on_station_call(frame, now):
                     self._do([ServedOffline(frame.action, call_result(frame.id, b"{}"))], now)
                 else:
                     self._do(self._up.take(frame, now), now)
@@ -312,10 +312,12 @@ class StationRelay:
                     if origin == OWNER and self._stead is not None:
                         self._save(self._stead.on_command_result(action, payload, result, now))
                 case CallSettled(frame, result):
-                    self._ownership.settled(frame, result)
+                    self._ownership.on_settled(frame, result)
+                    if frame.action == "BootNotification" and not is_accepted(result):
+                        self._do(self._down.on_boot_answered(accepted=False), now)
                     self._copy(frame, result, now)
                 case CommandsAllowed():
-                    self._do(self._down.allow(), now)
+                    self._do(self._down.on_boot_answered(accepted=True), now)
                 case OwnCall():
                     self._do(self._down.own(outcome), now)
                 case Unanswerable(reason):
@@ -360,19 +362,19 @@ class StationRelay:
         if self._story is not None:
             self._save(self._story.on_station_call(self._version, frame.action, frame.payload))
         for seen in self._observer.on_message(frame.action, frame.payload, self._utc_of(now)):
-            self._ownership.saw(seen, now)
+            self._ownership.on_observation(seen, now)
             self._actions.append(ObservationMade(seen))
 
     def _share(self, now: float) -> None:
         """What follows from the backend's profiles and ours, for the site and for the backend."""
-        held = self._ownership.to_save()
+        held = self._ownership.changed_profiles(now)
         if held is not None:
             self._actions.append(ProfilesAbsorbed(tuple(held)))
-        self._actions += [ObservationMade(seen) for seen in self._ownership.news(now)]
-        for text in self._ownership.answers(now):
-            self._reply(OWNER, text, now)
+        self._actions += [ObservationMade(seen) for seen in self._ownership.observations(now)]
+        for origin, text in self._ownership.responses(now):
+            self._reply(origin, text, now)
         if self._up.mode is OwnerMode.UP and not self._up.has_own:  # one batch at a time: the line is bounded
-            for action, payload in self._ownership.calls(now):
+            for action, payload in self._ownership.own_calls(now):
                 self._up.own(str(uuid.uuid4()), action, payload)
 
     def _advance(self, now: float) -> None:

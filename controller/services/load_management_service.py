@@ -37,9 +37,9 @@ from controller.model.observations import Booted, EvseRef, Observation
 from controller.ocpp.frames import Version
 from controller.ocpp.payloads import is_accepted
 from controller.profiles.absorbed_profiles import AbsorbedProfiles, EvseWiring
-from controller.profiles.arbiter import ProfileArbiter
+from controller.profiles.arbiter import ProfileArbiter, owned_purposes
 from controller.profiles.limit_profiles import LimitKind, LimitTerms, set_limit
-from controller.profiles.profile_messages import HeldProfile, as_held
+from controller.profiles.profile_messages import BackendProfile, ProfileError, read_stored_profile
 from controller.stations.registry import SessionRegistry
 from controller.store.boot_store import BootStore
 from controller.store.limit_store import LimitStore
@@ -96,7 +96,7 @@ class LoadManagementService:
     def ownership(self, station: str, version: Version) -> ProfileArbiter:
         """The judge of a backend's commands for a link of the station that begins now."""
         ownership = ProfileArbiter(version, self._scope(station), self._kept[station])
-        ownership.dim(self._dimmed[station])
+        ownership.set_dimmed(self._dimmed[station])
         self._ownerships[station] = ownership
         return ownership
 
@@ -138,7 +138,7 @@ class LoadManagementService:
             if evse.steerable and (dimmed.total_w is not None or evse.ref in dimmed.evses_w):
                 self._dimmed[evse.ref.station].add(evse.ref.evse)
         for station, ownership in self._ownerships.items():
-            ownership.dim(self._dimmed.get(station, ()))
+            ownership.set_dimmed(self._dimmed.get(station, ()))
 
     # -- what a session tells: see `links.session.Site` -----------------------------------------------
 
@@ -165,9 +165,9 @@ class LoadManagementService:
             self._adapt(station)
         self.happened(StationObserved(station, observation))
 
-    def kept(self, station: str, version: Version, profiles: Sequence[HeldProfile]) -> None:
+    def kept(self, station: str, version: Version, profiles: Sequence[BackendProfile]) -> None:
         """These profiles are kept for the station's backend now."""
-        kept = [AbsorbedProfile(station, version, each.profile.evse, each.sent) for each in profiles]
+        kept = [AbsorbedProfile(station, version, each.profile.evse, each.raw) for each in profiles]
         self._profiles.save(station, kept)
 
     def answered(self, station: str, token: int, result: bytes | None, detail: str) -> None:
@@ -180,6 +180,7 @@ class LoadManagementService:
             self._introduced(station, token, result, is_open=is_open)
             return
         good = result is not None and is_accepted(result)
+        self._kept[station].on_limit_result(token, accepted=good)
         if not good and is_open:  # else its link has ended, and that is told
             self.failed += 1
             log.warning("station %s did not take its limit: %s", station, detail or "not accepted")
@@ -205,13 +206,19 @@ class LoadManagementService:
 
     def _recall_profiles(self) -> None:
         """Take over the profiles that were kept before a restart, for stations that are still here."""
-        recalled: defaultdict[tuple[str, Version], list[HeldProfile]] = defaultdict(list)
+        recalled: defaultdict[tuple[str, Version], list[BackendProfile]] = defaultdict(list)
         for saved in self._profiles.load():
             version = Version(saved.version)
-            recalled[saved.station, version].append(as_held(version, saved.evse, saved.profile))
-        for (station, version), kept in recalled.items():
+            try:
+                profile = read_stored_profile(version, saved.evse, saved.profile)
+            except ProfileError as error:
+                log.warning("stored profile dropped station=%s reason=%s", saved.station, error)
+                continue
+            recalled[saved.station, version].append(profile)
+        for (station, version), profiles in recalled.items():
             if station in self._kept:
-                self._kept[station].recall(version, kept)
+                owned = owned_purposes(version, self._scope(station))
+                self._kept[station].restore(version, owned, profiles)
 
     def _adapt(self, station: str) -> None:
         """Speak to the station as its quirk asks."""
@@ -220,7 +227,7 @@ class LoadManagementService:
             log.info("station %s: %s, %s lease", station, quirk.name, quirk.form.value)
             self._adapted[station] = quirk
         if station in self._ownerships:
-            self._ownerships[station].rescope(self._scope(station))
+            self._ownerships[station].set_scope(self._scope(station))
         self.happened(QuirkSelected(station, quirk))
 
     def _scope(self, station: str) -> LimitScope:
@@ -237,7 +244,7 @@ class LoadManagementService:
         kept, now = self._kept[station], trio.current_time()
         terms = LimitTerms(
             quirk=self._discovery.quirk(station),
-            after_a=kept.give(evse, LimitKind.FALLBACK, limit.after_a, None, now),
+            after_a=kept.cap_limit(evse, LimitKind.FALLBACK, limit.after_a, None, now),
             number_phases=limit.number_phases,
             watts_per_ampere=self._voltage * limit.phases,
         )
@@ -246,7 +253,7 @@ class LoadManagementService:
             self._scope(station),
             evse,
             limit.kind,
-            kept.give(evse, limit.kind, limit.limit_a, limit.duration_s, now),
+            kept.cap_limit(evse, limit.kind, limit.limit_a, limit.duration_s, now, limit.token),
             datetime.now(UTC),
             limit.duration_s,
             terms,

@@ -16,7 +16,7 @@ from controller.backends.pool import BackendPool, LinkRequest
 from controller.config import Config
 from controller.model.effects import BackendLost, BackendUp, FromBackend, LogEntry, TimePassed, ToBackend
 from controller.model.exception_groups import leaves
-from controller.profiles.profile_messages import ProfilesAbsorbed, as_held
+from controller.profiles.profile_messages import ProfilesAbsorbed, read_stored_profile
 from controller.services.load_management_service import utc
 from controller.services.policy_service import PolicyService
 from controller.services.site_link_policy import SiteLinkPolicy
@@ -72,8 +72,8 @@ class SiteIdentityService:
         self._hearer = hearer
         root = next(circuit for circuit in config.circuit if circuit.parent is None)
         profiles = GroupProfiles(self._version, config.site.voltage, min(root.limits_a))
-        profiles.recall(
-            as_held(self._version, saved.evse, saved.profile)
+        profiles.restore(
+            read_stored_profile(self._version, saved.evse, saved.profile)
             for saved in store.load()
             if (saved.station, saved.version) == (self._id, self._version)
         )
@@ -140,7 +140,7 @@ class SiteIdentityService:
                     self._put(text)
                 case ProfilesAbsorbed(profiles=profiles):
                     kept = [
-                        AbsorbedProfile(self._id, self._version, each.profile.evse, each.sent)
+                        AbsorbedProfile(self._id, self._version, each.profile.evse, each.raw)
                         for each in profiles
                     ]
                     self._store.save(self._id, kept)

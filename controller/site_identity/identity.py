@@ -31,7 +31,7 @@ from controller.ocpp.frames import (
     parse,
 )
 from controller.ocpp.payloads import format_time, read_payload
-from controller.profiles.profile_messages import ProfilesAbsorbed, rejected
+from controller.profiles.profile_messages import ProfilesAbsorbed, UnreadableCommandError, rejected
 from controller.site_identity import variables
 from controller.site_identity.group_profiles import GroupProfiles
 
@@ -218,13 +218,16 @@ class SiteIdentity:
         return news
 
     def _answer(self, asked: Call, utc: float) -> list[IdentityAction]:
-        before = self._profiles.kept
-        result = self._profiles.answer(asked.action, asked.payload, utc) or self._other(asked)
+        before = self._profiles.stored
+        try:
+            result = self._profiles.answer(asked.action, asked.payload, utc) or self._other(asked)
+        except UnreadableCommandError as error:
+            return [ToBackend(call_error(asked.id, error.code, str(error)))]
         if result is None and asked.action == "DataTransfer":
             return [SiteRequest(asked.id, asked.payload)]
         if result is None:
             return [ToBackend(call_error(asked.id, "NotImplemented", "a site has no such thing"))]
-        kept = self._profiles.kept
+        kept = self._profiles.stored
         saved: list[IdentityAction] = [ProfilesAbsorbed(kept)] if kept != before else []
         return [*saved, ToBackend(call_result(asked.id, result))]
 

@@ -10,7 +10,7 @@ import msgspec
 from controller.ocpp.frames import Version
 from controller.ocpp.payloads import read_payload
 from controller.profiles.profile_messages import MOST_PERIODS
-from controller.site_identity.group_profiles import HIGHEST_STACK_LEVEL, MOST_KEPT
+from controller.site_identity.group_profiles import HIGHEST_STACK_LEVEL, MOST_GROUP_PROFILES
 
 _COMPONENT = "SmartChargingCtrlr"
 
@@ -18,14 +18,14 @@ _KEYS_16 = {
     "ChargeProfileMaxStackLevel": str(HIGHEST_STACK_LEVEL),
     "ChargingScheduleAllowedChargingRateUnit": "Current,Power",
     "ChargingScheduleMaxPeriods": str(MOST_PERIODS),
-    "MaxChargingProfilesInstalled": str(MOST_KEPT),
+    "MaxChargingProfilesInstalled": str(MOST_GROUP_PROFILES),
     "NumberOfConnectors": "0",
     "SupportedFeatureProfiles": "Core,SmartCharging",
 }
 _VARIABLES_2 = {
     ("Available", None): "true",
     ("Enabled", None): "true",
-    ("Entries", "ChargingProfiles"): str(MOST_KEPT),
+    ("Entries", "ChargingProfiles"): str(MOST_GROUP_PROFILES),
     ("PeriodsPerSchedule", None): str(MOST_PERIODS),
     ("ProfileStackLevel", None): str(HIGHEST_STACK_LEVEL),
     ("RateUnit", None): "A,W",

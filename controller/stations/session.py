@@ -34,7 +34,7 @@ from controller.model.observations import Observation
 from controller.model.rate_limits import TokenBucket
 from controller.ocpp.frames import Version
 from controller.overlay.binary_messages import BinaryMessages
-from controller.profiles.profile_messages import HeldProfile, ProfilesAbsorbed
+from controller.profiles.profile_messages import BackendProfile, ProfilesAbsorbed
 from controller.relay.events import (
     Action,
     Close,
@@ -79,7 +79,7 @@ class SessionSite(Protocol):
     def answered(self, station: str, token: int, result: bytes | None, detail: str) -> None:
         """A limit of ours has its answer; None: no good one, `detail` says why."""
 
-    def kept(self, station: str, version: Version, profiles: Sequence[HeldProfile]) -> None:
+    def kept(self, station: str, version: Version, profiles: Sequence[BackendProfile]) -> None:
         """These profiles are kept for the station's backend now: save them before this returns."""
 
 

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from controller.chargers.quirks import LimitScope
 from controller.model.observations import BackendLimit, EvseState, ProfilesTouched, StateSeen, TransactionSeen
 from controller.ocpp.frames import Version
-from controller.profiles.absorbed_profiles import MOST_KEPT
+from controller.profiles.absorbed_profiles import MOST_ABSORBED
 from controller.profiles.limit_profiles import LimitKind
-from controller.profiles.profile_messages import HeldProfile, ProfilesAbsorbed, as_held
+from controller.profiles.profile_messages import BackendProfile, ProfilesAbsorbed, read_stored_profile
 from controller.profiles.schedule import LimitProfile, ScheduleContext, limit_at
 from tests.controller.profiles.test_schedule import MONDAY, any_profiles
 from tests.controller.relay.backend_profiles import (
@@ -96,15 +96,15 @@ def test_the_same_id_and_the_same_place_replace(version: Version, talk: Playbook
 
 
 def test_no_more_than_a_station_would_hold(version: Version, talk: Playbook) -> None:
-    for number in range(MOST_KEPT):
-        talk.kept.news(talk.now)
+    for number in range(MOST_ABSORBED):
+        talk.kept.observations(talk.now)
         talk.backend(setting(version, (0, 10), number=number, level=number))
         talk.backend_hears(ACCEPTED)
         if number == 0:
             talk.site_learns(BackendLimit(1, 10.0))
     talk.backend(setting(version, (0, 10), number=99, level=99))
     talk.backend_hears_rejected("b")
-    talk.noted("are kept already")
+    talk.noted("are set already")
     talk.backend(setting(version, (0, 10), number=1, level=1))
     talk.backend_hears(ACCEPTED)
 
@@ -117,7 +117,8 @@ def test_what_is_kept_is_saved_with_each_change_and_taken_over_by_the_next_of_us
     assert talk.saved is not None
     saved = talk.saved.profiles
     again = a_station(LimitScope.STATION)
-    again.recall(version, [as_held(version, held.profile.evse, held.sent) for held in saved])
+    stored = [read_stored_profile(version, each.profile.evse, each.raw) for each in saved]
+    again.restore(version, [whole(version)], stored)
     next_talk = Playbook(version, kept=again, up=False)
     next_talk.commandable()
     next_talk.site_learns(BackendLimit(1, 10.0))
@@ -141,11 +142,11 @@ def test_no_limit_is_ever_above_what_is_allowed_while_it_holds(
     profiles: list[LimitProfile], after: int
 ) -> None:
     kept = a_station(LimitScope.STATION, lease_s=10.0)
-    kept.recall(Version.V16, [HeldProfile(profile=each, purpose="", sent=b"") for each in profiles])
+    kept.restore(Version.V16, [""], [BackendProfile(profile=each, purpose="", raw=b"") for each in profiles])
     now = MONDAY - UTC_0 + after
     context = ScheduleContext(evse=1, phases=3, voltage=230.0)
-    given_a = kept.give(1, LimitKind.LEASE, 32.0, 10.0, now)
-    left_a = kept.give(1, LimitKind.FALLBACK, 32.0, None, now)
+    given_a = kept.cap_limit(1, LimitKind.LEASE, 32.0, 10.0, now)
+    left_a = kept.cap_limit(1, LimitKind.FALLBACK, 32.0, None, now)
     for later in range(10 + 2 * 60):
         allowed = limit_at(profiles, MONDAY + after + later, context)
         assert allowed is None or max(given_a, left_a) <= allowed
@@ -194,7 +195,7 @@ def test_an_evse_that_is_not_there_is_refused(version: Version) -> None:
     talk = begun(version, LimitScope.EVSE)
     talk.backend(setting(version, (0, 8), named="TxDefaultProfile", evse=3))
     talk.backend_hears_rejected("b")
-    talk.noted("there is no EVSE 3")
+    talk.noted("EVSE 3 does not exist")
 
 
 def test_a_profile_of_another_transaction_is_refused(version: Version) -> None:

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from controller.chargers.quirks import LimitScope, limit_purpose
-from controller.model.observations import BackendLimit, ProfilesTouched
+from controller.model.observations import BackendLimit
 from controller.ocpp.frames import Call, Version, parse
 from controller.profiles.arbiter import ProfileArbiter
 from controller.profiles.limit_profiles import LimitKind, profile_id
-from tests.controller.ocpp.schemas import check
+from tests.controller.ocpp.schemas import check, request
 from tests.controller.relay.playbook import TIMEOUT_S, Playbook, a_station, call, result
 
 V2 = (Version.V201, Version.V21)
@@ -102,7 +102,7 @@ def test_purposes(version: Version, scope: LimitScope, named: str, fate: str) ->
     talk.backend(text)
     if fate == REFUSE:
         talk.backend_hears_rejected("b")
-        talk.noted(f"SetChargingProfile to CS01 refused, {named} would rise above")
+        talk.noted(f"station=CS01 action=SetChargingProfile reason={named} would rise above")
     else:
         talk.backend_hears(result("b", '{"status":"Accepted"}'))
         talk.site_learns(BackendLimit(1, 10.0))
@@ -110,7 +110,6 @@ def test_purposes(version: Version, scope: LimitScope, named: str, fate: str) ->
 
 
 WRONG: list[tuple[dict[str, Any], str]] = [
-    ({"chargingSchedule": []}, "Expected"),
     ({"chargingProfileKind": "Dynamic"}, "chargingProfileKind Dynamic"),
     ({"chargingProfileKind": "Recurring"}, "needs a recurrencyKind"),
     ({"stackLevel": -1}, "stackLevel -1"),
@@ -122,18 +121,75 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 
 @pytest.mark.parametrize("version", list(Version))
 @pytest.mark.parametrize(("wrong", "word"), WRONG)
-def test_a_profile_that_no_station_takes_is_refused_with_the_reason(
+def test_profile_that_no_station_takes_is_rejected_with_a_reason(
     version: Version, wrong: dict[str, Any], word: str
 ) -> None:
-    if version is not Version.V16 and word == "Expected":
-        word = "it has no schedule"
     named = limit_purpose(version, LimitScope.STATION)
     frame = parse(brings(version, named, **wrong))
     assert isinstance(frame, Call)
-    ruling = ProfileArbiter(version, LimitScope.STATION, a_station(LimitScope.STATION)).judge(frame, 0.0)
-    assert ruling.call is None
-    assert word in ruling.reason
-    check(version, "SetChargingProfileResponse", json.dumps(json.loads(ruling.answer)[2]).encode())
+    arbiter = ProfileArbiter(version, LimitScope.STATION, a_station(LimitScope.STATION))
+    decision = arbiter.decide(frame, 0.0)
+    assert decision.call is None
+    assert word in decision.reason
+    check(version, "SetChargingProfileResponse", json.dumps(json.loads(decision.answer)[2]).encode())
+
+
+AMBIGUOUS = [
+    (
+        '"chargingProfilePurpose": "{0}"',
+        '"chargingProfilePurpose": "{0}", "chargingProfilePurpose": "X"',
+        "F",
+    ),
+    ('"stackLevel": 3', '"stackLevel": 3, "stackLevel": 9', "F"),
+    ('"stackLevel": 3', '"stackLevel": 3, "StackLevel": 9', "F"),
+    ('"stackLevel": 3', '"stackLevel": 3.0', "TypeConstraintViolation"),
+    ('"stackLevel": 3', '"stackLevel": "3"', "TypeConstraintViolation"),
+    ('"limit": 10.0', '"limit": "10.0"', "TypeConstraintViolation"),
+    ('"limit": 10.0', '"limit": 1e308', "TypeConstraintViolation"),
+    ('"startPeriod": 0', '"startPeriod": 0.0', "TypeConstraintViolation"),
+    ('"startPeriod": 0', f'"startPeriod": {"9" * 401}', "TypeConstraintViolation"),
+    ('"chargingProfilePurpose": "{0}"', '"chargingProfilePurpose": "{0} "', "PropertyConstraintViolation"),
+    ('"chargingProfilePurpose": "{0}"', '"x": 1', "TypeConstraintViolation"),
+]
+MALFORMED = {
+    Version.V16: "FormationViolation",
+    Version.V201: "FormatViolation",
+    Version.V21: "FormatViolation",
+}
+
+
+@pytest.mark.parametrize("version", list(Version))
+@pytest.mark.parametrize(("old", "new", "code"), AMBIGUOUS)
+@pytest.mark.parametrize("starts", [False, True])
+def test_profile_that_readers_may_read_differently_does_not_pass(
+    version: Version, old: str, new: str, code: str, starts: bool
+) -> None:
+    action = REMOTE_START[version] if starts else "SetChargingProfile"
+    text = brings(version, "TxProfile", action=action)
+    odd = text.replace(old.replace("{0}", "TxProfile"), new.replace("{0}", "TxProfile"))
+    assert odd != text
+    talk = Playbook(version)
+    talk.backend(odd)
+    talk.backend_hears_error("b", MALFORMED[version] if code == "F" else code)
+    talk.done()
+
+
+@pytest.mark.parametrize("version", list(Version))
+@pytest.mark.parametrize("odd", ["7.0", '"7"', "7e0", "99999999999", "true"])
+def test_profile_with_an_odd_id_does_not_pass(version: Version, odd: str) -> None:
+    name = "chargingProfileId" if version is Version.V16 else "id"
+    text = brings(version, "TxDefaultProfile").replace(f'"{name}": 7', f'"{name}": {odd}')
+    talk = Playbook(version)
+    talk.backend(text)
+    talk.backend_hears_error("b", "TypeConstraintViolation")
+    talk.done()
+
+
+def test_profile_under_a_misspelt_name_does_not_pass_with_a_start() -> None:
+    text = brings(Version.V16, "TxProfile", action="RemoteStartTransaction")
+    talk = Playbook(Version.V16)
+    talk.backend(text.replace('"chargingProfile"', '"ChargingProfile"'))
+    talk.backend_hears_error("b", "FormationViolation")
 
 
 @pytest.mark.parametrize("version", list(Version))
@@ -170,16 +226,19 @@ def test_our_profile_ids_are_ours(version: Version, kind: LimitKind) -> None:
     ["{}", "[]", "null", '{"csChargingProfiles":7,"chargingProfile":7}', '{"chargingProfile":null}', "1e999"],
 )
 @pytest.mark.parametrize("version", list(Version))
-def test_what_no_station_can_take_passes(version: Version, payload: str) -> None:
-    Playbook(version, LimitScope.EVSE).passes_down(call("b", "SetChargingProfile", payload))
+def test_command_without_a_readable_profile_does_not_pass(version: Version, payload: str) -> None:
+    talk = Playbook(version, LimitScope.EVSE)
+    talk.backend(call("b", "SetChargingProfile", payload))
+    kind, message_id, *_ = json.loads(talk.backend_hears_text())
+    assert (kind, message_id) == (4, "b")
+    talk.done()
 
 
-def test_an_odd_target_does_not_hide_a_profile() -> None:
+def test_profile_for_an_odd_target_does_not_pass() -> None:
     talk = Playbook()
-    talk.backend(
-        brings(Version.V16, "ChargePointMaxProfile").replace('"connectorId": 0', '"connectorId": "0"')
-    )
-    talk.backend_hears_rejected("b")
+    text = brings(Version.V16, "ChargePointMaxProfile")
+    talk.backend(text.replace('"connectorId": 0', '"connectorId": "0"'))
+    talk.backend_hears_error("b", "TypeConstraintViolation")
 
 
 @pytest.mark.parametrize(
@@ -190,35 +249,145 @@ def test_other_commands_pass(action: str, scope: LimitScope) -> None:
     Playbook(scope=scope).passes_down(call("b", action))
 
 
-# -- what may wipe ours ---------------------------------------------------------------------------------
+# -- what would take our limits away ---------------------------------------------------------------------
 
-CLEAR = call("b", "ClearChargingProfile")
-TOUCHED = ProfilesTouched("ClearChargingProfile")
+
+def variables(*values: tuple[str, str, str]) -> str:
+    data = [
+        {"component": {"name": component}, "variable": {"name": name}, "attributeValue": value}
+        for component, name, value in values
+    ]
+    return call("b", "SetVariables", json.dumps({"setVariableData": data}))
+
+
+@pytest.mark.parametrize(
+    ("component", "name", "value"),
+    [
+        ("SmartChargingCtrlr", "Enabled", "false"),
+        ("smartchargingctrlr", "ENABLED", "False"),
+        ("SmartChargingCtrlr", "ChargingProfilePersistence", "false"),
+        ("SmartChargingCtrlr", "IgnoredProfilePurposes", "ChargingStationMaxProfile"),
+    ],
+)
+def test_setting_that_switches_limits_off_is_rejected(component: str, name: str, value: str) -> None:
+    talk = Playbook(Version.V21)
+    talk.backend(variables((component, name, value)))
+    payload = json.loads(talk.backend_hears_text())[2]
+    check(Version.V21, "SetVariablesResponse", json.dumps(payload).encode())
+    (result_,) = payload["setVariableResult"]
+    assert (result_["attributeStatus"], result_["variable"]["name"]) == ("Rejected", name)
+    talk.done()
+
+
+def test_other_settings_of_the_command_pass_and_all_are_answered_in_order() -> None:
+    talk = Playbook(Version.V201)
+    talk.backend(
+        variables(
+            ("OCPPCommCtrlr", "HeartbeatInterval", "60"),
+            ("SmartChargingCtrlr", "Enabled", "false"),
+            ("SmartChargingCtrlr", "LimitChangeSignificance", "5"),
+        )
+    )
+    sent = json.loads(talk.station_hears_call("SetVariables").payload)["setVariableData"]
+    assert [each["variable"]["name"] for each in sent] == ["HeartbeatInterval", "LimitChangeSignificance"]
+    done = [{key: each[key] for key in ("component", "variable")} for each in sent]
+    answer = {"setVariableResult": [{"attributeStatus": "Accepted", **each} for each in done]}
+    talk.station(result("b", json.dumps(answer)))
+    talk.commands_allowed()
+    found = json.loads(talk.backend_hears_text())[2]["setVariableResult"]
+    assert [each["attributeStatus"] for each in found] == ["Accepted", "Rejected", "Accepted"]
+
+
+def test_setting_that_may_be_read_as_ours_does_not_pass() -> None:
+    text = variables(("SmartChargingCtrlr", "Enabled", "true"))
+    talk = Playbook(Version.V201)
+    talk.backend(
+        text.replace('"attributeValue": "true"', '"attributeValue": "true", "attributeValue": "false"')
+    )
+    talk.backend_hears_error("b", "FormatViolation")
+
+
+@pytest.mark.parametrize(
+    ("payload", "passes"),
+    [
+        ('{"key":"HeartbeatInterval","value":"60"}', True),
+        ('{"key":"chargeProfileMaxStackLevel","value":"0"}', False),
+        ('{"key":"SmartChargingEnabled","value":"false"}', False),
+        ('{"key":"x","key":"ChargeProfileMaxStackLevel","value":"0"}', False),
+        ('{"value":60}', True),
+    ],
+)
+def test_key_that_governs_profiles_is_not_changed(payload: str, passes: bool) -> None:
+    talk = Playbook(Version.V16)
+    talk.backend(call("b", "ChangeConfiguration", payload))
+    if passes:
+        talk.station_hears(call("b", "ChangeConfiguration", payload))
+    else:
+        assert json.loads(talk.backend_hears_text())[0] in (3, 4)
+    talk.done()
+
+
+def test_update_of_our_dynamic_profile_is_rejected() -> None:
+    talk = Playbook(Version.V21)
+    update = '{"chargingProfileId":%d,"scheduleUpdate":{"limit":99}}'
+    talk.backend(call("b", "UpdateDynamicSchedule", update % profile_id(0, LimitKind.LEASE)))
+    talk.backend_hears_rejected("b")
+    talk.passes_down(call("b", "UpdateDynamicSchedule", update % 7))
+
+
+# -- ClearChargingProfile without a purpose --------------------------------------------------------------
 
 
 @pytest.mark.parametrize("version", list(Version))
-def test_after_its_answer_the_site_learns_that_its_limits_may_be_gone(version: Version) -> None:
+def test_clearing_without_a_purpose_is_sent_per_purpose(version: Version) -> None:
     talk = Playbook(version)
     talk.commandable()
-    talk.passes_down(CLEAR)
-    talk.station(result("b", '{"status":"Accepted"}'))
+    talk.backend(call("b", "ClearChargingProfile"))
+    purposes = ["TxDefaultProfile", "TxProfile"] + ["PriorityCharging"] * (version is Version.V21)
+    for purpose in purposes:
+        sent = talk.station_hears_call("ClearChargingProfile")
+        payload = json.loads(sent.payload)
+        criteria = payload if version is Version.V16 else payload["chargingProfileCriteria"]
+        assert criteria == {"chargingProfilePurpose": purpose}
+        check(version, request(version, "ClearChargingProfile"), sent.payload)
+        talk.done()
+        status = "Accepted" if purpose == "TxDefaultProfile" else "Unknown"
+        talk.station(result(sent.id, f'{{"status":"{status}"}}'))
     talk.backend_hears(result("b", '{"status":"Accepted"}'))
-    talk.site_learns(TOUCHED)
-    talk.station_hears(talk.own())
+    talk.done()
 
 
-def test_a_station_that_does_not_understand_it_wipes_nothing() -> None:
+def test_clearing_that_the_station_refuses_is_answered_with_its_error() -> None:
     talk = Playbook()
     talk.commandable()
-    talk.passes_down(CLEAR)
-    talk.passes_up('[4,"b","NotSupported","",{}]')
+    talk.backend(call("b", "ClearChargingProfile"))
+    for _ in range(2):
+        sent = talk.station_hears_call("ClearChargingProfile")
+        talk.station(f'[4,"{sent.id}","NotSupported","",{{}}]')
+    talk.backend_hears_error("b", "NotSupported")
 
 
-def test_a_station_that_does_not_answer_may_have_done_it_all_the_same() -> None:
+def test_clearing_without_an_answer_ends_with_an_error_under_its_own_id() -> None:
     talk = Playbook()
     talk.commandable()
-    talk.passes_down(CLEAR)
+    talk.backend(call("b", "ClearChargingProfile"))
+    sent = talk.station_hears_call("ClearChargingProfile")
+    talk.station(result(sent.id, '{"status":"Unknown"}'))
+    talk.station_hears_call("ClearChargingProfile")
     talk.wait(TIMEOUT_S)
     talk.backend_hears_error("b", "GenericError", "no answer in time")
-    talk.site_learns(TOUCHED)
     talk.done()
+
+
+def test_clearing_by_id_goes_without_criteria_that_match_ours() -> None:
+    talk = Playbook()
+    payload = '{"id":12,"chargingProfilePurpose":"ChargePointMaxProfile"}'
+    talk.backend(call("b", "ClearChargingProfile", payload))
+    talk.station_hears(call("b", "ClearChargingProfile", '{"id":12}'))
+
+
+def test_clearing_that_may_be_read_differently_does_not_pass() -> None:
+    talk = Playbook()
+    payload = '{"chargingProfilePurpose":"TxProfile","chargingProfilePurpose":"ChargePointMaxProfile"}'
+    talk.backend(call("b", "ClearChargingProfile", payload))
+    talk.backend_hears_error("b", "FormationViolation")

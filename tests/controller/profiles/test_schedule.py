@@ -39,7 +39,7 @@ def spans(
 ) -> list[tuple[float, float | None]]:
     """The composite with times as seconds after MONDAY."""
     found = composite(profiles, MONDAY + start, duration, AT)
-    return [(span.start - MONDAY, span.limit_a) for span in found]
+    return [(span.start - MONDAY, span.limit_a) for span in found.spans]
 
 
 TX: dict[str, Any] = {"purpose": ProfilePurpose.TRANSACTION, "evse": 1}
@@ -116,7 +116,7 @@ def test_a_recurring_one_does_not_hold_before_its_first_start() -> None:
 def test_a_relative_one_without_a_known_start_holds_at_its_lowest() -> None:
     relative = profile((0, 16), (60, 8), (90, 12), start=None)
     unknown = ScheduleContext(evse=1, phases=3, voltage=230.0)
-    assert composite([relative], MONDAY, 600, unknown) == (LimitSpan(MONDAY, 8),)
+    assert composite([relative], MONDAY, 600, unknown).spans == (LimitSpan(MONDAY, 8),)
 
 
 def test_what_is_left_behind_is_never_above_what_is_to_come() -> None:
@@ -247,7 +247,7 @@ def test_the_composite_is_what_every_second_says(
     profiles: list[LimitProfile], since: float | None, phases: int
 ) -> None:
     at = ScheduleContext(evse=1, phases=phases, voltage=230.0, since=since)
-    found = composite(profiles, MONDAY, 120, at)
+    found = composite(profiles, MONDAY, 120, at).spans
     left = lowest_to_come(profiles, MONDAY, at)
     assert all(one.limit_a != next_.limit_a for one, next_ in pairwise(found))
     for second in range(120):

@@ -100,11 +100,14 @@ def sets(talk: Playbook, text: str, *limits: float | None) -> None:
 
 
 def lease(talk: Playbook, limit_a: float, evse: int = 1) -> float:
-    return talk.kept.give(evse, LimitKind.LEASE, limit_a, LEASE_S, talk.now)
+    """Send a lease, which the station accepts; return it (A)."""
+    limit = talk.kept.cap_limit(evse, LimitKind.LEASE, limit_a, LEASE_S, talk.now, token=1)
+    talk.kept.on_limit_result(1, accepted=True)
+    return limit
 
 
 def floor(talk: Playbook, evse: int = 1) -> float:
-    return talk.kept.give(evse, LimitKind.FALLBACK, 6.0, None, talk.now)
+    return talk.kept.cap_limit(evse, LimitKind.FALLBACK, 6.0, None, talk.now)
 
 
 STARTED = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from controller.model.observations import Booted, EvseState, ProfilesTouched, StateSeen
+from controller.model.observations import Booted, EvseState, StateSeen
 from controller.ocpp.frames import Version
 from controller.relay.call_queue import LINE_DEPTH
 from controller.relay.downstream import QUIET_S
@@ -81,6 +81,30 @@ def test_a_station_that_goes_on_without_a_yes_may_be_commanded() -> None:
     talk.station(call("1", "Heartbeat"))
     talk.commands_allowed()
     talk.backend_hears(call("1", "Heartbeat"))
+
+
+@pytest.mark.parametrize("status", ["Pending", "Rejected"])
+def test_station_that_is_not_accepted_gets_no_call_of_ours(status: str) -> None:
+    talk = Playbook()
+    talk.passes_up(BOOT)
+    talk.passes_down(boot_answer(status))
+    talk.passes_up(call("1", "StatusNotification"))
+    talk.passes_down(result("1"))
+    talk.wait(60)
+    talk.own()
+    talk.done()
+
+
+def test_station_that_reboots_gets_no_call_of_ours_until_accepted() -> None:
+    talk = Playbook()
+    talk.commandable()
+    talk.passes_up(BOOT)
+    limit = talk.own(urgent=True)
+    talk.done()
+    talk.backend(boot_answer("Accepted"))
+    talk.station_hears(boot_answer("Accepted"))
+    talk.site_learns(Booted("ACME", "One"))
+    talk.station_hears(limit)
 
 
 @pytest.mark.parametrize("text", [call("1", "Heartbeat"), '[6,"1","X",{}]', result("x"), '[5,"1","X","",{}]'])
@@ -192,22 +216,6 @@ def test_a_farewell_is_not_stretched_by_what_was_waited_for() -> None:
     talk.own_answered(None, "backend cpo is away")
     talk.closes("backend cpo is away")
     talk.noted("is away for station CS01")
-
-
-def test_limits_that_the_lost_backend_was_wiping_are_set_again_before_the_end() -> None:
-    talk = Playbook()
-    talk.commandable()
-    talk.passes_down(call("b", "ClearChargingProfile"))
-    talk.backend(call("b2", "Reset"))  # waits, and does not go any more
-    talk.backend_lost()
-    talk.done()
-    talk.station(result("b", '{"status":"Accepted"}'))
-    talk.site_learns(ProfilesTouched("ClearChargingProfile"))
-    own = talk.own()
-    talk.station_hears(own)
-    talk.station(result(own[4:40]))
-    talk.own_answered(b"{}")
-    talk.closes("backend cpo is away")
 
 
 def test_nothing_goes_between_station_and_backend_after_the_farewell_began() -> None:

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from controller.chargers.quirks import LimitScope
-from controller.model.observations import BackendLimit, ProfilesTouched
+from controller.model.observations import BackendLimit, EvseState, StateSeen
 from controller.ocpp.frames import Version
+from controller.profiles.arbiter import CONFIRM_S
 from controller.profiles.limit_profiles import LimitKind, profile_id
 from controller.profiles.profile_reports import REPORT_S
 from tests.controller.ocpp.schemas import check
@@ -27,8 +28,6 @@ from tests.controller.relay.backend_profiles import (
     whole,
 )
 from tests.controller.relay.playbook import Playbook, call, result
-
-TOUCHED = ProfilesTouched("ClearChargingProfile")
 
 
 @pytest.fixture(params=list(Version))
@@ -83,13 +82,13 @@ def test_what_would_hit_ours_is_narrowed_where_one_purpose_is_left(
     talk.passes_up(UNKNOWN)
 
 
-def test_everything_passes_clears_the_kept_ones_too_and_ours_are_asserted_again(version: Version) -> None:
+def test_clearing_of_everything_clears_absorbed_profiles_too(version: Version) -> None:
     talk = begun(version)
     sets(talk, setting(version, (0, 10)), 10.0)
-    talk.passes_down(clearing(version))
-    talk.station(UNKNOWN)
+    talk.backend(clearing(version))
+    for _ in range(3 if version is Version.V21 else 2):
+        talk.station(result(talk.station_hears_call("ClearChargingProfile").id, '{"status":"Unknown"}'))
     talk.backend_hears(ACCEPTED)
-    talk.site_learns(TOUCHED)
     talk.site_learns(BackendLimit(1, None))
     talk.done()
 
@@ -104,6 +103,14 @@ def test_an_evse_with_limits_of_its_own_has_nothing_else_to_clear(version: Versi
     talk.backend_hears(ACCEPTED)
     talk.site_learns(BackendLimit(2, None))
     talk.done()
+
+
+def idle(version: Version) -> str:
+    if version is Version.V16:
+        status = {"connectorId": 1, "errorCode": "NoError", "status": "Available"}
+    else:
+        status = {"evseId": 1, "connectorId": 1, "connectorStatus": "Available"}
+    return call("i", "StatusNotification", json.dumps(status | {"timestamp": "2026-11-30T00:00:00Z"}))
 
 
 # -- GetCompositeSchedule -------------------------------------------------------------------------------
@@ -124,8 +131,65 @@ def heard_schedule(talk: Playbook, version: Version) -> list[tuple[int, float]]:
     return [(each["startPeriod"], each["limit"]) for each in schedule["chargingSchedulePeriod"]]
 
 
-def test_with_nothing_kept_the_station_itself_knows(version: Version) -> None:
-    begun(version).passes_down(asks(version, 0, 600))
+def test_composite_of_an_idle_evse_is_what_a_car_would_get(version: Version) -> None:
+    talk = begun(version)
+    talk.station(idle(version))
+    talk.site_learns(StateSeen(1, EvseState.AVAILABLE))
+    talk.backend_hears(idle(version))
+    talk.backend(result("i"))
+    talk.station_hears(result("i"))
+    lease(talk, 0)
+    talk.backend(asks(version, 0, 600))
+    assert heard_schedule(talk, version) == [(0, 32)]
+    passing = setting(version, (0, 16), (60, 16), (120, 40), named="TxDefaultProfile", number=8)
+    talk.passes_down(passing)
+    talk.passes_up(ACCEPTED)
+    talk.backend(asks(version, 1, 600))
+    assert heard_schedule(talk, version) == [(0, 16), (120, 32)]
+
+
+def test_composite_of_a_station_that_refuses_limits_is_its_own(version: Version) -> None:
+    talk = begun(version)
+    talk.kept.cap_limit(1, LimitKind.LEASE, 10.0, 60.0, talk.now, token=1)
+    talk.kept.on_limit_result(1, accepted=False)
+    talk.passes_down(asks(version, 1, 600))
+
+
+def test_profile_for_a_station_that_refuses_limits_is_rejected(version: Version) -> None:
+    talk = begun(version)
+    talk.kept.cap_limit(1, LimitKind.LEASE, 10.0, 60.0, talk.now, token=1)
+    talk.kept.on_limit_result(1, accepted=False)
+    talk.backend(setting(version, (0, 10)))
+    talk.backend_hears_rejected("b")
+    talk.done()
+
+
+def test_profile_is_accepted_once_the_station_has_taken_its_limit(version: Version) -> None:
+    talk = begun(version)
+    lease(talk, 16)
+    talk.backend(setting(version, (0, 10)))
+    talk.site_learns(BackendLimit(1, 10.0))
+    talk.done()
+    assert lease(talk, 16) == 10
+    talk.wait(0.1)
+    talk.backend_hears(ACCEPTED)
+
+
+@pytest.mark.parametrize("accepted", [False, None])
+def test_profile_is_rejected_and_withdrawn_if_the_station_refuses(
+    version: Version, accepted: bool | None
+) -> None:
+    talk = begun(version)
+    sets(talk, setting(version, (0, 20)), 20.0)
+    lease(talk, 16)
+    talk.backend(setting(version, (0, 10)))
+    talk.site_learns(BackendLimit(1, 10.0))
+    talk.kept.cap_limit(1, LimitKind.LEASE, 10.0, 60.0, talk.now, token=2)
+    if accepted is False:
+        talk.kept.on_limit_result(2, accepted=False)
+    talk.wait(CONFIRM_S)
+    talk.backend_hears_rejected("b")
+    talk.site_learns(BackendLimit(1, 20.0))
 
 
 @pytest.mark.parametrize("evse", [0, 1])
@@ -273,14 +337,14 @@ def test_whom_the_grid_operator_holds_back_is_told_in_his_name_until_it_is_over(
     talk.backend_hears(STARTED[version])
     talk.backend(result("s"))
     talk.station_hears(result("s"))
-    talk.ownership.dim({1})
+    talk.ownership.set_dimmed({1})
     lease(talk, 10)
     talk.station('[3,"nothing",{}]')
     talk.wait(10)
     told = talk.backend_hears_call("NotifyChargingLimit")
     assert json.loads(told.payload)["chargingLimit"] == {"chargingLimitSource": "SO"}
     talk.backend(result(told.id))
-    talk.ownership.dim(())
+    talk.ownership.set_dimmed(())
     lease(talk, 32)
     talk.station('[3,"nothing",{}]')
     talk.wait(10)

@@ -27,7 +27,7 @@ from tests.controller.relay.playbook import MOST_TICKS, TIMEOUT_S, a_station
 
 TRANSACTION = "StopTransaction"
 STATION_ACTIONS = ["Heartbeat", "BootNotification", TRANSACTION, "NobodyKnowsThis"]
-BACKEND_ACTIONS = ["Reset", "ClearChargingProfile", "NobodyKnowsThis"]
+BACKEND_ACTIONS = ["Reset", "UnlockConnector", "NobodyKnowsThis"]
 SPACINGS = ['[2,"{id}","{action}",{{}}]', ' [ 2, "{id}" ,\n"{action}",{{ "ä":"\\u00e4" }} ]']
 REFUSED = (
     '[2,"{id}","SetChargingProfile",'

@@ -8,13 +8,25 @@ import json
 import pytest
 
 from controller.chargers.quirks import LimitScope
-from controller.model.observations import ProfilesTouched
 from controller.ocpp.frames import Version, parse
 from controller.profiles.limit_profiles import LimitKind, profile_id
 from tests.controller.profiles.test_arbiter import brings
-from tests.controller.relay.playbook import Playbook, call, result
+from tests.controller.relay.playbook import Playbook, call
 
 V2 = (Version.V201, Version.V21)
+
+
+SWITCH_OFF = json.dumps(
+    {
+        "setVariableData": [
+            {
+                "component": {"name": "SmartChargingCtrlr"},
+                "variable": {"name": "Enabled"},
+                "attributeValue": "false",
+            }
+        ]
+    }
+)
 
 
 def sealed(text: str) -> str:
@@ -35,7 +47,6 @@ def sealed(text: str) -> str:
         (LimitScope.EVSE, "ChargingStationMaxProfile", True),
         (LimitScope.EVSE, "TxDefaultProfile", False),
         (LimitScope.EVSE, "TxProfile", False),
-        (LimitScope.EVSE, "PriorityCharging", False),
     ],
 )
 @pytest.mark.parametrize("action", ["SetChargingProfile", "RequestStartTransaction"])
@@ -57,13 +68,32 @@ def test_our_profile_ids_are_ours_in_signed_commands_too() -> None:
     play.backend_hears_error("b", "NotSupported")
 
 
-def test_after_a_signed_clearing_our_limits_are_asserted_again() -> None:
+@pytest.mark.parametrize("payload", ["{}", '{"chargingProfileCriteria":{"stackLevel":1}}'])
+def test_signed_clearing_that_matches_ours_is_refused(payload: str) -> None:
     play = Playbook(Version.V201)
-    play.passes_down(sealed(call("b", "ClearChargingProfile")))
-    play.station(result("b", '{"payload":"e30","protected":"e30","signature":"AA"}'))
-    play.commands_allowed()
-    play.backend_hears(result("b", '{"payload":"e30","protected":"e30","signature":"AA"}'))
-    play.site_learns(ProfilesTouched("ClearChargingProfile-Signed"))
+    play.backend(sealed(call("b", "ClearChargingProfile", payload)))
+    play.backend_hears_error("b", "NotSupported", "it would clear limits")
+    play.done()
+
+
+def test_signed_clearing_of_the_backends_own_purpose_passes() -> None:
+    criteria = '{"chargingProfileCriteria":{"chargingProfilePurpose":"TxProfile"}}'
+    Playbook(Version.V201).passes_down(sealed(call("b", "ClearChargingProfile", criteria)))
+
+
+@pytest.mark.parametrize(
+    ("action", "payload"),
+    [
+        ("SetVariables", SWITCH_OFF),
+        ("UpdateDynamicSchedule", '{"chargingProfileId":1600000001,"scheduleUpdate":{"limit":99}}'),
+        ("SetChargingProfile", '{"evseId":1,"chargingProfile":{"id":7.0}}'),
+    ],
+)
+def test_signed_command_that_takes_our_limits_away_is_refused(action: str, payload: str) -> None:
+    play = Playbook(Version.V21)
+    play.backend(sealed(call("b", action, payload)))
+    answer = json.loads(play.backend_hears_text())
+    assert (answer[0], answer[1]) == (4, "b")
     play.done()
 
 
@@ -71,7 +101,7 @@ def test_after_a_signed_clearing_our_limits_are_asserted_again() -> None:
 def test_a_signed_profile_that_nobody_can_read_does_not_pass(payload: str) -> None:
     play = Playbook(Version.V201)
     play.backend(call("b", "SetChargingProfile-Signed", payload))
-    play.backend_hears_error("b", "FormatViolation", "nobody can tell what it brings")
+    play.backend_hears_error("b", "FormatViolation", "the signed command cannot be read")
     play.done()
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from controller.ocpp.frames import Version
 from controller.ocpp.payloads import format_time
-from controller.site_identity.group_profiles import HIGHEST_STACK_LEVEL, MOST_KEPT, GroupProfiles
+from controller.site_identity.group_profiles import HIGHEST_STACK_LEVEL, MOST_GROUP_PROFILES, GroupProfiles
 from tests.controller.ocpp.schemas import check, request
 
 NOON = 1_780_000_000.0
@@ -60,7 +60,7 @@ def test_a_limit_holds_until_it_is_cleared(version: Version) -> None:
     assert ask(site, version, "SetChargingProfile", setting(version))["status"] == "Accepted"
     assert site.limit_a(NOON + 1e6) == 40.0
     assert ask(site, version, "ClearChargingProfile", b"{}")["status"] == "Accepted"
-    assert (site.limit_a(NOON), site.kept) == (None, ())
+    assert (site.limit_a(NOON), site.stored) == (None, ())
     assert ask(site, version, "ClearChargingProfile", b"{}")["status"] == "Unknown"
 
 
@@ -76,7 +76,7 @@ def test_a_limit_ends_with_its_duration(version: Version) -> None:
 def test_a_duration_from_nowhere_on_is_refused(version: Version) -> None:
     site = a_site(version)
     assert ask(site, version, "SetChargingProfile", setting(version, duration=600))["status"] == "Rejected"
-    assert site.kept == ()
+    assert site.stored == ()
 
 
 @VERSIONS
@@ -98,20 +98,20 @@ def test_what_is_for_stations_is_refused(version: Version) -> None:
 def test_a_restart_loses_nothing(version: Version) -> None:
     site, next_one = a_site(version), a_site(version)
     ask(site, version, "SetChargingProfile", setting(version))
-    next_one.recall(site.kept)
+    next_one.restore(site.stored)
     assert next_one.limit_a(NOON) == 40.0
 
 
 @VERSIONS
 def test_the_same_rank_replaces_and_too_many_are_refused(version: Version) -> None:
     site = a_site(version)
-    for number in range(MOST_KEPT):
+    for number in range(MOST_GROUP_PROFILES):
         ask(site, version, "SetChargingProfile", setting(version, number=number, level=number))
-    more = setting(version, number=MOST_KEPT, level=MOST_KEPT)
+    more = setting(version, number=MOST_GROUP_PROFILES, level=MOST_GROUP_PROFILES)
     assert ask(site, version, "SetChargingProfile", more)["status"] == "Rejected"
-    highest = setting(version, 32.0, number=99, level=MOST_KEPT - 1)
+    highest = setting(version, 32.0, number=99, level=MOST_GROUP_PROFILES - 1)
     assert ask(site, version, "SetChargingProfile", highest)["status"] == "Accepted"
-    assert (site.limit_a(NOON), len(site.kept)) == (32.0, MOST_KEPT)
+    assert (site.limit_a(NOON), len(site.stored)) == (32.0, MOST_GROUP_PROFILES)
 
 
 @VERSIONS

@@ -11,7 +11,7 @@ import pytest
 from controller.model.effects import BackendLost, BackendUp, FromBackend, TimePassed, ToBackend
 from controller.ocpp.frames import Version
 from controller.profiles.profile_messages import ProfilesAbsorbed
-from controller.site_identity.group_profiles import MOST_KEPT, GroupProfiles
+from controller.site_identity.group_profiles import MOST_GROUP_PROFILES, GroupProfiles
 from controller.site_identity.identity import (
     RETRY_S,
     IdentityEvent,
@@ -162,7 +162,7 @@ def test_its_bounds_are_told_in_1_6() -> None:
     asked = b'{"key":["MaxChargingProfilesInstalled","Nonsense"]}'
     answer = Talk(Version.V16).asked("GetConfiguration", asked)[2]
     check(Version.V16, "GetConfigurationResponse", msgspec.json.encode(answer))
-    bound = {"key": "MaxChargingProfilesInstalled", "readonly": True, "value": str(MOST_KEPT)}
+    bound = {"key": "MaxChargingProfilesInstalled", "readonly": True, "value": str(MOST_GROUP_PROFILES)}
     assert answer == {"configurationKey": [bound], "unknownKey": ["Nonsense"]}
     everything = Talk(Version.V16).asked("GetConfiguration", b"{}")[2]
     assert bound in everything["configurationKey"]

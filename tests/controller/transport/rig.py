@@ -27,7 +27,7 @@ from controller.ocpp.frames import Version
 from controller.ocpp.station_state import StationStateTracker
 from controller.overlay.binary_messages import BinaryMessages
 from controller.profiles.arbiter import ProfileArbiter
-from controller.profiles.profile_messages import HeldProfile
+from controller.profiles.profile_messages import BackendProfile
 from controller.relay.station_relay import StationRelay
 from controller.stations.admission import Admission, AdmissionRules, HandshakeQuirks, Rejection
 from controller.stations.connection_stats import ConnectionStats
@@ -68,7 +68,7 @@ class SiteSpy:
     def answered(self, station: str, token: int, result: bytes | None, detail: str) -> None:
         self._note("answered", station, token, result, detail)
 
-    def kept(self, station: str, version: Version, profiles: Sequence[HeldProfile]) -> None:
+    def kept(self, station: str, version: Version, profiles: Sequence[BackendProfile]) -> None:
         self._note("kept", station, len(profiles))
 
     async def until(self, kind: str, count: int = 1) -> None:
