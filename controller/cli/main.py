@@ -14,6 +14,7 @@ from controller.cli import (
     check,
     demo,
     dim,
+    eebus,
     evidence,
     keys,
     meter,
@@ -26,7 +27,21 @@ from controller.cli import (
 )
 from controller.cli.arguments import CommandError
 
-SUBCOMMANDS = (run, check, status, meter, simulate, password, dim, evidence, keys, policy, signatures, demo)
+SUBCOMMANDS = (
+    run,
+    check,
+    status,
+    meter,
+    simulate,
+    password,
+    dim,
+    eebus,
+    evidence,
+    keys,
+    policy,
+    signatures,
+    demo,
+)
 """In the order in which `--help` lists them. Each has `add_parser`, which sets `run` as a default."""
 
 

@@ -48,9 +48,3 @@ def _partners(config: Config) -> Iterator[Problem]:
         if ski in seen:
             yield Problem((*path, "ski"), "is there twice", "remove one of the two")
         seen.add(ski)
-        if partner.host is None and not config.eebus.discovery:
-            yield Problem(
-                (*path, "host"),
-                "is missing: without discovery the partner can only dial us",
-                "add its host, or set eebus.discovery = true",
-            )

@@ -243,6 +243,12 @@ class DimmingController:
     def _on_eebus(self, report: EebusReported, at: CommandMoments) -> list[DimmingAction]:
         source, event = report.source, report.event
         actions: list[DimmingAction] = []
+        if isinstance(event, lpc.ObedienceChanged):
+            body = {"source": source, "obstacle": event.obstacle}
+            actions.append(RecordEvidence(EvidenceKind.VERDICT, body))
+            obeyed = f"refused reason={event.obstacle}" if event.obstacle else "obeyed"
+            severity = logging.WARNING if event.obstacle else logging.INFO
+            actions.append(DimmingLogEntry(severity, f"active limits {obeyed} source={source}"))
         for action in self._guards[source].handle(event, at.now):
             match action:
                 case lpc.SaveFailsafe():

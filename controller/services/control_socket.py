@@ -38,19 +38,20 @@ class ControlError(ServiceError):
 async def serve_commands(directory: Path, commands: Mapping[str, Command]) -> None:
     """Answer requests until cancelled. Without the socket the controller runs all the same."""
     path = directory / FILE
-    listening = trio.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         path.unlink(missing_ok=True)
         mask = os.umask(0o177)
         try:
-            await listening.bind(str(path))
+            bound.bind(str(path))
         finally:
             os.umask(mask)
-        listening.listen(MOST_CLIENTS)
+        bound.listen(MOST_CLIENTS)
     except OSError as error:
-        listening.close()
+        bound.close()
         log.warning("no control socket path=%s reason=%s; commands like `eebus pair` will fail", path, error)
         return
+    listening = trio.socket.from_stdlib_socket(bound)
     try:
         room = trio.CapacityLimiter(MOST_CLIENTS)
         async with trio.open_nursery() as nursery:

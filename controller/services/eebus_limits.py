@@ -23,6 +23,7 @@ from drivers.eebus.lpc import (
     Heartbeat,
     LpcView,
     Moved,
+    ObedienceChanged,
     SaveFailsafe,
     Tick,
 )
@@ -86,6 +87,10 @@ class EebusLimits:
         """Process a heartbeat of the energy guard."""
         self._dimming.report_eebus(self._source, Heartbeat())
         self._on_production(Heartbeat())
+
+    def set_obstacle(self, obstacle: str) -> None:
+        """Refuse active limits of consumption for a reason; empty: obey them again."""
+        self._dimming.report_eebus(self._source, ObedienceChanged(obstacle))
 
     def on_tick(self) -> None:
         """Process the passing of time."""

@@ -35,6 +35,7 @@ from drivers.reading import MeterState, Quality
 log = logging.getLogger("controller.eebus")
 
 LONGEST_REGISTRATION_S = 3600.0
+LONGEST_REASON = 200
 LOG_EVERY_S = 5.0
 """Least time between two logged messages that were refused; all are counted."""
 
@@ -142,6 +143,8 @@ class EebusService:
             "eebus.pair": self._on_pair,
             "eebus.unpair": self._on_unpair,
             "eebus.register": self._on_register,
+            "eebus.suspend": self._on_suspend,
+            "eebus.resume": lambda _: self._set_obstacle(""),
         }
 
     def _on_pair(self, request: Mapping[str, object]) -> object:
@@ -162,6 +165,17 @@ class EebusService:
         self._register_until = trio.current_time() + seconds
         self._announce_register()
         return {"seconds": seconds}
+
+    def _on_suspend(self, request: Mapping[str, object]) -> object:
+        reason = str(request.get("reason", ""))[:LONGEST_REASON].strip()
+        if not reason:
+            raise ControlError("reason: why active limits cannot be obeyed")
+        return self._set_obstacle(reason)
+
+    def _set_obstacle(self, obstacle: str) -> object:
+        self._limits.set_obstacle(obstacle)
+        self._do([])
+        return {"obstacle": obstacle}
 
     def _accept(self, ski: str) -> None:
         self._partners.accept(ski)

@@ -1,0 +1,312 @@
+"""EEBUS node in the daemon: limits, trust and bad peers, over TLS, WebSockets and the control socket."""
+
+from __future__ import annotations
+
+import json
+import logging
+import ssl
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from trio_websocket import ConnectionClosed
+
+from controller.services.app import App
+from controller.services.control_socket import ControlError
+from controller.store.evidence_files import FOLDER, evidence_files
+from controller.web.status_model import EebusStatus
+from tests.controller.services.eebus_site import (
+    Identity,
+    SocketGuard,
+    configured,
+    control,
+    first_answer,
+    guard,
+    logged,
+    websocket,
+)
+from tests.controller.services.test_app import running
+
+PARTNER = '[[eebus.partner]]\nski = "{}"'
+
+
+def status(app: App) -> EebusStatus:
+    found = app.status().eebus
+    assert found is not None
+    return found
+
+
+async def test_limit_written_is_effective_recorded_and_answered(tmp_path: Path) -> None:
+    identity = Identity(tmp_path)
+    config = configured(tmp_path, eebus=PARTNER.format(identity.ski))
+    async with running(config) as app, guard(app, identity) as box:
+        assert await box.write_limit(8000) == 0
+        dimming = app.status().dimming
+        assert dimming is not None
+        assert (dimming.dimmed, dimming.limit_w, dimming.sources) == (True, 8000, ("box",))
+        found = status(app)
+        assert (found.consumption.state, found.consumption.limit_w) == ("limited", 8000)
+        assert found.accepted_total == 1
+        [partner] = found.partners
+        assert (partner.ski, partner.guard, partner.ship_id) == (identity.ski, True, "Guard-1")
+        notified = [each for each in box.datagrams if each["header"]["cmdClassifier"] == "notify"]
+        assert "loadControlLimitListData" in notified[-1]["payload"]["cmd"][0]
+        assert await box.write_limit(8000, active=False) == 0
+        assert not app.status().dimming.dimmed  # type: ignore[union-attr]
+    records = [
+        json.loads(line)
+        for file in evidence_files(tmp_path / "store" / FOLDER)
+        for line in file.read_text().splitlines()
+    ]
+    commands = [each["body"] for each in records if each.get("kind") == "command"]
+    assert commands[0]["ski"] == identity.ski
+    assert '"isLimitActive"' in commands[0]["datagram"]
+    assert commands[0]["heartbeatAgeS"] >= 0
+
+
+async def test_handshake_and_limit_are_fast(tmp_path: Path) -> None:
+    identity = Identity(tmp_path)
+    config = configured(tmp_path, eebus=PARTNER.format(identity.ski))
+    async with running(config) as app:
+        before = trio.current_time()
+        async with guard(app, identity) as box:
+            assert trio.current_time() - before < 2
+            before = trio.current_time()
+            assert await box.write_limit(8000) == 0
+            assert trio.current_time() - before < 1
+
+
+async def test_failsafe_values_and_identity_survive_a_restart(tmp_path: Path) -> None:
+    identity = Identity(tmp_path)
+    config = configured(tmp_path)
+    async with running(config) as app:
+        await control(config, "eebus.pair", ski=identity.ski)
+        own = status(app).ski
+        async with guard(app, identity) as box:
+            assert await box.write_limit(8000, active=False) == 0
+            value = {"keyId": 1, "value": {"scaledNumber": {"number": 6500, "scale": 0}}}
+            name = "deviceConfigurationKeyValueListData"
+            command = {
+                "function": name,
+                "filter": [{"cmdControl": {"partial": {}}}],
+                name: {"deviceConfigurationKeyValueData": [value]},
+            }
+            counter = await box.datagram("write", command, source=([1], 2), destination=([1], 2), ack=True)
+            assert await box.result(counter) == 0
+    async with running(configured(tmp_path)) as app:
+        found = status(app)
+        assert found.ski == own
+        assert (found.consumption.state, found.consumption.limit_w) == ("init", 6500)
+        assert [each.ship_id for each in found.partners] == ["Guard-1"]
+        async with guard(app, identity) as box:
+            assert await box.write_limit(9000) == 0
+
+
+# -- trust --------------------------------------------------------------------------------------------
+
+
+async def test_unknown_partner_waits_until_it_is_paired(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    identity = Identity(tmp_path)
+    config = configured(tmp_path)
+    async with running(config) as app:
+        assert app.eebus_port is not None
+        async with websocket(app.eebus_port, identity) as connection:
+            box = SocketGuard(connection)
+            await box.send(b"\x00\x00")
+            assert await box.next() == b"\x00\x00"
+            assert (await box.next())["connectionHello"]["phase"] == "pending"
+            [waiting] = status(app).partners
+            assert (waiting.ski, waiting.trusted, waiting.phase) == (identity.ski, False, "hello")
+            assert f"local-controller eebus pair {identity.ski}" in caplog.text
+            await control(config, "eebus.pair", ski=identity.ski.upper())
+            assert (await box.next())["connectionHello"]["phase"] == "ready"
+        await control(config, "eebus.unpair", ski=identity.ski)
+        assert status(app).partners == ()
+        with pytest.raises(ControlError, match="not a partner"):
+            await control(config, "eebus.unpair", ski=identity.ski)
+        with pytest.raises(ControlError, match="40 hexadecimal digits"):
+            await control(config, "eebus.pair", ski="12")
+
+
+async def test_registration_accepts_one_partner_and_closes(tmp_path: Path) -> None:
+    first, second = Identity(tmp_path, "first"), Identity(tmp_path, "second")
+    config = configured(tmp_path)
+    async with running(config) as app:
+        await control(config, "eebus.register", seconds=60)
+        assert status(app).register_s > 50
+        assert app.eebus_port is not None
+        async with websocket(app.eebus_port, first) as connection:
+            box = SocketGuard(connection)
+            await box.send(b"\x00\x00")
+            assert await box.next() == b"\x00\x00"
+            assert (await box.next())["connectionHello"]["phase"] == "pending"
+            assert (await box.next())["connectionHello"]["phase"] == "ready"
+            assert status(app).register_s == 0
+            async with websocket(app.eebus_port, second) as other:
+                late = SocketGuard(other)
+                await late.send(b"\x00\x00")
+                await late.next()
+                assert (await late.next())["connectionHello"]["phase"] == "pending"
+        with pytest.raises(ControlError):
+            await control(config, "eebus.register", seconds=1e9)
+
+
+async def test_unpaired_partner_is_told_and_disconnected(tmp_path: Path) -> None:
+    identity = Identity(tmp_path)
+    config = configured(tmp_path)
+    async with running(config) as app:
+        await control(config, "eebus.pair", ski=identity.ski)
+        async with guard(app, identity) as box:
+            await control(config, "eebus.unpair", ski=identity.ski)
+            while "connectionClose" not in (message := await box.next()):
+                pass
+            assert message["connectionClose"]["reason"] == "removedConnection"
+            await box.send(b'\x03{"connectionClose":[{"phase":"confirm"}]}')
+            await box.until_closed()
+
+
+async def test_suspended_obedience_refuses_active_limits(tmp_path: Path) -> None:
+    identity = Identity(tmp_path)
+    config = configured(tmp_path, eebus=PARTNER.format(identity.ski))
+    async with running(config) as app, guard(app, identity) as box:
+        await control(config, "eebus.suspend", reason="emergency supply")
+        assert await box.write_limit(8000) == 7
+        assert status(app).consumption.state == "unlimited/controlled"
+        await control(config, "eebus.resume")
+        assert await box.write_limit(8000) == 0
+
+
+# -- bad peers ----------------------------------------------------------------------------------------
+
+
+def certificate_with(folder: Path, extension: x509.SubjectKeyIdentifier | None, curve: Any) -> ssl.SSLContext:
+    """A client whose certificate has this SubjectKeyIdentifier."""
+    key = ec.generate_private_key(curve)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "guard")])
+    now = datetime.now(UTC)
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+    )
+    if extension is not None:
+        builder = builder.add_extension(extension, critical=False)
+    pem = builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+    pem += key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    file = folder / "bad.pem"
+    file.write_bytes(pem)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.load_cert_chain(file)
+    return context
+
+
+@pytest.mark.parametrize("case", ["trusted SKI of another key", "no extension", "another curve", "none"])
+async def test_tc_ship_sec_001_002_server_refuses_in_the_handshake(
+    tmp_path: Path, case: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    trusted = Identity(tmp_path)
+    config = configured(tmp_path, eebus=PARTNER.format(trusted.ski))
+    stolen = x509.SubjectKeyIdentifier(bytes.fromhex(trusted.ski))
+    if case == "none":
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    else:
+        extension = None if case == "no extension" else stolen
+        curve = ec.SECP384R1() if case == "another curve" else ec.SECP256R1()
+        context = certificate_with(tmp_path, extension, curve)
+    async with running(config) as app:
+        assert app.eebus_port is not None
+        assert await first_answer(app.eebus_port, context) == b""
+        await logged(caplog, "EEBUS connection refused")
+        assert status(app).partners[0].phase == "away"
+        async with guard(app, trusted) as box:
+            assert await box.write_limit(8000) == 0
+
+
+async def test_wrong_subprotocol_and_plain_text_are_refused(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    identity = Identity(tmp_path)
+    config = configured(tmp_path, eebus=PARTNER.format(identity.ski))
+    async with running(config) as app:
+        assert app.eebus_port is not None
+        assert await first_answer(app.eebus_port, identity.context(), "ocpp1.6") == b"HTTP/1.1 400"
+        async with await trio.open_tcp_stream("127.0.0.1", app.eebus_port) as stream:
+            await stream.send_all(b"GET /ship/ HTTP/1.1\r\n\r\n")
+            with trio.fail_after(5), suppress(trio.BrokenResourceError):
+                assert b"HTTP" not in await stream.receive_some()
+        async with guard(app, identity) as box:
+            assert await box.write_limit(8000) == 0
+        assert caplog.text.count("EEBUS connection refused") == 2
+
+
+async def test_bad_messages_are_counted_and_the_site_runs_on(tmp_path: Path) -> None:
+    identity = Identity(tmp_path)
+    config = configured(tmp_path, eebus=PARTNER.format(identity.ski))
+    async with running(config) as app, guard(app, identity) as box:
+        assert await box.write_limit(8000) == 0
+        for message in (b"\x01", b"\xff\x00", b"\x02{", b"\x02[[[[", b"\x01{}", b"\x02" + b"[" * 200_000):
+            await box.send(message)
+        await box.connection.send_message("text")
+        assert await box.write_limit(-1) == 7
+        assert await box.write_limit(1, limitId=4711) == 7
+        assert await box.write_limit(1, value={"number": 1, "scale": 99}) == 7
+        found = status(app)
+        assert (found.consumption.state, found.consumption.limit_w) == ("limited", 8000)
+        assert found.messages_refused_total >= 6
+        assert app.status().healthy
+
+
+async def test_message_of_a_megabyte_ends_the_connection_alone(tmp_path: Path) -> None:
+    identity = Identity(tmp_path)
+    config = configured(tmp_path, eebus=PARTNER.format(identity.ski))
+    async with running(config) as app:
+        async with guard(app, identity) as box:
+            assert await box.write_limit(8000) == 0
+            with suppress(ConnectionClosed):  # it may be closed before all is sent
+                await box.send(b"\x02" + b" " * 1_000_000)
+            await box.until_closed()
+        assert status(app).consumption.limit_w == 8000  # until the heartbeat is lost
+        async with guard(app, identity) as box:
+            assert await box.write_limit(9000) == 0
+
+
+async def test_reconnection_of_the_same_guard_replaces_the_old_one(tmp_path: Path) -> None:
+    identity = Identity(tmp_path)
+    config = configured(tmp_path, eebus=PARTNER.format(identity.ski))
+    async with running(config) as app, guard(app, identity) as first, guard(app, identity) as second:
+        assert await second.write_limit(8000) == 0
+        await first.until_closed()
+        assert len(status(app).partners) == 1
+
+
+async def test_status_over_the_control_socket_is_complete(tmp_path: Path) -> None:
+    config = configured(tmp_path, eebus="production_w = 30000")
+    async with running(config) as app:
+        found = await control(config, "eebus.status")
+        assert found["ski"] == status(app).ski
+        assert found["production"]["state"] == "init"
+        assert found["qr"].startswith(f"SHIP;SKI:{found['ski']};ID:")
+        assert found["qr"].endswith("ENDSHIP;")
+        with pytest.raises(ControlError, match="unknown command"):
+            await control(config, "eebus.nothing")
+        assert (tmp_path / "store" / "control.sock").stat().st_mode & 0o077 == 0
