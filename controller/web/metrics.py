@@ -20,6 +20,7 @@ from controller.web.status_model import (
     CircuitStatus,
     ControllerStatus,
     DimmingStatus,
+    EebusStatus,
     EvseStatus,
     OverlayStatus,
 )
@@ -66,6 +67,8 @@ class _StatusCollector(Collector):
         yield _counter(
             "signature_verdicts_total", "Messages, by rule and its decision.", ("rule", "outcome"), verdicts
         )
+        if status.eebus is not None:
+            yield from _eebus(status.eebus)
         if status.overlay is not None:
             yield from _overlay(status.overlay)
 
@@ -190,6 +193,28 @@ _BACKEND_COLUMNS: tuple[tuple[str, Callable[..., Family], str, Callable[[Backend
     ("backend_dropped_total", _counter, "Messages dropped for lack of room.", attrgetter("dropped_total")),
     ("backend_set_aside", _gauge, "Messages set aside for a person to decide.", attrgetter("set_aside")),
 )
+
+
+def _eebus(eebus: EebusStatus) -> Iterator[Family]:
+    directions = [("consumption", eebus.consumption), ("production", eebus.production)]
+    offered = [(name, limit) for name, limit in directions if limit is not None]
+    states = [((name, limit.state), 1.0) for name, limit in offered]
+    yield _gauge("eebus_state", "State of the limitation of power.", ("direction", "state"), states)
+    limits = [((name,), limit.limit_w) for name, limit in offered if limit.limit_w is not None]
+    yield _gauge("eebus_limit_watts", "Limit that applies by EEBUS.", ("direction",), limits)
+    age_s = eebus.heartbeat_age_s
+    ages = [] if age_s is None else [((), age_s)]
+    yield _gauge("eebus_heartbeat_age_seconds", "Age of the energy guard's last heartbeat.", (), ages)
+    connected = sum(partner.phase == "data" for partner in eebus.partners)
+    yield _gauge("eebus_partners", "Partners that are connected.", (), [((), connected)])
+    writes = [(("accepted",), eebus.accepted_total), (("refused",), eebus.refused_total)]
+    text = "Limits and failsafe values that were written, by the answer."
+    yield _counter("eebus_writes_total", text, ("answer",), writes)
+    for name, text, count in (
+        ("eebus_messages_refused_total", "Messages refused or ignored.", eebus.messages_refused_total),
+        ("eebus_connections_total", "Connections opened.", eebus.connections_total),
+    ):
+        yield _counter(name, text, (), [((), count)])
 
 
 def _overlay(overlay: OverlayStatus) -> Iterator[Family]:

@@ -110,6 +110,8 @@ function build(status) {
   }
   byId("dimming").hidden = status.dimming === null;
   byId("dimming").replaceChildren(...(status.dimming ? dimmingPart() : []));
+  byId("eebus").hidden = !status.eebus;
+  byId("eebus").replaceChildren(...(status.eebus ? eebusPart(status.eebus) : []));
   byId("overlay").hidden = status.overlay === null;
   byId("overlay").replaceChildren(...(status.overlay ? overlayPart(status.overlay) : []));
   byId("backends").replaceChildren(element("div", "head", element("h2", "", "Backends")), ...status.backends.map((each) => backendRow(each.id)));
@@ -190,8 +192,34 @@ function dimmingPart() {
   return [element("div", "head", element("h2", "", "Dimming"), state, counts), bar, spans];
 }
 
+function eebusLimit(limit) {
+  const watts = limit.limit_w === null ? "not limited" : `${kilowatts(limit.limit_w)} kW`;
+  const until = limit.until_s === null ? "" : ` for ${age(limit.until_s)}`;
+  return `${limit.state}: ${watts}${until}`;
+}
+
+function eebusPart(eebus) {
+  const state = element("span", ""), heartbeat = element("span", ""), partners = element("ol", "");
+  const code = element("img", "qr");
+  code.alt = eebus.qr;
+  fetch("/api/eebus/qr.svg").then((answer) => answer.text()).then((svg) => { code.src = `data:image/svg+xml,${encodeURIComponent(svg)}`; });
+  painters.push(({ eebus: now }) => {
+    const production = now.production ? `; production ${eebusLimit(now.production)}` : "";
+    write(state, eebusLimit(now.consumption) + production, now.consumption.limit_w === null ? "" : "waiting");
+    const beat = now.heartbeat_age_s === null ? "no heartbeat yet" : `heartbeat ${age(now.heartbeat_age_s)} ago`;
+    const register = now.register_s ? `; registration open for ${age(now.register_s)}` : "";
+    write(heartbeat, beat + register, now.heartbeat_age_s === null || now.heartbeat_age_s > 60 ? "waiting" : "small");
+    const lines = now.partners.map((each) => each.trusted
+      ? `${each.ski} ${each.phase}${each.guard ? ", energy guard" : ""} ${each.device}`
+      : `${each.ski} waits to be accepted: local-controller eebus pair ${each.ski}`);
+    if (partners.innerText !== lines.join("\n")) partners.replaceChildren(...lines.map((line) => element("li", "", line)));
+  });
+  const identity = element("p", "small", `SKI ${eebus.ski}`);
+  return [element("div", "head", element("h2", "", "Control box (EEBUS)"), state, heartbeat), partners, identity, code];
+}
+
 function show(status) {
-  const places = [status.dimming !== null, status.overlay?.neighbours.map((n) => n.link), status.backends.map((b) => b.id), status.circuits.map((c) => [c.id, c.parent]), status.evses.map((e) => [e.station, e.evse, e.circuit])];
+  const places = [status.eebus?.qr, status.dimming !== null, status.overlay?.neighbours.map((n) => n.link), status.backends.map((b) => b.id), status.circuits.map((c) => [c.id, c.parent]), status.evses.map((e) => [e.station, e.evse, e.circuit])];
   if (JSON.stringify(places) !== shape) {
     shape = JSON.stringify(places);
     build(status);

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import ipaddress
 from collections.abc import Callable, Iterable
 
 import msgspec
+import segno
 
 from controller.web.metrics import CONTENT_TYPE, render_metrics
 from controller.web.page import PAGE, POLICY
@@ -46,6 +48,7 @@ class WebRoutes:
         self._routes: dict[str, Callable[[float], Response]] = {
             "/": self._page,
             "/api/status": self._json,
+            "/api/eebus/qr.svg": self._eebus_qr,
             "/metrics": self._metrics,
             "/healthz": self._health,
         }
@@ -94,6 +97,15 @@ class WebRoutes:
 
     def _metrics(self, now: float) -> Response:
         return Response(200, CONTENT_TYPE, self._body("/metrics", render_metrics, now))
+
+    def _eebus_qr(self, now: float) -> Response:
+        """Return the QR code that a partner's user scans to trust our EEBUS node."""
+        eebus = self._current(now).eebus
+        if eebus is None:
+            return Response(404, TEXT, b"there is no [eebus] in the configuration\n")
+        image = io.BytesIO()
+        segno.make(eebus.qr, error="m").save(image, kind="svg", scale=4, border=4)
+        return Response(200, "image/svg+xml", image.getvalue())
 
     def _health(self, now: float) -> Response:
         """Return 503 while the control loop stands still, for whoever restarts the process then."""

@@ -9,6 +9,9 @@ from controller.web.status_model import (
     ControllerStatus,
     DimmingSpanStatus,
     DimmingStatus,
+    EebusLimitStatus,
+    EebusPartnerStatus,
+    EebusStatus,
     EvseStatus,
     LinkCounts,
     NeighbourStatus,
@@ -107,6 +110,29 @@ STATUS = ControllerStatus(
         evidence_failed_total=1,
     ),
     signatures=(VerdictStatus(rule="safe-profiles", outcome="refuse", messages_total=2),),
+    eebus=EebusStatus(
+        ski="ab" * 20,
+        ship_id="local-controller-EMS-abababababab",
+        consumption=EebusLimitStatus(
+            state="limited", limit_w=8000.0, until_s=90.0, failsafe_w=4200.0, failsafe_duration_s=7200.0
+        ),
+        production=EebusLimitStatus(
+            state="init", limit_w=None, until_s=None, failsafe_w=30000.0, failsafe_duration_s=7200.0
+        ),
+        heartbeat_age_s=12.5,
+        partners=(
+            EebusPartnerStatus(
+                ski="cd" * 20, trusted=True, phase="data", ship_id="Box", device=EVIL, guard=True
+            ),
+            EebusPartnerStatus(ski="ef" * 20, trusted=False, phase="hello"),
+        ),
+        register_s=60.0,
+        qr="SHIP;SKI:" + "ab" * 20 + ";ID:local-controller-EMS-abababababab;ENDSHIP;",
+        accepted_total=4,
+        refused_total=2,
+        messages_refused_total=1,
+        connections_total=3,
+    ),
     overlay=OverlayStatus(
         neighbours=(NeighbourStatus(link="LC02", reached={"CS11": 1, "LC02": 1}),),
         dropped_total={"no route": 5},

@@ -125,3 +125,13 @@ def test_unmeasured_power_has_no_series() -> None:
     assert STATUS.dimming is not None
     unknown = replace(STATUS, dimming=replace(STATUS.dimming, drawn_w=None, limit_w=None))
     assert not {name for name, _ in samples(unknown)} & {"dimming_limit_watts", "dimming_drawn_watts"}
+
+
+def test_eebus_state_limit_and_writes() -> None:
+    assert value("eebus_state", direction="consumption", state="limited") == 1.0
+    assert value("eebus_limit_watts", direction="consumption") == 8000.0
+    assert value("eebus_limit_watts", direction="production") is None
+    assert value("eebus_heartbeat_age_seconds") == 12.5
+    assert value("eebus_partners") == 1.0
+    assert value("eebus_writes_total", answer="refused") == 2.0
+    assert value("eebus_messages_refused_total") == 1.0

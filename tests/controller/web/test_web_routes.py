@@ -148,3 +148,12 @@ def test_status_is_read_once_per_period_for_all_visitors() -> None:
         for target in ("/api/status", "/metrics", "/healthz"):
             routes.respond("GET", target, "localhost", now)
     assert reads == [0.0, STATUS_PERIOD_S]
+
+
+def test_eebus_qr_code_is_an_image_where_there_is_a_node() -> None:
+    routes = WebRoutes(lambda: STATUS)
+    response = routes.respond("GET", "/api/eebus/qr.svg", "localhost", 0.0)
+    assert (response.status, response.content_type) == (200, "image/svg+xml")
+    assert b"<svg" in response.body
+    without = WebRoutes(lambda: replace(STATUS, eebus=None))
+    assert without.respond("GET", "/api/eebus/qr.svg", "localhost", 0.0).status == 404
