@@ -284,7 +284,7 @@ class DimmingController:
         event = report.event
         if not isinstance(event, lpc.LimitWritten | lpc.FailsafeWritten):
             return []
-        if not answered.accepted and not self._refusals.take(at.now):
+        if not answered.accepted and not self._refusals.try_take(at.now):
             return []
         verdict = {
             "source": report.source,

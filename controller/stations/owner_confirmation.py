@@ -57,6 +57,12 @@ class OwnerConfirmation:
 
     async def confirm(self, admission: Admission) -> Admission | Rejection:
         """Return the admission with its link to the owner and its version, or a rejection."""
+        confirmed = await self._confirm(admission)
+        if isinstance(confirmed, Admission):
+            self._registry.count_takeover(admission.station)
+        return confirmed
+
+    async def _confirm(self, admission: Admission) -> Admission | Rejection:
         station = admission.station
         rules = self._owners[station]
         wait_s = await self._registry.wait_takeover(station, admission.peer)

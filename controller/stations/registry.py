@@ -20,7 +20,7 @@ from controller.stations.session import StationSession
 
 log = logging.getLogger("controller.transport")
 
-TAKEOVERS_AT_ONCE = 2
+TAKEOVERS_AT_ONCE = 3
 TAKEOVERS_PER_S = 0.5
 """Rate at which connections of one station may replace each other."""
 
@@ -70,9 +70,10 @@ class SessionRegistry:
         return {station: each.version for station, each in sessions.items() if each is not None}
 
     async def wait_takeover(self, station: str, peer: str) -> float:
-        """Wait until a connection may replace the station's present one; 0 if it may be replaced now.
+        """Wait until a connection may try to replace the station's present one, and return 0.
 
-        Returns the s after which to try again if that takes longer than LONGEST_TAKEOVER_WAIT_S.
+        Returns the s after which to try again if that takes longer than LONGEST_TAKEOVER_WAIT_S. Only
+        `count_takeover` uses up the rate: a peer without proof cannot delay the station.
         """
         entry = self._entries.get(station)
         if entry is None or self.find_session(station) is None:
@@ -92,8 +93,14 @@ class SessionRegistry:
             )
         if wait_s > LONGEST_TAKEOVER_WAIT_S:
             return wait_s
-        await trio.sleep(takeovers.bucket.take(now))
+        await trio.sleep(wait_s)
         return 0.0
+
+    def count_takeover(self, station: str) -> None:
+        """Count a confirmed connection that replaces the station's present one."""
+        takeovers = self._takeovers.get(station)
+        if takeovers is not None and self.find_session(station) is not None:
+            takeovers.bucket.take(trio.current_time())
 
     async def run_session(
         self,

@@ -1,0 +1,259 @@
+"""A station is confirmed by its owner before its upgrade is answered; over sockets."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+from trio_websocket import ConnectionClosed, ConnectionRejected, WebSocketConnection, WebSocketRequest
+
+from controller.backends import failover
+from controller.backends.pool import LinkRequest
+from controller.model.rate_limits import Backoff
+from controller.ocpp.frames import Version
+from controller.stations import registry
+from controller.stations.admission import HandshakeQuirks
+from controller.transport.http_upgrade import basic_authorization
+from tests.controller.transport.rig import Backend, Rig, heard, rig
+
+RIGHT = [(b"Authorization", basic_authorization("CS01", b"right"))]
+WRONG = [(b"Authorization", basic_authorization("CS01", b"wrong"))]
+HEARTBEAT = '[2,"1","Heartbeat",{}]'
+
+
+class CheckingBackend(Backend):
+    """A backend that accepts one password, and only some versions."""
+
+    versions: tuple[str, ...] = tuple(Version)
+    authorization = RIGHT[0][1]
+
+    async def _serve(self, request: WebSocketRequest) -> None:
+        self.requests.append(request)
+        if dict(request.headers).get(b"authorization") not in (None, self.authorization):
+            await request.reject(401)
+            return
+        common = [each for each in request.proposed_subprotocols if each in self.versions]
+        socket = await request.accept(subprotocol=common[0] if common else None)
+        await self._arrive.send(socket)
+        await trio.sleep_forever()
+
+
+@asynccontextmanager
+async def site(*, is_strict: bool = False, **door: None) -> AsyncIterator[tuple[Rig, CheckingBackend]]:
+    """A rig whose backend checks passwords."""
+    async with trio.open_nursery() as nursery:
+        backend = CheckingBackend()
+        await nursery.start(backend.run)
+        made = Rig(nursery, backend, **door)
+        made.is_strict = is_strict
+        await made.start()
+        yield made, backend
+        nursery.cancel_scope.cancel()
+
+
+async def rejected(made: Rig, headers: list[tuple[bytes, bytes]] | None, *offered: str) -> ConnectionRejected:
+    with pytest.raises(ConnectionRejected) as refused:
+        async with made.station("CS01", *offered, headers=headers):
+            raise AssertionError("the station was accepted")
+    return refused.value
+
+
+async def assert_served(station: WebSocketConnection, backend: Backend) -> None:
+    link = await backend.link()
+    await station.send_message(HEARTBEAT)
+    assert await heard(link) == HEARTBEAT
+
+
+@pytest.fixture(autouse=True)
+def _quick_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(failover, "BACKOFF", Backoff(first_s=0.05, longest_s=0.05))
+
+
+# -- a refusal is not an absence -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("is_strict", [True, False])
+async def test_station_with_password_that_owner_rejects_gets_401(*, is_strict: bool) -> None:
+    async with site(is_strict=is_strict) as (made, backend):
+        for _ in range(3):
+            refused = await rejected(made, WRONG)
+            assert refused.status_code == 401
+            assert (b"www-authenticate", b'Basic realm="ocpp"') in refused.headers
+        assert len(backend.requests) == 1
+        assert made.memory.records == []
+        assert made.site.events == []
+        async with made.station(headers=RIGHT) as station:
+            await assert_served(station, backend)
+
+
+async def test_station_without_remembered_password_gets_503_while_owner_away() -> None:
+    async with site() as (made, backend):
+        backend.port = 1
+        refused = await rejected(made, RIGHT)
+        assert refused.status_code == 503
+        assert (b"retry-after", b"60") in refused.headers
+        assert b"set password_file" in refused.body
+        assert made.hashes.lines == {}
+
+
+async def test_password_that_owner_accepted_is_served_while_owner_away() -> None:
+    async with site() as (made, backend):
+        async with made.station(headers=RIGHT) as station:
+            await assert_served(station, backend)
+        (line,) = made.hashes.lines.values()
+        assert line.startswith("$scrypt$")
+        assert "right" not in line
+        backend.port = 1
+        async with made.station(headers=RIGHT):
+            pass
+        for headers in (WRONG, None):
+            refused = await rejected(made, headers)
+            assert refused.status_code == 503
+            assert b"is not the one that backend cpo accepted last" in refused.body
+        assert made.hashes.lines == {"CS01": line}
+
+
+async def test_password_that_owner_accepts_anew_replaces_the_remembered_one() -> None:
+    async with site() as (made, backend):
+        async with made.station(headers=RIGHT) as station:
+            await assert_served(station, backend)
+        before = dict(made.hashes.lines)
+        async with made.station(headers=RIGHT) as station:
+            await assert_served(station, backend)
+        assert made.hashes.lines == before
+        changed = [(b"Authorization", basic_authorization("CS01", b"changed"))]
+        backend.authorization = changed[0][1]
+        async with made.station(headers=changed) as station:
+            await assert_served(station, backend)
+        assert made.hashes.lines != before
+
+
+# -- displacing ------------------------------------------------------------------------------------------
+
+
+async def test_newcomer_that_owner_rejects_displaces_nobody() -> None:
+    async with site() as (made, backend), made.station(headers=RIGHT) as genuine:
+        link = await backend.link()
+        for _ in range(3):
+            assert (await rejected(made, WRONG)).status_code == 401
+        await genuine.send_message(HEARTBEAT)
+        assert await heard(link) == HEARTBEAT
+
+
+async def test_newcomer_without_proof_displaces_nobody_while_owner_away() -> None:
+    async with site() as (made, backend), made.station(headers=RIGHT) as genuine:
+        link = await backend.link()
+        backend.port = 1
+        assert (await rejected(made, WRONG)).status_code == 503
+        await genuine.send_message(HEARTBEAT)
+        assert await heard(link) == HEARTBEAT
+
+
+async def test_newcomer_that_owner_accepts_replaces_the_older_connection() -> None:
+    async with site() as (made, backend), made.station(headers=RIGHT) as older:
+        await backend.link()
+        async with made.station(headers=RIGHT) as newer:
+            with pytest.raises(ConnectionClosed) as closed:
+                await heard(older)
+            assert closed.value.reason is not None
+            assert closed.value.reason.code == 1008
+            assert "newer connection" in str(closed.value.reason.reason)
+            await assert_served(newer, backend)
+
+
+async def test_two_peers_with_one_id_are_slowed_down_and_named(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(registry, "TAKEOVERS_PER_S", 5.0)
+    async with rig() as made:
+        began = trio.current_time()
+        for _ in range(7):
+            async with made.station():
+                await made.backend.link()
+                async with made.station():
+                    await made.backend.link()
+        took_s = trio.current_time() - began
+    assert took_s >= (7 - registry.TAKEOVERS_AT_ONCE) / 5.0
+    warnings = [line for line in caplog.messages if "replace each other" in line]
+    assert len(warnings) == 1
+    assert re.search(r"station=CS01 peers=127\.0\.0\.1:\d+,127\.0\.0\.1:\d+;", warnings[0])
+
+
+async def test_newcomer_that_would_wait_too_long_gets_503(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "TAKEOVERS_PER_S", 0.01)
+    monkeypatch.setattr(registry, "TAKEOVERS_AT_ONCE", 1)
+    async with rig() as made, made.station() as first:
+        await made.backend.link()
+        async with made.station() as second:
+            with pytest.raises(ConnectionClosed):
+                await heard(first)
+            link = await made.backend.link()
+            assert (await rejected(made, None)).status_code == 503
+            await second.send_message(HEARTBEAT)
+            assert await heard(link) == HEARTBEAT
+
+
+# -- versions --------------------------------------------------------------------------------------------
+
+
+async def test_owner_chooses_the_version_of_the_station(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "controller.transport")
+    async with site() as (made, backend):
+        backend.versions = ("ocpp1.6",)
+        async with made.station("CS01", "ocpp2.0.1", "OCPP1.6") as station:
+            assert station.subprotocol == "OCPP1.6"
+            link = await backend.link()
+            assert link.subprotocol == "ocpp1.6"
+        assert list(backend.requests[0].proposed_subprotocols) == ["ocpp2.0.1", "ocpp1.6"]
+    assert "version=ocpp1.6 of=ocpp2.0.1,ocpp1.6 chosen_by=its backend" in caplog.text
+
+
+async def test_version_that_model_speaks_best_is_offered_alone_first() -> None:
+    async with site() as (made, backend):
+        made.habits["CS01"] = HandshakeQuirks(likely=Version.V16)
+        async with made.station("CS01", "ocpp2.0.1", "ocpp1.6") as station:
+            assert station.subprotocol == "ocpp1.6"
+            await backend.link()
+        backend.versions = ("ocpp2.0.1",)
+        async with made.station("CS01", "ocpp2.0.1", "ocpp1.6") as station:
+            assert station.subprotocol == "ocpp2.0.1"
+
+
+async def test_station_of_no_version_that_owner_speaks_gets_400() -> None:
+    async with site() as (made, backend):
+        backend.versions = ("ocpp2.1",)
+        refused = await rejected(made, RIGHT, "ocpp1.6")
+        assert refused.status_code == 400
+        assert b"it does not speak ocpp1.6" in refused.body
+
+
+# -- strict, while the owner is away ---------------------------------------------------------------------
+
+
+async def test_strict_station_gets_503_while_owner_away_and_returns_with_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with site(is_strict=True) as (made, backend):
+        async with made.station() as station:
+            await assert_served(station, backend)
+            await made.site.until("up")
+        port, backend.port = backend.port, 1
+        with pytest.raises(ConnectionClosed):
+            async with made.station() as station:  # that the owner is away is found out with this one
+                await heard(station)
+        for _ in range(3):
+            refused = await rejected(made, None)
+            assert refused.status_code == 503
+            assert refused.body == b"backend cpo is away\n"
+            assert int(dict(refused.headers)[b"retry-after"]) >= 1
+        assert len([line for line in caplog.messages if "backend unreachable" in line]) == 1
+        assert not [
+            each for each in caplog.records if "upgrade rejected" in each.getMessage() and each.levelno > 20
+        ]
+        backend.port = port
+        await made.pool.wait_ready(LinkRequest("CS01", ("ocpp1.6",)))
+        async with made.station() as station:
+            await assert_served(station, backend)
