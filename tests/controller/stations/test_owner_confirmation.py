@@ -11,7 +11,6 @@ import trio
 from trio_websocket import ConnectionClosed, ConnectionRejected, WebSocketConnection, WebSocketRequest
 
 from controller.backends import failover
-from controller.backends.pool import LinkRequest
 from controller.model.rate_limits import Backoff
 from controller.ocpp.frames import Version
 from controller.stations import registry
@@ -254,6 +253,8 @@ async def test_strict_station_gets_503_while_owner_away_and_returns_with_it(
             each for each in caplog.records if "upgrade rejected" in each.getMessage() and each.levelno > 20
         ]
         backend.port = port
-        await made.pool.wait_ready(LinkRequest("CS01", ("ocpp1.6",)))
+        with trio.fail_after(5):
+            while made.pool.is_down:
+                await made.pool._timer.wait_updated()
         async with made.station() as station:
             await assert_served(station, backend)
