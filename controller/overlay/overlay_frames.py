@@ -52,6 +52,7 @@ _LENGTHS = {
 }
 """Elements of the plain form. The overlay form has two more."""
 
+PAYLOAD_LENGTH_BYTES = 8
 _ROUTE = 2
 """Elements: destination and path."""
 
@@ -77,6 +78,20 @@ class RoutedFrame(msgspec.Struct, frozen=True):
     def is_overlay(self) -> bool:
         """Whether it says where it goes."""
         return bool(self.destination)
+
+    @property
+    def payload(self) -> bytes:
+        """Payload of a CALL, RESULT or SEND; of a binary frame what follows its length, empty if cut."""
+        rest = self.body[-1]
+        if not self.binary:
+            return rest
+        try:
+            at = _take(rest, 0)[1] if self.kind in (OverlayMessageKind.CALL, OverlayMessageKind.SEND) else 0
+        except (_CutFrameError, UnicodeDecodeError):
+            return b""
+        length = int.from_bytes(rest[at : at + PAYLOAD_LENGTH_BYTES], BYTE_ORDER)
+        payload = rest[at + PAYLOAD_LENGTH_BYTES :]
+        return payload if len(payload) == length else b""
 
     @property
     def says_unreached(self) -> bool:

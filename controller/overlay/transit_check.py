@@ -99,6 +99,7 @@ class TransitCheck:
         notes: list[OverlayLogEntry] = []
         records: list[ReplayRecord] = []
         for passage in passages:
+            passage = msgspec.structs.replace(passage, binary=frame.binary)
             ruling = self._gate.decide(passage, carrier, self._utc_of(now))
             notes += _notes(ruling, f"{source.peer!r}: {what} for {passage.station!r}")
             match ruling:
@@ -155,7 +156,7 @@ def _station(frame: RoutedFrame, direction: Direction) -> str:
 
 def _carrier(frame: RoutedFrame) -> Call | CallResult | Send | None:
     """The frame as the gate reads it: of the text it wants the payload alone. Errors have none."""
-    payload = frame.body[-1]
+    payload = frame.payload
     match frame.kind:
         case OverlayMessageKind.CALL:
             return Call("", frame.id, frame.action or "", payload)

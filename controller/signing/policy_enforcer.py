@@ -16,11 +16,11 @@ from collections.abc import Sequence
 import msgspec
 
 from controller.ocpp.frames import Call, CallResult, Frame, Send, Version
-from controller.signing import SigningError, payload_signatures, signature_format
-from controller.signing.access_requests import AccessRequest, AccessRequestError, read_access_requests
+from controller.signing import signature_format
 from controller.signing.jws import JwsVerifier
 from controller.signing.message_signer import SignedMessage, sign_message
-from controller.signing.payload_signatures import KeyId, SignatureReport
+from controller.signing.message_verifier import verify_message, verify_signatures
+from controller.signing.payload_signatures import KeyId
 from controller.signing.policy_schema import SigningAction, VerificationRule
 from controller.signing.replay_cache import ReplayCache, ReplayRecord
 from controller.signing.rule_set import RuleKey
@@ -74,7 +74,8 @@ _Carrier = Call | CallResult | Send
 class MessageContext(msgspec.Struct, frozen=True, kw_only=True):
     """Facts about a frame that are not in it. `link`: station or backend that it comes from.
 
-    `station`: whose it is. `action`: that of the CALL, if the frame is the answer to it.
+    `station`: whose it is. `action`: that of the CALL, if the frame is the answer to it. `binary`: its
+    payload is that of a binary frame.
     """
 
     version: Version
@@ -82,6 +83,7 @@ class MessageContext(msgspec.Struct, frozen=True, kw_only=True):
     link: str
     station: str
     action: str | None = None
+    binary: bool = False
 
 
 class PolicyEnforcer:
@@ -130,14 +132,15 @@ class PolicyEnforcer:
         if not self._policy.rules.has_rule_for(key):
             return FORWARD
         rule = self._policy.rules.verification_rule(key, utc)
-        return FORWARD if rule is None else self._apply(rule, key, action, context.station, frame, utc)
+        return FORWARD if rule is None else self._apply(rule, key, action, context, frame, utc)
 
     def valid_signers(self, key: RuleKey, payload: bytes, utc: float) -> frozenset[str]:
         """Return the holders of the valid signatures of a payload, whatever the rules are.
 
-        Raises SignedTextError.
+        Raises SigningError.
         """
-        report, _ = self._verify(key, key.action, payload)
+        known = self._policy.keyring.__contains__
+        report, _ = verify_signatures(key, key.action, payload, known, self._jws)
         holders = (self._policy.keyring.holder(each, utc) for each in report.keys)
         return frozenset(holder for holder in holders if holder is not None)
 
@@ -153,15 +156,26 @@ class PolicyEnforcer:
         return self._sign(key, payload, utc, passing=True)
 
     def _apply(
-        self, rule: VerificationRule, key: RuleKey, action: str, station: str, frame: _Carrier, utc: float
+        self,
+        rule: VerificationRule,
+        key: RuleKey,
+        action: str,
+        context: MessageContext,
+        frame: _Carrier,
+        utc: float,
     ) -> Decision:
         if not rule.require.verifies:
             return _to_decision(self._policy.evaluate(rule, "", "", utc))
-        try:
-            report, payload = self._verify(key, action, frame.payload)
-        except SigningError as error:
-            return _to_decision(self._policy.evaluate(rule, str(error), "", utc))
-        verdict = self._policy.evaluate(rule, report, _requests(key, payload, station), utc)
+        message = verify_message(
+            key,
+            action,
+            frame.payload,
+            context.station,
+            self._policy.keyring.__contains__,
+            self._jws,
+            binary=context.binary,
+        )
+        verdict = self._policy.evaluate(rule, message.report, message.requests, utc)
         if verdict.outcome is not PolicyOutcome.FORWARD:
             return _to_decision(verdict)
         shared = signature_format.actions_sharing_context(key.version, key.kind, key.action)
@@ -169,26 +183,9 @@ class PolicyEnforcer:
             # An answer is bound to its action by the request that it answers; a request is not.
             reason = f"its signature does not tell {key.action} from {', '.join(shared)}"
             return _to_decision(_failed(rule, reason))
-        return (
-            self._check_replay(rule, verdict, report.digest, payload, utc)
-            if rule.fresh
-            else _to_decision(verdict)
-        )
-
-    def _verify(self, key: RuleKey, action: str, payload: bytes) -> tuple[SignatureReport, bytes]:
-        """Verify the signatures of a payload; returns also the payload that they cover.
-
-        Raises SignedTextError.
-        """
-        if action != key.action:
-            return self._jws.verify(payload, action, key.kind)
-        report = payload_signatures.verify_payload(
-            payload,
-            key.context,
-            self._policy.keyring.__contains__,
-            free_data=key.action == "DataTransfer",
-        )
-        return report, report.payload
+        if rule.fresh and not isinstance(message.report, str):
+            return self._check_replay(rule, verdict, message.report.digest, message.payload, utc)
+        return _to_decision(verdict)
 
     def _check_replay(
         self, rule: VerificationRule, verdict: PolicyVerdict, digest: bytes, payload: bytes, utc: float
@@ -207,15 +204,6 @@ class PolicyEnforcer:
         if rule is None or rule.do is not SigningAction.SIGN:
             return SignedMessage(payload)
         return sign_message(key, payload, self._own, self._name, utc, is_own=not passing)
-
-
-def _requests(key: RuleKey, payload: bytes, station: str) -> list[AccessRequest] | str:
-    if key.kind is MessageKind.RESPONSE:
-        return [AccessRequest(action=key.action, target=station)]
-    try:
-        return read_access_requests(key.version, key.action, payload, station)
-    except AccessRequestError as error:
-        return str(error)
 
 
 def _failed(rule: VerificationRule, reason: str) -> PolicyVerdict:

@@ -47,8 +47,8 @@ class WwcpFormError(SigningError):
 def write_payload(version: Version, kind: MessageKind, action: str, payload: bytes) -> bytes:
     """Write a payload in the form in which WWCP nodes verify it. Raises WwcpFormError.
 
-    Payloads of actions that WWCP does not have, and of policies and roles, which it does not write back as it
-    has read them, stay as they are: only nodes of this project verify them.
+    Payloads of actions that WWCP does not have, and of policies and roles, which it does not write back as
+    it has read them, stay as they are: only nodes of this project verify them.
     """
     if action in signature_format.POLICY_ACTIONS or not signature_format.is_known_to_wwcp(
         version, kind, action
