@@ -321,9 +321,7 @@ SEVERAL_EXCEPTION_BASES = {
     "dimming",
     "simulate",
     "overlay",
-    "config",
     "store",
-    "demo",
 }
 """Packages whose exceptions do not have one base class yet."""
 

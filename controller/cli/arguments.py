@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from controller.config import Config
-from controller.config.loader import ConfigError
+from controller.config.loader import InvalidConfigError
 from controller.services.configuration import load_configuration
 from controller.tomlcheck.diagnostics import FileUnreadableError, render_diagnostics
 
@@ -55,7 +55,7 @@ def read_configuration(path: Path) -> Config:
         config, hints = load_configuration(path)
     except FileUnreadableError as error:
         raise CommandError(str(error), UNREADABLE) from error
-    except ConfigError as error:
+    except InvalidConfigError as error:
         raise CommandError(render_diagnostics(error.errors, error.hints)) from error
     if hints:
         print(render_diagnostics([], hints), file=sys.stderr)

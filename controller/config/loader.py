@@ -11,6 +11,7 @@ from controller.config.cross_rules import check_tables
 from controller.config.file_rules import check_files, with_absolute_paths
 from controller.config.hints import find_hints
 from controller.config.meter_rules import load_user_models
+from controller.config.password_files import ConfigError
 from controller.config.schema import Config
 from controller.tomlcheck.diagnostics import (
     ErrorDiagnostic,
@@ -47,7 +48,7 @@ _PLACEHOLDERS: dict[str, object] = {
 """For required keys that are wrong or missing, so that the other rules can still be checked."""
 
 
-class ConfigError(Exception):
+class InvalidConfigError(ConfigError):
     """The file can be read, but has errors."""
 
     def __init__(self, errors: list[ErrorDiagnostic], hints: list[HintDiagnostic]) -> None:
@@ -61,12 +62,12 @@ def read_config(
 ) -> tuple[Config, list[HintDiagnostic]]:
     """Read a configuration file and check it with the files that it names.
 
-    Raises FileUnreadableError if there is no text to read, ConfigError if it has errors.
+    Raises FileUnreadableError if there is no text to read, InvalidConfigError if it has errors.
     """
     text = read_text(path)
     config, errors, hints = check_config(text, str(path), path.parent, error_rules, hint_rules)
     if config is None:
-        raise ConfigError(errors, hints)
+        raise InvalidConfigError(errors, hints)
     return config, hints
 
 

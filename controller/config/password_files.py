@@ -32,7 +32,11 @@ _LEAST_HASH_BYTES = 16
 _HASH_BYTES = 32
 
 
-class PasswordFileError(Exception):
+class ConfigError(Exception):
+    """Base class of the errors of this package."""
+
+
+class PasswordFileError(ConfigError):
     """A password file cannot be used; `what` is wrong and `remedy` helps."""
 
     def __init__(self, what: str, remedy: str) -> None:

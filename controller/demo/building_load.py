@@ -1,4 +1,4 @@
-"""What else draws current on the site: seeded, a pure function of time."""
+"""Loads other than cars: seeded, a pure function of time."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import msgspec
 from controller.demo.site_physics import PhaseAmps
 
 SWITCH_S = 7.0
-"""In each such window one small thing is switched on one phase."""
+"""In each window of this length one small load is switched on one phase."""
 
 SURGE_S = 60.0
-"""In each such window one big thing (lift, kitchen, heat pump) runs for a while."""
+"""In each window of this length one large load (lift, kitchen, heat pump) runs for a while."""
 
 
 class BuildingLoad(msgspec.Struct, frozen=True):
@@ -27,7 +27,7 @@ class BuildingLoad(msgspec.Struct, frozen=True):
     surge_a: float
 
     def __call__(self, now: float) -> PhaseAmps:
-        """A per phase at `now` (s since the start)."""
+        """Return A per phase at `now` (s since the start)."""
         swing = [
             base * (1 + 0.1 * math.sin(now / 17 + 2 * phase + self.seed))
             for phase, base in enumerate(self.base_a)

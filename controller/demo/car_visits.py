@@ -1,4 +1,4 @@
-"""Who comes to charge: seeded cars, one after the other at each outlet."""
+"""Visits of cars, seeded, one after the other at each outlet."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ TAGS = ("04A7C3D2", "VID:0A1B2C3D4E5F", "DE-ABC-C00123-4", "Jörg", "04E1F20B667
 
 
 class Visit(msgspec.Struct, frozen=True):
-    """After `gap_s` without a car this one comes, and stays `linger_s` when it is full.
+    """One visit: a car arrives after `gap_s` and stays `linger_s` once it is full.
 
-    Its driver has this tag, and takes `fumble_s` from the plug to the card.
+    Its driver presents `tag`, `card_delay_s` after the plug.
     """
 
     gap_s: float
     car: CarSpec
     tag: str
-    fumble_s: float
+    card_delay_s: float
     linger_s: float
 
 
-def visits(seed: str, phases: int, first_gap_s: float) -> Iterator[Visit]:
-    """The visits at one outlet, without end. `phases` is what the first car uses."""
+def generate_visits(seed: str, phases: int, first_gap_s: float) -> Iterator[Visit]:
+    """Yield the visits at one outlet, without end. `phases` is the number that the first car uses."""
     dice = random.Random(seed)
     gap_s = first_gap_s
     while True:

@@ -11,11 +11,11 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from controller.demo.demo_frames import Payload
-from controller.demo.installed_profiles import Charging, InstalledProfiles, ProfileRefusedError, parse
+from controller.demo.installed_profiles import Charging, InstalledProfiles, ProfileRefusedError, parse_profile
 from controller.demo.station_messages import MeteredSession
 
 _UNLIMITED_A = 32.0
-"""What a composite schedule says where nothing limits: the outlet's maximum."""
+"""Limit in a composite schedule without profiles: the outlet's maximum."""
 
 _VALUES = {
     "HeartbeatInterval": "30",
@@ -25,7 +25,7 @@ _VALUES = {
     "MaxChargingProfilesInstalled": "10",
     "MeterValueSampleInterval": "10",
 }
-"""1.6: the configuration keys that the station knows."""
+"""Configuration keys of the station in OCPP 1.6."""
 
 
 class StationAnswer(NamedTuple):
@@ -36,12 +36,12 @@ class StationAnswer(NamedTuple):
 
 
 class CommandResponder:
-    """A station's answers: it holds the profiles, and knows the sessions that run."""
+    """Answers of a station to commands, with its profiles and running sessions."""
 
     def __init__(self, profiles: InstalledProfiles) -> None:
         self._profiles = profiles
         self._sessions: dict[int, MeteredSession] = {}
-        self._desk: dict[str, Callable[[Payload, float], StationAnswer]] = {
+        self._responder: dict[str, Callable[[Payload, float], StationAnswer]] = {
             "SetChargingProfile": self._set_profile,
             "ClearChargingProfile": self._clear_profile,
             "GetCompositeSchedule": self._composite_schedule,
@@ -52,21 +52,21 @@ class CommandResponder:
         }
 
     def begin(self, session: MeteredSession) -> None:
-        """A session runs from now on."""
+        """Note the start of a session."""
         self._sessions[session.evse] = session
 
     def end(self, session: MeteredSession) -> None:
-        """A session is over; its TxProfile goes with it."""
+        """Note the end of a session; its TxProfile is removed."""
         del self._sessions[session.evse]
         self._profiles.end_transaction(session.evse)
 
     def answer(self, action: str, payload: Payload, utc: float) -> StationAnswer | None:
-        """The answer to a command; None for an action that the station does not know."""
-        desk = self._desk.get(action)
-        return desk(payload, utc) if desk else None
+        """Return the answer to a command; None for an unknown action."""
+        responder = self._responder.get(action)
+        return responder(payload, utc) if responder else None
 
     def limit_a(self, evse: int, utc: float) -> float:
-        """What the profiles allow an outlet at `utc` (A per phase)."""
+        """Return the limit of an outlet at `utc` (A per phase)."""
         return self._profiles.limit_a(evse, utc, self._charging(evse), sharers=len(self._sessions))
 
     def _charging(self, evse: int) -> Charging | None:
@@ -75,7 +75,7 @@ class CommandResponder:
 
     def _set_profile(self, payload: Payload, utc: float) -> StationAnswer:
         try:
-            profile = parse(payload, utc)
+            profile = parse_profile(payload, utc)
             session = self._sessions.get(profile.evse)
             self._profiles.install(profile, _transaction(session) if session else None)
         except ProfileRefusedError:
@@ -93,7 +93,7 @@ class CommandResponder:
         return StationAnswer({"status": "Accepted" if cleared else "Unknown"})
 
     def _composite_schedule(self, payload: Payload, utc: float) -> StationAnswer:
-        """One period: what holds now. A coarse schedule, but a true one for this moment."""
+        """Answer with one period: the limit of this moment."""
         old = "connectorId" in payload
         evse = payload["connectorId" if old else "evseId"]
         limit = self.limit_a(evse, utc)
@@ -157,5 +157,5 @@ class CommandResponder:
 
 
 def _transaction(session: MeteredSession) -> str:
-    """What profiles call the session's transaction: 1.6 has the backend's number for it."""
+    """Return the transaction id in profiles: in 1.6 it is the backend's number."""
     return session.transaction if session.number is None else str(session.number)

@@ -1,4 +1,4 @@
-"""The demo's site as a configuration file of the controller: written, then read like any other."""
+"""The demo's site as a configuration file of the controller."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from controller.demo.site_physics import VOLTAGE_V, CircuitPlan
 from controller.demo.station_plan import StationPlan
 
 KEY, POLICY = "controller-key.pem", "signing.toml"
-"""Files beside the configuration: the controller's own key, and who may sign what."""
+"""Files beside the configuration: the controller's own key, and the policy."""
 
 
-def write(
+def write_configuration(
     path: Path,
     circuits: Sequence[CircuitPlan],
     stations: Sequence[StationPlan],
@@ -25,9 +25,9 @@ def write(
     backend_port: int,
     grid_operator: str,
 ) -> None:
-    """Write the file, and a policy beside it; what must last goes there, too.
+    """Write the file and a policy beside it; the store is in the same directory.
 
-    `meters` has for each metered circuit what its `[[meter]]` says; `grid_operator` is its public key.
+    `meters` has the keys of the `[[meter]]` of each metered circuit; `grid_operator` is a public key.
     """
     policy = {
         "version": 1,

@@ -1,6 +1,6 @@
-"""OCPP-J frames as the simulated peers write and read them, each in a hand of its own.
+"""OCPP-J frames as the simulated peers write and read them, each in its own style of JSON.
 
-The peers are strangers to the controller: nothing here is shared with its own frames.
+The peers are independent of the controller: nothing here is shared with its frames.
 """
 
 from __future__ import annotations
@@ -17,6 +17,10 @@ Payload = dict[str, Any]
 """A message's members, as JSON has them."""
 
 
+class DemoError(Exception):
+    """Base class of the errors of the simulated peers."""
+
+
 class FrameStyle(NamedTuple):
     """How a peer writes JSON: spaces after comma and colon, or none; characters, or escapes."""
 
@@ -24,11 +28,11 @@ class FrameStyle(NamedTuple):
     ascii_only: bool
 
     def write(self, *parts: object) -> str:
-        """A frame's text."""
+        """Return the text of a frame."""
         return json.dumps(parts, separators=self.separators, ensure_ascii=self.ascii_only)
 
 
-HANDS = (
+STYLES = (
     FrameStyle((",", ":"), False),
     FrameStyle((", ", ": "), True),
     FrameStyle((" ,\t", " :  "), False),
@@ -43,8 +47,8 @@ class FrameHead(NamedTuple):
     id: str
 
     @property
-    def asks(self) -> bool:
-        """Whether the frame says something by itself, and answers nothing."""
+    def is_call(self) -> bool:
+        """Return whether the frame is a CALL or SEND."""
         return self.kind not in ANSWERS
 
 
@@ -60,16 +64,16 @@ class PeerFrame(NamedTuple):
 _HEAD = re.compile(r'\s*\[\s*(\d+)\s*,\s*"((?:[^"\\]|\\.)*)"')
 
 
-def head(text: str) -> FrameHead:
-    """A frame's type and id, without reading the rest. Raises ValueError where it has none."""
+def read_head(text: str) -> FrameHead:
+    """Return type and id of a frame without parsing the rest. Raises ValueError."""
     match = _HEAD.match(text)
     if match is None:
         raise ValueError(f"no OCPP-J frame: {text[:80]}")
     return FrameHead(int(match[1]), match[2])
 
 
-def read(text: str) -> PeerFrame:
-    """The whole frame. Raises ValueError for what is none."""
+def read_frame(text: str) -> PeerFrame:
+    """Parse a whole frame. Raises ValueError."""
     match json.loads(text):
         case [int(kind), str(message_id), str(action), dict(payload)] if kind in (CALL, SEND):
             return PeerFrame(kind, message_id, action, payload)
@@ -80,7 +84,7 @@ def read(text: str) -> PeerFrame:
     raise ValueError(f"no OCPP-J frame: {text[:80]}")
 
 
-def not_implemented(hand: FrameStyle, message_id: str, action: str) -> str:
-    """The CALLERROR for an action that a peer does not know."""
+def not_implemented(style: FrameStyle, message_id: str, action: str) -> str:
+    """Return the CALLERROR for an unknown action."""
     details: Mapping[str, str] = {}
-    return hand.write(CALL_ERROR, message_id, "NotImplemented", f"{action} is not known here", details)
+    return style.write(CALL_ERROR, message_id, "NotImplemented", f"{action} is unknown", details)

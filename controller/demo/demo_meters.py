@@ -19,7 +19,7 @@ _RTU_DRIVER, _RTU_UNIT = "eastron-sdm630-v2", 2
 
 
 class DemoMeter(msgspec.Struct, frozen=True):
-    """A meter: the registers that physics writes, and how the configuration finds it."""
+    """A meter: its registers, which the physics writes, and its keys in the configuration."""
 
     registers: SimulatedMeter
     settings: Mapping[str, Any]
@@ -27,7 +27,7 @@ class DemoMeter(msgspec.Struct, frozen=True):
 
 @asynccontextmanager
 async def open_meters() -> AsyncIterator[Mapping[str, DemoMeter]]:
-    """The meters, served inside the block, each by the id of the circuit that it measures."""
+    """Serve the meters inside the block; each has the id of the circuit that it measures."""
     grid = SimulatedMeter(load_model(_TCP_DRIVER), _TCP_UNIT)
     row = SimulatedMeter(load_model(_RTU_DRIVER), _RTU_UNIT)
     with _pseudo_terminal() as (descriptor, device):
@@ -55,7 +55,7 @@ async def open_meters() -> AsyncIterator[Mapping[str, DemoMeter]]:
 
 @contextmanager
 def _pseudo_terminal() -> Iterator[tuple[int, str]]:
-    """The near end's descriptor, and the device that stands for the serial line."""
+    """Open a pseudo-terminal; yields the near end's descriptor and the device of the serial line."""
     near, far = os.openpty()
     try:
         tty.setraw(far)  # bytes as they are: no echo, no line ends

@@ -9,7 +9,7 @@ import msgspec
 
 from controller.demo.grid_operator import DimmingReport
 from controller.demo.message_ledger import MessageCounts
-from controller.demo.reaction_time import Reaction
+from controller.demo.reaction_watch import Reaction
 from controller.demo.site_physics import PhaseAmps, SimulatedSite
 
 VERSIONS = ("ocpp1.6", "ocpp2.0.1", "ocpp2.1")
@@ -25,7 +25,7 @@ class CircuitReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EvidenceReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What a stranger with the public key finds in the evidence log: nothing, where it is good."""
+    """Findings of an audit of the evidence with the public key; empty if it is valid."""
 
     records: int
     findings: tuple[str, ...]
@@ -52,7 +52,7 @@ class DemoReport(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def failures(self) -> list[str]:
-        """What a run must not show: a command that was not obeyed, evidence that is not as it was written."""
+        """Return each promise that the run did not keep."""
         found = [] if self.evidence is None else [f"evidence: {each}" for each in self.evidence.findings]
         if self.dimming is not None:
             if self.dimming.time_to_effect_s is None:
@@ -62,11 +62,11 @@ class DemoReport(msgspec.Struct, frozen=True, kw_only=True):
         return found
 
     def json(self) -> bytes:
-        """As a file for people and scripts."""
+        """Return the report as indented JSON."""
         return msgspec.json.format(msgspec.json.encode(self), indent=2) + b"\n"
 
     def __str__(self) -> str:
-        """In a few words, for the end of a run."""
+        """Return a summary for the end of a run."""
         said = self.messages
         over = ", ".join(f"{each.id} {each.seconds_over_limit:g} s" for each in self.circuits)
         reaction = "no cut was needed"
@@ -82,15 +82,15 @@ class DemoReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SiteReport(msgspec.Struct, frozen=True, kw_only=True):
-    """The part of the report that physics tells."""
+    """The part of the report that the physics has recorded."""
 
     circuits: tuple[CircuitReport, ...]
     energy_wh: float
     utilisation: float | None
 
 
-def of_site(site: SimulatedSite) -> SiteReport:
-    """What the physics of `site` has seen until now."""
+def site_report(site: SimulatedSite) -> SiteReport:
+    """Return what the physics of `site` has recorded until now."""
     circuits = tuple(
         CircuitReport(
             id=circuit.id,
@@ -116,14 +116,14 @@ def _dimming_in_words(dimming: DimmingReport, evidence: EvidenceReport | None) -
     )
 
 
-def complete(
+def complete_report(
     site: SiteReport,
     booted: Iterable[str],
     messages: MessageCounts,
     reaction: Reaction,
     dimming: DimmingReport | None = None,
 ) -> DemoReport:
-    """The whole report; `booted` has the OCPP version of each station that a backend accepted."""
+    """Return the report; `booted` has the OCPP version of each accepted station."""
     counts = Counter(booted)
     return DemoReport(
         stations={version: counts[version] for version in VERSIONS},

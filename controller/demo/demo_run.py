@@ -1,4 +1,4 @@
-"""The demo: a simulated site around the real controller, shown to a person and measured for a report."""
+"""The demo: a simulated site around the real controller, shown live and measured for a report."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from rich.live import Live
 
 from controller.demo import demo_configuration, live_table
 from controller.demo.demo_meters import open_meters
-from controller.demo.demo_report import DemoReport, EvidenceReport, of_site
+from controller.demo.demo_report import DemoReport, EvidenceReport, site_report
 from controller.demo.demo_world import DemoWorld
 from controller.dimming.evidence_audit import audit
 from controller.services import app
@@ -29,9 +29,9 @@ from controller.signing.signing_keys import new_private_key, read_key_files
 from controller.store.evidence_files import FOLDER, evidence_files
 
 HOUR_S, YEAR_S = 3600.0, 365 * 86_400.0
-SHOW_S = 0.5
+REDRAW_S = 0.5
 SUMMARY_S = 5.0
-"""Between two lines where nobody sits at a terminal."""
+"""Interval of the summary lines without a terminal."""
 
 
 async def run_demo(
@@ -44,7 +44,7 @@ async def run_demo(
     arrive before they are counted.
     """
     live = sys.stdout.isatty() if live is None else live
-    with TemporaryDirectory(prefix="local-controller-demo-") as folder, _logged(live) as log:
+    with TemporaryDirectory(prefix="local-controller-demo-") as folder, _log_tail(live) as log:
         result = await _run(Path(folder), seed, duration_s, live, log)
     print(result)
     if report is not None:
@@ -55,12 +55,12 @@ async def run_demo(
 async def _run(
     folder: Path, seed: int, duration_s: float | None, live: bool, log: live_table.LogTail
 ) -> DemoReport:
-    """One run. The controller ends before its peers: what it still says when it goes shall be heard."""
+    """Run the demo once; the controller ends before its peers, which receive its last messages."""
     async with open_meters() as meters, trio.open_nursery() as peers:
         world = DemoWorld(seed, {circuit: meter.registers for circuit, meter in meters.items()})
         public = _new_key(folder)
         path = folder / "controller.toml"
-        demo_configuration.write(
+        demo_configuration.write_configuration(
             path,
             list(world.site.circuits.values()),
             world.plans,
@@ -74,16 +74,16 @@ async def _run(
             print(f"the controller's page: http://127.0.0.1:{controller.web_port}/", flush=True)
             peers.start_soon(world.run, f"ws://127.0.0.1:{controller.port}/ocpp")
             nursery.start_soon(_show_live if live else _show_lines, world, controller, log)
-            await _until_over(duration_s)
-            seen = of_site(world.site)
-            await world.fall_silent()
+            await _wait_until_end(duration_s)
+            seen = site_report(world.site)
+            await world.drain()
             nursery.cancel_scope.cancel()
         peers.cancel_scope.cancel()
     return replace(world.report(seen), evidence=_evidence(folder, public))
 
 
 def _new_key(folder: Path) -> EllipticCurvePublicKey:
-    """The controller's own key, which signs its evidence; its public half, for who looks at that."""
+    """Write the controller's own key; returns its public half."""
     file = folder / demo_configuration.KEY
     now = time.time()
     file.touch(0o600)
@@ -93,14 +93,14 @@ def _new_key(folder: Path) -> EllipticCurvePublicKey:
 
 
 def _evidence(folder: Path, public: EllipticCurvePublicKey) -> EvidenceReport:
-    """What somebody finds who has the public key, and trusts nothing else."""
+    """Audit the evidence with the public key alone."""
     files = [(path.name, path.read_bytes()) for path in evidence_files(folder / FOLDER)]
     found = audit(files, [public])
     return EvidenceReport(records=found.records, findings=tuple(map(str, found.findings)))
 
 
-async def _until_over(duration_s: float | None) -> None:
-    """Wait until the time is over, or somebody says stop."""
+async def _wait_until_end(duration_s: float | None) -> None:
+    """Wait until the end of `duration_s`, SIGINT or SIGTERM."""
     with (
         trio.move_on_after(math.inf if duration_s is None else duration_s),
         trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals,
@@ -116,7 +116,7 @@ async def _show_live(world: DemoWorld, controller: app.App, log: live_table.LogT
             picture.update(
                 live_table.render(world.site, controller.status(), frames, log.lines), refresh=True
             )
-            await trio.sleep(SHOW_S)
+            await trio.sleep(REDRAW_S)
 
 
 async def _show_lines(world: DemoWorld, controller: app.App, log: live_table.LogTail) -> None:
@@ -126,8 +126,8 @@ async def _show_lines(world: DemoWorld, controller: app.App, log: live_table.Log
 
 
 @contextmanager
-def _logged(live: bool) -> Iterator[live_table.LogTail]:
-    """The controller's log goes below the table; without one, its warnings go to stderr."""
+def _log_tail(live: bool) -> Iterator[live_table.LogTail]:
+    """Show the controller's log below the table; without a table, its warnings on stderr."""
     tail = live_table.LogTail()
     handlers: list[logging.Handler] = [tail]
     if not live:

@@ -1,4 +1,4 @@
-"""The demo's site: a grid connection with two rows of stations and a building, more wanted than there is.
+"""The demo's site: a grid connection with two rows of stations and a building, and less current than wanted.
 
 grid (130 A, Modbus TCP meter) -- the building's load, for whose surges 11 A are kept free
  |- row-a (63 A, Modbus RTU meter) -- six stations, seven outlets, lighting
@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from controller.demo.building_load import BuildingLoad
-from controller.demo.demo_frames import HANDS
+from controller.demo.demo_frames import STYLES
 from controller.demo.site_physics import CircuitPlan, Load, OutletPlan
-from controller.demo.station_messages import Make, MessageStyle
+from controller.demo.station_messages import MessageStyle, StationIdentity
 from controller.demo.station_plan import StationPlan
 
 ID = "lc-demo"
@@ -25,7 +25,7 @@ CIRCUITS = (
     CircuitPlan(id="row-b", parent="grid", limit_a=50.0, margin_a=1.0),
 )
 AWAY = (40.0, 8.0)
-"""One station vanishes at this time for so long (s), and must lose nothing by it."""
+"""One station disconnects at this time for so long (s), and loses no message."""
 
 _OFFLINE_STATION = "A5"
 
@@ -56,13 +56,13 @@ _STATIONS = (
 )
 
 
-def stations(seed: int) -> tuple[StationPlan, ...]:
-    """The twelve stations; their habits are drawn from the seed."""
+def station_plans(seed: int) -> tuple[StationPlan, ...]:
+    """Return the twelve stations; their behavior is drawn from the seed."""
     return tuple(_station(row, random.Random(f"{seed}/habits/{row.id}")) for row in _STATIONS)
 
 
-def loads(seed: int) -> Mapping[str, Load]:
-    """What else draws current, by circuit."""
+def building_loads(seed: int) -> Mapping[str, Load]:
+    """Return the other loads, by circuit."""
     return {
         "grid": BuildingLoad(seed, base_a=(22.0, 26.0, 19.0), surge_a=9.0),
         "row-a": BuildingLoad(seed + 1, base_a=(1.2, 0.8, 1.5), surge_a=0.0),
@@ -80,10 +80,10 @@ def _station(row: _Row, dice: random.Random) -> StationPlan:
         for number, wiring in enumerate(row.wiring, start=1)
     )
     return StationPlan(
-        make=Make(row.id, "Demo & Söhne", f"Säule {len(outlets)}/{row.max_a:g}", row.style),
+        identity=StationIdentity(row.id, "Demo & Söhne", f"Säule {len(outlets)}/{row.max_a:g}", row.style),
         version=row.version,
         outlets=outlets,
-        hand=dice.choice(HANDS),
+        style=dice.choice(STYLES),
         counts=dice.random() < 0.5,
         slow_s=dice.choice((0.0, 0.0, 0.0, 15.0)),
         meter_s=dice.uniform(5, 10),

@@ -1,8 +1,8 @@
-"""A simulated grid operator: it dims the site with a signed command, and somebody else tries to lift that.
+"""A simulated grid operator: it dims the site with a signed command; a forged and a repeated one follow.
 
-Its commands are JSON, signed as the controller's documentation says: ECDSA on P-256 with SHA-256 over the
-command without white space and without its member `signatures`, here as a stranger would write it. They come
-as the data of a DataTransfer from the site's backend.
+Commands are JSON, signed as documented: ECDSA on P-256 with SHA-256 over the command without white space and
+without its member `signatures`, here in an independent implementation. They arrive as the data of a
+DataTransfer of the site's backend.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ from trio_websocket import ConnectionClosed
 
 from controller.demo.demo_frames import Payload
 from controller.demo.peer_connection import NoAnswerError
-from controller.demo.simulated_csms import SimulatedBackend
+from controller.demo.simulated_csms import SimulatedCsms
 from controller.demo.site_physics import VOLTAGE_V, SimulatedSite
 
 COMMAND_S = 22.0
-"""The site is dimmed so long after the start."""
+"""Time from the start to the command."""
 LASTS_S = 15.0
 LIMIT_W = 27_000
-"""A little more than the law leaves thirteen devices: 4.2 kW + 12 x 0.45 x 4.2 kW."""
+"""A little more than the minimum of thirteen devices: 4.2 kW + 12 x 0.45 x 4.2 kW."""
 APART_S = 1.0
-"""Between the command, what somebody else makes of it, and its repetition."""
-LOOK_S = 0.05
+"""Time between the command, the forged one and the repeated one."""
+POLL_S = 0.05
 ROLE = "grid-operator"
 CONTEXT = "urn:local-controller:dim:command:1"
 
 
 class DimmingReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of the commands, as the grid operator and physics saw it.
+    """Results of the commands, as measured by the grid operator and the physics.
 
-    `refused`: by reason. `grid_w_before` and `grid_w_after`: what the steerable devices drew when the first
+    `refused`: by reason. `grid_w_before`, `grid_w_after`: what the controllable devices drew when the first
     command was sent, and when they drew no more than `limit_w`, `time_to_effect_s` later (None: never).
     """
 
@@ -53,28 +53,28 @@ class DimmingReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Signer:
-    """Somebody with a key."""
+    """The holder of a key."""
 
     def __init__(self) -> None:
         self._key = ec.generate_private_key(ec.SECP256R1())
 
     @property
     def public(self) -> str:
-        """The public key: its point, uncompressed, in base64."""
+        """Return the public key: its point, uncompressed, in base64."""
         point = self._key.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
         return base64.b64encode(point).decode()
 
     def signed(self, command: Payload) -> Payload:
-        """The command with its signature."""
+        """Return the command with its signature."""
         text = json.dumps(command, separators=(",", ":"), ensure_ascii=False).encode()
         value = base64.b64encode(self._key.sign(text, ec.ECDSA(hashes.SHA256()))).decode()
         return {**command, "signatures": [{"keyId": self.public, "value": value}]}
 
 
 class GridOperator:
-    """Commands the site `site_id` by way of its backend, and watches what flows."""
+    """Grid operator of the site `site_id`: it commands over the backend, and measures the effect."""
 
-    def __init__(self, site_id: str, site: SimulatedSite, backend: SimulatedBackend) -> None:
+    def __init__(self, site_id: str, site: SimulatedSite, backend: SimulatedCsms) -> None:
         self.signer = Signer()
         self._site_id = site_id
         self._site = site
@@ -85,7 +85,7 @@ class GridOperator:
         self._reached: tuple[float, float] | None = None
 
     def report(self) -> DimmingReport | None:
-        """What came of it; None where the run was too short for a command."""
+        """Return the results; None where the run was too short for a command."""
         if self._sent_at is None:
             return None
         refused = {reason: count for reason, count in sorted(self._answers.items()) if reason}
@@ -100,7 +100,7 @@ class GridOperator:
         )
 
     async def run(self) -> None:
-        """Dim the site once; then a stranger lifts the limit, and the command comes once more."""
+        """Dim the site once, then send a forged lift, and the first command again."""
         await trio.sleep(COMMAND_S)
         command = self.signer.signed(self._command(1, LIMIT_W))
         forged = Signer().signed(self._command(2, None))
@@ -114,7 +114,7 @@ class GridOperator:
     async def _send(self, command: Payload) -> None:
         transfer = {"vendorId": "org.local-controller", "messageId": "dim", "data": command}
         try:
-            answer = await self._backend.ask_site("DataTransfer", transfer)
+            answer = await self._backend.call_site("DataTransfer", transfer)
         except (NoAnswerError, ConnectionClosed):
             self._answers["no-answer"] += 1
         else:
@@ -127,7 +127,7 @@ class GridOperator:
         while self._site.now < self._sent_at + LASTS_S:
             if self._reached is None and self._drawn_w() <= LIMIT_W:
                 self._reached = (self._site.now, self._drawn_w())
-            await trio.sleep(LOOK_S)
+            await trio.sleep(POLL_S)
         self._site.dimmed_to_w = None
 
     def _drawn_w(self) -> float:

@@ -15,6 +15,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from controller.demo.demo_frames import DemoError
+
 Purpose = Literal["station", "default", "transaction"]
 
 _PURPOSES: dict[str, Purpose] = {
@@ -27,8 +29,8 @@ _DAY_S = 86_400.0
 _PERIODS_S = {"Daily": _DAY_S, "Weekly": 7 * _DAY_S}
 
 
-class ProfileRefusedError(Exception):
-    """The station does not take this profile. Its text says why."""
+class ProfileRefusedError(DemoError):
+    """The station rejects a profile. Its text gives the reason."""
 
 
 class InstalledSchedule(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,10 +65,10 @@ class Charging(msgspec.Struct, frozen=True):
     phases: int
 
 
-def parse(message: dict[str, Any], utc: float) -> InstalledProfile:
-    """A SetChargingProfile's payload, of 1.6 or 2.x, that arrived at `utc`.
+def parse_profile(message: dict[str, Any], utc: float) -> InstalledProfile:
+    """Parse the payload of a SetChargingProfile of 1.6 or 2.x that arrived at `utc`.
 
-    Raises ProfileRefused for a purpose that a CSMS must not set, and for a form that cannot be read.
+    Raises ProfileRefusedError for a purpose that a CSMS must not set, and for a form that cannot be read.
     """
     try:
         old = "csChargingProfiles" in message
@@ -90,7 +92,7 @@ def parse(message: dict[str, Any], utc: float) -> InstalledProfile:
 
 
 class InstalledProfiles:
-    """The profiles in one station."""
+    """The profiles that are installed in one station."""
 
     def __init__(self, voltage_v: float) -> None:
         self._profiles: list[InstalledProfile] = []
@@ -100,9 +102,9 @@ class InstalledProfiles:
         return len(self._profiles)
 
     def install(self, profile: InstalledProfile, running: str | None) -> None:
-        """Take a profile; `running` is the transaction at its EVSE. It replaces what has its id or its place.
+        """Install a profile; it replaces one with the same id or place. `running`: the EVSE's transaction.
 
-        Raises ProfileRefused where its purpose does not go with its EVSE or transaction.
+        Raises ProfileRefusedError where its purpose does not go with its EVSE or transaction.
         """
         if profile.purpose == "station" and profile.evse != 0:
             raise ProfileRefusedError("a profile for the whole station needs EVSE 0")
@@ -124,7 +126,7 @@ class InstalledProfiles:
         purpose: str | None = None,
         stack_level: int | None = None,
     ) -> bool:
-        """Remove by id, or else everything that agrees with all that is named; whether there was any."""
+        """Remove by id, or else all that match every criterion; returns whether there were any."""
         wanted = _PURPOSES.get(purpose) if purpose else None
 
         def hit(profile: InstalledProfile) -> bool:
@@ -142,7 +144,7 @@ class InstalledProfiles:
         return cleared
 
     def end_transaction(self, evse: int) -> None:
-        """A TxProfile does not outlive its transaction."""
+        """Remove the TxProfile of an ended transaction."""
         self._profiles = [
             profile
             for profile in self._profiles
@@ -150,7 +152,7 @@ class InstalledProfiles:
         ]
 
     def limit_a(self, evse: int, utc: float, charging: Charging | None, sharers: int = 1) -> float:
-        """What an EVSE may take at `utc`; `sharers` transactions share the limit of the whole station.
+        """Return the limit of an EVSE at `utc`; `sharers` transactions share the station's.
 
         The minimum across purposes; a TxProfile overrules the defaults, a default for this EVSE the one
         for all; no profile that is valid now means no limit.
@@ -171,7 +173,7 @@ class InstalledProfiles:
     def _prevailing(
         self, profiles: Iterable[InstalledProfile], utc: float, charging: Charging | None, phases: int
     ) -> float:
-        """The limit of the highest stack level that has one now."""
+        """Return the limit of the highest stack level that has one now."""
         for profile in sorted(profiles, key=lambda each: -each.stack_level):
             limit = _limit(profile, utc, charging)
             if limit is not None:
@@ -188,7 +190,7 @@ def _place(profile: InstalledProfile) -> tuple[Purpose, int, int]:
 
 
 def _limit(profile: InstalledProfile, utc: float, charging: Charging | None) -> float | None:
-    """The limit in the schedule's own unit; None where the profile says nothing about this moment."""
+    """Return the limit in the schedule's unit; None where the profile has none at this time."""
     if not profile.valid_from <= utc < profile.valid_to:
         return None
     schedule = profile.schedule

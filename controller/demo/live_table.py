@@ -34,7 +34,7 @@ class LogTail(logging.Handler):
 
 
 def render(site: SimulatedSite, status: ControllerStatus, frames: int, log: Iterable[str]) -> RenderableType:
-    """The whole picture, as wide as the tables of `terminal`."""
+    """Return the whole table, as wide as those of `terminal`."""
     title = Text(
         f"local-controller demo   {site.now:5.0f} s   {site.energy_wh / 1000:6.2f} kWh charged   "
         f"{frames} frames seen by the peers",
@@ -45,7 +45,7 @@ def render(site: SimulatedSite, status: ControllerStatus, frames: int, log: Iter
 
 
 def summary(site: SimulatedSite, status: ControllerStatus, frames: int) -> str:
-    """The same in one line."""
+    """Return a summary in one line."""
     currents = site.currents_a()
     circuits = "  ".join(
         f"{circuit.id} {'/'.join(f'{amps:.0f}' for amps in currents[circuit.id])} of {circuit.limit_a:g} A"

@@ -1,9 +1,9 @@
-"""Who sent what, who got what: the relay's honesty, counted by the two peers that it stands between.
+"""Ledger of all frames: what became of each, counted by the two peers that the controller relays between.
 
-Each end writes down the text of every frame that it sends and gets. A frame is *relayed* where the other
-end got the same text. What is left over is told apart:
+Each end records the text of every frame that it sends and receives. A frame is *relayed* if the other end
+received the same text. The rest is classified:
 
-- *altered*: the other end got a frame of the same type and id with other bytes;
+- *altered*: the other end received a frame of the same type and id with other bytes;
 - *own*: a CALL or SEND that a station got and the backend never sent; the other way, one of the messages
   by which a controller speaks for itself (OWN_WORDS). Its answer is the controller's business: an answer
   that reaches the other end all the same counts as duplicated;
@@ -23,13 +23,13 @@ from collections.abc import Set
 
 import msgspec
 
-from controller.demo.demo_frames import ANSWERS, CALL_ERROR, FrameHead, head, read
+from controller.demo.demo_frames import ANSWERS, CALL_ERROR, FrameHead, read_frame, read_head
 
-OWN_WORDS = {"NotifyChargingLimit", "ClearedChargingLimit", "ReportChargingProfiles"}
-"""What a backend may hear from a controller in the middle (OCPP 2.0.1 Part 2, K09, K12, K13)."""
+OWN_ACTIONS = {"NotifyChargingLimit", "ClearedChargingLimit", "ReportChargingProfiles"}
+"""Actions that a local controller originates towards a backend (OCPP 2.0.1 Part 2, K09, K12, K13)."""
 
 FLIGHT_S = 3.0
-"""So long before its link's end a frame may have been sent and not have arrived."""
+"""A frame sent less than this before the end of its link may not have arrived."""
 
 
 class End(enum.Enum):
@@ -50,7 +50,7 @@ class MessageCounts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Entry(msgspec.Struct, frozen=True):
-    """A frame as one end wrote it down; `link` is that end's."""
+    """A frame as one end recorded it; `link` is that end's."""
 
     text: str
     link: int
@@ -59,47 +59,47 @@ class _Entry(msgspec.Struct, frozen=True):
 
 
 class _Journal(msgspec.Struct):
-    """What one end sent and got for one station."""
+    """Frames that one end sent and received for one station."""
 
     sent: list[_Entry] = msgspec.field(default_factory=list)
     got: list[_Entry] = msgspec.field(default_factory=list)
 
 
 class MessageLedger:
-    """All frames of a run. It grows with the run: that is its purpose, and runs end."""
+    """All frames of a run. It grows with the run, which ends."""
 
     def __init__(self) -> None:
         self.frames = 0
-        """How many frames the two ends got."""
+        """Number of frames that the two ends received."""
         self._journals: dict[End, defaultdict[str, _Journal]] = {end: defaultdict(_Journal) for end in End}
         self._ended: dict[int, float] = {}
         self._links = 0
 
     def new_link(self) -> int:
-        """A number for a new link of either end."""
+        """Return a number for a new link of either end."""
         self._links += 1
         return self._links
 
     def sent(self, end: End, station: str, link: int, text: str, at: float) -> None:
-        """`end` sends `text` now, at `at` (s), on its link for `station`."""
-        self._journals[end][station].sent.append(_Entry(text, link, at, head(text)))
+        """Record that `end` sends `text` at `at` (s) on its link for `station`."""
+        self._journals[end][station].sent.append(_Entry(text, link, at, read_head(text)))
 
     def got(self, end: End, station: str, link: int, text: str, at: float) -> None:
-        """`end` got `text` on its link for `station`."""
-        self._journals[end][station].got.append(_Entry(text, link, at, head(text)))
+        """Record that `end` received `text` on its link for `station`."""
+        self._journals[end][station].got.append(_Entry(text, link, at, read_head(text)))
         self.frames += 1
 
     def link_ended(self, link: int, at: float) -> None:
-        """A link is over."""
+        """Record the end of a link."""
         self._ended[link] = at
 
     def count(self) -> MessageCounts:
-        """What became of all frames until now."""
+        """Classify all frames until now."""
         found: Counter[str] = Counter()
         for station in {name for journals in self._journals.values() for name in journals}:
             below, above = self._journals[End.STATION][station], self._journals[End.BACKEND][station]
             down = {own.head for own in _own(above, below)}
-            up = {own.head for own in _own(below, above) if read(own.text).action in OWN_WORDS}
+            up = {own.head for own in _own(below, above) if read_frame(own.text).action in OWN_ACTIONS}
             found += self._one_way(above, below, own=down, private={each.id for each in up})
             found += self._one_way(below, above, own=up, private={each.id for each in down})
         return MessageCounts(**{name: found[name] for name in MessageCounts.__struct_fields__})
@@ -107,7 +107,7 @@ class MessageLedger:
     def _one_way(
         self, sender: _Journal, addressee: _Journal, own: Set[FrameHead], private: Set[str]
     ) -> Counter[str]:
-        """The frames from one end to the other; answers to the `private` ids are for the controller only."""
+        """Classify frames of one direction; answers to the `private` ids are for the controller only."""
         found: Counter[str] = Counter()
         arrived: defaultdict[str, list[_Entry]] = defaultdict(list)
         for got in addressee.got:
@@ -127,7 +127,7 @@ class MessageLedger:
         return found
 
     def _missing(self, missing: list[_Entry], surplus: list[_Entry], sender: _Journal) -> Counter[str]:
-        """Altered and lost frames; the altered ones are taken from `surplus`."""
+        """Count altered and lost frames; the altered ones are removed from `surplus`."""
         found: Counter[str] = Counter()
         settled = {(got.link, got.head.id) for got in sender.got if got.head.kind in ANSWERS}
         for sent in missing:
@@ -135,7 +135,9 @@ class MessageLedger:
             if other is not None:
                 surplus.remove(other)
                 found["altered"] += 1
-            elif not (sent.head.asks and (sent.link, sent.head.id) in settled) and not self._in_flight(sent):
+            elif not (sent.head.is_call and (sent.link, sent.head.id) in settled) and not self._in_flight(
+                sent
+            ):
                 found["lost"] += 1
         return found
 
@@ -144,13 +146,13 @@ class MessageLedger:
 
 
 def _own(sender: _Journal, addressee: _Journal) -> list[_Entry]:
-    """What one end was asked and the other never asked it."""
+    """Return the calls that one end received and the other never sent."""
     asked = {sent.head for sent in sender.sent}
-    return [got for got in addressee.got if got.head.asks and got.head not in asked]
+    return [got for got in addressee.got if got.head.is_call and got.head not in asked]
 
 
 def _surplus(surplus: list[_Entry], addressee: _Journal, own: Set[FrameHead]) -> Counter[str]:
-    """Frames that nobody sent: the controller's own, its word for a silent peer, or duplicates."""
+    """Classify frames that neither end sent: the controller's own, or duplicates."""
     found: Counter[str] = Counter()
     answers = Counter((got.link, got.head.id) for got in addressee.got if got.head.kind in ANSWERS)
     for got in surplus:

@@ -12,20 +12,21 @@ from trio_websocket import ConnectionClosed, WebSocketConnection
 from controller.demo.demo_frames import (
     CALL,
     CALL_RESULT,
+    DemoError,
     FrameStyle,
     Payload,
     PeerFrame,
     not_implemented,
-    read,
+    read_frame,
 )
 from controller.demo.message_ledger import End, MessageLedger
 
 ANSWER_S = 30.0
-"""How long a peer waits for the answer to its CALL."""
+"""Timeout of a CALL of a peer."""
 
 
-class NoAnswerError(Exception):
-    """A CALL had no answer in time."""
+class NoAnswerError(DemoError):
+    """A CALL was not answered in time."""
 
 
 class PeerConnection:
@@ -37,10 +38,10 @@ class PeerConnection:
         station: str,
         socket: WebSocketConnection,
         ledger: MessageLedger,
-        hand: FrameStyle,
+        style: FrameStyle,
         counts: bool,
     ) -> None:
-        self.hand = hand
+        self.style = style
         self.link = ledger.new_link()
         self._end, self._station = end, station
         self._socket = socket
@@ -53,7 +54,7 @@ class PeerConnection:
         self._answered = trio.Event()
 
     async def idle(self) -> None:
-        """Wait until no CALL of ours is without its answer."""
+        """Wait until every CALL of this end has its answer."""
         async with self._turn:
             pass
 
@@ -65,12 +66,12 @@ class PeerConnection:
     async def ask(self, action: str, payload: Payload, message_id: str | None = None) -> Payload | None:
         """Send a CALL in its turn and wait for its answer: the result, or None for an error.
 
-        Raises NoAnswer where none comes within ANSWER_S, and ConnectionClosed.
+        Raises NoAnswerError if none comes within ANSWER_S, and ConnectionClosed.
         """
         async with self._turn:
             self._asked, self._answer = message_id or self.new_id(), None
             self._answered = trio.Event()
-            await self.send(self.hand.write(CALL, self._asked, action, payload))
+            await self.send(self.style.write(CALL, self._asked, action, payload))
             with trio.move_on_after(ANSWER_S):
                 await self._answered.wait()
             answer: PeerFrame | None = self._answer
@@ -79,7 +80,7 @@ class PeerConnection:
         return answer.payload if answer.kind == CALL_RESULT else None
 
     def new_id(self) -> str:
-        """An id for a CALL of this end, unique on this link."""
+        """Return a new message id, unique on this link."""
         self._count += 1
         return str(self._count) if self._counts else str(uuid.uuid4())
 
@@ -88,27 +89,27 @@ class PeerConnection:
         while True:
             text = await self._socket.get_message()
             if isinstance(text, bytes):
-                continue  # nobody sends binary frames here; and nothing asks for an answer to one
+                continue  # the peers exchange no binary frames
             self._ledger.got(self._end, self._station, self.link, text, trio.current_time())
-            frame = read(text)
+            frame = read_frame(text)
             if frame.kind == CALL:
                 result = await serve(frame)
                 if result is None:
-                    await self.send(not_implemented(self.hand, frame.id, frame.action))
+                    await self.send(not_implemented(self.style, frame.id, frame.action))
                 else:
-                    await self.send(self.hand.write(CALL_RESULT, frame.id, result))
+                    await self.send(self.style.write(CALL_RESULT, frame.id, result))
             elif frame.id == self._asked:
                 self._answer = frame
                 self._answered.set()
 
 
 @asynccontextmanager
-async def until_lost(line: PeerConnection, ledger: MessageLedger) -> AsyncIterator[trio.Nursery]:
-    """A nursery for the tasks of a link. When it is lost, all of them end, and the block ends in peace."""
+async def closed_on_loss(connection: PeerConnection, ledger: MessageLedger) -> AsyncIterator[trio.Nursery]:
+    """Open a nursery for the tasks of a link; all end when it is lost, and so does the block."""
     try:
         async with trio.open_nursery() as nursery:
             yield nursery
     except* (ConnectionClosed, NoAnswerError):
         pass
     finally:
-        ledger.link_ended(line.link, trio.current_time())
+        ledger.link_ended(connection.link, trio.current_time())

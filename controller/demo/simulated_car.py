@@ -7,14 +7,14 @@ from collections import deque
 import msgspec
 
 PAUSE_BELOW_A = 6.0
-"""The control pilot knows no current below 6 A: less means pause (IEC 61851-1, annex A)."""
+"""The control pilot has no current below 6 A: less means pause (IEC 61851-1, annex A)."""
 
 TAPER = 0.1
 """The last tenth of the need is charged with falling current."""
 
 
 class CarSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """A car: what it can take, and how quick it is.
+    """Properties of a car: current, energy and delays.
 
     `reaction_s` passes from a change of the pilot to the car's following it; a rise takes `ramp_s` from
     nothing to `max_a`; after a pause it needs `resume_s` before it draws again.
@@ -37,29 +37,29 @@ class Car:
         self.charged_wh = 0.0
         self._pilot_a = 0.0
         self._seen_a = 0.0
-        self._coming: deque[tuple[float, float]] = deque()
+        self._pending: deque[tuple[float, float]] = deque()
         """Changes of the pilot that the car has not reacted to yet: due time, A; a few seconds' worth."""
         self._draws_from: float | None = None
 
     @property
     def full(self) -> bool:
-        """Whether it has what it needed."""
+        """Return whether the car has the energy that it needs."""
         return self.charged_wh >= self.spec.need_wh
 
     @property
     def wanted_a(self) -> float:
-        """What it would draw by itself now."""
+        """Return the current that the car would draw without a limit (A)."""
         if self.full:
             return 0.0
         share = (self.spec.need_wh - self.charged_wh) / (TAPER * self.spec.need_wh)
         return max(PAUSE_BELOW_A, self.spec.max_a * min(1.0, share))
 
     def advance(self, offered_a: float, now: float, step_s: float, voltage_v: float, phases: int) -> float:
-        """React to the pilot, then charge for `step_s`; the energy taken in Wh."""
+        """React to the pilot, then charge for `step_s`; returns the energy (Wh)."""
         self._follow(offered_a, now)
         target_a = self._target(now)
         rise_a = self.spec.max_a / self.spec.ramp_s * step_s
-        # Falling needs no ramp: whatever a car does in between, it must be down when its time is over.
+        # A fall has no ramp: the car has to be down when its reaction time is over.
         self.current_a = min(target_a, self.current_a + rise_a)
         energy_wh = self.current_a * voltage_v * phases * step_s / 3600
         self.charged_wh += energy_wh
@@ -68,9 +68,9 @@ class Car:
     def _follow(self, offered_a: float, now: float) -> None:
         if offered_a != self._pilot_a:
             self._pilot_a = offered_a
-            self._coming.append((now + self.spec.reaction_s, offered_a))
-        while self._coming and self._coming[0][0] <= now:
-            _, self._seen_a = self._coming.popleft()
+            self._pending.append((now + self.spec.reaction_s, offered_a))
+        while self._pending and self._pending[0][0] <= now:
+            _, self._seen_a = self._pending.popleft()
 
     def _target(self, now: float) -> float:
         if self._seen_a < PAUSE_BELOW_A:

@@ -1,7 +1,7 @@
 """A simulated backend (CSMS): one WebSocket a station at ws://127.0.0.1:PORT/ocpp/{station}.
 
-It answers whatever a station sends, and now and then commands something, in odd writing on purpose: what
-stands between must carry every byte as it is.
+It answers whatever a station sends, and now and then commands something, in odd writing on purpose: the
+controller in between has to relay every byte unchanged.
 """
 
 from __future__ import annotations
@@ -16,50 +16,50 @@ from urllib.parse import unquote
 import trio
 from trio_websocket import WebSocketRequest, serve_websocket
 
-from controller.demo.demo_frames import HANDS, Payload, PeerFrame
+from controller.demo.demo_frames import STYLES, Payload, PeerFrame
 from controller.demo.message_ledger import End, MessageLedger
-from controller.demo.peer_connection import NoAnswerError, PeerConnection, until_lost
+from controller.demo.peer_connection import NoAnswerError, PeerConnection, closed_on_loss
 
 VERSIONS = ("ocpp1.6", "ocpp2.0.1", "ocpp2.1")
 COMMAND_S = (4.0, 12.0)
-"""Between two commands to a station."""
+"""Shortest and longest time between two commands to a station."""
 
 HEARTBEAT_S = 30
 SITE_S = 10.0
-"""How long the site's own link is waited for."""
+"""Timeout of the wait for the site's own link."""
 _FIRST_TRANSACTION = 1_799_999_000
-"""Near the top of what backends are seen to give as 1.6 transaction ids."""
+"""Near the highest 1.6 transaction ids that backends use."""
 
 
-class SimulatedBackend:
-    """Answers and commands all stations of a site."""
+class SimulatedCsms:
+    """CSMS that answers and commands all stations of a site."""
 
     def __init__(self, ledger: MessageLedger, seed: int, site_id: str) -> None:
         self.quiet = False
-        """Set it, and it commands nothing new: the run is about to end."""
+        """No new commands: the run is about to end."""
         self._ledger = ledger
         self._seed = seed
         self._transactions = itertools.count(_FIRST_TRANSACTION)
         self._known: dict[str, int] = {}
-        """1.6: StartTransactions that it has answered, as a station may send one again."""
-        self._lines: set[PeerConnection] = set()
+        """Answered StartTransactions of OCPP 1.6, which a station may send again."""
+        self._connections: set[PeerConnection] = set()
         self._site_id = site_id
-        self._site_line: PeerConnection | None = None
-        self._site_there = trio.Event()
+        self._site_connection: PeerConnection | None = None
+        self._site_connected = trio.Event()
 
-    async def ask_site(self, action: str, payload: Payload) -> Payload:
-        """Ask the controller itself, by its own link. Raises NoAnswer where there is none."""
+    async def call_site(self, action: str, payload: Payload) -> Payload:
+        """Send a CALL to the controller itself over its own link. Raises NoAnswerError."""
         with trio.move_on_after(SITE_S):
-            await self._site_there.wait()
-        answer = None if self._site_line is None else await self._site_line.ask(action, payload)
+            await self._site_connected.wait()
+        answer = None if self._site_connection is None else await self._site_connection.ask(action, payload)
         if answer is None:
             raise NoAnswerError(f"{self._site_id} has no answer to {action}")
         return answer
 
     async def idle(self) -> None:
-        """Wait until no station owes it an answer."""
-        for line in list(self._lines):
-            await line.idle()
+        """Wait until every command has its answer."""
+        for connection in list(self._connections):
+            await connection.idle()
 
     async def serve(self, *, task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until cancelled; starts with the bound port."""
@@ -78,35 +78,35 @@ class SimulatedBackend:
             return
         dice = random.Random(f"{self._seed}/backend/{station}")
         socket = await request.accept(subprotocol=version)
-        line = PeerConnection(
-            End.BACKEND, station, socket, self._ledger, dice.choice(HANDS), counts=dice.random() < 0.5
+        connection = PeerConnection(
+            End.BACKEND, station, socket, self._ledger, dice.choice(STYLES), counts=dice.random() < 0.5
         )
-        self._lines.add(line)
+        self._connections.add(connection)
         try:
-            async with until_lost(line, self._ledger) as nursery:
+            async with closed_on_loss(connection, self._ledger) as nursery:
 
                 async def answer(frame: PeerFrame) -> Payload | None:
                     await trio.sleep(dice.uniform(0.005, 0.08))
                     return self._answer(station, version, frame)
 
-                nursery.start_soon(line.listen, answer)
-                nursery.start_soon(self._command, station, version, line, dice)
+                nursery.start_soon(connection.listen, answer)
+                nursery.start_soon(self._command, station, version, connection, dice)
         finally:
-            self._lines.remove(line)
+            self._connections.remove(connection)
 
     async def _serve_site(self, request: WebSocketRequest, version: str) -> None:
-        """The controller's own link: nobody stands between, so its frames are not counted."""
+        """Serve the controller's own link, whose frames are not relayed and so not counted."""
         socket = await request.accept(subprotocol=version)
         aside = MessageLedger()
-        line = PeerConnection(End.BACKEND, self._site_id, socket, aside, HANDS[0], counts=False)
-        self._site_line = line
-        self._site_there.set()
+        connection = PeerConnection(End.BACKEND, self._site_id, socket, aside, STYLES[0], counts=False)
+        self._site_connection = connection
+        self._site_connected.set()
 
         async def answer(frame: PeerFrame) -> Payload | None:
             return self._answer(self._site_id, version, frame)
 
-        async with until_lost(line, aside):
-            await line.listen(answer)
+        async with closed_on_loss(connection, aside):
+            await connection.listen(answer)
 
     def _answer(self, station: str, version: str, frame: PeerFrame) -> Payload | None:
         now = datetime.now(UTC).isoformat()
@@ -132,20 +132,22 @@ class SimulatedBackend:
                 return {}
         return None
 
-    async def _command(self, station: str, version: str, line: PeerConnection, dice: random.Random) -> None:
+    async def _command(
+        self, station: str, version: str, connection: PeerConnection, dice: random.Random
+    ) -> None:
         while True:
             await trio.sleep(dice.uniform(*COMMAND_S))
             if self.quiet:
                 return
-            action, payload = some_command(version, dice)
+            action, payload = random_command(version, dice)
             try:
-                await line.ask(action, payload)
+                await connection.ask(action, payload)
             except NoAnswerError:
                 continue
 
 
-def some_command(version: str, dice: random.Random) -> tuple[str, Payload]:
-    """A command that a backend may well send; whether the station knows it is its own affair."""
+def random_command(version: str, dice: random.Random) -> tuple[str, Payload]:
+    """Return a random command, also of actions that the station does not implement."""
     commands: list[tuple[str, Payload]] = [
         ("TriggerMessage", {"requestedMessage": dice.choice(("Heartbeat", "StatusNotification", "Günther"))}),
         (

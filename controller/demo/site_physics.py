@@ -1,8 +1,8 @@
-"""The site as it physically is: circuits, outlets, cars and loads, and what flows where at each moment.
+"""Physics of the site: circuits, outlets, cars and loads, and the current in each at every moment.
 
-It knows nothing of OCPP or of the controller: stations tell it the current that their profiles allow
-(`Outlet.limit_a`), and it answers with the current that flows. What it records is the truth that the
-report is made of.
+It is independent of OCPP and of the controller: stations set the current that their profiles allow
+(`PhysicalOutlet.limit_a`), and the physics returns the current that flows. The report is made of its
+records.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ STEP_S = 0.1
 """The longest step of the integration."""
 
 OVER_A = 0.01
-"""So much above its limit is rounding, not load."""
+"""Excess above a limit that is rounding, not load."""
 
 Load = Callable[[float], PhaseAmps]
-"""Another load than cars: A per phase at a time (s since the start)."""
+"""A load other than cars: A per phase at a time (s since the start)."""
 
 
 class CircuitPlan(msgspec.Struct, frozen=True, kw_only=True):
     """A fuse: `limit_a` per phase, below `parent` (None: the grid connection).
 
-    `margin_a` is what its owner has the controller keep free for other loads that are switched on.
+    `margin_a` is kept free by the controller for other loads that are switched on.
     """
 
     id: str
@@ -59,44 +59,44 @@ class PhysicalOutlet:
         self.plan = plan
         self.car: Car | None = None
         self.enabled = False
-        """Whether the station lets current flow: a transaction runs."""
+        """The contactor is closed: a transaction runs."""
         self.limit_a = math.inf
-        """What the station's profiles allow now; it stands below the outlet's own maximum."""
+        """Current that the station's profiles allow now, beside the outlet's own maximum."""
         self.single_phase = False
-        """Whether the station has switched all but its first phase off."""
+        """The station has switched off all but its first phase."""
         self.energy_wh = 0.0
-        """The outlet's meter: it never goes back."""
+        """The outlet's meter, which only rises."""
 
     @property
     def offered_a(self) -> float:
-        """What the control pilot tells the car (A per phase)."""
+        """Return the current that the control pilot signals (A per phase)."""
         return min(self.limit_a, self.plan.max_a) if self.enabled else 0.0
 
     @property
     def used_phases(self) -> tuple[int, ...]:
-        """The site's phases that the plugged car draws from."""
+        """Return the site's phases that the plugged car draws from."""
         connected = self.plan.phases[:1] if self.single_phase else self.plan.phases
         return connected[: self.car.spec.phases] if self.car else ()
 
     @property
     def drawn_a(self) -> float:
-        """A on each of the used phases."""
+        """Return A on each of the used phases."""
         return self.car.current_a if self.car else 0.0
 
     @property
     def wanted_a(self) -> float:
-        """What would flow on each used phase, were there no limit but the car's and the outlet's."""
+        """Return A on each used phase if only car and outlet limited it."""
         if self.car is None or not self.enabled:
             return 0.0
         return min(self.car.wanted_a, self.plan.max_a)
 
     def station_phases_a(self) -> PhaseAmps:
-        """What the station's own meter shows on its L1, L2, L3."""
+        """Return the currents of the station's own meter on its L1, L2, L3 (A)."""
         drawing = len(self.used_phases)
         return tuple(self.drawn_a if phase < drawing else 0.0 for phase in range(3))  # type: ignore[return-value]
 
     def advance(self, now: float, step_s: float) -> float:
-        """Let the car react and charge for one step; the energy of the step in Wh."""
+        """Let the car react and charge for one step; returns the energy of the step (Wh)."""
         if self.car is None:
             return 0.0
         energy_wh = self.car.advance(self.offered_a, now, step_s, VOLTAGE_V, len(self.used_phases))
@@ -105,7 +105,7 @@ class PhysicalOutlet:
 
 
 class PhysicalCircuitRecord:
-    """What a circuit went through: the peak per phase (A), and seconds with any phase above the limit."""
+    """History of a circuit: the peak per phase (A), and seconds with any phase above the limit."""
 
     def __init__(self) -> None:
         self.peak_a: PhaseAmps = (0.0, 0.0, 0.0)
@@ -124,14 +124,14 @@ class SimulatedSite:
         self.energy_wh = 0.0
         """Delivered to cars."""
         self.possible_wh = 0.0
-        """What the limits would have let through to the same cars; see `possible_a`."""
+        """Energy that the limits would have allowed the same cars; see `possible_a`."""
         self.now = 0.0
         self.dimmed_to_w: float | None = None
-        """What the grid operator lets all outlets draw together at this moment; None: no limit."""
+        """The grid operator's limit for all outlets together now; None: no limit."""
         self._loads = loads
 
     def advance(self, until: float) -> None:
-        """Go on to the time `until` (s since the start), in steps of at most STEP_S."""
+        """Advance to the time `until` (s since the start), in steps of at most STEP_S."""
         while until - self.now > 1e-9:
             step_s = min(STEP_S, until - self.now)
             self.now += step_s
@@ -143,18 +143,18 @@ class SimulatedSite:
             self._record(step_s)
 
     def currents_a(self) -> dict[str, PhaseAmps]:
-        """What flows through each circuit now."""
+        """Return the current of each circuit now (A per phase)."""
         return self._sums(lambda outlet: outlet.drawn_a)
 
     def granted_a(self) -> dict[str, PhaseAmps]:
-        """What is left of each circuit's current once the cars have obeyed the limits of this moment."""
+        """Return the current of each circuit once all cars have followed the present limits."""
         return self._sums(lambda outlet: min(outlet.drawn_a, outlet.offered_a))
 
     def possible_a(self) -> PhaseAmps:
-        """What the limits would let through to the cars now, per phase of the grid connection.
+        """Return what the limits would allow the cars now, per phase of the grid connection.
 
-        For each phase by itself the largest flow through the tree: a circuit passes what hangs below it
-        and wants current, up to its limit less its margin and its other loads. As three-phase cars need
+        For each phase by itself the largest flow through the tree: a circuit passes what the cars
+        below it want, up to its limit less its margin and its other loads. As three-phase cars need
         the same current on each of their phases, this is a bound that no controller can beat;
         semi-continuous currents, ramps and reaction times lower what it can reach further.
         """

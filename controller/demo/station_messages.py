@@ -1,4 +1,4 @@
-"""What a simulated station says, in OCPP 1.6 and in 2.0.1 and 2.1: action and payload, pure.
+"""Messages of a simulated station in OCPP 1.6, 2.0.1 and 2.1: action and payload. Sans-IO.
 
 Sources: OCPP 1.6 edition 2, sections 4 and 6; OCPP 2.0.1 and 2.1 Part 2, chapters B to J.
 """
@@ -15,7 +15,7 @@ from controller.demo.site_physics import VOLTAGE_V, PhaseAmps
 
 
 class MessageStyle(enum.Enum):
-    """How a station's meter reports the current; the field has all of these."""
+    """Form in which a station reports its current; all of these are in the field."""
 
     AMPS = "A per phase"
     ONE_AMP = "one value in A, no phase"
@@ -29,8 +29,8 @@ class StationMessage(NamedTuple):
     payload: Payload
 
 
-class Make(NamedTuple):
-    """Who a station says that it is, and how it reports."""
+class StationIdentity(NamedTuple):
+    """Identity of a station, and the form of its reports."""
 
     station: str
     vendor: str
@@ -39,7 +39,7 @@ class Make(NamedTuple):
 
 
 class MeteredSession(msgspec.Struct, kw_only=True):
-    """A charging session at an outlet; `number` is what a 1.6 backend calls the transaction.
+    """A charging session at an outlet; `number` is the transaction id of a 1.6 backend.
 
     `since` in s (UTC) on the station's clock; `phases` is how many of them the car uses.
     """
@@ -50,13 +50,13 @@ class MeteredSession(msgspec.Struct, kw_only=True):
     since: float
     phases: int
     number: int | None = None
-    told: int = -1
+    sequence: int = -1
     """The sequence number of the latest TransactionEvent."""
 
     def next_number(self) -> int:
-        """The sequence number of a new TransactionEvent (E01)."""
-        self.told += 1
-        return self.told
+        """Return the sequence number of a new TransactionEvent (E01)."""
+        self.sequence += 1
+        return self.sequence
 
 
 class Sample(NamedTuple):
@@ -68,61 +68,63 @@ class Sample(NamedTuple):
 
 
 class StationDialect(Protocol):
-    """One OCPP version's way to say it. `when` is a timestamp on the station's clock.
+    """Messages in one OCPP version. `when` is a timestamp on the station's clock.
 
     `state` is one of OCPP 1.6's connector states.
     """
 
-    def boot(self, make: Make) -> StationMessage:
-        """It has started."""
+    def boot(self, identity: StationIdentity) -> StationMessage:
+        """Return the BootNotification."""
 
     def status(self, evse: int, state: str, when: str) -> StationMessage:
-        """An outlet's state."""
+        """Return the state of an outlet."""
 
     def authorize(self, tag: str) -> StationMessage:
-        """May this driver charge?"""
+        """Return the Authorize of a driver."""
 
     def started(self, session: MeteredSession, sample: Sample, when: str) -> StationMessage:
-        """A transaction begins."""
+        """Return the message of a transaction's start."""
 
     def charging_state(self, session: MeteredSession, state: str, when: str) -> StationMessage:
-        """A running transaction changes its state."""
+        """Return the message of a changed state of a transaction."""
 
-    def metered(self, make: Make, session: MeteredSession, sample: Sample, when: str) -> StationMessage:
-        """The meter's values in a running transaction."""
+    def metered(
+        self, identity: StationIdentity, session: MeteredSession, sample: Sample, when: str
+    ) -> StationMessage:
+        """Return the meter values of a running transaction."""
 
     def stopped(self, session: MeteredSession, sample: Sample, when: str) -> StationMessage:
-        """A transaction is over."""
+        """Return the message of a transaction's end."""
 
 
 class StationDialect16:
     """OCPP 1.6."""
 
-    def boot(self, make: Make) -> StationMessage:
-        """See `Talk`."""
+    def boot(self, identity: StationIdentity) -> StationMessage:
+        """See `StationDialect`."""
         return StationMessage(
             "BootNotification",
             {
-                "chargePointVendor": make.vendor,
-                "chargePointModel": make.model,
-                "chargePointSerialNumber": make.station,
+                "chargePointVendor": identity.vendor,
+                "chargePointModel": identity.model,
+                "chargePointSerialNumber": identity.station,
                 "firmwareVersion": "1.6.3-demo",
             },
         )
 
     def status(self, evse: int, state: str, when: str) -> StationMessage:
-        """See `Talk`."""
+        """See `StationDialect`."""
         return StationMessage(
             "StatusNotification",
             {"connectorId": evse, "errorCode": "NoError", "status": state, "timestamp": when},
         )
 
     def authorize(self, tag: str) -> StationMessage:
-        """See `Talk`."""
+        """See `StationDialect`."""
         return StationMessage("Authorize", {"idTag": tag})
 
     def started(self, session: MeteredSession, sample: Sample, when: str) -> StationMessage:
-        """See `Talk`."""
+        """See `StationDialect`."""
         return StationMessage(
             "StartTransaction",
             {
@@ -137,12 +139,14 @@ class StationDialect16:
         """See `Talk`: 1.6 has the connector's state for it."""
         return self.status(session.evse, state, when)
 
-    def metered(self, make: Make, session: MeteredSession, sample: Sample, when: str) -> StationMessage:
-        """See `Talk`."""
+    def metered(
+        self, identity: StationIdentity, session: MeteredSession, sample: Sample, when: str
+    ) -> StationMessage:
+        """See `StationDialect`."""
         values = [
             {"value": f"{value:.2f}", "context": "Sample.Periodic", "measurand": measurand, "unit": unit}
             | ({"phase": phase} if phase else {})
-            for measurand, phase, value, unit in _values(make.style, sample)
+            for measurand, phase, value, unit in _values(identity.style, sample)
         ]
         return StationMessage(
             "MeterValues",
@@ -154,7 +158,7 @@ class StationDialect16:
         )
 
     def stopped(self, session: MeteredSession, sample: Sample, when: str) -> StationMessage:
-        """See `Talk`."""
+        """See `StationDialect`."""
         return StationMessage(
             "StopTransaction",
             {
@@ -170,23 +174,23 @@ class StationDialect16:
 class StationDialect2:
     """OCPP 2.0.1 and 2.1."""
 
-    def boot(self, make: Make) -> StationMessage:
-        """See `Talk`."""
+    def boot(self, identity: StationIdentity) -> StationMessage:
+        """See `StationDialect`."""
         return StationMessage(
             "BootNotification",
             {
                 "reason": "PowerUp",
                 "chargingStation": {
-                    "vendorName": make.vendor,
-                    "model": make.model,
-                    "serialNumber": make.station,
+                    "vendorName": identity.vendor,
+                    "model": identity.model,
+                    "serialNumber": identity.station,
                     "firmwareVersion": "2.1.0-demo",
                 },
             },
         )
 
     def status(self, evse: int, state: str, when: str) -> StationMessage:
-        """See `Talk`."""
+        """See `StationDialect`."""
         connector = state if state in ("Available", "Unavailable", "Faulted") else "Occupied"
         return StationMessage(
             "StatusNotification",
@@ -194,29 +198,31 @@ class StationDialect2:
         )
 
     def authorize(self, tag: str) -> StationMessage:
-        """See `Talk`."""
+        """See `StationDialect`."""
         return StationMessage("Authorize", {"idToken": {"idToken": tag, "type": "ISO14443"}})
 
     def started(self, session: MeteredSession, sample: Sample, when: str) -> StationMessage:
-        """See `Talk`."""
+        """See `StationDialect`."""
         said = self._event(session, "Started", "Authorized", "EVConnected", when)
         said.payload["idToken"] = {"idToken": session.tag, "type": "ISO14443"}
         said.payload["meterValue"] = [_meter_value_2(MessageStyle.AMPS, sample, "Transaction.Begin", when)]
         return said
 
     def charging_state(self, session: MeteredSession, state: str, when: str) -> StationMessage:
-        """See `Talk`."""
+        """See `StationDialect`."""
         return self._event(session, "Updated", "ChargingStateChanged", state, when)
 
-    def metered(self, make: Make, session: MeteredSession, sample: Sample, when: str) -> StationMessage:
-        """See `Talk`."""
+    def metered(
+        self, identity: StationIdentity, session: MeteredSession, sample: Sample, when: str
+    ) -> StationMessage:
+        """See `StationDialect`."""
         state = "Charging" if max(sample.current_a) > 0 else "SuspendedEVSE"
         said = self._event(session, "Updated", "MeterValuePeriodic", state, when)
-        said.payload["meterValue"] = [_meter_value_2(make.style, sample, "Sample.Periodic", when)]
+        said.payload["meterValue"] = [_meter_value_2(identity.style, sample, "Sample.Periodic", when)]
         return said
 
     def stopped(self, session: MeteredSession, sample: Sample, when: str) -> StationMessage:
-        """See `Talk`."""
+        """See `StationDialect`."""
         said = self._event(session, "Ended", "EVCommunicationLost", "Idle", when)
         said.payload["transactionInfo"]["stoppedReason"] = "EVDisconnected"
         said.payload["meterValue"] = [_meter_value_2(MessageStyle.AMPS, sample, "Transaction.End", when)]

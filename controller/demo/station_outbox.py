@@ -1,4 +1,4 @@
-"""What a simulated station still has to say: in order, and across lost links where it must not be lost."""
+"""Outbox of a simulated station: in order, and across lost links for transaction messages."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from controller.demo.demo_frames import Payload
 from controller.demo.station_messages import StationMessage
 
 CROWDED = 500
-"""With so many messages waiting, a station stops sampling its meter: what it must tell still finds room."""
+"""From this length of the queue on, a station stops sampling its meter."""
 
 FULL = 1000
-"""More than that a station cannot keep."""
+"""Most messages that a station can queue."""
 
 
 class Outgoing:
     """A message that waits for its turn or its answer.
 
     It is built when it is first sent, as a 1.6 transaction has no number before. `result` is the
-    answer's payload; None for an error, or where the message was given up with its link.
+    answer's payload; None for an error, or where the message was dropped with its link.
     """
 
     def __init__(
@@ -37,13 +37,13 @@ class Outgoing:
 
     @property
     def said(self) -> StationMessage:
-        """The message: the same one each time that it is sent."""
+        """Return the message, the same each time that it is sent."""
         if self._built is None:
             self._built = self._build()
         return self._built
 
     def settle(self, result: Payload | None) -> None:
-        """It has its answer, or will never have one."""
+        """Finish the message with its answer; None if there is none."""
         self.result = result
         if result is not None and self._then:
             self._then(result)
@@ -51,12 +51,12 @@ class Outgoing:
 
 
 class StationOutbox:
-    """The queue of one station. One message at a time is under way: the first."""
+    """The queue of one station; only the first message is being sent."""
 
     def __init__(self) -> None:
         self.online = False
         self.closed = False
-        """Set it, and what is in line still goes, but nothing new comes: the run is about to end."""
+        """No new messages: the run is about to end."""
         self._queue: deque[Outgoing] = deque()
         self._changed = trio.Event()
 
@@ -64,8 +64,8 @@ class StationOutbox:
         return len(self._queue)
 
     @property
-    def crowded(self) -> bool:
-        """Whether what can be left out should be left out."""
+    def is_crowded(self) -> bool:
+        """Return whether optional messages should be left out."""
         return len(self._queue) >= CROWDED
 
     def post(
@@ -75,10 +75,10 @@ class StationOutbox:
         kept: bool,
         then: Callable[[Payload], None] | None = None,
     ) -> Outgoing:
-        """Put a message in line.
+        """Queue a message.
 
         What belongs to a transaction must be `kept` (OCPP 1.6 ed. 2, 3.7; 2.0.1 Part 2, E04); anything
-        else is given up at once while there is no link.
+        else is dropped at once while there is no link.
         """
         outgoing = Outgoing(build, kept, then)
         if (kept or self.online) and not self.closed and len(self._queue) < FULL:
@@ -89,25 +89,25 @@ class StationOutbox:
         return outgoing
 
     async def first(self) -> Outgoing:
-        """The message whose turn it is; waits until there is one."""
+        """Return the first message; waits until there is one."""
         while not self._queue:
             await self._changed.wait()
         return self._queue[0]
 
     def settle(self, outgoing: Outgoing, result: Payload | None) -> None:
-        """The first message is done."""
+        """Remove the first message with its answer."""
         self._queue.remove(outgoing)
         outgoing.settle(result)
         self._change()
 
     def link_lost(self) -> None:
-        """Give up what need not be kept."""
+        """Drop messages that need not be kept."""
         self.online = False
         for outgoing in [each for each in self._queue if not each.kept]:
             self.settle(outgoing, None)
 
-    async def emptied(self) -> None:
-        """Wait until nothing is left to say."""
+    async def wait_empty(self) -> None:
+        """Wait until the queue is empty."""
         while self._queue:
             await self._changed.wait()
 

@@ -1,4 +1,4 @@
-"""What a simulated station is: its identity, its outlets and its habits."""
+"""Plan of a simulated station: identity, outlets and behavior."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ import msgspec
 
 from controller.demo.demo_frames import FrameStyle
 from controller.demo.site_physics import OutletPlan
-from controller.demo.station_messages import Make
+from controller.demo.station_messages import StationIdentity
 
 
 class StationPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """A station: who it is, its outlets, and its habits.
+    """Identity, outlets and behavior of a station.
 
-    `counts` numbers its CALLs from 1 on each link; `slow_s` is how far its clock is behind; `meter_s` is
-    between two reports of its meter; `away` is when it vanishes, and for how long (s since the start),
+    `counts` numbers its CALLs from 1 on each link; `slow_s` is the lag of its clock; `meter_s` is the
+    interval of its meter values; `away` is when it disconnects, and for how long (s since the start),
     None for never.
     """
 
-    make: Make
+    identity: StationIdentity
     version: str
     outlets: tuple[OutletPlan, ...]
-    hand: FrameStyle
+    style: FrameStyle
     counts: bool = False
     slow_s: float = 0.0
     meter_s: float = 8.0
@@ -29,4 +29,4 @@ class StationPlan(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def id(self) -> str:
         """The station's OCPP identity."""
-        return self.make.station
+        return self.identity.station

@@ -1,4 +1,4 @@
-"""What a simulated station tells of its outlets: built now, said when its turn comes."""
+"""Reports of a simulated station: built now, sent when their turn comes."""
 
 from __future__ import annotations
 
@@ -21,65 +21,65 @@ from controller.demo.station_plan import StationPlan
 
 
 class StationReporter:
-    """Puts the station's messages into its outbox. `utc` is the world's clock (POSIX s)."""
+    """Writer of the station's messages into its outbox. `utc` is the true clock (POSIX s)."""
 
     def __init__(
         self, plan: StationPlan, outbox: StationOutbox, utc: Callable[[], float] = time.time
     ) -> None:
-        self.talk: StationDialect = StationDialect16() if plan.version == "ocpp1.6" else StationDialect2()
+        self.dialect: StationDialect = StationDialect16() if plan.version == "ocpp1.6" else StationDialect2()
         self.states = {outlet.key[1]: "Available" for outlet in plan.outlets}
-        """The state that each outlet was last said to be in."""
+        """Last reported state of each outlet."""
         self._plan, self._outbox, self._world_utc = plan, outbox, utc
 
     def utc(self) -> float:
-        """The station's own clock (POSIX s)."""
+        """Return the time of the station's own clock (POSIX s)."""
         return self._world_utc() - self._plan.slow_s
 
     def when(self) -> str:
-        """A timestamp on the station's own clock."""
+        """Return a timestamp of the station's own clock."""
         return datetime.fromtimestamp(self.utc(), UTC).isoformat(timespec="milliseconds")
 
     def heartbeat(self) -> None:
-        """A sign of life."""
+        """Queue a Heartbeat."""
         self._outbox.post(lambda: StationMessage("Heartbeat", {}), kept=False)
 
     def state(self, evse: int, state: str) -> None:
-        """An outlet's state, outside a transaction."""
+        """Queue the state of an outlet outside a transaction."""
         self.states[evse] = state
         when = self.when()
-        self._outbox.post(lambda: self.talk.status(evse, state, when), kept=False)
+        self._outbox.post(lambda: self.dialect.status(evse, state, when), kept=False)
 
     def authorize(self, tag: str) -> Outgoing:
-        """Ask whether a driver may charge."""
-        return self._outbox.post(lambda: self.talk.authorize(tag), kept=False)
+        """Queue the Authorize of a driver."""
+        return self._outbox.post(lambda: self.dialect.authorize(tag), kept=False)
 
     def started(self, session: MeteredSession, outlet: PhysicalOutlet) -> None:
-        """A transaction begins. The answer may give it a number."""
+        """Queue the start of a transaction, whose answer may have its number."""
         sample, when = _sample(outlet), self.when()
 
         def take_number(result: Payload) -> None:
             session.number = result.get("transactionId")
 
-        self._outbox.post(lambda: self.talk.started(session, sample, when), kept=True, then=take_number)
+        self._outbox.post(lambda: self.dialect.started(session, sample, when), kept=True, then=take_number)
 
     def charging_state(self, session: MeteredSession, state: str) -> None:
-        """A running transaction changes its state."""
+        """Queue a changed state of a running transaction."""
         self.states[session.evse] = state
         when = self.when()
         kept = self._plan.version != "ocpp1.6"  # there it is a status of the outlet, not of the transaction
-        self._outbox.post(lambda: self.talk.charging_state(session, state, when), kept=kept)
+        self._outbox.post(lambda: self.dialect.charging_state(session, state, when), kept=kept)
 
     def metered(self, session: MeteredSession, outlet: PhysicalOutlet) -> None:
-        """What the outlet's meter shows. Left out while the outbox is crowded: it must not grow for ever."""
-        if self._outbox.crowded:
+        """Queue meter values, unless the outbox is crowded."""
+        if self._outbox.is_crowded:
             return
         sample, when = _sample(outlet), self.when()
-        self._outbox.post(lambda: self.talk.metered(self._plan.make, session, sample, when), kept=True)
+        self._outbox.post(lambda: self.dialect.metered(self._plan.identity, session, sample, when), kept=True)
 
     def stopped(self, session: MeteredSession, outlet: PhysicalOutlet) -> None:
-        """A transaction is over."""
+        """Queue the end of a transaction."""
         sample, when = _sample(outlet), self.when()
-        self._outbox.post(lambda: self.talk.stopped(session, sample, when), kept=True)
+        self._outbox.post(lambda: self.dialect.stopped(session, sample, when), kept=True)
 
 
 def _sample(outlet: PhysicalOutlet) -> Sample:

@@ -14,6 +14,6 @@ from controller.tomlcheck.diagnostics import HintDiagnostic
 def load_configuration(path: Path) -> tuple[Config, list[HintDiagnostic]]:
     """Read and check a configuration file with everything that it names.
 
-    Raises FileUnreadableError if there is no text to read, ConfigError if it has errors.
+    Raises FileUnreadableError if there is no text to read, InvalidConfigError if it has errors.
     """
     return read_config(path, (check_signing, check_addresses), (find_signing_hints, find_port_hints))

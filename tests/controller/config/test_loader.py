@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from controller.config import Config, MeterConfig
 from controller.config import schema as config_module
-from controller.config.loader import ConfigError, check_config, read_config
+from controller.config.loader import InvalidConfigError, check_config, read_config
 from controller.tomlcheck.diagnostics import (
     Diagnostic,
     ErrorDiagnostic,
@@ -238,7 +238,7 @@ def test_secrets_that_are_none(
 ) -> None:
     if mode is not None:
         secret(tmp_path / "CS01", content, mode)
-    with pytest.raises(ConfigError) as raised:
+    with pytest.raises(InvalidConfigError) as raised:
         read_config(written(tmp_path, GOOD + 'password_file = "CS01"'))
     (mistake,) = raised.value.errors
     assert (mistake.line, mistake.key) == (14, 'station "CS01" password_file')
@@ -249,7 +249,7 @@ def test_secrets_that_are_none(
 def test_a_hash_is_for_stations_and_for_no_backend(tmp_path: Path) -> None:
     secret(tmp_path / "hash", f"$scrypt$ln=14,r=8,p=1$c2FsdA${'A' * 43}\n")
     text = GOOD.replace("{station}", '{station}"\npassword_file = "hash') + 'password_file = "hash"'
-    with pytest.raises(ConfigError) as raised:
+    with pytest.raises(InvalidConfigError) as raised:
         read_config(written(tmp_path, text))
     (mistake,) = raised.value.errors
     assert mistake.key == 'backend "cpo" password_file'
@@ -259,7 +259,7 @@ def test_a_hash_is_for_stations_and_for_no_backend(tmp_path: Path) -> None:
 def test_every_missing_certificate_is_told_beside_all_else(tmp_path: Path) -> None:
     text = GOOD.replace("{station}", '{station}"\nca = "ca.pem"\ncertificate = "up.pem"\nkey = "up.key')
     text += 'observer = "x"\n[listen]\ncertificate = "server.pem"\nkey = "server.key"\n'
-    with pytest.raises(ConfigError, match="6 errors") as raised:
+    with pytest.raises(InvalidConfigError, match="6 errors") as raised:
         read_config(written(tmp_path, text))
     assert [mistake.key for mistake in raised.value.errors] == [
         'backend "cpo" ca',
@@ -363,7 +363,7 @@ def test_swapped_certificate_and_key_are_named_as_such(tmp_path: Path) -> None:
     secret(tmp_path / "server.pem", "-----BEGIN PRIVATE KEY-----\n", 0o600)
     secret(tmp_path / "server.key", "-----BEGIN CERTIFICATE-----\n", 0o644)
     text = GOOD + '[listen]\ncertificate = "server.pem"\nkey = "server.key"\n'
-    with pytest.raises(ConfigError) as raised:
+    with pytest.raises(InvalidConfigError) as raised:
         read_config(written(tmp_path, text))
     assert [error.what.partition(" ")[2] for error in raised.value.errors] == [
         "holds a private key, not a certificate",
@@ -374,7 +374,7 @@ def test_swapped_certificate_and_key_are_named_as_such(tmp_path: Path) -> None:
 
 def test_store_that_is_a_file_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "store").write_text("")
-    with pytest.raises(ConfigError) as raised:
+    with pytest.raises(InvalidConfigError) as raised:
         read_config(written(tmp_path, GOOD + '[store]\ndirectory = "store"\n'))
     assert [error.key for error in raised.value.errors] == ["store.directory"]
 
@@ -387,7 +387,7 @@ def test_serial_port_under_two_names_is_an_error(tmp_path: Path) -> None:
     for unit, (name, device) in enumerate((("a", "ttyUSB0"), ("b", "by-id")), start=1):
         text += f'[[meter]]\nid = "{name}"\ndriver = "abb-b23"\ntransport = "rtu"\n'
         text += f'unit = {unit}\ndevice = "{tmp_path / device}"\n'
-    with pytest.raises(ConfigError) as raised:
+    with pytest.raises(InvalidConfigError) as raised:
         read_config(written(tmp_path, text))
     assert [error.key for error in raised.value.errors] == ['meter "b" device']
     assert "is the same port as" in raised.value.errors[0].what

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from controller.demo.demo_report import DemoReport, EvidenceReport
 from controller.demo.grid_operator import DimmingReport
 from controller.demo.message_ledger import MessageCounts
-from controller.demo.reaction_time import Reaction
+from controller.demo.reaction_watch import Reaction
 
 GOOD = DemoReport(
     stations={},

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.demo.installed_profiles import Charging, InstalledProfiles, ProfileRefusedError, parse
+from controller.demo.installed_profiles import Charging, InstalledProfiles, ProfileRefusedError, parse_profile
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC).timestamp()
 RUNNING = Charging("7", NOW - 100, 3)
@@ -64,7 +64,7 @@ def v2(
 def installed(*messages: dict[str, Any], running: str | None = "7") -> InstalledProfiles:
     profiles = InstalledProfiles(230.0)
     for message in messages:
-        profiles.install(parse(message, NOW), running)
+        profiles.install(parse_profile(message, NOW), running)
     return profiles
 
 
@@ -119,7 +119,7 @@ def test_the_whole_stations_limit_is_shared() -> None:
 def test_the_same_id_or_the_same_place_replaces() -> None:
     profiles = installed(v16("ChargePointMaxProfile", 30), v16("ChargePointMaxProfile", 20, number=2))
     assert len(profiles) == 1
-    profiles.install(parse(v16("TxDefaultProfile", 9, number=2), NOW), None)
+    profiles.install(parse_profile(v16("TxDefaultProfile", 9, number=2), NOW), None)
     assert len(profiles) == 1
     assert profiles.limit_a(1, NOW, RUNNING) == 9
 

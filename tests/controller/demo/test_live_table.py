@@ -15,13 +15,13 @@ from controller.web.status_model import CircuitStatus, ControllerStatus, EvseSta
 from drivers.reading import Quality
 from tests.controller.web.examples import STATUS
 
-PLANS = demo_site.stations(1)
+PLANS = demo_site.station_plans(1)
 LONG = "row-a L2 full; rotated out, next turn 14:45, and a very long story about it besides this one"
 
 
 def a_site() -> SimulatedSite:
     return SimulatedSite(
-        demo_site.CIRCUITS, [outlet for plan in PLANS for outlet in plan.outlets], demo_site.loads(1)
+        demo_site.CIRCUITS, [outlet for plan in PLANS for outlet in plan.outlets], demo_site.building_loads(1)
     )
 
 

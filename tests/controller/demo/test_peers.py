@@ -7,7 +7,7 @@ import trio
 import trio.testing
 
 from controller.demo import demo_site as demo_site
-from controller.demo.demo_report import DemoReport, of_site
+from controller.demo.demo_report import DemoReport, site_report
 from controller.demo.demo_world import DemoWorld
 from controller.demo.message_ledger import MessageCounts
 
@@ -23,8 +23,8 @@ async def live(world: DemoWorld, seconds: float) -> DemoReport:
         port = await nursery.start(world.backend.serve)
         nursery.start_soon(world.run, f"ws://127.0.0.1:{port}/ocpp")
         await trio.sleep(seconds)
-        seen = of_site(world.site)
-        await world.fall_silent()
+        seen = site_report(world.site)
+        await world.drain()
         nursery.cancel_scope.cancel()
     return world.report(seen)
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from controller.demo.reaction_time import Reaction, ReactionWatch
+from controller.demo.reaction_watch import Reaction, ReactionWatch
 from controller.demo.simulated_car import Car, CarSpec
 from controller.demo.site_physics import CircuitPlan, OutletPlan, SimulatedSite
 
@@ -26,8 +26,8 @@ def site() -> SimulatedSite:
 def run(site: SimulatedSite, watch: ReactionWatch, until: float) -> None:
     while site.now < until:
         site.advance(site.now + 0.1)
-        watch.look()
-        watch.meter_shows("grid")
+        watch.update()
+        watch.on_meter_update("grid")
 
 
 def test_the_clock_runs_from_the_overload_to_the_profile_not_to_the_car(site: SimulatedSite) -> None:

@@ -61,7 +61,7 @@ def test_no_car_can_beat_the_possible() -> None:
 
 
 def test_loads_are_the_same_for_a_seed_and_move_in_small_steps_but_for_surges() -> None:
-    load, again = demo_site.loads(3)["grid"], demo_site.loads(3)["grid"]
+    load, again = demo_site.building_loads(3)["grid"], demo_site.building_loads(3)["grid"]
     trace = [load(step / 10) for step in range(3000)]
     assert trace == [again(step / 10) for step in range(3000)]
     jumps = [b - a for before, after in itertools.pairwise(trace) for a, b in zip(before, after, strict=True)]

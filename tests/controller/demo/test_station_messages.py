@@ -10,15 +10,15 @@ from ocpp.messages import MessageType, get_validator
 
 from controller.demo.command_responder import CommandResponder
 from controller.demo.installed_profiles import InstalledProfiles
-from controller.demo.simulated_csms import some_command
+from controller.demo.simulated_csms import random_command
 from controller.demo.station_messages import (
-    Make,
     MessageStyle,
     MeteredSession,
     Sample,
     StationDialect,
     StationDialect2,
     StationDialect16,
+    StationIdentity,
     StationMessage,
 )
 
@@ -36,16 +36,16 @@ def check(version: str, said: StationMessage, kind: int = MessageType.Call) -> N
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_whole_session_fits_the_schemas(version: str, style: MessageStyle) -> None:
     talk: StationDialect = StationDialect16() if version == "1.6" else StationDialect2()
-    make = Make("CS1", "Demo & Söhne", "Säule", style)
+    identity = StationIdentity("CS1", "Demo & Söhne", "Säule", style)
     session = MeteredSession(evse=1, transaction="4f6c", tag="DE-ABC", since=0.0, phases=3, number=7)
     sample = Sample((6.0, 10.55, 16.0), 1234.5, 3)
     for said in (
-        talk.boot(make),
+        talk.boot(identity),
         talk.status(1, "Preparing", WHEN),
         talk.authorize("DE-ABC"),
         talk.started(session, sample, WHEN),
         talk.charging_state(session, "SuspendedEVSE", WHEN),
-        talk.metered(make, session, sample, WHEN),
+        talk.metered(identity, session, sample, WHEN),
         talk.stopped(session, sample, WHEN),
     ):
         check(version, said)
@@ -65,12 +65,12 @@ def test_transaction_events_count_up() -> None:
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_stations_answers_fit_the_schemas_and_unknown_actions_have_none(version: str) -> None:
-    desk = CommandResponder(InstalledProfiles(230.0))
+    responder = CommandResponder(InstalledProfiles(230.0))
     dice = random.Random(1)
     unknown = set()
     for _ in range(60):
-        action, payload = some_command(f"ocpp{version}", dice)
-        answer = desk.answer(action, payload, 0.0)
+        action, payload = random_command(f"ocpp{version}", dice)
+        answer = responder.answer(action, payload, 0.0)
         if answer is None:
             unknown.add(action)
         else:
@@ -81,13 +81,17 @@ def test_a_stations_answers_fit_the_schemas_and_unknown_actions_have_none(versio
 def test_the_one_value_style_names_no_phase_and_the_kilowatts_are_powers() -> None:
     sample = Sample((16.0, 0.0, 0.0), 0.0, 1)
     session = MeteredSession(evse=1, transaction="4f6c", tag="DE-ABC", since=0.0, phases=1, number=7)
-    one = StationDialect16().metered(Make("B1", "", "", MessageStyle.ONE_AMP), session, sample, WHEN)
+    one = StationDialect16().metered(
+        StationIdentity("B1", "", "", MessageStyle.ONE_AMP), session, sample, WHEN
+    )
     assert one.payload["meterValue"][0]["sampledValue"][1] == {
         "value": "16.00",
         "context": "Sample.Periodic",
         "measurand": "Current.Import",
         "unit": "A",
     }
-    power = StationDialect2().metered(Make("B2", "", "", MessageStyle.KILOWATTS), session, sample, WHEN)
+    power = StationDialect2().metered(
+        StationIdentity("B2", "", "", MessageStyle.KILOWATTS), session, sample, WHEN
+    )
     value = power.payload["meterValue"][0]["sampledValue"][1]
     assert (value["value"], value["unitOfMeasure"]) == (3.68, {"unit": "W", "multiplier": 3})

@@ -17,7 +17,7 @@ import pytest
 
 from controller.chargers.capability_discovery import Capabilities, narrow_quirk
 from controller.chargers.quirks import DAY_S, NO_QUIRK, LeaseForm, Quirk, find_quirk, limit_scope
-from controller.demo.installed_profiles import Charging, InstalledProfiles, ProfileRefusedError, parse
+from controller.demo.installed_profiles import Charging, InstalledProfiles, ProfileRefusedError, parse_profile
 from controller.load_management.evse.charger_response import REACTION_S
 from controller.load_management.evse.limit_delivery import LimitDelivery
 from controller.load_management.site_tree import EvseNode
@@ -71,7 +71,7 @@ class Charger:
         if schedule["chargingRateUnit"] in self.effective_units:
             try:
                 utc = (START + timedelta(seconds=now)).timestamp()
-                self._installed.install(parse(message, utc), "7")
+                self._installed.install(parse_profile(message, utc), "7")
             except ProfileRefusedError as refusal:
                 self.refused.append(str(refusal))
                 return False

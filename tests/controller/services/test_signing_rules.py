@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from controller.config.loader import ConfigError
+from controller.config.loader import InvalidConfigError
 from controller.services.configuration import load_configuration
 from controller.signing import signing_keys
 
@@ -48,7 +48,7 @@ def test_files_that_are_good_are_named_in_full(tmp_path: Path) -> None:
 def test_what_is_wrong_in_them_is_told(tmp_path: Path) -> None:
     (tmp_path / "signing.toml").write_text('version = 1\n[[verify]]\nid = "a"\n[[sign]]\nid = "a"\n')
     (tmp_path / "controller.toml").write_text(CONFIG)
-    with pytest.raises(ConfigError) as wrong:
+    with pytest.raises(InvalidConfigError) as wrong:
         load_configuration(tmp_path / "controller.toml")
     told = [re.sub(str(tmp_path), "", str(mistake)) for mistake in wrong.value.errors]
     assert told == [
@@ -63,7 +63,7 @@ def test_what_is_wrong_in_them_is_told(tmp_path: Path) -> None:
 
 def test_a_policy_that_is_not_there(tmp_path: Path) -> None:
     (tmp_path / "controller.toml").write_text(CONFIG.replace('key = "keys"\n', ""))
-    with pytest.raises(ConfigError) as wrong:
+    with pytest.raises(InvalidConfigError) as wrong:
         load_configuration(tmp_path / "controller.toml")
     (mistake,) = wrong.value.errors
     assert "signing.toml: cannot be read: No such file" in mistake.what
@@ -72,7 +72,7 @@ def test_a_policy_that_is_not_there(tmp_path: Path) -> None:
 def test_what_is_to_be_signed_needs_a_key(tmp_path: Path) -> None:
     (tmp_path / "controller.toml").write_text(CONFIG.replace('key = "keys"\n', ""))
     (tmp_path / "signing.toml").write_text('version = 1\n[[sign]]\nid = "a"\n')
-    with pytest.raises(ConfigError) as wrong:
+    with pytest.raises(InvalidConfigError) as wrong:
         load_configuration(tmp_path / "controller.toml")
     (mistake,) = wrong.value.errors
     assert (mistake.key, mistake.what) == (

@@ -1,4 +1,4 @@
-"""How quickly the controller reacts, as meters and stations see it.
+"""Reaction time of the controller, as meters and stations see it.
 
 The clock starts when a meter's registers first show its circuit above what the controller is to keep to: its
 limit less its margin. It stops when the limits that the stations hold bring the circuit back: for each
@@ -19,7 +19,7 @@ import msgspec
 from controller.demo.site_physics import SimulatedSite
 
 FITS_A = 0.06
-"""1.6 limits have one decimal: half of its last digit is rounding."""
+"""OCPP 1.6 limits have one decimal: half of its last digit is rounding."""
 
 
 class Reaction(msgspec.Struct, frozen=True):
@@ -30,21 +30,21 @@ class Reaction(msgspec.Struct, frozen=True):
 
 
 class ReactionWatch:
-    """Watches the overloads of one site."""
+    """Observer of the overloads of one site."""
 
     def __init__(self, site: SimulatedSite) -> None:
         self.reactions_s: list[float] = []
         self._site = site
         self._open: dict[str, float] = {}
 
-    def meter_shows(self, circuit: str) -> None:
-        """The circuit's meter has new registers: start the clock where they show an overload to be cut."""
+    def on_meter_update(self, circuit: str) -> None:
+        """Start the clock if the circuit's meter shows an overload that needs a cut."""
         kept_a = self._kept_to_a(circuit)
         overloaded = max(self._site.currents_a()[circuit]) > kept_a
         if overloaded and circuit not in self._open and max(self._site.granted_a()[circuit]) > kept_a:
             self._open[circuit] = self._site.now
 
-    def look(self) -> None:
+    def update(self) -> None:
         """Stop the clocks of the circuits that fit again."""
         currents_a, granted_a = self._site.currents_a(), self._site.granted_a()
         for circuit, since in list(self._open.items()):
@@ -60,7 +60,7 @@ class ReactionWatch:
         return plan.limit_a - plan.margin_a + FITS_A
 
     def result(self) -> Reaction:
-        """The reactions until now."""
+        """Return the reactions until now."""
         times = self.reactions_s + [self._site.now - since for since in self._open.values()]
         if not times:
             return Reaction(None, None)
