@@ -17,7 +17,7 @@ from controller.services.eebus_connections import EebusListenError
 from controller.services.journal_log import log_handler
 from controller.services.policy_service import SigningSetupError
 from controller.stations.listener import ListenError
-from controller.store.database import StoreError
+from controller.store.state_journal import StoreError
 from controller.transport.tls import TlsError
 from controller.web.web_server import WebServerError
 

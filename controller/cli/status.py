@@ -109,6 +109,8 @@ def render(status: ControllerStatus) -> RenderableType:
     connected = sum(status.links.connected.values())
     stations = f"{connected} station{'' if connected == 1 else 's'} connected"
     title = Text(f"{status.site}   {stations}   {status.time}", style="bold")
+    if not status.store.writable:
+        title.append(f"\nstore cannot be written: {status.store.error}", style="bold red")
     if not status.healthy:
         title.append(f"   last shared {status.tick_age_s:.0f} s ago", style="bold red")
     dimming = status.dimming

@@ -12,6 +12,7 @@ from controller.dimming.effective_limit import EffectiveLimit
 from controller.dimming.evidence_chain import EvidenceKind
 from controller.dimming.limit_source import LimitSourceMemory
 from controller.dimming.verification import CommandContext
+from controller.model.journal import Record
 from controller.model.observations import EvseRef
 from drivers.eebus import lpc
 
@@ -102,7 +103,7 @@ DimmingEvent = (
 )
 
 
-class DimmingMemory(msgspec.Struct, frozen=True, kw_only=True):
+class DimmingMemory(Record, frozen=True, kw_only=True):
     """What must survive a restart. `saved` is POSIX s."""
 
     saved: float

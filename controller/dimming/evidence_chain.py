@@ -52,7 +52,7 @@ class EvidenceKind(enum.StrEnum):
     ROTATION = "rotation"
     """The chain goes on in a new file, after the one that it names."""
     TORN = "torn"
-    """The end of a file could not be read after a crash: it lies beside it."""
+    """The end of a file could not be read after a crash, and is kept beside it; or a file is missing."""
 
 
 class EvidenceRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

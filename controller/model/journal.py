@@ -1,4 +1,8 @@
-"""The one effect by which a core asks for something durable, and the base of all durable records."""
+"""The one effect by which a core asks for something durable, and the base of all durable records.
+
+Records that no core of its own defines stand here, too: what is stored of a station's boot, its charging
+profiles and the limits of its EVSEs.
+"""
 
 from __future__ import annotations
 
@@ -17,3 +21,27 @@ class Persist(msgspec.Struct, frozen=True):
     """Commit all of `records` in one transaction, before the effects that come after this one."""
 
     records: tuple[Record, ...]
+
+
+class BootStored(Record, frozen=True):
+    """Vendor, model and firmware of a station's last BootNotification; they select its quirk."""
+
+    station: str
+    vendor: str
+    model: str
+    firmware: str
+
+
+class StoredProfile(msgspec.Struct, frozen=True):
+    """One charging profile as its backend sent it (JSON); `evse` 0 is the whole station."""
+
+    evse: int
+    profile: bytes
+
+
+class ProfilesStored(Record, frozen=True):
+    """All profiles that are absorbed for a station's backend; `version` is the OCPP version of their text."""
+
+    station: str
+    version: str
+    profiles: tuple[StoredProfile, ...]

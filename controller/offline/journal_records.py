@@ -86,6 +86,31 @@ class EntrySetAside(Record, frozen=True):
     reason: str
 
 
+class EntryRequeued(Record, frozen=True):
+    """An entry that was set aside waits for its backend again."""
+
+    station: str
+    backend: str
+    number: int
+
+
+class OutboxRequest(Record, frozen=True):
+    """A person's request about a message that was set aside: send it again, or `drop` it."""
+
+    station: str
+    backend: str
+    number: int
+    drop: bool
+
+
+class OutboxRequestDone(Record, frozen=True):
+    """The request about this message has been carried out."""
+
+    station: str
+    backend: str
+    number: int
+
+
 class ResponseStored(Record, frozen=True):
     """The controller itself has answered this message of the station: the same again gets the same answer.
 
@@ -95,6 +120,13 @@ class ResponseStored(Record, frozen=True):
     station: str
     fingerprint: str
     payload: bytes
+
+
+class ResponseDropped(Record, frozen=True):
+    """The answer to this message is forgotten: newer ones have taken its place."""
+
+    station: str
+    fingerprint: str
 
 
 class TransactionMapped(Record, frozen=True):
@@ -147,9 +179,3 @@ class LocalListVersion(Record, frozen=True):
 
     station: str
     version: int
-
-
-class RestoredRelay(msgspec.Struct, frozen=True):
-    """What was on disk at the start: of each thing the last word, in order."""
-
-    records: tuple[Record, ...]

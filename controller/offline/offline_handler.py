@@ -172,7 +172,7 @@ class OfflineHandler:
             except OutboxFullError as full:
                 return OfflineServed(notes=(*notes, LogEntry(logging.ERROR, str(full))))
         if counts and answer.result is not None:
-            records.append(self._kept.answers.add_response(print_, answer.result))
+            records += self._kept.answers.add_response(print_, answer.result)
         is_repeated = waiting is not None and waiting.answered
         result = None if is_repeated else answer.result
         return OfflineServed(text=answer.text, result=result, records=tuple(records), notes=notes)
@@ -238,7 +238,7 @@ class OfflineHandler:
             return self._heard_late(entry, print_, good, records)
         records += self._kept.outbox.remove_entry(entry.number)
         if good is not None:
-            records.append(self._kept.answers.add_response(print_, good))
+            records += self._kept.answers.add_response(print_, good)
         return OwnerAnswered(records=tuple(records))
 
     def _heard_late(
@@ -314,6 +314,6 @@ class OfflineHandler:
             if not entry.answered:  # we died before it was: the station asks again
                 settled = (Call("", entry.id, entry.action, entry.payload), good)
                 print_ = dedup_key(entry.version, entry.action, entry.payload)
-                records.append(self._kept.answers.add_response(print_, good))
+                records += self._kept.answers.add_response(print_, good)
         told = tuple(LogEntry(logging.WARNING, note) for note in notes)
         return OwnerInformed(records=tuple(records), notes=told, calls=calls, settled=settled)

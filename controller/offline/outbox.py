@@ -1,9 +1,12 @@
-"""What waits for one backend, in order, until it has answered.
+"""The messages of one station that wait for one backend, in order, until it has answered them.
 
-A mirror of what is on disk: every change comes back as records to be saved. Where room is short, the least
-worth goes first (`Kind`), the oldest of it, or the new message itself where it is worth less than all that
-waits. A transaction message never goes: where nothing else is left to go there is no room for another, then
-the station is not answered, and keeps its message itself.
+The outbox mirrors what is stored: every change comes back as records to be persisted. If it is full, the
+entry of the least important kind is dropped (`RecordKind`), the oldest first, or the new message itself if
+it is less important than all that wait. A transaction message is never dropped: if nothing else is left to
+drop, there is no room for another one; the station is then not answered, and keeps its message itself.
+
+A message that the backend rejects is set aside, so that the queue goes on: it stays stored until a person
+sends it again or drops it.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from controller.offline.dedup_key import dedup_key
 from controller.offline.journal_records import (
     EntryQueued,
     EntryRemoved,
+    EntryRequeued,
     EntrySent,
     EntrySetAside,
     OutboxEntry,
@@ -26,14 +30,14 @@ from controller.offline.journal_records import (
 )
 
 MOST_WAITING = 10_000
-"""Entries of one station and backend: weeks of a busy station's messages, and some MB."""
+"""Entries of one station and backend: weeks of messages of a busy station, and some MB."""
 
 _TRANSACTION_16 = {"StartTransaction", "StopTransaction"}
 _TRANSACTION_2 = {"TransactionEvent", "NotifySettlement", "BatterySwap"}
 
 
 class OutboxFullError(Exception):
-    """The outbox is full of what must not be dropped. Its text says whose."""
+    """The outbox is full of messages that must not be dropped. The text names station and backend."""
 
 
 class _MeterValues(msgspec.Struct):
@@ -41,20 +45,20 @@ class _MeterValues(msgspec.Struct):
 
 
 def kind_of(version: Version, action: str, payload: bytes) -> RecordKind:
-    """What a message of a station is worth."""
+    """Return the kind of a station's message, by which it may be dropped or not."""
     if action in (_TRANSACTION_16 if version is Version.V16 else _TRANSACTION_2):
         return RecordKind.TRANSACTION
     if action == "MeterValues":
         try:
             tied = msgspec.json.decode(payload, type=_MeterValues).transaction is not None
         except (msgspec.DecodeError, RecursionError, UnicodeError):
-            tied = True  # what cannot be read may be worth the most
+            tied = True  # what cannot be read may belong to a transaction
         return RecordKind.TRANSACTION if tied else RecordKind.METER
     return RecordKind.STATUS if action == "StatusNotification" else RecordKind.NOTICE
 
 
 class Outbox:
-    """One station's, for one backend. `capacity` bounds the entries."""
+    """The outbox of one station for one backend, of at most `capacity` entries."""
 
     def __init__(self, station: str, backend: str, capacity: int = MOST_WAITING) -> None:
         self._station = station
@@ -63,7 +67,9 @@ class Outbox:
         self._entries: dict[int, OutboxEntry] = {}
         self._kinds: dict[RecordKind, dict[int, None]] = {kind: {} for kind in RecordKind}
         """The numbers of each kind, the oldest first."""
-        self._prints: dict[str, int] = {}
+        self._numbers: dict[str, int] = {}
+        self._rejected: dict[int, OutboxEntry] = {}
+        """Entries that were set aside, by number."""
         self._last = 0
         self.dropped: Counter[RecordKind] = Counter()
 
@@ -72,35 +78,43 @@ class Outbox:
 
     @property
     def head(self) -> OutboxEntry | None:
-        """What goes next."""
+        """Return the entry that is sent next, or None."""
         return next(iter(self._entries.values()), None)
 
     @property
     def newest_number(self) -> int:
-        """The number of the entry that was queued last."""
+        """Return the number of the entry that was queued last."""
         return self._last
 
     @property
     def oldest_at(self) -> float | None:
-        """When the oldest that waits came (POSIX s)."""
+        """Return when the oldest entry was received (POSIX s), or None."""
         return None if self.head is None else self.head.taken
 
+    @property
+    def set_aside_count(self) -> int:
+        """Return how many messages the backend has rejected for good."""
+        return len(self._rejected)
+
     def restore(self, records: Iterable[Record]) -> None:
-        """Take over what was saved before a restart; records about others are left alone."""
-        for word in records:
-            if isinstance(word, EntryQueued) and (word.station, word.backend) == (
-                self._station,
-                self._backend,
-            ):
-                self._put(word.entry)
+        """Take over what was stored before a restart; records of other outboxes are ignored."""
+        mine = [each for each in records if isinstance(each, EntryQueued | EntrySent | EntrySetAside)]
+        mine = [each for each in mine if (each.station, each.backend) == (self._station, self._backend)]
+        for entry in sorted((each.entry for each in mine if isinstance(each, EntryQueued)), key=_number):
+            self._put(entry)
+        for record in mine:
+            if isinstance(record, EntrySent):
+                self.mark_sent(record.number)
+            elif isinstance(record, EntrySetAside):
+                self.set_entry_aside(record.number, record.reason)
 
     def get_entry(self, number: int) -> OutboxEntry | None:
-        """The entry with this number, if it still waits."""
+        """Return the entry with this number if it still waits, or None."""
         return self._entries.get(number)
 
-    def find_duplicate(self, print_: str) -> OutboxEntry | None:
-        """The transaction message with this fingerprint that waits already."""
-        number = self._prints.get(print_)
+    def find_duplicate(self, key: str) -> OutboxEntry | None:
+        """Return the transaction message with this deduplication key that waits already, or None."""
+        number = self._numbers.get(key)
         return None if number is None else self._entries[number]
 
     def queue_message(
@@ -116,8 +130,11 @@ class Outbox:
         answered: bool = True,
         sent: bool = False,
     ) -> list[Record]:
-        """Let a message wait; no records where it had to go at once. Raises NoRoom, for transactions only."""
-        records = self._room_for(kind)
+        """Add a message; return no records if it was dropped at once.
+
+        Raises OutboxFullError, for transaction messages only.
+        """
+        records = self._make_room(kind)
         if records is None:
             return []
         entry = OutboxEntry(
@@ -136,7 +153,7 @@ class Outbox:
         return [*records, EntryQueued(self._station, self._backend, entry)]
 
     def mark_answered(self, number: int, transaction: int | None = None) -> list[Record]:
-        """The station has its answer; in a 1.6 StartTransaction's it was given this id."""
+        """Note that the station has its answer; in that of a 1.6 StartTransaction it was given this id."""
         before = self._entries[number]
         entry = msgspec.structs.replace(before, transaction=transaction, answered=True)
         if entry == before:
@@ -145,20 +162,41 @@ class Outbox:
         return [EntryQueued(self._station, self._backend, entry)]
 
     def mark_sent(self, number: int) -> list[Record]:
-        """The entry is about to be sent, if it has not been sent before."""
-        entry = self._entries[number]
-        if entry.sent:
+        """Note that the entry is about to be sent."""
+        entry = self._entries.get(number)
+        if entry is None or entry.sent:
             return []
         self._entries[number] = msgspec.structs.replace(entry, sent=True)
         return [EntrySent(self._station, self._backend, number)]
 
     def remove_entry(self, number: int) -> list[Record]:
-        """The entry waits no longer: it has been answered."""
+        """Remove an entry that has been answered."""
         return [EntryRemoved(self._station, self._backend, number)] if self._take_out(number) else []
 
     def set_entry_aside(self, number: int, reason: str) -> list[Record]:
-        """The backend will not take the entry: it waits no longer, and is kept for a person to look at."""
-        return [EntrySetAside(self._station, self._backend, number, reason)] if self._take_out(number) else []
+        """Take an entry that the backend rejects out of the queue; it stays stored for a person."""
+        entry = self._entries.get(number)
+        if entry is None:
+            return []
+        self._take_out(number)
+        record = EntrySetAside(self._station, self._backend, number, reason)
+        self._rejected[number] = entry
+        return [record]
+
+    def requeue_entry(self, number: int) -> list[Record]:
+        """Let an entry that was set aside wait again, at its old place in the order."""
+        entry = self._rejected.pop(number, None)
+        if entry is None:
+            return []
+        self._put(entry)
+        self._entries = {each.number: each for each in sorted(self._entries.values(), key=_number)}
+        return [EntryRequeued(self._station, self._backend, number)]
+
+    def drop_set_aside(self, number: int) -> list[Record]:
+        """Forget an entry that was set aside."""
+        if self._rejected.pop(number, None) is None:
+            return []
+        return [EntryRemoved(self._station, self._backend, number)]
 
     def _take_out(self, number: int) -> bool:
         entry = self._entries.pop(number, None)
@@ -166,9 +204,9 @@ class Outbox:
             return False
         del self._kinds[entry.kind][number]
         if entry.kind is RecordKind.TRANSACTION:
-            print_ = dedup_key(entry.version, entry.action, entry.payload)
-            if self._prints.get(print_) == number:
-                del self._prints[print_]
+            key = dedup_key(entry.version, entry.action, entry.payload)
+            if self._numbers.get(key) == number:
+                del self._numbers[key]
         return True
 
     def _put(self, entry: OutboxEntry) -> None:
@@ -176,10 +214,10 @@ class Outbox:
         self._kinds[entry.kind][entry.number] = None
         self._last = max(self._last, entry.number)
         if entry.kind is RecordKind.TRANSACTION:
-            self._prints[dedup_key(entry.version, entry.action, entry.payload)] = entry.number
+            self._numbers[dedup_key(entry.version, entry.action, entry.payload)] = entry.number
 
-    def _room_for(self, kind: RecordKind) -> list[Record] | None:
-        """Words for what had to go; None: the newcomer itself had to. Raises NoRoom."""
+    def _make_room(self, kind: RecordKind) -> list[Record] | None:
+        """Return records of what was dropped; None: the new message itself is. Raises OutboxFullError."""
         if len(self._entries) < self._capacity:
             return []
         least = self._least()
@@ -188,14 +226,18 @@ class Outbox:
             return self.remove_entry(least.number)
         if kind is RecordKind.TRANSACTION:
             waiting = f"{len(self._entries)} messages of station {self._station} wait for {self._backend}"
-            raise OutboxFullError(f"{waiting}: there is no room for more")
+            raise OutboxFullError(f"{waiting}: no room for another transaction message")
         self.dropped[kind] += 1
         return None
 
     def _least(self) -> OutboxEntry | None:
-        """What goes first. The entry that is being sent stays: its answer may be on the way."""
+        """Return what is dropped first; an entry that has been sent stays, its answer may be on the way."""
         for kind in (RecordKind.METER, RecordKind.NOTICE, RecordKind.STATUS):
             for number in self._kinds[kind]:
                 if not self._entries[number].sent:
                     return self._entries[number]
         return None
+
+
+def _number(entry: OutboxEntry) -> int:
+    return entry.number

@@ -31,12 +31,13 @@ from controller.site_identity.identity import SiteLimited
 from controller.stations.connection_stats import ConnectionStats
 from controller.stations.registry import SessionRegistry
 from controller.store.eebus_store import EebusStore
-from controller.store.profile_store import ProfileStore
-from controller.store.store_lock import held
+from controller.store.state_store import StateStore, StoreStatus
+from controller.store.store_lock import hold_store
 from controller.web.status_model import (
     MISSED_TICKS,
     ControllerStatus,
     LinkCounts,
+    StoreHealth,
     circuit_statuses,
     evse_statuses,
     verdict_statuses,
@@ -67,24 +68,47 @@ class App:
         self._tally = ConnectionStats()
         self._board = SessionRegistry()
         self._buses = BusRegistry()
-        self._profiles = ProfileStore(Path(config.store.directory))
-        self._desk = LoadManagementService(config, self._board, self._profiles)
-        self._keeper = open_policy_service(config)
+        self._store = StateStore(Path(config.store.directory))
+        self._desk = LoadManagementService(config, self._board, self._store)
+        self._keeper = open_policy_service(config, self._store)
         self._own: SiteIdentityService | None = None
         self._dimming: DimmingService | None = None
         if config.dimming is not None:  # before the stations: what held before a restart holds from the start
             run_inputs = partial(run_digital_inputs, registry=self._buses)
             self._dimming = DimmingService(
-                config, config.dimming, self._desk, self._board, self._say, self._keeper, run_inputs
+                config,
+                config.dimming,
+                self._desk,
+                self._board,
+                self._say,
+                self._store,
+                self._keeper,
+                run_inputs,
             )
-        self._eebus = None if self._dimming is None else _open_eebus_service(config, self._dimming)
-        self._served = StationService(config, self._desk, self._board, self._tally, self._keeper)
+        self._eebus = (
+            None if self._dimming is None else _open_eebus_service(config, self._dimming, self._store)
+        )
+        self._served = StationService(config, self._desk, self._board, self._tally, self._store, self._keeper)
 
     async def run(self, *, task_status: trio.TaskStatus[App] = trio.TASK_STATUS_IGNORED) -> None:
         """Run until cancelled. Started once stations can connect.
 
         Raises ListenError, WebServerError or EebusListenError where a port cannot be opened.
         """
+        # The store outlives all others: what they persist while they end is still written.
+        async with trio.open_nursery() as outer:
+            storing = trio.CancelScope(shield=True)
+            outer.start_soon(self._run_store, storing)
+            try:
+                await self._run_services(task_status)
+            finally:
+                storing.cancel()
+
+    async def _run_store(self, scope: trio.CancelScope) -> None:
+        with scope:
+            await self._store.run(self._served.follow_requests)
+
+    async def _run_services(self, task_status: trio.TaskStatus[App]) -> None:
         config = self._config
         async with trio.open_nursery() as nursery:
             meters = [meter.settings() for meter in config.meter]
@@ -101,7 +125,7 @@ class App:
                 nursery.start_soon(self._keeper.run)
             if config.site.backend is not None:
                 uplinks = self._served.pool(config.site.backend)
-                self._own = SiteIdentityService(config, VERSION, uplinks, self._profiles, self, self._keeper)
+                self._own = SiteIdentityService(config, VERSION, uplinks, self._store, self, self._keeper)
                 nursery.start_soon(self._own.run)
             if self._dimming is not None:
                 nursery.start_soon(self._dimming.run)
@@ -118,6 +142,10 @@ class App:
             )
             task_status.started(self)
             notify("READY=1")
+
+    def close(self) -> None:
+        """Close the store."""
+        self._store.close()
 
     def view(self) -> SiteView:
         """What a person should see of the site now."""
@@ -146,7 +174,8 @@ class App:
                 limits_failed_total=self._desk.failed,
             ),
             backends=self._served.backends(),
-            damaged=self._served.damaged,
+            damaged=self._store.status.damaged,
+            store=_store_status(self._store.status),
             signatures=() if self._keeper is None else verdict_statuses(self._keeper.gate.verdicts),
             dimming=None if self._dimming is None else self._dimming.status(),
             overlay=self._served.overlay(),
@@ -196,11 +225,16 @@ class App:
             await trio.sleep(self._config.load_management.tick_s)
 
 
-def _open_eebus_service(config: Config, dimming: DimmingService) -> EebusService | None:
+def _store_status(status: StoreStatus) -> StoreHealth:
+    """Return the state of the store as it is shown."""
+    return StoreHealth(writable=not status.error, error=status.error, kept=status.kept)
+
+
+def _open_eebus_service(config: Config, dimming: DimmingService, state: StateStore) -> EebusService | None:
     """Return the EEBUS node; None without [eebus]. Raises StoreError."""
     if config.eebus is None:
         return None
-    store = EebusStore(Path(config.store.directory))
+    store = EebusStore(state)
     assert config.dimming is not None  # the check has made sure of it, and of its one energy guard
     [source] = [each.id for each in config.dimming.source if each.kind == "eebus"]
     limits = EebusLimits(source, dimming, store, config.eebus.production_w)
@@ -214,8 +248,12 @@ async def run(config: Config, *, task_status: trio.TaskStatus[App] = trio.TASK_S
 
     Raises ListenFailed, SigningFailed, TlsFailed, WebFailed or StoreFailed where it cannot do its work.
     """
-    with held(Path(config.store.directory)):
+    with hold_store(Path(config.store.directory)):
         try:
-            await App(config).run(task_status=task_status)
+            controller = App(config)
+            try:
+                await controller.run(task_status=task_status)
+            finally:
+                controller.close()
         finally:
             notify("STOPPING=1")

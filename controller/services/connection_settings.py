@@ -14,7 +14,8 @@ from controller.config.password_files import StationSecret, parse_password_file
 from controller.overlay.overlay_wire import MODE_HEADER, NetworkingMode
 from controller.stations.credential_memory import CredentialMemory
 from controller.stations.listener import ListenSettings
-from controller.store.credential_store import CredentialOrigin, CredentialStore
+from controller.store.credential_store import CredentialOrigin, OriginHashes
+from controller.store.state_store import StateStore
 from controller.transport.tls import RenewedContext, TlsError, client_tls, server_tls
 
 LEAST_PER_ADDRESS = 64
@@ -108,10 +109,9 @@ def read_station_secrets(config: Config) -> dict[str, StationSecret | None]:
     }
 
 
-def open_credentials(config: Config) -> tuple[CredentialMemory, CredentialMemory]:
-    """Open the stored hashes of accepted and of rotated passwords. Raises StoreError."""
-    store = CredentialStore(Path(config.store.directory))
+def open_credentials(store: StateStore) -> tuple[CredentialMemory, CredentialMemory]:
+    """Return the stored hashes of accepted and of rotated passwords. Raises StoreError."""
     return (
-        CredentialMemory(store.of(CredentialOrigin.ACCEPTED)),
-        CredentialMemory(store.of(CredentialOrigin.ROTATED)),
+        CredentialMemory(OriginHashes(store, CredentialOrigin.ACCEPTED)),
+        CredentialMemory(OriginHashes(store, CredentialOrigin.ROTATED)),
     )

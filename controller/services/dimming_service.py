@@ -10,7 +10,7 @@ It is told, and counted.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -32,6 +32,7 @@ from controller.dimming.events import (
     DimmingChanged,
     DimmingEvent,
     DimmingLogEntry,
+    DimmingMemory,
     DimmingTick,
     EebusAction,
     EebusProof,
@@ -44,9 +45,11 @@ from controller.dimming.events import (
     SourceLimited,
     SourceReached,
 )
+from controller.dimming.evidence_recovery import recover_obeyed_commands
 from controller.dimming.key_proofs import KeyProofs
 from controller.dimming.notifications import BACKEND, GRID_OPERATOR, DimmingSpan
 from controller.load_management import events as site_events
+from controller.model.journal import Record
 from controller.ocpp.frames import Version
 from controller.profiles.schedule import lowest
 from controller.services.clock_state import is_synchronised
@@ -58,9 +61,10 @@ from controller.services.policy_service import PolicyService
 from controller.signing.signing_keys import Keyring, OwnKey, read_key_files, select_signing_key
 from controller.site_identity.identity import SiteLimited
 from controller.stations.registry import SessionRegistry
-from controller.store.database import StoreError
-from controller.store.dimming_store import DimmingStore
 from controller.store.evidence_files import FOLDER, EvidenceLog
+from controller.store.evidence_records import EvidenceLine
+from controller.store.state_journal import StoreError
+from controller.store.state_store import StateStore
 from controller.transport.deadline_timer import DeadlineTimer
 from controller.web.status_model import DimmingStatus
 from drivers.eebus.lpc import Answered, Event, LpcView
@@ -90,6 +94,7 @@ class DimmingService:
         limits: LoadManagementService,
         board: SessionRegistry,
         say: Say,
+        store: StateStore,
         keeper: PolicyService | None,
         run_inputs: RunInputs,
     ) -> None:
@@ -107,8 +112,8 @@ class DimmingService:
         self._signatures = KeyProofs(Keyring(), (), _own_keys(config))
         self._follow_keys()
         directory = Path(config.store.directory)
-        self._evidence = EvidenceLog(directory / FOLDER, _evidence_key(config, wall).private, wall)
-        self._store = DimmingStore(directory)
+        self._evidence = EvidenceLog(directory / FOLDER, _evidence_key(config, wall).private, wall, store)
+        self._store = store
         self._desk = DimmingController(self._settings, self._signatures, now)
         self._alarm = DeadlineTimer(lambda: self._desk.deadline(trio.current_time()))
         self._answer: CommandAnswer | None = None
@@ -211,7 +216,14 @@ class DimmingService:
     # -- what goes out --------------------------------------------------------------------------------
 
     def _begin(self, now: float, wall: float) -> None:
-        memory = self._store.load()
+        memory = max(self._store.load(DimmingMemory), key=lambda each: each.saved, default=None)
+        if memory is None and self._store.status.was_lost:
+            memory = DimmingMemory(saved=wall, said=recover_obeyed_commands(self._evidence.records()))
+            log.error(
+                "memory of dimming commands lost: sequences recovered from the evidence log sources=%s; "
+                "limits that held before the start are gone, ask the grid operator for them",
+                sorted(memory.said),
+            )
         if memory is None:
             self._feed(ClockTrusted(self._clock_trusted()))
         else:
@@ -221,7 +233,9 @@ class DimmingService:
     def _feed(self, event: DimmingEvent) -> None:
         now = trio.current_time()
         before = self._desk.effective
-        for action in self._desk.handle(event, now, utc(now)):
+        actions = self._desk.handle(event, now, utc(now))
+        self._persist(actions, utc(now))
+        for action in actions:
             self._do(action, now)
         if self._desk.effective != before:  # it is done, and on record: now it may be told
             self._teller.tell(self._span(self._desk.effective, now))
@@ -229,12 +243,10 @@ class DimmingService:
 
     def _do(self, action: DimmingAction, now: float) -> None:
         match action:
-            case PersistDimming(memory=memory):
-                self._written(partial(self._store.save, memory))
+            case PersistDimming() | RecordEvidence():
+                pass  # in the transaction that `_persist` has committed
             case DimmingChanged(effective=effective):
                 self._dim(effective, now)
-            case RecordEvidence(kind=kind, body=body):
-                self._written(partial(self._evidence.append, kind, body, utc(now)))
             case CommandAnswer():
                 self._answer = action
                 self._account.answered(action)
@@ -290,12 +302,23 @@ class DimmingService:
         words = f"dimmed by {source} to {watts / 1000:.1f} kW"
         return words if until is None else f"{words} until {self._teller.clock(utc(until))}"
 
-    def _written(self, write: Callable[[], object]) -> None:
+    def _persist(self, actions: Sequence[DimmingAction], wall: float) -> None:
+        """Commit what an event changes, and what goes on record about it, in one transaction.
+
+        A store that cannot be written keeps no limit from being obeyed: the records are kept in memory.
+        """
+        records: list[Record] = []
+        for action in actions:
+            if isinstance(action, PersistDimming):
+                records.append(action.memory)
+            elif isinstance(action, RecordEvidence):
+                records += self._evidence.prepare(action.kind, action.body, wall)
         try:
-            write()
-        except StoreError as failed:
-            self._account.unwritten += 1
-            log.error("not on record: %s", failed)
+            self._store.persist_now(records)
+            self._evidence.write_files()
+        except StoreError as error:
+            self._account.unwritten += sum(isinstance(each, EvidenceLine) for each in records)
+            log.error("evidence not in its file yet: %s", error)
 
     # -- time -----------------------------------------------------------------------------------------
 
@@ -342,6 +365,7 @@ class DimmingService:
         if not self._clock_trusted():
             return
         days = timedelta(days=self._dimming.retention_days)
+        self._evidence.check_files(utc(trio.current_time()))
         try:
             for name in self._evidence.retire(utc(trio.current_time()), days):
                 log.info("evidence %s is older than %d days: removed", name, days.days)

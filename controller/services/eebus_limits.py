@@ -12,8 +12,8 @@ import trio
 
 from controller.dimming.events import EebusProof
 from controller.services.dimming_service import DimmingService
-from controller.store.database import StoreError
 from controller.store.eebus_store import EebusStore
+from controller.store.state_journal import StoreError
 from drivers.eebus.limitation import PowerDirection
 from drivers.eebus.lpc import (
     Answered,

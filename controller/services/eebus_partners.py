@@ -9,8 +9,8 @@ from controller.config.schema import EebusConfig
 from controller.services.control_socket import ControlError
 from controller.services.eebus_connections import Target
 from controller.services.eebus_discovery import Found
-from controller.store.database import StoreError
 from controller.store.eebus_store import EebusStore
+from controller.store.state_journal import StoreError
 from drivers.eebus.array_json import EebusError
 from drivers.eebus.certificates import normalize_ski
 

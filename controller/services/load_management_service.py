@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 
 import trio
 
@@ -33,6 +32,7 @@ from controller.load_management.site_builder import build_site, site_settings
 from controller.load_management.site_control import SiteControl
 from controller.load_management.site_view import SiteView
 from controller.model.effects import OwnCall
+from controller.model.journal import BootStored, ProfilesStored, StoredProfile
 from controller.model.observations import Booted, EvseRef, Observation
 from controller.ocpp.frames import Version
 from controller.ocpp.payloads import is_accepted
@@ -41,9 +41,9 @@ from controller.profiles.arbiter import ProfileArbiter, owned_purposes
 from controller.profiles.limit_profiles import LimitKind, LimitTerms, set_limit
 from controller.profiles.profile_messages import BackendProfile, ProfileError, read_stored_profile
 from controller.stations.registry import SessionRegistry
-from controller.store.boot_store import BootStore
-from controller.store.limit_store import LimitStore
-from controller.store.profile_store import AbsorbedProfile, ProfileStore
+from controller.store.limit_records import LimitStored, covered_limit, delivery_memory, limit_record
+from controller.store.state_journal import StoreError
+from controller.store.state_store import StateStore
 from controller.transport.deadline_timer import DeadlineTimer
 
 log = logging.getLogger("controller")
@@ -55,11 +55,10 @@ UNHEARD = -(2**40)
 class LoadManagementService:
     """What a session tells of its station comes here (`links.session.Site`); so does all else of the site.
 
-    `set` and `failed` count the limits sent and those not taken. Raises StoreFailed where the store
-    cannot be used.
+    `set` and `failed` count the limits sent and those not taken. Limits are sent while `run` runs.
     """
 
-    def __init__(self, config: Config, board: SessionRegistry, profiles: ProfileStore) -> None:
+    def __init__(self, config: Config, board: SessionRegistry, store: StateStore) -> None:
         self.site = build_site(config)
         self.set = self.failed = 0
         self._config = config
@@ -72,16 +71,20 @@ class LoadManagementService:
         self._ownerships: dict[str, ProfileArbiter] = {}
         self._dimmed: defaultdict[str, set[int]] = defaultdict(set)
         self._asked: dict[int, EvseRef] = {}
-        directory = Path(config.store.directory)
-        self._boots = BootStore(directory)
+        self._store = store
+        self._outgoing: deque[tuple[list[LimitStored], list[SetLimit]]] = deque()
+        """Limits of each event that are sent once their records are durable."""
+        self._outgoing_added = trio.Event()
+        self._boots: dict[str, Booted] = {}
         self._adapted: dict[str, Quirk] = {}
         self._recall_boots()
-        self._limits = LimitStore(directory)
-        memories = self._limits.load(datetime.now(UTC), trio.current_time())
-        self._control.recall(memories)
-        for ref in memories:
+        self._stored: dict[EvseRef, LimitStored] = {
+            EvseRef(each.station, each.evse): each for each in store.load(LimitStored)
+        }
+        wall, now = datetime.now(UTC), trio.current_time()
+        self._control.recall({ref: delivery_memory(each, wall, now) for ref, each in self._stored.items()})
+        for ref in self._stored:
             self._discovery.mark_cleared(ref.station)
-        self._profiles = profiles
         self._kept = {station.id: _kept_profiles(config, station) for station in config.station}
         self._recall_profiles()
 
@@ -118,18 +121,53 @@ class LoadManagementService:
             concerned.add(ref)
         concerned |= self._control.to_remember()
         if concerned:
-            now = trio.current_time()
-            self._limits.save(self._control.memories(concerned, now), datetime.now(UTC), now)
+            now, wall = trio.current_time(), datetime.now(UTC)
+            memories = self._control.memories(concerned, now)
+            records = [limit_record(ref, memory, wall, now) for ref, memory in memories.items()]
+            self._outgoing.append((records, list(limits)))
+            self._outgoing_added.set()
         for limit in limits:
             self._asked[limit.token] = limit.ref
-            self._set(limit)
         self._alarm.update()
 
     async def run(self) -> None:
-        """Think over what had to wait a moment, when its time has come; until cancelled."""
+        """Send limits, and let the site decide again when it is due; until cancelled."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._send_stored_limits)
+            while True:
+                await self._alarm.wait_due()
+                self.happened(ControlTick())
+
+    async def _send_stored_limits(self) -> None:
+        """Send each limit once its record is durable; if it cannot be, send what is stored already covers."""
         while True:
-            await self._alarm.wait_due()
-            self.happened(ControlTick())
+            await self._outgoing_added.wait()
+            self._outgoing_added = trio.Event()
+            batch = [self._outgoing.popleft() for _ in range(len(self._outgoing))]
+            records = {(each.station, each.evse): each for stored, _ in batch for each in stored}
+            limits = [limit for _, sent in batch for limit in sent]
+            try:
+                await self._store.persist(list(records.values()))
+            except StoreError:
+                self._send_covered_limits(limits)
+                continue
+            self._stored |= {EvseRef(*ref): record for ref, record in records.items()}
+            for limit in limits:
+                self._set(limit)
+
+    def _send_covered_limits(self, limits: Sequence[SetLimit]) -> None:
+        for limit in limits:
+            covered = covered_limit(limit, self._stored.get(limit.ref), datetime.now(UTC))
+            if covered is not None:
+                self._set(covered)
+            else:
+                self.happened(LimitAnswered(limit.token, False, "the store cannot be written"))
+
+    def _store_boot(self, station: str, boot: Booted) -> None:
+        """Store a station's boot, unless it is as before."""
+        if self._boots.get(station) != boot:
+            self._boots[station] = boot
+            self._store.persist_now([BootStored(station, boot.vendor, boot.model, boot.firmware)])
 
     def _dim(self, dimmed: SiteDimmed) -> None:
         """Let backends be told on whose behalf their transactions are held back."""
@@ -160,15 +198,15 @@ class LoadManagementService:
     def observed(self, station: str, observation: Observation) -> None:
         """The station has told something."""
         if isinstance(observation, Booted):
-            self._boots.save(station, observation)
+            self._store_boot(station, observation)
             self._discovery.on_boot(station, observation)
             self._adapt(station)
         self.happened(StationObserved(station, observation))
 
     def kept(self, station: str, version: Version, profiles: Sequence[BackendProfile]) -> None:
         """These profiles are kept for the station's backend now."""
-        kept = [AbsorbedProfile(station, version, each.profile.evse, each.raw) for each in profiles]
-        self._profiles.save(station, kept)
+        stored = tuple(StoredProfile(each.profile.evse, each.raw) for each in profiles)
+        self._store.persist_now([ProfilesStored(station, version, stored)])
 
     def answered(self, station: str, token: int, result: bytes | None, detail: str) -> None:
         """A limit or a question of ours has its end."""
@@ -200,21 +238,26 @@ class LoadManagementService:
 
     def _recall_boots(self) -> None:
         """Know the stations that have booted before a restart of ours: they will not do it again for it."""
-        for station, boot in self._boots.load().items():
+        for stored in self._store.load(BootStored):
+            station, boot = stored.station, Booted(stored.vendor, stored.model, stored.firmware)
+            self._boots[station] = boot
             self._discovery.on_boot(station, boot)
             self._control.handle(QuirkSelected(station, self._discovery.quirk(station)), trio.current_time())
 
     def _recall_profiles(self) -> None:
         """Take over the profiles that were kept before a restart, for stations that are still here."""
         recalled: defaultdict[tuple[str, Version], list[BackendProfile]] = defaultdict(list)
-        for saved in self._profiles.load():
-            version = Version(saved.version)
-            try:
-                profile = read_stored_profile(version, saved.evse, saved.profile)
-            except ProfileError as error:
-                log.warning("stored profile dropped station=%s reason=%s", saved.station, error)
-                continue
-            recalled[saved.station, version].append(profile)
+        stored = [
+            (each.station, Version(each.version), each.profiles) for each in self._store.load(ProfilesStored)
+        ]
+        for station, version, texts in stored:
+            for text in texts:
+                try:
+                    profile = read_stored_profile(version, text.evse, text.profile)
+                except ProfileError as error:
+                    log.warning("stored profile dropped station=%s reason=%s", station, error)
+                    continue
+                recalled[station, version].append(profile)
         for (station, version), profiles in recalled.items():
             if station in self._kept:
                 owned = owned_purposes(version, self._scope(station))

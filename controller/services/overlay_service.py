@@ -51,7 +51,7 @@ from controller.services.load_management_service import utc
 from controller.services.overlay_settings import OverlayTrust, node_settings
 from controller.signing.replay_cache import ReplayRecord
 from controller.stations.admission import Admission
-from controller.store.database import StoreError
+from controller.store.state_journal import StoreError
 from controller.transport.channel import Channel, VirtualChannel, send_pings
 from controller.transport.deadline_timer import DeadlineTimer
 from controller.transport.dial import DialError, DialStage

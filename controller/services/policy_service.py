@@ -8,6 +8,8 @@ holds, and is in force beside each new version of the file, where it fits.
 from __future__ import annotations
 
 import logging
+import math
+import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -17,11 +19,10 @@ from controller.config import Config
 from controller.services.service_error import ServiceError
 from controller.signing.policy_enforcer import Decision, PolicyEnforcer
 from controller.signing.policy_file import LoadedPolicy, PolicyFileError, read_policy
-from controller.signing.policy_messages import ReceivedPolicies
-from controller.signing.replay_cache import ReplayCache, ReplayRecord
+from controller.signing.policy_messages import ReceivedPolicies, ReceivedPolicy
+from controller.signing.replay_cache import ReplayCache, ReplayRecord, SeenText
 from controller.signing.signing_keys import KeyFileError, OwnKey, read_key_files
-from controller.store.policy_store import PolicyStore
-from controller.store.replay_store import ReplayStore
+from controller.store.state_store import StateStore
 from controller.tomlcheck.diagnostics import FileUnreadableError
 
 log = logging.getLogger("controller.signing")
@@ -37,31 +38,30 @@ class SigningSetupError(ServiceError):
     """A policy or keys that cannot be used. The text names the file and the mend."""
 
 
-def open_policy_service(config: Config) -> PolicyService | None:
-    """None without a policy. Raises SigningFailed and StoreFailed."""
+def open_policy_service(config: Config, store: StateStore) -> PolicyService | None:
+    """Return the service; None without a policy. Raises SigningSetupError."""
     signing = config.signing
     if signing is None or signing.policy is None:
         return None
     key = None if signing.key is None else Path(signing.key)
-    return PolicyService(config.site.id, Path(signing.policy), key, Path(config.store.directory))
+    return PolicyService(config.site.id, Path(signing.policy), key, store)
 
 
 class PolicyService:
-    """Keeps the gate by the files `policy` and `key` (a file or a folder); in `directory` what must last.
+    """Keeps the gate by the files `policy` and `key` (a file or a folder); `store` holds what must last.
 
-    `name` stands in our signatures. Raises SigningFailed and StoreFailed.
+    `name` stands in our signatures. Raises SigningSetupError.
     """
 
-    def __init__(self, name: str, policy: Path, key: Path | None, directory: Path) -> None:
+    def __init__(self, name: str, policy: Path, key: Path | None, store: StateStore) -> None:
         self._policy = policy
         self._key = key
-        self._policies = PolicyStore(directory)
-        self._seen = ReplayStore(directory)
+        self._store = store
         self._desk, self._own = self._read()
         self._stamps = self._look()
         loaded = self._desk.loaded
         seen = ReplayCache(loaded.policy().window_s)
-        seen.load(self._seen.load())
+        seen.load(_stored_replays(store, loaded.policy().window_s))
         self.gate = PolicyEnforcer(loaded.policy(), self._own, seen, loaded.verifier(), name)
         self._tell()
 
@@ -97,16 +97,14 @@ class PolicyService:
         """
         answer = self._desk.handle_message(action, payload, ruling)
         if answer.changed is not None:
-            self._policies.save(answer.changed)
+            self._store.persist_now([answer.changed])
             self._exchange()
             log.warning("%s %s is in force: %s", action, answer.changed.id, ruling.reason)
         return answer.payload
 
-    def remember(self, words: Sequence[ReplayRecord]) -> None:
-        """Durable when it returns. May be called in a thread. Raises StoreFailed."""
-        if words:
-            seen = tuple(seen for word in words for seen in word.seen)
-            self._seen.save(ReplayRecord(seen, max(word.forgotten_until for word in words)))
+    def remember(self, records: Sequence[ReplayRecord]) -> None:
+        """Store which signed messages have been seen; durable on return. Raises StoreError."""
+        self._store.persist_now(records)
 
     def _read(self) -> tuple[ReceivedPolicies, Sequence[OwnKey]]:
         try:
@@ -114,7 +112,7 @@ class PolicyService:
             own = () if self._key is None else tuple(read_key_files(self._key).values())
         except (FileUnreadableError, PolicyFileError, KeyFileError) as wrong:
             raise SigningSetupError(str(wrong)) from wrong
-        return ReceivedPolicies(loaded.file, self._policy.parent, self._policies.load()), own
+        return ReceivedPolicies(loaded.file, self._policy.parent, self._store.load(ReceivedPolicy)), own
 
     def _exchange(self) -> None:
         loaded = self._desk.loaded
@@ -145,6 +143,25 @@ class PolicyService:
         if self._key is not None:
             yield self._key
             yield from sorted(self._key.glob("*.pem"))
+
+
+def _stored_replays(store: StateStore, window_s: float) -> ReplayRecord:
+    """Return the signed messages that have been seen.
+
+    If that memory is lost, every message made until the end of the window counts as seen: signed messages
+    are rejected for so long.
+    """
+    forgotten = [each.forgotten_until for each in store.load(ReplayRecord)]
+    if store.status.was_lost:
+        until = time.time() + window_s
+        log.error(
+            "memory of signed messages lost: signed messages are rejected for %.0f s, until none that may "
+            "have been seen before can be accepted",
+            2 * window_s,
+        )
+        store.persist_now([ReplayRecord((), until)])
+        forgotten.append(until)
+    return ReplayRecord(tuple(store.load(SeenText)), max(forgotten, default=-math.inf))
 
 
 def _stamp(file: Path) -> tuple[int, int, int] | None:

@@ -1,11 +1,12 @@
-"""What outlives a station's link: the machines of its relay that remember, and the file behind them."""
+"""What outlives a station's link: the parts of its relay that have a memory, and the store behind them."""
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import secrets
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -17,7 +18,19 @@ from controller.model.journal import Record
 from controller.ocpp.actions import reports
 from controller.ocpp.frames import Version
 from controller.offline.authorization_cache import AuthorizationCache
-from controller.offline.journal_records import EntrySetAside
+from controller.offline.journal_records import (
+    EntryQueued,
+    EntryRemoved,
+    EntrySent,
+    EntrySetAside,
+    LocalListVersion,
+    OutboxRequest,
+    OutboxRequestDone,
+    ResponseStored,
+    SnapshotDelivered,
+    TokenAuthorized,
+    TransactionMapped,
+)
 from controller.offline.offline_handler import MessageQueued, OfflineHandler
 from controller.offline.offline_responder import OfflineResponder, OfflineRules
 from controller.offline.outbox import Outbox
@@ -27,31 +40,44 @@ from controller.offline.station_snapshot import StationSnapshot
 from controller.offline.transaction_id_map import TransactionIdMap
 from controller.relay.command_permissions import CommandPermissions
 from controller.relay.secondary_backend import SecondaryBackend
-from controller.signing.replay_cache import ReplayRecord
-from controller.store.database import StoreError
-from controller.store.relay_store import RelayStore
-from controller.store.store_writer import StoreWriter
+from controller.store.record_rules import key_prefix
+from controller.store.state_journal import StoreError
+from controller.store.state_store import StateStore
+
+log = logging.getLogger("controller.store")
 
 KEY_FILE = "authorisations.key"
 KEY_BYTES = 32
 
+_STATION_RECORDS: tuple[type[Record], ...] = (
+    EntryQueued,
+    EntrySent,
+    EntrySetAside,
+    ResponseStored,
+    TransactionMapped,
+    SnapshotDelivered,
+    TokenAuthorized,
+    LocalListVersion,
+)
+"""The stored records of one station; their keys begin with its id."""
 
-class _Waiting(msgspec.Struct):
-    """What one backend has not heard yet of one station."""
+
+class _BackendMemory(msgspec.Struct):
+    """What waits for one backend of one station."""
 
     outbox: Outbox
     ids: TransactionIdMap
 
 
-class _Remembered:
-    """The machines of one station, as they were saved."""
+class _StationMemory:
+    """The parts of one station's relay that have a memory, as they were stored."""
 
     def __init__(self, station: str, backends: Sequence[str], key: bytes, records: Sequence[Record]) -> None:
         self.story = StationSnapshot(station)
         self.answers = ResponseCache(station)
         self.authorisations = AuthorizationCache(station, key)
         self.waiting = {
-            backend: _Waiting(Outbox(station, backend), TransactionIdMap(station, backend))
+            backend: _BackendMemory(Outbox(station, backend), TransactionIdMap(station, backend))
             for backend in backends
         }
         self.story.restore(records)
@@ -63,10 +89,10 @@ class _Remembered:
 
 
 class QueueStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """What waits for a backend, over all stations.
+    """Messages that wait for a backend, over all stations.
 
-    `oldest`: when the oldest came (POSIX s). `dropped`: how many less important ones had no room.
-    `set_aside`: how many it will not take.
+    `oldest`: when the oldest was received (POSIX s). `dropped`: messages that were dropped for want of
+    room. `set_aside`: messages that the backend rejects.
     """
 
     messages: int
@@ -76,84 +102,89 @@ class QueueStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RelayJournals:
-    """All stations'. Raises StoreFailed where the store cannot be used.
+    """The memories of all stations' relays, in one store. Raises StoreError."""
 
-    `remember` makes durable which signed messages were here; it is called in a thread.
-    """
-
-    def __init__(
-        self, config: Config, remember: Callable[[Sequence[ReplayRecord]], None] | None = None
-    ) -> None:
-        directory = Path(config.store.directory)
-        self._store = RelayStore(directory)
-        self._remember = remember
-        self._writer = StoreWriter(self._write)
-        self._key = _key(directory / KEY_FILE)
+    def __init__(self, config: Config, store: StateStore) -> None:
+        self._store = store
+        self._key = _authorization_key(Path(config.store.directory) / KEY_FILE)
         self._call_timeout_s = config.listen.call_timeout_s
-        self._backends = {name: uplinks[0] for name, uplinks in endpoints_by_backend(config).items()}
+        self._backends = {name: endpoints[0] for name, endpoints in endpoints_by_backend(config).items()}
         names = backend_names(config)
         self._observers = {
             station.id: [names[observer] for observer in station.observers] for station in config.station
         }
         self._owners = {station.id: names[station.owner] for station in config.station}
-        self._stations = {station: self._recalled(station) for station in self._owners}
-        self._set_aside = Counter(queued.backend for queued, _ in self._store.set_aside())
+        self._stations = {station: self._restore(station) for station in self._owners}
+        self._requests_read = 0
 
-    @property
-    def moved_aside(self) -> Path | None:
-        """Where a damaged file has gone that was there when we began."""
-        return self._store.moved_aside
-
-    async def run(self) -> None:
-        """Write what is to be saved, until cancelled."""
-        await self._writer.run()
-
-    # -- what sessions ask: see `links.session.Memory` ------------------------------------------------
+    # -- the session's journal: see `stations.session.SessionJournal` ----------------------------------
 
     async def save(self, records: Sequence[Record]) -> None:
-        """Save the records; they are on disk when it returns. Raises StoreFailed where they are not."""
-        await self._writer.write(records)
-        self._set_aside.update(word.backend for word in records if isinstance(word, EntrySetAside))
+        """Persist records; see StateStore.persist. Raises StoreError."""
+        await self._store.persist(records)
 
     def forget(self, station: str) -> None:
-        """What the station's machines believe is on disk is not: read it anew. Raises StoreFailed."""
-        self._stations[station] = self._recalled(station)
+        """Read a station's memory anew: what its parts have changed could not be stored."""
+        with contextlib.suppress(StoreError):  # then the store cannot even be read, and says so itself
+            self._stations[station] = self._restore(station)
 
-    def _write(self, records: Sequence[Record]) -> None:
-        seen = [word for word in records if isinstance(word, ReplayRecord)]
-        if self._remember is not None and seen:
-            self._remember(seen)
-        if len(seen) < len(records):
-            self._store.write([word for word in records if not isinstance(word, ReplayRecord)])
+    # -- requests of a person: `local-controller outbox` ------------------------------------------------
 
-    # -- what a link's relay is made of ---------------------------------------------------------------
+    def follow_requests(self) -> None:
+        """Carry out the requests about messages that were set aside."""
+        self._requests_read, requests = self._store.follow(OutboxRequest, self._requests_read)
+        for request in requests:
+            self._carry_out(request)
+
+    def _carry_out(self, request: OutboxRequest) -> None:
+        station, backend, number, drop = request.station, request.backend, request.number, request.drop
+        done: list[Record] = [OutboxRequestDone(station, backend, number)]
+        memory = self._stations.get(station)
+        waiting = None if memory is None else memory.waiting.get(backend)
+        if waiting is None:  # the configuration no longer has them: nothing of it is in memory
+            changed: list[Record] = [EntryRemoved(station, backend, number)] if drop else []
+        elif drop:
+            changed = waiting.outbox.drop_set_aside(number)
+        else:
+            changed = waiting.outbox.requeue_entry(number)
+        log.warning(
+            "outbox request done action=%s station=%s backend=%s number=%d found=%s",
+            "drop" if drop else "retry",
+            station,
+            backend,
+            number,
+            bool(changed),
+        )
+        self._store.persist_now([*changed, *done])
+
+    # -- the parts of a link's relay --------------------------------------------------------------------
 
     def commands(self, station: str) -> CommandPermissions:
-        """What the station's owner may command."""
+        """Return which actions the station's owner may command."""
         owner = self._owners[station]
         return CommandPermissions(owner, permitted_commands(self._backends[owner], owner=True))
 
     def story(self, station: StationConfig) -> StationSnapshot | None:
-        """What the station last said of itself, where anybody may have to be told later."""
+        """Return the station's snapshot if a backend may need it later, else None."""
         wanted = station.observers or station.when_backend_away == "autonomous"
         return self._stations[station.id].story if wanted else None
 
     def stead(
         self, station: StationConfig, version: Version, utc_of: Callable[[float], float]
     ) -> OfflineHandler | None:
-        """What serves the station in its owner's place, where it is to be served so."""
+        """Return the handler for the owner's absences, or None if the station is not autonomous."""
         if station.when_backend_away != "autonomous":
             return None
-        remembered = self._stations[station.id]
-        waiting = remembered.waiting[self._owners[station.id]]
+        memory = self._stations[station.id]
+        waiting = memory.waiting[self._owners[station.id]]
         rules = OfflineRules(
             authorise=station.authorise_when_away, stop_unauthorised=station.stop_unauthorised
         )
-        story, authorisations = remembered.story, remembered.authorisations
+        story, authorisations = memory.story, memory.authorisations
         kept = MessageQueued(
             story=story,
             authorisations=authorisations,
-            answers=remembered.answers,
+            answers=memory.answers,
             outbox=waiting.outbox,
             ids=waiting.ids,
         )
@@ -162,22 +193,20 @@ class RelayJournals:
         return OfflineHandler(version, autonomy, courier, kept, utc_of)
 
     def observers(self, station: str, version: Version) -> dict[str, SecondaryBackend]:
-        """The conversations with those who observe the station, for a link of it that begins now."""
-        remembered = self._stations[station]
-        return {
-            name: self._observing(station, version, name, remembered) for name in self._observers[station]
-        }
+        """Return the secondary backends of a station, for a link of it that begins now."""
+        memory = self._stations[station]
+        return {name: self._observing(station, version, name, memory) for name in self._observers[station]}
 
     def _observing(
-        self, station: str, version: Version, backend: str, remembered: _Remembered
+        self, station: str, version: Version, backend: str, memory: _StationMemory
     ) -> SecondaryBackend:
-        table, waiting = self._backends[backend], remembered.waiting[backend]
+        table, waiting = self._backends[backend], memory.waiting[backend]
         return SecondaryBackend(
             station,
             version,
             CommandPermissions(backend, permitted_commands(table, owner=False)),
             reports(table.observe),
-            OutboxSender(waiting.outbox, remembered.story, waiting.ids, version),
+            OutboxSender(waiting.outbox, memory.story, waiting.ids, version),
             waiting.outbox,
             waiting.ids,
             self._call_timeout_s,
@@ -186,47 +215,72 @@ class RelayJournals:
     # -- what waits -----------------------------------------------------------------------------------
 
     def waiting(self, station: str) -> dict[str, Version]:
-        """The backends for whom something of this station waits, each with the version of what goes first."""
+        """Return the backends for which messages of a station wait, with the version of the first one."""
         heads = {backend: each.outbox.head for backend, each in self._stations[station].waiting.items()}
         return {backend: head.version for backend, head in heads.items() if head is not None}
 
     def queues(self) -> dict[str, QueueStatus]:
-        """What waits for each backend."""
+        """Return what waits for each backend."""
         boxes: defaultdict[str, list[Outbox]] = defaultdict(list)
-        for remembered in self._stations.values():
-            for backend, waiting in remembered.waiting.items():
+        for memory in self._stations.values():
+            for backend, waiting in memory.waiting.items():
                 boxes[backend].append(waiting.outbox)
-        return {backend: self._queue(backend, boxes[backend]) for backend in self._backends}
+        return {backend: _queue_status(boxes[backend]) for backend in self._backends}
 
-    def _queue(self, backend: str, boxes: Sequence[Outbox]) -> QueueStatus:
-        return QueueStatus(
-            messages=sum(map(len, boxes)),
-            oldest=min((box.oldest_at for box in boxes if box.oldest_at is not None), default=None),
-            dropped=sum(sum(box.dropped.values()) for box in boxes),
-            set_aside=self._set_aside[backend],
-        )
-
-    def _recalled(self, station: str) -> _Remembered:
+    def _restore(self, station: str) -> _StationMemory:
         backends = [self._owners[station], *self._observers[station]]
-        return _Remembered(station, backends, self._key, self._store.load(station).records)
+        return _StationMemory(station, backends, self._key, load_station_records(self._store, station))
 
 
-def _key(file: Path) -> bytes:
-    """The key under which idTokens are kept, made at the first start; nobody else may read it."""
+def load_station_records(store: StateStore, station: str) -> list[Record]:
+    """Return what is stored of a station's relay. Raises StoreError."""
+    prefix = key_prefix(station)
+    return [record for record_type in _STATION_RECORDS for record in store.load(record_type, prefix)]
+
+
+def _queue_status(boxes: Sequence[Outbox]) -> QueueStatus:
+    return QueueStatus(
+        messages=sum(map(len, boxes)),
+        oldest=min((box.oldest_at for box in boxes if box.oldest_at is not None), default=None),
+        dropped=sum(sum(box.dropped.values()) for box in boxes),
+        set_aside=sum(box.set_aside_count for box in boxes),
+    )
+
+
+def _authorization_key(file: Path) -> bytes:
+    """Return the key under which idTokens are hashed, made at the first start; for its owner alone.
+
+    A key that is not whole is moved aside: who may charge while a backend is away is then learned anew. If
+    the file cannot be used, a key of this run takes its place.
+    """
     try:
-        with contextlib.suppress(FileExistsError), open(_new(file), "wb") as made:
+        with contextlib.suppress(FileExistsError), open(_create(file), "wb") as made:
             made.write(secrets.token_bytes(KEY_BYTES))
         key = file.read_bytes()
-    except OSError as error:
-        raise StoreError(f"store.directory: {file} cannot be used: {error.strerror}") from error
-    if len(key) != KEY_BYTES:
-        raise StoreError(
-            f"store.directory: {file} is not whole; remove it: who may charge while a backend is away is "
-            "then learnt anew"
+        if len(key) == KEY_BYTES:
+            return key
+        aside = file.with_name(f"{file.name}.corrupt")
+        file.replace(aside)
+        log.error(
+            "key of stored authorizations damaged path=%s moved_to=%s: who may charge while a backend is "
+            "away is learned anew",
+            file,
+            aside.name,
         )
+        key = secrets.token_bytes(KEY_BYTES)
+        with open(_create(file), "wb") as made:
+            made.write(key)
+    except OSError as error:
+        log.error(
+            "key of stored authorizations cannot be used path=%s reason=%s: who may charge while a backend "
+            "is away is learned anew",
+            file,
+            error.strerror,
+        )
+        return secrets.token_bytes(KEY_BYTES)
     return key
 
 
-def _new(file: Path) -> int:
-    """A file that was not there, for its owner alone. Raises FileExistsError."""
+def _create(file: Path) -> int:
+    """Create a file for its owner alone. Raises FileExistsError."""
     return os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

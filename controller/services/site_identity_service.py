@@ -16,6 +16,7 @@ from controller.backends.pool import BackendPool, LinkRequest
 from controller.config import Config
 from controller.model.effects import BackendLost, BackendUp, FromBackend, LogEntry, TimePassed, ToBackend
 from controller.model.exception_groups import leaves
+from controller.model.journal import ProfilesStored, StoredProfile
 from controller.profiles.profile_messages import ProfilesAbsorbed, read_stored_profile
 from controller.services.load_management_service import utc
 from controller.services.policy_service import PolicyService
@@ -30,7 +31,7 @@ from controller.site_identity.identity import (
     SiteReply,
     SiteRequest,
 )
-from controller.store.profile_store import AbsorbedProfile, ProfileStore
+from controller.store.state_store import StateStore
 from controller.transport.channel import Channel
 from controller.transport.deadline_timer import DeadlineTimer
 from controller.transport.dial import DialError
@@ -60,7 +61,7 @@ class SiteIdentityService:
         config: Config,
         firmware: str,
         uplinks: BackendPool,
-        store: ProfileStore,
+        store: StateStore,
         hearer: SiteIdentityOwner,
         keeper: PolicyService | None = None,
     ) -> None:
@@ -73,9 +74,10 @@ class SiteIdentityService:
         root = next(circuit for circuit in config.circuit if circuit.parent is None)
         profiles = GroupProfiles(self._version, config.site.voltage, min(root.limits_a))
         profiles.restore(
-            read_stored_profile(self._version, saved.evse, saved.profile)
-            for saved in store.load()
-            if (saved.station, saved.version) == (self._id, self._version)
+            read_stored_profile(self._version, each.evse, each.profile)
+            for stored in store.load(ProfilesStored)
+            if (stored.station, stored.version) == (self._id, self._version)
+            for each in stored.profiles
         )
         self._identity = SiteIdentity(self._version, firmware, profiles, lambda: str(uuid.uuid4()))
         self._alarm = DeadlineTimer(lambda: self._identity.deadline)
@@ -139,11 +141,8 @@ class SiteIdentityService:
                 case ToBackend(text=text):
                     self._put(text)
                 case ProfilesAbsorbed(profiles=profiles):
-                    kept = [
-                        AbsorbedProfile(self._id, self._version, each.profile.evse, each.raw)
-                        for each in profiles
-                    ]
-                    self._store.save(self._id, kept)
+                    stored = tuple(StoredProfile(each.profile.evse, each.raw) for each in profiles)
+                    self._store.persist_now([ProfilesStored(self._id, self._version, stored)])
                 case SiteLimited():
                     log.info("the backend %s", _in_words(action))
                     self._hearer.limited(action)

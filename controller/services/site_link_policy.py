@@ -11,12 +11,13 @@ from collections.abc import Callable
 
 from controller.model.effects import LogEntry, ToBackend
 from controller.model.journal import Persist
-from controller.ocpp.frames import Call, CallResult, Frame, Version, call_result, parse
+from controller.ocpp.frames import Call, CallResult, Frame, Version, call_error, call_result, parse
 from controller.relay.events import Action
 from controller.relay.policy_check import PolicyPeer, RelayPolicyCheck
 from controller.services.policy_service import PolicyService
 from controller.signing.replay_cache import ReplayRecord
 from controller.signing.signature_format import POLICY_ACTIONS, Direction
+from controller.store.state_journal import StoreError
 
 log = logging.getLogger("controller.identity")
 
@@ -48,10 +49,22 @@ class SiteLinkPolicy:
         """Those of the last CALL of the backend: each is answered before the next is heard."""
 
     def heard(self, text: str, now: float) -> str | None:
-        """What the identity is to hear of a text that came. Raises StoreFailed."""
+        """Return what the identity gets of a text that came; None: nothing.
+
+        A message whose signature cannot be stored, or a policy that cannot be, is answered with an error.
+        """
         frame = parse(text)
         if not isinstance(frame, Frame):
             return text  # what is no frame is answered as that
+        try:
+            return self._pass_frame(frame, now)
+        except StoreError as error:
+            log.error("message to the site's own identity rejected, it cannot be stored: %s", error)
+            if isinstance(frame, Call):
+                self._put(call_error(frame.id, "InternalError", "the store cannot be written"))
+            return None
+
+    def _pass_frame(self, frame: Frame, now: float) -> str | None:
         ruling = self._inspection.ruling(frame, self._backend, now)
         passed = self._inspection.follow(ruling, frame, self._backend)
         if not isinstance(passed, Call):

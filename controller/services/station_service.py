@@ -44,6 +44,7 @@ from controller.stations.listener import serve_stations
 from controller.stations.owner_confirmation import OwnerConfirmation, OwnerRules
 from controller.stations.registry import SessionRegistry
 from controller.stations.session import SessionRules, StationSession
+from controller.store.state_store import StateStore
 from controller.transport.channel import Channel
 from controller.transport.file_descriptors import raise_descriptor_limit
 from controller.web.status_model import BackendStatus, OverlayStatus
@@ -65,6 +66,7 @@ class StationService:
         limits: LoadManagementService,
         registry: SessionRegistry,
         stats: ConnectionStats,
+        store: StateStore,
         policy: PolicyService | None = None,
     ) -> None:
         self._config = config
@@ -74,12 +76,12 @@ class StationService:
         self._stations = {station.id: station for station in config.station}
         self._names = backend_names(config)
         self._trackers: dict[str, tuple[Version, StationStateTracker]] = {}
-        self._journals = RelayJournals(config, None if policy is None else policy.remember)
+        self._journals = RelayJournals(config, store)
         self._gate = None if policy is None else policy.gate
         self._listen_settings = make_listen_settings(config.listen, len(self._stations))
         self._pools = make_pools(config)
         self._overlay = None if config.overlay is None else self._make_overlay(config.overlay)
-        accepted, self._rotated = open_credentials(config)
+        accepted, self._rotated = open_credentials(store)
         self._owners = OwnerConfirmation(
             {
                 station.id: OwnerRules(self.pool(station.owner), station.when_backend_away == "strict")
@@ -93,10 +95,9 @@ class StationService:
         """Return the pool of the backend that the configuration names so."""
         return self._pools[self._names[backend]]
 
-    @property
-    def damaged(self) -> tuple[str, ...]:
-        """Files that were damaged at the start, where they have been moved."""
-        return () if self._journals.moved_aside is None else (str(self._journals.moved_aside),)
+    def follow_requests(self) -> None:
+        """Carry out what a person has requested about messages that were set aside."""
+        self._journals.follow_requests()
 
     def overlay(self) -> OverlayStatus | None:
         """Return the state of the overlay network for people and monitoring; None without one."""
@@ -122,7 +123,6 @@ class StationService:
         raise_descriptor_limit(sum(2 + len(station.observers) for station in self._stations.values()))
         async with trio.open_nursery() as self._nursery:
             nursery = self._nursery
-            nursery.start_soon(self._journals.run)
             for pool in self._pools.values():
                 await nursery.start(pool.run)
             if self._overlay is not None:

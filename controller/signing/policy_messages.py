@@ -17,6 +17,7 @@ from typing import Any
 
 import msgspec
 
+from controller.model.journal import Record
 from controller.signing import SigningError, signature_format
 from controller.signing.policy_enforcer import Decision, ForwardDecision
 from controller.signing.policy_file import PLACEHOLDERS, LoadedPolicy, load_policy
@@ -40,7 +41,7 @@ _PREFIX_MARK = "..."
 """End of a WWCP context that matches by prefix."""
 
 
-class ReceivedPolicy(msgspec.Struct, frozen=True):
+class ReceivedPolicy(Record, frozen=True):
     """A received policy or role: `kind` is "SignaturePolicy" or "UserRole".
 
     `content` is its JSON; None: it is deleted.

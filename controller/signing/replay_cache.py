@@ -12,8 +12,6 @@ import heapq
 import math
 from collections.abc import Iterable
 
-import msgspec
-
 from controller.model.journal import Record
 from controller.signing.payload_signatures import KeyId
 
@@ -21,7 +19,7 @@ CAPACITY = 100_000
 """About 20 MB. If it is full, messages are rejected: forgetting would be worse."""
 
 
-class SeenText(msgspec.Struct, frozen=True):
+class SeenText(Record, frozen=True):
     """A text that somebody has signed. `token` stands for both; `made`: its time (POSIX s)."""
 
     token: bytes

@@ -1,151 +1,314 @@
-"""The evidence log on disk: one file a month, a line a record, each durable before anybody acts on it.
+"""The evidence log: its lines in the store's journal first, then in files, one a month.
 
     evidence-000000000-2026-11.jsonl
     evidence-000004711-2026-12.jsonl       the number is that of its first record
 
-A new file begins with a rotation record that names the one before it, so the chain goes on. Files whose
-month is older than the retention are removed when somebody who knows the time asks for it; what is left
-begins with a rotation. The end of a file that a crash has torn is moved beside it, and that goes on record.
+A line and the new end of the chain are committed in one transaction with whatever else the same event
+stores; then the line is appended to its file. What a crash or a full disk kept from a file is appended
+later, from the journal. A new file begins with a rotation record that names the one before it, so the chain
+goes on. The journal also keeps the names of the files until their retention ends: one that is missing, and
+an end that was cut off, are found at the next start and once a day. The end of a file that a crash has torn
+is moved beside it, and that goes on record.
 """
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from controller.dimming.evidence_chain import (
     ChainHead,
     EvidenceChain,
     EvidenceKind,
+    EvidenceRecord,
     InvalidRecordError,
     line_hash,
     read_record,
 )
-from controller.store.database import StoreError
+from controller.model.journal import Record
+from controller.store.evidence_records import (
+    EvidenceFileRetired,
+    EvidenceFileStarted,
+    EvidenceHead,
+    EvidenceLine,
+    EvidenceLinesWritten,
+)
+from controller.store.state_journal import StoreError
+from controller.store.state_store import StateStore
+
+log = logging.getLogger("controller.store")
 
 FOLDER = "evidence"
 PATTERN = "evidence-*.jsonl"
 RETENTION = timedelta(days=2 * 366)
-"""Two years (`[dimming]` may say otherwise): the grid operator's own duty, and so the proof's."""
+"""Two years (`[dimming]` may set another time): the grid operator's own duty, and so that of the proof."""
 
 
 def evidence_files(directory: Path) -> list[Path]:
-    """The files of a log, in the order in which they were written. Raises OSError."""
-    # Not glob(): where it may not look it finds nothing, and a second log would begin.
+    """Return the files of a log, in the order in which they were written. Raises OSError."""
+    # Not glob(): in a directory that it may not read it finds nothing, and a second log would begin.
     return sorted(path for path in directory.iterdir() if path.match(PATTERN))
 
 
-class EvidenceLog:
-    """The log in `directory`, which is made if need be. Raises StoreFailed where it cannot be used.
+class _PendingLine(msgspec.Struct, frozen=True):
+    """A line that is not in its file yet."""
 
-    `utc` is POSIX s everywhere. What is torn is put on record at `utc` when the log is opened.
+    file: str
+    number: int
+    line: bytes
+
+
+class EvidenceLog:
+    """The log in `directory`, which is created if it is missing; `store` holds its journal.
+
+    `utc` is POSIX s everywhere. What is torn or missing when the log is opened is put on record at `utc`.
+    Opening raises nothing: files that cannot be read or written are logged, and tried again.
     """
 
-    def __init__(self, directory: Path, key: ec.EllipticCurvePrivateKey, utc: float) -> None:
+    def __init__(
+        self, directory: Path, key: ec.EllipticCurvePrivateKey, utc: float, store: StateStore
+    ) -> None:
         self._directory = directory
+        self._store = store
         self._file: int | None = None
-        self._path: Path | None = None
+        self._open_name = ""
+        self._pending: list[_PendingLine] = []
+        self._written_below = 0
+        self._files = {each.name: each for each in store.load(EvidenceFileStarted)}
+        self._missing: set[str] = set()
+        torn: list[dict[str, Any]] = []
+        in_files = ChainHead()
         try:
             directory.mkdir(parents=True, exist_ok=True)
             torn = self._set_torn_aside()
-            files = evidence_files(directory)
-            head = ChainHead()
-            if files:
-                head = _head(files[-1])
-                self._open(files[-1])
+            in_files = self._files_head()
         except OSError as error:
-            raise self._failed(error) from error
-        self._chain = EvidenceChain(key, head)
-        for body in torn:
-            self.append(EvidenceKind.TORN, body, utc)
+            log.error("%s", self._failure(error))
+        self._chain = EvidenceChain(key, in_files)
+        self._resume(in_files)
+        self._forget_torn_files(torn)
+        found = self._find_missing()
+        self._record_found([*torn, *found], utc)
 
     @property
     def head(self) -> ChainHead:
-        """The end of the chain."""
+        """Return the end of the chain."""
         return self._chain.head
 
-    def append(self, kind: EvidenceKind, body: Mapping[str, Any], utc: float) -> bytes:
-        """Put something on record; durable when it returns. Returns the line.
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Return the names of files that should be there and are not."""
+        return tuple(sorted(self._missing))
 
-        Raises StoreFailed; then nothing of it is in the file.
+    def prepare(self, kind: EvidenceKind, body: Mapping[str, Any], utc: float) -> list[Record]:
+        """Add a record to the chain; return what has to be persisted, in one transaction, for it."""
+        month = f"{datetime.fromtimestamp(utc, UTC):%Y-%m}"
+        current = self._current_file
+        records: list[Record] = []
+        if current is None or _month_of(current) != month:
+            name = f"evidence-{self.head.count:09d}-{month}.jsonl"
+            started = EvidenceFileStarted(name, self.head.count)
+            self._files[name] = started
+            records.append(started)
+            if current is not None:
+                rotation = {"after": current, "records": self.head.count}
+                records.append(self._add_line(name, EvidenceKind.ROTATION, rotation, utc))
+            current = name
+        records.append(self._add_line(current, kind, body, utc))
+        records.append(EvidenceHead(self.head.count, self.head.hash))
+        if self._written_below:
+            records.append(EvidenceLinesWritten(self._written_below))
+        return records
+
+    def write_files(self) -> None:
+        """Append to the files what is not in them yet; durable when it returns.
+
+        Raises StoreError; what is missing then stays in the journal, and is written the next time.
         """
         try:
-            self._rotate(utc)
-            return self._write(kind, body, utc)
+            while self._pending:
+                self._write_line(self._pending[0])
+                self._written_below = self._pending.pop(0).number + 1
         except OSError as error:
-            raise self._failed(error) from error
+            raise self._failure(error) from error
+
+    def append(self, kind: EvidenceKind, body: Mapping[str, Any], utc: float) -> bytes:
+        """Put a record on the log by itself; return its line.
+
+        Raises StoreError if it is not in its file yet.
+        """
+        records = self.prepare(kind, body, utc)
+        line = self._pending[-1].line
+        self._store.persist_now(records)
+        self.write_files()
+        return line
+
+    def records(self) -> Iterator[EvidenceRecord]:
+        """Return all records in the files that can be read, the oldest first."""
+        try:
+            for path in evidence_files(self._directory):
+                for line in path.read_bytes().splitlines():
+                    with contextlib.suppress(InvalidRecordError):
+                        yield read_record(line)
+        except OSError as error:
+            log.error("%s", self._failure(error))
 
     def checkpoint(self, utc: float) -> bytes:
-        """A line for somebody else to keep, which the log must contain for ever. Raises StoreFailed."""
+        """Return a line for others to keep, which the log must contain from now on. Raises StoreError."""
         head = self._chain.head
         return self.append(EvidenceKind.CHECKPOINT, {"count": head.count, "head": head.hash}, utc)
 
     def retire(self, utc: float, retention: timedelta = RETENTION) -> list[str]:
-        """Remove files of which no record is younger than the retention; their names.
+        """Remove files without a record younger than the retention; return their names.
 
-        To be called with a clock that is trusted alone: with a wrong one it would remove everything.
+        Only for a clock that is trusted: a wrong one would remove everything. Raises StoreError.
         """
         oldest = f"{datetime.fromtimestamp(utc, UTC) - retention:%Y-%m}"
         removed = []
         try:
-            for path in evidence_files(self._directory)[:-1]:
-                if _month_of(path) >= oldest:
-                    break  # those behind it are the continuation: no gap is made
-                path.unlink()
-                removed.append(path.name)
+            for name in sorted(self._files)[:-1]:
+                if _month_of(name) >= oldest:
+                    break  # the later files continue this one: no gap is made
+                (self._directory / name).unlink(missing_ok=True)
+                removed.append(name)
         except OSError as error:
-            raise self._failed(error) from error
+            raise self._failure(error) from error
+        finally:
+            for name in removed:
+                del self._files[name]
+                self._missing.discard(name)
+            self._store.persist_now([EvidenceFileRetired(name) for name in removed])
         return removed
 
+    def check_files(self, utc: float) -> None:
+        """Put on record which files have gone missing since the last check."""
+        self._record_found(self._find_missing(), utc)
+
     def close(self) -> None:
-        """Close the file."""
+        """Close the open file."""
         if self._file is not None:
             os.close(self._file)
-            self._file = None
+            self._file, self._open_name = None, ""
 
-    def _rotate(self, utc: float) -> None:
-        month = f"{datetime.fromtimestamp(utc, UTC):%Y-%m}"
-        before = self._path
-        if before is not None and _month_of(before) == month:
-            return
-        self.close()
-        self._open(self._directory / f"evidence-{self.head.count:09d}-{month}.jsonl")
-        folder = os.open(self._directory, os.O_RDONLY)
+    @property
+    def _current_file(self) -> str | None:
+        return max(self._files, default=None)
+
+    # -- opening ------------------------------------------------------------------------------------
+
+    def _files_head(self) -> ChainHead:
+        """Return the end of the chain in the files, and take files of an earlier version over."""
+        paths = evidence_files(self._directory)
+        if not self._files and paths:
+            self._files = {path.name: EvidenceFileStarted(path.name, _first_of(path.name)) for path in paths}
+            self._store.persist_now(list(self._files.values()))
+        return _head(paths[-1]) if paths else ChainHead()
+
+    def _resume(self, in_files: ChainHead) -> None:
+        """Continue the chain where the journal ends, or the files, whichever is further on."""
+        journaled = max(self._store.load(EvidenceHead), key=lambda head: head.count, default=None)
+        self._written_below = in_files.count
+        expected = in_files
+        for stored in sorted(self._store.load(EvidenceLine), key=lambda line: line.number):
+            if stored.number == expected.count:
+                self._pending.append(_PendingLine(self._file_of(stored.number), stored.number, stored.line))
+                expected = ChainHead(stored.number + 1, line_hash(stored.line.removesuffix(b"\n")))
+        if journaled is not None and journaled.count > expected.count:
+            log.error(
+                "evidence records missing directory=%s first=%d count=%d: files were removed or cut; restore "
+                "them from a backup",
+                self._directory,
+                expected.count,
+                journaled.count - expected.count,
+            )
+            expected = ChainHead(journaled.count, journaled.hash)
+        self._chain.head = expected
+
+    def _record_found(self, bodies: list[dict[str, Any]], utc: float) -> None:
+        """Put what is torn or missing on record, and write what a crash kept from its file."""
+        records = [record for body in bodies for record in self.prepare(EvidenceKind.TORN, body, utc)]
+        self._store.persist_now(records)
         try:
-            os.fsync(folder)  # else the file is there, and its name is not
-        finally:
-            os.close(folder)
-        if before is not None:
-            self._write(EvidenceKind.ROTATION, {"after": before.name, "records": self.head.count}, utc)
+            self.write_files()
+        except StoreError as error:
+            log.error("%s", error)
 
-    def _open(self, path: Path) -> None:
-        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640)
-        self._path = path
+    def _forget_torn_files(self, torn: list[dict[str, Any]]) -> None:
+        """Expect no file any more that was moved aside as a whole, unless the journal still has its lines."""
+        pending = {line.file for line in self._pending}
+        names = {body["file"] for body in torn} & self._files.keys() - pending
+        names = {name for name in names if not (self._directory / name).exists()}
+        for name in names:
+            del self._files[name]
+        self._store.persist_now([EvidenceFileRetired(name) for name in sorted(names)])
 
-    def _write(self, kind: EvidenceKind, body: Mapping[str, Any], utc: float) -> bytes:
-        assert self._file is not None  # it is opened by `_rotate`
-        line = self._chain.record(kind, body, utc)
-        before = os.fstat(self._file).st_size
-        try:
-            left = memoryview(line)
-            while left:
-                left = left[os.write(self._file, left) :]
-            os.fsync(self._file)
-        except OSError:
-            os.ftruncate(self._file, before)  # half a line would spoil the next one
-            raise
+    def _file_of(self, number: int) -> str:
+        """Return the name of the file to which a record belongs."""
+        started = [each for each in self._files.values() if each.first <= number]
+        return max(started, key=lambda each: each.first).name
+
+    def _find_missing(self) -> list[dict[str, Any]]:
+        """Return what to put on record of files that are newly missing."""
+        pending = {line.file for line in self._pending}
+        gone = {name for name in self._files if not (self._directory / name).exists()} - pending
+        found = sorted(gone - self._missing)
+        self._missing = gone
+        for name in found:
+            log.error(
+                "evidence file missing path=%s: it was removed or renamed before its retention ended; "
+                "restore it from a backup",
+                self._directory / name,
+            )
+        return [{"file": name, "missing": True} for name in found]
+
+    # -- files --------------------------------------------------------------------------------------
+
+    def _add_line(self, file: str, kind: EvidenceKind, body: Mapping[str, Any], utc: float) -> EvidenceLine:
+        number, line = self.head.count, self._chain.record(kind, body, utc)
         self._chain.written(line)
-        return line
+        self._pending.append(_PendingLine(file, number, line))
+        return EvidenceLine(number, line)
+
+    def _write_line(self, pending: _PendingLine) -> None:
+        file = self._open(pending.file)
+        before = os.fstat(file).st_size
+        try:
+            left = memoryview(pending.line)
+            while left:
+                left = left[os.write(file, left) :]
+            os.fsync(file)
+        except OSError:
+            os.ftruncate(file, before)  # half a line would spoil the next one
+            raise
+
+    def _open(self, name: str) -> int:
+        path = self._directory / name
+        if self._file is not None and self._open_name == name and path.exists():
+            return self._file
+        self.close()
+        self._directory.mkdir(parents=True, exist_ok=True)
+        is_new = not path.exists()
+        self._file, self._open_name = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640), name
+        if is_new:
+            folder = os.open(self._directory, os.O_RDONLY)
+            try:
+                os.fsync(folder)  # makes the file's name durable
+            finally:
+                os.close(folder)
+        return self._file
 
     def _set_torn_aside(self) -> list[dict[str, Any]]:
-        """Move what cannot be read at the log's end beside it; what to put on record of it.
+        """Move what cannot be read at the log's end beside it; return what to put on record of it.
 
-        A file of which nothing can be read goes as a whole, and the one before it is looked at.
+        A file of which nothing can be read is moved as a whole, and the one before it is checked, too.
         """
         torn: list[dict[str, Any]] = []
         for path in reversed(evidence_files(self._directory)):
@@ -162,7 +325,7 @@ class EvidenceLog:
             path.unlink()
         return torn
 
-    def _failed(self, error: OSError) -> StoreError:
+    def _failure(self, error: OSError) -> StoreError:
         return StoreError(
             f"store.directory: evidence cannot be written to {self._directory}: {error}; "
             "let the controller's user write there, and leave room on its disk"
@@ -170,13 +333,19 @@ class EvidenceLog:
 
 
 def _head(path: Path) -> ChainHead:
-    """The end of a file, of which the last line is good."""
+    """Return the end of the chain in a file whose last line is good."""
     line = path.read_bytes()[:-1].rpartition(b"\n")[2]
     return ChainHead(read_record(line).number + 1, line_hash(line))
 
 
+def _first_of(name: str) -> int:
+    """Return the number of a file's first record, from its name; 0 if somebody has renamed it."""
+    number = name.removeprefix("evidence-")[:9]
+    return int(number) if number.isdecimal() else 0
+
+
 def _good_length(data: bytes) -> int:
-    """The length of the file up to its last good record."""
+    """Return the length of a file up to its last good record."""
     end = data.rfind(b"\n") + 1
     while end > 0:
         begin = data.rfind(b"\n", 0, end - 1) + 1
@@ -196,6 +365,6 @@ def _save(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def _month_of(path: Path) -> str:
-    """The month in a file's name: a year, and a month."""
-    return path.stem[-7:]
+def _month_of(name: str) -> str:
+    """Return the month in a file's name, as `2026-11`."""
+    return name.removesuffix(".jsonl")[-7:]

@@ -1,47 +1,56 @@
-"""One controller at a time works in a store: two would tell everything twice, and tear the evidence."""
+"""The lock on the store's directory: one controller at a time works in it."""
 
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from controller.store.database import StoreError
+from controller.store.state_journal import StoreError
 
-FILE = "lock"
+log = logging.getLogger("controller.store")
+
+
+class StoreLockedError(StoreError):
+    """Another controller works in the directory."""
 
 
 @contextmanager
-def held(directory: Path) -> Iterator[None]:
-    """Have the store for ourselves while in here; the end of the process gives it back, too.
+def hold_store(directory: Path) -> Iterator[None]:
+    """Hold the directory for this process; the end of the process releases it, too.
 
-    Raises StoreFailed where another has it, or where it cannot be used at all.
+    The lock is on the directory itself, so that a full or read-only disk does not keep the controller from
+    starting. A directory that cannot be locked at all is logged, and used without. Raises StoreLockedError.
     """
-    path = directory / FILE
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     except OSError as error:
-        raise _failed(
-            f"{path} cannot be used: {error.strerror}; let the controller's user write there"
-        ) from error
+        log.error(
+            "store directory cannot be opened path=%s reason=%s: let the controller's user write there",
+            directory,
+            error.strerror,
+        )
+        yield
+        return
     try:
-        _take(file, directory)
+        _lock(handle, directory)
         yield
     finally:
-        os.close(file)
+        os.close(handle)
 
 
-def _take(file: int, directory: Path) -> None:
+def _lock(handle: int, directory: Path) -> None:
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise _failed(f"another controller works in {directory}; stop it, or give this one its own") from None
+        raise StoreLockedError(
+            f"store.directory: another controller works in {directory}; stop it, or give this one its own"
+        ) from None
     except OSError as error:
-        raise _failed(f"{directory} cannot be locked: {error.strerror}; use a local disk") from error
-
-
-def _failed(what: str) -> StoreError:
-    return StoreError(f"store.directory: {what}")
+        log.error(
+            "store directory cannot be locked path=%s reason=%s: use a local disk", directory, error.strerror
+        )

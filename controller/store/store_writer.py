@@ -1,10 +1,10 @@
-"""One thread that commits what has gathered: many stations share each wait for the disk.
+"""One task that commits what has gathered: many stations share each wait for the disk.
 
     write("a") --+            +-- commit(a) --+   +-- commit(b, c, d) --+
-    write("b") --+--queue-----+               +---+                     +---> each hears of its own
+    write("b") --+--queue-----+               +---+                     +---> each writer gets its outcome
     write("c") --+            while it runs, b, c and d gather
 
-There is no timer: a lone word waits for nobody, and under load the disk's own pace makes the groups.
+There is no timer: a lone batch waits for no other, and under load the disk's own pace makes the groups.
 """
 
 from __future__ import annotations
@@ -14,93 +14,94 @@ from collections.abc import Callable, Sequence
 import trio
 
 from controller.model.journal import Record
-from controller.store.database import StoreError
+from controller.store.state_journal import StoreError
 
-MOST_WAITING = 4096
-"""Writes in the queue; further ones wait for a place there."""
+MOST_QUEUED_BATCHES = 4096
+"""Batches in the queue; a writer waits for a free place."""
 
-MOST_WORDS = 2000
-"""Words after which a group is full: it bounds the time that a commit takes."""
+MOST_GROUPED_RECORDS = 2000
+"""Records after which a group is full: this bounds the time that a commit takes."""
 
 
-class _Write:
-    """Words whose writer waits. Once `done`, `failed` says whether they are on disk."""
+class _Batch:
+    """Records whose writer waits; once `done` is set, `failure` is None if they are durable."""
 
     def __init__(self, records: Sequence[Record]) -> None:
         self.records = records
         self.done = trio.Event()
-        self.failed: StoreError | None = None
+        self.failure: StoreError | None = None
 
-    def end(self, failed: StoreError | None) -> None:
-        """Let its writer go on."""
-        self.failed = failed
+    def finish(self, failure: StoreError | None) -> None:
+        """Set the outcome, and let the writer go on."""
+        self.failure = failure
         self.done.set()
 
 
 class StoreWriter:
-    """Commits by `commit`, which is called in a thread, makes all of its records durable or none, and
-    raises StoreFailed for the latter.
+    """Commits batches in groups by `commit`, which runs in a thread.
+
+    `commit` makes all of its records durable, or none and raises StoreError.
     """
 
     def __init__(self, commit: Callable[[Sequence[Record]], None]) -> None:
         self._commit = commit
-        self._entrance, self._queue = trio.open_memory_channel[_Write](MOST_WAITING)
+        self._entrance, self._queue = trio.open_memory_channel[_Batch](MOST_QUEUED_BATCHES)
 
     async def write(self, records: Sequence[Record]) -> None:
-        """Write these; they are on disk when it returns. Waits for `run`, and ends with it.
+        """Wait until `run` has made the records durable, or ends.
 
-        Raises StoreFailed where they are not on disk, none of them. If it is cancelled they may be or not.
+        Raises StoreError if none of them is durable. After a cancellation they may be durable or not.
         """
         if not records:
             return
-        write = _Write(records)
+        batch = _Batch(records)
         try:
-            await self._entrance.send(write)
+            await self._entrance.send(batch)
         except trio.BrokenResourceError:
-            raise _closed() from None
-        await write.done.wait()
-        if write.failed is not None:
-            raise StoreError(str(write.failed)) from write.failed
+            raise _stopping() from None
+        await batch.done.wait()
+        if batch.failure is not None:
+            raise StoreError(str(batch.failure)) from batch.failure
 
     async def run(self) -> None:
-        """Commit until cancelled. What has not begun by then is told to have failed."""
+        """Commit until cancelled. Batches that have not begun by then fail."""
         try:
             while True:
-                await self._do(self._gathered(await self._queue.receive()))
+                await self._commit_group(self._collect_group(await self._queue.receive()))
         finally:
-            self._close()
+            self._fail_queued()
 
-    def _gathered(self, first: _Write) -> list[_Write]:
-        """All that waits, up to a full group."""
-        group, records = [first], len(first.records)
-        while records < MOST_WORDS:
+    def _collect_group(self, first: _Batch) -> list[_Batch]:
+        """Return all that waits, up to a full group."""
+        group, size = [first], len(first.records)
+        while size < MOST_GROUPED_RECORDS:
             try:
                 group.append(self._queue.receive_nowait())
             except trio.WouldBlock:
                 break
-            records += len(group[-1].records)
+            size += len(group[-1].records)
         return group
 
-    async def _do(self, group: list[_Write]) -> None:
-        """One commit. It is not left half way: who has begun to write hears how it ended."""
-        records = [word for write in group for word in write.records]
-        failed: StoreError | None = None
+    async def _commit_group(self, group: list[_Batch]) -> None:
+        """Commit a group as a whole; a cancellation waits for the outcome."""
+        records = [record for batch in group for record in batch.records]
+        failure: StoreError | None = None
         with trio.CancelScope(shield=True):
             try:
                 await trio.to_thread.run_sync(self._commit, records)
-            except StoreError as failure:
-                failed = failure
-        for write in group:
-            write.end(failed)
+            except StoreError as error:
+                failure = error
+        for batch in group:
+            batch.finish(failure)
 
-    def _close(self) -> None:
+    def _fail_queued(self) -> None:
         while True:
             try:
-                self._queue.receive_nowait().end(_closed())
+                self._queue.receive_nowait().finish(_stopping())
             except trio.WouldBlock:
                 break
         self._queue.close()
 
 
-def _closed() -> StoreError:
-    return StoreError("the controller is stopping, and writes nothing any more")
+def _stopping() -> StoreError:
+    return StoreError("the controller is stopping and writes nothing more")

@@ -56,6 +56,9 @@ class _StatusCollector(Collector):
         build = [((status.site, status.version), 1.0)]
         yield _gauge("info", "Site and version of the controller.", ("site", "version"), build)
         yield _gauge("healthy", "1 while the control loop runs on time.", (), [((), float(status.healthy))])
+        store = status.store
+        yield _gauge("store_writable", "1 while the store can be written.", (), [((), float(store.writable))])
+        yield _gauge("store_kept", "Changes that are in memory alone.", (), [((), float(store.kept))])
         yield _gauge("tick_age_seconds", "Time since the last control step.", (), [((), status.tick_age_s)])
         yield from _circuits(status.circuits)
         yield from _evses(status.evses)

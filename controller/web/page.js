@@ -232,7 +232,8 @@ function show(status) {
   write(byId("summary"), `${connected} station${connected === 1 ? "" : "s"} connected · ${charging} of ${status.evses.length} EVSEs charging`);
   write(byId("footer"), `local-controller ${status.version} · as of ${timeOfDay(status.time, status.timezone, { second: "2-digit" })} (${status.timezone})`);
   const damaged = status.damaged.map((file) => `A file was damaged, and is now ${file}.`).join(" ");
-  tell(status.healthy ? damaged : `The current was last shared ${status.tick_age_s.toFixed(0)} s ago: the control loop stands still.`);
+  const unwritten = status.store.writable ? "" : `The store cannot be written: ${status.store.error} `;
+  tell(status.healthy ? unwritten + damaged : `The current was last shared ${status.tick_age_s.toFixed(0)} s ago: the control loop stands still.`);
 }
 
 function tell(trouble) {

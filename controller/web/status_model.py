@@ -217,6 +217,14 @@ class OverlayStatus(msgspec.Struct, frozen=True, kw_only=True):
     dropped_total: dict[str, int]
 
 
+class StoreHealth(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether the store can be written. `error`: why not; `kept`: changes that are in memory alone."""
+
+    writable: bool = True
+    error: str = ""
+    kept: int = 0
+
+
 class ControllerStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The whole controller at one moment: circuits parents first, EVSEs in the configuration's order.
 
@@ -236,6 +244,7 @@ class ControllerStatus(msgspec.Struct, frozen=True, kw_only=True):
     links: LinkCounts
     backends: tuple[BackendStatus, ...] = ()
     damaged: tuple[str, ...] = ()
+    store: StoreHealth = StoreHealth()
     signatures: tuple[VerdictStatus, ...] = ()
     dimming: DimmingStatus | None = None
     timezone: str = "UTC"

@@ -10,8 +10,8 @@ import trio
 from msgspec.structs import replace
 
 from controller.services import dimming_service as dimming_desk
-from controller.store.database import StoreError
 from controller.store.evidence_files import EvidenceLog
+from controller.store.state_journal import StoreError
 from tests.controller.dimmed import (
     MALLORY,
     MINIMUM_W,
@@ -273,7 +273,7 @@ async def test_a_disk_that_fails_keeps_nobody_from_obeying(
     def fails(*_: object) -> None:
         raise StoreError("the disk is full")
 
-    monkeypatch.setattr(EvidenceLog, "append", fails)
+    monkeypatch.setattr(EvidenceLog, "write_files", fails)
     async with (
         a_backend() as peer,
         running(configured(tmp_path, peer)) as controller,
@@ -284,4 +284,4 @@ async def test_a_disk_that_fails_keeps_nobody_from_obeying(
         assert (await operator.sends(command()))["status"] == "accepted"
         assert await lowered(socket) < 20
         assert (await found(controller, lambda status: status.evidence_failed_total > 0)).dimmed
-    assert "not on record: the disk is full" in caplog.text
+    assert "evidence not in its file yet: the disk is full" in caplog.text

@@ -13,10 +13,10 @@ from trio_websocket import ConnectionRejected, WebSocketConnection, open_websock
 
 from controller.config import Config
 from controller.config.password_files import hash_password
-from controller.model.observations import Booted
+from controller.model.journal import BootStored
 from controller.ocpp.frames import Version
 from controller.services.app import App
-from controller.store.boot_store import BootStore
+from controller.store.state_store import StateStore
 from controller.transport.http_upgrade import basic_authorization
 from tests.controller.services.test_app import running, site
 from tests.controller.transport.rig import heard
@@ -73,8 +73,8 @@ async def test_a_station_that_names_no_version_is_served_in_the_configured_one(
 
 
 async def test_a_station_is_met_as_what_it_booted_before_a_restart(tmp_path: Path) -> None:
-    store = BootStore(tmp_path)
-    store.save("CS01", Booted("FoxESS", "A022KP1", "1.10"))
+    store = StateStore(tmp_path)
+    store.persist_now([BootStored("CS01", "FoxESS", "A022KP1", "1.10")])
     store.close()
     async with (
         site(tmp_path) as (config, _),

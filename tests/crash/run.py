@@ -13,7 +13,9 @@ from typing import NamedTuple
 import msgspec
 import trio
 
-from controller.store.relay_store import FILE, RelayStore
+from controller.offline.journal_records import EntryQueued, EntrySetAside
+from controller.store.sqlite_journal import FILE
+from controller.store.state_store import StateStore
 from tests.crash.backends import Backend
 from tests.crash.controllers import Controller
 from tests.crash.ledger import Difference, Ledger, difference
@@ -192,7 +194,7 @@ async def come_to_rest(site: BusySite) -> None:
 def _waiting(folder: Path) -> int:
     """How many messages the controller still keeps for its backends, as its file has it."""
     with closing(sqlite3.connect(f"file:{folder / FILE}?mode=ro", uri=True)) as database:
-        (count,) = database.execute("SELECT count(*) FROM outbox").fetchone()
+        (count,) = database.execute("SELECT count(*) FROM entries WHERE kind = 'outbox'").fetchone()
         return int(count)
 
 
@@ -203,7 +205,7 @@ def figures(site: BusySite, kills: int = 0, seconds: float = 0.0) -> Figures:
         for backend in (site.owner, site.observer)
         for station in site.stations
     }
-    store = RelayStore(site.folder)
+    store = StateStore(site.folder)
     found_all = Figures(
         kills=kills,
         seconds=round(seconds, 1),
@@ -212,8 +214,8 @@ def figures(site: BusySite, kills: int = 0, seconds: float = 0.0) -> Figures:
         repeated_by_stations=sum(station.repeated for station in site.stations),
         resent_same_id=site.owner.ledger.resent + site.observer.ledger.resent,
         differences={name: each for name, each in found.items() if any(each)},
-        left=sum(store.waiting().values()),
-        set_aside=len(store.set_aside()),
+        left=len(store.load(EntryQueued)),
+        set_aside=len(store.load(EntrySetAside)),
         unintroduced=site.observer.unintroduced,
     )
     store.close()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from controller.store.relay_store import FILE
+from controller.store.sqlite_journal import FILE
 from tests.crash.run import BusySite, busy_site, come_to_rest, figures, restarted
 
 FULL_S = 2.0
@@ -67,7 +67,7 @@ async def test_a_spoilt_memory_is_kept_aside_loudly_and_the_site_goes_on(tmp_pat
         await site.controller.start()
         await site.controller.ready()
         await heard_more(site, 20)
-        assert f"{FILE} is damaged" in site.controller.log
+        assert f"store file damaged path={tmp_path / FILE}" in site.controller.log
     assert kept_aside(tmp_path) == [spoilt]
 
 

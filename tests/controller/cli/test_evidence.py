@@ -16,6 +16,7 @@ from controller.cli.evidence import LONGEST_SHOWN
 from controller.cli.main import main
 from controller.dimming.evidence_chain import EvidenceKind
 from controller.store.evidence_files import EvidenceLog
+from controller.store.state_store import StateStore
 from tests.controller.dimming.commands import NOON
 
 KEY = ec.derive_private_key(7, ec.SECP256R1())
@@ -25,7 +26,7 @@ DAY = 86_400.0
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A log of four records on three days, a checkpoint of the last, and its key."""
-    log = EvidenceLog(tmp_path / "log", KEY, NOON)
+    log = EvidenceLog(tmp_path / "log", KEY, NOON, StateStore(tmp_path / "store"))
     log.append(EvidenceKind.COMMAND, {"received": "e30="}, NOON)
     log.append(EvidenceKind.LIMIT, {"w": 4200}, NOON + DAY)
     log.append(EvidenceKind.RELEASE, {}, NOON + 2 * DAY)
@@ -76,7 +77,7 @@ def test_the_list_shows_what_was_received_to_persons(
         ("wired", {"sha256": "00", "received": base64.b64encode(json.dumps(received).encode()).decode()}),
         ("garbage", {"received": "no base64", "answer": base64.b64encode(b"no JSON").decode()}),
     ):
-        log = EvidenceLog(folder / name, KEY, NOON)
+        log = EvidenceLog(folder / name, KEY, NOON, StateStore(folder / f"store-{name}"))
         log.append(EvidenceKind.COMMAND, body, NOON)
         log.close()
     assert run(folder, "list", "wired") == 0

@@ -35,6 +35,7 @@ from controller.dimming.events import (
 from controller.dimming.evidence_audit import audit
 from controller.dimming.evidence_chain import ChainHead, EvidenceChain, EvidenceKind, read_record
 from controller.store.evidence_files import EvidenceLog, evidence_files
+from controller.store.state_store import StateStore
 from drivers.eebus import lpc
 from tests.controller.dimming.commands import NOON, command
 from tests.controller.dimming.signers import PlainSignatures, signed
@@ -53,7 +54,7 @@ EVERYTHING = msgspec.structs.replace(
 
 
 def test_a_day_of_commands_is_a_log_that_verifies(tmp_path: Path) -> None:
-    log = EvidenceLog(tmp_path, KEY, NOON)
+    log = EvidenceLog(tmp_path / "evidence", KEY, NOON, StateStore(tmp_path))
     talk = Talk()
     good, forged = signed(command(1, 9000.0), "dso"), signed(command(2, 0.0), "mallory")
     kinds: list[str] = []
@@ -88,7 +89,7 @@ def test_a_day_of_commands_is_a_log_that_verifies(tmp_path: Path) -> None:
         "readings",
         "release",
     ]
-    [path] = evidence_files(tmp_path)
+    [path] = evidence_files(tmp_path / "evidence")
     assert audit([("log", path.read_bytes())], [KEY.public_key()]).good
     records = [read_record(line) for line in path.read_bytes().splitlines()]
     received = [

@@ -25,7 +25,8 @@ from controller.offline.transaction_id_map import TransactionIdMap
 from controller.relay.command_permissions import CommandPermissions
 from controller.relay.events import Action, Commandable, ObservationMade, ToObserver
 from controller.relay.secondary_backend import SecondaryBackend
-from controller.store.relay_store import RelayStore
+from controller.services.relay_memory import load_station_records
+from controller.store.state_store import StateStore
 from tests.controller.relay.playbook import TIMEOUT_S, UTC_0, Playbook
 
 EVERYONE = OfflineRules(authorise="everyone")
@@ -129,13 +130,13 @@ class Remembered:
         )
 
     def _loaded(self) -> Sequence[Record]:
-        store = RelayStore(self._folder)
-        words = store.load("CS01").records
+        store = StateStore(self._folder)
+        words = load_station_records(store, "CS01")
         store.close()
         return words
 
     def _write(self, saves: Sequence[Sequence[Record]]) -> None:
-        store = RelayStore(self._folder)
+        store = StateStore(self._folder)
         for words in saves:
-            store.write(words)
+            store.persist_now(words)
         store.close()

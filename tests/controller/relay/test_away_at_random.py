@@ -37,7 +37,7 @@ from controller.relay.events import (
     ToStation,
 )
 from controller.relay.station_relay import StationRelay
-from controller.store.relay_store import RelayStore
+from controller.store.state_store import StateStore
 from tests.controller.relay.playbook import TIMEOUT_S, UTC_0, a_station
 from tests.controller.relay.remembered import Remembered
 from tests.crash.ledger import COUNTED, Ledger, Part, Payload, difference, part_of
@@ -194,7 +194,7 @@ class World:
     def _born(self) -> None:
         self._dies = None
         self._house = Remembered(self._folder, self._version, observed=True)
-        self._store = RelayStore(self._folder)
+        self._store = StateStore(self._folder)
         self._connected()
 
     def _connected(self) -> None:
@@ -221,7 +221,7 @@ class World:
                 case Persist(words=words):
                     if self._dies == "before":
                         raise DiedError
-                    self._store.write(words)
+                    self._store.persist_now(words)
                     if self._dies == "after":
                         raise DiedError
                 case ToStation(text):

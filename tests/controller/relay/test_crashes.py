@@ -28,7 +28,8 @@ from controller.offline.outbox_sender import OutboxSender
 from controller.offline.response_cache import ResponseCache
 from controller.offline.station_snapshot import StationSnapshot
 from controller.offline.transaction_id_map import TransactionIdMap
-from controller.store.relay_store import RelayStore
+from controller.services.relay_memory import load_station_records
+from controller.store.state_store import StateStore
 
 V16 = Version.V16
 
@@ -88,10 +89,10 @@ class Life:
     """The controller from a start to its death, which comes when it has written so often."""
 
     def __init__(self, folder: Path, writes: int | None, *, last_is_on_disk: bool) -> None:
-        self._store = RelayStore(folder)
+        self._store = StateStore(folder)
         self._writes = writes
         self._last_is_on_disk = last_is_on_disk
-        words = self._store.load("CS01").records
+        words = load_station_records(self._store, "CS01")
         story, answers = StationSnapshot("CS01"), ResponseCache("CS01")
         drivers = AuthorizationCache("CS01", b"key")
         self.outbox, ids = Outbox("CS01", "csms"), TransactionIdMap("CS01", "csms")
@@ -107,11 +108,11 @@ class Life:
 
     def save(self, words: Sequence[Record]) -> None:
         if self._writes is None:
-            self._store.write(words)
+            self._store.persist_now(words)
         elif words:
             self._writes -= 1
             if self._writes > 0 or self._last_is_on_disk:
-                self._store.write(words)
+                self._store.persist_now(words)
             if self._writes <= 0:
                 raise DiedError
 

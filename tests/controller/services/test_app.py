@@ -16,12 +16,11 @@ from trio_websocket import WebSocketConnection, open_websocket_url
 from controller.config import Config
 from controller.config.loader import check_config
 from controller.load_management.site_view import EvseView
-from controller.model.observations import Booted
+from controller.model.journal import BootStored
 from controller.services import app
 from controller.services.app import App
-from controller.store.boot_store import BootStore
-from controller.store.database import StoreError
-from controller.store.limit_store import FILE
+from controller.store.sqlite_journal import FILE
+from controller.store.state_store import StateStore
 from tests.controller.transport.rig import Backend, heard
 
 
@@ -145,16 +144,40 @@ async def test_a_damaged_store_is_kept_aside_loudly_and_the_site_is_served(
     (tmp_path / FILE).write_bytes(b"no database" * 1000)
     async with site(tmp_path) as (config, _), running(config) as controller, station(controller, "CS01"):
         pass
-    assert f"{FILE} is damaged" in caplog.text
+    assert f"store file damaged path={tmp_path / FILE}" in caplog.text
     assert any(name.startswith(f"{FILE}.corrupt-") for name in os.listdir(tmp_path))
 
 
-async def test_a_store_that_cannot_be_used_is_no_start(tmp_path: Path) -> None:
+async def test_store_that_cannot_be_used_at_the_start_leaves_current_shared(tmp_path: Path) -> None:
     (tmp_path / FILE).mkdir()
-    async with site(tmp_path) as (config, _):
-        with pytest.RaisesGroup(StoreError, allow_unwrapped=True, flatten_subgroups=True):
-            async with running(config):
-                pass
+    async with (
+        site(tmp_path) as (config, _),
+        running(config) as controller,
+        station(controller, "CS01") as socket,
+    ):
+        assert await limits(socket, 2) == [(0, 6.0), (1, 7.0)]  # nothing stored: the worst case, as ever
+        store = controller.status().store
+        assert not store.writable
+        assert FILE in store.error
+
+
+async def test_full_disk_lets_limits_fall_and_links_stay(tmp_path: Path) -> None:
+    async with (
+        site(tmp_path) as (config, _),
+        running(config) as controller,
+        station(controller, "CS01") as socket,
+    ):
+        assert await limits(socket, 2) == [(0, 6.0), (1, 7.0)]
+        full = controller._store._journal._connection
+        full.execute("PRAGMA query_only = 1")
+        async with station(controller, "CS02") as other:
+            assert len(await limits(other, 2)) == 2  # nothing stored: it counts at its worst case
+            assert not controller.status().store.writable
+            full.execute("PRAGMA query_only = 0")
+            with trio.fail_after(10):
+                while not controller.status().store.writable:  # noqa: ASYNC110  (a thread looks at the file)
+                    await trio.sleep(0.05)
+        await socket.send_message('[2,"1","Heartbeat",{}]')
 
 
 async def test_a_refused_limit_is_told_and_booked_at_its_worst(
@@ -212,9 +235,8 @@ async def test_a_station_is_known_by_its_boot(tmp_path: Path) -> None:
 
 
 async def test_a_restart_remembers_who_the_stations_are(tmp_path: Path) -> None:
-    store = BootStore(tmp_path)
-    store.save("CS01", Booted("EV-BOX", "Elvi"))
-    store.save("gone", Booted("EV-BOX", "Elvi"))
+    store = StateStore(tmp_path)
+    store.persist_now([BootStored(id, "EV-BOX", "Elvi", "") for id in ("CS01", "gone")])
     store.close()
     async with (
         site(tmp_path) as (config, _),

@@ -15,6 +15,7 @@ from controller.signing.replay_cache import ReplayRecord
 from controller.signing.rule_set import RuleKey
 from controller.signing.signature_format import Direction, MessageKind
 from controller.signing.signing_keys import write_key_file
+from controller.store.state_store import StateStore
 from tests.controller.signing.authors import compact
 from tests.controller.signing.files import write_policy
 from tests.controller.signing.house import NOW, OLGA, TOM, limit, passes, signed, why
@@ -25,7 +26,7 @@ SIGN = '[[sign]]\nid = "own"\nactions = ["Reset"]\n'
 
 
 def keeper(folder: Path, key: Path | None = None) -> PolicyService:
-    return PolicyService("lc", folder / "signing.toml", key, folder)
+    return PolicyService("lc", folder / "signing.toml", key, StateStore(folder))
 
 
 def reset(keeper: PolicyService) -> str:

@@ -1,8 +1,7 @@
-"""What sessions want saved: which file it goes to, and that a failure of either is one of the whole."""
+"""What outlives a session: stored in one transaction, read again, and changed by a person's requests."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -10,51 +9,97 @@ import trio
 
 from controller.model.journal import Record
 from controller.ocpp.frames import Version
-from controller.offline.journal_records import SnapshotDelivered
-from controller.services.relay_memory import RelayJournals
+from controller.offline.journal_records import (
+    EntryQueued,
+    EntrySetAside,
+    OutboxEntry,
+    OutboxRequest,
+    RecordKind,
+    SnapshotDelivered,
+)
+from controller.services.relay_memory import KEY_FILE, RelayJournals, load_station_records
 from controller.signing.replay_cache import ReplayRecord, SeenText
-from controller.store.database import StoreError
-from controller.store.relay_store import RelayStore
+from controller.store.sqlite_journal import FILE
+from controller.store.state_journal import StoreError
+from controller.store.state_store import StateStore
 from tests.controller.services.test_app import configured
 from tests.controller.transport.rig import Backend
 
-TOLD = SnapshotDelivered("CS01", "boot", Version.V16, "BootNotification", b"{}")
+BOOT = SnapshotDelivered("CS01", "boot", Version.V16, "BootNotification", b"{}")
 SEEN = ReplayRecord((SeenText(b"token", 7.0),), 1.0)
 
 
-async def saved(
-    folder: Path, records: Sequence[Record], remembered: list[ReplayRecord]
-) -> tuple[Record, ...]:
-    """What is on disk of the station after these records."""
-    memory = RelayJournals(configured(folder, Backend()), remembered.extend)
+def queued(number: int) -> EntryQueued:
+    entry = OutboxEntry(
+        number=number,
+        id=f"m{number}",
+        version=Version.V16,
+        action="StopTransaction",
+        payload=b"{}",
+        kind=RecordKind.TRANSACTION,
+        taken=1.0,
+    )
+    return EntryQueued("CS01", "cpo", entry)
+
+
+async def save(store: StateStore, folder: Path, records: list[Record]) -> None:
+    journals = RelayJournals(configured(folder, Backend()), store)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(memory.run)
-        await memory.save(records)
+        nursery.start_soon(store.run)
+        await journals.save(records)
         nursery.cancel_scope.cancel()
-    return RelayStore(folder).load("CS01").records
 
 
-async def test_each_word_goes_to_its_file(tmp_path: Path) -> None:
-    remembered: list[ReplayRecord] = []
-    assert await saved(tmp_path, [SEEN, TOLD], remembered) == (TOLD,)
-    assert remembered == [SEEN]
+@pytest.mark.parametrize("records", [[SEEN], [BOOT], [SEEN, BOOT]])
+async def test_save_stores_signed_messages_and_station_records(tmp_path: Path, records: list[Record]) -> None:
+    await save(StateStore(tmp_path), tmp_path, records)
+    again = StateStore(tmp_path)
+    assert again.load(SeenText) == (list(SEEN.seen) if SEEN in records else [])
+    assert load_station_records(again, "CS01") == ([BOOT] if BOOT in records else [])
 
 
-@pytest.mark.parametrize("word", [SEEN, TOLD])
-async def test_a_word_alone_is_saved_too(tmp_path: Path, word: Record) -> None:
-    remembered: list[ReplayRecord] = []
-    kept = await saved(tmp_path, [word], remembered)
-    assert [*remembered, *kept] == [word]
+async def test_save_that_fails_stores_nothing_of_the_event(tmp_path: Path) -> None:
+    store = StateStore(tmp_path)
+    store._journal._connection.execute("PRAGMA query_only = 1")  # type: ignore[union-attr, attr-defined]
+    with pytest.RaisesGroup(StoreError):
+        await save(store, tmp_path, [SEEN, BOOT])
+    assert load_station_records(store, "CS01") == []
 
 
-async def test_what_cannot_be_remembered_is_not_saved(tmp_path: Path) -> None:
-    def full(_words: Sequence[ReplayRecord]) -> None:
-        raise StoreError("the disk is full")
+def test_request_to_retry_lets_the_message_wait_again(tmp_path: Path) -> None:
+    store = StateStore(tmp_path)
+    store.persist_now([queued(1), queued(2), EntrySetAside("CS01", "cpo", 1, "FormationViolation")])
+    journals = RelayJournals(configured(tmp_path, Backend()), store)
+    assert (journals.queues()["cpo"].messages, journals.queues()["cpo"].set_aside) == (1, 1)
+    store.persist_now([OutboxRequest("CS01", "cpo", 1, False)])
+    journals.follow_requests()
+    assert (journals.queues()["cpo"].messages, journals.queues()["cpo"].set_aside) == (2, 0)
+    assert store.load(EntrySetAside) == store.load(OutboxRequest) == []
 
-    memory = RelayJournals(configured(tmp_path, Backend()), full)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(memory.run)
-        with pytest.raises(StoreError, match="the disk is full"):
-            await memory.save([SEEN, TOLD])
-        await memory.save([TOLD])  # a message that nobody has signed does not wait for that
-        nursery.cancel_scope.cancel()
+
+def test_request_to_drop_removes_the_message(tmp_path: Path) -> None:
+    store = StateStore(tmp_path)
+    store.persist_now([queued(1), EntrySetAside("CS01", "cpo", 1, "FormationViolation")])
+    journals = RelayJournals(configured(tmp_path, Backend()), store)
+    store.persist_now([OutboxRequest("CS01", "cpo", 1, True)])
+    journals.follow_requests()
+    journals.follow_requests()
+    assert journals.queues()["cpo"].set_aside == 0
+    assert store.load(EntryQueued) == store.load(OutboxRequest) == []
+
+
+@pytest.mark.parametrize("damage", [b"", b"short", b"x" * 33])
+def test_damaged_key_of_authorizations_is_moved_aside_and_made_anew(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: bytes
+) -> None:
+    (tmp_path / KEY_FILE).write_bytes(damage)
+    RelayJournals(configured(tmp_path, Backend()), StateStore(tmp_path))
+    assert (tmp_path / f"{KEY_FILE}.corrupt").read_bytes() == damage
+    assert len((tmp_path / KEY_FILE).read_bytes()) == 32
+    assert "learned anew" in caplog.text
+
+
+def test_relay_memory_of_a_damaged_store_is_empty_and_works(tmp_path: Path) -> None:
+    (tmp_path / FILE).write_bytes(b"no database" * 100)
+    journals = RelayJournals(configured(tmp_path, Backend()), StateStore(tmp_path))
+    assert journals.waiting("CS01") == {}

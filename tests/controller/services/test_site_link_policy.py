@@ -12,9 +12,10 @@ from controller.ocpp.frames import Version
 from controller.services.policy_service import PolicyService
 from controller.services.site_link_policy import SiteLinkPolicy
 from controller.signing import payload_signatures, signature_format, signing_keys
+from controller.signing.policy_messages import ReceivedPolicy
 from controller.signing.signature_format import Direction, MessageKind
 from controller.signing.signing_keys import write_key_file
-from controller.store.policy_store import PolicyStore
+from controller.store.state_store import StateStore
 from tests.controller.signing.authors import compact
 from tests.controller.signing.files import write_policy
 from tests.controller.signing.house import NOW, OLGA, TOM, limit, passes, signed, why
@@ -42,7 +43,8 @@ class House:
     def __init__(self, folder: Path, key: Path | None = None) -> None:
         self.folder = folder
         self.said: list[str] = []
-        self.keeper = PolicyService("lc", folder / "signing.toml", key, folder)
+        self.store = StateStore(folder)
+        self.keeper = PolicyService("lc", folder / "signing.toml", key, self.store)
         self.guard = SiteLinkPolicy(
             self.keeper, Version.V201, "lc", "cpo", self.said.append, lambda now: NOW + now
         )
@@ -75,13 +77,14 @@ def house(tmp_path: Path) -> House:
 def test_a_policy_is_in_force_changed_and_gone(house: House) -> None:
     assert house.asks("AddSignaturePolicy", {"signaturePolicy": POLICY}) == [3, "1", {"status": "Accepted"}]
     assert house.reset().startswith("refuse p/verify/0")
-    assert House(house.folder).reset().startswith("refuse p/verify/0")  # after a restart
+    house = House(house.folder)  # after a restart
+    assert house.reset().startswith("refuse p/verify/0")
     lax = {**POLICY, "verificationRules": []}
     assert house.asks("UpdateSignaturePolicy", {"signaturePolicy": lax}) == [3, "1", {"status": "Accepted"}]
     assert house.reset() == "pass"
     gone = house.asks("DeleteSignaturePolicy", {"signaturePolicyId": "p"})
     assert gone == [3, "1", {"status": "Accepted"}]
-    assert PolicyStore(house.folder).load() == []
+    assert house.store.load(ReceivedPolicy) == []
 
 
 def test_a_role_comes_and_goes(house: House) -> None:
@@ -100,7 +103,7 @@ def test_policies_are_taken_from_nobody_else(house: House, author: Any, words: s
     kind, _, code, description, _ = house.asks("AddUserRole", {"userRole": ROLE}, author)
     assert (kind, code) == (4, "SecurityError")
     assert words in description
-    assert PolicyStore(house.folder).load() == []
+    assert house.store.load(ReceivedPolicy) == []
 
 
 def test_the_same_change_twice_is_no_change(house: House) -> None:

@@ -15,7 +15,7 @@ from controller.signing.payload_signatures import key_id
 from controller.signing.policy_enforcer import FORWARD, Decision, ForwardDecision, PolicyEnforcer
 from controller.signing.policy_file import check_policy
 from controller.signing.policy_messages import MAX_RECEIVED, ReceivedPolicies, ReceivedPolicy
-from controller.store.policy_store import PolicyStore
+from controller.store.state_store import StateStore
 from tests.controller.signing.authors import Author, compact
 from tests.controller.signing.house import MALLORY, NOW, OLGA, TINA, TOM, limit, passes, signed, why
 
@@ -220,7 +220,7 @@ def test_twice_the_same_and_too_many() -> None:
 
 
 def test_what_was_received_outlives_a_restart_as_far_as_the_file_lets_it(tmp_path: Path) -> None:
-    store = PolicyStore(tmp_path)
+    store = StateStore(tmp_path)
     house = desk()
     for action, payload in (
         ("AddUserRole", {"userRole": ROLE}),
@@ -233,9 +233,9 @@ def test_what_was_received_outlives_a_restart_as_far_as_the_file_lets_it(tmp_pat
             action, raw, ForwardDecision(rule="r", signers=frozenset({key_id(OLGA.key.public_key())}))
         )
         assert answer.changed is not None
-        store.save(answer.changed)
+        store.persist_now([answer.changed])
     store.close()
-    again = desk(tuple(PolicyStore(tmp_path).load()))
+    again = desk(tuple(StateStore(tmp_path).load(ReceivedPolicy)))
     assert again.not_applied == []
     assert why(passes(gate(again), signed(limit(20), TOM))) == "pass safe-profiles: signed by tom"
     misfit = desk((ReceivedPolicy("UserRole", "root", compact({**ROLE, "id": "root"})),))

@@ -14,8 +14,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from controller.dimming.evidence_audit import EvidenceAudit, audit
 from controller.dimming.evidence_chain import ChainHead, EvidenceKind, read_record
-from controller.store.database import StoreError
 from controller.store.evidence_files import EvidenceLog, evidence_files
+from controller.store.state_journal import StoreError
+from controller.store.state_store import StateStore
 
 KEY = ec.derive_private_key(7, ec.SECP256R1())
 NOVEMBER = datetime(2026, 11, 21, 12, tzinfo=UTC).timestamp()
@@ -23,7 +24,7 @@ DECEMBER = datetime(2026, 12, 1, tzinfo=UTC).timestamp()
 
 
 def opened(folder: Path, utc: float = NOVEMBER) -> EvidenceLog:
-    return EvidenceLog(folder / "evidence", KEY, utc)
+    return EvidenceLog(folder / "evidence", KEY, utc, StateStore(folder))
 
 
 def look(folder: Path, *checkpoints: bytes) -> EvidenceAudit:
@@ -103,7 +104,7 @@ def test_a_record_that_was_cut_short_is_set_aside(tmp_path: Path, cut: int) -> N
     opened(tmp_path)
     assert look(tmp_path).good
     kinds = [read_record(line).kind for line in path.read_bytes().splitlines()]
-    assert kinds == ["command", "torn"]
+    assert kinds == ["command", "verdict", "torn"]  # the journal still has what was cut off
 
 
 def test_a_file_of_which_nothing_can_be_read_is_set_aside_whole(tmp_path: Path) -> None:
@@ -120,7 +121,7 @@ def test_a_file_of_which_nothing_can_be_read_is_set_aside_whole(tmp_path: Path) 
         for path in evidence_files(first.parent)
         for line in path.read_bytes().splitlines()
     ]
-    assert kinds == ["limit", "rotation", "torn"]
+    assert kinds == ["limit", "rotation", "limit", "torn"]
 
 
 def test_a_cut_end_is_found_by_a_checkpoint_though_the_chain_went_on(tmp_path: Path) -> None:
@@ -132,9 +133,96 @@ def test_a_cut_end_is_found_by_a_checkpoint_though_the_chain_went_on(tmp_path: P
     [path] = evidence_files(tmp_path / "evidence")
     path.write_bytes(path.read_bytes().removesuffix(kept))
     assert not look(tmp_path, kept).good
+    for file in tmp_path.glob("state.sqlite*"):
+        file.unlink()  # the journal would write it again
     opened(tmp_path).append(EvidenceKind.RELEASE, {}, NOVEMBER)
     assert look(tmp_path).good
     assert not look(tmp_path, kept).good
+
+
+def test_line_that_a_crash_kept_from_its_file_is_written_at_the_next_start(tmp_path: Path) -> None:
+    log = opened(tmp_path)
+    log.append(EvidenceKind.COMMAND, {}, NOVEMBER)
+    store = log._store
+    store.persist_now([*log.prepare(EvidenceKind.VERDICT, {}, NOVEMBER)])
+    store.persist_now([*log.prepare(EvidenceKind.LIMIT, {}, DECEMBER)])
+    opened(tmp_path, DECEMBER)
+    kinds = [
+        read_record(line).kind
+        for path in evidence_files(tmp_path / "evidence")
+        for line in path.read_bytes().splitlines()
+    ]
+    assert kinds == ["command", "verdict", "rotation", "limit"]
+    assert look(tmp_path).good
+
+
+@pytest.mark.parametrize("how", ["removed", "renamed"])
+def test_file_that_is_missing_is_found_at_the_next_start(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, how: str
+) -> None:
+    log = opened(tmp_path)
+    log.append(EvidenceKind.LIMIT, {}, NOVEMBER)
+    log.append(EvidenceKind.RELEASE, {}, DECEMBER)
+    log.close()
+    first, second = evidence_files(tmp_path / "evidence")
+    if how == "removed":
+        first.unlink()
+    else:
+        first.rename(first.with_suffix(".old"))
+    again = opened(tmp_path, DECEMBER)
+    assert again.missing == (first.name,)
+    assert f"evidence file missing path={first}" in caplog.text
+    last = read_record(second.read_bytes().splitlines()[-1])
+    assert (last.kind, last.body) == ("torn", {"file": first.name, "missing": True})
+
+
+def test_file_that_goes_missing_while_running_is_found_once(tmp_path: Path) -> None:
+    log = opened(tmp_path)
+    log.append(EvidenceKind.LIMIT, {}, NOVEMBER)
+    log.append(EvidenceKind.RELEASE, {}, DECEMBER)
+    first, _ = evidence_files(tmp_path / "evidence")
+    first.unlink()
+    count = log.head.count
+    log.check_files(DECEMBER)
+    log.check_files(DECEMBER)
+    assert log.head.count == count + 1
+
+
+def test_retired_file_is_not_missed(tmp_path: Path) -> None:
+    log = opened(tmp_path)
+    log.append(EvidenceKind.LIMIT, {}, NOVEMBER)
+    log.append(EvidenceKind.RELEASE, {}, DECEMBER)
+    log.retire(NOVEMBER + 760 * 86_400, timedelta(days=730))
+    log.close()
+    assert opened(tmp_path, DECEMBER).missing == ()
+
+
+def test_last_file_removed_is_found_and_the_chain_does_not_begin_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    log = opened(tmp_path)
+    for _ in range(3):
+        log.append(EvidenceKind.LIMIT, {}, NOVEMBER)
+    head = log.head
+    log.close()
+    [path] = evidence_files(tmp_path / "evidence")
+    path.unlink()
+    again = opened(tmp_path)
+    assert "evidence records missing" in caplog.text
+    assert again.head.count > head.count
+    assert not look(tmp_path).good
+
+
+def test_files_of_an_earlier_version_are_continued(tmp_path: Path) -> None:
+    log = opened(tmp_path)
+    log.append(EvidenceKind.LIMIT, {}, NOVEMBER)
+    log.close()
+    for file in tmp_path.glob("state.sqlite*"):
+        file.unlink()
+    again = opened(tmp_path, DECEMBER)
+    again.append(EvidenceKind.RELEASE, {}, DECEMBER)
+    assert again.missing == ()
+    assert look(tmp_path).good
 
 
 def test_a_full_disk_leaves_no_half_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,9 +238,9 @@ def test_a_full_disk_leaves_no_half_line(tmp_path: Path, monkeypatch: pytest.Mon
         patched.setattr(os, "write", full)
         with pytest.raises(StoreError, match="leave room on its disk"):
             log.append(EvidenceKind.VERDICT, {}, NOVEMBER)
-    log.append(EvidenceKind.VERDICT, {}, NOVEMBER)
+    log.append(EvidenceKind.LIMIT, {}, NOVEMBER)
     assert look(tmp_path).good
-    assert look(tmp_path).records == 2
+    assert look(tmp_path).records == 3  # what had no room is there, too
 
 
 def test_a_write_in_pieces_is_written_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,8 +252,12 @@ def test_a_write_in_pieces_is_written_whole(tmp_path: Path, monkeypatch: pytest.
 
 def test_a_directory_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     (tmp_path / "evidence").write_text("a file")
+    log = opened(tmp_path)
     with pytest.raises(StoreError, match="evidence cannot be written to"):
-        opened(tmp_path)
+        log.append(EvidenceKind.LIMIT, {}, NOVEMBER)
+    (tmp_path / "evidence").unlink()
+    log.append(EvidenceKind.RELEASE, {}, NOVEMBER)
+    assert look(tmp_path).records == 2
 
 
 WRITER = """
@@ -174,8 +266,11 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric import ec
 from controller.dimming.evidence_chain import EvidenceKind
 from controller.store.evidence_files import EvidenceLog
+from controller.store.state_store import StateStore
 
-log = EvidenceLog(Path(sys.argv[1]), ec.derive_private_key(7, ec.SECP256R1()), 1795262400.0)
+folder = Path(sys.argv[1])
+key = ec.derive_private_key(7, ec.SECP256R1())
+log = EvidenceLog(folder, key, 1795262400.0, StateStore(folder.parent))
 while True:
     log.append(EvidenceKind.READINGS, {"padding": "x" * 5000}, 1795262400.0)
     print(log.head.count, flush=True)

@@ -36,7 +36,7 @@ from controller.stations.listener import ListenSettings, serve_stations
 from controller.stations.owner_confirmation import OwnerConfirmation, OwnerRules
 from controller.stations.registry import SessionRegistry
 from controller.stations.session import SessionRules, StationSession
-from controller.store.database import StoreError
+from controller.store.state_journal import StoreError
 from controller.transport.tls import RenewedContext
 from controller.transport.websocket_connection import WebSocketConnection as ServedConnection
 from tests.controller.relay.playbook import a_station

@@ -18,7 +18,7 @@ from controller.stations.admission import Admission
 from controller.stations.connection_stats import ConnectionStats
 from controller.stations.registry import SessionRegistry
 from controller.stations.session import SessionRules, StationSession
-from controller.store.database import StoreError
+from controller.store.state_journal import StoreError
 from tests.controller.transport.rig import SiteSpy
 
 # -- the switchboard ----------------------------------------------------------------------------------------

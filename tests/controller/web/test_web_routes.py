@@ -36,6 +36,7 @@ def test_status_members_are_those_that_scripts_rely_on() -> None:
         "links",
         "backends",
         "damaged",
+        "store",
         "signatures",
         "dimming",
         "timezone",

@@ -1,0 +1,37 @@
+"""Recovery of the commands that were obeyed, from the evidence log, if the stored memory of them is lost.
+
+Without that memory an old signed command would be obeyed a second time.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Mapping
+
+from controller.dimming.dimming_command import CommandMalformedError, read_command
+from controller.dimming.evidence_chain import EvidenceKind, EvidenceRecord
+from controller.dimming.verification import CommandContext
+
+
+def recover_obeyed_commands(records: Iterable[EvidenceRecord]) -> Mapping[str, CommandContext]:
+    """Return, by source, the highest sequence of the commands that were obeyed.
+
+    A refused command does not count: whoever sent it must not be able to lock a source out.
+    """
+    received: dict[str, str] = {}
+    obeyed: dict[str, CommandContext] = {}
+    for record in records:
+        body = record.body
+        if record.kind == EvidenceKind.COMMAND and "received" in body:
+            received[body["sha256"]] = body["received"]
+        elif record.kind == EvidenceKind.VERDICT and body.get("reason") is None:
+            text, source = received.get(body.get("sha256", "")), body.get("source")
+            if text is None or not isinstance(source, str):
+                continue
+            try:
+                sequence = read_command(base64.b64decode(text)).sequence
+            except (CommandMalformedError, ValueError):
+                continue
+            if sequence > obeyed.get(source, CommandContext()).sequence:
+                obeyed[source] = CommandContext(sequence)
+    return obeyed

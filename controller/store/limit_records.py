@@ -1,0 +1,117 @@
+"""The stored limits of an EVSE, with times of the wall clock in place of the monotonic clock's.
+
+A limit is stored before it is sent: after a crash the record may promise more current than a station takes,
+never less.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+
+from controller.load_management.events import SetLimit
+from controller.load_management.evse.charger_response import ResponseHabits
+from controller.load_management.evse.departure_goal import GoalMemory
+from controller.load_management.evse.limit_delivery import DeliveryMemory
+from controller.model.journal import Record
+from controller.model.observations import EvseRef
+
+SHORTEST_LEASE_S = 30.0
+"""No lease is sent that ends sooner."""
+
+
+class StoredGoal(msgspec.Struct, frozen=True):
+    """A departure goal; times are s relative to the moment of storing."""
+
+    energy_wh: float
+    leaves_in_s: float
+    drawn_as: float
+    current_a: float
+    drawn_ago_s: float
+
+
+class LimitStored(Record, frozen=True, kw_only=True):
+    """The limits that a station was left with for one EVSE, and its learned response.
+
+    `floor_a`: the fallback (A per phase), confirmed if `floor`. `held_a` (A per phase) may be drawn until
+    `until`. `until` and `saved` are UTC; `written_ago_s` are s before `saved`.
+    """
+
+    station: str
+    evse: int
+    floor: bool
+    floor_a: float
+    held_a: float
+    until: datetime
+    saved: datetime
+    written_ago_s: tuple[float, ...] = ()
+    goal: StoredGoal | None = None
+    habits: ResponseHabits = ResponseHabits()
+
+
+def limit_record(ref: EvseRef, memory: DeliveryMemory, wall: datetime, now: float) -> LimitStored:
+    """Return the record of an EVSE's limits; `now` (s, monotonic) is `wall` (UTC)."""
+    goal = memory.goal
+    return LimitStored(
+        station=ref.station,
+        evse=ref.evse,
+        floor=memory.floor,
+        floor_a=memory.floor_a,
+        held_a=memory.held_a,
+        until=wall.astimezone(UTC) + timedelta(seconds=memory.until - now),
+        saved=wall.astimezone(UTC),
+        written_ago_s=tuple(now - at for at in memory.written),
+        goal=None
+        if goal is None
+        else StoredGoal(
+            energy_wh=goal.energy_wh,
+            leaves_in_s=goal.leaves_at - now,
+            drawn_as=goal.drawn_as,
+            current_a=goal.current_a,
+            drawn_ago_s=now - goal.drawn_at,
+        ),
+        habits=memory.habits,
+    )
+
+
+def delivery_memory(stored: LimitStored, wall: datetime, now: float) -> DeliveryMemory:
+    """Return what an EVSE may be drawing, on the monotonic clock whose `now` (s) is `wall` (UTC).
+
+    A wall clock before the moment of storing cannot be trusted: then what was held is held for as long
+    again as it was when it was stored.
+    """
+    saved_at = now - max(0.0, (wall - stored.saved).total_seconds())
+    goal = stored.goal
+    return DeliveryMemory(
+        floor=stored.floor,
+        floor_a=stored.floor_a,
+        held_a=stored.held_a,
+        until=saved_at + (stored.until - stored.saved).total_seconds(),
+        written=tuple(saved_at - ago_s for ago_s in stored.written_ago_s),
+        goal=None
+        if goal is None
+        else GoalMemory(
+            energy_wh=goal.energy_wh,
+            leaves_at=saved_at + goal.leaves_in_s,
+            drawn_as=goal.drawn_as,
+            current_a=goal.current_a,
+            drawn_at=saved_at - goal.drawn_ago_s,
+        ),
+        habits=stored.habits,
+    )
+
+
+def covered_limit(limit: SetLimit, stored: LimitStored | None, wall: datetime) -> SetLimit | None:
+    """Return what of a limit may be sent although its record cannot be written; None: nothing.
+
+    After a crash only `stored` is known. Without it, or without a confirmed fallback in it, an EVSE counts at
+    its worst case, which covers every limit. Else a limit must not exceed the stored fallback, or end later
+    than a stored limit that is as high: its duration is cut, and the station then falls to its fallback.
+    """
+    if stored is None or not stored.floor or limit.limit_a <= stored.floor_a:
+        return limit
+    left_s = (stored.until - wall).total_seconds()
+    if limit.duration_s is None or limit.limit_a > stored.held_a or left_s < SHORTEST_LEASE_S:
+        return None
+    return msgspec.structs.replace(limit, duration_s=min(limit.duration_s, left_s))

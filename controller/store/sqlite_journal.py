@@ -1,0 +1,233 @@
+"""The journal in one SQLite file, each commit flushed to the disk (`synchronous=FULL`).
+
+A damaged file is never written over: it is moved aside, loudly, and a new one is begun. A file that is
+removed or replaced while it is open is written anew from the open database.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from itertools import count
+from pathlib import Path
+
+from controller.store.state_journal import (
+    Change,
+    Delete,
+    DeleteBelow,
+    JournalEntry,
+    Put,
+    StaleTokenError,
+    StoreError,
+)
+
+log = logging.getLogger("controller.store")
+
+FILE = "state.sqlite"
+
+MIGRATIONS = (
+    """
+    CREATE TABLE entries (
+        place INTEGER PRIMARY KEY AUTOINCREMENT,
+        kind TEXT NOT NULL,
+        key TEXT NOT NULL,       -- JSON array
+        value BLOB NOT NULL,     -- JSON
+        UNIQUE (kind, key)
+    ) STRICT;
+    CREATE TABLE writers (token INTEGER NOT NULL) STRICT;
+    INSERT INTO writers VALUES (0);
+    """,
+)
+"""SQL that leads from each schema version to the next; the version is the file's `user_version`."""
+
+WAIT_S = 2.0
+"""How long a commit waits for another process that writes to the same file."""
+
+_SIDE_FILES = ("", "-wal", "-shm")
+"""Suffixes of the files that make up one database."""
+
+_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+_LAST = "\U0010ffff"
+"""Sorts behind every character of a key."""
+
+
+class DamagedFileError(StoreError):
+    """The content of a file is not a sound database."""
+
+
+class SqliteJournal:
+    """The journal in the file `path`, which is created if it is missing and readable by its owner alone.
+
+    Raises DamagedFileError and StoreError.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._connection = open_database(path)
+            self._migrate()
+        except (OSError, sqlite3.Error) as error:
+            raise unusable(path, error) from error
+        self._inode = path.stat().st_ino
+
+    @property
+    def token(self) -> int:
+        """The highest token of any commit; 0 before the first."""
+        with self._lock, self._errors():
+            (token,) = self._connection.execute("SELECT token FROM writers").fetchone()
+        return int(token)
+
+    def commit(self, changes: Sequence[Change], token: int) -> None:
+        """Make all changes durable, or none. Raises StaleTokenError for a token below the highest."""
+        with self._lock, self._errors():
+            self._restore_file()
+            with self._connection:
+                self._connection.execute("BEGIN IMMEDIATE")
+                self._require_token(token)
+                for change in changes:
+                    self._apply(change)
+
+    def load(self, kind: str, prefix: str = "") -> list[JournalEntry]:
+        """Return the entries of a kind whose keys begin with `prefix`, in the order of their last Put."""
+        query = "SELECT place, kind, key, value FROM entries WHERE kind = ? AND key >= ? AND key < ?"
+        return self._entries(f"{query} ORDER BY place", (kind, prefix, prefix + _LAST))
+
+    def follow(self, kind: str, after: int) -> list[JournalEntry]:
+        """Return the entries of a kind that anybody has put since `place` was `after`."""
+        query = "SELECT place, kind, key, value FROM entries WHERE kind = ? AND place > ? ORDER BY place"
+        return self._entries(query, (kind, after))
+
+    def restore_file(self) -> None:
+        """Write the file anew if somebody has removed or replaced it. Raises StoreError."""
+        with self._lock, self._errors():
+            self._restore_file()
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self._connection.close()
+
+    def _entries(self, query: str, parameters: tuple[object, ...]) -> list[JournalEntry]:
+        with self._lock, self._errors():
+            rows = self._connection.execute(query, parameters).fetchall()
+        return [JournalEntry(*row) for row in rows]
+
+    def _require_token(self, token: int) -> None:
+        (seen,) = self._connection.execute("SELECT token FROM writers").fetchone()
+        if token < seen:
+            raise StaleTokenError(
+                f"store.directory: another controller writes to {self._path}; stop one of the two, "
+                "and start this one again"
+            )
+        if token > seen:
+            self._connection.execute("UPDATE writers SET token = ?", (token,))
+
+    def _apply(self, change: Change) -> None:
+        match change:
+            case Put(kind, key, value):
+                self._connection.execute(
+                    "INSERT OR REPLACE INTO entries (kind, key, value) VALUES (?, ?, ?)", (kind, key, value)
+                )
+            case Delete(kind, key):
+                self._connection.execute("DELETE FROM entries WHERE kind = ? AND key = ?", (kind, key))
+            case DeleteBelow(kind, key):
+                self._connection.execute("DELETE FROM entries WHERE kind = ? AND key < ?", (kind, key))
+
+    def _migrate(self) -> None:
+        (version,) = self._connection.execute("PRAGMA user_version").fetchone()
+        if version > len(MIGRATIONS):
+            self._connection.close()
+            raise StoreError(
+                f"store.directory: {self._path} has schema version {version}, and this controller reads up "
+                f"to {len(MIGRATIONS)}; install the newer version again"
+            )
+        for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
+            self._connection.executescript(f"BEGIN; {script} PRAGMA user_version = {number}; COMMIT;")
+
+    def _restore_file(self) -> None:
+        """Copy the open database to its path if another file, or none, is there now.
+
+        SQLite keeps working on a removed file: all that is committed there is lost with the process.
+        """
+        try:
+            if self._path.stat().st_ino == self._inode:
+                return
+        except FileNotFoundError:
+            pass
+        log.error(
+            "store file removed or replaced while in use path=%s: it is written anew from the open database",
+            self._path,
+        )
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        if self._path.exists():
+            move_aside(self._path, "replaced")
+        for side in _SIDE_FILES:
+            Path(f"{self._path}{side}").unlink(missing_ok=True)
+        fresh = open_database(self._path)
+        try:
+            self._connection.backup(fresh)
+        except sqlite3.Error:
+            fresh.close()
+            self._path.unlink(missing_ok=True)
+            raise
+        self._connection.close()
+        self._connection, self._inode = fresh, self._path.stat().st_ino
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, sqlite3.Error) as error:
+            raise unusable(self._path, error) from error
+
+
+def open_database(path: Path) -> sqlite3.Connection:
+    """Open a database for its owner alone. Raises DamagedFileError, OSError, sqlite3.Error."""
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    path.chmod(0o600)  # SQLite gives its side files the same
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=WAIT_S)
+    connection.text_factory = _decode_text
+    try:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+        (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    except sqlite3.DatabaseError as error:
+        connection.close()
+        if error.sqlite_errorcode & 0xFF in _DAMAGED:
+            raise DamagedFileError(str(error)) from error
+        raise
+    if found != "ok":
+        connection.close()
+        raise DamagedFileError(found)
+    return connection
+
+
+def move_aside(path: Path, why: str) -> Path:
+    """Rename a database and its side files to `<name>.<why>-<time>`; return the new path."""
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    names = (f"{path.name}.{why}-{stamp}{'' if n == 0 else f'-{n}'}" for n in count())
+    aside = next(place for name in names if not (place := path.with_name(name)).exists())
+    for side in _SIDE_FILES:
+        if (part := Path(f"{path}{side}")).exists():
+            part.rename(f"{aside}{side}")
+    return aside
+
+
+def unusable(path: Path, error: Exception) -> StoreError:
+    """Return the error for a file that cannot be read or written."""
+    return StoreError(
+        f"store.directory: {path} cannot be used: {error}; let the controller's user write there, make "
+        "room on the disk, or move a damaged file away"
+    )
+
+
+def _decode_text(text: bytes) -> str:
+    """Decode a text of the database; bytes that are not UTF-8 show as escapes and match no key."""
+    return text.decode(errors="backslashreplace")

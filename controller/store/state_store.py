@@ -1,0 +1,284 @@
+"""The durable state of the controller: what was stored before, and the one writer of what is to be stored.
+
+A store that cannot be written ends nothing. What may be kept in memory is kept there, and stored with the
+first commit that succeeds again; for everything else the caller gets a StoreError and does what
+`record_rules` says. The state of the store is part of `status`, of the metrics and of the log.
+
+    store = StateStore(Path("/var/lib/local-controller"))
+    limits = store.load(LimitStored)
+    await store.persist([record, ...])     # durable, or kept, or StoreError
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+import trio
+
+from controller.model.journal import Record
+from controller.store.legacy_files import LegacyFiles
+from controller.store.record_rules import can_be_kept, changes_of, kind_of_type, read_entry
+from controller.store.sqlite_journal import FILE, DamagedFileError, SqliteJournal, move_aside
+from controller.store.state_journal import Change, Delete, DeleteBelow, Journal, JournalEntry, Put, StoreError
+from controller.store.store_writer import StoreWriter
+
+log = logging.getLogger("controller.store")
+
+RETRY_S = 2.0
+"""Between two looks at the file, and between two tries to write to a store that failed."""
+
+LOST_WITH_STATE = (
+    "messages that waited for a backend, transactions among them; limits of the stations, which count at "
+    "their worst case; charging profiles of backends; what is known of drivers; the memory of signed "
+    "messages and of dimming commands"
+)
+
+Stored = TypeVar("Stored", bound=Record)
+
+
+class StoreStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """The state of the store.
+
+    `error`: why it cannot be written, since `failing_since` (POSIX s); empty and None if it can. `kept`:
+    number of changes that are in memory alone. `damaged`: where files that were found damaged are now.
+    `was_lost`: there was a state before this start, and it cannot be read.
+    """
+
+    error: str = ""
+    failing_since: float | None = None
+    kept: int = 0
+    damaged: tuple[str, ...] = ()
+    was_lost: bool = False
+
+
+class StateStore:
+    """The state in a directory. Opening it raises nothing: what cannot be read is logged and reported.
+
+    `load` and `persist_now` may be called from any thread; `run` must run for `persist` to return.
+    """
+
+    def __init__(self, directory: Path, utc: Callable[[], float] = time.time) -> None:
+        self._directory = directory
+        self._path = directory / FILE
+        self._utc = utc
+        self._lock = threading.Lock()
+        self._kept: dict[tuple[str, str, str], Change] = {}
+        """Changes that wait for the store to be writable, by operation, kind and key, the oldest first."""
+        self._error = ""
+        self._failing_since: float | None = None
+        self._damaged: list[str] = []
+        self._was_lost = False
+        self._journal: Journal | None = None
+        self._copy: SqliteJournal | None = None
+        """A copy of a store that can be read but not opened for writing."""
+        self._token = 0
+        self._writer = StoreWriter(self._persist_batch)
+        self._open()
+
+    @property
+    def status(self) -> StoreStatus:
+        """Return the state of the store now."""
+        return StoreStatus(
+            error=self._error,
+            failing_since=self._failing_since,
+            kept=len(self._kept),
+            damaged=tuple(self._damaged),
+            was_lost=self._was_lost,
+        )
+
+    def load(self, record_type: type[Stored], prefix: str = "") -> list[Stored]:
+        """Return the stored records of a type whose keys begin with `prefix`, the oldest first.
+
+        Raises StoreError if the file can no longer be read.
+        """
+        source, kind = self._journal or self._copy, kind_of_type(record_type)
+        entries = [] if source is None else source.load(kind, prefix)
+        with self._lock:
+            entries = self._with_kept(entries, kind, prefix)
+        records = map(read_entry, entries)
+        return [record for record in records if isinstance(record, record_type)]
+
+    def _with_kept(self, entries: list[JournalEntry], kind: str, prefix: str) -> list[JournalEntry]:
+        """Return the entries as they will be once the kept changes are written."""
+        for change in self._kept.values():
+            match change:
+                case Put(kind=put, key=key, value=value) if put == kind and key.startswith(prefix):
+                    entries = [each for each in entries if each.key != key]
+                    entries.append(JournalEntry(0, kind, key, value))
+                case Delete(kind=deleted, key=key) if deleted == kind:
+                    entries = [each for each in entries if each.key != key]
+                case DeleteBelow(kind=deleted, key=key) if deleted == kind:
+                    entries = [each for each in entries if each.key >= key]
+        return entries
+
+    async def persist(self, records: Sequence[Record]) -> None:
+        """Make records durable, all or none, or keep them in memory where `record_rules` allows it.
+
+        Waits for `run`, and ends with it. Raises StoreError if the records are neither.
+        """
+        await self._writer.write(records)
+
+    def persist_now(self, records: Sequence[Record]) -> None:
+        """Do the same at once, in the calling thread. Raises StoreError."""
+        self._persist_batch(records)
+
+    async def run(self, on_request: Callable[[], None] = lambda: None) -> None:
+        """Write, watch the file and retry until cancelled; `on_request` is called every RETRY_S."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._writer.run)
+            while True:
+                await trio.sleep(RETRY_S)
+                await trio.to_thread.run_sync(self.check)
+                on_request()
+
+    def follow(self, record_type: type[Stored], after: int) -> tuple[int, list[Stored]]:
+        """Return the records that anybody has put since `after`, and the new value for `after`."""
+        if self._journal is None:
+            return after, []
+        try:
+            entries = self._journal.follow(kind_of_type(record_type), after)
+        except StoreError:
+            return after, []  # `check` reports it
+        records = [record for entry in entries if isinstance(record := read_entry(entry), record_type)]
+        return max([after, *(entry.place for entry in entries)]), records
+
+    def check(self) -> None:
+        """Write what was kept if the store failed before, and notice a file that was removed."""
+        with self._lock:
+            try:
+                if self._journal is None:
+                    self._reopen()
+                elif self._failing_since is not None or self._kept or not self._path.exists():
+                    self._commit([])
+            except StoreError as error:
+                self._note_failure(error)
+
+    def close(self) -> None:
+        """Close the file."""
+        for journal in (self._journal, self._copy):
+            if journal is not None:
+                journal.close()
+
+    # -- writing ------------------------------------------------------------------------------------
+
+    def _persist_batch(self, records: Sequence[Record]) -> None:
+        changes = changes_of(records)
+        if not changes:
+            return
+        with self._lock:
+            try:
+                self._commit(changes)
+            except StoreError as error:
+                self._note_failure(error)
+                if not all(map(can_be_kept, records)):
+                    raise
+                self._keep(changes)
+
+    def _commit(self, changes: Sequence[Change]) -> None:
+        """Commit what was kept and then the changes: a later value must not be overwritten by a kept one."""
+        if self._journal is None:
+            raise StoreError(self._error)
+        self._journal.commit([*self._kept.values(), *changes], self._token)
+        self._kept.clear()
+        if self._failing_since is not None:
+            log.warning(
+                "store written again path=%s after=%.0fs", self._path, self._utc() - self._failing_since
+            )
+        self._error, self._failing_since = "", None
+
+    def _keep(self, changes: Sequence[Change]) -> None:
+        """Keep the last change of each entry; a Put and a Delete of one entry replace each other."""
+        for change in changes:
+            operation = "below" if isinstance(change, DeleteBelow) else "entry"
+            place = (operation, change.kind, change.key)
+            self._kept.pop(place, None)
+            self._kept[place] = change
+
+    def _note_failure(self, error: StoreError) -> None:
+        if self._failing_since is None:
+            self._failing_since = self._utc()
+            log.error("store cannot be written, state is kept in memory: %s", error)
+        self._error = str(error)
+
+    # -- opening ------------------------------------------------------------------------------------
+
+    def _open(self) -> None:
+        try:
+            journal = self._open_journal()
+        except StoreError as error:
+            self._note_failure(error)
+            self._read_copy()
+            return
+        self._start(journal)
+
+    def _open_journal(self) -> SqliteJournal:
+        """Open the file; one that is damaged is moved aside. Raises StoreError."""
+        try:
+            return SqliteJournal(self._path)
+        except DamagedFileError as damage:
+            try:
+                aside = move_aside(self._path, "corrupt")
+            except OSError as error:
+                raise StoreError(f"store.directory: {self._path} is damaged ({damage}): {error}") from error
+            self._damaged.append(str(aside))
+            self._was_lost = True
+            log.error(
+                "store file damaged path=%s reason=%s moved_to=%s lost=%s: if there is a backup, stop the "
+                "controller and put it in place; look for the cause (a worn out card, a full disk, power "
+                "lost)",
+                self._path,
+                damage,
+                aside.name,
+                LOST_WITH_STATE,
+            )
+            return SqliteJournal(self._path)
+
+    def _start(self, journal: SqliteJournal) -> None:
+        """Take a token above all before, and take over the files of an earlier version."""
+        self._journal, self._token = journal, journal.token + 1
+        legacy = LegacyFiles(self._directory)
+        self._damaged += legacy.damaged
+        try:
+            self._commit(legacy.changes)
+        except StoreError as error:
+            self._note_failure(error)
+            self._keep(legacy.changes)
+            return
+        legacy.retire()
+
+    def _read_copy(self) -> None:
+        """Read a store that cannot be opened for writing (full or read-only disk) from a copy of it."""
+        try:
+            folder = Path(tempfile.mkdtemp(prefix="local-controller-"))
+            try:
+                for side in ("", "-wal"):
+                    if (part := Path(f"{self._path}{side}")).exists():
+                        shutil.copyfile(part, folder / part.name)
+                self._copy = SqliteJournal(folder / FILE)
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)  # SQLite holds the files open
+        except (OSError, StoreError) as error:
+            self._was_lost = self._path.exists()
+            log.error("store cannot be read path=%s reason=%s lost=%s", self._path, error, LOST_WITH_STATE)
+
+    def _reopen(self) -> None:
+        """Open a store that could not be opened at the start. Raises StoreError.
+
+        Only if nothing of it is unread: its entries must not be overwritten by those of this run.
+        """
+        journal = SqliteJournal(self._path)
+        if self._copy is None and journal.token > 0:
+            journal.close()
+            raise StoreError(
+                f"store.directory: {self._path} can be read again, but was not at the start; restart the "
+                "controller to use what is stored there"
+            )
+        self._start(journal)

@@ -1,0 +1,98 @@
+"""Stored limits of an EVSE: over a restart with another clock, and while the store cannot be written."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from controller.load_management.events import SetLimit
+from controller.load_management.evse.charger_response import ResponseHabits
+from controller.load_management.evse.departure_goal import GoalMemory
+from controller.load_management.evse.limit_delivery import DeliveryMemory
+from controller.model.observations import EvseRef
+from controller.profiles.limit_profiles import LimitKind
+from controller.store.limit_records import covered_limit, delivery_memory, limit_record
+
+REF = EvseRef("CS01", 1)
+NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
+HELD = DeliveryMemory(floor=True, floor_a=6.0, held_a=16.0, until=1180.0)
+STORED = limit_record(REF, HELD, NOON, 1000.0)
+
+
+@pytest.mark.parametrize(
+    ("later", "left_s"),
+    [
+        (timedelta(seconds=60), 120.0),
+        (timedelta(hours=1), 180.0 - 3600.0),
+        (timedelta(days=-1), 180.0),  # a gateway without a clock battery: held for as long again
+        (timedelta(days=-20_000), 180.0),
+    ],
+)
+def test_delivery_memory_is_held_until_its_end_on_the_wall_clock(later: timedelta, left_s: float) -> None:
+    assert delivery_memory(STORED, NOON + later, 5.0) == DeliveryMemory(
+        floor=True, floor_a=6.0, held_a=16.0, until=pytest.approx(5.0 + left_s)
+    )
+
+
+def test_delivery_memory_moves_what_was_learned_to_the_new_clock() -> None:
+    known = DeliveryMemory(
+        floor=True,
+        floor_a=6.0,
+        held_a=16.0,
+        until=1180.0,
+        written=(400.0, 900.0),
+        goal=GoalMemory(20_000.0, 8200.0, 360.0, 16.0, 990.0),
+        habits=ResponseHabits(reaction_s=22.0, step_a=2.0, obeys=True),
+    )
+    stored = limit_record(REF, known, NOON, 1000.0)
+    assert delivery_memory(stored, NOON + timedelta(seconds=60), 5.0) == DeliveryMemory(
+        floor=True,
+        floor_a=6.0,
+        held_a=16.0,
+        until=125.0,
+        written=(-655.0, -155.0),
+        goal=GoalMemory(20_000.0, 7145.0, 360.0, 16.0, -65.0),
+        habits=known.habits,
+    )
+
+
+def lease(limit_a: float, duration_s: float | None = 600.0) -> SetLimit:
+    kind = LimitKind.LEASE if duration_s is not None else LimitKind.FALLBACK
+    return SetLimit(token=1, ref=REF, kind=kind, limit_a=limit_a, duration_s=duration_s)
+
+
+@pytest.mark.parametrize(
+    ("limit_a", "duration_s", "sent_for_s"),
+    [
+        (6.0, 600.0, 600.0),  # at or below the stored fallback: as it is
+        (0.0, 600.0, 600.0),
+        (10.0, 600.0, 180.0),  # below what is stored, and not longer than that holds
+        (16.0, 60.0, 60.0),
+    ],
+)
+def test_covered_limit_falls_within_what_is_stored(
+    limit_a: float, duration_s: float, sent_for_s: float
+) -> None:
+    covered = covered_limit(lease(limit_a, duration_s), STORED, NOON)
+    assert covered is not None
+    assert (covered.limit_a, covered.duration_s) == (limit_a, sent_for_s)
+
+
+@pytest.mark.parametrize(
+    ("limit", "later_s"),
+    [
+        (lease(16.1), 0.0),  # above what is stored
+        (lease(10.0), 160.0),  # what is stored ends too soon for another lease
+        (lease(10.0), 10_000.0),
+        (lease(8.0, None), 0.0),  # a higher fallback
+    ],
+)
+def test_covered_limit_is_none_above_or_after_what_is_stored(limit: SetLimit, later_s: float) -> None:
+    assert covered_limit(limit, STORED, NOON + timedelta(seconds=later_s)) is None
+
+
+def test_covered_limit_of_an_evse_that_counts_at_its_worst_case_is_itself() -> None:
+    unconfirmed = limit_record(REF, DeliveryMemory(False, 6.0, 16.0, 1180.0), NOON, 1000.0)
+    assert covered_limit(lease(32.0), None, NOON) == lease(32.0)
+    assert covered_limit(lease(32.0), unconfirmed, NOON) == lease(32.0)

@@ -1,0 +1,239 @@
+"""The state of the controller on a full, removed, damaged or foreign disk: it goes on, and recovers."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import trio
+
+from controller.model.journal import BootStored
+from controller.ocpp.frames import Version
+from controller.offline.journal_records import (
+    EntryQueued,
+    EntryRemoved,
+    OutboxEntry,
+    RecordKind,
+    ResponseStored,
+    TransactionMapped,
+)
+from controller.signing.replay_cache import ReplayRecord, SeenText
+from controller.store import state_store
+from controller.store.sqlite_journal import FILE, SqliteJournal
+from controller.store.state_journal import StoreError
+from controller.store.state_store import StateStore
+
+BOOT = BootStored("CS01", "ACME", "One", "1")
+
+
+def entry(number: int) -> EntryQueued:
+    waiting = OutboxEntry(
+        number=number,
+        id=f"m{number}",
+        version=Version.V16,
+        action="StopTransaction",
+        payload=b"{}",
+        kind=RecordKind.TRANSACTION,
+        taken=1.0,
+    )
+    return EntryQueued("CS01", "cpo", waiting)
+
+
+class FullDisk:
+    """Lets no commit of a store through until `free`."""
+
+    def __init__(self, store: StateStore) -> None:
+        assert isinstance(store._journal, SqliteJournal)
+        self._connection = store._journal._connection
+
+    def fill(self) -> None:
+        self._connection.execute("PRAGMA query_only = 1")
+
+    def free(self) -> None:
+        self._connection.execute("PRAGMA query_only = 0")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[StateStore]:
+    store = StateStore(tmp_path)
+    yield store
+    store.close()
+
+
+def test_transaction_message_on_a_full_disk_is_an_error(store: StateStore) -> None:
+    FullDisk(store).fill()
+    with pytest.raises(StoreError, match="make room on the disk"):
+        store.persist_now([entry(1), TransactionMapped("CS01", "cpo", 1, None)])
+    assert store.load(EntryQueued) == store.load(TransactionMapped) == []
+    assert store.status.error
+    assert store.status.failing_since is not None
+
+
+def test_record_that_may_be_kept_is_stored_when_there_is_room_again(
+    store: StateStore, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    disk = FullDisk(store)
+    disk.fill()
+    store.persist_now([BOOT])
+    assert store.load(BootStored) == [BOOT]
+    assert store.status.kept == 1
+    store.check()
+    assert store.status.kept == 1
+    disk.free()
+    store.check()
+    assert (store.status.kept, store.status.error, store.status.failing_since) == (0, "", None)
+    assert StateStore(tmp_path).load(BootStored) == [BOOT]
+    texts = [record.getMessage() for record in caplog.records]
+    assert sum("store cannot be written" in text for text in texts) == 1
+    assert sum("store written again" in text for text in texts) == 1
+
+
+def test_kept_records_come_before_those_of_the_next_commit(store: StateStore, tmp_path: Path) -> None:
+    disk = FullDisk(store)
+    disk.fill()
+    newer = BootStored("CS01", "ACME", "One", "2")
+    store.persist_now([BOOT])
+    disk.free()
+    store.persist_now([newer])
+    assert StateStore(tmp_path).load(BootStored) == [newer]
+
+
+def test_kept_removal_counts_when_state_is_read_again(store: StateStore) -> None:
+    store.persist_now([entry(1), entry(2), ResponseStored("CS01", "a", b"1")])
+    FullDisk(store).fill()
+    store.persist_now([EntryRemoved("CS01", "cpo", 1), ResponseStored("CS01", "a", b"2")])
+    assert store.load(EntryQueued) == [entry(2)]
+    assert store.load(ResponseStored) == [ResponseStored("CS01", "a", b"2")]
+
+
+def test_signed_message_on_a_full_disk_is_an_error(store: StateStore) -> None:
+    FullDisk(store).fill()
+    with pytest.raises(StoreError):
+        store.persist_now([ReplayRecord((SeenText(b"a", 1.0),), 0.0)])
+
+
+async def test_persist_waits_until_records_are_durable_and_recovers_by_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(state_store, "RETRY_S", 0.02)
+    store = StateStore(tmp_path)
+    disk = FullDisk(store)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(store.run)
+        await store.persist([entry(1)])
+        assert SqliteJournal(tmp_path / FILE).load("outbox")
+        disk.fill()
+        with pytest.raises(StoreError):
+            await store.persist([entry(2)])
+        await store.persist([BOOT])
+        disk.free()
+        with trio.fail_after(5):
+            while store.status.error:  # noqa: ASYNC110  (a thread writes)
+                await trio.sleep(0.01)
+        assert store.status.kept == 0
+        await store.persist([entry(2)])
+        nursery.cancel_scope.cancel()
+
+
+async def test_removed_file_is_noticed_while_nothing_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(state_store, "RETRY_S", 0.02)
+    store = StateStore(tmp_path)
+    store.persist_now([BOOT])
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(store.run)
+        shutil.rmtree(tmp_path)
+        with trio.fail_after(5):
+            while not (tmp_path / FILE).exists():  # noqa: ASYNC110  (a thread writes)
+                await trio.sleep(0.01)
+        nursery.cancel_scope.cancel()
+    assert "store file removed" in caplog.text
+    assert StateStore(tmp_path).load(BootStored) == [BOOT]
+
+
+def test_damaged_file_is_moved_aside_and_what_is_lost_is_logged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / FILE).write_bytes(b"no database" * 1000)
+    store = StateStore(tmp_path)
+    assert store.status.was_lost
+    [aside] = store.status.damaged
+    assert Path(aside).read_bytes() == b"no database" * 1000
+    assert "lost=messages that waited for a backend" in caplog.text
+    store.persist_now([entry(1)])
+    again = StateStore(tmp_path)
+    assert again.load(EntryQueued) == [entry(1)]
+    assert not again.status.was_lost
+
+
+def test_store_that_cannot_be_opened_is_read_from_a_copy_and_written_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    StateStore(tmp_path).persist_now([entry(1)])
+    with closing(sqlite3.connect(tmp_path / FILE)) as reader:  # keeps the write-ahead log in place
+        reader.execute("SELECT count(*) FROM entries").fetchone()
+        opened = SqliteJournal.__init__
+
+        def refuse(journal: SqliteJournal, path: Path) -> None:
+            if path.parent == tmp_path:
+                raise StoreError("the disk is read-only")
+            opened(journal, path)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(SqliteJournal, "__init__", refuse)
+            store = StateStore(tmp_path)
+            assert store.load(EntryQueued) == [entry(1)]
+            assert not store.status.was_lost
+            store.persist_now([BOOT])
+            with pytest.raises(StoreError, match="read-only"):
+                store.persist_now([entry(2)])
+            store.check()
+            assert store.status.kept == 1
+    store.check()
+    assert store.status.error == ""
+    store.persist_now([entry(2)])
+    assert StateStore(tmp_path).load(EntryQueued) == [entry(1), entry(2)]
+    assert StateStore(tmp_path).load(BootStored) == [BOOT]
+
+
+def test_store_that_was_unreadable_at_the_start_is_not_written_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    StateStore(tmp_path).persist_now([entry(1)])
+
+    def refuse(journal: SqliteJournal, path: Path) -> None:
+        raise StoreError("an input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(SqliteJournal, "__init__", refuse)
+        store = StateStore(tmp_path)
+        assert store.status.was_lost
+        assert store.load(EntryQueued) == []
+    store.check()
+    assert "restart the controller" in store.status.error
+    with pytest.raises(StoreError):
+        store.persist_now([entry(1)])
+    assert StateStore(tmp_path).load(EntryQueued) == [entry(1)]
+
+
+def test_second_controller_on_the_same_store_makes_the_first_one_stop_writing(tmp_path: Path) -> None:
+    first = StateStore(tmp_path)
+    first.persist_now([entry(1)])
+    second = StateStore(tmp_path)
+    with pytest.raises(StoreError, match="another controller writes"):
+        first.persist_now([entry(2)])
+    second.persist_now([entry(3)])
+    assert [each.entry.number for each in second.load(EntryQueued)] == [1, 3]
+
+
+def test_follow_returns_what_another_process_has_put(tmp_path: Path) -> None:
+    store = StateStore(tmp_path)
+    store.persist_now([BOOT])
+    place, found = store.follow(BootStored, 0)
+    assert found == [BOOT]
+    assert store.follow(BootStored, place) == (place, [])
