@@ -19,6 +19,7 @@ from controller.cli import (
     keys,
     meter,
     password,
+    pki,
     policy,
     run,
     signatures,
@@ -40,6 +41,7 @@ SUBCOMMANDS = (
     keys,
     policy,
     signatures,
+    pki,
     demo,
 )
 """In the order in which `--help` lists them. Each has `add_parser`, which sets `run` as a default."""
