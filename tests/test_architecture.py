@@ -359,7 +359,7 @@ MANY_COLLABORATORS: dict[str, int] = {
     "controller/relay/secondary_backend.py": 14,
     "controller/relay/station_relay.py": 20,
     "controller/services/dimming_service.py": 32,
-    "controller/services/load_management_service.py": 21,
+    "controller/services/load_management_service.py": 23,
     "controller/services/overlay_service.py": 22,
     "controller/services/relay_memory.py": 20,
     "controller/services/site_identity_service.py": 17,

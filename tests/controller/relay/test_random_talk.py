@@ -30,8 +30,8 @@ STATION_ACTIONS = ["Heartbeat", "BootNotification", TRANSACTION, "NobodyKnowsThi
 BACKEND_ACTIONS = ["Reset", "UnlockConnector", "NobodyKnowsThis"]
 SPACINGS = ['[2,"{id}","{action}",{{}}]', ' [ 2, "{id}" ,\n"{action}",{{ "ä":"\\u00e4" }} ]']
 REFUSED = (
-    '[2,"{id}","SetChargingProfile",'
-    '{{"csChargingProfiles":{{"chargingProfilePurpose":"ChargePointMaxProfile"}}}}]'
+    '[2,"{id}","ClearChargingProfile",{{"chargingProfilePurpose":"ChargePointMaxProfile","chargingProfile'
+    'Criteria":{{"chargingProfilePurpose":"ChargingStationMaxProfile"}}}}]'
 )
 ANSWERS = [
     '[3,"{id}",{{}}]',
@@ -169,7 +169,7 @@ class Talk(RuleBasedStateMachine):
     @rule()
     def backend_calls_what_is_refused(self) -> None:
         message_id = self.number()
-        refused = f'[3,"{message_id}",{{"status":"Rejected"}}]'
+        refused = f'[3,"{message_id}",{{"status":"Unknown"}}]'
         self.for_backend.append(refused if self.mode == "up" else given_up(message_id))
         self.happens(FromBackend(REFUSED.format(id=message_id)))
 
@@ -291,8 +291,13 @@ class Talk(RuleBasedStateMachine):
         assert said.text == text
         self.at_station = Said(said.id, said.text, said.action, said.token, self.now)
 
+    @property
+    def is_accepted(self) -> bool:
+        """Whether our CALLs may go: not while a BootNotification is open, pending or rejected."""
+        return self.commandable and self.relay._down._commandable
+
     def first_in_line(self) -> deque[Said]:
-        if self.commandable:
+        if self.is_accepted:
             for urgent in (True, False):
                 if self.own[urgent]:
                     return self.own[urgent]
@@ -359,7 +364,7 @@ class Talk(RuleBasedStateMachine):
         if self.mode == "up":
             assert self.at_backend is not None or not self.up
             assert self.at_station is not None or not self.down
-        if self.commandable and self.mode != "closed":
+        if self.is_accepted and self.mode != "closed":
             assert self.at_station is not None or not any(self.own.values())
 
     def teardown(self) -> None:
@@ -372,7 +377,7 @@ class Talk(RuleBasedStateMachine):
             assert self.at_backend is None
             assert not self.up
             assert not self.down
-            assert not self.commandable or not any(self.own.values())
+            assert not self.is_accepted or not any(self.own.values())
             self.station_goes()
         assert not any(self.own.values())
 
