@@ -19,7 +19,6 @@ from controller.cli import (
     keys,
     meter,
     password,
-    pki,
     policy,
     run,
     signatures,
@@ -41,7 +40,6 @@ SUBCOMMANDS = (
     keys,
     policy,
     signatures,
-    pki,
     demo,
 )
 """In the order in which `--help` lists them. Each has `add_parser`, which sets `run` as a default."""

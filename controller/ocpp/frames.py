@@ -207,6 +207,11 @@ def call_error(message_id: str, code: str, description: str) -> str:
     return f"[4,{_quote(message_id)},{_quote(code)},{_quote(description[:255])},{{}}]"
 
 
+def error_frame(message_id: str, code: str, description: str) -> CallError:
+    """Build a CALLERROR as a frame."""
+    return CallError(call_error(message_id, code, description), message_id, code, description)
+
+
 def malformed_code(version: Version) -> str:
     """Return the error code for a frame that cannot be read (OCPP-J 1.6, 4.2.3; 2.x Part 4, 4.3)."""
     return "FormationViolation" if version is Version.V16 else "FormatViolation"

@@ -143,6 +143,13 @@ class StationStateTracker:
                 self._number_transaction(start.connector_id, given.transaction_id)
         return []
 
+    def read_transaction_id(self, action: str, result: bytes) -> int | None:
+        """Return the transaction id in the CALLRESULT of a 1.6 StartTransaction; None for all others."""
+        if action != "StartTransaction":
+            return None
+        given = read_payload(v16.StartTransactionResultV16, result)
+        return None if given is None else given.transaction_id
+
     # -- transactions ---------------------------------------------------------------------------------
 
     def _number_transaction(self, evse: int, transaction: int | str) -> None:

@@ -92,7 +92,7 @@ class AbsorbedProfiles:
         self.evses = evses
         self._voltage = voltage
         self._ahead_s = ahead_s + 2 * CLOCK_SLACK.total_seconds()  # a lease may end so much later
-        self.utc_of = utc_of
+        self._utc_of = utc_of
         self._steps = max(1, MOST_STEPS // max(1, len(evses)))  # all EVSEs are evaluated in one turn
         self._absorbed: dict[int, BackendProfile] = {}
         self._forwarded: dict[int, BackendProfile] = {}
@@ -233,7 +233,7 @@ class AbsorbedProfiles:
         """Take a start or an end of a transaction: profiles of its own end with it."""
         if isinstance(seen, TransactionSeen):
             self._transactions[seen.evse] = seen.transaction
-            self._set_transaction(seen.evse, self.utc_of(now) if seen.running else None)
+            self._set_transaction(seen.evse, self._utc_of(now) if seen.running else None)
         elif isinstance(seen, StateSeen) and seen.state is EvseState.AVAILABLE:
             self._set_transaction(seen.evse, None)  # its end may have been missed
 
@@ -289,15 +289,15 @@ class AbsorbedProfiles:
             self._sent[token] = _SentLimit(evse, kind, capped, now + (duration_s or math.inf))
         return capped
 
-    def on_limit_result(self, token: int, *, accepted: bool | None) -> None:
-        """Take the station's response to a limit; None: there is none."""
+    def on_limit_result(self, token: int, *, accepted: bool) -> None:
+        """Take the station's response to a limit, or the end of the wait for it."""
         sent = self._sent.pop(token, None)
         if sent is None:
             return
         if accepted:
             self._refused.discard(sent.evse)
             (self._leases if sent.kind is LimitKind.LEASE else self._fallbacks)[sent.evse] = sent
-        elif accepted is False:
+        else:
             self._refused.add(sent.evse)
         self.revision += 1
 
@@ -314,7 +314,7 @@ class AbsorbedProfiles:
         return all(self._obeys_backend(each, now) for each in self.evses if evse in (0, each))
 
     def _obeys_backend(self, evse: int, now: float) -> bool:
-        allowed = limit_at(self._profiles(self._absorbed), self.utc_of(now), self._context(evse))
+        allowed = limit_at(self._profiles(self._absorbed), self._utc_of(now), self._context(evse))
         if allowed is None:
             return True
         held = self._lease(evse, now) or self._fallbacks.get(evse)
@@ -358,7 +358,7 @@ class AbsorbedProfiles:
         """
         if evse in self._refused:
             return None
-        start = self.utc_of(now)
+        start = self._utc_of(now)
         profiles = self._profiles(self._absorbed) + self._profiles(self._forwarded)
         found = composite(profiles, start, duration_s, self._context(evse))
         spans: Iterable[LimitSpan] = found.spans
@@ -378,7 +378,7 @@ class AbsorbedProfiles:
         lease = self._lease(evse, now)
         if lease is None or self._since.get(evse) is None or evse in self._refused:
             return None
-        allowed = limit_at(self._profiles(self._absorbed), self.utc_of(now), self._context(evse))
+        allowed = limit_at(self._profiles(self._absorbed), self._utc_of(now), self._context(evse))
         free = lowest(self.evses[evse].max_a, allowed)
         return lease.limit_a if free is not None and lease.limit_a < free - NOISE_A else None
 
@@ -412,12 +412,12 @@ class AbsorbedProfiles:
         """Return the lowest that the backend allows as long as a lease of now may hold."""
         profiles = self._profiles(self._absorbed)
         context = self._context(evse)
-        limit = lowest_within(profiles, self.utc_of(now), self._ahead_s, context, self._steps)
+        limit = lowest_within(profiles, self._utc_of(now), self._ahead_s, context, self._steps)
         return None if limit is None else self._rounded(limit)
 
     def _floor_a(self, evse: int, now: float) -> float:
         profiles = self._profiles(self._absorbed)
-        limit = lowest_to_come(profiles, self.utc_of(now), self._context(evse))
+        limit = lowest_to_come(profiles, self._utc_of(now), self._context(evse))
         fallback_a = self.evses[evse].fallback_a
         return fallback_a if limit is None else min(fallback_a, self._rounded(limit))
 
@@ -432,7 +432,7 @@ class AbsorbedProfiles:
         """Return when a limit changes next, or comes within a lease's length."""
         if not self._absorbed:
             return None
-        utc = self.utc_of(now)
+        utc = self._utc_of(now)
         profiles = self._profiles(self._absorbed)
         moments: list[float] = []
         for evse in self.evses:

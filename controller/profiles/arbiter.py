@@ -18,7 +18,7 @@ import msgspec
 
 from controller.chargers.quirks import LimitScope, limit_purpose
 from controller.model.deadlines import earliest
-from controller.model.observations import Observation, ProfilesTouched
+from controller.model.observations import Observation
 from controller.ocpp.actions import SIGNED, plain
 from controller.ocpp.frames import Answer, Call, CallResult, Version, call, call_error, call_result
 from controller.ocpp.payloads import is_accepted
@@ -33,7 +33,6 @@ from controller.profiles.profile_messages import (
 )
 from controller.profiles.profile_reports import LimitNotices, ProfileReports
 from controller.profiles.settings_guard import RefusedSettings, check_settings
-from controller.profiles.station_clock import StationClock
 
 LONGEST_COMPOSITE_S = 8 * 86_400
 """A composite schedule has at most this length: a week, and the day on which it begins."""
@@ -90,18 +89,10 @@ def owned_purposes(version: Version, scope: LimitScope) -> set[str]:
 class ProfileArbiter:
     """Decides about the commands of backends to one station, over one link. `scope` is that of our limits."""
 
-    def __init__(
-        self,
-        version: Version,
-        scope: LimitScope,
-        absorbed: AbsorbedProfiles,
-        clock: StationClock | None = None,
-    ) -> None:
+    def __init__(self, version: Version, scope: LimitScope, absorbed: AbsorbedProfiles) -> None:
         self._version = version
         self.set_scope(scope)
         self._absorbed = absorbed
-        self._clock = clock or StationClock()
-        self._settled: list[tuple[str, bytes]] = []
         absorbed.set_version(version)
         self._reports = ProfileReports()
         self._notices = LimitNotices()
@@ -113,20 +104,34 @@ class ProfileArbiter:
         self._is_registered = True
         self._noticed: tuple[int, float | None] = (-1, None)
         """Revision of the absorbed profiles when notices were computed last, and until when that holds."""
+        self._shared_revision = -1
+        self._has_changed = True
+
+    @property
+    def has_changed(self) -> bool:
+        """True from any change on until `mark_shared`: something may follow from it."""
+        return self._has_changed or self._shared_revision != self._absorbed.revision
+
+    def mark_shared(self) -> None:
+        """Take note that what follows from all changes so far is being asked for."""
+        self._has_changed, self._shared_revision = False, self._absorbed.revision
 
     def set_scope(self, scope: LimitScope) -> None:
         """Take the scope of our limits in the station."""
+        self._has_changed = True
         self._scope = scope
         self._owned = owned_purposes(self._version, scope)
 
     def set_dimmed(self, evses: Iterable[int]) -> None:
         """Take the EVSEs that the grid operator limits."""
+        self._has_changed = True
         self._dimmed = frozenset(evses)
 
     # -- commands -----------------------------------------------------------------------------------
 
     def decide(self, frame: Call, now: float, origin: str = "") -> ProfileDecision:
         """Decide about one CALL of a backend; `origin` comes back with an answer that follows later."""
+        self._has_changed = True
         action = plain(frame.action)
         try:
             if frame.action.endswith(SIGNED):
@@ -155,6 +160,7 @@ class ProfileArbiter:
 
         Return the answer for the backend, the decision about a further CALL, or None: the answer follows.
         """
+        self._has_changed = True
         if decision.clears is not None:
             return self._on_cleared(decision, decision.clears, answer)
         if not isinstance(answer, CallResult):
@@ -176,6 +182,7 @@ class ProfileArbiter:
 
     def on_no_result(self, decision: ProfileDecision) -> None:
         """Take the end of the wait for a station's answer."""
+        self._has_changed = True
         if decision.reports is not None:
             self._reports.on_error(decision.reports)
 
@@ -187,17 +194,16 @@ class ProfileArbiter:
 
     def on_station_call(self, frame: Call, now: float) -> bool:
         """Take a CALL of the station; return True if it is for us alone."""
+        self._has_changed = True
         if frame.action == "BootNotification":
             self._is_registered = False
-        self._clock.on_call(frame.action, frame.payload, self._absorbed.utc_of(now))
         return frame.action == "ReportChargingProfiles" and self._reports.on_report(frame.payload, now)
 
     def on_settled(self, frame: Call, result: bytes) -> None:
         """Take the backend's answer to a CALL of the station."""
+        self._has_changed = True
         if frame.action == "BootNotification":
             self._is_registered = is_accepted(result)
-        if frame.action in ("BootNotification", "Heartbeat"):
-            self._settled.append((frame.action, result))  # its time is read in the same turn
         if frame.action == "StartTransaction":
             started = messages.read_started_transaction(frame.payload, result)
             if started is not None:
@@ -215,14 +221,7 @@ class ProfileArbiter:
 
     def observations(self, now: float) -> list[Observation]:
         """Return what has changed for load management."""
-        for action, result in self._settled:
-            self._clock.on_result(action, result, self._absorbed.utc_of(now))
-        self._settled.clear()
-        found = self._absorbed.observations(now)
-        if self._clock.has_moved:
-            self._clock.write_offset()
-            found.append(ProfilesTouched("the station's clock"))
-        return found
+        return self._absorbed.observations(now)
 
     def changed_profiles(self, now: float) -> list[BackendProfile] | None:
         """Return all profiles to store, once after a change; None: there is nothing to store."""

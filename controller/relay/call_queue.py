@@ -1,29 +1,42 @@
-"""One direction of a link: CALLs stand in line, and one at a time is outstanding.
+"""Call queue: the CALLs of one direction of a link, one of which is outstanding.
 
-OCPP-J 2.x Part 4, 4.1.1 (1.6-J: 4.1.1, SHOULD): no CALL before the last one was answered or has
-timed out. On the way to a station the controller's own CALLs and the backend's share one line, and
-the controller's go first, urgent ones before the rest. Every CALL that enters leaves exactly once:
-answered, expired or drained.
+OCPP-J 2.x Part 4, 4.1.1 (1.6-J: 4.1.1, SHOULD): no CALL before the last one was answered or has timed
+out. On the way to a station the controller's own CALLs and those of all backends share one queue: urgent
+limits first, then our other CALLs, then the backends' commands. Each CALL leaves the queue exactly once:
+answered, expired, or drained.
+
+Two exceptions keep a station that does not answer from blocking what matters. An urgent limit waits
+`URGENT_WAIT_S` at most, and a command waits `COMMAND_WAIT_S` at most for the answer to a CALL of ours: then
+the outstanding CALL is *overtaken*. The next one is sent, and the answer to the overtaken one still counts.
+After a limit has expired, commands go first and our other CALLs pause for `PAUSE_S`.
 """
 
 from __future__ import annotations
 
 import enum
+import math
 
 import msgspec
 
 from controller.chargers.capability_discovery import ANSWER_WAIT_S
+from controller.ocpp.frames import Call
 from controller.profiles.arbiter import ProfileDecision
 
-LINE_DEPTH = 32
-"""CALLs of one peer that may wait: OCPP allows one, stations have been seen with two."""
+QUEUE_DEPTH = 32
+"""CALLs of the peer that may wait: OCPP allows one, stations have been seen with two."""
 
-NOBODY = "\0"
-"""The origin of a CALL whose author's link is gone: no backend has this id."""
+URGENT_WAIT_S = 2.0
+COMMAND_WAIT_S = 5.0
+PAUSE_S = 10.0
+MOST_OVERTAKEN = 4
+"""CALLs that may be overtaken at once; a further one is waited for."""
+
+NO_ORIGIN = "\0"
+"""The origin of a CALL whose backend's link is gone: no backend has this id."""
 
 
 class Rank(enum.IntEnum):
-    """Who goes first."""
+    """Priority in the queue, the highest first."""
 
     URGENT = 0
     OWN = 1
@@ -31,11 +44,12 @@ class Rank(enum.IntEnum):
 
 
 class PendingCall(msgspec.Struct, frozen=True):
-    """A CALL in line. `text` is the frame as it will be sent.
+    """A CALL in the queue. `text` is the frame as it is sent, unless it is signed on leaving.
 
-    `origin`: the backend that it came from, on the way to a station. `token` names one of our own, below
-    0 a question whose answer our limits wait for. `ruling` is what was decided on a backend's to the
-    station. `number`: its place in the owner's outbox, where it is kept there.
+    `origin`: the backend that sent it, on the way to a station. `token` names one of our own, a negative
+    one a query whose answer our limits depend on. `decision` is the profile arbiter's on a backend's
+    command. `number`: its place in the owner's outbox, where it has one. `is_valid` is False for a text
+    that is relayed though it is not a valid frame.
     """
 
     id: str
@@ -45,131 +59,222 @@ class PendingCall(msgspec.Struct, frozen=True):
     rank: Rank = Rank.PEER
     origin: str = ""
     token: int | None = None
-    ruling: ProfileDecision | None = None
+    decision: ProfileDecision | None = None
     number: int | None = None
+    is_valid: bool = True
+    queued_at: float = -math.inf
 
 
 class CallQueue:
-    """The line. `depth` bounds the CALLs that wait; `timeout_s` the time that an answer may take."""
+    """One direction's queue. `depth` bounds the peer's waiting CALLs, `timeout_s` the wait for an answer.
 
-    def __init__(self, depth: int, timeout_s: float) -> None:
+    `overtakes`: the direction is that to a station, where a CALL may overtake an outstanding one.
+    Times are s, monotonic. `deadline` (inf: none) is when `expire` or `next_call` has to be called again.
+    """
+
+    def __init__(self, depth: int, timeout_s: float, *, overtakes: bool = False) -> None:
+        self.outstanding: PendingCall | None = None
+        self.deadline = math.inf
         self._depth = depth
         self._timeout_s = timeout_s
-        # Lists, for they are short: an empty deque takes 600 bytes, and a station has sixteen of these.
-        self._queues: dict[Rank, list[PendingCall]] = {rank: [] for rank in Rank}
-        self._outstanding: PendingCall | None = None
-        self._deadline: float | None = None
+        self._overtakes = overtakes
+        # Lists, because they are short: an empty deque takes 600 bytes, and a station has sixteen of these.
+        self._urgent: list[PendingCall] = []
+        self._own: list[PendingCall] = []
+        self._peer: list[PendingCall] = []
+        self._sent_at = -math.inf
+        self._answer_by = math.inf
+        self._overtaken: list[tuple[PendingCall, float]] = []
+        self._peer_is_first = False
+        self._own_not_before = -math.inf
+
+    # -- what is in it --------------------------------------------------------------------------------
 
     @property
-    def deadline(self) -> float | None:
-        """When the outstanding CALL expires."""
-        return self._deadline
+    def is_full(self) -> bool:
+        """True if there is no room for a further CALL of the peer."""
+        return len(self._peer) >= self._depth
 
     @property
-    def full(self) -> bool:
-        """Whether no further CALL of the peer has room."""
-        return len(self._queues[Rank.PEER]) >= self._depth
+    def is_empty(self) -> bool:
+        """True if no CALL waits or is outstanding."""
+        return self.outstanding is None and not (self._peer or self._own or self._urgent or self._overtaken)
 
     @property
-    def has_any(self) -> bool:
-        """Whether any CALL waits or is outstanding."""
-        return self._outstanding is not None or any(self._queues.values())
+    def has_waiting(self) -> bool:
+        """True if a CALL waits to be sent."""
+        return bool(self._peer or self._own or self._urgent)
 
     @property
     def has_own(self) -> bool:
-        """Whether a CALL of our own waits or is outstanding."""
-        sent = self._outstanding
-        own = sent is not None and sent.rank is not Rank.PEER
-        return own or bool(self._queues[Rank.URGENT] or self._queues[Rank.OWN])
-
-    @property
-    def concerns_limits(self) -> bool:
-        """Whether a CALL of our own waits or is outstanding."""
-        return self.has_own
-
-    def has(self, action: str) -> bool:
-        """Whether a CALL of the peer with this action waits or is outstanding."""
-        if self._outstanding is not None and self._outstanding.action == action:
+        """True if a CALL of our own waits or is outstanding."""
+        if self._urgent or self._own:
             return True
-        return any(waiting.action == action for waiting in self._queues[Rank.PEER])
+        return any(call.rank is not Rank.PEER for call in self._sent())
 
-    def holds(self, text: str, origin: str = "") -> bool:
-        """Whether the very same frame stands in line already: its sender has lost patience and repeats it."""
-        sent = self._outstanding
-        everyone = self._queues[Rank.PEER] if sent is None else (sent, *self._queues[Rank.PEER])
-        return any(waiting.text == text and waiting.origin == origin for waiting in everyone)
+    def has_action(self, action: str) -> bool:
+        """Return True if a CALL of the peer with this action waits or is outstanding."""
+        sent = self.outstanding
+        if sent is not None and sent.action == action:
+            return True
+        return any(call.action == action for call in self._peer)
 
-    def awaits(self, message_id: str, origin: str = "") -> bool:
-        """Whether a CALL of this peer with this id has no answer yet."""
-        sent = self._outstanding
-        everyone = self._queues[Rank.PEER] if sent is None else (sent, *self._queues[Rank.PEER])
-        return any(waiting.id == message_id and waiting.origin == origin for waiting in everyone)
+    def has_text(self, text: str, origin: str = "") -> bool:
+        """Return True if the very same frame is in the queue: its sender repeats it before the answer."""
+        sent = self.outstanding
+        if sent is None and not self._peer and not self._overtaken:
+            return False
+        return any(call.text == text and call.origin == origin for call in (*self._sent(), *self._peer))
 
-    def asked(self, message_id: str) -> str | None:
-        """The action of the CALL that an answer with this id would be for."""
-        sent = self._outstanding
-        return sent.action if sent is not None and sent.id == message_id else None
+    def has_id(self, message_id: str, origin: str = "") -> bool:
+        """Return True if a CALL of this peer with this id has no answer yet."""
+        return any(call.id == message_id and call.origin == origin for call in (*self._sent(), *self._peer))
 
-    def put(self, call: PendingCall) -> None:
-        """Let a CALL stand in line. Look at `full` before, for a peer's."""
-        self._queues[call.rank].append(call)
+    def find_action(self, message_id: str) -> str | None:
+        """Return the action of the CALL that an answer with this id would end."""
+        return next((call.action for call in self._sent() if call.id == message_id), None)
 
-    def next(self, now: float, *, own: bool = True, peer: bool = True) -> PendingCall | None:
-        """The CALL to send now, if one may be sent; it is outstanding from here on.
+    def _sent(self) -> list[PendingCall]:
+        sent = [call for call, _ in self._overtaken]
+        return sent if self.outstanding is None else [*sent, self.outstanding]
 
-        `own` and `peer` say whose may go now.
+    # -- in -------------------------------------------------------------------------------------------
+
+    def push(self, call: PendingCall) -> None:
+        """Append a CALL to its rank. Check `is_full` before, for a peer's."""
+        self._queue_of(call.rank).append(call)
+
+    def push_first(self, call: PendingCall) -> None:
+        """Put a CALL first in its rank: it was there before."""
+        self._queue_of(call.rank).insert(0, call)
+
+    def _queue_of(self, rank: Rank) -> list[PendingCall]:
+        if rank is Rank.PEER:
+            return self._peer
+        return self._own if rank is Rank.OWN else self._urgent
+
+    # -- out ------------------------------------------------------------------------------------------
+
+    def next_call(self, now: float, *, own: bool = True, peer: bool = True) -> PendingCall | None:
+        """Return the CALL to send now; it is outstanding from here on.
+
+        `own` and `peer`: whether CALLs of that rank may be sent now.
         """
-        if self._outstanding is not None:
+        if self.outstanding is not None and not self._may_overtake(now, own=own, peer=peer):
+            self._set_deadline(own=own, peer=peer)
             return None
-        for rank, queue in self._queues.items():
-            if queue and (peer if rank is Rank.PEER else own):
-                self._outstanding = queue.pop(0)
-                asks = (self._outstanding.token or 0) < 0
-                self._deadline = now + (min(ANSWER_WAIT_S, self._timeout_s) if asks else self._timeout_s)
-                return self._outstanding
+        queue = self._first_queue(now, own=own, peer=peer)
+        if queue is None:
+            self._set_deadline(own=own, peer=peer)
+            return None
+        if self.outstanding is not None:
+            self._overtaken.append((self.outstanding, self._answer_by))
+        self.outstanding = call = queue.pop(0)
+        self._sent_at = now
+        is_query = call.token is not None and call.token < 0
+        self._answer_by = now + (min(ANSWER_WAIT_S, self._timeout_s) if is_query else self._timeout_s)
+        self._set_deadline(own=own, peer=peer)
+        return call
+
+    def _first_queue(self, now: float, *, own: bool, peer: bool) -> list[PendingCall] | None:
+        if own and self._urgent and self.outstanding is not None:
+            return self._urgent
+        if peer and self._peer and self._peer_is_first:
+            self._peer_is_first = False
+            return self._peer
+        if own and self._urgent:
+            return self._urgent
+        if own and self._own and self.outstanding is None and now >= self._own_not_before:
+            return self._own
+        return self._peer if peer and self._peer else None
+
+    def _may_overtake(self, now: float, *, own: bool, peer: bool) -> bool:
+        return now >= self._overtake_at(own=own, peer=peer)
+
+    def _overtake_at(self, *, own: bool, peer: bool) -> float:
+        """Return when a waiting CALL may be sent although another is outstanding (inf: not at all)."""
+        if not self._overtakes or self.outstanding is None or len(self._overtaken) >= MOST_OVERTAKEN:
+            return math.inf
+        if own and self._urgent:
+            return max(self._sent_at, self._urgent[0].queued_at) + URGENT_WAIT_S
+        if peer and self._peer and self.outstanding.rank is not Rank.PEER:
+            return self._sent_at + COMMAND_WAIT_S
+        return math.inf
+
+    def _set_deadline(self, *, own: bool, peer: bool) -> None:
+        deadline = self._answer_by
+        if self._overtaken:
+            deadline = min(deadline, *(answer_by for _, answer_by in self._overtaken))
+        if self._peer or self._own or self._urgent:
+            deadline = min(deadline, self._overtake_at(own=own, peer=peer))
+            if own and self._own and self.outstanding is None:
+                deadline = min(deadline, self._own_not_before)
+        self.deadline = deadline
+
+    # -- ends -----------------------------------------------------------------------------------------
+
+    def on_answer(self, message_id: str) -> PendingCall | None:
+        """Remove and return the sent CALL that an answer with this id ends; None: there is none."""
+        sent = self.outstanding
+        if sent is not None and sent.id == message_id:
+            return self._remove_outstanding()
+        for place, (call, _) in enumerate(self._overtaken):
+            if call.id == message_id:
+                del self._overtaken[place]
+                return call
         return None
 
-    def answered(self, message_id: str) -> PendingCall | None:
-        """The outstanding CALL if this answers it; it has left the line."""
-        if self._outstanding is None or self._outstanding.id != message_id:
+    def expire(self, now: float) -> PendingCall | None:
+        """Remove and return a sent CALL whose time is over; None: there is none."""
+        for place, (call, answer_by) in enumerate(self._overtaken):
+            if now >= answer_by:
+                del self._overtaken[place]
+                return call
+        if now < self._answer_by:
             return None
-        return self._leave()
-
-    def expired(self, now: float) -> PendingCall | None:
-        """The outstanding CALL if its time is over; it has left the line."""
-        if self._deadline is None or now < self._deadline:
-            return None
-        return self._leave()
-
-    def put_first(self, call: PendingCall) -> None:
-        """Let a CALL stand at the head of its rank: it has been there before."""
-        self._queues[call.rank].insert(0, call)
+        late = self._remove_outstanding()
+        if self._overtakes and late is not None and late.token is not None and late.token >= 0:
+            self._peer_is_first, self._own_not_before = True, now + PAUSE_S
+        return late
 
     def rewind(self) -> None:
-        """The outstanding CALL is the next again: the link that it went over is gone."""
-        if (left := self._leave()) is not None:
-            self.put_first(left)
+        """Make the outstanding CALL the next again: the link that it was sent over is gone."""
+        if (left := self._remove_outstanding()) is not None:
+            self.push_first(left)
 
-    def forget(self, origin: str) -> list[PendingCall]:
-        """The link of this peer is gone: its CALLs leave the line, and an answer to one is nobody's."""
-        queue = self._queues[Rank.PEER]
-        left = [waiting for waiting in queue if waiting.origin == origin]
-        self._queues[Rank.PEER] = [waiting for waiting in queue if waiting.origin != origin]
-        sent = self._outstanding
-        if sent is not None and sent.rank is Rank.PEER and sent.origin == origin:
-            self._outstanding = msgspec.structs.replace(sent, origin=NOBODY)
-            left.append(sent)
-        return left
+    def remove_origin(self, origin: str) -> list[PendingCall]:
+        """Remove the CALLs of a backend whose link is gone; an answer to a sent one goes nowhere."""
+        removed = [call for call in self._peer if call.origin == origin]
+        self._peer = [call for call in self._peer if call.origin != origin]
+        removed += [call for call in self._sent() if _is_from(call, origin)]
+        self._overtaken = [(_disown(call, origin), by) for call, by in self._overtaken]
+        if self.outstanding is not None:
+            self.outstanding = _disown(self.outstanding, origin)
+        return removed
 
     def drain(self) -> list[PendingCall]:
-        """Everything that has no answer, oldest first; the line is empty afterwards."""
-        left = [] if self._outstanding is None else [self._outstanding]
-        self._outstanding = self._deadline = None
-        for queue in self._queues.values():
-            left.extend(queue)
-            queue.clear()
+        """Remove and return every CALL without an answer, the oldest first."""
+        left = [*self._sent(), *self._urgent, *self._own, *self._peer]
+        self._urgent, self._own, self._peer, self._overtaken = [], [], [], []
+        self._remove_outstanding()
         return left
 
-    def _leave(self) -> PendingCall | None:
-        left, self._outstanding, self._deadline = self._outstanding, None, None
+    def _remove_outstanding(self) -> PendingCall | None:
+        left, self.outstanding = self.outstanding, None
+        self._answer_by = self.deadline = math.inf
+        if self._overtaken:
+            self.deadline = min(answer_by for _, answer_by in self._overtaken)
         return left
+
+
+def make_pending(frame: Call) -> PendingCall:
+    """Return a peer's CALL as it goes into a queue."""
+    return PendingCall(frame.id, frame.action, frame.text, frame.payload)
+
+
+def _is_from(call: PendingCall, origin: str) -> bool:
+    return call.rank is Rank.PEER and call.origin == origin
+
+
+def _disown(call: PendingCall, origin: str) -> PendingCall:
+    return msgspec.structs.replace(call, origin=NO_ORIGIN) if _is_from(call, origin) else call

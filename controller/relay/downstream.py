@@ -1,44 +1,56 @@
-"""The way to a station: the controller's own CALLs and those of its backends, in one line.
+"""Downstream: the CALLs to a station, the controller's own and those of its backends, in one queue.
 
-Each is judged first (`ownership`), and each gets exactly one answer: the station's, or ours in its place.
-The controller's own wait until the station may be commanded: it has been accepted by its backend, or did
-not boot anew. A station that is not connected (`present` False) is spoken for: it is not there.
+A backend's command is first decided on by the profile arbiter, and each gets exactly one answer: the
+station's, or ours in its place. Our own CALLs wait until the station is commandable: its backend has
+accepted it, or it did not boot anew. Without a connected station (`is_present` False) commands are refused.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+import math
 
 import msgspec
 
-from controller.model.deadlines import earliest
 from controller.model.effects import LogEntry, OwnCall
-from controller.ocpp.frames import Answer, Call, CallResult, call, call_error
+from controller.ocpp.frames import (
+    Answer,
+    Call,
+    CallError,
+    CallResult,
+    Version,
+    call,
+    error_frame,
+    malformed_code,
+    parse,
+)
 from controller.profiles.arbiter import ProfileArbiter, ProfileDecision
-from controller.relay.call_queue import LINE_DEPTH, CallQueue, PendingCall, Rank
-from controller.relay.events import Action, Commandable, OwnAnswered, ToStation
+from controller.relay.call_queue import QUEUE_DEPTH, CallQueue, PendingCall, Rank
+from controller.relay.events import Action, Commandable, OwnAnswered
 
 QUIET_S = 3.0
-"""A station that has connected and said nothing for so long has not booted anew: it may be commanded."""
+"""A station that has connected and sent nothing for so long did not boot anew: it is commandable."""
 
 OWNER = ""
 """The origin of the owner's commands."""
 
+_BOTH_WAYS = {"DataTransfer"}
+"""Actions that stations and backends send."""
+
 
 class ReplyToBackend(msgspec.Struct, frozen=True):
-    """The answer to a command, for the backend that it came from: `origin`, OWNER or an observer's id.
+    """The answer to a command, for the backend that sent it: OWNER or an observer's id.
 
-    `action` is that of the command where the answer is our own.
+    `action` is that of the command where the answer is our own, and may have to be signed.
     """
 
     origin: str
-    text: str
+    frame: Answer
     action: str = ""
 
 
 class CommandObeyed(msgspec.Struct, frozen=True):
-    """The station has given a command of `origin` a good answer."""
+    """The station has answered a command of `origin` with a CALLRESULT."""
 
     origin: str
     action: str
@@ -46,69 +58,51 @@ class CommandObeyed(msgspec.Struct, frozen=True):
     result: bytes
 
 
-Outcome = Action | ReplyToBackend | CommandObeyed
+DownstreamEffect = Action | ReplyToBackend | CommandObeyed
 
 
 class Downstream:
-    """The state machine of one connected station's way down. Times are s, monotonic.
+    """The state machine of the CALLs to one station. Times are s, monotonic.
 
-    `seal` gives the text of a CALL as it leaves the line.
+    `is_commandable`: our own CALLs may be sent. `quiet_until` (inf: not waited for): see `QUIET_S`.
     """
 
     def __init__(
         self,
         station: str,
-        ownership: ProfileArbiter,
+        version: Version,
+        profiles: ProfileArbiter,
         call_timeout_s: float,
         now: float,
         *,
-        present: bool = True,
-        seal: Callable[[PendingCall, float], str] = lambda call, _now: call.text,
+        is_present: bool = True,
     ) -> None:
+        self.queue = CallQueue(QUEUE_DEPTH, call_timeout_s, overtakes=True)
+        self.is_commandable = False
+        self.quiet_until = now + QUIET_S if is_present else math.inf
         self._station = station
-        self._seal = seal
-        self._ownership = ownership
-        self._line = CallQueue(LINE_DEPTH, call_timeout_s)
-        self._present = present
-        self._commandable = False
+        self._version = version
+        self._profiles = profiles
+        self._is_present = is_present
         self._is_announced = False
         self._is_rejected = False
-        self._quiet_until: float | None = now + QUIET_S if present else None
 
-    @property
-    def deadline(self) -> float | None:
-        """When a tick is wanted."""
-        return earliest(self._line.deadline, self._quiet_until, self._ownership.deadline)
+    def on_boot(self) -> None:
+        """Take a BootNotification: the station is commandable again once its backend accepts it."""
+        self.quiet_until = math.inf
+        self.is_commandable = False
 
-    @property
-    def concerns_limits(self) -> bool:
-        """Whether something is under way that our limits depend on."""
-        return self._line.concerns_limits
-
-    def awaits(self, message_id: str, origin: str) -> bool:
-        """Whether a CALL of this backend with this id has no answer yet."""
-        return self._line.awaits(message_id, origin)
-
-    def asked(self, message_id: str) -> str | None:
-        """What the station was asked that an answer with this id would be for."""
-        return self._line.asked(message_id)
-
-    def boots(self) -> None:
-        """Take a BootNotification: the station may be commanded again once its backend accepts it."""
-        self._quiet_until = None
-        self._commandable = False
-
-    def on_boot_answered(self, *, accepted: bool) -> list[Outcome]:
+    def on_boot_answered(self, *, is_accepted: bool) -> list[DownstreamEffect]:
         """Take the backend's answer: a pending or rejected station gets no CALL of ours (1.6 ed. 2, 4.2)."""
-        self._is_rejected = not accepted
-        return self.allow()
+        self._is_rejected = not is_accepted
+        return self.allow_commands()
 
-    def allow(self) -> list[Outcome]:
-        """Allow our CALLs to the station, unless its backend has not accepted it."""
-        self._quiet_until = None
-        if self._commandable or self._is_rejected or not self._present:
+    def allow_commands(self) -> list[DownstreamEffect]:
+        """Make the station commandable, unless its backend has not accepted it."""
+        self.quiet_until = math.inf
+        if self.is_commandable or self._is_rejected or not self._is_present:
             return []
-        self._commandable = True
+        self.is_commandable = True
         if self._is_announced:
             return []
         self._is_announced = True
@@ -116,127 +110,161 @@ class Downstream:
 
     # -- commands -----------------------------------------------------------------------------------
 
-    def own(self, event: OwnCall) -> list[Outcome]:
-        """The controller itself wants something of the station."""
+    def on_own_call(self, event: OwnCall, now: float) -> None:
+        """Queue a CALL of the controller."""
         rank = Rank.URGENT if event.urgent else Rank.OWN
         text = call(event.id, event.action, event.payload)
-        self._line.put(PendingCall(event.id, event.action, text, event.payload, rank, token=event.token))
-        return []
-
-    def command(self, frame: Call, origin: str, name: str, now: float) -> list[Outcome]:
-        """A CALL of a backend, `name` in words: into the line, or answered by us."""
-        if not self._present:
-            return [_refusal(origin, frame.id, f"station {self._station} is not connected")]
-        ruling = self._ownership.decide(frame, now, origin)
-        notes: list[Outcome] = []
-        if ruling.reason:
-            refused = f"command refused backend={name} station={self._station} action={frame.action}"
-            notes = [LogEntry(logging.WARNING, f"{refused} reason={ruling.reason}")]
-        if ruling.call is None:
-            if ruling.answer:
-                notes.append(ReplyToBackend(origin, ruling.answer, frame.action))
-            return notes
-        sent = ruling.call
-        if self._line.holds(sent.text, origin):
-            what = f"{frame.action} {frame.id} to {self._station}: sent on once"
-            return [LogEntry(logging.INFO, f"{name} repeats {what}")]
-        if self._line.full:
-            self._ownership.on_no_result(ruling)
-            return [
-                _refusal(origin, frame.id, f"station {self._station} has {LINE_DEPTH} calls waiting already")
-            ]
-        self._line.put(
-            PendingCall(sent.id, sent.action, sent.text, sent.payload, origin=origin, ruling=ruling)
+        self.queue.push(
+            PendingCall(event.id, event.action, text, event.payload, rank, token=event.token, queued_at=now)
         )
-        return notes
 
-    def _continue(self, before: PendingCall, decision: ProfileDecision) -> None:
-        """Send the next of several CALLs that one command has become, before others."""
-        following = decision.call
-        assert following is not None
-        self._line.put_first(
-            PendingCall(
-                following.id,
-                following.action,
-                following.text,
-                following.payload,
-                origin=before.origin,
-                ruling=decision,
+    def on_command(self, frame: Call, origin: str, backend: str, now: float) -> list[DownstreamEffect]:
+        """Queue a CALL of a backend, or answer it."""
+        if not self._is_present:
+            return [_refuse(origin, frame.id, f"station {self._station} is not connected")]
+        decision = self._profiles.decide(frame, now, origin)
+        effects: list[DownstreamEffect] = []
+        if decision.reason:
+            line = (
+                f"command rejected station={self._station} backend={backend} action={frame.action} "
+                f"reason={decision.reason!r}"
             )
-        )
+            effects.append(LogEntry(logging.WARNING, line))
+        sent = decision.call
+        if sent is None:
+            if decision.answer:  # else it follows
+                effects.append(ReplyToBackend(origin, _own_answer(decision.answer), frame.action))
+            return effects
+        if self.queue.has_text(sent.text, origin):
+            return [_repeated(self._station, backend, frame)]
+        if self.queue.is_full:
+            self._profiles.on_no_result(decision)
+            why = f"station {self._station} has {QUEUE_DEPTH} calls waiting already"
+            return [_refuse(origin, frame.id, why)]
+        self.queue.push(_pending(sent, origin, decision))
+        return effects
 
-    def forget(self, origin: str) -> None:
-        """The backend's link is gone: nobody waits for the answers to its commands."""
-        for waiting in self._line.forget(origin):
-            if waiting.ruling is not None:
-                self._ownership.on_no_result(waiting.ruling)
+    def on_backend_lost(self, origin: str) -> None:
+        """Drop the commands of a backend whose link is gone, and the answers to them."""
+        for pending in self.queue.remove_origin(origin):
+            if pending.decision is not None:
+                self._profiles.on_no_result(pending.decision)
 
-    def answered(self, frame: Answer, now: float) -> list[Outcome]:
-        """The station answers."""
-        waiting = self._line.answered(frame.id)
-        if waiting is None:
-            what = f"answer to {frame.id} unasked for: dropped"
-            return [LogEntry(logging.INFO, f"station {self._station}: {what}")]
-        if waiting.ruling is not None:
-            answer = self._ownership.on_result(waiting.ruling, frame, now)
+    # -- answers ------------------------------------------------------------------------------------
+
+    def read_answer(self, frame: Call | Answer, *, is_valid: bool = True) -> Answer | None:
+        """Return what a station's message answers; None where it is a CALL of its own.
+
+        A CALLERROR of ours stands for an answer that cannot be relayed: a text that is not a valid frame,
+        one without an id, and an answer that is written as a CALL.
+        """
+        sent = self.queue.outstanding
+        if isinstance(frame, Call):
+            if (
+                sent is None
+                or (sent.id, sent.action) != (frame.id, frame.action)
+                or sent.action in _BOTH_WAYS
+            ):
+                return None
+            return self._unreadable(sent, "it is a CALL")
+        if not is_valid:
+            return self._unreadable(frame, "it is not a valid frame")
+        if frame.id == "" and sent is not None and sent.id:
+            return self._unreadable(sent, "it has no message id")
+        return frame
+
+    def _unreadable(self, sent: PendingCall | Answer, why: str) -> CallError:
+        text = f"the answer of station {self._station} cannot be read: {why}"
+        return error_frame(sent.id, malformed_code(self._version), text)
+
+    def on_answer(self, frame: Answer, now: float) -> list[DownstreamEffect]:
+        """End the CALL that the station answers."""
+        sent = self.queue.on_answer(frame.id)
+        if sent is None:
+            line = f"answer dropped station={self._station} id={frame.id} reason='no such call'"
+            return [LogEntry(logging.INFO, line)]
+        if sent.decision is not None:
+            answer = self._profiles.on_result(sent.decision, frame, now)
             if isinstance(answer, ProfileDecision):
-                self._continue(waiting, answer)
+                # One command has become several CALLs: the next of them goes before all other commands.
+                assert answer.call is not None
+                self.queue.push_first(_pending(answer.call, sent.origin, answer))
                 return []
-            told: list[Outcome] = [] if answer is None else [ReplyToBackend(waiting.origin, answer)]
+            replies: list[DownstreamEffect] = []
+            if answer is not None:
+                reply = frame if answer is frame.text else _own_answer(answer)
+                replies = [ReplyToBackend(sent.origin, reply)]
             if not isinstance(frame, CallResult):
-                return told
-            obeyed = CommandObeyed(waiting.origin, waiting.action, waiting.payload, frame.payload)
-            return [obeyed, *told]
-        if waiting.token is None:
+                return replies
+            return [CommandObeyed(sent.origin, sent.action, sent.payload, frame.payload), *replies]
+        if sent.token is None:
             return []
         if isinstance(frame, CallResult):
-            return [OwnAnswered(waiting.token, frame.payload)]
-        return [OwnAnswered(waiting.token, None, f"{frame.code} {frame.description}".strip())]
+            return [OwnAnswered(sent.token, frame.payload)]
+        return [OwnAnswered(sent.token, None, f"{frame.code} {frame.description}".strip())]
 
     # -- time ---------------------------------------------------------------------------------------
 
-    def tick(self, now: float) -> list[Outcome]:
-        """Time has passed."""
-        outcomes = self.allow() if self._quiet_until is not None and now >= self._quiet_until else []
-        late = self._line.expired(now)
-        return outcomes if late is None else outcomes + self._is_late(late)
+    def on_time(self, now: float) -> list[DownstreamEffect]:
+        """End what has waited for too long."""
+        effects = self.allow_commands() if now >= self.quiet_until else []
+        late = self.queue.expire(now)
+        return effects if late is None else effects + self._on_late(late)
 
-    def _is_late(self, late: PendingCall) -> list[Outcome]:
-        note = LogEntry(logging.WARNING, f"station {self._station} does not answer {late.action} {late.id}")
-        if late.ruling is None:
-            return [note, *_unanswered(late, "no answer in time")]
-        self._ownership.on_no_result(late.ruling)
+    def _on_late(self, late: PendingCall) -> list[DownstreamEffect]:
+        line = f"call not answered station={self._station} action={late.action} id={late.id}"
+        note = LogEntry(logging.WARNING, line)
+        if late.decision is None:
+            return [note, *_fail_own(late, "no answer in time")]
+        self._profiles.on_no_result(late.decision)
         why = f"station {self._station} gave no answer in time"
-        return [note, _refusal(late.origin, _reply_id(late), why)]
+        return [note, _refuse(late.origin, _reply_id(late), why)]
 
-    def advance(self, now: float, *, peers: bool) -> list[Outcome]:
-        """Send what may be sent now; `peers`: whether the backends' commands may go."""
-        following = self._line.next(now, own=self._commandable, peer=peers)
-        return [] if following is None else [ToStation(self._seal(following, now))]
+    def next_call(self, now: float, *, peer: bool) -> PendingCall | None:
+        """Return the CALL to send now; `peer`: whether the backends' commands may be sent."""
+        return self.queue.next_call(now, own=self.is_commandable, peer=peer)
 
-    def settle(self, reason: str) -> list[Outcome]:
-        """The link ends: every CALL gets its end."""
-        outcomes: list[Outcome] = []
-        for waiting in self._line.drain():
-            if waiting.ruling is not None:
-                outcomes.append(_refusal(waiting.origin, _reply_id(waiting), reason))
+    def settle(self, reason: str) -> list[DownstreamEffect]:
+        """End every CALL: the link is closed."""
+        effects: list[DownstreamEffect] = []
+        for pending in self.queue.drain():
+            if pending.decision is not None:
+                effects.append(_refuse(pending.origin, _reply_id(pending), reason))
             else:
-                outcomes += _unanswered(waiting, reason)
-        outcomes += [ReplyToBackend(origin, text) for origin, text in self._ownership.final_responses()]
-        self._quiet_until = None
-        return outcomes
+                effects += _fail_own(pending, reason)
+        for origin, text in self._profiles.final_responses():
+            effects.append(ReplyToBackend(origin, _own_answer(text)))
+        self.quiet_until = math.inf
+        return effects
 
 
-def _refusal(origin: str, message_id: str, why: str) -> ReplyToBackend:
-    return ReplyToBackend(origin, call_error(message_id, "GenericError", why))
+def _own_answer(text: str) -> Answer:
+    """Return the frame of an answer that the profile arbiter has written."""
+    frame = parse(text)
+    assert isinstance(frame, Answer)
+    return frame
 
 
-def _reply_id(waiting: PendingCall) -> str:
+def _refuse(origin: str, message_id: str, why: str) -> ReplyToBackend:
+    return ReplyToBackend(origin, error_frame(message_id, "GenericError", why))
+
+
+def _repeated(station: str, backend: str, frame: Call) -> LogEntry:
+    line = (
+        f"repeated command sent once station={station} backend={backend} action={frame.action} id={frame.id}"
+    )
+    return LogEntry(logging.INFO, line)
+
+
+def _pending(sent: Call, origin: str, decision: ProfileDecision) -> PendingCall:
+    return PendingCall(sent.id, sent.action, sent.text, sent.payload, origin=origin, decision=decision)
+
+
+def _reply_id(pending: PendingCall) -> str:
     """Return the id of the backend's message that a CALL to the station belongs to."""
-    decision = waiting.ruling
-    return waiting.id if decision is None or not decision.reply_to else decision.reply_to
+    decision = pending.decision
+    return pending.id if decision is None or not decision.reply_to else decision.reply_to
 
 
-def _unanswered(waiting: PendingCall, why: str) -> list[Outcome]:
-    """The end of one of our own, if anybody waits for it."""
-    return [] if waiting.token is None else [OwnAnswered(waiting.token, None, why)]
+def _fail_own(pending: PendingCall, why: str) -> list[DownstreamEffect]:
+    return [] if pending.token is None else [OwnAnswered(pending.token, None, why)]

@@ -1,6 +1,8 @@
-"""What happens to a station's relay, and what it wants done."""
+"""Events and effects of a station's relay."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 import msgspec
 
@@ -13,32 +15,32 @@ from controller.model.effects import (
     TimePassed,
     ToBackend,
 )
-from controller.model.journal import Persist
+from controller.model.journal import Persist, Record
 from controller.model.observations import Observation, ProfilesTouched
 from controller.profiles.profile_messages import ProfilesAbsorbed
 
 
 class FromStation(msgspec.Struct, frozen=True):
-    """A text message came from the station."""
+    """A text message arrived from the station."""
 
     text: str
 
 
 class FromObserver(msgspec.Struct, frozen=True):
-    """A text message came from a backend that observes the station."""
+    """A text message arrived from an observer."""
 
     backend: str
     text: str
 
 
 class ObserverUp(msgspec.Struct, frozen=True):
-    """The link to an observing backend stands."""
+    """The link to an observer is open."""
 
     backend: str
 
 
 class ObserverLost(msgspec.Struct, frozen=True):
-    """The link to an observing backend could not be made, or is gone."""
+    """The link to an observer could not be opened, or is lost."""
 
     backend: str
     reason: str
@@ -64,38 +66,38 @@ class ToStation(msgspec.Struct, frozen=True):
 
 
 class ToObserver(msgspec.Struct, frozen=True):
-    """Send this text to a backend that observes the station."""
+    """Send this text to an observer."""
 
     backend: str
     text: str
 
 
 class Redial(msgspec.Struct, frozen=True):
-    """The link to this backend is as good as lost: close it and make it anew."""
+    """Close the link to this backend, which no longer answers, and open another."""
 
     backend: str
     reason: str
 
 
 class Close(msgspec.Struct, frozen=True):
-    """Close both links; this relay is done. `code` is a WebSocket close code for the station."""
+    """Close all links; the relay has ended. `code` is a WebSocket close code for the station."""
 
     code: int
     reason: str
 
 
 class Commandable(msgspec.Struct, frozen=True):
-    """The station may be sent our CALLs from now on (it has booted, or needed no boot)."""
+    """The station accepts our CALLs from now on: it was accepted, or did not boot anew."""
 
 
 class ObservationMade(msgspec.Struct, frozen=True):
-    """The station has told something about the site."""
+    """A message of the station changed what is known of its EVSEs."""
 
     observation: Observation
 
 
 class OwnAnswered(msgspec.Struct, frozen=True):
-    """One of our own CALLs has its end. `result` is the answer's payload; None: there was no good one."""
+    """A CALL of the controller has ended. `result` is the payload of its CALLRESULT; None: it failed."""
 
     token: int
     result: bytes | None
@@ -118,18 +120,24 @@ Action = (
 
 
 def calls_for_limits(action: Action) -> bool:
-    """Whether limits of ours follow: the station can be commanded, has lost some, or answered a question."""
+    """Return True if limits of ours follow: the station is commandable, lost some, or answered a query."""
     if isinstance(action, ObservationMade):
         return isinstance(action.observation, ProfilesTouched)
     return isinstance(action, Commandable) or (isinstance(action, OwnAnswered) and action.token < 0)
 
 
-def saved_at_once(actions: list[Action]) -> list[Action]:
-    """All that is to be saved comes with the first Save: of what one event changes, nothing is left out."""
-    saves = [action for action in actions if isinstance(action, Persist)]
-    if len(saves) < 2:
+def persist(records: Iterable[Record]) -> list[Persist]:
+    """Return the effect that persists these records, if there are any."""
+    kept = tuple(records)
+    return [Persist(kept)] if kept else []
+
+
+def persist_at_once(actions: list[Action]) -> list[Action]:
+    """Merge all records of one event into the first Persist: they are committed in one transaction."""
+    persists = [action for action in actions if isinstance(action, Persist)]
+    if len(persists) < 2:
         return actions
-    words = tuple(word for save in saves for word in save.records)
-    place = actions.index(saves[0])
+    records = tuple(record for each in persists for record in each.records)
+    place = actions.index(persists[0])
     rest = (action for action in actions[place:] if not isinstance(action, Persist))
-    return [*actions[:place], Persist(words), *rest]
+    return [*actions[:place], Persist(records), *rest]

@@ -1,12 +1,21 @@
-"""The relay of one station's link: which message goes where, and that each CALL has one answer.
+"""Relay of one station: the way of each message, and exactly one answer to each CALL.
 
-    station  --CALL-->  upward    --CALL-->  owner        one outstanding, in order
-    station  <-CALL---  downward  <-CALL---  owner, observers, and the controller's own
-                        copies    --CALL-->  observers
+    station  --CALL-->  upstream    --CALL-->  owner        one outstanding, in order
+    station  <-CALL---  downstream  <-CALL---  owner, observers, and the controller itself
+                        secondary   --CALL-->  observers    copies
 
-Here is only the routing between them. `upward` knows what is done while the owner is away, `downward`
-what may be sent to the station, `observing` what the other backends hear. A message that passes is the
-text that came.
+A message passes through one pipeline, all of it in this file:
+
+    parse       `ocpp.frames.parse`, once; from here on parts hand each other the frame with its text
+    authorize   the policy of signatures, and the commands that its sender may send
+    track       station state, profiles, what observers will be sent
+    route       into the queue of its direction, or to the CALL that it answers
+    sign        where the policy has it so, as the message leaves its queue
+    send        an effect; what passes is the text that arrived
+
+`upstream` has what is done while the owner is away, `downstream` what may be sent to the station,
+`secondary_backend` what observers get. Their effects are carried out in `_apply`. Parts that change what
+has to be looked at again say so by their deadline or mark: a message that passes asks none of them.
 """
 
 from __future__ import annotations
@@ -14,10 +23,8 @@ from __future__ import annotations
 import logging
 import math
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
+from collections.abc import Iterable, Mapping
 
-from controller.model.deadlines import earliest
 from controller.model.effects import (
     BackendLost,
     BackendUp,
@@ -27,28 +34,35 @@ from controller.model.effects import (
     TimePassed,
     ToBackend,
 )
-from controller.model.journal import Persist, Record
-from controller.ocpp import v16
 from controller.ocpp.frames import (
+    Answer,
     Call,
     CallError,
     CallResult,
     CallResultError,
     Frame,
+    MalformedFrame,
     Send,
+    UnknownMessageType,
     Version,
     call_error,
     call_result,
+    malformed_answer,
+    malformed_code,
+    parse,
 )
-from controller.ocpp.payloads import is_accepted, read_payload
 from controller.ocpp.station_state import StationStateTracker
 from controller.offline.offline_handler import OfflineHandler
 from controller.offline.station_snapshot import StationSnapshot
 from controller.profiles.arbiter import ProfileArbiter
 from controller.profiles.profile_messages import ProfilesAbsorbed
-from controller.relay import downstream, upstream
-from controller.relay.command_permissions import DENIED, CommandPermissions
-from controller.relay.downstream import OWNER, CommandObeyed, Downstream, ReplyToBackend
+from controller.relay.downstream import (
+    OWNER,
+    CommandObeyed,
+    Downstream,
+    DownstreamEffect,
+    ReplyToBackend,
+)
 from controller.relay.events import (
     Action,
     Close,
@@ -62,352 +76,541 @@ from controller.relay.events import (
     ToObserver,
     ToStation,
     calls_for_limits,
-    saved_at_once,
+    persist,
+    persist_at_once,
 )
-from controller.relay.hearing import UnreadableText, parse_text
-from controller.relay.policy_check import PolicyPeer, RelayPolicyCheck
+from controller.relay.policy_check import PolicyCheck, PolicyPeer, SignedText, backend_peer, station_peer
 from controller.relay.secondary_backend import (
+    COMMAND_DENIED,
     AnswerToObserver,
+    CallToObserver,
+    CommandPermissions,
     ObserverCommand,
     ObserverCopy,
     ObserverEvent,
+    ObserverFrame,
     SecondaryBackend,
 )
 from controller.relay.upstream import (
+    BootAnswered,
     CallSettled,
-    CommandsAllowed,
     OwnerMode,
     ServedOffline,
     Unanswerable,
     Upstream,
+    UpstreamEffect,
 )
-from controller.signing.policy_enforcer import PolicyEnforcer
-from controller.signing.signature_format import Direction
 
-FAREWELL_S = 5.0
-"""How long a station stays connected after its backend is lost, so that its safe limits reach it."""
+DRAIN_S = 5.0
+"""How long a station stays connected after its owner is lost, so that its fallback limits reach it."""
 
 NORMAL = 1000
 TRY_AGAIN_LATER = 1013
 """WebSocket close codes (RFC 6455, 7.4.1, and IANA): all is done; the service is away for the moment."""
 
+_SNAPSHOT_ACTIONS = {"BootNotification", "StatusNotification"}
+_ARBITER_ACTIONS = {"BootNotification", "ReportChargingProfiles"}
+_SETTLED_ACTIONS = {"BootNotification", "StartTransaction"}
+
 
 class StationRelay:
-    """The state machine of one connected station. `handle` takes an event and the time in s, monotonic.
+    """The state machine of one connected station. Times: `now` is s, monotonic; `utc` POSIX s.
 
-    `grace_s` and `stead`: see `Upstream`. `commands`: what the owner may. `observers` by their backend's
-    name; `story`: what those hear of the station that attach later. `utc_of` turns monotonic s into POSIX
-    s. Without a station (`present` False) it only delivers what is kept for the backends, and is done when
-    that is. With a `gate` messages are held against the policy of signatures.
+    `grace_s` and `offline`: see `Upstream`. `permissions`: the owner's. `observers` by backend; `snapshot`:
+    what is replayed to those that attach later. Without a station (`is_present` False) it only delivers what
+    waits for the backends, and ends when that is done. `policy`: the policy of signatures.
     """
 
     def __init__(
         self,
         station: str,
-        backend: str,
+        owner: str,
         version: Version,
-        observer: StationStateTracker,
-        ownership: ProfileArbiter,
+        tracker: StationStateTracker,
+        profiles: ProfileArbiter,
         call_timeout_s: float,
         now: float,
         *,
         grace_s: float = 0.0,
-        stead: OfflineHandler | None = None,
+        offline: OfflineHandler | None = None,
         observers: Mapping[str, SecondaryBackend] | None = None,
-        story: StationSnapshot | None = None,
-        commands: CommandPermissions | None = None,
-        utc_of: Callable[[float], float] = lambda now: now,
-        present: bool = True,
-        gate: PolicyEnforcer | None = None,
+        snapshot: StationSnapshot | None = None,
+        permissions: CommandPermissions | None = None,
+        is_present: bool = True,
+        policy: PolicyCheck | None = None,
     ) -> None:
+        self.is_open = True
+        """False once the relay has asked for all links to be closed."""
         self._station = station
-        self._backend = backend
+        self._owner = owner
         self._version = version
-        self._observer = observer
-        self._ownership = ownership
-        self._present = present
-        self._stead = stead
+        self._tracker = tracker
+        self._profiles = profiles
+        self._is_present = is_present
         self._observers = dict(observers or {})
-        self._story = story
-        self._commands = commands
-        self._utc_of = utc_of
-        seen = RelayPolicyCheck(gate, version, station, utc_of, lambda action: self._actions.append(action))
-        self._up = Upstream(station, backend, observer, call_timeout_s, grace_s, stead, seen.seal_up)
-        self._down = Downstream(station, ownership, call_timeout_s, now, present=present, seal=seen.seal_down)
-        self._inspection = seen
-        self._below, self._above = self._peers()
-        seen.meet(self._below, self._above)
-        self._farewell_until: float | None = None
-        self._is_open = True
+        self._snapshot = snapshot
+        self._permissions = permissions
+        self._policy = policy
+        self._serves_offline = offline is not None
+        self._up = Upstream(station, owner, tracker, call_timeout_s, grace_s, offline)
+        self._down = Downstream(station, version, profiles, call_timeout_s, now, is_present=is_present)
+        self._station_peer = station_peer(station)
+        self._backend_peers = {name: backend_peer(name) for name in self._observers}
+        self._backend_peers[OWNER] = backend_peer(owner)
+        self._drain_until = math.inf
+        self._deadline = self._parts_deadline = -math.inf
+        """The first deadline of all, and of the parts other than the two queues."""
+        self._own_calls_wait = False
         self._actions: list[Action] = []
 
-    @property
-    def is_open(self) -> bool:
-        """False once the relay has asked for all links to be closed."""
-        return self._is_open
+    # -- what the links ask ---------------------------------------------------------------------------
 
     @property
-    def hears_station(self) -> bool:
-        """False while the station's line is full: leave its further messages in the socket."""
-        return self._up.hears
+    def deadline(self) -> float:
+        """When TimePassed is due (s, monotonic; inf: not at all). Limits and profiles change from outside."""
+        return -math.inf if self._profiles.has_changed and self.is_open else self._deadline
+
+    @property
+    def accepts_messages(self) -> bool:
+        """False while the station's queue is full: leave its further messages in the socket."""
+        return not self._up.queue.is_full
 
     def wants(self, backend: str) -> bool:
-        """Whether there should be a link to this backend; one that is gone is to be made anew."""
-        return self._is_open and (backend != self._backend or self._up.mode is not OwnerMode.LOST)
+        """Return True if there should be a link to this backend; a lost one is then opened anew."""
+        return self.is_open and (backend != self._owner or self._up.mode is not OwnerMode.LOST)
 
     def can_move(self, backend: str) -> bool:
-        """Whether its link may be closed and made anew, and nothing be lost or late by it."""
-        if backend == self._backend:
+        """Return True if its link may be closed and opened anew without loss or delay."""
+        if backend == self._owner:
             return self._up.can_move
         return self._observers[backend].is_idle
 
-    @property
-    def _is_idle(self) -> bool:
-        """Whether nothing waits for any backend."""
-        return self._up.is_idle and all(each.is_idle for each in self._observers.values())
+    # -- events ---------------------------------------------------------------------------------------
 
-    @property
-    def _peers_may_command(self) -> bool:
-        """A station that is about to be closed hears our own limits alone."""
-        return self._up.mode is not OwnerMode.LOST
-
-    @property
-    def deadline(self) -> float | None:
-        """When the relay next wants a Tick (s, monotonic)."""
-        if not self._is_open:
-            return None
-        if self._farewell_until is not None and not self._down.concerns_limits:
-            return -math.inf  # nothing left to say: look once more and close
-        watched = (each.deadline for each in self._observers.values())
-        return earliest(self._up.deadline, self._down.deadline, self._farewell_until, *watched)
-
-    def handle(self, event: Event, now: float) -> list[Action]:
-        """Take one event; the actions are to be done in their order."""
-        if not self._is_open:
+    def handle(self, event: Event, now: float, utc: float) -> list[Action]:
+        """Handle one event; the effects are to be done in their order."""
+        if not self.is_open:
             token = event.token if isinstance(event, OwnCall) else None
             return [] if token is None else [OwnAnswered(token, None, "the link is closed")]
-        self._actions = []
+        actions: list[Action] = []
+        self._actions = actions
         match event:
             case FromStation(text):
-                self._from_station(text, now)
+                self._on_station_text(text, now, utc)
             case FromBackend(text):
-                self._from_backend(text, now)
-            case OwnCall():
-                self._do(self._down.own(event), now)
-            case BackendUp():
-                self._do(self._up.up(now), now)
-            case BackendLost(reason):
-                self._down.forget(OWNER)
-                self._do(self._up.lost(reason, now), now)
-            case FromObserver():
-                self._from_observer(event, now)
-            case ObserverUp() | ObserverLost():
-                self._observer_says(event.backend, event, now)
-            case TimePassed():
-                self._do(self._up.tick(now), now)
-                self._do(self._down.tick(now), now)
-                for backend in self._observers:
-                    self._observer_says(backend, event, now)
-        self._advance(now)
-        return saved_at_once(self._actions)
+                self._on_backend_text(text, now, utc)
+            case _:
+                self._on_other_event(event, now, utc)
+                self._parts_deadline = -math.inf
+        self._advance(now, utc)
+        return actions if len(actions) < 2 else persist_at_once(actions)
 
-    def close(self, reason: str, now: float) -> list[Action]:
-        """The station is gone, or we stop: settle what is open."""
-        if not self._is_open:
+    def _on_other_event(self, event: Event, now: float, utc: float) -> None:
+        match event:
+            case OwnCall():
+                self._down.on_own_call(event, now)
+            case BackendUp():
+                self._apply(self._up.on_up(), now, utc)
+            case BackendLost(reason):
+                self._down.on_backend_lost(OWNER)
+                self._apply(self._up.on_lost(reason, now), now, utc)
+            case FromObserver(backend, text):
+                self._on_observer_text(backend, text, now, utc)
+            case ObserverUp(backend) | ObserverLost(backend):
+                self._run_observer(backend, event, now, utc)
+            case TimePassed():
+                self._apply(self._up.on_time(now), now, utc)
+                self._apply(self._down.on_time(now), now, utc)
+                for backend in self._observers:
+                    self._run_observer(backend, event, now, utc)
+
+    def close(self, reason: str, now: float, utc: float) -> list[Action]:
+        """End the relay: the station is gone, or the controller stops. Every open CALL is ended."""
+        if not self.is_open:
             return []
         self._actions = []
-        self._settle(TRY_AGAIN_LATER, reason, now)
-        return saved_at_once(self._actions)
+        self._settle(TRY_AGAIN_LATER, reason, now, utc)
+        return persist_at_once(self._actions)
 
-    # -- what comes ---------------------------------------------------------------------------------
+    # -- messages of the station ----------------------------------------------------------------------
 
-    def _from_station(self, text: str, now: float) -> None:
-        frame = self._parse(text, self._below, now)
-        if frame is None:
-            return
-        if isinstance(frame, Call) and frame.action == "BootNotification":
-            self._down.boots()
-        elif not self._up.has("BootNotification"):
-            self._do(self._down.allow(), now)
+    def _on_station_text(self, text: str, now: float, utc: float) -> None:
+        frame = parse(text)
+        is_valid = True
+        if isinstance(frame, MalformedFrame | UnknownMessageType):
+            lenient = self._read_malformed_from_station(frame, text)
+            if lenient is None:
+                return
+            frame, is_valid = lenient, False
+        if isinstance(frame, Call | CallResult | CallError) and self._down.queue.outstanding is not None:
+            answer = self._down.read_answer(frame, is_valid=is_valid)
+            frame = frame if answer is None else answer
+        if self._policy is not None:
+            checked = self._check_station_frame(self._policy, frame, utc)
+            if checked is None:
+                return
+            frame = checked
+        if not self._down.is_commandable or (isinstance(frame, Call) and frame.action == "BootNotification"):
+            self._note_boot(frame, now, utc)
         match frame:
             case Call():
-                self._observe(frame, now)
-                if self._ownership.on_station_call(frame, now):
-                    self._do([ServedOffline(frame.action, call_result(frame.id, b"{}"))], now)
-                else:
-                    self._do(self._up.take(frame, now), now)
-            case Send():
-                self._observe(frame, now)
-                self._copy(frame, None, now)
-                self._do(self._up.take_send(frame), now)
+                self._route_call(frame, now, utc, is_valid=is_valid)
             case CallResult() | CallError():
-                self._do(self._down.answered(frame, now), now)
+                self._parts_deadline = -math.inf
+                self._apply(self._down.on_answer(frame, now), now, utc)
+            case Send():
+                self._track(frame, now, utc)
+                self._copy(frame, None, now, utc)
+                self._apply(self._up.on_send(frame), now, utc)
             case CallResultError():
-                self._reply(OWNER, frame.text, now)
+                self._reply(OWNER, frame, now, utc)
 
-    def _from_backend(self, text: str, now: float) -> None:
-        frame = self._parse(text, self._above[OWNER], now)
+    def _route_call(self, frame: Call, now: float, utc: float, *, is_valid: bool) -> None:
+        if is_valid:
+            self._track(frame, now, utc)
+            if frame.action in _ARBITER_ACTIONS and self._profiles.on_station_call(frame, now):
+                self._parts_deadline = -math.inf
+                self._apply([ServedOffline(frame.action, call_result(frame.id, b"{}"))], now, utc)
+                return
+        effects = self._up.on_call(frame, now, is_valid=is_valid)
+        if effects:
+            self._apply(effects, now, utc)
+
+    def _note_boot(self, frame: Frame, now: float, utc: float) -> None:
+        """Wait for the answer to a boot; any other message shows that the station did not boot anew."""
+        self._parts_deadline = -math.inf
+        if isinstance(frame, Call) and frame.action == "BootNotification":
+            self._down.on_boot()
+        elif not self._up.queue.has_action("BootNotification"):
+            self._apply(self._down.allow_commands(), now, utc)
+
+    def _track(self, frame: Call | Send, now: float, utc: float) -> None:
+        if self._snapshot is not None and frame.action in _SNAPSHOT_ACTIONS:
+            records = self._snapshot.on_station_call(self._version, frame.action, frame.payload)
+            self._actions += persist(records)
+        for seen in self._tracker.on_message(frame.action, frame.payload, utc):
+            self._profiles.on_observation(seen, now)
+            self._actions.append(ObservationMade(seen))
+
+    def _read_malformed_from_station(
+        self, malformed: MalformedFrame | UnknownMessageType, text: str
+    ) -> Call | Answer | None:
+        """Return the CALL or answer in a text that is not a valid frame; None: it is answered or dropped.
+
+        An unknown message type is ignored (OCPP-J 2.x Part 4, 4.1.3).
+        """
+        self._log_malformed(malformed, text, self._station_peer)
+        if isinstance(malformed, UnknownMessageType):
+            return None
+        frame = malformed.frame
+        if isinstance(frame, Call) and self._up.mode is not OwnerMode.AWAY:
+            return frame  # it is the owner's to judge
+        if isinstance(frame, CallResult | CallError) and self._down.queue.find_action(frame.id) is not None:
+            return frame
+        answer = malformed_answer(self._version, malformed)
+        if answer is not None:
+            self._actions.append(ToStation(answer))
+        return None
+
+    # -- messages of the owner ------------------------------------------------------------------------
+
+    def _on_backend_text(self, text: str, now: float, utc: float) -> None:
+        frame = parse(text)
+        if isinstance(frame, MalformedFrame | UnknownMessageType):
+            lenient = self._read_malformed_from_backend(frame, text, OWNER)
+            if lenient is None:
+                return
+            frame = lenient
+        if self._policy is not None:
+            checked = self._check_backend_frame(self._policy, frame, OWNER, now, utc)
+            if checked is None:
+                return
+            frame = checked
         match frame:
+            case CallResult() | CallError():
+                self._apply(self._up.on_answer(frame, now), now, utc)
             case Call():
-                self._command(frame, now)
+                self._parts_deadline = -math.inf
+                self._route_command(frame, now, utc)
             case Send() | CallResultError():
                 self._actions.append(ToStation(frame.text))
-            case CallResult() | CallError():
-                self._do(self._up.answered(frame, now), now)
 
-    def _command(self, frame: Call, now: float) -> None:
-        """A CALL of the owner: into the station's line, or answered by us."""
-        refusal = None if self._commands is None else self._commands.refusal(self._station, frame.action)
+    def _route_command(self, frame: Call, now: float, utc: float) -> None:
+        refusal = None
+        if self._permissions is not None:
+            refusal = self._permissions.find_refusal(self._station, frame.action)
         if refusal is not None:
-            self._note(logging.WARNING, refusal)
-            self._actions.append(ToBackend(call_error(frame.id, DENIED, refusal)))
+            self._log(logging.WARNING, f"command rejected: {refusal}")
+            self._actions.append(ToBackend(call_error(frame.id, COMMAND_DENIED, refusal)))
         elif self._up.mode is OwnerMode.UP:
-            asked = frame if self._stead is None else self._stead.translate_command(frame)
-            self._do(self._down.command(asked, OWNER, f"backend {self._backend}", now), now)
-        else:  # we have given it up, yet it speaks
+            command = self._up.translate_command(frame)
+            self._apply(self._down.on_command(command, OWNER, self._owner, now), now, utc)
+        else:  # the owner counts as lost, and its link is being closed
             why = f"station {self._station} is being disconnected"
             self._actions.append(ToBackend(call_error(frame.id, "GenericError", why)))
 
-    def _from_observer(self, event: FromObserver, now: float) -> None:
-        text = self._inspection.look_at_command(event.text, self._above[event.backend], now)
-        if text is not None:
-            self._observer_says(event.backend, FromObserver(event.backend, text), now)
+    def _read_malformed_from_backend(
+        self, malformed: MalformedFrame | UnknownMessageType, text: str, origin: str
+    ) -> CallError | None:
+        """Return the answer in a text that is not a valid frame; None: it is answered or dropped.
 
-    def _parse(self, text: str, sender: PolicyPeer, now: float) -> Frame | None:
-        """A frame that may go on; whatever else there is to say about the text is said."""
-        heard = parse_text(self._version, text, sender.name)
-        if not isinstance(heard, UnreadableText):
-            return self._inspection.look(heard, sender, now)
-        self._note(logging.WARNING, heard.note)
-        if heard.answer is not None:
-            self._actions.append(sender.back(heard.answer))
+        A command has to be valid: one that is read in two ways might raise a limit. The answer to a
+        station's CALL passes as it is.
+        """
+        self._log_malformed(malformed, text, self._backend_peers[origin])
+        if isinstance(malformed, UnknownMessageType):
+            return None
+        frame = malformed.frame
+        if isinstance(frame, CallResult | CallError) and self._up.queue.find_action(frame.id) is not None:
+            return CallError(frame.text, frame.id, malformed_code(self._version))
+        answer = malformed_answer(self._version, malformed)
+        if answer is not None:
+            self._actions.append(ToBackend(answer) if origin == OWNER else ToObserver(origin, answer))
         return None
 
-    def _peers(self) -> tuple[PolicyPeer, dict[str, PolicyPeer]]:
-        """The station; and its backends, by the origin of their commands."""
-        up, down, owner = self._up, self._down, self._backend
-        above = {
-            name: PolicyPeer(Direction.DOWN, name, partial(ToObserver, name), each.awaits)
-            for name, each in self._observers.items()
-        }
-        above[OWNER] = PolicyPeer(
-            Direction.DOWN, owner, ToBackend, partial(down.awaits, origin=OWNER), up.asked
-        )
-        return PolicyPeer(Direction.UP, self._station, ToStation, up.awaits, down.asked), above
+    def _reply(self, origin: str, frame: Answer | CallResultError, now: float, utc: float) -> None:
+        """Answer the backend that sent the command; an answer to a lost link goes nowhere."""
+        if origin == OWNER:
+            if self._up.mode is OwnerMode.UP:
+                self._actions.append(ToBackend(frame.text))
+        elif origin in self._observers and not isinstance(frame, CallResultError):
+            self._run_observer(origin, AnswerToObserver(frame), now, utc)
 
-    # -- what follows -------------------------------------------------------------------------------
+    # -- observers ------------------------------------------------------------------------------------
 
-    def _do(self, outcomes: Iterable[upstream.Outcome | downstream.Outcome], now: float) -> None:
-        """Actions as they are; what one part wants of another is done here."""
-        for outcome in outcomes:
-            match outcome:
-                case ReplyToBackend(origin, text, action):
-                    if action:
-                        text = self._inspection.sign_answer(self._above[origin], action, text, now)
-                    self._reply(origin, text, now)
-                case ServedOffline(action, text):
-                    text = self._inspection.sign_answer(self._below, action, text, now)
-                    self._actions.append(ToStation(text))
-                case CommandObeyed(origin, action, payload, result):
-                    if origin == OWNER and self._stead is not None:
-                        self._save(self._stead.on_command_result(action, payload, result, now))
-                case CallSettled(frame, result):
-                    self._ownership.on_settled(frame, result)
-                    if frame.action == "BootNotification" and not is_accepted(result):
-                        self._do(self._down.on_boot_answered(accepted=False), now)
-                    self._copy(frame, result, now)
-                case CommandsAllowed():
-                    self._do(self._down.on_boot_answered(accepted=True), now)
-                case OwnCall():
-                    self._do(self._down.own(outcome), now)
-                case Unanswerable(reason):
-                    self._settle(TRY_AGAIN_LATER, reason, now)
-                    return
+    def _on_observer_text(self, backend: str, text: str, now: float, utc: float) -> None:
+        frame = parse(text)
+        if isinstance(frame, MalformedFrame | UnknownMessageType):
+            self._read_malformed_from_backend(frame, text, backend)
+            return
+        if self._policy is not None and isinstance(frame, Call):
+            checked = self._check_backend_frame(self._policy, frame, backend, now, utc)
+            if checked is None:
+                return
+            frame = checked
+        self._run_observer(backend, ObserverFrame(frame), now, utc)
+
+    def _run_observer(self, backend: str, event: ObserverEvent, now: float, utc: float) -> None:
+        self._parts_deadline = -math.inf
+        for effect in self._observers[backend].handle(event, now):
+            match effect:
+                case ObserverCommand(call):
+                    self._apply(self._down.on_command(call, backend, backend, now), now, utc)
+                case CallToObserver(call):
+                    text = self._sign_call(self._station_peer, call.action, call.text, call.payload, utc)
+                    self._actions.append(ToObserver(backend, text))
                 case _:
-                    self._actions.append(outcome)
+                    self._actions.append(effect)
 
-    def _reply(self, origin: str, text: str, now: float) -> None:
-        """An answer for the backend that asked; where its link is gone, nobody waits for it."""
-        if origin != OWNER:
-            if origin in self._observers:
-                self._observer_says(origin, AnswerToObserver(text), now)
-        elif self._up.mode is OwnerMode.UP:
-            self._actions.append(ToBackend(text))
-
-    # -- observers ----------------------------------------------------------------------------------
-
-    def _copy(self, frame: Call | Send, result: bytes | None, now: float) -> None:
-        """Each observer hears what the station has said, once that counts."""
+    def _copy(self, frame: Call | Send, result: bytes | None, now: float, utc: float) -> None:
+        """Give each observer a message of the station, once it has its CALLRESULT."""
         if not self._observers:
             return
-        given = None if result is None else _started(frame.action, result)
+        given = None if result is None else self._tracker.read_transaction_id(frame.action, result)
         for backend in self._observers:
-            self._observer_says(backend, ObserverCopy(frame, self._utc_of(now), given), now)
+            self._run_observer(backend, ObserverCopy(frame, utc, given), now, utc)
 
-    def _observer_says(self, backend: str, event: ObserverEvent, now: float) -> None:
-        for action in self._observers[backend].handle(event, now):
-            if isinstance(action, ObserverCommand):
-                name = f"backend {backend}"
-                self._do(self._down.command(action.call, backend, name, now), now)
-            elif isinstance(action, ToObserver):
-                self._actions.append(ToObserver(backend, self._inspection.seal_copy(action.text, now)))
+    # -- authorize and sign ---------------------------------------------------------------------------
+
+    def _check_station_frame(self, policy: PolicyCheck, frame: Frame, utc: float) -> Frame | None:
+        action = self._down.queue.find_action(frame.id) if isinstance(frame, CallResult) else None
+        is_repeated = isinstance(frame, Call) and self._up.queue.has_id(frame.id)
+        checked = policy.check(frame, self._station_peer, action, utc, is_repeated=is_repeated)
+        self._actions += checked.effects
+        if checked.answer:
+            self._actions.append(ToStation(checked.answer))
+        return checked.frame
+
+    def _check_backend_frame(
+        self, policy: PolicyCheck, frame: Frame, origin: str, now: float, utc: float
+    ) -> Frame | None:
+        action = self._up.queue.find_action(frame.id) if isinstance(frame, CallResult) else None
+        is_repeated = isinstance(frame, Call) and (
+            self._down.queue.has_id(frame.id, OWNER)
+            if origin == OWNER
+            else self._observers[origin].has_command(frame.id)
+        )
+        checked = policy.check(frame, self._backend_peers[origin], action, utc, is_repeated=is_repeated)
+        self._actions += checked.effects
+        if checked.answer:
+            self._actions.append(
+                ToBackend(checked.answer) if origin == OWNER else ToObserver(origin, checked.answer)
+            )
+        return checked.frame
+
+    def _sign_call(self, sender: PolicyPeer, action: str, text: str, payload: bytes, utc: float) -> str:
+        """Return the text of a peer's CALL as it leaves its queue."""
+        if self._policy is None:
+            return text
+        return self._take(self._policy.sign_passing_call(sender, action, text, payload, utc))
+
+    def _sign_own(self, receiver: PolicyPeer, action: str, text: str, payload: bytes, utc: float) -> str:
+        """Return the text of a CALL of our own as it leaves its queue."""
+        if self._policy is None:
+            return text
+        return self._take(self._policy.sign_own(receiver, action, text, payload, utc))
+
+    def _sign_answer(self, receiver: PolicyPeer, action: str, frame: Answer, utc: float) -> Answer:
+        """Return an answer of our own, signed where the policy has it so."""
+        if self._policy is None or not isinstance(frame, CallResult):
+            return frame
+        text = self._take(self._policy.sign_own_answer(receiver, action, frame, utc))
+        return CallResult(text, frame.id, frame.payload)
+
+    def _take(self, signed: SignedText) -> str:
+        self._actions += signed.effects
+        return signed.text
+
+    # -- effects of the parts -------------------------------------------------------------------------
+
+    def _apply(self, effects: Iterable[UpstreamEffect | DownstreamEffect], now: float, utc: float) -> None:
+        """Append actions as they are; carry out what one part asks of another."""
+        for effect in effects:
+            match effect:
+                case CallSettled(frame, result):
+                    if frame.action in _SETTLED_ACTIONS:
+                        self._profiles.on_settled(frame, result)
+                    self._copy(frame, result, now, utc)
+                case ReplyToBackend(origin, answer, action):
+                    if action:
+                        answer = self._sign_answer(self._backend_peers[origin], action, answer, utc)
+                    self._reply(origin, answer, now, utc)
+                case ServedOffline(action, text):
+                    self._actions.append(ToStation(self._sign_served(action, text, utc)))
+                case CommandObeyed(origin, action, payload, result):
+                    if origin == OWNER:
+                        self._apply(self._up.on_command_obeyed(action, payload, result, now), now, utc)
+                case BootAnswered(is_accepted):
+                    self._apply(self._down.on_boot_answered(is_accepted=is_accepted), now, utc)
+                case OwnCall():
+                    self._down.on_own_call(effect, now)
+                case Unanswerable(reason):
+                    self._settle(TRY_AGAIN_LATER, reason, now, utc)
+                    return
+                case _:
+                    self._actions.append(effect)
+
+    def _sign_served(self, action: str, text: str, utc: float) -> str:
+        frame = None if self._policy is None else parse(text)
+        if not isinstance(frame, CallResult):
+            return text
+        return self._sign_answer(self._station_peer, action, frame, utc).text
+
+    # -- what follows ---------------------------------------------------------------------------------
+
+    def _advance(self, now: float, utc: float) -> None:
+        """Send what may be sent now, and end a drain that is done."""
+        if now >= self._parts_deadline or self._own_calls_wait or self._profiles.has_changed:
+            self._share_profiles(now, utc)
+            self._parts_deadline = -math.inf
+        up = self._up
+        if up.mode is OwnerMode.LOST:
+            self._advance_drain(now, utc)
+        elif up.mode is OwnerMode.UP:
+            if self._serves_offline:
+                self._apply(up.catch_up(now), now, utc)
+            self._send_up(now, utc)
+        if self._down.queue.has_waiting:
+            self._send_down(now, utc)
+        if self.is_open and not self._is_present and self._is_idle():
+            self._settle(NORMAL, "all is delivered", now, utc)
+        if self.is_open:
+            self._set_deadline(now)
+
+    def _send_up(self, now: float, utc: float) -> None:
+        call = self._up.queue.next_call(now)
+        if call is None:
+            return
+        text = call.text
+        if self._policy is not None:
+            if call.token is None:
+                text = self._sign_call(self._station_peer, call.action, text, call.payload, utc)
             else:
-                self._actions.append(action)
+                text = self._sign_own(self._backend_peers[OWNER], call.action, text, call.payload, utc)
+        self._actions.append(ToBackend(text))
 
-    def _save(self, words: Sequence[Record]) -> None:
-        if words:
-            self._actions.append(Persist(tuple(words)))
+    def _send_down(self, now: float, utc: float) -> None:
+        # A station that is about to be closed gets our own limits alone.
+        call = self._down.next_call(now, peer=self._up.mode is not OwnerMode.LOST)
+        if call is None:
+            return
+        if call.decision is None:
+            text = self._sign_own(self._station_peer, call.action, call.text, call.payload, utc)
+        else:
+            sender = self._backend_peers[call.origin]
+            text = self._sign_call(sender, call.action, call.text, call.payload, utc)
+        self._actions.append(ToStation(text))
 
-    def _observe(self, frame: Call | Send, now: float) -> None:
-        if self._story is not None:
-            self._save(self._story.on_station_call(self._version, frame.action, frame.payload))
-        for seen in self._observer.on_message(frame.action, frame.payload, self._utc_of(now)):
-            self._ownership.on_observation(seen, now)
-            self._actions.append(ObservationMade(seen))
+    def _advance_drain(self, now: float, utc: float) -> None:
+        """Drain the station once its owner is lost for good: its fallback limits are sent first."""
+        if self._drain_until == math.inf:
+            self._drain_until = now + DRAIN_S
+            self._apply(self._down.allow_commands(), now, utc)
+        self._send_down(now, utc)
+        if now >= self._drain_until or self._is_drained():
+            self._settle(TRY_AGAIN_LATER, f"backend {self._owner} is away", now, utc)
 
-    def _share(self, now: float) -> None:
-        """What follows from the backend's profiles and ours, for the site and for the backend."""
-        held = self._ownership.changed_profiles(now)
+    def _is_drained(self) -> bool:
+        return not self._down.queue.has_own and not any(map(calls_for_limits, self._actions))
+
+    def _is_idle(self) -> bool:
+        return self._up.is_idle and all(each.is_idle for each in self._observers.values())
+
+    def _share_profiles(self, now: float, utc: float) -> None:
+        """Report to the site and to the owner what follows from the owner's profiles and our limits."""
+        held = self._profiles.changed_profiles(now)
         if held is not None:
             self._actions.append(ProfilesAbsorbed(tuple(held)))
-        self._actions += [ObservationMade(seen) for seen in self._ownership.observations(now)]
-        for origin, text in self._ownership.responses(now):
-            self._reply(origin, text, now)
-        if self._up.mode is OwnerMode.UP and not self._up.has_own:  # one batch at a time: the line is bounded
-            for action, payload in self._ownership.own_calls(now):
-                self._up.own(str(uuid.uuid4()), action, payload)
+        self._actions += [ObservationMade(seen) for seen in self._profiles.observations(now)]
+        self._profiles.mark_shared()
+        for origin, text in self._profiles.responses(now):
+            answer = parse(text)
+            if isinstance(answer, CallResult | CallError):
+                self._reply(origin, answer, now, utc)
+        # One batch of CALLs at a time: their number is bounded by that.
+        self._own_calls_wait = self._up.mode is not OwnerMode.UP or self._up.queue.has_own
+        if not self._own_calls_wait:
+            for action, payload in self._profiles.own_calls(now):
+                self._up.push_own(str(uuid.uuid4()), action, payload)
 
-    def _advance(self, now: float) -> None:
-        """Send what may be sent now, and end a farewell that has nothing left to say."""
-        self._share(now)
-        if self._up.mode is OwnerMode.LOST and self._farewell_until is None:
-            self._farewell_until = now + FAREWELL_S
-            self._do(self._down.allow(), now)
-        self._do(self._up.advance(now), now)
-        self._do(self._down.advance(now, peers=self._peers_may_command), now)
-        if self._farewell_until is not None and (now >= self._farewell_until or self._said_farewell()):
-            self._settle(TRY_AGAIN_LATER, f"backend {self._backend} is away", now)
-        if not self._present and self._is_open and self._is_idle:
-            self._settle(NORMAL, "all is delivered", now)
+    def _set_deadline(self, now: float) -> None:
+        if self._parts_deadline <= now:
+            self._parts_deadline = self._find_parts_deadline()
+        deadline = min(self._up.queue.deadline, self._down.queue.deadline, self._parts_deadline)
+        if self._serves_offline:
+            deadline = min(deadline, self._up.deadline)
+        if self._drain_until < math.inf:
+            # With nothing left to send: be called at once, and close.
+            deadline = min(deadline, self._drain_until) if self._down.queue.has_own else -math.inf
+        self._deadline = deadline
 
-    def _said_farewell(self) -> bool:
-        return not any(map(calls_for_limits, self._actions)) and not self._down.concerns_limits
+    def _find_parts_deadline(self) -> float:
+        profiles = self._profiles.deadline
+        deadline = min(self._up.deadline, self._down.quiet_until, math.inf if profiles is None else profiles)
+        return min([deadline, *(each.deadline for each in self._observers.values())])
 
-    def _settle(self, code: int, reason: str, now: float) -> None:
-        """Close: our own CALLs and the backend's get their end; the station keeps its own for later."""
-        self._do(self._down.settle(reason), now)
+    def _settle(self, code: int, reason: str, now: float, utc: float) -> None:
+        """Close: our own CALLs and the backends' are ended; the station keeps its own for later."""
+        self._apply(self._down.settle(reason), now, utc)
         self._up.settle()
-        self._farewell_until = None
-        self._is_open = False
+        self._drain_until = self._deadline = math.inf
+        self.is_open = False
         self._actions.append(Close(code, reason))
 
-    def _note(self, level: int, text: str) -> None:
-        self._actions.append(LogEntry(level, text))
+    # -- small helpers --------------------------------------------------------------------------------
 
+    def _log(self, level: int, line: str) -> None:
+        self._actions.append(LogEntry(level, line))
 
-def _started(action: str, result: bytes) -> int | None:
-    """The transaction id that a station is given in a 1.6 StartTransaction's answer."""
-    if action != "StartTransaction":
-        return None
-    given = read_payload(v16.StartTransactionResultV16, result)
-    return None if given is None else given.transaction_id
+    def _log_malformed(
+        self, malformed: MalformedFrame | UnknownMessageType, text: str, sender: PolicyPeer
+    ) -> None:
+        if isinstance(malformed, UnknownMessageType):
+            line = f"frame of unknown type ignored {sender.name} type={malformed.type}"
+        else:
+            line = (
+                f"malformed frame received {sender.name} reason={malformed.reason!r} characters={len(text)}"
+            )
+        if sender is not self._station_peer:
+            line += f" station={self._station}"
+        self._log(logging.WARNING, line)

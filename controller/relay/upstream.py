@@ -1,46 +1,43 @@
-"""The way from a station to its owner, and what is done while the owner is away.
+"""Upstream: a station's CALLs to its owner, and what is done with them while the owner is away.
 
-    DIALLING   the station is there, the owner not yet: CALLs wait in line
-    UP         both are there
-    WAITING    the owner is gone, `grace`: CALLs wait for it to come back
-    AWAY       the owner is gone, `autonomous`: CALLs are answered in its stead, what counts is kept
-    LOST       the owner is gone for good, `strict` or after the grace: the station is to be closed
+    DIALLING   the station is connected, the owner not yet: CALLs wait in the queue
+    UP         both are connected
+    WAITING    the owner is lost, `grace`: CALLs wait for it to return
+    AWAY       the owner is lost, `autonomous`: the offline handler answers CALLs and keeps what counts
+    LOST       the owner is lost for good, `strict` or after the grace period: the station is closed
 
-OCPP 2.x Part 4, 6.3 asks for `strict`; 1.6 leaves it open; so each station declares it.
+OCPP 2.x Part 4, 6.3 asks for `strict`; 1.6 leaves it open; so the mode is configured for each station.
 
-A CALL that its owner never answers is answered by us with an error, but for transaction messages: an
-error would count as an attempt and the station would drop them after a few (1.6: TransactionMessageAttempts).
-There the owner counts as lost. With `autonomous` it counts as lost whatever it does not answer.
+A CALL that its owner never answers gets an error from us, except transaction messages: an error would
+count as an attempt, and the station drops them after a few (1.6: TransactionMessageAttempts). For these the
+owner counts as lost. With an offline handler it counts as lost whichever CALL it does not answer.
 """
 
 from __future__ import annotations
 
 import enum
 import logging
+import math
 from collections import deque
-from collections.abc import Callable
 
 import msgspec
 
-from controller.model.deadlines import earliest
 from controller.model.effects import LogEntry, OwnCall, ToBackend
-from controller.model.journal import Persist, Record
 from controller.ocpp.frames import Answer, Call, CallResult, Send, call, call_error, call_result
 from controller.ocpp.payloads import is_accepted
 from controller.ocpp.station_state import StationStateTracker
 from controller.offline.offline_handler import OfflineHandler
-from controller.relay.call_queue import LINE_DEPTH, CallQueue, PendingCall, Rank
-from controller.relay.events import Action, ObservationMade, Redial, ToStation
+from controller.relay.call_queue import QUEUE_DEPTH, CallQueue, PendingCall, Rank
+from controller.relay.events import Action, ObservationMade, Redial, ToStation, persist
 
 TRANSACTION_MESSAGES = {"StartTransaction", "StopTransaction", "MeterValues", "TransactionEvent"}
 
-
-_OWN = 0
-"""The token of what we say ourselves: nobody waits for the answer."""
+_NOT_WAITED_FOR = 0
+"""The token of a CALL of ours to the owner: nobody waits for the answer."""
 
 
 class OwnerMode(enum.Enum):
-    """See the module."""
+    """Where the owner is: see the module."""
 
     DIALLING = "dialling"
     UP = "up"
@@ -50,297 +47,286 @@ class OwnerMode(enum.Enum):
 
 
 class CallSettled(msgspec.Struct, frozen=True):
-    """A CALL of the station has its first good answer: it hears it now, or when it asks again."""
+    """A CALL of the station has its first CALLRESULT, which the station gets now or when it repeats it."""
 
     frame: Call
     result: bytes
 
 
 class ServedOffline(msgspec.Struct, frozen=True):
-    """An answer of our own to a CALL of the station with this action."""
+    """An answer of ours to a CALL of the station with this action."""
 
     action: str
     text: str
 
 
 class Unanswerable(msgspec.Struct, frozen=True):
-    """The station has said what must not be lost and cannot be kept: close it, and it keeps that itself."""
+    """A message that must not be lost cannot be kept: close the station, which keeps it itself."""
 
     reason: str
 
 
-class CommandsAllowed(msgspec.Struct, frozen=True):
-    """The station has been accepted: it may be commanded."""
+class BootAnswered(msgspec.Struct, frozen=True):
+    """The station's BootNotification was answered: an accepted station is commandable."""
+
+    is_accepted: bool
 
 
-Outcome = Action | CallSettled | ServedOffline | CommandsAllowed | Unanswerable | OwnCall
+UpstreamEffect = Action | CallSettled | ServedOffline | BootAnswered | Unanswerable | OwnCall
 
 
 class Upstream:
-    """The state machine of one connected station's way up. Times are s, monotonic.
+    """The state machine of one station's CALLs to its owner. Times are s, monotonic.
 
-    `grace_s`: how long the owner may be away before the station is closed. With a `stead` it is served
-    meanwhile instead, for as long as that takes. `seal` gives the text of a CALL as it leaves the line.
+    `grace_s`: how long the owner may be away before the station is closed. With an `offline` handler the
+    station is served meanwhile instead, for as long as that takes.
     """
 
     def __init__(
         self,
         station: str,
         owner: str,
-        observer: StationStateTracker,
+        tracker: StationStateTracker,
         call_timeout_s: float,
         grace_s: float = 0.0,
-        stead: OfflineHandler | None = None,
-        seal: Callable[[PendingCall, float], str] = lambda call, _now: call.text,
+        offline: OfflineHandler | None = None,
     ) -> None:
         self.mode = OwnerMode.DIALLING
+        self.queue = CallQueue(QUEUE_DEPTH, call_timeout_s)
         self._station = station
         self._owner = owner
-        self._observer = observer
-        self._line = CallQueue(LINE_DEPTH, call_timeout_s)
+        self._tracker = tracker
         self._grace_s = grace_s
-        self._stead = stead
-        self._seal = seal
-        self._patience_until: float | None = None
+        self._offline = offline
+        self._grace_until = math.inf
         self._sends: deque[Send] = deque()
 
     @property
-    def deadline(self) -> float | None:
-        """When a tick is wanted."""
-        stead = self._stead.deadline if self._stead is not None and self.mode is OwnerMode.UP else None
-        return earliest(self._line.deadline, self._patience_until, stead)
-
-    @property
-    def hears(self) -> bool:
-        """False while the line is full: leave the station's further messages in the socket."""
-        return not self._line.full
-
-    @property
-    def has_own(self) -> bool:
-        """Whether a CALL of our own waits or is outstanding."""
-        return self._line.has_own
+    def deadline(self) -> float:
+        """When `on_time` has to be called, apart from the queue's own deadline (s; inf: not at all)."""
+        if self._offline is None or self.mode is not OwnerMode.UP:
+            return self._grace_until
+        offline = self._offline.deadline
+        return self._grace_until if offline is None else min(self._grace_until, offline)
 
     @property
     def can_move(self) -> bool:
-        """Whether the link may be closed and made anew: nothing is under way, and the station may stay."""
-        stays = self._stead is not None or self._grace_s > 0
-        return stays and not self._line.has_any
+        """True if the link may be closed and opened anew: nothing is under way, and the station may stay."""
+        stays = self._offline is not None or self._grace_s > 0
+        return stays and self.queue.is_empty
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing waits for the owner: no CALL, and nothing that is kept for it."""
-        return not self._line.has_any and (self._stead is None or not self._stead.has_backlog)
+        """True if nothing waits for the owner: no CALL, and nothing in its outbox."""
+        return self.queue.is_empty and (self._offline is None or not self._offline.has_backlog)
 
-    def has(self, action: str) -> bool:
-        """Whether such a CALL of the station waits or is outstanding."""
-        return self._line.has(action)
+    # -- messages of the station ----------------------------------------------------------------------
 
-    def awaits(self, message_id: str) -> bool:
-        """Whether a CALL of the station with this id has no answer yet."""
-        return self._line.awaits(message_id)
-
-    def asked(self, message_id: str) -> str | None:
-        """What the owner was asked that an answer with this id would be for."""
-        return self._line.asked(message_id)
-
-    # -- the station speaks ---------------------------------------------------------------------------
-
-    def take(self, frame: Call, now: float) -> list[Outcome]:
-        """A CALL of the station: into the line, or answered in the owner's stead."""
-        if self._line.holds(frame.text):
-            what = f"{frame.action} {frame.id} before its answer: sent on once"
-            return [LogEntry(logging.INFO, f"station {self._station} repeats {what}")]
-        if self._stead is None:
-            self._line.put(PendingCall(frame.id, frame.action, frame.text, frame.payload))
-            return []
-        if self.mode is OwnerMode.AWAY:
-            return self._serve(frame.id, frame.action, frame.payload, None, now)
-        journal = self._stead.record_call(frame, now)
-        if journal.serve:
-            return self._serve(frame.id, frame.action, frame.payload, None, now)
-        self._line.put(
-            PendingCall(frame.id, frame.action, journal.text, frame.payload, number=journal.number)
+    def on_call(self, frame: Call, now: float, *, is_valid: bool = True) -> list[UpstreamEffect]:
+        """Queue a CALL of the station, or answer it while the owner is away."""
+        if self.queue.has_text(frame.text):
+            line = f"repeated call sent once station={self._station} action={frame.action} id={frame.id}"
+            return [LogEntry(logging.INFO, line)]
+        text, number = frame.text, None
+        effects: list[UpstreamEffect] = []
+        if self._offline is not None and is_valid:
+            if self.mode is OwnerMode.AWAY:
+                return self._serve(frame.id, frame.action, frame.payload, None, now)
+            journal = self._offline.record_call(frame, now)
+            if journal.serve:
+                return self._serve(frame.id, frame.action, frame.payload, None, now)
+            text, number = journal.text, journal.number
+            effects = [*persist(journal.records), *journal.notes]
+        self.queue.push(
+            PendingCall(frame.id, frame.action, text, frame.payload, number=number, is_valid=is_valid)
         )
-        return [*_saved(journal.records), *_noted(journal.notes)]
+        return effects
 
-    def take_send(self, frame: Send) -> list[Outcome]:
-        """A SEND of the station: it wants no answer, and waits for a while only."""
+    def on_send(self, frame: Send) -> list[UpstreamEffect]:
+        """Pass a SEND of the station on; without a link the newest wait for one."""
         if self.mode is OwnerMode.UP:
             return [ToBackend(frame.text)]
         if self.mode is OwnerMode.LOST:
             return []
         self._sends.append(frame)
-        if len(self._sends) <= LINE_DEPTH:
+        if len(self._sends) <= QUEUE_DEPTH:
             return []
-        what = f"{self._sends.popleft().action} (SEND) dropped, no backend yet"
-        return [LogEntry(logging.WARNING, f"station {self._station}: {what}")]
+        action = self._sends.popleft().action
+        line = f"send dropped station={self._station} action={action} reason='no backend yet'"
+        return [LogEntry(logging.WARNING, line)]
 
     def _serve(
         self, message_id: str, action: str, payload: bytes, number: int | None, now: float
-    ) -> list[Outcome]:
-        """Answer in the owner's stead; what counts is on disk before the station hears of it."""
-        if self._stead is None:
+    ) -> list[UpstreamEffect]:
+        """Answer a CALL ourselves; what counts is durable before the station gets the answer."""
+        if self._offline is None:
             return []
-        served = self._stead.answer_call(message_id, action, payload, number, now)
-        outcomes: list[Outcome] = [*_saved(served.records), *_noted(served.notes)]
+        served = self._offline.answer_call(message_id, action, payload, number, now)
+        effects: list[UpstreamEffect] = [*persist(served.records), *served.notes]
         if served.text is None:
-            return [*outcomes, Unanswerable(f"{action} cannot be kept for backend {self._owner}")]
+            return [*effects, Unanswerable(f"{action} cannot be kept for backend {self._owner}")]
         frame = Call(call(message_id, action, payload), message_id, action, payload)
-        return outcomes + self._settled(frame, ServedOffline(action, served.text), served.result)
+        return effects + self._settle_call(frame, ServedOffline(action, served.text), served.result)
 
-    def _settled(self, frame: Call, answer: ToStation | ServedOffline, result: bytes | None) -> list[Outcome]:
-        """The station hears the answer to its CALL; `result` is its payload where it is a good one."""
+    def _settle_call(
+        self, frame: Call, answer: ToStation | ServedOffline, result: bytes | None
+    ) -> list[UpstreamEffect]:
+        """Give the station the answer to its CALL; `result` is the payload of a CALLRESULT."""
         if result is None:
             return [answer]
-        seen = self._observer.on_call_result(frame.action, frame.payload, result)
-        outcomes: list[Outcome] = [CallSettled(frame, result), answer, *map(ObservationMade, seen)]
-        if frame.action == "BootNotification" and is_accepted(result):
-            outcomes.append(CommandsAllowed())
-        return outcomes
+        seen = self._tracker.on_call_result(frame.action, frame.payload, result)
+        effects: list[UpstreamEffect] = [CallSettled(frame, result), answer]
+        effects += [ObservationMade(each) for each in seen]
+        if frame.action == "BootNotification":
+            effects.append(BootAnswered(is_accepted(result)))
+        return effects
 
-    # -- the owner comes, speaks and goes -------------------------------------------------------------
+    # -- the owner ------------------------------------------------------------------------------------
 
-    def up(self, now: float) -> list[Outcome]:
-        """The link to the owner stands."""
+    def on_up(self) -> list[UpstreamEffect]:
+        """Go on with an open link."""
         if self.mode is OwnerMode.LOST:
             return []
         was_away = self.mode is OwnerMode.AWAY
-        self.mode, self._patience_until = OwnerMode.UP, None
-        if self._stead is not None:
-            self._stead.on_attached(was_away=was_away)
-        outcomes: list[Outcome] = [ToBackend(each.text) for each in self._sends]
+        self.mode, self._grace_until = OwnerMode.UP, math.inf
+        if self._offline is not None:
+            self._offline.on_attached(was_away=was_away)
+        effects: list[UpstreamEffect] = [ToBackend(each.text) for each in self._sends]
         self._sends.clear()
-        return outcomes
+        return effects
 
-    def lost(self, reason: str, now: float) -> list[Outcome]:
-        """The link to the owner could not be made, or is gone, or is as good as gone."""
+    def on_lost(self, reason: str, now: float) -> list[UpstreamEffect]:
+        """Go on without a link: it could not be opened, is lost, or counts as lost."""
         if self.mode in (OwnerMode.WAITING, OwnerMode.AWAY, OwnerMode.LOST):
             return []
-        if self._stead is not None:
-            return self._go_on_without(reason, now)
+        if self._offline is not None:
+            return self._go_offline(reason, now)
         if self._grace_s > 0:
-            self.mode, self._patience_until = OwnerMode.WAITING, now + self._grace_s
-            self._line.rewind()
-            return [self._gone(reason, f"it is waited for, {self._grace_s:g} s at most (grace)")]
+            self.mode, self._grace_until = OwnerMode.WAITING, now + self._grace_s
+            self.queue.rewind()
+            return [self._report_lost(reason, f"waiting for it up to {self._grace_s:g} s (grace)")]
         return self._give_up(reason)
 
-    def _give_up(self, reason: str) -> list[Outcome]:
-        self.mode, self._patience_until = OwnerMode.LOST, None
-        self._line.drain()  # unanswered: the station keeps them
+    def _give_up(self, reason: str) -> list[UpstreamEffect]:
+        self.mode, self._grace_until = OwnerMode.LOST, math.inf
+        self.queue.drain()  # unanswered: the station keeps them
         mode = "grace" if self._grace_s > 0 else "strict"
-        return [self._gone(reason, f"the station is closed as soon as its safe limit is in it ({mode})")]
+        return [self._report_lost(reason, f"the station is closed once its fallback is set ({mode})")]
 
-    def _go_on_without(self, reason: str, now: float) -> list[Outcome]:
+    def _go_offline(self, reason: str, now: float) -> list[UpstreamEffect]:
         self.mode = OwnerMode.AWAY
-        outcomes: list[Outcome] = [self._gone(reason, "it is served without (autonomous)")]
-        assert self._stead is not None
-        self._stead.on_detached()
-        for waiting in self._line.drain():
-            if waiting.rank is Rank.PEER:
-                outcomes += self._serve(waiting.id, waiting.action, waiting.payload, waiting.number, now)
-        return outcomes
+        effects: list[UpstreamEffect] = [
+            self._report_lost(reason, "the station is served offline (autonomous)")
+        ]
+        assert self._offline is not None
+        self._offline.on_detached()
+        for pending in self.queue.drain():
+            if pending.rank is Rank.PEER:
+                effects += self._serve(pending.id, pending.action, pending.payload, pending.number, now)
+        return effects
 
-    def _gone(self, reason: str, so: str) -> LogEntry:
-        what = f"backend {self._owner} is away for station {self._station}: {reason}; {so}"
-        return LogEntry(logging.WARNING, what)
+    def _report_lost(self, reason: str, consequence: str) -> LogEntry:
+        line = f"backend lost backend={self._owner} station={self._station} reason={reason!r}: {consequence}"
+        return LogEntry(logging.WARNING, line)
 
-    def answered(self, frame: Answer, now: float) -> list[Outcome]:
-        """The owner answers."""
-        waiting = self._line.answered(frame.id)
-        if waiting is None:
-            what = f"answer to {frame.id} of {self._station} unasked for: dropped"
-            return [LogEntry(logging.INFO, f"backend {self._owner}: {what}")]
-        if waiting.rank is not Rank.PEER:
-            return self._told(waiting, frame, now)
-        outcomes: list[Outcome] = []
-        if self._stead is not None:
-            heard = self._stead.on_call_answer(waiting.action, waiting.payload, waiting.number, frame)
-            outcomes += _saved(heard.records)
-            if heard.before is not None:
-                return [*outcomes, ServedOffline(waiting.action, call_result(waiting.id, heard.before))]
-        said = Call(waiting.text, waiting.id, waiting.action, waiting.payload)
-        result = frame.payload if isinstance(frame, CallResult) else None
-        return outcomes + self._settled(said, ToStation(frame.text), result)
+    def on_answer(self, frame: Answer, now: float) -> list[UpstreamEffect]:
+        """End the CALL that the owner answers."""
+        sent = self.queue.on_answer(frame.id)
+        if sent is None:
+            about = f"backend={self._owner} station={self._station} id={frame.id}"
+            return [LogEntry(logging.INFO, f"answer dropped {about} reason='no such call'")]
+        if sent.rank is not Rank.PEER:
+            return self._on_outbox_answer(sent, frame, now)
+        if not sent.is_valid:
+            return [ToStation(frame.text)]
+        effects: list[UpstreamEffect] = []
+        if self._offline is not None:
+            answered = self._offline.on_call_answer(sent.action, sent.payload, sent.number, frame)
+            effects += persist(answered.records)
+            if answered.before is not None:
+                return [*effects, ServedOffline(sent.action, call_result(sent.id, answered.before))]
+        if not isinstance(frame, CallResult):
+            return [*effects, ToStation(frame.text)]
+        call_frame = Call(sent.text, sent.id, sent.action, sent.payload)
+        return effects + self._settle_call(call_frame, ToStation(frame.text), frame.payload)
 
-    def _told(self, waiting: PendingCall, frame: Answer, now: float) -> list[Outcome]:
-        """The owner has heard what was kept for it, or said by us."""
-        if self._stead is None or waiting.token is not None:
+    def _on_outbox_answer(self, sent: PendingCall, frame: Answer, now: float) -> list[UpstreamEffect]:
+        if self._offline is None or sent.token is not None:
             return []
-        told = self._stead.on_outbox_answer(frame, now)
-        settled = [] if told.settled is None else [CallSettled(*told.settled)]
-        return [*_saved(told.records), *_noted(told.notes), *settled, *told.calls]
+        done = self._offline.on_outbox_answer(frame, now)
+        settled = [] if done.settled is None else [CallSettled(*done.settled)]
+        return [*persist(done.records), *done.notes, *settled, *done.calls]
 
-    # -- our own and time -----------------------------------------------------------------------------
+    # -- commands of the owner, as the offline handler needs them -------------------------------------
 
-    def own(self, message_id: str, action: str, payload: bytes) -> None:
-        """Say something to the owner ourselves; nobody waits for its answer."""
+    def translate_command(self, frame: Call) -> Call:
+        """Return a command of the owner with the station's own transaction ids."""
+        return frame if self._offline is None else self._offline.translate_command(frame)
+
+    def on_command_obeyed(
+        self, action: str, payload: bytes, result: bytes, now: float
+    ) -> list[UpstreamEffect]:
+        """Keep what a command of the owner has changed in the station."""
+        if self._offline is None:
+            return []
+        return [*persist(self._offline.on_command_result(action, payload, result, now))]
+
+    # -- our own CALLs and time -----------------------------------------------------------------------
+
+    def push_own(self, message_id: str, action: str, payload: bytes) -> None:
+        """Queue a CALL of ours to the owner."""
         text = call(message_id, action, payload)
-        self._line.put(PendingCall(message_id, action, text, payload, Rank.OWN, token=_OWN))
+        self.queue.push(PendingCall(message_id, action, text, payload, Rank.OWN, token=_NOT_WAITED_FOR))
 
-    def tick(self, now: float) -> list[Outcome]:
-        """Time has passed."""
-        outcomes: list[Outcome] = []
-        late = self._line.expired(now)
+    def on_time(self, now: float) -> list[UpstreamEffect]:
+        """End what has waited for too long."""
+        effects: list[UpstreamEffect] = []
+        late = self.queue.expire(now)
         if late is not None:
-            outcomes += self._is_late(late, now)
-        if self._patience_until is not None and now >= self._patience_until:
-            outcomes += self._give_up(f"it has not come back within {self._grace_s:g} s")
-        return outcomes
+            effects += self._on_late(late, now)
+        if now >= self._grace_until:
+            effects += self._give_up(f"it did not return within {self._grace_s:g} s")
+        return effects
 
-    def _is_late(self, late: PendingCall, now: float) -> list[Outcome]:
-        counts = self._stead is not None or late.action in TRANSACTION_MESSAGES
-        if counts and late.token is None:
-            reason = f"it does not answer {late.action}"
-            outcomes = self.lost(reason, now) + self._serve_late(late, now)
-            return outcomes if self.mode is OwnerMode.LOST else [*outcomes, Redial(self._owner, reason)]
-        what = f"{late.action} {late.id} of {self._station}"
-        note = LogEntry(logging.WARNING, f"backend {self._owner} does not answer {what}")
+    def _on_late(self, late: PendingCall, now: float) -> list[UpstreamEffect]:
+        is_lost = self._offline is not None or late.action in TRANSACTION_MESSAGES
+        if is_lost and late.token is None:
+            reason = f"no answer to {late.action}"
+            effects = self.on_lost(reason, now) + self._serve_late(late, now)
+            return effects if self.mode is OwnerMode.LOST else [*effects, Redial(self._owner, reason)]
+        line = (
+            f"call not answered backend={self._owner} station={self._station} "
+            f"action={late.action} id={late.id}"
+        )
+        note = LogEntry(logging.WARNING, line)
         if late.token is not None:
             return [note]  # our own: no station waits for it
-        why = "the backend gave no answer in time"
-        return [note, ToStation(call_error(late.id, "GenericError", why))]
+        return [note, ToStation(call_error(late.id, "GenericError", "the backend gave no answer in time"))]
 
-    def _serve_late(self, late: PendingCall, now: float) -> list[Outcome]:
-        """The one that was outstanding has left the line: it is served like those that still stand there."""
+    def _serve_late(self, late: PendingCall, now: float) -> list[UpstreamEffect]:
+        """Serve the CALL that has just left the queue like those that are still in it."""
         if late.rank is not Rank.PEER:
             return []
-        if self._stead is not None:
+        if self._offline is not None:
             return self._serve(late.id, late.action, late.payload, late.number, now)
         if self._grace_s > 0:
-            self._line.put_first(late)
+            self.queue.push_first(late)
         return []
 
-    def advance(self, now: float) -> list[Outcome]:
-        """Send what may be sent now."""
-        if self.mode is not OwnerMode.UP:
+    def catch_up(self, now: float) -> list[UpstreamEffect]:
+        """Queue the next message of the outbox, in turn with the station's CALLs."""
+        if self._offline is None or not self.queue.is_empty:
             return []
-        outcomes: list[Outcome] = []
-        if self._stead is not None and not self._line.has_any:
-            outcomes += self._catch_up(now)  # in turn with what the station asks meanwhile
-        following = self._line.next(now)
-        return outcomes if following is None else [*outcomes, ToBackend(self._seal(following, now))]
-
-    def _catch_up(self, now: float) -> list[Outcome]:
-        """The next of what is kept for the owner stands in line, if there is any."""
-        assert self._stead is not None
-        following = self._stead.next_outbox_call(now)
+        following = self._offline.next_outbox_call(now)
         if following is None:
             return []
         text = call(following.id, following.action, following.payload)
-        self._line.put(PendingCall(following.id, following.action, text, following.payload, Rank.OWN))
-        return [*_saved(following.records), *_noted(following.notes)]
+        self.queue.push(PendingCall(following.id, following.action, text, following.payload, Rank.OWN))
+        return [*persist(following.records), *following.notes]
 
     def settle(self) -> None:
-        """The link ends: the station keeps what has no answer, and so does the outbox."""
-        self._line.drain()
-        self._patience_until = None
-        if self._stead is not None:
-            self._stead.on_detached()
-
-
-def _saved(words: tuple[Record, ...]) -> list[Outcome]:
-    return [Persist(words)] if words else []
-
-
-def _noted(notes: tuple[LogEntry, ...]) -> list[Outcome]:
-    return list(notes)
+        """End with the link: the station keeps what has no answer, and so does the outbox."""
+        self.queue.drain()
+        self._grace_until = math.inf
+        if self._offline is not None:
+            self._offline.on_detached()

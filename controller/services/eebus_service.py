@@ -154,10 +154,9 @@ class EebusService:
 
     def _on_unpair(self, request: Mapping[str, object]) -> object:
         ski = read_ski(request)
-        configured = self._partners.remove(ski)
-        self._dials.pop(ski, None)
+        self._partners.remove(ski)
         self._do(self._node.revoke(ski, trio.current_time()))
-        return {"ski": ski, "configured": configured}
+        return {"ski": ski}
 
     def _on_register(self, request: Mapping[str, object]) -> object:
         seconds = request.get("seconds")
@@ -246,7 +245,7 @@ class EebusService:
                 "EEBUS message refused connection=%s ski=%s reason=%s total=%d",
                 name,
                 self._node.ski_of(name),
-                reason[:LONGEST_REASON],
+                reason,
                 self._messages_refused,
             )
 

@@ -38,8 +38,7 @@ from controller.offline.outbox_sender import OutboxSender
 from controller.offline.response_cache import ResponseCache
 from controller.offline.station_snapshot import StationSnapshot
 from controller.offline.transaction_id_map import TransactionIdMap
-from controller.relay.command_permissions import CommandPermissions
-from controller.relay.secondary_backend import SecondaryBackend
+from controller.relay.secondary_backend import CommandPermissions, SecondaryBackend
 from controller.store.record_rules import key_prefix
 from controller.store.state_journal import StoreError
 from controller.store.state_store import StateStore

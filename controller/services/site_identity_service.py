@@ -1,7 +1,7 @@
-"""Service of the site's own identity: its link to a backend, and the storage of its profiles.
+"""The controller's own link to a backend: there it is a station of its own, and takes the site's limit.
 
 OCPP 2.x Part 4, 6.2 (a local controller may have an identity of its own); 1.6 edition 2, 3.13.4 (a limit
-for the group may be sent to it). The protocol is `site_identity.identity`.
+for the group may be sent to it). The conversation is `relay.identity`; here are its socket and its file.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ class SiteIdentityService:
         self._feed(BackendLost(reasons))
 
     def _hear(self, text: str) -> None:
-        passed = text if self._guard is None else self._guard.heard(text, trio.current_time())
+        passed = text if self._guard is None else self._guard.on_text(text, trio.current_time())
         if passed is not None:
             self._feed(FromBackend(passed))
 
@@ -137,7 +137,7 @@ class SiteIdentityService:
         for action in self._identity.handle(event, now, utc(now)):
             match action:
                 case ToBackend(text=text) if self._guard is not None:
-                    self._guard.say(text, now)
+                    self._guard.send_text(text, now)
                 case ToBackend(text=text):
                     self._put(text)
                 case ProfilesAbsorbed(profiles=profiles):

@@ -7,16 +7,15 @@ answered here (`signing.policy_messages`); what goes is signed where the policy 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
-from controller.model.effects import LogEntry, ToBackend
+from controller.model.effects import LogEntry
 from controller.model.journal import Persist
 from controller.ocpp.frames import Call, CallResult, Frame, Version, call_error, call_result, parse
-from controller.relay.events import Action
-from controller.relay.policy_check import PolicyPeer, RelayPolicyCheck
+from controller.relay.policy_check import CheckedFrame, PolicyCheck, SignedText, backend_peer
 from controller.services.policy_service import PolicyService
 from controller.signing.replay_cache import ReplayRecord
-from controller.signing.signature_format import POLICY_ACTIONS, Direction
+from controller.signing.signature_format import POLICY_ACTIONS
 from controller.store.state_journal import StoreError
 
 log = logging.getLogger("controller.identity")
@@ -41,21 +40,22 @@ class SiteLinkPolicy:
     ) -> None:
         self._keeper = keeper
         self._put = put
-        self._inspection = RelayPolicyCheck(keeper.gate, version, site, utc_of, self._do)
-        self._backend = PolicyPeer(Direction.DOWN, backend, ToBackend, lambda _: False, self._asked)
-        self._ours = _NONE
+        self._utc_of = utc_of
+        self._policy = PolicyCheck(keeper.gate, version, site)
+        self._backend = backend_peer(backend)
+        self._sent = _NONE
         """Id and action of the last CALL of ours: one at most is without its answer."""
-        self._theirs = _NONE
-        """Those of the last CALL of the backend: each is answered before the next is heard."""
+        self._received = _NONE
+        """Those of the last CALL of the backend: each is answered before the next is read."""
 
-    def heard(self, text: str, now: float) -> str | None:
-        """Return what the identity gets of a text that came; None: nothing.
+    def on_text(self, text: str, now: float) -> str | None:
+        """Return the text of a message that passes to the identity; None: nothing passes.
 
         A message whose signature cannot be stored, or a policy that cannot be, is answered with an error.
         """
         frame = parse(text)
         if not isinstance(frame, Frame):
-            return text  # what is no frame is answered as that
+            return text  # the identity answers what is not a frame
         try:
             return self._pass_frame(frame, now)
         except StoreError as error:
@@ -65,35 +65,43 @@ class SiteLinkPolicy:
             return None
 
     def _pass_frame(self, frame: Frame, now: float) -> str | None:
-        ruling = self._inspection.ruling(frame, self._backend, now)
-        passed = self._inspection.follow(ruling, frame, self._backend)
+        action = self._sent[1] if isinstance(frame, CallResult) and frame.id == self._sent[0] else None
+        ruling = self._policy.judge(frame, self._backend, action, self._utc_of(now))
+        checked = self._policy.follow(ruling, frame, self._backend, action)
+        self._carry_out(checked)
+        passed = checked.frame
         if not isinstance(passed, Call):
             return None if passed is None else passed.text
-        self._theirs = (passed.id, passed.action)
+        self._received = (passed.id, passed.action)
         if passed.action not in POLICY_ACTIONS:
             return passed.text
         answer = self._keeper.answer(passed.action, passed.payload, ruling)
-        self.say(call_result(passed.id, answer), now)
+        self.send_text(call_result(passed.id, answer), now)
         return None
 
-    def say(self, text: str, now: float) -> None:
-        """Send a text of ours, signed where the policy has it so."""
+    def send_text(self, text: str, now: float) -> None:
+        """Send a message of ours, signed where the policy has it so."""
         frame = parse(text)
+        signed = SignedText(text)
+        utc = self._utc_of(now)
         if isinstance(frame, Call):
-            self._ours = (frame.id, frame.action)
-            text = self._inspection.sign(self._backend, frame.action, text, frame.payload, now)
-        elif isinstance(frame, CallResult) and frame.id == self._theirs[0]:
-            text = self._inspection.sign_answer(self._backend, self._theirs[1], text, now)
-        self._put(text)
+            self._sent = (frame.id, frame.action)
+            signed = self._policy.sign_own(self._backend, frame.action, text, frame.payload, utc)
+        elif isinstance(frame, CallResult) and frame.id == self._received[0]:
+            signed = self._policy.sign_own_answer(self._backend, self._received[1], frame, utc)
+        self._log(signed.effects)
+        self._put(signed.text)
 
-    def _asked(self, message_id: str) -> str | None:
-        return self._ours[1] if message_id == self._ours[0] else None
+    def _carry_out(self, checked: CheckedFrame) -> None:
+        for effect in checked.effects:
+            if isinstance(effect, Persist):
+                kept = [record for record in effect.records if isinstance(record, ReplayRecord)]
+                self._keeper.remember(kept)
+            else:
+                self._log([effect])
+        if checked.answer:
+            self._put(checked.answer)
 
-    def _do(self, action: Action) -> None:
-        match action:
-            case Persist(records):
-                self._keeper.remember([record for record in records if isinstance(record, ReplayRecord)])
-            case LogEntry(level, text):
-                log.log(level, "the site's own identity: %s", text)
-            case ToBackend(text):
-                self._put(text)
+    def _log(self, entries: Iterable[LogEntry]) -> None:
+        for entry in entries:
+            log.log(entry.level, "%s", entry.text)

@@ -20,6 +20,7 @@ from controller.ocpp.station_state import StationStateTracker
 from controller.overlay.binary_messages import BinaryMessages
 from controller.overlay.overlay_wire import NetworkingMode
 from controller.profiles.arbiter import ProfileArbiter
+from controller.relay.policy_check import PolicyCheck
 from controller.relay.station_relay import StationRelay
 from controller.services.connection_settings import (
     make_listen_settings,
@@ -235,15 +236,15 @@ class StationService:
             listen.call_timeout_s,
             trio.current_time(),
             grace_s=station.grace_s if station.when_backend_away == "grace" else 0.0,
-            stead=journals.stead(station, admission.version, utc),
+            offline=journals.stead(station, admission.version, utc),
             observers=journals.observers(station.id, admission.version),
-            story=journals.story(station),
-            commands=journals.commands(station.id),
-            utc_of=utc,
-            present=channel is not None,
-            gate=self._gate,
+            snapshot=journals.story(station),
+            permissions=journals.commands(station.id),
+            is_present=channel is not None,
+            policy=None if self._gate is None else PolicyCheck(self._gate, admission.version, station.id),
         )
         rules = SessionRules(
+            utc_of=utc,
             pace=TokenBucket(
                 listen.messages_per_second, burst=max(1, int(BURST_S * listen.messages_per_second))
             ),

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Protocol
 
@@ -98,9 +98,11 @@ class SessionRules(msgspec.Struct, frozen=True, kw_only=True):
 
     `pace`: how fast the station's messages are read; more of them wait in its socket. `ping_s`: how often
     the station is asked for a sign of life, `backend_ping_s` a backend; 0 is never. `sealed` says which
-    binary messages pass between the station and its owner; without it none does.
+    binary messages pass between the station and its owner; without it none does. `utc_of` turns s, monotonic,
+    into POSIX s.
     """
 
+    utc_of: Callable[[float], float]
     pace: TokenBucket
     ping_s: float
     backend_ping_s: float
@@ -246,12 +248,14 @@ class StationSession:
     # -- the relay and its actions ------------------------------------------------------------------
 
     def _feed(self, event: Event) -> None:
-        self._do(self._relay.handle(event, trio.current_time()))
+        now = trio.current_time()
+        self._do(self._relay.handle(event, now, self._rules.utc_of(now)))
 
     def _end(self, reason: str, code: int | None = None) -> None:
         if code is not None and self._closing is None:
             self._close_code = code
-        self._do(self._relay.close(reason, trio.current_time()))
+        now = trio.current_time()
+        self._do(self._relay.close(reason, now, self._rules.utc_of(now)))
 
     def _do(self, actions: list[Action]) -> None:
         """Do the actions in order; those that follow from a site's reaction come after, not in between.
@@ -377,7 +381,7 @@ class StationSession:
         else:
             self._pass_up(message)
         wait_s = self._rules.pace.take(trio.current_time())
-        if wait_s > 0 or not self._relay.hears_station:
+        if wait_s > 0 or not self._relay.accepts_messages:
             return partial(self._until_heard, wait_s)
         return None
 
@@ -399,7 +403,7 @@ class StationSession:
         """Wait so long; and until the relay has an ear for the station."""
         if wait_s > 0:
             await trio.sleep(wait_s)
-        while not self._relay.hears_station:
+        while not self._relay.accepts_messages:
             await self._alarm.wait_updated()
 
     async def _close_station(self) -> None:

@@ -137,13 +137,13 @@ def _state_machine(size: int) -> Row:
         30,
         0.0,
     )
-    relay.handle(BackendUp(), 0.0)
+    relay.handle(BackendUp(), 0.0, 0.0)
     rounds, call, answer = 3000, call_of(size), answer_of(size)
     texts = [(call.payload(number).decode(), answer.payload(number).decode()) for number in range(rounds)]
     start = time.process_time()
     for asked, answered in texts:
-        relay.handle(FromStation(asked), 1.0)
-        relay.handle(FromBackend(answered), 1.0)
+        relay.handle(FromStation(asked), 1.0, 1.0)
+        relay.handle(FromBackend(answered), 1.0, 1.0)
     spent = time.process_time() - start
     return {"what": f"us a round trip, the state machine alone, {size} B", US: round(spent / rounds * 1e6, 1)}
 

@@ -15,6 +15,7 @@ from controller.ocpp.frames import Frame, Version, parse
 from controller.ocpp.station_state import StationStateTracker
 from controller.profiles.arbiter import ProfileArbiter
 from controller.relay.events import FromStation, ToStation
+from controller.relay.policy_check import PolicyCheck
 from controller.relay.station_relay import StationRelay
 from controller.signing import signing_keys
 from controller.signing.payload_signatures import key_id
@@ -99,14 +100,13 @@ def _relayed(what: str, gate: PolicyEnforcer | None, talk: Sequence[tuple[str, s
         ProfileArbiter(Version.V201, LimitScope.STATION, a_station(LimitScope.STATION)),
         30,
         0.0,
-        gate=gate,
-        utc_of=lambda now: NOW + now,
+        policy=None if gate is None else PolicyCheck(gate, Version.V201, "CS01"),
     )
-    relay.handle(BackendUp(), 0.0)
+    relay.handle(BackendUp(), 0.0, 0.0)
     start = time.process_time()
     for asked, answer in talk:
-        assert any(isinstance(action, ToBackend) for action in relay.handle(FromStation(asked), 1.0))
-        assert any(isinstance(action, ToStation) for action in relay.handle(FromBackend(answer), 1.0))
+        assert any(isinstance(action, ToBackend) for action in relay.handle(FromStation(asked), 1.0, 1.0))
+        assert any(isinstance(action, ToStation) for action in relay.handle(FromBackend(answer), 1.0, 1.0))
     spent = (time.process_time() - start) / len(talk) / 2
     return _told(f"the whole relay: {what}", len(talk[0][0]), spent)
 

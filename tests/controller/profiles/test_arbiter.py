@@ -102,7 +102,7 @@ def test_purposes(version: Version, scope: LimitScope, named: str, fate: str) ->
     talk.backend(text)
     if fate == REFUSE:
         talk.backend_hears_rejected("b")
-        talk.noted(f"station=CS01 action=SetChargingProfile reason={named} would rise above")
+        talk.noted(f"{named} would rise above")
     else:
         talk.backend_hears(result("b", '{"status":"Accepted"}'))
         talk.site_learns(BackendLimit(1, 10.0))

@@ -20,18 +20,20 @@ from typing import Any
 from controller.model.effects import LogEntry, TimePassed
 from controller.model.journal import Persist, Record
 from controller.ocpp.actions import OBSERVED, commands, reports
-from controller.ocpp.frames import Call, Version, call, call_result, parse
+from controller.ocpp.frames import Call, CallResult, Frame, Version, call, call_result, parse
 from controller.offline.outbox import Outbox
 from controller.offline.outbox_sender import OutboxSender
 from controller.offline.station_snapshot import StationSnapshot
 from controller.offline.transaction_id_map import TransactionIdMap
-from controller.relay.command_permissions import CommandPermissions
-from controller.relay.events import FromObserver, ObserverLost, ObserverUp, Redial, ToObserver
+from controller.relay.events import ObserverLost, ObserverUp, Redial, ToObserver
 from controller.relay.secondary_backend import (
     AnswerToObserver,
+    CallToObserver,
+    CommandPermissions,
     ObserverCommand,
     ObserverCopy,
     ObserverEvent,
+    ObserverFrame,
     SecondaryBackend,
 )
 
@@ -95,6 +97,8 @@ class Talk:
                     self.records += records
                 case LogEntry(text=text):
                     self.notes.append(text)
+                case CallToObserver(sent):
+                    self._unheard.append(ToObserver("fleet", sent.text))
                 case _:
                     self._unheard.append(action)
 
@@ -122,13 +126,17 @@ class Talk:
         self.on(ObserverUp("fleet"))
 
     def station_answers(self, command: Call, payload: str = "{}") -> None:
-        self.on(AnswerToObserver(call_result(command.id, payload.encode())))
+        answer = parse(call_result(command.id, payload.encode()))
+        assert isinstance(answer, CallResult)
+        self.on(AnswerToObserver(answer))
 
     def lost(self) -> None:
         self.on(ObserverLost("fleet", "connection reset"))
 
     def observer(self, text: str) -> None:
-        self.on(FromObserver("fleet", text))
+        frame = parse(text)
+        assert isinstance(frame, Frame)
+        self.on(ObserverFrame(frame))
 
     def answers(self, payload: str = "{}") -> None:
         """The observer answers the last CALL that it heard."""
@@ -143,7 +151,7 @@ class Talk:
         end = self.now + seconds
         for _ in range(1000):
             deadline = self.observing.deadline
-            if deadline is None or deadline > end:
+            if deadline > end:
                 self.now = end
                 return
             self.now = max(self.now, deadline)

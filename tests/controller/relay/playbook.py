@@ -12,6 +12,7 @@ conversation, or `done`, fail. Only notes (log lines) and what is saved may stay
 from __future__ import annotations
 
 import json
+import math
 import uuid
 from collections import deque
 from collections.abc import Mapping
@@ -50,6 +51,7 @@ from controller.relay.events import (
     ToObserver,
     ToStation,
 )
+from controller.relay.policy_check import PolicyCheck
 from controller.relay.secondary_backend import SecondaryBackend
 from controller.relay.station_relay import StationRelay
 from controller.signing.policy_enforcer import PolicyEnforcer
@@ -103,11 +105,10 @@ class Playbook:
             TIMEOUT_S,
             self.now,
             observers=observers,
-            stead=stead,
+            offline=stead,
             grace_s=grace_s,
-            story=story,
-            utc_of=lambda now: UTC_0 + now,
-            gate=gate,
+            snapshot=story,
+            policy=None if gate is None else PolicyCheck(gate, version, "CS01"),
         )
         self._unheard: deque[Action] = deque()
         self._token = 0
@@ -136,7 +137,7 @@ class Playbook:
 
     def station_lost(self) -> None:
         self.done()
-        self._take(self.relay.close("station CS01 is gone", self.now))
+        self._take(self.relay.close("station CS01 is gone", self.now, UTC_0 + self.now))
 
     def own(self, action: str = "SetChargingProfile", *, urgent: bool = False) -> str:
         """The controller wants something of the station; returns the frame that must reach it."""
@@ -156,16 +157,16 @@ class Playbook:
         end = self.now + seconds
         for _ in range(MOST_TICKS):
             deadline = self.relay.deadline
-            if deadline is None or deadline > end:
+            if deadline > end:
                 self.now = end
                 return
             self.now = max(self.now, deadline)
-            self._take(self.relay.handle(TimePassed(), self.now))
+            self._take(self.relay.handle(TimePassed(), self.now, UTC_0 + self.now))
         raise AssertionError("the relay wants a Tick for ever")
 
     def _happens(self, event: Event) -> None:
         self.done()
-        self._take(self.relay.handle(event, self.now))
+        self._take(self.relay.handle(event, self.now, UTC_0 + self.now))
 
     def _take(self, actions: list[Action]) -> None:
         self.notes += [action for action in actions if isinstance(action, LogEntry)]
@@ -247,7 +248,7 @@ class Playbook:
         assert closed.code == code
         assert word in closed.reason
         self.done()
-        assert self.relay.deadline is None
+        assert self.relay.deadline == math.inf
 
     def redials(self, word: str = "", backend: str = "cpo") -> None:
         """The link to a backend is to be made anew."""

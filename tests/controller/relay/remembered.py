@@ -22,9 +22,8 @@ from controller.offline.outbox_sender import OutboxSender
 from controller.offline.response_cache import ResponseCache
 from controller.offline.station_snapshot import StationSnapshot
 from controller.offline.transaction_id_map import TransactionIdMap
-from controller.relay.command_permissions import CommandPermissions
 from controller.relay.events import Action, Commandable, ObservationMade, ToObserver
-from controller.relay.secondary_backend import SecondaryBackend
+from controller.relay.secondary_backend import CommandPermissions, SecondaryBackend
 from controller.services.relay_memory import load_station_records
 from controller.store.state_store import StateStore
 from tests.controller.relay.playbook import TIMEOUT_S, UTC_0, Playbook

@@ -209,14 +209,13 @@ class World:
             ProfileArbiter(self._version, LimitScope.STATION, a_station(LimitScope.STATION)),
             TIMEOUT_S,
             self._now,
-            stead=self._house.stead(),
+            offline=self._house.stead(),
             observers=self._house.observers(),
-            story=self._house.story,
-            utc_of=lambda now: UTC_0 + now,
+            snapshot=self._house.story,
         )
 
     def _on(self, event: Event) -> None:
-        for action in self._relay.handle(event, self._now):
+        for action in self._relay.handle(event, self._now, UTC_0 + self._now):
             match action:
                 case Persist(words=words):
                     if self._dies == "before":

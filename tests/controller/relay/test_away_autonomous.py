@@ -87,7 +87,7 @@ def test_a_station_is_served_and_its_owner_hears_it_in_order_with_its_own_number
     talk = house.link()
     known(talk)
     talk.backend_lost()
-    talk.noted("it is served without (autonomous)")
+    talk.noted("the station is served offline (autonomous)")
     assert served(talk, "b", "BootNotification", BOOT)["status"] == "Accepted"
     assert served(talk, "s", "StatusNotification", STATUS) == {}
     assert "currentTime" in served(talk, "h", "Heartbeat", "{}")
@@ -184,7 +184,7 @@ def test_an_owner_that_does_not_answer_is_away(house: Remembered) -> None:
     talk.passes_up(call("h", "Heartbeat", "{}"))
     talk.wait(TIMEOUT_S)
     assert json.loads(talk.station_hears_text())[:2] == [3, "h"]
-    talk.redials("it does not answer Heartbeat")
+    talk.redials("no answer to Heartbeat")
     talk.backend(result("h", '{"currentTime":"2026-03-29T12:00:00Z"}'))  # late: nobody waits for it
     talk.done()
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from controller.model.observations import TransactionSeen
-from controller.relay.call_queue import LINE_DEPTH
+from controller.relay.call_queue import QUEUE_DEPTH
 from controller.relay.events import FromStation
-from controller.relay.station_relay import FAREWELL_S
+from controller.relay.station_relay import DRAIN_S
 from tests.controller.relay.playbook import TIMEOUT_S, Playbook, call, result
 
 GRACE_S = 20.0
@@ -37,7 +37,7 @@ def test_what_has_no_answer_yet_goes_again_as_it_was_and_the_rest_after_it(talk:
     talk.backend(result("1"))
     talk.station_hears(result("1"))
     talk.backend_hears(second)
-    talk.noted("it is waited for, 20 s at most (grace)")
+    talk.noted("waiting for it up to 20 s (grace)")
 
 
 def test_each_absence_has_its_own_grace(talk: Playbook) -> None:
@@ -84,7 +84,7 @@ def test_after_the_grace_the_safe_limit_goes_first_and_then_the_station(talk: Pl
 def test_a_station_that_does_not_take_its_limit_is_closed_all_the_same(talk: Playbook) -> None:
     talk.backend_lost()
     talk.station_hears(talk.own())
-    talk.wait(GRACE_S + FAREWELL_S)
+    talk.wait(GRACE_S + DRAIN_S)
     talk.own_answered(None, "backend cpo is away")
     talk.closes("backend cpo is away")
 
@@ -94,7 +94,7 @@ def test_a_transaction_that_the_owner_does_not_answer_waits_for_another_link(tal
     says_start(talk)
     talk.backend_hears(START)
     talk.wait(TIMEOUT_S)
-    talk.redials("it does not answer StartTransaction")
+    talk.redials("no answer to StartTransaction")
     talk.backend_lost()
     talk.backend_up()
     talk.backend_hears(START)
@@ -103,7 +103,7 @@ def test_a_transaction_that_the_owner_does_not_answer_waits_for_another_link(tal
 def test_meanwhile_the_line_fills_and_the_socket_is_left_alone(talk: Playbook) -> None:
     talk.backend_lost()
     said = 0
-    while talk.relay.hears_station:
+    while talk.relay.accepts_messages:
         said += 1
-        assert talk.relay.handle(FromStation(call(str(said))), talk.now) == []
-    assert said == LINE_DEPTH
+        assert talk.relay.handle(FromStation(call(str(said))), talk.now, talk.now) == []
+    assert said == QUEUE_DEPTH

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from controller.ocpp.actions import COMMANDS, SHARED, commands
-from controller.relay.command_permissions import CommandPermissions
+from controller.relay.secondary_backend import CommandPermissions
 
 EVERYTHING = CommandPermissions("cpo", None)
 NOTHING = CommandPermissions("fleet", frozenset())
@@ -33,11 +33,14 @@ STARTS = CommandPermissions("cars", commands(["transactions", "Reset"]))
     ],
 )
 def test_who_may_send_what(backend: CommandPermissions, action: str, may: bool) -> None:
-    assert (backend.refusal("CS01", action) is None) == may
+    assert (backend.find_refusal("CS01", action) is None) == may
 
 
 def test_the_refusal_names_who_what_where_and_the_rule() -> None:
-    assert NOTHING.refusal("CS01", "Reset") == 'fleet may not Reset CS01: see commands in [[backend]] "fleet"'
+    assert (
+        NOTHING.find_refusal("CS01", "Reset")
+        == 'fleet may not Reset CS01: see commands in [[backend]] "fleet"'
+    )
 
 
 @pytest.mark.parametrize("name", [*COMMANDS, *SHARED])
@@ -45,6 +48,9 @@ def test_a_class_allows_its_actions_and_no_others(name: str) -> None:
     backend = CommandPermissions("b", commands([name]))
     table = {**COMMANDS, **SHARED}
     allowed = {
-        action for actions in table.values() for action in actions if backend.refusal("CS01", action) is None
+        action
+        for actions in table.values()
+        for action in actions
+        if backend.find_refusal("CS01", action) is None
     }
     assert allowed == table[name]

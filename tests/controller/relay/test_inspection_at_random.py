@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,6 +16,7 @@ from controller.ocpp.frames import Version
 from controller.ocpp.station_state import StationStateTracker
 from controller.profiles.arbiter import ProfileArbiter
 from controller.relay.events import Action, FromStation, ToStation
+from controller.relay.policy_check import PolicyCheck
 from controller.relay.station_relay import StationRelay
 from controller.signing.replay_cache import ReplayRecord
 from tests.controller.relay.playbook import START_S, TIMEOUT_S, UTC_0, a_station, call, result
@@ -23,8 +25,19 @@ from tests.controller.signing.house import TOM, gate, limit, signed
 
 NOW = UTC_0 + START_S
 AMPS = [6.5, 8.0, 12.0, 16.0]
-GOOD = {amps: signed(limit(amps, made=NOW), TOM).decode() for amps in AMPS}
-UNSIGNED = {amps: compact(limit(amps, made=NOW)).decode() for amps in AMPS}
+
+
+def a_limit(amps: float) -> dict[str, Any]:
+    """A SetChargingProfile with all members that OCPP requires."""
+    payload = limit(amps, made=NOW)
+    profile = payload["chargingProfile"]
+    profile |= {"chargingProfilePurpose": "TxDefaultProfile", "chargingProfileKind": "Absolute"}
+    profile["chargingSchedule"][0]["id"] = 1
+    return payload
+
+
+GOOD = {amps: signed(a_limit(amps), TOM).decode() for amps in AMPS}
+UNSIGNED = {amps: compact(a_limit(amps)).decode() for amps in AMPS}
 FORGED = {amps: text.replace(f'"limit":{amps}', f'"limit":{amps + 1}') for amps, text in GOOD.items()}
 STRANGE = {amps: text.replace('"evseId":1', '"evseId":1,"evseId":1') for amps, text in GOOD.items()}
 
@@ -45,14 +58,13 @@ class Talk:
             station,
             TIMEOUT_S,
             START_S,
-            utc_of=lambda now: UTC_0 + now,
-            gate=gate(),
+            policy=PolicyCheck(gate(), Version.V201, "CS01"),
         )
         self.station: list[str] = []
         self.backend: list[str] = []
         self.remembered = 0
         self._answered = 0
-        self.take(self.relay.handle(BackendUp(), START_S))
+        self.take(self.relay.handle(BackendUp(), START_S, UTC_0 + START_S))
 
     def take(self, actions: list[Action]) -> None:
         for action in actions:
@@ -69,7 +81,11 @@ class Talk:
         """The station answers what it has heard last."""
         if self.station and len(self.station) > self._answered:
             self._answered += 1
-            self.take(self.relay.handle(FromStation(result(json.loads(self.station[-1])[1])), START_S))
+            self.take(
+                self.relay.handle(
+                    FromStation(result(json.loads(self.station[-1])[1])), START_S, UTC_0 + START_S
+                )
+            )
 
 
 @given(st.lists(st.one_of(commands, st.just(ANSWER)), max_size=20))
@@ -86,10 +102,10 @@ def test_what_is_signed_gets_through_once_and_everything_is_answered_once(
         said += 1
         if texts is GOOD:
             expected.setdefault(amps, text)
-        talk.take(talk.relay.handle(FromBackend(text), START_S))
+        talk.take(talk.relay.handle(FromBackend(text), START_S, UTC_0 + START_S))
     for _ in events:
         talk.answer()
-    talk.take(talk.relay.handle(TimePassed(), START_S))
+    talk.take(talk.relay.handle(TimePassed(), START_S, UTC_0 + START_S))
     assert talk.station == list(expected.values())
     assert talk.remembered == len(expected)
     answers = [json.loads(text) for text in talk.backend]

@@ -6,9 +6,9 @@ import pytest
 
 from controller.model.observations import Booted, EvseState, StateSeen
 from controller.ocpp.frames import Version
-from controller.relay.call_queue import LINE_DEPTH
+from controller.relay.call_queue import QUEUE_DEPTH
 from controller.relay.downstream import QUIET_S
-from controller.relay.station_relay import FAREWELL_S
+from controller.relay.station_relay import DRAIN_S
 from tests.controller.relay.playbook import TIMEOUT_S, Playbook, call, result
 
 BOOT = call("boot", "BootNotification", '{"chargePointVendor":"ACME","chargePointModel":"One"}')
@@ -156,7 +156,7 @@ def test_without_a_word_to_say_the_station_is_closed_at_once() -> None:
     talk.passes_down(call("b"))
     talk.backend_lost("the other side closed")
     talk.closes("backend cpo is away")
-    talk.noted("backend cpo is away for station CS01: the other side closed")
+    talk.noted("backend lost backend=cpo station=CS01 reason='the other side closed")
 
 
 def test_our_limits_still_reach_the_station_and_then_it_is_closed() -> None:
@@ -198,7 +198,7 @@ def test_a_farewell_waits_for_no_station_that_is_silent() -> None:
     talk.commandable()
     talk.station_hears(talk.own())
     talk.backend_lost()
-    talk.wait(FAREWELL_S - 0.001)
+    talk.wait(DRAIN_S - 0.001)
     talk.done()
     talk.wait(0.001)
     talk.own_answered(None, "backend cpo is away")
@@ -212,10 +212,10 @@ def test_a_farewell_is_not_stretched_by_what_was_waited_for() -> None:
     talk.wait(TIMEOUT_S - 1)
     talk.station_hears(talk.own())
     talk.backend_lost()
-    talk.wait(FAREWELL_S)
+    talk.wait(DRAIN_S)
     talk.own_answered(None, "backend cpo is away")
     talk.closes("backend cpo is away")
-    talk.noted("is away for station CS01")
+    talk.noted("backend lost backend=cpo station=CS01")
 
 
 def test_nothing_goes_between_station_and_backend_after_the_farewell_began() -> None:
@@ -240,12 +240,12 @@ def test_a_full_line_does_not_keep_a_farewell_from_its_answers() -> None:
     talk = Playbook()
     talk.commandable()
     talk.passes_up(call("0"))
-    for number in range(1, LINE_DEPTH + 1):
+    for number in range(1, QUEUE_DEPTH + 1):
         talk.station(call(f"{number}"))
     talk.station_hears(talk.own())
-    assert not talk.relay.hears_station
+    assert not talk.relay.accepts_messages
     talk.backend_lost()
-    assert talk.relay.hears_station
+    assert talk.relay.accepts_messages
 
 
 # -- the station is lost --------------------------------------------------------------------------------

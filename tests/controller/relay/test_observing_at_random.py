@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,19 +11,31 @@ from hypothesis import strategies as st
 from controller.model.effects import TimePassed
 from controller.model.journal import Persist
 from controller.ocpp.actions import OBSERVED, commands, reports
-from controller.ocpp.frames import Call, CallError, CallResult, Version, call, call_error, call_result, parse
+from controller.ocpp.frames import (
+    Call,
+    CallError,
+    CallResult,
+    Frame,
+    Version,
+    call,
+    call_error,
+    call_result,
+    parse,
+)
 from controller.offline.journal_records import EntrySetAside
 from controller.offline.outbox import Outbox
 from controller.offline.outbox_sender import OutboxSender
 from controller.offline.station_snapshot import StationSnapshot
 from controller.offline.transaction_id_map import TransactionIdMap
-from controller.relay.command_permissions import CommandPermissions
-from controller.relay.events import FromObserver, ObserverLost, ObserverUp, Redial, ToObserver
+from controller.relay.events import ObserverLost, ObserverUp, Redial, ToObserver
 from controller.relay.secondary_backend import (
     AnswerToObserver,
+    CallToObserver,
+    CommandPermissions,
     ObserverCommand,
     ObserverCopy,
     ObserverEvent,
+    ObserverFrame,
     SecondaryBackend,
 )
 from tests.controller.relay.observer_talk import ACCEPTED, BOOT, START, TIMEOUT_S
@@ -41,6 +54,12 @@ MOVES = [
     "wait",
     "stray",
 ]
+
+
+def a_frame(text: str) -> Any:
+    frame = parse(text)
+    assert isinstance(frame, Frame)
+    return frame
 
 
 class Walk:
@@ -99,19 +118,19 @@ class Walk:
                 self.answer(self.asked)
             case "error" if self.asked is not None:
                 asked, self.asked = self.asked, None
-                self.on(FromObserver("fleet", call_error(asked.id, "InternalError", "")))
+                self.on(ObserverFrame(a_frame(call_error(asked.id, "InternalError", ""))))
             case "ask" | "reset" if self.is_up:
                 number = f"o{next(self.asks)}"
                 self.unanswered.add(number)
                 action = "TriggerMessage" if name == "ask" else "Reset"
-                self.on(FromObserver("fleet", call(number, action, b"{}")))
+                self.on(ObserverFrame(a_frame(call(number, action, b"{}"))))
             case "station" if self.commanded:
-                self.on(AnswerToObserver(call_result(self.commanded.pop(0).id, b"{}")))
+                self.on(AnswerToObserver(a_frame(call_result(self.commanded.pop(0).id, b"{}"))))
             case "wait" if self.observing.deadline is not None:
                 self.now = max(self.now, self.observing.deadline)
                 self.on(TimePassed())
             case "stray":
-                self.on(FromObserver("fleet", call_result("stray", b"{}")))
+                self.on(ObserverFrame(a_frame(call_result("stray", b"{}"))))
 
     def says(self, action: str, payload: str, transaction: int | None = None) -> None:
         self.story.on_station_call(Version.V16, action, payload.encode())
@@ -126,7 +145,7 @@ class Walk:
             f'{{"transactionId":{1000 + len(self.heard)}}}' if asked.action == "StartTransaction" else "{}"
         )
         result = ACCEPTED if asked.action == "BootNotification" else result
-        self.on(FromObserver("fleet", call_result(asked.id, result.encode())))
+        self.on(ObserverFrame(a_frame(call_result(asked.id, result.encode()))))
 
     def link_is_gone(self) -> None:
         self.is_up, self.asked = False, None
@@ -135,6 +154,9 @@ class Walk:
     def on(self, event: ObserverEvent) -> None:
         for action in self.observing.handle(event, self.now):
             match action:
+                case CallToObserver(sent):
+                    assert self.is_up
+                    self.hears(sent.text)
                 case ToObserver(text=text):
                     assert self.is_up
                     self.hears(text)

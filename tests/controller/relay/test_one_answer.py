@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from controller.relay.call_queue import LINE_DEPTH
-from controller.relay.station_relay import FAREWELL_S
+from controller.relay.call_queue import QUEUE_DEPTH
+from controller.relay.station_relay import DRAIN_S
 from tests.controller.relay.playbook import TIMEOUT_S, Playbook, call, result
 
 
@@ -65,7 +65,7 @@ def test_what_is_repeated_before_its_answer_is_sent_on_once(talk: Playbook) -> N
     talk.station(call("1"))
     talk.station(call("2"))
     talk.station(call("2"))
-    talk.noted("before its answer: sent on once", 2)
+    talk.noted("repeated call sent once", 2)
     talk.backend(result("1"))
     talk.station_hears(result("1"))
     talk.backend_hears(call("2"))
@@ -74,7 +74,7 @@ def test_what_is_repeated_before_its_answer_is_sent_on_once(talk: Playbook) -> N
     talk.passes_down(call("b"))
     talk.backend(call("b"))
     talk.done()
-    talk.noted("to CS01: sent on once")
+    talk.noted("repeated command sent once")
     talk.passes_up(result("b"))
 
 
@@ -143,10 +143,10 @@ def test_a_backend_that_does_not_answer_is_answered_for(talk: Playbook) -> None:
     talk.wait(0.001)
     talk.station_hears_error("1", "GenericError", "no answer in time")
     talk.backend_hears(call("2", "Heartbeat"))
-    talk.noted("backend cpo does not answer Heartbeat 1 of CS01")
+    talk.noted("call not answered backend=cpo station=CS01 action=Heartbeat id=1")
     talk.backend(result("1"))  # too late
     talk.done()
-    talk.noted("answer to 1 of CS01 unasked for: dropped")
+    talk.noted("answer dropped backend=cpo station=CS01 id=1")
     talk.passes_down(result("2"))
 
 
@@ -156,10 +156,10 @@ def test_a_station_that_does_not_answer_is_answered_for(talk: Playbook) -> None:
     talk.wait(TIMEOUT_S)
     talk.backend_hears_error("b", "GenericError", "station CS01 gave no answer in time")
     talk.station_hears(own)
-    talk.noted("station CS01 does not answer Reset b")
+    talk.noted("call not answered station=CS01 action=Reset id=b")
     talk.station(result("b"))  # too late
     talk.done()
-    talk.noted("answer to b unasked for: dropped")
+    talk.noted("answer dropped station=CS01 id=b")
     talk.wait(TIMEOUT_S)
     talk.own_answered(None, "no answer in time")
     talk.station(result(own[4:40]))  # too late as well
@@ -181,7 +181,7 @@ def test_no_transaction_message_is_answered_for(talk: Playbook, action: str) -> 
     talk.station(call("2", "Heartbeat"))
     talk.wait(TIMEOUT_S)
     talk.closes("backend cpo is away")
-    talk.noted(f"backend cpo is away for station CS01: it does not answer {action}")
+    talk.noted(f"backend lost backend=cpo station=CS01 reason='no answer to {action}'")
 
 
 def test_the_link_that_is_lost_after_its_backend_was_late_is_lost_once(talk: Playbook) -> None:
@@ -190,10 +190,10 @@ def test_the_link_that_is_lost_after_its_backend_was_late_is_lost_once(talk: Pla
     talk.station_hears(talk.own())
     talk.wait(1)
     talk.done()
-    talk.wait(FAREWELL_S / 2)
+    talk.wait(DRAIN_S / 2)
     talk.backend_lost()
-    talk.noted("is away for station CS01")
-    talk.wait(FAREWELL_S / 2)
+    talk.noted("backend lost backend=cpo station=CS01")
+    talk.wait(DRAIN_S / 2)
     talk.own_answered(None, "backend cpo is away")
     talk.closes("backend cpo is away")
 
@@ -203,23 +203,23 @@ def test_the_link_that_is_lost_after_its_backend_was_late_is_lost_once(talk: Pla
 
 def test_a_full_line_leaves_the_stations_messages_in_the_socket(talk: Playbook) -> None:
     talk.passes_up(call("0"))
-    for number in range(1, LINE_DEPTH + 1):
-        assert talk.relay.hears_station
+    for number in range(1, QUEUE_DEPTH + 1):
+        assert talk.relay.accepts_messages
         talk.station(call(f"{number}"))
-    assert not talk.relay.hears_station
+    assert not talk.relay.accepts_messages
     talk.backend(result("0"))
     talk.station_hears(result("0"))
     talk.backend_hears(call("1"))
-    assert talk.relay.hears_station
+    assert talk.relay.accepts_messages
 
 
 def test_a_backend_that_fills_the_line_is_refused(talk: Playbook) -> None:
     talk.passes_down(call("0"))
-    for number in range(1, LINE_DEPTH + 1):
+    for number in range(1, QUEUE_DEPTH + 1):
         talk.backend(call(f"{number}"))
     talk.done()
     talk.backend(call("too much"))
-    talk.backend_hears_error("too much", "GenericError", f"{LINE_DEPTH} calls waiting")
+    talk.backend_hears_error("too much", "GenericError", f"{QUEUE_DEPTH} calls waiting")
     own = talk.own(urgent=True)  # for our own there is always room
     talk.station(result("0"))
     talk.backend_hears(result("0"))

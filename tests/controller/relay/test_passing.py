@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import logging
 
 import pytest
 
 from controller.ocpp.frames import Version
-from controller.relay.call_queue import LINE_DEPTH
+from controller.relay.call_queue import QUEUE_DEPTH
 from tests.controller.relay.playbook import Playbook, call, result
 
 CALLS = [
@@ -44,7 +45,7 @@ def test_calls_and_answers_pass_byte_for_byte(version: Version, text: str) -> No
         talk.passes_down(answer)
         talk.passes_down(text)
         talk.passes_up(answer)
-    talk.noted("unasked", 1)  # that of `commandable` alone
+    talk.noted("answer dropped", 1)  # that of `commandable` alone
 
 
 def test_send_passes_at_once_even_while_calls_wait() -> None:
@@ -70,10 +71,10 @@ def test_callresulterror_passes_both_ways() -> None:
 def test_sends_wait_for_the_backend_in_order_and_the_newest_stay() -> None:
     talk = Playbook(Version.V21, up=False)
     talk.commandable()
-    sends = [f'[6,"{number}","NotifyPeriodicEventStream",{{}}]' for number in range(LINE_DEPTH + 1)]
+    sends = [f'[6,"{number}","NotifyPeriodicEventStream",{{}}]' for number in range(QUEUE_DEPTH + 1)]
     for send in sends:
         talk.station(send)
-    talk.noted("NotifyPeriodicEventStream (SEND) dropped, no backend yet")
+    talk.noted("send dropped station=CS01 action=NotifyPeriodicEventStream")
     talk.backend_up()
     for send in sends[1:]:
         talk.backend_hears(send)
@@ -93,26 +94,99 @@ MALFORMED = [
 
 
 @pytest.mark.parametrize(("version", "text", "answer"), MALFORMED)
-def test_a_malformed_frame_is_answered_to_its_sender_alone(
+def test_malformed_frame_of_backend_is_answered_and_dropped(
+    version: Version, text: str, answer: tuple[str, str] | None
+) -> None:
+    talk = Playbook(version)
+    talk.backend(text)
+    if answer:
+        talk.backend_hears_error(*answer)
+    talk.noted("malformed frame received backend=cpo")
+    talk.done()
+
+
+@pytest.mark.parametrize(
+    ("version", "text", "answer"), [row for row in MALFORMED if "Heartbeat" not in row[1]]
+)
+def test_unreadable_frame_of_station_is_answered_and_dropped(
     version: Version, text: str, answer: tuple[str, str] | None
 ) -> None:
     talk = Playbook(version)
     talk.station(text)
     if answer:
         talk.station_hears_error(*answer)
-    talk.noted("station CS01 sent a frame that we cannot read")
-    talk.backend(text)
-    if answer:
-        talk.backend_hears_error(*answer)
-    talk.noted("backend cpo sent a frame that we cannot read")
+    talk.noted("malformed frame received station=CS01")
     talk.done()
+
+
+ODD_CALLS = [
+    ('[2,"7","Heartbeat"]', "7"),
+    ('[2,7,"Heartbeat",{}]', "7"),
+    ('[2,"7","DataTransfer",{"vendorId":NaN}]', "7"),
+    ('[2,"7","DataTransfer",{"vendorId":"a",}]', "7"),
+    ('[2,"7","DataTransfer",{"vendorId":"a\tb"}]', "7"),
+    ('["2","7","Heartbeat",{}]', "7"),
+    ('[2,"7","Heartbeat",{},{}]', "7"),
+]
+
+
+@pytest.mark.parametrize(("text", "message_id"), ODD_CALLS, ids=[row[0] for row in ODD_CALLS])
+def test_odd_call_of_station_passes_as_it_is_with_its_answer(text: str, message_id: str) -> None:
+    talk = Playbook()
+    talk.station(text)
+    talk.commands_allowed()
+    talk.backend_hears(text)
+    answer = result(message_id)
+    talk.backend(answer)
+    talk.station_hears(answer)
+    talk.done()
+
+
+def test_odd_answer_of_backend_passes_as_it_is() -> None:
+    talk = Playbook()
+    talk.commandable()
+    talk.passes_up(call("1", "Heartbeat"))
+    talk.backend('[3,"1",{"currentTime":NaN}]')
+    talk.station_hears('[3,"1",{"currentTime":NaN}]')
+    talk.done()
+
+
+ODD_ANSWERS = [
+    '[3,"b"]',
+    '["3","b",{}]',
+    '[3,"b",{"fileName":"a\0"}]',
+    '[3,"b",{"configurationKey":[]',
+    '[3,"b",{"a":1,}]',
+    '[3,"",{"fileName":"x"}]',
+    '[2,"b","GetDiagnostics",{"fileName":"x"}]',
+    '[4,"b"]',
+]
+
+
+@pytest.mark.parametrize("text", ODD_ANSWERS)
+def test_odd_answer_of_station_ends_the_command(text: str) -> None:
+    talk = Playbook()
+    talk.commandable()
+    talk.passes_down(call("b", "GetDiagnostics"))
+    talk.station(text)
+    talk.backend_hears_error("b", "FormationViolation", "cannot be read")
+    talk.passes_down(call("c", "GetDiagnostics"))
+
+
+def test_odd_answer_of_station_ends_our_own_call() -> None:
+    talk = Playbook()
+    talk.commandable()
+    sent = talk.own()
+    talk.station_hears(sent)
+    talk.station(f'[3,"{json.loads(sent)[1]}",{{"status":"Accepted"')
+    talk.own_answered(None, "cannot be read")
 
 
 def test_the_log_never_quotes_what_came() -> None:
     talk = Playbook()
     talk.station('[2,"1","Authorize",{"idTag":"DEADBEEF"}')
     talk.noted("DEADBEEF", 0)
-    talk.noted("(39 characters)")
+    talk.noted("characters=39")
 
 
 @pytest.mark.parametrize("version", list(Version))
@@ -121,6 +195,6 @@ def test_a_frame_of_unknown_type_is_ignored_and_logged(version: Version) -> None
     talk.station('[7,"1",{}]')
     talk.backend('[0,"1",{}]')
     talk.done()
-    talk.noted("station CS01 sent a frame of unknown type 7: ignored")
-    talk.noted("backend cpo sent a frame of unknown type 0: ignored")
+    talk.noted("frame of unknown type ignored station=CS01 type=7")
+    talk.noted("frame of unknown type ignored backend=cpo type=0")
     assert [note.level for note in talk.notes] == [logging.WARNING] * 2

@@ -72,7 +72,7 @@ def test_a_call_that_may_not_pass_is_refused_with_the_rule(text: str, why: str) 
     play.backend(text)
     play.backend_hears_error("1", "SecurityError", f"signature policy, rule safe-profiles: {why}")
     play.done()
-    play.noted("backend cpo: SetChargingProfile 1 refused, rule safe-profiles")
+    play.noted("message rejected backend=cpo action=SetChargingProfile id=1 rule=safe-profiles")
 
 
 def test_the_same_again_is_refused_under_another_id_too() -> None:
@@ -96,7 +96,7 @@ def test_a_backend_that_repeats_itself_before_the_answer_has_one_answer(sign: It
     play.station_hears_call("SetChargingProfile")
     play.backend(text)
     play.done()
-    play.noted("sent on once")
+    play.noted("repeated call sent once")
     play.station(result("1"))
     play.commands_allowed()
     play.backend_hears(result("1"))
@@ -118,7 +118,7 @@ def test_what_is_dropped_is_told_to_nobody() -> None:
     )
     play.backend(call("1", "Reset"))
     play.done()
-    play.noted("backend cpo: Reset 1 dropped, rule quiet: it is not signed")
+    play.noted("message dropped backend=cpo action=Reset id=1 rule=quiet reason='it is not signed'")
 
 
 def test_what_is_marked_passes_and_the_log_says_what_it_lacks() -> None:
@@ -128,7 +128,7 @@ def test_what_is_marked_passes_and_the_log_says_what_it_lacks() -> None:
         )
     )
     play.passes_down(call("1", "Reset"))
-    play.noted("passes, marked, rule soon: it is not signed")
+    play.noted("rule=soon reason='it is not signed'")
     assert [note.level for note in play.notes] == [logging.WARNING]
 
 
@@ -140,7 +140,7 @@ def test_a_send_that_may_not_pass_goes_no_further() -> None:
     play.station(send)
     play.backend(send)
     play.done()
-    play.noted("refused, rule r", 2)
+    play.noted("rule=r", 2)
 
 
 # -- what a station says -----------------------------------------------------------------------------------
@@ -160,7 +160,7 @@ def test_the_refused_answer_of_a_station_is_an_error_for_its_backend() -> None:
     play.commands_allowed()
     play.backend_hears_error("1", "SecurityError", "rule answers: it is not signed")
     play.done()
-    play.noted("station CS01: the answer to GetVariables 1 refused")
+    play.noted("message rejected station=CS01 action=GetVariables id=1")
 
 
 def test_the_signed_answer_of_a_station_passes() -> None:
@@ -264,7 +264,7 @@ def test_without_a_key_that_counts_our_limits_go_out_all_the_same() -> None:
     play = Playbook(Version.V201, gate=gate((), [SigningRule(id="own")]))
     play.commandable()
     play.station_hears(play.own())
-    play.noted("SetChargingProfile (request, down, CS01) goes without our signature: no key of the")
+    play.noted("message sent without our signature action=SetChargingProfile kind=request")
 
 
 def test_our_signature_stands_beside_those_that_are_there() -> None:
@@ -286,7 +286,7 @@ def test_what_a_station_says_gets_our_signature_when_it_goes_up() -> None:
     assert ours(heard.payload, "Heartbeat", Direction.UP)
     play.station(call("1", "Heartbeat"))
     play.done()
-    play.noted("sent on once")
+    play.noted("repeated call sent once")
     play.backend(result("1"))
     (answer,) = json.loads(play.station_hears_text())[2:]
     assert ours(compact(answer), "Heartbeat", Direction.DOWN, MessageKind.RESPONSE)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from controller.chargers.capability_discovery import ANSWER_WAIT_S
 from controller.model.effects import OwnCall, TimePassed
-from controller.relay.station_relay import FAREWELL_S
+from controller.relay.station_relay import DRAIN_S
 from tests.controller.relay.playbook import Playbook, call, result
 
 QUESTION_ID = "00000000-0000-4000-8000-000000000001"
@@ -41,7 +41,7 @@ def test_its_late_answer_disturbs_nobody() -> None:
     own_ended(talk, None, "no answer in time")
     talk.station(result(QUESTION_ID))
     talk.done()
-    talk.noted(f"answer to {QUESTION_ID} unasked for: dropped")
+    talk.noted(f"answer dropped station=CS01 id={QUESTION_ID}")
 
 
 def test_a_farewell_waits_for_the_limits_that_follow_the_answer() -> None:
@@ -60,7 +60,7 @@ def test_a_farewell_waits_for_the_limits_that_follow_the_answer() -> None:
 
 
 def test_a_farewell_leaves_time_for_limits_after_silence() -> None:
-    assert ANSWER_WAIT_S < FAREWELL_S - 1
+    assert ANSWER_WAIT_S < DRAIN_S - 1
     talk = Playbook()
     talk.commandable()
     ask(talk)

@@ -1,8 +1,9 @@
 """Station, backend, controller and time in any order: a model that knows only what was said and heard.
 
 It never looks into the relay. It holds, at every step: what is forwarded is the very text, once, in
-order; one CALL is outstanding per direction; every CALL gets one answer or its link closes; our own
-ids never reach the backend; what waits is bounded; time limits are kept; a farewell ends in time.
+order; one CALL is outstanding per direction, but for an urgent limit of ours after 2 s and a command after
+5 s of silence about ours; every CALL gets one answer or its link closes; our own ids never reach the
+backend; what waits is bounded; time limits are kept; a farewell ends in time.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ from controller.model.effects import BackendLost, BackendUp, FromBackend, OwnCal
 from controller.ocpp.frames import Call, CallError, CallResult, Version, parse
 from controller.ocpp.station_state import StationStateTracker
 from controller.profiles.arbiter import ProfileArbiter
-from controller.relay.call_queue import LINE_DEPTH
+from controller.relay.call_queue import COMMAND_WAIT_S, MOST_OVERTAKEN, PAUSE_S, QUEUE_DEPTH, URGENT_WAIT_S
 from controller.relay.events import Action, Close, Commandable, Event, FromStation, OwnAnswered, ToStation
-from controller.relay.station_relay import FAREWELL_S, StationRelay
+from controller.relay.station_relay import DRAIN_S, StationRelay
 from tests.controller.relay.playbook import MOST_TICKS, TIMEOUT_S, a_station
 
 TRANSACTION = "StopTransaction"
@@ -30,8 +31,8 @@ STATION_ACTIONS = ["Heartbeat", "BootNotification", TRANSACTION, "NobodyKnowsThi
 BACKEND_ACTIONS = ["Reset", "UnlockConnector", "NobodyKnowsThis"]
 SPACINGS = ['[2,"{id}","{action}",{{}}]', ' [ 2, "{id}" ,\n"{action}",{{ "ä":"\\u00e4" }} ]']
 REFUSED = (
-    '[2,"{id}","ClearChargingProfile",{{"chargingProfilePurpose":"ChargePointMaxProfile","chargingProfile'
-    'Criteria":{{"chargingProfilePurpose":"ChargingStationMaxProfile"}}}}]'
+    '[2,"{id}","SetChargingProfile",'
+    '{{"csChargingProfiles":{{"chargingProfilePurpose":"ChargePointMaxProfile"}}}}]'
 )
 ANSWERS = [
     '[3,"{id}",{{}}]',
@@ -43,7 +44,7 @@ PAUSES_S = [0.0, 0.5, 2.5, 5.0, 29.5, 30.0, 100.0]
 
 calls = st.sampled_from(SPACINGS)
 answers = st.sampled_from(ANSWERS)
-bursts = st.sampled_from([1, 1, 1, LINE_DEPTH + 1])
+bursts = st.sampled_from([1, 1, 1, QUEUE_DEPTH + 1])
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ class Said:
     action: str = ""
     token: int | None = None
     sent_at: float = 0.0
+    queued_at: float = 0.0
 
     def late(self, now: float) -> bool:
         return now >= self.sent_at + TIMEOUT_S
@@ -91,7 +93,10 @@ class Talk(RuleBasedStateMachine):
         # On the way down: the backend's, ours by urgency, and what the station has to answer.
         self.down: deque[Said] = deque()
         self.own: dict[bool, deque[Said]] = {True: deque(), False: deque()}
-        self.at_station: Said | None = None
+        self.at_station: list[Said] = []
+        self.own_paused_until = 0.0
+        self.is_registered = True
+        """False from a boot on: whether our CALLs may be sent then is held elsewhere."""
         # Texts that must come out in this very turn.
         self.for_station: list[str] = []
         self.for_backend: list[str] = []
@@ -104,34 +109,34 @@ class Talk(RuleBasedStateMachine):
 
     # -- what is said -------------------------------------------------------------------------------
 
-    @precondition(lambda self: self.relay.hears_station)
+    @precondition(lambda self: self.relay.accepts_messages)
     @rule(shape=calls, action=st.sampled_from(STATION_ACTIONS), times=bursts)
     def station_calls(self, shape: str, action: str, times: int) -> None:
         for _ in range(times):
-            if not self.relay.hears_station:
+            if not self.relay.accepts_messages:
                 return
             message_id = self.number()
             text = shape.format(id=message_id, action=action)
+            self.is_registered &= action != "BootNotification"
             if self.mode in ("dialling", "up"):
                 self.up.append(Said(message_id, text, action))
             self.happens(FromStation(text))
 
-    @precondition(lambda self: self.relay.hears_station and (self.up or self.at_backend))
+    @precondition(lambda self: self.relay.accepts_messages and (self.up or self.at_backend))
     @rule(first=st.booleans())
     def station_repeats(self, first: bool) -> None:
         waiting = [*([self.at_backend] if self.at_backend else []), *self.up]
         self.happens(FromStation(waiting[0 if first else -1].text))
 
     @precondition(lambda self: self.at_station)
-    @rule(shape=answers)
-    def station_answers(self, shape: str) -> None:
-        assert self.at_station is not None
-        said, self.at_station = self.at_station, None
+    @rule(shape=answers, first=st.booleans())
+    def station_answers(self, shape: str, first: bool) -> None:
+        said = self.at_station[0 if first else -1]
         text = shape.format(id=said.id)
-        if said.token is None and self.mode == "up":
-            self.for_backend.append(text)
-        elif said.token is not None:
-            self.at_station = said  # until our side is told so
+        if said.token is None:  # else our side is told so
+            self.at_station.remove(said)
+            if self.mode == "up":
+                self.for_backend.append(text)
         self.happens(FromStation(text))
 
     @rule(shape=answers)
@@ -169,7 +174,8 @@ class Talk(RuleBasedStateMachine):
     @rule()
     def backend_calls_what_is_refused(self) -> None:
         message_id = self.number()
-        refused = f'[3,"{message_id}",{{"status":"Unknown"}}]'
+        reason = "Object missing required field `chargingProfileId` - at `$.csChargingProfiles`"
+        refused = f'[4,"{message_id}","TypeConstraintViolation","{reason}",{{}}]'
         self.for_backend.append(refused if self.mode == "up" else given_up(message_id))
         self.happens(FromBackend(REFUSED.format(id=message_id)))
 
@@ -197,7 +203,9 @@ class Talk(RuleBasedStateMachine):
         self.numbers += 1
         message_id = str(uuid.UUID(int=self.numbers))
         text = f'[2,"{message_id}","SetChargingProfile",{{}}]'
-        self.own[urgent].append(Said(message_id, text, "SetChargingProfile", self.numbers))
+        self.own[urgent].append(
+            Said(message_id, text, "SetChargingProfile", self.numbers, queued_at=self.now)
+        )
         self.happens(OwnCall(self.numbers, message_id, "SetChargingProfile", b"{}", urgent))
 
     @rule(pause_s=st.sampled_from(PAUSES_S))
@@ -205,7 +213,7 @@ class Talk(RuleBasedStateMachine):
         end = self.now + pause_s
         for _ in range(MOST_TICKS):
             deadline = self.relay.deadline
-            if deadline is None or deadline > end:
+            if deadline > end:
                 break
             self.now = max(self.now, deadline)
             late = self.at_backend
@@ -216,13 +224,13 @@ class Talk(RuleBasedStateMachine):
             raise AssertionError("the relay wants a Tick for ever")
         self.now = end
         if self.mode == "farewell":
-            assert self.now < self.farewell_at + FAREWELL_S
+            assert self.now < self.farewell_at + DRAIN_S
 
     @precondition(lambda self: self.mode == "dialling")
     @rule()
     def backend_comes(self) -> None:
         self.mode = "up"
-        self.for_backend += self.held_sends[-LINE_DEPTH:]
+        self.for_backend += self.held_sends[-QUEUE_DEPTH:]
         self.happens(BackendUp())
 
     @precondition(lambda self: self.numbers > 10)  # conversations should last a while
@@ -235,7 +243,7 @@ class Talk(RuleBasedStateMachine):
     @precondition(lambda self: self.numbers > 10)
     @rule()
     def station_goes(self) -> None:
-        self.judge(self.relay.close("the station is gone", self.now))
+        self.judge(self.relay.close("the station is gone", self.now, self.now))
 
     def give_up_backend(self) -> None:
         """The station keeps what it said; the backend's commands end with its link."""
@@ -246,7 +254,7 @@ class Talk(RuleBasedStateMachine):
         self.down.clear()
 
     def happens(self, event: Event) -> None:
-        self.judge(self.relay.handle(event, self.now))
+        self.judge(self.relay.handle(event, self.now, self.now))
 
     # -- what must be true --------------------------------------------------------------------------
 
@@ -282,27 +290,31 @@ class Talk(RuleBasedStateMachine):
             self.at_backend = None
             return
         assert isinstance(frame, Call)
-        if self.at_station is not None:  # in a farewell, nobody is told that the station did not answer
-            assert self.mode == "farewell"
-            assert self.at_station.token is None
-            assert self.at_station.late(self.now)
-        queue = self.first_in_line()
+        if self.mode == "farewell":  # there, nobody is told that the station did not answer
+            self.at_station = [said for said in self.at_station if said.token or not said.late(self.now)]
+        queue = self.queue_of(text)
         said = queue.popleft()
         assert said.text == text
-        self.at_station = Said(said.id, said.text, said.action, said.token, self.now)
+        self.at_station.append(Said(said.id, said.text, said.action, said.token, self.now))
 
-    @property
-    def is_accepted(self) -> bool:
-        """Whether our CALLs may go: not while a BootNotification is open, pending or rejected."""
-        return self.commandable and self.relay._down._commandable
-
-    def first_in_line(self) -> deque[Said]:
-        if self.is_accepted:
-            for urgent in (True, False):
-                if self.own[urgent]:
-                    return self.own[urgent]
-        assert self.mode == "up"
-        return self.down
+    def queue_of(self, text: str) -> deque[Said]:
+        """The queue whose first CALL has been sent, and may be."""
+        queues = [*self.own.values(), self.down] if self.commandable else [self.down]
+        (queue,) = [each for each in queues if each and each[0].text == text]
+        assert queue is not self.down or self.mode == "up"
+        if self.at_station:
+            last = self.at_station[-1]
+            assert len(self.at_station) <= MOST_OVERTAKEN
+            if queue is self.own[True]:
+                assert self.now >= max(last.sent_at, queue[0].queued_at) + URGENT_WAIT_S
+            else:
+                assert queue is self.down
+                assert last.token is not None
+                assert self.now >= last.sent_at + COMMAND_WAIT_S
+        elif self.own_paused_until <= self.now and self.commandable and self.is_registered:
+            assert queue is self.own[True] or not self.own[True]
+            assert queue is not self.down or not self.own[False]
+        return queue
 
     def backend_hears(self, text: str, closing: bool) -> None:
         assert self.mode in ("up", "farewell")
@@ -322,21 +334,25 @@ class Talk(RuleBasedStateMachine):
 
     def backend_is_answered_for(self, message_id: str, closing: bool) -> None:
         """Because the station is late, the line is full, or the link closes."""
-        if self.at_station is not None and self.at_station.id == message_id:
-            assert self.at_station.token is None
-            assert closing or self.at_station.late(self.now)
-            self.gone.append(message_id)
-            self.at_station = None
-            return
+        for said in self.at_station:
+            if said.id == message_id:
+                assert said.token is None
+                assert closing or said.late(self.now)
+                self.gone.append(message_id)
+                self.at_station.remove(said)
+                return
         (said,) = [said for said in self.down if said.id == message_id]
-        assert closing or len(self.down) == LINE_DEPTH + 1
+        assert closing or len(self.down) == QUEUE_DEPTH + 1
         self.down.remove(said)
 
     def own_answered(self, token: int, result: bytes | None, closing: bool) -> None:
-        if self.at_station is not None and self.at_station.token == token:
-            self.gone.append(self.at_station.id)
-            self.at_station = None
-            return
+        for said in self.at_station:
+            if said.token == token:
+                self.gone.append(said.id)
+                self.at_station.remove(said)
+                if said.late(self.now):
+                    self.own_paused_until = self.now + PAUSE_S
+                return
         assert result is None
         assert closing or self.mode == "closed"
         (queue,) = [queue for queue in self.own.values() if any(said.token == token for said in queue)]
@@ -346,26 +362,27 @@ class Talk(RuleBasedStateMachine):
         """Whatever is not answered now has lost its link: the controller's and the backend's are settled."""
         assert not any(self.own.values())
         assert not self.down
-        assert self.mode == "farewell" or self.at_station is None
+        assert self.mode == "farewell" or not self.at_station
         self.mode = "closed"
-        self.at_station = self.at_backend = None
+        self.at_station, self.at_backend = [], None
         self.up.clear()
 
     @invariant()
     def what_waits_is_bounded(self) -> None:
         if self.mode in ("dialling", "up"):
-            assert len(self.up) <= LINE_DEPTH
-            assert self.relay.hears_station == (len(self.up) < LINE_DEPTH)
-        assert len(self.down) <= LINE_DEPTH
+            assert len(self.up) <= QUEUE_DEPTH
+            assert self.relay.accepts_messages == (len(self.up) < QUEUE_DEPTH)
+        assert len(self.down) <= QUEUE_DEPTH
 
     @invariant()
     def nobody_waits_for_nothing(self) -> None:
         """Where the way is free, the next CALL has gone."""
         if self.mode == "up":
             assert self.at_backend is not None or not self.up
-            assert self.at_station is not None or not self.down
-        if self.is_accepted and self.mode != "closed":
-            assert self.at_station is not None or not any(self.own.values())
+            assert self.at_station or not self.down
+        if self.commandable and self.is_registered and self.mode != "closed":
+            assert self.at_station or not self.own[True]
+            assert self.at_station or not self.own[False] or self.now < self.own_paused_until
 
     def teardown(self) -> None:
         """In the end everybody has an answer, even if nobody gives one."""
@@ -377,7 +394,7 @@ class Talk(RuleBasedStateMachine):
             assert self.at_backend is None
             assert not self.up
             assert not self.down
-            assert not self.is_accepted or not any(self.own.values())
+            assert not (self.commandable and self.is_registered) or not any(self.own.values())
             self.station_goes()
         assert not any(self.own.values())
 

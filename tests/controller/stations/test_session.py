@@ -110,7 +110,7 @@ async def test_a_backend_that_is_not_there_closes_the_station(caplog: pytest.Log
         async with site.station() as station:
             with pytest.raises(ConnectionClosed):
                 await heard(station)
-    assert "backend cpo is away for station CS01" in caplog.text
+    assert "backend lost backend=cpo station=CS01" in caplog.text
 
 
 async def test_a_station_that_goes_takes_its_backend_link_along() -> None:

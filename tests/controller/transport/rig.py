@@ -222,6 +222,7 @@ class Rig:
         )
         sealed = BinaryMessages(None, lambda now: now, admitted.version, admitted.station, "cpo")
         rules = SessionRules(
+            utc_of=lambda now: now,
             pace=self.pace,
             ping_s=self.ping_s,
             backend_ping_s=self.ping_s,

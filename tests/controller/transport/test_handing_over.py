@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, cast
 
@@ -88,13 +89,13 @@ async def test_who_speaks_for_an_absent_station_does_not_come_between_it_and_its
 class Relay:
     """Whatever a station says is to be saved before it is answered."""
 
-    deadline, hears_station, is_open = None, True, True
+    deadline, accepts_messages, is_open = math.inf, True, True
 
-    def handle(self, event: Event, _now: float) -> list[Action]:
+    def handle(self, event: Event, _now: float, _utc: float) -> list[Action]:
         assert isinstance(event, FromStation)
         return [Persist((word(event.text),)), ToStation(f"answer to {event.text}")]
 
-    def close(self, reason: str, _now: float) -> list[Action]:
+    def close(self, reason: str, _now: float, _utc: float) -> list[Action]:
         was_open, self.is_open = self.is_open, False
         return [Close(1013, reason)] if was_open else []
 
@@ -142,7 +143,7 @@ def word(text: str) -> Record:
 
 
 def session(link: Link, disk: SlowDisk) -> StationSession:
-    rules = SessionRules(pace=TokenBucket(0), ping_s=0, backend_ping_s=0)
+    rules = SessionRules(utc_of=lambda now: now, pace=TokenBucket(0), ping_s=0, backend_ping_s=0)
     admitted = Admission("CS01", Version.V16)
     parts: Any = (Relay(), link, SiteSpy(), disk, ConnectionStats(), rules)
     return StationSession(admitted, *parts)

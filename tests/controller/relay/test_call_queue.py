@@ -1,0 +1,148 @@
+"""Call queue: which CALL is sent when, and how each one ends."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from controller.relay.call_queue import (
+    COMMAND_WAIT_S,
+    MOST_OVERTAKEN,
+    PAUSE_S,
+    URGENT_WAIT_S,
+    CallQueue,
+    PendingCall,
+    Rank,
+)
+
+TIMEOUT_S = 30.0
+
+
+def a_call(name: str, rank: Rank = Rank.PEER, now: float = 0.0) -> PendingCall:
+    token = None if rank is Rank.PEER else 1
+    return PendingCall(name, "Reset", f"text {name}", b"{}", rank, token=token, queued_at=now)
+
+
+def a_queue(*calls: PendingCall, overtakes: bool = True) -> CallQueue:
+    queue = CallQueue(32, TIMEOUT_S, overtakes=overtakes)
+    for call in calls:
+        queue.push(call)
+    return queue
+
+
+def sent(queue: CallQueue, now: float, *, own: bool = True, peer: bool = True) -> str | None:
+    call = queue.next_call(now, own=own, peer=peer)
+    return None if call is None else call.id
+
+
+def test_queue_sends_by_rank_one_at_a_time() -> None:
+    queue = a_queue(a_call("peer"), a_call("own", Rank.OWN), a_call("urgent", Rank.URGENT))
+    for name in ("urgent", "own", "peer"):
+        assert sent(queue, 0.0) == name
+        assert sent(queue, 1.0) is None
+        answered = queue.on_answer(name)
+        assert answered is not None
+        assert answered.id == name
+    assert queue.is_empty
+    assert queue.deadline == math.inf
+
+
+@pytest.mark.parametrize("rank", [Rank.PEER, Rank.OWN])
+def test_urgent_limit_overtakes_outstanding_call_after_2_s(rank: Rank) -> None:
+    queue = a_queue(a_call("slow", rank))
+    assert sent(queue, 0.0) == "slow"
+    queue.push(a_call("urgent", Rank.URGENT, now=10.0))
+    assert sent(queue, 10.0) is None
+    assert queue.deadline == 10.0 + URGENT_WAIT_S
+    assert sent(queue, 12.0) == "urgent"
+    assert queue.find_action("slow") == "Reset"
+    late = queue.on_answer("slow")
+    assert late is not None
+    assert late.id == "slow"
+    assert queue.on_answer("slow") is None
+
+
+def test_command_overtakes_unanswered_call_of_ours_after_5_s() -> None:
+    queue = a_queue(a_call("limit", Rank.OWN), a_call("stop"))
+    assert sent(queue, 0.0) == "limit"
+    assert queue.deadline == COMMAND_WAIT_S
+    assert sent(queue, 4.9) is None
+    assert sent(queue, 5.0) == "stop"
+
+
+def test_command_does_not_overtake_another_command() -> None:
+    queue = a_queue(a_call("first"), a_call("second"))
+    assert sent(queue, 0.0) == "first"
+    assert sent(queue, 29.0) is None
+    assert queue.deadline == TIMEOUT_S
+
+
+def test_queue_to_backend_never_overtakes() -> None:
+    queue = a_queue(a_call("kept", Rank.OWN), a_call("live"), overtakes=False)
+    assert sent(queue, 0.0) == "kept"
+    assert sent(queue, 29.0) is None
+
+
+def test_overtaken_call_expires_at_its_own_time() -> None:
+    queue = a_queue(a_call("slow"))
+    assert sent(queue, 0.0) == "slow"
+    queue.push(a_call("urgent", Rank.URGENT, now=1.0))
+    assert sent(queue, 3.0) == "urgent"
+    assert queue.on_answer("urgent") is not None
+    assert queue.deadline == TIMEOUT_S
+    late = queue.expire(TIMEOUT_S)
+    assert late is not None
+    assert late.id == "slow"
+    assert queue.is_empty
+
+
+def test_overtaken_calls_are_bounded() -> None:
+    queue = a_queue()
+    now = 0.0
+    for number in range(MOST_OVERTAKEN + 1):
+        queue.push(a_call(f"urgent {number}", Rank.URGENT, now=now))
+        assert sent(queue, now + 2.0) == f"urgent {number}"
+        now += 2.0
+    queue.push(a_call("one more", Rank.URGENT, now=now))
+    assert sent(queue, now + 20.0) is None
+
+
+def test_command_goes_first_after_a_limit_expired() -> None:
+    queue = a_queue(a_call("limit", Rank.OWN))
+    assert sent(queue, 0.0) == "limit"
+    queue.push(a_call("again", Rank.URGENT, now=29.5))
+    queue.push(a_call("stop"))
+    assert queue.expire(TIMEOUT_S) is not None
+    assert sent(queue, TIMEOUT_S) == "stop"
+
+
+def test_limit_is_asked_again_after_a_pause() -> None:
+    queue = a_queue(a_call("limit", Rank.OWN))
+    assert sent(queue, 0.0) == "limit"
+    assert queue.expire(TIMEOUT_S) is not None
+    queue.push(a_call("again", Rank.OWN))
+    assert sent(queue, TIMEOUT_S) is None
+    assert queue.deadline == TIMEOUT_S + PAUSE_S
+    assert sent(queue, TIMEOUT_S + PAUSE_S) == "again"
+
+
+def test_lost_backend_takes_its_commands_out_of_the_queue() -> None:
+    queue = a_queue(a_call("sent"), a_call("waits"))
+    assert sent(queue, 0.0) == "sent"
+    assert {call.id for call in queue.remove_origin("")} == {"sent", "waits"}
+    assert not queue.has_id("sent")
+    answered = queue.on_answer("sent")
+    assert answered is not None
+    assert answered.origin not in ("", "cpo")
+
+
+def test_drained_queue_returns_every_call_once() -> None:
+    queue = a_queue(a_call("slow"))
+    assert sent(queue, 0.0) == "slow"
+    queue.push(a_call("urgent", Rank.URGENT))
+    queue.push(a_call("peer"))
+    assert sent(queue, 2.0) == "urgent"
+    assert [call.id for call in queue.drain()] == ["slow", "urgent", "peer"]
+    assert queue.is_empty
+    assert queue.deadline == math.inf
