@@ -7,6 +7,8 @@ made once more at the caller's wish.
 
 from __future__ import annotations
 
+import math
+
 import trio
 
 from drivers.decoding import Implausible, decode_reading
@@ -45,6 +47,8 @@ class MeterReader:
         self.settings = settings
         self.model = load_model(settings.driver)
         self.image = RegisterImage()
+        self._read_at = -math.inf
+        self._chain: list[tuple[ReadRange, tuple[int, ...]]] = []
         self.base = 0
         self.sunspec_meter: SunSpecMeter | None = None
         self._every_quantity = every_quantity
@@ -72,6 +76,9 @@ class MeterReader:
             elif refused := plan.refuse():
                 raise self._refused_error(bus, answer, refused)
         self.image = plan.finish(trio.current_time())
+        self._read_at = trio.current_time()
+        for read_range, words in self._chain:
+            self.image.store(read_range, words)
         return decode_reading(
             self.model,
             self.image,
@@ -80,6 +87,10 @@ class MeterReader:
             phases=self._phases,
             wiring=self.settings.wiring,
         )
+
+    def last_registers(self) -> tuple[RegisterImage, float]:
+        """Return the registers of the last reading and its monotonic time (s), the SunSpec chain included."""
+        return self.image, self._read_at
 
     def forget_device(self) -> None:
         """Search a SunSpec model anew at the next reading: another device or firmware may be there."""
@@ -139,10 +150,12 @@ class MeterReader:
     async def discover(self, bus: Bus, *, retry: bool = True) -> SunSpecDiscovery:
         """Read the whole chain of SunSpec models of the device. Raises DriverError."""
         discovery = SunSpecDiscovery()
+        self._chain = []
         while (read_range := discovery.next_range()) is not None:
             answer = await self._request(bus, read_range, retry)
             if isinstance(answer, Registers):
                 discovery.store(answer.values)
+                self._chain.append((read_range, answer.values))
             elif answer.code in _MEANINGS:
                 raise _busy_error(answer)
             elif answer.code == ILLEGAL_FUNCTION and bus.role:

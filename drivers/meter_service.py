@@ -16,10 +16,12 @@ from drivers.errors import Cause, DriverError
 from drivers.health import MeterHealth
 from drivers.meter_model import load_model
 from drivers.meter_reader import MeterReader
+from drivers.meter_share import serve_share
 from drivers.modbus.bus import Bus
 from drivers.modbus.modbus_tls import TlsFiles
 from drivers.reading import MeterState, Quality
 from drivers.settings import BusSettings, MeterSettings, default_port
+from drivers.virtual_meter import VirtualMeters
 
 log = logging.getLogger("drivers.meter")
 
@@ -34,7 +36,7 @@ class MeterPoller:
 
     def __init__(self, settings: MeterSettings, publish: Publish) -> None:
         self.settings = settings
-        self.reader = MeterReader(settings)
+        self.reader = MeterReader(settings, every_quantity=bool(settings.share))
         self.health = MeterHealth(settings.id, settings.stale_after_s, settings.frozen_after_s)
         self._publish = publish
         self._failures = 0
@@ -113,10 +115,21 @@ async def run_meters(
     its other users. Raises ModelFileError for a driver that is unknown.
     """
     buses = registry or BusRegistry()
-    pollers = [MeterPoller(settings, publish) for settings in meters]
+    virtual = VirtualMeters(settings for settings in meters if settings.transport == "virtual")
+
+    def publish_with_virtual(state: MeterState) -> None:
+        publish(state)
+        for derived in virtual.on_state(state, trio.current_time()):
+            publish(derived)
+
+    pollers = [
+        MeterPoller(settings, publish_with_virtual) for settings in meters if settings.transport != "virtual"
+    ]
     async with trio.open_nursery() as nursery:
         for poller in pollers:
             nursery.start_soon(_run_attached, poller, buses)
+            for share in poller.settings.share:
+                nursery.start_soon(serve_share, poller.settings.id, share, poller.reader.last_registers)
         task_status.started(pollers)
 
 

@@ -14,7 +14,7 @@ MODBUS_PORT, SECURE_PORT = 502, 802
 TCP_TIMEOUT_S, SERIAL_TIMEOUT_S = 3.0, 1.0
 """Default time limits for an answer. Gateways pass a request on, and some answer only after 2 s."""
 
-Transport = Literal["tcp", "rtu", "tls", "rtu-over-tcp", "udp"]
+Transport = Literal["tcp", "rtu", "tls", "rtu-over-tcp", "udp", "virtual"]
 
 
 class BusSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,11 +37,22 @@ class BusSettings(msgspec.Struct, frozen=True, kw_only=True):
         return (self.transport, self.host, self.port)
 
 
+class ShareSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Read-only server for a meter's registers. `max_age_s`: older readings are not given out (s)."""
+
+    port: int
+    host: str = "0.0.0.0"
+    unit: int = 1
+    max_age_s: float = 10.0
+    max_clients: int = 4
+
+
 class MeterSettings(msgspec.Struct, frozen=True, kw_only=True):
     """One meter. None for a serial setting means the model's default, for `port` the transport's.
 
     `driver` names its model. Times in s. `timeout_s` None: TCP_TIMEOUT_S, or SERIAL_TIMEOUT_S on a serial
-    port. A higher `priority` is served first where units wait for the same bus.
+    port. A higher `priority` is served first where units wait for the same bus. A virtual meter is the sum of
+    the meters `plus`, less those in `minus`.
     """
 
     id: str
@@ -68,6 +79,9 @@ class MeterSettings(msgspec.Struct, frozen=True, kw_only=True):
     ca: str | None = None
     certificate: str | None = None
     key: str | None = None
+    plus: tuple[str, ...] = ()
+    minus: tuple[str, ...] = ()
+    share: tuple[ShareSettings, ...] = ()
 
     @property
     def answer_timeout_s(self) -> float:

@@ -128,6 +128,7 @@ DRIVERS_WITH_IO = {
     "drivers/input_service.py",
     "drivers/meter_reader.py",
     "drivers/meter_service.py",
+    "drivers/meter_share.py",
     "drivers/modbus/bus.py",
     "drivers/modbus/modbus_tls.py",
     "drivers/modbus/serial_bus.py",

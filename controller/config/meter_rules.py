@@ -11,6 +11,7 @@ from controller.config.schema import Config, MeterConfig
 from controller.tomlcheck.diagnostics import Problem, unknown_name
 from controller.tomlcheck.positions import DataPath
 from drivers.meter_model import USER_FOLDER, list_models, load_model, read_user_models, set_user_models
+from drivers.virtual_meter import find_source_mistakes
 
 _OVER_TCP = frozenset({"tcp", "tls", "rtu-over-tcp", "udp"})
 _BELONGS = {
@@ -49,9 +50,13 @@ def check_meters(config: Config) -> Iterator[Problem]:
     """Find meters that nobody uses, that cannot be reached, or that cannot share their bus."""
     known = list_models()
     used = Counter(circuit.meter for circuit in config.circuit)
+    sources = {source for meter in config.meter for source in (*meter.plus, *meter.minus)}
     for index, meter in enumerate(config.meter):
         path: DataPath = ("meter", index)
-        yield from _use(meter, used[meter.id], path)
+        yield from _use(meter, used[meter.id], path, is_source=meter.id in sources)
+        if meter.transport == "virtual":
+            yield from _virtual(meter, path)
+            continue
         if meter.driver not in known:
             yield unknown_name((*path, "driver"), meter.driver, known, "driver")
         else:
@@ -64,10 +69,56 @@ def check_meters(config: Config) -> Iterator[Problem]:
                 "set stale_after_s to several times interval_s",
             )
     yield from _buses(config, known)
+    yield from _sources(config)
+    yield from _shares(config)
 
 
-def _use(meter: MeterConfig, count: int, path: DataPath) -> Iterator[Problem]:
-    if count == 0:
+def _virtual(meter: MeterConfig, path: DataPath) -> Iterator[Problem]:
+    """Check the keys of a virtual meter."""
+    if meter.driver != "virtual":
+        yield Problem((*path, "driver"), "is not that of a virtual meter", 'set driver = "virtual"')
+    if not meter.plus:
+        yield Problem((*path, "transport"), '"virtual" needs plus', "name the meters that it adds up")
+    for key in _BELONGS:
+        if getattr(meter, key) is not None:
+            yield Problem((*path, key), 'has no meaning with transport "virtual"', "remove it")
+    if meter.share:
+        yield Problem((*path, "share"), "a virtual meter has no registers to share", "remove it")
+
+
+def _sources(config: Config) -> Iterator[Problem]:
+    """Check the meters that virtual ones are computed from."""
+    places = {meter.id: index for index, meter in enumerate(config.meter)}
+    virtual = {meter.id for meter in config.meter if meter.transport == "virtual"}
+    for mistake in find_source_mistakes([meter.settings() for meter in config.meter]):
+        if mistake.meter in virtual:
+            yield Problem(("meter", places[mistake.meter], mistake.key), mistake.text, mistake.remedy)
+    for index, meter in enumerate(config.meter):
+        for key in ("plus", "minus"):
+            if meter.id not in virtual and getattr(meter, key):
+                yield Problem(
+                    ("meter", index, key), "is for virtual meters", 'remove it, or set transport = "virtual"'
+                )
+
+
+def _shares(config: Config) -> Iterator[Problem]:
+    """Find servers of meters on a port that is taken."""
+    taken = {config.listen.port: "listen"}
+    if config.web is not None:
+        taken[config.web.port] = "web"
+    for index, meter in enumerate(config.meter):
+        for number, share in enumerate(meter.share):
+            other = taken.setdefault(share.port, f'meter "{meter.id}"')
+            if other != f'meter "{meter.id}"' or (number > 0 and share.port == meter.share[0].port):
+                yield Problem(
+                    ("meter", index, "share", number, "port"),
+                    f"{share.port} is taken by {other}",
+                    "choose another port",
+                )
+
+
+def _use(meter: MeterConfig, count: int, path: DataPath, *, is_source: bool) -> Iterator[Problem]:
+    if count == 0 and not is_source and not meter.share:
         yield Problem(
             (*path, "id"),
             f'no circuit uses meter "{meter.id}"',

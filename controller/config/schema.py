@@ -14,7 +14,7 @@ from msgspec import Meta
 
 from controller.ocpp.actions import OBSERVED
 from controller.ocpp.frames import Version
-from drivers.settings import MeterSettings, default_port
+from drivers.settings import MeterSettings, ShareSettings, default_port
 
 Name = Annotated[str, Meta(min_length=1, max_length=48)]
 Amps = Annotated[float, Meta(ge=0, le=10_000, extra={"unit": "A"})]
@@ -174,6 +174,21 @@ class CircuitConfig(_Table, frozen=True, kw_only=True):
         return (self.limit_a,) * 3
 
 
+class MeterShareConfig(_Table, frozen=True, kw_only=True):
+    """A read-only Modbus TCP server from which another energy manager reads the registers of a meter."""
+
+    port: Annotated[int, Meta(ge=1, le=65_535)]
+    """Port that it listens on."""
+    host: str = "0.0.0.0"
+    """Address that it listens on."""
+    unit: Annotated[int, Meta(ge=0, le=255)] = 1
+    """Unit number that it answers to."""
+    max_age_s: Seconds = 10.0
+    """Older readings are not given out: requests get exception 11."""
+    max_clients: Annotated[int, Meta(ge=1, le=64)] = 4
+    """Most clients at a time."""
+
+
 class MeterConfig(_Table, frozen=True, kw_only=True):
     """An energy meter, its model and the bus that it is connected to."""
 
@@ -181,8 +196,8 @@ class MeterConfig(_Table, frozen=True, kw_only=True):
     """Name of the meter."""
     driver: str
     """Model of the meter; `local-controller meter list` lists them."""
-    transport: Literal["tcp", "rtu", "tls", "rtu-over-tcp", "udp"]
-    """How it is connected."""
+    transport: Literal["tcp", "rtu", "tls", "rtu-over-tcp", "udp", "virtual"]
+    """How it is connected; virtual: computed from other meters, with `driver = "virtual"`."""
     host: str | None = None
     """Address of the meter or gateway. Example: "192.0.2.20"."""
     port: Annotated[int, Meta(ge=1, le=65_535)] | None = None
@@ -227,12 +242,21 @@ class MeterConfig(_Table, frozen=True, kw_only=True):
     key: str | None = None
     """With tls: private key of the client certificate. Example: "client.key"."""
 
+    plus: tuple[Name, ...] = ()
+    """Meters that a virtual one adds up. Example: ["grid"]."""
+    minus: tuple[Name, ...] = ()
+    """Meters that a virtual one subtracts. Example: ["building"]."""
+    share: tuple[MeterShareConfig, ...] = ()
+    """Servers for its registers."""
+
     @property
     def bus(self) -> str | None:
         """Return the bus of the meter: the serial port, or host and port; None without."""
         if self.transport == "rtu":
             return self.device
-        return None if self.host is None else f"{self.host}:{self._port}"
+        if self.host is None or self.transport == "virtual":
+            return None
+        return f"{self.host}:{self._port}"
 
     def settings(self) -> MeterSettings:
         """Return the settings for the drivers."""
@@ -240,6 +264,7 @@ class MeterConfig(_Table, frozen=True, kw_only=True):
         changed: dict[str, object] = {
             "port": None if self.transport == "rtu" else self._port,
             "phase_order": (first, second, third),
+            "share": tuple(ShareSettings(**msgspec.structs.asdict(share)) for share in self.share),
         }
         return MeterSettings(**(msgspec.structs.asdict(self) | changed))
 

@@ -161,7 +161,7 @@ def test_the_example_for_installers_shows_every_key_and_every_driver() -> None:
         for key in kind.__struct_fields__:
             assert re.search(rf"^(# )?({key} = |\[+([a-z]+\.)?{key}\])", text, re.MULTILINE), key
     drivers = re.findall(r"^(?:# )?driver = .([a-z0-9-]+)", text, re.MULTILINE)
-    assert {*drivers} <= {*list_models(), *list_input_modules()}
+    assert {*drivers} <= {*list_models(), *list_input_modules(), "virtual"}
 
 
 def test_what_the_example_for_installers_has_commented_out_is_good_too() -> None:
