@@ -144,7 +144,8 @@ class Bus(ABC):
         self, unit: int, read_range: ReadRange, timeout_s: float, gap_s: float
     ) -> Registers | DeviceException:
         self.events["requests"] += 1
-        await self._open_within(timeout_s)
+        if not await self._is_ready():
+            await self._open_within(timeout_s)
         await self._keep_silence(gap_s)
         exchange = self._new_exchange(unit, read_range)
         try:
@@ -204,6 +205,10 @@ class Bus(ABC):
     @abstractmethod
     async def close(self) -> None:
         """Close the bus; the next exchange opens it again."""
+
+    async def _is_ready(self) -> bool:
+        """Tell if the bus is open and needs no preparation for the next request."""
+        return False
 
     @abstractmethod
     async def _open(self) -> None:

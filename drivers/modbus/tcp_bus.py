@@ -49,11 +49,12 @@ class TcpBus(Bus):
         if stream is not None:
             await trio.aclose_forcefully(stream)
 
-    async def _open(self) -> None:
+    async def _is_ready(self) -> bool:
         if self._stream is not None and self._tls is not None:
             await self._close_if_renewed(self._tls)
-        if self._stream is not None:
-            return
+        return self._stream is not None
+
+    async def _open(self) -> None:
         context = None
         if self._tls is not None:
             self._stamps, self._checked_at = self._tls.stamps(), trio.current_time()
