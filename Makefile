@@ -29,7 +29,7 @@ dev: .venv/.dev                             ## and what tests and checks need
 
 .venv/.dev: pyproject.toml $(BIN)/local-controller
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
-	npm ci --silent --no-audit --no-fund --prefix tests/strangers
+	npm ci --silent --no-audit --no-fund --prefix tests/interop
 	touch $@
 
 demo: install                               ## a simulated site around the real controller, for two minutes
@@ -39,7 +39,7 @@ test: dev                                   ## all tests, with third-party progr
 	$(BIN)/pytest
 
 test-fast: dev                              ## the tests of pure code, at each save
-	$(BIN)/pytest -q -x -m 'not slow' --ignore tests/crash --ignore tests/strangers --ignore tests/hil
+	$(BIN)/pytest -q -x -m 'not slow' --ignore tests/crash --ignore tests/interop --ignore tests/hil
 
 check: dev                                  ## format, lint, strict types
 	$(BIN)/ruff format --check .
@@ -57,4 +57,4 @@ bench: dev                                  ## what is measured, never asserted
 	$(BIN)/python -m tests.bench
 
 clean:                                      ## remove what the other targets have made
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis tests/strangers/node_modules
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis tests/interop/node_modules

@@ -30,7 +30,7 @@ from trio_websocket import (
 
 from controller.signing.signing_keys import new_private_key
 from tests.controller.signing.authors import Author
-from tests.strangers.programs import CONTROLLER, free_port
+from tests.interop.programs import CONTROLLER, free_port
 
 COUNTS = (100, 500)
 LONGEST_S = 120.0

@@ -22,7 +22,7 @@ from controller.config.password_files import SALT_BYTES, hash_password
 from controller.transport.http_upgrade import basic_authorization
 from tests.controller.transport.certificates import LOOPBACK, Authority
 from tests.controller.transport.fleet import BusyBackend, Fleet, most_in_a_second
-from tests.strangers.programs import CONTROLLER, free_port
+from tests.interop.programs import CONTROLLER, free_port
 
 PASSWORD = b"a password of 26 letters.."
 LONGEST_S = 240.0

@@ -10,7 +10,7 @@ from controller.config import Config
 from controller.config.loader import check_config
 from tests.controller.services.test_app import running
 from tests.controller.transport.fleet import BusyBackend, Fleet
-from tests.strangers.programs import free_port
+from tests.interop.programs import free_port
 
 STATIONS = [f"CS{number:03}" for number in range(200)]
 

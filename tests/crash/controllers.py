@@ -10,7 +10,7 @@ from pathlib import Path
 
 import trio
 
-from tests.strangers.programs import CONTROLLER
+from tests.interop.programs import CONTROLLER
 
 PATIENCE_S = 60.0
 

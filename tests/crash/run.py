@@ -20,7 +20,7 @@ from tests.crash.backends import Backend
 from tests.crash.controllers import Controller
 from tests.crash.ledger import Difference, Ledger, difference
 from tests.crash.stations import Station
-from tests.strangers.programs import free_port
+from tests.interop.programs import free_port
 
 STATIONS = {
     "CP1": "ocpp1.6",

@@ -21,7 +21,7 @@ from controller.services.app import App
 from drivers.eebus.certificates import ski_of
 from tests.controller.services.eebus_site import configured
 from tests.controller.services.test_app import running
-from tests.strangers.programs import free_port
+from tests.interop.programs import free_port
 
 MODULE = Path(__file__).parent / "controlbox"
 LIMIT_W = 7000.0

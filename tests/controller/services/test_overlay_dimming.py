@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from controller.config.schema import OverlayConfig
-from tests.controller.dimmed import command, configured
+from tests.controller.services.dimmed_site import command, configured
 from tests.controller.services.test_app import running
 from tests.controller.services.test_overlay_service import said
 from tests.controller.transport.rig import a_backend

@@ -14,7 +14,7 @@ from tests.controller.services.test_app import running
 from tests.controller.services.test_overlay_service import configuration, configured, station
 from tests.controller.transport.rig import a_backend
 from tests.crash.controllers import Controller
-from tests.strangers.programs import free_port
+from tests.interop.programs import free_port
 
 CONVERGED_S = 10.0
 ROUNDS, EVENTS = 2, 4

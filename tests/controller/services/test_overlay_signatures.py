@@ -13,13 +13,13 @@ import pytest
 import trio
 from trio_websocket import WebSocketConnection
 
+from tests.controller.services.signed_site import a_limit
 from tests.controller.services.test_app import running
+from tests.controller.services.test_app_clock import Wall
 from tests.controller.services.test_overlay_kill import End
 from tests.controller.services.test_overlay_service import MODE, configured, said, station
-from tests.controller.signed_site import a_limit
 from tests.controller.signing.files import write_policy
 from tests.controller.signing.house import OLGA, TOM, signed
-from tests.controller.test_daemon_clock import Wall
 from tests.controller.transport.rig import a_backend
 
 ANOTHER = '[[station]]\nid = "CS05"\ncircuit = "grid"\nowner = "above"\n'

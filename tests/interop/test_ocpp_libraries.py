@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.strangers.programs import (
+from tests.interop.programs import (
     CONTROLLER,
     HERE,
     VERSIONS,

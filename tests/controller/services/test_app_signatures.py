@@ -11,8 +11,7 @@ import pytest
 import trio
 
 from controller.services import policy_service as gatekeeper
-from tests.controller.services.test_app import running
-from tests.controller.signed_site import (
+from tests.controller.services.signed_site import (
     a_limit,
     answer_to,
     backends,
@@ -22,6 +21,7 @@ from tests.controller.signed_site import (
     station,
     text_of,
 )
+from tests.controller.services.test_app import running
 from tests.controller.signing.files import write_policy
 from tests.controller.signing.house import MALLORY, OLGA, TOM, limit, signed
 from tests.controller.signing.test_jws import EC_PEM, flattened

@@ -8,7 +8,7 @@ import trio
 from trio_websocket import WebSocketConnection, open_websocket_url
 
 from tests.controller.transport.rig import Backend, heard
-from tests.strangers.programs import CONTROLLER, configuration, free_port, listening, started
+from tests.interop.programs import CONTROLLER, configuration, free_port, listening, started
 
 JWS = (
     '{"payload":"eyJ0aW1lc3RhbXAiOiIyMDI2In0","protected":"eyJPQ1BQQWN0aW9uIjoiU2V0Q2hhcmdpbmdQcm9maWxlIn0",'

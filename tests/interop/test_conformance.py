@@ -12,8 +12,8 @@ from pathlib import Path
 
 import trio
 
-from tests.strangers.echo import run_cases, serve
-from tests.strangers.programs import free_port, listening
+from tests.interop.echo import run_cases, serve
+from tests.interop.programs import free_port, listening
 
 KOSOKU = Path(sys.executable).parent / "kosoku"
 WITHOUT = ("-x", "12.*", "-x", "13.*")

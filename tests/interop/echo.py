@@ -10,7 +10,7 @@ from websockets.frames import BINARY, Frame
 from websockets.uri import parse_uri
 
 from controller.transport.byte_transport import ByteTransport
-from controller.transport.http_upgrade import OFFERED, ClientUpgrade, UpgradeRequest
+from controller.transport.http_upgrade import ClientUpgrade, CompressionOffer, UpgradeRequest
 from controller.transport.transport_errors import ConnectionLostError
 from controller.transport.websocket_connection import READ_BYTES, WebSocketConnection
 from controller.transport.websocket_protocol import WebSocketProtocol
@@ -56,7 +56,7 @@ async def serve(stream: trio.SocketStream) -> None:
 async def opened(url: str) -> AsyncIterator[tuple[WebSocketConnection, WebSocketProtocol]]:
     """A link to the judge's server, which knows no subprotocol."""
     uri = parse_uri(url)
-    protocol = ClientUpgrade(uri, max_size=MOST, extensions=OFFERED)
+    protocol = ClientUpgrade(uri, max_size=MOST, extensions=CompressionOffer.BEST.value)
     protocol.send_request(protocol.connect())
     wire = WebSocketProtocol(protocol)
     transport = ByteTransport(await trio.open_tcp_stream(uri.host, uri.port))

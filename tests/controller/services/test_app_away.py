@@ -10,7 +10,7 @@ import pytest
 import trio
 from trio_websocket import ConnectionClosed
 
-from tests.controller.peers import (
+from tests.controller.services.simple_peers import (
     ACCEPTED,
     BOOT,
     START,

@@ -14,13 +14,8 @@ from controller.signing import signature_format, signing_keys
 from controller.signing.payload_signatures import key_id, verify_payload
 from controller.signing.signature_format import Direction, MessageKind
 from controller.signing.signing_keys import write_key_file
+from tests.controller.services.signed_site import backends, configured, station, text_of
 from tests.controller.services.test_app import running
-from tests.controller.signed_site import (
-    backends,
-    configured,
-    station,
-    text_of,
-)
 from tests.controller.signing.authors import compact
 from tests.controller.signing.files import write_policy
 from tests.controller.signing.house import TINA, signed

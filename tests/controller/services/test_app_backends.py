@@ -11,7 +11,7 @@ from trio_websocket import ConnectionClosed
 
 from controller.backends import failover
 from controller.model.rate_limits import Backoff
-from tests.controller.peers import (
+from tests.controller.services.simple_peers import (
     ACCEPTED,
     BOOT,
     START,

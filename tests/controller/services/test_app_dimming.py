@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from controller.services import dimming_service as dimming_desk
 from controller.store.evidence_files import EvidenceLog
 from controller.store.state_journal import StoreError
-from tests.controller.dimmed import (
+from tests.controller.services.dimmed_site import (
     MALLORY,
     MINIMUM_W,
     attached,
