@@ -13,7 +13,6 @@ from controller.cli.arguments import FAILED, OK, Subcommands, add_config, read_c
 from controller.config import Config
 from controller.model.exception_groups import leaves
 from controller.services import app
-from controller.services.eebus_connections import EebusListenError
 from controller.services.journal_log import log_handler
 from controller.services.policy_service import SigningSetupError
 from controller.stations.listener import ListenError
@@ -48,7 +47,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         gc.set_threshold(GC_THRESHOLD)
         trio.run(_run_until_signalled, config, strict_exception_groups=True)
-    except* (EebusListenError, ListenError, SigningSetupError, StoreError, TlsError, WebServerError) as group:
+    except* (ListenError, SigningSetupError, StoreError, TlsError, WebServerError) as group:
         for error in leaves(group):
             log.error("%s", error)
         status = FAILED

@@ -62,7 +62,6 @@ class App:
     def __init__(self, config: Config) -> None:
         self.port = 0
         self.web_port: int | None = None
-        self.eebus_port: int | None = None
         self._config = config
         self._ticked_at = trio.current_time()
         self._tally = ConnectionStats()
@@ -93,7 +92,7 @@ class App:
     async def run(self, *, task_status: trio.TaskStatus[App] = trio.TASK_STATUS_IGNORED) -> None:
         """Run until cancelled. Started once stations can connect.
 
-        Raises ListenError, WebServerError or EebusListenError where a port cannot be opened.
+        Raises ListenError or WebServerError where a port cannot be opened.
         """
         # The store outlives all others: what they persist while they end is still written.
         async with trio.open_nursery() as outer:
@@ -131,7 +130,6 @@ class App:
                 nursery.start_soon(self._dimming.run)
             if self._eebus is not None:
                 await nursery.start(self._eebus.run)
-                self.eebus_port = self._eebus.port
                 nursery.start_soon(serve_commands, Path(config.store.directory), self._eebus.commands)
             log.info(
                 "ready: %d stations, %d meters, listening on %s:%d",
@@ -146,6 +144,11 @@ class App:
     def close(self) -> None:
         """Close the store."""
         self._store.close()
+
+    @property
+    def eebus_port(self) -> int | None:
+        """Bound port of the EEBUS node; None without [eebus], 0 while it could not be opened."""
+        return None if self._eebus is None else self._eebus.port
 
     def view(self) -> SiteView:
         """What a person should see of the site now."""

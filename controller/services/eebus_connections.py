@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import random
+from collections.abc import Callable
 from typing import Protocol
 
 import msgspec
@@ -14,7 +15,7 @@ import trio
 from cryptography import x509
 
 from controller.model.exception_groups import leaves
-from controller.model.rate_limits import TokenBucket
+from controller.model.rate_limits import AddressCounter
 from controller.services.service_error import ServiceError
 from controller.transport.http_upgrade import (
     SWITCHING,
@@ -40,8 +41,8 @@ HANDSHAKE_S = 10.0
 """Time for TLS and the upgrade."""
 PING_S = 50.0
 PONG_S = 10.0
-MOST_CONNECTIONS = 32
-HANDSHAKES_PER_S = 10.0
+MOST_PER_ADDRESS = 8
+"""Connections of one address: one that opens many keeps no other from connecting."""
 BACK_OFF_S = ((0.0, 3.0), (3.0, 10.0), (10.0, 20.0))
 """Bounds of the random time before each attempt to dial; the last stays (SHIP 1.0.1, 12.2)."""
 
@@ -96,11 +97,10 @@ class EebusConnections:
         self._links: dict[str, _Link] = {}
         self._opened = 0
         self._context = SelfSignedContext(key, certificate, refusal_of)
-        self._room = trio.CapacityLimiter(MOST_CONNECTIONS)
-        self._rate = TokenBucket(HANDSHAKES_PER_S, burst=20)
+        self._addresses = AddressCounter(MOST_PER_ADDRESS)
 
-    async def listen(self, host: str, port: int, *, task_status: trio.TaskStatus[int]) -> None:
-        """Accept connections until cancelled; starts with the bound port. Raises EebusListenError."""
+    async def listen(self, host: str, port: int, on_bound: Callable[[int], None]) -> None:
+        """Accept connections until cancelled; `on_bound` is called with the port. Raises EebusListenError."""
         try:
             listeners = await trio.open_tcp_listeners(port, host=host)
         except OSError as error:
@@ -108,9 +108,8 @@ class EebusConnections:
                 f"eebus: {host}:{port} cannot be opened: {error.strerror or error}; "
                 "stop what uses it or set another eebus.port"
             ) from error
-        async with trio.open_nursery() as nursery:
-            await nursery.start(trio.serve_listeners, self._accept, listeners)
-            task_status.started(listeners[0].socket.getsockname()[1])
+        on_bound(listeners[0].socket.getsockname()[1])
+        await trio.serve_listeners(self._accept, listeners)
 
     async def dial(self, ski: str, target: Target) -> str:
         """Dial a partner and serve the connection until it is lost; return why it was not made, or empty."""
@@ -119,6 +118,9 @@ class EebusConnections:
             await self._dial(ski, target)
         except* _FAILURES as failed:
             reason = _reasons(failed)
+        except* Exception as error:
+            log.exception("EEBUS connection closed after an error ski=%s", ski, exc_info=error)
+            reason = "internal error"
         return reason
 
     async def _dial(self, ski: str, target: Target) -> None:
@@ -167,16 +169,10 @@ class EebusConnections:
 
     async def _accept(self, stream: trio.SocketStream) -> None:
         """Serve one accepted connection behind a barrier: its faults are nobody else's."""
-        peer = _peer(stream)
-        if self._rate.wait_s(trio.current_time()) > 0:
-            log.warning("EEBUS connection closed peer=%s reason=too many handshakes", peer)
-            await trio.aclose_forcefully(stream)
-            return
-        self._rate.take(trio.current_time())
-        try:
-            self._room.acquire_on_behalf_of_nowait(stream)
-        except trio.WouldBlock:
-            log.warning("EEBUS connection closed peer=%s reason=%d are open", peer, MOST_CONNECTIONS)
+        address, peer = _peer(stream)
+        if not self._addresses.enter(address):
+            if self._addresses.should_report(address):
+                log.warning("EEBUS connection closed peer=%s reason=%d are open", peer, MOST_PER_ADDRESS)
             await trio.aclose_forcefully(stream)
             return
         try:
@@ -186,7 +182,7 @@ class EebusConnections:
         except* Exception as error:
             log.exception("EEBUS connection closed after an error peer=%s", peer, exc_info=error)
         finally:
-            self._room.release_on_behalf_of(stream)
+            self._addresses.leave(address)
 
     async def _upgrade(self, stream: trio.SocketStream, peer: str) -> None:
         transport = SelfSignedTransport(stream)
@@ -277,9 +273,10 @@ def _bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def _peer(stream: trio.SocketStream) -> str:
+def _peer(stream: trio.SocketStream) -> tuple[str, str]:
+    """Return the address of a peer, and with its port."""
     try:
         host, port = stream.socket.getpeername()[:2]
     except OSError:
-        return "unknown"
-    return f"{host}:{port}"
+        return "", "unknown"
+    return str(host), f"{host}:{port}"

@@ -36,7 +36,8 @@ def load_identity(config: Config, eebus: EebusConfig, store: EebusStore, utc: fl
     ski = ski_of(x509.load_pem_x509_certificate(certificate))
     announcement = Announcement(
         ski=ski,
-        ship_id=shorten(f"{eebus.brand}-{eebus.model}-{ski[:12]}", 63),
+        # The unique end must survive: an id has 63 bytes.
+        ship_id=f"{shorten(f'{eebus.brand}-{eebus.model}', 50)}-{ski[:12]}",
         brand=eebus.brand,
         model=eebus.model,
         type="EnergyManagementSystem",

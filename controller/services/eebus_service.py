@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from controller.config.schema import Config, EebusConfig
 from controller.services.control_socket import Command, ControlError
-from controller.services.eebus_connections import EebusConnections, back_off_s
+from controller.services.eebus_connections import EebusConnections, EebusListenError, back_off_s
 from controller.services.eebus_discovery import EebusDiscovery
 from controller.services.eebus_identity import EebusIdentity, grid_meter, make_node
 from controller.services.eebus_limits import EebusLimits
@@ -36,6 +36,8 @@ log = logging.getLogger("controller.eebus")
 
 LONGEST_REGISTRATION_S = 3600.0
 LONGEST_REASON = 200
+LISTEN_RETRY_S = 30.0
+FAILED_STEP_S = 1.0
 LOG_EVERY_S = 5.0
 """Least time between two logged messages that were refused; all are counted."""
 
@@ -77,20 +79,37 @@ class EebusService:
         self._timer = DeadlineTimer(self._deadline)
         self._dial_timer = DeadlineTimer(self._next_dial)
         self._dials: dict[str, _Dial] = {}
+        self._listened = trio.Event()
         self._register_until = float("-inf")
         self._messages_refused = 0
         self._logged_at = float("-inf")
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Run until cancelled; started once partners can connect. Raises EebusListenError."""
+        """Run until cancelled; started once partners can connect, or the port could not be opened."""
         async with trio.open_nursery() as nursery:
-            self.port = await nursery.start(self._connections.listen, self._eebus.host, self._eebus.port)
-            log.info("EEBUS node ready port=%d ski=%s", self.port, self._announcement.ski)
             nursery.start_soon(self._keep_time)
             nursery.start_soon(self._keep_dialing, nursery)
+            nursery.start_soon(self._keep_listening)
+            await self._listened.wait()
             if self._eebus.discovery:
                 nursery.start_soon(self._discovery.run)
             task_status.started()
+
+    async def _keep_listening(self) -> None:
+        """Listen; a port that cannot be opened is tried again, and the site runs on."""
+        while True:
+            try:
+                await self._connections.listen(self._eebus.host, self._eebus.port, self._on_bound)
+            except EebusListenError as error:
+                log.error("%s", error)
+            self._listened.set()
+            await trio.sleep(LISTEN_RETRY_S)
+
+    def _on_bound(self, port: int) -> None:
+        self.port = port
+        log.info("EEBUS node ready port=%d ski=%s", port, self._announcement.ski)
+        self._discovery.announce(self._announcement)
+        self._listened.set()
 
     # -- connections: see ConnectionHandler -----------------------------------------------------------
 
@@ -263,8 +282,12 @@ class EebusService:
         while True:
             await self._timer.wait_due()
             now = trio.current_time()
-            self._limits.on_tick()
-            self._do(self._node.tick(now, self._utc_of(now)))
+            try:
+                self._limits.on_tick()
+                self._do(self._node.tick(now, self._utc_of(now)))
+            except Exception:  # the site runs on, whatever a partner has caused
+                log.exception("EEBUS step failed")
+                await trio.sleep(FAILED_STEP_S)
             if self._announced_register and now >= self._register_until:
                 self._announce_register()
 

@@ -18,6 +18,7 @@ from trio_websocket import (
     WebSocketConnection,
     wrap_client_stream,
 )
+from wsproto.events import BytesMessage
 
 from controller.config import Config
 from controller.config.loader import check_config
@@ -169,6 +170,10 @@ class SocketGuard:
 
     async def send(self, message: bytes) -> None:
         await self.connection.send_message(message)
+
+    async def send_fragment(self, data: bytes) -> None:
+        """Send a frame of a message that is not finished."""
+        await self.connection._send(BytesMessage(data, message_finished=False))
 
     async def send_control(self, **message: Any) -> None:
         await self.send(

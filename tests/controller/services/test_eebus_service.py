@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import socket
 import ssl
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -16,8 +17,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from msgspec.structs import replace
 from trio_websocket import ConnectionClosed
+from wsproto.utilities import LocalProtocolError
 
+from controller.services import eebus_service
 from controller.services.app import App
 from controller.services.control_socket import ControlError
 from controller.store.evidence_files import FOLDER, evidence_files
@@ -297,6 +301,72 @@ async def test_reconnection_of_the_same_guard_replaces_the_old_one(tmp_path: Pat
         assert await second.write_limit(8000) == 0
         await first.until_closed()
         assert len(status(app).partners) == 1
+
+
+async def test_port_in_use_is_logged_and_the_site_runs_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(eebus_service, "LISTEN_RETRY_S", 0.05)
+    identity = Identity(tmp_path)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        config = configured(tmp_path, eebus=PARTNER.format(identity.ski))
+        assert config.eebus is not None
+        config = replace(config, eebus=replace(config.eebus, port=port))
+        async with running(config) as app:
+            assert f"eebus: 127.0.0.1:{port} cannot be opened" in caplog.text
+            assert app.status().healthy
+            taken.close()
+            caplog.set_level(logging.INFO)
+            await logged(caplog, f"EEBUS node ready port={port}")
+            async with guard(app, identity) as box:
+                assert await box.write_limit(8000) == 0
+
+
+async def test_fragments_without_end_close_the_connection(tmp_path: Path) -> None:
+    identity = Identity(tmp_path)
+    config = configured(tmp_path, eebus=PARTNER.format(identity.ski))
+    async with running(config) as app:
+        async with guard(app, identity) as box:
+            with suppress(ConnectionClosed, LocalProtocolError):
+                for _ in range(1000):
+                    await box.send_fragment(b" " * 1024)
+            await box.until_closed()
+        async with guard(app, identity) as box:
+            assert await box.write_limit(8000) == 0
+
+
+async def test_one_address_with_many_connections_is_bounded(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running(configured(tmp_path)) as app:
+        assert app.eebus_port is not None
+        streams = [await trio.open_tcp_stream("127.0.0.1", app.eebus_port) for _ in range(12)]
+        await logged(caplog, "EEBUS connection closed")
+        for stream in streams:
+            await trio.aclose_forcefully(stream)
+
+
+async def test_failed_step_is_logged_and_the_next_follows(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(eebus_service, "FAILED_STEP_S", 0.01)
+    identity = Identity(tmp_path)
+    config = configured(tmp_path, eebus=PARTNER.format(identity.ski))
+    failures = iter([True])
+
+    def fail_once(*_: object) -> list[object]:
+        if next(failures, False):
+            raise RuntimeError("unforeseen")
+        return []
+
+    monkeypatch.setattr("drivers.eebus.spine_device.HEARTBEAT_S", 0.05)
+    monkeypatch.setattr("drivers.eebus.eebus_node.EebusNode.tick", fail_once)
+    async with running(config) as app:
+        await logged(caplog, "EEBUS step failed")
+        assert app.status().healthy
 
 
 async def test_status_over_the_control_socket_is_complete(tmp_path: Path) -> None:
