@@ -9,7 +9,9 @@ and all of it before the first reading. Which way round a contact is wired is it
 when it is open (normally closed) shows a broken wire as what it is, a limit; one that dims when it is
 closed cannot. Because a broken wire and a command look the same, neither ends by itself.
 
-A contact that changes counts once it was read the same for `settle_s`: they bounce.
+A contact that changes counts once it was read the same for `settle_s`: they bounce. A contact that changes
+`CHATTER_CHANGES` times in `CHATTER_S` chatters: it dims as before, and lifts only after so long at rest. Its
+changes are counted, not recorded one by one.
 """
 
 from __future__ import annotations
@@ -21,6 +23,9 @@ import msgspec
 
 from controller.dimming.dimming_command import lowest
 from controller.dimming.effective_limit import SourceLimit
+
+CHATTER_S = 60.0
+CHATTER_CHANGES = 6
 
 Level = bool | None
 """Of an input: closed, open, or nobody knows (None)."""
@@ -47,12 +52,26 @@ class DigitalInputsSettings(msgspec.Struct, frozen=True, kw_only=True):
     lost_after_s: float = 5.0
 
 
+class ChatterReport(msgspec.Struct, frozen=True):
+    """A contact that began to chatter, or is at rest again after so many changes."""
+
+    contact: str
+    changes: int
+    is_over: bool
+
+
 class _Position(msgspec.Struct):
-    """Where one contact is: what counts, and since when it is read otherwise."""
+    """The level of one contact that counts, and since when another one is read.
+
+    `changes`: when the level read changed, of the last `CHATTER_S`.
+    """
 
     level: Level
     other: Level = None
     since: float | None = None
+    newest: Level = None
+    changes: list[float] = []
+    count: int = 0
 
 
 class DigitalInputs:
@@ -63,6 +82,7 @@ class DigitalInputs:
         self._settings = settings
         self._positions: list[_Position] | None = None
         self._read_at: float | None = None
+        self._reports: list[ChatterReport] = []
 
     def read(self, levels: Sequence[Level], now: float) -> None:
         """The inputs were read, all of them at once."""
@@ -72,10 +92,10 @@ class DigitalInputs:
         self._read_at = now
         if self._positions is None or lost:
             # What was there before is no measure; what bounces now is mended by the next readings.
-            self._positions = [_Position(level) for level in levels]
+            self._positions = [_Position(level, newest=level) for level in levels]
             return
-        for position, level in zip(self._positions, levels, strict=True):
-            self._move(position, level, now)
+        for contact, position, level in zip(self._settings.contacts, self._positions, levels, strict=True):
+            self._move(contact, position, level, now)
 
     def limits(self, now: float) -> tuple[SourceLimit, ...]:
         """What holds now."""
@@ -90,12 +110,36 @@ class DigitalInputs:
             return None
         return self._read_at + self._settings.lost_after_s
 
-    def _move(self, position: _Position, level: Level, now: float) -> None:
+    def take_reports(self) -> list[ChatterReport]:
+        """Return the contacts that began or ceased to chatter since the last call."""
+        reports, self._reports = self._reports, []
+        return reports
+
+    def _watch_chatter(self, contact: DigitalInput, position: _Position, level: Level, now: float) -> bool:
+        """Count changes; return True while there were too many of them in the last minute."""
+        chattered = position.count > 0
+        position.changes = [at for at in position.changes if now - at < CHATTER_S]
+        if level is not position.newest:
+            position.newest = level
+            position.changes.append(now)
+            del position.changes[:-CHATTER_CHANGES]
+            position.count += 1 if chattered else 0
+        if len(position.changes) >= CHATTER_CHANGES and not chattered:
+            position.count = CHATTER_CHANGES
+            self._reports.append(ChatterReport(contact.name, CHATTER_CHANGES, is_over=False))
+        elif chattered and not position.changes:
+            self._reports.append(ChatterReport(contact.name, position.count, is_over=True))
+            position.count = 0
+        return position.count > 0
+
+    def _move(self, contact: DigitalInput, position: _Position, level: Level, now: float) -> None:
+        chatters = self._watch_chatter(contact, position, level, now)
+        lifts = contact.is_on(position.level) and not contact.is_on(level)
         if level is position.level:
             position.since = None
         elif position.since is None or position.other is not level:
             position.other, position.since = level, now
-        elif now - position.since >= self._settings.settle_s:
+        elif now - position.since >= (CHATTER_S if chatters and lifts else self._settings.settle_s):
             position.level, position.since = level, None
 
     def _lost(self, now: float) -> bool:

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 
 from controller.dimming import dimming_records
 from controller.dimming.acknowledgement import digest
-from controller.dimming.digital_inputs import DigitalInputs
+from controller.dimming.digital_inputs import ChatterReport, DigitalInputs
 from controller.dimming.dimming_command import DimmingCommand
 from controller.dimming.dimming_records import CommandMoments, CommandStanding, OpenCommand
 from controller.dimming.dimming_settings import DimmingSettings
@@ -37,6 +37,7 @@ from controller.dimming.events import (
     EebusReported,
     InputsRead,
     Measured,
+    MemoryChecked,
     NotifyBackends,
     PersistDimming,
     RecordEvidence,
@@ -55,6 +56,8 @@ from drivers.eebus import lpc
 
 REFUSALS_A_MINUTE = 60
 """So many go on record."""
+LOGGED_A_MINUTE = 6
+"""Refusals that are logged."""
 MOST_OPEN = 16
 """Commands whose effect is told; of more, the newest."""
 DECISIONS_APART_S = 60.0
@@ -82,6 +85,7 @@ class DimmingController:
         }
         self._verification = _verification(settings, signatures)
         self._clock_trusted = False
+        self._memory_durable = True
         self._recalled: DimmingMemory | None = None
         """Taken over while the time was not known: once it is, it is looked at again."""
         self._effective = EffectiveLimit()
@@ -90,6 +94,7 @@ class DimmingController:
         self._measurement: Measurement | None = None
         self._open: list[OpenCommand] = []
         self._refusals = TokenBucket(REFUSALS_A_MINUTE / 60, burst=REFUSALS_A_MINUTE)
+        self._logged = TokenBucket(LOGGED_A_MINUTE / 60, burst=LOGGED_A_MINUTE)
         self._decisions: Mapping[EvseRef, tuple[float, str]] = {}
         self._decided_at = -math.inf
 
@@ -145,12 +150,15 @@ class DimmingController:
                 actions += self._on_eebus(event, at)
             case InputsRead(source=source, levels=levels):
                 self._contacts[source].read(levels, now)
+                actions += [_chatter_entry(source, each) for each in self._contacts[source].take_reports()]
             case Measured(devices_w=devices_w, grid_w=grid_w):
                 actions += self._measured(_measurement(now, devices_w, grid_w), at)
             case Decided(decisions=decisions):
                 self._decisions = decisions
             case ClockTrusted(trusted=trusted):
                 self._trust(trusted, at)
+            case MemoryChecked(durable=durable):
+                self._memory_durable = durable
             case DimmingTick():
                 for source in self._guards:
                     actions += self._on_eebus(EebusReported(source, lpc.Tick()), at)
@@ -163,7 +171,12 @@ class DimmingController:
         holding = {*self._effective.sources} | {
             name for name, words in self._words.items() if words.stands(at.now)
         }
-        situation = Situation(utc=at.utc, clock_trusted=self._clock_trusted, holding=holding)
+        situation = Situation(
+            utc=at.utc,
+            clock_trusted=self._clock_trusted,
+            memory_durable=self._memory_durable,
+            holding=holding,
+        )
         verdict = self._verification.judge(event.received, situation)
         done: list[DimmingAction] = []
         standing: CommandStanding | None = None
@@ -193,8 +206,20 @@ class DimmingController:
             *self._on_record(event, verdict, answer, at),
             *done,
             CommandAnswer(event.token, answer, accepted, verdict.reason),
-            DimmingLogEntry(logging.INFO if accepted else logging.WARNING, _told(event, verdict)),
+            *self._log_entry(event, verdict, at),
         ]
+
+    def _log_entry(
+        self, event: CommandReceived, verdict: CommandVerdict, at: CommandMoments
+    ) -> list[DimmingAction]:
+        """Return the line for the log; of refusals, not more than `LOGGED_A_MINUTE`."""
+        if verdict.reason is None:
+            return [DimmingLogEntry(logging.INFO, _told(event, verdict))]
+        if not self._logged.try_take(at.now):
+            return []
+        unlogged = self._logged.pop_rejected()
+        more = f" ({unlogged} more refusals were not logged)" if unlogged else ""
+        return [DimmingLogEntry(logging.WARNING, _told(event, verdict) + more)]
 
     def _obey(self, command: DimmingCommand, source: str, at: CommandMoments) -> SourceLimit:
         """Take a command's word; what it asks for, on our clock."""
@@ -400,6 +425,14 @@ class DimmingController:
     @property
     def _sources(self) -> tuple[LimitSource | EebusSource | DigitalInputs, ...]:
         return (*self._words.values(), *self._guards.values(), *self._contacts.values())
+
+
+def _chatter_entry(source: str, report: ChatterReport) -> DimmingLogEntry:
+    name = f"source={source} contact={report.contact} changes={report.changes}"
+    if report.is_over:
+        return DimmingLogEntry(logging.INFO, f"contact at rest again {name}")
+    text = f"contact chatters {name}: it lifts only after a minute of rest; check its wiring and its relay"
+    return DimmingLogEntry(logging.WARNING, text)
 
 
 def _guards(

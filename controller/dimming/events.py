@@ -86,6 +86,12 @@ class ClockTrusted(msgspec.Struct, frozen=True):
     trusted: bool
 
 
+class MemoryChecked(msgspec.Struct, frozen=True):
+    """The store of obeyed commands can be written from now on, or cannot."""
+
+    durable: bool
+
+
 class DimmingTick(msgspec.Struct, frozen=True):
     """Time has passed."""
 
@@ -99,6 +105,7 @@ DimmingEvent = (
     | Measured
     | Decided
     | ClockTrusted
+    | MemoryChecked
     | DimmingTick
 )
 

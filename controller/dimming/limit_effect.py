@@ -19,6 +19,8 @@ PATIENCE_S = 60.0
 """A limit that is not reached by then has failed, though it may still be reached."""
 EXCEEDED_S = 10.0
 """How long the draw may be above a limit that was reached: a car takes a moment to follow."""
+VOLTAGE_BAND = 1.1
+"""A limit is turned into A by the nominal voltage; the draw may be higher by the voltage (EN 50160)."""
 APART_S = 300.0
 """How often the draw under a limit goes on record."""
 
@@ -123,7 +125,7 @@ class EffectWatch:
     def _kept(self, measurement: Measurement) -> bool:
         """Whether the draw is measured, and not above any limit."""
         total, drawn_w = self.effective.total, measurement.drawn_w
-        if total is not None and (drawn_w is None or drawn_w > total.watts):
+        if total is not None and (drawn_w is None or drawn_w > total.watts * VOLTAGE_BAND):
             return False
         return not self._above(measurement, unknown=True)
 
@@ -133,7 +135,7 @@ class EffectWatch:
         return tuple(
             ref
             for ref, bound in sorted(self.effective.evses.items())
-            if (unknown if (watts := draws.get(ref)) is None else watts > bound.watts)
+            if (unknown if (watts := draws.get(ref)) is None else watts > bound.watts * VOLTAGE_BAND)
         )
 
     def _outcome(self, phase: str, at: float) -> LimitOutcome:

@@ -54,9 +54,6 @@ SIMULTANEITY = {
 }
 """By the number of devices; the last holds for that number and more."""
 
-STEP_A = 0.1
-"""The finest current that charging profiles carry (OCPP 1.6 ed. 2, 7.14: one digit)."""
-
 
 def minimum_w(devices: int, heat_w: Sequence[float] = ()) -> float:
     """What `devices` keep together behind an energy management system (W).
@@ -84,17 +81,6 @@ def device_count(circuits: Sequence[str], counting: Counting) -> int:
     if counting == "evse":
         return len(circuits)
     return len(set(circuits)) if counting == "circuit" else min(len(circuits), 1)
-
-
-def current_a(watts: float, phases: int, voltage: float, min_a: float) -> float:
-    """The current per phase (A) that a device may be given for so many W, rounded down.
-
-    IEC 61851-1 knows no current below 6 A: less than `min_a` is a pause, 0. On three phases at 230 V the
-    4.2 kW of direct control are 6.0 A, and a pause where the voltage is 234 V; on one phase 18.2 A.
-    """
-    exact_a = watts / (phases * voltage)
-    rounded_a = math.floor(exact_a / STEP_A + 1e-9) * STEP_A
-    return round(rounded_a, 1) if rounded_a >= min_a - 1e-9 else 0.0
 
 
 def grid_draw_w(devices_w: float | None, grid_w: float | None) -> float | None:

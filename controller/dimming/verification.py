@@ -29,6 +29,10 @@ MOST_AHEAD_S = 86_400.0
 """How far ahead a command may begin: what is further may as well be a clock that is wrong."""
 LONGEST_S = 7 * 86_400.0
 """How long a limit may hold by one command: longer than any that section 14a is for."""
+MOST_SKIPPED = 2**32
+"""Sequences that one command may skip. Those made from a clock may be as high as its microseconds."""
+KEYS_KEPT = 64
+ANY_KEY = ""
 IDS_KEPT = 64
 """Of each source, the newest."""
 
@@ -51,6 +55,8 @@ class Reason(enum.StrEnum):
     TOO_LONG = "too-long"
     REPLAYED = "replayed"
     SEQUENCE_BACK = "sequence-back"
+    SEQUENCE_AHEAD = "sequence-ahead"
+    NO_MEMORY = "memory-unavailable"
     LOWER_ROLE = "lower-role"
     """It would lift what a higher role has set."""
 
@@ -69,17 +75,31 @@ class Issuers(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CommandContext(msgspec.Struct, frozen=True):
-    """What was obeyed before of one source: words to save."""
+    """The commands of one source that were obeyed: last sequence, ids, and the last sequence of each key.
+
+    Sequences count per key: who holds one key of a role cannot lock the others out.
+    """
 
     sequence: int = 0
     ids: tuple[str, ...] = ()
+    keys: Mapping[str, int] = {}
+
+    def last_of(self, keys: Collection[str]) -> int:
+        """Return the last sequence of these keys; of none, or before any key was recorded, of the source."""
+        if not keys or not self.keys:
+            return self.sequence
+        return max(self.keys.get(key, self.keys.get(ANY_KEY, 0)) for key in keys)
 
 
 class Situation(msgspec.Struct, frozen=True, kw_only=True):
-    """What a command is judged in. `utc` is POSIX s; `holding` are the sources whose limits hold now."""
+    """What a command is judged in. `utc` is POSIX s; `holding` are the sources whose limits hold now.
+
+    `memory_durable`: False while the ids and sequences of obeyed commands cannot be stored.
+    """
 
     utc: float
     clock_trusted: bool
+    memory_durable: bool = True
     holding: Collection[str] = ()
 
 
@@ -138,12 +158,13 @@ class Verification:
             issuer = self._issuer(command, proof)
             verdict = replace(verdict, source=issuer.id)
             self._check_scope(command)
-            self._check_order(command, issuer.id)
+            keys = frozenset(each.key for each in proof.signers if command.issuer.role in each.roles)
+            self._check_order(command, issuer.id, keys, situation)
             _check_time(command, situation)
             self._check_rank(command, issuer, situation.holding)
         except _RefusedError as error:
             return replace(verdict, reason=error.reason, detail=str(error))
-        self._note(command, issuer.id)
+        self._note(command, issuer.id, keys)
         return verdict
 
     def _issuer(self, command: DimmingCommand, proof: CommandProof) -> Issuers:
@@ -172,15 +193,23 @@ class Verification:
         if strangers:
             raise _RefusedError(Reason.OUT_OF_SCOPE, f"{strangers[0]} is no steerable EVSE of this site")
 
-    def _check_order(self, command: DimmingCommand, source: str) -> None:
+    def _check_order(
+        self, command: DimmingCommand, source: str, keys: frozenset[str], situation: Situation
+    ) -> None:
+        if not situation.memory_durable:
+            reason = "the memory of obeyed commands cannot be stored: check the controller's disk"
+            raise _RefusedError(Reason.NO_MEMORY, reason)
         said = self._said.get(source, CommandContext())
+        last = said.last_of(keys)
         if command.command_id in said.ids:
             raise _RefusedError(Reason.REPLAYED, f"command {command.command_id!r} was obeyed before")
-        if command.sequence <= said.sequence:
-            raise _RefusedError(
-                Reason.SEQUENCE_BACK,
-                f"sequence {command.sequence}, and {said.sequence} was the last of {source}",
-            )
+        if command.sequence <= last:
+            reason = f"sequence {command.sequence}, and {last} was the last of {source}"
+            raise _RefusedError(Reason.SEQUENCE_BACK, reason)
+        most = max(last + MOST_SKIPPED, int((situation.utc + MOST_AHEAD_S) * 1e6))
+        if command.sequence > most:
+            reason = f"sequence {command.sequence} is too far ahead: {most} is the most now"
+            raise _RefusedError(Reason.SEQUENCE_AHEAD, reason)
 
     def _check_rank(self, command: DimmingCommand, issuer: Issuers, holding: Collection[str]) -> None:
         """Who lifts what he has not set means what somebody else has set: a higher one's stays."""
@@ -190,9 +219,15 @@ class Verification:
         if higher:
             raise _RefusedError(Reason.LOWER_ROLE, f"{higher[0]} of a higher role limits the site")
 
-    def _note(self, command: DimmingCommand, source: str) -> None:
-        ids = (*self._said.get(source, CommandContext()).ids, command.command_id)[-IDS_KEPT:]
-        self._said[source] = CommandContext(command.sequence, ids)
+    def _note(self, command: DimmingCommand, source: str, keys: frozenset[str]) -> None:
+        said = self._said.get(source, CommandContext())
+        ids = (*said.ids, command.command_id)[-IDS_KEPT:]
+        # Before keys were recorded, the last sequence was that of any key.
+        last = dict(said.keys) or {ANY_KEY: said.sequence}
+        floor = last.pop(ANY_KEY, 0)
+        last |= dict.fromkeys(keys, command.sequence)
+        newest = {ANY_KEY: floor, **dict(list(last.items())[-KEYS_KEPT:])}
+        self._said[source] = CommandContext(max(said.sequence, command.sequence), ids, newest)
 
 
 def _check_time(command: DimmingCommand, situation: Situation) -> None:

@@ -39,6 +39,7 @@ from controller.dimming.events import (
     EebusReported,
     InputsRead,
     Measured,
+    MemoryChecked,
     NotifyBackends,
     PersistDimming,
     RecordEvidence,
@@ -144,6 +145,7 @@ class DimmingService:
         if received is None:
             return data_transfer.not_understood(payload)
         self._tokens += 1
+        self._feed(MemoryChecked(not self._store.status.error))
         self._feed(CommandReceived(self._tokens, self._config.site.backend or "", received))
         answer = self._answer
         assert answer is not None  # the desk answers each at once

@@ -1,8 +1,8 @@
 """What the grid operator leaves the steerable EVSEs (section 14a EnWG), in amperes.
 
 What is limited is their draw from the grid: what the site's own generation supplies at the same moment comes
-on top, as far as the meter of the grid connection proves it. A limit in W is turned into A with the highest
-voltage that is measured there, so that the power is kept whatever the voltage does.
+on top, as far as the meter of the grid connection proves it. A limit in W is turned into A by the nominal
+voltage at most: 4.2 kW are 6 A on three phases then, and no pause, at any voltage that a grid has.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from controller.load_management.allocation.constraints import TENTHS, DimmedGrou
 from controller.load_management.events import SiteDimmed
 from controller.load_management.site_tree import EvseNode
 
+NOMINAL_V = 230.0
+"""Line to neutral (EN 50160). 4.2 kW on three phases are 6.09 A."""
 HOLD_S = 2 * 3600.0
 """How long a station keeps to a limit without a word from us, where nobody knows its end: the least time that
 a failsafe value holds by EEBUS LPC."""
@@ -40,10 +42,11 @@ class DimmingCap:
         dimmed = self._dimmed
         if not self._bounds_all:
             return None
-        first, second, third = (_watts(watts) / highest_v for watts in dimmed.phases_w)
+        volts = min(highest_v, NOMINAL_V)
+        first, second, third = (_watts(watts) / volts for watts in dimmed.phases_w)
         return DimmedGroup(
             phases_a=(first, second, third),
-            sum_a=_watts(dimmed.total_w) / highest_v + own_a,
+            sum_a=_watts(dimmed.total_w) / volts + own_a,
             name=dimmed.why,
         )
 
@@ -67,7 +70,7 @@ class DimmingCap:
         watts = self._dimmed.evses_w.get(evse.ref) if evse.steerable else None
         if watts is None:
             return None
-        amps = tenths_down(watts / (highest_v * sum(phases))) / TENTHS
+        amps = tenths_down(watts / (min(highest_v, NOMINAL_V) * sum(phases))) / TENTHS
         return amps, self._dimmed.whys.get(evse.ref, self._dimmed.why)
 
 

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Literal
 
 import pytest
 
-from controller.dimming.digital_inputs import DigitalInput, DigitalInputs, DigitalInputsSettings, Level
+from controller.dimming.digital_inputs import (
+    CHATTER_S,
+    DigitalInput,
+    DigitalInputs,
+    DigitalInputsSettings,
+    Level,
+)
 
 OPEN, CLOSED, UNKNOWN = False, True, None
 CLOSER = DigitalInput(name="S1", watts=4200, on_when="closed")
@@ -123,3 +130,38 @@ def test_readings_that_stay_away_dim_and_the_first_new_one_counts() -> None:
 def test_another_number_of_inputs_is_a_mistake() -> None:
     with pytest.raises(ValueError, match="2 contacts, not 1"):
         contacts(CLOSER, OPENER).read([OPEN], 0)
+
+
+def test_contact_that_chatters_lifts_only_after_a_minute_of_rest() -> None:
+    source = contacts(CLOSER)
+    source.read([OPEN], 0)
+    lifted = []
+    for second in range(1, 41):
+        source.read([CLOSED if second % 4 < 2 else OPEN], second)
+        lifted.append(holds(source, second) is None)
+    assert sum(a and not b for a, b in pairwise(lifted)) <= 3
+    assert holds(source, 40) == 4200
+    [began] = source.take_reports()
+    assert (began.contact, began.is_over) == ("S1", False)
+    last = 40
+    for second in range(41, 140):
+        source.read([OPEN], second)
+        if holds(source, second) is None:
+            break
+        last = second
+    assert last + 1 - 41 >= CHATTER_S
+    for second in range(last + 1, last + 5):
+        source.read([OPEN], second)
+    [ended] = source.take_reports()
+    assert ended.is_over
+    assert ended.changes > 10
+
+
+def test_contact_that_chatters_dims_at_once() -> None:
+    source = contacts(CLOSER)
+    source.read([OPEN], 0)
+    for second in range(1, 21):
+        source.read([CLOSED if second % 2 else OPEN], second)
+    source.read([CLOSED], 21)
+    source.read([CLOSED], 21.5)
+    assert holds(source, 21.5) == 4200

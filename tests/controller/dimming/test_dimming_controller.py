@@ -11,6 +11,7 @@ import pytest
 from controller.dimming.digital_inputs import DigitalInput, DigitalInputsSettings
 from controller.dimming.dimming_controller import (
     DECISIONS_APART_S,
+    LOGGED_A_MINUTE,
     MOST_OPEN,
     REFUSALS_A_MINUTE,
     DimmingController,
@@ -22,9 +23,11 @@ from controller.dimming.events import (
     CommandReceived,
     Decided,
     DimmingChanged,
+    DimmingLogEntry,
     DimmingMemory,
     DimmingTick,
     InputsRead,
+    MemoryChecked,
     NotifyBackends,
     PersistDimming,
     SourceLimited,
@@ -335,3 +338,38 @@ def test_contacts_dim_until_they_are_read_and_when_they_are_not() -> None:
     assert talk.desk.deadline(5) == 10
     talk.on(DimmingTick(), 10)
     assert talk.total_w == 9000
+
+
+def test_refusals_in_the_log_are_rationed_and_counted() -> None:
+    talk = Talk()
+    lines = []
+    for number in range(100):
+        talk.sends(command(number + 1), "mallory", at=float(number))
+        lines += talk.of(DimmingLogEntry)
+    assert len(lines) <= 2 * LOGGED_A_MINUTE + 5
+    assert any("more refusals were not logged" in line.text for line in lines)
+    assert talk.sends(command(200), "dso")["status"] == "partly"
+
+
+def test_signed_command_is_refused_while_the_store_cannot_be_written() -> None:
+    talk = Talk()
+    talk.on(MemoryChecked(False))
+    told = talk.sends(command(1), "dso")
+    assert (told["status"], told["reason"]) == ("refused", "memory-unavailable")
+    assert talk.total_w is None
+    talk.on(MemoryChecked(True))
+    assert talk.sends(command(1), "dso")["status"] != "refused"
+
+
+def test_contact_that_chatters_is_logged_once() -> None:
+    contact = DigitalInput(name="S1", watts=4200, on_when="closed")
+    source = SourceSettings(id="box", kind="contact", contacts=DigitalInputsSettings(contacts=(contact,)))
+    talk = Talk(msgspec.structs.replace(SETTINGS, sources=(source,)))
+    entries, records = [], 0
+    for second in range(60):
+        talk.on(InputsRead("box", (second % 4 < 2,)), float(second))
+        entries += [entry for entry in talk.of(DimmingLogEntry) if "chatters" in entry.text]
+        records += len(talk.recorded(EvidenceKind.LIMIT))
+    assert len(entries) == 1
+    assert "source=box contact=S1" in entries[0].text
+    assert records <= 4

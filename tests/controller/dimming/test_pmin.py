@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from controller.dimming.pmin import (
     SIMULTANEITY,
     Counting,
-    current_a,
     device_count,
     device_minimum_w,
     grid_draw_w,
@@ -61,38 +58,6 @@ def test_one_more_device_never_lowers_the_minimum() -> None:
 def test_what_counts_as_a_device(counting: Counting, count: int) -> None:
     assert device_count(["a", "a", "b", "a"], counting) == count
     assert device_count([], counting) == 0
-
-
-@pytest.mark.parametrize(
-    ("watts", "phases", "voltage", "amps"),
-    [
-        (4200, 3, 230, 6.0),  # 6.087
-        (4200, 2, 230, 9.1),
-        (4200, 1, 230, 18.2),
-        (4140, 3, 230, 6.0),  # exactly 6
-        (4139, 3, 230, 0.0),
-        (4200, 3, 234, 0.0),  # 5.98: a pause, at a voltage that any grid has
-        (1380, 1, 230, 6.0),
-        (1379, 1, 230, 0.0),
-        (7560, 3, 230, 10.9),
-        (0, 3, 230, 0.0),
-    ],
-)
-def test_power_becomes_a_current_that_a_car_may_take(
-    watts: float, phases: int, voltage: float, amps: float
-) -> None:
-    assert current_a(watts, phases, voltage, 6.0) == amps
-
-
-@given(st.floats(0, 200_000), st.sampled_from([1, 2, 3]), st.floats(207, 253))
-def test_a_current_never_takes_more_than_the_power_and_never_less_than_six_amps(
-    watts: float, phases: int, voltage: float
-) -> None:
-    amps = current_a(watts, phases, voltage, 6.0)
-    assert amps * phases * voltage <= watts + 1e-3
-    assert amps == 0 or amps >= 6
-    if amps == 0:
-        assert watts < 6.1 * phases * voltage
 
 
 @pytest.mark.parametrize(

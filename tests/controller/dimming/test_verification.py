@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from controller.dimming.verification import (
+    ANY_KEY,
     IDS_KEPT,
     LONGEST_S,
     MOST_AHEAD_S,
@@ -28,6 +30,7 @@ ISSUERS = (
     Issuers(id="bench", role="commissioning", signed=False),
 )
 NOW = Situation(utc=NOON + 10, clock_trusted=True)
+FULL_DISK = Situation(utc=NOON + 10, clock_trusted=True, memory_durable=False)
 
 
 def verification() -> Verification:
@@ -46,6 +49,8 @@ def forged(payload: dict[str, Any]) -> bytes:
 
 
 CASES: list[tuple[str, bytes, Situation, Reason]] = [
+    ("a sequence far ahead", signed(command(2**53 - 1), "dso"), NOW, Reason.SEQUENCE_AHEAD),
+    ("a full disk", signed(command(2), "dso"), FULL_DISK, Reason.NO_MEMORY),
     ("no JSON", b"{", NOW, Reason.MALFORMED),
     ("no signature", signed(command(2)), NOW, Reason.UNSIGNED),
     ("no signature, unknown role", signed(command(2, role="king")), NOW, Reason.UNSIGNED),
@@ -163,6 +168,47 @@ def test_memory_has_an_end_and_the_oldest_copy_is_still_refused() -> None:
     judge = verification()
     for number in range(1, IDS_KEPT + 10):
         obeyed(judge, signed(command(number), "dso"))
-    assert judge.said == {"dso": CommandContext(number, judge.said["dso"].ids)}
+    keys = {ANY_KEY: 0, "k-dso": number}
+    assert judge.said == {"dso": CommandContext(number, judge.said["dso"].ids, keys)}
     assert len(judge.said["dso"].ids) == IDS_KEPT
     assert judge.judge(signed(command(1), "dso"), NOW).reason is Reason.SEQUENCE_BACK
+
+
+def test_sequence_far_ahead_is_refused_and_locks_nobody_out() -> None:
+    judge = verification()
+    obeyed(judge, signed(command(17), "dso"))
+    ahead = signed(command(2**53 - 1), "dso")
+    assert judge.judge(ahead, NOW).reason is Reason.SEQUENCE_AHEAD
+    unsigned = signed(command(2**53 - 1, role="commissioning"))
+    assert judge.judge(unsigned, NOW).reason is Reason.SEQUENCE_AHEAD
+    obeyed(judge, signed(command(18), "dso"))
+    obeyed(judge, signed(command(1, role="commissioning")))
+
+
+def test_sequences_from_a_clock_are_obeyed() -> None:
+    judge = verification()
+    obeyed(judge, signed(command(3), "dso"))
+    obeyed(judge, signed(command(int(NOON * 1e6)), "dso"))
+
+
+def test_one_key_does_not_lock_another_of_its_role_out() -> None:
+    signatures = PlainSignatures()
+    signatures.known = {"dso": DSO, "second": msgspec.structs.replace(DSO, key="k-second")}
+    judge = Verification(POINT, [EvseRef("CS01", 1)], ISSUERS, {}, signatures)
+    obeyed(judge, signed(command(4_000_000_000), "second"))
+    obeyed(judge, signed(command(18), "dso"))
+    assert judge.judge(signed(command(17), "dso"), NOW).reason is Reason.SEQUENCE_BACK
+    assert judge.judge(signed(command(19), "second"), NOW).reason is Reason.SEQUENCE_BACK
+
+
+def test_memory_from_before_keys_were_recorded_counts_for_every_key() -> None:
+    judge = verification()
+    judge.recall({"dso": CommandContext(9)})
+    assert judge.judge(signed(command(9), "dso"), NOW).reason is Reason.SEQUENCE_BACK
+    obeyed(judge, signed(command(10), "dso"))
+
+
+def test_command_is_refused_while_its_id_cannot_be_stored() -> None:
+    judge = verification()
+    assert judge.judge(signed(command(1), "dso"), FULL_DISK).reason is Reason.NO_MEMORY
+    obeyed(judge, signed(command(1), "dso"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from controller.dimming.pmin import minimum_w
+from controller.load_management.allocation.dimming_cap import DimmingCap
 from controller.load_management.events import SiteDimmed
 from controller.model.observations import BackendLimit, EvseRef, ProfilesTouched
 from tests.controller.load_management.toysite import Car, ToySite, ToyStation, grid, station
@@ -232,3 +233,18 @@ def test_nobody_is_held_below_his_floor_when_it_is_over() -> None:
     leases = len(site.station("S001").leases)
     site.run(600)
     assert len(site.station("S001").leases) == leases, "an idle station is not written to"
+
+
+@pytest.mark.parametrize("voltage", [207.0, 230.0, 234.0, 240.0, 253.0])
+def test_direct_control_of_4200_w_is_never_a_pause(voltage: float) -> None:
+    evse = steerable(0).evse
+    cap = DimmingCap()
+    cap.dim(SiteDimmed(evses_w={evse.ref: 4200.0}, why=WHY))
+    found = cap.cap(evse, (True, True, True), voltage)
+    assert found is not None
+    assert found[0] >= 6.0
+    group = DimmingCap()
+    group.dim(dim(4200.0))
+    steered = group.steered(voltage, 0.0)
+    assert steered is not None
+    assert steered.sum_a >= 18.0
