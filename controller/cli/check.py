@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import sys
+import time
 
 from controller.cli.arguments import OK, CommandError, Subcommands, add_config, count_of, read_configuration
 from controller.config import Config
+from controller.services.certificate_service import due_warnings, find_certificate_ends
 from controller.services.connection_settings import unusable_certificates
 
 
@@ -22,6 +25,8 @@ def run(options: argparse.Namespace) -> int:
     failures = [f"{options.config}: {failure}" for failure in unusable_certificates(config)]
     if failures:
         raise CommandError("\n".join(failures))
+    for warning in due_warnings(find_certificate_ends(config), time.time()):
+        print(f"{options.config}: warning: {warning}; renew it in time", file=sys.stderr)
     print(f"{options.config}: good: {_summary(config)}")
     return OK
 

@@ -21,6 +21,7 @@ _NAMED = {
     "meter": ("ca", "certificate", "key"),
     "station": ("password_file",),
     "signing": ("key", "policy"),
+    "pki": ("folder",),
 }
 """The keys that name a file, of each table whose files this version opens."""
 
@@ -51,7 +52,10 @@ def check_files(config: Config) -> Iterator[Problem]:
     yield from _serial_ports(config)
     for name, keys in _NAMED.items():
         tables = getattr(config, name)
-        if tables is config.signing:
+        if tables is None or name == "signing":
+            continue
+        if name == "pki":
+            yield from _pki(FilePath(config.pki.folder if config.pki is not None else ""))
             continue
         places: list[tuple[DataPath, msgspec.Struct]] = [((name,), tables)]
         if isinstance(tables, tuple):
@@ -63,6 +67,13 @@ def check_files(config: Config) -> Iterator[Problem]:
                     yield from _file((*path, key), FilePath(file), secret=key in SECRETS)
     for index, meter in enumerate(config.meter):
         yield from _meter_tls(meter, ("meter", index))
+
+
+def _pki(folder: FilePath) -> Iterator[Problem]:
+    if not (folder / "ca.json").is_file():
+        yield Problem(
+            ("pki", "folder"), f"{folder} has no CA", "make one with `local-controller pki init --folder`"
+        )
 
 
 def _meter_tls(meter: MeterConfig, path: DataPath) -> Iterator[Problem]:

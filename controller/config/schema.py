@@ -457,6 +457,31 @@ class SigningConfig(_Table, frozen=True, kw_only=True):
     """Policy file, like etc/signing.example.toml. Example: "signing.toml"."""
 
 
+class PkiConfig(_Table, frozen=True, kw_only=True):
+    """The site's own certificate authority, made by `local-controller pki init`."""
+
+    folder: str
+    """Directory of the CA. Certificates of stations that it has issued are checked against its ledger.
+    Example: "pki"."""
+
+
+class TimeConfig(_Table, frozen=True, kw_only=True):
+    """When the gateway's clock is legal time. The time daemon is asked, nothing is set."""
+
+    legal_authority: str | None = None
+    """Authority behind the time servers; without one the clock is never legal time. Example: "PTB"."""
+    servers_agree: Annotated[int, Meta(ge=1, le=16)] = 2
+    """Servers with NTS (RFC 8915) that must agree."""
+    max_error_s: Annotated[float, Meta(gt=0, le=3600)] = 1.0
+    """How far the clock may be off."""
+    max_check_age_s: Annotated[float, Meta(ge=64, le=86_400)] = 1024.0
+    """How old the last check, and the last sample of a server, may be."""
+    chrony_socket: str = "/run/chrony/chronyd.sock"
+    """Command socket of chronyd; the controller needs write access to its directory."""
+    nts_servers: tuple[str, ...] = ()
+    """Servers (HOST or HOST:PORT) whose certificates are watched. Example: ["ptbtime1.ptb.de"]."""
+
+
 class EebusPartnerConfig(_Table, frozen=True, kw_only=True):
     """A trusted EEBUS partner."""
 
@@ -543,6 +568,8 @@ class Config(_Table, frozen=True, kw_only=True):
     load_management: LoadManagementConfig = LoadManagementConfig()
     dimming: DimmingConfig | None = None
     signing: SigningConfig | None = None
+    pki: PkiConfig | None = None
+    time: TimeConfig = TimeConfig()
     eebus: EebusConfig | None = None
     overlay: OverlayConfig | None = None
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import math
+import time
 from datetime import UTC, datetime
 from functools import partial
 from importlib import metadata
@@ -16,6 +18,7 @@ from controller.load_management.events import ControlTick, GroupLimit, MeterUpda
 from controller.load_management.site_view import SiteView
 from controller.ocpp.frames import Version
 from controller.profiles.schedule import lowest
+from controller.services.certificate_service import due_warnings, find_certificate_ends
 from controller.services.control_socket import serve_commands
 from controller.services.dimming_service import DimmingService
 from controller.services.eebus_identity import load_identity
@@ -27,6 +30,7 @@ from controller.services.policy_service import open_policy_service
 from controller.services.site_identity_service import SiteIdentityService
 from controller.services.station_service import StationService
 from controller.services.systemd import notify
+from controller.services.time_service import make_time_service
 from controller.site_identity.identity import SiteLimited
 from controller.stations.connection_stats import ConnectionStats
 from controller.stations.registry import SessionRegistry
@@ -36,6 +40,7 @@ from controller.store.store_lock import hold_store
 from controller.web.status_model import (
     MISSED_TICKS,
     ControllerStatus,
+    ExpiryReport,
     LinkCounts,
     StoreHealth,
     circuit_statuses,
@@ -49,6 +54,9 @@ from drivers.meter_service import run_meters
 from drivers.reading import MeterState
 
 log = logging.getLogger("controller")
+
+CERTIFICATE_ENDS_S = 86_400.0
+"""Interval of the warnings about certificates and keys that end soon."""
 
 VERSION = metadata.version("ocpp-local-controller")
 
@@ -70,6 +78,8 @@ class App:
         self._store = StateStore(Path(config.store.directory))
         self._desk = LoadManagementService(config, self._board, self._store)
         self._keeper = open_policy_service(config, self._store)
+        self._clock = make_time_service(config.time)
+        self._certificate_ends = find_certificate_ends(config)
         self._own: SiteIdentityService | None = None
         self._dimming: DimmingService | None = None
         if config.dimming is not None:  # before the stations: what held before a restart holds from the start
@@ -118,6 +128,8 @@ class App:
                     serve_web, WebSettings(web.host, web.port, web.names), self.status
                 )
                 log.info("the page is at http://%s:%d/", web.host, self.web_port)
+            nursery.start_soon(self._clock.run)
+            nursery.start_soon(self._watch_certificate_ends)
             nursery.start_soon(self._desk.run)
             nursery.start_soon(self._keep_deciding)
             if self._keeper is not None:
@@ -184,7 +196,21 @@ class App:
             overlay=self._served.overlay(),
             eebus=None if self._eebus is None else self._eebus.status(),
             timezone=self._config.site.timezone,
+            clock=self._clock.report(),
+            expiries=tuple(
+                ExpiryReport(name=end.name, not_after=end.not_after)
+                for end in self._certificate_ends
+                if math.isfinite(end.not_after)
+            ),
         )
+
+    async def _watch_certificate_ends(self) -> None:
+        """Read the ends of certificates and keys anew, and warn once a day of those that are near."""
+        while True:
+            self._certificate_ends = await trio.to_thread.run_sync(find_certificate_ends, self._config)
+            for warning in due_warnings(self._certificate_ends, time.time()):
+                log.warning("certificate or key ends soon what=%s remedy=renew it", warning)
+            await trio.sleep(CERTIFICATE_ENDS_S)
 
     # -- the site's own identity: see `own_identity.Hearer` -------------------------------------------
 

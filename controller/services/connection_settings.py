@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -49,7 +49,9 @@ def load_backend_tls(backend: BackendConfig) -> RenewedContext | None:
     return client_tls(backend.id, backend.ca, backend.certificate, backend.key)
 
 
-def make_listen_settings(listen: ListenConfig, stations: int) -> ListenSettings:
+def make_listen_settings(
+    listen: ListenConfig, stations: int, find_objection: Callable[[str, bytes], str | None] | None = None
+) -> ListenSettings:
     """Make the settings of the stations' port. Raises TlsError.
 
     Behind a router all stations connect from one address, each perhaps with an old connection that is still
@@ -65,6 +67,7 @@ def make_listen_settings(listen: ListenConfig, stations: int) -> ListenSettings:
         listen.handshakes_per_second,
         listen.compression,
         listen.messages_per_second,
+        find_objection,
     )
 
 

@@ -18,11 +18,21 @@ from pathlib import Path
 
 import trio
 
+from controller.config.schema import TimeConfig
+from controller.services.clock_state import is_synchronised
 from controller.timekeeping import TimekeepingError
 from controller.timekeeping.chrony_protocol import MAX_REPLY_BYTES
 from controller.timekeeping.chrony_session import ChronySession
-from controller.timekeeping.clock_status import ClockEvent, ClockMonitor, ClockReading, ClockStatus
+from controller.timekeeping.clock_status import (
+    ClockEvent,
+    ClockEventKind,
+    ClockMonitor,
+    ClockReading,
+    ClockRequirements,
+    ClockStatus,
+)
 from controller.timekeeping.timesyncd import UNSYNCHRONISED_LEAP, read_timesyncd
+from controller.web.status_model import ClockReport
 
 CHRONY_SOCKET = Path("/run/chrony/chronyd.sock")
 CHECK_S = 60.0
@@ -32,6 +42,33 @@ REPLY_S = 2.0
 NTS_PORT = 4460
 
 log = logging.getLogger("controller.time")
+
+
+def make_time_service(config: TimeConfig) -> TimeService:
+    """Make the time service of a configuration."""
+    requirements = ClockRequirements(
+        legal_authority=config.legal_authority,
+        servers_agree=config.servers_agree,
+        max_error_s=config.max_error_s,
+        max_check_age_s=config.max_check_age_s,
+    )
+    return TimeService(
+        ClockMonitor(requirements),
+        on_event=_log_event,
+        is_kernel_synchronised=is_synchronised,
+        chrony_socket=Path(config.chrony_socket),
+        nts_servers=[_host_and_port(server) for server in config.nts_servers],
+    )
+
+
+def _host_and_port(server: str) -> tuple[str, int]:
+    host, _, port = server.partition(":")
+    return host, int(port) if port.isdecimal() else NTS_PORT
+
+
+def _log_event(event: ClockEvent) -> None:
+    level = logging.INFO if event.kind is ClockEventKind.QUORUM_REGAINED else logging.WARNING
+    log.log(level, "clock changed kind=%s what=%s", event.kind, event.text)
 
 
 class TimeService:
@@ -62,6 +99,18 @@ class TimeService:
     def status(self) -> ClockStatus:
         """Return the state of the clock now."""
         return self._monitor.status(time.monotonic())
+
+    def report(self) -> ClockReport:
+        """Return the state of the clock as people and monitoring see it."""
+        status = self.status()
+        return ClockReport(
+            state=status.state,
+            reason=status.reason,
+            source=status.source,
+            authority=status.authority,
+            error_bound_s=status.error_bound_s,
+            servers_agree=status.servers_agree,
+        )
 
     async def run(self) -> None:
         """Check the clock until cancelled."""
@@ -102,7 +151,6 @@ class TimeService:
 
     def _report(self, events: Sequence[ClockEvent]) -> None:
         for event in events:
-            log.info("clock changed kind=%s text=%s", event.kind, event.text)
             self._on_event(event)
 
     async def _read(self) -> ClockReading:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import ssl
+from collections.abc import Callable
 from typing import Protocol
 
 import msgspec
@@ -29,6 +30,12 @@ from controller.transport.http_upgrade import SWITCHING, UpgradeError, UpgradeRe
 from controller.transport.tls import RenewedContext
 from controller.transport.transport_errors import ConnectionLostError, describe_error
 from controller.transport.websocket_connection import READ_BYTES, WebSocketConnection
+
+CERTIFICATE_CHECK_S = 5.0
+"""Interval at which the certificates of open connections are checked."""
+POLICY_VIOLATION = 1008
+CLOSE_REASON_CHARACTERS = 40
+"""A close reason has at most 123 bytes of UTF-8 (RFC 6455, 5.5.1)."""
 
 log = logging.getLogger("controller.transport")
 
@@ -69,6 +76,8 @@ class ListenSettings(msgspec.Struct, frozen=True):
     handshakes_per_second: float = 0
     compression: bool = True
     messages_per_second: float = 0
+    find_objection: Callable[[str, bytes], str | None] | None = None
+    """(station, certificate in DER) -> why it is not accepted now; None accepts all that TLS accepts."""
 
 
 class StationHost(Protocol):
@@ -109,6 +118,8 @@ async def serve_stations(
     port = sockets[0].socket.getsockname()[1]
     async with trio.open_nursery() as nursery:
         listener = StationListener(settings, rules, host, stats, nursery)
+        if settings.find_objection is not None:
+            nursery.start_soon(listener.watch_certificates)
         await nursery.start(trio.serve_listeners, listener.accept, sockets)
         task_status.started(port)
 
@@ -133,6 +144,8 @@ class StationListener:
         self._addresses = AddressCounter(settings.connections_per_address)
         rate = settings.handshakes_per_second
         self._turns = TokenBucket(rate, burst=max(1, int(rate)))
+        self._certified: dict[WebSocketConnection, tuple[str, bytes]] = {}
+        """By open connection the station and its certificate in DER."""
 
     async def accept(self, stream: trio.SocketStream) -> None:
         """Handle one accepted connection."""
@@ -206,6 +219,22 @@ class StationListener:
             return None
         return certificate_names(transport.peer_certificate)
 
+    def _find_objection(self, station: str, certificate: bytes | None) -> str | None:
+        """Return why the certificate of a station is not accepted now; None if it is."""
+        if self._settings.find_objection is None or certificate is None:
+            return None
+        return self._settings.find_objection(station, certificate)
+
+    async def watch_certificates(self) -> None:
+        """Close the connections of stations whose certificates are not accepted any more, until cancelled."""
+        while True:
+            await trio.sleep(CERTIFICATE_CHECK_S)
+            for connection, (station, certificate) in list(self._certified.items()):
+                objection = self._find_objection(station, certificate)
+                if objection is not None:
+                    log.warning("connection closed station=%s reason=%s", station, objection)
+                    await connection.close(POLICY_VIOLATION, objection[:CLOSE_REASON_CHARACTERS])
+
     async def _read_request(self, transport: ByteTransport, peer: str) -> UpgradeRequest | None:
         """Read the whole upgrade request; None if the peer closes without a byte, or speaks TLS."""
         request = UpgradeRequest(self._settings.max_message_bytes, compression=self._settings.compression)
@@ -235,7 +264,7 @@ class StationListener:
         self, transport: ByteTransport, request: UpgradeRequest, peer: str, certified: tuple[str, ...] | None
     ) -> None:
         """Decide on the request, answer it, and serve the station."""
-        decision = await self._decide(request, peer, certified)
+        decision = await self._decide(request, peer, certified, transport.peer_certificate_der)
         try:
             if isinstance(decision, Rejection):
                 answer = request.reject(decision.status, decision.reason, _headers_of(decision))
@@ -262,12 +291,20 @@ class StationListener:
         transport.shutdown_send()
 
     async def _decide(
-        self, request: UpgradeRequest, peer: str, certified: tuple[str, ...] | None
+        self,
+        request: UpgradeRequest,
+        peer: str,
+        certified: tuple[str, ...] | None,
+        certificate: bytes | None,
     ) -> Decision:
-        """Apply the rules, verify the password, and ask the station's owner."""
+        """Apply the rules, check certificate and password, and ask the station's owner."""
         decision = decide_admission(
             self._rules, request.target, request.headers, request.subprotocols, certified
         )
+        if certified is not None and isinstance(decision, Admission | PasswordUnverified):
+            objection = self._find_objection(decision.station, certificate)
+            if objection is not None:
+                return Rejection(403, objection, decision.station)
         if isinstance(decision, PasswordUnverified):
             decision = await self._passwords.decide(decision)
         if isinstance(decision, Admission):
@@ -292,7 +329,15 @@ class StationListener:
                 decision.version.value,
                 _choice_of(decision),
             )
-            await self._host.serve_station(decision, connection)
+            certificate = transport.peer_certificate_der
+            if certificate is None or self._settings.find_objection is None:
+                await self._host.serve_station(decision, connection)
+                return
+            self._certified[connection] = (decision.station, certificate)
+            try:
+                await self._host.serve_station(decision, connection)
+            finally:
+                del self._certified[connection]
             return
         self._stats.refused += 1
         supported = ", ".join(self._rules.protocols)

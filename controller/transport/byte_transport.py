@@ -82,6 +82,11 @@ class ByteTransport:
         """The peer's verified certificate as ssl.SSLSocket.getpeercert returns it; empty without one."""
         return dict((self._socket.getpeercert() if isinstance(self._socket, ssl.SSLSocket) else None) or {})
 
+    @property
+    def peer_certificate_der(self) -> bytes | None:
+        """The peer's verified certificate in DER; None without one."""
+        return self._socket.getpeercert(binary_form=True) if isinstance(self._socket, ssl.SSLSocket) else None
+
     def send(self, data: bytes | memoryview) -> int:
         """Send what goes without waiting; return the number of bytes sent.
 

@@ -18,6 +18,7 @@ from controller.model.observations import EvseState
 from controller.web.status_model import (
     BackendStatus,
     CircuitStatus,
+    ClockReport,
     ControllerStatus,
     DimmingStatus,
     EebusStatus,
@@ -70,10 +71,24 @@ class _StatusCollector(Collector):
         yield _counter(
             "signature_verdicts_total", "Messages, by rule and its decision.", ("rule", "outcome"), verdicts
         )
+        if status.clock is not None:
+            yield from _clock(status.clock)
+        ends = [((each.name,), each.not_after) for each in status.expiries]
+        yield _gauge("expiry_timestamp_seconds", "End of a certificate or key.", ("name",), ends)
         if status.eebus is not None:
             yield from _eebus(status.eebus)
         if status.overlay is not None:
             yield from _overlay(status.overlay)
+
+
+def _clock(clock: ClockReport) -> Iterator[Family]:
+    states = [((state,), float(state == clock.state)) for state in ("legal", "synchronised", "unverified")]
+    yield _gauge("clock_state", "1 for the state of the clock.", ("state",), states)
+    if clock.error_bound_s is not None:
+        yield _gauge(
+            "clock_error_bound_seconds", "How far the clock may be off.", (), [((), clock.error_bound_s)]
+        )
+    yield _gauge("clock_servers_agree", "Authenticated servers that agree.", (), [((), clock.servers_agree)])
 
 
 Samples = Iterable[tuple[Sequence[str], float]]

@@ -225,6 +225,27 @@ class StoreHealth(msgspec.Struct, frozen=True, kw_only=True):
     kept: int = 0
 
 
+class ClockReport(msgspec.Struct, frozen=True, kw_only=True):
+    """State of the gateway's clock: legal, synchronised or unverified, with the reason.
+
+    `source`: the time daemon. `error_bound_s`: how far the clock may be off; null if unknown.
+    """
+
+    state: str
+    reason: str = ""
+    source: str | None = None
+    authority: str | None = None
+    error_bound_s: float | None = None
+    servers_agree: int = 0
+
+
+class ExpiryReport(msgspec.Struct, frozen=True, kw_only=True):
+    """End of a certificate or key (POSIX s)."""
+
+    name: str
+    not_after: float
+
+
 class ControllerStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The whole controller at one moment: circuits parents first, EVSEs in the configuration's order.
 
@@ -232,6 +253,7 @@ class ControllerStatus(msgspec.Struct, frozen=True, kw_only=True):
     while that is less than three ticks. `damaged`: files of the store that were damaged at the start, where
     they are now. `signatures`: decisions of the policy. `dimming`: null without limit sources. `timezone`:
     the site's, in which reasons name times of day. `overlay` and `eebus`: null without their tables.
+    `expiries`: certificates and keys, the first end first.
     """
 
     site: str
@@ -250,6 +272,8 @@ class ControllerStatus(msgspec.Struct, frozen=True, kw_only=True):
     timezone: str = "UTC"
     overlay: OverlayStatus | None = None
     eebus: EebusStatus | None = None
+    clock: ClockReport | None = None
+    expiries: tuple[ExpiryReport, ...] = ()
 
     def json(self) -> bytes:
         """Return the JSON of `/api/status`."""

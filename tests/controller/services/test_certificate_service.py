@@ -1,0 +1,189 @@
+"""Stations with certificates of the site CA, at the port of a whole daemon; and warnings before ends."""
+
+from __future__ import annotations
+
+import ssl
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import trio
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from trio_websocket import ConnectionClosed, ConnectionRejected, WebSocketConnection, open_websocket_url
+
+from controller.cli.main import main
+from controller.config.loader import read_config
+from controller.pki.ca_folder import CaFolder, CaSettings
+from controller.pki.certificate_ledger import RevocationReason
+from controller.pki.certificate_profiles import Purpose
+from controller.pki.certificate_requests import RequestContent
+from controller.pki.identity_files import IdentityFolder
+from controller.pki.issuance import Applicant
+from controller.services import app
+from controller.services.app import App
+from controller.services.certificate_service import (
+    CertificateEnd,
+    CertificateService,
+    due_warnings,
+    find_certificate_ends,
+)
+from controller.services.service_error import ServiceError
+from controller.stations import listener
+from tests.controller.transport.rig import Backend
+
+DAY_S = 86_400.0
+
+
+def _issue(ca: CaFolder, name: str, applicant: Applicant, days: float = 10) -> str:
+    """Issue an identity as one file of key and chain; returns the file's name."""
+    folder, now = IdentityFolder(ca.path / "identities"), time.time()
+    content = RequestContent(not_after=now + days * DAY_S)
+    request = folder.new_request(name, applicant.id, content, ca.ids)
+    chain, _ = ca.sign(ca.read_request(request), applicant, None, now)
+    (imported,) = folder.import_certificates(chain, now)
+    return str(imported.file)
+
+
+def _site(folder: Path, backend_port: int = 1, days: float = 10) -> tuple[CaFolder, Path]:
+    ca = CaFolder.create(folder / "pki", CaSettings(name="depot", grace_s=0.0), None, time.time())
+    server = Applicant(id="gateway", purpose=Purpose.CONTROLLER, hosts=("127.0.0.1",))
+    pair = _issue(ca, "listener", server, days)
+    file = folder / "controller.toml"
+    file.write_text(
+        f"""
+        [site]
+        id = "lc"
+        [store]
+        directory = "{folder}"
+        [pki]
+        folder = "pki"
+        [listen]
+        host = "127.0.0.1"
+        port = 0
+        certificate = "{pair}"
+        key = "{pair}"
+        client_ca = "pki/trust.pem"
+        [[backend]]
+        id = "cpo"
+        url = "ws://127.0.0.1:{backend_port}/csms/{{station}}"
+        [[circuit]]
+        id = "grid"
+        limit_a = 40
+        [[station]]
+        id = "CS01"
+        circuit = "grid"
+        owner = "cpo"
+        """
+    )
+    return ca, file
+
+
+def _context(ca: CaFolder, pair: str) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=str(ca.path / "trust.pem"))
+    context.load_cert_chain(pair)
+    return context
+
+
+@asynccontextmanager
+async def _running(folder: Path) -> AsyncIterator[tuple[App, CaFolder]]:
+    async with trio.open_nursery() as nursery:
+        backend = Backend()
+        await nursery.start(backend.run)
+        ca, file = _site(folder, backend.port)
+        config, _ = read_config(file)
+        yield await nursery.start(app.run, config), ca
+        nursery.cancel_scope.cancel()
+
+
+async def _rejected(controller: App, context: ssl.SSLContext, station: str = "CS01") -> tuple[int, str]:
+    url = f"wss://127.0.0.1:{controller.port}/ocpp/{station}"
+    with pytest.raises(ConnectionRejected) as rejected:
+        async with open_websocket_url(url, context, subprotocols=["ocpp1.6"]):
+            pass
+    return rejected.value.status_code, (rejected.value.body or b"").decode()
+
+
+async def _drain(station: WebSocketConnection) -> None:
+    while True:
+        await station.get_message()
+
+
+async def test_revoked_certificate_ends_the_open_connection(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listener, "CERTIFICATE_CHECK_S", 0.1)
+    async with _running(tmp_path) as (controller, ca):
+        context = _context(ca, _issue(ca, "CS01", Applicant(id="CS01", purpose=Purpose.STATION)))
+        url = f"wss://127.0.0.1:{controller.port}/ocpp/CS01"
+        async with open_websocket_url(url, context, subprotocols=["ocpp1.6"]) as station:
+            await trio.sleep(0.3)
+            serial = next(each.serial for each in ca.ledger() if each.subject == "CS01")
+            ca.revoke(serial, RevocationReason.KEY_COMPROMISE, None, time.time())
+            with trio.fail_after(10), pytest.raises(ConnectionClosed):
+                await _drain(station)
+        status, reason = await _rejected(controller, context)
+        assert status == 403
+        assert "is revoked" in reason
+
+
+async def test_replaced_certificate_is_rejected_and_its_successor_accepted(tmp_path: Path) -> None:
+    async with _running(tmp_path) as (controller, ca):
+        station = Applicant(id="CS01", purpose=Purpose.STATION)
+        old, new = _context(ca, _issue(ca, "old", station)), _context(ca, _issue(ca, "new", station))
+        status, reason = await _rejected(controller, old)
+        assert (status, "is replaced" in reason) == (403, True)
+        url = f"wss://127.0.0.1:{controller.port}/ocpp/CS01"
+        async with open_websocket_url(url, new, subprotocols=["ocpp1.6"]):
+            pass
+
+
+async def test_certificate_that_names_foreign_evses_is_rejected(tmp_path: Path) -> None:
+    async with _running(tmp_path) as (controller, ca):
+        applicant = Applicant(id="CS01", purpose=Purpose.STATION, evses=("1", "7"))
+        status, reason = await _rejected(controller, _context(ca, _issue(ca, "CS01", applicant)))
+        assert status == 403
+        assert "EVSEs that CS01 does not have: 7" in reason
+
+
+def test_ledger_that_cannot_be_read_any_more_leaves_the_last_one(tmp_path: Path) -> None:
+    ca, _ = _site(tmp_path)
+    _issue(ca, "CS01", Applicant(id="CS01", purpose=Purpose.STATION))
+    service = CertificateService(ca.path, {"CS01": ("1",)})
+    pem = (ca.path / "identities" / "CS01.pem").read_bytes()
+    der = x509.load_pem_x509_certificates(pem)[0].public_bytes(Encoding.DER)
+    assert service.find_objection("CS01", der) is None
+    (ca.path / "ledger.jsonl").write_text("nonsense\n")
+    assert service.find_objection("CS01", der) is None
+    assert "path is for" in (service.find_objection("CS02", der) or "")
+
+
+def test_missing_ca_is_an_error_at_the_start(tmp_path: Path) -> None:
+    with pytest.raises(ServiceError, match="folder"):
+        CertificateService(tmp_path, {})
+
+
+def test_check_warns_before_a_certificate_ends(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _, file = _site(tmp_path, days=5)
+    assert main(["check", "-c", str(file)]) == 0
+    warnings = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
+    assert any("listen.certificate ends in 5 days; renew it in time" in line for line in warnings)
+
+
+def test_ends_of_all_certificates_are_found_the_first_one_first(tmp_path: Path) -> None:
+    _, file = _site(tmp_path, days=40)
+    ends = find_certificate_ends(read_config(file)[0])
+    assert [end.name for end in ends] == [
+        "listen.certificate",
+        "certificate controller/gateway",
+        "listen.client_ca",
+        "site CA",
+    ]
+
+
+@pytest.mark.parametrize(("days", "warns"), [(31, False), (29.9, True), (-1, True)])
+def test_end_is_warned_of_from_30_days_before(days: float, warns: bool) -> None:
+    end = CertificateEnd("listen.certificate", 1e9 + days * DAY_S)
+    assert bool(due_warnings([end], 1e9)) is warns
