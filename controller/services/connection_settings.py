@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from controller.config import BackendConfig, Config, ListenConfig
 from controller.config.backend_rules import endpoints_by_backend
 from controller.config.password_files import StationSecret, parse_password_file
 from controller.overlay.overlay_wire import MODE_HEADER, NetworkingMode
+from controller.services.certificate_service import CertificateService
 from controller.stations.credential_memory import CredentialMemory
 from controller.stations.listener import ListenSettings
 from controller.store.credential_store import CredentialOrigin, OriginHashes
@@ -49,25 +50,28 @@ def load_backend_tls(backend: BackendConfig) -> RenewedContext | None:
     return client_tls(backend.id, backend.ca, backend.certificate, backend.key)
 
 
-def make_listen_settings(
-    listen: ListenConfig, stations: int, find_objection: Callable[[str, bytes], str | None] | None = None
-) -> ListenSettings:
-    """Make the settings of the stations' port. Raises TlsError.
+def make_listen_settings(config: Config) -> ListenSettings:
+    """Make the settings of the stations' port. Raises TlsError, and ServiceError for the site CA.
 
     Behind a router all stations connect from one address, each perhaps with an old connection that is still
     half open.
     """
+    listen = config.listen
     limit = listen.connections_per_address
+    certificates: CertificateService | None = None
+    if config.pki is not None:
+        evses = {each.id: tuple(str(evse.id) for evse in each.evse) for each in config.station}
+        certificates = CertificateService(Path(config.pki.folder), evses)
     return ListenSettings(
         listen.host,
         listen.port,
         load_listen_tls(listen),
         listen.max_message_bytes,
-        max(LEAST_PER_ADDRESS, 2 * stations) if limit is None else limit,
+        max(LEAST_PER_ADDRESS, 2 * len(config.station)) if limit is None else limit,
         listen.handshakes_per_second,
         listen.compression,
         listen.messages_per_second,
-        find_objection,
+        None if certificates is None else certificates.find_objection,
     )
 
 

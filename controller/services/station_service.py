@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 
 import msgspec
 import trio
@@ -23,7 +22,6 @@ from controller.overlay.overlay_wire import NetworkingMode
 from controller.profiles.arbiter import ProfileArbiter
 from controller.relay.policy_check import PolicyCheck
 from controller.relay.station_relay import StationRelay
-from controller.services.certificate_service import CertificateService
 from controller.services.connection_settings import (
     make_listen_settings,
     make_pools,
@@ -81,12 +79,7 @@ class StationService:
         self._trackers: dict[str, tuple[Version, StationStateTracker]] = {}
         self._journals = RelayJournals(config, store)
         self._gate = None if policy is None else policy.gate
-        self._certificates: CertificateService | None = None
-        if config.pki is not None:
-            evses = {each.id: tuple(str(evse.id) for evse in each.evse) for each in config.station}
-            self._certificates = CertificateService(Path(config.pki.folder), evses)
-        find_objection = None if self._certificates is None else self._certificates.find_objection
-        self._listen_settings = make_listen_settings(config.listen, len(self._stations), find_objection)
+        self._listen_settings = make_listen_settings(config)
         self._pools = make_pools(config)
         self._overlay = None if config.overlay is None else self._make_overlay(config.overlay)
         accepted, self._rotated = open_credentials(store)
