@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from controller.config import Config
 from controller.config.loader import InvalidConfigError
-from controller.services.configuration import load_configuration
+from controller.services.configuration import ActiveConfiguration, load_configuration, open_configuration
 from controller.tomlcheck.diagnostics import FileUnreadableError, render_diagnostics
 
 if TYPE_CHECKING:
@@ -53,13 +53,31 @@ def read_configuration(path: Path) -> Config:
     """Read the configuration and print its hints. Raises CommandError with all its errors."""
     try:
         config, hints = load_configuration(path)
-    except FileUnreadableError as error:
-        raise CommandError(str(error), UNREADABLE) from error
-    except InvalidConfigError as error:
-        raise CommandError(render_diagnostics(error.errors, error.hints)) from error
+    except (FileUnreadableError, InvalidConfigError) as error:
+        raise _command_error(error) from error
     if hints:
         print(render_diagnostics([], hints), file=sys.stderr)
     return config
+
+
+def open_configuration_or_exit(path: Path) -> ActiveConfiguration:
+    """Open the configuration for the daemon and print its hints.
+
+    Raises CommandError with all its errors where there is no last valid copy.
+    """
+    try:
+        active = open_configuration(path)
+    except (FileUnreadableError, InvalidConfigError) as error:
+        raise _command_error(error) from error
+    if active.hints:
+        print(render_diagnostics([], active.hints), file=sys.stderr)
+    return active
+
+
+def _command_error(error: FileUnreadableError | InvalidConfigError) -> CommandError:
+    if isinstance(error, InvalidConfigError):
+        return CommandError(render_diagnostics(error.errors, error.hints))
+    return CommandError(str(error), UNREADABLE)
 
 
 def moment(text: str) -> float:

@@ -6,13 +6,14 @@ import argparse
 import gc
 import logging
 import signal
+from functools import partial
 
 import trio
 
-from controller.cli.arguments import FAILED, OK, Subcommands, add_config, read_configuration
-from controller.config import Config
+from controller.cli.arguments import FAILED, OK, Subcommands, add_config, open_configuration_or_exit
 from controller.model.exception_groups import leaves
 from controller.services import app
+from controller.services.configuration import ActiveConfiguration, check_reload, keep_copy
 from controller.services.journal_log import log_handler
 from controller.services.policy_service import SigningSetupError
 from controller.stations.listener import ListenError
@@ -36,17 +37,21 @@ def add_parser(commands: Subcommands) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run the daemon until SIGTERM or SIGINT. Raises CommandError for an invalid configuration."""
-    config = read_configuration(options.config)
+    """Run the daemon until SIGTERM or SIGINT; SIGHUP checks a changed configuration.
+
+    Raises CommandError for an invalid configuration without a last valid copy.
+    """
+    active = open_configuration_or_exit(options.config)
     logging.basicConfig(
         level=logging.DEBUG if options.verbose else logging.INFO, handlers=[log_handler()], force=True
     )
     # At lower levels it logs whole messages, and with them identities of drivers.
     logging.getLogger("trio-websocket").setLevel(logging.WARNING)
+    _report_configuration(active)
     status = OK
     try:
         gc.set_threshold(GC_THRESHOLD)
-        trio.run(_run_until_signalled, config, strict_exception_groups=True)
+        trio.run(_run_until_signalled, active, strict_exception_groups=True)
     except* (ListenError, SigningSetupError, StoreError, TlsError, WebServerError) as group:
         for error in leaves(group):
             log.error("%s", error)
@@ -54,11 +59,55 @@ def run(options: argparse.Namespace) -> int:
     return status
 
 
-async def _run_until_signalled(config: Config) -> None:
+def _report_configuration(active: ActiveConfiguration) -> None:
+    """Log the errors of a file that is not in use, and copy one that is."""
+    for line in active.problem.splitlines():
+        log.error("configuration error %s", line)
+    if active.problem:
+        log.error("configuration invalid file=%s: the last valid one is in use, correct it", active.path)
+    try:
+        keep_copy(active)
+    except OSError as error:
+        log.warning("configuration copy not written reason=%s", error)
+
+
+def _report_configuration(active: ActiveConfiguration) -> None:
+    """Log the errors of a file that is not in use, and copy one that is."""
+    for line in active.problem.splitlines():
+        log.error("configuration error %s", line)
+    if active.problem:
+        log.error("configuration invalid file=%s: the last valid one is in use, correct it", active.path)
+    try:
+        keep_copy(active)
+    except OSError as error:
+        log.warning("configuration copy not written reason=%s", error)
+
+
+async def _run_until_signalled(active: ActiveConfiguration) -> None:
     async with trio.open_nursery() as nursery:
-        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-            nursery.start_soon(app.run, config)
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+            nursery.start_soon(partial(app.run, active.config, configuration_problem=active.problem))
             async for number in signals:
+                if number == signal.SIGHUP:
+                    await _log_reload(active)
+                    continue
                 log.info("stopping signal=%s", signal.Signals(number).name)
                 nursery.cancel_scope.cancel()
                 break
+
+
+async def _log_reload(active: ActiveConfiguration) -> None:
+    """Check the configuration on disk; the daemon goes on with the one in use."""
+    found = await trio.to_thread.run_sync(check_reload, active)
+    for line in found.problem.splitlines():
+        log.error("configuration error %s", line)
+    if found.problem:
+        log.error("reload rejected file=%s: nothing is changed, correct it and reload again", active.path)
+    elif found.changed:
+        log.warning(
+            "reload checked file=%s changed=%s: valid, restart the service to apply it",
+            active.path,
+            ",".join(found.changed),
+        )
+    else:
+        log.info("reload checked file=%s changed=none", active.path)

@@ -67,8 +67,9 @@ class App:
     `web_port` stays None where no page is wanted, `eebus_port` without [eebus].
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, configuration_problem: str = "") -> None:
         self.port = 0
+        self._configuration_problem = configuration_problem
         self.web_port: int | None = None
         self._config = config
         self._ticked_at = trio.current_time()
@@ -202,6 +203,7 @@ class App:
                 for end in self._certificate_ends
                 if math.isfinite(end.not_after)
             ),
+            configuration_problem=self._configuration_problem,
         )
 
     async def _watch_certificate_ends(self) -> None:
@@ -272,14 +274,19 @@ def _open_eebus_service(config: Config, dimming: DimmingService, state: StateSto
     return EebusService(config, config.eebus, identity, partners, limits, VERSION, utc)
 
 
-async def run(config: Config, *, task_status: trio.TaskStatus[App] = trio.TASK_STATUS_IGNORED) -> None:
+async def run(
+    config: Config,
+    *,
+    configuration_problem: str = "",
+    task_status: trio.TaskStatus[App] = trio.TASK_STATUS_IGNORED,
+) -> None:
     """Run a controller until cancelled; starts with the Daemon.
 
     Raises ListenFailed, SigningFailed, TlsFailed, WebFailed or StoreFailed where it cannot do its work.
     """
     with hold_store(Path(config.store.directory)):
         try:
-            controller = App(config)
+            controller = App(config, configuration_problem)
             try:
                 await controller.run(task_status=task_status)
             finally:

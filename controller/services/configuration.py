@@ -1,14 +1,52 @@
-"""The configuration as the daemon starts with it: the file, its keys and policy, and the machine."""
+"""The configuration as the daemon uses it: the file, its keys and policy, the machine, the last valid copy.
+
+A configuration that was in use is copied into the store. A start with an invalid file uses that copy, so
+that an edit and a restart never leave a site without load management.
+"""
 
 from __future__ import annotations
 
+import os
+import tomllib
 from pathlib import Path
 
-from controller.config.loader import read_config
-from controller.config.schema import Config
+import msgspec
+
+from controller.config.loader import InvalidConfigError, check_config, read_config
+from controller.config.schema import Config, StoreConfig
 from controller.services.machine_rules import check_addresses, find_port_hints
 from controller.services.signing_rules import check_signing, find_signing_hints
-from controller.tomlcheck.diagnostics import HintDiagnostic
+from controller.tomlcheck.diagnostics import (
+    FileUnreadableError,
+    HintDiagnostic,
+    read_text,
+    render_diagnostics,
+)
+
+LAST_VALID = "last-valid.toml"
+"""Name of the copy in the store's directory."""
+
+ERROR_RULES = (check_signing, check_addresses)
+HINT_RULES = (find_signing_hints, find_port_hints)
+
+
+class ActiveConfiguration(msgspec.Struct, frozen=True):
+    """The configuration that the daemon runs with.
+
+    `problem`: why the file is not in use, with all its errors; empty where it is.
+    """
+
+    path: Path
+    config: Config
+    hints: list[HintDiagnostic] = []
+    problem: str = ""
+
+
+class ReloadCheck(msgspec.Struct, frozen=True):
+    """Result of a check of the changed file: its errors, or the tables that differ from those in use."""
+
+    problem: str = ""
+    changed: tuple[str, ...] = ()
 
 
 def load_configuration(path: Path) -> tuple[Config, list[HintDiagnostic]]:
@@ -16,4 +54,77 @@ def load_configuration(path: Path) -> tuple[Config, list[HintDiagnostic]]:
 
     Raises FileUnreadableError if there is no text to read, InvalidConfigError if it has errors.
     """
-    return read_config(path, (check_signing, check_addresses), (find_signing_hints, find_port_hints))
+    return read_config(path, ERROR_RULES, HINT_RULES)
+
+
+def open_configuration(path: Path) -> ActiveConfiguration:
+    """Load the file, or the last valid copy of it if it has errors.
+
+    Raises FileUnreadableError or InvalidConfigError, as for the file, where there is no usable copy.
+    """
+    try:
+        config, hints = load_configuration(path)
+    except (FileUnreadableError, InvalidConfigError) as error:
+        copy = _find_copy(path)
+        last_valid = None if copy is None else _read_copy(copy, path)
+        if last_valid is None:
+            raise
+        return ActiveConfiguration(path, last_valid, problem=_describe(error))
+    return ActiveConfiguration(path, config, hints)
+
+
+def keep_copy(active: ActiveConfiguration) -> None:
+    """Copy the file that is in use into the store. Raises OSError."""
+    if active.problem:
+        return
+    directory = Path(active.config.store.directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    text, target = active.path.read_bytes(), directory / LAST_VALID
+    if target.exists() and target.read_bytes() == text:
+        return
+    partial = target.with_suffix(".new")
+    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(target)
+
+
+def check_reload(active: ActiveConfiguration) -> ReloadCheck:
+    """Check the file on disk against the configuration in use."""
+    try:
+        config, _ = load_configuration(active.path)
+    except (FileUnreadableError, InvalidConfigError) as error:
+        return ReloadCheck(problem=_describe(error))
+    names = Config.__struct_fields__
+    changed = (name for name in names if getattr(config, name) != getattr(active.config, name))
+    return ReloadCheck(changed=tuple(changed))
+
+
+def _describe(error: FileUnreadableError | InvalidConfigError) -> str:
+    if isinstance(error, InvalidConfigError):
+        return render_diagnostics(error.errors, [])
+    return str(error)
+
+
+def _find_copy(path: Path) -> Path | None:
+    """Return the copy in the store that the broken file names, else in systemd's state directory."""
+    places = [StoreConfig().directory, *os.environ.get("STATE_DIRECTORY", "").split(":")[:1]]
+    try:
+        store = tomllib.loads(read_text(path)).get("store", {})
+        places.append(store.get("directory", ""))
+    except (FileUnreadableError, tomllib.TOMLDecodeError, AttributeError):
+        pass
+    candidates = [
+        path.parent / place / LAST_VALID for place in reversed(places) if isinstance(place, str) and place
+    ]
+    return next((each for each in candidates if each.is_file()), None)
+
+
+def _read_copy(copy: Path, path: Path) -> Config | None:
+    """Read the copy, whose paths are relative to the directory of the original; None if it has errors."""
+    try:
+        text = read_text(copy)
+    except FileUnreadableError:
+        return None
+    return check_config(text, str(copy), path.parent, ERROR_RULES)[0]

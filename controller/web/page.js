@@ -231,9 +231,10 @@ function show(status) {
   write(byId("site"), status.site);
   write(byId("summary"), `${connected} station${connected === 1 ? "" : "s"} connected · ${charging} of ${status.evses.length} EVSEs charging`);
   write(byId("footer"), `local-controller ${status.version} · as of ${timeOfDay(status.time, status.timezone, { second: "2-digit" })} (${status.timezone})`);
-  const damaged = status.damaged.map((file) => `A file was damaged, and is now ${file}.`).join(" ");
+  const damaged = status.damaged.map((file) => `A damaged file was set aside as ${file}.`).join(" ");
   const unwritten = status.store.writable ? "" : `The store cannot be written: ${status.store.error} `;
-  tell(status.healthy ? unwritten + damaged : `The current was last shared ${status.tick_age_s.toFixed(0)} s ago: the control loop stands still.`);
+  const invalid = status.configuration_problem ? `The configuration has errors, the last valid one is in use: ${status.configuration_problem} ` : "";
+  tell(status.healthy ? invalid + unwritten + damaged : `The control loop stands still: its last step was ${status.tick_age_s.toFixed(0)} s ago.`);
 }
 
 function tell(trouble) {
@@ -249,7 +250,7 @@ async function poll() {
     answeredAt = Date.now();
   } catch (error) {
     const age = Math.round((Date.now() - answeredAt) / 1000);
-    tell(`No answer from the controller for ${age} s: what stands below is old.`);
+    tell(`No answer from the controller for ${age} s: the values below are old.`);
   }
   setTimeout(poll, POLL_MS);
 }

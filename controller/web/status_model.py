@@ -254,6 +254,7 @@ class ControllerStatus(msgspec.Struct, frozen=True, kw_only=True):
     they are now. `signatures`: decisions of the policy. `dimming`: null without limit sources. `timezone`:
     the site's, in which reasons name times of day. `overlay` and `eebus`: null without their tables.
     `expiries`: certificates and keys, the first end first.
+    `configuration_problem`: errors of the file, while the last valid copy is in use.
     """
 
     site: str
@@ -274,6 +275,7 @@ class ControllerStatus(msgspec.Struct, frozen=True, kw_only=True):
     eebus: EebusStatus | None = None
     clock: ClockReport | None = None
     expiries: tuple[ExpiryReport, ...] = ()
+    configuration_problem: str = ""
 
     def json(self) -> bytes:
         """Return the JSON of `/api/status`."""

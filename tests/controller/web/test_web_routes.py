@@ -42,6 +42,7 @@ def test_status_members_are_those_that_scripts_rely_on() -> None:
         "timezone",
         "overlay",
         "eebus",
+        "configuration_problem",
     ]
     assert list(told["circuits"][0]) == [
         "id",
