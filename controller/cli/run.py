@@ -71,18 +71,6 @@ def _report_configuration(active: ActiveConfiguration) -> None:
         log.warning("configuration copy not written reason=%s", error)
 
 
-def _report_configuration(active: ActiveConfiguration) -> None:
-    """Log the errors of a file that is not in use, and copy one that is."""
-    for line in active.problem.splitlines():
-        log.error("configuration error %s", line)
-    if active.problem:
-        log.error("configuration invalid file=%s: the last valid one is in use, correct it", active.path)
-    try:
-        keep_copy(active)
-    except OSError as error:
-        log.warning("configuration copy not written reason=%s", error)
-
-
 async def _run_until_signalled(active: ActiveConfiguration) -> None:
     async with trio.open_nursery() as nursery:
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
