@@ -10,7 +10,6 @@ import trio
 
 from controller.backends.pool import BackendPool, LinkRequest, OpenedLink
 from controller.model.exception_groups import leaves
-from controller.transport.channel import send_pings
 from controller.transport.deadline_timer import DeadlineTimer
 from controller.transport.dial import DialError, DialStage
 from controller.transport.transport_errors import ConnectionLostError, find_connection_loss
@@ -57,7 +56,6 @@ class BackendLink:
         request: LinkRequest,
         user: LinkUser,
         timer: DeadlineTimer,
-        ping_s: float,
         *,
         is_owner: bool,
         adopted: OpenedLink | None = None,
@@ -66,7 +64,6 @@ class BackendLink:
         self._request = request
         self._user = user
         self._timer = timer
-        self._ping_s = ping_s
         self._is_owner = is_owner
         self._adopted = adopted
         self._opened: OpenedLink | None = None
@@ -101,6 +98,11 @@ class BackendLink:
             with suppress(ConnectionLostError):  # the reading task raises it as well, and reports it
                 self._opened.channel.send_nowait(message)
 
+    def keep_alive(self, silence_s: float) -> None:
+        """Send a ping if there is a connection, or end it after `silence_s` without data."""
+        if self._opened is not None:
+            self._opened.channel.keep_alive(silence_s)
+
     def reopen(self) -> None:
         """Give up the connection, over which calls have no answer, and open another one."""
         if self._opened is not None:
@@ -123,9 +125,9 @@ class BackendLink:
         self._opened = opened
         try:
             self._user.on_link_opened(self._pool.backend)
+            if not self._pool.has_alternatives:  # a task less per station
+                await opened.channel.read_messages(self._on_message)
             async with trio.open_nursery() as nursery:
-                if self._ping_s > 0:
-                    nursery.start_soon(send_pings, opened.channel, self._ping_s)
                 nursery.start_soon(self._move_to_better, opened)
                 await opened.channel.read_messages(self._on_message)
         except* ConnectionLostError as found:

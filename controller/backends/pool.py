@@ -286,6 +286,11 @@ class BackendPool:
             await self._wait_updated(at)
 
     @property
+    def has_alternatives(self) -> bool:
+        """True if there is more than one endpoint."""
+        return len(self._endpoints) > 1
+
+    @property
     def is_down(self) -> bool:
         """True while no endpoint can be reached."""
         return self._selector.is_down

@@ -183,17 +183,19 @@ class StationListener:
         try:
             transport = ByteTransport(stream)
             try:
+                requests: list[UpgradeRequest] = []
                 with trio.move_on_after(HANDSHAKE_TIMEOUT_S) as timeout:
                     certified = await self._start_tls(transport, peer)
-                    request = await self._read_request(transport, peer)
+                    requests += await self._read_request(transport, peer)
                 if timeout.cancelled_caught:
                     log.info(
                         "connection closed peer=%s reason=no upgrade request in %g s",
                         peer,
                         HANDSHAKE_TIMEOUT_S,
                     )
-                elif request is not None:
-                    await self._answer(transport, request, peer, certified)
+                elif requests:
+                    # Popped, since this frame lives as long as the station's connection.
+                    await self._answer(transport, requests.pop(), peer, certified)
             finally:
                 transport.close()
         except* (UpgradeError, ConnectionLostError, OSError) as lost:
@@ -235,15 +237,15 @@ class StationListener:
                     log.warning("connection closed station=%s reason=%s", station, objection)
                     await connection.close(POLICY_VIOLATION, objection[:CLOSE_REASON_CHARACTERS])
 
-    async def _read_request(self, transport: ByteTransport, peer: str) -> UpgradeRequest | None:
-        """Read the whole upgrade request; None if the peer closes without a byte, or speaks TLS."""
+    async def _read_request(self, transport: ByteTransport, peer: str) -> list[UpgradeRequest]:
+        """Read the whole upgrade request; none if the peer closes without a byte, or speaks TLS."""
         request = UpgradeRequest(self._settings.max_message_bytes, compression=self._settings.compression)
         is_first = True
         while not request.is_complete:
             data = await transport.receive_some(READ_BYTES)
             if is_first and not data:
                 log.debug("connection closed without a byte peer=%s", peer)
-                return None
+                return []
             if is_first and data.startswith(TLS_HANDSHAKE):
                 self._stats.refused += 1
                 log.warning(
@@ -251,14 +253,14 @@ class StationListener:
                     "set listen.certificate and listen.key, or ws:// in the station",
                     peer,
                 )
-                return None
+                return []
             is_first = False
             try:
                 request.receive_data(data)
             except UpgradeError:
                 await transport.send_all(request.protocol.take_output())  # an error response
                 raise
-        return request
+        return [request]
 
     async def _answer(
         self, transport: ByteTransport, request: UpgradeRequest, peer: str, certified: tuple[str, ...] | None
@@ -266,13 +268,15 @@ class StationListener:
         """Decide on the request, answer it, and serve the station."""
         decision = await self._decide(request, peer, certified, transport.peer_certificate_der)
         try:
-            if isinstance(decision, Rejection):
-                answer = request.reject(decision.status, decision.reason, _headers_of(decision))
-            else:
-                answer = request.accept(decision.subprotocol if isinstance(decision, Admission) else None)
+            rejected = self._respond(request, decision)
             await transport.send_all(request.protocol.take_output())
-            if answer.status_code == SWITCHING and not isinstance(decision, Rejection):
-                await self._serve(decision, transport, request, peer)
+            if rejected is None and not isinstance(decision, Rejection):
+                # Only what is needed stays: these frames live as long as the station's connection.
+                connection = WebSocketConnection(
+                    self._nursery, transport, request.protocol, self._byte_pace()
+                )
+                del request
+                await self._serve(decision, connection, peer, transport.peer_certificate_der)
                 return
         finally:
             if isinstance(decision, Admission):
@@ -282,13 +286,23 @@ class StationListener:
         is_expected = isinstance(decision, Rejection) and decision.is_expected
         log.log(
             logging.INFO if is_expected else logging.WARNING,
-            "upgrade rejected peer=%s%s status=%d reason=%s",
+            "upgrade rejected peer=%s%s %s",
             peer,
             f" station={station}" if station else "",
-            answer.status_code,
-            bytes(answer.body).decode().partition("\n")[0],
+            rejected,
         )
         transport.shutdown_send()
+
+    def _respond(self, request: UpgradeRequest, decision: Decision) -> str | None:
+        """Queue the response; return its status and reason for the log, None if it opens the WebSocket."""
+        if isinstance(decision, Rejection):
+            answer = request.reject(decision.status, decision.reason, _headers_of(decision))
+        else:
+            answer = request.accept(decision.subprotocol if isinstance(decision, Admission) else None)
+            if answer.status_code == SWITCHING:
+                return None
+        reason = bytes(answer.body).decode().partition("\n")[0]
+        return f"status={answer.status_code} reason={reason}"
 
     async def _decide(
         self,
@@ -314,12 +328,11 @@ class StationListener:
     async def _serve(
         self,
         decision: Admission | NoCommonProtocol,
-        transport: ByteTransport,
-        request: UpgradeRequest,
+        connection: WebSocketConnection,
         peer: str,
+        certificate: bytes | None,
     ) -> None:
         """Serve the open WebSocket, or close it where there is no common version."""
-        connection = WebSocketConnection(self._nursery, transport, request.protocol, self._byte_pace())
         if isinstance(decision, Admission):
             self._stats.accepted += 1
             log.info(
@@ -329,7 +342,6 @@ class StationListener:
                 decision.version.value,
                 _choice_of(decision),
             )
-            certificate = transport.peer_certificate_der
             if certificate is None or self._settings.find_objection is None:
                 await self._host.serve_station(decision, connection)
                 return

@@ -1,15 +1,16 @@
-"""One station's connection, from its accepted upgrade to its end: sockets around a StationRelay.
+"""One station's connection, from its accepted upgrade to its end: channels around a StationRelay.
 
-    station's link --> relay --> ways to the owner and to those who observe
-    station's link <-- relay <-- ways to the owner and to those who observe
+    station's channel --> relay --> links to the owner and the observers
+    station's channel <-- relay <-- links to the owner and the observers
 
-All decisions are the relay's. Here are only the tasks, and they all live in one nursery. Where the relay
-wants something saved, all that it wants done after that waits until it is on disk.
+All decisions are the relay's; this module runs the tasks, all in one nursery, and carries out the relay's
+actions in order. Actions that follow a Persist wait until its records are durable.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -53,7 +54,7 @@ from controller.relay.events import (
 from controller.relay.station_relay import StationRelay
 from controller.stations.admission import Admission
 from controller.stations.connection_stats import ConnectionStats
-from controller.transport.channel import Channel, send_pings
+from controller.transport.channel import Channel
 from controller.transport.deadline_timer import DeadlineTimer
 from controller.transport.transport_errors import ConnectionLostError, SendQueueFullError
 from controller.transport.websocket_connection import Pause
@@ -63,43 +64,46 @@ log = logging.getLogger("controller.transport")
 POLICY_VIOLATION = 1008
 """WebSocket close code (RFC 6455, 7.4.1)."""
 
+SILENT_PINGS = 3
+"""Ping intervals without any data after which a connection is lost."""
+
 
 class SessionSite(Protocol):
-    """What a session tells the load management."""
+    """Receiver of a session's observations: the load management."""
 
     def station_up(self, station: str, version: Version) -> None:
-        """The station may be sent our limits."""
+        """Take note that the station may be sent limits."""
 
     def station_down(self, station: str) -> None:
-        """The station is gone."""
+        """Take note that the station is disconnected."""
 
     def observed(self, station: str, observation: Observation) -> None:
-        """The station has told something."""
+        """Take an observation of the station."""
 
     def answered(self, station: str, token: int, result: bytes | None, detail: str) -> None:
-        """A limit of ours has its answer; None: no good one, `detail` says why."""
+        """Take the result of a call of the controller; None: it failed, for the reason `detail`."""
 
     def kept(self, station: str, version: Version, profiles: Sequence[BackendProfile]) -> None:
-        """These profiles are kept for the station's backend now: save them before this returns."""
+        """Store the profiles that are kept for the station's backend; durable when it returns."""
 
 
 class SessionJournal(Protocol):
-    """What outlives a session, and us."""
+    """Durable records of the sessions."""
 
     async def save(self, records: Sequence[Record]) -> None:
-        """Save the records; they are on disk when it returns. Raises StoreFailed where they are not."""
+        """Commit the records; durable when it returns. Raises JournalError."""
 
     def forget(self, station: str) -> None:
-        """What the station's machines believe is on disk is not: let the next session read it anew."""
+        """Load the station's state machines again: what they hold is not durable."""
 
 
 class SessionRules(msgspec.Struct, frozen=True, kw_only=True):
-    """How a session treats its links.
+    """Settings of one session.
 
-    `pace`: how fast the station's messages are read; more of them wait in its socket. `ping_s`: how often
-    the station is asked for a sign of life, `backend_ping_s` a backend; 0 is never. `sealed` says which
-    binary messages pass between the station and its owner; without it none does. `utc_of` turns s, monotonic,
-    into POSIX s.
+    `pace`: rate at which the station's messages are read; more of them wait in its socket. `ping_s`:
+    interval of pings to the station, `backend_ping_s` to backends; 0 for never. `sealed`: decides which
+    binary messages pass between the station and its owner; None: none does. `utc_of` converts monotonic s to
+    POSIX s.
     """
 
     utc_of: Callable[[float], float]
@@ -110,9 +114,9 @@ class SessionRules(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StationSession:
-    """Runs one connection of one station. `run` returns when all its links are closed.
+    """Runs one connection of one station; `run` returns when all its channels are closed.
 
-    Without a `link` the station is not there: what is kept for its backends is delivered, no more.
+    Without a channel (`link` None) the station is absent: what waits for its backends is delivered, no more.
     """
 
     def __init__(
@@ -122,7 +126,7 @@ class StationSession:
         link: Channel | None,
         site: SessionSite,
         memory: SessionJournal,
-        tally: ConnectionStats,
+        stats: ConnectionStats,
         rules: SessionRules,
     ) -> None:
         self.version = admitted.version
@@ -132,44 +136,45 @@ class StationSession:
         self._link = link
         self._site = site
         self._memory = memory
-        self._tally = tally
+        self._stats = stats
         self._rules = rules
-        self._ways: dict[str, BackendLink] = {}
+        self._links: dict[str, BackendLink] = {}
         self._owner = ""
         self._todo: deque[Action] = deque()
         self._doing = False
         self._saving: tuple[Record, ...] = ()
-        self._save_wanted = trio.Event()
-        self._alarm = DeadlineTimer(lambda: self._relay.deadline)
+        self._station_pings = _Interval(rules.ping_s if link is not None else 0.0)
+        self._backend_pings = _Interval(rules.backend_ping_s)
+        self._timer = DeadlineTimer(self._deadline)
         self._closing: Close | None = None
         self._close_code: int | None = None
         self._was_commandable = False
         self._has_failed_call = False
         self._closed = trio.Event()
+        self._reading = trio.CancelScope()
 
     async def run(self, owner: BackendPool | None, observers: Sequence[BackendPool] = ()) -> None:
-        """Serve the station until it is gone or its owner is given up, or until cancelled.
+        """Serve the station until it is disconnected or its owner is given up, or until cancelled.
 
-        Without an owner only the observers are told what waits for them.
+        Without an owner, only what waits for the observers is delivered.
         """
         if owner is not None:
             self._owner = owner.backend
-            self._ways = {owner.backend: self._way(owner, owns=True)}
-        self._ways |= {each.backend: self._way(each, owns=False) for each in observers}
+            self._links = {owner.backend: self._make_link(owner, is_owner=True)}
+        self._links |= {each.backend: self._make_link(each, is_owner=False) for each in observers}
         try:
             async with trio.open_nursery() as nursery:
+                for link in self._links.values():
+                    nursery.start_soon(link.run)
+                nursery.start_soon(self._run_timer)
                 if self._link is not None:
-                    nursery.start_soon(self._read_station, self._link)
-                    nursery.start_soon(self._ping_station, self._link)
-                for way in self._ways.values():
-                    nursery.start_soon(way.run)
-                nursery.start_soon(self._keep_time)
-                nursery.start_soon(self._keep_saving)
+                    with self._reading:  # in this task: each costs memory per station
+                        await self._read_station(self._link)
                 await self._closed.wait()
                 async with trio.open_nursery() as closing:
                     closing.start_soon(self._close_station)
-                    for way in self._ways.values():
-                        closing.start_soon(way.close, f"station {self._station} is gone")
+                    for link in self._links.values():
+                        closing.start_soon(link.close, f"station {self._station} is disconnected")
                 nursery.cancel_scope.cancel()
         finally:
             self._end("the controller closes the link")
@@ -177,15 +182,14 @@ class StationSession:
                 await self._save_rest()
                 await self._close_station()
 
-    def _way(self, pool: BackendPool, *, owns: bool) -> BackendLink:
+    def _make_link(self, pool: BackendPool, *, is_owner: bool) -> BackendLink:
         return BackendLink(
             pool,
             self._admitted.link_request(),
             self,
-            self._alarm,
-            self._rules.backend_ping_s,
-            is_owner=owns,
-            adopted=self._admitted.owner_link if owns else None,
+            self._timer,
+            is_owner=is_owner,
+            adopted=self._admitted.owner_link if is_owner else None,
         )
 
     # -- its backend links: see `LinkUser` ------------------------------------------------------------
@@ -213,7 +217,7 @@ class StationSession:
 
     def on_backend_message(self, backend: str, message: str | bytes) -> None:
         """Pass a message of a backend to the relay; binary messages of the owner to the station."""
-        self._tally.from_backends += 1
+        self._stats.from_backends += 1
         if isinstance(message, str):
             is_owner = backend == self._owner
             self._feed(FromBackend(message) if is_owner else FromObserver(backend, message))
@@ -238,11 +242,11 @@ class StationSession:
 
     @property
     def is_present(self) -> bool:
-        """Whether the station is there, or only spoken for."""
+        """True if the station is connected; False if only deliveries are made for it."""
         return self._link is not None
 
     def call(self, own: OwnCall) -> None:
-        """Let a CALL of the controller stand in line; its end is told to the site."""
+        """Queue a CALL of the controller; its result goes to the load management."""
         self._feed(own)
 
     # -- the relay and its actions ------------------------------------------------------------------
@@ -258,9 +262,9 @@ class StationSession:
         self._do(self._relay.close(reason, now, self._rules.utc_of(now)))
 
     def _do(self, actions: list[Action]) -> None:
-        """Do the actions in order; those that follow from a site's reaction come after, not in between.
+        """Carry out actions in order; those that follow from them are appended, not run in between.
 
-        After a Save, all others wait until it is on disk.
+        After a Persist, all others wait until its records are durable.
         """
         self._todo.extend(actions)
         if self._doing or self._saving:
@@ -271,7 +275,7 @@ class StationSession:
                 self._act(self._todo.popleft())
         finally:
             self._doing = False
-        self._alarm.update()
+        self._timer.update()
 
     def _act(self, action: Action) -> None:
         match action:
@@ -280,12 +284,11 @@ class StationSession:
             case ToBackend(text):
                 self._put_up(text)
             case ToObserver(backend, text):
-                self._put(self._ways[backend], text, f"backend {backend} of station {self._station}")
+                self._put(self._links[backend], text, f"backend {backend} of station {self._station}")
             case Persist(records):
                 self._saving = records
-                self._save_wanted.set()
             case Redial(backend):
-                self._ways[backend].reopen()
+                self._links[backend].reopen()
             case Close():
                 self._close(action)
             case Commandable():
@@ -304,6 +307,7 @@ class StationSession:
     def _close(self, closing: Close) -> None:
         self._closing = closing if self._close_code is None else Close(self._close_code, closing.reason)
         self._closed.set()
+        self._reading.cancel()
         if self.is_present:
             self._site.station_down(self._station)
 
@@ -311,78 +315,78 @@ class StationSession:
         self._put(self._link, message, f"station {self._station}")
 
     def _put_up(self, message: str | bytes) -> None:
-        self._put(self._ways[self._owner], message, f"backend of station {self._station}")
+        self._put(self._links[self._owner], message, f"backend of station {self._station}")
 
     def _put(self, reader: Channel | BackendLink | None, message: str | bytes, name: str) -> None:
         try:
             if reader is not None:
                 reader.send_nowait(message)
         except SendQueueFullError as full:
-            log.warning("%s does not read: %s, the link is closed", name, full)
+            log.warning("peer does not read, its connection is closed peer=%s reason=%s", name, full)
             self._end(f"{name} does not read")
         except ConnectionLostError:
-            return  # its reader hears of it as well, and tells the relay
+            return  # the reading task raises it as well, and reports it
 
-    # -- what must be on disk -----------------------------------------------------------------------
+    # -- durable records ------------------------------------------------------------------------------
 
-    async def _keep_saving(self) -> None:
-        while True:
-            await self._save_wanted.wait()
-            self._save_wanted = trio.Event()
-            try:
-                with trio.CancelScope(shield=True):  # what is begun is on disk, or told not to be
-                    await self._memory.save(self._saving)
-            except JournalError as failed:
-                log.error("station %s: closed, its messages cannot be kept: %s", self._station, failed)
-                self._break_promises()
-                self._memory.forget(self._station)
-                self._end("the controller cannot keep its messages")
-            else:
-                self._saving = ()
-                self._do([])
+    async def _commit(self) -> None:
+        """Commit the records that the relay's further actions wait for."""
+        try:
+            with trio.CancelScope(shield=True):  # a commit that has begun ends with a known result
+                await self._memory.save(self._saving)
+        except JournalError as failed:
+            log.error(
+                "session closed, its messages cannot be stored station=%s reason=%s", self._station, failed
+            )
+            self._drop_dependent_actions()
+            self._memory.forget(self._station)
+            self._end("the controller cannot store its messages")
+        else:
+            self._saving = ()
+            self._do([])
 
     async def _save_rest(self) -> None:
-        """Cut short, we answer nothing more; but the next session counts on what this one has taken in."""
+        """Commit what is left at the end: the next session relies on what this one has received."""
         rest = [word for action in self._todo if isinstance(action, Persist) for word in action.records]
         self._saving += tuple(rest)
         if self._saving:
             try:
                 await self._memory.save(self._saving)
             except JournalError as failed:
-                log.warning("station %s: its last messages are not kept: %s", self._station, failed)
+                log.warning("last messages not stored station=%s reason=%s", self._station, failed)
                 self._memory.forget(self._station)
-        self._break_promises()
+        self._drop_dependent_actions()
         self._do([])
 
-    def _break_promises(self) -> None:
-        """What was to be said after a Save that did not happen is not said; the rest is done."""
+    def _drop_dependent_actions(self) -> None:
+        """Drop the messages that were to be sent after a commit that did not happen; keep the rest."""
         if not self._saving:
             return
         self._saving = ()
-        promises = (ToStation, ToBackend, ToObserver, Persist)
-        self._todo = deque(action for action in self._todo if not isinstance(action, promises))
+        dependent = (ToStation, ToBackend, ToObserver, Persist)
+        self._todo = deque(action for action in self._todo if not isinstance(action, dependent))
 
     # -- the station --------------------------------------------------------------------------------
 
     async def _read_station(self, link: Channel) -> None:
         try:
-            await self._until_heard(0.0)
-            await link.read_messages(self._hear_station)
+            await self._wait_accepting(0.0)
+            await link.read_messages(self._on_station_message)
         except ConnectionLostError as lost:
             if self._closing is None:
                 level = logging.INFO if lost.is_clean else logging.WARNING
-                log.log(level, "station %s is gone: %s", self._station, lost)
-            self._end(f"station {self._station} is gone")
+                log.log(level, "station disconnected station=%s reason=%s", self._station, lost)
+            self._end(f"station {self._station} is disconnected")
 
-    def _hear_station(self, message: str | bytes) -> Pause | None:
-        self._tally.from_stations += 1
+    def _on_station_message(self, message: str | bytes) -> Pause | None:
+        self._stats.from_stations += 1
         if isinstance(message, str):
             self._feed(FromStation(message))
         else:
             self._pass_up(message)
         wait_s = self._rules.pace.take(trio.current_time())
         if wait_s > 0 or not self._relay.accepts_messages:
-            return partial(self._until_heard, wait_s)
+            return partial(self._wait_accepting, wait_s)
         return None
 
     def _pass_up(self, message: bytes) -> None:
@@ -390,37 +394,67 @@ class StationSession:
         if sealed is not None and self._owner and sealed.goes_up(message, trio.current_time()):
             self._put_up(message)
         else:
-            log.warning("station %s sent a binary message: ignored", self._station)
+            log.warning("binary message ignored station=%s", self._station)
 
     def _pass_down(self, message: bytes) -> None:
         sealed = self._rules.sealed
         if sealed is not None and sealed.goes_down(message, trio.current_time()):
             self._put_down(message)
         else:
-            log.warning("the owner of %s sent a binary message: ignored", self._station)
+            log.warning("binary message ignored backend=%s station=%s", self._owner, self._station)
 
-    async def _until_heard(self, wait_s: float) -> None:
-        """Wait so long; and until the relay has an ear for the station."""
+    async def _wait_accepting(self, wait_s: float) -> None:
+        """Wait `wait_s`, and until the relay accepts messages of the station."""
         if wait_s > 0:
             await trio.sleep(wait_s)
         while not self._relay.accepts_messages:
-            await self._alarm.wait_updated()
+            await self._timer.wait_updated()
 
     async def _close_station(self) -> None:
         if self._link is not None:
             closing = self._closing or Close(GOING_AWAY, "")
             await self._link.close(closing.code, closing.reason)
 
-    async def _ping_station(self, link: Channel) -> None:
-        try:
-            await send_pings(link, self._rules.ping_s)
-        except ConnectionLostError as lost:
-            log.warning("station %s is gone: %s", self._station, lost)
-            self._end(f"station {self._station} is gone")
+    # -- time -----------------------------------------------------------------------------------------
 
-    # -- time ---------------------------------------------------------------------------------------
+    def _deadline(self) -> float | None:
+        """Return the next time for the timer's task: a commit is due at once."""
+        if self._saving:
+            return -math.inf
+        first = self._relay.deadline
+        for ping_at in (self._station_pings.due_at, self._backend_pings.due_at):
+            if ping_at is not None and (first is None or ping_at < first):
+                first = ping_at
+        return first
 
-    async def _keep_time(self) -> None:
+    async def _run_timer(self) -> None:
+        """Commit records, send pings and pass time to the relay: one task for all of a session."""
         while True:
-            await self._alarm.wait_due()
-            self._feed(TimePassed())
+            await self._timer.wait_due()
+            if self._saving:
+                await self._commit()
+                continue
+            now = trio.current_time()
+            if self._link is not None and self._station_pings.is_due(now):
+                self._link.keep_alive(SILENT_PINGS * self._rules.ping_s)
+            if self._backend_pings.is_due(now):
+                for link in self._links.values():
+                    link.keep_alive(SILENT_PINGS * self._rules.backend_ping_s)
+            deadline = self._relay.deadline
+            if deadline is not None and deadline <= now:
+                self._feed(TimePassed())
+
+
+class _Interval:
+    """A time that comes again every `interval_s`; never for 0."""
+
+    def __init__(self, interval_s: float) -> None:
+        self._interval_s = interval_s
+        self.due_at = trio.current_time() + interval_s if interval_s > 0 else None
+
+    def is_due(self, now: float) -> bool:
+        """Return True once per interval."""
+        if self.due_at is None or now < self.due_at:
+            return False
+        self.due_at = now + self._interval_s
+        return True

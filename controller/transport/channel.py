@@ -33,6 +33,9 @@ class Channel(Protocol):
     async def ping(self, timeout_s: float) -> None:
         """Send a ping; raises ConnectionLostError if nothing comes within `timeout_s`."""
 
+    def keep_alive(self, silence_s: float) -> None:
+        """Send a ping, or end the channel if nothing has come for `silence_s`; called at intervals."""
+
     async def close(self, code: int, reason: str) -> None:
         """Send what is queued, and close."""
 
@@ -104,6 +107,9 @@ class VirtualChannel:
         await trio.lowlevel.checkpoint()
         if self._lost_by is not None:
             raise self._lost()
+
+    def keep_alive(self, silence_s: float) -> None:
+        """Do nothing: the connection that carries the channel is kept alive for all."""
 
     async def close(self, code: int, reason: str) -> None:
         """End the channel; see Channel."""

@@ -84,7 +84,10 @@ class WebSocketConnection:
         self._protocol = protocol
         self._pace = pace
         self._wait_s = 0.0
-        protocol.head = None  # its headers are read, and would stay as long as the connection does
+        if protocol.head is not None:
+            # The library's parser keeps the head as long as the connection lives: 3 KiB of headers.
+            protocol.head.headers.clear()
+            protocol.head = None
         self._closed: CloseCause | None = None
         self._most = READ_BYTES_SMALL if protocol.uses_deflate else READ_BYTES
         self._is_reading = False
@@ -300,6 +303,19 @@ class WebSocketConnection:
             raise self._lost()
         if timeout.cancelled_caught and trio.current_time() - self._silent_since >= timeout_s:
             raise ConnectionLostError(f"no answer to a ping for {timeout_s:g} s")
+
+    def keep_alive(self, silence_s: float) -> None:
+        """Send a ping, or end the connection if nothing has come for `silence_s`; called at intervals.
+
+        The reading task raises ConnectionLostError then. While nothing is read, silence is not counted.
+        """
+        if self._closed is not None:
+            return
+        if trio.current_time() - self._silent_since >= silence_s:
+            self._drop(CloseCause(f"no answer to a ping for {silence_s:g} s"))
+            return
+        self._protocol.send_ping()
+        self._send_or_queue(self._protocol.take_output())
 
     async def close(self, code: int, reason: str) -> None:
         """Send what is queued and close, within CLOSE_TIMEOUT_S; never raises for a lost connection."""

@@ -53,7 +53,7 @@ async def test_on_a_full_disk_stations_are_closed_and_keep_what_they_have_to_say
         else:
             disk_freed(site.controller.pid)
         await come_to_rest(site)
-        assert "closed, its messages cannot be kept" in site.controller.log
+        assert "its messages cannot be stored" in site.controller.log
     all_is_well(site)
 
 

@@ -174,7 +174,7 @@ async def test_what_it_cannot_save_then_the_next_does_not_count_on(
             for text in ("a", "b"):
                 link.says.send_nowait(text)
     assert (disk.records, disk.forgotten) == ([word("a")], ["CS01"])
-    assert "its last messages are not kept: the disk is full" in caplog.text
+    assert "last messages not stored station=CS01 reason=the disk is full" in caplog.text
 
 
 async def test_on_a_full_disk_it_is_closed_unanswered_and_told(
@@ -186,4 +186,4 @@ async def test_on_a_full_disk_it_is_closed_unanswered_and_told(
     with trio.fail_after(10):
         await session(link, disk).run(None)
     assert (disk.records, link.heard, disk.forgotten) == ([], [], ["CS01"])
-    assert "closed, its messages cannot be kept: the disk is full" in caplog.text
+    assert "its messages cannot be stored station=CS01 reason=the disk is full" in caplog.text

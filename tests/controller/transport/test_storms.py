@@ -148,7 +148,7 @@ async def test_a_station_that_swallows_everything_is_closed(caplog: pytest.LogCa
         with pytest.raises(ConnectionClosed):
             await heard(backend)
         await site.site.until("down")
-    assert "station CS01 is gone: no answer to a ping" in caplog.text
+    assert "station disconnected station=CS01 reason=no answer to a ping" in caplog.text
 
 
 async def test_a_backend_that_swallows_everything_closes_its_station(
@@ -184,7 +184,7 @@ async def test_a_station_that_does_not_read_costs_its_link_and_no_memory(
         nursery.start_soon(_answer_at_length, backend)
         await site.site.until("down")
         nursery.cancel_scope.cancel()
-    assert "station CS01 does not read" in caplog.text
+    assert "peer=station CS01 reason=" in caplog.text
 
 
 async def _ask_and_never_listen(station: WebSocketConnection) -> None:

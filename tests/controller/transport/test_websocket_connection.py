@@ -212,10 +212,10 @@ async def test_last_words_are_heard_even_where_we_could_not_send_any_more() -> N
         await clog(link)  # what the peer has not read resets the connection when it goes
         await peer.say(TextMessage("last words"))
         await peer.stream.aclose()
-        with pytest.raises(ConnectionLostError, match="vanished"):
+        with pytest.raises(ConnectionLostError, match="ended without a close frame"):
             await link.send("x")
         assert await link.receive() == "last words"
-        with pytest.raises(ConnectionLostError, match="vanished"):
+        with pytest.raises(ConnectionLostError, match="ended without a close frame"):
             await link.receive()
 
 
@@ -239,7 +239,9 @@ BOMB_BYTES = (BOMB.compress(bytes(100 * MOST)) + BOMB.flush(zlib.Z_SYNC_FLUSH))[
 async def test_a_peer_that_breaks_the_protocol_is_told_how(sent: bytes, code: int) -> None:
     async with pair() as (link, peer):
         await peer.stream.send_all(sent)
-        with pytest.raises(ConnectionLostError, match=f"closed with {code}") as lost:
+        with pytest.raises(
+            ConnectionLostError, match="max_message_bytes" if code == 1009 else f"closed with {code}"
+        ) as lost:
             await link.receive()
         assert not lost.value.is_clean
         async with trio.open_nursery() as nursery:
@@ -253,7 +255,7 @@ async def test_what_becomes_too_long_when_it_is_inflated_is_refused() -> None:
     async with pair(PerMessageDeflate(True, True, 15, 15)) as (link, peer):
         header = b"\xc1\xfe" + struct.pack("!H", len(BOMB_BYTES))
         await peer.stream.send_all(header + MASK + BOMB_BYTES)
-        with pytest.raises(ConnectionLostError, match="closed with 1009"):
+        with pytest.raises(ConnectionLostError, match="max_message_bytes"):
             await link.receive()
 
 
