@@ -117,6 +117,10 @@ class CapabilityDiscovery:
         """Take the station as one that was sent our limits before: nothing is cleared."""
         self._cleared.add(station)
 
+    def mark_uncleared(self, station: str) -> None:
+        """Let foreign profiles in the purpose of our limits be cleared again."""
+        self._cleared.discard(station)
+
     def on_boot(self, station: str, boot: Booted) -> None:
         """Find the quirk for a BootNotification; capabilities of another model or firmware are dropped."""
         quirk = find_quirk(boot.vendor, boot.model, boot.firmware)

@@ -123,7 +123,12 @@ class Quirk(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         return all(fnmatchcase(value.strip().lower(), glob.lower()) for value, glob in pairs)
 
     def rounded_a(self, limit_a: float) -> float:
-        """Return the highest supported limit not above `limit_a` (A per phase)."""
+        """Return the highest supported limit not above `limit_a` (A per phase).
+
+        A limit in W is rounded when it is written, to whole W.
+        """
+        if self.in_watts:
+            return limit_a
         if self.steps_a:
             return max((step for step in self.steps_a if step <= limit_a + 1e-6), default=0.0)
         parts = 10 if self.decimals else 1

@@ -92,7 +92,7 @@ class AbsorbedProfiles:
         self.evses = evses
         self._voltage = voltage
         self._ahead_s = ahead_s + 2 * CLOCK_SLACK.total_seconds()  # a lease may end so much later
-        self._utc_of = utc_of
+        self.utc_of = utc_of
         self._steps = max(1, MOST_STEPS // max(1, len(evses)))  # all EVSEs are evaluated in one turn
         self._absorbed: dict[int, BackendProfile] = {}
         self._forwarded: dict[int, BackendProfile] = {}
@@ -233,7 +233,7 @@ class AbsorbedProfiles:
         """Take a start or an end of a transaction: profiles of its own end with it."""
         if isinstance(seen, TransactionSeen):
             self._transactions[seen.evse] = seen.transaction
-            self._set_transaction(seen.evse, self._utc_of(now) if seen.running else None)
+            self._set_transaction(seen.evse, self.utc_of(now) if seen.running else None)
         elif isinstance(seen, StateSeen) and seen.state is EvseState.AVAILABLE:
             self._set_transaction(seen.evse, None)  # its end may have been missed
 
@@ -289,17 +289,22 @@ class AbsorbedProfiles:
             self._sent[token] = _SentLimit(evse, kind, capped, now + (duration_s or math.inf))
         return capped
 
-    def on_limit_result(self, token: int, *, accepted: bool) -> None:
-        """Take the station's response to a limit, or the end of the wait for it."""
+    def on_limit_result(self, token: int, *, accepted: bool | None) -> None:
+        """Take the station's response to a limit; None: there is none."""
         sent = self._sent.pop(token, None)
         if sent is None:
             return
         if accepted:
             self._refused.discard(sent.evse)
             (self._leases if sent.kind is LimitKind.LEASE else self._fallbacks)[sent.evse] = sent
-        else:
+        elif accepted is False:
             self._refused.add(sent.evse)
         self.revision += 1
+
+    def limit_in_force_a(self, evse: int, now: float) -> float | None:
+        """Return the limit that the station has accepted for an EVSE (A per phase); None: there is none."""
+        held = self._lease(evse, now) or self._fallbacks.get(evse)
+        return None if held is None or evse in self._refused else held.limit_a
 
     def refuses_limits(self, evse: int) -> bool:
         """Return True if the station has refused our last limit for an EVSE."""
@@ -314,7 +319,7 @@ class AbsorbedProfiles:
         return all(self._obeys_backend(each, now) for each in self.evses if evse in (0, each))
 
     def _obeys_backend(self, evse: int, now: float) -> bool:
-        allowed = limit_at(self._profiles(self._absorbed), self._utc_of(now), self._context(evse))
+        allowed = limit_at(self._profiles(self._absorbed), self.utc_of(now), self._context(evse))
         if allowed is None:
             return True
         held = self._lease(evse, now) or self._fallbacks.get(evse)
@@ -358,7 +363,7 @@ class AbsorbedProfiles:
         """
         if evse in self._refused:
             return None
-        start = self._utc_of(now)
+        start = self.utc_of(now)
         profiles = self._profiles(self._absorbed) + self._profiles(self._forwarded)
         found = composite(profiles, start, duration_s, self._context(evse))
         spans: Iterable[LimitSpan] = found.spans
@@ -378,7 +383,7 @@ class AbsorbedProfiles:
         lease = self._lease(evse, now)
         if lease is None or self._since.get(evse) is None or evse in self._refused:
             return None
-        allowed = limit_at(self._profiles(self._absorbed), self._utc_of(now), self._context(evse))
+        allowed = limit_at(self._profiles(self._absorbed), self.utc_of(now), self._context(evse))
         free = lowest(self.evses[evse].max_a, allowed)
         return lease.limit_a if free is not None and lease.limit_a < free - NOISE_A else None
 
@@ -412,12 +417,12 @@ class AbsorbedProfiles:
         """Return the lowest that the backend allows as long as a lease of now may hold."""
         profiles = self._profiles(self._absorbed)
         context = self._context(evse)
-        limit = lowest_within(profiles, self._utc_of(now), self._ahead_s, context, self._steps)
+        limit = lowest_within(profiles, self.utc_of(now), self._ahead_s, context, self._steps)
         return None if limit is None else self._rounded(limit)
 
     def _floor_a(self, evse: int, now: float) -> float:
         profiles = self._profiles(self._absorbed)
-        limit = lowest_to_come(profiles, self._utc_of(now), self._context(evse))
+        limit = lowest_to_come(profiles, self.utc_of(now), self._context(evse))
         fallback_a = self.evses[evse].fallback_a
         return fallback_a if limit is None else min(fallback_a, self._rounded(limit))
 
@@ -432,7 +437,7 @@ class AbsorbedProfiles:
         """Return when a limit changes next, or comes within a lease's length."""
         if not self._absorbed:
             return None
-        utc = self._utc_of(now)
+        utc = self.utc_of(now)
         profiles = self._profiles(self._absorbed)
         moments: list[float] = []
         for evse in self.evses:

@@ -18,7 +18,7 @@ import msgspec
 
 from controller.chargers.quirks import LimitScope, limit_purpose
 from controller.model.deadlines import earliest
-from controller.model.observations import Observation
+from controller.model.observations import Observation, ProfilesTouched
 from controller.ocpp.actions import SIGNED, plain
 from controller.ocpp.frames import Answer, Call, CallResult, Version, call, call_error, call_result
 from controller.ocpp.payloads import is_accepted
@@ -33,6 +33,7 @@ from controller.profiles.profile_messages import (
 )
 from controller.profiles.profile_reports import LimitNotices, ProfileReports
 from controller.profiles.settings_guard import RefusedSettings, check_settings
+from controller.profiles.station_clock import StationClock
 
 LONGEST_COMPOSITE_S = 8 * 86_400
 """A composite schedule has at most this length: a week, and the day on which it begins."""
@@ -89,10 +90,18 @@ def owned_purposes(version: Version, scope: LimitScope) -> set[str]:
 class ProfileArbiter:
     """Decides about the commands of backends to one station, over one link. `scope` is that of our limits."""
 
-    def __init__(self, version: Version, scope: LimitScope, absorbed: AbsorbedProfiles) -> None:
+    def __init__(
+        self,
+        version: Version,
+        scope: LimitScope,
+        absorbed: AbsorbedProfiles,
+        clock: StationClock | None = None,
+    ) -> None:
         self._version = version
         self.set_scope(scope)
         self._absorbed = absorbed
+        self._clock = clock or StationClock()
+        self._settled: list[tuple[str, bytes]] = []
         absorbed.set_version(version)
         self._reports = ProfileReports()
         self._notices = LimitNotices()
@@ -197,6 +206,7 @@ class ProfileArbiter:
         self._has_changed = True
         if frame.action == "BootNotification":
             self._is_registered = False
+        self._clock.on_call(frame.action, frame.payload, self._absorbed.utc_of(now))
         return frame.action == "ReportChargingProfiles" and self._reports.on_report(frame.payload, now)
 
     def on_settled(self, frame: Call, result: bytes) -> None:
@@ -204,6 +214,8 @@ class ProfileArbiter:
         self._has_changed = True
         if frame.action == "BootNotification":
             self._is_registered = is_accepted(result)
+        if frame.action in ("BootNotification", "Heartbeat"):
+            self._settled.append((frame.action, result))  # its time is read in the same turn
         if frame.action == "StartTransaction":
             started = messages.read_started_transaction(frame.payload, result)
             if started is not None:
@@ -221,7 +233,14 @@ class ProfileArbiter:
 
     def observations(self, now: float) -> list[Observation]:
         """Return what has changed for load management."""
-        return self._absorbed.observations(now)
+        for action, result in self._settled:
+            self._clock.on_result(action, result, self._absorbed.utc_of(now))
+        self._settled.clear()
+        found = self._absorbed.observations(now)
+        if self._clock.has_moved:
+            self._clock.write_offset()
+            found.append(ProfilesTouched("the station's clock"))
+        return found
 
     def changed_profiles(self, now: float) -> list[BackendProfile] | None:
         """Return all profiles to store, once after a change; None: there is nothing to store."""

@@ -1,21 +1,20 @@
-"""Amperes as charging profiles: the floor and the lease that we keep in a station.
+"""The controller's limits as charging profiles: the fallback and the lease in a station.
 
-The *floor* is permanent, at stack level 0: what the station takes by itself when we are gone. The
-*lease* stands above it, at stack level 1, and ends by itself (OCPP 1.6 ed. 2, 3.13; OCPP 2.0.1
-Part 2, K01: the highest valid stack level of a purpose prevails; the minimum across purposes).
+The *fallback* is permanent, at stack level 0: the limit that holds when the controller is gone. The *lease*
+is above it, at stack level 1, and ends by itself (OCPP 1.6 ed. 2, 3.13; OCPP 2.0.1 Part 2, K01: the highest
+valid stack level of a purpose prevails; the minimum across purposes).
 
-A station with one EVSE gets them with the whole-station purpose, so that its backend keeps
-TxDefaultProfile and TxProfile for itself. A station with several EVSEs, which need a limit each, gets
-them as TxDefaultProfile per EVSE.
+A station with one EVSE gets them with the whole-station purpose, so that its backend can use TxDefaultProfile
+and TxProfile. A station with several EVSEs, which need a limit each, gets them as TxDefaultProfile per EVSE.
 
-A station that cannot hold both, or not so, has a quirk: the `LeaseForm` says what takes their place.
+For a station that cannot hold both, its quirk has another `LeaseForm`.
 """
 
 from __future__ import annotations
 
 import enum
 import math
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 
@@ -24,36 +23,39 @@ from controller.ocpp import v2, v16
 from controller.ocpp.frames import Version
 
 CLOCK_SLACK = timedelta(seconds=NO_QUIRK.start_slack_s)
-"""Our schedules start so much in the past: for a station whose clock is slow, now is the future."""
+"""Our leases start so much in the past, for a station whose clock is behind its estimate."""
+
+ALWAYS = datetime(1970, 1, 1, tzinfo=UTC)
+"""Start of a limit without an end: in the past even for a station without a battery for its clock."""
 
 _FIRST_ID = 1_600_000_000
-"""Our profile ids begin here: inside a signed 32-bit integer, far from what backends count."""
+"""The first of our profile ids: a signed 32-bit integer, far from those of backends."""
 _IDS = 2 * 1000
 
 
 class LimitKind(enum.IntEnum):
-    """The two profiles that we keep in a station; the value is the stack level."""
+    """The two profiles of the controller in a station; the value is the stack level."""
 
     FALLBACK = 0
     LEASE = 1
 
 
 def profile_id(evse: int, kind: LimitKind) -> int:
-    """The chargingProfileId of our floor or lease at an EVSE (0: the whole station)."""
+    """Return the chargingProfileId of our fallback or lease at an EVSE (0: the whole station)."""
     return _FIRST_ID + 2 * evse + kind
 
 
 def is_ours(charging_profile_id: int) -> bool:
-    """Whether an id lies in the range that we keep for ourselves."""
+    """Return True if an id is in the range that is reserved for our profiles."""
     return _FIRST_ID <= charging_profile_id < _FIRST_ID + _IDS
 
 
 class LimitTerms(msgspec.Struct, frozen=True, kw_only=True):
-    """On what terms a station takes a limit.
+    """How a limit is written for a station.
 
-    `after_a`: what holds after a lease (A per phase), for a station whose one profile has to tell both.
-    `number_phases`: on so many phases; None: on all.
-    `watts_per_ampere`: of all the phases that the limit is shared by, for a station that takes W.
+    `after_a`: the fallback after a lease (A per phase), where one profile has both.
+    `number_phases`: of the limit; None: all.
+    `watts_per_ampere`: of all the phases that share the limit, for a station that accepts W only.
     """
 
     quirk: Quirk = NO_QUIRK
@@ -63,7 +65,7 @@ class LimitTerms(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """A profile in the words of no version; `periods` are (start in s, limit)."""
+    """A profile independent of the version; `periods` are (start in s, limit)."""
 
     number: int
     stack_level: int
@@ -78,7 +80,7 @@ class _Plan(msgspec.Struct, frozen=True, kw_only=True):
     phase_to_use: int | None = None
 
     def phases_of(self, start: int) -> int | None:
-        """On how many phases the period holds that begins there: what follows a lease is for all."""
+        """Return the number of phases of the period at `start`: after a lease it is all."""
         return self.number_phases if start == 0 else None
 
 
@@ -92,9 +94,10 @@ def set_limit(
     duration_s: float | None,
     terms: LimitTerms | None = None,
 ) -> bytes:
-    """The payload of a SetChargingProfile that limits each phase to `limit_a` (A) from now on.
+    """Return the payload of a SetChargingProfile that limits each phase to `limit_a` (A) from now on.
 
-    `now` is UTC. `duration_s` is the lease's length in s; None for a floor, which has no end.
+    `now` is the time of the station's clock. `duration_s` is the lease's length in s; None for a fallback,
+    which has no end and is valid in any clock.
     """
     target = 0 if scope is LimitScope.STATION else evse
     plan = _plan(limit_purpose(version, scope), target, kind, limit_a, now, duration_s, terms or LimitTerms())
@@ -132,22 +135,30 @@ def _plan(
         purpose=named,
         unit="W" if quirk.in_watts else "A",
         periods=tuple(periods),
-        start=_moment(now - timedelta(seconds=slack_s)) if quirk.kind == "Absolute" else None,
+        start=_start(now, quirk, has_end=len(periods) > 1 or duration is not None),
         duration=duration,
         valid_to=valid_to,
         number_phases=terms.number_phases,
-        # 2.x forbids to name the phase where the station has not said that it can switch (2.0.1 Part 2, 2.8)
+        # phaseToUse is allowed only where the station has reported that it can switch (2.0.1 Part 2, 2.8)
         phase_to_use=1 if terms.number_phases == 1 and quirk.phase_switching else None,
     )
 
 
 def _limit(limit_a: float, terms: LimitTerms) -> float:
-    """The number to send: a whole one where the station wants no decimals."""
+    """Return the limit to send, an integer where the station accepts no decimals."""
     quirk = terms.quirk
     if quirk.in_watts:
         return math.floor(limit_a * terms.watts_per_ampere + 1e-6)
     limit = quirk.rounded_a(limit_a) if quirk.steps_a or not quirk.decimals else round(limit_a, 1)
     return limit if quirk.decimals else int(limit)
+
+
+def _start(now: datetime, quirk: Quirk, *, has_end: bool) -> str | None:
+    """Return the start of a schedule; one that has no end begins before the time of any clock."""
+    if quirk.kind != "Absolute":
+        return None
+    start = now - timedelta(seconds=quirk.start_slack_s)
+    return _moment(max(start, ALWAYS) if has_end else ALWAYS)
 
 
 def _moment(time: datetime) -> str:

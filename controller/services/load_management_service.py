@@ -10,7 +10,7 @@ import logging
 import uuid
 from collections import defaultdict, deque
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import trio
 
@@ -33,13 +33,16 @@ from controller.load_management.site_control import SiteControl
 from controller.load_management.site_view import SiteView
 from controller.model.effects import OwnCall
 from controller.model.journal import BootStored, ProfilesStored, StoredProfile
-from controller.model.observations import Booted, EvseRef, Observation
+from controller.model.observations import Booted, DrawSeen, EvseRef, Observation
 from controller.ocpp.frames import Version
 from controller.ocpp.payloads import is_accepted
-from controller.profiles.absorbed_profiles import AbsorbedProfiles, EvseWiring
+from controller.profiles.absorbed_profiles import NOISE_A, AbsorbedProfiles, EvseWiring
 from controller.profiles.arbiter import ProfileArbiter, owned_purposes
 from controller.profiles.limit_profiles import LimitKind, LimitTerms, set_limit
+from controller.profiles.overdraw_watch import OverdrawWatch
 from controller.profiles.profile_messages import BackendProfile, ProfileError, read_stored_profile
+from controller.profiles.station_clock import ClockWatch, StationClock
+from controller.services.clock_state import is_synchronised
 from controller.stations.registry import SessionRegistry
 from controller.store.limit_records import LimitStored, covered_limit, delivery_memory, limit_record
 from controller.store.state_journal import StoreError
@@ -48,6 +51,7 @@ from controller.transport.deadline_timer import DeadlineTimer
 
 log = logging.getLogger("controller")
 
+NO_ANSWER = "no answer in time"
 UNHEARD = -(2**40)
 """The token of CALLs that are neither limits nor questions: nothing follows from their answers."""
 
@@ -85,6 +89,9 @@ class LoadManagementService:
         self._control.recall({ref: delivery_memory(each, wall, now) for ref, each in self._stored.items()})
         for ref in self._stored:
             self._discovery.mark_cleared(ref.station)
+        self._clocks = {station.id: StationClock() for station in config.station}
+        self._clock_watch = ClockWatch()
+        self._overdraw = {station.id: OverdrawWatch() for station in config.station}
         self._kept = {station.id: _kept_profiles(config, station) for station in config.station}
         self._recall_profiles()
 
@@ -98,7 +105,8 @@ class LoadManagementService:
 
     def ownership(self, station: str, version: Version) -> ProfileArbiter:
         """The judge of a backend's commands for a link of the station that begins now."""
-        ownership = ProfileArbiter(version, self._scope(station), self._kept[station])
+        clock = self._clocks[station]
+        ownership = ProfileArbiter(version, self._scope(station), self._kept[station], clock)
         ownership.set_dimmed(self._dimmed[station])
         self._ownerships[station] = ownership
         return ownership
@@ -201,7 +209,36 @@ class LoadManagementService:
             self._store_boot(station, observation)
             self._discovery.on_boot(station, observation)
             self._adapt(station)
+        self._check_clock(station)
         self.happened(StationObserved(station, observation))
+        if isinstance(observation, DrawSeen):
+            self._check_draw(station, observation)
+
+    def _check_draw(self, station: str, seen: DrawSeen) -> None:
+        """Clear foreign profiles of a station that draws more than a limit that it has accepted."""
+        kept, now, session = self._kept[station], trio.current_time(), self._board.find_session(station)
+        if seen.evse not in kept.evses or session is None:
+            return
+        limit_a = kept.limit_in_force_a(seen.evse, now)
+        drawn_a = self._overdraw[station].on_draw(seen.evse, seen.current_a, limit_a, now)
+        if drawn_a is not None:
+            log.warning(
+                "draw above the accepted limit station=%s evse=%d drawn=%.1fA limit=%.1fA: other profiles in "
+                "our purpose are cleared and ours set anew; if it goes on, check the station's firmware",
+                station,
+                seen.evse,
+                drawn_a,
+                limit_a,
+            )
+            self._discovery.mark_uncleared(station)
+            self.station_up(station, session.version)
+
+    def _check_clock(self, station: str) -> None:
+        """Log clocks that differ."""
+        ntp = "synchronised" if is_synchronised() else "not-synchronised"
+        backend = self._stations[station].owner
+        for entry in self._clock_watch.check(station, backend, self._clocks[station], ntp):
+            log.log(entry.level, "%s", entry.text)
 
     def kept(self, station: str, version: Version, profiles: Sequence[BackendProfile]) -> None:
         """These profiles are kept for the station's backend now."""
@@ -218,7 +255,8 @@ class LoadManagementService:
             self._introduced(station, token, result, is_open=is_open)
             return
         good = result is not None and is_accepted(result)
-        self._kept[station].on_limit_result(token, accepted=good)
+        answered = is_open and detail != NO_ANSWER
+        self._kept[station].on_limit_result(token, accepted=good if answered or good else None)
         if not good and is_open:  # else its link has ended, and that is told
             self.failed += 1
             log.warning("station %s did not take its limit: %s", station, detail or "not accepted")
@@ -285,11 +323,13 @@ class LoadManagementService:
             return
         station, evse = limit.ref
         kept, now = self._kept[station], trio.current_time()
+        quirk = self._discovery.quirk(station)
+        phases = self._watt_phases(limit, quirk)
         terms = LimitTerms(
-            quirk=self._discovery.quirk(station),
+            quirk=quirk,
             after_a=kept.cap_limit(evse, LimitKind.FALLBACK, limit.after_a, None, now),
             number_phases=limit.number_phases,
-            watts_per_ampere=self._voltage * limit.phases,
+            watts_per_ampere=self._voltage * phases,
         )
         payload = set_limit(
             session.version,
@@ -297,7 +337,7 @@ class LoadManagementService:
             evse,
             limit.kind,
             kept.cap_limit(evse, limit.kind, limit.limit_a, limit.duration_s, now, limit.token),
-            datetime.now(UTC),
+            datetime.now(UTC) + timedelta(seconds=self._clocks[station].write_offset()),
             limit.duration_s,
             terms,
         )
@@ -305,6 +345,20 @@ class LoadManagementService:
         session.call(
             OwnCall(limit.token, str(uuid.uuid4()), "SetChargingProfile", payload, urgent=limit.urgent)
         )
+
+    def _watt_phases(self, limit: SetLimit, quirk: Quirk) -> int:
+        """Return on how many phases a limit is used: in W they share it, in A it holds for each.
+
+        The maximum of an EVSE may be used on all of its phases: no car draws more than it on one of them.
+        """
+        kept = self._kept[limit.ref.station]
+        if not quirk.in_watts:
+            return limit.phases
+        wiring = kept.evses[limit.ref.evse]
+        phases = wiring.phases if limit.limit_a >= wiring.max_a - NOISE_A else limit.phases
+        if limit.kind is LimitKind.LEASE:
+            kept.set_watt_phases(limit.ref.evse, phases)
+        return phases
 
 
 def _kept_profiles(config: Config, station: StationConfig) -> AbsorbedProfiles:

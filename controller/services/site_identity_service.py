@@ -1,7 +1,7 @@
-"""The controller's own link to a backend: there it is a station of its own, and takes the site's limit.
+"""Service of the site's own identity: its link to a backend, and the storage of its profiles.
 
 OCPP 2.x Part 4, 6.2 (a local controller may have an identity of its own); 1.6 edition 2, 3.13.4 (a limit
-for the group may be sent to it). The conversation is `relay.identity`; here are its socket and its file.
+for the group may be sent to it). The protocol is `site_identity.identity`.
 """
 
 from __future__ import annotations

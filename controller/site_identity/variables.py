@@ -1,4 +1,4 @@
-"""What the controller's own identity says of itself when its backend asks: the bounds of its profiles.
+"""Configuration keys and variables of the site's own identity: the bounds of its profiles.
 
 1.6: GetConfiguration (ed. 2, 5.8 and 9). 2.x: GetVariables (Part 2, 2.13, component SmartChargingCtrlr).
 """
@@ -51,7 +51,7 @@ class _GetConfiguration(msgspec.Struct):
     key: tuple[str, ...] | None = None
 
 
-class _Told(msgspec.Struct, rename="camel", omit_defaults=True):
+class _Result(msgspec.Struct, rename="camel", omit_defaults=True):
     attribute_status: str
     component: _Named
     variable: _Named
@@ -59,15 +59,15 @@ class _Told(msgspec.Struct, rename="camel", omit_defaults=True):
     attribute_type: str = "Actual"
 
 
-def answer(version: Version, action: str, payload: bytes) -> bytes | None:
-    """The answer to a question about the site itself; None where it is none, or cannot be read."""
+def answer_variables(version: Version, action: str, payload: bytes) -> bytes | None:
+    """Return the answer to a GetConfiguration or GetVariables; None for other or unreadable CALLs."""
     if version is Version.V16:
         keys = read_payload(_GetConfiguration, payload) if action == "GetConfiguration" else None
         return None if keys is None else _configuration(keys.key or tuple(_KEYS_16))
     asked = read_payload(_GetVariables, payload) if action == "GetVariables" else None
     if asked is None:
         return None
-    return msgspec.json.encode({"getVariableResult": [_told(each) for each in asked.get_variable_data]})
+    return msgspec.json.encode({"getVariableResult": [_result(each) for each in asked.get_variable_data]})
 
 
 def _configuration(wanted: tuple[str, ...]) -> bytes:
@@ -76,7 +76,7 @@ def _configuration(wanted: tuple[str, ...]) -> bytes:
     return msgspec.json.encode({"configurationKey": known, "unknownKey": unknown})
 
 
-def _told(asked: _Asked) -> _Told:
+def _result(asked: _Asked) -> _Result:
     value = _VARIABLES_2.get((asked.variable.name, asked.variable.instance))
     if asked.component.name != _COMPONENT:
         status, value = "UnknownComponent", None
@@ -86,4 +86,4 @@ def _told(asked: _Asked) -> _Told:
         status, value = "NotSupportedAttributeType", None
     else:
         status = "Accepted"
-    return _Told(status, asked.component, asked.variable, value, asked.attribute_type)
+    return _Result(status, asked.component, asked.variable, value, asked.attribute_type)

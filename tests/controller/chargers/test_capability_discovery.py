@@ -103,3 +103,14 @@ def test_station_with_our_limits_is_not_cleared() -> None:
     discovery.mark_cleared("A")
     discovery.on_result(asked(discovery), None)
     assert discovery.next_question("A", Version.V16, 1) is None
+
+
+def test_station_that_is_marked_uncleared_is_cleared_again() -> None:
+    discovery = CapabilityDiscovery()
+    discovery.mark_cleared("A")
+    discovery.on_result(asked(discovery), None)
+    assert discovery.next_question("A", Version.V16, 1) is None
+    discovery.mark_uncleared("A")
+    question = discovery.next_question("A", Version.V16, 1)
+    assert question is not None
+    assert question.question.action == "ClearChargingProfile"

@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
+import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from controller.chargers.quirks import LimitScope
+from controller.chargers.quirks import LimitScope, Quirk
 from controller.model.observations import BackendLimit, EvseState, ProfilesTouched, StateSeen, TransactionSeen
 from controller.ocpp.frames import Version
 from controller.profiles.absorbed_profiles import MOST_ABSORBED
-from controller.profiles.limit_profiles import LimitKind
+from controller.profiles.limit_profiles import LimitKind, LimitTerms, set_limit
 from controller.profiles.profile_messages import BackendProfile, ProfilesAbsorbed, read_stored_profile
-from controller.profiles.schedule import LimitProfile, ScheduleContext, limit_at
+from controller.profiles.schedule import (
+    DAY_S,
+    MOST_STEPS,
+    LimitPeriod,
+    LimitProfile,
+    LimitSchedule,
+    ProfilePurpose,
+    ScheduleContext,
+    _Sweep,
+    composite,
+    limit_at,
+)
 from tests.controller.profiles.test_schedule import MONDAY, any_profiles
 from tests.controller.relay.backend_profiles import (
     ACCEPTED,
     ENDED,
+    LEASE_S,
     STARTED,
     WINDOW_S,
     begun,
@@ -30,7 +44,7 @@ from tests.controller.relay.backend_profiles import (
     starts,
     whole,
 )
-from tests.controller.relay.playbook import UTC_0, Playbook, a_station, result
+from tests.controller.relay.playbook import UTC_0, Playbook, a_station, call, result
 
 
 @pytest.fixture(params=list(Version))
@@ -217,3 +231,80 @@ def test_a_1_6_transaction_without_its_number_yet_is_known_by_its_evse() -> None
     starts(talk, version)
     talk.backend_hears(STARTED[version])
     sets(talk, setting(version, (0, 20), named="TxProfile", evse=1, number=9, transactionId=4), 20.0)
+
+
+# -- stations that accept W only ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("watts", "phases"), [(11_000, 3), (11_000, 1), (4_000, 1)])
+def test_limit_in_watts_stays_exact_to_the_station_and_back(watts: int, phases: int) -> None:
+    version = Version.V16
+    talk = begun(version)
+    talk.kept.set_watt_phases(1, phases)
+    talk.backend(setting(version, (0, watts), unit="W"))
+    talk.backend_hears(ACCEPTED)
+    allowed_a = watts / (230.0 * phases)
+    talk.site_learns(BackendLimit(1, allowed_a))
+    limit_a = talk.kept.cap_limit(1, LimitKind.LEASE, allowed_a, LEASE_S, talk.now, token=1)
+    talk.kept.on_limit_result(1, accepted=True)
+    quirk = Quirk(name="watts", unit="W")
+    terms = LimitTerms(quirk=quirk, watts_per_ampere=230.0 * phases)
+    now = datetime.fromtimestamp(UTC_0, UTC)
+    kind, scope = LimitKind.LEASE, LimitScope.STATION
+    sent = set_limit(version, scope, 1, kind, quirk.rounded_a(limit_a), now, LEASE_S, terms)
+    schedule = json.loads(sent)["csChargingProfiles"]["chargingSchedule"]
+    assert schedule["chargingSchedulePeriod"] == [{"startPeriod": 0, "limit": watts}]
+    talk.backend(call("b", "GetCompositeSchedule", '{"connectorId":1,"duration":60}'))
+    told = json.loads(talk.backend_hears_text())[2]["chargingSchedule"]
+    most = min(watts, 32 * 230 * phases)
+    assert told["chargingRateUnit"] == "W"
+    assert told["chargingSchedulePeriod"] == [{"startPeriod": 0, "limit": most}]
+
+
+# -- bounds ---------------------------------------------------------------------------------------------
+
+
+def long_profile(version: Version, number: int, periods: int) -> str:
+    limits = [(second, 10 + second % 7) for second in range(periods)]
+    return setting(version, *limits, number=number, level=number)
+
+
+def test_profiles_with_too_many_periods_in_all_are_rejected(version: Version, talk: Playbook) -> None:
+    talk.backend(long_profile(version, 1, 1024))
+    talk.backend_hears(ACCEPTED)
+    talk.site_learns(BackendLimit(1, 10.0))
+    talk.backend(long_profile(version, 2, 1024))
+    talk.backend_hears(ACCEPTED)
+    talk.backend(long_profile(version, 3, 2))
+    talk.backend_hears_rejected("b")
+    talk.noted("periods")
+
+
+def test_evaluation_of_the_longest_profiles_is_bounded(version: Version) -> None:
+    profiles = [
+        LimitProfile(
+            id=number,
+            evse=0,
+            purpose=ProfilePurpose.STATION,
+            stack_level=number,
+            every_s=DAY_S,
+            schedules=(LimitSchedule(start=MONDAY, periods=periods, watts=True),) * 3,
+        )
+        for number, periods in enumerate([tuple(LimitPeriod(s, s % 32) for s in range(341))] * 2)
+    ]
+    context = ScheduleContext(evse=1, phases=3, voltage=230.0)
+    found = composite(profiles, MONDAY, 2_147_483_647, context)
+    assert len(found.spans) <= MOST_STEPS + 1
+    assert MONDAY < found.end < MONDAY + 2 * DAY_S
+    visits = _Sweep(profiles, context)
+    assert sum(1 for _ in visits.run(MONDAY, MONDAY + 1e9, MOST_STEPS)) <= MOST_STEPS + 1
+
+
+def test_more_than_three_schedules_are_rejected() -> None:
+    version = Version.V201
+    talk = begun(version)
+    frame = json.loads(setting(version, (0, 10)))
+    frame[3]["chargingProfile"]["chargingSchedule"] *= 4
+    talk.backend(json.dumps(frame))
+    talk.backend_hears_rejected("b")
+    talk.noted("it has 4 schedules")

@@ -108,9 +108,10 @@ def test_fractions_of_a_second_never_lengthen_a_lease(
 
 
 @pytest.mark.parametrize("version", list(Version))
-def test_a_floor_has_no_end_and_the_lease_stands_above_it(version: Version) -> None:
+def test_fallback_has_no_end_and_is_valid_in_any_clock(version: Version) -> None:
     floor = profile_of(version, set_limit(version, LimitScope.EVSE, 2, LimitKind.FALLBACK, 6.0, NOON, None))
     lease = profile_of(version, set_limit(version, LimitScope.EVSE, 2, LimitKind.LEASE, 16.0, NOON, 120))
+    assert floor["schedule"]["startSchedule"] == "1970-01-01T00:00:00Z"
     assert "duration" not in floor["schedule"]
     assert "validTo" not in floor
     assert floor["stackLevel"] < lease["stackLevel"]

@@ -1,0 +1,158 @@
+"""The clock of a charging station, estimated from the timestamps that it sends.
+
+A lease has a start and an end in the station's clock: a station whose clock is ahead has passed the end of
+a lease that is written in our time, one behind has not reached its start. So the lease is written in the
+station's time, and the fallback is valid from 1970 on.
+
+A message of the past (sent after the station was offline) has a timestamp that is too old, none has one that
+is too new: the latest of the last few counts. Meter values may be minutes old, they count only where nothing
+else is known. Without any timestamp the station is taken to have the time of its backend, which answers its
+boot and its heartbeats with `currentTime`. Offsets are s, positive if a clock is ahead of ours.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from datetime import UTC, datetime
+
+import msgspec
+
+from controller.model.effects import LogEntry
+from controller.ocpp.payloads import read_payload
+
+TOLERANCE_S = 30.0
+"""A change of the offset that leaves a lease as it is; the slack of its start is twice as much."""
+STATION_DIFFERS_S = 60.0
+CONTROLLER_DIFFERS_S = 10.0
+"""Offsets that are worth a warning."""
+_SAMPLES = 5
+_EARLIEST = 0.0
+_LATEST = 4_102_444_800.0
+"""Year 2100: a later timestamp is an error."""
+
+_EVENTS = {"StatusNotification", "StartTransaction", "StopTransaction", "TransactionEvent"}
+
+
+class _Sampled(msgspec.Struct, frozen=True):
+    timestamp: str = ""
+
+
+class _Stamped(msgspec.Struct, frozen=True, rename="camel"):
+    timestamp: str = ""
+    offline: bool = False
+    meter_value: tuple[_Sampled, ...] = ()
+
+
+class _CurrentTime(msgspec.Struct, frozen=True, rename="camel"):
+    current_time: str = ""
+
+
+class StationClock:
+    """The estimate of one station's clock, over all its links."""
+
+    def __init__(self) -> None:
+        self._events: deque[float] = deque(maxlen=_SAMPLES)
+        self._meter_values: deque[float] = deque(maxlen=_SAMPLES)
+        self.backend_offset_s: float | None = None
+        """Offset of the backend's clock; None: unknown."""
+        self._written_s: float | None = None
+
+    @property
+    def offset_s(self) -> float:
+        """The offset of the station's clock."""
+        samples = self._events or self._meter_values
+        return max(samples) if samples else self.backend_offset_s or 0.0
+
+    @property
+    def is_known(self) -> bool:
+        """True if the station has sent a timestamp since its last boot."""
+        return bool(self._events or self._meter_values)
+
+    @property
+    def has_moved(self) -> bool:
+        """True if the clock differs from the one in which the station's limits were written."""
+        return self._written_s is not None and abs(self.offset_s - self._written_s) > TOLERANCE_S
+
+    def write_offset(self) -> float:
+        """Return the offset for a limit that is written now."""
+        self._written_s = self.offset_s
+        return self._written_s
+
+    def on_call(self, action: str, payload: bytes, utc: float) -> None:
+        """Take the timestamp of a station's CALL at `utc`."""
+        if action not in _EVENTS and action != "MeterValues":
+            return
+        stamped = read_payload(_Stamped, payload)
+        if stamped is None or stamped.offline:
+            return
+        if action in _EVENTS:
+            samples, text = self._events, stamped.timestamp
+        else:
+            samples = self._meter_values
+            text = stamped.meter_value[-1].timestamp if stamped.meter_value else ""
+        sent = parse_time(text)
+        if sent is not None:
+            samples.append(sent - utc)
+
+    def on_result(self, action: str, result: bytes, utc: float) -> None:
+        """Take the backend's time from its answer to a BootNotification or a Heartbeat at `utc`."""
+        if action not in ("BootNotification", "Heartbeat"):
+            return
+        answer = read_payload(_CurrentTime, result)
+        sent = None if answer is None else parse_time(answer.current_time)
+        if sent is None:
+            return
+        self.backend_offset_s = sent - utc
+        if action == "BootNotification":  # the station sets its clock by it
+            self._events.clear()
+            self._meter_values.clear()
+
+
+class ClockWatch:
+    """Warnings about clocks that differ: those of stations, and ours beside those of backends."""
+
+    def __init__(self) -> None:
+        self._warned: dict[str, float] = {}
+        """The offset of each clock that a warning was logged for, by its name."""
+
+    def check(self, station: str, backend: str, clock: StationClock, ntp: str) -> list[LogEntry]:
+        """Return what to log about a station's clock and its backend's. `ntp`: state of our own clock."""
+        found: list[LogEntry] = []
+        if clock.backend_offset_s is not None:
+            remedy = "check the controller's NTP (timedatectl)"
+            name = f"backend={backend}"
+            found += self._compare(name, clock.backend_offset_s, CONTROLLER_DIFFERS_S, f"ntp={ntp}", remedy)
+        if clock.is_known:
+            remedy = "set the station's clock; its limits are written in its time"
+            name = f"station={station}"
+            found += self._compare(name, clock.offset_s, STATION_DIFFERS_S, "", remedy)
+        return found
+
+    def offsets(self) -> dict[str, float]:
+        """Return the offset (s) of each clock that differs, by its name."""
+        return dict(self._warned)
+
+    def _compare(
+        self, name: str, offset_s: float, differs_s: float, state: str, remedy: str
+    ) -> list[LogEntry]:
+        warned = self._warned.get(name)
+        if abs(offset_s) < differs_s / 2:
+            if self._warned.pop(name, None) is None:
+                return []
+            return [LogEntry(logging.INFO, f"clock agrees again {name} offset={offset_s:+.0f}s")]
+        if abs(offset_s) < differs_s or (warned is not None and abs(offset_s - warned) < differs_s):
+            return []
+        self._warned[name] = offset_s
+        words = " ".join(filter(None, (f"clock differs {name} offset={offset_s:+.0f}s", state)))
+        return [LogEntry(logging.WARNING, f"{words}: {remedy}")]
+
+
+def parse_time(text: str) -> float | None:
+    """Parse an OCPP dateTime as POSIX seconds, without a zone as UTC; None where it cannot be one."""
+    try:
+        moment = datetime.fromisoformat(text)
+        utc = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        return None
+    return utc if _EARLIEST <= utc <= _LATEST else None

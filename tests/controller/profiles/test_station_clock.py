@@ -1,0 +1,93 @@
+"""The estimate of a station's clock, and what limits make of it."""
+
+from __future__ import annotations
+
+import json
+import logging
+
+import pytest
+
+from controller.ocpp.payloads import format_time
+from controller.profiles.station_clock import ClockWatch, StationClock
+
+NOW = 1_796_000_000.0
+
+
+def status(sent: float, **more: object) -> bytes:
+    return json.dumps({"connectorId": 1, "timestamp": format_time(sent), **more}).encode()
+
+
+@pytest.mark.parametrize("offset_s", [-7200, 0, 7200, 300 - NOW])
+def test_offset_is_read_from_a_timestamp(offset_s: float) -> None:
+    clock = StationClock()
+    clock.on_call("StatusNotification", status(NOW + offset_s), NOW)
+    assert clock.offset_s == pytest.approx(offset_s, abs=1)
+
+
+def test_message_of_the_past_does_not_move_the_clock() -> None:
+    clock = StationClock()
+    clock.on_call("StatusNotification", status(NOW), NOW)
+    clock.on_call("StopTransaction", status(NOW - 5000), NOW)
+    clock.on_call("TransactionEvent", status(NOW + 9000, offline=True), NOW)
+    assert clock.offset_s == 0
+
+
+def test_clock_that_is_set_back_is_followed_after_some_messages() -> None:
+    clock = StationClock()
+    clock.on_call("StatusNotification", status(NOW + 7200), NOW)
+    for _ in range(5):
+        clock.on_call("StatusNotification", status(NOW), NOW)
+    assert clock.offset_s == 0
+
+
+def test_meter_values_count_only_where_nothing_else_is_known() -> None:
+    clock = StationClock()
+    values = json.dumps({"meterValue": [{"timestamp": format_time(NOW - 540)}]}).encode()
+    clock.on_call("MeterValues", values, NOW)
+    assert clock.offset_s == -540
+    clock.on_call("StatusNotification", status(NOW), NOW)
+    assert clock.offset_s == 0
+
+
+def test_station_that_boots_has_the_time_of_its_backend() -> None:
+    clock = StationClock()
+    clock.on_call("StatusNotification", status(NOW - 1e6), NOW)
+    result = json.dumps({"status": "Accepted", "currentTime": format_time(NOW - 300)}).encode()
+    clock.on_result("BootNotification", result, NOW)
+    assert (clock.offset_s, clock.backend_offset_s, clock.is_known) == (-300, -300, False)
+
+
+@pytest.mark.parametrize("text", ["", "soon", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59Z", "7"])
+def test_impossible_timestamp_is_ignored(text: str) -> None:
+    clock = StationClock()
+    clock.on_call("StatusNotification", json.dumps({"timestamp": text}).encode(), NOW)
+    assert not clock.is_known
+
+
+def test_clock_has_moved_once_limits_are_written_in_another_time() -> None:
+    clock = StationClock()
+    clock.on_call("StatusNotification", status(NOW), NOW)
+    assert not clock.has_moved
+    assert clock.write_offset() == 0
+    clock.on_call("StatusNotification", status(NOW + 20), NOW)
+    assert not clock.has_moved
+    clock.on_call("StatusNotification", status(NOW + 40), NOW)
+    assert clock.has_moved
+    clock.write_offset()
+    assert not clock.has_moved
+
+
+def test_clock_that_differs_is_warned_of_once_until_it_agrees() -> None:
+    watch, clock = ClockWatch(), StationClock()
+    clock.on_call("StatusNotification", status(NOW + 7200), NOW)
+    result = json.dumps({"currentTime": format_time(NOW - 300)}).encode()
+    clock.on_result("Heartbeat", result, NOW)
+    found = watch.check("CS01", "cpo", clock, "not-synchronised")
+    assert [entry.level for entry in found] == [logging.WARNING] * 2
+    assert found[0].text.startswith("clock differs backend=cpo offset=-300s ntp=not-synchronised: check")
+    assert found[1].text.startswith("clock differs station=CS01 offset=+7200s: set the station's clock")
+    assert watch.check("CS01", "cpo", clock, "") == []
+    assert watch.offsets() == {"backend=cpo": -300, "station=CS01": 7200}
+    clock.on_result("BootNotification", json.dumps({"currentTime": format_time(NOW)}).encode(), NOW)
+    clock.on_call("StatusNotification", status(NOW), NOW)
+    assert [entry.level for entry in watch.check("CS01", "cpo", clock, "")] == [logging.INFO] * 2
