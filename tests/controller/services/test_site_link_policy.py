@@ -52,7 +52,7 @@ class House:
     def answers(self, action: str, payload: bytes, number: str = "1") -> Any:
         """The answer that went back at once; None: the identity is to answer."""
         text = f'[2,"{number}","{action}",{payload.decode()}]'
-        passed = self.guard.heard(text, 0.0)
+        passed = self.guard.on_text(text, 0.0)
         assert passed in (None, text)
         assert (passed is None) == bool(self.said)
         return json.loads(self.said.pop()) if self.said else None
@@ -137,11 +137,11 @@ def test_the_refused_answer_of_the_backend_is_an_error_for_the_identity(tmp_path
         '[[verify]]\nid = "answers"\nkinds = ["response"]\nrequire = "verifyAny"\ndirection = "down"\n',
     )
     house = House(tmp_path)
-    house.guard.say('[2,"7","BootNotification",{}]', 0.0)
-    heard = house.guard.heard('[3,"7",{"status":"Accepted"}]', 0.0)
+    house.guard.send_text('[2,"7","BootNotification",{}]', 0.0)
+    heard = house.guard.on_text('[3,"7",{"status":"Accepted"}]', 0.0)
     assert heard is not None
     assert json.loads(heard)[:3] == [4, "7", "SecurityError"]
-    assert house.guard.heard("[3,", 0.0) == "[3,"  # what is no frame is for others to tell
+    assert house.guard.on_text("[3,", 0.0) == "[3,"  # what is no frame is for others to tell
 
 
 def test_what_the_site_says_is_signed_where_the_policy_has_it_so(tmp_path: Path) -> None:
@@ -156,10 +156,10 @@ def test_what_the_site_says_is_signed_where_the_policy_has_it_so(tmp_path: Path)
         context = signature_format.context(Version.V201, Direction.UP, kind, action)
         return payload_signatures.verify_payload(compact(payload), context, lambda _: True).keys
 
-    house.guard.say('[2,"7","BootNotification",{}]', 0.0)
+    house.guard.send_text('[2,"7","BootNotification",{}]', 0.0)
     assert signers(json.loads(house.said.pop())[3], "BootNotification", MessageKind.REQUEST) == {own}
     _, _, answer = house.asks("AddUserRole", {"userRole": ROLE})
     assert signers(answer, "AddUserRole", MessageKind.RESPONSE) == {own}
     assert house.answers("GetVariables", b"{}") is None
-    house.guard.say('[3,"1",{"getVariableResult":[]}]', 0.0)
+    house.guard.send_text('[3,"1",{"getVariableResult":[]}]', 0.0)
     assert signers(json.loads(house.said.pop())[2], "GetVariables", MessageKind.RESPONSE) == {own}
