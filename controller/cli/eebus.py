@@ -74,7 +74,10 @@ def _pair(options: argparse.Namespace) -> int:
 
 
 def _unpair(options: argparse.Namespace) -> int:
-    print(f"removed: {_send(options, 'eebus.unpair', ski=options.ski)['ski']}")
+    removed = _send(options, "eebus.unpair", ski=options.ski)
+    print(f"removed: {removed['ski']}")
+    if removed["configured"]:
+        print("it is in the configuration: without its [[eebus.partner]] there it stays removed")
     return OK
 
 

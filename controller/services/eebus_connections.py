@@ -15,6 +15,7 @@ import trio
 from cryptography import x509
 
 from controller.model.exception_groups import leaves
+from controller.model.peer_text import bounded_text
 from controller.model.rate_limits import AddressCounter
 from controller.services.service_error import ServiceError
 from controller.transport.http_upgrade import (
@@ -47,6 +48,8 @@ BACK_OFF_S = ((0.0, 3.0), (3.0, 10.0), (10.0, 20.0))
 """Bounds of the random time before each attempt to dial; the last stays (SHIP 1.0.1, 12.2)."""
 
 NORMAL = 1000
+LONGEST_REASON = 120
+"""Characters of a reason that are logged and sent in the close frame."""
 CLOSE_S = 3.0
 
 
@@ -158,6 +161,7 @@ class EebusConnections:
         """Close a connection, after what was sent on it."""
         link = self._links.get(name)
         if link is not None:
+            reason = bounded_text(reason, LONGEST_REASON)
             log.info("EEBUS connection closed name=%s reason=%s", name, reason)
             link.code, link.reason = code, reason
             link.scope.cancel()

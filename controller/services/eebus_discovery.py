@@ -25,6 +25,9 @@ from drivers.eebus.array_json import EebusError
 log = logging.getLogger("controller.eebus")
 
 RETRY_S = 60.0
+ADDRESSES_S = 60.0
+"""Time between two looks at the addresses of this machine."""
+CLOSE_S = 5.0
 LOOKUP_MS = 3000
 MOST_FOUND = 256
 
@@ -43,64 +46,74 @@ class EebusDiscovery:
         self, announcement: Announcement, port: Callable[[], int], changed: Callable[[], None]
     ) -> None:
         self.found: dict[str, Found] = {}
+        self._names: dict[str, str] = {}
+        """SKI of each service name that was found."""
         self._announcement = announcement
         self._port = port
         self._changed = changed
-        self._update = trio.Event()
+        self._updated = trio.Event()
 
     def announce(self, announcement: Announcement) -> None:
         """Announce something else from now on."""
         self._announcement = announcement
-        self._update.set()
+        self._updated.set()
 
     async def run(self) -> None:
-        """Announce and browse until cancelled."""
+        """Announce and browse until cancelled; begin anew after a failure or with other addresses."""
         while True:
+            addresses = own_addresses()
             try:
-                await self._run_once()
+                await self._run_once(addresses)
             except (OSError, ZeroconfError) as error:
                 log.warning(
                     "mDNS failed reason=%s; is there a network? partners with a host are dialed all the same",
                     error or type(error).__name__,
                 )
-            await trio.sleep(RETRY_S)
+                await trio.sleep(RETRY_S)
 
-    async def _run_once(self) -> None:
+    async def _run_once(self, addresses: list[str]) -> None:
+        """Announce and browse until the addresses of this machine are others."""
         token = trio.lowlevel.current_trio_token()
+
+        def on_change(*, zeroconf: Zeroconf, service_type: str, name: str, state_change: object) -> None:
+            """Look the partner up, in a thread of the library, and hand it to trio's."""
+            removed = state_change is ServiceStateChange.Removed
+            partner = None if removed else _look_up(zeroconf, service_type, name)
+            with suppress(trio.RunFinishedError):
+                token.run_sync_soon(self.on_found, name, partner)
+
         zeroconf = await trio.to_thread.run_sync(Zeroconf)
+        browser: ServiceBrowser | None = None
+
+        def close() -> None:
+            """Withdraw the announcement and end the threads of the library."""
+            if browser is not None:
+                browser.cancel()
+            zeroconf.close()
+
         try:
-            info = _service_info(self._announcement, self._port())
+            info = service_info(self._announcement, self._port(), addresses)
             await trio.to_thread.run_sync(zeroconf.register_service, info)
-
-            def on_change(*, zeroconf: Zeroconf, service_type: str, name: str, state_change: object) -> None:
-                """Look the partner up, in a thread of the library."""
-                partner = None
-                if state_change is not ServiceStateChange.Removed:
-                    partner = _look_up(zeroconf, service_type, name)
-                with suppress(trio.RunFinishedError):
-                    token.run_sync_soon(self._take, name, partner)
-
             browser = ServiceBrowser(zeroconf, SERVICE_TYPE, handlers=[on_change])
-            try:
-                while True:
-                    await self._update.wait()
-                    self._update = trio.Event()
-                    info = _service_info(self._announcement, self._port())
+            log.info("mDNS announcement sent addresses=%s", ",".join(addresses))
+            while own_addresses() == addresses:
+                with trio.move_on_after(ADDRESSES_S):
+                    await self._updated.wait()
+                    self._updated = trio.Event()
+                    info = service_info(self._announcement, self._port(), addresses)
                     await trio.to_thread.run_sync(zeroconf.update_service, info)
-            finally:
-                with trio.CancelScope(shield=True, deadline=trio.current_time() + 5):
-                    await trio.to_thread.run_sync(browser.cancel)
         finally:
-            with trio.CancelScope(shield=True, deadline=trio.current_time() + 5):
-                await trio.to_thread.run_sync(zeroconf.close)
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + CLOSE_S):
+                await trio.to_thread.run_sync(close, abandon_on_cancel=True)
 
-    def _take(self, name: str, partner: Found | None) -> None:
-        """Take over what was found, in trio's thread; None: the name is gone, or its entry is invalid."""
-        known = [ski for ski, each in self.found.items() if _service_name(each.announcement) == name]
-        if partner is None:
-            for ski in known:
-                del self.found[ski]
-        elif partner.announcement.ski != self._announcement.ski and len(self.found) < MOST_FOUND:
+    def on_found(self, name: str, partner: Found | None) -> None:
+        """Take over a partner in trio's thread; None: its name is gone, or its entry is invalid."""
+        known = self._names.pop(name, None)
+        if known is not None:
+            self.found.pop(known, None)
+        is_other = partner is not None and partner.announcement.ski != self._announcement.ski
+        if partner is not None and is_other and len(self.found) < MOST_FOUND:
+            self._names[name] = partner.announcement.ski
             self.found[partner.announcement.ski] = partner
         self._changed()
 
@@ -125,22 +138,19 @@ def _look_up(zeroconf: Zeroconf, service_type: str, name: str) -> Found | None:
     return Found(announcement, Target(addresses[0], info.port, announcement.path))
 
 
-def _service_name(announcement: Announcement) -> str:
-    return f"{announcement.ship_id}.{SERVICE_TYPE}"
-
-
-def _service_info(announcement: Announcement, port: int) -> ServiceInfo:
+def service_info(announcement: Announcement, port: int, addresses: list[str]) -> ServiceInfo:
+    """Return the service as the library announces it."""
     return ServiceInfo(
         SERVICE_TYPE,
-        _service_name(announcement),
+        f"{announcement.ship_id}.{SERVICE_TYPE}",
         port=port,
         properties=announcement.txt(),
         server=f"{announcement.ski}.local.",
-        addresses=_own_addresses(),
+        addresses=[socket.inet_aton(each) for each in addresses],
     )
 
 
-def _own_addresses() -> list[bytes]:
+def own_addresses() -> list[str]:
     """Return the IPv4 addresses of this machine, loopback alone if there is no other."""
     addresses = [
         address.ip
@@ -149,4 +159,4 @@ def _own_addresses() -> list[bytes]:
         if isinstance(address.ip, str)
     ]
     outside = [each for each in addresses if not each.startswith("127.")]
-    return [socket.inet_aton(each) for each in outside or addresses]
+    return sorted(outside or addresses)

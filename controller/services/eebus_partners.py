@@ -34,10 +34,11 @@ class EebusPartners:
         self.trusted.setdefault(ski, "")
         log.info("EEBUS partner accepted ski=%s", ski)
 
-    def remove(self, ski: str) -> None:
-        """Trust a partner no longer. Raises ControlError where it is not trusted, or is configured."""
-        if ski in self._configured:
-            raise ControlError(f"{ski} is in the configuration: remove its [[eebus.partner]] there")
+    def remove(self, ski: str) -> bool:
+        """Trust a partner no longer; True if it will be again after a restart, as it is configured.
+
+        Raises ControlError where it is not trusted.
+        """
         if ski not in self.trusted:
             raise ControlError(f"{ski} is not a partner; `eebus status` lists them")
         try:
@@ -46,6 +47,7 @@ class EebusPartners:
             raise ControlError(str(error)) from error
         del self.trusted[ski]
         log.info("EEBUS partner removed ski=%s", ski)
+        return ski in self._configured
 
     def learn_ship_id(self, ski: str, ship_id: str) -> None:
         """Store the SHIP id of a trusted partner."""

@@ -173,9 +173,10 @@ class EebusService:
 
     def _on_unpair(self, request: Mapping[str, object]) -> object:
         ski = read_ski(request)
-        self._partners.remove(ski)
+        configured = self._partners.remove(ski)
+        self._dials.pop(ski, None)
         self._do(self._node.revoke(ski, trio.current_time()))
-        return {"ski": ski}
+        return {"ski": ski, "configured": configured}
 
     def _on_register(self, request: Mapping[str, object]) -> object:
         seconds = request.get("seconds")
@@ -264,7 +265,7 @@ class EebusService:
                 "EEBUS message refused connection=%s ski=%s reason=%s total=%d",
                 name,
                 self._node.ski_of(name),
-                reason,
+                reason[:LONGEST_REASON],
                 self._messages_refused,
             )
 

@@ -69,9 +69,11 @@ class Site:
             self.backend_port = server.port
             task_status.started()
 
-    async def all_charge(self) -> None:
+    async def all_charge(self, *, own_link: bool = True) -> None:
         """Wait until each station has its full current, and the controller its own link."""
-        while self._own is None or not all(told and told[-1][1] >= FULL_A for told in self.limits.values()):
+        while (own_link and self._own is None) or not all(
+            told and told[-1][1] >= FULL_A for told in self.limits.values()
+        ):
             await self._changed.wait()
 
     async def dim(self, command: bytes) -> list[float]:
@@ -80,14 +82,21 @@ class Site:
         payload = {"vendorId": "org.local-controller", "messageId": "dim", "data": json.loads(command)}
         sent = trio.current_time()
         await self._own.send_message(json.dumps([2, "dim", "DataTransfer", payload]))
+        lower = await self.all_lower(sent)
+        while self.acknowledged is None:
+            await self._changed.wait()
+        self.acknowledged -= sent
+        return lower
+
+    async def all_lower(self, since: float) -> list[float]:
+        """Wait until each station has a lower limit; when its first came (s after `since`)."""
         while True:
             lower = [
-                next((at for at, amps in told if at > sent and amps < FULL_A), None)
+                next((at for at, amps in told if at > since and amps < FULL_A), None)
                 for told in self.limits.values()
             ]
-            if self.acknowledged is not None and None not in lower:
-                self.acknowledged -= sent
-                return [at - sent for at in lower if at is not None]
+            if None not in lower:
+                return [at - since for at in lower if at is not None]
             await self._changed.wait()
 
     def _change(self) -> None:
@@ -142,7 +151,7 @@ async def _dimmed(count: int) -> dict[str, object]:
         async with trio.open_nursery() as nursery:
             await nursery.start(site.serve)
             config = _config(Path(directory), site, port, base64.b64encode(dso.point).decode())
-            async with _controller(config):
+            async with controller(config):
                 nursery.start_soon(site.run, port)
                 await site.all_charge()
                 took = sorted(await site.dim(_command(dso)))
@@ -172,12 +181,12 @@ def _command(dso: Author) -> bytes:
 
 
 @asynccontextmanager
-async def _controller(config: Path) -> AsyncIterator[None]:
+async def controller(config: Path) -> AsyncIterator[trio.Process]:
     async with trio.open_nursery() as nursery:
         command = [str(CONTROLLER), "run", "-c", str(config)]
         run = partial(trio.run_process, command, stderr=subprocess.DEVNULL, check=False)
         process: trio.Process = await nursery.start(run)
-        yield
+        yield process
         process.send_signal(signal.SIGTERM)
 
 

@@ -8,6 +8,7 @@ import socket
 import ssl
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -244,6 +245,73 @@ async def test_tc_ship_sec_001_002_server_refuses_in_the_handshake(
         assert status(app).partners[0].phase == "away"
         async with guard(app, trusted) as box:
             assert await box.write_limit(8000) == 0
+
+
+async def test_tc_ship_sec_001_002_client_refuses_in_the_handshake(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    trusted = Identity(tmp_path)
+    stolen = x509.SubjectKeyIdentifier(bytes.fromhex(trusted.ski))
+    certificate_with(tmp_path, stolen, ec.SECP256R1())
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "bad.pem")
+    received: list[bytes] = []
+
+    async def serve(stream: trio.SSLStream[trio.SocketStream]) -> None:
+        with suppress(trio.BrokenResourceError):
+            received.append(bytes(await stream.receive_some()))
+
+    async with trio.open_nursery() as nursery:
+        listeners = await nursery.start(
+            partial(trio.serve_ssl_over_tcp, serve, 0, context, host="127.0.0.1", https_compatible=True)
+        )
+        port = listeners[0].transport_listener.socket.getsockname()[1]
+        place = f'host = "127.0.0.1"\nport = {port}'
+        async with running(configured(tmp_path, eebus=f"{PARTNER.format(trusted.ski)}\n{place}")) as app:
+            await logged(caplog, "SubjectKeyIdentifier is not that of its key")
+            assert status(app).partners[0].phase == "away"
+        nursery.cancel_scope.cancel()
+    assert b"".join(received) == b""
+
+
+async def test_second_guard_is_refused_and_the_first_goes_on(tmp_path: Path) -> None:
+    first, second = Identity(tmp_path, "first"), Identity(tmp_path, "second")
+    partners = f"{PARTNER.format(first.ski)}\n{PARTNER.format(second.ski)}"
+    async with running(configured(tmp_path, eebus=partners)) as app, guard(app, first) as box:
+        assert app.eebus_port is not None
+        async with websocket(app.eebus_port, second) as connection:
+            other = SocketGuard(connection)
+            await other.handshake()
+            link = {
+                "clientAddress": {"entity": [1], "feature": 1},
+                "serverAddress": {"entity": [1], "feature": 1},
+            }
+            call = {"nodeManagementBindingRequestCall": {"bindingRequest": link}}
+            assert await other.result(await other.datagram("call", call, ack=True)) == 7
+            await other.beat()
+            assert await other.write_limit(0) == 9
+        assert await box.write_limit(8000) == 0
+        assert status(app).consumption.limit_w == 8000
+
+
+async def test_guard_that_does_not_read_is_disconnected(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    identity = Identity(tmp_path)
+    config = configured(tmp_path, eebus=PARTNER.format(identity.ski))
+    async with running(config) as app:
+        assert app.eebus_port is not None
+        async with websocket(app.eebus_port, identity) as connection:
+            box = SocketGuard(connection)
+            await box.handshake()
+            stop = trio.Event()
+            connection._stream.receive_some = lambda *_: stop.wait()
+            with suppress(ConnectionClosed, trio.BrokenResourceError):
+                for _ in range(3000):
+                    await box.datagram("read", {"nodeManagementDetailedDiscoveryData": []})
+            await logged(caplog, "reason=peer does not read")
+        async with guard(app, identity) as again:
+            assert await again.write_limit(8000) == 0
 
 
 async def test_wrong_subprotocol_and_plain_text_are_refused(
