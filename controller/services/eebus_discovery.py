@@ -7,6 +7,7 @@ all the same.
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 import socket
 from collections.abc import Callable
@@ -40,15 +41,16 @@ class Found(msgspec.Struct, frozen=True):
 
 
 class EebusDiscovery:
-    """Announcement and browser. `found`: the partners on the network, by SKI."""
+    """Announcement and browser. `found`: the partners on the network, by SKI; `host`: where we listen."""
 
     def __init__(
-        self, announcement: Announcement, port: Callable[[], int], changed: Callable[[], None]
+        self, announcement: Announcement, host: str, port: Callable[[], int], changed: Callable[[], None]
     ) -> None:
         self.found: dict[str, Found] = {}
         self._names: dict[str, str] = {}
         """SKI of each service name that was found."""
         self._announcement = announcement
+        self._host = host
         self._port = port
         self._changed = changed
         self._updated = trio.Event()
@@ -61,7 +63,7 @@ class EebusDiscovery:
     async def run(self) -> None:
         """Announce and browse until cancelled; begin anew after a failure or with other addresses."""
         while True:
-            addresses = own_addresses()
+            addresses = own_addresses(self._host)
             try:
                 await self._run_once(addresses)
             except (OSError, ZeroconfError) as error:
@@ -96,7 +98,7 @@ class EebusDiscovery:
             await trio.to_thread.run_sync(zeroconf.register_service, info)
             browser = ServiceBrowser(zeroconf, SERVICE_TYPE, handlers=[on_change])
             log.info("mDNS announcement sent addresses=%s", ",".join(addresses))
-            while own_addresses() == addresses:
+            while own_addresses(self._host) == addresses:
                 with trio.move_on_after(ADDRESSES_S):
                     await self._updated.wait()
                     self._updated = trio.Event()
@@ -150,8 +152,14 @@ def service_info(announcement: Announcement, port: int, addresses: list[str]) ->
     )
 
 
-def own_addresses() -> list[str]:
-    """Return the IPv4 addresses of this machine, loopback alone if there is no other."""
+def own_addresses(host: str) -> list[str]:
+    """Return the IPv4 addresses of this machine that a listener at `host` has.
+
+    Those of a listener at all addresses are without loopback, unless there is no other.
+    """
+    with suppress(ValueError):
+        if not (address := ipaddress.IPv4Address(host)).is_unspecified:
+            return [str(address)]
     addresses = [
         address.ip
         for adapter in ifaddr.get_adapters()

@@ -75,7 +75,9 @@ class EebusService:
         )
         self._views = limits.views
         self._connections = EebusConnections(identity.key, identity.certificate, self)
-        self._discovery = EebusDiscovery(self._announcement, lambda: self.port, self._stir_dialing)
+        self._discovery = EebusDiscovery(
+            self._announcement, eebus.host, lambda: self.port, self._stir_dialing
+        )
         self._timer = DeadlineTimer(self._deadline)
         self._dial_timer = DeadlineTimer(self._next_dial)
         self._dials: dict[str, _Dial] = {}

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from controller.services import eebus_discovery
 from controller.services.eebus_connections import Target
-from controller.services.eebus_discovery import EebusDiscovery, Found, service_info
+from controller.services.eebus_discovery import EebusDiscovery, Found, own_addresses, service_info
 from drivers.eebus.announcement import Announcement
 
 OURS = Announcement(ski="ab" * 20, ship_id="local-controller-EMS-test-one", brand="LC", model="EMS")
@@ -22,7 +22,7 @@ def nothing() -> None:
 
 
 def discovery(announcement: Announcement = OURS, port: int = 4712) -> EebusDiscovery:
-    return EebusDiscovery(announcement, lambda: port, nothing)
+    return EebusDiscovery(announcement, "0.0.0.0", lambda: port, nothing)
 
 
 def found(announcement: Announcement, host: str = "192.0.2.1") -> Found:
@@ -36,6 +36,14 @@ def test_service_is_announced_with_its_txt_record_and_addresses() -> None:
     assert info.parsed_addresses() == ["192.0.2.7", "198.51.100.7"]
     assert info.properties[b"ski"] == OURS.ski.encode()
     assert info.properties[b"cat"] == b"2"
+
+
+def test_addresses_are_those_of_the_listener() -> None:
+    assert own_addresses("192.0.2.9") == ["192.0.2.9"]
+    assert own_addresses("127.0.0.1") == ["127.0.0.1"]
+    everywhere = own_addresses("0.0.0.0")
+    assert everywhere
+    assert own_addresses("lc.example") == everywhere
 
 
 def test_partner_is_found_moves_and_is_gone() -> None:
