@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ETC := /etc/local-controller
 UNIT := /etc/systemd/system/local-controller.service
-.PHONY: help install install-service dev demo test test-fast check format docs bench clean
+.PHONY: help install install-service dev demo test test-fast check format docs bench clean fuzz
 
 help:                                       ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## */\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -37,6 +37,9 @@ demo: install                               ## a simulated site around the real 
 
 test: dev                                   ## all tests, with third-party programs
 	$(BIN)/pytest
+
+fuzz: dev                                   ## fuzz the decoders of Modbus for minutes
+	FUZZ_SECONDS=$${FUZZ_SECONDS:-120} $(BIN)/pytest -q tests/fuzz
 
 test-fast: dev                              ## the tests of pure code, at each save
 	$(BIN)/pytest -q -x -m 'not slow' --ignore tests/crash --ignore tests/interop --ignore tests/hil

@@ -229,7 +229,7 @@ def parse_model(text: str, file: str) -> MeterModel:
     """Parse a model from its TOML text. Raises ModelFileError with all mistakes of the file."""
     try:
         document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ModelFileError(f"{file}: {error}") from error
     mistakes = list(find_mistakes(document))
     if mistakes:

@@ -16,6 +16,7 @@ import trio
 
 from drivers.meter_model import MeterModel
 from drivers.modbus.pymodbus_frames import (
+    DISCRETE_INPUTS,
     MBAP,
     RTU_REQUEST,
     ReadRequest,
@@ -149,6 +150,25 @@ class SimulatedMeter:
         self._registers.update(heads)
 
 
+class SimulatedInputModule:
+    """A module with digital inputs, as a unit on a simulated bus."""
+
+    def __init__(self, unit: int, closed: Sequence[bool]) -> None:
+        self.unit = unit
+        self.fault: Fault | None = None
+        self.closed = list(closed)
+
+    def answer(self, request: ReadRequest) -> Sequence[int] | int:
+        """Answer a request for this unit with its inputs, or with an exception code."""
+        if request.function != DISCRETE_INPUTS:
+            return _ILLEGAL_FUNCTION
+        inputs = self.closed[request.address : request.address + request.count]
+        return [int(closed) for closed in inputs] if len(inputs) == request.count else _ILLEGAL_ADDRESS
+
+
+SimulatedUnit = SimulatedMeter | SimulatedInputModule
+
+
 def _value_of(quantity: str, values: Mapping[str, float | None]) -> float | None:
     """Return the value to show; of an import or export power, that direction's part of the active power."""
     if quantity in values:
@@ -163,7 +183,7 @@ def _value_of(quantity: str, values: Mapping[str, float | None]) -> float | None
 class SimulatedBus:
     """The meters of one bus: takes the bytes of requests, returns the bytes of answers."""
 
-    def __init__(self, *meters: SimulatedMeter, rtu: bool) -> None:
+    def __init__(self, *meters: SimulatedUnit, rtu: bool) -> None:
         self._meters = {meter.unit: meter for meter in meters}
         self._rtu = rtu
         self._buffer = b""
@@ -309,7 +329,7 @@ class SerialTiming(msgspec.Struct, frozen=True):
 
 async def serve_serial(
     descriptor: int,
-    *meters: SimulatedMeter,
+    *meters: SimulatedUnit,
     timing: SerialTiming | None = None,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:

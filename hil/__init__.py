@@ -1,1 +1,1 @@
-"""Scenarios for hardware in the loop: a person, a real meter, and what must happen."""
+"""Hardware in the loop: scenarios on a real RS485 bus, or on a simulated one with its timing and faults."""
