@@ -41,8 +41,14 @@ test: dev                                   ## all tests, with third-party progr
 fuzz: dev                                   ## fuzz the decoders of Modbus for minutes
 	FUZZ_SECONDS=$${FUZZ_SECONDS:-120} $(BIN)/pytest -q tests/fuzz
 
-test-fast: dev                              ## the tests of pure code, at each save
-	$(BIN)/pytest -q -x -m 'not slow' --ignore tests/crash --ignore tests/interop --ignore tests/hil
+# Sans-IO packages and drivers: what sockets, subprocesses and hours of site time prove is in `make test`.
+FAST := tests/test_architecture.py $(addprefix tests/controller/,chargers config dimming model ocpp offline overlay \
+    pki profiles relay signing simulate site_identity timekeeping tomlcheck) \
+    tests/controller/load_management/allocation tests/controller/load_management/evse \
+    tests/controller/load_management/metering tests/drivers
+
+test-fast: dev                              ## tests of pure code and drivers, at each save
+	TEST_FAST=1 $(BIN)/pytest -q -x -n 2 --ignore tests/drivers/test_mbpoll.py $(FAST)
 
 check: dev                                  ## format, lint, strict types
 	$(BIN)/ruff format --check .

@@ -1,6 +1,9 @@
-"""The same examples on every machine: a property that fails does so for everybody, today and tomorrow."""
+"""Property tests use the same examples on every machine, and fewer of them in `make test-fast`."""
+
+import os
 
 from hypothesis import settings
 
-settings.register_profile("same-everywhere", derandomize=True, deadline=None)
-settings.load_profile("same-everywhere")
+settings.register_profile("full", derandomize=True, deadline=None)
+settings.register_profile("fast", derandomize=True, deadline=None, max_examples=10)
+settings.load_profile("fast" if os.environ.get("TEST_FAST") else "full")

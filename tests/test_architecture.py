@@ -10,6 +10,7 @@ import ast
 import builtins
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -207,7 +208,7 @@ def _package(name: str) -> str | None:
 
 def _imports(text: str) -> Iterator[tuple[int, str]]:
     """Yield line and full dotted name of everything imported, wherever it stands in the file."""
-    for node in ast.walk(ast.parse(text)):
+    for node in ast.walk(_parse(text)):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield node.lineno, alias.name
@@ -217,6 +218,12 @@ def _imports(text: str) -> Iterator[tuple[int, str]]:
                 yield node.lineno, f"{module}.{alias.name}"
 
 
+@cache
+def _parse(text: str) -> ast.Module:
+    return ast.parse(text)
+
+
+@cache
 def _product() -> dict[str, str]:
     return {
         file.relative_to(ROOT).as_posix(): file.read_text()
@@ -227,7 +234,7 @@ def _product() -> dict[str, str]:
 
 def _public_classes() -> Iterator[tuple[str, ast.ClassDef]]:
     for path, text in sorted(_product().items()):
-        for node in ast.parse(text).body:
+        for node in _parse(text).body:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 yield path, node
 
@@ -286,7 +293,7 @@ def _exceptions() -> dict[str, dict[str, list[str]]]:
     classes: dict[str, tuple[str, list[str]]] = {}
     for path, text in _product().items():
         package = _package(path.removesuffix(".py").replace("/", ".")) or "controller"
-        for node in ast.walk(ast.parse(text)):
+        for node in ast.walk(_parse(text)):
             if isinstance(node, ast.ClassDef):
                 bases = [base.id for base in node.bases if isinstance(base, ast.Name)]
                 classes[node.name] = (package, bases)
@@ -368,14 +375,19 @@ MANY_COLLABORATORS: dict[str, int] = {
 """Files that still import more modules of the project than the rule allows, and how many at most."""
 
 
+@cache
+def _is_module(name: str) -> bool:
+    return (ROOT / f"{name.replace('.', '/')}.py").exists()
+
+
 def _imported_modules(text: str) -> set[str]:
     """Return the modules of the project that a file imports, other than for its annotations' sake."""
     found: set[str] = set()
-    for node in ast.walk(ast.parse(text)):
+    for node in ast.walk(_parse(text)):
         if isinstance(node, ast.ImportFrom) and node.module is not None:
             for alias in node.names:
                 full = f"{node.module}.{alias.name}"
-                is_module = (ROOT / f"{full.replace('.', '/')}.py").exists()
+                is_module = full.startswith(("controller.", "drivers.")) and _is_module(full)
                 found.add(full if is_module else node.module)
         elif isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)

@@ -42,6 +42,8 @@ def test_status_members_are_those_that_scripts_rely_on() -> None:
         "timezone",
         "overlay",
         "eebus",
+        "clock",
+        "expiries",
         "configuration_problem",
     ]
     assert list(told["circuits"][0]) == [
