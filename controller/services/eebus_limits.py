@@ -31,6 +31,9 @@ from drivers.eebus.spine_device import LimitRequested
 
 log = logging.getLogger("controller.eebus")
 
+LOG_EVERY_S = 5.0
+"""Least time between two refusals that are logged as warnings; all are counted."""
+
 
 class EebusLimits:
     """Machines of all directions. `source`: the id of the energy guard among the sources of limits."""
@@ -40,6 +43,7 @@ class EebusLimits:
     ) -> None:
         self.accepted = 0
         self.refused = 0
+        self._refusal_logged_at = float("-inf")
         self._source = source
         self._dimming = dimming
         self._store = store
@@ -72,15 +76,7 @@ class EebusLimits:
             answered = self._on_production(request.event)
         self.accepted += answered.accepted
         self.refused += not answered.accepted
-        log.log(
-            logging.INFO if answered.accepted else logging.WARNING,
-            "EEBUS write %s direction=%s ski=%s event=%s reason=%s",
-            "accepted" if answered.accepted else "refused",
-            request.direction.value,
-            ski,
-            request.event,
-            answered.reason or "-",
-        )
+        self._log_answer(request, ski, answered)
         return answered
 
     def on_heartbeat(self) -> None:
@@ -96,6 +92,23 @@ class EebusLimits:
         """Process the passing of time."""
         self._dimming.report_eebus(self._source, Tick())
         self._on_production(Tick())
+
+    def _log_answer(self, request: LimitRequested, ski: str, answered: Answered) -> None:
+        """Log a write and its answer; of refusals without end, one every LOG_EVERY_S."""
+        now = trio.current_time()
+        level = logging.INFO
+        if not answered.accepted:
+            level = logging.WARNING if now >= self._refusal_logged_at + LOG_EVERY_S else logging.DEBUG
+            self._refusal_logged_at = now if level == logging.WARNING else self._refusal_logged_at
+        log.log(
+            level,
+            "EEBUS write %s direction=%s ski=%s event=%s reason=%s",
+            "accepted" if answered.accepted else "refused",
+            request.direction.value,
+            ski,
+            request.event,
+            answered.reason or "-",
+        )
 
     def _decide_consumption(self, request: LimitRequested, ski: str) -> Answered:
         heartbeat_at = self._dimming.eebus_view(self._source).heartbeat_at

@@ -193,8 +193,11 @@ class Limitation:
         until = self._views[direction].until
         if period is not None and period.end_time is not None:
             # A duration that is already running goes on; written anew, or with a new activation, it starts.
-            runs_on = entry.time_period is None and stored.is_limit_active and until is not None
-            duration_s = until - now if runs_on and until is not None else parse_end(period.end_time, utc)
+            is_running = entry.time_period is None and stored.is_limit_active
+            if is_running and until is not None and until > now:
+                duration_s = until - now
+            else:
+                duration_s = parse_end(period.end_time, utc)
         watts = to_float(limit.value) if limit.value is not None else 0.0
         event = LimitWritten(watts=watts, active=active, duration_s=duration_s if active else None)
         return PreparedWrite(direction, event, limit=limit)

@@ -273,7 +273,7 @@ class SpineSession:
             case features.DISCOVERY:
                 return self._on_discovery_changed(command, now)
             case features.USE_CASES:
-                return [self._read(features.USE_CASES, now)]
+                return self._read_again(features.USE_CASES, now)
             case _:
                 return []
 
@@ -284,7 +284,7 @@ class SpineSession:
                 entity = each.description.entity_address.entity
                 self.subscriptions.remove_entity(entity)
                 self.bindings.remove_entity(entity)
-        return [] if self._is_requested(features.DISCOVERY) else [self._read(features.DISCOVERY, now)]
+        return self._read_again(features.DISCOVERY, now)
 
     def _on_reply(self, header: Header, command: Command, now: float, utc: float) -> list[SessionEffect]:
         request = self._requests.get(header.msg_counter_reference or 0)
@@ -384,6 +384,10 @@ class SpineSession:
         self._requests[counter] = _Request(function, attempt, now + REQUEST_TIMEOUT_S)
         header = make_header(self._local.address_of(NODE_MANAGEMENT), _node_management(None), counter, "read")
         return self._send(header, function, Empty())
+
+    def _read_again(self, function: str, now: float) -> list[SessionEffect]:
+        """Read a function that has changed, unless it is being read: changes without end cost one request."""
+        return [] if self._is_requested(function) else [self._read(function, now)]
 
     def _subscribe(self, client: Key, server: FeatureAddress, type_: str, now: float) -> SessionEffect:
         counter = self._next()

@@ -302,6 +302,15 @@ def test_com_pt_cs_fs_003_failsafe_duration_is_locked(direction: PowerDirection)
     assert case.state is State.FAILSAFE
 
 
+def test_com_pt_cs_unl_auto_002_limit_is_inactive_and_the_maximum_is_told(direction: PowerDirection) -> None:
+    case = autonomous(direction)
+    assert not case.active
+    assert case.site.machines[direction].limit_w is None
+    characteristics = case.guard.read("electricalConnectionCharacteristicListData", 3)
+    for each in characteristics["electricalConnectionCharacteristicData"]:
+        assert each["value"]["number"] > 0
+
+
 # -- transitions --------------------------------------------------------------------------------------
 
 OUT_OF_CONTROL = {1: State.INIT, 8: State.FAILSAFE, 11: State.AUTONOMOUS}

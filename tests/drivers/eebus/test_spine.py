@@ -227,6 +227,15 @@ def test_tc_spine_ddisc_001_new_partner_is_discovered(guard: Guard) -> None:
     assert len(asked_of(guard, "nodeManagementSubscriptionRequestCall")) == 1
 
 
+def test_changes_without_end_are_read_once(guard: Guard) -> None:
+    guard.answer_discovery()
+    for _ in range(50):
+        guard.datagram("notify", {DISCOVERY: {}})
+        guard.datagram("notify", {USE_CASES: {}})
+    assert len(asked_of(guard, DISCOVERY)) == 2
+    assert len(asked_of(guard, USE_CASES)) == 1
+
+
 def test_tc_spine_ddisc_002_silent_partner_is_asked_again(guard: Guard) -> None:
     guard.wait(32)
     assert len(asked_of(guard, DISCOVERY)) == 2
