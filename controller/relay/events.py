@@ -104,6 +104,20 @@ class OwnAnswered(msgspec.Struct, frozen=True):
     detail: str = ""
 
 
+class PasswordCommand(msgspec.Struct, frozen=True):
+    """The station has answered a command of its owner that may set its password."""
+
+    action: str
+    payload: bytes
+    result: bytes
+
+    def __repr__(self) -> str:
+        return f"PasswordCommand({self.action})"  # the payload holds a secret
+
+
+PASSWORD_ACTIONS = frozenset(("ChangeConfiguration", "SetVariables", "SetNetworkProfile"))
+"""Actions that may set a station's password."""
+
 Action = (
     ToStation
     | ToBackend
@@ -113,6 +127,7 @@ Action = (
     | Commandable
     | ObservationMade
     | OwnAnswered
+    | PasswordCommand
     | ProfilesAbsorbed
     | Persist
     | LogEntry

@@ -64,6 +64,7 @@ from controller.relay.downstream import (
     ReplyToBackend,
 )
 from controller.relay.events import (
+    PASSWORD_ACTIONS,
     Action,
     Close,
     Event,
@@ -73,6 +74,7 @@ from controller.relay.events import (
     ObserverLost,
     ObserverUp,
     OwnAnswered,
+    PasswordCommand,
     ToObserver,
     ToStation,
     calls_for_limits,
@@ -480,6 +482,8 @@ class StationRelay:
                 case CommandObeyed(origin, action, payload, result):
                     if origin == OWNER:
                         self._apply(self._up.on_command_obeyed(action, payload, result, now), now, utc)
+                        if action in PASSWORD_ACTIONS:
+                            self._actions.append(PasswordCommand(action, payload, result))
                 case BootAnswered(is_accepted):
                     self._apply(self._down.on_boot_answered(is_accepted=is_accepted), now, utc)
                 case OwnCall():

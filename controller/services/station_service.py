@@ -251,6 +251,9 @@ class StationService:
             ping_s=self._quirks_of(station.id).ping_s,
             backend_ping_s=listen.ping_s,
             sealed=BinaryMessages(self._gate, utc, admission.version, station.id, self._names[station.owner]),
+            on_password_command=lambda *command: self._nursery.start_soon(
+                self._rotated.remember_rotated, station.id, *command
+            ),
         )
         return StationSession(admission, relay, channel, self._limits, journals, self._stats, rules)
 

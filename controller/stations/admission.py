@@ -158,7 +158,7 @@ class AdmissionRules(msgspec.Struct, frozen=True):
     passwords: Mapping[str, StationSecret | None]
     protocols: Sequence[Version]
     quirks_of: Callable[[str], HandshakeQuirks] = lambda _: HandshakeQuirks()
-    rotated: Callable[[str], HashedPassword | None] = lambda _: None
+    rotated: Callable[[str], tuple[HashedPassword, ...]] = lambda _: ()
 
     def __repr__(self) -> str:
         return f"AdmissionRules({self.path!r}, {len(self.passwords)} stations)"
@@ -197,8 +197,7 @@ def decide_admission(
         )
     if secret is None:
         return decision
-    rotated = rules.rotated(station)
-    hashes = [each for each in (secret, rotated) if isinstance(each, HashedPassword)]
+    hashes = [each for each in (secret, *rules.rotated(station)) if isinstance(each, HashedPassword)]
     if isinstance(secret, bytes) and _is_right_password(authorization, station, secret):
         return decision
     if hashes and authorization:

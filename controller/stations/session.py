@@ -47,6 +47,7 @@ from controller.relay.events import (
     ObserverLost,
     ObserverUp,
     OwnAnswered,
+    PasswordCommand,
     Redial,
     ToObserver,
     ToStation,
@@ -103,7 +104,7 @@ class SessionRules(msgspec.Struct, frozen=True, kw_only=True):
     `pace`: rate at which the station's messages are read; more of them wait in its socket. `ping_s`:
     interval of pings to the station, `backend_ping_s` to backends; 0 for never. `sealed`: decides which
     binary messages pass between the station and its owner; None: none does. `utc_of` converts monotonic s to
-    POSIX s.
+    POSIX s. `on_password_command` takes the owner's commands that may set the station's password.
     """
 
     utc_of: Callable[[float], float]
@@ -111,6 +112,7 @@ class SessionRules(msgspec.Struct, frozen=True, kw_only=True):
     ping_s: float
     backend_ping_s: float
     sealed: BinaryMessages | None = None
+    on_password_command: Callable[[str, bytes, bytes], object] = lambda *_: None
 
 
 class StationSession:
@@ -299,6 +301,8 @@ class StationSession:
             case OwnAnswered(token, result, detail):
                 self._has_failed_call |= result is None
                 self._site.answered(self._station, token, result, detail)
+            case PasswordCommand(name, payload, result):
+                self._rules.on_password_command(name, payload, result)
             case ProfilesAbsorbed(profiles):
                 self._site.kept(self._station, self.version, profiles)
             case LogEntry(level, text):
