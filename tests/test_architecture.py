@@ -368,7 +368,7 @@ MANY_COLLABORATORS: dict[str, int] = {
     "controller/services/load_management_service.py": 25,
     "controller/services/overlay_service.py": 22,
     "controller/services/relay_memory.py": 20,
-    "controller/services/site_identity_service.py": 17,
+    "controller/services/site_identity_service.py": 18,
     "controller/services/station_service.py": 29,
     "controller/stations/session.py": 17,
 }

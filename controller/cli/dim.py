@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from controller.cli.arguments import OK, CommandError, Subcommands, number
-from controller.dimming import data_transfer
+from controller.dimming import dimming_messages
 from controller.dimming.dimming_command import CONTEXT, CommandMalformedError, read_command
 from controller.dimming.key_proofs import KeyProofs
 from controller.dimming.verification import LONGEST_S
@@ -112,7 +112,7 @@ def run(options: argparse.Namespace) -> int:
         read_command(signed)
     except (KeyFileError, CommandMalformedError) as error:
         raise CommandError(str(error)) from error
-    printed = signed if options.transfer is None else data_transfer.command(options.transfer, signed)
+    printed = signed if options.transfer is None else dimming_messages.command(options.transfer, signed)
     print(printed.decode())
     return OK
 

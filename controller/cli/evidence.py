@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from controller.cli.arguments import FAILED, OK, UNREADABLE, CommandError, Subcommands, moment
-from controller.dimming import acknowledgement
+from controller.dimming import dimming_messages
 from controller.dimming.evidence_audit import audit
 from controller.dimming.evidence_chain import EvidenceRecord, InvalidRecordError, read_record
 from controller.signing.curves import CurveKeyError, curve_of
@@ -100,7 +100,7 @@ def _list(options: argparse.Namespace) -> int:
 def _in_time(record: EvidenceRecord, options: argparse.Namespace) -> bool:
     # Times in the evidence have one form, so they compare as text.
     since, until = (
-        None if at is None else acknowledgement.moment(at) for at in (options.since, options.until)
+        None if at is None else dimming_messages.moment(at) for at in (options.since, options.until)
     )
     return (since is None or since <= record.time) and (until is None or record.time < until)
 

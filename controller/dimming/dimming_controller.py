@@ -15,9 +15,9 @@ import math
 from collections.abc import Mapping
 
 from controller.dimming import dimming_records
-from controller.dimming.acknowledgement import digest
 from controller.dimming.digital_inputs import ChatterReport, DigitalInputs
 from controller.dimming.dimming_command import DimmingCommand
+from controller.dimming.dimming_messages import digest
 from controller.dimming.dimming_records import CommandMoments, CommandStanding, OpenCommand
 from controller.dimming.dimming_settings import DimmingSettings
 from controller.dimming.eebus_source import EebusSource
@@ -46,9 +46,9 @@ from controller.dimming.events import (
     in_order,
 )
 from controller.dimming.evidence_chain import EvidenceKind
+from controller.dimming.key_proofs import ProofVerifier
 from controller.dimming.limit_effect import EffectWatch, LimitOutcome, Measurement
 from controller.dimming.limit_source import LimitSource, SourceFailsafe
-from controller.dimming.proof import ProofVerifier
 from controller.dimming.verification import CommandVerdict, Issuers, Situation, Verification
 from controller.model.observations import EvseRef
 from controller.model.rate_limits import TokenBucket

@@ -10,7 +10,8 @@ from typing import Any
 
 import msgspec
 
-from controller.dimming.acknowledgement import (
+from controller.dimming.dimming_command import DimmingCommand
+from controller.dimming.dimming_messages import (
     ANSWER_CONTEXT,
     EFFECT_CONTEXT,
     Acknowledgement,
@@ -19,7 +20,6 @@ from controller.dimming.acknowledgement import (
     digest,
     moment,
 )
-from controller.dimming.dimming_command import DimmingCommand
 from controller.dimming.dimming_settings import DimmingSettings
 from controller.dimming.effective_limit import EffectiveLimit, LimitBound, SourceLimit
 from controller.dimming.events import CommandReceived, EebusReported

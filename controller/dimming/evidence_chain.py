@@ -24,7 +24,7 @@ import msgspec
 import rfc8785
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from controller.dimming.acknowledgement import moment
+from controller.dimming.dimming_messages import moment
 from controller.signing import curves, payload_signatures, signing_keys
 
 BEGINNING = "0" * 64

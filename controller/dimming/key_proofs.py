@@ -1,22 +1,53 @@
-"""The proofs of dimming by real keys: what `signing` finds on a payload, as `proof` has it.
+"""Proofs of dimming commands: the signers of a payload, by the keys and roles of the signature policy.
 
-Roles are those of the signature policy; what they may do over OCPP has no say here, for the scope of a
-command and what it may lift are its own rules. A holder is his own key group: the keys that follow one
-another in his name.
+The permissions of a role over OCPP do not count here: scope and rank of a command have their own rules. A
+holder is his own key group: the keys that follow one another in his name.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Protocol
 
 import msgspec
 
 from controller.dimming import dimming_command
-from controller.dimming.proof import CommandProof, ProofSigner
 from controller.signing import payload_signatures, signing_keys
 from controller.signing.policy_schema import SignerRole
 from controller.signing.signed_text import SignedTextError
 from controller.signing.signing_keys import Keyring, OwnKey
+
+
+class ProofSigner(msgspec.Struct, frozen=True, kw_only=True):
+    """Somebody whose key has signed validly, and may at this moment. `key` names the key in records."""
+
+    holder: str
+    key: str
+    roles: frozenset[str]
+    groups: frozenset[str] = frozenset()
+
+
+class CommandProof(msgspec.Struct, frozen=True, kw_only=True):
+    """What was found on a payload.
+
+    `signatures` counts all; `signers` are the good ones. `problem` tells what is wrong with the first that
+    is not; `off_duty` that a good one is of a key that is not valid yet, or no longer.
+    """
+
+    signatures: int = 0
+    signers: tuple[ProofSigner, ...] = ()
+    problem: str = ""
+    off_duty: bool = False
+
+
+class ProofVerifier(Protocol):
+    """Verifies what came, and signs what the controller says."""
+
+    def verify(self, received: bytes, utc: float) -> CommandProof:
+        """What the signatures on these bytes prove at a moment (POSIX s)."""
+
+    def sign(self, payload: bytes, utc: float) -> bytes:
+        """The payload with the controller's own signature on it, no other byte changed."""
 
 
 class KeyProofs:

@@ -11,8 +11,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from controller.dimming.acknowledgement import moment
-from controller.dimming.data_transfer import ACTION, VENDOR
+from controller.dimming.dimming_messages import ACTION, VENDOR, moment
 from controller.ocpp.frames import Version
 
 Language = Literal["de", "en"]

@@ -20,9 +20,9 @@ from collections.abc import Collection, Mapping, Sequence
 import msgspec
 from msgspec.structs import replace
 
-from controller.dimming.acknowledgement import moment
 from controller.dimming.dimming_command import CommandMalformedError, DimmingCommand, read_command
-from controller.dimming.proof import CommandProof, ProofSigner, ProofVerifier
+from controller.dimming.dimming_messages import moment
+from controller.dimming.key_proofs import CommandProof, ProofSigner, ProofVerifier
 from controller.model.observations import EvseRef
 
 MOST_AHEAD_S = 86_400.0

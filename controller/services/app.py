@@ -13,11 +13,9 @@ from pathlib import Path
 import trio
 
 from controller.config import Config
-from controller.dimming import data_transfer
-from controller.load_management.events import ControlTick, GroupLimit, MeterUpdated
+from controller.load_management.events import ControlTick, MeterUpdated
 from controller.load_management.site_view import SiteView
 from controller.ocpp.frames import Version
-from controller.profiles.schedule import lowest
 from controller.services.certificate_service import due_warnings, find_certificate_ends
 from controller.services.control_socket import serve_commands
 from controller.services.dimming_service import DimmingService
@@ -28,10 +26,10 @@ from controller.services.eebus_service import EebusService
 from controller.services.load_management_service import LoadManagementService, utc
 from controller.services.policy_service import open_policy_service
 from controller.services.site_identity_service import SiteIdentityService
+from controller.services.site_mailbox import SiteMailbox
 from controller.services.station_service import StationService
 from controller.services.systemd import notify
 from controller.services.time_service import make_time_service
-from controller.site_identity.identity import SiteLimited
 from controller.stations.connection_stats import ConnectionStats
 from controller.stations.registry import SessionRegistry
 from controller.store.eebus_store import EebusStore
@@ -81,7 +79,7 @@ class App:
         self._keeper = open_policy_service(config, self._store)
         self._clock = make_time_service(config.time)
         self._certificate_ends = find_certificate_ends(config)
-        self._own: SiteIdentityService | None = None
+        self._mailbox = SiteMailbox()
         self._dimming: DimmingService | None = None
         if config.dimming is not None:  # before the stations: what held before a restart holds from the start
             run_inputs = partial(run_digital_inputs, registry=self._buses)
@@ -90,7 +88,7 @@ class App:
                 config.dimming,
                 self._desk,
                 self._board,
-                self._say,
+                self._mailbox,
                 self._store,
                 self._keeper,
                 run_inputs,
@@ -137,8 +135,17 @@ class App:
                 nursery.start_soon(self._keeper.run)
             if config.site.backend is not None:
                 uplinks = self._served.pool(config.site.backend)
-                self._own = SiteIdentityService(config, VERSION, uplinks, self._store, self, self._keeper)
-                nursery.start_soon(self._own.run)
+                identity = SiteIdentityService(
+                    config,
+                    VERSION,
+                    uplinks,
+                    self._store,
+                    self._mailbox,
+                    self._desk,
+                    self._dimming,
+                    self._keeper,
+                )
+                nursery.start_soon(identity.run)
             if self._dimming is not None:
                 nursery.start_soon(self._dimming.run)
             if self._eebus is not None:
@@ -213,29 +220,6 @@ class App:
             for warning in due_warnings(self._certificate_ends, time.time()):
                 log.warning("certificate or key ends soon what=%s remedy=renew it", warning)
             await trio.sleep(CERTIFICATE_ENDS_S)
-
-    # -- the site's own identity: see `own_identity.Hearer` -------------------------------------------
-
-    def limited(self, limited: SiteLimited) -> None:
-        """The site's backend limits it."""
-        whole_a = lowest(limited.limit_a, limited.outside_a)
-        self._desk.happened(GroupLimit(self._dimming.limited(limited) if self._dimming else whole_a))
-
-    def reached(self, there: bool) -> None:
-        """The site's backend is there from now on, or is not."""
-        if self._dimming is not None:
-            self._dimming.reached(there)
-
-    def asked(self, payload: bytes) -> bytes:
-        """The answer to a DataTransfer."""
-        if self._dimming is None:
-            return data_transfer.not_understood(payload)
-        return self._dimming.asked(payload)
-
-    def _say(self, action: str, payload: bytes) -> None:
-        """Tell the site's backend, where it has one."""
-        if self._own is not None:
-            self._own.say(action, payload)
 
     # -- the site -----------------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
@@ -13,17 +13,16 @@ from controller.dimming import notifications
 from controller.dimming.notifications import DimmingSpan
 from controller.model.effects import OwnCall
 from controller.services.load_management_service import UNHEARD
+from controller.services.site_mailbox import SiteMailbox
 from controller.stations.registry import SessionRegistry
 from controller.stations.session import StationSession
 
 MESSAGE_ID = 140_001
 """Of ours on every display: a newer one takes the older one's place (2.0.1 Part 2, O01)."""
 
-Say = Callable[[str, bytes], None]
-
 
 class DimmingNotifier:
-    """Tells each change once; a station that connects later is told then. `say`: to the site's backend."""
+    """Sends each change once; to a station that connects later, then. `mailbox`: to the site's backend."""
 
     def __init__(
         self,
@@ -31,14 +30,14 @@ class DimmingNotifier:
         dimming: DimmingConfig,
         board: SessionRegistry,
         stations: Iterable[str],
-        say: Say,
+        mailbox: SiteMailbox,
     ) -> None:
         self._version = config.site.protocol
         self._language = dimming.language
         self._timezone = ZoneInfo(config.site.timezone)
         self._board = board
         self._stations = sorted(stations) if dimming.displays else []
-        self._say = say
+        self._mailbox = mailbox
         self._span: DimmingSpan | None = None
         self._shown: dict[str, tuple[StationSession, DimmingSpan]] = {}
 
@@ -55,7 +54,7 @@ class DimmingNotifier:
             said = notifications.to_backend_no_more(self._version, before.set_by)
         else:
             return
-        self._say(said.action, said.payload)
+        self._mailbox.post(said.action, said.payload)
         self.look()
 
     def again(self) -> None:
@@ -63,7 +62,7 @@ class DimmingNotifier:
         said = notifications.to_backend_no_more(self._version)
         if self._span is not None:
             said = notifications.to_backend(self._version, self._span)
-        self._say(said.action, said.payload)
+        self._mailbox.post(said.action, said.payload)
 
     def look(self) -> None:
         """Bring the displays of the stations that are there up to date."""

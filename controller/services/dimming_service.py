@@ -19,7 +19,7 @@ import trio
 
 from controller.config import Config
 from controller.config.schema import DimmingConfig
-from controller.dimming import data_transfer
+from controller.dimming import dimming_messages
 from controller.dimming.dimming_builder import desk_settings, module_settings
 from controller.dimming.dimming_controller import DimmingController
 from controller.dimming.effective_limit import EffectiveLimit
@@ -54,11 +54,11 @@ from controller.model.journal import Record
 from controller.ocpp.frames import Version
 from controller.profiles.schedule import lowest
 from controller.services.clock_state import is_synchronised
-from controller.services.dimming_account import DimmingHistory
-from controller.services.dimming_notifier import DimmingNotifier, Say
-from controller.services.dimming_readings import draws_w, power_w
+from controller.services.dimming_history import DimmingHistory, draws_w, power_w
+from controller.services.dimming_notifier import DimmingNotifier
 from controller.services.load_management_service import LoadManagementService, utc
 from controller.services.policy_service import PolicyService
+from controller.services.site_mailbox import SiteMailbox
 from controller.signing.signing_keys import Keyring, OwnKey, read_key_files, select_signing_key
 from controller.site_identity.identity import SiteLimited
 from controller.stations.registry import SessionRegistry
@@ -84,7 +84,7 @@ RETIRE_S = 86_400.0
 class DimmingService:
     """What limits the steerable EVSEs of a site, from its first moment on: what was saved holds at once.
 
-    `say` tells the site's backend something; `keeper` knows whose keys count, None: nobody's.
+    `mailbox` takes messages for the site's backend; `keeper` knows whose keys count, None: nobody's.
     Raises StoreFailed where its files cannot be used, KeyFileWrong where the key cannot.
     """
 
@@ -94,7 +94,7 @@ class DimmingService:
         dimming: DimmingConfig,
         limits: LoadManagementService,
         board: SessionRegistry,
-        say: Say,
+        mailbox: SiteMailbox,
         store: StateStore,
         keeper: PolicyService | None,
         run_inputs: RunInputs,
@@ -103,10 +103,10 @@ class DimmingService:
         self._dimming = dimming
         self._run_inputs = run_inputs
         self._limits = limits
-        self._say = say
+        self._mailbox = mailbox
         self._settings = desk_settings(config, dimming)
         self._teller = DimmingNotifier(
-            config, dimming, board, {ref.station for ref in self._settings.devices}, say
+            config, dimming, board, {ref.station for ref in self._settings.devices}, mailbox
         )
         now, wall = trio.current_time(), utc(trio.current_time())
         self._keeper = keeper
@@ -139,17 +139,17 @@ class DimmingService:
 
     # -- what comes in --------------------------------------------------------------------------------
 
-    def asked(self, payload: bytes) -> bytes:
+    def answer_data_transfer(self, payload: bytes) -> bytes:
         """The answer to a DataTransfer of the site's backend."""
-        received = data_transfer.command_in(data_transfer.ACTION, payload)
+        received = dimming_messages.command_in(dimming_messages.ACTION, payload)
         if received is None:
-            return data_transfer.not_understood(payload)
+            return dimming_messages.not_understood(payload)
         self._tokens += 1
         self._feed(MemoryChecked(not self._store.status.error))
         self._feed(CommandReceived(self._tokens, self._config.site.backend or "", received))
         answer = self._answer
         assert answer is not None  # the desk answers each at once
-        return data_transfer.answer(self._config.site.protocol, answer.payload, accepted=answer.accepted)
+        return dimming_messages.answer(self._config.site.protocol, answer.payload, accepted=answer.accepted)
 
     def report_eebus(self, source: str, event: Event, proof: EebusProof | None = None) -> Answered:
         """Process an event of an energy guard; return the answer to a write."""
@@ -161,7 +161,7 @@ class DimmingService:
         """Return the state of the LPC machine of a source of kind "eebus"."""
         return self._desk.eebus_view(source)
 
-    def reached(self, there: bool) -> None:
+    def on_backend_reached(self, there: bool) -> None:
         """The site's backend, by which words come, is there from now on, or is not."""
         for source in self._settings.sources:
             if source.kind in ("signed", "ocpp"):
@@ -169,7 +169,7 @@ class DimmingService:
         if there:
             self._teller.again()
 
-    def limited(self, limited: SiteLimited) -> float | None:
+    def on_site_limited(self, limited: SiteLimited) -> float | None:
         """The backend's limit for the site. Returns what is one for the whole connection (A per phase).
 
         What it says for somebody outside is for the steerable EVSEs, where a source of kind "ocpp" may dim
@@ -253,7 +253,9 @@ class DimmingService:
                 self._answer = action
                 self._account.answered(action)
             case NotifyBackends(payload=payload):
-                self._say(data_transfer.ACTION, data_transfer.effect(self._config.site.protocol, payload))
+                self._mailbox.post(
+                    dimming_messages.ACTION, dimming_messages.effect(self._config.site.protocol, payload)
+                )
             case EebusAction(action=answered):
                 self._eebus_answer = answered
             case DimmingLogEntry(level=level, text=text):
@@ -361,7 +363,9 @@ class DimmingService:
             log.error("no checkpoint: %s", failed)
             return
         self._witnessed = self._evidence.head.count
-        self._say(data_transfer.ACTION, data_transfer.checkpoint(self._config.site.protocol, line))
+        self._mailbox.post(
+            dimming_messages.ACTION, dimming_messages.checkpoint(self._config.site.protocol, line)
+        )
 
     def _retire(self) -> None:
         if not self._clock_trusted():

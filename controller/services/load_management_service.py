@@ -19,6 +19,7 @@ from controller.chargers.quirks import LimitScope, Quirk, limit_scope
 from controller.config import Config, StationConfig
 from controller.load_management.events import (
     ControlTick,
+    GroupLimit,
     LimitAnswered,
     QuirkSelected,
     SetLimit,
@@ -137,6 +138,10 @@ class LoadManagementService:
         for limit in limits:
             self._asked[limit.token] = limit.ref
         self._alarm.update()
+
+    def limit_site(self, limit_a: float | None) -> None:
+        """Take the backend's limit of the whole site (A per phase); None: no limit."""
+        self.happened(GroupLimit(limit_a))
 
     async def run(self) -> None:
         """Send limits, and let the site decide again when it is due; until cancelled."""

@@ -31,6 +31,7 @@ from controller.ocpp.frames import (
 )
 from controller.ocpp.payloads import format_time, read_payload
 from controller.profiles.profile_messages import ProfilesAbsorbed, UnreadableCommandError, rejected
+from controller.profiles.schedule import lowest
 from controller.site_identity import variables
 from controller.site_identity.group_profiles import GroupProfiles
 
@@ -79,6 +80,11 @@ class SiteLimited(msgspec.Struct, frozen=True):
 
     limit_a: float | None
     outside_a: float | None = None
+
+    @property
+    def lowest_a(self) -> float | None:
+        """The lower of both limits; None: no limit."""
+        return lowest(self.limit_a, self.outside_a)
 
 
 IdentityEvent = BackendUp | BackendLost | FromBackend | TimePassed | SiteMessage | SiteReply

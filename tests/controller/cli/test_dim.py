@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from controller.cli.main import main
-from controller.dimming import data_transfer
+from controller.dimming import dimming_messages
 from controller.dimming.key_proofs import KeyProofs
 from controller.dimming.verification import CommandVerdict, Issuers, Situation, Verification
 from controller.model.observations import EvseRef
@@ -69,7 +69,7 @@ def test_a_whole_number_is_written_as_every_program_would(
 def test_as_the_data_of_a_transfer(key: Path, capsys: pytest.CaptureFixture[str], version: Version) -> None:
     _, payload, _ = typed(capsys, key, "--limit-w", "4200", "--transfer", version)
     assert isinstance(json.loads(payload)["data"], str if version is Version.V16 else dict)
-    carried = data_transfer.command_in(data_transfer.ACTION, payload.encode())
+    carried = dimming_messages.command_in(dimming_messages.ACTION, payload.encode())
     assert carried is not None
     assert judged(site(key), carried.decode()).reason is None
 

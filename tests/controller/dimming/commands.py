@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from controller.dimming.acknowledgement import moment
+from controller.dimming.dimming_messages import moment
 
 NOON = 1_795_262_400.0
 """2026-11-21 12:00 UTC."""

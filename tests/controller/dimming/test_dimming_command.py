@@ -7,7 +7,7 @@ import json
 import msgspec
 import pytest
 
-from controller.dimming import data_transfer
+from controller.dimming import dimming_messages
 from controller.dimming.dimming_command import MOST_BYTES, CommandMalformedError, read_command
 from controller.model.observations import EvseRef
 from controller.ocpp.frames import Version
@@ -95,8 +95,8 @@ def test_a_command_comes_as_text_or_as_json_byte_for_byte(version: Version) -> N
     transfer = {"vendorId": "org.local-controller", "messageId": "dim"}
     as_text = msgspec.json.encode({**transfer, "data": odd.decode()})
     as_json = msgspec.json.encode({**transfer, "data": msgspec.Raw(odd)})
-    assert data_transfer.command_in("DataTransfer", as_text) == odd
-    assert data_transfer.command_in("DataTransfer", as_json) == odd
+    assert dimming_messages.command_in("DataTransfer", as_text) == odd
+    assert dimming_messages.command_in("DataTransfer", as_json) == odd
 
 
 @pytest.mark.parametrize(
@@ -111,13 +111,15 @@ def test_a_command_comes_as_text_or_as_json_byte_for_byte(version: Version) -> N
     ],
 )
 def test_everything_else_is_none_of_ours(action: str, payload: bytes) -> None:
-    assert data_transfer.command_in(action, payload) is None
+    assert dimming_messages.command_in(action, payload) is None
 
 
 @pytest.mark.parametrize("data", [b"", b'"\xff"', b"null", b"7"])
 def test_a_carrier_without_a_command_in_it_is_refused_and_not_overlooked(data: bytes) -> None:
     transfer = b'{"vendorId":"org.local-controller","messageId":"dim"'
-    found = data_transfer.command_in("DataTransfer", transfer + (b',"data":' + data if data else b"") + b"}")
+    found = dimming_messages.command_in(
+        "DataTransfer", transfer + (b',"data":' + data if data else b"") + b"}"
+    )
     assert found is not None
     with pytest.raises(CommandMalformedError):
         read_command(found)
@@ -126,10 +128,10 @@ def test_a_carrier_without_a_command_in_it_is_refused_and_not_overlooked(data: b
 @VERSIONS
 def test_what_is_signed_goes_back_unchanged(version: Version) -> None:
     signed = b'{"b": 1.0, "a":"\\u00fc"}'
-    answer = data_transfer.answer(version, signed, accepted=True)
-    told = data_transfer.effect(version, signed)
+    answer = dimming_messages.answer(version, signed, accepted=True)
+    told = dimming_messages.effect(version, signed)
     assert json.loads(answer)["status"] == "Accepted"
-    assert json.loads(data_transfer.answer(version, signed, accepted=False))["status"] == "Rejected"
+    assert json.loads(dimming_messages.answer(version, signed, accepted=False))["status"] == "Rejected"
     assert json.loads(told)["messageId"] == "dimEffect"
     for payload in (answer, told):
         if version is Version.V16:

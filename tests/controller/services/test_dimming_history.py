@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from controller.load_management.site_view import EvseView, SiteView
 from controller.model.observations import EvseRef, EvseState
-from controller.services.dimming_readings import draws_w, power_w
+from controller.services.dimming_history import draws_w, power_w
 from drivers.reading import Reading
 
 REF = EvseRef("CS01", 1)
