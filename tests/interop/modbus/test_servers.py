@@ -15,7 +15,7 @@ import trio
 from drivers.meter_service import run_meters
 from drivers.reading import MeterState, Quality
 from drivers.settings import MeterSettings
-from tests.strangers.programs import free_port
+from tests.interop.programs import free_port
 
 FOLDER = Path(__file__).parent
 DRIVER = "eastron-sdm630-v2"
