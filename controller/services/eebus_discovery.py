@@ -72,6 +72,9 @@ class EebusDiscovery:
                     error or type(error).__name__,
                 )
                 await trio.sleep(RETRY_S)
+            except Exception:  # whatever the library raises, it takes away discovery alone
+                log.exception("mDNS failed")
+                await trio.sleep(RETRY_S)
 
     async def _run_once(self, addresses: list[str]) -> None:
         """Announce and browse until the addresses of this machine are others."""
