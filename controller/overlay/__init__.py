@@ -1,6 +1,12 @@
-"""The overlay network: frames with a destination and a path, and the ways that they take from node to node.
+"""The overlay network: frames with a destination and a path, routed from node to node.
 
-Pure: events go in, actions come out. `frames` reads and writes, `routes` chooses, `topology` tells and
-hears who is behind whom, `node` is the machine that joins them. What is only believed of the wire format
-stands in `wire`.
+    overlay_frames, overlay_wire    reading and writing frames; names and conventions of WWCP
+    source_check                    may this link send for that node?
+    routes, next_hop                the routing table, and the link for a request
+    topology, topology_announcer    what neighbors report as reachable, and what they are told
+    pending_requests                requests that wait for their answers
+    transit_check, binary_messages  the policy of signatures on what is forwarded
+    node                            the state machine that joins them
+
+Pure: events go in, actions come out.
 """

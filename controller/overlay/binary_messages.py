@@ -1,7 +1,7 @@
-"""Binary messages between a station and its owner: no relay reads them, but the policy has its say.
+"""Policy of signatures on binary messages between a station and its owner, which no relay reads.
 
-They pass as the same bytes. Where a rule is for their action, what it says of a message that nobody has
-signed in a form that we know counts: so they are no way round it.
+They are forwarded byte for byte. A rule for their action is applied: signatures in them are verified where
+WWCP writes some, and a message without one is rejected if the rule requires it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ log = logging.getLogger("controller.overlay")
 
 
 class BinaryMessages:
-    """Those of one station. `utc_of` makes POSIX s of the monotonic clock."""
+    """Check of the binary messages of one station. `utc_of` converts monotonic s to POSIX s."""
 
     def __init__(
         self,
@@ -42,11 +42,11 @@ class BinaryMessages:
         )
 
     def goes_up(self, message: bytes, now: float) -> bool:
-        """Whether a message of the station may go to its owner."""
+        """Return True if a message of the station may go to its owner."""
         return self._passes(message, self._below, self._above, now)
 
     def goes_down(self, message: bytes, now: float) -> bool:
-        """Whether a message of the owner may go to the station."""
+        """Return True if a message of the owner may go to the station."""
         return self._passes(message, self._above, self._below, now)
 
     def _passes(self, message: bytes, source: LinkState, to: LinkState, now: float) -> bool:
@@ -55,16 +55,16 @@ class BinaryMessages:
             OverlayMessageKind.CALL,
             OverlayMessageKind.SEND,
         ):
-            return True  # there is no action in it that a rule could be for
+            return True  # answers and errors have no action of their own
         routed = msgspec.structs.replace(frame, destination=(self._station,), path=(self._station,))
-        looked = self._transit.request(routed, source, frozenset({to.direction}), now)
-        for note in looked.notes:
+        decision = self._transit.request(routed, source, frozenset({to.direction}), now)
+        for note in decision.notes:
             log.log(note.level, "%s", note.text)
-        return _is_cleared(looked, source)
+        return _is_cleared(decision, source)
 
 
-def _is_cleared(looked: TransitDecision, source: LinkState) -> bool:
-    match looked.outcome:
+def _is_cleared(decision: TransitDecision, source: LinkState) -> bool:
+    match decision.outcome:
         case SourceRefusal(reason=reason):
             log.warning("a binary message from %s goes no further: %s", source.peer, reason)
             return False

@@ -1,4 +1,4 @@
-"""What happens to a node of the overlay network, and what it wants done."""
+"""Events that a node of the overlay network handles, and the actions that it returns."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from controller.overlay.pending_requests import ForwardedRequest
 from controller.signing.replay_cache import ReplayRecord
 from controller.signing.signature_format import Direction
 
-HERE = ""
-"""Instead of a link: the node itself, whose own messages come and go as plain frames."""
+LOCAL = ""
+"""Name of the link to the node itself, whose own messages are plain frames."""
 
 
 class LinkSide(Enum):
-    """Where the other end of a link is, as seen from here."""
+    """Side of the other end of a link."""
 
     UP = "towards the backends"
     DOWN = "towards the stations"
 
 
 class LinkState(msgspec.Struct, frozen=True, kw_only=True):
-    """A link that stands. `peer`: the id that its other end has proven, or that of the backend dialled.
+    """An open link. `peer`: id that its other end has proven, or that of the backend that was dialed.
 
-    `priority` and `weight` as a hop has them. `serves`: the one node that a plain link to a backend is for.
-    `only`: what comes over it goes on over this link alone, and back; such a link is a leg, and what passes
-    it is looked at by the relay that holds it. `version`: what is spoken over it.
+    `priority` and `weight` are those of a route. `serves`: the one node that a plain link to a backend is
+    for. `only`: messages of this link go on over that link alone, and back; such a link is a virtual
+    channel, and its messages are checked by the relay at its end. `version`: OCPP version of the link.
     """
 
     link: str
@@ -44,104 +44,104 @@ class LinkState(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def sends(self) -> bool:
-        """Whether it takes SEND."""
+        """True if the link takes SEND."""
         return self.version is Version.V21
 
     @property
-    def is_leg(self) -> bool:
-        """Whether it is a part of another link."""
+    def is_channel(self) -> bool:
+        """True for a virtual channel, a part of another link."""
         return self.only is not None
 
     @property
     def direction(self) -> Direction:
-        """Of what goes out over it."""
+        """Direction of what is sent over the link."""
         return Direction.UP if self.side is LinkSide.UP else Direction.DOWN
 
 
 class LinkUp(msgspec.Struct, frozen=True):
-    """A link stands. One of the same name that stood is gone."""
+    """A link was opened. One of the same name that was open is closed."""
 
     way: LinkState
 
 
 class LinkDown(msgspec.Struct, frozen=True):
-    """A link is gone."""
+    """A link was closed."""
 
     link: str
 
 
 class FrameReceived(msgspec.Struct, frozen=True):
-    """A message came over a link."""
+    """A message was received over a link."""
 
     link: str
     message: Message
 
 
 class OwnRequest(msgspec.Struct, frozen=True):
-    """A plain frame of our own: a CALL or SEND with its destination, or the answer to what was delivered."""
+    """A plain frame of our own: a CALL or SEND with its destination, or the answer to a delivered CALL."""
 
     message: Message
     destination: Hops = ()
 
 
 class OverlayTick(msgspec.Struct, frozen=True):
-    """Time has passed: `Node.wake_at` is reached."""
+    """Time has passed: `Node.wake_at` was reached."""
 
 
 class SendFrame(msgspec.Struct, frozen=True):
-    """Send this. If that fails before any of it is out, say so with `SendFailed`: another way may be there.
+    """Send a message. If nothing of it could be sent, report `SendFailed`: another link is tried.
 
-    `frame`, `came` and `tried` are for the node itself.
+    `frame`, `origin` and `tried` are for the node itself.
     """
 
     link: str
     message: Message
     frame: RoutedFrame
-    came: str
+    origin: str
     tried: frozenset[str] = frozenset()
 
 
 class SendFailed(msgspec.Struct, frozen=True):
-    """Nothing of it has gone out."""
+    """Nothing of a message was sent."""
 
     sending: SendFrame
 
 
 class PersistOverlay(msgspec.Struct, frozen=True):
-    """Replay records to be stored; `OverlayPersisted` reports that they are durable.
+    """Store replay records; `OverlayPersisted` reports that they are durable.
 
-    `frame`, `came` and, of an answer, `asked` are for the node itself.
+    `frame`, `origin` and, of an answer, `asked` are for the node itself.
     """
 
     records: tuple[ReplayRecord, ...]
     frame: RoutedFrame
-    came: str
+    origin: str
     asked: ForwardedRequest | None = None
 
 
 class OverlayPersisted(msgspec.Struct, frozen=True):
-    """The records are on disk: the message goes on. Where they are not, and cannot be, it is refused."""
+    """The records are durable, and the message goes on; if not `done`, it is rejected."""
 
     save: PersistOverlay
     done: bool = True
 
 
 class DeliverFrame(msgspec.Struct, frozen=True):
-    """A frame for us, in its plain form, and the path that it came; a CALL in it wants an answer (`Own`)."""
+    """Deliver a plain frame to the node itself, with its path; a CALL needs an answer (`OwnRequest`)."""
 
     message: Message
     path: Hops
 
 
 class RequestUnreachable(msgspec.Struct, frozen=True):
-    """Who holds this leg is not heard at the other end, though the link that carries it stands: end it."""
+    """End a virtual channel: its other end is not reachable, though the link that carries it is open."""
 
     leg: str
     reason: str
 
 
 class OverlayLogEntry(msgspec.Struct, frozen=True):
-    """For the log. It never quotes a payload."""
+    """Write a line to the log. It never quotes a payload."""
 
     level: int
     text: str

@@ -1,4 +1,4 @@
-"""Which ways a request may take now: not where it has been, and over a plain link only to that link's end."""
+"""Choice of the link for a request: none that it has come over, and a plain one only to its own end."""
 
 from __future__ import annotations
 
@@ -14,73 +14,75 @@ from controller.signing.signature_format import Direction
 
 
 class NextHopSelector:
-    """One node's. `ways` are the links that stand, by name."""
+    """Selector of one node. `states` are the open links by name."""
 
-    def __init__(self, own: str, ways: Mapping[str, LinkState], routes: Routes) -> None:
+    def __init__(self, own: str, states: Mapping[str, LinkState], routes: Routes) -> None:
         self._own = own
-        self._ways = ways
+        self._link_states = states
         self._routes = routes
 
     def names(self, frame: RoutedFrame) -> Hops:
-        """Whom a request is for next: of a group each member, else the next hop of its destination."""
+        """Return the next receivers of a request: each member of a group, else the next hop."""
         return tuple(self._routes.members(frame.destination[0])) or frame.destination[:1]
 
     def choose(
-        self, frame: RoutedFrame, came: str, tried: frozenset[str], now: float
+        self, frame: RoutedFrame, origin: str, tried: frozenset[str], now: float
     ) -> tuple[RoutedFrame, LinkState] | None:
-        """The way to take, and the frame as it is addressed there; None where there is no way.
+        """Return the link to take and the frame as it is addressed there; None if there is no route.
 
-        A CALL to a group goes to the first of its members that is reached.
+        A CALL to a group goes to the first of its members that is reachable.
         """
         names = self.names(frame) if frame.kind is OverlayMessageKind.CALL else frame.destination[:1]
         for name in names:
             onward = msgspec.structs.replace(frame, destination=(name, *frame.destination[1:]))
-            hop = self._routes.choose(name, now, self._usable(onward, came, tried))
+            hop = self._routes.choose(name, now, self._usable(onward, origin, tried))
             if hop is not None:
-                return onward, self._ways[hop.link]
+                return onward, self._link_states[hop.link]
         return None
 
-    def everywhere(self, frame: RoutedFrame, came: str) -> list[LinkState]:
+    def everywhere(self, frame: RoutedFrame, origin: str) -> list[LinkState]:
         """Return the links of a broadcast: in overlay mode, or of a station that takes a SEND."""
         return [
-            way
-            for way in self._ways.values()
-            if way.peer not in frame.path
-            and way.link != came
-            and way.only in (None, came)
-            and (way.mode is NetworkingMode.OVERLAY or (way.side is LinkSide.DOWN and way.sends))
+            state
+            for state in self._link_states.values()
+            if state.peer not in frame.path
+            and state.link != origin
+            and state.only in (None, origin)
+            and (state.mode is NetworkingMode.OVERLAY or (state.side is LinkSide.DOWN and state.sends))
         ]
 
-    def directions(self, frame: RoutedFrame, came: str, now: float) -> frozenset[Direction]:
-        """Where a request may go from here over links of its own: it may turn out later which it takes."""
+    def directions(self, frame: RoutedFrame, origin: str, now: float) -> frozenset[Direction]:
+        """Return the directions in which a request may leave; its link is chosen later."""
         if frame.destination[0] == BROADCAST:
-            return frozenset(way.direction for way in self.everywhere(frame, came) if not way.is_leg)
+            return frozenset(
+                state.direction for state in self.everywhere(frame, origin) if not state.is_channel
+            )
         links: set[str] = set()
         for name in self.names(frame):
             onward = msgspec.structs.replace(frame, destination=(name, *frame.destination[1:]))
-            links |= self._routes.best(name, now, self._usable(onward, came, frozenset()))
-        ways = (self._ways[link] for link in links)
-        return frozenset(way.direction for way in ways if not way.is_leg)
+            links |= self._routes.best(name, now, self._usable(onward, origin, frozenset()))
+        states = (self._link_states[link] for link in links)
+        return frozenset(state.direction for state in states if not state.is_channel)
 
-    def _usable(self, frame: RoutedFrame, came: str, tried: frozenset[str]) -> set[str]:
-        ways = (way for way in self._ways.values() if way.link not in tried)
-        return {way.link for way in ways if self._carries(way, frame, came)}
+    def _usable(self, frame: RoutedFrame, origin: str, tried: frozenset[str]) -> set[str]:
+        states = (state for state in self._link_states.values() if state.link not in tried)
+        return {state.link for state in states if self._carries(state, frame, origin)}
 
-    def _carries(self, way: LinkState, frame: RoutedFrame, came: str) -> bool:
-        if way.peer in frame.path or way.only not in (None, came):
+    def _carries(self, state: LinkState, frame: RoutedFrame, origin: str) -> bool:
+        if state.peer in frame.path or state.only not in (None, origin):
             return False
-        source = self._ways.get(came)
-        if source is not None and source.only not in (None, way.link):
+        source = self._link_states.get(origin)
+        if source is not None and source.only not in (None, state.link):
             return False
-        if not (way.is_leg or frame.cleared is None or way.direction in frame.cleared):
+        if not (state.is_channel or frame.cleared is None or state.direction in frame.cleared):
             return False
-        if way.mode is NetworkingMode.OVERLAY:
+        if state.mode is NetworkingMode.OVERLAY:
             return True
         author = frame.path[0] if frame.path else self._own
-        is_end = len(frame.destination) == 1 and frame.destination[0] in names_of(way)
-        return is_end and way.serves in (None, author)
+        is_end = len(frame.destination) == 1 and frame.destination[0] in addresses_of(state)
+        return is_end and state.serves in (None, author)
 
 
-def names_of(way: LinkState) -> tuple[str, ...]:
-    """How the other end of a way is addressed: whatever is upwards leads to a backend."""
-    return (way.peer, CSMS) if way.side is LinkSide.UP and way.peer != CSMS else (way.peer,)
+def addresses_of(state: LinkState) -> tuple[str, ...]:
+    """Return the addresses of the other end of a link: every link upwards leads to a backend."""
+    return (state.peer, CSMS) if state.side is LinkSide.UP and state.peer != CSMS else (state.peer,)

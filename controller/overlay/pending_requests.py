@@ -1,8 +1,8 @@
 """Requests that have gone on and wait for their answers: each hop keeps its own book.
 
 An answer finds its way back by the link that it comes over, its id and the node that it is for: ids are
-counters that begin alike at every node of WWCP. A plain link has no destinations: where two requests with the
-same id wait there, the later one goes under another id.
+counters that begin alike at every node of WWCP. A plain link has no destinations: where two requests with
+the same id wait there, the later one goes under another id.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ import msgspec
 
 from controller.overlay.overlay_frames import Hops, RoutedFrame
 
-MOST_WAITING = 1000
-"""Requests of one link. More are refused."""
+MAX_PENDING = 1000
+"""Requests of one link. More are rejected."""
 
-MOST_REMEMBERED = 1000
-"""Answers whose receivers may yet object to them (CALLRESULTERROR)."""
+MAX_ANSWERED = 1000
+"""Answers to which their receivers may still object (CALLRESULTERROR)."""
 
 
 class ForwardedRequest(msgspec.Struct, frozen=True):
-    """A request on its way. It `came` over a link under an id, by a path, and went `out` under `out_id`.
+    """A forwarded request. It was received over `origin` as `id`, by `path`, and sent over `out` as `out_id`.
 
-    `action` it asks for, of the node `whom`. `to`: where the author of its answer is, once there is one.
+    `action` it asks for, of the node `whom`. `to`: author of its answer, once there is one.
     """
 
-    came: str
+    origin: str
     id: str
     path: Hops
     out: str
@@ -40,36 +40,36 @@ class ForwardedRequest(msgspec.Struct, frozen=True):
 
     @property
     def author(self) -> tuple[str, str, Hops]:
-        """What tells it from all other requests on the side that it came from."""
-        return self.came, self.id, self.path[:1]
+        """Key that tells the request from all others of the link that it was received over."""
+        return self.origin, self.id, self.path[:1]
 
 
 class PendingRequests:
-    """The book of one node. `new_id` makes ids that nobody else uses; times are monotonic s."""
+    """Pending requests of one node. `new_id` makes unique ids; times are monotonic s."""
 
     def __init__(self, timeout_s: float, new_id: Callable[[], str]) -> None:
         self._timeout_s = timeout_s
         self._new_id = new_id
         self._waiting: dict[tuple[str, str, Hops], ForwardedRequest] = {}
-        """By link, id on the way out and who asks (not on plain links), the oldest first."""
+        """By outgoing link, its id there and the asking node (not on plain links), the oldest first."""
         self._per_link: Counter[str] = Counter()
         self._answered: dict[tuple[str, str, Hops], ForwardedRequest] = {}
 
     def ask(
-        self, came: str, frame: RoutedFrame, out: str, now: float, *, keeps_id: bool = False
+        self, origin: str, frame: RoutedFrame, out: str, now: float, *, keeps_id: bool = False
     ) -> ForwardedRequest | None:
-        """Enter a request that goes on; None where too many of that link wait already.
+        """Add a request that is forwarded; None if too many of its link wait already.
 
         `keeps_id`: the link names who asks, so that equal ids of several nodes are told apart.
         """
-        if self._per_link[came] >= MOST_WAITING:
+        if self._per_link[origin] >= MAX_PENDING:
             return None
         asker = frame.path[:1] if keeps_id else ()
         out_id = self._new_id() if (out, frame.id, asker) in self._waiting else frame.id
         until, whom = now + self._timeout_s, frame.destination[-1] if frame.destination else ""
-        asked = ForwardedRequest(came, frame.id, frame.path, out, out_id, until, frame.action, whom)
+        asked = ForwardedRequest(origin, frame.id, frame.path, out, out_id, until, frame.action, whom)
         self._waiting[out, out_id, asker] = asked
-        self._per_link[came] += 1
+        self._per_link[origin] += 1
         return asked
 
     def take(self, out: str, out_id: str, destination: Hops = ()) -> ForwardedRequest | None:
@@ -87,37 +87,37 @@ class PendingRequests:
 
     def _remove(self, key: tuple[str, str, Hops]) -> ForwardedRequest:
         asked = self._waiting.pop(key)
-        self._per_link[asked.came] -= 1
+        self._per_link[asked.origin] -= 1
         return asked
 
-    def awaits(self, came: str, frame: RoutedFrame) -> bool:
-        """Whether a request of this author with this id waits already."""
-        author = came, frame.id, frame.path[:1]
+    def awaits(self, origin: str, frame: RoutedFrame) -> bool:
+        """Return True if a request of this author with this id waits already."""
+        author = origin, frame.id, frame.path[:1]
         return any(asked.author == author for asked in self._waiting.values())
 
     def remember(self, asked: ForwardedRequest) -> None:
-        """The request is answered well, which its author may yet object to."""
+        """Remember an answered request, to whose answer its author may still object."""
         self._answered.pop(asked.author, None)
         self._answered[asked.author] = asked
-        if len(self._answered) > MOST_REMEMBERED:
+        if len(self._answered) > MAX_ANSWERED:
             del self._answered[next(iter(self._answered))]
 
-    def objected(self, came: str, message_id: str, path: Hops) -> ForwardedRequest | None:
-        """The request to whose answer its author objects: once."""
-        return self._answered.pop((came, message_id, path[:1]), None)
+    def objected(self, origin: str, message_id: str, path: Hops) -> ForwardedRequest | None:
+        """Take the request to whose answer its author objects."""
+        return self._answered.pop((origin, message_id, path[:1]), None)
 
     def link_down(self, link: str) -> list[ForwardedRequest]:
-        """Forget what came over a link, and give back what waits for an answer over it."""
-        for key in [key for key, asked in self._waiting.items() if asked.came == link]:
+        """Remove what was received over a link; returns what waits for an answer over it."""
+        for key in [key for key, asked in self._waiting.items() if asked.origin == link]:
             self._remove(key)
         lost = [self._remove(key) for key in list(self._waiting) if key[0] == link]
         self._answered = {
-            author: asked for author, asked in self._answered.items() if link not in (asked.came, asked.out)
+            author: asked for author, asked in self._answered.items() if link not in (asked.origin, asked.out)
         }
         return lost
 
     def expired(self, now: float) -> list[ForwardedRequest]:
-        """What has waited for too long; it waits no more."""
+        """Take the requests that have waited too long."""
         late = []
         for key, asked in list(self._waiting.items()):
             if asked.until > now:
@@ -127,5 +127,5 @@ class PendingRequests:
 
     @property
     def next_end(self) -> float:
-        """When the first of the waiting has waited for too long; infinity where none waits."""
+        """Time at which the first request has waited too long; infinity if none waits."""
         return next((asked.until for asked in self._waiting.values()), math.inf)

@@ -1,9 +1,9 @@
-"""Where the ways to other nodes are: from the configuration, from links that stand, from verified topology.
+"""Routing table: from the configuration, from open links, and from verified topology.
 
-A destination has hops: links over which it is reached, each with a priority (the LOWEST is taken first)
-and a weight among those of the same priority. A hop counts while its link stands and until its time is
-over. Several nodes may be behind one name: a group of the configuration, or CSMS. What wants an answer goes
-to one of them (anycast), a SEND to a group goes to each of its members (multicast).
+A destination has hops: links over which it is reached, each with a priority (the LOWEST is taken first) and
+a weight among those of the same priority. A hop is valid while its link is open and until its end. Several
+nodes may have one name: a group of the configuration, or CSMS. A CALL goes to one of them (anycast), a SEND
+to a group goes to each of its members (multicast).
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import msgspec
 
-MOST_LEARNED = 2000
-"""Destinations that all other nodes together may have told of. More are not taken."""
+MAX_LEARNED = 2000
+"""Destinations that all other nodes together may report. More are rejected."""
 
 
 class Hop(msgspec.Struct, frozen=True):
-    """A way to a destination: over which link, until when (monotonic s); `only` for what comes over one."""
+    """A route: over which link, until when (monotonic s); `only` for messages of one link."""
 
     link: str
     priority: int = 0
@@ -29,7 +29,7 @@ class Hop(msgspec.Struct, frozen=True):
 
 
 class Routes:
-    """The routing table. `configured` has hops by destination, `groups` the members by the group's name."""
+    """Routing table. `configured`: hops by destination; `groups`: members by the name of the group."""
 
     def __init__(
         self,
@@ -42,30 +42,30 @@ class Routes:
         self._dice = dice
         self._links: dict[str, tuple[tuple[str, ...], Hop]] = {}
         self._learned: dict[str, dict[str, Hop]] = {}
-        """By the link over which they were told, then by destination."""
+        """By the link over which they were reported, then by destination."""
 
     def link_up(self, hop: Hop, *names: str) -> None:
-        """A link stands; at its other end is who bears these names."""
+        """Add an open link; its other end has these names."""
         self._links[hop.link] = (names, hop)
 
     def link_down(self, link: str) -> None:
-        """A link is gone, and all that was learned over it."""
+        """Remove a link and all that was learned over it."""
         self._links.pop(link, None)
         self._learned.pop(link, None)
 
     def learn(self, link: str, hops: Mapping[str, Hop]) -> bool:
-        """What is reached over a link, by what the node at its end tells; it replaces what that told before.
+        """Replace what the node at the end of a link reports as reachable.
 
-        False, and nothing changes, where it is too much.
+        False, and nothing changes, if it is too much.
         """
         others = sum(len(each) for name, each in self._learned.items() if name != link)
-        if others + len(hops) > MOST_LEARNED:
+        if others + len(hops) > MAX_LEARNED:
             return False
         self._learned[link] = dict(hops)
         return True
 
     def forget_old(self, now: float) -> bool:
-        """Drop what has been learned and whose time is over; whether there was any."""
+        """Remove what was learned and has ended; returns True if there was any."""
         gone = self.next_end <= now
         for link, hops in self._learned.items():
             self._learned[link] = {name: hop for name, hop in hops.items() if hop.until > now}
@@ -73,20 +73,20 @@ class Routes:
 
     @property
     def next_end(self) -> float:
-        """When the first of what has been learned ends; infinity where nothing does."""
+        """Time at which the first learned route ends; infinity if there is none."""
         return min((hop.until for hops in self._learned.values() for hop in hops.values()), default=math.inf)
 
     def members(self, group: str) -> Sequence[str]:
-        """Who is in a group; nobody where it is none."""
+        """Return the members of a group; empty if it is none."""
         return self._groups.get(group, ())
 
     def choose(self, destination: str, now: float, usable: Collection[str]) -> Hop | None:
-        """The hop to take, out of those over a `usable` link; None where there is no way."""
+        """Return the hop to take among those over a `usable` link; None if there is no route."""
         best = self._best(destination, now, usable)
         return self._dice.choices(best, [max(1, hop.weight) for hop in best])[0] if best else None
 
     def best(self, destination: str, now: float, usable: Collection[str]) -> set[str]:
-        """The links that `choose` chooses from."""
+        """Return the links that `choose` chooses from."""
         return {hop.link for hop in self._best(destination, now, usable)}
 
     def _best(self, destination: str, now: float, usable: Collection[str]) -> list[Hop]:
@@ -95,9 +95,9 @@ class Routes:
         return [hop for hop in hops if hop.priority == lowest]
 
     def reachable(self, now: float, neighbour: str | None = None) -> dict[str, int]:
-        """Of every destination that is reached the best priority; for a neighbour's link, of those for it.
+        """Return the best priority of each destination that is reached, for a neighbor those it may use.
 
-        A neighbour is never told of a way that leads back over itself: it would believe it after the way
+        A neighbor is never told of a route that leads back over itself: it would keep it after the route
         has gone, and both would go on telling each other.
         """
         priorities = {
@@ -107,7 +107,7 @@ class Routes:
         return {name: min(each) for name, each in priorities.items() if each}
 
     def neighbours(self, now: float) -> dict[str, dict[str, int]]:
-        """By link the best priority of each destination that is reached over it; not of legs."""
+        """Return by link the best priority of each destination, virtual channels apart."""
         found: dict[str, dict[str, int]] = {
             link: {} for link, (_, hop) in sorted(self._links.items()) if hop.only is None
         }
@@ -122,7 +122,7 @@ class Routes:
         return sorted(names.union(*self._learned.values()))
 
     def _hops(self, destination: str, now: float) -> Iterable[Hop]:
-        """All that count now. The same link with the same priority may come twice: that is no harm."""
+        """Return all valid hops; the same link may come twice, which does no harm."""
         for hop in self._configured.get(destination, ()):
             if hop.link in self._links:
                 yield hop

@@ -1,8 +1,8 @@
-"""What a frame may say of where it comes from, held against the link that brought it.
+"""Check of the path of a frame against the link that it was received over.
 
-The link's other end has proven who it is (by password or certificate); all else in a path is hearsay. So
-the id of a neighbour, of a configured station, or of a destination with a configured way comes over its own
-links only; a path that has us in it is a loop.
+The other end of the link has proven its id (by password or certificate); the rest of a path is not proven.
+So the id of a neighbor, of a configured station, or of a destination with a configured route is accepted
+over its own links only; a path with our own id is a loop.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ import msgspec
 
 from controller.overlay.events import LinkSide, LinkState
 from controller.overlay.overlay_frames import Hops, RoutedFrame
-from controller.overlay.overlay_wire import BROADCAST, CSMS, MOST_HOPS, NOBODY, NetworkingMode
+from controller.overlay.overlay_wire import BROADCAST, CSMS, MAX_HOPS, NO_DESTINATION, NetworkingMode
 
-SPOOFED = "SecurityError"
-OTHER = "GenericError"
+SPOOFED_CODE = "SecurityError"
+GENERIC_ERROR = "GenericError"
 """Codes of CALLERRORs (OCPP-J 1.6 section 4.2.3; 2.x Part 4, 4.3)."""
 
 
 class SourceRefusal(msgspec.Struct, frozen=True):
-    """The frame goes nowhere: the CALLERROR's code, why, and the word that it is counted under.
+    """Rejection of a frame: code of the CALLERROR, reason, and the name that it is counted under.
 
-    `unreached`: nothing is wrong with the frame.
+    `unreached`: the frame itself is valid.
     """
 
     code: str
@@ -32,62 +32,70 @@ class SourceRefusal(msgspec.Struct, frozen=True):
     unreached: bool = False
 
 
-TOO_MANY = SourceRefusal(OTHER, "too many requests wait for their answers", "too many", unreached=True)
-NOT_SAVED = SourceRefusal(OTHER, "it cannot be put on record that it was here", "not saved", unreached=True)
+TOO_MANY = SourceRefusal(
+    GENERIC_ERROR, "too many requests wait for their answers", "too many", unreached=True
+)
+NOT_SAVED = SourceRefusal(
+    GENERIC_ERROR, "it cannot be put on record that it was here", "not saved", unreached=True
+)
 FROM_BELOW = SourceRefusal("NotSupported", "this node hears only what comes from above", "from below")
 
 
 class SourceCheck:
-    """Which ids come over which links: configured ones, and those of the neighbours that there are."""
+    """Links over which ids may come: configured ones, and those of the neighbors."""
 
     def __init__(self, own: str, configured: Mapping[str, frozenset[str]]) -> None:
         self._own = own
         self._configured = configured
-        self._ways: dict[str, LinkState] = {}
+        self._link_states: dict[str, LinkState] = {}
 
-    def link_up(self, way: LinkState) -> None:
-        """A link stands."""
-        self._ways[way.link] = way
+    def link_up(self, state: LinkState) -> None:
+        """Add an open link."""
+        self._link_states[state.link] = state
 
     def link_down(self, link: str) -> None:
-        """A link is gone."""
-        self._ways.pop(link, None)
+        """Remove a link."""
+        self._link_states.pop(link, None)
 
     def may_come(self, node: str, link: str) -> bool:
-        """Whether a link may speak, or tell the way, of a node."""
+        """Return True if a link may send for a node, or report a route to it."""
         links = set(self._configured.get(node, ()))
-        links.update(way.link for way in self._ways.values() if way.peer == node)
+        links.update(state.link for state in self._link_states.values() if state.peer == node)
         if node == CSMS:
-            links.update(way.link for way in self._ways.values() if way.side is LinkSide.UP)
+            links.update(state.link for state in self._link_states.values() if state.side is LinkSide.UP)
             return link in links
         return not links or link in links
 
-    def admit(self, frame: RoutedFrame, way: LinkState) -> RoutedFrame | SourceRefusal:
-        """The frame with its whole path, and a destination where it had none."""
-        if frame.is_overlay and way.mode is NetworkingMode.STANDARD:
-            return SourceRefusal(SPOOFED, "this link is a plain one: its frames have no path", "spoofed")
+    def admit(self, frame: RoutedFrame, state: LinkState) -> RoutedFrame | SourceRefusal:
+        """Return the frame with its whole path, and with a destination if it has none."""
+        if frame.is_overlay and state.mode is NetworkingMode.STANDARD:
+            return SourceRefusal(SPOOFED_CODE, "this link is a plain one: its frames have no path", "spoofed")
         # WWCP controllers append the alias of the backend to the path of binary frames: it is no node.
         path = frame.path
-        if way.side is LinkSide.UP:
+        if state.side is LinkSide.UP:
             path = tuple(node for node in path if node != CSMS)
-        if path[-1:] != (way.peer,) and (way.peer != CSMS or not path):
-            path = (*path, way.peer)
-        refusal = self._refused(path, way)
+        if path[-1:] != (state.peer,) and (state.peer != CSMS or not path):
+            path = (*path, state.peer)
+        refusal = self._refused(path, state)
         if refusal is not None:
             return refusal
         destination = frame.destination
-        if destination in ((), (NOBODY,)):
-            destination = (CSMS,) if way.side is LinkSide.DOWN else (way.serves or self._own,)
+        if destination in ((), (NO_DESTINATION,)):
+            destination = (CSMS,) if state.side is LinkSide.DOWN else (state.serves or self._own,)
         return msgspec.structs.replace(frame, destination=destination, path=path)
 
-    def _refused(self, path: Hops, way: LinkState) -> SourceRefusal | None:
+    def _refused(self, path: Hops, state: LinkState) -> SourceRefusal | None:
         if self._own in path:
-            return SourceRefusal(OTHER, "it has been at this node before: its way is a loop", "looped")
-        if len(path) >= MOST_HOPS:
             return SourceRefusal(
-                OTHER, f"it has come over {MOST_HOPS} nodes, more than any way is long", "too many hops"
+                GENERIC_ERROR, "it has been at this node before: its state is a loop", "looped"
+            )
+        if len(path) >= MAX_HOPS:
+            return SourceRefusal(
+                GENERIC_ERROR, f"its path has {MAX_HOPS} nodes, more than a path may have", "too many hops"
             )
         for node in path[:-1]:
-            if node in (BROADCAST, NOBODY) or not self.may_come(node, way.link):
-                return SourceRefusal(SPOOFED, f"{node!r} does not speak through {way.peer!r}", "spoofed")
+            if node in (BROADCAST, NO_DESTINATION) or not self.may_come(node, state.link):
+                return SourceRefusal(
+                    SPOOFED_CODE, f"{node!r} is not reached through {state.peer!r}", "spoofed"
+                )
         return None

@@ -1,13 +1,10 @@
-"""Who is behind whom: what we tell our neighbours of it, and what we believe of what they tell.
+"""Topology: what a node reports to its neighbors as reachable, and what it accepts from them.
 
-A node tells each neighbour what is reached through it: its own neighbours, and what those have told, with a
-priority that grows by one at each hop. So everybody hears only of what is next to come, from whom it would
-send it to; a chain of controllers needs no more. Neighbours speak for themselves alone.
-
-What is told has a beginning and an end, is told anew before it ends, and counts only while the link stands
-over which it came. What began before something that the same link has brought already is a replay.
-Whether a signature is needed, and whose, is for the verifier to say.
-Source: WWCP OCPP, NotifyNetworkTopology; how it is written: see `wire`.
+A node reports to each neighbor what is reached through it: its own neighbors, and what those have reported,
+with a priority that grows by one at each hop. A neighbor reports for itself alone. A report has a begin and
+an end, is repeated before it ends, and is valid only while its link is open. One that begins before another
+of the same link is a replay. The verifier decides which signature is needed. Source: WWCP OCPP,
+NotifyNetworkTopology.
 """
 
 from __future__ import annotations
@@ -20,30 +17,30 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from controller.overlay.overlay_wire import BROADCAST, LONGEST_ID, MOST_HOPS, NOBODY
+from controller.overlay.overlay_wire import BROADCAST, MAX_HOPS, MAX_ID_LENGTH, NO_DESTINATION
 from controller.overlay.routes import Hop
 from controller.signing.signature_format import format_time
 
 VALID_S = 600.0
-"""How long what we tell holds, and what others tell at most."""
+"""Validity of our reports, and the longest one accepted."""
 
 REFRESH_S = VALID_S / 2
 
 SKEW_S = 60.0
-"""How far another's clock may be ahead of ours."""
+"""How far the clock of another node may be ahead of ours."""
 
-MOST_ROUTES = 1000
-"""In one message."""
+MAX_ROUTES = 1000
+"""Routes in one message."""
 
 Verifier = Callable[[str, bytes, bool], str | None]
-"""(node, payload, whether it is a CALL) -> why it is not to be believed; None where it is."""
+"""(node, payload, is a CALL) -> reason why it is not accepted; None if it is."""
 
 Signer = Callable[[bytes], bytes]
 """payload -> the payload, signed if the policy says so."""
 
 
 class TopologyRejectedError(Exception):
-    """What a neighbour tells changes nothing. The text says why."""
+    """A report of a neighbor is not accepted."""
 
     def __init__(self, reason: str, *, forged: bool = False) -> None:
         super().__init__(reason)
@@ -73,16 +70,16 @@ class _Told(msgspec.Struct, rename="camel"):
 _decoder = msgspec.json.Decoder(_Told)
 
 
-def told(own: str, reachable: Mapping[str, int], begins: float) -> bytes:
-    """The payload that tells what is reached through us. Times are POSIX s."""
+def write_topology(own: str, reachable: Mapping[str, int], begins: float) -> bytes:
+    """Write the report of what is reached through this node. Times are POSIX s."""
     routes = [
         {"destinationId": name, "uplink": {}, "downlink": {}, "priority": priority + 1, "weight": 1}
         for name, priority in reachable.items()
-        if name != own and priority < MOST_HOPS
+        if name != own and priority < MAX_HOPS
     ]
     information = {
         "routingNode": own,
-        "routes": routes[:MOST_ROUTES],
+        "routes": routes[:MAX_ROUTES],
         "notBefore": format_time(begins),
         "notAfter": format_time(begins + VALID_S),
     }
@@ -90,31 +87,29 @@ def told(own: str, reachable: Mapping[str, int], begins: float) -> bytes:
 
 
 class TopologyReceived:
-    """What neighbours tell, believed or not. `may_come(destination, link)`: whether a link may claim it."""
+    """Reports of neighbors. `may_come(destination, link)`: True if a link may report a destination."""
 
     def __init__(self, own: str, verify: Verifier, may_come: Callable[[str, str], bool]) -> None:
         self._own = own
         self._verify = verify
         self._may_come = may_come
         self._began: dict[str, float] = {}
-        """By link, POSIX s: it outlives the link, so that nothing old is believed once it is back."""
+        """By link, POSIX s; kept when a link is closed: no old report is accepted after it is open again."""
 
     def take(
         self, link: str, peer: str, payload: bytes, now: float, utc: float, *, is_call: bool
     ) -> dict[str, Hop]:
-        """The hops that follow from a message of the neighbour `peer`. Raises NotBelieved."""
+        """Return the hops of a report of the neighbor `peer`. Raises TopologyRejectedError."""
         information = _read(payload)
         if information.routing_node != peer:
-            raise TopologyRejectedError(
-                f"{peer} tells of the routes of {information.routing_node!r}", forged=True
-            )
+            raise TopologyRejectedError(f"{peer} reports routes of {information.routing_node!r}", forged=True)
         begins = _posix(information.not_before)
         ends = min(_ends(information), begins + VALID_S)
         if begins > utc + SKEW_S:
             raise TopologyRejectedError("it begins in the future: one of the two clocks is wrong")
         if ends <= utc:
             raise TopologyRejectedError("its time is over")
-        # The signature is looked at before the memory is: who cannot sign cannot set the clock ahead.
+        # The signature is verified first: without a valid one nobody can move the time of the last report.
         why = self._verify(peer, payload, is_call)
         if why is not None:
             raise TopologyRejectedError(why, forged=True)
@@ -129,7 +124,7 @@ class TopologyReceived:
         }
 
     def _is_news(self, destination: str, link: str) -> bool:
-        if not 0 < len(destination) <= LONGEST_ID or destination in (self._own, BROADCAST, NOBODY):
+        if not 0 < len(destination) <= MAX_ID_LENGTH or destination in (self._own, BROADCAST, NO_DESTINATION):
             return False
         return self._may_come(destination, link)
 
@@ -139,8 +134,8 @@ def _read(payload: bytes) -> _Information:
         information = _decoder.decode(payload).network_topology_information
     except (msgspec.DecodeError, UnicodeDecodeError):
         raise TopologyRejectedError("it cannot be read") from None
-    if len(information.routes) > MOST_ROUTES:
-        raise TopologyRejectedError(f"it has more than {MOST_ROUTES} routes")
+    if len(information.routes) > MAX_ROUTES:
+        raise TopologyRejectedError(f"it has more than {MAX_ROUTES} routes")
     for said in (information.not_before, information.not_after):
         if said is not None and said.tzinfo is None:
             raise TopologyRejectedError("its times have no time zone")

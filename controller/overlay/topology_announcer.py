@@ -1,4 +1,4 @@
-"""When our neighbours are told what is reached through us: soon after each change, and before it ends."""
+"""Times at which neighbors get a topology report: soon after each change, and before it ends."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from collections.abc import Callable, Iterator
 import msgspec
 
 from controller.overlay import overlay_frames
-from controller.overlay.events import HERE, Action, LinkState, SendFrame
+from controller.overlay.events import LOCAL, Action, LinkState, SendFrame
 from controller.overlay.overlay_wire import TOPOLOGY, NetworkingMode, OverlayMessageKind
 from controller.overlay.routes import Routes
-from controller.overlay.topology import REFRESH_S, Signer, told
+from controller.overlay.topology import REFRESH_S, Signer, write_topology
 
 DEBOUNCE_S = 1.0
-"""So long changes gather: a link that flaps is not told with each beat."""
+"""Time for which changes are collected: a link that flaps causes few reports."""
 
 
 class _Said(msgspec.Struct, frozen=True):
-    """What a neighbour was told last, and when (monotonic s)."""
+    """Last report to a neighbor, and its time (monotonic s)."""
 
     reachable: dict[str, int]
     at: float
 
 
 class TopologyAnnouncer:
-    """One node's. Only links of the overlay are told. Times are monotonic s."""
+    """Announcer of one node, for links in overlay mode. Times are monotonic s."""
 
     def __init__(
         self,
@@ -40,50 +40,52 @@ class TopologyAnnouncer:
         self._sign = sign
         self._utc_of = utc_of
         self._new_id = new_id
-        self._ways: dict[str, LinkState] = {}
+        self._link_states: dict[str, LinkState] = {}
         self._said: dict[str, _Said] = {}
         self._changed_at = math.inf
         self._began = -math.inf
 
     @property
     def due(self) -> float:
-        """When somebody is to be told; infinity where there is nobody."""
-        if not self._ways:
+        """Time of the next report; infinity if there is no neighbor."""
+        if not self._link_states:
             return math.inf
         refresh = min((said.at + REFRESH_S for said in self._said.values()), default=math.inf)
         return min(refresh, self._changed_at + DEBOUNCE_S)
 
-    def link_up(self, way: LinkState, now: float) -> None:
-        """A link stands."""
+    def link_up(self, state: LinkState, now: float) -> None:
+        """Add an open link."""
         self.changed(now)
-        if way.mode is NetworkingMode.OVERLAY:
-            self._ways[way.link] = way
+        if state.mode is NetworkingMode.OVERLAY:
+            self._link_states[state.link] = state
 
     def link_down(self, link: str, now: float) -> None:
-        """A link is gone."""
+        """Remove a link."""
         self.changed(now)
-        self._ways.pop(link, None)
+        self._link_states.pop(link, None)
         self._said.pop(link, None)
 
     def changed(self, now: float) -> None:
-        """What is reached may be another now."""
+        """Note that what is reached may have changed."""
         self._changed_at = min(self._changed_at, now)
 
     def ticked(self, now: float) -> Iterator[Action]:
-        """Tell whom there is news for, and whom it was told long ago."""
+        """Report to neighbors with changes, and to those whose last report is old."""
         if now < self.due:
             return
         self._changed_at = math.inf
-        for link, way in self._ways.items():
+        for link, state in self._link_states.items():
             reachable = self._routes.reachable(now, link)
             said = self._said.get(link)
             if said is None or said.reachable != reachable or said.at + REFRESH_S <= now:
                 self._said[link] = _Said(reachable, now)
-                yield self._telling(way, reachable, now)
+                yield self._telling(state, reachable, now)
 
-    def _telling(self, way: LinkState, reachable: dict[str, int], now: float) -> SendFrame:
-        # To the millisecond, as it is written: what begins no later than the last would be a replay.
+    def _telling(self, state: LinkState, reachable: dict[str, int], now: float) -> SendFrame:
+        # In ms, as it is written: a report that begins no later than the last one would be a replay.
         self._began = max(round(self._utc_of(now), 3), self._began + 0.001)
-        payload = self._sign(told(self._own, reachable, self._began))
+        payload = self._sign(write_topology(self._own, reachable, self._began))
         frame = overlay_frames.request(OverlayMessageKind.SEND, self._new_id(), TOPOLOGY, payload)
-        return SendFrame(way.link, overlay_frames.to_overlay(frame, (way.peer,), (self._own,)), frame, HERE)
+        return SendFrame(
+            state.link, overlay_frames.to_overlay(frame, (state.peer,), (self._own,)), frame, LOCAL
+        )

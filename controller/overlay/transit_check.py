@@ -1,11 +1,8 @@
-"""What passes from link to link is held against the policy of signatures, like what passes a station's relay.
+"""Policy of signatures on what is forwarded from link to link, as on what passes a station's relay.
 
-A neighbour has proven who it is, and not that what it passes on is whole: so that nobody on the way can
-forge a command through us, each frame is looked at by where it goes, whose neighbour's link it comes over,
-and which station is at its far end. What goes into a leg, or comes out of one, is looked at by the relay
-that holds the leg: here it would be seen twice, and taken for a replay.
-
-A binary frame has no payload that anybody signs in this form: rules that verify refuse it.
+A neighbor has proven its id, but not that what it forwards is unaltered: each frame is checked by its
+direction, by the link that it was received over, and by the station at its end. What enters or leaves a
+virtual channel is checked by the relay at its end: here it would be checked twice, and taken for a replay.
 """
 
 from __future__ import annotations
@@ -21,7 +18,7 @@ from controller.overlay.events import LinkState, OverlayLogEntry, PersistOverlay
 from controller.overlay.overlay_frames import RoutedFrame
 from controller.overlay.overlay_wire import OverlayMessageKind
 from controller.overlay.pending_requests import ForwardedRequest
-from controller.overlay.source_check import SPOOFED, SourceRefusal
+from controller.overlay.source_check import SPOOFED_CODE, SourceRefusal
 from controller.signing import signature_format
 from controller.signing.policy_enforcer import (
     Decision,
@@ -44,7 +41,7 @@ EVERYWHERE = frozenset(Direction)
 
 
 class TransitDecision(msgspec.Struct, frozen=True):
-    """What becomes of a frame: it goes on, at once or after a `Save`, is refused, or dropped.
+    """Decision about a frame: it goes on, at once or after `PersistOverlay`, is rejected, or dropped.
 
     `notes` are for the log.
     """
@@ -54,7 +51,7 @@ class TransitDecision(msgspec.Struct, frozen=True):
 
 
 class TransitCheck:
-    """The gate, if any, as a node asks it. `utc_of` makes POSIX s of the monotonic clock."""
+    """Check with the policy in force, if there is one. `utc_of` converts monotonic s to POSIX s."""
 
     def __init__(self, gate: PolicyEnforcer | None, utc_of: Callable[[float], float]) -> None:
         self._gate = gate
@@ -63,8 +60,8 @@ class TransitCheck:
     def request(
         self, frame: RoutedFrame, source: LinkState | None, towards: frozenset[Direction], now: float
     ) -> TransitDecision:
-        """A CALL or a SEND that came over a link, or from here, and may go in these directions."""
-        if self._gate is None or source is None or source.is_leg:
+        """Check a CALL or a SEND that may leave in these directions."""
+        if self._gate is None or source is None or source.is_channel:
             return TransitDecision(msgspec.structs.replace(frame, cleared=EVERYWHERE))
         passages = [_passage(source, direction, _station(frame, direction)) for direction in sorted(towards)]
         cleared = msgspec.structs.replace(frame, cleared=towards)
@@ -78,8 +75,8 @@ class TransitCheck:
         asked: ForwardedRequest,
         now: float,
     ) -> TransitDecision:
-        """An answer that came over a link and goes on over another."""
-        if self._gate is None or source is None or to is None or source.is_leg or to.is_leg:
+        """Check an answer that goes on over another link."""
+        if self._gate is None or source is None or to is None or source.is_channel or to.is_channel:
             return TransitDecision(frame)
         whose = asked.whom if to.direction is Direction.UP else asked.path[0]
         return self._look(frame, source, [_passage(source, to.direction, whose, asked.action)], now, asked)
@@ -105,7 +102,7 @@ class TransitCheck:
             match ruling:
                 case RejectDecision():
                     return TransitDecision(
-                        SourceRefusal(SPOOFED, ruling.description, "refused"), tuple(notes)
+                        SourceRefusal(SPOOFED_CODE, ruling.description, "refused"), tuple(notes)
                     )
                 case DropDecision():
                     return TransitDecision(ruling, tuple(notes))
@@ -120,7 +117,7 @@ class TransitCheck:
     def _signed(
         self, frame: RoutedFrame, passage: MessageContext, payload: bytes, now: float
     ) -> tuple[RoutedFrame, list[OverlayLogEntry]]:
-        """The frame with our signature beside the others, where the policy has it so."""
+        """Add our signature if the policy says so; returns also what belongs in the log."""
         action = passage.action or frame.action or ""
         if self._gate is None or frame.binary or action.endswith(SIGNED):
             return frame, []
@@ -135,7 +132,7 @@ class TransitCheck:
         if signed.unsigned_reason:
             return frame, [
                 OverlayLogEntry(
-                    logging.WARNING, f"{action} goes without our signature: {signed.unsigned_reason}"
+                    logging.WARNING, f"{action} forwarded without our signature: {signed.unsigned_reason}"
                 )
             ]
         return msgspec.structs.replace(frame, body=(*frame.body[:-1], signed.payload)), []
@@ -150,12 +147,12 @@ def _passage(
 
 
 def _station(frame: RoutedFrame, direction: Direction) -> str:
-    """Whose a request is: who is at its end, or at its beginning."""
+    """Return the station of a request: that at its end, or at its beginning."""
     return frame.path[0] if direction is Direction.UP else frame.destination[-1]
 
 
 def _carrier(frame: RoutedFrame) -> Call | CallResult | Send | None:
-    """The frame as the gate reads it: of the text it wants the payload alone. Errors have none."""
+    """Return the frame as the policy reads it, with its payload alone; None for errors."""
     payload = frame.payload
     match frame.kind:
         case OverlayMessageKind.CALL:
@@ -176,4 +173,4 @@ def _notes(ruling: Decision, what: str) -> list[OverlayLogEntry]:
         case DropDecision(rule, why):
             return [OverlayLogEntry(logging.WARNING, f"{what} dropped, rule {rule}: {why}")]
         case _:
-            return []  # a refusal is told where it is counted
+            return []  # a rejection is logged where it is counted

@@ -27,7 +27,7 @@ from controller.model.exception_groups import leaves
 from controller.model.rate_limits import TokenBucket
 from controller.ocpp.frames import call_error
 from controller.overlay.events import (
-    HERE,
+    LOCAL,
     DeliverFrame,
     Event,
     FrameReceived,
@@ -230,12 +230,12 @@ class OverlayService:
         """Open the channel of the controller's own identity: messages for the node itself come out of it."""
         peer = self._peers[backend]
         leg = VirtualChannel(lambda message: self._feed(OwnRequest(message, (peer,))))
-        self._carriers[HERE] = carrier = _Carrier(leg.deliver, leg.end, backend)
+        self._carriers[LOCAL] = carrier = _Carrier(leg.deliver, leg.end, backend)
         try:
             yield leg
         finally:
-            if self._carriers.get(HERE) is carrier:
-                del self._carriers[HERE]
+            if self._carriers.get(LOCAL) is carrier:
+                del self._carriers[LOCAL]
 
     async def _keep_up(self, backend: str, uplinks: BackendPool) -> None:
         request = LinkRequest(self._own, (self._version.value,))
@@ -315,7 +315,7 @@ class OverlayService:
                         if not self._sent(link, message):
                             todo.append(SendFailed(action))
                     case DeliverFrame(message):
-                        if isinstance(message, bytes) or not self._sent(HERE, message):
+                        if isinstance(message, bytes) or not self._sent(LOCAL, message):
                             todo.extend(_nobody_there(message))
                     case RequestUnreachable(leg, reason) if leg in self._carriers:
                         self._carriers[leg].give_up(reason)

@@ -25,7 +25,7 @@ def test_what_is_right() -> None:
 
 
 def test_the_reserved_ids_are_those_of_the_network() -> None:
-    assert {overlay_wire.CSMS, overlay_wire.BROADCAST, overlay_wire.NOBODY} == RESERVED
+    assert {overlay_wire.CSMS, overlay_wire.BROADCAST, overlay_wire.NO_DESTINATION} == RESERVED
 
 
 WRONG = [

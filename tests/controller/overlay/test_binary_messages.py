@@ -42,7 +42,7 @@ def rules(**more: object) -> PolicyEnforcer:
         (rules(require=VerificationMode.UNVERIFIED), True, True),
     ],
 )
-def test_what_passes(gate: PolicyEnforcer | None, up: bool, down: bool) -> None:
+def test_binary_message_is_decided_by_its_rule(gate: PolicyEnforcer | None, up: bool, down: bool) -> None:
     door = sealed(gate)
     assert door.goes_up(binary("FileTransfer"), NOW) is up
     assert door.goes_down(binary("FileTransfer"), NOW) is down
@@ -51,11 +51,11 @@ def test_what_passes(gate: PolicyEnforcer | None, up: bool, down: bool) -> None:
 @pytest.mark.parametrize(
     "message", [b"", b"\x07", b"\x02\0\0", binary("FileTransfer", OverlayMessageKind.RESULT)]
 )
-def test_what_names_no_action_passes(message: bytes) -> None:
+def test_binary_answer_passes(message: bytes) -> None:
     assert sealed(rules()).goes_down(message, NOW)
 
 
-def test_an_action_in_no_language_is_one_that_a_rule_for_all_is_for() -> None:
+def test_unreadable_action_is_matched_by_a_rule_for_all() -> None:
     message = binary("FileTransfer").replace(b"File", b"\xff\xff\xff\xff")
     assert sealed(rules()).goes_down(message, NOW)
     assert not sealed(rules(actions=("*",))).goes_down(message, NOW)

@@ -37,7 +37,7 @@ def routes(message: str | bytes) -> dict[str, int]:
     }
 
 
-def test_a_request_of_a_station_goes_up_the_chain_and_its_answer_down() -> None:
+def test_request_goes_up_the_chain_and_its_answer_down() -> None:
     net = chain()
     net.say("CS01", "LC03", 2, "m1", "BootNotification", {"a": 1})
     path = ["CS01", "LC03", "LC02", "LC01"]
@@ -46,7 +46,7 @@ def test_a_request_of_a_station_goes_up_the_chain_and_its_answer_down() -> None:
     assert net.heard("CS01") == [[3, "m1", {"status": "Accepted"}]]
 
 
-def test_the_backend_reaches_a_station_at_the_end_of_the_chain_by_its_id_alone() -> None:
+def test_backend_reaches_the_end_of_the_chain_by_id() -> None:
     net = chain()
     net.say("CSMS", "LC01", 2, "CS01", "CSMS", "m1", "Reset", {})
     assert net.heard("CS01") == [[2, "m1", "Reset", {}]]
@@ -54,7 +54,7 @@ def test_the_backend_reaches_a_station_at_the_end_of_the_chain_by_its_id_alone()
     assert net.heard("CSMS") == [[3, "CSMS", ["CS01", "LC03", "LC02", "LC01"], "m1", {}]]
 
 
-def test_a_station_reaches_another_controller_on_the_way() -> None:
+def test_controller_reaches_another_one_in_the_chain() -> None:
     net = chain()
     net.own("LC01", 2, "m1", "SetChargingProfile", {"limit": 32}, to=["LC03"])
     (delivered,) = net.delivered("LC03")
@@ -64,7 +64,7 @@ def test_a_station_reaches_another_controller_on_the_way() -> None:
 
 
 @pytest.mark.parametrize("sends", [True, False])
-def test_the_backend_is_told_what_is_behind_us(sends: bool) -> None:
+def test_backend_gets_topology_of_the_chain(sends: bool) -> None:
     net = chain(version=Version.V21 if sends else Version.V201)
     told = net.got["CSMS"][-1]
     kind, destination, path, _, action, _ = json.loads(told)
@@ -73,7 +73,7 @@ def test_the_backend_is_told_what_is_behind_us(sends: bool) -> None:
     assert net.notes == []
 
 
-def test_the_middle_link_falls_and_comes_back() -> None:
+def test_chain_recovers_when_its_middle_link_is_back() -> None:
     net = chain()
     net.say("CSMS", "LC01", 2, "CS01", "CSMS", "m1", "Reset", {})
     net.cut("LC03", "LC02")
@@ -82,14 +82,14 @@ def test_the_middle_link_falls_and_comes_back() -> None:
     net.wait(2 * DEBOUNCE_S)
     assert routes(net.got["CSMS"][-1]) == {"CS02": 2, "LC02": 1}
     net.say("CSMS", "LC01", 2, "CS01", "CSMS", "m2", "Reset", {})
-    assert [frame[5] for frame in net.heard("CSMS")] == ["there is no way to 'CS01'"]
+    assert [frame[5] for frame in net.heard("CSMS")] == ["there is no route to 'CS01'"]
     net.link("LC03", "LC02")
     net.wait(3 * DEBOUNCE_S)
     net.say("CSMS", "LC01", 2, "CS01", "CSMS", "m3", "Reset", {})
     assert net.heard("CS01") == [[2, "m3", "Reset", {}]], "once, and nothing of what failed"
 
 
-def test_links_that_flap_within_a_second_are_told_once() -> None:
+def test_flapping_link_causes_one_report() -> None:
     net = chain()
     net.got["CSMS"].clear()
     for _ in range(20):
@@ -103,7 +103,7 @@ def test_links_that_flap_within_a_second_are_told_once() -> None:
     assert len(net.got["CSMS"]) == 1
 
 
-def test_what_is_told_is_told_anew_before_it_ends_and_ends_where_it_is_not() -> None:
+def test_topology_is_repeated_before_it_ends() -> None:
     net = chain()
     net.got["CSMS"].clear()
     net.wait(3 * REFRESH_S)
@@ -114,7 +114,7 @@ def test_what_is_told_is_told_anew_before_it_ends_and_ends_where_it_is_not() -> 
     net.wait(VALID_S + 1)
     net.got["CSMS"].clear()
     net.say("CSMS", "LC01", 2, "CS01", "CSMS", "m2", "Reset", {})
-    assert [frame[5] for frame in net.heard("CSMS")] == ["there is no way to 'CS01'"]
+    assert [frame[5] for frame in net.heard("CSMS")] == ["there is no route to 'CS01'"]
 
 
 def ring() -> Net:
@@ -131,7 +131,7 @@ def ring() -> Net:
     return net
 
 
-def test_in_a_ring_the_short_way_is_taken_and_the_long_one_where_that_falls() -> None:
+def test_ring_uses_the_long_route_when_the_short_one_fails() -> None:
     net = ring()
     net.say("CSMS", "LC01", 6, "CS01", "CSMS", "m1", "NotifyX", {})
     assert net.heard("CS01") == [[6, "m1", "NotifyX", {}]]
@@ -143,22 +143,22 @@ def test_in_a_ring_the_short_way_is_taken_and_the_long_one_where_that_falls() ->
     assert net.heard("CSMS") == [[3, "CSMS", ["CS01", "LC03", "LC02", "LC01"], "m2", {}]]
 
 
-def test_in_a_ring_a_broadcast_is_heard_once() -> None:
+def test_ring_delivers_a_broadcast_once() -> None:
     net = ring()
     net.say("CSMS", "LC01", 6, "*", "CSMS", "m1", "NotifyX", {})
     assert [len(net.delivered(name)) for name in ("LC01", "LC02", "LC03")] == [1, 1, 1]
 
 
-def test_in_a_ring_what_is_gone_is_forgotten_and_nothing_goes_round() -> None:
+def test_ring_forgets_what_is_gone() -> None:
     net = ring()
     net.cut("CS01", "LC03")
     net.wait(60)
     assert "CS01" not in routes(net.got["CSMS"][-1])
     net.say("CSMS", "LC01", 2, "CS01", "CSMS", "m1", "Reset", {})
-    assert [frame[5] for frame in net.heard("CSMS")] == ["there is no way to 'CS01'"]
+    assert [frame[5] for frame in net.heard("CSMS")] == ["there is no route to 'CS01'"]
 
 
-def test_each_news_begins_after_the_last_though_the_clock_stands() -> None:
+def test_topology_begins_later_each_time_with_a_stopped_clock() -> None:
     signed: list[bytes] = []
 
     def sign(payload: bytes) -> bytes:

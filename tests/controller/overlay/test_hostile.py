@@ -13,8 +13,8 @@ from controller.ocpp.frames import Version
 from controller.overlay import overlay_frames
 from controller.overlay.events import FrameReceived, SendFrame
 from controller.overlay.overlay_frames import RoutedFrame
-from controller.overlay.overlay_wire import MOST_HOPS, NetworkingMode, OverlayMessageKind
-from controller.overlay.topology import told
+from controller.overlay.overlay_wire import MAX_HOPS, NetworkingMode, OverlayMessageKind
+from controller.overlay.topology import write_topology
 from controller.signing import payload_signatures, signature_format, signing_keys
 from controller.signing.signature_format import Direction
 from controller.signing.signature_format import MessageKind as Signed
@@ -36,7 +36,7 @@ def house(**settings: Any) -> Net:
     return net
 
 
-LONG = [f"n{number}" for number in range(MOST_HOPS - 1)]
+LONG = [f"n{number}" for number in range(MAX_HOPS - 1)]
 
 FALSE_PATHS = [
     ("LC02", ["CS01"], "spoofed"),  # a station that is connected to us
@@ -57,9 +57,7 @@ FALSE_PATHS = [
 
 
 @pytest.mark.parametrize(("link", "path", "kind"), FALSE_PATHS)
-def test_a_false_path_goes_nowhere_and_only_its_sender_hears_of_it(
-    link: str, path: list[str], kind: str
-) -> None:
+def test_forged_path_is_rejected_to_its_link(link: str, path: list[str], kind: str) -> None:
     net = house()
     net.say(link, "LC01", 2, "CSMS", path, "m1", "StartTransaction", {})
     net.say(link, "LC01", 6, "CSMS", path, "m2", "NotifyX", {})
@@ -71,20 +69,20 @@ def test_a_false_path_goes_nowhere_and_only_its_sender_hears_of_it(
     assert all(not net.heard(other) for other in ("CS01", "LC02", "LC03", "CSMS") if other != link)
 
 
-def test_nobody_is_the_backend_where_there_is_none() -> None:
+def test_alias_of_the_backend_from_below_is_rejected() -> None:
     net = house()
     net.cut("LC01", "CSMS")
     net.say("LC02", "LC01", 2, "CS01", "CSMS", "m1", "Reset", {})
     assert net.nodes["LC01"].counts == {"spoofed": 1}
 
 
-def test_the_longest_path_that_is_taken() -> None:
+def test_longest_path_is_forwarded() -> None:
     net = house()
     net.say("LC02", "LC01", 6, "CSMS", LONG[1:], "m1", "NotifyX", {})
     assert net.heard("CSMS") == [[6, "CSMS", [*LONG[1:], "LC02", "LC01"], "m1", "NotifyX", {}]]
 
 
-def test_who_is_behind_a_configured_way_comes_that_way_and_no_other() -> None:
+def test_configured_node_is_accepted_over_its_link_only() -> None:
     net = Net()
     net.node("LC01", homes={"CS09": frozenset({"LC03"})})
     net.link("LC02", "LC01")
@@ -95,7 +93,7 @@ def test_who_is_behind_a_configured_way_comes_that_way_and_no_other() -> None:
     assert net.heard("CSMS") == [[6, "CSMS", ["CS09", "LC03", "LC01"], "m1", "NotifyX", {}]]
 
 
-def test_an_answer_of_another_is_not_believed() -> None:
+def test_answer_over_another_link_is_dropped() -> None:
     net = house()
     net.say("CSMS", "LC01", 2, "CS01", "CSMS", "m1", "Reset", {})
     for link in ("LC02", "LC03"):
@@ -105,7 +103,7 @@ def test_an_answer_of_another_is_not_believed() -> None:
     assert net.heard("CSMS") == [[3, "CSMS", ["CS01", "LC01"], "m1", {"status": "Rejected"}]]
 
 
-def test_who_waits_is_answered_though_what_he_sends_cannot_be_read() -> None:
+def test_malformed_call_is_answered() -> None:
     net = house()
     net.say("LC02", "LC01", 2, "CSMS", [7], "m1", "Reset", {})
     net.say("CS01", "LC01", 2, "m2", 7, {})
@@ -146,7 +144,7 @@ def signed(payload: bytes, holder: str, is_call: bool = False) -> bytes:
 
 
 def topology(node: str = "LC02", *reached: str, at: float = 1000.0) -> bytes:
-    return told(node, dict.fromkeys(reached or ("CS09",), 0), UTC_S + at)
+    return write_topology(node, dict.fromkeys(reached or ("CS09",), 0), UTC_S + at)
 
 
 GOOD = signed(topology(), "LC02")
@@ -166,7 +164,7 @@ FORGED = [
 
 @pytest.mark.parametrize("action_kind", [2, 6])
 @pytest.mark.parametrize(("link", "path", "payload"), FORGED)
-def test_forged_topology_is_refused_and_changes_nothing(
+def test_forged_topology_changes_nothing(
     link: str, path: list[str], payload: bytes, action_kind: int
 ) -> None:
     net = house(verify=verify)
@@ -185,7 +183,7 @@ def frame(kind: int, path: Any, payload: bytes) -> str:
 
 
 @pytest.mark.parametrize("is_call", [False, True])
-def test_a_signature_counts_for_the_kind_of_message_that_it_was_made_for(is_call: bool) -> None:
+def test_topology_signature_counts_for_its_kind(is_call: bool) -> None:
     net = house(verify=verify)
     net.send("LC02", "LC01", frame(2 if is_call else 6, "LC02", signed(topology(), "LC02", not is_call)))
     assert net.nodes["LC01"].counts == {"topology": 1}
@@ -193,7 +191,7 @@ def test_a_signature_counts_for_the_kind_of_message_that_it_was_made_for(is_call
 
 
 @pytest.mark.parametrize("is_call", [False, True])
-def test_signed_topology_is_believed(is_call: bool) -> None:
+def test_signed_topology_is_accepted(is_call: bool) -> None:
     net = house(verify=verify)
     net.send("LC02", "LC01", frame(2 if is_call else 6, "LC02", signed(topology(), "LC02", is_call)))
     assert [answer[:1] for answer in net.heard("LC02")] == ([[3]] if is_call else [])
@@ -201,7 +199,7 @@ def test_signed_topology_is_believed(is_call: bool) -> None:
     assert net.heard("LC02") == [[6, "CS09", "LC01", "m", "NotifyX", {}]]
 
 
-def test_signed_topology_is_believed_once_and_not_again_when_its_link_was_away() -> None:
+def test_signed_topology_replay_is_rejected() -> None:
     net = house(verify=verify)
     net.send("LC02", "LC01", frame(6, "LC02", GOOD))
     net.cut("LC02", "LC01")
@@ -211,14 +209,14 @@ def test_signed_topology_is_believed_once_and_not_again_when_its_link_was_away()
 
 
 @pytest.mark.parametrize("stolen", ["CS01", "CS05", "LC03", "CSMS", "LC01"])
-def test_nobody_draws_another_s_messages_to_himself(stolen: str) -> None:
+def test_topology_cannot_claim_foreign_nodes(stolen: str) -> None:
     net = house()
     before = net.reachable("LC01")
     net.send("LC02", "LC01", frame(6, "LC02", topology("LC02", stolen)))
     assert net.reachable("LC01") == before
 
 
-def test_topology_told_to_everybody_is_believed_and_goes_no_further() -> None:
+def test_broadcast_topology_is_used_and_not_forwarded() -> None:
     net = house()
     payload = json.loads(topology())
     net.say("LC02", "LC01", 6, "*", "LC02", "m1", "NotifyNetworkTopology", payload)
@@ -226,7 +224,7 @@ def test_topology_told_to_everybody_is_believed_and_goes_no_further() -> None:
     assert net.got["LC03"] == net.got["CSMS"] == []
 
 
-def test_neighbours_together_cannot_fill_the_table() -> None:
+def test_routes_of_all_neighbors_are_bounded() -> None:
     net = house()
     net.link("LC04", "LC01")
     for name in ("LC02", "LC03", "LC04"):
@@ -236,7 +234,7 @@ def test_neighbours_together_cannot_fill_the_table() -> None:
     assert "LC04-0" not in net.reachable("LC01")
 
 
-def test_a_plain_backend_has_no_topology_to_tell_either() -> None:
+def test_topology_of_a_plain_backend_is_rejected() -> None:
     net = Net()
     net.node("LC01")
     net.link("LC01", "CSMS", PLAIN)
@@ -245,7 +243,7 @@ def test_a_plain_backend_has_no_topology_to_tell_either() -> None:
     assert "CS09" not in net.reachable("LC01")
 
 
-def test_a_plain_station_has_no_topology_to_tell() -> None:
+def test_topology_of_a_plain_station_is_rejected() -> None:
     net = house()
     payload = json.loads(topology("CS01"))
     net.say("CS01", "LC01", 2, "m1", "NotifyNetworkTopology", payload)
@@ -273,7 +271,7 @@ messages = st.one_of(
 
 
 @given(st.lists(st.tuples(st.sampled_from(["CS01", "LC02", "LC03", "CSMS"]), messages), max_size=12))
-def test_whatever_is_sent_comes_to_rest_and_never_goes_back_as_a_request(
+def test_random_frames_come_to_rest(
     said: list[tuple[str, str | bytes]],
 ) -> None:
     net = house(groups={"row": ("CS01", "LC02", "LC01", "row")})

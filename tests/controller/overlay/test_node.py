@@ -16,7 +16,7 @@ from controller.overlay.events import (
     SendFrame,
 )
 from controller.overlay.overlay_wire import NetworkingMode
-from controller.overlay.pending_requests import MOST_WAITING
+from controller.overlay.pending_requests import MAX_PENDING
 from controller.overlay.routes import Hop
 from tests.controller.overlay.net import Net
 
@@ -35,7 +35,7 @@ def house(**settings: Any) -> Net:
     return net
 
 
-def test_a_plain_station_shows_up_behind_us_and_hears_its_answer() -> None:
+def test_plain_station_sends_and_gets_its_answer() -> None:
     net = house()
     net.say("CS01", "LC01", 2, "m1", "BootNotification", {"a": 1})
     assert net.heard("CSMS") == [[2, "CSMS", ["CS01", "LC01"], "m1", "BootNotification", {"a": 1}]]
@@ -44,7 +44,7 @@ def test_a_plain_station_shows_up_behind_us_and_hears_its_answer() -> None:
     assert net.heard("CS02") == []
 
 
-def test_a_backend_reaches_a_plain_station_and_hears_its_answer() -> None:
+def test_backend_reaches_plain_station_and_gets_its_answer() -> None:
     net = house()
     net.say("CSMS", "LC01", 2, ["LC01", "CS02"], "CSMS", "m1", "Reset", {})
     assert net.heard("CS02") == [[2, "m1", "Reset", {}]]
@@ -53,27 +53,27 @@ def test_a_backend_reaches_a_plain_station_and_hears_its_answer() -> None:
 
 
 @pytest.mark.parametrize("destination", ["CS02", ["CS02"], ["LC01", "CS02"], ["LC01", "LC01", "CS02"]])
-def test_how_a_backend_may_address_a_station_behind_us(destination: Any) -> None:
+def test_backend_may_address_a_station_in_each_form(destination: Any) -> None:
     net = house()
     net.say("CSMS", "LC01", 6, destination, ["CSMS"], "m1", "NotifyX", {})
     assert net.heard("CS02") == [[6, "m1", "NotifyX", {}]]
 
 
 @pytest.mark.parametrize("path", [["CS09"], ["CS09", "LC02"], "CS09"])
-def test_whoever_has_sent_it_is_added_to_the_path_once(path: Any) -> None:
+def test_peer_is_added_to_the_path_once(path: Any) -> None:
     net = house()
     net.say("LC02", "LC01", 6, "CSMS", path, "m1", "NotifyX", {})
     assert net.heard("CSMS") == [[6, "CSMS", ["CS09", "LC02", "LC01"], "m1", "NotifyX", {}]]
 
 
 @pytest.mark.parametrize("frame", [(6, "m1", "NotifyX", {}), (6, "0", "LC02", "m1", "NotifyX", {})])
-def test_a_frame_without_a_destination_from_below_goes_to_the_backend(frame: Any) -> None:
+def test_frame_from_below_without_destination_goes_up(frame: Any) -> None:
     net = house()
     net.say("LC02", "LC01", *frame)
     assert net.heard("CSMS") == [[6, "CSMS", ["LC02", "LC01"], "m1", "NotifyX", {}]]
 
 
-def test_a_frame_without_a_destination_from_above_is_for_us() -> None:
+def test_frame_from_above_without_destination_is_delivered() -> None:
     net = house()
     net.say("CSMS", "LC01", 2, "m1", "SetChargingProfile", {"limit": 40})
     assert net.delivered("LC01") == [([2, "m1", "SetChargingProfile", {"limit": 40}], ("CSMS",))]
@@ -81,7 +81,7 @@ def test_a_frame_without_a_destination_from_above_is_for_us() -> None:
     assert net.heard("CSMS") == [[3, "CSMS", "LC01", "m1", {"status": "Accepted"}]]
 
 
-def test_what_we_ask_ourselves_is_answered_to_us() -> None:
+def test_own_request_gets_its_answer() -> None:
     net = house()
     net.own("LC01", 2, "m1", "Reset", {}, to=["LC02", "CS09"])
     assert net.heard("LC02") == [[2, ["LC02", "CS09"], "LC01", "m1", "Reset", {}]]
@@ -89,7 +89,7 @@ def test_what_we_ask_ourselves_is_answered_to_us() -> None:
     assert net.delivered("LC01") == [([3, "m1", {}], ("CS09", "LC02"))]
 
 
-def test_two_requests_with_one_id_on_one_link_each_have_their_answer() -> None:
+def test_equal_ids_of_two_stations_get_their_own_answers() -> None:
     net = house()
     net.say("CS01", "LC01", 2, "1", "Heartbeat", {})
     net.say("CS02", "LC01", 2, "1", "Heartbeat", {})
@@ -102,7 +102,7 @@ def test_two_requests_with_one_id_on_one_link_each_have_their_answer() -> None:
     assert net.heard("CS02") == [[3, "1", {"for": "CS02"}]]
 
 
-def test_a_plain_link_of_one_station_to_a_backend_is_for_that_station_alone() -> None:
+def test_plain_backend_link_serves_its_station_only() -> None:
     net = Net()
     node = net.node("LC01")
     net.link("CS01", "LC01", PLAIN)
@@ -111,13 +111,13 @@ def test_a_plain_link_of_one_station_to_a_backend_is_for_that_station_alone() ->
     net.say("CS01", "LC01", 2, "1", "Heartbeat", {})
     net.say("CS02", "LC01", 2, "2", "Heartbeat", {})
     assert net.heard("CSMS") == [[2, "1", "Heartbeat", {}]]
-    assert net.heard("CS02") == [[4, "2", "GenericError", "there is no way to 'CSMS'", UNREACHED]]
+    assert net.heard("CS02") == [[4, "2", "GenericError", "there is no route to 'CSMS'", UNREACHED]]
     net.say("CSMS", "LC01", 2, "7", "Reset", {})
     assert net.heard("CS01") == [[2, "7", "Reset", {}]]
     assert node.counts["no route"] == 1
 
 
-def test_two_links_of_one_station_each_belong_to_one_backend() -> None:
+def test_two_channels_of_a_station_stay_with_their_backends() -> None:
     net = Net()
     net.node("LC01")
     for backend, priority in (("BE1", 0), ("BE2", 1)):
@@ -137,7 +137,7 @@ def test_two_links_of_one_station_each_belong_to_one_backend() -> None:
     assert net.heard("BE1") == []
 
 
-def test_what_a_controller_says_for_itself_goes_to_its_own_relay_and_what_is_behind_it_goes_on() -> None:
+def test_child_frames_go_to_its_relay_others_go_on() -> None:
     net = house()
     relay = LinkState(
         link="relay", peer="CSMS", mode=PLAIN, side=LinkSide.UP, priority=-1, serves="LC02", only="LC02"
@@ -156,24 +156,24 @@ def test_what_a_controller_says_for_itself_goes_to_its_own_relay_and_what_is_beh
     assert '"CSMS"' not in str(net.got["CSMS"][-1]).partition("networkTopologyInformation")[2]
 
 
-def test_where_there_is_no_way_who_asks_is_told_and_what_wants_no_answer_is_counted() -> None:
+def test_missing_route_is_answered_or_counted() -> None:
     net = house()
     net.say("CSMS", "LC01", 2, "CS77", "CSMS", "m1", "Reset", {})
     net.say("CSMS", "LC01", 6, "CS77", "CSMS", "m2", "NotifyX", {})
     assert net.heard("CSMS") == [
-        [4, "CSMS", ["LC01"], "m1", "GenericError", "there is no way to 'CS77'", UNREACHED]
+        [4, "CSMS", ["LC01"], "m1", "GenericError", "there is no route to 'CS77'", UNREACHED]
     ]
     assert net.nodes["LC01"].counts["no route"] == 2
 
 
 @pytest.mark.parametrize("destination", [["CS01", "CS77"], ["CS01", "CS01"]])
-def test_a_plain_station_is_the_end_of_every_way(destination: Any) -> None:
+def test_plain_station_forwards_nothing(destination: Any) -> None:
     net = house()
     net.say("CSMS", "LC01", 6, destination, "CSMS", "m1", "NotifyX", {})
     assert net.heard("CS01") == []
 
 
-def test_a_way_that_fails_is_followed_by_the_next_and_then_by_an_error() -> None:
+def test_failed_send_tries_the_next_link_then_fails() -> None:
     net = Net()
     net.node("LC01")
     net.link("CS01", "LC01", PLAIN)
@@ -186,11 +186,11 @@ def test_a_way_that_fails_is_followed_by_the_next_and_then_by_an_error() -> None
     assert net.heard("CS01") == [[3, "1", {}]]
     net.broken = {("LC01", "BE1"), ("LC01", "BE2")}
     net.say("CS01", "LC01", 2, "2", "Heartbeat", {})
-    assert net.heard("CS01") == [[4, "2", "GenericError", "there is no way to 'CSMS'", UNREACHED]]
+    assert net.heard("CS01") == [[4, "2", "GenericError", "there is no route to 'CSMS'", UNREACHED]]
     assert net.heard("BE1") == []
 
 
-def test_what_waits_when_its_link_is_lost_is_answered_with_an_error_and_not_sent_again() -> None:
+def test_lost_link_answers_its_requests_with_errors() -> None:
     net = Net()
     net.node("LC01")
     net.link("CS01", "LC01", PLAIN)
@@ -204,30 +204,30 @@ def test_what_waits_when_its_link_is_lost_is_answered_with_an_error_and_not_sent
     assert net.heard("BE2") == []
 
 
-def test_who_is_not_answered_in_time_is_told_and_a_late_answer_is_dropped() -> None:
+def test_timed_out_request_fails_and_late_answer_is_dropped() -> None:
     net = house(timeout_s=5.0)
     net.say("CS01", "LC01", 2, "1", "Heartbeat", {})
     net.wait(4.9)
     assert net.heard("CS01") == []
     net.wait(0.1)
-    assert net.heard("CS01") == [[4, "1", "GenericError", "no answer came within 5 s", UNREACHED]]
+    assert net.heard("CS01") == [[4, "1", "GenericError", "no answer within 5 s", UNREACHED]]
     net.say("CSMS", "LC01", 3, "CS01", "CSMS", "1", {})
     assert net.heard("CS01") == []
     assert net.nodes["LC01"].counts["unasked"] == 1
 
 
-def test_one_link_cannot_fill_the_book() -> None:
+def test_pending_requests_of_a_link_are_bounded() -> None:
     net = house()
-    for number in range(MOST_WAITING + 1):
+    for number in range(MAX_PENDING + 1):
         net.say("LC02", "LC01", 2, "CSMS", "LC02", str(number), "Heartbeat", {})
     assert [(frame[3], frame[5]) for frame in net.heard("LC02")] == [
-        (str(MOST_WAITING), "too many requests wait for their answers")
+        (str(MAX_PENDING), "too many requests wait for their answers")
     ]
     net.say("CS01", "LC01", 2, "1", "Heartbeat", {})
     assert net.heard("CS01") == []
 
 
-def test_an_answer_is_taken_from_who_was_asked_and_once() -> None:
+def test_answer_counts_once_and_from_its_link() -> None:
     net = house()
     net.say("CS01", "LC01", 2, "1", "Heartbeat", {})
     net.say("CS02", "LC01", 3, "1", {"status": "Accepted"})
@@ -258,14 +258,14 @@ def test_broadcast_reaches_each_child_and_plain_station_once() -> None:
     assert net.heard("CSMS") == []
 
 
-def test_a_call_to_everybody_is_refused() -> None:
+def test_broadcast_call_is_rejected() -> None:
     net = house()
     net.say("CSMS", "LC01", 2, "*", "CSMS", "m1", "Reset", {})
     assert [frame[4] for frame in net.heard("CSMS")] == ["NotSupported"]
     assert net.heard("LC02") == []
 
 
-def test_a_send_to_a_group_goes_to_each_and_a_call_to_one() -> None:
+def test_group_send_is_multicast_and_call_anycast() -> None:
     net = house(groups={"row": ("CS00", "CS01", "CS02")})
     net.say("CSMS", "LC01", 6, "row", "CSMS", "m1", "NotifyX", {})
     assert net.heard("CS01") == net.heard("CS02") == [[6, "m1", "NotifyX", {}]]
@@ -277,7 +277,7 @@ def test_a_send_to_a_group_goes_to_each_and_a_call_to_one() -> None:
     assert (net.heard("CS01"), net.heard("CS02")) == ([], [[2, "m3", "Reset", {}]])
 
 
-def test_a_group_in_a_group_and_we_ourselves_in_one() -> None:
+def test_group_may_contain_this_node() -> None:
     net = house(groups={"row": ("LC01", "row", "CS01")})
     net.say("CSMS", "LC01", 6, "row", "CSMS", "m1", "NotifyX", {})
     assert net.delivered("LC01") == [([6, "m1", "NotifyX", {}], ("CSMS",))]
@@ -285,7 +285,7 @@ def test_a_group_in_a_group_and_we_ourselves_in_one() -> None:
     assert net.nodes["LC01"].counts == {"no route": 1}
 
 
-def test_a_configured_way_comes_before_a_worse_one() -> None:
+def test_configured_route_goes_before_a_worse_one() -> None:
     net = house(routes={"CS09": [Hop("LC02", 5), Hop("CSMS", 1)]})
     net.own("LC01", 6, "m1", "NotifyX", {}, to=["CS09"])
     assert (len(net.heard("CSMS")), len(net.heard("LC02"))) == (1, 0)
@@ -294,7 +294,7 @@ def test_a_configured_way_comes_before_a_worse_one() -> None:
     assert len(net.heard("LC02")) == 1
 
 
-def test_sealed_bytes_pass_in_both_modes_and_no_byte_of_them_changes() -> None:
+def test_binary_frame_passes_unaltered_in_both_modes() -> None:
     net = house()
     sealed = b"\x00\x12SecureDataTransfer" + bytes(7) + b"\x03\x00\xff\x01"
     net.send("CS01", "LC01", b"\x02\x00\x00\x00\x00\x02m1" + sealed)
@@ -303,12 +303,12 @@ def test_sealed_bytes_pass_in_both_modes_and_no_byte_of_them_changes() -> None:
     assert net.got["CS01"] == [b"\x03\x00\x00\x00\x00\x02m1" + bytes(8)]
 
 
-def test_our_own_messages_have_no_path_yet() -> None:
+def test_own_message_with_a_path_is_an_error() -> None:
     with pytest.raises(ValueError, match="plain"):
         house().own("LC01", 2, "CSMS", "LC01", "m", "Reset", {})
 
 
-def test_what_is_tried_on_another_link_has_the_id_that_it_came_with() -> None:
+def test_retried_request_keeps_its_id() -> None:
     net = Net()
     net.node("LC01")
     net.link("CS01", "LC01", PLAIN)
@@ -321,7 +321,7 @@ def test_what_is_tried_on_another_link_has_the_id_that_it_came_with() -> None:
     assert [frame[2:4] for frame in net.heard("BE2")] == [[["CS02", "LC01"], "1"]]
 
 
-def test_what_was_not_sent_on_a_link_that_is_lost_already_is_answered_once() -> None:
+def test_failed_send_on_lost_link_is_answered_once() -> None:
     net = house()
     node = net.nodes["LC01"]
     (sending,) = node.handle(FrameReceived("CS01", '[2,"1","Heartbeat",{}]'), net.now)
@@ -332,7 +332,7 @@ def test_what_was_not_sent_on_a_link_that_is_lost_already_is_answered_once() -> 
     assert node.handle(SendFailed(sending), net.now) == []
 
 
-def test_two_links_of_one_neighbour_are_no_way_round() -> None:
+def test_second_link_of_a_neighbor_is_no_detour() -> None:
     net = house(routes={"CS77": [Hop("other")]})
     net.feed(
         "LC01", LinkUp(LinkState(link="other", peer="LC02", mode=NetworkingMode.OVERLAY, side=LinkSide.DOWN))

@@ -12,7 +12,13 @@ from hypothesis import strategies as st
 from controller.ocpp.frames import MalformedFrame, UnknownMessageType
 from controller.overlay import overlay_frames
 from controller.overlay.overlay_frames import RoutedFrame
-from controller.overlay.overlay_wire import LONGEST_ID, MOST_HOPS, NetworkingMode, OverlayMessageKind, mode_of
+from controller.overlay.overlay_wire import (
+    MAX_HOPS,
+    MAX_ID_LENGTH,
+    NetworkingMode,
+    OverlayMessageKind,
+    mode_of,
+)
 
 WORDS = {
     OverlayMessageKind.CALL: '"Reset",{"b" : 1.0,"a":[]}',
@@ -30,7 +36,7 @@ def read(message: str | bytes) -> RoutedFrame:
 
 
 @pytest.mark.parametrize("kind", OverlayMessageKind)
-def test_a_frame_goes_from_one_form_to_the_other_and_back(kind: OverlayMessageKind) -> None:
+def test_frame_is_converted_between_both_forms(kind: OverlayMessageKind) -> None:
     plain = f'[{kind:d},"m1",{WORDS[kind]}]'
     frame = read(plain)
     assert (frame.kind, frame.id, frame.is_overlay) == (kind, "m1", False)
@@ -44,7 +50,7 @@ def test_a_frame_goes_from_one_form_to_the_other_and_back(kind: OverlayMessageKi
 
 
 @pytest.mark.parametrize("kind", OverlayMessageKind)
-def test_how_destination_and_path_are_written(kind: OverlayMessageKind) -> None:
+def test_destination_and_path_are_written_as_wwcp_reads_them(kind: OverlayMessageKind) -> None:
     frame = read(f'[{kind:d},"m1",{WORDS[kind]}]')
     one = json.loads(overlay_frames.to_overlay(frame, ("CSMS",), ("CS01",)))
     two = json.loads(overlay_frames.to_overlay(frame, ("LC02", "CS01"), ("CSMS", "LC01")))
@@ -63,13 +69,13 @@ def test_how_destination_and_path_are_written(kind: OverlayMessageKind) -> None:
         '[5,["CSMS"],["CS01"],"m1","GenericError","why",{}]',
     ],
 )
-def test_an_error_that_lacks_its_last_elements_has_a_form_all_the_same(text: str) -> None:
+def test_short_error_frame_keeps_its_form(text: str) -> None:
     frame = read(text)
     assert (frame.id, frame.destination, frame.path) == ("m1", ("CSMS",), ("CS01",))
     assert frame.body[0] == b'"GenericError"'
 
 
-def test_a_plain_error_with_all_its_elements_is_no_overlay_frame() -> None:
+def test_full_plain_error_is_no_overlay_frame() -> None:
     assert not read('[4,"m1","GenericError","why",{}]').is_overlay
 
 
@@ -90,8 +96,8 @@ BAD = [
     ('[2,"CSMS",null,"m","Reset",{}]', "destination or path"),
     ('[2,"CSMS",[["CS01"]],"m","Reset",{}]', "destination or path"),
     ('[2,"CSMS","\\ud800","m","Reset",{}]', "not JSON"),
-    (f'[2,"CSMS","{"x" * (LONGEST_ID + 1)}","m","Reset",{{}}]', "destination or path"),
-    (f'[2,"CSMS",{json.dumps(["x"] * (MOST_HOPS + 1))},"m","Reset",{{}}]', "destination or path"),
+    (f'[2,"CSMS","{"x" * (MAX_ID_LENGTH + 1)}","m","Reset",{{}}]', "destination or path"),
+    (f'[2,"CSMS",{json.dumps(["x"] * (MAX_HOPS + 1))},"m","Reset",{{}}]', "destination or path"),
     (f'[2,{json.dumps(["x"] * 100_000)},"CS01","m","Reset",{{}}]', "destination or path"),
     ('[2,"CSMS","CS01","m",{},{}]', "no action"),
     ('[6,"m",null,{}]', "no action"),
@@ -106,24 +112,24 @@ BAD = [
 
 
 @pytest.mark.parametrize(("message", "reason"), BAD)
-def test_what_cannot_be_read_says_why(message: str | bytes, reason: str) -> None:
+def test_malformed_frame_has_a_reason(message: str | bytes, reason: str) -> None:
     frame = overlay_frames.parse(message)
     assert isinstance(frame, MalformedFrame)
     assert reason in frame.reason
 
 
-def test_who_waits_for_an_answer_is_known_where_the_id_can_be_read() -> None:
+def test_malformed_call_keeps_its_id() -> None:
     assert overlay_frames.parse('[2,"CSMS",[7],"m7","Reset",{}]') == MalformedFrame(
-        "its CALL has no good destination or path: one id, or 1 to 16 of them", "m7"
+        "its CALL has no valid destination or path: one id, or 1 to 16 of them", "m7"
     )
 
 
 @pytest.mark.parametrize("message", ['[9,"CSMS","CS01","m",{}]', b"\x09\x00\x00"])
-def test_a_message_type_that_nobody_knows(message: str | bytes) -> None:
+def test_unknown_message_type_is_reported(message: str | bytes) -> None:
     assert overlay_frames.parse(message) == UnknownMessageType(9)
 
 
-def test_a_binary_frame_byte_by_byte() -> None:
+def test_binary_frame_is_read_byte_by_byte() -> None:
     sealed = b"\x00\x12SecureDataTransfer" + bytes(7) + b"\x05\xff\x00\xfe\x01\x02"
     plain = b"\x02\x00\x00\x00\x00\x02m1" + sealed
     overlay = b"\x02\x00\x04CSMS\x02\x00\x04CS01\x00\x04LC01\x00\x02m1" + sealed
@@ -131,22 +137,22 @@ def test_a_binary_frame_byte_by_byte() -> None:
     assert overlay_frames.to_plain(read(overlay)) == plain
 
 
-def test_of_a_source_route_a_binary_frame_has_the_end_and_its_answer_the_next_hop() -> None:
+def test_binary_source_route_names_its_last_hop() -> None:
     asked = read(b"\x02\x00\x00\x00\x00\x01m\x00\x01A" + bytes(8))
     answer = read(b"\x03\x00\x00\x00\x00\x01m" + bytes(8))
     assert read(overlay_frames.to_overlay(asked, ("LC01", "CS01"), ("CSMS",))).destination == ("CS01",)
     assert read(overlay_frames.to_overlay(answer, ("LC01", "CS01"), ("CSMS",))).destination == ("LC01",)
 
 
-def test_a_binary_frame_may_leave_out_one_of_the_two() -> None:
+def test_binary_frame_without_destination_or_path_is_read() -> None:
     assert read(b"\x02\x00\x04CSMS\x00\x00\x01m").destination == ("CSMS",)
     assert read(b"\x02\x00\x00\x01\x00\x04CS01\x00\x01m").destination == ("0",)
 
 
 # -- at random ------------------------------------------------------------------------------------------
 
-node_ids = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=LONGEST_ID)
-hops = st.lists(node_ids, min_size=1, max_size=MOST_HOPS).map(tuple)
+node_ids = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=MAX_ID_LENGTH)
+hops = st.lists(node_ids, min_size=1, max_size=MAX_HOPS).map(tuple)
 words = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 loose = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | words,
@@ -168,7 +174,7 @@ def plain_text(kind: OverlayMessageKind, message_id: str, word: str, payload: st
 
 
 @given(st.sampled_from(OverlayMessageKind), words, words, payloads, hops, hops)
-def test_both_forms_carry_the_same_frame(
+def test_random_frame_is_the_same_in_both_forms(
     kind: OverlayMessageKind,
     message_id: str,
     word: str,
@@ -188,7 +194,7 @@ def test_both_forms_carry_the_same_frame(
 
 
 @given(st.sampled_from(OverlayMessageKind), words, st.binary(max_size=200), node_ids, hops)
-def test_binary_frames_carry_the_same_bytes(
+def test_random_binary_frame_keeps_its_bytes(
     kind: OverlayMessageKind, message_id: str, rest: bytes, destination: str, path: overlay_frames.Hops
 ) -> None:
     plain = overlay_frames.to_plain(RoutedFrame(kind, message_id, (rest,), binary=True))
@@ -199,7 +205,7 @@ def test_binary_frames_carry_the_same_bytes(
 
 
 @given(st.binary(max_size=60) | st.text(max_size=60) | loose.map(lambda value: json.dumps([2, value, value])))
-def test_nothing_that_arrives_raises(message: str | bytes) -> None:
+def test_parse_of_random_input_never_raises(message: str | bytes) -> None:
     frame = overlay_frames.parse(message)
     if isinstance(frame, RoutedFrame):
         assert overlay_frames.parse(overlay_frames.to_plain(frame)) == msgspec.structs.replace(
@@ -217,5 +223,5 @@ def test_nothing_that_arrives_raises(message: str | bytes) -> None:
         ("mesh", None),
     ],
 )
-def test_the_mode_of_a_link(said: str, mode: NetworkingMode | None) -> None:
+def test_mode_header_is_read_without_case(said: str, mode: NetworkingMode | None) -> None:
     assert mode_of(said) is mode

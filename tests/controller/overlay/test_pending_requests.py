@@ -4,12 +4,7 @@ from __future__ import annotations
 
 from controller.overlay.overlay_frames import RoutedFrame
 from controller.overlay.overlay_wire import OverlayMessageKind
-from controller.overlay.pending_requests import (
-    MOST_REMEMBERED,
-    MOST_WAITING,
-    ForwardedRequest,
-    PendingRequests,
-)
+from controller.overlay.pending_requests import MAX_ANSWERED, MAX_PENDING, ForwardedRequest, PendingRequests
 
 
 def book() -> PendingRequests:
@@ -26,31 +21,31 @@ def ask(pending: PendingRequests, came: str, number: int, out: str = "up") -> Fo
     return asked
 
 
-def test_who_has_his_answer_waits_no_more() -> None:
+def test_answered_request_is_removed() -> None:
     pending = book()
-    for number in range(2 * MOST_WAITING):
+    for number in range(2 * MAX_PENDING):
         asked = ask(pending, "CS01", number)
         assert pending.take("up", asked.out_id) == asked
     assert pending.take("up", "0") is None
 
 
-def test_of_who_is_gone_nothing_waits() -> None:
+def test_requests_of_a_lost_link_are_removed() -> None:
     pending = book()
-    for number in range(MOST_WAITING):
+    for number in range(MAX_PENDING):
         ask(pending, "CS01", number)
     assert pending.link_down("CS01") == []
     assert pending.take("up", "0") is None
     ask(pending, "CS01", 0)
 
 
-def test_what_waits_for_who_is_gone_is_given_back() -> None:
+def test_requests_to_a_lost_link_are_returned() -> None:
     pending = book()
     first, second = ask(pending, "CS01", 1), ask(pending, "CS02", 2, out="down")
     assert pending.link_down("up") == [first]
     assert pending.take("down", "2") == second
 
 
-def test_an_objection_is_possible_once_while_both_are_there() -> None:
+def test_objection_is_possible_once_while_links_are_open() -> None:
     pending = book()
     asked = ask(pending, "CS01", 1)
     for gone in ("", "CS01", "up"):
@@ -61,9 +56,9 @@ def test_an_objection_is_possible_once_while_both_are_there() -> None:
     assert pending.objected("CS01", "1", ("CS01",)) is None
 
 
-def test_so_many_answers_are_remembered() -> None:
+def test_remembered_answers_are_bounded() -> None:
     pending = book()
-    for number in range(MOST_REMEMBERED + 1):
+    for number in range(MAX_ANSWERED + 1):
         pending.remember(ask(pending, f"CS{number}", number))
     assert pending.objected("CS0", "0", ("CS0",)) is None
     assert pending.objected("CS1", "1", ("CS1",)) is not None

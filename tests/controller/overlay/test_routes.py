@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from controller.overlay.routes import MOST_LEARNED, Hop, Routes
+from controller.overlay.routes import MAX_LEARNED, Hop, Routes
 
 ALL = frozenset({"a", "b", "c"})
 
@@ -27,14 +27,14 @@ def chosen(routes: Routes, destination: str, usable: frozenset[str] = ALL, now: 
     return None if hop is None else hop.link
 
 
-def test_a_neighbour_is_reached_while_its_link_stands() -> None:
+def test_neighbor_is_reached_while_its_link_is_open() -> None:
     routes = up(table(), CS01=Hop("a"))
     assert chosen(routes, "CS01") == "a"
     routes.link_down("a")
     assert chosen(routes, "CS01") is None
 
 
-def test_a_configured_way_counts_while_its_link_stands() -> None:
+def test_configured_route_is_valid_while_its_link_is_open() -> None:
     routes = table(CS09=[Hop("a", 0), Hop("b", 1)])
     assert chosen(routes, "CS09") is None
     up(routes, LC02=Hop("b"))
@@ -43,7 +43,7 @@ def test_a_configured_way_counts_while_its_link_stands() -> None:
     assert chosen(routes, "CS09") == "a"
 
 
-def test_where_a_way_fails_the_next_priority_is_taken() -> None:
+def test_next_priority_is_taken_when_a_link_fails() -> None:
     routes = up(table(), X=Hop("c", 5))
     routes.link_up(Hop("a", 0), "CSMS")
     routes.link_up(Hop("b", 3), "CSMS")
@@ -52,7 +52,7 @@ def test_where_a_way_fails_the_next_priority_is_taken() -> None:
     assert chosen(routes, "CSMS", ALL - {"a", "b"}) is None
 
 
-def test_weights_share_one_priority_and_no_other() -> None:
+def test_weights_count_within_one_priority() -> None:
     routes = table()
     for link, hop in {"a": Hop("a", 1, 3), "b": Hop("b", 1, 1), "c": Hop("c", 2, 1000)}.items():
         routes.link_up(hop, "CSMS")
@@ -62,7 +62,7 @@ def test_weights_share_one_priority_and_no_other() -> None:
     assert 2.5 < drawn["a"] / drawn["b"] < 3.5
 
 
-def test_the_same_seed_draws_the_same_ways() -> None:
+def test_same_seed_chooses_the_same_routes() -> None:
     def drawn() -> list[str | None]:
         routes = table()
         routes.link_up(Hop("a"), "CSMS")
@@ -73,7 +73,7 @@ def test_the_same_seed_draws_the_same_ways() -> None:
     assert set(drawn()) == {"a", "b"}
 
 
-def test_what_is_learned_has_an_end_and_goes_with_its_link() -> None:
+def test_learned_route_ends_with_its_link() -> None:
     routes = up(table(), LC02=Hop("a"))
     assert routes.learn("a", {"CS09": Hop("a", 1, 1, until=100.0)})
     assert routes.next_end == 100.0
@@ -88,16 +88,16 @@ def test_what_is_learned_has_an_end_and_goes_with_its_link() -> None:
     assert chosen(routes, "CS09") is None
 
 
-def test_what_a_node_tells_replaces_what_it_told() -> None:
+def test_learned_routes_replace_earlier_ones() -> None:
     routes = up(table(), LC02=Hop("a"))
     routes.learn("a", {"CS08": Hop("a"), "CS09": Hop("a")})
     routes.learn("a", {"CS09": Hop("a")})
     assert (chosen(routes, "CS08"), chosen(routes, "CS09")) == (None, "a")
 
 
-def test_nobody_fills_the_table() -> None:
+def test_learned_routes_are_bounded() -> None:
     routes = up(table(), LC02=Hop("a"), LC03=Hop("b"))
-    many = {f"CS{number}": Hop("a") for number in range(MOST_LEARNED)}
+    many = {f"CS{number}": Hop("a") for number in range(MAX_LEARNED)}
     assert routes.learn("a", many)
     assert not routes.learn("b", {"CS1": Hop("b")})
     assert routes.learn("a", many), "its own are exchanged, not added"
@@ -111,21 +111,19 @@ def test_nobody_fills_the_table() -> None:
         ("c", {"CS01": 0, "CS02": 0, "CS09": 1, "LC02": 0}),
     ],
 )
-def test_a_neighbour_hears_of_no_way_over_itself_or_for_others(
-    neighbour: str | None, told: dict[str, int]
-) -> None:
+def test_neighbor_is_told_no_route_over_itself(neighbour: str | None, told: dict[str, int]) -> None:
     routes = up(table(CS09=[Hop("a", 4)], CS10=[Hop("gone")]), CS01=Hop("a"), LC02=Hop("b"), CSMS=Hop("c", 2))
     routes.learn("b", {"CS09": Hop("b", 1)})
     up(routes, CS02=Hop("leg", only="c"))
     assert routes.reachable(0.0, neighbour) == told
 
 
-def test_groups() -> None:
+def test_members_of_a_group_are_found() -> None:
     assert list(table().members("both")) == ["CS01", "CS02"]
     assert list(table().members("CS01")) == []
 
 
-def test_who_is_behind_each_neighbour_is_told_by_link_with_its_best_priority() -> None:
+def test_routes_are_listed_by_link_with_best_priority() -> None:
     routes = table(CS09=[Hop("LC02", 4)])
     routes.link_up(Hop("LC02", 1), "LC02")
     routes.link_up(Hop("leg", 0, only="above"), "CS01")

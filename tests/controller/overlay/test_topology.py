@@ -9,12 +9,12 @@ import pytest
 from controller.overlay import topology
 from controller.overlay.routes import Hop
 from controller.overlay.topology import (
-    MOST_ROUTES,
+    MAX_ROUTES,
     SKEW_S,
     VALID_S,
     TopologyReceived,
     TopologyRejectedError,
-    told,
+    write_topology,
 )
 
 UTC_S = 1_795_000_000.0
@@ -30,7 +30,9 @@ def heard(verify: topology.Verifier = everything) -> TopologyReceived:
 
 
 def payload(begins: float = UTC_S, **changes: object) -> bytes:
-    information = json.loads(told("LC02", {"CS09": 0}, begins))["networkTopologyInformation"] | changes
+    information = (
+        json.loads(write_topology("LC02", {"CS09": 0}, begins))["networkTopologyInformation"] | changes
+    )
     return json.dumps({"networkTopologyInformation": information, "signatures": []}).encode()
 
 
@@ -38,8 +40,8 @@ def taken(heard: TopologyReceived, payload: bytes, utc: float = UTC_S, link: str
     return heard.take(link, "LC02", payload, NOW, utc, is_call=False)
 
 
-def test_how_it_is_written() -> None:
-    assert json.loads(told("LC01", {"CS01": 0, "LC01": 0, "CSMS": 3, "far": 16}, UTC_S)) == {
+def test_topology_is_written_as_wwcp_reads_it() -> None:
+    assert json.loads(write_topology("LC01", {"CS01": 0, "LC01": 0, "CSMS": 3, "far": 16}, UTC_S)) == {
         "networkTopologyInformation": {
             "routingNode": "LC01",
             "routes": [
@@ -52,12 +54,12 @@ def test_how_it_is_written() -> None:
     }
 
 
-def test_no_more_is_told_than_others_take() -> None:
-    many = told("LC02", {f"CS{number}": 0 for number in range(MOST_ROUTES + 1)}, UTC_S)
-    assert len(taken(heard(), many)) == MOST_ROUTES
+def test_topology_report_is_bounded() -> None:
+    many = write_topology("LC02", {f"CS{number}": 0 for number in range(MAX_ROUTES + 1)}, UTC_S)
+    assert len(taken(heard(), many)) == MAX_ROUTES
 
 
-def test_what_a_neighbour_tells_becomes_hops_with_an_end() -> None:
+def test_topology_report_becomes_hops_with_an_end() -> None:
     assert taken(heard(), payload()) == {"CS09": Hop("a", 1, 1, NOW + VALID_S)}
     soon = payload(notAfter="2026-11-18T11:06:50+00:00")
     assert taken(heard(), soon) == {"CS09": Hop("a", 1, 1, NOW + 10)}
@@ -66,13 +68,13 @@ def test_what_a_neighbour_tells_becomes_hops_with_an_end() -> None:
     }
 
 
-def test_members_that_only_others_know_do_no_harm() -> None:
+def test_topology_with_unknown_members_is_read() -> None:
     route = {"destinationId": "CS09", "uplink": {"distance": 3, "packetLoss": 0.1}, "timeout": 5}
     assert taken(heard(), payload(routes=[route], priority=3)) == {"CS09": Hop("a", 1, 1, NOW + VALID_S)}
 
 
 @pytest.mark.parametrize("destination", ["LC01", "CS01", "*", "0", "", "x" * 65])
-def test_nobody_tells_of_what_is_not_his(destination: str) -> None:
+def test_topology_of_foreign_nodes_is_left_out(destination: str) -> None:
     routes = [{"destinationId": destination}, {"destinationId": "CS09", "priority": 2, "weight": 7}]
     assert taken(heard(), payload(routes=routes)) == {"CS09": Hop("a", 2, 7, NOW + VALID_S)}
 
@@ -85,7 +87,7 @@ REFUSED = [
     (payload(routes=[{"destinationId": 7}]), "cannot be read"),
     (payload(routes=[{"destinationId": "x", "weight": 10**400}]), "cannot be read"),
     (payload(routes=[{"destinationId": "x", "priority": -1}]), "cannot be read"),
-    (payload(routes=[{"destinationId": "x"}] * (MOST_ROUTES + 1)), "more than 1000"),
+    (payload(routes=[{"destinationId": "x"}] * (MAX_ROUTES + 1)), "more than 1000"),
     (payload(notBefore="yesterday"), "cannot be read"),
     (payload(notBefore="2026-11-18T11:06:40"), "no time zone"),
     (payload(notAfter="2026-11-18T11:16:40"), "no time zone"),
@@ -99,14 +101,14 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("message", "reason"), REFUSED)
-def test_what_is_not_believed(message: bytes, reason: str) -> None:
+def test_invalid_topology_is_rejected(message: bytes, reason: str) -> None:
     hears = heard()
     with pytest.raises(TopologyRejectedError, match=reason):
         taken(hears, message)
     assert taken(hears, payload()), "it has changed nothing"
 
 
-def test_what_is_not_newer_is_a_replay_also_after_the_link_was_away() -> None:
+def test_topology_replay_is_rejected_after_reconnect() -> None:
     hears = heard()
     taken(hears, payload(UTC_S + 1))
     for begins in (UTC_S + 1, UTC_S):
@@ -116,7 +118,7 @@ def test_what_is_not_newer_is_a_replay_also_after_the_link_was_away() -> None:
     assert taken(hears, payload(UTC_S + 2))
 
 
-def test_what_is_forged_is_refused_and_does_not_set_the_clock_ahead() -> None:
+def test_forged_topology_does_not_move_its_time() -> None:
     seen: list[tuple[str, bytes, bool]] = []
 
     def verify(node: str, payload: bytes, is_call: bool) -> str | None:

@@ -67,9 +67,7 @@ FORGED = [
 
 
 @pytest.mark.parametrize(("payload", "to", "why"), FORGED)
-def test_a_forged_command_goes_no_further_and_its_sender_hears_by_which_rule(
-    payload: str, to: str, why: str
-) -> None:
+def test_forged_command_is_rejected_with_its_rule(payload: str, to: str, why: str) -> None:
     net = house(gate())
     net.send("CSMS", "LC01", command(payload, to=to))
     assert net.heard("LC02") == []
@@ -80,7 +78,7 @@ def test_a_forged_command_goes_no_further_and_its_sender_hears_by_which_rule(
     assert net.nodes["LC01"].counts == {"refused": 1}
 
 
-def test_a_good_command_passes_byte_for_byte_once_it_is_on_disk() -> None:
+def test_signed_command_passes_unaltered_once_durable() -> None:
     net = house(gate())
     net.send("CSMS", "LC01", command(GOOD))
     (passed,) = [text for text in net.got["LC02"] if isinstance(text, str) and "SetCharging" in text]
@@ -90,7 +88,7 @@ def test_a_good_command_passes_byte_for_byte_once_it_is_on_disk() -> None:
     assert net.heard("CSMS") == [[3, "CSMS", ["CS01", "LC02", "LC01"], "m1", {"status": "Accepted"}]]
 
 
-def test_it_passes_once_whatever_it_is_called() -> None:
+def test_replayed_command_is_rejected_under_any_id() -> None:
     net = house(gate(), routes={"CS01": [Hop("LC02")]})
     net.send("CSMS", "LC01", command(GOOD))
     net.heard("LC02")
@@ -100,17 +98,17 @@ def test_it_passes_once_whatever_it_is_called() -> None:
     assert ["was received before" in answer[5] for answer in net.heard("CSMS")] == [True, True]
 
 
-def test_said_again_before_its_answer_it_gets_no_other_answer() -> None:
+def test_repeated_command_before_its_answer_is_dropped() -> None:
     net = house(gate())
     net.send("CSMS", "LC01", command(GOOD))
     net.send("CSMS", "LC01", command(GOOD))
     assert net.heard("CSMS") == []
-    assert net.notes[1:] == [f"'CSMS' repeats m1 before its answer: {SEEN}"]
+    assert net.notes[1:] == [f"request repeated before its answer link=CSMS id=m1 reason={SEEN}"]
     net.say("LC02", "LC01", 3, "CSMS", "CS01", "m1", {})
     assert len(net.heard("CSMS")) == 1
 
 
-def test_what_cannot_be_put_on_record_goes_no_further() -> None:
+def test_command_that_cannot_be_stored_is_rejected() -> None:
     net = house(gate())
     net.disk_full = True
     net.send("CSMS", "LC01", command(GOOD))
@@ -120,7 +118,7 @@ def test_what_cannot_be_put_on_record_goes_no_further() -> None:
     ]
 
 
-def test_a_neighbour_s_command_to_a_neighbour_is_a_command() -> None:
+def test_command_between_neighbors_is_verified() -> None:
     net = house(gate())
     payload = json.dumps(limit())
     net.send("LC03", "LC01", command(payload).replace('"CSMS"', '"LC03"'))
@@ -128,7 +126,7 @@ def test_a_neighbour_s_command_to_a_neighbour_is_a_command() -> None:
     assert [answer[4] for answer in net.heard("LC03")] == ["SecurityError"]
 
 
-def test_each_controller_of_a_chain_looks_for_itself() -> None:
+def test_each_controller_of_a_chain_verifies() -> None:
     """CSMS - LC01 - LC02 - CS01, and somebody in the cable between the two controllers."""
     net = Net()
     for name in ("LC01", "LC02"):
@@ -143,14 +141,14 @@ def test_each_controller_of_a_chain_looks_for_itself() -> None:
     assert net.nodes["LC02"].counts["refused"] == 1
 
 
-def test_what_has_passed_is_not_looked_at_again_when_another_way_is_taken() -> None:
+def test_retried_request_is_not_verified_again() -> None:
     net = house(gate(), routes={"CS01": [Hop("LC03", 1), Hop("LC02", 2)]})
     net.broken.add(("LC01", "LC03"))
     net.send("CSMS", "LC01", command(GOOD, to='"CS01"'))
     assert [frame[3] for frame in net.heard("LC02")] == ["m1"]
 
 
-def test_what_is_cleared_to_go_down_never_goes_up_instead() -> None:
+def test_request_cleared_for_one_direction_takes_no_other() -> None:
     """Where the way down fails, another way that leads up was looked at by no rule of that direction."""
     net = house(gate(), routes={"CS01": [Hop("LC02", 1), Hop("up", 2)]})
     net.feed("LC01", LinkUp(LinkState(link="up", peer="LC00", mode=NetworkingMode.OVERLAY, side=LinkSide.UP)))
@@ -160,7 +158,7 @@ def test_what_is_cleared_to_go_down_never_goes_up_instead() -> None:
     assert [answer[4] for answer in net.heard("CSMS")] == ["GenericError"]
 
 
-def test_a_leg_is_looked_at_by_the_relay_that_holds_it() -> None:
+def test_virtual_channel_is_verified_by_its_relay() -> None:
     net = house(gate())
     leg = LinkState(link="leg", peer="CS01", mode=NetworkingMode.STANDARD, side=LinkSide.DOWN, only="CSMS")
     net.got["leg"] = []
@@ -178,7 +176,7 @@ def rule(name: str = "r", require: VerificationMode = VerificationMode.ANY, **mo
     return VerificationRule(id=name, require=require, **more)
 
 
-def test_what_goes_up_is_looked_at_as_such_with_the_station_that_it_is_of() -> None:
+def test_report_is_verified_upwards_for_its_station() -> None:
     upwards = rule(actions=("NotifyX",), direction=Direction.UP, links=("LC02",))
     net = house(gate([upwards]))
     good = json.loads(signed({"a": 1}, OLGA, action="NotifyX", direction=Direction.UP, **V21))
@@ -195,7 +193,7 @@ def test_what_goes_up_is_looked_at_as_such_with_the_station_that_it_is_of() -> N
     ("failing", "answered"),
     [(FailureAction.REFUSE, True), (FailureAction.DROP, False), (FailureAction.MARK, False)],
 )
-def test_refused_dropped_or_marked(failing: FailureAction, answered: bool) -> None:
+def test_transit_decisions_are_applied(failing: FailureAction, answered: bool) -> None:
     net = house(gate([rule(actions=("Reset",), failing=failing)]))
     net.say("CSMS", "LC01", 2, ["LC02", "CS01"], "CSMS", "m1", "Reset", {})
     assert len(net.heard("CSMS")) == answered
@@ -212,9 +210,7 @@ RESPONSES = (MessageKind.RESPONSE,)
 
 @pytest.mark.parametrize("fresh", [False, True])
 @pytest.mark.parametrize("upwards", [False, True])
-def test_an_answer_without_the_signature_it_needs_is_an_error_for_who_has_asked(
-    upwards: bool, fresh: bool
-) -> None:
+def test_unsigned_answer_becomes_an_error(upwards: bool, fresh: bool) -> None:
     net = house(gate([rule(actions=("GetX",), kinds=RESPONSES, fresh=fresh)]))
     direction = Direction.UP if upwards else Direction.DOWN
     dated = {"customData": limit()["customData"]}
@@ -229,7 +225,7 @@ def test_an_answer_without_the_signature_it_needs_is_an_error_for_who_has_asked(
     assert net.saved == fresh
 
 
-def test_an_answer_that_cannot_be_put_on_record_is_an_error() -> None:
+def test_answer_that_cannot_be_stored_becomes_an_error() -> None:
     net = house(gate([rule(actions=("GetX",), kinds=RESPONSES, fresh=True)]))
     net.disk_full = True
     dated = {"customData": limit()["customData"]}
@@ -239,7 +235,7 @@ def test_an_answer_that_cannot_be_put_on_record_is_an_error() -> None:
     assert [frame[:1] + frame[3:5] for frame in net.heard("CSMS")] == [[4, "m1", "GenericError"]]
 
 
-def test_an_answer_that_is_dropped_leaves_its_asker_to_his_patience() -> None:
+def test_dropped_answer_lets_its_request_time_out() -> None:
     net = house(gate([rule(actions=("GetX",), kinds=RESPONSES, require=VerificationMode.DROP)]))
     net.say("CSMS", "LC01", 2, ["LC02", "CS01"], "CSMS", "m1", "GetX", {})
     net.say("LC02", "LC01", 3, "CSMS", "CS01", "m1", {})
@@ -247,7 +243,7 @@ def test_an_answer_that_is_dropped_leaves_its_asker_to_his_patience() -> None:
     assert net.nodes["LC01"].counts == {"dropped": 1}
 
 
-def test_a_fresh_message_to_a_group_is_one_message() -> None:
+def test_fresh_group_message_counts_once() -> None:
     fresh = rule(actions=("NotifyX",), fresh=True, direction=Direction.DOWN)
     net = house(gate([fresh]), groups={"row": ("LC02", "LC03")})
     dated = {"customData": limit()["customData"]}
@@ -258,14 +254,14 @@ def test_a_fresh_message_to_a_group_is_one_message() -> None:
     assert net.saved == 1
 
 
-def test_what_goes_to_everybody_goes_nowhere_where_one_direction_refuses_it() -> None:
+def test_broadcast_rejected_in_one_direction_is_not_sent() -> None:
     net = house(gate([rule(actions=("NotifyX",), direction=Direction.UP)]))
     net.say("LC02", "LC01", 6, "*", "LC02", "m1", "NotifyX", {})
     assert net.heard("CSMS") == net.heard("LC03") == []
     assert net.nodes["LC01"].counts == {"refused": 1}
 
 
-def test_what_is_binary_bears_no_signature_that_a_rule_could_find() -> None:
+def test_binary_message_without_signature_is_rejected() -> None:
     net = house(gate([rule(actions=("BinaryDataTransfer",))]))
     for action in (b"BinaryDataTransfer", b"BinaryOther"):
         frame = b"\x06\0\4LC02\1\0\4CSMS\0\1m" + len(action).to_bytes(2, "big") + action + b"\0\1\2"
@@ -275,7 +271,7 @@ def test_what_is_binary_bears_no_signature_that_a_rule_could_find() -> None:
     assert net.nodes["LC01"].counts == {"refused": 1}
 
 
-def test_our_signature_is_put_beside_the_others_where_a_policy_asks_for_it() -> None:
+def test_forwarded_message_gets_our_signature() -> None:
     ours = SigningRule(
         id="s",
         actions=("SetChargingProfile", "GetX"),
@@ -295,20 +291,20 @@ def test_our_signature_is_put_beside_the_others_where_a_policy_asks_for_it() -> 
     assert len(net.heard("LC03")[0][4]["signatures"]) == 1
 
 
-def test_without_a_key_it_goes_without_our_signature_and_the_log_says_so() -> None:
+def test_missing_key_is_logged() -> None:
     net = house(gate(sign=[SigningRule(id="s", do=SigningAction.SIGN, passing=True)]))
     net.say("CSMS", "LC01", 6, "LC02", "CSMS", "m1", "NotifyX", {})
     assert net.heard("LC02")[0][5] == {}
-    assert "goes without our signature" in net.notes[0]
+    assert "forwarded without our signature" in net.notes[0]
 
 
-def test_nothing_goes_on_before_the_disk_has_it() -> None:
+def test_message_waits_for_its_record() -> None:
     net = house(gate())
     actions = net.nodes["LC01"].handle(FrameReceived("CSMS", command(GOOD)), net.now)
     assert [type(action) for action in actions] == [OverlayLogEntry, PersistOverlay]
 
 
-def test_nobody_below_commands_the_node_itself() -> None:
+def test_command_from_below_to_the_node_is_rejected() -> None:
     net = house(gate())
     net.say("LC02", "LC01", 2, "LC01", "LC02", "m1", "SetChargingProfile", {})
     assert net.delivered("LC01") == []

@@ -6,7 +6,7 @@ import pytest
 
 from controller.overlay.events import LinkSide, LinkState, LinkUp
 from controller.overlay.overlay_wire import NetworkingMode
-from controller.overlay.pending_requests import MOST_WAITING
+from controller.overlay.pending_requests import MAX_PENDING
 from tests.controller.overlay.net import Net
 
 LEG = "CS01 at above"
@@ -31,17 +31,15 @@ def ask(net: Net, number: str = "m1") -> None:
 
 
 @pytest.mark.parametrize(("upper", "lower"), [("LC01", "LC02"), ("CSMS", "LC01")])
-def test_where_the_way_ends_on_the_way_the_leg_ends_and_the_message_is_not_refused(
-    upper: str, lower: str
-) -> None:
+def test_unreachable_backend_ends_the_channel_unanswered(upper: str, lower: str) -> None:
     net = chain()
     net.cut(lower, upper)
     ask(net)
     assert net.heard(LEG) == []
-    assert net.unreached == [(LEG, "there is no way to 'CSMS'")]
+    assert net.unreached == [(LEG, "there is no route to 'CSMS'")]
 
 
-def test_so_it_does_where_it_breaks_while_an_answer_is_awaited_or_none_comes() -> None:
+def test_lost_link_ends_the_channel_unanswered() -> None:
     net = chain()
     ask(net)
     net.cut("LC02", "LC01")
@@ -53,14 +51,14 @@ def test_so_it_does_where_it_breaks_while_an_answer_is_awaited_or_none_comes() -
     assert [leg for leg, _ in net.unreached] == [LEG] * 3
 
 
-def test_where_too_many_wait_on_the_way_it_is_not_refused_either() -> None:
+def test_full_node_on_the_way_ends_the_channel() -> None:
     net = chain()
-    for number in range(MOST_WAITING + 1):
+    for number in range(MAX_PENDING + 1):
         ask(net, str(number))
     assert net.unreached == [(LEG, "too many requests wait for their answers")]
 
 
-def test_what_the_backend_itself_refuses_is_refused() -> None:
+def test_rejection_of_the_backend_is_passed_on() -> None:
     net = chain()
     ask(net)
     net.say("CSMS", "LC01", 4, "LC01", ["CSMS"], "m1", "GenericError", "no", {})
@@ -68,7 +66,7 @@ def test_what_the_backend_itself_refuses_is_refused() -> None:
     assert net.unreached == []
 
 
-def test_who_is_no_leg_hears_that_the_way_ends() -> None:
+def test_plain_link_gets_the_error_of_a_missing_route() -> None:
     net = chain()
     net.link("CS02", "LC02", NetworkingMode.STANDARD)
     net.cut("LC02", "LC01")

@@ -174,7 +174,7 @@ CASES: list[tuple[Version, str, dict[str, Any], list[AccessRequest]]] = [
 
 
 @pytest.mark.parametrize(("version", "action", "payload", "expected"), CASES)
-def test_what_is_asked_for(
+def test_access_requests_are_read_from_messages(
     version: Version, action: str, payload: dict[str, Any], expected: list[AccessRequest]
 ) -> None:
     assert read_access_requests(version, action, compact(payload), "CS01") == expected
@@ -202,7 +202,7 @@ def test_what_is_asked_for(
         ("ChangeConfiguration", {"key": "k"}, "no text value"),
     ],
 )
-def test_what_cannot_be_read_is_not_guessed(action: str, payload: dict[str, Any], what: str) -> None:
+def test_unreadable_access_request_is_rejected(action: str, payload: dict[str, Any], what: str) -> None:
     with pytest.raises(AccessRequestError, match=what):
         read_access_requests(V201, action, compact(payload), "CS01")
 
@@ -221,5 +221,5 @@ def test_what_cannot_be_read_is_not_guessed(action: str, payload: dict[str, Any]
         (AccessRequest(action="Reset", target="CS01"), "Reset at CS01"),
     ],
 )
-def test_an_ask_in_words(ask: AccessRequest, words: str) -> None:
+def test_access_request_as_text(ask: AccessRequest, words: str) -> None:
     assert str(ask) == words

@@ -36,7 +36,7 @@ P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
         ),
     ],
 )
-def test_the_vectors_of_rfc_6979(curve: str, x: str, y: str, r: str, s: str) -> None:
+def test_is_valid_signature_accepts_vectors_of_rfc_6979(curve: str, x: str, y: str, r: str, s: str) -> None:
     key = curves.decode_point(CURVES[curve], bytes.fromhex("04" + x + y))
     signature = utils.encode_dss_signature(int(r, 16), int(s, 16))
     assert curves.is_valid_signature(CURVES[curve], key, signature, b"sample")
@@ -44,7 +44,7 @@ def test_the_vectors_of_rfc_6979(curve: str, x: str, y: str, r: str, s: str) -> 
 
 
 @pytest.mark.parametrize("curve", CURVES)
-def test_every_curve_signs_and_its_key_is_its_point(curve: str) -> None:
+def test_sign_text_on_each_curve_is_valid(curve: str) -> None:
     author = Author(curve)
     public = author.key.public_key()
     assert curves.encode_point(public) == author.point
@@ -77,12 +77,12 @@ def _compressed(point: bytes) -> bytes:
         pytest.param(Author().point + b"\x00", id="with more behind"),
     ],
 )
-def test_what_is_no_key_is_none(bad: bytes) -> None:
+def test_decode_point_rejects_bytes_that_are_no_key(bad: bytes) -> None:
     with pytest.raises(CurveKeyError, match="point"):
         curves.decode_point(CURVES["secp256r1"], bad)
 
 
-def test_a_curve_that_proves_nothing_is_not_used() -> None:
+def test_curve_of_rejects_a_weak_curve() -> None:
     with pytest.raises(CurveKeyError, match="secp192r1 is not used"):
         curves.sign_text(ec.generate_private_key(ec.SECP192R1()), b"text")
 
@@ -96,7 +96,7 @@ def _sequence(body: bytes, *, long_length: bool = False) -> bytes:
     return b"\x30" + (b"\x81" if long_length else b"") + bytes([len(body)]) + body
 
 
-def test_der_is_read_in_one_form_only() -> None:
+def test_is_valid_signature_rejects_der_in_another_form() -> None:
     author = Author()
     r, s = utils.decode_dss_signature(author.der(b"text"))
     public = author.key.public_key()
@@ -129,12 +129,12 @@ def test_der_is_read_in_one_form_only() -> None:
         (2**256, 2**256),
     ],
 )
-def test_numbers_that_are_no_signature(r: int, s: int) -> None:
+def test_is_valid_signature_rejects_invalid_numbers(r: int, s: int) -> None:
     signature = utils.encode_dss_signature(r, s)
     assert not curves.is_valid_signature(CURVES["secp256r1"], Author().key.public_key(), signature, b"text")
 
 
-def test_the_other_half_of_a_signature_is_as_valid() -> None:
+def test_is_valid_signature_accepts_the_other_s() -> None:
     """ECDSA has it so: that is why nothing is told apart by its signature's bytes."""
     author = Author()
     r, s = utils.decode_dss_signature(author.der(b"text"))
@@ -142,5 +142,5 @@ def test_the_other_half_of_a_signature_is_as_valid() -> None:
     assert curves.is_valid_signature(CURVES["secp256r1"], author.key.public_key(), other, b"text")
 
 
-def test_the_helpers_know_every_curve_of_the_product() -> None:
+def test_helpers_have_every_curve() -> None:
     assert GROUPS.keys() == CURVES.keys()

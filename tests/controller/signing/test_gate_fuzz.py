@@ -111,7 +111,7 @@ def look(
 
 
 @given(st.sampled_from(ACTIONS), st.sampled_from(Version), payloads)
-def test_what_is_signed_and_makes_no_sense(action: str, version: Version, payload: dict[str, Any]) -> None:
+def test_random_signed_messages_are_decided(action: str, version: Version, payload: dict[str, Any]) -> None:
     payload.pop("signatures", None)
     raw = signed(payload, OLGA, action=action, version=version)
     assert isinstance(look(EVERY, action, version, raw), ForwardDecision | RejectDecision)
@@ -119,14 +119,16 @@ def test_what_is_signed_and_makes_no_sense(action: str, version: Version, payloa
 
 
 @given(members, st.sampled_from(ACTIONS))
-def test_what_is_unusual_and_not_signed(parts: list[tuple[bytes, tuple[bytes, bytes]]], action: str) -> None:
+def test_random_unsigned_messages_are_decided(
+    parts: list[tuple[bytes, tuple[bytes, bytes]]], action: str
+) -> None:
     payload = b"{" + b",".join(name + b":" + loose for name, (_, loose) in parts) + b"}"
     assert isinstance(look(EVERY, action, Version.V201, payload), RejectDecision)
 
 
 @pytest.mark.parametrize("action", sorted(POLICY_ACTIONS))
 @given(payload=payloads)
-def test_policies_that_make_no_sense(action: str, payload: dict[str, Any]) -> None:
+def test_random_policies_are_rejected_with_errors(action: str, payload: dict[str, Any]) -> None:
     desk = ReceivedPolicies(PolicyFile(version=1), Path("/nowhere"))
     answer = desk.handle_message(
         action, compact(payload), ForwardDecision(signers=frozenset({key_id(OLGA.key.public_key())}))

@@ -96,7 +96,7 @@ def wrong(message: dict[str, Any], verifier: JwsVerifier = VERIFIER) -> str | No
 
 
 @pytest.mark.parametrize("algorithm", ["ES256", "RS256", "RS384"])
-def test_each_algorithm(algorithm: str) -> None:
+def test_jws_of_each_algorithm_is_verified(algorithm: str) -> None:
     examined, inner = VERIFIER.verify(
         compact(flattened(b'{"evseId":1}', algorithm)), ACTION, MessageKind.REQUEST
     )
@@ -104,7 +104,7 @@ def test_each_algorithm(algorithm: str) -> None:
     assert examined.keys == {KNOWN[0 if algorithm == "ES256" else 1].key}
 
 
-def test_an_unknown_certificate_proves_nothing() -> None:
+def test_jws_of_unknown_certificate_proves_nothing() -> None:
     assert wrong(flattened(b"{}"), JwsVerifier()) == "its certificate is unknown"
     assert wrong(flattened(b"{}", **{"x5t#S256": None})) == "its certificate is unknown"
 
@@ -128,18 +128,18 @@ def altered(**changes: str) -> dict[str, str]:
         (flattened(b"{}", kind=3), "another type"),
     ],
 )
-def test_what_proves_nothing(message: dict[str, Any], what: str) -> None:
+def test_altered_jws_proves_nothing(message: dict[str, Any], what: str) -> None:
     assert what in str(wrong(message))
 
 
-def test_an_rsa_keys_fingerprint_is_that_of_its_der() -> None:
+def test_fingerprint_of_an_rsa_key_is_that_of_its_der() -> None:
     der = RSA.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     assert signing_keys.fingerprint(KNOWN[1].key) == hashlib.sha256(der).hexdigest()
 
 
 @pytest.mark.parametrize("kind", [2, "2"])
 @pytest.mark.parametrize("action", ["SetChargingProfile", "SetChargingProfile-Signed"])
-def test_forms_of_the_header(kind: object, action: str) -> None:
+def test_jws_header_forms_are_read(kind: object, action: str) -> None:
     assert wrong(flattened(b"{}", kind=kind, action=action)) is None
 
 
@@ -156,7 +156,7 @@ def test_forms_of_the_header(kind: object, action: str) -> None:
         flattened(b'{"a":1,"a":2}'),
     ],
 )
-def test_what_is_no_signed_message(message: dict[str, Any]) -> None:
+def test_malformed_jws_is_rejected(message: dict[str, Any]) -> None:
     with pytest.raises(SignedTextError):
         VERIFIER.verify(compact(message), ACTION, MessageKind.REQUEST)
 
@@ -170,7 +170,7 @@ def test_what_is_no_signed_message(message: dict[str, Any]) -> None:
         (certificate_of(ed25519.Ed25519PrivateKey.generate()), "neither on a curve"),
     ],
 )
-def test_a_certificate_that_cannot_be_used(pem: bytes, what: str) -> None:
+def test_unusable_certificate_is_rejected(pem: bytes, what: str) -> None:
     with pytest.raises(CurveKeyError, match=what):
         read_jws_certificate(pem)
 
@@ -185,11 +185,11 @@ def house(
     return PolicyEnforcer(policy, jws=JwsVerifier(known))
 
 
-def test_a_signed_message_passes_untouched_where_no_policy_names_it() -> None:
+def test_jws_without_a_rule_passes_untouched() -> None:
     assert passes(house(known=(), roles=False), compact(flattened(b"{}")), action=ACTION) is FORWARD
 
 
-def test_what_a_policy_wants_signed_may_be_signed_in_ocpps_own_way() -> None:
+def test_jws_fulfils_a_rule_that_needs_a_signature() -> None:
     payload = compact(flattened(compact(limit())))
     assert why(passes(house(), payload, action=ACTION)) == "pass safe-profiles: signed by olga"
     assert why(passes(house(), payload, action=ACTION, version=Version.V21)).startswith("pass")
@@ -197,14 +197,14 @@ def test_what_a_policy_wants_signed_may_be_signed_in_ocpps_own_way() -> None:
     assert [why(passes(again, payload, action=ACTION))[:6] for _ in range(2)] == ["pass s", "refuse"]
 
 
-def test_the_mark_on_its_action_gets_no_message_past_the_policy() -> None:
+def test_signed_action_does_not_bypass_the_policy() -> None:
     assert why(passes(house(known=()), compact(flattened(compact(limit()))), action=ACTION)) == (
         "refuse safe-profiles: it has no valid signature: its certificate is unknown"
     )
     assert "not a flattened JWS" in why(passes(house(), compact(limit()), action=ACTION))
 
 
-def test_a_certificate_counts_while_it_is_valid() -> None:
+def test_jws_certificate_counts_within_its_validity() -> None:
     rule = VerificationRule(id="any", require=VerificationMode.ANY)
     end = KNOWN[0].not_after
     assert end == (BEGIN + timedelta(days=365)).timestamp()

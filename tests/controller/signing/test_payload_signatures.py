@@ -59,28 +59,28 @@ def with_signature(**changes: object) -> bytes:
 
 
 @pytest.mark.parametrize("curve", ["secp256r1", "secp384r1", "secp521r1", "secp256k1"])
-def test_an_author_on_each_curve(curve: str) -> None:
+def test_verify_payload_accepts_an_author_on_each_curve(curve: str) -> None:
     author = Author(curve)
     payload = author.signed(LIMIT)
     assert only(payload, author) == SignatureCheck(key_of(author))
     assert only(payload.replace(b"16.5", b"26.5"), author).wrong is not None
 
 
-def test_every_member_is_covered_the_unknown_ones_too() -> None:
+def test_signature_covers_unknown_members() -> None:
     payload = ALICE.signed({**LIMIT, "nobody": {"knows": "this"}})
     assert only(payload).valid
     assert not only(payload.replace(b"this", b"that")).valid
     assert not only(payload.replace(b',"nobody":{"knows":"this"}', b"")).valid
 
 
-def test_order_numbers_and_escapes_are_the_authors() -> None:
+def test_signature_covers_order_numbers_and_escapes() -> None:
     assert not only(forged(lambda it: it.update(evseId=it.pop("evseId")))).valid
     assert not only(ALICE.signed(LIMIT).replace(b"16.5", b"16.50")).valid
     assert not only(ALICE.signed(LIMIT).replace(b'"1/2"', b'"1\\/2"')).valid
     assert only(ALICE.signed(LIMIT).replace(b":", b" : ").replace(b" : //", b"://")).valid
 
 
-def test_several_sign_and_one_of_them_may_be_wrong() -> None:
+def test_verify_payload_reports_each_of_several_signatures() -> None:
     text = expected_text([compact({name: value})[1:-1] for name, value in LIMIT.items()], CONTEXT)
     payload = compact(
         {**LIMIT, "signatures": [ALICE.signature_of(text), BOB.signature_of(text), ALICE.signature_of(b"x")]}
@@ -90,12 +90,12 @@ def test_several_sign_and_one_of_them_may_be_wrong() -> None:
     assert examined.keys == {key_of(ALICE), key_of(BOB)}
 
 
-def test_a_signature_on_another_message_proves_nothing_here() -> None:
+def test_signature_of_another_message_is_invalid() -> None:
     element = json.loads(ALICE.signed(LIMIT))["signatures"]
     assert not only(compact({**LIMIT, "evseId": 2, "signatures": element})).valid
 
 
-def test_the_same_payload_as_another_message_proves_nothing() -> None:
+def test_signature_under_another_context_is_invalid() -> None:
     other = signature_format.context(
         signature_format.Version.V21,
         signature_format.Direction.DOWN,
@@ -106,7 +106,7 @@ def test_the_same_payload_as_another_message_proves_nothing() -> None:
     assert not checked.valid
 
 
-def test_a_context_inside_must_be_that_of_the_message() -> None:
+def test_context_in_payload_must_be_that_of_the_message() -> None:
     own = {"@context": CONTEXT, **LIMIT}
     text = compact(own)
     payload = compact({**own, "signatures": [ALICE.signature_of(text)]})
@@ -117,19 +117,19 @@ def test_a_context_inside_must_be_that_of_the_message() -> None:
         only(compact({"@context": 7, **LIMIT}))
 
 
-def test_an_unknown_key_proves_nothing_and_costs_nothing() -> None:
+def test_unknown_key_is_not_verified() -> None:
     mallory = Author()
     checked = only(mallory.signed(LIMIT), ALICE)
     assert checked == SignatureCheck(key_of(mallory), "its key is unknown")
 
 
-def test_a_known_keys_name_over_a_strangers_signature() -> None:
+def test_signature_with_a_foreign_key_id_is_invalid() -> None:
     mallory = Author()
     value = json.loads(mallory.signed(LIMIT))["signatures"][0]["value"]
     assert "not that key's" in str(only(with_signature(value=value)).wrong)
 
 
-def test_a_malleated_signature_is_valid_and_the_text_is_the_same() -> None:
+def test_malleated_signature_has_the_same_digest() -> None:
     payload = ALICE.signed(LIMIT)
     r, s = utils.decode_dss_signature(base64.b64decode(json.loads(payload)["signatures"][0]["value"]))
     order = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
@@ -167,19 +167,19 @@ def _not_canonical(text: str) -> str:
         ({"encodingMethod": "hex"}, "not accepted"),
     ],
 )
-def test_what_a_signature_says_of_itself_can_only_spoil_it(changes: dict[str, object], why: str) -> None:
+def test_altered_signature_members_are_rejected(changes: dict[str, object], why: str) -> None:
     checked = only(with_signature(**changes))
     assert checked.wrong is not None
     assert why in checked.wrong
 
 
-def test_known_defaults_may_be_said_and_names_are_read_without_case() -> None:
+def test_signature_members_are_read_without_case() -> None:
     assert only(
         with_signature(algorithm="SECP256R1", signingMethod="JSON", encoding="base64", unknown=[1])
     ).valid
 
 
-def test_a_key_that_is_known_but_is_no_point_proves_nothing() -> None:
+def test_known_key_that_is_no_point_is_invalid() -> None:
     nowhere = KeyId("secp256r1", b"\x04" + bytes(64))
     payload = with_signature(keyId=signature_format.encode_base64(nowhere.point))
     (checked,) = payload_signatures.verify_payload(payload, CONTEXT, {nowhere}.__contains__).signatures
@@ -187,17 +187,17 @@ def test_a_key_that_is_known_but_is_no_point_proves_nothing() -> None:
 
 
 @pytest.mark.parametrize("signed", [7, "x", {}, [7], [{"keyId": 1, "value": "x"}], [{"value": "x"}], None])
-def test_signatures_that_are_none(signed: object) -> None:
+def test_malformed_signatures_are_rejected(signed: object) -> None:
     with pytest.raises(SignedTextError, match="not a list of signatures"):
         only(forged(lambda it: it.update(signatures=signed)))
 
 
-def test_too_many_signatures_are_not_even_looked_at() -> None:
+def test_too_many_signatures_are_rejected_unread() -> None:
     with pytest.raises(SignedTextError, match="more than 16"):
         only(forged(lambda it: it.update(signatures=it["signatures"] * 17)))  # type: ignore[operator]
 
 
-def test_no_signatures() -> None:
+def test_payload_without_signatures_is_reported() -> None:
     assert payload_signatures.verify_payload(compact(LIMIT), CONTEXT, knows(ALICE)).signatures == ()
     assert (
         payload_signatures.verify_payload(compact({"signatures": []}), CONTEXT, knows(ALICE)).keys
@@ -206,7 +206,7 @@ def test_no_signatures() -> None:
 
 
 @pytest.mark.parametrize("author", [ALICE, BOB], ids=["P-256", "P-384"])
-def test_what_we_sign_is_verified_and_keeps_what_was_there(author: Author) -> None:
+def test_added_signature_is_valid_beside_others(author: Author) -> None:
     payload = BOB.signed(LIMIT).replace(b":", b": ").replace(b": //", b"://")
     ours = payload_signatures.add_signature(payload, author.key, CONTEXT, "LC01", "2026-11-21T14:00:00.000Z")
     examined = payload_signatures.verify_payload(ours, CONTEXT, knows(author, BOB))
@@ -220,7 +220,9 @@ def test_what_we_sign_is_verified_and_keeps_what_was_there(author: Author) -> No
 
 
 @given(members, blanks)
-def test_whatever_is_signed_is_verified(parts: list[tuple[bytes, tuple[bytes, bytes]]], blank: bytes) -> None:
+def test_random_signed_payloads_are_verified(
+    parts: list[tuple[bytes, tuple[bytes, bytes]]], blank: bytes
+) -> None:
     payload = b"{" + (b"," + blank).join(name + blank + b":" + loose for name, (_, loose) in parts) + b"}"
     assert only(payload_signatures.add_signature(payload, ALICE.key, CONTEXT)).valid
 
@@ -228,7 +230,7 @@ def test_whatever_is_signed_is_verified(parts: list[tuple[bytes, tuple[bytes, by
 @given(
     st.binary(max_size=60) | st.text(max_size=30).map(lambda text: compact({"a": text, "signatures": [text]}))
 )
-def test_no_bytes_make_it_stumble(payload: bytes) -> None:
+def test_random_bytes_are_verified_or_rejected(payload: bytes) -> None:
     with contextlib.suppress(SignedTextError):
         assert payload_signatures.verify_payload(payload, CONTEXT, knows(ALICE)).keys == frozenset()
 
@@ -244,7 +246,7 @@ def test_no_bytes_make_it_stumble(payload: bytes) -> None:
         ("ocpp1.6", "down", "request", "Reset", "v1.6/cs/resetRequest"),
     ],
 )
-def test_contexts(version: str, direction: str, kind: str, action: str, context: str) -> None:
+def test_context_is_that_of_wwcp(version: str, direction: str, kind: str, action: str, context: str) -> None:
     made = signature_format.context(
         signature_format.Version(version),
         signature_format.Direction(direction),
@@ -271,9 +273,9 @@ def test_contexts(version: str, direction: str, kind: str, action: str, context:
         (b"\xff", None),
     ],
 )
-def test_the_time_inside_the_signed_part(payload: bytes, utc: float | None) -> None:
+def test_creation_time_is_read_from_the_signed_part(payload: bytes, utc: float | None) -> None:
     assert signature_format.creation_time(payload) == utc
 
 
-def test_a_moment_is_written_with_milliseconds() -> None:
+def test_format_time_has_milliseconds() -> None:
     assert signature_format.format_time(1_795_269_600.0015) == "2026-11-21T14:00:00.001Z"

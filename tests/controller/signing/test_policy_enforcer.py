@@ -126,16 +126,16 @@ OWN = signing_keys.parse_private_key(signing_keys.new_private_key("secp256r1", "
         ),
     ],
 )
-def test_what_a_rule_says(verify: VerificationRule, payload: bytes, expected: str) -> None:
+def test_enforcer_decides_as_the_rule_says(verify: VerificationRule, payload: bytes, expected: str) -> None:
     assert why(passes(gate([verify]), payload)) == expected
 
 
-def test_without_a_policy_nothing_is_looked_at() -> None:
+def test_enforcer_without_rules_forwards_all() -> None:
     empty = PolicyEnforcer(SignaturePolicy(keyring=Keyring()))
     assert passes(empty, b'{"a":1,"a":2}') is FORWARD
 
 
-def test_only_links_and_actions_that_a_policy_names_are_looked_at() -> None:
+def test_enforcer_verifies_only_named_links_and_actions() -> None:
     one = gate(
         [VerificationRule(id="one", require=VerificationMode.REJECT, links=("fleet",), actions=("Reset",))],
         roles=(),
@@ -145,7 +145,7 @@ def test_only_links_and_actions_that_a_policy_names_are_looked_at() -> None:
     assert why(passes(one, b"{}", action="Reset", link="fleet")).startswith("refuse one")
 
 
-def test_by_default_limits_need_a_fresh_signature_and_other_things_none() -> None:
+def test_enforcer_by_default_needs_signatures_on_limits() -> None:
     safe = gate()
     assert why(passes(safe, compact(limit()))) == "refuse safe-profiles: it is not signed"
     assert "does not say when it was made" in why(passes(safe, signed(limit(made=None), OLGA)))
@@ -153,14 +153,14 @@ def test_by_default_limits_need_a_fresh_signature_and_other_things_none() -> Non
     assert passes(safe, b"{}", action="TriggerMessage") is FORWARD
 
 
-def test_a_refused_call_is_told_the_rule_in_255_characters() -> None:
+def test_rejection_describes_the_rule_in_255_characters() -> None:
     ruling = passes(gate(), compact(limit()))
     assert isinstance(ruling, RejectDecision)
     assert ruling.description == "signature policy, rule safe-profiles: it is not signed"
     assert len(RejectDecision("r" * 128, "w" * 500).description) == 255
 
 
-def test_an_evse_of_another_station_is_not_in_reach() -> None:
+def test_enforcer_rejects_the_evse_of_another_station() -> None:
     house = gate()
     assert why(passes(house, signed(limit(), TOM), station="CS02")) == (
         "refuse safe-profiles: tom (technician) has no permission for SetChargingProfile 16 A at CS02/1"
@@ -168,7 +168,7 @@ def test_an_evse_of_another_station_is_not_in_reach() -> None:
     assert isinstance(passes(house, signed(limit(), TOM), station="CS01"), ForwardDecision)
 
 
-def test_two_of_three_must_sign() -> None:
+def test_enforcer_with_approvals_needs_two_of_three() -> None:
     roles = [
         SignerRole(
             id="board", holders=("olga", "tom", "tina"), approvals=2, may=(Permission(actions=("*",)),)
@@ -182,7 +182,7 @@ def test_two_of_three_must_sign() -> None:
     assert why(passes(gate(roles=roles), signed(limit(), TOM, TINA))).endswith("signed by tina, tom")
 
 
-def test_a_key_that_is_over_or_not_yet_is_no_key() -> None:
+def test_enforcer_rejects_keys_outside_their_validity() -> None:
     name = key_id(OLGA.key.public_key())
     ring = Keyring([KnownKey(id=name, holder="olga", not_before=NOW, not_after=NOW + 100)])
     house = PolicyEnforcer(SignaturePolicy(keyring=ring, roles=ROLES, verify=[ANY]))
@@ -192,7 +192,7 @@ def test_a_key_that_is_over_or_not_yet_is_no_key() -> None:
     assert "is not valid at this time" in why(passes(house, payload, utc=NOW + 100))
 
 
-def test_the_same_message_again_is_refused_whoever_brings_it() -> None:
+def test_enforcer_rejects_a_replay_from_any_link() -> None:
     house = gate()
     payload = signed(limit(), OLGA)
     first = passes(house, payload)
@@ -207,7 +207,7 @@ def test_the_same_message_again_is_refused_whoever_brings_it() -> None:
     assert "it was made 3600 s before now" in why(passes(house, signed(limit(made=NOW - 3600), OLGA)))
 
 
-def test_another_valid_signature_made_of_the_first_is_the_same_message_again() -> None:
+def test_enforcer_rejects_a_replay_with_malleated_signature() -> None:
     house = gate()
     message = json.loads(signed(limit(), OLGA))
     assert isinstance(passes(house, compact(message)), ForwardDecision)
@@ -218,21 +218,21 @@ def test_another_valid_signature_made_of_the_first_is_the_same_message_again() -
     assert why(passes(house, compact(message))) == "refuse safe-profiles: it was received before"
 
 
-def test_white_space_makes_no_new_message() -> None:
+def test_enforcer_rejects_a_replay_with_white_space() -> None:
     house = gate()
     payload = signed(limit(), OLGA)
     assert isinstance(passes(house, payload), ForwardDecision)
     assert "received before" in why(passes(house, payload.replace(b'"evseId":', b'"evseId" : ')))
 
 
-def test_what_is_refused_for_another_reason_is_not_taken_as_seen() -> None:
+def test_rejected_message_is_not_remembered() -> None:
     house = gate()
     payload = signed(limit(16), TOM)
     assert isinstance(passes(house, payload, station="CS02"), RejectDecision)
     assert isinstance(passes(house, payload, station="CS01"), ForwardDecision)
 
 
-def test_a_station_signs_what_it_says_and_answers() -> None:
+def test_enforcer_verifies_reports_and_answers_of_stations() -> None:
     rule = VerificationRule(
         id="stations",
         require=VerificationMode.ANY,
@@ -249,7 +249,7 @@ def test_a_station_signs_what_it_says_and_answers() -> None:
             assert "not that key's" in why(passes(house, payload, kind=other, **up))  # type: ignore[arg-type]
 
 
-def test_answers_are_judged_by_roles_without_what_only_requests_say() -> None:
+def test_enforcer_verifies_answers_by_role() -> None:
     rule = VerificationRule(
         id="answers", require=VerificationMode.ANY, direction=Direction.UP, kinds=(MessageKind.RESPONSE,)
     )
@@ -269,7 +269,7 @@ def test_answers_are_judged_by_roles_without_what_only_requests_say() -> None:
 @pytest.mark.parametrize(
     "text", ['[4,"1","GenericError","",{}]', '[5,"1","GenericError","",{}]', '[3,"1",{}]']
 )
-def test_errors_and_answers_to_nobody_pass(text: str) -> None:
+def test_enforcer_forwards_errors_and_unasked_answers(text: str) -> None:
     passage = MessageContext(version=Version.V21, direction=Direction.DOWN, link="cpo", station="CS01")
     kinds = tuple(MessageKind)
     house = gate([VerificationRule(id="x", require=VerificationMode.REJECT, kinds=kinds)])
@@ -285,7 +285,7 @@ PASSING = RuleKey(
 )
 
 
-def test_our_signature_is_put_beside_the_others_and_every_other_byte_stays() -> None:
+def test_sign_forwarded_leaves_every_other_byte() -> None:
     house = gate([ANY], [SigningRule(id="too", passing=True)], [OWN])
     payload = signed(limit(), OLGA)
     made = house.sign_forwarded(PASSING, payload, NOW).payload
@@ -298,13 +298,13 @@ def test_our_signature_is_put_beside_the_others_and_every_other_byte_stays() -> 
     }
 
 
-def test_what_passes_is_not_signed_by_a_rule_for_our_own() -> None:
+def test_sign_forwarded_needs_a_passing_rule() -> None:
     assert gate([ANY], [SigningRule(id="own")], [OWN]).sign_forwarded(PASSING, b"{}", NOW) == SignedMessage(
         b"{}"
     )
 
 
-def test_what_cannot_be_signed_goes_on_and_says_why() -> None:
+def test_unsignable_message_goes_on_with_a_reason() -> None:
     house = gate((), [SigningRule(id="too", passing=True)], [OWN], roles=())
     twice = house.sign_forwarded(PASSING, b'{"a":1,"a":2}', NOW)
     assert twice.payload == b'{"a":1,"a":2}'
@@ -322,7 +322,7 @@ FACTS = RuleKey(
 )
 
 
-def test_our_own_messages_are_signed_where_the_policy_has_it_so() -> None:
+def test_sign_own_signs_if_a_rule_says_so() -> None:
     house = gate((), [SigningRule(id="own", links=("CS01",))], [OWN])
     made = house.sign_own(FACTS, b'{"connectorId":1}', NOW)
     assert not made.unsigned_reason
@@ -334,20 +334,20 @@ def test_our_own_messages_are_signed_where_the_policy_has_it_so() -> None:
         assert silent.sign_own(FACTS, b"{}", NOW).payload == b"{}"
 
 
-def test_our_own_messages_that_no_rule_names_are_as_they_are() -> None:
+def test_sign_own_without_a_rule_changes_nothing() -> None:
     assert gate([ANY], roles=()).sign_own(
         msgspec.structs.replace(FACTS, direction=Direction.UP), b"x", NOW
     ) == (SignedMessage(b"x"))
 
 
-def test_our_own_message_is_never_held_back() -> None:
+def test_sign_own_without_a_key_returns_the_payload() -> None:
     house = gate((), [SigningRule(id="own")], [OWN])
     made = house.sign_own(FACTS, b"{}", NOW + 11)
     assert made.payload == b"{}"
     assert "no key of the controller is valid" in made.unsigned_reason
 
 
-def test_another_policy_is_in_force_at_once_and_what_was_seen_stays_seen() -> None:
+def test_replaced_policy_keeps_the_replay_memory() -> None:
     house = gate()
     payload = signed(limit(), OLGA)
     assert isinstance(passes(house, payload), ForwardDecision)

@@ -61,7 +61,7 @@ def mistakes(text: str, folder: Path = Path("/nowhere")) -> list[str]:
     return [str(each) for each in check_policy(text, "signing.toml", folder)[1]]
 
 
-def test_a_good_file_is_a_policy(tmp_path: Path) -> None:
+def test_valid_policy_file_is_loaded(tmp_path: Path) -> None:
     (tmp_path / "cpo.pem").write_bytes(EC_PEM)
     (tmp_path / "signing.toml").write_text(GOOD)
     loaded = read_policy(tmp_path / "signing.toml")
@@ -81,7 +81,7 @@ def test_a_good_file_is_a_policy(tmp_path: Path) -> None:
     assert loaded.keys[2].not_after == loaded.certificates[0].not_after
 
 
-def test_an_empty_policy_looks_at_nothing() -> None:
+def test_empty_policy_has_no_rules() -> None:
     loaded, _ = check_policy("version = 1", "signing.toml", Path())
     assert loaded is not None
     assert passes(PolicyEnforcer(loaded.policy()), b"no JSON") is FORWARD
@@ -160,21 +160,21 @@ ROLE = '[[role]]\nid = "r"\nholders = ["olga"]\n'
         (HEAD + RULE + 'versions = ["1.6"]', 'versions: cannot be "1.6"; did you mean "ocpp1.6"?'),
     ],
 )
-def test_a_mistake_has_its_line_and_its_mend(text: str, expected: str) -> None:
+def test_policy_error_has_its_line_and_remedy(text: str, expected: str) -> None:
     (found,) = mistakes(text)
     assert found.startswith("signing.toml:")
     assert expected in found
 
 
-def test_names_that_nobody_knows_may_be_a_vendors() -> None:
+def test_unknown_action_may_be_a_vendors() -> None:
     assert mistakes(HEAD + RULE + 'actions = ["VendorThing", "Set*", "profiles", "DataTransfer"]') == []
 
 
-def test_all_mistakes_at_once() -> None:
+def test_policy_errors_are_reported_together() -> None:
     assert len(mistakes(HEAD + ROLE.replace("olga", "a") + RULE + 'roles = ["b"]\nholders = ["c"]')) == 3
 
 
-def test_a_file_that_is_not_there_or_not_good(tmp_path: Path) -> None:
+def test_missing_or_invalid_policy_file_is_rejected(tmp_path: Path) -> None:
     file = tmp_path / "signing.toml"
     with pytest.raises(FileUnreadableError, match="cannot be read"):
         read_policy(file)
@@ -189,7 +189,7 @@ def test_a_file_that_is_not_there_or_not_good(tmp_path: Path) -> None:
 EXAMPLE = Path(__file__).parents[3] / "etc" / "signing.example.toml"
 
 
-def test_the_example_is_good_and_has_every_key() -> None:
+def test_example_policy_is_valid_and_has_every_key() -> None:
     assert len(read_policy(EXAMPLE).keys) == 2
     text = EXAMPLE.read_text()
     for table in (
@@ -204,7 +204,7 @@ def test_the_example_is_good_and_has_every_key() -> None:
             assert re.search(rf"^(# )?({name} = |\[\[([a-z]+\.)?{name}\]\])", text, re.MULTILINE), name
 
 
-def test_the_example_is_good_with_all_that_is_commented_out(tmp_path: Path) -> None:
+def test_example_policy_is_valid_with_all_comments_in(tmp_path: Path) -> None:
     (tmp_path / "cpo.pem").write_bytes(EC_PEM)
     text = re.sub(r"^# ((\[\[|[a-z_]+ = ).*)$", r"\1", EXAMPLE.read_text(), flags=re.MULTILINE)
     assert check_policy(text, "signing.toml", tmp_path)[1] == []

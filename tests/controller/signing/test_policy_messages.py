@@ -91,7 +91,7 @@ def gate(desk: ReceivedPolicies) -> PolicyEnforcer:
     return PolicyEnforcer(desk.loaded.policy())
 
 
-def test_a_role_that_was_received_holds() -> None:
+def test_received_role_is_in_force() -> None:
     house = desk()
     assert "unknown" in why(passes(gate(house), signed(limit(), TOM)))
     assert said(house, "AddUserRole", {"userRole": ROLE}) == "Accepted"
@@ -104,7 +104,7 @@ def test_a_role_that_was_received_holds() -> None:
     assert "unknown" in why(passes(gate(house), signed(limit(), TOM)))
 
 
-def test_a_policy_that_was_received_holds() -> None:
+def test_received_policy_is_in_force() -> None:
     house = desk()
     assert said(house, "AddSignaturePolicy", {"signaturePolicy": POLICY}) == "Accepted"
     assert why(passes(gate(house), signed(limit(32), TINA))) == "pass p1/verify/0: signed by p1/verify/0 key"
@@ -115,7 +115,7 @@ def test_a_policy_that_was_received_holds() -> None:
     assert why(passes(gate(house), signed(limit(), OLGA))) == "pass safe-profiles: signed by olga"
 
 
-def test_of_two_policies_the_one_with_the_higher_priority_goes_first() -> None:
+def test_received_policies_are_ordered_by_priority() -> None:
     house = desk()
     for name, priority, action in (("low", 1, "drop"), ("high", 2, "reject")):
         rules = [{"context": CONTEXT, "priority": 3, "action": action}]
@@ -132,7 +132,7 @@ def test_of_two_policies_the_one_with_the_higher_priority_goes_first() -> None:
         ForwardDecision(rule="safe-policies"),
     ],
 )
-def test_nothing_is_taken_that_nobody_has_signed(ruling: Decision) -> None:
+def test_unsigned_policy_message_is_rejected(ruling: Decision) -> None:
     house = desk()
     assert "accepted only with a permitted signature" in said(
         house, "AddUserRole", {"userRole": ROLE}, ruling
@@ -202,14 +202,16 @@ def signing(action: str) -> dict[str, Any]:
         ),
     ],
 )
-def test_what_is_not_taken_and_why(action: str, payload: dict[str, Any], what: str) -> None:
+def test_invalid_policy_message_is_rejected_with_the_reason(
+    action: str, payload: dict[str, Any], what: str
+) -> None:
     house = desk()
     before = house.loaded
     assert what in said(house, action, payload)
     assert house.loaded is before
 
 
-def test_twice_the_same_and_too_many() -> None:
+def test_policy_message_twice_or_above_the_bound_is_rejected() -> None:
     house = desk()
     assert said(house, "AddUserRole", {"userRole": ROLE}) == "Accepted"
     assert said(house, "AddUserRole", {"userRole": ROLE}) == "its id is used already: update it"
@@ -219,7 +221,7 @@ def test_twice_the_same_and_too_many() -> None:
     assert said(full, "AddUserRole", {"userRole": ROLE}) == f"at most {MAX_RECEIVED} are accepted"
 
 
-def test_what_was_received_outlives_a_restart_as_far_as_the_file_lets_it(tmp_path: Path) -> None:
+def test_received_policies_are_restored_if_they_fit(tmp_path: Path) -> None:
     store = StateStore(tmp_path)
     house = desk()
     for action, payload in (

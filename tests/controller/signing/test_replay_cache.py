@@ -16,14 +16,14 @@ def taken(cache: ReplayCache, made: float | None, utc: float, digest: bytes = b"
     return isinstance(cache.add(by or (ALICE,), digest, made, utc), ReplayRecord)
 
 
-def test_a_text_counts_once() -> None:
+def test_replay_cache_accepts_a_text_once() -> None:
     cache = ReplayCache(300)
     assert taken(cache, NOW, NOW)
     assert cache.add([ALICE], b"d", NOW, NOW + 1) == "it was received before"
     assert taken(cache, NOW, NOW + 2, b"another")
 
 
-def test_each_signers_text_counts_once_whoever_else_signs_with_him() -> None:
+def test_replay_cache_counts_the_text_of_each_signer() -> None:
     cache = ReplayCache(300)
     assert taken(cache, NOW, NOW, b"d", ALICE, BOB)
     assert not taken(cache, NOW, NOW, b"d", BOB)
@@ -32,7 +32,7 @@ def test_each_signers_text_counts_once_whoever_else_signs_with_him() -> None:
     assert taken(cache, NOW, NOW, b"d2", BOB)
 
 
-def test_the_window_has_two_sides() -> None:
+def test_replay_cache_rejects_times_before_and_after_the_window() -> None:
     cases = {-301: False, -300: True, 0: True, 300: True, 301: False}
     for seconds, good in cases.items():
         assert taken(ReplayCache(300), NOW + seconds, NOW) is good
@@ -45,11 +45,11 @@ def test_the_window_has_two_sides() -> None:
     )
 
 
-def test_without_a_time_nothing_is_new() -> None:
+def test_replay_cache_rejects_a_text_without_a_time() -> None:
     assert "does not say when" in str(ReplayCache(300).add([ALICE], b"d", None, NOW))
 
 
-def test_what_has_left_the_window_is_forgotten_and_only_that() -> None:
+def test_replay_cache_forgets_only_what_left_the_window() -> None:
     cache = ReplayCache(300)
     assert taken(cache, NOW + 200, NOW, b"1")
     assert taken(cache, NOW, NOW, b"2")
@@ -58,7 +58,7 @@ def test_what_has_left_the_window_is_forgotten_and_only_that() -> None:
     assert not taken(cache, NOW + 200, NOW + 301, b"1")
 
 
-def test_a_clock_that_is_set_back_makes_nothing_new() -> None:
+def test_replay_cache_after_clock_set_back_accepts_no_old_text() -> None:
     cache = ReplayCache(300)
     assert taken(cache, NOW, NOW)
     assert taken(cache, NOW + 1000, NOW + 1000, b"later")
@@ -66,7 +66,7 @@ def test_a_clock_that_is_set_back_makes_nothing_new() -> None:
     assert taken(cache, NOW + 1, NOW + 1, b"new, and made after all that is forgotten")
 
 
-def test_a_wider_window_makes_nothing_new() -> None:
+def test_replay_cache_with_wider_window_accepts_no_old_text() -> None:
     cache = ReplayCache(300)
     assert taken(cache, NOW, NOW)
     assert taken(cache, NOW + 400, NOW + 400, b"later")
@@ -75,7 +75,7 @@ def test_a_wider_window_makes_nothing_new() -> None:
     assert taken(cache, NOW + 1, NOW + 400, b"as late as the wider window has it")
 
 
-def test_when_it_is_full_it_takes_no_more_rather_than_forget() -> None:
+def test_replay_cache_that_is_full_rejects_texts() -> None:
     cache = ReplayCache(300, capacity=2)
     assert taken(cache, NOW, NOW, b"1")
     assert "memory is full" in str(cache.add([ALICE, BOB], b"2", NOW, NOW))
@@ -88,7 +88,7 @@ def test_when_it_is_full_it_takes_no_more_rather_than_forget() -> None:
     st.lists(st.tuples(st.integers(0, 5), st.integers(-400, 400), st.integers(0, 2000)), max_size=30),
     st.integers(0, 30),
 )
-def test_nothing_is_taken_twice_whatever_the_clock_does(
+def test_replay_cache_with_random_clock_accepts_no_text_twice(
     messages: list[tuple[int, int, int]], restart: int
 ) -> None:
     """Each message is a text, made at a time of its own (the text says it), on a clock that jumps."""

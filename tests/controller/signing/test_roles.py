@@ -97,17 +97,17 @@ MATRIX: dict[frozenset[str], set[AccessRequest]] = {
 
 @pytest.mark.parametrize("ask", EVERYTHING, ids=str)
 @pytest.mark.parametrize("holders", MATRIX, ids=lambda holders: "+".join(sorted(holders)))
-def test_the_matrix(holders: frozenset[str], ask: AccessRequest) -> None:
+def test_roles_permit_as_in_the_matrix(holders: frozenset[str], ask: AccessRequest) -> None:
     assert (TABLE.find_objection(holders, [ask], None) is None) == (ask in MATRIX[holders])
 
 
-def test_all_that_a_message_asks_for_must_be_granted() -> None:
+def test_roles_must_cover_every_request_of_a_message() -> None:
     tom = frozenset({"tom"})
     assert TABLE.find_objection(tom, [CURRENT_16, KEY_16], None) is None
     assert "16.1" in str(TABLE.find_objection(tom, [CURRENT_16, CURRENT_17], None))
 
 
-def test_only_the_roles_that_a_rule_names_count() -> None:
+def test_only_roles_of_the_rule_count() -> None:
     both = frozenset({"olga", "tom"})
     assert TABLE.find_objection(both, [PROFILE_32], frozenset({"operator"})) is None
     assert TABLE.find_objection(both, [PROFILE_32], frozenset({"technician"})) == (
@@ -119,7 +119,7 @@ def test_only_the_roles_that_a_rule_names_count() -> None:
     )
 
 
-def test_who_lacks_a_second_signature_is_told_so() -> None:
+def test_missing_approval_is_named() -> None:
     assert TABLE.find_objection(frozenset({"dso-a"}), [PROFILE_W], None) == (
         "SetChargingProfile 4200 W at CS01/1 needs 2 signatures of role grid, it has 1"
     )
@@ -133,11 +133,11 @@ def test_who_lacks_a_second_signature_is_told_so() -> None:
         ("AnythingElse", True),
     ],
 )
-def test_some_role_may(action: str, granted: bool) -> None:
+def test_role_table_finds_a_permission(action: str, granted: bool) -> None:
     assert TABLE.permits_action(action) is granted
 
 
-def test_no_role_may() -> None:
+def test_role_table_finds_no_permission() -> None:
     table = RoleTable([SignerRole(id="a", holders=("x",), may=(Permission(actions=("Reset", "Get*")),))])
     assert [table.permits_action(action) for action in ("Reset", "GetLog", "SetGetLog", "Resett")] == [
         True,

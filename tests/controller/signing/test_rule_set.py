@@ -66,18 +66,18 @@ def found(*verifies: VerificationRule, facts: RuleKey = FACTS, utc: float = UTC_
         ({"contexts": ("*/v1.6/*",)}, False),
     ],
 )
-def test_which_messages_a_rule_is_for(of: dict[str, object], fits: bool) -> None:
+def test_rule_matches_the_messages_it_names(of: dict[str, object], fits: bool) -> None:
     assert (found(verify(**of)) == "rule") is fits
     book = RuleSet((), (SigningRule(id="s", **of),), NO_ROLES)  # type: ignore[arg-type]
     assert book.has_rule_for(FACTS) is fits
 
 
-def test_the_highest_priority_decides_then_the_first() -> None:
+def test_rule_with_highest_priority_decides_then_the_first() -> None:
     assert found(verify("a", 1), verify("b", 2), verify("c", 2)) == "b"
     assert found(verify("a", 3, actions=("Reset",)), verify("b", -5)) == "b"
 
 
-def test_a_rule_is_in_force_from_its_begin_until_its_end() -> None:
+def test_rule_is_in_force_within_its_validity() -> None:
     limited = verify("limited", 5, not_before=NOON, not_after=NOON.replace(hour=13))
     times = [UTC_NOON - 1, UTC_NOON, UTC_NOON + 3599, UTC_NOON + 3600]
     assert [found(limited, verify("always"), utc=utc) for utc in times] == [
@@ -89,7 +89,7 @@ def test_a_rule_is_in_force_from_its_begin_until_its_end() -> None:
     assert found(limited, utc=UTC_NOON + 3600) is None
 
 
-def test_of_the_rules_of_signing_only_some_are_for_what_passes() -> None:
+def test_signing_rule_for_forwarded_needs_passing() -> None:
     own, both, never = (
         SigningRule(id="own", priority=2),
         SigningRule(id="both", passing=True),
@@ -125,7 +125,7 @@ def role(*actions: str) -> RoleTable:
         ("Reset", "SetChargingProfile", None),
     ],
 )
-def test_what_needs_a_signature_without_a_word(granted: str, action: str, rule: str | None) -> None:
+def test_safe_rules_apply_once_a_role_has_a_permission(granted: str, action: str, rule: str | None) -> None:
     book = RuleSet((), (), role(granted))
     facts = RuleKey(
         version=Version.V16,
@@ -139,12 +139,12 @@ def test_what_needs_a_signature_without_a_word(granted: str, action: str, rule: 
     assert found is None or (found.fresh and found.require is VerificationMode.ANY)
 
 
-def test_a_word_in_the_file_goes_before_what_is_safe() -> None:
+def test_rule_of_the_file_goes_before_safe_rules() -> None:
     book = RuleSet([verify("mine", -1_000_000)], (), role("*"))
     assert [rule.id for rule in book.verification_rules(FACTS)] == ["mine", "safe-profiles"]
 
 
-def test_nothing_goes_before_what_is_safe_for_policies() -> None:
+def test_safe_rule_for_policies_goes_before_all_rules() -> None:
     facts = RuleKey(
         version=Version.V201,
         action="AddUserRole",
@@ -156,7 +156,7 @@ def test_nothing_goes_before_what_is_safe_for_policies() -> None:
     assert [rule.id for rule in book.verification_rules(facts)] == ["safe-policies", "mine"]
 
 
-def test_what_comes_from_a_station_is_no_command() -> None:
+def test_safe_rules_do_not_apply_to_reports() -> None:
     facts = RuleKey(
         version=Version.V16,
         action="SetChargingProfile",
@@ -167,7 +167,7 @@ def test_what_comes_from_a_station_is_no_command() -> None:
     assert not RuleSet((), (), role("*")).has_rule_for(facts)
 
 
-def test_names_of_actions_from_outside_do_not_fill_the_memory() -> None:
+def test_rule_cache_is_bounded() -> None:
     book = RuleSet([verify(actions=("Reset",))], (), NO_ROLES)
     for number in range(2 * rule_set._MAX_CACHED):
         facts = RuleKey(

@@ -28,7 +28,7 @@ def received(parts: list[Member], blank: bytes, signatures_at: int | None) -> by
 
 
 @given(members, blanks, st.none() | st.integers(0, 5))
-def test_what_is_verified_is_what_was_signed(
+def test_signed_text_of_any_notation_is_that_of_the_author(
     parts: list[Member], blank: bytes, signatures_at: int | None
 ) -> None:
     signed = expected_text([name + b":" + tight for name, (tight, _) in parts], CONTEXT)
@@ -36,7 +36,7 @@ def test_what_is_verified_is_what_was_signed(
 
 
 @given(members, st.data())
-def test_no_byte_changes_but_the_signed_text_does(parts: list[Member], data: st.DataObject) -> None:
+def test_signed_text_changes_with_every_byte(parts: list[Member], data: st.DataObject) -> None:
     payload = received(parts, b"", None)
     at = data.draw(st.integers(0, len(payload) - 1))
     byte = data.draw(st.integers(0, 255))
@@ -50,7 +50,7 @@ def test_no_byte_changes_but_the_signed_text_does(parts: list[Member], data: st.
 
 
 @given(members, blanks, st.none() | st.integers(0, 5))
-def test_a_signature_is_added_and_nothing_else_changes(
+def test_insert_signature_leaves_every_other_byte(
     parts: list[Member], blank: bytes, signatures_at: int | None
 ) -> None:
     payload = received(parts, blank, signatures_at)
@@ -82,23 +82,23 @@ def test_a_signature_is_added_and_nothing_else_changes(
         (b'{"x":{"signatures":[]}}', b'{"x":{"signatures":[]},"signatures":[S]}'),
     ],
 )
-def test_where_a_signature_stands(payload: bytes, with_another: bytes) -> None:
+def test_insert_signature_comes_before_custom_data(payload: bytes, with_another: bytes) -> None:
     element = b'"S"'
     assert signed_text.insert_signature(
         payload, signed_text.tokenize_payload(payload), element
     ) == with_another.replace(b"S", element)
 
 
-def test_a_context_of_its_own_stays_where_it_is() -> None:
+def test_signed_text_keeps_the_place_of_a_context() -> None:
     payload = b'{"a":1,"@context":"mine","signatures":[]}'
     assert text_of(payload) == b'{"a":1,"@context":"mine"}'
 
 
-def test_only_the_outermost_signatures_are_left_out() -> None:
+def test_signed_text_leaves_out_outermost_signatures_only() -> None:
     assert text_of(b'{"inner":{"signatures":[1]},"signatures":[2]}').endswith(b',"inner":{"signatures":[1]}}')
 
 
-def test_the_name_signatures_is_the_same_however_it_is_escaped() -> None:
+def test_signed_text_finds_an_escaped_member_name() -> None:
     assert b"2" not in text_of(rb'{"\u0073ignatures":[2]}').removeprefix(b'{"@context":"' + CONTEXT.encode())
 
 
@@ -135,7 +135,7 @@ def test_the_name_signatures_is_the_same_however_it_is_escaped() -> None:
         (b"null", "not a JSON object"),
     ],
 )
-def test_what_readers_may_read_differently_is_refused(payload: bytes, reason: str) -> None:
+def test_tokenize_payload_rejects_ambiguous_json(payload: bytes, reason: str) -> None:
     with pytest.raises(SignedTextError, match=reason):
         signed_text.tokenize_payload(payload)
 
@@ -151,12 +151,12 @@ def test_what_readers_may_read_differently_is_refused(payload: bytes, reason: st
         b'{"a":"' + b"x" * 262_136 + b'"}',
     ],
 )
-def test_what_is_only_unusual_is_not(payload: bytes) -> None:
+def test_tokenize_payload_accepts_unusual_json(payload: bytes) -> None:
     assert payload[1:] in text_of(payload)
 
 
 @pytest.mark.parametrize("signatures", [b"{}", b"null", b'"x"', b"1"])
-def test_signatures_that_are_no_list_get_no_other_beside_them(signatures: bytes) -> None:
+def test_insert_signature_rejects_signatures_that_are_no_list(signatures: bytes) -> None:
     payload = b'{"signatures":' + signatures + b"}"
     with pytest.raises(SignedTextError, match="not a list"):
         signed_text.insert_signature(payload, signed_text.tokenize_payload(payload), b"{}")

@@ -33,20 +33,20 @@ def own(begin: float, end: float, curve: str = "secp256r1") -> OwnKey:
 
 
 @pytest.mark.parametrize("curve", CURVES)
-def test_a_new_key_comes_back_from_its_file(curve: str) -> None:
+def test_new_key_is_read_back(curve: str) -> None:
     key = own(BEGIN, BEGIN + 30 * DAY, curve).known
     assert (key.holder, key.not_before, key.not_after) == ("lc", BEGIN, BEGIN + 30 * DAY)
     assert key.id.curve == curve
     assert len(key.id.point) == CURVES[curve].point_bytes
 
 
-def test_from_its_begin_until_before_its_end_a_key_counts() -> None:
+def test_key_is_valid_until_before_its_end() -> None:
     key = own(BEGIN, BEGIN + DAY).known
     times = (BEGIN - 1, BEGIN, BEGIN + DAY - 1, BEGIN + DAY)
     assert [key.is_valid_at(time) for time in times] == [False, True, True, False]
 
 
-def test_the_newest_that_counts_signs() -> None:
+def test_select_signing_key_takes_the_newest_valid_one() -> None:
     old, new = own(BEGIN, BEGIN + 10 * DAY), own(BEGIN + 7 * DAY, BEGIN + 20 * DAY)
     signers = [
         signing_keys.select_signing_key((new, old), BEGIN + day * DAY) for day in (-1, 0, 6, 7, 9, 12, 20)
@@ -54,7 +54,7 @@ def test_the_newest_that_counts_signs() -> None:
     assert signers == [None, old, old, new, new, new, None]
 
 
-def test_a_ring_knows_holders_while_their_keys_count() -> None:
+def test_keyring_knows_holders_of_valid_keys() -> None:
     one, two, stranger = Author(), Author("secp384r1"), Author()
     names = [payload_signatures.key_id(author.key.public_key()) for author in (one, two, stranger)]
     ring = Keyring(
@@ -68,7 +68,7 @@ def test_a_ring_knows_holders_while_their_keys_count() -> None:
     assert [ring.holder(name, BEGIN) for name in names] == [None, "alice", None]
 
 
-def test_a_fingerprint_is_that_of_openssl() -> None:
+def test_fingerprint_is_that_of_openssl() -> None:
     program = shutil.which("openssl")
     assert program is not None, "the tests need openssl"
     key = own(BEGIN, BEGIN + DAY)
@@ -89,7 +89,7 @@ def _pem(key: ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey, password: 
     )
 
 
-def test_a_foreign_key_counts_always() -> None:
+def test_key_without_head_lines_is_always_valid() -> None:
     key = signing_keys.parse_private_key(_pem(Author().key)).known
     assert key.holder == ""
     assert key.is_valid_at(0)
@@ -115,12 +115,12 @@ GOOD = _pem(Author().key)
     ],
     ids=lambda value: value if isinstance(value, str) else "",  # keys are new in each run
 )
-def test_unusable_key_is_an_error_with_remedy(data: bytes, what: str) -> None:
+def test_unusable_key_is_rejected_with_the_remedy(data: bytes, what: str) -> None:
     with pytest.raises(KeyFileError, match=what):
         signing_keys.parse_private_key(data)
 
 
-def test_a_new_key_is_its_owners_alone_and_overwrites_nothing(tmp_path: Path) -> None:
+def test_key_file_is_private_and_replaces_nothing(tmp_path: Path) -> None:
     folder = tmp_path / "keys"
     data = signing_keys.new_private_key("secp256r1", "lc", BEGIN, BEGIN + DAY)
     file = write_key_file(folder, "lc", data)
@@ -131,7 +131,7 @@ def test_a_new_key_is_its_owners_alone_and_overwrites_nothing(tmp_path: Path) ->
     assert file.read_bytes() == data
 
 
-def test_a_folder_is_all_the_keys_in_it(tmp_path: Path) -> None:
+def test_key_folder_is_read_in_order(tmp_path: Path) -> None:
     for name in ("b", "a"):
         write_key_file(tmp_path, name, signing_keys.new_private_key("secp256r1", name, BEGIN, BEGIN + DAY))
     (tmp_path / "README").write_text("no key")
@@ -139,7 +139,7 @@ def test_a_folder_is_all_the_keys_in_it(tmp_path: Path) -> None:
     assert [file.name for file in read_key_files(tmp_path / "a.pem")] == ["a.pem"]
 
 
-def test_files_that_cannot_be_used_are_told_with_the_mend(tmp_path: Path) -> None:
+def test_unusable_key_file_is_rejected_with_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(KeyFileError, match="cannot be read: No such file"):
         read_key_files(tmp_path / "lc.pem")
     with pytest.raises(KeyFileError, match="local-controller keys new"):
