@@ -183,7 +183,9 @@ class WebSocketConnection:
         if self._pace is not None:
             # All that costs time is counted, also what never becomes a message: pongs, empty fragments.
             cost = len(data) + FRAME_COST_BYTES * (protocol.frames - frames)
-            self._wait_s = self._pace.take(trio.current_time(), cost)
+            now = trio.current_time()
+            self._pace.take(now, cost)
+            self._wait_s = self._pace.wait_s(now)
         if len(self._waiting) > 2 * MOST_WAITING_MESSAGES:
             self._drop(CloseCause("it sends, but does not read"))
         else:

@@ -179,7 +179,7 @@ def test_an_unproven_station_is_not_told_more_than_that() -> None:
     assert refused.status == 401
 
 
-def test_a_password_that_we_do_not_check_is_carried_to_the_owner_and_not_shown() -> None:
+def test_password_that_is_not_checked_goes_to_owner_unshown() -> None:
     header = basic_authorization("CS01", b"for the backend")
     answer = verdict("/ocpp/CS01", authorization=header)
     assert isinstance(answer, Admission)

@@ -170,7 +170,7 @@ async def test_refusals_before_the_upgrade(caplog: pytest.LogCaptureFixture) -> 
     assert "secret" not in caplog.text
 
 
-async def test_a_station_s_own_credentials_reach_its_owner_when_we_do_not_check_them() -> None:
+async def test_credentials_that_are_not_checked_reach_the_owner() -> None:
     header = basic_authorization("CS01", b"for the backend")
     async with rig() as site, site.station(headers=[(b"Authorization", header)]):
         await site.backend.link()
@@ -226,6 +226,26 @@ async def test_garbage_instead_of_an_upgrade_costs_only_its_own_connection(bytes
             backend = await site.backend.link()
             await station.send_message('[2,"1","Heartbeat",{}]')
             assert await heard(backend) == '[2,"1","Heartbeat",{}]'
+
+
+async def test_tls_to_a_plain_port_is_rejected_with_the_remedy(caplog: pytest.LogCaptureFixture) -> None:
+    async with rig() as site:
+        stream = await trio.open_tcp_stream("127.0.0.1", site.port)
+        await stream.send_all(b"\x16\x03\x01\x02\x00\x01\x00")
+        with trio.fail_after(5):
+            assert await stream.receive_some() == b""
+    assert "it speaks TLS (wss://) to a plain port; set listen.certificate" in caplog.text
+
+
+async def test_port_monitor_leaves_no_log_line(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    async with rig() as site:
+        stream = await trio.open_tcp_stream("127.0.0.1", site.port)
+        await stream.send_eof()
+        with trio.fail_after(5):
+            assert await stream.receive_some() == b""
+        assert site.tally.refused == 0
+    assert caplog.messages == []
 
 
 async def test_a_port_in_use_is_told_with_the_mend() -> None:

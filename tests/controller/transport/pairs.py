@@ -11,6 +11,7 @@ from websockets.protocol import OPEN, SERVER, Protocol
 from wsproto.connection import Connection, ConnectionType
 from wsproto.events import CloseConnection, Event
 
+from controller.model.rate_limits import TokenBucket
 from controller.transport.byte_transport import ByteTransport
 from controller.transport.websocket_connection import WebSocketConnection
 from controller.transport.websocket_protocol import WebSocketProtocol
@@ -55,7 +56,9 @@ class Peer:
 
 
 @asynccontextmanager
-async def pair(*extensions: Extension, early: bytes = b"") -> AsyncIterator[tuple[WebSocketConnection, Peer]]:
+async def pair(
+    *extensions: Extension, early: bytes = b"", pace: TokenBucket | None = None
+) -> AsyncIterator[tuple[WebSocketConnection, Peer]]:
     """An open link on the server's side of a TCP connection, and its peer, who has sent `early` before."""
     listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
     async with listeners[0] as listener, trio.open_nursery() as nursery:
@@ -67,7 +70,7 @@ async def pair(*extensions: Extension, early: bytes = b"") -> AsyncIterator[tupl
             if early:
                 wire.receive_data(early)
             try:
-                yield WebSocketConnection(nursery, transport, wire), Peer(theirs)
+                yield WebSocketConnection(nursery, transport, wire, pace), Peer(theirs)
             finally:
                 transport.close()
         nursery.cancel_scope.cancel()

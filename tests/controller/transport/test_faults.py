@@ -39,7 +39,7 @@ async def test_one_id_of_many_stations_has_as_many_answers() -> None:
     }
 
 
-async def test_a_station_that_starts_counting_anew_on_a_new_link_is_answered_anew() -> None:
+async def test_message_ids_start_anew_on_a_new_connection() -> None:
     async with rig() as site:
         for status in ("first", "second"):
             async with site.station() as station:

@@ -65,7 +65,7 @@ async def test_each_is_made_when_the_one_before_has_ended_and_the_newest_stays(
     assert not board.has_session("CS01")
 
 
-async def test_who_speaks_for_an_absent_station_does_not_come_between_it_and_its_session(
+async def test_delivery_for_absent_station_ends_before_its_session(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     board, log = SessionRegistry(), list[str]()
@@ -150,7 +150,7 @@ def session(link: Link, disk: SlowDisk) -> StationSession:
 
 
 @pytest.mark.parametrize("at_s", [0.5, 1.5, 2.5])
-async def test_cut_short_it_saves_what_it_took_in_and_answers_at_most_what_was_being_saved(
+async def test_cancelled_session_commits_what_it_received(
     autojump_clock: trio.testing.MockClock, at_s: float
 ) -> None:
     link, disk = Link(), SlowDisk(10)

@@ -65,7 +65,7 @@ def subprotocol(head: str) -> str | None:
         ),  # FoxESS
     ],
 )
-async def test_the_versions_are_understood_and_answered_in_the_station_s_own_words(
+async def test_versions_are_answered_with_the_stations_own_names(
     header: str, known: HandshakeQuirks, chosen: str | None
 ) -> None:
     async with rig() as site:

@@ -172,7 +172,7 @@ async def test_a_backend_that_swallows_everything_closes_its_station(
         async with site.station() as station:
             with pytest.raises(ConnectionClosed):
                 await heard(station)
-    assert "backend cpo is away for station CS01: no answer to a ping" in caplog.text
+    assert "backend lost backend=cpo station=CS01" in caplog.text
 
 
 async def test_a_station_that_does_not_read_costs_its_link_and_no_memory(

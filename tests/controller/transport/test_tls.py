@@ -10,6 +10,12 @@ from pathlib import Path
 import pytest
 import trio
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 from trio_websocket import ConnectionClosed
 
 from controller.transport.tls import CHECK_INTERVAL_S, RenewedContext, TlsError, client_tls, server_tls
@@ -186,7 +192,7 @@ async def test_a_backend_that_proves_nothing_gets_nothing_and_closes_the_station
     warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert len(warnings) == 2
     assert "backend unreachable backend=cpo" in warnings[0]
-    assert "backend cpo is away for station CS01" in warnings[1]
+    assert "backend lost backend=cpo station=CS01" in warnings[1]
     for warning in warnings:
         assert told in warning.lower() if kind == "plain" else told in warning
 
@@ -201,7 +207,7 @@ async def test_a_backend_is_shown_our_certificate(authority: Authority) -> None:
         assert await heard(backend) == CALL
 
 
-async def test_a_backend_that_wants_a_certificate_which_we_do_not_have_closes_the_station(
+async def test_backend_that_wants_a_missing_certificate_closes_station(
     authority: Authority, caplog: pytest.LogCaptureFixture
 ) -> None:
     theirs = authority.server("csms").server(client_ca=authority.ca)
@@ -218,7 +224,7 @@ async def test_a_backend_that_wants_a_certificate_which_we_do_not_have_closes_th
         async with site.station() as station:
             with pytest.raises(ConnectionClosed):
                 await heard(station)
-    assert "backend cpo is away for station CS01: " in caplog.text
+    assert "backend lost backend=cpo station=CS01" in caplog.text
     assert "did not answer" not in caplog.text
 
 
@@ -275,3 +281,18 @@ def test_at_the_start_a_broken_pair_is_a_failure_that_names_the_files(
         server_tls(one.certificate, other.key, None)
     with pytest.raises(TlsError, match=r"backend cpo: .*none\.pem cannot be used: No such file"):
         client_tls("cpo", str(tmp_path / "none.pem"), None, None)
+
+
+def test_key_with_pass_phrase_is_an_error_and_asks_on_no_terminal(
+    authority: Authority, tmp_path: Path
+) -> None:
+    pair = authority.server("locked")
+    key = load_pem_private_key(Path(pair.key).read_bytes(), None)
+    locked = tmp_path / "locked.key"
+    locked.write_bytes(
+        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret"))
+    )
+    with pytest.raises(TlsError, match="has a pass phrase; remove it"):
+        server_tls(pair.certificate, str(locked), None)
+    with pytest.raises(TlsError, match="has a pass phrase; remove it"):
+        client_tls("cpo", None, pair.certificate, str(locked))

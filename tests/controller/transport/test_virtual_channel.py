@@ -1,4 +1,4 @@
-"""A leg is for who holds it a link like any other."""
+"""A channel that is multiplexed over another connection."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import trio
 
 from controller.transport.channel import VirtualChannel
 from controller.transport.transport_errors import ConnectionLostError, SendQueueFullError
-from controller.transport.websocket_connection import MOST_WAITING_MESSAGES
+from controller.transport.websocket_connection import MOST_WAITING_BYTES, MOST_WAITING_MESSAGES
 
 
-async def test_what_is_passed_is_received_and_what_is_sent_is_heard() -> None:
+async def test_channel_passes_messages_both_ways() -> None:
     heard: list[str | bytes] = []
     leg = VirtualChannel(heard.append)
     leg.deliver("a")
@@ -22,7 +22,7 @@ async def test_what_is_passed_is_received_and_what_is_sent_is_heard() -> None:
     assert heard == ["1", b"2"]
 
 
-async def test_what_has_come_is_received_before_the_end_is_told() -> None:
+async def test_ended_channel_gives_delivered_messages_first() -> None:
     leg = VirtualChannel(lambda text: None)
     leg.deliver("a")
     leg.end("the cable was cut")
@@ -38,7 +38,7 @@ async def test_what_has_come_is_received_before_the_end_is_told() -> None:
         leg.send_nowait("2")
 
 
-async def test_who_closes_it_hears_that_it_was_of_our_own_making() -> None:
+async def test_closed_channel_reports_a_local_end() -> None:
     leg = VirtualChannel(lambda text: None)
     await leg.close(1000, "")
     with pytest.raises(ConnectionLostError) as lost:
@@ -46,7 +46,7 @@ async def test_who_closes_it_hears_that_it_was_of_our_own_making() -> None:
     assert (lost.value.is_clean, lost.value.is_local) == (True, True)
 
 
-async def test_who_waits_for_a_message_hears_of_the_end(autojump_clock: trio.testing.MockClock) -> None:
+async def test_waiting_reader_gets_the_end(autojump_clock: trio.testing.MockClock) -> None:
     leg = VirtualChannel(lambda text: None)
     async with trio.open_nursery() as nursery:
 
@@ -59,9 +59,28 @@ async def test_who_waits_for_a_message_hears_of_the_end(autojump_clock: trio.tes
         leg.end("gone")
 
 
-async def test_so_many_messages_may_wait() -> None:
+async def test_channel_with_too_many_messages_is_full() -> None:
     leg = VirtualChannel(lambda text: None)
     for number in range(MOST_WAITING_MESSAGES):
         leg.deliver(str(number))
     with pytest.raises(SendQueueFullError, match=str(MOST_WAITING_MESSAGES)):
         leg.deliver("one more")
+
+
+async def test_channel_with_too_many_bytes_is_full() -> None:
+    channel = VirtualChannel(lambda text: None)
+    channel.deliver("x" * (2 * MOST_WAITING_BYTES))  # a long message may wait alone
+    with pytest.raises(SendQueueFullError, match="bytes wait"):
+        channel.deliver("one more")
+    await channel.receive()
+    channel.deliver("one more")
+    assert await channel.receive() == "one more"
+
+
+async def test_channel_calls_on_ended_once() -> None:
+    ended: list[str] = []
+    channel = VirtualChannel(lambda text: None)
+    channel.on_ended = lambda: ended.append("ended")
+    channel.end("the carrier is gone")
+    await channel.close(1000, "")
+    assert ended == ["ended"]

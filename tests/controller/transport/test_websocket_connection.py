@@ -12,9 +12,11 @@ import trio.testing
 from websockets.extensions.permessage_deflate import PerMessageDeflate
 from wsproto.events import BytesMessage, CloseConnection, Ping, Pong, TextMessage
 
+from controller.model.rate_limits import TokenBucket
 from controller.transport import websocket_connection
 from controller.transport.transport_errors import ConnectionLostError, SendQueueFullError
 from controller.transport.websocket_connection import (
+    FRAME_COST_BYTES,
     MOST_WAITING_BYTES,
     MOST_WAITING_MESSAGES,
     SEND_TIMEOUT_S,
@@ -420,3 +422,62 @@ async def test_a_peer_that_asks_and_does_not_read_costs_its_link() -> None:
         nursery.start_soon(ask)
         with pytest.raises(ConnectionLostError, match="it sends, but does not read"), trio.fail_after(5):
             await link.receive()
+
+
+# -- pace ----------------------------------------------------------------------------------------------
+
+
+async def read_all(link: WebSocketConnection, messages: list[str | bytes]) -> None:
+    with suppress(ConnectionLostError):
+        await link.read_messages(messages.append)
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [Pong(b""), TextMessage("", message_finished=False)],
+    ids=["pongs", "empty fragments"],
+)
+async def test_connection_counts_frames_without_message_in_the_pace(frame: Pong | TextMessage) -> None:
+    pace = TokenBucket(rate=1000, burst=10 * FRAME_COST_BYTES)
+    async with pair(pace=pace) as (link, peer), trio.open_nursery() as nursery:
+        nursery.start_soon(read_all, link, [])
+        await peer.say(*[frame] * 100)
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        assert pace.wait_s(trio.current_time()) > 10
+        assert link._protocol.frames == 100
+        await peer.say(Pong(b""))  # is left in the socket
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        assert link._protocol.frames == 100
+        nursery.cancel_scope.cancel()
+
+
+async def test_connection_within_its_pace_is_read_at_once() -> None:
+    messages: list[str | bytes] = []
+    pace = TokenBucket(rate=1000, burst=100_000)
+    async with pair(pace=pace) as (link, peer), trio.open_nursery() as nursery:
+        nursery.start_soon(read_all, link, messages)
+        await peer.say(*[TextMessage("x" * 100)] * 50)
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        assert messages == ["x" * 100] * 50
+        nursery.cancel_scope.cancel()
+
+
+async def test_keep_alive_ends_a_silent_connection(autojump_clock: trio.testing.MockClock) -> None:
+    async with pair() as (link, _), trio.open_nursery() as nursery:
+        lost: list[ConnectionLostError] = []
+
+        async def read() -> None:
+            with pytest.raises(ConnectionLostError, match="no answer to a ping for 30 s") as raised:
+                await link.read_messages(lambda _: None)
+            lost.append(raised.value)
+
+        nursery.start_soon(read)
+        for _ in range(3):
+            await trio.testing.wait_all_tasks_blocked()
+            link.keep_alive(30)
+            assert lost == []
+            await trio.sleep(10)
+        link.keep_alive(30)
+        await trio.testing.wait_all_tasks_blocked()
+    assert len(lost) == 1
+    assert not lost[0].is_local
