@@ -12,6 +12,7 @@ from importlib.metadata import version
 
 from controller.cli import (
     check,
+    commission,
     demo,
     dim,
     eebus,
@@ -32,6 +33,7 @@ SUBCOMMANDS = (
     check,
     status,
     meter,
+    commission,
     simulate,
     password,
     dim,

@@ -1,0 +1,244 @@
+"""`local-controller commission`: walk through the tests of a new site, and write its acceptance report.
+
+The controller runs; each step is done by hand at the site and judged by what its status shows. Exit status: 0
+everything passed; 1 something failed, or no controller answers; 2 the configuration cannot be read.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import msgspec
+
+from controller.cli.acceptance_report import AcceptanceReport, file_digest, has_passed, write_report
+from controller.cli.arguments import (
+    FAILED,
+    OK,
+    CommandError,
+    Subcommands,
+    add_config,
+    new_file,
+    read_configuration,
+)
+from controller.cli.commissioning_checks import (
+    CheckResult,
+    check_dimming,
+    check_fallback,
+    check_fuse_margin,
+    check_load_step,
+    check_meter,
+    check_station_step,
+)
+from controller.cli.status import address, fetch
+from controller.config import Config
+from controller.load_management.site_tree import PhaseAmps
+from controller.web.status_model import CircuitStatus, ControllerStatus, EvseStatus
+
+SAMPLES = 5
+SAMPLE_S = 1.0
+SETTLE_S = 5.0
+"""Time that meters and stations get to show a step."""
+DIMMING_S = 120.0
+
+Fetch = Callable[[], ControllerStatus]
+Ask = Callable[[str], str]
+Wait = Callable[[float], None]
+
+
+def add_parser(commands: Subcommands) -> None:
+    """Add the subcommand."""
+    parser = commands.add_parser("commission", help="test a new site step by step, and write the report")
+    add_config(parser)
+    parser.add_argument(
+        "--report", type=new_file, required=True, metavar="FILE", help="report to write, as .json and .html"
+    )
+    parser.add_argument("--installer", default="", metavar="NAME", help="who tests, for the report")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run all steps and write the report. Raises CommandError where no controller answers."""
+    config = read_configuration(options.config)
+    if config.web is None:
+        raise CommandError(f"{options.config}: has no [web], which serves the status; add [web]")
+    url = address(config.web)
+    began = _now()
+    walk = Walk(config, lambda: fetch(url), _ask, time.sleep)
+    results: list[CheckResult] = []
+    try:
+        for result in walk.run():
+            results.append(msgspec.structs.replace(result, time=_now()))
+            print(f"{result.verdict.upper():<8} {result.step}: {result.subject}: {result.text}", flush=True)
+    except (KeyboardInterrupt, EOFError):
+        print("ended; the report holds the steps so far", file=sys.stderr)
+    report = AcceptanceReport(
+        site=config.site.id,
+        installer=options.installer,
+        began=began,
+        ended=_now(),
+        version=version("ocpp-local-controller"),
+        config=str(options.config),
+        config_sha256=file_digest(options.config),
+        passed=has_passed(results),
+        results=tuple(results),
+    )
+    try:
+        for path in write_report(report, Path(options.report)):
+            print(path)
+    except OSError as error:
+        raise CommandError(f"{options.report}: {error.strerror}") from error
+    return OK if report.passed else FAILED
+
+
+class Walk:
+    """The steps of a commissioning. `ask` returns what the installer types, "s" to skip a step."""
+
+    def __init__(self, config: Config, fetch_status: Fetch, ask: Ask, wait: Wait) -> None:
+        self._config = config
+        self._fetch = fetch_status
+        self._ask = ask
+        self._wait = wait
+
+    def run(self) -> Iterator[CheckResult]:
+        """Run all steps in order and yield their results."""
+        status = self._fetch()
+        metered = [circuit for circuit in status.circuits if circuit.meter_quality is not None]
+        for circuit in metered:
+            yield check_meter(circuit.id, circuit.meter_quality, circuit.meter_problem)
+        for circuit in metered:
+            for phase in (1, 2, 3):
+                yield self._load_step(circuit.id, phase)
+        for evse in status.evses:
+            yield self._station_step(evse)
+        for circuit in self._fetch().circuits:
+            yield check_fuse_margin(circuit.id, circuit.limit_a, circuit.measured_a)
+        for evse in status.evses:
+            yield self._fallback_step(evse)
+        if self._config.dimming is not None:
+            yield self._dimming_step()
+
+    def _load_step(self, circuit: str, phase: int) -> CheckResult:
+        """Compare a known load on one phase with the meter."""
+        text = self._ask(
+            f"{circuit}: name a load on L{phase} alone in A (e.g. a heater of 2300 W: 10), or s to skip: "
+        )
+        try:
+            expected_a = float(text)
+        except ValueError:
+            return _skipped("load", f"{circuit} L{phase}")
+        before = self._measured(circuit)
+        self._ask("switch it on, then press Enter: ")
+        self._wait(SETTLE_S)
+        return check_load_step(circuit, phase, expected_a, before, self._measured(circuit))
+
+    def _station_step(self, evse: EvseStatus) -> CheckResult:
+        """Compare a station's own charging with the meter above it."""
+        name = f"{evse.station}/{evse.evse}"
+        circuit = self._metered_above(evse.circuit)
+        if (
+            circuit is None
+            or self._ask(f"{name}: stop its charging, then press Enter, or s to skip: ") == "s"
+        ):
+            return _skipped("station", name)
+        self._wait(SETTLE_S)
+        before, drawn_before = self._measured(circuit), self._evse(evse).drawn_a
+        self._ask(f"{name}: charge a car on one phase, wait until its current stands, press Enter: ")
+        self._wait(SETTLE_S)
+        after, drawn_after = self._measured(circuit), self._evse(evse).drawn_a
+        return check_station_step(circuit, name, drawn_before, drawn_after, before, after)
+
+    def _fallback_step(self, evse: EvseStatus) -> CheckResult:
+        """Cut the link of a station that charges, and compare the meter with its fallback."""
+        name = f"{evse.station}/{evse.evse}"
+        circuit = self._metered_above(evse.circuit)
+        fallback_a = self._fallback_of(evse)
+        lease_s = self._config.load_management.lease_s
+        if (
+            circuit is None
+            or self._ask(f"{name}: charge a car above {fallback_a:g} A, press Enter, or s to skip: ") == "s"
+        ):
+            return _skipped("fallback", name)
+        before, drawn = self._measured(circuit), self._evse(evse).drawn_a
+        self._ask(f"{name}: unplug its network cable, then press Enter: ")
+        self._wait(lease_s + SETTLE_S)
+        after, connected = self._measured(circuit), self._evse(evse).connected
+        result = check_fallback(name, fallback_a, connected, before, after, drawn)
+        self._ask(f"{name}: plug its network cable in again, then press Enter: ")
+        return result
+
+    def _dimming_step(self) -> CheckResult:
+        """Close the dimming contact and open it again."""
+        if self._ask("close the dimming contact, then press Enter, or s to skip: ") == "s":
+            return _skipped("dimming", "contact")
+        dimmed, after_s, why = self._wait_for_dimming(True)
+        if not dimmed:
+            return check_dimming(False, "", after_s, False)
+        self._ask(f"{why}; open the contact again, then press Enter: ")
+        lifted, _, _ = self._wait_for_dimming(False)
+        return check_dimming(True, why, after_s, lifted)
+
+    def _wait_for_dimming(self, wanted: bool) -> tuple[bool, float, str]:
+        """Wait until the site is dimmed, or not; return whether it came, after how long (s), and why."""
+        waited_s = 0.0
+        while waited_s <= DIMMING_S:
+            dimming = self._fetch().dimming
+            if dimming is not None and dimming.dimmed is wanted:
+                return True, waited_s, dimming.why
+            self._wait(SAMPLE_S)
+            waited_s += SAMPLE_S
+        return False, DIMMING_S, ""
+
+    def _measured(self, circuit: str) -> PhaseAmps:
+        """Return the mean of some readings of a circuit's meter (A)."""
+        samples = []
+        for _ in range(SAMPLES):
+            self._wait(SAMPLE_S)
+            found = _find(self._fetch().circuits, circuit)
+            if found.measured_a is None:
+                raise CommandError(f"{circuit}: its meter shows no current; {found.meter_problem}")
+            samples.append(found.measured_a)
+        first, second, third = (sum(values) / len(samples) for values in zip(*samples, strict=True))
+        return (first, second, third)
+
+    def _evse(self, evse: EvseStatus) -> EvseStatus:
+        return next(
+            each for each in self._fetch().evses if (each.station, each.evse) == (evse.station, evse.evse)
+        )
+
+    def _metered_above(self, circuit: str | None) -> str | None:
+        """Find the nearest circuit with a meter, from this one upwards."""
+        circuits = self._fetch().circuits
+        while circuit is not None:
+            found = _find(circuits, circuit)
+            if found.meter_quality is not None:
+                return circuit
+            circuit = found.parent
+        return None
+
+    def _fallback_of(self, evse: EvseStatus) -> float:
+        station = next(each for each in self._config.station if each.id == evse.station)
+        table = next((each for each in station.evse if each.id == evse.evse), None)
+        common = self._config.load_management.fallback_a
+        return common if table is None else self._config.fallback_a(table)
+
+
+def _find(circuits: Iterable[CircuitStatus], name: str) -> CircuitStatus:
+    return next(circuit for circuit in circuits if circuit.id == name)
+
+
+def _skipped(step: str, subject: str) -> CheckResult:
+    return CheckResult(step=step, subject=subject, verdict="skipped", text="not tested")
+
+
+def _ask(text: str) -> str:
+    return input(text).strip()
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,138 @@
+"""`local-controller commission`: the walk through a simulated site, and its report."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from controller.cli.acceptance_report import AcceptanceReport, has_passed, render_html, write_report
+from controller.cli.commission import Walk
+from controller.cli.commissioning_checks import CheckResult
+from controller.cli.main import main
+from controller.config import Config
+from controller.config.loader import check_config
+from controller.load_management.site_tree import PhaseAmps
+from controller.web.status_model import ControllerStatus
+from tests.controller.web.examples import STATUS
+
+SITE = """
+[site]
+id = "depot"
+[[backend]]
+id = "cpo"
+url = "wss://cpo.example/{station}"
+[[circuit]]
+id = "grid"
+limit_a = 100
+meter = "grid"
+[[meter]]
+id = "grid"
+driver = "janitza-umg96"
+transport = "tcp"
+host = "192.0.2.1"
+[[station]]
+id = "CS01"
+circuit = "grid"
+owner = "cpo"
+"""
+
+
+class SimulatedSite:
+    """A site whose loads, car and cables answer to what the installer is asked to do."""
+
+    def __init__(self, *, wrong_sign: bool = False, obeys: bool = True) -> None:
+        self.base = [20.0, 15.0, 10.0]
+        self.car: PhaseAmps = (0.0, 0.0, 0.0)
+        self.connected = True
+        self.phase = 0
+        self.asked: list[str] = []
+        self._wrong_sign = wrong_sign
+        self._obeys = obeys
+
+    def fetch(self) -> ControllerStatus:
+        first, second, third = (amps + car for amps, car in zip(self.base, self.car, strict=True))
+        grid = replace(STATUS.circuits[0], measured_a=(first, second, third), limit_a=(100.0,) * 3)
+        evse = replace(
+            STATUS.evses[0], station="CS01", circuit="grid", connected=self.connected, drawn_a=self.car
+        )
+        return replace(STATUS, circuits=(grid,), evses=(evse,), dimming=None)
+
+    def ask(self, text: str) -> str:
+        self.asked.append(text)
+        if "name a load" in text:
+            self.phase = int(text[text.index("L") + 1]) - 1
+            return "10"
+        if "switch it on" in text:
+            self.base[self.phase] += -10.0 if self._wrong_sign else 10.0
+        elif "charge a car on one phase" in text:
+            self.car = (16.0, 0.0, 0.0)
+        elif "charge a car above" in text:
+            self.car = (16.0, 16.0, 16.0)
+        elif "unplug its network cable" in text:
+            self.connected = False
+            if self._obeys:
+                self.car = (6.0, 6.0, 6.0)
+        elif "in again" in text:
+            self.connected = True
+        return ""
+
+
+def config() -> Config:
+    found, errors, _ = check_config(SITE, "c.toml")
+    assert found is not None, errors
+    return found
+
+
+def walk(site: SimulatedSite) -> list[CheckResult]:
+    return list(Walk(config(), site.fetch, site.ask, lambda seconds: None).run())
+
+
+def test_walk_through_a_good_site_passes() -> None:
+    results = walk(SimulatedSite())
+    assert [(result.step, result.verdict) for result in results] == [
+        ("meter", "passed"),
+        *[("load", "passed")] * 3,
+        ("station", "passed"),
+        ("fuse margin", "passed"),
+        ("fallback", "passed"),
+    ]
+    assert has_passed(results)
+
+
+def test_walk_finds_a_reversed_meter_and_a_station_without_fallback() -> None:
+    results = walk(SimulatedSite(wrong_sign=True, obeys=False))
+    failed = {result.subject: result.text for result in results if result.verdict == "failed"}
+    assert "set invert = true" in failed["grid L1"]
+    assert "does not obey its fallback" in failed["CS01/1"]
+    assert not has_passed(results)
+
+
+def test_report_holds_results_and_escapes_names(tmp_path: Path) -> None:
+    report = AcceptanceReport(
+        site="<b>depot</b>", installer="A. B.", began="t0", ended="t1", version="0.1.0", config="c.toml",
+        config_sha256="00", passed=True, results=tuple(walk(SimulatedSite())),
+    )  # fmt: skip
+    as_json, as_html = write_report(report, tmp_path / "acceptance")
+    assert json.loads(as_json.read_text())["results"][1]["subject"] == "grid L1"
+    assert "&lt;b&gt;depot&lt;/b&gt;" in as_html.read_text()
+    assert render_html(report).count("<tr") == 7 + 1 + 7
+
+
+def test_skipped_steps_are_no_success() -> None:
+    site = SimulatedSite()
+    site.ask = lambda text: "s"  # type: ignore[method-assign]
+    results = walk(site)
+    assert {result.verdict for result in results} == {"passed", "skipped"}
+    assert [result.step for result in results if result.verdict == "passed"] == ["meter", "fuse margin"]
+
+
+def test_command_without_a_running_controller_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "controller.toml"
+    file.write_text(SITE + "[web]\nport = 1\n")
+    assert main(["commission", "-c", str(file), "--report", str(tmp_path / "report")]) == 1
+    assert "no controller answers at" in capsys.readouterr().err
