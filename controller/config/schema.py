@@ -165,6 +165,11 @@ class CircuitConfig(_Table, frozen=True, kw_only=True):
     """How far one phase may be above another. Example: 20."""
     base_load_a: Amps | None = None
     """Most current on each phase beside the EVSEs; used while no meter shows it. Example: 80."""
+    generation_a: Amps | None = None
+    """Most current that generation feeds in on each phase; without it, feed-in above the fuse's rating is
+    implausible. Example: 60."""
+    measures: Literal["all", "building"] = "all"
+    """Flow that the circuit's meter shows: all, or the building alone, with the EVSEs not behind it."""
 
     @property
     def limits_a(self) -> tuple[float, float, float]:
@@ -298,6 +303,8 @@ class EvseConfig(_Table, frozen=True, kw_only=True):
     """Controllable device under section 14a EnWG."""
     exempt: bool = False
     """Never dimmed, e.g. a public charging point."""
+    reports_on: Literal["station", "grid"] = "station"
+    """Phases of its meter values: the station's own L1, L2, L3, or those of the site."""
 
 
 class StationConfig(_Table, frozen=True, kw_only=True):
@@ -344,9 +351,9 @@ class LoadManagementConfig(_Table, frozen=True, kw_only=True):
     """Kept free below every limit."""
     fallback_a: Amps = 6.0
     """Current of each EVSE and phase without the controller or its meter; 0: it pauses."""
-    rotation_s: Seconds = 900.0
+    rotation_s: Seconds = 3600.0
     """Length of a turn while there is not enough for everybody."""
-    lease_s: Annotated[float, Meta(ge=10, le=86_400)] = 120.0
+    lease_s: Annotated[float, Meta(ge=10, le=86_400)] = 180.0
     """How long a limit holds in a station that does not get the next one."""
 
 

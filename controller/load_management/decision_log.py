@@ -1,4 +1,4 @@
-"""Telling people what an EVSE got and why: each change once, a fall at once, chatter seldom."""
+"""Decisions and faults in words for people: each change once, a fall at once, small changes seldom."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ QUIET_S = 10.0
 
 
 class LoggedDecision(msgspec.Struct, frozen=True):
-    """What an EVSE may take now (A per phase), and why not more."""
+    """Limit of an EVSE (A per phase), and why it is not higher."""
 
     ref: EvseRef
     limit_a: float
@@ -22,15 +22,22 @@ class LoggedDecision(msgspec.Struct, frozen=True):
         return f"EVSE {self.ref}: {self.limit_a:g} A: {self.reason}"
 
 
+class SiteNotice(msgspec.Struct, frozen=True, kw_only=True):
+    """Line for the log: a fault that began (`warning`), or one that ended."""
+
+    text: str
+    warning: bool
+
+
 class DecisionLog:
-    """What was last told of one EVSE."""
+    """Last logged decision of one EVSE."""
 
     def __init__(self) -> None:
         self._last: LoggedDecision | None = None
         self._at = 0.0
 
-    def worth_telling(self, told: LoggedDecision, now: float) -> bool:
-        """Whether to tell this now; it then counts as told."""
+    def is_due(self, told: LoggedDecision, now: float) -> bool:
+        """Return True if this is to be logged now; it then counts as logged."""
         last = self._last
         if last is not None:
             fallen = told.limit_a < last.limit_a - NOISE_A

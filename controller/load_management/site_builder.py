@@ -1,4 +1,4 @@
-"""From the configuration to the site: the only place here that knows how a configuration is written."""
+"""Site and settings from a configuration."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _PHASES = {"L1": 0, "L2": 1, "L3": 2}
 
 
 def build_site(config: Config) -> SiteTree:
-    """The tree that a checked configuration describes: circuits parents first, EVSEs in its order.
+    """Build the tree of a checked configuration: circuits parents first, EVSEs in its order.
 
-    Raises ValueError, naming the place, for what the check of the configuration reports as mistakes:
-    circuits that hang in a ring or from nowhere, and EVSEs without a circuit.
+    Raises ValueError, naming the place, for what the check of the configuration reports as errors:
+    circuits in a ring or without a parent that exists, and EVSEs without a circuit.
     """
     return SiteTree(
         circuits=_parents_first(config.circuit),
@@ -28,7 +28,7 @@ def build_site(config: Config) -> SiteTree:
 
 
 def site_settings(config: Config) -> SiteSettings:
-    """The settings of load management, with the site's voltage."""
+    """Build the settings of load management, with the site's voltage."""
     chosen = config.load_management
     slowest_s = max((meter.interval_s + meter.stale_after_s for meter in config.meter), default=0.0)
     return SiteSettings(
@@ -56,6 +56,7 @@ def _evse(config: Config, station: StationConfig, evse: EvseConfig) -> EvseNode:
         surplus=evse.mode == "surplus",
         steerable=evse.steuve and not evse.exempt,
         phase_switching=evse.phase_switching,
+        reports_on_grid=evse.reports_on == "grid",
     )
 
 
@@ -66,7 +67,7 @@ def _parents_first(circuits: Sequence[CircuitConfig]) -> tuple[CircuitNode, ...]
         ready = [circuit for circuit in waiting if circuit.parent is None or circuit.parent in placed]
         if not ready:
             names = ", ".join(circuit.id for circuit in waiting)
-            raise ValueError(f"circuits without a way up to the grid connection: {names}")
+            raise ValueError(f"circuits that the grid connection does not feed: {names}")
         for circuit in ready:
             placed[circuit.id] = CircuitNode(
                 id=circuit.id,
@@ -78,6 +79,8 @@ def _parents_first(circuits: Sequence[CircuitConfig]) -> tuple[CircuitNode, ...]
                 limit_w=circuit.limit_w,
                 unbalance_a=circuit.unbalance_a,
                 base_load_a=circuit.base_load_a or 0.0,
+                generation_a=circuit.generation_a,
+                measures_building=circuit.measures == "building",
             )
         waiting = [circuit for circuit in waiting if circuit.id not in placed]
     return tuple(placed.values())

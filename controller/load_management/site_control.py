@@ -1,13 +1,16 @@
-"""The site's control: events go in, limits for stations come out.
+"""Control of the site: events go in, limits for stations come out.
 
-Two loops over the same model. The *fair* one runs on every tick and soon after anything that changes
+Two loops run over the same model. The *fair* one runs on every tick and soon after anything that changes
 who may take what: it plans with the limits less the margin, the base load, and what stations that
 cannot be commanded may be taking. The *fast* one runs inside the event that shows a circuit above
-its limit: all stations concerned are cut in one pass, urgently.
+its limit: all stations below that circuit are cut in one pass, urgently.
 
-A share that falls is sent at once. One that rises is handed out only into room that is free with
-every EVSE booked at the most that it may still be taking (`LimitDelivery.booked_a`): reduce first, raise
-when it is done.
+A share that falls is sent at once if anybody needs its room. One that rises is handed out only into room
+that is free with every EVSE booked at the most that it may still be taking (`LimitDelivery.booked_a`):
+reduce first, raise when it is done.
+
+A car starts only into room that has been free for minutes, and is kept once started: the margin carries a
+surge of the building before a car is stopped.
 """
 
 from __future__ import annotations
@@ -15,18 +18,18 @@ from __future__ import annotations
 import itertools
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
 from controller.load_management.allocation.allocator import Allocation, Demand, allocate
-from controller.load_management.allocation.constraints import JointConstraint
+from controller.load_management.allocation.constraints import AdmissionRooms, JointConstraint
 from controller.load_management.allocation.dimming_cap import DimmingCap
 from controller.load_management.allocation.headroom import Headroom
 from controller.load_management.allocation.phase_count_choice import consider, consider_alone
 from controller.load_management.allocation.rotation import REST_S, Rotation
 from controller.load_management.allocation.surplus import Surplus, sunlit
-from controller.load_management.decision_log import LoggedDecision
+from controller.load_management.decision_log import LoggedDecision, SiteNotice
 from controller.load_management.events import (
     ControlTick,
     GroupLimit,
@@ -41,141 +44,173 @@ from controller.load_management.events import (
     StationUp,
 )
 from controller.load_management.evse.evse_controller import EvseController
-from controller.load_management.evse.limit_delivery import DeliveryMemory
-from controller.load_management.metering.circuit_metering import CircuitMetering
+from controller.load_management.evse.evse_model import START_A
+from controller.load_management.evse.limit_delivery import NOISE_A, DeliveryMemory
+from controller.load_management.metering.base_load import MARGIN_USED
+from controller.load_management.metering.circuit_metering import BaseByCircuit, CircuitMetering, SiteBase
 from controller.load_management.sharing_settings import SiteSettings
 from controller.load_management.site_tree import CircuitNode, PhaseAmps, SiteTree
 from controller.load_management.site_view import CircuitView, SiteView
 from controller.model.observations import BackendLimit, Booted, EvseRef, Observation, ProfilesTouched
+from drivers.errors import Cause
 
 PASS_S_PER_EVSE = 1e-4
-"""At least so much time for each EVSE between two passes: a burst of events on a big site shares one."""
+"""Least time between two passes for each EVSE: a burst of events on a large site shares one."""
 AT_ONCE = 100
-"""On a site of so many EVSEs each station that comes has a pass of its own all the same."""
+"""Largest site (EVSEs) on which each station that connects has a pass of its own."""
+SETTLED_A = 0.5
+"""Room beyond the fallback with which an EVSE without a car gets it back."""
+ASKED_A = 2.0
+"""A rise by less does not make others come down before their renewal."""
+DEEP_A = 3.0
+DEEP = 0.5
+"""How far below its share an EVSE may be cut until its renewal: so many A, or this part of it."""
+UNBALANCE_NOISE_A = 0.5
+
+FAULTS = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+"""Errors that a fault in a pass can raise: none of them may end the control of the site."""
 
 NO_PAUSE = "its station cannot pause: held at its minimum"
 RESTING = f"gave up its place, rests {REST_S:g} s at least"
+ASLEEP = "its car takes nothing: probed from time to time"
+NO_FALLBACK = "no car, and no room for the fallback that one would take"
+LEFTOVER = "its car takes nothing: offered what nobody else wants"
 
 
 class SiteControl:
-    """Owns how much current each station of the site may take. All times are monotonic s."""
+    """Decides how much current each station of the site may take. All times are monotonic s."""
 
     def __init__(self, site: SiteTree, settings: SiteSettings, now: float) -> None:
         self._site = site
         self._settings = settings
         self._metering = CircuitMetering(site, settings, now)
-        self._turns = Rotation(settings.rotation_s)
+        self._rotation = Rotation(settings.rotation_s)
         self._surplus = Surplus()
-        self._steering = DimmingCap()
-        # The k-th of n EVSEs numbers its calls k, k + n, k + 2 n ...: a token tells whose it is.
+        self._dimming = DimmingCap(settings.voltage_v)
+        # The k-th of n EVSEs numbers its calls k, k + n, k + 2 n ...: a token says whose it is.
         count = len(site.evses)
-        self._outlets = [
+        self._controllers = [
             EvseController(evse, settings.lease_s, itertools.count(index, count), now)
             for index, evse in enumerate(site.evses)
         ]
-        self._by_ref = {outlet.evse.ref: outlet for outlet in self._outlets}
+        self._by_ref = {controller.evse.ref: controller for controller in self._controllers}
         self._of_station: defaultdict[str, list[EvseController]] = defaultdict(list)
-        for outlet in self._outlets:
-            self._of_station[outlet.evse.ref.station].append(outlet)
+        for controller in self._controllers:
+            self._of_station[controller.evse.ref.station].append(controller)
         self._group_a: float | None = None
         self._due = False
         self._planned_at: float | None = None
-        self._news: list[LoggedDecision] = []
+        self._decisions: list[LoggedDecision] = []
+        self._notices: list[SiteNotice] = []
+        self._noticed: dict[str, str] = {}
 
     def handle(self, event: SiteEvent, now: float) -> list[SetLimit]:
-        """Take in one event; what to send to stations because of it, in this order.
+        """Take in one event; return what to send to stations because of it, in this order.
 
         `now` never goes backwards. Events of stations, EVSEs and meters that the site does not have
-        tell it nothing.
+        change nothing.
         """
-        overloaded = isinstance(event, MeterUpdated) and self._metered(event, now)
-        if overloaded:
-            return self._plan(now, urgent=True)
-        if isinstance(event, SiteDimmed) and self._steering.dim(event):
-            return self._plan(now, urgent=True)
-        self._due |= self._takes_in(event, now)
+        if isinstance(event, MeterUpdated):
+            circuit = self._metering.circuit_of(event.state.meter)
+            if circuit is not None and self._on_meter(event, circuit, now):
+                return self._plan_safely(now, urgent=True)
+        if isinstance(event, SiteDimmed) and self._dimming.dim(event):
+            return self._plan_safely(now, urgent=True)
+        self._due |= self._on_event(event, now)
         if (due_at := self.due_at) is None:
             return []
         if now >= due_at or isinstance(event, ControlTick):
-            return self._plan(now)
-        return self._comes(event.station, now) if isinstance(event, StationUp) else []
+            return self._plan_safely(now)
+        return self._on_connected(event.station, now) if isinstance(event, StationUp) else []
 
     @property
     def due_at(self) -> float | None:
-        """When a Tick is wanted, because something is to be thought over and a pass was a moment ago."""
+        """Return when a ControlTick is wanted (s), because a pass was a moment ago; None: it is not."""
         if not self._due:
             return None
-        rest_s = PASS_S_PER_EVSE * len(self._outlets)
-        return -math.inf if self._planned_at is None else self._planned_at + rest_s
+        pause_s = PASS_S_PER_EVSE * len(self._controllers)
+        return -math.inf if self._planned_at is None else self._planned_at + pause_s
 
-    def _comes(self, station: str, now: float) -> list[SetLimit]:
-        """It may be gone again before the next pass: what must be in it does not wait for that."""
-        if len(self._outlets) <= AT_ONCE:
-            return self._plan(now)
-        return [limit for outlet in self._of_station[station] for limit in outlet.delivery.secure(now)]
+    def _on_connected(self, station: str, now: float) -> list[SetLimit]:
+        """Send what must be in the station even if it is gone again before the next pass."""
+        if len(self._controllers) <= AT_ONCE:
+            return self._plan_safely(now)
+        return [limit for each in self._of_station[station] for limit in each.delivery.secure(now)]
 
-    def news(self) -> list[LoggedDecision]:
-        """What changed for EVSEs since this was last asked, in words for people."""
-        news, self._news = self._news, []
-        return news
+    def take_decisions(self) -> list[LoggedDecision]:
+        """Return the changes of EVSEs' limits since the last call, in words for people."""
+        decisions, self._decisions = self._decisions, []
+        return decisions
 
-    def memories(self, refs: Iterable[EvseRef], now: float) -> dict[EvseRef, DeliveryMemory]:
-        """What the next of us should know of these EVSEs."""
-        return {ref: self._by_ref[ref].memory(now) for ref in refs}
+    def take_notices(self) -> list[SiteNotice]:
+        """Return the faults that began and ended since the last call, in words for people."""
+        notices, self._notices = self._notices, []
+        return notices
 
-    def to_remember(self) -> set[EvseRef]:
-        """The EVSEs with something new for `memories` that no limit tells: a goal, what was learnt."""
-        return {outlet.evse.ref for outlet in self._outlets if outlet.to_remember}
+    def delivery_records(self, refs: Iterable[EvseRef], now: float) -> dict[EvseRef, DeliveryMemory]:
+        """Return what must survive a restart of these EVSEs."""
+        return {ref: self._by_ref[ref].record(now) for ref in refs}
 
-    def recall(self, memories: Mapping[EvseRef, DeliveryMemory]) -> None:
-        """Take over what the last of us knew; EVSEs that the site no longer has are forgotten."""
-        for ref, memory in memories.items():
+    def unsaved_evses(self) -> set[EvseRef]:
+        """Return the EVSEs with something new to record beside their limits: a goal, a learned value."""
+        return {each.evse.ref for each in self._controllers if each.has_unsaved_state}
+
+    def restore(self, records: Mapping[EvseRef, DeliveryMemory]) -> None:
+        """Take over what was recorded before a restart; EVSEs that the site no longer has are ignored."""
+        for ref, record in records.items():
             if ref in self._by_ref:
-                self._by_ref[ref].recall(memory)
+                self._by_ref[ref].restore(record)
 
     def snapshot(self, now: float) -> SiteView:
-        """The site as it is known now."""
+        """Return the state of the site for people."""
         base = self._metering.base(now)
-        left = self._ledger(base, self._outlets, now).rooms()
-        circuits = []
-        for circuit in self._site.circuits:
-            supply = self._supply(circuit, base[circuit.id])
-            problem = self._metering.meter_problem(circuit, now)
-            circuits.append(
-                CircuitView(
-                    id=circuit.id,
-                    limit_a=circuit.limit_a,
-                    measured_a=self._metering.measured(circuit),
-                    base_a=base[circuit.id],
-                    booked_a=_less(supply, left[circuit.id]),
-                    meter_quality=self._metering.quality(circuit, now),
-                    meter_problem=problem.text,
-                    meter_cause=problem.cause,
-                )
-            )
-        return SiteView(circuits=tuple(circuits), evses=tuple(outlet.view(now) for outlet in self._outlets))
+        left = self._ledger(base.believed, self._controllers, now).rooms()
+        return SiteView(
+            circuits=tuple(self._circuit_view(circuit, base, left, now) for circuit in self._site.circuits),
+            evses=tuple(controller.view(now) for controller in self._controllers),
+        )
 
-    # What is known
+    def _circuit_view(
+        self, circuit: CircuitNode, base: SiteBase, left: Mapping[str, PhaseAmps], now: float
+    ) -> CircuitView:
+        metered = self._metering.metered(circuit.id)
+        return CircuitView(
+            id=circuit.id,
+            limit_a=circuit.limit_a,
+            measured_a=self._metering.measured(circuit),
+            base_a=base.believed[circuit.id],
+            booked_a=_less(self._supply(circuit, base.believed[circuit.id]), left[circuit.id]),
+            meter_quality=self._metering.quality(circuit, now),
+            meter_problem="" if metered is None else metered.problem(now).text,
+            meter_cause=Cause.NONE if metered is None else metered.problem(now).cause,
+            over_limit_s=0.0 if metered is None else metered.over_limit_s(now),
+            overloads=0 if metered is None else metered.overloads,
+            margin_a=self._metering.margin_a(circuit),
+            jump_a=0.0 if metered is None else metered.load.jump_a,
+        )
 
-    def _takes_in(self, event: SiteEvent, now: float) -> bool:
-        """Let the model know; whether the sharing has to be thought over."""
+    # Events
+
+    def _on_event(self, event: SiteEvent, now: float) -> bool:
+        """Update the model; return True if the current has to be shared anew."""
         match event:
             case StationUp(station=station):
-                for outlet in self._of_station.get(station, ()):
-                    outlet.delivery.up(now)
+                for controller in self._of_station.get(station, ()):
+                    controller.delivery.up(now)
                 return True
             case StationDown(station=station):
-                for outlet in self._of_station.get(station, ()):
-                    outlet.down(now)
+                for controller in self._of_station.get(station, ()):
+                    controller.on_station_down(now)
+                    self._update_credit(controller, now)
                 return True
             case QuirkSelected(station=station, quirk=quirk):
-                for outlet in self._of_station.get(station, ()):
-                    outlet.adapt(quirk, now)
+                for controller in self._of_station.get(station, ()):
+                    controller.apply_quirk(quirk, now)
                 return True
             case StationObserved(station=station, observation=observation):
-                return self._observed(station, observation, now)
+                return self._on_observation(station, observation, now)
             case LimitAnswered():
-                return self._answered(event, now)
+                return self._on_limit_answered(event, now)
             case GroupLimit(limit_a=limit_a):
                 self._group_a = limit_a
                 return True
@@ -184,141 +219,417 @@ class SiteControl:
             case MeterUpdated():
                 return False  # taken in by the fast loop before
 
-    def _observed(self, station: str, observation: Observation, now: float) -> bool:
+    def _on_observation(self, station: str, observation: Observation, now: float) -> bool:
         if isinstance(observation, Booted | ProfilesTouched):
-            for outlet in self._of_station.get(station, ()):
-                outlet.delivery.touched(now)
+            for each in self._of_station.get(station, ()):
+                each.delivery.touched(now)
             return True
-        told = self._by_ref.get(EvseRef(station, observation.evse))
-        if isinstance(observation, BackendLimit):
-            if told is not None:
-                told.backend_a = observation.limit_a
-            return told is not None
-        return told is not None and told.observed(observation, now)
-
-    def _answered(self, answer: LimitAnswered, now: float) -> bool:
-        """A refusal changes what can be shared at once; the room that a cut frees is free a little later."""
-        if not self._outlets:
+        controller = self._by_ref.get(EvseRef(station, observation.evse))
+        if controller is None:
             return False
-        known = self._outlets[answer.token % len(self._outlets)].answered(answer, now)
+        if isinstance(observation, BackendLimit):
+            controller.backend_a = observation.limit_a
+            return True
+        changed, step = controller.on_observation(observation, now)
+        self._notice_impossible(controller)
+        self._update_credit(controller, now)
+        if step is not None:
+            self._metering.add_step(controller.evse, step)
+        return changed
+
+    def _notice_impossible(self, controller: EvseController) -> None:
+        """Warn once of a report that the EVSE's wiring does not allow."""
+        report = controller.impossible
+        shown = "" if report is None else "/".join("-" if a is None else f"{a:.3g}" for a in report.current_a)
+        text = (
+            f"report rejected evse={controller.evse.ref} current={shown}A max={controller.evse.max_a:g}A: no "
+            "such current can flow there; check the unit in the station's meter values"
+        )
+        self._notice(f"report {controller.evse.ref}", text if shown else "", "reports plausible again")
+
+    def _on_limit_answered(self, answer: LimitAnswered, now: float) -> bool:
+        """Take in an answer; a refusal changes what can be shared at once, a cut frees its room later."""
+        if not self._controllers:
+            return False
+        controller = self._controllers[answer.token % len(self._controllers)]
+        known = controller.on_limit_answered(answer, now)
         return known and not answer.accepted
 
-    def _metered(self, event: MeterUpdated, now: float) -> bool:
-        """Whether a circuit is over its limit now."""
-        circuit = self._metering.circuit_of(event.state.meter)
-        if circuit is None:
-            return False
-        before = self._doubts(circuit, now)
+    def _on_meter(self, event: MeterUpdated, circuit: CircuitNode, now: float) -> bool:
+        """Take in one state of a meter; return True if its circuit has to be cut now."""
+        before = self._trust(circuit, now)
         below = [self._by_ref[evse.ref] for evse in self._site.below[circuit.id]]
-        credits = {outlet.evse.ref: outlet.credit(now) for outlet in below}
-        slowest_s = max((outlet.delivery.reaction_s for outlet in below), default=0.0)
-        overloaded = self._metering.see(event.state, credits, now, slowest_s)
-        self._due |= before != self._doubts(circuit, now) or self._metering.crossed(circuit)
+        for controller in below:
+            self._update_credit(controller, now)
+        slowest_s = max((each.delivery.reaction_s for each in below), default=0.0)
+        overloaded = self._metering.see(event.state, now, slowest_s)
+        self._due |= before != self._trust(circuit, now) or self._metering.crossed(circuit)
+        self._due |= self._is_unbalanced(circuit)
+        self._notice_circuit(circuit, now)
         return overloaded
 
-    def _doubts(self, circuit: CircuitNode, now: float) -> tuple[str, bool]:
+    def _is_unbalanced(self, circuit: CircuitNode) -> bool:
+        allowed_a = circuit.unbalance_a
+        return allowed_a is not None and self._metering.unbalanced_a(circuit) > allowed_a + UNBALANCE_NOISE_A
+
+    def _trust(self, circuit: CircuitNode, now: float) -> tuple[str, bool]:
         return self._metering.trouble(circuit, now), self._metering.doubted(circuit)
 
-    # What to do about it
+    def _update_credit(self, controller: EvseController, now: float) -> None:
+        self._metering.totals.set(controller.evse, controller.credit(now))
 
-    def _plan(self, now: float, *, urgent: bool = False) -> list[SetLimit]:
-        """Share the current anew and bring every station there."""
-        self._due = False
-        self._planned_at = now
-        for outlet in self._outlets:
-            outlet.look_at_car(self._settings.voltage_v, now)
-            outlet.delivery.hold_s = self._steering.hold_s(outlet.evse, now)
-        base = self._metering.base(now)
-        allocations = self._allocations(base, now)
-        ledger = self._ledger(base, self._outlets, now)
-        commands: list[SetLimit] = []
-        self._news = []  # of a pass that nobody asked about
-        # Who has least rises first, while there is not yet room for all to rise.
-        for outlet in sorted(self._outlets, key=lambda o: (o.delivery.offered_a(now), o.evse.ref)):
-            commands += outlet.bring(allocations.get(outlet.evse.ref), ledger, now, urgent=urgent)
-            if told := outlet.news(now):
-                self._news.append(told)
+    # Notices
+
+    def _notice_circuit(self, circuit: CircuitNode, now: float) -> None:
+        """Warn when a meter becomes suspected and when a circuit stays above its limit, and of the end."""
+        metered = self._metering.metered(circuit.id)
+        if metered is None:
+            return
+        suspicion = metered.suspicion(now)
+        text = f"meter suspected meter={circuit.meter} circuit={circuit.id}: {suspicion}"
+        self._notice(
+            f"meter {circuit.id}", text if suspicion else "", f"meter trusted again meter={circuit.meter}"
+        )
+        over = ""
+        if metered.over_limit and metered.measured is not None:
+            shown = "/".join(f"{amps:.0f}" for amps in metered.measured)
+            limit = "/".join(f"{amps:g}" for amps in dict.fromkeys(circuit.limit_a))
+            over = (
+                f"circuit above its limit circuit={circuit.id} current={shown}A limit={limit}A: reduce the "
+                "load of the building or raise margin_a"
+            )
+        self._notice(f"over {circuit.id}", over, f"circuit within its limit again circuit={circuit.id}")
+
+    def _notice(self, key: str, text: str, end: str) -> None:
+        """Add a notice when a fault begins, and one when it ends; nothing while it lasts."""
+        if text and key not in self._noticed:
+            self._noticed[key] = text
+            self._notices.append(SiteNotice(text=text, warning=True))
+        elif not text and self._noticed.pop(key, ""):
+            self._notices.append(SiteNotice(text=end, warning=False))
+
+    # Passes
+
+    def _plan_safely(self, now: float, *, urgent: bool = False) -> list[SetLimit]:
+        """Make one pass; after a fault in it all stations go to their fallback, and the next pass follows."""
+        try:
+            commands = self._plan(now, urgent=urgent)
+        except FAULTS as error:
+            self._notice("pass", f"control pass failed, all stations to fallback error={error!r:.80}", "")
+            self._due, self._planned_at = True, now
+            return self._all_to_fallback(now)
+        self._notice("pass", "", "control pass works again")
         return commands
 
-    def _allocations(self, base: dict[str, PhaseAmps], now: float) -> dict[EvseRef, Allocation]:
-        """The allocator's answer for all EVSEs that have a car, can be commanded, and do not rest."""
-        turns = self._turns
-        turns.wanting([outlet.evse.ref for outlet in self._outlets if outlet.model.wants], now)
-        ranks = turns.ranks(now, {o.evse.ref for o in self._outlets if o.model.asleep(now)})
-        highest_v = self._metering.highest_v(self._site.circuits[0])
-        troubles, metered = self._metering.troubles_above(now), self._metering.covers
+    def _all_to_fallback(self, now: float) -> list[SetLimit]:
+        commands: list[SetLimit] = []
+        for controller in self._controllers:
+            target_a = min(controller.evse.fallback_a, controller.delivery.offered_a(now))
+            try:
+                commands += controller.delivery.commands(target_a, 0.0, now, urgent=True)
+                controller.model.draw.offer(controller.delivery.offered_a(now), now)
+            except FAULTS as error:  # its own state may be what failed: the others are cut all the same
+                self._notice(
+                    f"pass {controller.evse.ref}",
+                    f"fallback failed evse={controller.evse.ref} {error!r:.80}",
+                    "",
+                )
+        return commands
+
+    def _plan(self, now: float, *, urgent: bool = False) -> list[SetLimit]:
+        """Share the current anew and send what brings every station there."""
+        self._due = False
+        self._planned_at = now
+        for controller in self._controllers:
+            controller.refresh(self._settings.voltage_v, now)
+            controller.delivery.hold_s = self._dimming.hold_s(controller.evse, now)
+        base = self._metering.base(now)
+        allocations = self._allocations(base, now)
+        ledger = self._ledger(base.believed, self._controllers, now)
+        cuts = self._cuts(allocations, ledger, now)
+        commands: list[SetLimit] = []
+        self._decisions = []  # of a pass that nobody asked about
+        # Who has least rises first, while there is not yet room for all to rise.
+        for controller in sorted(self._controllers, key=lambda c: (c.delivery.offered_a(now), c.evse.ref)):
+            before = controller.delivery.offered_a(now)
+            ref = controller.evse.ref
+            commands += controller.commands_towards(
+                allocations.get(ref),
+                ledger,
+                now,
+                urgent=urgent,
+                cut_a=cuts.get(ref),
+            )
+            self._note_offer(controller, before, now)
+            if decision := controller.take_decision(now):
+                self._decisions.append(decision)
+        return commands
+
+    def _note_offer(self, controller: EvseController, before: float, now: float) -> None:
+        """Tell the meters' checks that the draw of an EVSE may change now."""
+        change = controller.delivery.offered_a(now) - before
+        if abs(change) < 1.0 or not controller.may_draw(now):
+            return
+        drawn = controller.model.draw.drawn
+        offered = controller.delivery.offered_a(now)
+        delta = [0.0, 0.0, 0.0]
+        for phase in controller.evse.phases:
+            delta[phase] = (
+                min(0.0, offered - drawn[phase]) if change < 0 else max(0.0, offered - drawn[phase])
+            )
+        self._metering.add_change(controller.evse, (delta[0], delta[1], delta[2]), now)
+        self._update_credit(controller, now)
+
+    def _cuts(
+        self, allocations: Mapping[EvseRef, Allocation], ledger: Headroom, now: float
+    ) -> dict[EvseRef, float]:
+        """Return the limits (A per phase) of EVSEs that are cut now because their room is needed.
+
+        Where somebody cannot rise by `ASKED_A` or to the minimum, those above their share come down to it.
+        Where a circuit is short of room, to spare writes few are cut, and below their share, rather than many
+        by a little: those whose lease would be renewed soonest first. Renewals level the shares again.
+        """
+        short = self._shortage(ledger)
+        asked = self._asked_room(allocations, ledger, now)
+        cuts: dict[EvseRef, float] = {}
+        if not short and not asked:
+            return cuts
+        above = [
+            controller
+            for ref, allocation in allocations.items()
+            if (controller := self._by_ref[ref]).delivery.offered_a(now) > allocation.limit_a + NOISE_A
+        ]
+        above.sort(
+            key=lambda each: (
+                allocations[each.evse.ref].limit_a > 0,  # stops are decided: others get what they free
+                each.delivery.written_at,
+                each.evse.ref,
+            )
+        )
+        for controller in above:
+            ref, min_a, places = controller.evse.ref, controller.evse.min_a, self._places(controller)
+            offered_a, share_a = controller.delivery.offered_a(now), allocations[ref].limit_a
+            missing_a = max((short[place] for place in places if place in short), default=0.0)
+            if missing_a <= 0 and not any(place in asked for place in places):
+                continue
+            cuts[ref] = share_a
+            if missing_a > 0 and share_a > min_a:
+                deepest_a = max(min_a, share_a - max(DEEP_A, DEEP * share_a))
+                cuts[ref] = max(deepest_a, offered_a - missing_a)
+                if any(place in asked for place in places):
+                    cuts[ref] = min(cuts[ref], share_a)
+            for place in places:
+                if place in short:
+                    short[place] -= offered_a - cuts[ref]
+        return cuts
+
+    def _shortage(self, ledger: Headroom) -> dict[tuple[str, int], float]:
+        """Return the room (A) that is missing on phases of circuits, beyond what the margin carries."""
+        found: dict[tuple[str, int], float] = {}
+        for circuit_id, room in ledger.rooms().items():
+            margin_a = self._metering.margin_a(self._site.circuit_by_id[circuit_id])
+            for phase in range(3):
+                if room[phase] < -MARGIN_USED * margin_a:
+                    found[circuit_id, phase] = -room[phase]
+        return found
+
+    def _asked_room(
+        self, allocations: Mapping[EvseRef, Allocation], ledger: Headroom, now: float
+    ) -> set[tuple[str, int]]:
+        """Return the phases of circuits where somebody cannot rise to its share."""
+        found: set[tuple[str, int]] = set()
+        for ref, allocation in allocations.items():
+            controller = self._by_ref[ref]
+            offered_a = controller.delivery.offered_a(now)
+            rise_a = allocation.limit_a - offered_a
+            asks = rise_a >= ASKED_A or (rise_a > 0 and offered_a < controller.evse.min_a)
+            if asks and rise_a > ledger.room(controller.evse, controller.model.phases) + NOISE_A:
+                found.update(self._places(controller))
+        return found
+
+    def _places(self, controller: EvseController) -> list[tuple[str, int]]:
+        """Return the phases of circuits that an EVSE loads."""
+        return [
+            (circuit.id, phase)
+            for circuit in self._site.path(controller.evse.circuit)
+            for phase in range(3)
+            if controller.model.phases[phase]
+        ]
+
+    def _allocations(self, base: SiteBase, now: float) -> dict[EvseRef, Allocation]:
+        """Return the allocator's answer for all EVSEs with a car that can be commanded and do not rest."""
+        rotation = self._rotation
+        wanting = [each for each in self._controllers if each.model.wants(now)]
+        rotation.set_wanting([each.evse.ref for each in wanting], now)
+        ranks = rotation.ranks(now, {each.evse.ref for each in wanting if each.cannot_wait})
+        troubles = self._metering.troubles_above(now)
         reserved: list[EvseController] = []
         shared: list[EvseController] = []
+        sleeping: list[EvseController] = []
+        idle: list[EvseController] = []
         allocations: dict[EvseRef, Allocation] = {}
         demands = []
-        for outlet in self._outlets:
-            ref, circuit = outlet.evse.ref, outlet.evse.circuit
-            if outlet.delivery.problem(now):
-                reserved.append(outlet)
+        for each in self._controllers:
+            ref, circuit = each.evse.ref, each.evse.circuit
+            if each.delivery.problem(now):
+                reserved.append(each)
                 continue
-            shared.append(outlet)
-            if outlet.model.wants:
-                if turns.resting_s(ref, now) and not outlet.delivery.never_pauses:
-                    why = self._steering.explained(outlet.evse, RESTING)
+            shared.append(each)
+            if not each.model.wants(now):
+                if why := self._dimming.idle(each.evse):
                     allocations[ref] = Allocation(ref, 0.0, why)
-                else:
-                    demands.append(
-                        outlet.demand(
-                            ranks[ref],
-                            troubles[circuit],
-                            metered=metered[circuit],
-                            unbalance_a=self._site.unbalance_a.get(circuit),
-                            dimmed=self._steering.cap(outlet.evse, outlet.phases_to_come, highest_v),
-                        )
+                elif each.evse.fallback_a and not each.delivery.never_pauses:
+                    idle.append(each)
+            elif each.model.asleep(now) and not each.delivery.never_pauses and not each.evse.surplus:
+                sleeping.append(each)
+            elif rotation.resting_s(ref, now) and not each.delivery.never_pauses:
+                allocations[ref] = Allocation(ref, 0.0, self._dimming.explain(each.evse, RESTING))
+            else:
+                demands.append(
+                    each.demand(
+                        ranks[ref],
+                        troubles[circuit],
+                        now,
+                        unbalance_a=self._site.unbalance_a.get(circuit),
+                        dimmed=self._dimming.cap(each.evse, each.phases_to_come),
+                        is_served=rotation.is_served(ref),
                     )
-            elif idle := self._steering.idle(outlet.evse):
-                allocations[ref] = Allocation(ref, 0.0, idle)
-        room = self._ledger(base, reserved, now)
-        for outlet in shared:
-            outlet.book_overdraw(room, now, steered=room.steered() is not None)
+                )
+        room = self._ledger(base.believed, reserved, now, self._others_draw(now))
+        for each in shared:
+            each.book_overdraw(room, now, steered=room.steered() is not None)
         given = self._given(shared, demands, room, base, now)
         for ref, allocation in given.items():
-            turns.served(ref, allocation.limit_a > 0, now)
-        return allocations | self._explained(given)
+            rotation.set_served(ref, allocation.limit_a > 0, now)
+        left = room.copy()
+        for ref, allocation in given.items():
+            left.book(self._by_ref[ref].evse, self._by_ref[ref].model.phases, allocation.limit_a)
+        leftover = self._leftover(sleeping, left, troubles, now)
+        for ref in leftover:
+            rotation.set_served(ref, False, now)
+        allocations |= self._without_fallback(idle, left, now)
+        return allocations | self._explained(given) | leftover
+
+    def _leftover(
+        self,
+        sleeping: Sequence[EvseController],
+        left: Headroom,
+        troubles: Mapping[str, str],
+        now: float,
+    ) -> dict[EvseRef, Allocation]:
+        """Offer cars that take nothing the minimum from what nobody else wants, so that they may wake up.
+
+        A car that did not start at its minimum is offered `START_A`. `left`: what the others' shares leave.
+        """
+        found: dict[EvseRef, Allocation] = {}
+        for each in sorted(
+            sleeping, key=lambda c: (-c.evse.priority, c.delivery.offered_a(now) == 0, c.evse.ref)
+        ):
+            ref, evse = each.evse.ref, each.evse
+            dimmed = self._dimming.cap(evse, each.phases_to_come)
+            caps = [
+                evse.max_a,
+                each.backend_a,
+                dimmed and dimmed[0],
+                troubles[evse.circuit] and evse.fallback_a,
+            ]
+            most_a = min(cap for cap in caps if isinstance(cap, float))
+            wanted_a = evse.min_a if each.model.has_drawn else max(evse.min_a, START_A)
+            free_a = math.floor(min(wanted_a, most_a, left.room(evse, each.model.phases)) * 10 + 1e-6) / 10
+            if free_a < evse.min_a:
+                found[ref] = Allocation(ref, 0.0, ASLEEP)
+                continue
+            left.book(evse, each.model.phases, free_a)
+            found[ref] = Allocation(ref, free_a, LEFTOVER)
+        return found
+
+    def _without_fallback(
+        self, idle: Sequence[EvseController], left: Headroom, now: float
+    ) -> dict[EvseRef, Allocation]:
+        """Limit EVSEs without a car to 0 A where their circuits have no room for their fallback.
+
+        A car that comes takes the fallback in the same second, before anybody can make room for it.
+        """
+        found: dict[EvseRef, Allocation] = {}
+        for each in sorted(idle, key=lambda c: (-c.delivery.offered_a(now), c.evse.ref)):
+            evse = each.evse
+            has_it = each.delivery.offered_a(now) >= evse.fallback_a
+            needed_a = evse.fallback_a if has_it else evse.fallback_a + SETTLED_A
+            if left.room(evse, each.model.phases) >= needed_a:
+                left.book(evse, each.model.phases, evse.fallback_a)
+            else:
+                found[evse.ref] = Allocation(evse.ref, 0.0, NO_FALLBACK)
+        return found
 
     def _given(
         self,
-        outlets: list[EvseController],
+        controllers: list[EvseController],
         demands: list[Demand],
         room: Headroom,
-        base: dict[str, PhaseAmps],
+        base: SiteBase,
         now: float,
     ) -> dict[EvseRef, Allocation]:
-        """Shares for all demands of these outlets: first for those who do not wait for the sun."""
+        """Return shares for all demands of these EVSEs: first for those that do not wait for the sun."""
         sunny = {d.ref: d for d in demands if self._site.evse_by_ref[d.ref].surplus}
         fair = [demand for demand in demands if demand.ref not in sunny]
         given = self._share(fair, room, base, now)
         rooms, joint = room.rooms(), self._joint(base, room)
-        others = [outlet for outlet in outlets if outlet.evse.ref not in sunny]
-        consider(others, fair, given, lambda asking: allocate(self._site, asking, rooms, joint), now)
+        admission = self._admission(room, base)
+        others = [each for each in controllers if each.evse.ref not in sunny]
+        consider(
+            others, fair, given, lambda asking: allocate(self._site, asking, rooms, joint, admission), now
+        )
         return given | self._sunshine(list(sunny.values()), given, room, base, now)
 
     def _share(
-        self, demands: list[Demand], room: Headroom, base: dict[str, PhaseAmps], now: float
+        self, demands: list[Demand], room: Headroom, base: SiteBase, now: float
     ) -> dict[EvseRef, Allocation]:
-        """Shares for all demands. Who cannot pause and gets nothing takes his minimum all the same."""
+        """Return shares for all demands. Who cannot pause and gets nothing takes its minimum all the same."""
         held: dict[EvseRef, Allocation] = {}
         while True:
-            given = allocate(self._site, demands, room.rooms(), self._joint(base, room))
+            given = allocate(
+                self._site, demands, room.rooms(), self._joint(base, room), self._admission(room, base)
+            )
             stuck = [
-                outlet
+                controller
                 for ref, allocation in given.items()
-                if allocation.limit_a == 0 and (outlet := self._by_ref[ref]).delivery.never_pauses
+                if allocation.limit_a == 0 and (controller := self._by_ref[ref]).delivery.never_pauses
             ]
             if not stuck:
                 return given | held
-            for outlet in stuck:
-                outlet.book(room, now)
-                held[outlet.evse.ref] = Allocation(outlet.evse.ref, outlet.evse.min_a, NO_PAUSE)
+            for controller in stuck:
+                controller.book(room, now)
+                ref = controller.evse.ref
+                held[ref] = Allocation(ref, controller.evse.min_a, NO_PAUSE)
             demands = [demand for demand in demands if demand.ref not in held]
 
+    def _admission(self, room: Headroom, base: SiteBase) -> AdmissionRooms:
+        """Return the room for minima: of cars that charge it reaches to the limit itself.
+
+        Another car starts where its minimum fits into the plan now, and into the limit with the highest base
+        load of the last minutes: if that comes again, the margin carries it.
+        """
+        rooms = room.rooms()
+        keep: dict[str, PhaseAmps] = {}
+        start: dict[str, PhaseAmps] = {}
+        for circuit in self._site.circuits:
+            margin_a = self._metering.margin_a(circuit)
+            left, believed = rooms[circuit.id], base.believed[circuit.id]
+            kept, begun = base.keep[circuit.id], base.start[circuit.id]
+            keep[circuit.id] = (
+                left[0] + believed[0] - kept[0] + margin_a,
+                left[1] + believed[1] - kept[1] + margin_a,
+                left[2] + believed[2] - kept[2] + margin_a,
+            )
+            start[circuit.id] = (
+                min(left[0], left[0] + believed[0] - begun[0] + margin_a),
+                min(left[1], left[1] + believed[1] - begun[1] + margin_a),
+                min(left[2], left[2] + believed[2] - begun[2] + margin_a),
+            )
+        return AdmissionRooms(keep, start)
+
     def _explained(self, given: dict[EvseRef, Allocation]) -> dict[EvseRef, Allocation]:
-        """With a limit of a backend on the whole site, "grid L1 full" is not the whole truth."""
+        """Name the backend's limit on the whole site where it is what makes the grid connection full."""
         root = self._site.circuits[0]
         if self._group_a is None or self._group_a >= max(root.limit_a):
             return given
@@ -335,52 +646,65 @@ class SiteControl:
         demands: list[Demand],
         given: Mapping[EvseRef, Allocation],
         room: Headroom,
-        base: dict[str, PhaseAmps],
+        base: SiteBase,
         now: float,
     ) -> dict[EvseRef, Allocation]:
-        """Shares of the feed-in that the others leave."""
+        """Return shares of the feed-in that the others leave."""
         if not demands:
             return {}
         surplus_a = self._metering.surplus_a(now)
         for ref, allocation in given.items():
-            outlet = self._by_ref[ref]
-            room.book(outlet.evse, outlet.model.phases, allocation.limit_a)
-            surplus_a -= allocation.limit_a * sum(outlet.model.phases)
+            controller = self._by_ref[ref]
+            room.book(controller.evse, controller.model.phases, allocation.limit_a)
+            surplus_a -= allocation.limit_a * sum(controller.model.phases)
         rooms, joint = room.rooms(), self._joint(base, room)
-        outlets = [self._by_ref[demand.ref] for demand in demands]
+        controllers = [self._by_ref[demand.ref] for demand in demands]
         consider_alone(
-            outlets, demands, lambda asking: sunlit(self._site, asking, rooms, joint, surplus_a), now
+            controllers, demands, lambda asking: sunlit(self._site, asking, rooms, joint, surplus_a), now
         )
-        held = {outlet.evse.ref for outlet in outlets if outlet.model.switch.narrows}
+        held = {each.evse.ref for each in controllers if each.model.switch.narrows}
         return self._surplus.share(self._site, demands, rooms, joint, surplus_a, now, held)
 
-    def _ledger(self, base: dict[str, PhaseAmps], booked: list[EvseController], now: float) -> Headroom:
-        """What is left of the supply of each circuit when these EVSEs take the most that they may."""
+    def _others_draw(self, now: float) -> float:
+        """Return what EVSEs that the grid operator cannot dim draw of the own generation (A, all phases)."""
+        if not self._dimming.bounds_all:
+            return 0.0
+        return sum(sum(each.credit(now).low) for each in self._controllers if not each.evse.steerable)
+
+    def _ledger(
+        self,
+        base: BaseByCircuit,
+        booked: list[EvseController],
+        now: float,
+        others_a: float | None = None,
+    ) -> Headroom:
+        """Return what is left of each circuit's supply when these EVSEs take the most that they may."""
         supply = {c.id: self._supply(c, base[c.id]) for c in self._site.circuits}
-        grid = self._site.circuits[0]
-        steered = self._steering.steered(self._metering.highest_v(grid), self._metering.surplus_a(now))
-        ledger = Headroom(self._site, supply, self._sums(base), steered)
-        for outlet in booked:
-            outlet.book(ledger, now)
+        others_a = self._others_draw(now) if others_a is None else others_a
+        own_a = max(0.0, self._metering.surplus_a(now) - others_a)
+        ledger = Headroom(self._site, supply, self._sums(base), self._dimming.steered(own_a))
+        for controller in booked:
+            controller.book(ledger, now)
         return ledger
 
-    def _sums(self, base: dict[str, PhaseAmps]) -> dict[str, float]:
-        """The supply of all phases together (A), where power is limited."""
+    def _sums(self, base: BaseByCircuit) -> dict[str, float]:
+        """Return the supply of all phases together (A), where power is limited."""
         return {
             c.id: c.limit_w / self._metering.highest_v(c) - sum(base[c.id]) - 3 * self._metering.margin_a(c)
             for c in self._site.circuits
             if c.limit_w is not None
         }
 
-    def _joint(self, base: dict[str, PhaseAmps], room: Headroom) -> dict[str, JointConstraint]:
-        """What bounds phases together, where something does."""
+    def _joint(self, base: SiteBase, room: Headroom) -> dict[str, JointConstraint]:
+        """Return what bounds phases together, where something does."""
         sums = room.sums()
         steered = {self._site.circuits[0].id: room.steered()}
         return {
             c.id: JointConstraint(
                 sum_a=sums.get(c.id),
                 unbalance_a=c.unbalance_a,
-                base_a=base[c.id],
+                base_a=base.believed[c.id],
+                low_a=base.low[c.id],
                 steered=steered.get(c.id),
             )
             for c in self._site.circuits

@@ -1,4 +1,4 @@
-"""The site as it is wired: circuits from the grid connection down, and the EVSEs that hang from them."""
+"""Wiring of the site: circuits from the grid connection down, and the EVSEs on them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ZERO: PhaseAmps = (0.0, 0.0, 0.0)
 
 
 class Fuse(enum.StrEnum):
-    """What protects a circuit; `PLAIN` is anything that must never carry more than the limit."""
+    """Protection of a circuit; `PLAIN` must never carry more than the limit."""
 
     PLAIN = "plain"
     B = "B"
@@ -26,12 +26,14 @@ class Fuse(enum.StrEnum):
 
 
 class CircuitNode(msgspec.Struct, frozen=True, kw_only=True):
-    """A fuse and what hangs from it. `parent` is None for the grid connection only.
+    """One fuse and its place in the tree. `parent` is None for the grid connection only.
 
     `margin_a` is kept free under the limit of each phase, for what may be switched on beside our EVSEs;
     None: as everywhere on the site. `limit_w` holds for the power of all phases together.
     `unbalance_a` is the most that one phase may carry more than another (A). `base_load_a` is the most that
-    draws on each phase beside our EVSEs and the circuits below, which is counted where no meter shows it.
+    draws on each phase beside our EVSEs and the circuits below, which is counted where no meter shows it;
+    `generation_a` the most that generation feeds in there on each phase, None: there is none.
+    `measures_building`: the circuit's meter shows what flows besides our EVSEs, which are not behind it.
     """
 
     id: str
@@ -42,18 +44,21 @@ class CircuitNode(msgspec.Struct, frozen=True, kw_only=True):
     limit_w: float | None = None
     unbalance_a: float | None = None
     base_load_a: float = 0.0
+    generation_a: float | None = None
+    measures_building: bool = False
     fuse: Fuse = Fuse.PLAIN
 
 
 class EvseNode(msgspec.Struct, frozen=True, kw_only=True):
-    """One EVSE and where it hangs.
+    """One EVSE and the circuit that feeds it.
 
     `phases[k]` is the site's phase (0, 1, 2) that the station's phase k sits on: one entry for a
     one-phase station, three for a three-phase one.
-    Currents in A per phase; `fallback_a` is what the station takes by itself when we are gone.
+    Currents in A per phase; `fallback_a` is what the station takes by itself without us.
     `steerable`: the grid operator may dim it (EnWG section 14a).
     `surplus`: it charges from what the site would feed in, and from nothing else. `phase_switching`: whether
-    it can be told to use one phase instead of three; None: as its station says.
+    it can be told to use one phase instead of three; None: as its station says. `reports_on_grid`: its
+    station reports currents on the phases of the site, not on its own.
     """
 
     ref: EvseRef
@@ -66,27 +71,28 @@ class EvseNode(msgspec.Struct, frozen=True, kw_only=True):
     surplus: bool = False
     steerable: bool = False
     phase_switching: bool | None = None
+    reports_on_grid: bool = False
 
 
 class SiteTree(msgspec.Struct, frozen=True, dict=True):
-    """The whole tree. `circuits` stand parents first."""
+    """Whole tree. `circuits` are ordered parents first."""
 
     circuits: tuple[CircuitNode, ...]
     evses: tuple[EvseNode, ...]
 
     @cached_property
     def circuit_by_id(self) -> Mapping[str, CircuitNode]:
-        """Each circuit by its id."""
+        """Return each circuit by its id."""
         return {circuit.id: circuit for circuit in self.circuits}
 
     @cached_property
     def evse_by_ref(self) -> Mapping[EvseRef, EvseNode]:
-        """Each EVSE by its reference."""
+        """Return each EVSE by its reference."""
         return {evse.ref: evse for evse in self.evses}
 
     @cached_property
     def below(self) -> Mapping[str, tuple[EvseNode, ...]]:
-        """The EVSEs below each circuit, at any depth."""
+        """Return the EVSEs below each circuit, at any depth."""
         found: dict[str, list[EvseNode]] = {circuit.id: [] for circuit in self.circuits}
         for evse in self.evses:
             for circuit in self.path(evse.circuit):
@@ -95,7 +101,7 @@ class SiteTree(msgspec.Struct, frozen=True, dict=True):
 
     @cached_property
     def unbalance_a(self) -> Mapping[str, float]:
-        """The least unbalance (A) that each circuit or one above it allows, where one limits it."""
+        """Return the least unbalance (A) that each circuit or one above it allows, where limited."""
         found: dict[str, float] = {}
         for circuit in self.circuits:
             for each in (circuit.unbalance_a, found.get(circuit.parent or "")):
@@ -104,7 +110,7 @@ class SiteTree(msgspec.Struct, frozen=True, dict=True):
         return found
 
     def path(self, circuit_id: str) -> Iterator[CircuitNode]:
-        """The circuit and all above it, up to the grid connection."""
+        """Yield the circuit and all above it, up to the grid connection."""
         current: str | None = circuit_id
         while current is not None:
             circuit = self.circuit_by_id[current]

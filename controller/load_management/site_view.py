@@ -1,4 +1,4 @@
-"""The site at one moment, for people: the terminal's table, the log, the page. Currents in A."""
+"""State of the site at one moment, for people. Currents in A."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from drivers.reading import Quality
 class CircuitView(msgspec.Struct, frozen=True, kw_only=True):
     """One circuit, per phase.
 
-    `measured_a` is its meter's last word, None without one. `base_a` is what draws beside our EVSEs,
-    as far as we know; `booked_a` what our EVSEs may be drawing now. `meter_problem`: what is wrong with its
-    meter, or what its good readings lack, in a sentence; `meter_cause` the same as a label.
+    `measured_a` is its meter's last reading, None without one; `meter_problem` says what is wrong with the
+    meter, or what its good readings lack, `meter_cause` the same as a label. `base_a` is what draws beside
+    our EVSEs, as far as it is known; `booked_a` what our EVSEs may be drawing now. `over_limit_s`: for how
+    long it has been above its limit (s), `overloads`: how often it was for longer than some seconds.
+    `jump_a`: how far the building's load jumped so far (A), which `margin_a` has to absorb.
     """
 
     id: str
@@ -27,13 +29,18 @@ class CircuitView(msgspec.Struct, frozen=True, kw_only=True):
     meter_quality: Quality | None
     meter_problem: str = ""
     meter_cause: Cause = Cause.NONE
+    over_limit_s: float = 0.0
+    overloads: int = 0
+    margin_a: float = 0.0
+    jump_a: float = 0.0
 
 
 class EvseView(msgspec.Struct, frozen=True, kw_only=True):
-    """One EVSE: what it was offered (A per phase), what it draws on the site's phases, and why not more.
+    """State of one EVSE: its offer (A per phase), its draw on the site's phases, and the reason.
 
-    `handshake_quirks`: what its station has shown of itself. `single_phase`: it was told to use one phase.
-    `draw_unknown`: it may draw, and has not told how much, or not for too long.
+    `habits`: what its station has shown of itself. `single_phase`: it was told to use one phase.
+    `draw_unknown`: it may draw, and has not reported how much, or not for too long. `reports_every_s`: time
+    between its reports (s), 0 before the second one.
     """
 
     ref: EvseRef
@@ -45,10 +52,11 @@ class EvseView(msgspec.Struct, frozen=True, kw_only=True):
     habits: ResponseHabits = ResponseHabits()
     single_phase: bool = False
     draw_unknown: bool = False
+    reports_every_s: float = 0.0
 
 
 class SiteView(msgspec.Struct, frozen=True, kw_only=True):
-    """All circuits, parents first, and all EVSEs, in the order of the configuration."""
+    """State of all circuits, parents first, and all EVSEs, in the order of the configuration."""
 
     circuits: tuple[CircuitView, ...]
     evses: tuple[EvseView, ...]

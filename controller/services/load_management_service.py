@@ -87,7 +87,7 @@ class LoadManagementService:
             EvseRef(each.station, each.evse): each for each in store.load(LimitStored)
         }
         wall, now = datetime.now(UTC), trio.current_time()
-        self._control.recall({ref: delivery_memory(each, wall, now) for ref, each in self._stored.items()})
+        self._control.restore({ref: delivery_memory(each, wall, now) for ref, each in self._stored.items()})
         for ref in self._stored:
             self._discovery.mark_cleared(ref.station)
         self._clocks = {station.id: StationClock() for station in config.station}
@@ -123,15 +123,17 @@ class LoadManagementService:
         if isinstance(event, SiteDimmed):
             self._dim(event)
         limits = self._control.handle(event, trio.current_time())
-        for told in self._control.news():
-            log.info("%s", told)
+        for decision in self._control.take_decisions():
+            log.info("%s", decision)
+        for notice in self._control.take_notices():
+            log.log(logging.WARNING if notice.warning else logging.INFO, "%s", notice.text)
         concerned = {limit.ref for limit in limits}
         if isinstance(event, LimitAnswered) and (ref := self._asked.pop(event.token, None)):
             concerned.add(ref)
-        concerned |= self._control.to_remember()
+        concerned |= self._control.unsaved_evses()
         if concerned:
             now, wall = trio.current_time(), datetime.now(UTC)
-            memories = self._control.memories(concerned, now)
+            memories = self._control.delivery_records(concerned, now)
             records = [limit_record(ref, memory, wall, now) for ref, memory in memories.items()]
             self._outgoing.append((records, list(limits)))
             self._outgoing_added.set()

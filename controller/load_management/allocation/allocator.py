@@ -31,6 +31,7 @@ import msgspec
 
 from controller.load_management.allocation.constraints import (
     TENTHS,
+    AdmissionRooms,
     Constraints,
     JointConstraint,
     PhaseFlags,
@@ -53,6 +54,8 @@ class Demand(msgspec.Struct, frozen=True, kw_only=True):
     `cap` says so in words. HIGHER `priority` is more important. Among equals the LOWER `rank` gets
     its minimum first when there is not room for all of them. `needs_a` is what it must have on average
     (0: nothing special), and `why` says so: inside its priority all needs come before anybody's wishes.
+    `is_served`: it charges, so its minimum is kept where another one would not start. `help_a`: the least
+    that it draws, which is what it can help other phases with; None: all of its share.
     """
 
     ref: EvseRef
@@ -64,6 +67,8 @@ class Demand(msgspec.Struct, frozen=True, kw_only=True):
     needs_a: float = 0.0
     why: str = ""
     cap: str = "all it can take"
+    is_served: bool = False
+    help_a: float | None = None
 
 
 class Allocation(msgspec.Struct, frozen=True):
@@ -79,22 +84,24 @@ def allocate(
     demands: Sequence[Demand],
     capacity: Mapping[str, PhaseAmps],
     joint: Mapping[str, JointConstraint] = NO_JOINT,
+    admission: AdmissionRooms | None = None,
 ) -> dict[EvseRef, Allocation]:
     """Share the capacity among the demands.
 
     `capacity` is, for every circuit of the site, the A per phase that the EVSEs below it may take
     together; zero or less means nothing. `joint` holds what else bounds a circuit, if anything does:
-    power, unbalance. Each EVSE may appear once in `demands`.
+    power, unbalance. `admission`: the room for minima where it is another than `capacity`. Each EVSE may
+    appear once in `demands`.
 
     Raises KeyError for an EVSE or a circuit that the site or `capacity` does not have.
     """
     ordered = sorted(demands, key=lambda demand: (-demand.priority, demand.rank, demand.ref))
     leads = PhaseLeads(site, joint)
-    conductors = Constraints(site, capacity, joint, leads.rooms)
+    conductors = Constraints(site, capacity, joint, leads.rooms, admission)
     claims = [_claim(site, demand, conductors) for demand in ordered]
     for _ in range(ROUNDS):
         _share(ordered, claims, conductors)
-        if not leads.rooms or not leads.tighten(conductors.shared(claims)):
+        if not leads.rooms or not _tighten(leads, conductors, claims):
             break
         _begin_anew(claims, conductors, leads)
     else:
@@ -105,6 +112,10 @@ def allocate(
         demand.ref: Allocation(demand.ref, claim.share / TENTHS, _reason(demand, claim, conductors))
         for demand, claim in zip(ordered, claims, strict=True)
     }
+
+
+def _tighten(leads: PhaseLeads, conductors: Constraints, claims: Sequence[Claim]) -> bool:
+    return leads.tighten(conductors.shared(claims), conductors.shared(claims, helping=True))
 
 
 def _begin_anew(claims: Sequence[Claim], conductors: Constraints, leads: PhaseLeads) -> None:
@@ -127,22 +138,38 @@ def _share(ordered: Sequence[Demand], claims: Sequence[Claim], conductors: Const
 def _claim(site: SiteTree, demand: Demand, conductors: Constraints) -> Claim:
     evse = site.evse_by_ref[demand.ref]
     group = conductors.group(evse.circuit, demand.phases, steerable=evse.steerable)
-    return Claim(group, tenths_up(demand.min_a), tenths_down(demand.max_a), tenths_up(demand.needs_a))
+    return Claim(
+        group,
+        tenths_up(demand.min_a),
+        tenths_down(demand.max_a),
+        tenths_up(demand.needs_a),
+        is_served=demand.is_served,
+        drawn=None if demand.help_a is None else tenths_down(demand.help_a),
+    )
 
 
 def _admit(claims: Sequence[Claim], conductors: Constraints) -> None:
-    """Give minima in the order of the claims, each where it fits on all of its conductors."""
+    """Give minima in the order of the claims, each where it fits on all of its conductors.
+
+    Who charges fits into the room to keep, who would begin into the room to start; both count all minima
+    given before. What is left to rise in is the room of the plan, which kept minima may exceed.
+    """
     conductors.forget_the_roomy(claims)
+    keep, start = list(conductors.keep_room), list(conductors.start_room)
     room = conductors.room
     for claim in claims:
         minimum, loads = claim.minimum, claim.group.loads
+        free = keep if claim.is_served else start
         for conductor, times in loads:
-            if room[conductor] < times * minimum:
+            if free[conductor] < times * minimum:
                 claim.bound_by = conductor
                 break
         else:
             for conductor, times in loads:
-                room[conductor] -= times * minimum
+                taken = times * minimum
+                room[conductor] -= taken
+                keep[conductor] -= taken
+                start[conductor] -= taken
             claim.admitted = True
             claim.share = minimum
 

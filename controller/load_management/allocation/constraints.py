@@ -47,17 +47,29 @@ class DimmedGroup(msgspec.Struct, frozen=True):
 class JointConstraint(msgspec.Struct, frozen=True, kw_only=True):
     """What bounds the phases of a circuit together, in A.
 
-    `sum_a`: what the EVSEs below may take, all phases added up; `sum_name` says in words that they take
-    it. `unbalance_a`: the most that a phase
-    may carry more than another, with `base_a` besides the EVSEs on each. `steered`: what bounds those of
-    them that are steerable.
+    `sum_a`: room of the EVSEs below, all phases added up; `sum_name` says in words that it is used up.
+    `unbalance_a`: the most that a phase may carry more than another, with at most `base_a` besides the EVSEs
+    on each and at least `low_a` (None: the same; feed-in is negative). `steered`: what bounds those of them
+    that are steerable.
     """
 
     sum_a: float | None = None
     sum_name: str = "full (W)"
     unbalance_a: float | None = None
     base_a: PhaseAmps = ZERO
+    low_a: PhaseAmps | None = None
     steered: DimmedGroup | None = None
+
+
+class AdmissionRooms(msgspec.Struct, frozen=True):
+    """Room for minima alone, in A per phase of each circuit.
+
+    `keep`: of EVSEs that charge, `start`: of EVSEs that would begin. A minimum is kept in room that nobody
+    is raised into, and started only into room that has been free for minutes.
+    """
+
+    keep: Mapping[str, PhaseAmps]
+    start: Mapping[str, PhaseAmps]
 
 
 class Constraints:
@@ -72,6 +84,7 @@ class Constraints:
         capacity: Mapping[str, PhaseAmps],
         joint: Mapping[str, JointConstraint],
         leads: Mapping[str, Sequence[int]],
+        admission: AdmissionRooms | None = None,
     ) -> None:
         self._site = site
         self.room: list[int] = []
@@ -95,21 +108,32 @@ class Constraints:
             for phase, amps in enumerate(capacity[each.id]):
                 self._row(f"{each.id} L{phase + 1} full", tenths_down(amps))
         self._roomy = tuple(self.room)
+        self.keep_room = self._admission_room(admission.keep if admission else None)
+        self.start_room = self._admission_room(admission.start if admission else None)
         self._groups: dict[Place, ClaimGroup] = {}
+
+    def _admission_room(self, capacity: Mapping[str, PhaseAmps] | None) -> list[int]:
+        """Return the room of every row for minima: another one on the circuits' phases, else as ever."""
+        room = list(self.room)
+        for circuit, amps in (capacity or {}).items():
+            first = self._first_of[circuit]
+            room[first : first + 3] = [tenths_down(a) for a in amps]
+        return room
 
     def clear(self, leads: Mapping[str, Sequence[int]]) -> None:
         """Nothing is taken yet, and these are the rooms of the leads."""
         self.room = list(self._roomy)
         for circuit, rooms in leads.items():
             first = self._leads_of[circuit]
-            self.room[first : first + len(PAIRS)] = rooms
+            for room in (self.room, self.keep_room, self.start_room):
+                room[first : first + len(PAIRS)] = rooms
 
-    def shared(self, claims: Iterable[Claim]) -> dict[tuple[str, PhaseFlags], int]:
-        """What was shared (tenths), by home circuit and phases."""
+    def shared(self, claims: Iterable[Claim], *, helping: bool = False) -> dict[tuple[str, PhaseFlags], int]:
+        """Return what was shared (tenths), by home circuit and phases; `helping`: what of it is drawn."""
         for group in self._groups.values():
             group.shared = 0
         for claim in claims:
-            claim.group.shared += claim.share
+            claim.group.shared += min(claim.share, claim.drawn) if helping else claim.share
         shared: dict[tuple[str, PhaseFlags], int] = {}
         for (circuit, phases, _), group in self._groups.items():
             shared[circuit, phases] = shared.get((circuit, phases), 0) + group.shared
@@ -167,7 +191,8 @@ class Constraints:
         for group in self._groups.values():
             for row, times in group.all_loads:
                 wanted[row] += times * group.wanted
-        tight = [most > room for most, room in zip(wanted, self.room, strict=True)]
+        rooms = zip(self.room, self.keep_room, self.start_room, strict=True)
+        tight = [most > min(room) for most, room in zip(wanted, rooms, strict=True)]
         for group in self._groups.values():
             group.loads = [load for load in group.all_loads if tight[load[0]]]
 

@@ -1,4 +1,4 @@
-"""Bookkeeping of room: what is left on each circuit while EVSEs are booked one by one."""
+"""Room on each circuit, while EVSEs are booked one by one."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from controller.load_management.site_tree import EvseNode, PhaseAmps, SiteTree
 
 
 class Headroom:
-    """The room on every circuit, in A: on each phase, and on all together; it may go below zero.
+    """Room on every circuit, in A: on each phase, and on all together; it may go below zero.
 
     `room` is per phase; `sums` holds the room of all phases added up, for the circuits that limit it;
-    `steered` that of the steerable EVSEs, where somebody limits them.
+    `steered` that of the steerable EVSEs, where the grid operator limits them.
     """
 
     def __init__(
@@ -25,6 +25,7 @@ class Headroom:
         sums: Mapping[str, float] | None = None,
         steered: DimmedGroup | None = None,
     ) -> None:
+        self._site = site
         self._steered = steered
         self._steered_room = [] if steered is None else [[*steered.phases_a, steered.sum_a]]
         self._sums = sums or {}
@@ -33,6 +34,10 @@ class Headroom:
         for circuit in site.circuits:
             above = self._paths[circuit.parent] if circuit.parent is not None else []
             self._paths[circuit.id] = [self._room[circuit.id], *above]
+
+    def copy(self) -> Headroom:
+        """Return another ledger with the same room."""
+        return Headroom(self._site, self.rooms(), self.sums(), self.steered())
 
     def book(self, evse: EvseNode, phases: PhaseFlags, amps: float) -> None:
         """Take `amps` on the given site phases from every circuit above the EVSE; negative gives back."""
@@ -43,7 +48,7 @@ class Headroom:
                     room[3] -= amps
 
     def room(self, evse: EvseNode, phases: PhaseFlags) -> float:
-        """The A per phase that the EVSE could take more: the least over its phases and circuits."""
+        """Return the A per phase that the EVSE could take more: the least over its phases and circuits."""
         used = [phase for phase in range(3) if phases[phase]]
         return min(min(room[3] / len(used), *(room[p] for p in used)) for room in self._rooms_of(evse))
 
@@ -52,16 +57,16 @@ class Headroom:
         return [*rooms, *self._steered_room] if evse.steerable and self._steered_room else rooms
 
     def steered(self) -> DimmedGroup | None:
-        """What is left for the steerable EVSEs, where somebody limits them."""
+        """Return what is left for the steerable EVSEs, where the grid operator limits them."""
         if self._steered is None:
             return None
         first, second, third, together = self._steered_room[0]
         return replace(self._steered, phases_a=(first, second, third), sum_a=together)
 
     def rooms(self) -> dict[str, PhaseAmps]:
-        """What is left on each phase, per circuit."""
+        """Return what is left on each phase, per circuit."""
         return {circuit: (room[0], room[1], room[2]) for circuit, room in self._room.items()}
 
     def sums(self) -> dict[str, float]:
-        """What is left on all phases together, for the circuits that limit it."""
+        """Return what is left on all phases together, for the circuits that limit it."""
         return {circuit: self._room[circuit][3] for circuit in self._sums}

@@ -31,7 +31,7 @@ def consider(
     """
     asking = {demand.ref: demand for demand in demands}
     able = [o for o in outlets if o.evse.ref in asking and o.model.switch.may_change(now)]
-    narrow = [o for o in able if _unserved(o, given) and not o.model.switch.single]
+    narrow = [o for o in able if _unserved(o, given, now) and not o.model.switch.single]
     widen = [o for o in able if o.model.switch.single]
     wanted = _narrowing(narrow, asking, share) | _widening(widen, asking, given, share)
     for outlet in outlets:
@@ -46,8 +46,8 @@ def consider_alone(
     consider(outlets, demands, share(list(demands)) if able else {}, share, now)
 
 
-def _unserved(outlet: EvseController, given: Shares) -> bool:
-    return given[outlet.evse.ref].limit_a == 0 and outlet.model.may_use_one_phase
+def _unserved(outlet: EvseController, given: Shares, now: float) -> bool:
+    return given[outlet.evse.ref].limit_a == 0 and outlet.model.may_use_one_phase(now)
 
 
 def _narrowing(
@@ -55,7 +55,9 @@ def _narrowing(
 ) -> set[EvseRef]:
     if not outlets:
         return set()
-    changed = {o.evse.ref: structs.replace(asking[o.evse.ref], phases=o.one_phase) for o in outlets}
+    changed = {
+        o.evse.ref: structs.replace(asking[o.evse.ref], phases=o.one_phase, is_served=False) for o in outlets
+    }
     trial = share([changed.get(ref, demand) for ref, demand in asking.items()])
     return {ref for ref in changed if trial[ref].limit_a > 0}
 
@@ -65,7 +67,10 @@ def _widening(
 ) -> set[EvseRef]:
     changed = {
         o.evse.ref: structs.replace(
-            asking[o.evse.ref], phases=o.all_phases, min_a=asking[o.evse.ref].min_a + RETURN_A
+            asking[o.evse.ref],
+            phases=o.all_phases,
+            min_a=asking[o.evse.ref].min_a + RETURN_A,
+            is_served=False,
         )
         for o in outlets
     }

@@ -1,30 +1,30 @@
-"""Whose turn it is while not everybody can have the minimum.
+"""Order of service while not all cars can have the minimum.
 
 The order in which minima are given:
 
-1. newcomers, the first plugged in first: a car that was just connected shall be seen to charge;
-2. those whose turn runs, the latest begun first: if the room shrinks, who has had the most yields;
-3. those who wait, the longest waiting first;
-4. those whose turn is over, the latest begun first. They yield to 3 and keep on if nobody waits;
-5. those whose car sleeps: they keep what nobody else wants.
+1. cars that need their minimum without a break to leave in time;
+2. cars whose turn runs, the latest begun first: if the room shrinks, the one that has had the most yields;
+3. cars that were just connected, the first plugged in first;
+4. cars that wait, the longest waiting first;
+5. cars whose turn is over, the latest begun first. They yield to 3 and 4, and continue if nobody waits.
 
-Who lost his minimum rests for `REST_S`: a room that comes and goes shall not switch a car on and off.
+A car that lost its minimum rests for `REST_S`: room that comes and goes must not switch it on and off.
 """
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+from collections.abc import Collection, Iterable
 
 from controller.model.observations import EvseRef
 
 NEWCOMER_S = 180.0
-"""How long a car that was just connected goes before the others."""
+"""How long a car that was just connected goes before those that wait."""
 REST_S = 60.0
-"""How long a car that was put out stays out."""
+"""How long a car that was stopped stays stopped at least."""
 
 
 class _Turn:
-    """One EVSE with a car: since when it is here, and since when it has, or waits for, its minimum."""
+    """Turn of one EVSE with a car: since when it is here, and since when it charges or waits."""
 
     __slots__ = ("came_at", "resting_until", "served", "since")
 
@@ -36,30 +36,33 @@ class _Turn:
 
 
 class Rotation:
-    """Keeps the turns of all EVSEs that want current."""
+    """Turns of all EVSEs that want current."""
 
     def __init__(self, rotation_s: float) -> None:
         self._rotation_s = rotation_s
         self._turns: dict[EvseRef, _Turn] = {}
 
-    def wanting(self, refs: Iterable[EvseRef], now: float) -> None:
-        """These EVSEs have cars that want current now, and no others."""
+    def set_wanting(self, refs: Iterable[EvseRef], now: float) -> None:
+        """Take these EVSEs, and no others, to have cars that want current now."""
         self._turns = {ref: self._turns.get(ref) or _Turn(now) for ref in refs}
 
     def resting_s(self, ref: EvseRef, now: float) -> float:
-        """How long the EVSE still stays out; 0 if it may be served."""
+        """Return how long the EVSE still stays stopped (s); 0 if it may be served."""
         return max(0.0, self._turns[ref].resting_until - now)
 
-    def ranks(self, now: float, asleep: Container[EvseRef] = ()) -> dict[EvseRef, float]:
-        """Each wanting EVSE's place, the lower the earlier; those `asleep` come last."""
+    def is_served(self, ref: EvseRef) -> bool:
+        """Return True if the EVSE had its minimum at the last pass."""
+        return self._turns[ref].served
+
+    def ranks(self, now: float, first: Collection[EvseRef] = ()) -> dict[EvseRef, float]:
+        """Return each wanting EVSE's place, the lower the earlier; those in `first` come before all."""
         keys = {
-            ref: (*((5, turn.since) if ref in asleep else self._place(turn, now)), ref)
-            for ref, turn in self._turns.items()
+            ref: (0 if ref in first else 1, *self._place(turn, now), ref) for ref, turn in self._turns.items()
         }
         return {ref: float(place) for place, ref in enumerate(sorted(keys, key=keys.__getitem__))}
 
-    def served(self, ref: EvseRef, is_served: bool, now: float) -> None:
-        """Whether the EVSE has its minimum from now on."""
+    def set_served(self, ref: EvseRef, is_served: bool, now: float) -> None:
+        """Note whether the EVSE has its minimum from now on."""
         turn = self._turns[ref]
         if is_served is turn.served:
             return
@@ -69,8 +72,8 @@ class Rotation:
             turn.resting_until = now + REST_S
 
     def _place(self, turn: _Turn, now: float) -> tuple[int, float]:
+        if turn.served:
+            return (1 if now - turn.since < self._rotation_s else 4), -turn.since
         if now - turn.came_at < NEWCOMER_S:
-            return 1, turn.came_at
-        if not turn.served:
-            return 3, turn.since
-        return (2 if now - turn.since < self._rotation_s else 4), -turn.since
+            return 2, turn.came_at
+        return 3, turn.since

@@ -1,12 +1,13 @@
-"""Charging from what the site would feed into the grid, and from nothing else.
+"""Shares of what the site would feed into the grid, for EVSEs that charge from nothing else.
 
 The surplus is what the grid connection's meter would show as feed-in without our EVSEs, less what those
-that do not wait for the sun were given. It is shared by the same allocator, as one more bound on all
+that do not wait for it were given. It is shared by the same allocator, as one more bound on all
 phases of the grid connection together: that is how it is metered and paid.
 
-A cloud does not switch a car off, nor a gap in the clouds switch it on again: who began keeps his minimum
-for `DWELL_S`, from the grid if need be, and who stopped stays out as long. So does, while he makes up his
-mind, whoever could go on with one phase.
+A cloud or a kettle does not switch a car off, nor a gap in the clouds switch it on again: an EVSE that
+charges keeps its minimum, from the grid if need be, until the surplus has been too small for `DWELL_S`
+without a break, and one that stopped waits as long. So does one that could continue with one phase, until
+that is decided.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ from controller.load_management.site_tree import PhaseAmps, SiteTree
 from controller.model.observations import EvseRef
 
 DWELL_S = 300.0
-"""The least time on, and the least time off."""
+"""Longest time without enough surplus that is bridged, and shortest time off (s)."""
 NO_SUN = "exports no more"
-CLOUDED = f"charges from the sun alone, which was gone: waits {DWELL_S:g} s at least"
+NO_SURPLUS = f"charges from the surplus alone, which was gone: waits {DWELL_S:g} s at least"
 
 
 def sunlit(
@@ -33,7 +34,7 @@ def sunlit(
     joint: Mapping[str, JointConstraint],
     sum_a: float,
 ) -> dict[EvseRef, Allocation]:
-    """Shares of `sum_a` (A, all phases added up), whoever began, in the room that the other bounds leave."""
+    """Return shares of `sum_a` (A, all phases added up), in the room that the other bounds leave."""
     root = site.circuits[0].id
     bound = joint.get(root, JointConstraint())
     if bound.sum_a is None or sum_a < bound.sum_a:
@@ -42,7 +43,7 @@ def sunlit(
 
 
 class Surplus:
-    """Shares the surplus, and remembers since when each EVSE has had a part of it, or none."""
+    """Shares the surplus; remembers since when each EVSE charges, waits, or charges without enough of it."""
 
     def __init__(self) -> None:
         self._served: dict[EvseRef, tuple[bool, float]] = {}
@@ -57,24 +58,31 @@ class Surplus:
         now: float,
         held: Collection[EvseRef] = (),
     ) -> dict[EvseRef, Allocation]:
-        """Shares of `surplus_a` (A, all phases added up), in the room that `capacity` and `joint` leave.
+        """Return shares of `surplus_a` (A, all phases added up), in the room of `capacity` and `joint`.
 
-        `held`: who is to go on with another number of phases soon, if he charges.
+        `held`: EVSEs that will continue with another number of phases soon, if they charge.
         """
         self._served = {d.ref: self._served.get(d.ref, (False, now - DWELL_S)) for d in demands}
-        began = [
-            d for d in demands if self._dwells(d.ref, True, now) or (d.ref in held and self._served[d.ref][0])
-        ]
         waits = {d.ref for d in demands if self._dwells(d.ref, False, now)}
-        promised_a = sum(d.min_a * sum(d.phases) for d in began)
+        ready = [d for d in demands if d.ref not in waits]
+        # What the surplus alone would give renews the dwell; who charges within it keeps the minimum.
+        began = [d for d in ready if self._keeps(d.ref, d.ref in held, now)]
         first = {d.ref for d in began}
-        ready = [
-            structs.replace(d, rank=-1.0) if d.ref in first else d for d in demands if d.ref not in waits
-        ]
-        given = sunlit(site, ready, capacity, joint, max(surplus_a, promised_a))
+        ordered = [structs.replace(d, rank=-1.0) if d.ref in first else d for d in ready]
+        by_surplus = sunlit(site, ordered, capacity, joint, surplus_a)
+        for ref, allocation in by_surplus.items():
+            if allocation.limit_a > 0 and self._served[ref][0]:
+                self._served[ref] = (True, now)
+        promised_a = sum(d.min_a * sum(d.phases) for d in began)
+        given = by_surplus
+        if promised_a > surplus_a:
+            given = sunlit(site, ordered, capacity, joint, promised_a)
         for ref, allocation in given.items():
             self._note(ref, allocation.limit_a > 0, now)
-        return given | {ref: Allocation(ref, 0.0, CLOUDED) for ref in waits}
+        return given | {ref: Allocation(ref, 0.0, NO_SURPLUS) for ref in waits}
+
+    def _keeps(self, ref: EvseRef, is_held: bool, now: float) -> bool:
+        return self._dwells(ref, True, now) or (is_held and self._served[ref][0])
 
     def _dwells(self, ref: EvseRef, served: bool, now: float) -> bool:
         is_served, since = self._served[ref]

@@ -43,10 +43,21 @@ class Claim:
     conductor that kept it from more; None where its own maximum did.
     """
 
-    __slots__ = ("admitted", "bound_by", "group", "maximum", "minimum", "need", "share")
+    __slots__ = ("admitted", "bound_by", "drawn", "group", "is_served", "maximum", "minimum", "need", "share")
 
-    def __init__(self, group: ClaimGroup, minimum: int, maximum: int, need: int = 0) -> None:
+    def __init__(
+        self,
+        group: ClaimGroup,
+        minimum: int,
+        maximum: int,
+        need: int = 0,
+        *,
+        is_served: bool = False,
+        drawn: int | None = None,
+    ) -> None:
         self.group = group
+        self.drawn = maximum if drawn is None else drawn
+        self.is_served = is_served
         self.minimum = minimum
         self.maximum = maximum
         self.need = max(minimum, min(need, maximum))
@@ -79,7 +90,8 @@ def fill(claims: Sequence[Claim], room: list[int]) -> None:
 def _raise(claims: Sequence[Claim], tops: Sequence[int], room: list[int]) -> None:
     """Raise the claims from their shares, max-min fairly; take what they get from `room`.
 
-    `room` is per conductor what all shares leave, and never negative on a loaded conductor.
+    `room` is per conductor what all shares leave. It is negative where minima were kept that the margin has
+    to carry: nobody rises there.
     """
     groups = dict.fromkeys(claim.group for claim in claims)
     for group in groups:
@@ -135,7 +147,7 @@ class _Sweep:
             speed = self._speed[conductor]
             if speed == 0:
                 continue
-            true_end = self._at[conductor] + self._room[conductor] // speed
+            true_end = self._at[conductor] + max(0, self._room[conductor]) // speed
             if true_end > end:
                 heappush(ends, (true_end, conductor))
             else:
@@ -161,4 +173,4 @@ class _Sweep:
             at[conductor] = level
             speeds[conductor] = speed + change
             if change > 0:
-                heappush(self._ends, (level + room[conductor] // (speed + change), conductor))
+                heappush(self._ends, (level + max(0, room[conductor]) // (speed + change), conductor))

@@ -1,14 +1,16 @@
-"""What one EVSE draws at this moment, as an interval: reports are late, offers change in between.
+"""Draw of one EVSE at this moment, as an interval: reports are late, and offers change between them.
 
 A report is *settled* if it came after the station had `reaction_s` to follow its last offer. Then the
 draw is known. Between a change and the next settled report the EVSE is *in transition*: it draws at
 least the smaller of its last report and the new offer, at most the highest offer since that report.
-No transition lasts longer than the EVSE's reports should take; an EVSE that has not reported by then
-is *blind*: nothing is credited to it, all that it draws counts as base load, until it reports again.
+
+A report that is *overdue* says nothing about the least draw any more, but the offer still bounds the
+draw from above. An EVSE that never reports is therefore one that draws between 0 and its offer.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import msgspec
@@ -21,14 +23,23 @@ from drivers.reading import PerPhase
 TRANSITION_S = 30.0
 """How long a transition may last if the EVSE reports often."""
 PATIENCE = 1.5
-"""Report intervals that are waited for the next report of an EVSE that reports seldom."""
+"""Report intervals that may pass before the next report is overdue."""
 LONGEST_TRANSITION_S = 150.0
+EPISODE_S = 60.0
+"""An EVSE without reports whose offer fell within this time has had its chance to reduce."""
+CREEP_A = 0.3
+"""Least excess over a settled offer that counts when two reports in a row show it."""
+BEFORE_STATE_S = 5.0
+"""How long current may flow before the state `Charging` is reported."""
+IMPOSSIBLE = 1.25
+IMPOSSIBLE_A = 5.0
+"""A report above this multiple of the EVSE's maximum, and by so much, cannot be true of its wiring."""
 
 
 class OfferCredit(msgspec.Struct, frozen=True):
-    """What an EVSE draws on the site's phases, in A: from `low` to `high`.
+    """Draw of one EVSE on the site's phases, in A: from `low` to `high`.
 
-    `unreacted` is the least that it draws if it has not yet followed a cut that is on its way to it.
+    `unreacted`: the least that it draws if it has not yet followed a cut that is on its way to it.
     """
 
     low: PhaseAmps
@@ -40,7 +51,7 @@ NOTHING = OfferCredit(ZERO, ZERO, ZERO)
 
 
 def on_site_phases(evse: EvseNode, amps: Sequence[float]) -> PhaseAmps:
-    """A station's A per phase on the phases of the site that it is wired to."""
+    """Map a station's A per phase to the phases of the site that it is wired to."""
     site = [0.0, 0.0, 0.0]
     for phase, value in zip(evse.phases, amps, strict=True):
         site[phase] += value
@@ -48,27 +59,40 @@ def on_site_phases(evse: EvseNode, amps: Sequence[float]) -> PhaseAmps:
 
 
 def on_wired_phases(evse: EvseNode, report: PerPhase) -> tuple[float | None, ...]:
-    """A report's values for the phases that the station has; a one-phase station may use any column."""
+    """Map a report to the phases that the station has; a one-phase station may use any column.
+
+    Stations whose `reports_on_grid` is set report on the phases of the site, not on their own.
+    """
     if len(evse.phases) == 1:
         told = [amps for amps in report if amps is not None]
         return (max(told) if told else None,)
+    if evse.reports_on_grid:
+        return tuple(report[phase] for phase in evse.phases)
     return report[: len(evse.phases)]
 
 
+def is_possible(evse: EvseNode, report: PerPhase) -> bool:
+    """Check that a report is finite, not negative and not far above the EVSE's maximum."""
+    highest_a = max(IMPOSSIBLE * evse.max_a, evse.max_a + IMPOSSIBLE_A)
+    return all(
+        amps is None or (math.isfinite(amps) and -IMPOSSIBLE_A <= amps <= highest_a) for amps in report
+    )
+
+
 class ConsumptionTracker:
-    """Keeps an EVSE's reports and offers. `report` holds the last A per wired phase, None if not told.
+    """Reports and offers of one EVSE. `report`: the last A per wired phase, None where not reported.
 
-    `reaction_s`: how long its station takes to follow.
-
-    `defiant_a` is what it drew at the last report if no limit in it allows that much, else 0.
+    `reaction_s`: time its station takes to follow. `defiant_a`: draw at the last report if no limit in
+    the station allows that much, else 0.
     """
 
     def __init__(self, evse: EvseNode, now: float) -> None:
         self._evse = evse
         self.report: tuple[float | None, ...] = (None,) * len(evse.phases)
-        self.blind = False
         self.reaction_s = REACTION_S
-        self._reported_at: float | None = None
+        self.reported_at: float | None = None
+        self.known_at = now
+        """When its draw was last known, by a report or by a state without current."""
         self._interval_s = 0.0
         self._offered_a = evse.max_a
         self._highest_a = evse.max_a
@@ -76,91 +100,123 @@ class ConsumptionTracker:
         self._settled = False
         self._stopped = False
         self.defiant_a = 0.0
+        self._excess_a = 0.0
+        self._creep_a = 0.0
 
     @property
     def settled(self) -> bool:
-        """Whether the last report shows what the car makes of its present offer."""
+        """Return True if the last report shows the car's draw under its present offer."""
         return self._settled
 
     @property
-    def unknown(self) -> bool:
-        """Whether it may draw something, and nobody knows how much."""
-        return self.blind or None in self.report
-
-    @property
     def drawn(self) -> PhaseAmps:
-        """The last report on the site's phases, silence as 0, for people."""
+        """Return the last report on the site's phases, a missing value as 0, for people."""
         return on_site_phases(self._evse, [amps or 0.0 for amps in self.report])
 
     @property
     def most_loaded_a(self) -> float:
-        """The last report's most loaded phase."""
+        """Return the last report's most loaded phase (A)."""
         return max((amps or 0.0 for amps in self.report), default=0.0)
 
     @property
     def overdraw_a(self) -> float:
-        """What it draws beyond its offer (A on its most loaded phase), though no limit in it allows that."""
-        return max(0.0, self.defiant_a - self._offered_a)
+        """Return the draw beyond the offer (A on the most loaded phase) that no limit allows."""
+        return max(0.0, self.defiant_a - self._offered_a, self._creep_a)
 
-    def offer(self, limit_a: float, now: float) -> None:
-        """The EVSE may take `limit_a` from now on."""
+    @property
+    def report_interval_s(self) -> float:
+        """Return the longest recent time between two reports (s); 0 before the second one."""
+        return self._interval_s
+
+    def unknown(self, now: float) -> bool:
+        """Return True if it may draw something and no recent report says how much."""
+        return None in self.report or self.is_overdue(now)
+
+    def offer(self, limit_a: float, now: float) -> bool:
+        """Set the offer (A per phase) from now on; return True if it changed."""
         if abs(limit_a - self._offered_a) < 0.05:
-            return
+            return False
         self._offered_a = limit_a
         self._highest_a = max(self._highest_a, limit_a)
         self._changed_at = now
         self._settled = False
+        return True
 
     def start(self, now: float) -> None:
-        """It may draw from now on, whatever the last report said (it charges, or its link is gone)."""
+        """Assume that it may draw from now on, whatever the last report said."""
+        if self._stopped:
+            self.known_at = max(self.known_at, now - BEFORE_STATE_S)
         self._stopped = False
         self._changed_at = now
         self._settled = False
 
-    def stop(self) -> None:
-        """It gives no current from now on, by its state; a report may say otherwise later."""
+    def stop(self, now: float) -> None:
+        """Assume that it gives no current from now on, by its state; a later report may contradict."""
         self._stopped = True
-        self.blind = False
-        self.defiant_a = 0.0
+        self.known_at = now
+        self.defiant_a = self._excess_a = self._creep_a = 0.0
         self._highest_a = self._offered_a
         self.report = (0.0,) * len(self._evse.phases)
 
-    def see(self, report: PerPhase, now: float) -> bool:
-        """One report; whether it is settled, i.e. shows what the car makes of its offer."""
-        if self._reported_at is not None and now - self._reported_at <= 2 * LONGEST_TRANSITION_S:
-            self._interval_s = max(0.9 * self._interval_s, now - self._reported_at)
+    def add_report(self, report: PerPhase, now: float) -> bool:
+        """Take in one report; return True if it is settled."""
+        if self.reported_at is not None and now - self.reported_at <= 2 * LONGEST_TRANSITION_S:
+            self._interval_s = max(0.9 * self._interval_s, now - self.reported_at)
         self.report = on_wired_phases(self._evse, report)
-        self._reported_at = now
-        self.blind = False
+        self.reported_at = self.known_at = now
         if now >= self._changed_at + self.reaction_s:
             self._settled = True
             self._highest_a = self._offered_a
         return self._settled
 
-    def judge(self, allowed_a: float) -> None:
-        """Hold the report that was just seen against the highest limit that may be in the station."""
+    def check_obedience(self, allowed_a: float) -> None:
+        """Compare the last report with the highest limit (A) that may be in the station.
+
+        Two settled reports in a row that exceed the offer by a little make that excess part of the draw:
+        cars that draw 0.5 to 1 A above every offer overload a row of them.
+        """
         drawn_a = self.most_loaded_a
         self.defiant_a = drawn_a if drawn_a > allowed_a + OVERDRAW_A else 0.0
+        excess_a = max(0.0, drawn_a - allowed_a) if self._settled else 0.0
+        if excess_a <= CREEP_A:
+            excess_a = 0.0
+        self._creep_a = min(excess_a, self._excess_a)
+        self._excess_a = excess_a
+
+    def is_overdue(self, now: float) -> bool:
+        """Return True if a report should have come by now, or none ever came."""
+        if self._stopped:
+            return False
+        return now > self._report_due_at
+
+    @property
+    def _report_due_at(self) -> float:
+        patience_s = min(max(TRANSITION_S, PATIENCE * self._interval_s), LONGEST_TRANSITION_S)
+        return self.known_at + patience_s + self.reaction_s - REACTION_S
+
+    def credit_changes_at(self, now: float) -> float:
+        """Return when `credit` changes without an event (s, monotonic); inf: never."""
+        ends = [self._changed_at + self.reaction_s, self._changed_at + EPISODE_S]
+        if not self._stopped:
+            ends.append(self._report_due_at + 1e-3)
+        return min((end for end in ends if end > now), default=math.inf)
 
     def credit(self, now: float, *, has_car: bool) -> OfferCredit:
-        """What it draws now. Makes the EVSE blind when its report is overdue.
+        """Return what it draws now.
 
         An EVSE that gives no current but has a car may begin in this second: current flows a moment
-        before a message tells so. Without a car it cannot.
+        before a message reports it. Without a car it cannot.
         """
         if self._stopped and self.most_loaded_a < UNLOADED_A:
             may_begin = [self._highest_a if has_car else 0.0] * len(self.report)
             return OfferCredit(ZERO, on_site_phases(self._evse, may_begin), ZERO)
-        since = self._reported_at if self._settled and self._reported_at is not None else self._changed_at
-        patience = min(max(TRANSITION_S, PATIENCE * self._interval_s), LONGEST_TRANSITION_S)
-        if now - since > patience + self.reaction_s - REACTION_S:
-            self.blind = True
-        if self.blind:
-            return NOTHING
+        obeyed = self._offered_a + self.overdraw_a
+        reacting = now < self._changed_at + self.reaction_s
+        before = max(self._highest_a, self.defiant_a) if reacting else obeyed
+        if self.is_overdue(now):
+            return self._overdue_credit(before, now, reacting=reacting)
         told = [amps for amps in self.report if amps is not None]
         silent_high = max(told) if told and self._settled else self._highest_a
-        obeyed = self._offered_a + self.overdraw_a
-        before = self._highest_a if now < self._changed_at + self.reaction_s else obeyed
         low = [min(amps or 0.0, obeyed) for amps in self.report]
         unreacted = [min(amps or 0.0, before) for amps in self.report]
         if self._settled:
@@ -171,4 +227,19 @@ class ConsumptionTracker:
             on_site_phases(self._evse, low),
             on_site_phases(self._evse, high),
             on_site_phases(self._evse, unreacted),
+        )
+
+    def _overdue_credit(self, before: float, now: float, *, reacting: bool) -> OfferCredit:
+        """Bound the draw by the offer alone.
+
+        Where a circuit is above its plan, the EVSE is first taken to draw all of its offer, so that the
+        plan falls by the excess and no more. If that did not help within `reaction_s`, the EVSE draws
+        less than its offer, the rest must be the building, and the plan counts it as such.
+        """
+        phases = len(self.report)
+        had_its_chance = not reacting and now < self._changed_at + EPISODE_S
+        return OfferCredit(
+            ZERO,
+            on_site_phases(self._evse, [max(self._highest_a, self.defiant_a)] * phases),
+            ZERO if had_its_chance else on_site_phases(self._evse, [before] * phases),
         )

@@ -1,4 +1,4 @@
-"""One EVSE under control: what is known of it and what it was told, put together."""
+"""Controller of one EVSE: joins what is known of it with the limits in its station."""
 
 from __future__ import annotations
 
@@ -14,109 +14,132 @@ from controller.load_management.allocation.headroom import Headroom
 from controller.load_management.decision_log import DecisionLog, LoggedDecision
 from controller.load_management.events import LimitAnswered, SetLimit
 from controller.load_management.evse.charger_response import ChargerResponse
-from controller.load_management.evse.consumption import OfferCredit
+from controller.load_management.evse.consumption import OfferCredit, is_possible
 from controller.load_management.evse.departure_goal import NO_NEED
 from controller.load_management.evse.evse_model import EvseModel, EvseObservation
 from controller.load_management.evse.limit_delivery import NOISE_A, DeliveryMemory, LimitDelivery
-from controller.load_management.site_tree import EvseNode
+from controller.load_management.metering.step_check import ReportedStep
+from controller.load_management.site_tree import EvseNode, PhaseAmps
 from controller.load_management.site_view import EvseView
 from controller.model.observations import DrawSeen, EvseState, NeedsSeen, TransactionSeen
 
+SEEN_CHANGE_A = 1.0
+"""Smallest change of a reported draw that is looked for in the meters above."""
+
 
 class EvseController:
-    """Joins an EVSE's model and its delivery. `reason` says in words why it has what it has."""
+    """Controls one EVSE. `reason` says in words why it has its limit.
+
+    `impossible`: the last report that its wiring does not allow (A per phase), None without one.
+    """
 
     def __init__(self, evse: EvseNode, lease_s: float, tokens: Iterator[int], now: float) -> None:
         self.evse = evse
         self.model = EvseModel(evse, now)
         self.delivery = LimitDelivery(evse, lease_s, tokens)
-        self.manners = ChargerResponse()
-        self.to_remember = False
-        """Whether there is news for `memory`, beside what its limits are."""
+        self.response = ChargerResponse()
+        self.has_unsaved_state = False
+        """Return True if `record` has something new beside the limits."""
         self.reason = "not yet planned"
         self.backend_a: float | None = None
-        """What its backend's own profiles allow it (A per phase); None: all."""
+        """Current that its backend's own profiles allow it (A per phase); None: all."""
+        self.impossible: DrawSeen | None = None
         self._need = NO_NEED
-        self.adapt_phases(None)
-        self._news = DecisionLog()
+        self.apply_phase_switching(None)
+        self._decisions = DecisionLog()
 
-    def observed(self, observation: EvseObservation, now: float) -> bool:
-        """Its station told something of it; whether the sharing has to be thought over."""
-        before_a = self.model.draw.defiant_a
-        changed = self.model.handle(observation, self.delivery.offered_a(now), now)
+    def on_observation(self, observation: EvseObservation, now: float) -> tuple[bool, ReportedStep | None]:
+        """Take in one observation of its station.
+
+        Return whether the sharing changes by it, and the step of its draw that the meters above must see.
+        """
+        if isinstance(observation, DrawSeen) and not is_possible(self.evse, observation.current_a):
+            self.impossible = observation
+            return False, None
+        draw = self.model.draw
+        before_a, before, since = draw.defiant_a, draw.drawn, draw.known_at
+        changed = self.model.on_observation(observation, self.delivery.offered_a(now), now)
         if isinstance(observation, DrawSeen):
-            self.model.draw.judge(self.delivery.booked_a(now))
+            self.impossible = None
+            draw.check_obedience(self.delivery.booked_a(now))
             self._learn(now)
         elif isinstance(observation, TransactionSeen):
-            self.manners.another_car()
-        self.to_remember |= isinstance(observation, NeedsSeen)
-        return changed or self.model.draw.defiant_a > before_a
+            self.response.another_car()
+        self.has_unsaved_state |= isinstance(observation, NeedsSeen)
+        return changed or draw.defiant_a > before_a, self._step(before, since, now)
+
+    def _step(self, before: PhaseAmps, since: float, now: float) -> ReportedStep | None:
+        after = self.model.draw.drawn
+        delta = (after[0] - before[0], after[1] - before[1], after[2] - before[2])
+        if max(map(abs, delta)) < SEEN_CHANGE_A:
+            return None
+        return ReportedStep(ref=self.evse.ref, delta_a=delta, since=since, at=now)
 
     def _learn(self, now: float) -> None:
-        before = self.manners.habits
+        before = self.response.habits
         drawn_a = self.model.draw.most_loaded_a
-        self.manners.drew(drawn_a, now)
+        self.response.drew(drawn_a, now)
         if self.model.draw.settled and self.model.state is EvseState.CHARGING:
-            self.manners.settled(self.delivery.offered_a(now), drawn_a)
-        self._adapt_to_habits()
-        self.to_remember |= self.manners.habits != before
+            self.response.settled(self.delivery.offered_a(now), drawn_a)
+        self._apply_response()
+        self.has_unsaved_state |= self.response.habits != before
 
-    def _adapt_to_habits(self) -> None:
-        self.delivery.learnt_s = self.manners.habits.reaction_s
+    def _apply_response(self) -> None:
+        self.delivery.learnt_s = self.response.habits.reaction_s
         self.model.draw.reaction_s = self.delivery.reaction_s
 
-    def answered(self, answer: LimitAnswered, now: float) -> bool:
-        """The end of one of its limits; whether it was waited for."""
+    def on_limit_answered(self, answer: LimitAnswered, now: float) -> bool:
+        """Take in the end of one of its limits; return True if it was waited for."""
         known = self.delivery.answered(answer.token, answer.accepted, answer.detail, now)
         if known and answer.accepted:
-            self.manners.limited(self.delivery.offered_a(now), now)
+            self.response.limited(self.delivery.offered_a(now), now)
         return known
 
-    def memory(self, now: float) -> DeliveryMemory:
-        """What the next of us should know if we were gone now."""
-        self.to_remember = False
+    def record(self, now: float) -> DeliveryMemory:
+        """Return what must survive a restart, as of now."""
+        self.has_unsaved_state = False
         known = self.delivery.memory(now)
-        return replace(known, goal=self.model.goal.memory(), habits=self.manners.habits)
+        return replace(known, goal=self.model.goal.memory(), habits=self.response.habits)
 
-    def recall(self, memory: DeliveryMemory) -> None:
-        """Take over what the last of us knew."""
-        self.delivery.recall(memory)
-        self.manners.recall(memory.habits)
-        self._adapt_to_habits()
-        if memory.goal is not None:
-            self.model.goal.recall(memory.goal)
+    def restore(self, record: DeliveryMemory) -> None:
+        """Take over what was recorded before a restart."""
+        self.delivery.recall(record)
+        self.response.recall(record.habits)
+        self._apply_response()
+        if record.goal is not None:
+            self.model.goal.recall(record.goal)
 
-    def down(self, now: float) -> None:
-        """Its station cannot be commanded any more."""
-        self.model.down(now)
+    def on_station_down(self, now: float) -> None:
+        """Note that its station cannot be commanded any more."""
+        self.model.on_station_down(now)
         self.delivery.down(now)
 
-    def adapt(self, quirk: Quirk, now: float) -> None:
-        """Its station is one with this quirk."""
+    def apply_quirk(self, quirk: Quirk, now: float) -> None:
+        """Follow the quirk of its station from now on."""
         self.delivery.adapt(quirk, now)
-        self._adapt_to_habits()
-        self.adapt_phases(quirk.phase_switching)
+        self._apply_response()
+        self.apply_phase_switching(quirk.phase_switching)
 
-    def adapt_phases(self, says: bool | None) -> None:
-        """What the station says of switching phases counts where the site's owner has not said it."""
-        wanted = says if self.evse.phase_switching is None else self.evse.phase_switching
-        bears = not self.delivery.never_pauses and not self.delivery.in_watts
-        self.model.switch.able = bool(wanted) and bears and len(self.evse.phases) == 3
+    def apply_phase_switching(self, reported: bool | None) -> None:
+        """Use what the station reports of phase switching where the site's owner has not set it."""
+        wanted = reported if self.evse.phase_switching is None else self.evse.phase_switching
+        can = not self.delivery.never_pauses and not self.delivery.in_watts
+        self.model.switch.able = bool(wanted) and can and len(self.evse.phases) == 3
 
     @property
     def all_phases(self) -> PhaseFlags:
-        """The site's phases that it is wired to."""
+        """Return the site's phases that it is wired to."""
         return _flags(self.evse.phases)
 
     @property
     def one_phase(self) -> PhaseFlags:
-        """The site's phase that it uses when it is told to use one: its own L1."""
+        """Return the site's phase that it uses when it is told to use one: its own L1."""
         return _flags(self.evse.phases[:1])
 
-    def look_at_car(self, voltage: float, now: float) -> None:
-        """A limit in W is told for the phases that the car uses: for one until it has shown more.
+    def refresh(self, voltage: float, now: float) -> None:
+        """Update what depends on time: a change of phases that is due, the need, the phases of a W limit.
 
-        What its goal needs depends on them too, and on the time that is left.
+        A limit in W is sent for the phases that the car uses: for one until it has shown more.
         """
         if self.model.switch.changing and self._booked_a(now) <= NOISE_A:
             self.model.holds_nothing(now)
@@ -124,54 +147,60 @@ class EvseController:
         self._need = self.model.goal.need(voltage, sum(self.model.phases), now)
         self.delivery.spread(sum(self.model.phases) if self.model.phases_known else 1)
 
-    @property
-    def may_draw(self) -> bool:
-        """Whether current has to be kept for it: while a station is away, a car may come unseen."""
-        return self.model.wants or not self.delivery.connected
+    def may_draw(self, now: float) -> bool:
+        """Return True if current is kept for it: while a station is away, a car may come unseen."""
+        return self.model.wants(now) or not self.delivery.connected
 
     def credit(self, now: float) -> OfferCredit:
-        """What it draws on the site's phases now."""
-        return self.model.draw.credit(now, has_car=self.may_draw)
+        """Return what it draws on the site's phases now."""
+        return self.model.draw.credit(now, has_car=self.may_draw(now))
 
     def book(self, ledger: Headroom, now: float) -> None:
-        """Book the most that it may be taking now."""
-        if self.may_draw:
-            ledger.book(self.evse, self._phases_at_risk(now), self._booked_a(now))
+        """Book the most that it may be taking now; without a car, the fallback that one takes at once."""
+        booked_a = self._booked_a(now)
+        if not self.may_draw(now):
+            booked_a = min(booked_a, self.evse.fallback_a)
+        ledger.book(self.evse, self._phases_at_risk(now), booked_a)
 
     def book_overdraw(self, ledger: Headroom, now: float, *, steered: bool) -> None:
-        """Book what it draws beyond its offer: nobody's share, and gone all the same.
+        """Book its draw beyond its offer: part of nobody's share, and missing all the same.
 
-        `steered`: the grid operator limits it. Then there is no meter that shows who has not heard of a cut:
-        what is not answered in time counts as not obeyed.
+        `steered`: the grid operator limits it. Then no meter shows who has not received a cut: what is not
+        answered in time counts as not obeyed.
         """
         late_a = self.delivery.late_a(now) if steered and self.evse.steerable else 0.0
-        ledger.book(self.evse, self.model.phases, max(self.model.draw.overdraw_a, late_a))
+        amps = max(self.model.draw.overdraw_a, late_a)
+        if amps:
+            ledger.book(self.evse, self.model.phases, amps)
+
+    @property
+    def cannot_wait(self) -> bool:
+        """Return True if its car needs its minimum or more without a break to leave in time."""
+        return self._need.needs_a >= self.evse.min_a
 
     def demand(
         self,
         rank: float,
         trouble: str,
+        now: float,
         *,
-        metered: bool,
         unbalance_a: float | None = None,
         dimmed: tuple[float, str] | None = None,
+        is_served: bool = False,
     ) -> Demand:
-        """What it could take now.
+        """Return what it could take now.
 
         `unbalance_a`: the least unbalance (A) that a circuit above it allows, if one limits it.
-        `trouble` says why EVSEs on its circuit keep to their fallback, if they must. `metered`: a meter
-        above it shows its draw, so that an EVSE which does not report would be counted as base load.
-        `dimmed`: the most that the grid operator leaves it (A per phase), and why.
+        `trouble` says why EVSEs on its circuit keep to their fallback, if they must. `dimmed`: the most that
+        the grid operator leaves it (A per phase), and why.
         """
-        caps = [(self.evse.max_a, "all it can take"), (self.model.need_a, "all that its car takes")]
+        caps = [(self.evse.max_a, "all it can take"), (self.model.need_a(now), self._need_reason(now))]
         if self.backend_a is not None:
             caps.append((self.backend_a, f"its backend allows {self.backend_a:g} A"))
         if trouble:
             caps.append((self.evse.fallback_a, f"{trouble}: held at its fallback"))
-        if metered and self.model.draw.blind:
-            caps.append((self.evse.fallback_a, "does not report what it draws: held at its fallback"))
         if unbalance_a is not None and not self.model.phases_known:
-            # Three phases in step or one alone: it starts small enough to be borne either way.
+            # Three phases in step or one alone: it starts small enough for either.
             caps.append((max(self.evse.min_a, unbalance_a), "its car may draw on one phase alone"))
         max_a, cap = min(caps, key=lambda pair: pair[0])
         min_a = self.evse.min_a
@@ -181,6 +210,7 @@ class EvseController:
             max_a = max(max_a, min_a) if not trouble else max_a
         if dimmed is not None and dimmed[0] < max_a:
             max_a, cap = dimmed
+        used = [amps for amps, flag in zip(self.credit(now).low, self.phases_to_come, strict=True) if flag]
         return Demand(
             ref=self.evse.ref,
             phases=self.phases_to_come,
@@ -191,41 +221,62 @@ class EvseController:
             priority=self.evse.priority,
             rank=rank,
             cap=cap,
+            is_served=is_served,
+            help_a=min(used, default=0.0),
         )
 
-    def bring(
-        self, allocation: Allocation | None, ledger: Headroom, now: float, *, urgent: bool
+    def _need_reason(self, now: float) -> str:
+        if self.model.idle:
+            return "its car takes nothing now"
+        if self.model.unauthorized:
+            return "waits for authorization"
+        return "all that its car takes"
+
+    def commands_towards(
+        self,
+        allocation: Allocation | None,
+        ledger: Headroom,
+        now: float,
+        *,
+        urgent: bool,
+        cut_a: float | None = None,
     ) -> list[SetLimit]:
-        """What to send so that it comes to its allocation (None: it gets none, its floor will do).
+        """Return what to send so that it comes to its allocation (None: it gets none).
 
         A rise goes only into room that is left in `ledger`, where everybody is booked, and is booked there.
+        `cut_a`: it is cut to this limit now, as its room is needed.
         """
         if allocation is not None and self.model.switch.changing:
-            allocation = Allocation(self.evse.ref, 0.0, self._changes())
-        target_a = self.evse.fallback_a if allocation is None else allocation.limit_a
+            allocation = Allocation(self.evse.ref, 0.0, self._switch_reason())
+        fallback_a = self.evse.fallback_a
+        target_a = fallback_a if allocation is None else allocation.limit_a
+        if allocation is not None and allocation.limit_a > 0 and cut_a is not None and not urgent:
+            target_a = min(cut_a, self.delivery.offered_a(now))
         booked_a = self._booked_a(now)
         problem = self.delivery.problem(now)
+        has_fallback = not self.delivery.hold_s and self.delivery.offered_a(now) >= fallback_a
         commands = self.delivery.commands(
             target_a,
             self._ceiling_a(booked_a, ledger),
             now,
             urgent=urgent,
-            idle=allocation is None and not problem and not self.delivery.holds,
+            idle=allocation is None and not problem and has_fallback,
+            firm=urgent or cut_a is not None or self._must_obey,
         )
         offered_a = self.delivery.offered_a(now)
         self.model.draw.offer(offered_a, now)
-        if self.may_draw:
-            ledger.book(self.evse, self.model.phases, max(0.0, offered_a - booked_a))
-        self.reason = self._why(allocation, problem, offered_a, booked_a)
+        if offered_a > booked_a and self.may_draw(now):
+            ledger.book(self.evse, self.model.phases, offered_a - booked_a)
+        self.reason = self._reason(allocation, problem, offered_a, booked_a, now)
         return commands
 
-    def news(self, now: float) -> LoggedDecision | None:
-        """Its limit and the reason, when it is time to tell people of a change."""
-        told = LoggedDecision(self.evse.ref, self.delivery.offered_a(now), self.reason)
-        return told if self._news.worth_telling(told, now) else None
+    def take_decision(self, now: float) -> LoggedDecision | None:
+        """Return its limit and the reason, when it is time to log a change."""
+        decision = LoggedDecision(self.evse.ref, self.delivery.offered_a(now), self.reason)
+        return decision if self._decisions.is_due(decision, now) else None
 
     def view(self, now: float) -> EvseView:
-        """How it looks to people."""
+        """Return its state for people."""
         return EvseView(
             ref=self.evse.ref,
             connected=self.delivery.connected,
@@ -233,45 +284,55 @@ class EvseController:
             offered_a=self.delivery.offered_a(now),
             drawn_a=self.model.draw.drawn,
             reason=self.reason,
-            habits=self.manners.habits,
+            habits=self.response.habits,
             single_phase=self.model.switch.single,
-            draw_unknown=self.model.draw.unknown,
+            draw_unknown=self.model.draw.unknown(now),
+            reports_every_s=self.model.draw.report_interval_s,
         )
 
+    @property
+    def _must_obey(self) -> bool:
+        """Return True if its limit is somebody's order, which is followed to the letter."""
+        return self.backend_a is not None or self.delivery.hold_s > 0
+
     def _phases_at_risk(self, now: float) -> PhaseFlags:
-        """Where it may draw: on all phases where it is in doubt that it knows it is to use one."""
+        """Return where it may draw: on all phases where it is in doubt that it uses only one."""
         in_doubt = self.model.switch.single and self.delivery.problem(now)
         return self.all_phases if in_doubt else self.model.phases
 
     @property
     def phases_to_come(self) -> PhaseFlags:
-        """Where it is to draw, once a change that was decided is made."""
+        """Return where it will draw, once a change that was decided is made."""
         switch = self.model.switch
         if not switch.changing:
             return self.model.phases
         return self.one_phase if switch.to_single else self.all_phases
 
-    def _changes(self) -> str:
+    def _switch_reason(self) -> str:
         return f"pauses, to charge on {'one phase' if self.model.switch.to_single else 'all phases'} then"
 
     def _booked_a(self, now: float) -> float:
-        """The most that it may be taking now (A per phase), by its limits and by what it does."""
+        """Return the most that it may be taking now (A per phase), by its limits and by its draw."""
         return max(self.delivery.booked_a(now), self.model.draw.defiant_a)
 
     def _ceiling_a(self, booked_a: float, ledger: Headroom) -> float:
-        """The highest that it may rise to by now: in whole tenths, nothing below its minimum."""
+        """Return the highest limit that it may rise to by now: in whole tenths, nothing below its minimum."""
         ceiling_a = booked_a + max(0.0, ledger.room(self.evse, self.model.phases))
         ceiling_a = math.floor(ceiling_a * 10 + 1e-6) / 10
         return ceiling_a if ceiling_a >= self.evse.min_a else 0.0
 
-    def _why(self, allocation: Allocation | None, problem: str, offered_a: float, booked_a: float) -> str:
+    def _reason(
+        self, allocation: Allocation | None, problem: str, offered_a: float, booked_a: float, now: float
+    ) -> str:
         if problem:
-            return f"{problem}: {booked_a:g} A kept free for it" if self.may_draw else problem
-        if self.model.draw.overdraw_a:
-            return f"draws {self.model.draw.defiant_a:g} A, though it may take {offered_a:g} A"
+            return f"{problem}: {booked_a:g} A kept free for it" if self.may_draw(now) else problem
+        if self.model.draw.defiant_a > offered_a:
+            return f"draws {self.model.draw.defiant_a:.0f} A, though it may take {offered_a:g} A"
         if allocation is None:
+            if self.model.unauthorized:
+                return "waits for authorization"
             return "no car"
-        if offered_a < allocation.limit_a - NOISE_A:
+        if offered_a < allocation.limit_a - NOISE_A and offered_a < self.evse.min_a:
             return f"rising to {allocation.limit_a:g} A step by step, as others come down"
         return f"on one phase: {allocation.reason}" if self.model.switch.single else allocation.reason
 

@@ -1,4 +1,4 @@
-"""One EVSE as its station's messages paint it: is there a car, what may it draw, what does it draw."""
+"""State of one EVSE from its station's messages: is there a car, what may it draw, what does it draw."""
 
 from __future__ import annotations
 
@@ -12,25 +12,31 @@ from controller.model.observations import DrawSeen, EvseState, NeedsSeen, StateS
 
 EvseObservation = StateSeen | TransactionSeen | DrawSeen | NeedsSeen
 
-WANTING = frozenset(
-    {EvseState.PREPARING, EvseState.CHARGING, EvseState.SUSPENDED_EV, EvseState.SUSPENDED_EVSE}
-)
+WANTING = frozenset({EvseState.CHARGING, EvseState.SUSPENDED_EV, EvseState.SUSPENDED_EVSE})
 """A car is there and may want current now or soon."""
 GIVING = frozenset({EvseState.CHARGING, EvseState.UNKNOWN})
 """Current may flow. In every other state a station gives none, unless it reports some."""
-ASLEEP_S = 900.0
-"""A car that takes nothing of its offer for so long sleeps: its place is better used by another."""
+AUTHORIZE_S = 180.0
+"""How long a cable without a transaction is offered the minimum; afterwards it gets nothing."""
+FULL_S = 60.0
+"""A car that takes nothing of its offer for so long is full, or is not ready."""
 PROBE_EVERY_S = 3600.0
 PROBE_S = 120.0
-"""So often, and for so long, a sleeping car is a car like any other: some wake up only when offered anew."""
+"""How often, and for how long, a full car is offered current like any other: some wake up only then."""
+FIRST_PROBES_S = (900.0, 2100.0)
+"""When a sleeping car is probed first (s after it took nothing): some batteries pause for minutes."""
+START_A = 10.0
+"""Offer for a car that did not start at its minimum: some start at 8 to 10 A."""
 DRAWING_A = 1.0
 """A report above this shows a car, whatever the state says: some stations stay `Available`."""
+IDLE_A = 0.5
+"""A report below this shows that the car takes nothing."""
 
 
 class EvseModel:
-    """What is known of one EVSE. `state` outlives a lost link; what was learnt of the car does not.
+    """Knowledge about one EVSE. `state` outlives a lost link; what was learned of the car does not.
 
-    `goal`, which nobody learns but by being told, outlives it too: a session that ended is told later.
+    `goal` outlives it, too: a station reports it once, and the end of the session later.
     """
 
     def __init__(self, evse: EvseNode, now: float) -> None:
@@ -39,113 +45,159 @@ class EvseModel:
         self.draw = ConsumptionTracker(evse, now)
         self.goal = DepartureGoal()
         self.switch = PhaseSwitch()
+        self.running = False
+        self.has_drawn = False
         self._state_since = now
-        self._running = False
+        self._idle_since: float | None = None
         self._phases = LearnedPhases(len(evse.phases))
         self._need = LearnedNeed(evse.min_a, evse.max_a)
 
-    @property
-    def wants(self) -> bool:
-        """Whether it has to be thought of as having a car that takes current when offered some."""
-        if self.state is EvseState.UNKNOWN:
+    def wants(self, now: float) -> bool:
+        """Return True if it must be taken to have a car that takes current when offered some.
+
+        A cable without a transaction counts for `AUTHORIZE_S` only.
+        """
+        if self.state is EvseState.UNKNOWN or self.running or self.state in WANTING:
             return True
-        return self._running or self.state in WANTING or self.draw.most_loaded_a > DRAWING_A
+        if self.state is EvseState.PREPARING and now < self._state_since + AUTHORIZE_S:
+            return True
+        return self.draw.most_loaded_a > DRAWING_A
+
+    @property
+    def unauthorized(self) -> bool:
+        """Return True if a cable is plugged in and no transaction is running."""
+        return self.state is EvseState.PREPARING and not self.running and not self._is_drawing
 
     @property
     def phases(self) -> PhaseFlags:
-        """The site's phases on which its car may draw."""
+        """Return the site's phases on which its car may draw."""
         used = {site for site, flag in zip(self.evse.phases, self._phases.used, strict=True) if flag}
         return (0 in used, 1 in used, 2 in used)
 
     @property
     def phases_known(self) -> bool:
-        """Whether `phases` was seen, and is not just the worst case."""
+        """Return True if `phases` comes from reports, and is not just the worst case."""
         return self._phases.known
 
-    @property
-    def may_use_one_phase(self) -> bool:
-        """Whether a car is here that takes current, and perhaps on several phases."""
-        return self.wants and self.state is not EvseState.SUSPENDED_EV and sum(self._phases.used) > 1
+    def may_use_one_phase(self, now: float) -> bool:
+        """Return True if a car is here that takes current, and perhaps on several phases."""
+        return self.wants(now) and self.state is not EvseState.SUSPENDED_EV and sum(self._phases.used) > 1
 
     def asleep(self, now: float) -> bool:
-        """Whether its car has taken nothing for long, and is not being probed just now."""
-        slept_s = now - self._state_since
-        return (
-            self.state is EvseState.SUSPENDED_EV
-            and slept_s >= ASLEEP_S
-            and slept_s % PROBE_EVERY_S >= PROBE_S
-        )
+        """Return True if its car takes nothing of its offer, and is not being probed just now."""
+        if self._idle_since is None or now < self._idle_since + FULL_S:
+            return False
+        slept_s = now - self._idle_since
+        if any(first <= slept_s < first + PROBE_S for first in FIRST_PROBES_S):
+            return False
+        return not (slept_s >= PROBE_EVERY_S and slept_s % PROBE_EVERY_S < PROBE_S)
 
     @property
-    def need_a(self) -> float:
-        """The most that its car is known to make use of (A per phase), within the EVSE's own bounds."""
-        if self.state is EvseState.SUSPENDED_EV:
-            return self.evse.min_a  # its car takes nothing now: kept awake, no more
+    def idle(self) -> bool:
+        """Return True if its car takes nothing of its offer, for however short a time."""
+        return self._idle_since is not None
+
+    def need_a(self, now: float) -> float:
+        """Return the most that its car is known to use (A per phase), within the EVSE's own bounds."""
+        if self._idle_since is not None:
+            did_not_start = not self.has_drawn and now >= self._idle_since + FULL_S
+            return min(max(self.evse.min_a, START_A), self.evse.max_a) if did_not_start else self.evse.min_a
+        if self.unauthorized:
+            return self.evse.min_a
         return self.evse.max_a if self._need.cap_a is None else self._need.cap_a
 
-    def down(self, now: float) -> None:
-        """Its station went away: another car may come unseen."""
+    def on_station_down(self, now: float) -> None:
+        """Forget the car: its station went away, and another one may come unseen."""
         self.switch.forgive()
         self._forget_car()
         self.draw.start(now)
 
     def holds_nothing(self, now: float) -> None:
-        """No limit in it allows any current: a change of phases that was decided is made."""
+        """Make a decided change of phases, as no limit in the station allows any current."""
         if self.switch.changing:
             self.switch.made(now)
-            self._forget_car()
+            self._phases.reset(single=self.switch.single)
+            self._need.reset()
 
-    def handle(self, observation: EvseObservation, offered_a: float, now: float) -> bool:
-        """One observation, made under the offer `offered_a`; whether the sharing has to be thought over."""
+    def on_observation(self, observation: EvseObservation, offered_a: float, now: float) -> bool:
+        """Take in one observation under the offer `offered_a`; return True if the sharing changes."""
+        before = self._sharing_state(now)
         match observation:
             case StateSeen(state=state):
-                changed = self._state(state, now)
+                changed = self._on_state(state, now)
             case TransactionSeen(running=running):
-                changed = self._transaction(running, now)
+                changed = self._on_transaction(running, now)
             case DrawSeen(current_a=current):
-                changed = self._draw(current, offered_a, now)
+                changed = self._on_draw(current, offered_a, now)
             case NeedsSeen():
                 self.goal.set(observation, now)
                 changed = True
+        self._watch_idleness(offered_a, now)
         self.goal.drew(self._drawn_a(), now)
-        return changed
+        return changed or before != self._sharing_state(now)
+
+    def _sharing_state(self, now: float) -> tuple[bool, bool, bool]:
+        return self.wants(now), self.asleep(now), self.idle
+
+    @property
+    def _is_drawing(self) -> bool:
+        return self.draw.most_loaded_a > DRAWING_A
+
+    def _watch_idleness(self, offered_a: float, now: float) -> None:
+        """Follow for how long the car has taken nothing; weigh the state against the last report.
+
+        A car sleeps on through pauses that we order: SuspendedEVSE is then our own doing.
+        """
+        silent = self.state is EvseState.CHARGING and self.draw.settled and offered_a >= self.evse.min_a
+        if self._is_drawing:
+            is_idle = False
+        elif self.state is EvseState.SUSPENDED_EV:
+            is_idle = True
+        elif self.state is EvseState.SUSPENDED_EVSE:
+            is_idle = self._idle_since is not None
+        else:
+            is_idle = silent and self.draw.most_loaded_a < IDLE_A and None not in self.draw.report
+        if not is_idle:
+            self._idle_since = None
+        elif self._idle_since is None:
+            self._idle_since = now
+        self.has_drawn |= self._is_drawing
 
     def _drawn_a(self) -> float:
-        """The last report, added up over the phases in use; one that is not told takes as much as another."""
+        """Return the last report, added up over the phases in use; a missing one counts as the highest."""
         most_a = self.draw.most_loaded_a
         used = zip(self.draw.report, self._phases.used, strict=True)
         return sum(most_a if amps is None else amps for amps, flag in used if flag)
 
-    def _state(self, state: EvseState, now: float) -> bool:
+    def _on_state(self, state: EvseState, now: float) -> bool:
         before, self.state = self.state, state
         if state is before:
             return False
         self._state_since = now
         if state is EvseState.AVAILABLE:
-            self._running = False  # the car has gone, whether or not its StopTransaction reached us
+            self.running = False  # the car has gone, whether or not its StopTransaction reached us
             self.switch.all_phases()
             self._forget_car()
             self.goal.forget()
         if state in GIVING:
             self.draw.start(now)
         else:
-            self.draw.stop()
+            self.draw.stop(now)
         return True
 
-    def _transaction(self, running: bool, now: float) -> bool:
-        changed = running is not self._running
-        self._running = running
+    def _on_transaction(self, running: bool, now: float) -> bool:
+        changed = running is not self.running
+        self.running = running
         self._forget_car()
         if not running:
-            self.draw.stop()
+            self.draw.stop(now)
             self.goal.forget()
         return changed
 
-    def _draw(
+    def _on_draw(
         self, current: tuple[float | None, float | None, float | None], offered_a: float, now: float
     ) -> bool:
-        wanted_before = self.wants
-        settled = self.draw.see(current, now)
+        settled = self.draw.add_report(current, now)
         grown = False
         if self.state is EvseState.CHARGING:
             grown = self._phases.see(self.draw.report)
@@ -153,8 +205,10 @@ class EvseModel:
                 self.switch.fail()
             if settled:
                 self._need.see(self.draw.most_loaded_a, offered_a, now)
-        return grown or self.wants is not wanted_before
+        return grown
 
     def _forget_car(self) -> None:
+        self._idle_since = None
+        self.has_drawn = False
         self._phases.reset(single=self.switch.single)
         self._need.reset()

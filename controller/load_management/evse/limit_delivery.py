@@ -29,8 +29,14 @@ from controller.profiles.limit_profiles import LimitKind
 
 RAMP_S = 10.0
 """At least this long between two rises."""
-STEP_A = 1.0
-"""The least rise that is worth a message of its own."""
+STEP_A = 2.0
+"""Smallest rise that is sent before the lease is renewed anyway."""
+SMALL_CUT_A = 2.0
+"""Cuts below this wait for the renewal where nobody needs their room."""
+RENEW_AT = 2 / 3
+"""Part of a lease after which it is renewed."""
+LOW_LEASE_S = 900.0
+"""Length of a lease that is not above the fallback: it ends in more current, so it may be long."""
 NOISE_A = 0.05
 """Limits have one decimal: smaller differences are none."""
 RETRY_S = 60.0
@@ -51,12 +57,18 @@ class _Pending(msgspec.Struct, frozen=True):
     kind: LimitKind
     limit_a: float
     sent_at: float
+    duration_s: float = 0.0
 
 
 class _Lease(msgspec.Struct, frozen=True):
     limit_a: float
     sent_at: float
     answered_at: float
+    duration_s: float
+
+    @property
+    def ends_at(self) -> float:
+        return self.sent_at + self.duration_s
 
 
 class DeliveryMemory(msgspec.Struct, frozen=True):
@@ -87,8 +99,6 @@ class LimitDelivery:
         self.number_phases: int | None = None
         self.hold_s = 0.0
         """How long a lease that is not above the floor lasts at least: the grid operator dims it."""
-        self.holds = False
-        """Whether the last lease lasts so long."""
         self._written: deque[float] = deque(maxlen=0)  # when, of as many as the station bears in a day
         self.learnt_s = REACTION_S
         self.connected = False
@@ -107,7 +117,10 @@ class LimitDelivery:
     def memory(self, now: float) -> DeliveryMemory:
         """What the next of us should know if we were gone now."""
         leased = self._lease is not None or any(p.kind is LimitKind.LEASE for p in self._pending.values())
-        until = now + self._lease_s + CLOCK_SLACK_S if leased else self._trail[1]
+        longest_s = max([self._lease_s, *(p.duration_s for p in self._pending.values())])
+        if self._lease is not None:
+            longest_s = max(longest_s, self._lease.ends_at - now)
+        until = now + longest_s + CLOCK_SLACK_S if leased else self._trail[1]
         return DeliveryMemory(
             self._floor, self._evse.fallback_a, self.held_a(now), until, tuple(self._written)
         )
@@ -181,7 +194,7 @@ class LimitDelivery:
             self._floor = True
         else:
             self._trail = (self.held_a(now), now + self.reaction_s)
-            self._lease = _Lease(pending.limit_a, pending.sent_at, now)
+            self._lease = _Lease(pending.limit_a, pending.sent_at, now, pending.duration_s)
             self._floor |= not self._stacked
         if self._floor and self._lease is not None:
             self._doubt_since = None
@@ -193,16 +206,24 @@ class LimitDelivery:
         if pending.kind is LimitKind.LEASE:
             limit, until = self._trail
             still = limit if now < until else 0.0
-            self._trail = (max(still, pending.limit_a), max(until, now + self._lease_s))
+            self._trail = (max(still, pending.limit_a), max(until, now + pending.duration_s))
 
     # What is so
+
+    @property
+    def written_at(self) -> float:
+        """Return when its last lease was sent (s); 0 before the first."""
+        for pending in reversed(self._pending.values()):
+            if pending.kind is LimitKind.LEASE:
+                return pending.sent_at
+        return 0.0 if self._lease is None else self._lease.sent_at
 
     def offered_a(self, now: float) -> float:
         """The limit (A per phase) that the station was told last, or fell back to."""
         for pending in reversed(self._pending.values()):
             if pending.kind is LimitKind.LEASE:
                 return pending.limit_a
-        if self._lease is not None and now < self._lease.sent_at + self._lease_s:
+        if self._lease is not None and now < self._lease.ends_at:
             return self._lease.limit_a
         return self._without_lease_a
 
@@ -247,21 +268,29 @@ class LimitDelivery:
 
     def _confirmed_a(self, now: float) -> float:
         lease = self._lease
-        if lease is None or now >= lease.answered_at + self._lease_s + CLOCK_SLACK_S:
+        if lease is None or now >= lease.answered_at + lease.duration_s + CLOCK_SLACK_S:
             return self._without_lease_a
-        if now < lease.sent_at + self._lease_s:
+        if now < lease.ends_at:
             return lease.limit_a
         return max(lease.limit_a, self._without_lease_a)
 
     # What to send
 
     def commands(
-        self, target_a: float, ceiling_a: float, now: float, *, urgent: bool = False, idle: bool = False
+        self,
+        target_a: float,
+        ceiling_a: float,
+        now: float,
+        *,
+        urgent: bool = False,
+        idle: bool = False,
+        firm: bool = True,
     ) -> list[SetLimit]:
-        """What to send so that the station comes to `target_a` (A per phase).
+        """Return what to send so that the station comes to `target_a` (A per phase).
 
         `ceiling_a`: what it may take by now, while others have yet to come down. `idle`: no car is
-        there, so the floor will do and a lease is not renewed. `urgent`: reduce only, before all else.
+        there, so the fallback will do and a lease is not renewed. `urgent`: reduce only, before all else.
+        `firm`: a cut is sent now; else a small one waits for the renewal, as nobody needs its room.
         """
         self._give_up_waiting(now)
         target_a, ceiling_a = self.possible_a(target_a), self._quirk.rounded_a(ceiling_a)
@@ -271,7 +300,7 @@ class LimitDelivery:
         waiting = [pending.kind for pending in self._pending.values()]
         if self._stacked and not self._floor and LimitKind.FALLBACK not in waiting:
             wanted.append((LimitKind.FALLBACK, self._evse.fallback_a))
-        lease_a = self._next_lease(target_a, ceiling_a, now, urgent=urgent, idle=idle)
+        lease_a = self._next_lease(target_a, ceiling_a, now, urgent=urgent, idle=idle, firm=firm)
         if lease_a is not None and waiting.count(LimitKind.LEASE) < MOST_PENDING:
             if lease_a > self.offered_a(now) + NOISE_A:
                 self._raised_at = now
@@ -289,11 +318,12 @@ class LimitDelivery:
         return [self._send(kind, self._evse.fallback_a, now, urgent=False)]
 
     def _next_lease(
-        self, target_a: float, ceiling_a: float, now: float, *, urgent: bool, idle: bool
+        self, target_a: float, ceiling_a: float, now: float, *, urgent: bool, idle: bool, firm: bool
     ) -> float | None:
-        """The lease to send now, None if there is none to send."""
+        """Return the lease to send now (A per phase), None if there is none to send."""
         offered_a = self.offered_a(now)
-        if target_a < offered_a - NOISE_A:
+        cut_a = offered_a - target_a
+        if cut_a > NOISE_A and (firm or cut_a >= SMALL_CUT_A or target_a < self._evse.min_a):
             return target_a
         if any(pending.kind is LimitKind.LEASE for pending in self._pending.values()):
             return None
@@ -301,10 +331,14 @@ class LimitDelivery:
             return target_a
         if urgent or idle or self._worn(now):
             return None
+        due = now >= self._lease.sent_at + RENEW_AT * self._lease.duration_s
+        if cut_a > NOISE_A:
+            return target_a if due else None
+        rises_a = offered_a
         if self._raised_at is None or now >= self._raised_at + self._quirk.rise_s(RAMP_S):
-            offered_a = max(offered_a, min(target_a, ceiling_a))
-        gains = offered_a - self.offered_a(now) >= STEP_A - NOISE_A
-        return offered_a if gains or now >= self._lease.sent_at + self._lease_s / 2 else None
+            rises_a = max(offered_a, min(target_a, ceiling_a))
+        gains = rises_a - offered_a >= STEP_A - NOISE_A
+        return rises_a if gains or due else None
 
     def possible_a(self, limit_a: float) -> float:
         """The limit that the station can do in place of this one: not above it but for its own minimum."""
@@ -339,21 +373,26 @@ class LimitDelivery:
         token = next(self._tokens)
         self._written.append(now)
         lease = kind is LimitKind.LEASE
-        shared_by = self._phases if lease and self._quirk.in_watts else 1  # a floor is for any car
-        self._pending[token] = _Pending(kind, limit_a, now)
-        if lease:
-            self.holds = self.hold_s > self._lease_s and limit_a <= self._evse.fallback_a + NOISE_A
+        duration_s = self._duration_s(limit_a) if lease else 0.0
+        shared_by = self._phases if lease and self._quirk.in_watts else 1  # a fallback is for any car
+        self._pending[token] = _Pending(kind, limit_a, now, duration_s)
         return SetLimit(
             token=token,
             ref=self._evse.ref,
             kind=kind,
             limit_a=limit_a,
-            duration_s=(self.hold_s if self.holds else self._lease_s) if lease else None,
+            duration_s=duration_s if lease else None,
             after_a=self._evse.fallback_a / shared_by,
             phases=shared_by,
             number_phases=self.number_phases if lease else None,
             urgent=urgent,
         )
+
+    def _duration_s(self, limit_a: float) -> float:
+        """Return how long a lease lasts (s): one that is not above the fallback may last longer."""
+        if limit_a > self._evse.fallback_a + NOISE_A:
+            return self._lease_s
+        return max(self._lease_s, self.hold_s, LOW_LEASE_S if limit_a < self._evse.fallback_a else 0.0)
 
     def _give_up_waiting(self, now: float) -> None:
         for token, pending in list(self._pending.items()):

@@ -1,94 +1,155 @@
-"""What draws on one metered circuit besides our EVSEs, per phase.
+"""Base load of one metered circuit: the draw on each phase besides our EVSEs.
 
-The meter shows everything, the EVSEs' reports show their part a little late (`draw.py`). So the base
-load lies in an interval: the reading less the most, and less the least, that the EVSEs may draw. The
-*sample* is the value of that interval nearest to the last sample: what a transition explains is no
-news of the building. With a reading that is to be cut (`fuse.py`), or that is above what was planned,
-nothing is explained away: the sample is the upper end. The *belief* is the highest sample of the last
-`HOLD_S`: up at once, down slowly, so that a pulsing load is not filled and cut in turn.
+The meter shows everything, the EVSEs' reports show their part a little late (`consumption.py`). So the
+base load lies in an interval: the reading less the most, and less the least, that the EVSEs may draw. The
+*sample* is the value of that interval nearest to the last sample: a change that a transition of the EVSEs
+explains is no change of the building. With a reading that is to be cut (`fuse_curve.py`), or that is above
+the plan, the sample is the upper end.
+
+Four estimates are made of the samples, each for its own question:
+
+    believed   how far may those rise who charge?    the highest sample of the last `HOLD_S`
+    to_keep    must a car that charges be stopped?   the lowest sample of the last `WAIT_S`
+    to_start   may another car start?                the highest sure value of the last `START_S`
+    worst      what if nobody measures it now?       the highest lasting sample of the last `MEMORY_S`
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
 
 from controller.load_management.evse.consumption import OfferCredit
 from controller.load_management.metering.fuse_curve import FuseLoad, watches
 from controller.load_management.site_tree import Fuse, PhaseAmps
 
+MARGIN_USED = 0.5
+"""Part of the margin that a surge may use before anybody is cut."""
 NOISE_A = 0.5
-"""By so much readings and roundings may be above what was planned."""
+"""How far readings and roundings may be above the plan."""
 HOLD_S = 20.0
 """How long a higher base load is believed after it was last seen."""
+WAIT_S = 10.0
+"""How long the base load must leave no room for a minimum before a car is stopped."""
+START_S = 300.0
+"""How long room must have been free before another car starts in it."""
+PLAIN_WAIT_S = 3.0
+"""The same where nothing is known of the fuse, and where it would trip: an inrush is over by then."""
 STEADY_S = 30.0
 """A base load that lasted this long is remembered: a moment of overload or of starting cars is not."""
 MEMORY_S = 900.0
 """How far back that memory reaches. Its highest stands in for a meter without good readings."""
+INRUSH_S = 5.0
+"""A current above the limit that the fuse carries is no inrush any more after this time."""
+FEED_IN_SHARED = 0.5
+"""Part of a lasting feed-in that is shared: a cloud takes it away faster than cars obey."""
 BUCKETS = 40
-"""Parts of a window: at most two values are kept for each, however often a meter is read."""
+"""Parts of a window: at most two values are stored for each, however often a meter is read."""
+JUMP_S = 15.0
+"""A rise of the base load within this time is a jump: the margin has to absorb it."""
 
 
 class RollingMax:
-    """The highest of the values of the last `window_s`; the newest value never grows too old."""
+    """Highest of the values of the last `window_s`; the newest value never grows too old."""
 
     def __init__(self, window_s: float) -> None:
         self._window_s = window_s
         self._falling: deque[tuple[float, float]] = deque()  # (time, value): each value below the last
 
     def add(self, value: float, now: float) -> None:
-        """One value at the time `now`, which never goes backwards."""
+        """Add one value at the time `now`, which never goes backwards."""
         falling = self._falling
         while falling and falling[0][0] < now - self._window_s:
             falling.popleft()
         while falling and falling[-1][1] <= value:
             falling.pop()
         if len(falling) >= 2 and now - falling[-2][0] < self._window_s / BUCKETS:
-            value = falling.pop()[1]  # close together: kept as one, as the higher and the later
+            value = falling.pop()[1]  # close together: stored as one, as the higher and the later
         falling.append((now, value))
 
     def highest(self, now: float) -> float | None:
-        """The highest value not older than the window at `now`; None before the first."""
-        fresh = [value for time, value in self._falling if time >= now - self._window_s]
-        if fresh:
-            return max(fresh)
+        """Return the highest value not older than the window at `now`; None before the first."""
+        oldest = now - self._window_s
+        for time, value in self._falling:
+            if time >= oldest:
+                return value  # values fall from left to right
         return self._falling[-1][1] if self._falling else None
+
+    def clear(self) -> None:
+        """Forget all values."""
+        self._falling.clear()
 
 
 class _PhaseLoad:
-    """The base load on one phase, from its samples."""
+    """Base load on one phase, from its samples."""
 
-    def __init__(self) -> None:
+    def __init__(self, wait_s: float) -> None:
         self.sample: float | None = None
         self._held = RollingMax(HOLD_S)
+        self._start = RollingMax(START_S)
+        self._keep = RollingMax(wait_s)  # of the negated samples
         self._lowest = RollingMax(STEADY_S)  # of the negated samples
+        self._short = RollingMax(JUMP_S)  # of the negated samples
         self._memory = RollingMax(MEMORY_S)
         self._first_at = 0.0
         self._last_at = 0.0
+        self.jump_a = 0.0
+        """The highest rise within `JUMP_S` so far (A)."""
 
-    def add(self, sample: float, now: float) -> None:
+    def add(self, sample: float, least: float, now: float, *, stop: bool) -> None:
+        """Add a sample; `least`: the least that the base load can be beside the EVSEs' highest draw.
+
+        `stop`: its overload is to be ended now, by stopping cars if need be.
+        """
         if self.sample is None:
             self._first_at = now
         self.sample = sample
         self._last_at = now
         self._held.add(sample, now)
+        self._start.add(min(least, sample), now)
+        if stop:
+            self._keep.clear()
+        self._keep.add(-sample, now)
         self._lowest.add(-sample, now)
+        self._short.add(-sample, now)
         if now >= self._first_at + STEADY_S:
             self._memory.add(self._steady(), now)
+            self.jump_a = max(self.jump_a, sample + (self._short.highest(now) or 0.0))
 
-    def believed(self, now: float) -> float:
-        """To plan with while the meter is good; 0 before the first sample.
+    def believed(self, now: float, carried_a: float) -> float:
+        """Return the load to plan rises with while the meter is good; 0 before the first sample.
 
-        Feed-in (a negative base load) is not handed out: a cloud takes it away faster than cars obey.
+        The margin carries `carried_a` of a surge that is over. Of a feed-in (a negative load) a part is
+        shared once it has lasted for `START_S`.
         """
-        return max(0.0, self._held.highest(now) or 0.0)
+        held = self._held.highest(now) or 0.0
+        held = max(self.sample or 0.0, held - carried_a)
+        return held if held >= 0 else self._shared_feed_in(now)
+
+    def to_start(self, now: float) -> float:
+        """Return the load that a car about to start has to expect."""
+        highest = max(self._start.highest(now) or 0.0, self._held.highest(now) or 0.0)
+        return highest if highest >= 0 else self._shared_feed_in(now)
+
+    def _shared_feed_in(self, now: float) -> float:
+        lasting = self._start.highest(now) or 0.0
+        if lasting >= 0 or self._last_at < self._first_at + START_S:
+            return 0.0
+        return FEED_IN_SHARED * lasting
+
+    def to_keep(self, now: float) -> float:
+        """Return the load that has lasted for the time in which no car is stopped."""
+        return min(-(self._keep.highest(now) or 0.0), self._held.highest(now) or 0.0)
 
     def signed(self, now: float) -> float:
-        """As `believed`, but feed-in is told as a negative load."""
+        """Return the highest load of `HOLD_S`, feed-in as a negative one."""
         return self._held.highest(now) or 0.0
 
+    def lowest(self, now: float) -> float:
+        """Return the lowest load of the last `JUMP_S`, feed-in as a negative one."""
+        return -(self._short.highest(now) or 0.0)
+
     def worst(self) -> float:
-        """To plan with while the meter is not: from before its last good reading, however old."""
+        """Return the load to plan with while the meter is not good: from before its last good reading."""
         highest = self._memory.highest(self._last_at)
         return max(0.0, self._steady() if highest is None else highest)
 
@@ -97,66 +158,97 @@ class _PhaseLoad:
 
 
 class BaseLoad:
-    """The base load of one metered circuit, with per-phase limits in A.
+    """Base load of one metered circuit, with per-phase limits in A.
 
-    All that the EVSEs were offered and the base load together are planned to stay `margin_a` below the
-    limit. A reading above that shows that the belief is wrong: it is mended at once, while the margin
-    still bridges the time that cars need. `crossed`: the last reading was such a one.
+    All offers and the base load together are planned to stay `margin_a` below the limit. A reading above
+    that shows that the belief is wrong: it is corrected at once, while the margin still bridges the time
+    that cars need. `crossed`: the last reading was such a one.
     """
 
     def __init__(
         self, limit_a: PhaseAmps, fuse: Fuse = Fuse.PLAIN, now: float = 0.0, margin_a: float = 0.0
     ) -> None:
         self.crossed = False
-        self._planned_a = [limit - margin_a + NOISE_A for limit in limit_a]
+        self._planned_a = [limit - (1 - MARGIN_USED) * margin_a + NOISE_A for limit in limit_a]
+        self._carried_a = MARGIN_USED * margin_a
         self._watches = watches(limit_a, fuse, now)
-        self._phases = (_PhaseLoad(), _PhaseLoad(), _PhaseLoad())
+        wait_s = PLAIN_WAIT_S if fuse is Fuse.PLAIN else WAIT_S
+        self._phases = (_PhaseLoad(wait_s), _PhaseLoad(wait_s), _PhaseLoad(wait_s))
 
     def measure(
         self,
         measured_a: PhaseAmps,
-        credits: Sequence[OfferCredit],
+        draw: OfferCredit,
         now: float,
         *,
         cut: bool = False,
         slowest_s: float = 0.0,
     ) -> bool:
-        """One good reading, with what the EVSEs below draw; whether a phase has to be cut now.
+        """Take in one good reading; return True if a phase has to be cut now.
 
-        `cut`: the circuit is over another limit of its own, so every phase has to be. `slowest_s`: the
-        longest that an EVSE below it takes to obey.
+        `draw`: of all EVSEs below together. `cut`: the circuit is over another limit of its own, so every
+        phase has to be cut. `slowest_s`: the longest that an EVSE below it takes to obey.
         """
         overloaded = self.crossed = False
         for phase, measured in enumerate(measured_a):
-            low = measured - sum(credit.high[phase] for credit in credits)
-            high = measured - sum(credit.low[phase] for credit in credits)
+            low = measured - draw.high[phase]
+            high = measured - draw.low[phase]
             load = self._phases[phase]
-            verdict = self._watches[phase].see(measured, now, slowest_s)
-            crossed = measured > self._planned_a[phase] and verdict is not FuseLoad.BORNE
+            watch = self._watches[phase]
+            verdict = watch.see(measured, now, slowest_s)
+            inrush = verdict is FuseLoad.BORNE and watch.over_s(now) < INRUSH_S
+            crossed = measured > self._planned_a[phase] and not inrush
             self.crossed |= crossed
-            if cut or crossed or verdict is FuseLoad.OVER:
+            over = cut or verdict is FuseLoad.OVER
+            if over or crossed:
                 # A cut that is under way is not made again: who has not obeyed yet still draws.
-                sample = measured - sum(credit.unreacted[phase] for credit in credits)
-                overloaded |= cut or verdict is FuseLoad.OVER
+                sample = measured - draw.unreacted[phase]
+                overloaded |= over
             elif load.sample is None:
                 sample = high
-            elif verdict is FuseLoad.BORNE:
-                sample = min(load.sample, high)  # a moment of this tells nothing of what is to come
+            elif inrush:
+                sample = min(load.sample, high)  # a moment of this says nothing about what is to come
             else:
                 sample = min(max(load.sample, low), high)
-            load.add(sample, now)
+            load.add(sample, low, now, stop=over and (cut or watch.over_s(now) >= PLAIN_WAIT_S))
         return overloaded
 
     def believed(self, now: float) -> PhaseAmps:
-        """The base load to plan with while the meter is good."""
+        """Return the load to plan rises with while the meter is good (A per phase)."""
         first, second, third = self._phases
-        return (first.believed(now), second.believed(now), third.believed(now))
+        carried_a = self._carried_a
+        return (
+            first.believed(now, carried_a),
+            second.believed(now, carried_a),
+            third.believed(now, carried_a),
+        )
 
-    def fed_in_a(self, now: float) -> float:
-        """What is fed in besides our EVSEs, all phases added up (A); negative where more is drawn."""
-        return -sum(phase.signed(now) for phase in self._phases)
+    def to_keep(self, now: float) -> PhaseAmps:
+        """Return the load that decides whether a car that charges is stopped (A per phase)."""
+        first, second, third = self._phases
+        return (first.to_keep(now), second.to_keep(now), third.to_keep(now))
+
+    def to_start(self, now: float) -> PhaseAmps:
+        """Return the load that decides whether another car starts (A per phase)."""
+        first, second, third = self._phases
+        return (first.to_start(now), second.to_start(now), third.to_start(now))
+
+    def signed(self, now: float) -> PhaseAmps:
+        """Return the highest recent load, feed-in as a negative one (A per phase)."""
+        first, second, third = self._phases
+        return (first.signed(now), second.signed(now), third.signed(now))
+
+    def lowest(self, now: float) -> PhaseAmps:
+        """Return the lowest recent load, feed-in as a negative one (A per phase)."""
+        first, second, third = self._phases
+        return (first.lowest(now), second.lowest(now), third.lowest(now))
 
     def worst(self) -> PhaseAmps:
-        """The base load to plan with while it is not."""
+        """Return the load to plan with while the meter is not good (A per phase)."""
         first, second, third = self._phases
         return (first.worst(), second.worst(), third.worst())
+
+    @property
+    def jump_a(self) -> float:
+        """Return the highest rise of a phase within `JUMP_S` so far (A)."""
+        return max(phase.jump_a for phase in self._phases)

@@ -1,4 +1,4 @@
-"""The site's meters put to its circuits: base load everywhere, and where no meter can be trusted."""
+"""Meters of the site, put to its circuits: base load everywhere, and where no meter can be planned with."""
 
 from __future__ import annotations
 
@@ -7,171 +7,194 @@ from functools import cached_property
 
 import msgspec
 
-from controller.load_management.evse.consumption import OfferCredit
-from controller.load_management.metering.base_load import BaseLoad
-from controller.load_management.metering.plausibility import SignWatch, StillWatch, contradiction
+from controller.load_management.evse.consumption import NOTHING, OfferCredit
+from controller.load_management.metering.metered_circuit import MeteredCircuit, phase_currents
+from controller.load_management.metering.plausibility import PlausibilityBounds
+from controller.load_management.metering.step_check import ReportedStep
 from controller.load_management.sharing_settings import SiteSettings
-from controller.load_management.site_tree import ZERO, CircuitNode, PhaseAmps, SiteTree
+from controller.load_management.site_tree import ZERO, CircuitNode, EvseNode, PhaseAmps, SiteTree
 from controller.model.observations import EvseRef
-from drivers.errors import Cause
-from drivers.reading import MeterState, Quality, Reading
+from drivers.reading import MeterState, Quality
+
+BaseByCircuit = Mapping[str, PhaseAmps]
+"""A per phase that flow besides our EVSEs, for every circuit."""
 
 
-def phase_currents(reading: Reading, voltage_v: float) -> PhaseAmps | None:
-    """The reading's A per phase, from power where it has no current; None if a phase has neither."""
-    amps = []
-    for current, power, voltage in zip(reading.current_a, reading.power_w, reading.voltage_v, strict=True):
-        if current is not None:
-            amps.append(current)
-        elif power is not None:
-            amps.append(power / (voltage or voltage_v))
-        else:
-            return None
-    return (amps[0], amps[1], amps[2])
+class SiteBase(msgspec.Struct, frozen=True):
+    """Base load of every circuit (A per phase), estimated for each question; see `base_load.py`.
+
+    `low`: the lowest recent load, feed-in as a negative one.
+    """
+
+    believed: BaseByCircuit
+    keep: BaseByCircuit
+    start: BaseByCircuit
+    low: BaseByCircuit
 
 
-class MeterProblem(msgspec.Struct, frozen=True):
-    """Trouble of a meter: a sentence, and its cause as a label. The cause is NONE for a good meter."""
+class DrawTotals:
+    """Draw of all EVSEs below each metered circuit, kept as running sums: an update costs its path only."""
 
-    text: str
-    cause: Cause
+    def __init__(self, site: SiteTree, metered: Mapping[str, object]) -> None:
+        self._sums = {circuit: [0.0] * 9 for circuit in metered}
+        self._paths = {
+            circuit.id: [self._sums[each.id] for each in site.path(circuit.id) if each.id in self._sums]
+            for circuit in site.circuits
+        }
+        self._credits: dict[EvseRef, OfferCredit] = {}
 
+    def set(self, evse: EvseNode, credit: OfferCredit) -> None:
+        """Replace one EVSE's part of the sums."""
+        before = self._credits.get(evse.ref, NOTHING)
+        if credit == before:
+            return
+        self._credits[evse.ref] = credit
+        old = (*before.low, *before.high, *before.unreacted)
+        new = (*credit.low, *credit.high, *credit.unreacted)
+        for sums in self._paths[evse.circuit]:
+            for index in range(9):
+                sums[index] += new[index] - old[index]
 
-NO_PROBLEM = MeterProblem("", Cause.NONE)
-NOT_READ = MeterProblem("not read yet", Cause.NOT_READ)
+    def below(self, circuit: str) -> OfferCredit:
+        """Return the draw of all EVSEs below a metered circuit."""
+        a, b, c, d, e, f, g, h, i = self._sums[circuit]
+        return OfferCredit((a, b, c), (d, e, f), (g, h, i))
 
 
 class CircuitMetering:
-    """What the meters say of each circuit."""
+    """Knowledge about each circuit from the site's meters."""
 
     def __init__(self, site: SiteTree, settings: SiteSettings, now: float) -> None:
         self._site = site
         self._settings = settings
-        self._circuit_of = {circuit.meter: circuit for circuit in site.circuits if circuit.meter}
-        self._loads = {
-            c.id: BaseLoad(c.limit_a, c.fuse, now, self.margin_a(c)) for c in self._circuit_of.values()
+        self._metered = {
+            circuit.id: MeteredCircuit(
+                circuit,
+                PlausibilityBounds.of_circuit(circuit, self._generation[circuit.id], settings.voltage_v),
+                self.margin_a(circuit),
+                settings.silence_s,
+                now,
+            )
+            for circuit in site.circuits
+            if circuit.meter is not None
         }
-        self._signs = {circuit.id: SignWatch() for circuit in self._circuit_of.values()}
-        self._still = {circuit.id: StillWatch() for circuit in self._circuit_of.values()}
-        self._states: dict[str, MeterState] = {}
-        self._heard_at = dict.fromkeys(self._loads, now)
-        self._measured: dict[str, PhaseAmps | None] = {}
-        self._used: dict[str, Reading] = {}
+        self._by_meter = {each.circuit.meter: each for each in self._metered.values()}
+        self.totals = DrawTotals(site, self._metered)
 
     def margin_a(self, circuit: CircuitNode) -> float:
-        """What is kept free under the circuit's limit (A per phase)."""
+        """Return what is kept free under the circuit's limit (A per phase)."""
         return self._settings.margin_a if circuit.margin_a is None else circuit.margin_a
 
-    def crossed(self, circuit: CircuitNode) -> bool:
-        """Whether the circuit's last good reading was above what was planned for it."""
-        load = self._loads.get(circuit.id)
-        return load is not None and load.crossed
-
     def circuit_of(self, meter: str) -> CircuitNode | None:
-        """The circuit that a meter measures; None for a meter that measures none."""
-        return self._circuit_of.get(meter)
+        """Return the circuit that a meter measures; None for a meter that measures none."""
+        found = self._by_meter.get(meter)
+        return None if found is None else found.circuit
 
-    def see(
-        self, state: MeterState, credits: Mapping[EvseRef, OfferCredit], now: float, slowest_s: float = 0.0
-    ) -> bool:
-        """One word of a meter that measures a circuit; whether the circuit is over its limit.
+    def metered(self, circuit: str) -> MeteredCircuit | None:
+        """Return the state of a circuit's own meter; None without one."""
+        return self._metered.get(circuit)
 
-        `credits` holds at least the EVSEs below that circuit, of whom `slowest_s` is the longest reaction.
+    def metered_above(self, circuit: str) -> list[MeteredCircuit]:
+        """Return the circuits with meters from this one up to the grid connection."""
+        return [self._metered[each.id] for each in self._site.path(circuit) if each.id in self._metered]
+
+    def crossed(self, circuit: CircuitNode) -> bool:
+        """Return True if the circuit's last good reading was above what was planned for it."""
+        found = self._metered.get(circuit.id)
+        return found is not None and found.load.crossed
+
+    def add_step(self, evse: EvseNode, step: ReportedStep) -> None:
+        """Let the meters above an EVSE look for a step that its station reported."""
+        for each in self.metered_above(evse.circuit):
+            if not each.circuit.measures_building:
+                each.steps.add_step(step)
+
+    def add_change(self, evse: EvseNode, delta_a: PhaseAmps, now: float) -> None:
+        """Note that an EVSE's draw may change by so much: it may hide another one's step."""
+        for each in self.metered_above(evse.circuit):
+            each.steps.add_change(evse.ref, delta_a, now)
+
+    def see(self, state: MeterState, now: float, slowest_s: float = 0.0) -> bool:
+        """Take in one state of a circuit's meter; return True if the circuit has to be cut now.
+
+        `slowest_s`: the longest time an EVSE below that circuit takes to obey.
         """
-        circuit = self._circuit_of[state.meter]
-        self._heard_at[circuit.id] = now
-        measured = phase_currents(state.reading, self._settings.voltage_v) if state.reading else None
-        self._measured[circuit.id] = measured
-        below = [credits[evse.ref] for evse in self._site.below[circuit.id]]
-        state = self._states[circuit.id] = self._judged(circuit, state, measured, below)
-        if state.quality is not Quality.GOOD or state.reading is None or measured is None:
-            return False
-        self._still[circuit.id].see(state.still_s)
-        if state.reading == self._used.get(circuit.id):
-            return False  # a poll was lost: an old reading beside today's draws would tell a wrong base load
-        self._used[circuit.id] = state.reading
-        too_much = circuit.limit_w is not None and self.power_w(circuit, measured) > circuit.limit_w
-        return self._loads[circuit.id].measure(measured, below, now, cut=too_much, slowest_s=slowest_s)
+        metered = self._by_meter[state.meter]
+        circuit = metered.circuit
+        draw = self.totals.below(circuit.id)
+        too_much = False
+        if circuit.limit_w is not None and state.reading is not None:
+            measured = phase_currents(state.reading, self._settings.voltage_v)
+            too_much = measured is not None and self.power_w(circuit, measured) > circuit.limit_w
+        return metered.see(state, draw, now, too_much, slowest_s)
+
+    def unbalanced_a(self, circuit: CircuitNode) -> float:
+        """Return how far the highest phase is above the lowest by the circuit's meter (A); 0 without one."""
+        found = self._metered.get(circuit.id)
+        if found is None or found.measured is None or found.circuit.measures_building:
+            return 0.0
+        return max(found.measured) - min(found.measured)
 
     def surplus_a(self, now: float) -> float:
-        """What the site feeds in besides our EVSEs, all phases added up (A); 0 where no meter tells."""
-        grid = self._site.circuits[0]
-        load = self._loads.get(grid.id)
-        return 0.0 if load is None or self.trouble(grid, now) else max(0.0, load.fed_in_a(now))
+        """Return the feed-in besides our EVSEs, all phases added up (A of active power); 0 if unknown.
 
-    def _judged(
-        self, circuit: CircuitNode, state: MeterState, measured: PhaseAmps | None, below: list[OfferCredit]
-    ) -> MeterState:
-        """The state, implausible where it is good by itself but cannot be on this site."""
-        if state.quality is not Quality.GOOD or state.reading is None or measured is None:
-            return state
-        turned = self._signs[circuit.id].see(measured, below)
-        problem = turned or contradiction(state.reading)
-        return (
-            msgspec.structs.replace(
-                state, quality=Quality.IMPLAUSIBLE, problem=problem, cause=Cause.IMPOSSIBLE_VALUE
-            )
-            if problem
-            else state
-        )
+        Where the meter shows active power, that is what counts: reactive current is no surplus.
+        """
+        grid = self._site.circuits[0]
+        found = self._metered.get(grid.id)
+        if found is None or found.trouble(now) or found.is_bridged(now):
+            return 0.0
+        surplus_a = -sum(found.load.signed(now))
+        active_a = self._active_a(found)
+        if active_a is not None:
+            draw = self.totals.below(grid.id)
+            own_a = 0.0 if found.circuit.measures_building else sum(draw.low)
+            surplus_a = min(surplus_a, own_a - active_a) if surplus_a > 0 else surplus_a
+        return max(0.0, surplus_a)
+
+    def _active_a(self, metered: MeteredCircuit) -> float | None:
+        """Return the active power of all phases (A at the site's voltage); None if it is not shown."""
+        reading = metered.reading
+        if reading is None:
+            return None
+        if reading.power_total_w is not None:
+            return reading.power_total_w / self._settings.voltage_v
+        told = [watts for watts in reading.power_w if watts is not None]
+        return sum(told) / self._settings.voltage_v if len(told) == 3 else None
 
     def power_w(self, circuit: CircuitNode, amps: PhaseAmps) -> float:
-        """What these currents are at most, in W: at the circuit's own voltage, nothing of it reactive."""
+        """Return the most that these currents are, in W: at the circuit's own voltage, nothing reactive."""
         return sum(a * v for a, v in zip(amps, self._voltages(circuit), strict=True))
 
     def highest_v(self, circuit: CircuitNode) -> float:
-        """The highest voltage of a phase to plan with (V): as measured there or above, else as declared."""
+        """Return the highest voltage of a phase to plan with (V): as measured, else as declared."""
         return max(self._voltages(circuit))
 
     def _voltages(self, circuit: CircuitNode) -> PhaseAmps:
         declared = self._settings.voltage_v
-        for each in self._site.path(circuit.id):
-            state = self._states.get(each.id)
-            if state is not None and state.reading is not None:
-                first, second, third = (max(declared, volts or 0.0) for volts in state.reading.voltage_v)
+        for each in self.metered_above(circuit.id):
+            if each.reading is not None:
+                first, second, third = (max(declared, volts or 0.0) for volts in each.reading.voltage_v)
                 return (first, second, third)
         return (declared,) * 3
 
     def trouble(self, circuit: CircuitNode, now: float) -> str:
-        """Why the circuit's meter cannot be planned with, in words; empty if it can or there is none."""
-        if circuit.id not in self._loads:
-            return ""
-        quality = self.quality(circuit, now)
-        if quality is not Quality.GOOD:
-            return f"meter {circuit.meter} is {quality}"
-        if self._measured.get(circuit.id) is None:
-            return f"meter {circuit.meter} does not tell the current of each phase"
-        return ""
+        """Return why the circuit's meter cannot be planned with; empty if it can or there is none."""
+        found = self._metered.get(circuit.id)
+        return "" if found is None else found.trouble(now)
 
     def doubted(self, circuit: CircuitNode) -> bool:
-        """Whether the circuit's meter may have frozen: good as yet, and planned with at the worst."""
-        watch = self._still.get(circuit.id)
-        return watch is not None and watch.doubted
-
-    def meter_problem(self, circuit: CircuitNode, now: float) -> MeterProblem:
-        """Describe the trouble of the circuit's meter, or what its good readings lack; empty if nothing."""
-        state = self._states.get(circuit.id)
-        if circuit.id not in self._loads or state is None:
-            return NO_PROBLEM if circuit.id not in self._loads else NOT_READ
-        if now - self._heard_at[circuit.id] > self._settings.silence_s:
-            return MeterProblem(f"no state for {now - self._heard_at[circuit.id]:.0f} s", Cause.NOT_READ)
-        if state.quality is Quality.GOOD:
-            if self._measured.get(circuit.id) is None:
-                return MeterProblem("it does not measure the current of each phase", Cause.MISSING_VALUE)
-            return MeterProblem(state.limitation, Cause.NONE)
-        return MeterProblem(state.problem, state.cause)
+        """Return True if the circuit's meter is planned with at the worst, though good so far."""
+        found = self._metered.get(circuit.id)
+        return found is not None and found.doubted
 
     def quality(self, circuit: CircuitNode, now: float) -> Quality | None:
-        """What the circuit's meter is worth now; None without a meter."""
-        if circuit.id not in self._loads:
-            return None
-        state = self._states.get(circuit.id)
-        if state is None or now - self._heard_at[circuit.id] > self._settings.silence_s:
-            return Quality.DEAD
-        return state.quality
+        """Return what the circuit's meter is worth now; None without a meter."""
+        found = self._metered.get(circuit.id)
+        return None if found is None else found.quality(now)
 
     def troubles_above(self, now: float) -> dict[str, str]:
-        """For every circuit, why EVSEs below it must keep to their fallback; empty where they need not.
+        """Return for every circuit why EVSEs below it must keep to their fallback; empty: they need not.
 
         A meter that cannot be planned with is the trouble of everything below it.
         """
@@ -183,7 +206,7 @@ class CircuitMetering:
 
     @cached_property
     def covers(self) -> dict[str, bool]:
-        """For every circuit, whether a meter measures it or one above it."""
+        """Return for every circuit whether a meter measures it or one above it."""
         found: dict[str, bool] = {}
         for circuit in self._site.circuits:
             above = circuit.parent is not None and found[circuit.parent]
@@ -191,45 +214,46 @@ class CircuitMetering:
         return found
 
     def measured(self, circuit: CircuitNode) -> PhaseAmps | None:
-        """The last currents that the circuit's meter told, however old."""
-        return self._measured.get(circuit.id)
+        """Return the last currents that the circuit's meter showed, however old."""
+        found = self._metered.get(circuit.id)
+        return None if found is None else found.measured
 
-    def base(self, now: float) -> dict[str, PhaseAmps]:
-        """For every circuit, what draws on it besides our EVSEs, in A per phase.
+    def base(self, now: float) -> SiteBase:
+        """Return the base load of every circuit.
 
         Without a meter of its own a circuit is taken to carry what its children do, and what is declared.
         """
-        base: dict[str, PhaseAmps] = {}
-        carried: dict[str, PhaseAmps] = {}
-        for circuit in reversed(self._site.circuits):  # children first
-            own = self._own_base(circuit, now)
-            if own is None:
-                own = _plus(carried.get(circuit.id, ZERO), circuit.base_load_a)
-            base[circuit.id] = own
-            if circuit.parent is not None:
-                so_far = carried.get(circuit.parent, ZERO)
-                carried[circuit.parent] = _sum(so_far, base[circuit.id])
-        return base
-
-    def _own_base(self, circuit: CircuitNode, now: float) -> PhaseAmps | None:
-        load = self._loads.get(circuit.id)
-        if load is None:
-            return None
-        believed = load.believed(now)
-        troubled = bool(self.trouble(circuit, now))
-        if not troubled and not self.doubted(circuit):
-            return believed
-        declared = self._declared[circuit.id]
-        first, second, third = map(max, load.worst(), ZERO if troubled else believed)
-        return (max(first, declared), max(second, declared), max(third, declared))
+        kinds: dict[str, dict[str, PhaseAmps]] = {kind: {} for kind in SiteBase.__struct_fields__}
+        own = {circuit: each.base(now, self._declared[circuit]) for circuit, each in self._metered.items()}
+        for kind, base in kinds.items():
+            carried: dict[str, PhaseAmps] = {}
+            for circuit in reversed(self._site.circuits):  # children first
+                found = own.get(circuit.id)
+                if found is not None:
+                    base[circuit.id] = found[kind]
+                else:
+                    base[circuit.id] = _plus(carried.get(circuit.id, ZERO), circuit.base_load_a)
+                if circuit.parent is not None:
+                    carried[circuit.parent] = _sum(carried.get(circuit.parent, ZERO), base[circuit.id])
+        return SiteBase(**kinds)
 
     @cached_property
     def _declared(self) -> dict[str, float]:
-        """For every circuit, the most that draws there beside our EVSEs (A on each phase), as declared."""
+        """Return for every circuit the most that draws there beside our EVSEs (A per phase), as declared."""
         found = {circuit.id: circuit.base_load_a for circuit in self._site.circuits}
         for circuit in reversed(self._site.circuits):  # children first
             if circuit.parent is not None:
                 found[circuit.parent] += found[circuit.id]
+        return found
+
+    @cached_property
+    def _generation(self) -> dict[str, float | None]:
+        """Return for every circuit the generation declared there and below (A per phase); None: none."""
+        found = {circuit.id: circuit.generation_a for circuit in self._site.circuits}
+        for circuit in reversed(self._site.circuits):  # children first
+            own = found[circuit.id]
+            if circuit.parent is not None and own is not None:
+                found[circuit.parent] = (found[circuit.parent] or 0.0) + own
         return found
 
 

@@ -1,13 +1,13 @@
-"""When a circuit's protection trips at the earliest, and so how long an overload may be looked at.
+"""Earliest trip of a circuit's protection, and so how long an overload may last.
 
-A fuse and a breaker's bimetal are warmed by the square of the current and cooled by time. In the words
-of this module, with x the current as a multiple of the rated one:
+A fuse and a breaker's bimetal are warmed by the square of the current and cooled by time. In this
+module, with x the current as a multiple of the rated one:
 
     the heat runs towards x squared, `heat' = (x ** 2 - heat) / tau`;
-    it trips where the heat reaches `holds ** 2`, the heat of the current that it carries for ever.
+    it trips where the heat reaches `holds ** 2`, the heat of the current that it carries without end.
 
 The standards give bands, not curves. Each row of `CURVES` is the lower edge of its band: the current
-that surely never trips it, and one gate, a current which the cold fuse surely carries for a time; `tau`
+that never trips it, and one gate, a current which the cold fuse carries for a time; `tau`
 follows from the gate. What is found from it is never later than the real trip of a fuse within its
 standard. A circuit's limit is taken for the rated current of what protects it.
 """
@@ -22,19 +22,19 @@ import msgspec
 from controller.load_management.site_tree import Fuse, PhaseAmps
 
 WAY_S = 5.0
-"""From the reading to the station's yes."""
+"""From the reading to the station's answer (s)."""
 CUT_S = 30.0 + WAY_S
-"""What a cut may take from the reading to the car: slow stations 30 s, or what they have shown."""
+"""Longest time of a cut from the reading to the car (s): slow stations take 30 s, or what they have shown."""
 GRACE_S = 10.0
-"""How long an overload that the fuse bears is looked at: a lift or a compressor has started by then."""
+"""How long an overload that the fuse carries may last: a lift or a compressor has started by then."""
 WARM = 1.0
 """The heat at the start, when nothing is known: that of a circuit which was just full."""
 
 
 class FuseCurve(msgspec.Struct, frozen=True):
-    """The lower edge of a trip characteristic, currents as multiples of the rated one.
+    """Lower edge of a trip characteristic, currents as multiples of the rated one.
 
-    `holds` is carried for ever; cold, `gate` is carried for `gate_s` s; `instant` trips without delay.
+    `holds` is carried without end; cold, `gate` is carried for `gate_s` s; `instant` trips without delay.
     """
 
     holds: float
@@ -44,15 +44,15 @@ class FuseCurve(msgspec.Struct, frozen=True):
 
     @property
     def tau_s(self) -> float:
-        """The time constant (s) with which the cold fuse reaches its trip at the end of the gate."""
+        """Return the time constant (s) with which the cold fuse reaches its trip at the end of the gate."""
         return self.gate_s / math.log(self.gate**2 / (self.gate**2 - self.holds**2))
 
     def heated(self, heat: float, load: float, seconds: float) -> float:
-        """The heat after so long at this load."""
+        """Return the heat after `seconds` at this load."""
         return load**2 + (heat - load**2) * math.exp(-seconds / self.tau_s)
 
     def trips_in_s(self, heat: float, load: float) -> float:
-        """The earliest trip (s from now) if this load stays; infinite if it never comes."""
+        """Return the earliest trip (s from now) if this load stays; infinite if it never comes."""
         if load >= self.instant or heat >= self.holds**2:
             return 0.0
         if load <= self.holds:
@@ -69,21 +69,21 @@ CURVES = {
     # gate I_min (10 s) is 33 A for 16 A and relatively higher for every greater one: 2.0 is below all.
     Fuse.GG: FuseCurve(holds=1.25, gate=2.0, gate_s=10.0, instant=math.inf),
 }
-"""What is not here (`plain`) has no patience at all."""
+"""A protection without a row (`plain`) must never carry more than its limit."""
 
 
 class FuseLoad(enum.Enum):
-    """What a reading of one phase is to the circuit's protection."""
+    """Meaning of one phase's reading for the circuit's protection."""
 
     WITHIN = "within"
     BORNE = "borne"
-    """Above the limit, for a moment that the fuse bears easily."""
+    """Above the limit, for a moment that the fuse carries easily."""
     OVER = "over"
     """To be cut now."""
 
 
 class FuseWatch:
-    """Follows the heat in one phase of a circuit from reading to reading. Currents in A."""
+    """Heat in one phase of a circuit, followed from reading to reading. Currents in A."""
 
     def __init__(self, limit_a: float, fuse: Fuse, now: float) -> None:
         self._limit_a = limit_a
@@ -93,10 +93,14 @@ class FuseWatch:
         self._at = now
         self._over_since: float | None = None
 
-    def see(self, measured_a: float, now: float, slowest_s: float = 0.0) -> FuseLoad:
-        """One good reading: between two of them the higher one is taken to have flowed.
+    def over_s(self, now: float) -> float:
+        """Return for how long (s) the readings have been above the limit; 0: they are not."""
+        return 0.0 if self._over_since is None else now - self._over_since
 
-        `slowest_s`: how long the slowest station is known to take from its yes to its current.
+    def see(self, measured_a: float, now: float, slowest_s: float = 0.0) -> FuseLoad:
+        """Take in one good reading: between two of them the higher one is taken to have flowed.
+
+        `slowest_s`: how long the slowest station takes from its answer to its current.
         """
         load = abs(measured_a) / self._limit_a
         if self._curve is not None:
@@ -114,6 +118,6 @@ class FuseWatch:
 
 
 def watches(limit_a: PhaseAmps, fuse: Fuse, now: float) -> tuple[FuseWatch, FuseWatch, FuseWatch]:
-    """One watch for each phase of a circuit."""
+    """Return one watch for each phase of a circuit."""
     first, second, third = limit_a
     return (FuseWatch(first, fuse, now), FuseWatch(second, fuse, now), FuseWatch(third, fuse, now))

@@ -1,38 +1,123 @@
-"""Readings that cannot be, though each of their values could: what only the site can tell of its meters.
+"""Checks of single meters: values that cannot be on this site, though each of them can be read.
 
-A current transformer that is put back the wrong way round, or a gateway that mixes up words, shows a
-load as feed-in. Believed, that would hand the site's whole limit to the cars once more. So a phase
-whose current turns its sign while it keeps its size is not believed, unless the EVSEs below could have
-stopped just then and left as much feed-in; nor is it until it shows a load again, or next to nothing.
+*Bounds*: a voltage that the site does not have, a frequency that no grid has, feed-in above the fuse's
+rating where no generation is declared, nothing but zeros.
 
-A meter that repeats itself may have frozen, and is found stale in its time (`drivers.health`). Until then
-what it shows may be long past: so it is *doubted* much sooner, and planned with at the worst.
+*Sign*: a current transformer that is put back the wrong way round shows a load as feed-in. Believed, that
+hands the site's whole limit to the cars once more. A phase whose current changes its sign while it keeps
+its size is implausible for a few readings; then it is doubted (planned with at the worst of the last
+quarter of an hour) until it shows a load again or `SIGN_DOUBT_S` is over. A heater that goes off beside a
+photovoltaic system looks the same, so a site does not lose its meter for it: whether the meter is
+installed the right way is decided by the stations' next steps (`step_check.py`).
+
+*Stillness*: a meter that repeats itself may be frozen, and is stale in its time (`drivers.health`).
+Until then it is doubted. Near no load a meter may repeat itself, unless stations report current there.
+
+*Spikes*: one reading far above the rating waits for the next one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from controller.load_management.evse.consumption import OfferCredit
-from controller.load_management.site_tree import PhaseAmps
+import msgspec
+
+from controller.load_management.site_tree import CircuitNode, PhaseAmps
 from drivers.reading import Reading
 
 LOADED_A = 5.0
-"""Below, a current may change its sign as it likes."""
+"""Below, a current may change its sign freely."""
 SAME_SIZE = 0.25
-"""How much of itself a current may have changed between two readings and still be the same one."""
+"""Part of itself by which a current may change between two readings and still be the same one."""
+SIGN_READINGS = 3
+"""Readings with the changed sign that are implausible; the next ones are doubted."""
+SIGN_DOUBT_S = 900.0
 POWERS_AGREE_W = 200.0
 POWERS_AGREE = 0.1
-"""How far the phases' powers may be from their total: so much, and this part of what flows."""
+"""Distance of the phases' powers from their total: so many W, and this part of what flows."""
+CONTRADICTIONS = 3
+"""Readings in a row that must contradict themselves: loads change between two requests of one reading."""
+SPIKE = 3.0
+"""Multiple of the rating from which on a single reading waits for the next."""
+
+VOLTAGE = 0.2
+"""Part of the site's voltage by which a measured one may differ."""
+FREQUENCY_HZ = (45.0, 65.0)
+GENERATION = 1.2
+"""Multiple of the declared generation that may be fed in."""
 
 STILL_S = 5.0
 """Readings under load that are the same to the last bit for longer are doubted."""
 USUALLY = 2.0
-"""A coarse meter is doubted after so many times of what it has been seen to stand still before."""
+"""A coarse meter is doubted after this multiple of the time that it has repeated itself before."""
+NEAR_ZERO_A = 0.5
+"""Highest current at which `drivers.health` does not judge stillness."""
+REPORTED_A = 2.0
+"""Stations that report more than this make a load, whatever the meter shows."""
+FROZEN_S = 30.0
+"""A meter that repeats itself for longer while stations report current is frozen."""
+
+
+class PlausibilityBounds(msgspec.Struct, frozen=True):
+    """Bounds of one circuit's readings: A per phase of feed-in, V line to neutral."""
+
+    feed_in_a: PhaseAmps
+    voltage_v: float
+
+    @classmethod
+    def of_circuit(
+        cls, circuit: CircuitNode, generation_a: float | None, voltage_v: float
+    ) -> PlausibilityBounds:
+        """Return the bounds for a circuit; `generation_a`: declared there and below, None: none."""
+        declared_a = 0.0 if generation_a is None else GENERATION * generation_a
+        first, second, third = (max(limit, declared_a) for limit in circuit.limit_a)
+        return cls((first, second, third), voltage_v)
+
+    def broken_by(self, reading: Reading, amps: PhaseAmps) -> str:
+        """Return in words the bound that the reading breaks; empty if none."""
+        for phase, volts in enumerate(reading.voltage_v, start=1):
+            if volts is not None and abs(volts - self.voltage_v) > VOLTAGE * self.voltage_v:
+                return (
+                    f"L{phase} shows {volts:.0f} V, the site has {self.voltage_v:.0f} V; check its wiring "
+                    "and its register map"
+                )
+        if _is_all_zero(reading):
+            return "every value is 0; check its power supply and its gateway"
+        frequency = reading.frequency_hz
+        if frequency is not None and not FREQUENCY_HZ[0] <= frequency <= FREQUENCY_HZ[1]:
+            return f"it shows {frequency:g} Hz; check its register map"
+        for phase, (shown, most) in enumerate(zip(amps, self.feed_in_a, strict=True), start=1):
+            if shown < -most:
+                return (
+                    f"L{phase} shows {-shown:.0f} A of feed-in, more than the fuse of {most:.0f} A; check "
+                    "the direction of its current transformers, or declare generation_a"
+                )
+        return ""
+
+
+def _is_all_zero(reading: Reading) -> bool:
+    """Return True if nothing but zeros is told, and more than currents is told."""
+    others = [*reading.voltage_v, reading.frequency_hz, reading.energy_import_wh]
+    told = [value for value in others if value is not None]
+    powers = [*reading.current_a, *reading.power_w, reading.power_total_w]
+    return bool(told) and not any(told) and not any(powers)
+
+
+class ContradictionWatch:
+    """Watch for a meter whose phases do not add up to its total, several readings in a row."""
+
+    def __init__(self) -> None:
+        self._times = 0
+
+    def see(self, reading: Reading) -> str:
+        """Take in one reading; return the contradiction in words once it lasts, else nothing."""
+        problem = contradiction(reading)
+        self._times = self._times + 1 if problem else 0
+        return problem if self._times >= CONTRADICTIONS else ""
 
 
 def contradiction(reading: Reading) -> str:
-    """In words, that the powers of the phases do not make their total; empty if they do, or are not told."""
+    """Return in words that the powers of the phases do not make their total; empty if they do."""
     told = [watts for watts in reading.power_w if watts is not None]
     if len(told) < 3 or reading.power_total_w is None:
         return ""
@@ -42,44 +127,96 @@ def contradiction(reading: Reading) -> str:
     return f"its phases add up to {sum(told):.0f} W, its total says {reading.power_total_w:.0f} W"
 
 
+class SpikeWatch:
+    """Watch for single readings far above the rating of a circuit."""
+
+    def __init__(self, limit_a: PhaseAmps) -> None:
+        self._limit_a = limit_a
+        self._seen = False
+        self._had_reading = False
+
+    def is_spike(self, amps: PhaseAmps) -> bool:
+        """Take in one reading; return True if it has to wait for the next one."""
+        high = any(abs(a) > SPIKE * most for a, most in zip(amps, self._limit_a, strict=True))
+        first, self._seen = high and not self._seen, high
+        had_reading, self._had_reading = self._had_reading, True
+        return first and had_reading
+
+
 class StillWatch:
-    """Looks whether one meter repeats itself for longer than is its habit."""
+    """Watch for a meter that repeats itself for longer than usual."""
 
     def __init__(self) -> None:
         self._usual_s = 0.0
         self._still_s = 0.0
+        self._reported_s = 0.0
+        self._last: Reading | None = None
+        self._since = 0.0
 
     @property
     def doubted(self) -> bool:
-        """Whether the load may by now be another than the last reading showed."""
-        return self._still_s > max(STILL_S, USUALLY * self._usual_s)
+        """Return True if the load may by now be another than the last reading showed."""
+        return max(self._still_s, self._reported_s) > max(STILL_S, USUALLY * self._usual_s)
 
-    def see(self, still_s: float) -> None:
-        """One word of a meter that is not found stale: so long (s) it has repeated itself."""
-        if still_s < self._still_s:
-            self._usual_s = max(self._usual_s, self._still_s)
+    @property
+    def frozen(self) -> bool:
+        """Return True if the meter repeats itself for long while stations report current."""
+        return self._reported_s > max(FROZEN_S, USUALLY * self._usual_s)
+
+    def see(self, reading: Reading, still_s: float, reported_a: float, now: float) -> None:
+        """Take in one reading that has repeated itself under load for `still_s` (s).
+
+        `reported_a`: what stations below report on their most loaded phase (A). Where the meter shows next to
+        nothing although they report current, its repetitions count, too.
+        """
+        same = self._last is not None and msgspec.structs.replace(self._last, time=reading.time) == reading
+        if not same:
+            repeated_s = self._reported_s if self._reported_s < FROZEN_S else 0.0
+            self._usual_s = max(self._usual_s, self._still_s, repeated_s)
+        shows_load = any(abs(amps or 0.0) > NEAR_ZERO_A for amps in reading.current_a)
+        if not same or shows_load or reported_a <= REPORTED_A:
+            self._since = now
+        self._last = reading
         self._still_s = still_s
+        self._reported_s = now - self._since
 
 
 class SignWatch:
-    """Looks for phases of one meter that turn their sign under load."""
+    """Watch for phases of one meter that change their sign under load."""
 
     def __init__(self) -> None:
         self._last: PhaseAmps | None = None
-        self._turned = [False] * 3
+        self._turned = [0] * 3
+        self._turned_at = [0.0] * 3
 
-    def see(self, amps: PhaseAmps, credits: Sequence[OfferCredit]) -> str:
-        """One reading, with what the EVSEs below draw; in words, what cannot be, empty if all can."""
+    @property
+    def doubted(self) -> bool:
+        """Return True if a phase shows feed-in that may be a load."""
+        return any(self._turned)
+
+    def see(self, amps: PhaseAmps, stopped_a: PhaseAmps, now: float) -> str:
+        """Take in one reading; return in words what cannot be, empty if all can.
+
+        `stopped_a`: what the EVSEs below can have stopped to draw since the last reading (A per phase).
+        """
         for phase in range(3):
             if amps[phase] > -LOADED_A:
-                self._turned[phase] = False
-            elif self._last is not None and self._turns(self._last[phase], amps[phase]):
-                stopped_a = sum(credit.high[phase] for credit in credits)
-                self._turned[phase] |= self._last[phase] - amps[phase] > stopped_a + LOADED_A
+                self._turned[phase] = 0
+            elif self._turned[phase]:
+                self._turned[phase] += 1
+                if now >= self._turned_at[phase] + SIGN_DOUBT_S:
+                    self._turned[phase] = 0
+            elif self._last is not None and self._turns(self._last[phase], amps[phase], stopped_a[phase]):
+                self._turned[phase], self._turned_at[phase] = 1, now
         self._last = amps
-        names = " and ".join(f"L{phase + 1}" for phase in range(3) if self._turned[phase])
-        return f"{names} turned its sign under load; look at its current transformers" if names else ""
+        return self._names([phase for phase in range(3) if 0 < self._turned[phase] <= SIGN_READINGS])
 
     @staticmethod
-    def _turns(before: float, after: float) -> bool:
-        return before > LOADED_A and abs(before + after) <= SAME_SIZE * before
+    def _names(phases: Sequence[int]) -> str:
+        names = " and ".join(f"L{phase + 1}" for phase in phases)
+        return f"{names} changed its sign under load; check its current transformers" if names else ""
+
+    @staticmethod
+    def _turns(before: float, after: float, stopped_a: float) -> bool:
+        same_size = before > LOADED_A and abs(before + after) <= SAME_SIZE * before
+        return same_size and before - after > stopped_a + LOADED_A

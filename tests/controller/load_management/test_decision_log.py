@@ -11,17 +11,17 @@ REF = EvseRef("A", 1)
 
 def test_the_first_word_and_each_change_is_told_and_nothing_twice() -> None:
     news = DecisionLog()
-    assert news.worth_telling(LoggedDecision(REF, 6.0, "grid L1 full"), 0.0)
-    assert not news.worth_telling(LoggedDecision(REF, 6.0, "grid L1 full"), 100.0)
-    assert news.worth_telling(LoggedDecision(REF, 6.0, "no car"), 200.0)
+    assert news.is_due(LoggedDecision(REF, 6.0, "grid L1 full"), 0.0)
+    assert not news.is_due(LoggedDecision(REF, 6.0, "grid L1 full"), 100.0)
+    assert news.is_due(LoggedDecision(REF, 6.0, "no car"), 200.0)
 
 
 def test_a_rise_waits_and_a_fall_does_not() -> None:
     news = DecisionLog()
-    news.worth_telling(LoggedDecision(REF, 6.0, "grid L1 full"), 0.0)
-    assert not news.worth_telling(LoggedDecision(REF, 7.0, "grid L1 full"), QUIET_S - 1)
-    assert news.worth_telling(LoggedDecision(REF, 7.0, "grid L1 full"), QUIET_S)
-    assert news.worth_telling(LoggedDecision(REF, 6.5, "grid L1 full"), QUIET_S + 1)
+    news.is_due(LoggedDecision(REF, 6.0, "grid L1 full"), 0.0)
+    assert not news.is_due(LoggedDecision(REF, 7.0, "grid L1 full"), QUIET_S - 1)
+    assert news.is_due(LoggedDecision(REF, 7.0, "grid L1 full"), QUIET_S)
+    assert news.is_due(LoggedDecision(REF, 6.5, "grid L1 full"), QUIET_S + 1)
 
 
 def test_a_line_names_the_evse_the_current_and_why() -> None:
@@ -33,7 +33,7 @@ def test_the_control_hands_its_news_out_once() -> None:
     site.connect()
     site.run(60)
     assert LoggedDecision(REF, 32.0, "all it can take") in site.told_people
-    assert site.control.news() == []
+    assert site.control.take_decisions() == []
     quiet = len(site.told_people)
     site.run(600)
     assert len(site.told_people) == quiet

@@ -1,10 +1,12 @@
-"""Cars that take nothing of their offer: they yield, and are woken now and then."""
+"""Cars that take nothing of their offer: asleep, probed, and woken up."""
 
 from __future__ import annotations
 
-from controller.load_management.allocation.rotation import NEWCOMER_S, Rotation
-from controller.load_management.evse.evse_model import ASLEEP_S, PROBE_EVERY_S, PROBE_S, EvseModel
-from controller.model.observations import EvseRef, EvseState, StateSeen
+import pytest
+from msgspec import structs
+
+from controller.load_management.evse.evse_model import FULL_S, PROBE_EVERY_S, PROBE_S, EvseModel
+from controller.model.observations import DrawSeen, EvseState, StateSeen, TransactionSeen
 from tests.controller.load_management.toysite import Car, ToySite, ToyStation, grid, station
 
 
@@ -15,30 +17,67 @@ class Sleeper(ToyStation):
         return EvseState.SUSPENDED_EV if self.car else EvseState.AVAILABLE
 
 
-def test_a_car_sleeps_after_a_while_without_taking_anything_and_is_probed_each_hour() -> None:
+def test_evse_model_car_without_draw_is_asleep_after_a_minute() -> None:
     model = EvseModel(station("A").evse, 0.0)
-    model.handle(StateSeen(1, EvseState.SUSPENDED_EV), 6.0, 100.0)
-    asleep = [model.asleep(100.0 + after) for after in (0, ASLEEP_S - 1, ASLEEP_S, PROBE_EVERY_S - 1)]
+    model.on_observation(StateSeen(1, EvseState.SUSPENDED_EV), 6.0, 100.0)
+    asleep = [model.asleep(100.0 + after) for after in (0, FULL_S - 1, FULL_S, PROBE_EVERY_S - 1)]
     assert asleep == [False, False, True, True]
+
+
+def test_evse_model_sleeping_car_is_probed_each_hour() -> None:
+    model = EvseModel(station("A").evse, 0.0)
+    model.on_observation(StateSeen(1, EvseState.SUSPENDED_EV), 6.0, 100.0)
     probed = [model.asleep(100.0 + PROBE_EVERY_S + after) for after in (0, PROBE_S - 1, PROBE_S)]
     assert probed == [False, False, True]
-    model.handle(StateSeen(1, EvseState.CHARGING), 6.0, 9000.0)
-    assert not model.asleep(9000.0 + ASLEEP_S)
 
 
-def test_sleepers_come_last() -> None:
-    turns, a, b = Rotation(900.0), EvseRef("A", 1), EvseRef("B", 1)
-    turns.wanting([a, b], 0.0)
-    later = NEWCOMER_S + 1
-    assert turns.ranks(later, {a})[a] > turns.ranks(later, {a})[b]
-    assert turns.ranks(later, {b})[a] < turns.ranks(later, {b})[b]
+def test_evse_model_sleep_survives_a_pause_that_we_ordered() -> None:
+    model = EvseModel(station("A").evse, 0.0)
+    model.on_observation(StateSeen(1, EvseState.SUSPENDED_EV), 6.0, 100.0)
+    model.on_observation(StateSeen(1, EvseState.SUSPENDED_EVSE), 0.0, 200.0)
+    assert model.asleep(300.0)
 
 
-def test_where_there_is_not_room_for_all_a_sleeper_makes_way_and_gets_his_probe() -> None:
+@pytest.mark.parametrize(
+    "rise", [StateSeen(1, EvseState.CHARGING), DrawSeen(1, (10.0, 10.0, 10.0))], ids=["state", "report"]
+)
+def test_evse_model_sleeping_car_wakes_up_with_state_or_report(rise: StateSeen | DrawSeen) -> None:
+    model = EvseModel(station("A").evse, 0.0)
+    model.on_observation(StateSeen(1, EvseState.SUSPENDED_EV), 6.0, 100.0)
+    assert model.asleep(200.0)
+    assert model.on_observation(rise, 6.0, 200.0)
+    assert not model.asleep(200.0 + FULL_S)
+
+
+def scene(limit_a: float, sleepers: int, fallback_a: float = 6.0) -> ToySite:
+    full = [
+        Sleeper(evse=structs.replace(station(f"F{k}").evse, fallback_a=fallback_a), car=Car(0.0))
+        for k in range(sleepers)
+    ]
+    hungry = [station(name, car=Car()) for name in "AB"]
+    for each in hungry:
+        each.evse = structs.replace(each.evse, fallback_a=fallback_a)
+    site = ToySite((grid(limit_a),), [*full, *hungry])
+    site.connect()
+    for name in [*(f"F{k}" for k in range(sleepers)), "A", "B"]:
+        site.observe(name, TransactionSeen(1, True))
+    return site
+
+
+@pytest.mark.parametrize(("limit_a", "fallback_a", "share_a"), [(80.0, 6.0, 32.0), (41.0, 0.0, 20.0)])
+def test_eight_full_cars_leave_the_room_to_two_that_charge(
+    limit_a: float, fallback_a: float, share_a: float
+) -> None:
+    site = scene(limit_a, 8, fallback_a)
+    site.run(600)
+    assert [site.station(name).draw_a for name in "AB"] == pytest.approx([share_a] * 2, abs=0.35)
+
+
+def test_sleeping_car_without_room_is_paused_and_probed() -> None:
     sleeper = Sleeper(evse=station("Z").evse, car=Car(0.0))
     site = ToySite((grid(11.0),), [sleeper, station("A", car=Car())])
     site.connect()
-    site.run(int(ASLEEP_S) + 100)
+    site.run(int(FULL_S) + 200)
     shares = []
     for _ in range(2 * int(PROBE_EVERY_S)):
         site.step()

@@ -162,6 +162,8 @@ class ToySite:
             self.station(name).up = True
             self.tell(StationUp(name))
             self.observe(name, StateSeen(1, self.station(name).state))
+            if self.station(name).car is not None:
+                self.observe(name, TransactionSeen(1, True))
 
     def disconnect(self, name: str) -> None:
         self.station(name).up = False
@@ -181,18 +183,18 @@ class ToySite:
             each.up = False
         self._answers.clear()
         self.control = SiteControl(self.site, SiteSettings(), self.now)
-        self.control.recall(self.stored)
+        self.control.restore(self.stored)
         self.controlled = True
 
     def tell(self, event: SiteEvent) -> None:
         if not self.controlled:
             return
         commands = self.control.handle(event, self.now)
-        self.stored |= self.control.memories({command.ref for command in commands}, self.now)
+        self.stored |= self.control.delivery_records({command.ref for command in commands}, self.now)
         for command in commands:
             self.commands.append((self.now, command))
             self._answers.append((self.now + self.stations[command.ref].answer_s, command))
-        self.told_people += self.control.news()
+        self.told_people += self.control.take_decisions()
 
     def run(self, seconds: int) -> None:
         for _ in range(seconds):

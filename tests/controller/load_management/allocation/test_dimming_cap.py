@@ -238,13 +238,13 @@ def test_nobody_is_held_below_his_floor_when_it_is_over() -> None:
 @pytest.mark.parametrize("voltage", [207.0, 230.0, 234.0, 240.0, 253.0])
 def test_direct_control_of_4200_w_is_never_a_pause(voltage: float) -> None:
     evse = steerable(0).evse
-    cap = DimmingCap()
+    cap = DimmingCap(voltage)
     cap.dim(SiteDimmed(evses_w={evse.ref: 4200.0}, why=WHY))
-    found = cap.cap(evse, (True, True, True), voltage)
+    found = cap.cap(evse, (True, True, True))
     assert found is not None
     assert found[0] >= 6.0
-    group = DimmingCap()
+    group = DimmingCap(voltage)
     group.dim(dim(4200.0))
-    steered = group.steered(voltage, 0.0)
+    steered = group.steered(0.0)
     assert steered is not None
     assert steered.sum_a >= 18.0

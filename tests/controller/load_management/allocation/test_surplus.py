@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import groupby
 
-from controller.load_management.allocation.surplus import CLOUDED, DWELL_S, Surplus
+from controller.load_management.allocation.surplus import DWELL_S, NO_SURPLUS, Surplus
 from controller.load_management.site_tree import PhaseAmps
 from controller.model.observations import EvseRef
 from tests.controller.load_management.allocation.test_allocator import demand, depot
@@ -40,7 +40,7 @@ def test_who_began_keeps_the_minimum_for_a_while_and_then_stays_out_for_a_while(
     assert shared(surplus, 0.0, 1.0)[0] == 6.0
     assert shared(surplus, 0.0, DWELL_S - 1)[0] == 6.0
     assert shared(surplus, 0.0, DWELL_S)[0] == 0.0
-    assert shared(surplus, 30.0, DWELL_S + 1) == (0.0, CLOUDED)
+    assert shared(surplus, 30.0, DWELL_S + 1) == (0.0, NO_SURPLUS)
     assert shared(surplus, 30.0, 2 * DWELL_S)[0] == 10.0
 
 

@@ -117,9 +117,9 @@ def test_a_slow_station_is_known_after_its_first_cut_and_not_blamed_again() -> N
 def test_what_was_learnt_and_asked_for_outlives_a_restart() -> None:
     site = slow()
     site.observe("A", NeedsSeen(1, 20_000.0, 7200.0))
-    assert site.control.to_remember() == {EvseRef("A", 1)}
-    site.stored |= site.control.memories(site.control.to_remember(), site.now)
-    assert site.control.to_remember() == set()
+    assert site.control.unsaved_evses() == {EvseRef("A", 1)}
+    site.stored |= site.control.delivery_records(site.control.unsaved_evses(), site.now)
+    assert site.control.unsaved_evses() == set()
     habits = site.view("A").habits
     site.reboot()
     assert site.view("A").habits == habits

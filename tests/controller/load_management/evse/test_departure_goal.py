@@ -77,19 +77,19 @@ def test_a_goal_lasts_until_the_session_ends_over_its_begin_and_a_lost_link() ->
     def needs_a() -> float:
         return model.goal.need(230.0, 3, 3.0).needs_a
 
-    model.handle(StateSeen(1, EvseState.PREPARING), 6.0, 0.0)
-    assert model.handle(NeedsSeen(1, 20_000, 2 * HOUR_S), 6.0, 0.0)
-    model.handle(TransactionSeen(1, True), 6.0, 1.0)
-    model.down(2.0)
+    model.on_observation(StateSeen(1, EvseState.PREPARING), 6.0, 0.0)
+    assert model.on_observation(NeedsSeen(1, 20_000, 2 * HOUR_S), 6.0, 0.0)
+    model.on_observation(TransactionSeen(1, True), 6.0, 1.0)
+    model.on_station_down(2.0)
     assert needs_a() == 15.0
-    model.handle(TransactionSeen(1, False), 6.0, 3.0)
+    model.on_observation(TransactionSeen(1, False), 6.0, 3.0)
     assert needs_a() == 0.0
 
 
 def test_a_car_that_is_gone_needs_nothing() -> None:
     model = EvseModel(EVSE, 0.0)
-    model.handle(NeedsSeen(1, 20_000, 2 * HOUR_S), 6.0, 0.0)
-    model.handle(StateSeen(1, EvseState.AVAILABLE), 6.0, 1.0)
+    model.on_observation(NeedsSeen(1, 20_000, 2 * HOUR_S), 6.0, 0.0)
+    model.on_observation(StateSeen(1, EvseState.AVAILABLE), 6.0, 1.0)
     assert model.goal.need(230.0, 3, 3.0) == NO_NEED
 
 

@@ -10,7 +10,7 @@ from controller.load_management.allocation.allocator import Allocation
 from controller.load_management.allocation.headroom import Headroom
 from controller.load_management.evse.evse_controller import EvseController
 from controller.load_management.site_tree import CircuitNode, EvseNode, SiteTree
-from controller.model.observations import DrawSeen, EvseRef, EvseState, StateSeen
+from controller.model.observations import DrawSeen, EvseRef, EvseState, StateSeen, TransactionSeen
 
 EVSE = EvseNode(ref=EvseRef("A", 1), circuit="grid", phases=(0, 1, 2), min_a=6, max_a=32, fallback_a=6)
 SITE = SiteTree(circuits=(CircuitNode(id="grid", parent=None, limit_a=(63.0,) * 3),), evses=(EVSE,))
@@ -20,7 +20,8 @@ def at(limit_a: float) -> EvseController:
     """An EVSE with a car that confirmed this lease at the time 0."""
     outlet = EvseController(EVSE, 120.0, itertools.count(1), 0.0)
     outlet.delivery.up(0.0)
-    outlet.model.handle(StateSeen(1, EvseState.PREPARING), 0.0, 0.0)
+    outlet.model.on_observation(StateSeen(1, EvseState.PREPARING), 0.0, 0.0)
+    outlet.model.on_observation(TransactionSeen(1, True), 0.0, 0.0)
     for command in outlet.delivery.commands(limit_a, limit_a, 0.0):
         outlet.delivery.answered(command.token, True, "", 0.0)
     return outlet
@@ -37,7 +38,7 @@ def with_room(amps: float) -> Headroom:
 def test_a_rise_takes_the_room_that_is_there_but_never_less_than_the_minimum(
     now_a: float, room_a: float, sent: list[float]
 ) -> None:
-    commands = at(now_a).bring(
+    commands = at(now_a).commands_towards(
         Allocation(EVSE.ref, 16.0, "grid L1 full"), with_room(room_a), 20.0, urgent=False
     )
     assert [command.limit_a for command in commands] == sent
@@ -45,35 +46,32 @@ def test_a_rise_takes_the_room_that_is_there_but_never_less_than_the_minimum(
 
 def test_a_rise_is_booked_and_a_cut_is_not_given_back_yet() -> None:
     ledger = with_room(5.0)
-    at(8.0).bring(Allocation(EVSE.ref, 16.0, "grid L1 full"), ledger, 20.0, urgent=False)
+    at(8.0).commands_towards(Allocation(EVSE.ref, 16.0, "grid L1 full"), ledger, 20.0, urgent=False)
     assert ledger.rooms()["grid"] == (0.0, 58.0, 58.0)
-    at(16.0).bring(Allocation(EVSE.ref, 8.0, "grid L1 full"), ledger, 20.0, urgent=False)
+    at(16.0).commands_towards(Allocation(EVSE.ref, 8.0, "grid L1 full"), ledger, 20.0, urgent=False)
     assert ledger.rooms()["grid"] == (0.0, 58.0, 58.0)
 
 
 def test_a_demand_is_capped_by_whatever_caps_it_most() -> None:
     outlet = at(8.0)
-    assert outlet.demand(1.0, "", metered=True).cap == "all it can take"
-    troubled = outlet.demand(1.0, "meter grid is stale", metered=True)
+    assert outlet.demand(1.0, "", 10.0).cap == "all it can take"
+    troubled = outlet.demand(1.0, "meter grid is stale", 10.0)
     assert (troubled.max_a, troubled.cap) == (6, "meter grid is stale: held at its fallback")
-    outlet.model.draw.blind = True
-    assert outlet.demand(1.0, "", metered=True).max_a == 6
-    assert outlet.demand(1.0, "", metered=False).max_a == 32
 
 
 def test_a_car_that_may_draw_on_one_phase_alone_starts_within_the_unbalance() -> None:
     outlet = at(8.0)
-    small = outlet.demand(1.0, "", metered=True, unbalance_a=10.0)
+    small = outlet.demand(1.0, "", 10.0, unbalance_a=10.0)
     assert (small.max_a, small.cap) == (10.0, "its car may draw on one phase alone")
-    assert outlet.demand(1.0, "", metered=True, unbalance_a=4.0).max_a == EVSE.min_a
-    outlet.model.handle(StateSeen(1, EvseState.CHARGING), 8.0, 10.0)
+    assert outlet.demand(1.0, "", 10.0, unbalance_a=4.0).max_a == EVSE.min_a
+    outlet.model.on_observation(StateSeen(1, EvseState.CHARGING), 8.0, 10.0)
     for now in (20.0, 30.0):
-        outlet.model.handle(DrawSeen(1, (8.0, 8.0, 8.0)), 8.0, now)
-    assert outlet.demand(1.0, "", metered=True, unbalance_a=10.0).max_a == EVSE.max_a
+        outlet.model.on_observation(DrawSeen(1, (8.0, 8.0, 8.0)), 8.0, now)
+    assert outlet.demand(1.0, "", 10.0, unbalance_a=10.0).max_a == EVSE.max_a
 
 
 def test_what_its_backend_allows_is_a_cap_with_its_own_words() -> None:
     outlet = at(8.0)
     outlet.backend_a = 10.0
-    demand = outlet.demand(1.0, "", metered=True)
+    demand = outlet.demand(1.0, "", 10.0)
     assert (demand.max_a, demand.cap) == (10.0, "its backend allows 10 A")

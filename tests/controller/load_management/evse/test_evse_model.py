@@ -14,13 +14,13 @@ EVSE = EvseNode(ref=EvseRef("A", 1), circuit="grid", phases=(1, 2, 0), min_a=6, 
 def model(state: EvseState | None = None) -> EvseModel:
     found = EvseModel(EVSE, 0)
     if state is not None:
-        found.handle(StateSeen(1, state), 16, 0)
+        found.on_observation(StateSeen(1, state), 16, 0)
     return found
 
 
 def charge(found: EvseModel, reports: list[tuple[float, float, float]], start: float = 10) -> None:
     for index, report in enumerate(reports):
-        found.handle(DrawSeen(1, report), 20, start + 10 * index)
+        found.on_observation(DrawSeen(1, report), 20, start + 10 * index)
 
 
 @pytest.mark.parametrize(
@@ -39,32 +39,32 @@ def charge(found: EvseModel, reports: list[tuple[float, float, float]], start: f
     ],
 )
 def test_who_wants_current(state: EvseState, wants: bool) -> None:
-    assert model(state).wants is wants
+    assert model(state).wants(0) is wants
 
 
 def test_a_transaction_wants_current_whatever_the_state_says() -> None:
     found = model(EvseState.FINISHING)
-    assert found.handle(TransactionSeen(1, True), 16, 1)
-    assert found.wants
-    assert found.handle(TransactionSeen(1, False), 16, 2)
-    assert not found.wants
+    assert found.on_observation(TransactionSeen(1, True), 16, 1)
+    assert found.wants(5)
+    assert found.on_observation(TransactionSeen(1, False), 16, 2)
+    assert not found.wants(5)
 
 
 def test_an_evse_that_is_available_again_has_no_transaction_even_if_its_end_was_missed() -> None:
     found = model(EvseState.CHARGING)
-    found.handle(TransactionSeen(1, True), 16, 1)
-    found.handle(StateSeen(1, EvseState.AVAILABLE), 16, 2)
-    assert not found.wants
+    found.on_observation(TransactionSeen(1, True), 16, 1)
+    found.on_observation(StateSeen(1, EvseState.AVAILABLE), 16, 2)
+    assert not found.wants(5)
 
 
 def test_a_draw_shows_a_car_at_a_station_that_stays_available() -> None:
     found = model(EvseState.AVAILABLE)
-    assert found.handle(DrawSeen(1, (10.0, 10.0, 10.0)), 16, 5)
-    assert found.wants
+    assert found.on_observation(DrawSeen(1, (10.0, 10.0, 10.0)), 16, 5)
+    assert found.wants(5)
 
 
 def test_the_same_state_again_is_no_news() -> None:
-    assert not model(EvseState.CHARGING).handle(StateSeen(1, EvseState.CHARGING), 16, 1)
+    assert not model(EvseState.CHARGING).on_observation(StateSeen(1, EvseState.CHARGING), 16, 1)
 
 
 def test_learnt_phases_are_the_sites() -> None:
@@ -81,21 +81,21 @@ def test_phases_are_not_learnt_while_no_current_is_given() -> None:
 
 def test_a_paused_car_needs_its_minimum() -> None:
     found = model(EvseState.SUSPENDED_EV)
-    assert found.need_a == 6
-    found.handle(StateSeen(1, EvseState.CHARGING), 16, 5)
-    assert found.need_a == 32
+    assert found.need_a(5) == 6
+    found.on_observation(StateSeen(1, EvseState.CHARGING), 16, 5)
+    assert found.need_a(5) == 32
 
 
 @pytest.mark.parametrize("how", ["available", "new transaction", "link lost"])
 def test_another_car_has_to_be_learnt_anew(how: str) -> None:
     found = model(EvseState.CHARGING)
     charge(found, [(10.0, 0.0, 0.0)] * 8)
-    assert found.need_a == 12
+    assert found.need_a(5) == 12
     if how == "available":
-        found.handle(StateSeen(1, EvseState.AVAILABLE), 16, 100)
+        found.on_observation(StateSeen(1, EvseState.AVAILABLE), 16, 100)
     elif how == "new transaction":
-        found.handle(TransactionSeen(1, True), 16, 100)
+        found.on_observation(TransactionSeen(1, True), 16, 100)
     else:
-        found.down(100)
+        found.on_station_down(100)
     assert found.phases == (True, True, True)
-    assert found.need_a == 32
+    assert found.need_a(5) == 32

@@ -10,9 +10,13 @@ from controller.load_management.evse.limit_delivery import (
     ANSWER_S,
     CLOCK_SLACK_S,
     DOUBT_S,
+    LOW_LEASE_S,
     MOST_PENDING,
     RAMP_S,
+    RENEW_AT,
     RETRY_S,
+    SMALL_CUT_A,
+    STEP_A,
     LimitDelivery,
 )
 from controller.load_management.site_tree import EvseNode
@@ -102,10 +106,10 @@ def test_calls_without_an_answer_are_bounded_and_given_up() -> None:
     assert delivery.problem(23 + ANSWER_S) == f"refuses limits (no answer in {ANSWER_S:g} s)"
 
 
-def test_a_rise_waits_for_a_whole_ampere_and_for_the_last_rise() -> None:
+def test_delivery_rise_waits_for_a_step_and_for_the_last_rise() -> None:
     delivery = confirmed(10)
-    assert send(delivery, 10.9, 20) == []
-    (first,) = send(delivery, 11, 20)
+    assert send(delivery, 10 + STEP_A - 0.1, 20) == []
+    (first,) = send(delivery, 10 + STEP_A, 20)
     answer(delivery, [first], 21)
     assert send(delivery, 16, 20 + RAMP_S - 1) == []
     (second,) = send(delivery, 16, 20 + RAMP_S)
@@ -124,11 +128,30 @@ def test_a_rise_takes_only_the_room_that_is_free() -> None:
     assert send(confirmed(10), 16, 20, ceiling_a=10) == []
 
 
-def test_a_lease_is_renewed_at_half_of_its_life_with_small_rises() -> None:
+def test_delivery_renews_at_two_thirds_of_a_lease_with_small_rises() -> None:
     delivery = confirmed(10)
-    assert send(delivery, 10.5, LEASE_S / 2 - 1) == []
-    (renewed,) = send(delivery, 10.5, LEASE_S / 2)
+    assert send(delivery, 10.5, LEASE_S * RENEW_AT - 1) == []
+    (renewed,) = send(delivery, 10.5, LEASE_S * RENEW_AT)
     assert renewed.limit_a == 10.5
+
+
+def test_delivery_small_cut_without_need_waits_for_the_renewal() -> None:
+    delivery = confirmed(10)
+    assert delivery.commands(9, 32, 20, firm=False) == []
+    (cut,) = delivery.commands(9, 32, LEASE_S * RENEW_AT, firm=False)
+    assert cut.limit_a == 9
+    (large,) = confirmed(10).commands(10 - SMALL_CUT_A, 32, 20, firm=False)
+    assert large.limit_a == 10 - SMALL_CUT_A
+
+
+def test_delivery_lease_below_the_fallback_lasts_longer() -> None:
+    delivery = confirmed(10)
+    (pause,) = send(delivery, 0, 20)
+    assert pause.duration_s == LOW_LEASE_S
+    answer(delivery, [pause], 21)
+    assert send(delivery, 0, 20 + LOW_LEASE_S * RENEW_AT - 1) == []
+    assert delivery.offered_a(20 + LOW_LEASE_S - 1) == 0
+    assert delivery.offered_a(20 + LOW_LEASE_S) == 6
 
 
 def test_an_urgent_pass_only_cuts() -> None:
@@ -164,8 +187,8 @@ def test_offline_a_call_that_was_under_way_may_have_arrived() -> None:
 def test_a_lease_below_the_floor_ends_in_the_floor() -> None:
     delivery = confirmed(0)
     delivery.down(10)
-    assert delivery.held_a(LEASE_S - 1) == 0
-    assert delivery.held_a(LEASE_S + 1) == 6
+    assert delivery.held_a(LOW_LEASE_S - 1) == 0
+    assert delivery.held_a(LOW_LEASE_S + 1) == 6
 
 
 def test_never_seen_it_may_take_its_maximum() -> None:

@@ -1,4 +1,4 @@
-"""What is taken for the building's load, from meters and reports that do not quite agree."""
+"""Base load from meters and reports that do not quite agree."""
 
 from __future__ import annotations
 
@@ -7,8 +7,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controller.load_management.evse.consumption import NOTHING, OfferCredit
-from controller.load_management.metering.base_load import HOLD_S, STEADY_S, BaseLoad, RollingMax
-from controller.load_management.site_tree import PhaseAmps
+from controller.load_management.metering.base_load import (
+    FEED_IN_SHARED,
+    HOLD_S,
+    MARGIN_USED,
+    START_S,
+    STEADY_S,
+    WAIT_S,
+    BaseLoad,
+    RollingMax,
+)
+from controller.load_management.site_tree import ZERO, Fuse, PhaseAmps
 
 LIMIT: PhaseAmps = (100.0, 100.0, 100.0)
 
@@ -22,7 +31,15 @@ def credit(low: float, high: float, unreacted: float | None = None) -> OfferCred
 
 
 def measured(load: BaseLoad, amps: float, now: float, *credits: OfferCredit) -> bool:
-    return load.measure(all_phases(amps), credits, now)
+    return load.measure(all_phases(amps), total(*credits), now)
+
+
+def total(*credits: OfferCredit) -> OfferCredit:
+    low, high, unreacted = (
+        tuple(sum(column) for column in zip(*(getattr(c, name) for c in credits), strict=True)) or ZERO
+        for name in ("low", "high", "unreacted")
+    )
+    return OfferCredit(low, high, unreacted)  # type: ignore[arg-type]
 
 
 def test_before_any_reading_it_is_nothing() -> None:
@@ -69,7 +86,7 @@ def test_a_cut_that_is_under_way_is_not_made_again() -> None:
 
 def test_each_phase_has_its_own() -> None:
     load = BaseLoad(LIMIT)
-    load.measure((10.0, 20.0, 30.0), [OfferCredit((1.0, 2.0, 3.0), (1.0, 2.0, 3.0), (1.0, 2.0, 3.0))], 0)
+    load.measure((10.0, 20.0, 30.0), OfferCredit((1.0, 2.0, 3.0), (1.0, 2.0, 3.0), (1.0, 2.0, 3.0)), 0)
     assert load.believed(0) == (9.0, 18.0, 27.0)
 
 
@@ -84,10 +101,53 @@ def test_up_at_once_and_down_slowly() -> None:
     assert load.believed(HOLD_S + 2) == all_phases(45)
 
 
-def test_feed_in_is_not_handed_out() -> None:
+def test_base_load_shares_a_part_of_a_feed_in_that_lasted() -> None:
     load = BaseLoad(LIMIT)
-    measured(load, -15, 0)
-    assert load.believed(0) == all_phases(0)
+    for now in range(int(START_S)):
+        measured(load, -20, float(now))
+    assert load.believed(START_S - 1) == all_phases(0)
+    measured(load, -20, START_S)
+    assert load.believed(START_S) == all_phases(-20 * FEED_IN_SHARED)
+    measured(load, -5, START_S + 1)
+    assert load.believed(START_S + 1) == all_phases(-5 * FEED_IN_SHARED)
+    measured(load, 3, START_S + 2)
+    assert load.believed(START_S + 2) == all_phases(3)
+
+
+def test_base_load_to_keep_waits_before_a_car_is_stopped() -> None:
+    load = BaseLoad(LIMIT, Fuse.GG)
+    measured(load, 20, 0)
+    for now in range(1, int(WAIT_S)):
+        measured(load, 60, float(now))
+        assert load.to_keep(now) == all_phases(20)
+    measured(load, 60, WAIT_S + 1)
+    assert load.to_keep(WAIT_S + 1) == all_phases(60)
+
+
+def test_base_load_to_keep_does_not_wait_when_the_fuse_would_trip() -> None:
+    load = BaseLoad(LIMIT, Fuse.GG)
+    measured(load, 20, 0)
+    for now in range(1, 8):
+        measured(load, 180, float(now))
+    assert load.to_keep(7) == all_phases(180)
+
+
+def test_base_load_to_start_is_the_highest_of_the_last_minutes() -> None:
+    load = BaseLoad(LIMIT)
+    measured(load, 60, 0)
+    measured(load, 20, 1)
+    measured(load, 20, START_S - 1)
+    assert load.to_start(START_S - 1) == all_phases(60)
+    assert load.believed(START_S - 1) == all_phases(20)
+    measured(load, 20, START_S + 20)
+    assert load.to_start(START_S + 20) == all_phases(20)
+
+
+def test_base_load_margin_carries_a_part_of_a_surge_that_is_over() -> None:
+    load = BaseLoad(LIMIT, margin_a=10.0)
+    measured(load, 30, 0)
+    measured(load, 20, 1)
+    assert load.believed(1) == all_phases(30 - 10 * MARGIN_USED)
 
 
 def test_the_worst_case_is_what_lasted() -> None:
@@ -138,13 +198,13 @@ def test_the_newest_value_never_grows_too_old() -> None:
     assert rolling.highest(1000) == pytest.approx(7.0)
 
 
-def test_a_reading_above_what_was_planned_is_believed_though_cars_in_transition_could_explain_it() -> None:
+def test_base_load_believes_a_reading_above_the_plan() -> None:
     load = BaseLoad((50.0, 50.0, 50.0), margin_a=10.0)
     starting = OfferCredit(low=(0, 0, 0), high=(30, 30, 30), unreacted=(5, 5, 5))
-    assert not load.measure((10, 10, 10), [NOTHING], 0)
-    assert not load.measure((40, 39, 10), [starting], 1)
+    assert not load.measure((10, 10, 10), NOTHING, 0)
+    assert not load.measure((40, 39, 10), starting, 1)
     assert not load.crossed
     assert load.believed(1) == (10, 10, 10)
-    assert not load.measure((42, 39, 10), [starting], 2)  # nothing to cut: the margin bridges it
+    assert not load.measure((46, 39, 10), starting, 2)  # nothing to cut: the margin bridges it
     assert load.crossed
-    assert load.believed(2) == (37, 10, 10)
+    assert load.believed(2) == (41, 10, 10)

@@ -6,7 +6,8 @@ import msgspec
 import pytest
 
 from controller.load_management.evse.consumption import NOTHING, OfferCredit
-from controller.load_management.metering.circuit_metering import CircuitMetering, phase_currents
+from controller.load_management.metering.circuit_metering import CircuitMetering
+from controller.load_management.metering.metered_circuit import BRIDGE_S, OVER_UNEXPLAINED_S, phase_currents
 from controller.load_management.metering.plausibility import STILL_S
 from controller.load_management.sharing_settings import SiteSettings
 from controller.load_management.site_tree import CircuitNode, EvseNode, PhaseAmps, SiteTree
@@ -53,34 +54,63 @@ def test_a_circuit_without_a_meter_carries_what_its_childrens_meters_show() -> N
         circuit("row-a", "hall", meter="a"),
         circuit("row-b", "hall", meter="b"),
     )
-    meters.see(state("a", 10), {}, 1)
-    meters.see(state("b", 5), {}, 1)
-    assert meters.base(1) == {"grid": flat(15), "hall": flat(15), "row-a": flat(10), "row-b": flat(5)}
+    meters.see(state("a", 10), 1)
+    meters.see(state("b", 5), 1)
+    assert meters.base(1).believed == {
+        "grid": flat(15),
+        "hall": flat(15),
+        "row-a": flat(10),
+        "row-b": flat(5),
+    }
 
 
 def test_a_circuits_own_meter_says_all_of_it() -> None:
     meters = metering(circuit("grid", meter="g"), circuit("row", "grid", meter="a"))
-    meters.see(state("g", 40), {}, 1)
-    meters.see(state("a", 10), {}, 1)
-    assert meters.base(1)["grid"] == flat(40)
+    meters.see(state("g", 40), 1)
+    meters.see(state("a", 10), 1)
+    assert meters.base(1).believed["grid"] == flat(40)
 
 
 @pytest.mark.parametrize("quality", [Quality.STALE, Quality.DEAD, Quality.IMPLAUSIBLE])
-def test_a_meter_that_is_not_good_troubles_all_below_and_leaves_the_worst_case(quality: Quality) -> None:
+def test_metering_bridges_a_short_loss_with_the_worst_of_the_past(quality: Quality) -> None:
     meters = metering(circuit("grid", meter="g"), circuit("row", "grid"))
     for now, amps in [(0.0, 50.0), (35.0, 50.0), (100.0, 20.0)]:
-        meters.see(state("g", amps, time=now), {}, now)
-    assert meters.troubles_above(100) == {"grid": "", "row": ""}
-    assert meters.base(100)["grid"] == flat(20)
-    assert not meters.see(state("g", 500, quality), {}, 101)
-    assert meters.troubles_above(101)["row"] == f"meter g is {quality}"
-    assert meters.base(101)["grid"] == flat(50)
+        meters.see(state("g", amps, time=now), now)
+    assert meters.base(100).believed["grid"] == flat(20)
+    assert not meters.see(state("g", 500, quality), 101)
+    assert meters.troubles_above(100 + BRIDGE_S)["row"] == ""
+    assert meters.base(100 + BRIDGE_S).believed["grid"] == flat(50)
+    meters.see(state("g", 500, quality), 101 + BRIDGE_S)
+    assert meters.troubles_above(101 + BRIDGE_S)["row"] == f"meter g is {quality}"
+    assert meters.base(101 + BRIDGE_S).believed["grid"] == flat(50)
+
+
+def test_metering_of_a_building_alone_adds_the_cars_to_the_circuit() -> None:
+    wired = EvseNode(ref=EvseRef("A", 1), circuit="grid", phases=(0, 1, 2), min_a=6, max_a=32, fallback_a=6)
+    grid = CircuitNode(id="grid", parent=None, limit_a=flat(50), meter="g", measures_building=True)
+    meters = CircuitMetering(SiteTree(circuits=(grid,), evses=(wired,)), SiteSettings(), 0.0)
+    meters.totals.set(wired, OfferCredit(flat(20), flat(20), flat(20)))
+    assert not meters.see(state("g", 25), 1)
+    assert meters.base(1).believed["grid"] == flat(25)
+    assert meters.see(state("g", 31, time=2.0), 2)
+
+
+def test_metering_says_when_a_circuit_is_above_its_limit_unexplained() -> None:
+    meters = metering(circuit("grid", meter="g"))
+    for now in range(int(OVER_UNEXPLAINED_S) + 2):
+        meters.see(state("g", 120, time=now), now)
+    metered = meters.metered("grid")
+    assert metered is not None
+    assert (metered.over_limit, metered.overloads) == (True, 1)
+    assert "although no station below may draw" in meters.trouble(circuit("grid", meter="g"), 61.5)
+    meters.see(state("g", 90, time=63), 63)
+    assert meters.trouble(circuit("grid", meter="g"), 63) == ""
 
 
 def test_a_meter_of_which_nothing_is_heard_is_dead() -> None:
     meters = metering(circuit("grid", meter="g"))
     assert meters.quality(circuit("grid"), 0) is Quality.DEAD
-    meters.see(state("g", 50), {}, 1)
+    meters.see(state("g", 50), 1)
     assert meters.quality(circuit("grid"), 1 + SiteSettings().silence_s) is Quality.GOOD
     assert meters.trouble(circuit("grid", meter="g"), 2 + SiteSettings().silence_s) == "meter g is dead"
 
@@ -88,16 +118,16 @@ def test_a_meter_of_which_nothing_is_heard_is_dead() -> None:
 def test_a_meter_without_currents_of_each_phase_cannot_be_planned_with() -> None:
     meters = metering(circuit("grid", meter="g"))
     sum_only = MeterState(meter="g", quality=Quality.GOOD, reading=Reading(time=0, power_total_w=9.0))
-    assert not meters.see(sum_only, {}, 1)
+    assert not meters.see(sum_only, 1)
     assert meters.trouble(circuit("grid", meter="g"), 1) == (
-        "meter g does not tell the current of each phase"
+        "meter g does not show the current of each phase"
     )
 
 
 def test_an_overload_is_told() -> None:
     meters = metering(circuit("grid", meter="g"))
-    assert not meters.see(state("g", 100), {}, 1)
-    assert meters.see(state("g", 100.1), {}, 2)
+    assert not meters.see(state("g", 100), 1)
+    assert meters.see(state("g", 100.1), 2)
 
 
 def test_which_circuits_a_meter_covers() -> None:
@@ -113,9 +143,11 @@ def test_an_old_reading_that_stands_for_a_lost_poll_tells_nothing_new() -> None:
         SiteTree(circuits=(circuit("grid", None, "g"),), evses=(wired,)), SiteSettings(), 0.0
     )
     drawing = OfferCredit(flat(20), flat(20), flat(20))
-    meters.see(state("g", 30), {wired.ref: drawing}, 1)
-    meters.see(state("g", 30), {wired.ref: NOTHING}, 2)
-    assert meters.base(2)["grid"] == flat(10)
+    meters.totals.set(wired, drawing)
+    meters.see(state("g", 30), 1)
+    meters.totals.set(wired, NOTHING)
+    meters.see(state("g", 30), 2)
+    assert meters.base(2).believed["grid"] == flat(10)
 
 
 def test_what_is_declared_counts_where_nobody_measures_it() -> None:
@@ -125,20 +157,20 @@ def test_what_is_declared_counts_where_nobody_measures_it() -> None:
         CircuitNode(id="row", parent="hall", limit_a=flat(100), meter="r", base_load_a=7.0),
     ]
     meters = metering(*declared)
-    meters.see(state("g", 10), {}, 1)
-    meters.see(state("r", 2), {}, 1)
-    assert meters.base(1) == {"grid": flat(10), "hall": flat(22), "row": flat(2)}
-    meters.see(state("g", 10, Quality.STALE), {}, 2)
-    meters.see(state("r", 2, Quality.STALE), {}, 2)
-    assert meters.base(2) == {"grid": flat(32), "hall": flat(27), "row": flat(7)}
+    meters.see(state("g", 10), 1)
+    meters.see(state("r", 2), 1)
+    assert meters.base(1).believed == {"grid": flat(10), "hall": flat(22), "row": flat(2)}
+    meters.see(state("g", 10, Quality.STALE), 2)
+    meters.see(state("r", 2, Quality.STALE), 2)
+    assert meters.base(2).believed == {"grid": flat(32), "hall": flat(27), "row": flat(7)}
 
 
 def test_a_meter_that_may_have_frozen_is_planned_with_at_the_worst() -> None:
     meters = metering(circuit("grid", meter="g"))
     for second, amps in enumerate([60.0] * 40 + [10.0] * 40):
-        meters.see(state("g", amps, time=second), {}, second)
-    assert meters.base(80)["grid"] == flat(10)
-    meters.see(msgspec.structs.replace(state("g", 10, time=80), still_s=STILL_S + 1), {}, 80)
-    assert meters.base(80)["grid"] == flat(60)
-    meters.see(state("g", 10.1, time=81), {}, 81)
-    assert meters.base(81)["grid"] == flat(10.1)
+        meters.see(state("g", amps, time=second), second)
+    assert meters.base(80).believed["grid"] == flat(10)
+    meters.see(msgspec.structs.replace(state("g", 10, time=80), still_s=STILL_S + 1), 80)
+    assert meters.base(80).believed["grid"] == flat(60)
+    meters.see(state("g", 10.1, time=81), 81)
+    assert meters.base(81).believed["grid"] == flat(10.1)

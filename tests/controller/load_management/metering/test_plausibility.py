@@ -1,20 +1,29 @@
-"""Readings that cannot be."""
+"""Checks of single meters."""
 
 from __future__ import annotations
 
 import pytest
 
-from controller.load_management.evse.consumption import OfferCredit
-from controller.load_management.metering.plausibility import STILL_S, SignWatch, StillWatch, contradiction
-from controller.load_management.site_tree import PhaseAmps
+from controller.load_management.metering.plausibility import (
+    SIGN_DOUBT_S,
+    SIGN_READINGS,
+    STILL_S,
+    ContradictionWatch,
+    PlausibilityBounds,
+    SignWatch,
+    SpikeWatch,
+    StillWatch,
+    contradiction,
+)
+from controller.load_management.site_tree import ZERO, CircuitNode, PhaseAmps
 from drivers.reading import NO_VALUES, PerPhase, Reading
 
-CARS = OfferCredit((0.0, 30.0, 0.0), (0.0, 30.0, 0.0), (0.0, 30.0, 0.0))
+CARS = (0.0, 30.0, 0.0)
 
 
 def verdicts(*amps: PhaseAmps) -> list[bool]:
     watch = SignWatch()
-    return [bool(watch.see(each, [CARS])) for each in amps]
+    return [bool(watch.see(each, CARS, float(now))) for now, each in enumerate(amps)]
 
 
 @pytest.mark.parametrize(
@@ -28,7 +37,7 @@ def verdicts(*amps: PhaseAmps) -> list[bool]:
         (49.0, True),
     ],
 )
-def test_a_phase_that_turns_its_sign_and_keeps_its_size_is_not_believed(l2: float, believed: bool) -> None:
+def test_sign_watch_doubts_a_phase_that_keeps_its_size(l2: float, believed: bool) -> None:
     assert verdicts((20.0, 50.0, 20.0), (20.0, l2, 20.0))[1] is not believed
 
 
@@ -49,8 +58,78 @@ def test_it_is_believed_again_once_it_shows_a_load_or_nothing() -> None:
 
 def test_the_words_name_the_phase() -> None:
     watch = SignWatch()
-    watch.see((20.0, 50.0, 20.0), [])
-    assert watch.see((20.0, -50.0, -20.0), []).startswith("L2 and L3 turned its sign under load")
+    watch.see((20.0, 50.0, 20.0), ZERO, 0.0)
+    assert watch.see((20.0, -50.0, -20.0), ZERO, 1.0).startswith("L2 and L3 changed its sign under load")
+
+
+def test_sign_watch_is_implausible_for_some_readings_and_doubted_then() -> None:
+    watch = SignWatch()
+    watch.see((8.0, 8.0, 8.0), ZERO, 0.0)
+    found = [bool(watch.see((-8.0, 8.0, 8.0), ZERO, float(now))) for now in range(1, 10)]
+    assert found == [True] * SIGN_READINGS + [False] * (9 - SIGN_READINGS)
+    assert watch.doubted
+    watch.see((-8.0, 8.0, 8.0), ZERO, SIGN_DOUBT_S + 1)
+    assert not watch.doubted
+
+
+BOUNDS = PlausibilityBounds((63.0, 63.0, 63.0), 230.0)
+
+
+@pytest.mark.parametrize(
+    ("reading", "words"),
+    [
+        (Reading(time=0, current_a=(10, 10, 10), voltage_v=(230, 231, 229), frequency_hz=50.0), ""),
+        (Reading(time=0, current_a=(10, 10, 10), voltage_v=(230, 0, 229)), "L2 shows 0 V"),
+        (Reading(time=0, current_a=(10, 10, 10), voltage_v=(277, 230, 229)), "L1 shows 277 V"),
+        (Reading(time=0, current_a=(10, 10, 10), frequency_hz=500.0), "500 Hz"),
+        (Reading(time=0, current_a=(10, 10, -64)), "L3 shows 64 A of feed-in"),
+        (Reading(time=0, current_a=(0, 0, 0)), ""),
+        (Reading(time=0, current_a=(0, 0, 0), frequency_hz=0.0), "every value is 0"),
+    ],
+)
+def test_bounds_name_what_a_reading_breaks(reading: Reading, words: str) -> None:
+    first, second, third = (amps or 0.0 for amps in reading.current_a)
+    found = BOUNDS.broken_by(reading, (first, second, third))
+    assert words in found
+    assert bool(words) is bool(found)
+
+
+def test_bounds_with_declared_generation_allow_its_feed_in() -> None:
+    circuit = CircuitNode(id="grid", parent=None, limit_a=(63.0,) * 3)
+    reading = Reading(time=0, current_a=(-90, -90, -90))
+    declared = PlausibilityBounds.of_circuit(circuit, 80.0, 230.0)
+    assert declared.broken_by(reading, (-90.0, -90.0, -90.0)) == ""
+
+
+def test_spike_of_one_reading_waits_for_the_next() -> None:
+    watch = SpikeWatch((63.0, 63.0, 63.0))
+    found = [watch.is_spike((amps, 5.0, 5.0)) for amps in (20.0, 327.67, 21.0, 327.67, 327.67)]
+    assert found == [False, True, False, True, False]
+
+
+def test_contradiction_counts_only_after_several_readings() -> None:
+    watch = ContradictionWatch()
+    wrong = Reading(time=0, power_w=(5000.0,) * 3, power_total_w=5000.0)
+    right = Reading(time=0, power_w=(5000.0,) * 3, power_total_w=15000.0)
+    assert [bool(watch.see(each)) for each in (wrong, wrong, right, wrong, wrong, wrong)] == [
+        *[False] * 5,
+        True,
+    ]
+
+
+def still(seconds: float, reported_a: float) -> StillWatch:
+    """A meter that shows the same near-zero current for so long."""
+    watch = StillWatch()
+    for now in range(int(seconds) + 1):
+        watch.see(Reading(time=float(now), current_a=(0.2, 0.2, 0.2)), 0.0, reported_a, float(now))
+    return watch
+
+
+def test_still_watch_near_no_load_is_frozen_once_stations_report() -> None:
+    assert not still(100, 0.0).doubted
+    assert still(10, 16.0).doubted
+    assert not still(10, 16.0).frozen
+    assert still(40, 16.0).frozen
 
 
 @pytest.mark.parametrize(
@@ -72,15 +151,19 @@ def test_powers_that_do_not_add_up_contradict_each_other(
     assert contradiction(Reading(time=0, power_w=phases, power_total_w=total)) == words
 
 
-def test_a_meter_is_doubted_when_it_repeats_itself_for_longer_than_is_its_habit() -> None:
+def test_still_watch_doubts_a_meter_that_repeats_itself_unusually_long() -> None:
     watch = StillWatch()
-    for still_s in (0.0, 3.0, STILL_S):
-        watch.see(still_s)
-        assert not watch.doubted
-    watch.see(STILL_S + 1)
-    assert watch.doubted
-    watch.see(0.0)  # it was its habit
-    watch.see(2 * STILL_S + 2)
-    assert not watch.doubted
-    watch.see(2 * STILL_S + 3)
-    assert watch.doubted
+
+    def see(still_s: float) -> bool:
+        see.now += 1  # type: ignore[attr-defined]
+        amps = float(see.now)  # type: ignore[attr-defined]
+        shown = 10.0 if still_s else amps
+        watch.see(Reading(time=amps, current_a=(shown, shown, shown)), still_s, 0.0, amps)
+        return watch.doubted
+
+    see.now = 0  # type: ignore[attr-defined]
+    assert not any(see(still_s) for still_s in (0.0, 3.0, STILL_S))
+    assert see(STILL_S + 1)
+    see(0.0)  # so long is usual from now on
+    assert not see(2 * STILL_S + 2)
+    assert see(2 * STILL_S + 3)

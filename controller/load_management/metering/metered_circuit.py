@@ -1,0 +1,244 @@
+"""One circuit with a meter of its own: what the meter is worth, and the circuit's base load."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from controller.load_management.evse.consumption import NOTHING, OfferCredit
+from controller.load_management.metering.base_load import NOISE_A, BaseLoad
+from controller.load_management.metering.plausibility import (
+    ContradictionWatch,
+    PlausibilityBounds,
+    SignWatch,
+    SpikeWatch,
+    StillWatch,
+)
+from controller.load_management.metering.step_check import StepCheck
+from controller.load_management.site_tree import CircuitNode, PhaseAmps
+from drivers.errors import Cause
+from drivers.reading import MeterState, Quality, Reading
+
+BRIDGE_S = 30.0
+"""How long after its last good reading a meter is bridged by the worst of its last quarter of an hour."""
+OVER_WARN_S = 10.0
+"""How long a circuit may be above its limit until people are warned."""
+OVER_UNEXPLAINED_S = 60.0
+"""How long a circuit may be above its limit although nobody below may draw."""
+MAY_DRAW_A = 0.5
+"""EVSEs that may draw less together draw nothing."""
+
+
+class MeterProblem(msgspec.Struct, frozen=True):
+    """Trouble of a meter: a sentence, and its cause as a label. The cause is NONE for a good meter."""
+
+    text: str
+    cause: Cause
+
+
+NOT_READ = MeterProblem("not read yet", Cause.NOT_READ)
+
+
+def phase_currents(reading: Reading, voltage_v: float) -> PhaseAmps | None:
+    """Return the reading's A per phase, from power where it has no current; None if one has neither."""
+    amps = []
+    for current, power, voltage in zip(reading.current_a, reading.power_w, reading.voltage_v, strict=True):
+        if current is not None:
+            amps.append(current)
+        elif power is not None:
+            amps.append(power / (voltage or voltage_v))
+        else:
+            return None
+    return (amps[0], amps[1], amps[2])
+
+
+class MeteredCircuit:
+    """State of one circuit's meter. Times in s, monotonic; `silence_s`: the meter is dead after so long.
+
+    `overloads` counts how often the circuit was above its limit for `OVER_WARN_S`.
+    """
+
+    def __init__(
+        self,
+        circuit: CircuitNode,
+        bounds: PlausibilityBounds,
+        margin_a: float,
+        silence_s: float,
+        now: float,
+    ) -> None:
+        self.circuit = circuit
+        self.load = BaseLoad(circuit.limit_a, circuit.fuse, now, margin_a)
+        self.steps = StepCheck()
+        self.measured: PhaseAmps | None = None
+        self.overloads = 0
+        self.over_limit = False
+        self._bounds = bounds
+        self._silence_s = silence_s
+        self._sign = SignWatch()
+        self._still = StillWatch()
+        self._spikes = SpikeWatch(circuit.limit_a)
+        self._contradiction = ContradictionWatch()
+        self._state: MeterState | None = None
+        self._read_at = now
+        self._good_at: float | None = None
+        self._used: Reading | None = None
+        self._over_since: float | None = None
+        self._unexplained_since: float | None = None
+
+    @property
+    def reading(self) -> Reading | None:
+        """Return the last reading, of whatever quality."""
+        return None if self._state is None else self._state.reading
+
+    @property
+    def doubted(self) -> bool:
+        """Return True if the meter is good so far, and has to be planned with at the worst."""
+        return self._still.doubted or self._sign.doubted
+
+    def see(
+        self, state: MeterState, draw: OfferCredit, now: float, power_limited: bool, slowest_s: float
+    ) -> bool:
+        """Take in one state of the meter; return True if the circuit has to be cut now.
+
+        `draw`: of all EVSEs below together. `power_limited`: the reading breaks the circuit's `limit_w`.
+        """
+        self._read_at = now
+        measured = phase_currents(state.reading, self._bounds.voltage_v) if state.reading else None
+        if state.quality is Quality.GOOD and measured is not None and self._spikes.is_spike(measured):
+            return False  # one reading far above the rating says nothing before the next one
+        self._state = self._judged(state, measured, draw, now)
+        self.measured = measured
+        if self._state.quality is not Quality.GOOD or state.reading is None or measured is None:
+            return False
+        self._good_at = now
+        if state.reading == self._used:
+            return False  # a poll was lost: an old reading beside today's draws shows a wrong base load
+        self._used = state.reading
+        if self.circuit.measures_building:
+            # The EVSEs are not in the reading: the base load is known, the circuit's current is estimated.
+            estimate = draw.unreacted
+            total = (measured[0] + estimate[0], measured[1] + estimate[1], measured[2] + estimate[2])
+            draw = OfferCredit(estimate, estimate, estimate)
+            self._follow_limit(total, draw, now)
+            return self.load.measure(total, draw, now, cut=power_limited, slowest_s=slowest_s)
+        self.steps.add_reading(measured, now)
+        self._follow_limit(measured, draw, now)
+        return self.load.measure(measured, draw, now, cut=power_limited, slowest_s=slowest_s)
+
+    def _judged(
+        self, state: MeterState, measured: PhaseAmps | None, draw: OfferCredit, now: float
+    ) -> MeterState:
+        """Return the state, implausible where it is good by itself but cannot be on this site."""
+        if state.quality is not Quality.GOOD or state.reading is None or measured is None:
+            return state
+        reported_a = max(draw.low)
+        self._still.see(state.reading, state.still_s, reported_a, now)
+        stopped = NOTHING.high if self.circuit.measures_building else draw.high
+        problem = (
+            self._bounds.broken_by(state.reading, measured)
+            or self._contradiction.see(state.reading)
+            or self._sign.see(measured, stopped, now)
+        )
+        if not problem and self._still.frozen:
+            problem = "it repeats itself while stations report current; restart it or its gateway"
+        if not problem:
+            return state
+        return msgspec.structs.replace(
+            state, quality=Quality.IMPLAUSIBLE, problem=problem, cause=Cause.IMPOSSIBLE_VALUE
+        )
+
+    def _follow_limit(self, amps: PhaseAmps, draw: OfferCredit, now: float) -> None:
+        """Follow for how long the circuit has been above its limit, and whether our EVSEs explain it."""
+        over = [
+            phase
+            for phase, (shown, most) in enumerate(zip(amps, self.circuit.limit_a, strict=True))
+            if shown > most + NOISE_A
+        ]
+        if not over:
+            self._over_since = self._unexplained_since = None
+            self.over_limit = False
+            return
+        if self._over_since is None:
+            self._over_since = now
+        if not self.over_limit and now >= self._over_since + OVER_WARN_S:
+            self.over_limit = True
+            self.overloads += 1
+        if any(draw.high[phase] > MAY_DRAW_A for phase in over):
+            self._unexplained_since = None
+        elif self._unexplained_since is None:
+            self._unexplained_since = now
+
+    def over_limit_s(self, now: float) -> float:
+        """Return for how long the circuit has been above its limit (s)."""
+        return 0.0 if self._over_since is None else now - self._over_since
+
+    def quality(self, now: float) -> Quality:
+        """Return what the meter is worth now."""
+        if self._state is None or now - self._read_at > self._silence_s:
+            return Quality.DEAD
+        if self._state.quality is Quality.GOOD and self.suspicion(now):
+            return Quality.IMPLAUSIBLE
+        return self._state.quality
+
+    def suspicion(self, now: float) -> str:
+        """Return in words why a meter with plausible readings is not believed; empty if it is."""
+        if self.steps.problem:
+            return self.steps.problem
+        since = self._unexplained_since
+        if since is not None and now - since > OVER_UNEXPLAINED_S:
+            return "it shows more than the circuit's limit although no station below may draw"
+        return ""
+
+    def problem(self, now: float) -> MeterProblem:
+        """Return what is wrong with the meter, or what its good readings lack; empty if nothing."""
+        if self._state is None:
+            return NOT_READ
+        if now - self._read_at > self._silence_s:
+            return MeterProblem(f"no state for {now - self._read_at:.0f} s", Cause.NOT_READ)
+        if suspicion := self.suspicion(now):
+            return MeterProblem(suspicion, Cause.IMPOSSIBLE_VALUE)
+        if self._state.quality is not Quality.GOOD:
+            return MeterProblem(self._state.problem, self._state.cause)
+        if self.measured is None:
+            return MeterProblem("it does not measure the current of each phase", Cause.MISSING_VALUE)
+        return MeterProblem(self._state.limitation, Cause.NONE)
+
+    def is_bridged(self, now: float) -> bool:
+        """Return True while a meter without good readings is planned with at the worst of the past."""
+        if self.suspicion(now) or self._good_at is None or now - self._good_at > BRIDGE_S:
+            return False
+        return self.quality(now) is not Quality.GOOD
+
+    def trouble(self, now: float) -> str:
+        """Return why the meter cannot be planned with, in words; empty if it can."""
+        quality = self.quality(now)
+        if quality is not Quality.GOOD and not self.is_bridged(now):
+            why = self.suspicion(now)
+            return (
+                f"meter {self.circuit.meter} is suspected: {why}"
+                if why
+                else f"meter {self.circuit.meter} is {quality}"
+            )
+        if quality is Quality.GOOD and self.measured is None:
+            return f"meter {self.circuit.meter} does not show the current of each phase"
+        return ""
+
+    def base(self, now: float, declared_a: float) -> Mapping[str, PhaseAmps]:
+        """Return the base loads that answer each question (A per phase), by the question's name.
+
+        Where the meter cannot be planned with, or is doubted, every one of them is the worst.
+        """
+        load = self.load
+        in_trouble = bool(self.trouble(now))
+        if not (in_trouble or self.doubted or self.is_bridged(now)):
+            return {
+                "believed": load.believed(now),
+                "keep": load.to_keep(now),
+                "start": load.to_start(now),
+                "low": load.lowest(now),
+            }
+        known = (0.0, 0.0, 0.0) if in_trouble else load.believed(now)
+        first, second, third = (max(a, b, declared_a) for a, b in zip(load.worst(), known, strict=True))
+        worst = (first, second, third)
+        return {"believed": worst, "keep": worst, "start": worst, "low": load.lowest(now)}

@@ -1,0 +1,104 @@
+"""Steps that stations report, looked for in the readings of the meters above them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from controller.load_management.metering.step_check import ReportedStep, StepCheck
+from controller.load_management.site_tree import PhaseAmps
+from controller.model.observations import EvseRef
+
+A, B = EvseRef("A", 1), EvseRef("B", 1)
+Meter = Callable[[PhaseAmps, PhaseAmps], PhaseAmps]
+"""Shown currents of a building's and the cars' true ones."""
+
+
+def session(meter: Meter, delta: PhaseAmps = (16.0, 0.0, 0.0), times: int = 2) -> StepCheck:
+    """A car that begins and stops every two minutes, and reports each 10 s; the building hardly moves."""
+    check = StepCheck()
+    drawn, at = (0.0, 0.0, 0.0), 0
+    for now in range(times * 120):
+        if now % 120 in (30, 90):
+            drawn = delta if now % 120 == 30 else (0.0, 0.0, 0.0)
+            at = now
+        noise = 0.1 * (now % 3)
+        check.add_reading(meter((10.0 + noise, 11.0 - noise, 12.0), drawn), float(now))
+        if at and now == at + 7:
+            sign = 1.0 if drawn == delta else -1.0
+            step = (sign * delta[0], sign * delta[1], sign * delta[2])
+            check.add_step(ReportedStep(ref=A, delta_a=step, since=now - 10.0, at=float(now)))
+    return check
+
+
+def true_meter(base: PhaseAmps, cars: PhaseAmps) -> PhaseAmps:
+    return (base[0] + cars[0], base[1] + cars[1], base[2] + cars[2])
+
+
+def test_step_check_meter_that_follows_is_not_suspected() -> None:
+    assert session(true_meter, times=5).problem == ""
+
+
+FAULTS: dict[str, tuple[Meter, str]] = {
+    "backwards": (lambda base, cars: (base[0] - cars[0], base[1], base[2]), "L1 is built in backwards"),
+    "swapped": (lambda base, cars: (base[0], base[1] + cars[0], base[2]), "phases L1 and L2 are swapped"),
+    "before the cars": (lambda base, cars: base, 'set measures = "building"'),
+    "frozen": (lambda base, cars: (10.0, 11.0, 12.0), "is frozen"),
+}
+
+
+@pytest.mark.parametrize("fault", list(FAULTS))
+def test_step_check_second_missed_step_names_the_cause(fault: str) -> None:
+    meter, words = FAULTS[fault]
+    assert session(meter, times=1).problem.startswith("L1 does not follow station A/1")
+    assert words in session(meter, times=1).problem
+
+
+def test_step_check_one_missed_step_is_not_enough() -> None:
+    check = StepCheck()
+    for now in range(60):
+        check.add_reading((10.0, 10.0 + 0.1 * (now % 2), 10.0), float(now))
+        if now == 30:
+            check.add_step(ReportedStep(ref=A, delta_a=(16.0, 0.0, 0.0), since=20.0, at=30.0))
+    assert check.problem == ""
+
+
+def test_step_check_dead_transformer_beside_phases_that_follow() -> None:
+    def meter(base: PhaseAmps, cars: PhaseAmps) -> PhaseAmps:
+        return (0.0, base[1] + cars[1], base[2] + cars[2])
+
+    assert "L1 is dead or not connected" in session(meter, (16.0, 16.0, 16.0)).problem
+
+
+def test_step_check_two_seen_steps_clear_the_suspicion() -> None:
+    check = session(FAULTS["backwards"][0])
+    assert check.problem
+    for start in (1000, 1100):
+        for now in range(start, start + 40):
+            check.add_reading((26.0 if now >= start + 10 else 10.0, 10.0, 10.0), float(now))
+            if now == start + 17:
+                check.add_step(
+                    ReportedStep(ref=A, delta_a=(16.0, 0.0, 0.0), since=start + 7.0, at=start + 17.0)
+                )
+    assert check.problem == ""
+
+
+def test_step_check_busy_building_proves_nothing() -> None:
+    check = StepCheck()
+    for now in range(400):
+        pulse = 14.0 if now % 20 < 10 else 0.0
+        check.add_reading((10.0 + pulse, 10.0, 10.0), float(now))
+        if now % 40 == 30:
+            check.add_step(ReportedStep(ref=A, delta_a=(6.0, 0.0, 0.0), since=now - 10.0, at=float(now)))
+    assert check.problem == ""
+
+
+def test_step_check_step_hidden_by_another_station_proves_nothing() -> None:
+    check = StepCheck()
+    for now in range(200):
+        check.add_reading((20.0, 10.0, 10.0), float(now))
+        if now % 40 == 30:
+            check.add_step(ReportedStep(ref=A, delta_a=(16.0, 0.0, 0.0), since=now - 10.0, at=float(now)))
+            check.add_change(B, (-16.0, 0.0, 0.0), float(now))
+    assert check.problem == ""
