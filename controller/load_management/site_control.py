@@ -19,6 +19,7 @@ import itertools
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from heapq import heappop, heappush
 
 import msgspec
 
@@ -43,7 +44,7 @@ from controller.load_management.events import (
     StationObserved,
     StationUp,
 )
-from controller.load_management.evse.evse_controller import EvseController
+from controller.load_management.evse.evse_controller import SEEN_CHANGE_A, EvseController
 from controller.load_management.evse.evse_model import START_A
 from controller.load_management.evse.limit_delivery import NOISE_A, DeliveryMemory
 from controller.load_management.metering.base_load import MARGIN_USED
@@ -97,6 +98,9 @@ class SiteControl:
         self._of_station: defaultdict[str, list[EvseController]] = defaultdict(list)
         for controller in self._controllers:
             self._of_station[controller.evse.ref.station].append(controller)
+        self._index_of = {each.evse.ref: index for index, each in enumerate(self._controllers)}
+        self._credits_due: list[tuple[float, int]] = []
+        self._slowest_s: dict[str, float] = {}
         self._group_a: float | None = None
         self._due = False
         self._planned_at: float | None = None
@@ -197,6 +201,7 @@ class SiteControl:
             case StationUp(station=station):
                 for controller in self._of_station.get(station, ()):
                     controller.delivery.up(now)
+                    self._update_credit(controller, now)
                 return True
             case StationDown(station=station):
                 for controller in self._of_station.get(station, ()):
@@ -258,11 +263,9 @@ class SiteControl:
     def _on_meter(self, event: MeterUpdated, circuit: CircuitNode, now: float) -> bool:
         """Take in one state of a meter; return True if its circuit has to be cut now."""
         before = self._trust(circuit, now)
-        below = [self._by_ref[evse.ref] for evse in self._site.below[circuit.id]]
-        for controller in below:
-            self._update_credit(controller, now)
-        slowest_s = max((each.delivery.reaction_s for each in below), default=0.0)
-        overloaded = self._metering.see(event.state, now, slowest_s)
+        while self._credits_due and self._credits_due[0][0] <= now:
+            self._update_credit(self._controllers[heappop(self._credits_due)[1]], now)
+        overloaded = self._metering.see(event.state, now, self._slowest_s.get(circuit.id, 0.0))
         self._due |= before != self._trust(circuit, now) or self._metering.crossed(circuit)
         self._due |= self._is_unbalanced(circuit)
         self._notice_circuit(circuit, now)
@@ -276,7 +279,20 @@ class SiteControl:
         return self._metering.trouble(circuit, now), self._metering.doubted(circuit)
 
     def _update_credit(self, controller: EvseController, now: float) -> None:
+        """Bring an EVSE's part of the draw totals up to date, and note when it changes by itself."""
         self._metering.totals.set(controller.evse, controller.credit(now))
+        changes_at = controller.model.draw.credit_changes_at(now)
+        if changes_at < math.inf and changes_at != controller.credit_due_at:
+            controller.credit_due_at = changes_at
+            heappush(self._credits_due, (changes_at, self._index_of[controller.evse.ref]))
+
+    def _update_slowest(self) -> None:
+        """Note for every circuit how long the slowest EVSE below it takes to obey."""
+        self._slowest_s = {
+            circuit: max((self._by_ref[evse.ref].delivery.reaction_s for evse in below), default=0.0)
+            for circuit, below in self._site.below.items()
+            if self._metering.metered(circuit) is not None
+        }
 
     # Notices
 
@@ -340,8 +356,10 @@ class SiteControl:
         """Share the current anew and send what brings every station there."""
         self._due = False
         self._planned_at = now
+        self._update_slowest()
         for controller in self._controllers:
             controller.refresh(self._settings.voltage_v, now)
+            self._update_credit(controller, now)
             controller.delivery.hold_s = self._dimming.hold_s(controller.evse, now)
         base = self._metering.base(now)
         allocations = self._allocations(base, now)
@@ -368,7 +386,10 @@ class SiteControl:
     def _note_offer(self, controller: EvseController, before: float, now: float) -> None:
         """Tell the meters' checks that the draw of an EVSE may change now."""
         change = controller.delivery.offered_a(now) - before
-        if abs(change) < 1.0 or not controller.may_draw(now):
+        if abs(change) <= NOISE_A:
+            return
+        self._update_credit(controller, now)
+        if abs(change) < SEEN_CHANGE_A or not controller.may_draw(now):
             return
         drawn = controller.model.draw.drawn
         offered = controller.delivery.offered_a(now)
@@ -378,7 +399,6 @@ class SiteControl:
                 min(0.0, offered - drawn[phase]) if change < 0 else max(0.0, offered - drawn[phase])
             )
         self._metering.add_change(controller.evse, (delta[0], delta[1], delta[2]), now)
-        self._update_credit(controller, now)
 
     def _cuts(
         self, allocations: Mapping[EvseRef, Allocation], ledger: Headroom, now: float

@@ -126,6 +126,13 @@ def _circuits(circuits: Sequence[CircuitStatus]) -> Iterator[Family]:
             sample for each in circuits if (amps := amps_of(each)) for sample in _per_phase((each.id,), amps)
         ]
         yield _gauge(f"circuit_{name}_amperes", text, ("circuit", "phase"), samples)
+    overloads = [((each.id,), float(each.overloads)) for each in circuits]
+    yield _counter(
+        "circuit_overloads", "Times above the limit for longer than 10 s.", ("circuit",), overloads
+    )
+    jumps = [((each.id,), each.jump_a) for each in circuits]
+    text = "Largest jump of the base load so far, which the margin has to absorb."
+    yield _gauge("circuit_jump_amperes", text, ("circuit",), jumps)
     metered = [each for each in circuits if each.meter_quality is not None]
     qualities = [
         ((each.id, quality.value), float(each.meter_quality is quality))

@@ -30,7 +30,9 @@ class CircuitStatus(msgspec.Struct, frozen=True, kw_only=True):
     `measured_a` is the last current of its meter, `meter_quality` its quality (good, stale, dead,
     implausible); both null without a meter. `meter_problem` is the fault of the meter, or what its good
     readings lack, in a sentence, and `meter_cause` the same as a label. `base_a` is the base load, as far
-    as known; `booked_a` what the EVSEs may be drawing now.
+    as known; `booked_a` what the EVSEs may be drawing now. `over_limit_s`: for how long the circuit has been
+    above its limit (s); `overloads`: how often it was for longer than 10 s. `margin_a` has to absorb
+    `jump_a`, the largest jump of the base load so far.
     """
 
     id: str
@@ -42,6 +44,10 @@ class CircuitStatus(msgspec.Struct, frozen=True, kw_only=True):
     meter_quality: Quality | None
     meter_problem: str = ""
     meter_cause: Cause = Cause.NONE
+    over_limit_s: float = 0.0
+    overloads: int = 0
+    margin_a: float = 0.0
+    jump_a: float = 0.0
 
 
 class EvseStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -316,6 +322,10 @@ def _circuit(site: SiteTree, view: CircuitView) -> CircuitStatus:
         meter_quality=view.meter_quality,
         meter_problem=view.meter_problem,
         meter_cause=view.meter_cause,
+        over_limit_s=round(view.over_limit_s, 1),
+        overloads=view.overloads,
+        margin_a=view.margin_a,
+        jump_a=round(view.jump_a, 1),
     )
 
 

@@ -12,6 +12,7 @@ import segno
 from controller.web.metrics import CONTENT_TYPE, render_metrics
 from controller.web.page import PAGE, POLICY
 from controller.web.status_model import ControllerStatus
+from drivers.reading import Quality
 
 JSON = "application/json"
 TEXT = "text/plain; charset=utf-8"
@@ -29,6 +30,8 @@ class Response(msgspec.Struct, frozen=True):
     headers: tuple[tuple[str, str], ...] = ()
 
 
+DEGRADED_S = 10.0
+"""How long (s) a circuit is above its limit until the site counts as degraded."""
 ReadStatus = Callable[[], ControllerStatus]
 
 
@@ -108,7 +111,17 @@ class WebRoutes:
         return Response(200, "image/svg+xml", image.getvalue())
 
     def _health(self, now: float) -> Response:
-        """Return 503 while the control loop stands still, for whoever restarts the process then."""
+        """Return 503 while the control loop stands still, for whoever restarts the process then.
+
+        `degraded` names circuits above their limit and circuits whose meter is not good.
+        """
         status = self._current(now)
-        body = msgspec.json.encode({"healthy": status.healthy, "tick_age_s": status.tick_age_s})
+        degraded = [
+            circuit.id
+            for circuit in status.circuits
+            if circuit.over_limit_s >= DEGRADED_S or circuit.meter_quality not in (None, Quality.GOOD)
+        ]
+        body = msgspec.json.encode(
+            {"healthy": status.healthy, "degraded": degraded, "tick_age_s": status.tick_age_s}
+        )
         return Response(200 if status.healthy else 503, JSON, body)

@@ -44,6 +44,8 @@ class EvseController:
         self.backend_a: float | None = None
         """Current that its backend's own profiles allow it (A per phase); None: all."""
         self.impossible: DrawSeen | None = None
+        self.credit_due_at = 0.0
+        """When `credit` changes next without an event (s, monotonic)."""
         self._need = NO_NEED
         self.apply_phase_switching(None)
         self._decisions = DecisionLog()

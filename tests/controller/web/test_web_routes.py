@@ -82,7 +82,7 @@ def test_health_is_the_status_code(healthy: bool, code: int) -> None:
         "GET", "/healthz", "localhost", 0.0
     )
     assert response.status == code
-    assert msgspec.json.decode(response.body) == {"healthy": healthy, "tick_age_s": 0.4}
+    assert msgspec.json.decode(response.body) == {"healthy": healthy, "degraded": [], "tick_age_s": 0.4}
 
 
 def test_metrics_name_their_format() -> None:
