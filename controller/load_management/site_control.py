@@ -20,6 +20,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from heapq import heappop, heappush
+from typing import NamedTuple
 
 import msgspec
 
@@ -78,6 +79,13 @@ NO_FALLBACK = "no car, and no room for the fallback that one would take"
 LEFTOVER = "its car takes nothing: offered what nobody else wants"
 
 
+class _SitePart(NamedTuple):
+    """Site, or one of its circuits with all that it feeds, and the controllers of its EVSEs."""
+
+    site: SiteTree
+    controllers: list[EvseController]
+
+
 class SiteControl:
     """Decides how much current each station of the site may take. All times are monotonic s."""
 
@@ -101,6 +109,8 @@ class SiteControl:
         self._index_of = {each.evse.ref: index for index, each in enumerate(self._controllers)}
         self._credits_due: list[tuple[float, int]] = []
         self._slowest_s: dict[str, float] = {}
+        self._whole = _SitePart(site, self._controllers)
+        self._parts: dict[str, _SitePart] = {}
         self._group_a: float | None = None
         self._due = False
         self._planned_at: float | None = None
@@ -117,7 +127,7 @@ class SiteControl:
         if isinstance(event, MeterUpdated):
             circuit = self._metering.circuit_of(event.state.meter)
             if circuit is not None and self._on_meter(event, circuit, now):
-                return self._plan_safely(now, urgent=True)
+                return self._plan_safely(now, urgent=True, within=circuit)
         if isinstance(event, SiteDimmed) and self._dimming.dim(event):
             return self._plan_safely(now, urgent=True)
         self._due |= self._on_event(event, now)
@@ -168,7 +178,7 @@ class SiteControl:
     def snapshot(self, now: float) -> SiteView:
         """Return the state of the site for people."""
         base = self._metering.base(now)
-        left = self._ledger(base.believed, self._controllers, now).rooms()
+        left = self._ledger(self._site, base.believed, self._controllers, now).rooms()
         return SiteView(
             circuits=tuple(self._circuit_view(circuit, base, left, now) for circuit in self._site.circuits),
             evses=tuple(controller.view(now) for controller in self._controllers),
@@ -326,10 +336,12 @@ class SiteControl:
 
     # Passes
 
-    def _plan_safely(self, now: float, *, urgent: bool = False) -> list[SetLimit]:
+    def _plan_safely(
+        self, now: float, *, urgent: bool = False, within: CircuitNode | None = None
+    ) -> list[SetLimit]:
         """Make one pass; after a fault in it all stations go to their fallback, and the next pass follows."""
         try:
-            commands = self._plan(now, urgent=urgent)
+            commands = self._plan(now, urgent=urgent, within=within)
         except FAULTS as error:
             self._notice("pass", f"control pass failed, all stations to fallback error={error!r:.80}", "")
             self._due, self._planned_at = True, now
@@ -352,23 +364,29 @@ class SiteControl:
                 )
         return commands
 
-    def _plan(self, now: float, *, urgent: bool = False) -> list[SetLimit]:
-        """Share the current anew and send what brings every station there."""
-        self._due = False
+    def _plan(self, now: float, *, urgent: bool = False, within: CircuitNode | None = None) -> list[SetLimit]:
+        """Share the current anew and send what brings every station there.
+
+        `within`: a circuit that is to be cut; only the stations below it are, as nothing else is in danger.
+        The next pass, which is due at once, shares what that leaves to the others.
+        """
+        part = self._whole if within is None or within.parent is None else self._part_below(within)
+        self._due = part is not self._whole
         self._planned_at = now
-        self._update_slowest()
-        for controller in self._controllers:
+        if part is self._whole:
+            self._update_slowest()
+        for controller in part.controllers:
             controller.refresh(self._settings.voltage_v, now)
             self._update_credit(controller, now)
             controller.delivery.hold_s = self._dimming.hold_s(controller.evse, now)
         base = self._metering.base(now)
-        allocations = self._allocations(base, now)
-        ledger = self._ledger(base.believed, self._controllers, now)
+        allocations = self._allocations(part, base, now)
+        ledger = self._ledger(part.site, base.believed, part.controllers, now)
         cuts = self._cuts(allocations, ledger, now)
         commands: list[SetLimit] = []
         self._decisions = []  # of a pass that nobody asked about
         # Who has least rises first, while there is not yet room for all to rise.
-        for controller in sorted(self._controllers, key=lambda c: (c.delivery.offered_a(now), c.evse.ref)):
+        for controller in sorted(part.controllers, key=lambda c: (c.delivery.offered_a(now), c.evse.ref)):
             before = controller.delivery.offered_a(now)
             ref = controller.evse.ref
             commands += controller.commands_towards(
@@ -476,12 +494,30 @@ class SiteControl:
             if controller.model.phases[phase]
         ]
 
-    def _allocations(self, base: SiteBase, now: float) -> dict[EvseRef, Allocation]:
+    def _part_below(self, circuit: CircuitNode) -> _SitePart:
+        """Return a circuit, with all that it feeds, as a site of its own."""
+        found = self._parts.get(circuit.id)
+        if found is None:
+            below = {
+                each.id
+                for each in self._site.circuits
+                if circuit.id in {up.id for up in self._site.path(each.id)}
+            }
+            circuits = [each for each in self._site.circuits if each.id in below]
+            root = msgspec.structs.replace(circuit, parent=None)
+            site = SiteTree(circuits=(root, *circuits[1:]), evses=self._site.below[circuit.id])
+            controllers = [self._by_ref[evse.ref] for evse in site.evses]
+            found = self._parts[circuit.id] = _SitePart(site, controllers)
+        return found
+
+    def _allocations(self, part: _SitePart, base: SiteBase, now: float) -> dict[EvseRef, Allocation]:
         """Return the allocator's answer for all EVSEs with a car that can be commanded and do not rest."""
         rotation = self._rotation
-        wanting = [each for each in self._controllers if each.model.wants(now)]
-        rotation.set_wanting([each.evse.ref for each in wanting], now)
-        ranks = rotation.ranks(now, {each.evse.ref for each in wanting if each.cannot_wait})
+        wanting = [each for each in part.controllers if each.model.wants(now)]
+        rotation.set_wanting({each.evse.ref for each in wanting}, {evse.ref for evse in part.site.evses}, now)
+        ranks = rotation.ranks(
+            [each.evse.ref for each in wanting], now, {each.evse.ref for each in wanting if each.cannot_wait}
+        )
         troubles = self._metering.troubles_above(now)
         reserved: list[EvseController] = []
         shared: list[EvseController] = []
@@ -489,7 +525,7 @@ class SiteControl:
         idle: list[EvseController] = []
         allocations: dict[EvseRef, Allocation] = {}
         demands = []
-        for each in self._controllers:
+        for each in part.controllers:
             ref, circuit = each.evse.ref, each.evse.circuit
             if each.delivery.problem(now):
                 reserved.append(each)
@@ -515,10 +551,10 @@ class SiteControl:
                         is_served=rotation.is_served(ref),
                     )
                 )
-        room = self._ledger(base.believed, reserved, now, self._others_draw(now))
+        room = self._ledger(part.site, base.believed, reserved, now)
         for each in shared:
             each.book_overdraw(room, now, steered=room.steered() is not None)
-        given = self._given(shared, demands, room, base, now)
+        given = self._given(part.site, shared, demands, room, base, now)
         for ref, allocation in given.items():
             rotation.set_served(ref, allocation.limit_a > 0, now)
         left = room.copy()
@@ -583,6 +619,7 @@ class SiteControl:
 
     def _given(
         self,
+        site: SiteTree,
         controllers: list[EvseController],
         demands: list[Demand],
         room: Headroom,
@@ -592,24 +629,21 @@ class SiteControl:
         """Return shares for all demands of these EVSEs: first for those that do not wait for the sun."""
         sunny = {d.ref: d for d in demands if self._site.evse_by_ref[d.ref].surplus}
         fair = [demand for demand in demands if demand.ref not in sunny]
-        given = self._share(fair, room, base, now)
-        rooms, joint = room.rooms(), self._joint(base, room)
-        admission = self._admission(room, base)
+        given = self._share(site, fair, room, base, now)
+        rooms, joint = room.rooms(), self._joint(site, base, room)
+        admission = self._admission(site, room, base)
         others = [each for each in controllers if each.evse.ref not in sunny]
-        consider(
-            others, fair, given, lambda asking: allocate(self._site, asking, rooms, joint, admission), now
-        )
-        return given | self._sunshine(list(sunny.values()), given, room, base, now)
+        consider(others, fair, given, lambda asking: allocate(site, asking, rooms, joint, admission), now)
+        return given | self._sunshine(site, list(sunny.values()), given, room, base, now)
 
     def _share(
-        self, demands: list[Demand], room: Headroom, base: SiteBase, now: float
+        self, site: SiteTree, demands: list[Demand], room: Headroom, base: SiteBase, now: float
     ) -> dict[EvseRef, Allocation]:
         """Return shares for all demands. Who cannot pause and gets nothing takes its minimum all the same."""
         held: dict[EvseRef, Allocation] = {}
         while True:
-            given = allocate(
-                self._site, demands, room.rooms(), self._joint(base, room), self._admission(room, base)
-            )
+            joint, admission = self._joint(site, base, room), self._admission(site, room, base)
+            given = allocate(site, demands, room.rooms(), joint, admission)
             stuck = [
                 controller
                 for ref, allocation in given.items()
@@ -623,7 +657,7 @@ class SiteControl:
                 held[ref] = Allocation(ref, controller.evse.min_a, NO_PAUSE)
             demands = [demand for demand in demands if demand.ref not in held]
 
-    def _admission(self, room: Headroom, base: SiteBase) -> AdmissionRooms:
+    def _admission(self, site: SiteTree, room: Headroom, base: SiteBase) -> AdmissionRooms:
         """Return the room for minima: of cars that charge it reaches to the limit itself.
 
         Another car starts where its minimum fits into the plan now, and into the limit with the highest base
@@ -632,7 +666,7 @@ class SiteControl:
         rooms = room.rooms()
         keep: dict[str, PhaseAmps] = {}
         start: dict[str, PhaseAmps] = {}
-        for circuit in self._site.circuits:
+        for circuit in site.circuits:
             margin_a = self._metering.margin_a(circuit)
             left, believed = rooms[circuit.id], base.believed[circuit.id]
             kept, begun = base.keep[circuit.id], base.start[circuit.id]
@@ -663,6 +697,7 @@ class SiteControl:
 
     def _sunshine(
         self,
+        site: SiteTree,
         demands: list[Demand],
         given: Mapping[EvseRef, Allocation],
         room: Headroom,
@@ -677,13 +712,13 @@ class SiteControl:
             controller = self._by_ref[ref]
             room.book(controller.evse, controller.model.phases, allocation.limit_a)
             surplus_a -= allocation.limit_a * sum(controller.model.phases)
-        rooms, joint = room.rooms(), self._joint(base, room)
+        rooms, joint = room.rooms(), self._joint(site, base, room)
         controllers = [self._by_ref[demand.ref] for demand in demands]
         consider_alone(
-            controllers, demands, lambda asking: sunlit(self._site, asking, rooms, joint, surplus_a), now
+            controllers, demands, lambda asking: sunlit(site, asking, rooms, joint, surplus_a), now
         )
         held = {each.evse.ref for each in controllers if each.model.switch.narrows}
-        return self._surplus.share(self._site, demands, rooms, joint, surplus_a, now, held)
+        return self._surplus.share(site, demands, rooms, joint, surplus_a, now, held)
 
     def _others_draw(self, now: float) -> float:
         """Return what EVSEs that the grid operator cannot dim draw of the own generation (A, all phases)."""
@@ -692,33 +727,28 @@ class SiteControl:
         return sum(sum(each.credit(now).low) for each in self._controllers if not each.evse.steerable)
 
     def _ledger(
-        self,
-        base: BaseByCircuit,
-        booked: list[EvseController],
-        now: float,
-        others_a: float | None = None,
+        self, site: SiteTree, base: BaseByCircuit, booked: list[EvseController], now: float
     ) -> Headroom:
         """Return what is left of each circuit's supply when these EVSEs take the most that they may."""
-        supply = {c.id: self._supply(c, base[c.id]) for c in self._site.circuits}
-        others_a = self._others_draw(now) if others_a is None else others_a
-        own_a = max(0.0, self._metering.surplus_a(now) - others_a)
-        ledger = Headroom(self._site, supply, self._sums(base), self._dimming.steered(own_a))
+        supply = {c.id: self._supply(c, base[c.id]) for c in site.circuits}
+        own_a = max(0.0, self._metering.surplus_a(now) - self._others_draw(now))
+        ledger = Headroom(site, supply, self._sums(site, base), self._dimming.steered(own_a))
         for controller in booked:
             controller.book(ledger, now)
         return ledger
 
-    def _sums(self, base: BaseByCircuit) -> dict[str, float]:
+    def _sums(self, site: SiteTree, base: BaseByCircuit) -> dict[str, float]:
         """Return the supply of all phases together (A), where power is limited."""
         return {
             c.id: c.limit_w / self._metering.highest_v(c) - sum(base[c.id]) - 3 * self._metering.margin_a(c)
-            for c in self._site.circuits
+            for c in site.circuits
             if c.limit_w is not None
         }
 
-    def _joint(self, base: SiteBase, room: Headroom) -> dict[str, JointConstraint]:
+    def _joint(self, site: SiteTree, base: SiteBase, room: Headroom) -> dict[str, JointConstraint]:
         """Return what bounds phases together, where something does."""
         sums = room.sums()
-        steered = {self._site.circuits[0].id: room.steered()}
+        steered = {site.circuits[0].id: room.steered()}
         return {
             c.id: JointConstraint(
                 sum_a=sums.get(c.id),
@@ -727,14 +757,14 @@ class SiteControl:
                 low_a=base.low[c.id],
                 steered=steered.get(c.id),
             )
-            for c in self._site.circuits
+            for c in site.circuits
             if c.limit_w is not None or c.unbalance_a is not None or steered.get(c.id) is not None
         }
 
     def _supply(self, circuit: CircuitNode, base_a: PhaseAmps) -> PhaseAmps:
         margin_a = self._metering.margin_a(circuit)
         limit_a = circuit.limit_a
-        if self._group_a is not None and circuit.parent is None:
+        if self._group_a is not None and circuit.id == self._site.circuits[0].id:
             limit_a = (
                 min(limit_a[0], self._group_a),
                 min(limit_a[1], self._group_a),

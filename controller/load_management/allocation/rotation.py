@@ -42,9 +42,14 @@ class Rotation:
         self._rotation_s = rotation_s
         self._turns: dict[EvseRef, _Turn] = {}
 
-    def set_wanting(self, refs: Iterable[EvseRef], now: float) -> None:
-        """Take these EVSEs, and no others, to have cars that want current now."""
-        self._turns = {ref: self._turns.get(ref) or _Turn(now) for ref in refs}
+    def set_wanting(self, refs: Collection[EvseRef], among: Collection[EvseRef], now: float) -> None:
+        """Take these EVSEs, and no others of those `among` them, to have cars that want current now."""
+        for ref in among:
+            if ref not in refs:
+                self._turns.pop(ref, None)
+        for ref in refs:
+            if ref not in self._turns:
+                self._turns[ref] = _Turn(now)
 
     def resting_s(self, ref: EvseRef, now: float) -> float:
         """Return how long the EVSE still stays stopped (s); 0 if it may be served."""
@@ -54,11 +59,11 @@ class Rotation:
         """Return True if the EVSE had its minimum at the last pass."""
         return self._turns[ref].served
 
-    def ranks(self, now: float, first: Collection[EvseRef] = ()) -> dict[EvseRef, float]:
-        """Return each wanting EVSE's place, the lower the earlier; those in `first` come before all."""
-        keys = {
-            ref: (0 if ref in first else 1, *self._place(turn, now), ref) for ref, turn in self._turns.items()
-        }
+    def ranks(
+        self, refs: Iterable[EvseRef], now: float, first: Collection[EvseRef] = ()
+    ) -> dict[EvseRef, float]:
+        """Return these wanting EVSEs' places, the lower the earlier; those in `first` come before all."""
+        keys = {ref: (0 if ref in first else 1, *self._place(self._turns[ref], now), ref) for ref in refs}
         return {ref: float(place) for place, ref in enumerate(sorted(keys, key=keys.__getitem__))}
 
     def set_served(self, ref: EvseRef, is_served: bool, now: float) -> None:

@@ -17,12 +17,13 @@ from controller.load_management.evse.charger_response import ChargerResponse
 from controller.load_management.evse.consumption import OfferCredit, is_possible
 from controller.load_management.evse.departure_goal import NO_NEED
 from controller.load_management.evse.evse_model import EvseModel, EvseObservation
-from controller.load_management.evse.limit_delivery import NOISE_A, DeliveryMemory, LimitDelivery
+from controller.load_management.evse.limit_delivery import NOISE_A, STEP_A, DeliveryMemory, LimitDelivery
 from controller.load_management.metering.step_check import ReportedStep
 from controller.load_management.site_tree import EvseNode, PhaseAmps
 from controller.load_management.site_view import EvseView
 from controller.model.observations import DrawSeen, EvseState, NeedsSeen, TransactionSeen
 
+RISING = "rises as others come down"
 SEEN_CHANGE_A = 1.0
 """Smallest change of a reported draw that is looked for in the meters above."""
 
@@ -60,6 +61,7 @@ class EvseController:
             return False, None
         draw = self.model.draw
         before_a, before, since = draw.defiant_a, draw.drawn, draw.known_at
+        was_known = None not in draw.report
         changed = self.model.on_observation(observation, self.delivery.offered_a(now), now)
         if isinstance(observation, DrawSeen):
             self.impossible = None
@@ -68,7 +70,7 @@ class EvseController:
         elif isinstance(observation, TransactionSeen):
             self.response.another_car()
         self.has_unsaved_state |= isinstance(observation, NeedsSeen)
-        return changed or draw.defiant_a > before_a, self._step(before, since, now)
+        return changed or draw.defiant_a > before_a, self._step(before, since, now) if was_known else None
 
     def _step(self, before: PhaseAmps, since: float, now: float) -> ReportedStep | None:
         after = self.model.draw.drawn
@@ -334,8 +336,8 @@ class EvseController:
             if self.model.unauthorized:
                 return "waits for authorization"
             return "no car"
-        if offered_a < allocation.limit_a - NOISE_A and offered_a < self.evse.min_a:
-            return f"rising to {allocation.limit_a:g} A step by step, as others come down"
+        if offered_a < allocation.limit_a - STEP_A or offered_a < self.evse.min_a <= allocation.limit_a:
+            return RISING
         return f"on one phase: {allocation.reason}" if self.model.switch.single else allocation.reason
 
 

@@ -111,7 +111,7 @@ class MeteredCircuit:
         self.measured = measured
         if self._state.quality is not Quality.GOOD or state.reading is None or measured is None:
             return False
-        self._good_at = now
+        self._good_at = now - state.still_s  # a meter that repeats itself has shown nothing since
         if state.reading == self._used:
             return False  # a poll was lost: an old reading beside today's draws shows a wrong base load
         self._used = state.reading

@@ -185,7 +185,7 @@ def test_a_frozen_meter_costs_no_more_than_the_time_to_doubt_it(
     site = frozen(before_s, base_load_a)
     site.run(1800)
     assert 0 < site.longest_over("grid", GRID_A) <= at_most_s
-    assert site.view("S00").reason == "meter grid is stale: held at its fallback"
+    assert site.view("S00").reason.endswith("held at its fallback")
 
 
 def test_a_fuse_outlasts_a_frozen_meter_whose_building_was_declared() -> None:
@@ -201,14 +201,13 @@ def test_a_fuse_outlasts_a_frozen_meter_whose_building_was_declared() -> None:
     assert highest < CURVES[fuse].holds ** 2
 
 
-def test_a_turned_phase_is_told_as_what_it_is_and_forgiven_when_it_is_mended() -> None:
+def test_turned_phase_is_named_and_trusted_when_it_is_corrected() -> None:
     site = depot()
     site.run(FAILS_AT_S)
     turns_its_sign(site)
-    site.run(20)
+    site.run(2)
     assert site.circuit("grid").meter_quality is Quality.IMPLAUSIBLE
-    assert site.view("S00").reason == "meter grid is implausible: held at its fallback"
-    assert "turned its sign under load" in site.circuit("grid").meter_problem
+    assert "changed its sign under load" in site.circuit("grid").meter_problem
     assert site.circuit("grid").meter_cause == "impossible_value"
     site.meter = good
     site.run(120)

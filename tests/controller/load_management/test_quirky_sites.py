@@ -120,7 +120,7 @@ def test_who_cannot_pause_keeps_its_minimum_and_the_other_waits() -> None:
     site = pair(NO_ZERO, 11.0)  # room for one of them
     site.run(1800)
     assert min(limit for _, limit in site.station("A").leases) >= 6
-    assert site.station("A").draw_a == 6
+    assert site.station("A").draw_a >= 6
     assert site.seconds_over("grid", 12.0) <= 2 * REACTS_S  # before their first limits
     assert any(told.reason == NO_PAUSE for told in site.told_people) or site.station("B").draw_a == 0
 

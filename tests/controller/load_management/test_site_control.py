@@ -10,6 +10,7 @@ from controller.load_management.events import (
     StationObserved,
     StationUp,
 )
+from controller.load_management.evse.evse_controller import RISING
 from controller.load_management.evse.limit_delivery import LOW_LEASE_S
 from controller.load_management.metering.base_load import PLAIN_WAIT_S
 from controller.load_management.metering.metered_circuit import BRIDGE_S
@@ -224,7 +225,7 @@ def test_an_evse_without_a_car_books_nothing_and_is_left_alone() -> None:
     site.run(600)
     assert site.view("A").reason == "no car"
     assert site.station("A").limit_a(site.now) == 6.0
-    assert len(site.station("A").leases) <= 2
+    assert len(site.station("A").leases) <= 3
     assert site.view("B").offered_a == 32.0
 
 
@@ -348,7 +349,7 @@ def test_nobody_rises_into_room_that_another_has_not_left_yet() -> None:
         assert max(site.circuit("grid").booked_a) <= 35.0
         assert max(site.flowed[-1]) <= 35.0
         reasons.add(site.view("C").reason)
-    assert "rising to 11.6 A step by step, as others come down" in reasons
+    assert RISING in reasons
     site.run(60)
     assert [site.view(name).offered_a for name in "ABC"] == [11.6, 11.6, 11.6]
 
@@ -369,7 +370,7 @@ def test_a_refused_cut_is_paid_for_by_the_others_in_the_same_moment() -> None:
     site.run(121)
     plugged = TransactionSeen(1, True)
     cuts = {c.ref.station: c for c in site.control.handle(StationObserved("C", plugged), site.now)}
-    assert {name: cut.limit_a for name, cut in cuts.items()} == {"A": 13.0, "B": 13.0, "C": 6.0}
+    assert {name: cut.limit_a for name, cut in cuts.items()} == {"A": 13.0, "B": 13.0}
     refusal = LimitAnswered(cuts["A"].token, False, "Rejected")
     further = site.control.handle(refusal, site.now + 1)
     assert [(c.ref.station, c.limit_a) for c in further] == [("B", 9.7)]

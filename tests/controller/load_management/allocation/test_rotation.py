@@ -2,62 +2,74 @@
 
 from __future__ import annotations
 
-from controller.load_management.allocation.rotation import NEWCOMER_S, REST_S, Rotation
+from controller.load_management.allocation.rotation import REST_S, Rotation
 from controller.model.observations import EvseRef
 
 ROTATION_S = 900.0
 A, B, C = (EvseRef(name, 1) for name in "ABC")
 
 
-def order(turns: Rotation, now: float) -> list[EvseRef]:
-    ranks = turns.ranks(now)
+def order(turns: Rotation, now: float, *refs: EvseRef) -> list[EvseRef]:
+    ranks = turns.ranks(refs, now)
     return sorted(ranks, key=ranks.__getitem__)
 
 
 def plugged(*refs: EvseRef) -> Rotation:
     turns = Rotation(ROTATION_S)
     for count in range(1, len(refs) + 1):
-        turns.set_wanting(refs[:count], float(count))
+        turns.set_wanting(refs[:count], refs, float(count))
     return turns
 
 
-def test_newcomers_go_in_the_order_in_which_they_came() -> None:
-    assert order(plugged(B, A, C), 10) == [B, A, C]
+def test_rotation_newcomers_go_in_the_order_in_which_they_came() -> None:
+    assert order(plugged(B, A, C), 10, A, B, C) == [B, A, C]
 
 
-def test_a_newcomer_goes_before_one_whose_turn_runs() -> None:
+def test_rotation_turn_that_runs_goes_before_a_newcomer() -> None:
     turns = plugged(A)
     turns.set_served(A, True, 1)
-    turns.set_wanting([A, B], 500)
-    assert order(turns, 500) == [B, A]
-    turns.set_served(B, True, 500)
-    assert order(turns, 500 + NEWCOMER_S) == [B, A]
+    turns.set_wanting([A, B], [A, B], 500)
+    assert order(turns, 500, A, B) == [A, B]
 
 
-def test_while_turns_run_they_go_before_those_who_wait() -> None:
+def test_rotation_newcomer_goes_before_those_that_wait_or_are_over() -> None:
+    turns = plugged(A, B)
+    turns.set_served(A, True, 1)
+    turns.set_wanting([A, B, C], [A, B, C], 1 + ROTATION_S)
+    assert order(turns, 1 + ROTATION_S, A, B, C) == [C, B, A]
+
+
+def test_rotation_car_that_cannot_wait_goes_first() -> None:
+    turns = plugged(A, B)
+    turns.set_served(A, True, 10)
+    ranks = turns.ranks([A, B], 300, {B})
+    assert ranks[B] < ranks[A]
+
+
+def test_rotation_running_turns_go_before_those_that_wait() -> None:
     turns = plugged(A, B)
     turns.set_served(B, True, 10)
-    assert order(turns, 300) == [B, A]
+    assert order(turns, 300, A, B) == [B, A]
 
 
-def test_who_has_had_the_minimum_longest_yields_when_its_turn_is_over() -> None:
+def test_rotation_longest_served_yields_when_its_turn_is_over() -> None:
     turns = plugged(A, B, C)
     turns.set_served(A, True, 10)
     turns.set_served(B, True, 20)
-    assert order(turns, 10 + ROTATION_S) == [B, C, A]
-    assert order(turns, 20 + ROTATION_S) == [C, B, A]
+    assert order(turns, 10 + ROTATION_S, A, B, C) == [B, C, A]
+    assert order(turns, 20 + ROTATION_S, A, B, C) == [C, B, A]
 
 
-def test_who_waits_longest_goes_first() -> None:
+def test_rotation_longest_waiting_goes_first() -> None:
     turns = plugged(A, B)
     for ref in (A, B):
         turns.set_served(ref, True, 10)
     turns.set_served(B, False, 200)
     turns.set_served(A, False, 300)
-    assert order(turns, 400) == [B, A]
+    assert order(turns, 400, A, B) == [B, A]
 
 
-def test_who_was_put_out_rests() -> None:
+def test_rotation_stopped_car_rests() -> None:
     turns = plugged(A)
     assert turns.resting_s(A, 1) == 0
     turns.set_served(A, True, 10)
@@ -66,9 +78,17 @@ def test_who_was_put_out_rests() -> None:
     assert turns.resting_s(A, 20 + REST_S) == 0
 
 
-def test_who_leaves_and_comes_back_is_a_newcomer() -> None:
+def test_rotation_car_that_comes_back_is_a_newcomer() -> None:
     turns = plugged(A, B)
     turns.set_served(B, True, 10)
-    turns.set_wanting([B], 500)
-    turns.set_wanting([A, B], 600)
-    assert order(turns, 600) == [A, B]
+    turns.set_wanting([B], [A, B], 500)
+    turns.set_wanting([A, B], [A, B], 600)
+    turns.set_served(B, False, 600)
+    assert order(turns, 600, A, B) == [A, B]
+
+
+def test_rotation_of_a_part_leaves_the_other_turns_alone() -> None:
+    turns = plugged(A, B)
+    turns.set_served(B, True, 10)
+    turns.set_wanting([A], [A], 20)
+    assert turns.is_served(B)

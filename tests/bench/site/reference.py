@@ -1,0 +1,54 @@
+"""Omniscient allocator to compare with: it knows every car, and cars follow it at once."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+
+TINY = 1e-7
+
+
+def max_min_shares(
+    loads: Sequence[Sequence[int]],
+    room: Sequence[float],
+    minima: Sequence[float],
+    maxima: Sequence[float],
+    order: Sequence[int],
+) -> list[float]:
+    """Return semi-continuous max-min fair shares (A): minima in `order`, then all rise together.
+
+    `loads[i]`: the rows of `room` that the i-th car loads.
+    """
+    left = list(room)
+    shares = [0.0] * len(loads)
+    rising: set[int] = set()
+    for car in order:
+        minimum = min(minima[car], maxima[car])
+        if maxima[car] > 0 and all(left[row] >= minimum - TINY for row in loads[car]):
+            for row in loads[car]:
+                left[row] -= minimum
+            shares[car] = minimum
+            if maxima[car] > minimum + TINY:
+                rising.add(car)
+    while rising:
+        lowest = min(shares[car] for car in rising)
+        low = [car for car in rising if shares[car] < lowest + TINY]
+        others = [shares[car] for car in rising if shares[car] >= lowest + TINY]
+        speed = Counter(row for car in low for row in loads[car])
+        step = min(
+            min(others, default=math.inf) - lowest,
+            min(maxima[car] - shares[car] for car in low),
+            min(max(0.0, left[row]) / count for row, count in speed.items()),
+        )
+        for car in low:
+            shares[car] += step
+        for row, count in speed.items():
+            left[row] -= step * count
+        full = {row for row in speed if left[row] < TINY}
+        rising = {
+            car
+            for car in rising
+            if shares[car] < maxima[car] - TINY and not any(row in full for row in loads[car])
+        }
+    return shares
