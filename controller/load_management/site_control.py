@@ -46,15 +46,12 @@ from controller.load_management.events import (
     StationUp,
 )
 from controller.load_management.evse.evse_controller import SEEN_CHANGE_A, EvseController
-from controller.load_management.evse.evse_model import START_A
 from controller.load_management.evse.limit_delivery import NOISE_A, DeliveryMemory
-from controller.load_management.metering.base_load import MARGIN_USED
 from controller.load_management.metering.circuit_metering import BaseByCircuit, CircuitMetering, SiteBase
 from controller.load_management.sharing_settings import SiteSettings
 from controller.load_management.site_tree import CircuitNode, PhaseAmps, SiteTree
 from controller.load_management.site_view import CircuitView, SiteView
 from controller.model.observations import BackendLimit, Booted, EvseRef, Observation, ProfilesTouched
-from drivers.errors import Cause
 
 PASS_S_PER_EVSE = 1e-4
 """Least time between two passes for each EVSE: a burst of events on a large site shares one."""
@@ -188,6 +185,7 @@ class SiteControl:
         self, circuit: CircuitNode, base: SiteBase, left: Mapping[str, PhaseAmps], now: float
     ) -> CircuitView:
         metered = self._metering.metered(circuit.id)
+        problem = self._metering.meter_problem(circuit, now)
         return CircuitView(
             id=circuit.id,
             limit_a=circuit.limit_a,
@@ -195,8 +193,8 @@ class SiteControl:
             base_a=base.believed[circuit.id],
             booked_a=_less(self._supply(circuit, base.believed[circuit.id]), left[circuit.id]),
             meter_quality=self._metering.quality(circuit, now),
-            meter_problem="" if metered is None else metered.problem(now).text,
-            meter_cause=Cause.NONE if metered is None else metered.problem(now).cause,
+            meter_problem=problem.text,
+            meter_cause=problem.cause,
             over_limit_s=0.0 if metered is None else metered.over_limit_s(now),
             overloads=0 if metered is None else metered.overloads,
             margin_a=self._metering.margin_a(circuit),
@@ -465,9 +463,9 @@ class SiteControl:
         """Return the room (A) that is missing on phases of circuits, beyond what the margin carries."""
         found: dict[tuple[str, int], float] = {}
         for circuit_id, room in ledger.rooms().items():
-            margin_a = self._metering.margin_a(self._site.circuit_by_id[circuit_id])
+            carried_a = self._metering.carried_a(self._site.circuit_by_id[circuit_id])
             for phase in range(3):
-                if room[phase] < -MARGIN_USED * margin_a:
+                if room[phase] < -carried_a:
                     found[circuit_id, phase] = -room[phase]
         return found
 
@@ -575,7 +573,7 @@ class SiteControl:
     ) -> dict[EvseRef, Allocation]:
         """Offer cars that take nothing the minimum from what nobody else wants, so that they may wake up.
 
-        A car that did not start at its minimum is offered `START_A`. `left`: what the others' shares leave.
+        A car that did not start at its minimum is offered more. `left`: what the others' shares leave.
         """
         found: dict[EvseRef, Allocation] = {}
         for each in sorted(
@@ -590,8 +588,9 @@ class SiteControl:
                 troubles[evse.circuit] and evse.fallback_a,
             ]
             most_a = min(cap for cap in caps if isinstance(cap, float))
-            wanted_a = evse.min_a if each.model.has_drawn else max(evse.min_a, START_A)
-            free_a = math.floor(min(wanted_a, most_a, left.room(evse, each.model.phases)) * 10 + 1e-6) / 10
+            free_a = (
+                math.floor(min(each.waking_a, most_a, left.room(evse, each.model.phases)) * 10 + 1e-6) / 10
+            )
             if free_a < evse.min_a:
                 found[ref] = Allocation(ref, 0.0, ASLEEP)
                 continue

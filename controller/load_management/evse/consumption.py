@@ -18,6 +18,7 @@ import msgspec
 from controller.load_management.evse.charger_response import OVERDRAW_A, REACTION_S
 from controller.load_management.evse.learned_values import UNLOADED_A
 from controller.load_management.site_tree import ZERO, EvseNode, PhaseAmps
+from controller.model.observations import EvseRef
 from drivers.reading import PerPhase
 
 TRANSITION_S = 30.0
@@ -48,6 +49,18 @@ class OfferCredit(msgspec.Struct, frozen=True):
 
 
 NOTHING = OfferCredit(ZERO, ZERO, ZERO)
+
+
+class ReportedStep(msgspec.Struct, frozen=True, kw_only=True):
+    """Step of one EVSE's reported draw by `delta_a` (A on the site's phases).
+
+    It happened between `since` and `at` (s, monotonic).
+    """
+
+    ref: EvseRef
+    delta_a: PhaseAmps
+    since: float
+    at: float
 
 
 def on_site_phases(evse: EvseNode, amps: Sequence[float]) -> PhaseAmps:

@@ -14,11 +14,10 @@ from controller.load_management.allocation.headroom import Headroom
 from controller.load_management.decision_log import DecisionLog, LoggedDecision
 from controller.load_management.events import LimitAnswered, SetLimit
 from controller.load_management.evse.charger_response import ChargerResponse
-from controller.load_management.evse.consumption import OfferCredit, is_possible
+from controller.load_management.evse.consumption import OfferCredit, ReportedStep, is_possible
 from controller.load_management.evse.departure_goal import NO_NEED
-from controller.load_management.evse.evse_model import EvseModel, EvseObservation
+from controller.load_management.evse.evse_model import START_A, EvseModel, EvseObservation
 from controller.load_management.evse.limit_delivery import NOISE_A, STEP_A, DeliveryMemory, LimitDelivery
-from controller.load_management.metering.step_check import ReportedStep
 from controller.load_management.site_tree import EvseNode, PhaseAmps
 from controller.load_management.site_view import EvseView
 from controller.model.observations import DrawSeen, EvseState, NeedsSeen, TransactionSeen
@@ -158,6 +157,11 @@ class EvseController:
     def credit(self, now: float) -> OfferCredit:
         """Return what it draws on the site's phases now."""
         return self.model.draw.credit(now, has_car=self.may_draw(now))
+
+    @property
+    def waking_a(self) -> float:
+        """Return the offer to wake a car with: more than the minimum if it has never drawn."""
+        return self.evse.min_a if self.model.has_drawn else max(self.evse.min_a, START_A)
 
     def book(self, ledger: Headroom, now: float) -> None:
         """Book the most that it may be taking now; without a car, the fallback that one takes at once."""

@@ -7,10 +7,15 @@ from functools import cached_property
 
 import msgspec
 
-from controller.load_management.evse.consumption import NOTHING, OfferCredit
-from controller.load_management.metering.metered_circuit import MeteredCircuit, phase_currents
+from controller.load_management.evse.consumption import NOTHING, OfferCredit, ReportedStep
+from controller.load_management.metering.base_load import MARGIN_USED
+from controller.load_management.metering.metered_circuit import (
+    NO_PROBLEM,
+    MeteredCircuit,
+    MeterProblem,
+    phase_currents,
+)
 from controller.load_management.metering.plausibility import PlausibilityBounds
-from controller.load_management.metering.step_check import ReportedStep
 from controller.load_management.sharing_settings import SiteSettings
 from controller.load_management.site_tree import ZERO, CircuitNode, EvseNode, PhaseAmps, SiteTree
 from controller.model.observations import EvseRef
@@ -84,6 +89,15 @@ class CircuitMetering:
     def margin_a(self, circuit: CircuitNode) -> float:
         """Return what is kept free under the circuit's limit (A per phase)."""
         return self._settings.margin_a if circuit.margin_a is None else circuit.margin_a
+
+    def carried_a(self, circuit: CircuitNode) -> float:
+        """Return the part of the margin that a surge may use before anybody is cut (A per phase)."""
+        return MARGIN_USED * self.margin_a(circuit)
+
+    def meter_problem(self, circuit: CircuitNode, now: float) -> MeterProblem:
+        """Return what is wrong with the circuit's meter, or what its good readings lack; empty if nothing."""
+        found = self._metered.get(circuit.id)
+        return NO_PROBLEM if found is None else found.problem(now)
 
     def circuit_of(self, meter: str) -> CircuitNode | None:
         """Return the circuit that a meter measures; None for a meter that measures none."""

@@ -37,6 +37,7 @@ class MeterProblem(msgspec.Struct, frozen=True):
     cause: Cause
 
 
+NO_PROBLEM = MeterProblem("", Cause.NONE)
 NOT_READ = MeterProblem("not read yet", Cause.NOT_READ)
 
 

@@ -19,8 +19,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 
-import msgspec
-
+from controller.load_management.evse.consumption import ReportedStep
 from controller.load_management.site_tree import PhaseAmps
 from controller.model.observations import EvseRef
 
@@ -42,18 +41,6 @@ FLAT_A = 0.05
 DEAD_A = 0.5
 """A phase that never carries more has no current transformer, or a dead one."""
 FEWEST_READINGS = 3
-
-
-class ReportedStep(msgspec.Struct, frozen=True, kw_only=True):
-    """Step of one EVSE's reported draw by `delta_a` (A on the site's phases).
-
-    It happened between `since` and `at` (s, monotonic).
-    """
-
-    ref: EvseRef
-    delta_a: PhaseAmps
-    since: float
-    at: float
 
 
 class StepCheck:

@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from controller.load_management.metering.step_check import ReportedStep, StepCheck
+from controller.load_management.evse.consumption import ReportedStep
+from controller.load_management.metering.step_check import StepCheck
 from controller.load_management.site_tree import PhaseAmps
 from controller.model.observations import EvseRef
 
