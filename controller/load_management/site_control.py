@@ -45,13 +45,27 @@ from controller.load_management.events import (
     StationObserved,
     StationUp,
 )
-from controller.load_management.evse.evse_controller import SEEN_CHANGE_A, EvseController
+from controller.load_management.evse.evse_controller import (
+    SEEN_CHANGE_A,
+    EvseController,
+    UnknownEvse,
+)
 from controller.load_management.evse.limit_delivery import NOISE_A, DeliveryMemory
 from controller.load_management.metering.circuit_metering import BaseByCircuit, CircuitMetering, SiteBase
 from controller.load_management.sharing_settings import SiteSettings
 from controller.load_management.site_tree import CircuitNode, PhaseAmps, SiteTree
 from controller.load_management.site_view import CircuitView, SiteView
-from controller.model.observations import BackendLimit, Booted, EvseRef, Observation, ProfilesTouched
+from controller.model.observations import (
+    BackendLimit,
+    Booted,
+    DrawSeen,
+    EvseRef,
+    NeedsSeen,
+    Observation,
+    ProfilesTouched,
+    StateSeen,
+    TransactionSeen,
+)
 
 PASS_S_PER_EVSE = 1e-4
 """Least time between two passes for each EVSE: a burst of events on a large site shares one."""
@@ -104,6 +118,7 @@ class SiteControl:
         for controller in self._controllers:
             self._of_station[controller.evse.ref.station].append(controller)
         self._index_of = {each.evse.ref: index for index, each in enumerate(self._controllers)}
+        self._unknown: dict[EvseRef, UnknownEvse] = {}
         self._credits_due: list[tuple[float, int]] = []
         self._slowest_s: dict[str, float] = {}
         self._whole = _SitePart(site, self._controllers)
@@ -239,7 +254,7 @@ class SiteControl:
             return True
         controller = self._by_ref.get(EvseRef(station, observation.evse))
         if controller is None:
-            return False
+            return self._on_unknown_evse(station, observation, now)
         if isinstance(observation, BackendLimit):
             controller.backend_a = observation.limit_a
             return True
@@ -249,6 +264,34 @@ class SiteControl:
         if step is not None:
             self._metering.add_step(controller.evse, step)
         return changed
+
+    def _on_unknown_evse(
+        self,
+        station: str,
+        observation: StateSeen | TransactionSeen | DrawSeen | NeedsSeen | BackendLimit,
+        now: float,
+    ) -> bool:
+        """Count an EVSE that the configuration does not name; return True if its room changes."""
+        siblings = self._of_station.get(station)
+        if not siblings or isinstance(observation, BackendLimit) or observation.evse <= 0:
+            return False
+        ref = EvseRef(station, observation.evse)
+        if ref not in self._unknown:
+            self._unknown[ref] = UnknownEvse(observation.evse, siblings, now)
+        unknown = self._unknown[ref]
+        before = unknown.may_draw(now)
+        unknown.on_observation(observation, now)
+        self._metering.totals.set(unknown.evse, unknown.credit(now))
+        max_a = unknown.evse.max_a
+        self._notice(
+            f"unknown {ref}",
+            f"EVSE not configured evse={ref}: counted at {max_a:g} A and not limited; add [[station.evse]] "
+            f"with id = {ref.evse} to station {station}"
+            if unknown.may_draw(now)
+            else "",
+            f"EVSE not configured has no car any more evse={ref}",
+        )
+        return before is not unknown.may_draw(now)
 
     def _notice_impossible(self, controller: EvseController) -> None:
         """Warn once of a report that the EVSE's wiring does not allow."""
@@ -734,6 +777,9 @@ class SiteControl:
         ledger = Headroom(site, supply, self._sums(site, base), self._dimming.steered(own_a))
         for controller in booked:
             controller.book(ledger, now)
+        for unknown in self._unknown.values():
+            if unknown.evse.circuit in site.circuit_by_id:
+                unknown.book(ledger, now)
         return ledger
 
     def _sums(self, site: SiteTree, base: BaseByCircuit) -> dict[str, float]:

@@ -1,8 +1,9 @@
-"""Who would do better with another number of phases: found by sharing the current once more as if.
+"""Choice of the number of phases, found by sharing the current once more with another one.
 
-*To one phase*: who has nothing, and gets something as a one-phase EVSE. *Back to all*: who gets his minimum
-and `RETURN_A` more on all phases, and no less power than on the one; nobody who is served may go without
-for it. Wishes only: `phase_switch` decides when they have lasted.
+*To one phase*: an EVSE that has nothing, and gets something as a one-phase EVSE. Where that is not enough,
+those that charge on all phases and can switch join in, if nobody loses its place by it.
+*Back to all*: an EVSE that gets its minimum and `RETURN_A` more on all phases, and no less power than on the
+one; nobody who is served may lose its place for it. `phase_switch` decides when a choice has lasted.
 """
 
 from __future__ import annotations
@@ -16,63 +17,89 @@ from controller.load_management.evse.evse_controller import EvseController
 from controller.model.observations import EvseRef
 
 RETURN_A = 1.0
-"""So much above the minimum must fit on all phases, for the next small rise of the building not to end it."""
+"""Current above the minimum that must fit on all phases, so that a small rise does not end it."""
 
 Shares = Mapping[EvseRef, Allocation]
 Share = Callable[[list[Demand]], Shares]
 
 
 def consider(
-    outlets: Sequence[EvseController], demands: Sequence[Demand], given: Shares, share: Share, now: float
+    controllers: Sequence[EvseController], demands: Sequence[Demand], given: Shares, share: Share, now: float
 ) -> None:
-    """Tell every outlet's switch what is wanted of it, with what was given for these demands.
+    """Set for every EVSE whether another number of phases is wanted, with the shares of these demands.
 
-    `share` allocates as if; it is asked only where somebody may change.
+    `share` makes a trial; it is called only where an EVSE may change.
     """
     asking = {demand.ref: demand for demand in demands}
-    able = [o for o in outlets if o.evse.ref in asking and o.model.switch.may_change(now)]
-    narrow = [o for o in able if _unserved(o, given, now) and not o.model.switch.single]
-    widen = [o for o in able if o.model.switch.single]
-    wanted = _narrowing(narrow, asking, share) | _widening(widen, asking, given, share)
-    for outlet in outlets:
-        outlet.model.switch.want(outlet.evse.ref in wanted, now)
+    able = [each for each in controllers if each.evse.ref in asking and each.model.switch.may_change(now)]
+    narrow = [each for each in able if _unserved(each, given, now) and not each.model.switch.single]
+    widen = [each for each in able if each.model.switch.single]
+    join = [
+        each
+        for each in able
+        if given[each.evse.ref].limit_a > 0
+        and not each.model.switch.single
+        and each.model.may_use_one_phase(now)
+    ]
+    wanted = _narrowing(narrow, join, asking, given, share) | _widening(widen, asking, given, share)
+    for controller in controllers:
+        controller.model.switch.want(controller.evse.ref in wanted, now)
 
 
 def consider_alone(
-    outlets: Sequence[EvseController], demands: Sequence[Demand], share: Share, now: float
+    controllers: Sequence[EvseController], demands: Sequence[Demand], share: Share, now: float
 ) -> None:
-    """As `consider`, where what was given does not tell what would be: who began may yet be kept going."""
-    able = any(outlet.model.switch.may_change(now) for outlet in outlets)
-    consider(outlets, demands, share(list(demands)) if able else {}, share, now)
+    """Do the same where the shares do not show what would be: those that began may be kept charging."""
+    able = any(controller.model.switch.may_change(now) for controller in controllers)
+    consider(controllers, demands, share(list(demands)) if able else {}, share, now)
 
 
-def _unserved(outlet: EvseController, given: Shares, now: float) -> bool:
-    return given[outlet.evse.ref].limit_a == 0 and outlet.model.may_use_one_phase(now)
+def _unserved(controller: EvseController, given: Shares, now: float) -> bool:
+    return given[controller.evse.ref].limit_a == 0 and controller.model.may_use_one_phase(now)
 
 
 def _narrowing(
-    outlets: Sequence[EvseController], asking: Mapping[EvseRef, Demand], share: Share
+    controllers: Sequence[EvseController],
+    others: Sequence[EvseController],
+    asking: Mapping[EvseRef, Demand],
+    given: Shares,
+    share: Share,
 ) -> set[EvseRef]:
-    if not outlets:
+    """Return who is to use one phase: of `controllers`, which have nothing, and of `others`."""
+    if not controllers:
         return set()
+    trial = _trial_on_one_phase(controllers, asking, share)
+    alone = {controller.evse.ref for controller in controllers if trial[controller.evse.ref].limit_a > 0}
+    if alone or not others:
+        return alone
+    trial = _trial_on_one_phase([*controllers, *others], asking, share)
+    if any(trial[ref].limit_a == 0 < given[ref].limit_a for ref in asking):
+        return set()
+    helped = {controller.evse.ref for controller in controllers if trial[controller.evse.ref].limit_a > 0}
+    return helped | {controller.evse.ref for controller in others} if helped else set()
+
+
+def _trial_on_one_phase(
+    controllers: Sequence[EvseController], asking: Mapping[EvseRef, Demand], share: Share
+) -> Shares:
     changed = {
-        o.evse.ref: structs.replace(asking[o.evse.ref], phases=o.one_phase, is_served=False) for o in outlets
+        each.evse.ref: structs.replace(asking[each.evse.ref], phases=each.one_phase, is_served=False)
+        for each in controllers
     }
-    trial = share([changed.get(ref, demand) for ref, demand in asking.items()])
-    return {ref for ref in changed if trial[ref].limit_a > 0}
+    return share([changed.get(ref, demand) for ref, demand in asking.items()])
 
 
 def _widening(
-    outlets: Sequence[EvseController], asking: Mapping[EvseRef, Demand], given: Shares, share: Share
+    controllers: Sequence[EvseController], asking: Mapping[EvseRef, Demand], given: Shares, share: Share
 ) -> set[EvseRef]:
     changed = {
-        o.evse.ref: structs.replace(
-            asking[o.evse.ref],
-            phases=o.all_phases,
-            min_a=asking[o.evse.ref].min_a + RETURN_A,
+        each.evse.ref: structs.replace(
+            asking[each.evse.ref],
+            phases=each.all_phases,
+            min_a=asking[each.evse.ref].min_a + RETURN_A,
             is_served=False,
         )
-        for o in outlets
+        for each in controllers
     }
     while changed:
         trial = share([changed.get(ref, demand) for ref, demand in asking.items()])

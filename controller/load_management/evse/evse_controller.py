@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from msgspec.structs import replace
 
@@ -20,7 +20,7 @@ from controller.load_management.evse.evse_model import START_A, EvseModel, EvseO
 from controller.load_management.evse.limit_delivery import NOISE_A, STEP_A, DeliveryMemory, LimitDelivery
 from controller.load_management.site_tree import EvseNode, PhaseAmps
 from controller.load_management.site_view import EvseView
-from controller.model.observations import DrawSeen, EvseState, NeedsSeen, TransactionSeen
+from controller.model.observations import DrawSeen, EvseRef, EvseState, NeedsSeen, TransactionSeen
 
 RISING = "rises as others come down"
 SEEN_CHANGE_A = 1.0
@@ -343,6 +343,39 @@ class EvseController:
         if offered_a < allocation.limit_a - STEP_A or offered_a < self.evse.min_a <= allocation.limit_a:
             return RISING
         return f"on one phase: {allocation.reason}" if self.model.switch.single else allocation.reason
+
+
+class UnknownEvse:
+    """EVSE of a configured station that the configuration does not name: counted, not limited.
+
+    It is taken to be wired like the station's first EVSE, and to draw the most that any of them can while
+    a car may be there.
+    """
+
+    def __init__(self, evse: int, siblings: Sequence[EvseController], now: float) -> None:
+        first = siblings[0].evse
+        ref = EvseRef(first.ref.station, evse)
+        max_a = max(each.evse.max_a for each in siblings)
+        self.evse = replace(first, ref=ref, max_a=max_a, fallback_a=max_a)
+        self._model = EvseModel(self.evse, now)
+
+    def on_observation(self, observation: EvseObservation, now: float) -> None:
+        """Take in one observation of its station; a report that cannot be true is ignored."""
+        if not isinstance(observation, DrawSeen) or is_possible(self.evse, observation.current_a):
+            self._model.on_observation(observation, self.evse.max_a, now)
+
+    def may_draw(self, now: float) -> bool:
+        """Return True if a car may be there."""
+        return self._model.wants(now)
+
+    def credit(self, now: float) -> OfferCredit:
+        """Return what it draws on the site's phases now."""
+        return self._model.draw.credit(now, has_car=self.may_draw(now))
+
+    def book(self, ledger: Headroom, now: float) -> None:
+        """Book the most that it may be taking now."""
+        if self.may_draw(now):
+            ledger.book(self.evse, _flags(self.evse.phases), self.evse.max_a)
 
 
 def _flags(used: tuple[int, ...]) -> PhaseFlags:

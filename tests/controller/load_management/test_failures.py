@@ -10,9 +10,11 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
+from controller.load_management.events import StationObserved
 from controller.load_management.metering.fuse_curve import CURVES, WARM
 from controller.load_management.metering.plausibility import STILL_S
 from controller.load_management.site_tree import CircuitNode, Fuse, PhaseAmps
+from controller.model.observations import DrawSeen, EvseState, StateSeen
 from drivers.health import FROZEN_S, MeterHealth
 from drivers.reading import MeterState, Quality, Reading
 from tests.controller.load_management.toysite import GRID_METER, Car, ToySite, good, grid, row, stale, station
@@ -236,3 +238,50 @@ def test_an_unmetered_circuit_knows_a_draw_beyond_the_offer_from_the_station_its
     site.station("A").obeys = True
     site.run(300)
     assert site.view("A").offered_a == site.view("B").offered_a == 19.5
+
+
+def test_unknown_evse_with_a_car_is_booked_at_its_worst_case() -> None:
+    site = ToySite((grid(63.0, meter=None),), [station("A", car=Car())])
+    site.connect()
+    site.run(60)
+    assert site.view("A").offered_a == 32.0
+    site.tell(StationObserved("A", StateSeen(3, EvseState.CHARGING)))
+    (notice,) = site.control.take_notices()
+    assert notice.warning
+    assert "add [[station.evse]] with id = 3 to station A" in notice.text
+    site.run(30)
+    assert site.view("A").offered_a == 30.0
+    site.tell(StationObserved("A", StateSeen(3, EvseState.AVAILABLE)))
+    site.run(60)
+    assert site.view("A").offered_a == 32.0
+
+
+def test_impossible_report_harms_no_neighbour_and_warns_once() -> None:
+    site = ToySite((grid(63.0, meter=None),), [station("A", car=Car()), station("B", car=Car())])
+    site.connect()
+    site.run(300)
+    before = site.view("B").offered_a
+    for _ in range(3):
+        site.tell(StationObserved("A", DrawSeen(1, (3200.0, 0.0, 0.0))))
+        site.run(10)
+    assert site.view("B").offered_a == before
+    assert [notice.text.partition(":")[0] for notice in site.control.take_notices()][:1] == [
+        "report rejected evse=A/1 current=3.2e+03/0/0A max=32A"
+    ]
+
+
+def test_failed_pass_brings_all_to_the_fallback_and_the_next_follows(monkeypatch: pytest.MonkeyPatch) -> None:
+    site = ToySite((grid(63.0),), [station("A", car=Car())])
+    site.connect()
+    site.run(60)
+
+    def fail(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("a fault")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(site.control, "_plan", fail)
+        site.run(10)
+    assert site.station("A").limit_a(site.now) == 6.0
+    assert [notice.warning for notice in site.control.take_notices()] == [True]
+    site.run(60)
+    assert site.view("A").offered_a > 6.0

@@ -204,3 +204,17 @@ def test_the_one_phase_is_the_stations_first_wherever_it_sits() -> None:
     site.run(900)
     assert site.station("A").ref == EvseRef("A", 1)
     assert site.flowed[-1] == (31.0, 31.0, 31.0)
+
+
+def test_two_cars_go_to_one_phase_together_where_one_would_wait() -> None:
+    cars = [
+        station("A", car=Car(), phase_switching=True),
+        station("B", car=Car(), phases=(1, 2, 0), phase_switching=True),
+    ]
+    site = ToySite((grid(10.0),), cars)
+    for each in cars:
+        each.evse = msgspec.structs.replace(each.evse, fallback_a=0.0)
+    site.connect()
+    site.run(900)
+    assert [each.draw_a for each in cars] == [9.0, 9.0]
+    assert [sum(amps > 0 for amps in each.drawn()) for each in cars] == [1, 1]
