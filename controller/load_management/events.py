@@ -1,4 +1,4 @@
-"""What the site is told, and what it wants of the stations."""
+"""Events of the site's control, and the effect that it asks for."""
 
 from __future__ import annotations
 
@@ -13,39 +13,39 @@ from drivers.reading import MeterState
 
 
 class StationUp(msgspec.Struct, frozen=True):
-    """A station can be commanded from now on. Nothing is known of the profiles in it."""
+    """Station that can be commanded from now on. The profiles in it are unknown."""
 
     station: str
 
 
 class StationDown(msgspec.Struct, frozen=True):
-    """A station can no longer be commanded. Calls to it that have no answer will get none."""
+    """Station that can no longer be commanded. Its open calls get no answer."""
 
     station: str
 
 
 class QuirkSelected(msgspec.Struct, frozen=True):
-    """A station is one with this quirk."""
+    """Quirk that a station has."""
 
     station: str
     quirk: Quirk
 
 
 class StationObserved(msgspec.Struct, frozen=True):
-    """A station told something about itself, or somebody did something to it."""
+    """Observation of a station."""
 
     station: str
     observation: Observation
 
 
 class MeterUpdated(msgspec.Struct, frozen=True):
-    """A meter was read, or could not be."""
+    """State of a meter after a poll."""
 
     state: MeterState
 
 
 class LimitAnswered(msgspec.Struct, frozen=True):
-    """The end of a `SetLimit`: the station took it, or refused it, or did not answer in time."""
+    """End of a `SetLimit`: accepted, rejected, or not answered in time."""
 
     token: int
     accepted: bool
@@ -53,17 +53,17 @@ class LimitAnswered(msgspec.Struct, frozen=True):
 
 
 class GroupLimit(msgspec.Struct, frozen=True):
-    """A backend limits the site as a whole from now on (A per phase); None: no longer."""
+    """Limit of a backend for the whole site from now on (A per phase); None: no longer."""
 
     limit_a: float | None
 
 
 class SiteDimmed(msgspec.Struct, frozen=True, kw_only=True):
-    """The grid operator limits the steerable EVSEs from now on; by default: no longer.
+    """Limit of the grid operator for the controllable EVSEs from now on; by default none.
 
     `total_w`: what they may draw from the grid together (W; None: no limit), `phases_w` on each phase of it;
     `evses_w`: what each of these may draw. `why` says so in words: for the whole, and of each EVSE.
-    `until`: when the first of these ends by itself (s, monotonic; None: nobody knows).
+    `until`: when the first of these ends by itself (s, monotonic; None: unknown).
     """
 
     total_w: float | None = None
@@ -75,7 +75,7 @@ class SiteDimmed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ControlTick(msgspec.Struct, frozen=True):
-    """`tick_s` has passed."""
+    """Time for a pass: `tick_s` is over, or a pass is due."""
 
 
 SiteEvent = (
@@ -92,9 +92,9 @@ SiteEvent = (
 
 
 class SetLimit(msgspec.Struct, frozen=True, kw_only=True):
-    """Put a limit (A per phase) into a station; each ends with one `LimitAnswered` of its token.
+    """Limit (A per phase) to send to a station; each ends with one `LimitAnswered` of its token.
 
-    A floor has no end; a lease ends `duration_s` s after the station took it. `urgent`: a circuit is
+    A fallback has no end; a lease ends `duration_s` s after the station accepted it. `urgent`: a circuit is
     over its limit now; it goes before everything else that waits for the station. `after_a`: what shall
     hold after a lease (A per phase). `phases`: how many at least share it, for a station that takes W.
     `number_phases`: it may use so many, None: all that it has.

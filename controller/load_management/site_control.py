@@ -161,7 +161,7 @@ class SiteControl:
         """Send what must be in the station even if it is gone again before the next pass."""
         if len(self._controllers) <= AT_ONCE:
             return self._plan_safely(now)
-        return [limit for each in self._of_station[station] for limit in each.delivery.secure(now)]
+        return [limit for each in self._of_station[station] for limit in each.delivery.secure_fallback(now)]
 
     def take_decisions(self) -> list[LoggedDecision]:
         """Return the changes of EVSEs' limits since the last call, in words for people."""
@@ -223,7 +223,7 @@ class SiteControl:
         match event:
             case StationUp(station=station):
                 for controller in self._of_station.get(station, ()):
-                    controller.delivery.up(now)
+                    controller.delivery.on_connected(now)
                     self._update_credit(controller, now)
                 return True
             case StationDown(station=station):
@@ -250,7 +250,7 @@ class SiteControl:
     def _on_observation(self, station: str, observation: Observation, now: float) -> bool:
         if isinstance(observation, Booted | ProfilesTouched):
             for each in self._of_station.get(station, ()):
-                each.delivery.touched(now)
+                each.delivery.on_profiles_touched(now)
             return True
         controller = self._by_ref.get(EvseRef(station, observation.evse))
         if controller is None:

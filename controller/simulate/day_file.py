@@ -1,4 +1,4 @@
-"""The file of a day: what the building draws, and which cars come and go. Pure.
+"""File of a day: what the building draws, and which cars come and go. Pure.
 
 CSV with a head line; empty lines and lines that begin with "#" are skipped. `what` is one of:
 
@@ -37,15 +37,19 @@ LEAST_CAR_A = 6.0
 _TIME = re.compile(r"(\d\d):(\d\d)(?::(\d\d))?")
 
 
-class DayFileError(Exception):
-    """The file of the day has these mistakes: lines of text, each with its place and the mend."""
+class SimulationError(Exception):
+    """Base of the errors of a simulation."""
+
+
+class DayFileError(SimulationError):
+    """Errors in the file of a day: lines of text, each with its place and the remedy."""
 
     def __init__(self, mistakes: list[str]) -> None:
         super().__init__("\n".join(mistakes))
 
 
 class Stay(msgspec.Struct, frozen=True, kw_only=True):
-    """A car at an EVSE from `begin_s` to `end_s` (s since midnight): what it needs and can take."""
+    """Stay of a car at an EVSE from `begin_s` to `end_s` (s since midnight): what it needs and can take."""
 
     ref: EvseRef
     begin_s: float
@@ -56,30 +60,30 @@ class Stay(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DayLoad(msgspec.Struct, frozen=True):
-    """What a circuit carries beside the EVSEs: `amps[k]` from `since_s[k]` on (s since midnight)."""
+    """Load of a circuit beside the EVSEs: `amps[k]` from `since_s[k]` on (s since midnight)."""
 
     since_s: tuple[float, ...]
     amps: tuple[PhaseAmps, ...]
 
     def __call__(self, now: float) -> PhaseAmps:
-        """A per phase at `now`."""
+        """Return the A per phase at `now`."""
         index = bisect_right(self.since_s, now)
         return self.amps[index - 1] if index else ZERO
 
 
 class Day(msgspec.Struct, frozen=True):
-    """The loads by circuit, and the cars' stays in the order of their coming."""
+    """Loads by circuit, and the cars' stays in the order of their arrival."""
 
     loads: Mapping[str, DayLoad]
     stays: tuple[Stay, ...]
 
 
-class _LineError(Exception):
-    """What is wrong in one line, and the mend."""
+class _LineError(SimulationError):
+    """Error in one line, and the remedy."""
 
 
 class _Line(msgspec.Struct, frozen=True, kw_only=True):
-    """One line, understood; `evse` for cars, `circuit` and `amps` for loads."""
+    """Parsed line; `evse` for cars, `circuit` and `amps` for loads."""
 
     number: int
     time_s: float
@@ -93,7 +97,7 @@ class _Line(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_day(text: str, file: str, site: SiteTree) -> Day:
-    """The day in a file's text. Raises DayMistakes with all that is wrong in it."""
+    """Read the day in a file's text. Raises DayFileError with all that is wrong in it."""
     mistakes: list[str] = []
     lines: list[_Line] = []
     rows = [
@@ -190,7 +194,7 @@ def _evse(name: str, site: SiteTree) -> EvseNode:
 
 
 def _stays(lines: list[_Line]) -> tuple[list[Stay], list[tuple[int, str]]]:
-    """The stays, and the lines that do not fit together, with what is wrong."""
+    """Return the stays, and the lines that do not fit together, with what is wrong."""
     here: dict[EvseRef, _Line] = {}
     stays: list[Stay] = []
     wrong: list[tuple[int, str]] = []

@@ -1,4 +1,4 @@
-"""A simulated day as a picture (SVG 1.1), pure: a panel for each circuit, a strip for each EVSE."""
+"""Plot of a simulated day (SVG 1.1), pure: a panel for each circuit, a strip for each EVSE."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ text { font: 12px system-ui, sans-serif; fill: #222; } .quiet { fill: #666; } .t
 
 
 def svg(record: DayRecord, title: str) -> str:
-    """The whole picture. `title` stands above it."""
+    """Return the whole plot. `title` stands above it."""
     evses = [evse for evse in record.evses.values() if evse.here]
     strips_at = HEAD + len(record.circuits) * (PANEL + GAP)
     height = strips_at + GAP + len(evses) * (STRIP + 4)
@@ -83,7 +83,7 @@ def _panel(record: SimulatedCircuit, top: float) -> Iterator[str]:
 
 
 def _repeats(record: SimulatedCircuit, minute: int, phase: int) -> bool:
-    """Whether a point lies on the level line between its neighbours, and may be left out."""
+    """Return True if a point lies on the level line between its neighbours, and may be left out."""
     if minute in (0, MINUTES - 1):
         return False
     around = record.minutes[minute - 1 : minute + 2]
@@ -91,7 +91,7 @@ def _repeats(record: SimulatedCircuit, minute: int, phase: int) -> bool:
 
 
 def _strip(evse: SimulatedEvseRecord, top: float) -> Iterator[str]:
-    """Where a car was, and how much it drew: the more, the greener."""
+    """Yield where a car was, and how much it drew: the more, the greener."""
     yield _text(8, top + 13, str(evse.ref))
     shades = [
         max(1, round(LEVELS * evse.minutes[minute] / evse.max_a)) * (evse.minutes[minute] > 0)

@@ -1,4 +1,4 @@
-"""What a simulated day was like: the books that its words and its plot are made of."""
+"""Record of a simulated day, from which the summary and the plot are made."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from controller.load_management.site_tree import ZERO, CircuitNode, PhaseAmps
 from controller.model.observations import EvseRef
 
 NEAR = 0.9
-"""From this share of its limit on, a circuit is near it."""
+"""Part of its limit from which on a circuit is near it."""
 
 MINUTES = 1440
 _AMOUNT = re.compile(r"\d+(?:\.\d+)?(?= (?:A|s)\b)")
 
 
 class SimulatedCircuit:
-    """One circuit, from its steps in order.
+    """Record of one circuit, from its steps in order.
 
     `peak_a` per phase, and the minute of the highest; seconds near its limit and over it. `minutes` holds
     for each minute of the day its highest current on each phase.
@@ -34,7 +34,7 @@ class SimulatedCircuit:
         self._minute = -1
 
     def add(self, amps: PhaseAmps, minute: int, step_s: float) -> None:
-        """One step's currents."""
+        """Add one step's currents."""
         if max(amps) > max(self.peak_a):
             self.peak_minute = minute
         self.peak_a = _higher(self.peak_a, amps)
@@ -46,7 +46,7 @@ class SimulatedCircuit:
 
 
 class SimulatedEvseRecord:
-    """One EVSE: energy got and asked for, seconds with a car and seconds of charging, reasons by minutes.
+    """Record of one EVSE: energy, seconds with a car and of charging, stops, writes, reasons by minutes.
 
     `charge_as` is the charge in ampere seconds of one phase; `minutes` holds the current on each used
     phase at each minute's end, `here` the minutes with a car.
@@ -60,17 +60,19 @@ class SimulatedEvseRecord:
         self.plugged_s = 0.0
         self.charging_s = 0.0
         self.charge_as = 0.0
+        self.stops = 0
+        self.writes = 0
         self.reasons: Counter[str] = Counter()
         self.minutes: list[float] = [0.0] * MINUTES
         self.here: set[int] = set()
 
     @property
     def mean_a(self) -> float:
-        """The mean current per phase while it charged."""
+        """Return the mean current per phase while it charged (A)."""
         return self.charge_as / self.charging_s if self.charging_s else 0.0
 
     def add(self, amps: float, energy_wh: float, step_s: float) -> None:
-        """One step with a car."""
+        """Add one step with a car."""
         self.plugged_s += step_s
         self.got_wh += energy_wh
         if amps > 0:
@@ -78,7 +80,7 @@ class SimulatedEvseRecord:
             self.charge_as += amps * step_s
 
     def minute(self, minute: int, amps: float, reason: str) -> None:
-        """The end of a minute with a car; `reason` is why it got no more, empty once it had all.
+        """Add the end of a minute with a car; `reason` says why it got no more, empty once it had all.
 
         Reasons that differ in an amount alone are one.
         """
@@ -89,7 +91,7 @@ class SimulatedEvseRecord:
 
 
 class DayRecord:
-    """The whole day."""
+    """Record of the whole day."""
 
     def __init__(
         self, circuits: Sequence[SimulatedCircuit], evses: Mapping[EvseRef, SimulatedEvseRecord]

@@ -1,4 +1,4 @@
-"""A simulated day in words: what each circuit carried, and what each EVSE got. Pure."""
+"""Summary of a simulated day: what each circuit carried, and what each EVSE got. Pure."""
 
 from __future__ import annotations
 
@@ -7,15 +7,21 @@ from collections.abc import Iterator, Sequence
 from controller.simulate.day_record import NEAR, DayRecord, SimulatedCircuit, SimulatedEvseRecord
 
 REASONS = 2
-"""So many of an EVSE's reasons are told, the longest first."""
+"""Number of an EVSE's reasons that are shown, the longest first."""
 
 
 def told(record: DayRecord) -> str:
-    """Two tables, and the sum."""
+    """Return two tables, and the totals."""
     evses = list(record.evses.values())
     got_kwh, asked_kwh = (sum(values) / 1000 for values in _energies(evses))
     lines = [*_circuits(record.circuits), "", *_evses(evses), ""]
     lines.append(f"{got_kwh:.1f} kWh charged of {asked_kwh:.1f} kWh asked for")
+    car_h = sum(evse.plugged_s for evse in evses) / 3600
+    if car_h:
+        stops, writes = sum(evse.stops for evse in evses), sum(evse.writes for evse in evses)
+        lines.append(
+            f"per car and hour: {stops / car_h:.2f} commanded stops, {writes / car_h:.0f} limits sent"
+        )
     return "\n".join(lines)
 
 

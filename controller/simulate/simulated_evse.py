@@ -1,4 +1,4 @@
-"""One EVSE of the simulated day: its station's limits, the demo's car, and what the station tells."""
+"""EVSE of a simulated day: its station's limits, a simulated car, and the station's reports."""
 
 from __future__ import annotations
 
@@ -14,33 +14,37 @@ from controller.profiles.limit_profiles import LimitKind
 from controller.simulate.day_file import Stay
 
 REPORT_S = 10.0
-"""Between two meter values of a station while a car is there."""
+"""Time between two meter values of a station while a car is there (s)."""
 
 
 class SimulatedEvse:
-    """An EVSE that obeys: it takes every limit, and its car follows within seconds."""
+    """EVSE that obeys: it accepts every limit, and its car follows within seconds."""
 
     def __init__(self, evse: EvseNode) -> None:
         self.evse = evse
         self.outlet = PhysicalOutlet(
             OutletPlan(key=(*evse.ref,), circuit=evse.circuit, phases=evse.phases, max_a=evse.max_a)
         )
-        self._floor_a = math.inf
+        self._fallback_a = math.inf
         self._lease: SetLimit | None = None
         self._lease_until = 0.0
         self._state = EvseState.AVAILABLE
         self._reported_at = 0.0
 
-    def take(self, limit: SetLimit, now: float) -> None:
-        """Obey a limit from now on."""
+    def apply_limit(self, limit: SetLimit, now: float) -> bool:
+        """Obey a limit from now on; return True if it stops a car that would go on."""
+        leased = self._lease is not None and now < self._lease_until
+        before_a = self._lease.limit_a if leased and self._lease else self._fallback_a
         if limit.kind is LimitKind.FALLBACK:
-            self._floor_a = limit.limit_a
+            self._fallback_a = limit.limit_a
         else:
             self._lease = limit
             self._lease_until = math.inf if limit.duration_s is None else now + limit.duration_s
+        car = self.outlet.car
+        return car is not None and not car.full and limit.limit_a == 0 < before_a < math.inf
 
     def plug(self, stay: Stay) -> Iterator[Observation]:
-        """A car comes; what the station tells of it."""
+        """Connect a car; yield what the station reports of it."""
         self.outlet.car = Car(CarSpec(phases=stay.phases, max_a=stay.max_a, need_wh=stay.need_wh))
         self.outlet.enabled = True
         self._state = EvseState.PREPARING
@@ -48,7 +52,7 @@ class SimulatedEvse:
         yield TransactionSeen(self.evse.ref.evse, True)
 
     def unplug(self) -> Iterator[Observation]:
-        """The car leaves; what the station tells of it."""
+        """Disconnect the car; yield what the station reports of it."""
         self.outlet.car = None
         self.outlet.enabled = False
         self._state = EvseState.AVAILABLE
@@ -56,17 +60,17 @@ class SimulatedEvse:
         yield StateSeen(self.evse.ref.evse, self._state)
 
     def advance(self, now: float, step_s: float, voltage_v: float) -> float:
-        """Let the car charge for one step that ends at `now`; the energy that it took in Wh."""
+        """Let the car charge for one step that ends at `now`; return the energy that it took (Wh)."""
         outlet = self.outlet
         if outlet.car is None:
             return 0.0
         leased = self._lease is not None and now < self._lease_until
-        outlet.limit_a = self._lease.limit_a if leased and self._lease else self._floor_a
+        outlet.limit_a = self._lease.limit_a if leased and self._lease else self._fallback_a
         outlet.single_phase = leased and self._lease is not None and self._lease.number_phases == 1
         return outlet.car.advance(outlet.offered_a, now, step_s, voltage_v, len(outlet.used_phases))
 
-    def tells(self, now: float) -> Iterator[Observation]:
-        """What its station has to tell now: a new state at once, the current now and then."""
+    def report(self, now: float) -> Iterator[Observation]:
+        """Yield what its station reports now: a new state at once, the current each `REPORT_S`."""
         car = self.outlet.car
         if car is None:
             return

@@ -1,8 +1,8 @@
-"""The day itself: physics, meters and stations around the real SiteControl, on virtual time.
+"""Simulation of a day: physics, meters and stations around the real SiteControl, on virtual time.
 
-Every meter is good and every station obeys: what is asked is what the site and its limits yield, not
-what faults cost. Each step is: cars come and go, stations obey what they were sent, current flows,
-meters and stations tell, the control shares.
+Every meter is good and every station obeys: the result is what the site and its limits yield, not what
+faults cost. In each step cars come and go, stations obey what they were sent, current flows, meters and
+stations report, and the control shares the current.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ MINUTE_S = DAY_S / MINUTES
 
 
 def simulate(config: Config, day: Day) -> DayRecord:
-    """What the circuits and EVSEs of a configuration would have got on this day."""
+    """Simulate what the circuits and EVSEs of a configuration get on this day."""
     return _Simulation(config, day).run()
 
 
@@ -74,10 +74,13 @@ class _Simulation:
         return self._record
 
     def _tell(self, event: SiteEvent) -> None:
-        self._sent += self._control.handle(event, self._now)
+        limits = self._control.handle(event, self._now)
+        self._sent += limits
+        for limit in limits:
+            self._record.evses[limit.ref].writes += self._evses[limit.ref].outlet.car is not None
 
     def _come_and_go(self) -> None:
-        """Who leaves goes first: the next car may come to the same EVSE in the same moment."""
+        """Let cars leave before others come: the next may come to the same EVSE in the same moment."""
         while self._leaving and self._leaving[0].end_s <= self._now:
             ref = self._leaving.popleft().ref
             for observation in self._evses[ref].unplug():
@@ -90,7 +93,7 @@ class _Simulation:
     def _obey(self) -> None:
         sent, self._sent = self._sent, []
         for limit in sent:
-            self._evses[limit.ref].take(limit, self._now)
+            self._record.evses[limit.ref].stops += self._evses[limit.ref].apply_limit(limit, self._now)
             self._tell(LimitAnswered(limit.token, True))
 
     def _charge(self) -> None:
@@ -112,7 +115,7 @@ class _Simulation:
                 )
 
     def _flows(self) -> dict[str, PhaseAmps]:
-        """A per phase through each circuit: its own loads, its EVSEs, and all below it."""
+        """Return the A per phase through each circuit: its own loads, its EVSEs, and all below it."""
         loads = self._day.loads
         sums = {c.id: list(loads[c.id](self._now) if c.id in loads else ZERO) for c in self._site.circuits}
         for evse in self._evses.values():
@@ -126,11 +129,11 @@ class _Simulation:
 
     def _report(self) -> None:
         for ref, evse in self._evses.items():
-            for observation in evse.tells(self._now):
+            for observation in evse.report(self._now):
                 self._tell(StationObserved(ref.station, observation))
 
     def _look(self) -> None:
-        """The end of a minute: what each EVSE with a car draws, and why not more."""
+        """Record at the end of a minute what each EVSE with a car draws, and the reason."""
         for view in self._control.snapshot(self._now).evses:
             evse = self._evses[view.ref]
             if (car := evse.outlet.car) is not None:

@@ -1,6 +1,6 @@
-"""Who may take how much: the minima first, then everybody rises together until a wire is full.
+"""Allocator: minima first, then all rise together until a conductor is full.
 
-The problem, in the words of this module:
+The problem:
 
 - A *conductor* is one phase of one circuit. An EVSE loads, on every circuit from its own up to the
   grid connection, each phase that it may draw on with its whole current (A per phase). Limits of
@@ -47,7 +47,7 @@ NO_JOINT: Mapping[str, JointConstraint] = {}
 
 
 class Demand(msgspec.Struct, frozen=True, kw_only=True):
-    """What one EVSE could take now. Currents in A per phase.
+    """Demand of one EVSE. Currents in A per phase.
 
     `phases` are the site's phases on which it may draw: every wired one while that is unknown.
     `max_a` holds everything that caps it (its rating, its cable, what its car was seen to need);
@@ -72,7 +72,7 @@ class Demand(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Allocation(msgspec.Struct, frozen=True):
-    """What one EVSE may take: 0, or `min_a` to `max_a` in steps of 0.1 A, and why not more."""
+    """Share of one EVSE: 0, or `min_a` to `max_a` in steps of 0.1 A, and the reason."""
 
     ref: EvseRef
     limit_a: float
@@ -119,14 +119,14 @@ def _tighten(leads: PhaseLeads, conductors: Constraints, claims: Sequence[Claim]
 
 
 def _begin_anew(claims: Sequence[Claim], conductors: Constraints, leads: PhaseLeads) -> None:
-    """Nobody has anything, and what may lead has other bounds."""
+    """Take all shares back, and apply other bounds on the leads."""
     conductors.clear(leads.rooms)
     for claim in claims:
         claim.clear()
 
 
 def _share(ordered: Sequence[Demand], claims: Sequence[Claim], conductors: Constraints) -> None:
-    """One pass: minima in order, then everybody rises, one priority after the other."""
+    """Make one pass: minima in order, then all rise, one priority after the other."""
     _admit([claim for claim in claims if claim.minimum <= claim.maximum], conductors)
     served = [pair for pair in zip(ordered, claims, strict=True) if pair[1].admitted]
     for _, same_priority in groupby(served, key=lambda pair: pair[0].priority):

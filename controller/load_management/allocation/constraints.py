@@ -1,4 +1,4 @@
-"""What can be full on a site, by numbers, and which of it each demand loads.
+"""Rows of the allocation problem: what can be full on a site, and what each demand loads.
 
 Four kinds of rows, all counted in whole tenths of an ampere:
 
@@ -37,7 +37,7 @@ PAIRS = list(permutations(range(3), 2))
 
 
 class DimmedGroup(msgspec.Struct, frozen=True):
-    """What the steerable EVSEs below a circuit may take together, in A; inf: no bound. `name` says why."""
+    """Bound on the steerable EVSEs below a circuit together, in A; inf: no bound. `name` says why."""
 
     phases_a: PhaseAmps
     sum_a: float
@@ -45,7 +45,7 @@ class DimmedGroup(msgspec.Struct, frozen=True):
 
 
 class JointConstraint(msgspec.Struct, frozen=True, kw_only=True):
-    """What bounds the phases of a circuit together, in A.
+    """Bounds on the phases of a circuit together, in A.
 
     `sum_a`: room of the EVSEs below, all phases added up; `sum_name` says in words that it is used up.
     `unbalance_a`: the most that a phase may carry more than another, with at most `base_a` besides the EVSEs
@@ -73,7 +73,7 @@ class AdmissionRooms(msgspec.Struct, frozen=True):
 
 
 class Constraints:
-    """Every row of the site: what room it has, and which of them a demand loads.
+    """Rows of the site: the room of each, and which of them a demand loads.
 
     `leads` gives, for the circuits where unbalance is limited, the room of each pair's lead in tenths.
     """
@@ -121,7 +121,7 @@ class Constraints:
         return room
 
     def clear(self, leads: Mapping[str, Sequence[int]]) -> None:
-        """Nothing is taken yet, and these are the rooms of the leads."""
+        """Give all room back, and set the rooms of the leads."""
         self.room = list(self._roomy)
         for circuit, rooms in leads.items():
             first = self._leads_of[circuit]
@@ -145,14 +145,14 @@ class Constraints:
         return len(self.room) - 1
 
     def _steered_rows(self, steered: DimmedGroup) -> tuple[int, ...]:
-        """The rows of L1, L2, L3 and of all together."""
+        """Add the rows of L1, L2, L3 and of all together; return their numbers."""
         return tuple(
             self._row(steered.name, NO_BOUND if math.isinf(amps) else tenths_down(amps))
             for amps in (*steered.phases_a, steered.sum_a)
         )
 
     def group(self, circuit: str, phases: PhaseFlags, *, steerable: bool) -> ClaimGroup:
-        """The group of the demands that hang there, may draw on these phases, and are steerable or not."""
+        """Return the group of the demands of a circuit with these phases, steerable or not."""
         place = (circuit, phases, steerable)
         group = self._groups.get(place)
         if group is None:
@@ -160,7 +160,7 @@ class Constraints:
         return group
 
     def _all_loads(self, place: Place) -> list[tuple[int, int]]:
-        """The rows of a circuit and of all above it that such a demand loads."""
+        """Return the rows of a circuit and of all above it that such a demand loads."""
         found = self._loads_up.get(place)
         if found is None:
             circuit, phases, steerable = place
@@ -170,7 +170,7 @@ class Constraints:
         return found
 
     def _loads(self, circuit: str, phases: PhaseFlags, steerable: bool) -> Iterator[tuple[int, int]]:
-        """The rows of one circuit that such a demand loads, and how many times its current."""
+        """Yield the rows of one circuit that such a demand loads, and how many times its current."""
         first = self._first_of[circuit]
         yield from ((first + phase, 1) for phase in range(3) if phases[phase])
         if (row := self._sum_of.get(circuit)) is not None:
@@ -197,21 +197,21 @@ class Constraints:
             group.loads = [load for load in group.all_loads if tight[load[0]]]
 
     def name(self, row: int) -> str:
-        """In words, that this row is full."""
+        """Return in words that this row is full."""
         return self._names[row]
 
 
 @cache
 def leading(phases: PhaseFlags) -> list[int]:
-    """The pairs (their numbers in `PAIRS`) of which a draw on these phases loads only the first."""
+    """Return the pairs (numbers in `PAIRS`) of which a draw on these phases loads only the first."""
     return [number for number, (high, low) in enumerate(PAIRS) if phases[high] and not phases[low]]
 
 
 def tenths_down(amps: float) -> int:
-    """Whole tenths, rounded down but for the dust of binary fractions (0.3 is three tenths)."""
+    """Return whole tenths, rounded down but for binary fractions (0.3 is three tenths)."""
     return math.floor(amps * TENTHS + 1e-6)
 
 
 def tenths_up(amps: float) -> int:
-    """Whole tenths, rounded up."""
+    """Return whole tenths, rounded up."""
     return math.ceil(amps * TENTHS - 1e-6)

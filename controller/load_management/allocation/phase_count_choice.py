@@ -43,7 +43,7 @@ def consider(
     ]
     wanted = _narrowing(narrow, join, asking, given, share) | _widening(widen, asking, given, share)
     for controller in controllers:
-        controller.model.switch.want(controller.evse.ref in wanted, now)
+        controller.model.switch.set_wanted(controller.evse.ref in wanted, now)
 
 
 def consider_alone(

@@ -30,7 +30,7 @@ class ClaimGroup:
         self.reset()
 
     def reset(self) -> None:
-        """Ready for a sweep."""
+        """Prepare for a sweep."""
         self.rising = 0
         self.frozen_at: int | None = None
         self.frozen_by: int | None = None
@@ -64,14 +64,14 @@ class Claim:
         self.clear()
 
     def clear(self) -> None:
-        """Nothing is given yet."""
+        """Take back everything that was given."""
         self.share = 0
         self.admitted = False
         self.bound_by: int | None = None
 
     @property
     def is_by_need(self) -> bool:
-        """Whether it has a need above its minimum and stands no higher: its need made its share."""
+        """Return True if its need above the minimum made its share."""
         return self.minimum < self.need and self.share <= self.need
 
 
@@ -107,7 +107,7 @@ def _raise(claims: Sequence[Claim], tops: Sequence[int], room: list[int]) -> Non
 
 
 def _bends(claims: Sequence[Claim], tops: Sequence[int]) -> list[tuple[int, list[tuple[ClaimGroup, int]]]]:
-    """By rising level: which groups get how many claims more (or fewer) that rise."""
+    """Return by rising level which groups get how many rising claims more (or fewer)."""
     changes: defaultdict[int, defaultdict[ClaimGroup, int]] = defaultdict(lambda: defaultdict(int))
     for claim, top in zip(claims, tops, strict=True):
         changes[claim.share][claim.group] += 1

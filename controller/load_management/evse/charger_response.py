@@ -1,8 +1,8 @@
-"""What a station has shown of itself: how long it takes to obey, whether it does, and in what steps.
+"""Response of a station to limits: its delay, its obedience, and the steps of its limits.
 
-*Reaction*: from its yes to a lower limit until a report shows the draw under it. Reports are seldom, so a
-station counts as slow only when one has shown it still above after `REACTION_S`; then the next that shows
-it below is the time that is believed. The slowest of the last `WINDOW` cuts counts.
+*Reaction*: from its acceptance of a lower limit until a report shows the draw below it. Reports are seldom,
+so a station counts as slow only when one has shown it still above after `REACTION_S`; then the time of the
+next one that shows it below counts. The slowest of the last `WINDOW` cuts counts.
 
 *Step*: what it left of a limit when a higher limit later showed that its car would have taken more: a
 station that knows 6, 8, 10, 13 and 16 A only takes 13 A of 15 A.
@@ -15,9 +15,9 @@ from collections import deque
 import msgspec
 
 REACTION_S = 5.0
-"""How long a station may take from its answer until its car obeys: IEC 61851-1 gives the car 5 s."""
+"""Longest normal time from the answer until the car obeys (s): IEC 61851-1 gives the car 5 s."""
 SLOWEST_S = 60.0
-"""A station that draws more than its limit for longer after its yes does not obey."""
+"""A station that draws more than its limit for longer after its answer does not obey (s)."""
 OVERDRAW_A = 1.0
 """Meters and pilots are not exact: a draw must be so far above the offer to count as disobedience."""
 WINDOW = 8
@@ -37,7 +37,7 @@ class ResponseHabits(msgspec.Struct, frozen=True):
 
 
 class ChargerResponse:
-    """Learns the habits of one EVSE's station. They outlive its links, and a restart of ours."""
+    """Learns the response of one EVSE's station. It outlives its links, and a restart of ours."""
 
     def __init__(self) -> None:
         self._reactions: deque[float] = deque(maxlen=WINDOW)
@@ -50,29 +50,29 @@ class ChargerResponse:
 
     @property
     def habits(self) -> ResponseHabits:
-        """What has been learnt."""
+        """Return what has been learned."""
         return ResponseHabits(max(self._reactions, default=REACTION_S), self._step_a, self._obeys)
 
-    def recall(self, habits: ResponseHabits) -> None:
-        """Take over what was learnt before a restart."""
+    def restore(self, habits: ResponseHabits) -> None:
+        """Take over what was learned before a restart."""
         if habits.reaction_s > REACTION_S:
             self._reactions.append(min(habits.reaction_s, SLOWEST_S))
         self._step_a, self._obeys = habits.step_a, habits.obeys
 
-    def another_car(self) -> None:
-        """What the last car left of its offers says nothing of the next one."""
+    def forget_car(self) -> None:
+        """Forget what the last car left of its offers."""
         self._cut = self._left = None
         self._drawn_a = 0.0
 
-    def limited(self, limit_a: float, now: float) -> None:
-        """The station said yes to this limit (A per phase)."""
+    def on_limit_accepted(self, limit_a: float, now: float) -> None:
+        """Note a limit (A per phase) that the station accepted."""
         if self._drawn_a <= limit_a + OVERDRAW_A:
             self._cut = None
         elif self._cut is None or limit_a < self._cut[0]:
             self._cut, self._late = (limit_a, now), False
 
-    def drew(self, drawn_a: float, now: float) -> None:
-        """One report: the draw on the most loaded phase (A)."""
+    def on_draw(self, drawn_a: float, now: float) -> None:
+        """Take in one report: the draw on the most loaded phase (A)."""
         self._drawn_a = drawn_a
         if self._cut is None:
             return
@@ -86,8 +86,8 @@ class ChargerResponse:
         else:
             self._late |= waited_s > REACTION_S
 
-    def settled(self, offered_a: float, drawn_a: float) -> None:
-        """What it draws, having had the time to follow its offer."""
+    def on_settled_draw(self, offered_a: float, drawn_a: float) -> None:
+        """Take in the draw of a car that had the time to follow its offer."""
         if self._left is not None:
             offer_a, draw_a = self._left
             if offered_a > offer_a and drawn_a > draw_a + STEP_A:

@@ -1,6 +1,6 @@
-"""What a car has asked for: so much energy until it leaves, and the current that this takes on average.
+"""Departure goal of a car: an energy until it leaves, and the current that this takes on average.
 
-Only OCPP 2.x stations whose cars speak ISO 15118 tell it (NotifyEVChargingNeeds). What was drawn since
+Only OCPP 2.x stations whose cars use ISO 15118 send it (NotifyEVChargingNeeds). What was drawn since
 is added up from the station's own reports, each taken to hold until the next one: good to some percent,
 and each shortfall raises what the rest of the time needs.
 """
@@ -14,15 +14,15 @@ import msgspec
 from controller.model.observations import NeedsSeen
 
 LEAST_LEFT_S = 60.0
-"""The last minute counts as a whole one: no current brings energy in no time."""
+"""The last minute counts as a whole one (s)."""
 EASE_A = 1.5
-"""A need falls only when it is so much lower: it would else jump with each report by its rounding."""
+"""A need falls only when it is so much lower: otherwise it changes with each report's rounding."""
 SAY_S = 600.0
-"""People are told the time left in steps of this: a reason is no clock."""
+"""Step of the time left in reasons (s)."""
 
 
 class EnergyNeed(msgspec.Struct, frozen=True):
-    """`needs_a`: A per phase that reach the goal in time, on average; `why` says so in words."""
+    """Average current (A per phase) that reaches the goal in time; `why` says so in words."""
 
     needs_a: float = 0.0
     why: str = ""
@@ -32,7 +32,7 @@ NO_NEED = EnergyNeed()
 
 
 class GoalMemory(msgspec.Struct, frozen=True):
-    """What to remember of a goal over a restart of ours: `energy_wh` by `leaves_at` (s, monotonic).
+    """Record of a goal for a restart: `energy_wh` by `leaves_at` (s, monotonic).
 
     Of that, `drawn_as` (A s, all phases) had flowed at `drawn_at`, and `current_a` flows since.
     """
@@ -45,33 +45,33 @@ class GoalMemory(msgspec.Struct, frozen=True):
 
 
 class DepartureGoal:
-    """One car's goal. It stays until the session's end, over a lost link too: nobody would tell it again."""
+    """Goal of one car. It stays until the session's end, over a lost link, too: it is sent only once."""
 
     def __init__(self) -> None:
         self.forget()
 
     def forget(self) -> None:
-        """The session is over."""
+        """Forget the goal: the session is over."""
         self._goal: tuple[float, float] | None = None
         self._drawn_as = 0.0
         self._current_a = 0.0
         self._drawn_at: float | None = None
         self._needs_a = 0.0
 
-    def memory(self) -> GoalMemory | None:
-        """What the next of us should know; None without a goal."""
+    def record(self) -> GoalMemory | None:
+        """Return what must survive a restart; None without a goal."""
         if self._goal is None or self._drawn_at is None:
             return None
         return GoalMemory(*self._goal, self._drawn_as, self._current_a, self._drawn_at)
 
-    def recall(self, memory: GoalMemory) -> None:
-        """Take over what the last of us knew."""
+    def restore(self, memory: GoalMemory) -> None:
+        """Take over what was recorded before a restart."""
         self._goal = memory.energy_wh, memory.leaves_at
         self._drawn_as, self._current_a = memory.drawn_as, memory.current_a
         self._drawn_at = memory.drawn_at
 
-    def set(self, needs: NeedsSeen, now: float) -> None:
-        """The car told what it wants from now on; without an energy or a time: nothing special."""
+    def set_needs(self, needs: NeedsSeen, now: float) -> None:
+        """Set the goal; without an energy or a time there is none."""
         if needs.energy_wh is None or needs.departs_in_s is None:
             self._goal = None
         else:
@@ -80,14 +80,14 @@ class DepartureGoal:
         self._drawn_at = now
         self._needs_a = 0.0
 
-    def drew(self, current_a: float, now: float) -> None:
-        """One report: what it draws from now on, its phases added up (A)."""
+    def on_draw(self, current_a: float, now: float) -> None:
+        """Take in one report: the draw from now on, its phases added up (A)."""
         if self._drawn_at is not None:
             self._drawn_as += self._current_a * (now - self._drawn_at)
         self._current_a, self._drawn_at = current_a, now
 
     def need(self, voltage: float, phases: int, now: float) -> EnergyNeed:
-        """What the rest takes on `phases` phases of `voltage` V; nothing once it is reached or too late."""
+        """Return what the rest takes on `phases` phases of `voltage` V; nothing once reached or too late."""
         if self._goal is None or phases == 0:
             return NO_NEED
         energy_wh, leaves_at = self._goal

@@ -67,7 +67,7 @@ class EvseController:
             draw.check_obedience(self.delivery.booked_a(now))
             self._learn(now)
         elif isinstance(observation, TransactionSeen):
-            self.response.another_car()
+            self.response.forget_car()
         self.has_unsaved_state |= isinstance(observation, NeedsSeen)
         return changed or draw.defiant_a > before_a, self._step(before, since, now) if was_known else None
 
@@ -81,45 +81,45 @@ class EvseController:
     def _learn(self, now: float) -> None:
         before = self.response.habits
         drawn_a = self.model.draw.most_loaded_a
-        self.response.drew(drawn_a, now)
+        self.response.on_draw(drawn_a, now)
         if self.model.draw.settled and self.model.state is EvseState.CHARGING:
-            self.response.settled(self.delivery.offered_a(now), drawn_a)
+            self.response.on_settled_draw(self.delivery.offered_a(now), drawn_a)
         self._apply_response()
         self.has_unsaved_state |= self.response.habits != before
 
     def _apply_response(self) -> None:
-        self.delivery.learnt_s = self.response.habits.reaction_s
+        self.delivery.learned_s = self.response.habits.reaction_s
         self.model.draw.reaction_s = self.delivery.reaction_s
 
     def on_limit_answered(self, answer: LimitAnswered, now: float) -> bool:
         """Take in the end of one of its limits; return True if it was waited for."""
-        known = self.delivery.answered(answer.token, answer.accepted, answer.detail, now)
+        known = self.delivery.on_answer(answer.token, answer.accepted, answer.detail, now)
         if known and answer.accepted:
-            self.response.limited(self.delivery.offered_a(now), now)
+            self.response.on_limit_accepted(self.delivery.offered_a(now), now)
         return known
 
     def record(self, now: float) -> DeliveryMemory:
         """Return what must survive a restart, as of now."""
         self.has_unsaved_state = False
-        known = self.delivery.memory(now)
-        return replace(known, goal=self.model.goal.memory(), habits=self.response.habits)
+        known = self.delivery.record(now)
+        return replace(known, goal=self.model.goal.record(), habits=self.response.habits)
 
     def restore(self, record: DeliveryMemory) -> None:
         """Take over what was recorded before a restart."""
-        self.delivery.recall(record)
-        self.response.recall(record.habits)
+        self.delivery.restore(record)
+        self.response.restore(record.habits)
         self._apply_response()
         if record.goal is not None:
-            self.model.goal.recall(record.goal)
+            self.model.goal.restore(record.goal)
 
     def on_station_down(self, now: float) -> None:
         """Note that its station cannot be commanded any more."""
         self.model.on_station_down(now)
-        self.delivery.down(now)
+        self.delivery.on_disconnected(now)
 
     def apply_quirk(self, quirk: Quirk, now: float) -> None:
         """Follow the quirk of its station from now on."""
-        self.delivery.adapt(quirk, now)
+        self.delivery.apply_quirk(quirk, now)
         self._apply_response()
         self.apply_phase_switching(quirk.phase_switching)
 
@@ -148,7 +148,7 @@ class EvseController:
             self.model.holds_nothing(now)
         self.delivery.number_phases = 1 if self.model.switch.single else None
         self._need = self.model.goal.need(voltage, sum(self.model.phases), now)
-        self.delivery.spread(sum(self.model.phases) if self.model.phases_known else 1)
+        self.delivery.set_phases(sum(self.model.phases) if self.model.phases_known else 1)
 
     def may_draw(self, now: float) -> bool:
         """Return True if current is kept for it: while a station is away, a car may come unseen."""

@@ -108,14 +108,14 @@ class EvseModel:
 
     def on_station_down(self, now: float) -> None:
         """Forget the car: its station went away, and another one may come unseen."""
-        self.switch.forgive()
+        self.switch.on_link_lost()
         self._forget_car()
         self.draw.start(now)
 
     def holds_nothing(self, now: float) -> None:
         """Make a decided change of phases, as no limit in the station allows any current."""
         if self.switch.changing:
-            self.switch.made(now)
+            self.switch.on_change_made(now)
             self._phases.reset(single=self.switch.single)
             self._need.reset()
 
@@ -130,10 +130,10 @@ class EvseModel:
             case DrawSeen(current_a=current):
                 changed = self._on_draw(current, offered_a, now)
             case NeedsSeen():
-                self.goal.set(observation, now)
+                self.goal.set_needs(observation, now)
                 changed = True
         self._watch_idleness(offered_a, now)
-        self.goal.drew(self._drawn_a(), now)
+        self.goal.on_draw(self._drawn_a(), now)
         return changed or before != self._sharing_state(now)
 
     def _sharing_state(self, now: float) -> tuple[bool, bool, bool]:
@@ -176,7 +176,7 @@ class EvseModel:
         self._state_since = now
         if state is EvseState.AVAILABLE:
             self.running = False  # the car has gone, whether or not its StopTransaction reached us
-            self.switch.all_phases()
+            self.switch.reset()
             self._forget_car()
             self.goal.forget()
         if state in GIVING:
@@ -202,7 +202,7 @@ class EvseModel:
         if self.state is EvseState.CHARGING:
             grown = self._phases.see(self.draw.report)
             if self.switch.single and sum((amps or 0.0) > LOADED_A for amps in self.draw.report) > 1:
-                self.switch.fail()
+                self.switch.on_failure()
             if settled:
                 self._need.see(self.draw.most_loaded_a, offered_a, now)
         return grown

@@ -1,4 +1,4 @@
-"""What a session teaches about its car: the phases it uses, and how much it really takes.
+"""Values learned in a session: the phases that the car uses, and how much it takes.
 
 Both are worst-case until proven: every wired phase, and all that the EVSE can give. Both are forgotten
 when the next car may be another one.
@@ -9,24 +9,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 LOADED_A = 2.0
-"""A phase with more than this carries a car."""
+"""A phase with more than this is used by a car."""
 UNLOADED_A = 0.5
-"""A phase with less than this carries none: meters and filters take some tenths."""
+"""A phase with less than this is unused: meters and filters take some tenths."""
 AGREEING_REPORTS = 2
 """Reports in a row that must show the same idle phases."""
 
 HEADROOM_A = 2.0
-"""What a car is left above its highest draw, so that its rise can be seen."""
+"""Offer above a car's highest draw, so that its rise can be seen."""
 NEAR_CAP_A = 1.0
-"""A draw this near to the cap wants more."""
+"""A draw this near to the cap shows that the car could take more."""
 WATCH_S = 45.0
-"""How long a car must draw less than offered until it is believed."""
+"""How long a car must draw less than offered until the cap is set (s)."""
 CAP_GROWTH = 1.5
 CAP_STEP_A = 6.0
 
 
 class LearnedPhases:
-    """Which of the station's wired phases the car draws on: `used`, one flag for each.
+    """Phases of the station that the car draws on: `used`, one flag for each.
 
     `known`: reports have shown it; before, `used` is the worst case.
     """
@@ -36,14 +36,14 @@ class LearnedPhases:
         self.reset()
 
     def reset(self, *, single: bool = False) -> None:
-        """Another car may come: every phase counts again; the first alone where it was told to use one."""
+        """Count every phase again for another car; the first alone where it was told to use one."""
         self.used = (True,) * (1 if single else self._wired) + (False,) * (self._wired - 1 if single else 0)
         self.known = single or self._wired == 1
         self._seen: tuple[bool, ...] | None = None
         self._times = 0
 
     def see(self, draw: Sequence[float | None]) -> bool:
-        """One report (A per phase) of a charging car; whether `used` has grown by it.
+        """Take in one report (A per phase) of a charging car; return True if `used` has grown by it.
 
         A phase comes back at the first report that shows it in use. It goes only after agreeing
         reports in each of which it is idle, all phases are told, and another one is loaded.
@@ -67,7 +67,7 @@ class LearnedPhases:
 
 
 class LearnedNeed:
-    """How much the car takes when it may take more: `cap_a` in A per phase, None while it takes all."""
+    """Current that the car takes when it may take more: `cap_a` (A per phase), None: all."""
 
     def __init__(self, min_a: float, max_a: float) -> None:
         self._min_a = min_a
@@ -77,12 +77,12 @@ class LearnedNeed:
         self.cap_a: float | None = None
 
     def reset(self) -> None:
-        """Another car may come: it may want all."""
+        """Forget the cap: another car may take all."""
         self.cap_a = None
         self._forget_watch()
 
     def see(self, draw_a: float, offered_a: float, now: float) -> None:
-        """One report of a charging car that had time to follow its offer: its most loaded phase, in A."""
+        """Take in one settled report of a charging car: its most loaded phase (A)."""
         if self.cap_a is not None and draw_a >= self.cap_a - NEAR_CAP_A:
             risen = max(self.cap_a * CAP_GROWTH, self.cap_a + CAP_STEP_A)
             self.cap_a = risen if risen < self._max_a else None

@@ -1,16 +1,16 @@
-"""What limits are in one EVSE's station, and what to send next.
+"""Limits in one EVSE's station, and what to send next.
 
-Two limits are kept there. The *floor* is permanent: the fallback current. The *lease* stands above it
-and ends by itself, so that a station which loses us comes down (or up) to its floor. Nothing is taken
-for granted that was not answered: until then, and after anything that may have removed a limit (new
-link, boot, a foreign command), the EVSE is *in doubt* and may be taking its maximum.
+Two limits are stored there. The *fallback* is permanent. The *lease* stands above it and ends by itself, so
+that a station which loses us comes down (or up) to its fallback. Nothing counts that was not answered: until
+then, and after anything that may have removed a limit (new link, boot, a foreign command), the EVSE is *in
+doubt* and may be taking its maximum.
 
-Down at once, up slowly: a lower target is sent in the moment it is known. A higher one waits for the
-last answer, for `RAMP_S` since the last rise, and for `STEP_A` to gain, unless the lease is renewed
-anyway. A station that refuses is asked again after `RETRY_S`.
+A lower target is sent at once where its room is needed, else with the renewal. A higher one waits for the
+last answer, for `RAMP_S` since the last rise, and for `STEP_A` to gain, unless the lease is renewed anyway.
+A station that refuses is asked again after `RETRY_S`.
 
-A station with a quirk is told what it can do: limits in its steps, and where it holds one profile only,
-a lease that brings the floor with it.
+A station with a quirk gets what it can do: limits in its steps, and where it holds one profile only,
+a lease that contains the fallback.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ LOW_LEASE_S = 900.0
 NOISE_A = 0.05
 """Limits have one decimal: smaller differences are none."""
 RETRY_S = 60.0
-"""How long a refusal is taken at its word."""
+"""How long a refusal counts (s)."""
 LATE_S = 10.0
 """A cut that is not answered by then may never be."""
 ANSWER_S = 60.0
@@ -72,7 +72,7 @@ class _Lease(msgspec.Struct, frozen=True):
 
 
 class DeliveryMemory(msgspec.Struct, frozen=True):
-    """What to remember of an EVSE over a restart of ours. Currents in A per phase, `until` in s, monotonic.
+    """Record of an EVSE for a restart. Currents in A per phase, `until` in s, monotonic.
 
     The station may be taking `held_a` until then, and after it `floor_a` if its `floor` was confirmed.
     `written`: when it was written to (s, monotonic), where its memory bears only so much in a day.
@@ -88,7 +88,7 @@ class DeliveryMemory(msgspec.Struct, frozen=True):
 
 
 class LimitDelivery:
-    """The limits of one EVSE. `tokens` numbers its calls."""
+    """Limits of one EVSE. `tokens` numbers its calls."""
 
     def __init__(self, evse: EvseNode, lease_s: float, tokens: Iterator[int]) -> None:
         self._evse = evse
@@ -100,7 +100,7 @@ class LimitDelivery:
         self.hold_s = 0.0
         """How long a lease that is not above the floor lasts at least: the grid operator dims it."""
         self._written: deque[float] = deque(maxlen=0)  # when, of as many as the station bears in a day
-        self.learnt_s = REACTION_S
+        self.learned_s = REACTION_S
         self.connected = False
         self._floor = False
         self._lease: _Lease | None = None
@@ -112,10 +112,10 @@ class LimitDelivery:
         self._retry_at = 0.0
         self._raised_at: float | None = None
 
-    # A restart of ours
+    # Restart
 
-    def memory(self, now: float) -> DeliveryMemory:
-        """What the next of us should know if we were gone now."""
+    def record(self, now: float) -> DeliveryMemory:
+        """Return what must survive a restart, as of now."""
         leased = self._lease is not None or any(p.kind is LimitKind.LEASE for p in self._pending.values())
         longest_s = max([self._lease_s, *(p.duration_s for p in self._pending.values())])
         if self._lease is not None:
@@ -125,40 +125,40 @@ class LimitDelivery:
             self._floor, self._evse.fallback_a, self.held_a(now), until, tuple(self._written)
         )
 
-    def recall(self, memory: DeliveryMemory) -> None:
-        """Take over what the last of us knew. A floor above today's is none."""
+    def restore(self, memory: DeliveryMemory) -> None:
+        """Take over what was recorded before a restart. A fallback above today's does not count."""
         self._floor = memory.floor and memory.floor_a <= self._evse.fallback_a + NOISE_A
         self._trail = (memory.held_a, memory.until)
         self._written = deque(memory.written, maxlen=max(self._written.maxlen or 0, len(memory.written)))
 
-    # What happens
+    # Events
 
-    def up(self, now: float) -> None:
-        """The station can be commanded; what is in it is unknown."""
+    def on_connected(self, now: float) -> None:
+        """Note that the station can be commanded; what is in it is unknown."""
         self.connected = True
         self._retry_at = now
-        self.touched(now)
+        self.on_profiles_touched(now)
 
-    def down(self, now: float) -> None:
-        """The station cannot be commanded: it keeps what it has. Calls on their way may have arrived."""
+    def on_disconnected(self, now: float) -> None:
+        """Note that the station cannot be commanded: it keeps what it has, and calls may have arrived."""
         self.connected = False
         self._doubt_since = None
         for pending in self._pending.values():
             self._may_have_taken(pending, now)
         self._pending.clear()
 
-    def adapt(self, quirk: Quirk, now: float) -> None:
-        """The station is one with this quirk; what it was told before may not be what it took."""
+    def apply_quirk(self, quirk: Quirk, now: float) -> None:
+        """Follow the quirk of the station; what it was sent before may not be what it applied."""
         if quirk == self._quirk:
             return
         self._quirk = quirk
         self._lease_s = quirk.lease_s(self._wanted_lease_s)
         self._written = deque(self._written, maxlen=quirk.writes_per_day or 0)
         if self.connected:  # else that follows when it comes
-            self.touched(now)
+            self.on_profiles_touched(now)
 
-    def spread(self, phases: int) -> None:
-        """A limit in W is shared by so many phases: where they become fewer, each may carry more."""
+    def set_phases(self, phases: int) -> None:
+        """Share a limit in W among so many phases: where they become fewer, each may carry more."""
         growth = self._phases / phases if self._quirk.in_watts else 1.0
         self._phases = phases
         if growth <= 1:
@@ -172,8 +172,8 @@ class LimitDelivery:
             self._lease = replace(self._lease, limit_a=self._lease.limit_a * growth)
         self._trail = (self._trail[0] * growth, self._trail[1])
 
-    def touched(self, now: float) -> None:
-        """Something may have removed or overridden our limits: both have to be set again."""
+    def on_profiles_touched(self, now: float) -> None:
+        """Set both limits again, as something may have removed or overridden them."""
         if self._doubt_since is None:
             self._before_doubt_a = self.held_a(now)
             self._doubt_since = now
@@ -181,14 +181,14 @@ class LimitDelivery:
         self._lease = None
         self._pending.clear()  # their answers would not tell whether they came before or after
 
-    def answered(self, token: int, accepted: bool, detail: str, now: float) -> bool:
-        """The answer to a call of `commands`; whether the token was one that is waited for."""
+    def on_answer(self, token: int, accepted: bool, detail: str, now: float) -> bool:
+        """Take in the answer to a call; return True if it was waited for."""
         pending = self._pending.pop(token, None)
         if pending is None:
             return False
         if not accepted:
             self._may_have_taken(pending, now)
-            self._refusal = detail or "no word why"
+            self._refusal = detail or "no reason given"
             self._retry_at = now + RETRY_S
         elif pending.kind is LimitKind.FALLBACK:
             self._floor = True
@@ -202,13 +202,13 @@ class LimitDelivery:
         return True
 
     def _may_have_taken(self, pending: _Pending, now: float) -> None:
-        """A call without a yes: a refusal is not in force, but a lost answer looks the same from here."""
+        """Count a call that was not accepted: its answer may be lost, and the limit in force."""
         if pending.kind is LimitKind.LEASE:
             limit, until = self._trail
             still = limit if now < until else 0.0
             self._trail = (max(still, pending.limit_a), max(until, now + pending.duration_s))
 
-    # What is so
+    # State
 
     @property
     def written_at(self) -> float:
@@ -219,7 +219,7 @@ class LimitDelivery:
         return 0.0 if self._lease is None else self._lease.sent_at
 
     def offered_a(self, now: float) -> float:
-        """The limit (A per phase) that the station was told last, or fell back to."""
+        """Return the limit (A per phase) that the station was sent last, or fell back to."""
         for pending in reversed(self._pending.values()):
             if pending.kind is LimitKind.LEASE:
                 return pending.limit_a
@@ -228,7 +228,7 @@ class LimitDelivery:
         return self._without_lease_a
 
     def held_a(self, now: float) -> float:
-        """The highest current (A per phase) that the station may be taking by the limits in it."""
+        """Return the highest current (A per phase) that the limits in the station may allow."""
         holds = [p.limit_a for p in self._pending.values() if p.kind is LimitKind.LEASE]
         holds.append(self._confirmed_a(now))
         trail_a, until = self._trail
@@ -237,18 +237,18 @@ class LimitDelivery:
         return min(max(holds), max(self._evse.max_a, self._evse.fallback_a))
 
     def booked_a(self, now: float) -> float:
-        """As `held_a`, but a fresh doubt counts as what was held before it."""
+        """Return `held_a`, where a fresh doubt counts as what was held before it."""
         if self._doubt_since is not None and now < self._doubt_since + DOUBT_S:
             return min(self.held_a(now), self._before_doubt_a)
         return self.held_a(now)
 
     def late_a(self, now: float) -> float:
-        """How much more than offered it may be taking (A per phase), as it is late with its answer."""
+        """Return how much above its offer it may draw (A per phase), as its answer is late."""
         late = any(now >= pending.sent_at + LATE_S for pending in self._pending.values())
         return max(0.0, self.held_a(now) - self.offered_a(now)) if late else 0.0
 
     def problem(self, now: float) -> str:
-        """Why the EVSE cannot be commanded now, in words; empty if it can."""
+        """Return why the EVSE cannot be commanded now, in words; empty if it can."""
         if not self.connected:
             return "offline"
         if self._refusal:
@@ -259,7 +259,7 @@ class LimitDelivery:
 
     @property
     def _stacked(self) -> bool:
-        """Whether floor and lease are two profiles."""
+        """Return True if fallback and lease are two profiles."""
         return self._quirk.form is LeaseForm.STACKED
 
     @property
@@ -274,7 +274,7 @@ class LimitDelivery:
             return lease.limit_a
         return max(lease.limit_a, self._without_lease_a)
 
-    # What to send
+    # Commands
 
     def commands(
         self,
@@ -307,10 +307,10 @@ class LimitDelivery:
             wanted.append((LimitKind.LEASE, lease_a))
         return [self._send(kind, limit_a, now, urgent) for kind, limit_a in wanted]
 
-    def secure(self, now: float) -> list[SetLimit]:
-        """Its permanent limit, where it has none yet and none is on its way.
+    def secure_fallback(self, now: float) -> list[SetLimit]:
+        """Return the call with its permanent limit, where it has none yet and none is on its way.
 
-        A station that stacks no profiles has that in a lease; so it gets one at the same current.
+        A station that stacks no profiles has it in a lease, so it gets one at the same current.
         """
         if self._floor or self._pending or not self.connected or now < self._retry_at:
             return []
@@ -341,7 +341,7 @@ class LimitDelivery:
         return rises_a if gains or due else None
 
     def possible_a(self, limit_a: float) -> float:
-        """The limit that the station can do in place of this one: not above it but for its own minimum."""
+        """Return the limit that the station can do instead: not above it but for its own minimum."""
         rounded_a = self._quirk.rounded_a(limit_a)
         if rounded_a < self._evse.min_a <= limit_a:
             rounded_a = 0.0
@@ -349,21 +349,21 @@ class LimitDelivery:
 
     @property
     def reaction_s(self) -> float:
-        """How long its station takes from its yes to its current: as its kind, or as it has shown."""
-        return max(REACTION_S, self._quirk.reaction_s, self.learnt_s)
+        """Return how long its station takes from its answer to its current (s): by kind, or as learned."""
+        return max(REACTION_S, self._quirk.reaction_s, self.learned_s)
 
     @property
     def in_watts(self) -> bool:
-        """Whether the station takes limits in W only."""
+        """Return True if the station takes limits in W only."""
         return self._quirk.in_watts
 
     @property
     def never_pauses(self) -> bool:
-        """Whether the station cannot be told 0 A."""
+        """Return True if the station cannot be sent 0 A."""
         return self._quirk.zero == "minimum"
 
     def _worn(self, now: float) -> bool:
-        """Whether the station has been written to as often as it bears in a day. Cuts do not ask."""
+        """Return True if it was written to as often as its memory allows in a day; cuts do not wait."""
         most = self._quirk.writes_per_day
         if most is None or len(self._written) < most:
             return False
@@ -397,4 +397,4 @@ class LimitDelivery:
     def _give_up_waiting(self, now: float) -> None:
         for token, pending in list(self._pending.items()):
             if now >= pending.sent_at + ANSWER_S:
-                self.answered(token, False, f"no answer in {ANSWER_S:g} s", now)
+                self.on_answer(token, False, f"no answer in {ANSWER_S:g} s", now)

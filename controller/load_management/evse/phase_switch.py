@@ -1,7 +1,7 @@
-"""One phase instead of three: for whom three times the minimum does not fit, while once it would.
+"""Change to one phase, where three times the minimum does not fit while once it would.
 
 A change is *wanted* for `SETTLE_S` before it is decided, and none is decided sooner than `DWELL_S` after the
-last: contactors and cars bear few of them. What was decided is made when the EVSE holds nothing, so that it
+last: contactors and cars stand few of them. What was decided is made when the EVSE holds nothing, so that it
 never draws on its old phases and its new ones at once. An EVSE that was told one phase and draws on several
 cannot do it, whatever its station says, and is not asked again as long as its link lasts.
 """
@@ -13,7 +13,7 @@ DWELL_S = 300.0
 
 
 class PhaseSwitch:
-    """One EVSE's. `single`: it was told to use one phase. `able`: it can be told so."""
+    """Phase switch of one EVSE. `single`: it was told to use one phase. `able`: it can be told so."""
 
     def __init__(self) -> None:
         self.able = False
@@ -25,27 +25,27 @@ class PhaseSwitch:
 
     @property
     def to_single(self) -> bool:
-        """Whether it uses one phase, or will when the change that was decided is made."""
+        """Return True if it uses one phase, or will when the decided change is made."""
         return self._to_single
 
     @property
     def changing(self) -> bool:
-        """Whether a change was decided and is not made yet: it is to hold nothing until then."""
+        """Return True if a change was decided and is not made yet: it gets no current until then."""
         return self._to_single is not self.single
 
     @property
     def narrows(self) -> bool:
-        """Whether it is to use one phase soon: that is wanted, or decided and not made yet."""
+        """Return True if it will use one phase soon: that is wanted, or decided and not made yet."""
         return not self.single and (self._to_single or self._wanted_since is not None)
 
     def may_change(self, now: float) -> bool:
-        """Whether a change could be wanted now."""
+        """Return True if a change could be wanted now."""
         if self.changing or self._failed or not (self.able or self.single):
             return False
         return self._changed_at is None or now >= self._changed_at + DWELL_S
 
-    def want(self, wanted: bool, now: float) -> None:
-        """Whether the other number of phases would do better, as it looks now."""
+    def set_wanted(self, wanted: bool, now: float) -> None:
+        """Set whether the other number of phases is better now."""
         if not wanted:
             self._wanted_since = None
         elif self._wanted_since is None:
@@ -54,22 +54,22 @@ class PhaseSwitch:
             self._to_single = not self.single
             self._wanted_since = None
 
-    def made(self, now: float) -> None:
-        """It holds nothing: from now on it is told the other number."""
+    def on_change_made(self, now: float) -> None:
+        """Note that it holds no current: from now on it is sent the other number."""
         self.single = self._to_single
         self._changed_at = now
 
-    def fail(self) -> None:
-        """It draws on several phases though it was told one."""
+    def on_failure(self) -> None:
+        """Note that it draws on several phases though it was told one."""
         self._failed = True
-        self.all_phases()
+        self.reset()
 
-    def all_phases(self) -> None:
-        """No car, or no link: whatever comes next may draw on all."""
+    def reset(self) -> None:
+        """Go back to all phases, as without a car or a link the next one may draw on all."""
         self.single = self._to_single = False
         self._wanted_since = None
 
-    def forgive(self) -> None:
-        """Its link is gone, and another firmware may come with the next one."""
+    def on_link_lost(self) -> None:
+        """Forget a failure: another firmware may come with the next link."""
         self._failed = False
-        self.all_phases()
+        self.reset()

@@ -94,9 +94,9 @@ class Talk:
         self.charger = charger
         self.quirk = narrow_quirk(find_quirk(*charger.boot), charger.says)
         self.delivery = LimitDelivery(EVSE, LEASE_S, itertools.count())
-        self.delivery.adapt(self.quirk, 0)
-        self.delivery.up(0)
-        self.delivery.spread(phases)
+        self.delivery.apply_quirk(self.quirk, 0)
+        self.delivery.on_connected(0)
+        self.delivery.set_phases(phases)
 
     def turn(self, target_a: float, now: float, *, idle: bool = False) -> None:
         """One pass of the site, answered at once."""
@@ -114,7 +114,7 @@ class Talk:
                 ),
             )
             accepted = self.charger.set(json.loads(payload), now)
-            self.delivery.answered(command.token, accepted, "Rejected", now)
+            self.delivery.on_answer(command.token, accepted, "Rejected", now)
 
     def keeps_to(self, booked_a: float, now: float) -> None:
         assert self.charger.limit_a(now) <= booked_a + 1e-6
@@ -231,7 +231,7 @@ def test_without_us_it_ends_in_its_floor(make: Any) -> None:
 def test_one_that_can_hold_nothing_with_an_end_is_booked_at_its_last_limit_for_good(make: Any) -> None:
     talk = Talk(make())
     talk.turn(16.0, 0)
-    talk.delivery.down(10)
+    talk.delivery.on_disconnected(10)
     for now in (11, 1000, 40 * DAY_S):
         assert talk.charger.limit_a(now) == 16
         assert talk.delivery.held_a(now) == 16
@@ -287,7 +287,7 @@ def test_steps_are_known_so_that_the_rest_is_free_for_others() -> None:
 def test_a_limit_below_the_minimum_is_a_pause() -> None:
     quirk = Quirk(name="coarse", steps_a=(5, 10))
     delivery = LimitDelivery(EVSE, LEASE_S, itertools.count())
-    delivery.adapt(quirk, 0)
+    delivery.apply_quirk(quirk, 0)
     assert delivery.possible_a(9) == 0
     assert delivery.possible_a(10) == 10
 
@@ -311,11 +311,11 @@ def test_one_without_such_a_memory_is_written_to_as_often_as_wanted() -> None:
 
 def test_a_slow_station_is_booked_until_it_has_followed() -> None:
     delivery = LimitDelivery(EVSE, LEASE_S, itertools.count())
-    delivery.adapt(Quirk(name="slow", reaction_s=30), 0)
-    delivery.up(0)
+    delivery.apply_quirk(Quirk(name="slow", reaction_s=30), 0)
+    delivery.on_connected(0)
     for target_a, now in ((16.0, 0.0), (8.0, 50.0)):
         for command in delivery.commands(target_a, 32, now):
-            delivery.answered(command.token, True, "", now)
+            delivery.on_answer(command.token, True, "", now)
     assert delivery.held_a(79) == 16
     assert delivery.held_a(81) == 8
 
@@ -323,16 +323,16 @@ def test_a_slow_station_is_booked_until_it_has_followed() -> None:
 def test_learning_the_quirk_again_disturbs_nothing() -> None:
     talk = Talk(plain())
     talk.turn(16.0, 0)
-    talk.delivery.adapt(NO_QUIRK, 1)
+    talk.delivery.apply_quirk(NO_QUIRK, 1)
     assert talk.delivery.problem(20) == ""
 
 
 def test_another_quirk_means_all_limits_anew() -> None:
     talk = Talk(plain())
     talk.turn(16.0, 0)
-    talk.delivery.adapt(find_quirk(*terra().boot), 1)
+    talk.delivery.apply_quirk(find_quirk(*terra().boot), 1)
     assert talk.delivery.held_a(20) == EVSE.max_a
     (command,) = talk.delivery.commands(16, 32, 2)
-    assert talk.delivery.answered(command.token, True, "", 2)
+    assert talk.delivery.on_answer(command.token, True, "", 2)
     assert find_quirk(*terra().boot).form is LeaseForm.STEPPED
     assert talk.delivery.held_a(20) == 16

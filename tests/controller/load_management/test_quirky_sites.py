@@ -96,16 +96,16 @@ def test_too_little_for_any_car_is_a_pause() -> None:
 def test_fewer_phases_that_share_it_are_booked_at_once() -> None:
     evse = EvseNode(ref=EvseRef("W", 1), circuit="grid", phases=(0, 1, 2), min_a=6, max_a=32, fallback_a=6)
     delivery = LimitDelivery(evse, 120.0, itertools.count())
-    delivery.adapt(WATTS, 0)
-    delivery.up(0)
-    delivery.spread(3)
+    delivery.apply_quirk(WATTS, 0)
+    delivery.on_connected(0)
+    delivery.set_phases(3)
     for command in delivery.commands(10, 32, 0):
         assert command.phases == (1 if command.kind is LimitKind.FALLBACK else 3)
-        delivery.answered(command.token, True, "", 0)
+        delivery.on_answer(command.token, True, "", 0)
     assert delivery.held_a(REACTION_S) == 10
-    delivery.spread(1)
+    delivery.set_phases(1)
     assert delivery.held_a(REACTION_S) == 30
-    delivery.spread(3)
+    delivery.set_phases(3)
     assert delivery.held_a(REACTION_S) == 30  # cautious until it is told anew
 
 

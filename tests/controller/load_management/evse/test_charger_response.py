@@ -21,10 +21,10 @@ from tests.controller.load_management.toysite import Car, ToySite, grid, station
 
 def cut(manners: ChargerResponse, *draws: tuple[float, float]) -> ResponseHabits:
     """From 32 A to 10 A, with reports of (s after the yes, A)."""
-    manners.drew(32.0, 990.0)
-    manners.limited(10.0, 1000.0)
+    manners.on_draw(32.0, 990.0)
+    manners.on_limit_accepted(10.0, 1000.0)
     for after_s, drawn_a in draws:
-        manners.drew(drawn_a, 1000.0 + after_s)
+        manners.on_draw(drawn_a, 1000.0 + after_s)
     return manners.habits
 
 
@@ -57,27 +57,27 @@ def test_the_slowest_of_the_last_cuts_counts() -> None:
 def test_a_limit_that_is_raised_again_shows_nothing() -> None:
     manners = ChargerResponse()
     cut(manners, (8.0, 32.0))
-    manners.limited(32.0, 1010.0)
-    manners.drew(32.0, 1100.0)
+    manners.on_limit_accepted(32.0, 1010.0)
+    manners.on_draw(32.0, 1100.0)
     assert manners.habits == ResponseHabits()
 
 
 def test_a_lease_that_is_renewed_is_the_same_cut() -> None:
     manners = ChargerResponse()
     cut(manners, (8.0, 32.0))
-    manners.limited(10.0, 1010.0)
-    manners.drew(9.8, 1018.0)
+    manners.on_limit_accepted(10.0, 1010.0)
+    manners.on_draw(9.8, 1018.0)
     assert manners.habits.reaction_s == 18.0
 
 
 def test_a_station_that_rounds_down_is_told_from_a_car_that_takes_no_more() -> None:
     rounding, small, beginning = ChargerResponse(), ChargerResponse(), ChargerResponse()
     for offered_a, drawn_a in [(12.0, 10.0), (13.0, 13.0), (15.9, 13.0), (16.0, 16.0)]:
-        rounding.settled(offered_a, drawn_a)
+        rounding.on_settled_draw(offered_a, drawn_a)
     for offered_a in (12.0, 13.0, 16.0):
-        small.settled(offered_a, 10.0)
+        small.on_settled_draw(offered_a, 10.0)
     for offered_a, drawn_a in [(6.0, 0.0), (9.0, 9.0)]:
-        beginning.settled(offered_a, drawn_a)
+        beginning.on_settled_draw(offered_a, drawn_a)
     assert rounding.habits.step_a == 2.9
     assert small.habits.step_a == 0.0
     assert beginning.habits.step_a == 0.0

@@ -15,7 +15,7 @@ EVSE = station("A").evse
 
 def goal(energy_wh: float | None, departs_in_s: float | None) -> DepartureGoal:
     found = DepartureGoal()
-    found.set(NeedsSeen(1, energy_wh, departs_in_s), 0.0)
+    found.set_needs(NeedsSeen(1, energy_wh, departs_in_s), 0.0)
     return found
 
 
@@ -44,21 +44,21 @@ def test_without_energy_or_time_or_when_it_is_too_late_nothing_is_needed(
 
 def test_what_was_drawn_is_needed_no_more() -> None:
     found = goal(23_000, 10 * HOUR_S)  # 100 Ah
-    found.drew(30.0, 0.0)
-    found.drew(0.0, 2 * HOUR_S)
+    found.on_draw(30.0, 0.0)
+    found.on_draw(0.0, 2 * HOUR_S)
     assert found.need(230.0, 1, 2 * HOUR_S).needs_a == 5.0  # 40 Ah in 8 h
-    found.drew(0.0, 3 * HOUR_S)
-    found.drew(45.0, 3 * HOUR_S)
-    found.drew(45.0, 4 * HOUR_S)
+    found.on_draw(0.0, 3 * HOUR_S)
+    found.on_draw(45.0, 3 * HOUR_S)
+    found.on_draw(45.0, 4 * HOUR_S)
     assert found.need(230.0, 1, 4 * HOUR_S) == NO_NEED
 
 
 def test_what_was_drawn_before_the_goal_does_not_count() -> None:
     found = DepartureGoal()
-    found.drew(30.0, 0.0)
-    found.set(NeedsSeen(1, 2300.0, 2 * HOUR_S), HOUR_S)
+    found.on_draw(30.0, 0.0)
+    found.set_needs(NeedsSeen(1, 2300.0, 2 * HOUR_S), HOUR_S)
     assert found.need(230.0, 1, HOUR_S).needs_a == 5.0
-    found.drew(0.0, HOUR_S + 600)  # 5 Ah of its 10 Ah
+    found.on_draw(0.0, HOUR_S + 600)  # 5 Ah of its 10 Ah
     assert found.need(230.0, 1, 2 * HOUR_S).needs_a == 5.0
 
 
@@ -66,7 +66,7 @@ def test_a_need_that_wavers_around_a_whole_ampere_rises_once_and_stays() -> None
     found = goal(230.0 * 10 * 10, 10 * HOUR_S)
     told = []
     for minute in range(60):
-        found.drew(10.2 if minute % 2 else 9.8, 60.0 * minute)
+        found.on_draw(10.2 if minute % 2 else 9.8, 60.0 * minute)
         told.append(found.need(230.0, 1, 60.0 * minute).needs_a)
     assert told == [10.0] + 59 * [11.0]
 

@@ -19,11 +19,11 @@ SITE = SiteTree(circuits=(CircuitNode(id="grid", parent=None, limit_a=(63.0,) * 
 def at(limit_a: float) -> EvseController:
     """An EVSE with a car that confirmed this lease at the time 0."""
     outlet = EvseController(EVSE, 120.0, itertools.count(1), 0.0)
-    outlet.delivery.up(0.0)
+    outlet.delivery.on_connected(0.0)
     outlet.model.on_observation(StateSeen(1, EvseState.PREPARING), 0.0, 0.0)
     outlet.model.on_observation(TransactionSeen(1, True), 0.0, 0.0)
     for command in outlet.delivery.commands(limit_a, limit_a, 0.0):
-        outlet.delivery.answered(command.token, True, "", 0.0)
+        outlet.delivery.on_answer(command.token, True, "", 0.0)
     return outlet
 
 

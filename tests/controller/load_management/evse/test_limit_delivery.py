@@ -34,7 +34,7 @@ def fresh() -> LimitDelivery:
 def confirmed(limit_a: float) -> LimitDelivery:
     """A station that took its floor and a lease at the time 0."""
     delivery = fresh()
-    delivery.up(0)
+    delivery.on_connected(0)
     answer(delivery, send(delivery, limit_a, 0), 0)
     return delivery
 
@@ -45,13 +45,13 @@ def send(delivery: LimitDelivery, target_a: float, now: float, ceiling_a: float 
 
 def answer(delivery: LimitDelivery, commands: list[SetLimit], now: float, *, accepted: bool = True) -> None:
     for command in commands:
-        assert delivery.answered(command.token, accepted, "Rejected", now)
+        assert delivery.on_answer(command.token, accepted, "Rejected", now)
 
 
 def test_a_station_that_comes_gets_its_floor_and_then_its_lease() -> None:
     delivery = fresh()
     assert send(delivery, 16, 0) == []
-    delivery.up(0)
+    delivery.on_connected(0)
     floor, lease = send(delivery, 16, 0)
     assert (floor.kind, floor.limit_a, floor.duration_s) == (LimitKind.FALLBACK, 6, None)
     assert (lease.kind, lease.limit_a, lease.duration_s) == (LimitKind.LEASE, 16, LEASE_S)
@@ -60,17 +60,17 @@ def test_a_station_that_comes_gets_its_floor_and_then_its_lease() -> None:
 
 def test_what_is_remembered_for_the_next_of_us_is_how_long_a_lease_may_last() -> None:
     delivery = confirmed(16)
-    memory = delivery.memory(50)
+    memory = delivery.record(50)
     assert (memory.floor, memory.held_a, memory.until) == (True, 16, 50 + LEASE_S + CLOCK_SLACK_S)
     successor = fresh()
-    successor.recall(memory)
+    successor.restore(memory)
     assert successor.held_a(memory.until - 1) == 16
     assert successor.held_a(memory.until) == 6
 
 
 def test_until_both_are_answered_it_is_booked_at_its_maximum() -> None:
     delivery = fresh()
-    delivery.up(0)
+    delivery.on_connected(0)
     floor, lease = send(delivery, 16, 0)
     assert delivery.held_a(0) == 32
     answer(delivery, [lease], 1)
@@ -169,7 +169,7 @@ def test_without_a_car_a_lease_is_not_renewed() -> None:
 
 def test_offline_it_holds_its_lease_to_the_end_and_then_its_floor() -> None:
     delivery = confirmed(16)
-    delivery.down(10)
+    delivery.on_disconnected(10)
     assert delivery.problem(10) == "offline"
     assert delivery.held_a(LEASE_S - 1) == 16
     assert delivery.held_a(LEASE_S + 1) == 16  # its clock may be slow
@@ -180,13 +180,13 @@ def test_offline_it_holds_its_lease_to_the_end_and_then_its_floor() -> None:
 def test_offline_a_call_that_was_under_way_may_have_arrived() -> None:
     delivery = confirmed(10)
     send(delivery, 20, 20)
-    delivery.down(21)
+    delivery.on_disconnected(21)
     assert delivery.held_a(22) == 20
 
 
 def test_a_lease_below_the_floor_ends_in_the_floor() -> None:
     delivery = confirmed(0)
-    delivery.down(10)
+    delivery.on_disconnected(10)
     assert delivery.held_a(LOW_LEASE_S - 1) == 0
     assert delivery.held_a(LOW_LEASE_S + 1) == 6
 
@@ -198,7 +198,7 @@ def test_never_seen_it_may_take_its_maximum() -> None:
 
 def test_a_refusal_is_kept_for_a_while_and_then_asked_again() -> None:
     delivery = fresh()
-    delivery.up(0)
+    delivery.on_connected(0)
     answer(delivery, send(delivery, 16, 0), 1, accepted=False)
     assert delivery.problem(2) == "refuses limits (Rejected)"
     assert delivery.held_a(2 + LEASE_S) == 32
@@ -219,7 +219,7 @@ def test_a_refused_cut_leaves_the_old_lease_in_force() -> None:
 
 def test_after_a_foreign_command_both_are_sent_again_and_a_fresh_doubt_books_what_was_held() -> None:
     delivery = confirmed(10)
-    delivery.touched(20)
+    delivery.on_profiles_touched(20)
     assert delivery.held_a(20) == 32
     assert delivery.booked_a(20) == 10
     assert delivery.booked_a(20 + DOUBT_S) == 32
@@ -229,7 +229,7 @@ def test_after_a_foreign_command_both_are_sent_again_and_a_fresh_doubt_books_wha
 def test_repeated_doubts_do_not_put_the_worst_case_off() -> None:
     delivery = confirmed(10)
     for now in range(20, 30):
-        delivery.touched(now)
+        delivery.on_profiles_touched(now)
     assert delivery.booked_a(29) == 32
 
 
@@ -246,4 +246,4 @@ def test_an_overtaken_lease_that_is_taken_last_is_corrected() -> None:
 
 
 def test_an_unknown_token_is_nobodys_answer() -> None:
-    assert not confirmed(10).answered(999, True, "", 5)
+    assert not confirmed(10).on_answer(999, True, "", 5)

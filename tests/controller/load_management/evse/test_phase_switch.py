@@ -24,23 +24,23 @@ def switch() -> PhaseSwitch:
 
 def wanted(found: PhaseSwitch, begin: float, end: float) -> None:
     for now in range(int(begin), int(end) + 1, 5):
-        found.want(True, now)
+        found.set_wanted(True, now)
 
 
 def test_a_change_is_decided_when_it_was_wanted_long_enough_and_made_when_nothing_flows() -> None:
     found = switch()
     wanted(found, 0, SETTLE_S - 5)
     assert not found.changing
-    found.want(True, SETTLE_S)
+    found.set_wanted(True, SETTLE_S)
     assert (found.changing, found.to_single, found.single) == (True, True, False)
-    found.made(70)
+    found.on_change_made(70)
     assert (found.changing, found.single) == (False, True)
 
 
 def test_a_wish_that_was_given_up_begins_anew() -> None:
     found = switch()
     wanted(found, 0, SETTLE_S - 5)
-    found.want(False, SETTLE_S)
+    found.set_wanted(False, SETTLE_S)
     wanted(found, SETTLE_S + 5, 2 * SETTLE_S)
     assert not found.changing
 
@@ -48,21 +48,21 @@ def test_a_wish_that_was_given_up_begins_anew() -> None:
 def test_no_change_comes_soon_after_another() -> None:
     found = switch()
     wanted(found, 0, SETTLE_S)
-    found.made(100)
+    found.on_change_made(100)
     wanted(found, 105, 100 + DWELL_S - 5)
     assert not found.changing
-    found.want(True, 100 + DWELL_S)
+    found.set_wanted(True, 100 + DWELL_S)
     assert (found.changing, found.to_single) == (True, False)
 
 
 def test_who_cannot_do_it_is_not_asked_again_until_his_link_is_gone() -> None:
     found = switch()
     wanted(found, 0, SETTLE_S)
-    found.made(70)
-    found.fail()
+    found.on_change_made(70)
+    found.on_failure()
     assert not found.single
     assert not found.may_change(10_000)
-    found.forgive()
+    found.on_link_lost()
     assert found.may_change(10_000)
 
 
