@@ -555,7 +555,12 @@ class SiteControl:
         """Return the allocator's answer for all EVSEs with a car that can be commanded and do not rest."""
         rotation = self._rotation
         wanting = [each for each in part.controllers if each.model.wants(now)]
-        rotation.set_wanting({each.evse.ref for each in wanting}, {evse.ref for evse in part.site.evses}, now)
+        rotation.set_wanting(
+            {each.evse.ref for each in wanting},
+            {evse.ref for evse in part.site.evses},
+            now,
+            {each.evse.ref for each in wanting if each.model.may_be_charging},
+        )
         ranks = rotation.ranks(
             [each.evse.ref for each in wanting], now, {each.evse.ref for each in wanting if each.cannot_wait}
         )

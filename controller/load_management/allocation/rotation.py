@@ -28,9 +28,9 @@ class _Turn:
 
     __slots__ = ("came_at", "resting_until", "served", "since")
 
-    def __init__(self, now: float) -> None:
+    def __init__(self, now: float, *, is_served: bool) -> None:
         self.came_at = now
-        self.served = False
+        self.served = is_served
         self.since = now
         self.resting_until = now
 
@@ -42,14 +42,23 @@ class Rotation:
         self._rotation_s = rotation_s
         self._turns: dict[EvseRef, _Turn] = {}
 
-    def set_wanting(self, refs: Collection[EvseRef], among: Collection[EvseRef], now: float) -> None:
-        """Take these EVSEs, and no others of those `among` them, to have cars that want current now."""
+    def set_wanting(
+        self,
+        refs: Collection[EvseRef],
+        among: Collection[EvseRef],
+        now: float,
+        charging: Collection[EvseRef] = (),
+    ) -> None:
+        """Take these EVSEs, and no others of those `among` them, to have cars that want current now.
+
+        A car that was not known and is `charging` already has its turn: we have just started.
+        """
         for ref in among:
             if ref not in refs:
                 self._turns.pop(ref, None)
         for ref in refs:
             if ref not in self._turns:
-                self._turns[ref] = _Turn(now)
+                self._turns[ref] = _Turn(now, is_served=ref in charging)
 
     def resting_s(self, ref: EvseRef, now: float) -> float:
         """Return how long the EVSE still stays stopped (s); 0 if it may be served."""

@@ -64,6 +64,11 @@ class EvseModel:
         return self.draw.most_loaded_a > DRAWING_A
 
     @property
+    def may_be_charging(self) -> bool:
+        """Return True if current may flow by the state, which is unknown after a restart."""
+        return self.state in GIVING
+
+    @property
     def unauthorized(self) -> bool:
         """Return True if a cable is plugged in and no transaction is running."""
         return self.state is EvseState.PREPARING and not self.running and not self._is_drawing

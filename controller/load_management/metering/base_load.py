@@ -9,7 +9,7 @@ the plan, the sample is the upper end.
 Four estimates are made of the samples, each for its own question:
 
     believed   how far may those rise who charge?    the highest sample of the last `HOLD_S`
-    to_keep    must a car that charges be stopped?   the lowest sample of the last `WAIT_S`
+    to_keep    must a car that charges be stopped?   the lowest sure value of the last `WAIT_S`
     to_start   may another car start?                the highest sure value of the last `START_S`
     worst      what if nobody measures it now?       the highest lasting sample of the last `MEMORY_S`
 """
@@ -108,7 +108,7 @@ class _PhaseLoad:
         self._start.add(min(least, sample), now)
         if stop:
             self._keep.clear()
-        self._keep.add(-sample, now)
+        self._keep.add(-sample if stop else -min(least, sample), now)
         self._lowest.add(-sample, now)
         self._short.add(-sample, now)
         if now >= self._first_at + STEADY_S:
