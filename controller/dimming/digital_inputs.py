@@ -1,4 +1,4 @@
-"""A source of kind "contact": one to four inputs that a control box or ripple-control receiver is wired to.
+"""Source of kind "contact": one to four inputs of a control box or ripple-control receiver.
 
 Two patterns are in the field. *each*: every contact has its own limit, and the lowest of those that dim
 holds. *one-of*: exactly one contact is on, and says which stage holds (say 100, 60, 30 and 0 %); none on,
@@ -28,23 +28,23 @@ CHATTER_S = 60.0
 CHATTER_CHANGES = 6
 
 Level = bool | None
-"""Of an input: closed, open, or nobody knows (None)."""
+"""Level of an input: closed (True), open (False), or unknown (None)."""
 
 
 class DigitalInput(msgspec.Struct, frozen=True, kw_only=True):
-    """One input: what it limits the steerable devices to (W; None: to nothing), and when it is on."""
+    """One input, the limit that it sets (W; None: no limit), and the level at which it is on."""
 
     name: str
     watts: float | None
     on_when: Literal["open", "closed"] = "open"
 
     def is_on(self, level: Level) -> bool:
-        """Whether it is on at a level; one that nobody knows is."""
+        """Return True if it is on at a level; at an unknown level it is."""
         return level is None or level is (self.on_when == "closed")
 
 
 class DigitalInputsSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """The inputs of one source. Times in s."""
+    """Settings of the inputs of one source. Times in s."""
 
     contacts: tuple[DigitalInput, ...]
     pattern: Literal["each", "one-of"] = "each"
@@ -75,7 +75,7 @@ class _Position(msgspec.Struct):
 
 
 class DigitalInputs:
-    """The inputs of one source, of which nothing is known at first. Times are s, monotonic."""
+    """State of the inputs of one source, unknown at first. Times are s, monotonic."""
 
     def __init__(self, source: str, settings: DigitalInputsSettings) -> None:
         self.source = source
@@ -85,7 +85,7 @@ class DigitalInputs:
         self._reports: list[ChatterReport] = []
 
     def read(self, levels: Sequence[Level], now: float) -> None:
-        """The inputs were read, all of them at once."""
+        """Take a reading of all inputs."""
         if len(levels) != len(self._settings.contacts):
             raise ValueError(f"{self.source} has {len(self._settings.contacts)} contacts, not {len(levels)}")
         lost = self._lost(now)
@@ -98,14 +98,14 @@ class DigitalInputs:
             self._move(contact, position, level, now)
 
     def limits(self, now: float) -> tuple[SourceLimit, ...]:
-        """What holds now."""
+        """Return the limits that apply now."""
         watts, why = self._holds(now)
         if watts is None:
             return ()
         return (SourceLimit(source=self.source, watts=watts, begins=now, proof=why),)
 
     def deadline(self, now: float) -> float | None:
-        """When the readings are too old, if none comes."""
+        """Return when the last reading becomes too old."""
         if self._read_at is None or self._lost(now):
             return None
         return self._read_at + self._settings.lost_after_s
@@ -146,7 +146,7 @@ class DigitalInputs:
         return self._read_at is None or now - self._read_at >= self._settings.lost_after_s
 
     def _holds(self, now: float) -> tuple[float | None, str]:
-        """The limit (W) and why it holds."""
+        """Return the limit (W) and its reason."""
         contacts = self._settings.contacts
         everything = lowest(*(contact.watts for contact in contacts))
         if self._positions is None:

@@ -1,4 +1,4 @@
-"""From the configuration to the desk's settings: the only place here that knows how a configuration looks."""
+"""Builder of the settings of dimming from a checked configuration."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from drivers.settings import InputModuleSettings
 _DEFAULT_LOST_S = DigitalInputsSettings(contacts=()).lost_after_s
 
 
-def desk_settings(config: Config, dimming: DimmingConfig) -> DimmingSettings:
-    """The settings of a checked configuration."""
+def make_dimming_settings(config: Config, dimming: DimmingConfig) -> DimmingSettings:
+    """Return the settings of a checked configuration."""
     return DimmingSettings(
         connection_point=dimming.connection_point or config.site.id,
         sources=tuple(_source(config, dimming, source) for source in dimming.source),
@@ -30,7 +30,7 @@ def desk_settings(config: Config, dimming: DimmingConfig) -> DimmingSettings:
 
 
 def module_settings(dimming: DimmingConfig) -> dict[str, InputModuleSettings]:
-    """What the drivers poll for each source of kind "contact", by the source's id."""
+    """Return the input modules of the sources of kind "contact", by the source's id."""
     modules = {module.id: module for module in dimming.module}
     return {
         source.id: _module(modules[source.module], source.id, _inputs(dimming, source.id))
@@ -72,7 +72,7 @@ def _inputs(dimming: DimmingConfig, source: str) -> tuple[int, ...]:
 
 
 def _module(module: DimmingModuleConfig, source: str, inputs: tuple[int, ...]) -> InputModuleSettings:
-    """Named by its source, to which what is read belongs."""
+    """Return the settings of a module, with the id of its source."""
     return InputModuleSettings(
         id=source,
         transport=module.transport,

@@ -1,4 +1,4 @@
-"""The signed command with which somebody limits the steerable devices of the site, or lifts his limit again.
+"""Signed command that limits the controllable EVSEs of the site, or lifts a limit.
 
 A JSON object. Its author signs it as WWCP OCPP signs any payload (member `signatures`); everything that it
 says is therefore inside the signed text, and a member that is not known here is refused, not ignored:
@@ -14,7 +14,7 @@ nobody can tell what it would have meant.
      "reason": "overload of feeder 7", "signatures": [...]}
 
 `scope.evses` decides between the two kinds of control that BNetzA BK6-22-300 knows. Without it, `limitW` is
-one value for all steerable devices together (through an energy management system); with it, the value of
+one value for all controllable EVSEs together (through an energy management system); with it, the value of
 each EVSE that it names (direct control). `limitW` null lifts what the same issuer has set for that scope.
 """
 
@@ -30,10 +30,10 @@ from msgspec import Meta
 from controller.model.observations import EvseRef
 
 CONTEXT = "urn:local-controller:dim:command:1"
-"""What the signature says that it is made for: no other payload can be passed off as a command."""
+"""Context that is signed with a command: a signature of another payload is not valid for it."""
 
 MOST_BYTES = 65_536
-"""A longer one is not read: it goes on record as received."""
+"""Longest command (bytes); a longer one is rejected, and recorded as received."""
 
 Watts = Annotated[float, Meta(ge=0, le=1e9)]
 Text = Annotated[str, Meta(min_length=1, max_length=128)]
@@ -41,7 +41,7 @@ Moment = Annotated[datetime, Meta(tz=True)]
 
 
 class CommandMalformedError(Exception):
-    """The bytes are no command; the text says where and why."""
+    """The bytes are not a command; the text says where and why."""
 
 
 class _Part(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
@@ -49,28 +49,28 @@ class _Part(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_un
 
 
 class CommandIssuer(_Part, frozen=True, kw_only=True):
-    """On whose behalf the author acts; his key must bear the role."""
+    """Role of the author, which his key must have."""
 
     role: Text
     key_group: Text | None = None
 
 
 class CommandScope(_Part, frozen=True, kw_only=True):
-    """What the command is for. `evses`: "STATION/NUMBER" each; None: all steerable devices together."""
+    """Scope of the command. `evses`: "STATION/NUMBER" each; None: all controllable EVSEs together."""
 
     connection_point: Text
     evses: Annotated[tuple[Text, ...], Meta(min_length=1, max_length=10_000)] | None = None
 
 
 class CommandFailsafe(_Part, frozen=True, kw_only=True):
-    """What holds, and for how long (s), where the way to the issuer is lost."""
+    """Limit that applies, and for how long (s), while the link to the issuer is lost."""
 
     limit_w: Watts = msgspec.field(name="limitW")
     duration_s: Annotated[float, Meta(gt=0, le=86_400)] = msgspec.field(name="durationS")
 
 
 class DimmingCommand(_Part, frozen=True, kw_only=True):
-    """What is asked for. `not_before` and `not_after` are when the limit begins and ends by itself.
+    """Content of a command. The limit begins at `not_before` and ends at `not_after`.
 
     `sequence` grows with each command of an issuer.
     """
@@ -93,17 +93,17 @@ class DimmingCommand(_Part, frozen=True, kw_only=True):
 
     @property
     def begins(self) -> float:
-        """When the limit begins (POSIX s)."""
+        """Begin of the limit (POSIX s)."""
         return self.not_before.timestamp()
 
     @property
     def ends(self) -> float:
-        """When it ends by itself (POSIX s)."""
+        """End of the limit (POSIX s)."""
         return self.not_after.timestamp()
 
     @property
     def evses(self) -> frozenset[EvseRef]:
-        """Those that it names; empty: all steerable devices together."""
+        """EVSEs of its scope; empty: all controllable EVSEs together."""
         return frozenset(map(evse_ref, self.scope.evses or ()))
 
 
@@ -111,7 +111,7 @@ _decoder = msgspec.json.Decoder(DimmingCommand)
 
 
 def read_command(received: bytes) -> DimmingCommand:
-    """The command in the bytes as they were received. Raises Malformed."""
+    """Read a command from the bytes as received. Raises CommandMalformedError."""
     if len(received) > MOST_BYTES:
         raise CommandMalformedError(f"{len(received)} bytes, {MOST_BYTES} at most")
     try:
@@ -123,7 +123,7 @@ def read_command(received: bytes) -> DimmingCommand:
 
 
 def _check(command: DimmingCommand) -> None:
-    """Raise Malformed for what its types do not tell."""
+    """Raise CommandMalformedError for contradictions between members."""
     if command.context != CONTEXT:
         raise CommandMalformedError(
             f"@context is {command.context!r}, not {CONTEXT!r}: it was signed for something else"
@@ -140,7 +140,7 @@ def _check(command: DimmingCommand) -> None:
 
 
 def evse_ref(text: str) -> EvseRef:
-    """The EVSE that a text like "CS01/1" names. Raises Malformed."""
+    """Parse an EVSE like "CS01/1". Raises CommandMalformedError."""
     station, slash, number = text.rpartition("/")
     if not (slash and station and number.isascii() and number.isdecimal() and len(number) <= 3):
         raise CommandMalformedError(f'{text!r} names no EVSE: write it like "CS01/1"')
@@ -148,6 +148,6 @@ def evse_ref(text: str) -> EvseRef:
 
 
 def lowest(*watts: float | None) -> float | None:
-    """The lowest of limits (W), None being none."""
+    """Return the lowest of some limits (W), where None is no limit."""
     least = min((each for each in watts if each is not None), default=math.inf)
     return None if math.isinf(least) else least

@@ -1,11 +1,10 @@
-"""The dimming desk: commands, sources and measurements come in, one effective limit and its proof come out.
+"""Dimming controller: from commands, sources and measurements to one effective limit and its evidence.
 
-Pure: whoever runs it hands in events with the time, and does the actions in their order. The desk composes
-small machines: *verification* judges commands, each source keeps its own words, *limit* makes one of all,
-*effect* watches what comes of it.
+Pure: a service passes events with the time, and carries out the actions in their order. It is composed of
+small machines: verification of commands, limit sources, the effective limit, and its measured outcome.
 
-What a refused command costs is rationed: anybody on a link can send what is refused, and each record is a
-write that is waited for. Beyond the ration, refusals are answered and counted, and the count goes on record.
+Refused commands are rate limited, for anybody on a link can send them and each record is a durable write:
+beyond the rate they are answered and counted, and the count is recorded.
 """
 
 from __future__ import annotations
@@ -55,30 +54,30 @@ from controller.model.rate_limits import TokenBucket
 from drivers.eebus import lpc
 
 REFUSALS_A_MINUTE = 60
-"""So many go on record."""
+"""Refused commands that are recorded."""
 LOGGED_A_MINUTE = 6
 """Refusals that are logged."""
 MOST_OPEN = 16
-"""Commands whose effect is told; of more, the newest."""
+"""Commands whose effect is reported; of more, the newest."""
 DECISIONS_APART_S = 60.0
-"""How often decisions that change go on record while a limit holds."""
+"""Shortest time between two records of decisions under one limit."""
 
 _OUTCOMES = {"failed": EvidenceKind.FAILURE, "exceeded": EvidenceKind.FAILURE}
 
 
 class DimmingController:
-    """The desk of one grid connection, from `now` on (s, monotonic). Ids of sources are its own settings'."""
+    """The dimming of one grid connection, from `now` on (s, monotonic)."""
 
     def __init__(self, settings: DimmingSettings, signatures: ProofVerifier, now: float) -> None:
         self._settings = settings
         self._signatures = signatures
-        self._words = {
+        self._limit_sources = {
             each.id: LimitSource(each.id, settings.failsafe, each.lost_after_s, now)
             for each in settings.sources
             if each.kind in ("signed", "ocpp")
         }
-        self._guards = _guards(settings, {}, now)
-        self._contacts = {
+        self._eebus_sources = _eebus_sources(settings, {}, now)
+        self._inputs = {
             each.id: DigitalInputs(each.id, each.contacts)
             for each in settings.sources
             if each.contacts is not None
@@ -86,8 +85,8 @@ class DimmingController:
         self._verification = _verification(settings, signatures)
         self._clock_trusted = False
         self._memory_durable = True
-        self._recalled: DimmingMemory | None = None
-        """Taken over while the time was not known: once it is, it is looked at again."""
+        self._to_restore: DimmingMemory | None = None
+        """Stored state, to be restored again once the time is known."""
         self._effective = EffectiveLimit()
         self._dimmed_since = now
         self._watch: EffectWatch | None = None
@@ -100,28 +99,28 @@ class DimmingController:
 
     @property
     def effective(self) -> EffectiveLimit:
-        """What holds."""
+        """The limit that applies."""
         return self._effective
 
     def deadline(self, now: float) -> float | None:
-        """When a Tick is wanted; None: not before something happens."""
+        """Return when the next DimmingTick is due; None: after the next event."""
         moments = [each.deadline(now) for each in self._sources]
         moments.append(None if self._watch is None else self._watch.deadline)
         return min((at for at in moments if at is not None), default=None)
 
-    def recall(self, memory: DimmingMemory, now: float, utc: float, *, clock_trusted: bool) -> None:
-        """Take over what was saved before a restart; to be told before anything else, and followed by a Tick.
+    def restore(self, memory: DimmingMemory, now: float, utc: float, *, clock_trusted: bool) -> None:
+        """Restore the state of before a restart, before any other event; a DimmingTick follows.
 
         Without a clock nobody knows how long it took: then everything still holds as long as when saved.
         """
         self._clock_trusted = clock_trusted
-        self._recalled = None if clock_trusted else memory
-        self._verification.recall(memory.said)
-        self._guards = _guards(self._settings, memory.failsafes, now)
-        self._recall_words(memory, now, utc if clock_trusted else memory.saved)
+        self._to_restore = None if clock_trusted else memory
+        self._verification.restore(memory.said)
+        self._eebus_sources = _eebus_sources(self._settings, memory.failsafes, now)
+        self._restore_limits(memory, now, utc if clock_trusted else memory.saved)
 
     def handle(self, event: DimmingEvent, now: float, utc: float) -> list[DimmingAction]:
-        """Take in one event; what is to be done because of it, in this order. `utc` is POSIX s.
+        """Handle one event and return the actions in order. `utc` is POSIX s.
 
         Records say so where nobody knows whether their time is right.
         """
@@ -140,36 +139,36 @@ class DimmingController:
         actions: list[DimmingAction] = []
         match event:
             case CommandReceived():
-                return self._command(event, at)
+                return self._on_command(event, at)
             case SourceLimited():
-                actions += self._said(event, at)
+                actions += self._set_limit(event, at)
             case SourceReached(source=source, there=there):
-                self._words[source].reach(there, now)
-                actions += [self._save(at)] if self._settings.can_be_lost(source) else []
+                self._limit_sources[source].set_reached(there, now)
+                actions += [self._persist(at)] if self._settings.can_be_lost(source) else []
             case EebusReported():
                 actions += self._on_eebus(event, at)
             case InputsRead(source=source, levels=levels):
-                self._contacts[source].read(levels, now)
-                actions += [_chatter_entry(source, each) for each in self._contacts[source].take_reports()]
+                self._inputs[source].read(levels, now)
+                actions += [_chatter_entry(source, each) for each in self._inputs[source].take_reports()]
             case Measured(devices_w=devices_w, grid_w=grid_w):
-                actions += self._measured(_measurement(now, devices_w, grid_w), at)
+                actions += self._on_measurement(_measurement(now, devices_w, grid_w), at)
             case Decided(decisions=decisions):
                 self._decisions = decisions
             case ClockTrusted(trusted=trusted):
-                self._trust(trusted, at)
+                self._set_clock_trusted(trusted, at)
             case MemoryChecked(durable=durable):
                 self._memory_durable = durable
             case DimmingTick():
-                for source in self._guards:
+                for source in self._eebus_sources:
                     actions += self._on_eebus(EebusReported(source, lpc.Tick()), at)
-        return actions + self._settle(at) + self._decided(at)
+        return actions + self._update_effective(at) + self._record_decisions(at)
 
     # -- what comes in --------------------------------------------------------------------------------
 
-    def _command(self, event: CommandReceived, at: CommandMoments) -> list[DimmingAction]:
+    def _on_command(self, event: CommandReceived, at: CommandMoments) -> list[DimmingAction]:
         before = self._measurement
         holding = {*self._effective.sources} | {
-            name for name, words in self._words.items() if words.stands(at.now)
+            name for name, each in self._limit_sources.items() if each.has_limit(at.now)
         }
         situation = Situation(
             utc=at.utc,
@@ -177,7 +176,7 @@ class DimmingController:
             memory_durable=self._memory_durable,
             holding=holding,
         )
-        verdict = self._verification.judge(event.received, situation)
+        verdict = self._verification.verify_command(event.received, situation)
         done: list[DimmingAction] = []
         standing: CommandStanding | None = None
         if verdict.reason is None and verdict.command is not None and verdict.source is not None:
@@ -191,7 +190,7 @@ class DimmingController:
                 )
             )
             del self._open[:-MOST_OPEN]
-            done = [self._save(at), *self._settle(at)]
+            done = [self._persist(at), *self._update_effective(at)]
             standing = dimming_records.standing(
                 self._settings, self._effective, limit, verdict.command, at.now
             )
@@ -203,7 +202,7 @@ class DimmingController:
         )
         accepted = standing is not None
         return [
-            *self._on_record(event, verdict, answer, at),
+            *self._record_command(event, verdict, answer, at),
             *done,
             CommandAnswer(event.token, answer, accepted, verdict.reason),
             *self._log_entry(event, verdict, at),
@@ -214,15 +213,15 @@ class DimmingController:
     ) -> list[DimmingAction]:
         """Return the line for the log; of refusals, not more than `LOGGED_A_MINUTE`."""
         if verdict.reason is None:
-            return [DimmingLogEntry(logging.INFO, _told(event, verdict))]
+            return [DimmingLogEntry(logging.INFO, _log_text(event, verdict))]
         if not self._logged.try_take(at.now):
             return []
         unlogged = self._logged.pop_rejected()
         more = f" ({unlogged} more refusals were not logged)" if unlogged else ""
-        return [DimmingLogEntry(logging.WARNING, _told(event, verdict) + more)]
+        return [DimmingLogEntry(logging.WARNING, _log_text(event, verdict) + more)]
 
     def _obey(self, command: DimmingCommand, source: str, at: CommandMoments) -> SourceLimit:
-        """Take a command's word; what it asks for, on our clock."""
+        """Set the limit of a command; return it in monotonic time."""
         one, two, three = command.limit_phases_w or NO_PHASES
         limit = SourceLimit(
             source=source,
@@ -232,13 +231,14 @@ class DimmingController:
             phases_w=(one, two, three),
             proof=f"command {command.command_id}",
         )
-        words = self._words[source]
-        words.say(limit, command.evses, at.now)
+        limit_source = self._limit_sources[source]
+        limit_source.set_limit(limit, command.evses, at.now)
         if command.failsafe is not None:
-            words.set_failsafe(SourceFailsafe(command.failsafe.limit_w, command.failsafe.duration_s))
+            failsafe = SourceFailsafe(command.failsafe.limit_w, command.failsafe.duration_s)
+            limit_source.set_failsafe(failsafe)
         return limit
 
-    def _on_record(
+    def _record_command(
         self, event: CommandReceived, verdict: CommandVerdict, answer: bytes, at: CommandMoments
     ) -> list[DimmingAction]:
         if verdict.reason is not None and not self._refusals.try_take(at.now):
@@ -246,10 +246,12 @@ class DimmingController:
         left_out = self._refusals.pop_rejected()
         return [
             RecordEvidence(EvidenceKind.COMMAND, dimming_records.received(event)),
-            RecordEvidence(EvidenceKind.VERDICT, dimming_records.judged(event, verdict, answer, left_out)),
+            RecordEvidence(
+                EvidenceKind.VERDICT, dimming_records.verdict_body(event, verdict, answer, left_out)
+            ),
         ]
 
-    def _said(self, event: SourceLimited, at: CommandMoments) -> list[DimmingAction]:
+    def _set_limit(self, event: SourceLimited, at: CommandMoments) -> list[DimmingAction]:
         limit = SourceLimit(
             source=event.source,
             watts=event.watts,
@@ -257,13 +259,13 @@ class DimmingController:
             until=event.until,
             proof=event.proof,
         )
-        self._words[event.source].say(limit, (), at.now)
+        self._limit_sources[event.source].set_limit(limit, (), at.now)
         body = {"source": event.source, "watts": event.watts, "proof": event.proof}
         return [RecordEvidence(EvidenceKind.COMMAND, body | {"until": at.text(event.until)})]
 
     def eebus_view(self, source: str) -> lpc.LpcView:
         """Return the state of the LPC machine of a source of kind "eebus"."""
-        return self._guards[source].view
+        return self._eebus_sources[source].view
 
     def _on_eebus(self, report: EebusReported, at: CommandMoments) -> list[DimmingAction]:
         source, event = report.source, report.event
@@ -274,10 +276,10 @@ class DimmingController:
             obeyed = f"refused reason={event.obstacle}" if event.obstacle else "obeyed"
             severity = logging.WARNING if event.obstacle else logging.INFO
             actions.append(DimmingLogEntry(severity, f"active limits {obeyed} source={source}"))
-        for action in self._guards[source].handle(event, at.now):
+        for action in self._eebus_sources[source].handle(event, at.now):
             match action:
                 case lpc.SaveFailsafe():
-                    actions.append(self._save(at))
+                    actions.append(self._persist(at))
                 case lpc.Moved(number=number, origin=origin, state=state):
                     level = logging.WARNING if state is lpc.State.FAILSAFE else logging.INFO
                     remedy = "; check the control box and its connection" if level > logging.INFO else ""
@@ -293,7 +295,7 @@ class DimmingController:
         return actions
 
     def _raised_answer(self, source: str, event: lpc.Event, answered: lpc.Answered) -> lpc.Answered:
-        """Say in the answer that an accepted limit is raised to what the law leaves the devices."""
+        """Return the answer with a note if an accepted limit is raised to the legal minimum."""
         if not answered.accepted or not isinstance(event, lpc.LimitWritten) or not event.active:
             return answered
         written = SourceLimit(source=source, watts=event.watts, begins=0.0)
@@ -305,7 +307,7 @@ class DimmingController:
     def _eebus_records(
         self, report: EebusReported, answered: lpc.Answered, at: CommandMoments
     ) -> list[DimmingAction]:
-        """Evidence of a write and its answer; of refused ones, not more than anybody can cause at will."""
+        """Return the evidence of a write and its answer; of refused ones, at a limited rate."""
         event = report.event
         if not isinstance(event, lpc.LimitWritten | lpc.FailsafeWritten):
             return []
@@ -315,29 +317,29 @@ class DimmingController:
             "source": report.source,
             "accepted": answered.accepted,
             "reason": answered.reason,
-            "state": self._guards[report.source].view.state.value,
+            "state": self._eebus_sources[report.source].view.state.value,
         }
         return [
             RecordEvidence(EvidenceKind.COMMAND, dimming_records.written(report, event)),
             RecordEvidence(EvidenceKind.VERDICT, verdict),
         ]
 
-    def _trust(self, trusted: bool, at: CommandMoments) -> None:
+    def _set_clock_trusted(self, trusted: bool, at: CommandMoments) -> None:
         self._clock_trusted = trusted
-        if trusted and self._recalled is not None:
-            memory, self._recalled = self._recalled, None
-            self._recall_words(memory, at.now, at.utc)
+        if trusted and self._to_restore is not None:
+            memory, self._to_restore = self._to_restore, None
+            self._restore_limits(memory, at.now, at.utc)
 
     # -- what comes out -------------------------------------------------------------------------------
 
-    def _settle(self, at: CommandMoments) -> list[DimmingAction]:
-        """Bring out what holds now, and what came of it so far."""
+    def _update_effective(self, at: CommandMoments) -> list[DimmingAction]:
+        """Compute the effective limit and its outcome so far."""
         limits = [limit for source in self._sources for limit in source.limits(at.now)]
         now_holds = effective(map(self._settings.raised, limits), at.now)
         if now_holds == self._effective:
             return [] if self._watch is None else self._outcomes(self._watch.pass_time(at.now), at)
         was, self._effective = self._effective, now_holds
-        told: list[DimmingAction] = [
+        changed: list[DimmingAction] = [
             DimmingChanged(now_holds),
             DimmingLogEntry(
                 logging.WARNING if now_holds.dimmed else logging.INFO, dimming_records.in_words(now_holds)
@@ -350,7 +352,7 @@ class DimmingController:
             lasted = {"lastedS": round(at.now - self._dimmed_since, 3)}
             readings = dimming_records.readings("end", self._measurement, at)
             return [
-                *told,
+                *changed,
                 RecordEvidence(EvidenceKind.READINGS, readings),
                 RecordEvidence(EvidenceKind.RELEASE, lasted),
             ]
@@ -359,14 +361,14 @@ class DimmingController:
         self._watch = EffectWatch(now_holds, self._measurement, at.now)
         readings = dimming_records.readings("before", self._measurement, at)
         return [
-            *told,
+            *changed,
             RecordEvidence(EvidenceKind.LIMIT, dimming_records.limit(now_holds, at)),
             RecordEvidence(EvidenceKind.READINGS, readings),
         ]
 
-    def _measured(self, measurement: Measurement, at: CommandMoments) -> list[DimmingAction]:
+    def _on_measurement(self, measurement: Measurement, at: CommandMoments) -> list[DimmingAction]:
         self._measurement = measurement
-        return [] if self._watch is None else self._outcomes(self._watch.measured(measurement), at)
+        return [] if self._watch is None else self._outcomes(self._watch.on_measurement(measurement), at)
 
     def _outcomes(self, outcomes: list[LimitOutcome], at: CommandMoments) -> list[DimmingAction]:
         actions: list[DimmingAction] = []
@@ -374,11 +376,11 @@ class DimmingController:
             kind = _OUTCOMES.get(outcome.phase, EvidenceKind.READINGS)
             actions.append(RecordEvidence(kind, dimming_records.outcome(outcome, at)))
             if outcome.phase in ("reached", "failed"):
-                actions += self._tell(outcome, at)
+                actions += self._report_outcome(outcome, at)
         return actions
 
-    def _tell(self, outcome: LimitOutcome, at: CommandMoments) -> list[DimmingAction]:
-        """Report to those whose commands have begun; who was told that it is reached is done with."""
+    def _report_outcome(self, outcome: LimitOutcome, at: CommandMoments) -> list[DimmingAction]:
+        """Report the outcome of all commands that have begun; a reached one is reported once."""
         begun = [each for each in self._open if each.begins <= at.now]
         if outcome.phase == "reached":
             self._open = [each for each in self._open if each not in begun]
@@ -394,8 +396,8 @@ class DimmingController:
             for each in begun
         ]
 
-    def _decided(self, at: CommandMoments) -> list[DimmingAction]:
-        """Put on record what each device may take, once for each limit and then now and again."""
+    def _record_decisions(self, at: CommandMoments) -> list[DimmingAction]:
+        """Record the decision for each EVSE, once for each limit and then at intervals."""
         if not (self._effective.dimmed and self._decisions) or at.now - self._decided_at < DECISIONS_APART_S:
             return []
         self._decided_at = at.now
@@ -405,26 +407,26 @@ class DimmingController:
 
     # -- memory ---------------------------------------------------------------------------------------
 
-    def _save(self, at: CommandMoments) -> PersistDimming:
-        """A backend's own limits are kept with its profiles: they are said again after a restart."""
+    def _persist(self, at: CommandMoments) -> PersistDimming:
+        """Return the state to store; limits of kind "ocpp" are stored with their profiles."""
         signed = [each.id for each in self._settings.sources if each.kind == "signed"]
         return PersistDimming(
             DimmingMemory(
                 saved=at.utc,
-                words={name: self._words[name].memory(at.now, at.utc) for name in signed},
-                said=self._verification.said,
-                failsafes={name: guard.failsafe for name, guard in self._guards.items()},
+                words={name: self._limit_sources[name].memory(at.now, at.utc) for name in signed},
+                said=self._verification.obeyed,
+                failsafes={name: guard.failsafe for name, guard in self._eebus_sources.items()},
             )
         )
 
-    def _recall_words(self, memory: DimmingMemory, now: float, utc: float) -> None:
+    def _restore_limits(self, memory: DimmingMemory, now: float, utc: float) -> None:
         for source, saved in memory.words.items():
-            if source in self._words:
-                self._words[source].recall(saved, now, max(utc, memory.saved))
+            if source in self._limit_sources:
+                self._limit_sources[source].restore(saved, now, max(utc, memory.saved))
 
     @property
     def _sources(self) -> tuple[LimitSource | EebusSource | DigitalInputs, ...]:
-        return (*self._words.values(), *self._guards.values(), *self._contacts.values())
+        return (*self._limit_sources.values(), *self._eebus_sources.values(), *self._inputs.values())
 
 
 def _chatter_entry(source: str, report: ChatterReport) -> DimmingLogEntry:
@@ -435,10 +437,10 @@ def _chatter_entry(source: str, report: ChatterReport) -> DimmingLogEntry:
     return DimmingLogEntry(logging.WARNING, text)
 
 
-def _guards(
+def _eebus_sources(
     settings: DimmingSettings, failsafes: Mapping[str, lpc.Failsafe], now: float
 ) -> dict[str, EebusSource]:
-    """The Energy Guards: after a start nothing but their failsafe is known."""
+    """Return the EEBUS sources: after a start only their failsafe values are known."""
     duration_s = max(settings.failsafe.duration_s, lpc.FAILSAFE_SHORTEST_S)
     default = lpc.Failsafe(settings.failsafe.watts, duration_s)
     return {
@@ -464,7 +466,7 @@ def _verification(settings: DimmingSettings, signatures: ProofVerifier) -> Verif
 
 
 def _measurement(now: float, devices_w: Mapping[EvseRef, float | None], grid_w: float | None) -> Measurement:
-    """What was measured; a value that is no number is none."""
+    """Return a measurement without values that are not finite."""
     return Measurement(now, {ref: _finite(watts) for ref, watts in devices_w.items()}, _finite(grid_w))
 
 
@@ -472,8 +474,8 @@ def _finite(watts: float | None) -> float | None:
     return watts if watts is not None and math.isfinite(watts) else None
 
 
-def _told(event: CommandReceived, verdict: CommandVerdict) -> str:
-    """A command and its verdict, in a line for people."""
+def _log_text(event: CommandReceived, verdict: CommandVerdict) -> str:
+    """Return the line for the log about a command."""
     if verdict.reason is not None:
         return f"a dimming command by {event.via} is refused: {verdict.reason}: {verdict.detail}"
     name = "" if verdict.command is None else verdict.command.command_id

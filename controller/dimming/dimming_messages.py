@@ -29,11 +29,11 @@ EFFECT_CONTEXT = "urn:local-controller:dim:effect:1"
 
 
 class CommandStatus(enum.StrEnum):
-    """What becomes of a command."""
+    """Status of a command."""
 
     ACCEPTED = "accepted"
     PARTLY = "partly"
-    """It is taken, and something else than it asked for holds; `detail` says why."""
+    """Accepted, but another limit applies; `detail` says why."""
     REFUSED = "refused"
 
 
@@ -46,7 +46,7 @@ class _Told(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defa
 
 
 class Acknowledgement(_Told, frozen=True, kw_only=True):
-    """The answer. `limit_w` is what holds because of the command (W); `power_before_w` was measured."""
+    """Answer to a command. `limit_w`: the limit that applies (W); `power_before_w` was measured."""
 
     status: CommandStatus
     reason: str | None = None
@@ -58,9 +58,9 @@ class Acknowledgement(_Told, frozen=True, kw_only=True):
 
 
 class Effect(_Told, frozen=True, kw_only=True):
-    """What came of a command, measured. `reached`: the draw is under the limit, `time_to_effect_s` after it.
+    """Measured effect of a command. `reached`: the draw obeys the limit, after `time_to_effect_s`.
 
-    Powers (W) are the grid draw of the steerable devices; None where no meter and no station tells it.
+    Powers (W) are the grid draw of the controllable EVSEs; None where no meter and no station tells it.
     """
 
     reached: bool
@@ -71,12 +71,12 @@ class Effect(_Told, frozen=True, kw_only=True):
 
 
 def digest(received: bytes) -> str:
-    """How a command is named by its bytes."""
+    """Return the SHA-256 of a command, in hex."""
     return hashlib.sha256(received).hexdigest()
 
 
 def moment(utc: float) -> str:
-    """POSIX seconds as ISO 8601 in UTC, with ms."""
+    """Format POSIX seconds as ISO 8601 in UTC, with ms."""
     return datetime.fromtimestamp(utc, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
@@ -91,7 +91,7 @@ _string = msgspec.json.Decoder(str)
 
 
 def command_in(action: str, payload: bytes) -> bytes | None:
-    """The command's bytes in a CALL's payload, as its author signed them; None where it carries none."""
+    """Return the bytes of the command in a CALL as its author signed them; None if there is none."""
     if action != ACTION:
         return None
     try:
@@ -110,27 +110,27 @@ def command_in(action: str, payload: bytes) -> bytes | None:
 
 
 def command(version: Version, signed: bytes) -> bytes:
-    """The payload of the DataTransfer that brings a signed command."""
+    """Return the payload of the DataTransfer with a signed command."""
     return _payload({"vendorId": VENDOR, "messageId": COMMAND}, version, signed)
 
 
 def answer(version: Version, acknowledgement: bytes, *, accepted: bool) -> bytes:
-    """The DataTransfer's response that carries a signed acknowledgement."""
+    """Return the response to a DataTransfer, with a signed acknowledgement."""
     return _payload({"status": "Accepted" if accepted else "Rejected"}, version, acknowledgement)
 
 
 def effect(version: Version, report: bytes) -> bytes:
-    """The payload of our DataTransfer that carries a signed report of the effect."""
+    """Return the payload of our DataTransfer with a signed report of the effect."""
     return _payload({"vendorId": VENDOR, "messageId": EFFECT}, version, report)
 
 
 def checkpoint(version: Version, line: bytes) -> bytes:
-    """The payload of our DataTransfer that hands out a line of the evidence log, as it stands there."""
+    """Return the payload of our DataTransfer with a line of the evidence log, unchanged."""
     return _payload({"vendorId": VENDOR, "messageId": CHECKPOINT}, version, line.rstrip(b"\n"))
 
 
 def not_understood(payload: bytes) -> bytes:
-    """The answer to a DataTransfer that carries nothing of ours."""
+    """Return the response to a DataTransfer that is not a command."""
     try:
         ours = _decoder.decode(payload).vendor_id == VENDOR
     except (msgspec.DecodeError, UnicodeDecodeError):
@@ -139,6 +139,6 @@ def not_understood(payload: bytes) -> bytes:
 
 
 def _payload(members: dict[str, str], version: Version, data: bytes) -> bytes:
-    """The members and `data`, whose bytes are signed: they stay as they are."""
+    """Return members and `data`, whose signed bytes stay unchanged."""
     carried: object = data.decode() if version is Version.V16 else msgspec.Raw(data)
     return msgspec.json.encode({**members, "data": carried})

@@ -1,6 +1,6 @@
-"""What the desk writes: bodies of records, acknowledgements and reports, out of what it knows.
+"""Bodies of evidence records, acknowledgements and reports of effect.
 
-`CommandMoments` turns the desk's monotonic times into those on the wall that people read.
+`CommandMoments` converts monotonic times into wall clock times.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ from controller.dimming.verification import CommandVerdict
 from drivers.eebus.lpc import FailsafeWritten, LimitWritten
 
 LONGEST_DATAGRAM = 8192
-"""Bytes of a datagram that stand in its record; of longer ones, which no write needs, the digest."""
+"""Longest datagram (bytes) that is recorded in full; of a longer one, its digest."""
 
 
 class CommandMoments(msgspec.Struct, frozen=True):
-    """Now, on both clocks (s)."""
+    """The current time on both clocks (s)."""
 
     now: float
     utc: float
 
     def text(self, at: float | None) -> str | None:
-        """A moment of the monotonic clock, as people write it."""
+        """Format a moment of the monotonic clock."""
         return None if at is None else moment(self.utc + at - self.now)
 
 
 class OpenCommand(msgspec.Struct, frozen=True, kw_only=True):
-    """A command whose effect is to be told: its name, its bytes' digest, the link that it came by."""
+    """A command whose effect is to be reported: its id, its digest, and its link."""
 
     command_id: str
     digest: str
@@ -52,7 +52,7 @@ class OpenCommand(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CommandStanding(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of a command: it is taken, wholly or partly, and this holds because of it."""
+    """State of a command that was accepted, wholly or partly, with the limit that applies."""
 
     status: CommandStatus
     detail: str
@@ -68,7 +68,7 @@ def standing(
     command: DimmingCommand,
     now: float,
 ) -> CommandStanding:
-    """What holds because of a command that was taken, and whether that is what it asked for."""
+    """Return the limit that applies after an accepted command, and if it is the requested one."""
     some = next(iter(command.evses), None)
     obeyed = settings.raised(msgspec.structs.replace(limit, evse=some)).watts
     bound = effective.total if some is None else effective.evses.get(some)
@@ -101,8 +101,8 @@ def acknowledgement(
     before: Measurement | None,
     at: CommandMoments,
 ) -> bytes:
-    """The answer to a command, without its signature. `standing` None: it is refused."""
-    told = Acknowledgement(
+    """Return the unsigned acknowledgement of a command. `standing` None: it is refused."""
+    message = Acknowledgement(
         context=ANSWER_CONTEXT,
         command=digest(event.received),
         command_id="" if verdict.command is None else verdict.command.command_id,
@@ -116,7 +116,7 @@ def acknowledgement(
         ends=None if standing is None else at.text(standing.until),
         power_before_w=None if before is None else before.drawn_w,
     )
-    return msgspec.json.encode(told)
+    return msgspec.json.encode(message)
 
 
 def effect(
@@ -127,9 +127,9 @@ def effect(
     outcome: LimitOutcome,
     at: CommandMoments,
 ) -> bytes:
-    """What came of a command, without its signature."""
+    """Return the unsigned report of the effect of a command."""
     reached = outcome.phase == "reached"
-    told = Effect(
+    message = Effect(
         context=EFFECT_CONTEXT,
         command=opened.digest,
         command_id=opened.command_id,
@@ -141,11 +141,11 @@ def effect(
         power_after_w=None if outcome.measurement is None else outcome.measurement.drawn_w,
         time_to_effect_s=outcome.took_s if reached else None,
     )
-    return msgspec.json.encode(told)
+    return msgspec.json.encode(message)
 
 
 def received(event: CommandReceived) -> dict[str, Any]:
-    """A command's bytes as they came."""
+    """Return the record of a received command."""
     return {
         "via": event.via,
         "sha256": digest(event.received),
@@ -153,8 +153,10 @@ def received(event: CommandReceived) -> dict[str, Any]:
     }
 
 
-def judged(event: CommandReceived, verdict: CommandVerdict, answer: bytes, left_out: int) -> dict[str, Any]:
-    """What was found of a command, with the signed answer. `left_out`: refusals that have no record."""
+def verdict_body(
+    event: CommandReceived, verdict: CommandVerdict, answer: bytes, left_out: int
+) -> dict[str, Any]:
+    """Return the record of a verdict with the signed answer. `left_out`: refusals without a record."""
     body = {
         "sha256": digest(event.received),
         "commandId": None if verdict.command is None else verdict.command.command_id,
@@ -168,7 +170,7 @@ def judged(event: CommandReceived, verdict: CommandVerdict, answer: bytes, left_
 
 
 def written(report: EebusReported, event: LimitWritten | FailsafeWritten) -> dict[str, Any]:
-    """Write of an energy guard, with its datagram. Its numbers are texts: they may be NaN."""
+    """Return the record of an energy guard's write with its datagram; numbers are texts, they may be NaN."""
     body: dict[str, Any] = {
         "source": report.source,
         "watts": str(event.watts),
@@ -186,7 +188,7 @@ def written(report: EebusReported, event: LimitWritten | FailsafeWritten) -> dic
 
 
 def limit(effective: EffectiveLimit, at: CommandMoments) -> dict[str, Any]:
-    """What holds, and whose it is."""
+    """Return the record of the effective limit and its sources."""
     return {
         "total": None if effective.total is None else _bound(effective.total, at),
         "phasesW": list(effective.phases_w),
@@ -196,14 +198,14 @@ def limit(effective: EffectiveLimit, at: CommandMoments) -> dict[str, Any]:
 
 
 def readings(phase: str, measurement: Measurement | None, at: CommandMoments) -> dict[str, Any]:
-    """What was measured at a moment of a limit's life, and how old it is."""
+    """Return the record of a measurement and its age."""
     if measurement is None:
         return {"phase": phase, "measured": False}
-    return {"phase": phase, "ageS": round(at.now - measurement.at, 3), **measurement.told()}
+    return {"phase": phase, "ageS": round(at.now - measurement.at, 3), **measurement.record_body()}
 
 
 def outcome(what: LimitOutcome, at: CommandMoments) -> dict[str, Any]:
-    """What came of a limit."""
+    """Return the record of the outcome of a limit."""
     return {
         **readings(what.phase, what.measurement, at),
         "tookS": what.took_s,
@@ -213,7 +215,7 @@ def outcome(what: LimitOutcome, at: CommandMoments) -> dict[str, Any]:
 
 
 def in_words(effective: EffectiveLimit) -> str:
-    """What holds, in a line for people."""
+    """Return the effective limit as a line of text."""
     if not effective.dimmed:
         return "nothing is dimmed any more"
     parts = [] if effective.total is None else [_bound_in_words("all devices", effective.total)]

@@ -1,4 +1,4 @@
-"""What the dimming desk is set up with: one grid connection, its steerable devices, and who may dim them."""
+"""Settings of dimming: a grid connection, its controllable EVSEs, and the sources of limits."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from controller.model.observations import EvseRef
 
 
 class SourceSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """One source. `role` and `signed` are for kind "signed" alone, `contacts` for kind "contact".
+    """Settings of one source. `role` and `signed` are for kind "signed", `contacts` for kind "contact".
 
     HIGHER `rank` is the higher role. `minimum`: its limits are raised to what the law leaves the devices.
     `refuses_below_minimum`: limits of an energy guard below that are refused instead.
@@ -34,7 +34,7 @@ class SourceSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DimmingSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """`devices` are the steerable EVSEs (no exempt one), each with its circuit; `counting` as in `pmin`."""
+    """All settings. `devices`: the controllable EVSEs with their circuits; `counting` as in `pmin`."""
 
     connection_point: str
     sources: tuple[SourceSettings, ...]
@@ -44,15 +44,15 @@ class DimmingSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def minimum_w(self) -> float:
-        """What the devices keep together (W)."""
+        """Minimum of all devices together (W)."""
         return minimum_w(device_count(list(self.devices.values()), self.counting))
 
     def can_be_lost(self, source: str) -> bool:
-        """Whether a source has a failsafe that begins when its link is away."""
+        """Return True if a source has a failsafe that begins when its link is lost."""
         return any(each.id == source and each.lost_after_s is not None for each in self.sources)
 
     def raised(self, limit: SourceLimit) -> SourceLimit:
-        """A limit as it is obeyed: not below the minimum, where its source may not go there.
+        """Return a limit raised to the minimum, if its source may not go below that.
 
         Limits per phase go up with it, in proportion; where they allow nothing, they are left out.
         """

@@ -1,9 +1,9 @@
-"""Many limits, one effective limit: of all that hold at a moment, the lowest wins.
+"""Effective limit: the lowest of all limits that apply at a moment.
 
 A source's limits are its own: it replaces and lifts them, and nobody else's. Nothing that one source says
 can therefore raise what another has set; there is no rank among limits, only among those who may lift.
 
-A limit is for all steerable devices together, or for one EVSE (direct control). Both kinds hold at once.
+A limit is for all controllable EVSEs together, or for one EVSE (direct control). Both kinds hold at once.
 Times are s on the caller's monotonic clock.
 """
 
@@ -23,9 +23,9 @@ NO_PHASES: PhaseWatts = (None, None, None)
 
 
 class SourceLimit(msgspec.Struct, frozen=True, kw_only=True):
-    """What a source allows from `begins` until `until` (None: until it says otherwise).
+    """Limit of a source from `begins` until `until` (None: until its next one).
 
-    `watts` None: it allows everything. `evse` None: all steerable devices together.
+    `watts` None: it allows everything. `evse` None: all controllable EVSEs together.
     `proof` names what it rests on, as it stands on record: a command's id, a contact's state.
     """
 
@@ -38,12 +38,12 @@ class SourceLimit(msgspec.Struct, frozen=True, kw_only=True):
     proof: str = ""
 
     def holds(self, now: float) -> bool:
-        """Whether it limits anything now."""
+        """Return True if it limits anything now."""
         return self.watts is not None and self.begins <= now and (self.until is None or now < self.until)
 
 
 class LimitBound(msgspec.Struct, frozen=True, kw_only=True):
-    """A limit that is the lowest of all, and whose it is."""
+    """Lowest limit, with its source."""
 
     watts: float
     source: str
@@ -52,7 +52,7 @@ class LimitBound(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EffectiveLimit(msgspec.Struct, frozen=True, kw_only=True):
-    """What holds. `total`: for all steerable devices together; `evses`: for each; `sources`: who limits."""
+    """Limits that apply: for all controllable EVSEs together (`total`), for each, and their sources."""
 
     total: LimitBound | None = None
     phases_w: PhaseWatts = NO_PHASES
@@ -61,12 +61,12 @@ class EffectiveLimit(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def dimmed(self) -> bool:
-        """Whether anything is limited at all."""
+        """True if anything is limited."""
         return bool(self.sources)
 
 
 def effective(limits: Iterable[SourceLimit], now: float) -> EffectiveLimit:
-    """The one limit that they make together. Of equally low ones, that which holds longest is named."""
+    """Return the lowest of the limits; of equal ones, the one that lasts longest."""
     holding = [limit for limit in limits if limit.holds(now)]
     lowest_of: dict[EvseRef | None, LimitBound] = {}
     phases_w = NO_PHASES

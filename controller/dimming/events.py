@@ -1,4 +1,4 @@
-"""What the dimming desk is told, what it wants done, and what it wants kept."""
+"""Events and actions of the dimming controller, and its stored state."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from drivers.eebus import lpc
 
 
 class CommandReceived(msgspec.Struct, frozen=True):
-    """A command came, `via` a link; its bytes as they were received. Ends with one `Answer` of `token`."""
+    """A command was received `via` a link. One `CommandAnswer` of `token` answers it."""
 
     token: int
     via: str
@@ -26,7 +26,7 @@ class CommandReceived(msgspec.Struct, frozen=True):
 
 
 class SourceLimited(msgspec.Struct, frozen=True, kw_only=True):
-    """A source of kind "ocpp" limits all steerable devices from now on; None: no longer."""
+    """A source of kind "ocpp" limits all controllable EVSEs from now on; None: no longer."""
 
     source: str
     watts: float | None
@@ -35,7 +35,7 @@ class SourceLimited(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SourceReached(msgspec.Struct, frozen=True):
-    """The way to a source is there from now on, or is not."""
+    """The link to a source was opened or lost."""
 
     source: str
     there: bool
@@ -61,27 +61,27 @@ class EebusReported(msgspec.Struct, frozen=True):
 
 
 class InputsRead(msgspec.Struct, frozen=True):
-    """The inputs of a source of kind "contact" were read: closed, open, or not to be read (None)."""
+    """Levels of the inputs of a source of kind "contact"; None where one cannot be read."""
 
     source: str
     levels: tuple[Level, ...]
 
 
 class Measured(msgspec.Struct, frozen=True):
-    """What each steerable EVSE draws now (W; None: it does not tell), and the grid connection's meter."""
+    """Draw of each controllable EVSE (W; None: unknown), and of the grid connection."""
 
     devices_w: Mapping[EvseRef, float | None]
     grid_w: float | None
 
 
 class Decided(msgspec.Struct, frozen=True):
-    """What each steerable EVSE may take now (A per phase), and why."""
+    """Limit of each controllable EVSE (A per phase), and its reason."""
 
     decisions: Mapping[EvseRef, tuple[float, str]]
 
 
 class ClockTrusted(msgspec.Struct, frozen=True):
-    """Whether the wall clock is synchronised, from now on."""
+    """State of the wall clock from now on: synchronised or not."""
 
     trusted: bool
 
@@ -93,7 +93,7 @@ class MemoryChecked(msgspec.Struct, frozen=True):
 
 
 class DimmingTick(msgspec.Struct, frozen=True):
-    """Time has passed."""
+    """The deadline of the controller was reached."""
 
 
 DimmingEvent = (
@@ -111,7 +111,7 @@ DimmingEvent = (
 
 
 class DimmingMemory(Record, frozen=True, kw_only=True):
-    """What must survive a restart. `saved` is POSIX s."""
+    """Stored state. `saved` is POSIX s."""
 
     saved: float
     words: Mapping[str, LimitSourceMemory] = {}
@@ -120,26 +120,26 @@ class DimmingMemory(Record, frozen=True, kw_only=True):
 
 
 class PersistDimming(msgspec.Struct, frozen=True):
-    """Keep this, durably, before anything that follows."""
+    """Store this durably before the following actions."""
 
     memory: DimmingMemory
 
 
 class DimmingChanged(msgspec.Struct, frozen=True):
-    """This limit holds from now on, on the grid draw of the steerable devices, or nothing (`dimmed`)."""
+    """The limit on the grid draw of the controllable EVSEs has changed."""
 
     effective: EffectiveLimit
 
 
 class RecordEvidence(msgspec.Struct, frozen=True):
-    """Put this on record."""
+    """Append this to the evidence log."""
 
     kind: EvidenceKind
     body: Mapping[str, Any]
 
 
 class CommandAnswer(msgspec.Struct, frozen=True):
-    """The signed acknowledgement of a command; `reason`: why it is refused."""
+    """Signed acknowledgement of a command; `reason`: why it is refused."""
 
     token: int
     payload: bytes
@@ -148,7 +148,7 @@ class CommandAnswer(msgspec.Struct, frozen=True):
 
 
 class NotifyBackends(msgspec.Struct, frozen=True):
-    """A signed report of what a command has done, for the link that it came by."""
+    """Signed report of the effect of a command, for its link."""
 
     via: str
     payload: bytes
@@ -187,9 +187,9 @@ ORDER: tuple[type[msgspec.Struct], ...] = (
     NotifyBackends,
     DimmingLogEntry,
 )
-"""First what a restart needs, then what the grid needs, then the proof, and only then words about it."""
+"""Order: stored state, limit, evidence, answers, log."""
 
 
 def in_order(actions: list[DimmingAction]) -> list[DimmingAction]:
-    """The actions in the order in which they are to be done."""
+    """Return the actions in the order in which they are to be carried out."""
     return sorted(actions, key=lambda action: ORDER.index(type(action)))

@@ -1,4 +1,4 @@
-"""A look at an evidence log by somebody who has its files and the public key, and trusts nothing else.
+"""Audit of an evidence log, by its files and the public key alone.
 
 Every line is looked at, whatever was found before it, and each finding names its file and line. A line that
 is no good record is found as such; what the next one then says of it is no finding of its own.
@@ -25,7 +25,7 @@ from controller.dimming.evidence_chain import (
 
 
 class AuditFinding(msgspec.Struct, frozen=True):
-    """Something is not as it was written. `line` counts from 1; 0: the file as a whole."""
+    """Deviation from the log as it was written. `line` counts from 1; 0: the whole file."""
 
     file: str
     line: int
@@ -36,7 +36,7 @@ class AuditFinding(msgspec.Struct, frozen=True):
 
 
 class EvidenceAudit(msgspec.Struct, frozen=True, kw_only=True):
-    """What was found, in the order of the files. `first` is the number of the first record."""
+    """Result of an audit, in the order of the files. `first`: number of the first record."""
 
     findings: tuple[AuditFinding, ...]
     records: int
@@ -45,7 +45,7 @@ class EvidenceAudit(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def good(self) -> bool:
-        """Whether everything is as it was written."""
+        """True if the log is as it was written."""
         return not self.findings
 
 
@@ -56,7 +56,7 @@ def audit(
     *,
     part: bool = False,
 ) -> EvidenceAudit:
-    """Look at files in the order in which they were written; `part`: they need not begin at a beginning.
+    """Audit files in the order in which they were written; `part`: the first may be missing.
 
     `checkpoints` are lines that somebody else has kept, each with the name of its file.
     """
@@ -72,11 +72,11 @@ class _Auditor:
         self._keys = keys
         self._part = part
         self._lines: dict[int, str] = {}
-        """The hash of each good record, by its number: what a checkpoint must be found among."""
+        """Hashes of the valid records by their number, for the search of a checkpoint."""
         self.records = 0
         self.first: int | None = None
         self.number = 0
-        """The number that the next record should have."""
+        """Expected number of the next record."""
         self.hash = BEGINNING
         self._last_good = True
 
@@ -91,7 +91,7 @@ class _Auditor:
                 yield AuditFinding(name, index + 1, what)
 
     def checkpoint(self, name: str, line: bytes) -> Iterator[AuditFinding]:
-        """Whether the log contains this line, that somebody has kept."""
+        """Return True if the log contains this checkpoint."""
         line = line.removesuffix(b"\n")
         try:
             record = read_record(line)
@@ -146,7 +146,7 @@ class _Auditor:
         return None if is_signed(record, key) else "it was changed after it was signed"
 
     def _begins(self, record: EvidenceRecord) -> Iterator[str]:
-        """The first good record. A log whose older files are gone begins with a rotation."""
+        """Take the first valid record. A log without its older files begins with a rotation."""
         begins = record.number == self.number == 0 or record.kind == EvidenceKind.ROTATION
         if self._last_good and not begins and not self._part:
             yield f"the beginning is cut off: this is record {record.number}"

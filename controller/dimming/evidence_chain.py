@@ -1,4 +1,4 @@
-"""The record of what was commanded and what was done: a chain of signed lines that nobody mends unseen.
+"""Evidence chain: signed lines, each with the hash of the one before.
 
 One record is one line: JSON in the one form that RFC 8785 allows, and a line feed. It carries its number,
 the SHA-256 of the whole line before it (`previous`; zeros for the first), and the signature of the
@@ -28,35 +28,35 @@ from controller.dimming.dimming_messages import moment
 from controller.signing import curves, payload_signatures, signing_keys
 
 BEGINNING = "0" * 64
-"""What the first record names as the one before it."""
+"""Hash that the first record has as that of its predecessor."""
 
 
 class EvidenceKind(enum.StrEnum):
-    """What a record tells."""
+    """Kind of a record."""
 
     COMMAND = "command"
-    """Bytes as they were received, and where from."""
+    """Command as received, and its link."""
     VERDICT = "verdict"
-    """What was found of them, and what was answered."""
+    """Verdict about a command, and the answer."""
     LIMIT = "limit"
-    """What holds from now on, and whose it is."""
+    """Effective limit from now on, and its source."""
     DECISION = "decision"
-    """What each device may take because of it."""
+    """Limit of each device that follows."""
     READINGS = "readings"
     """What was measured: before, when the limit was reached, after."""
     RELEASE = "release"
-    """Nothing is limited any more."""
+    """End of all limits."""
     FAILURE = "failure"
-    """What was not kept, and by whom."""
+    """Limit that was not obeyed, and by which devices."""
     CHECKPOINT = "checkpoint"
     ROTATION = "rotation"
-    """The chain goes on in a new file, after the one that it names."""
+    """Continuation of the chain in a new file."""
     TORN = "torn"
-    """The end of a file could not be read after a crash, and is kept beside it; or a file is missing."""
+    """Unreadable end of a file after a crash, moved beside it; or a missing file."""
 
 
 class EvidenceRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One record as it stands in its line."""
+    """One record of a line."""
 
     body: dict[str, Any]
     key: str
@@ -68,7 +68,7 @@ class EvidenceRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
 
 class ChainHead(msgspec.Struct, frozen=True):
-    """The end of a chain: how many records there are, and the hash of the last one's line."""
+    """End of a chain: the number of records, and the hash of the last line."""
 
     count: int = 0
     hash: str = BEGINNING
@@ -78,11 +78,11 @@ _decoder = msgspec.json.Decoder(EvidenceRecord)
 
 
 class InvalidRecordError(Exception):
-    """A line is no record. The text says why."""
+    """A line is not a record. The text says why."""
 
 
 def read_record(line: bytes) -> EvidenceRecord:
-    """The record in a line (without its line feed), which is in its one form. Raises NoRecord."""
+    """Read the record of a line (without its line feed) in canonical form. Raises on other lines."""
     try:
         record = _decoder.decode(line)
         canonical = rfc8785.dumps(msgspec.structs.asdict(record))
@@ -94,17 +94,17 @@ def read_record(line: bytes) -> EvidenceRecord:
 
 
 def line_hash(line: bytes) -> str:
-    """How the next record names this line."""
+    """Return the hash of a line, as the next record has it."""
     return hashlib.sha256(line).hexdigest()
 
 
 def key_name(key: ec.EllipticCurvePublicKey) -> str:
-    """How records name the key that signs them: its fingerprint, as `keys list` shows it."""
+    """Return the fingerprint of a key, as `keys list` shows it."""
     return signing_keys.fingerprint(payload_signatures.key_id(key))
 
 
 def is_signed(record: EvidenceRecord, key: ec.EllipticCurvePublicKey) -> bool:
-    """Whether the record is this key's."""
+    """Return True if the record is signed by this key."""
     try:
         signature = base64.b64decode(record.signature, validate=True)
     except ValueError:
@@ -115,7 +115,7 @@ def is_signed(record: EvidenceRecord, key: ec.EllipticCurvePublicKey) -> bool:
 
 
 class EvidenceChain:
-    """Where records are made, one after the other. What it makes must be written before the next one."""
+    """Writer of a chain. A record must be written before the next one is made."""
 
     def __init__(self, key: ec.EllipticCurvePrivateKey, head: ChainHead) -> None:
         self._key = key
@@ -123,7 +123,7 @@ class EvidenceChain:
         self.head = head
 
     def record(self, kind: EvidenceKind, body: Mapping[str, Any], utc: float) -> bytes:
-        """The next line, with its line feed. `body` is JSON; `utc` POSIX s. `written` makes it the last."""
+        """Return the next line, with its line feed. `body` is JSON; `utc` POSIX s. `written` completes it."""
         record = {
             "body": msgspec.to_builtins(body),
             "key": self._key_name,
@@ -136,10 +136,10 @@ class EvidenceChain:
         return rfc8785.dumps({**record, "signature": signature}) + b"\n"
 
     def written(self, line: bytes) -> None:
-        """The line is where it will stay: the next record comes after it."""
+        """Take a line as written: the next record follows it."""
         self.head = ChainHead(self.head.count + 1, line_hash(line.removesuffix(b"\n")))
 
 
 def _text(record: dict[str, Any]) -> bytes:
-    """What is signed of a record."""
+    """Return the signed text of a record."""
     return rfc8785.dumps({name: value for name, value in record.items() if name != "signature"})

@@ -19,7 +19,7 @@ from controller.signing.signing_keys import Keyring, OwnKey
 
 
 class ProofSigner(msgspec.Struct, frozen=True, kw_only=True):
-    """Somebody whose key has signed validly, and may at this moment. `key` names the key in records."""
+    """Signer with a valid signature and a key that is valid now. `key`: its fingerprint."""
 
     holder: str
     key: str
@@ -28,7 +28,7 @@ class ProofSigner(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CommandProof(msgspec.Struct, frozen=True, kw_only=True):
-    """What was found on a payload.
+    """Result of the verification of a payload.
 
     `signatures` counts all; `signers` are the good ones. `problem` tells what is wrong with the first that
     is not; `off_duty` that a good one is of a key that is not valid yet, or no longer.
@@ -41,27 +41,27 @@ class CommandProof(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ProofVerifier(Protocol):
-    """Verifies what came, and signs what the controller says."""
+    """Verifier of commands, and signer of our answers."""
 
     def verify(self, received: bytes, utc: float) -> CommandProof:
-        """What the signatures on these bytes prove at a moment (POSIX s)."""
+        """Verify the signatures on these bytes at a moment (POSIX s)."""
 
     def sign(self, payload: bytes, utc: float) -> bytes:
-        """The payload with the controller's own signature on it, no other byte changed."""
+        """Return the payload with the controller's signature, no other byte changed."""
 
 
 class KeyProofs:
-    """Verifies commands by the keyring, and signs with the controller's own newest key."""
+    """Verification by the keyring, and signing with the newest own key."""
 
     def __init__(self, keyring: Keyring, roles: Iterable[SignerRole], own: Iterable[OwnKey]) -> None:
-        self.exchange(keyring, roles, own)
+        self.replace_keys(keyring, roles, own)
 
-    def exchange(self, keyring: Keyring, roles: Iterable[SignerRole], own: Iterable[OwnKey]) -> None:
-        """From now on these keys and roles count."""
+    def replace_keys(self, keyring: Keyring, roles: Iterable[SignerRole], own: Iterable[OwnKey]) -> None:
+        """Replace keys and roles."""
         self._keyring, self._roles, self._own = keyring, tuple(roles), tuple(own)
 
     def verify(self, received: bytes, utc: float) -> CommandProof:
-        """What the signatures on a command prove at a moment (POSIX s)."""
+        """Verify the signatures on a command at a moment (POSIX s)."""
         try:
             examined = payload_signatures.verify_payload(
                 received, dimming_command.CONTEXT, self._keyring.__contains__
@@ -78,7 +78,7 @@ class KeyProofs:
                 ProofSigner(
                     holder=holder,
                     key=signing_keys.fingerprint(key),
-                    roles=self._borne(holder, present),
+                    roles=self._roles_of(holder, present),
                     groups=frozenset({holder}),
                 )
                 for key, holder in held
@@ -89,15 +89,15 @@ class KeyProofs:
         )
 
     def sign(self, payload: bytes, utc: float) -> bytes:
-        """The payload with our signature on it; without a key that counts, as it is: told is better."""
+        """Return the payload with our signature; without a valid key, unsigned."""
         own = signing_keys.select_signing_key(self._own, utc)
         if own is None:
             return payload
         context = msgspec.json.decode(payload)["@context"]
         return payload_signatures.add_signature(payload, own.private, context, own.known.holder or None)
 
-    def _borne(self, holder: str, present: frozenset[str]) -> frozenset[str]:
-        """The roles that a holder bears in this company."""
+    def _roles_of(self, holder: str, present: frozenset[str]) -> frozenset[str]:
+        """Return the roles of a holder, given the other signers."""
         return frozenset(
             role.id
             for role in self._roles

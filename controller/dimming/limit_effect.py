@@ -1,4 +1,4 @@
-"""What came of a limit, measured: when the draw was under it, what was drawn since, and who did not obey.
+"""Measured outcome of a limit: when it was reached, and which devices did not obey.
 
 A watch begins with each limit that is new, and compares every measurement with it. Reached is reached when
 the measured draw is not above the limit: what is not measured is not claimed.
@@ -16,17 +16,17 @@ from controller.dimming.pmin import grid_draw_w
 from controller.model.observations import EvseRef
 
 PATIENCE_S = 60.0
-"""A limit that is not reached by then has failed, though it may still be reached."""
+"""Time (s) after which a limit that is not reached has failed; it may still be reached."""
 EXCEEDED_S = 10.0
-"""How long the draw may be above a limit that was reached: a car takes a moment to follow."""
+"""How long (s) the draw may be above a limit that was reached."""
 VOLTAGE_BAND = 1.1
 """A limit is turned into A by the nominal voltage; the draw may be higher by the voltage (EN 50160)."""
 APART_S = 300.0
-"""How often the draw under a limit goes on record."""
+"""Interval (s) of records of the draw under a limit."""
 
 
 class Measurement(msgspec.Struct, frozen=True):
-    """What was drawn at a moment (s, monotonic): by each device, and by the site from the grid (W)."""
+    """Draw at a moment (s, monotonic): of each device, and of the site from the grid (W)."""
 
     at: float
     devices_w: Mapping[EvseRef, float | None]
@@ -34,12 +34,12 @@ class Measurement(msgspec.Struct, frozen=True):
 
     @property
     def drawn_w(self) -> float | None:
-        """What the devices draw from the grid together; None where nothing tells it."""
+        """Draw of the devices from the grid (W); None where it is unknown."""
         known = [each for each in self.devices_w.values() if each is not None]
         return grid_draw_w(sum(known) if len(known) == len(self.devices_w) else None, self.grid_w)
 
-    def told(self) -> dict[str, Any]:
-        """As it goes on record."""
+    def record_body(self) -> dict[str, Any]:
+        """Return the body of its record."""
         return {
             "devicesW": {str(ref): watts for ref, watts in sorted(self.devices_w.items())},
             "gridW": self.grid_w,
@@ -48,7 +48,7 @@ class Measurement(msgspec.Struct, frozen=True):
 
 
 class LimitOutcome(msgspec.Struct, frozen=True, kw_only=True):
-    """Something about a limit that goes on record: `phase` is reached, failed, exceeded, kept or during."""
+    """Outcome of a limit to record: `phase` is reached, failed, exceeded, kept or during."""
 
     phase: str
     measurement: Measurement | None
@@ -58,7 +58,7 @@ class LimitOutcome(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EffectWatch:
-    """One limit under watch, from `since` on; `before` is what was measured last."""
+    """Outcome of one limit from `since` on; `before`: the last measurement before it."""
 
     def __init__(self, effective: EffectiveLimit, before: Measurement | None, since: float) -> None:
         self.effective = effective
@@ -68,27 +68,27 @@ class EffectWatch:
         self._reached = self._failed = self._exceeded = False
         self._over_since: float | None = None
         self._most_w: float | None = None
-        self._told_at = since
+        self._recorded_at = since
 
     @property
     def reached(self) -> bool:
-        """Whether the draw has been under the limit."""
+        """True if the limit was reached."""
         return self._reached
 
     @property
     def deadline(self) -> float | None:
-        """When `pass_time` has something to say; None: not without a measurement."""
+        """When the limit fails; None: not without a measurement."""
         return None if self._reached or self._failed else self._since + PATIENCE_S
 
     def pass_time(self, now: float) -> list[LimitOutcome]:
-        """That the limit was not reached in time."""
+        """Return the failure if the limit was not reached in time."""
         if self.deadline is None or now < self.deadline:
             return []
         self._failed = True
         return [self._outcome("failed", now)]
 
-    def measured(self, measurement: Measurement) -> list[LimitOutcome]:
-        """What a measurement tells."""
+    def on_measurement(self, measurement: Measurement) -> list[LimitOutcome]:
+        """Return the outcomes that follow from a measurement."""
         self._newest = measurement
         at = measurement.at
         outcomes = self.pass_time(at)
@@ -99,15 +99,15 @@ class EffectWatch:
             outcomes += self._under(at)
         elif self._reached:
             outcomes += self._over(at)
-        if self._reached and at - self._told_at >= APART_S:
+        if self._reached and at - self._recorded_at >= APART_S:
             outcomes.append(self._outcome("during", at))
-            self._told_at, self._most_w = at, drawn_w
+            self._recorded_at, self._most_w = at, drawn_w
         return outcomes
 
     def _under(self, at: float) -> list[LimitOutcome]:
         outcomes: list[LimitOutcome] = []
         if not self._reached:
-            self._reached, self._told_at, self._most_w = True, at, None
+            self._reached, self._recorded_at, self._most_w = True, at, None
             outcomes.append(self._outcome("reached", at))
         elif self._exceeded:
             outcomes.append(self._outcome("kept", at))
@@ -123,14 +123,14 @@ class EffectWatch:
         return [self._outcome("exceeded", at)]
 
     def _kept(self, measurement: Measurement) -> bool:
-        """Whether the draw is measured, and not above any limit."""
+        """Return True if the draw is measured, and not above any limit."""
         total, drawn_w = self.effective.total, measurement.drawn_w
         if total is not None and (drawn_w is None or drawn_w > total.watts * VOLTAGE_BAND):
             return False
         return not self._above(measurement, unknown=True)
 
     def _above(self, measurement: Measurement, *, unknown: bool) -> tuple[EvseRef, ...]:
-        """Devices above their own limit; `unknown_name`: those that do not tell, too."""
+        """Return the devices above their own limit; `unknown`: those of unknown draw, too."""
         draws = measurement.devices_w
         return tuple(
             ref

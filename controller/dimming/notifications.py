@@ -1,8 +1,8 @@
-"""How it is told that a limit of the grid operator's holds: to backends, and on the displays of stations.
+"""Notifications of a dimming limit to backends, and on the displays of stations.
 
-OCPP 2.x has words for both (2.0.1 Part 2, K12 and K13: NotifyChargingLimit, ClearedChargingLimit; O01, O05:
-SetDisplayMessage, ClearDisplayMessage). OCPP 1.6 has none: there a DataTransfer of ours says the same, which
-a peer that does not know it answers with UnknownVendorId or UnknownMessageId, and no harm is done.
+OCPP 2.x has messages for both (2.0.1 Part 2, K12 and K13: NotifyChargingLimit, ClearedChargingLimit; O01 and
+O05: SetDisplayMessage, ClearDisplayMessage). OCPP 1.6 has none: there a DataTransfer of ours has the same
+content; a peer that does not know it answers UnknownVendorId or UnknownMessageId.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class DimmingSpan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def to_backend(version: Version, span: DimmingSpan, evse: int | None = None) -> DimmingNotice:
-    """That the limit holds; `evse` where it is for one of the link's."""
+    """Return the notice of a limit; `evse`: of one EVSE."""
     if version is Version.V16:
         return _transfer(DIMMED, _spoken(span))
     schedule: dict[str, Any] = {
@@ -67,7 +67,7 @@ def to_backend(version: Version, span: DimmingSpan, evse: int | None = None) -> 
 def to_backend_no_more(
     version: Version, set_by: str = GRID_OPERATOR, evse: int | None = None
 ) -> DimmingNotice:
-    """That nothing is limited any more."""
+    """Return the notice that the limit has ended."""
     if version is Version.V16:
         return _transfer(DIMMED_NO_MORE, {"setBy": set_by})
     return _said("ClearedChargingLimit", {"chargingLimitSource": set_by} | _at(evse))
@@ -76,7 +76,7 @@ def to_backend_no_more(
 def on_display(
     version: Version, message_id: int, span: DimmingSpan, language: Language, until: str
 ) -> DimmingNotice:
-    """The words for people who charge. `until`: the end as their clocks show it; empty where not known."""
+    """Return the CALL that shows a text on a display. `until`: its end in local time, or empty."""
     text = _LIMITED[language] + (_UNTIL[language].format(until) if until else "")
     if version is Version.V16:
         return _transfer(DIMMED, _spoken(span) | {"text": text, "language": language})
@@ -92,15 +92,15 @@ def on_display(
 
 
 def off_display(version: Version, message_id: int) -> DimmingNotice:
-    """The words are to go."""
+    """Return the CALL that removes the text from a display."""
     if version is Version.V16:
         return _transfer(DIMMED_NO_MORE, {})
     return _said("ClearDisplayMessage", {"id": message_id})
 
 
 def _spoken(span: DimmingSpan) -> dict[str, Any]:
-    told = {"limitW": round(span.watts, 1), "from": moment(span.since), "setBy": span.set_by}
-    return told if span.until is None else told | {"until": moment(span.until)}
+    data = {"limitW": round(span.watts, 1), "from": moment(span.since), "setBy": span.set_by}
+    return data if span.until is None else data | {"until": moment(span.until)}
 
 
 def _at(evse: int | None) -> dict[str, int]:

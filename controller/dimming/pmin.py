@@ -1,4 +1,4 @@
-"""The figures of section 14a EnWG: what the devices keep, however the grid operator dims them.
+"""Figures of section 14a EnWG: the minimum that is left to the devices.
 
 The grid operator limits what the steerable consumption devices together draw from the grid, and not below
 a minimum (BNetzA BK6-22-300, Annex 1). What own generation supplies at the same moment comes on top. The
@@ -15,12 +15,12 @@ from typing import Literal
 import msgspec
 
 Counting = Literal["evse", "circuit", "one"]
-"""What counts as one device: each EVSE, those of a circuit together, or all together. The grid operator
-decides it: several charging points behind one meter may count as one."""
+"""Unit of one device: each EVSE, all EVSEs of a circuit, or all together. The grid operator decides it:
+several charging points behind one meter may count as one."""
 
 
 class Founded(enum.Enum):
-    """How well a figure is founded."""
+    """Quality of the source of a figure."""
 
     SEVERAL = "in a primary source, or in several secondary ones"
     ONE = "in one secondary source"
@@ -28,14 +28,14 @@ class Founded(enum.Enum):
 
 
 class Figure(msgspec.Struct, frozen=True):
-    """A number and how well it is founded."""
+    """A number and the quality of its source."""
 
     value: float
     founded: Founded
 
 
 DEVICE_W = Figure(4200.0, Founded.SEVERAL)
-"""What each device keeps under direct control; devices of this power and below are not steerable ones."""
+"""Minimum of each device under direct control; devices of at most this power are not controllable."""
 
 HEAT_SHARE = Figure(0.4, Founded.UNCONFIRMED)
 """Of their rated power, heat pumps and cooling above `HEAT_ABOVE_W` keep this."""
@@ -56,7 +56,7 @@ SIMULTANEITY = {
 
 
 def minimum_w(devices: int, heat_w: Sequence[float] = ()) -> float:
-    """What `devices` keep together behind an energy management system (W).
+    """Return the minimum of `devices` together behind an energy management system (W).
 
     `heat_w` are the rated powers (W) of the heat pumps and cooling devices among them. No device: 0.
     """
@@ -70,21 +70,21 @@ def minimum_w(devices: int, heat_w: Sequence[float] = ()) -> float:
 
 
 def device_minimum_w(heat_w: float | None = None) -> float:
-    """What one device keeps under direct control (W). `heat_w`: its rated power, if it heats or cools."""
+    """Return the minimum of one device under direct control (W). `heat_w`: its power if it heats or cools."""
     if heat_w is None or heat_w <= HEAT_ABOVE_W.value:
         return DEVICE_W.value
     return HEAT_SHARE.value * heat_w
 
 
 def device_count(circuits: Sequence[str], counting: Counting) -> int:
-    """How many devices the steerable EVSEs are, of which each hangs on its circuit in `circuits`."""
+    """Return the number of devices for controllable EVSEs on these `circuits`."""
     if counting == "evse":
         return len(circuits)
     return len(set(circuits)) if counting == "circuit" else min(len(circuits), 1)
 
 
 def grid_draw_w(devices_w: float | None, grid_w: float | None) -> float | None:
-    """What the devices draw from the grid (W), which is what is limited; None where nothing tells it.
+    """Return the draw of the devices from the grid (W), which is limited; None where it is unknown.
 
     `devices_w` is what they draw in all, None where one of them does not tell; `grid_w` is the grid
     connection's meter, import positive, None without one. What the devices draw and the grid does not

@@ -1,4 +1,4 @@
-"""Whether a command is obeyed: each way in which it may not be, with its reason, in one order.
+"""Verification of commands: all reasons for a refusal, in one order.
 
 First who speaks (signature, role), then of what (scope), then whether it was said before (id, sequence),
 then when (clock, validity), and last whether this issuer may. What fails early tells nothing of what comes
@@ -26,28 +26,28 @@ from controller.dimming.key_proofs import CommandProof, ProofSigner, ProofVerifi
 from controller.model.observations import EvseRef
 
 MOST_AHEAD_S = 86_400.0
-"""How far ahead a command may begin: what is further may as well be a clock that is wrong."""
+"""Longest time (s) from now to the begin of a command; more is taken for a wrong clock."""
 LONGEST_S = 7 * 86_400.0
-"""How long a limit may hold by one command: longer than any that section 14a is for."""
+"""Longest limit (s) of one command."""
 MOST_SKIPPED = 2**32
 """Sequences that one command may skip. Those made from a clock may be as high as its microseconds."""
 KEYS_KEPT = 64
 ANY_KEY = ""
 IDS_KEPT = 64
-"""Of each source, the newest."""
+"""Ids that are stored of each source, the newest."""
 
 
 class Reason(enum.StrEnum):
-    """Why a command is refused."""
+    """Reason for a refusal."""
 
     MALFORMED = "malformed"
     UNSIGNED = "unsigned"
     BAD_SIGNATURE = "bad-signature"
-    """None of its signatures is good: another key, or other bytes than were signed."""
+    """No valid signature: an unknown key, or changed bytes."""
     KEY_NOT_VALID = "key-not-valid"
-    """The key's own time has not come yet, or is over."""
+    """The key is not valid yet, or no longer."""
     WRONG_ROLE = "wrong-role"
-    """The key does not bear the role that the command claims, or the role dims nothing here."""
+    """The key does not have the role of the command, or the role has no source here."""
     OUT_OF_SCOPE = "out-of-scope"
     CLOCK = "clock-not-trusted"
     EXPIRED = "expired"
@@ -58,11 +58,11 @@ class Reason(enum.StrEnum):
     SEQUENCE_AHEAD = "sequence-ahead"
     NO_MEMORY = "memory-unavailable"
     LOWER_ROLE = "lower-role"
-    """It would lift what a higher role has set."""
+    """The command would lift the limit of a higher role."""
 
 
 class Issuers(msgspec.Struct, frozen=True, kw_only=True):
-    """A source of signed commands: its `id` in records, the role that it takes, and its rank.
+    """A source of signed commands: its `id` in records, its role, and its rank.
 
     Of two sources, the one with the HIGHER `rank` is the higher role. `signed`: its commands need a
     signature; without, an unsigned one is believed whatever role it claims.
@@ -92,7 +92,7 @@ class CommandContext(msgspec.Struct, frozen=True):
 
 
 class Situation(msgspec.Struct, frozen=True, kw_only=True):
-    """What a command is judged in. `utc` is POSIX s; `holding` are the sources whose limits hold now.
+    """Circumstances of a command. `utc` is POSIX s; `holding`: the sources whose limits apply now.
 
     `memory_durable`: False while the ids and sequences of obeyed commands cannot be stored.
     """
@@ -104,7 +104,7 @@ class Situation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CommandVerdict(msgspec.Struct, frozen=True, kw_only=True):
-    """What was found. Without a `reason` the command is to be obeyed, as one of the source `source`."""
+    """Result of a verification. Without a `reason` the command of `source` is obeyed."""
 
     reason: Reason | None = None
     detail: str = ""
@@ -120,7 +120,7 @@ class _RefusedError(Exception):
 
 
 class Verification:
-    """Judges commands for one grid connection. `ranks` are those of all sources, signed ones or not."""
+    """Verification of commands for one grid connection. `ranks`: of all sources."""
 
     def __init__(
         self,
@@ -135,19 +135,19 @@ class Verification:
         self._issuers = {each.role: each for each in issuers}
         self._ranks = {**ranks, **{each.id: each.rank for each in issuers}}
         self._signatures = signatures
-        self._said: dict[str, CommandContext] = {}
+        self._obeyed: dict[str, CommandContext] = {}
 
     @property
-    def said(self) -> Mapping[str, CommandContext]:
-        """What must survive a restart, by source."""
-        return dict(self._said)
+    def obeyed(self) -> Mapping[str, CommandContext]:
+        """Obeyed commands by source, to be stored."""
+        return dict(self._obeyed)
 
-    def recall(self, said: Mapping[str, CommandContext]) -> None:
-        """Take over what was saved before a restart."""
-        self._said = dict(said)
+    def restore(self, obeyed: Mapping[str, CommandContext]) -> None:
+        """Restore the obeyed commands of before a restart."""
+        self._obeyed = dict(obeyed)
 
-    def judge(self, received: bytes, situation: Situation) -> CommandVerdict:
-        """What to do with a command's bytes. One that is obeyed counts as said from now on."""
+    def verify_command(self, received: bytes, situation: Situation) -> CommandVerdict:
+        """Verify the bytes of a command; one that is obeyed is remembered."""
         try:
             command = read_command(received)
         except CommandMalformedError as error:
@@ -164,11 +164,11 @@ class Verification:
             self._check_rank(command, issuer, situation.holding)
         except _RefusedError as error:
             return replace(verdict, reason=error.reason, detail=str(error))
-        self._note(command, issuer.id, keys)
+        self._remember(command, issuer.id, keys)
         return verdict
 
     def _issuer(self, command: DimmingCommand, proof: CommandProof) -> Issuers:
-        """Who speaks."""
+        """Return the source of a command."""
         role = command.issuer.role
         issuer = self._issuers.get(role)
         if proof.signatures and not proof.signers:
@@ -178,20 +178,20 @@ class Verification:
             raise _RefusedError(Reason.UNSIGNED, "a signature is asked for, and there is none")
         if issuer is None:
             raise _RefusedError(Reason.WRONG_ROLE, f"role {role!r} dims nothing here")
-        bearers = [signer for signer in proof.signers if role in signer.roles]
-        if proof.signatures and not bearers:
+        holders = [signer for signer in proof.signers if role in signer.roles]
+        if proof.signatures and not holders:
             raise _RefusedError(Reason.WRONG_ROLE, f"no key that has signed it bears the role {role!r}")
         group = command.issuer.key_group
-        if group is not None and proof.signatures and not any(group in each.groups for each in bearers):
+        if group is not None and proof.signatures and not any(group in each.groups for each in holders):
             raise _RefusedError(Reason.WRONG_ROLE, f"no key that has signed it is of the key group {group!r}")
         return issuer
 
     def _check_scope(self, command: DimmingCommand) -> None:
         if command.scope.connection_point != self._connection_point:
             raise _RefusedError(Reason.OUT_OF_SCOPE, "it is for another grid connection")
-        strangers = sorted(map(str, command.evses - self._evses))
-        if strangers:
-            raise _RefusedError(Reason.OUT_OF_SCOPE, f"{strangers[0]} is no steerable EVSE of this site")
+        unknown = sorted(map(str, command.evses - self._evses))
+        if unknown:
+            raise _RefusedError(Reason.OUT_OF_SCOPE, f"{unknown[0]} is no controllable EVSE of this site")
 
     def _check_order(
         self, command: DimmingCommand, source: str, keys: frozenset[str], situation: Situation
@@ -199,7 +199,7 @@ class Verification:
         if not situation.memory_durable:
             reason = "the memory of obeyed commands cannot be stored: check the controller's disk"
             raise _RefusedError(Reason.NO_MEMORY, reason)
-        said = self._said.get(source, CommandContext())
+        said = self._obeyed.get(source, CommandContext())
         last = said.last_of(keys)
         if command.command_id in said.ids:
             raise _RefusedError(Reason.REPLAYED, f"command {command.command_id!r} was obeyed before")
@@ -212,22 +212,22 @@ class Verification:
             raise _RefusedError(Reason.SEQUENCE_AHEAD, reason)
 
     def _check_rank(self, command: DimmingCommand, issuer: Issuers, holding: Collection[str]) -> None:
-        """Who lifts what he has not set means what somebody else has set: a higher one's stays."""
+        """Refuse to lift a limit of a higher role."""
         if command.limit_w is not None or issuer.id in holding:
             return
         higher = sorted(each for each in holding if self._ranks.get(each, 0) > issuer.rank)
         if higher:
             raise _RefusedError(Reason.LOWER_ROLE, f"{higher[0]} of a higher role limits the site")
 
-    def _note(self, command: DimmingCommand, source: str, keys: frozenset[str]) -> None:
-        said = self._said.get(source, CommandContext())
+    def _remember(self, command: DimmingCommand, source: str, keys: frozenset[str]) -> None:
+        said = self._obeyed.get(source, CommandContext())
         ids = (*said.ids, command.command_id)[-IDS_KEPT:]
         # Before keys were recorded, the last sequence was that of any key.
         last = dict(said.keys) or {ANY_KEY: said.sequence}
         floor = last.pop(ANY_KEY, 0)
         last |= dict.fromkeys(keys, command.sequence)
         newest = {ANY_KEY: floor, **dict(list(last.items())[-KEYS_KEPT:])}
-        self._said[source] = CommandContext(max(said.sequence, command.sequence), ids, newest)
+        self._obeyed[source] = CommandContext(max(said.sequence, command.sequence), ids, newest)
 
 
 def _check_time(command: DimmingCommand, situation: Situation) -> None:

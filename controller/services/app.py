@@ -226,7 +226,7 @@ class App:
     def _metered(self, state: MeterState) -> None:
         self._desk.happened(MeterUpdated(state))
         if self._dimming is not None:
-            self._dimming.metered(state)
+            self._dimming.on_meter_state(state)
         if self._eebus is not None:
             self._eebus.on_metered(state)
 
@@ -234,7 +234,7 @@ class App:
         while True:
             self._desk.happened(ControlTick())
             if self._dimming is not None:
-                self._dimming.look()
+                self._dimming.update_measurement()
             self._ticked_at = trio.current_time()
             notify("WATCHDOG=1")
             await trio.sleep(self._config.load_management.tick_s)

@@ -1,4 +1,4 @@
-"""What the status tells of dimming since the start: what held when, and what became of commands."""
+"""History of dimming since the start: limits, commands and the draw, for the status page."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ from controller.model.observations import EvseRef
 from controller.web.status_model import DimmingSpanStatus, DimmingStatus
 from drivers.reading import NO_VALUES, Reading
 
-SPANS_TOLD = 20
-"""Limits that the status remembers."""
+SPANS_KEPT = 20
+"""Limits that are kept."""
 
 
 class DimmingHistory:
-    """Counts and remembers. `drawn_w`, `grid_w`: what was measured last; `unwritten`: not on record."""
+    """Counters and limits. `drawn_w`, `grid_w`: last measured; `unwritten`: records not written."""
 
     def __init__(self, settings: DimmingSettings) -> None:
         self.drawn_w: float | None = None
         self.grid_w: float | None = None
         self.unwritten = 0
         self._settings = settings
-        self._spans: deque[DimmingSpanStatus] = deque(maxlen=SPANS_TOLD)
+        self._spans: deque[DimmingSpanStatus] = deque(maxlen=SPANS_KEPT)
         self._accepted = 0
         self._refused: Counter[str] = Counter()
 
-    def answered(self, answer: CommandAnswer) -> None:
-        """A command has its answer."""
+    def count_answer(self, answer: CommandAnswer) -> None:
+        """Count the answer to a command."""
         if answer.reason is None:
             self._accepted += 1
         else:
             self._refused[answer.reason] += 1
 
-    def dimmed(self, effective: EffectiveLimit, utc: float) -> None:
-        """This holds from now on (POSIX s)."""
+    def on_limit(self, effective: EffectiveLimit, utc: float) -> None:
+        """Take the limit that applies from now on (POSIX s)."""
         if self._spans and self._spans[-1].until is None:
             self._spans.append(replace(self._spans.pop(), until=moment(utc)))
         if effective.dimmed:
@@ -51,7 +51,7 @@ class DimmingHistory:
             )
 
     def status(self, effective: EffectiveLimit, why: str, records: int) -> DimmingStatus:
-        """What people are told; `records` are those of the evidence."""
+        """Return the status; `records`: the number of evidence records."""
         total = effective.total
         return DimmingStatus(
             dimmed=effective.dimmed,
@@ -79,7 +79,7 @@ def _rounded(watts: float | None) -> float | None:
 def draws_w(
     view: SiteView, devices: Collection[EvseRef], reading: Reading | None, voltage: float
 ) -> dict[EvseRef, float | None]:
-    """What each device draws (W); None where its station is away, or does not tell."""
+    """Return the draw of each device (W); None where it is unknown."""
     measured = NO_VALUES if reading is None else reading.voltage_v
     volts = [each or voltage for each in measured]
     return {
@@ -92,7 +92,7 @@ def draws_w(
 
 
 def power_w(reading: Reading, voltage: float) -> float | None:
-    """What a meter shows of all phases together (W)."""
+    """Return the power of all phases of a meter (W)."""
     if reading.power_total_w is not None:
         return reading.power_total_w
     powers = [

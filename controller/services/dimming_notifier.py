@@ -1,4 +1,4 @@
-"""Telling that the site is dimmed: the backends, and the people in front of the stations' displays."""
+"""Notifications of dimming to the site's backend and on the displays of stations."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from controller.stations.registry import SessionRegistry
 from controller.stations.session import StationSession
 
 MESSAGE_ID = 140_001
-"""Of ours on every display: a newer one takes the older one's place (2.0.1 Part 2, O01)."""
+"""Id of our message on every display: a newer one replaces it (2.0.1 Part 2, O01)."""
 
 
 class DimmingNotifier:
@@ -41,31 +41,31 @@ class DimmingNotifier:
         self._span: DimmingSpan | None = None
         self._shown: dict[str, tuple[StationSession, DimmingSpan]] = {}
 
-    def clock(self, utc: float) -> str:
-        """A moment as clocks on the site's walls show it."""
+    def format_local_time(self, utc: float) -> str:
+        """Format a moment in local time."""
         return datetime.fromtimestamp(utc, self._timezone).strftime("%H:%M")
 
-    def tell(self, span: DimmingSpan | None) -> None:
-        """This holds from now on; None: nothing does."""
+    def notify(self, span: DimmingSpan | None) -> None:
+        """Notify the limit that applies from now on; None: there is none."""
         before, self._span = self._span, span
         if span is not None:
-            said = notifications.to_backend(self._version, span)
+            notice = notifications.to_backend(self._version, span)
         elif before is not None:
-            said = notifications.to_backend_no_more(self._version, before.set_by)
+            notice = notifications.to_backend_no_more(self._version, before.set_by)
         else:
             return
-        self._mailbox.post(said.action, said.payload)
-        self.look()
+        self._mailbox.post(notice.action, notice.payload)
+        self.update_displays()
 
-    def again(self) -> None:
-        """The site's backend is there: what it has heard before may be of another day."""
-        said = notifications.to_backend_no_more(self._version)
+    def repeat(self) -> None:
+        """Repeat the last notice to a backend that is reached again."""
+        notice = notifications.to_backend_no_more(self._version)
         if self._span is not None:
-            said = notifications.to_backend(self._version, self._span)
-        self._mailbox.post(said.action, said.payload)
+            notice = notifications.to_backend(self._version, self._span)
+        self._mailbox.post(notice.action, notice.payload)
 
-    def look(self) -> None:
-        """Bring the displays of the stations that are there up to date."""
+    def update_displays(self) -> None:
+        """Update the displays of the connected stations."""
         for station in self._stations:
             session = self._board.find_session(station)
             shown = self._shown.get(station)
@@ -81,6 +81,6 @@ class DimmingNotifier:
                 session.call(OwnCall(UNHEARD, str(uuid.uuid4()), off.action, off.payload))
 
     def _show(self, session: StationSession, span: DimmingSpan) -> None:
-        until = "" if span.until is None else self.clock(span.until)
+        until = "" if span.until is None else self.format_local_time(span.until)
         on = notifications.on_display(session.version, MESSAGE_ID, span, self._language, until)
         session.call(OwnCall(UNHEARD, str(uuid.uuid4()), on.action, on.payload))

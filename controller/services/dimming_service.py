@@ -1,10 +1,9 @@
-"""The dimming desk at work: its files, its contacts, its clock, and what its decisions do to the site.
+"""Dimming service: store, inputs, clock and backend of the dimming controller.
 
-All decisions are `dimming.desk.Desk`'s, which is pure. Here its actions are done in their order: first what
-a restart needs is on disk, then the site is limited, then it goes on record, then it is told.
+The decisions are those of `DimmingController`, which is pure. Its actions are carried out in their order: the
+state is stored, the site is limited, the evidence is recorded, then the answers and notifications are sent.
 
-A disk that fails keeps nobody from obeying: that a limit holds matters more than that it is written down.
-It is told, and counted.
+A limit is obeyed even if the store cannot be written; that is logged and counted.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ import trio
 from controller.config import Config
 from controller.config.schema import DimmingConfig
 from controller.dimming import dimming_messages
-from controller.dimming.dimming_builder import desk_settings, module_settings
+from controller.dimming.dimming_builder import make_dimming_settings, module_settings
 from controller.dimming.dimming_controller import DimmingController
 from controller.dimming.effective_limit import EffectiveLimit
 from controller.dimming.events import (
@@ -75,17 +74,17 @@ from drivers.reading import MeterState, Quality, Reading
 log = logging.getLogger("controller.dimming")
 
 CLOCK_S = 10.0
-"""Between two looks at whether the clock is synchronised."""
+"""Interval (s) of checks of the clock."""
 CHECKPOINT_S = 3600.0
-"""Between two checkpoints, while there is anything new to witness."""
+"""Interval (s) of checkpoints, if there are new records."""
 RETIRE_S = 86_400.0
 
 
 class DimmingService:
-    """What limits the steerable EVSEs of a site, from its first moment on: what was saved holds at once.
+    """Limits the controllable EVSEs of a site; stored limits apply from the start.
 
-    `mailbox` takes messages for the site's backend; `keeper` knows whose keys count, None: nobody's.
-    Raises StoreFailed where its files cannot be used, KeyFileWrong where the key cannot.
+    `mailbox` takes messages for the site's backend; `policy_service` has keys and roles, None: no keys.
+    Raises StoreError where the store, and a KeyFileError where the key cannot be used.
     """
 
     def __init__(
@@ -96,7 +95,7 @@ class DimmingService:
         board: SessionRegistry,
         mailbox: SiteMailbox,
         store: StateStore,
-        keeper: PolicyService | None,
+        policy_service: PolicyService | None,
         run_inputs: RunInputs,
     ) -> None:
         self._config = config
@@ -104,23 +103,23 @@ class DimmingService:
         self._run_inputs = run_inputs
         self._limits = limits
         self._mailbox = mailbox
-        self._settings = desk_settings(config, dimming)
-        self._teller = DimmingNotifier(
+        self._settings = make_dimming_settings(config, dimming)
+        self._notifier = DimmingNotifier(
             config, dimming, board, {ref.station for ref in self._settings.devices}, mailbox
         )
         now, wall = trio.current_time(), utc(trio.current_time())
-        self._keeper = keeper
+        self._policy = policy_service
         self._signatures = KeyProofs(Keyring(), (), _own_keys(config))
-        self._follow_keys()
+        self._update_keys()
         directory = Path(config.store.directory)
         self._evidence = EvidenceLog(directory / FOLDER, _evidence_key(config, wall).private, wall, store)
         self._store = store
-        self._desk = DimmingController(self._settings, self._signatures, now)
-        self._alarm = DeadlineTimer(lambda: self._desk.deadline(trio.current_time()))
+        self._controller = DimmingController(self._settings, self._signatures, now)
+        self._timer = DeadlineTimer(lambda: self._controller.deadline(trio.current_time()))
         self._answer: CommandAnswer | None = None
         self._eebus_answer = Answered(False, "no answer")
         self._tokens = 0
-        self._account = DimmingHistory(self._settings)
+        self._history = DimmingHistory(self._settings)
         self._trusted: bool | None = None
         self._witnessed = self._evidence.head.count
         self._meter = limits.site.circuits[0].meter
@@ -128,19 +127,19 @@ class DimmingService:
         self._begin(now, wall)
 
     async def run(self) -> None:
-        """Read the contacts and keep the time, until cancelled."""
+        """Read the inputs and keep the time, until cancelled."""
         async with trio.open_nursery() as nursery:
             modules = list(module_settings(self._dimming).values())
             nursery.start_soon(self._run_inputs, modules, self._read)
             nursery.start_soon(self._keep_time)
-            nursery.start_soon(partial(_every, CLOCK_S, self._look_at_clock))
-            nursery.start_soon(partial(_every, CHECKPOINT_S, self._hand_out_checkpoint))
+            nursery.start_soon(partial(_every, CLOCK_S, self._check_clock))
+            nursery.start_soon(partial(_every, CHECKPOINT_S, self._send_checkpoint))
             nursery.start_soon(partial(_every, RETIRE_S, self._retire))
 
     # -- what comes in --------------------------------------------------------------------------------
 
     def answer_data_transfer(self, payload: bytes) -> bytes:
-        """The answer to a DataTransfer of the site's backend."""
+        """Return the response to a DataTransfer of the site's backend."""
         received = dimming_messages.command_in(dimming_messages.ACTION, payload)
         if received is None:
             return dimming_messages.not_understood(payload)
@@ -148,7 +147,7 @@ class DimmingService:
         self._feed(MemoryChecked(not self._store.status.error))
         self._feed(CommandReceived(self._tokens, self._config.site.backend or "", received))
         answer = self._answer
-        assert answer is not None  # the desk answers each at once
+        assert answer is not None  # the controller answers each command at once
         return dimming_messages.answer(self._config.site.protocol, answer.payload, accepted=answer.accepted)
 
     def report_eebus(self, source: str, event: Event, proof: EebusProof | None = None) -> Answered:
@@ -159,20 +158,20 @@ class DimmingService:
 
     def eebus_view(self, source: str) -> LpcView:
         """Return the state of the LPC machine of a source of kind "eebus"."""
-        return self._desk.eebus_view(source)
+        return self._controller.eebus_view(source)
 
     def on_backend_reached(self, there: bool) -> None:
-        """The site's backend, by which words come, is there from now on, or is not."""
+        """Take that the link to the site's backend was opened or lost."""
         for source in self._settings.sources:
             if source.kind in ("signed", "ocpp"):
                 self._feed(SourceReached(source.id, there))
         if there:
-            self._teller.again()
+            self._notifier.repeat()
 
     def on_site_limited(self, limited: SiteLimited) -> float | None:
-        """The backend's limit for the site. Returns what is one for the whole connection (A per phase).
+        """Take the limit of the backend; return the part for the whole connection (A per phase).
 
-        What it says for somebody outside is for the steerable EVSEs, where a source of kind "ocpp" may dim
+        What it says for somebody outside is for the controllable EVSEs, where a source of kind "ocpp" may dim
         them. OCPP 1.6 has one purpose for both: there the limit holds as both.
         """
         old = self._config.site.protocol is Version.V16
@@ -186,34 +185,34 @@ class DimmingService:
         whole = [limited.limit_a] if sources else [limited.limit_a, limited.outside_a]
         return lowest(*whole)
 
-    def metered(self, state: MeterState) -> None:
-        """A meter was read, or could not be."""
+    def on_meter_state(self, state: MeterState) -> None:
+        """Take the state of a meter."""
         if state.meter == self._meter:
             self._reading = state.reading if state.quality is Quality.GOOD else None
-            self.look()
+            self.update_measurement()
 
-    def look(self) -> None:
-        """Take in what the site draws and may draw now."""
+    def update_measurement(self) -> None:
+        """Take the draw and the limits of the site now."""
         view, voltage = self._limits.view(), self._config.site.voltage
         devices_w = draws_w(view, self._settings.devices, self._reading, voltage)
         grid_w = None if self._reading is None else power_w(self._reading, voltage)
         known = [watts for watts in devices_w.values() if watts is not None]
-        self._account.drawn_w = sum(known) if len(known) == len(devices_w) else None
-        self._account.grid_w = grid_w
+        self._history.drawn_w = sum(known) if len(known) == len(devices_w) else None
+        self._history.grid_w = grid_w
         self._feed(Measured(devices_w, grid_w))
-        if self._desk.effective.dimmed:
+        if self._controller.effective.dimmed:
             decisions = {
                 each.ref: (round(each.offered_a, 2), each.reason)
                 for each in view.evses
                 if each.ref in self._settings.devices
             }
             self._feed(Decided(decisions))
-        self._teller.look()
+        self._notifier.update_displays()
 
     def status(self) -> DimmingStatus:
-        """What people are told of it."""
-        effective = self._desk.effective
-        return self._account.status(effective, self._in_words(effective), self._evidence.head.count)
+        """Return the status of dimming."""
+        effective = self._controller.effective
+        return self._history.status(effective, self._describe_all(effective), self._evidence.head.count)
 
     # -- what goes out --------------------------------------------------------------------------------
 
@@ -229,19 +228,19 @@ class DimmingService:
         if memory is None:
             self._feed(ClockTrusted(self._clock_trusted()))
         else:
-            self._desk.recall(memory, now, wall, clock_trusted=self._clock_trusted())
+            self._controller.restore(memory, now, wall, clock_trusted=self._clock_trusted())
         self._feed(DimmingTick())
 
     def _feed(self, event: DimmingEvent) -> None:
         now = trio.current_time()
-        before = self._desk.effective
-        actions = self._desk.handle(event, now, utc(now))
+        before = self._controller.effective
+        actions = self._controller.handle(event, now, utc(now))
         self._persist(actions, utc(now))
         for action in actions:
             self._do(action, now)
-        if self._desk.effective != before:  # it is done, and on record: now it may be told
-            self._teller.tell(self._span(self._desk.effective, now))
-        self._alarm.update()
+        if self._controller.effective != before:  # carried out and recorded: others may be notified
+            self._notifier.notify(self._span(self._controller.effective, now))
+        self._timer.update()
 
     def _do(self, action: DimmingAction, now: float) -> None:
         match action:
@@ -251,7 +250,7 @@ class DimmingService:
                 self._dim(effective, now)
             case CommandAnswer():
                 self._answer = action
-                self._account.answered(action)
+                self._history.count_answer(action)
             case NotifyBackends(payload=payload):
                 self._mailbox.post(
                     dimming_messages.ACTION, dimming_messages.effect(self._config.site.protocol, payload)
@@ -262,7 +261,7 @@ class DimmingService:
                 log.log(level, "%s", text)
 
     def _dim(self, effective: EffectiveLimit, now: float) -> None:
-        """Limit the site."""
+        """Send the limit to load management."""
         total = effective.total
         bounds = [*effective.evses.values(), *([] if total is None else [total])]
         self._limits.happened(
@@ -270,18 +269,18 @@ class DimmingService:
                 total_w=None if total is None else total.watts,
                 phases_w=effective.phases_w,
                 evses_w={ref: bound.watts for ref, bound in effective.evses.items()},
-                why=self._in_words(effective),
+                why=self._describe_all(effective),
                 whys={
-                    ref: self._worded(bound.source, bound.watts, bound.until)
+                    ref: self._describe(bound.source, bound.watts, bound.until)
                     for ref, bound in effective.evses.items()
                 },
                 until=min((bound.until for bound in bounds if bound.until is not None), default=None),
             )
         )
-        self._account.dimmed(effective, utc(now))
+        self._history.on_limit(effective, utc(now))
 
     def _span(self, effective: EffectiveLimit, now: float) -> DimmingSpan | None:
-        """What is told to others: the limit on all devices, or the sum where each has its own."""
+        """Return the limit to notify: of all devices, or the sum where each has its own."""
         bounds = [effective.total] if effective.total else list(effective.evses.values())
         if not bounds or (effective.total is None and len(bounds) < len(self._settings.devices)):
             return None
@@ -296,18 +295,18 @@ class DimmingService:
             set_by=BACKEND if by_backend else GRID_OPERATOR,
         )
 
-    def _in_words(self, effective: EffectiveLimit) -> str:
+    def _describe_all(self, effective: EffectiveLimit) -> str:
         if effective.total is not None:
             total = effective.total
-            return self._worded(total.source, total.watts, total.until)
+            return self._describe(total.source, total.watts, total.until)
         return f"dimmed by {' and '.join(effective.sources)}" if effective.dimmed else ""
 
-    def _worded(self, source: str, watts: float, until: float | None) -> str:
-        words = f"dimmed by {source} to {watts / 1000:.1f} kW"
-        return words if until is None else f"{words} until {self._teller.clock(utc(until))}"
+    def _describe(self, source: str, watts: float, until: float | None) -> str:
+        text = f"dimmed by {source} to {watts / 1000:.1f} kW"
+        return text if until is None else f"{text} until {self._notifier.format_local_time(utc(until))}"
 
     def _persist(self, actions: Sequence[DimmingAction], wall: float) -> None:
-        """Commit what an event changes, and what goes on record about it, in one transaction.
+        """Store the changes of an event and its evidence in one transaction.
 
         A store that cannot be written keeps no limit from being obeyed: the records are kept in memory.
         """
@@ -321,40 +320,42 @@ class DimmingService:
             self._store.persist_now(records)
             self._evidence.write_files()
         except StoreError as error:
-            self._account.unwritten += sum(isinstance(each, EvidenceLine) for each in records)
+            self._history.unwritten += sum(isinstance(each, EvidenceLine) for each in records)
             log.error("evidence not in its file yet: %s", error)
 
     # -- time -----------------------------------------------------------------------------------------
 
     def _read(self, module: str, levels: tuple[bool, ...]) -> None:
-        """A module is named after its source."""
+        """Take a reading of a module, which has the id of its source."""
         self._feed(InputsRead(module, levels))
 
     async def _keep_time(self) -> None:
         while True:
-            await self._alarm.wait_due()
+            await self._timer.wait_due()
             self._feed(DimmingTick())
 
     def _clock_trusted(self) -> bool:
         trusted = self._dimming.clock == "believed" or is_synchronised()
         if trusted is not self._trusted:
-            told = "trusted" if trusted else "not synchronised: no signed command is obeyed until it is"
-            log.log(logging.INFO if trusted else logging.WARNING, "the clock is %s", told)
+            if trusted:
+                log.info("clock trusted")
+            else:
+                log.warning("clock not synchronised: signed commands are refused until it is; check NTP")
         self._trusted = trusted
         return trusted
 
-    def _follow_keys(self) -> None:
-        """The policy's keys and roles are those that count now, over files that change and over the wire."""
-        if self._keeper is not None:
-            policy, own = self._keeper.in_force
-            self._signatures.exchange(Keyring(policy.keys), policy.file.role, own)
+    def _update_keys(self) -> None:
+        """Take the keys and roles of the policy that is in force."""
+        if self._policy is not None:
+            policy, own = self._policy.in_force
+            self._signatures.replace_keys(Keyring(policy.keys), policy.file.role, own)
 
-    def _look_at_clock(self) -> None:
-        self._follow_keys()
+    def _check_clock(self) -> None:
+        self._update_keys()
         self._feed(ClockTrusted(self._clock_trusted()))
 
-    def _hand_out_checkpoint(self) -> None:
-        """A line of the log for somebody else to keep: an end that is cut off is then found."""
+    def _send_checkpoint(self) -> None:
+        """Send a checkpoint of the evidence log to the site's backend, as a witness of its end."""
         if self._evidence.head.count <= self._witnessed:
             return
         try:
@@ -380,7 +381,7 @@ class DimmingService:
 
 
 def _evidence_key(config: Config, wall: float) -> OwnKey:
-    """The key that signs the evidence until the next start: the newest, though the clock may be wrong now."""
+    """Return the key that signs the evidence: the newest, even if the clock is wrong."""
     own = _own_keys(config)
     return select_signing_key(own, wall) or max(own, key=lambda each: each.known.not_before)
 

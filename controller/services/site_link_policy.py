@@ -1,4 +1,4 @@
-"""The policy of signatures on the controller's own link to a backend, where policies come from, too.
+"""Signature policy on the site's own link to its backend, which also changes policies.
 
 What comes is held against the gate like a station's; the messages that change policies and roles are
 answered here (`signing.policy_messages`); what goes is signed where the policy has it so.
@@ -24,7 +24,7 @@ _NONE = ("", "")
 
 
 class SiteLinkPolicy:
-    """One link's. `site` is our id on it, `backend` whose link it is; `put` sends a text there.
+    """The policy of one link. `site`: our id on it; `backend`: its name; `put` sends a text.
 
     `utc_of` turns s, monotonic, into POSIX s.
     """
@@ -44,9 +44,9 @@ class SiteLinkPolicy:
         self._policy = PolicyCheck(keeper.gate, version, site)
         self._backend = backend_peer(backend)
         self._sent = _NONE
-        """Id and action of the last CALL of ours: one at most is without its answer."""
+        """Id and action of our last CALL; one at most is without an answer."""
         self._received = _NONE
-        """Those of the last CALL of the backend: each is answered before the next is read."""
+        """Id and action of the backend's last CALL, which is answered before the next is read."""
 
     def on_text(self, text: str, now: float) -> str | None:
         """Return the text of a message that passes to the identity; None: nothing passes.
@@ -80,7 +80,7 @@ class SiteLinkPolicy:
         return None
 
     def send_text(self, text: str, now: float) -> None:
-        """Send a message of ours, signed where the policy has it so."""
+        """Send a message of ours, signed if the policy requires it."""
         frame = parse(text)
         signed = SignedText(text)
         utc = self._utc_of(now)

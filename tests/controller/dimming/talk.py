@@ -49,7 +49,7 @@ class Talk:
         self.now = 0.0
         self.actions: list[DimmingAction] = []
         if memory is not None:
-            self.desk.recall(memory, 0.0, NOON, clock_trusted=True)
+            self.desk.restore(memory, 0.0, NOON, clock_trusted=True)
         else:
             self.on(ClockTrusted(True))
         for source in settings.sources:

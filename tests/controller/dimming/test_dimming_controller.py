@@ -240,7 +240,7 @@ def test_a_restart_comes_back_to_what_held() -> None:
     [saved] = before.of(PersistDimming)
     memory = msgspec.json.decode(msgspec.json.encode(saved.memory), type=DimmingMemory)
     after = DimmingController(SETTINGS, PlainSignatures(), 5.0)
-    after.recall(memory, 5.0, NOON + 100, clock_trusted=True)
+    after.restore(memory, 5.0, NOON + 100, clock_trusted=True)
     [dimmed] = [
         each for each in after.handle(DimmingTick(), 5.0, NOON + 100) if isinstance(each, DimmingChanged)
     ]
@@ -256,7 +256,7 @@ def test_a_restart_without_a_clock_holds_on_until_the_time_is_known(trusted_at: 
     before.sends(command(1, 9000.0), "dso", at=10)
     [saved] = before.of(PersistDimming)
     after = DimmingController(SETTINGS, PlainSignatures(), 0.0)
-    after.recall(saved.memory, 0.0, 0.0, clock_trusted=False)  # 1970
+    after.restore(saved.memory, 0.0, 0.0, clock_trusted=False)  # 1970
     after.handle(DimmingTick(), 0.0, 0.0)
     assert after.effective.dimmed
     after.handle(ClockTrusted(True), 30.0, trusted_at)

@@ -39,7 +39,7 @@ def signed(number: int, *keys: ec.EllipticCurvePrivateKey, role: str = "grid-ope
 def judged(received: bytes, utc: float = NOON) -> Reason | None:
     issuers = [Issuers(id="dso", role="grid-operator"), Issuers(id="cpo", role="operator")]
     verification = Verification(POINT, [], issuers, {}, KEYED)
-    return verification.judge(received, Situation(utc=utc, clock_trusted=True)).reason
+    return verification.verify_command(received, Situation(utc=utc, clock_trusted=True)).reason
 
 
 def test_a_command_is_obeyed_by_its_keys() -> None:
@@ -91,7 +91,7 @@ def test_keys_and_roles_are_exchanged() -> None:
     keyed = KeyProofs(RING, ROLES, [])
     received = signed(1, NETZ)
     assert [signer.roles for signer in keyed.verify(received, NOON).signers] == [{"grid-operator"}]
-    keyed.exchange(RING, (), [])
+    keyed.replace_keys(RING, (), [])
     assert [signer.roles for signer in keyed.verify(received, NOON).signers] == [frozenset()]
-    keyed.exchange(Keyring(), ROLES, [])
+    keyed.replace_keys(Keyring(), ROLES, [])
     assert keyed.verify(received, NOON).signers == ()

@@ -31,23 +31,23 @@ def phases(outcomes: list[LimitOutcome]) -> list[str]:
 
 def test_it_is_reached_when_the_draw_is_measured_under_the_limit() -> None:
     watched = watch()
-    assert watched.measured(drawn(101, 22_000)) == []
-    assert watched.measured(drawn(102, 8800.1)) == []
-    [reached] = watched.measured(drawn(103.5, 4000, 4000))
+    assert watched.on_measurement(drawn(101, 22_000)) == []
+    assert watched.on_measurement(drawn(102, 8800.1)) == []
+    [reached] = watched.on_measurement(drawn(103.5, 4000, 4000))
     assert (reached.phase, reached.took_s) == ("reached", 3.5)
-    assert watched.measured(drawn(104, 7000)) == []
+    assert watched.on_measurement(drawn(104, 7000)) == []
     assert watched.deadline is None
 
 
 def test_what_is_not_measured_is_not_reached() -> None:
     watched = watch()
-    assert watched.measured(drawn(101, 0, None)) == []
-    assert phases(watched.measured(drawn(102, 20_000, None, grid=7999))) == ["reached"]
+    assert watched.on_measurement(drawn(101, 0, None)) == []
+    assert phases(watched.on_measurement(drawn(102, 20_000, None, grid=7999))) == ["reached"]
 
 
 def test_own_generation_is_not_drawn_from_the_grid() -> None:
-    assert phases(watch().measured(drawn(101, 20_000, 0, grid=-500))) == ["reached"]
-    assert phases(watch().measured(drawn(101, 5000, 0, grid=60_000))) == ["reached"]
+    assert phases(watch().on_measurement(drawn(101, 20_000, 0, grid=-500))) == ["reached"]
+    assert phases(watch().on_measurement(drawn(101, 5000, 0, grid=60_000))) == ["reached"]
 
 
 def test_one_that_is_not_reached_in_time_has_failed_and_may_still_be_reached() -> None:
@@ -57,33 +57,33 @@ def test_one_that_is_not_reached_in_time_has_failed_and_may_still_be_reached() -
     [failed] = watched.pass_time(100 + PATIENCE_S)
     assert (failed.phase, failed.measurement) == ("failed", None)
     assert watched.pass_time(1000) == []
-    assert phases(watched.measured(drawn(2000, 5000))) == ["reached"]
+    assert phases(watched.on_measurement(drawn(2000, 5000))) == ["reached"]
 
 
 def test_a_measurement_that_comes_too_late_is_a_failure_and_then_the_reach() -> None:
-    assert phases(watch().measured(drawn(500, 5000))) == ["failed", "reached"]
+    assert phases(watch().on_measurement(drawn(500, 5000))) == ["failed", "reached"]
 
 
 def test_who_goes_above_it_again_has_a_moment_to_mend_it() -> None:
     watched = watch()
-    watched.measured(drawn(101, 5000))
-    assert watched.measured(drawn(102, 9000)) == []
-    assert watched.measured(drawn(105, 5000)) == []
-    assert watched.measured(drawn(110, 9000)) == []
-    [exceeded] = watched.measured(drawn(110 + EXCEEDED_S, 9500))
+    watched.on_measurement(drawn(101, 5000))
+    assert watched.on_measurement(drawn(102, 9000)) == []
+    assert watched.on_measurement(drawn(105, 5000)) == []
+    assert watched.on_measurement(drawn(110, 9000)) == []
+    [exceeded] = watched.on_measurement(drawn(110 + EXCEEDED_S, 9500))
     assert (exceeded.phase, exceeded.most_w) == ("exceeded", 9500)
-    assert watched.measured(drawn(140, 9500)) == []
-    assert phases(watched.measured(drawn(141, 5000))) == ["kept"]
+    assert watched.on_measurement(drawn(140, 9500)) == []
+    assert phases(watched.on_measurement(drawn(141, 5000))) == ["kept"]
 
 
 def test_the_draw_goes_on_record_now_and_again_with_its_highest() -> None:
     watched = watch()
-    watched.measured(drawn(101, 5000))
-    watched.measured(drawn(200, 7900))
-    [during] = watched.measured(drawn(101 + APART_S, 6000))
+    watched.on_measurement(drawn(101, 5000))
+    watched.on_measurement(drawn(200, 7900))
+    [during] = watched.on_measurement(drawn(101 + APART_S, 6000))
     assert (during.phase, during.most_w) == ("during", 7900)
-    watched.measured(drawn(500, 6100))
-    [during] = watched.measured(drawn(101 + 2 * APART_S, 5000))
+    watched.on_measurement(drawn(500, 6100))
+    [during] = watched.on_measurement(drawn(101 + 2 * APART_S, 5000))
     assert during.most_w == 6100
 
 
@@ -92,9 +92,9 @@ def test_each_device_has_its_own_limit_and_who_does_not_obey_is_named() -> None:
         evses={ref: LimitBound(watts=4200, source="dso") for ref in (ONE, TWO)}, sources=("dso",)
     )
     watched = watch(direct)
-    assert watched.measured(drawn(101, 4200, 11_000)) == []
-    assert watched.measured(drawn(102, 4200, None)) == []
-    watched.measured(drawn(103, 4200, 11_000))
+    assert watched.on_measurement(drawn(101, 4200, 11_000)) == []
+    assert watched.on_measurement(drawn(102, 4200, None)) == []
+    watched.on_measurement(drawn(103, 4200, 11_000))
     [failed] = watched.pass_time(100 + PATIENCE_S)
     assert failed.disobedient == (TWO,)
-    assert phases(watched.measured(drawn(200, 4200, 4100))) == ["reached"]
+    assert phases(watched.on_measurement(drawn(200, 4200, 4100))) == ["reached"]

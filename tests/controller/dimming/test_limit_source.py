@@ -25,7 +25,7 @@ class Source:
         self.words = LimitSource("dso", FAILSAFE, lost_after_s, 0)
 
     def says(self, said: SourceLimit, *evses: EvseRef, at: float) -> None:
-        self.words.say(said, evses, at)
+        self.words.set_limit(said, evses, at)
 
     def holds(self, at: float) -> dict[EvseRef | None, float | None]:
         return {each.evse: each.watts for each in self.words.limits(at)}
@@ -77,19 +77,19 @@ def test_single_evses_have_words_of_their_own() -> None:
 
 def test_who_need_not_be_heard_is_never_lost() -> None:
     source = Source()
-    source.words.reach(False, 1)
+    source.words.set_reached(False, 1)
     assert source.holds(1e6) == {}
 
 
 def test_a_lost_source_fails_safe_for_its_time_and_then_the_site_is_on_its_own() -> None:
     source = Source(lost_after_s=120)
-    source.words.reach(True, 0)
-    source.words.reach(False, 100)
-    source.words.reach(False, 200)  # still: the loss began at 100
+    source.words.set_reached(True, 0)
+    source.words.set_reached(False, 100)
+    source.words.set_reached(False, 200)  # still: the loss began at 100
     assert source.words.deadline(200) == 220
     holds = [source.holds(at) for at in (219, 220, 220 + 7199, 220 + 7200)]
     assert holds == [{}, {None: 4200}, {None: 4200}, {}]
-    source.words.reach(True, 230)
+    source.words.set_reached(True, 230)
     assert source.holds(230) == {}
 
 
@@ -114,27 +114,27 @@ def test_a_restart_in_any_state_comes_back_to_the_right_one(down_s: float) -> No
         saved = msgspec.json.encode(steady.words.memory(at, UTC + at))
         restarted = Source(lost_after_s=120)
         began = 3.0  # its own monotonic clock
-        restarted.words.recall(msgspec.json.decode(saved, type=LimitSourceMemory), began, UTC + at + down_s)
+        restarted.words.restore(msgspec.json.decode(saved, type=LimitSourceMemory), began, UTC + at + down_s)
         for later in (0.0, 10.0, 100.0, 1000.0):
             assert restarted.holds(began + later) == steady.holds(at + down_s + later), (at, down_s, later)
 
 
 def _talked(at: float) -> Source:
     source = Source(lost_after_s=120)
-    source.words.reach(True, 0)
+    source.words.set_reached(True, 0)
     source.says(word(9000, 0, 400), at=0)
     source.says(word(4200, 100, 300), at=0.5)
     source.says(word(4200, 0, 800), ONE, at=0.5)
     if at > 1:
-        source.words.reach(False, 10)
+        source.words.set_reached(False, 10)
     if at == 1.0:
-        source.words.reach(False, 1)
+        source.words.set_reached(False, 1)
     return source
 
 
 def test_a_source_that_was_there_has_time_to_be_heard_again_after_a_restart() -> None:
     source = Source(lost_after_s=120)
-    source.words.reach(True, 0)
+    source.words.set_reached(True, 0)
     saved = source.words.memory(50, UTC)
-    source.words.recall(saved, 7, UTC + 9000)
+    source.words.restore(saved, 7, UTC + 9000)
     assert [source.holds(at) for at in (7 + 119, 7 + 120)] == [{}, {None: 4200}]

@@ -38,7 +38,7 @@ def verification() -> Verification:
 
 
 def obeyed(to: Verification, received: bytes, situation: Situation = NOW) -> CommandVerdict:
-    verdict = to.judge(received, situation)
+    verdict = to.verify_command(received, situation)
     assert verdict.reason is None, verdict.detail
     return verdict
 
@@ -112,11 +112,11 @@ CASES: list[tuple[str, bytes, Situation, Reason]] = [
 def test_it_is_refused_and_changes_nothing(received: bytes, situation: Situation, reason: Reason) -> None:
     judge = verification()
     obeyed(judge, signed(command(1), "dso"))
-    before = judge.said
-    verdict = judge.judge(received, situation)
+    before = judge.obeyed
+    verdict = judge.verify_command(received, situation)
     assert verdict.reason is reason
     assert verdict.detail
-    assert judge.said == before
+    assert judge.obeyed == before
     obeyed(judge, signed(command(3), "dso"))  # and the right one is still obeyed
 
 
@@ -159,9 +159,9 @@ def test_each_source_counts_for_itself() -> None:
 def test_a_restart_forgets_no_command() -> None:
     before, after = verification(), verification()
     obeyed(before, signed(command(5), "dso"))
-    after.recall(before.said)
-    assert after.judge(signed(command(5), "dso"), NOW).reason is Reason.REPLAYED
-    assert after.judge(signed(command(4), "dso"), NOW).reason is Reason.SEQUENCE_BACK
+    after.restore(before.obeyed)
+    assert after.verify_command(signed(command(5), "dso"), NOW).reason is Reason.REPLAYED
+    assert after.verify_command(signed(command(4), "dso"), NOW).reason is Reason.SEQUENCE_BACK
 
 
 def test_memory_has_an_end_and_the_oldest_copy_is_still_refused() -> None:
@@ -169,18 +169,18 @@ def test_memory_has_an_end_and_the_oldest_copy_is_still_refused() -> None:
     for number in range(1, IDS_KEPT + 10):
         obeyed(judge, signed(command(number), "dso"))
     keys = {ANY_KEY: 0, "k-dso": number}
-    assert judge.said == {"dso": CommandContext(number, judge.said["dso"].ids, keys)}
-    assert len(judge.said["dso"].ids) == IDS_KEPT
-    assert judge.judge(signed(command(1), "dso"), NOW).reason is Reason.SEQUENCE_BACK
+    assert judge.obeyed == {"dso": CommandContext(number, judge.obeyed["dso"].ids, keys)}
+    assert len(judge.obeyed["dso"].ids) == IDS_KEPT
+    assert judge.verify_command(signed(command(1), "dso"), NOW).reason is Reason.SEQUENCE_BACK
 
 
 def test_sequence_far_ahead_is_refused_and_locks_nobody_out() -> None:
     judge = verification()
     obeyed(judge, signed(command(17), "dso"))
     ahead = signed(command(2**53 - 1), "dso")
-    assert judge.judge(ahead, NOW).reason is Reason.SEQUENCE_AHEAD
+    assert judge.verify_command(ahead, NOW).reason is Reason.SEQUENCE_AHEAD
     unsigned = signed(command(2**53 - 1, role="commissioning"))
-    assert judge.judge(unsigned, NOW).reason is Reason.SEQUENCE_AHEAD
+    assert judge.verify_command(unsigned, NOW).reason is Reason.SEQUENCE_AHEAD
     obeyed(judge, signed(command(18), "dso"))
     obeyed(judge, signed(command(1, role="commissioning")))
 
@@ -197,18 +197,18 @@ def test_one_key_does_not_lock_another_of_its_role_out() -> None:
     judge = Verification(POINT, [EvseRef("CS01", 1)], ISSUERS, {}, signatures)
     obeyed(judge, signed(command(4_000_000_000), "second"))
     obeyed(judge, signed(command(18), "dso"))
-    assert judge.judge(signed(command(17), "dso"), NOW).reason is Reason.SEQUENCE_BACK
-    assert judge.judge(signed(command(19), "second"), NOW).reason is Reason.SEQUENCE_BACK
+    assert judge.verify_command(signed(command(17), "dso"), NOW).reason is Reason.SEQUENCE_BACK
+    assert judge.verify_command(signed(command(19), "second"), NOW).reason is Reason.SEQUENCE_BACK
 
 
 def test_memory_from_before_keys_were_recorded_counts_for_every_key() -> None:
     judge = verification()
-    judge.recall({"dso": CommandContext(9)})
-    assert judge.judge(signed(command(9), "dso"), NOW).reason is Reason.SEQUENCE_BACK
+    judge.restore({"dso": CommandContext(9)})
+    assert judge.verify_command(signed(command(9), "dso"), NOW).reason is Reason.SEQUENCE_BACK
     obeyed(judge, signed(command(10), "dso"))
 
 
 def test_command_is_refused_while_its_id_cannot_be_stored() -> None:
     judge = verification()
-    assert judge.judge(signed(command(1), "dso"), FULL_DISK).reason is Reason.NO_MEMORY
+    assert judge.verify_command(signed(command(1), "dso"), FULL_DISK).reason is Reason.NO_MEMORY
     obeyed(judge, signed(command(1), "dso"))
