@@ -112,7 +112,7 @@ def render(status: ControllerStatus) -> RenderableType:
     if not status.store.writable:
         title.append(f"\nstore cannot be written: {status.store.error}", style="bold red")
     if not status.healthy:
-        title.append(f"   last shared {status.tick_age_s:.0f} s ago", style="bold red")
+        title.append(f"   last control step {status.tick_age_s:.0f} s ago", style="bold red")
     dimming = status.dimming
     if dimming is not None and dimming.dimmed:
         title.append(f"\n{dimming.why}", style="bold yellow")

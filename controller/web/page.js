@@ -48,12 +48,12 @@ function circuitPart(id) {
   painters.push((status) => {
     const circuit = status.circuits.find((each) => each.id === id);
     const quality = circuit.meter_quality;
-    if (quality === null) write(meter, "no meter: what may flow", "");
+    if (quality === null) write(meter, "no meter: possible current", "");
     else {
       const problem = circuit.meter_problem ? `: ${circuit.meter_problem}` : "";
       write(meter, `meter ${quality}${problem}`, quality === "good" ? "" : "bad");
     }
-    write(base, `beside the stations ${circuit.base_a.map(amps).join(" / ")} A`);
+    write(base, `base load ${circuit.base_a.map(amps).join(" / ")} A`);
     for (const [, paint] of bars) paint(circuit);
   });
   return part;
@@ -73,7 +73,7 @@ function learntOf(evse) { // what is worth saying of a station beside its reason
   if (evse.obeys === false) said.push("did not follow its last lower limit");
   else if (evse.reaction_s > USUAL_REACTION_S) said.push(`takes ${evse.reaction_s.toFixed(0)} s to follow`);
   if (evse.step_a) said.push(`rounds limits down, by ${amps(evse.step_a)} A at most`);
-  return said.length ? `learnt: ${said.join("; ")}` : "";
+  return said.length ? `observed: ${said.join("; ")}` : "";
 }
 
 function evseRow(station, number) {
@@ -133,8 +133,8 @@ function backendRow(id) {
   painters.push((status) => {
     const backend = status.backends.find((each) => each.id === id);
     write(links, linksOf(backend));
-    const waits = backend.waiting ? `${backend.waiting} messages wait, the oldest for ${age(backend.oldest_s)}` : "nothing waits";
-    const aside = backend.set_aside ? `; ${backend.set_aside} it will not take` : "";
+    const waits = backend.waiting ? `${backend.waiting} messages queued, the oldest for ${age(backend.oldest_s)}` : "nothing queued";
+    const aside = backend.set_aside ? `; ${backend.set_aside} set aside` : "";
     write(queue, waits + aside, backend.waiting || backend.set_aside ? "waiting" : "small");
   });
   return element("div", "backend", name, links, queue);
@@ -156,9 +156,9 @@ function overlayPart(overlay) {
   const dropped = element("span", "small");
   painters.push((status) => {
     const counts = Object.entries(status.overlay.dropped_total).map(([reason, count]) => `${count} ${reason}`);
-    write(dropped, counts.length ? `went no further: ${counts.join(", ")}` : "", "small");
+    write(dropped, counts.length ? `not routed: ${counts.join(", ")}` : "", "small");
   });
-  return [element("div", "head", element("h2", "", "Reached over neighbours"), dropped), ...overlay.neighbours.map((each) => neighbourRow(each.link))];
+  return [element("div", "head", element("h2", "", "Nodes reached over neighbors"), dropped), ...overlay.neighbours.map((each) => neighbourRow(each.link))];
 }
 
 const SPANS_SHOWN = 3;
@@ -178,7 +178,7 @@ function dimmingPart() {
   const fill = element("div", "fill"), said = element("output", "");
   const bar = element("div", "phase", element("span", "small", "kW"), element("div", "trough", fill), said);
   painters.push(({ dimming, timezone }) => {
-    write(state, dimming.dimmed ? dimming.why : "nothing is dimmed", dimming.dimmed ? "waiting" : "");
+    write(state, dimming.dimmed ? dimming.why : "not dimmed", dimming.dimmed ? "waiting" : "");
     const refused = Object.entries(dimming.refused_total).map(([reason, count]) => `${count} ${reason}`);
     write(counts, `commands: ${[`${dimming.accepted_total} accepted`, ...refused].join(", ")}; ${dimming.evidence_records} records`);
     const share = dimming.limit_w ? dimming.drawn_w / dimming.limit_w : 0;

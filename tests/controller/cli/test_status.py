@@ -45,30 +45,30 @@ def free_port() -> int:
         return port
 
 
-async def test_what_the_controller_tells_is_what_arrives() -> None:
+async def test_status_is_fetched_unchanged() -> None:
     async with serving() as url:
         assert await trio.to_thread.run_sync(fetch, f"{url}/") == STATUS
 
 
-def test_the_picture_has_each_circuit_and_evse_in_a_hundred_columns() -> None:
+def test_tables_have_each_circuit_and_evse_in_100_columns() -> None:
     lines = seen(STATUS)
     assert max(map(len, lines)) <= terminal.WIDTH
     text = "\n".join(lines)
     for word in ("120/120/100", "101.0", "CS01/1", "grid L2 full", "away", "<script>", "none", "good"):
         assert word in text
-    assert "last shared" not in text
+    assert "last control step" not in text
 
 
-def test_a_loop_that_stands_still_is_told() -> None:
-    assert "last shared 60 s ago" in seen(replace(STATUS, healthy=False, tick_age_s=60.0))[0]
+def test_hung_control_loop_is_in_the_title() -> None:
+    assert "last control step 60 s ago" in seen(replace(STATUS, healthy=False, tick_age_s=60.0))[0]
 
 
-def test_what_the_grid_operator_limits_is_told() -> None:
+def test_dimming_is_in_the_title() -> None:
     assert "dimmed by dso to 7.6 kW until 14:45" in "\n".join(seen(STATUS))
     assert "dimmed" not in "\n".join(seen(replace(STATUS, dimming=None)))
 
 
-def test_what_was_learnt_of_a_station_is_told_where_it_is_worth_knowing() -> None:
+def test_unusual_charger_response_has_a_line() -> None:
     usual, disobedient = STATUS.evses
     slow = replace(usual, reaction_s=31.0, obeys=True, single_phase=True)
     text = "\n".join(seen(replace(STATUS, evses=(slow, disobedient))))
@@ -87,7 +87,7 @@ def test_status_shows_the_problem_of_a_meter() -> None:
     assert "meter of grid" not in "\n".join(seen(STATUS))
 
 
-def test_markup_in_a_name_is_only_text() -> None:
+def test_markup_in_a_name_is_plain_text() -> None:
     named = replace(STATUS.evses[0], station="[red]X", reason="[bold]full[/]")
     assert "[bold]full[/]" in "\n".join(seen(replace(STATUS, evses=(named,))))
 
@@ -101,11 +101,11 @@ def test_markup_in_a_name_is_only_text() -> None:
         ("gateway", "http://gateway:8080"),
     ],
 )
-def test_where_a_configured_page_is_reached(host: str, url: str) -> None:
+def test_address_of_a_configured_page(host: str, url: str) -> None:
     assert address(WebConfig(host=host)) == url
 
 
-def test_nobody_there_is_one_clear_line(free_port: int, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_controller_is_one_error_line(free_port: int, capsys: pytest.CaptureFixture[str]) -> None:
     assert main.main(["status", "--url", f"http://127.0.0.1:{free_port}"]) == 1
     said = capsys.readouterr().err
     assert f"no controller answers at http://127.0.0.1:{free_port}/api/status" in said
@@ -121,7 +121,7 @@ def test_nobody_there_is_one_clear_line(free_port: int, capsys: pytest.CaptureFi
         (b"SSH-2.0-OpenSSH\r\n", "no controller answers"),
     ],
 )
-async def test_somebody_else_there_is_told(answer: bytes, words: str) -> None:
+async def test_another_server_is_an_error(answer: bytes, words: str) -> None:
     async def speak(stream: trio.SocketStream) -> None:
         async with stream:
             await stream.receive_some()
@@ -135,13 +135,13 @@ async def test_somebody_else_there_is_told(answer: bytes, words: str) -> None:
         nursery.cancel_scope.cancel()
 
 
-def test_a_url_is_one_of_http() -> None:
+def test_url_of_another_scheme_is_rejected() -> None:
     with pytest.raises(SystemExit) as ended:
         main.main(["status", "--url", "file:///etc/passwd"])
     assert ended.value.code == 2
 
 
-def test_watching_goes_on_over_a_gap(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_watch_continues_after_a_failed_request(monkeypatch: pytest.MonkeyPatch) -> None:
     answers: list[ControllerStatus | Exception] = [STATUS, NoStatusError("gone for a moment"), STATUS]
 
     def next_answer(_: str) -> ControllerStatus:
