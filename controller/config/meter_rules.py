@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path as FilePath
 from typing import Any
 
+from msgspec.structs import replace
+
 from controller.config.schema import Config, MeterConfig
 from controller.tomlcheck.diagnostics import Problem, unknown_name
 from controller.tomlcheck.positions import DataPath
@@ -58,7 +60,10 @@ def check_meters(config: Config) -> Iterator[Problem]:
             yield from _virtual(meter, path)
             continue
         if meter.driver not in known:
-            yield unknown_name((*path, "driver"), meter.driver, known, "driver")
+            problem = unknown_name((*path, "driver"), meter.driver, known, "driver")
+            if problem.remedy.startswith("known are"):  # 46 names would hide the mistake
+                problem = replace(problem, remedy="`local-controller meter list` lists the known ones")
+            yield problem
         else:
             yield from _model(meter, path)
         yield from _transport(meter, path)

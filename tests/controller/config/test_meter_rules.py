@@ -1,0 +1,93 @@
+"""Meters of a configuration: the user's models beside it, and the TLS files of a meter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from controller.config.loader import check_config
+from drivers.meter_model import set_user_models
+
+SITE = """
+[site]
+id = "depot"
+[[backend]]
+id = "cpo"
+url = "wss://cpo.example/{station}"
+[[circuit]]
+id = "grid"
+limit_a = 100
+base_load_a = 20
+meter = "grid"
+[[station]]
+id = "CS01"
+circuit = "grid"
+owner = "cpo"
+[[meter]]
+id = "grid"
+"""
+MODEL = """
+vendor = "Own"
+model = "Meter"
+phases = 1
+transports = ["tcp"]
+current_sign = "signed"
+sources = { sheet = "data sheet" }
+register = [{ quantity = "current_l1", function = 3, address = 0, type = "int16", sources = ["sheet"] }]
+"""
+PEM = Path(__file__).parents[2] / "drivers" / "modbus" / "pem"
+
+
+@pytest.fixture(autouse=True)
+def without_user_models() -> Iterator[None]:
+    yield
+    set_user_models({})
+
+
+def errors_of(meter: str, folder: Path) -> list[str]:
+    return [str(error) for error in check_config(SITE + meter, "c.toml", folder)[1]]
+
+
+def test_driver_may_be_a_model_file_beside_the_configuration(tmp_path: Path) -> None:
+    meter = 'driver = "own-meter"\ntransport = "tcp"\nhost = "h"\n'
+    (unknown,) = errors_of(meter, tmp_path)
+    assert '"own-meter" does not exist; `local-controller meter list`' in unknown
+    (tmp_path / "meters").mkdir()
+    (tmp_path / "meters" / "own-meter.toml").write_text(MODEL)
+    assert errors_of(meter, tmp_path) == []
+    (tmp_path / "meters" / "own-meter.toml").write_text(MODEL.replace("int16", "int17"))
+    (broken,) = errors_of(meter, tmp_path)
+    assert "local-controller meter check" in broken
+
+
+@pytest.mark.parametrize(
+    ("certificate", "text"),
+    [
+        ("client-ReadOnlySunSpec", ""),
+        ("client-NO-ROLE", "has no role"),
+        ("c-ia5", "an IA5String instead of a UTF8String"),
+        ("c-two-strings", "more or less than one string"),
+        ("c-expired", "expired on"),
+    ],
+)
+def test_certificate_of_a_meter_is_checked(tmp_path: Path, certificate: str, text: str) -> None:
+    file = tmp_path / "client.pem"
+    file.write_bytes((PEM / f"{certificate}.pem").read_bytes())
+    file.chmod(0o600)
+    meter = f'driver = "sunspec"\ntransport = "tls"\nhost = "h"\nca = "{PEM}/device-bundle.pem"\n'
+    errors = errors_of(f'{meter}certificate = "client.pem"\n', tmp_path)
+    assert [text in error for error in errors] == [True] * (1 if text else 0)
+
+
+def test_certificate_and_key_of_a_meter_must_belong_together(tmp_path: Path) -> None:
+    certificate = (PEM / "client-ReadOnlySunSpec.pem").read_text()
+    other = (PEM / "c-new.pem").read_text()
+    (tmp_path / "client.pem").write_text(certificate)
+    (tmp_path / "client.key").write_text(other[other.index("-----BEGIN PRIVATE") :])
+    for name in ("client.pem", "client.key"):
+        (tmp_path / name).chmod(0o600)
+    meter = f'driver = "sunspec"\ntransport = "tls"\nhost = "h"\nca = "{PEM}/device-bundle.pem"\n'
+    (error,) = errors_of(f'{meter}certificate = "client.pem"\nkey = "client.key"\n', tmp_path)
+    assert "does not belong to" in error
