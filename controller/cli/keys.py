@@ -1,4 +1,4 @@
-"""`local-controller keys`: make, list and export the keys with which the controller signs."""
+"""`local-controller keys`: make, replace, list and export the keys with which the controller signs."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ from controller.signing.curves import CURVES
 from controller.signing.signing_keys import KeyFileError, OwnKey, read_key_files, write_key_file
 
 _DAY_S = 86_400.0
+_OVERLAP_DAYS = 14.0
 _HOLDER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 def add_parser(commands: Subcommands) -> None:
     """Add the subcommand and its actions."""
-    parser = commands.add_parser("keys", help="make, list and export the keys that sign")
+    parser = commands.add_parser("keys", help="make, replace, list and export the keys that sign")
     what = parser.add_subparsers(required=True, metavar="ACTION")
 
     new = what.add_parser("new", help="make a key; keep the old one beside it until the new one is known")
@@ -31,8 +32,21 @@ def add_parser(commands: Subcommands) -> None:
     new.add_argument(
         "--from", dest="begin", type=moment, metavar="TIME", help="e.g. 2026-11-21 (UTC); default: now"
     )
-    new.add_argument("--days", type=_days, default=365.0, help="how long it counts; default: %(default)g")
+    new.add_argument("--days", type=_days, default=365.0, help="its validity; default: %(default)g")
     new.set_defaults(run=_new)
+
+    rotate = what.add_parser("rotate", help="make the key that follows a holder's newest one, with an overlap")
+    rotate.add_argument("folder", type=Path, metavar="FOLDER", help="with the key that is to be followed")
+    rotate.add_argument("--holder", type=_holder, required=True, metavar="NAME", help="whose key it is")
+    rotate.add_argument("--days", type=_days, default=365.0, help="its validity; default: %(default)g")
+    rotate.add_argument(
+        "--overlap",
+        type=_days,
+        default=_OVERLAP_DAYS,
+        metavar="DAYS",
+        help="how long before the end of the old key it begins; default: %(default)g",
+    )
+    rotate.set_defaults(run=_rotate)
 
     listing = what.add_parser("list", help="their holders, fingerprints and times, and which one signs now")
     export = what.add_parser("export", help="their public halves, as [[key]] tables of a policy's file")
@@ -57,7 +71,29 @@ def _days(text: str) -> float:
 
 def _new(options: argparse.Namespace) -> int:
     begin = time.time() if options.begin is None else options.begin
-    data = signing_keys.new_private_key(options.curve, options.holder, begin, begin + options.days * _DAY_S)
+    _write_new_key(options, options.curve, begin)
+    return OK
+
+
+def _rotate(options: argparse.Namespace) -> int:
+    now = time.time()
+    keys = [key.known for key in _read(options.folder).values() if key.known.holder == options.holder]
+    if not keys:
+        raise CommandError(f"{options.folder} has no key of {options.holder}; `keys new` makes the first one")
+    old = max(keys, key=lambda key: key.not_before)
+    if old.not_before > now:
+        raise CommandError(f"a key of {options.holder} already follows, from {_time(old.not_before)}")
+    begin = max(now, old.not_after - options.overlap * _DAY_S) if isfinite(old.not_after) else now
+    key = _write_new_key(options, old.id.curve, begin)
+    if old.not_after <= now:
+        print(f"the old key has expired at {_time(old.not_after)}: nothing was signed since then")
+    print("for the policies of those who verify, before it begins:")
+    print(_table(key), end="")
+    return OK
+
+
+def _write_new_key(options: argparse.Namespace, curve: str, begin: float) -> OwnKey:
+    data = signing_keys.new_private_key(curve, options.holder, begin, begin + options.days * _DAY_S)
     key = signing_keys.parse_private_key(data)
     fingerprint = signing_keys.fingerprint(key.known.id)
     try:
@@ -65,8 +101,8 @@ def _new(options: argparse.Namespace) -> int:
     except KeyFileError as error:
         raise CommandError(str(error)) from error
     print(file)
-    print(_told(key, begin), end="")
-    return OK
+    print(_describe(key, begin), end="")
+    return key
 
 
 def _list(options: argparse.Namespace) -> int:
@@ -75,7 +111,7 @@ def _list(options: argparse.Namespace) -> int:
     signer = signing_keys.select_signing_key(found.values(), now)
     for file, key in found.items():
         print(f"{file}{'  (signs now)' if key is signer else ''}")
-        print(_told(key, now), end="")
+        print(_describe(key, now), end="")
     return OK if found else FAILED
 
 
@@ -93,7 +129,7 @@ def _read(path: Path) -> dict[Path, OwnKey]:
         raise CommandError(str(error)) from error
 
 
-def _told(key: OwnKey, now: float) -> str:
+def _describe(key: OwnKey, now: float) -> str:
     known = key.known
     lines = [
         f"holder {known.holder or '-'}, {known.id.curve}, {_state(key, now)}",
@@ -105,8 +141,8 @@ def _told(key: OwnKey, now: float) -> str:
 
 def _state(key: OwnKey, now: float) -> str:
     if key.known.is_valid_at(now):
-        return "counts"
-    return "over" if key.known.not_after <= now else "not yet"
+        return "valid"
+    return "expired" if key.known.not_after <= now else "not yet valid"
 
 
 def _table(key: OwnKey) -> str:

@@ -47,7 +47,43 @@ def test_while_two_count_the_newer_signs(tmp_path: Path, capsys: pytest.CaptureF
     lines = out.splitlines()
     assert [line for line in lines if "signs now" in line] == [f"{young}  (signs now)"]
     states = {file: lines[lines.index(str(file)) + 1] for file in (old, over, later)}
-    assert [states[file].split(", ")[-1] for file in (old, over, later)] == ["counts", "over", "not yet"]
+    assert [states[file].split(", ")[-1] for file in (old, over, later)] == ["valid", "expired", "not yet valid"]
+
+
+def test_rotate_overlaps_old_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    old = new(capsys, tmp_path, "--curve", "secp384r1", "--days", "30")
+    status, out, _ = typed(capsys, "rotate", tmp_path, "--holder", "lc", "--days", "100")
+    assert status == 0
+    keys = read_key_files(tmp_path)
+    before, after = keys.pop(old).known, next(iter(keys.values())).known
+    assert after.id.curve == "secp384r1"
+    assert before.not_after - after.not_before == 14 * 86_400
+    assert after.not_after - after.not_before == 100 * 86_400
+    assert tomllib.loads(out[out.index("[[key]]") :])["key"][0]["holder"] == "lc"
+
+
+def test_rotate_with_a_following_key_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    new(capsys, tmp_path, "--days", "30")
+    assert typed(capsys, "rotate", tmp_path, "--holder", "lc")[0] == 0
+    status, _, err = typed(capsys, "rotate", tmp_path, "--holder", "lc")
+    assert status == 1
+    assert "a key of lc already follows, from " in err
+    assert len(read_key_files(tmp_path)) == 2
+
+
+def test_rotate_of_an_expired_key_begins_now(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    new(capsys, tmp_path, "--from", "2022-01-01", "--days", "1")
+    status, out, _ = typed(capsys, "rotate", tmp_path, "--holder", "lc")
+    assert status == 0
+    assert "the old key has expired at 2022-01-02T00:00:00Z" in out
+    assert ", valid\n" in out
+
+
+def test_rotate_without_a_key_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    new(capsys, tmp_path)
+    status, _, err = typed(capsys, "rotate", tmp_path, "--holder", "other")
+    assert status == 1
+    assert "has no key of other" in err
 
 
 def test_what_is_exported_is_a_policys_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
