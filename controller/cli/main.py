@@ -20,6 +20,7 @@ from controller.cli import (
     keys,
     meter,
     password,
+    pki,
     policy,
     run,
     signatures,
@@ -42,6 +43,7 @@ SUBCOMMANDS = (
     keys,
     policy,
     signatures,
+    pki,
     demo,
 )
 """In the order in which `--help` lists them. Each has `add_parser`, which sets `run` as a default."""

@@ -119,6 +119,19 @@ class IdentityFolder:
         except ValueError:
             raise IdentityError(f"{file} has no certificate in PEM") from None
 
+    def common_name(self, name: str) -> str:
+        """Return the common name of the certificate in use. Raises PkiError."""
+        names = self.certificate(name).subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+        if len(names) != 1:
+            raise IdentityError(f"the certificate of {name} has no common name: pass one")
+        return str(names[0].value)
+
+    def request(self, name: str) -> bytes:
+        """Return the request that waits for its certificate, in PEM. Raises PkiError."""
+        if not _NAME.fullmatch(name):
+            raise IdentityError(f'"{name}" is no name of an identity')
+        return read_file(self.path / f"{name}.next.csr.pem")
+
     def _waiting(self) -> dict[str, tuple[str, ec.EllipticCurvePrivateKey]]:
         """Return the waiting keys with their names, by fingerprint."""
         found = {}

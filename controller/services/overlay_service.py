@@ -25,7 +25,7 @@ from controller.config import Config
 from controller.config.backend_rules import endpoints_by_backend
 from controller.model.exception_groups import leaves
 from controller.model.rate_limits import TokenBucket
-from controller.ocpp.frames import call_error
+from controller.ocpp.frames import Version, call_error
 from controller.overlay.events import (
     LOCAL,
     DeliverFrame,
@@ -89,7 +89,9 @@ class OverlayService:
     ) -> None:
         self._save = save
         self._own = config.site.id
-        self._version = config.site.protocol
+        self._offered = offered_versions(config.site.protocol)
+        self._versions: dict[str, Version] = {}
+        """By backend, the version that its overlay link has agreed on."""
         self._listen = config.listen
         self._uplinks = uplinks
         firsts = {name: tables[0] for name, tables in endpoints_by_backend(config).items()}
@@ -201,11 +203,11 @@ class OverlayService:
             while backend not in self._carriers:
                 await self._alarm.wait_updated()
         self.stands(backend)
-        if self._version.value not in request.versions:
+        version = _carried_version(self._versions[backend], request.versions)
+        if version is None:
             raise DialError(
-                f"its link in overlay mode speaks {self._version}, "
-                f"the station {' or '.join(request.versions)}; "
-                "set site.protocol to what all its stations speak",
+                f"its overlay link has agreed on {self._versions[backend]} and cannot carry "
+                f"{' or '.join(request.versions)}",
                 stage=DialStage.REFUSED,
                 is_version=True,
             )
@@ -220,10 +222,11 @@ class OverlayService:
                 side=LinkSide.DOWN,
                 priority=LEG,
                 only=backend,
+                version=version,
             )
             leg = stack.enter_context(self._leg(way))
         leg.on_ended = stack.close
-        return EndpointAnswer(leg, self._version.value)
+        return EndpointAnswer(leg, version.value)
 
     @contextmanager
     def _spoken_for(self, backend: str) -> Iterator[VirtualChannel]:
@@ -238,22 +241,23 @@ class OverlayService:
                 del self._carriers[LOCAL]
 
     async def _keep_up(self, backend: str, uplinks: BackendPool) -> None:
-        request = LinkRequest(self._own, (self._version.value,))
-        way = LinkState(
-            link=backend,
-            peer=self._peers[backend],
-            mode=NetworkingMode.OVERLAY,
-            side=LinkSide.UP,
-            priority=ABOVE,
-            version=self._version,
-        )
+        request = LinkRequest(self._own, tuple(version.value for version in self._offered))
         while True:
             try:
                 async with (
                     uplinks.hold_link(request, is_owner=True) as opened,
                     trio.open_nursery() as nursery,
                 ):
-                    link = opened.channel
+                    link, version = opened.channel, Version(opened.version)
+                    self._versions[backend] = version
+                    way = LinkState(
+                        link=backend,
+                        peer=self._peers[backend],
+                        mode=NetworkingMode.OVERLAY,
+                        side=LinkSide.UP,
+                        priority=ABOVE,
+                        version=version,
+                    )
                     carrier = _Carrier(link.send_nowait, partial(_cancel, nursery.cancel_scope))
                     with self._up(way, carrier):
                         nursery.start_soon(send_pings, link, self._listen.ping_s)
@@ -362,6 +366,20 @@ def _nobody_there(message: Message) -> Iterator[OwnRequest]:
     frame = parse(message)
     if isinstance(frame, RoutedFrame) and frame.kind is OverlayMessageKind.CALL:
         yield OwnRequest(call_error(frame.id, "NotSupported", "this node only passes on what is for others"))
+
+
+def offered_versions(protocol: Version) -> tuple[Version, ...]:
+    """Return what an overlay link offers: as WWCP nodes do, unless the site speaks OCPP 1.6."""
+    return (Version.V16,) if protocol is Version.V16 else (Version.V21, Version.V201)
+
+
+def _carried_version(link: Version, wanted: Sequence[str]) -> Version | None:
+    """Return the version in which a station is served over an overlay link; None if there is none.
+
+    A node that has agreed on 2.1 reads messages of 2.0.1 as well.
+    """
+    carried = {link, Version.V201} if link is Version.V21 else {link}
+    return next((version for version in map(Version, wanted) if version in carried), None)
 
 
 def _cancel(scope: trio.CancelScope, reason: str) -> None:

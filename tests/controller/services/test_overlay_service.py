@@ -16,7 +16,9 @@ from trio_websocket import ConnectionRejected, WebSocketConnection, open_websock
 
 from controller.config import Config
 from controller.config.loader import check_config
+from controller.ocpp.frames import Version
 from controller.services.app import App
+from controller.services.overlay_service import offered_versions
 from tests.controller.services.test_app import running
 from tests.controller.transport.rig import a_backend, heard
 
@@ -37,7 +39,6 @@ def configuration(
     return f"""
         [site]
         id = "{site}"
-        protocol = "ocpp2.1"
         {more}
         [store]
         directory = "{folder / site}"
@@ -91,11 +92,13 @@ async def chain(folder: Path) -> AsyncIterator[tuple[App, App, WebSocketConnecti
 
 
 @asynccontextmanager
-async def station(controller: App, name: str = "CS01", **headers: str) -> AsyncIterator[WebSocketConnection]:
+async def station(
+    controller: App, name: str = "CS01", version: str = "ocpp2.1", **headers: str
+) -> AsyncIterator[WebSocketConnection]:
     extra = [(key.encode(), value.encode()) for key, value in headers.items()]
     async with open_websocket_url(
         f"ws://127.0.0.1:{controller.port}/ocpp/{name}",
-        subprotocols=["ocpp2.1"],
+        subprotocols=[version],
         extra_headers=extra,
         disconnect_timeout=2,
     ) as socket:
@@ -109,6 +112,21 @@ async def said(socket: WebSocketConnection, *wanted: str) -> Any:
             text = await heard(socket)
             if all(word in text for word in wanted):
                 return json.loads(text)
+
+
+@pytest.mark.parametrize("version", ["ocpp2.1", "ocpp2.0.1"])
+async def test_one_overlay_link_carries_stations_of_both_versions(tmp_path: Path, version: str) -> None:
+    async with chain(tmp_path) as (_, child, backend), station(child, version=version) as socket:
+        assert socket.subprotocol == version
+        await socket.send_message(json.dumps([2, "m1", "Heartbeat", {}]))
+        asked = await said(backend, "Heartbeat", "CS01")
+        await backend.send_message(json.dumps([3, "CS01", "csms01", asked[3], {"currentTime": "x"}]))
+        assert await said(socket, '"m1"') == [3, "m1", {"currentTime": "x"}]
+
+
+def test_overlay_link_offers_what_wwcp_nodes_offer() -> None:
+    assert offered_versions(Version.V201) == offered_versions(Version.V21) == (Version.V21, Version.V201)
+    assert offered_versions(Version.V16) == (Version.V16,)
 
 
 async def test_a_station_and_a_backend_talk_through_two_controllers(tmp_path: Path) -> None:
