@@ -35,7 +35,7 @@ def add_parser(commands: Subcommands) -> None:
     new.add_argument("--days", type=_days, default=365.0, help="its validity; default: %(default)g")
     new.set_defaults(run=_new)
 
-    rotate = what.add_parser("rotate", help="make the key that follows a holder's newest one, with an overlap")
+    rotate = what.add_parser("rotate", help="make the key that follows the newest one, with an overlap")
     rotate.add_argument("folder", type=Path, metavar="FOLDER", help="with the key that is to be followed")
     rotate.add_argument("--holder", type=_holder, required=True, metavar="NAME", help="whose key it is")
     rotate.add_argument("--days", type=_days, default=365.0, help="its validity; default: %(default)g")

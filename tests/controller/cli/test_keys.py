@@ -47,7 +47,11 @@ def test_while_two_count_the_newer_signs(tmp_path: Path, capsys: pytest.CaptureF
     lines = out.splitlines()
     assert [line for line in lines if "signs now" in line] == [f"{young}  (signs now)"]
     states = {file: lines[lines.index(str(file)) + 1] for file in (old, over, later)}
-    assert [states[file].split(", ")[-1] for file in (old, over, later)] == ["valid", "expired", "not yet valid"]
+    assert [states[file].split(", ")[-1] for file in (old, over, later)] == [
+        "valid",
+        "expired",
+        "not yet valid",
+    ]
 
 
 def test_rotate_overlaps_old_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
