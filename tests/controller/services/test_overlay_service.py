@@ -207,7 +207,7 @@ async def test_the_parent_limits_the_site_of_its_child_under_the_child_s_own_ide
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "controller.identity")
-    limited = Heard("the backend limits the site to 32 A")
+    limited = Heard("limit of the site changed limit=32A")
     logging.getLogger("controller.identity").addHandler(limited)
     try:
         async with chain(tmp_path):
