@@ -13,6 +13,7 @@ import math
 import msgspec
 
 from controller.model.effects import LogEntry, OwnCall
+from controller.model.peer_text import bounded_text
 from controller.ocpp.frames import (
     Answer,
     Call,
@@ -201,7 +202,7 @@ class Downstream:
             return []
         if isinstance(frame, CallResult):
             return [OwnAnswered(sent.token, frame.payload)]
-        return [OwnAnswered(sent.token, None, f"{frame.code} {frame.description}".strip())]
+        return [OwnAnswered(sent.token, None, bounded_text(f"{frame.code} {frame.description}"))]
 
     # -- time ---------------------------------------------------------------------------------------
 

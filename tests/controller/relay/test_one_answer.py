@@ -107,6 +107,14 @@ def test_a_station_that_refuses_with_an_error_says_why(talk: Playbook) -> None:
     talk.done()
 
 
+def test_error_text_of_station_is_bounded_and_escaped(talk: Playbook) -> None:
+    own = talk.own()
+    talk.station_hears(own)
+    talk.station(f'[4,"{own[4:40]}","NotSupported","\\u001b[2J{"x" * 200}\\nsecond line",{{}}]')
+    talk.own_answered(None, ("NotSupported \\x1b[2J" + "x" * 200)[:77] + "...")
+    talk.done()
+
+
 def test_urgent_first_then_own_then_the_backend_and_each_in_order(talk: Playbook) -> None:
     talk.passes_down(call("b0"))
     talk.backend(call("b1"))
