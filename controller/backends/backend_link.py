@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import suppress
+from functools import partial
 from typing import Protocol
 
 import trio
@@ -126,10 +127,10 @@ class BackendLink:
         try:
             self._user.on_link_opened(self._pool.backend)
             if not self._pool.has_alternatives:  # a task less per station
-                await opened.channel.read_messages(self._on_message)
+                await opened.channel.read_messages(partial(self._user.on_backend_message, self._pool.backend))
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._move_to_better, opened)
-                await opened.channel.read_messages(self._on_message)
+                await opened.channel.read_messages(partial(self._user.on_backend_message, self._pool.backend))
         except* ConnectionLostError as found:
             lost = find_connection_loss(found)
             raise
@@ -137,9 +138,6 @@ class BackendLink:
             self._opened = None
             self._pool.release(opened, lost)
             await opened.channel.close(GOING_AWAY, "")
-
-    def _on_message(self, message: str | bytes) -> None:
-        self._user.on_backend_message(self._pool.backend, message)
 
     async def _move_to_better(self, opened: OpenedLink) -> None:
         """Leave for a better endpoint when it is there, and no call is open that would have to wait."""

@@ -34,9 +34,9 @@ class TokenBucket:
 
     def take(self, now: float, tokens: float = 1) -> float:
         """Take tokens in advance and return the s to wait before they may be used."""
-        wait = self.wait_s(now)
+        wait = self._spent_until - self._ahead_s - now
         self._spent_until = max(self._spent_until, now) + tokens * self._interval_s
-        return wait
+        return wait if wait > 0 else 0.0
 
     def try_take(self, now: float) -> bool:
         """Take one token if there is one; count the attempt as rejected if not."""

@@ -83,10 +83,20 @@ _SAME_LAG_S = 30.0
 LONGEST_NAME = 80
 """Characters of vendor, model and firmware that are kept."""
 
+RESULT_ACTIONS = {"BootNotification", "StartTransaction"}
+"""The station's CALLs that are read together with their CALLRESULTs."""
+
 _MessageT = TypeVar("_MessageT", bound=msgspec.Struct)
 _Sample = v16.SampledValueV16 | v2.SampledValueV2
 _Values = v16.MeterValueV16 | v2.MeterValueV2
+_Carrier = TypeVar("_Carrier", v16.MeterValuesV16, v2.MeterValuesV2, v2.TransactionEventV2)
 _Reader = Callable[[bytes, float], list[Observation]]
+
+_MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_METER_VALUES_16 = msgspec.json.Decoder(v16.MeterValuesV16)
+_METER_VALUES_2 = msgspec.json.Decoder(v2.MeterValuesV2)
+_TRANSACTION_EVENT_2 = msgspec.json.Decoder(v2.TransactionEventV2)
+_NOT_READABLE = (msgspec.DecodeError, RecursionError, UnicodeError)
 
 
 class StationStateTracker:
@@ -125,6 +135,8 @@ class StationStateTracker:
                 "NotifyEVChargingNeeds": self._on_charging_needs_2,
             }
         )
+        self.actions = frozenset(self._readers)
+        """The actions that `on_message` reads."""
         self._read_boot = _read_boot_16 if version is Version.V16 else _read_boot_2
 
     def on_message(self, action: str, payload: bytes, utc: float) -> list[Observation]:
@@ -189,7 +201,7 @@ class StationStateTracker:
         return [TransactionSeen(evse, False)]
 
     def _on_transaction_event_2(self, payload: bytes, utc: float) -> list[Observation]:
-        message = read_payload(v2.TransactionEventV2, payload)
+        message = _read_carrier(_TRANSACTION_EVENT_2, payload)
         if message is None:
             return []
         transaction, kind = message.transaction_info.transaction_id, message.event_type
@@ -217,7 +229,7 @@ class StationStateTracker:
         if state is not None:
             self._charging_at[evse] = state
             seen.append(StateSeen(evse, state))
-        return seen + self._read_draw(evse, message.meter_value, v2.MeterValueV2, utc)
+        return seen + self._read_draw(evse, message.meter_value or (), utc)
 
     def _find_evse_2(self, message: v2.TransactionEventV2) -> int | None:
         """Return the EVSE of an event: only the first event of a transaction has to name it."""
@@ -266,25 +278,23 @@ class StationStateTracker:
     # -- currents -------------------------------------------------------------------------------------
 
     def _on_meter_values_16(self, payload: bytes, utc: float) -> list[Observation]:
-        message = read_payload(v16.MeterValuesV16, payload)
+        message = _read_carrier(_METER_VALUES_16, payload)
         if message is None:
             return []
         evse = message.connector_id or self._only_evse
         transaction = message.transaction_id
         if evse is None or (transaction in self._ended and transaction is not None):
             return []
-        return self._read_draw(evse, message.meter_value, v16.MeterValueV16, utc)
+        return self._read_draw(evse, message.meter_value or (), utc)
 
     def _on_meter_values_2(self, payload: bytes, utc: float) -> list[Observation]:
-        message = read_payload(v2.MeterValuesV2, payload)
+        message = _read_carrier(_METER_VALUES_2, payload)
         if message is None:
             return []
         evse = message.evse_id or self._only_evse
-        return [] if evse is None else self._read_draw(evse, message.meter_value, v2.MeterValueV2, utc)
+        return [] if evse is None else self._read_draw(evse, message.meter_value or (), utc)
 
-    def _read_draw(
-        self, evse: int, meter_value: msgspec.Raw, kind: type[_Values], utc: float
-    ) -> list[Observation]:
+    def _read_draw(self, evse: int, meter_value: Sequence[_Values], utc: float) -> list[Observation]:
         """Read the current of an EVSE from the newest values that contain one.
 
         Stations put all values of one moment into one element, or each into its own: elements with the
@@ -293,15 +303,15 @@ class StationStateTracker:
         amps: dict[int, float] = {}
         watts: dict[int, float] = {}
         moment: str | None = None
-        for values in reversed(_read_values(meter_value, kind)):
+        for values in reversed(meter_value):
             if values.timestamp != moment and (amps or watts):
                 break
             moment = values.timestamp
-            if moment is not None and self._clock.is_past(moment, utc):
-                continue
             self._read_samples(values.sampled_value or (), amps, watts)
-        current = self._per_phase(evse, amps, watts)
-        return [] if current is None else [DrawSeen(evse, current)]
+        current = self._per_phase(evse, amps, watts) if amps or watts else None
+        if current is None or self._clock.is_past(moment, utc):
+            return []
+        return [DrawSeen(evse, current)]
 
     def _read_samples(
         self, samples: Sequence[_Sample], amps: dict[int, float], watts: dict[int, float]
@@ -313,10 +323,12 @@ class StationStateTracker:
             if scales is None or sample.context == _CLOSING:
                 continue
             phase = _PHASES.get(sample.phase.upper()) if sample.phase else _SUM
-            value = _read_value(sample, scales)
-            if phase is None or value is None:
-                continue
             values = amps if sample.measurand == _CURRENT else watts
+            if phase is None or phase in values:
+                continue
+            value = _read_value(sample, scales)
+            if value is None:
+                continue
             if sample.location in _BEFORE_OUTLET:
                 before_outlet.append((values, phase, value))
             else:
@@ -414,12 +426,20 @@ def _read_number(value: str | float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-def _read_values(meter_value: msgspec.Raw, kind: type[_Values]) -> Sequence[_Values]:
-    """Read the elements of `meterValue`, each sample by itself where one of them cannot be read."""
+def _read_carrier(decoder: msgspec.json.Decoder[_Carrier], payload: bytes) -> _Carrier | None:
+    """Read a message with meter values; each sample by itself where one of them cannot be read."""
     try:
-        return msgspec.json.decode(meter_value, type=tuple[kind, ...] | None) or ()  # type: ignore[valid-type]
-    except (msgspec.DecodeError, RecursionError, UnicodeError):
-        return [_read_element(bytes(raw), kind) for raw in _read_list(meter_value)]
+        return decoder.decode(payload)
+    except _NOT_READABLE:
+        pass
+    try:
+        members = _MEMBERS.decode(payload)
+        elements = _read_list(members.pop("meterValue", msgspec.Raw(b"[]")))
+        message = decoder.decode(msgspec.json.encode(members))
+    except _NOT_READABLE:
+        return None
+    kind = v16.MeterValueV16 if isinstance(message, v16.MeterValuesV16) else v2.MeterValueV2
+    return msgspec.structs.replace(message, meter_value=tuple(_read_element(each, kind) for each in elements))
 
 
 class _Element(msgspec.Struct, rename="camel"):
@@ -444,14 +464,14 @@ def _read_element(raw: bytes, kind: type[_Values]) -> _Values:
 def _read_list(raw: msgspec.Raw) -> list[bytes]:
     try:
         return [bytes(each) for each in msgspec.json.decode(raw, type=list[msgspec.Raw])]
-    except (msgspec.DecodeError, RecursionError, UnicodeError):
+    except _NOT_READABLE:
         return []
 
 
 def _decode_text(raw: msgspec.Raw) -> str | None:
     try:
         return msgspec.json.decode(raw, type=str)
-    except (msgspec.DecodeError, RecursionError, UnicodeError):
+    except _NOT_READABLE:
         return None
 
 

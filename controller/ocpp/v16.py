@@ -72,7 +72,7 @@ class MeterValuesV16(_Message, frozen=True, kw_only=True):
 
     connector_id: int
     transaction_id: int | None = None
-    meter_value: msgspec.Raw = msgspec.Raw(b"null")
+    meter_value: tuple[MeterValueV16, ...] | None = None
 
 
 class ChargingSchedulePeriodV16(_Message, frozen=True, kw_only=True):

@@ -88,14 +88,14 @@ class TransactionEventV2(_Message, frozen=True, kw_only=True):
     offline: bool | None = None
     transaction_info: TransactionV2
     evse: EvseV2 | None = None
-    meter_value: msgspec.Raw = msgspec.Raw(b"null")
+    meter_value: tuple[MeterValueV2, ...] | None = None
 
 
 class MeterValuesV2(_Message, frozen=True, kw_only=True):
     """Station: values of an EVSE's meter."""
 
     evse_id: int
-    meter_value: msgspec.Raw = msgspec.Raw(b"null")
+    meter_value: tuple[MeterValueV2, ...] | None = None
 
 
 class ACChargingParametersV2(_Message, frozen=True, kw_only=True):

@@ -98,10 +98,9 @@ class ProfileArbiter:
         clock: StationClock | None = None,
     ) -> None:
         self._version = version
+        self.absorbed = self._absorbed = absorbed
         self.set_scope(scope)
-        self._absorbed = absorbed
         self._clock = clock or StationClock()
-        self._settled: list[tuple[str, bytes]] = []
         absorbed.set_version(version)
         self._reports = ProfileReports()
         self._notices = LimitNotices()
@@ -113,34 +112,34 @@ class ProfileArbiter:
         self._is_registered = True
         self._noticed: tuple[int, float | None] = (-1, None)
         """Revision of the absorbed profiles when notices were computed last, and until when that holds."""
-        self._shared_revision = -1
-        self._has_changed = True
+        self.shared_revision = -1
+        """Revision of `absorbed` up to which everything that follows has been asked for."""
 
     @property
     def has_changed(self) -> bool:
         """True from any change on until `mark_shared`: something may follow from it."""
-        return self._has_changed or self._shared_revision != self._absorbed.revision
+        return self.shared_revision != self.absorbed.revision
 
     def mark_shared(self) -> None:
         """Take note that what follows from all changes so far is being asked for."""
-        self._has_changed, self._shared_revision = False, self._absorbed.revision
+        self.shared_revision = self.absorbed.revision
 
     def set_scope(self, scope: LimitScope) -> None:
         """Take the scope of our limits in the station."""
-        self._has_changed = True
+        self.absorbed.revision += 1
         self._scope = scope
         self._owned = owned_purposes(self._version, scope)
 
     def set_dimmed(self, evses: Iterable[int]) -> None:
         """Take the EVSEs that the grid operator limits."""
-        self._has_changed = True
+        self.absorbed.revision += 1
         self._dimmed = frozenset(evses)
 
     # -- commands -----------------------------------------------------------------------------------
 
     def decide(self, frame: Call, now: float, origin: str = "") -> ProfileDecision:
         """Decide about one CALL of a backend; `origin` comes back with an answer that follows later."""
-        self._has_changed = True
+        self.absorbed.revision += 1
         action = plain(frame.action)
         try:
             if frame.action.endswith(SIGNED):
@@ -169,7 +168,7 @@ class ProfileArbiter:
 
         Return the answer for the backend, the decision about a further CALL, or None: the answer follows.
         """
-        self._has_changed = True
+        self.absorbed.revision += 1
         if decision.clears is not None:
             return self._on_cleared(decision, decision.clears, answer)
         if not isinstance(answer, CallResult):
@@ -191,7 +190,7 @@ class ProfileArbiter:
 
     def on_no_result(self, decision: ProfileDecision) -> None:
         """Take the end of the wait for a station's answer."""
-        self._has_changed = True
+        self.absorbed.revision += 1
         if decision.reports is not None:
             self._reports.on_error(decision.reports)
 
@@ -203,19 +202,21 @@ class ProfileArbiter:
 
     def on_station_call(self, frame: Call, now: float) -> bool:
         """Take a CALL of the station; return True if it is for us alone."""
-        self._has_changed = True
         if frame.action == "BootNotification":
             self._is_registered = False
         self._clock.on_call(frame.action, frame.payload, self._absorbed.utc_of(now))
-        return frame.action == "ReportChargingProfiles" and self._reports.on_report(frame.payload, now)
+        is_report = frame.action == "ReportChargingProfiles" and self._reports.on_report(frame.payload, now)
+        if is_report or self._clock.has_moved:
+            self.absorbed.revision += 1
+        return is_report
 
-    def on_settled(self, frame: Call, result: bytes) -> None:
+    def on_settled(self, frame: Call, result: bytes, now: float) -> None:
         """Take the backend's answer to a CALL of the station."""
-        self._has_changed = True
+        self._clock.on_result(frame.action, result, self._absorbed.utc_of(now))
+        if frame.action != "Heartbeat" or self._clock.has_moved:
+            self.absorbed.revision += 1
         if frame.action == "BootNotification":
             self._is_registered = is_accepted(result)
-        if frame.action in ("BootNotification", "Heartbeat"):
-            self._settled.append((frame.action, result))  # its time is read in the same turn
         if frame.action == "StartTransaction":
             started = messages.read_started_transaction(frame.payload, result)
             if started is not None:
@@ -233,9 +234,6 @@ class ProfileArbiter:
 
     def observations(self, now: float) -> list[Observation]:
         """Return what has changed for load management."""
-        for action, result in self._settled:
-            self._clock.on_result(action, result, self._absorbed.utc_of(now))
-        self._settled.clear()
         found = self._absorbed.observations(now)
         if self._clock.has_moved:
             self._clock.write_offset()

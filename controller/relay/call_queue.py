@@ -49,7 +49,7 @@ class PendingCall(msgspec.Struct, frozen=True):
     `origin`: the backend that sent it, on the way to a station. `token` names one of our own, a negative
     one a query whose answer our limits depend on. `decision` is the profile arbiter's on a backend's
     command. `number`: its place in the owner's outbox, where it has one. `is_valid` is False for a text
-    that is relayed though it is not a valid frame.
+    that is relayed though it is not a valid frame, `is_ruled` where no rule of the policy is for it.
     """
 
     id: str
@@ -62,6 +62,7 @@ class PendingCall(msgspec.Struct, frozen=True):
     decision: ProfileDecision | None = None
     number: int | None = None
     is_valid: bool = True
+    is_ruled: bool = True
     queued_at: float = -math.inf
 
 
@@ -74,6 +75,10 @@ class CallQueue:
 
     def __init__(self, depth: int, timeout_s: float, *, overtakes: bool = False) -> None:
         self.outstanding: PendingCall | None = None
+        self.waiting = 0
+        """CALLs that wait to be sent."""
+        self.is_full = False
+        """True if there is no room for a further CALL of the peer."""
         self.deadline = math.inf
         self._depth = depth
         self._timeout_s = timeout_s
@@ -91,19 +96,9 @@ class CallQueue:
     # -- what is in it --------------------------------------------------------------------------------
 
     @property
-    def is_full(self) -> bool:
-        """True if there is no room for a further CALL of the peer."""
-        return len(self._peer) >= self._depth
-
-    @property
     def is_empty(self) -> bool:
         """True if no CALL waits or is outstanding."""
-        return self.outstanding is None and not (self._peer or self._own or self._urgent or self._overtaken)
-
-    @property
-    def has_waiting(self) -> bool:
-        """True if a CALL waits to be sent."""
-        return bool(self._peer or self._own or self._urgent)
+        return self.outstanding is None and not (self.waiting or self._overtaken)
 
     @property
     def has_own(self) -> bool:
@@ -132,7 +127,10 @@ class CallQueue:
 
     def find_action(self, message_id: str) -> str | None:
         """Return the action of the CALL that an answer with this id would end."""
-        return next((call.action for call in self._sent() if call.id == message_id), None)
+        sent = self.outstanding
+        if sent is not None and sent.id == message_id:
+            return sent.action
+        return next((call.action for call, _ in self._overtaken if call.id == message_id), None)
 
     def _sent(self) -> list[PendingCall]:
         sent = [call for call, _ in self._overtaken]
@@ -142,11 +140,21 @@ class CallQueue:
 
     def push(self, call: PendingCall) -> None:
         """Append a CALL to its rank. Check `is_full` before, for a peer's."""
-        self._queue_of(call.rank).append(call)
+        self.waiting += 1
+        if call.rank is Rank.PEER:
+            self._peer.append(call)
+            self.is_full = len(self._peer) >= self._depth
+        else:
+            self._queue_of(call.rank).append(call)
 
     def push_first(self, call: PendingCall) -> None:
         """Put a CALL first in its rank: it was there before."""
         self._queue_of(call.rank).insert(0, call)
+        self._count()
+
+    def _count(self) -> None:
+        self.waiting = len(self._urgent) + len(self._own) + len(self._peer)
+        self.is_full = len(self._peer) >= self._depth
 
     def _queue_of(self, rank: Rank) -> list[PendingCall]:
         if rank is Rank.PEER:
@@ -160,6 +168,16 @@ class CallQueue:
 
         `own` and `peer`: whether CALLs of that rank may be sent now.
         """
+        if not self.waiting:
+            return None  # the deadline was set when the outstanding CALL was sent, or the last one ended
+        if self.outstanding is None and peer and not (self._urgent or self._own or self._overtaken):
+            # A message that passes: nothing else waits or is out.
+            self._peer_is_first = self.is_full = False
+            self.waiting -= 1
+            self.outstanding = call = self._peer.pop(0)
+            self._sent_at = now
+            self._answer_by = self.deadline = now + self._timeout_s
+            return call
         if self.outstanding is not None and not self._may_overtake(now, own=own, peer=peer):
             self._set_deadline(own=own, peer=peer)
             return None
@@ -170,6 +188,7 @@ class CallQueue:
         if self.outstanding is not None:
             self._overtaken.append((self.outstanding, self._answer_by))
         self.outstanding = call = queue.pop(0)
+        self._count()
         self._sent_at = now
         is_query = call.token is not None and call.token < 0
         self._answer_by = now + (min(ANSWER_WAIT_S, self._timeout_s) if is_query else self._timeout_s)
@@ -205,7 +224,7 @@ class CallQueue:
         deadline = self._answer_by
         if self._overtaken:
             deadline = min(deadline, *(answer_by for _, answer_by in self._overtaken))
-        if self._peer or self._own or self._urgent:
+        if self.waiting:
             deadline = min(deadline, self._overtake_at(own=own, peer=peer))
             if own and self._own and self.outstanding is None:
                 deadline = min(deadline, self._own_not_before)
@@ -217,7 +236,11 @@ class CallQueue:
         """Remove and return the sent CALL that an answer with this id ends; None: there is none."""
         sent = self.outstanding
         if sent is not None and sent.id == message_id:
-            return self._remove_outstanding()
+            self.outstanding = None
+            self._answer_by = self.deadline = math.inf
+            if self._overtaken:
+                self.deadline = min(answer_by for _, answer_by in self._overtaken)
+            return sent
         for place, (call, _) in enumerate(self._overtaken):
             if call.id == message_id:
                 del self._overtaken[place]
@@ -246,6 +269,7 @@ class CallQueue:
         """Remove the CALLs of a backend whose link is gone; an answer to a sent one goes nowhere."""
         removed = [call for call in self._peer if call.origin == origin]
         self._peer = [call for call in self._peer if call.origin != origin]
+        self._count()
         removed += [call for call in self._sent() if _is_from(call, origin)]
         self._overtaken = [(_disown(call, origin), by) for call, by in self._overtaken]
         if self.outstanding is not None:
@@ -256,15 +280,13 @@ class CallQueue:
         """Remove and return every CALL without an answer, the oldest first."""
         left = [*self._sent(), *self._urgent, *self._own, *self._peer]
         self._urgent, self._own, self._peer, self._overtaken = [], [], [], []
+        self._count()
         self._remove_outstanding()
         return left
 
     def _remove_outstanding(self) -> PendingCall | None:
-        left, self.outstanding = self.outstanding, None
-        self._answer_by = self.deadline = math.inf
-        if self._overtaken:
-            self.deadline = min(answer_by for _, answer_by in self._overtaken)
-        return left
+        left = self.outstanding
+        return None if left is None else self.on_answer(left.id)
 
 
 def make_pending(frame: Call) -> PendingCall:

@@ -32,6 +32,9 @@ from controller.signing.policy_enforcer import (
 from controller.signing.rule_set import RuleKey
 from controller.signing.signature_format import Direction, MessageKind
 
+MOST_REMEMBERED = 1000
+"""Kinds of messages for which it is remembered whether there is a rule."""
+
 
 class PolicyPeer(msgspec.Struct, frozen=True):
     """The other end of `link`, the id of a station or backend. `direction` is that of its messages."""
@@ -77,6 +80,32 @@ class PolicyCheck:
         self._enforcer = enforcer
         self._version = version
         self._station = station
+        self._has_rule: dict[tuple[str, MessageKind, str], bool] = {}
+        self._revision = enforcer.revision
+
+    def concerns(self, frame: Frame, sender: PolicyPeer, action: str | None) -> bool:
+        """Return True if some rule may be for such a frame of `sender`: all others need no check.
+
+        `action`: that of the CALL that it answers, if any. This is all that a message costs which no rule
+        names.
+        """
+        if isinstance(frame, Call):
+            kind, action = MessageKind.REQUEST, frame.action
+        elif isinstance(frame, Send):
+            kind, action = MessageKind.SEND, frame.action
+        else:
+            kind = MessageKind.RESPONSE
+        if action is None:
+            return False  # an error has no payload that anybody signs
+        if self._revision != self._enforcer.revision or len(self._has_rule) > MOST_REMEMBERED:
+            self._has_rule.clear()
+            self._revision = self._enforcer.revision
+        key = (sender.link, kind, action)
+        found = self._has_rule.get(key)
+        if found is None:
+            rule_key = RuleKey.of_message(self._version, action, sender.direction, kind, sender.link)
+            found = self._has_rule[key] = self._enforcer.has_rule_for(rule_key)
+        return found
 
     # -- messages that arrive -------------------------------------------------------------------------
 

@@ -94,6 +94,7 @@ from controller.relay.secondary_backend import (
     SecondaryBackend,
 )
 from controller.relay.upstream import (
+    SETTLED_ACTIONS,
     BootAnswered,
     CallSettled,
     OwnerMode,
@@ -111,8 +112,18 @@ TRY_AGAIN_LATER = 1013
 """WebSocket close codes (RFC 6455, 7.4.1, and IANA): all is done; the service is away for the moment."""
 
 _SNAPSHOT_ACTIONS = {"BootNotification", "StatusNotification"}
-_ARBITER_ACTIONS = {"BootNotification", "ReportChargingProfiles"}
-_SETTLED_ACTIONS = {"BootNotification", "StartTransaction"}
+_ARBITER_ACTIONS = {
+    "BootNotification",
+    "MeterValues",
+    "ReportChargingProfiles",
+    "StartTransaction",
+    "StatusNotification",
+    "StopTransaction",
+    "TransactionEvent",
+}
+"""The station's CALLs of which the arbiter reads the timestamp, or more."""
+_UNREADABLE = (MalformedFrame, UnknownMessageType)
+_ANSWERS = (CallResult, CallError)
 
 
 class StationRelay:
@@ -143,6 +154,8 @@ class StationRelay:
     ) -> None:
         self.is_open = True
         """False once the relay has asked for all links to be closed."""
+        self.accepts_messages = True
+        """False while the station's queue is full: leave its further messages in the socket."""
         self._station = station
         self._owner = owner
         self._version = version
@@ -154,14 +167,17 @@ class StationRelay:
         self._permissions = permissions
         self._policy = policy
         self._serves_offline = offline is not None
-        self._up = Upstream(station, owner, tracker, call_timeout_s, grace_s, offline)
+        self._up = Upstream(
+            station, owner, tracker, call_timeout_s, grace_s, offline, is_observed=bool(self._observers)
+        )
         self._down = Downstream(station, version, profiles, call_timeout_s, now, is_present=is_present)
         self._station_peer = station_peer(station)
         self._backend_peers = {name: backend_peer(name) for name in self._observers}
         self._backend_peers[OWNER] = backend_peer(owner)
+        self._tracked_actions = tracker.actions | _ARBITER_ACTIONS | _SNAPSHOT_ACTIONS
         self._drain_until = math.inf
-        self._deadline = self._parts_deadline = -math.inf
-        """The first deadline of all, and of the parts other than the two queues."""
+        self.next_deadline = self._parts_deadline = -math.inf
+        """The first deadline as of the last event, and that of the parts other than the two queues."""
         self._own_calls_wait = False
         self._actions: list[Action] = []
 
@@ -170,12 +186,7 @@ class StationRelay:
     @property
     def deadline(self) -> float:
         """When TimePassed is due (s, monotonic; inf: not at all). Limits and profiles change from outside."""
-        return -math.inf if self._profiles.has_changed and self.is_open else self._deadline
-
-    @property
-    def accepts_messages(self) -> bool:
-        """False while the station's queue is full: leave its further messages in the socket."""
-        return not self._up.queue.is_full
+        return -math.inf if self._profiles.has_changed and self.is_open else self.next_deadline
 
     def wants(self, backend: str) -> bool:
         """Return True if there should be a link to this backend; a lost one is then opened anew."""
@@ -239,15 +250,19 @@ class StationRelay:
     def _on_station_text(self, text: str, now: float, utc: float) -> None:
         frame = parse(text)
         is_valid = True
-        if isinstance(frame, MalformedFrame | UnknownMessageType):
+        if isinstance(frame, _UNREADABLE):
             lenient = self._read_malformed_from_station(frame, text)
             if lenient is None:
                 return
             frame, is_valid = lenient, False
-        if isinstance(frame, Call | CallResult | CallError) and self._down.queue.outstanding is not None:
+        if self._down.queue.outstanding is not None and isinstance(frame, Call | CallResult | CallError):
             answer = self._down.read_answer(frame, is_valid=is_valid)
             frame = frame if answer is None else answer
+        is_ruled = False
         if self._policy is not None:
+            action = self._down.queue.find_action(frame.id) if isinstance(frame, CallResult) else None
+            is_ruled = self._policy.concerns(frame, self._station_peer, action)
+        if self._policy is not None and is_ruled:
             checked = self._check_station_frame(self._policy, frame, utc)
             if checked is None:
                 return
@@ -256,7 +271,7 @@ class StationRelay:
             self._note_boot(frame, now, utc)
         match frame:
             case Call():
-                self._route_call(frame, now, utc, is_valid=is_valid)
+                self._on_call(frame, now, utc, is_valid=is_valid, is_ruled=is_ruled)
             case CallResult() | CallError():
                 self._parts_deadline = -math.inf
                 self._apply(self._down.on_answer(frame, now), now, utc)
@@ -267,14 +282,14 @@ class StationRelay:
             case CallResultError():
                 self._reply(OWNER, frame, now, utc)
 
-    def _route_call(self, frame: Call, now: float, utc: float, *, is_valid: bool) -> None:
-        if is_valid:
+    def _on_call(self, frame: Call, now: float, utc: float, *, is_valid: bool, is_ruled: bool) -> None:
+        if is_valid and frame.action in self._tracked_actions:
             self._track(frame, now, utc)
             if frame.action in _ARBITER_ACTIONS and self._profiles.on_station_call(frame, now):
                 self._parts_deadline = -math.inf
                 self._apply([ServedOffline(frame.action, call_result(frame.id, b"{}"))], now, utc)
                 return
-        effects = self._up.on_call(frame, now, is_valid=is_valid)
+        effects = self._up.on_call(frame, now, is_valid=is_valid, is_ruled=is_ruled)
         if effects:
             self._apply(effects, now, utc)
 
@@ -307,7 +322,7 @@ class StationRelay:
         frame = malformed.frame
         if isinstance(frame, Call) and self._up.mode is not OwnerMode.AWAY:
             return frame  # it is the owner's to judge
-        if isinstance(frame, CallResult | CallError) and self._down.queue.find_action(frame.id) is not None:
+        if isinstance(frame, _ANSWERS) and self._down.queue.find_action(frame.id) is not None:
             return frame
         answer = malformed_answer(self._version, malformed)
         if answer is not None:
@@ -318,19 +333,25 @@ class StationRelay:
 
     def _on_backend_text(self, text: str, now: float, utc: float) -> None:
         frame = parse(text)
-        if isinstance(frame, MalformedFrame | UnknownMessageType):
+        if isinstance(frame, _UNREADABLE):
             lenient = self._read_malformed_from_backend(frame, text, OWNER)
             if lenient is None:
                 return
             frame = lenient
         if self._policy is not None:
-            checked = self._check_backend_frame(self._policy, frame, OWNER, now, utc)
-            if checked is None:
-                return
-            frame = checked
+            action = self._up.queue.find_action(frame.id) if isinstance(frame, CallResult) else None
+            if self._policy.concerns(frame, self._backend_peers[OWNER], action):
+                checked = self._check_backend_frame(self._policy, frame, OWNER, now, utc)
+                if checked is None:
+                    return
+                frame = checked
         match frame:
             case CallResult() | CallError():
-                self._apply(self._up.on_answer(frame, now), now, utc)
+                effects = self._up.on_answer(frame, now)
+                if len(effects) == 1 and isinstance(effects[0], ToStation):
+                    self._actions.append(effects[0])
+                else:
+                    self._apply(effects, now, utc)
             case Call():
                 self._parts_deadline = -math.inf
                 self._route_command(frame, now, utc)
@@ -363,7 +384,7 @@ class StationRelay:
         if isinstance(malformed, UnknownMessageType):
             return None
         frame = malformed.frame
-        if isinstance(frame, CallResult | CallError) and self._up.queue.find_action(frame.id) is not None:
+        if isinstance(frame, _ANSWERS) and self._up.queue.find_action(frame.id) is not None:
             return CallError(frame.text, frame.id, malformed_code(self._version))
         answer = malformed_answer(self._version, malformed)
         if answer is not None:
@@ -382,7 +403,7 @@ class StationRelay:
 
     def _on_observer_text(self, backend: str, text: str, now: float, utc: float) -> None:
         frame = parse(text)
-        if isinstance(frame, MalformedFrame | UnknownMessageType):
+        if isinstance(frame, _UNREADABLE):
             self._read_malformed_from_backend(frame, text, backend)
             return
         if self._policy is not None and isinstance(frame, Call):
@@ -406,8 +427,6 @@ class StationRelay:
 
     def _copy(self, frame: Call | Send, result: bytes | None, now: float, utc: float) -> None:
         """Give each observer a message of the station, once it has its CALLRESULT."""
-        if not self._observers:
-            return
         given = None if result is None else self._tracker.read_transaction_id(frame.action, result)
         for backend in self._observers:
             self._run_observer(backend, ObserverCopy(frame, utc, given), now, utc)
@@ -469,10 +488,13 @@ class StationRelay:
         """Append actions as they are; carry out what one part asks of another."""
         for effect in effects:
             match effect:
+                case ToStation():
+                    self._actions.append(effect)
                 case CallSettled(frame, result):
-                    if frame.action in _SETTLED_ACTIONS:
-                        self._profiles.on_settled(frame, result)
-                    self._copy(frame, result, now, utc)
+                    if frame.action in SETTLED_ACTIONS:
+                        self._profiles.on_settled(frame, result, now)
+                    if self._observers:
+                        self._copy(frame, result, now, utc)
                 case ReplyToBackend(origin, answer, action):
                     if action:
                         answer = self._sign_answer(self._backend_peers[origin], action, answer, utc)
@@ -504,7 +526,9 @@ class StationRelay:
 
     def _advance(self, now: float, utc: float) -> None:
         """Send what may be sent now, and end a drain that is done."""
-        if now >= self._parts_deadline or self._own_calls_wait or self._profiles.has_changed:
+        profiles = self._profiles
+        has_changed = profiles.shared_revision != profiles.absorbed.revision
+        if now >= self._parts_deadline or self._own_calls_wait or has_changed:
             self._share_profiles(now, utc)
             self._parts_deadline = -math.inf
         up = self._up
@@ -513,20 +537,31 @@ class StationRelay:
         elif up.mode is OwnerMode.UP:
             if self._serves_offline:
                 self._apply(up.catch_up(now), now, utc)
-            self._send_up(now, utc)
-        if self._down.queue.has_waiting:
+            if up.queue.waiting:
+                self._send_up(now, utc)
+        if self._down.queue.waiting:
             self._send_down(now, utc)
         if self.is_open and not self._is_present and self._is_idle():
             self._settle(NORMAL, "all is delivered", now, utc)
-        if self.is_open:
-            self._set_deadline(now)
+        if not self.is_open:
+            return
+        self.accepts_messages = not up.queue.is_full
+        if self._parts_deadline <= now:
+            self._parts_deadline = self._find_parts_deadline()
+        deadline = min(up.queue.deadline, self._down.queue.deadline, self._parts_deadline)
+        if self._serves_offline:
+            deadline = min(deadline, up.deadline)
+        if self._drain_until < math.inf:
+            # With nothing left to send: be called at once, and close.
+            deadline = min(deadline, self._drain_until) if self._down.queue.has_own else -math.inf
+        self.next_deadline = deadline
 
     def _send_up(self, now: float, utc: float) -> None:
         call = self._up.queue.next_call(now)
         if call is None:
             return
         text = call.text
-        if self._policy is not None:
+        if self._policy is not None and call.is_ruled:
             if call.token is None:
                 text = self._sign_call(self._station_peer, call.action, text, call.payload, utc)
             else:
@@ -569,24 +604,13 @@ class StationRelay:
         self._profiles.mark_shared()
         for origin, text in self._profiles.responses(now):
             answer = parse(text)
-            if isinstance(answer, CallResult | CallError):
+            if isinstance(answer, _ANSWERS):
                 self._reply(origin, answer, now, utc)
         # One batch of CALLs at a time: their number is bounded by that.
         self._own_calls_wait = self._up.mode is not OwnerMode.UP or self._up.queue.has_own
         if not self._own_calls_wait:
             for action, payload in self._profiles.own_calls(now):
                 self._up.push_own(str(uuid.uuid4()), action, payload)
-
-    def _set_deadline(self, now: float) -> None:
-        if self._parts_deadline <= now:
-            self._parts_deadline = self._find_parts_deadline()
-        deadline = min(self._up.queue.deadline, self._down.queue.deadline, self._parts_deadline)
-        if self._serves_offline:
-            deadline = min(deadline, self._up.deadline)
-        if self._drain_until < math.inf:
-            # With nothing left to send: be called at once, and close.
-            deadline = min(deadline, self._drain_until) if self._down.queue.has_own else -math.inf
-        self._deadline = deadline
 
     def _find_parts_deadline(self) -> float:
         profiles = self._profiles.deadline
@@ -597,7 +621,7 @@ class StationRelay:
         """Close: our own CALLs and the backends' are ended; the station keeps its own for later."""
         self._apply(self._down.settle(reason), now, utc)
         self._up.settle()
-        self._drain_until = self._deadline = math.inf
+        self._drain_until = self.next_deadline = math.inf
         self.is_open = False
         self._actions.append(Close(code, reason))
 

@@ -25,12 +25,18 @@ import msgspec
 from controller.model.effects import LogEntry, OwnCall, ToBackend
 from controller.ocpp.frames import Answer, Call, CallResult, Send, call, call_error, call_result
 from controller.ocpp.payloads import is_accepted
-from controller.ocpp.station_state import StationStateTracker
+from controller.ocpp.station_state import RESULT_ACTIONS, StationStateTracker
 from controller.offline.offline_handler import OfflineHandler
 from controller.relay.call_queue import QUEUE_DEPTH, CallQueue, PendingCall, Rank
 from controller.relay.events import Action, ObservationMade, Redial, ToStation, persist
 
 TRANSACTION_MESSAGES = {"StartTransaction", "StopTransaction", "MeterValues", "TransactionEvent"}
+
+SETTLED_ACTIONS = RESULT_ACTIONS | {"Heartbeat"}
+"""The station's CALLs whose CALLRESULT is read."""
+
+CLOCK_S = 60.0
+"""The owner's time is read from the CALLRESULT of a Heartbeat so often at most."""
 
 _NOT_WAITED_FOR = 0
 """The token of a CALL of ours to the owner: nobody waits for the answer."""
@@ -79,7 +85,8 @@ class Upstream:
     """The state machine of one station's CALLs to its owner. Times are s, monotonic.
 
     `grace_s`: how long the owner may be away before the station is closed. With an `offline` handler the
-    station is served meanwhile instead, for as long as that takes.
+    station is served meanwhile instead, for as long as that takes. `is_observed`: there are observers,
+    who get a copy of each settled CALL.
     """
 
     def __init__(
@@ -90,6 +97,8 @@ class Upstream:
         call_timeout_s: float,
         grace_s: float = 0.0,
         offline: OfflineHandler | None = None,
+        *,
+        is_observed: bool = False,
     ) -> None:
         self.mode = OwnerMode.DIALLING
         self.queue = CallQueue(QUEUE_DEPTH, call_timeout_s)
@@ -98,6 +107,8 @@ class Upstream:
         self._tracker = tracker
         self._grace_s = grace_s
         self._offline = offline
+        self._is_observed = is_observed
+        self._clock_due_at = -math.inf
         self._grace_until = math.inf
         self._sends: deque[Send] = deque()
 
@@ -122,9 +133,11 @@ class Upstream:
 
     # -- messages of the station ----------------------------------------------------------------------
 
-    def on_call(self, frame: Call, now: float, *, is_valid: bool = True) -> list[UpstreamEffect]:
+    def on_call(
+        self, frame: Call, now: float, *, is_valid: bool = True, is_ruled: bool = True
+    ) -> list[UpstreamEffect]:
         """Queue a CALL of the station, or answer it while the owner is away."""
-        if self.queue.has_text(frame.text):
+        if (self.queue.outstanding is not None or self.queue.waiting) and self.queue.has_text(frame.text):
             line = f"repeated call sent once station={self._station} action={frame.action} id={frame.id}"
             return [LogEntry(logging.INFO, line)]
         text, number = frame.text, None
@@ -138,7 +151,15 @@ class Upstream:
             text, number = journal.text, journal.number
             effects = [*persist(journal.records), *journal.notes]
         self.queue.push(
-            PendingCall(frame.id, frame.action, text, frame.payload, number=number, is_valid=is_valid)
+            PendingCall(
+                frame.id,
+                frame.action,
+                text,
+                frame.payload,
+                number=number,
+                is_valid=is_valid,
+                is_ruled=is_ruled,
+            )
         )
         return effects
 
@@ -172,13 +193,14 @@ class Upstream:
         self, frame: Call, answer: ToStation | ServedOffline, result: bytes | None
     ) -> list[UpstreamEffect]:
         """Give the station the answer to its CALL; `result` is the payload of a CALLRESULT."""
-        if result is None:
+        if result is None or not (self._is_observed or frame.action in SETTLED_ACTIONS):
             return [answer]
-        seen = self._tracker.on_call_result(frame.action, frame.payload, result)
         effects: list[UpstreamEffect] = [CallSettled(frame, result), answer]
-        effects += [ObservationMade(each) for each in seen]
-        if frame.action == "BootNotification":
-            effects.append(BootAnswered(is_accepted(result)))
+        if frame.action in RESULT_ACTIONS:
+            seen = self._tracker.on_call_result(frame.action, frame.payload, result)
+            effects += [ObservationMade(each) for each in seen]
+            if frame.action == "BootNotification":
+                effects.append(BootAnswered(is_accepted(result)))
         return effects
 
     # -- the owner ------------------------------------------------------------------------------------
@@ -237,8 +259,11 @@ class Upstream:
             return [LogEntry(logging.INFO, f"answer dropped {about} reason='no such call'")]
         if sent.rank is not Rank.PEER:
             return self._on_outbox_answer(sent, frame, now)
-        if not sent.is_valid:
-            return [ToStation(frame.text)]
+        is_followed = self._offline is not None or self._is_observed or sent.action in RESULT_ACTIONS
+        if now >= self._clock_due_at and sent.action == "Heartbeat":
+            self._clock_due_at, is_followed = now + CLOCK_S, True
+        if not (is_followed and sent.is_valid):
+            return [ToStation(frame.text)]  # nothing follows from it but the answer
         effects: list[UpstreamEffect] = []
         if self._offline is not None:
             answered = self._offline.on_call_answer(sent.action, sent.payload, sent.number, frame)

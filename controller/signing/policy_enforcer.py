@@ -102,6 +102,8 @@ class PolicyEnforcer:
         self._seen = ReplayCache(policy.window_s) if seen is None else seen
         self._jws = JwsVerifier() if jws is None else jws
         self._name = name
+        self.revision = 0
+        """Number of times that the policy was replaced."""
         self.verdicts: Counter[tuple[str, PolicyOutcome]] = Counter()
         """Number of messages by rule and outcome."""
 
@@ -109,6 +111,11 @@ class PolicyEnforcer:
         """Put another policy with its keys into force; the replay memory stays."""
         self._policy, self._own, self._jws = policy, tuple(own), jws
         self._seen.window_s = policy.window_s
+        self.revision += 1
+
+    def has_rule_for(self, key: RuleKey) -> bool:
+        """Return True if some rule may be for such messages."""
+        return self._policy.rules.has_rule_for(key)
 
     def decide(self, context: MessageContext, frame: Frame, utc: float) -> Decision:
         """Decide about a frame that was received."""

@@ -65,6 +65,9 @@ log = logging.getLogger("controller.transport")
 POLICY_VIOLATION = 1008
 """WebSocket close code (RFC 6455, 7.4.1)."""
 
+CLOCK_CHECK_S = 1.0
+"""The wall clock is compared with the monotonic one so often: reading it costs more than a message."""
+
 SILENT_PINGS = 3
 """Ping intervals without any data after which a connection is lost."""
 
@@ -142,7 +145,10 @@ class StationSession:
         self._rules = rules
         self._links: dict[str, BackendLink] = {}
         self._owner = ""
+        self._owner_link: BackendLink | None = None
         self._todo: deque[Action] = deque()
+        self._utc_offset_s = 0.0
+        self._clock_checked_at = -math.inf
         self._doing = False
         self._saving: tuple[Record, ...] = ()
         self._station_pings = _Interval(rules.ping_s if link is not None else 0.0)
@@ -162,7 +168,8 @@ class StationSession:
         """
         if owner is not None:
             self._owner = owner.backend
-            self._links = {owner.backend: self._make_link(owner, is_owner=True)}
+            self._owner_link = self._make_link(owner, is_owner=True)
+            self._links = {owner.backend: self._owner_link}
         self._links |= {each.backend: self._make_link(each, is_owner=False) for each in observers}
         try:
             async with trio.open_nursery() as nursery:
@@ -255,7 +262,22 @@ class StationSession:
 
     def _feed(self, event: Event) -> None:
         now = trio.current_time()
-        self._do(self._relay.handle(event, now, self._rules.utc_of(now)))
+        if now >= self._clock_checked_at + CLOCK_CHECK_S:
+            self._utc_offset_s, self._clock_checked_at = self._rules.utc_of(now) - now, now
+        actions = self._relay.handle(event, now, now + self._utc_offset_s)
+        if len(actions) == 1 and not (self._todo or self._saving):
+            # A message that passes is sent at once. Nothing follows from that: the relay's deadline is
+            # that of the event.
+            action = actions[0]
+            if isinstance(action, ToBackend):
+                self._put(self._owner_link, action.text, self._owner)
+                self._timer.update(self._relay.next_deadline)
+                return
+            if isinstance(action, ToStation):
+                self._put(self._link, action.text)
+                self._timer.update(self._relay.next_deadline)
+                return
+        self._do(actions)
 
     def _end(self, reason: str, code: int | None = None) -> None:
         if code is not None and self._closing is None:
@@ -282,11 +304,11 @@ class StationSession:
     def _act(self, action: Action) -> None:
         match action:
             case ToStation(text):
-                self._put_down(text)
+                self._put(self._link, text)
             case ToBackend(text):
-                self._put_up(text)
+                self._put(self._owner_link, text, self._owner)
             case ToObserver(backend, text):
-                self._put(self._links[backend], text, f"backend {backend} of station {self._station}")
+                self._put(self._links[backend], text, backend)
             case Persist(records):
                 self._saving = records
             case Redial(backend):
@@ -315,17 +337,13 @@ class StationSession:
         if self.is_present:
             self._site.station_down(self._station)
 
-    def _put_down(self, message: str | bytes) -> None:
-        self._put(self._link, message, f"station {self._station}")
-
-    def _put_up(self, message: str | bytes) -> None:
-        self._put(self._links[self._owner], message, f"backend of station {self._station}")
-
-    def _put(self, reader: Channel | BackendLink | None, message: str | bytes, name: str) -> None:
+    def _put(self, reader: Channel | BackendLink | None, message: str | bytes, backend: str = "") -> None:
+        """Send to the station, or to a backend, without waiting; a full queue ends the session."""
         try:
             if reader is not None:
                 reader.send_nowait(message)
         except SendQueueFullError as full:
+            name = f"backend {backend} of station {self._station}" if backend else f"station {self._station}"
             log.warning("peer does not read, its connection is closed peer=%s reason=%s", name, full)
             self._end(f"{name} does not read")
         except ConnectionLostError:
@@ -396,14 +414,14 @@ class StationSession:
     def _pass_up(self, message: bytes) -> None:
         sealed = self._rules.sealed
         if sealed is not None and self._owner and sealed.goes_up(message, trio.current_time()):
-            self._put_up(message)
+            self._put(self._owner_link, message, self._owner)
         else:
             log.warning("binary message ignored station=%s", self._station)
 
     def _pass_down(self, message: bytes) -> None:
         sealed = self._rules.sealed
         if sealed is not None and sealed.goes_down(message, trio.current_time()):
-            self._put_down(message)
+            self._put(self._link, message)
         else:
             log.warning("binary message ignored backend=%s station=%s", self._owner, self._station)
 

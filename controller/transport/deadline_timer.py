@@ -17,8 +17,8 @@ class DeadlineTimer:
         self._set_for = -inf
         self._moved_earlier = trio.Event()
 
-    def update(self) -> None:
-        """Report that the state machine has changed.
+    def update(self, deadline: float | None = None) -> None:
+        """Report that the state machine has changed; `deadline`: its new one, where the caller has it.
 
         Most events put the deadline off. They wake no task: the timer fires at the old deadline, and is
         set again there.
@@ -26,7 +26,7 @@ class DeadlineTimer:
         if self._updated is not None:
             self._updated.set()
             self._updated = None
-        if self._next() < self._set_for:
+        if (self._next() if deadline is None else deadline) < self._set_for:
             self._moved_earlier.set()
 
     async def wait_updated(self) -> None:

@@ -188,8 +188,8 @@ class WebSocketConnection:
             self._wait_s = self._pace.wait_s(now)
         if len(self._waiting) > 2 * MOST_WAITING_MESSAGES:
             self._drop(CloseCause("it sends, but does not read"))
-        else:
-            self._advance_protocol()
+        elif protocol.frames != frames or protocol.close_cause is not None:
+            self._advance_protocol()  # whole text messages alone need no answer of the protocol
         if self._received is not None:
             self._received.set()
             self._received = None

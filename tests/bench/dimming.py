@@ -99,6 +99,16 @@ class Site:
                 return [at - since for at in lower if at is not None]
             await self._changed.wait()
 
+    async def lower_limit_since(self, sent: float) -> None:
+        """Wait until a station has got a limit below its full current after this moment."""
+        while not any(at > sent and amps < FULL_A for told in self.limits.values() for at, amps in told):
+            await self._changed.wait()
+
+    async def all_charge_again(self) -> None:
+        """Wait until each station has its full current again."""
+        while not all(told and told[-1][1] >= FULL_A for told in self.limits.values()):
+            await self._changed.wait()
+
     def _change(self) -> None:
         self._changed.set()
         self._changed = trio.Event()
@@ -150,7 +160,7 @@ async def _dimmed(count: int) -> dict[str, object]:
     with tempfile.TemporaryDirectory() as directory, trio.fail_after(LONGEST_S):
         async with trio.open_nursery() as nursery:
             await nursery.start(site.serve)
-            config = _config(Path(directory), site, port, base64.b64encode(dso.point).decode())
+            config = site_config(Path(directory), site, port, base64.b64encode(dso.point).decode())
             async with controller(config):
                 nursery.start_soon(site.run, port)
                 await site.all_charge()
@@ -190,7 +200,7 @@ async def controller(config: Path) -> AsyncIterator[trio.Process]:
         process.send_signal(signal.SIGTERM)
 
 
-def _config(folder: Path, site: Site, port: int, key: str) -> Path:
+def site_config(folder: Path, site: Site, port: int, key: str) -> Path:
     own = folder / "key.pem"
     own.touch(0o600)
     own.write_bytes(new_private_key("secp256r1", "lc", 0, 4e9))

@@ -1,0 +1,181 @@
+"""Length of the way of a message through the running daemon: calls, functions, files, changes of file.
+
+The daemon runs in this process, over real sockets, with the stations and backends of the dimming bench and a
+meter on Modbus TCP. All calls of functions of `controller` and `drivers` are counted from the moment the
+message is sent until its last consequence has arrived: a Heartbeat and its answer, a meter reading above the
+circuit's limit and the SetChargingProfile that follows, a signed dimming command and its profile. The control
+loop runs meanwhile as always: each way is taken several times, and the shortest counts.
+"""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import json
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import FrameType
+
+import trio
+from trio_websocket import open_websocket_url
+
+from controller.services import app
+from controller.services.configuration import load_configuration
+from drivers.meter_model import load_model
+from drivers.simulated import SimulatedMeter, serve_tcp
+from tests.bench.dimming import Site, site_config
+from tests.controller.signing.authors import Author
+from tests.strangers.programs import free_port
+
+ROOT = Path(__file__).parent.parent.parent
+LONGEST_S = 90.0
+HEARTBEATS = 20
+CUTS = 2
+METER_MODEL = "janitza-umg604"
+CURRENTS = ("current_l1", "current_l2", "current_l3")
+
+Row = dict[str, object]
+
+
+def bench() -> list[Row]:
+    """One row a way."""
+    return trio.run(_measure)
+
+
+class Tracer:
+    """Counts the calls of the project's functions while it is on."""
+
+    def __init__(self) -> None:
+        self._calls: list[tuple[str, str]] = []
+
+    def __enter__(self) -> Tracer:
+        self._calls = []
+        sys.setprofile(self._on_event)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        sys.setprofile(None)
+
+    def _on_event(self, frame: FrameType, event: str, _argument: object) -> None:
+        if event == "call":
+            code = frame.f_code
+            path = code.co_filename.removeprefix(f"{ROOT}/")
+            if path.startswith(("controller/", "drivers/")):
+                self._calls.append((path, code.co_qualname))
+
+    def row(self, what: str) -> Row:
+        """Return the figures."""
+        files = [path for path, _ in self._calls]
+        changes = sum(one != other for one, other in itertools.pairwise(files))
+        return {
+            "what": what,
+            "calls": len(self._calls),
+            "functions": len(set(self._calls)),
+            "files": len(set(files)),
+            "changes of file": changes,
+        }
+
+    def listing(self) -> list[str]:
+        """Return the calls in their order."""
+        return [f"{path} {name}" for path, name in self._calls]
+
+
+async def _measure() -> list[Row]:
+    site, operator = Site(["CS0000"]), Author()
+    meter = SimulatedMeter(load_model(METER_MODEL))
+    with tempfile.TemporaryDirectory() as directory, trio.fail_after(LONGEST_S):
+        async with _running(Path(directory), site, operator, meter) as port:
+            return [
+                _shortest("Heartbeat and its answer", await _beat(port)),
+                _shortest("meter reading to SetChargingProfile", await _overload(site, meter)),
+                _shortest("signed dimming command to its profile", await _dim(site, operator)),
+            ]
+    raise AssertionError("unreachable")
+
+
+def _shortest(what: str, ways: Sequence[Tracer]) -> Row:
+    """Return the way with the fewest calls: nothing else happened meanwhile."""
+    return min((way.row(what) for way in ways), key=lambda row: int(str(row["calls"])))
+
+
+@asynccontextmanager
+async def _running(folder: Path, site: Site, operator: Author, meter: SimulatedMeter) -> AsyncIterator[int]:
+    """Run daemon, backend, meter and a charging station; yields the stations' port."""
+    port = free_port()
+    async with trio.open_nursery() as nursery:
+        await nursery.start(site.serve)
+        meter_port = await nursery.start(serve_tcp, meter)
+        path = site_config(folder, site, port, base64.b64encode(operator.point).decode())
+        text = path.read_text().replace(
+            '[[circuit]]\nid = "grid"\n', '[[circuit]]\nid = "grid"\nmeter = "grid"\n'
+        )
+        path.write_text(
+            text + '[[station]]\nid = "BEATS"\nowner = "cpo"\ncircuit = "grid"\n'
+            f'[[meter]]\nid = "grid"\ndriver = "{METER_MODEL}"\ntransport = "tcp"\n'
+            f'host = "127.0.0.1"\nport = {meter_port}\ninterval_s = 0.5\n'
+        )
+        config, _ = load_configuration(path)
+        await nursery.start(app.run, config)
+        nursery.start_soon(site.run, port)
+        await site.all_charge()
+        yield port
+        nursery.cancel_scope.cancel()
+
+
+async def _beat(port: int) -> list[Tracer]:
+    ways = []
+    url = f"ws://127.0.0.1:{port}/ocpp/BEATS"
+    async with open_websocket_url(url, subprotocols=["ocpp1.6"]) as socket:
+        for number in range(HEARTBEATS):
+            with Tracer() as way:
+                await socket.send_message(f'[2,"beat{number}","Heartbeat",{{}}]')
+                while (frame := json.loads(await socket.get_message()))[0] != 3:
+                    await socket.send_message(f'[3,"{frame[1]}",{{"status":"Accepted"}}]')
+            ways.append(way)
+            await trio.sleep(0.05)
+    return ways
+
+
+async def _overload(site: Site, meter: SimulatedMeter) -> list[Tracer]:
+    ways = []
+    for _ in range(CUTS):
+        with Tracer() as way:
+            sent = trio.current_time()
+            meter.set_values(dict.fromkeys(CURRENTS, 200.0))
+            await site.lower_limit_since(sent)
+        ways.append(way)
+        meter.set_values(dict.fromkeys(CURRENTS, 10.0))
+        await site.all_charge_again()
+    return ways
+
+
+async def _dim(site: Site, operator: Author) -> list[Tracer]:
+    ways = []
+    for sequence in range(1, CUTS + 1):
+        now = datetime.now(UTC)
+        command = operator.signed(
+            {
+                "commandId": f"bench{sequence}",
+                "issuer": {"role": "grid-operator"},
+                "scope": {"connectionPoint": "lc"},
+                "limitW": 4200,
+                "notBefore": now.isoformat(),
+                "notAfter": (now + timedelta(seconds=3)).isoformat(),
+                "sequence": sequence,
+            },
+            "urn:local-controller:dim:command:1",
+        )
+        with Tracer() as way:
+            await site.dim(command)
+        ways.append(way)
+        await site.all_charge_again()
+    return ways
+
+
+if __name__ == "__main__":
+    for row in bench():
+        print(row)
