@@ -29,7 +29,7 @@ from drivers.meter_model import load_model
 from drivers.simulated import SimulatedMeter, serve_tcp
 from tests.bench.dimming import Site, site_config
 from tests.controller.signing.authors import Author
-from tests.strangers.programs import free_port
+from tests.interop.programs import free_port
 
 ROOT = Path(__file__).parent.parent.parent
 LONGEST_S = 90.0

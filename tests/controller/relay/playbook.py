@@ -47,6 +47,7 @@ from controller.relay.events import (
     ObservationMade,
     ObserverUp,
     OwnAnswered,
+    PasswordCommand,
     Redial,
     ToObserver,
     ToStation,
@@ -172,7 +173,9 @@ class Playbook:
         self.notes += [action for action in actions if isinstance(action, LogEntry)]
         self.saved = next((action for action in actions if isinstance(action, ProfilesAbsorbed)), self.saved)
         self._unheard.extend(
-            action for action in actions if not isinstance(action, LogEntry | ProfilesAbsorbed)
+            action
+            for action in actions
+            if not isinstance(action, LogEntry | PasswordCommand | ProfilesAbsorbed)
         )
 
     # -- what is heard ------------------------------------------------------------------------------
