@@ -156,6 +156,6 @@ def test_module_may_share_a_serial_port_with_a_meter() -> None:
     assert 'uses 9600 8N1, but meter "m" on the same bus 19200 8N1' in other_settings
 
 
-def test_a_contact_that_lacks_what_it_must_have_is_a_mistake_with_its_place() -> None:
+def test_contact_without_required_key_is_an_error_at_its_place() -> None:
     lacking = WHOLE.replace("input = 3\n", "")
     assert mistakes(lacking) == ["dimming.contact[0].input: is missing"]

@@ -104,7 +104,7 @@ def test_the_depots_unused_meter_is_its_only_mistake() -> None:
     assert 'no circuit uses meter "building"' in mistake.what
 
 
-def test_the_depot_is_good_once_its_meter_is_used_and_says_what_it_does_not_do_yet() -> None:
+def test_depot_is_valid_once_its_meter_is_used() -> None:
     config, mistakes, notes = check_config(
         DEPOT.replace("limit_a = 63", 'limit_a = 63\nmeter = "building"'), "depot.toml"
     )

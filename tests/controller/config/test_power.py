@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.controller.config.test_loader import GOOD, check_config
 
 
-def test_floors_that_take_more_power_than_a_circuit_may_carry_are_a_mistake() -> None:
+def test_fallbacks_above_power_limit_of_circuit_are_an_error() -> None:
     tight = GOOD.replace("limit_a = 100", "limit_a = 100\nlimit_w = 4000")
     config, mistakes, _ = check_config(tight, "tight.toml")
     assert config is None
@@ -46,7 +46,7 @@ host = "192.0.2.20"
 """
 
 
-def test_it_is_told_where_a_metered_connection_does_not_declare_what_draws_beside_the_stations() -> None:
+def test_metered_connection_without_base_load_is_a_hint() -> None:
     _, mistakes, notes = check_config(declared('meter = "m"') + METERED, "silent.toml")
     assert mistakes == []
     assert [note.key for note in notes] == ['circuit "grid" base_load_a']

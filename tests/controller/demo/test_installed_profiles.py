@@ -95,7 +95,7 @@ def test_a_lease_without_a_floor_ends_in_no_limit() -> None:
     assert profiles.limit_a(1, NOW + 31, RUNNING) == math.inf
 
 
-def test_the_lowest_purpose_prevails_and_a_tx_profile_overrules_the_defaults() -> None:
+def test_lowest_purpose_prevails_and_tx_profile_overrules_defaults() -> None:
     profiles = installed(
         v16("ChargePointMaxProfile", 16),
         v16("TxDefaultProfile", 10, number=2),
@@ -188,7 +188,7 @@ def test_clearing_by_id_by_criteria_and_everything() -> None:
     limits=st.lists(st.tuples(st.integers(0, 9), st.floats(0, 80)), min_size=1, max_size=8),
     cap=st.floats(0, 80),
 )
-def test_the_highest_stack_level_prevails_within_a_purpose_and_the_minimum_across(
+def test_highest_stack_level_within_and_minimum_across_purposes(
     limits: list[tuple[int, float]], cap: float
 ) -> None:
     messages = [

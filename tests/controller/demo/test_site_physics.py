@@ -60,7 +60,7 @@ def test_no_car_can_beat_the_possible() -> None:
     assert 0 < site.energy_wh <= site.possible_wh
 
 
-def test_loads_are_the_same_for_a_seed_and_move_in_small_steps_but_for_surges() -> None:
+def test_loads_are_seeded_and_change_in_small_steps_but_for_surges() -> None:
     load, again = demo_site.building_loads(3)["grid"], demo_site.building_loads(3)["grid"]
     trace = [load(step / 10) for step in range(3000)]
     assert trace == [again(step / 10) for step in range(3000)]

@@ -160,7 +160,7 @@ def test_a_rotation_stands_where_a_file_begins() -> None:
     assert found(look(b"".join(lines()))) == ["a.jsonl:6: a new file should begin here"]
 
 
-def test_an_end_that_is_cut_off_is_found_when_somebody_has_kept_a_checkpoint() -> None:
+def test_truncated_end_is_found_with_a_checkpoint() -> None:
     short = lines()[:CHECKPOINT_AT]
     assert both([*short]).good  # nothing shows it
     result = look(b"".join(short[:5]), b"".join(short[5:]), lines()[CHECKPOINT_AT])
@@ -170,7 +170,7 @@ def test_an_end_that_is_cut_off_is_found_when_somebody_has_kept_a_checkpoint() -
     ]
 
 
-def test_a_log_that_was_written_anew_with_the_right_key_is_found_by_a_checkpoint() -> None:
+def test_rewritten_log_is_found_with_a_checkpoint() -> None:
     chain, made = EvidenceChain(KEY, ChainHead()), []
     for _ in range(9):
         made.append(chain.record(EvidenceKind.LIMIT, {}, NOON))

@@ -50,7 +50,7 @@ def test_own_generation_is_not_drawn_from_the_grid() -> None:
     assert phases(watch().on_measurement(drawn(101, 5000, 0, grid=60_000))) == ["reached"]
 
 
-def test_one_that_is_not_reached_in_time_has_failed_and_may_still_be_reached() -> None:
+def test_limit_not_reached_in_time_failed_and_may_still_be_reached() -> None:
     watched = watch()
     assert watched.deadline == 100 + PATIENCE_S
     assert watched.pass_time(100 + PATIENCE_S - 1) == []

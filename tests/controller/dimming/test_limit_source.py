@@ -81,7 +81,7 @@ def test_who_need_not_be_heard_is_never_lost() -> None:
     assert source.holds(1e6) == {}
 
 
-def test_a_lost_source_fails_safe_for_its_time_and_then_the_site_is_on_its_own() -> None:
+def test_lost_source_has_failsafe_for_its_time_then_no_limit() -> None:
     source = Source(lost_after_s=120)
     source.words.set_reached(True, 0)
     source.words.set_reached(False, 100)
@@ -132,7 +132,7 @@ def _talked(at: float) -> Source:
     return source
 
 
-def test_a_source_that_was_there_has_time_to_be_heard_again_after_a_restart() -> None:
+def test_known_source_has_time_to_reconnect_after_a_restart() -> None:
     source = Source(lost_after_s=120)
     source.words.set_reached(True, 0)
     saved = source.words.memory(50, UTC)

@@ -144,7 +144,7 @@ def test_a_verdict_names_who_has_signed() -> None:
     assert obeyed(verification(), signed(command(1), "dso")).signers == (DSO,)
 
 
-def test_a_role_lifts_what_it_has_set_itself_though_a_higher_one_holds_the_site_too() -> None:
+def test_role_lifts_its_own_limit_beside_one_of_a_higher_role() -> None:
     both = Situation(utc=NOON, clock_trusted=True, holding=("dso", "cpo"))
     assert obeyed(verification(), signed(command(2, None, role="operator"), "cpo"), both).source == "cpo"
     obeyed(verification(), signed(command(2, None), "dso"), both)

@@ -228,7 +228,7 @@ def test_a_rebooted_gateway_takes_up_where_it_stopped() -> None:
     assert sum(after.values()) > 0.8 * sum(before.values())
 
 
-def test_an_unmetered_circuit_knows_a_draw_beyond_the_offer_from_the_station_itself() -> None:
+def test_unmetered_circuit_counts_reported_draw_above_offer() -> None:
     site = ToySite((grid(40.0, meter=None),), [station("A", car=Car(), obeys=False), station("B", car=Car())])
     site.connect()
     site.run(300)

@@ -128,7 +128,7 @@ def test_a_site_stays_below_its_power() -> None:
     assert site.view("S0").reason == "grid full (W)"
 
 
-def test_power_holds_without_a_meter_too_once_a_newcomers_floor_is_made_room_for() -> None:
+def test_power_limit_holds_without_meter_after_newcomer_fallback() -> None:
     site = ToySite((grid(63.0, meter=None, limit_w=24_150.0),), [station("A", car=Car()), station("B")])
     site.connect()
     site.run(180)

@@ -228,7 +228,7 @@ def test_without_us_it_ends_in_its_floor(make: Any) -> None:
 
 
 @pytest.mark.parametrize("make", ENDLESS)
-def test_one_that_can_hold_nothing_with_an_end_is_booked_at_its_last_limit_for_good(make: Any) -> None:
+def test_station_without_leases_counts_with_its_last_limit(make: Any) -> None:
     talk = Talk(make())
     talk.turn(16.0, 0)
     talk.delivery.on_disconnected(10)
@@ -251,7 +251,7 @@ def test_it_never_may_take_more_than_is_booked_for_it(make: Any) -> None:
 
 
 @pytest.mark.parametrize("make", [huawei, huawei_without_vendor])
-def test_one_that_a_pause_harms_is_never_told_to_pause_and_booked_at_its_minimum(make: Any) -> None:
+def test_station_that_must_not_pause_counts_with_its_minimum(make: Any) -> None:
     talk = Talk(make())
     talk.turn(16.0, 0)
     talk.turn(0.0, 20)

@@ -125,7 +125,7 @@ def test_who_cannot_pause_keeps_its_minimum_and_the_other_waits() -> None:
     assert any(told.reason == NO_PAUSE for told in site.told_people) or site.station("B").draw_a == 0
 
 
-def test_with_less_than_its_minimum_left_it_takes_it_all_the_same_and_nobody_else_anything() -> None:
+def test_unpausable_station_takes_minimum_and_others_nothing() -> None:
     site = pair(NO_ZERO, 5.0)
     site.run(600)
     assert site.station("A").draw_a == 6

@@ -108,7 +108,7 @@ def test_a_meter_of_which_nobody_brings_word_counts_as_dead() -> None:
     assert site.circuit("grid").meter_quality == "dead"
 
 
-def test_a_station_that_goes_offline_keeps_its_current_until_its_lease_has_ended() -> None:
+def test_offline_station_keeps_its_current_until_lease_end() -> None:
     site = ToySite((grid(40.0, meter=None),), [station("A", car=Car()), station("B", car=Car())])
     site.connect()
     site.run(120)
@@ -142,7 +142,7 @@ def test_a_station_that_does_not_obey_is_paid_for_by_the_others() -> None:
     assert site.seconds_over("grid", 40.0) <= 30
 
 
-def test_a_station_that_refuses_limits_is_booked_at_its_maximum_and_asked_again() -> None:
+def test_station_rejecting_limits_counts_with_maximum_and_is_retried() -> None:
     site = two_rows_of_one()
     site.station("A").refuses = True
     site.connect()
@@ -230,7 +230,7 @@ def test_an_evse_without_a_car_books_nothing_and_is_left_alone() -> None:
     assert site.view("B").offered_a == 32.0
 
 
-def test_a_foreign_command_that_may_have_removed_our_limits_brings_both_again() -> None:
+def test_foreign_clear_command_sends_both_limits_again() -> None:
     site = two_rows_of_one(answer_s=0.0)
     site.connect()
     site.run(121)
@@ -409,7 +409,7 @@ def test_a_backend_s_limit_on_the_whole_site_holds_until_it_is_lifted() -> None:
     assert 55.0 < max(max(amps) for amps in site.row_flowed["grid"][280:]) <= 62.0
 
 
-def test_a_station_that_comes_right_after_a_pass_is_secured_at_once_and_planned_when_it_is_due() -> None:
+def test_station_after_a_pass_gets_fallback_now_and_share_when_due() -> None:
     site = ToySite((grid(4000.0),), [station(name) for name in ("A", "B", *map(str, range(AT_ONCE)))]).control
     site.handle(StationUp("A"), 0.0)
     (floor,) = site.handle(StationUp("B"), 0.0)

@@ -49,7 +49,7 @@ def test_needs_are_energy_and_seconds_until_departure(
     assert seen(version, message) == [observed]
 
 
-def test_a_departure_without_a_zone_is_utc_and_one_that_is_no_time_is_not_known() -> None:
+def test_departure_without_zone_is_utc_and_invalid_time_is_unknown() -> None:
     for text, departs_in_s in (("2026-03-29T12:01:00", 60.0), ("soon", None)):
         told = {"evseId": 1, "chargingNeeds": needs(text, WANTED)}
         assert seen(Version.V201, told) == [NeedsSeen(1, 20_000, departs_in_s)]

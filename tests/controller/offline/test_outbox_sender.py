@@ -173,7 +173,7 @@ def test_who_does_not_know_boots_is_told_the_rest() -> None:
     talk.hears("StopTransaction")
 
 
-def test_trouble_of_its_own_is_waited_for_longer_and_longer_then_the_next_has_its_turn() -> None:
+def test_internal_error_is_retried_with_backoff_then_set_aside() -> None:
     talk = Talk()
     talk.said("StopTransaction", STOP)
     talk.said("DataTransfer", {})

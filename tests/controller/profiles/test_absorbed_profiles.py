@@ -123,9 +123,7 @@ def test_no_more_than_a_station_would_hold(version: Version, talk: Playbook) -> 
     talk.backend_hears(ACCEPTED)
 
 
-def test_what_is_kept_is_saved_with_each_change_and_taken_over_by_the_next_of_us(
-    version: Version, talk: Playbook
-) -> None:
+def test_absorbed_profiles_are_persisted_and_restored(version: Version, talk: Playbook) -> None:
     assert talk.saved is None
     sets(talk, setting(version, (0, 10)), 10.0)
     assert talk.saved is not None

@@ -83,7 +83,7 @@ def handed_over(talk: Playbook) -> None:
     talk.done()
 
 
-def test_a_station_is_served_and_its_owner_hears_it_in_order_with_its_own_numbers(house: Remembered) -> None:
+def test_station_is_served_and_owner_gets_all_in_order_with_its_ids(house: Remembered) -> None:
     talk = house.link()
     known(talk)
     talk.backend_lost()
@@ -234,9 +234,7 @@ def test_an_owner_in_trouble_is_waited_for_and_asked_again(house: Remembered) ->
 
 
 @pytest.mark.parametrize("late", [result("1", STARTED), '[4,"1","InternalError","",{}]'])
-def test_one_that_asks_again_before_the_owner_answers_is_served_and_all_else_waits_behind(
-    house: Remembered, late: str
-) -> None:
+def test_repeated_call_before_owner_answer_is_served_rest_waits(house: Remembered, late: str) -> None:
     talk = house.link()
     known(talk)
     talk.passes_up(call("1", "StartTransaction", START))

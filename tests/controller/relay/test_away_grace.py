@@ -89,7 +89,7 @@ def test_a_station_that_does_not_take_its_limit_is_closed_all_the_same(talk: Pla
     talk.closes("backend cpo is away")
 
 
-def test_a_transaction_that_the_owner_does_not_answer_waits_for_another_link(talk: Playbook) -> None:
+def test_unanswered_transaction_waits_for_another_link(talk: Playbook) -> None:
     """An error would count as one of its tries at the station."""
     says_start(talk)
     talk.backend_hears(START)

@@ -195,9 +195,7 @@ def test_death_again_and_again(steps: list[bool], lives: list[tuple[int, bool]],
 
 
 @pytest.mark.parametrize("last_is_on_disk", [True, False])
-def test_a_message_that_was_heard_when_we_died_goes_again_under_the_same_id_and_that_is_noted(
-    tmp_path: Path, last_is_on_disk: bool
-) -> None:
+def test_message_delivered_before_kill_is_resent_under_same_id(tmp_path: Path, last_is_on_disk: bool) -> None:
     station, backend = Station(), Backend(set())
     life = Life(tmp_path, 3, last_is_on_disk=last_is_on_disk)
     life.serve(station, 1)

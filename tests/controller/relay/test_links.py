@@ -174,7 +174,7 @@ def test_our_limits_still_reach_the_station_and_then_it_is_closed() -> None:
     talk.closes("backend cpo is away")
 
 
-def test_a_station_that_could_not_be_commanded_yet_gets_its_limits_on_the_way_out() -> None:
+def test_station_without_boot_gets_its_limits_before_the_close() -> None:
     talk = Playbook(up=False)
     talk.backend_lost("HTTP status 403")
     talk.commands_allowed()

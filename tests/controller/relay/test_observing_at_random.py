@@ -179,7 +179,7 @@ class Walk:
 
 
 @given(moves=st.lists(st.sampled_from(MOVES), max_size=60))
-def test_every_transaction_is_heard_once_or_set_aside_and_every_command_is_answered_once(
+def test_transactions_arrive_once_or_aside_commands_answered_once(
     moves: list[str],
 ) -> None:
     walk = Walk()

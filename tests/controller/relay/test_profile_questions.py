@@ -331,7 +331,7 @@ def test_a_transaction_that_is_held_back_is_told_once_and_when_it_is_over(versio
 
 
 @pytest.mark.parametrize("version", V2)
-def test_whom_the_grid_operator_holds_back_is_told_in_his_name_until_it_is_over(version: Version) -> None:
+def test_dimmed_owner_is_notified_with_source_so_until_the_end(version: Version) -> None:
     talk = begun(version)
     starts(talk, version)
     talk.backend_hears(STARTED[version])

@@ -66,7 +66,7 @@ def test_a_station_that_boots_anew_has_a_new_story() -> None:
     talk.done()
 
 
-def test_an_observer_that_does_not_accept_the_boot_hears_no_more_until_it_does() -> None:
+def test_observer_without_accepted_boot_gets_nothing_else() -> None:
     talk = Talk()
     talk.boots()
     talk.status(1, "Available")
@@ -80,7 +80,7 @@ def test_an_observer_that_does_not_accept_the_boot_hears_no_more_until_it_does()
     talk.hears("StatusNotification")
 
 
-def test_an_observer_that_does_not_accept_the_boot_hears_no_heartbeat_meanwhile() -> None:
+def test_observer_without_accepted_boot_gets_no_heartbeat() -> None:
     talk = Talk()
     talk.boots()
     talk.up()
@@ -153,7 +153,7 @@ def test_sends_are_copied_while_it_is_there_and_not_kept() -> None:
     talk.done()
 
 
-def test_transactions_wait_for_it_on_disk_and_come_in_order_after_the_story() -> None:
+def test_transactions_wait_on_disk_and_follow_the_snapshot() -> None:
     talk = Talk()
     talk.introduced()
     talk.lost()
@@ -185,7 +185,7 @@ def test_what_waits_is_saved_before_anything_is_sent_of_it() -> None:
     assert kinds.index(Persist) < kinds.index(CallToObserver)
 
 
-def test_a_call_whose_answer_was_never_seen_is_sent_again_under_the_same_id() -> None:
+def test_call_without_answer_is_sent_again_under_the_same_id() -> None:
     talk = Talk()
     talk.introduced()
     talk.station("StartTransaction", START, transaction=7)
@@ -371,7 +371,7 @@ def test_a_boot_that_is_told_while_the_last_is_unanswered_is_told_itself() -> No
     talk.done()
 
 
-def test_a_station_that_boots_while_its_transaction_is_told_has_it_told_once() -> None:
+def test_boot_during_delivery_does_not_repeat_the_transaction() -> None:
     talk = Talk()
     talk.introduced()
     talk.station("StartTransaction", START, transaction=7)
@@ -385,7 +385,7 @@ def test_a_station_that_boots_while_its_transaction_is_told_has_it_told_once() -
     assert len(talk.outbox) == 0
 
 
-def test_a_state_that_waited_when_the_link_broke_is_not_told_after_the_newer_story() -> None:
+def test_queued_state_is_not_sent_after_a_newer_snapshot() -> None:
     talk = Talk()
     talk.introduced()
     talk.status(1, "Preparing")
@@ -408,7 +408,7 @@ def test_a_state_that_waited_when_the_link_broke_is_not_told_after_the_newer_sto
     assert len(talk.outbox) == 0
 
 
-def test_what_an_observer_will_never_take_is_set_aside_and_the_rest_goes_on() -> None:
+def test_message_that_observer_never_accepts_is_set_aside() -> None:
     talk = Talk()
     talk.introduced()
     talk.station("StartTransaction", START, transaction=7)

@@ -194,7 +194,7 @@ async def test_a_refused_limit_is_told_and_booked_at_its_worst(
     assert "station CS01 did not take its limit" in caplog.text
 
 
-async def test_a_station_that_says_that_it_stacks_no_profiles_gets_lease_and_floor_in_one(
+async def test_station_without_stacking_gets_lease_and_fallback_in_one(
     tmp_path: Path,
 ) -> None:
     said = '[{"key":"ChargeProfileMaxStackLevel","readonly":true,"value":"0"}]'
@@ -247,7 +247,7 @@ async def test_a_restart_remembers_who_the_stations_are(tmp_path: Path) -> None:
         assert frame[3]["csChargingProfiles"]["chargingProfilePurpose"] == "TxDefaultProfile"
 
 
-async def test_a_limit_for_the_whole_site_reaches_the_stations_and_outlives_a_restart(tmp_path: Path) -> None:
+async def test_site_limit_reaches_stations_and_survives_a_restart(tmp_path: Path) -> None:
     async with trio.open_nursery() as nursery:
         backend = Backend()
         await nursery.start(backend.run)

@@ -75,7 +75,7 @@ async def test_a_station_charges_while_its_owner_is_away_who_hears_it_afterwards
         await station.told(back, "Heartbeat", {}, {"currentTime": "2026-03-29T12:00:00Z"})
 
 
-async def test_a_restart_in_between_loses_nothing_and_the_station_need_not_be_there(tmp_path: Path) -> None:
+async def test_restart_loses_nothing_without_the_station(tmp_path: Path) -> None:
     async with backends("cpo") as made:
         config = a_site(tmp_path, made, {}, AUTONOMOUS)
         async with running(config) as controller, connected(controller) as station:
@@ -90,7 +90,7 @@ async def test_a_restart_in_between_loses_nothing_and_the_station_need_not_be_th
             await hears_of_it(await made["cpo"].link())
 
 
-async def test_what_the_owner_has_heard_before_we_stopped_it_hears_under_the_same_id(tmp_path: Path) -> None:
+async def test_message_delivered_before_stop_is_resent_under_same_id(tmp_path: Path) -> None:
     async with backends("cpo") as made:
         config = a_site(tmp_path, made, {}, AUTONOMOUS)
         async with running(config) as controller, connected(controller) as station:

@@ -30,7 +30,7 @@ from tests.controller.transport.rig import heard
 OBSERVED = 'owner = "cpo"\nobservers = ["fleet"]'
 
 
-async def test_an_observer_hears_the_story_under_its_own_numbers_and_the_station_never_its_answers(
+async def test_observer_has_its_own_ids_and_station_never_its_answers(
     tmp_path: Path,
 ) -> None:
     async with (
@@ -91,9 +91,7 @@ TWO_WAYS = {"a": 'group = "cpo"\npriority = 1', "b": 'group = "cpo"\npriority = 
 
 
 @pytest.mark.parametrize("mode", ["autonomous", "grace"])
-async def test_when_an_uplink_dies_the_next_message_goes_over_the_other_and_none_is_lost(
-    tmp_path: Path, mode: str
-) -> None:
+async def test_endpoint_loss_moves_next_message_and_loses_none(tmp_path: Path, mode: str) -> None:
     async with backends("a", "b") as made:
         config = a_site(tmp_path, made, TWO_WAYS, f'owner = "cpo"\nwhen_backend_away = "{mode}"')
         async with running(config) as controller, connected(controller) as station:

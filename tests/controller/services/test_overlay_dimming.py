@@ -14,7 +14,7 @@ from tests.controller.services.test_overlay_service import said
 from tests.controller.transport.rig import a_backend
 
 
-async def test_a_signed_command_reaches_the_site_over_the_overlay_and_is_answered(tmp_path: Path) -> None:
+async def test_signed_command_over_overlay_is_obeyed_and_answered(tmp_path: Path) -> None:
     async with a_backend() as peer:
         plain = configured(tmp_path, peer)
         above = msgspec.structs.replace(plain.backend[0], mode="overlay", node="CSMS")

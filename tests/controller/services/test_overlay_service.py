@@ -203,7 +203,7 @@ class Heard(logging.Handler):
             self.said.set()
 
 
-async def test_the_parent_limits_the_site_of_its_child_under_the_child_s_own_identity(
+async def test_parent_limits_child_site_under_its_own_identity(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "controller.identity")

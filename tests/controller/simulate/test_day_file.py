@@ -54,7 +54,7 @@ def test_what_is_not_said_is_the_evse_s_own_and_midnight() -> None:
     )
 
 
-def test_at_one_time_the_one_leaves_before_the_other_comes_in_any_order_of_lines() -> None:
+def test_unplug_comes_before_plug_at_one_time_in_any_line_order() -> None:
     day = read("09:00,plug,A,,,,2,,\n09:00,unplug,A,,,,,,\n08:00,plug,A,,,,1,,\n")
     assert [(stay.begin_s, stay.end_s, stay.need_wh) for stay in day.stays] == [
         (28_800, 32_400, 1000),

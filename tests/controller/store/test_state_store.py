@@ -221,7 +221,7 @@ def test_store_that_was_unreadable_at_the_start_is_not_written_over(
     assert StateStore(tmp_path).load(EntryQueued) == [entry(1)]
 
 
-def test_second_controller_on_the_same_store_makes_the_first_one_stop_writing(tmp_path: Path) -> None:
+def test_second_controller_on_same_store_stops_first_from_writing(tmp_path: Path) -> None:
     first = StateStore(tmp_path)
     first.persist_now([entry(1)])
     second = StateStore(tmp_path)

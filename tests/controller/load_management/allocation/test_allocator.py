@@ -104,7 +104,7 @@ def bounds(demand: Demand) -> tuple[int, int]:
 
 @settings(max_examples=300, deadline=None, derandomize=True)
 @given(cases())
-def test_no_conductor_over_its_capacity_and_nobody_between_nothing_and_the_minimum(case: Case) -> None:
+def test_constraints_hold_and_shares_are_zero_or_at_least_minimum(case: Case) -> None:
     shares = in_tenths(allocate(*case))
     sums = Sums(case, shares)
     for demand in case[1]:
@@ -117,7 +117,7 @@ def test_no_conductor_over_its_capacity_and_nobody_between_nothing_and_the_minim
 
 @settings(max_examples=300, deadline=None, derandomize=True)
 @given(cases())
-def test_who_has_less_than_his_maximum_is_among_the_largest_on_a_full_conductor(case: Case) -> None:
+def test_share_below_maximum_is_largest_on_a_full_constraint(case: Case) -> None:
     """The certificate of max-min fairness: raising one needs taking from one of its rank with no more.
 
     Full: if all of its priority that stand no higher (and could rise) took a tenth more, it would be
@@ -276,7 +276,7 @@ def test_one_phase_cars_on_different_phases_do_not_share() -> None:
     assert got == {"grid1": 20.0, "grid2": 20.0}
 
 
-def test_the_higher_priority_is_filled_first_and_the_lower_keeps_its_minimum() -> None:
+def test_higher_priority_is_filled_first_lower_keeps_minimum() -> None:
     site, capacity = depot(grid=30)
     got = allocate(site, [demand("grid1"), demand("grid2", priority=1)], capacity)
     assert shares_of(got) == {"grid1": 6.0, "grid2": 24.0}
@@ -303,9 +303,7 @@ def test_a_share_is_rounded_down_to_a_tenth() -> None:
         (16.0, {"grid1": 10.0, "grid2": 6.0}),
     ],
 )
-def test_a_need_is_met_before_the_others_wishes_but_not_before_their_minimum(
-    grid: float, shares: dict[str, float]
-) -> None:
+def test_need_is_met_before_wishes_but_after_minimums(grid: float, shares: dict[str, float]) -> None:
     site, capacity = depot(grid=grid)
     leaves = structs.replace(demand("grid1"), needs_a=14.0, why="leaves in 2 h, needs 14 A on average")
     got = allocate(site, [leaves, demand("grid2")], capacity)

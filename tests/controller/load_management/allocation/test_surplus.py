@@ -34,7 +34,7 @@ def test_less_than_the_minimum_is_nothing_and_says_so() -> None:
     )
 
 
-def test_who_began_keeps_the_minimum_for_a_while_and_then_stays_out_for_a_while() -> None:
+def test_surplus_start_keeps_minimum_then_rests_for_a_while() -> None:
     surplus = Surplus()
     assert shared(surplus, 30.0, 0.0) == (10.0, "grid exports no more")
     assert shared(surplus, 0.0, 1.0)[0] == 6.0

@@ -19,7 +19,7 @@ def goal(energy_wh: float | None, departs_in_s: float | None) -> DepartureGoal:
     return found
 
 
-def test_what_a_goal_needs_is_the_average_in_whole_amperes_and_said_in_words() -> None:
+def test_goal_needs_average_current_in_whole_amperes() -> None:
     need = goal(20_000, 2.1 * HOUR_S).need(230.0, 3, 0.0)
     assert need.needs_a == 14.0  # 13.8
     assert need.why == "leaves in 2 h 10 min, needs 14 A on average"
@@ -71,7 +71,7 @@ def test_a_need_that_wavers_around_a_whole_ampere_rises_once_and_stays() -> None
     assert told == [10.0] + 59 * [11.0]
 
 
-def test_a_goal_lasts_until_the_session_ends_over_its_begin_and_a_lost_link() -> None:
+def test_goal_lasts_until_session_end_over_start_and_lost_link() -> None:
     model = EvseModel(EVSE, 0.0)
 
     def needs_a() -> float:
@@ -93,7 +93,7 @@ def test_a_car_that_is_gone_needs_nothing() -> None:
     assert model.goal.need(230.0, 3, 3.0) == NO_NEED
 
 
-def test_the_car_that_must_leave_gets_its_energy_in_time_where_not_everybody_gets_all() -> None:
+def test_departing_car_gets_its_energy_in_time_on_a_short_site() -> None:
     site = ToySite((grid(28.0),), [station("A", car=Car()), station("B", car=Car())])
     site.connect()
     site.run(120)

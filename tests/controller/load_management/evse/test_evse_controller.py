@@ -35,7 +35,7 @@ def with_room(amps: float) -> Headroom:
     ("now_a", "room_a", "sent"),
     [(0.0, 5.9, []), (0.0, 6.0, [6.0]), (0.0, 20.0, [16.0]), (8.0, 3.0, [11.0]), (8.0, -3.0, [])],
 )
-def test_a_rise_takes_the_room_that_is_there_but_never_less_than_the_minimum(
+def test_rise_takes_free_headroom_but_at_least_the_minimum(
     now_a: float, room_a: float, sent: list[float]
 ) -> None:
     commands = at(now_a).commands_towards(
@@ -59,7 +59,7 @@ def test_a_demand_is_capped_by_whatever_caps_it_most() -> None:
     assert (troubled.max_a, troubled.cap) == (6, "meter grid is stale: held at its fallback")
 
 
-def test_a_car_that_may_draw_on_one_phase_alone_starts_within_the_unbalance() -> None:
+def test_possibly_single_phase_car_starts_within_unbalance() -> None:
     outlet = at(8.0)
     small = outlet.demand(1.0, "", 10.0, unbalance_a=10.0)
     assert (small.max_a, small.cap) == (10.0, "its car may draw on one phase alone")

@@ -50,7 +50,7 @@ def test_a_transaction_wants_current_whatever_the_state_says() -> None:
     assert not found.wants(5)
 
 
-def test_an_evse_that_is_available_again_has_no_transaction_even_if_its_end_was_missed() -> None:
+def test_available_evse_has_no_transaction_after_a_missed_end() -> None:
     found = model(EvseState.CHARGING)
     found.on_observation(TransactionSeen(1, True), 16, 1)
     found.on_observation(StateSeen(1, EvseState.AVAILABLE), 16, 2)

@@ -58,7 +58,7 @@ def test_a_station_that_comes_gets_its_floor_and_then_its_lease() -> None:
     assert send(delivery, 16, 1) == []  # unanswered, and nothing else to say
 
 
-def test_what_is_remembered_for_the_next_of_us_is_how_long_a_lease_may_last() -> None:
+def test_record_holds_the_latest_end_of_a_lease() -> None:
     delivery = confirmed(16)
     memory = delivery.record(50)
     assert (memory.floor, memory.held_a, memory.until) == (True, 16, 50 + LEASE_S + CLOCK_SLACK_S)
@@ -217,7 +217,7 @@ def test_a_refused_cut_leaves_the_old_lease_in_force() -> None:
     assert delivery.problem(22) == "refuses limits (Rejected)"
 
 
-def test_after_a_foreign_command_both_are_sent_again_and_a_fresh_doubt_books_what_was_held() -> None:
+def test_foreign_command_sends_both_again_and_books_held_limit() -> None:
     delivery = confirmed(10)
     delivery.on_profiles_touched(20)
     assert delivery.held_a(20) == 32

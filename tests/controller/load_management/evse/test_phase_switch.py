@@ -27,7 +27,7 @@ def wanted(found: PhaseSwitch, begin: float, end: float) -> None:
         found.set_wanted(True, now)
 
 
-def test_a_change_is_decided_when_it_was_wanted_long_enough_and_made_when_nothing_flows() -> None:
+def test_phase_change_is_decided_after_delay_made_without_current() -> None:
     found = switch()
     wanted(found, 0, SETTLE_S - 5)
     assert not found.changing
@@ -85,7 +85,7 @@ def changes_of_phases(site: ToySite) -> list[float]:
     return [at for (_, before), (at, after) in pairwise(told) if before is not after]
 
 
-def test_a_car_for_whom_three_phases_do_not_fit_charges_on_one_and_comes_back() -> None:
+def test_car_without_room_for_three_phases_uses_one_and_returns() -> None:
     site = tight()
     site.run(600)
     site.row_flowed["grid"].clear()

@@ -167,7 +167,7 @@ def test_soon_after_the_start_the_worst_case_is_the_least_seen() -> None:
 
 @settings(max_examples=100, deadline=None, derandomize=True)
 @given(st.lists(st.tuples(st.integers(0, 50), st.integers(-100, 100)), min_size=1, max_size=300))
-def test_the_rolling_maximum_errs_only_upwards_and_by_a_fortieth_of_its_window(
+def test_rolling_maximum_errs_only_upwards_by_1_40_of_window(
     steps: list[tuple[int, int]],
 ) -> None:
     window, now = 20.0, 0.0

@@ -30,7 +30,7 @@ REAL = [Fuse.B, Fuse.C, Fuse.GG]
         (Fuse.GG, 2.0, 10.0),  # gates
     ],
 )
-def test_no_trip_is_foreseen_before_the_lower_edge_of_the_band_nor_much_later(
+def test_trip_is_predicted_at_the_lower_edge_of_the_band(
     fuse: Fuse, load: float, not_before_s: float
 ) -> None:
     earliest = CURVES[fuse].trips_in_s(COLD, load)
@@ -44,7 +44,7 @@ def test_the_magnetic_release_has_no_delay(fuse: Fuse, load: float) -> None:
 
 
 @pytest.mark.parametrize("fuse", REAL)
-def test_the_conventional_tripping_current_is_foreseen_to_trip_within_its_hour(fuse: Fuse) -> None:
+def test_conventional_tripping_current_trips_within_an_hour(fuse: Fuse) -> None:
     trips = {Fuse.B: 1.45, Fuse.C: 1.45, Fuse.GG: 1.6}[fuse]
     assert CURVES[fuse].trips_in_s(COLD, trips) < HOUR_S
 
@@ -167,7 +167,7 @@ def test_the_fuse_never_trips_where_the_stations_delay_leaves_it_a_chance(
 
 @pytest.mark.parametrize("fuse", list(Fuse))
 @pytest.mark.parametrize("load", [1.1, 1.5])
-def test_the_cut_is_sent_with_the_reading_and_only_a_harmless_overload_waits(fuse: Fuse, load: float) -> None:
+def test_cut_is_sent_with_reading_unless_overload_is_harmless(fuse: Fuse, load: float) -> None:
     site = jumping(fuse, 3, load)
     site.run(1260)
     waits_s = INRUSH_S if load == 1.1 and fuse is not Fuse.PLAIN else 0.0
