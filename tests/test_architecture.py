@@ -327,7 +327,6 @@ def test_exception_names_end_in_error() -> None:
 SEVERAL_EXCEPTION_BASES = {
     "cli",
     "dimming",
-    "overlay",
     "store",
 }
 """Packages whose exceptions do not have one base class yet."""

@@ -10,3 +10,7 @@
 
 Pure: events go in, actions come out.
 """
+
+
+class OverlayError(Exception):
+    """A frame or a report of the overlay network cannot be used."""

@@ -18,6 +18,7 @@ import msgspec
 from msgspec import Meta
 
 from controller.ocpp.frames import MalformedFrame, UnknownMessageType
+from controller.overlay import OverlayError
 from controller.overlay.overlay_wire import (
     BYTE_ORDER,
     ERRORS,
@@ -220,7 +221,7 @@ def _sized(text: str) -> bytes:
     return len(data).to_bytes(2, BYTE_ORDER) + data
 
 
-class _CutFrameError(Exception):
+class _CutFrameError(OverlayError):
     """A binary frame ends too early."""
 
 

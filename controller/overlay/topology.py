@@ -17,6 +17,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from controller.overlay import OverlayError
 from controller.overlay.overlay_wire import BROADCAST, MAX_HOPS, MAX_ID_LENGTH, NO_DESTINATION
 from controller.overlay.routes import Hop
 from controller.signing.signature_format import format_time
@@ -39,7 +40,7 @@ Signer = Callable[[bytes], bytes]
 """payload -> the payload, signed if the policy says so."""
 
 
-class TopologyRejectedError(Exception):
+class TopologyRejectedError(OverlayError):
     """A report of a neighbor is not accepted."""
 
     def __init__(self, reason: str, *, forged: bool = False) -> None:
