@@ -1,10 +1,10 @@
-"""When a machine next wants to be looked at, of which each part may want that at its own time."""
+"""Deadline of a state machine whose parts have deadlines of their own."""
 
 from __future__ import annotations
 
 
 def earliest(*times: float | None) -> float | None:
-    """The first of them (s); None where no part waits for anything. It is asked after each message."""
+    """Return the first of these times (s); None if there is none."""
     first = None
     for time in times:
         if time is not None and (first is None or time < first):

@@ -1,4 +1,4 @@
-"""Exception groups, taken apart."""
+"""Leaves of exception groups."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 
 def leaves(error: BaseException) -> Iterator[BaseException]:
-    """The exceptions in a group of groups; an exception that is no group is its own leaf."""
+    """Yield the exceptions in nested groups; an exception that is not a group is its own leaf."""
     if isinstance(error, BaseExceptionGroup):
         for each in error.exceptions:
             yield from leaves(each)

@@ -1,4 +1,4 @@
-"""What a station's messages tell about the site, whatever OCPP version it speaks."""
+"""Observations of a station's EVSEs, read from its messages, alike for all OCPP versions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 import msgspec
 
 PerPhase = tuple[float | None, float | None, float | None]
-"""The station's own L1, L2, L3; None where it does not say."""
+"""The station's own L1, L2, L3; None where unknown."""
 
 
 class EvseRef(NamedTuple):
@@ -29,7 +29,7 @@ class EvseRating(NamedTuple):
 
 
 class EvseState(enum.StrEnum):
-    """What an EVSE is doing; the names are OCPP 1.6's, which are the finest of the three versions."""
+    """State of an EVSE, in the names of OCPP 1.6, the most specific of the three versions."""
 
     UNKNOWN = "unknown"
     AVAILABLE = "available"
@@ -52,7 +52,7 @@ class Booted(msgspec.Struct, frozen=True):
 
 
 class StateSeen(msgspec.Struct, frozen=True):
-    """An EVSE's state, as the station tells it."""
+    """The state of an EVSE, as the station reports it."""
 
     evse: int
     state: EvseState
@@ -77,7 +77,7 @@ class DrawSeen(msgspec.Struct, frozen=True):
 
 
 class ProfilesTouched(msgspec.Struct, frozen=True):
-    """Somebody else's command may have removed or overridden our profiles: assert ours again."""
+    """Our profiles in the station may be gone or outdated: set them again."""
 
     cause: str
 
@@ -90,9 +90,9 @@ class BackendLimit(msgspec.Struct, frozen=True):
 
 
 class NeedsSeen(msgspec.Struct, frozen=True):
-    """What a car wants (OCPP 2.x alone tells): energy in Wh from now on, and s from now until it leaves.
+    """The needs of a car (OCPP 2.x): energy in Wh from now on, and s from now until it leaves.
 
-    None where it does not say.
+    None where unknown.
     """
 
     evse: int

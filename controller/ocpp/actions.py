@@ -1,4 +1,4 @@
-"""All actions of OCPP 1.6, 2.0.1 and 2.1, by who sends them, and the names under which a person lists them.
+"""Actions of OCPP 1.6, 2.0.1 and 2.1 by sender, in the classes that a configuration names.
 
 Sources: OCPP 1.6 edition 2, sections 4 and 5, and its security whitepaper; OCPP 2.0.1 edition 3 and 2.1,
 Part 2. A signed message (2.x Part 4, section 7) is the action that is in it: `plain` takes its mark away.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 SIGNED = "-Signed"
-"""What ends the action of a signed message (OCPP 2.x Part 4, 7.2)."""
+"""Suffix of the action of a signed message (OCPP 2.x Part 4, 7.2)."""
 
 COMMANDS: Mapping[str, frozenset[str]] = {
     "profiles": frozenset(
@@ -64,7 +64,7 @@ COMMANDS: Mapping[str, frozenset[str]] = {
     "displays": frozenset({"SetDisplayMessage", "ClearDisplayMessage"}),
     "customers": frozenset({"CustomerInformation"}),
 }
-"""The classes of what a backend commands. Each is exclusive: of the backends of one station, one has it."""
+"""Classes of a backend's commands. Each is exclusive: one backend of a station may have it."""
 
 SHARED: Mapping[str, frozenset[str]] = {
     "reads": frozenset(
@@ -91,7 +91,7 @@ SHARED: Mapping[str, frozenset[str]] = {
     ),
     "vendor": frozenset({"DataTransfer"}),
 }
-"""What several backends may have: it asks, or it is between a vendor and its backend alone."""
+"""Classes that several backends may have: queries, and what a vendor and its backend exchange."""
 
 REPORTS: Mapping[str, frozenset[str]] = {
     "boot": frozenset({"BootNotification"}),
@@ -150,7 +150,7 @@ REPORTS: Mapping[str, frozenset[str]] = {
     ),
     "vendor": frozenset({"DataTransfer"}),
 }
-"""The classes of what a station says, of which an observer may see copies; Heartbeat is nobody's to see."""
+"""Classes of a station's messages that an observer may get copies of; Heartbeat is not copied."""
 
 OBSERVED = (
     "BootNotification",
@@ -160,21 +160,21 @@ OBSERVED = (
     "TransactionEvent",
     "MeterValues",
 )
-"""What an observer sees where nothing else is said."""
+"""The actions that are copied to an observer by default."""
 
 
 def plain(action: str) -> str:
-    """The action itself, of a signed message too."""
+    """Return the action without the mark of a signed message."""
     return action.removesuffix(SIGNED)
 
 
 def commands(listed: Iterable[str]) -> frozenset[str]:
-    """The actions of backends that a list of actions and classes means."""
+    """Return the backends' actions that a list of actions and classes names."""
     return _meant(listed, {**COMMANDS, **SHARED})
 
 
 def reports(listed: Iterable[str]) -> frozenset[str]:
-    """The actions of stations that a list of actions and classes means."""
+    """Return the stations' actions that a list of actions and classes names."""
     return _meant(listed, REPORTS)
 
 

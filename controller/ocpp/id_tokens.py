@@ -1,4 +1,4 @@
-"""idTokens in messages, and what backends say of them, read alike for all versions.
+"""idTokens in messages and the backends' verdicts on them, read alike for all versions.
 
 Only the members that we use. Sources: OCPP 1.6 edition 2, sections 6 and 7 (idTag, IdTagInfo); OCPP 2.0.1
 and 2.1 Part 2, sections 1 and 2 of the messages' appendix (IdTokenType, IdTokenInfoType). None of what is
@@ -35,7 +35,7 @@ class IdToken(msgspec.Struct, frozen=True):
 
 
 class TokenVerdict(msgspec.Struct, frozen=True, kw_only=True):
-    """What a backend says of a token. `until`: the end of it, as it is written."""
+    """A backend's verdict on a token. `until`: the end of its validity, as written."""
 
     status: str
     until: str | None = None
@@ -43,7 +43,7 @@ class TokenVerdict(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LocalList(msgspec.Struct, frozen=True, kw_only=True):
-    """A SendLocalList; not `is_full`: a difference, where None in place of what is said takes a token out."""
+    """A SendLocalList; not `is_full`: a difference, where a token with None is removed."""
 
     version: int
     is_full: bool
@@ -121,7 +121,7 @@ class _List2(_Message, frozen=True, kw_only=True):
 
 
 def named_token(version: Version, payload: bytes) -> IdToken | None:
-    """The token that a request names (Authorize, transactions, remote starts); None where it names none."""
+    """Return the token in a request (Authorize, transactions, remote starts); None if there is none."""
     if version is Version.V16:
         old = read_payload(_Naming16, payload)
         return None if old is None else IdToken(old.id_tag)
@@ -130,7 +130,7 @@ def named_token(version: Version, payload: bytes) -> IdToken | None:
 
 
 def said_of_token(version: Version, result: bytes) -> TokenVerdict | None:
-    """What an answer says of the token that the request named; None where it says nothing."""
+    """Return the verdict in a response on the token of its request; None if there is none."""
     if version is Version.V16:
         old = read_payload(_Saying16, result)
         return None if old is None else old.id_tag_info.said()
@@ -139,7 +139,7 @@ def said_of_token(version: Version, result: bytes) -> TokenVerdict | None:
 
 
 def local_list(version: Version, payload: bytes) -> LocalList | None:
-    """A SendLocalList; None where it cannot be read."""
+    """Read a SendLocalList; None where it cannot be read."""
     if version is Version.V16:
         old = read_payload(_List16, payload)
         if old is None:

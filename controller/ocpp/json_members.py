@@ -1,4 +1,4 @@
-"""Single numbers of a JSON payload set anew, and every other byte left as it came.
+"""Replacement of single numbers in a JSON payload that leaves every other byte as it came.
 
 Decoding and encoding would change blanks, escapes, number forms and the order of what a station or a
 backend wrote: nobody may notice that we read along, and unknown members must pass. The payload is JSON
@@ -21,12 +21,12 @@ Path = tuple[str, ...]
 
 
 def integers_at(payload: bytes, path: Path) -> list[int]:
-    """The integers that stand at `path`: one, none, or several where a member is there twice."""
+    """Return the integers at `path`: one, none, or several where a member is doubled."""
     return [number for _, number in _at(payload, path)]
 
 
 def with_integers(payload: bytes, path: Path, new_of: Callable[[int], int]) -> bytes:
-    """The payload with `new_of(number)` in place of each integer at `path`."""
+    """Return the payload with `new_of(number)` in place of each integer at `path`."""
     parts: list[bytes] = []
     done = 0
     for (start, end), old in _at(payload, path):
@@ -38,12 +38,12 @@ def with_integers(payload: bytes, path: Path, new_of: Callable[[int], int]) -> b
 
 
 def has_member(payload: bytes, name: str) -> bool:
-    """Whether an object anywhere in the payload has a member of this name."""
+    """Return True if an object anywhere in the payload has a member of this name."""
     return any(named and path[-1] == name for path, _, named in _walk(payload))
 
 
 def _at(payload: bytes, path: Path) -> Iterator[tuple[tuple[int, int], int]]:
-    """Where an integer stands at `path`, and which."""
+    """Yield the span and the value of each integer at `path`."""
     wanted: list[str | None] = list(path)
     for place, token, named in _walk(payload):
         if not named and place == wanted:
@@ -53,7 +53,7 @@ def _at(payload: bytes, path: Path) -> Iterator[tuple[tuple[int, int], int]]:
 
 
 def _integer(token: bytes) -> int | None:
-    """The integer that a scalar is, in whatever form of JSON: 12, 12.0 and 1.2e1 are the same."""
+    """Return the integer that a scalar is, in any form of JSON: 12, 12.0 and 1.2e1; else None."""
     if len(token) > _MOST_DIGITS or token[:1] not in b"-0123456789":
         return None
     try:
@@ -64,7 +64,7 @@ def _integer(token: bytes) -> int | None:
 
 
 def _walk(payload: bytes) -> Iterator[tuple[list[str | None], re.Match[bytes], bool]]:
-    """Each name and each scalar: its path (None: in an array), its token, and whether it is a name.
+    """Yield each name and scalar: its path (None: in an array), its token, and True for a name.
 
     The path is one list that changes with each step.
     """

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import tempfile
 from collections import deque
 from collections.abc import Generator, Sequence
@@ -175,7 +176,8 @@ class World:
             case "station":
                 self._connected()
             case "tick":
-                self._now = max(self._now, self._relay.deadline or 0.0)
+                if self._relay.deadline < math.inf:
+                    self._now = max(self._now, self._relay.deadline)
                 self._on(TimePassed())
             case "die":
                 self._dies = how
