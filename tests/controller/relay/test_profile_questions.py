@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from controller.chargers.quirks import LimitScope
-from controller.model.observations import BackendLimit, EvseState, StateSeen
+from controller.model.observations import BackendLimit, EvseState, ProfilesTouched, StateSeen
 from controller.ocpp.frames import Version
+from controller.ocpp.payloads import format_time
 from controller.profiles.arbiter import CONFIRM_S
 from controller.profiles.limit_profiles import LimitKind, profile_id
 from controller.profiles.profile_reports import REPORT_S
@@ -27,7 +28,7 @@ from tests.controller.relay.backend_profiles import (
     starts,
     whole,
 )
-from tests.controller.relay.playbook import Playbook, call, result
+from tests.controller.relay.playbook import UTC_0, Playbook, call, result
 
 
 @pytest.fixture(params=list(Version))
@@ -363,3 +364,27 @@ def test_who_is_held_by_its_own_backend_is_not_held_back(version: Version) -> No
     talk.station('[3,"nothing",{}]')
     talk.wait(20)
     talk.done()
+
+
+# -- the station's clock ----------------------------------------------------------------------------------
+
+
+def test_clock_that_moves_makes_our_limits_be_set_anew(version: Version) -> None:
+    talk = begun(version)
+    clock = talk.ownership._clock
+    assert clock.write_offset() == 0
+    moved = idle(version).replace("2026-11-30T00:00:00Z", format_time(UTC_0 + talk.now + 7200))
+    talk.station(moved)
+    talk.site_learns(StateSeen(1, EvseState.AVAILABLE))
+    talk.site_learns(ProfilesTouched("the station's clock"))
+    talk.backend_hears(moved)
+    assert clock.offset_s == pytest.approx(7200, abs=1)
+
+
+def test_backend_time_is_taken_from_a_heartbeat(version: Version) -> None:
+    talk = begun(version)
+    talk.passes_up(call("h", "Heartbeat"))
+    result_ = result("h", json.dumps({"currentTime": format_time(UTC_0 + talk.now - 300)}))
+    talk.backend(result_)
+    talk.station_hears(result_)
+    assert talk.ownership._clock.backend_offset_s == pytest.approx(-300, abs=1)
