@@ -45,20 +45,20 @@ def holds(of: DigitalInputs, at: float) -> float | None:
         (OPENER, UNKNOWN, 4200),
     ],
 )
-def test_one_contact(contact: DigitalInput, level: Level, limit_w: float | None) -> None:
+def test_contact_level_decides_the_limit(contact: DigitalInput, level: Level, limit_w: float | None) -> None:
     source = contacts(contact)
     source.read([level], 0)
     assert holds(source, 0) == limit_w
 
 
-def test_before_the_first_reading_it_dims() -> None:
+def test_inputs_dim_before_the_first_reading() -> None:
     source = contacts(CLOSER, OPENER)
     assert holds(source, 0) == 4200
     assert source.limits(0)[0].proof == "its contacts were not read yet"
     assert source.deadline(0) is None
 
 
-def test_of_several_that_are_on_the_lowest_holds() -> None:
+def test_lowest_of_several_contacts_applies() -> None:
     source = contacts(
         DigitalInput(name="a", watts=30_000),
         DigitalInput(name="b", watts=4200),
@@ -90,13 +90,13 @@ def test_of_several_that_are_on_the_lowest_holds() -> None:
         ([UNKNOWN, OPEN, OPEN, OPEN], 0),
     ],
 )
-def test_stages_of_which_exactly_one_is_on(levels: list[Level], limit_w: float | None) -> None:
+def test_stages_need_exactly_one_contact(levels: list[Level], limit_w: float | None) -> None:
     source = contacts(*STAGES, pattern="one-of")
     source.read(levels, 0)
     assert holds(source, 0) == limit_w
 
 
-def test_what_bounces_does_not_count() -> None:
+def test_bouncing_contact_has_no_effect() -> None:
     source = contacts(CLOSER)
     source.read([OPEN], 0)
     for tenth in range(1, 20):
@@ -105,7 +105,7 @@ def test_what_bounces_does_not_count() -> None:
 
 
 @pytest.mark.parametrize("level", [CLOSED, UNKNOWN])
-def test_what_stays_counts_in_both_directions(level: Level) -> None:
+def test_stable_contact_counts_in_both_directions(level: Level) -> None:
     source = contacts(CLOSER)
     source.read([OPEN], 0)
     counted = []
@@ -115,7 +115,7 @@ def test_what_stays_counts_in_both_directions(level: Level) -> None:
     assert counted == [None] * 3 + [4200] * 5 + [None] * 3
 
 
-def test_readings_that_stay_away_dim_and_the_first_new_one_counts() -> None:
+def test_missing_readings_dim_until_the_next() -> None:
     source = contacts(CLOSER)
     source.read([OPEN], 0)
     assert source.deadline(0) == 5
@@ -127,7 +127,7 @@ def test_readings_that_stay_away_dim_and_the_first_new_one_counts() -> None:
     assert holds(source, 1e6) is None
 
 
-def test_another_number_of_inputs_is_a_mistake() -> None:
+def test_reading_with_another_number_of_inputs_raises() -> None:
     with pytest.raises(ValueError, match="2 contacts, not 1"):
         contacts(CLOSER, OPENER).read([OPEN], 0)
 

@@ -20,7 +20,7 @@ def read(payload: object) -> object:
     return read_command(msgspec.json.encode(payload))
 
 
-def test_a_command_with_everything_in_it() -> None:
+def test_command_with_every_member_is_read() -> None:
     whole = command(
         7,
         limit_w=4200.0,
@@ -39,12 +39,12 @@ def test_a_command_with_everything_in_it() -> None:
     assert got.evses == frozenset()
 
 
-def test_evses_are_named_as_everywhere() -> None:
+def test_evse_names_are_parsed() -> None:
     got = read_command(msgspec.json.encode(command(evses=["CS01/1", "depot/7/2"])))
     assert got.evses == {EvseRef("CS01", 1), EvseRef("depot/7", 2)}
 
 
-def test_a_release_says_so_in_so_many_words() -> None:
+def test_release_is_logged() -> None:
     assert read_command(msgspec.json.encode(command(limit_w=None))).limit_w is None
     silent = command()
     del silent["limitW"]
@@ -78,19 +78,19 @@ def test_a_release_says_so_in_so_many_words() -> None:
         ({"@context": "urn:something:else"}, "@context"),
     ],
 )
-def test_what_is_no_command_is_said_to_be_none(change: dict[str, object], named: str) -> None:
+def test_other_data_transfer_is_answered_as_unknown(change: dict[str, object], named: str) -> None:
     with pytest.raises(CommandMalformedError, match=named):
         read(command() | change)
 
 
 @pytest.mark.parametrize("garbage", [b"", b"[]", b"null", b"\xff", b'{"a":' * 5000, b" " * (MOST_BYTES + 1)])
-def test_garbage_is_no_command(garbage: bytes) -> None:
+def test_garbage_is_malformed(garbage: bytes) -> None:
     with pytest.raises(CommandMalformedError):
         read_command(garbage)
 
 
 @VERSIONS
-def test_a_command_comes_as_text_or_as_json_byte_for_byte(version: Version) -> None:
+def test_command_is_read_byte_for_byte_from_text_and_json(version: Version) -> None:
     odd = b'{ "limitW" : 4.2e3, "reason":"\\u00fc" }'
     transfer = {"vendorId": "org.local-controller", "messageId": "dim"}
     as_text = msgspec.json.encode({**transfer, "data": odd.decode()})
@@ -110,12 +110,12 @@ def test_a_command_comes_as_text_or_as_json_byte_for_byte(version: Version) -> N
         ("DataTransfer", b"\xff"),
     ],
 )
-def test_everything_else_is_none_of_ours(action: str, payload: bytes) -> None:
+def test_other_data_transfers_are_not_commands(action: str, payload: bytes) -> None:
     assert dimming_messages.command_in(action, payload) is None
 
 
 @pytest.mark.parametrize("data", [b"", b'"\xff"', b"null", b"7"])
-def test_a_carrier_without_a_command_in_it_is_refused_and_not_overlooked(data: bytes) -> None:
+def test_data_transfer_without_a_command_is_malformed(data: bytes) -> None:
     transfer = b'{"vendorId":"org.local-controller","messageId":"dim"'
     found = dimming_messages.command_in(
         "DataTransfer", transfer + (b',"data":' + data if data else b"") + b"}"
@@ -126,7 +126,7 @@ def test_a_carrier_without_a_command_in_it_is_refused_and_not_overlooked(data: b
 
 
 @VERSIONS
-def test_what_is_signed_goes_back_unchanged(version: Version) -> None:
+def test_signed_answer_is_sent_unchanged(version: Version) -> None:
     signed = b'{"b": 1.0, "a":"\\u00fc"}'
     answer = dimming_messages.answer(version, signed, accepted=True)
     told = dimming_messages.effect(version, signed)

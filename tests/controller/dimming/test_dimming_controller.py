@@ -40,7 +40,7 @@ from tests.controller.dimming.signers import PlainSignatures, signed
 from tests.controller.dimming.talk import MINIMUM, ONE, SETTINGS, TWO, Talk
 
 
-def test_a_command_is_saved_obeyed_recorded_and_answered_in_this_order() -> None:
+def test_command_is_stored_obeyed_recorded_answered_in_order() -> None:
     talk = Talk()
     talk.measures(22_000, 11_000, grid=50_000)
     answer = talk.sends(command(1, 9000.0), "dso", at=1.5)
@@ -70,7 +70,7 @@ def test_a_command_is_saved_obeyed_recorded_and_answered_in_this_order() -> None
     assert talk.total_w == 9000
 
 
-def test_its_effect_is_measured_told_and_on_record() -> None:
+def test_effect_is_measured_reported_and_recorded() -> None:
     talk = Talk()
     talk.measures(22_000, 11_000)
     talk.sends(command(1, 9000.0), "dso", at=1)
@@ -87,7 +87,7 @@ def test_its_effect_is_measured_told_and_on_record() -> None:
     assert talk.actions == []
 
 
-def test_an_effect_that_does_not_come_is_told_too_and_then_that_it_came() -> None:
+def test_missing_effect_is_reported_and_later_the_effect() -> None:
     talk = Talk()
     talk.sends(command(1, 9000.0), "dso")
     assert talk.desk.deadline(0) == PATIENCE_S
@@ -100,7 +100,7 @@ def test_an_effect_that_does_not_come_is_told_too_and_then_that_it_came() -> Non
     assert msgspec.json.decode(told.payload)["timeToEffectS"] == 70
 
 
-def test_it_ends_by_itself_and_the_end_is_on_record() -> None:
+def test_limit_ends_by_itself_and_is_recorded() -> None:
     talk = Talk()
     talk.sends(command(1, 9000.0), "dso")
     talk.measures(8000, at=10)
@@ -122,7 +122,7 @@ def test_it_ends_by_itself_and_the_end_is_on_record() -> None:
         (command(2, point="other"), "dso", "out-of-scope"),
     ],
 )
-def test_a_refusal_is_signed_and_on_record_and_changes_nothing(
+def test_refusal_is_signed_recorded_and_without_effect(
     payload: dict[str, Any], signer: str, reason: str
 ) -> None:
     talk = Talk()
@@ -138,7 +138,7 @@ def test_a_refusal_is_signed_and_on_record_and_changes_nothing(
     assert (verdict["reason"], verdict["commandId"]) == (reason, payload["commandId"])
 
 
-def test_without_a_clock_nothing_is_believed() -> None:
+def test_command_without_a_trusted_clock_is_refused() -> None:
     talk = Talk()
     talk.on(ClockTrusted(False))
     assert talk.sends(command(1), "dso")["reason"] == "clock-not-trusted"
@@ -148,7 +148,7 @@ def test_without_a_clock_nothing_is_believed() -> None:
     assert not any("clockTrusted" in body for body in talk.recorded())
 
 
-def test_nobody_goes_below_the_minimum_but_the_operator_of_the_site() -> None:
+def test_only_the_site_operator_goes_below_the_minimum() -> None:
     talk = Talk()
     answer = talk.sends(command(1, 0.0), "dso")
     assert (answer["status"], answer["limitW"]) == ("partly", MINIMUM)
@@ -168,7 +168,7 @@ def test_limits_per_phase_go_up_with_the_minimum() -> None:
     assert talk.desk.effective.phases_w == (3000, 3000, 3000)
 
 
-def test_the_lowest_wins_and_each_lifts_its_own_alone() -> None:
+def test_lowest_limit_applies_and_each_source_lifts_its_own() -> None:
     talk = Talk()
     talk.sends(command(1, 9000.0), "dso")
     answer = talk.sends(command(1, 12_000.0, role="operator"), "cpo")
@@ -197,7 +197,7 @@ def test_direct_control_limits_each_evse() -> None:
     assert len(talk.of(NotifyBackends)) == 2
 
 
-def test_a_command_for_later_waits() -> None:
+def test_command_for_later_waits() -> None:
     talk = Talk()
     answer = talk.sends(command(1, 9000.0, begins=600, ends=1200), "dso")
     assert (answer["status"], answer["from"]) == ("accepted", "2026-11-21T12:10:00.000Z")
@@ -211,7 +211,7 @@ def test_a_command_for_later_waits() -> None:
     assert msgspec.json.decode(told.payload)["timeToEffectS"] == 2
 
 
-def test_a_source_that_is_lost_fails_safe_and_comes_back() -> None:
+def test_lost_source_has_its_failsafe_until_reached() -> None:
     talk = Talk()
     talk.sends(command(1, 9000.0, failsafe={"limitW": 8000, "durationS": 3600}), "dso")
     talk.on(SourceReached("dso", False), 100)
@@ -226,7 +226,7 @@ def test_a_source_that_is_lost_fails_safe_and_comes_back() -> None:
     assert not talk.desk.effective.dimmed
 
 
-def test_a_failsafe_that_nobody_watches_over_is_no_promise() -> None:
+def test_failsafe_of_an_unwatched_source_is_partly_accepted() -> None:
     failsafe = {"limitW": 8000, "durationS": 3600}
     answer = Talk().sends(command(1, 9000.0, role="operator", failsafe=failsafe), "cpo")
     assert answer["status"] == "partly"
@@ -234,7 +234,7 @@ def test_a_failsafe_that_nobody_watches_over_is_no_promise() -> None:
     assert Talk().sends(command(1, 9000.0, failsafe=failsafe), "dso")["status"] == "accepted"
 
 
-def test_a_restart_comes_back_to_what_held() -> None:
+def test_restart_restores_the_limit() -> None:
     before = Talk()
     before.sends(command(1, 9000.0), "dso", at=10)
     [saved] = before.of(PersistDimming)
@@ -251,7 +251,7 @@ def test_a_restart_comes_back_to_what_held() -> None:
 
 
 @pytest.mark.parametrize(("trusted_at", "holds"), [(NOON + 200, True), (NOON + 5000, False)])
-def test_a_restart_without_a_clock_holds_on_until_the_time_is_known(trusted_at: float, holds: bool) -> None:
+def test_restart_without_a_clock_keeps_limits(trusted_at: float, holds: bool) -> None:
     before = Talk()
     before.sends(command(1, 9000.0), "dso", at=10)
     [saved] = before.of(PersistDimming)
@@ -263,7 +263,7 @@ def test_a_restart_without_a_clock_holds_on_until_the_time_is_known(trusted_at: 
     assert after.effective.dimmed is holds
 
 
-def test_what_a_backend_said_is_not_kept_here_it_is_said_again() -> None:
+def test_ocpp_limit_is_not_stored_here() -> None:
     talk = Talk()
     talk.on(SourceLimited(source="csms", watts=8000.0))
     talk.sends(command(1, 9000.0), "dso")
@@ -271,7 +271,7 @@ def test_what_a_backend_said_is_not_kept_here_it_is_said_again() -> None:
     assert sorted(saved.memory.words) == ["cpo", "dso"]
 
 
-def test_a_flood_of_forged_commands_does_not_fill_the_disk() -> None:
+def test_flood_of_forged_commands_is_recorded_at_a_bounded_rate() -> None:
     talk = Talk()
     kinds: Counter[str] = Counter()
     for number in range(REFUSALS_A_MINUTE + 40):
@@ -284,7 +284,7 @@ def test_a_flood_of_forged_commands_does_not_fill_the_disk() -> None:
     assert "refusalsWithoutRecord" not in talk.recorded(EvidenceKind.VERDICT)[0]
 
 
-def test_of_many_commands_the_newest_are_told_their_effect() -> None:
+def test_effect_is_reported_for_the_newest_commands() -> None:
     talk = Talk()
     for number in range(1, MOST_OPEN + 5):
         talk.sends(command(number, 9000.0), "dso")
@@ -293,7 +293,7 @@ def test_of_many_commands_the_newest_are_told_their_effect() -> None:
     assert told == [f"command-{number}" for number in range(5, MOST_OPEN + 5)]
 
 
-def test_decisions_go_on_record_once_for_each_limit_and_then_now_and_again() -> None:
+def test_decisions_are_recorded_per_limit_and_at_intervals() -> None:
     talk = Talk()
     taken = Decided({ONE: (16.0, "its share"), TWO: (0.0, "waits")})
     talk.on(taken, 0)
@@ -312,7 +312,7 @@ def test_decisions_go_on_record_once_for_each_limit_and_then_now_and_again() -> 
     assert talk.kinds() == ["decision"]
 
 
-def test_a_value_that_is_no_number_is_none() -> None:
+def test_value_that_is_not_finite_counts_as_unknown() -> None:
     talk = Talk()
     talk.sends(command(1, 9000.0), "dso")
     talk.measures(float("nan"), 0, grid=float("inf"), at=1)
@@ -321,7 +321,7 @@ def test_a_value_that_is_no_number_is_none() -> None:
     assert talk.of(NotifyBackends)
 
 
-def test_contacts_dim_until_they_are_read_and_when_they_are_not() -> None:
+def test_contacts_dim_until_read_and_when_lost() -> None:
     wired = DigitalInputsSettings(contacts=(DigitalInput(name="S1", watts=9000, on_when="closed"),))
     box = SourceSettings(id="box", kind="contact", contacts=wired)
     talk = Talk(msgspec.structs.replace(SETTINGS, sources=(box,)))

@@ -15,29 +15,29 @@ def limit(source: str, watts: float | None, **more: object) -> SourceLimit:
     return SourceLimit(source=source, watts=watts, **{"begins": 0.0, **more})  # type: ignore[arg-type]
 
 
-def test_nothing_said_is_nothing_limited() -> None:
+def test_no_limits_make_no_effective_limit() -> None:
     assert effective([], 0) == EffectiveLimit()
     assert not effective([limit("dso", None)], 0).dimmed
 
 
-def test_the_lowest_wins_and_is_named() -> None:
+def test_lowest_limit_is_named() -> None:
     got = effective([limit("dso", 9000, until=60), limit("box", 4200, proof="S1"), limit("cpo", 5000)], 1)
     assert got.total == LimitBound(watts=4200, source="box", proof="S1")
     assert got.sources == ("box", "cpo", "dso")
 
 
-def test_of_equal_ones_the_longest_is_named() -> None:
+def test_longest_of_equal_limits_is_named() -> None:
     got = effective([limit("a", 4200, until=60), limit("b", 4200), limit("c", 4200, until=90)], 1)
     assert got.total is not None
     assert got.total.source == "b"
 
 
-def test_a_limit_holds_from_its_beginning_to_its_end() -> None:
+def test_limit_applies_from_begin_to_end() -> None:
     span = [limit("dso", 4200, begins=10, until=20)]
     assert [effective(span, at).dimmed for at in (9.9, 10, 19.9, 20)] == [False, True, True, False]
 
 
-def test_phases_and_single_evses_hold_beside_the_total() -> None:
+def test_phase_and_evse_limits_apply_beside_the_total() -> None:
     got = effective(
         [
             limit("dso", 4200, phases_w=(1400, None, 900)),
@@ -63,7 +63,7 @@ limits = st.builds(
 
 
 @given(st.lists(limits, max_size=6), limits, st.integers(0, 20))
-def test_another_source_raises_nothing_and_order_does_not_matter(
+def test_limit_of_another_source_raises_nothing(
     said: list[SourceLimit], another: SourceLimit, now: int
 ) -> None:
     before, after = effective(said, now), effective([another, *said], now)

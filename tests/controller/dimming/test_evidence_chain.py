@@ -66,14 +66,14 @@ def found(of: EvidenceAudit) -> list[str]:
     return [str(each) for each in of.findings]
 
 
-def test_what_was_written_is_good() -> None:
+def test_written_log_verifies() -> None:
     result = look(b"".join(lines()[:5]), b"".join(lines()[5:]), lines()[CHECKPOINT_AT])
     assert result.findings == ()
     assert (result.records, result.first) == (8, 0)
     assert result.head == ChainHead(8, line_hash(lines()[-1][:-1]))
 
 
-def test_a_record_says_what_it_was_given_in_the_one_form() -> None:
+def test_record_is_written_in_canonical_form() -> None:
     record = read_record(lines()[1][:-1])
     assert (record.number, record.kind, record.time) == (1, "verdict", "2026-11-21T12:00:00.000Z")
     assert record.body == {"w": 1500.5, "why": "Über \u2028 limit", "n": [1]}
@@ -82,7 +82,7 @@ def test_a_record_says_what_it_was_given_in_the_one_form() -> None:
     assert rfc8785.dumps(json.loads(lines()[1])) == lines()[1][:-1]
 
 
-def test_a_record_that_was_not_written_is_not_followed() -> None:
+def test_record_that_was_not_written_has_no_successor() -> None:
     chain = EvidenceChain(KEY, ChainHead())
     first = chain.record(EvidenceKind.LIMIT, {}, NOON)
     again = read_record(chain.record(EvidenceKind.LIMIT, {"other": True}, NOON)[:-1])
@@ -92,7 +92,7 @@ def test_a_record_that_was_not_written_is_not_followed() -> None:
 
 
 @given(st.data())
-def test_any_byte_that_is_changed_is_found_in_its_line(data: st.DataObject) -> None:
+def test_changed_byte_is_found_in_its_line(data: st.DataObject) -> None:
     which = data.draw(st.integers(0, len(lines()) - 1))
     line = bytearray(lines()[which])
     at = data.draw(st.integers(0, len(line) - 1))
@@ -106,7 +106,7 @@ def test_any_byte_that_is_changed_is_found_in_its_line(data: st.DataObject) -> N
 
 
 @given(st.integers(0, 6))
-def test_any_line_that_is_taken_out_is_found_where_it_was(which: int) -> None:
+def test_removed_line_is_found_at_its_place(which: int) -> None:
     changed = [*lines()]
     del changed[which]
     result = look(b"".join(changed))
@@ -114,20 +114,20 @@ def test_any_line_that_is_taken_out_is_found_where_it_was(which: int) -> None:
 
 
 @given(st.integers(0, 7), st.integers(0, 7))
-def test_any_two_lines_that_change_places_are_found(one: int, other: int) -> None:
+def test_swapped_lines_are_found(one: int, other: int) -> None:
     changed = [*lines()]
     changed[one], changed[other] = changed[other], changed[one]
     assert both(changed).good == (one == other)
 
 
 @given(st.integers(0, 7), st.integers(0, 8))
-def test_any_line_that_is_there_twice_is_found(which: int, at: int) -> None:
+def test_doubled_line_is_found(which: int, at: int) -> None:
     changed = [*lines()]
     changed.insert(at, lines()[which])
     assert not both(changed).good
 
 
-def test_findings_say_where_and_what() -> None:
+def test_findings_have_place_and_text() -> None:
     a = [*lines()[:5]]
     assert found(look(b"".join(a[:1] + a[3:]))) == ["a.jsonl:2: records 1 to 2 are missing before it"]
     assert found(look(b"".join(a[1:]))) == ["a.jsonl:1: the beginning is cut off: this is record 1"]
@@ -144,19 +144,19 @@ def test_findings_say_where_and_what() -> None:
     assert found(look(b"")) == ["a.jsonl: there is no record in it"]
 
 
-def test_a_part_of_a_log_is_good_as_such() -> None:
+def test_part_of_a_log_verifies() -> None:
     part = b"".join(lines()[2:4])
     assert not look(part).good
     assert look(part, part=True).good
     assert look(part, part=True).first == 2
 
 
-def test_a_log_whose_older_files_are_gone_begins_with_a_rotation() -> None:
+def test_log_without_older_files_begins_with_a_rotation() -> None:
     assert look(b"".join(lines()[5:])).good
     assert not look(b"".join(lines()[6:])).good
 
 
-def test_a_rotation_stands_where_a_file_begins() -> None:
+def test_rotation_begins_a_file() -> None:
     assert found(look(b"".join(lines()))) == ["a.jsonl:6: a new file should begin here"]
 
 
@@ -180,13 +180,13 @@ def test_rewritten_log_is_found_with_a_checkpoint() -> None:
     assert found(result) == ["kept.json:1: the log has another record 6 than at 2026-11-21T12:00:00.000Z"]
 
 
-def test_a_line_of_another_chain_of_the_same_key_does_not_fit_in() -> None:
+def test_line_of_another_chain_is_found() -> None:
     other = EvidenceChain(KEY, ChainHead(2, BEGINNING)).record(EvidenceKind.LIMIT, {}, NOON)
     changed = [*lines()[:2], other, *lines()[3:5]]
     assert [finding.line for finding in look(b"".join(changed)).findings] == [3, 4]
 
 
-def test_another_key_proves_nothing() -> None:
+def test_record_of_another_key_is_invalid() -> None:
     result = audit([("a.jsonl", lines()[0])], [OTHER.public_key()])
     assert found(result)[0].startswith("a.jsonl:1: it is signed with another key (")
     assert audit([("a.jsonl", lines()[0])], [OTHER.public_key(), KEY.public_key()]).good
@@ -200,14 +200,14 @@ def test_another_key_proves_nothing() -> None:
         (lines()[CHECKPOINT_AT].replace(b'"w":9003', b'"w":9004'), "changed after it was signed"),
     ],
 )
-def test_what_is_no_checkpoint_proves_nothing(kept: bytes, named: str) -> None:
+def test_invalid_checkpoint_is_rejected(kept: bytes, named: str) -> None:
     result = look(b"".join(lines()[:5]), b"".join(lines()[5:]), kept)
     assert len(result.findings) == 1
     assert named in found(result)[0]
     assert found(result)[0].endswith("proves nothing")
 
 
-def test_a_checkpoint_from_before_a_part_is_not_looked_for() -> None:
+def test_checkpoint_before_the_audited_part_is_not_searched() -> None:
     chain = EvidenceChain(KEY, ChainHead())
     old = chain.record(EvidenceKind.CHECKPOINT, {}, NOON)
     result = look(b"".join(lines()[2:5]), None, old, part=True)
@@ -215,22 +215,22 @@ def test_a_checkpoint_from_before_a_part_is_not_looked_for() -> None:
 
 
 @pytest.mark.parametrize("line", [b"", b"{}", b"[" * 5000, b"\xff", b'{"a":1}', b"null"])
-def test_what_is_no_record(line: bytes) -> None:
+def test_invalid_line_is_not_a_record(line: bytes) -> None:
     with pytest.raises(InvalidRecordError):
         read_record(line)
 
 
-def test_a_record_in_another_form_is_none() -> None:
+def test_record_in_another_form_is_invalid() -> None:
     with pytest.raises(InvalidRecordError, match="one form"):
         read_record(lines()[0][:-1].replace(b'"kind"', b' "kind"'))
 
 
-def test_a_signature_that_is_no_base64_is_none() -> None:
+def test_signature_without_base64_is_invalid() -> None:
     record = json.loads(lines()[0])
     for value in ("!", base64.b64encode(b"\0").decode(), ""):
         changed = rfc8785.dumps({**record, "signature": value}) + b"\n"
         assert found(look(changed)) == ["a.jsonl:1: it was changed after it was signed"]
 
 
-def test_the_struct_has_every_member() -> None:
+def test_command_struct_has_every_member() -> None:
     assert sorted(json.loads(lines()[0])) == sorted(EvidenceRecord.__struct_fields__)

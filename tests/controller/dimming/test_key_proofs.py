@@ -42,7 +42,7 @@ def judged(received: bytes, utc: float = NOON) -> Reason | None:
     return verification.verify_command(received, Situation(utc=utc, clock_trusted=True)).reason
 
 
-def test_a_command_is_obeyed_by_its_keys() -> None:
+def test_command_with_valid_keys_is_obeyed() -> None:
     assert judged(signed(1, NETZ)) is None
     assert judged(signed(1, MALLORY, NETZ)) is None
     assert judged(signed(1)) is Reason.UNSIGNED
@@ -50,27 +50,27 @@ def test_a_command_is_obeyed_by_its_keys() -> None:
     assert judged(signed(1, CPO)) is Reason.WRONG_ROLE
 
 
-def test_one_changed_digit_is_found() -> None:
+def test_changed_digit_makes_the_signature_invalid() -> None:
     assert judged(signed(1, NETZ).replace(b"4200", b"4201")) is Reason.BAD_SIGNATURE
 
 
-def test_a_key_counts_in_its_time() -> None:
+def test_key_is_valid_in_its_period() -> None:
     assert judged(signed(1, NETZ), NOON + 999) is None
     assert judged(signed(1, NETZ), NOON + 1000) is Reason.KEY_NOT_VALID
 
 
-def test_a_role_that_needs_two_is_borne_by_two() -> None:
+def test_role_with_two_approvals_needs_two_holders() -> None:
     assert judged(signed(1, CPO, role="operator")) is Reason.WRONG_ROLE
     assert judged(signed(1, CPO, CPO, role="operator")) is Reason.WRONG_ROLE
     assert judged(signed(1, CPO, ADMIN, role="operator")) is None
 
 
-def test_what_two_readers_may_read_in_two_ways_is_refused() -> None:
+def test_ambiguous_command_is_malformed() -> None:
     twice = signed(1, NETZ).replace(b'"limitW":4200.0', b'"limitW":100000.0,"limitW":4200.0')
     assert judged(twice) is Reason.BAD_SIGNATURE
 
 
-def test_a_signature_for_another_kind_of_message_is_no_command() -> None:
+def test_signature_of_another_context_is_invalid() -> None:
     payload = msgspec.json.encode(command(1) | {"@context": CONTEXT})
     other = payload_signatures.add_signature(
         payload.replace(b"command:1", b"effect:1"), NETZ, "urn:local-controller:dim:effect:1"
@@ -79,7 +79,7 @@ def test_a_signature_for_another_kind_of_message_is_no_command() -> None:
     assert judged(other.replace(b"effect:1", b"command:1")) is Reason.BAD_SIGNATURE
 
 
-def test_our_own_words_are_verified_by_anybody_with_our_key() -> None:
+def test_answers_verify_with_our_public_key() -> None:
     context = "urn:local-controller:dim:effect:1"
     told = KEYED.sign(msgspec.json.encode({"@context": context, "reached": True}), NOON)
     ours = payload_signatures.key_id(OURS.public_key())
@@ -87,7 +87,7 @@ def test_our_own_words_are_verified_by_anybody_with_our_key() -> None:
     assert KEYED.sign(b'{"@context":"x"}', NOON + 1000) == b'{"@context":"x"}'
 
 
-def test_keys_and_roles_are_exchanged() -> None:
+def test_keys_and_roles_are_replaced() -> None:
     keyed = KeyProofs(RING, ROLES, [])
     received = signed(1, NETZ)
     assert [signer.roles for signer in keyed.verify(received, NOON).signers] == [{"grid-operator"}]

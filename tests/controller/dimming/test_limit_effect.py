@@ -29,7 +29,7 @@ def phases(outcomes: list[LimitOutcome]) -> list[str]:
     return [outcome.phase for outcome in outcomes]
 
 
-def test_it_is_reached_when_the_draw_is_measured_under_the_limit() -> None:
+def test_limit_is_reached_by_a_measured_draw() -> None:
     watched = watch()
     assert watched.on_measurement(drawn(101, 22_000)) == []
     assert watched.on_measurement(drawn(102, 8800.1)) == []
@@ -39,13 +39,13 @@ def test_it_is_reached_when_the_draw_is_measured_under_the_limit() -> None:
     assert watched.deadline is None
 
 
-def test_what_is_not_measured_is_not_reached() -> None:
+def test_limit_without_a_measurement_is_not_reached() -> None:
     watched = watch()
     assert watched.on_measurement(drawn(101, 0, None)) == []
     assert phases(watched.on_measurement(drawn(102, 20_000, None, grid=7999))) == ["reached"]
 
 
-def test_own_generation_is_not_drawn_from_the_grid() -> None:
+def test_own_generation_is_not_grid_draw() -> None:
     assert phases(watch().on_measurement(drawn(101, 20_000, 0, grid=-500))) == ["reached"]
     assert phases(watch().on_measurement(drawn(101, 5000, 0, grid=60_000))) == ["reached"]
 
@@ -60,11 +60,11 @@ def test_limit_not_reached_in_time_failed_and_may_still_be_reached() -> None:
     assert phases(watched.on_measurement(drawn(2000, 5000))) == ["reached"]
 
 
-def test_a_measurement_that_comes_too_late_is_a_failure_and_then_the_reach() -> None:
+def test_late_measurement_is_a_failure_then_reached() -> None:
     assert phases(watch().on_measurement(drawn(500, 5000))) == ["failed", "reached"]
 
 
-def test_who_goes_above_it_again_has_a_moment_to_mend_it() -> None:
+def test_draw_above_a_reached_limit_has_a_grace_period() -> None:
     watched = watch()
     watched.on_measurement(drawn(101, 5000))
     assert watched.on_measurement(drawn(102, 9000)) == []
@@ -76,7 +76,7 @@ def test_who_goes_above_it_again_has_a_moment_to_mend_it() -> None:
     assert phases(watched.on_measurement(drawn(141, 5000))) == ["kept"]
 
 
-def test_the_draw_goes_on_record_now_and_again_with_its_highest() -> None:
+def test_draw_is_recorded_at_intervals_with_its_maximum() -> None:
     watched = watch()
     watched.on_measurement(drawn(101, 5000))
     watched.on_measurement(drawn(200, 7900))
@@ -87,7 +87,7 @@ def test_the_draw_goes_on_record_now_and_again_with_its_highest() -> None:
     assert during.most_w == 6100
 
 
-def test_each_device_has_its_own_limit_and_who_does_not_obey_is_named() -> None:
+def test_disobedient_devices_are_named() -> None:
     direct = EffectiveLimit(
         evses={ref: LimitBound(watts=4200, source="dso") for ref in (ONE, TWO)}, sources=("dso",)
     )

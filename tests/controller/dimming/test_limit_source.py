@@ -31,7 +31,7 @@ class Source:
         return {each.evse: each.watts for each in self.words.limits(at)}
 
 
-def test_a_newer_word_takes_the_older_ones_place() -> None:
+def test_newer_limit_replaces_the_older() -> None:
     source = Source()
     source.says(word(4200), at=0)
     source.says(word(9000, 5), at=5)
@@ -40,7 +40,7 @@ def test_a_newer_word_takes_the_older_ones_place() -> None:
     assert source.holds(6) == {}
 
 
-def test_what_was_replaced_does_not_come_back() -> None:
+def test_replaced_limit_does_not_return() -> None:
     source = Source()
     source.says(word(4200), at=0)
     source.says(word(9000, 100, 200), at=0)
@@ -49,21 +49,21 @@ def test_what_was_replaced_does_not_come_back() -> None:
     assert source.words.deadline(100) == 200
 
 
-def test_the_newest_word_counts_among_those_that_wait() -> None:
+def test_newest_of_waiting_limits_applies() -> None:
     source = Source()
     source.says(word(9000, 100), at=0)
     source.says(word(4200, 50), at=1)
     assert source.holds(100) == {None: 4200}
 
 
-def test_a_lift_waits_for_its_time() -> None:
+def test_lift_for_later_waits() -> None:
     source = Source()
     source.says(word(4200), at=0)
     source.says(word(None, 50), at=1)
     assert [source.holds(at) for at in (49, 50)] == [{None: 4200}, {}]
 
 
-def test_single_evses_have_words_of_their_own() -> None:
+def test_evses_have_limits_of_their_own() -> None:
     source = Source()
     source.says(word(4200), ONE, TWO, at=0)
     source.says(word(9000), at=0)
@@ -75,7 +75,7 @@ def test_single_evses_have_words_of_their_own() -> None:
     assert source.words.deadline(2) is None
 
 
-def test_who_need_not_be_heard_is_never_lost() -> None:
+def test_source_without_a_watch_is_never_lost() -> None:
     source = Source()
     source.words.set_reached(False, 1)
     assert source.holds(1e6) == {}
@@ -93,21 +93,21 @@ def test_lost_source_has_failsafe_for_its_time_then_no_limit() -> None:
     assert source.holds(230) == {}
 
 
-def test_a_limit_and_a_loss_hold_beside_each_other() -> None:
+def test_limit_and_failsafe_apply_together() -> None:
     source = Source(lost_after_s=120)
     source.says(word(3000, until=500), at=0)
     assert sorted(each.watts or 0 for each in source.words.limits(120)) == [3000, 4200]
     assert source.holds(500) == {None: 4200}
 
 
-def test_the_source_says_its_own_failsafe() -> None:
+def test_command_sets_the_failsafe() -> None:
     source = Source(lost_after_s=10)
     source.words.set_failsafe(SourceFailsafe(5000, 60))
     assert [source.holds(at) for at in (10, 69, 70)] == [{None: 5000}, {None: 5000}, {}]
 
 
 @pytest.mark.parametrize("down_s", [0, 1, 30, 100, 150, 400, 900, 8000])
-def test_a_restart_in_any_state_comes_back_to_the_right_one(down_s: float) -> None:
+def test_restart_in_any_state_restores_it(down_s: float) -> None:
     """The same source once without a restart and once with it, at every moment alike."""
     for at in (1.0, 60.0, 130.0, 450.0, 7500.0):
         steady = _talked(at)

@@ -39,7 +39,9 @@ def payload(version: Version, said: DimmingNotice) -> dict[str, Any]:
 @VERSIONS
 @pytest.mark.parametrize("span", [HOUR, OPEN_END])
 @pytest.mark.parametrize("evse", [None, 2])
-def test_every_version_can_be_told(version: Version, span: DimmingSpan, evse: int | None) -> None:
+def test_notices_fit_the_schema_of_each_version(
+    version: Version, span: DimmingSpan, evse: int | None
+) -> None:
     for said in (
         to_backend(version, span, evse),
         to_backend_no_more(version, evse=evse),
@@ -51,7 +53,7 @@ def test_every_version_can_be_told(version: Version, span: DimmingSpan, evse: in
 
 
 @pytest.mark.parametrize("version", V2)
-def test_a_backend_is_told_the_limit_its_source_and_its_end(version: Version) -> None:
+def test_notice_has_limit_source_and_end(version: Version) -> None:
     told = payload(version, to_backend(version, HOUR, 2))
     assert told["chargingLimit"] == {"chargingLimitSource": "SO", "isGridCritical": True}
     assert told["evseId"] == 2
@@ -64,7 +66,7 @@ def test_a_backend_is_told_the_limit_its_source_and_its_end(version: Version) ->
     assert limit == {"chargingLimitSource": "CSO", "isGridCritical": False}
 
 
-def test_an_old_backend_is_told_the_same() -> None:
+def test_notice_to_a_1_6_backend_is_a_data_transfer() -> None:
     told = payload(Version.V16, to_backend(Version.V16, HOUR))
     assert told == {
         "messageId": "dimmed",
@@ -76,7 +78,7 @@ def test_an_old_backend_is_told_the_same() -> None:
 
 
 @pytest.mark.parametrize("version", V2)
-def test_a_display_shows_it_from_its_beginning_to_its_end(version: Version) -> None:
+def test_display_message_lasts_from_begin_to_end(version: Version) -> None:
     message = payload(version, on_display(version, 7, HOUR, "de", "14:00"))["message"]
     assert message["message"]["content"] == "Der Netzbetreiber begrenzt die Ladeleistung bis 14:00 Uhr"
     assert (message["id"], message["message"]["language"]) == (7, "de")
@@ -85,7 +87,7 @@ def test_a_display_shows_it_from_its_beginning_to_its_end(version: Version) -> N
     assert payload(version, off_display(version, 7)) == {"id": 7}
 
 
-def test_an_old_display_is_told_the_words_too() -> None:
+def test_text_for_a_1_6_display_is_a_data_transfer() -> None:
     told = payload(Version.V16, on_display(Version.V16, 7, OPEN_END, "en", ""))
     assert told["text"] == "The grid operator limits the charging power"
     assert "until" not in told

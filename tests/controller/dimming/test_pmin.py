@@ -48,14 +48,14 @@ def test_minimum_under_direct_control(heat_w: float | None, minimum: float) -> N
     assert device_minimum_w(heat_w) == minimum
 
 
-def test_one_more_device_never_lowers_the_minimum() -> None:
+def test_minimum_rises_with_each_device() -> None:
     minima = [minimum_w(devices) for devices in range(40)]
     assert minima == sorted(minima)
     assert sorted(SIMULTANEITY) == list(range(2, 10))
 
 
 @pytest.mark.parametrize(("counting", "count"), [("evse", 4), ("circuit", 2), ("one", 1)])
-def test_what_counts_as_a_device(counting: Counting, count: int) -> None:
+def test_devices_are_counted_as_configured(counting: Counting, count: int) -> None:
     assert device_count(["a", "a", "b", "a"], counting) == count
     assert device_count([], counting) == 0
 
@@ -73,7 +73,7 @@ def test_what_counts_as_a_device(counting: Counting, count: int) -> None:
         (0, 3000, 0),
     ],
 )
-def test_what_is_limited_is_the_draw_from_the_grid(
+def test_limited_draw_is_the_draw_from_the_grid(
     devices_w: float | None, grid_w: float | None, drawn_w: float | None
 ) -> None:
     assert grid_draw_w(devices_w, grid_w) == drawn_w

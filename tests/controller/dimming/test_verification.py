@@ -109,7 +109,9 @@ CASES: list[tuple[str, bytes, Situation, Reason]] = [
 @pytest.mark.parametrize(
     ("received", "situation", "reason"), [case[1:] for case in CASES], ids=[case[0] for case in CASES]
 )
-def test_it_is_refused_and_changes_nothing(received: bytes, situation: Situation, reason: Reason) -> None:
+def test_invalid_command_is_refused_without_effect(
+    received: bytes, situation: Situation, reason: Reason
+) -> None:
     judge = verification()
     obeyed(judge, signed(command(1), "dso"))
     before = judge.obeyed
@@ -120,7 +122,7 @@ def test_it_is_refused_and_changes_nothing(received: bytes, situation: Situation
     obeyed(judge, signed(command(3), "dso"))  # and the right one is still obeyed
 
 
-def test_every_reason_has_its_case() -> None:
+def test_refusal_reasons_all_have_a_case() -> None:
     assert {case[3] for case in CASES} == set(Reason)
 
 
@@ -136,11 +138,11 @@ def test_every_reason_has_its_case() -> None:
         (signed(command(2, role="commissioning")), "bench"),
     ],
 )
-def test_it_is_obeyed(received: bytes, source: str) -> None:
+def test_valid_command_is_obeyed(received: bytes, source: str) -> None:
     assert obeyed(verification(), received).source == source
 
 
-def test_a_verdict_names_who_has_signed() -> None:
+def test_verdict_record_has_the_signers() -> None:
     assert obeyed(verification(), signed(command(1), "dso")).signers == (DSO,)
 
 
@@ -150,13 +152,13 @@ def test_role_lifts_its_own_limit_beside_one_of_a_higher_role() -> None:
     obeyed(verification(), signed(command(2, None), "dso"), both)
 
 
-def test_each_source_counts_for_itself() -> None:
+def test_sequences_count_per_source() -> None:
     judge = verification()
     obeyed(judge, signed(command(9), "dso"))
     obeyed(judge, signed(command(1, role="operator"), "cpo"))
 
 
-def test_a_restart_forgets_no_command() -> None:
+def test_restart_keeps_obeyed_commands() -> None:
     before, after = verification(), verification()
     obeyed(before, signed(command(5), "dso"))
     after.restore(before.obeyed)
@@ -164,7 +166,7 @@ def test_a_restart_forgets_no_command() -> None:
     assert after.verify_command(signed(command(4), "dso"), NOW).reason is Reason.SEQUENCE_BACK
 
 
-def test_memory_has_an_end_and_the_oldest_copy_is_still_refused() -> None:
+def test_memory_of_ids_is_bounded_and_old_copies_are_refused() -> None:
     judge = verification()
     for number in range(1, IDS_KEPT + 10):
         obeyed(judge, signed(command(number), "dso"))

@@ -61,7 +61,7 @@ def talk(version: Version) -> Playbook:
 # -- what it makes of our limits ------------------------------------------------------------------------
 
 
-def test_the_lowest_wins_and_is_given_back_when_it_is_cleared(version: Version, talk: Playbook) -> None:
+def test_lowest_limit_applies_until_it_is_cleared(version: Version, talk: Playbook) -> None:
     sets(talk, setting(version, (0, 10)), 10.0)
     talk.done()
     assert (lease(talk, 16), lease(talk, 8), floor(talk)) == (10, 8, 6)
@@ -72,7 +72,7 @@ def test_the_lowest_wins_and_is_given_back_when_it_is_cleared(version: Version, 
     assert lease(talk, 16) == 16
 
 
-def test_a_lower_floor_is_asserted_and_goes_with_its_profile(version: Version, talk: Playbook) -> None:
+def test_lower_fallback_is_set_and_ends_with_its_profile(version: Version, talk: Playbook) -> None:
     sets(talk, setting(version, (0, 16), (7200, 4.5)), 16.0)
     talk.site_learns(ProfilesTouched("a backend's profile"))
     assert (lease(talk, 20), floor(talk)) == (16, 4.5)
@@ -83,7 +83,7 @@ def test_a_lower_floor_is_asserted_and_goes_with_its_profile(version: Version, t
     assert floor(talk) == 6
 
 
-def test_a_lease_is_never_above_what_is_allowed_while_it_may_hold(version: Version, talk: Playbook) -> None:
+def test_lease_is_not_above_any_limit_of_its_length(version: Version, talk: Playbook) -> None:
     sets(talk, setting(version, (0, 16), (3600, 8), (7200, 12)), 16.0)
     talk.wait(3600 - WINDOW_S - 1)
     talk.done()
@@ -97,11 +97,11 @@ def test_a_lease_is_never_above_what_is_allowed_while_it_may_hold(version: Versi
     talk.done()
 
 
-def test_watts_become_amperes_over_the_phases_rounded_down(version: Version, talk: Playbook) -> None:
+def test_watts_are_divided_by_phases_and_rounded_down(version: Version, talk: Playbook) -> None:
     sets(talk, setting(version, (0, 11_000), unit="W"), 15.9)
 
 
-def test_the_same_id_and_the_same_place_replace(version: Version, talk: Playbook) -> None:
+def test_profile_replaces_same_id_and_same_place(version: Version, talk: Playbook) -> None:
     sets(talk, setting(version, (0, 10)), 10.0)
     sets(talk, setting(version, (0, 12), level=3), 12.0)
     sets(talk, setting(version, (0, 14), level=3, number=8), 14.0)
@@ -109,7 +109,7 @@ def test_the_same_id_and_the_same_place_replace(version: Version, talk: Playbook
     talk.station_hears(clearing(version, id=7))
 
 
-def test_no_more_than_a_station_would_hold(version: Version, talk: Playbook) -> None:
+def test_profiles_above_the_most_are_rejected(version: Version, talk: Playbook) -> None:
     for number in range(MOST_ABSORBED):
         talk.kept.observations(talk.now)
         talk.backend(setting(version, (0, 10), number=number, level=number))
@@ -139,7 +139,7 @@ def test_absorbed_profiles_are_persisted_and_restored(version: Version, talk: Pl
     assert talk.saved == ProfilesAbsorbed(())
 
 
-def test_it_outlives_the_link_but_not_the_version(version: Version, talk: Playbook) -> None:
+def test_profiles_outlive_the_link_but_not_the_version(version: Version, talk: Playbook) -> None:
     sets(talk, setting(version, (0, 10)), 10.0)
     again = Playbook(version, kept=talk.kept)
     again.commandable()
@@ -150,9 +150,7 @@ def test_it_outlives_the_link_but_not_the_version(version: Version, talk: Playbo
 
 @settings(max_examples=100, deadline=None)
 @given(any_profiles(), st.integers(0, 200))
-def test_no_limit_is_ever_above_what_is_allowed_while_it_holds(
-    profiles: list[LimitProfile], after: int
-) -> None:
+def test_limits_are_not_above_the_backends_while_they_apply(profiles: list[LimitProfile], after: int) -> None:
     kept = a_station(LimitScope.STATION, lease_s=10.0)
     kept.restore(Version.V16, [""], [BackendProfile(profile=each, purpose="", raw=b"") for each in profiles])
     now = MONDAY - UTC_0 + after
@@ -167,7 +165,7 @@ def test_no_limit_is_ever_above_what_is_allowed_while_it_holds(
 # -- several EVSEs: defaults and transactions -----------------------------------------------------------
 
 
-def test_a_transactions_own_profile_ends_with_it(version: Version) -> None:
+def test_transaction_profile_ends_with_the_transaction(version: Version) -> None:
     talk = begun(version, LimitScope.EVSE)
     sets(talk, setting(version, (0, 8), named="TxDefaultProfile"), 8.0, 8.0)
     starts(talk, version)
@@ -190,7 +188,7 @@ def test_a_transactions_own_profile_ends_with_it(version: Version) -> None:
     talk.noted("no transaction runs at EVSE 1")
 
 
-def test_a_relative_default_counts_from_the_transaction(version: Version) -> None:
+def test_relative_default_starts_with_the_transaction(version: Version) -> None:
     talk = begun(version, LimitScope.EVSE)
     sets(talk, setting(version, (0, 8), (600, 20), named="TxDefaultProfile", start=None), 8.0, 8.0)
     starts(talk, version)
@@ -203,14 +201,14 @@ def test_a_relative_default_counts_from_the_transaction(version: Version) -> Non
     talk.done()
 
 
-def test_an_evse_that_is_not_there_is_refused(version: Version) -> None:
+def test_profile_for_an_unknown_evse_is_rejected(version: Version) -> None:
     talk = begun(version, LimitScope.EVSE)
     talk.backend(setting(version, (0, 8), named="TxDefaultProfile", evse=3))
     talk.backend_hears_rejected("b")
     talk.noted("EVSE 3 does not exist")
 
 
-def test_a_profile_of_another_transaction_is_refused(version: Version) -> None:
+def test_profile_of_another_transaction_is_rejected(version: Version) -> None:
     old, new = (4, 5) if version is Version.V16 else ("T0", "T1")
     talk = begun(version, LimitScope.EVSE)
     starts(talk, version)
@@ -223,7 +221,7 @@ def test_a_profile_of_another_transaction_is_refused(version: Version) -> None:
     sets(talk, setting(version, (0, 20), named="TxProfile", evse=1, number=9, transactionId=new), 20.0)
 
 
-def test_a_1_6_transaction_without_its_number_yet_is_known_by_its_evse() -> None:
+def test_profile_fits_a_1_6_transaction_without_a_number() -> None:
     version = Version.V16
     talk = begun(version, LimitScope.EVSE)
     starts(talk, version)

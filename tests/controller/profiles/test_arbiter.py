@@ -92,7 +92,9 @@ RULES = [(version, scope, named, fate) for version, scope, rules in PURPOSES for
 
 
 @pytest.mark.parametrize(("version", "scope", "named", "fate"), RULES)
-def test_purposes(version: Version, scope: LimitScope, named: str, fate: str) -> None:
+def test_purpose_decides_if_a_profile_passes(
+    version: Version, scope: LimitScope, named: str, fate: str
+) -> None:
     talk = Playbook(version, scope)
     talk.commandable()
     text = brings(version, named)
@@ -193,7 +195,7 @@ def test_profile_under_a_misspelt_name_does_not_pass_with_a_start() -> None:
 
 
 @pytest.mark.parametrize("version", list(Version))
-def test_a_remote_start_brings_no_profile_past_the_rules(version: Version) -> None:
+def test_remote_start_profile_obeys_the_same_rules(version: Version) -> None:
     text = brings(version, "TxProfile", action=REMOTE_START[version])
     beside = Playbook(version, LimitScope.STATION)
     beside.passes_down(text)
@@ -211,7 +213,7 @@ def test_a_remote_start_brings_no_profile_past_the_rules(version: Version) -> No
 
 @pytest.mark.parametrize("version", list(Version))
 @pytest.mark.parametrize("kind", list(LimitKind))
-def test_our_profile_ids_are_ours(version: Version, kind: LimitKind) -> None:
+def test_profile_with_one_of_our_ids_is_rejected(version: Version, kind: LimitKind) -> None:
     talk = Playbook(version)
     talk.commandable()
     talk.backend(brings(version, "TxDefaultProfile", profile_id(0, kind)))

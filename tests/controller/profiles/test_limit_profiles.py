@@ -73,7 +73,7 @@ def test_every_limit_fits_the_official_schema(
 
 @ON_ANY_MACHINE
 @given(versions, scopes, kinds, amperes)
-def test_the_limit_is_the_nearest_with_one_decimal(
+def test_limit_is_rounded_to_one_decimal(
     version: Version, scope: LimitScope, kind: LimitKind, limit_a: float
 ) -> None:
     profile = profile_of(version, set_limit(version, scope, 1, kind, limit_a, NOON, None))
@@ -85,7 +85,9 @@ def test_the_limit_is_the_nearest_with_one_decimal(
 
 @ON_ANY_MACHINE
 @given(versions, st.integers(1, 86400), moments)
-def test_a_lease_runs_now_and_ends_when_promised(version: Version, duration_s: int, now: datetime) -> None:
+def test_lease_starts_in_the_past_and_ends_after_its_duration(
+    version: Version, duration_s: int, now: datetime
+) -> None:
     now = now.replace(microsecond=0)
     payload = set_limit(version, LimitScope.STATION, 1, LimitKind.LEASE, 6.0, now, duration_s)
     profile = profile_of(version, payload)
@@ -96,7 +98,7 @@ def test_a_lease_runs_now_and_ends_when_promised(version: Version, duration_s: i
 
 @ON_ANY_MACHINE
 @given(versions, st.floats(1, 86400), moments)
-def test_fractions_of_a_second_never_lengthen_a_lease(
+def test_lease_with_fractions_of_a_second_is_not_longer(
     version: Version, duration_s: float, now: datetime
 ) -> None:
     profile = profile_of(
@@ -132,14 +134,16 @@ def test_fallback_has_no_end_and_is_valid_in_any_clock(version: Version) -> None
         (Version.V21, LimitScope.EVSE, "TxDefaultProfile", 2),
     ],
 )
-def test_purpose_and_target(version: Version, scope: LimitScope, named: str, target: int) -> None:
+def test_limit_has_purpose_and_target_of_its_scope(
+    version: Version, scope: LimitScope, named: str, target: int
+) -> None:
     profile = profile_of(version, set_limit(version, scope, 2, LimitKind.LEASE, 6.0, NOON, 60))
     assert profile["chargingProfilePurpose"] == named == limit_purpose(version, scope)
     assert profile["target"] == target
     assert profile["id"] == profile_id(target, LimitKind.LEASE)
 
 
-def test_our_ids_are_distinct_ours_and_signed_32_bit() -> None:
+def test_profile_ids_are_distinct_and_32_bit() -> None:
     ids = {profile_id(evse, kind) for evse in range(1000) for kind in LimitKind}
     assert len(ids) == 2000
     assert all(is_ours(number) for number in ids)
@@ -150,9 +154,7 @@ def test_our_ids_are_distinct_ours_and_signed_32_bit() -> None:
 
 @pytest.mark.parametrize("version", list(Version))
 @pytest.mark.parametrize("says", [True, None])
-def test_one_phase_is_told_and_named_only_to_a_2x_station_that_said_it_can(
-    version: Version, says: bool | None
-) -> None:
+def test_phase_is_named_only_to_a_2x_station_that_can_switch(version: Version, says: bool | None) -> None:
     quirk = Quirk(name="one profile", max_stack_level=0, phase_switching=says)
     terms = LimitTerms(quirk=quirk, after_a=6, number_phases=1)
     payload = set_limit(version, LimitScope.STATION, 1, LimitKind.LEASE, 10, NOON, 120, terms)

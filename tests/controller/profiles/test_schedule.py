@@ -94,11 +94,13 @@ CASES = {
 
 
 @pytest.mark.parametrize(("profiles", "expected"), CASES.values(), ids=CASES.keys())
-def test_composite(profiles: list[LimitProfile], expected: list[tuple[float, float | None]]) -> None:
+def test_composite_of_worked_cases(
+    profiles: list[LimitProfile], expected: list[tuple[float, float | None]]
+) -> None:
     assert spans(*profiles) == expected
 
 
-def test_each_day_anew_and_nothing_in_between() -> None:
+def test_recurring_profile_repeats_each_day() -> None:
     daily = profile((0, 16), (100, 8), duration_s=200, every_s=DAY_S)
     found = spans(daily, start=10 * DAY_S - 50, duration=300)
     assert found == [
@@ -109,17 +111,17 @@ def test_each_day_anew_and_nothing_in_between() -> None:
     ]
 
 
-def test_a_recurring_one_does_not_hold_before_its_first_start() -> None:
+def test_recurring_profile_has_no_limit_before_its_start() -> None:
     assert spans(profile((0, 16), every_s=DAY_S, start=MONDAY + DAY_S)) == [(0, None)]
 
 
-def test_a_relative_one_without_a_known_start_holds_at_its_lowest() -> None:
+def test_relative_profile_without_a_start_has_its_lowest_limit() -> None:
     relative = profile((0, 16), (60, 8), (90, 12), start=None)
     unknown = ScheduleContext(evse=1, phases=3, voltage=230.0)
     assert composite([relative], MONDAY, 600, unknown).spans == (LimitSpan(MONDAY, 8),)
 
 
-def test_what_is_left_behind_is_never_above_what_is_to_come() -> None:
+def test_lowest_to_come_is_not_above_later_limits() -> None:
     over = profile((0, 2), duration_s=10)
     beyond = profile((0, 9), (100, 3), duration_s=100)
     elsewhere = profile((0, 1), evse=2, **DEFAULT)
@@ -243,7 +245,7 @@ def any_profiles(draw: st.DrawFn) -> list[LimitProfile]:
 
 @settings(max_examples=300, deadline=None)
 @given(any_profiles(), st.none() | NEAR, st.integers(1, 3))
-def test_the_composite_is_what_every_second_says(
+def test_composite_equals_the_limits_of_each_second(
     profiles: list[LimitProfile], since: float | None, phases: int
 ) -> None:
     at = ScheduleContext(evse=1, phases=phases, voltage=230.0, since=since)

@@ -54,7 +54,7 @@ def ask(site: GroupProfiles, version: Version, action: str, payload: bytes) -> d
 
 
 @VERSIONS
-def test_a_limit_holds_until_it_is_cleared(version: Version) -> None:
+def test_limit_applies_until_it_is_cleared(version: Version) -> None:
     site = a_site(version)
     assert (site.limit_a(NOON), site.next_change(NOON)) == (None, None)
     assert ask(site, version, "SetChargingProfile", setting(version))["status"] == "Accepted"
@@ -65,7 +65,7 @@ def test_a_limit_holds_until_it_is_cleared(version: Version) -> None:
 
 
 @VERSIONS
-def test_a_limit_ends_with_its_duration(version: Version) -> None:
+def test_limit_ends_with_its_duration(version: Version) -> None:
     site = a_site(version)
     ask(site, version, "SetChargingProfile", setting(version, start=NOON, duration=600))
     assert site.next_change(NOON) == NOON + 600
@@ -73,21 +73,21 @@ def test_a_limit_ends_with_its_duration(version: Version) -> None:
 
 
 @VERSIONS
-def test_a_duration_from_nowhere_on_is_refused(version: Version) -> None:
+def test_duration_without_a_start_is_rejected(version: Version) -> None:
     site = a_site(version)
     assert ask(site, version, "SetChargingProfile", setting(version, duration=600))["status"] == "Rejected"
     assert site.stored == ()
 
 
 @VERSIONS
-def test_watts_are_those_of_three_phases(version: Version) -> None:
+def test_site_limit_in_watts_is_of_three_phases(version: Version) -> None:
     site = a_site(version)
     ask(site, version, "SetChargingProfile", setting(version, 27_600.0, unit="W"))
     assert site.limit_a(NOON) == pytest.approx(40.0)
 
 
 @VERSIONS
-def test_what_is_for_stations_is_refused(version: Version) -> None:
+def test_profile_for_stations_is_rejected_by_the_site(version: Version) -> None:
     site = a_site(version)
     payload = setting(version, purpose="TxDefaultProfile")
     assert ask(site, version, "SetChargingProfile", payload)["status"] == "Rejected"
@@ -95,7 +95,7 @@ def test_what_is_for_stations_is_refused(version: Version) -> None:
 
 
 @VERSIONS
-def test_a_restart_loses_nothing(version: Version) -> None:
+def test_restart_keeps_profiles(version: Version) -> None:
     site, next_one = a_site(version), a_site(version)
     ask(site, version, "SetChargingProfile", setting(version))
     next_one.restore(site.stored)
@@ -103,7 +103,7 @@ def test_a_restart_loses_nothing(version: Version) -> None:
 
 
 @VERSIONS
-def test_the_same_rank_replaces_and_too_many_are_refused(version: Version) -> None:
+def test_group_profile_replaces_same_level_and_too_many_fail(version: Version) -> None:
     site = a_site(version)
     for number in range(MOST_GROUP_PROFILES):
         ask(site, version, "SetChargingProfile", setting(version, number=number, level=number))
@@ -115,7 +115,7 @@ def test_the_same_rank_replaces_and_too_many_are_refused(version: Version) -> No
 
 
 @VERSIONS
-def test_the_composite_shows_the_limit_and_then_the_fuse(version: Version) -> None:
+def test_composite_of_the_site_has_limit_then_fuse(version: Version) -> None:
     site = a_site(version)
     ask(site, version, "SetChargingProfile", setting(version, start=NOON, duration=600))
     where = "connectorId" if version is Version.V16 else "evseId"
@@ -133,7 +133,7 @@ def test_other_calls_are_not_answered_here(version: Version) -> None:
 
 
 @pytest.mark.parametrize("version", [Version.V201, Version.V21])
-def test_a_limit_from_outside_stands_beside_the_backends_own(version: Version) -> None:
+def test_outside_limit_applies_beside_the_backends(version: Version) -> None:
     site = a_site(version)
     outside = setting(version, 30.0, number=2, purpose="ChargingStationExternalConstraints")
     assert ask(site, version, "SetChargingProfile", setting(version, 40.0, number=1))["status"] == "Accepted"
@@ -144,7 +144,7 @@ def test_a_limit_from_outside_stands_beside_the_backends_own(version: Version) -
 
 
 @VERSIONS
-def test_a_stack_level_above_what_is_told_is_refused(version: Version) -> None:
+def test_stack_level_above_the_highest_is_rejected(version: Version) -> None:
     site = a_site(version)
     high = setting(version, level=HIGHEST_STACK_LEVEL)
     assert ask(site, version, "SetChargingProfile", high)["status"] == "Accepted"

@@ -61,7 +61,7 @@ class Talk:
 
 
 @VERSIONS
-def test_it_boots_and_keeps_its_heartbeat(version: Version) -> None:
+def test_identity_boots_and_sends_heartbeats(version: Version) -> None:
     talk = Talk(version)
     said = [frame[2] for frame in talk.booted("Accepted", 300)]
     assert said == (["StatusNotification"] if version is Version.V16 else [])
@@ -73,7 +73,7 @@ def test_it_boots_and_keeps_its_heartbeat(version: Version) -> None:
 
 @VERSIONS
 @pytest.mark.parametrize(("status", "interval", "wait"), [("Pending", 20, 20), ("Rejected", 0, RETRY_S)])
-def test_it_boots_again_when_it_was_told_to(
+def test_identity_boots_again_after_the_interval(
     version: Version, status: str, interval: int, wait: float
 ) -> None:
     talk = Talk(version)
@@ -83,7 +83,7 @@ def test_it_boots_again_when_it_was_told_to(
 
 
 @VERSIONS
-def test_a_limit_is_saved_before_it_is_accepted_and_outlives_the_link(version: Version) -> None:
+def test_limit_is_stored_before_accepted_and_outlives_the_link(version: Version) -> None:
     talk = Talk(version)
     talk.booted("Accepted", 300)
     talk.others.clear()
@@ -101,20 +101,20 @@ def test_a_limit_is_saved_before_it_is_accepted_and_outlives_the_link(version: V
 
 @VERSIONS
 @pytest.mark.parametrize(("action", "status"), [("Reset", "Rejected"), ("TriggerMessage", "NotImplemented")])
-def test_what_a_site_does_not_do(version: Version, action: str, status: str) -> None:
+def test_site_rejects_what_it_does_not_support(version: Version, action: str, status: str) -> None:
     answer = Talk(version).asked(action, b"{}")
     check(version, f"{action}Response", msgspec.json.encode(answer[2]))
     assert answer[2]["status"] == status
 
 
 @VERSIONS
-def test_everything_else_is_not_implemented(version: Version) -> None:
+def test_other_calls_are_not_implemented(version: Version) -> None:
     answer = Talk(version).asked("UnlockConnector", b"{}")
     assert (answer[0], answer[2]) == (4, "NotImplemented")
 
 
 @VERSIONS
-def test_no_frame_has_no_effect_but_its_answer(version: Version) -> None:
+def test_malformed_frame_is_answered_without_effect(version: Version) -> None:
     talk = Talk(version)
     assert talk.on(FromBackend('[3,"nobody asked",{}]')) == []
     assert [frame[0] for frame in talk.on(FromBackend('[2,"b"]'))] == [4]
@@ -124,7 +124,7 @@ NEW = pytest.mark.parametrize("version", [Version.V201, Version.V21])
 
 
 @NEW
-def test_reports_follow_their_answer_and_wait_for_what_is_under_way(version: Version) -> None:
+def test_reports_follow_their_answer_in_turn(version: Version) -> None:
     talk = Talk(version)
     talk.booted("Accepted", 60)
     talk.asked("SetChargingProfile", setting(version))
@@ -141,7 +141,7 @@ def test_reports_follow_their_answer_and_wait_for_what_is_under_way(version: Ver
 @pytest.mark.parametrize(
     "criteria", ['{"stackLevel":1}', '{"chargingProfileId":[2]}', '{"chargingLimitSource":["EMS"]}']
 )
-def test_what_is_not_there_is_not_reported(version: Version, criteria: str) -> None:
+def test_missing_profiles_are_not_reported(version: Version, criteria: str) -> None:
     talk = Talk(version)
     talk.asked("SetChargingProfile", setting(version))
     asked = f'{{"requestId":7,"chargingProfile":{criteria}}}'.encode()
@@ -149,7 +149,7 @@ def test_what_is_not_there_is_not_reported(version: Version, criteria: str) -> N
 
 
 @NEW
-def test_no_report_outlives_the_link_that_it_was_asked_on(version: Version) -> None:
+def test_reports_end_with_their_link(version: Version) -> None:
     talk = Talk(version)
     talk.asked("SetChargingProfile", setting(version))
     talk.on(BackendUp())
@@ -158,7 +158,7 @@ def test_no_report_outlives_the_link_that_it_was_asked_on(version: Version) -> N
     assert [frame[2] for frame in talk.on(BackendUp())] == ["BootNotification"]
 
 
-def test_its_bounds_are_told_in_1_6() -> None:
+def test_bounds_are_answered_in_1_6() -> None:
     asked = b'{"key":["MaxChargingProfilesInstalled","Nonsense"]}'
     answer = Talk(Version.V16).asked("GetConfiguration", asked)[2]
     check(Version.V16, "GetConfigurationResponse", msgspec.json.encode(answer))
@@ -186,7 +186,7 @@ def test_its_bounds_are_told_in_1_6() -> None:
         ),
     ],
 )
-def test_its_bounds_are_told_in_2x(
+def test_bounds_are_answered_in_2x(
     version: Version, component: str, variable: str, more: str, status: str, value: str | None
 ) -> None:
     asked = f'{{"getVariableData":[{{"component":{{"name":"{component}"}},"variable":{variable}{more}}}]}}'
