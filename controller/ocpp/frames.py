@@ -145,7 +145,11 @@ def _read(kind: int, parts: list[msgspec.Raw], text: str) -> Frame | MalformedFr
         return _malformed(f"its {name} has no message id", text)
     call_id = message_id if kind == 2 else None
     if len(parts) not in _LENGTHS[kind]:
-        return MalformedFrame(f"its {name} has {len(parts)} elements", call_id, _read_head(text))
+        # A CALL with elements missing is not relayed: its receiver may fail on it.
+        is_cut = kind == 2 and len(parts) < 4
+        return MalformedFrame(
+            f"its {name} has {len(parts)} elements", call_id, None if is_cut else _read_head(text)
+        )
     if kind == 3:
         return CallResult(text, message_id, bytes(parts[2]))
     if kind == 5:

@@ -106,7 +106,7 @@ LENIENT: list[tuple[str, Call | CallResult | CallError | None]] = [
     ('[2,4711,"Heartbeat",{}]', Call("", "4711", "Heartbeat", b"{}")),
     ('["2","x","Heartbeat",{}]', Call("", "x", "Heartbeat", b"{}")),
     ('[2.0,"x","Heartbeat",{}]', Call("", "x", "Heartbeat", b"{}")),
-    ('[2,"x","Heartbeat"]', Call("", "x", "Heartbeat", b"{}")),
+    ('[2,"x","Heartbeat"]', None),
     ('[3,"x",{"a":[]', CallResult("", "x", b'{"a":[')),
     ('[3,"x"]', CallResult("", "x", b"{}")),
     ('["3","x",{}]', CallResult("", "x", b"{}")),

@@ -120,7 +120,6 @@ def test_unreadable_frame_of_station_is_answered_and_dropped(
 
 
 ODD_CALLS = [
-    ('[2,"7","Heartbeat"]', "7"),
     ('[2,7,"Heartbeat",{}]', "7"),
     ('[2,"7","DataTransfer",{"vendorId":NaN}]', "7"),
     ('[2,"7","DataTransfer",{"vendorId":"a",}]', "7"),
