@@ -53,7 +53,7 @@ USUALLY = 2.0
 NEAR_ZERO_A = 0.5
 """Highest current at which `drivers.health` does not judge stillness."""
 REPORTED_A = 2.0
-"""Stations that report more than this make a load, whatever the meter shows."""
+"""Change of the reported current that the meter has to show."""
 FROZEN_S = 30.0
 """A meter that repeats itself for longer while stations report current is frozen."""
 
@@ -151,7 +151,8 @@ class StillWatch:
         self._still_s = 0.0
         self._reported_s = 0.0
         self._last: Reading | None = None
-        self._since = 0.0
+        self._since: float | None = None
+        self._first_a = 0.0
 
     @property
     def doubted(self) -> bool:
@@ -167,18 +168,20 @@ class StillWatch:
         """Take in one reading that has repeated itself under load for `still_s` (s).
 
         `reported_a`: what stations below report on their most loaded phase (A). Where the meter shows next to
-        nothing although they report current, its repetitions count, too.
+        nothing, its repetitions count once they report another current than at the first of them.
         """
         same = self._last is not None and msgspec.structs.replace(self._last, time=reading.time) == reading
         if not same:
             repeated_s = self._reported_s if self._reported_s < FROZEN_S else 0.0
             self._usual_s = max(self._usual_s, self._still_s, repeated_s)
         shows_load = any(abs(amps or 0.0) > NEAR_ZERO_A for amps in reading.current_a)
-        if not same or shows_load or reported_a <= REPORTED_A:
+        if not same or shows_load:
+            self._since, self._first_a = None, reported_a
+        elif self._since is None and abs(reported_a - self._first_a) > REPORTED_A:
             self._since = now
         self._last = reading
         self._still_s = still_s
-        self._reported_s = now - self._since
+        self._reported_s = 0.0 if self._since is None else now - self._since
 
 
 class SignWatch:

@@ -81,9 +81,16 @@ def test_clouds_do_not_switch_the_car_to_and_fro() -> None:
     for _ in range(3600):
         site.step()
         on.append(site.station("SUN").draw_a > 0)
-    spells = [len(list(spell)) for _, spell in groupby(on)]
-    assert min(spells[1:-1]) >= DWELL_S - 20  # a car's reaction, and the tick
-    assert any(on)
+    assert len(list(groupby(on))) == 2  # off at first, then on: the clouds are bridged
+    assert on[-1]
+
+
+def test_surplus_gone_for_long_stops_the_car_once() -> None:
+    site = sunny(lambda now: (-12.0, -12.0, -12.0) if now < 900 else (2.0, 2.0, 2.0))
+    site.run(900 + int(DWELL_S) - 120)
+    assert site.station("SUN").draw_a > 0
+    site.run(240)
+    assert site.station("SUN").draw_a == 0
 
 
 def test_a_meter_that_is_gone_shows_no_surplus() -> None:

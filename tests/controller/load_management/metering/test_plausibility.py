@@ -121,7 +121,8 @@ def still(seconds: float, reported_a: float) -> StillWatch:
     """A meter that shows the same near-zero current for so long."""
     watch = StillWatch()
     for now in range(int(seconds) + 1):
-        watch.see(Reading(time=float(now), current_a=(0.2, 0.2, 0.2)), 0.0, reported_a, float(now))
+        reported = reported_a if now else 0.0
+        watch.see(Reading(time=float(now), current_a=(0.2, 0.2, 0.2)), 0.0, reported, float(now))
     return watch
 
 
