@@ -205,7 +205,7 @@ class AbsorbedProfiles:
         self._forwarded[added.profile.id] = added
         while len(self._forwarded) > MOST_FORWARDED or self._forwarded_periods > MOST_PERIODS_OF_ALL:
             self._forwarded.pop(next(iter(self._forwarded)))
-        self.revision += 1
+        self._mark_changed()
 
     @property
     def _forwarded_periods(self) -> int:
@@ -218,9 +218,7 @@ class AbsorbedProfiles:
             del self._absorbed[each.profile.id]
         for number in [number for number, each in self._forwarded.items() if criteria.matches(each)]:
             del self._forwarded[number]
-        if cleared:
-            self._mark_changed()
-        self.revision += 1
+        self._mark_changed()
         return bool(cleared)
 
     def matching(self, criteria: ClearingCriteria) -> list[BackendProfile]:
@@ -415,7 +413,7 @@ class AbsorbedProfiles:
 
     def _allowed_a(self, evse: int, now: float) -> float | None:
         """Return the lowest that the backend allows as long as a lease of now may hold."""
-        profiles = self._profiles(self._absorbed)
+        profiles = self._capping_profiles()
         context = self._context(evse)
         limit = lowest_within(profiles, self.utc_of(now), self._ahead_s, context, self._steps)
         return None if limit is None else self._rounded(limit)
@@ -433,12 +431,21 @@ class AbsorbedProfiles:
     def _profiles(self, book: Mapping[int, BackendProfile]) -> list[LimitProfile]:
         return [each.profile for each in book.values()]
 
+    def _capping_profiles(self) -> list[LimitProfile]:
+        """Return the absorbed profiles, and the forwarded ones of the whole station.
+
+        The station obeys the latter itself, for the sum of its EVSEs: none of them draws more than that, and
+        the rest of the current is for others.
+        """
+        whole = [p for p in self._profiles(self._forwarded) if p.purpose is ProfilePurpose.STATION]
+        return self._profiles(self._absorbed) + whole
+
     def _next_change(self, now: float) -> float | None:
         """Return when a limit changes next, or comes within a lease's length."""
-        if not self._absorbed:
+        profiles = self._capping_profiles()
+        if not profiles:
             return None
         utc = self.utc_of(now)
-        profiles = self._profiles(self._absorbed)
         moments: list[float] = []
         for evse in self.evses:
             context = self._context(evse)

@@ -304,3 +304,19 @@ def test_more_than_three_schedules_are_rejected() -> None:
     talk.backend(json.dumps(frame))
     talk.backend_hears_rejected("b")
     talk.noted("it has 4 schedules")
+
+
+def test_limit_of_the_whole_station_caps_each_of_its_evses(version: Version) -> None:
+    talk = begun(version, LimitScope.EVSE)
+    text = setting(version, (0, 12), named=whole(version))
+    talk.passes_down(text)
+    talk.station(ACCEPTED)
+    talk.backend_hears(ACCEPTED)
+    talk.site_learns(BackendLimit(1, 12.0))
+    talk.site_learns(BackendLimit(2, 12.0))
+    assert lease(talk, 16, 2) == 12
+    talk.passes_down(clearing(version, id=7))
+    talk.station(ACCEPTED)
+    talk.backend_hears(ACCEPTED)
+    talk.site_learns(BackendLimit(1, None))
+    talk.site_learns(BackendLimit(2, None))
