@@ -73,6 +73,8 @@ MOST_A = 10_000.0
 """Highest current that is read (A); a higher one is an error of the station, and skipped."""
 DRAW_TOLERANCE = 1.25
 """A draw counts up to so many times the rated current of its EVSE."""
+SAME_DRAW_S = 5.0
+"""An unchanged draw is reported again after so long: each one costs a step of the load management."""
 MOST_TRANSACTIONS = 64
 """Transactions remembered per station: running ones, and as many ended ones."""
 PAST_S = 300.0
@@ -118,6 +120,8 @@ class StationStateTracker:
         self._running: dict[int, int | str | None] = {}
         """The transaction that runs at each EVSE; None: begun, and not numbered yet (1.6)."""
         self._ended: dict[int | str, None] = {}
+        self._draws: dict[int, tuple[PerPhase, float]] = {}
+        """The last draw of each EVSE that was reported, and when (POSIX s)."""
         self._charging_at: dict[int, EvseState] = {}
         """The last state of each EVSE that a transaction (2.x) or a connector (1.6) reported as charging."""
         self._readers: dict[str, _Reader] = (
@@ -172,7 +176,7 @@ class StationStateTracker:
         self._running[evse] = transaction
 
     def _end_transaction(self, transaction: int | str) -> None:
-        self._evse_of.pop(transaction, None)
+        self._draws.pop(self._evse_of.pop(transaction, -1), None)
         if len(self._ended) >= MOST_TRANSACTIONS:
             self._ended.pop(next(iter(self._ended)))
         self._ended[transaction] = None
@@ -183,6 +187,7 @@ class StationStateTracker:
             return []
         self._clock.is_past(message.timestamp, utc)
         self._running[message.connector_id] = None
+        self._draws.pop(message.connector_id, None)
         return [TransactionSeen(message.connector_id, True)]
 
     def _on_stop_16(self, payload: bytes, utc: float) -> list[Observation]:
@@ -311,6 +316,12 @@ class StationStateTracker:
         current = self._per_phase(evse, amps, watts) if amps or watts else None
         if current is None or self._clock.is_past(moment, utc):
             return []
+        if (last := self._draws.get(evse)) is not None:
+            if last[0] == current and 0 <= utc - last[1] < SAME_DRAW_S:
+                return []
+        elif len(self._draws) >= MOST_TRANSACTIONS:
+            self._draws.clear()
+        self._draws[evse] = current, utc
         return [DrawSeen(evse, current)]
 
     def _read_samples(

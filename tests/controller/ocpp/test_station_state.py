@@ -634,3 +634,12 @@ def test_boot_names_are_one_short_printable_line() -> None:
     tracker = StationStateTracker(Version.V16, VOLTAGE)
     told = tracker.on_call_result("BootNotification", json.dumps(boot).encode(), b'{"status":"Accepted"}')
     assert told == [Booted("A[31mB", "x" * 80)]
+
+
+def test_unchanged_draw_is_reported_again_after_5_s() -> None:
+    tracked = Tracked(Version.V16)
+    assert tracked.values_16(*PHASES_16) == SIXTEEN
+    assert tracked.values_16(*PHASES_16, minute=0.05) == []
+    assert tracked.values_16(current("8", "L1"), minute=0.06) == [DrawSeen(1, (8.0, None, None))]
+    assert tracked.values_16(*PHASES_16, minute=0.07) == SIXTEEN
+    assert tracked.values_16(*PHASES_16, minute=0.16) == SIXTEEN
