@@ -22,6 +22,7 @@ from controller.load_management.events import (
 from controller.load_management.site_builder import build_site, site_settings
 from controller.load_management.site_control import SiteControl
 from controller.load_management.site_tree import ZERO, PhaseAmps
+from controller.model.observations import EvseState, StateSeen
 from controller.simulate.day_file import DAY_S, Day
 from controller.simulate.day_record import MINUTES, DayRecord, SimulatedCircuit, SimulatedEvseRecord
 from controller.simulate.simulated_evse import SimulatedEvse
@@ -59,6 +60,8 @@ class _Simulation:
     def run(self) -> DayRecord:
         for station in dict.fromkeys(ref.station for ref in self._evses):
             self._tell(StationUp(station))
+        for ref in self._evses:
+            self._tell(StationObserved(ref.station, StateSeen(ref.evse, EvseState.AVAILABLE)))
         for step in range(1, int(DAY_S / STEP_S) + 1):
             self._now = step * STEP_S
             self._come_and_go()
