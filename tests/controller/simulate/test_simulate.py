@@ -142,7 +142,7 @@ def test_an_evse_without_a_car_is_told_so(record: DayRecord) -> None:
     assert any(line.startswith("C/1") and line.endswith("no car came") for line in lines)
     assert any("60/60/50" in line and "grid" in line for line in lines)
     assert any(line.startswith("A/1") and "row <&> L2 full" in line for line in lines)
-    assert lines[-1].splitlines()[-2].endswith("of 521.0 kWh asked for")
+    assert lines[-2].endswith("of 521.0 kWh asked for")
 
 
 def test_the_plot_is_a_picture_with_every_name_in_it(record: DayRecord) -> None:
