@@ -19,6 +19,7 @@ from controller.cli import (
     evidence,
     keys,
     meter,
+    outbox_command,
     password,
     pki,
     policy,
@@ -26,6 +27,7 @@ from controller.cli import (
     signatures,
     simulate,
     status,
+    store_command,
 )
 from controller.cli.arguments import CommandError
 
@@ -44,6 +46,8 @@ SUBCOMMANDS = (
     policy,
     signatures,
     pki,
+    outbox_command,
+    store_command,
     demo,
 )
 """In the order in which `--help` lists them. Each has `add_parser`, which sets `run` as a default."""

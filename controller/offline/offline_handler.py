@@ -1,13 +1,14 @@
-"""In the owner's stead: what makes a station `autonomous`.
+"""Service of one station while its owner is away, and delivery of what the owner has missed.
 
-Composed of what answers (`autonomy`), what waits for the owner (`outbox`, told by its `courier`), and what
-has been answered already (`answers`), so that a station which repeats itself is counted once. Whatever has
-to outlive us comes back as records to save; who does the actions saves them before the station hears of it.
+Composed of the part that answers in the owner's place (`OfflineResponder`), the queue of what the owner has
+to get (`Outbox`, delivered by `OutboxSender`), and the results that were given (`ResponseCache`), so that a
+message that the station repeats counts once. Whatever has to outlive the process comes back as records, to
+be persisted before the station is answered.
 
-    live          a transaction message is in the outbox and in the line at the same time: written down
-                  before it goes up, and crossed out when the owner has answered it
-    away          it is answered here, and stays in the outbox
-    catching up   the courier tells the owner what has waited; a new one queues behind, answered here
+`owner` is the state of the connection (`owner_states`). In ATTACHED, a transaction message is stored in the
+outbox before it passes to the owner, and removed once the owner has answered. In AWAY it is answered here
+and stays in the outbox. In CATCHING_UP the outbox is delivered, and new transaction messages queue behind.
+Entries that wait for another try after an error hold up only their own transaction.
 """
 
 from __future__ import annotations
@@ -24,10 +25,11 @@ from controller.ocpp.frames import Answer, Call, CallError, CallResult, Version,
 from controller.offline.authorization_cache import AuthorizationCache
 from controller.offline.dedup_key import dedup_key
 from controller.offline.journal_records import OutboxEntry, RecordKind
-from controller.offline.offline_messages import ended_transaction
+from controller.offline.offline_messages import ended_transaction, named_transaction
 from controller.offline.offline_responder import OfflineResponder
 from controller.offline.outbox import Outbox, OutboxFullError, kind_of
-from controller.offline.outbox_sender import OutboundCall, OutboxSender
+from controller.offline.outbox_sender import NO_ANSWER, OutboundCall, OutboxSender
+from controller.offline.owner_states import AwayMode, OwnerConnection, OwnerEvent, OwnerState
 from controller.offline.response_cache import ResponseCache
 from controller.offline.station_snapshot import StationSnapshot
 from controller.offline.transaction_id_map import IdRewriteError, TransactionIdMap
@@ -36,8 +38,8 @@ from controller.offline.transaction_id_map import IdRewriteError, TransactionIdM
 class OfflineJournal(msgspec.Struct, frozen=True, kw_only=True):
     """What becomes of a CALL while the owner is there.
 
-    `serve`: answer it in the owner's stead after all. Else `text` goes up, and `number` is its place in
-    the outbox, if it has one.
+    `serve`: it is to be answered in the owner's place after all. Else `text` passes, and `number` is its
+    place in the outbox, None if it has none.
     """
 
     text: str = ""
@@ -48,9 +50,9 @@ class OfflineJournal(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class OfflineServed(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer in the owner's stead: its frame, and its payload where it is a good one, and the first.
+    """The answer in the owner's place: its frame, and its payload if it is the first good one.
 
-    No `text`: there is none, since what it would promise cannot be kept.
+    `text` None: there is no answer, since its promise could not be kept.
     """
 
     text: str | None = None
@@ -60,17 +62,16 @@ class OfflineServed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class OwnerAnswered(msgspec.Struct, frozen=True, kw_only=True):
-    """What follows from the owner's answer; `before`: the payload that the station has had in its place."""
+    """What follows from the owner's answer; `before`: the payload that the station got in its place."""
 
     records: tuple[Record, ...] = ()
     before: bytes | None = None
 
 
 class OwnerInformed(msgspec.Struct, frozen=True, kw_only=True):
-    """What follows from the owner's answer to what was kept for it; `calls` are for the station.
+    """What follows from the owner's answer to a queued message; `calls` are for the station.
 
-    `settled`: the CALL, which the station has had no answer to, and the payload of the one that it gets when
-    it asks again.
+    `settled`: a CALL that the station has had no answer to, and the payload that it gets when it repeats it.
     """
 
     settled: tuple[Call, bytes] | None = None
@@ -80,7 +81,7 @@ class OwnerInformed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class OutboxFollowUp(msgspec.Struct, frozen=True, kw_only=True):
-    """The next CALL for the owner of what is kept for it."""
+    """The next queued CALL for the owner."""
 
     id: str
     action: str
@@ -89,8 +90,8 @@ class OutboxFollowUp(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[LogEntry, ...] = ()
 
 
-class MessageQueued(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of one station beyond one link of it, as its owner has to know it."""
+class OwnerMemory(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of one station and its owner beyond one link."""
 
     story: StationSnapshot
     authorisations: AuthorizationCache
@@ -100,191 +101,253 @@ class MessageQueued(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class OfflineHandler:
-    """One station's, over one link of it. `utc_of` turns the callers' monotonic s into POSIX s."""
+    """The owner's absences over one link of a station. `utc_of` turns monotonic s into POSIX s."""
 
     def __init__(
         self,
         version: Version,
-        autonomy: OfflineResponder,
-        courier: OutboxSender,
-        kept: MessageQueued,
+        responder: OfflineResponder,
+        sender: OutboxSender,
+        memory: OwnerMemory,
         utc_of: Callable[[float], float],
     ) -> None:
+        self.owner = OwnerConnection(AwayMode.AUTONOMOUS)
         self._version = version
-        self._autonomy = autonomy
-        self._courier = courier
-        self._kept = kept
+        self._responder = responder
+        self._sender = sender
+        self._memory = memory
         self._utc_of = utc_of
         self._untranslated = ""
-        """Why the last message that went up with our transaction id did so: it is told once."""
-        self._catching_up = len(kept.outbox) > 0
-        self._telling: OutboundCall | None = None
-        self._is_attached = False
+        """Why the last message passed with our transaction id: each reason is logged once."""
+        self._outstanding: OutboundCall | None = None
+        self._passing: dict[int, None] = {}
+        """Numbers of entries that have passed to the owner, which has not answered yet."""
 
     @property
     def deadline(self) -> float | None:
-        """When the owner may be told more (s, monotonic)."""
-        return self._courier.deadline if self._catching_up else None
+        """Return when the owner may get the next queued message (s, monotonic)."""
+        return self._sender.deadline if self.owner.is_up else None
 
     @property
     def has_backlog(self) -> bool:
-        """Whether anything is still kept for the owner."""
-        return self._catching_up
+        """Return whether messages are queued for the owner."""
+        if self.owner.state is OwnerState.CATCHING_UP:
+            return True
+        return len(self._memory.outbox) > len(self._passing)
 
-    # -- the station speaks ---------------------------------------------------------------------------
+    # -- messages of the station ----------------------------------------------------------------------
 
     def record_call(self, frame: Call, now: float) -> OfflineJournal:
-        """A CALL while the owner is there, or may be."""
-        text, notes = self._translated(frame)
-        if kind_of(self._version, frame.action, frame.payload) is not RecordKind.TRANSACTION:
+        """Take a CALL while the owner is there, or may be; store a transaction message before it passes."""
+        text, notes = self._translate_call(frame)
+        if self._kind_of(frame.action, frame.payload) is not RecordKind.TRANSACTION:
             return OfflineJournal(text=text, notes=notes)
-        print_ = dedup_key(self._version, frame.action, frame.payload)
-        outbox = self._kept.outbox
-        if outbox.find_duplicate(print_) is not None:
-            self._catching_up = True  # the owner has yet to answer it: what comes next waits behind it
-        if self._catching_up or self._kept.answers.get_response(print_) is not None:
+        if self._must_queue(frame):
             return OfflineJournal(serve=True)
         try:
-            records = self._queued(frame, None, now, answered=False)
+            records = self._queue_call(frame, None, now, answered=False)
         except OutboxFullError:
-            return OfflineJournal(text=text, notes=notes)  # the owner itself answers it, or nobody does
-        return OfflineJournal(text=text, number=outbox.newest_number, records=tuple(records), notes=notes)
+            return OfflineJournal(text=text, notes=notes)  # only the owner itself may answer it
+        number = self._memory.outbox.newest_number
+        self._passing[number] = None
+        return OfflineJournal(text=text, number=number, records=tuple(records), notes=notes)
+
+    def _must_queue(self, frame: Call) -> bool:
+        """Return whether a transaction message is answered here although the owner may be there.
+
+        It is a repeated one, or waits behind others: all that are queued, or those of its transaction.
+        """
+        key = dedup_key(self._version, frame.action, frame.payload)
+        outbox = self._memory.outbox
+        if outbox.find_duplicate(key) is not None:
+            self.owner.on_event(OwnerEvent.BACKLOG_FOUND)
+            return True
+        if self._memory.answers.get_response(key) is not None:
+            return True
+        if self.owner.state is OwnerState.CATCHING_UP:
+            return True
+        if self.owner.state is OwnerState.CONNECTING:
+            return len(outbox) > len(self._passing)
+        transaction = named_transaction(self._version, frame.action, frame.payload)
+        return transaction is not None and self._is_start_queued(transaction)
+
+    def _is_start_queued(self, transaction: int | str) -> bool:
+        if isinstance(transaction, int):
+            return self._memory.outbox.has_start_of(transaction)
+        queued = (entry for entry in self._memory.outbox.entries if entry.number not in self._passing)
+        return any(
+            named_transaction(each.version, each.action, each.payload) == transaction for each in queued
+        )
 
     def answer_call(
         self, message_id: str, action: str, payload: bytes, number: int | None, now: float
     ) -> OfflineServed:
-        """Answer a CALL; `number`: it is in the outbox already."""
-        counts = kind_of(self._version, action, payload) is RecordKind.TRANSACTION
-        print_ = dedup_key(self._version, action, payload) if counts else ""
-        before = self._kept.answers.get_response(print_) if counts else None
+        """Answer a CALL in the owner's place; `number`: its place in the outbox, if it has one already."""
+        kind = self._kind_of(action, payload)
+        counts = kind is RecordKind.TRANSACTION
+        key = dedup_key(self._version, action, payload) if counts else ""
+        before = self._memory.answers.get_response(key) if counts else None
         if before is not None:
             return OfflineServed(text=call_result(message_id, before))
-        waiting = self._kept.outbox.find_duplicate(print_) if counts else None
-        answer = self._autonomy.answer_call(message_id, action, payload, self._utc_of(now))
+        waiting = self._memory.outbox.find_duplicate(key) if counts else None
+        answer = self._responder.answer_call(message_id, action, payload, self._utc_of(now))
         notes = (LogEntry(logging.WARNING, answer.note),) if answer.note else ()
         if answer.text is None:
             return OfflineServed(notes=notes)
         records = list(answer.records)
         if answer.queue:
             try:
-                said = Call("", message_id, action, payload)
-                records += self._kept_for_later(said, number, print_, answer.transaction, now)
+                frame = Call("", message_id, action, payload)
+                records += self._keep_call(frame, number, key, answer.transaction, now)
             except OutboxFullError as full:
                 return OfflineServed(notes=(*notes, LogEntry(logging.ERROR, str(full))))
+            self.owner.on_event(OwnerEvent.BACKLOG_FOUND)
         if counts and answer.result is not None:
-            records += self._kept.answers.add_response(print_, answer.result)
+            records += self._memory.answers.add_response(key, answer.result)
         is_repeated = waiting is not None and waiting.answered
         result = None if is_repeated else answer.result
         return OfflineServed(text=answer.text, result=result, records=tuple(records), notes=notes)
 
-    def _kept_for_later(
-        self, said: Call, number: int | None, print_: str, transaction: int | None, now: float
-    ) -> list[Record]:
-        """The message is in the outbox from here on, once."""
-        if number is None and (waiting := self._kept.outbox.find_duplicate(print_)) is not None:
-            number = waiting.number
-        if number is None:
-            return self._queued(said, transaction, now)
-        return self._kept.outbox.mark_answered(number, transaction)
+    def _kind_of(self, action: str, payload: bytes) -> RecordKind:
+        """Return a message's kind; meter values count as a transaction's only if it runs or is queued."""
+        kind = kind_of(self._version, action, payload)
+        if action != "MeterValues" or kind is not RecordKind.TRANSACTION:
+            return kind
+        transaction = named_transaction(self._version, action, payload)
+        if not isinstance(transaction, int):
+            return kind  # it cannot be read, and may belong to one
+        memory = self._memory
+        is_known = (
+            memory.answers.has_transaction(transaction)
+            or memory.outbox.has_start_of(transaction)
+            or memory.ids.is_known(transaction)
+        )
+        return kind if is_known else RecordKind.METER
 
-    def _queued(
-        self, said: Call, transaction: int | None, now: float, *, answered: bool = True
+    def _keep_call(
+        self, frame: Call, number: int | None, key: str, transaction: int | None, now: float
     ) -> list[Record]:
-        kind, utc = kind_of(self._version, said.action, said.payload), self._utc_of(now)
-        outbox = self._kept.outbox
-        return outbox.queue_message(
+        """Queue a message that is answered here, once."""
+        if number is None and (waiting := self._memory.outbox.find_duplicate(key)) is not None:
+            number = waiting.number
+        if number is None or self._memory.outbox.get_entry(number) is None:
+            return self._queue_call(frame, transaction, now)
+        self._passing.pop(number, None)
+        return self._memory.outbox.mark_answered(number, transaction)
+
+    def _queue_call(
+        self, frame: Call, transaction: int | None, now: float, *, answered: bool = True
+    ) -> list[Record]:
+        kind, utc = self._kind_of(frame.action, frame.payload), self._utc_of(now)
+        records = self._memory.outbox.queue_message(
             self._version,
-            said.action,
-            said.payload,
+            frame.action,
+            frame.payload,
             kind,
-            said.id,
+            frame.id,
             utc,
             transaction,
             answered=answered,
-            sent=not answered and self._is_attached,
+            sent=not answered and self.owner.is_up,
         )
+        ended = ended_transaction(self._version, frame.action, frame.payload)
+        if isinstance(ended, int):
+            records += self._memory.answers.end_transaction(ended)
+        return records
 
-    def _translated(self, frame: Call) -> tuple[str, tuple[LogEntry, ...]]:
-        """The frame with the owner's transaction ids in the place of ours."""
-        payload = self._kept.ids.translate_for_backend(frame.action, frame.payload)
+    def _translate_call(self, frame: Call) -> tuple[str, tuple[LogEntry, ...]]:
+        """Return the frame's text with the owner's transaction ids in the place of ours."""
+        payload = self._memory.ids.translate_for_backend(frame.action, frame.payload)
         if isinstance(payload, IdRewriteError):
-            what = f"{frame.action} {frame.id} goes up with our transaction id: {payload.reason}"
-            known, self._untranslated = self._untranslated == payload.reason, payload.reason
-            return frame.text, () if known else (LogEntry(logging.WARNING, what),)
+            what = f"{frame.action} {frame.id} passes with our transaction id: {payload.reason}"
+            is_known, self._untranslated = self._untranslated == payload.reason, payload.reason
+            return frame.text, () if is_known else (LogEntry(logging.WARNING, what),)
         if payload is frame.payload or payload == frame.payload:
             return frame.text, ()
         return call(frame.id, frame.action, payload), ()
 
-    # -- the owner speaks -----------------------------------------------------------------------------
+    # -- messages of the owner ------------------------------------------------------------------------
 
     def on_call_answer(
         self, action: str, payload: bytes, number: int | None, answer: Answer
     ) -> OwnerAnswered:
-        """The owner has answered a CALL of the station itself."""
+        """Take the owner's answer to a CALL of the station itself."""
         records: list[Record] = []
         good = answer.payload if isinstance(answer, CallResult) else None
         if good is not None:
             if action == "BootNotification":
-                records += self._kept.story.on_boot_answer(self._version, payload, good)
-            records += self._kept.authorisations.on_call_result(self._version, action, payload, good)
+                records += self._memory.story.on_boot_answer(self._version, payload, good)
+            records += self._memory.authorisations.on_call_result(self._version, action, payload, good)
         ended = ended_transaction(self._version, action, payload)
         if isinstance(ended, int) and good is not None:
-            records += self._kept.ids.end_transaction(ended)
-        entry = None if number is None else self._kept.outbox.get_entry(number)
+            records += self._memory.ids.end_transaction(ended)
+        entry = None if number is None else self._memory.outbox.get_entry(number)
         if entry is None:
             return OwnerAnswered(records=tuple(records))
-        print_ = dedup_key(self._version, action, payload)
+        self._passing.pop(entry.number, None)
+        key = dedup_key(self._version, action, payload)
         if entry.answered:
-            return self._heard_late(entry, print_, good, records)
-        records += self._kept.outbox.remove_entry(entry.number)
+            return self._on_late_answer(entry, key, good, records)
+        records += self._memory.outbox.remove_entry(entry.number)
         if good is not None:
-            records += self._kept.answers.add_response(print_, good)
+            records += self._memory.answers.add_response(key, good)
         return OwnerAnswered(records=tuple(records))
 
-    def _heard_late(
-        self, entry: OutboxEntry, print_: str, good: bytes | None, records: list[Record]
+    def _on_late_answer(
+        self, entry: OutboxEntry, key: str, good: bytes | None, records: list[Record]
     ) -> OwnerAnswered:
-        """The station has asked again meanwhile, under another id: both have the same answer."""
+        """Take an answer to what the station has repeated under another id: both get the same answer."""
         if good is not None:
-            records += self._kept.outbox.remove_entry(entry.number)
+            records += self._memory.outbox.remove_entry(entry.number)
             if entry.transaction is not None:
-                records += self._kept.ids.on_start_result(entry.transaction, good)
-        return OwnerAnswered(records=tuple(records), before=self._kept.answers.get_response(print_))
+                records += self._memory.ids.on_start_result(entry.transaction, good)
+        return OwnerAnswered(records=tuple(records), before=self._memory.answers.get_response(key))
 
     def translate_command(self, frame: Call) -> Call:
-        """A command of the owner, with our transaction ids in the place of its own."""
-        payload = self._kept.ids.translate_for_station(frame.action, frame.payload)
+        """Return a command of the owner with our transaction ids in the place of its own."""
+        payload = self._memory.ids.translate_for_station(frame.action, frame.payload)
         if isinstance(payload, IdRewriteError) or payload == frame.payload:
-            return frame  # a signed one stays as it is: the station will say that it knows no such id
+            return frame  # a signed one stays as it is: the station rejects it, its id is unknown there
         return Call(call(frame.id, frame.action, payload), frame.id, frame.action, payload)
 
     def on_command_result(self, action: str, payload: bytes, result: bytes, now: float) -> tuple[Record, ...]:
-        """The station has done what the owner commanded."""
+        """Take the station's result for a command of the owner."""
         utc = self._utc_of(now)
-        return tuple(self._kept.authorisations.on_command_result(self._version, action, payload, result, utc))
+        return tuple(
+            self._memory.authorisations.on_command_result(self._version, action, payload, result, utc)
+        )
 
-    # -- catching up ----------------------------------------------------------------------------------
+    # -- delivery of what is queued -------------------------------------------------------------------
 
     def on_attached(self, *, was_away: bool) -> None:
-        """The link to the owner stands."""
-        self._catching_up = self._catching_up or was_away
-        self._telling, self._is_attached = None, True
-        if self._catching_up:
-            self._courier.on_attached()
+        """Take the event that the link to the owner stands."""
+        has_missed = was_away or self.has_backlog
+        self._outstanding = None
+        self._passing.clear()
+        self.owner.on_event(OwnerEvent.LINK_UP)
+        if has_missed:
+            self._sender.on_attached()
+        else:
+            self.owner.on_event(OwnerEvent.BACKLOG_SENT)
 
     def on_detached(self) -> None:
-        """The link to the owner is gone."""
-        self._telling, self._is_attached = None, False
+        """Take the event that the link to the owner is gone."""
+        self._outstanding = None
+        self._passing.clear()
+        self.owner.on_event(OwnerEvent.LINK_LOST)
 
     def next_outbox_call(self, now: float) -> OutboxFollowUp | None:
-        """What the owner hears next of what is kept for it."""
-        if not self._catching_up or self._telling is not None:
+        """Return the next queued CALL for the owner; None if none is due."""
+        if not self.owner.is_up or self._outstanding is not None:
             return None
-        outbound = self._courier.next_call(now)
+        if self.owner.state is OwnerState.ATTACHED and not self.has_backlog:
+            return None
+        outbound = self._sender.next_call(now, self._passing)
         if outbound is None:
-            self._catching_up = not self._courier.is_done
+            if not self._sender.has_due(now, self._passing):
+                self.owner.on_event(OwnerEvent.BACKLOG_SENT)
             return None
-        self._telling = outbound
+        self._outstanding = outbound
         return OutboxFollowUp(
             id=outbound.id,
             action=outbound.action,
@@ -294,26 +357,65 @@ class OfflineHandler:
         )
 
     def on_outbox_answer(self, answer: Answer, now: float) -> OwnerInformed:
-        """The owner has answered what `next` gave."""
-        if self._telling is None:
+        """Take the owner's answer to what `next_outbox_call` returned."""
+        if self._outstanding is None:
             return OwnerInformed()
-        outbound, self._telling = self._telling, None
-        entry = None if outbound.number is None else self._kept.outbox.get_entry(outbound.number)
+        outbound, self._outstanding = self._outstanding, None
+        entry = None if outbound.number is None else self._memory.outbox.get_entry(outbound.number)
         good = answer.payload if isinstance(answer, CallResult) else None
         code = answer.code if isinstance(answer, CallError) else None
-        records, notes = self._courier.on_answer(outbound, good, code, now)
+        records, notes = self._sender.on_answer(outbound, good, code, now)
         calls: tuple[OwnCall, ...] = ()
         settled: tuple[Call, bytes] | None = None
         if good is not None and entry is not None:
-            records += self._kept.authorisations.on_call_result(
+            records += self._memory.authorisations.on_call_result(
                 self._version, entry.action, entry.payload, good
             )
-            stop = self._autonomy.on_outbox_result(entry, good)
+            stop = self._responder.on_outbox_result(entry, good)
             if stop is not None:
                 calls = (OwnCall(None, str(uuid.uuid4()), *stop),)
-            if not entry.answered:  # we died before it was: the station asks again
+            if not entry.answered:  # the process ended before it was: the station repeats it
                 settled = (Call("", entry.id, entry.action, entry.payload), good)
-                print_ = dedup_key(entry.version, entry.action, entry.payload)
-                records += self._kept.answers.add_response(print_, good)
-        told = tuple(LogEntry(logging.WARNING, note) for note in notes)
-        return OwnerInformed(records=tuple(records), notes=told, calls=calls, settled=settled)
+                key = dedup_key(entry.version, entry.action, entry.payload)
+                records += self._memory.answers.add_response(key, good)
+        logged = tuple(LogEntry(logging.WARNING, note) for note in notes)
+        return OwnerInformed(records=tuple(records), notes=logged, calls=calls, settled=settled)
+
+    def on_late_answer(self, answer: Answer, now: float) -> OwnerInformed | None:
+        """Take an answer that comes after its CALL has counted as unanswered; None: it belongs to none.
+
+        What it answers is not sent again.
+        """
+        if not isinstance(answer, CallResult):
+            return None
+        entry = next((each for each in self._memory.outbox.entries if each.id == answer.id), None)
+        if entry is None or entry.version is not self._version:
+            return None
+        outbound = OutboundCall(id=entry.id, action=entry.action, payload=b"", number=entry.number)
+        records, notes = self._sender.on_answer(outbound, answer.payload, None, now)
+        if self._outstanding is not None and self._outstanding.number == entry.number:
+            self._outstanding = None
+        records += self._memory.authorisations.on_call_result(
+            self._version, entry.action, entry.payload, answer.payload
+        )
+        line = f"answer came late action={entry.action} id={entry.id}"
+        logged = (LogEntry(logging.INFO, line), *(LogEntry(logging.WARNING, note) for note in notes))
+        return OwnerInformed(records=tuple(records), notes=logged)
+
+    def on_outbox_timeout(self, now: float) -> OwnerInformed:
+        """Count a failed try of what `next_outbox_call` returned: the owner has not answered it in time."""
+        if self._outstanding is None:
+            return OwnerInformed()
+        outbound, self._outstanding = self._outstanding, None
+        records, notes = self._sender.on_answer(outbound, None, None, now)
+        logged = tuple(LogEntry(logging.WARNING, note) for note in notes)
+        return OwnerInformed(records=tuple(records), notes=logged)
+
+    def on_call_timeout(self, number: int | None, now: float) -> OwnerInformed:
+        """Count a failed try of a CALL of the station that the owner has not answered in time."""
+        if number is None:
+            return OwnerInformed()
+        self._passing.pop(number, None)
+        records, notes = self._sender.on_failed_try(number, NO_ANSWER, now)
+        logged = tuple(LogEntry(logging.WARNING, note) for note in notes)
+        return OwnerInformed(records=tuple(records), notes=logged)

@@ -97,3 +97,14 @@ def ended_transaction(version: Version, action: str, payload: bytes) -> int | st
         return None if stop is None else stop.transaction_id
     part = read_payload(TransactionPart, payload) if action == "TransactionEvent" else None
     return part.id if part is not None and part.is_end else None
+
+
+def named_transaction(version: Version, action: str, payload: bytes) -> int | str | None:
+    """Return the transaction that a message of a station belongs to, by the station's id; None for none."""
+    if version is Version.V16:
+        if action not in ("MeterValues", "StopTransaction"):
+            return None
+        tied = read_payload(_Stop16, payload)
+        return None if tied is None else tied.transaction_id
+    part = read_payload(TransactionPart, payload) if action == "TransactionEvent" else None
+    return None if part is None else part.id

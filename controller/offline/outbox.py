@@ -28,6 +28,7 @@ from controller.offline.journal_records import (
     OutboxEntry,
     RecordKind,
 )
+from controller.offline.offline_messages import ended_transaction
 
 MOST_WAITING = 10_000
 """Entries of one station and backend: weeks of messages of a busy station, and some MB."""
@@ -68,6 +69,8 @@ class Outbox:
         self._kinds: dict[RecordKind, dict[int, None]] = {kind: {} for kind in RecordKind}
         """The numbers of each kind, the oldest first."""
         self._numbers: dict[str, int] = {}
+        self._starts: dict[int, int] = {}
+        """Numbers of waiting 1.6 starts, by the id that the station was given."""
         self._rejected: dict[int, OutboxEntry] = {}
         """Entries that were set aside, by number."""
         self._last = 0
@@ -80,6 +83,20 @@ class Outbox:
     def head(self) -> OutboxEntry | None:
         """Return the entry that is sent next, or None."""
         return next(iter(self._entries.values()), None)
+
+    @property
+    def entries(self) -> Iterable[OutboxEntry]:
+        """Return all entries that wait, in their order."""
+        return self._entries.values()
+
+    @property
+    def refused_transactions(self) -> set[int]:
+        """Return the 1.6 transactions, by the station's id, whose starts were set aside."""
+        return {entry.transaction for entry in self._rejected.values() if entry.transaction is not None}
+
+    def has_start_of(self, transaction: int) -> bool:
+        """Return whether the start of a 1.6 transaction waits."""
+        return transaction in self._starts
 
     @property
     def newest_number(self) -> int:
@@ -134,7 +151,7 @@ class Outbox:
 
         Raises OutboxFullError, for transaction messages only.
         """
-        records = self._make_room(kind)
+        records = self._make_room(kind, action)
         if records is None:
             return []
         entry = OutboxEntry(
@@ -158,7 +175,7 @@ class Outbox:
         entry = msgspec.structs.replace(before, transaction=transaction, answered=True)
         if entry == before:
             return []
-        self._entries[number] = entry
+        self._put(entry)
         return [EntryQueued(self._station, self._backend, entry)]
 
     def mark_sent(self, number: int) -> list[Record]:
@@ -202,11 +219,13 @@ class Outbox:
         entry = self._entries.pop(number, None)
         if entry is None:
             return False
-        del self._kinds[entry.kind][number]
+        self._kinds[entry.kind].pop(number, None)
         if entry.kind is RecordKind.TRANSACTION:
             key = dedup_key(entry.version, entry.action, entry.payload)
             if self._numbers.get(key) == number:
                 del self._numbers[key]
+        if entry.transaction is not None and self._starts.get(entry.transaction) == number:
+            del self._starts[entry.transaction]
         return True
 
     def _put(self, entry: OutboxEntry) -> None:
@@ -215,12 +234,24 @@ class Outbox:
         self._last = max(self._last, entry.number)
         if entry.kind is RecordKind.TRANSACTION:
             self._numbers[dedup_key(entry.version, entry.action, entry.payload)] = entry.number
+        if entry.transaction is not None:
+            self._starts[entry.transaction] = entry.number
+        if entry.action == "StopTransaction":
+            self._release_start(entry)
 
-    def _make_room(self, kind: RecordKind) -> list[Record] | None:
+    def _release_start(self, stop: OutboxEntry) -> None:
+        """Take an equal start for a new one from now on: the stop of the first has been received."""
+        transaction = ended_transaction(stop.version, stop.action, stop.payload)
+        number = self._starts.get(transaction) if isinstance(transaction, int) else None
+        if number is not None:
+            start = self._entries[number]
+            self._numbers.pop(dedup_key(start.version, start.action, start.payload), None)
+
+    def _make_room(self, kind: RecordKind, action: str) -> list[Record] | None:
         """Return records of what was dropped; None: the new message itself is. Raises OutboxFullError."""
         if len(self._entries) < self._capacity:
             return []
-        least = self._least()
+        least = self._least(kind, action)
         if least is not None and least.kind <= kind:
             self.dropped[least.kind] += 1
             return self.remove_entry(least.number)
@@ -230,12 +261,20 @@ class Outbox:
         self.dropped[kind] += 1
         return None
 
-    def _least(self) -> OutboxEntry | None:
-        """Return what is dropped first; an entry that has been sent stays, its answer may be on the way."""
-        for kind in (RecordKind.METER, RecordKind.NOTICE, RecordKind.STATUS):
-            for number in self._kinds[kind]:
+    def _least(self, kind: RecordKind, action: str) -> OutboxEntry | None:
+        """Return what is dropped first; an entry that has been sent stays, its answer may be on the way.
+
+        Starts and stops find room as long as there are meter values, also those of transactions.
+        """
+        for least in (RecordKind.METER, RecordKind.NOTICE, RecordKind.STATUS):
+            for number in self._kinds[least]:
                 if not self._entries[number].sent:
                     return self._entries[number]
+        if kind is RecordKind.TRANSACTION and action != "MeterValues":
+            for number in self._kinds[RecordKind.TRANSACTION]:
+                entry = self._entries[number]
+                if entry.action == "MeterValues" and not entry.sent:
+                    return entry
         return None
 
 

@@ -1,38 +1,50 @@
-"""What one backend still has to hear of one station, in order: first its story, then what has waited.
+"""Delivery of what one backend has missed of one station: its boot and states, then its queued messages.
 
-The story (its boot, then the state of each connector) is told anew on every link: a backend that has not
-heard a boot takes nothing else (OCPP 1.6 edition 2, 4.2; 2.x Part 2, B02). Then come the outbox's entries
-in the station's own bytes, with the times that are in them. Each goes again under its one id where its answer
-was never seen, and where it was an error: for then it may have been heard once before, and another id would
-make two of it. Errors are waited for, and in the end the entry is given up: a backend's trouble with one
-message does not keep all others from it. Who holds the link sends one at a time, and tells what came of it.
+On a new link the backend gets the station's last BootNotification, unless it has accepted that very boot
+already, and then the last StatusNotification of each connector: a backend that has not accepted a boot
+takes nothing else (OCPP 1.6 edition 2, 4.2; 2.x Part 2, B02). Then come the outbox's entries in the
+station's own bytes, with the times that are in them. The holder of the link sends one CALL at a time and
+reports its outcome.
+
+An entry keeps its message id over all its tries, so that a backend that has booked it before can see that.
+An error or no answer is a failed try: the entry waits for its next one, and the others go on, but for those
+of a transaction whose start waits. After the last try a transaction message is set aside for a person, and
+anything else is dropped. What belongs to a start that was set aside is not sent: in OCPP 1.6 the backend
+could take its id for that of another transaction.
 """
 
 from __future__ import annotations
 
 import uuid
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
 
 import msgspec
 
+from controller.model.deadlines import earliest
 from controller.model.journal import Record
 from controller.ocpp.frames import Version
 from controller.ocpp.payloads import read_payload
 from controller.offline.journal_records import OutboxEntry, RecordKind, SnapshotDelivered
-from controller.offline.offline_messages import BootAnswer, ended_transaction
+from controller.offline.offline_messages import BootAnswer, ended_transaction, named_transaction
 from controller.offline.outbox import Outbox
 from controller.offline.station_snapshot import StationSnapshot
 from controller.offline.transaction_id_map import IdRewriteError, TransactionIdMap
 
 BOOT_WAIT_S = 60.0
-"""When a backend is asked again that does not accept a boot, and names no interval."""
+"""Time until a boot is sent again that the backend did not accept, if it names no interval."""
 
 MOST_BOOT_WAIT_S = 86_400
-"""It is asked again after so long, whatever interval it names."""
+"""The longest interval that a backend's answer to a boot may ask for."""
 
 WAITS_S = (5.0, 30.0, 120.0)
-"""Between the tries of an entry that the backend answers with an error; then it is given up."""
+"""Times between the tries of an entry that the backend answers with an error, or not at all."""
+
+NO_ANSWER = "no answer"
+"""The reason of a failed try that has no error code."""
+
+MOST_PASSED_OVER = 200
+"""Entries that may be passed over because they wait; it bounds the search for the next one."""
 
 _NEVER = {
     "FormationViolation",
@@ -49,9 +61,9 @@ _NEVER = {
 
 
 class OutboundCall(msgspec.Struct, frozen=True, kw_only=True):
-    """A CALL for the backend; `number`: of the outbox, else it is of the story.
+    """A CALL for the backend; `number` is its place in the outbox, None for a boot or state.
 
-    `records` are to be saved before it goes.
+    `records` are to be persisted before it is sent.
     """
 
     id: str
@@ -62,8 +74,15 @@ class OutboundCall(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...] = ()
 
 
+class _FailedTries(msgspec.Struct):
+    """Tries of one entry that have failed; it goes again at `due_at` (s, monotonic)."""
+
+    count: int
+    due_at: float
+
+
 class OutboxSender:
-    """Tells one backend. `version` is that of its link: what came in another waits for a link of that one."""
+    """Delivers to one backend over links of one OCPP version; entries in another version wait."""
 
     def __init__(
         self,
@@ -71,54 +90,107 @@ class OutboxSender:
         story: StationSnapshot,
         ids: TransactionIdMap,
         version: Version,
+        backend: str = "",
         new_id: Callable[[], str] = lambda: str(uuid.uuid4()),
     ) -> None:
         self._version = version
         self._outbox = outbox
         self._story = story
         self._ids = ids
+        self._backend = backend
         self._new_id = new_id
-        self._left: deque[SnapshotDelivered] = deque()
-        self._wait_until: float | None = None
-        self._tried: tuple[int, int] = (0, 0)
-        """The number of the entry that was answered with an error last, and how often it was."""
+        self._snapshot: deque[SnapshotDelivered] = deque()
+        self._boot_due_at: float | None = None
+        self._failed: dict[int, _FailedTries] = {}
+        """Failed tries by the entry's number."""
+        self._dropped_records: list[Record] = []
+        self._dropped_notes: list[str] = []
 
     @property
     def deadline(self) -> float | None:
-        """When there is more to tell, if not now (s, monotonic)."""
-        return self._wait_until
+        """Return when there is something to send, if not now (s, monotonic)."""
+        due = (each.due_at for number, each in self._failed.items() if self._outbox.get_entry(number))
+        return earliest(self._boot_due_at, *due)
 
     @property
     def is_done(self) -> bool:
-        """Whether the backend has heard everything that can be told over this link."""
-        return not self._left and self._head is None
+        """Return whether the backend has everything that can be sent over this link."""
+        head = self._outbox.head
+        return not self._snapshot and (head is None or head.version is not self._version)
 
     def on_attached(self) -> None:
-        """A link stands, or the station has started anew: the story begins."""
+        """Begin with boot and states: a link stands, or the station has booted."""
         boot = self._story.boot
-        told = [] if boot is None else [boot, *self._story.statuses]
-        self._left = deque(each for each in told if each.version is self._version)
-        self._wait_until = None
+        untold = not self._story.is_boot_accepted_by(self._backend)
+        calls = [] if boot is None else [*([boot] if untold else []), *self._story.statuses]
+        self._snapshot = deque(each for each in calls if each.version is self._version)
+        self._boot_due_at = None
 
-    def next_call(self, now: float) -> OutboundCall | None:
-        """The next CALL; None: nothing is left, or it is not time yet."""
-        if self._wait_until is not None and now < self._wait_until:
+    def next_call(self, now: float, passing: Collection[int] = ()) -> OutboundCall | None:
+        """Return the next CALL; None if nothing is left, or nothing is due yet.
+
+        `passing` are the numbers of entries that are on their way to the backend already.
+        """
+        if self._boot_due_at is not None and now < self._boot_due_at:
             return None
-        self._wait_until = None
-        if self._left:
-            told = self._left[0]
-            return OutboundCall(id=self._new_id(), action=told.action, payload=told.payload or b"{}")
-        head = self._head
-        return None if head is None else self._entry(head)
+        self._boot_due_at = None
+        if self._snapshot:
+            call = self._snapshot[0]
+            return OutboundCall(id=self._new_id(), action=call.action, payload=call.payload or b"{}")
+        while (entry := self._find_due(now, passing)) is not None:
+            if not self._drop_refused(entry):
+                return self._prepare_entry(entry)
+        return None
 
-    @property
-    def _head(self) -> OutboxEntry | None:
-        head = self._outbox.head
-        return head if head is not None and head.version is self._version else None
+    def has_due(self, now: float, passing: Collection[int] = ()) -> bool:
+        """Return whether something is to be sent now, or once the backend accepts the boot."""
+        return bool(self._snapshot) or self._find_due(now, passing) is not None
 
-    def _entry(self, entry: OutboxEntry) -> OutboundCall:
-        notes = []
-        if entry.sent and self._tried[0] != entry.number:
+    def _find_due(self, now: float, passing: Collection[int]) -> OutboxEntry | None:
+        """Return the first entry that may be sent.
+
+        An entry that waits for its next try is passed over. If it is a start, so is all of its transaction.
+        """
+        blocked: set[int | str] = set()
+        for place, entry in enumerate(self._entries()):
+            if place >= MOST_PASSED_OVER:
+                break
+            failed = self._failed.get(entry.number)
+            waits = entry.number in passing or (failed is not None and now < failed.due_at)
+            if waits:
+                blocked |= _opened_by(entry)
+            elif not blocked or named_transaction(entry.version, entry.action, entry.payload) not in blocked:
+                return entry
+        return None
+
+    def _entries(self) -> Iterator[OutboxEntry]:
+        return (entry for entry in self._outbox.entries if entry.version is self._version)
+
+    def _drop_refused(self, entry: OutboxEntry) -> bool:
+        """Take an entry out of the queue if its transaction's start was set aside; return whether it was.
+
+        After a restart that is done again: so its records may wait for those that come next.
+        """
+        transaction = named_transaction(entry.version, entry.action, entry.payload)
+        if transaction not in self._outbox.refused_transactions:
+            return False
+        what = f"{entry.action} {entry.id} belongs to a transaction whose start was rejected"
+        if entry.action == "MeterValues":
+            self._dropped_records += self._outbox.remove_entry(entry.number)
+            self._dropped_notes.append(f"{what}: dropped")
+        else:
+            self._dropped_records += self._outbox.set_entry_aside(entry.number, "its start was rejected")
+            self._dropped_notes.append(f"{what}: set aside")
+        return True
+
+    def _take_dropped(self) -> tuple[list[Record], list[str]]:
+        records, self._dropped_records = self._dropped_records, []
+        notes, self._dropped_notes = self._dropped_notes, []
+        return records, notes
+
+    def _prepare_entry(self, entry: OutboxEntry) -> OutboundCall:
+        records, notes = self._take_dropped()
+        if entry.sent and entry.number not in self._failed:
             notes.append(f"{entry.action} {entry.id} goes again: its answer was never seen")
         payload = self._ids.translate_for_backend(entry.action, entry.payload)
         if isinstance(payload, IdRewriteError):
@@ -129,50 +201,69 @@ class OutboxSender:
             action=entry.action,
             payload=payload,
             number=entry.number,
-            records=tuple(self._outbox.mark_sent(entry.number)),
+            records=(*records, *self._outbox.mark_sent(entry.number)),
             notes=tuple(notes),
         )
 
-    # -- what came of it ------------------------------------------------------------------------------
+    # -- outcomes -----------------------------------------------------------------------------------
 
     def on_answer(
         self, outbound: OutboundCall, result: bytes | None, code: str | None, now: float
     ) -> tuple[list[Record], list[str]]:
-        """The backend's answer: its payload, or the code of an error. Words to be saved, and notes."""
-        if outbound.number is not None:
-            return self._answered_entry(outbound, result, code, now)
-        if outbound.action == "BootNotification":
-            return self._booted(result, code, now)
-        self._told(outbound.action)
-        return [], []
+        """Take the outcome of a CALL; return what to persist, and notes for the log.
 
-    def _told(self, action: str) -> None:
-        if self._left and self._left[0].action == action:
-            self._left.popleft()
+        `result` is the payload of a CALLRESULT, `code` that of a CALLERROR; both None: no answer in time.
+        """
+        records, notes = self._on_outcome(outbound, result, code, now)
+        dropped, dropped_notes = self._take_dropped()
+        return [*dropped, *records], [*dropped_notes, *notes]
 
-    def _booted(self, result: bytes | None, code: str | None, now: float) -> tuple[list[Record], list[str]]:
-        answer = None if result is None else read_payload(BootAnswer, result)
-        if answer is not None and answer.status == "Accepted":
-            self._told("BootNotification")
-            return [], []
-        if code in _NEVER:
-            self._told("BootNotification")
-            return [], [f"its BootNotification is answered with {code}: it is told the rest all the same"]
-        named = 0 if answer is None else answer.interval
-        wait_s = float(min(named, MOST_BOOT_WAIT_S)) if named > 0 else BOOT_WAIT_S
-        self._wait_until = now + wait_s
-        status = "an error" if answer is None else answer.status
-        return [], [f"its BootNotification is answered with {status}: it is told again in {wait_s:g} s"]
-
-    def _answered_entry(
+    def _on_outcome(
         self, outbound: OutboundCall, result: bytes | None, code: str | None, now: float
     ) -> tuple[list[Record], list[str]]:
-        entry = None if outbound.number is None else self._outbox.get_entry(outbound.number)
+        if outbound.number is not None:
+            return self._on_entry_answer(outbound.number, result, code, now)
+        if outbound.action == "BootNotification":
+            return self._on_boot_answer(result, code, now)
+        self._finish_snapshot(outbound.action)
+        return [], []
+
+    def on_failed_try(self, number: int, code: str, now: float) -> tuple[list[Record], list[str]]:
+        """Count a failed try of an entry that was sent by another part."""
+        entry = self._outbox.get_entry(number)
+        return ([], []) if entry is None else self._on_failure(entry, code, now)
+
+    def _finish_snapshot(self, action: str) -> None:
+        if self._snapshot and self._snapshot[0].action == action:
+            self._snapshot.popleft()
+
+    def _on_boot_answer(
+        self, result: bytes | None, code: str | None, now: float
+    ) -> tuple[list[Record], list[str]]:
+        answer = None if result is None else read_payload(BootAnswer, result)
+        if answer is not None and answer.status == "Accepted":
+            self._finish_snapshot("BootNotification")
+            return self._story.on_boot_accepted_by(self._backend), []
+        if code in _NEVER:
+            self._finish_snapshot("BootNotification")
+            note = f"BootNotification is answered with {code}: the rest is sent all the same"
+            return self._story.on_boot_accepted_by(self._backend), [note]
+        named = 0 if answer is None else answer.interval
+        wait_s = float(min(named, MOST_BOOT_WAIT_S)) if named > 0 else BOOT_WAIT_S
+        self._boot_due_at = now + wait_s
+        status = (code or NO_ANSWER) if answer is None else answer.status
+        return [], [f"BootNotification is answered with {status}: it is sent again in {wait_s:g} s"]
+
+    def _on_entry_answer(
+        self, number: int, result: bytes | None, code: str | None, now: float
+    ) -> tuple[list[Record], list[str]]:
+        entry = self._outbox.get_entry(number)
         if entry is None:
             return [], []
         if result is None:
-            return self._failed(entry, code or "no answer", now)
-        records = self._outbox.remove_entry(entry.number)
+            return self._on_failure(entry, code or NO_ANSWER, now)
+        self._failed.pop(number, None)
+        records = self._outbox.remove_entry(number)
         if entry.transaction is not None:
             records += self._ids.on_start_result(entry.transaction, result)
         ended = ended_transaction(entry.version, entry.action, entry.payload)
@@ -180,18 +271,28 @@ class OutboxSender:
             records += self._ids.end_transaction(ended)
         return records, []
 
-    def _failed(self, entry: OutboxEntry, code: str, now: float) -> tuple[list[Record], list[str]]:
+    def _on_failure(self, entry: OutboxEntry, code: str, now: float) -> tuple[list[Record], list[str]]:
         what = f"{entry.action} {entry.id} is answered with {code}"
-        number, tries = self._tried
-        tries = tries if number == entry.number else 0
+        failed = self._failed.pop(entry.number, None)
+        tries = 0 if failed is None else failed.count
         if code not in _NEVER and tries < len(WAITS_S):
             wait_s = WAITS_S[tries]
-            self._tried = (entry.number, tries + 1)
-            self._wait_until = now + wait_s
+            self._failed[entry.number] = _FailedTries(tries + 1, now + wait_s)
             return [], [f"{what}: it goes again in {wait_s:g} s"]
         if entry.kind is not RecordKind.TRANSACTION:
             return self._outbox.remove_entry(entry.number), [f"{what}: it is dropped"]
         records = self._outbox.set_entry_aside(entry.number, code)
         if entry.transaction is not None:
             records += self._ids.end_transaction(entry.transaction)
-        return records, [f"{what}: it is set aside, so that what follows can go"]
+        note = f"{what}: it is set aside, `local-controller outbox list` shows it"
+        return records, [note]
+
+
+def _opened_by(entry: OutboxEntry) -> set[int | str]:
+    """Return the transaction whose messages must not overtake this entry, if it is a start."""
+    if entry.action == "StartTransaction":
+        return set() if entry.transaction is None else {entry.transaction}
+    if entry.action == "TransactionEvent":
+        transaction = named_transaction(entry.version, entry.action, entry.payload)
+        return set() if transaction is None else {transaction}
+    return set()

@@ -1,7 +1,8 @@
-"""What a station last said of itself: its boot, and the state of each of its connectors.
+"""The last boot of a station, and the last state of each of its connectors.
 
-A backend that attaches later has missed both, and a station does not say them again (OCPP-J 1.6,
-section 5.4): so they are told to it in the station's own bytes, the boot first.
+A backend that attaches later has missed both, and a station does not repeat them (OCPP-J 1.6, section 5.4).
+So they are sent to it in the station's own bytes. A boot counts once it has been answered, and is sent to
+a backend until that one has accepted this very boot.
 """
 
 from __future__ import annotations
@@ -17,63 +18,66 @@ from controller.offline.journal_records import SnapshotDelivered
 from controller.offline.offline_messages import BootAnswer, StationStatus, boot_identity
 
 MOST_CONNECTORS = 100
-"""Connectors whose state is remembered; no station has more, and a mad one shall not fill the disk."""
+"""Connectors whose state is stored; a station that reports more must not fill the disk."""
 
 USUAL_INTERVAL_S = 300
-"""The heartbeat interval of a station whose backend has told us none."""
+"""Heartbeat interval of a station whose backend has named none."""
 
 _BOOT = "boot"
 _ACCEPTED = "accepted boot"
-"""The boot with which the backend last accepted the station: it may be another than the last one."""
+"""The boot with which the owner last accepted the station; it may be another than the last one."""
 _STATUS = "status"
+_ACCEPTED_BY = "boot accepted by "
+"""Followed by a backend that has accepted the last boot."""
 
 
 class StationSnapshot:
-    """One station's. What it hears comes in by `saw` and `answered`, after a start by `recall`."""
+    """The last boot and states of one station."""
 
     def __init__(self, station: str) -> None:
         self._station = station
         self._boot: SnapshotDelivered | None = None
         self._accepted: SnapshotDelivered | None = None
         self._statuses: dict[tuple[int, int], SnapshotDelivered] = {}
+        self._accepted_by: dict[str, SnapshotDelivered] = {}
         self._interval_s = USUAL_INTERVAL_S
 
     @property
     def boot(self) -> SnapshotDelivered | None:
-        """Its last BootNotification."""
+        """Return the last BootNotification, or None."""
         return self._boot
 
     @property
-    def boot_payload(self) -> bytes | None:
-        """The payload of its last BootNotification."""
-        return None if self._boot is None else self._boot.payload
-
-    @property
     def statuses(self) -> list[SnapshotDelivered]:
-        """The last StatusNotification of each connector, by EVSE and connector."""
+        """Return the last StatusNotification of each connector, by EVSE and connector."""
         return [self._statuses[place] for place in sorted(self._statuses)]
 
     @property
     def interval_s(self) -> int:
-        """The heartbeat interval that its backend last told it (s)."""
+        """Return the heartbeat interval that the owner last named (s)."""
         return self._interval_s
 
     def restore(self, records: Iterable[Record]) -> None:
-        """Take over what was saved before a restart of ours; records about others are left alone."""
-        for word in records:
-            if isinstance(word, SnapshotDelivered) and word.station == self._station:
-                self._take(word)
+        """Take over what was stored before a restart; records of other stations are ignored."""
+        for record in records:
+            if isinstance(record, SnapshotDelivered) and record.station == self._station:
+                self._apply(record)
 
     def on_station_call(self, version: Version, action: str, payload: bytes) -> list[Record]:
-        """The station has said this. What has to be saved of it: nothing, where it is as before."""
-        if action == "BootNotification":
-            return self._booted(SnapshotDelivered(self._station, _BOOT, version, action, payload))
-        if action == "StatusNotification":
-            return self._changed(version, payload)
-        return []
+        """Take a CALL of the station; return what to persist: nothing if it is as before."""
+        return self._on_status(version, payload) if action == "StatusNotification" else []
+
+    def on_boot(self, version: Version, payload: bytes) -> list[Record]:
+        """Take a boot that has been answered: states from before it are void, and no backend has it."""
+        past = [*self.statuses, *self._accepted_by.values()]
+        records = [
+            record for each in past for record in self._put(msgspec.structs.replace(each, payload=None))
+        ]
+        boot = SnapshotDelivered(self._station, _BOOT, version, "BootNotification", payload)
+        return records + self._put(boot)
 
     def on_boot_answer(self, version: Version, boot: bytes, result: bytes) -> list[Record]:
-        """Its backend has answered a BootNotification: whether we may accept this station in its place."""
+        """Take the owner's answer to a boot: it decides whether the station may be accepted in its place."""
         answer = read_payload(BootAnswer, result)
         if answer is None:
             return []
@@ -85,21 +89,26 @@ class StationSnapshot:
             return self._put(msgspec.structs.replace(self._accepted, payload=None))
         return []
 
+    def is_boot_accepted_by(self, backend: str) -> bool:
+        """Return whether a backend has accepted the last boot, so that it needs not get it again."""
+        return backend in self._accepted_by
+
+    def on_boot_accepted_by(self, backend: str) -> list[Record]:
+        """Note that a backend has accepted the last boot; return what to persist."""
+        if self._boot is None or backend in self._accepted_by:
+            return []
+        topic = f"{_ACCEPTED_BY}{backend}"
+        return self._put(SnapshotDelivered(self._station, topic, self._boot.version, _BOOT, b"{}"))
+
     def was_accepted(self, version: Version, boot: bytes) -> bool:
-        """Whether its backend has accepted a station of this vendor, model and serial number."""
+        """Return whether the owner has accepted a station of this vendor, model and serial number."""
         known = self._accepted
         if known is None or known.payload is None:
             return False
         identity = boot_identity(version, boot)
         return identity is not None and identity == boot_identity(known.version, known.payload)
 
-    def _booted(self, told: SnapshotDelivered) -> list[Record]:
-        """A start makes all that was said before it untrue."""
-        past = [msgspec.structs.replace(status, payload=None) for status in self.statuses]
-        records = [word for status in past for word in self._put(status)]
-        return records + self._put(told)
-
-    def _changed(self, version: Version, payload: bytes) -> list[Record]:
+    def _on_status(self, version: Version, payload: bytes) -> list[Record]:
         status = read_payload(StationStatus, payload)
         if status is None:
             return []
@@ -109,22 +118,29 @@ class StationSnapshot:
         topic = f"{_STATUS} {status.evse} {status.connector_id}"
         return self._put(SnapshotDelivered(self._station, topic, version, "StatusNotification", payload))
 
-    def _put(self, told: SnapshotDelivered) -> list[Record]:
-        """Take a word, and give it back where it is news."""
-        return [told] if self._take(told) else []
+    def _put(self, record: SnapshotDelivered) -> list[Record]:
+        """Apply a record, and return it if it changes anything."""
+        return [record] if self._apply(record) else []
 
-    def _take(self, told: SnapshotDelivered) -> bool:
-        held = None if told.payload is None else told
-        if told.topic == _BOOT:
-            before, self._boot = self._boot, held
-        elif told.topic == _ACCEPTED:
-            before, self._accepted = self._accepted, held
+    def _apply(self, record: SnapshotDelivered) -> bool:
+        value = None if record.payload is None else record
+        before: SnapshotDelivered | None
+        if record.topic == _BOOT:
+            before, self._boot = self._boot, value
+            return True  # an equal boot is another boot
+        if record.topic == _ACCEPTED:
+            before, self._accepted = self._accepted, value
+        elif record.topic.startswith(_ACCEPTED_BY):
+            backend = record.topic.removeprefix(_ACCEPTED_BY)
+            before = self._accepted_by.pop(backend, None)
+            if value is not None:
+                self._accepted_by[backend] = value
         else:
-            place = _place(told.topic)
+            place = _place(record.topic)
             before = self._statuses.pop(place, None)
-            if held is not None:
-                self._statuses[place] = held
-        return held != before
+            if value is not None:
+                self._statuses[place] = value
+        return value != before
 
 
 def _place(topic: str) -> tuple[int, int]:

@@ -119,6 +119,10 @@ class TransactionIdMap:
             del self._theirs[self._past.pop(0)]
         return [TransactionUnmapped(self._station, self._backend, own)]
 
+    def is_known(self, own: int) -> bool:
+        """Return whether the controller or the backend has numbered a transaction so."""
+        return own in self._theirs and own not in self._past
+
     def backend_id(self, own: int) -> int | None:
         """The backend's id; None where it is not known."""
         return self._theirs.get(own)

@@ -119,7 +119,8 @@ class CallQueue:
         sent = self.outstanding
         if sent is None and not self._peer and not self._overtaken:
             return False
-        return any(call.text == text and call.origin == origin for call in (*self._sent(), *self._peer))
+        peers = (call for call in (*self._sent(), *self._peer) if call.rank is Rank.PEER)
+        return any(call.text == text and call.origin == origin for call in peers)
 
     def has_id(self, message_id: str, origin: str = "") -> bool:
         """Return True if a CALL of this peer with this id has no answer yet."""

@@ -51,8 +51,10 @@ from controller.ocpp.frames import (
     malformed_code,
     parse,
 )
+from controller.ocpp.payloads import is_accepted
 from controller.ocpp.station_state import StationStateTracker
 from controller.offline.offline_handler import OfflineHandler
+from controller.offline.owner_states import OwnerState
 from controller.offline.station_snapshot import StationSnapshot
 from controller.profiles.arbiter import ProfileArbiter
 from controller.profiles.profile_messages import ProfilesAbsorbed
@@ -97,7 +99,6 @@ from controller.relay.upstream import (
     SETTLED_ACTIONS,
     BootAnswered,
     CallSettled,
-    OwnerMode,
     ServedOffline,
     Unanswerable,
     Upstream,
@@ -190,7 +191,7 @@ class StationRelay:
 
     def wants(self, backend: str) -> bool:
         """Return True if there should be a link to this backend; a lost one is then opened anew."""
-        return self.is_open and (backend != self._owner or self._up.mode is not OwnerMode.LOST)
+        return self.is_open and (backend != self._owner or self._up.owner.state is not OwnerState.LOST)
 
     def can_move(self, backend: str) -> bool:
         """Return True if its link may be closed and opened anew without loss or delay."""
@@ -301,6 +302,17 @@ class StationRelay:
         elif not self._up.queue.has_action("BootNotification"):
             self._apply(self._down.allow_commands(), now, utc)
 
+    def _take_boot(self, frame: Call, result: bytes, by_owner: bool) -> bool:
+        """Take an answered boot, unless the owner did not accept it; return whether it was taken."""
+        if by_owner and not is_accepted(result):
+            return False
+        if self._snapshot is not None:
+            records = self._snapshot.on_boot(self._version, frame.payload)
+            if by_owner:
+                records += self._snapshot.on_boot_accepted_by(self._owner)
+            self._actions += persist(records)
+        return True
+
     def _track(self, frame: Call | Send, now: float, utc: float) -> None:
         if self._snapshot is not None and frame.action in _SNAPSHOT_ACTIONS:
             records = self._snapshot.on_station_call(self._version, frame.action, frame.payload)
@@ -320,7 +332,7 @@ class StationRelay:
         if isinstance(malformed, UnknownMessageType):
             return None
         frame = malformed.frame
-        if isinstance(frame, Call) and self._up.mode is not OwnerMode.AWAY:
+        if isinstance(frame, Call) and self._up.owner.state is not OwnerState.AWAY:
             return frame  # it is the owner's to judge
         if isinstance(frame, _ANSWERS) and self._down.queue.find_action(frame.id) is not None:
             return frame
@@ -365,7 +377,7 @@ class StationRelay:
         if refusal is not None:
             self._log(logging.WARNING, f"command rejected: {refusal}")
             self._actions.append(ToBackend(call_error(frame.id, COMMAND_DENIED, refusal)))
-        elif self._up.mode is OwnerMode.UP:
+        elif self._up.owner.is_up:
             command = self._up.translate_command(frame)
             self._apply(self._down.on_command(command, OWNER, self._owner, now), now, utc)
         else:  # the owner counts as lost, and its link is being closed
@@ -394,7 +406,7 @@ class StationRelay:
     def _reply(self, origin: str, frame: Answer | CallResultError, now: float, utc: float) -> None:
         """Answer the backend that sent the command; an answer to a lost link goes nowhere."""
         if origin == OWNER:
-            if self._up.mode is OwnerMode.UP:
+            if self._up.owner.is_up:
                 self._actions.append(ToBackend(frame.text))
         elif origin in self._observers and not isinstance(frame, CallResultError):
             self._run_observer(origin, AnswerToObserver(frame), now, utc)
@@ -490,7 +502,9 @@ class StationRelay:
             match effect:
                 case ToStation():
                     self._actions.append(effect)
-                case CallSettled(frame, result):
+                case CallSettled(frame, result, by_owner):
+                    if frame.action == "BootNotification" and not self._take_boot(frame, result, by_owner):
+                        continue
                     if frame.action in SETTLED_ACTIONS:
                         self._profiles.on_settled(frame, result, now)
                     if self._observers:
@@ -532,9 +546,9 @@ class StationRelay:
             self._share_profiles(now, utc)
             self._parts_deadline = -math.inf
         up = self._up
-        if up.mode is OwnerMode.LOST:
+        if up.owner.state is OwnerState.LOST:
             self._advance_drain(now, utc)
-        elif up.mode is OwnerMode.UP:
+        elif up.owner.is_up:
             if self._serves_offline:
                 self._apply(up.catch_up(now), now, utc)
             if up.queue.waiting:
@@ -570,7 +584,7 @@ class StationRelay:
 
     def _send_down(self, now: float, utc: float) -> None:
         # A station that is about to be closed gets our own limits alone.
-        call = self._down.next_call(now, peer=self._up.mode is not OwnerMode.LOST)
+        call = self._down.next_call(now, peer=self._up.owner.state is not OwnerState.LOST)
         if call is None:
             return
         if call.decision is None:
@@ -607,7 +621,7 @@ class StationRelay:
             if isinstance(answer, _ANSWERS):
                 self._reply(origin, answer, now, utc)
         # One batch of CALLs at a time: their number is bounded by that.
-        self._own_calls_wait = self._up.mode is not OwnerMode.UP or self._up.queue.has_own
+        self._own_calls_wait = not self._up.owner.is_up or self._up.queue.has_own
         if not self._own_calls_wait:
             for action, payload in self._profiles.own_calls(now):
                 self._up.push_own(str(uuid.uuid4()), action, payload)

@@ -1,21 +1,16 @@
 """Upstream: a station's CALLs to its owner, and what is done with them while the owner is away.
 
-    DIALLING   the station is connected, the owner not yet: CALLs wait in the queue
-    UP         both are connected
-    WAITING    the owner is lost, `grace`: CALLs wait for it to return
-    AWAY       the owner is lost, `autonomous`: the offline handler answers CALLs and keeps what counts
-    LOST       the owner is lost for good, `strict` or after the grace period: the station is closed
-
-OCPP 2.x Part 4, 6.3 asks for `strict`; 1.6 leaves it open; so the mode is configured for each station.
+The states of the connection to the owner are a table of their own (`offline.owner_states`).
 
 A CALL that its owner never answers gets an error from us, except transaction messages: an error would
-count as an attempt, and the station drops them after a few (1.6: TransactionMessageAttempts). For these the
-owner counts as lost. With an offline handler it counts as lost whichever CALL it does not answer.
+count as an attempt, and the station drops them after a few (1.6: TransactionMessageAttempts). These stay
+unanswered, and the station repeats them. With an offline handler the CALL is answered in the owner's place,
+and sent to the owner again later; an answer that comes late still counts. The owner counts as lost when it
+leaves CALLs of two actions unanswered, or several of one, without any answer between them.
 """
 
 from __future__ import annotations
 
-import enum
 import logging
 import math
 from collections import deque
@@ -27,6 +22,7 @@ from controller.ocpp.frames import Answer, Call, CallResult, Send, call, call_er
 from controller.ocpp.payloads import is_accepted
 from controller.ocpp.station_state import RESULT_ACTIONS, StationStateTracker
 from controller.offline.offline_handler import OfflineHandler
+from controller.offline.owner_states import AwayMode, OwnerConnection, OwnerEvent, OwnerState
 from controller.relay.call_queue import QUEUE_DEPTH, CallQueue, PendingCall, Rank
 from controller.relay.events import Action, ObservationMade, Redial, ToStation, persist
 
@@ -42,21 +38,19 @@ _NOT_WAITED_FOR = 0
 """The token of a CALL of ours to the owner: nobody waits for the answer."""
 
 
-class OwnerMode(enum.Enum):
-    """Where the owner is: see the module."""
-
-    DIALLING = "dialling"
-    UP = "up"
-    WAITING = "waiting"
-    AWAY = "away"
-    LOST = "lost"
+MOST_UNANSWERED = 3
+"""CALLs that the owner leaves unanswered, one after the other, before it counts as lost."""
 
 
 class CallSettled(msgspec.Struct, frozen=True):
-    """A CALL of the station has its first CALLRESULT, which the station gets now or when it repeats it."""
+    """A CALL of the station has its first CALLRESULT, which the station gets now or when it repeats it.
+
+    `by_owner`: the owner has given it, not the offline handler.
+    """
 
     frame: Call
     result: bytes
+    by_owner: bool = True
 
 
 class ServedOffline(msgspec.Struct, frozen=True):
@@ -100,7 +94,8 @@ class Upstream:
         *,
         is_observed: bool = False,
     ) -> None:
-        self.mode = OwnerMode.DIALLING
+        mode = AwayMode.GRACE if grace_s > 0 else AwayMode.STRICT
+        self.owner = OwnerConnection(mode) if offline is None else offline.owner
         self.queue = CallQueue(QUEUE_DEPTH, call_timeout_s)
         self._station = station
         self._owner = owner
@@ -111,11 +106,13 @@ class Upstream:
         self._clock_due_at = -math.inf
         self._grace_until = math.inf
         self._sends: deque[Send] = deque()
+        self._unanswered: dict[str, str] = {}
+        """Actions by id of the CALLs that the owner has not answered since its last answer."""
 
     @property
     def deadline(self) -> float:
         """When `on_time` has to be called, apart from the queue's own deadline (s; inf: not at all)."""
-        if self._offline is None or self.mode is not OwnerMode.UP:
+        if self._offline is None or not self.owner.is_up or not self.queue.is_empty:
             return self._grace_until
         offline = self._offline.deadline
         return self._grace_until if offline is None else min(self._grace_until, offline)
@@ -143,7 +140,7 @@ class Upstream:
         text, number = frame.text, None
         effects: list[UpstreamEffect] = []
         if self._offline is not None and is_valid:
-            if self.mode is OwnerMode.AWAY:
+            if self.owner.state is OwnerState.AWAY:
                 return self._serve(frame.id, frame.action, frame.payload, None, now)
             journal = self._offline.record_call(frame, now)
             if journal.serve:
@@ -165,9 +162,9 @@ class Upstream:
 
     def on_send(self, frame: Send) -> list[UpstreamEffect]:
         """Pass a SEND of the station on; without a link the newest wait for one."""
-        if self.mode is OwnerMode.UP:
+        if self.owner.is_up:
             return [ToBackend(frame.text)]
-        if self.mode is OwnerMode.LOST:
+        if self.owner.state is OwnerState.LOST:
             return []
         self._sends.append(frame)
         if len(self._sends) <= QUEUE_DEPTH:
@@ -195,7 +192,8 @@ class Upstream:
         """Give the station the answer to its CALL; `result` is the payload of a CALLRESULT."""
         if result is None or not (self._is_observed or frame.action in SETTLED_ACTIONS):
             return [answer]
-        effects: list[UpstreamEffect] = [CallSettled(frame, result), answer]
+        by_owner = isinstance(answer, ToStation)
+        effects: list[UpstreamEffect] = [CallSettled(frame, result, by_owner), answer]
         if frame.action in RESULT_ACTIONS:
             seen = self._tracker.on_call_result(frame.action, frame.payload, result)
             effects += [ObservationMade(each) for each in seen]
@@ -207,36 +205,40 @@ class Upstream:
 
     def on_up(self) -> list[UpstreamEffect]:
         """Go on with an open link."""
-        if self.mode is OwnerMode.LOST:
+        if self.owner.state is OwnerState.LOST:
             return []
-        was_away = self.mode is OwnerMode.AWAY
-        self.mode, self._grace_until = OwnerMode.UP, math.inf
+        self._grace_until = math.inf
+        self._unanswered.clear()
         if self._offline is not None:
-            self._offline.on_attached(was_away=was_away)
+            self._offline.on_attached(was_away=self.owner.state is OwnerState.AWAY)
+        else:
+            self.owner.on_event(OwnerEvent.LINK_UP)
         effects: list[UpstreamEffect] = [ToBackend(each.text) for each in self._sends]
         self._sends.clear()
         return effects
 
     def on_lost(self, reason: str, now: float) -> list[UpstreamEffect]:
         """Go on without a link: it could not be opened, is lost, or counts as lost."""
-        if self.mode in (OwnerMode.WAITING, OwnerMode.AWAY, OwnerMode.LOST):
+        if self.owner.state in (OwnerState.WAITING, OwnerState.AWAY, OwnerState.LOST):
             return []
         if self._offline is not None:
             return self._go_offline(reason, now)
         if self._grace_s > 0:
-            self.mode, self._grace_until = OwnerMode.WAITING, now + self._grace_s
+            self.owner.on_event(OwnerEvent.LINK_LOST)
+            self._grace_until = now + self._grace_s
             self.queue.rewind()
             return [self._report_lost(reason, f"waiting for it up to {self._grace_s:g} s (grace)")]
         return self._give_up(reason)
 
     def _give_up(self, reason: str) -> list[UpstreamEffect]:
-        self.mode, self._grace_until = OwnerMode.LOST, math.inf
+        event = OwnerEvent.GRACE_ENDED if self.owner.state is OwnerState.WAITING else OwnerEvent.LINK_LOST
+        self.owner.on_event(event)
+        self._grace_until = math.inf
         self.queue.drain()  # unanswered: the station keeps them
         mode = "grace" if self._grace_s > 0 else "strict"
         return [self._report_lost(reason, f"the station is closed once its fallback is set ({mode})")]
 
     def _go_offline(self, reason: str, now: float) -> list[UpstreamEffect]:
-        self.mode = OwnerMode.AWAY
         effects: list[UpstreamEffect] = [
             self._report_lost(reason, "the station is served offline (autonomous)")
         ]
@@ -253,7 +255,12 @@ class Upstream:
 
     def on_answer(self, frame: Answer, now: float) -> list[UpstreamEffect]:
         """End the CALL that the owner answers."""
+        self._unanswered.clear()
         sent = self.queue.on_answer(frame.id)
+        if sent is None and self._offline is not None:
+            late = self._offline.on_late_answer(frame, now)
+            if late is not None:
+                return [*persist(late.records), *late.notes]
         if sent is None:
             about = f"backend={self._owner} station={self._station} id={frame.id}"
             return [LogEntry(logging.INFO, f"answer dropped {about} reason='no such call'")]
@@ -314,19 +321,45 @@ class Upstream:
         return effects
 
     def _on_late(self, late: PendingCall, now: float) -> list[UpstreamEffect]:
-        is_lost = self._offline is not None or late.action in TRANSACTION_MESSAGES
-        if is_lost and late.token is None:
-            reason = f"no answer to {late.action}"
+        """End a CALL that the owner does not answer.
+
+        One kind of message that it never answers does not make it unreachable; several do.
+        """
+        if late.token is not None:
+            return [self._report_late(late)]  # our own: no station waits for it
+        self._unanswered[late.id] = late.action
+        actions = dict.fromkeys(self._unanswered.values())
+        if len(actions) > 1 or len(self._unanswered) >= MOST_UNANSWERED:
+            reason = f"no answer to {', '.join(actions)}"
+            self._unanswered.clear()
             effects = self.on_lost(reason, now) + self._serve_late(late, now)
-            return effects if self.mode is OwnerMode.LOST else [*effects, Redial(self._owner, reason)]
+            if self.owner.state is OwnerState.LOST:
+                return effects
+            return [*effects, Redial(self._owner, reason)]
+        note = self._report_late(late)
+        if self._offline is not None:
+            return [note, *self._go_on_unanswered(self._offline, late, now)]
+        if late.action in TRANSACTION_MESSAGES:
+            return [note]  # the station repeats it after its own timeout; an error would count as a try
+        return [note, ToStation(call_error(late.id, "GenericError", "the backend gave no answer in time"))]
+
+    def _report_late(self, late: PendingCall) -> LogEntry:
         line = (
             f"call not answered backend={self._owner} station={self._station} "
             f"action={late.action} id={late.id}"
         )
-        note = LogEntry(logging.WARNING, line)
-        if late.token is not None:
-            return [note]  # our own: no station waits for it
-        return [note, ToStation(call_error(late.id, "GenericError", "the backend gave no answer in time"))]
+        return LogEntry(logging.WARNING, line)
+
+    def _go_on_unanswered(
+        self, offline: OfflineHandler, late: PendingCall, now: float
+    ) -> list[UpstreamEffect]:
+        """Count a failed try, and answer the station in the owner's place if it waits."""
+        if late.rank is not Rank.PEER:
+            done = offline.on_outbox_timeout(now)
+            return [*persist(done.records), *done.notes]
+        effects = self._serve_late(late, now)
+        done = offline.on_call_timeout(late.number, now)
+        return [*effects, *persist(done.records), *done.notes]
 
     def _serve_late(self, late: PendingCall, now: float) -> list[UpstreamEffect]:
         """Serve the CALL that has just left the queue like those that are still in it."""

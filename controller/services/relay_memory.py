@@ -31,7 +31,7 @@ from controller.offline.journal_records import (
     TokenAuthorized,
     TransactionMapped,
 )
-from controller.offline.offline_handler import MessageQueued, OfflineHandler
+from controller.offline.offline_handler import OfflineHandler, OwnerMemory
 from controller.offline.offline_responder import OfflineResponder, OfflineRules
 from controller.offline.outbox import Outbox
 from controller.offline.outbox_sender import OutboxSender
@@ -180,7 +180,7 @@ class RelayJournals:
             authorise=station.authorise_when_away, stop_unauthorised=station.stop_unauthorised
         )
         story, authorisations = memory.story, memory.authorisations
-        kept = MessageQueued(
+        kept = OwnerMemory(
             story=story,
             authorisations=authorisations,
             answers=memory.answers,
@@ -188,7 +188,8 @@ class RelayJournals:
             ids=waiting.ids,
         )
         autonomy = OfflineResponder(station.id, version, authorisations, waiting.ids, story, rules)
-        courier = OutboxSender(waiting.outbox, story, waiting.ids, version)
+        owner = self._owners[station.id]
+        courier = OutboxSender(waiting.outbox, story, waiting.ids, version, owner)
         return OfflineHandler(version, autonomy, courier, kept, utc_of)
 
     def observers(self, station: str, version: Version) -> dict[str, SecondaryBackend]:
@@ -205,7 +206,7 @@ class RelayJournals:
             version,
             CommandPermissions(backend, permitted_commands(table, owner=False)),
             reports(table.observe),
-            OutboxSender(waiting.outbox, memory.story, waiting.ids, version),
+            OutboxSender(waiting.outbox, memory.story, waiting.ids, version, backend),
             waiting.outbox,
             waiting.ids,
             self._call_timeout_s,

@@ -38,6 +38,18 @@ def difference(journal: Sequence[Part], ledger: Sequence[Part]) -> Difference:
     return Difference(list(lost.elements()), list(more.elements()), disordered)
 
 
+def overtakes_its_start(journal: Sequence[Part], ledger: Sequence[Part]) -> bool:
+    """Whether a part of a transaction was heard before the transaction's first part."""
+    first = {part.transaction: part for part in reversed(journal)}
+    begun: set[str | None] = set()
+    for part in ledger:
+        if part == first.get(part.transaction):
+            begun.add(part.transaction)
+        elif part.transaction not in begun:
+            return True
+    return False
+
+
 def part_of(action: str, payload: Payload, begun: Mapping[int, str]) -> Part:
     """What a message says, whoever numbered its transaction: `begun` knows each by the number used there."""
     if action == "TransactionEvent":

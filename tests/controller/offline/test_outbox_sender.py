@@ -14,6 +14,7 @@ from controller.offline.journal_records import (
     EntryRemoved,
     EntrySent,
     EntrySetAside,
+    SnapshotDelivered,
     TransactionMapped,
     TransactionUnmapped,
 )
@@ -50,7 +51,7 @@ class Talk:
         self.outbox = Outbox("CS01", "csms")
         self.story = StationSnapshot("CS01")
         self.ids = TransactionIdMap("CS01", "csms")
-        self.courier = OutboxSender(self.outbox, self.story, self.ids, version, self._new_ids())
+        self.courier = OutboxSender(self.outbox, self.story, self.ids, version, "csms", self._new_ids())
         self._asked: OutboundCall | None = None
 
     def _new_ids(self) -> Any:
@@ -80,16 +81,17 @@ class Talk:
     def hears_nothing(self) -> None:
         assert self.courier.next_call(self.now) is None
 
-    def answers(self, result: dict[str, Any] | None = None, error: str | None = None) -> None:
-        """The backend's answer to what it has heard."""
+    def answers(self, result: dict[str, Any] | None = None, error: str | None = "") -> None:
+        """The backend's answer to what it has heard; `error` None: it gives none."""
         assert self._asked is not None
-        payload = None if error is not None else json.dumps(result or {}).encode()
+        payload = json.dumps(result or {}).encode() if error == "" else None
+        error = error or None
         self.records, self.notes = self.courier.on_answer(self._asked, payload, error, self.now)
 
 
 def test_first_its_story_then_what_has_waited() -> None:
     talk = Talk()
-    talk.story.on_station_call(V16, "BootNotification", json.dumps(BOOT).encode())
+    talk.story.on_boot(V16, json.dumps(BOOT).encode())
     for connector in (2, 1):
         talk.story.on_station_call(V16, "StatusNotification", json.dumps({"connectorId": connector}).encode())
     talk.said("StartTransaction", START)
@@ -98,6 +100,7 @@ def test_first_its_story_then_what_has_waited() -> None:
     talk.courier.on_attached()
     talk.hears("BootNotification", BOOT)
     talk.answers(ACCEPTED)
+    assert talk.records == [SnapshotDelivered("CS01", "boot accepted by csms", V16, "boot", b"{}")]
     for connector in (1, 2):
         talk.hears("StatusNotification", {"connectorId": connector})
         talk.answers()
@@ -116,18 +119,18 @@ def test_first_its_story_then_what_has_waited() -> None:
     assert talk.courier.is_done
 
 
-def test_on_the_next_link_the_story_begins_anew_and_the_entry_keeps_its_id() -> None:
+def test_next_link_repeats_an_entry_under_its_id_but_no_accepted_boot() -> None:
     talk = Talk()
-    talk.story.on_station_call(V16, "BootNotification", json.dumps(BOOT).encode())
+    talk.story.on_boot(V16, json.dumps(BOOT).encode())
     talk.said("StopTransaction", STOP)
     talk.courier.on_attached()
     first = talk.hears("BootNotification")
+    talk.courier.on_attached()
+    assert talk.hears("BootNotification").id != first.id  # it was not answered
     talk.answers(ACCEPTED)
     sent = talk.hears("StopTransaction")
     assert talk.notes == []
     talk.courier.on_attached()
-    assert talk.hears("BootNotification").id != first.id
-    talk.answers(ACCEPTED)
     again = talk.hears("StopTransaction")
     assert (again.id, again.payload) == (sent.id, sent.payload)
     assert (talk.records, "its answer was never seen" in talk.notes[0]) == ([], True)
@@ -148,11 +151,11 @@ def test_nothing_is_told_to_who_has_not_accepted_the_boot(
     result: dict[str, Any] | None, error: str | None, wait_s: float
 ) -> None:
     talk = Talk()
-    talk.story.on_station_call(V16, "BootNotification", json.dumps(BOOT).encode())
+    talk.story.on_boot(V16, json.dumps(BOOT).encode())
     talk.said("StopTransaction", STOP)
     talk.courier.on_attached()
     talk.hears("BootNotification")
-    talk.answers(result, error)
+    talk.answers(result, error or "")
     assert talk.courier.deadline == wait_s
     talk.now = wait_s - 0.1
     talk.hears_nothing()
@@ -164,7 +167,7 @@ def test_nothing_is_told_to_who_has_not_accepted_the_boot(
 
 def test_who_does_not_know_boots_is_told_the_rest() -> None:
     talk = Talk()
-    talk.story.on_station_call(V16, "BootNotification", json.dumps(BOOT).encode())
+    talk.story.on_boot(V16, json.dumps(BOOT).encode())
     talk.said("StopTransaction", STOP)
     talk.courier.on_attached()
     talk.hears("BootNotification")
@@ -173,7 +176,8 @@ def test_who_does_not_know_boots_is_told_the_rest() -> None:
     talk.hears("StopTransaction")
 
 
-def test_internal_error_is_retried_with_backoff_then_set_aside() -> None:
+@pytest.mark.parametrize("error", ["InternalError", None])
+def test_failed_entry_goes_again_later_and_is_set_aside_after_the_last_try(error: str | None) -> None:
     talk = Talk()
     talk.said("StopTransaction", STOP)
     talk.said("DataTransfer", {})
@@ -181,19 +185,47 @@ def test_internal_error_is_retried_with_backoff_then_set_aside() -> None:
     ids = set()
     for wait_s in WAITS_S:
         ids.add(talk.hears("StopTransaction").id)
-        talk.answers(error="InternalError")
+        talk.answers(error=error)
         assert talk.records == []
         assert f"goes again in {wait_s:g} s" in talk.notes[0]
         assert talk.courier.deadline == talk.now + wait_s
+        if wait_s == WAITS_S[0]:  # what follows does not wait for it
+            talk.hears("DataTransfer")
+            talk.answers()
         talk.hears_nothing()
         talk.now += wait_s
     ids.add(talk.hears("StopTransaction").id)
+    talk.answers(error=error)
+    assert len(ids) == 1  # it may have been booked before it was answered so
+    assert talk.records == [EntrySetAside("CS01", "csms", 1, error or "no answer")]
+    assert talk.courier.is_done
+
+
+def test_start_that_waits_for_a_try_holds_up_only_its_transaction() -> None:
+    talk = Talk()
+    talk.said("StartTransaction", START)
+    talk.said("StopTransaction", STOP)
+    talk.said("MeterValues", METER | {"transactionId": 5})
+    talk.courier.on_attached()
+    talk.hears("StartTransaction")
     talk.answers(error="InternalError")
-    assert len(ids) == 1  # it may have been heard once before it was refused
-    assert talk.records == [EntrySetAside("CS01", "csms", 1, "InternalError")]
-    talk.hears("DataTransfer")
-    talk.answers(error="GenericError")
-    assert "goes again in 5 s" in talk.notes[0]  # its tries are its own
+    talk.hears("MeterValues", METER | {"transactionId": 5})
+    talk.answers()
+    talk.hears_nothing()
+    talk.now += WAITS_S[0]
+    talk.hears("StartTransaction")
+    talk.answers(STARTED)
+    talk.hears("StopTransaction", STOP | {"transactionId": 70})
+
+
+def test_entry_that_is_on_its_way_already_is_not_sent() -> None:
+    talk = Talk()
+    talk.said("StopTransaction", STOP)
+    talk.said("DataTransfer", {})
+    assert talk.courier.next_call(0.0, passing={1, 2}) is None
+    outbound = talk.courier.next_call(0.0, passing={1})
+    assert outbound is not None
+    assert outbound.action == "DataTransfer"
 
 
 @pytest.mark.parametrize("code", ["FormationViolation", "PropertyConstraintViolation", "NotSupported"])
@@ -212,7 +244,7 @@ def test_what_can_never_be_taken_is_not_tried_again(code: str) -> None:
     assert "dropped" in talk.notes[0]
 
 
-def test_a_start_that_is_set_aside_holds_up_nothing_of_its_transaction() -> None:
+def test_what_belongs_to_a_start_that_was_set_aside_is_not_sent() -> None:
     talk = Talk()
     talk.said("StartTransaction", START)
     talk.said("StopTransaction", STOP)
@@ -220,7 +252,14 @@ def test_a_start_that_is_set_aside_holds_up_nothing_of_its_transaction() -> None
     talk.hears("StartTransaction")
     talk.answers(error="TypeConstraintViolation")
     assert talk.records[1:] == [TransactionUnmapped("CS01", "csms", OWN)]
-    talk.hears("StopTransaction", STOP)
+    talk.said("MeterValues", METER)
+    talk.said("DataTransfer", {})
+    talk.hears("DataTransfer")
+    assert talk.records[:2] == [
+        EntrySetAside("CS01", "csms", 2, "its start was rejected"),
+        EntryRemoved("CS01", "csms", 3),
+    ]
+    assert talk.outbox.set_aside_count == 2
 
 
 def test_a_start_whose_answer_names_no_transaction_is_heard_all_the_same() -> None:
@@ -245,11 +284,11 @@ def test_a_signed_message_is_told_as_it_is() -> None:
 
 def test_what_is_said_in_another_version_waits_for_a_link_of_that_one() -> None:
     talk = Talk(V201)
-    talk.story.on_station_call(V16, "BootNotification", json.dumps(BOOT).encode())
+    talk.story.on_boot(V16, json.dumps(BOOT).encode())
     talk.said("StopTransaction", STOP, V16)
     talk.courier.on_attached()
     talk.hears_nothing()
-    old = OutboxSender(talk.outbox, talk.story, talk.ids, V16)
+    old = OutboxSender(talk.outbox, talk.story, talk.ids, V16, "csms")
     old.on_attached()
     boot = old.next_call(0.0)
     assert boot is not None

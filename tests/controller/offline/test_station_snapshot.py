@@ -43,11 +43,11 @@ def _answer(status: str, interval: int = 60) -> bytes:
 def test_boot_and_statuses_are_told_in_order(version: Version) -> None:
     story = StationSnapshot("CS01")
     boot = _payload(BOOTS[version])
-    records = story.on_station_call(version, "BootNotification", boot)
+    records = story.on_boot(version, boot)
     for evse in (10, 2, 1):
         records += story.on_station_call(version, "StatusNotification", _status(version, evse))
     records += story.on_station_call(version, "StatusNotification", _status(version, 2, "Occupied"))
-    assert (story.boot_payload, story.boot) == (boot, records[0])
+    assert story.boot == records[0]
     told = [_status(version, 1), _status(version, 2, "Occupied"), _status(version, 10)]
     assert [status.payload for status in story.statuses] == told
     recalled = StationSnapshot("CS01")
@@ -59,8 +59,8 @@ def test_boot_and_statuses_are_told_in_order(version: Version) -> None:
 def test_the_same_again_is_no_word(version: Version) -> None:
     story = StationSnapshot("CS01")
     boot, status = _payload(BOOTS[version]), _status(version, 1)
-    assert len(story.on_station_call(version, "BootNotification", boot)) == 1
-    assert story.on_station_call(version, "BootNotification", boot) == []
+    assert len(story.on_boot(version, boot)) == 1
+    assert len(story.on_boot(version, boot)) == 1  # an equal boot is another one
     assert len(story.on_station_call(version, "StatusNotification", status)) == 1
     assert story.on_station_call(version, "StatusNotification", status) == []
 
@@ -68,7 +68,7 @@ def test_the_same_again_is_no_word(version: Version) -> None:
 def test_a_boot_makes_the_statuses_before_it_untrue() -> None:
     story = StationSnapshot("CS01")
     records: list[Record] = [*story.on_station_call(V16, "StatusNotification", _status(V16, 1))]
-    forgotten = story.on_station_call(V16, "BootNotification", _payload(BOOT_16))
+    forgotten = story.on_boot(V16, _payload(BOOT_16))
     assert [
         (word.topic, word.payload is None) for word in forgotten if isinstance(word, SnapshotDelivered)
     ] == [
@@ -92,7 +92,7 @@ def test_a_boot_makes_the_statuses_before_it_untrue() -> None:
 def test_what_is_no_story(action: str, payload: bytes) -> None:
     story = StationSnapshot("CS01")
     assert story.on_station_call(V201, action, payload) == []
-    assert (story.boot, story.boot_payload, story.statuses) == (None, None, [])
+    assert (story.boot, story.statuses) == (None, [])
 
 
 def test_no_station_fills_the_disk_with_connectors() -> None:
@@ -139,3 +139,25 @@ def test_no_acceptance_is_no_acceptance(result: bytes) -> None:
     story = StationSnapshot("CS01")
     assert story.on_boot_answer(V16, _payload(BOOT_16), result) == []
     assert not story.was_accepted(V16, _payload(BOOT_16))
+
+
+def test_boot_is_sent_to_a_backend_until_it_has_accepted_that_very_boot() -> None:
+    snapshot, boot = StationSnapshot("CS01"), _payload(BOOT_16)
+    assert snapshot.on_boot_accepted_by("cpo") == []  # there is none yet
+    records = snapshot.on_boot(V16, boot)
+    assert not snapshot.is_boot_accepted_by("cpo")
+    records += snapshot.on_boot_accepted_by("cpo")
+    assert snapshot.on_boot_accepted_by("cpo") == []
+    restored = StationSnapshot("CS01")
+    restored.restore(records)
+    for each in (snapshot, restored):
+        assert each.is_boot_accepted_by("cpo")
+        assert not each.is_boot_accepted_by("fleet")
+        each.on_boot(V16, boot)
+        assert not each.is_boot_accepted_by("cpo")
+
+
+def test_boot_that_is_not_answered_is_not_taken() -> None:
+    snapshot = StationSnapshot("CS01")
+    assert snapshot.on_station_call(V16, "BootNotification", _payload(BOOT_16)) == []
+    assert snapshot.boot is None

@@ -80,7 +80,7 @@ class Talk:
             version,
             CommandPermissions("fleet", commands(may)),
             reports(observe),
-            OutboxSender(self.outbox, self.story, self.ids, version, new_id),
+            OutboxSender(self.outbox, self.story, self.ids, version, "fleet", new_id),
             self.outbox,
             self.ids,
             TIMEOUT_S,
@@ -106,6 +106,8 @@ class Talk:
         """The station says something, and gets its answer from whoever answers."""
         self._sent += 1
         number = f"s{self._sent}"
+        if action == "BootNotification":
+            self.story.on_boot(self.version, payload.encode())
         self.story.on_station_call(self.version, action, payload.encode())
         frame = Call(f'[2,"{number}","{action}",{payload}]', number, action, payload.encode())
         self.on(ObserverCopy(frame, UTC_0 + self.now, transaction))

@@ -15,7 +15,7 @@ from controller.model.journal import Persist, Record
 from controller.ocpp.actions import OBSERVED, reports
 from controller.ocpp.frames import Version
 from controller.offline.authorization_cache import AuthorizationCache
-from controller.offline.offline_handler import MessageQueued, OfflineHandler
+from controller.offline.offline_handler import OfflineHandler, OwnerMemory
 from controller.offline.offline_responder import OfflineResponder, OfflineRules
 from controller.offline.outbox import Outbox
 from controller.offline.outbox_sender import OutboxSender
@@ -96,7 +96,7 @@ class Remembered:
 
     def stead(self) -> OfflineHandler:
         """For one link."""
-        kept = MessageQueued(
+        kept = OwnerMemory(
             story=self.story,
             authorisations=self.drivers,
             answers=self.answers,
@@ -104,7 +104,7 @@ class Remembered:
             ids=self.ids,
         )
         autonomy = OfflineResponder("CS01", self._version, self.drivers, self.ids, self.story, self._rules)
-        courier = OutboxSender(self.outbox, self.story, self.ids, self._version)
+        courier = OutboxSender(self.outbox, self.story, self.ids, self._version, "cpo")
         return OfflineHandler(self._version, autonomy, courier, kept, lambda now: UTC_0 + now)
 
     def observers(self) -> dict[str, SecondaryBackend]:
@@ -122,7 +122,7 @@ class Remembered:
             self._version,
             CommandPermissions("fleet", frozenset()),
             reports(OBSERVED),
-            OutboxSender(self.copies, self.story, self.copied_ids, self._version),
+            OutboxSender(self.copies, self.story, self.copied_ids, self._version, "fleet"),
             self.copies,
             self.copied_ids,
             TIMEOUT_S,

@@ -41,7 +41,7 @@ from controller.relay.station_relay import StationRelay
 from controller.store.state_store import StateStore
 from tests.controller.relay.playbook import TIMEOUT_S, UTC_0, a_station
 from tests.controller.relay.remembered import Remembered
-from tests.crash.ledger import COUNTED, Ledger, Part, Payload, difference, part_of
+from tests.crash.ledger import COUNTED, Ledger, Part, Payload, difference, overtakes_its_start, part_of
 
 V16, V201 = Version.V16, Version.V201
 BOOT: dict[Version, Payload] = {
@@ -130,12 +130,16 @@ class Backend:
     def __init__(self, first_number: int) -> None:
         self.ledger = Ledger(first_number)
         self.asked: deque[list[Any]] | None = None
+        self._asked_at = 0.0
 
-    def hears(self, text: str) -> None:
+    def hears(self, text: str, now: float) -> None:
+        """Take a CALL; what has not been answered within the timeout is lost in the backend."""
         frame = json.loads(text)
         if frame[0] == 2 and self.asked is not None:
+            assert not self.asked or now >= self._asked_at + TIMEOUT_S, "two are outstanding"
+            self.asked.clear()
             self.asked.append(frame)
-            assert len(self.asked) == 1, "two are outstanding"
+            self._asked_at = now
 
     def answer(self) -> str | None:
         if not self.asked:
@@ -219,18 +223,18 @@ class World:
     def _on(self, event: Event) -> None:
         for action in self._relay.handle(event, self._now, UTC_0 + self._now):
             match action:
-                case Persist(words=words):
+                case Persist(records):
                     if self._dies == "before":
                         raise DiedError
-                    self._store.persist_now(words)
+                    self._store.persist_now(records)
                     if self._dies == "after":
                         raise DiedError
                 case ToStation(text):
                     self.station.hears(text)
                 case ToBackend(text):
-                    self.backends[OWNER].hears(text)
+                    self.backends[OWNER].hears(text, self._now)
                 case ToObserver(text=text):
-                    self.backends[FLEET].hears(text)
+                    self.backends[FLEET].hears(text, self._now)
                 case Redial(backend):
                     self.move(f"{FLEET if backend == FLEET else OWNER} lost")
                 case Close():
@@ -261,13 +265,16 @@ def play(folder: Path, version: Version, moves: Sequence[str]) -> None:
     world.comes_to_rest()
     answered = world.station.journal[:-1]  # what it would say next nobody has heard
     for name, backend in world.backends.items():
-        wrong = difference(answered, backend.ledger.parts["CS01"])
-        assert not any(wrong), (name, wrong)
+        heard = backend.ledger.parts["CS01"]
+        wrong = difference(answered, heard)
+        # What was not answered in time goes again later, and others of its transaction may go before it.
+        assert (wrong.lost, wrong.doubled) == ([], []), (name, wrong)
+        assert not overtakes_its_start(answered, heard), (name, heard)
 
 
 @pytest.mark.parametrize("version", [V16, V201])
 @settings(max_examples=150)
 @given(moves=st.lists(st.sampled_from(MOVES), max_size=60))
-def test_each_transaction_is_heard_whole_in_order_and_once(version: Version, moves: list[str]) -> None:
+def test_each_transaction_is_heard_whole_from_its_start_and_once(version: Version, moves: list[str]) -> None:
     with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
         play(Path(folder), version, moves)

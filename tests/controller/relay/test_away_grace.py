@@ -91,10 +91,12 @@ def test_a_station_that_does_not_take_its_limit_is_closed_all_the_same(talk: Pla
 
 def test_unanswered_transaction_waits_for_another_link(talk: Playbook) -> None:
     """An error would count as one of its tries at the station."""
+    talk.passes_up('[2,"0","MeterValues",{}]')
+    talk.wait(TIMEOUT_S)
     says_start(talk)
     talk.backend_hears(START)
     talk.wait(TIMEOUT_S)
-    talk.redials("no answer to StartTransaction")
+    talk.redials("no answer to MeterValues, StartTransaction")
     talk.backend_lost()
     talk.backend_up()
     talk.backend_hears(START)

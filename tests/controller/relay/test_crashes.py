@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from controller.model.journal import Record
 from controller.ocpp.frames import Answer, CallError, CallResult, Version
 from controller.offline.authorization_cache import AuthorizationCache
-from controller.offline.offline_handler import MessageQueued, OfflineHandler
+from controller.offline.offline_handler import OfflineHandler, OwnerMemory
 from controller.offline.offline_responder import OfflineResponder, OfflineRules
 from controller.offline.outbox import Outbox
 from controller.offline.outbox_sender import OutboxSender
@@ -99,10 +99,8 @@ class Life:
         for part in (story, answers, drivers, self.outbox, ids):
             part.restore(words)
         autonomy = OfflineResponder("CS01", V16, drivers, ids, story, OfflineRules(authorise="everyone"))
-        kept = MessageQueued(
-            story=story, authorisations=drivers, answers=answers, outbox=self.outbox, ids=ids
-        )
-        courier = OutboxSender(self.outbox, story, ids, V16)
+        kept = OwnerMemory(story=story, authorisations=drivers, answers=answers, outbox=self.outbox, ids=ids)
+        courier = OutboxSender(self.outbox, story, ids, V16, "csms")
         self.stead = OfflineHandler(V16, autonomy, courier, kept, lambda now: 1_800_000_000.0 + now)
         self.stead.on_attached(was_away=True)
 

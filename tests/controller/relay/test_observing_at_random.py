@@ -74,7 +74,7 @@ class Walk:
         self.story = StationSnapshot("CS01")
         self.outbox = Outbox("CS01", "fleet")
         ids = TransactionIdMap("CS01", "fleet")
-        courier = OutboxSender(self.outbox, self.story, ids, Version.V16, new_id)
+        courier = OutboxSender(self.outbox, self.story, ids, Version.V16, "fleet", new_id)
         self.observing = SecondaryBackend(
             "CS01",
             Version.V16,

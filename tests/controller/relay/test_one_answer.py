@@ -184,15 +184,36 @@ def test_an_answer_at_the_last_moment_counts(talk: Playbook) -> None:
 
 @pytest.mark.parametrize("action", ["StartTransaction", "StopTransaction", "MeterValues", "TransactionEvent"])
 def test_no_transaction_message_is_answered_for(talk: Playbook, action: str) -> None:
-    """An error would count as an attempt; closed instead, the station keeps it for later."""
+    """An error would count as an attempt; unanswered, the station repeats it. A silent backend is lost."""
     talk.passes_up(call("1", action))
     talk.station(call("2", "Heartbeat"))
     talk.wait(TIMEOUT_S)
+    talk.backend_hears(call("2", "Heartbeat"))
+    talk.done()
+    talk.wait(TIMEOUT_S)
     talk.closes("backend cpo is away")
-    talk.noted(f"backend lost backend=cpo station=CS01 reason='no answer to {action}'")
+    talk.noted(f"backend lost backend=cpo station=CS01 reason='no answer to {action}, Heartbeat'")
+
+
+def test_one_kind_of_message_that_is_never_answered_leaves_the_link(talk: Playbook) -> None:
+    for number in range(10):
+        talk.passes_up(call(f"m{number}", "MeterValues"))
+        talk.wait(TIMEOUT_S)
+        talk.passes_up(call(f"h{number}", "Heartbeat"))
+        talk.passes_down(result(f"h{number}"))
+    talk.done()
+
+
+def test_backend_that_answers_nothing_is_lost_after_three_calls(talk: Playbook) -> None:
+    for number in range(3):
+        talk.passes_up(call(f"m{number}", "MeterValues"))
+        talk.wait(TIMEOUT_S)
+    talk.closes("backend cpo is away")
 
 
 def test_the_link_that_is_lost_after_its_backend_was_late_is_lost_once(talk: Playbook) -> None:
+    talk.passes_up(call("0", "MeterValues"))
+    talk.wait(TIMEOUT_S)
     talk.passes_up(call("1", "StopTransaction"))
     talk.wait(TIMEOUT_S - 1)
     talk.station_hears(talk.own())

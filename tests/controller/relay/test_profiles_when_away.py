@@ -10,7 +10,7 @@ from controller.chargers.quirks import LimitScope
 from controller.model.observations import BackendLimit, TransactionSeen
 from controller.ocpp.frames import Version
 from controller.offline.authorization_cache import AuthorizationCache
-from controller.offline.offline_handler import MessageQueued, OfflineHandler
+from controller.offline.offline_handler import OfflineHandler, OwnerMemory
 from controller.offline.offline_responder import OfflineResponder, OfflineRules
 from controller.offline.outbox import Outbox
 from controller.offline.outbox_sender import OutboxSender
@@ -31,8 +31,8 @@ def a_stead() -> OfflineHandler:
     return OfflineHandler(
         V16,
         OfflineResponder("CS01", V16, drivers, ids, story, OfflineRules(authorise="everyone")),
-        OutboxSender(outbox, story, ids, V16),
-        MessageQueued(
+        OutboxSender(outbox, story, ids, V16, "cpo"),
+        OwnerMemory(
             story=story, authorisations=drivers, answers=ResponseCache("CS01"), outbox=outbox, ids=ids
         ),
         lambda now: UTC_0 + now,

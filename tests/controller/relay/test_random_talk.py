@@ -90,6 +90,7 @@ class Talk(RuleBasedStateMachine):
         # On the way up: what waits, and what the backend has to answer.
         self.up: deque[Said] = deque()
         self.at_backend: Said | None = None
+        self.unanswered: dict[str, str] = {}
         # On the way down: the backend's, ours by urgency, and what the station has to answer.
         self.down: deque[Said] = deque()
         self.own: dict[bool, deque[Said]] = {True: deque(), False: deque()}
@@ -190,12 +191,14 @@ class Talk(RuleBasedStateMachine):
         assert self.at_backend is not None
         text = shape.format(id=self.at_backend.id)
         self.at_backend = None
+        self.unanswered.clear()
         self.for_station.append(text)
         self.happens(FromBackend(text))
 
     @precondition(lambda self: self.mode in ("up", "farewell"))
     @rule(shape=answers)
     def backend_answers_late_or_unasked(self, shape: str) -> None:
+        self.unanswered.clear()
         self.happens(FromBackend(shape.format(id=self.gone[-1] if self.gone else "never")))
 
     @rule(urgent=st.booleans())
@@ -217,14 +220,23 @@ class Talk(RuleBasedStateMachine):
                 break
             self.now = max(self.now, deadline)
             late = self.at_backend
-            if self.mode == "up" and late is not None and late.late(self.now) and late.action == TRANSACTION:
-                self.give_up_backend()
+            if self.mode == "up" and late is not None and late.late(self.now):
+                self.backend_is_late(late)
             self.happens(TimePassed())
         else:
             raise AssertionError("the relay wants a Tick for ever")
         self.now = end
         if self.mode == "farewell":
             assert self.now < self.farewell_at + DRAIN_S
+
+    def backend_is_late(self, late: Said) -> None:
+        """It is given up for calls of two actions, or three calls, without an answer between them."""
+        self.unanswered[late.id] = late.action
+        if len(set(self.unanswered.values())) > 1 or len(self.unanswered) > 2:
+            self.give_up_backend()
+        elif late.action == TRANSACTION:
+            self.at_backend = None  # the station repeats it
+            self.gone.append(late.id)
 
     @precondition(lambda self: self.mode == "dialling")
     @rule()
