@@ -63,7 +63,7 @@ class AuthorizationCache:
                 self._list_version = word.version
 
     def find_status(self, token: IdToken, utc: float) -> str | None:
-        """What its backend would say of a token by all that we know; None: we know nothing.
+        """Return the status that the backend would give a token by all that is known; None: nothing is.
 
         The list comes before the cache. What has ended is "Expired", whatever it was.
         """
@@ -76,7 +76,7 @@ class AuthorizationCache:
     # -- learning -----------------------------------------------------------------------------------
 
     def on_call_result(self, version: Version, action: str, payload: bytes, result: bytes) -> list[Record]:
-        """The backend has answered a request of the station."""
+        """Learn from the backend's result for a request of the station."""
         if action not in _ASKING:
             return []
         said = said_of_token(version, result)
@@ -88,7 +88,7 @@ class AuthorizationCache:
     def on_command_result(
         self, version: Version, action: str, payload: bytes, result: bytes, utc: float
     ) -> list[Record]:
-        """The station has answered a command of the backend."""
+        """Learn from the station's result for a command of the backend."""
         if not is_accepted(result):
             return []
         if action == "SendLocalList":

@@ -28,7 +28,10 @@ _IDENTIFYING_2: Mapping[str, tuple[str, ...]] = {
 
 
 def dedup_key(version: Version, action: str, payload: bytes) -> str:
-    """The fingerprint of a CALL, in hexadecimal digits. Where nothing else identifies it, all bytes count."""
+    """Return the key of a CALL, in hexadecimal digits.
+
+    Without members that identify it, all of its bytes count.
+    """
     members = (_IDENTIFYING_16 if version is Version.V16 else _IDENTIFYING_2).get(action)
     meaning: object = None
     if members is not None:
@@ -38,7 +41,7 @@ def dedup_key(version: Version, action: str, payload: bytes) -> str:
 
 
 def _chosen(payload: bytes, members: tuple[str, ...]) -> list[Any] | None:
-    """The values of these members; None where one is missing."""
+    """Return the values of these members; None if one is missing."""
     try:
         message = msgspec.json.decode(payload)
     except (msgspec.DecodeError, RecursionError, UnicodeError):

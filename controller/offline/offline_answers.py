@@ -41,10 +41,10 @@ _REFUSED_2 = {
 
 
 def reported(version: Version) -> dict[str, bytes]:
-    """Reports and their answers: whoever hears them has nothing to decide, so it can hear them later."""
+    """Return reports with their answers: the backend decides nothing about them, and may get them later."""
     return _REPORTED_16 if version is Version.V16 else _REPORTED_2
 
 
 def refused(version: Version) -> dict[str, bytes]:
-    """What takes a backend, and how OCPP says no to it: the station asks again, nothing is told later."""
+    """Return requests that only a backend can grant, with OCPP's rejection: the station asks again."""
     return _REFUSED_16 if version is Version.V16 else _REFUSED_2

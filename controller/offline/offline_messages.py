@@ -91,7 +91,7 @@ class TransactionPart(_Message, frozen=True, kw_only=True):
 
 
 def ended_transaction(version: Version, action: str, payload: bytes) -> int | str | None:
-    """The transaction whose end a station tells with this message; None where it tells none."""
+    """Return the transaction that a message of a station ends; None if it ends none."""
     if version is Version.V16:
         stop = read_payload(_Stop16, payload) if action == "StopTransaction" else None
         return None if stop is None else stop.transaction_id

@@ -140,7 +140,7 @@ class OfflineResponder:
         )
 
     def on_outbox_result(self, entry: OutboxEntry, result: bytes) -> tuple[str, bytes] | None:
-        """The backend has answered well what waited for it: a command for the station, or None.
+        """Take the backend's result for a queued message; return a command for the station, or None.
 
         Where it does not accept the driver of a transaction that we have let begin, the transaction is
         ended: action and payload of a remote stop, with the station's own id. One that is over all the
@@ -156,7 +156,7 @@ class OfflineResponder:
         return action, msgspec.json.encode({"transactionId": transaction})
 
     def _begun(self, entry: OutboxEntry) -> int | str | None:
-        """The transaction that a message tells to be running, by the station's id."""
+        """Return the running transaction that a message is about, by the station's id."""
         if entry.action == "StartTransaction":
             return entry.transaction
         part = read_payload(TransactionPart, entry.payload) if entry.action == "TransactionEvent" else None
@@ -178,7 +178,7 @@ class OfflineResponder:
         return action == "StopTransaction" or self._reported.get(action) == EMPTY
 
     def _unsigned(self, message_id: str, action: str) -> OfflineAnswer:
-        """A signed request wants a signed answer (OCPP 2.x Part 4, section 7), and we are not the backend."""
+        """Refuse a signed request: only the backend may sign its answer (OCPP 2.x Part 4, section 7)."""
         reason = f"{action} is signed: only the backend, which is away, can answer it"
         if action.removesuffix(SIGNED) in _TRANSACTION_MESSAGES:
             return OfflineAnswer(note=self._note(reason))
@@ -236,7 +236,7 @@ class OfflineResponder:
         return {"status": self._status(token, utc)}
 
     def _status(self, token: IdToken | None, utc: float) -> str:
-        """The verdict on a driver; `token` None: the message does not say who it is."""
+        """Return the authorization status of a token; `token` None: the message has none."""
         if token is not None and token.type == _OPEN_TO_ALL:
             return "Accepted"
         said = None if token is None else self._authorisations.find_status(token, utc)

@@ -76,7 +76,7 @@ class TransactionIdMap:
     # -- the life of an id --------------------------------------------------------------------------
 
     def allocate_id(self, utc: float, taken: Collection[int] = ()) -> tuple[int, list[Record]]:
-        """A new own id for a transaction whose backend is away.
+        """Return a new id for a transaction whose backend is away.
 
         It is made of the time, so that it is another after any restart, without a counter on disk;
         `taken` are ids that the station knows from elsewhere. The range lasts for four years, after
@@ -92,22 +92,22 @@ class TransactionIdMap:
         return own, self.expect_backend_id(own)
 
     def expect_backend_id(self, own: int) -> list[Record]:
-        """The station has this id; the backend will give its own once it hears of the start."""
+        """Note that the station has this id; the backend gives its own when it gets the start."""
         self._map(own, None)
         return [TransactionMapped(self._station, self._backend, own, None)]
 
     def set_backend_id(self, own: int, theirs: int) -> list[Record]:
-        """The backend has given its id."""
+        """Note the id that the backend has given."""
         self._map(own, theirs)
         return [TransactionMapped(self._station, self._backend, own, theirs)]
 
     def on_start_result(self, own: int, result: bytes) -> list[Record]:
-        """The backend has answered the StartTransaction of this id; without a number it knows none."""
+        """Take the backend's result for the StartTransaction of this id; without a number it knows none."""
         given = read_payload(v16.StartTransactionResultV16, result)
         return self.end_transaction(own) if given is None else self.set_backend_id(own, given.transaction_id)
 
     def end_transaction(self, own: int) -> list[Record]:
-        """The backend knows that the transaction is over, or will never know of it: nothing of it waits."""
+        """Note that the backend knows of the transaction's end, or never will: nothing of it waits."""
         if own not in self._theirs or own in self._past:
             return []
         theirs = self._theirs[own]
@@ -124,11 +124,11 @@ class TransactionIdMap:
         return own in self._theirs and own not in self._past
 
     def backend_id(self, own: int) -> int | None:
-        """The backend's id; None where it is not known."""
+        """Return the backend's id; None if it is not known."""
         return self._theirs.get(own)
 
     def station_id(self, theirs: int) -> int | None:
-        """The station's id; None where it is not known."""
+        """Return the station's id; None if it is not known."""
         return self._own.get(theirs)
 
     # -- messages -----------------------------------------------------------------------------------
@@ -141,11 +141,11 @@ class TransactionIdMap:
         return any(own in self._theirs and self._theirs[own] is None for own in integers_at(payload, path))
 
     def translate_for_backend(self, action: str, payload: bytes) -> bytes | IdRewriteError:
-        """A station's message as the backend must have it. An id that is nobody's here passes."""
+        """Return a station's message with the backend's ids. An unknown id passes."""
         return self._exchanged(_UP.get(action), action, payload, self._theirs.get, self._own)
 
     def translate_for_station(self, action: str, payload: bytes) -> bytes | IdRewriteError:
-        """A backend's command as the station must have it. An id that is nobody's here passes."""
+        """Return a backend's command with the station's ids. An unknown id passes."""
         return self._exchanged(_DOWN.get(action), action, payload, self._own.get, self._theirs)
 
     def _exchanged(
