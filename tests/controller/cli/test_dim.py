@@ -40,7 +40,7 @@ def site(key: Path) -> Verification:
 
 
 def judged(verification: Verification, command: str) -> CommandVerdict:
-    return verification.judge(command.encode(), Situation(utc=time.time(), clock_trusted=True))
+    return verification.verify_command(command.encode(), Situation(utc=time.time(), clock_trusted=True))
 
 
 def test_one_command_after_another_is_obeyed(key: Path, capsys: pytest.CaptureFixture[str]) -> None:

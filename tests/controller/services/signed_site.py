@@ -150,7 +150,10 @@ async def station(controller: App) -> AsyncIterator[Station]:
 
 def a_limit(amps: float = 16.0) -> dict[str, Any]:
     payload = limit(amps, made=time.time())
-    payload["chargingProfile"] |= {"chargingProfilePurpose": "TxDefaultProfile"}
+    payload["chargingProfile"] |= {
+        "chargingProfilePurpose": "TxDefaultProfile",
+        "chargingProfileKind": "Absolute",
+    }
     return payload
 
 

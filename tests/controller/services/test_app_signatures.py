@@ -41,7 +41,7 @@ async def test_a_technicians_limit_passes_untouched_and_no_other_does(tmp_path: 
             forged = text_of("f", signed(a_limit(15.5), TOM)).replace("15.5", "15.6")
             await is_refused(link, forged, "it has no valid signature")
             stranger = text_of("m", signed(a_limit(), MALLORY))
-            await is_refused(link, stranger, "its key is not known here")
+            await is_refused(link, stranger, "its key is unknown")
             too_much = text_of("t", signed(a_limit(17), TOM))
             await is_refused(link, too_much, "has no permission for SetChargingProfile 17 A at CS01/1")
             old = a_limit() | {"customData": limit(made=time.time() - 400)["customData"]}
@@ -148,7 +148,7 @@ async def test_ocpps_own_signed_messages_pass_untouched_and_are_verified(tmp_pat
             action = "SetVariables-Signed"
             await passes(link, served, text_of("1", json.dumps(whole).encode(), action))
             await is_refused(
-                link, text_of("2", json.dumps(other).encode(), action), "certificate is not known"
+                link, text_of("2", json.dumps(other).encode(), action), "certificate is unknown"
             )
             forged = whole | {"payload": other["payload"][:-4] + "AAAA"}
             await is_refused(link, text_of("3", json.dumps(forged).encode(), action), "rule variables")
