@@ -111,12 +111,14 @@ async def limits(socket: WebSocketConnection, count: int) -> list[tuple[int, flo
 
 async def until(controller: App, name: str, reason: str) -> EvseView:
     """Wait until the controller gives this reason for a station."""
-    with trio.fail_after(5):
+    view = None
+    with trio.move_on_after(5):
         while True:
             view = next(evse for evse in controller.view().evses if evse.ref.station == name)
             if reason in view.reason:
                 return view
             await trio.sleep(0.02)
+    raise AssertionError(f"not {reason!r}, but {None if view is None else view.reason!r}")
 
 
 async def test_what_was_never_limited_is_kept_free_at_its_worst(tmp_path: Path) -> None:

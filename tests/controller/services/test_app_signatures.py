@@ -147,9 +147,7 @@ async def test_ocpps_own_signed_messages_pass_untouched_and_are_verified(tmp_pat
             link = await cpo.link()
             action = "SetVariables-Signed"
             await passes(link, served, text_of("1", json.dumps(whole).encode(), action))
-            await is_refused(
-                link, text_of("2", json.dumps(other).encode(), action), "certificate is unknown"
-            )
+            await is_refused(link, text_of("2", json.dumps(other).encode(), action), "certificate is unknown")
             forged = whole | {"payload": other["payload"][:-4] + "AAAA"}
             await is_refused(link, text_of("3", json.dumps(forged).encode(), action), "rule variables")
             # Where no rule asks for it, a key that nobody knows is no mistake of the message.
