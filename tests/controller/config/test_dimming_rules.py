@@ -6,7 +6,7 @@ import pytest
 
 from controller.config import Config
 from controller.dimming.digital_inputs import DigitalInput, DigitalInputsSettings
-from controller.dimming.dimming_builder import desk_settings, module_settings
+from controller.dimming.dimming_builder import make_dimming_settings, module_settings
 from controller.dimming.limit_source import SourceFailsafe
 from controller.model.observations import EvseRef
 from drivers.settings import InputModuleSettings
@@ -35,7 +35,7 @@ def read(text: str) -> Config:
 def test_what_is_right_becomes_the_desks_settings() -> None:
     config = read(WHOLE)
     assert config.dimming is not None
-    settings = desk_settings(config, config.dimming)
+    settings = make_dimming_settings(config, config.dimming)
     assert settings.connection_point == config.site.id
     assert settings.devices == {EvseRef("CS01", 1): "grid"}
     assert settings.failsafe == SourceFailsafe(4200, 7200)
@@ -64,7 +64,7 @@ def test_exempt_devices_are_none() -> None:
     text = WHOLE.replace("id = 2\n", "id = 2\nsteuve = true\nexempt = true\n")
     config = read(text)
     assert config.dimming is not None
-    assert list(desk_settings(config, config.dimming).devices) == [EvseRef("CS01", 1)]
+    assert list(make_dimming_settings(config, config.dimming).devices) == [EvseRef("CS01", 1)]
 
 
 def test_a_connection_point_and_times_of_its_own() -> None:
@@ -72,7 +72,7 @@ def test_a_connection_point_and_times_of_its_own() -> None:
     text = text.replace("rank = 10\n", "lost_after_s = 60\nsigned = false\n")
     config = read(text.replace('module = "io"\n', 'module = "io"\nlost_after_s = 9\nsettle_s = 1\n'))
     assert config.dimming is not None
-    settings = desk_settings(config, config.dimming)
+    settings = make_dimming_settings(config, config.dimming)
     assert (settings.connection_point, settings.counting) == ("DE1", "one")
     dso, box = settings.sources
     assert (dso.lost_after_s, dso.signed) == (60, False)

@@ -169,6 +169,7 @@ def test_malformed_jws_is_rejected(message: dict[str, Any]) -> None:
         (certificate_of(rsa.generate_private_key(65537, 1024)), "RSA of 2048 bits"),
         (certificate_of(ed25519.Ed25519PrivateKey.generate()), "neither on a curve"),
     ],
+    ids=["empty", "truncated", "short-rsa", "ed25519"],
 )
 def test_unusable_certificate_is_rejected(pem: bytes, what: str) -> None:
     with pytest.raises(CurveKeyError, match=what):

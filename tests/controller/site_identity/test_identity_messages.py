@@ -9,7 +9,7 @@ import pytest
 from controller.model.effects import BackendLost, BackendUp, FromBackend, TimePassed
 from controller.ocpp.frames import Version
 from controller.site_identity.identity import (
-    MOST_WORDS,
+    MOST_MESSAGES,
     SiteBackendReached,
     SiteMessage,
     SiteReply,
@@ -73,14 +73,14 @@ def test_an_error_is_an_answer_too() -> None:
 
 def test_the_oldest_words_are_given_up() -> None:
     talk = Talk(Version.V201)
-    for number in range(MOST_WORDS + 2):
+    for number in range(MOST_MESSAGES + 2):
         talk.on(word(number))
     frames = talk.booted("Accepted", 300)
     heard = []
     while frames:
         heard += said(frames)
         frames = answers(talk, frames[0])
-    assert heard == [str(number) for number in range(2, MOST_WORDS + 2)]
+    assert heard == [str(number) for number in range(2, MOST_MESSAGES + 2)]
 
 
 @VERSIONS
