@@ -210,7 +210,7 @@ class BaseLoad:
                 sample = min(load.sample, high)  # a moment of this says nothing about what is to come
             else:
                 sample = min(max(load.sample, low), high)
-            load.add(sample, low, now, stop=over and (cut or watch.over_s(now) >= PLAIN_WAIT_S))
+            load.add(sample, low, now, stop=over)
         return overloaded
 
     def believed(self, now: float) -> PhaseAmps:
