@@ -50,8 +50,7 @@ class DimmingCap:
             return None
         first, second, third = (_watts(watts) / self._voltage_v for watts in dimmed.phases_w)
         sum_a = _watts(dimmed.total_w) / self._voltage_v
-        figure = "" if dimmed.total_w is None else f" ({dimmed.total_w / 1000:g} kW for all)"
-        return DimmedGroup(phases_a=(first, second, third), sum_a=sum_a + own_a, name=f"{dimmed.why}{figure}")
+        return DimmedGroup(phases_a=(first, second, third), sum_a=sum_a + own_a, name=dimmed.why)
 
     def hold_s(self, evse: EvseNode, now: float) -> float:
         """Return how long the station keeps to its limit without a message from us (s); 0: as ever."""
@@ -74,8 +73,7 @@ class DimmingCap:
         if watts is None:
             return None
         amps = tenths_down(watts / (self._voltage_v * sum(phases))) / TENTHS
-        why = self._dimmed.whys.get(evse.ref, self._dimmed.why)
-        return amps, f"{why} ({watts / 1000:g} kW)"
+        return amps, self._dimmed.whys.get(evse.ref, self._dimmed.why)
 
 
 def _watts(limit: float | None) -> float:
