@@ -78,7 +78,7 @@ def test_a_slow_meter_may_be_silent_for_longer() -> None:
 @pytest.mark.parametrize("parent", ["b", "nowhere"])
 def test_circuits_without_a_way_to_the_grid_are_named(parent: str) -> None:
     circuits = [{"id": "a", "parent": parent, "limit_a": 1}, {"id": "b", "parent": "a", "limit_a": 1}]
-    with pytest.raises(ValueError, match="without a way up to the grid connection: a, b"):
+    with pytest.raises(ValueError, match="circuits that the grid connection does not feed: a, b"):
         build_site(config(circuit=circuits))
 
 
