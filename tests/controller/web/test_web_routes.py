@@ -56,6 +56,10 @@ def test_status_members_are_those_that_scripts_rely_on() -> None:
         "meter_quality",
         "meter_problem",
         "meter_cause",
+        "over_limit_s",
+        "overloads",
+        "margin_a",
+        "jump_a",
     ]
     assert list(told["evses"][0]) == [
         "station",
