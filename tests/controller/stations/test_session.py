@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket as sockets
 from contextlib import suppress
 
@@ -135,9 +136,11 @@ async def test_a_stalling_backend_loses_no_transaction() -> None:
         await site.backend.link()
         await station.send_message('[2,"1","StopTransaction",{}]')
         await station.send_message('[2,"2","Heartbeat",{}]')  # two actions without an answer: it is lost
-        with pytest.raises(ConnectionClosed):
+        frames = []
+        with contextlib.suppress(ConnectionClosed), trio.fail_after(5):
             while True:
-                assert not (await heard(station)).startswith('[4,"1"')
+                frames.append(await heard(station))
+        assert not [each for each in frames if each.startswith('[4,"1"')]
 
 
 async def test_a_station_that_never_answers_is_answered_for() -> None:
