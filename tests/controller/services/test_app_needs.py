@@ -49,6 +49,15 @@ async def test_when_a_car_leaves_is_known_by_the_clock_on_the_wall(tmp_path: Pat
 
         nursery.start_soon(obey)
         await socket.send_message(json.dumps([2, "s", "StatusNotification", state]))
+        started = {
+            "eventType": "Started",
+            "timestamp": datetime.now(UTC).isoformat(),
+            "triggerReason": "Authorized",
+            "seqNo": 0,
+            "transactionInfo": {"transactionId": "t", "chargingState": "EVConnected"},
+            "evse": {"id": 1, "connectorId": 1},
+        }
+        await socket.send_message(json.dumps([2, "t", "TransactionEvent", started]))
         needs_now = {"evseId": 1, "chargingNeeds": needs}
         await socket.send_message(json.dumps([2, "n", "NotifyEVChargingNeeds", needs_now]))
         await until(controller, "CS01", "leaves in 2 h 10 min, needs 14 A on average: grid L1 full")

@@ -33,12 +33,12 @@ async def test_what_a_backend_allows_is_obeyed_and_outlives_us(tmp_path: Path) -
             assert await limits(socket, 2) == [(0, 6.0), (1, 7.0)]
             link = await backend.link()
             await link.send_message(SIX_AND_A_HALF)
+            assert await limits(socket, 1) == [(1, 6.5)]  # accepted once the station has accepted it
             assert await answer_to(link, "p") == {"status": "Accepted"}
-            assert await limits(socket, 1) == [(1, 6.5)]
             await until(controller, "CS01", "its backend allows 6.5 A")
         async with running(config) as controller, station(controller, "CS01") as socket:
             assert await limits(socket, 2) == [(0, 6.0), (1, 6.5)]
             link = await backend.link()
             await link.send_message('[2,"c","ClearChargingProfile",{"id":1}]')
             assert await answer_to(link, "c") == {"status": "Accepted"}
-            await until(controller, "CS01", "rising to 7 A")
+            await until(controller, "CS01", "grid L1 full")
