@@ -28,6 +28,9 @@ from controller.demo.demo_frames import ANSWERS, CALL_ERROR, FrameHead, read_fra
 OWN_ACTIONS = {"NotifyChargingLimit", "ClearedChargingLimit", "ReportChargingProfiles"}
 """Actions that a local controller originates towards a backend (OCPP 2.0.1 Part 2, K09, K12, K13)."""
 
+OWN_ANSWERS = {"GetCompositeSchedule"}
+"""Actions of a backend that a local controller answers itself (OCPP 2.0.1 Part 2, K08)."""
+
 FLIGHT_S = 3.0
 """A frame sent less than this before the end of its link may not have arrived."""
 
@@ -155,8 +158,12 @@ def _surplus(surplus: list[_Entry], addressee: _Journal, own: Set[FrameHead]) ->
     """Classify frames that neither end sent: the controller's own, or duplicates."""
     found: Counter[str] = Counter()
     answers = Counter((got.link, got.head.id) for got in addressee.got if got.head.kind in ANSWERS)
+    calls = (each for each in addressee.sent if each.head.is_call)
+    answered = {(each.link, each.head.id) for each in calls if read_frame(each.text).action in OWN_ANSWERS}
     for got in surplus:
-        if got.head in own:
+        place = (got.link, got.head.id)
+        is_answer = got.head.kind in ANSWERS and place in answered and answers[place] == 1
+        if got.head in own or is_answer:
             found["own"] += 1
         elif got.head.kind != CALL_ERROR or answers[got.link, got.head.id] > 1:
             found["duplicated"] += 1
