@@ -17,7 +17,7 @@ NOW = "2027-01-15T08:00:00Z"
 class Backend:
     """Serves at one port until cancelled. While it is not `steady` it is away at times, and fails at times.
 
-    `unintroduced` are the messages that began a link, but for a station's boot.
+    `unintroduced` are messages of stations whose boot it has not accepted yet.
     """
 
     def __init__(self, name: str, port: int, ledger: Ledger, chance: random.Random) -> None:
@@ -25,6 +25,7 @@ class Backend:
         self.ledger = ledger
         self.steady = False
         self.unintroduced: list[str] = []
+        self._accepted: set[str] = set()
         self.heard = trio.Event()
         self._port = port
         self._chance = chance
@@ -43,7 +44,7 @@ class Backend:
     async def _serve(self, request: WebSocketRequest) -> None:
         socket = await request.accept(subprotocol=request.proposed_subprotocols[0])
         station = request.path.rsplit("/", 1)[-1]
-        begins = True
+        begins = station not in self._accepted
         try:
             while True:
                 frame = json.loads(await socket.get_message())
@@ -56,6 +57,8 @@ class Backend:
                 if not self.steady and self._chance.random() < 0.03:
                     return  # heard, and never answered
                 await self._say(socket, json.dumps([3, frame[1], answer]))
+                if frame[2] == "BootNotification":
+                    self._accepted.add(station)
                 self._told()
         except ConnectionClosed:
             return

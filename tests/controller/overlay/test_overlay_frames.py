@@ -155,7 +155,7 @@ node_ids = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_siz
 hops = st.lists(node_ids, min_size=1, max_size=MAX_HOPS).map(tuple)
 words = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 loose = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | words,
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | words,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(words, inner, max_size=3),
     max_leaves=8,
 )
