@@ -222,14 +222,20 @@ class CallQueue:
         return math.inf
 
     def _set_deadline(self, *, own: bool, peer: bool) -> None:
-        deadline = self._answer_by
-        if self._overtaken:
-            deadline = min(deadline, *(answer_by for _, answer_by in self._overtaken))
+        deadline = self._first_answer_by()
         if self.waiting:
             deadline = min(deadline, self._overtake_at(own=own, peer=peer))
             if own and self._own and self.outstanding is None:
                 deadline = min(deadline, self._own_not_before)
         self.deadline = deadline
+
+    def _first_answer_by(self) -> float:
+        return min(self._answer_by, min((answer_by for _, answer_by in self._overtaken), default=math.inf))
+
+    def _forget_deadline(self) -> None:
+        """Find the deadline anew after a CALL left; while CALLs wait, `next_call` finds it."""
+        if not self.waiting:
+            self.deadline = self._first_answer_by()
 
     # -- ends -----------------------------------------------------------------------------------------
 
@@ -238,13 +244,13 @@ class CallQueue:
         sent = self.outstanding
         if sent is not None and sent.id == message_id:
             self.outstanding = None
-            self._answer_by = self.deadline = math.inf
-            if self._overtaken:
-                self.deadline = min(answer_by for _, answer_by in self._overtaken)
+            self._answer_by = math.inf
+            self.deadline = self._first_answer_by()
             return sent
         for place, (call, _) in enumerate(self._overtaken):
             if call.id == message_id:
                 del self._overtaken[place]
+                self._forget_deadline()
                 return call
         return None
 
@@ -253,6 +259,7 @@ class CallQueue:
         for place, (call, answer_by) in enumerate(self._overtaken):
             if now >= answer_by:
                 del self._overtaken[place]
+                self._forget_deadline()
                 return call
         if now < self._answer_by:
             return None
@@ -275,6 +282,7 @@ class CallQueue:
         self._overtaken = [(_disown(call, origin), by) for call, by in self._overtaken]
         if self.outstanding is not None:
             self.outstanding = _disown(self.outstanding, origin)
+        self._forget_deadline()
         return removed
 
     def drain(self) -> list[PendingCall]:

@@ -127,10 +127,6 @@ _UNREADABLE = (MalformedFrame, UnknownMessageType)
 _ANSWERS = (CallResult, CallError)
 
 
-LEAST_WAIT_S = 0.1
-"""Least time from one TimePassed to the next: a deadline that does not move costs no busy loop."""
-
-
 class StationRelay:
     """The state machine of one connected station. Times: `now` is s, monotonic; `utc` POSIX s.
 
@@ -184,7 +180,6 @@ class StationRelay:
         self.next_deadline = self._parts_deadline = -math.inf
         """The first deadline as of the last event, and that of the parts other than the two queues."""
         self._own_calls_wait = False
-        self._is_time_event = False
         self._actions: list[Action] = []
 
     # -- what the links ask ---------------------------------------------------------------------------
@@ -211,7 +206,6 @@ class StationRelay:
         if not self.is_open:
             token = event.token if isinstance(event, OwnCall) else None
             return [] if token is None else [OwnAnswered(token, None, "the link is closed")]
-        self._is_time_event = isinstance(event, TimePassed)
         actions: list[Action] = []
         self._actions = actions
         match event:
@@ -574,8 +568,6 @@ class StationRelay:
         if self._drain_until < math.inf:
             # With nothing left to send: be called at once, and close.
             deadline = min(deadline, self._drain_until) if self._down.queue.has_own else -math.inf
-        if self._is_time_event and deadline <= now and self._drain_until == math.inf:
-            deadline = now + LEAST_WAIT_S  # what was due has been done: never call again in the same moment
         self.next_deadline = deadline
 
     def _send_up(self, now: float, utc: float) -> None:
