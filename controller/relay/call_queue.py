@@ -8,7 +8,8 @@ answered, expired, or drained.
 Two exceptions keep a station that does not answer from blocking what matters. An urgent limit waits
 `URGENT_WAIT_S` at most, and a command waits `COMMAND_WAIT_S` at most for the answer to a CALL of ours: then
 the outstanding CALL is *overtaken*. The next one is sent, and the answer to the overtaken one still counts.
-After a limit has expired, commands go first and our other CALLs pause for `PAUSE_S`.
+Once that next one has ended, the overtaken one is outstanding as before: nothing else is sent until it ends
+or is overtaken again. After a limit has expired, commands go first and our other CALLs pause for `PAUSE_S`.
 """
 
 from __future__ import annotations
@@ -66,6 +67,14 @@ class PendingCall(msgspec.Struct, frozen=True):
     queued_at: float = -math.inf
 
 
+class _SentCall(msgspec.Struct, frozen=True):
+    """A CALL without an answer yet, with the times of its sending and of its timeout (s, monotonic)."""
+
+    call: PendingCall
+    sent_at: float
+    answer_by: float
+
+
 class CallQueue:
     """One direction's queue. `depth` bounds the peer's waiting CALLs, `timeout_s` the wait for an answer.
 
@@ -89,7 +98,8 @@ class CallQueue:
         self._peer: list[PendingCall] = []
         self._sent_at = -math.inf
         self._answer_by = math.inf
-        self._overtaken: list[tuple[PendingCall, float]] = []
+        # The oldest first. None is left here while `outstanding` is None: the last one takes its place.
+        self._overtaken: list[_SentCall] = []
         self._peer_is_first = False
         self._own_not_before = -math.inf
 
@@ -98,7 +108,7 @@ class CallQueue:
     @property
     def is_empty(self) -> bool:
         """True if no CALL waits or is outstanding."""
-        return self.outstanding is None and not (self.waiting or self._overtaken)
+        return self.outstanding is None and not self.waiting
 
     @property
     def has_own(self) -> bool:
@@ -116,8 +126,7 @@ class CallQueue:
 
     def has_text(self, text: str, origin: str = "") -> bool:
         """Return True if the very same frame is in the queue: its sender repeats it before the answer."""
-        sent = self.outstanding
-        if sent is None and not self._peer and not self._overtaken:
+        if self.outstanding is None and not self._peer:
             return False
         peers = (call for call in (*self._sent(), *self._peer) if call.rank is Rank.PEER)
         return any(call.text == text and call.origin == origin for call in peers)
@@ -131,10 +140,10 @@ class CallQueue:
         sent = self.outstanding
         if sent is not None and sent.id == message_id:
             return sent.action
-        return next((call.action for call, _ in self._overtaken if call.id == message_id), None)
+        return next((sent.call.action for sent in self._overtaken if sent.call.id == message_id), None)
 
     def _sent(self) -> list[PendingCall]:
-        sent = [call for call, _ in self._overtaken]
+        sent = [each.call for each in self._overtaken]
         return sent if self.outstanding is None else [*sent, self.outstanding]
 
     # -- in -------------------------------------------------------------------------------------------
@@ -171,7 +180,7 @@ class CallQueue:
         """
         if not self.waiting:
             return None  # the deadline was set when the outstanding CALL was sent, or the last one ended
-        if self.outstanding is None and peer and not (self._urgent or self._own or self._overtaken):
+        if self.outstanding is None and peer and not (self._urgent or self._own):
             # A message that passes: nothing else waits or is out.
             self._peer_is_first = self.is_full = False
             self.waiting -= 1
@@ -187,7 +196,7 @@ class CallQueue:
             self._set_deadline(own=own, peer=peer)
             return None
         if self.outstanding is not None:
-            self._overtaken.append((self.outstanding, self._answer_by))
+            self._overtaken.append(_SentCall(self.outstanding, self._sent_at, self._answer_by))
         self.outstanding = call = queue.pop(0)
         self._count()
         self._sent_at = now
@@ -230,7 +239,7 @@ class CallQueue:
         self.deadline = deadline
 
     def _first_answer_by(self) -> float:
-        return min(self._answer_by, min((answer_by for _, answer_by in self._overtaken), default=math.inf))
+        return min(self._answer_by, min((sent.answer_by for sent in self._overtaken), default=math.inf))
 
     def _forget_deadline(self) -> None:
         """Find the deadline anew after a CALL left; while CALLs wait, `next_call` finds it."""
@@ -243,24 +252,21 @@ class CallQueue:
         """Remove and return the sent CALL that an answer with this id ends; None: there is none."""
         sent = self.outstanding
         if sent is not None and sent.id == message_id:
-            self.outstanding = None
-            self._answer_by = math.inf
-            self.deadline = self._first_answer_by()
-            return sent
-        for place, (call, _) in enumerate(self._overtaken):
-            if call.id == message_id:
+            return self._remove_outstanding()
+        for place, overtaken in enumerate(self._overtaken):
+            if overtaken.call.id == message_id:
                 del self._overtaken[place]
                 self._forget_deadline()
-                return call
+                return overtaken.call
         return None
 
     def expire(self, now: float) -> PendingCall | None:
         """Remove and return a sent CALL whose time is over; None: there is none."""
-        for place, (call, answer_by) in enumerate(self._overtaken):
-            if now >= answer_by:
+        for place, overtaken in enumerate(self._overtaken):
+            if now >= overtaken.answer_by:
                 del self._overtaken[place]
                 self._forget_deadline()
-                return call
+                return overtaken.call
         if now < self._answer_by:
             return None
         late = self._remove_outstanding()
@@ -270,7 +276,7 @@ class CallQueue:
 
     def rewind(self) -> None:
         """Make the outstanding CALL the next again: the link that it was sent over is gone."""
-        if (left := self._remove_outstanding()) is not None:
+        while (left := self._remove_outstanding()) is not None:
             self.push_first(left)
 
     def remove_origin(self, origin: str) -> list[PendingCall]:
@@ -279,7 +285,9 @@ class CallQueue:
         self._peer = [call for call in self._peer if call.origin != origin]
         self._count()
         removed += [call for call in self._sent() if _is_from(call, origin)]
-        self._overtaken = [(_disown(call, origin), by) for call, by in self._overtaken]
+        self._overtaken = [
+            msgspec.structs.replace(sent, call=_disown(sent.call, origin)) for sent in self._overtaken
+        ]
         if self.outstanding is not None:
             self.outstanding = _disown(self.outstanding, origin)
         self._forget_deadline()
@@ -294,8 +302,15 @@ class CallQueue:
         return left
 
     def _remove_outstanding(self) -> PendingCall | None:
+        """End the outstanding CALL; the last one that was overtaken is outstanding from here on."""
         left = self.outstanding
-        return None if left is None else self.on_answer(left.id)
+        if self._overtaken:
+            sent = self._overtaken.pop()
+            self.outstanding, self._sent_at, self._answer_by = sent.call, sent.sent_at, sent.answer_by
+        else:
+            self.outstanding, self._answer_by = None, math.inf
+        self.deadline = self._first_answer_by()
+        return left
 
 
 def make_pending(frame: Call) -> PendingCall:

@@ -97,6 +97,71 @@ def test_overtaken_call_expires_at_its_own_time() -> None:
     assert queue.is_empty
 
 
+def a_queue_with_overtaken_call(now: float = 10.0) -> CallQueue:
+    """Return a queue in which `slow` (sent at 0 s) was overtaken by `urgent`."""
+    queue = a_queue(a_call("slow"))
+    assert sent(queue, 0.0) == "slow"
+    queue.push(a_call("urgent", Rank.URGENT, now=now - URGENT_WAIT_S))
+    assert sent(queue, now) == "urgent"
+    return queue
+
+
+@pytest.mark.parametrize("rank", [Rank.PEER, Rank.OWN])
+def test_overtaken_call_is_outstanding_again_after_urgent(rank: Rank) -> None:
+    queue = a_queue_with_overtaken_call()
+    assert queue.on_answer("urgent") is not None
+    queue.push(a_call("next", rank))
+    assert sent(queue, 11.0) is None
+    assert queue.deadline == TIMEOUT_S
+    assert queue.on_answer("slow") is not None
+    assert sent(queue, 12.0) == "next"
+
+
+def test_urgent_limit_overtakes_the_same_call_again() -> None:
+    queue = a_queue_with_overtaken_call()
+    assert queue.on_answer("urgent") is not None
+    queue.push(a_call("again", Rank.URGENT, now=11.0))
+    assert sent(queue, 12.9) is None
+    assert sent(queue, 13.0) == "again"
+
+
+def test_overtaken_call_is_outstanding_after_urgent_expired() -> None:
+    queue = CallQueue(32, TIMEOUT_S, overtakes=True)
+    queue.push(a_call("slow"))
+    assert sent(queue, 0.0) == "slow"
+    query = PendingCall("query", "GetConfiguration", "text", b"{}", Rank.URGENT, token=-1, queued_at=0.0)
+    queue.push(query)
+    assert sent(queue, 2.0) == "query"
+    late = queue.expire(queue.deadline)
+    assert late is query
+    assert queue.outstanding is not None
+    assert queue.outstanding.id == "slow"
+    assert queue.deadline == TIMEOUT_S
+
+
+def test_deadline_moves_once_overtaken_call_is_answered() -> None:
+    queue = a_queue_with_overtaken_call()
+    assert queue.deadline == TIMEOUT_S
+    assert queue.on_answer("slow") is not None
+    assert queue.deadline == 10.0 + TIMEOUT_S
+
+
+def test_deadline_moves_once_overtaken_call_expires() -> None:
+    queue = a_queue_with_overtaken_call()
+    late = queue.expire(TIMEOUT_S)
+    assert late is not None
+    assert late.id == "slow"
+    assert queue.deadline == 10.0 + TIMEOUT_S
+
+
+def test_deadline_moves_once_waiting_command_loses_its_backend() -> None:
+    queue = a_queue(a_call("limit", Rank.OWN), a_call("stop"))
+    assert sent(queue, 0.0) == "limit"
+    assert queue.deadline == COMMAND_WAIT_S
+    queue.remove_origin("")
+    assert queue.deadline == TIMEOUT_S
+
+
 def test_overtaken_calls_are_bounded() -> None:
     queue = a_queue()
     now = 0.0
