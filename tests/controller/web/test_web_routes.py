@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from controller.web.status_model import ControllerStatus, read_status
-from controller.web.web_routes import STATUS_PERIOD_S, Response, WebRoutes
+from controller.web.web_routes import STATUS_PERIOD_S, STATUS_SHARE, Response, WebRoutes
 from tests.controller.web.examples import STATUS
 
 
@@ -143,19 +143,26 @@ def test_foreign_host_name_is_rejected(host: str) -> None:
     assert b"lc-depot" not in response.body
 
 
-def test_status_is_read_once_per_period_for_all_visitors() -> None:
+@pytest.mark.parametrize(
+    ("effort_s", "shown_s"),
+    [(0.002, 0.002 / STATUS_SHARE), (0.4, STATUS_PERIOD_S)],
+    ids=["small site", "large site"],
+)
+def test_status_is_shown_to_all_for_as_long_as_it_costs(effort_s: float, shown_s: float) -> None:
     reads: list[float] = []
-    now = 0.0
+    now, spent_s = 0.0, 0.0
 
     def read() -> ControllerStatus:
+        nonlocal spent_s
+        spent_s += effort_s
         reads.append(now)
         return STATUS
 
-    routes = WebRoutes(read)
-    for now in (0.0, 0.2, STATUS_PERIOD_S - 0.01, STATUS_PERIOD_S, STATUS_PERIOD_S + 0.5):
+    routes = WebRoutes(read, clock=lambda: spent_s)
+    for now in (0.0, 0.2 * shown_s, 0.99 * shown_s, shown_s, 1.5 * shown_s):
         for target in ("/api/status", "/metrics", "/healthz"):
             routes.respond("GET", target, "localhost", now)
-    assert reads == [0.0, STATUS_PERIOD_S]
+    assert reads == [0.0, shown_s]
 
 
 def test_eebus_qr_code_is_an_image_where_there_is_a_node() -> None:
