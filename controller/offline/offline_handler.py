@@ -93,7 +93,7 @@ class OutboxFollowUp(msgspec.Struct, frozen=True, kw_only=True):
 class OwnerMemory(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of one station and its owner beyond one link."""
 
-    story: StationSnapshot
+    snapshot: StationSnapshot
     authorisations: AuthorizationCache
     answers: ResponseCache
     outbox: Outbox
@@ -276,7 +276,7 @@ class OfflineHandler:
         good = answer.payload if isinstance(answer, CallResult) else None
         if good is not None:
             if action == "BootNotification":
-                records += self._memory.story.on_boot_answer(self._version, payload, good)
+                records += self._memory.snapshot.on_boot_answer(self._version, payload, good)
             records += self._memory.authorisations.on_call_result(self._version, action, payload, good)
         ended = ended_transaction(self._version, action, payload)
         if isinstance(ended, int) and good is not None:

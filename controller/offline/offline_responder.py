@@ -95,14 +95,14 @@ class OfflineResponder:
         version: Version,
         authorisations: AuthorizationCache,
         ids: TransactionIdMap,
-        story: StationSnapshot,
+        snapshot: StationSnapshot,
         rules: OfflineRules,
     ) -> None:
         self._station = station
         self._version = version
         self._authorisations = authorisations
         self._ids = ids
-        self._story = story
+        self._snapshot = snapshot
         self._rules = rules
         self._ended: dict[int | str, None] = {}
         """Transactions whose end the station has told, the oldest first."""
@@ -199,9 +199,9 @@ class OfflineResponder:
         return None
 
     def _boot(self, payload: bytes, utc: float) -> _Good:
-        """Not queued: the backend hears of it by the station's story."""
-        if self._story.was_accepted(self._version, payload):
-            return _Good(result=_booted("Accepted", self._story.interval_s, utc))
+        """Answer a boot. It is not queued: the backend gets it from the station's snapshot."""
+        if self._snapshot.was_accepted(self._version, payload):
+            return _Good(result=_booted("Accepted", self._snapshot.interval_s, utc))
         note = "it boots, and its backend has never accepted it: pending until the backend is back"
         return _Good(result=_booted("Pending", PENDING_S, utc), note=note)
 

@@ -87,7 +87,7 @@ class OutboxSender:
     def __init__(
         self,
         outbox: Outbox,
-        story: StationSnapshot,
+        snapshot: StationSnapshot,
         ids: TransactionIdMap,
         version: Version,
         backend: str = "",
@@ -95,11 +95,11 @@ class OutboxSender:
     ) -> None:
         self._version = version
         self._outbox = outbox
-        self._story = story
+        self._snapshot = snapshot
         self._ids = ids
         self._backend = backend
         self._new_id = new_id
-        self._snapshot: deque[SnapshotDelivered] = deque()
+        self._snapshot_calls: deque[SnapshotDelivered] = deque()
         self._boot_due_at: float | None = None
         self._failed: dict[int, _FailedTries] = {}
         """Failed tries by the entry's number."""
@@ -116,14 +116,14 @@ class OutboxSender:
     def is_done(self) -> bool:
         """Return whether the backend has everything that can be sent over this link."""
         head = self._outbox.head
-        return not self._snapshot and (head is None or head.version is not self._version)
+        return not self._snapshot_calls and (head is None or head.version is not self._version)
 
     def on_attached(self) -> None:
         """Begin with boot and states: a link stands, or the station has booted."""
-        boot = self._story.boot
-        untold = not self._story.is_boot_accepted_by(self._backend)
-        calls = [] if boot is None else [*([boot] if untold else []), *self._story.statuses]
-        self._snapshot = deque(each for each in calls if each.version is self._version)
+        boot = self._snapshot.boot
+        boot_due = not self._snapshot.is_boot_accepted_by(self._backend)
+        calls = [] if boot is None else [*([boot] if boot_due else []), *self._snapshot.statuses]
+        self._snapshot_calls = deque(each for each in calls if each.version is self._version)
         self._boot_due_at = None
 
     def next_call(self, now: float, passing: Collection[int] = ()) -> OutboundCall | None:
@@ -134,8 +134,8 @@ class OutboxSender:
         if self._boot_due_at is not None and now < self._boot_due_at:
             return None
         self._boot_due_at = None
-        if self._snapshot:
-            call = self._snapshot[0]
+        if self._snapshot_calls:
+            call = self._snapshot_calls[0]
             return OutboundCall(id=self._new_id(), action=call.action, payload=call.payload or b"{}")
         while (entry := self._find_due(now, passing)) is not None:
             if not self._drop_refused(entry):
@@ -234,8 +234,8 @@ class OutboxSender:
         return ([], []) if entry is None else self._on_failure(entry, code, now)
 
     def _finish_snapshot(self, action: str) -> None:
-        if self._snapshot and self._snapshot[0].action == action:
-            self._snapshot.popleft()
+        if self._snapshot and self._snapshot_calls[0].action == action:
+            self._snapshot_calls.popleft()
 
     def _on_boot_answer(
         self, result: bytes | None, code: str | None, now: float
@@ -243,11 +243,11 @@ class OutboxSender:
         answer = None if result is None else read_payload(BootAnswer, result)
         if answer is not None and answer.status == "Accepted":
             self._finish_snapshot("BootNotification")
-            return self._story.on_boot_accepted_by(self._backend), []
+            return self._snapshot.on_boot_accepted_by(self._backend), []
         if code in _NEVER:
             self._finish_snapshot("BootNotification")
             note = f"BootNotification is answered with {code}: the rest is sent all the same"
-            return self._story.on_boot_accepted_by(self._backend), [note]
+            return self._snapshot.on_boot_accepted_by(self._backend), [note]
         named = 0 if answer is None else answer.interval
         wait_s = float(min(named, MOST_BOOT_WAIT_S)) if named > 0 else BOOT_WAIT_S
         self._boot_due_at = now + wait_s

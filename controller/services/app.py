@@ -71,12 +71,12 @@ class App:
         self.web_port: int | None = None
         self._config = config
         self._ticked_at = trio.current_time()
-        self._tally = ConnectionStats()
-        self._board = SessionRegistry()
+        self._stats = ConnectionStats()
+        self._registry = SessionRegistry()
         self._buses = BusRegistry()
         self._store = StateStore(Path(config.store.directory))
-        self._desk = LoadManagementService(config, self._board, self._store)
-        self._keeper = open_policy_service(config, self._store)
+        self._load_management = LoadManagementService(config, self._registry, self._store)
+        self._policy_service = open_policy_service(config, self._store)
         self._clock = make_time_service(config.time)
         self._certificate_ends = find_certificate_ends(config)
         self._mailbox = SiteMailbox()
@@ -86,17 +86,19 @@ class App:
             self._dimming = DimmingService(
                 config,
                 config.dimming,
-                self._desk,
-                self._board,
+                self._load_management,
+                self._registry,
                 self._mailbox,
                 self._store,
-                self._keeper,
+                self._policy_service,
                 run_inputs,
             )
         self._eebus = (
             None if self._dimming is None else _open_eebus_service(config, self._dimming, self._store)
         )
-        self._served = StationService(config, self._desk, self._board, self._tally, self._store, self._keeper)
+        self._station_service = StationService(
+            config, self._load_management, self._registry, self._stats, self._store, self._policy_service
+        )
 
     async def run(self, *, task_status: trio.TaskStatus[App] = trio.TASK_STATUS_IGNORED) -> None:
         """Run until cancelled. Started once stations can connect.
@@ -114,36 +116,36 @@ class App:
 
     async def _run_store(self, scope: trio.CancelScope) -> None:
         with scope:
-            await self._store.run(self._served.follow_requests)
+            await self._store.run(self._station_service.follow_requests)
 
     async def _run_services(self, task_status: trio.TaskStatus[App]) -> None:
         config = self._config
         async with trio.open_nursery() as nursery:
             meters = [meter.settings() for meter in config.meter]
-            nursery.start_soon(run_meters, meters, self._metered, self._buses)
-            self.port = await nursery.start(self._served.run)
+            nursery.start_soon(run_meters, meters, self._on_meter_state, self._buses)
+            self.port = await nursery.start(self._station_service.run)
             if (web := config.web) is not None:
                 self.web_port = await nursery.start(
                     serve_web, WebSettings(web.host, web.port, web.names), self.status
                 )
-                log.info("the page is at http://%s:%d/", web.host, self.web_port)
+                log.info("page served url=http://%s:%d/", web.host, self.web_port)
             nursery.start_soon(self._clock.run)
             nursery.start_soon(self._watch_certificate_ends)
-            nursery.start_soon(self._desk.run)
-            nursery.start_soon(self._keep_deciding)
-            if self._keeper is not None:
-                nursery.start_soon(self._keeper.run)
+            nursery.start_soon(self._load_management.run)
+            nursery.start_soon(self._run_control)
+            if self._policy_service is not None:
+                nursery.start_soon(self._policy_service.run)
             if config.site.backend is not None:
-                uplinks = self._served.pool(config.site.backend)
+                uplinks = self._station_service.pool(config.site.backend)
                 identity = SiteIdentityService(
                     config,
                     VERSION,
                     uplinks,
                     self._store,
                     self._mailbox,
-                    self._desk,
+                    self._load_management,
                     self._dimming,
-                    self._keeper,
+                    self._policy_service,
                 )
                 nursery.start_soon(identity.run)
             if self._dimming is not None:
@@ -152,7 +154,7 @@ class App:
                 await nursery.start(self._eebus.run)
                 nursery.start_soon(serve_commands, Path(config.store.directory), self._eebus.commands)
             log.info(
-                "ready: %d stations, %d meters, listening on %s:%d",
+                "ready stations=%d meters=%d host=%s port=%d",
                 len(config.station),
                 len(meters),
                 config.listen.host,
@@ -171,13 +173,13 @@ class App:
         return None if self._eebus is None else self._eebus.port
 
     def view(self) -> SiteView:
-        """What a person should see of the site now."""
-        return self._desk.view()
+        """Return the state of the site for people and monitoring."""
+        return self._load_management.view()
 
     def status(self) -> ControllerStatus:
-        """What people and monitoring are told of the controller now."""
+        """Return the state of the controller for people and monitoring."""
         view = self.view()
-        versions = self._board.connected_versions()
+        versions = self._registry.connected_versions()
         tick_age_s = trio.current_time() - self._ticked_at
         return ControllerStatus(
             site=self._config.site.id,
@@ -185,23 +187,25 @@ class App:
             time=datetime.now(UTC).isoformat(timespec="milliseconds"),
             healthy=tick_age_s < MISSED_TICKS * self._config.load_management.tick_s,
             tick_age_s=round(tick_age_s, 3),
-            circuits=circuit_statuses(self._desk.site, view),
-            evses=evse_statuses(self._desk.site, view, versions),
+            circuits=circuit_statuses(self._load_management.site, view),
+            evses=evse_statuses(self._load_management.site, view, versions),
             links=LinkCounts(
                 connected={each.value: list(versions.values()).count(each) for each in Version},
-                accepted_total=self._tally.accepted,
-                refused_total=self._tally.refused,
-                from_stations_total=self._tally.from_stations,
-                from_backends_total=self._tally.from_backends,
-                limits_total=self._desk.set,
-                limits_failed_total=self._desk.failed,
+                accepted_total=self._stats.accepted,
+                refused_total=self._stats.refused,
+                from_stations_total=self._stats.from_stations,
+                from_backends_total=self._stats.from_backends,
+                limits_total=self._load_management.limits_sent,
+                limits_failed_total=self._load_management.limits_failed,
             ),
-            backends=self._served.backends(),
+            backends=self._station_service.backends(),
             damaged=self._store.status.damaged,
             store=_store_status(self._store.status),
-            signatures=() if self._keeper is None else verdict_statuses(self._keeper.gate.verdicts),
+            signatures=()
+            if self._policy_service is None
+            else verdict_statuses(self._policy_service.gate.verdicts),
             dimming=None if self._dimming is None else self._dimming.status(),
-            overlay=self._served.overlay(),
+            overlay=self._station_service.overlay(),
             eebus=None if self._eebus is None else self._eebus.status(),
             timezone=self._config.site.timezone,
             clock=self._clock.report(),
@@ -223,16 +227,16 @@ class App:
 
     # -- the site -----------------------------------------------------------------------------------
 
-    def _metered(self, state: MeterState) -> None:
-        self._desk.happened(MeterUpdated(state))
+    def _on_meter_state(self, state: MeterState) -> None:
+        self._load_management.handle_event(MeterUpdated(state))
         if self._dimming is not None:
             self._dimming.on_meter_state(state)
         if self._eebus is not None:
             self._eebus.on_metered(state)
 
-    async def _keep_deciding(self) -> None:
+    async def _run_control(self) -> None:
         while True:
-            self._desk.happened(ControlTick())
+            self._load_management.handle_event(ControlTick())
             if self._dimming is not None:
                 self._dimming.update_measurement()
             self._ticked_at = trio.current_time()
@@ -264,9 +268,9 @@ async def run(
     configuration_problem: str = "",
     task_status: trio.TaskStatus[App] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Run a controller until cancelled; starts with the Daemon.
+    """Run a controller until cancelled; starts with the App.
 
-    Raises ListenFailed, SigningFailed, TlsFailed, WebFailed or StoreFailed where it cannot do its work.
+    Raises ListenError, SigningSetupError, TlsError, WebServerError or StoreError where a part cannot start.
     """
     with hold_store(Path(config.store.directory)):
         try:

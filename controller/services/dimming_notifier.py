@@ -12,7 +12,7 @@ from controller.config.schema import DimmingConfig
 from controller.dimming import notifications
 from controller.dimming.notifications import DimmingSpan
 from controller.model.effects import OwnCall
-from controller.services.load_management_service import UNHEARD
+from controller.services.load_management_service import UNTRACKED
 from controller.services.site_mailbox import SiteMailbox
 from controller.stations.registry import SessionRegistry
 from controller.stations.session import StationSession
@@ -28,14 +28,14 @@ class DimmingNotifier:
         self,
         config: Config,
         dimming: DimmingConfig,
-        board: SessionRegistry,
+        registry: SessionRegistry,
         stations: Iterable[str],
         mailbox: SiteMailbox,
     ) -> None:
         self._version = config.site.protocol
         self._language = dimming.language
         self._timezone = ZoneInfo(config.site.timezone)
-        self._board = board
+        self._registry = registry
         self._stations = sorted(stations) if dimming.displays else []
         self._mailbox = mailbox
         self._span: DimmingSpan | None = None
@@ -67,7 +67,7 @@ class DimmingNotifier:
     def update_displays(self) -> None:
         """Update the displays of the connected stations."""
         for station in self._stations:
-            session = self._board.find_session(station)
+            session = self._registry.find_session(station)
             shown = self._shown.get(station)
             if session is None or not session.is_open:
                 continue
@@ -78,9 +78,9 @@ class DimmingNotifier:
             elif self._span is None and shown is not None:
                 del self._shown[station]
                 off = notifications.off_display(session.version, MESSAGE_ID)
-                session.call(OwnCall(UNHEARD, str(uuid.uuid4()), off.action, off.payload))
+                session.call(OwnCall(UNTRACKED, str(uuid.uuid4()), off.action, off.payload))
 
     def _show(self, session: StationSession, span: DimmingSpan) -> None:
         until = "" if span.until is None else self.format_local_time(span.until)
         on = notifications.on_display(session.version, MESSAGE_ID, span, self._language, until)
-        session.call(OwnCall(UNHEARD, str(uuid.uuid4()), on.action, on.payload))
+        session.call(OwnCall(UNTRACKED, str(uuid.uuid4()), on.action, on.payload))

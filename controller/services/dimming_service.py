@@ -92,7 +92,7 @@ class DimmingService:
         config: Config,
         dimming: DimmingConfig,
         limits: LoadManagementService,
-        board: SessionRegistry,
+        registry: SessionRegistry,
         mailbox: SiteMailbox,
         store: StateStore,
         policy_service: PolicyService | None,
@@ -105,7 +105,7 @@ class DimmingService:
         self._mailbox = mailbox
         self._settings = make_dimming_settings(config, dimming)
         self._notifier = DimmingNotifier(
-            config, dimming, board, {ref.station for ref in self._settings.devices}, mailbox
+            config, dimming, registry, {ref.station for ref in self._settings.devices}, mailbox
         )
         now, wall = trio.current_time(), utc(trio.current_time())
         self._policy = policy_service
@@ -264,7 +264,7 @@ class DimmingService:
         """Send the limit to load management."""
         total = effective.total
         bounds = [*effective.evses.values(), *([] if total is None else [total])]
-        self._limits.happened(
+        self._limits.handle_event(
             site_events.SiteDimmed(
                 total_w=None if total is None else total.watts,
                 phases_w=effective.phases_w,

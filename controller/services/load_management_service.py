@@ -1,7 +1,7 @@
-"""The desk between the stations' links and the site: what stations tell goes in, limits go out as CALLs.
+"""Load management service: observations of the stations go into `SiteControl`, its limits out as CALLs.
 
-The site's logic (`SiteControl`) is pure, and knows nothing of OCPP. Here its events are gathered, its
-limits are written to disk and then turned into what each station understands.
+`SiteControl` is pure and has no OCPP. This module passes events to it, makes its limits durable, and then
+sends each as the charging profile that its station accepts.
 """
 
 from __future__ import annotations
@@ -53,105 +53,111 @@ from controller.transport.deadline_timer import DeadlineTimer
 log = logging.getLogger("controller")
 
 NO_ANSWER = "no answer in time"
-UNHEARD = -(2**40)
-"""The token of CALLs that are neither limits nor questions: nothing follows from their answers."""
+UNTRACKED = -(2**40)
+"""Token of CALLs that are neither limits nor capability questions: their answers are ignored."""
 
 
 class LoadManagementService:
-    """What a session tells of its station comes here (`links.session.Site`); so does all else of the site.
+    """Passes events to the site's control and delivers its limits; see `stations.session.SessionSite`.
 
-    `set` and `failed` count the limits sent and those not taken. Limits are sent while `run` runs.
+    `limits_sent` and `limits_failed` count the limits sent and those that a station did not accept. Limits
+    are sent while `run` runs.
     """
 
-    def __init__(self, config: Config, board: SessionRegistry, store: StateStore) -> None:
+    def __init__(self, config: Config, registry: SessionRegistry, store: StateStore) -> None:
         self.site = build_site(config)
-        self.set = self.failed = 0
+        self.limits_sent = self.limits_failed = 0
         self._config = config
         self._voltage = config.site.voltage
-        self._board = board
+        self._registry = registry
         self._stations = {station.id: station for station in config.station}
         self._control = SiteControl(self.site, site_settings(config), trio.current_time())
-        self._alarm = DeadlineTimer(lambda: self._control.due_at)
+        self._timer = DeadlineTimer(lambda: self._control.due_at)
         self._discovery = CapabilityDiscovery()
-        self._ownerships: dict[str, ProfileArbiter] = {}
+        self._arbiters: dict[str, ProfileArbiter] = {}
         self._dimmed: defaultdict[str, set[int]] = defaultdict(set)
-        self._asked: dict[int, EvseRef] = {}
+        self._pending: dict[int, EvseRef] = {}
         self._store = store
         self._outgoing: deque[tuple[list[LimitStored], list[SetLimit]]] = deque()
         """Limits of each event that are sent once their records are durable."""
         self._outgoing_added = trio.Event()
         self._boots: dict[str, Booted] = {}
-        self._adapted: dict[str, Quirk] = {}
-        self._recall_boots()
+        self._applied_quirks: dict[str, Quirk] = {}
+        self._restore_boots()
         self._stored: dict[EvseRef, LimitStored] = {
             EvseRef(each.station, each.evse): each for each in store.load(LimitStored)
         }
-        wall, now = datetime.now(UTC), trio.current_time()
-        self._control.restore({ref: delivery_memory(each, wall, now) for ref, each in self._stored.items()})
+        utc_now, now = datetime.now(UTC), trio.current_time()
+        self._control.restore(
+            {ref: delivery_memory(each, utc_now, now) for ref, each in self._stored.items()}
+        )
         for ref in self._stored:
             self._discovery.mark_cleared(ref.station)
         self._clocks = {station.id: StationClock() for station in config.station}
         self._clock_watch = ClockWatch()
         self._overdraw = {station.id: OverdrawWatch() for station in config.station}
-        self._kept = {station.id: _kept_profiles(config, station) for station in config.station}
-        self._recall_profiles()
+        self._absorbed = {station.id: _make_absorbed(config, station) for station in config.station}
+        self._restore_profiles()
 
     def view(self) -> SiteView:
-        """What a person should see of the site now."""
+        """Return the state of the site for people and monitoring."""
         return self._control.snapshot(trio.current_time())
 
-    def quirk(self, station: str) -> Quirk:
-        """What is known of the station's ways."""
+    def find_quirk(self, station: str) -> Quirk:
+        """Return the quirk that applies to a station."""
         return self._discovery.quirk(station)
 
-    def ownership(self, station: str, version: Version) -> ProfileArbiter:
-        """The judge of a backend's commands for a link of the station that begins now."""
+    def make_arbiter(self, station: str, version: Version) -> ProfileArbiter:
+        """Return the arbiter of charging profiles for a session of the station that begins now."""
         clock = self._clocks[station]
-        ownership = ProfileArbiter(version, self._scope(station), self._kept[station], clock)
-        ownership.set_dimmed(self._dimmed[station])
-        self._ownerships[station] = ownership
-        return ownership
+        arbiter = ProfileArbiter(version, self._scope(station), self._absorbed[station], clock)
+        arbiter.set_dimmed(self._dimmed[station])
+        self._arbiters[station] = arbiter
+        return arbiter
 
-    def spoken_for(self, station: str, version: Version) -> ProfileArbiter:
-        """The same for a station that is not there: nothing is judged, and nothing follows."""
+    def make_absent_arbiter(self, station: str, version: Version) -> ProfileArbiter:
+        """Return an arbiter for deliveries while the station is absent: it decides nothing."""
         return ProfileArbiter(
-            version, LimitScope.STATION, _kept_profiles(self._config, self._stations[station])
+            version, LimitScope.STATION, _make_absorbed(self._config, self._stations[station])
         )
 
-    def happened(self, event: SiteEvent) -> None:
-        """Tell the site, and do what follows: each limit is on disk before it is on the wire."""
+    def handle_event(self, event: SiteEvent) -> None:
+        """Pass an event to the site's control and queue the limits that follow.
+
+        Each limit is durable before it is sent.
+        """
         if isinstance(event, SiteDimmed):
-            self._dim(event)
+            self._mark_dimmed(event)
         limits = self._control.handle(event, trio.current_time())
         for decision in self._control.take_decisions():
             log.info("%s", decision)
         for notice in self._control.take_notices():
             log.log(logging.WARNING if notice.warning else logging.INFO, "%s", notice.text)
         concerned = {limit.ref for limit in limits}
-        if isinstance(event, LimitAnswered) and (ref := self._asked.pop(event.token, None)):
+        if isinstance(event, LimitAnswered) and (ref := self._pending.pop(event.token, None)):
             concerned.add(ref)
         concerned |= self._control.unsaved_evses()
         if concerned:
-            now, wall = trio.current_time(), datetime.now(UTC)
+            now, utc_now = trio.current_time(), datetime.now(UTC)
             memories = self._control.delivery_records(concerned, now)
-            records = [limit_record(ref, memory, wall, now) for ref, memory in memories.items()]
+            records = [limit_record(ref, memory, utc_now, now) for ref, memory in memories.items()]
             self._outgoing.append((records, list(limits)))
             self._outgoing_added.set()
         for limit in limits:
-            self._asked[limit.token] = limit.ref
-        self._alarm.update()
+            self._pending[limit.token] = limit.ref
+        self._timer.update()
 
-    def limit_site(self, limit_a: float | None) -> None:
-        """Take the backend's limit of the whole site (A per phase); None: no limit."""
-        self.happened(GroupLimit(limit_a))
+    def set_site_limit(self, limit_a: float | None) -> None:
+        """Apply the backend's limit of the whole site (A per phase); None: no limit."""
+        self.handle_event(GroupLimit(limit_a))
 
     async def run(self) -> None:
         """Send limits, and let the site decide again when it is due; until cancelled."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._send_stored_limits)
             while True:
-                await self._alarm.wait_due()
-                self.happened(ControlTick())
+                await self._timer.wait_due()
+                self.handle_event(ControlTick())
 
     async def _send_stored_limits(self) -> None:
         """Send each limit once its record is durable; if it cannot be, send what is stored already covers."""
@@ -168,15 +174,15 @@ class LoadManagementService:
                 continue
             self._stored |= {EvseRef(*ref): record for ref, record in records.items()}
             for limit in limits:
-                self._set(limit)
+                self._send_limit(limit)
 
     def _send_covered_limits(self, limits: Sequence[SetLimit]) -> None:
         for limit in limits:
             covered = covered_limit(limit, self._stored.get(limit.ref), datetime.now(UTC))
             if covered is not None:
-                self._set(covered)
+                self._send_limit(covered)
             else:
-                self.happened(LimitAnswered(limit.token, False, "the store cannot be written"))
+                self.handle_event(LimitAnswered(limit.token, False, "the store cannot be written"))
 
     def _store_boot(self, station: str, boot: Booted) -> None:
         """Store a station's boot, unless it is as before."""
@@ -184,49 +190,53 @@ class LoadManagementService:
             self._boots[station] = boot
             self._store.persist_now([BootStored(station, boot.vendor, boot.model, boot.firmware)])
 
-    def _dim(self, dimmed: SiteDimmed) -> None:
-        """Let backends be told on whose behalf their transactions are held back."""
+    def _mark_dimmed(self, dimmed: SiteDimmed) -> None:
+        """Mark the EVSEs that are dimmed: their backends are notified with that reason."""
         self._dimmed.clear()
         for evse in self.site.evses:
             if evse.steerable and (dimmed.total_w is not None or evse.ref in dimmed.evses_w):
                 self._dimmed[evse.ref.station].add(evse.ref.evse)
-        for station, ownership in self._ownerships.items():
-            ownership.set_dimmed(self._dimmed.get(station, ()))
+        for station, arbiter in self._arbiters.items():
+            arbiter.set_dimmed(self._dimmed.get(station, ()))
 
-    # -- what a session tells: see `links.session.Site` -----------------------------------------------
+    # -- events of a session: see `stations.session.SessionSite` --------------------------------------
 
-    def station_up(self, station: str, version: Version) -> None:
-        """The station may be sent our limits; one that we do not know is asked first what it can take."""
-        session = self._board.find_session(station)
+    def on_station_up(self, station: str, version: Version) -> None:
+        """Begin to send limits to a station, after the capability questions that are still open."""
+        session = self._registry.find_session(station)
         evses = len(self._stations[station].evse)
         asked = self._discovery.next_question(station, version, evses) if session is not None else None
         if session is None or asked is None:
-            self.happened(StationUp(station))
+            self.handle_event(StationUp(station))
         else:
             question = asked.question
             session.call(OwnCall(asked.token, str(uuid.uuid4()), question.action, question.payload))
 
-    def station_down(self, station: str) -> None:
-        """The station is gone."""
-        self.happened(StationDown(station))
+    def on_station_down(self, station: str) -> None:
+        """Pass on that a station is disconnected."""
+        self.handle_event(StationDown(station))
 
-    def observed(self, station: str, observation: Observation) -> None:
-        """The station has told something."""
+    def on_observation(self, station: str, observation: Observation) -> None:
+        """Pass on an observation of a station."""
         if isinstance(observation, Booted):
             self._store_boot(station, observation)
             self._discovery.on_boot(station, observation)
-            self._adapt(station)
+            self._apply_quirk(station)
         self._check_clock(station)
-        self.happened(StationObserved(station, observation))
+        self.handle_event(StationObserved(station, observation))
         if isinstance(observation, DrawSeen):
             self._check_draw(station, observation)
 
     def _check_draw(self, station: str, seen: DrawSeen) -> None:
         """Clear foreign profiles of a station that draws more than a limit that it has accepted."""
-        kept, now, session = self._kept[station], trio.current_time(), self._board.find_session(station)
-        if seen.evse not in kept.evses or session is None:
+        absorbed, now, session = (
+            self._absorbed[station],
+            trio.current_time(),
+            self._registry.find_session(station),
+        )
+        if seen.evse not in absorbed.evses or session is None:
             return
-        limit_a = kept.limit_in_force_a(seen.evse, now)
+        limit_a = absorbed.limit_in_force_a(seen.evse, now)
         drawn_a = self._overdraw[station].on_draw(seen.evse, seen.current_a, limit_a, now)
         if drawn_a is not None:
             log.warning(
@@ -238,7 +248,7 @@ class LoadManagementService:
                 limit_a,
             )
             self._discovery.mark_uncleared(station)
-            self.station_up(station, session.version)
+            self.on_station_up(station, session.version)
 
     def _check_clock(self, station: str) -> None:
         """Log clocks that differ."""
@@ -247,51 +257,53 @@ class LoadManagementService:
         for entry in self._clock_watch.check(station, backend, self._clocks[station], ntp):
             log.log(entry.level, "%s", entry.text)
 
-    def kept(self, station: str, version: Version, profiles: Sequence[BackendProfile]) -> None:
-        """These profiles are kept for the station's backend now."""
+    def on_profiles_absorbed(
+        self, station: str, version: Version, profiles: Sequence[BackendProfile]
+    ) -> None:
+        """Store the profiles that are kept for the station's backend."""
         stored = tuple(StoredProfile(each.profile.evse, each.raw) for each in profiles)
         self._store.persist_now([ProfilesStored(station, version, stored)])
 
-    def answered(self, station: str, token: int, result: bytes | None, detail: str) -> None:
-        """A limit or a question of ours has its end."""
-        if token == UNHEARD:
+    def on_call_answered(self, station: str, token: int, result: bytes | None, detail: str) -> None:
+        """Process the result of a limit or capability question; `result` None: it failed."""
+        if token == UNTRACKED:
             return
-        session = self._board.find_session(station)
+        session = self._registry.find_session(station)
         is_open = session is not None and session.is_open
         if token < 0:
-            self._introduced(station, token, result, is_open=is_open)
+            self._on_question_answered(station, token, result, is_open=is_open)
             return
         good = result is not None and is_accepted(result)
         answered = is_open and detail != NO_ANSWER
-        self._kept[station].on_limit_result(token, accepted=good if answered or good else None)
-        if not good and is_open:  # else its link has ended, and that is told
-            self.failed += 1
-            log.warning("station %s did not take its limit: %s", station, detail or "not accepted")
-        self.happened(LimitAnswered(token, good, detail or ("" if good else "not accepted")))
+        self._absorbed[station].on_limit_result(token, accepted=good if answered or good else None)
+        if not good and is_open:  # else its link has ended, which is logged there
+            self.limits_failed += 1
+            log.warning("limit rejected station=%s reason=%s", station, detail or "not accepted")
+        self.handle_event(LimitAnswered(token, good, detail or ("" if good else "not accepted")))
 
-    # -- getting to know the stations -----------------------------------------------------------------
+    # -- capabilities and quirks -----------------------------------------------------------------------
 
-    def _introduced(self, station: str, token: int, result: bytes | None, *, is_open: bool) -> None:
-        """Our question has its end, with or without an answer: now comes the next, or its limits may go."""
-        session = self._board.find_session(station)
+    def _on_question_answered(self, station: str, token: int, result: bytes | None, *, is_open: bool) -> None:
+        """Process the end of a capability question: the next one follows, or the limits."""
+        session = self._registry.find_session(station)
         if session is None or not is_open:
             self._discovery.on_link_lost(token)
             return
         self._discovery.on_result(token, result)
-        self._adapt(station)
-        self.station_up(station, session.version)
+        self._apply_quirk(station)
+        self.on_station_up(station, session.version)
 
-    def _recall_boots(self) -> None:
-        """Know the stations that have booted before a restart of ours: they will not do it again for it."""
+    def _restore_boots(self) -> None:
+        """Restore the boots of stations: a station does not boot again because the controller restarts."""
         for stored in self._store.load(BootStored):
             station, boot = stored.station, Booted(stored.vendor, stored.model, stored.firmware)
             self._boots[station] = boot
             self._discovery.on_boot(station, boot)
             self._control.handle(QuirkSelected(station, self._discovery.quirk(station)), trio.current_time())
 
-    def _recall_profiles(self) -> None:
-        """Take over the profiles that were kept before a restart, for stations that are still here."""
-        recalled: defaultdict[tuple[str, Version], list[BackendProfile]] = defaultdict(list)
+    def _restore_profiles(self) -> None:
+        """Restore the backends' profiles of stations that are still configured."""
+        restored: defaultdict[tuple[str, Version], list[BackendProfile]] = defaultdict(list)
         stored = [
             (each.station, Version(each.version), each.profiles) for each in self._store.load(ProfilesStored)
         ]
@@ -302,39 +314,39 @@ class LoadManagementService:
                 except ProfileError as error:
                     log.warning("stored profile dropped station=%s reason=%s", station, error)
                     continue
-                recalled[station, version].append(profile)
-        for (station, version), profiles in recalled.items():
-            if station in self._kept:
+                restored[station, version].append(profile)
+        for (station, version), profiles in restored.items():
+            if station in self._absorbed:
                 owned = owned_purposes(version, self._scope(station))
-                self._kept[station].restore(version, owned, profiles)
+                self._absorbed[station].restore(version, owned, profiles)
 
-    def _adapt(self, station: str) -> None:
-        """Speak to the station as its quirk asks."""
+    def _apply_quirk(self, station: str) -> None:
+        """Apply the quirk that follows from what is known of the station."""
         quirk = self._discovery.quirk(station)
-        if self._adapted.get(station) != quirk:
-            log.info("station %s: %s, %s lease", station, quirk.name, quirk.form.value)
-            self._adapted[station] = quirk
-        if station in self._ownerships:
-            self._ownerships[station].set_scope(self._scope(station))
-        self.happened(QuirkSelected(station, quirk))
+        if self._applied_quirks.get(station) != quirk:
+            log.info("quirk selected station=%s quirk=%s lease=%s", station, quirk.name, quirk.form.value)
+            self._applied_quirks[station] = quirk
+        if station in self._arbiters:
+            self._arbiters[station].set_scope(self._scope(station))
+        self.handle_event(QuirkSelected(station, quirk))
 
     def _scope(self, station: str) -> LimitScope:
         return limit_scope(self._discovery.quirk(station), len(self._stations[station].evse))
 
     # -- limits ---------------------------------------------------------------------------------------
 
-    def _set(self, limit: SetLimit) -> None:
-        session = self._board.find_session(limit.ref.station)
+    def _send_limit(self, limit: SetLimit) -> None:
+        session = self._registry.find_session(limit.ref.station)
         if session is None:
-            self.happened(LimitAnswered(limit.token, False, "not connected"))
+            self.handle_event(LimitAnswered(limit.token, False, "not connected"))
             return
         station, evse = limit.ref
-        kept, now = self._kept[station], trio.current_time()
+        absorbed, now = self._absorbed[station], trio.current_time()
         quirk = self._discovery.quirk(station)
         phases = self._watt_phases(limit, quirk)
         terms = LimitTerms(
             quirk=quirk,
-            after_a=kept.cap_limit(evse, LimitKind.FALLBACK, limit.after_a, None, now),
+            after_a=absorbed.cap_limit(evse, LimitKind.FALLBACK, limit.after_a, None, now),
             number_phases=limit.number_phases,
             watts_per_ampere=self._voltage * phases,
         )
@@ -343,12 +355,12 @@ class LoadManagementService:
             self._scope(station),
             evse,
             limit.kind,
-            kept.cap_limit(evse, limit.kind, limit.limit_a, limit.duration_s, now, limit.token),
+            absorbed.cap_limit(evse, limit.kind, limit.limit_a, limit.duration_s, now, limit.token),
             datetime.now(UTC) + timedelta(seconds=self._clocks[station].write_offset()),
             limit.duration_s,
             terms,
         )
-        self.set += 1
+        self.limits_sent += 1
         session.call(
             OwnCall(limit.token, str(uuid.uuid4()), "SetChargingProfile", payload, urgent=limit.urgent)
         )
@@ -358,17 +370,17 @@ class LoadManagementService:
 
         The maximum of an EVSE may be used on all of its phases: no car draws more than it on one of them.
         """
-        kept = self._kept[limit.ref.station]
+        absorbed = self._absorbed[limit.ref.station]
         if not quirk.in_watts:
             return limit.phases
-        wiring = kept.evses[limit.ref.evse]
+        wiring = absorbed.evses[limit.ref.evse]
         phases = wiring.phases if limit.limit_a >= wiring.max_a - NOISE_A else limit.phases
         if limit.kind is LimitKind.LEASE:
-            kept.set_watt_phases(limit.ref.evse, phases)
+            absorbed.set_watt_phases(limit.ref.evse, phases)
         return phases
 
 
-def _kept_profiles(config: Config, station: StationConfig) -> AbsorbedProfiles:
+def _make_absorbed(config: Config, station: StationConfig) -> AbsorbedProfiles:
     evses = {
         evse.id: EvseWiring(phases=len(evse.phases), max_a=evse.max_a, fallback_a=config.fallback_a(evse))
         for evse in station.evse
@@ -377,5 +389,5 @@ def _kept_profiles(config: Config, station: StationConfig) -> AbsorbedProfiles:
 
 
 def utc(now: float) -> float:
-    """A moment of the monotonic clock in POSIX s."""
+    """Convert s, monotonic, to POSIX s."""
     return datetime.now(UTC).timestamp() + now - trio.current_time()

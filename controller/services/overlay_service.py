@@ -1,10 +1,10 @@
-"""The controller as a node of the overlay network: links of many stations, and the legs of each in them.
+"""Overlay service: the controller as a node of the overlay network, with its links and its clock.
 
     child controller --link in overlay mode--> node --leg--> the session of the child's own identity
     session of a station --leg--> node --link in overlay mode--> backend, one link for all stations
 
-A leg is a plain link of the node, so a station's relay need not know of any of this. What decides is
-`overlay.node`; here are its links and its clock.
+A leg is a link in standard mode inside this process, so that a station's relay is the same with and without
+an overlay. All decisions are those of `overlay.node`, which is pure.
 """
 
 from __future__ import annotations
@@ -63,21 +63,21 @@ log = logging.getLogger("controller.overlay")
 Serve = Callable[[Admission, Channel], Awaitable[None]]
 
 LEG, BELOW, ABOVE = 0, 1, 2
-"""Priorities of links: what is for a station goes into its leg, and a way down is shorter than one up."""
+"""Priorities of links: a station's own leg first, then links to children, then links to backends."""
 
 
 class _Carrier(msgspec.Struct, frozen=True):
-    """How a link takes a message, and how it is given up; `only`: the link that carries it, if one does."""
+    """Functions of one link: send a message, and end it; `only`: the overlay link that carries it, if any."""
 
     put: Callable[[Message], None]
-    give_up: Callable[[str], None]
+    abandon: Callable[[str], None]
     only: str | None = None
 
 
 class OverlayService:
-    """One controller's node, with all its links. `uplinks` are those of the backends in overlay mode.
+    """Runs the controller's node with all its links. `uplinks` are those to backends in overlay mode.
 
-    `save` makes durable which signed messages were here; it raises StoreFailed.
+    `save` makes the replay records of signed messages durable; it raises StoreError.
     """
 
     def __init__(
@@ -96,17 +96,17 @@ class OverlayService:
         self._uplinks = uplinks
         firsts = {name: tables[0] for name, tables in endpoints_by_backend(config).items()}
         self._peers = {name: first.node for name, first in firsts.items()}
-        self._patience_s = {name: first.connect_timeout_s for name, first in firsts.items()}
+        self._connect_timeout_s = {name: first.connect_timeout_s for name, first in firsts.items()}
         self._node = Node(node_settings(config, trust, utc))
         self._carriers: dict[str, _Carrier] = {}
-        self._alarm = DeadlineTimer(lambda: self._node.wake_at)
+        self._timer = DeadlineTimer(lambda: self._node.wake_at)
 
-    def ways_to(self, backend: str) -> BackendPool:
-        """The ways of single stations to a backend in overlay mode."""
-        return BackendPool(backend, {backend: (0, _Through(self, backend))}, random.Random())
+    def make_pool(self, backend: str) -> BackendPool:
+        """Return the pool through which stations reach a backend in overlay mode."""
+        return BackendPool(backend, {backend: (0, _LegEndpoint(self, backend))}, random.Random())
 
     def status(self) -> OverlayStatus:
-        """What people and monitoring are told."""
+        """Return the state of the overlay network for people and monitoring."""
         neighbours = self._node.neighbours(trio.current_time())
         return OverlayStatus(
             neighbours=tuple(
@@ -116,25 +116,25 @@ class OverlayService:
         )
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Keep the links to backends and the node's time, until cancelled."""
+        """Keep the links to backends open and the node's timers running, until cancelled."""
         async with trio.open_nursery() as nursery:
             task_status.started()
             for backend, uplinks in self._uplinks.items():
                 await nursery.start(uplinks.run)
-                nursery.start_soon(self._keep_up, backend, uplinks)
+                nursery.start_soon(self._keep_link, backend, uplinks)
             while True:
-                await self._alarm.wait_due()
+                await self._timer.wait_due()
                 self._feed(OverlayTick())
 
-    # -- links below ----------------------------------------------------------------------------------
+    # -- links to stations and children ----------------------------------------------------------------
 
     async def serve(self, admitted: Admission, link: Channel, serve: Serve) -> None:
-        """A station in overlay mode, until its link or its session ends.
+        """Serve a station in overlay mode until its link or its session ends.
 
-        `serve` serves what it says for itself, over a leg; what is behind it goes through the node.
+        `serve` runs the session of the station itself, over a leg; messages of nodes behind it are routed.
         """
         station = admitted.station
-        way = LinkState(
+        state = LinkState(
             link=station,
             peer=station,
             mode=NetworkingMode.OVERLAY,
@@ -144,7 +144,7 @@ class OverlayService:
         )
         itself = msgspec.structs.replace(admitted, mode=NetworkingMode.STANDARD)
         try:
-            with self._relayed(station) as leg, self._up(way, _Carrier(link.send_nowait, leg.end)):
+            with self._relayed(station) as leg, self._use_link(state, _Carrier(link.send_nowait, leg.end)):
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._read_below, station, link, leg)
                     nursery.start_soon(self._ping_below, link, leg)
@@ -154,14 +154,14 @@ class OverlayService:
             await link.close(GOING_AWAY, "")
 
     async def _read_below(self, station: str, link: Channel, leg: VirtualChannel) -> None:
-        """As fast as stations may send: what waits in its socket fills nobody's memory."""
+        """Read messages at the rate allowed to a station: more of them wait in its socket."""
         rate = self._listen.messages_per_second
         pace = TokenBucket(rate, burst=max(1, int(rate)))
         try:
             while True:
                 message = await link.receive()
                 await trio.sleep(pace.take(trio.current_time()))
-                await self._hear(station, message)
+                await self._on_message(station, message)
         except ConnectionLostError as lost:
             leg.end(str(lost))
 
@@ -173,9 +173,9 @@ class OverlayService:
 
     @contextmanager
     def _relayed(self, station: str) -> Iterator[VirtualChannel]:
-        """The leg of a station's own session: for the node it is the station's own backend."""
+        """Open the leg of a station's own session: for the node it is the station's own backend."""
         name = f"session of {station}"
-        way = LinkState(
+        state = LinkState(
             link=name,
             peer=CSMS,
             mode=NetworkingMode.STANDARD,
@@ -184,25 +184,25 @@ class OverlayService:
             serves=station,
             only=station,
         )
-        with self._leg(way) as leg:
+        with self._leg(state) as leg:
             yield leg
 
-    # -- links above ----------------------------------------------------------------------------------
+    # -- links to backends -----------------------------------------------------------------------------
 
-    def stands(self, backend: str) -> None:
-        """Raises LinkRefused where there is no link in overlay mode to a backend."""
+    def require_link(self, backend: str) -> None:
+        """Raise DialError if the overlay link to a backend is not open."""
         if backend not in self._carriers:
-            raise DialError("its link in overlay mode does not stand")
+            raise DialError("its overlay link is not open")
 
     async def open_leg(self, backend: str, request: LinkRequest) -> EndpointAnswer:
         """Open a station's channel to a backend through the overlay link. Raises DialError.
 
         At a start, and after a loss, it waits for the link that carries it, for as long as for any dial.
         """
-        with trio.move_on_after(self._patience_s[backend]):
+        with trio.move_on_after(self._connect_timeout_s[backend]):
             while backend not in self._carriers:
-                await self._alarm.wait_updated()
-        self.stands(backend)
+                await self._timer.wait_updated()
+        self.require_link(backend)
         version = _carried_version(self._versions[backend], request.versions)
         if version is None:
             raise DialError(
@@ -213,9 +213,9 @@ class OverlayService:
             )
         stack = ExitStack()
         if request.station == self._own:
-            leg = stack.enter_context(self._spoken_for(backend))
+            leg = stack.enter_context(self._open_identity_leg(backend))
         else:
-            way = LinkState(
+            state = LinkState(
                 link=f"{request.station} at {backend}",
                 peer=request.station,
                 mode=NetworkingMode.STANDARD,
@@ -224,12 +224,12 @@ class OverlayService:
                 only=backend,
                 version=version,
             )
-            leg = stack.enter_context(self._leg(way))
+            leg = stack.enter_context(self._leg(state))
         leg.on_ended = stack.close
         return EndpointAnswer(leg, version.value)
 
     @contextmanager
-    def _spoken_for(self, backend: str) -> Iterator[VirtualChannel]:
+    def _open_identity_leg(self, backend: str) -> Iterator[VirtualChannel]:
         """Open the channel of the controller's own identity: messages for the node itself come out of it."""
         peer = self._peers[backend]
         leg = VirtualChannel(lambda message: self._feed(OwnRequest(message, (peer,))))
@@ -240,7 +240,7 @@ class OverlayService:
             if self._carriers.get(LOCAL) is carrier:
                 del self._carriers[LOCAL]
 
-    async def _keep_up(self, backend: str, uplinks: BackendPool) -> None:
+    async def _keep_link(self, backend: str, uplinks: BackendPool) -> None:
         request = LinkRequest(self._own, tuple(version.value for version in self._offered))
         while True:
             try:
@@ -250,7 +250,7 @@ class OverlayService:
                 ):
                     link, version = opened.channel, Version(opened.version)
                     self._versions[backend] = version
-                    way = LinkState(
+                    state = LinkState(
                         link=backend,
                         peer=self._peers[backend],
                         mode=NetworkingMode.OVERLAY,
@@ -259,117 +259,123 @@ class OverlayService:
                         version=version,
                     )
                     carrier = _Carrier(link.send_nowait, partial(_cancel, nursery.cancel_scope))
-                    with self._up(way, carrier):
+                    with self._use_link(state, carrier):
                         nursery.start_soon(send_pings, link, self._listen.ping_s)
                         while True:
-                            await self._hear(backend, await link.receive())
+                            await self._on_message(backend, await link.receive())
             except* (ConnectionLostError, DialError) as lost:
-                log.warning("the link in overlay mode to backend %s: %s", backend, _said(lost))
+                log.warning("overlay link lost backend=%s reason=%s", backend, _describe_loss(lost))
             await uplinks.wait_ready(request)
 
     # -- all links --------------------------------------------------------------------------------------
 
     @contextmanager
-    def _leg(self, way: LinkState) -> Iterator[VirtualChannel]:
-        leg = VirtualChannel(lambda message: self._feed(FrameReceived(way.link, message)))
+    def _leg(self, state: LinkState) -> Iterator[VirtualChannel]:
+        leg = VirtualChannel(lambda message: self._feed(FrameReceived(state.link, message)))
         try:
-            with self._up(way, _Carrier(leg.deliver, leg.end, way.only)):
+            with self._use_link(state, _Carrier(leg.deliver, leg.end, state.only)):
                 yield leg
         finally:
             leg.end("it is closed")
 
     @contextmanager
-    def _up(self, way: LinkState, carrier: _Carrier) -> Iterator[None]:
-        """The node uses a link inside the block; an older one of the same name is given up."""
-        older = self._carriers.get(way.link)
-        self._carriers[way.link] = carrier
+    def _use_link(self, state: LinkState, carrier: _Carrier) -> Iterator[None]:
+        """Register a link with the node inside the block; an older one of the same name is ended."""
+        older = self._carriers.get(state.link)
+        self._carriers[state.link] = carrier
         if older is not None:
-            older.give_up("another link has taken its place")
-        self._feed(LinkUp(way))
+            older.abandon("another link has taken its place")
+        self._feed(LinkUp(state))
         try:
             yield
         finally:
-            if self._carriers.get(way.link) is carrier:
-                del self._carriers[way.link]
-                self._feed(LinkDown(way.link))
-                for each in [each for each in self._carriers.values() if each.only == way.link]:
-                    each.give_up("the link in overlay mode that carries it is gone")
+            if self._carriers.get(state.link) is carrier:
+                del self._carriers[state.link]
+                self._feed(LinkDown(state.link))
+                for each in [each for each in self._carriers.values() if each.only == state.link]:
+                    each.abandon("the link in overlay mode that carries it is gone")
 
     # -- the node -----------------------------------------------------------------------------------
 
-    async def _hear(self, link: str, message: Message) -> None:
-        """What has come over a link. What must be on disk first lets nobody wait but who has sent it."""
+    async def _on_message(self, link: str, message: Message) -> None:
+        """Process a message of a link. Only that link waits for what must be durable first."""
         for save in self._feed(FrameReceived(link, message)):
             try:
                 await self._save(save.records)
             except StoreError as failed:
-                log.error("a signed message from %s goes no further: %s", link, failed)
+                log.error(
+                    "signed message dropped, its replay record cannot be stored link=%s reason=%s",
+                    link,
+                    failed,
+                )
                 self._feed(OverlayPersisted(save, done=False))
             else:
                 self._feed(OverlayPersisted(save))
 
     def _feed(self, event: Event) -> list[PersistOverlay]:
-        """Let the node do what follows, and give back what has to be saved before more does."""
+        """Pass an event to the node and carry out its actions; return what has to be saved first."""
         saves: list[PersistOverlay] = []
         todo: deque[Event] = deque((event,))
         while todo:
             for action in self._node.handle(todo.popleft(), trio.current_time()):
                 match action:
                     case SendFrame(link, message):
-                        if not self._sent(link, message):
+                        if not self._send(link, message):
                             todo.append(SendFailed(action))
                     case DeliverFrame(message):
-                        if isinstance(message, bytes) or not self._sent(LOCAL, message):
-                            todo.extend(_nobody_there(message))
+                        if isinstance(message, bytes) or not self._send(LOCAL, message):
+                            todo.extend(_reject_unreadable(message))
                     case RequestUnreachable(leg, reason) if leg in self._carriers:
-                        self._carriers[leg].give_up(reason)
+                        self._carriers[leg].abandon(reason)
                     case PersistOverlay():
                         saves.append(action)
                     case OverlayLogEntry(level, text):
                         log.log(level, "%s", text)
-        self._alarm.update()
+        self._timer.update()
         return saves
 
-    def _sent(self, link: str, message: Message) -> bool:
+    def _send(self, link: str, message: Message) -> bool:
         carrier = self._carriers.get(link)
         if carrier is None:
             return False
         try:
             carrier.put(message)
         except SendQueueFullError as full:
-            log.warning("the link of %s is given up, it does not read: %s", link or "our own identity", full)
-            carrier.give_up("it does not read")
+            log.warning(
+                "overlay link ended, the peer does not read link=%s reason=%s", link or "own-identity", full
+            )
+            carrier.abandon("it does not read")
             return False
         except ConnectionLostError:
-            return False  # its reader hears of it in a moment
+            return False  # its reader gets the same error
         return True
 
 
-class _Through:
-    """The way of single stations to a backend, through the link in overlay mode."""
+class _LegEndpoint:
+    """Endpoint of a backend that stations reach through its overlay link."""
 
-    def __init__(self, hub: OverlayService, backend: str) -> None:
-        self._hub = hub
+    def __init__(self, service: OverlayService, backend: str) -> None:
+        self._service = service
         self._backend = backend
 
     async def open(self, request: LinkRequest, nursery: trio.Nursery) -> EndpointAnswer:
         """Open a channel; see DialableEndpoint."""
-        return await self._hub.open_leg(self._backend, request)
+        return await self._service.open_leg(self._backend, request)
 
     async def probe(self) -> None:
         """Test whether the overlay link is open; see DialableEndpoint."""
-        self._hub.stands(self._backend)
+        self._service.require_link(self._backend)
 
 
-def _nobody_there(message: Message) -> Iterator[OwnRequest]:
-    """What is answered where nobody here could: there is no identity, or it does not read binary messages."""
+def _reject_unreadable(message: Message) -> Iterator[OwnRequest]:
+    """Yield the error answer to a CALL for this node that has no receiver, such as a binary message."""
     frame = parse(message)
     if isinstance(frame, RoutedFrame) and frame.kind is OverlayMessageKind.CALL:
         yield OwnRequest(call_error(frame.id, "NotSupported", "this node only passes on what is for others"))
 
 
 def offered_versions(protocol: Version) -> tuple[Version, ...]:
-    """Return what an overlay link offers: as WWCP nodes do, unless the site speaks OCPP 1.6."""
+    """Return the versions that an overlay link offers: as WWCP nodes do, unless the site uses OCPP 1.6."""
     return (Version.V16,) if protocol is Version.V16 else (Version.V21, Version.V201)
 
 
@@ -383,9 +389,9 @@ def _carried_version(link: Version, wanted: Sequence[str]) -> Version | None:
 
 
 def _cancel(scope: trio.CancelScope, reason: str) -> None:
-    log.warning("a link in overlay mode is given up: %s", reason)
+    log.warning("overlay link ended reason=%s", reason)
     scope.cancel()
 
 
-def _said(lost: BaseExceptionGroup[BaseException]) -> str:
+def _describe_loss(lost: BaseExceptionGroup[BaseException]) -> str:
     return "; ".join(sorted({str(each) for each in leaves(lost)}))

@@ -1,4 +1,4 @@
-"""What the overlay's node is told once: by the configuration, and by the gate of signatures."""
+"""Settings of the overlay node: from the configuration, and from the signature policy."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ log = logging.getLogger("controller.overlay")
 
 
 class OverlayTrust:
-    """What our topology is signed with, and whose is believed: by the `gate`, if there is one."""
+    """Signs topology messages and verifies those of others, by policy; `gate` None: no policy."""
 
     def __init__(self, overlay: OverlayConfig, gate: PolicyEnforcer | None, utc: Callable[[], float]) -> None:
         self._learn = overlay.learn
@@ -31,31 +31,31 @@ class OverlayTrust:
         self._utc = utc
 
     def sign(self, payload: bytes) -> bytes:
-        """The payload as it goes out: signed where the policy has it so."""
+        """Return the payload to send: signed where the policy requires it."""
         if self.gate is None:
             return payload
         signed = self.gate.sign_own(_facts("", is_call=False), payload, self._utc())
         if signed.unsigned_reason:
-            log.warning("our topology goes out unsigned: %s", signed.unsigned_reason)
+            log.warning("topology sent unsigned reason=%s", signed.unsigned_reason)
         return signed.payload
 
     def verify(self, node: str, payload: bytes, is_call: bool) -> str | None:
-        """Why a node is not believed; None where it is."""
+        """Return why a node's topology is rejected; None if it is accepted."""
         if self._learn == "all":
             return None
         if self._learn == "none":
             return '[overlay] has learn = "none"'
         if self.gate is None:
-            return "no policy of [signing] knows a key"
+            return "[signing] has no policy with keys"
         try:
             signers = self.gate.valid_signers(_facts(node, is_call=is_call), payload, self._utc())
-        except SignedTextError as no:
-            return str(no)
+        except SignedTextError as error:
+            return str(error)
         return None if node in signers else f"it has no valid signature of a key whose holder is {node!r}"
 
 
 def node_settings(config: Config, trust: OverlayTrust, utc_of: Callable[[float], float]) -> NodeSettings:
-    """As the node wants it. Links bear the ids of stations, and the names of backends."""
+    """Return the settings of the node. Links have the ids of stations and the names of backends."""
     overlay = config.overlay or OverlayConfig()
     backends = backend_names(config)
     routes: dict[str, list[Hop]] = {}

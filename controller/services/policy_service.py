@@ -1,8 +1,8 @@
-"""The gate of a configuration: built of the files that [signing] names, and built anew when they change.
+"""Signature policy of a configuration: loaded from the files of [signing], and again when they change.
 
-Open links stay, and what has been seen stays seen. Files that cannot be used are told once, and what was in
-force before stays. What backends have added over the wire (`signing.policy_messages`) is on disk before it
-holds, and is in force beside each new version of the file, where it fits.
+Open links stay, and so does the replay memory. Files that cannot be used are logged once, and the policy
+before them stays in force. What backends add over OCPP (`signing.policy_messages`) is durable before it is in
+force, and stays in force beside each new version of the file that it fits.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from controller.tomlcheck.diagnostics import FileUnreadableError
 
 log = logging.getLogger("controller.signing")
 
-LOOK_S = 5.0
-"""How often the files are looked at."""
+POLL_S = 5.0
+"""Interval (s) of checks for changed files."""
 
 _Stamps = dict[Path, tuple[int, int, int] | None]
-"""Of each file its inode, size and time of change (ns); None where it is not there."""
+"""Inode, size and time of change (ns) of each file; None: it does not exist."""
 
 
 class SigningSetupError(ServiceError):
-    """A policy or keys that cannot be used. The text names the file and the mend."""
+    """A policy or keys that cannot be used. The text names the file and the remedy."""
 
 
 def open_policy_service(config: Config, store: StateStore) -> PolicyService | None:
@@ -48,61 +48,64 @@ def open_policy_service(config: Config, store: StateStore) -> PolicyService | No
 
 
 class PolicyService:
-    """Keeps the gate by the files `policy` and `key` (a file or a folder); `store` holds what must last.
+    """Maintains the policy enforcer from the files `policy` and `key` (a file or a folder).
 
-    `name` stands in our signatures. Raises SigningSetupError.
+    `name` is the signer in our signatures. Raises SigningSetupError.
     """
 
     def __init__(self, name: str, policy: Path, key: Path | None, store: StateStore) -> None:
         self._policy = policy
         self._key = key
         self._store = store
-        self._desk, self._own = self._read()
-        self._stamps = self._look()
-        loaded = self._desk.loaded
+        self._received, self._own = self._read()
+        self._stamps = self._file_stamps()
+        loaded = self._received.loaded
         seen = ReplayCache(loaded.policy().window_s)
         seen.load(_stored_replays(store, loaded.policy().window_s))
         self.gate = PolicyEnforcer(loaded.policy(), self._own, seen, loaded.verifier(), name)
-        self._tell()
+        self._log_policy()
 
     async def run(self) -> None:
-        """Follow the files until cancelled."""
+        """Reload changed files until cancelled."""
         while True:
-            await trio.sleep(LOOK_S)
-            self.follow()
+            await trio.sleep(POLL_S)
+            self.reload_changed_files()
 
-    def follow(self) -> None:
-        """Look at the files, and take them where they have changed."""
-        if (stamps := self._look()) == self._stamps:
+    def reload_changed_files(self) -> None:
+        """Reload the files if one has changed; files that cannot be used change nothing."""
+        if (stamps := self._file_stamps()) == self._stamps:
             return
         self._stamps = stamps
         try:
-            self._desk, self._own = self._read()
+            self._received, self._own = self._read()
         except SigningSetupError as failed:
-            log.error("the policy of signatures before this change stays in force: %s", failed)
+            log.error("signature policy not reloaded, the previous one stays in force reason=%s", failed)
             return
-        self._stamps = self._look()  # there may be other certificates now
-        self._exchange()
-        self._tell()
+        self._stamps = self._file_stamps()  # the new policy may name other certificates
+        self._apply_policy()
+        self._log_policy()
 
     @property
     def in_force(self) -> tuple[LoadedPolicy, Sequence[OwnKey]]:
-        """The policy as it holds now, with the keys that it names, and our own keys."""
-        return self._desk.loaded, self._own
+        """Return the policy in force with the keys that it names, and our own keys."""
+        return self._received.loaded, self._own
 
-    def answer(self, action: str, payload: bytes, ruling: Decision) -> bytes:
-        """The answer to a change of policies that came to our own identity, of which the gate has ruled so.
+    def answer_policy_message(self, action: str, payload: bytes, decision: Decision) -> bytes:
+        """Apply a policy message to the site's own identity and return its answer.
 
-        What it changes is on disk, and in force. Raises StoreFailed.
+        `decision` is the policy enforcer's on the message. The change is durable and in force on return.
+        Raises StoreError.
         """
-        answer = self._desk.handle_message(action, payload, ruling)
+        answer = self._received.handle_message(action, payload, decision)
         if answer.changed is not None:
             self._store.persist_now([answer.changed])
-            self._exchange()
-            log.warning("%s %s is in force: %s", action, answer.changed.id, ruling.reason)
+            self._apply_policy()
+            log.warning(
+                "policy changed action=%s id=%s reason=%s", action, answer.changed.id, decision.reason
+            )
         return answer.payload
 
-    def remember(self, records: Sequence[ReplayRecord]) -> None:
+    def store_replays(self, records: Sequence[ReplayRecord]) -> None:
         """Store which signed messages have been seen; durable on return. Raises StoreError."""
         self._store.persist_now(records)
 
@@ -114,30 +117,32 @@ class PolicyService:
             raise SigningSetupError(str(wrong)) from wrong
         return ReceivedPolicies(loaded.file, self._policy.parent, self._store.load(ReceivedPolicy)), own
 
-    def _exchange(self) -> None:
-        loaded = self._desk.loaded
+    def _apply_policy(self) -> None:
+        loaded = self._received.loaded
         self.gate.replace_policy(loaded.policy(), self._own, loaded.verifier())
 
-    def _tell(self) -> None:
-        file = self._desk.loaded.file
+    def _log_policy(self) -> None:
+        file = self._received.loaded.file
         log.info(
-            "signatures: keys %d, roles %d, rules to verify %d, to sign %d; own keys %d",
+            "signature policy loaded keys=%d roles=%d verify_rules=%d sign_rules=%d own_keys=%d",
             len(file.key),
             len(file.role),
             len(file.verify),
             len(file.sign),
             len(self._own),
         )
-        for each in self._desk.not_applied:
-            log.error("received once, and not in force, because it does not fit %s: %s", self._policy, each)
+        for each in self._received.not_applied:
+            log.error(
+                "received policy not in force, it does not fit the file path=%s reason=%s", self._policy, each
+            )
 
-    def _look(self) -> _Stamps:
+    def _file_stamps(self) -> _Stamps:
         return {file: _stamp(file) for file in self._files()}
 
     def _files(self) -> Iterable[Path]:
-        """All files that the policy is made of. A folder's own stamp says that files came or went."""
+        """Yield all files of the policy. A folder's own stamp changes when files are added or removed."""
         yield self._policy
-        for key in self._desk.loaded.file.key:
+        for key in self._received.loaded.file.key:
             if key.certificate is not None:
                 yield self._policy.parent / key.certificate
         if self._key is not None:

@@ -1,4 +1,4 @@
-"""What outlives a station's link: the parts of its relay that have a memory, and the store behind them."""
+"""Durable parts of the stations' relays: they outlive a link, and are restored from the store."""
 
 from __future__ import annotations
 
@@ -62,24 +62,24 @@ _STATION_RECORDS: tuple[type[Record], ...] = (
 
 
 class _BackendMemory(msgspec.Struct):
-    """What waits for one backend of one station."""
+    """Outbox and transaction ids of one station towards one backend."""
 
     outbox: Outbox
     ids: TransactionIdMap
 
 
 class _StationMemory:
-    """The parts of one station's relay that have a memory, as they were stored."""
+    """Durable parts of one station's relay, restored from its records."""
 
     def __init__(self, station: str, backends: Sequence[str], key: bytes, records: Sequence[Record]) -> None:
-        self.story = StationSnapshot(station)
+        self.snapshot = StationSnapshot(station)
         self.answers = ResponseCache(station)
         self.authorisations = AuthorizationCache(station, key)
         self.waiting = {
             backend: _BackendMemory(Outbox(station, backend), TransactionIdMap(station, backend))
             for backend in backends
         }
-        self.story.restore(records)
+        self.snapshot.restore(records)
         self.answers.restore(records)
         self.authorisations.restore(records)
         for each in self.waiting.values():
@@ -101,7 +101,7 @@ class QueueStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RelayJournals:
-    """The memories of all stations' relays, in one store. Raises StoreError."""
+    """Durable parts of all stations' relays, in one store. Raises StoreError."""
 
     def __init__(self, config: Config, store: StateStore) -> None:
         self._store = store
@@ -123,8 +123,8 @@ class RelayJournals:
         await self._store.persist(records)
 
     def forget(self, station: str) -> None:
-        """Read a station's memory anew: what its parts have changed could not be stored."""
-        with contextlib.suppress(StoreError):  # then the store cannot even be read, and says so itself
+        """Restore a station's parts from the store: their last changes could not be written."""
+        with contextlib.suppress(StoreError):  # the store cannot be read either, which it logs itself
             self._stations[station] = self._restore(station)
 
     # -- requests of a person: `local-controller outbox` ------------------------------------------------
@@ -158,17 +158,17 @@ class RelayJournals:
 
     # -- the parts of a link's relay --------------------------------------------------------------------
 
-    def commands(self, station: str) -> CommandPermissions:
+    def owner_permissions(self, station: str) -> CommandPermissions:
         """Return which actions the station's owner may command."""
         owner = self._owners[station]
         return CommandPermissions(owner, permitted_commands(self._backends[owner], owner=True))
 
-    def story(self, station: StationConfig) -> StationSnapshot | None:
+    def find_snapshot(self, station: StationConfig) -> StationSnapshot | None:
         """Return the station's snapshot if a backend may need it later, else None."""
         wanted = station.observers or station.when_backend_away == "autonomous"
-        return self._stations[station.id].story if wanted else None
+        return self._stations[station.id].snapshot if wanted else None
 
-    def stead(
+    def make_offline_handler(
         self, station: StationConfig, version: Version, utc_of: Callable[[float], float]
     ) -> OfflineHandler | None:
         """Return the handler for the owner's absences, or None if the station is not autonomous."""
@@ -179,25 +179,28 @@ class RelayJournals:
         rules = OfflineRules(
             authorise=station.authorise_when_away, stop_unauthorised=station.stop_unauthorised
         )
-        story, authorisations = memory.story, memory.authorisations
+        snapshot, authorisations = memory.snapshot, memory.authorisations
         kept = OwnerMemory(
-            story=story,
+            snapshot=snapshot,
             authorisations=authorisations,
             answers=memory.answers,
             outbox=waiting.outbox,
             ids=waiting.ids,
         )
-        autonomy = OfflineResponder(station.id, version, authorisations, waiting.ids, story, rules)
+        responder = OfflineResponder(station.id, version, authorisations, waiting.ids, snapshot, rules)
         owner = self._owners[station.id]
-        courier = OutboxSender(waiting.outbox, story, waiting.ids, version, owner)
-        return OfflineHandler(version, autonomy, courier, kept, utc_of)
+        sender = OutboxSender(waiting.outbox, snapshot, waiting.ids, version, owner)
+        return OfflineHandler(version, responder, sender, kept, utc_of)
 
-    def observers(self, station: str, version: Version) -> dict[str, SecondaryBackend]:
+    def make_secondary_backends(self, station: str, version: Version) -> dict[str, SecondaryBackend]:
         """Return the secondary backends of a station, for a link of it that begins now."""
         memory = self._stations[station]
-        return {name: self._observing(station, version, name, memory) for name in self._observers[station]}
+        return {
+            name: self._make_secondary_backend(station, version, name, memory)
+            for name in self._observers[station]
+        }
 
-    def _observing(
+    def _make_secondary_backend(
         self, station: str, version: Version, backend: str, memory: _StationMemory
     ) -> SecondaryBackend:
         table, waiting = self._backends[backend], memory.waiting[backend]
@@ -206,20 +209,20 @@ class RelayJournals:
             version,
             CommandPermissions(backend, permitted_commands(table, owner=False)),
             reports(table.observe),
-            OutboxSender(waiting.outbox, memory.story, waiting.ids, version, backend),
+            OutboxSender(waiting.outbox, memory.snapshot, waiting.ids, version, backend),
             waiting.outbox,
             waiting.ids,
             self._call_timeout_s,
         )
 
-    # -- what waits -----------------------------------------------------------------------------------
+    # -- queues ----------------------------------------------------------------------------------------
 
-    def waiting(self, station: str) -> dict[str, Version]:
+    def backends_waited_for(self, station: str) -> dict[str, Version]:
         """Return the backends for which messages of a station wait, with the version of the first one."""
         heads = {backend: each.outbox.head for backend, each in self._stations[station].waiting.items()}
         return {backend: head.version for backend, head in heads.items() if head is not None}
 
-    def queues(self) -> dict[str, QueueStatus]:
+    def queue_statuses(self) -> dict[str, QueueStatus]:
         """Return what waits for each backend."""
         boxes: defaultdict[str, list[Outbox]] = defaultdict(list)
         for memory in self._stations.values():

@@ -170,7 +170,7 @@ class SiteIdentityService:
         whole_a = limited.lowest_a
         if self._dimming is not None:
             whole_a = self._dimming.on_site_limited(limited)
-        self._load_management.limit_site(whole_a)
+        self._load_management.set_site_limit(whole_a)
 
     def _answer_data_transfer(self, payload: bytes) -> bytes:
         if self._dimming is None:

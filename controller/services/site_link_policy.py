@@ -1,7 +1,7 @@
 """Signature policy on the site's own link to its backend, which also changes policies.
 
-What comes is held against the gate like a station's; the messages that change policies and roles are
-answered here (`signing.policy_messages`); what goes is signed where the policy has it so.
+Received messages are checked like those of a station; messages that change policies and roles are answered
+here (`signing.policy_messages`); sent messages are signed where the policy requires it.
 """
 
 from __future__ import annotations
@@ -24,24 +24,26 @@ _NONE = ("", "")
 
 
 class SiteLinkPolicy:
-    """The policy of one link. `site`: our id on it; `backend`: its name; `put` sends a text.
+    """Checks and signs the messages of one link.
 
-    `utc_of` turns s, monotonic, into POSIX s.
+    `site`: our id on it; `backend`: its name; `put` sends a text.
+
+    `utc_of` converts s, monotonic, to POSIX s.
     """
 
     def __init__(
         self,
-        keeper: PolicyService,
+        policy_service: PolicyService,
         version: Version,
         site: str,
         backend: str,
         put: Callable[[str], None],
         utc_of: Callable[[float], float],
     ) -> None:
-        self._keeper = keeper
+        self._policy_service = policy_service
         self._put = put
         self._utc_of = utc_of
-        self._policy = PolicyCheck(keeper.gate, version, site)
+        self._policy = PolicyCheck(policy_service.gate, version, site)
         self._backend = backend_peer(backend)
         self._sent = _NONE
         """Id and action of our last CALL; one at most is without an answer."""
@@ -66,8 +68,8 @@ class SiteLinkPolicy:
 
     def _pass_frame(self, frame: Frame, now: float) -> str | None:
         action = self._sent[1] if isinstance(frame, CallResult) and frame.id == self._sent[0] else None
-        ruling = self._policy.judge(frame, self._backend, action, self._utc_of(now))
-        checked = self._policy.follow(ruling, frame, self._backend, action)
+        decision = self._policy.judge(frame, self._backend, action, self._utc_of(now))
+        checked = self._policy.follow(decision, frame, self._backend, action)
         self._carry_out(checked)
         passed = checked.frame
         if not isinstance(passed, Call):
@@ -75,7 +77,7 @@ class SiteLinkPolicy:
         self._received = (passed.id, passed.action)
         if passed.action not in POLICY_ACTIONS:
             return passed.text
-        answer = self._keeper.answer(passed.action, passed.payload, ruling)
+        answer = self._policy_service.answer_policy_message(passed.action, passed.payload, decision)
         self.send_text(call_result(passed.id, answer), now)
         return None
 
@@ -96,7 +98,7 @@ class SiteLinkPolicy:
         for effect in checked.effects:
             if isinstance(effect, Persist):
                 kept = [record for record in effect.records if isinstance(record, ReplayRecord)]
-                self._keeper.remember(kept)
+                self._policy_service.store_replays(kept)
             else:
                 self._log([effect])
         if checked.answer:

@@ -116,7 +116,7 @@ class StationService:
                 dropped_total=queue.dropped,
                 set_aside=queue.set_aside,
             )
-            for backend, queue in self._journals.queues().items()
+            for backend, queue in self._journals.queue_statuses().items()
         )
 
     async def run(self, *, task_status: trio.TaskStatus[int]) -> None:
@@ -145,7 +145,7 @@ class StationService:
     def _quirks_of(self, station: str) -> HandshakeQuirks:
         configured, usual_s = self._stations[station], self._config.listen.ping_s
         quirks = handshake_quirks(
-            configured.protocol, configured.ping_s, usual_s, self._limits.quirk(station)
+            configured.protocol, configured.ping_s, usual_s, self._limits.find_quirk(station)
         )
         return msgspec.structs.replace(quirks, mode=_MODES[configured.mode])
 
@@ -156,7 +156,7 @@ class StationService:
         service = OverlayService(
             self._config, carriers, OverlayTrust(overlay, self._gate, _utc_now), self._journals.save
         )
-        self._pools |= {name: service.ways_to(name) for name in carriers}
+        self._pools |= {name: service.make_pool(name) for name in carriers}
         return service
 
     # -- stations that connect: see `listener.StationHost` --------------------------------------------
@@ -183,7 +183,7 @@ class StationService:
         sessions: list[StationSession] = []
 
         def make() -> StationSession:
-            arbiter = self._limits.ownership(station.id, admission.version)
+            arbiter = self._limits.make_arbiter(station.id, admission.version)
             sessions.append(self._make_session(station, admission, arbiter, channel))
             return sessions[0]
 
@@ -198,11 +198,13 @@ class StationService:
 
     async def _deliver(self, station: StationConfig) -> None:
         """Deliver to backends what waits for them while the station is absent, which may be long."""
-        while (waiting := self._journals.waiting(station.id)) and not self._registry.has_session(station.id):
+        while (waiting := self._journals.backends_waited_for(station.id)) and not self._registry.has_session(
+            station.id
+        ):
             version = next(iter(waiting.values()))
             pools = [self._pools[backend] for backend, first in waiting.items() if first is version]
             owner = next((each for each in pools if each.backend == self._names[station.owner]), None)
-            arbiter = self._limits.spoken_for(station.id, version)
+            arbiter = self._limits.make_absent_arbiter(station.id, version)
             make = partial(self._make_session, station, Admission(station.id, version), arbiter, None)
             log.info(
                 "delivering for an absent station station=%s backends=%s",
@@ -236,10 +238,10 @@ class StationService:
             listen.call_timeout_s,
             trio.current_time(),
             grace_s=station.grace_s if station.when_backend_away == "grace" else 0.0,
-            offline=journals.stead(station, admission.version, utc),
-            observers=journals.observers(station.id, admission.version),
-            snapshot=journals.story(station),
-            permissions=journals.commands(station.id),
+            offline=journals.make_offline_handler(station, admission.version, utc),
+            observers=journals.make_secondary_backends(station.id, admission.version),
+            snapshot=journals.find_snapshot(station),
+            permissions=journals.owner_permissions(station.id),
             is_present=channel is not None,
             policy=None if self._gate is None else PolicyCheck(self._gate, admission.version, station.id),
         )

@@ -75,19 +75,21 @@ SILENT_PINGS = 3
 class SessionSite(Protocol):
     """Receiver of a session's observations: the load management."""
 
-    def station_up(self, station: str, version: Version) -> None:
+    def on_station_up(self, station: str, version: Version) -> None:
         """Take note that the station may be sent limits."""
 
-    def station_down(self, station: str) -> None:
+    def on_station_down(self, station: str) -> None:
         """Take note that the station is disconnected."""
 
-    def observed(self, station: str, observation: Observation) -> None:
+    def on_observation(self, station: str, observation: Observation) -> None:
         """Take an observation of the station."""
 
-    def answered(self, station: str, token: int, result: bytes | None, detail: str) -> None:
+    def on_call_answered(self, station: str, token: int, result: bytes | None, detail: str) -> None:
         """Take the result of a call of the controller; None: it failed, for the reason `detail`."""
 
-    def kept(self, station: str, version: Version, profiles: Sequence[BackendProfile]) -> None:
+    def on_profiles_absorbed(
+        self, station: str, version: Version, profiles: Sequence[BackendProfile]
+    ) -> None:
         """Store the profiles that are kept for the station's backend; durable when it returns."""
 
 
@@ -317,16 +319,16 @@ class StationSession:
                 self._close(action)
             case Commandable():
                 self._was_commandable = True
-                self._site.station_up(self._station, self.version)
+                self._site.on_station_up(self._station, self.version)
             case ObservationMade(observation):
-                self._site.observed(self._station, observation)
+                self._site.on_observation(self._station, observation)
             case OwnAnswered(token, result, detail):
                 self._has_failed_call |= result is None
-                self._site.answered(self._station, token, result, detail)
+                self._site.on_call_answered(self._station, token, result, detail)
             case PasswordCommand(name, payload, result):
                 self._rules.on_password_command(name, payload, result)
             case ProfilesAbsorbed(profiles):
-                self._site.kept(self._station, self.version, profiles)
+                self._site.on_profiles_absorbed(self._station, self.version, profiles)
             case LogEntry(level, text):
                 log.log(level, "%s", text)
 
@@ -335,7 +337,7 @@ class StationSession:
         self._closed.set()
         self._reading.cancel()
         if self.is_present:
-            self._site.station_down(self._station)
+            self._site.on_station_down(self._station)
 
     def _put(self, reader: Channel | BackendLink | None, message: str | bytes, backend: str = "") -> None:
         """Send to the station, or to a backend, without waiting; a full queue ends the session."""

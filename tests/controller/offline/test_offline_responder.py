@@ -173,7 +173,7 @@ def test_a_station_is_accepted_if_its_backend_has_done_so_before(version: Versio
     assert result(stranger) == {"status": "Pending", "currentTime": NOW, "interval": PENDING_S}
     assert "never accepted" in stranger.note
     accepted = json.dumps({"status": "Accepted", "interval": 77, "currentTime": NOW}).encode()
-    away.story.on_boot_answer(version, json.dumps(boot).encode(), accepted)
+    away.snapshot.on_boot_answer(version, json.dumps(boot).encode(), accepted)
     known = away.says("BootNotification", boot)
     assert result(known) == {"status": "Accepted", "currentTime": NOW, "interval": 77}
     assert (known.queue, known.note) == (False, "")

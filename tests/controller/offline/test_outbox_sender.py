@@ -49,14 +49,14 @@ class Talk:
         self.records: list[Record] = []
         self.notes: list[str] = []
         self.outbox = Outbox("CS01", "csms")
-        self.story = StationSnapshot("CS01")
+        self.snapshot = StationSnapshot("CS01")
         self.ids = TransactionIdMap("CS01", "csms")
-        self.courier = OutboxSender(self.outbox, self.story, self.ids, version, "csms", self._new_ids())
+        self.sender = OutboxSender(self.outbox, self.snapshot, self.ids, version, "csms", self._new_ids())
         self._asked: OutboundCall | None = None
 
     def _new_ids(self) -> Any:
         numbers = itertools.count(1)
-        return lambda: f"story-{next(numbers)}"
+        return lambda: f"snapshot-{next(numbers)}"
 
     def said(self, action: str, payload: dict[str, Any], version: Version | None = None) -> None:
         """The station has said this while the backend was away."""
@@ -70,7 +70,7 @@ class Talk:
 
     def hears(self, action: str, payload: dict[str, Any] | None = None) -> OutboundCall:
         """What the backend hears next."""
-        outbound = self.courier.next_call(self.now)
+        outbound = self.sender.next_call(self.now)
         assert outbound is not None
         self.records, self.notes = list(outbound.records), list(outbound.notes)
         assert outbound.action == action
@@ -79,25 +79,27 @@ class Talk:
         return outbound
 
     def hears_nothing(self) -> None:
-        assert self.courier.next_call(self.now) is None
+        assert self.sender.next_call(self.now) is None
 
     def answers(self, result: dict[str, Any] | None = None, error: str | None = "") -> None:
         """The backend's answer to what it has heard; `error` None: it gives none."""
         assert self._asked is not None
         payload = json.dumps(result or {}).encode() if error == "" else None
         error = error or None
-        self.records, self.notes = self.courier.on_answer(self._asked, payload, error, self.now)
+        self.records, self.notes = self.sender.on_answer(self._asked, payload, error, self.now)
 
 
 def test_first_its_story_then_what_has_waited() -> None:
     talk = Talk()
-    talk.story.on_boot(V16, json.dumps(BOOT).encode())
+    talk.snapshot.on_boot(V16, json.dumps(BOOT).encode())
     for connector in (2, 1):
-        talk.story.on_station_call(V16, "StatusNotification", json.dumps({"connectorId": connector}).encode())
+        talk.snapshot.on_station_call(
+            V16, "StatusNotification", json.dumps({"connectorId": connector}).encode()
+        )
     talk.said("StartTransaction", START)
     talk.said("MeterValues", METER)
     talk.said("StopTransaction", STOP)
-    talk.courier.on_attached()
+    talk.sender.on_attached()
     talk.hears("BootNotification", BOOT)
     talk.answers(ACCEPTED)
     assert talk.records == [SnapshotDelivered("CS01", "boot accepted by csms", V16, "boot", b"{}")]
@@ -112,25 +114,25 @@ def test_first_its_story_then_what_has_waited() -> None:
     talk.answers()
     assert talk.records == [EntryRemoved("CS01", "csms", 2)]
     talk.hears("StopTransaction", STOP | {"transactionId": 70})
-    assert not talk.courier.is_done
+    assert not talk.sender.is_done
     talk.answers()
     assert talk.records == [EntryRemoved("CS01", "csms", 3), TransactionUnmapped("CS01", "csms", OWN)]
     talk.hears_nothing()
-    assert talk.courier.is_done
+    assert talk.sender.is_done
 
 
 def test_next_link_repeats_an_entry_under_its_id_but_no_accepted_boot() -> None:
     talk = Talk()
-    talk.story.on_boot(V16, json.dumps(BOOT).encode())
+    talk.snapshot.on_boot(V16, json.dumps(BOOT).encode())
     talk.said("StopTransaction", STOP)
-    talk.courier.on_attached()
+    talk.sender.on_attached()
     first = talk.hears("BootNotification")
-    talk.courier.on_attached()
+    talk.sender.on_attached()
     assert talk.hears("BootNotification").id != first.id  # it was not answered
     talk.answers(ACCEPTED)
     sent = talk.hears("StopTransaction")
     assert talk.notes == []
-    talk.courier.on_attached()
+    talk.sender.on_attached()
     again = talk.hears("StopTransaction")
     assert (again.id, again.payload) == (sent.id, sent.payload)
     assert (talk.records, "its answer was never seen" in talk.notes[0]) == ([], True)
@@ -151,12 +153,12 @@ def test_nothing_is_told_to_who_has_not_accepted_the_boot(
     result: dict[str, Any] | None, error: str | None, wait_s: float
 ) -> None:
     talk = Talk()
-    talk.story.on_boot(V16, json.dumps(BOOT).encode())
+    talk.snapshot.on_boot(V16, json.dumps(BOOT).encode())
     talk.said("StopTransaction", STOP)
-    talk.courier.on_attached()
+    talk.sender.on_attached()
     talk.hears("BootNotification")
     talk.answers(result, error or "")
-    assert talk.courier.deadline == wait_s
+    assert talk.sender.deadline == wait_s
     talk.now = wait_s - 0.1
     talk.hears_nothing()
     talk.now = wait_s
@@ -167,9 +169,9 @@ def test_nothing_is_told_to_who_has_not_accepted_the_boot(
 
 def test_who_does_not_know_boots_is_told_the_rest() -> None:
     talk = Talk()
-    talk.story.on_boot(V16, json.dumps(BOOT).encode())
+    talk.snapshot.on_boot(V16, json.dumps(BOOT).encode())
     talk.said("StopTransaction", STOP)
-    talk.courier.on_attached()
+    talk.sender.on_attached()
     talk.hears("BootNotification")
     talk.answers(error="NotImplemented")
     assert "NotImplemented" in talk.notes[0]
@@ -181,14 +183,14 @@ def test_failed_entry_goes_again_later_and_is_set_aside_after_the_last_try(error
     talk = Talk()
     talk.said("StopTransaction", STOP)
     talk.said("DataTransfer", {})
-    talk.courier.on_attached()
+    talk.sender.on_attached()
     ids = set()
     for wait_s in WAITS_S:
         ids.add(talk.hears("StopTransaction").id)
         talk.answers(error=error)
         assert talk.records == []
         assert f"goes again in {wait_s:g} s" in talk.notes[0]
-        assert talk.courier.deadline == talk.now + wait_s
+        assert talk.sender.deadline == talk.now + wait_s
         if wait_s == WAITS_S[0]:  # what follows does not wait for it
             talk.hears("DataTransfer")
             talk.answers()
@@ -198,7 +200,7 @@ def test_failed_entry_goes_again_later_and_is_set_aside_after_the_last_try(error
     talk.answers(error=error)
     assert len(ids) == 1  # it may have been booked before it was answered so
     assert talk.records == [EntrySetAside("CS01", "csms", 1, error or "no answer")]
-    assert talk.courier.is_done
+    assert talk.sender.is_done
 
 
 def test_start_that_waits_for_a_try_holds_up_only_its_transaction() -> None:
@@ -206,7 +208,7 @@ def test_start_that_waits_for_a_try_holds_up_only_its_transaction() -> None:
     talk.said("StartTransaction", START)
     talk.said("StopTransaction", STOP)
     talk.said("MeterValues", METER | {"transactionId": 5})
-    talk.courier.on_attached()
+    talk.sender.on_attached()
     talk.hears("StartTransaction")
     talk.answers(error="InternalError")
     talk.hears("MeterValues", METER | {"transactionId": 5})
@@ -222,8 +224,8 @@ def test_entry_that_is_on_its_way_already_is_not_sent() -> None:
     talk = Talk()
     talk.said("StopTransaction", STOP)
     talk.said("DataTransfer", {})
-    assert talk.courier.next_call(0.0, passing={1, 2}) is None
-    outbound = talk.courier.next_call(0.0, passing={1})
+    assert talk.sender.next_call(0.0, passing={1, 2}) is None
+    outbound = talk.sender.next_call(0.0, passing={1})
     assert outbound is not None
     assert outbound.action == "DataTransfer"
 
@@ -233,7 +235,7 @@ def test_what_can_never_be_taken_is_not_tried_again(code: str) -> None:
     talk = Talk()
     talk.said("StopTransaction", STOP)
     talk.said("SecurityEventNotification", {})
-    talk.courier.on_attached()
+    talk.sender.on_attached()
     talk.hears("StopTransaction")
     talk.answers(error=code)
     assert talk.records == [EntrySetAside("CS01", "csms", 1, code)]
@@ -248,7 +250,7 @@ def test_what_belongs_to_a_start_that_was_set_aside_is_not_sent() -> None:
     talk = Talk()
     talk.said("StartTransaction", START)
     talk.said("StopTransaction", STOP)
-    talk.courier.on_attached()
+    talk.sender.on_attached()
     talk.hears("StartTransaction")
     talk.answers(error="TypeConstraintViolation")
     assert talk.records[1:] == [TransactionUnmapped("CS01", "csms", OWN)]
@@ -265,7 +267,7 @@ def test_what_belongs_to_a_start_that_was_set_aside_is_not_sent() -> None:
 def test_a_start_whose_answer_names_no_transaction_is_heard_all_the_same() -> None:
     talk = Talk()
     talk.said("StartTransaction", START)
-    talk.courier.on_attached()
+    talk.sender.on_attached()
     talk.hears("StartTransaction")
     talk.answers({"idTagInfo": {"status": "Accepted"}})
     assert talk.records == [EntryRemoved("CS01", "csms", 1), TransactionUnmapped("CS01", "csms", OWN)]
@@ -275,7 +277,7 @@ def test_a_signed_message_is_told_as_it_is() -> None:
     talk = Talk()
     talk.said("StartTransaction", START)
     talk.said("StopTransaction", STOP | {"signatures": []})
-    talk.courier.on_attached()
+    talk.sender.on_attached()
     talk.hears("StartTransaction")
     talk.answers(STARTED)
     talk.hears("StopTransaction", STOP | {"signatures": []})
@@ -284,11 +286,11 @@ def test_a_signed_message_is_told_as_it_is() -> None:
 
 def test_what_is_said_in_another_version_waits_for_a_link_of_that_one() -> None:
     talk = Talk(V201)
-    talk.story.on_boot(V16, json.dumps(BOOT).encode())
+    talk.snapshot.on_boot(V16, json.dumps(BOOT).encode())
     talk.said("StopTransaction", STOP, V16)
-    talk.courier.on_attached()
+    talk.sender.on_attached()
     talk.hears_nothing()
-    old = OutboxSender(talk.outbox, talk.story, talk.ids, V16, "csms")
+    old = OutboxSender(talk.outbox, talk.snapshot, talk.ids, V16, "csms")
     old.on_attached()
     boot = old.next_call(0.0)
     assert boot is not None
@@ -298,7 +300,7 @@ def test_what_is_said_in_another_version_waits_for_a_link_of_that_one() -> None:
 def test_an_answer_to_what_waits_no_more_changes_nothing() -> None:
     talk = Talk()
     talk.said("StopTransaction", STOP)
-    talk.courier.on_attached()
+    talk.sender.on_attached()
     talk.hears("StopTransaction")
     talk.answers()
     talk.answers()

@@ -41,34 +41,34 @@ def _answer(status: str, interval: int = 60) -> bytes:
 
 @pytest.mark.parametrize("version", list(Version))
 def test_boot_and_statuses_are_told_in_order(version: Version) -> None:
-    story = StationSnapshot("CS01")
+    snapshot = StationSnapshot("CS01")
     boot = _payload(BOOTS[version])
-    records = story.on_boot(version, boot)
+    records = snapshot.on_boot(version, boot)
     for evse in (10, 2, 1):
-        records += story.on_station_call(version, "StatusNotification", _status(version, evse))
-    records += story.on_station_call(version, "StatusNotification", _status(version, 2, "Occupied"))
-    assert story.boot == records[0]
+        records += snapshot.on_station_call(version, "StatusNotification", _status(version, evse))
+    records += snapshot.on_station_call(version, "StatusNotification", _status(version, 2, "Occupied"))
+    assert snapshot.boot == records[0]
     told = [_status(version, 1), _status(version, 2, "Occupied"), _status(version, 10)]
-    assert [status.payload for status in story.statuses] == told
+    assert [status.payload for status in snapshot.statuses] == told
     recalled = StationSnapshot("CS01")
     recalled.restore([SnapshotDelivered("CS02", "boot", version, "BootNotification", b"{}"), *records])
-    assert (recalled.boot, recalled.statuses) == (story.boot, story.statuses)
+    assert (recalled.boot, recalled.statuses) == (snapshot.boot, snapshot.statuses)
 
 
 @pytest.mark.parametrize("version", list(Version))
 def test_the_same_again_is_no_word(version: Version) -> None:
-    story = StationSnapshot("CS01")
+    snapshot = StationSnapshot("CS01")
     boot, status = _payload(BOOTS[version]), _status(version, 1)
-    assert len(story.on_boot(version, boot)) == 1
-    assert len(story.on_boot(version, boot)) == 1  # an equal boot is another one
-    assert len(story.on_station_call(version, "StatusNotification", status)) == 1
-    assert story.on_station_call(version, "StatusNotification", status) == []
+    assert len(snapshot.on_boot(version, boot)) == 1
+    assert len(snapshot.on_boot(version, boot)) == 1  # an equal boot is another one
+    assert len(snapshot.on_station_call(version, "StatusNotification", status)) == 1
+    assert snapshot.on_station_call(version, "StatusNotification", status) == []
 
 
 def test_a_boot_makes_the_statuses_before_it_untrue() -> None:
-    story = StationSnapshot("CS01")
-    records: list[Record] = [*story.on_station_call(V16, "StatusNotification", _status(V16, 1))]
-    forgotten = story.on_boot(V16, _payload(BOOT_16))
+    snapshot = StationSnapshot("CS01")
+    records: list[Record] = [*snapshot.on_station_call(V16, "StatusNotification", _status(V16, 1))]
+    forgotten = snapshot.on_boot(V16, _payload(BOOT_16))
     assert [
         (word.topic, word.payload is None) for word in forgotten if isinstance(word, SnapshotDelivered)
     ] == [
@@ -77,7 +77,7 @@ def test_a_boot_makes_the_statuses_before_it_untrue() -> None:
     ]
     recalled = StationSnapshot("CS01")
     recalled.restore([*records, *forgotten])
-    assert story.statuses == recalled.statuses == []
+    assert snapshot.statuses == recalled.statuses == []
 
 
 @pytest.mark.parametrize(
@@ -90,55 +90,55 @@ def test_a_boot_makes_the_statuses_before_it_untrue() -> None:
     ],
 )
 def test_what_is_no_story(action: str, payload: bytes) -> None:
-    story = StationSnapshot("CS01")
-    assert story.on_station_call(V201, action, payload) == []
-    assert (story.boot, story.statuses) == (None, [])
+    snapshot = StationSnapshot("CS01")
+    assert snapshot.on_station_call(V201, action, payload) == []
+    assert (snapshot.boot, snapshot.statuses) == (None, [])
 
 
 def test_no_station_fills_the_disk_with_connectors() -> None:
-    story = StationSnapshot("CS01")
+    snapshot = StationSnapshot("CS01")
     for evse in range(MOST_CONNECTORS + 5):
-        story.on_station_call(V16, "StatusNotification", _status(V16, evse))
-    assert len(story.statuses) == MOST_CONNECTORS
-    assert len(story.on_station_call(V16, "StatusNotification", _status(V16, 3, "Faulted"))) == 1
+        snapshot.on_station_call(V16, "StatusNotification", _status(V16, evse))
+    assert len(snapshot.statuses) == MOST_CONNECTORS
+    assert len(snapshot.on_station_call(V16, "StatusNotification", _status(V16, 3, "Faulted"))) == 1
 
 
 @pytest.mark.parametrize("version", list(Version))
 def test_a_station_that_was_accepted_is_known_again(version: Version) -> None:
-    story = StationSnapshot("CS01")
+    snapshot = StationSnapshot("CS01")
     boot = _payload(BOOTS[version])
-    assert not story.was_accepted(version, boot)
-    records = story.on_boot_answer(version, boot, _answer("Accepted", 120))
-    assert story.interval_s == 120
+    assert not snapshot.was_accepted(version, boot)
+    records = snapshot.on_boot_answer(version, boot, _answer("Accepted", 120))
+    assert snapshot.interval_s == 120
     recalled = StationSnapshot("CS01")
     recalled.restore(records)
     assert recalled.interval_s == USUAL_INTERVAL_S
-    for known in (story, recalled):
+    for known in (snapshot, recalled):
         assert known.was_accepted(version, _payload(BOOTS[version] | {"firmwareVersion": "2"}))
         assert known.was_accepted(V16, _payload(BOOT_16))  # whatever version it speaks now
         assert not known.was_accepted(V16, _payload(BOOT_16 | {"chargePointSerialNumber": "2"}))
         assert not known.was_accepted(V201, b'{"reason":"PowerUp"}')
-    assert story.on_boot_answer(version, boot, _answer("Accepted")) == []
+    assert snapshot.on_boot_answer(version, boot, _answer("Accepted")) == []
 
 
 @pytest.mark.parametrize(("status", "known"), [("Accepted", True), ("Pending", True), ("Rejected", False)])
 def test_the_backend_s_last_word_counts(status: str, known: bool) -> None:
-    story, boot = StationSnapshot("CS01"), _payload(BOOT_16)
-    records = story.on_boot_answer(V16, boot, _answer("Accepted")) + story.on_boot_answer(
+    snapshot, boot = StationSnapshot("CS01"), _payload(BOOT_16)
+    records = snapshot.on_boot_answer(V16, boot, _answer("Accepted")) + snapshot.on_boot_answer(
         V16, boot, _answer(status)
     )
     recalled = StationSnapshot("CS01")
     recalled.restore(records)
-    assert story.was_accepted(V16, boot) is recalled.was_accepted(V16, boot) is known
+    assert snapshot.was_accepted(V16, boot) is recalled.was_accepted(V16, boot) is known
 
 
 @pytest.mark.parametrize(
     "result", [b"{}", b"[]", _answer("Pending"), _answer("Rejected"), _answer("Accepted", -1)[:5]]
 )
 def test_no_acceptance_is_no_acceptance(result: bytes) -> None:
-    story = StationSnapshot("CS01")
-    assert story.on_boot_answer(V16, _payload(BOOT_16), result) == []
-    assert not story.was_accepted(V16, _payload(BOOT_16))
+    snapshot = StationSnapshot("CS01")
+    assert snapshot.on_boot_answer(V16, _payload(BOOT_16), result) == []
+    assert not snapshot.was_accepted(V16, _payload(BOOT_16))
 
 
 def test_boot_is_sent_to_a_backend_until_it_has_accepted_that_very_boot() -> None:

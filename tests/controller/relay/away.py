@@ -1,4 +1,4 @@
-"""A station whose backend is away, and what it says: for the tests of `autonomy`."""
+"""A station whose backend is away, and what it says: for the tests of `responder`."""
 
 from __future__ import annotations
 
@@ -58,14 +58,14 @@ class Away:
     def __init__(self, version: Version, rules: OfflineRules = KNOWN) -> None:
         self.version = version
         self.known = AuthorizationCache("CS01", b"key")
-        self.story = StationSnapshot("CS01")
+        self.snapshot = StationSnapshot("CS01")
         self.ids = TransactionIdMap("CS01", "csms")
-        self.autonomy = OfflineResponder("CS01", version, self.known, self.ids, self.story, rules)
+        self.responder = OfflineResponder("CS01", version, self.known, self.ids, self.snapshot, rules)
 
     def says(self, action: str, payload: Payload) -> OfflineAnswer:
         """The station says this; whatever it gets must be one good frame with its id."""
         sent = json.dumps(payload).encode()
-        answer = self.autonomy.answer_call("id 1", action, sent, UTC)
+        answer = self.responder.answer_call("id 1", action, sent, UTC)
         if answer.text is not None:
             frame = parse(answer.text)
             assert isinstance(frame, CallResult | CallError)

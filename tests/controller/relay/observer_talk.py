@@ -67,7 +67,7 @@ class Talk:
         self._unheard: deque[ToObserver | Redial | ObserverCommand] = deque()
         self._last: Call | None = None
         self._sent = 0
-        self.story = StationSnapshot("CS01")
+        self.snapshot = StationSnapshot("CS01")
         self.outbox = Outbox("CS01", "fleet", capacity)
         self.ids = TransactionIdMap("CS01", "fleet")
         numbers = itertools.count(1)
@@ -80,7 +80,7 @@ class Talk:
             version,
             CommandPermissions("fleet", commands(may)),
             reports(observe),
-            OutboxSender(self.outbox, self.story, self.ids, version, "fleet", new_id),
+            OutboxSender(self.outbox, self.snapshot, self.ids, version, "fleet", new_id),
             self.outbox,
             self.ids,
             TIMEOUT_S,
@@ -107,8 +107,8 @@ class Talk:
         self._sent += 1
         number = f"s{self._sent}"
         if action == "BootNotification":
-            self.story.on_boot(self.version, payload.encode())
-        self.story.on_station_call(self.version, action, payload.encode())
+            self.snapshot.on_boot(self.version, payload.encode())
+        self.snapshot.on_station_call(self.version, action, payload.encode())
         frame = Call(f'[2,"{number}","{action}",{payload}]', number, action, payload.encode())
         self.on(ObserverCopy(frame, UTC_0 + self.now, transaction))
 
@@ -200,7 +200,7 @@ class Talk:
         assert list(self._unheard) == []
 
     def introduced(self) -> None:
-        """Up, and the story told: a boot and one connector."""
+        """Up, and the snapshot told: a boot and one connector."""
         self.boots()
         self.status(1, "Available")
         self.up()

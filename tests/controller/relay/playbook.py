@@ -88,9 +88,9 @@ class Playbook:
         kept: AbsorbedProfiles | None = None,
         gate: PolicyEnforcer | None = None,
         observers: Mapping[str, SecondaryBackend] | None = None,
-        stead: OfflineHandler | None = None,
+        offline: OfflineHandler | None = None,
         grace_s: float = 0.0,
-        story: StationSnapshot | None = None,
+        snapshot: StationSnapshot | None = None,
     ) -> None:
         self.now = START_S
         self.notes: list[LogEntry] = []
@@ -106,9 +106,9 @@ class Playbook:
             TIMEOUT_S,
             self.now,
             observers=observers,
-            offline=stead,
+            offline=offline,
             grace_s=grace_s,
-            snapshot=story,
+            snapshot=snapshot,
             policy=None if gate is None else PolicyCheck(gate, version, "CS01"),
         )
         self._unheard: deque[Action] = deque()

@@ -42,13 +42,13 @@ class Messages(Playbook):
         version: Version,
         *,
         up: bool,
-        stead: OfflineHandler,
-        story: StationSnapshot,
+        offline: OfflineHandler,
+        snapshot: StationSnapshot,
         observers: Mapping[str, SecondaryBackend],
     ) -> None:
         self.writes: list[tuple[Record, ...]] = []
         self.fleet: list[str] = []
-        super().__init__(version, up=up, stead=stead, story=story, observers=observers)
+        super().__init__(version, up=up, offline=offline, snapshot=snapshot, observers=observers)
 
     def _take(self, actions: list[Action]) -> None:
         self.writes += [action.records for action in actions if isinstance(action, Persist)]
@@ -73,12 +73,12 @@ class Remembered:
         self._rules = rules
         self._observed = observed
         self._words = list(self._loaded())
-        self.story, self.answers = StationSnapshot("CS01"), ResponseCache("CS01")
+        self.snapshot, self.answers = StationSnapshot("CS01"), ResponseCache("CS01")
         self.drivers = AuthorizationCache("CS01", b"key")
         self.outbox, self.ids = Outbox("CS01", "cpo"), TransactionIdMap("CS01", "cpo")
         self.copies, self.copied_ids = Outbox("CS01", "fleet"), TransactionIdMap("CS01", "fleet")
         for each in (
-            self.story,
+            self.snapshot,
             self.answers,
             self.drivers,
             self.outbox,
@@ -91,23 +91,29 @@ class Remembered:
     def link(self, *, up: bool = True) -> Messages:
         """A station connects."""
         return Messages(
-            self._version, up=up, stead=self.stead(), observers=self.observers(), story=self.story
+            self._version,
+            up=up,
+            offline=self.make_offline_handler(),
+            observers=self.make_secondary_backends(),
+            snapshot=self.snapshot,
         )
 
-    def stead(self) -> OfflineHandler:
+    def make_offline_handler(self) -> OfflineHandler:
         """For one link."""
         kept = OwnerMemory(
-            story=self.story,
+            snapshot=self.snapshot,
             authorisations=self.drivers,
             answers=self.answers,
             outbox=self.outbox,
             ids=self.ids,
         )
-        autonomy = OfflineResponder("CS01", self._version, self.drivers, self.ids, self.story, self._rules)
-        courier = OutboxSender(self.outbox, self.story, self.ids, self._version, "cpo")
-        return OfflineHandler(self._version, autonomy, courier, kept, lambda now: UTC_0 + now)
+        responder = OfflineResponder(
+            "CS01", self._version, self.drivers, self.ids, self.snapshot, self._rules
+        )
+        sender = OutboxSender(self.outbox, self.snapshot, self.ids, self._version, "cpo")
+        return OfflineHandler(self._version, responder, sender, kept, lambda now: UTC_0 + now)
 
-    def observers(self) -> dict[str, SecondaryBackend]:
+    def make_secondary_backends(self) -> dict[str, SecondaryBackend]:
         """For one link."""
         return {"fleet": self._observing()} if self._observed else {}
 
@@ -122,7 +128,7 @@ class Remembered:
             self._version,
             CommandPermissions("fleet", frozenset()),
             reports(OBSERVED),
-            OutboxSender(self.copies, self.story, self.copied_ids, self._version, "fleet"),
+            OutboxSender(self.copies, self.snapshot, self.copied_ids, self._version, "fleet"),
             self.copies,
             self.copied_ids,
             TIMEOUT_S,

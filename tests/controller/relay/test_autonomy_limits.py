@@ -1,4 +1,4 @@
-"""Where serving in a backend's stead ends: what is signed, and what the backend says of it afterwards."""
+"""Where serving in place of a backend ends: what is signed, and what the backend says of it afterwards."""
 
 from __future__ import annotations
 
@@ -122,14 +122,14 @@ def test_a_transaction_that_the_backend_does_not_accept_is_ended(
 ) -> None:
     entry = _entry(version, action, payload, 777 if version is V16 else None)
     away = Away(version)
-    stop = away.autonomy.on_outbox_result(entry, _judged(version, "Blocked"))
+    stop = away.responder.on_outbox_result(entry, _judged(version, "Blocked"))
     assert stop is not None
     assert (stop[0], json.loads(stop[1])) == (command, says)
     check(version, request(version, command), stop[1])
-    assert away.autonomy.on_outbox_result(entry, _judged(version, "Accepted")) is None
-    assert away.autonomy.on_outbox_result(entry, b"{}") is None
+    assert away.responder.on_outbox_result(entry, _judged(version, "Accepted")) is None
+    assert away.responder.on_outbox_result(entry, b"{}") is None
     lenient = Away(version, OfflineRules(stop_unauthorised=False))
-    assert lenient.autonomy.on_outbox_result(entry, _judged(version, "Blocked")) is None
+    assert lenient.responder.on_outbox_result(entry, _judged(version, "Blocked")) is None
 
 
 @pytest.mark.parametrize(
@@ -145,12 +145,12 @@ def test_a_transaction_that_is_over_is_left_alone(
     away = Away(version)
     away.says(*end)
     entry = _entry(version, *begin, 777 if version is V16 else None)
-    assert away.autonomy.on_outbox_result(entry, _judged(version, "Invalid")) is None
+    assert away.responder.on_outbox_result(entry, _judged(version, "Invalid")) is None
     for number in range(MOST_ENDED):
         other: Payload = {"transactionId": number, "transactionInfo": {"transactionId": str(number)}}
         away.says(end[0], end[1] | other)
     assert (
-        away.autonomy.on_outbox_result(entry, _judged(version, "Invalid")) is not None
+        away.responder.on_outbox_result(entry, _judged(version, "Invalid")) is not None
     )  # the station will refuse
 
 
@@ -167,4 +167,4 @@ def test_a_transaction_that_is_over_is_left_alone(
 )
 def test_nothing_is_stopped_that_cannot_be_named(now: Version, entry: OutboxEntry) -> None:
     for version in (V16, V201):
-        assert Away(now).autonomy.on_outbox_result(entry, _judged(version, "Invalid")) is None
+        assert Away(now).responder.on_outbox_result(entry, _judged(version, "Invalid")) is None

@@ -215,9 +215,9 @@ class World:
             ProfileArbiter(self._version, LimitScope.STATION, a_station(LimitScope.STATION)),
             TIMEOUT_S,
             self._now,
-            offline=self._house.stead(),
+            offline=self._house.make_offline_handler(),
             observers=self._house.observers(),
-            snapshot=self._house.story,
+            snapshot=self._house.snapshot,
         )
 
     def _on(self, event: Event) -> None:

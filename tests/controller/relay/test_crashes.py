@@ -93,15 +93,17 @@ class Life:
         self._writes = writes
         self._last_is_on_disk = last_is_on_disk
         words = load_station_records(self._store, "CS01")
-        story, answers = StationSnapshot("CS01"), ResponseCache("CS01")
+        snapshot, answers = StationSnapshot("CS01"), ResponseCache("CS01")
         drivers = AuthorizationCache("CS01", b"key")
         self.outbox, ids = Outbox("CS01", "csms"), TransactionIdMap("CS01", "csms")
-        for part in (story, answers, drivers, self.outbox, ids):
+        for part in (snapshot, answers, drivers, self.outbox, ids):
             part.restore(words)
-        autonomy = OfflineResponder("CS01", V16, drivers, ids, story, OfflineRules(authorise="everyone"))
-        kept = OwnerMemory(story=story, authorisations=drivers, answers=answers, outbox=self.outbox, ids=ids)
-        courier = OutboxSender(self.outbox, story, ids, V16, "csms")
-        self.stead = OfflineHandler(V16, autonomy, courier, kept, lambda now: 1_800_000_000.0 + now)
+        responder = OfflineResponder("CS01", V16, drivers, ids, snapshot, OfflineRules(authorise="everyone"))
+        kept = OwnerMemory(
+            snapshot=snapshot, authorisations=drivers, answers=answers, outbox=self.outbox, ids=ids
+        )
+        sender = OutboxSender(self.outbox, snapshot, ids, V16, "csms")
+        self.stead = OfflineHandler(V16, responder, sender, kept, lambda now: 1_800_000_000.0 + now)
         self.stead.on_attached(was_away=True)
 
     def save(self, words: Sequence[Record]) -> None:

@@ -1,4 +1,4 @@
-"""Whatever station, observer and links do in whatever order: what must always hold of an observer's story."""
+"""Random sequences of station, observer and link events: what must always hold at an observer."""
 
 from __future__ import annotations
 
@@ -71,16 +71,16 @@ class Walk:
         def new_id() -> str:
             return f"own-{next(numbers)}"
 
-        self.story = StationSnapshot("CS01")
+        self.snapshot = StationSnapshot("CS01")
         self.outbox = Outbox("CS01", "fleet")
         ids = TransactionIdMap("CS01", "fleet")
-        courier = OutboxSender(self.outbox, self.story, ids, Version.V16, "fleet", new_id)
+        sender = OutboxSender(self.outbox, self.snapshot, ids, Version.V16, "fleet", new_id)
         self.observing = SecondaryBackend(
             "CS01",
             Version.V16,
             CommandPermissions("fleet", commands(["reads"])),
             reports(OBSERVED),
-            courier,
+            sender,
             self.outbox,
             ids,
             TIMEOUT_S,
@@ -133,7 +133,7 @@ class Walk:
                 self.on(ObserverFrame(a_frame(call_result("stray", b"{}"))))
 
     def says(self, action: str, payload: str, transaction: int | None = None) -> None:
-        self.story.on_station_call(Version.V16, action, payload.encode())
+        self.snapshot.on_station_call(Version.V16, action, payload.encode())
         frame = Call(call("s", action, payload.encode()), "s", action, payload.encode())
         self.on(ObserverCopy(frame, self.now, transaction))
 

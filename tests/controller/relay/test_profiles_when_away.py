@@ -26,14 +26,14 @@ THEIRS = 70
 
 def a_stead() -> OfflineHandler:
     """Serves CS01 while its backend is away, and lets everybody charge."""
-    story, drivers = StationSnapshot("CS01"), AuthorizationCache("CS01", b"key")
+    snapshot, drivers = StationSnapshot("CS01"), AuthorizationCache("CS01", b"key")
     outbox, ids = Outbox("CS01", "cpo"), TransactionIdMap("CS01", "cpo")
     return OfflineHandler(
         V16,
-        OfflineResponder("CS01", V16, drivers, ids, story, OfflineRules(authorise="everyone")),
-        OutboxSender(outbox, story, ids, V16, "cpo"),
+        OfflineResponder("CS01", V16, drivers, ids, snapshot, OfflineRules(authorise="everyone")),
+        OutboxSender(outbox, snapshot, ids, V16, "cpo"),
         OwnerMemory(
-            story=story, authorisations=drivers, answers=ResponseCache("CS01"), outbox=outbox, ids=ids
+            snapshot=snapshot, authorisations=drivers, answers=ResponseCache("CS01"), outbox=outbox, ids=ids
         ),
         lambda now: UTC_0 + now,
     )
@@ -42,7 +42,7 @@ def a_stead() -> OfflineHandler:
 @pytest.fixture
 def talk() -> Playbook:
     """A car has begun to charge while the backend was away, which has numbered that since."""
-    talk = Playbook(V16, LimitScope.EVSE, up=False, stead=a_stead())
+    talk = Playbook(V16, LimitScope.EVSE, up=False, offline=a_stead())
     talk.commandable()
     talk.backend_lost()
     talk.station(STARTED[V16])

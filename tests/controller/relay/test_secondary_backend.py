@@ -22,7 +22,7 @@ from tests.controller.relay.observer_talk import ACCEPTED, BOOT, START, TIMEOUT_
 VERSIONS = pytest.mark.parametrize("version", list(Version))
 
 
-# -- the story -----------------------------------------------------------------------------------------
+# -- the snapshot -----------------------------------------------------------------------------------------
 
 
 @VERSIONS

@@ -193,7 +193,7 @@ async def test_a_refused_limit_is_told_and_booked_at_its_worst(
         frame = await profile_call(socket)
         await socket.send_message(f'[3,"{frame[1]}",{{"status":"Rejected"}}]')
         await until(controller, "CS01", "refuses limits")
-    assert "station CS01 did not take its limit" in caplog.text
+    assert "limit rejected station=CS01" in caplog.text
 
 
 async def test_station_without_stacking_gets_lease_and_fallback_in_one(

@@ -54,7 +54,7 @@ def test_what_one_controller_signs_another_believes() -> None:
         (trust("all"), None),
         (trust("all", gate()), None),
         (trust("none", gate()), '[overlay] has learn = "none"'),
-        (trust("signed"), "no policy of [signing] knows a key"),
+        (trust("signed"), "[signing] has no policy with keys"),
         (trust("signed", gate()), "it has no valid signature of a key whose holder is 'LC02'"),
     ],
 )

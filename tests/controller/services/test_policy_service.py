@@ -40,7 +40,7 @@ def test_a_changed_file_is_in_force_at_once_and_what_was_seen_stays_seen(tmp_pat
     assert isinstance(passes(kept.gate, text), ForwardDecision)
     assert reset(kept) == "pass"
     write_policy(tmp_path, REJECT_RESET)
-    kept.follow()
+    kept.reload_changed_files()
     assert reset(kept).startswith("refuse no-reset")
     assert why(passes(kept.gate, text)) == "refuse safe-profiles: it was received before"
 
@@ -53,14 +53,14 @@ def test_a_file_that_cannot_be_used_is_told_once_and_the_old_one_holds(
     for _ in range(2):
         (tmp_path / "signing.toml").write_text("version = 2")
         os.utime(tmp_path / "signing.toml", ns=(7, 7))
-        kept.follow()
+        kept.reload_changed_files()
     assert reset(kept).startswith("refuse no-reset")
-    assert caplog.text.count("before this change stays in force") == 1
+    assert caplog.text.count("signature policy not reloaded") == 1
     (tmp_path / "signing.toml").unlink()
-    kept.follow()
+    kept.reload_changed_files()
     assert reset(kept).startswith("refuse no-reset")
     write_policy(tmp_path)
-    kept.follow()
+    kept.reload_changed_files()
     assert reset(kept) == "pass"
 
 
@@ -78,7 +78,7 @@ def test_a_new_key_in_the_folder_signs(tmp_path: Path) -> None:
     )
     assert "no key of the controller is valid" in kept.gate.sign_own(own, b"{}", NOW).unsigned_reason
     write_key_file(folder, "b", signing_keys.new_private_key("secp256r1", "lc", NOW - 5, NOW + 5))
-    kept.follow()
+    kept.reload_changed_files()
     assert kept.gate.sign_own(own, b"{}", NOW).unsigned_reason == ""
 
 
@@ -106,14 +106,14 @@ def test_what_was_seen_outlives_us(tmp_path: Path) -> None:
     ruling = passes(before.gate, text)
     assert isinstance(ruling, ForwardDecision)
     assert isinstance(ruling.record, ReplayRecord)
-    before.remember([ruling.record])
+    before.store_replays([ruling.record])
     assert why(passes(keeper(tmp_path).gate, text)) == "refuse safe-profiles: it was received before"
 
 
 def add_role(kept: PolicyService, signer: object = OLGA) -> bytes:
     payload = {"userRole": ROLE, "customData": limit()["customData"]}
     body = signed(payload, OLGA, action="AddUserRole") if signer is OLGA else compact(payload)
-    return kept.answer("AddUserRole", body, passes(kept.gate, body, action="AddUserRole"))
+    return kept.answer_policy_message("AddUserRole", body, passes(kept.gate, body, action="AddUserRole"))
 
 
 def test_a_received_role_is_in_force_at_once_and_after_a_restart(tmp_path: Path) -> None:
@@ -125,7 +125,7 @@ def test_a_received_role_is_in_force_at_once_and_after_a_restart(tmp_path: Path)
     for each in (kept, keeper(tmp_path)):
         assert why(passes(each.gate, toms, action="Reset")) == "pass reset: signed by tom"
     write_policy(tmp_path, "# it stays beside a new file\n" + REJECT_RESET)
-    kept.follow()
+    kept.reload_changed_files()
     assert reset(kept).startswith("refuse no-reset")
 
 
@@ -135,7 +135,7 @@ def test_what_is_not_signed_changes_nothing(tmp_path: Path) -> None:
     assert b"Rejected" in add_role(kept, None)
     assert (
         keeper(tmp_path)
-        .answer("DeleteUserRole", b'{"userRoleId":"helper"}', ForwardDecision(rule="r"))
+        .answer_policy_message("DeleteUserRole", b'{"userRoleId":"helper"}', ForwardDecision(rule="r"))
         .startswith(b'{"status":"Rejected"')
     )
 
@@ -145,7 +145,7 @@ def test_a_received_role_that_fits_no_more_is_told(tmp_path: Path, caplog: pytes
     add_role(keeper(tmp_path))
     (tmp_path / "signing.toml").write_text("version = 1")
     keeper(tmp_path)
-    assert "not in force, because it does not fit" in caplog.text
+    assert "received policy not in force, it does not fit" in caplog.text
     assert "UserRole helper" in caplog.text
 
 

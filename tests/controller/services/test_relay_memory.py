@@ -70,10 +70,10 @@ def test_request_to_retry_lets_the_message_wait_again(tmp_path: Path) -> None:
     store = StateStore(tmp_path)
     store.persist_now([queued(1), queued(2), EntrySetAside("CS01", "cpo", 1, "FormationViolation")])
     journals = RelayJournals(configured(tmp_path, Backend()), store)
-    assert (journals.queues()["cpo"].messages, journals.queues()["cpo"].set_aside) == (1, 1)
+    assert (journals.queue_statuses()["cpo"].messages, journals.queue_statuses()["cpo"].set_aside) == (1, 1)
     store.persist_now([OutboxRequest("CS01", "cpo", 1, False)])
     journals.follow_requests()
-    assert (journals.queues()["cpo"].messages, journals.queues()["cpo"].set_aside) == (2, 0)
+    assert (journals.queue_statuses()["cpo"].messages, journals.queue_statuses()["cpo"].set_aside) == (2, 0)
     assert store.load(EntrySetAside) == store.load(OutboxRequest) == []
 
 
@@ -84,7 +84,7 @@ def test_request_to_drop_removes_the_message(tmp_path: Path) -> None:
     store.persist_now([OutboxRequest("CS01", "cpo", 1, True)])
     journals.follow_requests()
     journals.follow_requests()
-    assert journals.queues()["cpo"].set_aside == 0
+    assert journals.queue_statuses()["cpo"].set_aside == 0
     assert store.load(EntryQueued) == store.load(OutboxRequest) == []
 
 
@@ -102,4 +102,4 @@ def test_damaged_key_of_authorizations_is_moved_aside_and_made_anew(
 def test_relay_memory_of_a_damaged_store_is_empty_and_works(tmp_path: Path) -> None:
     (tmp_path / FILE).write_bytes(b"no database" * 100)
     journals = RelayJournals(configured(tmp_path, Backend()), StateStore(tmp_path))
-    assert journals.waiting("CS01") == {}
+    assert journals.backends_waited_for("CS01") == {}

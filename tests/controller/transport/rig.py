@@ -56,19 +56,21 @@ class SiteSpy:
         self.happened.set()
         self.happened = trio.Event()
 
-    def station_up(self, station: str, version: Version) -> None:
+    def on_station_up(self, station: str, version: Version) -> None:
         self._note("up", station, version)
 
-    def station_down(self, station: str) -> None:
+    def on_station_down(self, station: str) -> None:
         self._note("down", station)
 
-    def observed(self, station: str, observation: Observation) -> None:
+    def on_observation(self, station: str, observation: Observation) -> None:
         self._note("observed", station, observation)
 
-    def answered(self, station: str, token: int, result: bytes | None, detail: str) -> None:
+    def on_call_answered(self, station: str, token: int, result: bytes | None, detail: str) -> None:
         self._note("answered", station, token, result, detail)
 
-    def kept(self, station: str, version: Version, profiles: Sequence[BackendProfile]) -> None:
+    def on_profiles_absorbed(
+        self, station: str, version: Version, profiles: Sequence[BackendProfile]
+    ) -> None:
         self._note("kept", station, len(profiles))
 
     async def until(self, kind: str, count: int = 1) -> None:
