@@ -216,7 +216,7 @@ class World:
             TIMEOUT_S,
             self._now,
             offline=self._house.make_offline_handler(),
-            observers=self._house.observers(),
+            observers=self._house.make_secondary_backends(),
             snapshot=self._house.snapshot,
         )
 
