@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Protocol
 
 import msgspec
 
@@ -46,6 +47,13 @@ class ObserverLost(msgspec.Struct, frozen=True):
     reason: str
 
 
+class LocalAnswer(msgspec.Struct, frozen=True):
+    """The controller's answer to a `LocalCall`: a JSON object; None: it could not be made."""
+
+    id: str
+    result: bytes | None
+
+
 Event = (
     FromStation
     | FromBackend
@@ -55,6 +63,7 @@ Event = (
     | ObserverUp
     | ObserverLost
     | OwnCall
+    | LocalAnswer
     | TimePassed
 )
 
@@ -104,6 +113,24 @@ class OwnAnswered(msgspec.Struct, frozen=True):
     detail: str = ""
 
 
+class LocalCall(msgspec.Struct, frozen=True):
+    """Answer a CALL of the station in the owner's place, with a `LocalAnswer`."""
+
+    id: str
+    action: str
+    payload: bytes
+
+
+class LocalScope(Protocol):
+    """Messages of one station that the controller handles in the owner's place."""
+
+    def takes_call(self, action: str, payload: bytes) -> bool:
+        """Return True if a CALL of the station is answered here and goes to no backend."""
+
+    def refuse_command(self, action: str, payload: bytes) -> bytes | None:
+        """Return the response that refuses a backend's command; None: it passes."""
+
+
 class PasswordCommand(msgspec.Struct, frozen=True):
     """The station has answered a command of its owner that may set its password."""
 
@@ -127,6 +154,7 @@ Action = (
     | Commandable
     | ObservationMade
     | OwnAnswered
+    | LocalCall
     | PasswordCommand
     | ProfilesAbsorbed
     | Persist

@@ -72,6 +72,9 @@ from controller.relay.events import (
     Event,
     FromObserver,
     FromStation,
+    LocalAnswer,
+    LocalCall,
+    LocalScope,
     ObservationMade,
     ObserverLost,
     ObserverUp,
@@ -132,7 +135,8 @@ class StationRelay:
 
     `grace_s` and `offline`: see `Upstream`. `permissions`: the owner's. `observers` by backend; `snapshot`:
     what is replayed to those that attach later. Without a station (`is_present` False) it only delivers what
-    waits for the backends, and ends when that is done. `policy`: the policy of signatures.
+    waits for the backends, and ends when that is done. `policy`: the policy of signatures. `local`: the
+    messages that the controller handles in the owner's place.
     """
 
     def __init__(
@@ -152,6 +156,7 @@ class StationRelay:
         permissions: CommandPermissions | None = None,
         is_present: bool = True,
         policy: PolicyCheck | None = None,
+        local: LocalScope | None = None,
     ) -> None:
         self.is_open = True
         """False once the relay has asked for all links to be closed."""
@@ -167,6 +172,9 @@ class StationRelay:
         self._snapshot = snapshot
         self._permissions = permissions
         self._policy = policy
+        self._local = local
+        self._local_calls: dict[str, str] = {}
+        """Action by id of the station's CALLs that are answered here."""
         self._serves_offline = offline is not None
         self._up = Upstream(
             station, owner, tracker, call_timeout_s, grace_s, offline, is_observed=bool(self._observers)
@@ -223,6 +231,8 @@ class StationRelay:
         match event:
             case OwnCall():
                 self._down.on_own_call(event, now)
+            case LocalAnswer():
+                self._on_local_answer(event, utc)
             case BackendUp():
                 self._apply(self._up.on_up(), now, utc)
             case BackendLost(reason):
@@ -284,6 +294,11 @@ class StationRelay:
                 self._reply(OWNER, frame, now, utc)
 
     def _on_call(self, frame: Call, now: float, utc: float, *, is_valid: bool, is_ruled: bool) -> None:
+        if self._local is not None and is_valid and self._local.takes_call(frame.action, frame.payload):
+            if frame.id not in self._local_calls:  # a repeated one gets the one answer
+                self._local_calls[frame.id] = frame.action
+                self._actions.append(LocalCall(frame.id, frame.action, frame.payload))
+            return
         if is_valid and frame.action in self._tracked_actions:
             self._track(frame, now, utc)
             if frame.action in _ARBITER_ACTIONS and self._profiles.on_station_call(frame, now):
@@ -293,6 +308,28 @@ class StationRelay:
         effects = self._up.on_call(frame, now, is_valid=is_valid, is_ruled=is_ruled)
         if effects:
             self._apply(effects, now, utc)
+
+    def _on_local_answer(self, answer: LocalAnswer, utc: float) -> None:
+        action = self._local_calls.pop(answer.id, None)
+        if action is None:
+            return
+        if answer.result is None:
+            text = call_error(answer.id, "InternalError", f"{action} could not be answered")
+        else:
+            text = self._sign_served(action, call_result(answer.id, answer.result), utc)
+        self._actions.append(ToStation(text))
+
+    def _refuse_command(self, frame: Call, backend: str) -> CallResult | None:
+        """Return the response to a command about what the controller itself manages; None: it passes."""
+        rejection = None if self._local is None else self._local.refuse_command(frame.action, frame.payload)
+        if rejection is None:
+            return None
+        self._log(
+            logging.WARNING,
+            f"command rejected station={self._station} backend={backend} action={frame.action} "
+            "reason='the site CA manages the certificates of this station'",
+        )
+        return CallResult(call_result(frame.id, rejection), frame.id, rejection)
 
     def _note_boot(self, frame: Frame, now: float, utc: float) -> None:
         """Wait for the answer to a boot; any other message shows that the station did not boot anew."""
@@ -377,6 +414,9 @@ class StationRelay:
         if refusal is not None:
             self._log(logging.WARNING, f"command rejected: {refusal}")
             self._actions.append(ToBackend(call_error(frame.id, COMMAND_DENIED, refusal)))
+        elif (rejection := self._refuse_command(frame, self._owner)) is not None:
+            signed = self._sign_answer(self._backend_peers[OWNER], frame.action, rejection, utc)
+            self._actions.append(ToBackend(signed.text))
         elif self._up.owner.is_up:
             command = self._up.translate_command(frame)
             self._apply(self._down.on_command(command, OWNER, self._owner, now), now, utc)
@@ -430,6 +470,10 @@ class StationRelay:
         for effect in self._observers[backend].handle(event, now):
             match effect:
                 case ObserverCommand(call):
+                    rejection = self._refuse_command(call, backend)
+                    if rejection is not None:
+                        self._run_observer(backend, AnswerToObserver(rejection), now, utc)
+                        continue
                     self._apply(self._down.on_command(call, backend, backend, now), now, utc)
                 case CallToObserver(call):
                     text = self._sign_call(self._station_peer, call.action, call.text, call.payload, utc)

@@ -9,8 +9,10 @@ actions in order. Actions that follow a Persist wait until its records are durab
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
+import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -43,6 +45,8 @@ from controller.relay.events import (
     Event,
     FromObserver,
     FromStation,
+    LocalAnswer,
+    LocalCall,
     ObservationMade,
     ObserverLost,
     ObserverUp,
@@ -70,6 +74,27 @@ CLOCK_CHECK_S = 1.0
 
 SILENT_PINGS = 3
 """Ping intervals without any data after which a connection is lost."""
+
+
+FIRST_REQUEST_TOKEN = 1 << 62
+"""Token of the first CALL of `StationSession.request`; load management counts its own from 0."""
+
+_request_tokens = itertools.count(FIRST_REQUEST_TOKEN)
+
+
+class RequestResult(msgspec.Struct, frozen=True):
+    """Result of a CALL to a station: a JSON object; None: it failed, for the reason `detail`."""
+
+    result: bytes | None
+    detail: str = ""
+
+
+class _PendingRequest:
+    """A CALL of `StationSession.request` that waits for its result."""
+
+    def __init__(self) -> None:
+        self.answer = RequestResult(None)
+        self.ended = trio.Event()
 
 
 class SessionSite(Protocol):
@@ -109,7 +134,8 @@ class SessionRules(msgspec.Struct, frozen=True, kw_only=True):
     `pace`: rate at which the station's messages are read; more of them wait in its socket. `ping_s`:
     interval of pings to the station, `backend_ping_s` to backends; 0 for never. `sealed`: decides which
     binary messages pass between the station and its owner; None: none does. `utc_of` converts monotonic s to
-    POSIX s. `on_password_command` takes the owner's commands that may set the station's password.
+    POSIX s. `on_password_command` takes the owner's commands that may set the station's password, and
+    `on_local_call` the CALLs that the controller answers with `StationSession.answer_local_call`.
     """
 
     utc_of: Callable[[float], float]
@@ -118,6 +144,7 @@ class SessionRules(msgspec.Struct, frozen=True, kw_only=True):
     backend_ping_s: float
     sealed: BinaryMessages | None = None
     on_password_command: Callable[[str, bytes, bytes], object] = lambda *_: None
+    on_local_call: Callable[[StationSession, LocalCall], object] = lambda *_: None
 
 
 class StationSession:
@@ -153,6 +180,7 @@ class StationSession:
         self._clock_checked_at = -math.inf
         self._doing = False
         self._saving: tuple[Record, ...] = ()
+        self._requests: dict[int, _PendingRequest] = {}
         self._station_pings = _Interval(rules.ping_s if link is not None else 0.0)
         self._backend_pings = _Interval(rules.backend_ping_s)
         self._timer = DeadlineTimer(self._deadline)
@@ -260,6 +288,21 @@ class StationSession:
         """Queue a CALL of the controller; its result goes to the load management."""
         self._feed(own)
 
+    async def request(self, action: str, payload: bytes) -> RequestResult:
+        """Send the station a CALL and wait for its result, its time limit or the end of the session."""
+        token, pending = next(_request_tokens), _PendingRequest()
+        self._requests[token] = pending
+        try:
+            self._feed(OwnCall(token, str(uuid.uuid4()), action, payload))
+            await pending.ended.wait()
+        finally:
+            del self._requests[token]
+        return pending.answer
+
+    def answer_local_call(self, call_id: str, result: bytes | None) -> None:
+        """Answer a CALL of the station that the controller handles; None: with an error."""
+        self._feed(LocalAnswer(call_id, result))
+
     # -- the relay and its actions ------------------------------------------------------------------
 
     def _feed(self, event: Event) -> None:
@@ -322,6 +365,12 @@ class StationSession:
                 self._site.on_station_up(self._station, self.version)
             case ObservationMade(observation):
                 self._site.on_observation(self._station, observation)
+            case OwnAnswered(token, result, detail) if token >= FIRST_REQUEST_TOKEN:
+                if token in self._requests:
+                    self._requests[token].answer = RequestResult(result, detail)
+                    self._requests[token].ended.set()
+            case LocalCall():
+                self._rules.on_local_call(self, action)
             case OwnAnswered(token, result, detail):
                 self._has_failed_call |= result is None
                 self._site.on_call_answered(self._station, token, result, detail)

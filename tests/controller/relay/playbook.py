@@ -44,6 +44,9 @@ from controller.relay.events import (
     Event,
     FromObserver,
     FromStation,
+    LocalAnswer,
+    LocalCall,
+    LocalScope,
     ObservationMade,
     ObserverUp,
     OwnAnswered,
@@ -91,6 +94,7 @@ class Playbook:
         offline: OfflineHandler | None = None,
         grace_s: float = 0.0,
         snapshot: StationSnapshot | None = None,
+        local: LocalScope | None = None,
     ) -> None:
         self.now = START_S
         self.notes: list[LogEntry] = []
@@ -110,6 +114,7 @@ class Playbook:
             grace_s=grace_s,
             snapshot=snapshot,
             policy=None if gate is None else PolicyCheck(gate, version, "CS01"),
+            local=local,
         )
         self._unheard: deque[Action] = deque()
         self._token = 0
@@ -146,6 +151,15 @@ class Playbook:
         message_id = str(uuid.UUID(int=self._token))
         self._happens(OwnCall(self._token, message_id, action, b'{"own":true}', urgent))
         return f'[2,"{message_id}","{action}",{{"own":true}}]'
+
+    def local_call(self, message_id: str, action: str) -> LocalCall:
+        """A CALL of the station that the controller itself has to answer."""
+        asked = self._pop(LocalCall)
+        assert (asked.id, asked.action) == (message_id, action)
+        return asked
+
+    def local_answer(self, answer: LocalAnswer) -> None:
+        self._happens(answer)
 
     def commandable(self) -> None:
         """The station shows that it has not booted anew: an answer that nobody asked for."""

@@ -11,8 +11,9 @@ import trio
 from trio_websocket import ConnectionClosed
 
 from controller.model.effects import OwnCall
-from controller.ocpp.frames import Version
+from controller.ocpp.frames import Call, Version, call_result, parse
 from controller.stations.listener import ListenError, ListenSettings, serve_stations
+from controller.stations.session import RequestResult
 from controller.transport.http_upgrade import basic_authorization
 from tests.controller.transport.rig import heard, rig
 
@@ -78,6 +79,46 @@ async def test_our_own_call_is_answered_to_the_site_and_not_to_the_backend() -> 
         await backend.send_message('[3,"1",{}]')
         assert await heard(backend) == '[2,"2","Heartbeat",{}]'  # and nothing before it
         assert ("answered", "CS01", 7, b'{"status":"Accepted"}', "") in site.site.events
+
+
+async def test_session_request_returns_the_result_of_the_station() -> None:
+    async with rig() as site, site.station() as station:
+        backend = await site.backend.link()
+        await station.send_message('[2,"1","Heartbeat",{}]')
+        assert await heard(backend) == '[2,"1","Heartbeat",{}]'
+        await site.site.until("up")
+        session = site.board.find_session("CS01")
+        assert session is not None
+        answers: list[RequestResult] = []
+
+        async def ask() -> None:
+            answers.append(await session.request("TriggerMessage", b'{"requestedMessage":"X"}'))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask)
+            asked = parse(await heard(station))
+            assert isinstance(asked, Call)
+            assert (asked.action, asked.payload) == ("TriggerMessage", b'{"requestedMessage":"X"}')
+            await station.send_message(call_result(asked.id, b'{"status":"Accepted"}'))
+        assert answers == [RequestResult(b'{"status":"Accepted"}')]
+        assert not any(event[0] == "answered" for event in site.site.events)
+
+
+async def test_session_request_ends_with_the_session() -> None:
+    async with rig() as site:
+        answers: list[RequestResult] = []
+        async with trio.open_nursery() as nursery, site.station() as station:
+            await station.send_message('[2,"1","Heartbeat",{}]')
+            await site.site.until("up")
+            session = site.board.find_session("CS01")
+            assert session is not None
+
+            async def ask() -> None:
+                answers.append(await session.request("Reset", b"{}"))
+
+            nursery.start_soon(ask)
+            await heard(station)
+        assert answers[0].result is None
 
 
 async def test_a_backend_that_drops_closes_the_station() -> None:
