@@ -74,6 +74,20 @@ class SiteDimmed(msgspec.Struct, frozen=True, kw_only=True):
     until: float | None = None
 
 
+class EvseOverridden(msgspec.Struct, frozen=True, kw_only=True):
+    """Override of a person for one EVSE from now on; by default none.
+
+    `limit_a`: the most that it is given (A per phase; 0: a pause; None: no limit). `priority` replaces the
+    configured one. `boost`: it charges from the grid, too, where its mode is surplus. `why` says so in words.
+    """
+
+    ref: EvseRef
+    limit_a: float | None = None
+    priority: int | None = None
+    boost: bool = False
+    why: str = ""
+
+
 class ControlTick(msgspec.Struct, frozen=True):
     """Time for a pass: `tick_s` is over, or a pass is due."""
 
@@ -87,6 +101,7 @@ SiteEvent = (
     | LimitAnswered
     | GroupLimit
     | SiteDimmed
+    | EvseOverridden
     | ControlTick
 )
 

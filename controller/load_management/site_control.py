@@ -34,6 +34,7 @@ from controller.load_management.allocation.surplus import Surplus, sunlit
 from controller.load_management.decision_log import LoggedDecision, SiteNotice
 from controller.load_management.events import (
     ControlTick,
+    EvseOverridden,
     GroupLimit,
     LimitAnswered,
     MeterUpdated,
@@ -242,6 +243,10 @@ class SiteControl:
             case GroupLimit(limit_a=limit_a):
                 self._group_a = limit_a
                 return True
+            case EvseOverridden(ref=ref):
+                if ref in self._by_ref:
+                    self._by_ref[ref].override = event
+                return ref in self._by_ref
             case ControlTick() | SiteDimmed():
                 return True
             case MeterUpdated():
@@ -554,7 +559,7 @@ class SiteControl:
     def _allocations(self, part: _SitePart, base: SiteBase, now: float) -> dict[EvseRef, Allocation]:
         """Return the allocator's answer for all EVSEs with a car that can be commanded and do not rest."""
         rotation = self._rotation
-        wanting = [each for each in part.controllers if each.model.wants(now)]
+        wanting = [each for each in part.controllers if each.model.wants(now) and not each.is_paused]
         rotation.set_wanting(
             {each.evse.ref for each in wanting},
             {evse.ref for evse in part.site.evses},
@@ -577,12 +582,14 @@ class SiteControl:
                 reserved.append(each)
                 continue
             shared.append(each)
-            if not each.model.wants(now):
+            if each.is_paused and not each.delivery.never_pauses:
+                allocations[ref] = Allocation(ref, 0.0, each.override.why)
+            elif not each.model.wants(now):
                 if why := self._dimming.idle(each.evse):
                     allocations[ref] = Allocation(ref, 0.0, why)
                 elif each.evse.fallback_a and not each.delivery.never_pauses:
                     idle.append(each)
-            elif each.model.asleep(now) and not each.delivery.never_pauses and not each.evse.surplus:
+            elif each.model.asleep(now) and not each.delivery.never_pauses and not each.is_surplus:
                 sleeping.append(each)
             elif rotation.resting_s(ref, now) and not each.delivery.never_pauses:
                 allocations[ref] = Allocation(ref, 0.0, self._dimming.explain(each.evse, RESTING))
@@ -624,14 +631,13 @@ class SiteControl:
         A car that did not start at its minimum is offered more. `left`: what the others' shares leave.
         """
         found: dict[EvseRef, Allocation] = {}
-        for each in sorted(
-            sleeping, key=lambda c: (-c.evse.priority, c.delivery.offered_a(now) == 0, c.evse.ref)
-        ):
+        for each in sorted(sleeping, key=lambda c: (-c.priority, c.delivery.offered_a(now) == 0, c.evse.ref)):
             ref, evse = each.evse.ref, each.evse
             dimmed = self._dimming.cap(evse, each.phases_to_come)
             caps = [
                 evse.max_a,
                 each.backend_a,
+                each.override.limit_a,
                 dimmed and dimmed[0],
                 troubles[evse.circuit] and evse.fallback_a,
             ]
@@ -674,7 +680,7 @@ class SiteControl:
         now: float,
     ) -> dict[EvseRef, Allocation]:
         """Return shares for all demands of these EVSEs: first for those that do not wait for the sun."""
-        sunny = {d.ref: d for d in demands if self._site.evse_by_ref[d.ref].surplus}
+        sunny = {d.ref: d for d in demands if self._by_ref[d.ref].is_surplus}
         fair = [demand for demand in demands if demand.ref not in sunny]
         given = self._share(site, fair, room, base, now)
         rooms, joint = room.rooms(), self._joint(site, base, room)

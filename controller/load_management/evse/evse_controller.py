@@ -12,7 +12,7 @@ from controller.load_management.allocation.allocator import Allocation, Demand
 from controller.load_management.allocation.constraints import PhaseFlags
 from controller.load_management.allocation.headroom import Headroom
 from controller.load_management.decision_log import DecisionLog, LoggedDecision
-from controller.load_management.events import LimitAnswered, SetLimit
+from controller.load_management.events import EvseOverridden, LimitAnswered, SetLimit
 from controller.load_management.evse.charger_response import ChargerResponse
 from controller.load_management.evse.consumption import OfferCredit, ReportedStep, is_possible
 from controller.load_management.evse.departure_goal import NO_NEED
@@ -43,6 +43,8 @@ class EvseController:
         self.reason = "not yet planned"
         self.backend_a: float | None = None
         """Current that its backend's own profiles allow it (A per phase); None: all."""
+        self.override = EvseOverridden(ref=evse.ref)
+        """What a person has ordered for it."""
         self.impossible: DrawSeen | None = None
         self.credit_due_at = 0.0
         """When `credit` changes next without an event (s, monotonic)."""
@@ -182,6 +184,21 @@ class EvseController:
             ledger.book(self.evse, self.model.phases, amps)
 
     @property
+    def priority(self) -> int:
+        """Return its priority: the configured one, or that of an override."""
+        return self.evse.priority if self.override.priority is None else self.override.priority
+
+    @property
+    def is_paused(self) -> bool:
+        """Return True if an override leaves it less than its minimum."""
+        return self.override.limit_a is not None and self.override.limit_a < self.evse.min_a
+
+    @property
+    def is_surplus(self) -> bool:
+        """Return True if it charges only from what the site would feed in."""
+        return self.evse.surplus and not self.override.boost
+
+    @property
     def cannot_wait(self) -> bool:
         """Return True if its car needs its minimum or more without a break to leave in time."""
         return self._need.needs_a >= self.evse.min_a
@@ -205,6 +222,8 @@ class EvseController:
         caps = [(self.evse.max_a, "all it can take"), (self.model.need_a(now), self._need_reason(now))]
         if self.backend_a is not None:
             caps.append((self.backend_a, f"its backend allows {self.backend_a:g} A"))
+        if self.override.limit_a is not None:
+            caps.append((self.override.limit_a, self.override.why))
         if trouble:
             caps.append((self.evse.fallback_a, f"{trouble}: held at its fallback"))
         if unbalance_a is not None and not self.model.phases_known:
@@ -226,7 +245,7 @@ class EvseController:
             max_a=max_a,
             needs_a=self._need.needs_a,
             why=self._need.why,
-            priority=self.evse.priority,
+            priority=self.priority,
             rank=rank,
             cap=cap,
             is_served=is_served,
@@ -301,7 +320,8 @@ class EvseController:
     @property
     def _must_obey(self) -> bool:
         """Return True if its limit is somebody's order, which is followed to the letter."""
-        return self.backend_a is not None or self.delivery.hold_s > 0
+        ordered = self.backend_a is not None or self.override.limit_a is not None
+        return ordered or self.delivery.hold_s > 0
 
     def _phases_at_risk(self, now: float) -> PhaseFlags:
         """Return where it may draw: on all phases where it is in doubt that it uses only one."""

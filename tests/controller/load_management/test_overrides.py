@@ -1,0 +1,78 @@
+"""Overrides of a person: pause, manual limit, priority and boost of an EVSE."""
+
+from __future__ import annotations
+
+from controller.load_management.events import EvseOverridden
+from controller.load_management.site_tree import CircuitNode, EvseNode
+from controller.model.observations import EvseRef
+from tests.controller.load_management.toysite import Car, ToySite, ToyStation
+
+
+def test_paused_evse_gets_nothing_until_it_is_resumed() -> None:
+    site = ToySite((CircuitNode(id="grid", parent=None, limit_a=(63.0,) * 3),), [overridable("A", Car())])
+    site.connect()
+    site.run(60)
+    assert site.station("A").draw_a == 32.0
+    site.tell(EvseOverridden(ref=EvseRef("A", 1), limit_a=0.0, why="paused by anna until 14:00"))
+    site.run(30)
+    assert site.station("A").draw_a == 0.0
+    assert site.view("A").reason == "paused by anna until 14:00"
+    site.tell(EvseOverridden(ref=EvseRef("A", 1)))
+    site.run(120)
+    assert site.station("A").draw_a == 32.0
+
+
+def test_car_that_comes_to_a_paused_evse_gets_nothing() -> None:
+    site = ToySite((CircuitNode(id="grid", parent=None, limit_a=(63.0,) * 3),), [overridable("A", None)])
+    site.connect()
+    site.tell(EvseOverridden(ref=EvseRef("A", 1), limit_a=0.0, why="paused"))
+    site.run(30)
+    site.plug("A", Car())
+    site.run(60)
+    assert site.station("A").energy_as == 0.0
+
+
+def test_manual_limit_is_followed_and_never_raises_the_share() -> None:
+    site = ToySite((CircuitNode(id="grid", parent=None, limit_a=(20.0,) * 3),), [overridable("A", Car())])
+    site.connect()
+    site.tell(EvseOverridden(ref=EvseRef("A", 1), limit_a=10.0, why="limited by anna"))
+    site.run(120)
+    assert site.station("A").draw_a == 10.0
+    site.tell(EvseOverridden(ref=EvseRef("A", 1), limit_a=500.0, why="limited by anna"))
+    site.run(120)
+    assert site.station("A").draw_a == 19.0, "the circuit's limit less the margin"
+
+
+def test_prioritized_evse_is_served_before_the_other() -> None:
+    grid = CircuitNode(id="grid", parent=None, limit_a=(24.0,) * 3)
+    site = ToySite((grid,), [overridable("A", Car()), overridable("B", Car())])
+    site.tell(EvseOverridden(ref=EvseRef("B", 1), priority=10, why="first"))
+    site.connect()
+    site.run(300)
+    assert site.station("A").draw_a == 6.0, "its minimum"
+    assert site.station("B").draw_a == 17.0
+
+
+def test_boosted_surplus_evse_charges_from_the_grid() -> None:
+    grid = CircuitNode(id="grid", parent=None, limit_a=(63.0,) * 3, meter="grid")
+    station = overridable("A", Car(), surplus=True)
+    site = ToySite((grid,), [station], lambda now: (5.0, 5.0, 5.0))
+    site.connect()
+    site.run(120)
+    assert station.draw_a == 0.0
+    site.tell(EvseOverridden(ref=EvseRef("A", 1), boost=True, priority=1000, why="boost"))
+    site.run(120)
+    assert station.draw_a == 32.0
+
+
+def overridable(name: str, car: Car | None, *, surplus: bool = False) -> ToyStation:
+    evse = EvseNode(
+        ref=EvseRef(name, 1),
+        circuit="grid",
+        phases=(0, 1, 2),
+        min_a=6.0,
+        max_a=32.0,
+        fallback_a=6.0,
+        surplus=surplus,
+    )
+    return ToyStation(evse, car)
