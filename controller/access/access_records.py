@@ -1,0 +1,53 @@
+"""Durable records of users, bearer tokens and the audit of changes."""
+
+from __future__ import annotations
+
+from controller.model.journal import Record
+
+
+class UserStored(Record, frozen=True):
+    """A user: role, argon2id hash of the password. An empty hash: the user was removed."""
+
+    name: str
+    role: str
+    hash: str
+    language: str = ""
+
+    @property
+    def is_active(self) -> bool:
+        """Return True if the user may log in."""
+        return bool(self.hash)
+
+
+class TokenStored(Record, frozen=True):
+    """A bearer token: the hash of its secret, its permissions (scopes) and its end (POSIX s; None: none).
+
+    An empty hash: the token was revoked.
+    """
+
+    name: str
+    hash: str
+    scopes: tuple[str, ...]
+    created: float
+    expires: float | None = None
+
+
+class AuditStored(Record, frozen=True):
+    """One change or attempted change: who, over which interface, what, and how it ended.
+
+    `at`: POSIX s. `subject` has no secret and no driver's identity.
+    """
+
+    number: int
+    at: float
+    actor: str
+    origin: str
+    command: str
+    subject: str
+    outcome: str
+
+
+class AuditTrimmed(Record, frozen=True):
+    """Audit entries with numbers below `number` are removed: the list is bounded."""
+
+    number: int

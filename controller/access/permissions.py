@@ -1,0 +1,125 @@
+"""Permissions of people and programs: verbs on resources, and the roles that group them.
+
+    role = ROLES["operator"]
+    role.allows(AccessPermission(Resource.STATIONS, Verb.RUN))
+
+`read` shows a resource, `run` operates what is there for a time (pause, reset, retry), `edit` changes what
+lasts (configuration, users, trusted partners).
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+
+class AccessError(Exception):
+    """Base class of the errors of this package. Its text is for a person."""
+
+
+class PermissionSyntaxError(AccessError):
+    """A permission that cannot be read, or one of an unknown role."""
+
+
+class Verb(enum.StrEnum):
+    """Kind of access to a resource."""
+
+    READ = "read"
+    EDIT = "edit"
+    RUN = "run"
+
+
+class Resource(enum.StrEnum):
+    """Part of the controller that access is granted to.
+
+    `sessions` holds charging sessions with card labels, `messages` the OCPP messages of a station: both are
+    personal data. `events` is the list of events with the audit of changes.
+    """
+
+    STATUS = "status"
+    STATIONS = "stations"
+    SESSIONS = "sessions"
+    MESSAGES = "messages"
+    OUTBOX = "outbox"
+    DIMMING = "dimming"
+    EEBUS = "eebus"
+    EVENTS = "events"
+    HISTORY = "history"
+    CONFIGURATION = "configuration"
+    USERS = "users"
+
+
+class AccessPermission(msgspec.Struct, frozen=True, order=True):
+    """One verb on one resource, written `stations:run`."""
+
+    resource: Resource
+    verb: Verb
+
+    def __str__(self) -> str:
+        return f"{self.resource}:{self.verb}"
+
+
+class UserRole(msgspec.Struct, frozen=True):
+    """Named set of permissions."""
+
+    name: str
+    permissions: frozenset[AccessPermission]
+
+    def allows(self, permission: AccessPermission) -> bool:
+        """Return True if the role has this permission."""
+        return permission in self.permissions
+
+
+def read_permissions(texts: Iterable[str]) -> frozenset[AccessPermission]:
+    """Read permissions like `stations:run`; `*` stands for all resources or all verbs.
+
+    Raises PermissionSyntaxError.
+    """
+    found: set[AccessPermission] = set()
+    for text in texts:
+        resource, colon, verb = text.partition(":")
+        resources = list(Resource) if resource == "*" else [each for each in Resource if each == resource]
+        verbs = list(Verb) if verb == "*" else [each for each in Verb if each == verb]
+        if not (resources and verbs and colon):
+            raise PermissionSyntaxError(
+                f"permission {text!r}: write RESOURCE:VERB with a resource of {', '.join(Resource)} or *, "
+                f"and a verb of {', '.join(Verb)} or *"
+            )
+        found.update(AccessPermission(each, kind) for each in resources for kind in verbs)
+    return frozenset(found)
+
+
+VIEWER = "viewer"
+OPERATOR = "operator"
+ADMINISTRATOR = "administrator"
+
+_VIEWER = ("status:read", "stations:read", "dimming:read", "eebus:read", "history:read")
+_OPERATOR = (*_VIEWER, "sessions:read", "events:read", "outbox:read", "stations:run", "outbox:run")
+
+BUILT_IN_ROLES: Mapping[str, UserRole] = {
+    VIEWER: UserRole(VIEWER, read_permissions(_VIEWER)),
+    OPERATOR: UserRole(OPERATOR, read_permissions(_OPERATOR)),
+    ADMINISTRATOR: UserRole(ADMINISTRATOR, read_permissions(["*:*"])),
+}
+"""A viewer sees no personal data and no messages; an operator sees sessions and operates stations."""
+
+
+class Actor(msgspec.Struct, frozen=True):
+    """Person or program that acts, the way it came, and its permissions.
+
+    `origin`: socket, page, api or mqtt.
+    """
+
+    name: str
+    origin: str
+    permissions: frozenset[AccessPermission]
+
+    def allows(self, permission: AccessPermission) -> bool:
+        """Return True if the actor has this permission."""
+        return permission in self.permissions
+
+
+LOCAL_ACTOR = Actor("local", "socket", BUILT_IN_ROLES[ADMINISTRATOR].permissions)
+"""Who may open the control socket: the owner of the store, on this machine."""

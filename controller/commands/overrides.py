@@ -1,0 +1,78 @@
+"""Overrides of a person for EVSEs: pauses, manual limits, priorities and boosts, each with an end.
+
+An EVSE has one override at a time; a newer one replaces it. Overrides are durable, so a paused EVSE is still
+paused after a restart. Times are POSIX s.
+"""
+
+from __future__ import annotations
+
+import enum
+
+from controller.model.journal import Record
+from controller.model.observations import EvseRef
+
+
+class OverrideKind(enum.StrEnum):
+    """Kind of an override."""
+
+    PAUSE = "pause"
+    LIMIT = "limit"
+    PRIORITY = "priority"
+    BOOST = "boost"
+
+
+class OverrideStored(Record, frozen=True):
+    """Override of one EVSE until a time: `value` is the limit (A per phase) or the priority; `by`: whose.
+
+    One whose time is over, or with `until` 0, is none.
+    """
+
+    station: str
+    evse: int
+    kind: OverrideKind
+    value: float
+    until: float
+    by: str
+
+    @property
+    def ref(self) -> EvseRef:
+        """Return the EVSE."""
+        return EvseRef(self.station, self.evse)
+
+
+class OverrideRemoved(Record, frozen=True):
+    """The override of an EVSE is over."""
+
+    station: str
+    evse: int
+
+
+class OverrideBook:
+    """The overrides in force."""
+
+    def __init__(self) -> None:
+        self._overrides: dict[EvseRef, OverrideStored] = {}
+
+    def set(self, override: OverrideStored) -> None:
+        """Put an override in force, in place of the one before."""
+        self._overrides[override.ref] = override
+
+    def remove(self, ref: EvseRef) -> bool:
+        """End the override of an EVSE; return False if there is none."""
+        return self._overrides.pop(ref, None) is not None
+
+    def take_ended(self, utc: float) -> list[EvseRef]:
+        """Remove and return the EVSEs whose overrides have ended by `utc`."""
+        ended = [ref for ref, each in self._overrides.items() if each.until <= utc]
+        for ref in ended:
+            del self._overrides[ref]
+        return ended
+
+    @property
+    def ends_at(self) -> float | None:
+        """Return when the next override ends; None without any."""
+        return min((each.until for each in self._overrides.values()), default=None)
+
+    def find(self, ref: EvseRef) -> OverrideStored | None:
+        """Return the override of an EVSE; None if it has none."""
+        return self._overrides.get(ref)

@@ -1,0 +1,282 @@
+"""Commands to the site: one type each, the same over control socket, REST, MQTT and page.
+
+    command = read_command(b'{"command": "station.pause", "station": "CS01", "duration_s": 600}')
+    command.permission          # stations:run
+
+A command without `evse` is for all EVSEs of its station.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal
+
+import msgspec
+from msgspec import Meta
+
+from controller.access.permissions import AccessPermission, Resource, Verb
+
+LONGEST_S = 7 * 86_400.0
+"""Longest time for which a person may override the load management."""
+
+StationId = Annotated[str, Meta(min_length=1, max_length=48)]
+EvseNumber = Annotated[int, Meta(ge=1, le=999)]
+Duration = Annotated[float, Meta(gt=0, le=LONGEST_S, description="s, at most 7 days")]
+Ski = Annotated[str, Meta(min_length=40, max_length=64)]
+
+
+class CommandFormatError(Exception):
+    """A text is no command. The message names the member and what is wrong with it."""
+
+
+class SiteCommand(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="command"):
+    """Base of all commands. `permission` is what the actor needs."""
+
+    permission: ClassVar[AccessPermission]
+
+    @property
+    def name(self) -> str:
+        """Return the name of the command, e.g. station.pause."""
+        return str(self.__struct_config__.tag)
+
+    @property
+    def subject(self) -> str:
+        """Return the command's members as key=value, without secrets and drivers' identities."""
+        members = msgspec.to_builtins(self)
+        return " ".join(
+            f"{key}={value}"
+            for key, value in members.items()
+            if key not in PRIVATE_MEMBERS and key != "command" and value not in (None, ())
+        )
+
+
+PRIVATE_MEMBERS = frozenset({"id_token", "text", "password"})
+"""Members that appear in no log and no audit."""
+
+_RUN_STATIONS = AccessPermission(Resource.STATIONS, Verb.RUN)
+_EDIT_CONFIGURATION = AccessPermission(Resource.CONFIGURATION, Verb.EDIT)
+_RUN_OUTBOX = AccessPermission(Resource.OUTBOX, Verb.RUN)
+_EDIT_EEBUS = AccessPermission(Resource.EEBUS, Verb.EDIT)
+
+
+class PauseEvse(SiteCommand, frozen=True, kw_only=True, tag="station.pause"):
+    """Give an EVSE no current until it is resumed or the time is over."""
+
+    permission: ClassVar[AccessPermission] = _RUN_STATIONS
+    station: StationId
+    evse: EvseNumber | None = None
+    duration_s: Duration = 86_400.0
+
+
+class ResumeEvse(SiteCommand, frozen=True, kw_only=True, tag="station.resume"):
+    """End a pause, a manual limit, a priority or a boost."""
+
+    permission: ClassVar[AccessPermission] = _RUN_STATIONS
+    station: StationId
+    evse: EvseNumber | None = None
+
+
+class LimitEvse(SiteCommand, frozen=True, kw_only=True, tag="station.limit"):
+    """Limit an EVSE to a current (A per phase) for a time, below what the load management gives it."""
+
+    permission: ClassVar[AccessPermission] = _RUN_STATIONS
+    station: StationId
+    evse: EvseNumber | None = None
+    limit_a: Annotated[float, Meta(ge=0, le=1000, description="A per phase")]
+    duration_s: Duration
+
+
+class PrioritizeEvse(SiteCommand, frozen=True, kw_only=True, tag="station.prioritize"):
+    """Serve an EVSE with this priority for a time; the highest is served first."""
+
+    permission: ClassVar[AccessPermission] = _RUN_STATIONS
+    station: StationId
+    evse: EvseNumber | None = None
+    priority: Annotated[int, Meta(ge=-1000, le=1000)]
+    duration_s: Duration = 43_200.0
+
+
+class BoostEvse(SiteCommand, frozen=True, kw_only=True, tag="station.boost"):
+    """Charge as fast as the circuits allow for a time: before all others, and not only with surplus."""
+
+    permission: ClassVar[AccessPermission] = _RUN_STATIONS
+    station: StationId
+    evse: EvseNumber | None = None
+    duration_s: Duration = 14_400.0
+
+
+class StartTransaction(SiteCommand, frozen=True, kw_only=True, tag="station.start"):
+    """Start a transaction remotely for a card (OCPP RemoteStartTransaction, RequestStartTransaction)."""
+
+    permission: ClassVar[AccessPermission] = _RUN_STATIONS
+    station: StationId
+    evse: EvseNumber = 1
+    id_token: Annotated[str, Meta(min_length=1, max_length=36)]
+
+
+class StopTransaction(SiteCommand, frozen=True, kw_only=True, tag="station.stop"):
+    """Stop the transaction of an EVSE remotely."""
+
+    permission: ClassVar[AccessPermission] = _RUN_STATIONS
+    station: StationId
+    evse: EvseNumber = 1
+
+
+class ResetStation(SiteCommand, frozen=True, kw_only=True, tag="station.reset"):
+    """Restart a station: soft ends transactions in order (2.x: when they are over), hard does it at once."""
+
+    permission: ClassVar[AccessPermission] = _RUN_STATIONS
+    station: StationId
+    mode: Literal["soft", "hard"] = "soft"
+
+
+class ReconnectStation(SiteCommand, frozen=True, kw_only=True, tag="station.reconnect"):
+    """Close the connection of a station, so that it connects again."""
+
+    permission: ClassVar[AccessPermission] = _RUN_STATIONS
+    station: StationId
+
+
+class AdoptStation(SiteCommand, frozen=True, kw_only=True, tag="station.adopt"):
+    """Add a station that has tried to connect to the configuration, on a circuit and phases."""
+
+    permission: ClassVar[AccessPermission] = _EDIT_CONFIGURATION
+    station: StationId
+    circuit: Annotated[str, Meta(min_length=1, max_length=48)]
+    phases: tuple[Literal["L1", "L2", "L3"], ...] = ("L1", "L2", "L3")
+    max_a: Annotated[float, Meta(gt=0, le=1000)] = 32.0
+    owner: str | None = None
+
+
+class DismissStation(SiteCommand, frozen=True, kw_only=True, tag="station.dismiss"):
+    """Forget a station that has tried to connect."""
+
+    permission: ClassVar[AccessPermission] = _EDIT_CONFIGURATION
+    station: StationId
+
+
+class ReloadConfiguration(SiteCommand, frozen=True, kw_only=True, tag="configuration.reload"):
+    """Read the configuration file again and apply what can be applied."""
+
+    permission: ClassVar[AccessPermission] = _EDIT_CONFIGURATION
+
+
+class WriteConfiguration(SiteCommand, frozen=True, kw_only=True, tag="configuration.write"):
+    """Replace the configuration file by a text that passes the check; `base`: the version it is made from."""
+
+    permission: ClassVar[AccessPermission] = _EDIT_CONFIGURATION
+    text: Annotated[str, Meta(max_length=1_000_000)]
+    base: str
+
+
+class RollBackConfiguration(SiteCommand, frozen=True, kw_only=True, tag="configuration.rollback"):
+    """Write a stored version of the configuration file again."""
+
+    permission: ClassVar[AccessPermission] = _EDIT_CONFIGURATION
+    version: Annotated[str, Meta(min_length=64, max_length=64)]
+
+
+class RetryMessage(SiteCommand, frozen=True, kw_only=True, tag="outbox.retry"):
+    """Send a message again that a backend has rejected."""
+
+    permission: ClassVar[AccessPermission] = _RUN_OUTBOX
+    station: StationId
+    backend: Annotated[str, Meta(min_length=1, max_length=48)]
+    number: Annotated[int, Meta(ge=0, le=2**53)]
+
+
+class DropMessage(SiteCommand, frozen=True, kw_only=True, tag="outbox.drop"):
+    """Remove a message that a backend has rejected."""
+
+    permission: ClassVar[AccessPermission] = AccessPermission(Resource.OUTBOX, Verb.EDIT)
+    station: StationId
+    backend: Annotated[str, Meta(min_length=1, max_length=48)]
+    number: Annotated[int, Meta(ge=0, le=2**53)]
+
+
+class PairPartner(SiteCommand, frozen=True, kw_only=True, tag="eebus.pair"):
+    """Trust an EEBUS partner."""
+
+    permission: ClassVar[AccessPermission] = _EDIT_EEBUS
+    ski: Ski
+
+
+class UnpairPartner(SiteCommand, frozen=True, kw_only=True, tag="eebus.unpair"):
+    """Trust an EEBUS partner no longer, and disconnect it."""
+
+    permission: ClassVar[AccessPermission] = _EDIT_EEBUS
+    ski: Ski
+
+
+class RegisterPartners(SiteCommand, frozen=True, kw_only=True, tag="eebus.register"):
+    """Trust the first EEBUS partner that connects within a time (s); 0 ends it."""
+
+    permission: ClassVar[AccessPermission] = _EDIT_EEBUS
+    seconds: Annotated[float, Meta(ge=0, le=3600)]
+
+
+class SuspendLimits(SiteCommand, frozen=True, kw_only=True, tag="eebus.suspend"):
+    """Refuse active EEBUS limits because the site cannot obey them; the reason goes on record."""
+
+    permission: ClassVar[AccessPermission] = _EDIT_EEBUS
+    reason: Annotated[str, Meta(min_length=1, max_length=200)]
+
+
+class ResumeLimits(SiteCommand, frozen=True, kw_only=True, tag="eebus.resume"):
+    """Obey EEBUS limits again."""
+
+    permission: ClassVar[AccessPermission] = _EDIT_EEBUS
+
+
+AnyCommand = (
+    PauseEvse
+    | ResumeEvse
+    | LimitEvse
+    | PrioritizeEvse
+    | BoostEvse
+    | StartTransaction
+    | StopTransaction
+    | ResetStation
+    | ReconnectStation
+    | AdoptStation
+    | DismissStation
+    | ReloadConfiguration
+    | WriteConfiguration
+    | RollBackConfiguration
+    | RetryMessage
+    | DropMessage
+    | PairPartner
+    | UnpairPartner
+    | RegisterPartners
+    | SuspendLimits
+    | ResumeLimits
+)
+
+COMMANDS: dict[str, type[SiteCommand]] = {
+    str(kind.__struct_config__.tag): kind for kind in AnyCommand.__args__
+}
+"""All types of commands by their name."""
+
+_DECODER: msgspec.json.Decoder[SiteCommand] = msgspec.json.Decoder(AnyCommand)
+
+
+def read_command(text: bytes) -> SiteCommand:
+    """Read a command from JSON. Raises CommandFormatError."""
+    try:
+        return _DECODER.decode(text)
+    except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
+        raise CommandFormatError(_explain(error)) from error
+
+
+def convert_command(members: dict[str, Any]) -> SiteCommand:
+    """Read a command from decoded JSON. Raises CommandFormatError."""
+    try:
+        command: SiteCommand = msgspec.convert(members, AnyCommand)
+    except msgspec.ValidationError as error:
+        raise CommandFormatError(_explain(error)) from error
+    return command
+
+
+def _explain(error: Exception) -> str:
+    if "Invalid value" in str(error) and "$.command" in str(error):
+        return f"unknown command; there are: {', '.join(sorted(COMMANDS))}"
+    return str(error)
