@@ -96,10 +96,25 @@ _NOT_JSON = (msgspec.DecodeError, RecursionError, UnicodeError)
 
 _PADDING = "\ufeff\0 \t\r\n"
 """Characters around a message that some firmware adds: byte-order mark, NUL, line ends."""
+_BINARY_PADDING = _PADDING.encode()
 _STRING = r'"(?:[^"\\]++|\\.)*+"'
 _HEAD = re.compile(
     rf'\[\s*"?([234])(?:\.0)?"?\s*,\s*({_STRING}|-?\d{{1,32}})\s*(?:,\s*({_STRING}))?\s*,?', re.DOTALL
 )
+
+
+def decode_binary(message: bytes) -> str | None:
+    """Return the text of an OCPP-J message that was sent in a binary frame; None where it is none.
+
+    OCPP-J uses text frames (1.6-J, 3.3); some firmware sends the same JSON in binary ones. Binary messages of
+    an overlay begin with a message type, never with a bracket.
+    """
+    if not message.lstrip(_BINARY_PADDING).startswith(b"["):
+        return None
+    try:
+        return message.decode()
+    except UnicodeDecodeError:
+        return None
 
 
 def parse(text: str) -> Frame | MalformedFrame | UnknownMessageType:

@@ -10,6 +10,9 @@ Two exceptions keep a station that does not answer from blocking what matters. A
 the outstanding CALL is *overtaken*. The next one is sent, and the answer to the overtaken one still counts.
 Once that next one has ended, the overtaken one is outstanding as before: nothing else is sent until it ends
 or is overtaken again. After a limit has expired, commands go first and our other CALLs pause for `PAUSE_S`.
+
+A text of a station that is not a valid frame is relayed all the same, but blocks nothing: its receiver may be
+unable to read it, and is not bound to answer it. Its answer counts if one comes.
 """
 
 from __future__ import annotations
@@ -31,6 +34,9 @@ COMMAND_WAIT_S = 5.0
 PAUSE_S = 10.0
 MOST_OVERTAKEN = 4
 """CALLs that may be overtaken at once; a further one is waited for."""
+
+MOST_INVALID = 8
+"""Texts that are not valid frames and wait for an answer at once; a further one blocks like a CALL."""
 
 NO_ORIGIN = "\0"
 """The origin of a CALL whose backend's link is gone: no backend has this id."""
@@ -98,8 +104,9 @@ class CallQueue:
         self._peer: list[PendingCall] = []
         self._sent_at = -math.inf
         self._answer_by = math.inf
-        # The oldest first. None is left here while `outstanding` is None: the last one takes its place.
-        self._overtaken: list[_SentCall] = []
+        # Sent beside the outstanding one, the oldest first: CALLs that were overtaken, and texts that are not
+        # valid frames. No overtaken one is left here while `outstanding` is None: it takes that place.
+        self._beside: list[_SentCall] = []
         self._peer_is_first = False
         self._own_not_before = -math.inf
 
@@ -108,7 +115,7 @@ class CallQueue:
     @property
     def is_empty(self) -> bool:
         """True if no CALL waits or is outstanding."""
-        return self.outstanding is None and not self.waiting
+        return self.outstanding is None and not (self.waiting or self._beside)
 
     @property
     def has_own(self) -> bool:
@@ -126,7 +133,7 @@ class CallQueue:
 
     def has_text(self, text: str, origin: str = "") -> bool:
         """Return True if the very same frame is in the queue: its sender repeats it before the answer."""
-        if self.outstanding is None and not self._peer:
+        if self.outstanding is None and not (self._peer or self._beside):
             return False
         peers = (call for call in (*self._sent(), *self._peer) if call.rank is Rank.PEER)
         return any(call.text == text and call.origin == origin for call in peers)
@@ -140,10 +147,10 @@ class CallQueue:
         sent = self.outstanding
         if sent is not None and sent.id == message_id:
             return sent.action
-        return next((sent.call.action for sent in self._overtaken if sent.call.id == message_id), None)
+        return next((sent.call.action for sent in self._beside if sent.call.id == message_id), None)
 
     def _sent(self) -> list[PendingCall]:
-        sent = [each.call for each in self._overtaken]
+        sent = [each.call for each in self._beside]
         return sent if self.outstanding is None else [*sent, self.outstanding]
 
     # -- in -------------------------------------------------------------------------------------------
@@ -181,10 +188,13 @@ class CallQueue:
         if not self.waiting:
             return None  # the deadline was set when the outstanding CALL was sent, or the last one ended
         if self.outstanding is None and peer and not (self._urgent or self._own):
-            # A message that passes: nothing else waits or is out.
+            # A message that passes: nothing of ours waits, and nothing is out.
             self._peer_is_first = self.is_full = False
             self.waiting -= 1
-            self.outstanding = call = self._peer.pop(0)
+            call = self._peer.pop(0)
+            if not call.is_valid or self._beside:
+                return self._send_beside(call, now)
+            self.outstanding = call
             self._sent_at = now
             self._answer_by = self.deadline = now + self._timeout_s
             return call
@@ -196,13 +206,26 @@ class CallQueue:
             self._set_deadline(own=own, peer=peer)
             return None
         if self.outstanding is not None:
-            self._overtaken.append(_SentCall(self.outstanding, self._sent_at, self._answer_by))
-        self.outstanding = call = queue.pop(0)
+            self._beside.append(_SentCall(self.outstanding, self._sent_at, self._answer_by))
+        call = queue.pop(0)
         self._count()
+        if not call.is_valid:
+            return self._send_beside(call, now)
+        self.outstanding = call
         self._sent_at = now
         is_query = call.token is not None and call.token < 0
         self._answer_by = now + (min(ANSWER_WAIT_S, self._timeout_s) if is_query else self._timeout_s)
         self._set_deadline(own=own, peer=peer)
+        return call
+
+    def _send_beside(self, call: PendingCall, now: float) -> PendingCall:
+        """Take note of a sent CALL where texts that are not valid frames have no answer yet, or it is one."""
+        invalid = sum(not sent.call.is_valid for sent in self._beside)
+        if call.is_valid or invalid >= MOST_INVALID:
+            self.outstanding, self._sent_at, self._answer_by = call, now, now + self._timeout_s
+        else:
+            self._beside.append(_SentCall(call, now, now + self._timeout_s))
+        self.deadline = self._first_answer_by()
         return call
 
     def _first_queue(self, now: float, *, own: bool, peer: bool) -> list[PendingCall] | None:
@@ -222,7 +245,7 @@ class CallQueue:
 
     def _overtake_at(self, *, own: bool, peer: bool) -> float:
         """Return when a waiting CALL may be sent although another is outstanding (inf: not at all)."""
-        if not self._overtakes or self.outstanding is None or len(self._overtaken) >= MOST_OVERTAKEN:
+        if not self._overtakes or self.outstanding is None or len(self._beside) >= MOST_OVERTAKEN:
             return math.inf
         if own and self._urgent:
             return max(self._sent_at, self._urgent[0].queued_at) + URGENT_WAIT_S
@@ -239,7 +262,7 @@ class CallQueue:
         self.deadline = deadline
 
     def _first_answer_by(self) -> float:
-        return min(self._answer_by, min((sent.answer_by for sent in self._overtaken), default=math.inf))
+        return min(self._answer_by, min((sent.answer_by for sent in self._beside), default=math.inf))
 
     def _forget_deadline(self) -> None:
         """Find the deadline anew after a CALL left; while CALLs wait, `next_call` finds it."""
@@ -253,20 +276,20 @@ class CallQueue:
         sent = self.outstanding
         if sent is not None and sent.id == message_id:
             return self._remove_outstanding()
-        for place, overtaken in enumerate(self._overtaken):
-            if overtaken.call.id == message_id:
-                del self._overtaken[place]
+        for place, beside in enumerate(self._beside):
+            if beside.call.id == message_id:
+                del self._beside[place]
                 self._forget_deadline()
-                return overtaken.call
+                return beside.call
         return None
 
     def expire(self, now: float) -> PendingCall | None:
         """Remove and return a sent CALL whose time is over; None: there is none."""
-        for place, overtaken in enumerate(self._overtaken):
-            if now >= overtaken.answer_by:
-                del self._overtaken[place]
+        for place, beside in enumerate(self._beside):
+            if now >= beside.answer_by:
+                del self._beside[place]
                 self._forget_deadline()
-                return overtaken.call
+                return beside.call
         if now < self._answer_by:
             return None
         late = self._remove_outstanding()
@@ -275,9 +298,11 @@ class CallQueue:
         return late
 
     def rewind(self) -> None:
-        """Make the outstanding CALL the next again: the link that it was sent over is gone."""
-        while (left := self._remove_outstanding()) is not None:
-            self.push_first(left)
+        """Make what was sent the next again: the link that it was sent over is gone."""
+        sent, self._beside = self._sent(), []
+        self._remove_outstanding()
+        for call in reversed(sent):
+            self.push_first(call)
 
     def remove_origin(self, origin: str) -> list[PendingCall]:
         """Remove the CALLs of a backend whose link is gone; an answer to a sent one goes nowhere."""
@@ -285,8 +310,8 @@ class CallQueue:
         self._peer = [call for call in self._peer if call.origin != origin]
         self._count()
         removed += [call for call in self._sent() if _is_from(call, origin)]
-        self._overtaken = [
-            msgspec.structs.replace(sent, call=_disown(sent.call, origin)) for sent in self._overtaken
+        self._beside = [
+            msgspec.structs.replace(sent, call=_disown(sent.call, origin)) for sent in self._beside
         ]
         if self.outstanding is not None:
             self.outstanding = _disown(self.outstanding, origin)
@@ -296,7 +321,7 @@ class CallQueue:
     def drain(self) -> list[PendingCall]:
         """Remove and return every CALL without an answer, the oldest first."""
         left = [*self._sent(), *self._urgent, *self._own, *self._peer]
-        self._urgent, self._own, self._peer, self._overtaken = [], [], [], []
+        self._urgent, self._own, self._peer, self._beside = [], [], [], []
         self._count()
         self._remove_outstanding()
         return left
@@ -304,11 +329,13 @@ class CallQueue:
     def _remove_outstanding(self) -> PendingCall | None:
         """End the outstanding CALL; the last one that was overtaken is outstanding from here on."""
         left = self.outstanding
-        if self._overtaken:
-            sent = self._overtaken.pop()
-            self.outstanding, self._sent_at, self._answer_by = sent.call, sent.sent_at, sent.answer_by
-        else:
+        overtaken = next((sent for sent in reversed(self._beside) if sent.call.is_valid), None)
+        if overtaken is None:
             self.outstanding, self._answer_by = None, math.inf
+        else:
+            self._beside.remove(overtaken)
+            self.outstanding = overtaken.call
+            self._sent_at, self._answer_by = overtaken.sent_at, overtaken.answer_by
         self.deadline = self._first_answer_by()
         return left
 

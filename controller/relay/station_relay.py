@@ -615,16 +615,16 @@ class StationRelay:
         self.next_deadline = deadline
 
     def _send_up(self, now: float, utc: float) -> None:
-        call = self._up.queue.next_call(now)
-        if call is None:
-            return
-        text = call.text
-        if self._policy is not None and call.is_ruled:
-            if call.token is None:
-                text = self._sign_call(self._station_peer, call.action, text, call.payload, utc)
-            else:
-                text = self._sign_own(self._backend_peers[OWNER], call.action, text, call.payload, utc)
-        self._actions.append(ToBackend(text))
+        """Send the next CALL; a text that is not a valid frame does not hold up the one behind it."""
+        queue = self._up.queue
+        while queue.waiting and (call := queue.next_call(now)) is not None:
+            text = call.text
+            if self._policy is not None and call.is_ruled:
+                if call.token is None:
+                    text = self._sign_call(self._station_peer, call.action, text, call.payload, utc)
+                else:
+                    text = self._sign_own(self._backend_peers[OWNER], call.action, text, call.payload, utc)
+            self._actions.append(ToBackend(text))
 
     def _send_down(self, now: float, utc: float) -> None:
         # A station that is about to be closed gets our own limits alone.

@@ -245,7 +245,9 @@ class Upstream:
         assert self._offline is not None
         self._offline.on_detached()
         for pending in self.queue.drain():
-            if pending.rank is Rank.PEER:
+            if not pending.is_valid:
+                effects.append(ToStation(call_error(pending.id, "GenericError", "the backend is away")))
+            elif pending.rank is Rank.PEER:
                 effects += self._serve(pending.id, pending.action, pending.payload, pending.number, now)
         return effects
 
@@ -327,6 +329,8 @@ class Upstream:
         """
         if late.token is not None:
             return [self._report_late(late)]  # our own: no station waits for it
+        if not late.is_valid:  # says nothing of the backend, which may be unable to read it
+            return [self._report_late(late), _late_error(late)]
         self._unanswered[late.id] = late.action
         actions = dict.fromkeys(self._unanswered.values())
         if len(actions) > 1 or len(self._unanswered) >= MOST_UNANSWERED:
@@ -341,7 +345,7 @@ class Upstream:
             return [note, *self._go_on_unanswered(self._offline, late, now)]
         if late.action in TRANSACTION_MESSAGES:
             return [note]  # the station repeats it after its own timeout; an error would count as a try
-        return [note, ToStation(call_error(late.id, "GenericError", "the backend gave no answer in time"))]
+        return [note, _late_error(late)]
 
     def _report_late(self, late: PendingCall) -> LogEntry:
         line = (
@@ -388,3 +392,7 @@ class Upstream:
         self._grace_until = math.inf
         if self._offline is not None:
             self._offline.on_detached()
+
+
+def _late_error(late: PendingCall) -> ToStation:
+    return ToStation(call_error(late.id, "GenericError", "the backend gave no answer in time"))

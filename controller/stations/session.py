@@ -35,7 +35,7 @@ from controller.model.effects import (
 from controller.model.journal import JournalError, Persist, Record
 from controller.model.observations import Observation
 from controller.model.rate_limits import TokenBucket
-from controller.ocpp.frames import Version
+from controller.ocpp.frames import Version, decode_binary
 from controller.overlay.binary_messages import BinaryMessages
 from controller.profiles.profile_messages import BackendProfile, ProfilesAbsorbed
 from controller.relay.events import (
@@ -257,10 +257,11 @@ class StationSession:
     def on_backend_message(self, backend: str, message: str | bytes) -> None:
         """Pass a message of a backend to the relay; binary messages of the owner to the station."""
         self._stats.from_backends += 1
-        if isinstance(message, str):
+        text = message if isinstance(message, str) else decode_binary(message)
+        if text is not None:
             is_owner = backend == self._owner
-            self._feed(FromBackend(message) if is_owner else FromObserver(backend, message))
-        elif backend == self._owner:
+            self._feed(FromBackend(text) if is_owner else FromObserver(backend, text))
+        elif backend == self._owner and isinstance(message, bytes):
             self._pass_down(message)
         else:
             log.warning("binary message ignored backend=%s station=%s", backend, self._station)
@@ -455,6 +456,8 @@ class StationSession:
         self._stats.from_stations += 1
         if isinstance(message, str):
             self._feed(FromStation(message))
+        elif (text := decode_binary(message)) is not None:
+            self._feed(FromStation(text))
         else:
             self._pass_up(message)
         wait_s = self._rules.pace.take(trio.current_time())

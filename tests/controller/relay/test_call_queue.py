@@ -8,6 +8,7 @@ import pytest
 
 from controller.relay.call_queue import (
     COMMAND_WAIT_S,
+    MOST_INVALID,
     MOST_OVERTAKEN,
     PAUSE_S,
     URGENT_WAIT_S,
@@ -171,6 +172,57 @@ def test_overtaken_calls_are_bounded() -> None:
         now += 2.0
     queue.push(a_call("one more", Rank.URGENT, now=now))
     assert sent(queue, now + 20.0) is None
+
+
+def an_invalid_text(name: str) -> PendingCall:
+    return PendingCall(name, "Reset", f"text {name}", b"{}", is_valid=False)
+
+
+def test_invalid_text_does_not_hold_up_the_next_call() -> None:
+    queue = a_queue(an_invalid_text("odd"), a_call("next"), overtakes=False)
+    assert sent(queue, 0.0) == "odd"
+    assert sent(queue, 0.0) == "next"
+    assert queue.deadline == TIMEOUT_S
+    assert queue.on_answer("next") is not None
+    assert queue.outstanding is None
+    answered = queue.on_answer("odd")
+    assert answered is not None
+    assert queue.is_empty
+
+
+def test_invalid_text_waits_for_the_calls_before_it() -> None:
+    queue = a_queue(a_call("first"), an_invalid_text("odd"), overtakes=False)
+    assert sent(queue, 0.0) == "first"
+    assert sent(queue, 1.0) is None
+    assert queue.on_answer("first") is not None
+    assert sent(queue, 2.0) == "odd"
+
+
+def test_invalid_text_without_an_answer_expires() -> None:
+    queue = a_queue(an_invalid_text("odd"), a_call("next"), overtakes=False)
+    assert sent(queue, 0.0) == "odd"
+    assert sent(queue, 5.0) == "next"
+    late = queue.expire(TIMEOUT_S)
+    assert late is not None
+    assert late.id == "odd"
+    assert queue.deadline == 5.0 + TIMEOUT_S
+
+
+def test_invalid_texts_without_an_answer_are_bounded() -> None:
+    queue = a_queue(*(an_invalid_text(f"{n}") for n in range(MOST_INVALID + 2)), overtakes=False)
+    for number in range(MOST_INVALID + 1):
+        assert sent(queue, 0.0) == f"{number}"
+    assert sent(queue, 0.0) is None
+
+
+def test_rewound_queue_sends_all_again_in_order() -> None:
+    queue = a_queue(an_invalid_text("odd"), a_call("next"), a_call("last"), overtakes=False)
+    assert sent(queue, 0.0) == "odd"
+    assert sent(queue, 0.0) == "next"
+    queue.rewind()
+    assert sent(queue, 1.0) == "odd"
+    assert sent(queue, 1.0) == "next"
+    assert sent(queue, 1.0) is None
 
 
 def test_command_goes_first_after_a_limit_expired() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from controller.ocpp.frames import Version
 from controller.relay.call_queue import QUEUE_DEPTH
-from tests.controller.relay.playbook import Playbook, call, result
+from tests.controller.relay.playbook import TIMEOUT_S, Playbook, call, result
 
 CALLS = [
     '[2,"1","Heartbeat",{}]',
@@ -138,6 +138,19 @@ def test_odd_call_of_station_passes_as_it_is_with_its_answer(text: str, message_
     answer = result(message_id)
     talk.backend(answer)
     talk.station_hears(answer)
+    talk.done()
+
+
+@pytest.mark.parametrize(("text", "message_id"), ODD_CALLS, ids=[row[0] for row in ODD_CALLS])
+def test_odd_call_without_an_answer_holds_up_nothing(text: str, message_id: str) -> None:
+    talk = Playbook()
+    talk.commandable()
+    talk.passes_up(text)
+    talk.passes_up(call("8", "Heartbeat"))
+    talk.backend(result("8"))
+    talk.station_hears(result("8"))
+    talk.wait(TIMEOUT_S)
+    talk.station_hears_error(message_id, "GenericError", "no answer")
     talk.done()
 
 

@@ -47,6 +47,16 @@ async def test_what_is_binary_passes_between_a_station_and_its_owner() -> None:
                 assert await hearer.get_message() == b"\x02\x00any\xff bytes"
 
 
+async def test_session_relays_json_in_binary_frames_as_text() -> None:
+    async with rig(binary=False) as site, site.station() as station:
+        backend = await site.backend.link()
+        call, answer = '[2,"1","Heartbeat",{"n":"\u00e4"}]', '[3,"1",{"currentTime":""}]'
+        await station.send_message(call.encode())
+        assert await heard(backend) == call
+        await backend.send_message(answer.encode())
+        assert await heard(station) == answer
+
+
 async def test_where_nothing_says_that_it_may_what_is_binary_is_ignored() -> None:
     async with rig(binary=False) as site, site.station() as station:
         backend = await site.backend.link()
