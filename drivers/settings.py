@@ -90,12 +90,12 @@ class MeterSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def wiring(self) -> Wiring:
-        """How the meter is installed."""
+        """Direction, transformer ratio and phase order of the installed meter."""
         return Wiring(self.invert, self.ct_ratio, self.phase_order)
 
     @property
     def selection(self) -> Selection:
-        """Which meter of a SunSpec device it is."""
+        """Selection of one meter of a SunSpec device."""
         return Selection(self.sunspec_instance, self.sunspec_model, self.sunspec_role)
 
 

@@ -57,7 +57,7 @@ class HilEnvironmentError(Exception):
 
 
 class Setup(msgspec.Struct, frozen=True, kw_only=True):
-    """What is wired to the bus: a meter, perhaps a second one of the same model, and an input module."""
+    """Devices on the bus: a meter, perhaps a second one of the same model, and an input module."""
 
     meter: MeterSettings
     second: MeterSettings | None = None

@@ -45,7 +45,7 @@ class LeaseForm(enum.Enum):
 
 
 class LimitScope(enum.Enum):
-    """How much of a station one of our limits applies to."""
+    """Scope of one of our limits: the whole station, or one EVSE."""
 
     STATION = "station"
     EVSE = "evse"

@@ -1,4 +1,4 @@
-"""What the subcommands share: exit statuses, argument types and the configuration's reading."""
+"""Common parts of the subcommands: exit statuses, argument types, reading of the configuration."""
 
 from __future__ import annotations
 

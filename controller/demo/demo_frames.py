@@ -22,7 +22,7 @@ class DemoError(Exception):
 
 
 class FrameStyle(NamedTuple):
-    """How a peer writes JSON: spaces after comma and colon, or none; characters, or escapes."""
+    """JSON style of a peer: spaces after comma and colon, or none; characters, or escapes."""
 
     separators: tuple[str, str]
     ascii_only: bool

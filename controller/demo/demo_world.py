@@ -1,4 +1,4 @@
-"""Everything around the controller: physics, stations, backend, grid operator and observers."""
+"""Simulated surroundings of the controller: physics, stations, backend, grid operator and observers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a charging station evaluates the profiles that are installed in it, OCPP 1.6 and 2.x.
+"""Evaluation of the profiles installed in a charging station, OCPP 1.6 and 2.x.
 
 Independent of the controller's arithmetic on purpose: this is the station's side of the same rules.
 Sources: OCPP 1.6 edition 2, 3.13 and 5.16; OCPP 2.0.1 Part 2, K01 and section 3 (charging profiles).

@@ -1,4 +1,4 @@
-"""What a person sees of a demo run: a live table in a terminal, or a line every few seconds.
+"""Output of a demo run: a live table in a terminal, or a line every few seconds.
 
 The amperes are the physics' own; offers, states and reasons are the controller's word.
 """

@@ -60,7 +60,7 @@ class MeteredSession(msgspec.Struct, kw_only=True):
 
 
 class Sample(NamedTuple):
-    """What an outlet's meter shows: A on the station's phases, its register in Wh, and how many are wired."""
+    """Reading of an outlet's meter: A on the station's phases, its register in Wh, number of wired phases."""
 
     current_a: PhaseAmps
     energy_wh: float

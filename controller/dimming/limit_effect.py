@@ -77,7 +77,7 @@ class EffectWatch:
 
     @property
     def deadline(self) -> float | None:
-        """When the limit fails; None: not without a measurement."""
+        """Time at which the limit fails; None: not without a measurement."""
         return None if self._reached or self._failed else self._since + PATIENCE_S
 
     def pass_time(self, now: float) -> list[LimitOutcome]:

@@ -83,7 +83,7 @@ class ProfilesTouched(msgspec.Struct, frozen=True):
 
 
 class BackendLimit(msgspec.Struct, frozen=True):
-    """What the station's backend allows an EVSE from now on, in A per phase; None: it sets no limit."""
+    """Limit of the station's backend for an EVSE from now on, in A per phase; None: no limit."""
 
     evse: int
     limit_a: float | None

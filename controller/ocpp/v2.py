@@ -21,7 +21,7 @@ class _Message(msgspec.Struct, frozen=True, rename="camel", kw_only=True, omit_d
 
 
 class ChargingStationV2(_Message, frozen=True, kw_only=True):
-    """Who the station is."""
+    """Identity of a station."""
 
     vendor_name: str = ""
     model: str = ""
@@ -99,13 +99,13 @@ class MeterValuesV2(_Message, frozen=True, kw_only=True):
 
 
 class ACChargingParametersV2(_Message, frozen=True, kw_only=True):
-    """What a car wants of alternating current: `energy_amount` in Wh."""
+    """AC needs of a car: `energy_amount` in Wh."""
 
     energy_amount: Annotated[float, msgspec.Meta(ge=0, le=MOST_WH)]
 
 
 class ChargingNeedsV2(_Message, frozen=True, kw_only=True):
-    """What a car wants, and when it leaves (RFC 3339)."""
+    """Charging needs of a car, and its departure (RFC 3339)."""
 
     departure_time: str | None = None
     ac_charging_parameters: ACChargingParametersV2 | None = None
@@ -161,7 +161,7 @@ class SetChargingProfileV2(_Message, frozen=True, kw_only=True):
 
 
 class ProfileHeadV2(_Message, frozen=True, kw_only=True):
-    """What we read of a backend's profile to see whether it touches ours."""
+    """Head of a backend's profile: the members that show whether it affects ours."""
 
     number: Int32 | None = msgspec.field(default=None, name="id")
     purpose: str = msgspec.field(default="", name="chargingProfilePurpose")
@@ -181,7 +181,7 @@ class UpdateDynamicScheduleV2(_Message, frozen=True, kw_only=True):
 
 
 class ClearingCriteriaV2(_Message, frozen=True, kw_only=True):
-    """Which profiles to remove: those that agree with all that is named."""
+    """Criteria of profiles to remove: all that are named must match."""
 
     evse_id: Int32 | None = None
     charging_profile_purpose: str | None = None
@@ -204,7 +204,7 @@ class GetCompositeScheduleV2(_Message, frozen=True, kw_only=True):
 
 
 class CompositePeriodsV2(_Message, frozen=True, kw_only=True):
-    """What an EVSE will take, from `schedule_start` on."""
+    """Composite schedule of an EVSE, from `schedule_start` on."""
 
     evse_id: Int32
     duration: Int32
@@ -221,7 +221,7 @@ class CompositeScheduleV2(_Message, frozen=True, kw_only=True):
 
 
 class ReportCriteriaV2(_Message, frozen=True, kw_only=True):
-    """Which profiles to report: those that agree with all that is named."""
+    """Criteria of profiles to report: all that are named must match."""
 
     charging_profile_id: tuple[Int32, ...] | None = None
     charging_profile_purpose: str | None = None
@@ -248,7 +248,7 @@ class ReportChargingProfilesV2(_Message, frozen=True, kw_only=True):
 
 
 class ChargingLimitV2(_Message, frozen=True, kw_only=True):
-    """Who limits."""
+    """Charging limit and its source."""
 
     charging_limit_source: str
 

@@ -1,4 +1,4 @@
-"""What a backend has said of idTokens, for the time when it cannot be asked.
+"""Authorizations of idTokens by a backend, for the time when it is away.
 
 Learnt from its answers (the cache) and from the local list that it has given the station (the list). A
 token names a driver: it is kept as a keyed hash alone, so that neither the file nor a backup of it tells
@@ -51,7 +51,7 @@ class AuthorizationCache:
 
     @property
     def token_count(self) -> int:
-        """How many tokens something is known of, in list and cache together."""
+        """Return the number of tokens in list and cache together."""
         return sum(map(len, self._books.values()))
 
     def restore(self, records: Iterable[Record]) -> None:
@@ -158,7 +158,7 @@ def _forgotten(word: TokenAuthorized) -> TokenAuthorized:
 
 
 def _moment(text: str | None) -> float | None:
-    """When an authorisation ends (POSIX s). One whose end cannot be read has ended: it proves nothing."""
+    """Return the end of an authorization (POSIX s); one whose end cannot be read has ended."""
     if not text:
         return None
     try:

@@ -1,4 +1,4 @@
-"""What a message that is said again has in common with the first: its meaning, whatever its id.
+"""Deduplication key: equal for a message and its repetition under another message id.
 
 A station says a transaction message again with the same id or another (OCPP leaves it open), and 2.x marks
 it `offline` then. Where one message is taken for two, the backend knows the transaction and mends it; where

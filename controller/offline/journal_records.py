@@ -1,4 +1,4 @@
-"""What has to be on disk: the relay's own records for it, which the store turns into rows.
+"""Durable records of the relay; the store writes them as rows.
 
 A machine of this room that must not forget something gives back `Save(records)` among its actions. The
 rule of the one who does the actions: everything after a Save, answers above all, waits until the Save
@@ -18,7 +18,7 @@ from controller.ocpp.frames import Version
 
 
 class RecordKind(enum.IntEnum):
-    """What a message in an outbox is worth. Where room is short, the lowest goes first; the highest never."""
+    """Priority of a message in an outbox: with little room the lowest is dropped first, the highest never."""
 
     METER = 0
     """Meter values outside a transaction: there will be others."""
@@ -147,7 +147,7 @@ class TransactionUnmapped(Record, frozen=True):
 
 
 class SnapshotDelivered(Record, frozen=True):
-    """What the station last said of itself: its boot, or the state of one connector, by `topic`.
+    """Last boot of a station, or last state of one connector, by `topic`.
 
     A backend that attaches later is told the same. `payload` None: it is no longer true.
     """
@@ -160,7 +160,7 @@ class SnapshotDelivered(Record, frozen=True):
 
 
 class TokenAuthorized(Record, frozen=True):
-    """What a backend has said of an idToken, known by its keyed hash alone.
+    """Authorization of an idToken by a backend; the token is stored as its keyed hash alone.
 
     `source` is "list" (local authorisation list) or "cache". `status` None: forgotten. `until`: POSIX s,
     None for no end. `group` is the hash of the parent or group token, if any.

@@ -36,7 +36,7 @@ from controller.offline.transaction_id_map import IdRewriteError, TransactionIdM
 
 
 class OfflineJournal(msgspec.Struct, frozen=True, kw_only=True):
-    """What becomes of a CALL while the owner is there.
+    """Records and text of a CALL while the owner is connected.
 
     `serve`: it is to be answered in the owner's place after all. Else `text` passes, and `number` is its
     place in the outbox, None if it has none.
@@ -62,14 +62,14 @@ class OfflineServed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class OwnerAnswered(msgspec.Struct, frozen=True, kw_only=True):
-    """What follows from the owner's answer; `before`: the payload that the station got in its place."""
+    """Consequences of the owner's answer; `before`: the payload that the station got in its place."""
 
     records: tuple[Record, ...] = ()
     before: bytes | None = None
 
 
 class OwnerInformed(msgspec.Struct, frozen=True, kw_only=True):
-    """What follows from the owner's answer to a queued message; `calls` are for the station.
+    """Consequences of the owner's answer to a queued message; `calls` are for the station.
 
     `settled`: a CALL that the station has had no answer to, and the payload that it gets when it repeats it.
     """
@@ -91,7 +91,7 @@ class OutboxFollowUp(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class OwnerMemory(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of one station and its owner beyond one link."""
+    """Durable parts of one station towards its owner: they outlive a link."""
 
     snapshot: StationSnapshot
     authorisations: AuthorizationCache

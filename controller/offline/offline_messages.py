@@ -1,4 +1,4 @@
-"""What is read and answered while a station's backend is away, or learnt for that time.
+"""Messages that are read and answered while a station's backend is away, or learned for that time.
 
 Only the members that we use. Sources: OCPP 1.6 edition 2, sections 6 and 7; OCPP 2.0.1 and 2.1 Part 2,
 sections 1 and 2 of the messages' appendix.
@@ -86,7 +86,7 @@ class TransactionPart(_Message, frozen=True, kw_only=True):
 
     @property
     def is_end(self) -> bool:
-        """Whether the transaction is over."""
+        """True if the transaction has ended."""
         return self.event_type == "Ended"
 
 

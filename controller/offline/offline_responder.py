@@ -45,7 +45,7 @@ _CONTRACT = ("certificate", "iso15118CertificateHashData")
 
 
 class OfflineRules(msgspec.Struct, frozen=True, kw_only=True):
-    """What the station's owner has decided.
+    """Rules of the station's owner for its absence.
 
     `authorise`: "known" lets charge whom the backend has accepted, "everyone" whom it has not refused.
     `stop_unauthorised`: a transaction that the backend does not accept afterwards is ended.
@@ -56,7 +56,7 @@ class OfflineRules(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class OfflineAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """What the station hears, and what follows from it.
+    """Answer to the station, and its consequences.
 
     `text`: the frame; None: no answer may be given, and an error would lose what the station tells: close
     it, and it keeps that for later. `result`: the payload, where the answer is a good one. `queue`: the
@@ -172,7 +172,7 @@ class OfflineResponder:
     # -- signed messages ----------------------------------------------------------------------------
 
     def _is_plain(self, action: str, payload: bytes) -> bool:
-        """Whether the answer is empty, so that nobody's signature is missed under it."""
+        """Return True if the answer is empty: then no signature is missing under it."""
         if action == "TransactionEvent":
             return named_token(self._version, payload) is None
         return action == "StopTransaction" or self._reported.get(action) == EMPTY

@@ -24,7 +24,7 @@ from collections.abc import Mapping
 
 
 class AwayMode(enum.Enum):
-    """How a station is served while its owner is away; the configuration's `when_backend_away`."""
+    """Service of a station while its owner is away; the configuration's `when_backend_away`."""
 
     STRICT = "strict"
     GRACE = "grace"
@@ -43,7 +43,7 @@ class OwnerState(enum.Enum):
 
 
 class OwnerEvent(enum.Enum):
-    """What changes the state of a station's connection to its owner."""
+    """Event that changes the state of a station's connection to its owner."""
 
     LINK_UP = "link up"
     LINK_LOST = "link lost"

@@ -46,7 +46,7 @@ class IdRewriteError(msgspec.Struct, frozen=True):
 
 
 def is_signed(action: str, payload: bytes) -> bool:
-    """Whether a message carries a signature: of OCPP 2.x Part 4, or in a member `signatures`."""
+    """Return True if a message carries a signature: of OCPP 2.x Part 4, or in a member `signatures`."""
     return action.endswith(SIGNED) or (b"signatures" in payload and has_member(payload, "signatures"))
 
 
@@ -134,7 +134,7 @@ class TransactionIdMap:
     # -- messages -----------------------------------------------------------------------------------
 
     def waits_for_backend_id(self, action: str, payload: bytes) -> bool:
-        """Whether a message of the station names a transaction that the backend has not numbered yet."""
+        """Return True if a message names a transaction that the backend has not numbered yet."""
         path = _UP.get(action)
         if path is None or None not in self._theirs.values():
             return False

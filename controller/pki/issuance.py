@@ -26,7 +26,7 @@ class IssuanceError(PkiError):
 
 
 class Applicant(msgspec.Struct, frozen=True, kw_only=True):
-    """Who a certificate is for, as known apart from the request.
+    """Holder of a certificate, as known apart from the request.
 
     `id`: OCPP identity, meter, host or person. `hosts`: DNS names and IP addresses of a server. `evses`,
     `connection_points`: what it may act for. `party_ids`: allowed ones of all three kinds; None allows all.

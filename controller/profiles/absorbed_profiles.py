@@ -351,7 +351,7 @@ class AbsorbedProfiles:
 
     @property
     def deadline(self) -> float | None:
-        """When `observations` or `changed_profiles` should be called next (s, monotonic)."""
+        """Time of the next call of `observations` or `changed_profiles` (s, monotonic)."""
         return earliest(self._evaluate_at, self._store_at)
 
     def composite_limits(self, evse: int, duration_s: float, now: float) -> CompositeLimits | None:

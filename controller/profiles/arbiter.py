@@ -46,7 +46,7 @@ _CALLS_NAMESPACE = uuid.UUID("6f1c6c1e-3f0b-4c57-9b6a-0c9d5b2f7a11")
 
 
 class ProfileDecision(msgspec.Struct, frozen=True, kw_only=True):
-    """What becomes of a command: `call` goes to the station, or else `answer` to the backend.
+    """Decision on a command: `call` is sent to the station, or else `answer` to the backend.
 
     With neither the answer follows in `responses`. `reason`: why it was refused. The rest is for the
     station's answer: a profile to absorb or to remember, profiles to clear, a request for reports, refused
@@ -226,7 +226,7 @@ class ProfileArbiter:
 
     @property
     def deadline(self) -> float | None:
-        """When the arbiter is due again (s, monotonic)."""
+        """Time of the arbiter's next action (s, monotonic)."""
         confirm = min((each.until for each in self._unconfirmed), default=None)
         if confirm is not None and self._confirmed_revision != self._absorbed.revision:
             confirm = -math.inf

@@ -51,7 +51,7 @@ def is_ours(charging_profile_id: int) -> bool:
 
 
 class LimitTerms(msgspec.Struct, frozen=True, kw_only=True):
-    """How a limit is written for a station.
+    """Terms under which a limit is encoded for a station.
 
     `after_a`: the fallback after a lease (A per phase), where one profile has both.
     `number_phases`: of the limit; None: all.

@@ -53,7 +53,7 @@ class ProfileReports:
 
     @property
     def deadline(self) -> float | None:
-        """When the wait for a station's reports ends (s, monotonic)."""
+        """End of the wait for a station's reports (s, monotonic)."""
         if not self._open:
             return None
         return min((each.until for each in self._open.values() if each.until is not None), default=None)
@@ -142,7 +142,7 @@ class LimitNotices:
 
     @property
     def deadline(self) -> float | None:
-        """When a change will have settled (s, monotonic)."""
+        """Time at which a change has settled (s, monotonic)."""
         since = [notice.differs_since for notice in self._sent.values() if notice.differs_since is not None]
         return min(since) + SETTLE_S if since else None
 

@@ -166,7 +166,7 @@ class SecondaryBackend:
 
     @property
     def deadline(self) -> float:
-        """When TimePassed is due (s, monotonic; inf: not at all)."""
+        """Time of the next TimePassed (s, monotonic; inf: none)."""
         if not self._is_up:
             return math.inf
         if self._outstanding is not None:

@@ -194,7 +194,7 @@ class StationRelay:
 
     @property
     def deadline(self) -> float:
-        """When TimePassed is due (s, monotonic; inf: not at all). Limits and profiles change from outside."""
+        """Time of the next TimePassed (s, monotonic; inf: none). Limits and profiles change from outside."""
         return -math.inf if self._profiles.has_changed and self.is_open else self.next_deadline
 
     def wants(self, backend: str) -> bool:

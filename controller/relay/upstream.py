@@ -111,7 +111,7 @@ class Upstream:
 
     @property
     def deadline(self) -> float:
-        """When `on_time` has to be called, apart from the queue's own deadline (s; inf: not at all)."""
+        """Time of the next `on_time`, apart from the queue's own deadline (s; inf: none)."""
         if self._offline is None or not self.owner.is_up or not self.queue.is_empty:
             return self._grace_until
         offline = self._offline.deadline

@@ -1,4 +1,4 @@
-"""What a message asks for, as far as roles limit it: where, which variable, which value, which current."""
+"""Access that a message requests, as far as roles limit it: places, variables, values, currents."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from controller.signing.signature_format import MessageKind
 
 
 class VerifiedMessage(msgspec.Struct, frozen=True):
-    """What the signatures of a message prove and what it asks for; text: why that cannot be read.
+    """Proven signers of a message and the access it requests; a text: why it cannot be read.
 
     `payload`: the values that are covered.
     """

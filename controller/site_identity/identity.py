@@ -120,7 +120,7 @@ class SiteIdentity:
 
     @property
     def deadline(self) -> float | None:
-        """When the next TimePassed is due (s, monotonic)."""
+        """Time of the next TimePassed (s, monotonic)."""
         return earliest(self._send_at, self._change_at)
 
     def handle(self, event: IdentityEvent, now: float, utc: float) -> list[IdentityAction]:

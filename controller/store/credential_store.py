@@ -9,7 +9,7 @@ from controller.store.state_store import StateStore
 
 
 class CredentialOrigin(enum.StrEnum):
-    """How a password became known: its backend accepted a link with it, or set it in the station."""
+    """Origin of a password: its backend accepted a link with it, or set it in the station."""
 
     ACCEPTED = "accepted"
     ROTATED = "rotated"

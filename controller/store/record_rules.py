@@ -60,7 +60,7 @@ log = logging.getLogger("controller.store")
 
 
 class WriteFailure(enum.Enum):
-    """What follows if a record cannot be written; see the table in the module."""
+    """Consequence if a record cannot be written; see the table in the module."""
 
     CLOSE_STATION = "station closed unanswered"
     LIMIT_FALLS = "limits may only fall"
@@ -69,7 +69,7 @@ class WriteFailure(enum.Enum):
 
 
 class RecordRule(msgspec.Struct, frozen=True):
-    """How one type of record is stored: `key` names the members that identify it."""
+    """Storage rule of one type of record: `key` names the members that identify it."""
 
     kind: str
     key: tuple[str, ...]

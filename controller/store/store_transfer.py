@@ -43,7 +43,7 @@ class _Trailer(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class TransferSummary(msgspec.Struct, frozen=True):
-    """What an export or import consists of."""
+    """Counts and digest of an export or import."""
 
     counts: dict[str, int]
     sha256: str

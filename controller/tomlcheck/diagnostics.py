@@ -22,7 +22,7 @@ class FileUnreadableError(TomlCheckError):
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """Something wrong or odd at a place in the data, and its remedy; not yet located in the file.
+    """Mistake at a place in the data, with its remedy; not yet located in the file.
 
     `refers_to`: the array of tables that a dangling reference should lead to; empty for anything else.
     """

@@ -224,7 +224,7 @@ class OverlayStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StoreHealth(msgspec.Struct, frozen=True, kw_only=True):
-    """Whether the store can be written. `error`: why not; `kept`: changes that are in memory alone."""
+    """State of the store: writable or not. `error`: why not; `kept`: changes that are in memory alone."""
 
     writable: bool = True
     error: str = ""
