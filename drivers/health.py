@@ -9,7 +9,7 @@
     never read, or DEAD_AFTER times older   DEAD
 
 An implausible meter whose polls then fail turns STALE and DEAD by the same clock. While a state stands
-as before, its reading ages: `reading.time` tells how old it is.
+as before, its reading ages: `reading.time` shows how old it is.
 """
 
 from __future__ import annotations

@@ -66,7 +66,7 @@ class ModelTrial:
 
     @property
     def candidate(self) -> Candidate | None:
-        """The result; None if nothing speaks for the model."""
+        """The result; None if nothing indicates the model."""
         if self._score <= 0:
             return None
         return Candidate(self._name, self._score, tuple(self._reasons), self._serial_number)

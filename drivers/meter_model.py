@@ -135,7 +135,7 @@ class MeterModel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     @property
     def measures_each_phase(self) -> bool:
-        """Tell if a circuit can be guarded with it: a current or a power of every phase."""
+        """Return True if a circuit can be guarded with it: a current or a power of every phase."""
         if self.sunspec is not None:
             return True
         return all(
@@ -145,7 +145,7 @@ class MeterModel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     @property
     def confirmed(self) -> bool:
-        """Tell if two independent sources confirm every current and active power that is read."""
+        """Return True if two independent sources confirm every current and active power that is read."""
         if not self.register:
             return self.tcp.confirmed and self.serial.confirmed
         return all(
@@ -155,7 +155,7 @@ class MeterModel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         )
 
     def has_power(self, suffix: str) -> bool:
-        """Tell if the model measures the active power of "l1", "l2", "l3" or "total"."""
+        """Return True if the model measures the active power of "l1", "l2", "l3" or "total"."""
         found = self.by_quantity
         return (
             f"power_active_{suffix}" in found

@@ -2,7 +2,7 @@
 
 For a meter with a single bus or connection. The registers are those of the last poll, at the addresses of
 the meter itself. A reading that is too old is answered with exception 11, as a gateway does whose meter does
-not answer; so nobody controls by old values.
+not answer; so no reader controls by old values.
 """
 
 from __future__ import annotations

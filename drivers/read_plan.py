@@ -35,7 +35,7 @@ class ReadRange(msgspec.Struct, frozen=True):
     count: int
 
     def covers(self, address: int, count: int) -> bool:
-        """Tell if the registers lie inside."""
+        """Return True if the registers lie inside."""
         return self.address <= address and address + count <= self.address + self.count
 
 

@@ -188,7 +188,7 @@ class SimulatedBus:
         self._rtu = rtu
         self._buffer = b""
         self.override: Callable[[ReadRequest], int | None] | None = None
-        """Exception code that a gateway answers a request with; None lets the meter answer."""
+        """Exception code that a gateway answers a request with; None: the meter answers."""
 
     def feed(self, data: bytes) -> bytes:
         """Take bytes, return bytes; requests may come in any pieces."""
@@ -351,5 +351,5 @@ async def serve_serial(
                     )
                 await trio.lowlevel.wait_writable(descriptor)
                 os.write(descriptor, answer)
-        except OSError:  # nobody has the other end open: a pseudo-terminal reports EIO and has no event
+        except OSError:  # the other end is not open: a pseudo-terminal reports EIO and has no event
             await trio.sleep(REOPENED_POLL_S)

@@ -50,7 +50,7 @@ class Selection(msgspec.Struct, frozen=True):
     role: str | None = None
 
     def matches(self, meter: SunSpecMeter) -> bool:
-        """Tell if the meter is one that the configuration names."""
+        """Return True if the meter is one that the configuration names."""
         return (
             (self.instance is None or self.instance == meter.instance)
             and (self.model is None or self.model == meter.model)

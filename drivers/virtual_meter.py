@@ -1,7 +1,7 @@
 """Virtual meters: sums and differences of other meters, with the worst quality of their sources. Pure.
 
 A virtual meter has a reading while each of its sources has one and none of them is older than its time
-allows; its time is that of the oldest. A phase of which a source does not know the direction counts as
+allows; its time is that of the oldest. A phase of which a source has no direction counts as
 import: also that of a source which is subtracted, where the import would be the best case.
 """
 
@@ -66,7 +66,7 @@ class VirtualMeter:
         )
 
     def _lacks(self, phase: int) -> bool:
-        """Tell if some sources measure a phase and others do not."""
+        """Return True if some sources measure a phase and others do not."""
         known = {
             state.reading is not None and state.reading.current_a[phase - 1] is not None
             for state in self._states.values()

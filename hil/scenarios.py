@@ -22,7 +22,7 @@ BAUDS = (9600, 19200, 38400, 115200)
 
 
 class ScenarioError(Exception):
-    """A step of a scenario failed. Its text says what was expected and what was there."""
+    """A step of a scenario failed. Its text states what was expected and what was there."""
 
 
 class StateWatch:

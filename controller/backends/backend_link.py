@@ -47,8 +47,8 @@ class BackendLink:
     """A station's link to one backend; `is_owner`: the backend owns the station.
 
     `adopted` is a link that is open already. `timer` is updated whenever the user's state changes. What is
-    sent while there is no connection is dropped: the relay sends nothing then but answers that nobody waits
-    for any more.
+    sent while there is no connection is dropped: the relay sends nothing then but answers that are
+    no longer awaited.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class BackendLink:
         return self._pool.backend
 
     async def run(self) -> None:
-        """Open connections until the user wants no more."""
+        """Open connections until the user needs no more."""
         backend = self._pool.backend
         while self._user.wants_link(backend):
             reasons = {"it is opened again"}
@@ -105,7 +105,7 @@ class BackendLink:
             self._opened.channel.keep_alive(silence_s)
 
     def reopen(self) -> None:
-        """Give up the connection, over which calls have no answer, and open another one."""
+        """End the connection, over which calls have no answer, and open another one."""
         if self._opened is not None:
             self._pool.report_unanswered(self._opened)
         self._scope.cancel()

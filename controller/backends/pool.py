@@ -211,7 +211,7 @@ class BackendPool:
 
         Tries all endpoints that may be tried now, and waits only while another station tries one. Raises
         DialError if none can be opened: its stage is REFUSED where the backend has given its verdict, and
-        its `retry_after_s` says when to ask again, as does `wait_ready`.
+        its `retry_after_s` states when to ask again, as does `wait_ready`.
         """
         if not is_owner:
             request = msgspec.structs.replace(request, authorization=None)

@@ -112,7 +112,7 @@ def _legible(body: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _unwrapped(text: Any) -> Any:
-    """Decode JSON in base64, the telling members first; anything else is returned as it is."""
+    """Decode JSON in base64, the important members first; anything else is returned as it is."""
     try:
         found = msgspec.json.decode(base64.b64decode(text, validate=True))
     except (TypeError, ValueError):

@@ -92,7 +92,7 @@ def check_config(
     remarks = find_hints(config)
     if folder is not None:
         config = with_absolute_paths(config, folder)
-        replaced = {problem.path for problem in model_problems}  # else "unknown" would be said of them, too
+        replaced = {problem.path for problem in model_problems}  # else they would be reported as unknown, too
         found = [problem for problem in found if problem.path not in replaced] + model_problems
         found += check_files(config)
         found += [problem for rule in error_rules for problem in rule(config)]

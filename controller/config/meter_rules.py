@@ -49,7 +49,7 @@ def load_user_models(data: dict[str, Any], folder: FilePath) -> list[Problem]:
 
 
 def check_meters(config: Config) -> Iterator[Problem]:
-    """Find meters that nobody uses, that cannot be reached, or that cannot share their bus."""
+    """Find meters that nothing uses, that cannot be reached, or that cannot share their bus."""
     known = list_models()
     used = Counter(circuit.meter for circuit in config.circuit)
     sources = {source for meter in config.meter for source in (*meter.plus, *meter.minus)}

@@ -7,7 +7,7 @@ than that. In it are the meter's polling, the
 decision, and the delivery of every cut that was needed; the cars' own delay is not.
 
 An overload that ends by itself is no reaction and is not counted; one that is still open when the run
-ends counts with its age. Circuits without a meter are watched by nobody, so they are not counted either.
+ends counts with its age. Circuits without a meter are not watched, so they are not counted either.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Source of kind "contact": one to four inputs of a control box or ripple-control receiver.
 
 Two patterns are in the field. *each*: every contact has its own limit, and the lowest of those that dim
-holds. *one-of*: exactly one contact is on, and says which stage holds (say 100, 60, 30 and 0 %); none on,
+holds. *one-of*: exactly one contact is on, and selects the stage (for example 100, 60, 30 and 0 %); none on,
 or several, is a fault.
 
 Whatever fails dims: an input that cannot be read, a module that does not answer, a fault of the pattern,

@@ -1,8 +1,8 @@
 """Signed command that limits the controllable EVSEs of the site, or lifts a limit.
 
-A JSON object. Its author signs it as WWCP OCPP signs any payload (member `signatures`); everything that it
-says is therefore inside the signed text, and a member that is not known here is refused, not ignored:
-nobody can tell what it would have meant.
+A JSON object. Its author signs it as WWCP OCPP signs any payload (member `signatures`); all of its
+content is therefore inside the signed text, and a member that is not known here is refused, not ignored:
+its meaning is unknown.
 
     {"@context": "urn:local-controller:dim:command:1",
      "commandId": "5f0c...", "sequence": 17,
@@ -13,7 +13,7 @@ nobody can tell what it would have meant.
      "failsafe": {"limitW": 4200, "durationS": 7200},
      "reason": "overload of feeder 7", "signatures": [...]}
 
-`scope.evses` decides between the two kinds of control that BNetzA BK6-22-300 knows. Without it, `limitW` is
+`scope.evses` decides between the two kinds of control of BNetzA BK6-22-300. Without it, `limitW` is
 one value for all controllable EVSEs together (through an energy management system); with it, the value of
 each EVSE that it names (direct control). `limitW` null lifts what the same issuer has set for that scope.
 """
@@ -41,7 +41,7 @@ Moment = Annotated[datetime, Meta(tz=True)]
 
 
 class CommandMalformedError(Exception):
-    """The bytes are not a command; the text says where and why."""
+    """The bytes are not a command; the text states where and why."""
 
 
 class _Part(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):

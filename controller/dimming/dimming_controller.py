@@ -111,7 +111,7 @@ class DimmingController:
     def restore(self, memory: DimmingMemory, now: float, utc: float, *, clock_trusted: bool) -> None:
         """Restore the state of before a restart, before any other event; a DimmingTick follows.
 
-        Without a clock nobody knows how long it took: then everything still holds as long as when saved.
+        Without a clock the duration is unknown: then everything still holds as long as when saved.
         """
         self._clock_trusted = clock_trusted
         self._to_restore = None if clock_trusted else memory
@@ -122,7 +122,7 @@ class DimmingController:
     def handle(self, event: DimmingEvent, now: float, utc: float) -> list[DimmingAction]:
         """Handle one event and return the actions in order. `utc` is POSIX s.
 
-        Records say so where nobody knows whether their time is right.
+        Records are marked where their time may be wrong.
         """
         actions = in_order(self._handle(event, CommandMoments(now, utc)))
         if self._clock_trusted:

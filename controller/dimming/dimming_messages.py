@@ -33,7 +33,7 @@ class CommandStatus(enum.StrEnum):
 
     ACCEPTED = "accepted"
     PARTLY = "partly"
-    """Accepted, but another limit applies; `detail` says why."""
+    """Accepted, but another limit applies; `detail` states why."""
     REFUSED = "refused"
 
 
@@ -60,7 +60,7 @@ class Acknowledgement(_Told, frozen=True, kw_only=True):
 class Effect(_Told, frozen=True, kw_only=True):
     """Measured effect of a command. `reached`: the draw obeys the limit, after `time_to_effect_s`.
 
-    Powers (W) are the grid draw of the controllable EVSEs; None where no meter and no station tells it.
+    Powers (W) are the grid draw of the controllable EVSEs; None where no meter and no station reports it.
     """
 
     reached: bool

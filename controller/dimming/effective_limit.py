@@ -1,7 +1,7 @@
 """Effective limit: the lowest of all limits that apply at a moment.
 
-A source's limits are its own: it replaces and lifts them, and nobody else's. Nothing that one source says
-can therefore raise what another has set; there is no rank among limits, only among those who may lift.
+A source's limits are its own: it replaces and lifts its own alone. No command of one source can therefore
+raise what another has set; there is no rank among limits, only among those who may lift.
 
 A limit is for all controllable EVSEs together, or for one EVSE (direct control). Both kinds hold at once.
 Times are s on the caller's monotonic clock.

@@ -1,7 +1,7 @@
 """Audit of an evidence log, by its files and the public key alone.
 
 Every line is looked at, whatever was found before it, and each finding names its file and line. A line that
-is no good record is found as such; what the next one then says of it is no finding of its own.
+is no good record is found as such; a mismatch in the next one is then no finding of its own.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def audit(
 ) -> EvidenceAudit:
     """Audit files in the order in which they were written; `part`: the first may be missing.
 
-    `checkpoints` are lines that somebody else has kept, each with the name of its file.
+    `checkpoints` are lines that another party has kept, each with the name of its file.
     """
     auditor = _Auditor({key_name(key): key for key in keys}, part=part)
     findings = [finding for name, data in files for finding in auditor.file(name, data)]

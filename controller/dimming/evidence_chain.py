@@ -3,10 +3,10 @@
 One record is one line: JSON in the one form that RFC 8785 allows, and a line feed. It carries its number,
 the SHA-256 of the whole line before it (`previous`; zeros for the first), and the signature of the
 controller's own key over the record without its member `signature`. So each line proves itself, and where
-it stands; whoever takes one out, puts one in or changes their order breaks what the next one says.
+it stands; taking one out, putting one in or changing their order breaks the next one's hash.
 
 What a chain cannot show by itself is that its end was cut off. A *checkpoint* is a record like any other
-that is handed to somebody else, a backend: the chain must then contain that very line.
+that is handed to another party, a backend: the chain must then contain that very line.
 
     {"body":{...},"key":"<the public key's SHA-256>","kind":"verdict","number":12,
      "previous":"<SHA-256>","signature":"<base64>","time":"2026-11-21T12:00:00.000Z"}
@@ -78,7 +78,7 @@ _decoder = msgspec.json.Decoder(EvidenceRecord)
 
 
 class InvalidRecordError(Exception):
-    """A line is not a record. The text says why."""
+    """A line is not a record. The text states why."""
 
 
 def read_record(line: bytes) -> EvidenceRecord:

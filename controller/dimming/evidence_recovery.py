@@ -16,7 +16,7 @@ from controller.dimming.verification import CommandContext
 def recover_obeyed_commands(records: Iterable[EvidenceRecord]) -> Mapping[str, CommandContext]:
     """Return, by source, the highest sequence of the commands that were obeyed.
 
-    A refused command does not count: whoever sent it must not be able to lock a source out.
+    A refused command does not count: its sender must not be able to lock a source out.
     """
     received: dict[str, str] = {}
     obeyed: dict[str, CommandContext] = {}

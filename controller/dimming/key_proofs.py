@@ -30,7 +30,7 @@ class ProofSigner(msgspec.Struct, frozen=True, kw_only=True):
 class CommandProof(msgspec.Struct, frozen=True, kw_only=True):
     """Result of the verification of a payload.
 
-    `signatures` counts all; `signers` are the good ones. `problem` tells what is wrong with the first that
+    `signatures` counts all; `signers` are the good ones. `problem`: what is wrong with the first that
     is not; `off_duty` that a good one is of a key that is not valid yet, or no longer.
     """
 

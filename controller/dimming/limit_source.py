@@ -5,7 +5,7 @@ One whose time has not come yet waits beside the one that holds: there is one of
 counts. What a newer limit has replaced does not come back when that ends.
 
 A way to the source that is lost ends no limit: each carries its own end. Where the source has declared that
-it must be heard (`lost_after_s`), its failsafe holds beside them once it has not been for so long, until
+it must be received (`lost_after_s`), its failsafe holds beside them once it has not been for so long, until
 its duration is over or the way is there again. Then the site is on its own, as EEBUS LPC has it.
 """
 

@@ -2,7 +2,7 @@
 
 OCPP 2.x has messages for both (2.0.1 Part 2, K12 and K13: NotifyChargingLimit, ClearedChargingLimit; O01 and
 O05: SetDisplayMessage, ClearDisplayMessage). OCPP 1.6 has none: there a DataTransfer of ours has the same
-content; a peer that does not know it answers UnknownVendorId or UnknownMessageId.
+content; a peer without it answers UnknownVendorId or UnknownMessageId.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 The grid operator limits what the steerable consumption devices together draw from the grid, and not below
 a minimum (BNetzA BK6-22-300, Annex 1). What own generation supplies at the same moment comes on top. The
-decision's text was not at hand: each figure says how well it is founded, and stands here alone.
+decision's text was not at hand: each figure states how well it is founded, and stands here alone.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def device_count(circuits: Sequence[str], counting: Counting) -> int:
 def grid_draw_w(devices_w: float | None, grid_w: float | None) -> float | None:
     """Return the draw of the devices from the grid (W), which is limited; None where it is unknown.
 
-    `devices_w` is what they draw in all, None where one of them does not tell; `grid_w` is the grid
+    `devices_w` is what they draw in all, None where one of them does not report; `grid_w` is the grid
     connection's meter, import positive, None without one. What the devices draw and the grid does not
     deliver comes from own generation; the meter proves it, for it counts everybody else's draw as well.
     """

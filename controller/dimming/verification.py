@@ -1,10 +1,10 @@
 """Verification of commands: all reasons for a refusal, in one order.
 
-First who speaks (signature, role), then of what (scope), then whether it was said before (id, sequence),
-then when (clock, validity), and last whether this issuer may. What fails early tells nothing of what comes
-after it: without a good signature nobody learns which EVSEs there are, or which sequence comes next.
+First the sender (signature, role), then of what (scope), then whether it is a repetition (id, sequence),
+then when (clock, validity), and last whether this issuer may. A refusal discloses nothing of what comes
+after it: without a good signature no sender learns which EVSEs there are, or which sequence comes next.
 
-A command that is refused changes nothing, not even what counts as said before: a forged one cannot use up
+A command that is refused changes nothing, not even what counts as a repetition: a forged one cannot use up
 an id or a sequence. Of those that were obeyed the last sequence of each source is kept, for ever, and a
 few ids, for a better word than "sequence went back". That is all memory that it takes: a copy of an older
 command has an older sequence.
@@ -65,7 +65,7 @@ class Issuers(msgspec.Struct, frozen=True, kw_only=True):
     """A source of signed commands: its `id` in records, its role, and its rank.
 
     Of two sources, the one with the HIGHER `rank` is the higher role. `signed`: its commands need a
-    signature; without, an unsigned one is believed whatever role it claims.
+    signature; without, an unsigned one is accepted with whatever role it claims.
     """
 
     id: str

@@ -1,6 +1,6 @@
 """OCPP-J frames: the parts of a message that routing needs, and the message itself untouched.
 
-A frame keeps the text that arrived; its payload stays undecoded bytes until somebody needs it.
+A frame keeps the text that arrived; its payload stays undecoded bytes until it is needed.
 Source: OCPP-J 1.6 section 4.2; OCPP 2.0.1 and 2.1 Part 4 section 4.2 (SEND and CALLRESULTERROR: 2.1).
 """
 

@@ -1,7 +1,7 @@
 """Replacement of single numbers in a JSON payload that leaves every other byte as it came.
 
 Decoding and encoding would change blanks, escapes, number forms and the order of what a station or a
-backend wrote: nobody may notice that we read along, and unknown members must pass. The payload is JSON
+backend wrote: reading must not change it, and unknown members must pass. The payload is JSON
 already (`frames.parse` has seen to that): so a walk over its tokens is enough.
 """
 

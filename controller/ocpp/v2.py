@@ -13,7 +13,7 @@ import msgspec
 from controller.ocpp.payloads import Int32, Limit
 
 MOST_WH = 1e9
-"""No car wants so much: a message that says so is nonsense."""
+"""No car needs so much: a message with more is implausible."""
 
 
 class _Message(msgspec.Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=True):

@@ -1,7 +1,7 @@
 """Authorizations of idTokens by a backend, for the time when it is away.
 
-Learnt from its answers (the cache) and from the local list that it has given the station (the list). A
-token names a driver: it is kept as a keyed hash alone, so that neither the file nor a backup of it tells
+Learned from its answers (the cache) and from the local list that it has given the station (the list). A
+token names a driver: it is kept as a keyed hash alone, so that neither the file nor a backup of it discloses
 who charges where.
 """
 
@@ -32,7 +32,7 @@ CACHE = "cache"
 _ASKING = {"Authorize", "StartTransaction", "StopTransaction", "TransactionEvent"}
 _REMOTE_STARTS = {"RemoteStartTransaction", "RequestStartTransaction"}
 _ONLY_NOW = "ConcurrentTx"
-"""Says something of the moment, and nothing of the token."""
+"""Describes the moment, and not the token."""
 
 
 class AuthorizationCache:
@@ -138,7 +138,7 @@ class AuthorizationCache:
 
     def _take(self, word: TokenAuthorized) -> None:
         book = self._books[word.source]
-        book.pop(word.token, None)  # what is said anew is the youngest
+        book.pop(word.token, None)  # what is authorized again is the youngest
         if word.status is not None:
             book[word.token] = word
 

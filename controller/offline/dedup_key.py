@@ -1,11 +1,11 @@
 """Deduplication key: equal for a message and its repetition under another message id.
 
-A station says a transaction message again with the same id or another (OCPP leaves it open), and 2.x marks
-it `offline` then. Where one message is taken for two, the backend knows the transaction and mends it; where
-two are taken for one, a transaction is lost. So a transaction's id alone is not enough: -1 is that of all
-which 1.6 stations began by themselves, some backends give one id to all, and some stations count anew after
-each start. A fingerprint is a SHA-256 over what identifies the event, so it tells no idToken: only
-one who knows all the rest can try tokens against it, and the file that it stands in is the controller's own.
+A station repeats a transaction message with the same id or another (OCPP leaves it open), and 2.x marks it
+`offline` then. Where one message is taken for two, the backend has the transaction and corrects it; where two
+are taken for one, a transaction is lost. So a transaction's id alone is not enough: -1 is that of all which
+1.6 stations began by themselves, some backends give one id to all, and some stations count anew after each
+start. A fingerprint is a SHA-256 over what identifies the event, so it discloses no idToken: only a reader
+with all the rest can try tokens against it, and the file that it stands in is the controller's own.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Durable records of the relay; the store writes them as rows.
 
-A machine of this room that must not forget something gives back `Save(records)` among its actions. The
+A state machine with something durable returns `Persist(records)` among its actions. The
 rule of the one who does the actions: everything after a Save, answers above all, waits until the Save
 is durable. So a machine never waits itself, and an answer never promises what a crash would take away.
 
@@ -34,7 +34,7 @@ class OutboxEntry(msgspec.Struct, frozen=True, kw_only=True):
     """A CALL of a station that waits for one backend.
 
     `number` orders the entries of one station and backend, and is never used again. `id` is the message
-    id with which it is sent, and sent again where its answer was never seen: `sent` says that it has
+    id with which it is sent, and sent again where its answer was never seen: `sent`: it has
     been sent at least once. `payload` is the station's own bytes. `taken` is when it came (POSIX s).
     `transaction`: in a 1.6 StartTransaction, the transaction id that the controller itself gave the
     station in the backend's place. `answered`: the station has had an answer to it; not yet, while the
@@ -149,7 +149,7 @@ class TransactionUnmapped(Record, frozen=True):
 class SnapshotDelivered(Record, frozen=True):
     """Last boot of a station, or last state of one connector, by `topic`.
 
-    A backend that attaches later is told the same. `payload` None: it is no longer true.
+    A backend that attaches later gets the same. `payload` None: it is no longer true.
     """
 
     station: str

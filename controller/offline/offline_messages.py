@@ -74,7 +74,7 @@ class _TransactionInfo(_Message, frozen=True, kw_only=True):
 
 
 class TransactionPart(_Message, frozen=True, kw_only=True):
-    """2.x: of a TransactionEvent, which transaction it is about, and whether it tells the end of it."""
+    """2.x: of a TransactionEvent, which transaction it is about, and whether it ends it."""
 
     event_type: str
     transaction_info: _TransactionInfo

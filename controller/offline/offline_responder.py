@@ -1,8 +1,8 @@
-"""Answering a station while its backend is away: as its backend would by all that we know, and no more.
+"""Answering a station while its backend is away: as its backend would by all that is stored, and no more.
 
-Three rules. Nothing is promised that a crash or the backend could take away: what has to be kept comes
-back with the answer, to be saved first. Nobody is let in who was not in before: a station that its backend
-has never accepted stays pending, and a driver is judged by what the backend has said of him, unless the
+Three rules. Nothing is promised that a crash or the backend could take away: what has to be kept comes back
+with the answer, to be saved first. No one is authorized who was not before: a station that its backend has
+never accepted stays pending, and a driver is judged by the backend's last authorization of him, unless the
 station's owner has decided otherwise. And nothing is lost: what only the backend can decide is refused so
 that the station asks again, never as if there were no such thing.
 
@@ -30,7 +30,7 @@ from controller.offline.station_snapshot import StationSnapshot
 from controller.offline.transaction_id_map import SIGNED, TransactionIdMap, is_signed
 
 PENDING_S = 30
-"""A station that its backend does not know yet boots again after so long (s)."""
+"""A station that its backend has never accepted boots again after so long (s)."""
 
 MOST_ENDED = 64
 """Ends of transactions that are remembered: far more than a station has EVSEs."""
@@ -41,13 +41,13 @@ _OPEN_TO_ALL = "NoAuthorization"
 """2.x: the type of the token at a station that is open to everybody by its own settings (C02)."""
 
 _CONTRACT = ("certificate", "iso15118CertificateHashData")
-"""2.x, in Authorize: a contract certificate that somebody has to check (C07)."""
+"""2.x, in Authorize: a contract certificate that has to be verified (C07)."""
 
 
 class OfflineRules(msgspec.Struct, frozen=True, kw_only=True):
     """Rules of the station's owner for its absence.
 
-    `authorise`: "known" lets charge whom the backend has accepted, "everyone" whom it has not refused.
+    `authorise`: "known" authorizes tokens that the backend has accepted, "everyone" whom it has not refused.
     `stop_unauthorised`: a transaction that the backend does not accept afterwards is ended.
     """
 
@@ -58,9 +58,9 @@ class OfflineRules(msgspec.Struct, frozen=True, kw_only=True):
 class OfflineAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """Answer to the station, and its consequences.
 
-    `text`: the frame; None: no answer may be given, and an error would lose what the station tells: close
+    `text`: the frame; None: no answer may be given, and an error would lose what the station reports: close
     it, and it keeps that for later. `result`: the payload, where the answer is a good one. `queue`: the
-    backend has to hear the message once it is back. `transaction`: the id that was given in a 1.6
+    backend has to get the message once it is back. `transaction`: the id that was given in a 1.6
     StartTransaction. `records` are to be saved before the answer goes. `note`: for the log, empty for none.
     """
 
@@ -105,7 +105,7 @@ class OfflineResponder:
         self._snapshot = snapshot
         self._rules = rules
         self._ended: dict[int | str, None] = {}
-        """Transactions whose end the station has told, the oldest first."""
+        """Transactions whose end the station has reported, the oldest first."""
         self._reported, self._refused = reported(version), refused(version)
         self._makers: dict[str, _Maker] = {
             "BootNotification": self._boot,
@@ -142,7 +142,7 @@ class OfflineResponder:
     def on_outbox_result(self, entry: OutboxEntry, result: bytes) -> tuple[str, bytes] | None:
         """Take the backend's result for a queued message; return a command for the station, or None.
 
-        Where it does not accept the driver of a transaction that we have let begin, the transaction is
+        Where it does not accept the driver of a transaction that was begun meanwhile, the transaction is
         ended: action and payload of a remote stop, with the station's own id. One that is over all the
         same is not stopped by it: the station refuses then.
         """

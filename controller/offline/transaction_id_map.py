@@ -79,8 +79,8 @@ class TransactionIdMap:
         """Return a new id for a transaction whose backend is away.
 
         It is made of the time, so that it is another after any restart, without a counter on disk;
-        `taken` are ids that the station knows from elsewhere. The range lasts for four years, after
-        which no transaction of its beginning is known to anybody any more.
+        `taken` are ids that the station has from elsewhere. The range lasts for four years, after
+        which no transaction of its beginning is in use any more.
         """
         clock = FIRST_ID + int(utc) % (MOST_ID - FIRST_ID + 1)
         own = max(clock, self._last_given + 1)  # several within a second
@@ -102,12 +102,12 @@ class TransactionIdMap:
         return [TransactionMapped(self._station, self._backend, own, theirs)]
 
     def on_start_result(self, own: int, result: bytes) -> list[Record]:
-        """Take the backend's result for the StartTransaction of this id; without a number it knows none."""
+        """Take the backend's result for the StartTransaction of this id; without a number there is none."""
         given = read_payload(v16.StartTransactionResultV16, result)
         return self.end_transaction(own) if given is None else self.set_backend_id(own, given.transaction_id)
 
     def end_transaction(self, own: int) -> list[Record]:
-        """Note that the backend knows of the transaction's end, or never will: nothing of it waits."""
+        """Note that the backend has received the transaction's end, or never will: nothing of it waits."""
         if own not in self._theirs or own in self._past:
             return []
         theirs = self._theirs[own]
@@ -156,7 +156,7 @@ class TransactionIdMap:
         other: Callable[[int], int | None],
         foreign: Collection[int],
     ) -> bytes | IdRewriteError:
-        """`other` translates; an id that it does not know must not be one of `foreign`, the other side's."""
+        """`other` translates; an id without an entry must not be one of `foreign`, the other side's."""
         if path is None or not self._theirs:
             return payload
         new_ids: dict[int, int] = {}

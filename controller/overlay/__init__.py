@@ -3,7 +3,7 @@
     overlay_frames, overlay_wire    reading and writing frames; names and conventions of WWCP
     source_check                    may this link send for that node?
     routes, next_hop                the routing table, and the link for a request
-    topology, topology_announcer    what neighbors report as reachable, and what they are told
+    topology, topology_announcer    what neighbors report as reachable, and what is reported to them
     pending_requests                requests that wait for their answers
     transit_check, binary_messages  the policy of signatures on what is forwarded
     node                            the state machine that joins them

@@ -40,7 +40,7 @@ class ForwardedRequest(msgspec.Struct, frozen=True):
 
     @property
     def author(self) -> tuple[str, str, Hops]:
-        """Key that tells the request from all others of the link that it was received over."""
+        """Key that distinguishes the request from all others of the link that it was received over."""
         return self.origin, self.id, self.path[:1]
 
 
@@ -60,7 +60,7 @@ class PendingRequests:
     ) -> ForwardedRequest | None:
         """Add a request that is forwarded; None if too many of its link wait already.
 
-        `keeps_id`: the link names who asks, so that equal ids of several nodes are told apart.
+        `keeps_id`: the link names who asks, so that equal ids of several nodes are distinguished.
         """
         if self._per_link[origin] >= MAX_PENDING:
             return None

@@ -97,8 +97,8 @@ class Routes:
     def reachable(self, now: float, neighbour: str | None = None) -> dict[str, int]:
         """Return the best priority of each destination that is reached, for a neighbor those it may use.
 
-        A neighbor is never told of a route that leads back over itself: it would keep it after the route
-        has gone, and both would go on telling each other.
+        A neighbor is never sent a route that leads back over itself: it would keep it after the route
+        has gone, and both would go on reporting it to each other.
         """
         priorities = {
             name: [hop.priority for hop in self._hops(name, now) if _is_for(hop, neighbour)]

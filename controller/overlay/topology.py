@@ -37,7 +37,7 @@ Verifier = Callable[[str, bytes, bool], str | None]
 """(node, payload, is a CALL) -> reason why it is not accepted; None if it is."""
 
 Signer = Callable[[bytes], bytes]
-"""payload -> the payload, signed if the policy says so."""
+"""payload -> the payload, signed if the policy requires it."""
 
 
 class TopologyRejectedError(OverlayError):

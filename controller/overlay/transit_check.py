@@ -117,7 +117,7 @@ class TransitCheck:
     def _signed(
         self, frame: RoutedFrame, passage: MessageContext, payload: bytes, now: float
     ) -> tuple[RoutedFrame, list[OverlayLogEntry]]:
-        """Add our signature if the policy says so; returns also what belongs in the log."""
+        """Add our signature if the policy requires it; returns also what belongs in the log."""
         action = passage.action or frame.action or ""
         if self._gate is None or frame.binary or action.endswith(SIGNED):
             return frame, []

@@ -4,7 +4,7 @@ Records are only added. A certificate is
   - denied if it was revoked, from that moment on,
   - denied if a newer certificate of its key group is valid and the grace for the change is over,
   - else accepted within its own validity.
-A key group belongs to the subject that used it first: nobody replaces the certificate of somebody else.
+A key group belongs to the subject that used it first: no other subject can replace its certificates.
 """
 
 from __future__ import annotations

@@ -60,8 +60,8 @@ class IdentityFolder:
     def new_request(self, name: str, common_name: str, content: RequestContent, ids: ObjectIds) -> bytes:
         """Make a key that waits for its certificate; returns its request in PEM. Raises PkiError.
 
-        A key that waits already is kept and its request is written anew: a request that somebody is
-        signing stays usable.
+        A key that waits already is kept and its request is written anew: a request that
+        is being signed stays usable.
         """
         if not _NAME.fullmatch(name):
             raise IdentityError(f'"{name}" is no name of an identity: use letters, digits, "-" and "_"')

@@ -1,6 +1,6 @@
 """Check of a peer's certificate after the TLS handshake, against the ledger and the name it uses.
 
-TLS has verified the chain. What it does not know is checked here: certificates that were replaced or revoked,
+TLS has verified the chain. The rest is checked here: certificates that were replaced or revoked,
 and that a station's certificate is for the station whose path it opens.
 """
 

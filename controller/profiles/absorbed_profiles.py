@@ -357,7 +357,7 @@ class AbsorbedProfiles:
     def composite_limits(self, evse: int, duration_s: float, now: float) -> CompositeLimits | None:
         """Return the limits of an EVSE by its backend's profiles, and by our lease while a car is there.
 
-        None where the station refuses our limits: then only the station knows what is in force.
+        None where the station refuses our limits: then what is in force is known to the station alone.
         """
         if evse in self._refused:
             return None

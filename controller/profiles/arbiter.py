@@ -2,10 +2,10 @@
 
 The controller owns one thing: how much current each station may take. A backend's profile passes untouched
 wherever it cannot loosen that. A profile in a purpose that the controller uses itself is absorbed
-(`absorbed_profiles`): our own limits never rise above what it allows, and the backend is answered as soon
-as the limits in the station obey it. A command that can be read in more than one way is refused, for the
-station may read it in another. Nobody clears our profiles, not for an instant: a ClearChargingProfile that
-would is sent on per purpose.
+(`absorbed_profiles`): our own limits never rise above what it allows, and the backend is answered as soon as
+the limits in the station obey it. A command that can be read in more than one way is refused, for the station
+may read it in another. No peer can clear our profiles, not for an instant: a ClearChargingProfile that would
+is sent on per purpose.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ class ProfileArbiter:
         self._notices = LimitNotices()
         self._dimmed: frozenset[int] = frozenset()
         self._notice_sources: dict[int, str] = {}
-        """Who the backend was told holds an EVSE back."""
+        """Source of the limit that was reported to the backend."""
         self._unconfirmed: list[_Unconfirmed] = []
         self._confirmed_revision = -1
         self._is_registered = True

@@ -80,7 +80,7 @@ _CommandT = TypeVar("_CommandT", bound=msgspec.Struct)
 
 
 class ProfileError(Exception):
-    """A profile that no station takes. `code` is OCPP's reason code, the text says what is wrong."""
+    """A profile that no station takes. `code` is OCPP's reason code, the text states what is wrong."""
 
     def __init__(self, code: str, text: str) -> None:
         super().__init__(text)
@@ -283,7 +283,7 @@ def _has_profile(payload: bytes) -> bool:
     try:
         members = json.loads(payload, object_pairs_hook=_Members)
     except (ValueError, RecursionError):
-        return True  # to be refused by whoever reads it
+        return True  # to be refused by its reader
     return isinstance(members, _Members) and any(name.lower() == "chargingprofile" for name, _ in members)
 
 

@@ -12,7 +12,7 @@ The rules (OCPP 1.6 ed. 2, 3.13; OCPP 2.0.1 Part 2, K01 and K08):
 
 Every evaluation is bounded. A schedule of n periods is searched by bisection; a stretch of time is swept from
 one border of a schedule to the next, and only the profiles that have a border there are evaluated again. A
-sweep ends after `MOST_STEPS` borders: its result then says up to which moment it holds.
+sweep ends after `MOST_STEPS` borders: its result then states up to which moment it holds.
 
 Times are POSIX seconds. Limits are A per phase; None is no limit.
 """
@@ -69,8 +69,8 @@ class LimitSchedule(msgspec.Struct, frozen=True, kw_only=True):
 class LimitProfile(msgspec.Struct, frozen=True, kw_only=True):
     """A profile with its purpose and stack level.
 
-    `every_s`: period of a recurring one. `evse` 0: the whole station. 2.x lets an EV choose among up to three
-    schedules: the lowest of them counts.
+    `every_s`: period of a recurring one. `evse` 0: the whole station. 2.x permits an EV to choose among up to
+    three schedules: the lowest of them counts.
     """
 
     id: int

@@ -1,9 +1,9 @@
 """Policy check: messages of a station's links held against the policy of signatures.
 
-A rejected CALL is answered with a CALLERROR that names the rule; in place of a rejected CALLRESULT, whoever
-sent the CALL gets such a CALLERROR; a rejected SEND is dropped. A dropped message is logged, and whoever
-waits for it waits as for a silent peer. What passes stays the text that arrived, unless the policy has it
-signed by us, too: a CALL gets our signature when it leaves its queue, an answer when it passes.
+A rejected CALL is answered with a CALLERROR that names the rule; in place of a rejected CALLRESULT, the
+sender of the CALL gets such a CALLERROR; a rejected SEND is dropped. A dropped message is logged, and its
+receiver waits as for a silent peer. What passes stays the text that arrived, unless the policy has it signed
+by us, too: a CALL gets our signature when it leaves its queue, an answer when it passes.
 
 Links and actions that no rule names cost one look into a table.
 """

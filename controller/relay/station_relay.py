@@ -15,7 +15,7 @@ A message passes through one pipeline, all of it in this file:
 
 `upstream` has what is done while the owner is away, `downstream` what may be sent to the station,
 `secondary_backend` what observers get. Their effects are carried out in `_apply`. Parts that change what
-has to be looked at again say so by their deadline or mark: a message that passes asks none of them.
+has to be evaluated again show it by their deadline or mark: a message that passes asks none of them.
 """
 
 from __future__ import annotations

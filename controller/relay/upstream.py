@@ -35,7 +35,7 @@ CLOCK_S = 60.0
 """The owner's time is read from the CALLRESULT of a Heartbeat so often at most."""
 
 _NOT_WAITED_FOR = 0
-"""The token of a CALL of ours to the owner: nobody waits for the answer."""
+"""The token of a CALL of ours to the owner: its answer is ignored."""
 
 
 MOST_UNANSWERED = 3

@@ -32,7 +32,7 @@ Command = Callable[[Mapping[str, Any]], object]
 
 
 class ControlError(ServiceError):
-    """Request that cannot be done. Its text says why and what to do."""
+    """Request that cannot be done. Its text states why and what to do."""
 
 
 async def serve_commands(directory: Path, commands: Mapping[str, Command]) -> None:

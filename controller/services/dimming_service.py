@@ -171,8 +171,8 @@ class DimmingService:
     def on_site_limited(self, limited: SiteLimited) -> float | None:
         """Take the limit of the backend; return the part for the whole connection (A per phase).
 
-        What it says for somebody outside is for the controllable EVSEs, where a source of kind "ocpp" may dim
-        them. OCPP 1.6 has one purpose for both: there the limit holds as both.
+        A limit set for an external party applies to the controllable EVSEs, where a source of kind "ocpp" may
+        dim them. OCPP 1.6 has one purpose for both: there the limit holds as both.
         """
         old = self._config.site.protocol is Version.V16
         dims_a = limited.limit_a if old else limited.outside_a

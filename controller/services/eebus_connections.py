@@ -172,7 +172,7 @@ class EebusConnections:
         return self._opened
 
     async def _accept(self, stream: trio.SocketStream) -> None:
-        """Serve one accepted connection behind a barrier: its faults are nobody else's."""
+        """Serve one accepted connection behind a barrier: its faults end it alone."""
         address, peer = _peer(stream)
         if not self._addresses.enter(address):
             if self._addresses.should_report(address):

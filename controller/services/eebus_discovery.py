@@ -27,7 +27,7 @@ log = logging.getLogger("controller.eebus")
 
 RETRY_S = 60.0
 ADDRESSES_S = 60.0
-"""Time between two looks at the addresses of this machine."""
+"""Interval (s) of checks of the addresses of this machine."""
 CLOSE_S = 5.0
 LOOKUP_MS = 3000
 MOST_FOUND = 256

@@ -235,7 +235,7 @@ class EebusService:
         self._do(self._node.answer_request(answered, self._views[request.direction]))
 
     def _update_views(self) -> None:
-        """Tell the node of states that have changed by themselves."""
+        """Notify the node of states that have changed by themselves."""
         views = self._limits.views
         changed = [direction for direction, view in views.items() if view != self._views[direction]]
         self._views = views

@@ -90,8 +90,8 @@ class _StationMemory:
 class QueueStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Messages that wait for a backend, over all stations.
 
-    `oldest`: when the oldest was received (POSIX s). `dropped`: messages that were dropped for want of
-    room. `set_aside`: messages that the backend rejects.
+    `oldest`: when the oldest was received (POSIX s). `dropped`: messages that were dropped because
+    room was short. `set_aside`: messages that the backend rejects.
     """
 
     messages: int

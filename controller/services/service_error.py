@@ -1,4 +1,4 @@
-"""Base of the errors with which a service says that it cannot do its work."""
+"""Base of the errors of services that cannot start or do their work."""
 
 from __future__ import annotations
 

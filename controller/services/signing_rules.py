@@ -1,4 +1,4 @@
-"""The files of [signing]: what is wrong in them is told with the configuration that names them."""
+"""The files of [signing]: their mistakes are reported with the configuration that names them."""
 
 from __future__ import annotations
 

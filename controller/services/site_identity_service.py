@@ -186,7 +186,7 @@ class SiteIdentityService:
         except SendQueueFullError:
             self._scope.cancel()
         except ConnectionLostError:
-            return  # its reader hears of it as well
+            return  # its reader gets the same error
 
 
 def _describe(limited: SiteLimited) -> str:

@@ -1,4 +1,4 @@
-"""Word to systemd: ready, alive, stopping (sd_notify(3)). Silent where nobody listens."""
+"""Notifications to systemd: ready, watchdog, stopping (sd_notify(3)); none without NOTIFY_SOCKET."""
 
 from __future__ import annotations
 

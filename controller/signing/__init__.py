@@ -1,4 +1,4 @@
-"""End-to-end signatures: what messages say is proven by whom, and what follows from it.
+"""End-to-end signatures: which signers a message proves, and what follows from it.
 
     signature_format    names and conventions of WWCP's signatures, contexts, freshness
     signed_text         the text that a signature covers, cut out of the received bytes

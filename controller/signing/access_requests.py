@@ -15,7 +15,7 @@ Json = Mapping[str, Any]
 
 
 class AccessRequestError(SigningError):
-    """A message cannot be read well enough to decide what it asks for. The text says where."""
+    """A message cannot be read well enough to decide what it asks for. The text states where."""
 
 
 class AccessRequest(msgspec.Struct, frozen=True, kw_only=True):

@@ -148,4 +148,4 @@ def _is_valid(written: _Flattened, certificate: JwsCertificate) -> bool:
 
 
 _registry = jws.JWSRegistry(algorithms=list(ALGORITHMS), strict_check_header=False)
-"""Not strict: the library does not know OCPP's own header members."""
+"""Not strict: the library rejects OCPP's own header members otherwise."""

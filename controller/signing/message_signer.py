@@ -13,7 +13,7 @@ from controller.signing.wwcp_form import write_payload
 
 
 class SignedMessage(msgspec.Struct, frozen=True):
-    """A payload to be sent. `unsigned_reason`: why it is not signed although a rule wants it."""
+    """A payload to be sent. `unsigned_reason`: why it is not signed although a rule requires it."""
 
     payload: bytes
     unsigned_reason: str = ""

@@ -1,7 +1,7 @@
 """Policy enforcement: the decision about each message that is received, and the signing of our own.
 
     decide         forward, reject or drop; messages without a rule cost one look into a table
-    sign_own       payload of a message of our own, signed if the policy says so
+    sign_own       payload of a message of our own, signed if the policy requires it
     sign_forwarded payload of a message that is forwarded, with our signature beside those that it has
 
 A policy is replaced as a whole while links stay. A rejected CALL gets a CALLERROR `SecurityError` with the
@@ -35,7 +35,7 @@ SECURITY_ERROR = "SecurityError"
 class ForwardDecision(msgspec.Struct, frozen=True):
     """Decision to forward a message. `record`: to be on disk before.
 
-    `rule` and `reason` are for the log: who has signed or, if the message is `marked`, what is wrong with
+    `rule` and `reason` are for the log: the signers or, if the message is `marked`, what is wrong with
     it. `signers`: keys whose signatures were required and counted.
     """
 
@@ -152,7 +152,7 @@ class PolicyEnforcer:
         return frozenset(holder for holder in holders if holder is not None)
 
     def sign_own(self, key: RuleKey, payload: bytes, utc: float) -> SignedMessage:
-        """Sign a payload of our own if a rule says so; `key.link` is its receiver.
+        """Sign a payload of our own if a rule requires it; `key.link` is its receiver.
 
         A payload that cannot be signed is returned as it is: limits must never wait for a signature.
         """

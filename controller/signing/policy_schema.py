@@ -55,7 +55,7 @@ class FailureAction(StrEnum):
     REFUSE = "refuse"
     """Its sender gets an error; a message without an answer is dropped."""
     DROP = "drop"
-    """Nobody gets an answer."""
+    """No answer is sent."""
     MARK = "mark"
     """It is forwarded with an entry in the log: for a trial of a policy."""
 
@@ -133,7 +133,7 @@ class VerificationRule(Rule, frozen=True, kw_only=True):
 
     Signers must have a role with a permission for what the message asks: one of `roles` if they are named.
     With `holders`, a valid signature of one of them is enough for anything. `fresh`: the signed part must
-    say when it was made, within `window_s` of now, and the same text counts once.
+    state when it was made, within `window_s` of now, and the same text counts once.
     """
 
     require: VerificationMode

@@ -1,8 +1,8 @@
-"""Replay protection: a signed text is accepted once, within a window around the time that it says.
+"""Replay protection: a signed text is accepted once, within a window around its own time.
 
 A text is remembered as long as it could be accepted again: until its time has left the window. After that
 nothing as old as the newest forgotten text is accepted. So a clock that is set back, or forward and back,
-opens the window for nobody; a message of the meantime may be rejected, and its sender gets an error.
+does not open the window; a message of the meantime may be rejected, and its sender gets an error.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ CAPACITY = 100_000
 
 
 class SeenText(Record, frozen=True):
-    """A text that somebody has signed. `token` stands for both; `made`: its time (POSIX s)."""
+    """A signed text. `token` stands for both; `made`: its time (POSIX s)."""
 
     token: bytes
     made: float

@@ -29,7 +29,10 @@ _SAFE: Mapping[str, tuple[frozenset[str], int]] = {
     "safe-certificates": (COMMANDS["certificates"], _LOWEST),
     "safe-policies": (signature_format.POLICY_ACTIONS, _HIGHEST),
 }
-"""Actions that need a signature by default. Those that change policies need one whatever the file says."""
+"""Actions that need a signature by default.
+
+Those that change policies need one whatever the file contains.
+"""
 _MAX_CACHED = 4096
 """Cached kinds of messages: peers choose the names of actions, so their number is bounded."""
 

@@ -105,7 +105,7 @@ def is_known_to_wwcp(version: Version, kind: MessageKind, action: str) -> bool:
 
 
 def actions_sharing_context(version: Version, kind: MessageKind, action: str) -> tuple[str, ...]:
-    """Return the other actions with the same `@context`: a signature does not tell them apart."""
+    """Return the other actions with the same `@context`: a signature does not distinguish them."""
     contexts = _CONTEXTS[VERSIONS[version]][kind]
     known = contexts.get(action)
     if known is None:
@@ -141,7 +141,7 @@ class _DatedPayload(_Dated, rename="camel"):
 
 
 def creation_time(payload: bytes) -> float | None:
-    """Return when a payload says that it was made (POSIX s): in `customData`, else its own `timestamp`.
+    """Return the time of a payload (POSIX s) by its own members: `customData`, else `timestamp`.
 
     Both are covered by the signatures; the `timestamp` of a signature is not and is never used. None if
     there is no time, if it has no zone, or if the payload cannot be read.

@@ -32,7 +32,7 @@ from controller.signing.payload_signatures import KeyId
 
 SUFFIX = ".pem"
 _OTHERS = 0o007
-"""Not the group: systemd lets a unit's user read its credentials by an access list, shown as group bits."""
+"""Not the group: systemd gives a unit's user its credentials by an access list, shown as group bits."""
 
 _BEGIN = "-----BEGIN"
 _HOLDER, _NOT_BEFORE, _NOT_AFTER = "Holder", "Not-Before", "Not-After"

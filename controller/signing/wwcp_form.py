@@ -41,7 +41,7 @@ _FULL_SAMPLE = ("value", "context", "format", "measurand", "phase", "location", 
 
 
 class WwcpFormError(SigningError):
-    """A payload cannot be written so that a WWCP node verifies its signature. The text says why."""
+    """A payload cannot be written so that a WWCP node verifies its signature. The text states why."""
 
 
 def write_payload(version: Version, kind: MessageKind, action: str, payload: bytes) -> bytes:

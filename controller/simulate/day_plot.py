@@ -124,5 +124,5 @@ def _x(minute: int) -> float:
 def _text(x: float, y: float, words: str, name: str = "", anchor: str = "start") -> str:
     printable = "".join(
         each if each.isprintable() else "?" for each in words
-    )  # XML knows no control characters
+    )  # XML permits no control characters
     return f'<text x="{x}" y="{y}" class="{name}" text-anchor="{anchor}">{escape(printable)}</text>'

@@ -80,7 +80,7 @@ class SimulatedEvseRecord:
             self.charge_as += amps * step_s
 
     def minute(self, minute: int, amps: float, reason: str) -> None:
-        """Add the end of a minute with a car; `reason` says why it got no more, empty once it had all.
+        """Add the end of a minute with a car; `reason` states why it got no more, empty once it had all.
 
         Reasons that differ in an amount alone are one.
         """

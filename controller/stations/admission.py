@@ -27,9 +27,9 @@ from controller.overlay.overlay_wire import MODE_HEADER, NetworkingMode, mode_of
 class HandshakeQuirks(msgspec.Struct, frozen=True):
     """Known properties of how one station connects.
 
-    `protocol`: the only version that it speaks, also if it offers none. `likely`: the version that its model
-    speaks best. `ping_s`: interval of pings to it, 0 for never. `mode`: its networking mode if it names
-    none, and the most that it may name.
+    `protocol`: the only version that it supports, also if it offers none. `likely`: the version that
+    its model supports best. `ping_s`: interval of pings to it, 0 for never. `mode`: its networking mode
+    if it names none, and the most that it may name.
     """
 
     protocol: Version | None = None
@@ -57,7 +57,7 @@ class Admission(msgspec.Struct, frozen=True):
     """An accepted upgrade request.
 
     `versions`: all that station and controller have in common, `version` first; a backend may choose another
-    of them, unless the first is what the station's model speaks best (`is_best_version`). `subprotocols`:
+    of them, unless the first is what the station's model supports best (`is_best_version`). `subprotocols`:
     the station's own name of each; empty where it has offered none. `authorization`: the header that it
     sent, for its owner's link where the controller has no password of it; it is a secret and stands in no
     log. `is_proven`: the controller has verified its password or its certificate. `segment`: the last
@@ -96,7 +96,7 @@ class Admission(msgspec.Struct, frozen=True):
 class Rejection(msgspec.Struct, frozen=True):
     """A rejected upgrade request: HTTP status and the reason for station and log.
 
-    `retry_after_s`: when the station may try again. `is_expected`: no person needs to look at it.
+    `retry_after_s`: when the station may try again. `is_expected`: it needs no person's attention.
     """
 
     status: int

@@ -194,7 +194,7 @@ class StationListener:
                         HANDSHAKE_TIMEOUT_S,
                     )
                 elif requests:
-                    # Popped, since this frame lives as long as the station's connection.
+                    # Popped, since this frame exists as long as the station's connection.
                     await self._answer(transport, requests.pop(), peer, certified)
             finally:
                 transport.close()
@@ -238,7 +238,7 @@ class StationListener:
                     await connection.close(POLICY_VIOLATION, objection[:CLOSE_REASON_CHARACTERS])
 
     async def _read_request(self, transport: ByteTransport, peer: str) -> list[UpgradeRequest]:
-        """Read the whole upgrade request; none if the peer closes without a byte, or speaks TLS."""
+        """Read the whole upgrade request; none if the peer closes without a byte, or sends TLS."""
         request = UpgradeRequest(self._settings.max_message_bytes, compression=self._settings.compression)
         is_first = True
         while not request.is_complete:

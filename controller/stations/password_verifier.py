@@ -65,5 +65,5 @@ class PasswordVerifier:
         return hashes == unverified.hashes and hmac.compare_digest(mark, self._mark(unverified.authorization))
 
     def _mark(self, authorization: bytes) -> bytes:
-        """Return a hash of a header that nobody can search for without this process's key."""
+        """Return a hash of a header that cannot be searched for without this process's key."""
         return hashlib.blake2b(authorization, key=self._key, digest_size=32).digest()

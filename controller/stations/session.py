@@ -192,7 +192,7 @@ class StationSession:
         self._reading = trio.CancelScope()
 
     async def run(self, owner: BackendPool | None, observers: Sequence[BackendPool] = ()) -> None:
-        """Serve the station until it is disconnected or its owner is given up, or until cancelled.
+        """Serve the station until it is disconnected or its owner is lost, or until cancelled.
 
         Without an owner, only what waits for the observers is delivered.
         """
@@ -234,7 +234,7 @@ class StationSession:
     # -- its backend links: see `LinkUser` ------------------------------------------------------------
 
     def wants_link(self, backend: str) -> bool:
-        """Return True while the relay wants a link to this backend."""
+        """Return True while the relay needs a link to this backend."""
         return self._relay.wants(backend)
 
     def can_move_link(self, backend: str) -> bool:

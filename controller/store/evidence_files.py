@@ -339,7 +339,7 @@ def _head(path: Path) -> ChainHead:
 
 
 def _first_of(name: str) -> int:
-    """Return the number of a file's first record, from its name; 0 if somebody has renamed it."""
+    """Return the number of a file's first record, from its name; 0 if it was renamed."""
     number = name.removeprefix("evidence-")[:9]
     return int(number) if number.isdecimal() else 0
 

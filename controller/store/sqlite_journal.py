@@ -105,7 +105,7 @@ class SqliteJournal:
         return self._entries(query, (kind, after))
 
     def restore_file(self) -> None:
-        """Write the file anew if somebody has removed or replaced it. Raises StoreError."""
+        """Write the file anew if it was removed or replaced. Raises StoreError."""
         with self._lock, self._errors():
             self._restore_file()
 

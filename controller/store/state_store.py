@@ -1,8 +1,8 @@
 """The durable state of the controller: what was stored before, and the one writer of what is to be stored.
 
 A store that cannot be written ends nothing. What may be kept in memory is kept there, and stored with the
-first commit that succeeds again; for everything else the caller gets a StoreError and does what
-`record_rules` says. The state of the store is part of `status`, of the metrics and of the log.
+first commit that succeeds again; for everything else the caller gets a StoreError and follows
+`record_rules`. The state of the store is part of `status`, of the metrics and of the log.
 
     store = StateStore(Path("/var/lib/local-controller"))
     limits = store.load(LimitStored)
@@ -33,7 +33,7 @@ from controller.store.store_writer import StoreWriter
 log = logging.getLogger("controller.store")
 
 RETRY_S = 2.0
-"""Between two looks at the file, and between two tries to write to a store that failed."""
+"""Interval of checks of the file, and between two tries to write to a store that failed."""
 
 LOST_WITH_STATE = (
     "messages that waited for a backend, transactions among them; limits of the stations, which count at "

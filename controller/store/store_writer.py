@@ -32,7 +32,7 @@ class _Batch:
         self.failure: StoreError | None = None
 
     def finish(self, failure: StoreError | None) -> None:
-        """Set the outcome, and let the writer go on."""
+        """Set the outcome, and wake the waiting task."""
         self.failure = failure
         self.done.set()
 

@@ -82,7 +82,7 @@ class ClockEventKind(StrEnum):
 
 
 class ClockEvent(msgspec.Struct, frozen=True):
-    """Change that is worth a record; `text` says what changed."""
+    """Change that is worth a record; `text` states what changed."""
 
     kind: ClockEventKind
     text: str

@@ -257,7 +257,7 @@ class ServerUpgrade(_ToleratesClose, ServerProtocol):
 
 
 class ClientUpgrade(_ToleratesClose, ClientProtocol):
-    """Client that remembers which part of the answer it could not accept."""
+    """Client that stores which part of the answer it could not accept."""
 
     has_invalid_extension = False
     has_invalid_subprotocol = False

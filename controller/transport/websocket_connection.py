@@ -24,7 +24,7 @@ CLOSE_TIMEOUT_S = 2.0
 """Time that a peer has for its part of the closing handshake."""
 
 SEND_TIMEOUT_S = 60.0
-"""Time after which a peer that reads nothing of what waits for it is given up."""
+"""Time after which a peer that reads nothing of what waits for it is disconnected."""
 
 MOST_WAITING_MESSAGES = 256
 MOST_WAITING_BYTES = 4 << 20
@@ -85,7 +85,7 @@ class WebSocketConnection:
         self._pace = pace
         self._wait_s = 0.0
         if protocol.head is not None:
-            # The library's parser keeps the head as long as the connection lives: 3 KiB of headers.
+            # The library's parser keeps the head as long as the connection is open: 3 KiB of headers.
             protocol.head.headers.clear()
             protocol.head = None
         self._closed: CloseCause | None = None

@@ -131,7 +131,7 @@ class WebRoutes:
         return Response(200, "image/svg+xml", image.getvalue())
 
     def _health(self, now: float) -> Response:
-        """Return 503 while the control loop stands still, for whoever restarts the process then.
+        """Return 503 while the control loop stands still, so that a supervisor restarts the process.
 
         `degraded` names circuits above their limit and circuits whose meter is not good.
         """

@@ -26,7 +26,7 @@ T = TypeVar("T", bound=msgspec.Struct)
 
 
 class EebusError(DriverError):
-    """Message of a partner that cannot be used. Its text says what is wrong."""
+    """Message of a partner that cannot be used. Its text states what is wrong."""
 
 
 class _Schema(msgspec.Struct, frozen=True):
@@ -69,8 +69,8 @@ def encode(value: msgspec.Struct) -> bytes:
 def to_array(value: Any) -> Any:
     """Return the array form of a Struct, of Structs in lists, or of plain values.
 
-    Empty lists are left out: on the wire they are the same as empty objects, and partners that do not know
-    the schema take them for those.
+    Empty lists are left out: on the wire they are the same as empty objects, and partners without the
+    schema take them for those.
     """
     if isinstance(value, msgspec.Struct):
         fields = msgspec.structs.fields(value)

@@ -72,7 +72,7 @@ class Command(msgspec.Struct, frozen=True):
 
 
 def decode_datagram(payload: object) -> Datagram:
-    """Decode a payload in array form. Raises EebusError if nobody could be answered."""
+    """Decode a payload in array form. Raises EebusError if no sender could be answered."""
     datagram = _member(payload, "datagram")
     members = dict(array_json.members_of(datagram, "datagram"))
     header = array_json.convert(members.get("header"), Header)

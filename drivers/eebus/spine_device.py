@@ -1,7 +1,7 @@
 """Our SPINE device with all its partners: limits, measurements and heartbeats, pure.
 
 A write of a limit or failsafe value that was understood is returned as `LimitRequested`, the last effect of
-its datagram. Whoever owns the state machine of that direction answers with `answer_request`; only then are
+its datagram. The owner of the state machine of that direction answers with `answer_request`; only then are
 the new values notified to the subscribers, and the result is sent to the partner.
 
     device.receive("guard", payload, message, now, utc)  -> [..., LimitRequested(...)]

@@ -7,7 +7,7 @@ bound to our limits. Writes that pass these checks are returned as `WriteReceive
 A request is answered once: a read by its reply, a write and a call by a result if it asks for one or if it
 fails, a notification by a result if it asks for one. Replies and results are never answered. The partner's
 counters may jump and fall (it may have restarted): they are no filter against replayed datagrams, which TLS
-does not let through.
+does not pass.
 
 Times are s on the caller's monotonic clock.
 """

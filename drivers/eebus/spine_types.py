@@ -23,7 +23,7 @@ class Element(msgspec.Struct, rename="camel", kw_only=True, frozen=True):
 
 
 class Empty(Element, kw_only=True, frozen=True):
-    """Element that says all by being there."""
+    """Element whose presence is its value."""
 
 
 class FeatureAddress(Element, kw_only=True, frozen=True):

@@ -2,7 +2,7 @@
 
 pymodbus builds and parses the frames, but its framers accept an answer of the wrong length or function,
 and lose a good frame behind noise. On an RS485 bus noise, another unit's late answer and the echo of our
-own request are common. So an `Exchange` knows exactly which frames could answer its request, looks for
+own request are common. So an `Exchange` holds exactly which frames could answer its request, looks for
 one at every position, and has only that parsed. If no answer comes, `diagnose` names what came instead.
 
 Sources: Modbus application protocol 1.1b3 (sections 6.3, 6.4, 7), Modbus over serial line 1.02

@@ -28,7 +28,7 @@ SEEN_CHANGE_A = 1.0
 
 
 class EvseController:
-    """Controls one EVSE. `reason` says in words why it has its limit.
+    """Controls one EVSE. `reason` states in words why it has its limit.
 
     `impossible`: the last report that its wiring does not allow (A per phase), None without one.
     """
