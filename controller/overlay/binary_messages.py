@@ -66,7 +66,7 @@ class BinaryMessages:
 def _is_cleared(decision: TransitDecision, source: LinkState) -> bool:
     match decision.outcome:
         case SourceRefusal(reason=reason):
-            log.warning("a binary message from %s goes no further: %s", source.peer, reason)
+            log.warning("binary message dropped peer=%s reason=%s", source.peer, reason)
             return False
         case DropDecision():
             return False

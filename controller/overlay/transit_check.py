@@ -92,13 +92,14 @@ class TransitCheck:
         carrier = _carrier(frame)
         if self._gate is None or carrier is None:
             return TransitDecision(frame)
-        what = f"{frame.action or (asked and asked.action) or 'a message'} ({frame.kind.name}) {frame.id}"
+        action = frame.action or (asked and asked.action) or "unknown"
         notes: list[OverlayLogEntry] = []
         records: list[ReplayRecord] = []
         for passage in passages:
             passage = msgspec.structs.replace(passage, binary=frame.binary)
             ruling = self._gate.decide(passage, carrier, self._utc_of(now))
-            notes += _notes(ruling, f"{source.peer!r}: {what} for {passage.station!r}")
+            subject = f"peer={source.peer} station={passage.station} type={frame.kind.name} action={action}"
+            notes += _notes(ruling, f"{subject} id={frame.id}")
             match ruling:
                 case RejectDecision():
                     return TransitDecision(
@@ -132,7 +133,8 @@ class TransitCheck:
         if signed.unsigned_reason:
             return frame, [
                 OverlayLogEntry(
-                    logging.WARNING, f"{action} forwarded without our signature: {signed.unsigned_reason}"
+                    logging.WARNING,
+                    f"message forwarded unsigned action={action} reason={signed.unsigned_reason}",
                 )
             ]
         return msgspec.structs.replace(frame, body=(*frame.body[:-1], signed.payload)), []
@@ -165,12 +167,12 @@ def _carrier(frame: RoutedFrame) -> Call | CallResult | Send | None:
             return None
 
 
-def _notes(ruling: Decision, what: str) -> list[OverlayLogEntry]:
+def _notes(ruling: Decision, subject: str) -> list[OverlayLogEntry]:
     match ruling:
         case ForwardDecision(rule=rule, reason=why, marked=marked) if rule:
-            level, how = (logging.WARNING, "passes, marked") if marked else (logging.DEBUG, "passes")
-            return [OverlayLogEntry(level, f"{what} {how}, rule {rule}: {why}")]
+            level, how = (logging.WARNING, "passed, marked") if marked else (logging.DEBUG, "passed")
+            return [OverlayLogEntry(level, f"message {how} {subject} rule={rule} reason={why}")]
         case DropDecision(rule, why):
-            return [OverlayLogEntry(logging.WARNING, f"{what} dropped, rule {rule}: {why}")]
+            return [OverlayLogEntry(logging.WARNING, f"message dropped {subject} rule={rule} reason={why}")]
         case _:
             return []  # a rejection is logged where it is counted

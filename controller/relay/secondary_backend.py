@@ -298,7 +298,7 @@ class SecondaryBackend:
     def _on_command(self, frame: Call) -> list[ObserverEffect]:
         refusal = self._permissions.find_refusal(self._station, frame.action)
         if refusal is not None:
-            note = LogEntry(logging.WARNING, f"command rejected: {refusal}")
+            note = LogEntry(logging.WARNING, f"command rejected backend={self._backend} reason={refusal}")
             return [note, self._error(frame.id, COMMAND_DENIED, refusal)]
         if self.has_command(frame.id):
             line = (

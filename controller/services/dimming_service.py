@@ -321,7 +321,7 @@ class DimmingService:
             self._evidence.write_files()
         except StoreError as error:
             self._history.unwritten += sum(isinstance(each, EvidenceLine) for each in records)
-            log.error("evidence not in its file yet: %s", error)
+            log.error("evidence not in its file yet reason=%s", error)
 
     # -- time -----------------------------------------------------------------------------------------
 
@@ -361,7 +361,7 @@ class DimmingService:
         try:
             line = self._evidence.checkpoint(utc(trio.current_time()))
         except StoreError as failed:
-            log.error("no checkpoint: %s", failed)
+            log.error("checkpoint not made reason=%s", failed)
             return
         self._witnessed = self._evidence.head.count
         self._mailbox.post(
@@ -375,9 +375,9 @@ class DimmingService:
         self._evidence.check_files(utc(trio.current_time()))
         try:
             for name in self._evidence.retire(utc(trio.current_time()), days):
-                log.info("evidence %s is older than %d days: removed", name, days.days)
+                log.info("evidence removed after its retention file=%s days=%d", name, days.days)
         except StoreError as failed:
-            log.error("old evidence cannot be removed: %s", failed)
+            log.error("old evidence not removed reason=%s", failed)
 
 
 def _evidence_key(config: Config, wall: float) -> OwnKey:

@@ -264,11 +264,11 @@ class EebusService:
         if now >= self._logged_at + LOG_EVERY_S:
             self._logged_at = now
             log.warning(
-                "EEBUS message refused connection=%s ski=%s reason=%s total=%d",
+                "EEBUS message refused connection=%s ski=%s total=%d reason=%s",
                 name,
                 self._node.ski_of(name),
-                reason[:LONGEST_REASON],
                 self._messages_refused,
+                reason[:LONGEST_REASON],
             )
 
     # -- time -----------------------------------------------------------------------------------------

@@ -21,7 +21,8 @@ _PRIORITIES = (
     (logging.INFO, 6),
 )
 """Levels and the priorities of syslog (RFC 5424, 6.2.1) in the journal."""
-_PAIR = re.compile(r"(?:^|\s)([a-z][a-z0-9_]{0,47})=(\"[^\"]*\"|\S*)")
+_PAIR = re.compile(r"(?:^|\s)(?:(reason)=(?!\")(.*)|([a-z][a-z0-9_]{0,47})=(\"[^\"]*\"|\S*))", re.DOTALL)
+"""A pair. An unquoted reason is the rest of the message: it may be a peer's text, which must add no field."""
 _RESERVED = {"MESSAGE", "PRIORITY", "SYSLOG_IDENTIFIER", "LOGGER", "EVENT"}
 
 
@@ -75,9 +76,9 @@ def fields_of(record: logging.LogRecord, text: str) -> list[tuple[str, str]]:
         ("EVENT", printable(message if first is None else message[: first.start()])),
     ]
     for pair in _PAIR.finditer(message):
-        name = pair[1].upper()
-        if name not in _RESERVED:
-            fields.append((name, printable(pair[2].strip('"'))))
+        name, value = pair[1] or pair[3], pair[2] if pair[1] else pair[4]
+        if name.upper() not in _RESERVED:
+            fields.append((name.upper(), printable(value.strip('"'))))
     return fields
 
 

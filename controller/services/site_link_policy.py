@@ -61,7 +61,7 @@ class SiteLinkPolicy:
         try:
             return self._pass_frame(frame, now)
         except StoreError as error:
-            log.error("message to the site's own identity rejected, it cannot be stored: %s", error)
+            log.error("message to the site rejected, it cannot be stored reason=%s", error)
             if isinstance(frame, Call):
                 self._put(call_error(frame.id, "InternalError", "the store cannot be written"))
             return None

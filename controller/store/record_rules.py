@@ -204,11 +204,11 @@ def read_entry(entry: JournalEntry) -> Record | None:
         return msgspec.json.decode(entry.value, type=type_)
     except (msgspec.DecodeError, RecursionError, ValueError) as error:
         log.error(
-            "stored value cannot be read kind=%s key=%s reason=%s lost=%s",
+            "stored value cannot be read kind=%s key=%s lost=%s reason=%s",
             entry.kind,
             entry.key,
-            error,
             RULES[type_].loses,
+            error,
         )
         return None
 

@@ -205,7 +205,7 @@ class StateStore:
     def _note_failure(self, error: StoreError) -> None:
         if self._failing_since is None:
             self._failing_since = self._utc()
-            log.error("store cannot be written, state is kept in memory: %s", error)
+            log.error("store cannot be written, state is kept in memory reason=%s", error)
         self._error = str(error)
 
     # -- opening ------------------------------------------------------------------------------------
@@ -267,7 +267,7 @@ class StateStore:
                 shutil.rmtree(folder, ignore_errors=True)  # SQLite holds the files open
         except (OSError, StoreError) as error:
             self._was_lost = self._path.exists()
-            log.error("store cannot be read path=%s reason=%s lost=%s", self._path, error, LOST_WITH_STATE)
+            log.error("store cannot be read path=%s lost=%s reason=%s", self._path, LOST_WITH_STATE, error)
 
     def _reopen(self) -> None:
         """Open a store that could not be opened at the start. Raises StoreError.

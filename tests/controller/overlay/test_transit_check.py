@@ -202,7 +202,7 @@ def test_transit_decisions_are_applied(failing: FailureAction, answered: bool) -
         {"refused": 1} if answered else {"dropped": 1} if failing is FailureAction.DROP else {}
     )
     assert len(net.notes) == 1
-    assert "rule r: it is not signed" in net.notes[0]
+    assert net.notes[0].endswith(("rule=r reason=it is not signed", "rule r: it is not signed"))
 
 
 RESPONSES = (MessageKind.RESPONSE,)
@@ -295,7 +295,7 @@ def test_missing_key_is_logged() -> None:
     net = house(gate(sign=[SigningRule(id="s", do=SigningAction.SIGN, passing=True)]))
     net.say("CSMS", "LC01", 6, "LC02", "CSMS", "m1", "NotifyX", {})
     assert net.heard("LC02")[0][5] == {}
-    assert "forwarded without our signature" in net.notes[0]
+    assert "message forwarded unsigned" in net.notes[0]
 
 
 def test_message_waits_for_its_record() -> None:

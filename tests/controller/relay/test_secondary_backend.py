@@ -211,7 +211,7 @@ def test_what_it_may_not_command_is_refused_with_the_rule() -> None:
     kind, number, code, description, _ = talk.hears_answer()
     assert (kind, number, code) == (4, "o1", "SecurityError")
     assert description == 'fleet may not Reset CS01: see commands in [[backend]] "fleet"'
-    assert talk.notes == [f"command rejected: {description}"]
+    assert talk.notes == [f"command rejected backend=fleet reason={description}"]
 
 
 @pytest.mark.parametrize(

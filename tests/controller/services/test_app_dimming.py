@@ -284,4 +284,4 @@ async def test_a_disk_that_fails_keeps_nobody_from_obeying(
         assert (await operator.sends(command()))["status"] == "accepted"
         assert await lowered(socket) < 20
         assert (await found(controller, lambda status: status.evidence_failed_total > 0)).dimmed
-    assert "evidence not in its file yet: the disk is full" in caplog.text
+    assert "evidence not in its file yet reason=the disk is full" in caplog.text

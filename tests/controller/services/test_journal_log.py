@@ -41,6 +41,15 @@ def test_fields_hold_event_and_pairs() -> None:
     assert (fields["METER"], fields["AFTER"], fields["REASON"]) == ("grid", "12s", "no answer")
 
 
+def test_fields_reason_is_rest_of_message_and_adds_no_field() -> None:
+    record = a_record(
+        logging.WARNING, "station rejected station=%s reason=%s", "CS01", "no key for meter=grid"
+    )
+    fields = dict(fields_of(record, record.getMessage()))
+    assert fields["REASON"] == "no key for meter=grid"
+    assert (fields["EVENT"], fields["STATION"], "METER" in fields) == ("station rejected", "CS01", False)
+
+
 def test_fields_of_peer_text_stay_one_line_and_keep_reserved_names() -> None:
     record = a_record(logging.WARNING, "station rejected reason=%s", "a\nPRIORITY=0 priority=0")
     fields = fields_of(record, OneLineFormatter("%(message)s").format(record))
