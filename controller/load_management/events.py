@@ -88,8 +88,32 @@ class EvseOverridden(msgspec.Struct, frozen=True, kw_only=True):
     why: str = ""
 
 
+class EvsePlan(msgspec.Struct, frozen=True, kw_only=True):
+    """Part of the energy plan that concerns one EVSE at this moment; by default nothing.
+
+    `priority` and `surplus` replace the configured ones. `limit_a`: the most that it is given (A per phase;
+    0: it waits; None: no limit), and `why` says so; `is_wait`: for a better time, which a boost skips.
+    `needs_a`: current that it gets before others of its priority get more than their minimum, and `need_why`
+    says so. `guaranteed_a`: current that it gets before anybody of any priority gets more than the minimum.
+    """
+
+    priority: int | None = None
+    surplus: bool | None = None
+    limit_a: float | None = None
+    why: str = ""
+    is_wait: bool = False
+    needs_a: float = 0.0
+    need_why: str = ""
+    guaranteed_a: float = 0.0
+
+
+NO_PLAN = EvsePlan()
+
+
 class ControlTick(msgspec.Struct, frozen=True):
-    """Time for a pass: `tick_s` is over, or a pass is due."""
+    """Time for a pass: `tick_s` is over, or a pass is due. `utc`: the time of day (POSIX s), if known."""
+
+    utc: float | None = None
 
 
 SiteEvent = (

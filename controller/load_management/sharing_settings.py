@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from controller.load_management.energy.energy_settings import EnergySettings
+
 
 class SiteSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Times in s, currents in A per phase, voltage in V line to neutral.
@@ -11,7 +13,7 @@ class SiteSettings(msgspec.Struct, frozen=True, kw_only=True):
     `tick_s`: how often the current is shared anew while nothing happens. `margin_a`: kept free under
     every circuit's limit. `rotation_s`: length of one turn when not all cars can charge at once.
     `lease_s`: how long a limit holds in a station after our last message. `silence_s`: a meter without any
-    state, good or bad, for so long is dead.
+    state, good or bad, for so long is dead. `energy`: targets over hours.
     """
 
     tick_s: float = 5.0
@@ -20,3 +22,4 @@ class SiteSettings(msgspec.Struct, frozen=True, kw_only=True):
     lease_s: float = 180.0
     voltage_v: float = 230.0
     silence_s: float = 30.0
+    energy: EnergySettings = EnergySettings()

@@ -32,7 +32,9 @@ from controller.load_management.allocation.phase_count_choice import consider, c
 from controller.load_management.allocation.rotation import REST_S, Rotation
 from controller.load_management.allocation.surplus import Surplus, sunlit
 from controller.load_management.decision_log import LoggedDecision, SiteNotice
+from controller.load_management.energy.energy_planner import CircuitBase, EnergyPlanner
 from controller.load_management.events import (
+    NO_PLAN,
     ControlTick,
     EvseOverridden,
     GroupLimit,
@@ -108,6 +110,7 @@ class SiteControl:
         self._rotation = Rotation(settings.rotation_s)
         self._surplus = Surplus()
         self._dimming = DimmingCap(settings.voltage_v)
+        self.energy = EnergyPlanner(site, settings.energy, settings.voltage_v)
         # The k-th of n EVSEs numbers its calls k, k + n, k + 2 n ...: a token says whose it is.
         count = len(site.evses)
         self._controllers = [
@@ -120,6 +123,7 @@ class SiteControl:
             self._of_station[controller.evse.ref.station].append(controller)
         self._index_of = {each.evse.ref: index for index, each in enumerate(self._controllers)}
         self._unknown: dict[EvseRef, UnknownEvse] = {}
+        self._planned: set[EvseRef] = set()
         self._credits_due: list[tuple[float, int]] = []
         self._slowest_s: dict[str, float] = {}
         self._whole = _SitePart(site, self._controllers)
@@ -137,6 +141,8 @@ class SiteControl:
         `now` never goes backwards. Events of stations, EVSEs and meters that the site does not have
         change nothing.
         """
+        if isinstance(event, ControlTick) and event.utc is not None:
+            self.energy.set_clock(event.utc, now)
         if isinstance(event, MeterUpdated):
             circuit = self._metering.circuit_of(event.state.meter)
             if circuit is not None and self._on_meter(event, circuit, now):
@@ -195,6 +201,7 @@ class SiteControl:
         return SiteView(
             circuits=tuple(self._circuit_view(circuit, base, left, now) for circuit in self._site.circuits),
             evses=tuple(controller.view(now) for controller in self._controllers),
+            energy=self.energy.view(now),
         )
 
     def _circuit_view(
@@ -322,10 +329,23 @@ class SiteControl:
         while self._credits_due and self._credits_due[0][0] <= now:
             self._update_credit(self._controllers[heappop(self._credits_due)[1]], now)
         overloaded = self._metering.see(event.state, now, self._slowest_s.get(circuit.id, 0.0))
+        if circuit.id in self.energy.peak_circuits:
+            self._measure_peak(circuit, now)
         self._due |= before != self._trust(circuit, now) or self._metering.crossed(circuit)
         self._due |= self._is_unbalanced(circuit)
         self._notice_circuit(circuit, now)
         return overloaded
+
+    def _measure_peak(self, circuit: CircuitNode, now: float) -> None:
+        """Report a good reading to the quarter-hour peak of the circuit, with the building's part of it."""
+        metered = self._metering.metered(circuit.id)
+        power_w = None if metered is None else self._metering.active_w(metered)
+        if metered is None or metered.reading is None or power_w is None or self._trust(circuit, now)[0]:
+            return
+        if metered.is_bridged(now):
+            return
+        own_w = sum(self._metering.totals.below(circuit.id).low) * self._settings.voltage_v
+        self.energy.on_reading(circuit, power_w, power_w - own_w, metered.reading.energy_import_wh, now)
 
     def _is_unbalanced(self, circuit: CircuitNode) -> bool:
         allowed_a = circuit.unbalance_a
@@ -426,6 +446,7 @@ class SiteControl:
             self._update_credit(controller, now)
             controller.delivery.hold_s = self._dimming.hold_s(controller.evse, now)
         base = self._metering.base(now)
+        self._apply_energy_plan(base, now)
         allocations = self._allocations(part, base, now)
         ledger = self._ledger(part.site, base.believed, part.controllers, now)
         cuts = self._cuts(allocations, ledger, now)
@@ -446,6 +467,34 @@ class SiteControl:
             if decision := controller.take_decision(now):
                 self._decisions.append(decision)
         return commands
+
+    def _apply_energy_plan(self, base: SiteBase, now: float) -> None:
+        """Find what the plan over hours asks for now, and give each EVSE its part."""
+        plans = self.energy.update(self._peak_bases(base, now), now)
+        for ref in self._planned | plans.keys():
+            self._by_ref[ref].plan = plans.get(ref, NO_PLAN)
+        self._planned = set(plans)
+
+    def _peak_bases(self, base: SiteBase, now: float) -> dict[str, CircuitBase]:
+        """Return the base load of each circuit whose quarter-hour peak is limited.
+
+        While its meter is not good, what may flow is the worst base load and the highest limits of the EVSEs.
+        """
+        found: dict[str, CircuitBase] = {}
+        for circuit_id in self.energy.peak_circuits:
+            circuit = self._site.circuit_by_id[circuit_id]
+            metered = self._metering.metered(circuit_id)
+            is_trusted = not self._trust(circuit, now)[0] and not (metered and metered.is_bridged(now))
+            base_w = self._metering.power_w(circuit, base.believed[circuit_id])
+            worst_w = self._metering.power_w(circuit, circuit.limit_a)
+            if not is_trusted:
+                held_a = sum(
+                    self._by_ref[evse.ref].delivery.held_a(now) * len(evse.phases)
+                    for evse in self._site.below[circuit_id]
+                )
+                worst_w = min(worst_w, base_w + held_a * self._metering.highest_v(circuit))
+            found[circuit_id] = CircuitBase(base_w=base_w, worst_w=worst_w, is_trusted=is_trusted)
+        return found
 
     def _note_offer(self, controller: EvseController, before: float, now: float) -> None:
         """Tell the meters' checks that the draw of an EVSE may change now."""
@@ -583,7 +632,7 @@ class SiteControl:
                 continue
             shared.append(each)
             if each.is_paused and not each.delivery.never_pauses:
-                allocations[ref] = Allocation(ref, 0.0, each.override.why)
+                allocations[ref] = Allocation(ref, 0.0, each.limit_by_order[1])
             elif not each.model.wants(now):
                 if why := self._dimming.idle(each.evse):
                     allocations[ref] = Allocation(ref, 0.0, why)
@@ -637,7 +686,7 @@ class SiteControl:
             caps = [
                 evse.max_a,
                 each.backend_a,
-                each.override.limit_a,
+                each.limit_by_order[0],
                 dimmed and dimmed[0],
                 troubles[evse.circuit] and evse.fallback_a,
             ]
@@ -733,20 +782,23 @@ class SiteControl:
                 min(left[1], left[1] + believed[1] - begun[1] + margin_a),
                 min(left[2], left[2] + believed[2] - begun[2] + margin_a),
             )
-        return AdmissionRooms(keep, start)
+        unlasting = {c.id: self.energy.unlasting_a(c.id, self._metering.highest_v(c)) for c in site.circuits}
+        return AdmissionRooms(keep, start, unlasting)
 
     def _explained(self, given: dict[EvseRef, Allocation]) -> dict[EvseRef, Allocation]:
-        """Name the backend's limit on the whole site where it is what makes the grid connection full."""
+        """Name the backend's limit or the calendar's where it is what makes a circuit full."""
+        whys = {c.id: why for c in self._site.circuits if (why := self.energy.reduction(c))}
         root = self._site.circuits[0]
-        if self._group_a is None or self._group_a >= max(root.limit_a):
-            return given
-        why = f"the backend limits the site to {self._group_a:g} A"
-        return {
-            ref: msgspec.structs.replace(one, reason=f"{why}: {one.reason}")
-            if f"{root.id} L" in one.reason
-            else one
-            for ref, one in given.items()
-        }
+        if self._group_a is not None and self._group_a < max(self.energy.limit_a(root)):
+            whys[root.id] = f"the backend limits the site to {self._group_a:g} A"
+        for circuit, why in whys.items():
+            given = {
+                ref: msgspec.structs.replace(one, reason=f"{why}: {one.reason}")
+                if f"{circuit} L" in one.reason
+                else one
+                for ref, one in given.items()
+            }
+        return given
 
     def _sunshine(
         self,
@@ -794,12 +846,16 @@ class SiteControl:
         return ledger
 
     def _sums(self, site: SiteTree, base: BaseByCircuit) -> dict[str, float]:
-        """Return the supply of all phases together (A), where power is limited."""
-        return {
-            c.id: c.limit_w / self._metering.highest_v(c) - sum(base[c.id]) - 3 * self._metering.margin_a(c)
-            for c in site.circuits
-            if c.limit_w is not None
-        }
+        """Return the supply of all phases together (A), where power or the quarter's energy is limited."""
+        found: dict[str, float] = {}
+        for circuit in site.circuits:
+            volts, limit_w = self._metering.highest_v(circuit), self.energy.limit_w(circuit)
+            room_a = None
+            if limit_w is not None:
+                room_a = limit_w / volts - sum(base[circuit.id]) - 3 * self._metering.margin_a(circuit)
+            if (bound_a := self.energy.bound_sum(circuit.id, room_a, volts)) is not None:
+                found[circuit.id] = bound_a
+        return found
 
     def _joint(self, site: SiteTree, base: SiteBase, room: Headroom) -> dict[str, JointConstraint]:
         """Return what bounds phases together, where something does."""
@@ -808,18 +864,19 @@ class SiteControl:
         return {
             c.id: JointConstraint(
                 sum_a=sums.get(c.id),
+                sum_name=self.energy.sum_name(c.id),
                 unbalance_a=c.unbalance_a,
                 base_a=base.believed[c.id],
                 low_a=base.low[c.id],
                 steered=steered.get(c.id),
             )
             for c in site.circuits
-            if c.limit_w is not None or c.unbalance_a is not None or steered.get(c.id) is not None
+            if c.id in sums or c.unbalance_a is not None or steered.get(c.id) is not None
         }
 
     def _supply(self, circuit: CircuitNode, base_a: PhaseAmps) -> PhaseAmps:
         margin_a = self._metering.margin_a(circuit)
-        limit_a = circuit.limit_a
+        limit_a = self.energy.limit_a(circuit)
         if self._group_a is not None and circuit.id == self._site.circuits[0].id:
             limit_a = (
                 min(limit_a[0], self._group_a),

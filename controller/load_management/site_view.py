@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from controller.load_management.energy.energy_planner import EnergyView
 from controller.load_management.evse.charger_response import ResponseHabits
 from controller.load_management.site_tree import PhaseAmps
 from controller.model.observations import EvseRef, EvseState
@@ -56,7 +57,8 @@ class EvseView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SiteView(msgspec.Struct, frozen=True, kw_only=True):
-    """State of all circuits, parents first, and all EVSEs, in the order of the configuration."""
+    """State of all circuits, parents first, all EVSEs in the configuration's order, and the energy plan."""
 
     circuits: tuple[CircuitView, ...]
     evses: tuple[EvseView, ...]
+    energy: EnergyView = EnergyView()

@@ -13,6 +13,8 @@ The problem:
   once, `x = clamp(level, minimum, maximum)`. When a conductor is full, everybody on it stays where he
   is and the others rise on. The result is max-min fair: nobody could get more but at the cost of one
   who has no more than he. The most important priority is filled first; the rest keep their minima.
+- *Guarantees*: who is guaranteed a current rises to it before anybody else rises, whatever the priority, and
+  is admitted before all others.
 - *Needs*: who must have so much to leave in time rises before the others of his priority, max-min fairly
   among those who need, up to his need and no higher; then all rise together from where they stand.
 
@@ -39,7 +41,7 @@ from controller.load_management.allocation.constraints import (
     tenths_up,
 )
 from controller.load_management.allocation.unbalance import ROUNDS, PhaseLeads
-from controller.load_management.allocation.water_filling import Claim, fill, fill_needs
+from controller.load_management.allocation.water_filling import Claim, fill, fill_guarantees, fill_needs
 from controller.load_management.site_tree import PhaseAmps, SiteTree
 from controller.model.observations import EvseRef
 
@@ -54,6 +56,7 @@ class Demand(msgspec.Struct, frozen=True, kw_only=True):
     `cap` says so in words. HIGHER `priority` is more important. Among equals the LOWER `rank` gets
     its minimum first when there is not room for all of them. `needs_a` is what it must have on average
     (0: nothing special), and `why` says so: inside its priority all needs come before anybody's wishes.
+    `guaranteed_a` comes before all needs and wishes of every priority (0: nothing guaranteed).
     `is_served`: it charges, so its minimum is kept where another one would not start. `help_a`: the least
     that it draws, which is what it can help other phases with; None: all of its share.
     """
@@ -66,6 +69,7 @@ class Demand(msgspec.Struct, frozen=True, kw_only=True):
     rank: float = 0.0
     needs_a: float = 0.0
     why: str = ""
+    guaranteed_a: float = 0.0
     cap: str = "all it can take"
     is_served: bool = False
     help_a: float | None = None
@@ -95,7 +99,10 @@ def allocate(
 
     Raises KeyError for an EVSE or a circuit that the site or `capacity` does not have.
     """
-    ordered = sorted(demands, key=lambda demand: (-demand.priority, demand.rank, demand.ref))
+    ordered = sorted(
+        demands,
+        key=lambda demand: (demand.guaranteed_a < demand.min_a, -demand.priority, demand.rank, demand.ref),
+    )
     leads = PhaseLeads(site, joint)
     conductors = Constraints(site, capacity, joint, leads.rooms, admission)
     claims = [_claim(site, demand, conductors) for demand in ordered]
@@ -129,6 +136,8 @@ def _share(ordered: Sequence[Demand], claims: Sequence[Claim], conductors: Const
     """Make one pass: minima in order, then all rise, one priority after the other."""
     _admit([claim for claim in claims if claim.minimum <= claim.maximum], conductors)
     served = [pair for pair in zip(ordered, claims, strict=True) if pair[1].admitted]
+    fill_guarantees([claim for _, claim in served], conductors.room)
+    served.sort(key=lambda pair: -pair[0].priority)
     for _, same_priority in groupby(served, key=lambda pair: pair[0].priority):
         peers = [claim for _, claim in same_priority]
         fill_needs(peers, conductors.room)
@@ -143,6 +152,7 @@ def _claim(site: SiteTree, demand: Demand, conductors: Constraints) -> Claim:
         tenths_up(demand.min_a),
         tenths_down(demand.max_a),
         tenths_up(demand.needs_a),
+        guaranteed=tenths_down(demand.guaranteed_a),
         is_served=demand.is_served,
         drawn=None if demand.help_a is None else tenths_down(demand.help_a),
     )

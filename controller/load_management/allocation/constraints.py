@@ -65,11 +65,13 @@ class AdmissionRooms(msgspec.Struct, frozen=True):
     """Room for minima alone, in A per phase of each circuit.
 
     `keep`: of EVSEs that charge, `start`: of EVSEs that would begin. A minimum is kept in room that nobody
-    is raised into, and started only into room that has been free for minutes.
+    is raised into, and started only into room that has been free for minutes. `unlasting`: the part of the
+    room of all phases together (A) in which nobody starts.
     """
 
     keep: Mapping[str, PhaseAmps]
     start: Mapping[str, PhaseAmps]
+    unlasting: Mapping[str, float] = {}
 
 
 class Constraints:
@@ -110,6 +112,9 @@ class Constraints:
         self._roomy = tuple(self.room)
         self.keep_room = self._admission_room(admission.keep if admission else None)
         self.start_room = self._admission_room(admission.start if admission else None)
+        for circuit, amps in (admission.unlasting if admission else {}).items():
+            if circuit in self._sum_of:
+                self.start_room[self._sum_of[circuit]] -= tenths_up(amps)
         self._groups: dict[Place, ClaimGroup] = {}
 
     def _admission_room(self, capacity: Mapping[str, PhaseAmps] | None) -> list[int]:

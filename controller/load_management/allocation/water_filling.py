@@ -39,11 +39,22 @@ class ClaimGroup:
 class Claim:
     """One EVSE's bounds and, in the end, its share, in tenths of an ampere.
 
-    `need` lies within the bounds: so much it gets before anybody gets more than his. `bound_by` is the
-    conductor that kept it from more; None where its own maximum did.
+    `need` and `guaranteed` lie within the bounds: so much it gets before others rise further. `bound_by` is
+    the conductor that kept it from more; None where its own maximum did.
     """
 
-    __slots__ = ("admitted", "bound_by", "drawn", "group", "is_served", "maximum", "minimum", "need", "share")
+    __slots__ = (
+        "admitted",
+        "bound_by",
+        "drawn",
+        "group",
+        "guaranteed",
+        "is_served",
+        "maximum",
+        "minimum",
+        "need",
+        "share",
+    )
 
     def __init__(
         self,
@@ -52,6 +63,7 @@ class Claim:
         maximum: int,
         need: int = 0,
         *,
+        guaranteed: int = 0,
         is_served: bool = False,
         drawn: int | None = None,
     ) -> None:
@@ -61,6 +73,7 @@ class Claim:
         self.minimum = minimum
         self.maximum = maximum
         self.need = max(minimum, min(need, maximum))
+        self.guaranteed = max(minimum, min(guaranteed, maximum))
         self.clear()
 
     def clear(self) -> None:
@@ -75,9 +88,16 @@ class Claim:
         return self.minimum < self.need and self.share <= self.need
 
 
+def fill_guarantees(claims: Sequence[Claim], room: list[int]) -> None:
+    """Raise those who are guaranteed more than their minimum to that at most."""
+    guaranteed = [claim for claim in claims if claim.guaranteed > claim.minimum]
+    if guaranteed:
+        _raise(guaranteed, [claim.guaranteed for claim in guaranteed], room)
+
+
 def fill_needs(claims: Sequence[Claim], room: list[int]) -> None:
-    """Raise those who need more than the minimum that they stand at, to their needs at most."""
-    needy = [claim for claim in claims if claim.need > claim.minimum]
+    """Raise those who need more than the share that they stand at, to their needs at most."""
+    needy = [claim for claim in claims if claim.need > claim.share]
     if needy:
         _raise(needy, [claim.need for claim in needy], room)
 

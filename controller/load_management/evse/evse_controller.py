@@ -12,7 +12,7 @@ from controller.load_management.allocation.allocator import Allocation, Demand
 from controller.load_management.allocation.constraints import PhaseFlags
 from controller.load_management.allocation.headroom import Headroom
 from controller.load_management.decision_log import DecisionLog, LoggedDecision
-from controller.load_management.events import EvseOverridden, LimitAnswered, SetLimit
+from controller.load_management.events import NO_PLAN, EvseOverridden, LimitAnswered, SetLimit
 from controller.load_management.evse.charger_response import ChargerResponse
 from controller.load_management.evse.consumption import OfferCredit, ReportedStep, is_possible
 from controller.load_management.evse.departure_goal import NO_NEED
@@ -44,6 +44,7 @@ class EvseController:
         self.backend_a: float | None = None
         """Current that its backend's own profiles allow it (A per phase); None: all."""
         self.override = EvseOverridden(ref=evse.ref)
+        self.plan = NO_PLAN
         """What a person has ordered for it."""
         self.impossible: DrawSeen | None = None
         self.credit_due_at = 0.0
@@ -185,18 +186,32 @@ class EvseController:
 
     @property
     def priority(self) -> int:
-        """Return its priority: the configured one, or that of an override."""
-        return self.evse.priority if self.override.priority is None else self.override.priority
+        """Return its priority: that of an override, else of the energy plan, else the configured one."""
+        for priority in (self.override.priority, self.plan.priority):
+            if priority is not None:
+                return priority
+        return self.evse.priority
 
     @property
     def is_paused(self) -> bool:
-        """Return True if an override leaves it less than its minimum."""
-        return self.override.limit_a is not None and self.override.limit_a < self.evse.min_a
+        """Return True if an override or the energy plan leaves it less than its minimum."""
+        return self.limit_by_order[0] < self.evse.min_a
+
+    @property
+    def limit_by_order(self) -> tuple[float, str]:
+        """Return the lower limit of an override and the energy plan (A per phase; inf: none), and why."""
+        limits = [(math.inf, "")]
+        if self.override.limit_a is not None:
+            limits.append((self.override.limit_a, self.override.why))
+        if self.plan.limit_a is not None and not (self.plan.is_wait and self.override.boost):
+            limits.append((self.plan.limit_a, self.plan.why))
+        return min(limits)
 
     @property
     def is_surplus(self) -> bool:
         """Return True if it charges only from what the site would feed in."""
-        return self.evse.surplus and not self.override.boost
+        surplus = self.evse.surplus if self.plan.surplus is None else self.plan.surplus
+        return surplus and not self.override.boost
 
     @property
     def cannot_wait(self) -> bool:
@@ -222,8 +237,7 @@ class EvseController:
         caps = [(self.evse.max_a, "all it can take"), (self.model.need_a(now), self._need_reason(now))]
         if self.backend_a is not None:
             caps.append((self.backend_a, f"its backend allows {self.backend_a:g} A"))
-        if self.override.limit_a is not None:
-            caps.append((self.override.limit_a, self.override.why))
+        caps.append(self.limit_by_order)
         if trouble:
             caps.append((self.evse.fallback_a, f"{trouble}: held at its fallback"))
         if unbalance_a is not None and not self.model.phases_known:
@@ -238,13 +252,15 @@ class EvseController:
         if dimmed is not None and dimmed[0] < max_a:
             max_a, cap = dimmed
         used = [amps for amps, flag in zip(self.credit(now).low, self.phases_to_come, strict=True) if flag]
+        needs_a, why = max((self._need.needs_a, self._need.why), (self.plan.needs_a, self.plan.need_why))
         return Demand(
             ref=self.evse.ref,
             phases=self.phases_to_come,
             min_a=min_a,
             max_a=max_a,
-            needs_a=self._need.needs_a,
-            why=self._need.why,
+            needs_a=needs_a,
+            why=why,
+            guaranteed_a=self.plan.guaranteed_a,
             priority=self.priority,
             rank=rank,
             cap=cap,

@@ -176,6 +176,13 @@ class CircuitMetering:
         told = [watts for watts in reading.power_w if watts is not None]
         return sum(told) / self._settings.voltage_v if len(told) == 3 else None
 
+    def active_w(self, metered: MeteredCircuit) -> float | None:
+        """Return the active power of all phases (W) as last read, else by its currents; None: unknown."""
+        active_a = self._active_a(metered)
+        if active_a is not None:
+            return active_a * self._settings.voltage_v
+        return None if metered.measured is None else self.power_w(metered.circuit, metered.measured)
+
     def power_w(self, circuit: CircuitNode, amps: PhaseAmps) -> float:
         """Return the most that these currents are, in W: at the circuit's own voltage, nothing reactive."""
         return sum(a * v for a, v in zip(amps, self._voltages(circuit), strict=True))

@@ -1,0 +1,48 @@
+"""Settings of a site's energy over hours, as plain values. Powers in W, energies in Wh, currents in A."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, tzinfo
+
+import msgspec
+
+from controller.load_management.energy.week_schedule import WeekSpan
+from controller.model.observations import EvseRef
+
+
+class PeakSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Target of the mean power of each quarter hour at a metered circuit.
+
+    `reached_is_free`: the highest mean of the month so far counts as the target where it is higher, as it
+    is paid for already.
+    """
+
+    target_w: float
+    reached_is_free: bool = False
+
+
+class CalendarEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """Settings that hold during a span of the week.
+
+    For `circuit`: `limit_a` (per phase), `limit_w` (all phases) and `peak_w` (quarter-hour mean); for
+    `evses`: `priority` and `surplus`. None: as without the entry.
+    """
+
+    name: str
+    span: WeekSpan
+    circuit: str | None = None
+    limit_a: float | None = None
+    limit_w: float | None = None
+    peak_w: float | None = None
+    evses: frozenset[EvseRef] = frozenset()
+    priority: int | None = None
+    surplus: bool | None = None
+
+
+class EnergySettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that a site's owner has chosen about energy over hours; nothing by default."""
+
+    zone: tzinfo = UTC
+    peaks: Mapping[str, PeakSettings] = {}
+    calendar: tuple[CalendarEntry, ...] = ()

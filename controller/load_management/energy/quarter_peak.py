@@ -1,0 +1,229 @@
+"""Energy budget of a quarter hour: keeps the mean power of each clock-aligned 15 minutes below a target.
+
+Grid operators bill the highest mean of a quarter hour, measured by the import register of their meter. What
+counts is energy: a moment of high power costs nothing as long as the quarter's mean stays below the target.
+
+The energy of the quarter is followed by integrating the active power between readings, and corrected with
+each rise of the import register, which also covers the time in which nobody read the meter. Feed-in counts
+as 0 and not as a credit. The *room* of the EVSEs is the energy that is left, less what the building is
+expected to draw in the rest of the quarter, spread over that rest. The building is expected to draw its mean
+of the last minutes; towards the end of the quarter, when an error could not be made up for any more, its
+highest recent draw.
+
+Unknown energy is counted at the worst case: time without readings at the power that the control gives as
+the most possible, unless the register shows what it was. After a restart the part of the quarter that is not
+covered by a stored register counts in the same way.
+"""
+
+from __future__ import annotations
+
+import math
+
+import msgspec
+
+QUARTER_S = 900.0
+LONGEST_STEP_S = 10.0
+"""Readings further apart than this are a gap: what flowed between them is not known."""
+SMOOTHING_S = 300.0
+"""Time constant of the building's mean draw."""
+ENDING_S = 300.0
+"""In this last part of a quarter the building's expected draw moves from its mean to its highest value."""
+REACTION_S = 15.0
+"""How long the EVSEs take to follow a lower budget: the energy of a jump of the building in that time is
+kept in reserve."""
+LEAST_REST_S = 30.0
+"""The budget is spread over at least this time: it is not used up in a few seconds."""
+REGISTER_SLACK_WH = 2000.0
+"""A register may rise by so much more than the power allows: its last digit may be as coarse as 1 kWh."""
+
+
+class QuarterMemory(msgspec.Struct, frozen=True, kw_only=True):
+    """State of a quarter hour for a restart: its number (POSIX s / 900) and the register at its begin (Wh).
+
+    `register_wh` is None for a meter without a register.
+    """
+
+    quarter: int
+    register_wh: float | None
+
+
+class QuarterPeak:
+    """Energy of the running quarter hour at one metered circuit. Times in POSIX s.
+
+    `highest_w`: the highest mean of a finished quarter hour since `take_finished` was called last.
+    """
+
+    def __init__(self) -> None:
+        self._quarter: int | None = None
+        self._wh = 0.0
+        """Imported energy since the start (Wh)."""
+        self._begin_wh = 0.0
+        """The same at the begin of the quarter."""
+        self._counted_until: float | None = None
+        self._power_w = 0.0
+        self._register_wh: float | None = None
+        self._offset_wh = 0.0
+        """Register less `_wh`."""
+        self._is_whole = False
+        """Whether the whole quarter so far was measured without a gap."""
+        self._mean_w: float | None = None
+        self._mean_at = 0.0
+        self._finished_w: float | None = None
+        self._restored: QuarterMemory | None = None
+        self._begin_register_wh: float | None = None
+
+    # Measurement
+
+    def restore(self, memory: QuarterMemory) -> None:
+        """Take over the register at the begin of a quarter before a restart."""
+        self._restored = memory
+
+    def record(self) -> QuarterMemory | None:
+        """Return what must survive a restart; None before the first reading."""
+        if self._quarter is None:
+            return None
+        return QuarterMemory(quarter=self._quarter, register_wh=self._begin_register_wh)
+
+    @property
+    def quarter(self) -> int | None:
+        """Return the number of the running quarter hour; None before the first reading."""
+        return self._quarter
+
+    def on_reading(
+        self, power_w: float, base_w: float, register_wh: float | None, worst_w: float, utc: float
+    ) -> None:
+        """Take in a good reading: the import's power, the building's part of it, the import register.
+
+        `worst_w`: the most that can have flowed since the reading before if that was too long ago (W).
+        """
+        import_w = max(0.0, power_w)
+        if self._counted_until is None:
+            self._begin(register_wh, worst_w, utc)
+        else:
+            self._count(import_w, register_wh, worst_w, utc)
+        self._power_w = import_w
+        self._counted_until = utc
+        if self._mean_w is None:
+            self._mean_w = base_w
+        else:
+            weight = 1 - math.exp(-max(0.0, utc - self._mean_at) / SMOOTHING_S)
+            self._mean_w += weight * (base_w - self._mean_w)
+        self._mean_at = utc
+
+    def _begin(self, register_wh: float | None, worst_w: float, utc: float) -> None:
+        """Begin to count in the middle of a quarter: its past is known by a stored register, or the worst.
+
+        The register stored at the begin of this quarter or an earlier one bounds the energy from above.
+        """
+        self._quarter = math.floor(utc / QUARTER_S)
+        past_wh = worst_w * (utc - self._quarter * QUARTER_S) / 3600
+        memory, self._restored = self._restored, None
+        if register_wh is not None:
+            self._register_wh = register_wh
+            if memory is not None and memory.register_wh is not None and memory.quarter <= self._quarter:
+                since_wh = register_wh - memory.register_wh
+                if 0 <= since_wh < past_wh:
+                    past_wh = since_wh
+            self._begin_register_wh = register_wh - past_wh
+            self._offset_wh = register_wh
+        self._begin_wh = -past_wh
+
+    def _count(self, import_w: float, register_wh: float | None, worst_w: float, utc: float) -> None:
+        """Add the energy since the last reading, and begin a new quarter where one has begun since."""
+        assert self._counted_until is not None
+        assert self._quarter is not None
+        step_s = utc - self._counted_until
+        is_gap = not 0 <= step_s <= LONGEST_STEP_S
+        step_w = worst_w if is_gap else max(import_w, self._power_w)
+        before_wh = self._wh
+        self._wh += step_w * max(0.0, step_s) / 3600
+        if register_wh is not None:
+            self._correct(register_wh)
+        self._is_whole &= not is_gap
+        quarter = math.floor(utc / QUARTER_S)
+        if quarter != self._quarter:
+            begin = quarter * QUARTER_S
+            if is_gap:
+                # When in the gap the energy flowed is unknown: all of it may have been in this quarter.
+                begin_wh = max(before_wh, self._wh - worst_w * max(0.0, utc - begin) / 3600)
+            else:
+                begin_wh = before_wh + (self._wh - before_wh) * (begin - self._counted_until) / step_s
+            self._begin_quarter(quarter, begin_wh, is_gap=is_gap)
+
+    def _begin_quarter(self, quarter: int, begin_wh: float, *, is_gap: bool) -> None:
+        assert self._quarter is not None
+        if self._is_whole and quarter == self._quarter + 1:
+            mean_w = (begin_wh - self._begin_wh) * 3600 / QUARTER_S
+            self._finished_w = max(mean_w, self._finished_w or 0.0)
+        self._is_whole = not is_gap
+        self._quarter = quarter
+        self._begin_wh = begin_wh
+        if self._register_wh is not None:
+            self._begin_register_wh = begin_wh + self._offset_wh
+
+    def _correct(self, register_wh: float) -> None:
+        """Take the energy from a register that has risen; another register's count is begun anew.
+
+        At the moment of its rise a register is exact to its last digit. One that falls, or rises by more
+        than can have flowed, is another meter's.
+        """
+        before = self._register_wh
+        self._register_wh = register_wh
+        if before is None:
+            self._offset_wh = register_wh - self._wh
+            self._begin_register_wh = self._begin_wh + self._offset_wh
+            return
+        if register_wh == before:
+            return
+        counted_wh = register_wh - self._offset_wh
+        most_wh = self._wh + REGISTER_SLACK_WH
+        if register_wh < before or counted_wh > most_wh:
+            self._offset_wh = register_wh - self._wh
+            self._begin_register_wh = self._begin_wh + self._offset_wh
+            return
+        self._wh = max(counted_wh, self._begin_wh)
+
+    def take_finished(self) -> float | None:
+        """Return the highest mean (W) of the quarters that ended since the last call; None without one.
+
+        Only quarters that were measured as a whole count.
+        """
+        finished, self._finished_w = self._finished_w, None
+        return finished
+
+    # Budget
+
+    def used_wh(self, worst_w: float, utc: float) -> float:
+        """Return the energy of the running quarter so far (Wh), unknown parts at `worst_w`."""
+        begin = math.floor(utc / QUARTER_S) * QUARTER_S
+        if self._counted_until is None or self._quarter is None:
+            return worst_w * (utc - begin) / 3600
+        unread_s = utc - self._counted_until
+        unread_w = self._power_w if 0 <= unread_s <= LONGEST_STEP_S else worst_w
+        if math.floor(utc / QUARTER_S) != self._quarter:
+            return unread_w * max(0.0, min(unread_s, utc - begin)) / 3600
+        return self._wh - self._begin_wh + unread_w * max(0.0, unread_s) / 3600
+
+    def room_w(
+        self, target_w: float, base_w: float, worst_w: float, utc: float, *, is_trusted: bool
+    ) -> float:
+        """Return the power that the EVSEs may draw on average for the rest of the quarter (W).
+
+        `base_w`: the building's highest recent draw, or its worst one where the meter is not good
+        (not `is_trusted`). `worst_w`: the most that can flow (W), for time without readings.
+        """
+        rest_s = min(QUARTER_S, (math.floor(utc / QUARTER_S) + 1) * QUARTER_S - utc)
+        left_ws = target_w * QUARTER_S - self.used_wh(worst_w, utc) * 3600
+        expected_w, jump_w = base_w, 0.0
+        if is_trusted and self._mean_w is not None:
+            jump_w = max(0.0, base_w - self._mean_w)
+            ending = min(1.0, max(0.0, 1 - (rest_s - REACTION_S) / ENDING_S))
+            expected_w = self._mean_w + ending * (base_w - self._mean_w)
+        reserve_ws = jump_w * min(rest_s, REACTION_S)
+        return (left_ws - reserve_ws) / max(rest_s, LEAST_REST_S) - expected_w
+
+    def lasting_w(self, target_w: float, base_w: float, *, is_trusted: bool) -> float:
+        """Return the power that the EVSEs may draw in every quarter (W): a car may start in no more."""
+        if is_trusted and self._mean_w is not None:
+            return target_w - self._mean_w
+        return target_w - base_w
