@@ -13,7 +13,7 @@ from pathlib import Path
 import trio
 
 from controller.config import Config
-from controller.load_management.events import ControlTick, MeterUpdated
+from controller.load_management.events import MeterUpdated
 from controller.load_management.site_view import SiteView
 from controller.ocpp.frames import Version
 from controller.services.certificate_service import due_warnings, find_certificate_ends
@@ -236,7 +236,7 @@ class App:
 
     async def _run_control(self) -> None:
         while True:
-            self._load_management.handle_event(ControlTick())
+            self._load_management.share_current()
             if self._dimming is not None:
                 self._dimming.update_measurement()
             self._ticked_at = trio.current_time()

@@ -17,6 +17,7 @@ import trio
 from controller.chargers.capability_discovery import CapabilityDiscovery
 from controller.chargers.quirks import LimitScope, Quirk, limit_scope
 from controller.config import Config, StationConfig
+from controller.load_management.energy.energy_records import ENERGY_RECORDS
 from controller.load_management.events import (
     ControlTick,
     GroupLimit,
@@ -33,7 +34,7 @@ from controller.load_management.site_builder import build_site, site_settings
 from controller.load_management.site_control import SiteControl
 from controller.load_management.site_view import SiteView
 from controller.model.effects import OwnCall
-from controller.model.journal import BootStored, ProfilesStored, StoredProfile
+from controller.model.journal import BootStored, ProfilesStored, Record, StoredProfile
 from controller.model.observations import Booted, DrawSeen, EvseRef, Observation
 from controller.ocpp.frames import Version
 from controller.ocpp.payloads import is_accepted
@@ -80,6 +81,7 @@ class LoadManagementService:
         self._store = store
         self._outgoing: deque[tuple[list[LimitStored], list[SetLimit]]] = deque()
         """Limits of each event that are sent once their records are durable."""
+        self._energy_records: list[Record] = []
         self._outgoing_added = trio.Event()
         self._boots: dict[str, Booted] = {}
         self._applied_quirks: dict[str, Quirk] = {}
@@ -91,6 +93,7 @@ class LoadManagementService:
         self._control.restore(
             {ref: delivery_memory(each, utc_now, now) for ref, each in self._stored.items()}
         )
+        self._control.energy.restore(each for kind in ENERGY_RECORDS for each in store.load(kind))
         for ref in self._stored:
             self._discovery.mark_cleared(ref.station)
         self._clocks = {station.id: StationClock() for station in config.station}
@@ -143,9 +146,16 @@ class LoadManagementService:
             records = [limit_record(ref, memory, utc_now, now) for ref, memory in memories.items()]
             self._outgoing.append((records, list(limits)))
             self._outgoing_added.set()
+        if energy_records := self._control.energy.take_records():
+            self._energy_records += energy_records
+            self._outgoing_added.set()
         for limit in limits:
             self._pending[limit.token] = limit.ref
         self._timer.update()
+
+    def share_current(self) -> None:
+        """Let the site's control make a pass at the present time of day."""
+        self.handle_event(ControlTick(datetime.now(UTC).timestamp()))
 
     def set_site_limit(self, limit_a: float | None) -> None:
         """Apply the backend's limit of the whole site (A per phase); None: no limit."""
@@ -157,7 +167,7 @@ class LoadManagementService:
             nursery.start_soon(self._send_stored_limits)
             while True:
                 await self._timer.wait_due()
-                self.handle_event(ControlTick())
+                self.share_current()
 
     async def _send_stored_limits(self) -> None:
         """Send each limit once its record is durable; if it cannot be, send what is stored already covers."""
@@ -167,8 +177,9 @@ class LoadManagementService:
             batch = [self._outgoing.popleft() for _ in range(len(self._outgoing))]
             records = {(each.station, each.evse): each for stored, _ in batch for each in stored}
             limits = [limit for _, sent in batch for limit in sent]
+            energy_records, self._energy_records = self._energy_records, []
             try:
-                await self._store.persist(list(records.values()))
+                await self._store.persist([*records.values(), *energy_records])
             except StoreError:
                 self._send_covered_limits(limits)
                 continue

@@ -19,6 +19,7 @@ from collections.abc import Iterable, Iterator, Mapping
 import msgspec
 
 from controller.dimming.events import DimmingMemory
+from controller.load_management.energy.energy_records import MonthPeakStored, QuarterStored
 from controller.model.journal import BootStored, ProfilesStored, Record
 from controller.offline.journal_records import (
     EntryQueued,
@@ -131,6 +132,18 @@ RULES: Mapping[type[Record], RecordRule] = {
         ("station",),
         WriteFailure.KEEP,
         "charging profiles of a backend: it has to set them again",
+    ),
+    QuarterStored: RecordRule(
+        "quarter",
+        ("circuit",),
+        WriteFailure.KEEP,
+        "the energy of the running quarter hour: it counts at its worst case until the next one",
+    ),
+    MonthPeakStored: RecordRule(
+        "month-peak",
+        ("circuit",),
+        WriteFailure.KEEP,
+        "the highest quarter hour of the month: it does not count as free until it is reached again",
     ),
     DimmingMemory: RecordRule(
         "dimming", (), WriteFailure.KEEP, "the limits and commands of the grid operator"

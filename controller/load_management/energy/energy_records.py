@@ -22,3 +22,7 @@ class MonthPeakStored(Record, frozen=True):
     circuit: str
     month: str
     peak_w: float
+
+
+ENERGY_RECORDS: tuple[type[Record], ...] = (QuarterStored, MonthPeakStored)
+"""All types of these records."""

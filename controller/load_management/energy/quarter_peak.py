@@ -117,6 +117,7 @@ class QuarterPeak:
         """
         self._quarter = math.floor(utc / QUARTER_S)
         past_wh = worst_w * (utc - self._quarter * QUARTER_S) / 3600
+        self._is_whole = past_wh == 0
         memory, self._restored = self._restored, None
         if register_wh is not None:
             self._register_wh = register_wh
@@ -124,6 +125,7 @@ class QuarterPeak:
                 since_wh = register_wh - memory.register_wh
                 if 0 <= since_wh < past_wh:
                     past_wh = since_wh
+                    self._is_whole = memory.quarter == self._quarter
             self._begin_register_wh = register_wh - past_wh
             self._offset_wh = register_wh
         self._begin_wh = -past_wh

@@ -350,3 +350,27 @@ def test_an_evse_that_the_site_does_not_have_is_an_error() -> None:
     site, capacity = depot(grid=40)
     with pytest.raises(KeyError):
         allocate(site, [demand("nobody")], capacity)
+
+
+def test_guaranteed_current_comes_before_a_higher_priority() -> None:
+    site = SiteTree(
+        circuits=(CircuitNode(id="grid", parent=None, limit_a=(40.0,) * 3),),
+        evses=tuple(
+            EvseNode(ref=EvseRef(name, 1), circuit="grid", phases=(0, 1, 2), min_a=6, max_a=32, fallback_a=0)
+            for name in ("tenant", "vip", "guest")
+        ),
+    )
+    every = (True, True, True)
+    demands = [
+        Demand(ref=EvseRef("tenant", 1), phases=every, min_a=6, max_a=32, guaranteed_a=16),
+        Demand(ref=EvseRef("vip", 1), phases=every, min_a=6, max_a=32, priority=9),
+        Demand(ref=EvseRef("guest", 1), phases=every, min_a=6, max_a=32),
+    ]
+    shares = {
+        ref.station: each.limit_a for ref, each in allocate(site, demands, {"grid": (40.0,) * 3}).items()
+    }
+    assert shares == {"tenant": 16.0, "vip": 18.0, "guest": 6.0}
+    scarce = {
+        ref.station: each.limit_a for ref, each in allocate(site, demands, {"grid": (7.0,) * 3}).items()
+    }
+    assert scarce == {"tenant": 7.0, "vip": 0.0, "guest": 0.0}

@@ -1,0 +1,159 @@
+"""Energy budget of a quarter hour: from readings, registers, gaps and restarts."""
+
+from __future__ import annotations
+
+import pytest
+
+from controller.load_management.energy.quarter_peak import QUARTER_S, QuarterMemory, QuarterPeak
+
+BEGIN = 1_700_000_100.0 // QUARTER_S * QUARTER_S
+"""Begin of a quarter hour (POSIX s)."""
+WORST_W = 100_000.0
+
+
+def read(
+    peak: QuarterPeak,
+    begin: float,
+    seconds: int,
+    power_w: float,
+    base_w: float = 0.0,
+    register: float | None = None,
+) -> float:
+    """Report constant power each second; return the register at the end (Wh)."""
+    for second in range(1, seconds + 1):
+        shown = None if register is None else register + power_w * second / 3600
+        peak.on_reading(power_w, base_w, shown, WORST_W, begin + second)
+    return (register or 0.0) + power_w * seconds / 3600
+
+
+def started() -> QuarterPeak:
+    """Return a peak that was read from the begin of the quarter on."""
+    peak = QuarterPeak()
+    peak.on_reading(0.0, 0.0, None, WORST_W, BEGIN)
+    return peak
+
+
+def room(peak: QuarterPeak, utc: float, base_w: float = 0.0, *, is_trusted: bool = True) -> float:
+    return peak.room_w(60_000.0, base_w, WORST_W, utc, is_trusted=is_trusted)
+
+
+def test_room_after_low_use_is_above_the_target() -> None:
+    peak = started()
+    read(peak, BEGIN, 450, 30_000.0)
+    assert room(peak, BEGIN + 450) == pytest.approx(90_000.0, rel=0.001)
+
+
+def test_room_after_high_use_is_below_the_target() -> None:
+    peak = started()
+    read(peak, BEGIN, 450, 100_000.0)
+    assert room(peak, BEGIN + 450) == pytest.approx(20_000.0, rel=0.01)
+
+
+def test_room_leaves_what_the_building_takes_on_average() -> None:
+    peak = QuarterPeak()
+    peak.on_reading(20_000.0, 20_000.0, None, WORST_W, BEGIN)
+    read(peak, BEGIN, 450, 20_000.0, base_w=20_000.0)
+    assert room(peak, BEGIN + 450, base_w=20_000.0) == pytest.approx(80_000.0, rel=0.001)
+
+
+def test_room_at_the_end_counts_the_highest_base_load() -> None:
+    peak = started()
+    read(peak, BEGIN, 880, 60_000.0)
+    kept = 15 * 10_000.0 / 30  # the jump of 10 kW for the time in which nobody can react
+    assert room(peak, BEGIN + 880, base_w=10_000.0) <= 40_000.0 - 10_000.0 - kept + 200.0
+
+
+def test_feed_in_is_no_credit() -> None:
+    peak = started()
+    read(peak, BEGIN, 450, -50_000.0)
+    assert room(peak, BEGIN + 450) == pytest.approx(120_000.0, rel=0.001)
+
+
+def test_register_corrects_the_integrated_power() -> None:
+    peak = QuarterPeak()
+    peak.on_reading(0.0, 0.0, 5000.0, WORST_W, BEGIN)
+    for second in range(1, 451):
+        # The power is shown 10 % too low; the register counts in steps of 100 Wh.
+        shown = 5000.0 + 100 * (60_000.0 * second / 3600 // 100)
+        peak.on_reading(54_000.0, 0.0, shown, WORST_W, BEGIN + second)
+    assert peak.used_wh(WORST_W, BEGIN + 450) == pytest.approx(7500.0, abs=101.0)
+
+
+def test_gap_without_register_counts_at_the_worst() -> None:
+    peak = started()
+    read(peak, BEGIN, 100, 10_000.0)
+    peak.on_reading(10_000.0, 0.0, None, WORST_W, BEGIN + 400)
+    assert peak.used_wh(WORST_W, BEGIN + 400) == pytest.approx((10_000 * 100 + WORST_W * 300) / 3600)
+
+
+def test_gap_with_register_counts_what_it_shows() -> None:
+    peak = QuarterPeak()
+    peak.on_reading(0.0, 0.0, 0.0, WORST_W, BEGIN)
+    register = read(peak, BEGIN, 100, 36_000.0, register=0.0)
+    peak.on_reading(36_000.0, 0.0, register + 500.0, WORST_W, BEGIN + 400)
+    assert peak.used_wh(WORST_W, BEGIN + 400) == pytest.approx(1500.0)
+
+
+def test_dead_meter_uses_up_the_budget() -> None:
+    peak = started()
+    read(peak, BEGIN, 300, 10_000.0)
+    rooms = [room(peak, BEGIN + 300 + k, base_w=30_000.0, is_trusted=False) for k in range(0, 600, 60)]
+    assert rooms == sorted(rooms, reverse=True)
+    assert rooms[-1] < 0
+
+
+def test_new_quarter_begins_with_its_whole_budget() -> None:
+    peak = started()
+    read(peak, BEGIN, 900, 59_000.0)
+    read(peak, BEGIN + 900, 10, 59_000.0)
+    assert room(peak, BEGIN + 910) == pytest.approx(60_000.0, rel=0.001)
+    assert peak.take_finished() == pytest.approx(59_000.0, rel=0.001)
+    assert peak.take_finished() is None
+
+
+def test_gap_over_the_boundary_may_be_all_in_the_new_quarter() -> None:
+    peak = started()
+    read(peak, BEGIN, 800, 10_000.0)
+    peak.on_reading(10_000.0, 0.0, None, WORST_W, BEGIN + 1000)
+    assert peak.used_wh(WORST_W, BEGIN + 1000) == pytest.approx(WORST_W * 100 / 3600)
+    assert peak.take_finished() is None
+
+
+def test_start_within_a_quarter_counts_its_past_at_the_worst() -> None:
+    peak = QuarterPeak()
+    peak.on_reading(10_000.0, 0.0, 777.0, WORST_W, BEGIN + 450)
+    assert peak.used_wh(WORST_W, BEGIN + 450) == pytest.approx(WORST_W * 450 / 3600)
+    assert room(peak, BEGIN + 450) < 60_000.0
+
+
+@pytest.mark.parametrize("earlier", [0, 1])
+def test_restart_with_a_stored_register_knows_the_past(earlier: int) -> None:
+    peak = QuarterPeak()
+    number = int(BEGIN // QUARTER_S)
+    peak.restore(QuarterMemory(quarter=number - earlier, register_wh=1000.0))
+    peak.on_reading(10_000.0, 0.0, 3000.0, WORST_W, BEGIN + 450)
+    assert peak.used_wh(WORST_W, BEGIN + 450) == pytest.approx(2000.0)
+    assert peak.record() == QuarterMemory(quarter=number, register_wh=pytest.approx(1000.0))
+
+
+def test_restart_with_another_meter_counts_the_worst() -> None:
+    peak = QuarterPeak()
+    peak.restore(QuarterMemory(quarter=int(BEGIN // QUARTER_S), register_wh=9000.0))
+    peak.on_reading(10_000.0, 0.0, 3000.0, WORST_W, BEGIN + 450)
+    assert peak.used_wh(WORST_W, BEGIN + 450) == pytest.approx(WORST_W * 450 / 3600)
+
+
+@pytest.mark.parametrize("register", [10.0, 9_000_000.0])
+def test_register_of_another_meter_changes_nothing(register: float) -> None:
+    peak = QuarterPeak()
+    peak.on_reading(0.0, 0.0, 5000.0, WORST_W, BEGIN)
+    read(peak, BEGIN, 100, 36_000.0, register=5000.0)
+    peak.on_reading(36_000.0, 0.0, register, WORST_W, BEGIN + 101)
+    assert peak.used_wh(WORST_W, BEGIN + 101) == pytest.approx(1010.0)
+
+
+def test_quarter_with_a_gap_is_no_reached_peak() -> None:
+    peak = started()
+    read(peak, BEGIN, 100, 10_000.0)
+    read(peak, BEGIN + 200, 800, 10_000.0)
+    assert peak.take_finished() is None
