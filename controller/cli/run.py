@@ -16,6 +16,7 @@ from controller.services import app
 from controller.services.configuration import ActiveConfiguration, check_reload, keep_copy
 from controller.services.journal_log import log_handler
 from controller.services.policy_service import SigningSetupError
+from controller.services.systemd import notify_ready, notify_reloading
 from controller.stations.listener import ListenError
 from controller.store.state_journal import StoreError
 from controller.transport.tls import TlsError
@@ -77,7 +78,9 @@ async def _run_until_signalled(active: ActiveConfiguration) -> None:
             nursery.start_soon(partial(app.run, active.config, configuration_problem=active.problem))
             async for number in signals:
                 if number == signal.SIGHUP:
+                    notify_reloading()
                     await _log_reload(active)
+                    notify_ready("configuration checked")
                     continue
                 log.info("stopping signal=%s", signal.Signals(number).name)
                 nursery.cancel_scope.cancel()

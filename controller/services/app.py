@@ -25,10 +25,11 @@ from controller.services.eebus_partners import EebusPartners
 from controller.services.eebus_service import EebusService
 from controller.services.load_management_service import LoadManagementService, utc
 from controller.services.policy_service import open_policy_service
+from controller.services.readiness import MeterReadiness
 from controller.services.site_identity_service import SiteIdentityService
 from controller.services.site_mailbox import SiteMailbox
 from controller.services.station_service import StationService
-from controller.services.systemd import notify
+from controller.services.systemd import notify, notify_ready, select_listeners, take_listening_sockets
 from controller.services.time_service import make_time_service
 from controller.stations.connection_stats import ConnectionStats
 from controller.stations.registry import SessionRegistry
@@ -74,6 +75,7 @@ class App:
         self._stats = ConnectionStats()
         self._registry = SessionRegistry()
         self._buses = BusRegistry()
+        self._meter_readiness = MeterReadiness(meter.id for meter in config.meter)
         self._store = StateStore(Path(config.store.directory))
         self._load_management = LoadManagementService(config, self._registry, self._store)
         self._policy_service = open_policy_service(config, self._store)
@@ -123,7 +125,8 @@ class App:
         async with trio.open_nursery() as nursery:
             meters = [meter.settings() for meter in config.meter]
             nursery.start_soon(run_meters, meters, self._on_meter_state, self._buses)
-            self.port = await nursery.start(self._station_service.run)
+            listeners = select_listeners(take_listening_sockets(), "stations", config.listen.port)
+            self.port = await nursery.start(partial(self._station_service.run, listeners))
             if (web := config.web) is not None:
                 self.web_port = await nursery.start(
                     serve_web, WebSettings(web.host, web.port, web.names), self.status
@@ -153,15 +156,25 @@ class App:
             if self._eebus is not None:
                 await nursery.start(self._eebus.run)
                 nursery.start_soon(serve_commands, Path(config.store.directory), self._eebus.commands)
-            log.info(
-                "ready stations=%d meters=%d host=%s port=%d",
-                len(config.station),
-                len(meters),
-                config.listen.host,
-                self.port,
-            )
+            nursery.start_soon(self._report_ready)
             task_status.started(self)
-            notify("READY=1")
+
+    async def _report_ready(self) -> None:
+        """Report that the controller works, once each meter has been read or declared missing."""
+        unread = await self._meter_readiness.wait()
+        if unread:
+            log.warning(
+                "meters not read yet meters=%s remedy=see 'local-controller status'", ",".join(unread)
+            )
+        stations, meters = len(self._config.station), len(self._config.meter)
+        log.info(
+            "ready stations=%d meters=%d host=%s port=%d",
+            stations,
+            meters,
+            self._config.listen.host,
+            self.port,
+        )
+        notify_ready(f"listening on port {self.port}: {stations} stations, {meters} meters")
 
     def close(self) -> None:
         """Close the store."""
@@ -228,6 +241,7 @@ class App:
     # -- the site -----------------------------------------------------------------------------------
 
     def _on_meter_state(self, state: MeterState) -> None:
+        self._meter_readiness.on_meter_state(state)
         self._load_management.handle_event(MeterUpdated(state))
         if self._dimming is not None:
             self._dimming.on_meter_state(state)

@@ -119,8 +119,13 @@ class StationService:
             for backend, queue in self._journals.queue_statuses().items()
         )
 
-    async def run(self, *, task_status: trio.TaskStatus[int]) -> None:
-        """Serve stations until cancelled. Starts with the bound port; raises ListenError."""
+    async def run(
+        self, listeners: list[trio.SocketListener] | None = None, *, task_status: trio.TaskStatus[int]
+    ) -> None:
+        """Serve stations until cancelled, on `listeners` if there are open ones.
+
+        Starts with the bound port; raises ListenError.
+        """
         raise_descriptor_limit(sum(2 + len(station.observers) for station in self._stations.values()))
         async with trio.open_nursery() as self._nursery:
             nursery = self._nursery
@@ -131,7 +136,14 @@ class StationService:
             for station in self._stations.values():
                 nursery.start_soon(self._deliver, station)
             port = await nursery.start(
-                partial(serve_stations, self._listen_settings, self._admission_rules(), self, self._stats)
+                partial(
+                    serve_stations,
+                    self._listen_settings,
+                    self._admission_rules(),
+                    self,
+                    self._stats,
+                    sockets=listeners,
+                )
             )
             task_status.started(port)
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests.controller.cli.command_line import COMMAND, CONFIG, run_command, write_config
@@ -60,3 +63,47 @@ def test_run_with_broken_file_uses_last_valid_copy(tmp_path: Path) -> None:
         daemon.terminate()
     assert "the last valid one is in use" in log
     assert f"{path}:14" in log
+
+
+@contextmanager
+def systemd_daemon(path: Path, listening: socket.socket, notify: Path) -> Iterator[subprocess.Popen[str]]:
+    """Run the daemon as systemd does: with a listening socket as descriptor 3 and a notify socket."""
+    command = f'LISTEN_PID=$$ exec "{COMMAND}" run -c "{path}" 3<&{listening.fileno()}'
+    with subprocess.Popen(
+        ["bash", "-c", command],
+        env={**os.environ, "LISTEN_FDS": "1", "LISTEN_FDNAMES": "stations", "NOTIFY_SOCKET": str(notify)},
+        pass_fds=[listening.fileno()],
+    ) as daemon:
+        try:
+            yield daemon
+        finally:
+            daemon.terminate()
+            assert daemon.wait(20) == 0
+
+
+def test_run_with_inherited_socket_answers_who_waited(tmp_path: Path) -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listening,
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd,
+    ):
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.settimeout(20)
+        address = listening.getsockname()
+        path = write_config(tmp_path, port=address[1])
+        for _ in ("first start", "restart"):
+            with socket.create_connection(address, timeout=20) as waiting:  # nothing serves the port yet
+                waiting.sendall(b"GET /ocpp/UNKNOWN HTTP/1.1\r\nHost: gateway\r\n\r\n")
+                with systemd_daemon(path, listening, tmp_path / "notify") as daemon:
+                    assert waiting.recv(12) in (b"HTTP/1.1 400", b"HTTP/1.1 404", b"HTTP/1.1 426")
+                    assert receive_state(systemd, "READY=1")
+                    daemon.send_signal(signal.SIGHUP)
+                    assert "MONOTONIC_USEC=" in receive_state(systemd, "RELOADING=1")
+                    assert receive_state(systemd, "READY=1")
+                assert receive_state(systemd, "STOPPING=1")
+
+
+def receive_state(systemd: socket.socket, state: str) -> str:
+    while True:
+        text = systemd.recv(1000).decode()
+        if state in text.splitlines():
+            return text
