@@ -21,7 +21,7 @@ LONGEST_S = 7 * 86_400.0
 StationId = Annotated[str, Meta(min_length=1, max_length=48)]
 EvseNumber = Annotated[int, Meta(ge=1, le=999)]
 Duration = Annotated[float, Meta(gt=0, le=LONGEST_S, description="s, at most 7 days")]
-Ski = Annotated[str, Meta(min_length=40, max_length=64)]
+Ski = Annotated[str, Meta(min_length=1, max_length=128)]
 
 
 class CommandFormatError(Exception):

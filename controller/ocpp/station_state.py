@@ -166,6 +166,10 @@ class StationStateTracker:
         given = read_payload(v16.StartTransactionResultV16, result)
         return None if given is None else given.transaction_id
 
+    def find_transaction(self, evse: int) -> int | str | None:
+        """Return the id of the transaction that runs at an EVSE; None without one, or before its number."""
+        return self._running.get(evse)
+
     # -- transactions ---------------------------------------------------------------------------------
 
     def _number_transaction(self, evse: int, transaction: int | str) -> None:

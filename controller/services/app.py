@@ -17,7 +17,6 @@ from controller.load_management.events import MeterUpdated
 from controller.load_management.site_view import SiteView
 from controller.ocpp.frames import Version
 from controller.services.certificate_service import due_warnings, find_certificate_ends
-from controller.services.control_socket import serve_commands
 from controller.services.dimming_service import DimmingService
 from controller.services.eebus_identity import load_identity
 from controller.services.eebus_limits import EebusLimits
@@ -28,6 +27,7 @@ from controller.services.policy_service import open_policy_service
 from controller.services.readiness import MeterReadiness
 from controller.services.site_identity_service import SiteIdentityService
 from controller.services.site_mailbox import SiteMailbox
+from controller.services.site_operations import SiteOperations
 from controller.services.station_service import StationService
 from controller.services.systemd import notify, notify_ready, select_listeners, take_listening_sockets
 from controller.services.time_service import make_time_service
@@ -101,6 +101,11 @@ class App:
         self._station_service = StationService(
             config, self._load_management, self._registry, self._stats, self._store, self._policy_service
         )
+        self._operations = SiteOperations(
+            config, self._store, self._registry, self._load_management, self._station_service.find_transaction
+        )
+        if self._eebus is not None:
+            self._operations.add_eebus(self._eebus)
 
     async def run(self, *, task_status: trio.TaskStatus[App] = trio.TASK_STATUS_IGNORED) -> None:
         """Run until cancelled. Started once stations can connect.
@@ -132,6 +137,7 @@ class App:
                     serve_web, WebSettings(web.host, web.port, web.names), self.status
                 )
                 log.info("page served url=http://%s:%d/", web.host, self.web_port)
+            await nursery.start(self._operations.run)
             nursery.start_soon(self._clock.run)
             nursery.start_soon(self._watch_certificate_ends)
             nursery.start_soon(self._load_management.run)
@@ -155,7 +161,6 @@ class App:
                 nursery.start_soon(self._dimming.run)
             if self._eebus is not None:
                 await nursery.start(self._eebus.run)
-                nursery.start_soon(serve_commands, Path(config.store.directory), self._eebus.commands)
             nursery.start_soon(self._report_ready)
             task_status.started(self)
 

@@ -1,7 +1,7 @@
 """Local control of a running controller: a Unix socket in the store's directory, for its owner alone.
 
 A request is one line of JSON, `{"command": "eebus.status", ...}`; its answer is one line as well,
-`{"result": ...}` or `{"error": "..."}`.
+`{"result": ...}` or `{"error": "..."}`. Queries return what is there; all else are typed commands.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ import socket
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 import trio
 
+from controller.access.permissions import LOCAL_ACTOR, Actor
+from controller.commands.site_command import CommandFormatError, SiteCommand, convert_command
 from controller.services.service_error import ServiceError
 
 log = logging.getLogger("controller")
@@ -25,18 +27,36 @@ log = logging.getLogger("controller")
 FILE = "control.sock"
 LONGEST_LINE = 65_536
 PATIENCE_S = 5.0
+ANSWER_TIMEOUT_S = 60.0
+"""Longest wait for the result of a command: a station may take its time to answer."""
 MOST_CLIENTS = 4
 
 Command = Callable[[Mapping[str, Any]], object]
-"""Return the result of a request. Raises ControlError."""
+"""Returns the result of a query. Raises ServiceError."""
+
+
+class CommandExecutor(Protocol):
+    """Executor of typed commands: the CommandService."""
+
+    async def execute(self, command: SiteCommand, actor: Actor) -> object:
+        """Execute a command and return its result. Raises ServiceError."""
 
 
 class ControlError(ServiceError):
-    """Request that cannot be done. Its text states why and what to do."""
+    """A request that cannot be done, or is not answered. Its text states why and what to do."""
 
 
-async def serve_commands(directory: Path, commands: Mapping[str, Command]) -> None:
-    """Answer requests until cancelled. Without the socket the controller runs all the same."""
+async def serve_commands(
+    directory: Path,
+    queries: Mapping[str, Command],
+    executor: CommandExecutor,
+    *,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Answer requests until cancelled; started once the socket is open.
+
+    Without the socket the controller runs all the same.
+    """
     path = directory / FILE
     bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
@@ -49,15 +69,22 @@ async def serve_commands(directory: Path, commands: Mapping[str, Command]) -> No
         bound.listen(MOST_CLIENTS)
     except OSError as error:
         bound.close()
-        log.warning("no control socket path=%s reason=%s; commands like `eebus pair` will fail", path, error)
+        log.warning(
+            "control socket not opened path=%s reason=%s remedy=let the controller write to store.directory "
+            "and restart it: commands like `station pause` need the socket",
+            path,
+            error,
+        )
+        task_status.started()
         return
     listening = trio.socket.from_stdlib_socket(bound)
     try:
         room = trio.CapacityLimiter(MOST_CLIENTS)
         async with trio.open_nursery() as nursery:
+            task_status.started()
             while True:
                 client, _ = await listening.accept()
-                nursery.start_soon(_serve, trio.SocketStream(client), commands, room)
+                nursery.start_soon(_serve, trio.SocketStream(client), queries, executor, room)
     finally:
         listening.close()
         with suppress(OSError):
@@ -65,35 +92,42 @@ async def serve_commands(directory: Path, commands: Mapping[str, Command]) -> No
 
 
 async def _serve(
-    stream: trio.SocketStream, commands: Mapping[str, Command], room: trio.CapacityLimiter
+    stream: trio.SocketStream,
+    queries: Mapping[str, Command],
+    executor: CommandExecutor,
+    room: trio.CapacityLimiter,
 ) -> None:
     async with stream, room:
         try:
+            line = b""
             with trio.move_on_after(PATIENCE_S):
-                line = b""
                 while not line.endswith(b"\n") and len(line) < LONGEST_LINE:
                     chunk = await stream.receive_some(4096)
                     if not chunk:
                         return
                     line += chunk
-                await stream.send_all(answer_line(line, commands))
+            if line.endswith(b"\n"):
+                with trio.move_on_after(ANSWER_TIMEOUT_S):
+                    await stream.send_all(await answer_line(line, queries, executor))
         except (trio.BrokenResourceError, OSError):
-            log.debug("control client is gone")
+            log.debug("control client disconnected")
 
 
-def answer_line(line: bytes, commands: Mapping[str, Command]) -> bytes:
+async def answer_line(line: bytes, queries: Mapping[str, Command], executor: CommandExecutor) -> bytes:
     """Return the answer to one request."""
     try:
         request = msgspec.json.decode(line, type=dict[str, Any])
-        command = commands.get(str(request.get("command")))
-        if command is None:
-            raise ControlError(f"unknown command; there is: {', '.join(sorted(commands))}")
-        return msgspec.json.encode({"result": command(request)}) + b"\n"
-    except (ControlError, msgspec.DecodeError) as error:
+        query = queries.get(str(request.get("command")))
+        if query is not None:
+            result = query(request)
+        else:
+            result = await executor.execute(convert_command(request), LOCAL_ACTOR)
+        return msgspec.json.encode({"result": result}) + b"\n"
+    except (ServiceError, CommandFormatError, msgspec.DecodeError) as error:
         return msgspec.json.encode({"error": str(error)}) + b"\n"
     except Exception:
         log.exception("control request failed")
-        return msgspec.json.encode({"error": "failed: the controller's log says why"}) + b"\n"
+        return msgspec.json.encode({"error": "failed: the controller's log has the reason"}) + b"\n"
 
 
 def send_command(directory: Path, command: str, **arguments: object) -> Any:
@@ -104,7 +138,7 @@ def send_command(directory: Path, command: str, **arguments: object) -> Any:
     path = directory / FILE
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
-            client.settimeout(PATIENCE_S)
+            client.settimeout(ANSWER_TIMEOUT_S)
             client.connect(str(path))
             client.sendall(json.dumps({"command": command, **arguments}).encode() + b"\n")
             with client.makefile("rb") as file:

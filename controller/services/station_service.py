@@ -100,6 +100,11 @@ class StationService:
         """Carry out what a person has requested about messages that were set aside."""
         self._journals.follow_requests()
 
+    def find_transaction(self, station: str, evse: int) -> int | str | None:
+        """Return the id of the transaction that runs at an EVSE, as the station has it; None without one."""
+        known = self._trackers.get(station)
+        return None if known is None else known[1].find_transaction(evse)
+
     def overlay(self) -> OverlayStatus | None:
         """Return the state of the overlay network for people and monitoring; None without one."""
         return None if self._overlay is None else self._overlay.status()

@@ -67,7 +67,8 @@ from controller.transport.websocket_connection import Pause
 log = logging.getLogger("controller.transport")
 
 POLICY_VIOLATION = 1008
-"""WebSocket close code (RFC 6455, 7.4.1)."""
+SERVICE_RESTART = 1012
+"""WebSocket close codes (RFC 6455, 7.4.1, and the registry of IANA)."""
 
 CLOCK_CHECK_S = 1.0
 """The wall clock is compared with the monotonic one so often: reading it costs more than a message."""
@@ -269,6 +270,10 @@ class StationSession:
     def mark_replaced(self) -> None:
         """Close the connection because a newer one of the same station replaces it."""
         self._end("a newer connection with this station's id has replaced this one", POLICY_VIOLATION)
+
+    def reconnect(self) -> None:
+        """Close the connection because a person wants a new one."""
+        self._end("a person has requested a new connection", SERVICE_RESTART)
 
     @property
     def has_set_limits(self) -> bool:

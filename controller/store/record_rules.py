@@ -18,6 +18,8 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
+from controller.access.access_records import AuditStored, AuditTrimmed, TokenStored, UserStored
+from controller.commands.overrides import OverrideRemoved, OverrideStored
 from controller.dimming.events import DimmingMemory
 from controller.load_management.energy.energy_records import MonthPeakStored, QuarterStored
 from controller.model.journal import BootStored, ProfilesStored, Record
@@ -168,6 +170,16 @@ RULES: Mapping[type[Record], RecordRule] = {
     ProductionFailsafeStored: RecordRule(
         "eebus-production-failsafe", (), WriteFailure.KEEP, "the failsafe value of production"
     ),
+    OverrideStored: RecordRule(
+        "override", ("station", "evse"), WriteFailure.KEEP, "the pause or limit that a person set for an EVSE"
+    ),
+    UserStored: RecordRule(
+        "user", ("name",), WriteFailure.REJECT, "a user: add it again with `local-controller user add`"
+    ),
+    TokenStored: RecordRule(
+        "api-token", ("name",), WriteFailure.REJECT, "a bearer token: the program needs a new one"
+    ),
+    AuditStored: RecordRule("audit", ("number",), WriteFailure.KEEP, "an entry of the audit"),
     EvidenceLine: RecordRule("evidence-line", ("number",), WriteFailure.KEEP, "a record of the evidence log"),
     EvidenceHead: RecordRule("evidence-head", (), WriteFailure.KEEP, "the end of the evidence chain"),
     EvidenceFileStarted: RecordRule(
@@ -250,6 +262,10 @@ def _changes(record: Record) -> Iterator[Change]:
             yield from _replay_changes(record)
         case EebusPartnerRemoved(ski):
             yield Delete("eebus-partner", key_of(ski))
+        case OverrideRemoved(station, evse):
+            yield Delete("override", key_of(station, evse))
+        case AuditTrimmed(number):
+            yield DeleteBelow("audit", key_of(number))
         case EvidenceLinesWritten(below):
             yield DeleteBelow("evidence-line", key_of(below))
         case EvidenceFileRetired(name):

@@ -1,0 +1,78 @@
+"""Operation of the site by people and programs: commands, overrides, audit, and the control socket."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import trio
+
+from controller.access.permissions import Actor
+from controller.commands.site_command import (
+    PairPartner,
+    RegisterPartners,
+    ReloadConfiguration,
+    ResumeLimits,
+    SiteCommand,
+    SuspendLimits,
+    UnpairPartner,
+)
+from controller.config.schema import Config
+from controller.services.audit_log import AuditLog
+from controller.services.command_service import CommandService
+from controller.services.control_socket import Command, serve_commands
+from controller.services.eebus_service import EebusService
+from controller.services.load_management_service import LoadManagementService
+from controller.services.override_service import OverrideService
+from controller.services.station_commands import FindTransaction, StationCommands
+from controller.stations.registry import SessionRegistry
+from controller.store.state_store import StateStore
+
+
+class SiteOperations:
+    """Commands of one site. Services with commands or queries of their own add them before `run`."""
+
+    def __init__(
+        self,
+        config: Config,
+        store: StateStore,
+        registry: SessionRegistry,
+        load_management: LoadManagementService,
+        find_transaction: FindTransaction,
+    ) -> None:
+        self._directory = Path(config.store.directory)
+        self.audit = AuditLog(store)
+        self.commands = CommandService(self.audit)
+        self.overrides = OverrideService(config, load_management, store)
+        self.queries: dict[str, Command] = {}
+        """Queries of the control socket by name: they change nothing."""
+        self.overrides.register_handlers(self.commands)
+        StationCommands(config, registry, store, find_transaction).register_handlers(self.commands)
+
+    def add_eebus(self, eebus: EebusService) -> None:
+        """Add the commands of the EEBUS node."""
+        functions = dict(eebus.commands)
+        self.queries["eebus.status"] = functions.pop("eebus.status")
+
+        async def execute(command: SiteCommand, _: Actor) -> object:
+            return functions[command.name](msgspec.to_builtins(command))
+
+        for kind in (PairPartner, UnpairPartner, RegisterPartners, SuspendLimits, ResumeLimits):
+            self.commands.add_handler(kind, execute)
+
+    def add_reload(self, request_reload: Callable[[], None]) -> None:
+        """Add the command that reads the configuration again."""
+
+        async def execute(_: ReloadConfiguration, __: Actor) -> object:
+            request_reload()
+            return {}
+
+        self.commands.add_handler(ReloadConfiguration, execute)
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """End overrides in time and answer at the control socket, until cancelled; started once open."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.overrides.run)
+            await nursery.start(serve_commands, self._directory, self.queries, self.commands)
+            task_status.started()

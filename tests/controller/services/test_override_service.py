@@ -1,0 +1,102 @@
+"""Overrides at work, in virtual time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import cast
+
+import trio
+
+from controller.access.permissions import LOCAL_ACTOR
+from controller.commands.site_command import BoostEvse, LimitEvse, PauseEvse, ResumeEvse
+from controller.load_management.events import EvseOverridden
+from controller.model.journal import Record
+from controller.model.observations import EvseRef
+from controller.services.audit_log import AuditLog
+from controller.services.command_service import CommandService
+from controller.services.load_management_service import LoadManagementService
+from controller.services.override_service import OverrideService
+from controller.store.state_store import StateStore
+from tests.controller.services.test_app import configured
+from tests.controller.transport.rig import Backend
+
+NOON = 1_795_262_400.0
+
+
+class RecordingControl:
+    """Stands for the load management and records what it gets."""
+
+    def __init__(self) -> None:
+        self.events: list[EvseOverridden] = []
+
+    def handle_event(self, event: EvseOverridden) -> None:
+        self.events.append(event)
+
+
+class SynchronousStore(StateStore):
+    """Store that writes at once: a thread would let the virtual clock jump."""
+
+    async def persist(self, records: Sequence[Record]) -> None:
+        self.persist_now(records)
+
+
+def utc() -> float:
+    return NOON + trio.current_time()
+
+
+def service(folder: Path, control: RecordingControl, store: StateStore) -> OverrideService:
+    config = configured(folder, cast(Backend, Port()))
+    return OverrideService(config, cast(LoadManagementService, control), store, utc)
+
+
+class Port:
+    port = 1
+
+
+async def test_override_ends_by_itself_and_is_forgotten(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    control, store = RecordingControl(), SynchronousStore(tmp_path)
+    overrides, commands = service(tmp_path, control, store), CommandService(AuditLog(store, utc))
+    overrides.register_handlers(commands)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(overrides.run)
+        await commands.execute(PauseEvse(station="CS01", duration_s=600), LOCAL_ACTOR)
+        await commands.execute(LimitEvse(station="CS02", limit_a=10, duration_s=900), LOCAL_ACTOR)
+        pause, limit = control.events
+        assert (pause.ref, pause.limit_a, pause.why) == (
+            EvseRef("CS01", 1),
+            0.0,
+            "paused by local until 12:10",
+        )
+        assert (limit.limit_a, limit.why) == (10.0, "limited to 10 A by local until 12:15")
+        await trio.sleep(599)
+        assert len(control.events) == 2
+        await trio.sleep(2)
+        assert control.events[2] == EvseOverridden(ref=EvseRef("CS01", 1))
+        await trio.sleep(300)
+        assert control.events[3] == EvseOverridden(ref=EvseRef("CS02", 1))
+        nursery.cancel_scope.cancel()
+    again = RecordingControl()
+    service(tmp_path, again, store)
+    assert again.events == []
+
+
+async def test_override_of_before_a_restart_holds_until_resumed(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    store = SynchronousStore(tmp_path)
+    first = service(tmp_path, RecordingControl(), store)
+    commands = CommandService(AuditLog(store, utc))
+    first.register_handlers(commands)
+    await commands.execute(BoostEvse(station="CS01"), LOCAL_ACTOR)
+    control = RecordingControl()
+    service(tmp_path, control, store).register_handlers(commands)
+    [boost] = control.events
+    assert boost.boost
+    assert boost.priority == 1000
+    await commands.execute(ResumeEvse(station="CS01"), LOCAL_ACTOR)
+    assert control.events[1] == EvseOverridden(ref=EvseRef("CS01", 1))
+    await commands.execute(ResumeEvse(station="CS01"), LOCAL_ACTOR)
+    assert len(control.events) == 2, "there is nothing to resume"
