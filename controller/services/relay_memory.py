@@ -39,7 +39,7 @@ from controller.offline.response_cache import ResponseCache
 from controller.offline.station_snapshot import StationSnapshot
 from controller.offline.transaction_id_map import TransactionIdMap
 from controller.relay.secondary_backend import CommandPermissions, SecondaryBackend
-from controller.store.record_rules import key_prefix
+from controller.store.rule_types import key_prefix
 from controller.store.state_journal import StoreError
 from controller.store.state_store import StateStore
 

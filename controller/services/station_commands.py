@@ -24,7 +24,7 @@ from controller.offline.journal_records import EntrySetAside, OutboxRequest
 from controller.services.command_service import CommandService, SiteCommandError, TargetUnknownError
 from controller.stations.registry import SessionRegistry
 from controller.stations.session import StationSession
-from controller.store.record_rules import key_prefix
+from controller.store.rule_types import key_prefix
 from controller.store.state_store import StateStore
 
 LONGEST_TAG_16 = 20

@@ -10,7 +10,6 @@
 
 from __future__ import annotations
 
-import enum
 import logging
 import math
 import struct
@@ -18,8 +17,6 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
-from controller.access.access_records import AuditStored, AuditTrimmed, TokenStored, UserStored
-from controller.commands.overrides import OverrideRemoved, OverrideStored
 from controller.dimming.events import DimmingMemory
 from controller.load_management.energy.energy_records import MonthPeakStored, QuarterStored
 from controller.model.journal import BootStored, ProfilesStored, Record
@@ -42,7 +39,7 @@ from controller.offline.journal_records import (
 )
 from controller.signing.policy_messages import ReceivedPolicy
 from controller.signing.replay_cache import ReplayRecord, SeenText
-from controller.store.credential_records import CredentialStored
+from controller.store.access_rules import ACCESS_RULES, removal_of
 from controller.store.eebus_records import (
     EebusIdentityStored,
     EebusPartnerRemoved,
@@ -57,28 +54,10 @@ from controller.store.evidence_records import (
     EvidenceLinesWritten,
 )
 from controller.store.limit_records import LimitStored
+from controller.store.rule_types import RecordRule, WriteFailure, key_of
 from controller.store.state_journal import Change, Delete, DeleteBelow, JournalEntry, Put
 
 log = logging.getLogger("controller.store")
-
-
-class WriteFailure(enum.Enum):
-    """Consequence if a record cannot be written; see the table in the module."""
-
-    CLOSE_STATION = "station closed unanswered"
-    LIMIT_FALLS = "limits may only fall"
-    REJECT = "message rejected"
-    KEEP = "kept in memory"
-
-
-class RecordRule(msgspec.Struct, frozen=True):
-    """Storage rule of one type of record: `key` names the members that identify it."""
-
-    kind: str
-    key: tuple[str, ...]
-    failure: WriteFailure
-    loses: str
-    """What is lost with a value that cannot be read."""
 
 
 _ENTRY = ("station", "backend", "number")
@@ -155,12 +134,6 @@ RULES: Mapping[type[Record], RecordRule] = {
     ),
     SeenText: RecordRule("replay-seen", (), WriteFailure.REJECT, "the memory of one signed message"),
     ReplayRecord: RecordRule("replay-forgotten", (), WriteFailure.REJECT, "the memory of signed messages"),
-    CredentialStored: RecordRule(
-        "credential",
-        ("station", "origin"),
-        WriteFailure.REJECT,
-        "the hash of a station's password: it is served again once its backend answers",
-    ),
     EebusIdentityStored: RecordRule(
         "eebus-identity", (), WriteFailure.KEEP, "the EEBUS identity: partners have to be paired again"
     ),
@@ -170,28 +143,16 @@ RULES: Mapping[type[Record], RecordRule] = {
     ProductionFailsafeStored: RecordRule(
         "eebus-production-failsafe", (), WriteFailure.KEEP, "the failsafe value of production"
     ),
-    OverrideStored: RecordRule(
-        "override", ("station", "evse"), WriteFailure.KEEP, "the pause or limit that a person set for an EVSE"
-    ),
-    UserStored: RecordRule(
-        "user", ("name",), WriteFailure.REJECT, "a user: add it again with `local-controller user add`"
-    ),
-    TokenStored: RecordRule(
-        "api-token", ("name",), WriteFailure.REJECT, "a bearer token: the program needs a new one"
-    ),
-    AuditStored: RecordRule("audit", ("number",), WriteFailure.KEEP, "an entry of the audit"),
     EvidenceLine: RecordRule("evidence-line", ("number",), WriteFailure.KEEP, "a record of the evidence log"),
     EvidenceHead: RecordRule("evidence-head", (), WriteFailure.KEEP, "the end of the evidence chain"),
     EvidenceFileStarted: RecordRule(
         "evidence-file", ("name",), WriteFailure.KEEP, "the name of a file of the evidence log"
     ),
+    **ACCESS_RULES,
 }
 """The rule of each record that is stored as a value. Those that only remove values are in `_changes`."""
 
 _TYPES: Mapping[str, type[Record]] = {rule.kind: type_ for type_, rule in RULES.items()}
-
-_NUMBER_WIDTH = 12
-"""Digits of an integer in a key, so that keys sort by it."""
 
 
 def changes_of(records: Iterable[Record]) -> list[Change]:
@@ -212,16 +173,6 @@ def kind_of_type(record_type: type[Record]) -> str:
     return RULES[record_type].kind
 
 
-def key_of(*members: str | float) -> str:
-    """Return the key of a record that is identified by these values."""
-    return msgspec.json.encode([_key_text(member) for member in members]).decode()
-
-
-def key_prefix(*members: str | int) -> str:
-    """Return what the keys of all records begin with whose first members are these."""
-    return f"{key_of(*members)[:-1]},"
-
-
 def read_entry(entry: JournalEntry) -> Record | None:
     """Return the record in an entry; None, logged as an error, if its value cannot be read."""
     type_ = _TYPES[entry.kind]
@@ -239,6 +190,10 @@ def read_entry(entry: JournalEntry) -> Record | None:
 
 
 def _changes(record: Record) -> Iterator[Change]:
+    removal = removal_of(record)
+    if removal is not None:
+        yield removal
+        return
     match record:
         case EntryRemoved(station, backend, number):
             key = key_of(station, backend, number)
@@ -262,10 +217,6 @@ def _changes(record: Record) -> Iterator[Change]:
             yield from _replay_changes(record)
         case EebusPartnerRemoved(ski):
             yield Delete("eebus-partner", key_of(ski))
-        case OverrideRemoved(station, evse):
-            yield Delete("override", key_of(station, evse))
-        case AuditTrimmed(number):
-            yield DeleteBelow("audit", key_of(number))
         case EvidenceLinesWritten(below):
             yield DeleteBelow("evidence-line", key_of(below))
         case EvidenceFileRetired(name):
@@ -296,7 +247,3 @@ def _replay_changes(remember: ReplayRecord) -> Iterator[Change]:
 def _time_key(time: float) -> str:
     """Return a text that sorts as the time does: IEEE 754 doubles above 0 sort by their bytes."""
     return struct.pack(">d", max(0.0, time)).hex()
-
-
-def _key_text(member: str | float) -> str:
-    return member if isinstance(member, str) else f"{member:0{_NUMBER_WIDTH}d}"

@@ -37,7 +37,8 @@ from controller.signing.policy_messages import ReceivedPolicy
 from controller.signing.replay_cache import ReplayRecord, SeenText
 from controller.store.eebus_records import EebusPartnerRemoved, EebusPartnerStored
 from controller.store.evidence_records import EvidenceHead, EvidenceLine, EvidenceLinesWritten
-from controller.store.record_rules import RULES, WriteFailure, can_be_kept
+from controller.store.record_rules import RULES, can_be_kept
+from controller.store.rule_types import WriteFailure
 from controller.store.state_store import StateStore
 from drivers.eebus import lpc
 
