@@ -231,6 +231,32 @@ class Bus(ABC):
     async def _read(self) -> bytes: ...
 
 
+async def write_descriptor(descriptor: int, data: bytes) -> None:
+    """Write all data to a non-blocking port or socket. Raises OSError.
+
+    trio's streams yield to other tasks after each write, which costs a look at all sockets; a request that
+    is followed by the wait for its answer does not need it.
+    """
+    while data:
+        try:
+            data = data[os.write(descriptor, data) :]
+        except BlockingIOError:
+            await trio.lowlevel.wait_writable(descriptor)
+
+
+async def read_descriptor(descriptor: int, limit: int) -> bytes:
+    """Wait for data of a non-blocking port or socket; return up to `limit` bytes. Raises OSError.
+
+    Empty at the end of the data.
+    """
+    while True:
+        await trio.lowlevel.wait_readable(descriptor)
+        try:
+            return os.read(descriptor, limit)
+        except BlockingIOError:
+            continue  # another reader of the same descriptor, or a spurious wake-up
+
+
 def os_reason(error: BaseException) -> str:
     """Return the system's text of an error, e.g. "No route to host"."""
     number = error.args[0] if isinstance(error, termios.error) else getattr(error, "errno", None)

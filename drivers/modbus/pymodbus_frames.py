@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from functools import lru_cache
 
 import msgspec
 from pymodbus.exceptions import ModbusException
@@ -71,11 +72,16 @@ def build_request(
     unit: int, function: int, address: int, count: int, transaction: int | None = None
 ) -> bytes:
     """Build a read request: for Modbus TCP with a `transaction`, else for RTU."""
-    request = _REQUESTS[function](address=address, count=count, dev_id=unit)
     if transaction is None:
-        return bytes(_RTU_CLIENT.buildFrame(request))
-    request.transaction_id = transaction
-    return bytes(_TCP_CLIENT.buildFrame(request))
+        return _build_frame(_RTU_CLIENT, unit, function, address, count)
+    frame = _build_frame(_TCP_CLIENT, unit, function, address, count)
+    return transaction.to_bytes(2, "big") + frame[2:]  # the header begins with the transaction
+
+
+@lru_cache(maxsize=1024)
+def _build_frame(framer: FramerBase, unit: int, function: int, address: int, count: int) -> bytes:
+    """Build a request without a transaction; meters are asked the same again and again."""
+    return bytes(framer.buildFrame(_REQUESTS[function](address=address, count=count, dev_id=unit)))
 
 
 def parse_rtu_answer(frame: bytes, count: int) -> Registers | DeviceException | None:

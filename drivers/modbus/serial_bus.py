@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import errno
-import os
 import termios
 
 import serial
 import trio
 
 from drivers.errors import BusError
-from drivers.modbus.bus import FAST_SILENCE_S, Bus, ConnectionClosedError, os_reason
+from drivers.modbus.bus import (
+    FAST_SILENCE_S,
+    Bus,
+    ConnectionClosedError,
+    os_reason,
+    read_descriptor,
+    write_descriptor,
+)
 from drivers.modbus.framing import Exchange, RtuExchange
 from drivers.read_plan import ReadRange
 
@@ -95,19 +101,14 @@ class SerialBus(Bus):
     async def _write(self, data: bytes) -> None:
         assert self._port is not None
         try:
-            while data:
-                await trio.lowlevel.wait_writable(self._port.fileno())
-                data = data[os.write(self._port.fileno(), data) :]
+            await write_descriptor(self._port.fileno(), data)
         except OSError as error:
             raise self._unplugged(error) from error
 
     async def _read(self) -> bytes:
         assert self._port is not None
         try:
-            await trio.lowlevel.wait_readable(self._port.fileno())
-            data = os.read(self._port.fileno(), CHUNK)
-        except BlockingIOError:
-            return b""
+            data = await read_descriptor(self._port.fileno(), CHUNK)
         except OSError as error:
             raise self._unplugged(error) from error
         if not data:

@@ -8,7 +8,7 @@ import ssl
 import trio
 
 from drivers.errors import BusError, Cause
-from drivers.modbus.bus import Bus, ConnectionClosedError, os_reason
+from drivers.modbus.bus import Bus, ConnectionClosedError, os_reason, read_descriptor, write_descriptor
 from drivers.modbus.framing import Exchange, RtuExchange, TcpExchange
 from drivers.modbus.modbus_tls import (
     ModbusTlsError,
@@ -41,7 +41,7 @@ class TcpBus(Bus):
         self._tls = tls
         self._stamps: tuple[tuple[int, int] | None, ...] = ()
         self._checked_at = 0.0
-        self._stream: trio.abc.Stream | None = None
+        self._stream: trio.SocketStream | trio.SSLStream[trio.SocketStream] | None = None
 
     async def close(self) -> None:
         """See `Bus`."""
@@ -81,7 +81,9 @@ class TcpBus(Bus):
         self.events["renewals"] += 1
         await self.close()
 
-    async def _secure(self, stream: trio.SocketStream, context: ssl.SSLContext) -> trio.abc.Stream:
+    async def _secure(
+        self, stream: trio.SocketStream, context: ssl.SSLContext
+    ) -> trio.SSLStream[trio.SocketStream]:
         secured = trio.SSLStream(stream, context, server_hostname=self._host)
         self._stream = secured  # so that `close` finds it if the handshake is cancelled
         try:
@@ -135,15 +137,21 @@ class TcpBus(Bus):
     async def _write(self, data: bytes) -> None:
         assert self._stream is not None
         try:
-            await self._stream.send_all(data)
-        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            if isinstance(self._stream, trio.SocketStream):
+                await write_descriptor(self._stream.socket.fileno(), data)
+            else:
+                await self._stream.send_all(data)
+        except (trio.BrokenResourceError, trio.ClosedResourceError, OSError) as error:
             raise self._closed(error) from error
 
     async def _read(self) -> bytes:
         assert self._stream is not None
         try:
-            data = bytes(await self._stream.receive_some(CHUNK))
-        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            if isinstance(self._stream, trio.SocketStream):
+                data = await read_descriptor(self._stream.socket.fileno(), CHUNK)
+            else:
+                data = bytes(await self._stream.receive_some(CHUNK))
+        except (trio.BrokenResourceError, trio.ClosedResourceError, OSError) as error:
             raise self._closed(error) from error
         if not data:
             raise self._closed(None)
