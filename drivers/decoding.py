@@ -197,18 +197,21 @@ def _check_apparent_power(current: PerPhase, voltage: PerPhase, power: PerPhase)
     return None
 
 
-def _check_total(power: PerPhase, total: float | None) -> Implausible | None:
+def describe_contradiction(power: PerPhase, total: float | None) -> str:
+    """Describe that the powers of three phases do not make their total (W); empty if they do."""
     measured = [watts for watts in power if watts is not None]
     if len(measured) < 3 or total is None:
-        return None
+        return ""
     tolerance_w = TOTAL_TOLERANCE_W + TOTAL_TOLERANCE * sum(abs(watts) for watts in measured)
     if abs(sum(measured) - total) <= tolerance_w:
-        return None
-    return Implausible(
-        f"its phases add up to {sum(measured):.0f} W, its total says {total:.0f} W; check its model and "
-        "its transformers",
-        contradiction=True,
-    )
+        return ""
+    return f"its phases add up to {sum(measured):.0f} W, its total says {total:.0f} W"
+
+
+def _check_total(power: PerPhase, total: float | None) -> Implausible | None:
+    problem = describe_contradiction(power, total)
+    remedy = "check its model and its transformers"
+    return Implausible(f"{problem}; {remedy}", contradiction=True) if problem else None
 
 
 def _with_direction(

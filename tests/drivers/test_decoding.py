@@ -10,12 +10,19 @@ from typing import Any
 
 import pytest
 
-from drivers.decoding import Implausible, Wiring, apply_wiring, decode_reading, decode_values
+from drivers.decoding import (
+    Implausible,
+    Wiring,
+    apply_wiring,
+    decode_reading,
+    decode_values,
+    describe_contradiction,
+)
 from drivers.errors import Cause
 from drivers.meter_model import MeterModel, list_models, load_model
 from drivers.modbus.pymodbus_frames import ReadRequest
 from drivers.read_plan import ReadPlan, ReadRange, RegisterImage, fields_of
-from drivers.reading import Reading
+from drivers.reading import NO_VALUES, PerPhase, Reading
 from drivers.simulated import SUNSPEC_BASE, Fault, SimulatedMeter
 
 IMAGES: dict[str, Any] = json.loads(Path(__file__).with_name("register_images.json").read_text())
@@ -234,3 +241,22 @@ def test_sunspec_current_without_scale_factor_is_no_value() -> None:
     outcome = decode_reading(model, image, 0.0)
     assert isinstance(outcome, Implausible)
     assert "current_l1" in outcome.problem
+
+
+@pytest.mark.parametrize(
+    ("phases", "total", "words"),
+    [
+        ((5000.0, 5000.0, 5000.0), 15_000.0, ""),
+        ((5000.0, 5000.0, 5000.0), 13_400.0, ""),
+        ((5000.0, 5000.0, 5000.0), 5000.0, "its phases add up to 15000 W, its total says 5000 W"),
+        ((5000.0, -5000.0, 5000.0), 15_000.0, "its phases add up to 5000 W, its total says 15000 W"),
+        ((50.0, 0.0, 0.0), 200.0, ""),
+        ((5000.0, None, 5000.0), 15_000.0, ""),
+        (NO_VALUES, 15_000.0, ""),
+        ((5000.0, 5000.0, 5000.0), None, ""),
+    ],
+)
+def test_powers_that_do_not_add_up_contradict_each_other(
+    phases: PerPhase, total: float | None, words: str
+) -> None:
+    assert describe_contradiction(phases, total) == words

@@ -23,6 +23,7 @@ from collections.abc import Sequence
 import msgspec
 
 from controller.load_management.site_tree import CircuitNode, PhaseAmps
+from drivers.decoding import describe_contradiction
 from drivers.reading import Reading
 
 LOADED_A = 5.0
@@ -32,9 +33,6 @@ SAME_SIZE = 0.25
 SIGN_READINGS = 3
 """Readings with the changed sign that are implausible; the next ones are doubted."""
 SIGN_DOUBT_S = 900.0
-POWERS_AGREE_W = 200.0
-POWERS_AGREE = 0.1
-"""Distance of the phases' powers from their total: so many W, and this part of what flows."""
 CONTRADICTIONS = 3
 """Readings in a row that must contradict themselves: loads change between two requests of one reading."""
 SPIKE = 3.0
@@ -111,20 +109,9 @@ class ContradictionWatch:
 
     def see(self, reading: Reading) -> str:
         """Take in one reading; return the contradiction in words once it lasts, else nothing."""
-        problem = contradiction(reading)
+        problem = describe_contradiction(reading.power_w, reading.power_total_w)
         self._times = self._times + 1 if problem else 0
         return problem if self._times >= CONTRADICTIONS else ""
-
-
-def contradiction(reading: Reading) -> str:
-    """Return in words that the powers of the phases do not make their total; empty if they do."""
-    told = [watts for watts in reading.power_w if watts is not None]
-    if len(told) < 3 or reading.power_total_w is None:
-        return ""
-    bound_w = POWERS_AGREE_W + POWERS_AGREE * sum(abs(watts) for watts in told)
-    if abs(sum(told) - reading.power_total_w) <= bound_w:
-        return ""
-    return f"its phases add up to {sum(told):.0f} W, its total says {reading.power_total_w:.0f} W"
 
 
 class SpikeWatch:

@@ -13,10 +13,9 @@ from controller.load_management.metering.plausibility import (
     SignWatch,
     SpikeWatch,
     StillWatch,
-    contradiction,
 )
 from controller.load_management.site_tree import ZERO, CircuitNode, PhaseAmps
-from drivers.reading import NO_VALUES, PerPhase, Reading
+from drivers.reading import Reading
 
 CARS = (0.0, 30.0, 0.0)
 
@@ -131,25 +130,6 @@ def test_still_watch_near_no_load_is_frozen_once_stations_report() -> None:
     assert still(10, 16.0).doubted
     assert not still(10, 16.0).frozen
     assert still(40, 16.0).frozen
-
-
-@pytest.mark.parametrize(
-    ("phases", "total", "words"),
-    [
-        ((5000.0, 5000.0, 5000.0), 15_000.0, ""),
-        ((5000.0, 5000.0, 5000.0), 13_400.0, ""),
-        ((5000.0, 5000.0, 5000.0), 5000.0, "its phases add up to 15000 W, its total says 5000 W"),
-        ((5000.0, -5000.0, 5000.0), 15_000.0, "its phases add up to 5000 W, its total says 15000 W"),
-        ((50.0, 0.0, 0.0), 200.0, ""),
-        ((5000.0, None, 5000.0), 15_000.0, ""),
-        (NO_VALUES, 15_000.0, ""),
-        ((5000.0, 5000.0, 5000.0), None, ""),
-    ],
-)
-def test_powers_that_do_not_add_up_contradict_each_other(
-    phases: PerPhase, total: float | None, words: str
-) -> None:
-    assert contradiction(Reading(time=0, power_w=phases, power_total_w=total)) == words
 
 
 def test_still_watch_doubts_a_meter_that_repeats_itself_unusually_long() -> None:
