@@ -10,7 +10,8 @@ import argparse
 import csv
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
@@ -351,15 +352,22 @@ def _meters_of(options: argparse.Namespace) -> list[MeterSettings]:
 def _read(options: argparse.Namespace) -> int:
     meters = _meters_of(options)
     states: dict[str, MeterState] = {}
-    try:
+    with _ends_at_interrupt():
         complete = trio.run(_show_states, meters, states, options.once)
+        return OK if complete else FAILED
+    return OK
+
+
+@contextmanager
+def _ends_at_interrupt() -> Iterator[None]:
+    """End the block at Ctrl-C: the command shows or records until then, so that is its success."""
+    try:
+        yield
     except KeyboardInterrupt:
-        return OK
+        return
     except BaseExceptionGroup as error:
-        if error.subgroup(KeyboardInterrupt):
-            return OK
-        raise
-    return OK if complete else FAILED
+        if error.subgroup(KeyboardInterrupt) is None:
+            raise
 
 
 async def _show_states(meters: Sequence[MeterSettings], states: dict[str, MeterState], once: bool) -> bool:
@@ -427,16 +435,10 @@ _COLUMNS = (
 def _watch(options: argparse.Namespace) -> int:
     meters = _meters_of(options)
     try:
-        with options.csv.open("w", newline="", encoding="utf-8") as file:
+        with _ends_at_interrupt(), options.csv.open("w", newline="", encoding="utf-8") as file:
             trio.run(_record, meters, file, options.duration)
     except OSError as error:
         raise CommandError(f"{options.csv}: {error.strerror}") from error
-    except KeyboardInterrupt:
-        return OK
-    except BaseExceptionGroup as error:
-        if error.subgroup(KeyboardInterrupt):
-            return OK
-        raise
     return OK
 
 
