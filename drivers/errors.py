@@ -41,6 +41,8 @@ class Cause(enum.StrEnum):
     """All values repeat to the last bit under load."""
     SOURCE = "source"
     """A meter that a virtual meter is computed from is in trouble."""
+    NOT_REPORTED = "not_reported"
+    """A station whose own values make the meter is away, or has not sent any for too long."""
 
 
 class DriverError(Exception):

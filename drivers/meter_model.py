@@ -102,6 +102,7 @@ class Identification(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
     probe: tuple[Probe, ...] = ()
     serial_number: Probe | None = None
+    firmware: Probe | None = None
     confirmed: bool = True
 
 

@@ -13,11 +13,11 @@ import trio
 
 from drivers.decoding import Implausible, decode_reading
 from drivers.errors import Cause, DeviceRefusedError, DriverError, ModbusAnswerError, SunSpecError
-from drivers.meter_model import MeterModel, load_model
+from drivers.meter_model import MeterModel, Probe, load_model
 from drivers.modbus.bus import Bus
 from drivers.modbus.pymodbus_frames import DeviceException, Registers
 from drivers.read_plan import Field, ReadPlan, ReadRange, RegisterImage, fields_of
-from drivers.reading import Reading
+from drivers.reading import MeterIdentity, Reading
 from drivers.settings import MeterSettings
 from drivers.sunspec import PHASES, SunSpecDiscovery, SunSpecMeter
 
@@ -28,6 +28,8 @@ _RETRIES = {5: 2, 6: 3, 10: 1, 11: 1}
 """Exceptions after which a request is made again, and how often. Each 11 costs the gateway's time limit."""
 RETRY_PAUSE_S = 0.1
 AFTER_CONNECT_PAUSE_S = 0.2
+IDENTITY_PRIORITY = 2
+"""How much lower than that of readings the priority of a question for the identity is."""
 _MEANINGS = {
     5: (Cause.BUSY, "it needs longer to answer; raise interval_s and timeout_s"),
     6: (Cause.BUSY, "the meter or its gateway is busy; allow it fewer clients, or raise interval_s"),
@@ -55,6 +57,9 @@ class MeterReader:
         self._phases: int | None = None
         self._plan: ReadPlan | None = None
         self._began_at = 0.0
+        self.identity: MeterIdentity | None = None
+        """Serial number and firmware of the device; None until they were asked for."""
+        self._hides_identity = False
         if self.model.sunspec is None:
             self._plan = self._new_plan()
 
@@ -93,9 +98,37 @@ class MeterReader:
         return self.image, self._read_at
 
     def forget_device(self) -> None:
-        """Search a SunSpec model anew at the next reading: another device or firmware may be there."""
+        """Search a SunSpec model and ask for the identity anew: another device or firmware may be there."""
+        if not self._hides_identity:
+            self.identity = None
         if self.sunspec_meter is not None:
             self._plan, self.sunspec_meter = None, None
+
+    async def identify(self, bus: Bus) -> MeterIdentity:
+        """Ask the device for its serial number and firmware; what it does not tell stays empty.
+
+        A device that answers nothing to the question is not asked again.
+        """
+        identity = MeterIdentity()
+        if self.sunspec_meter is not None:
+            identity = self.sunspec_meter.identity
+        else:
+            places = self.model.identify
+            try:
+                serial_number = await self._read_text(bus, places.serial_number)
+                firmware = await self._read_text(bus, places.firmware)
+                identity = MeterIdentity(serial_number=serial_number, firmware=firmware)
+            except DriverError:
+                self._hides_identity = True
+        self.identity = identity
+        return identity
+
+    async def _read_text(self, bus: Bus, place: Probe | None) -> str:
+        if place is None:
+            return ""
+        read_range = ReadRange(place.function, place.address, place.words)
+        answer = await self._exchange(bus, read_range, None, lower=IDENTITY_PRIORITY)
+        return str(place.decode(answer.values)) if isinstance(answer, Registers) else ""
 
     def _new_plan(self) -> ReadPlan:
         fields = fields_of(self.model, self.base, self._phases, every_quantity=self._every_quantity)
@@ -123,14 +156,14 @@ class MeterReader:
             await trio.sleep(AFTER_CONNECT_PAUSE_S if first else RETRY_PAUSE_S * 2 ** attempts[code])
 
     async def _exchange(
-        self, bus: Bus, read_range: ReadRange, since: float | None
+        self, bus: Bus, read_range: ReadRange, since: float | None, *, lower: int = 0
     ) -> Registers | DeviceException:
         settings = self.settings
         return await bus.read(
             settings.unit,
             read_range,
             settings.answer_timeout_s,
-            priority=settings.priority,
+            priority=settings.priority - lower,
             since=since,
             gap_s=self.model.read.gap_ms / 1000,
         )

@@ -1,14 +1,16 @@
 """Polling of meters: one task per meter, turns on each bus. Whatever goes wrong is a state.
 
 A meter whose polls fail is left out for more and more polls, so that it does not hold up the others on its
-bus. A request without an answer is made once more only if the poll before went well.
+bus. A request without an answer is made once more only if the poll before went well. After its first good
+reading a meter is asked for its serial number and firmware.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
+import msgspec
 import trio
 
 from drivers.bus_registry import BusRegistry
@@ -19,7 +21,7 @@ from drivers.meter_reader import MeterReader
 from drivers.meter_share import serve_share
 from drivers.modbus.bus import Bus
 from drivers.modbus.modbus_tls import TlsFiles
-from drivers.reading import MeterState, Quality
+from drivers.reading import MeterIdentity, MeterState, Quality
 from drivers.settings import BusSettings, MeterSettings, default_port
 from drivers.virtual_meter import VirtualMeters
 
@@ -31,11 +33,23 @@ SKIPPED_POLLS = (0, 0, 1, 2, 5, 10)
 """Polls that a meter without an answer is left out for after its n-th failure."""
 
 
+class MeterReport(msgspec.Struct, frozen=True):
+    """State of one meter, the texts of its device, and how often what happened (see `MeterHealth.events`)."""
+
+    settings: MeterSettings
+    state: MeterState
+    identity: MeterIdentity
+    events: Mapping[str, int]
+
+
 class MeterPoller:
     """One meter: polls it, judges the results, publishes each state, logs each change of it."""
 
     def __init__(self, settings: MeterSettings, publish: Publish) -> None:
         self.settings = settings
+        self.state = MeterState(
+            meter=settings.id, quality=Quality.DEAD, problem="not read yet", cause=Cause.NOT_READ
+        )
         self.reader = MeterReader(settings, every_quantity=bool(settings.share))
         self.health = MeterHealth(settings.id, settings.stale_after_s, settings.frozen_after_s)
         self._publish = publish
@@ -45,15 +59,21 @@ class MeterPoller:
         self._bad_since: float | None = None
         self._logged: set[tuple[Quality, Cause]] = set()
         self._limitation = ""
+        self._identified = MeterIdentity()
+        self._first_read = trio.Event()
 
     async def run(self, bus: Bus) -> None:
         """Poll the meter in its interval until cancelled."""
-        due = trio.current_time()
-        while True:
-            await self.poll(bus)
-            # A bus that is too slow for its meters falls behind evenly, and nothing is caught up on.
-            due = max(due + self.settings.interval_s, trio.current_time())
-            await trio.sleep_until(due)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._identify_when_read, bus)
+            due = trio.current_time()
+            while True:
+                await self.poll(bus)
+                if self.state.quality is Quality.GOOD and self.reader.identity is None:
+                    self._first_read.set()
+                # A bus that is too slow for its meters falls behind evenly, and nothing is caught up on.
+                due = max(due + self.settings.interval_s, trio.current_time())
+                await trio.sleep_until(due)
 
     async def poll(self, bus: Bus) -> None:
         """Read the meter once, unless it is left out after failures; publish its state."""
@@ -73,8 +93,28 @@ class MeterPoller:
             self._failures = 0
             self._announce(self.health.on_outcome(outcome, trio.current_time()))
 
+    async def _identify_when_read(self, bus: Bus) -> None:
+        """Ask the device for its identity whenever it has been read and is not known; until cancelled.
+
+        A task of its own: where other units of the bus do not answer, the readings do not wait for it.
+        """
+        while True:
+            await self._first_read.wait()
+            self._first_read = trio.Event()
+            await self._identify(bus)
+
+    async def _identify(self, bus: Bus) -> None:
+        identity = await self.reader.identify(bus)
+        if identity not in (MeterIdentity(), self._identified):
+            self._identified = identity
+            log.info(
+                "meter identified meter=%s serial_number=%s firmware=%s",
+                self.settings.id, identity.serial_number or "-", identity.firmware or "-",
+            )  # fmt: skip
+
     def _announce(self, state: MeterState) -> None:
         """Publish the state; log each kind of trouble once until the meter is good again."""
+        self.state = state
         if state.quality is not Quality.GOOD:
             if self._bad_since is None:
                 self._bad_since = trio.current_time()
@@ -102,6 +142,57 @@ _EVENTS = {
 }
 
 
+class MeterFleet:
+    """All meters of a site: polled ones, those computed from others, and those that stations make.
+
+    `publish` gets each meter's state after each of its polls. Meters on buses of `registry` share them with
+    its other users. Raises ModelFileError for a driver that is unknown.
+    """
+
+    def __init__(
+        self, meters: Sequence[MeterSettings], publish: Publish, registry: BusRegistry | None = None
+    ) -> None:
+        self._publish = publish
+        self._virtual = VirtualMeters(each for each in meters if each.transport == "virtual")
+        self._derived = {each.id: each for each in meters if each.transport == "virtual"}
+        self._derived_states: dict[str, MeterState] = {}
+        self._buses = registry or BusRegistry()
+        self.pollers = [MeterPoller(each, self.take) for each in meters if each.transport != "virtual"]
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Poll the meters until cancelled."""
+        async with trio.open_nursery() as nursery:
+            for poller in self.pollers:
+                nursery.start_soon(_run_attached, poller, self._buses)
+                for share in poller.settings.share:
+                    nursery.start_soon(serve_share, poller.settings.id, share, poller.reader.last_registers)
+            task_status.started()
+
+    def take(self, state: MeterState) -> None:
+        """Take the state of a meter; publish it, and those of the meters that are computed from it."""
+        if state.meter in self._derived:
+            self._derived_states[state.meter] = state
+        self._publish(state)
+        for derived in self._virtual.on_state(state, trio.current_time()):
+            self._derived_states[derived.meter] = derived
+            self._publish(derived)
+
+    def reports(self) -> Iterator[MeterReport]:
+        """Yield each meter's state, its device and its counted events."""
+        for poller in self.pollers:
+            identity = poller.reader.identity or MeterIdentity()
+            yield MeterReport(poller.settings, poller.state, identity, dict(poller.health.events))
+        for name, settings in self._derived.items():
+            unknown = MeterState(
+                meter=name, quality=Quality.DEAD, problem="not read yet", cause=Cause.NOT_READ
+            )
+            yield MeterReport(settings, self._derived_states.get(name, unknown), MeterIdentity(), {})
+
+    def bus_events(self) -> Mapping[str, Mapping[str, int]]:
+        """Return the counted events of each bus, by its name."""
+        return {bus.name: dict(bus.events) for bus in self._buses.buses.values()}
+
+
 async def run_meters(
     meters: Sequence[MeterSettings],
     publish: Publish,
@@ -109,28 +200,10 @@ async def run_meters(
     *,
     task_status: trio.TaskStatus[Sequence[MeterPoller]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Poll all meters until cancelled; `publish` gets each one's state after each of its polls.
-
-    Started, with the pollers, once all models are loaded. Meters on buses of `registry` share them with
-    its other users. Raises ModelFileError for a driver that is unknown.
-    """
-    buses = registry or BusRegistry()
-    virtual = VirtualMeters(settings for settings in meters if settings.transport == "virtual")
-
-    def publish_with_virtual(state: MeterState) -> None:
-        publish(state)
-        for derived in virtual.on_state(state, trio.current_time()):
-            publish(derived)
-
-    pollers = [
-        MeterPoller(settings, publish_with_virtual) for settings in meters if settings.transport != "virtual"
-    ]
-    async with trio.open_nursery() as nursery:
-        for poller in pollers:
-            nursery.start_soon(_run_attached, poller, buses)
-            for share in poller.settings.share:
-                nursery.start_soon(serve_share, poller.settings.id, share, poller.reader.last_registers)
-        task_status.started(pollers)
+    """Poll all meters until cancelled, see `MeterFleet`; starts with the pollers."""
+    fleet = MeterFleet(meters, publish, registry)
+    task_status.started(fleet.pollers)
+    await fleet.run()
 
 
 async def _run_attached(poller: MeterPoller, buses: BusRegistry) -> None:

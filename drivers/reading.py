@@ -47,12 +47,22 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     direction_unknown: tuple[int, ...] = ()
 
 
+class MeterIdentity(msgspec.Struct, frozen=True, kw_only=True):
+    """Texts by which a device names itself; empty where it does not."""
+
+    manufacturer: str = ""
+    model: str = ""
+    serial_number: str = ""
+    firmware: str = ""
+
+
 class MeterState(msgspec.Struct, frozen=True, kw_only=True):
     """State of one meter: its newest good reading and the quality of what is known now.
 
     `problem` is a sentence about what is wrong while `quality` is not GOOD, `cause` the same as a label.
     `limitation` is a sentence about what a GOOD reading lacks; empty if it lacks nothing. `still_s`: for
-    how long the readings have been the same to the last bit under load (s).
+    how long the readings have been the same to the last bit under load (s). `stations_alone`: the values are
+    the stations' own, so they lack every other load.
     """
 
     meter: str
@@ -62,3 +72,4 @@ class MeterState(msgspec.Struct, frozen=True, kw_only=True):
     cause: Cause = Cause.NONE
     limitation: str = ""
     still_s: float = 0.0
+    stations_alone: bool = False

@@ -52,7 +52,8 @@ class MeterSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     `driver` names its model. Times in s. `timeout_s` None: TCP_TIMEOUT_S, or SERIAL_TIMEOUT_S on a serial
     port. A higher `priority` is served first where units wait for the same bus. A virtual meter is the sum of
-    the meters `plus`, less those in `minus`.
+    the meters `plus`, less those in `minus`, or the sum of what the `stations` report; while that is not
+    good, `backup` is the meter whose values stand in.
     """
 
     id: str
@@ -81,6 +82,8 @@ class MeterSettings(msgspec.Struct, frozen=True, kw_only=True):
     key: str | None = None
     plus: tuple[str, ...] = ()
     minus: tuple[str, ...] = ()
+    stations: tuple[str, ...] = ()
+    backup: str | None = None
     share: tuple[ShareSettings, ...] = ()
 
     @property

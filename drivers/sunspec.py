@@ -15,12 +15,15 @@ import msgspec
 from drivers.errors import Cause, SunSpecError
 from drivers.meter_model import SUNSPEC_BASES
 from drivers.read_plan import ReadRange
+from drivers.reading import MeterIdentity
 
 _MARK = (0x5375, 0x6E53)
 _END = 0xFFFF
 _COMMON = 1
-_COMMON_READ = 50
-"""Registers of the common model up to the end of its options and version: Mn 16, Md 16, Opt 8, Vr 8."""
+_COMMON_READ = 64
+"""Texts of the common model: manufacturer 16 registers, model 16, options 8, version 8, serial number 16."""
+_COMMON_PIECE = 16
+"""Registers of it that a gateway with a lower limit is asked for at a time."""
 MAX_MODELS = 64
 FUNCTION = 3
 
@@ -29,13 +32,17 @@ PHASES = {201: 1, 202: 2, 203: 3, 204: 3, 211: 1, 212: 2, 213: 3, 214: 3}
 
 
 class SunSpecMeter(msgspec.Struct, frozen=True):
-    """One meter of a device. `instance` counts its meters from 1; `role`: from the common model before."""
+    """One meter of a device. `instance` counts its meters from 1; `role`: from the common model before.
+
+    `identity`: the texts of that common model.
+    """
 
     instance: int
     model: int
     base: int
     length: int
     role: str = ""
+    identity: MeterIdentity = MeterIdentity()
 
     def __str__(self) -> str:
         role = f' ("{self.role}")' if self.role else ""
@@ -67,9 +74,13 @@ class SunSpecDiscovery:
     def __init__(self) -> None:
         self._bases = list(SUNSPEC_BASES)
         self._at: int | None = None
-        self._common_at: int | None = None
+        self._common: list[ReadRange] = []
+        """Reads of the common model's texts that are still to be made."""
+        self._common_words = [0] * _COMMON_READ
         self._refusals: list[str] = []
         self._role = ""
+        self._identity = MeterIdentity()
+        self._common_base = 0
         self._complete = False
         self._models: list[int] = []
         self.meters: list[SunSpecMeter] = []
@@ -83,15 +94,17 @@ class SunSpecDiscovery:
         """Return the registers to read next; None once the chain is complete."""
         if self._complete:
             return None
-        if self._common_at is not None:
-            return ReadRange(FUNCTION, self._common_at + 2, _COMMON_READ)
+        if self._common:
+            return self._common[0]
         return ReadRange(FUNCTION, self._bases[0] if self._at is None else self._at, 2)
 
     def store(self, words: Sequence[int]) -> None:
         """Store the registers asked for."""
-        if self._common_at is not None:
-            self._role = _role_of(words)
-            self._common_at = None
+        if self._common:
+            read_range = self._common.pop(0)
+            offset = read_range.address - self._common_base
+            self._common_words[offset : offset + read_range.count] = words
+            self._take_common_texts()
         elif self._at is None:
             base = self._bases.pop(0)
             if tuple(words) == _MARK:
@@ -103,8 +116,8 @@ class SunSpecDiscovery:
 
     def refuse(self, exception: str) -> None:
         """Take the device's exception, e.g. "exception 2 (illegal data address)"."""
-        if self._common_at is not None:
-            self._common_at = None  # the role stays unknown, the chain is readable without it
+        if self._common:
+            self._split_common()
             return
         if self._at is not None:
             raise SunSpecError(
@@ -149,12 +162,40 @@ class SunSpecDiscovery:
             raise SunSpecError("its chain of SunSpec models has no end")
         self._models.append(model)
         if model == _COMMON:
-            self._role = ""
+            self._role, self._identity = "", MeterIdentity()
             if length >= _COMMON_READ:
-                self._common_at = self._at
+                self._common_base, self._common_words = self._at + 2, [0] * _COMMON_READ
+                self._common = [ReadRange(FUNCTION, self._common_base, _COMMON_READ)]
         elif model in PHASES:
-            self.meters.append(SunSpecMeter(len(self.meters) + 1, model, self._at, length, self._role))
+            instance = len(self.meters) + 1
+            meter = SunSpecMeter(instance, model, self._at, length, self._role, self._identity)
+            self.meters.append(meter)
         self._at += 2 + length
+
+    def _split_common(self) -> None:
+        """Ask in pieces for the common model that was refused; a refused piece stays empty.
+
+        The chain can be read without its texts, so a gateway that passes only 16 registers costs none of it.
+        """
+        read_range = self._common.pop(0)
+        if read_range.count > _COMMON_PIECE:
+            self._common = [
+                ReadRange(FUNCTION, address, _COMMON_PIECE)
+                for address in range(read_range.address, read_range.address + read_range.count, _COMMON_PIECE)
+            ]
+        else:
+            self._take_common_texts()
+
+    def _take_common_texts(self) -> None:
+        """Take the texts of the common model for the meters behind it."""
+        data = b"".join(word.to_bytes(2, "big") for word in self._common_words)
+        manufacturer, model, options, version, serial_number = (
+            _text(data[first:end]) for first, end in ((0, 32), (32, 64), (64, 80), (80, 96), (96, 128))
+        )
+        self._role = " ".join(part for part in (model, options) if part)
+        self._identity = MeterIdentity(
+            manufacturer=manufacturer, model=model, serial_number=serial_number, firmware=version
+        )
 
     def _check_bases_left(self) -> None:
         if self._bases:
@@ -169,13 +210,6 @@ class SunSpecDiscovery:
             f'it has no "SunS" at {", ".join(map(str, SUNSPEC_BASES))}: it is no SunSpec device, or SunSpec '
             "is switched off in it"
         )
-
-
-def _role_of(words: Sequence[int]) -> str:
-    """Join model and options of the common model to one text."""
-    data = b"".join(word.to_bytes(2, "big") for word in words)
-    texts = (data[32:64], data[64:80])
-    return " ".join(part for part in (_text(each) for each in texts) if part)
 
 
 def _text(data: bytes) -> str:

@@ -3,6 +3,8 @@
 A virtual meter has a reading while each of its sources has one and none of them is older than its time
 allows; its time is that of the oldest. A phase of which a source has no direction counts as
 import: also that of a source which is subtracted, where the import would be the best case.
+
+While that sum is not good, the values of its `backup` stand in, if that meter is good, and the state says so.
 """
 
 from __future__ import annotations
@@ -20,23 +22,48 @@ _ORDER = (Quality.GOOD, Quality.IMPLAUSIBLE, Quality.STALE, Quality.DEAD)
 
 
 class VirtualMeter:
-    """One virtual meter: the sum of the meters `plus`, less those in `minus`."""
+    """One virtual meter: the sum of the meters `plus`, less those in `minus`, or its `backup`."""
 
     def __init__(self, settings: MeterSettings) -> None:
         self.settings = settings
         self._sources = {**dict.fromkeys(settings.plus, 1), **dict.fromkeys(settings.minus, -1)}
         self._states: dict[str, MeterState] = {}
+        self._backup: MeterState | None = None
 
     def on_state(self, state: MeterState, now: float) -> MeterState | None:
         """Take the state of a source at the monotonic `now` (s); return the new state of this meter.
 
         None if the meter is no source of this one, or before each source had its first state.
         """
-        if state.meter not in self._sources:
+        if state.meter == self.settings.backup:
+            self._backup = state
+        elif state.meter in self._sources:
+            self._states[state.meter] = state
+        else:
             return None
-        self._states[state.meter] = state
         if self._states.keys() != self._sources.keys():
             return None
+        summed = self._sum(now)
+        return summed if summed.quality is Quality.GOOD else self._with_backup(summed, now)
+
+    def _with_backup(self, summed: MeterState, now: float) -> MeterState:
+        """Return the state with the values of the backup, or `summed` if that meter is not good either.
+
+        Stations report at long intervals; the meter that they make has judged their age by itself.
+        """
+        backup = self._backup
+        if backup is None or backup.quality is not Quality.GOOD or backup.reading is None:
+            return summed
+        if now - backup.reading.time > self.settings.stale_after_s and not backup.stations_alone:
+            return summed
+        return msgspec.structs.replace(
+            backup,
+            meter=self.settings.id,
+            limitation=f"the values of {backup.meter} stand in: {summed.problem}",
+            cause=summed.cause,
+        )
+
+    def _sum(self, now: float) -> MeterState:
         worst = max(self._states.values(), key=lambda each: _ORDER.index(each.quality))
         reading = self._combine()
         if worst.quality is not Quality.GOOD or reading is None:
@@ -52,12 +79,14 @@ class VirtualMeter:
             problem = f"not all of its sources measure the current of {phases}"
             return self._state(Quality.IMPLAUSIBLE, reading, problem)
         limited = [f"{each.meter}: {each.limitation}" for each in self._states.values() if each.limitation]
+        alone = all(each.stations_alone for each in self._states.values())
         return MeterState(
             meter=self.settings.id,
             quality=Quality.GOOD,
             reading=reading,
             limitation="; ".join(limited),
             still_s=max(each.still_s for each in self._states.values()),
+            stations_alone=alone,
         )
 
     def _state(self, quality: Quality, reading: Reading | None, problem: str) -> MeterState:
@@ -97,7 +126,7 @@ class VirtualMeters:
     """All virtual meters of a site, those with virtual sources included."""
 
     def __init__(self, meters: Iterable[MeterSettings]) -> None:
-        self._meters = [VirtualMeter(settings) for settings in meters]
+        self._meters = [VirtualMeter(settings) for settings in meters if not settings.stations]
 
     def on_state(self, state: MeterState, now: float) -> Iterator[MeterState]:
         """Take the state of a meter; yield the states that follow from it, sources before their users."""
@@ -158,9 +187,12 @@ class SourceMistake(msgspec.Struct, frozen=True):
 def find_source_mistakes(meters: Sequence[MeterSettings]) -> Iterator[SourceMistake]:
     """Find sources that do not exist, that are named twice, and circles."""
     known = {meter.id for meter in meters}
-    sources = {meter.id: (*meter.plus, *meter.minus) for meter in meters}
+    sources = {
+        meter.id: (*meter.plus, *meter.minus, *([meter.backup] if meter.backup else [])) for meter in meters
+    }
     for meter in meters:
-        for key, names in (("plus", meter.plus), ("minus", meter.minus)):
+        backup = () if meter.backup is None else (meter.backup,)
+        for key, names in (("plus", meter.plus), ("minus", meter.minus), ("backup", backup)):
             for name in names:
                 if name not in known:
                     yield SourceMistake(meter.id, key, f'meter "{name}" does not exist', "name a meter")

@@ -165,3 +165,21 @@ def test_discovery_of_an_endless_chain_ends() -> None:
         discovery.store((103, 0))
     with pytest.raises(SunSpecError, match="no end"):
         discovery.store((103, 0))
+
+
+def test_discovery_behind_a_small_gateway_reads_the_common_model_in_pieces() -> None:
+    registers = chain((1, 66), (203, 105))
+    for offset, text in ((2, "Maker"), (18, "Model 7"), (34, "Production"), (42, "1.2.3"), (50, "A-4711")):
+        for number, pair in enumerate(text[at : at + 2] for at in range(0, len(text), 2)):
+            registers[40002 + offset + number] = int.from_bytes(pair.encode().ljust(2, b"\0"), "big")
+    discovery = SunSpecDiscovery()
+    while (read_range := discovery.next_range()) is not None:
+        words = words_of(registers, read_range)
+        if words is None or read_range.count > 32:
+            discovery.refuse("exception 3 (illegal data value)")
+        else:
+            discovery.store(words)
+    [meter] = discovery.meters
+    assert meter.role == "Model 7 Production"
+    assert (meter.identity.manufacturer, meter.identity.serial_number) == ("Maker", "A-4711")
+    assert meter.identity.firmware == "1.2.3"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import trio
+from msgspec import structs
 
 from drivers.errors import Cause
 from drivers.meter_model import load_model
@@ -140,3 +141,49 @@ async def test_virtual_meter_is_published_with_its_sources(nursery: trio.Nursery
     assert states["stations"].reading is not None
     assert states["stations"].reading.current_a == pytest.approx((20.0, 20.0, 20.0))
     nursery.cancel_scope.cancel()
+
+
+def with_backup(now: float, main: MeterState, backup: MeterState) -> MeterState:
+    meter = VirtualMeter(structs.replace(virtual(("main",)), backup="cars"))
+    meter.on_state(backup, now)
+    state = meter.on_state(main, now)
+    assert state is not None
+    return state
+
+
+def test_backup_stands_in_for_a_dead_source_and_is_named() -> None:
+    dead = MeterState(meter="main", quality=Quality.DEAD, problem="unit 2 is silent", cause=Cause.NO_ANSWER)
+    cars = structs.replace(good("cars", (6.0, 6.0, 6.0)), stations_alone=True)
+    state = with_backup(60.0, dead, cars)
+    assert (state.meter, state.quality, state.stations_alone) == ("sum", Quality.GOOD, True)
+    assert state.reading is not None
+    assert state.reading.current_a == (6.0, 6.0, 6.0)
+    assert state.limitation == "the values of cars stand in: its source main is dead: unit 2 is silent"
+    assert state.cause is Cause.SOURCE
+
+
+def test_backup_is_not_used_while_the_source_is_good() -> None:
+    state = with_backup(0.0, good("main", (9.0, 9.0, 9.0)), good("cars", (6.0, 6.0, 6.0)))
+    assert state.reading is not None
+    assert state.reading.current_a == (9.0, 9.0, 9.0)
+    assert not state.limitation
+
+
+@pytest.mark.parametrize("quality", [Quality.STALE, Quality.DEAD, Quality.IMPLAUSIBLE])
+def test_backup_that_is_not_good_stands_in_for_nothing(quality: Quality) -> None:
+    dead = MeterState(meter="main", quality=Quality.DEAD, problem="unit 2 is silent")
+    backup = structs.replace(good("cars", (6.0, 6.0, 6.0)), quality=quality)
+    assert with_backup(0.0, dead, backup).quality is Quality.DEAD
+
+
+def test_backup_with_an_old_reading_stands_in_for_nothing() -> None:
+    dead = MeterState(meter="main", quality=Quality.DEAD, problem="unit 2 is silent")
+    assert with_backup(6.0, dead, good("cars", (6.0, 6.0, 6.0))).quality is Quality.DEAD
+
+
+def test_backup_in_a_circle_is_a_mistake() -> None:
+    one = structs.replace(virtual(("x",), name="one"), backup="two")
+    other = virtual(("one",), name="two")
+    real = MeterSettings(id="x", driver="janitza-umg96", transport="tcp")
+    mistakes = {(each.meter, each.text) for each in find_source_mistakes([one, other, real])}
+    assert mistakes == {("one", "is computed from itself"), ("two", "is computed from itself")}
