@@ -28,6 +28,8 @@ _BELONGS = {
     "key": {"tls"},
 }
 """Keys that only some transports have."""
+STATIONS_REPORT_S = 10.0
+"""No station reports its meter values more often than that."""
 
 
 def load_user_models(data: dict[str, Any], folder: FilePath) -> list[Problem]:
@@ -52,12 +54,13 @@ def check_meters(config: Config) -> Iterator[Problem]:
     """Find meters that nothing uses, that cannot be reached, or that cannot share their bus."""
     known = list_models()
     used = Counter(circuit.meter for circuit in config.circuit)
-    sources = {source for meter in config.meter for source in (*meter.plus, *meter.minus)}
+    sources = {source for meter in config.meter for source in (*meter.plus, *meter.minus, *_backups(meter))}
     for index, meter in enumerate(config.meter):
         path: DataPath = ("meter", index)
         yield from _use(meter, used[meter.id], path, is_source=meter.id in sources)
         if meter.transport == "virtual":
             yield from _virtual(meter, path)
+            yield from _stations(config, meter, path)
             continue
         if meter.driver not in known:
             problem = unknown_name((*path, "driver"), meter.driver, known, "driver")
@@ -82,13 +85,86 @@ def _virtual(meter: MeterConfig, path: DataPath) -> Iterator[Problem]:
     """Check the keys of a virtual meter."""
     if meter.driver != "virtual":
         yield Problem((*path, "driver"), "is not that of a virtual meter", 'set driver = "virtual"')
-    if not meter.plus:
-        yield Problem((*path, "transport"), '"virtual" needs plus', "name the meters that it adds up")
+    if not meter.plus and not meter.stations:
+        yield Problem(
+            (*path, "transport"),
+            '"virtual" needs plus or stations',
+            "name the meters, or the stations, that it adds up",
+        )
     for key in _BELONGS:
         if getattr(meter, key) is not None:
             yield Problem((*path, key), 'has no meaning with transport "virtual"', "remove it")
     if meter.share:
         yield Problem((*path, "share"), "a virtual meter has no registers to share", "remove it")
+
+
+def _backups(meter: MeterConfig) -> tuple[str, ...]:
+    return () if meter.backup is None else (meter.backup,)
+
+
+def _stations(config: Config, meter: MeterConfig, path: DataPath) -> Iterator[Problem]:
+    """Check a meter that is made of what stations report, and the circuits that it can be used for."""
+    known = [station.id for station in config.station]
+    for place, station in enumerate(meter.stations):
+        if station not in known:
+            yield unknown_name((*path, "stations", place), station, known, "station")
+    if meter.stations:
+        for key in ("plus", "minus", "backup"):
+            if getattr(meter, key):
+                yield Problem(
+                    (*path, key), "stands beside stations", "make two meters, one of them with stations"
+                )
+        if meter.stale_after_s < STATIONS_REPORT_S:
+            yield Problem(
+                (*path, "stale_after_s"),
+                f"{meter.stale_after_s:g} s are shorter than the interval in which stations report",
+                f"set stale_after_s to two of their intervals, at least {STATIONS_REPORT_S:g}",
+            )
+    stations = _stations_alone(config, meter.id)
+    if stations is None:
+        return
+    for circuit in config.circuit:
+        missing = _stations_below(config, circuit.id) - stations if circuit.meter == meter.id else set()
+        if missing:
+            yield Problem(
+                (*path, "backup" if meter.backup else "stations"),
+                f'does not show {", ".join(sorted(missing))} of circuit "{circuit.id}"',
+                "name every station at and below the circuit",
+            )
+
+
+def _stations_alone(config: Config, name: str) -> set[str] | None:
+    """Return the stations of which a meter, or the one that stands in for it, is made; None: of none."""
+    meters = {meter.id: meter for meter in config.meter}
+    seen: set[str] = set()
+    while name in meters and name not in seen:
+        seen.add(name)
+        meter = meters[name]
+        if meter.stations:
+            return {*meter.stations}
+        name = meter.backup or ""
+    return None
+
+
+def _stations_below(config: Config, circuit: str) -> set[str]:
+    """Return the stations with an EVSE at the circuit or below it."""
+    parents = {each.id: each.parent for each in config.circuit}
+
+    def is_below(place: str | None) -> bool:
+        seen: set[str] = set()
+        while place is not None and place not in seen:
+            if place == circuit:
+                return True
+            seen.add(place)
+            place = parents.get(place)
+        return False
+
+    return {
+        station.id
+        for station in config.station
+        for evse in station.evse
+        if is_below(evse.circuit or station.circuit)
+    }
 
 
 def _sources(config: Config) -> Iterator[Problem]:
@@ -99,7 +175,7 @@ def _sources(config: Config) -> Iterator[Problem]:
         if mistake.meter in virtual:
             yield Problem(("meter", places[mistake.meter], mistake.key), mistake.text, mistake.remedy)
     for index, meter in enumerate(config.meter):
-        for key in ("plus", "minus"):
+        for key in ("plus", "minus", "stations", "backup"):
             if meter.id not in virtual and getattr(meter, key):
                 yield Problem(
                     ("meter", index, key), "is for virtual meters", 'remove it, or set transport = "virtual"'

@@ -251,6 +251,11 @@ class MeterConfig(_Table, frozen=True, kw_only=True):
     """Meters that a virtual one adds up. Example: ["grid"]."""
     minus: tuple[Name, ...] = ()
     """Meters that a virtual one subtracts. Example: ["building"]."""
+    stations: tuple[Name, ...] = ()
+    """Stations whose own meter values a virtual meter adds up, as a last resort: every other load is missing
+    from it. Set stale_after_s to two of their intervals. Example: ["CS01", "CS02"]."""
+    backup: Name | None = None
+    """Meter whose values stand in for a virtual one while its own sources fail. Example: "cars"."""
     share: tuple[MeterShareConfig, ...] = ()
     """Servers for its registers."""
 

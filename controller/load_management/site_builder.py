@@ -8,6 +8,7 @@ from controller.config import CircuitConfig as CircuitConfig
 from controller.config import Config
 from controller.config import EvseConfig as EvseConfig
 from controller.config import StationConfig as StationConfig
+from controller.load_management.metering.station_meters import StationMeters
 from controller.load_management.sharing_settings import SiteSettings
 from controller.load_management.site_tree import CircuitNode, EvseNode, Fuse, SiteTree
 from controller.model.observations import EvseRef
@@ -39,6 +40,11 @@ def site_settings(config: Config) -> SiteSettings:
         voltage_v=config.site.voltage,
         silence_s=max(SiteSettings().silence_s, 2 * slowest_s),
     )
+
+
+def build_station_meters(config: Config, site: SiteTree) -> StationMeters:
+    """Build the meters that are made of the stations' own values."""
+    return StationMeters([meter.settings() for meter in config.meter], site)
 
 
 def _evse(config: Config, station: StationConfig, evse: EvseConfig) -> EvseNode:

@@ -27,6 +27,7 @@ from controller.services.policy_service import open_policy_service
 from controller.services.readiness import MeterReadiness
 from controller.services.site_identity_service import SiteIdentityService
 from controller.services.site_mailbox import SiteMailbox
+from controller.services.site_meters import SiteMeters
 from controller.services.site_operations import SiteOperations
 from controller.services.station_service import StationService
 from controller.services.systemd import notify, notify_ready, select_listeners, take_listening_sockets
@@ -47,9 +48,7 @@ from controller.web.status_model import (
     verdict_statuses,
 )
 from controller.web.web_server import WebSettings, serve_web
-from drivers.bus_registry import BusRegistry
 from drivers.input_service import run_digital_inputs
-from drivers.meter_service import run_meters
 from drivers.reading import MeterState
 
 log = logging.getLogger("controller")
@@ -74,17 +73,17 @@ class App:
         self._ticked_at = trio.current_time()
         self._stats = ConnectionStats()
         self._registry = SessionRegistry()
-        self._buses = BusRegistry()
         self._meter_readiness = MeterReadiness(meter.id for meter in config.meter)
         self._store = StateStore(Path(config.store.directory))
         self._load_management = LoadManagementService(config, self._registry, self._store)
+        self._meters = SiteMeters(config, self._load_management.station_meters, self._on_meter_state)
         self._policy_service = open_policy_service(config, self._store)
         self._clock = make_time_service(config.time)
         self._certificate_ends = find_certificate_ends(config)
         self._mailbox = SiteMailbox()
         self._dimming: DimmingService | None = None
         if config.dimming is not None:  # before the stations: what held before a restart holds from the start
-            run_inputs = partial(run_digital_inputs, registry=self._buses)
+            run_inputs = partial(run_digital_inputs, registry=self._meters.buses)
             self._dimming = DimmingService(
                 config,
                 config.dimming,
@@ -128,8 +127,7 @@ class App:
     async def _run_services(self, task_status: trio.TaskStatus[App]) -> None:
         config = self._config
         async with trio.open_nursery() as nursery:
-            meters = [meter.settings() for meter in config.meter]
-            nursery.start_soon(run_meters, meters, self._on_meter_state, self._buses)
+            nursery.start_soon(self._meters.run)
             listeners = select_listeners(take_listening_sockets(), "stations", config.listen.port)
             self.port = await nursery.start(partial(self._station_service.run, listeners))
             if (web := config.web) is not None:
@@ -233,6 +231,8 @@ class App:
                 if math.isfinite(end.not_after)
             ),
             configuration_problem=self._configuration_problem,
+            meters=self._meters.meter_statuses(),
+            buses=self._meters.bus_statuses(),
         )
 
     async def _watch_certificate_ends(self) -> None:

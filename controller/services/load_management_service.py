@@ -30,7 +30,7 @@ from controller.load_management.events import (
     StationObserved,
     StationUp,
 )
-from controller.load_management.site_builder import build_site, site_settings
+from controller.load_management.site_builder import build_site, build_station_meters, site_settings
 from controller.load_management.site_control import SiteControl
 from controller.load_management.site_view import SiteView
 from controller.model.effects import OwnCall
@@ -70,6 +70,7 @@ class LoadManagementService:
         self.limits_sent = self.limits_failed = 0
         self._config = config
         self._voltage = config.site.voltage
+        self.station_meters = build_station_meters(config, self.site)
         self._registry = registry
         self._stations = {station.id: station for station in config.station}
         self._control = SiteControl(self.site, site_settings(config), trio.current_time())
@@ -214,6 +215,7 @@ class LoadManagementService:
 
     def on_station_up(self, station: str, version: Version) -> None:
         """Begin to send limits to a station, after the capability questions that are still open."""
+        self.station_meters.on_link(station, trio.current_time(), is_connected=True)
         session = self._registry.find_session(station)
         evses = len(self._stations[station].evse)
         asked = self._discovery.next_question(station, version, evses) if session is not None else None
@@ -225,6 +227,7 @@ class LoadManagementService:
 
     def on_station_down(self, station: str) -> None:
         """Pass on that a station is disconnected."""
+        self.station_meters.on_link(station, trio.current_time(), is_connected=False)
         self.handle_event(StationDown(station))
 
     def on_observation(self, station: str, observation: Observation) -> None:
@@ -234,6 +237,7 @@ class LoadManagementService:
             self._discovery.on_boot(station, observation)
             self._apply_quirk(station)
         self._check_clock(station)
+        self.station_meters.on_observation(station, observation, trio.current_time())
         self.handle_event(StationObserved(station, observation))
         if isinstance(observation, DrawSeen):
             self._check_draw(station, observation)

@@ -62,6 +62,7 @@ class _StatusCollector(Collector):
         yield _gauge("store_kept", "Changes that are in memory alone.", (), [((), float(store.kept))])
         yield _gauge("tick_age_seconds", "Time since the last control step.", (), [((), status.tick_age_s)])
         yield from _circuits(status.circuits)
+        yield from _meters(status)
         yield from _evses(status.evses)
         yield from _links(status)
         if status.dimming is not None:
@@ -154,6 +155,21 @@ def _circuits(circuits: Sequence[CircuitStatus]) -> Iterator[Family]:
         ("circuit", "cause"),
         causes,
     )
+
+
+def _meters(status: ControllerStatus) -> Iterator[Family]:
+    ages = [((each.id,), each.age_s) for each in status.meters if each.age_s is not None]
+    yield _gauge("meter_reading_age_seconds", "Age of the meter's last good reading.", ("meter",), ages)
+    of_meters = [((each.id, name), n) for each in status.meters for name, n in each.events_total.items()]
+    yield _counter(
+        "meter_events_total",
+        "Failed polls of a meter by cause, and counters that ran backwards.",
+        ("meter", "event"),
+        of_meters,
+    )
+    of_buses = [((each.name, name), n) for each in status.buses for name, n in each.events_total.items()]
+    text = "Requests and answers on a Modbus bus, and what went wrong."
+    yield _counter("bus_events_total", text, ("bus", "event"), of_buses)
 
 
 _EVSE_COLUMNS: tuple[tuple[str, str, Callable[[EvseStatus], float | bool | None]], ...] = (

@@ -76,6 +76,45 @@ class EvseStatus(msgspec.Struct, frozen=True, kw_only=True):
     obeys: bool | None = None
 
 
+OptionalPhases = tuple[float | None, float | None, float | None]
+"""One value for each of L1, L2, L3; null where it is not measured."""
+
+
+class MeterStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """One meter, also one without a circuit: values of its last good reading, import positive.
+
+    `problem` and `cause` as of circuits; `age_s` of the reading, null before the first. `driver` is its model
+    in the configuration; `manufacturer`, `model`, `serial_number` and `firmware` are the device's own texts,
+    empty where it has none. `events_total`: failed polls by cause, and counters that ran backwards.
+    """
+
+    id: str
+    driver: str
+    quality: Quality
+    problem: str
+    cause: Cause
+    age_s: float | None
+    current_a: OptionalPhases
+    voltage_v: OptionalPhases
+    power_w: OptionalPhases
+    power_total_w: float | None
+    energy_import_wh: float | None
+    energy_export_wh: float | None
+    frequency_hz: float | None
+    manufacturer: str
+    model: str
+    serial_number: str
+    firmware: str
+    events_total: dict[str, int]
+
+
+class BusStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """One Modbus bus, by its port or address. `events_total`: requests, answers and what went wrong."""
+
+    name: str
+    events_total: dict[str, int]
+
+
 class BackendStatus(msgspec.Struct, frozen=True, kw_only=True):
     """One backend. `links`: open ones by endpoint.
 
@@ -260,7 +299,8 @@ class ControllerStatus(msgspec.Struct, frozen=True, kw_only=True):
     they are now. `signatures`: decisions of the policy. `dimming`: null without limit sources. `timezone`:
     the site's, in which reasons name times of day. `overlay` and `eebus`: null without their tables.
     `expiries`: certificates and keys, the first end first.
-    `configuration_problem`: errors of the file, while the last valid copy is in use.
+    `configuration_problem`: errors of the file, while the last valid copy is in use. `buses`: the Modbus
+    buses in use.
     """
 
     site: str
@@ -282,6 +322,8 @@ class ControllerStatus(msgspec.Struct, frozen=True, kw_only=True):
     clock: ClockReport | None = None
     expiries: tuple[ExpiryReport, ...] = ()
     configuration_problem: str = ""
+    meters: tuple[MeterStatus, ...] = ()
+    buses: tuple[BusStatus, ...] = ()
 
     def json(self) -> bytes:
         """Return the JSON of `/api/status`."""

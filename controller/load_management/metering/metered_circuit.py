@@ -116,6 +116,9 @@ class MeteredCircuit:
         if state.reading == self._used:
             return False  # a poll was lost: an old reading beside today's draws shows a wrong base load
         self._used = state.reading
+        if state.stations_alone:
+            self.steps.clear()
+            return False  # it lacks the base load, which is planned with at the worst
         if self.circuit.measures_building:
             # The EVSEs are not in the reading: the base load is known, the circuit's current is estimated.
             estimate = draw.unreacted
@@ -133,6 +136,8 @@ class MeteredCircuit:
         """Return the state, implausible where it is good by itself but cannot be on this site."""
         if state.quality is not Quality.GOOD or state.reading is None or measured is None:
             return state
+        if state.stations_alone:
+            return state  # judged from the reports themselves
         reported_a = max(draw.low)
         self._still.see(state.reading, state.still_s, reported_a, now)
         stopped = NOTHING.high if self.circuit.measures_building else draw.high
@@ -203,7 +208,7 @@ class MeteredCircuit:
             return MeterProblem(self._state.problem, self._state.cause)
         if self.measured is None:
             return MeterProblem("it does not measure the current of each phase", Cause.MISSING_VALUE)
-        return MeterProblem(self._state.limitation, Cause.NONE)
+        return MeterProblem(self._state.limitation, self._state.cause)
 
     def is_bridged(self, now: float) -> bool:
         """Return True while a meter without good readings is planned with at the worst of the past."""
@@ -228,11 +233,12 @@ class MeteredCircuit:
     def base(self, now: float, declared_a: float) -> Mapping[str, PhaseAmps]:
         """Return the base loads that answer each question (A per phase), by the question's name.
 
-        Where the meter cannot be planned with, or is doubted, every one of them is the worst.
+        Where the meter cannot be planned with, is doubted, or shows the cars alone, every one is the worst.
         """
         load = self.load
         in_trouble = bool(self.trouble(now))
-        if not (in_trouble or self.doubted or self.is_bridged(now)):
+        lacks_base = self._state is not None and self._state.stations_alone
+        if not (in_trouble or lacks_base or self.doubted or self.is_bridged(now)):
             return {
                 "believed": load.believed(now),
                 "keep": load.to_keep(now),

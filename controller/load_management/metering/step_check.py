@@ -78,6 +78,12 @@ class StepCheck:
             self._judge(self._pending.popleft())
         return self.problem != before
 
+    def clear(self) -> None:
+        """Drop the steps that no reading will show: the values are the stations' own now."""
+        self._pending.clear()
+        self._changes.clear()
+        self._readings.clear()
+
     def _judge(self, step: ReportedStep) -> None:
         begin, end = step.since - LEAD_S, step.at + SEEN_S
         window = [amps for time, amps in self._readings if begin <= time <= end]

@@ -91,3 +91,55 @@ def test_certificate_and_key_of_a_meter_must_belong_together(tmp_path: Path) -> 
     meter = f'driver = "sunspec"\ntransport = "tls"\nhost = "h"\nca = "{PEM}/device-bundle.pem"\n'
     (error,) = errors_of(f'{meter}certificate = "client.pem"\nkey = "client.key"\n', tmp_path)
     assert "does not belong to" in error
+
+
+CARS = (
+    SITE.replace("base_load_a = 20\n", "")
+    + """driver = "virtual"
+transport = "virtual"
+"""
+)
+
+
+def errors_of_cars(keys: str, more: str = "") -> list[str]:
+    return [str(error) for error in check_config(CARS + keys + more, "c.toml")[1]]
+
+
+def test_meter_of_stations_is_accepted() -> None:
+    assert errors_of_cars('stations = ["CS01"]\nstale_after_s = 120\n') == []
+
+
+@pytest.mark.parametrize(
+    ("keys", "text"),
+    [
+        ('stations = ["CS1"]\nstale_after_s = 120\n', 'station "CS1" does not exist'),
+        ('stations = ["CS01"]\n', "5 s are shorter than the interval in which stations report"),
+        ('stations = ["CS01"]\nstale_after_s = 120\nplus = ["grid"]\n', "stands beside stations"),
+        ("", '"virtual" needs plus or stations'),
+    ],
+)
+def test_meter_of_stations_with_a_mistake_is_rejected(keys: str, text: str) -> None:
+    assert any(text in error for error in errors_of_cars(keys)), errors_of_cars(keys)
+
+
+def test_meter_of_stations_that_lacks_one_is_rejected() -> None:
+    more = '[[circuit]]\nid = "row"\nparent = "grid"\nlimit_a = 63\n' + (
+        '[[station]]\nid = "CS02"\ncircuit = "row"\nowner = "cpo"\n'
+    )
+    (error,) = errors_of_cars('stations = ["CS01"]\nstale_after_s = 120\n', more)
+    assert 'does not show CS02 of circuit "grid"; name every station at and below the circuit' in error
+
+
+def test_backup_made_of_stations_must_show_all_of_them() -> None:
+    keys = 'plus = ["main"]\nbackup = "cars"\n'
+    main = '[[meter]]\nid = "main"\ndriver = "janitza-umg96"\ntransport = "tcp"\nhost = "h"\n'
+    cars = '[[meter]]\nid = "cars"\ndriver = "virtual"\ntransport = "virtual"\nstale_after_s = 120\n'
+    assert errors_of_cars(keys, main + cars + 'stations = ["CS01"]\n') == []
+    other = '[[station]]\nid = "CS02"\ncircuit = "grid"\nowner = "cpo"\n'
+    (error,) = errors_of_cars(keys, other + main + cars + 'stations = ["CS01"]\n')
+    assert 'does not show CS02 of circuit "grid"' in error
+
+
+def test_backup_of_a_real_meter_is_rejected(tmp_path: Path) -> None:
+    meter = 'driver = "janitza-umg96"\ntransport = "tcp"\nhost = "h"\nbackup = "grid"\n'
+    assert any("is for virtual meters" in error for error in errors_of(meter, tmp_path))

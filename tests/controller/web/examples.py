@@ -5,6 +5,7 @@ from __future__ import annotations
 from controller.model.observations import EvseState
 from controller.web.status_model import (
     BackendStatus,
+    BusStatus,
     CircuitStatus,
     ControllerStatus,
     DimmingSpanStatus,
@@ -14,10 +15,12 @@ from controller.web.status_model import (
     EebusStatus,
     EvseStatus,
     LinkCounts,
+    MeterStatus,
     NeighbourStatus,
     OverlayStatus,
     VerdictStatus,
 )
+from drivers.errors import Cause
 from drivers.reading import Quality
 
 EVIL = '<script>alert("x")</script>\n\\'
@@ -85,6 +88,29 @@ STATUS = ControllerStatus(
         limits_total=20,
         limits_failed_total=1,
     ),
+    meters=(
+        MeterStatus(
+            id=EVIL,
+            driver="eastron-sdm630-v2",
+            quality=Quality.STALE,
+            problem="unit 1 does not answer",
+            cause=Cause.NO_ANSWER,
+            age_s=7.5,
+            current_a=(1.0, None, None),
+            voltage_v=(230.0, None, None),
+            power_w=(230.0, None, None),
+            power_total_w=230.0,
+            energy_import_wh=1000.0,
+            energy_export_wh=None,
+            frequency_hz=50.0,
+            manufacturer="",
+            model="",
+            serial_number="1234567",
+            firmware=EVIL,
+            events_total={"no_answer": 7},
+        ),
+    ),
+    buses=(BusStatus(name="/dev/ttyUSB0", events_total={"requests": 90, "answers": 83, "timeouts": 7}),),
     backends=(
         BackendStatus(
             id="cpo", links={"main": 2, "spare": 0}, waiting=3, oldest_s=61.5, dropped_total=4, set_aside=1

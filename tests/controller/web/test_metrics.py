@@ -47,6 +47,12 @@ def test_exactly_one_quality_and_state_is_set() -> None:
     assert sum(v for (name, _), v in found.items() if name == "evse_state") == len(STATUS.evses)
 
 
+def test_events_of_meters_and_buses_are_counted() -> None:
+    assert value("meter_events_total", meter=EVIL, event="no_answer") == 7.0
+    assert value("meter_reading_age_seconds", meter=EVIL) == 7.5
+    assert value("bus_events_total", bus="/dev/ttyUSB0", event="timeouts") == 7.0
+
+
 def test_cause_of_meter_fault_is_a_label() -> None:
     grid = replace(
         STATUS.circuits[0],

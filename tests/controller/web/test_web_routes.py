@@ -45,6 +45,8 @@ def test_status_members_are_those_that_scripts_rely_on() -> None:
         "clock",
         "expiries",
         "configuration_problem",
+        "meters",
+        "buses",
     ]
     assert list(told["circuits"][0]) == [
         "id",

@@ -1,0 +1,69 @@
+"""Meters of the site: their polling, the meters that stations make, and their status."""
+
+from __future__ import annotations
+
+import trio
+
+from controller.config import Config
+from controller.load_management.metering.station_meters import StationMeters
+from controller.web.status_model import BusStatus, MeterStatus
+from drivers.bus_registry import BusRegistry
+from drivers.meter_service import MeterFleet, MeterReport, Publish
+
+STATION_METER_S = 1.0
+"""Interval of the states of meters that are made of the stations' reports."""
+
+
+class SiteMeters:
+    """All meters of the site. `publish` gets each state; `buses` are shared with the digital inputs."""
+
+    def __init__(self, config: Config, station_meters: StationMeters, publish: Publish) -> None:
+        self.buses = BusRegistry()
+        self._station_meters = station_meters
+        self._fleet = MeterFleet([meter.settings() for meter in config.meter], publish, self.buses)
+
+    async def run(self) -> None:
+        """Read the meters until cancelled."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._fleet.run)
+            while True:
+                for state in self._station_meters.states(trio.current_time()):
+                    self._fleet.take(state)
+                await trio.sleep(STATION_METER_S)
+
+    def meter_statuses(self) -> tuple[MeterStatus, ...]:
+        """Return the status of each meter."""
+        now = trio.current_time()
+        return tuple(_meter_status(report, now) for report in self._fleet.reports())
+
+    def bus_statuses(self) -> tuple[BusStatus, ...]:
+        """Return the status of each bus."""
+        return tuple(
+            BusStatus(name=name, events_total=dict(events))
+            for name, events in sorted(self._fleet.bus_events().items())
+        )
+
+
+def _meter_status(report: MeterReport, now: float) -> MeterStatus:
+    state, identity = report.state, report.identity
+    reading = state.reading
+    return MeterStatus(
+        id=state.meter,
+        driver=report.settings.driver,
+        quality=state.quality,
+        problem=state.problem or state.limitation,
+        cause=state.cause,
+        age_s=None if reading is None else round(max(0.0, now - reading.time), 1),
+        current_a=(None, None, None) if reading is None else reading.current_a,
+        voltage_v=(None, None, None) if reading is None else reading.voltage_v,
+        power_w=(None, None, None) if reading is None else reading.power_w,
+        power_total_w=None if reading is None else reading.power_total_w,
+        energy_import_wh=None if reading is None else reading.energy_import_wh,
+        energy_export_wh=None if reading is None else reading.energy_export_wh,
+        frequency_hz=None if reading is None else reading.frequency_hz,
+        manufacturer=identity.manufacturer,
+        model=identity.model,
+        serial_number=identity.serial_number,
+        firmware=identity.firmware,
+        events_total=dict(report.events),
+    )
