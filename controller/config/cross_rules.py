@@ -11,6 +11,7 @@ from controller.config.backend_rules import check_backends
 from controller.config.circuit_rules import check_circuits
 from controller.config.dimming_rules import check_dimming
 from controller.config.eebus_rules import check_eebus
+from controller.config.energy_rules import check_energy
 from controller.config.meter_rules import check_meters
 from controller.config.overlay_rules import check_overlay
 from controller.config.schema import BackendConfig, Config
@@ -35,6 +36,7 @@ def check_tables(config: Config) -> list[Problem]:
         *check_dimming(config),
         *check_eebus(config),
         *check_overlay(config),
+        *check_energy(config),
         *check_values(config),
     ]
 

@@ -22,6 +22,8 @@ _NAMED = {
     "station": ("password_file",),
     "signing": ("key", "policy"),
     "pki": ("folder",),
+    "load_management": ("departures",),
+    "prices": ("file",),
 }
 """The keys that name a file, of each table whose files this version opens."""
 

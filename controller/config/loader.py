@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from controller.config.cross_rules import check_tables
+from controller.config.derived_currents import with_derived_currents
 from controller.config.file_rules import check_files, with_absolute_paths
 from controller.config.hints import find_hints
 from controller.config.meter_rules import load_user_models
@@ -44,6 +45,12 @@ _PLACEHOLDERS: dict[str, object] = {
     "destination": "?",
     "via": "?",
     "members": ("?",),
+    "stations": ("?",),
+    "priority": 0,
+    "ready_by": "00:00",
+    "energy_kwh": 1.0,
+    "file": "?",
+    "meter": "?",
 }
 """For required keys that are wrong or missing, so that the other rules can still be checked."""
 
@@ -88,6 +95,7 @@ def check_config(
     model_problems = [] if folder is None else load_user_models(data, folder)
     schema = SchemaCheck(_PLACEHOLDERS)
     config = msgspec.convert(schema.check_table(Config, data, ()), Config)
+    config = with_derived_currents(config)
     found = check_tables(config)
     remarks = find_hints(config)
     if folder is not None:

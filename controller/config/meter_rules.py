@@ -55,6 +55,8 @@ def check_meters(config: Config) -> Iterator[Problem]:
     known = list_models()
     used = Counter(circuit.meter for circuit in config.circuit)
     sources = {source for meter in config.meter for source in (*meter.plus, *meter.minus, *_backups(meter))}
+    if config.battery is not None:
+        sources.add(config.battery.meter)
     for index, meter in enumerate(config.meter):
         path: DataPath = ("meter", index)
         yield from _use(meter, used[meter.id], path, is_source=meter.id in sources)

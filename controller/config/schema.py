@@ -24,6 +24,12 @@ Port = Annotated[int, Meta(ge=0, le=65_535)]
 PerPhaseAmps = Annotated[tuple[LimitAmps, ...], Meta(min_length=3, max_length=3)]
 """Not a tuple of fixed length: msgspec 0.22 crashes on one in a union with a bounded float."""
 PhaseName = Literal["L1", "L2", "L3"]
+DayName = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+EVERY_DAY: tuple[DayName, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+ClockTime = Annotated[
+    str, Meta(pattern=r"^([01]\d|2[0-3]):[0-5]\d$|^24:00$", description='write it like "06:30"')
+]
+Kilowatts = Annotated[float, Meta(gt=0, le=100_000, extra={"unit": "kW"})]
 
 
 class _Table(msgspec.Struct, frozen=True, kw_only=True):
@@ -168,6 +174,14 @@ class CircuitConfig(_Table, frozen=True, kw_only=True):
     generation_a: Amps | None = None
     """Most current that generation feeds in on each phase; without it, feed-in above the fuse's rating is
     implausible. Example: 60."""
+    limit_kva: Kilowatts | None = None
+    """Rated apparent power of the transformer that feeds the circuit: its rated current is a limit of each
+    phase, beside limit_a. Example: 630."""
+    peak_kw: Kilowatts | None = None
+    """Highest mean power of a quarter hour by the clock, as the circuit's meter counts import. Example:
+    60."""
+    peak_reached_is_free: bool = False
+    """The highest quarter hour of the month so far counts as peak_kw where it is higher: it is paid for."""
     measures: Literal["all", "building"] = "all"
     """Flow that the circuit's meter shows: all, or the building alone, with the EVSEs not behind it."""
 
@@ -308,6 +322,16 @@ class EvseConfig(_Table, frozen=True, kw_only=True):
     """Controllable device under section 14a EnWG."""
     exempt: bool = False
     """Never dimmed, e.g. a public charging point."""
+    max_kw: Kilowatts | None = None
+    """DC: most power that it can deliver to a car; it replaces max_a. Example: 150."""
+    min_kw: Kilowatts = 5.0
+    """DC: least power with which it charges; it replaces min_a."""
+    efficiency: Annotated[float, Meta(ge=0.5, le=1)] = 0.95
+    """DC: part of the power drawn from the grid that reaches the car."""
+    power_factor: Annotated[float, Meta(ge=0.5, le=1)] = 0.98
+    """DC: active power divided by apparent power at its input."""
+    reserve_kw: Annotated[float, Meta(ge=0, le=100_000, extra={"unit": "kW"})] = 0.0
+    """DC: power that is kept free while no car is connected, for the session that begins next."""
     reports_on: Literal["station", "grid"] = "station"
     """Phases of its meter values: the station's own L1, L2, L3, or those of the site."""
 
@@ -358,8 +382,99 @@ class LoadManagementConfig(_Table, frozen=True, kw_only=True):
     """Current of each EVSE and phase without the controller or its meter; 0: it pauses."""
     rotation_s: Seconds = 3600.0
     """Length of a turn while there is not enough for everybody."""
+    fairness: Literal["turns", "energy"] = "turns"
+    """Who goes first within a priority. turns: cars take turns of rotation_s; energy: who has received the
+    least energy in its session."""
+    departures: str | None = None
+    """CSV file with further departures, read anew when it changes; columns: station, day, ready_by,
+    energy_kwh. Example: "departures.csv"."""
     lease_s: Annotated[float, Meta(ge=10, le=86_400)] = 180.0
     """How long a limit holds in a station that does not get the next one."""
+
+
+class CalendarConfig(_Table, frozen=True, kw_only=True):
+    """Settings that hold at some times of the week, by the site's clock. Limits are only lowered by it."""
+
+    name: Name
+    """Name of the entry, as shown with the reason of a limit."""
+    days: Annotated[tuple[DayName, ...], Meta(min_length=1)] = EVERY_DAY
+    """Days on which it begins. Example: ["mon", "tue", "wed", "thu", "fri"]."""
+    begin: ClockTime = "00:00"
+    """Time at which it begins."""
+    end: ClockTime = "24:00"
+    """Time at which it ends; not after `begin`: on the next day."""
+    circuit: str | None = None
+    """Circuit for limit_a, limit_w and peak_kw. Example: "grid"."""
+    limit_a: LimitAmps | None = None
+    """Limit of each phase of the circuit. Example: 63."""
+    limit_w: Annotated[float, Meta(gt=0)] | None = None
+    """Limit of all phases of the circuit together. Example: 30000."""
+    peak_kw: Kilowatts | None = None
+    """Highest mean power of a quarter hour at the circuit, in place of its own peak_kw. Example: 90."""
+    stations: tuple[str, ...] = ()
+    """Stations, or single EVSEs, for priority and mode. Example: ["CS01", "CS02/1"]."""
+    group: str | None = None
+    """Group for priority and mode. Example: "bakery"."""
+    priority: int | None = None
+    """Priority in place of the configured one. Example: 5."""
+    mode: Literal["fair", "surplus"] | None = None
+    """Mode in place of the configured one. Example: "surplus"."""
+
+
+class GroupConfig(_Table, frozen=True, kw_only=True):
+    """EVSEs of a tenant."""
+
+    id: Name
+    """Name of the group."""
+    stations: Annotated[tuple[str, ...], Meta(min_length=1)]
+    """Stations, or single EVSEs, of the group. Example: ["CS01", "CS02/1"]."""
+    guaranteed_a: Amps | None = None
+    """Current on each phase that its cars together receive before all others. Example: 32."""
+    quota_kwh: Annotated[float, Meta(gt=0, le=1_000_000, extra={"unit": "kWh"})] | None = None
+    """Most energy of its cars in a day of the site's clock. Example: 80."""
+
+
+class PriorityClassConfig(_Table, frozen=True, kw_only=True):
+    """Class of cards with a priority of its own."""
+
+    id: Name
+    """Name of the class, as in [[card]] priority_class."""
+    priority: int
+    """Priority of an EVSE while a card of the class charges there."""
+
+
+class DepartureConfig(_Table, frozen=True, kw_only=True):
+    """Departure plan: by when the cars of a station must have how much energy."""
+
+    stations: Annotated[tuple[str, ...], Meta(min_length=1)]
+    """Stations, or single EVSEs. Example: ["CS01", "CS02/1"]."""
+    days: Annotated[tuple[DayName, ...], Meta(min_length=1)] = EVERY_DAY
+    """Days of the departure. Example: ["mon", "tue", "wed", "thu", "fri"]."""
+    ready_by: ClockTime
+    """Time of the departure, by the site's clock. Example: "06:30"."""
+    energy_kwh: Annotated[float, Meta(gt=0, le=1000, extra={"unit": "kWh"})]
+    """Energy that a car needs until then, counted from the begin of its session. Example: 30."""
+
+
+class PricesConfig(_Table, frozen=True, kw_only=True):
+    """Prices of energy: cars with a departure charge in the cheapest quarter hours before it."""
+
+    file: str
+    """CSV file with the columns begin (RFC 3339 time) and price (of a kWh), read anew when it changes.
+    Example: "prices.csv"."""
+    pause_above: float | None = None
+    """Price above which cars without a departure wait. Example: 0.35."""
+
+
+class BatteryConfig(_Table, frozen=True, kw_only=True):
+    """A stationary battery behind the grid connection, known by its meter alone (positive: it charges)."""
+
+    meter: str
+    """Meter of the battery. Example: "battery"."""
+    use_battery: bool = False
+    """Cars may be charged from the battery: what it delivers counts as available."""
+    cars_first: bool = False
+    """What the battery takes in counts as surplus for cars."""
 
 
 class DimmingSourceConfig(_Table, frozen=True, kw_only=True):
@@ -578,6 +693,12 @@ class Config(_Table, frozen=True, kw_only=True):
     meter: tuple[MeterConfig, ...] = ()
     station: tuple[StationConfig, ...]
     load_management: LoadManagementConfig = LoadManagementConfig()
+    calendar: tuple[CalendarConfig, ...] = ()
+    group: tuple[GroupConfig, ...] = ()
+    priority_class: tuple[PriorityClassConfig, ...] = ()
+    departure: tuple[DepartureConfig, ...] = ()
+    prices: PricesConfig | None = None
+    battery: BatteryConfig | None = None
     dimming: DimmingConfig | None = None
     signing: SigningConfig | None = None
     pki: PkiConfig | None = None

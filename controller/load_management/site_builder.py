@@ -8,6 +8,7 @@ from controller.config import CircuitConfig as CircuitConfig
 from controller.config import Config
 from controller.config import EvseConfig as EvseConfig
 from controller.config import StationConfig as StationConfig
+from controller.load_management.energy.energy_builder import build_energy_settings
 from controller.load_management.metering.station_meters import StationMeters
 from controller.load_management.sharing_settings import SiteSettings
 from controller.load_management.site_tree import CircuitNode, EvseNode, Fuse, SiteTree
@@ -39,6 +40,7 @@ def site_settings(config: Config) -> SiteSettings:
         lease_s=chosen.lease_s,
         voltage_v=config.site.voltage,
         silence_s=max(SiteSettings().silence_s, 2 * slowest_s),
+        energy=build_energy_settings(config),
     )
 
 

@@ -1,0 +1,250 @@
+"""Rules of energy over hours: peaks, calendars, groups, departures, prices, DC stations, the battery."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from controller.config.schema import CalendarConfig, CircuitConfig, Config
+from controller.tomlcheck.diagnostics import Problem, unknown_name
+from controller.tomlcheck.positions import DataPath
+
+LEAST_W = 100.0
+"""A lower limit in watts is most likely one in kilowatts."""
+MOST_KW = 5_000.0
+"""A higher target or power of a station in kilowatts is most likely one in watts."""
+
+
+def check_energy(config: Config) -> Iterator[Problem]:
+    """Find what contradicts the circuits, meters and stations, and quantities in another unit."""
+    yield from _peaks(config)
+    yield from _calendar(config)
+    yield from _groups(config)
+    yield from _departures(config)
+    yield from _dc(config)
+    yield from _battery(config)
+
+
+def find_evses(config: Config, name: str) -> list[tuple[str, int]]:
+    """Return the EVSEs (station, number) of a name: all of a STATION, or the one in STATION/EVSE."""
+    station_id, _, number = name.rpartition("/")
+    return [
+        (station.id, evse.id)
+        for station in config.station
+        for evse in station.evse
+        if station.id == name or (station.id == station_id and str(evse.id) == number)
+    ]
+
+
+def _unknown_evses(config: Config, names: Sequence[str], path: DataPath) -> Iterator[Problem]:
+    for index, name in enumerate(names):
+        if not find_evses(config, name):
+            known = [station.id for station in config.station]
+            yield unknown_name((*path, index), name, known, "station")
+
+
+def _peaks(config: Config) -> Iterator[Problem]:
+    for index, circuit in enumerate(config.circuit):
+        path: DataPath = ("circuit", index)
+        if circuit.peak_kw is not None:
+            yield from _kilowatts(circuit.peak_kw, (*path, "peak_kw"))
+            yield from _peak_meter(circuit, (*path, "peak_kw"))
+        elif circuit.peak_reached_is_free and not any(
+            entry.circuit == circuit.id and entry.peak_kw is not None for entry in config.calendar
+        ):
+            yield Problem(
+                (*path, "peak_reached_is_free"), "has no effect without peak_kw", "set peak_kw, or remove it"
+            )
+
+
+def _peak_meter(circuit: CircuitConfig, path: DataPath) -> Iterator[Problem]:
+    if circuit.meter is None:
+        yield Problem(
+            path,
+            f'needs a meter: without one nobody knows the mean power of "{circuit.id}"',
+            'name the circuit\'s meter: meter = "..."',
+        )
+    elif circuit.measures == "building":
+        yield Problem(
+            path,
+            "needs a meter of the whole circuit: its meter shows the building alone",
+            "build the meter in where it sees the stations, too",
+        )
+    elif circuit.base_load_a is None:
+        yield Problem(
+            path,
+            "needs base_load_a: that is what the building counts while the meter is lost",
+            "add the most that the building draws on a phase: base_load_a = ... (A)",
+        )
+
+
+def _kilowatts(value: float, path: DataPath) -> Iterator[Problem]:
+    if value > MOST_KW:
+        yield Problem(
+            path, f"{value:g} kW is more than any site draws", f"did you mean {value / 1000:g} (kW)?"
+        )
+
+
+def _calendar(config: Config) -> Iterator[Problem]:
+    circuits = {circuit.id: circuit for circuit in config.circuit}
+    names: set[str] = set()
+    for index, entry in enumerate(config.calendar):
+        path: DataPath = ("calendar", index)
+        if entry.name in names:
+            yield Problem((*path, "name"), f'"{entry.name}" is already defined', "give each its own name")
+        names.add(entry.name)
+        if entry.begin == entry.end:
+            yield Problem(
+                (*path, "end"),
+                "is its begin: the entry never holds",
+                'for whole days, write "00:00" and "24:00"',
+            )
+        if entry.begin == "24:00":
+            yield Problem((*path, "begin"), "24:00 is the end of a day", 'write begin = "00:00"')
+        if entry.group is not None and entry.group not in {group.id for group in config.group}:
+            yield unknown_name((*path, "group"), entry.group, [group.id for group in config.group], "group")
+        yield from _unknown_evses(config, entry.stations, (*path, "stations"))
+        yield from _calendar_settings(entry, path)
+        if entry.circuit is None:
+            continue
+        circuit = circuits.get(entry.circuit)
+        if circuit is None:
+            yield unknown_name((*path, "circuit"), entry.circuit, circuits, "circuit")
+            continue
+        yield from _calendar_limits(entry, circuit, path)
+
+
+def _calendar_settings(entry: CalendarConfig, path: DataPath) -> Iterator[Problem]:
+    """Find settings without what they are for, and entries that set nothing."""
+    for_circuit = [key for key in ("limit_a", "limit_w", "peak_kw") if getattr(entry, key) is not None]
+    for_evses = [key for key in ("priority", "mode") if getattr(entry, key) is not None]
+    if for_circuit and entry.circuit is None:
+        yield Problem((*path, for_circuit[0]), "needs a circuit", 'add circuit = "..."')
+    if for_evses and entry.group is None and not entry.stations:
+        yield Problem(
+            (*path, for_evses[0]), "needs stations or a group", 'add stations = ["..."] or group = "..."'
+        )
+    if not for_circuit and not for_evses:
+        yield Problem(
+            (*path, "name"), "sets nothing", "add limit_a, limit_w or peak_kw of a circuit, priority or mode"
+        )
+
+
+def _calendar_limits(entry: CalendarConfig, circuit: CircuitConfig, path: DataPath) -> Iterator[Problem]:
+    if entry.limit_a is not None and entry.limit_a > max(circuit.limits_a):
+        yield Problem(
+            (*path, "limit_a"),
+            f'{entry.limit_a:g} A is above the limit of "{circuit.id}", {max(circuit.limits_a):g} A, which '
+            "always holds",
+            "write a lower limit, or remove it",
+        )
+    if entry.limit_w is not None and entry.limit_w < LEAST_W:
+        yield Problem(
+            (*path, "limit_w"),
+            f"{entry.limit_w:g} W is less than any device draws",
+            f"did you mean {entry.limit_w * 1000:g} (W)?",
+        )
+    if entry.peak_kw is not None:
+        yield from _kilowatts(entry.peak_kw, (*path, "peak_kw"))
+        yield from _peak_meter(circuit, (*path, "peak_kw"))
+
+
+def _groups(config: Config) -> Iterator[Problem]:
+    group_of: dict[tuple[str, int], str] = {}
+    ids: set[str] = set()
+    for index, group in enumerate(config.group):
+        path: DataPath = ("group", index)
+        if group.id in ids:
+            yield Problem((*path, "id"), f'"{group.id}" is already defined', "give each its own id")
+        ids.add(group.id)
+        yield from _unknown_evses(config, group.stations, (*path, "stations"))
+        for number, name in enumerate(group.stations):
+            for ref in find_evses(config, name):
+                if ref in group_of:
+                    yield Problem(
+                        (*path, "stations", number),
+                        f'"{name}" is in group "{group_of[ref]}" already',
+                        "keep it in one group",
+                    )
+                group_of.setdefault(ref, group.id)
+    yield from _guarantees(config, group_of)
+
+
+def _guarantees(config: Config, group_of: dict[tuple[str, int], str]) -> Iterator[Problem]:
+    """Find circuits that cannot carry the guaranteed currents of the groups that lie wholly below them."""
+    parents = {circuit.id: circuit.parent for circuit in config.circuit}
+    above: dict[str, set[str]] = {}
+    for station in config.station:
+        for evse in station.evse:
+            group = group_of.get((station.id, evse.id))
+            if group is None:
+                continue
+            way: set[str] = set()
+            current = config.circuit_of(station, evse)
+            while current is not None and current in parents and current not in way:
+                way.add(current)
+                current = parents[current]
+            above[group] = above[group] & way if group in above else way
+    guaranteed_a = {group.id: group.guaranteed_a or 0.0 for group in config.group}
+    for circuit in config.circuit:
+        below = [group for group, way in above.items() if circuit.id in way and guaranteed_a[group]]
+        total_a = sum(guaranteed_a[group] for group in below) + (circuit.base_load_a or 0.0)
+        if not below or total_a <= min(circuit.limits_a):
+            continue
+        index = next(i for i, group in enumerate(config.group) if group.id == below[-1])
+        yield Problem(
+            ("group", index, "guaranteed_a"),
+            f'circuit "{circuit.id}" carries {min(circuit.limits_a):g} A, the groups below it are guaranteed '
+            f"{total_a:g} A with its declared base load",
+            "lower guaranteed_a",
+        )
+
+
+def _departures(config: Config) -> Iterator[Problem]:
+    for index, departure in enumerate(config.departure):
+        yield from _unknown_evses(config, departure.stations, ("departure", index, "stations"))
+
+
+def _dc(config: Config) -> Iterator[Problem]:
+    for index, station in enumerate(config.station):
+        for number, evse in enumerate(station.evse):
+            path: DataPath = ("station", index, "evse", number)
+            if evse.max_kw is None:
+                if evse.reserve_kw:
+                    yield Problem(
+                        (*path, "reserve_kw"),
+                        "is for DC: max_kw is missing",
+                        "add max_kw, or remove reserve_kw",
+                    )
+                continue
+            yield from _kilowatts(evse.max_kw, (*path, "max_kw"))
+            if evse.min_kw > evse.max_kw:
+                yield Problem(
+                    (*path, "min_kw"),
+                    f"{evse.min_kw:g} kW is above max_kw, {evse.max_kw:g} kW",
+                    "lower min_kw or raise max_kw",
+                )
+            if evse.reserve_kw > evse.max_kw:
+                yield Problem(
+                    (*path, "reserve_kw"),
+                    f"{evse.reserve_kw:g} kW is above max_kw, {evse.max_kw:g} kW",
+                    "lower reserve_kw",
+                )
+            if len(evse.phases) != 3:
+                yield Problem(
+                    (*path, "phases"), "a DC station has three phases", "name three, or remove max_kw"
+                )
+
+
+def _battery(config: Config) -> Iterator[Problem]:
+    if config.battery is None:
+        return
+    meters = [meter.id for meter in config.meter]
+    if config.battery.meter not in meters:
+        yield unknown_name(("battery", "meter"), config.battery.meter, meters, "meter")
+    for circuit in config.circuit:
+        if circuit.meter == config.battery.meter:
+            yield Problem(
+                ("battery", "meter"),
+                f'"{config.battery.meter}" measures circuit "{circuit.id}"',
+                "name the meter that measures the battery alone",
+            )

@@ -1,0 +1,159 @@
+"""Mistakes in peaks, calendars, groups, departures and DC stations: each at its key, with remedy."""
+
+from __future__ import annotations
+
+import pytest
+
+from controller.config import Config
+from controller.config.loader import check_config
+
+SITE = """
+[site]
+id = "lc"
+timezone = "Europe/Berlin"
+[load_management]
+fallback_a = 0
+[[backend]]
+id = "cpo"
+url = "wss://csms.example/{station}"
+[[circuit]]
+id = "grid"
+limit_a = 100
+meter = "grid"
+base_load_a = 40
+peak_kw = 30
+[[circuit]]
+id = "row"
+parent = "grid"
+limit_a = 32
+[[meter]]
+id = "grid"
+driver = "janitza-umg604"
+transport = "tcp"
+host = "192.0.2.20"
+[[station]]
+id = "CS01"
+circuit = "row"
+owner = "cpo"
+[[station]]
+id = "CS02"
+circuit = "grid"
+owner = "cpo"
+[[station.evse]]
+id = 2
+"""
+CALENDAR = """
+[[calendar]]
+name = "night"
+begin = "22:00"
+end = "06:00"
+circuit = "grid"
+limit_a = 63
+"""
+GROUPS = """
+[[group]]
+id = "bakery"
+stations = ["CS01"]
+guaranteed_a = 16
+[[group]]
+id = "gym"
+stations = ["CS02/2"]
+quota_kwh = 50
+"""
+DEPARTURE = """
+[[departure]]
+stations = ["CS01"]
+ready_by = "06:30"
+energy_kwh = 30
+"""
+DC = SITE.replace("id = 2", "id = 2\nmax_kw = 50\nreserve_kw = 10")
+BATTERY = """
+[battery]
+meter = "battery"
+[[meter]]
+id = "battery"
+driver = "janitza-umg604"
+transport = "tcp"
+host = "192.0.2.21"
+"""
+
+
+def checked(text: str) -> tuple[Config | None, list[str]]:
+    config, errors, _ = check_config(text, "site.toml")
+    return config, [f"{each.key}: {each.what}; {each.remedy}" for each in errors]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [SITE, SITE + CALENDAR, SITE + GROUPS, SITE + GROUPS + CALENDAR, SITE + DEPARTURE, DC, SITE + BATTERY],
+)
+def test_energy_tables_without_mistake_are_accepted(text: str) -> None:
+    assert checked(text)[1] == []
+
+
+ERRORS = [
+    (SITE, 'meter = "grid"\nbase_load_a = 40', "", "peak_kw: needs a meter"),
+    (SITE, "base_load_a = 40", "", "peak_kw: needs base_load_a"),
+    (
+        SITE,
+        "base_load_a = 40",
+        'base_load_a = 40\nmeasures = "building"',
+        "peak_kw: needs a meter of the whole",
+    ),
+    (SITE, "peak_kw = 30", "peak_kw = 30000", "did you mean 30 (kW)?"),
+    (SITE, "peak_kw = 30", "peak_reached_is_free = true", "has no effect without peak_kw"),
+    (CALENDAR, 'begin = "22:00"', 'begin = "22"', 'write it like "06:30"'),
+    (CALENDAR, 'end = "06:00"', 'end = "25:00"', 'write it like "06:30"'),
+    (CALENDAR, 'end = "06:00"', 'end = "22:00"', "the entry never holds"),
+    (CALENDAR, 'begin = "22:00"', 'begin = "24:00"', 'write begin = "00:00"'),
+    (CALENDAR, 'circuit = "grid"', 'circuit = "gird"', 'did you mean "grid"'),
+    (CALENDAR, 'circuit = "grid"', "", "limit_a: needs a circuit"),
+    (CALENDAR, "limit_a = 63", "", "sets nothing"),
+    (CALENDAR, "limit_a = 63", "limit_a = 630", '630 A is above the limit of "grid", 100 A'),
+    (CALENDAR, "limit_a = 63", "limit_w = 30", "did you mean 30000 (W)?"),
+    (CALENDAR, "limit_a = 63", "priority = 1", "priority: needs stations or a group"),
+    (CALENDAR, "limit_a = 63", 'mode = "surplus"\nstations = ["CS1"]', 'did you mean "CS01"'),
+    (CALENDAR, "limit_a = 63", 'mode = "surplus"\ngroup = "gym"', "group"),
+    (CALENDAR, 'circuit = "grid"\nlimit_a = 63', 'circuit = "row"\npeak_kw = 5', "needs a meter"),
+    (GROUPS, 'stations = ["CS02/2"]', 'stations = ["CS02/1"]', "CS02/1"),
+    (GROUPS, 'stations = ["CS02/2"]', 'stations = ["CS01/1"]', 'is in group "bakery" already'),
+    (GROUPS, 'id = "gym"', 'id = "bakery"', "already defined"),
+    (GROUPS, "guaranteed_a = 16", "guaranteed_a = 40", 'circuit "row" carries 32 A'),
+    (GROUPS, "quota_kwh = 50", "guaranteed_a = 61\nquota_kwh = 5", 'circuit "grid" carries 100 A'),
+    (DEPARTURE, '["CS01"]', '["CS09"]', "CS09"),
+    (DEPARTURE, 'ready_by = "06:30"', "", "ready_by: is missing"),
+    (DEPARTURE, "energy_kwh = 30", "energy_kwh = 30000", "energy_kwh"),
+    (DC, "max_kw = 50", "", "is for DC: max_kw is missing"),
+    (DC, "max_kw = 50", "max_kw = 50000", "did you mean 50 (kW)?"),
+    (DC, "max_kw = 50", "max_kw = 50\nmin_kw = 60", "60 kW is above max_kw"),
+    (DC, "max_kw = 50", 'max_kw = 50\nphases = ["L1"]', "a DC station has three phases"),
+    (DC, "reserve_kw = 10", "reserve_kw = 60", "60 kW is above max_kw"),
+    (DC, "reserve_kw = 10", "fallback_a = 6", "too little to charge"),
+    (BATTERY, 'meter = "battery"', 'meter = "batery"', 'did you mean "battery"'),
+    (BATTERY, 'meter = "battery"', 'meter = "grid"', 'measures circuit "grid"'),
+]
+
+
+@pytest.mark.parametrize(("part", "right", "wrong", "message"), ERRORS)
+def test_energy_mistake_is_named_with_its_remedy(part: str, right: str, wrong: str, message: str) -> None:
+    assert right in part
+    changed = part.replace(right, wrong, 1)
+    config, errors = checked(changed if part in (SITE, DC) else SITE + changed)
+    assert config is None
+    assert any(message in error for error in errors), errors
+
+
+def test_limit_kva_is_a_current_of_each_phase_and_a_power() -> None:
+    config, errors = checked(SITE.replace("limit_a = 100", "limit_a = 100\nlimit_kva = 55.2"))
+    assert config is not None, errors
+    assert config.circuit[0].limits_a == pytest.approx((80.0, 80.0, 80.0))
+    assert config.circuit[0].limit_w == 55_200
+
+
+def test_dc_power_is_a_current_at_the_input() -> None:
+    config, errors = checked(DC.replace("max_kw = 50", "max_kw = 50\nefficiency = 0.9\npower_factor = 0.95"))
+    assert config is not None, errors
+    evse = config.station[1].evse[0]
+    assert evse.max_a == pytest.approx(50_000 / (3 * 230 * 0.9 * 0.95), abs=0.1)
+    assert evse.max_a <= 50_000 / (3 * 230 * 0.9 * 0.95)
+    assert evse.min_a >= 5_000 / (3 * 230 * 0.9 * 0.95)
