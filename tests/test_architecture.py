@@ -27,7 +27,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "access": {"model"},
     "commands": {"access", "model", "ocpp"},
     "chargers": {"model", "ocpp"},
-    "pki": {"model"},
+    "pki": {"model", "ocpp"},
     "timekeeping": set(),
     "signing": {"model", "ocpp", "tomlcheck"},
     "config": {"drivers", "model", "ocpp", "tomlcheck"},

@@ -7,6 +7,8 @@
     issuance             policy: request in, grant or `IssuanceError` out
     authority            root, issuing CA, certificates, revocation lists
     certificate_ledger   what was issued, replaced and revoked, and what is denied now
+    certificate_status   hashes of certificates, signed status (OCSP)
+    certificate_messages OCPP messages about the certificates of stations
     peer_certificates    the check of a peer's certificate in a handshake
     ca_folder            the site CA on disk
     identity_files       our own keys and certificates on disk

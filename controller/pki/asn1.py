@@ -179,6 +179,12 @@ def object_ids(value: bytes) -> tuple[str, ...]:
         raise Asn1Error(f"no list of object identifiers: {error}") from None
 
 
+def public_key_bits(key_info: bytes) -> bytes:
+    """Return the content of the BIT STRING of a SubjectPublicKeyInfo in DER."""
+    key: bytes = x509.PublicKeyInfo.load(key_info)["public_key"].contents[1:]
+    return key
+
+
 def is_ca(value: bytes) -> bool:
     """Read the flag `cA` of BasicConstraints. Raises Asn1Error."""
     try:

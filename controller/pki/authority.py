@@ -83,7 +83,7 @@ def sign_issuing_ca(root: Issuer, name: str, key: ec.EllipticCurvePrivateKey, ut
 
 
 def issue_certificate(
-    issuer: Issuer, grant: Grant, ids: ObjectIds, utc: float
+    issuer: Issuer, grant: Grant, ids: ObjectIds, utc: float, *, must_be_installed: bool = False
 ) -> tuple[x509.Certificate, IssuedCertificate]:
     """Sign the certificate of a grant; returns it with its record for the ledger.
 
@@ -129,6 +129,7 @@ def issue_certificate(
         issued_at=utc,
         not_before=certificate.not_valid_before_utc.timestamp(),
         not_after=certificate.not_valid_after_utc.timestamp(),
+        must_be_installed=must_be_installed,
     )
 
 

@@ -32,12 +32,15 @@ from controller.pki.authority import Issuer
 from controller.pki.certificate_ledger import (
     DEFAULT_GRACE_S,
     CertificateLedger,
+    CertificateState,
+    InstalledCertificate,
     IssuedCertificate,
     LedgerRecord,
     RevocationReason,
     RevokedCertificate,
 )
 from controller.pki.certificate_requests import CertificateRequest, read_request
+from controller.pki.certificate_status import CertificateHash, sign_status
 from controller.pki.issuance import Applicant, IssuancePolicy, grant_request
 from controller.pki.object_ids import OWN_ARC, ObjectIds
 from controller.pki.protected_files import (
@@ -145,9 +148,18 @@ class CaFolder:
         return read_request(data, self.ids)
 
     def sign(
-        self, request: CertificateRequest, applicant: Applicant, passphrase: bytes | None, utc: float
+        self,
+        request: CertificateRequest,
+        applicant: Applicant,
+        passphrase: bytes | None,
+        utc: float,
+        *,
+        must_be_installed: bool = False,
     ) -> tuple[bytes, IssuedCertificate]:
-        """Issue a certificate; returns it with its issuing CA in PEM, and its record. Raises PkiError."""
+        """Issue a certificate; returns it with its issuing CA in PEM, and its record. Raises PkiError.
+
+        `must_be_installed`: it replaces its predecessor only after `note_installed`.
+        """
         if applicant.party_ids is None and self.settings.party_ids is not None:
             applicant = msgspec.structs.replace(applicant, party_ids=self.settings.party_ids)
         with self._locked():
@@ -159,12 +171,42 @@ class CaFolder:
             ledger = self.ledger()
             policy = IssuancePolicy(max_days=self.settings.max_days)
             grant = grant_request(request, applicant, ledger, policy, utc, issuer.not_after)
-            certificate, record = authority.issue_certificate(issuer, grant, self.ids, utc)
+            certificate, record = authority.issue_certificate(
+                issuer, grant, self.ids, utc, must_be_installed=must_be_installed
+            )
             chain = _pem(certificate) + _pem(issuer.certificate)
             replace_file(self.path / "certificates" / f"{record.serial}.pem", chain, CERTIFICATE_MODE)
             ledger.add(record)
             append_line(self.path / "ledger.jsonl", msgspec.json.encode(record))
         return chain, record
+
+    def note_installed(self, serial: str, utc: float) -> None:
+        """Record that a certificate is in use; it replaces its predecessors from now on. Raises PkiError."""
+        with self._locked():
+            ledger = self.ledger()
+            record = InstalledCertificate(serial=ledger.find(serial).serial, at=utc)
+            append_line(self.path / "ledger.jsonl", msgspec.json.encode(record))
+
+    def sign_status(self, subject: CertificateHash, passphrase: bytes | None, utc: float) -> bytes:
+        """Sign an OCSP response in DER about a certificate of an issuing CA. Raises PkiError."""
+        for number in self._issuing_numbers():
+            issuer = _certificate(self.path / f"issuing-{number}.pem")
+            if subject.is_issued_by(issuer):
+                ledger = self.ledger()
+                key = _key(self.path / f"issuing-{number}.key.pem", passphrase)
+                revocation = ledger.find_revocation(subject.serial, utc)
+                is_known = ledger.state(subject.serial, utc) is not CertificateState.UNKNOWN
+                return sign_status(issuer, key, subject, revocation, utc, is_known=is_known)
+        raise CaFolderError("the certificate was not issued by an issuing CA of this folder")
+
+    def authorities(self) -> tuple[x509.Certificate, ...]:
+        """Return the certificates of all issuing CAs, then that of the root. Raises PkiError."""
+        files = [self.path / f"issuing-{number}.pem" for number in self._issuing_numbers()]
+        return tuple(_certificate(file) for file in (*files, self.path / "root.pem"))
+
+    def root_pem(self) -> bytes:
+        """Return the root in PEM. Raises PkiError."""
+        return read_file(self.path / "root.pem")
 
     def revoke(
         self, serial: str, reason: RevocationReason, passphrase: bytes | None, utc: float

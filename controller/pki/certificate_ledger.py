@@ -4,7 +4,9 @@ Records are only added. A certificate is
   - denied if it was revoked, from that moment on,
   - denied if a newer certificate of its key group is valid and the grace for the change is over,
   - else accepted within its own validity.
-A key group belongs to the subject that used it first: no other subject can replace its certificates.
+A certificate that is sent to a station over OCPP replaces its predecessor only once the station has installed
+it: a station that never got it is not locked out. A key group belongs to the subject that used it first: no
+other subject can replace its certificates.
 """
 
 from __future__ import annotations
@@ -35,8 +37,11 @@ class RevocationReason(StrEnum):
     CESSATION = "cessationOfOperation"
 
 
-class IssuedCertificate(msgspec.Struct, frozen=True, kw_only=True, tag="issued"):
-    """Record of a certificate. `serial` and `key` (SHA-256 of the public key) are hexadecimal."""
+class IssuedCertificate(msgspec.Struct, frozen=True, kw_only=True, tag="issued", omit_defaults=True):
+    """Record of a certificate. `serial` and `key` (SHA-256 of the public key) are hexadecimal.
+
+    `must_be_installed`: it replaces nothing before an `InstalledCertificate` of it.
+    """
 
     serial: str
     subject: str
@@ -47,6 +52,14 @@ class IssuedCertificate(msgspec.Struct, frozen=True, kw_only=True, tag="issued")
     issued_at: float
     not_before: float
     not_after: float
+    must_be_installed: bool = False
+
+
+class InstalledCertificate(msgspec.Struct, frozen=True, kw_only=True, tag="installed"):
+    """Record that a station has installed a certificate, or has shown it."""
+
+    serial: str
+    at: float
 
 
 class RevokedCertificate(msgspec.Struct, frozen=True, kw_only=True, tag="revoked"):
@@ -57,7 +70,7 @@ class RevokedCertificate(msgspec.Struct, frozen=True, kw_only=True, tag="revoked
     reason: RevocationReason = RevocationReason.UNSPECIFIED
 
 
-LedgerRecord = IssuedCertificate | RevokedCertificate
+LedgerRecord = IssuedCertificate | InstalledCertificate | RevokedCertificate
 
 
 class CertificateState(StrEnum):
@@ -79,16 +92,20 @@ class CertificateLedger:
         self.grace_s = grace_s
         self._issued: dict[str, IssuedCertificate] = {}
         self._revoked: dict[str, RevokedCertificate] = {}
+        self._installed: dict[str, InstalledCertificate] = {}
         self._groups: dict[str, list[IssuedCertificate]] = {}
         for record in records:
             self.add(record)
 
     def add(self, record: LedgerRecord) -> None:
         """Add a record. Raises LedgerError if it contradicts an earlier one."""
-        if isinstance(record, RevokedCertificate):
+        if not isinstance(record, IssuedCertificate):
             if record.serial not in self._issued:
                 raise LedgerError(f"certificate {record.serial} was not issued here")
-            self._revoked.setdefault(record.serial, record)
+            if isinstance(record, RevokedCertificate):
+                self._revoked.setdefault(record.serial, record)
+            else:
+                self._installed.setdefault(record.serial, record)
             return
         if record.serial in self._issued:
             raise LedgerError(f"certificate {record.serial} is in the ledger already")
@@ -97,6 +114,11 @@ class CertificateLedger:
             raise LedgerError(f'key group "{record.key_group}" belongs to {owner}')
         self._issued[record.serial] = record
         self._groups.setdefault(record.key_group, []).append(record)
+
+    @property
+    def records(self) -> list[LedgerRecord]:
+        """All records: certificates first, each kind in the order in which it was added."""
+        return [*self._issued.values(), *self._installed.values(), *self._revoked.values()]
 
     def __iter__(self) -> Iterator[IssuedCertificate]:
         return iter(self._issued.values())
@@ -141,14 +163,31 @@ class CertificateLedger:
         """Return when a newer certificate of the same key group ends this one; infinity if none does."""
         group = self._groups[record.key_group]
         later = group[group.index(record) + 1 :]
-        starts = [max(each.not_before, each.issued_at) for each in later if self._took_over(each)]
+        starts = [self._start(each) for each in later if self._took_over(each)]
         return min(starts, default=float("inf")) + self.grace_s
 
     def _took_over(self, successor: IssuedCertificate) -> bool:
         """Return False if the successor was revoked before the grace of its predecessor was over."""
         revoked = self._revoked.get(successor.serial)
+        return revoked is None or revoked.at > self._start(successor) + self.grace_s
+
+    def _start(self, successor: IssuedCertificate) -> float:
+        """Return when a certificate began to replace its predecessors; infinity if it has not yet."""
         start = max(successor.not_before, successor.issued_at)
-        return revoked is None or revoked.at > start + self.grace_s
+        if not successor.must_be_installed:
+            return start
+        installed = self._installed.get(successor.serial)
+        return float("inf") if installed is None else max(start, installed.at)
+
+    def uninstalled(self, utc: float) -> list[IssuedCertificate]:
+        """Return the valid certificates that their stations have not installed yet."""
+        return [
+            record
+            for record in self._issued.values()
+            if record.must_be_installed
+            and record.serial not in self._installed
+            and self.state(record.serial, utc) is CertificateState.VALID
+        ]
 
     def revocations(self, issuer: str, utc: float) -> list[RevokedCertificate]:
         """Return what a revocation list of `issuer` names at `utc`, replaced certificates among them.
@@ -157,23 +196,30 @@ class CertificateLedger:
         """
         found = []
         for record in self._issued.values():
-            if record.issuer != issuer or record.not_after <= utc:
-                continue
-            revoked = self._revoked.get(record.serial)
-            if revoked is not None:
-                found.append(revoked)
-            elif (since := self.denied_from(record)) <= utc:
-                found.append(
-                    RevokedCertificate(serial=record.serial, at=since, reason=RevocationReason.SUPERSEDED)
-                )
+            if record.issuer == issuer and record.not_after > utc:
+                revocation = self.find_revocation(record.serial, utc)
+                found += [] if revocation is None else [revocation]
         return found
+
+    def find_revocation(self, serial: str, utc: float) -> RevokedCertificate | None:
+        """Return since when and why a certificate is denied at `utc`; None if it is not."""
+        record = self._issued.get(serial)
+        if record is None:
+            return None
+        revoked = self._revoked.get(serial)
+        if revoked is not None and revoked.at <= utc:
+            return revoked
+        since = self.denied_from(record)
+        if since > utc:
+            return None
+        return RevokedCertificate(serial=serial, at=since, reason=RevocationReason.SUPERSEDED)
 
     def current(self, key_group: str, utc: float) -> IssuedCertificate | None:
         """Return the certificate of a group to be presented at `utc`: valid, with the newest begin."""
         valid = [
             each
             for each in self._groups.get(key_group, ())
-            if self.state(each.serial, utc) == CertificateState.VALID
+            if self.state(each.serial, utc) == CertificateState.VALID and self._start(each) <= utc
         ]
         return max(valid, key=lambda each: each.not_before, default=None)
 
