@@ -12,7 +12,7 @@ from pathlib import Path
 
 from controller.cli.arguments import FAILED, OK, UNREADABLE, CommandError, Subcommands
 from controller.pki import PkiError
-from controller.pki.ca_folder import CaFolder, CaSettings
+from controller.pki.ca_folder import CREDENTIAL, CaFolder, CaSettings, read_passphrase
 from controller.pki.certificate_ledger import CertificateState, IssuedCertificate, RevocationReason
 from controller.pki.certificate_profiles import DAY_S, Purpose
 from controller.pki.certificate_requests import RequestContent
@@ -21,7 +21,6 @@ from controller.pki.issuance import Applicant
 from controller.pki.object_ids import OWN_ARC, ObjectIds
 
 USUAL_FOLDER = Path("/var/lib/local-controller/pki")
-_CREDENTIAL = "pki-passphrase"
 
 
 def add_parser(commands: Subcommands) -> None:
@@ -89,7 +88,7 @@ def _finish(parser: argparse.ArgumentParser, run: Callable[[argparse.Namespace],
         "--passphrase-file",
         type=Path,
         metavar="FILE",
-        help=f"passphrase of the CA's keys (default: systemd credential {_CREDENTIAL}, if there is one)",
+        help=f"passphrase of the CA's keys (default: systemd credential {CREDENTIAL}, if there is one)",
     )
     parser.set_defaults(run=_with_errors(run))
 
@@ -229,16 +228,10 @@ def _ids(folder: Path) -> ObjectIds:
 
 
 def _passphrase(options: argparse.Namespace) -> bytes | None:
-    file: Path | None = options.passphrase_file
-    credentials = os.environ.get("CREDENTIALS_DIRECTORY")
-    if file is None and credentials is not None and (Path(credentials) / _CREDENTIAL).exists():
-        file = Path(credentials) / _CREDENTIAL
-    if file is None:
-        return None
-    passphrase = _read(file).rstrip(b"\r\n")
-    if not passphrase:
-        raise CommandError(f"{file} has no passphrase", UNREADABLE)
-    return passphrase
+    try:
+        return read_passphrase(options.passphrase_file, os.environ.get("CREDENTIALS_DIRECTORY"))
+    except PkiError as error:
+        raise CommandError(str(error), UNREADABLE) from error
 
 
 def _read(file: Path) -> bytes:

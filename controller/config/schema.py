@@ -590,6 +590,12 @@ class PkiConfig(_Table, frozen=True, kw_only=True):
     folder: str
     """Directory of the CA. Certificates of stations that it has issued are checked against its ledger.
     Example: "pki"."""
+    station_certificates: Literal["owner", "site-ca"] = "owner"
+    """Who answers the certificate requests of stations (SignCertificate): their owner, or this CA, which then
+    also renews them. Never both."""
+    passphrase_file: str | None = None
+    """File with the passphrase of the CA's keys, for "site-ca"; default: the systemd credential
+    `pki-passphrase`, if there is one. Example: "credentials/pki"."""
 
 
 class TimeConfig(_Table, frozen=True, kw_only=True):

@@ -39,6 +39,7 @@ from controller.pki.certificate_ledger import (
     RevocationReason,
     RevokedCertificate,
 )
+from controller.pki.certificate_profiles import Purpose
 from controller.pki.certificate_requests import CertificateRequest, read_request
 from controller.pki.certificate_status import CertificateHash, sign_status
 from controller.pki.issuance import Applicant, IssuancePolicy, grant_request
@@ -55,6 +56,10 @@ from controller.pki.protected_files import (
 MAX_LEDGER_BYTES = 64 * 1024 * 1024
 _ISSUING = re.compile(r"issuing-([1-9]\d{0,5})\.pem")
 _record = msgspec.json.Decoder(LedgerRecord)
+
+
+CREDENTIAL = "pki-passphrase"
+"""Name of the systemd credential with the passphrase of the CA's keys."""
 
 
 class CaFolderError(PkiError):
@@ -187,6 +192,14 @@ class CaFolder:
             record = InstalledCertificate(serial=ledger.find(serial).serial, at=utc)
             append_line(self.path / "ledger.jsonl", msgspec.json.encode(record))
 
+    def sign_for_station(
+        self, csr: str, station: str, evses: tuple[str, ...], passphrase: bytes | None, utc: float
+    ) -> tuple[bytes, IssuedCertificate]:
+        """Issue a certificate that its station has to install, see `sign`. Raises PkiError."""
+        applicant = Applicant(id=station, purpose=Purpose.STATION, evses=evses)
+        request = self.read_request(csr.encode("utf-8", "surrogatepass"))
+        return self.sign(request, applicant, passphrase, utc, must_be_installed=True)
+
     def sign_status(self, subject: CertificateHash, passphrase: bytes | None, utc: float) -> bytes:
         """Sign an OCSP response in DER about a certificate of an issuing CA. Raises PkiError."""
         for number in self._issuing_numbers():
@@ -198,6 +211,10 @@ class CaFolder:
                 is_known = ledger.state(subject.serial, utc) is not CertificateState.UNKNOWN
                 return sign_status(issuer, key, subject, revocation, utc, is_known=is_known)
         raise CaFolderError("the certificate was not issued by an issuing CA of this folder")
+
+    def check_key(self, passphrase: bytes | None) -> None:
+        """Raise PkiError if the key of the newest issuing CA cannot be used."""
+        _key(self.path / f"issuing-{max(self._issuing_numbers())}.key.pem", passphrase)
 
     def authorities(self) -> tuple[x509.Certificate, ...]:
         """Return the certificates of all issuing CAs, then that of the root. Raises PkiError."""
@@ -266,6 +283,21 @@ class CaFolder:
             yield
         finally:
             os.close(descriptor)
+
+
+def read_passphrase(file: Path | None, credentials: str | None) -> bytes | None:
+    """Read the passphrase of a CA's keys from `file`, else from the systemd credential, if there is one.
+
+    `credentials`: folder of systemd's credentials. None: the keys are not encrypted. Raises PkiError.
+    """
+    if file is None and credentials is not None and (Path(credentials) / CREDENTIAL).exists():
+        file = Path(credentials) / CREDENTIAL
+    if file is None:
+        return None
+    passphrase = read_file(file).rstrip(b"\r\n")
+    if not passphrase:
+        raise CaFolderError(f"{file} has no passphrase")
+    return passphrase
 
 
 def _pem(certificate: x509.Certificate) -> bytes:

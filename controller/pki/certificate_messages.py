@@ -112,6 +112,12 @@ def read_installed(result: bytes) -> tuple[CertificateHash, ...] | None:
     )
 
 
+def has_root(installed: tuple[CertificateHash, ...], root: x509.Certificate) -> bool:
+    """Return True if a root is among the installed certificates."""
+    serial = f"{root.serial_number:x}"
+    return any(each.serial == serial and each.is_issued_by(root) for each in installed)
+
+
 def write_install_root(version: Version, root: bytes) -> bytes:
     """Write an InstallCertificate of a root in PEM."""
     kind = "CentralSystemRootCertificate" if version is Version.V16 else "CSMSRootCertificate"

@@ -55,6 +55,11 @@ class CertificateService:
         self._evses = evses
         self._peers: dict[bytes, PeerCertificate] = {}
 
+    @property
+    def folder(self) -> CaFolder:
+        """The folder of the site CA."""
+        return self._folder
+
     def find_objection(self, station: str, certificate: bytes) -> str | None:
         """Return why a station's certificate (DER) is not accepted now; None if it is."""
         try:
@@ -65,9 +70,20 @@ class CertificateService:
                     del self._peers[next(iter(self._peers))]
             evses = self._evses.get(station, ())
             check_peer_certificate(peer, station, evses, self._current_ledger(), self._issuers, time.time())
+            self._note_shown(peer)
         except PeerCertificateError as error:
             return str(error)
         return None
+
+    def _note_shown(self, peer: PeerCertificate) -> None:
+        """Record that a station uses a certificate whose installation it has not confirmed."""
+        uninstalled = (each.serial for each in self._ledger.uninstalled(time.time()))
+        if peer.issuer not in self._issuers or peer.serial not in uninstalled:
+            return
+        try:
+            self._folder.note_installed(peer.serial, time.time())
+        except PkiError as error:
+            log.error("certificate ledger not written serial=%s reason=%s", peer.serial, error)
 
     def _current_ledger(self) -> CertificateLedger:
         stamp = self._read_stamp()

@@ -48,7 +48,8 @@ from controller.overlay.node import Node
 from controller.overlay.overlay_frames import Message, RoutedFrame, parse
 from controller.overlay.overlay_wire import CSMS, NetworkingMode, OverlayMessageKind
 from controller.services.load_management_service import utc
-from controller.services.overlay_settings import OverlayTrust, node_settings
+from controller.services.overlay_settings import node_settings
+from controller.signing.policy_enforcer import PolicyEnforcer
 from controller.signing.replay_cache import ReplayRecord
 from controller.stations.admission import Admission
 from controller.store.state_journal import StoreError
@@ -84,7 +85,7 @@ class OverlayService:
         self,
         config: Config,
         uplinks: Mapping[str, BackendPool],
-        trust: OverlayTrust,
+        gate: PolicyEnforcer | None,
         save: Callable[[Sequence[ReplayRecord]], Awaitable[None]],
     ) -> None:
         self._save = save
@@ -97,7 +98,7 @@ class OverlayService:
         firsts = {name: tables[0] for name, tables in endpoints_by_backend(config).items()}
         self._peers = {name: first.node for name, first in firsts.items()}
         self._connect_timeout_s = {name: first.connect_timeout_s for name, first in firsts.items()}
-        self._node = Node(node_settings(config, trust, utc))
+        self._node = Node(node_settings(config, gate, utc))
         self._carriers: dict[str, _Carrier] = {}
         self._timer = DeadlineTimer(lambda: self._node.wake_at)
 

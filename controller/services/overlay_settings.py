@@ -7,6 +7,8 @@ import random
 import uuid
 from collections.abc import Callable
 
+import trio
+
 from controller.config import Config
 from controller.config.backend_rules import backend_names
 from controller.config.schema import OverlayConfig
@@ -54,9 +56,12 @@ class OverlayTrust:
         return None if node in signers else f"it has no valid signature of a key whose holder is {node!r}"
 
 
-def node_settings(config: Config, trust: OverlayTrust, utc_of: Callable[[float], float]) -> NodeSettings:
+def node_settings(
+    config: Config, gate: PolicyEnforcer | None, utc_of: Callable[[float], float]
+) -> NodeSettings:
     """Return the settings of the node. Links have the ids of stations and the names of backends."""
     overlay = config.overlay or OverlayConfig()
+    trust = OverlayTrust(overlay, gate, lambda: utc_of(trio.current_time()))
     backends = backend_names(config)
     routes: dict[str, list[Hop]] = {}
     for route in overlay.route:
@@ -75,7 +80,7 @@ def node_settings(config: Config, trust: OverlayTrust, utc_of: Callable[[float],
         new_id=lambda: str(uuid.uuid4()),
         dice=random.Random(),
         timeout_s=config.listen.call_timeout_s,
-        gate=trust.gate,
+        gate=gate,
     )
 
 

@@ -12,7 +12,6 @@ import trio
 from controller.backends.pool import BackendPool
 from controller.config import Config, StationConfig
 from controller.config.backend_rules import backend_names
-from controller.config.schema import OverlayConfig
 from controller.model.observations import EvseRating
 from controller.model.rate_limits import TokenBucket
 from controller.ocpp.frames import Version
@@ -30,9 +29,9 @@ from controller.services.connection_settings import (
 )
 from controller.services.load_management_service import LoadManagementService, utc
 from controller.services.overlay_service import OverlayService
-from controller.services.overlay_settings import OverlayTrust
 from controller.services.policy_service import PolicyService
 from controller.services.relay_memory import RelayJournals
+from controller.services.station_certificates import open_station_certificates
 from controller.stations.admission import (
     Admission,
     AdmissionRules,
@@ -80,8 +79,9 @@ class StationService:
         self._journals = RelayJournals(config, store)
         self._gate = None if policy is None else policy.gate
         self._listen_settings = make_listen_settings(config)
+        self._certificates = open_station_certificates(config, registry)
         self._pools = make_pools(config)
-        self._overlay = None if config.overlay is None else self._make_overlay(config.overlay)
+        self._overlay = None if config.overlay is None else self._make_overlay()
         accepted, self._rotated = open_credentials(store)
         self._owners = OwnerConfirmation(
             {
@@ -138,6 +138,8 @@ class StationService:
                 await nursery.start(pool.run)
             if self._overlay is not None:
                 await nursery.start(self._overlay.run)
+            if self._certificates is not None:
+                nursery.start_soon(self._certificates.run)
             for station in self._stations.values():
                 nursery.start_soon(self._deliver, station)
             port = await nursery.start(
@@ -166,13 +168,11 @@ class StationService:
         )
         return msgspec.structs.replace(quirks, mode=_MODES[configured.mode])
 
-    def _make_overlay(self, overlay: OverlayConfig) -> OverlayService:
+    def _make_overlay(self) -> OverlayService:
         """Make the overlay node; stations reach backends in overlay mode through it from now on."""
         modes = {backend.name: backend.mode for backend in self._config.backend}
         carriers = {name: each for name, each in self._pools.items() if modes[name] == "overlay"}
-        service = OverlayService(
-            self._config, carriers, OverlayTrust(overlay, self._gate, _utc_now), self._journals.save
-        )
+        service = OverlayService(self._config, carriers, self._gate, self._journals.save)
         self._pools |= {name: service.make_pool(name) for name in carriers}
         return service
 
@@ -261,6 +261,7 @@ class StationService:
             permissions=journals.owner_permissions(station.id),
             is_present=channel is not None,
             policy=None if self._gate is None else PolicyCheck(self._gate, admission.version, station.id),
+            local=None if self._certificates is None else self._certificates.scope,
         )
         rules = SessionRules(
             utc_of=utc,
@@ -273,9 +274,6 @@ class StationService:
             on_password_command=lambda *command: self._nursery.start_soon(
                 self._rotated.remember_rotated, station.id, *command
             ),
+            on_local_call=None if self._certificates is None else self._certificates.on_local_call,
         )
         return StationSession(admission, relay, channel, self._limits, journals, self._stats, rules)
-
-
-def _utc_now() -> float:
-    return utc(trio.current_time())

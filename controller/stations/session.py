@@ -145,7 +145,7 @@ class SessionRules(msgspec.Struct, frozen=True, kw_only=True):
     backend_ping_s: float
     sealed: BinaryMessages | None = None
     on_password_command: Callable[[str, bytes, bytes], object] = lambda *_: None
-    on_local_call: Callable[[StationSession, LocalCall], object] = lambda *_: None
+    on_local_call: Callable[[StationSession, LocalCall], object] | None = None
 
 
 class StationSession:
@@ -281,6 +281,16 @@ class StationSession:
         return self._was_commandable and not self._has_failed_call
 
     @property
+    def station(self) -> str:
+        """Id of the station."""
+        return self._station
+
+    @property
+    def is_commandable(self) -> bool:
+        """True once the station accepts CALLs of the controller."""
+        return self._was_commandable
+
+    @property
     def is_open(self) -> bool:
         """False once its links are being closed."""
         return self._relay.is_open
@@ -375,7 +385,7 @@ class StationSession:
                 if token in self._requests:
                     self._requests[token].answer = RequestResult(result, detail)
                     self._requests[token].ended.set()
-            case LocalCall():
+            case LocalCall() if self._rules.on_local_call is not None:
                 self._rules.on_local_call(self, action)
             case OwnAnswered(token, result, detail):
                 self._has_failed_call |= result is None

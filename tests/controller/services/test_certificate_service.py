@@ -37,7 +37,7 @@ from tests.controller.transport.rig import Backend
 DAY_S = 86_400.0
 
 
-def _issue(ca: CaFolder, name: str, applicant: Applicant, days: float = 10) -> str:
+def issue_identity(ca: CaFolder, name: str, applicant: Applicant, days: float = 10) -> str:
     """Issue an identity as one file of key and chain; returns the file's name."""
     folder, now = IdentityFolder(ca.path / "identities"), time.time()
     content = RequestContent(not_after=now + days * DAY_S)
@@ -47,10 +47,10 @@ def _issue(ca: CaFolder, name: str, applicant: Applicant, days: float = 10) -> s
     return str(imported.file)
 
 
-def _site(folder: Path, backend_port: int = 1, days: float = 10) -> tuple[CaFolder, Path]:
+def write_site(folder: Path, backend_port: int = 1, days: float = 10, pki: str = "") -> tuple[CaFolder, Path]:
     ca = CaFolder.create(folder / "pki", CaSettings(name="depot", grace_s=0.0), None, time.time())
     server = Applicant(id="gateway", purpose=Purpose.CONTROLLER, hosts=("127.0.0.1",))
-    pair = _issue(ca, "listener", server, days)
+    pair = issue_identity(ca, "listener", server, days)
     file = folder / "controller.toml"
     file.write_text(
         f"""
@@ -60,6 +60,7 @@ def _site(folder: Path, backend_port: int = 1, days: float = 10) -> tuple[CaFold
         directory = "{folder}"
         [pki]
         folder = "pki"
+        {pki}
         [listen]
         host = "127.0.0.1"
         port = 0
@@ -92,7 +93,7 @@ async def _running(folder: Path) -> AsyncIterator[tuple[App, CaFolder]]:
     async with trio.open_nursery() as nursery:
         backend = Backend()
         await nursery.start(backend.run)
-        ca, file = _site(folder, backend.port)
+        ca, file = write_site(folder, backend.port)
         config, _ = read_config(file)
         yield await nursery.start(app.run, config), ca
         nursery.cancel_scope.cancel()
@@ -116,7 +117,7 @@ async def test_revoked_certificate_ends_the_open_connection(
 ) -> None:
     monkeypatch.setattr(listener, "CERTIFICATE_CHECK_S", 0.1)
     async with _running(tmp_path) as (controller, ca):
-        context = _context(ca, _issue(ca, "CS01", Applicant(id="CS01", purpose=Purpose.STATION)))
+        context = _context(ca, issue_identity(ca, "CS01", Applicant(id="CS01", purpose=Purpose.STATION)))
         url = f"wss://127.0.0.1:{controller.port}/ocpp/CS01"
         async with open_websocket_url(url, context, subprotocols=["ocpp1.6"]) as station:
             await trio.sleep(0.3)
@@ -132,7 +133,10 @@ async def test_revoked_certificate_ends_the_open_connection(
 async def test_replaced_certificate_is_rejected_and_its_successor_accepted(tmp_path: Path) -> None:
     async with _running(tmp_path) as (controller, ca):
         station = Applicant(id="CS01", purpose=Purpose.STATION)
-        old, new = _context(ca, _issue(ca, "old", station)), _context(ca, _issue(ca, "new", station))
+        old, new = (
+            _context(ca, issue_identity(ca, "old", station)),
+            _context(ca, issue_identity(ca, "new", station)),
+        )
         status, reason = await _rejected(controller, old)
         assert (status, "is replaced" in reason) == (403, True)
         url = f"wss://127.0.0.1:{controller.port}/ocpp/CS01"
@@ -143,14 +147,14 @@ async def test_replaced_certificate_is_rejected_and_its_successor_accepted(tmp_p
 async def test_certificate_that_names_foreign_evses_is_rejected(tmp_path: Path) -> None:
     async with _running(tmp_path) as (controller, ca):
         applicant = Applicant(id="CS01", purpose=Purpose.STATION, evses=("1", "7"))
-        status, reason = await _rejected(controller, _context(ca, _issue(ca, "CS01", applicant)))
+        status, reason = await _rejected(controller, _context(ca, issue_identity(ca, "CS01", applicant)))
         assert status == 403
         assert "EVSEs that CS01 does not have: 7" in reason
 
 
 def test_ledger_that_cannot_be_read_any_more_leaves_the_last_one(tmp_path: Path) -> None:
-    ca, _ = _site(tmp_path)
-    _issue(ca, "CS01", Applicant(id="CS01", purpose=Purpose.STATION))
+    ca, _ = write_site(tmp_path)
+    issue_identity(ca, "CS01", Applicant(id="CS01", purpose=Purpose.STATION))
     service = CertificateService(ca.path, {"CS01": ("1",)})
     pem = (ca.path / "identities" / "CS01.pem").read_bytes()
     der = x509.load_pem_x509_certificates(pem)[0].public_bytes(Encoding.DER)
@@ -166,14 +170,14 @@ def test_missing_ca_is_an_error_at_the_start(tmp_path: Path) -> None:
 
 
 def test_check_warns_before_a_certificate_ends(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    _, file = _site(tmp_path, days=5)
+    _, file = write_site(tmp_path, days=5)
     assert main(["check", "-c", str(file)]) == 0
     warnings = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
     assert any("listen.certificate ends in 5 days; renew it in time" in line for line in warnings)
 
 
 def test_ends_of_all_certificates_are_found_the_first_one_first(tmp_path: Path) -> None:
-    _, file = _site(tmp_path, days=40)
+    _, file = write_site(tmp_path, days=40)
     ends = find_certificate_ends(read_config(file)[0])
     assert [end.name for end in ends] == [
         "listen.certificate",
