@@ -5,7 +5,6 @@ Records are only added. A certificate is
   - denied if a newer certificate of its key group is valid and the grace for the change is over,
   - else accepted within its own validity.
 A certificate that is sent to a station over OCPP replaces its predecessor only once the station has installed
-A certificate that is sent to a station over OCPP replaces its predecessor only once the station has installed
 it: a station that never got it is not locked out. A key group belongs to the subject that used it first: no
 other subject can replace its certificates.
 """

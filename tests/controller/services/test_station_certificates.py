@@ -274,7 +274,7 @@ async def test_station_that_rejects_its_certificate_keeps_the_old_one(tmp_path: 
         assert site.state(old) is CertificateState.VALID
 
 
-async def test_station_is_triggered_when_its_certificate_is_due_and_gets_the_root(
+async def test_station_due_for_renewal_is_triggered_and_gets_the_root(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(station_certificates, "CHECK_S", 0.05)
