@@ -1,7 +1,8 @@
 """`local-controller commission`: walk through the tests of a new site, and write its acceptance report.
 
 The controller runs; each step is done by hand at the site and judged by what its status shows. Exit status: 0
-everything passed; 1 something failed, or no controller answers; 2 the configuration cannot be read.
+everything passed; 1 something failed, or no controller answers; 2 the configuration cannot be read. With
+`--verify`: 0 the report is as it was signed; 1 it is not; 2 a file cannot be read.
 """
 
 from __future__ import annotations
@@ -9,17 +10,27 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
 import msgspec
 
-from controller.cli.acceptance_report import AcceptanceReport, file_digest, has_passed, write_report
+from controller.cli.acceptance_report import (
+    AcceptanceReport,
+    InstalledDevice,
+    InvalidReportError,
+    file_digest,
+    has_passed,
+    sign_report,
+    verify_report,
+    write_report,
+)
 from controller.cli.arguments import (
     FAILED,
     OK,
+    UNREADABLE,
     CommandError,
     Subcommands,
     add_config,
@@ -35,9 +46,11 @@ from controller.cli.commissioning_checks import (
     check_meter,
     check_station_step,
 )
+from controller.cli.key_arguments import read_bytes, read_public_key
 from controller.cli.status import address, fetch
 from controller.config import Config
 from controller.load_management.site_tree import PhaseAmps
+from controller.signing.signing_keys import KeyFileError, OwnKey, read_key_files, select_signing_key
 from controller.web.status_model import CircuitStatus, ControllerStatus, EvseStatus
 
 SAMPLES = 5
@@ -55,19 +68,37 @@ def add_parser(commands: Subcommands) -> None:
     """Add the subcommand."""
     parser = commands.add_parser("commission", help="test a new site step by step, and write the report")
     add_config(parser)
-    parser.add_argument(
-        "--report", type=new_file, required=True, metavar="FILE", help="report to write, as .json and .html"
-    )
+    action = parser.add_mutually_exclusive_group(required=True)
+    action.add_argument("--report", type=new_file, metavar="FILE", help="report to write, as .json and .html")
+    action.add_argument("--verify", type=Path, metavar="FILE", help="report to verify (.json)")
     parser.add_argument("--installer", default="", metavar="NAME", help="who tests, for the report")
+    parser.add_argument(
+        "--key",
+        type=Path,
+        metavar="FILE",
+        help="private key that signs the report; default: that of [signing]",
+    )
+    parser.add_argument(
+        "--trusted",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="PUB",
+        help="with --verify: public key that must have signed it (keys export --pem); may be repeated",
+    )
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run all steps and write the report. Raises CommandError where no controller answers."""
+    """Run all steps and write the report, or verify one. Raises CommandError where that cannot be done."""
+    if options.verify is not None:
+        return _verify(options.verify, options.trusted)
     config = read_configuration(options.config)
     if config.web is None:
         raise CommandError(f"{options.config}: has no [web], which serves the status; add [web]")
     url = address(config.web)
+    key = _signing_key(config, options.key)
+    status = fetch(url)
     began = _now()
     walk = Walk(config, lambda: fetch(url), _ask, time.sleep)
     results: list[CheckResult] = []
@@ -87,13 +118,72 @@ def run(options: argparse.Namespace) -> int:
         config_sha256=file_digest(options.config),
         passed=has_passed(results),
         results=tuple(results),
+        devices=_devices(status),
     )
+    if key is not None:
+        report = sign_report(report, key)
+    else:
+        print("the report is not signed: name a key with --key, or set [signing] key", file=sys.stderr)
     try:
         for path in write_report(report, Path(options.report)):
             print(path)
     except OSError as error:
         raise CommandError(f"{options.report}: {error.strerror}") from error
     return OK if report.passed else FAILED
+
+
+def _verify(file: Path, trusted: Sequence[Path]) -> int:
+    try:
+        report = verify_report(read_bytes(file), [read_public_key(path) for path in trusted])
+    except InvalidReportError as error:
+        raise CommandError(f"{file}: {error}") from error
+    assert report.signature is not None
+    print(
+        f"{file}: as it was signed by key {report.signature.key}: site {report.site}, {report.ended}, "
+        f"{'passed' if report.passed else 'not passed'}"
+        + ("" if trusted else "; name the key that you trust with --trusted")
+    )
+    return OK
+
+
+def _signing_key(config: Config, file: Path | None) -> OwnKey | None:
+    """Return the key that signs the report; None without one. Raises CommandError."""
+    own = None if config.signing is None else config.signing.key
+    path = file or (None if own is None else Path(own))
+    if path is None:
+        return None
+    try:
+        keys = read_key_files(path).values()
+    except KeyFileError as error:
+        raise CommandError(f"{path}: {error}", UNREADABLE) from error
+    return select_signing_key(keys, time.time())
+
+
+def _devices(status: ControllerStatus) -> tuple[InstalledDevice, ...]:
+    """Return the meters and stations of the site."""
+    meters = [
+        InstalledDevice(
+            kind="meter",
+            id=each.id,
+            vendor=each.manufacturer,
+            model=each.model or each.driver,
+            serial_number=each.serial_number,
+            firmware=each.firmware,
+        )
+        for each in status.meters
+    ]
+    stations = [
+        InstalledDevice(
+            kind="station",
+            id=each.station,
+            vendor=each.vendor,
+            model=each.model,
+            serial_number=each.serial_number,
+            firmware=each.firmware,
+        )
+        for each in status.station_devices
+    ]
+    return (*meters, *stations)
 
 
 class Walk:

@@ -13,14 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from controller.cli.arguments import FAILED, OK, UNREADABLE, CommandError, Subcommands, moment
+from controller.cli.key_arguments import read_bytes, read_public_key
 from controller.dimming import dimming_messages
 from controller.dimming.evidence_audit import audit
 from controller.dimming.evidence_chain import EvidenceRecord, InvalidRecordError, read_record
-from controller.signing.curves import CurveKeyError, curve_of
 from controller.store.evidence_files import evidence_files
 
 LONGEST_SHOWN = 100
@@ -140,9 +138,9 @@ def _export(options: argparse.Namespace) -> int:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    files = [(str(path), _bytes(path)) for path in _expanded(options.files)]
-    checkpoints = [(str(path), _bytes(path)) for path in options.checkpoint]
-    result = audit(files, [_key(path) for path in options.key], checkpoints, part=options.part)
+    files = [(str(path), read_bytes(path)) for path in _expanded(options.files)]
+    checkpoints = [(str(path), read_bytes(path)) for path in options.checkpoint]
+    result = audit(files, [read_public_key(path) for path in options.key], checkpoints, part=options.part)
     for finding in result.findings:
         print(finding)
     if not result.good:
@@ -161,7 +159,7 @@ def _verify(options: argparse.Namespace) -> int:
 
 def _records(files: list[Path]) -> Iterator[tuple[Path, bytes, EvidenceRecord | None]]:
     for path in _expanded(files):
-        for line in _bytes(path).removesuffix(b"\n").split(b"\n"):
+        for line in read_bytes(path).removesuffix(b"\n").split(b"\n"):
             try:
                 yield path, line, read_record(line)
             except InvalidRecordError:
@@ -179,24 +177,6 @@ def _expanded(files: list[Path]) -> list[Path]:
     if not found:
         raise CommandError(f"{files[0]}: contains no evidence", UNREADABLE)
     return found
-
-
-def _bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise CommandError(f"{path}: {error.strerror}", UNREADABLE) from error
-
-
-def _key(path: Path) -> ec.EllipticCurvePublicKey:
-    try:
-        key = load_pem_public_key(_bytes(path))
-        if not isinstance(key, ec.EllipticCurvePublicKey):
-            raise CurveKeyError("it is not an elliptic-curve key")
-        curve_of(key)
-    except (ValueError, CurveKeyError) as error:
-        raise CommandError(f"{path}: is not a public key of a controller: {error}", UNREADABLE) from error
-    return key
 
 
 def _shown(text: str) -> str:

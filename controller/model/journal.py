@@ -24,12 +24,13 @@ class Persist(msgspec.Struct, frozen=True):
 
 
 class BootStored(Record, frozen=True):
-    """Vendor, model and firmware of a station's last BootNotification; they select its quirk."""
+    """Texts of a station's last BootNotification; vendor, model and firmware select its quirk."""
 
     station: str
     vendor: str
     model: str
     firmware: str
+    serial_number: str = ""
 
 
 class StoredProfile(msgspec.Struct, frozen=True):

@@ -49,6 +49,7 @@ class Booted(msgspec.Struct, frozen=True):
     vendor: str
     model: str
     firmware: str = ""
+    serial_number: str = ""
 
 
 class StateSeen(msgspec.Struct, frozen=True):

@@ -509,6 +509,7 @@ def _read_boot_16(payload: bytes) -> list[Observation]:
             _shorten(boot.charge_point_vendor),
             _shorten(boot.charge_point_model),
             _shorten(boot.firmware_version),
+            _shorten(boot.charge_point_serial_number or boot.charge_box_serial_number),
         )
     ]
 
@@ -516,7 +517,12 @@ def _read_boot_16(payload: bytes) -> list[Observation]:
 def _read_boot_2(payload: bytes) -> list[Observation]:
     station = (read_payload(v2.BootNotificationV2, payload) or v2.BootNotificationV2()).charging_station
     return [
-        Booted(_shorten(station.vendor_name), _shorten(station.model), _shorten(station.firmware_version))
+        Booted(
+            _shorten(station.vendor_name),
+            _shorten(station.model),
+            _shorten(station.firmware_version),
+            _shorten(station.serial_number),
+        )
     ]
 
 

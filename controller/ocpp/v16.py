@@ -20,6 +20,8 @@ class BootNotificationV16(_Message, frozen=True, kw_only=True):
     charge_point_vendor: str = ""
     charge_point_model: str = ""
     firmware_version: str = ""
+    charge_point_serial_number: str = ""
+    charge_box_serial_number: str = ""
 
 
 class StatusNotificationV16(_Message, frozen=True, kw_only=True):

@@ -26,6 +26,7 @@ class ChargingStationV2(_Message, frozen=True, kw_only=True):
     vendor_name: str = ""
     model: str = ""
     firmware_version: str = ""
+    serial_number: str = ""
 
 
 class BootNotificationV2(_Message, frozen=True, kw_only=True):

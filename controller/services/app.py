@@ -45,6 +45,7 @@ from controller.web.status_model import (
     StoreHealth,
     circuit_statuses,
     evse_statuses,
+    station_device_statuses,
     verdict_statuses,
 )
 from controller.web.web_server import WebSettings, serve_web
@@ -233,6 +234,7 @@ class App:
             configuration_problem=self._configuration_problem,
             meters=self._meters.meter_statuses(),
             buses=self._meters.bus_statuses(),
+            station_devices=station_device_statuses(self._load_management.boots),
         )
 
     async def _watch_certificate_ends(self) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import uuid
 from collections import defaultdict, deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 import trio
@@ -107,6 +107,11 @@ class LoadManagementService:
         """Return the state of the site for people and monitoring."""
         return self._control.snapshot(trio.current_time())
 
+    @property
+    def boots(self) -> Mapping[str, Booted]:
+        """The last boot of each station that has booted."""
+        return self._boots
+
     def find_quirk(self, station: str) -> Quirk:
         """Return the quirk that applies to a station."""
         return self._discovery.quirk(station)
@@ -200,7 +205,8 @@ class LoadManagementService:
         """Store a station's boot, unless it is as before."""
         if self._boots.get(station) != boot:
             self._boots[station] = boot
-            self._store.persist_now([BootStored(station, boot.vendor, boot.model, boot.firmware)])
+            texts = (boot.vendor, boot.model, boot.firmware, boot.serial_number)
+            self._store.persist_now([BootStored(station, *texts)])
 
     def _mark_dimmed(self, dimmed: SiteDimmed) -> None:
         """Mark the EVSEs that are dimmed: their backends are notified with that reason."""
@@ -311,7 +317,8 @@ class LoadManagementService:
     def _restore_boots(self) -> None:
         """Restore the boots of stations: a station does not boot again because the controller restarts."""
         for stored in self._store.load(BootStored):
-            station, boot = stored.station, Booted(stored.vendor, stored.model, stored.firmware)
+            station = stored.station
+            boot = Booted(stored.vendor, stored.model, stored.firmware, stored.serial_number)
             self._boots[station] = boot
             self._discovery.on_boot(station, boot)
             self._control.handle(QuirkSelected(station, self._discovery.quirk(station)), trio.current_time())

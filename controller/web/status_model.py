@@ -14,7 +14,7 @@ import msgspec
 from controller.load_management.evse.charger_response import REACTION_S
 from controller.load_management.site_tree import PhaseAmps, SiteTree
 from controller.load_management.site_view import CircuitView, EvseView, SiteView
-from controller.model.observations import EvseState
+from controller.model.observations import Booted, EvseState
 from controller.ocpp.frames import Version
 from controller.signing.signature_policy import PolicyOutcome
 from drivers.errors import Cause
@@ -106,6 +106,16 @@ class MeterStatus(msgspec.Struct, frozen=True, kw_only=True):
     serial_number: str
     firmware: str
     events_total: dict[str, int]
+
+
+class StationDeviceStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """One station that has booted, by the texts of its last BootNotification; empty where it has none."""
+
+    station: str
+    vendor: str
+    model: str
+    firmware: str
+    serial_number: str
 
 
 class BusStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -324,6 +334,7 @@ class ControllerStatus(msgspec.Struct, frozen=True, kw_only=True):
     configuration_problem: str = ""
     meters: tuple[MeterStatus, ...] = ()
     buses: tuple[BusStatus, ...] = ()
+    station_devices: tuple[StationDeviceStatus, ...] = ()
 
     def json(self) -> bytes:
         """Return the JSON of `/api/status`."""
@@ -343,6 +354,20 @@ def circuit_statuses(site: SiteTree, view: SiteView) -> tuple[CircuitStatus, ...
 def evse_statuses(site: SiteTree, view: SiteView, versions: Mapping[str, Version]) -> tuple[EvseStatus, ...]:
     """Return the status of each EVSE; `versions` has the OCPP version of each connected station."""
     return tuple(_evse(site, evse, versions.get(evse.ref.station)) for evse in view.evses)
+
+
+def station_device_statuses(boots: Mapping[str, Booted]) -> tuple[StationDeviceStatus, ...]:
+    """Return the device of each station that has booted, ordered by its id."""
+    return tuple(
+        StationDeviceStatus(
+            station=station,
+            vendor=boot.vendor,
+            model=boot.model,
+            firmware=boot.firmware,
+            serial_number=boot.serial_number,
+        )
+        for station, boot in sorted(boots.items())
+    )
 
 
 def verdict_statuses(counted: Mapping[tuple[str, PolicyOutcome], int]) -> tuple[VerdictStatus, ...]:

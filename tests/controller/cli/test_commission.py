@@ -8,13 +8,21 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from controller.cli.acceptance_report import AcceptanceReport, has_passed, render_html, write_report
+from controller.cli.acceptance_report import (
+    AcceptanceReport,
+    InstalledDevice,
+    has_passed,
+    render_html,
+    sign_report,
+    write_report,
+)
 from controller.cli.commission import Walk
 from controller.cli.commissioning_checks import CheckResult
 from controller.cli.main import main
 from controller.config import Config
 from controller.config.loader import check_config
 from controller.load_management.site_tree import PhaseAmps
+from controller.signing.signing_keys import OwnKey, new_private_key, parse_private_key, public_pem
 from controller.web.status_model import ControllerStatus
 from tests.controller.web.examples import STATUS
 
@@ -118,7 +126,7 @@ def test_report_holds_results_and_escapes_names(tmp_path: Path) -> None:
     as_json, as_html = write_report(report, tmp_path / "acceptance")
     assert json.loads(as_json.read_text())["results"][1]["subject"] == "grid L1"
     assert "&lt;b&gt;depot&lt;/b&gt;" in as_html.read_text()
-    assert render_html(report).count("<tr") == 7 + 1 + 7
+    assert render_html(report).count("<tr") == 8 + 1 + 1 + 7
 
 
 def test_skipped_steps_are_no_success() -> None:
@@ -136,3 +144,68 @@ def test_command_without_a_running_controller_says_so(
     file.write_text(SITE + "[web]\nport = 1\n")
     assert main(["commission", "-c", str(file), "--report", str(tmp_path / "report")]) == 1
     assert "no controller answers at" in capsys.readouterr().err
+
+
+def signed_report(folder: Path) -> tuple[Path, OwnKey]:
+    """A report with two devices, signed, and the key."""
+    key = parse_private_key(new_private_key("secp256r1", "lc", 0, 4e9))
+    report = AcceptanceReport(
+        site="depot", installer="A. B.", began="t0", ended="t1", version="0.1.0", config="c.toml",
+        config_sha256="00", passed=True, results=tuple(walk(SimulatedSite())),
+        devices=(
+            InstalledDevice(kind="meter", id="grid", serial_number="1234567"),
+            InstalledDevice(kind="station", id="CS01", vendor="ACME", firmware="1.2"),
+        ),
+    )  # fmt: skip
+    as_json, as_html = write_report(sign_report(report, key), folder / "acceptance")
+    assert "<td>1234567</td>" in as_html.read_text()
+    return as_json, key
+
+
+def test_signed_report_is_verified_by_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file, key = signed_report(tmp_path)
+    public = tmp_path / "key.pub"
+    public.write_text(public_pem(key))
+    assert main(["commission", "--verify", str(file), "--trusted", str(public)]) == 0
+    assert "as it was signed by key" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("found", "put"),
+    [('"passed": true', '"passed": false'), ("1234567", "1234568"), ("A. B.", "A. C."), ('"t1"', '"t2"')],
+)
+def test_changed_report_is_not_verified(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], found: str, put: str
+) -> None:
+    file, _ = signed_report(tmp_path)
+    text = file.read_text()
+    assert found in text
+    file.write_text(text.replace(found, put))
+    assert main(["commission", "--verify", str(file)]) == 1
+    assert "it was changed after it was signed" in capsys.readouterr().err
+
+
+def test_report_of_another_key_is_not_verified(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file, _ = signed_report(tmp_path)
+    other = tmp_path / "other.pub"
+    other.write_text(public_pem(parse_private_key(new_private_key("secp256r1", "other", 0, 4e9))))
+    assert main(["commission", "--verify", str(file), "--trusted", str(other)]) == 1
+    assert "it is signed by another key" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[1]", '{"site": 1}'])
+def test_file_that_is_no_report_is_not_verified(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    file = tmp_path / "report.json"
+    file.write_text(text)
+    assert main(["commission", "--verify", str(file)]) == 1
+    assert "it is no acceptance report" in capsys.readouterr().err
+
+
+def test_unsigned_report_shows_its_digest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file, _ = signed_report(tmp_path)
+    report = json.loads(file.read_text()) | {"signature": None}
+    file.write_text(json.dumps(report))
+    assert main(["commission", "--verify", str(file)]) == 1
+    assert "it is not signed; the SHA-256 of its content is" in capsys.readouterr().err

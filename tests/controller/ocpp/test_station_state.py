@@ -321,13 +321,26 @@ def test_values_of_evse_0_are_of_no_evse(version: Version) -> None:
 # -- boots, and what is no message at all ---------------------------------------------------------------
 
 BOOTS = [
-    (Version.V16, {"chargePointVendor": "ACME", "chargePointModel": "One", "firmwareVersion": "1.2"}),
+    (
+        Version.V16,
+        {
+            "chargePointVendor": "ACME",
+            "chargePointModel": "One",
+            "firmwareVersion": "1.2",
+            "chargePointSerialNumber": "S-4711",
+        },
+    ),
     *[
         (
             version,
             {
                 "reason": "PowerUp",
-                "chargingStation": {"vendorName": "ACME", "model": "One", "firmwareVersion": "1.2"},
+                "chargingStation": {
+                    "vendorName": "ACME",
+                    "model": "One",
+                    "firmwareVersion": "1.2",
+                    "serialNumber": "S-4711",
+                },
             },
         )
         for version in V2
@@ -345,7 +358,9 @@ def test_a_boot_counts_when_it_is_accepted(version: Version, boot: dict[str, Any
         result = f'{{"status":"{status}","currentTime":"{WHEN}","interval":60}}'.encode()
         assert observer.on_call_result("BootNotification", payload, result) == []
     result = f'{{"status":"Accepted","currentTime":"{WHEN}","interval":300}}'.encode()
-    assert observer.on_call_result("BootNotification", payload, result) == [Booted("ACME", "One", "1.2")]
+    assert observer.on_call_result("BootNotification", payload, result) == [
+        Booted("ACME", "One", "1.2", "S-4711")
+    ]
 
 
 @pytest.mark.parametrize("version", list(Version))

@@ -47,6 +47,7 @@ def test_status_members_are_those_that_scripts_rely_on() -> None:
         "configuration_problem",
         "meters",
         "buses",
+        "station_devices",
     ]
     assert list(told["circuits"][0]) == [
         "id",
