@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import msgspec
 
+from controller.model.observations import EvseRecord
+
 
 class JournalError(Exception):
     """Records could not be committed or loaded; base class of the store's exceptions."""
@@ -31,6 +33,14 @@ class BootStored(Record, frozen=True):
     model: str
     firmware: str
     serial_number: str = ""
+
+
+class EvseStatesStored(Record, frozen=True):
+    """States and running transactions of a station's EVSEs; `version`: the OCPP version of their ids."""
+
+    station: str
+    version: str
+    evses: tuple[EvseRecord, ...]
 
 
 class StoredProfile(msgspec.Struct, frozen=True):

@@ -43,6 +43,18 @@ class EvseState(enum.StrEnum):
     FAULTED = "faulted"
 
 
+class EvseRecord(msgspec.Struct, frozen=True):
+    """The state of an EVSE as it is stored.
+
+    `transaction`: the id of the running one; None while it has none (1.6, until the backend answers).
+    """
+
+    evse: int
+    state: EvseState
+    is_running: bool = False
+    transaction: int | str | None = None
+
+
 class Booted(msgspec.Struct, frozen=True):
     """The station has started: it may have lost every profile that is not persistent."""
 

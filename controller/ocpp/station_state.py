@@ -3,6 +3,9 @@
 Reading is lenient, member by member: a message or sample that cannot be read is skipped here and relayed
 all the same. Numbers are bounded. Only the present counts: what a station replays after an absence, what
 belongs to an ended transaction and the closing values of a transaction change no state of now.
+
+States and running transactions outlive the process (`take_record`, `restore`): a station does not repeat them
+when its link or the controller was down for a moment.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from controller.model.observations import (
     Booted,
     DrawSeen,
     EvseRating,
+    EvseRecord,
     EvseState,
     NeedsSeen,
     Observation,
@@ -88,6 +92,8 @@ LONGEST_NAME = 80
 RESULT_ACTIONS = {"BootNotification", "StartTransaction"}
 """The station's CALLs that are read together with their CALLRESULTs."""
 
+_KeyT = TypeVar("_KeyT")
+_ValueT = TypeVar("_ValueT")
 _MessageT = TypeVar("_MessageT", bound=msgspec.Struct)
 _Sample = v16.SampledValueV16 | v2.SampledValueV2
 _Values = v16.MeterValueV16 | v2.MeterValueV2
@@ -112,6 +118,8 @@ class StationStateTracker:
     def __init__(
         self, version: Version, voltage: float, evses: Mapping[int, EvseRating] | None = None
     ) -> None:
+        self.has_unsaved_state = False
+        """True if `take_record` may return something new."""
         self._voltage = voltage
         self._evses = dict(evses or {})
         self._only_evse = next(iter(self._evses)) if len(self._evses) == 1 else None
@@ -120,6 +128,11 @@ class StationStateTracker:
         self._running: dict[int, int | str | None] = {}
         """The transaction that runs at each EVSE; None: begun, and not numbered yet (1.6)."""
         self._ended: dict[int | str, None] = {}
+        self._states: dict[int, EvseState] = {}
+        """The last state of each EVSE that was passed on."""
+        self._reported_on_link: set[int] = set()
+        """EVSEs whose state was reported over the present link."""
+        self._recorded: tuple[EvseRecord, ...] = ()
         self._draws: dict[int, tuple[PerPhase, float]] = {}
         """The last draw of each EVSE that was reported, and when (POSIX s)."""
         self._charging_at: dict[int, EvseState] = {}
@@ -146,7 +159,17 @@ class StationStateTracker:
     def on_message(self, action: str, payload: bytes, utc: float) -> list[Observation]:
         """Read a CALL or SEND of the station as it arrives."""
         reader = self._readers.get(action)
-        return [] if reader is None else reader(payload, utc)
+        if reader is None:
+            return []
+        seen = reader(payload, utc)
+        for each in seen:
+            if isinstance(each, StateSeen) and each.evse in self._evses:
+                self._reported_on_link.add(each.evse)
+                self.has_unsaved_state |= self._states.get(each.evse) is not each.state
+                self._states[each.evse] = each.state
+            elif isinstance(each, TransactionSeen):
+                self.has_unsaved_state = True
+        return seen
 
     def on_call_result(self, action: str, payload: bytes, result: bytes) -> list[Observation]:
         """Read a CALL of the station together with its CALLRESULT."""
@@ -170,27 +193,69 @@ class StationStateTracker:
         """Return the id of the transaction that runs at an EVSE; None without one, or before its number."""
         return self._running.get(evse)
 
+    # -- what outlives a link and the process ---------------------------------------------------------
+
+    def on_link_opened(self) -> None:
+        """Note that the station has connected: it may have missed to report a change."""
+        self._reported_on_link.clear()
+
+    def list_unreported(self) -> list[int]:
+        """Return the configured EVSEs whose state was not reported over the present link."""
+        return [evse for evse in self._evses if evse not in self._reported_on_link]
+
+    def take_record(self) -> tuple[EvseRecord, ...] | None:
+        """Return what has to outlive the process; None if it is as before."""
+        self.has_unsaved_state = False
+        evses = [evse for evse in self._evses if evse in self._states or evse in self._running]
+        record = tuple(
+            EvseRecord(
+                evse,
+                self._states.get(evse, EvseState.UNKNOWN),
+                is_running=evse in self._running,
+                transaction=self._running.get(evse),
+            )
+            for evse in evses
+        )
+        before, self._recorded = self._recorded, record
+        return None if record == before else record
+
+    def restore(self, record: Sequence[EvseRecord]) -> list[Observation]:
+        """Take over what was recorded before a restart; return it as observations."""
+        self._recorded = tuple(record)
+        seen: list[Observation] = []
+        for each in record:
+            self._states[each.evse] = each.state
+            if each.state is not EvseState.UNKNOWN:
+                seen.append(StateSeen(each.evse, each.state))
+            if not each.is_running:
+                continue
+            self._running[each.evse] = each.transaction
+            if each.transaction is not None:
+                self._evse_of[each.transaction] = each.evse
+            if each.state in _CAR_CHARGES or each.state is EvseState.PREPARING:
+                self._charging_at[each.evse] = each.state
+            own_id = each.transaction if isinstance(each.transaction, str) else None
+            seen.append(TransactionSeen(each.evse, True, own_id))
+        return seen
+
     # -- transactions ---------------------------------------------------------------------------------
 
     def _number_transaction(self, evse: int, transaction: int | str) -> None:
-        if len(self._evse_of) >= MOST_TRANSACTIONS:
-            self._evse_of.pop(next(iter(self._evse_of)))
+        self.has_unsaved_state |= self._running.get(evse) != transaction
         self._ended.pop(transaction, None)  # backends have been seen to give a number again
-        self._evse_of[transaction] = evse
-        self._running[evse] = transaction
+        _remember(self._evse_of, transaction, evse)
+        _remember(self._running, evse, transaction)
 
     def _end_transaction(self, transaction: int | str) -> None:
         self._draws.pop(self._evse_of.pop(transaction, -1), None)
-        if len(self._ended) >= MOST_TRANSACTIONS:
-            self._ended.pop(next(iter(self._ended)))
-        self._ended[transaction] = None
+        _remember(self._ended, transaction, None)
 
     def _on_start_16(self, payload: bytes, utc: float) -> list[Observation]:
         message = read_payload(v16.StartTransactionV16, payload)
         if message is None or message.connector_id < 1:
             return []
         self._clock.is_past(message.timestamp, utc)
-        self._running[message.connector_id] = None
+        _remember(self._running, message.connector_id, None)
         self._draws.pop(message.connector_id, None)
         return [TransactionSeen(message.connector_id, True)]
 
@@ -236,7 +301,7 @@ class StationStateTracker:
             return seen
         state = _CHARGING_STATES_2.get(message.transaction_info.charging_state or "")
         if state is not None:
-            self._charging_at[evse] = state
+            _remember(self._charging_at, evse, state)
             seen.append(StateSeen(evse, state))
         return seen + self._read_draw(evse, message.meter_value or (), utc)
 
@@ -253,9 +318,7 @@ class StationStateTracker:
         if message is None or message.connector_id < 1:
             return []
         state = _STATES_16.get(message.status, EvseState.UNKNOWN)
-        self._charging_at[message.connector_id] = state
-        if len(self._charging_at) > MOST_TRANSACTIONS:
-            self._charging_at.pop(next(iter(self._charging_at)))
+        _remember(self._charging_at, message.connector_id, state)
         return [StateSeen(message.connector_id, state)]
 
     def _on_status_2(self, payload: bytes, _utc: float) -> list[Observation]:
@@ -370,6 +433,13 @@ class StationStateTracker:
         most = MOST_A if rating is None else rating.max_a * DRAW_TOLERANCE
         bounded = [None if value is None else max(-most, min(most, value)) for value in values]
         return (bounded[0], bounded[1], bounded[2])
+
+
+def _remember(table: dict[_KeyT, _ValueT], key: _KeyT, value: _ValueT) -> None:
+    """Set an entry; the oldest is forgotten where a station names more than there can be."""
+    if key not in table and len(table) >= MOST_TRANSACTIONS:
+        table.pop(next(iter(table)))
+    table[key] = value
 
 
 class _StationClock:

@@ -2,13 +2,17 @@
 
 A backend's command is first decided on by the profile arbiter, and each gets exactly one answer: the
 station's, or ours in its place. Our own CALLs wait until the station is commandable: its backend has
-accepted it, or it did not boot anew. Without a connected station (`is_present` False) commands are refused.
+accepted it, or it did not boot anew. In that case it is asked for the states that it does not report by
+itself (TriggerMessage: 1.6, 5.17; 2.x Part 2, F06). Without a connected station (`is_present` False)
+commands are refused.
 """
 
 from __future__ import annotations
 
 import logging
 import math
+import uuid
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -32,9 +36,13 @@ from controller.relay.events import Action, Commandable, OwnAnswered
 QUIET_S = 3.0
 """A station that has connected and sent nothing for so long did not boot anew: it is commandable."""
 
+STATES_WAIT_S = 5.0
+"""How long a station that did not boot anew may take to report its states by itself."""
+
 OWNER = ""
 """The origin of the owner's commands."""
 
+_TRIGGER = "TriggerMessage"
 _BOTH_WAYS = {"DataTransfer"}
 """Actions that stations and backends send."""
 
@@ -65,7 +73,8 @@ DownstreamEffect = Action | ReplyToBackend | CommandObeyed
 class Downstream:
     """The state machine of the CALLs to one station. Times are s, monotonic.
 
-    `is_commandable`: our own CALLs may be sent. `quiet_until` (inf: not waited for): see `QUIET_S`.
+    `is_commandable`: our own CALLs may be sent. `list_unreported` returns the EVSEs whose state the station
+    has not reported over this link.
     """
 
     def __init__(
@@ -77,33 +86,45 @@ class Downstream:
         now: float,
         *,
         is_present: bool = True,
+        list_unreported: Callable[[], Sequence[int]] = lambda: (),
     ) -> None:
         self.queue = CallQueue(QUEUE_DEPTH, call_timeout_s, overtakes=True)
         self.is_commandable = False
-        self.quiet_until = now + QUIET_S if is_present else math.inf
+        self._quiet_until = now + QUIET_S if is_present else math.inf
+        self._states_due_at = math.inf
         self._station = station
         self._version = version
         self._profiles = profiles
         self._is_present = is_present
+        self._list_unreported = list_unreported
         self._is_announced = False
         self._is_rejected = False
+        self._has_booted = False
+
+    @property
+    def deadline(self) -> float:
+        """When `on_time` has to be called, apart from the queue's own deadline (s; inf: not at all)."""
+        return min(self._quiet_until, self._states_due_at)
 
     def on_boot(self) -> None:
         """Take a BootNotification: the station is commandable again once its backend accepts it."""
-        self.quiet_until = math.inf
+        self._quiet_until = self._states_due_at = math.inf
+        self._has_booted = True
         self.is_commandable = False
 
-    def on_boot_answered(self, *, is_accepted: bool) -> list[DownstreamEffect]:
+    def on_boot_answered(self, now: float, *, is_accepted: bool) -> list[DownstreamEffect]:
         """Take the backend's answer: a pending or rejected station gets no CALL of ours (1.6 ed. 2, 4.2)."""
         self._is_rejected = not is_accepted
-        return self.allow_commands()
+        return self.allow_commands(now)
 
-    def allow_commands(self) -> list[DownstreamEffect]:
+    def allow_commands(self, now: float) -> list[DownstreamEffect]:
         """Make the station commandable, unless its backend has not accepted it."""
-        self.quiet_until = math.inf
+        self._quiet_until = math.inf
         if self.is_commandable or self._is_rejected or not self._is_present:
             return []
         self.is_commandable = True
+        if not self._has_booted:
+            self._states_due_at = now + STATES_WAIT_S
         if self._is_announced:
             return []
         self._is_announced = True
@@ -208,7 +229,10 @@ class Downstream:
 
     def on_time(self, now: float) -> list[DownstreamEffect]:
         """End what has waited for too long."""
-        effects = self.allow_commands() if now >= self.quiet_until else []
+        effects = self.allow_commands(now) if now >= self._quiet_until else []
+        if now >= self._states_due_at:
+            self._states_due_at = math.inf
+            self._request_states()
         late = self.queue.expire(now)
         return effects if late is None else effects + self._on_late(late)
 
@@ -220,6 +244,14 @@ class Downstream:
         self._profiles.on_no_result(late.decision)
         why = f"station {self._station} gave no answer in time"
         return [note, _refuse(late.origin, _reply_id(late), why)]
+
+    def _request_states(self) -> None:
+        """Queue a CALL for each state that the station has not reported; nobody waits for the answers."""
+        for evse in self._list_unreported():
+            payload = trigger_status(self._version, evse)
+            message_id = str(uuid.uuid4())
+            text = call(message_id, _TRIGGER, payload)
+            self.queue.push(PendingCall(message_id, _TRIGGER, text, payload, Rank.OWN))
 
     def next_call(self, now: float, *, peer: bool) -> PendingCall | None:
         """Return the CALL to send now; `peer`: whether the backends' commands may be sent."""
@@ -235,8 +267,17 @@ class Downstream:
                 effects += _fail_own(pending, reason)
         for origin, text in self._profiles.final_responses():
             effects.append(ReplyToBackend(origin, _own_answer(text)))
-        self.quiet_until = math.inf
+        self._quiet_until = self._states_due_at = math.inf
         return effects
+
+
+def trigger_status(version: Version, evse: int) -> bytes:
+    """Return the payload of a TriggerMessage for the state of an EVSE (2.x: of its first connector)."""
+    if version is Version.V16:
+        return msgspec.json.encode({"requestedMessage": "StatusNotification", "connectorId": evse})
+    return msgspec.json.encode(
+        {"requestedMessage": "StatusNotification", "evse": {"id": evse, "connectorId": 1}}
+    )
 
 
 def _own_answer(text: str) -> Answer:

@@ -16,8 +16,8 @@ from controller.model.effects import (
     TimePassed,
     ToBackend,
 )
-from controller.model.journal import Persist, Record
-from controller.model.observations import Observation, ProfilesTouched
+from controller.model.journal import EvseStatesStored, Persist, Record
+from controller.model.observations import EvseRecord, Observation, ProfilesTouched
 from controller.profiles.profile_messages import ProfilesAbsorbed
 
 
@@ -173,6 +173,11 @@ def persist(records: Iterable[Record]) -> list[Persist]:
     """Return the effect that persists these records, if there are any."""
     kept = tuple(records)
     return [Persist(kept)] if kept else []
+
+
+def persist_states(station: str, version: str, evses: tuple[EvseRecord, ...]) -> list[Persist]:
+    """Return the effect that persists the states of a station's EVSEs."""
+    return [Persist((EvseStatesStored(station, version, evses),))]
 
 
 def persist_at_once(actions: list[Action]) -> list[Action]:

@@ -85,6 +85,7 @@ from controller.relay.events import (
     calls_for_limits,
     persist,
     persist_at_once,
+    persist_states,
 )
 from controller.relay.policy_check import PolicyCheck, PolicyPeer, SignedText, backend_peer, station_peer
 from controller.relay.secondary_backend import (
@@ -179,7 +180,17 @@ class StationRelay:
         self._up = Upstream(
             station, owner, tracker, call_timeout_s, grace_s, offline, is_observed=bool(self._observers)
         )
-        self._down = Downstream(station, version, profiles, call_timeout_s, now, is_present=is_present)
+        self._down = Downstream(
+            station,
+            version,
+            profiles,
+            call_timeout_s,
+            now,
+            is_present=is_present,
+            list_unreported=tracker.list_unreported,
+        )
+        if is_present:
+            tracker.on_link_opened()
         self._station_peer = station_peer(station)
         self._backend_peers = {name: backend_peer(name) for name in self._observers}
         self._backend_peers[OWNER] = backend_peer(owner)
@@ -225,6 +236,9 @@ class StationRelay:
                 self._on_other_event(event, now, utc)
                 self._parts_deadline = -math.inf
         self._advance(now, utc)
+        if self._tracker.has_unsaved_state and (evses := self._tracker.take_record()) is not None:
+            # Last: nothing that is sent waits for it.
+            actions += persist_states(self._station, self._version, evses)
         return actions if len(actions) < 2 else persist_at_once(actions)
 
     def _on_other_event(self, event: Event, now: float, utc: float) -> None:
@@ -337,7 +351,7 @@ class StationRelay:
         if isinstance(frame, Call) and frame.action == "BootNotification":
             self._down.on_boot()
         elif not self._up.queue.has_action("BootNotification"):
-            self._apply(self._down.allow_commands(), now, utc)
+            self._apply(self._down.allow_commands(now), now, utc)
 
     def _take_boot(self, frame: Call, result: bytes, by_owner: bool) -> bool:
         """Take an answered boot, unless the owner did not accept it; return whether it was taken."""
@@ -565,7 +579,7 @@ class StationRelay:
                         if action in PASSWORD_ACTIONS:
                             self._actions.append(PasswordCommand(action, payload, result))
                 case BootAnswered(is_accepted):
-                    self._apply(self._down.on_boot_answered(is_accepted=is_accepted), now, utc)
+                    self._apply(self._down.on_boot_answered(now, is_accepted=is_accepted), now, utc)
                 case OwnCall():
                     self._down.on_own_call(effect, now)
                 case Unanswerable(reason):
@@ -642,7 +656,7 @@ class StationRelay:
         """Drain the station once its owner is lost for good: its fallback limits are sent first."""
         if self._drain_until == math.inf:
             self._drain_until = now + DRAIN_S
-            self._apply(self._down.allow_commands(), now, utc)
+            self._apply(self._down.allow_commands(now), now, utc)
         self._send_down(now, utc)
         if now >= self._drain_until or self._is_drained():
             self._settle(TRY_AGAIN_LATER, f"backend {self._owner} is away", now, utc)
@@ -672,7 +686,7 @@ class StationRelay:
 
     def _find_parts_deadline(self) -> float:
         profiles = self._profiles.deadline
-        deadline = min(self._up.deadline, self._down.quiet_until, math.inf if profiles is None else profiles)
+        deadline = min(self._up.deadline, self._down.deadline, math.inf if profiles is None else profiles)
         return min([deadline, *(each.deadline for each in self._observers.values())])
 
     def _settle(self, code: int, reason: str, now: float, utc: float) -> None:

@@ -14,7 +14,8 @@ import msgspec
 
 from controller.config import Config, StationConfig
 from controller.config.backend_rules import backend_names, endpoints_by_backend, permitted_commands
-from controller.model.journal import Record
+from controller.model.journal import EvseStatesStored, Record
+from controller.model.observations import EvseRecord
 from controller.ocpp.actions import reports
 from controller.ocpp.frames import Version
 from controller.offline.authorization_cache import AuthorizationCache
@@ -214,6 +215,15 @@ class RelayJournals:
             waiting.ids,
             self._call_timeout_s,
         )
+
+    def load_evse_states(self) -> list[tuple[str, Version, tuple[EvseRecord, ...]]]:
+        """Return the stored states of EVSEs by station, with the OCPP version of their transaction ids."""
+        versions = {version.value: version for version in Version}
+        return [
+            (each.station, versions[each.version], each.evses)
+            for each in self._store.load(EvseStatesStored)
+            if each.version in versions
+        ]
 
     # -- queues ----------------------------------------------------------------------------------------
 

@@ -77,6 +77,7 @@ class StationService:
         self._names = backend_names(config)
         self._trackers: dict[str, tuple[Version, StationStateTracker]] = {}
         self._journals = RelayJournals(config, store)
+        self._restore_states()
         self._gate = None if policy is None else policy.gate
         self._listen_settings = make_listen_settings(config)
         self._certificates = open_station_certificates(config, registry)
@@ -231,6 +232,17 @@ class StationService:
             await self._registry.run_session(
                 station.id, make, owner, [each for each in pools if each is not owner]
             )
+
+    def _restore_states(self) -> None:
+        """Restore the states and transactions of EVSEs from before a restart."""
+        for name, version, stored in self._journals.load_evse_states():
+            station = self._stations.get(name)
+            if station is None:
+                continue
+            configured = {evse.id for evse in station.evse}
+            evses = [each for each in stored if each.evse in configured]
+            for seen in self._state_tracker(station, version).restore(evses):
+                self._limits.on_observation(name, seen)
 
     def _state_tracker(self, station: StationConfig, version: Version) -> StationStateTracker:
         """Return the tracker of a station: it outlives the links, as transactions do."""

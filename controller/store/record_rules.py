@@ -19,7 +19,7 @@ import msgspec
 
 from controller.dimming.events import DimmingMemory
 from controller.load_management.energy.energy_records import MonthPeakStored, QuarterStored
-from controller.model.journal import BootStored, ProfilesStored, Record
+from controller.model.journal import BootStored, EvseStatesStored, ProfilesStored, Record
 from controller.offline.journal_records import (
     EntryQueued,
     EntryRemoved,
@@ -107,6 +107,12 @@ RULES: Mapping[type[Record], RecordRule] = {
     ),
     BootStored: RecordRule(
         "boot", ("station",), WriteFailure.KEEP, "model and firmware of a station until it boots again"
+    ),
+    EvseStatesStored: RecordRule(
+        "evse-states",
+        ("station",),
+        WriteFailure.KEEP,
+        "states and transactions of a station: its EVSEs count as charging until it reports them",
     ),
     ProfilesStored: RecordRule(
         "profiles",

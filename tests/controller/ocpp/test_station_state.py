@@ -15,6 +15,7 @@ from controller.model.observations import (
     Booted,
     DrawSeen,
     EvseRating,
+    EvseRecord,
     EvseState,
     Observation,
     PerPhase,
@@ -23,7 +24,7 @@ from controller.model.observations import (
 )
 from controller.ocpp.frames import Version
 from controller.ocpp.payloads import is_accepted
-from controller.ocpp.station_state import StationStateTracker
+from controller.ocpp.station_state import MOST_TRANSACTIONS, StationStateTracker
 from tests.controller.ocpp.schemas import check, request
 
 ON_ANY_MACHINE = settings(deadline=None, derandomize=True)
@@ -658,3 +659,80 @@ def test_unchanged_draw_is_reported_again_after_5_s() -> None:
     assert tracked.values_16(current("8", "L1"), minute=0.06) == [DrawSeen(1, (8.0, None, None))]
     assert tracked.values_16(*PHASES_16, minute=0.07) == SIXTEEN
     assert tracked.values_16(*PHASES_16, minute=0.16) == SIXTEEN
+
+
+EVSES = {1: EvseRating(3, 32.0), 2: EvseRating(3, 32.0)}
+
+
+def started_2x(evse: int) -> tuple[str, bytes]:
+    event = {
+        "eventType": "Started",
+        "timestamp": WHEN,
+        "triggerReason": "Authorized",
+        "seqNo": 0,
+        "transactionInfo": {"transactionId": "T1", "chargingState": "Charging"},
+        "evse": {"id": evse},
+    }
+    return "TransactionEvent", json.dumps(event).encode()
+
+
+def event_2x(kind: str, amps: float) -> tuple[str, bytes]:
+    values = [{"value": amps, "measurand": "Current.Import", "phase": f"L{n}"} for n in (1, 2, 3)]
+    event = {
+        "eventType": kind,
+        "timestamp": WHEN,
+        "triggerReason": "MeterValuePeriodic",
+        "seqNo": 1,
+        "transactionInfo": {"transactionId": "T1"},
+        "meterValue": [{"timestamp": WHEN, "sampledValue": values}],
+    }
+    return "TransactionEvent", json.dumps(event).encode()
+
+
+@pytest.mark.parametrize("version", V2)
+def test_tracker_after_a_restart_finds_the_evse_of_a_transaction(version: Version) -> None:
+    before = StationStateTracker(version, VOLTAGE, EVSES)
+    before.on_message(*started_2x(2), UTC)
+    record = before.take_record()
+    assert record == (EvseRecord(2, EvseState.CHARGING, is_running=True, transaction="T1"),)
+    after = StationStateTracker(version, VOLTAGE, EVSES)
+    assert after.restore(record) == [StateSeen(2, EvseState.CHARGING), TransactionSeen(2, True, "T1")]
+    assert after.on_message(*event_2x("Updated", 14.0), UTC) == [DrawSeen(2, (14.0, 14.0, 14.0))]
+    assert after.on_message(*event_2x("Ended", 14.0), UTC) == [
+        TransactionSeen(2, False),
+        StateSeen(2, EvseState.FINISHING),
+    ]
+    assert after.take_record() == (EvseRecord(2, EvseState.FINISHING),)
+
+
+def test_tracker_after_a_restart_ends_a_transaction_of_16() -> None:
+    before = StationStateTracker(Version.V16, VOLTAGE, EVSES)
+    start = {"connectorId": 2, "idTag": "T", "meterStart": 0, "timestamp": WHEN}
+    before.on_message("StartTransaction", json.dumps(start).encode(), UTC)
+    before.on_call_result("StartTransaction", json.dumps(start).encode(), b'{"transactionId":7}')
+    record = before.take_record()
+    assert record == (EvseRecord(2, EvseState.UNKNOWN, is_running=True, transaction=7),)
+    assert before.take_record() is None
+    after = StationStateTracker(Version.V16, VOLTAGE, EVSES)
+    assert after.restore(record) == [TransactionSeen(2, True)]
+    stop = {"transactionId": 7, "meterStop": 1, "timestamp": WHEN}
+    assert after.on_message("StopTransaction", json.dumps(stop).encode(), UTC) == [TransactionSeen(2, False)]
+
+
+def test_tracker_lists_evses_without_a_state_on_this_link() -> None:
+    tracker = StationStateTracker(Version.V16, VOLTAGE, EVSES)
+    status = {"connectorId": 2, "errorCode": "NoError", "status": "Available"}
+    tracker.on_message("StatusNotification", json.dumps(status).encode(), UTC)
+    assert tracker.list_unreported() == [1]
+    tracker.on_link_opened()
+    assert tracker.list_unreported() == [1, 2]
+
+
+def test_tracker_remembers_a_bounded_number_of_connectors() -> None:
+    tracker = StationStateTracker(Version.V16, VOLTAGE, EVSES)
+    for connector in range(1, 10 * MOST_TRANSACTIONS):
+        start = {"connectorId": connector, "idTag": "T", "meterStart": 0, "timestamp": WHEN}
+        tracker.on_message("StartTransaction", json.dumps(start).encode(), UTC)
+        assert tracker.find_transaction(connector) is None
+    assert len(tracker.take_record() or ()) <= len(EVSES)
+    assert max(len(table) for table in vars(tracker).values() if isinstance(table, dict)) <= MOST_TRANSACTIONS

@@ -28,8 +28,8 @@ from controller.model.effects import (
     TimePassed,
     ToBackend,
 )
-from controller.model.journal import Persist, Record
-from controller.model.observations import Observation
+from controller.model.journal import EvseStatesStored, Persist, Record
+from controller.model.observations import EvseRating, Observation
 from controller.ocpp.frames import Call, Version, parse
 from controller.ocpp.station_state import StationStateTracker
 from controller.offline.offline_handler import OfflineHandler
@@ -80,7 +80,10 @@ def a_station(scope: LimitScope, lease_s: float = 120.0) -> AbsorbedProfiles:
 
 
 class Playbook:
-    """Station, backend and controller around a relay. `up`: the backend's link stands from the start."""
+    """Station, backend and controller around a relay.
+
+    `up`: the backend's link stands from the start. `evses`: configured EVSEs of the station.
+    """
 
     def __init__(
         self,
@@ -95,17 +98,19 @@ class Playbook:
         grace_s: float = 0.0,
         snapshot: StationSnapshot | None = None,
         local: LocalScope | None = None,
+        evses: int = 0,
     ) -> None:
         self.now = START_S
         self.notes: list[LogEntry] = []
         self.saved: ProfilesAbsorbed | None = None
+        self.states: EvseStatesStored | None = None
         self.kept = a_station(scope) if kept is None else kept
         self.ownership = ProfileArbiter(version, scope, self.kept)
         self.relay = StationRelay(
             "CS01",
             "cpo",
             version,
-            StationStateTracker(version, 230.0),
+            StationStateTracker(version, 230.0, dict.fromkeys(range(1, evses + 1), EvseRating(3, 32.0))),
             self.ownership,
             TIMEOUT_S,
             self.now,
@@ -184,6 +189,7 @@ class Playbook:
         self._take(self.relay.handle(event, self.now, UTC_0 + self.now))
 
     def _take(self, actions: list[Action]) -> None:
+        actions = [each for action in actions if (each := self._without_states(action)) is not None]
         self.notes += [action for action in actions if isinstance(action, LogEntry)]
         self.saved = next((action for action in actions if isinstance(action, ProfilesAbsorbed)), self.saved)
         self._unheard.extend(
@@ -191,6 +197,16 @@ class Playbook:
             for action in actions
             if not isinstance(action, LogEntry | PasswordCommand | ProfilesAbsorbed)
         )
+
+    def _without_states(self, action: Action) -> Action | None:
+        """Note the stored states of EVSEs; return the action without them, None if nothing is left."""
+        if not isinstance(action, Persist):
+            return action
+        self.states = next(
+            (each for each in action.records if isinstance(each, EvseStatesStored)), self.states
+        )
+        rest = tuple(each for each in action.records if not isinstance(each, EvseStatesStored))
+        return Persist(rest) if rest else None
 
     # -- what is heard ------------------------------------------------------------------------------
 
@@ -249,6 +265,10 @@ class Playbook:
 
     def site_learns(self, observation: Observation) -> None:
         self._next(ObservationMade(observation))
+
+    def site_learns_any(self) -> Observation:
+        """Whatever it is."""
+        return self._pop(ObservationMade).observation
 
     def commands_allowed(self) -> None:
         self._next(Commandable())
