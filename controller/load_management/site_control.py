@@ -262,7 +262,10 @@ class SiteControl:
     def _on_observation(self, station: str, observation: Observation, now: float) -> bool:
         if isinstance(observation, Booted | ProfilesTouched):
             for each in self._of_station.get(station, ()):
-                each.delivery.on_profiles_touched(now)
+                if isinstance(observation, Booted):
+                    each.delivery.on_boot(now)
+                else:
+                    each.delivery.on_profiles_touched(now)
             return True
         controller = self._by_ref.get(EvseRef(station, observation.evse))
         if controller is None:

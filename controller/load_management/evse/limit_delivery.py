@@ -15,6 +15,7 @@ a lease that contains the fallback.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterator
 
@@ -25,6 +26,7 @@ from controller.load_management.events import SetLimit
 from controller.load_management.evse.charger_response import REACTION_S, ResponseHabits
 from controller.load_management.evse.departure_goal import GoalMemory
 from controller.load_management.site_tree import EvseNode
+from controller.model.rate_limits import Backoff
 from controller.profiles.limit_profiles import LimitKind
 
 RAMP_S = 10.0
@@ -49,6 +51,9 @@ DOUBT_S = 5.0
 """How long others are not cut for the doubt that a reconnection or a foreign command brings."""
 CLOCK_SLACK_S = 60.0
 """How much later than told a lease may end: by so much our schedules start in the past."""
+BOOT_LOOP_S = 60.0
+"""Boots that follow each other faster are a loop: limits are written later each time."""
+BOOT_BACKOFF = Backoff(first_s=5.0, longest_s=60.0)
 MOST_PENDING = 4
 """Unanswered leases at once; a station that answers none of these needs no fifth."""
 
@@ -111,6 +116,9 @@ class LimitDelivery:
         self._refusal = ""
         self._retry_at = 0.0
         self._raised_at: float | None = None
+        self._booted_at = -math.inf
+        self._repeated_boots = 0
+        self._written_from = 0.0
 
     # Restart
 
@@ -138,6 +146,18 @@ class LimitDelivery:
         self.connected = True
         self._retry_at = now
         self.on_profiles_touched(now)
+
+    def on_boot(self, now: float) -> None:
+        """Set both limits again after a boot; a station that boots again and again is written to less often.
+
+        Until its limits are confirmed, it counts at its maximum.
+        """
+        self.on_profiles_touched(now)
+        is_loop = now < self._booted_at + BOOT_LOOP_S
+        self._repeated_boots = self._repeated_boots + 1 if is_loop else 0
+        self._booted_at = now
+        if self._repeated_boots > 1:
+            self._written_from = now + BOOT_BACKOFF.wait_s(self._repeated_boots - 1)
 
     def on_disconnected(self, now: float) -> None:
         """Note that the station cannot be commanded: it keeps what it has, and calls may have arrived."""
@@ -263,6 +283,11 @@ class LimitDelivery:
         return self._quirk.form is LeaseForm.STACKED
 
     @property
+    def _sends_from(self) -> float:
+        """Return when it may be sent something (s): later after a refusal, and in a loop of boots."""
+        return max(self._retry_at, self._written_from)
+
+    @property
     def _without_lease_a(self) -> float:
         return self._evse.fallback_a if self._floor else self._evse.max_a
 
@@ -294,7 +319,7 @@ class LimitDelivery:
         """
         self._give_up_waiting(now)
         target_a, ceiling_a = self.possible_a(target_a), self._quirk.rounded_a(ceiling_a)
-        if not self.connected or now < self._retry_at:
+        if not self.connected or now < self._sends_from:
             return []
         wanted: list[tuple[LimitKind, float]] = []
         waiting = [pending.kind for pending in self._pending.values()]
@@ -312,7 +337,7 @@ class LimitDelivery:
 
         A station that stacks no profiles has it in a lease, so it gets one at the same current.
         """
-        if self._floor or self._pending or not self.connected or now < self._retry_at:
+        if self._floor or self._pending or not self.connected or now < self._sends_from:
             return []
         kind = LimitKind.FALLBACK if self._stacked else LimitKind.LEASE
         return [self._send(kind, self._evse.fallback_a, now, urgent=False)]

@@ -8,6 +8,7 @@ from controller.load_management.events import SetLimit
 from controller.load_management.evse.charger_response import REACTION_S
 from controller.load_management.evse.limit_delivery import (
     ANSWER_S,
+    BOOT_BACKOFF,
     CLOCK_SLACK_S,
     DOUBT_S,
     LOW_LEASE_S,
@@ -247,3 +248,28 @@ def test_an_overtaken_lease_that_is_taken_last_is_corrected() -> None:
 
 def test_an_unknown_token_is_nobodys_answer() -> None:
     assert not confirmed(10).on_answer(999, True, "", 5)
+
+
+def test_delivery_in_a_loop_of_boots_writes_limits_later_each_time() -> None:
+    delivery = confirmed(16)
+    written = [0.0]
+    for second in range(1, 60):
+        now = float(second)
+        if second % 2 == 0:
+            delivery.on_boot(now)
+            delivery.on_connected(now)  # also where each boot comes over a new link
+        if send(delivery, 16, now):
+            written.append(now)
+    assert written == [0.0, 2.0, 4.0]
+    assert delivery.held_a(59) == EVSE.max_a
+    assert not send(delivery, 16, 58.0 + BOOT_BACKOFF.longest_s - 1)
+    assert len(send(delivery, 16, 58.0 + BOOT_BACKOFF.longest_s)) == 2
+
+
+def test_delivery_after_a_single_boot_writes_limits_at_once() -> None:
+    delivery = confirmed(16)
+    for hour in (1, 2, 3):
+        delivery.on_boot(hour * 3600.0)
+        commands = send(delivery, 16, hour * 3600.0)
+        assert len(commands) == 2
+        answer(delivery, commands, hour * 3600.0)
