@@ -11,6 +11,7 @@ import sys
 from importlib.metadata import version
 
 from controller.cli import (
+    backup,
     check,
     commission,
     demo,
@@ -48,6 +49,7 @@ SUBCOMMANDS = (
     pki,
     outbox_command,
     store_command,
+    backup,
     demo,
 )
 """In the order in which `--help` lists them. Each has `add_parser`, which sets `run` as a default."""

@@ -16,10 +16,18 @@ ACCESS_RULES: Mapping[type[Record], RecordRule] = {
         "override", ("station", "evse"), WriteFailure.KEEP, "the pause or limit that a person set for an EVSE"
     ),
     UserStored: RecordRule(
-        "user", ("name",), WriteFailure.REJECT, "a user: add it again with `local-controller user add`"
+        "user",
+        ("name",),
+        WriteFailure.REJECT,
+        "a user: add it again with `local-controller user add`",
+        secret=True,
     ),
     TokenStored: RecordRule(
-        "api-token", ("name",), WriteFailure.REJECT, "a bearer token: the program needs a new one"
+        "api-token",
+        ("name",),
+        WriteFailure.REJECT,
+        "a bearer token: the program needs a new one",
+        secret=True,
     ),
     AuditStored: RecordRule("audit", ("number",), WriteFailure.KEEP, "an entry of the audit"),
     CredentialStored: RecordRule(
@@ -27,6 +35,7 @@ ACCESS_RULES: Mapping[type[Record], RecordRule] = {
         ("station", "origin"),
         WriteFailure.REJECT,
         "the hash of a station's password: it is served again once its backend answers",
+        secret=True,
     ),
 }
 """The rule of each record that is stored as a value."""

@@ -141,7 +141,11 @@ RULES: Mapping[type[Record], RecordRule] = {
     SeenText: RecordRule("replay-seen", (), WriteFailure.REJECT, "the memory of one signed message"),
     ReplayRecord: RecordRule("replay-forgotten", (), WriteFailure.REJECT, "the memory of signed messages"),
     EebusIdentityStored: RecordRule(
-        "eebus-identity", (), WriteFailure.KEEP, "the EEBUS identity: partners have to be paired again"
+        "eebus-identity",
+        (),
+        WriteFailure.KEEP,
+        "the EEBUS identity: partners have to be paired again",
+        secret=True,
     ),
     EebusPartnerStored: RecordRule(
         "eebus-partner", ("ski",), WriteFailure.REJECT, "a trusted EEBUS partner: it has to be paired again"

@@ -27,6 +27,8 @@ class RecordRule(msgspec.Struct, frozen=True):
     failure: WriteFailure
     loses: str
     """What is lost with a value that cannot be read."""
+    secret: bool = False
+    """True if it contains a key, a password or a hash of one: a backup encrypts it or leaves it out."""
 
 
 def key_of(*members: str | float) -> str:

@@ -45,6 +45,8 @@ MIGRATIONS = (
 )
 """SQL that leads from each schema version to the next; the version is the file's `user_version`."""
 
+SCHEMA_VERSION = len(MIGRATIONS)
+
 WAIT_S = 2.0
 """How long a commit waits for another process that writes to the same file."""
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -57,19 +57,24 @@ def open_store_file(directory: Path) -> SqliteJournal:
     return SqliteJournal(path)
 
 
-def export_lines(journal: Journal) -> Iterator[bytes]:
-    """Return all lines of an export, each with its line feed. Raises StoreError."""
+SECRET_KINDS = frozenset(rule.kind for rule in RULES.values() if rule.secret)
+"""Kinds of records that contain keys, passwords or hashes of them."""
+PUBLIC_KINDS = frozenset(rule.kind for rule in RULES.values()) - SECRET_KINDS
+
+
+def export_lines(journal: Journal, kinds: Collection[str] = PUBLIC_KINDS | SECRET_KINDS) -> Iterator[bytes]:
+    """Return all lines of an export of these kinds, each with its line feed. Raises StoreError."""
     digest, counts = hashlib.sha256(), Counter[str]()
-    for line in _content_lines(journal, counts):
+    for line in _content_lines(journal, kinds, counts):
         digest.update(line)
         yield line
     trailer = _Trailer(counts.total(), dict(sorted(counts.items())), digest.hexdigest())
     yield msgspec.json.encode(trailer) + b"\n"
 
 
-def _content_lines(journal: Journal, counts: Counter[str]) -> Iterator[bytes]:
+def _content_lines(journal: Journal, kinds: Collection[str], counts: Counter[str]) -> Iterator[bytes]:
     yield msgspec.json.encode(_Header(FORMAT, VERSION)) + b"\n"
-    for rule in RULES.values():
+    for rule in (each for each in RULES.values() if each.kind in kinds):
         for entry in journal.load(rule.kind):
             line = _Line(rule.kind, msgspec.Raw(entry.key.encode()), msgspec.Raw(entry.value))
             text = msgspec.json.encode(line)

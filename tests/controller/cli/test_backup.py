@@ -1,0 +1,231 @@
+"""`backup` and `restore`: a site is moved to another machine; secrets are encrypted or left out."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from controller.cli.main import main
+from controller.cli.site_archive import MANIFEST
+from controller.cli.site_files import find_site_files
+from controller.model.journal import BootStored
+from controller.store.credential_records import CredentialStored
+from controller.store.evidence_records import EvidenceHead
+from controller.store.record_rules import RULES
+from controller.store.state_store import StateStore
+from controller.store.store_lock import hold_store
+
+CONFIG = """
+[site]
+id = "lc"
+[store]
+directory = "state"
+[[backend]]
+id = "cpo"
+url = "ws://127.0.0.1:1/{station}"
+password_file = "keys/cpo"
+[[circuit]]
+id = "grid"
+limit_a = 40
+[[station]]
+id = "CS01"
+circuit = "grid"
+owner = "cpo"
+"""
+BOOT = BootStored("CS01", "ACME", "One", "1")
+CREDENTIAL = CredentialStored("CS01", "owner", "$scrypt$secret-hash")
+PASSWORD = "the-password-of-the-backend"
+PASSPHRASE = "correct horse battery staple"
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    """Return the configuration of a site with state, a secret file and evidence."""
+    folder = tmp_path / "old"
+    (folder / "keys").mkdir(parents=True)
+    (folder / "keys" / "cpo").write_text(PASSWORD)
+    (folder / "keys" / "cpo").chmod(0o640)
+    (folder / "controller.toml").write_text(CONFIG)
+    store = StateStore(folder / "state")
+    store.persist_now([BOOT, CREDENTIAL])
+    store.close()
+    (folder / "state" / "evidence").mkdir()
+    (folder / "state" / "evidence" / "evidence-000000000-2026-11.jsonl").write_bytes(b"{}\n")
+    return folder / "controller.toml"
+
+
+@pytest.fixture
+def passphrase(tmp_path: Path) -> Path:
+    (tmp_path / "passphrase").write_text(PASSPHRASE + "\n")
+    return tmp_path / "passphrase"
+
+
+def back_up(site: Path, out: Path, *options: str | Path) -> int:
+    return main(["backup", "-c", str(site), "--out", str(out), *map(str, options)])
+
+
+def restore(file: Path, config: Path, *options: str | Path) -> int:
+    return main(["restore", "-c", str(config), str(file), *map(str, options)])
+
+
+def state_of(folder: Path) -> tuple[list[BootStored], list[CredentialStored]]:
+    store = StateStore(folder / "state")
+    try:
+        return store.load(BootStored), store.load(CredentialStored)
+    finally:
+        store.close()
+
+
+def test_backup_with_passphrase_restores_everything_elsewhere(
+    site: Path, passphrase: Path, tmp_path: Path
+) -> None:
+    out, new = tmp_path / "site.zip", tmp_path / "new" / "controller.toml"
+    with hold_store(site.parent / "state"):  # the controller runs
+        assert back_up(site, out, "--passphrase-file", passphrase) == 0
+    assert out.stat().st_mode & 0o077 == 0
+    with zipfile.ZipFile(out) as archive:
+        content = b"".join(archive.read(name) for name in archive.namelist())
+    assert PASSWORD.encode() not in content
+    assert b"secret-hash" not in content
+    assert restore(out, new, "--passphrase-file", passphrase) == 0
+    assert new.read_text() == CONFIG
+    assert (new.parent / "keys" / "cpo").read_text() == PASSWORD
+    assert (new.parent / "keys" / "cpo").stat().st_mode & 0o007 == 0
+    assert (new.parent / "state" / "evidence" / "evidence-000000000-2026-11.jsonl").read_bytes() == b"{}\n"
+    assert state_of(new.parent) == ([BOOT], [CREDENTIAL])
+
+
+def test_backup_without_passphrase_names_what_it_leaves_out(
+    site: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, new = tmp_path / "site.zip", tmp_path / "new" / "controller.toml"
+    assert back_up(site, out) == 0
+    left_out = ["not in the backup: keys/cpo", "not in the backup: passwords and keys in the store"]
+    assert capsys.readouterr().out.splitlines()[1:] == left_out
+    assert restore(out, new) == 1
+    captured = capsys.readouterr()
+    assert captured.out.splitlines()[1:] == left_out
+    assert "keys/cpo cannot be read" in captured.err
+    assert state_of(new.parent) == ([BOOT], [])
+
+
+def test_restore_over_a_site_needs_replace_and_keeps_evidence(
+    site: Path, passphrase: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "site.zip"
+    assert back_up(site, out, "--passphrase-file", passphrase) == 0
+    store = StateStore(site.parent / "state")
+    store.persist_now([BootStored("CS02", "ACME", "Two", "2")])
+    store.close()
+    assert restore(out, site, "--passphrase-file", passphrase) == 1
+    assert len(state_of(site.parent)[0]) == 2
+    assert restore(out, site, "--passphrase-file", passphrase, "--replace") == 0
+    assert state_of(site.parent) == ([BOOT], [CREDENTIAL])
+    [aside] = (site.parent / "state").glob("evidence.before-*")
+    assert [each.name for each in aside.iterdir()] == ["evidence-000000000-2026-11.jsonl"]
+
+
+def test_restore_while_the_controller_runs_is_rejected(
+    site: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "site.zip"
+    assert back_up(site, out) == 0
+    with hold_store(site.parent / "state"):
+        assert restore(out, site, "--replace") == 1
+    assert "another controller works in" in capsys.readouterr().err
+
+
+def test_restore_with_another_passphrase_changes_nothing(
+    site: Path, passphrase: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, new = tmp_path / "site.zip", tmp_path / "new" / "controller.toml"
+    assert back_up(site, out, "--passphrase-file", passphrase) == 0
+    passphrase.write_text("another")
+    assert restore(out, new, "--passphrase-file", passphrase) == 1
+    assert "passphrase is wrong" in capsys.readouterr().err
+    assert not new.parent.exists()
+    assert restore(out, new, "--without-secrets") == 1
+    assert state_of(new.parent) == ([BOOT], [])
+
+
+def rewrite(file: Path, **changed: object) -> None:
+    """Write an archive anew with other members of its manifest, or other members of the archive."""
+    with zipfile.ZipFile(file) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    manifest = msgspec.json.decode(members[MANIFEST])
+    for name, value in changed.items():
+        if isinstance(value, bytes):
+            members[name] = value
+        else:
+            manifest[name] = value
+    members[MANIFEST] = msgspec.json.encode(manifest)
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"schema": 99, "program": "9.0"}, "version 9.0, which is newer"),
+        ({"version": 2}, "newer than this one"),
+        ({"format": "zip"}, "not a backup"),
+        ({"state.jsonl": b"{}"}, "digest is wrong"),
+        ({"digests": {"../outside": "0" * 64}}, "leads out of its directory"),
+        ({"digests": {"missing": "0" * 64}}, "damaged"),
+    ],
+    ids=["newer store", "newer format", "other format", "changed member", "path out", "missing member"],
+)
+def test_restore_of_an_unusable_archive_changes_nothing(
+    site: Path,
+    tmp_path: Path,
+    changed: dict[str, object],
+    words: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out, new = tmp_path / "site.zip", tmp_path / "new" / "controller.toml"
+    assert back_up(site, out) == 0
+    rewrite(out, **changed)
+    assert restore(out, new) == 1
+    assert words in capsys.readouterr().err
+    assert not new.parent.exists()
+
+
+def test_restore_of_another_file_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_bytes(b"no archive")
+    assert restore(tmp_path / "file", tmp_path / "new.toml") == 1
+    assert "not a backup" in capsys.readouterr().err
+    assert restore(tmp_path / "missing", tmp_path / "new.toml") == 2
+
+
+def test_site_files_elsewhere_are_named_and_links_not_followed(tmp_path: Path) -> None:
+    folder = tmp_path / "etc"
+    folder.mkdir()
+    outside = tmp_path / "outside.pem"
+    outside.write_text("-----BEGIN CERTIFICATE-----")
+    (folder / "link.pem").symlink_to(outside)
+    (folder / "server.pem").write_text("-----BEGIN EC PRIVATE KEY-----")
+    (folder / "controller.toml").write_text(
+        f'[listen]\ncertificate = "{outside}"\nkey = "link.pem"\nclient_ca = "server.pem"\n'
+    )
+    found = find_site_files(folder / "controller.toml")
+    assert [(each.name, each.is_secret) for each in found.inside] == [
+        ("controller.toml", False),
+        ("server.pem", True),
+    ]
+    assert found.outside == (str(folder / "link.pem"), str(outside))
+
+
+def test_record_with_a_secret_member_is_marked_secret() -> None:
+    words = ("hash", "password", "secret", "private")
+    unmarked = {
+        rule.kind
+        for type_, rule in RULES.items()
+        if type_ is not EvidenceHead  # the digest of a public chain
+        for field in msgspec.structs.fields(type_)
+        if not rule.secret and (field.name == "key" or any(word in field.name for word in words))
+    }
+    assert unmarked == set()
