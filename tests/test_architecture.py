@@ -366,7 +366,6 @@ def test_test_names_are_short() -> None:
 
 
 MANY_COLLABORATORS: dict[str, int] = {
-    "controller/dimming/dimming_controller.py": 16,
     "controller/load_management/evse/evse_controller.py": 14,
     "controller/load_management/site_control.py": 17,
     "controller/offline/offline_handler.py": 14,

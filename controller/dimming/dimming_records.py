@@ -22,7 +22,8 @@ from controller.dimming.dimming_messages import (
 )
 from controller.dimming.dimming_settings import DimmingSettings
 from controller.dimming.effective_limit import EffectiveLimit, LimitBound, SourceLimit
-from controller.dimming.events import CommandReceived, EebusReported
+from controller.dimming.events import CommandReceived, EebusReported, RecordEvidence, SourceLimited
+from controller.dimming.evidence_chain import EvidenceKind
 from controller.dimming.limit_effect import LimitOutcome, Measurement
 from controller.dimming.verification import CommandVerdict
 from drivers.eebus.lpc import FailsafeWritten, LimitWritten
@@ -185,6 +186,12 @@ def written(report: EebusReported, event: LimitWritten | FailsafeWritten) -> dic
     if len(proof.received) > LONGEST_DATAGRAM:
         return body | {"datagramSha256": digest(proof.received)}
     return body | {"datagram": proof.received.decode("utf-8", "backslashreplace")}
+
+
+def limit_set(event: SourceLimited, at: CommandMoments) -> RecordEvidence:
+    """Return the record of a limit that a source without signatures has set."""
+    body = {"source": event.source, "watts": event.watts, "proof": event.proof}
+    return RecordEvidence(EvidenceKind.COMMAND, body | {"until": at.text(event.until)})
 
 
 def limit(effective: EffectiveLimit, at: CommandMoments) -> dict[str, Any]:

@@ -60,6 +60,17 @@ class EebusReported(msgspec.Struct, frozen=True):
     proof: EebusProof | None = None
 
 
+class ProductionAnswered(msgspec.Struct, frozen=True):
+    """Write of an energy guard that limits production, its answer, and the state of that machine.
+
+    Production is limited elsewhere: the write is recorded, and nothing else follows.
+    """
+
+    report: EebusReported
+    answered: lpc.Answered
+    state: lpc.State
+
+
 class InputsRead(msgspec.Struct, frozen=True):
     """Levels of the inputs of a source of kind "contact"; None where one cannot be read."""
 
@@ -101,6 +112,7 @@ DimmingEvent = (
     | SourceLimited
     | SourceReached
     | EebusReported
+    | ProductionAnswered
     | InputsRead
     | Measured
     | Decided

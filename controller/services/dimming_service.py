@@ -41,6 +41,7 @@ from controller.dimming.events import (
     MemoryChecked,
     NotifyBackends,
     PersistDimming,
+    ProductionAnswered,
     RecordEvidence,
     SourceLimited,
     SourceReached,
@@ -67,7 +68,7 @@ from controller.store.state_journal import StoreError
 from controller.store.state_store import StateStore
 from controller.transport.deadline_timer import DeadlineTimer
 from controller.web.status_model import DimmingStatus
-from drivers.eebus.lpc import Answered, Event, LpcView
+from drivers.eebus.lpc import Answered, Event, LpcView, State
 from drivers.input_service import RunInputs
 from drivers.reading import MeterState, Quality, Reading
 
@@ -156,9 +157,15 @@ class DimmingService:
         self._feed(EebusReported(source, event, proof))
         return self._eebus_answer
 
+    def record_production(
+        self, source: str, event: Event, proof: EebusProof, answered: Answered, state: State
+    ) -> None:
+        """Record the write of an energy guard that limits production, and its answer."""
+        self._feed(ProductionAnswered(EebusReported(source, event, proof), answered, state))
+
     def eebus_view(self, source: str) -> LpcView:
         """Return the state of the LPC machine of a source of kind "eebus"."""
-        return self._controller.eebus_view(source)
+        return self._controller.eebus_source(source).view
 
     def on_backend_reached(self, there: bool) -> None:
         """Take that the link to the site's backend was opened or lost."""

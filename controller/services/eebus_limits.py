@@ -73,7 +73,7 @@ class EebusLimits:
         if request.direction is PowerDirection.CONSUME:
             answered = self._decide_consumption(request, ski)
         else:
-            answered = self._on_production(request.event)
+            answered = self._decide_production(request, ski)
         self.accepted += answered.accepted
         self.refused += not answered.accepted
         self._log_answer(request, ski, answered)
@@ -110,15 +110,26 @@ class EebusLimits:
             answered.reason or "-",
         )
 
-    def _decide_consumption(self, request: LimitRequested, ski: str) -> Answered:
+    def _proof(self, request: LimitRequested, ski: str) -> EebusProof:
         heartbeat_at = self._dimming.eebus_view(self._source).heartbeat_at
         age_s = None if heartbeat_at is None else trio.current_time() - heartbeat_at
         # The first byte is the type of the SHIP message; what follows is the datagram as it was received.
-        proof = EebusProof(ski, request.received[1:], age_s)
+        return EebusProof(ski, request.received[1:], age_s)
+
+    def _decide_consumption(self, request: LimitRequested, ski: str) -> Answered:
+        proof = self._proof(request, ski)
         answered = self._dimming.report_eebus(self._source, request.event, proof)
         if self._production is not None:
             # The duration is shared: what consumption holds now, holds for production as well.
             self._production.share_duration(self._dimming.eebus_view(self._source).failsafe.duration_s)
+        return answered
+
+    def _decide_production(self, request: LimitRequested, ski: str) -> Answered:
+        proof = self._proof(request, ski)
+        answered = self._on_production(request.event)
+        if self._production is not None:
+            state = self._production.view.state
+            self._dimming.record_production(self._source, request.event, proof, answered, state)
         return answered
 
     def _on_production(self, event: Event) -> Answered:

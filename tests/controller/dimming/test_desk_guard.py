@@ -19,7 +19,7 @@ def test_eebus_limit_holds_from_its_write_to_its_end() -> None:
     assert talk.of(EebusAction) == [EebusAction("box", lpc.Answered(True))]
     assert talk.kinds() == ["command", "verdict", "limit", "readings"]
     assert talk.total_w == 9000
-    assert talk.desk.eebus_view("box").state is lpc.State.LIMITED
+    assert talk.desk.eebus_source("box").view.state is lpc.State.LIMITED
     assert talk.desk.deadline(1) <= 61
     talk.on(DimmingTick(), 61)
     assert not talk.desk.effective.dimmed

@@ -8,14 +8,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from controller.dimming.command_handler import LOGGED_A_MINUTE
 from controller.dimming.digital_inputs import DigitalInput, DigitalInputsSettings
-from controller.dimming.dimming_controller import (
-    DECISIONS_APART_S,
-    LOGGED_A_MINUTE,
-    MOST_OPEN,
-    REFUSALS_A_MINUTE,
-    DimmingController,
-)
+from controller.dimming.dimming_controller import REFUSALS_A_MINUTE, DimmingController
 from controller.dimming.dimming_settings import SourceSettings
 from controller.dimming.events import (
     ClockTrusted,
@@ -35,6 +30,7 @@ from controller.dimming.events import (
 )
 from controller.dimming.evidence_chain import EvidenceKind
 from controller.dimming.limit_effect import PATIENCE_S
+from controller.dimming.outcome_reports import DECISIONS_APART_S, MOST_OPEN
 from tests.controller.dimming.commands import NOON, POINT, command
 from tests.controller.dimming.signers import PlainSignatures, signed
 from tests.controller.dimming.talk import MINIMUM, ONE, SETTINGS, TWO, Talk

@@ -289,10 +289,10 @@ class SocketGuard:
 
 
 @asynccontextmanager
-async def guard(app: App, identity: Identity) -> AsyncIterator[SocketGuard]:
+async def guard(app: App, identity: Identity, port: int | None = None) -> AsyncIterator[SocketGuard]:
     """A guard that is connected, bound, and has sent a heartbeat."""
     assert app.eebus_port is not None
-    async with websocket(app.eebus_port, identity) as connection:
+    async with websocket(port or app.eebus_port, identity) as connection:
         guard = SocketGuard(connection)
         await guard.handshake()
         await guard.bind()

@@ -6,7 +6,8 @@ import json
 import logging
 import socket
 import ssl
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -65,15 +66,86 @@ async def test_limit_written_is_effective_recorded_and_answered(tmp_path: Path) 
         assert "loadControlLimitListData" in notified[-1]["payload"]["cmd"][0]
         assert await box.write_limit(8000, active=False) == 0
         assert not app.status().dimming.dimmed  # type: ignore[union-attr]
-    records = [
-        json.loads(line)
-        for file in evidence_files(tmp_path / "store" / FOLDER)
-        for line in file.read_text().splitlines()
-    ]
-    commands = [each["body"] for each in records if each.get("kind") == "command"]
+    commands = [each["body"] for each in evidence_of(tmp_path) if each.get("kind") == "command"]
     assert commands[0]["ski"] == identity.ski
     assert '"isLimitActive"' in commands[0]["datagram"]
     assert commands[0]["heartbeatAgeS"] >= 0
+
+
+def evidence_of(folder: Path) -> list[dict[str, Any]]:
+    return [
+        json.loads(line)
+        for file in evidence_files(folder / "store" / FOLDER)
+        for line in file.read_text().splitlines()
+    ]
+
+
+async def test_limit_of_production_is_recorded_and_dims_nothing(tmp_path: Path) -> None:
+    identity = Identity(tmp_path)
+    eebus = "production_w = 30000\n" + PARTNER.format(identity.ski)
+    async with running(configured(tmp_path, eebus=eebus)) as app, guard(app, identity) as box:
+        assert await box.write_limit(8000, active=False) == 0
+        assert await box.write_limit(5000, limitId=2) == 0
+        found = status(app)
+        assert found.production is not None
+        assert (found.production.state, found.production.limit_w) == ("limited", 5000)
+        dimming = app.status().dimming
+        assert dimming is not None
+        assert not dimming.dimmed
+        assert await box.write_limit(-1, limitId=2) > 0
+    bodies = [(each["kind"], each["body"]) for each in evidence_of(tmp_path)]
+    records = [(kind, body) for kind, body in bodies if body.get("direction") == "produce"]
+    written = [body for kind, body in records if kind == "command"]
+    verdicts = [body for kind, body in records if kind == "verdict"]
+    assert [(each["accepted"], each["state"]) for each in verdicts] == [(True, "limited"), (False, "limited")]
+    assert written[0]["ski"] == identity.ski
+    assert '"limitId"' in written[0]["datagram"]
+
+
+async def test_replayed_connection_is_refused_and_changes_nothing(tmp_path: Path) -> None:
+    identity = Identity(tmp_path)
+    config = configured(tmp_path, eebus=PARTNER.format(identity.ski))
+    async with running(config) as app:
+        assert app.eebus_port is not None
+        recorded: list[bytes] = []
+        async with tap(app.eebus_port, recorded) as port, guard(app, identity, port) as box:
+            assert await box.write_limit(8000) == 0
+            assert await box.write_limit(8000, active=False) == 0
+        accepted = status(app).accepted_total
+        stream = await trio.open_tcp_stream("127.0.0.1", app.eebus_port)
+        with suppress(trio.BrokenResourceError), trio.fail_after(15):
+            for data in recorded:
+                await stream.send_all(data)
+            while await stream.receive_some(4096):
+                pass
+        await trio.aclose_forcefully(stream)
+        found = status(app)
+        assert (found.accepted_total, found.consumption.limit_w) == (accepted, None)
+        async with guard(app, identity) as box:
+            assert await box.write_limit(9000) == 0
+
+
+@asynccontextmanager
+async def tap(port: int, recorded: list[bytes]) -> AsyncIterator[int]:
+    """A port that passes on to another one, and records what is sent there."""
+
+    async def serve(client: trio.SocketStream) -> None:
+        server = await trio.open_tcp_stream("127.0.0.1", port)
+        async with client, server, trio.open_nursery() as nursery:
+            nursery.start_soon(copy, client, server, recorded)
+            await copy(server, client, [])
+            nursery.cancel_scope.cancel()
+
+    async def copy(source: trio.SocketStream, target: trio.SocketStream, kept: list[bytes]) -> None:
+        with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+            async for data in source:
+                kept.append(bytes(data))
+                await target.send_all(data)
+
+    async with trio.open_nursery() as nursery:
+        listeners = await nursery.start(partial(trio.serve_tcp, serve, 0, host="127.0.0.1"))
+        yield listeners[0].socket.getsockname()[1]
+        nursery.cancel_scope.cancel()
 
 
 async def test_handshake_and_limit_are_fast(tmp_path: Path) -> None:

@@ -88,6 +88,8 @@ class Site:
         nominal_w: float = 100_000.0,
     ) -> None:
         self.now = 0.0
+        self.clock_set_s = 0.0
+        """By how much the wall clock was set since the start; the monotonic one runs on."""
         self.address = device
         nominal = {PowerDirection.CONSUME: nominal_w} | (
             {PowerDirection.PRODUCE: 30_000.0} if production else {}
@@ -126,7 +128,7 @@ class Site:
 
     @property
     def utc(self) -> float:
-        return UTC + self.now
+        return UTC + self.now + self.clock_set_s
 
     def open(self, name: str = "c1", role: Role = Role.SERVER, ski: str = GUARD_SKI) -> None:
         self.do(self.node.open(name, role, ski, self.now))

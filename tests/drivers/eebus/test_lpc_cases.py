@@ -12,6 +12,7 @@ import pytest
 
 from drivers.eebus.limitation import PowerDirection
 from drivers.eebus.lpc import Failsafe, ObedienceChanged, State
+from drivers.eebus.spine_data import format_time
 from tests.drivers.eebus.guard import GUARD_SKI, Guard, Site, notified
 
 NOMINAL_W = 100_000
@@ -608,3 +609,68 @@ def test_request_carries_the_message_as_received() -> None:
     assert b'{"number": 4711}' in case.site.requests[-1].received
     assert case.site.requests[-1].received[0] == 2
     assert GUARD_SKI in [each.ski for each in case.site.node.partners]
+
+
+# -- clock set ----------------------------------------------------------------------------------------
+
+CLOCK_STEPS_S = pytest.mark.parametrize("step_s", [-86_400.0 * 400, -3600.0, 3600.0, 86_400.0 * 400])
+"""The wall clock is set: by chrony after a start without network, or by hand."""
+
+
+def connected() -> Guard:
+    """A guard whose inactive limit was accepted."""
+    guard = Guard(Site()).connect()
+    guard.beat()
+    assert guard.write_limit(0, active=False) == 0
+    return guard
+
+
+@CLOCK_STEPS_S
+def test_clock_set_moves_no_end_of_a_limit(step_s: float) -> None:
+    guard = connected()
+    assert guard.write_limit(8000, active=True, duration="PT60S") == 0
+    guard.site.clock_set_s = step_s
+    guard.beat_for(59.0)
+    assert guard.site.state is State.LIMITED
+    guard.beat_for(2.0)
+    assert guard.site.state is State.CONTROLLED
+
+
+@CLOCK_STEPS_S
+def test_clock_set_loses_no_heartbeat_and_makes_none(step_s: float) -> None:
+    guard = connected()
+    guard.site.clock_set_s = step_s
+    guard.wait(119.0)
+    assert guard.site.state is State.CONTROLLED
+    guard.wait(2.0)
+    assert guard.site.state is State.FAILSAFE
+
+
+@CLOCK_STEPS_S
+def test_clock_set_keeps_our_heartbeats_a_minute_apart(step_s: float) -> None:
+    guard = connected()
+    guard.beat_for(100.0)
+    guard.site.clock_set_s = step_s
+    before = len(guard.site.sent)
+    guard.beat_for(240.0)
+    name = b"deviceDiagnosisHeartbeatData"
+    times = [at for at, _, message in guard.site.sent[before:] if name in message and b'"notify"' in message]
+    assert len(times) >= 4
+    assert max(late - early for early, late in itertools.pairwise(times)) <= 60.0
+
+
+def test_absolute_end_after_the_clock_was_set_counts_from_receipt() -> None:
+    guard = connected()
+    guard.site.clock_set_s = 3600.0
+    end = format_time(guard.site.utc + 60.0)
+    assert guard.write_limit(8000, active=True, duration=end) == 0
+    guard.site.clock_set_s = -3600.0
+    guard.beat_for(61.0)
+    assert guard.site.state is State.CONTROLLED
+
+
+def test_absolute_end_that_is_over_is_refused_or_over_at_once() -> None:
+    guard = connected()
+    guard.write_limit(8000, active=True, duration=format_time(guard.site.utc - 60.0))
+    guard.wait(1.0)
+    assert guard.site.state is State.CONTROLLED

@@ -1,0 +1,125 @@
+"""Records and reports of what follows from the effective limit: begin, decisions, measured outcome, end."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from controller.dimming import dimming_records
+from controller.dimming.dimming_records import CommandMoments, OpenCommand
+from controller.dimming.dimming_settings import DimmingSettings
+from controller.dimming.effective_limit import EffectiveLimit
+from controller.dimming.events import DimmingAction, Measured, NotifyBackends, RecordEvidence
+from controller.dimming.evidence_chain import EvidenceKind
+from controller.dimming.key_proofs import ProofVerifier
+from controller.dimming.limit_effect import EffectWatch, LimitOutcome, Measurement
+from controller.model.observations import EvseRef
+
+MOST_OPEN = 16
+"""Commands whose effect is reported; of more, the newest."""
+DECISIONS_APART_S = 60.0
+"""Shortest time between two records of decisions under one limit."""
+
+_OUTCOMES = {"failed": EvidenceKind.FAILURE, "exceeded": EvidenceKind.FAILURE}
+
+
+class OutcomeReporter:
+    """Outcome of the limits of one grid connection, from `now` on (s, monotonic)."""
+
+    def __init__(self, settings: DimmingSettings, signatures: ProofVerifier, now: float) -> None:
+        self.measurement: Measurement | None = None
+        self._settings = settings
+        self._signatures = signatures
+        self._effective = EffectiveLimit()
+        self._dimmed_since = now
+        self._watch: EffectWatch | None = None
+        self._open: list[OpenCommand] = []
+        self._decisions: Mapping[EvseRef, tuple[float, str]] = {}
+        self._decided_at = -math.inf
+
+    @property
+    def deadline(self) -> float | None:
+        """Time of the next outcome by time alone; None: there is none."""
+        return None if self._watch is None else self._watch.deadline
+
+    def add_command(self, command: OpenCommand) -> None:
+        """Report the effect of this command, too."""
+        self._open.append(command)
+        del self._open[:-MOST_OPEN]
+
+    def on_limit(self, effective: EffectiveLimit, at: CommandMoments) -> list[DimmingAction]:
+        """Record that another limit applies."""
+        was, self._effective = self._effective, effective
+        self._decisions, self._decided_at = {}, -math.inf
+        if not effective.dimmed:
+            self._watch = None
+            self._open = [each for each in self._open if each.begins > at.now]
+            lasted = {"lastedS": round(at.now - self._dimmed_since, 3)}
+            readings = dimming_records.readings("end", self.measurement, at)
+            return [
+                RecordEvidence(EvidenceKind.READINGS, readings),
+                RecordEvidence(EvidenceKind.RELEASE, lasted),
+            ]
+        if not was.dimmed:
+            self._dimmed_since = at.now
+        self._watch = EffectWatch(effective, self.measurement, at.now)
+        readings = dimming_records.readings("before", self.measurement, at)
+        return [
+            RecordEvidence(EvidenceKind.LIMIT, dimming_records.limit(effective, at)),
+            RecordEvidence(EvidenceKind.READINGS, readings),
+        ]
+
+    def on_measured(self, event: Measured, at: CommandMoments) -> list[DimmingAction]:
+        """Compare a measurement with the limit; values that are not finite are unknown."""
+        devices_w = {ref: _finite(watts) for ref, watts in event.devices_w.items()}
+        self.measurement = Measurement(at.now, devices_w, _finite(event.grid_w))
+        if self._watch is None:
+            return []
+        return self._report_all(self._watch.on_measurement(self.measurement), at)
+
+    def on_time(self, at: CommandMoments) -> list[DimmingAction]:
+        """Return what follows from the time that has passed."""
+        return [] if self._watch is None else self._report_all(self._watch.pass_time(at.now), at)
+
+    def on_decisions(self, decisions: Mapping[EvseRef, tuple[float, str]]) -> None:
+        """Take the limit of each EVSE (A per phase) and its reason."""
+        self._decisions = decisions
+
+    def record_decisions(self, at: CommandMoments) -> list[DimmingAction]:
+        """Record the decision for each EVSE, once for each limit and then at intervals."""
+        if not (self._effective.dimmed and self._decisions) or at.now - self._decided_at < DECISIONS_APART_S:
+            return []
+        self._decided_at = at.now
+        body = {str(ref): {"a": a, "why": why} for ref, (a, why) in sorted(self._decisions.items())}
+        self._decisions = {}
+        return [RecordEvidence(EvidenceKind.DECISION, {"devices": body})]
+
+    def _report_all(self, outcomes: Sequence[LimitOutcome], at: CommandMoments) -> list[DimmingAction]:
+        actions: list[DimmingAction] = []
+        for outcome in outcomes:
+            kind = _OUTCOMES.get(outcome.phase, EvidenceKind.READINGS)
+            actions.append(RecordEvidence(kind, dimming_records.outcome(outcome, at)))
+            if outcome.phase in ("reached", "failed"):
+                actions += self._report(outcome, at)
+        return actions
+
+    def _report(self, outcome: LimitOutcome, at: CommandMoments) -> list[DimmingAction]:
+        """Report the outcome of all commands that have begun; a reached one is reported once."""
+        begun = [each for each in self._open if each.begins <= at.now]
+        if outcome.phase == "reached":
+            self._open = [each for each in self._open if each not in begun]
+        before = None if self._watch is None else self._watch.before
+        point = self._settings.connection_point
+        return [
+            NotifyBackends(
+                each.via,
+                self._signatures.sign(
+                    dimming_records.effect(point, each, self._effective, before, outcome, at), at.utc
+                ),
+            )
+            for each in begun
+        ]
+
+
+def _finite(watts: float | None) -> float | None:
+    return watts if watts is not None and math.isfinite(watts) else None
