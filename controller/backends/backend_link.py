@@ -43,6 +43,38 @@ class LinkUser(Protocol):
         """Take a message of the backend."""
 
 
+class StationLink(Protocol):
+    """A station's link to a backend, or to what stands in the place of one."""
+
+    @property
+    def backend(self) -> str:
+        """The backend's name."""
+
+    async def run(self) -> None:
+        """Run the link until the user wants no more."""
+
+    def send_nowait(self, message: str | bytes) -> None:
+        """Send a message, or queue it. Raises SendQueueFullError."""
+
+    def keep_alive(self, silence_s: float) -> None:
+        """Send a ping, or end the connection after `silence_s` without data."""
+
+    def reopen(self) -> None:
+        """Give up the connection, over which calls have no answer, and open another one."""
+
+    async def close(self, reason: str) -> None:
+        """Send what is queued and close the connection."""
+
+
+class LinkMaker(Protocol):
+    """An owner that is not reached through a pool: it makes the links itself."""
+
+    backend: str
+
+    def make_link(self, user: LinkUser) -> StationLink:
+        """Return the link for a station's session."""
+
+
 class BackendLink:
     """A station's link to one backend; `is_owner`: the backend owns the station.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping
 
-from controller.config.schema import BackendConfig, Config, StationConfig
+from controller.config.schema import LOCAL_CSMS, BackendConfig, Config, StationConfig
 from controller.ocpp.actions import COMMANDS, REPORTS, SHARED, commands
 from controller.tomlcheck.diagnostics import Problem, unknown_name
 from controller.tomlcheck.positions import DataPath
@@ -31,6 +31,15 @@ def backend_names(config: Config) -> dict[str, str]:
     return {backend.id: backend.name for backend in config.backend} | names
 
 
+def owner_names(config: Config) -> dict[str, str]:
+    """Return the name of each station's owner; LOCAL_CSMS for a station without backend."""
+    names = backend_names(config)
+    return {
+        station.id: LOCAL_CSMS if station.owner is None else names[station.owner]
+        for station in config.station
+    }
+
+
 def permitted_commands(backend: BackendConfig, *, owner: bool) -> frozenset[str] | None:
     """Return the actions that a backend may command as owner or observer; None: all."""
     if backend.commands is None:
@@ -44,6 +53,14 @@ def check_backends(config: Config) -> Iterator[Problem]:
         yield from _listed(("backend", index, "observe"), backend.observe, REPORTS, _COMMANDABLE)
         yield from _listed(("backend", index, "commands"), backend.commands or (), _COMMANDABLE, REPORTS)
     yield from _groups(config)
+    for index, backend in enumerate(config.backend):
+        if LOCAL_CSMS in (backend.id, backend.group):
+            key = "id" if backend.id == LOCAL_CSMS else "group"
+            yield Problem(
+                ("backend", index, key),
+                f'"{LOCAL_CSMS}" stands for the controller itself',
+                "give the backend another name",
+            )
     names = backend_names(config)
     if config.site.backend is not None and config.site.backend not in names:
         yield unknown_name(("site", "backend"), config.site.backend, names, "backend")
@@ -101,14 +118,14 @@ def _groups(config: Config) -> Iterator[Problem]:
 
 def _served(path: DataPath, station: StationConfig, names: Mapping[str, str]) -> Iterator[Problem]:
     """Find owners and observers that do not exist or are listed twice."""
-    if station.owner not in names:
+    if station.owner is not None and station.owner not in names:
         yield unknown_name((*path, "owner"), station.owner, names, "backend")
     seen: set[str] = set()
     for observer in station.observers:
         name = names.get(observer)
         if name is None:
             yield unknown_name((*path, "observers"), observer, names, "backend")
-        elif name == names.get(station.owner):
+        elif name == names.get(station.owner or ""):
             yield Problem((*path, "observers"), f'"{observer}" is the owner already', "remove it")
         elif name in seen:
             yield Problem((*path, "observers"), f'"{observer}" is listed twice', "remove it")
@@ -119,7 +136,7 @@ def _exclusive(
     path: DataPath, station: StationConfig, names: Mapping[str, str], backends: Mapping[str, BackendConfig]
 ) -> Iterator[Problem]:
     """Find pairs of backends of one station that may issue the same exclusive command."""
-    owner = names.get(station.owner)
+    owner = names.get(station.owner or "")
     observers = {names[each]: None for each in station.observers if each in names and names[each] != owner}
     serving = ([owner] if owner is not None else []) + list(observers)
     for one, other in itertools.combinations(serving, 2):

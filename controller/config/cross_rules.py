@@ -12,6 +12,7 @@ from controller.config.circuit_rules import check_circuits
 from controller.config.dimming_rules import check_dimming
 from controller.config.eebus_rules import check_eebus
 from controller.config.energy_rules import check_energy
+from controller.config.local_csms_rules import check_cards
 from controller.config.meter_rules import check_meters
 from controller.config.overlay_rules import check_overlay
 from controller.config.schema import BackendConfig, Config
@@ -29,6 +30,7 @@ def check_tables(config: Config) -> list[Problem]:
         *_ports(config),
         *_backends(config),
         *check_backends(config),
+        *check_cards(config),
         *_stations(config),
         *_times(config),
         *check_meters(config),

@@ -14,12 +14,13 @@ from controller.tomlcheck.diagnostics import Problem
 from controller.tomlcheck.positions import DataPath
 from drivers.modbus.modbus_tls import TlsFiles, find_file_problems
 
-SECRETS = frozenset({"key", "password_file"})
+SECRETS = frozenset({"key", "password_file", "cards_file"})
 _NAMED = {
     "listen": ("certificate", "key", "client_ca"),
     "backend": ("ca", "certificate", "key", "password_file"),
     "meter": ("ca", "certificate", "key"),
     "station": ("password_file",),
+    "local_csms": ("cards_file",),
     "signing": ("key", "policy"),
     "pki": ("folder",),
     "load_management": ("departures",),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from controller.config.local_csms_rules import find_local_csms_hints
 from controller.config.schema import Config
 from controller.config.value_rules import find_value_hints
 from controller.tomlcheck.diagnostics import Problem
@@ -19,6 +20,7 @@ def find_hints(config: Config) -> list[Problem]:
         *_dimming(config),
         *_circuits(config),
         *find_value_hints(config),
+        *find_local_csms_hints(config),
     ]
 
 

@@ -11,6 +11,7 @@ from controller.config.cross_rules import check_tables
 from controller.config.derived_currents import with_derived_currents
 from controller.config.file_rules import check_files, with_absolute_paths
 from controller.config.hints import find_hints
+from controller.config.local_csms_rules import check_card_file
 from controller.config.meter_rules import load_user_models
 from controller.config.password_files import ConfigError
 from controller.config.schema import Config
@@ -29,14 +30,13 @@ Rule = Callable[[Config], Iterable[Problem]]
 
 _PLACEHOLDERS: dict[str, object] = {
     "id": "?",
-    "owner": "?",
+    "token": "?",
     "driver": "?",
     "transport": "tcp",
     "kind": "signed",
     "limit_a": 10_000.0,
     "url": "ws://?/{station}",
     "site": {"id": "?"},
-    "backend": [],
     "circuit": [],
     "station": [],
     "name": "?",
@@ -103,6 +103,7 @@ def check_config(
         replaced = {problem.path for problem in model_problems}  # else they would be reported as unknown, too
         found = [problem for problem in found if problem.path not in replaced] + model_problems
         found += check_files(config)
+        found += check_card_file(config)
         found += [problem for rule in error_rules for problem in rule(config)]
         remarks += [problem for rule in hint_rules for problem in rule(config)]
     found = schema.problems + [problem for problem in found if not schema.is_consequence(problem)]

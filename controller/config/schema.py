@@ -7,6 +7,7 @@ to the directory of the file; `read_config` makes them absolute. The texts below
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Annotated, Literal
 
 import msgspec
@@ -30,6 +31,10 @@ ClockTime = Annotated[
     str, Meta(pattern=r"^([01]\d|2[0-3]):[0-5]\d$|^24:00$", description='write it like "06:30"')
 ]
 Kilowatts = Annotated[float, Meta(gt=0, le=100_000, extra={"unit": "kW"})]
+
+
+LOCAL_CSMS = "local-csms"
+"""Name that stands for the controller itself as the owner of a station without backend."""
 
 
 class _Table(msgspec.Struct, frozen=True, kw_only=True):
@@ -148,6 +153,49 @@ class BackendConfig(_Table, frozen=True, kw_only=True):
     def name(self) -> str:
         """Return the name of the backend: its group, else its id."""
         return self.group or self.id
+
+
+class LocalCsmsConfig(_Table, frozen=True, kw_only=True):
+    """The controller as the CSMS of the stations without `owner`."""
+
+    authorization: Literal["cards", "free"] = "cards"
+    """Who may charge there: the cards that are listed, or everybody."""
+    cards_file: str | None = None
+    """CSV file with more cards: a header line, then token,label,type,priority_class,valid_until,blocked.
+    Example: "cards.csv"."""
+    local_list: bool = True
+    """Send the cards to the stations, which then accept them without the controller, too."""
+    heartbeat_s: Annotated[int, Meta(ge=10, le=86_400, extra={"unit": "s"})] = 300
+    """Interval of the stations' heartbeats."""
+    meter_values_s: Annotated[int, Meta(ge=0, le=3600, extra={"unit": "s"})] = 60
+    """Interval of meter values during a transaction that the stations are set to; 0: as they are set."""
+
+
+class CardConfig(_Table, frozen=True, kw_only=True):
+    """A card (idToken): may charge at stations without `owner`, and is shown by its label everywhere."""
+
+    token: Annotated[str, Meta(min_length=1, max_length=36, extra={"personal": True})]
+    """The card's idToken, as the station reads it; case does not count."""
+    label: Annotated[str, Meta(max_length=48)] = ""
+    """Name of the card in lists and on the page. Example: "Anna"."""
+    type: Literal["Central", "eMAID", "ISO14443", "ISO15693", "KeyCode", "Local", "MacAddress"] = "ISO14443"
+    """Type of the idToken in OCPP 2.x."""
+    priority_class: Annotated[str, Meta(max_length=48)] = ""
+    """Class of its sessions in the load management. Example: "vip"."""
+    valid_until: date | None = None
+    """Last day on which it may charge, in the site's time zone. Example: 2027-12-31."""
+    blocked: bool = False
+    """It may not charge, also where charging is free."""
+
+    def __repr__(self) -> str:
+        return f"CardConfig({self.label!r})"
+
+
+class SessionsConfig(_Table, frozen=True, kw_only=True):
+    """The ledger of the charging sessions."""
+
+    retention_months: Annotated[int, Meta(ge=1, le=240)] = 24
+    """How long sessions are kept (months)."""
 
 
 class CircuitConfig(_Table, frozen=True, kw_only=True):
@@ -343,8 +391,8 @@ class StationConfig(_Table, frozen=True, kw_only=True):
     """Id at the end of the station's URL."""
     circuit: str | None = None
     """Circuit that its EVSEs are connected to. Example: "row-a"."""
-    owner: str
-    """Backend that answers and commands it."""
+    owner: str | None = None
+    """Backend that answers and commands it; default: none, the controller is its CSMS. Example: "cpo"."""
     observers: tuple[str, ...] = ()
     """Backends that receive copies."""
     when_backend_away: Literal["strict", "grace", "autonomous"] = "strict"
@@ -369,6 +417,11 @@ class StationConfig(_Table, frozen=True, kw_only=True):
     """overlay: another controller, with stations of its own."""
     evse: tuple[EvseConfig, ...] = (EvseConfig(),)
     """EVSEs of the station."""
+
+    @property
+    def owner_or_local(self) -> str:
+        """Return the owner as the file names it; LOCAL_CSMS without one."""
+        return LOCAL_CSMS if self.owner is None else self.owner
 
 
 class LoadManagementConfig(_Table, frozen=True, kw_only=True):
@@ -694,7 +747,10 @@ class Config(_Table, frozen=True, kw_only=True):
     store: StoreConfig = StoreConfig()
     listen: ListenConfig = ListenConfig()
     web: WebConfig | None = None
-    backend: tuple[BackendConfig, ...]
+    backend: tuple[BackendConfig, ...] = ()
+    local_csms: LocalCsmsConfig = LocalCsmsConfig()
+    card: tuple[CardConfig, ...] = ()
+    sessions: SessionsConfig = SessionsConfig()
     circuit: tuple[CircuitConfig, ...]
     meter: tuple[MeterConfig, ...] = ()
     station: tuple[StationConfig, ...]

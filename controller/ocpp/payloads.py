@@ -36,3 +36,14 @@ def is_accepted(result: bytes) -> bool:
 def format_time(utc: float) -> str:
     """Format POSIX seconds as an OCPP dateTime in whole seconds."""
     return datetime.fromtimestamp(utc, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def read_time(timestamp: str | None) -> float | None:
+    """Return a dateTime as POSIX s, one without a zone as UTC; None where it cannot be read."""
+    if timestamp is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(timestamp)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        return None

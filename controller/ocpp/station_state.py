@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import TypeVar
 
 import msgspec
@@ -31,7 +30,7 @@ from controller.model.observations import (
 )
 from controller.ocpp import v2, v16
 from controller.ocpp.frames import Version
-from controller.ocpp.payloads import is_accepted, read_payload
+from controller.ocpp.payloads import is_accepted, read_payload, read_time
 
 _STATES_16 = {
     "Available": EvseState.AVAILABLE,
@@ -101,9 +100,9 @@ _Carrier = TypeVar("_Carrier", v16.MeterValuesV16, v2.MeterValuesV2, v2.Transact
 _Reader = Callable[[bytes, float], list[Observation]]
 
 _MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_METER_VALUES_16 = msgspec.json.Decoder(v16.MeterValuesV16)
-_METER_VALUES_2 = msgspec.json.Decoder(v2.MeterValuesV2)
-_TRANSACTION_EVENT_2 = msgspec.json.Decoder(v2.TransactionEventV2)
+METER_VALUES_16 = msgspec.json.Decoder(v16.MeterValuesV16)
+METER_VALUES_2 = msgspec.json.Decoder(v2.MeterValuesV2)
+TRANSACTION_EVENT_2 = msgspec.json.Decoder(v2.TransactionEventV2)
 _NOT_READABLE = (msgspec.DecodeError, RecursionError, UnicodeError)
 
 
@@ -275,7 +274,7 @@ class StationStateTracker:
         return [TransactionSeen(evse, False)]
 
     def _on_transaction_event_2(self, payload: bytes, utc: float) -> list[Observation]:
-        message = _read_carrier(_TRANSACTION_EVENT_2, payload)
+        message = read_carrier(TRANSACTION_EVENT_2, payload)
         if message is None:
             return []
         transaction, kind = message.transaction_info.transaction_id, message.event_type
@@ -338,7 +337,7 @@ class StationStateTracker:
             return []
         needs = message.charging_needs
         wanted = needs.ac_charging_parameters
-        departs_at = _posix(needs.departure_time)
+        departs_at = read_time(needs.departure_time)
         return [
             NeedsSeen(
                 message.evse_id,
@@ -350,7 +349,7 @@ class StationStateTracker:
     # -- currents -------------------------------------------------------------------------------------
 
     def _on_meter_values_16(self, payload: bytes, utc: float) -> list[Observation]:
-        message = _read_carrier(_METER_VALUES_16, payload)
+        message = read_carrier(METER_VALUES_16, payload)
         if message is None:
             return []
         evse = message.connector_id or self._only_evse
@@ -360,7 +359,7 @@ class StationStateTracker:
         return self._read_draw(evse, message.meter_value or (), utc)
 
     def _on_meter_values_2(self, payload: bytes, utc: float) -> list[Observation]:
-        message = _read_carrier(_METER_VALUES_2, payload)
+        message = read_carrier(METER_VALUES_2, payload)
         if message is None:
             return []
         evse = message.evse_id or self._only_evse
@@ -457,7 +456,7 @@ class _StationClock:
 
     def is_past(self, timestamp: str | None, utc: float) -> bool:
         """Return True if a message with this timestamp is a replay; take note of the timestamp."""
-        moment = _posix(timestamp)
+        moment = read_time(timestamp)
         if moment is None:
             return False
         lead_s = moment - utc
@@ -493,7 +492,7 @@ def _read_value(sample: _Sample, scales: Mapping[str | None, float]) -> float | 
         if abs(multiplier) > 30:
             return None
         scale = 10.0**multiplier
-    value = _read_number(sample.value)
+    value = read_number(sample.value)
     factor = scales.get(unit)
     if value is None or factor is None:
         return None
@@ -501,7 +500,7 @@ def _read_value(sample: _Sample, scales: Mapping[str | None, float]) -> float | 
     return value if abs(value) <= MOST_A * 1000 else None
 
 
-def _read_number(value: str | float | None) -> float | None:
+def read_number(value: str | float | None) -> float | None:
     """Read a number as stations write it: as text, too, and with a decimal comma."""
     if isinstance(value, str):
         try:
@@ -511,7 +510,7 @@ def _read_number(value: str | float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-def _read_carrier(decoder: msgspec.json.Decoder[_Carrier], payload: bytes) -> _Carrier | None:
+def read_carrier(decoder: msgspec.json.Decoder[_Carrier], payload: bytes) -> _Carrier | None:
     """Read a message with meter values; each sample by itself where one of them cannot be read."""
     try:
         return decoder.decode(payload)
@@ -557,17 +556,6 @@ def _decode_text(raw: msgspec.Raw) -> str | None:
     try:
         return msgspec.json.decode(raw, type=str)
     except _NOT_READABLE:
-        return None
-
-
-def _posix(timestamp: str | None) -> float | None:
-    """Return a dateTime as POSIX s, one without a zone as UTC; None where it cannot be read."""
-    if timestamp is None:
-        return None
-    try:
-        moment = datetime.fromisoformat(timestamp)
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-    except (ValueError, OverflowError):
         return None
 
 

@@ -162,6 +162,20 @@ Action = (
 )
 
 
+class TransactionRecorder(Protocol):
+    """Recorder of the station's transactions; its records are persisted before the messages pass."""
+
+    @property
+    def actions(self) -> frozenset[str]:
+        """Return the actions that `on_message` reads."""
+
+    def on_message(self, action: str, payload: bytes, utc: float) -> list[Record]:
+        """Take a CALL of the station as it arrives."""
+
+    def on_call_result(self, action: str, payload: bytes, result: bytes, utc: float) -> list[Record]:
+        """Take the CALLRESULT to a StartTransaction."""
+
+
 def calls_for_limits(action: Action) -> bool:
     """Return True if limits of ours follow: the station is commandable, lost some, or answered a query."""
     if isinstance(action, ObservationMade):

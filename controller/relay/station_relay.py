@@ -82,6 +82,7 @@ from controller.relay.events import (
     PasswordCommand,
     ToObserver,
     ToStation,
+    TransactionRecorder,
     calls_for_limits,
     persist,
     persist_at_once,
@@ -137,7 +138,7 @@ class StationRelay:
     `grace_s` and `offline`: see `Upstream`. `permissions`: the owner's. `observers` by backend; `snapshot`:
     what is replayed to those that attach later. Without a station (`is_present` False) it only delivers what
     waits for the backends, and ends when that is done. `policy`: the policy of signatures. `local`: the
-    messages that the controller handles in the owner's place.
+    messages that the controller handles in the owner's place. `recorder`: the session ledger's.
     """
 
     def __init__(
@@ -158,6 +159,7 @@ class StationRelay:
         is_present: bool = True,
         policy: PolicyCheck | None = None,
         local: LocalScope | None = None,
+        recorder: TransactionRecorder | None = None,
     ) -> None:
         self.is_open = True
         """False once the relay has asked for all links to be closed."""
@@ -173,6 +175,7 @@ class StationRelay:
         self._snapshot = snapshot
         self._permissions = permissions
         self._policy = policy
+        self._recorder = recorder
         self._local = local
         self._local_calls: dict[str, str] = {}
         """Action by id of the station's CALLs that are answered here."""
@@ -194,7 +197,10 @@ class StationRelay:
         self._station_peer = station_peer(station)
         self._backend_peers = {name: backend_peer(name) for name in self._observers}
         self._backend_peers[OWNER] = backend_peer(owner)
-        self._tracked_actions = tracker.actions | _ARBITER_ACTIONS | _SNAPSHOT_ACTIONS
+        self._recorded_actions = frozenset() if recorder is None else recorder.actions
+        self._tracked_actions = (
+            tracker.actions | _ARBITER_ACTIONS | _SNAPSHOT_ACTIONS | self._recorded_actions
+        )
         self._drain_until = math.inf
         self.next_deadline = self._parts_deadline = -math.inf
         """The first deadline as of the last event, and that of the parts other than the two queues."""
@@ -368,6 +374,8 @@ class StationRelay:
         if self._snapshot is not None and frame.action in _SNAPSHOT_ACTIONS:
             records = self._snapshot.on_station_call(self._version, frame.action, frame.payload)
             self._actions += persist(records)
+        if self._recorder is not None and frame.action in self._recorded_actions:
+            self._actions += persist(self._recorder.on_message(frame.action, frame.payload, utc))
         for seen in self._tracker.on_message(frame.action, frame.payload, utc):
             self._profiles.on_observation(seen, now)
             self._actions.append(ObservationMade(seen))
@@ -563,6 +571,9 @@ class StationRelay:
                 case CallSettled(frame, result, by_owner):
                     if frame.action == "BootNotification" and not self._take_boot(frame, result, by_owner):
                         continue
+                    if self._recorder is not None and frame.action == "StartTransaction":
+                        started = self._recorder.on_call_result(frame.action, frame.payload, result, utc)
+                        self._actions += persist(started)
                     if frame.action in SETTLED_ACTIONS:
                         self._profiles.on_settled(frame, result, now)
                     if self._observers:

@@ -23,8 +23,14 @@ from controller.services.eebus_limits import EebusLimits
 from controller.services.eebus_partners import EebusPartners
 from controller.services.eebus_service import EebusService
 from controller.services.load_management_service import LoadManagementService, utc
+from controller.services.local_csms_service import (
+    LocalCsmsService,
+    load_cards_or_report,
+)
 from controller.services.policy_service import open_policy_service
 from controller.services.readiness import MeterReadiness
+from controller.services.relay_memory import KEY_FILE, open_token_key
+from controller.services.session_ledger_service import SessionLedger
 from controller.services.site_identity_service import SiteIdentityService
 from controller.services.site_mailbox import SiteMailbox
 from controller.services.site_meters import SiteMeters
@@ -32,6 +38,7 @@ from controller.services.site_operations import SiteOperations
 from controller.services.station_service import StationService
 from controller.services.systemd import notify, notify_ready, select_listeners, take_listening_sockets
 from controller.services.time_service import make_time_service
+from controller.services.transaction_handover import hand_over_transactions
 from controller.stations.connection_stats import ConnectionStats
 from controller.stations.registry import SessionRegistry
 from controller.store.eebus_store import EebusStore
@@ -98,8 +105,19 @@ class App:
         self._eebus = (
             None if self._dimming is None else _open_eebus_service(config, self._dimming, self._store)
         )
+        cards = load_cards_or_report(config)
+        key = open_token_key(Path(config.store.directory) / KEY_FILE)
+        self.sessions = SessionLedger(config, cards, self._store, key)
+        hand_over_transactions(config, self._store)
         self._station_service = StationService(
-            config, self._load_management, self._registry, self._stats, self._store, self._policy_service
+            config,
+            self._load_management,
+            self._registry,
+            self._stats,
+            self._store,
+            self.sessions,
+            LocalCsmsService(config, cards, self._store),
+            self._policy_service,
         )
         self._operations = SiteOperations(
             config, self._store, self._registry, self._load_management, self._station_service.find_transaction
@@ -138,6 +156,7 @@ class App:
                 log.info("page served url=http://%s:%d/", web.host, self.web_port)
             await nursery.start(self._operations.run)
             nursery.start_soon(self._clock.run)
+            nursery.start_soon(self.sessions.run)
             nursery.start_soon(self._watch_certificate_ends)
             nursery.start_soon(self._load_management.run)
             nursery.start_soon(self._run_control)

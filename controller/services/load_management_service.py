@@ -274,7 +274,7 @@ class LoadManagementService:
     def _check_clock(self, station: str) -> None:
         """Log clocks that differ."""
         ntp = "synchronised" if is_synchronised() else "not-synchronised"
-        backend = self._stations[station].owner
+        backend = self._stations[station].owner_or_local
         for entry in self._clock_watch.check(station, backend, self._clocks[station], ntp):
             log.log(entry.level, "%s", entry.text)
 

@@ -12,8 +12,13 @@ from pathlib import Path
 
 import msgspec
 
-from controller.config import Config, StationConfig
-from controller.config.backend_rules import backend_names, endpoints_by_backend, permitted_commands
+from controller.config.backend_rules import (
+    backend_names,
+    endpoints_by_backend,
+    owner_names,
+    permitted_commands,
+)
+from controller.config.schema import LOCAL_CSMS, Config, StationConfig
 from controller.model.journal import EvseStatesStored, Record
 from controller.model.observations import EvseRecord
 from controller.ocpp.actions import reports
@@ -106,16 +111,18 @@ class RelayJournals:
 
     def __init__(self, config: Config, store: StateStore) -> None:
         self._store = store
-        self._key = _authorization_key(Path(config.store.directory) / KEY_FILE)
+        self._key = open_token_key(Path(config.store.directory) / KEY_FILE)
         self._call_timeout_s = config.listen.call_timeout_s
         self._backends = {name: endpoints[0] for name, endpoints in endpoints_by_backend(config).items()}
         names = backend_names(config)
         self._observers = {
             station.id: [names[observer] for observer in station.observers] for station in config.station
         }
-        self._owners = {station.id: names[station.owner] for station in config.station}
+        self._owners = owner_names(config)
         self._stations = {station: self._restore(station) for station in self._owners}
         self._requests_read = 0
+        self.on_forget: Callable[[str], None] = lambda _: None
+        """Called with a station whose last changes could not be written."""
 
     # -- the session's journal: see `stations.session.SessionJournal` ----------------------------------
 
@@ -127,6 +134,7 @@ class RelayJournals:
         """Restore a station's parts from the store: their last changes could not be written."""
         with contextlib.suppress(StoreError):  # the store cannot be read either, which it logs itself
             self._stations[station] = self._restore(station)
+        self.on_forget(station)
 
     # -- requests of a person: `local-controller outbox` ------------------------------------------------
 
@@ -162,6 +170,8 @@ class RelayJournals:
     def owner_permissions(self, station: str) -> CommandPermissions:
         """Return which actions the station's owner may command."""
         owner = self._owners[station]
+        if owner == LOCAL_CSMS:
+            return CommandPermissions(owner, None)
         return CommandPermissions(owner, permitted_commands(self._backends[owner], owner=True))
 
     def find_snapshot(self, station: StationConfig) -> StationSnapshot | None:
@@ -173,7 +183,7 @@ class RelayJournals:
         self, station: StationConfig, version: Version, utc_of: Callable[[float], float]
     ) -> OfflineHandler | None:
         """Return the handler for the owner's absences, or None if the station is not autonomous."""
-        if station.when_backend_away != "autonomous":
+        if station.when_backend_away != "autonomous" or station.owner is None:
             return None
         memory = self._stations[station.id]
         waiting = memory.waiting[self._owners[station.id]]
@@ -260,7 +270,7 @@ def _queue_status(boxes: Sequence[Outbox]) -> QueueStatus:
     )
 
 
-def _authorization_key(file: Path) -> bytes:
+def open_token_key(file: Path) -> bytes:
     """Return the key under which idTokens are hashed, made at the first start; for its owner alone.
 
     A key that is not whole is moved aside: who may charge while a backend is away is then learned anew. If

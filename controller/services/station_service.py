@@ -11,16 +11,12 @@ import trio
 
 from controller.backends.pool import BackendPool
 from controller.config import Config, StationConfig
-from controller.config.backend_rules import backend_names
-from controller.model.observations import EvseRating
+from controller.config.backend_rules import backend_names, owner_names
 from controller.model.rate_limits import TokenBucket
 from controller.ocpp.frames import Version
-from controller.ocpp.station_state import StationStateTracker
 from controller.overlay.binary_messages import BinaryMessages
 from controller.overlay.overlay_wire import NetworkingMode
 from controller.profiles.arbiter import ProfileArbiter
-from controller.relay.policy_check import PolicyCheck
-from controller.relay.station_relay import StationRelay
 from controller.services.connection_settings import (
     make_listen_settings,
     make_pools,
@@ -28,9 +24,12 @@ from controller.services.connection_settings import (
     read_station_secrets,
 )
 from controller.services.load_management_service import LoadManagementService, utc
+from controller.services.local_csms_service import LocalCsmsService
 from controller.services.overlay_service import OverlayService
 from controller.services.policy_service import PolicyService
+from controller.services.relay_factory import RelayFactory
 from controller.services.relay_memory import RelayJournals
+from controller.services.session_ledger_service import SessionLedger
 from controller.services.station_certificates import open_station_certificates
 from controller.stations.admission import (
     Admission,
@@ -67,6 +66,8 @@ class StationService:
         registry: SessionRegistry,
         stats: ConnectionStats,
         store: StateStore,
+        ledger: SessionLedger,
+        local_csms: LocalCsmsService,
         policy: PolicyService | None = None,
     ) -> None:
         self._config = config
@@ -75,10 +76,14 @@ class StationService:
         self._stats = stats
         self._stations = {station.id: station for station in config.station}
         self._names = backend_names(config)
-        self._trackers: dict[str, tuple[Version, StationStateTracker]] = {}
+        self._owner_names = owner_names(config)
+        self._ledger = ledger
+        self._local_csms = local_csms
         self._journals = RelayJournals(config, store)
-        self._restore_states()
+        self._journals.on_forget = ledger.forget
         self._gate = None if policy is None else policy.gate
+        self._relays = RelayFactory(config, self._journals, ledger, self._gate, utc)
+        self._relays.restore_states(limits.on_observation)
         self._listen_settings = make_listen_settings(config)
         self._certificates = open_station_certificates(config, registry)
         self._pools = make_pools(config)
@@ -86,7 +91,10 @@ class StationService:
         accepted, self._rotated = open_credentials(store)
         self._owners = OwnerConfirmation(
             {
-                station.id: OwnerRules(self.pool(station.owner), station.when_backend_away == "strict")
+                station.id: OwnerRules(
+                    None if station.owner is None else self.pool(station.owner),
+                    station.when_backend_away == "strict",
+                )
                 for station in config.station
             },
             registry,
@@ -103,8 +111,7 @@ class StationService:
 
     def find_transaction(self, station: str, evse: int) -> int | str | None:
         """Return the id of the transaction that runs at an EVSE, as the station has it; None without one."""
-        known = self._trackers.get(station)
-        return None if known is None else known[1].find_transaction(evse)
+        return self._relays.find_transaction(station, evse)
 
     def overlay(self) -> OverlayStatus | None:
         """Return the state of the overlay network for people and monitoring; None without one."""
@@ -206,9 +213,12 @@ class StationService:
             return sessions[0]
 
         try:
-            await self._registry.run_session(
-                station.id, make, self.pool(station.owner), observers, admission.peer
+            owner = (
+                self._local_csms.make_owner(station.id, admission.version, utc)
+                if station.owner is None
+                else self.pool(station.owner)
             )
+            await self._registry.run_session(station.id, make, owner, observers, admission.peer)
         finally:
             for session in sessions:
                 self._owners.on_session_ended(station.id, has_set_limits=session.has_set_limits)
@@ -221,7 +231,7 @@ class StationService:
         ):
             version = next(iter(waiting.values()))
             pools = [self._pools[backend] for backend, first in waiting.items() if first is version]
-            owner = next((each for each in pools if each.backend == self._names[station.owner]), None)
+            owner = next((each for each in pools if each.backend == self._owner_names[station.id]), None)
             arbiter = self._limits.make_absent_arbiter(station.id, version)
             make = partial(self._make_session, station, Admission(station.id, version), arbiter, None)
             log.info(
@@ -233,46 +243,16 @@ class StationService:
                 station.id, make, owner, [each for each in pools if each is not owner]
             )
 
-    def _restore_states(self) -> None:
-        """Restore the states and transactions of EVSEs from before a restart."""
-        for name, version, stored in self._journals.load_evse_states():
-            station = self._stations.get(name)
-            if station is None:
-                continue
-            configured = {evse.id for evse in station.evse}
-            evses = [each for each in stored if each.evse in configured]
-            for seen in self._state_tracker(station, version).restore(evses):
-                self._limits.on_observation(name, seen)
-
-    def _state_tracker(self, station: StationConfig, version: Version) -> StationStateTracker:
-        """Return the tracker of a station: it outlives the links, as transactions do."""
-        known = self._trackers.get(station.id)
-        if known is None or known[0] is not version:
-            evses = {evse.id: EvseRating(len(evse.phases), evse.max_a) for evse in station.evse}
-            known = version, StationStateTracker(version, self._config.site.voltage, evses)
-            self._trackers[station.id] = known
-        return known[1]
-
     def _make_session(
         self, station: StationConfig, admission: Admission, arbiter: ProfileArbiter, channel: Channel | None
     ) -> StationSession:
         """Make a session; `channel` None: the station is absent, and only deliveries are made for it."""
         listen, journals = self._config.listen, self._journals
-        relay = StationRelay(
-            station.id,
-            self._names[station.owner],
+        relay = self._relays.make_relay(
+            station,
             admission.version,
-            self._state_tracker(station, admission.version),
             arbiter,
-            listen.call_timeout_s,
-            trio.current_time(),
-            grace_s=station.grace_s if station.when_backend_away == "grace" else 0.0,
-            offline=journals.make_offline_handler(station, admission.version, utc),
-            observers=journals.make_secondary_backends(station.id, admission.version),
-            snapshot=journals.find_snapshot(station),
-            permissions=journals.owner_permissions(station.id),
             is_present=channel is not None,
-            policy=None if self._gate is None else PolicyCheck(self._gate, admission.version, station.id),
             local=None if self._certificates is None else self._certificates.scope,
         )
         rules = SessionRules(
@@ -282,7 +262,9 @@ class StationService:
             ),
             ping_s=self._quirks_of(station.id).ping_s,
             backend_ping_s=listen.ping_s,
-            sealed=BinaryMessages(self._gate, utc, admission.version, station.id, self._names[station.owner]),
+            sealed=BinaryMessages(
+                self._gate, utc, admission.version, station.id, self._owner_names[station.id]
+            ),
             on_password_command=lambda *command: self._nursery.start_soon(
                 self._rotated.remember_rotated, station.id, *command
             ),

@@ -31,9 +31,12 @@ UNVERIFIED_RETRY_S = 60.0
 
 
 class OwnerRules(msgspec.Struct, frozen=True):
-    """One station's owner, and whether the station is served while the owner is away."""
+    """One station's owner, and whether the station is served while the owner is away.
 
-    pool: BackendPool
+    `pool` None: the controller itself is the station's CSMS.
+    """
+
+    pool: BackendPool | None
     is_strict: bool
 
 
@@ -74,12 +77,15 @@ class OwnerConfirmation:
                 wait_s,
                 is_expected=True,
             )
-        if rules.is_strict and rules.pool.is_down and self._may_turn_away(station):
-            return self._turn_away(admission, rules.pool)
+        pool = rules.pool
+        if pool is None:
+            return admission
+        if rules.is_strict and pool.is_down and self._may_turn_away(station):
+            return self._turn_away(admission, pool)
         try:
-            opened = await self._open_link(admission, rules.pool)
+            opened = await self._open_link(admission, pool)
         except DialError as failed:
-            return await self._decide_without_owner(admission, rules, failed)
+            return await self._decide_without_owner(admission, pool, rules.is_strict, failed)
         if not admission.is_proven:
             await self._accepted.remember_accepted(admission)
         return msgspec.structs.replace(admission, version=Version(opened.version), owner_link=opened)
@@ -87,8 +93,9 @@ class OwnerConfirmation:
     async def release(self, admission: Admission) -> None:
         """Close the link to the owner if no session has used it."""
         opened = admission.owner_link
-        if opened is not None and not opened.is_released:
-            self._owners[admission.station].pool.release(opened)
+        pool = self._owners[admission.station].pool
+        if opened is not None and pool is not None and not opened.is_released:
+            pool.release(opened)
             await opened.channel.close(1000, "")
 
     def _may_turn_away(self, station: str) -> bool:
@@ -121,9 +128,9 @@ class OwnerConfirmation:
         raise AssertionError("a station without a version")
 
     async def _decide_without_owner(
-        self, admission: Admission, rules: OwnerRules, failed: DialError
+        self, admission: Admission, pool: BackendPool, is_strict: bool, failed: DialError
     ) -> Admission | Rejection:
-        station, backend = admission.station, rules.pool.backend
+        station, backend = admission.station, pool.backend
         if failed.stage is DialStage.REFUSED:
             return Rejection(_status_of(failed), f"backend {backend} rejected the station: {failed}", station)
         if admission.is_proven:
@@ -136,7 +143,7 @@ class OwnerConfirmation:
                 station,
                 UNVERIFIED_RETRY_S,
             )
-        is_serving = not rules.is_strict or self._registry.find_session(station) is not None
+        is_serving = not is_strict or self._registry.find_session(station) is not None
         if is_verified is None and admission.authorization is not None and is_serving:
             return Rejection(
                 HTTPStatus.SERVICE_UNAVAILABLE,

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 import trio
 
+from controller.backends.backend_link import LinkMaker
 from controller.backends.pool import BackendPool
 from controller.model.rate_limits import TokenBucket
 from controller.ocpp.frames import Version
@@ -106,7 +107,7 @@ class SessionRegistry:
         self,
         station: str,
         make: Callable[[], StationSession],
-        owner: BackendPool | None,
+        owner: BackendPool | LinkMaker | None,
         observers: Sequence[BackendPool] = (),
         peer: str = "",
     ) -> None:

@@ -21,7 +21,7 @@ from typing import Protocol
 import msgspec
 import trio
 
-from controller.backends.backend_link import GOING_AWAY, BackendLink
+from controller.backends.backend_link import GOING_AWAY, BackendLink, LinkMaker, StationLink
 from controller.backends.pool import BackendPool
 from controller.model.effects import (
     BackendLost,
@@ -173,9 +173,9 @@ class StationSession:
         self._memory = memory
         self._stats = stats
         self._rules = rules
-        self._links: dict[str, BackendLink] = {}
+        self._links: dict[str, StationLink] = {}
         self._owner = ""
-        self._owner_link: BackendLink | None = None
+        self._owner_link: StationLink | None = None
         self._todo: deque[Action] = deque()
         self._utc_offset_s = 0.0
         self._clock_checked_at = -math.inf
@@ -192,14 +192,18 @@ class StationSession:
         self._closed = trio.Event()
         self._reading = trio.CancelScope()
 
-    async def run(self, owner: BackendPool | None, observers: Sequence[BackendPool] = ()) -> None:
+    async def run(self, owner: BackendPool | LinkMaker | None, observers: Sequence[BackendPool] = ()) -> None:
         """Serve the station until it is disconnected or its owner is lost, or until cancelled.
 
         Without an owner, only what waits for the observers is delivered.
         """
         if owner is not None:
             self._owner = owner.backend
-            self._owner_link = self._make_link(owner, is_owner=True)
+            self._owner_link = (
+                self._make_link(owner, is_owner=True)
+                if isinstance(owner, BackendPool)
+                else owner.make_link(self)
+            )
             self._links = {owner.backend: self._owner_link}
         self._links |= {each.backend: self._make_link(each, is_owner=False) for each in observers}
         try:
@@ -404,7 +408,7 @@ class StationSession:
         if self.is_present:
             self._site.on_station_down(self._station)
 
-    def _put(self, reader: Channel | BackendLink | None, message: str | bytes, backend: str = "") -> None:
+    def _put(self, reader: Channel | StationLink | None, message: str | bytes, backend: str = "") -> None:
         """Send to the station, or to a backend, without waiting; a full queue ends the session."""
         try:
             if reader is not None:

@@ -18,7 +18,6 @@ from collections.abc import Iterable, Iterator, Mapping
 import msgspec
 
 from controller.dimming.events import DimmingMemory
-from controller.load_management.energy.energy_records import MonthPeakStored, QuarterStored
 from controller.model.journal import BootStored, EvseStatesStored, ProfilesStored, Record
 from controller.offline.journal_records import (
     EntryQueued,
@@ -53,8 +52,9 @@ from controller.store.evidence_records import (
     EvidenceLine,
     EvidenceLinesWritten,
 )
-from controller.store.limit_records import LimitStored
+from controller.store.load_rules import LOAD_RULES
 from controller.store.rule_types import RecordRule, WriteFailure, key_of
+from controller.store.session_rules import SESSION_RULES, session_changes
 from controller.store.state_journal import Change, Delete, DeleteBelow, JournalEntry, Put
 
 log = logging.getLogger("controller.store")
@@ -99,12 +99,6 @@ RULES: Mapping[type[Record], RecordRule] = {
     LocalListVersion: RecordRule(
         "local-list", ("station",), WriteFailure.KEEP, "the version of a local authorization list"
     ),
-    LimitStored: RecordRule(
-        "limit",
-        ("station", "evse"),
-        WriteFailure.LIMIT_FALLS,
-        "the limit of an EVSE: it counts at its worst case until its station confirms one",
-    ),
     BootStored: RecordRule(
         "boot", ("station",), WriteFailure.KEEP, "model and firmware of a station until it boots again"
     ),
@@ -119,18 +113,6 @@ RULES: Mapping[type[Record], RecordRule] = {
         ("station",),
         WriteFailure.KEEP,
         "charging profiles of a backend: it has to set them again",
-    ),
-    QuarterStored: RecordRule(
-        "quarter",
-        ("circuit",),
-        WriteFailure.KEEP,
-        "the energy of the running quarter hour: it counts at its worst case until the next one",
-    ),
-    MonthPeakStored: RecordRule(
-        "month-peak",
-        ("circuit",),
-        WriteFailure.KEEP,
-        "the highest quarter hour of the month: it does not count as free until it is reached again",
     ),
     DimmingMemory: RecordRule(
         "dimming", (), WriteFailure.KEEP, "the limits and commands of the grid operator"
@@ -159,6 +141,8 @@ RULES: Mapping[type[Record], RecordRule] = {
         "evidence-file", ("name",), WriteFailure.KEEP, "the name of a file of the evidence log"
     ),
     **ACCESS_RULES,
+    **LOAD_RULES,
+    **SESSION_RULES,
 }
 """The rule of each record that is stored as a value. Those that only remove values are in `_changes`."""
 
@@ -203,6 +187,9 @@ def _changes(record: Record) -> Iterator[Change]:
     removal = removal_of(record)
     if removal is not None:
         yield removal
+        return
+    if changes := session_changes(record):
+        yield from changes
         return
     match record:
         case EntryRemoved(station, backend, number):

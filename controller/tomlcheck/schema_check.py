@@ -10,7 +10,7 @@ import difflib
 import enum
 import types
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import date, datetime
 from functools import cache
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -117,6 +117,8 @@ def _struct_in(hint: Any) -> tuple[type[msgspec.Struct] | None, bool]:
 
 def _describe_misfit(hint: Any, value: object) -> tuple[str, str]:
     """Return what is wrong with a value and the remedy, of a list for its first wrong element."""
+    if any((_unwrap(kind)[1].extra or {}).get("personal") for kind in alternatives(hint)):
+        return "has an invalid value", f"write {describe_type(hint)}"  # which must not reach a log
     known = choices(hint)
     wrong = value
     if isinstance(value, list) and known:
@@ -146,6 +148,7 @@ _TYPE_NAMES: dict[Any, str] = {
     int: "a whole number",
     float: "a number",
     bool: "true or false",
+    date: "a date, like 2027-12-31",
     datetime: "a time with its zone, like 2026-11-21T12:00:00Z",
 }
 

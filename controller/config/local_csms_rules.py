@@ -1,0 +1,78 @@
+"""Rules of a site without backend: the cards, and the stations whose CSMS the controller is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from controller.config.card_files import CardFileError, load_cards
+from controller.config.schema import Config, StationConfig
+from controller.tomlcheck.diagnostics import Problem
+
+LONGEST_TOKEN_16 = 20
+"""Characters of an idTag (OCPP 1.6, CiString20Type)."""
+
+
+def check_cards(config: Config) -> Iterator[Problem]:
+    """Find cards that are listed twice."""
+    tokens: set[str] = set()
+    labels: set[str] = set()
+    for index, card in enumerate(config.card):
+        if card.token.lower() in tokens:
+            yield Problem(("card", index, "token"), "is listed twice", "remove one of the two cards")
+        if card.label and card.label.lower() in labels:
+            yield Problem(
+                ("card", index, "label"), f'"{card.label}" is listed twice', "give each card its own label"
+            )
+        tokens.add(card.token.lower())
+        labels.add(card.label.lower())
+
+
+def check_card_file(config: Config) -> Iterator[Problem]:
+    """Find errors in the card file."""
+    try:
+        load_cards(config)
+    except CardFileError as error:
+        if config.local_csms.cards_file is not None:
+            yield Problem(("local_csms", "cards_file"), error.what, error.remedy)
+
+
+def find_local_csms_hints(config: Config) -> Iterator[Problem]:
+    """Find what keeps drivers from charging, or lets anybody charge, at stations without owner."""
+    local = [(index, each) for index, each in enumerate(config.station) if each.owner is None]
+    csms = config.local_csms
+    if local and csms.authorization == "cards" and not config.card and csms.cards_file is None:
+        yield Problem(
+            ("station", local[0][0]),
+            "has no owner, and no card is listed: nobody can charge",
+            'add a [[card]], or [local_csms] authorization = "free"',
+        )
+    for index, station in local:
+        yield from _find_station_hints(config, index, station)
+    for index, card in enumerate(config.card):
+        if len(card.token) > LONGEST_TOKEN_16 and any(each.protocol != "ocpp2.0.1" for _, each in local):
+            yield Problem(
+                ("card", index, "token"),
+                f"has {len(card.token)} characters: OCPP 1.6 has {LONGEST_TOKEN_16}",
+                "a station with OCPP 1.6 cannot accept it",
+            )
+
+
+def _find_station_hints(config: Config, index: int, station: StationConfig) -> Iterator[Problem]:
+    if config.backend:
+        yield Problem(
+            ("station", index),
+            "has no owner: the controller is its CSMS",
+            f'if a backend is, add owner = "{config.backend[0].name}"',
+        )
+    if station.when_backend_away != "strict":
+        yield Problem(
+            ("station", index, "when_backend_away"),
+            "has no effect: the station has no owner",
+            "remove it, or add owner",
+        )
+    if station.password_file is None and config.listen.client_ca is None:
+        yield Problem(
+            ("station", index),
+            "has no password: anybody in the network can connect in its place",
+            "add password_file",
+        )

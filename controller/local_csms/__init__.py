@@ -1,0 +1,1 @@
+"""The controller as the CSMS of stations that have no backend: one state machine per station."""

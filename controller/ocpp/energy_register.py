@@ -1,0 +1,79 @@
+"""Energy register of an EVSE in a station's message (Energy.Active.Import.Register), in Wh.
+
+The value of the outlet counts, and of all phases together; where a station reports each phase by itself,
+their sum. An energy register without a measurand is the default of OCPP (1.6 section 7.43, 2.x
+SampledValueType).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from controller.ocpp import v2, v16
+from controller.ocpp.frames import Version
+from controller.ocpp.station_state import (
+    METER_VALUES_2,
+    METER_VALUES_16,
+    TRANSACTION_EVENT_2,
+    read_carrier,
+    read_number,
+)
+
+REGISTER = "Energy.Active.Import.Register"
+MOST_WH = 1e12
+"""Highest register that is read (Wh); a higher one is an error of the station, and skipped."""
+
+_SCALES = {None: 1.0, "": 1.0, "Wh": 1.0, "kWh": 1000.0}
+_LOCATIONS = {None: 0, "": 0, "Outlet": 0, "Cable": 1, "Body": 2, "EV": 3}
+"""Locations of the car's supply, the preferred first; Inlet is the station's own consumption, too."""
+
+
+def read_energy_wh(version: Version, action: str, payload: bytes) -> float | None:
+    """Return the newest register of MeterValues or a TransactionEvent (Wh); None where there is none."""
+    message: v16.MeterValuesV16 | v2.MeterValuesV2 | v2.TransactionEventV2 | None
+    if version is Version.V16:
+        message = read_carrier(METER_VALUES_16, payload)
+    elif action == "TransactionEvent":
+        message = read_carrier(TRANSACTION_EVENT_2, payload)
+    else:
+        message = read_carrier(METER_VALUES_2, payload)
+    meter_value: Sequence[v16.MeterValueV16 | v2.MeterValueV2] = ()
+    if message is not None and message.meter_value is not None:
+        meter_value = message.meter_value
+    for values in reversed(meter_value):
+        found = _read_register(values.sampled_value or ())
+        if found is not None:
+            return found
+    return None
+
+
+def _read_register(samples: Iterable[v16.SampledValueV16 | v2.SampledValueV2]) -> float | None:
+    totals: dict[int, float] = {}
+    phases: dict[int, float] = {}
+    for sample in samples:
+        place = _LOCATIONS.get(sample.location)
+        value = _read_wh(sample)
+        if (sample.measurand or REGISTER) != REGISTER or place is None or value is None:
+            continue
+        if sample.phase:
+            phases[place] = phases.get(place, 0.0) + value
+        else:
+            totals[place] = value
+    best = totals or phases
+    return best[min(best)] if best else None
+
+
+def _read_wh(sample: v16.SampledValueV16 | v2.SampledValueV2) -> float | None:
+    unit: str | None
+    if isinstance(sample, v16.SampledValueV16):
+        unit, scale = sample.unit, 1.0
+    else:
+        measure = sample.unit_of_measure or v2.UnitOfMeasureV2()
+        unit, multiplier = measure.unit, measure.multiplier or 0
+        if abs(multiplier) > 12:
+            return None
+        scale = 10.0**multiplier
+    value, factor = read_number(sample.value), _SCALES.get(unit)
+    if value is None or factor is None or abs(value * scale * factor) > MOST_WH:
+        return None
+    return value * scale * factor

@@ -1,0 +1,110 @@
+"""Service of the local CSMS: the stations without backend, and their memories."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from controller.config.card_files import CardFileError, load_cards
+from controller.config.schema import LOCAL_CSMS, CardConfig, Config, LocalCsmsConfig
+from controller.local_csms.cards import Card, CardList
+from controller.local_csms.csms import LocalCsms
+from controller.local_csms.csms_memory import STORED, CsmsMemory
+from controller.local_csms.csms_settings import CsmsSettings
+from controller.model.journal import JournalError, Record
+from controller.ocpp.frames import Version
+from controller.stations.local_link import LocalOwner
+from controller.store.rule_types import key_prefix
+from controller.store.state_store import StateStore
+
+log = logging.getLogger("controller")
+
+
+class LocalCsmsService:
+    """The CSMS of the stations without owner. Raises StoreError."""
+
+    def __init__(self, config: Config, cards: Iterable[CardConfig], store: StateStore) -> None:
+        self._store = store
+        self._call_timeout_s = config.listen.call_timeout_s
+        self._zone = ZoneInfo(config.site.timezone)
+        self._memories = {
+            station.id: self._restore(CsmsMemory(station.id), station.id)
+            for station in config.station
+            if station.owner is None
+        }
+        self.set_cards(config.local_csms, cards)
+
+    def set_cards(self, settings: LocalCsmsConfig, cards: Iterable[CardConfig]) -> None:
+        """Use these settings and cards for all links that begin from now on."""
+        self._cards = CardList((_make_card(card, self._zone) for card in cards), settings.authorization)
+        self._settings = CsmsSettings(
+            heartbeat_s=settings.heartbeat_s,
+            meter_values_s=settings.meter_values_s,
+            sends_local_list=settings.local_list,
+            call_timeout_s=self._call_timeout_s,
+        )
+
+    def make_owner(self, station: str, version: Version, utc_of: Callable[[float], float]) -> LocalOwner:
+        """Return the local CSMS for a connection of a station."""
+        csms = LocalCsms(station, version, self._cards, self._settings, self._memories[station])
+        return LocalOwner(LOCAL_CSMS, station, csms, self, utc_of)
+
+    # -- commands of a person ---------------------------------------------------------------------------
+
+    def is_owner_of(self, station: str) -> bool:
+        """Return True for a station whose CSMS the controller is."""
+        return station in self._memories
+
+    def choose_token(self, station: str, card: str, now: float) -> str | None:
+        """Return the token for a remote start; None if no card has this label or token.
+
+        Without a `card`, it is a token that is accepted for this start alone.
+        """
+        if not card:
+            return self._memories[station].make_remote_token(now)
+        found = self._cards.find_by_name(card)
+        return card if found is None and self._cards.is_free else None if found is None else found.token
+
+    # -- durable records: see `stations.local_link.CsmsJournal` -----------------------------------------
+
+    async def save(self, records: Sequence[Record]) -> None:
+        """Persist records; see StateStore.persist. Raises StoreError."""
+        await self._store.persist(records)
+
+    def forget(self, station: str) -> None:
+        """Restore a station's memory from the store: its last changes could not be written."""
+        with contextlib.suppress(JournalError):  # the store cannot be read either, which it logs itself
+            self._restore(self._memories[station], station)
+
+    def _restore(self, memory: CsmsMemory, station: str) -> CsmsMemory:
+        prefix = key_prefix(station)
+        memory.restore([record for kind in STORED for record in self._store.load(kind, prefix)])
+        return memory
+
+
+def load_cards_or_report(config: Config) -> list[CardConfig]:
+    """Return all cards; those of the configuration alone if the card file cannot be read, with an ERROR."""
+    try:
+        return load_cards(config)
+    except CardFileError as error:
+        log.error("card file not used reason=%s: its cards are not accepted, correct it and reload", error)
+        return list(config.card)
+
+
+def _make_card(card: CardConfig, zone: ZoneInfo) -> Card:
+    """Return the card of a table; it is valid until the end of its last day in the site's time zone."""
+    until: float | None = None
+    if card.valid_until is not None:
+        following = card.valid_until + timedelta(days=1)
+        until = datetime(following.year, following.month, following.day, tzinfo=zone).timestamp()
+    return Card(
+        token=card.token,
+        label=card.label,
+        type=card.type,
+        priority_class=card.priority_class,
+        valid_until=until,
+        is_blocked=card.blocked,
+    )

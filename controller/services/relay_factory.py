@@ -1,0 +1,96 @@
+"""Makes the relay of a station for one connection, of the parts that outlive it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import trio
+
+from controller.config import Config, StationConfig
+from controller.config.backend_rules import owner_names
+from controller.model.observations import EvseRating, Observation
+from controller.ocpp.frames import Version
+from controller.ocpp.station_state import StationStateTracker
+from controller.profiles.arbiter import ProfileArbiter
+from controller.relay.events import LocalScope
+from controller.relay.policy_check import PolicyCheck
+from controller.relay.station_relay import StationRelay
+from controller.services.relay_memory import RelayJournals
+from controller.services.session_ledger_service import SessionLedger
+from controller.signing.policy_enforcer import PolicyEnforcer
+
+
+class RelayFactory:
+    """Makes relays for the stations of a configuration; `gate`: the policy of signatures, if there is one."""
+
+    def __init__(
+        self,
+        config: Config,
+        journals: RelayJournals,
+        ledger: SessionLedger,
+        gate: PolicyEnforcer | None,
+        utc_of: Callable[[float], float],
+    ) -> None:
+        self._config = config
+        self._journals = journals
+        self._ledger = ledger
+        self._gate = gate
+        self._utc_of = utc_of
+        self._owners = owner_names(config)
+        self._trackers: dict[str, tuple[Version, StationStateTracker]] = {}
+
+    def make_relay(
+        self,
+        station: StationConfig,
+        version: Version,
+        arbiter: ProfileArbiter,
+        *,
+        is_present: bool,
+        local: LocalScope | None = None,
+    ) -> StationRelay:
+        """Return a relay; not `is_present`: it only delivers what waits for the station's backends."""
+        is_graced = station.when_backend_away == "grace" and station.owner is not None
+        return StationRelay(
+            station.id,
+            self._owners[station.id],
+            version,
+            self._state_tracker(station, version),
+            arbiter,
+            self._config.listen.call_timeout_s,
+            trio.current_time(),
+            grace_s=station.grace_s if is_graced else 0.0,
+            offline=self._journals.make_offline_handler(station, version, self._utc_of),
+            observers=self._journals.make_secondary_backends(station.id, version),
+            snapshot=self._journals.find_snapshot(station),
+            permissions=self._journals.owner_permissions(station.id),
+            is_present=is_present,
+            policy=None if self._gate is None else PolicyCheck(self._gate, version, station.id),
+            local=local,
+            recorder=self._ledger.find_recorder(station.id, version),
+        )
+
+    def restore_states(self, on_observation: Callable[[str, Observation], object]) -> None:
+        """Restore the states and transactions of EVSEs from before a restart."""
+        stations = {station.id: station for station in self._config.station}
+        for name, version, stored in self._journals.load_evse_states():
+            station = stations.get(name)
+            if station is None:
+                continue
+            configured = {evse.id for evse in station.evse}
+            evses = [each for each in stored if each.evse in configured]
+            for seen in self._state_tracker(station, version).restore(evses):
+                on_observation(name, seen)
+
+    def find_transaction(self, station: str, evse: int) -> int | str | None:
+        """Return the id of the transaction that runs at an EVSE, as the station has it; None without one."""
+        known = self._trackers.get(station)
+        return None if known is None else known[1].find_transaction(evse)
+
+    def _state_tracker(self, station: StationConfig, version: Version) -> StationStateTracker:
+        """Return the tracker of a station: it outlives the links, as transactions do."""
+        known = self._trackers.get(station.id)
+        if known is None or known[0] is not version:
+            evses = {evse.id: EvseRating(len(evse.phases), evse.max_a) for evse in station.evse}
+            known = version, StationStateTracker(version, self._config.site.voltage, evses)
+            self._trackers[station.id] = known
+        return known[1]

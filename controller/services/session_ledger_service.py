@@ -1,0 +1,117 @@
+"""Service of the session ledger: one recorder per station, cards by label, retention."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections.abc import Iterable
+from zoneinfo import ZoneInfo
+
+import trio
+
+from controller.config.schema import CardConfig, Config
+from controller.model.observations import EvseRef
+from controller.ocpp.frames import Version
+from controller.ocpp.id_tokens import IdToken
+from controller.session_ledger.charging_session import (
+    CardReference,
+    ChargingSession,
+    RunningSessionStored,
+    SessionsExpired,
+    month_of,
+    months_before,
+    reference_card,
+)
+from controller.session_ledger.session_recorder import SessionRecorder
+from controller.store.rule_types import key_prefix
+from controller.store.session_store import SessionStore
+from controller.store.state_journal import StoreError
+from controller.store.state_store import StateStore
+
+log = logging.getLogger("controller.store")
+
+EXPIRY_CHECK_S = 86_400.0
+"""Interval at which sessions that are older than the retention are deleted."""
+
+
+class SessionLedger:
+    """The charging sessions of all stations. Raises StoreError.
+
+    `key` hashes idTokens. Running sessions are in memory, ended ones in the store.
+    """
+
+    def __init__(self, config: Config, cards: Iterable[CardConfig], store: StateStore, key: bytes) -> None:
+        self._store = store
+        self._key = key
+        self._retention_months = config.sessions.retention_months
+        self._evses = {station.id: [evse.id for evse in station.evse] for station in config.station}
+        self._cards: dict[str, CardConfig] = {}
+        self._recorders: dict[str, tuple[Version, SessionRecorder]] = {}
+        self.zone = ZoneInfo(config.site.timezone)
+        self.set_cards(cards)
+        for record in store.load(RunningSessionStored):
+            if record.station in self._evses and record.station not in self._recorders:
+                # Which version the station speaks shows when it connects.
+                self._recorders[record.station] = Version.V16, self._restore(record.station, Version.V16)
+
+    def set_cards(self, cards: Iterable[CardConfig]) -> None:
+        """Name the cards of sessions that begin from now on by these labels."""
+        self._cards = {card.token.lower(): card for card in cards}
+
+    # -- of the sessions' links -----------------------------------------------------------------------
+
+    def find_recorder(self, station: str, version: Version) -> SessionRecorder:
+        """Return the recorder of a station: it outlives the links, as sessions do."""
+        known = self._recorders.get(station)
+        if known is None or known[0] is not version:
+            known = self._recorders[station] = version, self._restore(station, version)
+        return known[1]
+
+    def forget(self, station: str) -> None:
+        """Restore a station's running sessions from the store: their last changes could not be written."""
+        known = self._recorders.get(station)
+        if known is not None:
+            with contextlib.suppress(StoreError):  # the store cannot be read either, which it logs itself
+                self._recorders[station] = known[0], self._restore(station, known[0])
+
+    def _restore(self, station: str, version: Version) -> SessionRecorder:
+        evses = self._evses.get(station, [])
+        recorder = SessionRecorder(station, version, self._name_card, evses[0] if len(evses) == 1 else None)
+        recorder.restore(self._store.load(RunningSessionStored, key_prefix(station)))
+        return recorder
+
+    def _name_card(self, token: IdToken) -> CardReference:
+        card = self._cards.get(token.value.lower())
+        if card is None:
+            return reference_card(self._key, token)
+        return reference_card(self._key, token, card.label, card.priority_class)
+
+    # -- reading ----------------------------------------------------------------------------------------
+
+    def running(self) -> list[ChargingSession]:
+        """Return the sessions that run, the earliest first."""
+        found = [each for _, recorder in self._recorders.values() for each in recorder.running]
+        return sorted(found, key=lambda each: each.started_at)
+
+    def find_running(self, ref: EvseRef) -> ChargingSession | None:
+        """Return the newest session that runs at an EVSE; None if there is none."""
+        known = self._recorders.get(ref.station)
+        found = [each for each in known[1].running if each.evse == ref.evse] if known is not None else []
+        return max(found, key=lambda each: each.started_at, default=None)
+
+    def ended(self, first_month: str, last_month: str) -> list[ChargingSession]:
+        """Return the ended sessions that began in these months (UTC, like "2026-11"). Raises StoreError."""
+        return SessionStore(self._store).ended(first_month, last_month)
+
+    # -- retention --------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Delete sessions that are older than the retention, once a day, until cancelled."""
+        while True:
+            before = months_before(month_of(time.time()), self._retention_months)
+            try:
+                await self._store.persist([SessionsExpired(before)])
+            except StoreError as error:
+                log.warning("expired sessions not deleted reason=%s", error)
+            await trio.sleep(EXPIRY_CHECK_S)

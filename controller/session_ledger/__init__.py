@@ -1,0 +1,1 @@
+"""Ledger of the charging sessions: observed from the stations' messages, stored, exported."""

@@ -1,0 +1,32 @@
+"""Rules of the records of the load management: limits, and the energy of quarter hours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from controller.load_management.energy.energy_records import MonthPeakStored, QuarterStored
+from controller.model.journal import Record
+from controller.store.limit_records import LimitStored
+from controller.store.rule_types import RecordRule, WriteFailure
+
+LOAD_RULES: Mapping[type[Record], RecordRule] = {
+    LimitStored: RecordRule(
+        "limit",
+        ("station", "evse"),
+        WriteFailure.LIMIT_FALLS,
+        "the limit of an EVSE: it counts at its worst case until its station confirms one",
+    ),
+    QuarterStored: RecordRule(
+        "quarter",
+        ("circuit",),
+        WriteFailure.KEEP,
+        "the energy of the running quarter hour: it counts at its worst case until the next one",
+    ),
+    MonthPeakStored: RecordRule(
+        "month-peak",
+        ("circuit",),
+        WriteFailure.KEEP,
+        "the highest quarter hour of the month: it does not count as free until it is reached again",
+    ),
+}
+"""The rule of each record that is stored as a value."""

@@ -1,0 +1,325 @@
+"""Local CSMS of one station: what it answers, what it persists first, and what it sends of its own."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from controller.local_csms.cards import Card, CardList
+from controller.local_csms.csms import CsmsText, LocalCsms
+from controller.local_csms.csms_memory import MOST_TRANSACTIONS, REMOTE_START_S, CsmsMemory
+from controller.local_csms.csms_records import LocalTransactionEnded, LocalTransactionStored
+from controller.local_csms.csms_settings import CsmsSettings
+from controller.model.journal import Persist, Record
+from controller.ocpp.frames import Version
+from controller.offline.journal_records import ResponseStored
+from tests.controller.ocpp.schemas import check, request
+
+UTC = 1_795_000_000.0
+CARDS = CardList([Card(token="04A1B2", label="Anna"), Card(token="DEAD", is_blocked=True)])
+FREE = CardList([Card(token="DEAD", is_blocked=True)], "free")
+START = {"connectorId": 1, "idTag": "04a1b2", "meterStart": 100, "timestamp": "2026-11-18T00:00:00Z"}
+
+
+class Talk:
+    """A station and the local CSMS; every text of the CSMS is checked by the official schemas."""
+
+    def __init__(
+        self, version: Version = Version.V16, cards: CardList = CARDS, memory: CsmsMemory | None = None
+    ) -> None:
+        self.version = version
+        self.memory = memory or CsmsMemory("CS01")
+        self.csms = LocalCsms("CS01", version, cards, CsmsSettings(), self.memory)
+        self.records: list[Record] = []
+        self.commands: list[list[Any]] = []
+        self.now = 100.0
+        self._number = 0
+
+    def call(self, action: str, payload: dict[str, Any]) -> Any:
+        """Send a CALL; return the payload of its answer, or the error's code."""
+        self._number += 1
+        frames = self.send([2, f"s{self._number}", action, payload])
+        [answer] = [frame for frame in frames if frame[0] in (3, 4)]
+        assert answer[1] == f"s{self._number}"
+        if answer[0] == 3:
+            check(self.version, f"{action}Response", json.dumps(answer[2]).encode())
+        return answer[2]
+
+    def answer(self, result: dict[str, Any] | None) -> None:
+        """Answer the last command of the CSMS; None: with an error."""
+        message_id = self.commands[-1][1]
+        self.send([4, message_id, "NotSupported", "", {}] if result is None else [3, message_id, result])
+
+    def send(self, frame: list[Any]) -> list[list[Any]]:
+        return self._take(self.csms.on_text(json.dumps(frame), self.now, UTC))
+
+    def pass_time(self, seconds: float) -> None:
+        self.now += seconds
+        self._take(self.csms.on_time(self.now))
+
+    def _take(self, effects: list[Any]) -> list[list[Any]]:
+        frames = []
+        for effect in effects:
+            if isinstance(effect, Persist):
+                assert not frames, "records come before the answer that promises them"
+                self.records += effect.records
+            elif isinstance(effect, CsmsText):
+                frames.append(json.loads(effect.text))
+        for frame in frames:
+            if frame[0] == 2:
+                check(self.version, request(self.version, frame[2]), json.dumps(frame[3]).encode())
+                self.commands.append(frame)
+        return frames
+
+
+def event(kind: str, number: int, token: str | None = None, transaction: str = "T1") -> dict[str, Any]:
+    payload: dict[str, Any] = {
+        "eventType": kind,
+        "timestamp": "2026-11-18T00:00:00Z",
+        "triggerReason": "Authorized",
+        "seqNo": number,
+        "transactionInfo": {"transactionId": transaction},
+        "evse": {"id": 1},
+    }
+    if token is not None:
+        payload["idToken"] = {"idToken": token, "type": "ISO14443"}
+    return payload
+
+
+@pytest.mark.parametrize("version", Version)
+def test_boot_is_accepted_with_the_heartbeat_interval(version: Version) -> None:
+    boot = (
+        {"chargePointVendor": "V", "chargePointModel": "M"}
+        if version is Version.V16
+        else {"reason": "PowerUp", "chargingStation": {"vendorName": "V", "model": "M"}}
+    )
+    answer = Talk(version).call("BootNotification", boot)
+    assert (answer["status"], answer["interval"]) == ("Accepted", 300)
+
+
+def test_heartbeat_gets_the_time() -> None:
+    assert Talk().call("Heartbeat", {}) == {"currentTime": "2026-11-18T11:06:40Z"}
+
+
+@pytest.mark.parametrize(
+    ("token", "cards", "status"),
+    [
+        ("04a1B2", CARDS, "Accepted"),
+        ("04A1B3", CARDS, "Invalid"),
+        ("dead", CARDS, "Blocked"),
+        ("04A1B3", FREE, "Accepted"),
+        ("DEAD", FREE, "Blocked"),
+    ],
+)
+def test_authorize_gives_the_status_of_the_card(token: str, cards: CardList, status: str) -> None:
+    assert Talk(cards=cards).call("Authorize", {"idTag": token}) == {"idTagInfo": {"status": status}}
+
+
+def test_authorize_after_the_last_day_gives_expired() -> None:
+    cards = CardList([Card(token="A", valid_until=UTC)])
+    assert Talk(cards=cards).call("Authorize", {"idTag": "A"})["idTagInfo"]["status"] == "Expired"
+    cards = CardList([Card(token="A", valid_until=UTC + 1)])
+    assert Talk(cards=cards).call("Authorize", {"idTag": "A"})["idTagInfo"]["status"] == "Accepted"
+
+
+def test_unknown_token_of_2x_gives_unknown() -> None:
+    answer = Talk(Version.V201).call("Authorize", {"idToken": {"idToken": "X", "type": "ISO14443"}})
+    assert answer == {"idTokenInfo": {"status": "Unknown"}}
+
+
+def test_station_without_authorization_charges_only_where_it_is_free() -> None:
+    without = {"idToken": {"idToken": "", "type": "NoAuthorization"}}
+    assert Talk(Version.V201).call("Authorize", without)["idTokenInfo"]["status"] == "Unknown"
+    assert Talk(Version.V201, FREE).call("Authorize", without)["idTokenInfo"]["status"] == "Accepted"
+
+
+def test_transaction_is_numbered_stored_and_ended() -> None:
+    talk = Talk()
+    answer = talk.call("StartTransaction", START)
+    assert answer["idTagInfo"] == {"status": "Accepted"}
+    number = answer["transactionId"]
+    assert 2_013_265_920 <= number < 2**31
+    assert [type(each) for each in talk.records] == [LocalTransactionStored, ResponseStored]
+    talk.call(
+        "StopTransaction", {"transactionId": number, "meterStop": 9, "timestamp": "2026-11-18T01:00:00Z"}
+    )
+    assert LocalTransactionEnded("CS01", str(number)) in talk.records
+    assert not talk.memory.is_running(str(number))
+
+
+def test_repeated_start_counts_once_also_after_a_restart() -> None:
+    first = Talk()
+    answer = first.call("StartTransaction", START)
+    assert first.call("StartTransaction", START) == answer
+    restarted = CsmsMemory("CS01")
+    restarted.restore(first.records)
+    again = Talk(memory=restarted)
+    assert again.call("StartTransaction", START) == answer
+    assert again.records == []
+    assert restarted.is_running(str(answer["transactionId"]))
+
+
+def test_equal_start_after_the_stop_is_another_transaction() -> None:
+    talk = Talk()
+    first = talk.call("StartTransaction", START)["transactionId"]
+    stop = {"transactionId": first, "meterStop": 9, "timestamp": "2026-11-18T01:00:00Z"}
+    talk.call("StopTransaction", stop)
+    second = talk.call("StartTransaction", START)["transactionId"]
+    assert talk.memory.is_running(str(second))
+    assert len([each for each in talk.records if isinstance(each, LocalTransactionStored)]) == 2
+
+
+def test_two_starts_of_one_second_get_two_numbers() -> None:
+    talk = Talk()
+    numbers = {
+        talk.call("StartTransaction", START | {"connectorId": connector})["transactionId"]
+        for connector in (1, 2, 3)
+    }
+    assert len(numbers) == 3
+
+
+def test_events_of_2x_store_the_transaction_once_and_end_it() -> None:
+    talk = Talk(Version.V21)
+    assert talk.call("TransactionEvent", event("Started", 0)) == {}
+    assert talk.call("TransactionEvent", event("Updated", 1, "04A1B2")) == {
+        "idTokenInfo": {"status": "Accepted"}
+    }
+    assert talk.call("TransactionEvent", event("Ended", 2)) == {}
+    kinds = [type(each) for each in talk.records if not isinstance(each, ResponseStored)]
+    assert kinds == [LocalTransactionStored, LocalTransactionEnded]
+
+
+@pytest.mark.parametrize("version", [Version.V16, Version.V201])
+def test_transaction_with_an_unknown_card_is_stopped(version: Version) -> None:
+    talk = Talk(version)
+    if version is Version.V16:
+        number = talk.call("StartTransaction", START | {"idTag": "X"})["transactionId"]
+        expected = ["RemoteStopTransaction", {"transactionId": number}]
+    else:
+        talk.call("TransactionEvent", event("Started", 0, "X"))
+        expected = ["RequestStopTransaction", {"transactionId": "T1"}]
+    assert talk.commands[0][2:] == expected
+
+
+def test_station_with_too_many_transactions_loses_the_oldest() -> None:
+    talk = Talk(Version.V201)
+    for number in range(MOST_TRANSACTIONS + 3):
+        started = event("Started", 0, transaction=f"T{number}")
+        talk.call("TransactionEvent", started | {"evse": {"id": number + 1}})
+    assert len(list(talk.memory.running)) == MOST_TRANSACTIONS
+    assert not talk.memory.is_running("T0")
+
+
+def test_start_at_an_occupied_evse_ends_the_lost_transaction() -> None:
+    talk = Talk()
+    first = talk.call("StartTransaction", START)["transactionId"]
+    talk.call("StartTransaction", START | {"timestamp": "2026-11-18T02:00:00Z"})
+    assert not talk.memory.is_running(str(first))
+    assert len(list(talk.memory.running)) == 1
+
+
+def test_remote_token_is_accepted_for_its_time_alone() -> None:
+    talk = Talk()
+    token = talk.memory.make_remote_token(talk.now)
+    assert talk.call("Authorize", {"idTag": token})["idTagInfo"]["status"] == "Accepted"
+    talk.now += REMOTE_START_S
+    assert talk.call("Authorize", {"idTag": token})["idTagInfo"]["status"] == "Invalid"
+
+
+@pytest.mark.parametrize(
+    ("action", "payload"),
+    [
+        ("DataTransfer", {"vendorId": "V"}),
+        ("FirmwareStatusNotification", {"status": "Idle"}),
+        ("SignCertificate", {"csr": "x"}),
+    ],
+)
+def test_other_messages_of_16_get_a_valid_answer(action: str, payload: dict[str, Any]) -> None:
+    assert isinstance(Talk().call(action, payload), dict)
+
+
+def test_unknown_action_and_malformed_frame_are_answered_with_errors() -> None:
+    talk = Talk()
+    assert talk.call("Bogus", {}) == "NotImplemented"
+    assert talk.send([2, "x", "Heartbeat"])[0][:3] == [4, "x", "FormationViolation"]
+
+
+def test_start_that_cannot_be_read_still_gets_a_transaction() -> None:
+    talk = Talk(cards=FREE)
+    number = talk.memory.allocate_id(UTC)
+    [answer] = [
+        frame for frame in talk.send([2, "x", "StartTransaction", {"connectorId": "one"}]) if frame[0] == 3
+    ]
+    assert answer[2] == {"transactionId": number, "idTagInfo": {"status": "Accepted"}}
+
+
+def test_setup_reads_changes_and_sends_the_list() -> None:
+    talk = Talk()
+    talk.call("Heartbeat", {})
+    assert talk.commands[-1][2] == "GetConfiguration"
+    keys = [
+        {"key": "MeterValueSampleInterval", "readonly": False, "value": "900"},
+        {"key": "MeterValuesSampledData", "readonly": False, "value": "Energy.Active.Import.Register"},
+        {"key": "LocalAuthListEnabled", "readonly": False, "value": "true"},
+        {"key": "SendLocalListMaxLength", "readonly": True, "value": "1"},
+    ]
+    talk.answer({"configurationKey": keys})
+    assert talk.commands[-1][3] == {"key": "MeterValueSampleInterval", "value": "60"}
+    talk.answer({"status": "Accepted"})
+    assert talk.commands[-1][3] == {
+        "key": "MeterValuesSampledData",
+        "value": "Energy.Active.Import.Register,Current.Import,Power.Active.Import",
+    }
+    talk.answer({"status": "Rejected"})
+    assert talk.commands[-1][2] == "GetLocalListVersion"
+    talk.answer({"listVersion": 0})
+    first, second = talk.commands[-1], None
+    talk.answer({"status": "Accepted"})
+    second = talk.commands[-1]
+    assert [first[3]["updateType"], second[3]["updateType"]] == ["Full", "Differential"]
+    assert second[3]["listVersion"] == first[3]["listVersion"] + 1
+    talk.answer({"status": "Accepted"})
+    assert len(talk.commands) == 6
+    talk.call("Heartbeat", {})
+    assert len(talk.commands) == 6
+
+
+def test_setup_goes_on_without_an_answer_and_runs_again_after_a_boot() -> None:
+    talk = Talk()
+    talk.call("Heartbeat", {})
+    talk.pass_time(60)
+    assert talk.commands[-1][2] == "GetLocalListVersion"
+    talk.answer(None)
+    assert len(talk.commands) == 2
+    talk.call("BootNotification", {"chargePointVendor": "V", "chargePointModel": "M"})
+    talk.call("StatusNotification", {"connectorId": 0, "errorCode": "NoError", "status": "Available"})
+    assert talk.commands[-1][2] == "GetConfiguration"
+
+
+def test_station_with_the_current_list_gets_none() -> None:
+    talk = Talk(Version.V201)
+    talk.call("Heartbeat", {})
+    listed = {"component": {"name": "LocalAuthListCtrlr"}, "variable": {"name": "Enabled"}}
+    talk.answer({"getVariableResult": [{"attributeStatus": "Accepted", "attributeValue": "true", **listed}]})
+    talk.answer({"versionNumber": 0})
+    version = talk.commands[-1][3]["versionNumber"]
+    talk.answer({"status": "Accepted"})
+    count = len(talk.commands)
+    talk.call("BootNotification", {"reason": "PowerUp", "chargingStation": {"vendorName": "V", "model": "M"}})
+    talk.call("Heartbeat", {})
+    talk.answer({"getVariableResult": [{"attributeStatus": "Accepted", "attributeValue": "true", **listed}]})
+    talk.answer({"versionNumber": version})
+    assert [each[2] for each in talk.commands[count:]] == ["GetVariables", "GetLocalListVersion"]
+
+
+def test_free_charging_sends_no_list() -> None:
+    talk = Talk(cards=FREE)
+    talk.call("Heartbeat", {})
+    talk.answer({"configurationKey": []})
+    assert [each[2] for each in talk.commands] == ["GetConfiguration"]
+
+
+def test_records_and_cards_show_no_token() -> None:
+    assert "04A1B2" not in repr(Card(token="04A1B2", label="Anna"))
