@@ -1,0 +1,111 @@
+"""`local-controller sessions`: months of the site's time zone, forms, sums per card."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from controller.cli.main import main
+from controller.session_ledger.charging_session import (
+    CardReference,
+    ChargingSession,
+    EndedSessionStored,
+    RunningSessionStored,
+)
+from controller.store.state_store import StateStore
+from tests.controller.cli.command_line import CONFIG, write_config
+
+NEW_YEAR = 1_798_759_800.0  # 2026-12-31T23:30Z, January in Berlin
+ANNA = CardReference(label="Anna", token_hash="aa", token_ending="B2")
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    store = StateStore(tmp_path)
+    for number, (start, station) in enumerate(
+        [(NEW_YEAR, "CS01"), (NEW_YEAR - 86_400, "CS01"), (NEW_YEAR + 9000, "CS02")]
+    ):
+        session = ChargingSession(
+            station=station,
+            evse=1,
+            transaction=str(number),
+            started_at=start,
+            updated_at=start + 600,
+            ended_at=start + 600,
+            meter_start_wh=0,
+            meter_wh=1500,
+            card=ANNA,
+        )
+        store.persist_now([EndedSessionStored(session.month, station, number, session)])
+    running = ChargingSession(
+        station="CS03", evse=None, transaction="9", started_at=NEW_YEAR + 99, updated_at=NEW_YEAR + 99
+    )
+    store.persist_now([RunningSessionStored("CS03", 9, running)])
+    store.close()
+    path = write_config(tmp_path)
+    path.write_text(path.read_text().replace('id = "lc"', 'id = "lc"\ntimezone = "Europe/Berlin"', 1))
+    return path
+
+
+def test_sessions_are_those_of_the_local_month(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sessions", "-c", str(config), "--month", "2027-01", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [(row["station"], row["start"], row["energy_kwh"]) for row in rows] == [
+        ("CS01", "2027-01-01T00:30:00+01:00", 1.5),
+        ("CS03", "2027-01-01T00:31:39+01:00", None),
+        ("CS02", "2027-01-01T03:00:00+01:00", 1.5),
+    ]
+
+
+def test_sessions_by_card_over_two_months(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--month", "2026-12", "--to", "2027-01", "--by", "card", "--csv", "--station", "CS01"]
+    assert main(["sessions", "-c", str(config), *arguments]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1:] == ["2026-12,Anna,1,1.5,600,0", "2027-01,Anna,1,1.5,600,0"]
+
+
+def test_sessions_as_table(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sessions", "-c", str(config), "--month", "2027-01"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == [
+        "station",
+        "evse",
+        "start",
+        "end",
+        "duration_s",
+        "energy_kwh",
+        "card",
+        "end_reason",
+    ]
+    assert lines[2].split() == ["CS03", "-", "2027-01-01T00:31:39+01:00", "-", "0", "-", "-", "-"]
+
+
+def test_month_without_sessions_says_so(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sessions", "-c", str(config), "--month", "2020-01"]) == 0
+    assert capsys.readouterr().out == "no sessions\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        (["--month", "2026-13"], "write it like 2026-11"),
+        (["--month", "2026-11", "--to", "2026-10"], "exchange"),
+    ],
+)
+def test_wrong_months_are_explained(
+    config: Path, arguments: list[str], error: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        status = main(["sessions", "-c", str(config), *arguments])
+    except SystemExit as left:
+        status = int(str(left.code))
+    assert status != 0
+    assert error in capsys.readouterr().err
+
+
+def test_sessions_without_a_store_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_config(tmp_path, CONFIG.replace("{folder}", "{folder}/none"))
+    assert main(["sessions", "-c", str(path)]) == 1
+    assert "there is no" in capsys.readouterr().err
