@@ -8,58 +8,53 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterable
+from importlib import import_module
 from importlib.metadata import version
+from typing import Protocol, cast
 
-from controller.cli import (
-    backup,
-    check,
-    commission,
-    demo,
-    dim,
-    eebus,
-    evidence,
-    keys,
-    meter,
-    outbox_command,
-    password,
-    pki,
-    policy,
-    run,
-    sessions,
-    signatures,
-    simulate,
-    status,
-    store_command,
-)
-from controller.cli.arguments import CommandError
+from controller.cli.arguments import CommandError, Subcommands
 
-SUBCOMMANDS = (
-    run,
-    check,
-    status,
-    sessions,
-    meter,
-    commission,
-    simulate,
-    password,
-    dim,
-    eebus,
-    evidence,
-    keys,
-    policy,
-    signatures,
-    pki,
-    outbox_command,
-    store_command,
-    backup,
-    demo,
-)
-"""In the order in which `--help` lists them. Each has `add_parser`, which sets `run` as a default."""
+SUBCOMMANDS = {
+    "run": "run",
+    "check": "check",
+    "status": "status",
+    "sessions": "sessions",
+    "meter": "meter",
+    "commission": "commission",
+    "simulate": "simulate",
+    "password": "password",
+    "dim": "dim",
+    "eebus": "eebus",
+    "evidence": "evidence",
+    "keys": "keys",
+    "policy": "policy",
+    "signatures": "signatures",
+    "pki": "pki",
+    "outbox": "outbox_command",
+    "store": "store_command",
+    "backup": "backup",
+    "restore": "backup",
+    "demo": "demo",
+}
+"""Module of each subcommand, in the order in which `--help` lists them.
+
+Only the module of the given subcommand is imported: on a gateway's processor all of them take seconds.
+"""
+
+
+class Subcommand(Protocol):
+    """Module of a subcommand. Its parser has the function `run(options)` as a default."""
+
+    def add_parser(self, commands: Subcommands) -> None:
+        """Add the subcommand's parser; a module of two subcommands adds both."""
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run what the command line asks for; returns the exit status."""
-    options = build_parser().parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    names = [name for name in given[:1] if name in SUBCOMMANDS]
+    options = build_parser(names or SUBCOMMANDS).parse_args(given)
     try:
         result: int = options.run(options)
     except CommandError as error:
@@ -68,14 +63,14 @@ def main(arguments: list[str] | None = None) -> int:
     return result
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of all subcommands."""
+def build_parser(names: Iterable[str] = SUBCOMMANDS) -> argparse.ArgumentParser:
+    """Return the parser of the named subcommands."""
     parser = argparse.ArgumentParser(
         prog="local-controller",
         description="Edge gateway of a charging site: OCPP multiplexer, meters and load management.",
     )
     parser.add_argument("--version", action="version", version=version("ocpp-local-controller"))
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for subcommand in SUBCOMMANDS:
-        subcommand.add_parser(commands)
+    for module in dict.fromkeys(SUBCOMMANDS[name] for name in names):
+        cast(Subcommand, import_module(f"controller.cli.{module}")).add_parser(commands)
     return parser

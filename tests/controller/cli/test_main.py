@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -19,9 +21,20 @@ def test_main_unknown_command_exits_2() -> None:
 def test_main_help_lists_every_subcommand() -> None:
     parser = build_parser()
     [commands] = [each for each in parser._actions if isinstance(each, argparse._SubParsersAction)]
-    assert len(commands.choices) == len(SUBCOMMANDS)
+    assert list(commands.choices) == list(SUBCOMMANDS)
     usage = parser.format_help()
     assert all(re.search(rf"^    {name}\b", usage, re.M) for name in commands.choices)
+
+
+def test_main_imports_only_the_module_of_its_subcommand() -> None:
+    code = (
+        "import sys; from controller.cli.main import build_parser; build_parser(['password']); "
+        "print(*(name for name in sys.modules if name.startswith('controller.cli.')))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert set(done.stdout.split()) == {
+        f"controller.cli.{name}" for name in ("main", "arguments", "password")
+    }
 
 
 @pytest.mark.parametrize("command", ["check", "run"])
