@@ -388,7 +388,6 @@ MANY_COLLABORATORS: dict[str, int] = {
     "controller/load_management/evse/evse_controller.py": 14,
     "controller/load_management/site_control.py": 17,
     "controller/offline/offline_handler.py": 14,
-    "controller/overlay/node.py": 13,
     "controller/services/dimming_service.py": 32,
     "controller/services/load_management_service.py": 25,
     "controller/services/overlay_service.py": 22,

@@ -13,8 +13,9 @@ whose link is lost while it waits may have arrived: it is answered with an error
 from __future__ import annotations
 
 import logging
+import random
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -40,7 +41,6 @@ from controller.overlay.events import (
     SendFrame,
 )
 from controller.overlay.next_hop import NextHopSelector, addresses_of
-from controller.overlay.node_settings import NodeSettings
 from controller.overlay.overlay_frames import Hops, Message, RoutedFrame
 from controller.overlay.overlay_wire import (
     BROADCAST,
@@ -50,13 +50,41 @@ from controller.overlay.overlay_wire import (
     NetworkingMode,
     OverlayMessageKind,
 )
-from controller.overlay.pending_requests import ForwardedRequest, PendingRequests
+from controller.overlay.pending_requests import CarriedPaths, ForwardedRequest, PendingRequests
 from controller.overlay.routes import Hop, Routes
 from controller.overlay.source_check import GENERIC_ERROR, SPOOFED_CODE, SourceCheck, SourceRefusal
-from controller.overlay.topology import TopologyReceived, TopologyRejectedError
-from controller.overlay.topology_announcer import TopologyAnnouncer
+from controller.overlay.topology import (
+    Signer,
+    TopologyAnnouncer,
+    TopologyReceived,
+    TopologyRejectedError,
+    Verifier,
+)
 from controller.overlay.transit_check import TransitCheck, TransitDecision
-from controller.signing.policy_enforcer import DropDecision
+from controller.signing.policy_enforcer import DropDecision, PolicyEnforcer
+
+
+class NodeSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Settings of one node. `own`: its id.
+
+    `routes`: configured hops by destination; `groups`: members by the name of the group. `homes`: by the id
+    of each configured node the links that it may come over. `sign` and `verify` are for topology; `gate` is
+    the policy of signatures for forwarded messages, if there is one. `utc_of` converts monotonic s to POSIX
+    s; `new_id` makes unique message ids.
+    """
+
+    own: str
+    routes: Mapping[str, Sequence[Hop]] = {}
+    groups: Mapping[str, Sequence[str]] = {}
+    homes: Mapping[str, frozenset[str]] = {}
+    sign: Signer
+    verify: Verifier
+    utc_of: Callable[[float], float]
+    new_id: Callable[[], str]
+    dice: random.Random
+    timeout_s: float = 60.0
+    gate: PolicyEnforcer | None = None
+
 
 MAX_BROADCASTS = 1000
 """Broadcasts that are recognized if they arrive over another link."""
@@ -83,6 +111,7 @@ class Node:
         self._next_hop = NextHopSelector(settings.own, self._link_states, self._routes)
         self._transit_check = TransitCheck(settings.gate, settings.utc_of)
         self._broadcasts: dict[tuple[str, str], None] = {}
+        self._carried = CarriedPaths()
 
     @property
     def wake_at(self) -> float:
@@ -150,6 +179,9 @@ class Node:
             return
         state = self._with_learned_peer(state, frame, now)
         admitted = self._source_check.admit(frame, state)
+        if isinstance(admitted, RoutedFrame) and state.serves is not None and state.is_channel:
+            path = self._carried.restore(state.serves, admitted)
+            admitted = admitted if path is None else msgspec.structs.replace(admitted, path=path)
         if isinstance(admitted, SourceRefusal):
             # The path may be forged: the error goes to the other end of the link.
             refused = msgspec.structs.replace(frame, path=(state.peer,))
@@ -460,11 +492,17 @@ class Node:
             answer = overlay_frames.error(frame.id, refusal.code, refusal.reason, unreached=refusal.unreached)
             yield from self._send_back(answer, origin, frame.path[:1])
 
+    def _is_overlay_station(self, station: str) -> bool:
+        state = self._link_states.get(station)
+        return state is not None and state.mode is NetworkingMode.OVERLAY
+
     def _write_frame(
         self, frame: RoutedFrame, state: LinkState, destination: Hops, path: Hops, origin: str
     ) -> SendFrame:
         """Write a frame for a link."""
         if state.mode is NetworkingMode.STANDARD:
+            if state.is_channel and state.side is LinkSide.DOWN and self._is_overlay_station(state.peer):
+                self._carried.remember(state.peer, msgspec.structs.replace(frame, path=path))
             message = overlay_frames.to_plain(frame)
         else:
             whole = (*(node for node in path if node != CSMS), self._own)

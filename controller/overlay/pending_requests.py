@@ -1,4 +1,4 @@
-"""Requests that have gone on and wait for their answers: each hop keeps its own book.
+"""Requests that were forwarded and wait for their answers, and paths through a station's relay.
 
 An answer finds its way back by the link that it comes over, its id and the node that it is for: ids are
 counters that begin alike at every node of WWCP. A plain link has no destinations: where two requests with
@@ -14,6 +14,7 @@ from collections.abc import Callable
 import msgspec
 
 from controller.overlay.overlay_frames import Hops, RoutedFrame
+from controller.overlay.overlay_wire import OverlayMessageKind
 
 MAX_PENDING = 1000
 """Requests of one link. More are rejected."""
@@ -129,3 +130,36 @@ class PendingRequests:
     def next_end(self) -> float:
         """Time at which the first request has waited too long; infinity if none waits."""
         return next((asked.until for asked in self._waiting.values()), math.inf)
+
+
+MAX_CARRIED = 1000
+"""Frames of all stations; the oldest are forgotten."""
+
+_REQUESTS = (OverlayMessageKind.CALL, OverlayMessageKind.SEND)
+
+
+class CarriedPaths:
+    """Paths of frames that pass through the relays of stations in overlay mode.
+
+    Into the relay of such a station, and out of it, frames are plain. Their paths are remembered at the one
+    end and restored at the other: the station reads there who asks, and who has answered.
+    """
+
+    def __init__(self) -> None:
+        self._paths: dict[tuple[str, bool, str], Hops] = {}
+
+    def remember(self, station: str, frame: RoutedFrame) -> None:
+        """Remember the path of a frame that enters the relay of a station."""
+        if frame.path:
+            self._paths.pop(_key(station, frame), None)
+            self._paths[_key(station, frame)] = frame.path
+            if len(self._paths) > MAX_CARRIED:
+                del self._paths[next(iter(self._paths))]
+
+    def restore(self, station: str, frame: RoutedFrame) -> Hops | None:
+        """Return the path of a frame that comes out of the relay; None: it is the relay's own."""
+        return self._paths.pop(_key(station, frame), None)
+
+
+def _key(station: str, frame: RoutedFrame) -> tuple[str, bool, str]:
+    return station, frame.kind in _REQUESTS, frame.id

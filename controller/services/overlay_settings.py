@@ -13,7 +13,7 @@ from controller.config import Config
 from controller.config.backend_rules import backend_names
 from controller.config.schema import OverlayConfig
 from controller.ocpp.frames import Version
-from controller.overlay.node_settings import NodeSettings
+from controller.overlay.node import NodeSettings
 from controller.overlay.overlay_wire import TOPOLOGY
 from controller.overlay.routes import Hop
 from controller.signing.policy_enforcer import PolicyEnforcer

@@ -27,8 +27,7 @@ from controller.overlay.events import (
     SendFailed,
     SendFrame,
 )
-from controller.overlay.node import Node
-from controller.overlay.node_settings import NodeSettings
+from controller.overlay.node import Node, NodeSettings
 from controller.overlay.overlay_frames import Message
 from controller.overlay.overlay_wire import NetworkingMode
 

@@ -33,8 +33,7 @@ from controller.overlay.events import (
     PersistOverlay,
     SendFrame,
 )
-from controller.overlay.node import Node
-from controller.overlay.node_settings import NodeSettings
+from controller.overlay.node import Node, NodeSettings
 from controller.overlay.overlay_frames import Message, RoutedFrame, parse, to_overlay, to_plain
 from controller.overlay.overlay_wire import BROADCAST, CSMS, NetworkingMode, OverlayMessageKind
 from controller.signing.policy_enforcer import PolicyEnforcer
@@ -109,7 +108,7 @@ class RecordingPlayer:
             self._do(frame.source, self.nodes[frame.source], [_own(frame)])
         if not queue:
             yield f"{frame.source} > {frame.target}: missing {frame.data}"
-        elif (sent := queue.popleft()) != _without_alias(frame.message):
+        elif (sent := queue.popleft()) != without_alias(frame.message):
             yield f"{frame.source} > {frame.target}: {sent!r} instead of {frame.data}"
 
     def surplus(self) -> list[tuple[str, str, Message]]:
@@ -156,7 +155,7 @@ class RecordingPlayer:
                         self.delivered.append((name, message))
 
 
-def _without_alias(message: Message) -> Message:
+def without_alias(message: Message) -> Message:
     frame = parse(message)
     if isinstance(message, str) or not isinstance(frame, RoutedFrame) or CSMS not in frame.path:
         return message

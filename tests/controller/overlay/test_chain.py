@@ -9,8 +9,7 @@ import pytest
 
 from controller.ocpp.frames import Version
 from controller.overlay.overlay_wire import NetworkingMode
-from controller.overlay.topology import REFRESH_S, VALID_S
-from controller.overlay.topology_announcer import DEBOUNCE_S
+from controller.overlay.topology import DEBOUNCE_S, REFRESH_S, VALID_S
 from tests.controller.overlay.net import UTC_S, Net
 
 PLAIN = NetworkingMode.STANDARD

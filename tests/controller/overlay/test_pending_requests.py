@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from controller.overlay.overlay_frames import RoutedFrame
 from controller.overlay.overlay_wire import OverlayMessageKind
-from controller.overlay.pending_requests import MAX_ANSWERED, MAX_PENDING, ForwardedRequest, PendingRequests
+from controller.overlay.pending_requests import (
+    MAX_ANSWERED,
+    MAX_CARRIED,
+    MAX_PENDING,
+    CarriedPaths,
+    ForwardedRequest,
+    PendingRequests,
+)
 
 
 def book() -> PendingRequests:
@@ -62,3 +69,26 @@ def test_remembered_answers_are_bounded() -> None:
         pending.remember(ask(pending, f"CS{number}", number))
     assert pending.objected("CS0", "0", ("CS0",)) is None
     assert pending.objected("CS1", "1", ("CS1",)) is not None
+
+
+def test_carried_path_is_restored_once() -> None:
+    carried = CarriedPaths()
+    frame = RoutedFrame(OverlayMessageKind.CALL, "1", (), path=("csms01",))
+    carried.remember("LC02", frame)
+    assert carried.restore("LC03", frame) is None
+    assert carried.restore("LC02", frame) == ("csms01",)
+    assert carried.restore("LC02", frame) is None
+
+
+def test_carried_paths_of_a_request_and_an_answer_are_apart() -> None:
+    carried = CarriedPaths()
+    carried.remember("LC02", RoutedFrame(OverlayMessageKind.CALL, "1", (), path=("csms01",)))
+    assert carried.restore("LC02", RoutedFrame(OverlayMessageKind.RESULT, "1", ())) is None
+
+
+def test_carried_paths_are_bounded() -> None:
+    carried = CarriedPaths()
+    for number in range(MAX_CARRIED + 1):
+        carried.remember("LC02", RoutedFrame(OverlayMessageKind.SEND, str(number), (), path=("a",)))
+    assert carried.restore("LC02", RoutedFrame(OverlayMessageKind.SEND, "0", ())) is None
+    assert carried.restore("LC02", RoutedFrame(OverlayMessageKind.SEND, "1", ())) == ("a",)
