@@ -144,7 +144,7 @@ class OutboxSender:
 
     def has_due(self, now: float, passing: Collection[int] = ()) -> bool:
         """Return whether something is to be sent now, or once the backend accepts the boot."""
-        return bool(self._snapshot) or self._find_due(now, passing) is not None
+        return bool(self._snapshot_calls) or self._find_due(now, passing) is not None
 
     def _find_due(self, now: float, passing: Collection[int]) -> OutboxEntry | None:
         """Return the first entry that may be sent.
@@ -234,7 +234,7 @@ class OutboxSender:
         return ([], []) if entry is None else self._on_failure(entry, code, now)
 
     def _finish_snapshot(self, action: str) -> None:
-        if self._snapshot and self._snapshot_calls[0].action == action:
+        if self._snapshot_calls and self._snapshot_calls[0].action == action:
             self._snapshot_calls.popleft()
 
     def _on_boot_answer(

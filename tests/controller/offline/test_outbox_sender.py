@@ -305,3 +305,19 @@ def test_an_answer_to_what_waits_no_more_changes_nothing() -> None:
     talk.answers()
     talk.answers()
     assert (talk.records, talk.notes) == ([], [])
+
+
+def test_sender_without_anything_due_has_nothing_due() -> None:
+    talk = Talk()
+    talk.snapshot.on_boot(V16, json.dumps(BOOT).encode())
+    talk.sender.on_attached()
+    assert talk.sender.has_due(talk.now)
+    talk.hears("BootNotification")
+    talk.answers({"status": "Accepted", "interval": 300, "currentTime": "2026-01-01T00:00:00Z"})
+    assert not talk.sender.has_due(talk.now)
+    assert talk.sender.on_answer(
+        OutboundCall(id="late", action="Heartbeat", payload=b"{}"), b"{}", None, 0.0
+    ) == (
+        [],
+        [],
+    )
