@@ -6,7 +6,6 @@ import argparse
 import gc
 import logging
 import signal
-from functools import partial
 
 import trio
 
@@ -73,9 +72,10 @@ def _report_configuration(active: ActiveConfiguration) -> None:
 
 
 async def _run_until_signalled(active: ActiveConfiguration) -> None:
+    stopping = trio.Event()
     async with trio.open_nursery() as nursery:
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
-            nursery.start_soon(partial(app.run, active.config, configuration_problem=active.problem))
+            nursery.start_soon(_run_app, active, stopping, nursery.cancel_scope)
             async for number in signals:
                 if number == signal.SIGHUP:
                     notify_reloading()
@@ -83,8 +83,14 @@ async def _run_until_signalled(active: ActiveConfiguration) -> None:
                     notify_ready("configuration checked")
                     continue
                 log.info("stopping signal=%s", signal.Signals(number).name)
-                nursery.cancel_scope.cancel()
-                break
+                if stopping.is_set():  # a second signal waits for nothing
+                    nursery.cancel_scope.cancel()
+                stopping.set()
+
+
+async def _run_app(active: ActiveConfiguration, stopping: trio.Event, scope: trio.CancelScope) -> None:
+    await app.run(active.config, configuration_problem=active.problem, stopping=stopping)
+    scope.cancel()
 
 
 async def _log_reload(active: ActiveConfiguration) -> None:

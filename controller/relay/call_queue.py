@@ -118,6 +118,16 @@ class CallQueue:
         return self.outstanding is None and not (self.waiting or self._beside)
 
     @property
+    def has_sent(self) -> bool:
+        """True if a CALL was sent and has no answer yet."""
+        return self.outstanding is not None or bool(self._beside)
+
+    @property
+    def has_sent_command(self) -> bool:
+        """True if a CALL of the peer was sent and has no answer yet."""
+        return any(call.rank is Rank.PEER for call in self._sent())
+
+    @property
     def has_own(self) -> bool:
         """True if a CALL of our own waits or is outstanding."""
         if self._urgent or self._own:

@@ -90,6 +90,8 @@ class Downstream:
     ) -> None:
         self.queue = CallQueue(QUEUE_DEPTH, call_timeout_s, overtakes=True)
         self.is_commandable = False
+        self.is_stopping = False
+        """True if nothing is sent to the station any more."""
         self._quiet_until = now + QUIET_S if is_present else math.inf
         self._states_due_at = math.inf
         self._station = station
@@ -144,6 +146,8 @@ class Downstream:
         """Queue a CALL of a backend, or answer it."""
         if not self._is_present:
             return [_refuse(origin, frame.id, f"station {self._station} is not connected")]
+        if self.is_stopping:
+            return [_refuse(origin, frame.id, "the controller stops")]
         decision = self._profiles.decide(frame, now, origin)
         effects: list[DownstreamEffect] = []
         if decision.reason:
@@ -255,6 +259,8 @@ class Downstream:
 
     def next_call(self, now: float, *, peer: bool) -> PendingCall | None:
         """Return the CALL to send now; `peer`: whether the backends' commands may be sent."""
+        if self.is_stopping:
+            return None
         return self.queue.next_call(now, own=self.is_commandable, peer=peer)
 
     def settle(self, reason: str) -> list[DownstreamEffect]:

@@ -54,6 +54,10 @@ class LocalAnswer(msgspec.Struct, frozen=True):
     result: bytes | None
 
 
+class StopRequested(msgspec.Struct, frozen=True):
+    """The controller stops: take nothing new, and close once the answers that are out have arrived."""
+
+
 Event = (
     FromStation
     | FromBackend
@@ -64,6 +68,7 @@ Event = (
     | ObserverLost
     | OwnCall
     | LocalAnswer
+    | StopRequested
     | TimePassed
 )
 

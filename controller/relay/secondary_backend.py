@@ -163,6 +163,7 @@ class SecondaryBackend:
         self._commands: dict[str, str] = {}
         """The observer's id of each command that waits for the station's answer, by ours."""
         self._is_full = False
+        self._is_stopping = False
 
     @property
     def deadline(self) -> float:
@@ -180,6 +181,15 @@ class SecondaryBackend:
     def is_idle(self) -> bool:
         """True if the link may be closed without loss: nothing is under way, and nothing waits."""
         return self._outstanding is None and not self._commands and self._sender.is_done
+
+    @property
+    def waits_for_answer(self) -> bool:
+        """True if a CALL to the observer has no answer yet."""
+        return self._outstanding is not None
+
+    def stop(self) -> None:
+        """Send no further CALL: the controller stops."""
+        self._is_stopping = True
 
     def has_command(self, message_id: str) -> bool:
         """Return True if a command of the observer with this id has no answer yet."""
@@ -354,7 +364,7 @@ class SecondaryBackend:
     def _send_next(self, now: float) -> list[ObserverEffect]:
         """Send the next CALL, once the last is answered."""
         effects: list[ObserverEffect] = []
-        while self._is_up and self._outstanding is None:
+        while self._is_up and self._outstanding is None and not self._is_stopping:
             following = self._sender.next_call(now)
             if following is None and self._is_accepted and now >= self._heartbeat_at:
                 following = OutboundCall(id=self._new_id(), action=_HEARTBEAT, payload=b"{}")

@@ -80,6 +80,7 @@ from controller.relay.events import (
     ObserverUp,
     OwnAnswered,
     PasswordCommand,
+    StopRequested,
     ToObserver,
     ToStation,
     TransactionRecorder,
@@ -114,8 +115,10 @@ DRAIN_S = 5.0
 """How long a station stays connected after its owner is lost, so that its fallback limits reach it."""
 
 NORMAL = 1000
+GOING_AWAY = 1001
 TRY_AGAIN_LATER = 1013
-"""WebSocket close codes (RFC 6455, 7.4.1, and IANA): all is done; the service is away for the moment."""
+"""WebSocket close codes (RFC 6455, 7.4.1, and IANA): all is done; the controller stops; the service is away
+for the moment."""
 
 _SNAPSHOT_ACTIONS = {"BootNotification", "StatusNotification"}
 _ARBITER_ACTIONS = {
@@ -253,6 +256,10 @@ class StationRelay:
                 self._down.on_own_call(event, now)
             case LocalAnswer():
                 self._on_local_answer(event, utc)
+            case StopRequested():
+                self._down.is_stopping = True
+                for observer in self._observers.values():
+                    observer.stop()
             case BackendUp():
                 self._apply(self._up.on_up(), now, utc)
             case BackendLost(reason):
@@ -314,6 +321,8 @@ class StationRelay:
                 self._reply(OWNER, frame, now, utc)
 
     def _on_call(self, frame: Call, now: float, utc: float, *, is_valid: bool, is_ruled: bool) -> None:
+        if self._down.is_stopping:
+            return  # the station sends it again to the next process
         if self._local is not None and is_valid and self._local.takes_call(frame.action, frame.payload):
             if frame.id not in self._local_calls:  # a repeated one gets the one answer
                 self._local_calls[frame.id] = frame.action
@@ -615,7 +624,10 @@ class StationRelay:
             self._share_profiles(now, utc)
             self._parts_deadline = -math.inf
         up = self._up
-        if up.owner.state is OwnerState.LOST:
+        if self._down.is_stopping:
+            if self._has_all_answers():
+                self._settle(GOING_AWAY, "the controller stops", now, utc)
+        elif up.owner.state is OwnerState.LOST:
             self._advance_drain(now, utc)
         elif up.owner.is_up:
             if self._serves_offline:
@@ -671,6 +683,12 @@ class StationRelay:
         self._send_down(now, utc)
         if now >= self._drain_until or self._is_drained():
             self._settle(TRY_AGAIN_LATER, f"backend {self._owner} is away", now, utc)
+
+    def _has_all_answers(self) -> bool:
+        """Return True if what was sent on behalf of others is answered: it would be sent twice else."""
+        observers = self._observers.values()
+        is_waiting = self._up.queue.has_sent or any(each.waits_for_answer for each in observers)
+        return not (is_waiting or self._down.queue.has_sent_command)
 
     def _is_drained(self) -> bool:
         return not self._down.queue.has_own and not any(map(calls_for_limits, self._actions))

@@ -125,6 +125,10 @@ class App:
         if self._eebus is not None:
             self._operations.add_eebus(self._eebus)
 
+    async def stop(self) -> None:
+        """Take nothing new, and return once the answers that are out have arrived, or some seconds later."""
+        await self._station_service.stop()
+
     async def run(self, *, task_status: trio.TaskStatus[App] = trio.TASK_STATUS_IGNORED) -> None:
         """Run until cancelled. Started once stations can connect.
 
@@ -306,9 +310,10 @@ async def run(
     config: Config,
     *,
     configuration_problem: str = "",
+    stopping: trio.Event | None = None,
     task_status: trio.TaskStatus[App] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Run a controller until cancelled; starts with the App.
+    """Run a controller until cancelled, or stop it properly once `stopping` is set; starts with the App.
 
     Raises ListenError, SigningSetupError, TlsError, WebServerError or StoreError where a part cannot start.
     """
@@ -316,8 +321,18 @@ async def run(
         try:
             controller = App(config, configuration_problem)
             try:
-                await controller.run(task_status=task_status)
+                async with trio.open_nursery() as nursery:
+                    if stopping is not None:
+                        nursery.start_soon(_stop_after, stopping, controller, nursery.cancel_scope)
+                    await controller.run(task_status=task_status)
             finally:
                 controller.close()
         finally:
             notify("STOPPING=1")
+
+
+async def _stop_after(stopping: trio.Event, controller: App, scope: trio.CancelScope) -> None:
+    await stopping.wait()
+    notify("STOPPING=1")
+    await controller.stop()
+    scope.cancel()

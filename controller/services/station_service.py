@@ -53,6 +53,9 @@ log = logging.getLogger("controller")
 BURST_S = 10
 """Messages that a station may send at once, in s of listen.messages_per_second: it has been offline."""
 
+STOP_WAIT_S = 5.0
+"""How long a stop waits for answers: what is sent and has none would be sent to its backend twice."""
+
 _MODES = {"standard": NetworkingMode.STANDARD, "overlay": NetworkingMode.OVERLAY}
 
 
@@ -81,6 +84,8 @@ class StationService:
         self._local_csms = local_csms
         self._journals = RelayJournals(config, store)
         self._journals.on_forget = ledger.forget
+        self._accepting = trio.CancelScope()
+        """Cancelled once no more stations are accepted: the controller stops."""
         self._gate = None if policy is None else policy.gate
         self._relays = RelayFactory(config, self._journals, ledger, self._gate, utc)
         self._relays.restore_states(limits.on_observation)
@@ -158,9 +163,15 @@ class StationService:
                     self,
                     self._stats,
                     sockets=listeners,
+                    accepting=self._accepting,
                 )
             )
             task_status.started(port)
+
+    async def stop(self) -> None:
+        """Accept no more stations, and wait STOP_WAIT_S at most for the answers that are out."""
+        self._accepting.cancel()
+        await self._registry.stop_sessions(STOP_WAIT_S)
 
     def _admission_rules(self) -> AdmissionRules:
         protocols = [Version(name) for name in self._config.listen.protocols]
@@ -226,8 +237,10 @@ class StationService:
 
     async def _deliver(self, station: StationConfig) -> None:
         """Deliver to backends what waits for them while the station is absent, which may be long."""
-        while (waiting := self._journals.backends_waited_for(station.id)) and not self._registry.has_session(
-            station.id
+        while (
+            not self._accepting.cancel_called
+            and (waiting := self._journals.backends_waited_for(station.id))
+            and not self._registry.has_session(station.id)
         ):
             version = next(iter(waiting.values()))
             pools = [self._pools[backend] for backend, first in waiting.items() if first is version]

@@ -100,11 +100,13 @@ async def serve_stations(
     stats: ConnectionStats,
     *,
     sockets: list[trio.SocketListener] | None = None,
+    accepting: trio.CancelScope | None = None,
     task_status: trio.TaskStatus[int],
 ) -> None:
     """Accept stations until cancelled, each served in a task of its own; `stats` counts them.
 
-    `sockets`: listening sockets that are open already. Starts with the bound port. Raises ListenError.
+    `sockets`: listening sockets that are open already. Once `accepting` is cancelled, no more connections are
+    accepted, and those that are open stay. Starts with the bound port. Raises ListenError.
     """
     if sockets is None:
         try:
@@ -120,8 +122,9 @@ async def serve_stations(
         listener = StationListener(settings, rules, host, stats, nursery)
         if settings.find_objection is not None:
             nursery.start_soon(listener.watch_certificates)
-        await nursery.start(trio.serve_listeners, listener.accept, sockets)
         task_status.started(port)
+        with accepting or trio.CancelScope():
+            await trio.serve_listeners(listener.accept, sockets, handler_nursery=nursery)
 
 
 class StationListener:

@@ -32,6 +32,10 @@ WARNING_INTERVAL_S = 600.0
 """Time between two warnings about one station."""
 
 
+MOST_NAMED = 10
+"""Stations that one log line names."""
+
+
 class _Entry(msgspec.Struct):
     """A session; None while the one before it ends."""
 
@@ -54,6 +58,7 @@ class SessionRegistry:
     def __init__(self) -> None:
         self._entries: dict[str, _Entry] = {}
         self._takeovers: dict[str, _Takeovers] = {}
+        self._is_stopping = False
 
     def find_session(self, station: str) -> StationSession | None:
         """Return the session of a connected station."""
@@ -103,6 +108,24 @@ class SessionRegistry:
         if takeovers is not None and self.find_session(station) is not None:
             takeovers.bucket.take(trio.current_time())
 
+    async def stop_sessions(self, wait_s: float) -> None:
+        """End all sessions once the answers that are out have arrived, after `wait_s` at most."""
+        self._is_stopping = True
+        entries = dict(self._entries)
+        for entry in entries.values():
+            if entry.session is not None:
+                entry.session.stop()
+        with trio.move_on_after(wait_s) as waited:
+            for entry in entries.values():
+                await entry.ended.wait()
+        if waited.cancelled_caught:
+            late = [station for station, entry in entries.items() if not entry.ended.is_set()]
+            log.warning(
+                "stopped without answers stations=%s after=%gs: what was sent is sent again after the start",
+                ",".join(late[:MOST_NAMED]),
+                wait_s,
+            )
+
     async def run_session(
         self,
         station: str,
@@ -127,6 +150,8 @@ class SessionRegistry:
             with entry.scope:
                 await trio.lowlevel.checkpoint_if_cancelled()  # a newer one may have come meanwhile
                 entry.session = make()
+                if self._is_stopping:
+                    entry.session.stop()
                 await entry.session.run(owner, observers)
         finally:
             if self._entries[station] is entry:

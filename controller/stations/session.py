@@ -53,6 +53,7 @@ from controller.relay.events import (
     OwnAnswered,
     PasswordCommand,
     Redial,
+    StopRequested,
     ToObserver,
     ToStation,
 )
@@ -270,6 +271,10 @@ class StationSession:
             self._pass_down(message)
         else:
             log.warning("binary message ignored backend=%s station=%s", backend, self._station)
+
+    def stop(self) -> None:
+        """Take nothing new, and end once the answers that are out have arrived."""
+        self._feed(StopRequested())
 
     def mark_replaced(self) -> None:
         """Close the connection because a newer one of the same station replaces it."""

@@ -145,6 +145,7 @@ class LimitDelivery:
         """Note that the station can be commanded; what is in it is unknown."""
         self.connected = True
         self._retry_at = now
+        self._refusal = ""  # what failed with the last link was no refusal
         self.on_profiles_touched(now)
 
     def on_boot(self, now: float) -> None:

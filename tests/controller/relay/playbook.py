@@ -52,6 +52,7 @@ from controller.relay.events import (
     OwnAnswered,
     PasswordCommand,
     Redial,
+    StopRequested,
     ToObserver,
     ToStation,
 )
@@ -149,6 +150,10 @@ class Playbook:
     def station_lost(self) -> None:
         self.done()
         self._take(self.relay.close("station CS01 is gone", self.now, UTC_0 + self.now))
+
+    def stop(self) -> None:
+        """The controller is asked to stop."""
+        self._happens(StopRequested())
 
     def own(self, action: str = "SetChargingProfile", *, urgent: bool = False) -> str:
         """The controller wants something of the station; returns the frame that must reach it."""

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
+import trio.testing
 from trio_websocket import ConnectionClosed
 
+from controller.services import app
 from tests.controller.services.simple_peers import (
     ACCEPTED,
     BOOT,
@@ -109,6 +112,30 @@ async def test_message_delivered_before_stop_is_resent_under_same_id(tmp_path: P
                 assert await station.asks("StartTransaction", START) == started(70)
                 link = await made["cpo"].link()
                 await station.told(link, "StopTransaction", stop(70), {})
+
+
+async def test_stop_waits_for_answers_and_nothing_is_sent_twice(tmp_path: Path) -> None:
+    async with backends("cpo") as made:
+        config, stopping = a_site(tmp_path, made, {}, AUTONOMOUS), trio.Event()
+        async with trio.open_nursery() as nursery:
+            run = partial(app.run, config, stopping=stopping)
+            controller = await nursery.start(run)
+            async with connected(controller) as station:
+                link = await made["cpo"].link()
+                await station.told(link, "BootNotification", BOOT, ACCEPTED)
+                asked = await station.says("StartTransaction", START)
+                live = json.loads(await heard(link))
+                stopping.set()
+                await trio.testing.wait_all_tasks_blocked()
+                await link.send_message(json.dumps([3, live[1], started(70)]))
+                assert await station.hears(asked) == started(70)
+                with pytest.raises(ConnectionClosed) as closed, trio.fail_after(10):
+                    await station.hears("never")
+            assert closed.value.reason is not None
+            assert closed.value.reason.code == 1001
+        async with running(config) as controller, connected(controller) as station:
+            link = await made["cpo"].link()
+            await station.told(link, "StopTransaction", stop(70), {})  # and nothing before it
 
 
 async def test_within_its_grace_the_same_call_goes_again(tmp_path: Path) -> None:
