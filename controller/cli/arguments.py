@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import tomllib
 from argparse import ArgumentTypeError
 from datetime import UTC, datetime
 from math import isfinite
@@ -13,8 +14,9 @@ from typing import TYPE_CHECKING
 
 from controller.config import Config
 from controller.config.loader import InvalidConfigError
+from controller.config.schema import StoreConfig
 from controller.services.configuration import ActiveConfiguration, load_configuration, open_configuration
-from controller.tomlcheck.diagnostics import FileUnreadableError, render_diagnostics
+from controller.tomlcheck.diagnostics import FileUnreadableError, read_text, render_diagnostics
 
 if TYPE_CHECKING:
     Subcommands = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -58,6 +60,21 @@ def read_configuration(path: Path) -> Config:
     if hints:
         print(render_diagnostics([], hints), file=sys.stderr)
     return config
+
+
+def read_store_directory(path: Path) -> Path:
+    """Read where a controller stores its state; the rest of the file may have errors.
+
+    Raises CommandError if the file cannot be read as TOML.
+    """
+    try:
+        store = tomllib.loads(read_text(path)).get("store", {})
+    except FileUnreadableError as error:
+        raise CommandError(str(error), UNREADABLE) from error
+    except tomllib.TOMLDecodeError as error:
+        raise CommandError(f"{path}: is not valid TOML: {error}; `check` shows how to correct it") from error
+    directory = store.get("directory") if isinstance(store, dict) else None
+    return path.parent / (directory if isinstance(directory, str) else StoreConfig().directory)
 
 
 def open_configuration_or_exit(path: Path) -> ActiveConfiguration:

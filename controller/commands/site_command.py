@@ -105,12 +105,16 @@ class BoostEvse(SiteCommand, frozen=True, kw_only=True, tag="station.boost"):
 
 
 class StartTransaction(SiteCommand, frozen=True, kw_only=True, tag="station.start"):
-    """Start a transaction remotely for a card (OCPP RemoteStartTransaction, RequestStartTransaction)."""
+    """Start a transaction remotely for a card (OCPP RemoteStartTransaction, RequestStartTransaction).
+
+    `id_token`: an idToken, or the label of a card in the configuration. Without one, a station of the
+    local CSMS gets a token that is accepted for this start alone.
+    """
 
     permission: ClassVar[AccessPermission] = _RUN_STATIONS
     station: StationId
     evse: EvseNumber = 1
-    id_token: Annotated[str, Meta(min_length=1, max_length=36)]
+    id_token: Annotated[str, Meta(min_length=1, max_length=48)] | None = None
 
 
 class StopTransaction(SiteCommand, frozen=True, kw_only=True, tag="station.stop"):

@@ -39,6 +39,7 @@ from controller.services.station_service import StationService
 from controller.services.systemd import notify, notify_ready, select_listeners, take_listening_sockets
 from controller.services.time_service import make_time_service
 from controller.services.transaction_handover import hand_over_transactions
+from controller.session_ledger.session_export import make_rows
 from controller.stations.connection_stats import ConnectionStats
 from controller.stations.registry import SessionRegistry
 from controller.store.eebus_store import EebusStore
@@ -108,6 +109,7 @@ class App:
         cards = load_cards_or_report(config)
         key = open_token_key(Path(config.store.directory) / KEY_FILE)
         self.sessions = SessionLedger(config, cards, self._store, key)
+        self._local_csms = LocalCsmsService(config, cards, self._store)
         hand_over_transactions(config, self._store)
         self._station_service = StationService(
             config,
@@ -116,12 +118,21 @@ class App:
             self._stats,
             self._store,
             self.sessions,
-            LocalCsmsService(config, cards, self._store),
+            self._local_csms,
             self._policy_service,
         )
         self._operations = SiteOperations(
-            config, self._store, self._registry, self._load_management, self._station_service.find_transaction
+            config,
+            self._store,
+            self._registry,
+            self._load_management,
+            self._station_service.find_transaction,
+            self._local_csms.choose_token,
         )
+        self._operations.queries |= {
+            "status": lambda _: self.status(),
+            "sessions.running": lambda _: make_rows(self.sessions.running(), self.sessions.zone),
+        }
         if self._eebus is not None:
             self._operations.add_eebus(self._eebus)
 

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
+import trio
+
 from controller.config.card_files import CardFileError, load_cards
 from controller.config.schema import LOCAL_CSMS, CardConfig, Config, LocalCsmsConfig
 from controller.local_csms.cards import Card, CardList
@@ -54,19 +56,19 @@ class LocalCsmsService:
 
     # -- commands of a person ---------------------------------------------------------------------------
 
-    def is_owner_of(self, station: str) -> bool:
-        """Return True for a station whose CSMS the controller is."""
-        return station in self._memories
+    def choose_token(self, station: str, name: str | None) -> str | None:
+        """Return the idToken for a remote start; None if there is none.
 
-    def choose_token(self, station: str, card: str, now: float) -> str | None:
-        """Return the token for a remote start; None if no card has this label or token.
-
-        Without a `card`, it is a token that is accepted for this start alone.
+        `name` is a card's label or an idToken. Without one, a station of the local CSMS gets a token that is
+        accepted for this start alone; which tokens others accept is their backends' decision.
         """
-        if not card:
-            return self._memories[station].make_remote_token(now)
-        found = self._cards.find_by_name(card)
-        return card if found is None and self._cards.is_free else None if found is None else found.token
+        memory = self._memories.get(station)
+        if name is None:
+            return None if memory is None else memory.make_remote_token(trio.current_time())
+        card = self._cards.find_by_name(name)
+        if card is not None:
+            return card.token
+        return name if memory is None or self._cards.is_free else None
 
     # -- durable records: see `stations.local_link.CsmsJournal` -----------------------------------------
 

@@ -25,7 +25,7 @@ from controller.services.control_socket import Command, serve_commands
 from controller.services.eebus_service import EebusService
 from controller.services.load_management_service import LoadManagementService
 from controller.services.override_service import OverrideService
-from controller.services.station_commands import FindTransaction, StationCommands
+from controller.services.station_commands import ChooseToken, FindTransaction, StationCommands
 from controller.stations.registry import SessionRegistry
 from controller.store.state_store import StateStore
 
@@ -40,6 +40,7 @@ class SiteOperations:
         registry: SessionRegistry,
         load_management: LoadManagementService,
         find_transaction: FindTransaction,
+        choose_token: ChooseToken,
     ) -> None:
         self._directory = Path(config.store.directory)
         self.audit = AuditLog(store)
@@ -48,7 +49,9 @@ class SiteOperations:
         self.queries: dict[str, Command] = {}
         """Queries of the control socket by name: they change nothing."""
         self.overrides.register_handlers(self.commands)
-        StationCommands(config, registry, store, find_transaction).register_handlers(self.commands)
+        StationCommands(config, registry, store, find_transaction, choose_token).register_handlers(
+            self.commands
+        )
 
     def add_eebus(self, eebus: EebusService) -> None:
         """Add the commands of the EEBUS node."""

@@ -31,6 +31,8 @@ LONGEST_TAG_16 = 20
 """Characters of an idTag (OCPP 1.6, CiString20Type)."""
 
 FindTransaction = Callable[[str, int], int | str | None]
+ChooseToken = Callable[[str, str | None], str | None]
+"""From a station and an idToken, a card's label or None to the idToken; None: no such card is accepted."""
 
 
 class _StatusResult(msgspec.Struct):
@@ -40,7 +42,8 @@ class _StatusResult(msgspec.Struct):
 class StationCommands:
     """The stations of a site as targets of commands.
 
-    `find_transaction` returns the id of the transaction that runs at an EVSE, as its station has it.
+    `find_transaction` returns the id of the transaction that runs at an EVSE, as its station has it;
+    `choose_token` the idToken of a remote start.
     """
 
     def __init__(
@@ -49,11 +52,13 @@ class StationCommands:
         registry: SessionRegistry,
         store: StateStore,
         find_transaction: FindTransaction,
+        choose_token: ChooseToken,
     ) -> None:
         self._evses = {station.id: {evse.id for evse in station.evse} for station in config.station}
         self._registry = registry
         self._store = store
         self._find_transaction = find_transaction
+        self._choose_token = choose_token
         self._start_numbers = itertools.count(1)
 
     def register_handlers(self, commands: CommandService) -> None:
@@ -75,12 +80,17 @@ class StationCommands:
 
     async def _on_start(self, command: StartTransaction, _: Actor) -> object:
         session = self._session(command.station, command.evse)
-        if session.version is Version.V16 and len(command.id_token) > LONGEST_TAG_16:
+        token = self._choose_token(command.station, command.id_token)
+        if token is None and command.id_token is None:
+            raise SiteCommandError(
+                "id_token is missing: the station's backend decides which cards may charge"
+            )
+        if token is None:
+            raise TargetUnknownError("no card of the site has this label or idToken")
+        if session.version is Version.V16 and len(token) > LONGEST_TAG_16:
             raise SiteCommandError(f"id_token: an OCPP 1.6 station takes at most {LONGEST_TAG_16} characters")
         number = next(self._start_numbers)
-        return await _call(
-            session, make_remote_start(session.version, command.evse, command.id_token, number)
-        )
+        return await _call(session, make_remote_start(session.version, command.evse, token, number))
 
     async def _on_stop(self, command: StopTransaction, _: Actor) -> object:
         session = self._session(command.station, command.evse)

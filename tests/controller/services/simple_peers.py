@@ -91,6 +91,8 @@ class Station:
 
     def __init__(self, socket: WebSocketConnection) -> None:
         self.commanded: list[str] = []
+        self.payloads: dict[str, dict[str, Any]] = {}
+        """The last payload of each command."""
         self._socket = socket
         self._ids = itertools.count(1)
 
@@ -120,6 +122,7 @@ class Station:
 
     async def _obey(self, frame: list[Any]) -> None:
         self.commanded.append(frame[2])
+        self.payloads[frame[2]] = frame[3]
         await self._socket.send_message(json.dumps([3, frame[1], {"status": "Accepted"}]))
 
     async def asks(self, action: str, payload: dict[str, Any]) -> dict[str, Any]:
