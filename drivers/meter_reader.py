@@ -105,7 +105,7 @@ class MeterReader:
             self._plan, self.sunspec_meter = None, None
 
     async def identify(self, bus: Bus) -> MeterIdentity:
-        """Ask the device for its serial number and firmware; what it does not tell stays empty.
+        """Ask the device for its serial number and firmware; what it does not report stays empty.
 
         A device that answers nothing to the question is not asked again.
         """

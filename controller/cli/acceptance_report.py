@@ -31,7 +31,7 @@ td,th{border:1px solid #999;padding:4px 8px;text-align:left;vertical-align:top}
 
 
 class InvalidReportError(CommandError):
-    """A file that is not an acceptance report, or one that was changed. Its text says why."""
+    """A file that is not an acceptance report, or one that was changed. Its text states why."""
 
 
 class InstalledDevice(msgspec.Struct, frozen=True, kw_only=True):

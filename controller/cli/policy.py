@@ -164,7 +164,7 @@ def _frame(options: argparse.Namespace, text: str) -> Frame | None:
 
 def _rule_in_words(rule: VerificationRule | None) -> str:
     if rule is None:
-        return "none: it goes on, nobody looks at its signatures"
+        return "none: the message passes, its signatures are not verified"
     words = [f"{rule.id}: {rule.require}"]
     words += [f"of role {' or '.join(rule.roles)}"] if rule.roles else []
     words += [f"of {' or '.join(rule.holders)}"] if rule.holders else []

@@ -60,14 +60,14 @@ def _peak_meter(circuit: CircuitConfig, path: DataPath) -> Iterator[Problem]:
     if circuit.meter is None:
         yield Problem(
             path,
-            f'needs a meter: without one nobody knows the mean power of "{circuit.id}"',
+            f'needs a meter: without one the mean power is unknown of "{circuit.id}"',
             'name the circuit\'s meter: meter = "..."',
         )
     elif circuit.measures == "building":
         yield Problem(
             path,
             "needs a meter of the whole circuit: its meter shows the building alone",
-            "build the meter in where it sees the stations, too",
+            "install the meter where it measures the stations, too",
         )
     elif circuit.base_load_a is None:
         yield Problem(

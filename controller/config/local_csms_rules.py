@@ -43,7 +43,7 @@ def find_local_csms_hints(config: Config) -> Iterator[Problem]:
     if local and csms.authorization == "cards" and not config.card and csms.cards_file is None:
         yield Problem(
             ("station", local[0][0]),
-            "has no owner, and no card is listed: nobody can charge",
+            "has no owner, and no card is listed: no driver can charge",
             'add a [[card]], or [local_csms] authorization = "free"',
         )
     for index, station in local:

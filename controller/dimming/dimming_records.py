@@ -84,7 +84,7 @@ def standing(
     elif bound is not None and holds is not None and obeyed is not None and holds < obeyed:
         why.append(f"{bound.source} limits them to {holds:g} W")
     if command.failsafe is not None and not settings.can_be_lost(limit.source):
-        why.append("nobody watches the way to its issuer here: its failsafe will not come")
+        why.append("the link to its issuer is not monitored here: no failsafe will follow")
     return CommandStanding(
         status=CommandStatus.PARTLY if why else CommandStatus.ACCEPTED,
         detail="; ".join(why),

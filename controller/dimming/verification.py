@@ -232,7 +232,7 @@ class Verification:
 
 def _check_time(command: DimmingCommand, situation: Situation) -> None:
     if not situation.clock_trusted:
-        raise _RefusedError(Reason.CLOCK, "the controller does not know what time it is")
+        raise _RefusedError(Reason.CLOCK, "the controller's clock is not synchronised")
     utc = situation.utc
     if command.ends <= utc:
         raise _RefusedError(Reason.EXPIRED, f"notAfter is over, it is {moment(utc)}")

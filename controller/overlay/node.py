@@ -391,7 +391,7 @@ class Node:
         try:
             if state.mode is NetworkingMode.STANDARD or frame.path != (state.peer,):
                 raise TopologyRejectedError(
-                    "neighbours speak for themselves alone, over links of the overlay", forged=True
+                    "neighbours report themselves alone, over links of the overlay", forged=True
                 )
             utc = self._utc_of(now)
             hops = self._topology.take(state.link, state.peer, frame.body[-1], now, utc, is_call=is_call)

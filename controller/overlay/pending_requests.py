@@ -97,7 +97,7 @@ class PendingRequests:
         return any(asked.author == author for asked in self._waiting.values())
 
     def remember(self, asked: ForwardedRequest) -> None:
-        """Remember an answered request, to whose answer its author may still object."""
+        """Keep an answered request, to whose answer its author may still object."""
         self._answered.pop(asked.author, None)
         self._answered[asked.author] = asked
         if len(self._answered) > MAX_ANSWERED:

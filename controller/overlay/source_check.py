@@ -38,7 +38,7 @@ TOO_MANY = SourceRefusal(
 NOT_SAVED = SourceRefusal(
     GENERIC_ERROR, "it cannot be put on record that it was here", "not saved", unreached=True
 )
-FROM_BELOW = SourceRefusal("NotSupported", "this node hears only what comes from above", "from below")
+FROM_BELOW = SourceRefusal("NotSupported", "this node accepts this only from its backend", "from below")
 
 
 class SourceCheck:

@@ -29,7 +29,7 @@ Handler = Callable[[CommandT, Actor], Awaitable[object]]
 
 
 class SiteCommandError(ServiceError):
-    """A command that was not done. Its text says why, and what to do."""
+    """A command that was not done. Its text states why, and what to do."""
 
 
 class CommandForbiddenError(SiteCommandError):

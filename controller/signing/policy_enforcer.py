@@ -188,7 +188,7 @@ class PolicyEnforcer:
         shared = signature_format.actions_sharing_context(key.version, key.kind, key.action)
         if shared and key.kind is not MessageKind.RESPONSE:
             # An answer is bound to its action by the request that it answers; a request is not.
-            reason = f"its signature does not tell {key.action} from {', '.join(shared)}"
+            reason = f"its signature does not distinguish {key.action} from {', '.join(shared)}"
             return _to_decision(_failed(rule, reason))
         if rule.fresh and not isinstance(message.report, str):
             return self._check_replay(rule, verdict, message.report.digest, message.payload, utc)

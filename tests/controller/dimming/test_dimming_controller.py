@@ -226,7 +226,7 @@ def test_failsafe_of_an_unwatched_source_is_partly_accepted() -> None:
     failsafe = {"limitW": 8000, "durationS": 3600}
     answer = Talk().sends(command(1, 9000.0, role="operator", failsafe=failsafe), "cpo")
     assert answer["status"] == "partly"
-    assert answer["detail"] == "nobody watches the way to its issuer here: its failsafe will not come"
+    assert answer["detail"] == "the link to its issuer is not monitored here: no failsafe will follow"
     assert Talk().sends(command(1, 9000.0, failsafe=failsafe), "dso")["status"] == "accepted"
 
 

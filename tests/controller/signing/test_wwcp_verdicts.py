@@ -149,4 +149,4 @@ def test_request_whose_context_is_shared_is_refused() -> None:
     context = MessageContext(version=Version.V21, direction=Direction.DOWN, link="peer", station="CS01")
     decision = gate(rules).decide(context, Call("", "1", "BatterySwap", payload), NOW)
     assert isinstance(decision, RejectDecision)
-    assert "does not tell BatterySwap from AFRRSignal, RequestBatterySwap" in decision.reason
+    assert "does not distinguish BatterySwap from AFRRSignal, RequestBatterySwap" in decision.reason
