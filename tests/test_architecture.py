@@ -102,6 +102,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "demo": {"config", "dimming", "drivers", "services", "signing", "store", "web"},
     "simulate": {"config", "demo", "drivers", "load_management", "model", "profiles"},
     "cli": {
+        "chargers",
         "access",
         "commands",
         "config",

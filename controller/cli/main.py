@@ -36,6 +36,7 @@ SUBCOMMANDS = {
     "store": "store_command",
     "backup": "backup",
     "restore": "backup",
+    "doctor": "doctor",
     "demo": "demo",
 }
 """Module of each subcommand, in the order in which `--help` lists them.

@@ -1,0 +1,139 @@
+"""`local-controller doctor`: what is wrong with the gateway around the controller, and the remedy."""
+
+from __future__ import annotations
+
+import sys
+import time
+from argparse import Namespace
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from controller.cli.arguments import FAILED, OK, Subcommands, add_config
+from controller.cli.doctor_checks import (
+    DoctorFinding,
+    Level,
+    check_backends,
+    check_certificates,
+    check_clock,
+    check_devices,
+    check_disk,
+    check_firmware,
+    check_over_commitment,
+    check_running,
+    find_service_user,
+    running_time_daemon,
+)
+from controller.cli.status import NoStatusError, address, fetch
+from controller.config.loader import InvalidConfigError
+from controller.config.schema import Config
+from controller.model.journal import BootStored
+from controller.services.certificate_service import find_certificate_ends
+from controller.services.clock_state import is_synchronised
+from controller.services.configuration import load_configuration
+from controller.store.record_rules import kind_of_type, read_entry
+from controller.store.state_journal import StoreError
+from controller.store.store_transfer import open_store_file
+from controller.tomlcheck.diagnostics import FileUnreadableError
+from controller.web.status_model import ControllerStatus
+
+UNCHECKED = 2
+"""Exit status where the configuration cannot be read, so that most cannot be checked."""
+
+_STYLES = {"ok": "green", "warning": "yellow", "error": "bold red"}
+
+
+def add_parser(commands: Subcommands) -> None:
+    """Add the subcommand."""
+    parser = commands.add_parser(
+        "doctor",
+        help="check clock, devices, certificates, disk, backends and more, with remedies",
+        description="Check the gateway around the controller. Exit status: 0 no errors, 1 errors, 2 the "
+        "configuration cannot be read.",
+    )
+    add_config(parser)
+    parser.add_argument("--json", action="store_true", help="as JSON")
+    parser.set_defaults(run=run)
+
+
+def run(options: Namespace) -> int:
+    """Run all checks and print the findings."""
+    findings = diagnose(options.config)
+    if options.json:
+        sys.stdout.write(msgspec.json.format(msgspec.json.encode(findings), indent=2).decode() + "\n")
+    else:
+        print_findings(findings)
+    if any(each.check == "configuration" and each.level == "error" for each in findings):
+        return UNCHECKED
+    return FAILED if any(each.level == "error" for each in findings) else OK
+
+
+def diagnose(path: Path) -> list[DoctorFinding]:
+    """Return the findings of all checks that are possible on this machine."""
+    findings = list(check_clock(synchronised=is_synchronised(), daemon=running_time_daemon()))
+    try:
+        config, hints = load_configuration(path)
+    except InvalidConfigError as error:
+        text = f"{path}: {len(error.errors)} errors"
+        return [*findings, DoctorFinding("configuration", "error", text, "local-controller check shows them")]
+    except FileUnreadableError as error:
+        remedy = "write it, e.g. with local-controller setup, or name it by -c"
+        return [*findings, DoctorFinding("configuration", "error", str(error), remedy)]
+    level: Level = "warning" if hints else "ok"
+    remedy = "local-controller check shows them" if hints else ""
+    findings.append(DoctorFinding("configuration", level, f"{path}: valid, {len(hints)} hints", remedy))
+    return [*findings, *_check_site(config)]
+
+
+def _check_site(config: Config) -> Iterator[DoctorFinding]:
+    status, reason = _fetch_status(config)
+    directory = Path(config.store.directory)
+    yield from check_devices(config, find_service_user())
+    yield from check_certificates(find_certificate_ends(config), time.time())
+    yield from check_disk(directory)
+    yield from check_over_commitment(config)
+    yield from check_running(status, reason)
+    yield from check_backends(config, status)
+    yield from _check_store(directory)
+
+
+def _fetch_status(config: Config) -> tuple[ControllerStatus | None, str]:
+    """Return the status of the controller on this machine, or None and why there is none."""
+    if config.web is None:
+        return None, "its state is not known: the configuration has no [web]"
+    try:
+        return fetch(address(config.web)), ""
+    except NoStatusError as error:
+        return None, str(error)
+
+
+def _check_store(directory: Path) -> Iterator[DoctorFinding]:
+    """Check that the store can be read, and the firmware of the stations in it."""
+    try:
+        journal = open_store_file(directory)
+        entries = journal.load(kind_of_type(BootStored))
+        journal.close()
+    except StoreError as error:
+        yield DoctorFinding("store", "warning", str(error), "start the controller once; or restore a backup")
+        return
+    boots = [record for record in map(read_entry, entries) if isinstance(record, BootStored)]
+    yield DoctorFinding("store", "ok", f"readable, {len(boots)} stations have booted")
+    yield from check_firmware(boots)
+
+
+def print_findings(findings: list[DoctorFinding]) -> None:
+    """Print a table of findings, the remedy below each text."""
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for each in findings:
+        text = Text(each.text)
+        if each.remedy:
+            text.append(f"\nremedy: {each.remedy}", style="bold")
+        table.add_row(Text(each.level, style=_STYLES[each.level]), each.check, text)
+    Console(width=None if sys.stdout.isatty() else 110).print(table)

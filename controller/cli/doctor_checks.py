@@ -1,0 +1,338 @@
+"""Checks of `doctor`: each looks at one part of the gateway and reports findings with a remedy."""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import shutil
+import socket
+import ssl
+import stat
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+import msgspec
+
+from controller.chargers.quirks import find_quirk
+from controller.config.schema import BackendConfig, CircuitConfig, Config
+from controller.model.journal import BootStored
+from controller.services.certificate_service import CertificateEnd
+from controller.store.sqlite_journal import FILE
+from controller.transport.tls import make_client_context
+from controller.web.status_model import BackendStatus, ControllerStatus
+
+Level = Literal["ok", "warning", "error"]
+
+SERVICE_USER = "local-controller"
+LOW_SPACE = 0.10
+LOW_SPACE_BYTES = 100 << 20
+WARNING_DAYS = 30
+BACKEND_TIMEOUT_S = 5.0
+BACKEND_LATE_S = 3600.0
+"""Age of the oldest message in a backend's queue that is worth a warning."""
+DAY_S = 86_400.0
+
+
+class DoctorFinding(msgspec.Struct, frozen=True):
+    """Result of one check: `remedy` is empty where nothing has to be done."""
+
+    check: str
+    level: Level
+    text: str
+    remedy: str = ""
+
+
+def check_clock(*, synchronised: bool, daemon: str) -> Iterator[DoctorFinding]:
+    """Check the clock; `daemon` is the time daemon that runs, empty for none."""
+    if synchronised:
+        yield DoctorFinding("clock", "ok", f"synchronised by {daemon or 'a time daemon'}")
+    elif daemon:
+        yield DoctorFinding(
+            "clock",
+            "error",
+            f"not synchronised, although {daemon} runs",
+            "check its servers (`chronyc sources`, `timedatectl timesync-status`) and that UDP port 123 is open",
+        )
+    else:
+        yield DoctorFinding(
+            "clock",
+            "error",
+            "not synchronised, and no time daemon runs",
+            "sudo apt install chrony; signed commands and leases need the time",
+        )
+
+
+def running_time_daemon(proc: Path = Path("/proc")) -> str:
+    """Return the name of the time daemon that runs on this machine; empty for none."""
+    names = {"chronyd": "chrony", "systemd-timesyn": "systemd-timesyncd", "ntpd": "ntpd", "ntpsec": "ntpsec"}
+    for name in proc.glob("[0-9]*/comm"):
+        try:
+            found = names.get(name.read_text().strip())
+        except OSError:  # the process has ended
+            continue
+        if found:
+            return found
+    return ""
+
+
+class ServiceUser(msgspec.Struct, frozen=True):
+    """User that runs the controller, and its groups."""
+
+    name: str
+    uid: int
+    gids: frozenset[int]
+
+
+def find_service_user() -> ServiceUser:
+    """Return the user of the packaged service; on a machine without it the user of this process."""
+    try:
+        entry = pwd.getpwnam(SERVICE_USER)
+    except KeyError:
+        gids = frozenset({os.getegid(), *os.getgroups()})
+        return ServiceUser(pwd.getpwuid(os.geteuid()).pw_name, os.geteuid(), gids)
+    return ServiceUser(entry.pw_name, entry.pw_uid, frozenset(os.getgrouplist(entry.pw_name, entry.pw_gid)))
+
+
+def check_devices(config: Config, user: ServiceUser) -> Iterator[DoctorFinding]:
+    """Check that the serial ports and GPIO chips exist and that the service may use them."""
+    modules = () if config.dimming is None else config.dimming.module
+    devices = {each.device for each in config.meter if each.device is not None}
+    devices |= {each.device for each in modules if each.device is not None}
+    for device in sorted(devices):
+        yield _check_device(Path(device), user)
+
+
+def _check_device(device: Path, user: ServiceUser) -> DoctorFinding:
+    try:
+        found = device.stat()
+    except OSError as error:
+        return DoctorFinding(
+            "devices",
+            "error",
+            f"{device}: {error.strerror}",
+            "plug the adapter in, or write its name: `ls -l /dev/serial/by-id /dev/rs485`",
+        )
+    if not stat.S_ISCHR(found.st_mode):
+        return DoctorFinding("devices", "error", f"{device} is no device", "write the name of a serial port")
+    if _may_write(found, user):
+        return DoctorFinding("devices", "ok", f"{device}: {user.name} may use it")
+    group = _group_name(found.st_gid)
+    return DoctorFinding(
+        "devices",
+        "error",
+        f"{device}: {user.name} may not use it",
+        f"sudo usermod -a -G {group} {user.name}, then restart the service",
+    )
+
+
+def _may_write(found: os.stat_result, user: ServiceUser) -> bool:
+    if user.uid == 0:
+        return True
+    if found.st_uid == user.uid:
+        return bool(found.st_mode & stat.S_IWUSR)
+    if found.st_gid in user.gids:
+        return bool(found.st_mode & stat.S_IWGRP)
+    return bool(found.st_mode & stat.S_IWOTH)
+
+
+def _group_name(gid: int) -> str:
+    try:
+        return grp.getgrgid(gid).gr_name
+    except KeyError:
+        return str(gid)
+
+
+def check_certificates(ends: Iterable[CertificateEnd], utc: float) -> Iterator[DoctorFinding]:
+    """Check the ends of certificates and keys."""
+    for end in ends:
+        days = (end.not_after - utc) / DAY_S
+        if days > WARNING_DAYS:
+            yield DoctorFinding("certificates", "ok", end.describe(utc))
+        else:
+            level: Level = "error" if days <= 0 else "warning"
+            yield DoctorFinding("certificates", level, end.describe(utc), "renew it")
+
+
+def check_disk(directory: Path) -> Iterator[DoctorFinding]:
+    """Check the space below the store, and what damaged files there are."""
+    try:
+        usage = shutil.disk_usage(directory)
+    except OSError as error:
+        yield DoctorFinding(
+            "disk", "error", f"{directory}: {error.strerror}", "create it, writable by the service's user"
+        )
+        return
+    free = f"{usage.free / (1 << 20):.0f} MB of {usage.total / (1 << 20):.0f} MB free"
+    if usage.free < LOW_SPACE_BYTES or usage.free < LOW_SPACE * usage.total:
+        yield DoctorFinding(
+            "disk",
+            "warning",
+            f"{directory}: {free}",
+            "delete what is not needed, e.g. `journalctl --vacuum-size`",
+        )
+    else:
+        yield DoctorFinding("disk", "ok", f"{directory}: {free}")
+    try:
+        damaged = sorted(path.name for path in directory.glob(f"{FILE}.*corrupt*"))
+    except OSError:
+        damaged = []
+    for name in damaged:
+        yield DoctorFinding(
+            "disk",
+            "warning",
+            f"{directory / name}: a damaged store was moved aside",
+            "restore a backup if state is missing; replace a worn SD card",
+        )
+
+
+def check_over_commitment(config: Config) -> Iterator[DoctorFinding]:
+    """Check what the EVSEs below each circuit draw without the controller, and at most."""
+    usual_a = config.load_management.fallback_a
+    below: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
+    parents = {circuit.id: circuit.parent for circuit in config.circuit}
+    for station in config.station:
+        for evse in station.evse:
+            fallback_a = usual_a if evse.fallback_a is None else evse.fallback_a
+            above = evse.circuit or station.circuit
+            while above is not None:
+                below[above].append((min(fallback_a, evse.max_a), evse.max_a))
+                above = parents.get(above)
+    for circuit in config.circuit:
+        yield _check_commitment(circuit, below[circuit.id])
+
+
+def _check_commitment(circuit: CircuitConfig, evses: list[tuple[float, float]]) -> DoctorFinding:
+    limit_a = min(circuit.limit_a) if isinstance(circuit.limit_a, tuple) else circuit.limit_a
+    fallback_a, full_a = sum(each[0] for each in evses), sum(each[1] for each in evses)
+    base_a = circuit.base_load_a or 0.0
+    text = (
+        f"circuit {circuit.id}: {full_a:g} A if all charge, {fallback_a:g} A without the controller"
+        f"{f' beside {base_a:g} A of the building' if base_a else ''}, limit {limit_a:g} A"
+    )
+    if fallback_a + base_a > limit_a:
+        return DoctorFinding(
+            "over-commitment",
+            "warning",
+            text,
+            f"lower fallback_a of its stations to {max(0.0, limit_a - base_a) / max(1, len(evses)):.1f} A "
+            "or less: while the controller is off, its fuse may trip",
+        )
+    return DoctorFinding("over-commitment", "ok", text)
+
+
+def check_running(status: ControllerStatus | None, reason: str) -> Iterator[DoctorFinding]:
+    """Check the state of the running controller; `reason`: why there is none."""
+    if status is None:
+        yield DoctorFinding(
+            "controller",
+            "warning",
+            reason,
+            "sudo systemctl start local-controller; its log: journalctl -u local-controller -p warning",
+        )
+        return
+    if not status.healthy:
+        yield DoctorFinding(
+            "controller",
+            "error",
+            f"last control step {status.tick_age_s:.0f} s ago",
+            "see the log; the watchdog restarts it",
+        )
+    else:
+        yield DoctorFinding("controller", "ok", f"version {status.version} runs, site {status.site}")
+    if status.configuration_problem:
+        yield DoctorFinding(
+            "controller",
+            "error",
+            "runs with the last valid configuration, since the file has errors",
+            "local-controller check",
+        )
+    if not status.store.writable:
+        yield DoctorFinding(
+            "controller",
+            "error",
+            f"store cannot be written: {status.store.error}",
+            "free or replace the disk",
+        )
+    for meter in status.meters:
+        if meter.problem:
+            yield DoctorFinding(
+                "meters",
+                "error",
+                f"meter {meter.id}: {meter.problem}",
+                "local-controller meter read shows more",
+            )
+        else:
+            yield DoctorFinding("meters", "ok", f"meter {meter.id}: {meter.quality}")
+
+
+def check_backends(config: Config, status: ControllerStatus | None) -> Iterator[DoctorFinding]:
+    """Check each backend: its queue by the running controller, and that its address can be reached."""
+    known = {} if status is None else {backend.id: backend for backend in status.backends}
+    for backend in config.backend:
+        queue = known.get(backend.id)
+        if queue is not None:
+            yield from _check_queue(queue)
+        if queue is None or not any(queue.links.values()):
+            yield _check_reachable(backend)
+
+
+def _check_queue(queue: BackendStatus) -> Iterator[DoctorFinding]:
+    if queue.set_aside:
+        yield DoctorFinding(
+            "backends",
+            "warning",
+            f"backend {queue.id}: {queue.set_aside} messages were set aside",
+            "local-controller outbox list shows why; retry or drop them",
+        )
+    if queue.waiting and queue.oldest_s > BACKEND_LATE_S:
+        yield DoctorFinding(
+            "backends",
+            "warning",
+            f"backend {queue.id}: {queue.waiting} messages wait, the oldest {queue.oldest_s / 3600:.1f} h",
+            "ask its operator; they are delivered once it answers",
+        )
+    if any(queue.links.values()):
+        yield DoctorFinding("backends", "ok", f"backend {queue.id}: {sum(queue.links.values())} links")
+
+
+def _check_reachable(backend: BackendConfig) -> DoctorFinding:
+    """Connect to a backend's address by TCP and TLS, without an upgrade request."""
+    parts = urlsplit(backend.url)
+    host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "wss" else 80)
+    try:
+        with socket.create_connection((host, port), timeout=BACKEND_TIMEOUT_S) as plain:
+            if parts.scheme == "wss":
+                context = make_client_context(backend.ca, backend.certificate, backend.key)
+                context.wrap_socket(plain, server_hostname=host).close()
+    except ssl.SSLCertVerificationError as error:
+        return DoctorFinding(
+            "backends",
+            "error",
+            f"backend {backend.id}: certificate of {host} rejected: {error.verify_message}",
+            "name its authority: ca = ...; and check the clock",
+        )
+    except OSError as error:
+        return DoctorFinding(
+            "backends",
+            "error",
+            f"backend {backend.id}: {host} port {port} cannot be reached: {error}",
+            "check url, DNS, gateway and firewall",
+        )
+    return DoctorFinding("backends", "ok", f"backend {backend.id}: {host} port {port} answers")
+
+
+def check_firmware(boots: Iterable[BootStored]) -> Iterator[DoctorFinding]:
+    """Check for stations whose firmware has a quirk that other firmware of the model does not have."""
+    for boot in boots:
+        quirk = find_quirk(boot.vendor, boot.model, boot.firmware)
+        if quirk.firmware != "*":
+            yield DoctorFinding(
+                "firmware",
+                "warning",
+                f"station {boot.station}: firmware {boot.firmware} {quirk.why}",
+                "update its firmware if the vendor has a newer one",
+            )

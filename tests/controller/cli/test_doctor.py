@@ -1,0 +1,205 @@
+"""`doctor`: findings with remedies, and its exit status."""
+
+from __future__ import annotations
+
+import os
+import ssl
+import stat
+from pathlib import Path
+
+import msgspec
+import pytest
+import trio
+from msgspec.structs import replace
+
+from controller.cli import doctor
+from controller.cli.doctor_checks import (
+    DAY_S,
+    DoctorFinding,
+    ServiceUser,
+    check_backends,
+    check_certificates,
+    check_clock,
+    check_devices,
+    check_disk,
+    check_firmware,
+    check_over_commitment,
+    check_running,
+)
+from controller.cli.main import main
+from controller.config.loader import read_config
+from controller.config.schema import Config
+from controller.model.journal import BootStored
+from controller.services.certificate_service import CertificateEnd
+from controller.store.state_store import StateStore
+from controller.web.status_model import BackendStatus
+from tests.controller.cli.command_line import CONFIG, write_config
+from tests.controller.web.examples import STATUS
+
+
+def configured(folder: Path, text: str = CONFIG) -> Config:
+    return read_config(write_config(folder, text))[0]
+
+
+def levels(findings: list[DoctorFinding]) -> list[str]:
+    assert all((each.level == "ok") == (not each.remedy) for each in findings), "a remedy for each problem"
+    return [each.level for each in findings]
+
+
+@pytest.mark.parametrize(
+    ("synchronised", "daemon", "level"),
+    [(True, "chrony", "ok"), (False, "chrony", "error"), (False, "", "error")],
+)
+def test_doctor_clock_not_synchronised_is_an_error(daemon: str, level: str, *, synchronised: bool) -> None:
+    assert levels(list(check_clock(synchronised=synchronised, daemon=daemon))) == [level]
+
+
+METER = """
+[[meter]]
+id = "grid"
+driver = "janitza-umg604"
+transport = "tcp"
+host = "127.0.0.1"
+"""
+
+
+def with_device(folder: Path, device: str) -> Config:
+    config = configured(folder, CONFIG + METER)
+    [meter] = config.meter
+    return replace(config, meter=(replace(meter, device=device),))
+
+
+@pytest.mark.parametrize(
+    ("mode", "uid", "gid", "level"),
+    [
+        (0o660, 0, 20, "ok"),
+        (0o660, 0, 21, "error"),
+        (0o660, 1000, 21, "ok"),
+        (0o666, 0, 21, "ok"),
+    ],
+    ids=["in its group", "in another group", "its owner", "open to all"],
+)
+def test_doctor_device_rights_are_those_of_the_service(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: int, uid: int, gid: int, level: str
+) -> None:
+    config = with_device(tmp_path, "/dev/ttyUSB0")
+    found = os.stat_result((stat.S_IFCHR | mode, 1, 1, 1, uid, 20, 0, 0, 0, 0))
+    monkeypatch.setattr(Path, "stat", lambda self, **_: found)
+    user = ServiceUser("local-controller", 1000, frozenset({gid}))
+    assert levels(list(check_devices(config, user))) == [level]
+
+
+def test_doctor_missing_device_is_an_error(tmp_path: Path) -> None:
+    config = with_device(tmp_path, str(tmp_path / "ttyUSB0"))
+    [finding] = check_devices(config, ServiceUser("x", 0, frozenset()))
+    assert finding.level == "error"
+    assert "No such file" in finding.text
+
+
+@pytest.mark.parametrize(("days", "level"), [(31, "ok"), (29, "warning"), (-1, "error")])
+def test_doctor_certificate_near_its_end_is_reported(days: int, level: str) -> None:
+    ends = [CertificateEnd("listen.certificate", days * DAY_S)]
+    assert levels(list(check_certificates(ends, 0.0))) == [level]
+
+
+@pytest.mark.parametrize(("free_percent", "level"), [(50, "ok"), (9, "warning")])
+def test_doctor_full_disk_is_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free_percent: int, level: str
+) -> None:
+    total = 100 << 30
+    monkeypatch.setattr("shutil.disk_usage", lambda _: DiskUsage(total, total // 100 * free_percent))
+    assert levels(list(check_disk(tmp_path))) == [level]
+
+
+class DiskUsage:
+    """Usage of a disk as `shutil.disk_usage` returns it."""
+
+    def __init__(self, total: int, free: int) -> None:
+        self.total, self.free = total, free
+
+
+def test_doctor_damaged_store_beside_is_a_warning(tmp_path: Path) -> None:
+    (tmp_path / "state.sqlite.corrupt-20261127").touch()
+    assert "damaged" in list(check_disk(tmp_path))[-1].text
+
+
+@pytest.mark.parametrize(("base_a", "level"), [(40, "ok"), (60, "warning")])
+def test_doctor_fallbacks_above_a_limit_are_a_warning(tmp_path: Path, base_a: float, level: str) -> None:
+    config = configured(tmp_path)
+    [circuit] = config.circuit
+    config = replace(config, circuit=(replace(circuit, base_load_a=float(base_a)),))
+    [finding] = check_over_commitment(config)
+    assert finding.level == level
+    assert "32 A if all charge, 6 A without the controller" in finding.text
+
+
+def test_doctor_running_controller_reports_its_problems() -> None:
+    healthy = replace(STATUS, healthy=True, configuration_problem="")
+    assert levels(list(check_running(healthy, "")))[0] == "ok"
+    assert levels(list(check_running(replace(healthy, healthy=False), "")))[0] == "error"
+    assert "error" in levels(list(check_running(replace(healthy, configuration_problem="x"), "")))
+    assert levels(list(check_running(None, "no controller answers"))) == ["warning"]
+
+
+def test_doctor_backend_with_old_or_rejected_messages_is_a_warning(tmp_path: Path) -> None:
+    config = configured(tmp_path)
+    backend = BackendStatus(
+        id="cpo", links={"cpo": 1}, waiting=3, oldest_s=7200, dropped_total=0, set_aside=2
+    )
+    found = list(check_backends(config, replace(STATUS, backends=(backend,))))
+    assert levels(found) == ["warning", "warning", "ok"]
+
+
+async def test_doctor_backend_that_does_not_answer_is_an_error(tmp_path: Path) -> None:
+    config = configured(tmp_path)
+    assert levels(list(check_backends(config, None))) == ["error"]
+    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    port = listeners[0].socket.getsockname()[1]
+    [backend] = config.backend
+    answering = replace(config, backend=(replace(backend, url=f"ws://127.0.0.1:{port}/x"),))
+    assert levels(list(check_backends(answering, None))) == ["ok"]
+    await listeners[0].aclose()
+
+
+def test_doctor_backend_with_unknown_certificate_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    error = ssl.SSLCertVerificationError(1, "failed")
+    error.verify_message = "self-signed certificate"
+
+    def refuse(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("socket.create_connection", refuse)
+    [finding] = check_backends(configured(tmp_path), None)
+    assert "self-signed certificate" in finding.text
+    assert "ca" in finding.remedy
+
+
+def test_doctor_firmware_with_a_quirk_of_its_own_is_a_warning() -> None:
+    boots = [
+        BootStored("CS01", "Wall Box Chargers", "PPR1", "5.17.1"),
+        BootStored("CS02", "Wall Box Chargers", "PPR1", "6.0.1"),
+    ]
+    [finding] = check_firmware(boots)
+    assert "station CS01: firmware 5.17.1" in finding.text
+
+
+def test_doctor_command_prints_json_and_its_status(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_config(tmp_path)
+    StateStore(tmp_path).close()
+    monkeypatch.setattr(doctor, "is_synchronised", lambda: True)
+    monkeypatch.setattr(doctor, "check_backends", lambda *_: iter(()))
+    assert main(["doctor", "--json", "-c", str(path)]) == 0
+    found = msgspec.json.decode(capsys.readouterr().out, type=list[DoctorFinding])
+    assert {"clock", "configuration", "disk", "over-commitment", "controller", "store"} <= {
+        each.check for each in found
+    }
+    monkeypatch.setattr(doctor, "is_synchronised", lambda: False)
+    assert main(["doctor", "-c", str(path)]) == 1
+    assert "remedy: " in capsys.readouterr().out
+    path.write_text("[site")
+    assert main(["doctor", "-c", str(path)]) == 2
+    assert main(["doctor", "-c", str(tmp_path / "missing")]) == 2
