@@ -55,7 +55,7 @@ def check_clock(*, synchronised: bool, daemon: str) -> Iterator[DoctorFinding]:
             "clock",
             "error",
             f"not synchronised, although {daemon} runs",
-            "check its servers (`chronyc sources`, `timedatectl timesync-status`) and that UDP port 123 is open",
+            "check its servers (`chronyc sources`, `timedatectl timesync-status`) and UDP port 123",
         )
     else:
         yield DoctorFinding(

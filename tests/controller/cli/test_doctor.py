@@ -64,7 +64,7 @@ host = "127.0.0.1"
 
 
 def with_device(folder: Path, device: str) -> Config:
-    config = configured(folder, CONFIG + METER)
+    config = configured(folder, CONFIG.replace("limit_a = 63", 'limit_a = 63\nmeter = "grid"') + METER)
     [meter] = config.meter
     return replace(config, meter=(replace(meter, device=device),))
 
