@@ -35,8 +35,10 @@ SUBCOMMANDS = {
     "outbox": "outbox_command",
     "store": "store_command",
     "backup": "backup",
-    "restore": "backup",
+    "restore": "restore",
     "doctor": "doctor",
+    "support-bundle": "support_bundle",
+    "factory-reset": "factory_reset",
     "demo": "demo",
 }
 """Module of each subcommand, in the order in which `--help` lists them.

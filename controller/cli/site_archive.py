@@ -15,8 +15,8 @@ import hashlib
 import io
 import os
 import zipfile
-from collections.abc import Mapping
-from pathlib import PurePosixPath
+from collections.abc import Iterable, Mapping
+from pathlib import Path, PurePosixPath
 from typing import IO, Literal
 
 import msgspec
@@ -30,6 +30,8 @@ from controller.store.sqlite_journal import SCHEMA_VERSION
 FORMAT = "local-controller backup"
 VERSION = 1
 MANIFEST = "manifest.json"
+CONFIG = "config/"
+EVIDENCE = "evidence/"
 STATE = "state.jsonl"
 SECRETS = "secrets.bin"
 MAX_MEMBER_BYTES = 1 << 28
@@ -151,6 +153,23 @@ def read_archive(file: IO[bytes], passphrase: str | None) -> SiteArchive:
         with zipfile.ZipFile(io.BytesIO(decrypt(encrypted, passphrase))) as inner:
             secrets = {check_name(name): _read_member(inner, name) for name in inner.namelist()}
     return SiteArchive(manifest, members, secrets)
+
+
+def read_passphrase(file: Path | None) -> str | None:
+    """Return the passphrase in a file; None without a file. Raises ArchiveError and OSError."""
+    if file is None:
+        return None
+    passphrase = file.read_text().rstrip("\n")
+    if not passphrase:
+        raise ArchiveError(f"{file} is empty; write the passphrase into it")
+    return passphrase
+
+
+def print_left_out(names: Iterable[str]) -> None:
+    """Print what a backup does not contain, for the person who has to bring it back."""
+    for name in names:
+        meaning = "passwords and keys in the store" if name == STATE else name.removeprefix(CONFIG)
+        print(f"not in the backup: {meaning}")
 
 
 def check_name(name: str) -> str:

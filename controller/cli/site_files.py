@@ -8,6 +8,8 @@ from pathlib import Path
 
 import msgspec
 
+from controller.config.schema import StoreConfig
+
 MAX_FILES = 1000
 MAX_FILE_BYTES = 16 << 20
 PRIVATE_KEY = b"PRIVATE KEY-----"
@@ -55,6 +57,19 @@ def find_site_files(config: Path) -> SiteFiles:
                 name = file.relative_to(directory).as_posix()
                 found[name] = SiteFile(name, file, is_secret=_is_secret(key, file))
     return SiteFiles(tuple(found.values()), tuple(sorted(outside)))
+
+
+def read_site(config: Path) -> str:
+    """Return the id of the site; empty where the file has none. Raises OSError and ValueError."""
+    site = tomllib.loads(config.read_text("utf-8-sig")).get("site", {})
+    return str(site.get("id", "")) if isinstance(site, dict) else ""
+
+
+def read_store_directory(text: str, config: Path) -> Path:
+    """Return the directory of the store that the text of a configuration names. Raises ValueError."""
+    store = tomllib.loads(text).get("store", {})
+    named = store.get("directory") if isinstance(store, dict) else None
+    return config.parent.absolute() / (named if isinstance(named, str) else StoreConfig().directory)
 
 
 def _texts(key: str, value: object) -> Iterator[tuple[str, str]]:

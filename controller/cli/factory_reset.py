@@ -1,0 +1,89 @@
+"""`local-controller factory-reset`: removal of a site's data from the gateway."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from argparse import Namespace
+from pathlib import Path
+
+from controller.cli.arguments import OK, UNREADABLE, CommandError, Subcommands, add_config
+from controller.cli.site_files import find_site_files, read_site, read_store_directory
+from controller.store.evidence_files import FOLDER
+from controller.store.state_journal import StoreError
+from controller.store.store_lock import hold_store
+
+REMAINING = (
+    "the log in systemd's journal (journalctl --vacuum-time=1s)",
+    "backups and support bundles that were written elsewhere",
+    "settings of the unit (/etc/systemd/system/local-controller.service.d)",
+)
+
+
+def add_parser(commands: Subcommands) -> None:
+    """Add the subcommand."""
+    parser = commands.add_parser(
+        "factory-reset",
+        help="remove configuration, keys, users, sessions and state of the site",
+        description="Remove configuration, keys, users, sessions, history and state of the site from this "
+        "gateway. The controller must not run. The evidence of dimming stays unless --with-evidence is given: "
+        "the grid operator may ask for it for two years.",
+    )
+    add_config(parser)
+    parser.add_argument("--with-evidence", action="store_true", help="remove the evidence of dimming, too")
+    parser.add_argument("--confirm", metavar="SITE", help="id of the site, in place of the question")
+    parser.set_defaults(run=run)
+
+
+def run(options: Namespace) -> int:
+    """Remove the data after a confirmation by the site's id. Raises CommandError."""
+    config: Path = options.config
+    try:
+        files, site = find_site_files(config), read_site(config)
+        directory = read_store_directory(config.read_text("utf-8-sig"), config)
+    except OSError as error:
+        raise CommandError(f"{error.filename}: {error.strerror}", UNREADABLE) from error
+    except ValueError as error:
+        raise CommandError(f"{config}: {error}", UNREADABLE) from error
+    _confirm(options, site, directory)
+    try:
+        with hold_store(directory):
+            _empty_store(directory, with_evidence=options.with_evidence)
+            for each in files.inside:
+                each.path.unlink(missing_ok=True)
+                print(f"removed {each.path}")
+    except StoreError as error:
+        raise CommandError(
+            f"{error}\nsudo systemctl stop local-controller.service local-controller.socket"
+        ) from error
+    except OSError as error:
+        raise CommandError(f"{error.filename}: {error.strerror}", UNREADABLE) from error
+    for outside in files.outside:
+        print(f"not removed: {outside}, which is outside of {config.parent}")
+    if not options.with_evidence and (directory / FOLDER).is_dir():
+        print(f"not removed: {directory / FOLDER}, the evidence of dimming; see --with-evidence")
+    for remaining in REMAINING:
+        print(f"not removed: {remaining}")
+    return OK
+
+
+def _confirm(options: Namespace, site: str, directory: Path) -> None:
+    given = options.confirm
+    if given is None:
+        print(f"This removes {options.config}, the files that it names, and the state in {directory}.")
+        print(f"Type the id of the site ({site}) to go on: ", end="", flush=True)
+        given = sys.stdin.readline().strip()
+    if given != site or not site:
+        raise CommandError(f"{given!r} is not the id of the site; nothing was removed")
+
+
+def _empty_store(directory: Path, *, with_evidence: bool) -> None:
+    """Remove everything in the store's directory, which itself belongs to the package."""
+    for path in sorted(directory.iterdir()):
+        if path.name == FOLDER and not with_evidence:
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+        print(f"removed {path}")

@@ -1,0 +1,104 @@
+"""Redaction of what leaves the site: secrets, driver identities and addresses are replaced.
+
+Structured data passes by an allow list: numbers, truth values, and the texts of keys that are known to hold
+neither a secret nor a person's data. Addresses become pseudonyms by a key of the bundle, so that equal ones
+stay equal in it and cannot be compared with another bundle.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import ipaddress
+import re
+import secrets
+from urllib.parse import urlsplit
+
+import msgspec
+
+SAFE_KEYS = frozenset(
+    {
+        "authorise_when_away", "backend", "cause", "check", "circuit", "clock", "client", "count", "driver",
+        "evse", "fuse", "id", "interface", "kind", "language", "level", "measures", "member", "meter",
+        "meter_cause", "meter_quality", "mode", "model", "module", "name", "ocpp", "on_when", "outcome",
+        "owner", "parent", "parity", "pattern", "phase", "phases", "protocol", "quality", "quirk", "role",
+        "rule", "site", "source", "sources", "state", "station", "station_state", "time", "timezone",
+        "transport", "unit", "until", "since", "vendor", "version", "when_backend_away", "firmware",
+        "manufacturer", "protocols", "phase_order", "observers", "group",
+    }
+)  # fmt: skip
+"""Keys whose texts are kept: names that an installer has given, and words of fixed lists."""
+
+DROPPED_TABLES = frozenset({"card", "cards", "departure", "user", "token", "tokens"})
+"""Tables with data of drivers and users: only the number of their entries is kept."""
+
+PROSE_KEYS = frozenset({"reason", "problem", "meter_problem", "error", "text", "remedy", "why", "limitation"})
+"""Keys with sentences of the controller: kept, scrubbed like a log line."""
+
+_URL = re.compile(r"\b([a-z][a-z0-9+.-]*://)([^\s/\"'?#]+)([^\s\"',;]*)")
+_ADDRESS = re.compile(r"(?<![\w.:])(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9A-Fa-f]*:(?:[0-9A-Fa-f]*:)+[0-9A-Fa-f.]*)")
+_LONG = re.compile(r"[A-Za-z0-9+/=_-]{32,}")
+_PEM = re.compile(r"-----BEGIN [^-]*-----.*?(?:-----END [^-]*-----|\Z)", re.S)
+_IDENTITY = re.compile(
+    r"(?i)\b((?:id_?tag|id_?token|card|token|user|driver|vin|password|passphrase|secret|authorization)"
+    r"\"?\s*[=:]\s*)(\"[^\"]*\"|[^\s,;}]+)"
+)
+
+
+class Redactor:
+    """Redacts data and text. `known`: texts that must not appear, e.g. ids of cards."""
+
+    def __init__(self, known: frozenset[str] = frozenset(), key: bytes | None = None) -> None:
+        self._key = secrets.token_bytes(32) if key is None else key
+        longest_first = sorted((each for each in known if len(each) > 2), key=len, reverse=True)
+        self._known = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
+
+    def redact_data(self, value: object, key: str = "") -> object:
+        """Return builtin data (dict, list, text, number) without what the allow list does not name."""
+        if isinstance(value, dict):
+            return {name: self._redact_member(str(name), member) for name, member in value.items()}
+        if isinstance(value, list | tuple):
+            return [self.redact_data(member, key) for member in value]
+        if isinstance(value, str):
+            return self._redact_text_of(key, value)
+        return value if isinstance(value, bool | int | float) or value is None else type(value).__name__
+
+    def redact_struct(self, value: msgspec.Struct) -> object:
+        """Return a Struct as redacted builtin data."""
+        return self.redact_data(msgspec.to_builtins(value))
+
+    def redact_text(self, text: str) -> str:
+        """Return prose or log lines without addresses, secrets, and identities."""
+        text = _PEM.sub("<PEM>", text)
+        if self._known is not None:
+            text = self._known.sub("<identity>", text)
+        text = _IDENTITY.sub(r"\1<redacted>", text)
+        text = _URL.sub(lambda found: found[1] + self._pseudonym("host", found[2].rpartition("@")[2]), text)
+        text = _ADDRESS.sub(lambda found: self._redact_address(found[0]), text)
+        return _LONG.sub(lambda found: f"<{len(found[0])} characters>", text)
+
+    def _redact_member(self, name: str, member: object) -> object:
+        if name in DROPPED_TABLES and isinstance(member, list | tuple | dict):
+            return f"<{len(member)} entries>"
+        return self.redact_data(member, name)
+
+    def _redact_text_of(self, key: str, value: str) -> str:
+        if key in SAFE_KEYS:
+            return self._known.sub("<identity>", value) if self._known is not None else value
+        if key in PROSE_KEYS:
+            return self.redact_text(value)
+        if key == "url":
+            return f"{urlsplit(value).scheme}://{self._pseudonym('host', urlsplit(value).hostname or '')}/..."
+        if key in ("host", "address", "peer"):
+            return self._pseudonym("host", value)
+        return f"<text of {len(value)} characters>" if value else ""
+
+    def _redact_address(self, text: str) -> str:
+        try:
+            address = ipaddress.ip_address(text)
+        except ValueError:
+            return text
+        return text if address.is_loopback or address.is_unspecified else self._pseudonym("address", text)
+
+    def _pseudonym(self, kind: str, text: str) -> str:
+        return f"{kind}-{hmac.new(self._key, text.encode(), hashlib.sha256).hexdigest()[:8]}"
