@@ -25,8 +25,8 @@ def add_parser(commands: Subcommands) -> None:
     parser = commands.add_parser(
         "factory-reset",
         help="remove configuration, keys, users, sessions and state of the site",
-        description="Remove configuration, keys, users, sessions, history and state of the site from this "
-        "gateway. The controller must not run. The evidence of dimming stays unless --with-evidence is given: "
+        description="Remove configuration, keys, users, sessions and state of the site from this "
+        "gateway. The controller must not run. The evidence of dimming stays without --with-evidence: "
         "the grid operator may ask for it for two years.",
     )
     add_config(parser)

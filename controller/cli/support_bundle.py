@@ -1,4 +1,4 @@
-"""`local-controller support-bundle`: versions, configuration, state and log, without secrets and identities."""
+"""`local-controller support-bundle`: state and log of a faulty site, without secrets and identities."""
 
 from __future__ import annotations
 

@@ -1,0 +1,78 @@
+"""`factory-reset`: all data of a site is removed after its id was typed; the evidence stays."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+
+from controller.cli.main import main
+from controller.model.journal import BootStored
+from controller.store.state_store import StateStore
+from controller.store.store_lock import hold_store
+
+CONFIG = """
+[site]
+id = "lc-depot"
+[store]
+directory = "state"
+[[backend]]
+id = "cpo"
+url = "ws://127.0.0.1:1/{station}"
+password_file = "keys/cpo"
+"""
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    (tmp_path / "keys").mkdir()
+    (tmp_path / "keys" / "cpo").write_text("secret")
+    (tmp_path / "notes.txt").write_text("of somebody else")
+    config = tmp_path / "controller.toml"
+    config.write_text(CONFIG)
+    store = StateStore(tmp_path / "state")
+    store.persist_now([BootStored("CS01", "ACME", "One", "1")])
+    store.close()
+    (tmp_path / "state" / "evidence").mkdir()
+    (tmp_path / "state" / "evidence" / "evidence-000000000-2026-11.jsonl").touch()
+    return config
+
+
+def left(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_factory_reset_removes_all_but_evidence(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["factory-reset", "-c", str(site), "--confirm", "lc-depot"]) == 0
+    assert left(site.parent) == {"notes.txt", "state/evidence/evidence-000000000-2026-11.jsonl"}
+    output = capsys.readouterr().out
+    assert "the evidence of dimming; see --with-evidence" in output
+    assert "not removed: the log in systemd's journal" in output
+
+
+def test_factory_reset_with_evidence_removes_it_too(site: Path) -> None:
+    assert main(["factory-reset", "-c", str(site), "--confirm", "lc-depot", "--with-evidence"]) == 0
+    assert left(site.parent) == {"notes.txt"}
+
+
+@pytest.mark.parametrize("typed", ["", "y\n", "other\n"])
+def test_factory_reset_without_the_id_removes_nothing(
+    site: Path, monkeypatch: pytest.MonkeyPatch, typed: str
+) -> None:
+    before = left(site.parent)
+    monkeypatch.setattr("sys.stdin", io.StringIO(typed))
+    assert main(["factory-reset", "-c", str(site)]) == 1
+    assert left(site.parent) == before
+    monkeypatch.setattr("sys.stdin", io.StringIO("lc-depot\n"))
+    assert main(["factory-reset", "-c", str(site)]) == 0
+
+
+def test_factory_reset_while_the_controller_runs_is_rejected(
+    site: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = left(site.parent)
+    with hold_store(site.parent / "state"):
+        assert main(["factory-reset", "-c", str(site), "--confirm", "lc-depot"]) == 1
+    assert left(site.parent) == before
+    assert "systemctl stop" in capsys.readouterr().err
