@@ -51,7 +51,7 @@ class Subcommand(Protocol):
     """Module of a subcommand. Its parser has the function `run(options)` as a default."""
 
     def add_parser(self, commands: Subcommands) -> None:
-        """Add the subcommand's parser; a module of two subcommands adds both."""
+        """Add the subcommand's parser."""
 
 
 def main(arguments: list[str] | None = None) -> int:
