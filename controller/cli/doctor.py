@@ -22,22 +22,18 @@ from controller.cli.doctor_checks import (
     check_clock,
     check_devices,
     check_disk,
-    check_firmware,
     check_over_commitment,
     check_running,
+    check_store,
     find_service_user,
     running_time_daemon,
 )
 from controller.cli.status import NoStatusError, address, fetch
 from controller.config.loader import InvalidConfigError
 from controller.config.schema import Config
-from controller.model.journal import BootStored
 from controller.services.certificate_service import find_certificate_ends
 from controller.services.clock_state import is_synchronised
 from controller.services.configuration import load_configuration
-from controller.store.record_rules import kind_of_type, read_entry
-from controller.store.state_journal import StoreError
-from controller.store.store_transfer import open_store_file
 from controller.tomlcheck.diagnostics import FileUnreadableError
 from controller.web.status_model import ControllerStatus
 
@@ -98,7 +94,7 @@ def _check_site(config: Config) -> Iterator[DoctorFinding]:
     yield from check_over_commitment(config)
     yield from check_running(status, reason)
     yield from check_backends(config, status)
-    yield from _check_store(directory)
+    yield from check_store(directory)
 
 
 def _fetch_status(config: Config) -> tuple[ControllerStatus | None, str]:
@@ -109,20 +105,6 @@ def _fetch_status(config: Config) -> tuple[ControllerStatus | None, str]:
         return fetch(address(config.web)), ""
     except NoStatusError as error:
         return None, str(error)
-
-
-def _check_store(directory: Path) -> Iterator[DoctorFinding]:
-    """Check that the store can be read, and the firmware of the stations in it."""
-    try:
-        journal = open_store_file(directory)
-        entries = journal.load(kind_of_type(BootStored))
-        journal.close()
-    except StoreError as error:
-        yield DoctorFinding("store", "warning", str(error), "start the controller once; or restore a backup")
-        return
-    boots = [record for record in map(read_entry, entries) if isinstance(record, BootStored)]
-    yield DoctorFinding("store", "ok", f"readable, {len(boots)} stations have booted")
-    yield from check_firmware(boots)
 
 
 def print_findings(findings: list[DoctorFinding]) -> None:

@@ -21,7 +21,10 @@ from controller.chargers.quirks import find_quirk
 from controller.config.schema import BackendConfig, CircuitConfig, Config
 from controller.model.journal import BootStored
 from controller.services.certificate_service import CertificateEnd
+from controller.store.record_rules import kind_of_type, read_entry
 from controller.store.sqlite_journal import FILE
+from controller.store.state_journal import StoreError
+from controller.store.store_transfer import open_store_file
 from controller.transport.tls import make_client_context
 from controller.web.status_model import BackendStatus, ControllerStatus
 
@@ -336,3 +339,17 @@ def check_firmware(boots: Iterable[BootStored]) -> Iterator[DoctorFinding]:
                 f"station {boot.station}: firmware {boot.firmware} {quirk.why}",
                 "update its firmware if the vendor has a newer one",
             )
+
+
+def check_store(directory: Path) -> Iterator[DoctorFinding]:
+    """Check that the store can be read, and the firmware of the stations in it."""
+    try:
+        journal = open_store_file(directory)
+        entries = journal.load(kind_of_type(BootStored))
+        journal.close()
+    except StoreError as error:
+        yield DoctorFinding("store", "warning", str(error), "start the controller once; or restore a backup")
+        return
+    boots = [record for record in map(read_entry, entries) if isinstance(record, BootStored)]
+    yield DoctorFinding("store", "ok", f"readable, {len(boots)} stations have booted")
+    yield from check_firmware(boots)
