@@ -88,13 +88,32 @@ class EvseOverridden(msgspec.Struct, frozen=True, kw_only=True):
     why: str = ""
 
 
+class EvseUse(msgspec.Struct, frozen=True, kw_only=True):
+    """Use of one EVSE at a pass.
+
+    `wants`: a car wants current; `is_served`: it is offered its minimum. `drawn_w`: its draw, or its offer
+    where no report shows it (W). `priority`: within which it shares with others. `max_a`: the most that it
+    can draw on a phase (A), `most_w` the power of its car then. `left_wh` until `leaves_in_s`: its departure
+    goal, None without one.
+    """
+
+    wants: bool
+    is_served: bool
+    drawn_w: float
+    priority: int
+    max_a: float
+    most_w: float
+    left_wh: float | None = None
+    leaves_in_s: float | None = None
+
+
 class EvsePlan(msgspec.Struct, frozen=True, kw_only=True):
     """Part of the energy plan that concerns one EVSE at this moment; by default nothing.
 
     `priority` and `surplus` replace the configured ones. `limit_a`: the most that it is given (A per phase;
     0: it waits; None: no limit), and `why` says so; `is_wait`: for a better time, which a boost skips.
     `needs_a`: current that it gets before others of its priority get more than their minimum, and `need_why`
-    says so. `guaranteed_a`: current that it gets before anybody of any priority gets more than the minimum.
+    says so.
     """
 
     priority: int | None = None
@@ -104,7 +123,6 @@ class EvsePlan(msgspec.Struct, frozen=True, kw_only=True):
     is_wait: bool = False
     needs_a: float = 0.0
     need_why: str = ""
-    guaranteed_a: float = 0.0
 
 
 NO_PLAN = EvsePlan()

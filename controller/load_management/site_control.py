@@ -147,6 +147,8 @@ class SiteControl:
             circuit = self._metering.circuit_of(event.state.meter)
             if circuit is not None and self._on_meter(event, circuit, now):
                 return self._plan_safely(now, urgent=True, within=circuit)
+            if circuit is None and (flow_a := self.energy.on_meter(event.state, now)) is not None:
+                self._metering.set_battery(flow_a)
         if isinstance(event, SiteDimmed) and self._dimming.dim(event):
             return self._plan_safely(now, urgent=True)
         self._due |= self._on_event(event, now)
@@ -273,12 +275,20 @@ class SiteControl:
         if isinstance(observation, BackendLimit):
             controller.backend_a = observation.limit_a
             return True
+        if isinstance(observation, TransactionSeen):
+            self._plan_departure(controller, observation.running, now)
         changed, step = controller.on_observation(observation, now)
         self._notice_impossible(controller)
         self._update_credit(controller, now)
         if step is not None:
             self._metering.add_step(controller.evse, step)
         return changed
+
+    def _plan_departure(self, controller: EvseController, running: bool, now: float) -> None:
+        """Give a session that begins the planned departure goal, unless it has one from before a restart."""
+        needs = self.energy.on_transaction(controller.evse.ref, running, now)
+        if needs is not None and controller.model.goal.record() is None:
+            controller.on_observation(needs, now)
 
     def _on_unknown_evse(
         self,
@@ -332,7 +342,7 @@ class SiteControl:
         while self._credits_due and self._credits_due[0][0] <= now:
             self._update_credit(self._controllers[heappop(self._credits_due)[1]], now)
         overloaded = self._metering.see(event.state, now, self._slowest_s.get(circuit.id, 0.0))
-        if circuit.id in self.energy.peak_circuits:
+        if circuit.id in self.energy.peaks.circuits:
             self._measure_peak(circuit, now)
         self._due |= before != self._trust(circuit, now) or self._metering.crossed(circuit)
         self._due |= self._is_unbalanced(circuit)
@@ -348,7 +358,7 @@ class SiteControl:
         if metered.is_bridged(now):
             return
         own_w = sum(self._metering.totals.below(circuit.id).low) * self._settings.voltage_v
-        self.energy.on_reading(circuit, power_w, power_w - own_w, metered.reading.energy_import_wh, now)
+        self.energy.on_reading(circuit.id, power_w, power_w - own_w, metered.reading.energy_import_wh, now)
 
     def _is_unbalanced(self, circuit: CircuitNode) -> bool:
         allowed_a = circuit.unbalance_a
@@ -473,7 +483,10 @@ class SiteControl:
 
     def _apply_energy_plan(self, base: SiteBase, now: float) -> None:
         """Find what the plan over hours asks for now, and give each EVSE its part."""
-        plans = self.energy.update(self._peak_bases(base, now), now)
+        uses = {
+            ref: self._by_ref[ref].use(self._settings.voltage_v, now) for ref in self.energy.evses.tracked
+        }
+        plans = self.energy.update(self._peak_bases(base, now), uses, now)
         for ref in self._planned | plans.keys():
             self._by_ref[ref].plan = plans.get(ref, NO_PLAN)
         self._planned = set(plans)
@@ -484,7 +497,7 @@ class SiteControl:
         While its meter is not good, what may flow is the worst base load and the highest limits of the EVSEs.
         """
         found: dict[str, CircuitBase] = {}
-        for circuit_id in self.energy.peak_circuits:
+        for circuit_id in self.energy.peaks.circuits:
             circuit = self._site.circuit_by_id[circuit_id]
             metered = self._metering.metered(circuit_id)
             is_trusted = not self._trust(circuit, now)[0] and not (metered and metered.is_bridged(now))
@@ -618,9 +631,9 @@ class SiteControl:
             now,
             {each.evse.ref for each in wanting if each.model.may_be_charging},
         )
-        ranks = rotation.ranks(
-            [each.evse.ref for each in wanting], now, {each.evse.ref for each in wanting if each.cannot_wait}
-        )
+        refs = [each.evse.ref for each in wanting]
+        first = {each.evse.ref for each in wanting if each.cannot_wait}
+        ranks = rotation.ranks(refs, now, first, self.energy.evses.turn_energies(refs))
         troubles = self._metering.troubles_above(now)
         reserved: list[EvseController] = []
         shared: list[EvseController] = []
@@ -656,6 +669,7 @@ class SiteControl:
                         is_served=rotation.is_served(ref),
                     )
                 )
+        demands = self.energy.evses.with_guarantees(demands)
         room = self._ledger(part.site, base.believed, reserved, now)
         for each in shared:
             each.book_overdraw(room, now, steered=room.steered() is not None)
@@ -785,14 +799,16 @@ class SiteControl:
                 min(left[1], left[1] + believed[1] - begun[1] + margin_a),
                 min(left[2], left[2] + believed[2] - begun[2] + margin_a),
             )
-        unlasting = {c.id: self.energy.unlasting_a(c.id, self._metering.highest_v(c)) for c in site.circuits}
+        unlasting = {
+            c.id: self.energy.peaks.unlasting_a(c.id, self._metering.highest_v(c)) for c in site.circuits
+        }
         return AdmissionRooms(keep, start, unlasting)
 
     def _explained(self, given: dict[EvseRef, Allocation]) -> dict[EvseRef, Allocation]:
         """Name the backend's limit or the calendar's where it is what makes a circuit full."""
-        whys = {c.id: why for c in self._site.circuits if (why := self.energy.reduction(c))}
+        whys = {c.id: why for c in self._site.circuits if (why := self.energy.calendar.reduction(c))}
         root = self._site.circuits[0]
-        if self._group_a is not None and self._group_a < max(self.energy.limit_a(root)):
+        if self._group_a is not None and self._group_a < max(self.energy.calendar.limit_a(root)):
             whys[root.id] = f"the backend limits the site to {self._group_a:g} A"
         for circuit, why in whys.items():
             given = {
@@ -815,7 +831,7 @@ class SiteControl:
         """Return shares of the feed-in that the others leave."""
         if not demands:
             return {}
-        surplus_a = self._metering.surplus_a(now)
+        surplus_a = self.energy.surplus_a(self._metering.surplus_a(now), now)
         for ref, allocation in given.items():
             controller = self._by_ref[ref]
             room.book(controller.evse, controller.model.phases, allocation.limit_a)
@@ -852,11 +868,11 @@ class SiteControl:
         """Return the supply of all phases together (A), where power or the quarter's energy is limited."""
         found: dict[str, float] = {}
         for circuit in site.circuits:
-            volts, limit_w = self._metering.highest_v(circuit), self.energy.limit_w(circuit)
+            volts, limit_w = self._metering.highest_v(circuit), self.energy.calendar.limit_w(circuit)
             room_a = None
             if limit_w is not None:
                 room_a = limit_w / volts - sum(base[circuit.id]) - 3 * self._metering.margin_a(circuit)
-            if (bound_a := self.energy.bound_sum(circuit.id, room_a, volts)) is not None:
+            if (bound_a := self.energy.peaks.bound_sum(circuit.id, room_a, volts)) is not None:
                 found[circuit.id] = bound_a
         return found
 
@@ -867,7 +883,7 @@ class SiteControl:
         return {
             c.id: JointConstraint(
                 sum_a=sums.get(c.id),
-                sum_name=self.energy.sum_name(c.id),
+                sum_name=self.energy.peaks.sum_name(c.id),
                 unbalance_a=c.unbalance_a,
                 base_a=base.believed[c.id],
                 low_a=base.low[c.id],
@@ -879,13 +895,16 @@ class SiteControl:
 
     def _supply(self, circuit: CircuitNode, base_a: PhaseAmps) -> PhaseAmps:
         margin_a = self._metering.margin_a(circuit)
-        limit_a = self.energy.limit_a(circuit)
-        if self._group_a is not None and circuit.id == self._site.circuits[0].id:
+        limit_a = self.energy.calendar.limit_a(circuit)
+        is_root = circuit.id == self._site.circuits[0].id
+        if self._group_a is not None and is_root:
             limit_a = (
                 min(limit_a[0], self._group_a),
                 min(limit_a[1], self._group_a),
                 min(limit_a[2], self._group_a),
             )
+        if is_root:
+            limit_a = _less(limit_a, self.energy.hidden_a)
         return _less(limit_a, (base_a[0] + margin_a, base_a[1] + margin_a, base_a[2] + margin_a))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from controller.load_management.energy.energy_planner import EnergyView
+from controller.load_management.energy.energy_view import EnergyView
 from controller.load_management.evse.charger_response import ResponseHabits
 from controller.load_management.site_tree import PhaseAmps
 from controller.model.observations import EvseRef, EvseState

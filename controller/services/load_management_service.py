@@ -94,6 +94,7 @@ class LoadManagementService:
         self._control.restore(
             {ref: delivery_memory(each, utc_now, now) for ref, each in self._stored.items()}
         )
+        self._control.energy.set_clock(utc_now.timestamp(), now)
         self._control.energy.restore(each for kind in ENERGY_RECORDS for each in store.load(kind))
         for ref in self._stored:
             self._discovery.mark_cleared(ref.station)

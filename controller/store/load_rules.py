@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from controller.load_management.energy.energy_records import MonthPeakStored, QuarterStored
+from controller.load_management.energy.energy_records import MonthPeakStored, QuarterStored, QuotaStored
 from controller.model.journal import Record
 from controller.store.limit_records import LimitStored
 from controller.store.rule_types import RecordRule, WriteFailure
@@ -27,6 +27,9 @@ LOAD_RULES: Mapping[type[Record], RecordRule] = {
         ("circuit",),
         WriteFailure.KEEP,
         "the highest quarter hour of the month: it does not count as free until it is reached again",
+    ),
+    QuotaStored: RecordRule(
+        "quota", ("group",), WriteFailure.KEEP, "the energy that a group has used today: it counts from 0"
     ),
 }
 """The rule of each record that is stored as a value."""

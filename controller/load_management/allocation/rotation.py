@@ -13,7 +13,8 @@ A car that lost its minimum rests for `REST_S`: room that comes and goes must no
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+import math
+from collections.abc import Collection, Iterable, Mapping
 
 from controller.model.observations import EvseRef
 
@@ -69,10 +70,20 @@ class Rotation:
         return self._turns[ref].served
 
     def ranks(
-        self, refs: Iterable[EvseRef], now: float, first: Collection[EvseRef] = ()
+        self,
+        refs: Iterable[EvseRef],
+        now: float,
+        first: Collection[EvseRef] = (),
+        energies: Mapping[EvseRef, float] | None = None,
     ) -> dict[EvseRef, float]:
-        """Return these wanting EVSEs' places, the lower the earlier; those in `first` come before all."""
-        keys = {ref: (0 if ref in first else 1, *self._place(self._turns[ref], now), ref) for ref in refs}
+        """Return these wanting EVSEs' places, the lower the earlier; those in `first` come before all.
+
+        `energies`: they take turns by the energy that they have received (Wh), not by time.
+        """
+        places = {ref: self._place(self._turns[ref], now) for ref in refs}
+        if energies is not None:
+            places = self._places_by_energy(energies)
+        keys = {ref: (0 if ref in first else 1, *place, ref) for ref, place in places.items()}
         return {ref: float(place) for place, ref in enumerate(sorted(keys, key=keys.__getitem__))}
 
     def set_served(self, ref: EvseRef, is_served: bool, now: float) -> None:
@@ -84,6 +95,17 @@ class Rotation:
         turn.since = now
         if not is_served:
             turn.resting_until = now + REST_S
+
+    def _places_by_energy(self, energies: Mapping[EvseRef, float]) -> dict[EvseRef, tuple[int, float]]:
+        """Order who charges before who waits, but for those that have received more than one that waits."""
+        waiting = [energy for ref, energy in energies.items() if not self._turns[ref].served]
+        least = min(waiting, default=math.inf)
+        return {
+            ref: (1, -self._turns[ref].since)
+            if self._turns[ref].served and energy <= least
+            else (4 if self._turns[ref].served else 2, energy)
+            for ref, energy in energies.items()
+        }
 
     def _place(self, turn: _Turn, now: float) -> tuple[int, float]:
         if turn.served:

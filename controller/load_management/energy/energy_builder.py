@@ -8,7 +8,14 @@ from zoneinfo import ZoneInfo
 from controller.config import Config
 from controller.config.energy_rules import find_evses
 from controller.config.schema import CalendarConfig
-from controller.load_management.energy.energy_settings import CalendarEntry, EnergySettings, PeakSettings
+from controller.load_management.energy.energy_settings import (
+    BatterySettings,
+    CalendarEntry,
+    DepartureRule,
+    EnergySettings,
+    GroupSettings,
+    PeakSettings,
+)
 from controller.load_management.energy.week_schedule import DAYS, WeekSpan, parse_minute
 from controller.model.observations import EvseRef
 
@@ -25,6 +32,35 @@ def build_energy_settings(config: Config) -> EnergySettings:
             if circuit.peak_kw is not None
         },
         calendar=tuple(_calendar_entry(config, entry) for entry in config.calendar),
+        groups=tuple(
+            GroupSettings(
+                id=group.id,
+                evses=_refs(config, group.stations),
+                guaranteed_a=group.guaranteed_a or 0.0,
+                quota_wh=None if group.quota_kwh is None else 1000 * group.quota_kwh,
+            )
+            for group in config.group
+        ),
+        class_priorities={each.id: each.priority for each in config.priority_class},
+        is_fair_by_energy=config.load_management.fairness == "energy",
+        departures=tuple(
+            DepartureRule(
+                evses=_refs(config, departure.stations),
+                days=_days(departure.days),
+                minute=_minute(departure.ready_by),
+                energy_wh=1000 * departure.energy_kwh,
+            )
+            for departure in config.departure
+        ),
+        has_prices=config.prices is not None,
+        pause_above=None if config.prices is None else config.prices.pause_above,
+        battery=None
+        if config.battery is None
+        else BatterySettings(
+            meter=config.battery.meter,
+            use_battery=config.battery.use_battery,
+            cars_first=config.battery.cars_first,
+        ),
     )
 
 

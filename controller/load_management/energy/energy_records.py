@@ -24,5 +24,13 @@ class MonthPeakStored(Record, frozen=True):
     peak_w: float
 
 
-ENERGY_RECORDS: tuple[type[Record], ...] = (QuarterStored, MonthPeakStored)
+class QuotaStored(Record, frozen=True):
+    """Energy (Wh) that a group has used on a day ("2026-11-27") of the site's clock."""
+
+    group: str
+    day: str
+    used_wh: float
+
+
+ENERGY_RECORDS: tuple[type[Record], ...] = (QuarterStored, MonthPeakStored, QuotaStored)
 """All types of these records."""

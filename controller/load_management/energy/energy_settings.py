@@ -40,9 +40,49 @@ class CalendarEntry(msgspec.Struct, frozen=True, kw_only=True):
     surplus: bool | None = None
 
 
+class GroupSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """EVSEs of a tenant: the current on each phase that they are guaranteed together (A), and a quota a day.
+
+    0 and None: nothing is guaranteed, and there is no quota.
+    """
+
+    id: str
+    evses: frozenset[EvseRef]
+    guaranteed_a: float = 0.0
+    quota_wh: float | None = None
+
+
+class DepartureRule(msgspec.Struct, frozen=True, kw_only=True):
+    """Departure of the cars of some EVSEs: on these days at this minute, with so much energy (Wh).
+
+    `days`: numbers of the days, 0 is Monday; `date`: on this one ("2026-11-27") only.
+    """
+
+    evses: frozenset[EvseRef]
+    days: frozenset[int]
+    minute: int
+    energy_wh: float
+    date: str | None = None
+
+
+class BatterySettings(msgspec.Struct, frozen=True, kw_only=True):
+    """A stationary battery and its meter; see the configuration's [battery]."""
+
+    meter: str
+    use_battery: bool = False
+    cars_first: bool = False
+
+
 class EnergySettings(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that a site's owner has chosen about energy over hours; nothing by default."""
 
     zone: tzinfo = UTC
     peaks: Mapping[str, PeakSettings] = {}
     calendar: tuple[CalendarEntry, ...] = ()
+    groups: tuple[GroupSettings, ...] = ()
+    class_priorities: Mapping[str, int] = {}
+    is_fair_by_energy: bool = False
+    departures: tuple[DepartureRule, ...] = ()
+    has_prices: bool = False
+    pause_above: float | None = None
+    battery: BatterySettings | None = None

@@ -7,8 +7,8 @@ The energy of the quarter is followed by integrating the active power between re
 each rise of the import register, which also covers the time in which nobody read the meter. Feed-in counts
 as 0 and not as a credit. The *room* of the EVSEs is the energy that is left, less what the building is
 expected to draw in the rest of the quarter, spread over that rest. The building is expected to draw its mean
-of the last minutes; towards the end of the quarter, when an error could not be made up for any more, its
-highest recent draw.
+of the last minutes. A part of the energy is kept in reserve for a surge to its highest recent draw at the end
+of the quarter, when an error could not be made up for any more; it is released as the quarter ends.
 
 Unknown energy is counted at the worst case: time without readings at the power that the control gives as
 the most possible, unless the register shows what it was. After a restart the part of the quarter that is not
@@ -21,16 +21,19 @@ import math
 
 import msgspec
 
+from controller.load_management.metering.base_load import RollingMax
+
 QUARTER_S = 900.0
 LONGEST_STEP_S = 10.0
 """Readings further apart than this are a gap: what flowed between them is not known."""
 SMOOTHING_S = 300.0
 """Time constant of the building's mean draw."""
-ENDING_S = 300.0
-"""In this last part of a quarter the building's expected draw moves from its mean to its highest value."""
+SURGE_S = 100.0
+"""Length of a surge of the building for which energy is kept in reserve."""
+SURGE_MEMORY_S = 900.0
+"""How far back the highest draw of the building is looked for."""
 REACTION_S = 15.0
-"""How long the EVSEs take to follow a lower budget: the energy of a jump of the building in that time is
-kept in reserve."""
+"""How long the EVSEs take to follow a lower budget."""
 LEAST_REST_S = 30.0
 """The budget is spread over at least this time: it is not used up in a few seconds."""
 REGISTER_SLACK_WH = 2000.0
@@ -68,6 +71,7 @@ class QuarterPeak:
         """Whether the whole quarter so far was measured without a gap."""
         self._mean_w: float | None = None
         self._mean_at = 0.0
+        self._highest = RollingMax(SURGE_MEMORY_S)
         self._finished_w: float | None = None
         self._restored: QuarterMemory | None = None
         self._begin_register_wh: float | None = None
@@ -109,6 +113,7 @@ class QuarterPeak:
             weight = 1 - math.exp(-max(0.0, utc - self._mean_at) / SMOOTHING_S)
             self._mean_w += weight * (base_w - self._mean_w)
         self._mean_at = utc
+        self._highest.add(base_w, utc)
 
     def _begin(self, register_wh: float | None, worst_w: float, utc: float) -> None:
         """Begin to count in the middle of a quarter: its past is known by a stored register, or the worst.
@@ -216,16 +221,19 @@ class QuarterPeak:
         """
         rest_s = min(QUARTER_S, (math.floor(utc / QUARTER_S) + 1) * QUARTER_S - utc)
         left_ws = target_w * QUARTER_S - self.used_wh(worst_w, utc) * 3600
-        expected_w, jump_w = base_w, 0.0
-        if is_trusted and self._mean_w is not None:
-            jump_w = max(0.0, base_w - self._mean_w)
-            ending = min(1.0, max(0.0, 1 - (rest_s - REACTION_S) / ENDING_S))
-            expected_w = self._mean_w + ending * (base_w - self._mean_w)
-        reserve_ws = jump_w * min(rest_s, REACTION_S)
+        expected_w, surge_w = self._expected(base_w, utc, is_trusted=is_trusted)
+        # Half of the rest, and all of what is too short to react in, may be one surge.
+        reserve_ws = surge_w * min(max(rest_s / 2, min(rest_s, REACTION_S)), SURGE_S)
         return (left_ws - reserve_ws) / max(rest_s, LEAST_REST_S) - expected_w
 
-    def lasting_w(self, target_w: float, base_w: float, *, is_trusted: bool) -> float:
+    def lasting_w(self, target_w: float, base_w: float, utc: float, *, is_trusted: bool) -> float:
         """Return the power that the EVSEs may draw in every quarter (W): a car may start in no more."""
-        if is_trusted and self._mean_w is not None:
-            return target_w - self._mean_w
-        return target_w - base_w
+        expected_w, surge_w = self._expected(base_w, utc, is_trusted=is_trusted)
+        return target_w - expected_w - surge_w * SURGE_S / QUARTER_S
+
+    def _expected(self, base_w: float, utc: float, *, is_trusted: bool) -> tuple[float, float]:
+        """Return the building's expected draw, and the height of a surge above it (W)."""
+        if not is_trusted or self._mean_w is None:
+            return base_w, 0.0
+        highest_w = max(base_w, self._highest.highest(utc) or 0.0)
+        return self._mean_w, max(0.0, highest_w - self._mean_w)

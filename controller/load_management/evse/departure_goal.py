@@ -80,6 +80,13 @@ class DepartureGoal:
         self._drawn_at = now
         self._needs_a = 0.0
 
+    def left(self, voltage: float, now: float) -> tuple[float, float] | None:
+        """Return the energy that is left (Wh), and the time until the departure (s); None without a goal."""
+        if self._goal is None:
+            return None
+        energy_wh, leaves_at = self._goal
+        return energy_wh - self._drawn_as * voltage / 3600, leaves_at - now
+
     def on_draw(self, current_a: float, now: float) -> None:
         """Take in one report: the draw from now on, its phases added up (A)."""
         if self._drawn_at is not None:

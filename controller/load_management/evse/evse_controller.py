@@ -12,7 +12,7 @@ from controller.load_management.allocation.allocator import Allocation, Demand
 from controller.load_management.allocation.constraints import PhaseFlags
 from controller.load_management.allocation.headroom import Headroom
 from controller.load_management.decision_log import DecisionLog, LoggedDecision
-from controller.load_management.events import NO_PLAN, EvseOverridden, LimitAnswered, SetLimit
+from controller.load_management.events import NO_PLAN, EvseOverridden, EvseUse, LimitAnswered, SetLimit
 from controller.load_management.evse.charger_response import ChargerResponse
 from controller.load_management.evse.consumption import OfferCredit, ReportedStep, is_possible
 from controller.load_management.evse.departure_goal import NO_NEED
@@ -213,6 +213,26 @@ class EvseController:
         surplus = self.evse.surplus if self.plan.surplus is None else self.plan.surplus
         return surplus and not self.override.boost
 
+    def use(self, voltage_v: float, now: float) -> EvseUse:
+        """Return its use for the energy plan; where no report shows its draw, it counts with its offer."""
+        model, offered_a = self.model, self.delivery.offered_a(now)
+        phases = sum(model.phases)
+        wants = model.wants(now)
+        drawn_a = sum(model.draw.drawn)
+        if wants and model.draw.unknown(now):
+            drawn_a = offered_a * phases
+        left = model.goal.left(voltage_v, now)
+        return EvseUse(
+            wants=wants,
+            is_served=offered_a >= self.evse.min_a,
+            drawn_w=drawn_a * voltage_v,
+            priority=self.priority,
+            max_a=self.evse.max_a,
+            most_w=min(self.evse.max_a, max(self.evse.min_a, model.need_a(now))) * phases * voltage_v,
+            left_wh=None if left is None else left[0],
+            leaves_in_s=None if left is None else left[1],
+        )
+
     @property
     def cannot_wait(self) -> bool:
         """Return True if its car needs its minimum or more without a break to leave in time."""
@@ -260,7 +280,6 @@ class EvseController:
             max_a=max_a,
             needs_a=needs_a,
             why=why,
-            guaranteed_a=self.plan.guaranteed_a,
             priority=self.priority,
             rank=rank,
             cap=cap,

@@ -117,6 +117,12 @@ class CircuitMetering:
         found = self._metered.get(circuit.id)
         return found is not None and found.load.crossed
 
+    def set_battery(self, flow_a: PhaseAmps) -> None:
+        """Note the flow of a battery at the grid connection (A per phase; positive: it charges)."""
+        grid = self._metered.get(self._site.circuits[0].id)
+        if grid is not None:
+            grid.battery_a = flow_a
+
     def add_step(self, evse: EvseNode, step: ReportedStep) -> None:
         """Let the meters above an EVSE look for a step that its station reported."""
         for each in self.metered_above(evse.circuit):

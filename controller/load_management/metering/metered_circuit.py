@@ -16,7 +16,7 @@ from controller.load_management.metering.plausibility import (
     StillWatch,
 )
 from controller.load_management.metering.step_check import StepCheck
-from controller.load_management.site_tree import CircuitNode, PhaseAmps
+from controller.load_management.site_tree import ZERO, CircuitNode, PhaseAmps
 from drivers.errors import Cause
 from drivers.reading import MeterState, Quality, Reading
 
@@ -71,6 +71,8 @@ class MeteredCircuit:
         self.circuit = circuit
         self.load = BaseLoad(circuit.limit_a, circuit.fuse, now, margin_a)
         self.steps = StepCheck()
+        self.battery_a = ZERO
+        """Flow of a battery behind the meter, by its own meter (A per phase; positive: it charges)."""
         self.measured: PhaseAmps | None = None
         self.overloads = 0
         self.over_limit = False
@@ -126,7 +128,9 @@ class MeteredCircuit:
             draw = OfferCredit(estimate, estimate, estimate)
             self._follow_limit(total, draw, now)
             return self.load.measure(total, draw, now, cut=power_limited, slowest_s=slowest_s)
-        self.steps.add_reading(measured, now)
+        flow_a = self.battery_a  # a battery that levels the meter out within a second hides the cars' steps
+        own_a = (measured[0] - flow_a[0], measured[1] - flow_a[1], measured[2] - flow_a[2])
+        self.steps.add_reading(own_a, now)
         self._follow_limit(measured, draw, now)
         return self.load.measure(measured, draw, now, cut=power_limited, slowest_s=slowest_s)
 

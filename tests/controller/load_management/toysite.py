@@ -138,12 +138,16 @@ class ToySite:
         stations: list[ToyStation],
         building: Building = lambda now: (0.0, 0.0, 0.0),
         settings: SiteSettings | None = None,
+        utc: float | None = None,
     ) -> None:
         self.site = SiteTree(circuits=circuits, evses=tuple(station.evse for station in stations))
         self.stations = {station.ref: station for station in stations}
         self.building = building
         self.now = 0.0
+        self.utc = utc
         self.control = SiteControl(self.site, settings or SiteSettings(), 0.0)
+        if utc is not None:
+            self.control.energy.set_clock(utc, 0.0)
         self.controlled = True
         self.meter: Callable[[Reading], MeterState] = good
         self.meter_delay_s = 0
@@ -208,7 +212,7 @@ class ToySite:
         self._flow()
         self._report()
         if self.now % TICK_S == 0:
-            self.tell(ControlTick())
+            self.tell(ControlTick(None if self.utc is None else self.utc + self.now))
 
     def _answer(self) -> None:
         due = [command for at, command in self._answers if at <= self.now]

@@ -56,11 +56,13 @@ def test_room_leaves_what_the_building_takes_on_average() -> None:
     assert room(peak, BEGIN + 450, base_w=20_000.0) == pytest.approx(80_000.0, rel=0.001)
 
 
-def test_room_at_the_end_counts_the_highest_base_load() -> None:
+def test_room_keeps_a_surge_of_the_building_in_reserve() -> None:
     peak = started()
-    read(peak, BEGIN, 880, 60_000.0)
-    kept = 15 * 10_000.0 / 30  # the jump of 10 kW for the time in which nobody can react
-    assert room(peak, BEGIN + 880, base_w=10_000.0) <= 40_000.0 - 10_000.0 - kept + 200.0
+    peak.on_reading(10_000.0, 10_000.0, None, WORST_W, BEGIN + 1)
+    read(peak, BEGIN + 1, 449, 60_000.0)
+    assert room(peak, BEGIN + 450) == pytest.approx(60_000.0 - 100 * 10_000.0 / 450, abs=250.0)
+    read(peak, BEGIN + 450, 420, 60_000.0)
+    assert room(peak, BEGIN + 870) == pytest.approx(60_000.0 - 15 * 10_000.0 / 30, abs=2_500.0)
 
 
 def test_feed_in_is_no_credit() -> None:

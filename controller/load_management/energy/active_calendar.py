@@ -1,0 +1,78 @@
+"""Entries of the calendar that hold now."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from controller.load_management.energy.energy_settings import CalendarEntry, EnergySettings
+from controller.load_management.energy.week_schedule import local_time
+from controller.load_management.site_tree import CircuitNode, PhaseAmps
+from controller.model.observations import EvseRef
+
+
+class ActiveCalendar:
+    """Calendar at one moment. Without a time of day all entries hold: of each limit the lowest."""
+
+    def __init__(self, settings: EnergySettings) -> None:
+        self._settings = settings
+        self._minute: int | None = None
+        self.entries: tuple[CalendarEntry, ...] = settings.calendar
+        """Entries that hold, in the order of the settings."""
+        self.day = ""
+        """Date of the site's clock ("2026-11-27"); empty where the time of day is unknown."""
+
+    def update(self, utc: float | None) -> None:
+        """Find what holds at a time of day (POSIX s)."""
+        minute = None if utc is None else math.floor(utc / 60)
+        if utc is None or minute == self._minute:
+            return
+        self._minute = minute
+        local = local_time(utc, self._settings.zone)
+        self.day = local.date().isoformat()
+        self.entries = tuple(entry for entry in self._settings.calendar if entry.span.is_active(local))
+
+    def month(self, utc: float) -> str:
+        """Return the month ("2026-11") of a time of day (POSIX s) by the site's clock."""
+        return local_time(utc, self._settings.zone).strftime("%Y-%m")
+
+    def _of_circuit(self, circuit: str) -> Iterator[CalendarEntry]:
+        return (entry for entry in self.entries if entry.circuit == circuit)
+
+    def limit_a(self, circuit: CircuitNode) -> PhaseAmps:
+        """Return the limit of each phase (A): the circuit's own, or a lower one."""
+        limits = [entry.limit_a for entry in self._of_circuit(circuit.id) if entry.limit_a is not None]
+        lowest_a = min(limits, default=math.inf)
+        first, second, third = circuit.limit_a
+        return (min(first, lowest_a), min(second, lowest_a), min(third, lowest_a))
+
+    def limit_w(self, circuit: CircuitNode) -> float | None:
+        """Return the limit of all phases together (W): the circuit's own, or a lower one; None: none."""
+        limits = [entry.limit_w for entry in self._of_circuit(circuit.id) if entry.limit_w is not None]
+        if circuit.limit_w is not None:
+            limits.append(circuit.limit_w)
+        return min(limits, default=None)
+
+    def peak_w(self, circuit: str) -> float | None:
+        """Return the target of the quarter hour at a circuit (W); None where no entry sets one."""
+        return min((e.peak_w for e in self._of_circuit(circuit) if e.peak_w is not None), default=None)
+
+    def reduction(self, circuit: CircuitNode) -> str:
+        """Return in words the entry that lowers a circuit's limit per phase; empty: none does."""
+        limit_a = self.limit_a(circuit)
+        if limit_a == circuit.limit_a:
+            return ""
+        name = next(e.name for e in self._of_circuit(circuit.id) if e.limit_a == min(limit_a))
+        return f'calendar "{name}" limits {circuit.id} to {min(limit_a):g} A'
+
+    def priorities(self) -> dict[EvseRef, int]:
+        """Return the priorities that entries set; of several the last one holds."""
+        return {
+            ref: entry.priority for entry in self.entries if entry.priority is not None for ref in entry.evses
+        }
+
+    def surplus_modes(self) -> dict[EvseRef, bool]:
+        """Return for each EVSE whose mode an entry sets whether it is surplus; the last one holds."""
+        return {
+            ref: entry.surplus for entry in self.entries if entry.surplus is not None for ref in entry.evses
+        }

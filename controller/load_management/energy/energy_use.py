@@ -1,0 +1,115 @@
+"""Energy that EVSEs have received: in the running session, and of a group in a day."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from controller.load_management.energy.energy_records import QuotaStored
+from controller.load_management.energy.energy_settings import GroupSettings
+from controller.load_management.events import EvseUse
+from controller.model.observations import EvseRef
+
+LONGEST_STEP_S = 60.0
+"""A longer time between two passes counts as this long: the clock of the machine stood still."""
+BEHIND_WH = 1000.0
+"""An EVSE is behind others when it has received less than their mean by so much, until it has reached it."""
+SWAP_WH = 2000.0
+"""A car that charges gives its place to one that waits when it has received more than that by so much."""
+STORED_PART = 0.01
+"""Part of a quota after whose use the used energy is stored anew."""
+
+
+class EnergyUse:
+    """Energy of sessions and groups, integrated from pass to pass. All `now` are monotonic s."""
+
+    def __init__(self, groups: Collection[GroupSettings]) -> None:
+        self._groups = {group.id: group for group in groups if group.quota_wh is not None}
+        self._group_of = {ref: group.id for group in self._groups.values() for ref in group.evses}
+        self._session_wh: dict[EvseRef, float] = {}
+        self._days: dict[str, tuple[str, float]] = {}
+        self._stored_wh: dict[str, float] = {}
+        self._behind: set[EvseRef] = set()
+        self._counted_at: float | None = None
+        self._records: list[QuotaStored] = []
+
+    @property
+    def refs(self) -> frozenset[EvseRef]:
+        """Return the EVSEs of groups with a quota."""
+        return frozenset(self._group_of)
+
+    def restore(self, record: QuotaStored) -> None:
+        """Take over what a group had used before a restart; groups without a quota are ignored."""
+        if record.group in self._groups:
+            self._days[record.group] = record.day, record.used_wh
+            self._stored_wh[record.group] = record.used_wh
+
+    def take_records(self) -> list[QuotaStored]:
+        """Return what has to be stored since the last call."""
+        records, self._records = self._records, []
+        return records
+
+    def begin_session(self, ref: EvseRef) -> None:
+        """Count the energy of an EVSE from 0 again."""
+        self._session_wh[ref] = 0.0
+        self._behind.discard(ref)
+
+    def session_wh(self, ref: EvseRef) -> float:
+        """Return the energy of the running session (Wh), as far as it was counted."""
+        return self._session_wh.get(ref, 0.0)
+
+    def count(self, uses: Mapping[EvseRef, EvseUse], day: str, now: float) -> None:
+        """Add what was drawn since the last pass; `day`: the site's date ("2026-11-27")."""
+        step_s = 0.0 if self._counted_at is None else min(now - self._counted_at, LONGEST_STEP_S)
+        self._counted_at = now
+        for ref, use in uses.items():
+            added_wh = use.drawn_w * step_s / 3600
+            if not added_wh:
+                continue
+            self._session_wh[ref] = self._session_wh.get(ref, 0.0) + added_wh
+            if (group := self._group_of.get(ref)) is not None:
+                before_day, used_wh = self._days.get(group, (day, 0.0))
+                self._days[group] = day, (used_wh if before_day == day else 0.0) + added_wh
+        for group in self._groups:
+            self._store(group, day)
+
+    def _store(self, group: str, day: str) -> None:
+        used_wh = self.used_wh(group, day)
+        quota_wh = self._groups[group].quota_wh or 0.0
+        stored_wh = self._stored_wh.get(group, 0.0)
+        if used_wh < stored_wh or used_wh >= stored_wh + STORED_PART * quota_wh:
+            self._stored_wh[group] = used_wh
+            self._records.append(QuotaStored(group, day, used_wh))
+
+    def used_wh(self, group: str, day: str) -> float:
+        """Return the energy that a group has used on a day (Wh)."""
+        counted_day, used_wh = self._days.get(group, ("", 0.0))
+        return used_wh if counted_day == day else 0.0
+
+    def exhausted(self, day: str) -> dict[EvseRef, str]:
+        """Return the EVSEs of groups whose quota of the day is used up, and why in words."""
+        return {
+            ref: f'group "{group.id}" has used its {(group.quota_wh or 0.0) / 1000:g} kWh of the day'
+            for group in self._groups.values()
+            if self.used_wh(group.id, day) >= (group.quota_wh or 0.0)
+            for ref in group.evses
+        }
+
+    def behind(self, uses: Mapping[EvseRef, EvseUse]) -> set[EvseRef]:
+        """Return the EVSEs that have received less than the mean of their priority and want current."""
+        by_priority: dict[int, list[EvseRef]] = {}
+        for ref, use in uses.items():
+            if use.wants:
+                by_priority.setdefault(use.priority, []).append(ref)
+        found: set[EvseRef] = set()
+        for refs in by_priority.values():
+            mean_wh = sum(self.session_wh(ref) for ref in refs) / len(refs)
+            for ref in refs:
+                least_wh = mean_wh if ref in self._behind else mean_wh - BEHIND_WH
+                if self.session_wh(ref) < least_wh:
+                    found.add(ref)
+        self._behind = found
+        return found
+
+    def turn_energies(self, refs: Collection[EvseRef]) -> dict[EvseRef, float]:
+        """Return the energies by which these EVSEs take turns (Wh), in steps of `SWAP_WH`."""
+        return {ref: self.session_wh(ref) // SWAP_WH * SWAP_WH for ref in refs}

@@ -1,0 +1,144 @@
+"""Plans of EVSEs: quotas, classes of cards, fairness by energy, departures and waits for cheaper quarters."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping
+
+import msgspec
+
+from controller.load_management.allocation.allocator import Demand
+from controller.load_management.energy.active_calendar import ActiveCalendar
+from controller.load_management.energy.departure_rules import next_departure
+from controller.load_management.energy.energy_records import QuotaStored
+from controller.load_management.energy.energy_settings import DepartureRule, EnergySettings
+from controller.load_management.energy.energy_use import EnergyUse
+from controller.load_management.energy.energy_view import GroupView, WaitView
+from controller.load_management.energy.price_plan import PricePlan
+from controller.load_management.energy.tenant_groups import GuaranteedGroup
+from controller.load_management.events import EvsePlan, EvseUse
+from controller.load_management.site_tree import SiteTree
+from controller.model.observations import EvseRef, NeedsSeen
+
+LESS_ENERGY = "has received less energy than others"
+CHEAPER_QUARTER = "waits for a cheaper quarter hour before its departure"
+
+
+class EvsePlans:
+    """Plans of all EVSEs at one moment. `prices`: the quarter hours that cars with a departure choose."""
+
+    def __init__(self, site: SiteTree, settings: EnergySettings, calendar: ActiveCalendar) -> None:
+        self._settings = settings
+        self._calendar = calendar
+        self._use = EnergyUse(settings.groups)
+        self._guaranteed = [GuaranteedGroup(site, group) for group in settings.groups if group.guaranteed_a]
+        self._departures: tuple[DepartureRule, ...] = ()
+        self._classes: dict[EvseRef, str] = {}
+        self._waiting: tuple[EvseRef, ...] = ()
+        self.prices = PricePlan()
+        every = settings.is_fair_by_energy or settings.has_prices
+        self.tracked = tuple(evse.ref for evse in site.evses if every or evse.ref in self._use.refs)
+        """EVSEs whose use `update` has to be given."""
+
+    def restore(self, record: QuotaStored) -> None:
+        """Take over what a group had used before a restart."""
+        self._use.restore(record)
+
+    def take_records(self) -> list[QuotaStored]:
+        """Return what has to be stored since the last call."""
+        return self._use.take_records()
+
+    def on_transaction(self, ref: EvseRef, running: bool, utc: float | None) -> NeedsSeen | None:
+        """Note that a session begins or ends; return the car's needs by the next departure, if it has one."""
+        self._use.begin_session(ref)
+        self.prices.forget(ref)
+        if not running:
+            self._classes.pop(ref, None)
+            return None
+        if utc is None:
+            return None
+        rules = (*self._settings.departures, *self._departures)
+        found = next_departure(rules, ref, utc, self._settings.zone)
+        return None if found is None else NeedsSeen(ref.evse, found[1], found[0] - utc)
+
+    def set_priority_class(self, ref: EvseRef, name: str | None) -> None:
+        """Set the class of the card that charges at an EVSE; None: it has none."""
+        if name is None:
+            self._classes.pop(ref, None)
+        else:
+            self._classes[ref] = name
+
+    def set_departures(self, rules: tuple[DepartureRule, ...]) -> None:
+        """Use these departures beside those of the settings, for sessions that begin from now on."""
+        self._departures = rules
+
+    def update(
+        self, uses: Mapping[EvseRef, EvseUse], utc: float | None, now: float
+    ) -> dict[EvseRef, EvsePlan]:
+        """Return the plan of each EVSE that has one now; `uses` has each of `tracked`.
+
+        A card's class comes before the calendar; a used quota before a wait for a cheaper quarter hour.
+        """
+        day = self._calendar.day
+        self._use.count(uses, day, now)
+        parts: defaultdict[EvseRef, dict[str, object]] = defaultdict(dict)
+        for ref, priority in self._calendar.priorities().items():
+            parts[ref]["priority"] = priority
+        for ref, is_surplus in self._calendar.surplus_modes().items():
+            parts[ref]["surplus"] = is_surplus
+        for ref, name in self._classes.items():
+            if name in self._settings.class_priorities:
+                parts[ref]["priority"] = self._settings.class_priorities[name]
+        if self._settings.is_fair_by_energy:
+            for ref in self._use.behind(uses):
+                parts[ref] |= {"needs_a": uses[ref].max_a, "need_why": LESS_ENERGY}
+        waits = {} if utc is None else self._waits(uses, utc)
+        self._waiting = tuple(waits)
+        for ref, why in waits.items():
+            parts[ref] |= {"limit_a": 0.0, "why": why, "is_wait": True}
+        for ref, why in self._use.exhausted(day).items():
+            parts[ref] |= {"limit_a": 0.0, "why": why, "is_wait": False}
+        return {ref: msgspec.convert(part, EvsePlan) for ref, part in parts.items()}
+
+    def _waits(self, uses: Mapping[EvseRef, EvseUse], utc: float) -> dict[EvseRef, str]:
+        """Return the EVSEs whose cars wait for a lower price, and why in words."""
+        found: dict[EvseRef, str] = {}
+        if not self._settings.has_prices or not self.prices.series.begins:
+            return found
+        price, most = self.prices.series.price_at(utc), self._settings.pause_above
+        for ref, use in uses.items():
+            if use.left_wh is None or use.leaves_in_s is None:
+                if most is not None and price is not None and price > most:
+                    found[ref] = f"waits for a price of at most {most:g}"
+            elif use.left_wh > 0 and use.leaves_in_s > 0:
+                leaves_at = utc + use.leaves_in_s
+                if not self.prices.may_charge(ref, use.left_wh, use.most_w, leaves_at, utc):
+                    found[ref] = CHEAPER_QUARTER
+        return found
+
+    def with_guarantees(self, demands: list[Demand]) -> list[Demand]:
+        """Return the demands, each of a group's EVSEs with its part of the group's guaranteed current."""
+        changed: dict[EvseRef, Demand] = {}
+        for group in self._guaranteed:
+            changed |= group.with_guarantees(demands)
+        return [changed.get(demand.ref, demand) for demand in demands] if changed else demands
+
+    def turn_energies(self, refs: Collection[EvseRef]) -> dict[EvseRef, float] | None:
+        """Return the energies by which EVSEs take turns (Wh); None: they take turns by time."""
+        return self._use.turn_energies(refs) if self._settings.is_fair_by_energy else None
+
+    def group_views(self) -> tuple[GroupView, ...]:
+        """Return the state of the groups for people."""
+        return tuple(
+            GroupView(
+                id=group.id,
+                guaranteed_a=group.guaranteed_a,
+                used_wh=self._use.used_wh(group.id, self._calendar.day),
+                quota_wh=group.quota_wh,
+            )
+            for group in self._settings.groups
+        )
+
+    def wait_views(self, utc: float) -> tuple[WaitView, ...]:
+        """Return the EVSEs that wait for a lower price."""
+        return tuple(WaitView(ref=ref, begins_at=self.prices.next_begin(ref, utc)) for ref in self._waiting)

@@ -1,0 +1,163 @@
+"""Budgets of all circuits whose quarter-hour peak is limited, with what is stored of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from controller.load_management.energy.active_calendar import ActiveCalendar
+from controller.load_management.energy.energy_records import MonthPeakStored, QuarterStored
+from controller.load_management.energy.energy_settings import EnergySettings
+from controller.load_management.energy.energy_view import PeakView
+from controller.load_management.energy.quarter_peak import QUARTER_S, QuarterMemory, QuarterPeak
+from controller.load_management.site_tree import SiteTree
+from controller.model.journal import Record
+
+
+class CircuitBase(msgspec.Struct, frozen=True, kw_only=True):
+    """Base load of a circuit at this pass: power of all phases (W), and whether its meter is good.
+
+    `worst_w`: the most that can flow there while nobody reads the meter (W).
+    """
+
+    base_w: float
+    worst_w: float
+    is_trusted: bool
+
+
+class _Budget(msgspec.Struct, frozen=True):
+    """Power that the EVSEs below a circuit may draw now, and in every quarter (W); `name`: the reason."""
+
+    room_w: float
+    lasting_w: float
+    name: str
+
+
+class PeakBudgets:
+    """Energy budgets of the running quarter hour. Times in POSIX s, None where unknown."""
+
+    def __init__(
+        self, site: SiteTree, settings: EnergySettings, calendar: ActiveCalendar, voltage_v: float
+    ) -> None:
+        self._settings = settings
+        self._calendar = calendar
+        by_calendar = [e.circuit for e in settings.calendar if e.circuit is not None and e.peak_w is not None]
+        self._peaks = {circuit: QuarterPeak() for circuit in dict.fromkeys([*settings.peaks, *by_calendar])}
+        self._months: dict[str, tuple[str, float]] = {}
+        self._budgets: dict[str, _Budget] = {}
+        self._sum_names: dict[str, str] = {}
+        self._worst_w = {
+            circuit: sum(site.circuit_by_id[circuit].limit_a) * voltage_v for circuit in self._peaks
+        }
+        self._stored_quarters: dict[str, int] = {}
+        self._records: list[Record] = []
+
+    @property
+    def circuits(self) -> frozenset[str]:
+        """Return the circuits whose quarter-hour peak is limited."""
+        return frozenset(self._peaks)
+
+    def restore(self, record: QuarterStored | MonthPeakStored) -> None:
+        """Take over what was stored before a restart; circuits without a peak are ignored."""
+        peak = self._peaks.get(record.circuit)
+        if peak is None:
+            return
+        if isinstance(record, QuarterStored):
+            peak.restore(QuarterMemory(quarter=record.quarter, register_wh=record.register_wh))
+            self._stored_quarters[record.circuit] = record.quarter
+        else:
+            self._months[record.circuit] = record.month, record.peak_w
+
+    def take_records(self) -> list[Record]:
+        """Return what has to be stored since the last call."""
+        records, self._records = self._records, []
+        return records
+
+    def on_reading(
+        self, circuit: str, power_w: float, base_w: float, register_wh: float | None, utc: float
+    ) -> None:
+        """Take in a good reading of one of `circuits`: its power, and the building's part of it (W)."""
+        peak = self._peaks[circuit]
+        peak.on_reading(power_w, base_w, register_wh, self._worst_w[circuit], utc)
+        memory = peak.record()
+        if memory is not None and self._stored_quarters.get(circuit) != memory.quarter:
+            self._stored_quarters[circuit] = memory.quarter
+            self._records.append(QuarterStored(circuit, memory.quarter, memory.register_wh))
+        finished_w = peak.take_finished()
+        if finished_w is not None:
+            self._note_peak(circuit, finished_w, utc - QUARTER_S)
+
+    def _note_peak(self, circuit: str, mean_w: float, utc: float) -> None:
+        """Raise the month's highest mean; a new month begins at 0."""
+        if mean_w > self._month_w(circuit, utc):
+            month = self._calendar.month(utc)
+            self._months[circuit] = month, mean_w
+            self._records.append(MonthPeakStored(circuit, month, mean_w))
+
+    def update(self, bases: Mapping[str, CircuitBase], utc: float | None) -> None:
+        """Find the budgets of this pass; `bases` has each of `circuits`."""
+        self._sum_names.clear()
+        for circuit, peak in self._peaks.items():
+            target_w = self._target_w(circuit, utc)
+            base = bases[circuit]
+            self._worst_w[circuit] = base.worst_w
+            if target_w is None:
+                self._budgets.pop(circuit, None)
+                continue
+            room_w = lasting_w = target_w - base.base_w
+            if utc is not None:
+                lasting_w = peak.lasting_w(target_w, base.base_w, utc, is_trusted=base.is_trusted)
+                room_w = peak.room_w(target_w, base.base_w, base.worst_w, utc, is_trusted=base.is_trusted)
+            name = f"quarter-hour peak of {target_w / 1000:.4g} kW"
+            self._budgets[circuit] = _Budget(room_w, min(room_w, lasting_w), name)
+
+    def _target_w(self, circuit: str, utc: float | None) -> float | None:
+        """Return the target of the running quarter (W): by the calendar, else as set; None: no target."""
+        settings = self._settings.peaks.get(circuit)
+        target_w = self._calendar.peak_w(circuit)
+        if target_w is None and settings is not None:
+            target_w = settings.target_w
+        if target_w is not None and settings is not None and settings.reached_is_free and utc is not None:
+            target_w = max(target_w, self._month_w(circuit, utc))
+        return target_w
+
+    def _month_w(self, circuit: str, utc: float) -> float:
+        """Return the highest mean of the month (W); 0 before its first whole quarter."""
+        month, peak_w = self._months.get(circuit, ("", 0.0))
+        return peak_w if month == self._calendar.month(utc) else 0.0
+
+    def bound_sum(self, circuit: str, room_a: float | None, volts: float) -> float | None:
+        """Return the room of all EVSEs below a circuit (A, all phases): the given one, or the budget's."""
+        budget = self._budgets.get(circuit)
+        if budget is None:
+            return room_a
+        budget_a = budget.room_w / volts
+        if room_a is not None and room_a <= budget_a:
+            return room_a
+        self._sum_names[circuit] = budget.name
+        return budget_a
+
+    def sum_name(self, circuit: str) -> str:
+        """Return why the room of all EVSEs below a circuit is used up."""
+        return self._sum_names.get(circuit, "full (W)")
+
+    def unlasting_a(self, circuit: str, volts: float) -> float:
+        """Return the part of the room (A, all phases) that ends with the quarter: no car starts in it."""
+        budget = self._budgets.get(circuit)
+        return 0.0 if budget is None else (budget.room_w - budget.lasting_w) / volts
+
+    def views(self, utc: float) -> tuple[PeakView, ...]:
+        """Return the state for people."""
+        targets = {circuit: self._target_w(circuit, utc) for circuit in self._peaks}
+        return tuple(
+            PeakView(
+                circuit=circuit,
+                target_w=target_w,
+                used_wh=max(0.0, self._peaks[circuit].used_wh(self._worst_w[circuit], utc)),
+                ends_in_s=QUARTER_S - utc % QUARTER_S,
+                month_w=self._month_w(circuit, utc),
+            )
+            for circuit, target_w in targets.items()
+            if target_w is not None
+        )

@@ -1,0 +1,94 @@
+"""Energy of sessions and groups: quotas of a day, who is behind, who gives its place."""
+
+from __future__ import annotations
+
+import pytest
+
+from controller.load_management.energy.energy_records import QuotaStored
+from controller.load_management.energy.energy_settings import GroupSettings
+from controller.load_management.energy.energy_use import EnergyUse
+from controller.load_management.events import EvseUse
+from controller.model.observations import EvseRef
+
+A, B, C = (EvseRef(name, 1) for name in "ABC")
+DAY = "2026-11-27"
+
+
+def use(drawn_w: float, *, wants: bool = True, priority: int = 0) -> EvseUse:
+    return EvseUse(
+        wants=wants, is_served=drawn_w > 0, drawn_w=drawn_w, priority=priority, max_a=32.0, most_w=22_000.0
+    )
+
+
+def bakery() -> EnergyUse:
+    return EnergyUse([GroupSettings(id="bakery", evses=frozenset({A, B}), quota_wh=20_000.0)])
+
+
+def counted(
+    energy: EnergyUse, uses: dict[EvseRef, EvseUse], seconds: int, begin: float = 0.0, day: str = DAY
+) -> None:
+    for second in range(0, seconds + 1, 5):
+        energy.count(uses, day, begin + second)
+
+
+def test_quota_ends_for_all_evses_of_its_group() -> None:
+    energy = bakery()
+    counted(energy, {A: use(10_000.0), B: use(8_000.0)}, 3600)
+    assert energy.used_wh("bakery", DAY) == pytest.approx(18_000.0)
+    assert energy.exhausted(DAY) == {}
+    counted(energy, {A: use(10_000.0), B: use(8_000.0)}, 600, begin=3600.0)
+    assert set(energy.exhausted(DAY)) == {A, B}
+    assert "bakery" in energy.exhausted(DAY)[A]
+
+
+def test_quota_begins_anew_with_the_day() -> None:
+    energy = bakery()
+    counted(energy, {A: use(22_000.0)}, 3600)
+    assert energy.exhausted(DAY)
+    assert energy.exhausted("2026-11-28") == {}
+    counted(energy, {A: use(1_000.0)}, 3600, begin=3600.0, day="2026-11-28")
+    assert energy.used_wh("bakery", "2026-11-28") == pytest.approx(1000.0)
+
+
+def test_quota_record_follows_the_use_within_a_part_of_it() -> None:
+    energy = bakery()
+    counted(energy, {A: use(22_000.0)}, 3600)
+    records = energy.take_records()
+    assert len(records) <= 110
+    after = bakery()
+    after.restore(records[-1])
+    assert after.used_wh("bakery", DAY) == pytest.approx(22_000.0, abs=201.0)
+    after.restore(QuotaStored("gone", DAY, 1.0))
+
+
+def test_stopped_clock_counts_at_most_a_minute() -> None:
+    energy = bakery()
+    energy.count({A: use(6_000.0)}, DAY, 0.0)
+    energy.count({A: use(6_000.0)}, DAY, 7200.0)
+    assert energy.used_wh("bakery", DAY) == pytest.approx(100.0)
+
+
+def test_behind_begins_a_band_below_the_mean_and_ends_at_it() -> None:
+    energy = EnergyUse([])
+    counted(energy, {A: use(11_000.0), B: use(11_000.0), C: use(0.0)}, 540)
+    assert energy.behind({A: use(0), B: use(0), C: use(0)}) == {C}
+    counted(energy, {C: use(11_000.0)}, 530, begin=540.0)
+    assert energy.behind({A: use(0), B: use(0), C: use(0)}) == {C}
+    counted(energy, {C: use(11_000.0)}, 60, begin=1070.0)
+    assert energy.behind({A: use(0), B: use(0), C: use(0)}) == set()
+
+
+def test_behind_compares_within_a_priority_and_who_wants() -> None:
+    energy = EnergyUse([])
+    counted(energy, {A: use(22_000.0), B: use(0.0)}, 3600)
+    assert energy.behind({A: use(0), B: use(0, priority=1)}) == set()
+    assert energy.behind({A: use(0, wants=False), B: use(0)}) == set()
+    assert energy.behind({A: use(0), B: use(0)}) == {B}
+
+
+def test_session_energy_begins_at_zero() -> None:
+    energy = EnergyUse([])
+    counted(energy, {A: use(22_500.0)}, 3600)
+    assert energy.turn_energies([A, B]) == {A: 22_000.0, B: 0.0}
+    energy.begin_session(A)
+    assert energy.session_wh(A) == 0.0

@@ -1,0 +1,131 @@
+"""Cheapest quarter hours before a departure, and files of prices."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+
+from controller.load_management.energy.csv_error import EnergyFileError
+from controller.load_management.energy.price_plan import PricePlan, PriceSeries, make_series, parse_prices
+from controller.model.observations import EvseRef
+
+REF = EvseRef("CS01", 1)
+BEGIN = 1_700_000_100.0 // 3600 * 3600
+HOUR_S = 3600.0
+POWER_W = 10_000.0
+
+
+def hourly(*prices: float) -> PriceSeries:
+    return make_series([(BEGIN + HOUR_S * hour, price) for hour, price in enumerate(prices)])
+
+
+def simulate(
+    plan: PricePlan, need_wh: float, hours: float, power_w: float = POWER_W
+) -> tuple[list[int], float]:
+    """Charge whenever the plan says so; return the minutes with current, and what is still missing (Wh)."""
+    minutes = []
+    for minute in range(int(hours * 60)):
+        utc = BEGIN + 60 * minute
+        if need_wh > 0 and plan.may_charge(REF, need_wh, POWER_W, BEGIN + hours * HOUR_S, utc):
+            minutes.append(minute)
+            need_wh -= power_w / 60
+    return minutes, max(0.0, need_wh)
+
+
+def test_car_charges_in_the_cheapest_hour() -> None:
+    plan = PricePlan()
+    plan.set_prices(hourly(0.4, 0.3, 0.1, 0.3, 0.4, 0.4))
+    minutes, missing = simulate(plan, 8_000.0, 6.0)
+    assert missing == 0.0
+    assert set(minutes) <= set(range(120, 180))
+
+
+def test_car_that_needs_more_takes_the_next_cheapest_hours() -> None:
+    plan = PricePlan()
+    plan.set_prices(hourly(0.4, 0.3, 0.1, 0.2, 0.4, 0.4))
+    minutes, missing = simulate(plan, 17_000.0, 6.0)
+    assert missing == 0.0
+    assert {minute // 60 for minute in minutes} == {2, 3}
+
+
+def test_car_without_time_to_spare_charges_at_once() -> None:
+    plan = PricePlan()
+    plan.set_prices(hourly(0.9, 0.1))
+    minutes, missing = simulate(plan, 18_000.0, 2.0)
+    assert missing == 0.0
+    assert minutes == list(range(len(minutes)))
+
+
+def test_car_that_receives_less_than_planned_takes_more_quarters() -> None:
+    plan = PricePlan()
+    plan.set_prices(hourly(0.4, 0.4, 0.1, 0.4, 0.4, 0.4))
+    minutes, missing = simulate(plan, 8_000.0, 6.0, power_w=POWER_W / 4)
+    assert missing == 0.0
+    assert set(range(120, 180)) <= set(minutes)
+
+
+def test_choice_changes_at_quarter_hours_only() -> None:
+    plan = PricePlan()
+    plan.set_prices(hourly(*([0.3, 0.1] * 6)))
+    minutes, _ = simulate(plan, 25_000.0, 12.0)
+    changes = [b for a, b in pairwise(minutes) if b != a + 1]
+    assert all(minute % 15 == 0 for minute in changes)
+    assert len(changes) <= 5
+
+
+def test_new_prices_do_not_stop_a_car_within_its_quarter() -> None:
+    plan = PricePlan()
+    plan.set_prices(hourly(0.1, 0.2, 0.3))
+    leaves_at = BEGIN + 3 * HOUR_S
+    assert plan.may_charge(REF, 5_000.0, POWER_W, leaves_at, BEGIN)
+    plan.set_prices(hourly(0.3, 0.2, 0.1))
+    assert plan.may_charge(REF, 4_900.0, POWER_W, leaves_at, BEGIN + 60)
+    assert not plan.may_charge(REF, 2_500.0, POWER_W, leaves_at, BEGIN + 900)
+
+
+def test_unknown_prices_count_as_the_highest() -> None:
+    plan = PricePlan()
+    plan.set_prices(hourly(0.2, 0.1))
+    minutes, missing = simulate(plan, 8_000.0, 10.0)
+    assert missing == 0.0
+    assert set(minutes) <= set(range(60, 120))
+
+
+def test_waiting_car_shows_when_it_charges_next() -> None:
+    plan = PricePlan()
+    plan.set_prices(hourly(0.4, 0.1, 0.4))
+    assert not plan.may_charge(REF, 2_000.0, POWER_W, BEGIN + 3 * HOUR_S, BEGIN)
+    assert plan.next_begin(REF, BEGIN) == BEGIN + HOUR_S
+    plan.forget(REF)
+    assert plan.next_begin(REF, BEGIN) is None
+
+
+def test_series_says_nothing_before_its_begin_and_after_its_end() -> None:
+    series = hourly(0.1, 0.2)
+    assert series.price_at(BEGIN - 1) is None
+    assert series.price_at(BEGIN) == 0.1
+    assert series.price_at(BEGIN + 2 * HOUR_S - 1) == 0.2
+    assert series.price_at(BEGIN + 2 * HOUR_S) is None
+
+
+def test_prices_are_read_from_csv() -> None:
+    series = parse_prices("begin,price\n2026-11-27T06:00:00+01:00,0.25\n2026-11-27T06:00Z,-0.01\n")
+    assert series.prices == (0.25, -0.01)
+    assert series.begins[1] - series.begins[0] == HOUR_S
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("time,price\n", "line 1: the first line has to be begin,price"),
+        ("begin,price\nsoon,1\n", 'line 2: begin: "soon" is not a time'),
+        ("begin,price\n2026-11-27T06:00,1\n", "line 2: begin: 2026-11-27T06:00 has no time zone"),
+        ("begin,price\n2026-11-27T06:00Z,cheap\n", 'line 2: price: "cheap" is not a number'),
+        ("begin,price\n2026-11-27T06:00Z,nan\n", "not a finite number"),
+        ("begin,price\n2026-11-27T06:00Z,1\n2026-11-27T07:00+01:00,2\n", "two prices begin at the same time"),
+    ],
+)
+def test_mistake_in_prices_is_named_with_its_line(text: str, message: str) -> None:
+    with pytest.raises(EnergyFileError, match=message.replace("(", r"\(")):
+        parse_prices(text)
