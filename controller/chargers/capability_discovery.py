@@ -43,6 +43,8 @@ _VARIABLES_2 = {
 _COMPONENT_2 = "SmartChargingCtrlr"
 _INSTANCES_2 = {"Entries": "ChargingProfiles"}
 _UNITS: dict[str, Literal["A", "W"]] = {"a": "A", "current": "A", "w": "W", "power": "W"}
+MOST_COUNT = 2**31 - 1
+"""Highest number that a station may report (OCPP integers have 32 bit)."""
 _BOOLEANS = {"true": True, "false": False}
 
 
@@ -226,7 +228,7 @@ def _count(text: str, *, least: int) -> int | None:
         value = int(float(text))
     except (ValueError, OverflowError):
         return None
-    return value if value >= least else None
+    return value if least <= value <= MOST_COUNT else None
 
 
 def _units(text: str) -> frozenset[Literal["A", "W"]]:

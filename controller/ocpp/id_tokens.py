@@ -10,7 +10,7 @@ from __future__ import annotations
 import msgspec
 
 from controller.ocpp.frames import Version
-from controller.ocpp.payloads import read_payload
+from controller.ocpp.payloads import Int32, read_payload
 
 STATUSES_16 = frozenset({"Accepted", "Blocked", "Expired", "Invalid", "ConcurrentTx"})
 STATUSES_2 = STATUSES_16 | {
@@ -109,13 +109,13 @@ class _Listed2(_Message, frozen=True, kw_only=True):
 
 
 class _List16(_Message, frozen=True, kw_only=True):
-    list_version: int
+    list_version: Int32
     update_type: str
     local_authorization_list: tuple[_Listed16, ...] | None = None
 
 
 class _List2(_Message, frozen=True, kw_only=True):
-    version_number: int
+    version_number: Int32
     update_type: str
     local_authorization_list: tuple[_Listed2, ...] | None = None
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
-from controller.ocpp.payloads import Int32, Limit
+from controller.ocpp.payloads import Int32, Limit, TransactionId
 
 
 class _Message(msgspec.Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=True):
@@ -27,27 +27,27 @@ class BootNotificationV16(_Message, frozen=True, kw_only=True):
 class StatusNotificationV16(_Message, frozen=True, kw_only=True):
     """Station: a connector's state (connector 0 is the station itself)."""
 
-    connector_id: int
+    connector_id: Int32
     status: str
 
 
 class StartTransactionV16(_Message, frozen=True, kw_only=True):
     """Station: a transaction begins. The driver's idTag is not read."""
 
-    connector_id: int
+    connector_id: Int32
     timestamp: str | None = None
 
 
 class StartTransactionResultV16(_Message, frozen=True, kw_only=True):
     """Backend: the number that it gives to the transaction."""
 
-    transaction_id: int
+    transaction_id: TransactionId
 
 
 class StopTransactionV16(_Message, frozen=True, kw_only=True):
     """Station: a transaction ends."""
 
-    transaction_id: int
+    transaction_id: TransactionId
     timestamp: str | None = None
 
 
@@ -72,8 +72,8 @@ class MeterValueV16(_Message, frozen=True, kw_only=True):
 class MeterValuesV16(_Message, frozen=True, kw_only=True):
     """Station: values of a connector's meter."""
 
-    connector_id: int
-    transaction_id: int | None = None
+    connector_id: Int32
+    transaction_id: TransactionId | None = None
     meter_value: tuple[MeterValueV16, ...] | None = None
 
 

@@ -38,7 +38,7 @@ class BootNotificationV2(_Message, frozen=True, kw_only=True):
 class StatusNotificationV2(_Message, frozen=True, kw_only=True):
     """Station: a connector's state."""
 
-    evse_id: int
+    evse_id: Int32
     connector_status: str
     timestamp: str | None = None
 
@@ -46,7 +46,7 @@ class StatusNotificationV2(_Message, frozen=True, kw_only=True):
 class EvseV2(_Message, frozen=True, kw_only=True):
     """An EVSE's number."""
 
-    id: int
+    id: Int32
 
 
 class TransactionV2(_Message, frozen=True, kw_only=True):
@@ -60,7 +60,7 @@ class UnitOfMeasureV2(_Message, frozen=True, kw_only=True):
     """A unit and the power of ten of the value."""
 
     unit: str | None = None
-    multiplier: int | None = None
+    multiplier: Int32 | None = None
 
 
 class SampledValueV2(_Message, frozen=True, kw_only=True):
@@ -95,7 +95,7 @@ class TransactionEventV2(_Message, frozen=True, kw_only=True):
 class MeterValuesV2(_Message, frozen=True, kw_only=True):
     """Station: values of an EVSE's meter."""
 
-    evse_id: int
+    evse_id: Int32
     meter_value: tuple[MeterValueV2, ...] | None = None
 
 
@@ -115,7 +115,7 @@ class ChargingNeedsV2(_Message, frozen=True, kw_only=True):
 class NotifyEVChargingNeedsV2(_Message, frozen=True, kw_only=True):
     """Station: what the car at an EVSE has asked for by ISO 15118."""
 
-    evse_id: int
+    evse_id: Int32
     charging_needs: ChargingNeedsV2
 
 

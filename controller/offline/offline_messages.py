@@ -9,7 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from controller.ocpp.frames import Version
-from controller.ocpp.payloads import read_payload
+from controller.ocpp.payloads import Int32, TransactionId, read_payload
 
 
 class _Message(msgspec.Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=True):
@@ -20,14 +20,14 @@ class BootAnswer(_Message, frozen=True, kw_only=True):
     """To a BootNotification: `interval` (s) is that of the heartbeats, or until the next boot."""
 
     status: str
-    interval: int = 0
+    interval: Int32 = 0
 
 
 class StationStatus(_Message, frozen=True, kw_only=True):
     """A StatusNotification of any version: whose it is. 1.6 has connectors alone, 2.x has them in EVSEs."""
 
-    connector_id: int
-    evse_id: int | None = None
+    connector_id: Int32
+    evse_id: Int32 | None = None
 
     @property
     def evse(self) -> int:
@@ -66,7 +66,7 @@ def boot_identity(version: Version, boot: bytes) -> tuple[str, str, str] | None:
 
 
 class _Stop16(_Message, frozen=True, kw_only=True):
-    transaction_id: int
+    transaction_id: TransactionId
 
 
 class _TransactionInfo(_Message, frozen=True, kw_only=True):

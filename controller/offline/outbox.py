@@ -18,6 +18,7 @@ import msgspec
 
 from controller.model.journal import Record
 from controller.ocpp.frames import Version
+from controller.ocpp.payloads import TransactionId
 from controller.offline.dedup_key import dedup_key
 from controller.offline.journal_records import (
     EntryQueued,
@@ -42,7 +43,7 @@ class OutboxFullError(Exception):
 
 
 class _MeterValues(msgspec.Struct):
-    transaction: int | None = msgspec.field(default=None, name="transactionId")
+    transaction: TransactionId | None = msgspec.field(default=None, name="transactionId")
 
 
 def kind_of(version: Version, action: str, payload: bytes) -> RecordKind:

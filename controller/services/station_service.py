@@ -12,7 +12,7 @@ import trio
 from controller.backends.pool import BackendPool
 from controller.config import Config, StationConfig
 from controller.config.backend_rules import backend_names, owner_names
-from controller.model.rate_limits import TokenBucket
+from controller.model.rate_limits import Backoff, TokenBucket
 from controller.ocpp.frames import Version
 from controller.overlay.binary_messages import BinaryMessages
 from controller.overlay.overlay_wire import NetworkingMode
@@ -52,6 +52,9 @@ log = logging.getLogger("controller")
 
 BURST_S = 10
 """Messages that a station may send at once, in s of listen.messages_per_second: it has been offline."""
+
+DELIVERY_BACKOFF = Backoff(first_s=60.0, longest_s=3600.0)
+"""Waits before a delivery that an internal error has ended is tried again."""
 
 STOP_WAIT_S = 5.0
 """How long a stop waits for answers: what is sent and has none would be sent to its backend twice."""
@@ -237,6 +240,7 @@ class StationService:
 
     async def _deliver(self, station: StationConfig) -> None:
         """Deliver to backends what waits for them while the station is absent, which may be long."""
+        failures = 0
         while (
             not self._accepting.cancel_called
             and (waiting := self._journals.backends_waited_for(station.id))
@@ -252,9 +256,20 @@ class StationService:
                 station.id,
                 ",".join(sorted(waiting)),
             )
-            await self._registry.run_session(
-                station.id, make, owner, [each for each in pools if each is not owner]
-            )
+            try:
+                await self._registry.run_session(
+                    station.id, make, owner, [each for each in pools if each is not owner]
+                )
+            except* Exception as error:  # of one station's messages: no other station's affair
+                failures += 1
+                log.exception(
+                    "delivery ended by an internal error station=%s next_try=%gs",
+                    station.id,
+                    DELIVERY_BACKOFF.wait_s(failures),
+                    exc_info=error,
+                )
+            if failures:
+                await trio.sleep(DELIVERY_BACKOFF.wait_s(failures))
 
     def _make_session(
         self, station: StationConfig, admission: Admission, arbiter: ProfileArbiter, channel: Channel | None

@@ -29,7 +29,7 @@ from controller.ocpp.frames import (
     malformed_answer,
     parse,
 )
-from controller.ocpp.payloads import format_time, read_payload
+from controller.ocpp.payloads import Int32, format_time, read_payload
 from controller.profiles.profile_messages import ProfilesAbsorbed, UnreadableCommandError, rejected
 from controller.profiles.schedule import lowest
 from controller.site_identity import variables
@@ -93,7 +93,7 @@ IdentityAction = ToBackend | ProfilesAbsorbed | SiteLimited | SiteRequest | Site
 
 class _BootAnswer(msgspec.Struct):
     status: str
-    interval: int = 0
+    interval: Int32 = 0
 
 
 class SiteIdentity:

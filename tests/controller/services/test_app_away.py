@@ -12,6 +12,9 @@ import trio
 import trio.testing
 from trio_websocket import ConnectionClosed
 
+from controller.model.effects import FromBackend
+from controller.relay.events import Action, Event
+from controller.relay.station_relay import StationRelay
 from controller.services import app
 from tests.controller.services.simple_peers import (
     ACCEPTED,
@@ -136,6 +139,40 @@ async def test_stop_waits_for_answers_and_nothing_is_sent_twice(tmp_path: Path) 
         async with running(config) as controller, connected(controller) as station:
             link = await made["cpo"].link()
             await station.told(link, "StopTransaction", stop(70), {})  # and nothing before it
+
+
+async def test_error_in_a_delivery_leaves_the_other_stations_served(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with backends("cpo") as made:
+        config = a_site(tmp_path, made, {}, AUTONOMOUS)
+        async with running(config) as controller, connected(controller) as station:
+            link = await made["cpo"].link()
+            await station.told(link, "BootNotification", BOOT, ACCEPTED)
+            await goes_away(made["cpo"], link)
+            await a_transaction(station)
+        made["cpo"].refuse_with = None
+        handle, failed = StationRelay.handle, trio.Event()
+
+        def fail_once(relay: StationRelay, event: Event, now: float, utc: float) -> list[Action]:
+            if isinstance(event, FromBackend) and not failed.is_set():
+                failed.set()
+                raise OverflowError("of one station's message")
+            return handle(relay, event, now, utc)
+
+        monkeypatch.setattr(StationRelay, "handle", fail_once)
+        async with running(config) as controller:
+            link = await made["cpo"].link()
+            asked = json.loads(await heard(link))
+            await link.send_message(json.dumps([3, asked[1], started(70)]))
+            with trio.fail_after(10):
+                await failed.wait()
+            with pytest.raises(ConnectionClosed):
+                await heard(link)
+            async with connected(controller) as station:
+                back = await made["cpo"].link()
+                await hears_of_it(back, boot=False)
+        assert "delivery ended by an internal error station=CS01" in caplog.text
 
 
 async def test_within_its_grace_the_same_call_goes_again(tmp_path: Path) -> None:
