@@ -59,6 +59,9 @@ _CHARGING_STATES_2 = {
 }
 _CAR_CHARGES = {EvseState.CHARGING, EvseState.SUSPENDED_EV, EvseState.SUSPENDED_EVSE}
 
+_TRANSACTION_IS_OVER = {EvseState.FINISHING, EvseState.AVAILABLE}
+"""States of a 1.6 connector after its transaction (1.6, 7.7 ChargePointStatus)."""
+
 _PHASES = {"L1": 0, "L2": 1, "L3": 2, "L1-N": 0, "L2-N": 1, "L3-N": 2}
 _SUM = -1
 """The key of a value without a phase."""
@@ -318,7 +321,12 @@ class StationStateTracker:
             return []
         state = _STATES_16.get(message.status, EvseState.UNKNOWN)
         _remember(self._charging_at, message.connector_id, state)
-        return [StateSeen(message.connector_id, state)]
+        seen: list[Observation] = [StateSeen(message.connector_id, state)]
+        if state in _TRANSACTION_IS_OVER and message.connector_id in self._running:
+            # Also where its StopTransaction names another id than its start was given, or was lost.
+            del self._running[message.connector_id]
+            seen.insert(0, TransactionSeen(message.connector_id, False))
+        return seen
 
     def _on_status_2(self, payload: bytes, _utc: float) -> list[Observation]:
         message = read_payload(v2.StatusNotificationV2, payload)

@@ -736,3 +736,21 @@ def test_tracker_remembers_a_bounded_number_of_connectors() -> None:
         assert tracker.find_transaction(connector) is None
     assert len(tracker.take_record() or ()) <= len(EVSES)
     assert max(len(table) for table in vars(tracker).values() if isinstance(table, dict)) <= MOST_TRANSACTIONS
+
+
+@pytest.mark.parametrize("status", ["Finishing", "Available"])
+def test_tracker_ends_a_transaction_whose_stop_names_another_id(status: str) -> None:
+    start = {"connectorId": 1, "idTag": "T", "meterStart": 0, "timestamp": WHEN}
+    tracker = StationStateTracker(Version.V16, VOLTAGE, EVSES)
+    tracker.on_message("StartTransaction", json.dumps(start).encode(), UTC)
+    tracker.on_call_result("StartTransaction", json.dumps(start).encode(), b'{"transactionId":7}')
+    stop = {"transactionId": 0, "meterStop": 1, "timestamp": WHEN}
+    assert tracker.on_message("StopTransaction", json.dumps(stop).encode(), UTC) == []
+    state = {"connectorId": 1, "errorCode": "NoError", "status": status}
+    assert tracker.on_message("StatusNotification", json.dumps(state).encode(), UTC) == [
+        TransactionSeen(1, False),
+        StateSeen(1, EvseState(status.lower())),
+    ]
+    assert tracker.on_message("StatusNotification", json.dumps(state).encode(), UTC) == [
+        StateSeen(1, EvseState(status.lower()))
+    ]
