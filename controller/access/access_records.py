@@ -51,3 +51,18 @@ class AuditTrimmed(Record, frozen=True):
     """Audit entries with numbers below `number` are removed: the list is bounded."""
 
     number: int
+
+
+class ConfigurationStored(Record, frozen=True):
+    """A version of the configuration file: the SHA-256 of its text, who wrote it, and the text itself."""
+
+    version: str
+    at: float
+    actor: str
+    text: str
+
+
+class ConfigurationForgotten(Record, frozen=True):
+    """A version of the configuration file is no longer kept."""
+
+    version: str

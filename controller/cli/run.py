@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import gc
 import logging
+import os
 import signal
+from functools import partial
 
 import trio
 
@@ -89,7 +91,13 @@ async def _run_until_signalled(active: ActiveConfiguration) -> None:
 
 
 async def _run_app(active: ActiveConfiguration, stopping: trio.Event, scope: trio.CancelScope) -> None:
-    await app.run(active.config, configuration_problem=active.problem, stopping=stopping)
+    await app.run(
+        active.config,
+        configuration_problem=active.problem,
+        stopping=stopping,
+        path=active.path,
+        request_reload=partial(os.kill, os.getpid(), signal.SIGHUP),
+    )
     scope.cancel()
 
 

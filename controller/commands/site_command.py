@@ -21,6 +21,7 @@ LONGEST_S = 7 * 86_400.0
 StationId = Annotated[str, Meta(min_length=1, max_length=48)]
 EvseNumber = Annotated[int, Meta(ge=1, le=999)]
 Duration = Annotated[float, Meta(gt=0, le=LONGEST_S, description="s, at most 7 days")]
+UserName = Annotated[str, Meta(pattern="^[a-zA-Z0-9][a-zA-Z0-9._@-]{0,47}$")]
 Ski = Annotated[str, Meta(min_length=1, max_length=128)]
 
 
@@ -55,6 +56,7 @@ PRIVATE_MEMBERS = frozenset({"id_token", "text", "password"})
 _RUN_STATIONS = AccessPermission(Resource.STATIONS, Verb.RUN)
 _EDIT_CONFIGURATION = AccessPermission(Resource.CONFIGURATION, Verb.EDIT)
 _RUN_OUTBOX = AccessPermission(Resource.OUTBOX, Verb.RUN)
+_EDIT_USERS = AccessPermission(Resource.USERS, Verb.EDIT)
 _EDIT_EEBUS = AccessPermission(Resource.EEBUS, Verb.EDIT)
 
 
@@ -231,6 +233,38 @@ class ResumeLimits(SiteCommand, frozen=True, kw_only=True, tag="eebus.resume"):
     permission: ClassVar[AccessPermission] = _EDIT_EEBUS
 
 
+class AddUser(SiteCommand, frozen=True, kw_only=True, tag="user.add"):
+    """Add a user, or set role and password of one; without a password one is generated and returned once."""
+
+    permission: ClassVar[AccessPermission] = _EDIT_USERS
+    user: UserName
+    role: Annotated[str, Meta(min_length=1, max_length=48)]
+    password: Annotated[str, Meta(max_length=128)] | None = None
+
+
+class RemoveUser(SiteCommand, frozen=True, kw_only=True, tag="user.remove"):
+    """Remove a user and end its logins."""
+
+    permission: ClassVar[AccessPermission] = _EDIT_USERS
+    user: UserName
+
+
+class CreateToken(SiteCommand, frozen=True, kw_only=True, tag="token.create"):
+    """Make a bearer token for a program; its secret is returned once. `scopes`: permissions it has."""
+
+    permission: ClassVar[AccessPermission] = _EDIT_USERS
+    token: UserName
+    scopes: Annotated[tuple[Annotated[str, Meta(max_length=40)], ...], Meta(min_length=1, max_length=40)]
+    days: Annotated[float, Meta(gt=0, le=3650)] | None = None
+
+
+class RevokeToken(SiteCommand, frozen=True, kw_only=True, tag="token.revoke"):
+    """Revoke a bearer token at once."""
+
+    permission: ClassVar[AccessPermission] = _EDIT_USERS
+    token: UserName
+
+
 AnyCommand = (
     PauseEvse
     | ResumeEvse
@@ -253,6 +287,10 @@ AnyCommand = (
     | RegisterPartners
     | SuspendLimits
     | ResumeLimits
+    | AddUser
+    | RemoveUser
+    | CreateToken
+    | RevokeToken
 )
 
 COMMANDS: dict[str, type[SiteCommand]] = {

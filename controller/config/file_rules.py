@@ -17,6 +17,7 @@ from drivers.modbus.modbus_tls import TlsFiles, find_file_problems
 SECRETS = frozenset({"key", "password_file", "cards_file"})
 _NAMED = {
     "listen": ("certificate", "key", "client_ca"),
+    "web": ("certificate", "key"),
     "backend": ("ca", "certificate", "key", "password_file"),
     "meter": ("ca", "certificate", "key"),
     "station": ("password_file",),

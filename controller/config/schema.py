@@ -101,8 +101,18 @@ class ListenConfig(_Table, frozen=True, kw_only=True):
     """Accept permessage-deflate."""
 
 
+class WebRoleConfig(_Table, frozen=True, kw_only=True):
+    """A role for users of the page, beside viewer, operator and administrator."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=48)]
+    """Name of the role."""
+    permissions: Annotated[tuple[str, ...], Meta(min_length=1)]
+    """What it may do: RESOURCE:VERB with the verbs read, run and edit; * stands for all. Example:
+    ["stations:*", "sessions:read"]."""
+
+
 class WebConfig(_Table, frozen=True, kw_only=True):
-    """Where page, JSON, metrics and health are served; without this table, nowhere."""
+    """Where page, REST API, metrics and health are served; without this table, nowhere."""
 
     host: str = "127.0.0.1"
     """Address to listen at. 0.0.0.0: reachable from other machines."""
@@ -111,6 +121,16 @@ class WebConfig(_Table, frozen=True, kw_only=True):
     names: tuple[str, ...] = ()
     """Host names under which the page is reached, beside the machine's own.
     Example: ["lc.example.org"]."""
+    certificate: str | None = None
+    """Server certificate (PEM); with `key` the page is served by https. Newer files are used for new
+    connections. Example: "page.pem"."""
+    key: str | None = None
+    """Private key of the certificate (PEM). Example: "page.key"."""
+    open_status: bool | None = None
+    """The status may be read without a login; default: while `host` is the machine itself. /metrics and
+    /healthz are always open. Example: false."""
+    role: tuple[WebRoleConfig, ...] = ()
+    """Further roles."""
 
 
 class BackendConfig(_Table, frozen=True, kw_only=True):
@@ -389,6 +409,8 @@ class StationConfig(_Table, frozen=True, kw_only=True):
 
     id: Name
     """Id at the end of the station's URL."""
+    label: Annotated[str, Meta(max_length=60)] = ""
+    """Name for people, shown on the page. Example: "Bay 12, north"."""
     circuit: str | None = None
     """Circuit that its EVSEs are connected to. Example: "row-a"."""
     owner: str | None = None

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 
 from controller.config.schema import Config
+from controller.config.web_rules import check_web, find_web_hints
 from controller.tomlcheck.diagnostics import Problem
 from controller.tomlcheck.positions import DataPath
 
@@ -31,19 +32,14 @@ def check_values(config: Config) -> Iterator[Problem]:
     yield from _watts(config)
     yield from _hosts(config)
     yield from _urls(config)
+    yield from check_web(config)
 
 
 def find_value_hints(config: Config) -> Iterator[Problem]:
     """Find values that are possible, but unusual."""
     yield from _currents(config)
     yield from _observers(config)
-    web = config.web
-    if web is not None and web.host in EVERYWHERE:
-        yield Problem(
-            ("web", "host"),
-            "the page is readable by everybody in the network: no password is asked for",
-            'set host = "127.0.0.1", or put a reverse proxy with a login in front',
-        )
+    yield from find_web_hints(config)
     for index, contact in enumerate(() if config.dimming is None else config.dimming.contact):
         if contact.on_when == "closed":
             yield Problem(

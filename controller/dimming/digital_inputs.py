@@ -99,10 +99,10 @@ class DigitalInputs:
 
     def limits(self, now: float) -> tuple[SourceLimit, ...]:
         """Return the limits that apply now."""
-        watts, why = self._holds(now)
+        watts, why, is_assumed = self._holds(now)
         if watts is None:
             return ()
-        return (SourceLimit(source=self.source, watts=watts, begins=now, proof=why),)
+        return (SourceLimit(source=self.source, watts=watts, begins=now, proof=why, is_assumed=is_assumed),)
 
     def deadline(self, now: float) -> float | None:
         """Return when the last reading becomes too old."""
@@ -145,17 +145,17 @@ class DigitalInputs:
     def _lost(self, now: float) -> bool:
         return self._read_at is None or now - self._read_at >= self._settings.lost_after_s
 
-    def _holds(self, now: float) -> tuple[float | None, str]:
-        """Return the limit (W) and its reason."""
+    def _holds(self, now: float) -> tuple[float | None, str, bool]:
+        """Return the limit (W), its reason, and whether it is assumed because the contacts are in fault."""
         contacts = self._settings.contacts
         everything = lowest(*(contact.watts for contact in contacts))
         if self._positions is None:
-            return everything, "its contacts were not read yet"
+            return everything, "its contacts were not read yet", True
         if self._lost(now):
-            return everything, "its contacts cannot be read"
+            return everything, "its contacts cannot be read", True
         levels = [position.level for position in self._positions]
         on = [contact for contact, level in zip(contacts, levels, strict=True) if contact.is_on(level)]
         if self._settings.pattern == "one-of" and (len(on) != 1 or None in levels):
-            return everything, f"{len(on)} of its contacts are on, one should be"
+            return everything, f"{len(on)} of its contacts are on, one should be", True
         named = " and ".join(contact.name for contact in on)
-        return lowest(*(contact.watts for contact in on)), f"{named} on"
+        return lowest(*(contact.watts for contact in on)), f"{named} on", False

@@ -58,6 +58,7 @@ class EebusSource:
                 begins=now,
                 until=self._system.until,
                 proof=f"EEBUS LPC: {self._system.state.value}",
+                is_assumed=self._system.state in (lpc.State.INIT, lpc.State.FAILSAFE),
             ),
         )
 

@@ -26,7 +26,8 @@ class SourceLimit(msgspec.Struct, frozen=True, kw_only=True):
     """Limit of a source from `begins` until `until` (None: until its next one).
 
     `watts` None: it allows everything. `evse` None: all controllable EVSEs together.
-    `proof` names what it rests on, as it stands on record: a command's id, a contact's state.
+    `proof` names what it rests on, as it stands on record: a command's id, a contact's state. `is_assumed`:
+    nobody has ordered it, its source is lost.
     """
 
     source: str
@@ -36,6 +37,7 @@ class SourceLimit(msgspec.Struct, frozen=True, kw_only=True):
     evse: EvseRef | None = None
     phases_w: PhaseWatts = NO_PHASES
     proof: str = ""
+    is_assumed: bool = False
 
     def holds(self, now: float) -> bool:
         """Return True if it limits anything now."""
@@ -49,6 +51,7 @@ class LimitBound(msgspec.Struct, frozen=True, kw_only=True):
     source: str
     until: float | None = None
     proof: str = ""
+    is_assumed: bool = False
 
 
 class EffectiveLimit(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,7 +90,13 @@ def effective(limits: Iterable[SourceLimit], now: float) -> EffectiveLimit:
 
 def _bound(limit: SourceLimit) -> LimitBound:
     assert limit.watts is not None  # it holds
-    return LimitBound(watts=limit.watts, source=limit.source, until=limit.until, proof=limit.proof)
+    return LimitBound(
+        watts=limit.watts,
+        source=limit.source,
+        until=limit.until,
+        proof=limit.proof,
+        is_assumed=limit.is_assumed,
+    )
 
 
 def _order(bound: LimitBound) -> tuple[float, float, str]:

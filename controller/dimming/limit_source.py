@@ -123,6 +123,7 @@ class LimitSource:
             begins=begins,
             until=begins + self._failsafe.duration_s,
             proof="failsafe: the way to it is lost",
+            is_assumed=True,
         )
 
     def _newest(self, key: EvseRef | None, now: float) -> tuple[SourceLimit, ...]:

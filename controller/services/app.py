@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 from importlib import metadata
@@ -31,14 +32,17 @@ from controller.services.policy_service import open_policy_service
 from controller.services.readiness import MeterReadiness
 from controller.services.relay_memory import KEY_FILE, open_token_key
 from controller.services.session_ledger_service import SessionLedger
+from controller.services.session_reader import make_session_reader
 from controller.services.site_identity_service import SiteIdentityService
 from controller.services.site_mailbox import SiteMailbox
 from controller.services.site_meters import SiteMeters
 from controller.services.site_operations import SiteOperations
+from controller.services.station_report import StationReport
 from controller.services.station_service import StationService
 from controller.services.systemd import notify, notify_ready, select_listeners, take_listening_sockets
 from controller.services.time_service import make_time_service
 from controller.services.transaction_handover import hand_over_transactions
+from controller.services.web_service import WebService
 from controller.session_ledger.session_export import make_rows
 from controller.stations.connection_stats import ConnectionStats
 from controller.stations.registry import SessionRegistry
@@ -56,7 +60,6 @@ from controller.web.status_model import (
     station_device_statuses,
     verdict_statuses,
 )
-from controller.web.web_server import WebSettings, serve_web
 from drivers.input_service import run_digital_inputs
 from drivers.reading import MeterState
 
@@ -74,7 +77,13 @@ class App:
     `web_port` stays None where no page is wanted, `eebus_port` without [eebus].
     """
 
-    def __init__(self, config: Config, configuration_problem: str = "") -> None:
+    def __init__(
+        self,
+        config: Config,
+        configuration_problem: str = "",
+        path: Path | None = None,
+        request_reload: Callable[[], None] = lambda: None,
+    ) -> None:
         self.port = 0
         self._configuration_problem = configuration_problem
         self.web_port: int | None = None
@@ -135,6 +144,18 @@ class App:
         }
         if self._eebus is not None:
             self._operations.add_eebus(self._eebus)
+        self._station_report = StationReport(
+            config, self._registry, self._load_management, self._operations.overrides
+        )
+        self._web = WebService(
+            config,
+            self._store,
+            self._operations,
+            self.status,
+            make_session_reader(self.sessions),
+            path,
+            request_reload,
+        )
 
     async def stop(self) -> None:
         """Take nothing new, and return once the answers that are out have arrived, or some seconds later."""
@@ -162,13 +183,14 @@ class App:
         config = self._config
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._meters.run)
-            listeners = select_listeners(take_listening_sockets(), "stations", config.listen.port)
+            inherited = take_listening_sockets()
+            listeners = select_listeners(inherited, "stations", config.listen.port)
             self.port = await nursery.start(partial(self._station_service.run, listeners))
+            page = None if config.web is None else select_listeners(inherited, "web", config.web.port)
+            self.web_port = await nursery.start(self._web.run, VERSION, page)
             if (web := config.web) is not None:
-                self.web_port = await nursery.start(
-                    serve_web, WebSettings(web.host, web.port, web.names), self.status
-                )
-                log.info("page served url=http://%s:%d/", web.host, self.web_port)
+                scheme = "https" if web.certificate else "http"
+                log.info("page served url=%s://%s:%s/", scheme, web.host, self.web_port)
             await nursery.start(self._operations.run)
             nursery.start_soon(self._clock.run)
             nursery.start_soon(self.sessions.run)
@@ -268,6 +290,8 @@ class App:
             configuration_problem=self._configuration_problem,
             meters=self._meters.meter_statuses(),
             buses=self._meters.bus_statuses(),
+            stations=self._station_report.statuses(versions),
+            alarms=self._web.alarms.present,
             station_devices=station_device_statuses(self._load_management.boots),
         )
 
@@ -322,15 +346,19 @@ async def run(
     *,
     configuration_problem: str = "",
     stopping: trio.Event | None = None,
+    path: Path | None = None,
+    request_reload: Callable[[], None] = lambda: None,
     task_status: trio.TaskStatus[App] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Run a controller until cancelled, or stop it properly once `stopping` is set; starts with the App.
+
+    `path`: the configuration file, for those who change it on the page; `request_reload` reads it again.
 
     Raises ListenError, SigningSetupError, TlsError, WebServerError or StoreError where a part cannot start.
     """
     with hold_store(Path(config.store.directory)):
         try:
-            controller = App(config, configuration_problem)
+            controller = App(config, configuration_problem, path, request_reload)
             try:
                 async with trio.open_nursery() as nursery:
                     if stopping is not None:

@@ -11,6 +11,7 @@ from controller.backends.pool import BackendPool, Endpoint
 from controller.config import BackendConfig, Config, ListenConfig
 from controller.config.backend_rules import endpoints_by_backend
 from controller.config.password_files import StationSecret, parse_password_file
+from controller.config.schema import WebConfig
 from controller.overlay.overlay_wire import MODE_HEADER, NetworkingMode
 from controller.services.certificate_service import CertificateService
 from controller.stations.credential_memory import CredentialMemory
@@ -27,6 +28,7 @@ def unusable_certificates(config: Config) -> Iterator[str]:
     """Yield an error for each set of certificate files with which a start would fail."""
     loaders = [
         partial(load_listen_tls, config.listen),
+        *(() if config.web is None else (partial(load_web_tls, config.web),)),
         *(partial(load_backend_tls, backend) for backend in config.backend),
     ]
     for load in loaders:
@@ -41,6 +43,13 @@ def load_listen_tls(listen: ListenConfig) -> RenewedContext | None:
     if not (listen.certificate and listen.key):
         return None
     return server_tls(listen.certificate, listen.key, listen.client_ca)
+
+
+def load_web_tls(web: WebConfig) -> RenewedContext | None:
+    """Load the page's certificate; None for plain http. Raises TlsError."""
+    if not (web.certificate and web.key):
+        return None
+    return server_tls(web.certificate, web.key, None)
 
 
 def load_backend_tls(backend: BackendConfig) -> RenewedContext | None:

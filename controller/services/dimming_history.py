@@ -69,6 +69,7 @@ class DimmingHistory:
             refused_total=dict(self._refused),
             evidence_records=records,
             evidence_failed_total=self.unwritten,
+            source_fault=total.proof if total is not None and total.is_assumed else "",
         )
 
 

@@ -113,6 +113,10 @@ class LoadManagementService:
         """The last boot of each station that has booted."""
         return self._boots
 
+    def find_boot(self, station: str) -> Booted | None:
+        """Return the last boot of a station; None before the first."""
+        return self._boots.get(station)
+
     def find_quirk(self, station: str) -> Quirk:
         """Return the quirk that applies to a station."""
         return self._discovery.quirk(station)

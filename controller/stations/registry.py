@@ -66,6 +66,11 @@ class SessionRegistry:
         session = None if entry is None else entry.session
         return session if session is not None and session.is_present else None
 
+    def find_peer(self, station: str) -> str:
+        """Return the address of a connected station; empty while it is away."""
+        entry = self._entries.get(station)
+        return "" if entry is None or self.find_session(station) is None else entry.peer
+
     def has_session(self, station: str) -> bool:
         """Return True if a session exists, also one that only delivers for an absent station."""
         return station in self._entries

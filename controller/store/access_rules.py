@@ -1,11 +1,19 @@
-"""Rules of the records of people and their access: users, tokens, passwords, overrides, audit."""
+"""Rules of the records of people and the page: users, tokens, passwords, overrides, audit, history."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from controller.access.access_records import AuditStored, AuditTrimmed, TokenStored, UserStored
+from controller.access.access_records import (
+    AuditStored,
+    AuditTrimmed,
+    ConfigurationForgotten,
+    ConfigurationStored,
+    TokenStored,
+    UserStored,
+)
 from controller.commands.overrides import OverrideRemoved, OverrideStored
+from controller.history.history_records import HistoryMinutes, HistoryQuarter, HistoryTrimmed
 from controller.model.journal import Record
 from controller.store.credential_records import CredentialStored
 from controller.store.rule_types import RecordRule, WriteFailure, key_of
@@ -29,6 +37,11 @@ ACCESS_RULES: Mapping[type[Record], RecordRule] = {
         "a bearer token: the program needs a new one",
         secret=True,
     ),
+    HistoryMinutes: RecordRule("history-minutes", ("start",), WriteFailure.KEEP, "a quarter hour of charts"),
+    HistoryQuarter: RecordRule("history-quarter", ("start",), WriteFailure.KEEP, "a value of charts"),
+    ConfigurationStored: RecordRule(
+        "configuration", ("version",), WriteFailure.KEEP, "an earlier version of the configuration file"
+    ),
     AuditStored: RecordRule("audit", ("number",), WriteFailure.KEEP, "an entry of the audit"),
     CredentialStored: RecordRule(
         "credential",
@@ -41,11 +54,18 @@ ACCESS_RULES: Mapping[type[Record], RecordRule] = {
 """The rule of each record that is stored as a value."""
 
 
-def removal_of(record: Record) -> Change | None:
-    """Return the change of a record that only removes values; None for all others."""
+def removals_of(record: Record) -> Sequence[Change] | None:
+    """Return the changes of a record that only removes values; None for all others."""
     match record:
         case OverrideRemoved(station, evse):
-            return Delete("override", key_of(station, evse))
+            return [Delete("override", key_of(station, evse))]
+        case ConfigurationForgotten(version):
+            return [Delete("configuration", key_of(version))]
         case AuditTrimmed(number):
-            return DeleteBelow("audit", key_of(number))
+            return [DeleteBelow("audit", key_of(number))]
+        case HistoryTrimmed(minutes_before, quarters_before):
+            return [
+                DeleteBelow("history-minutes", key_of(max(0, minutes_before))),
+                DeleteBelow("history-quarter", key_of(max(0, quarters_before))),
+            ]
     return None

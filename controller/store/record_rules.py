@@ -38,7 +38,7 @@ from controller.offline.journal_records import (
 )
 from controller.signing.policy_messages import ReceivedPolicy
 from controller.signing.replay_cache import ReplayRecord, SeenText
-from controller.store.access_rules import ACCESS_RULES, removal_of
+from controller.store.access_rules import ACCESS_RULES, removals_of
 from controller.store.eebus_records import (
     EebusIdentityStored,
     EebusPartnerRemoved,
@@ -184,9 +184,9 @@ def read_entry(entry: JournalEntry) -> Record | None:
 
 
 def _changes(record: Record) -> Iterator[Change]:
-    removal = removal_of(record)
-    if removal is not None:
-        yield removal
+    removals = removals_of(record)
+    if removals is not None:
+        yield from removals
         return
     if changes := session_changes(record):
         yield from changes

@@ -1,258 +1,867 @@
-"use strict";
-// Asks for /api/status each second and shows it. Every text of the site goes in as textContent, never as markup.
+// The page of the site: one view at a time, live by server-sent events. All texts of the site are written as
+// textContent, never as markup.
 
-const POLL_MS = 1000, PATIENCE_MS = 4000;
-const USUAL_REACTION_S = 5; // a car may take so long by its standard
-const NEAR = 0.9, FULL = 1.0; // shares of the limit from which a bar changes its colour
+import { lineChart } from "/assets/charts.js";
+import { chooseLanguage, hasText, language, text } from "/assets/texts.js";
+
+const API = "/api/v1";
+const LOST_MS = 5000; // without an event of any kind for so long, and a failed request: the values are old
+const FULL = 1.0, NEAR = 0.9;
 const PHASES = ["L1", "L2", "L3"];
 const byId = (id) => document.getElementById(id);
-const amps = (value) => value.toFixed(1);
 
-let shape = "";      // which circuits and EVSEs are on the page
-let painters = [];   // functions that bring one part of the page up to date
-let answeredAt = Date.now();
+const state = { status: null, me: null, stream: null, heardAt: Date.now(), sessions: [], update: () => {} };
 
-function element(tag, className, ...children) {
+// -- elements ---------------------------------------------------------------------------------------------
+
+function element(tag, properties = {}, ...children) {
   const made = document.createElement(tag);
-  made.className = className;
-  made.append(...children);
+  for (const [name, value] of Object.entries(properties)) {
+    if (name === "class") made.className = value;
+    else if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
+    else if (name in made && typeof value !== "string") made[name] = value;
+    else made.setAttribute(name, value);
+  }
+  made.append(...children.filter((child) => child !== null && child !== undefined));
   return made;
 }
 
-function write(node, text, className) {
-  if (node.textContent !== text) node.textContent = text; // untouched text stays selectable
+function write(node, value, className) {
+  if (node.textContent !== value) node.textContent = value; // untouched text stays selectable
   if (className !== undefined && node.className !== className) node.className = className;
 }
 
-function carried(circuit, phase) {
-  return circuit.measured_a ? circuit.measured_a[phase] : circuit.base_a[phase] + circuit.booked_a[phase];
+let fieldNumber = 0;
+function field(label, input) {
+  fieldNumber += 1;
+  input.id = `field-${fieldNumber}`;
+  return element("div", {}, element("label", { for: input.id }, label), input);
 }
 
-function phaseBar(phase) {
-  const fill = element("div", "fill"), said = element("output", "");
-  const bar = element("div", "phase", element("span", "small", PHASES[phase]), element("div", "trough", fill), said);
-  const paint = (circuit) => {
+function select(options, chosen) {
+  const made = element("select", {}, ...options.map(([value, label]) => element("option", { value }, label)));
+  if (chosen !== undefined) made.value = chosen;
+  return made;
+}
+
+function button(label, act, className = "") {
+  return element("button", { type: "button", class: className, onclick: act }, label);
+}
+
+// A table whose rows are kept over updates by their key: `columns` are {title, class, write(cell, row)}.
+function table(caption, columns, empty) {
+  const head = element("tr", {}, ...columns.map((column) => element("th", { scope: "col", class: column.class ?? "" }, column.title)));
+  const body = element("tbody"), rows = new Map();
+  const none = element("p", { class: "quiet", hidden: true }, empty ?? "");
+  const made = element("table", {}, element("caption", {}, caption), element("thead", {}, head), body);
+  const update = (items, keyOf) => {
+    const keys = new Set();
+    items.forEach((item, index) => {
+      const key = keyOf(item);
+      keys.add(key);
+      if (!rows.has(key)) {
+        const cells = columns.map((column, place) => element(place === 0 ? "th" : "td", place === 0 ? { scope: "row", class: column.class ?? "" } : { class: column.class ?? "" }));
+        rows.set(key, { row: element("tr", {}, ...cells), cells });
+      }
+      const { row, cells } = rows.get(key);
+      columns.forEach((column, place) => column.write(cells[place], item));
+      if (body.children[index] !== row) body.insertBefore(row, body.children[index] ?? null);
+    });
+    for (const [key, { row }] of rows) if (!keys.has(key)) { row.remove(); rows.delete(key); }
+    made.hidden = items.length === 0;
+    none.hidden = items.length > 0 || !empty;
+  };
+  return [element("div", {}, made, none), update];
+}
+
+const cell = (value) => (node, row) => write(node, String(value(row) ?? ""));
+
+function facts(entries) {
+  const list = element("dl", { class: "facts" }), places = entries.map(([label]) => {
+    const place = element("dd");
+    list.append(element("dt", {}, label), place);
+    return place;
+  });
+  return [list, (source) => entries.forEach(([, value], index) => {
+    const found = value(source);
+    if (typeof found === "string") write(places[index], found);
+    else places[index].replaceChildren(found);
+  })];
+}
+
+// -- values -----------------------------------------------------------------------------------------------
+
+const number = (value, digits = 1) => value.toLocaleString(language(), { minimumFractionDigits: digits, maximumFractionDigits: digits });
+const amps = (value) => number(value);
+const phaseAmps = (values) => `${values.map((value) => (value ? amps(value) : "–")).join(" / ")} A`;
+const watts = (value) => (value === null || value === undefined ? "–" : Math.abs(value) >= 1000 ? `${number(value / 1000, 2)} kW` : `${number(value, 0)} W`);
+const moment = (value) => (value ? new Date(value).toLocaleString(language(), { dateStyle: "short", timeStyle: "short", timeZone: state.status?.timezone }) : "–");
+const clockTime = (value) => new Date(value).toLocaleTimeString(language(), { timeStyle: "short", timeZone: state.status?.timezone });
+const evseName = (evse) => `${evse.station}/${evse.evse}`;
+
+function age(seconds) {
+  if (seconds === null || seconds === undefined) return "–";
+  if (seconds < 90) return `${Math.round(seconds)} s`;
+  return seconds < 5400 ? `${Math.round(seconds / 60)} min` : `${number(seconds / 3600, seconds < 36000 ? 1 : 0)} h`;
+}
+
+const may = (permission) => state.me?.permissions.includes(permission) ?? false;
+const can = (command) => state.me?.commands.includes(command) ?? false;
+const stationOf = (id) => state.status.stations.find((station) => station.id === id);
+const overrideOf = (evse) => stationOf(evse.station)?.overrides.find((each) => each.evse === evse.evse);
+const runningAt = (evse) => state.sessions.find((each) => each.station === evse.station && each.evse === evse.evse && each.ended === null);
+const overrideText = (each) => text("orderUntil", { kind: text(`kind.${each.kind}`, { value: each.value }), time: moment(each.until), by: each.by });
+const carried = (circuit, phase) => (circuit.measured_a ? circuit.measured_a[phase] : circuit.base_a[phase] + circuit.booked_a[phase]);
+
+// -- requests ---------------------------------------------------------------------------------------------
+
+class RequestError extends Error {
+  constructor(status, detail) {
+    super(detail);
+    this.status = status;
+  }
+}
+
+async function request(method, path, body) {
+  const options = { method, headers: {}, cache: "no-store" };
+  if (body !== undefined) {
+    options.headers["Content-Type"] = "application/json";
+    options.body = JSON.stringify(body);
+  }
+  const response = await fetch(`${API}${path}`, options);
+  const answer = (response.headers.get("Content-Type") ?? "").includes("json") ? await response.json() : null;
+  if (!response.ok) throw new RequestError(response.status, answer?.detail ?? response.statusText);
+  return answer;
+}
+
+let messageTimer = 0;
+function show(message) {
+  const place = byId("message");
+  place.hidden = false;
+  place.textContent = message;
+  clearTimeout(messageTimer);
+  messageTimer = setTimeout(() => { place.hidden = true; }, 8000);
+}
+
+async function command(name, members, label) {
+  try {
+    const answer = await request("POST", `/commands/${name}`, members);
+    show(text("done", { action: label ?? name }));
+    return answer.result;
+  } catch (error) {
+    show(text("notDone", { text: error.message }));
+    return null;
+  }
+}
+
+// -- dialogs ----------------------------------------------------------------------------------------------
+
+// Asks in a dialog; `inputs` are [member, label, input, read]. Resolves to the members, null if it was closed.
+function ask(title, inputs, { danger = false, note = "" } = {}) {
+  const dialog = byId("dialog");
+  return new Promise((resolve) => {
+    const finish = (result) => { dialog.close(); resolve(result); };
+    const act = element("button", { type: "submit", class: danger ? "danger" : "main" }, text("do"));
+    const form = element("form", { method: "dialog", onsubmit: (event) => {
+      event.preventDefault();
+      finish(Object.fromEntries(inputs.map(([member, , input, read]) => [member, (read ?? ((each) => each.value))(input)]).filter(([, value]) => value !== undefined)));
+    } }, element("h2", { id: "dialog-title" }, title), note ? element("p", {}, note) : null, ...inputs.map(([, label, input]) => field(label, input)), element("p", { class: "actions" }, act, button(text("cancel"), () => finish(null))));
+    dialog.setAttribute("aria-labelledby", "dialog-title");
+    dialog.oncancel = () => resolve(null);
+    dialog.replaceChildren(form);
+    dialog.showModal();
+  });
+}
+
+function showSecret(label, secret) {
+  const dialog = byId("dialog");
+  dialog.setAttribute("aria-labelledby", "dialog-title");
+  dialog.replaceChildren(element("h2", { id: "dialog-title" }, label), element("p", { class: "secret", tabindex: "0" }, secret), button(text("close"), () => dialog.close(), "main"));
+  dialog.showModal();
+}
+
+const durations = () => select([[900, text("minutes", { count: 15 })], [3600, text("hours", { count: 1 })], [14400, text("hours", { count: 4 })], [43200, text("hours", { count: 12 })], [86400, text("hours", { count: 24 })], [604800, text("days", { count: 7 })]].map(([value, label]) => [String(value), label]), "14400");
+const numberInput = (value, min, max, step = 1) => element("input", { type: "number", value: String(value), min: String(min), max: String(max), step: String(step), required: true });
+const readNumber = (input) => Number(input.value);
+
+// What can be ordered for an EVSE: [command, label, extra inputs].
+const ORDERS = [
+  ["station.pause", "pause", () => [["duration_s", text("duration"), durations(), readNumber]]],
+  ["station.limit", "limitAction", () => [["limit_a", text("amps"), numberInput(10, 0, 1000, 0.1), readNumber], ["duration_s", text("duration"), durations(), readNumber]]],
+  ["station.prioritize", "prioritize", () => [["priority", text("priority"), numberInput(10, -1000, 1000), readNumber], ["duration_s", text("duration"), durations(), readNumber]]],
+  ["station.boost", "boost", () => [["duration_s", text("duration"), durations(), readNumber]]],
+  ["station.resume", "resume", () => []],
+  ["station.start", "start", () => [["id_token", text("idToken"), element("input", { required: true, maxlength: "36", autocomplete: "off" })]]],
+  ["station.stop", "stop", () => [], true],
+];
+const STATION_ORDERS = [
+  ["station.reconnect", "reconnect", () => [], true],
+  ["station.reset", "reset", () => [["mode", text("resetMode"), select([["soft", text("soft")], ["hard", text("hard")]])]], true],
+];
+
+function orderButtons(orders, target, subject) {
+  return element("div", { class: "actions" }, ...orders.filter(([name]) => can(name)).map(([name, label, inputs, danger]) => button(text(label), async () => {
+    const members = await ask(text("confirm", { action: text(label), subject }), inputs(), { danger: Boolean(danger) });
+    if (members) await command(name, { ...target, ...members }, `${text(label)} ${subject}`);
+  }, danger ? "danger" : "")));
+}
+
+// -- the sign: one line that says whether the site is fine ------------------------------------------------
+
+function alarmTitle(alarm) {
+  const key = `alarm.${alarm.kind}`;
+  return hasText(key) ? text(key, { subject: alarm.subject }) : alarm.text;
+}
+
+function alarmRemedy(alarm) {
+  const key = `remedy.${alarm.kind}`;
+  return hasText(key) ? text(key) : alarm.remedy;
+}
+
+let signShown = "";
+function updateSign() {
+  const sign = byId("sign"), status = state.status;
+  let kind = "lost", parts = [["mark", "…"], ["title", text("connecting")]];
+  const isOld = Date.now() - state.heardAt > LOST_MS && state.stream?.readyState !== EventSource.OPEN;
+  if (status && isOld) parts = [["mark", "!"], ["title", text("lost", { time: clockTime(state.heardAt) })]];
+  else if (status) {
+    const faults = status.alarms.filter((alarm) => alarm.severity !== "info"), worst = faults[0];
+    kind = worst ? worst.severity : "fine";
+    if (worst) {
+      const more = faults.length > 1 ? ` (${text("alarmCount", { count: faults.length - 1 })})` : "";
+      parts = [["mark", "!"], ["title", alarmTitle(worst) + more], ["remedy", text("remedy", { text: alarmRemedy(worst) })]];
+    } else {
+      const info = status.alarms.map(alarmTitle).join("; ");
+      parts = [["mark", "✓"], ["title", text("fine")], ["remedy", info || text("fineText")]];
+    }
+  }
+  const wanted = JSON.stringify([kind, parts]);
+  if (wanted === signShown) return; // a live region speaks only when something has changed
+  signShown = wanted;
+  const [[, mark], [, title], remedy] = parts;
+  sign.className = `sign ${kind}`;
+  sign.replaceChildren(element("span", { class: "mark", "aria-hidden": "true" }, mark), element("div", {}, element("p", {}, element("strong", {}, title)), remedy ? element("p", { class: "quiet" }, remedy[1]) : null));
+}
+
+// -- views ------------------------------------------------------------------------------------------------
+
+function phaseBars() {
+  const bars = PHASES.map((name) => {
+    const fill = element("div", { class: "fill" }), value = element("span", { class: "number" });
+    return { fill, value, bar: element("div", { class: "phase" }, element("span", {}, name), element("div", { class: "trough", "aria-hidden": "true" }, fill), value) };
+  });
+  const update = (circuit) => bars.forEach(({ fill, value }, phase) => {
     const now = carried(circuit, phase), limit = circuit.limit_a[phase], share = now / limit;
     fill.style.width = `${100 * Math.max(0, Math.min(1, share))}%`;
     fill.className = share > FULL ? "fill over" : share > NEAR ? "fill near" : "fill";
-    write(said, `${amps(now)} of ${limit} A`);
-  };
-  return [bar, paint];
+    const mark = circuit.measured_a ? "" : ` (${text("assumed")})`;
+    write(value, text("of", { value: amps(now), limit: circuit.limit_a[phase] }) + mark, share > FULL ? "number over" : "number");
+  });
+  return [element("div", {}, ...bars.map(({ bar }) => bar)), update];
 }
 
-function circuitPart(id) {
-  const meter = element("span", ""), base = element("span", "");
-  const head = element("div", "head", element("h2", "", id), meter, base);
-  const bars = PHASES.map((_, phase) => phaseBar(phase));
-  const part = element("section", "circuit", head, ...bars.map(([bar]) => bar));
-  painters.push((status) => {
+function meterText(circuit) {
+  if (circuit.meter_quality === null) return [text("noMeter"), "quiet"];
+  const problem = circuit.meter_problem ? `: ${circuit.meter_problem}` : "";
+  return [`${text("meter")} ${text(`quality.${circuit.meter_quality}`)}${problem}`, circuit.meter_quality === "good" ? "quiet" : "over"];
+}
+
+function circuitCard(id, heading = "h2") {
+  const meter = element("p"), [bars, updateBars] = phaseBars();
+  const [list, updateList] = facts([
+    [text("baseLoad"), (circuit) => phaseAmps(circuit.base_a)],
+    [text("booked"), (circuit) => phaseAmps(circuit.booked_a)],
+    [text("margin"), (circuit) => `${amps(circuit.margin_a)} A`],
+  ]);
+  const first = state.status.circuits.find((circuit) => circuit.id === id);
+  const card = element("section", { class: "card" }, element(heading, {}, id), first.parent ? element("p", { class: "quiet" }, text("parent", { name: first.parent })) : null, bars, meter, list);
+  return [card, (status) => {
     const circuit = status.circuits.find((each) => each.id === id);
-    const quality = circuit.meter_quality;
-    if (quality === null) write(meter, "no meter: possible current", "");
-    else {
-      const problem = circuit.meter_problem ? `: ${circuit.meter_problem}` : "";
-      write(meter, `meter ${quality}${problem}`, quality === "good" ? "" : "bad");
+    if (!circuit) return;
+    updateBars(circuit);
+    updateList(circuit);
+    write(meter, ...meterText(circuit));
+  }];
+}
+
+function alarmTable() {
+  const [made, update] = table(text("alarms"), [
+    { title: text("alarms"), write: (node, alarm) => node.replaceChildren(element("span", { class: alarm.severity === "info" ? "" : alarm.severity === "critical" ? "over" : "near" }, alarmTitle(alarm)), element("span", { class: "second" }, text("remedy", { text: alarmRemedy(alarm) }))) },
+    { title: text("since", { time: "" }), class: "wide", write: cell((alarm) => moment(alarm.since)) },
+  ], text("noAlarms"));
+  let shown = "";
+  return [made, (status) => {
+    const key = JSON.stringify(status.alarms.map((alarm) => [alarm.kind, alarm.subject, alarm.severity, alarm.since]));
+    if (key !== shown) { shown = key; update(status.alarms, (alarm) => `${alarm.kind} ${alarm.subject}`); }
+  }];
+}
+
+function viewOverview(main) {
+  const root = state.status.circuits[0];
+  const [card, updateCard] = circuitCard(root.id);
+  const [list, updateList] = facts([
+    [text("building"), (status) => phaseAmps(status.circuits[0].base_a)],
+    [text("charging"), (status) => `${status.evses.filter((evse) => evse.state === "charging").length} / ${status.evses.length}`],
+    [text("stations"), (status) => `${status.stations.filter((station) => station.connected).length} / ${status.stations.length} ${text("connected")}`],
+    [text("dimming"), dimmingText],
+  ]);
+  const [alarms, updateAlarms] = alarmTable();
+  const [evses, updateEvses] = evseTable(() => true);
+  main.append(element("div", { class: "grid" }, card, element("section", { class: "card" }, element("h2", {}, text("drawing")), list)), element("section", { class: "card" }, element("h2", {}, text("alarms")), alarms), element("section", { class: "card" }, element("h2", {}, text("charging")), evses));
+  return (status) => {
+    updateCard(status);
+    updateList(status);
+    updateAlarms(status);
+    updateEvses(status, status.evses.filter((evse) => evse.state === "charging").slice(0, 20));
+  };
+}
+
+function dimmingText(status) {
+  const dimming = status.dimming;
+  if (!dimming) return "–";
+  if (!dimming.dimmed) return text("notDimmed");
+  return `${dimming.source_fault ? text("dimmingAssumed") : text("dimmedNow")}: ${watts(dimming.limit_w)}`;
+}
+
+function viewCircuits(main) {
+  const cards = state.status.circuits.map((circuit) => circuitCard(circuit.id));
+  main.append(element("div", { class: "grid" }, ...cards.map(([card]) => card)));
+  return (status) => cards.forEach(([, update]) => update(status));
+}
+
+function stateText(evse) {
+  if (!evse.connected) return [text("away"), "near"];
+  const kind = evse.state === "faulted" ? "over" : evse.state === "charging" ? "good" : "";
+  return [text(`evse.${evse.state}`), kind];
+}
+
+function evseTable() {
+  const [made, update] = table(text("evses"), [
+    { title: text("evse"), write: (node, evse) => {
+      if (!node.firstChild) node.append(element("a", { href: `#/stations/${encodeURIComponent(evse.station)}` }), element("span", { class: "second" }));
+      write(node.firstChild, evseName(evse));
+      write(node.lastChild, stationOf(evse.station)?.label ?? "");
+    } },
+    { title: text("state"), write: (node, evse) => {
+      if (!node.firstChild) node.append(element("span"), element("span", { class: "second" }), element("span", { class: "second", lang: "en" }));
+      const order = overrideOf(evse);
+      write(node.children[0], ...stateText(evse));
+      write(node.children[1], order ? overrideText(order) : "");
+      write(node.children[2], evse.reason);
+    } },
+    { title: text("offered"), class: "number", write: cell((evse) => `${amps(evse.offered_a)} A`) },
+    { title: text("drawn"), class: "number wide", write: cell((evse) => phaseAmps(evse.drawn_a)) },
+    { title: text("energy"), class: "number wide", write: cell((evse) => { const session = runningAt(evse); return session?.energy_wh !== null && session !== undefined ? `${number(session.energy_wh / 1000)} kWh` : ""; }) },
+    { title: text("card"), class: "wide", write: cell((evse) => runningAt(evse)?.card ?? "") },
+  ]);
+  return [made, (_, evses) => update(evses, evseName)];
+}
+
+const FILTERS = {
+  all: () => true,
+  charging: (evse) => evse.state === "charging",
+  away: (evse) => !evse.connected,
+  faulted: (evse) => evse.connected && (evse.state === "faulted" || evse.obeys === false),
+  paused: (evse) => overrideOf(evse) !== undefined,
+};
+
+function viewStations(main) {
+  const search = element("input", { type: "search" }), filter = select(Object.keys(FILTERS).map((name) => [name, text(name)]));
+  const count = element("p", { class: "quiet", role: "status" }), folds = new Map(), place = element("div");
+  const [knocks, updateKnocks] = knockCard();
+  const matches = (evse) => {
+    const wanted = search.value.trim().toLowerCase(), station = stationOf(evse.station);
+    return FILTERS[filter.value](evse) && [evseName(evse), station?.label, station?.model, evse.circuit].some((each) => (each ?? "").toLowerCase().includes(wanted));
+  };
+  const update = (status) => {
+    const chosen = status.evses.filter(matches), isSearch = search.value.trim() !== "" || filter.value !== "all";
+    write(count, text("shown", { shown: chosen.length, count: status.evses.length }));
+    for (const circuit of status.circuits) {
+      const evses = chosen.filter((evse) => evse.circuit === circuit.id);
+      if (!folds.has(circuit.id)) {
+        const [made, updateRows] = evseTable(), head = element("summary");
+        const fold = element("details", { class: "card" }, head, made);
+        fold.open = status.evses.length <= 40;
+        folds.set(circuit.id, { fold, head, updateRows });
+        place.append(fold);
+      }
+      const { fold, head, updateRows } = folds.get(circuit.id);
+      fold.hidden = evses.length === 0;
+      write(head, `${circuit.id}: ${evses.length}`);
+      if (isSearch && chosen.length <= 40) fold.open = true;
+      if (fold.open) updateRows(status, evses);
     }
-    write(base, `base load ${circuit.base_a.map(amps).join(" / ")} A`);
-    for (const [, paint] of bars) paint(circuit);
+    updateKnocks(status);
+  };
+  for (const input of [search, filter]) input.addEventListener("input", () => update(state.status));
+  place.addEventListener("toggle", () => update(state.status), true);
+  main.append(element("div", { class: "row" }, field(text("search"), search), field(text("filter"), filter)), count, place, knocks);
+  return update;
+}
+
+function knockCard() {
+  const [made, update] = table(text("knocks"), [
+    { title: text("station"), write: cell((knock) => knock.id) },
+    { title: text("address"), write: cell((knock) => knock.peer) },
+    { title: text("firstSeen"), class: "wide", write: cell((knock) => moment(knock.first_seen)) },
+    { title: text("lastSeen"), class: "wide", write: cell((knock) => moment(knock.last_seen)) },
+    { title: text("tries"), class: "number wide", write: cell((knock) => knock.tries) },
+    { title: text("adopt"), write: (node, knock) => { if (!node.firstChild && can("station.adopt")) node.append(button(text("adopt"), () => adopt(knock))); } },
+  ]);
+  const card = element("section", { class: "card", hidden: true }, element("h2", {}, text("knocks")), element("p", { class: "quiet" }, text("knockText")), made);
+  return [card, (status) => { card.hidden = status.knocks.length === 0; update(status.knocks, (knock) => knock.id); }];
+}
+
+async function adopt(knock) {
+  const circuits = select(state.status.circuits.map((circuit) => [circuit.id, circuit.id]));
+  const owners = select([["", text("ownSite")], ...state.status.backends.map((backend) => [backend.id, backend.id])]);
+  const phases = select([["L1,L2,L3", "L1 L2 L3"], ["L2,L3,L1", "L2 L3 L1"], ["L3,L1,L2", "L3 L1 L2"], ["L1", "L1"], ["L2", "L2"], ["L3", "L3"]]);
+  const members = await ask(text("confirm", { action: text("adopt"), subject: knock.id }), [
+    ["circuit", text("circuit"), circuits],
+    ["phases", text("phases"), phases, (input) => input.value.split(",")],
+    ["max_a", text("maxAmps"), numberInput(32, 1, 1000, 0.1), readNumber],
+    ["owner", text("owner"), owners, (input) => input.value || undefined],
+  ], { note: text("knockText") });
+  if (members) await command("station.adopt", { station: knock.id, ...members }, `${text("adopt")} ${knock.id}`);
+}
+
+function viewStation(main, id) {
+  const station = stationOf(id);
+  if (!station) { main.append(element("p", {}, "–")); return () => {}; }
+  const [list, updateList] = facts([
+    [text("name"), (each) => each.label || each.id],
+    [text("link"), (each) => (each.connected ? `${text("connected")} ${each.peer} ${each.ocpp}` : text("away"))],
+    [text("owner"), (each) => each.owner || text("ownSite")],
+    [text("observers"), (each) => each.observers.join(", ") || text("none")],
+    [text("model"), (each) => [each.vendor, each.model].filter(Boolean).join(" ") || "–"],
+    [text("firmware"), (each) => each.firmware || "–"],
+    [text("quirk"), (each) => each.quirk || "–"],
+  ]);
+  const evses = state.status.evses.filter((evse) => evse.station === id).map((evse) => {
+    const [detail, update] = facts([
+      [text("state"), (each) => stateText(each)[0]],
+      [text("why"), (each) => element("span", { lang: "en" }, each.reason)],
+      [text("offered"), (each) => `${amps(each.offered_a)} A${each.single_phase ? ` (${text("onePhase")})` : ""}`],
+      [text("drawn"), (each) => phaseAmps(each.drawn_a)],
+      [text("circuit"), (each) => each.circuit],
+      [text("order"), (each) => { const order = overrideOf(each); return order ? overrideText(order) : text("none"); }],
+      [text("energy"), (each) => { const session = runningAt(each); return session ? `${session.energy_wh === null ? "–" : `${number(session.energy_wh / 1000)} kWh`} ${session.card}` : "–"; }],
+    ]);
+    const card = element("section", { class: "card" }, element("h2", {}, `${text("evse")} ${evse.evse}`), detail, orderButtons(ORDERS, { station: id, evse: evse.evse }, evseName(evse)));
+    return [card, (status) => { const found = status.evses.find((each) => evseName(each) === evseName(evse)); if (found) update(found); }];
   });
-  return part;
+  main.append(element("p", {}, element("a", { href: "#/stations" }, text("stations"))), element("section", { class: "card" }, element("h2", {}, id), list, orderButtons(STATION_ORDERS, { station: id }, id)), element("div", { class: "grid" }, ...evses.map(([card]) => card)));
+  return (status) => {
+    const found = status.stations.find((each) => each.id === id);
+    if (found) updateList(found);
+    evses.forEach(([, update]) => update(status));
+  };
 }
 
-const TITLES = ["EVSE", "OCPP", "state", "offered", "drawn L1/L2/L3", "why"];
-const COLUMNS = ["name", "ocpp small", "state", "number offered", "number drawn", "why"];
-
-function stateOf(evse) {
-  if (!evse.connected) return ["away", "state bad"];
-  if (evse.state.startsWith("suspended")) return [evse.state, "state waiting"];
-  return [evse.state, `state ${evse.state}`];
+function viewBackends(main) {
+  const [made, update] = table(text("backends"), [
+    { title: text("name"), write: cell((backend) => backend.id) },
+    { title: text("links"), write: cell((backend) => Object.entries(backend.links).map(([name, count]) => (name === backend.id ? count : `${name}: ${count}`)).join(", ")) },
+    { title: text("waiting"), class: "number", write: cell((backend) => backend.waiting) },
+    { title: text("oldest"), class: "number wide", write: cell((backend) => (backend.waiting ? age(backend.oldest_s) : "–")) },
+    { title: text("setAside"), class: "number", write: (node, backend) => write(node, String(backend.set_aside), backend.set_aside ? "number near" : "number") },
+    { title: text("dropped"), class: "number wide", write: cell((backend) => backend.dropped_total) },
+  ], text("none"));
+  main.append(element("section", { class: "card" }, made, element("p", { class: "note" }, text("setAsideText"))));
+  return (status) => update(status.backends, (backend) => backend.id);
 }
 
-function learntOf(evse) { // what is worth saying of a station beside its reason
-  const said = [];
-  if (evse.obeys === false) said.push("did not follow its last lower limit");
-  else if (evse.reaction_s > USUAL_REACTION_S) said.push(`takes ${evse.reaction_s.toFixed(0)} s to follow`);
-  if (evse.step_a) said.push(`rounds limits down, by ${amps(evse.step_a)} A at most`);
-  return said.length ? `observed: ${said.join("; ")}` : "";
+const perPhase = (values, unit) => (values.some((value) => value !== null) ? `${values.map((value) => (value === null ? "–" : number(value))).join(" / ")} ${unit}` : "–");
+
+function viewMeters(main) {
+  const [made, update] = table(text("meters"), [
+    { title: text("name"), write: (node, meter) => { if (!node.firstChild) node.append(element("span"), element("span", { class: "second" })); write(node.firstChild, meter.id); write(node.lastChild, [meter.manufacturer, meter.model || meter.driver, meter.serial_number].filter(Boolean).join(" ")); } },
+    { title: text("quality"), write: (node, meter) => { if (!node.firstChild) node.append(element("span"), element("span", { class: "second", lang: "en" })); write(node.firstChild, text(`quality.${meter.quality}`), meter.quality === "good" ? "good" : "over"); write(node.lastChild, meter.problem); } },
+    { title: text("age"), class: "number wide", write: cell((meter) => age(meter.age_s)) },
+    { title: text("current"), class: "number", write: cell((meter) => perPhase(meter.current_a, "A")) },
+    { title: text("voltage"), class: "number wide", write: cell((meter) => perPhase(meter.voltage_v, "V")) },
+    { title: text("power"), class: "number", write: cell((meter) => watts(meter.power_total_w)) },
+    { title: text("energyIn"), class: "number wide", write: cell((meter) => (meter.energy_import_wh === null ? "–" : `${number(meter.energy_import_wh / 1000)} kWh`)) },
+  ], text("noMeter"));
+  main.append(element("section", { class: "card" }, made));
+  return (status) => update(status.meters, (meter) => meter.id);
 }
 
-function evseRow(station, number) {
-  const cells = COLUMNS.map((column) => element("span", column));
-  const reason = element("span", ""), learnt = element("span", "learnt small");
-  const [name, ocpp, state, offered, drawn, why] = cells;
-  name.textContent = `${station}/${number}`;
-  painters.push((status) => {
-    const evse = status.evses.find((each) => each.station === station && each.evse === number);
-    write(ocpp, (evse.ocpp ?? "").replace("ocpp", ""));
-    write(state, ...stateOf(evse));
-    write(offered, `${evse.single_phase ? "1 × " : ""}${amps(evse.offered_a)} A`);
-    write(drawn, evse.drawn_a.map((value) => (value ? amps(value) : "–")).join(" / ") + " A");
-    write(reason, evse.reason);
-    write(learnt, learntOf(evse));
+function viewSessions(main) {
+  const month = element("input", { type: "month", value: new Date().toISOString().slice(0, 7) }), total = element("p", { class: "quiet", role: "status" });
+  const download = element("a", { href: "#", download: "" }, text("download"));
+  const [made, update] = table(text("sessions"), [
+    { title: text("station"), write: cell((session) => `${session.station}/${session.evse ?? "–"}`) },
+    { title: text("started"), write: cell((session) => moment(session.started)) },
+    { title: text("ended"), class: "wide", write: cell((session) => (session.ended ? moment(session.ended) : text("running"))) },
+    { title: text("energy"), class: "number", write: cell((session) => (session.energy_wh === null ? "–" : `${number(session.energy_wh / 1000)} kWh`)) },
+    { title: text("card"), class: "wide", write: cell((session) => session.card) },
+    { title: text("reason"), class: "wide", write: cell((session) => session.reason ?? "") },
+  ], text("noSessions"));
+  const load = async () => {
+    if (!/^\d{4}-\d{2}$/.test(month.value)) return;
+    const query = `first=${month.value}&last=${month.value}`;
+    download.href = `${API}/sessions.csv?${query}`;
+    try {
+      const sessions = await request("GET", `/sessions?${query}`);
+      update(sessions, (session) => `${session.station} ${session.transaction} ${session.started}`);
+      write(total, text("total", { count: sessions.length, energy: number(sessions.reduce((sum, each) => sum + (each.energy_wh ?? 0), 0) / 1000) }));
+    } catch (error) { write(total, error.message); }
+  };
+  month.addEventListener("change", load);
+  main.append(element("div", { class: "row" }, field(text("month"), month), download), total, element("section", { class: "card" }, made));
+  load();
+  return () => {};
+}
+
+function viewDimming(main) {
+  if (!state.status.dimming) main.append(element("p", {}, text("noDimming")));
+  const [list, updateList] = facts([
+    [text("state"), (dimming) => (dimming.dimmed ? dimming.why : text("notDimmed"))],
+    [text("problem"), (dimming) => (dimming.source_fault ? `${text("dimmingAssumed")}: ${dimming.source_fault}` : text("none"))],
+    [text("limit"), (dimming) => watts(dimming.limit_w)],
+    [text("drawnW"), (dimming) => watts(dimming.drawn_w)],
+    [text("gridW"), (dimming) => watts(dimming.grid_w)],
+    [text("devices"), (dimming) => String(dimming.devices)],
+    [text("minimum"), (dimming) => watts(dimming.minimum_w)],
+    [text("commands"), (dimming) => `${dimming.accepted_total} / ${Object.values(dimming.refused_total).reduce((sum, count) => sum + count, 0)}`],
+    [text("evidence"), (dimming) => String(dimming.evidence_records)],
+  ]);
+  const [spans, updateSpans] = table(text("spans"), [
+    { title: text("started"), write: cell((span) => moment(span.since)) },
+    { title: text("ended"), write: cell((span) => (span.until ? moment(span.until) : text("goesOn"))) },
+    { title: text("limit"), class: "number", write: cell((span) => watts(span.limit_w)) },
+    { title: text("sources"), class: "wide", write: cell((span) => span.sources.join(", ")) },
+  ], text("none"));
+  const card = element("section", { class: "card" }, list, element("p", { class: "note" }, text("evidenceText"))), past = element("section", { class: "card" }, spans);
+  const [eebus, updateEebus] = eebusCard();
+  main.append(card, past, eebus);
+  return (status) => {
+    card.hidden = past.hidden = !status.dimming;
+    if (status.dimming) { updateList(status.dimming); updateSpans([...status.dimming.spans].reverse(), (span) => span.since); }
+    updateEebus(status);
+  };
+}
+
+function eebusCard() {
+  const [list, updateList] = facts([
+    ["SKI", (eebus) => eebus.ski],
+    [text("state"), (eebus) => `${eebus.consumption.state}: ${watts(eebus.consumption.limit_w)}`],
+    [text("age"), (eebus) => age(eebus.heartbeat_age_s)],
+  ]);
+  const [partners, updatePartners] = table(text("partner"), [
+    { title: text("partner"), write: (node, partner) => { if (!node.firstChild) node.append(element("span"), element("span", { class: "second" })); write(node.firstChild, partner.ski); write(node.lastChild, `${partner.device} ${partner.phase}`); } },
+    { title: text("state"), write: cell((partner) => text(partner.trusted ? "trusted" : "waits")) },
+    { title: text("order"), write: (node, partner) => {
+      const wanted = partner.trusted ? "unpair" : "pair";
+      if (node.dataset.wanted === wanted || !can(`eebus.${wanted}`)) return;
+      node.dataset.wanted = wanted;
+      node.replaceChildren(button(text(wanted), async () => { if (await ask(text("confirm", { action: text(wanted), subject: partner.ski }), [], { danger: partner.trusted })) await command(`eebus.${wanted}`, { ski: partner.ski }, text(wanted)); }));
+    } },
+  ], text("none"));
+  const actions = element("p", { class: "actions" }, can("eebus.register") ? button(text("register"), () => command("eebus.register", { seconds: 120 }, text("register"))) : null);
+  const qr = element("img", { class: "qr", alt: "QR", loading: "lazy" });
+  const card = element("section", { class: "card", hidden: true }, element("h2", {}, text("eebus")), list, partners, actions, qr);
+  return [card, (status) => {
+    card.hidden = !status.eebus;
+    if (!status.eebus) return;
+    if (!qr.src) qr.src = "/api/eebus/qr.svg";
+    updateList(status.eebus);
+    updatePartners(status.eebus.partners, (partner) => partner.ski);
+  }];
+}
+
+const SPANS = { day: 86400, week: 7 * 86400, monthSpan: 31 * 86400 };
+
+function historyTitle(channel) {
+  const [kind, name] = channel.split("/");
+  return kind === "power" ? text("power_", { name }) : text(kind === "charging" ? "chargingCount" : "dimmedCount");
+}
+
+function historySection(series, start, end) {
+  const isPower = series.unit === "W", format = isPower ? watts : (value) => number(value, 0);
+  const formatTime = (time) => (end - start > 2 * 86400 ? new Date(time * 1000).toLocaleDateString(language(), { day: "numeric", month: "numeric" }) : clockTime(time * 1000));
+  const title = historyTitle(series.channel), [, name] = series.channel.split("/");
+  const circuit = state.status.circuits.find((each) => each.id === name);
+  const limit = isPower && circuit ? circuit.limit_a.reduce((sum, each) => sum + each, 0) * 230 : undefined;
+  const chart = lineChart(series, { start, end, title, format, formatTime, limit: limit !== undefined && Math.max(...series.high) > limit / 3 ? limit : undefined });
+  const quarters = quarterMeans(series), peak = quarters.reduce((best, each) => (each[1] > best[1] ? each : best), quarters[0]);
+  const rows = element("div"), values = element("details", {}, element("summary", {}, text("values")), rows);
+  values.addEventListener("toggle", () => {
+    if (!values.open || rows.firstChild) return;
+    const [made, update] = table(title, [{ title: text("time"), write: cell((row) => moment(row[0] * 1000)) }, { title: text("mean"), class: "number", write: cell((row) => format(row[1])) }]);
+    update(quarters, (row) => row[0]);
+    rows.append(made);
   });
-  why.append(reason, learnt);
-  return element("div", "evse", ...cells);
+  return element("section", { class: "card" }, element("h2", {}, title), chart, isPower && peak ? element("p", { class: "quiet" }, text("quarterPeak", { value: watts(peak[1]), time: moment(peak[0] * 1000) })) : null, values);
 }
 
-function build(status) {
-  painters = [];
-  const parts = new Map();
-  byId("tree").replaceChildren();
-  for (const circuit of status.circuits) { // parents first
-    const part = circuitPart(circuit.id);
-    parts.set(circuit.id, part);
-    const evses = status.evses.filter((evse) => evse.circuit === circuit.id);
-    if (evses.length) {
-      const titles = element("div", "evse titles", ...TITLES.map((title, i) => element("span", COLUMNS[i], title)));
-      part.append(element("div", "evses", titles, ...evses.map((evse) => evseRow(evse.station, evse.evse))));
+function quarterMeans(series) {
+  const sums = new Map();
+  series.times.forEach((time, index) => {
+    const quarter = time - (time % 900), [sum, count] = sums.get(quarter) ?? [0, 0];
+    sums.set(quarter, [sum + series.mean[index], count + 1]);
+  });
+  return [...sums].map(([quarter, [sum, count]]) => [quarter, sum / count]);
+}
+
+function viewHistory(main) {
+  const span = select(Object.keys(SPANS).map((name) => [name, text(name)])), place = element("div", { role: "status" });
+  const load = async () => {
+    const end = Math.floor(Date.now() / 1000), start = end - SPANS[span.value];
+    try {
+      const found = await request("GET", `/history?start=${start}&end=${end}`);
+      const filled = found.filter((series) => series.times.length > 1);
+      place.replaceChildren(...(filled.length ? filled.map((series) => historySection(series, start, end)) : [element("p", {}, text("noHistory"))]));
+    } catch (error) { place.replaceChildren(element("p", {}, error.message)); }
+  };
+  span.addEventListener("change", load);
+  main.append(field(text("time"), span), place);
+  load();
+  return () => {};
+}
+
+function viewEvents(main) {
+  const [made, update] = table(text("events"), [
+    { title: text("time"), write: cell((entry) => moment(entry.time)) },
+    { title: text("event"), write: (node, entry) => { node.lang = "en"; write(node, entry.text, entry.severity === "critical" ? "over" : entry.severity === "warning" ? "near" : ""); } },
+    { title: text("actor"), class: "wide", write: cell((entry) => entry.actor) },
+  ], text("noEvents"));
+  const load = async () => { try { const entries = await request("GET", "/events"); let place = 0; update(entries, () => (place += 1)); } catch (error) { show(error.message); } };
+  main.append(element("section", { class: "card" }, made));
+  load();
+  return () => {};
+}
+
+// -- settings ---------------------------------------------------------------------------------------------
+
+const secretInput = (autocomplete) => element("input", { type: "password", required: true, autocomplete });
+
+function viewSettings(main) {
+  if (state.me?.origin === "page" && state.me.name !== "anonymous") main.append(accountCard());
+  if (may("users:read")) main.append(usersCard(), tokensCard());
+  if (may("configuration:read")) main.append(configurationCard());
+  return () => {};
+}
+
+function accountCard() {
+  return element("section", { class: "card" }, element("h2", {}, text("account")), element("p", {}, state.me.name), button(text("ownPassword"), async () => {
+    const members = await ask(text("ownPassword"), [["old", text("oldPassword"), secretInput("current-password")], ["new", text("newPassword"), secretInput("new-password")]]);
+    if (!members) return;
+    try { await request("POST", "/password", members); await begin(); } catch (error) { show(text("notDone", { text: error.message })); }
+  }));
+}
+
+function usersCard() {
+  const [made, update] = table(text("users"), [
+    { title: text("name"), write: cell((user) => user.name) },
+    { title: text("role"), write: cell((user) => user.role) },
+    { title: text("order"), write: (node, user) => { if (!node.firstChild && can("user.remove")) node.append(button(text("remove"), async () => { if (await ask(text("confirm", { action: text("remove"), subject: user.name }), [], { danger: true })) { await command("user.remove", { user: user.name }); load(); } }, "danger")); } },
+  ], text("none"));
+  const load = async () => update(await request("GET", "/users"), (user) => user.name);
+  load();
+  return element("section", { class: "card" }, element("h2", {}, text("users")), made, can("user.add") ? button(text("addUser"), async () => {
+    const members = await ask(text("addUser"), [["user", text("name"), element("input", { required: true, maxlength: "48", autocomplete: "off" })], ["role", text("role"), element("input", { required: true, value: "operator", maxlength: "48" })]]);
+    const result = members && await command("user.add", members);
+    if (result) { showSecret(text("generated"), result.password); load(); }
+  }) : null);
+}
+
+function tokensCard() {
+  const [made, update] = table(text("tokens"), [
+    { title: text("name"), write: cell((token) => token.name) },
+    { title: text("scopes"), write: cell((token) => token.scopes.join(" ")) },
+    { title: text("expires"), class: "wide", write: cell((token) => (token.expires ? moment(token.expires * 1000) : "–")) },
+    { title: text("order"), write: (node, token) => { if (!node.firstChild && can("token.revoke")) node.append(button(text("remove"), async () => { if (await ask(text("confirm", { action: text("remove"), subject: token.name }), [], { danger: true })) { await command("token.revoke", { token: token.name }); load(); } }, "danger")); } },
+  ], text("none"));
+  const load = async () => update(await request("GET", "/tokens"), (token) => token.name);
+  load();
+  return element("section", { class: "card" }, element("h2", {}, text("tokens")), made, can("token.create") ? button(text("addToken"), async () => {
+    const members = await ask(text("addToken"), [
+      ["token", text("name"), element("input", { required: true, maxlength: "48", autocomplete: "off" })],
+      ["scopes", text("scopes"), element("input", { required: true, value: "status:read stations:read" }), (input) => input.value.split(/[\s,]+/).filter(Boolean)],
+      ["days", text("daysValid"), element("input", { type: "number", min: "1", max: "3650" }), (input) => (input.value ? Number(input.value) : undefined)],
+    ]);
+    const result = members && await command("token.create", members);
+    if (result) { showSecret(text("secret"), result.secret); load(); }
+  }) : null);
+}
+
+// Returns the lines of two texts as [kind, line]: " " both, "-" only the first, "+" only the second.
+function differences(before, after) {
+  const one = before.split("\n"), two = after.split("\n");
+  let start = 0, end = 0;
+  while (start < one.length && start < two.length && one[start] === two[start]) start += 1;
+  while (end < one.length - start && end < two.length - start && one.at(-1 - end) === two.at(-1 - end)) end += 1;
+  const left = one.slice(start, one.length - end), right = two.slice(start, two.length - end);
+  if (left.length * right.length > 4e6) return [...left.map((line) => ["-", line]), ...right.map((line) => ["+", line])];
+  // Longest common subsequence of what is left, from the back.
+  const lengths = Array.from({ length: left.length + 1 }, () => new Uint32Array(right.length + 1));
+  for (let i = left.length - 1; i >= 0; i -= 1) for (let j = right.length - 1; j >= 0; j -= 1) lengths[i][j] = left[i] === right[j] ? lengths[i + 1][j + 1] + 1 : Math.max(lengths[i + 1][j], lengths[i][j + 1]);
+  const found = [];
+  let i = 0, j = 0;
+  while (i < left.length || j < right.length) {
+    if (i < left.length && j < right.length && left[i] === right[j]) { found.push([" ", left[i]]); i += 1; j += 1; }
+    else if (j >= right.length || (i < left.length && lengths[i + 1][j] >= lengths[i][j + 1])) { found.push(["-", left[i]]); i += 1; }
+    else { found.push(["+", right[j]]); j += 1; }
+  }
+  return found;
+}
+
+function configurationCard() {
+  const editor = element("textarea", { spellcheck: false, readOnly: !can("configuration.write") }), findings = element("ul", { role: "status" }), diff = element("pre", { class: "diff" });
+  const versions = element("ul");
+  let present = { text: "", version: "" };
+  const showDiff = () => {
+    const lines = differences(present.text, editor.value).filter(([kind]) => kind !== " ");
+    diff.replaceChildren(...(lines.length ? lines.map(([kind, line]) => element(kind === "+" ? "ins" : "del", {}, `${kind} ${line}`)) : [text("noDifferences")]));
+  };
+  const check = async () => {
+    try {
+      const found = await request("POST", "/configuration/check", { text: editor.value });
+      findings.replaceChildren(...(found.length ? found.map((each) => element("li", { class: each.severity === "error" ? "over" : "near", lang: "en" }, `${each.line === null ? "" : `${text("line", { line: each.line })}: `}${each.text}`)) : [element("li", { class: "good" }, text("noFindings"))]));
+    } catch (error) { show(error.message); }
+  };
+  const load = async () => {
+    try {
+      present = await request("GET", "/configuration");
+      editor.value = present.text;
+      diff.replaceChildren();
+      const stored = await request("GET", "/configuration/versions");
+      versions.replaceChildren(...stored.map((each) => element("li", {}, `${moment(each.time)} ${each.actor} ${each.version.slice(0, 12)} `, button(text("differences"), async () => { editor.value = (await request("GET", `/configuration/versions/${each.version}`)).text; showDiff(); }), can("configuration.rollback") ? button(text("rollBack"), async () => { if (await ask(text("confirm", { action: text("rollBack"), subject: moment(each.time) }), [], { danger: true }) && await command("configuration.rollback", { version: each.version }, text("rollBack"))) load(); }) : null)));
+    } catch (error) { findings.replaceChildren(element("li", {}, error.message)); }
+  };
+  const save = async () => {
+    showDiff();
+    if (await ask(text("confirm", { action: text("write"), subject: present.path }), []) && await command("configuration.write", { text: editor.value, base: present.version }, text("write"))) load();
+  };
+  load();
+  return element("section", { class: "card" }, element("h2", {}, text("configuration")), field(text("configuration"), editor), element("p", { class: "actions" }, button(text("check"), check), button(text("differences"), showDiff), can("configuration.write") ? button(text("write"), save, "main") : null, can("configuration.reload") ? button(text("reload"), () => command("configuration.reload", {}, text("reload"))) : null), findings, diff, element("h3", {}, text("versions")), versions);
+}
+
+// -- login ------------------------------------------------------------------------------------------------
+
+function viewLogin(main) {
+  const name = element("input", { required: true, autocomplete: "username", maxlength: "100" }), password = secretInput("current-password"), problem = element("p", { class: "over", role: "alert" });
+  const form = element("form", { class: "card", onsubmit: async (event) => {
+    event.preventDefault();
+    try {
+      await request("POST", "/login", { name: name.value, password: password.value });
+      location.hash = "#/overview";
+      await begin();
+    } catch (error) {
+      password.value = "";
+      write(problem, text("loginFailed", { text: error.message }));
     }
-    (parts.get(circuit.parent) ?? byId("tree")).append(part);
-  }
-  byId("dimming").hidden = status.dimming === null;
-  byId("dimming").replaceChildren(...(status.dimming ? dimmingPart() : []));
-  byId("eebus").hidden = !status.eebus;
-  byId("eebus").replaceChildren(...(status.eebus ? eebusPart(status.eebus) : []));
-  byId("overlay").hidden = status.overlay === null;
-  byId("overlay").replaceChildren(...(status.overlay ? overlayPart(status.overlay) : []));
-  byId("backends").replaceChildren(element("div", "head", element("h2", "", "Backends")), ...status.backends.map((each) => backendRow(each.id)));
+  } }, element("h2", {}, text("loginTitle")), state.me && !state.me.has_users ? element("p", {}, text("noUsers")) : null, field(text("name"), name), field(text("password"), password), problem, element("p", {}, element("button", { type: "submit", class: "main" }, text("login"))));
+  main.append(form);
+  return () => {};
 }
 
-function age(seconds) {
-  if (seconds < 90) return `${Math.round(seconds)} s`;
-  return seconds < 5400 ? `${Math.round(seconds / 60)} min` : `${Math.round(seconds / 3600)} h`;
+async function logout() {
+  await request("POST", "/logout", {});
+  await begin();
 }
 
-function linksOf(backend) {
-  const uplinks = Object.entries(backend.links), all = uplinks.reduce((sum, [, count]) => sum + count, 0);
-  const said = `${all} link${all === 1 ? "" : "s"}`;
-  return uplinks.length === 1 ? said : `${said} (${uplinks.map(([id, count]) => `${id} ${count}`).join(", ")})`;
+// -- routing ----------------------------------------------------------------------------------------------
+
+const VIEWS = [
+  ["overview", viewOverview, "status:read"], ["circuits", viewCircuits, "status:read"], ["stations", viewStations, "stations:read"], ["backends", viewBackends, "status:read"],
+  ["meters", viewMeters, "status:read"], ["sessions", viewSessions, "sessions:read"], ["dimming", viewDimming, "dimming:read"], ["history", viewHistory, "history:read"],
+  ["events", viewEvents, "events:read"], ["settings", viewSettings, "users:read"],
+];
+const isLoggedIn = () => Boolean(state.me) && state.me.name !== "anonymous";
+const isShown = ([name, , permission]) => may(permission) || (name === "settings" && isLoggedIn());
+
+let shownAt = "", shape = "";
+
+function route(moveFocus = false) {
+  const [, name = "overview", part] = location.hash.split("/");
+  const main = byId("main"), known = VIEWS.filter(isShown);
+  const isLogin = name === "login" || !known.length;
+  const [chosen, view] = isLogin ? ["login", viewLogin] : known.find(([each]) => each === name) ?? known[0];
+  if (!isLogin && !state.status) return;
+  shownAt = location.hash;
+  main.replaceChildren(element("h1", {}, text(chosen === "login" ? "login" : chosen)));
+  state.update = chosen === "stations" && part ? viewStation(main, decodeURIComponent(part)) : view(main);
+  if (state.status) state.update(state.status);
+  byId("views").replaceChildren(...(isLogin ? [] : known.map(([each]) => element("a", { href: `#/${each}`, ...(each === chosen ? { "aria-current": "page" } : {}) }, text(each)))));
+  document.title = `${text(chosen)} – ${state.status?.site ?? "local-controller"}`;
+  if (moveFocus) main.focus();
 }
 
-function backendRow(id) {
-  const name = element("span", "name", id), links = element("span", ""), queue = element("span", "");
-  painters.push((status) => {
-    const backend = status.backends.find((each) => each.id === id);
-    write(links, linksOf(backend));
-    const waits = backend.waiting ? `${backend.waiting} messages queued, the oldest for ${age(backend.oldest_s)}` : "nothing queued";
-    const aside = backend.set_aside ? `; ${backend.set_aside} set aside` : "";
-    write(queue, waits + aside, backend.waiting || backend.set_aside ? "waiting" : "small");
-  });
-  return element("div", "backend", name, links, queue);
+function updateFrame() {
+  for (const node of document.querySelectorAll("[data-text]")) write(node, text(node.dataset.text));
+  byId("views").setAttribute("aria-label", text("views"));
+  byId("login-button").hidden = isLoggedIn();
+  byId("logout-button").hidden = !isLoggedIn();
+  write(byId("actor"), isLoggedIn() ? state.me.name : "");
 }
 
-const NODES_SHOWN = 12;
-
-function neighbourRow(link) {
-  const name = element("span", "name", link), reached = element("span", "");
-  painters.push(({ overlay }) => {
-    const nodes = Object.keys(overlay.neighbours.find((each) => each.link === link).reached);
-    const more = nodes.length > NODES_SHOWN ? ` and ${nodes.length - NODES_SHOWN} more` : "";
-    write(reached, nodes.slice(0, NODES_SHOWN).join(", ") + more);
-  });
-  return element("div", "backend", name, reached);
-}
-
-function overlayPart(overlay) {
-  const dropped = element("span", "small");
-  painters.push((status) => {
-    const counts = Object.entries(status.overlay.dropped_total).map(([reason, count]) => `${count} ${reason}`);
-    write(dropped, counts.length ? `not routed: ${counts.join(", ")}` : "", "small");
-  });
-  return [element("div", "head", element("h2", "", "Nodes reached over neighbors"), dropped), ...overlay.neighbours.map((each) => neighbourRow(each.link))];
-}
-
-const SPANS_SHOWN = 3;
-const kilowatts = (watts) => (watts === null ? "?" : (watts / 1000).toFixed(1));
-
-const timeOfDay = (time, zone, more) =>
-  new Date(time).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", ...more, hourCycle: "h23", timeZone: zone });
-
-function spanInWords(span, zone) {
-  const at = (time) => timeOfDay(time, zone);
-  const what = span.limit_w === null ? "single stations" : `${kilowatts(span.limit_w)} kW`;
-  return `${at(span.since)} – ${span.until ? at(span.until) : "now"}: ${what} by ${span.sources.join(" and ")}`;
-}
-
-function dimmingPart() {
-  const state = element("span", ""), counts = element("span", ""), spans = element("ol", "");
-  const fill = element("div", "fill"), said = element("output", "");
-  const bar = element("div", "phase", element("span", "small", "kW"), element("div", "trough", fill), said);
-  painters.push(({ dimming, timezone }) => {
-    write(state, dimming.dimmed ? dimming.why : "not dimmed", dimming.dimmed ? "waiting" : "");
-    const refused = Object.entries(dimming.refused_total).map(([reason, count]) => `${count} ${reason}`);
-    write(counts, `commands: ${[`${dimming.accepted_total} accepted`, ...refused].join(", ")}; ${dimming.evidence_records} records`);
-    const share = dimming.limit_w ? dimming.drawn_w / dimming.limit_w : 0;
-    bar.hidden = dimming.limit_w === null;
-    fill.style.width = `${100 * Math.max(0, Math.min(1, share))}%`;
-    fill.className = share > FULL ? "fill over" : "fill";
-    write(said, `${kilowatts(dimming.drawn_w)} of ${kilowatts(dimming.limit_w)} kW`);
-    const lines = dimming.spans.slice(-SPANS_SHOWN).reverse().map((span) => spanInWords(span, timezone));
-    if (spans.innerText !== lines.join("\n")) spans.replaceChildren(...lines.map((line) => element("li", "", line)));
-  });
-  return [element("div", "head", element("h2", "", "Dimming"), state, counts), bar, spans];
-}
-
-function eebusLimit(limit) {
-  const watts = limit.limit_w === null ? "not limited" : `${kilowatts(limit.limit_w)} kW`;
-  const until = limit.until_s === null ? "" : ` for ${age(limit.until_s)}`;
-  return `${limit.state}: ${watts}${until}`;
-}
-
-function eebusPart(eebus) {
-  const state = element("span", ""), heartbeat = element("span", ""), partners = element("ol", "");
-  const code = element("img", "qr");
-  code.alt = eebus.qr;
-  fetch("/api/eebus/qr.svg").then((answer) => answer.text()).then((svg) => { code.src = `data:image/svg+xml,${encodeURIComponent(svg)}`; });
-  painters.push(({ eebus: now }) => {
-    const production = now.production ? `; production ${eebusLimit(now.production)}` : "";
-    write(state, eebusLimit(now.consumption) + production, now.consumption.limit_w === null ? "" : "waiting");
-    const beat = now.heartbeat_age_s === null ? "no heartbeat yet" : `heartbeat ${age(now.heartbeat_age_s)} ago`;
-    const register = now.register_s ? `; registration open for ${age(now.register_s)}` : "";
-    write(heartbeat, beat + register, now.heartbeat_age_s === null || now.heartbeat_age_s > 60 ? "waiting" : "small");
-    const lines = now.partners.map((each) => each.trusted
-      ? `${each.ski} ${each.phase}${each.guard ? ", energy guard" : ""} ${each.device}`
-      : `${each.ski} waits to be accepted: local-controller eebus pair ${each.ski}`);
-    if (partners.innerText !== lines.join("\n")) partners.replaceChildren(...lines.map((line) => element("li", "", line)));
-  });
-  const identity = element("p", "small", `SKI ${eebus.ski}`);
-  return [element("div", "head", element("h2", "", "Control box (EEBUS)"), state, heartbeat), partners, identity, code];
-}
-
-function show(status) {
-  const places = [status.eebus?.qr, status.dimming !== null, status.overlay?.neighbours.map((n) => n.link), status.backends.map((b) => b.id), status.circuits.map((c) => [c.id, c.parent]), status.evses.map((e) => [e.station, e.evse, e.circuit])];
-  if (JSON.stringify(places) !== shape) {
-    shape = JSON.stringify(places);
-    build(status);
-  }
-  for (const paint of painters) paint(status);
-  const connected = Object.values(status.links.connected).reduce((sum, count) => sum + count, 0);
-  const charging = status.evses.filter((evse) => evse.state === "charging").length;
-  document.title = `${status.site} · local-controller`;
+function onStatus() {
+  const status = state.status;
   write(byId("site"), status.site);
-  write(byId("summary"), `${connected} station${connected === 1 ? "" : "s"} connected · ${charging} of ${status.evses.length} EVSEs charging`);
-  write(byId("footer"), `local-controller ${status.version} · as of ${timeOfDay(status.time, status.timezone, { second: "2-digit" })} (${status.timezone})`);
-  const damaged = status.damaged.map((file) => `A damaged file was set aside as ${file}.`).join(" ");
-  const unwritten = status.store.writable ? "" : `The store cannot be written: ${status.store.error} `;
-  const invalid = status.configuration_problem ? `The configuration has errors, the last valid one is in use: ${status.configuration_problem} ` : "";
-  tell(status.healthy ? invalid + unwritten + damaged : `The control loop stands still: its last step was ${status.tick_age_s.toFixed(0)} s ago.`);
+  write(byId("footer"), [`local-controller ${status.version}`, text("updated", { time: moment(status.time) }), status.clock ? text("clock", { state: status.clock.state }) : ""].filter(Boolean).join(" · "));
+  updateSign();
+  const wanted = JSON.stringify([status.circuits.map((each) => each.id), status.evses.map(evseName), Boolean(status.dimming)]);
+  if (wanted !== shape || location.hash !== shownAt) { shape = wanted; route(); } else state.update(status);
 }
 
-function tell(trouble) {
-  byId("trouble").hidden = trouble === "";
-  write(byId("trouble"), trouble);
-}
-
-async function poll() {
-  try {
-    const answer = await fetch("/api/status", { signal: AbortSignal.timeout(PATIENCE_MS) });
-    if (!answer.ok) throw new Error(`HTTP ${answer.status}`);
-    show(await answer.json());
-    answeredAt = Date.now();
-  } catch (error) {
-    const age = Math.round((Date.now() - answeredAt) / 1000);
-    tell(`No answer from the controller for ${age} s: the values below are old.`);
+function applyChange(change) {
+  const status = state.status;
+  for (const [name, value] of Object.entries(change)) {
+    if (Array.isArray(status[name]) && value && !Array.isArray(value)) for (const [index, each] of Object.entries(value)) status[name][index] = each;
+    else status[name] = value;
   }
-  setTimeout(poll, POLL_MS);
 }
 
-poll();
+function openStream() {
+  state.stream?.close();
+  if (!may("status:read")) return;
+  const stream = new EventSource(`${API}/live`);
+  state.stream = stream;
+  const on = (name, act) => stream.addEventListener(name, (event) => { state.heardAt = Date.now(); act(JSON.parse(event.data)); onStatus(); });
+  on("status", (status) => { state.status = status; });
+  on("change", applyChange);
+  stream.addEventListener("end", () => { stream.close(); begin(); });
+  stream.addEventListener("open", () => { state.heardAt = Date.now(); updateSign(); });
+  stream.addEventListener("error", () => { if (stream.readyState === EventSource.CLOSED) setTimeout(begin, 3000); });
+}
+
+async function loadSessions() {
+  if (!may("sessions:read")) { state.sessions = []; return; }
+  try { state.sessions = await request("GET", "/sessions"); } catch (error) { if (error.status !== 429) state.sessions = []; }
+}
+
+// Begins anew with the rights of now: at the start, after a login or logout, and when a stream has ended.
+async function begin() {
+  try { state.me = await request("GET", "/me"); } catch (error) { state.me = null; setTimeout(begin, 3000); updateSign(); return; }
+  updateFrame();
+  await loadSessions();
+  if (!may("status:read")) { state.status = null; state.stream?.close(); byId("sign").hidden = true; route(); return; }
+  byId("sign").hidden = false;
+  shape = "";
+  openStream();
+}
+
+byId("language").addEventListener("change", (event) => {
+  chooseLanguage(event.target.value);
+  try { localStorage.setItem("language", language()); } catch { /* private mode: the choice lasts for this page */ }
+  signShown = "";
+  updateFrame();
+  updateSign();
+  route();
+});
+byId("login-button").addEventListener("click", () => { location.hash = "#/login"; });
+byId("logout-button").addEventListener("click", logout);
+addEventListener("hashchange", () => route(true));
+setInterval(updateSign, 2000);
+setInterval(loadSessions, 30000);
+
+let remembered = null;
+try { remembered = localStorage.getItem("language"); } catch { /* private mode */ }
+chooseLanguage(remembered ?? (navigator.language.startsWith("de") ? "de" : "en"));
+byId("language").value = language();
+updateFrame();
+updateSign();
+begin();

@@ -186,7 +186,8 @@ class DimmingStatus(msgspec.Struct, frozen=True, kw_only=True):
     EVSEs) together, `phases_w` on each phase, `evses_w` for single ones. `drawn_w` is what they draw now,
     `grid_w` what the meter of the grid connection shows, null where it is unknown; `minimum_w` what the law
     leaves them. `spans`: the last limits, oldest first. Since the start: accepted commands, rejected ones by
-    reason, and records that could not be written; `evidence_records`: number of records.
+    reason, and records that could not be written; `evidence_records`: number of records. `source_fault`: the
+    limit is assumed because a source is lost, and why; empty where it was ordered.
     """
 
     dimmed: bool
@@ -204,6 +205,7 @@ class DimmingStatus(msgspec.Struct, frozen=True, kw_only=True):
     refused_total: dict[str, int]
     evidence_records: int
     evidence_failed_total: int
+    source_fault: str = ""
 
 
 class EebusLimitStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -294,6 +296,66 @@ class ClockReport(msgspec.Struct, frozen=True, kw_only=True):
     servers_agree: int = 0
 
 
+class OverrideStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """What a person has ordered for an EVSE: pause, limit (`value` in A), priority or boost, until a time.
+
+    `until`: RFC 3339, UTC.
+    """
+
+    evse: int
+    kind: str
+    value: float
+    until: str
+    by: str
+
+
+class ChargingStationStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """One station. `vendor`, `model`, `firmware`: of its last BootNotification, empty before it.
+
+    `quirk`: what it does otherwise than the standard. `peer`: address of its connection. `ocpp` is null
+    while it is away. `owner` is empty where the controller serves it itself.
+    """
+
+    id: str
+    label: str
+    connected: bool
+    ocpp: str | None
+    owner: str
+    observers: tuple[str, ...]
+    when_backend_away: str
+    vendor: str = ""
+    model: str = ""
+    firmware: str = ""
+    quirk: str = ""
+    peer: str = ""
+    overrides: tuple[OverrideStatus, ...] = ()
+
+
+class AlarmStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """An alarm that is present: its kind and subject, what is wrong, the remedy, and its beginning.
+
+    `severity`: info, warning or critical. `since`: RFC 3339, UTC.
+    """
+
+    kind: str
+    subject: str
+    severity: str
+    text: str
+    remedy: str
+    since: str
+
+
+class KnockStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """A station that tried to connect and is not in the configuration. Times are RFC 3339, UTC."""
+
+    id: str
+    peer: str
+    first_seen: str
+    last_seen: str
+    tries: int
+    ocpp: tuple[str, ...] = ()
+
+
 class ExpiryReport(msgspec.Struct, frozen=True, kw_only=True):
     """End of a certificate or key (POSIX s)."""
 
@@ -310,7 +372,8 @@ class ControllerStatus(msgspec.Struct, frozen=True, kw_only=True):
     the site's, in which reasons name times of day. `overlay` and `eebus`: null without their tables.
     `expiries`: certificates and keys, the first end first.
     `configuration_problem`: errors of the file, while the last valid copy is in use. `buses`: the Modbus
-    buses in use.
+    buses in use. `alarms`: those that are present, the most severe first. `knocks`: unknown stations that
+    tried to connect.
     """
 
     site: str
@@ -335,6 +398,9 @@ class ControllerStatus(msgspec.Struct, frozen=True, kw_only=True):
     meters: tuple[MeterStatus, ...] = ()
     buses: tuple[BusStatus, ...] = ()
     station_devices: tuple[StationDeviceStatus, ...] = ()
+    stations: tuple[ChargingStationStatus, ...] = ()
+    alarms: tuple[AlarmStatus, ...] = ()
+    knocks: tuple[KnockStatus, ...] = ()
 
     def json(self) -> bytes:
         """Return the JSON of `/api/status`."""

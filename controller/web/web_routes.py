@@ -1,22 +1,41 @@
-"""Responses of the web server: a request's method, target and Host header in, a response out. Sans-IO."""
+"""Addresses of the web server: page, status, metrics, health, and the API with its logins.
+
+A request is checked in this order: its host name, who makes it, its origin if it changes anything, its rate,
+and then, by the route, the permission of its actor.
+"""
 
 from __future__ import annotations
 
 import io
 import ipaddress
+import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Annotated
+from urllib.parse import urlsplit
 
 import msgspec
 import segno
+from msgspec import Meta
 
+from controller.access.permissions import BUILT_IN_ROLES, VIEWER, Actor
+from controller.model.rate_limits import TokenBucket
+from controller.web.api_routes import PREFIX, ApiRoutes, read_body
+from controller.web.http_messages import (
+    JSON,
+    TEXT,
+    ProblemError,
+    Response,
+    StreamResponse,
+    WebRequest,
+)
+from controller.web.live_stream import LiveStream
 from controller.web.metrics import CONTENT_TYPE, render_metrics
-from controller.web.page import PAGE, POLICY
+from controller.web.openapi import render_openapi
+from controller.web.page import ASSETS, PAGE_HEADERS
+from controller.web.site_interface import AccessInterface, SiteInterface
 from controller.web.status_model import ControllerStatus
 from drivers.reading import Quality
-
-JSON = "application/json"
-TEXT = "text/plain; charset=utf-8"
 
 STATUS_PERIOD_S = 1.0
 """Longest time for which one status is shown to all visitors (s)."""
@@ -26,62 +45,170 @@ STATUS_SHARE = 0.05
 A status that takes 2 ms is shown for 40 ms; one that takes 50 ms, at a site of 1000 EVSEs, for 1 s.
 """
 
-
-class Response(msgspec.Struct, frozen=True):
-    """A whole response. `headers` are those beside the content's type and length."""
-
-    status: int
-    content_type: str
-    body: bytes
-    headers: tuple[tuple[str, str], ...] = ()
-
-
 DEGRADED_S = 10.0
 """How long (s) a circuit is above its limit until the site counts as degraded."""
+
+REQUESTS_PER_S, REQUEST_BURST = 10.0, 60
+"""Requests of one actor to the API; one more gets 429."""
+MOST_BUCKETS = 256
+
+COOKIE, SECURE_COOKIE = "session", "__Host-session"
+
 ReadStatus = Callable[[], ControllerStatus]
+Route = Callable[[WebRequest], Awaitable[Response | StreamResponse]]
+
+
+class LoginRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Name and password of a person."""
+
+    name: Annotated[str, Meta(max_length=100)]
+    password: Annotated[str, Meta(max_length=200)]
+
+
+class PasswordRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A person's present password and the new one."""
+
+    old: Annotated[str, Meta(max_length=200)]
+    new: Annotated[str, Meta(max_length=200)]
 
 
 class WebRoutes:
     """All addresses of the server. `names`: host names, beside IP addresses, under which it is reached.
 
-    `clock` returns s of a fine clock: the effort of a status decides for how long it is shown. A request
-    with another Host header is rejected: with DNS rebinding a foreign page could otherwise read the site
-    through the visitor's browser.
+    `open_status`: without a login the status may be read, nothing else. `clock` returns s of a fine clock:
+    the effort of a status decides for how long it is shown. A request with another Host header is rejected:
+    with DNS rebinding a foreign page could otherwise use the site through the visitor's browser.
     """
 
     def __init__(
         self,
-        read: ReadStatus,
+        site: SiteInterface,
+        access: AccessInterface,
         names: Iterable[str] = (),
+        *,
+        open_status: bool = False,
+        version: str = "",
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        self._read = read
+        self._site = site
+        self._access = access
+        self._api = ApiRoutes(site, access)
         self._clock = clock
+        self._version = version
         self._names = {"localhost", *(name.lower() for name in names)}
+        viewer = BUILT_IN_ROLES[VIEWER].permissions
+        self._anonymous = Actor("anonymous", "page", viewer if open_status else frozenset())
+        self._open_status = open_status
+        self._buckets: dict[str, TokenBucket] = {}
         self._status: ControllerStatus | None = None
         self._read_at = 0.0
         self._effort_s = 0.0
         """Time that reading and rendering the present status have taken."""
         self._bodies: dict[str, bytes] = {}
-        self._routes: dict[str, Callable[[float], Response]] = {
-            "/": self._page,
+        self._routes: Mapping[str, Route] = {
             "/api/status": self._json,
             "/api/eebus/qr.svg": self._eebus_qr,
             "/metrics": self._metrics,
             "/healthz": self._health,
+            f"{PREFIX}/openapi.json": self._openapi,
+            f"{PREFIX}/live": self._live,
+        }
+        self._login_routes: Mapping[str, Route] = {
+            f"{PREFIX}/login": self._login,
+            f"{PREFIX}/logout": self._logout,
+            f"{PREFIX}/password": self._password,
         }
 
-    def respond(self, method: str, target: str, host: str, now: float) -> Response:
-        """Return the response to a request at `now` (monotonic s); `host` is its Host header."""
-        if not self._is_own_name(host):
+    async def respond(self, request: WebRequest) -> Response | StreamResponse:
+        """Return the response to a request. Raises ProblemError."""
+        if not self._is_own_name(request.headers.get("host", "")):
             body = "unknown host name; add it to names in [web], or use the gateway's IP address\n"
             return Response(421, TEXT, body.encode())
-        route = self._routes.get(target.partition("?")[0])
-        if route is None:
-            return Response(404, TEXT, f"available: {' '.join(self._routes)}\n".encode())
-        if method not in ("GET", "HEAD"):
+        if request.path in self._login_routes:
+            if request.method != "POST":
+                raise ProblemError(405, f"{request.path} has POST", (("Allow", "POST"),))
+            self._require_own_origin(request)
+            return await self._login_routes[request.path](request)
+        route = self._routes.get(request.path)
+        if route is None and request.path.startswith(f"{PREFIX}/"):
+            return await self._respond_api(request)
+        asset = ASSETS.get(request.path)
+        if route is None and asset is None:
+            known = ["/", *self._routes]
+            return Response(404, TEXT, f"available: {' '.join(known)}\n".encode())
+        if request.method not in ("GET", "HEAD"):
             return Response(405, TEXT, b"read only\n", (("Allow", "GET, HEAD"),))
-        return route(now)
+        if asset is not None:
+            return Response(200, asset.content_type, asset.body, PAGE_HEADERS)
+        assert route is not None
+        return await route(request)
+
+    async def _respond_api(self, request: WebRequest) -> Response:
+        actor = self._actor_of(request)
+        if request.method not in ("GET", "HEAD"):
+            if actor is not self._anonymous and actor.origin == "page":
+                self._require_own_origin(request)
+            if actor is self._anonymous:
+                raise _unauthorized()
+        self._count_request(actor, request)
+        try:
+            return await self._api.respond(request, actor)
+        except ProblemError as problem:
+            if problem.status == 403 and actor is self._anonymous:
+                raise _unauthorized() from problem
+            raise
+
+    # -- who makes a request ----------------------------------------------------------------------------
+
+    def _actor_of(self, request: WebRequest) -> Actor:
+        """Return the actor of a request; the anonymous one without login and token.
+
+        Raises ProblemError for a token that is not valid: to ignore it would hide the error.
+        """
+        scheme, _, secret = request.headers.get("authorization", "").partition(" ")
+        if scheme:
+            actor = self._access.find_token(secret.strip()) if scheme.lower() == "bearer" else None
+            if actor is None:
+                raise _unauthorized("the bearer token is not valid")
+            return actor
+        secret = self._cookie_of(request)
+        return (self._access.find_login(secret) if secret else None) or self._anonymous
+
+    def _cookie_of(self, request: WebRequest) -> str:
+        return request.cookies.get(SECURE_COOKIE if request.is_secure else COOKIE, "")
+
+    def _require_own_origin(self, request: WebRequest) -> None:
+        """Reject a request that a foreign page makes through the browser of a person who is logged in.
+
+        Browsers send Sec-Fetch-Site or Origin with each request that is not a plain GET.
+        """
+        site = request.headers.get("sec-fetch-site")
+        origin = request.headers.get("origin")
+        if site is not None:
+            is_own = site in ("same-origin", "none")
+        elif origin is not None:
+            is_own = urlsplit(origin).netloc.lower() == request.headers.get("host", "").lower()
+        else:
+            is_own = request.path.endswith("/login")  # a program that logs in has no cookie to abuse yet
+        if not is_own:
+            raise ProblemError(403, "the request comes from another page; programs use a bearer token")
+
+    def _count_request(self, actor: Actor, request: WebRequest) -> None:
+        """Raise ProblemError for an actor that makes too many requests."""
+        key = f"{actor.origin} {actor.name}" if actor is not self._anonymous else request.peer
+        bucket = self._buckets.get(key)
+        if bucket is None:
+            while len(self._buckets) >= MOST_BUCKETS:
+                del self._buckets[next(iter(self._buckets))]
+            bucket = self._buckets[key] = TokenBucket(REQUESTS_PER_S, REQUEST_BURST)
+        wait_s = bucket.wait_s(request.now)
+        if wait_s > 0:
+            raise ProblemError(
+                429,
+                f"more than {REQUESTS_PER_S:g} requests a second",
+                (("Retry-After", str(math.ceil(wait_s))),),
+            )
+        bucket.take(request.now)
 
     def _is_own_name(self, host: str) -> bool:
         name = host.lower()
@@ -95,11 +222,35 @@ class WebRoutes:
             return name.rstrip(".") in self._names
         return True
 
+    # -- login ------------------------------------------------------------------------------------------
+
+    async def _login(self, request: WebRequest) -> Response:
+        members: LoginRequest = read_body(request, LoginRequest)
+        secret = await self._access.login(members.name, members.password, request.peer)
+        old = self._cookie_of(request)
+        if old:
+            self._access.logout(old)
+        return Response(200, JSON, b"{}", (_cookie(secret, secure=request.is_secure),))
+
+    async def _logout(self, request: WebRequest) -> Response:
+        self._access.logout(self._cookie_of(request))
+        return Response(200, JSON, b"{}", (_cookie("", secure=request.is_secure),))
+
+    async def _password(self, request: WebRequest) -> Response:
+        actor = self._actor_of(request)
+        if actor.origin != "page" or actor is self._anonymous:
+            raise _unauthorized()
+        members: PasswordRequest = read_body(request, PasswordRequest)
+        await self._access.change_password(actor, members.old, members.new, request.peer)
+        return Response(200, JSON, b"{}", (_cookie("", secure=request.is_secure),))
+
+    # -- what is there ----------------------------------------------------------------------------------
+
     def _current(self, now: float) -> ControllerStatus:
         age_s, shown_s = now - self._read_at, min(STATUS_PERIOD_S, self._effort_s / STATUS_SHARE)
         if self._status is None or age_s >= shown_s:
             begun = self._clock()
-            self._status, self._read_at = self._read(), now
+            self._status, self._read_at = self._site.status(), now
             self._effort_s = self._clock() - begun
             self._bodies.clear()
         return self._status
@@ -112,30 +263,55 @@ class WebRoutes:
             self._effort_s += self._clock() - begun
         return self._bodies[target]
 
-    def _page(self, _: float) -> Response:
-        return Response(200, "text/html; charset=utf-8", PAGE, (("Content-Security-Policy", POLICY),))
+    def _require_status(self, request: WebRequest) -> Actor:
+        """Return the actor if it may read the status. Raises ProblemError."""
+        actor = self._actor_of(request)
+        if not actor.permissions:
+            raise _unauthorized()
+        return actor
 
-    def _json(self, now: float) -> Response:
-        return Response(200, JSON, self._body("/api/status", ControllerStatus.json, now))
+    async def _json(self, request: WebRequest) -> Response:
+        self._require_status(request)
+        return Response(200, JSON, self._body("/api/status", ControllerStatus.json, request.now))
 
-    def _metrics(self, now: float) -> Response:
-        return Response(200, CONTENT_TYPE, self._body("/metrics", render_metrics, now))
+    async def _live(self, request: WebRequest) -> StreamResponse:
+        """Open a live stream, which ends with the login or token that opened it."""
+        actor = self._require_status(request)
+        token = request.headers.get("authorization", "").partition(" ")[2].strip()
+        secret = self._cookie_of(request)
 
-    def _eebus_qr(self, now: float) -> Response:
+        def is_allowed() -> bool:
+            if actor is self._anonymous:
+                return self._open_status
+            if actor.origin == "page":
+                return self._access.find_login(secret, touch=False) is not None
+            return self._access.find_token(token) is not None
+
+        return StreamResponse(LiveStream(self._current, is_allowed))
+
+    async def _metrics(self, request: WebRequest) -> Response:
+        return Response(200, CONTENT_TYPE, self._body("/metrics", render_metrics, request.now))
+
+    async def _openapi(self, _: WebRequest) -> Response:
+        document = render_openapi(self._api.routes, self._version)
+        return Response(200, JSON, msgspec.json.encode(document))
+
+    async def _eebus_qr(self, request: WebRequest) -> Response:
         """Return the QR code that a partner's user scans to trust our EEBUS node."""
-        eebus = self._current(now).eebus
+        self._require_status(request)
+        eebus = self._current(request.now).eebus
         if eebus is None:
             return Response(404, TEXT, b"there is no [eebus] in the configuration\n")
         image = io.BytesIO()
         segno.make(eebus.qr, error="m").save(image, kind="svg", scale=4, border=4)
         return Response(200, "image/svg+xml", image.getvalue())
 
-    def _health(self, now: float) -> Response:
+    async def _health(self, request: WebRequest) -> Response:
         """Return 503 while the control loop stands still, so that a supervisor restarts the process.
 
         `degraded` names circuits above their limit and circuits whose meter is not good.
         """
-        status = self._current(now)
+        status = self._current(request.now)
         degraded = [
             circuit.id
             for circuit in status.circuits
@@ -145,3 +321,17 @@ class WebRoutes:
             {"healthy": status.healthy, "degraded": degraded, "tick_age_s": status.tick_age_s}
         )
         return Response(200 if status.healthy else 503, JSON, body)
+
+
+def _unauthorized(detail: str = "log in, or send a bearer token") -> ProblemError:
+    return ProblemError(401, detail, (("WWW-Authenticate", 'Bearer realm="local-controller"'),))
+
+
+def _cookie(secret: str, *, secure: bool) -> tuple[str, str]:
+    """Return the header that sets the session's cookie, or removes it for an empty secret."""
+    name = SECURE_COOKIE if secure else COOKIE
+    end = "" if secret else "; Max-Age=0"
+    return (
+        "Set-Cookie",
+        f"{name}={secret}; Path=/; HttpOnly; SameSite=Strict{'; Secure' if secure else ''}{end}",
+    )

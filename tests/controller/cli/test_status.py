@@ -18,15 +18,18 @@ from controller.cli.status import NoStatusError, address, fetch, render
 from controller.config.schema import WebConfig
 from controller.web import terminal
 from controller.web.status_model import ControllerStatus
+from controller.web.web_routes import WebRoutes
 from controller.web.web_server import WebSettings, serve_web
 from drivers.reading import Quality
 from tests.controller.web.examples import STATUS
+from tests.controller.web.fake_site import FakeAccess, FakeSite
 
 
 @asynccontextmanager
 async def serving(status: ControllerStatus = STATUS) -> AsyncIterator[str]:
+    routes = WebRoutes(FakeSite(lambda: status), FakeAccess(), open_status=True)
     async with trio.open_nursery() as nursery:
-        port = await nursery.start(serve_web, WebSettings("127.0.0.1", 0), lambda: status)
+        port = await nursery.start(serve_web, WebSettings("127.0.0.1", 0), routes)
         yield f"http://127.0.0.1:{port}"
         nursery.cancel_scope.cancel()
 

@@ -80,7 +80,11 @@ HINTS = [
     ("max_a = 32", "max_a = 320", "max_a: 320 A is more than an AC station can offer"),
     ("max_a = 32", "max_a = 64", "max_a: 64 A is above the limit of its circuit, 63 A"),
     ("min_a = 6", "min_a = 3\nfallback_a = 0", "min_a: 3 A is below 6 A"),
-    ('[web]\nhost = "127.0.0.1"', '[web]\nhost = "0.0.0.0"', "web.host: the page is readable by everybody"),
+    (
+        '[web]\nhost = "127.0.0.1"',
+        '[web]\nhost = "0.0.0.0"',
+        "web.host: passwords and tokens pass in the clear",
+    ),
     (
         "[[circuit]]",
         '[[backend]]\nid = "fleet"\nurl = "wss://f.example/{station}"\nobserve = []\n[[circuit]]',

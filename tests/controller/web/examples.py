@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from controller.model.observations import EvseState
 from controller.web.status_model import (
+    AlarmStatus,
     BackendStatus,
     BusStatus,
+    ChargingStationStatus,
     CircuitStatus,
     ControllerStatus,
     DimmingSpanStatus,
@@ -14,10 +16,12 @@ from controller.web.status_model import (
     EebusPartnerStatus,
     EebusStatus,
     EvseStatus,
+    KnockStatus,
     LinkCounts,
     MeterStatus,
     NeighbourStatus,
     OverlayStatus,
+    OverrideStatus,
     VerdictStatus,
 )
 from drivers.errors import Cause
@@ -162,5 +166,55 @@ STATUS = ControllerStatus(
     overlay=OverlayStatus(
         neighbours=(NeighbourStatus(link="LC02", reached={"CS11": 1, "LC02": 1}),),
         dropped_total={"no route": 5},
+    ),
+    stations=(
+        ChargingStationStatus(
+            id="CS01",
+            label="Bay 1",
+            connected=True,
+            ocpp="ocpp1.6",
+            owner="cpo",
+            observers=(),
+            when_backend_away="autonomous",
+            vendor="Vendor",
+            model=EVIL,
+            firmware="1.0",
+            quirk="standard",
+            peer="192.0.2.10",
+            overrides=(
+                OverrideStatus(
+                    evse=1, kind="limit", value=10.0, until="2026-11-21T13:00:00+00:00", by="anna"
+                ),
+            ),
+        ),
+        ChargingStationStatus(
+            id="CS02",
+            label="",
+            connected=False,
+            ocpp=None,
+            owner="",
+            observers=("cpo",),
+            when_backend_away="strict",
+        ),
+    ),
+    alarms=(
+        AlarmStatus(
+            kind="station-away",
+            subject="CS02",
+            severity="warning",
+            text="station CS02 is not connected",
+            remedy="check its supply",
+            since="2026-11-21T11:00:00+00:00",
+        ),
+    ),
+    knocks=(
+        KnockStatus(
+            id=EVIL,
+            peer="192.0.2.99",
+            first_seen="2026-11-21T11:00:00+00:00",
+            last_seen="2026-11-21T11:30:00+00:00",
+            tries=4,
+            ocpp=("ocpp1.6",),
+        ),
     ),
 )

@@ -9,6 +9,7 @@ from functools import partial
 
 import pytest
 import trio
+from msgspec.structs import replace
 from trio.testing import memory_stream_pair
 
 from controller.web import web_server
@@ -16,6 +17,7 @@ from controller.web.status_model import ControllerStatus
 from controller.web.web_routes import ReadStatus, WebRoutes
 from controller.web.web_server import WebServerError, WebSettings, serve_web
 from tests.controller.web.examples import STATUS
+from tests.controller.web.fake_site import FakeAccess, FakeSite
 
 HOST = "127.0.0.1"
 GET = b"GET %b HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -25,15 +27,19 @@ def status() -> ControllerStatus:
     return STATUS
 
 
+def routes(read: ReadStatus = status) -> WebRoutes:
+    return WebRoutes(FakeSite(read), FakeAccess(), open_status=True)
+
+
 @asynccontextmanager
 async def serving() -> AsyncIterator[int]:
     async with trio.open_nursery() as nursery:
-        yield await nursery.start(serve_web, WebSettings(HOST, 0), status)
+        yield await nursery.start(serve_web, WebSettings(HOST, 0), routes())
         nursery.cancel_scope.cancel()
 
 
 def connection(stream: trio.abc.Stream, read: ReadStatus = status) -> web_server._Connection:
-    return web_server._Connection(stream, WebRoutes(read), lambda _: None)
+    return web_server._Connection(stream, routes(read), lambda _: None)
 
 
 async def all_of(stream: trio.abc.ReceiveStream) -> bytes:
@@ -91,13 +97,62 @@ async def test_a_request_in_two_pieces(cut: int) -> None:
         (b"\x16\x03\x01 this is TLS\r\n\r\n", b"400"),
         (b"GET / HTTP/1.1\r\n\r\n", b"400"),
         (GET.replace(b"Host", b"X: " + b"x" * 40_000 + b"\r\nHost") % b"/", b"431"),
-        (b"POST /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nhello", b"405"),
+        (b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 70000\r\n\r\n" + b"x" * 70_000, b"413"),
+        (b"GET /%ff HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", b"400"),
     ],
 )
 async def test_wrong_request_is_answered_and_ends_the_connection(sent: bytes, code: bytes) -> None:
     answer = await conversation(sent + GET % b"/")
     assert answer.startswith(b"HTTP/1.1 " + code)
     assert answer.count(b"HTTP/1.1 ") == 1
+
+
+async def test_body_is_read_before_the_next_request() -> None:
+    post = b"POST /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nhello"
+    answer = await conversation(post + GET % b"/healthz")
+    assert answer.startswith(b"HTTP/1.1 405")
+    assert answer.count(b"HTTP/1.1 200") == 1
+
+
+async def test_client_that_waits_for_100_continue_gets_it() -> None:
+    ours, theirs = memory_stream_pair()
+    head = b"POST /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n"
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(connection(theirs).serve)
+        await ours.send_all(head)
+        with trio.fail_after(5):
+            assert (await ours.receive_some()).startswith(b"HTTP/1.1 100 ")
+            await ours.send_all(b"hello")
+            assert (await ours.receive_some()).startswith(b"HTTP/1.1 405 ")
+        await ours.aclose()
+
+
+async def test_live_stream_sends_the_status_then_changes(autojump_clock: trio.testing.MockClock) -> None:
+    shown = STATUS
+    ours, theirs = memory_stream_pair()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(connection(theirs, lambda: shown).serve)
+        await ours.send_all(GET % b"/api/v1/live")
+        first = b""
+        while b"event: status" not in first or b"\n\n" not in first.partition(b"event: status")[2]:
+            first += await ours.receive_some()
+        assert b"text/event-stream" in first
+        shown = replace(STATUS, healthy=False)
+        assert b"event: change" in await ours.receive_some()
+        await ours.aclose()
+
+
+async def test_live_streams_are_bounded(autojump_clock: trio.testing.MockClock) -> None:
+    streams = trio.CapacityLimiter(1)
+    pairs = [memory_stream_pair() for _ in range(2)]
+    async with trio.open_nursery() as nursery:
+        for (ours, theirs), expected in zip(pairs, (b"200", b"503"), strict=True):
+            made = web_server._Connection(theirs, routes(), lambda _: None, streams=streams)
+            nursery.start_soon(made.serve)
+            await ours.send_all(GET % b"/api/v1/live")
+            assert (await ours.receive_some()).startswith(b"HTTP/1.1 " + expected)
+        for ours, _ in pairs:
+            await ours.aclose()
 
 
 async def test_error_in_response_is_logged_and_answered(caplog: pytest.LogCaptureFixture) -> None:
@@ -164,7 +219,7 @@ async def test_port_in_use_is_an_error_with_remedy() -> None:
         port = taken.getsockname()[1]
         with pytest.RaisesGroup(WebServerError, allow_unwrapped=True, flatten_subgroups=True) as raised:
             async with trio.open_nursery() as nursery:
-                await nursery.start(partial(serve_web, WebSettings(HOST, port), status))
+                await nursery.start(partial(serve_web, WebSettings(HOST, port), routes()))
     failed = raised.value
     while isinstance(failed, BaseExceptionGroup):
         failed = failed.exceptions[0]

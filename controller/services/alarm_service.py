@@ -1,0 +1,81 @@
+"""Alarms at work: found in the status every few seconds, logged, kept as events and passed on."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+
+import trio
+
+from controller.web.alarm_model import AlarmBook, AlarmChange, Severity, find_conditions
+from controller.web.site_interface import EventEntry
+from controller.web.status_model import AlarmStatus, ControllerStatus
+
+log = logging.getLogger("controller.alarm")
+
+CHECK_S = 5.0
+MOST_EVENTS = 500
+
+OnAlarm = Callable[[AlarmChange], None]
+
+
+class AlarmService:
+    """The alarms of a site. `listeners` get each alarm that begins or ends."""
+
+    def __init__(
+        self, read_status: Callable[[], ControllerStatus], utc: Callable[[], float] = time.time
+    ) -> None:
+        self.listeners: list[OnAlarm] = []
+        self._read_status = read_status
+        self._utc = utc
+        self._book = AlarmBook()
+        self._events: deque[EventEntry] = deque(maxlen=MOST_EVENTS)
+
+    @property
+    def present(self) -> tuple[AlarmStatus, ...]:
+        """Return the alarms that are present, the most severe first."""
+        return self._book.present
+
+    @property
+    def events(self) -> Sequence[EventEntry]:
+        """Return the beginnings and ends of alarms since the start, the oldest first."""
+        return tuple(self._events)
+
+    async def run(self) -> None:
+        """Check the status until cancelled."""
+        while True:
+            self.check()
+            await trio.sleep(CHECK_S)
+
+    def check(self) -> None:
+        """Find the alarms of now."""
+        utc = self._utc()
+        conditions = find_conditions(self._read_status(), utc)
+        for change in self._book.update(conditions, trio.current_time(), utc):
+            self._report(change, utc)
+
+    def _report(self, change: AlarmChange, utc: float) -> None:
+        alarm = change.alarm
+        is_loud = not change.has_ended and alarm.severity != Severity.INFO
+        log.log(
+            logging.WARNING if is_loud else logging.INFO,
+            'alarm %s kind=%s subject="%s" severity=%s text="%s" remedy="%s"',
+            "ended" if change.has_ended else "began",
+            alarm.kind,
+            alarm.subject,
+            alarm.severity,
+            alarm.text.replace('"', "'"),
+            alarm.remedy.replace('"', "'"),
+        )
+        self._events.append(
+            EventEntry(
+                time=datetime.fromtimestamp(utc, UTC).isoformat(timespec="seconds"),
+                severity="info" if change.has_ended else alarm.severity,
+                text=f"ended: {alarm.text}" if change.has_ended else alarm.text,
+            )
+        )
+        for listener in self.listeners:
+            listener(change)

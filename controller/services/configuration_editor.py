@@ -1,0 +1,183 @@
+"""Changes of the configuration file from the page: checked, versioned, written in one step, rolled back.
+
+A file with errors is never written. Each version that was read or written is stored, the last thirty.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import tomli_w
+import trio
+
+from controller.access.access_records import ConfigurationForgotten, ConfigurationStored
+from controller.access.permissions import Actor
+from controller.commands.site_command import AdoptStation, RollBackConfiguration, WriteConfiguration
+from controller.config.loader import check_config
+from controller.services.command_service import CommandService, SiteCommandError, TargetUnknownError
+from controller.services.configuration import ERROR_RULES, HINT_RULES
+from controller.store.state_store import StateStore
+from controller.tomlcheck.diagnostics import ErrorDiagnostic, FileUnreadableError, read_text
+from controller.web.site_interface import CheckFinding, ConfigurationText, ConfigurationVersion
+
+log = logging.getLogger("controller")
+
+MOST_VERSIONS = 30
+
+
+class ConfigurationEditor:
+    """The configuration file at `path`; None: the daemon was started without a file."""
+
+    def __init__(
+        self,
+        path: Path | None,
+        store: StateStore,
+        request_reload: Callable[[], None],
+        utc: Callable[[], float] = time.time,
+    ) -> None:
+        self._path = path
+        self._store = store
+        self._request_reload = request_reload
+        self._utc = utc
+        self._writing = trio.Lock()
+
+    def register_handlers(self, commands: CommandService) -> None:
+        """Register the handlers of the commands that change the file."""
+        commands.add_handler(WriteConfiguration, self._on_write)
+        commands.add_handler(RollBackConfiguration, self._on_roll_back)
+        commands.add_handler(AdoptStation, self._on_adopt)
+
+    async def read(self) -> ConfigurationText:
+        """Return the file. Raises SiteCommandError."""
+        path = self._require_path()
+        try:
+            text = await trio.to_thread.run_sync(read_text, path)
+        except FileUnreadableError as error:
+            raise SiteCommandError(str(error)) from error
+        return ConfigurationText(text=text, version=version_of(text), path=str(path))
+
+    async def versions(self) -> list[ConfigurationVersion]:
+        """Return the stored versions, the newest first."""
+        return [
+            ConfigurationVersion(version=each.version, time=_moment(each.at), actor=each.actor)
+            for each in self._stored()
+        ]
+
+    async def version(self, version: str) -> ConfigurationText:
+        """Return a stored version. Raises TargetUnknownError."""
+        found = self._find(version)
+        return ConfigurationText(text=found.text, version=found.version, path=str(self._path or ""))
+
+    async def check(self, text: str) -> list[CheckFinding]:
+        """Return all errors and hints of a text."""
+        path = self._require_path()
+        _, errors, hints = await trio.to_thread.run_sync(
+            check_config, text, path.name, path.parent, ERROR_RULES, HINT_RULES
+        )
+        return [
+            CheckFinding(
+                severity="error" if isinstance(each, ErrorDiagnostic) else "hint",
+                line=each.line,
+                text=f"{each.key}: {each.what}; {each.remedy}",
+            )
+            for each in [*errors, *hints]
+        ]
+
+    async def _on_write(self, command: WriteConfiguration, actor: Actor) -> object:
+        return await self._write(command.text, command.base, actor)
+
+    async def _on_roll_back(self, command: RollBackConfiguration, actor: Actor) -> object:
+        present = await self.read()
+        return await self._write(self._find(command.version).text, present.version, actor)
+
+    async def _on_adopt(self, command: AdoptStation, actor: Actor) -> object:
+        """Append the station to the file, so that everything else in it stays as it was written."""
+        present = await self.read()
+        text = present.text.rstrip("\n") + "\n\n" + render_station(command, actor, self._utc())
+        return await self._write(text, present.version, actor)
+
+    async def _write(self, text: str, base: str, actor: Actor) -> object:
+        """Check and write a text that was made from the version `base`. Raises SiteCommandError."""
+        path = self._require_path()
+        async with self._writing:
+            present = await self.read()
+            if present.version != base:
+                raise SiteCommandError("the file was changed meanwhile; load it again and repeat the change")
+            errors = [each for each in await self.check(text) if each.severity == "error"]
+            if errors:
+                lines = "; ".join(f"line {each.line}: {each.text}" for each in errors[:5])
+                raise SiteCommandError(f"{len(errors)} errors, nothing is changed: {lines}")
+            known = {each.version for each in self._stored()}
+            if present.version not in known:
+                await self._keep(present.text, "file")
+            try:
+                await trio.to_thread.run_sync(_replace_file, path, text)
+            except OSError as error:
+                raise SiteCommandError(
+                    f"{path} cannot be written: {error.strerror}; let the controller's user write there, "
+                    "or edit the file on the gateway"
+                ) from error
+            await self._keep(text, actor.name)
+        self._request_reload()
+        return {"version": version_of(text)}
+
+    async def _keep(self, text: str, actor: str) -> None:
+        """Store a version; the oldest above MOST_VERSIONS are forgotten."""
+        stored = ConfigurationStored(version_of(text), self._utc(), actor, text)
+        others = [each for each in self._stored() if each.version != stored.version]
+        forgotten = [ConfigurationForgotten(each.version) for each in others[MOST_VERSIONS - 1 :]]
+        await self._store.persist([stored, *forgotten])
+
+    def _stored(self) -> list[ConfigurationStored]:
+        return sorted(self._store.load(ConfigurationStored), key=lambda each: each.at, reverse=True)
+
+    def _find(self, version: str) -> ConfigurationStored:
+        found = next((each for each in self._stored() if each.version == version), None)
+        if found is None:
+            raise TargetUnknownError(f"version {version[:12]} is not stored")
+        return found
+
+    def _require_path(self) -> Path:
+        if self._path is None:
+            raise SiteCommandError("the controller was started without a configuration file")
+        return self._path
+
+
+def version_of(text: str) -> str:
+    """Return the version of a text: its SHA-256."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def render_station(command: AdoptStation, actor: Actor, utc: float) -> str:
+    """Return the tables of an adopted station."""
+    station: dict[str, object] = {"id": command.station, "circuit": command.circuit}
+    if command.owner is not None:
+        station["owner"] = command.owner
+    evse = {"phases": list(command.phases), "max_a": command.max_a}
+    head = f"# adopted {_moment(utc)} by {actor.name}\n"
+    tables = f"[[station]]\n{tomli_w.dumps(station)}\n[[station.evse]]\n{tomli_w.dumps(evse)}"
+    return head + tables
+
+
+def _replace_file(path: Path, text: str) -> None:
+    """Write a file in one step, with the rights of the one before. Raises OSError."""
+    status = path.stat()
+    partial = path.with_name(f".{path.name}.new")
+    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        file.write(text.encode())
+        file.flush()
+        os.fchmod(file.fileno(), status.st_mode & 0o777)
+        if os.geteuid() == 0:
+            os.fchown(file.fileno(), status.st_uid, status.st_gid)
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def _moment(utc: float) -> str:
+    return datetime.fromtimestamp(utc, UTC).isoformat(timespec="seconds")

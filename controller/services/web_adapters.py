@@ -1,0 +1,163 @@
+"""The site and its users as the page and the REST API use them: adapters around the services."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+import msgspec
+import trio
+
+from controller.access.permissions import Actor
+from controller.commands.site_command import SiteCommand
+from controller.services.access_service import AccessService, LoginRejectedError
+from controller.services.alarm_service import AlarmService
+from controller.services.command_service import CommandForbiddenError, TargetUnknownError
+from controller.services.configuration_editor import ConfigurationEditor
+from controller.services.history_service import HistoryService
+from controller.services.service_error import ServiceError
+from controller.services.site_operations import SiteOperations
+from controller.web.http_messages import ProblemError
+from controller.web.site_interface import (
+    CheckFinding,
+    ConfigurationText,
+    ConfigurationVersion,
+    EventEntry,
+    HistorySeries,
+    SessionEntry,
+    TokenEntry,
+    UserEntry,
+)
+from controller.web.status_model import ControllerStatus
+
+ReadSessions = Callable[[str, str], Sequence[SessionEntry]]
+ResultT = TypeVar("ResultT")
+
+
+class SiteParts(msgspec.Struct, frozen=True, kw_only=True):
+    """Services that the page and the API show; `read_sessions` returns those of two months and between."""
+
+    operations: SiteOperations
+    alarms: AlarmService
+    history: HistoryService
+    editor: ConfigurationEditor
+    read_status: Callable[[], ControllerStatus]
+    read_sessions: ReadSessions
+
+
+class SiteData:
+    """The site for the page and the API: a SiteInterface around the services."""
+
+    def __init__(self, parts: SiteParts) -> None:
+        self._parts = parts
+
+    def status(self) -> ControllerStatus:
+        """Return the status now."""
+        return self._parts.read_status()
+
+    def commands(self) -> Sequence[str]:
+        """Return the names of the commands that this site has."""
+        return self._parts.operations.commands.available
+
+    async def execute(self, command: SiteCommand, actor: Actor) -> Mapping[str, Any]:
+        """Execute a command and return its result. Raises ProblemError."""
+        result = await _guarded(self._parts.operations.commands.execute(command, actor))
+        return result if isinstance(result, dict) else {}
+
+    def events(self, most: int) -> Sequence[EventEntry]:
+        """Return the latest events, the newest first."""
+        changes = [
+            EventEntry(
+                time=datetime.fromtimestamp(each.at, UTC).isoformat(timespec="seconds"),
+                severity="info" if each.outcome == "done" else "warning",
+                text=f"{each.command} {each.subject}"
+                + ("" if each.outcome == "done" else f": {each.outcome}"),
+                actor=f"{each.actor} ({each.origin})",
+            )
+            for each in self._parts.operations.audit.latest(most)
+        ]
+        return sorted([*changes, *self._parts.alarms.events], key=lambda each: each.time, reverse=True)[:most]
+
+    async def sessions(self, first: str, last: str) -> Sequence[SessionEntry]:
+        """Return the sessions of the months from `first` to `last`, and those that run."""
+        return await trio.to_thread.run_sync(self._parts.read_sessions, first, last)
+
+    async def history(self, channels: Sequence[str], start: int, end: int) -> Sequence[HistorySeries]:
+        """Return stored values."""
+        return await _guarded(self._parts.history.read(channels, start, end))
+
+    async def configuration(self) -> ConfigurationText:
+        """Return the configuration file."""
+        return await _guarded(self._parts.editor.read())
+
+    async def configuration_versions(self) -> Sequence[ConfigurationVersion]:
+        """Return the stored versions of the file."""
+        return await _guarded(self._parts.editor.versions())
+
+    async def configuration_version(self, version: str) -> ConfigurationText:
+        """Return one stored version."""
+        return await _guarded(self._parts.editor.version(version))
+
+    async def check_configuration(self, text: str) -> Sequence[CheckFinding]:
+        """Return what the check finds in a text."""
+        return await _guarded(self._parts.editor.check(text))
+
+
+class WebUsers:
+    """Users, logins and tokens for the page and the API: an AccessInterface around the AccessService."""
+
+    def __init__(self, access: AccessService) -> None:
+        self._access = access
+
+    @property
+    def has_users(self) -> bool:
+        """Return True if anybody can log in."""
+        return self._access.has_users
+
+    def find_login(self, secret: str, *, touch: bool = True) -> Actor | None:
+        """Return the actor of a login session."""
+        return self._access.find_login(secret, touch=touch)
+
+    def find_token(self, secret: str) -> Actor | None:
+        """Return the actor of a bearer token."""
+        return self._access.find_token(secret)
+
+    async def login(self, name: str, password: str, peer: str) -> str:
+        """Open a session. Raises ProblemError."""
+        return await _guarded(self._access.login(name, password, peer))
+
+    def logout(self, secret: str) -> None:
+        """End a session."""
+        self._access.logout(secret)
+
+    async def change_password(self, actor: Actor, old: str, new: str, peer: str) -> None:
+        """Set a user's own password. Raises ProblemError."""
+        await _guarded(self._access.change_password(actor, old, new, peer))
+
+    def users(self) -> Sequence[UserEntry]:
+        """Return the users."""
+        return [UserEntry(name=each.name, role=each.role) for each in self._access.list_users()]
+
+    def tokens(self) -> Sequence[TokenEntry]:
+        """Return the bearer tokens."""
+        return [
+            TokenEntry(name=each.name, scopes=list(each.scopes), created=each.created, expires=each.expires)
+            for each in self._access.list_tokens()
+        ]
+
+
+async def _guarded(done: Awaitable[ResultT]) -> ResultT:
+    """Await, and turn an error of a service into the problem that a client gets."""
+    try:
+        return await done
+    except LoginRejectedError as error:
+        if error.wait_s > 0:
+            raise ProblemError(429, str(error), (("Retry-After", f"{error.wait_s:.0f}"),)) from error
+        raise ProblemError(401, str(error)) from error
+    except CommandForbiddenError as error:
+        raise ProblemError(403, str(error)) from error
+    except TargetUnknownError as error:
+        raise ProblemError(404, str(error)) from error
+    except ServiceError as error:
+        raise ProblemError(409, str(error)) from error

@@ -1,0 +1,92 @@
+"""The page and the REST API at work: users, alarms, history and configuration around the web server."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import trio
+
+from controller.config.schema import Config, WebConfig
+from controller.services.access_service import AccessService, make_roles
+from controller.services.alarm_service import AlarmService
+from controller.services.configuration_editor import ConfigurationEditor
+from controller.services.connection_settings import load_web_tls
+from controller.services.history_service import HistoryService
+from controller.services.site_operations import SiteOperations
+from controller.services.web_adapters import ReadSessions, SiteData, SiteParts, WebUsers
+from controller.store.state_store import StateStore
+from controller.web.status_model import ControllerStatus
+from controller.web.web_routes import WebRoutes
+from controller.web.web_server import WebSettings, serve_web
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+class WebService:
+    """What people and programs use of one site, also without [web]: alarms, history, users.
+
+    `path`: the configuration file, None without one; `request_reload` reads it again.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        store: StateStore,
+        operations: SiteOperations,
+        read_status: Callable[[], ControllerStatus],
+        read_sessions: ReadSessions,
+        path: Path | None,
+        request_reload: Callable[[], None],
+    ) -> None:
+        self._config = config
+        self._access = AccessService(store, operations.audit, make_roles(config.web))
+        self._access.register_handlers(operations.commands)
+        editor = ConfigurationEditor(path, store, request_reload)
+        editor.register_handlers(operations.commands)
+        operations.add_reload(request_reload)
+        self.alarms = AlarmService(read_status)
+        self._history = HistoryService(store, read_status, config.site.voltage)
+        self._parts = SiteParts(
+            operations=operations,
+            alarms=self.alarms,
+            history=self._history,
+            editor=editor,
+            read_status=read_status,
+            read_sessions=read_sessions,
+        )
+
+    async def run(
+        self,
+        version: str,
+        opened: Sequence[trio.SocketListener] | None = None,
+        *,
+        task_status: trio.TaskStatus[int | None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Find alarms, record the history and serve the page until cancelled.
+
+        Starts with the page's bound port, None without [web]. Raises WebServerError, and TlsError for a
+        certificate that cannot be used.
+        """
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.alarms.run)
+            nursery.start_soon(self._history.run)
+            if self._config.web is None:
+                task_status.started(None)
+                return
+            routes = self._make_routes(self._config.web, version)
+            tls = load_web_tls(self._config.web)
+            settings = WebSettings(
+                self._config.web.host, self._config.web.port, None if tls is None else tls.current
+            )
+            port: int = await nursery.start(serve_web, settings, routes, opened)
+            task_status.started(port)
+
+    def _make_routes(self, web: WebConfig, version: str) -> WebRoutes:
+        own_name = socket.gethostname()
+        names = (*web.names, web.host, own_name, f"{own_name}.local")
+        open_status = web.open_status if web.open_status is not None else web.host in LOOPBACK
+        return WebRoutes(
+            SiteData(self._parts), WebUsers(self._access), names, open_status=open_status, version=version
+        )

@@ -1,0 +1,392 @@
+"""REST API under /api/v1: a table of routes, each with the permission that it needs and what it returns.
+
+The OpenAPI document is made from the same table (`openapi`), so that it cannot differ from the routes.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, ClassVar, NamedTuple
+
+import msgspec
+
+from controller.access.permissions import AccessPermission, Actor, Resource, Verb
+from controller.commands.site_command import COMMANDS, CommandFormatError, convert_command
+from controller.web.http_messages import CSV, JSON, ProblemError, Response, WebRequest
+from controller.web.site_interface import (
+    AccessInterface,
+    CheckFinding,
+    ConfigurationText,
+    ConfigurationVersion,
+    EventEntry,
+    HistorySeries,
+    SessionEntry,
+    SiteInterface,
+    TokenEntry,
+    UserEntry,
+)
+from controller.web.status_model import (
+    AlarmStatus,
+    BackendStatus,
+    ChargingStationStatus,
+    CircuitStatus,
+    ControllerStatus,
+    EvseStatus,
+    MeterStatus,
+)
+
+PREFIX = "/api/v1"
+MOST_EVENTS = 500
+LONGEST_HISTORY_S = 400 * 86_400
+LAST_SECOND = 253_402_300_799
+"""31 December 9999, the last that dates have (POSIX s)."""
+
+_MONTH = re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])")
+
+
+class ApiCall(msgspec.Struct, frozen=True, kw_only=True):
+    """A request to one route: who makes it, and the values of the route's path."""
+
+    request: WebRequest
+    actor: Actor
+    values: Mapping[str, str]
+
+
+class QueryMember(NamedTuple):
+    """A member of a route's query, for the OpenAPI document."""
+
+    name: str
+    schema: Mapping[str, object]
+    text: str
+
+
+class ApiRoute(msgspec.Struct, frozen=True, kw_only=True):
+    """One route. `permission` None: any actor; `body`, `result`: types of the JSON bodies; None: none."""
+
+    method: str
+    path: str
+    text: str
+    permission: AccessPermission | None
+    handler: Callable[[ApiCall], Awaitable[object]]
+    result: Any = None
+    body: Any = None
+    query: tuple[QueryMember, ...] = ()
+    csv: bool = False
+    """It returns text/csv instead of JSON."""
+
+
+class CommandResult(msgspec.Struct, frozen=True, kw_only=True):
+    """Result of a command; its members depend on the command."""
+
+    result: dict[str, Any]
+
+
+class ActorInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """The actor of the request and its permissions, and the commands that this site has."""
+
+    name: str
+    origin: str
+    permissions: list[str]
+    commands: list[str]
+    has_users: bool
+
+
+class CheckRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A configuration to check."""
+
+    text: str
+
+
+def _may(resource: Resource, verb: Verb = Verb.READ) -> AccessPermission:
+    return AccessPermission(resource, verb)
+
+
+_MONTH_SCHEMA = {"type": "string", "pattern": f"^{_MONTH.pattern}$"}
+_SECOND_SCHEMA = {"type": "integer", "minimum": 0, "maximum": LAST_SECOND}
+_MONTHS = (
+    QueryMember("first", _MONTH_SCHEMA, "first month; default: this one"),
+    QueryMember("last", _MONTH_SCHEMA, "last month; default: this one"),
+)
+
+
+class ApiRoutes:
+    """All routes of the API."""
+
+    SESSION_COLUMNS: ClassVar = (
+        "station",
+        "evse",
+        "transaction",
+        "started",
+        "ended",
+        "energy_wh",
+        "card",
+        "reason",
+    )
+
+    def __init__(self, site: SiteInterface, access: AccessInterface) -> None:
+        self._site = site
+        self._access = access
+        self.routes: tuple[ApiRoute, ...] = (*self._read_routes(), *self._command_routes())
+        self._patterns = [(route, _pattern(route.path)) for route in self.routes]
+
+    async def respond(self, request: WebRequest, actor: Actor) -> Response:
+        """Return the response to a request under PREFIX. Raises ProblemError."""
+        path = request.path.removeprefix(PREFIX)
+        found = [(route, match) for route, pattern in self._patterns if (match := pattern.fullmatch(path))]
+        if not found:
+            raise ProblemError(404, f"there is no {request.path}; {PREFIX}/openapi.json lists what there is")
+        method = "GET" if request.method == "HEAD" else request.method
+        for route, match in found:
+            if route.method == method:
+                return await self._respond(
+                    route, ApiCall(request=request, actor=actor, values=match.groupdict())
+                )
+        allowed = ", ".join(sorted({route.method for route, _ in found}))
+        raise ProblemError(405, f"{request.path} has {allowed}", (("Allow", allowed),))
+
+    async def _respond(self, route: ApiRoute, call: ApiCall) -> Response:
+        if route.permission is not None and not call.actor.allows(route.permission):
+            raise ProblemError(403, f"this needs the permission {route.permission}")
+        unknown = set(call.request.query) - {member.name for member in route.query}
+        if unknown:
+            raise ProblemError(422, f"unknown member of the query: {', '.join(sorted(unknown))[:80]}")
+        result = await route.handler(call)
+        if isinstance(result, Response):
+            return result
+        return Response(200, JSON, msgspec.json.encode(result))
+
+    # -- what is there ----------------------------------------------------------------------------------
+
+    def _read_routes(self) -> tuple[ApiRoute, ...]:
+        def get(
+            path: str, text: str, resource: Resource | None, handler: Any, result: Any, **more: Any
+        ) -> ApiRoute:
+            permission = None if resource is None else _may(resource)
+            return ApiRoute(
+                method="GET",
+                path=path,
+                text=text,
+                permission=permission,
+                handler=handler,
+                result=result,
+                **more,
+            )
+
+        status, stations = Resource.STATUS, Resource.STATIONS
+        return (
+            get("/me", "Actor of this request and its permissions", None, self._me, ActorInfo),
+            get("/status", "Whole status, as /api/status", status, self._status, ControllerStatus),
+            get(
+                "/circuits", "Circuits, parents first", status, self._member("circuits"), list[CircuitStatus]
+            ),
+            get("/evses", "EVSEs", stations, self._member("evses"), list[EvseStatus]),
+            get("/stations", "Stations", stations, self._member("stations"), list[ChargingStationStatus]),
+            get("/stations/{station}", "One station", stations, self._station, ChargingStationStatus),
+            get("/backends", "Backends", status, self._member("backends"), list[BackendStatus]),
+            get("/meters", "Meters", status, self._member("meters"), list[MeterStatus]),
+            get("/alarms", "Alarms that are present", status, self._member("alarms"), list[AlarmStatus]),
+            get("/events", "Latest events", Resource.EVENTS, self._events, list[EventEntry]),
+            get(
+                "/sessions",
+                "Charging sessions by month",
+                Resource.SESSIONS,
+                self._sessions,
+                list[SessionEntry],
+                query=_MONTHS,
+            ),
+            get(
+                "/sessions.csv",
+                "Charging sessions by month as CSV",
+                Resource.SESSIONS,
+                self._sessions_csv,
+                str,
+                query=_MONTHS,
+                csv=True,
+            ),
+            get(
+                "/history",
+                "Stored values: minutes of the last days, quarter hours before",
+                Resource.HISTORY,
+                self._history,
+                list[HistorySeries],
+                query=(
+                    QueryMember("channel", {"type": "string", "maxLength": 100}, "one channel; default: all"),
+                    QueryMember("start", _SECOND_SCHEMA, "POSIX s; default: a day ago"),
+                    QueryMember("end", _SECOND_SCHEMA, "POSIX s; default: now"),
+                ),
+            ),
+            get(
+                "/configuration",
+                "Configuration file",
+                Resource.CONFIGURATION,
+                self._configuration,
+                ConfigurationText,
+            ),
+            get(
+                "/configuration/versions",
+                "Stored versions of the file, the newest first",
+                Resource.CONFIGURATION,
+                self._versions,
+                list[ConfigurationVersion],
+            ),
+            get(
+                "/configuration/versions/{version}",
+                "One stored version",
+                Resource.CONFIGURATION,
+                self._version,
+                ConfigurationText,
+            ),
+            ApiRoute(
+                method="POST",
+                path="/configuration/check",
+                text="What the check finds in a text",
+                permission=_may(Resource.CONFIGURATION),
+                handler=self._check,
+                result=list[CheckFinding],
+                body=CheckRequest,
+            ),
+            get("/users", "Users", Resource.USERS, self._users, list[UserEntry]),
+            get("/tokens", "Bearer tokens", Resource.USERS, self._tokens, list[TokenEntry]),
+        )
+
+    def _member(self, name: str) -> Callable[[ApiCall], Awaitable[object]]:
+        async def handler(_: ApiCall) -> object:
+            return getattr(self._site.status(), name)
+
+        return handler
+
+    async def _status(self, _: ApiCall) -> object:
+        return self._site.status()
+
+    async def _me(self, call: ApiCall) -> object:
+        return ActorInfo(
+            name=call.actor.name,
+            origin=call.actor.origin,
+            permissions=sorted(map(str, call.actor.permissions)),
+            commands=[name for name in self._site.commands() if call.actor.allows(COMMANDS[name].permission)],
+            has_users=self._access.has_users,
+        )
+
+    async def _station(self, call: ApiCall) -> object:
+        wanted = call.values["station"]
+        found = next((each for each in self._site.status().stations if each.id == wanted), None)
+        if found is None:
+            raise ProblemError(404, f"station {wanted!r} is not in the configuration")
+        return found
+
+    async def _events(self, _: ApiCall) -> object:
+        return self._site.events(MOST_EVENTS)
+
+    async def _sessions(self, call: ApiCall) -> object:
+        return await self._site.sessions(*_months(call.request.query))
+
+    async def _sessions_csv(self, call: ApiCall) -> object:
+        first, last = _months(call.request.query)
+        text = io.StringIO()
+        writer = csv.writer(text)
+        writer.writerow(self.SESSION_COLUMNS)
+        for entry in await self._site.sessions(first, last):
+            writer.writerow(_guard_cell(getattr(entry, name)) for name in self.SESSION_COLUMNS)
+        name = f'attachment; filename="sessions-{first}-{last}.csv"'
+        return Response(200, CSV, text.getvalue().encode(), (("Content-Disposition", name),))
+
+    async def _history(self, call: ApiCall) -> object:
+        query, now = call.request.query, int(datetime.now(UTC).timestamp())
+        end = _second(query, "end", now)
+        start = _second(query, "start", max(0, end - 86_400))
+        if not start <= end <= start + LONGEST_HISTORY_S:
+            raise ProblemError(422, f"end: from start to {LONGEST_HISTORY_S // 86_400} days after it")
+        return await self._site.history([query["channel"]] if "channel" in query else [], start, end)
+
+    async def _configuration(self, _: ApiCall) -> object:
+        return await self._site.configuration()
+
+    async def _versions(self, _: ApiCall) -> object:
+        return await self._site.configuration_versions()
+
+    async def _version(self, call: ApiCall) -> object:
+        return await self._site.configuration_version(call.values["version"])
+
+    async def _check(self, call: ApiCall) -> object:
+        return await self._site.check_configuration(read_body(call.request, CheckRequest).text)
+
+    async def _users(self, _: ApiCall) -> object:
+        return self._access.users()
+
+    async def _tokens(self, _: ApiCall) -> object:
+        return self._access.tokens()
+
+    # -- commands ---------------------------------------------------------------------------------------
+
+    def _command_routes(self) -> tuple[ApiRoute, ...]:
+        return tuple(
+            ApiRoute(
+                method="POST",
+                path=f"/commands/{name}",
+                text=(kind.__doc__ or name).partition("\n")[0],
+                permission=kind.permission,
+                handler=self._command,
+                result=CommandResult,
+                body=kind,
+            )
+            for name, kind in COMMANDS.items()
+        )
+
+    async def _command(self, call: ApiCall) -> object:
+        name = call.request.path.rpartition("/")[2]
+        members = read_body(call.request, dict[str, Any])
+        if members.setdefault("command", name) != name:
+            raise ProblemError(422, f"command: {name!r}, or leave it out")
+        try:
+            command = convert_command(members)
+        except CommandFormatError as error:
+            raise ProblemError(422, str(error)) from error
+        return CommandResult(result=dict(await self._site.execute(command, call.actor)))
+
+
+def read_body(request: WebRequest, kind: Any) -> Any:
+    """Read the JSON body of a request as `kind`. Raises ProblemError."""
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != JSON:
+        raise ProblemError(415, f"send the body as {JSON}")
+    try:
+        return msgspec.json.decode(request.body, type=kind)
+    except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
+        raise ProblemError(422, str(error)) from error
+
+
+def _months(query: Mapping[str, str]) -> tuple[str, str]:
+    this_month = f"{datetime.now(UTC):%Y-%m}"
+    last = query.get("last", this_month)
+    first = query.get("first", min(this_month, last))
+    for name, value in (("first", first), ("last", last)):
+        if not _MONTH.fullmatch(value):
+            raise ProblemError(422, f"{name}: a month like {this_month}")
+    return first, last
+
+
+def _second(query: Mapping[str, str], name: str, default: int) -> int:
+    text = query.get(name)
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdigit() and len(text) <= 12 and int(text) <= LAST_SECOND):
+        raise ProblemError(422, f"{name}: a time in POSIX s")
+    return int(text)
+
+
+def _guard_cell(value: object) -> object:
+    """Return a cell of a CSV file that a spreadsheet does not take for a formula."""
+    if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r"):
+        return "'" + value
+    return "" if value is None else value
+
+
+def _pattern(path: str) -> re.Pattern[str]:
+    parts: Sequence[str] = re.split(r"\{([a-z]+)\}", path)
+    texts = (
+        f"(?P<{part}>[^/]{{1,100}})" if index % 2 else re.escape(part) for index, part in enumerate(parts)
+    )
+    return re.compile("".join(texts))

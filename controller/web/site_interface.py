@@ -1,0 +1,158 @@
+"""Interfaces through which the page and the REST API reach the site, and the data that they return.
+
+The services implement both: here is no socket and no store. Errors are ProblemErrors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+from controller.access.permissions import Actor
+from controller.commands.site_command import SiteCommand
+from controller.web.status_model import ControllerStatus
+
+
+class EventEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """One event for people: an alarm that began or ended, or a change that somebody made.
+
+    `time`: RFC 3339, UTC. `severity`: info, warning or critical.
+    """
+
+    time: str
+    severity: str
+    text: str
+    actor: str = ""
+
+
+class SessionEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """One charging session. `ended`, `energy_wh`, `reason`: null while it runs; `evse`, too, if unknown.
+
+    `card`: label or last characters of the card. Times are RFC 3339, UTC.
+    """
+
+    station: str
+    evse: int | None
+    transaction: str
+    started: str
+    ended: str | None = None
+    energy_wh: float | None = None
+    card: str = ""
+    reason: str | None = None
+
+
+class HistorySeries(msgspec.Struct, frozen=True, kw_only=True):
+    """Values of one channel: for each time (POSIX s, start of the interval) lowest, mean and highest."""
+
+    channel: str
+    unit: str
+    interval_s: int
+    times: list[int]
+    low: list[float]
+    mean: list[float]
+    high: list[float]
+
+
+class ConfigurationText(msgspec.Struct, frozen=True, kw_only=True):
+    """Text of the configuration file, and its version: the SHA-256 of the text."""
+
+    text: str
+    version: str
+    path: str
+
+
+class ConfigurationVersion(msgspec.Struct, frozen=True, kw_only=True):
+    """One version of the configuration file that was in use or written before."""
+
+    version: str
+    time: str
+    actor: str
+
+
+class CheckFinding(msgspec.Struct, frozen=True, kw_only=True):
+    """One finding of the check. `severity`: error or hint; `line` is null where it has no place."""
+
+    severity: str
+    line: int | None
+    text: str
+
+
+class UserEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """One user of the page."""
+
+    name: str
+    role: str
+
+
+class TokenEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """One bearer token. `created`, `expires`: POSIX s; `expires` null: it has no end."""
+
+    name: str
+    scopes: list[str]
+    created: float
+    expires: float | None
+
+
+class SiteInterface(Protocol):
+    """The site as the page and the API use it. Methods raise ProblemError."""
+
+    def status(self) -> ControllerStatus:
+        """Return the status now."""
+
+    def commands(self) -> Sequence[str]:
+        """Return the names of the commands that this site has."""
+
+    async def execute(self, command: SiteCommand, actor: Actor) -> Mapping[str, Any]:
+        """Execute a command and return its result."""
+
+    def events(self, most: int) -> Sequence[EventEntry]:
+        """Return the latest events, the newest first."""
+
+    async def sessions(self, first: str, last: str) -> Sequence[SessionEntry]:
+        """Return the sessions of the months from `first` to `last` (YYYY-MM), and those that run."""
+
+    async def history(self, channels: Sequence[str], start: int, end: int) -> Sequence[HistorySeries]:
+        """Return stored values of channels, none: all; from `start` to `end` (POSIX s)."""
+
+    async def configuration(self) -> ConfigurationText:
+        """Return the configuration file."""
+
+    async def configuration_versions(self) -> Sequence[ConfigurationVersion]:
+        """Return the stored versions of the file, the newest first."""
+
+    async def configuration_version(self, version: str) -> ConfigurationText:
+        """Return one stored version."""
+
+    async def check_configuration(self, text: str) -> Sequence[CheckFinding]:
+        """Return what the check finds in a text."""
+
+
+class AccessInterface(Protocol):
+    """Users, logins and tokens as the page and the API use them. Methods raise ProblemError."""
+
+    @property
+    def has_users(self) -> bool:
+        """Return True if anybody can log in."""
+
+    def find_login(self, secret: str, *, touch: bool = True) -> Actor | None:
+        """Return the actor of a login session; None if it has ended."""
+
+    def find_token(self, secret: str) -> Actor | None:
+        """Return the actor of a bearer token; None if it is not valid."""
+
+    async def login(self, name: str, password: str, peer: str) -> str:
+        """Check name and password; return the secret of a new session."""
+
+    def logout(self, secret: str) -> None:
+        """End a login session."""
+
+    async def change_password(self, actor: Actor, old: str, new: str, peer: str) -> None:
+        """Set a user's own password; all its sessions end."""
+
+    def users(self) -> Sequence[UserEntry]:
+        """Return the users."""
+
+    def tokens(self) -> Sequence[TokenEntry]:
+        """Return the bearer tokens."""
