@@ -472,12 +472,19 @@ def _evse(site: SiteTree, view: EvseView, version: Version | None) -> EvseStatus
         state=view.state,
         offered_a=round(view.offered_a, 2),
         drawn_a=_rounded(view.drawn_a),
-        reason=view.reason,
+        reason=_reason(view, version),
         single_phase=view.single_phase,
         reaction_s=round(view.habits.reaction_s, 1),
         step_a=round(view.habits.step_a, 1),
         obeys=view.habits.obeys,
     )
+
+
+def _reason(view: EvseView, version: Version | None) -> str:
+    """Return why an EVSE has its limit: a station is there whose backend has not accepted it yet."""
+    if view.connected or version is None:
+        return view.reason
+    return view.reason.replace("offline", "connected, registration pending", 1)
 
 
 def _rounded(amps: PhaseAmps) -> PhaseAmps:

@@ -17,6 +17,8 @@ from controller.web.status_model import BackendStatus, CircuitStatus, EvseStatus
 from drivers.reading import Quality
 
 WIDTH = 100
+MOST_NAME_WIDTH = 24
+"""Characters of an id on one line; a longer one continues on the next."""
 _BAR = 8
 _FULL, _NEAR = 1.0, 0.9
 """Shares of the limit from which a bar is red or yellow."""
@@ -35,7 +37,7 @@ def circuits_table(rows: Iterable[CircuitStatus], title: str, notes: Mapping[str
     Without a meter the bar shows what may be flowing.
     """
     table = _table()
-    table.add_column("circuit", width=9, no_wrap=True, overflow="ellipsis")
+    table.add_column("circuit", width=9, overflow="fold")
     table.add_column("limit", justify="right", width=11, no_wrap=True)
     for phase in ("L1", "L2", "L3"):
         table.add_column(f"{phase} (A)", width=_BAR + 6, no_wrap=True)
@@ -57,13 +59,14 @@ def circuits_table(rows: Iterable[CircuitStatus], title: str, notes: Mapping[str
 
 def evses_table(rows: Iterable[EvseStatus]) -> Table:
     """Return a table of the EVSEs: offer, current, reason."""
-    table = _table()
-    table.add_column("EVSE", width=8, no_wrap=True, overflow="ellipsis")
+    rows, table = list(rows), _table()
+    name = _name_width((f"{evse.station}/{evse.evse}" for evse in rows), 8)
+    table.add_column("EVSE", width=name, overflow="fold")
     table.add_column("OCPP", width=5)
     table.add_column("state", width=14, no_wrap=True)
     table.add_column("offered", justify="right", width=8)
     table.add_column("drawn L1/L2/L3", justify="right", width=14, no_wrap=True)
-    table.add_column("why", width=WIDTH - 8 - 5 - 14 - 8 - 14 - 6, no_wrap=True, overflow="ellipsis")
+    table.add_column("why", width=WIDTH - name - 5 - 14 - 8 - 14 - 6, no_wrap=True, overflow="ellipsis")
     for evse in rows:
         table.add_row(
             Text(f"{evse.station}/{evse.evse}"),
@@ -95,8 +98,8 @@ def response_lines(rows: Iterable[EvseStatus]) -> list[Text]:
 
 def backends_table(rows: Iterable[BackendStatus]) -> Table:
     """Return a table of the backends: links and queue."""
-    table = _table()
-    table.add_column("backend", width=16, no_wrap=True, overflow="ellipsis")
+    rows, table = list(rows), _table()
+    table.add_column("backend", width=_name_width((each.id for each in rows), 16), overflow="fold")
     table.add_column("links", justify="right", width=6)
     table.add_column("waiting", justify="right", width=8)
     table.add_column("oldest", justify="right", width=9)
@@ -140,7 +143,7 @@ def _quality(quality: Quality | None) -> Text:
 
 def _state(evse: EvseStatus) -> Text:
     if not evse.connected:
-        return Text("away", style="red")
+        return Text("away" if evse.ocpp is None else "pending", style="red")
     return Text(evse.state.value, style=_STATES.get(evse.state, ""))
 
 
@@ -162,6 +165,11 @@ def _habits(evse: EvseStatus) -> str:
 
 def _amps(amps: PhaseAmps) -> Text:
     return Text("/").join(Text(f"{value:4.1f}") if value else Text("   -", style="dim") for value in amps)
+
+
+def _name_width(names: Iterable[str], least: int) -> int:
+    """Return the width of a column of ids: whole ids, the longest on several lines."""
+    return max([least, *(min(len(name), MOST_NAME_WIDTH) for name in names)])
 
 
 def _table() -> Table:

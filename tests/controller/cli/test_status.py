@@ -62,6 +62,26 @@ def test_tables_have_each_circuit_and_evse_in_100_columns() -> None:
     assert "last control step" not in text
 
 
+def test_status_shows_ids_whole() -> None:
+    usual, other = STATUS.evses
+    long_id = "DE*ABC*E" + "0123456789" * 4
+    lines = seen(
+        replace(STATUS, evses=(replace(usual, station="DE*ABC*E000101"), replace(other, station=long_id)))
+    )
+    assert max(map(len, lines)) <= terminal.WIDTH
+    text = "\n".join(lines)
+    assert "DE*ABC*E000101/1" in text
+    assert f"{long_id}/{other.evse}" in "".join(line.split(" ")[0] for line in lines)
+
+
+def test_status_tells_a_pending_registration_from_an_absence() -> None:
+    usual, _ = STATUS.evses
+    pending = replace(usual, connected=False, reason="connected, registration pending: 32 A kept free for it")
+    text = "\n".join(seen(replace(STATUS, evses=(pending,))))
+    assert "pending" in text
+    assert "away" not in text
+
+
 def test_hung_control_loop_is_in_the_title() -> None:
     assert "last control step 60 s ago" in seen(replace(STATUS, healthy=False, tick_age_s=60.0))[0]
 

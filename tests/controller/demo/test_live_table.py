@@ -43,7 +43,7 @@ def a_status() -> ControllerStatus:
             station=plan.id,
             evse=outlet.key[1],
             circuit=outlet.circuit,
-            ocpp=plan.version,
+            ocpp=None if plan.id == "A5" else plan.version,
             connected=plan.id != "A5",
             state=EvseState.SUSPENDED_EVSE,
             offered_a=16.0,

@@ -129,6 +129,24 @@ async def test_what_was_never_limited_is_kept_free_at_its_worst(tmp_path: Path) 
             assert await limits(socket, 2) == [(0, 6.0), (1, 7.0)]
 
 
+async def test_station_without_registration_is_not_shown_as_away(tmp_path: Path) -> None:
+    async with (
+        site(tmp_path) as (config, backend),
+        running(config) as controller,
+        open_websocket_url(
+            f"ws://127.0.0.1:{controller.port}/ocpp/CS01", subprotocols=["ocpp1.6"], disconnect_timeout=2
+        ) as socket,
+    ):
+        link = await backend.link()
+        await socket.send_message('[2,"b","BootNotification",{}]')
+        await heard(link)
+        await link.send_message('[3,"b",{"status":"Pending","currentTime":"","interval":60}]')
+        await heard(socket)
+        reasons = {evse.station: evse.reason for evse in controller.status().evses}
+    assert reasons["CS01"].startswith("connected, registration pending: ")
+    assert reasons["CS02"].startswith("offline: ")
+
+
 async def test_a_restart_remembers_what_the_stations_were_left_with(tmp_path: Path) -> None:
     async with site(tmp_path) as (config, _):
         async with running(config) as controller, station(controller, "CS02") as socket:
