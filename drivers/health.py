@@ -40,8 +40,7 @@ class MeterHealth:
 
     def __init__(self, meter: str, stale_after_s: float, frozen_after_s: float = FROZEN_S) -> None:
         self._meter = meter
-        self._stale_after_s = stale_after_s
-        self._frozen_after_s = frozen_after_s
+        self.set_ages(stale_after_s, frozen_after_s)
         self._still_s = 0.0
         self._good: Reading | None = None
         self._changed_at: float | None = None
@@ -53,6 +52,11 @@ class MeterHealth:
         self._counter_noted_at = 0.0
         self.events: Counter[str] = Counter()
         """Number of failed polls by cause, and of counters that ran backwards (`counter_backwards`)."""
+
+    def set_ages(self, stale_after_s: float, frozen_after_s: float) -> None:
+        """Apply other ages (s) from which readings are stale, and unchanged ones frozen."""
+        self._stale_after_s = stale_after_s
+        self._frozen_after_s = frozen_after_s
 
     def on_outcome(self, outcome: Reading | Implausible, now: float) -> MeterState:
         """Judge the values of a poll that was answered."""

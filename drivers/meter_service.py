@@ -62,6 +62,16 @@ class MeterPoller:
         self._identified = MeterIdentity()
         self._first_read = trio.Event()
 
+    def set_times(self, settings: MeterSettings) -> None:
+        """Apply another interval and other ages of readings, from the next poll on."""
+        self.settings = msgspec.structs.replace(
+            self.settings,
+            interval_s=settings.interval_s,
+            stale_after_s=settings.stale_after_s,
+            frozen_after_s=settings.frozen_after_s,
+        )
+        self.health.set_ages(settings.stale_after_s, settings.frozen_after_s)
+
     async def run(self, bus: Bus) -> None:
         """Poll the meter in its interval until cancelled."""
         async with trio.open_nursery() as nursery:
@@ -167,6 +177,13 @@ class MeterFleet:
                 for share in poller.settings.share:
                     nursery.start_soon(serve_share, poller.settings.id, share, poller.reader.last_registers)
             task_status.started()
+
+    def set_times(self, meters: Sequence[MeterSettings]) -> None:
+        """Apply the intervals and ages of these settings to the meters with their ids."""
+        by_id = {each.id: each for each in meters}
+        for poller in self.pollers:
+            if poller.settings.id in by_id:
+                poller.set_times(by_id[poller.settings.id])
 
     def take(self, state: MeterState) -> None:
         """Take the state of a meter; publish it, and those of the meters that are computed from it."""

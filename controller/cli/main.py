@@ -19,6 +19,7 @@ SUBCOMMANDS = {
     "run": "run",
     "check": "check",
     "status": "status",
+    "reload": "reload",
     "station": "station",
     "sessions": "sessions",
     "meter": "meter",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import gc
 import logging
 import os
@@ -14,9 +15,10 @@ import trio
 from controller.cli.arguments import FAILED, OK, Subcommands, add_config, open_configuration_or_exit
 from controller.model.exception_groups import leaves
 from controller.services import app
-from controller.services.configuration import ActiveConfiguration, check_reload, keep_copy
-from controller.services.journal_log import log_handler
+from controller.services.configuration import ActiveConfiguration, keep_copy
+from controller.services.journal_log import start_logging
 from controller.services.policy_service import SigningSetupError
+from controller.services.reload_service import ReloadRejectedError
 from controller.services.systemd import notify_ready, notify_reloading
 from controller.stations.listener import ListenError
 from controller.store.state_journal import StoreError
@@ -39,14 +41,12 @@ def add_parser(commands: Subcommands) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run the daemon until SIGTERM or SIGINT; SIGHUP checks a changed configuration.
+    """Run the daemon until SIGTERM or SIGINT; SIGHUP reloads the configuration.
 
     Raises CommandError for an invalid configuration without a last valid copy.
     """
     active = open_configuration_or_exit(options.config)
-    logging.basicConfig(
-        level=logging.DEBUG if options.verbose else logging.INFO, handlers=[log_handler()], force=True
-    )
+    start_logging(None if options.verbose else active.config.log.level)
     # At lower levels it logs whole messages, and with them identities of drivers.
     logging.getLogger("trio-websocket").setLevel(logging.WARNING)
     _report_configuration(active)
@@ -73,16 +73,22 @@ def _report_configuration(active: ActiveConfiguration) -> None:
         log.warning("configuration copy not written reason=%s", error)
 
 
+class _Running:
+    """The controller once it has started."""
+
+    controller: app.App | None = None
+
+
 async def _run_until_signalled(active: ActiveConfiguration) -> None:
-    stopping = trio.Event()
+    stopping, running = trio.Event(), _Running()
     async with trio.open_nursery() as nursery:
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
-            nursery.start_soon(_run_app, active, stopping, nursery.cancel_scope)
+            nursery.start_soon(_run_app, active, stopping, running, nursery.cancel_scope)
             async for number in signals:
                 if number == signal.SIGHUP:
                     notify_reloading()
-                    await _log_reload(active)
-                    notify_ready("configuration checked")
+                    await _reload(running.controller)
+                    notify_ready("configuration reloaded")
                     continue
                 log.info("stopping signal=%s", signal.Signals(number).name)
                 if stopping.is_set():  # a second signal waits for nothing
@@ -90,29 +96,25 @@ async def _run_until_signalled(active: ActiveConfiguration) -> None:
                 stopping.set()
 
 
-async def _run_app(active: ActiveConfiguration, stopping: trio.Event, scope: trio.CancelScope) -> None:
-    await app.run(
-        active.config,
-        configuration_problem=active.problem,
-        stopping=stopping,
-        path=active.path,
-        request_reload=partial(os.kill, os.getpid(), signal.SIGHUP),
-    )
+async def _run_app(
+    active: ActiveConfiguration, stopping: trio.Event, running: _Running, scope: trio.CancelScope
+) -> None:
+    async with trio.open_nursery() as nursery:
+        running.controller = await nursery.start(
+            partial(
+                app.run,
+                active.config,
+                active=active,
+                stopping=stopping,
+                request_reload=partial(os.kill, os.getpid(), signal.SIGHUP),
+            )
+        )
     scope.cancel()
 
 
-async def _log_reload(active: ActiveConfiguration) -> None:
-    """Check the configuration on disk; the daemon goes on with the one in use."""
-    found = await trio.to_thread.run_sync(check_reload, active)
-    for line in found.problem.splitlines():
-        log.error("configuration error %s", line)
-    if found.problem:
-        log.error("reload rejected file=%s: nothing is changed, correct it and reload again", active.path)
-    elif found.changed:
-        log.warning(
-            "reload checked file=%s changed=%s: valid, restart the service to apply it",
-            active.path,
-            ",".join(found.changed),
-        )
-    else:
-        log.info("reload checked file=%s changed=none", active.path)
+async def _reload(controller: app.App | None) -> None:
+    if controller is None:
+        log.warning("reload ignored reason='the controller is still starting' remedy=reload it again")
+        return
+    with contextlib.suppress(ReloadRejectedError):  # it has logged the errors
+        await controller.reload()

@@ -101,6 +101,13 @@ class ListenConfig(_Table, frozen=True, kw_only=True):
     """Accept permessage-deflate."""
 
 
+class LogConfig(_Table, frozen=True, kw_only=True):
+    """The log of the controller."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least level that is logged; `run --verbose` logs everything."""
+
+
 class WebRoleConfig(_Table, frozen=True, kw_only=True):
     """A role for users of the page, beside viewer, operator and administrator."""
 
@@ -768,6 +775,7 @@ class Config(_Table, frozen=True, kw_only=True):
     site: SiteConfig
     store: StoreConfig = StoreConfig()
     listen: ListenConfig = ListenConfig()
+    log: LogConfig = LogConfig()
     web: WebConfig | None = None
     backend: tuple[BackendConfig, ...] = ()
     local_csms: LocalCsmsConfig = LocalCsmsConfig()

@@ -158,6 +158,24 @@ class SiteControl:
             return self._plan_safely(now)
         return self._on_connected(event.station, now) if isinstance(event, StationUp) else []
 
+    def replace_site(self, site: SiteTree, settings: SiteSettings, now: float) -> list[SetLimit]:
+        """Apply other limits, margins, priorities and modes while the site runs; return what to send.
+
+        `site` has the same circuits, meters and EVSEs as before, in the same order and wiring; `settings`
+        has the same voltage, lease and energy targets. Raises ValueError if the circuits or EVSEs differ.
+        """
+        if _shape(site) != _shape(self._site):
+            raise ValueError("the site has other circuits or EVSEs than before")
+        self._site, self._settings = site, settings
+        self._metering.replace_site(site, settings)
+        self._rotation.set_turn(settings.rotation_s)
+        self.energy.replace_site(site, settings.voltage_v)
+        for controller, evse in zip(self._controllers, site.evses, strict=True):
+            controller.evse = evse
+        self._whole = _SitePart(site, self._controllers)
+        self._parts.clear()
+        return self._plan_safely(now, urgent=True)
+
     @property
     def due_at(self) -> float | None:
         """Return when a ControlTick is wanted (s), because a pass was a moment ago; None: it is not."""
@@ -910,3 +928,12 @@ class SiteControl:
 
 def _less(one: PhaseAmps, other: PhaseAmps) -> PhaseAmps:
     return (one[0] - other[0], one[1] - other[1], one[2] - other[2])
+
+
+def _shape(site: SiteTree) -> list[object]:
+    """Return what of a site cannot change while it runs: circuits, meters, wiring and ratings."""
+    circuits = [
+        (each.id, each.parent, each.meter, each.fuse, each.measures_building) for each in site.circuits
+    ]
+    evses = [msgspec.structs.replace(each, priority=0, surplus=False) for each in site.evses]
+    return [circuits, evses]

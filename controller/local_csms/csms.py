@@ -122,6 +122,10 @@ class LocalCsms:
             "DataTransfer": lambda *_: _Answer(result=_UNKNOWN_VENDOR),
         }
 
+    def replace_cards(self, cards: CardList, settings: CsmsSettings) -> None:
+        """Use other cards and settings; the station is set up again with its next message."""
+        self._cards, self._settings, self._setup = cards, settings, None
+
     @property
     def deadline(self) -> float:
         """Return when `on_time` is due (s, monotonic; inf: not at all)."""

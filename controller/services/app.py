@@ -13,16 +13,19 @@ from pathlib import Path
 
 import trio
 
+from controller.commands.site_command import ReloadConfiguration
 from controller.config import Config
 from controller.load_management.events import MeterUpdated
 from controller.load_management.site_view import SiteView
 from controller.ocpp.frames import Version
 from controller.services.certificate_service import due_warnings, find_certificate_ends
+from controller.services.configuration import ActiveConfiguration
 from controller.services.dimming_service import DimmingService
 from controller.services.eebus_identity import load_identity
 from controller.services.eebus_limits import EebusLimits
 from controller.services.eebus_partners import EebusPartners
 from controller.services.eebus_service import EebusService
+from controller.services.journal_log import set_log_level
 from controller.services.load_management_service import LoadManagementService, utc
 from controller.services.local_csms_service import (
     LocalCsmsService,
@@ -31,6 +34,7 @@ from controller.services.local_csms_service import (
 from controller.services.policy_service import open_policy_service
 from controller.services.readiness import MeterReadiness
 from controller.services.relay_memory import KEY_FILE, open_token_key
+from controller.services.reload_service import ReloadService
 from controller.services.session_ledger_service import SessionLedger
 from controller.services.session_reader import make_session_reader
 from controller.services.site_identity_service import SiteIdentityService
@@ -80,12 +84,12 @@ class App:
     def __init__(
         self,
         config: Config,
-        configuration_problem: str = "",
-        path: Path | None = None,
+        active: ActiveConfiguration | None = None,
         request_reload: Callable[[], None] = lambda: None,
     ) -> None:
         self.port = 0
-        self._configuration_problem = configuration_problem
+        self._configuration_problem = "" if active is None else active.problem
+        self._reloads = None if active is None else ReloadService(active, self._apply_configuration)
         self.web_port: int | None = None
         self._config = config
         self._ticked_at = trio.current_time()
@@ -153,9 +157,11 @@ class App:
             self._operations,
             self.status,
             make_session_reader(self.sessions),
-            path,
+            None if active is None else active.path,
             request_reload,
         )
+        if self._reloads is not None:
+            self._operations.commands.add_handler(ReloadConfiguration, self._reloads.on_command)
 
     async def stop(self) -> None:
         """Take nothing new, and return once the answers that are out have arrived, or some seconds later."""
@@ -303,6 +309,24 @@ class App:
                 log.warning("certificate or key ends soon what=%s remedy=renew it", warning)
             await trio.sleep(CERTIFICATE_ENDS_S)
 
+    # -- reload ---------------------------------------------------------------------------------------
+
+    async def reload(self) -> None:
+        """Read the configuration again, and apply what can be applied. Raises ReloadRejectedError."""
+        if self._reloads is not None:
+            await self._reloads.reload()
+
+    def _apply_configuration(self, config: Config) -> None:
+        """Make all services use the live keys of another configuration."""
+        self._config, self._configuration_problem = config, ""
+        set_log_level(config.log.level)
+        self._load_management.replace_site(config)
+        self._meters.set_times(config)
+        cards = load_cards_or_report(config)
+        self._local_csms.set_cards(config.local_csms, cards)
+        self.sessions.set_cards(cards)
+        self.sessions.set_retention(config.sessions.retention_months)
+
     # -- the site -----------------------------------------------------------------------------------
 
     def _on_meter_state(self, state: MeterState) -> None:
@@ -344,21 +368,21 @@ def _open_eebus_service(config: Config, dimming: DimmingService, state: StateSto
 async def run(
     config: Config,
     *,
-    configuration_problem: str = "",
+    active: ActiveConfiguration | None = None,
     stopping: trio.Event | None = None,
-    path: Path | None = None,
     request_reload: Callable[[], None] = lambda: None,
     task_status: trio.TaskStatus[App] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Run a controller until cancelled, or stop it properly once `stopping` is set; starts with the App.
 
-    `path`: the configuration file, for those who change it on the page; `request_reload` reads it again.
+    `active`: where `config` comes from; it can then be reloaded, and changed on the page, which calls
+    `request_reload` after it.
 
     Raises ListenError, SigningSetupError, TlsError, WebServerError or StoreError where a part cannot start.
     """
     with hold_store(Path(config.store.directory)):
         try:
-            controller = App(config, configuration_problem, path, request_reload)
+            controller = App(config, active, request_reload)
             try:
                 async with trio.open_nursery() as nursery:
                     if stopping is not None:

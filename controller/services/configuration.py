@@ -43,10 +43,10 @@ class ActiveConfiguration(msgspec.Struct, frozen=True):
 
 
 class ReloadCheck(msgspec.Struct, frozen=True):
-    """Result of a check of the changed file: its errors, or the tables that differ from those in use."""
+    """Result of a check of the changed file: its configuration, or None and all its errors."""
 
+    config: Config | None = None
     problem: str = ""
-    changed: tuple[str, ...] = ()
 
 
 def load_configuration(path: Path) -> tuple[Config, list[HintDiagnostic]]:
@@ -91,14 +91,12 @@ def keep_copy(active: ActiveConfiguration) -> None:
 
 
 def check_reload(active: ActiveConfiguration) -> ReloadCheck:
-    """Check the file on disk against the configuration in use."""
+    """Check the file on disk."""
     try:
         config, _ = load_configuration(active.path)
     except (FileUnreadableError, InvalidConfigError) as error:
         return ReloadCheck(problem=_describe(error))
-    names = Config.__struct_fields__
-    changed = (name for name in names if getattr(config, name) != getattr(active.config, name))
-    return ReloadCheck(changed=tuple(changed))
+    return ReloadCheck(config=config)
 
 
 def _describe(error: FileUnreadableError | InvalidConfigError) -> str:

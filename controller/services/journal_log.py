@@ -109,3 +109,23 @@ def _stderr_is_journal() -> bool:
     except (OSError, ValueError):
         return False
     return (device, inode) == (str(status.st_dev), str(status.st_ino))
+
+
+_LOGGERS = ("controller", "drivers")
+"""The loggers whose level the configuration sets."""
+
+
+def start_logging(level: str | None) -> None:
+    """Log to the journal or standard error from `level` on; None: everything, whatever is set later."""
+    logging.basicConfig(
+        level=logging.DEBUG if level is None else logging.INFO, handlers=[log_handler()], force=True
+    )
+    if level is not None:
+        set_log_level(level)
+
+
+def set_log_level(level: str) -> None:
+    """Set the least level of the controller's own lines, unless everything is logged."""
+    if logging.getLogger().level != logging.DEBUG:
+        for name in _LOGGERS:
+            logging.getLogger(name).setLevel(level.upper())

@@ -104,6 +104,17 @@ class LoadManagementService:
         self._absorbed = {station.id: _make_absorbed(config, station) for station in config.station}
         self._restore_profiles()
 
+    def replace_site(self, config: Config) -> None:
+        """Apply the limits, margins, priorities and modes of another configuration while the site runs.
+
+        Raises ValueError if its circuits or EVSEs are others.
+        """
+        site, now = build_site(config), trio.current_time()
+        limits = self._control.replace_site(site, site_settings(config), now)
+        self.site, self._config = site, config
+        self._queue_limits(limits, {limit.ref for limit in limits})
+        self.share_current()
+
     def view(self) -> SiteView:
         """Return the state of the site for people and monitoring."""
         return self._control.snapshot(trio.current_time())
@@ -151,18 +162,22 @@ class LoadManagementService:
         if isinstance(event, LimitAnswered) and (ref := self._pending.pop(event.token, None)):
             concerned.add(ref)
         concerned |= self._control.unsaved_evses()
+        self._queue_limits(limits, concerned)
+        if energy_records := self._control.energy.take_records():
+            self._energy_records += energy_records
+            self._outgoing_added.set()
+        self._timer.update()
+
+    def _queue_limits(self, limits: Sequence[SetLimit], concerned: set[EvseRef]) -> None:
+        """Queue limits with the records of all EVSEs that are concerned."""
         if concerned:
             now, utc_now = trio.current_time(), datetime.now(UTC)
             memories = self._control.delivery_records(concerned, now)
             records = [limit_record(ref, memory, utc_now, now) for ref, memory in memories.items()]
             self._outgoing.append((records, list(limits)))
             self._outgoing_added.set()
-        if energy_records := self._control.energy.take_records():
-            self._energy_records += energy_records
-            self._outgoing_added.set()
         for limit in limits:
             self._pending[limit.token] = limit.ref
-        self._timer.update()
 
     def share_current(self) -> None:
         """Let the site's control make a pass at the present time of day."""

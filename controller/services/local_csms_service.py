@@ -37,10 +37,12 @@ class LocalCsmsService:
             for station in config.station
             if station.owner is None
         }
+        self._linked: dict[str, LocalCsms] = {}
+        """The last link of each station."""
         self.set_cards(config.local_csms, cards)
 
     def set_cards(self, settings: LocalCsmsConfig, cards: Iterable[CardConfig]) -> None:
-        """Use these settings and cards for all links that begin from now on."""
+        """Use these settings and cards from now on, also for the stations that are connected."""
         self._cards = CardList((_make_card(card, self._zone) for card in cards), settings.authorization)
         self._settings = CsmsSettings(
             heartbeat_s=settings.heartbeat_s,
@@ -48,10 +50,13 @@ class LocalCsmsService:
             sends_local_list=settings.local_list,
             call_timeout_s=self._call_timeout_s,
         )
+        for csms in self._linked.values():
+            csms.replace_cards(self._cards, self._settings)
 
     def make_owner(self, station: str, version: Version, utc_of: Callable[[float], float]) -> LocalOwner:
         """Return the local CSMS for a connection of a station."""
         csms = LocalCsms(station, version, self._cards, self._settings, self._memories[station])
+        self._linked[station] = csms
         return LocalOwner(LOCAL_CSMS, station, csms, self, utc_of)
 
     # -- commands of a person ---------------------------------------------------------------------------

@@ -55,6 +55,10 @@ class SessionLedger:
                 # Which version the station speaks shows when it connects.
                 self._recorders[record.station] = Version.V16, self._restore(record.station, Version.V16)
 
+    def set_retention(self, months: int) -> None:
+        """Keep sessions for so many months, from the next daily check on."""
+        self._retention_months = months
+
     def set_cards(self, cards: Iterable[CardConfig]) -> None:
         """Name the cards of sessions that begin from now on by these labels."""
         self._cards = {card.token.lower(): card for card in cards}

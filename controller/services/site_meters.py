@@ -31,6 +31,10 @@ class SiteMeters:
                     self._fleet.take(state)
                 await trio.sleep(STATION_METER_S)
 
+    def set_times(self, config: Config) -> None:
+        """Apply the intervals and ages of readings of another configuration."""
+        self._fleet.set_times([meter.settings() for meter in config.meter])
+
     def meter_statuses(self) -> tuple[MeterStatus, ...]:
         """Return the status of each meter."""
         now = trio.current_time()

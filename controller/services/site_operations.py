@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -12,7 +11,6 @@ from controller.access.permissions import Actor
 from controller.commands.site_command import (
     PairPartner,
     RegisterPartners,
-    ReloadConfiguration,
     ResumeLimits,
     SiteCommand,
     SuspendLimits,
@@ -63,15 +61,6 @@ class SiteOperations:
 
         for kind in (PairPartner, UnpairPartner, RegisterPartners, SuspendLimits, ResumeLimits):
             self.commands.add_handler(kind, execute)
-
-    def add_reload(self, request_reload: Callable[[], None]) -> None:
-        """Add the command that reads the configuration again."""
-
-        async def execute(_: ReloadConfiguration, __: Actor) -> object:
-            request_reload()
-            return {}
-
-        self.commands.add_handler(ReloadConfiguration, execute)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """End overrides in time and answer at the control socket, until cancelled; started once open."""

@@ -45,7 +45,6 @@ class WebService:
         self._access.register_handlers(operations.commands)
         editor = ConfigurationEditor(path, store, request_reload)
         editor.register_handlers(operations.commands)
-        operations.add_reload(request_reload)
         self.alarms = AlarmService(read_status)
         self._history = HistoryService(store, read_status, config.site.voltage)
         self._parts = SiteParts(

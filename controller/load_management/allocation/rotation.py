@@ -43,6 +43,10 @@ class Rotation:
         self._rotation_s = rotation_s
         self._turns: dict[EvseRef, _Turn] = {}
 
+    def set_turn(self, rotation_s: float) -> None:
+        """Apply another length of a turn (s)."""
+        self._rotation_s = rotation_s
+
     def set_wanting(
         self,
         refs: Collection[EvseRef],

@@ -38,6 +38,12 @@ class EnergyPlanner:
         self.hidden_a = ZERO
         """What a battery delivers at the grid connection and no car may count on (A per phase)."""
 
+    def replace_site(self, site: SiteTree, voltage_v: float) -> None:
+        """Apply other limits of the same circuits."""
+        self.peaks.replace_site(site, voltage_v)
+
+    # Time and records
+
     def set_clock(self, utc: float, now: float) -> None:
         """Set the time of day (POSIX s) that belongs to `now`."""
         self._clock_offset_s = utc - now

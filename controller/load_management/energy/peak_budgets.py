@@ -47,11 +47,16 @@ class PeakBudgets:
         self._months: dict[str, tuple[str, float]] = {}
         self._budgets: dict[str, _Budget] = {}
         self._sum_names: dict[str, str] = {}
+        self._stored_quarters: dict[str, int] = {}
+        self._records: list[Record] = []
+        self._worst_w: dict[str, float] = {}
+        self.replace_site(site, voltage_v)
+
+    def replace_site(self, site: SiteTree, voltage_v: float) -> None:
+        """Apply other limits of the same circuits."""
         self._worst_w = {
             circuit: sum(site.circuit_by_id[circuit].limit_a) * voltage_v for circuit in self._peaks
         }
-        self._stored_quarters: dict[str, int] = {}
-        self._records: list[Record] = []
 
     @property
     def circuits(self) -> frozenset[str]:

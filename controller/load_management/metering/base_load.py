@@ -169,11 +169,17 @@ class BaseLoad:
         self, limit_a: PhaseAmps, fuse: Fuse = Fuse.PLAIN, now: float = 0.0, margin_a: float = 0.0
     ) -> None:
         self.crossed = False
-        self._planned_a = [limit - (1 - MARGIN_USED) * margin_a + NOISE_A for limit in limit_a]
-        self._carried_a = MARGIN_USED * margin_a
         self._watches = watches(limit_a, fuse, now)
+        self.set_limits(limit_a, margin_a)
         wait_s = PLAIN_WAIT_S if fuse is Fuse.PLAIN else WAIT_S
         self._phases = (_PhaseLoad(wait_s), _PhaseLoad(wait_s), _PhaseLoad(wait_s))
+
+    def set_limits(self, limit_a: PhaseAmps, margin_a: float) -> None:
+        """Apply other limits and another margin; what is known of the load stays."""
+        self._planned_a = [limit - (1 - MARGIN_USED) * margin_a + NOISE_A for limit in limit_a]
+        self._carried_a = MARGIN_USED * margin_a
+        for watch, limit in zip(self._watches, limit_a, strict=True):
+            watch.set_limit(limit)
 
     def measure(
         self,

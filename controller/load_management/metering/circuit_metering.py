@@ -86,6 +86,15 @@ class CircuitMetering:
         self._by_meter = {each.circuit.meter: each for each in self._metered.values()}
         self.totals = DrawTotals(site, self._metered)
 
+    def replace_site(self, site: SiteTree, settings: SiteSettings) -> None:
+        """Apply other limits and margins of the same circuits; what their meters have shown stays."""
+        self._site, self._settings = site, settings
+        vars(self).pop("_generation", None)  # computed once for each site
+        for metered in self._metered.values():
+            circuit = site.circuit_by_id[metered.circuit.id]
+            bounds = PlausibilityBounds.of_circuit(circuit, self._generation[circuit.id], settings.voltage_v)
+            metered.replace_circuit(circuit, bounds, self.margin_a(circuit), settings.silence_s)
+
     def margin_a(self, circuit: CircuitNode) -> float:
         """Return what is kept free under the circuit's limit (A per phase)."""
         return self._settings.margin_a if circuit.margin_a is None else circuit.margin_a

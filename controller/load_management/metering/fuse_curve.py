@@ -93,6 +93,10 @@ class FuseWatch:
         self._at = now
         self._over_since: float | None = None
 
+    def set_limit(self, limit_a: float) -> None:
+        """Apply another limit; the heat of the fuse stays as it is."""
+        self._limit_a = limit_a
+
     def over_s(self, now: float) -> float:
         """Return for how long (s) the readings have been above the limit; 0: they are not."""
         return 0.0 if self._over_since is None else now - self._over_since

@@ -89,6 +89,14 @@ class MeteredCircuit:
         self._over_since: float | None = None
         self._unexplained_since: float | None = None
 
+    def replace_circuit(
+        self, circuit: CircuitNode, bounds: PlausibilityBounds, margin_a: float, silence_s: float
+    ) -> None:
+        """Apply other limits of the same circuit; what its meter has shown stays."""
+        self.circuit, self._bounds, self._silence_s = circuit, bounds, silence_s
+        self.load.set_limits(circuit.limit_a, margin_a)
+        self._spikes.set_limit(circuit.limit_a)
+
     @property
     def reading(self) -> Reading | None:
         """Return the last reading, of whatever quality."""

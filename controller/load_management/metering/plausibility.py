@@ -122,6 +122,10 @@ class SpikeWatch:
         self._seen = False
         self._had_reading = False
 
+    def set_limit(self, limit_a: PhaseAmps) -> None:
+        """Apply another rating."""
+        self._limit_a = limit_a
+
     def is_spike(self, amps: PhaseAmps) -> bool:
         """Take in one reading; return True if it has to wait for the next one."""
         high = any(abs(a) > SPIKE * most for a, most in zip(amps, self._limit_a, strict=True))

@@ -38,16 +38,18 @@ def read_until(daemon: subprocess.Popen[str], words: str) -> str:
     raise AssertionError("".join(lines))
 
 
-def test_run_sighup_checks_the_file_and_keeps_running(tmp_path: Path) -> None:
+def test_run_sighup_applies_what_can_be_and_names_the_rest(tmp_path: Path) -> None:
     path = write_config(tmp_path, port=0)
     with start_daemon(path) as daemon:
         read_until(daemon, "ready")
         write_config(tmp_path, CONFIG.replace("limit_a = 63", "limit = 63"), port=0)
         daemon.send_signal(signal.SIGHUP)
         assert f"{path}:14" in read_until(daemon, "reload rejected")
-        write_config(tmp_path, CONFIG.replace("limit_a = 63", "limit_a = 50"), port=0)
+        write_config(tmp_path, CONFIG.replace("limit_a = 63", "limit_a = 50") + "[web]\nport = 0\n", port=0)
         daemon.send_signal(signal.SIGHUP)
-        assert "changed=circuit" in read_until(daemon, "reload checked")
+        log = read_until(daemon, "restart needed")
+        assert "applied='circuit grid limit_a'" in log
+        assert "changed='web'" in log
         daemon.terminate()
         assert daemon.wait(10) == 0
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import msgspec
+import pytest
+
 from controller.load_management.events import (
     ControlTick,
     GroupLimit,
@@ -419,3 +422,49 @@ def test_station_after_a_pass_gets_fallback_now_and_share_when_due() -> None:
     assert due_at > 0.0
     assert "B" in {limit.ref.station for limit in site.handle(ControlTick(), due_at)}
     assert site.due_at is None
+
+
+def test_limit_lowered_and_raised_while_the_site_runs_holds_at_once() -> None:
+    site = ToySite(
+        (grid(63.0),), [station(f"S{i}", car=Car()) for i in range(3)], lambda now: (5.0, 5.0, 5.0)
+    )
+    site.connect()
+    site.run(200)
+    before = site.control._site
+    site.replace_site(replace_limit(before, 40.0), SiteSettings(margin_a=2.0))
+    site.run(120)
+    lowered = [max(amps) for amps in site.row_flowed["grid"][200:]]
+    assert max(lowered[6:]) <= 40.0
+    assert min(lowered[60:]) > 34.0, "nobody falls back to less than there is"
+    site.replace_site(before, SiteSettings())
+    site.run(200)
+    raised = [max(amps) for amps in site.row_flowed["grid"][320:]]
+    assert 58.0 < max(raised) <= 63.0
+
+
+def test_priority_raised_while_the_site_runs_decides_the_next_pass() -> None:
+    site = ToySite((grid(40.0),), [station(f"S{i}", car=Car()) for i in range(2)], lambda now: (0.0,) * 3)
+    site.connect()
+    site.run(200)
+    evses = tuple(
+        msgspec.structs.replace(evse, priority=5 * index)
+        for index, evse in enumerate(site.control._site.evses)
+    )
+    site.replace_site(SiteTree(circuits=site.control._site.circuits, evses=evses), SiteSettings())
+    site.run(200)
+    assert site.view("S1").offered_a == 32.0
+    assert site.view("S0").offered_a < 8.0
+
+
+def test_site_with_other_evses_cannot_replace_a_running_one() -> None:
+    site = ToySite((grid(63.0),), [station("S0"), station("S1")])
+    smaller = SiteTree(circuits=site.control._site.circuits, evses=site.control._site.evses[:1])
+    with pytest.raises(ValueError, match="other circuits or EVSEs"):
+        site.replace_site(smaller, SiteSettings())
+
+
+def replace_limit(site: SiteTree, limit_a: float) -> SiteTree:
+    root, *others = site.circuits
+    return SiteTree(
+        circuits=(msgspec.structs.replace(root, limit_a=(limit_a,) * 3), *others), evses=site.evses
+    )

@@ -193,7 +193,13 @@ class ToySite:
     def tell(self, event: SiteEvent) -> None:
         if not self.controlled:
             return
-        commands = self.control.handle(event, self.now)
+        self._send(self.control.handle(event, self.now))
+
+    def replace_site(self, site: SiteTree, settings: SiteSettings) -> None:
+        """Reload: other limits, margins and priorities of the same circuits and EVSEs."""
+        self._send(self.control.replace_site(site, settings, self.now))
+
+    def _send(self, commands: list[SetLimit]) -> None:
         self.stored |= self.control.delivery_records({command.ref for command in commands}, self.now)
         for command in commands:
             self.commands.append((self.now, command))

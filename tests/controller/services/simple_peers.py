@@ -120,6 +120,19 @@ class Station:
             if frame[0] == 2:
                 await self._obey(frame)
 
+    async def until_limited_to(self, limit_a: float) -> None:
+        """Answer what it is asked until it gets a limit of so many A."""
+        while True:
+            frame = json.loads(await heard(self._socket))
+            if frame[0] != 2:
+                continue
+            await self._obey(frame)
+            profile = frame[3].get("csChargingProfiles") if frame[2] == "SetChargingProfile" else None
+            if profile is not None:
+                periods = profile["chargingSchedule"]["chargingSchedulePeriod"]
+                if [each["limit"] for each in periods] == [limit_a]:
+                    return
+
     async def _obey(self, frame: list[Any]) -> None:
         self.commanded.append(frame[2])
         self.payloads[frame[2]] = frame[3]

@@ -1,0 +1,30 @@
+"""`local-controller reload`: make a running controller read its configuration again."""
+
+from __future__ import annotations
+
+import argparse
+
+from controller.cli.arguments import OK, CommandError, Subcommands, add_config, read_store_directory
+from controller.services.control_socket import ControlError, send_command
+
+
+def add_parser(commands: Subcommands) -> None:
+    """Add the subcommand."""
+    parser = commands.add_parser("reload", help="apply a changed configuration to the running controller")
+    add_config(parser)
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print what was applied, and what needs a restart. Raises CommandError with the file's errors."""
+    try:
+        result = send_command(read_store_directory(options.config), "configuration.reload")
+    except ControlError as error:
+        raise CommandError(str(error)) from error
+    for name in result["applied"]:
+        print(f"applied: {name}")
+    for name in result["needs_restart"]:
+        print(f"needs a restart: {name}")
+    if not result["applied"] and not result["needs_restart"]:
+        print("nothing has changed")
+    return OK

@@ -1,0 +1,113 @@
+"""Keys that take effect while the controller runs, and the comparison of two configurations by them.
+
+A reload applies the keys of LIVE_KEYS at once, without dropping a link. All other changes are named: they
+need a restart, and until then the values in use stay as they are.
+
+    plan = plan_reload(in_use, loaded)
+    plan.config            # in use from now on
+    plan.applied           # ("circuit grid limit_a",)
+    plan.needs_restart     # ("listen port",)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from controller.config.cross_rules import check_tables
+from controller.config.schema import Config
+
+ALL = frozenset({"*"})
+
+LIVE_KEYS: Mapping[str, frozenset[str]] = {
+    "circuit": frozenset({"limit_a", "limit_w", "margin_a", "unbalance_a", "base_load_a", "generation_a"}),
+    "load_management": frozenset({"tick_s", "margin_a", "rotation_s"}),
+    "station.evse": frozenset({"priority", "mode"}),
+    "meter": frozenset({"interval_s", "stale_after_s", "frozen_after_s"}),
+    "local_csms": ALL,
+    "card": ALL,
+    "sessions": ALL,
+    "log": ALL,
+}
+"""The keys that a reload applies, by table; "*": the whole table."""
+
+
+class ReloadPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """Difference of a loaded configuration to that in use.
+
+    `config` is the one in use with what can be applied. `applied` and `needs_restart` name the changed keys.
+    """
+
+    config: Config
+    applied: tuple[str, ...] = ()
+    needs_restart: tuple[str, ...] = ()
+
+
+def plan_reload(in_use: Config, loaded: Config) -> ReloadPlan:
+    """Compare two configurations, and merge what can be applied into the one in use."""
+    found = _Differences()
+    config = found.merge_table("", in_use, loaded, "")
+    applied, needs_restart = tuple(found.applied), tuple(found.needs_restart)
+    if applied and needs_restart and check_tables(config):
+        # What can be applied is only valid together with what cannot, e.g. a limit with lower fallbacks.
+        return ReloadPlan(config=in_use, needs_restart=(*applied, *needs_restart))
+    return ReloadPlan(config=config, applied=applied, needs_restart=needs_restart)
+
+
+class _Differences:
+    def __init__(self) -> None:
+        self.applied: list[str] = []
+        self.needs_restart: list[str] = []
+
+    def merge_table(self, table: str, old: Any, new: Any, place: str) -> Any:
+        """Return `old` with the live keys of `new`; `table` like "station.evse", `place` for people."""
+        changed: dict[str, object] = {}
+        for key in old.__struct_fields__:
+            before, after = getattr(old, key), getattr(new, key)
+            if before == after:
+                continue
+            inner = f"{table}.{key}" if table else key
+            name = f"{place} {key}".strip()
+            if isinstance(before, msgspec.Struct) and isinstance(after, msgspec.Struct):
+                changed[key] = self.merge_table(inner, before, after, name)
+            elif self._is_live(table, key):
+                self.applied.append(name)
+                changed[key] = after
+            elif _are_tables(before) and _are_tables(after) and _ids(before) and _ids(after):
+                changed[key] = self._merge_tables(inner, before, after, place)
+            else:
+                self.needs_restart.append(name)
+        return msgspec.structs.replace(old, **changed) if changed else old
+
+    def _merge_tables(self, table: str, old: Any, new: Any, place: str) -> Any:
+        """Return the tables of `old` with the live keys of those in `new` that have the same id."""
+        name = table.rpartition(".")[2]
+        there = {each.id: each for each in new}
+        for each in new:
+            if each.id not in _ids(old):
+                self.needs_restart.append(f"{place} {name} {each.id} (added)".strip())
+        merged = []
+        for each in old:
+            if each.id not in there:
+                self.needs_restart.append(f"{place} {name} {each.id} (removed)".strip())
+                merged.append(each)
+            else:
+                where = f"{place} {name} {each.id}".strip()
+                merged.append(self.merge_table(table, each, there[each.id], where))
+        return tuple(merged)
+
+    def _is_live(self, table: str, key: str) -> bool:
+        keys = LIVE_KEYS.get(table, frozenset())
+        return key in keys or keys == ALL or (not table and LIVE_KEYS.get(key) == ALL)
+
+
+def _are_tables(value: object) -> bool:
+    return isinstance(value, tuple) and all(isinstance(each, msgspec.Struct) for each in value)
+
+
+def _ids(tables: Any) -> list[object]:
+    """Return the ids of an array of tables; empty if they have none, or one is there twice."""
+    ids = [getattr(each, "id", None) for each in tables]
+    return ids if None not in ids and len(set(ids)) == len(ids) else []

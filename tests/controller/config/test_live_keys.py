@@ -1,0 +1,119 @@
+"""Comparison of two configurations: what a reload applies, and what needs a restart."""
+
+from __future__ import annotations
+
+import pytest
+
+from controller.config.live_keys import LIVE_KEYS, plan_reload
+from controller.config.loader import check_config
+from controller.config.schema import Config, EvseConfig, LoadManagementConfig, MeterConfig
+
+SITE = """
+[site]
+id = "lc"
+[listen]
+port = 8887
+[load_management]
+margin_a = 1
+fallback_a = 6
+[[backend]]
+id = "cpo"
+url = "wss://csms.example/{station}"
+[[circuit]]
+id = "grid"
+limit_a = 100
+meter = "m"
+base_load_a = 20
+[[meter]]
+id = "m"
+driver = "janitza-umg604"
+transport = "tcp"
+host = "192.0.2.1"
+[[card]]
+token = "A"
+[[station]]
+id = "CS01"
+circuit = "grid"
+owner = "cpo"
+[[station.evse]]
+id = 1
+priority = 0
+"""
+
+
+def load(text: str) -> Config:
+    config, errors, _ = check_config(text, "c.toml")
+    assert config is not None, errors
+    return config
+
+
+def changed(*edits: tuple[str, str]) -> tuple[tuple[str, ...], tuple[str, ...], Config]:
+    text = SITE
+    for before, after in edits:
+        assert before in text
+        text = text.replace(before, after, 1)
+    plan = plan_reload(load(SITE), load(text))
+    return plan.applied, plan.needs_restart, plan.config
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "name"),
+    [
+        ("limit_a = 100", "limit_a = 80", "circuit grid limit_a"),
+        ("base_load_a = 20", "base_load_a = 30", "circuit grid base_load_a"),
+        ("margin_a = 1", "margin_a = 3", "load_management margin_a"),
+        ("priority = 0", "priority = 2", "station CS01 evse 1 priority"),
+        ('host = "192.0.2.1"', 'host = "192.0.2.1"\ninterval_s = 2', "meter m interval_s"),
+        ('token = "A"', 'token = "B"', "card"),
+        ("[listen]", "[sessions]\nretention_months = 3\n[listen]", "sessions retention_months"),
+        ("[listen]", "[local_csms]\nheartbeat_s = 60\n[listen]", "local_csms heartbeat_s"),
+    ],
+)
+def test_live_key_is_applied(before: str, after: str, name: str) -> None:
+    applied, needs_restart, config = changed((before, after))
+    assert (applied, needs_restart) == ((name,), ())
+    assert config == load(SITE.replace(before, after, 1))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "name"),
+    [
+        ("port = 8887", "port = 8888", "listen port"),
+        ("fallback_a = 6", "fallback_a = 8", "load_management fallback_a"),
+        ('url = "wss', 'url = "ws', "backend cpo url"),
+        ('id = "CS01"', 'id = "CS02"', "station CS02 (added)"),
+        ("[[card]]", "[web]\n[[card]]", "web"),
+        ('host = "192.0.2.1"', 'host = "192.0.2.2"', "meter m host"),
+    ],
+)
+def test_other_key_needs_a_restart_and_changes_nothing(before: str, after: str, name: str) -> None:
+    applied, needs_restart, config = changed((before, after))
+    assert applied == ()
+    assert name in needs_restart
+    assert config == load(SITE)
+
+
+def test_live_keys_are_applied_beside_those_that_need_a_restart() -> None:
+    applied, needs_restart, config = changed(("limit_a = 100", "limit_a = 80"), ("8887", "8888"))
+    assert (applied, needs_restart) == (("circuit grid limit_a",), ("listen port",))
+    assert (config.circuit[0].limit_a, config.listen.port) == (80, 8887)
+
+
+def test_limit_that_needs_lower_fallbacks_waits_for_the_restart() -> None:
+    # Without the lower fallback, the base load and the fallback do not fit below the new limit.
+    edits = (("limit_a = 100", "limit_a = 24"), ("fallback_a = 6", "fallback_a = 0"))
+    applied, needs_restart, config = changed(*edits)
+    assert applied == ()
+    assert needs_restart == ("circuit grid limit_a", "load_management fallback_a")
+    assert config == load(SITE)
+
+
+def test_unchanged_file_changes_nothing() -> None:
+    assert plan_reload(load(SITE), load(SITE)).needs_restart == ()
+
+
+def test_live_keys_exist_in_the_schema() -> None:
+    tables = {"station.evse": EvseConfig, "meter": MeterConfig, "load_management": LoadManagementConfig}
+    for table, keys in LIVE_KEYS.items():
+        if table in tables:
+            assert keys <= set(tables[table].__struct_fields__)

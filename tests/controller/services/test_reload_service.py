@@ -1,0 +1,124 @@
+"""Live reload of a whole daemon: links stay, limits change, a broken file changes nothing."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+
+import pytest
+import trio
+
+from controller.cli.main import main
+from controller.services import app
+from controller.services.app import App
+from controller.services.configuration import open_configuration
+from controller.services.control_socket import ControlError, send_command
+from controller.services.reload_service import ReloadRejectedError
+from tests.controller.services.simple_peers import BOOT, START, connected
+
+SITE = """
+[site]
+id = "home"
+[store]
+directory = "{folder}"
+[listen]
+host = "127.0.0.1"
+port = 0
+[load_management]
+tick_s = 0.1
+[[card]]
+token = "A"
+[[circuit]]
+id = "house"
+limit_a = 40
+[[station]]
+id = "CS01"
+circuit = "house"
+"""
+
+
+@pytest.fixture(autouse=True)
+def log_levels() -> Iterator[None]:
+    yield
+    for name in ("controller", "drivers"):
+        logging.getLogger(name).setLevel(logging.NOTSET)
+
+
+def write(folder: Path, *edits: tuple[str, str]) -> Path:
+    text = SITE.format(folder=folder)
+    for before, after in edits:
+        assert before in text
+        text = text.replace(before, after, 1)
+    path = folder / "controller.toml"
+    path.write_text(text)
+    return path
+
+
+@asynccontextmanager
+async def running(path: Path) -> AsyncIterator[App]:
+    active = open_configuration(path)
+    async with trio.open_nursery() as nursery:
+        yield await nursery.start(partial(app.run, active.config, active=active))
+        nursery.cancel_scope.cancel()
+
+
+async def test_lower_limit_reaches_the_station_over_its_open_link(tmp_path: Path) -> None:
+    async with running(write(tmp_path)) as controller, connected(controller) as station:
+        await station.asks("BootNotification", BOOT)
+        await station.asks("StartTransaction", START)
+        await station.until_limited_to(32.0)
+        write(tmp_path, ("limit_a = 40", "limit_a = 20"))
+        await controller.reload()
+        await station.until_limited_to(19.0)
+        assert controller.view().circuits[0].limit_a == (20.0, 20.0, 20.0)
+
+
+async def test_added_card_may_charge_and_removed_one_may_not(tmp_path: Path) -> None:
+    async with running(write(tmp_path)) as controller, connected(controller) as station:
+        await station.asks("BootNotification", BOOT)
+        write(tmp_path, ('token = "A"', 'token = "B"'))
+        await controller.reload()
+        answers = [await station.asks("Authorize", {"idTag": token}) for token in ("A", "B")]
+        assert [each["idTagInfo"]["status"] for each in answers] == ["Invalid", "Accepted"]
+
+
+async def test_broken_file_changes_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async with running(write(tmp_path)) as controller:
+        write(tmp_path, ("limit_a = 40", "limit_a = -3"))
+        with pytest.raises(ReloadRejectedError, match='circuit "house" limit_a'):
+            await controller.reload()
+        assert controller.view().circuits[0].limit_a == (40.0, 40.0, 40.0)
+        assert "reload rejected" in caplog.text
+
+
+async def test_reload_over_the_socket_names_what_waits_for_a_restart(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with running(write(tmp_path)) as controller:
+        edits = (("port = 0", "port = 18999"), ("limit_a = 40", "limit_a = 30"))
+        write(tmp_path, *edits, ("[[card]]", '[log]\nlevel = "error"\n[[card]]'))
+        for applied in (["log level", "circuit house limit_a"], []):
+            result = await trio.to_thread.run_sync(send_command, tmp_path, "configuration.reload")
+            assert (result["applied"], result["needs_restart"]) == (applied, ["listen port"])
+        assert controller.view().circuits[0].limit_a == (30.0, 30.0, 30.0)
+        assert not logging.getLogger("controller").isEnabledFor(logging.WARNING)
+        line = ["reload", "-c", str(tmp_path / "controller.toml")]
+        assert await trio.to_thread.run_sync(main, line) == 0
+        assert capsys.readouterr().out == "needs a restart: listen port\n"
+        write(tmp_path, ("limit_a = 40", "limit_a = true"))
+        with pytest.raises(ControlError, match="limit_a"):
+            await trio.to_thread.run_sync(send_command, tmp_path, "configuration.reload")
+
+
+async def test_corrected_file_ends_the_problem_of_the_start(tmp_path: Path) -> None:
+    async with running(write(tmp_path)):
+        pass
+    (tmp_path / "last-valid.toml").write_text((tmp_path / "controller.toml").read_text())
+    async with running(write(tmp_path, ("limit_a = 40", "limit_a = 0"))) as controller:
+        assert "limit_a" in controller.status().configuration_problem
+        write(tmp_path)
+        await controller.reload()
+        assert controller.status().configuration_problem == ""
