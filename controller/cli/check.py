@@ -8,6 +8,8 @@ import time
 
 from controller.cli.arguments import OK, CommandError, Subcommands, add_config, count_of, read_configuration
 from controller.config import Config
+from controller.load_management.energy.calendar_text import describe_calendar
+from controller.load_management.energy.energy_builder import build_energy_settings
 from controller.services.certificate_service import due_warnings, find_certificate_ends
 from controller.services.connection_settings import unusable_certificates
 
@@ -28,6 +30,8 @@ def run(options: argparse.Namespace) -> int:
     for warning in due_warnings(find_certificate_ends(config), time.time()):
         print(f"{options.config}: warning: {warning}; renew it in time", file=sys.stderr)
     print(f"{options.config}: good: {_summary(config)}")
+    for line in describe_calendar(build_energy_settings(config), time.time()):
+        print(line)
     return OK
 
 

@@ -123,5 +123,6 @@ def render(status: ControllerStatus) -> RenderableType:
         *terminal.meter_problem_lines(status.circuits),
         terminal.evses_table(status.evses),
         *terminal.response_lines(status.evses),
+        *terminal.energy_lines(status.energy),
         terminal.backends_table(status.backends),
     )

@@ -8,6 +8,7 @@ A command without `evse` is for all EVSEs of its station.
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
@@ -50,8 +51,8 @@ class SiteCommand(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         )
 
 
-PRIVATE_MEMBERS = frozenset({"id_token", "text", "password"})
-"""Members that appear in no log and no audit."""
+PRIVATE_MEMBERS = frozenset({"id_token", "text", "password", "prices"})
+"""Members that appear in no log and no audit: secrets, identities of drivers, and long lists."""
 
 _RUN_STATIONS = AccessPermission(Resource.STATIONS, Verb.RUN)
 _EDIT_CONFIGURATION = AccessPermission(Resource.CONFIGURATION, Verb.EDIT)
@@ -104,6 +105,30 @@ class BoostEvse(SiteCommand, frozen=True, kw_only=True, tag="station.boost"):
     station: StationId
     evse: EvseNumber | None = None
     duration_s: Duration = 14_400.0
+
+
+class SetDeparture(SiteCommand, frozen=True, kw_only=True, tag="energy.departure"):
+    """Set by when the car at an EVSE needs how much energy, from now on (kWh, s)."""
+
+    permission: ClassVar[AccessPermission] = _RUN_STATIONS
+    station: StationId
+    evse: EvseNumber = 1
+    energy_kwh: Annotated[float, Meta(gt=0, le=1000, description="kWh from now on")]
+    leaves_in_s: Duration
+
+
+class PricePoint(msgspec.Struct, frozen=True, kw_only=True):
+    """Price of a kWh from a moment on (RFC 3339 with a time zone)."""
+
+    begin: Annotated[datetime, Meta(tz=True)]
+    price: Annotated[float, Meta(ge=-1000, le=1000)]
+
+
+class SetPrices(SiteCommand, frozen=True, kw_only=True, tag="energy.prices"):
+    """Replace the prices of energy; the last one holds for an hour."""
+
+    permission: ClassVar[AccessPermission] = AccessPermission(Resource.STATIONS, Verb.EDIT)
+    prices: Annotated[tuple[PricePoint, ...], Meta(min_length=1, max_length=2000)]
 
 
 class StartTransaction(SiteCommand, frozen=True, kw_only=True, tag="station.start"):
@@ -271,6 +296,8 @@ AnyCommand = (
     | LimitEvse
     | PrioritizeEvse
     | BoostEvse
+    | SetDeparture
+    | SetPrices
     | StartTransaction
     | StopTransaction
     | ResetStation

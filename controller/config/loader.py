@@ -49,7 +49,6 @@ _PLACEHOLDERS: dict[str, object] = {
     "priority": 0,
     "ready_by": "00:00",
     "energy_kwh": 1.0,
-    "file": "?",
     "meter": "?",
 }
 """For required keys that are wrong or missing, so that the other rules can still be checked."""

@@ -541,9 +541,9 @@ class DepartureConfig(_Table, frozen=True, kw_only=True):
 class PricesConfig(_Table, frozen=True, kw_only=True):
     """Prices of energy: cars with a departure charge in the cheapest quarter hours before it."""
 
-    file: str
-    """CSV file with the columns begin (RFC 3339 time) and price (of a kWh), read anew when it changes.
-    Example: "prices.csv"."""
+    file: str | None = None
+    """CSV file with the columns begin (RFC 3339 time) and price (of a kWh), read anew when it changes;
+    default: prices are set by the command energy.prices. Example: "prices.csv"."""
     pause_above: float | None = None
     """Price above which cars without a departure wait. Example: 0.35."""
 

@@ -25,6 +25,7 @@ from controller.services.eebus_identity import load_identity
 from controller.services.eebus_limits import EebusLimits
 from controller.services.eebus_partners import EebusPartners
 from controller.services.eebus_service import EebusService
+from controller.services.energy_service import EnergyService
 from controller.services.journal_log import set_log_level
 from controller.services.load_management_service import LoadManagementService, utc
 from controller.services.local_csms_service import (
@@ -60,6 +61,7 @@ from controller.web.status_model import (
     LinkCounts,
     StoreHealth,
     circuit_statuses,
+    energy_status,
     evse_statuses,
     station_device_statuses,
     verdict_statuses,
@@ -146,6 +148,9 @@ class App:
             "status": lambda _: self.status(),
             "sessions.running": lambda _: make_rows(self.sessions.running(), self.sessions.zone),
         }
+        self._energy = EnergyService(
+            config, self._load_management, self.sessions, self._store, self._operations.commands
+        )
         if self._eebus is not None:
             self._operations.add_eebus(self._eebus)
         self._station_report = StationReport(
@@ -200,6 +205,7 @@ class App:
             await nursery.start(self._operations.run)
             nursery.start_soon(self._clock.run)
             nursery.start_soon(self.sessions.run)
+            nursery.start_soon(self._energy.run)
             nursery.start_soon(self._watch_certificate_ends)
             nursery.start_soon(self._load_management.run)
             nursery.start_soon(self._run_control)
@@ -268,6 +274,7 @@ class App:
             tick_age_s=round(tick_age_s, 3),
             circuits=circuit_statuses(self._load_management.site, view),
             evses=evse_statuses(self._load_management.site, view, versions),
+            energy=energy_status(view.energy),
             links=LinkCounts(
                 connected={each.value: list(versions.values()).count(each) for each in Version},
                 accepted_total=self._stats.accepted,

@@ -17,7 +17,7 @@ import trio
 from controller.chargers.capability_discovery import CapabilityDiscovery
 from controller.chargers.quirks import LimitScope, Quirk, limit_scope
 from controller.config import Config, StationConfig
-from controller.load_management.energy.energy_records import ENERGY_RECORDS
+from controller.load_management.energy.energy_planner import EnergyPlanner
 from controller.load_management.events import (
     ControlTick,
     GroupLimit,
@@ -95,7 +95,7 @@ class LoadManagementService:
             {ref: delivery_memory(each, utc_now, now) for ref, each in self._stored.items()}
         )
         self._control.energy.set_clock(utc_now.timestamp(), now)
-        self._control.energy.restore(each for kind in ENERGY_RECORDS for each in store.load(kind))
+        self._control.energy.restore(each for kind in EnergyPlanner.record_types for each in store.load(kind))
         for ref in self._stored:
             self._discovery.mark_cleared(ref.station)
         self._clocks = {station.id: StationClock() for station in config.station}
@@ -103,6 +103,11 @@ class LoadManagementService:
         self._overdraw = {station.id: OverdrawWatch() for station in config.station}
         self._absorbed = {station.id: _make_absorbed(config, station) for station in config.station}
         self._restore_profiles()
+
+    @property
+    def energy(self) -> EnergyPlanner:
+        """Return the energy plan of the site."""
+        return self._control.energy
 
     def replace_site(self, config: Config) -> None:
         """Apply the limits, margins, priorities and modes of another configuration while the site runs.

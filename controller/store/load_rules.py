@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from controller.load_management.energy.energy_records import MonthPeakStored, QuarterStored, QuotaStored
+from controller.load_management.energy.energy_records import (
+    MonthPeakStored,
+    PricesStored,
+    QuarterStored,
+    QuotaStored,
+)
 from controller.model.journal import Record
 from controller.store.limit_records import LimitStored
 from controller.store.rule_types import RecordRule, WriteFailure
@@ -30,6 +35,9 @@ LOAD_RULES: Mapping[type[Record], RecordRule] = {
     ),
     QuotaStored: RecordRule(
         "quota", ("group",), WriteFailure.KEEP, "the energy that a group has used today: it counts from 0"
+    ),
+    PricesStored: RecordRule(
+        "prices", (), WriteFailure.KEEP, "the prices of energy: they have to be set again"
     ),
 }
 """The rule of each record that is stored as a value."""

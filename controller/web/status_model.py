@@ -8,9 +8,11 @@ Currents in A per phase of the site (L1, L2, L3), times in s.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 
 import msgspec
 
+from controller.load_management.energy.energy_view import EnergyView
 from controller.load_management.evse.charger_response import REACTION_S
 from controller.load_management.site_tree import PhaseAmps, SiteTree
 from controller.load_management.site_view import CircuitView, EvseView, SiteView
@@ -123,6 +125,51 @@ class BusStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     events_total: dict[str, int]
+
+
+class PeakStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """Quarter-hour peak of a circuit: target, energy used in the running quarter of what it may use.
+
+    `ends_in_s`: time until the quarter's end. `month_kw`: highest mean of the month, 0 before its first.
+    """
+
+    circuit: str
+    target_kw: float
+    used_kwh: float
+    budget_kwh: float
+    ends_in_s: float
+    month_kw: float
+
+
+class GroupStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """Group of EVSEs: guaranteed current on each phase, energy of the day and its quota (null: none)."""
+
+    id: str
+    guaranteed_a: float
+    used_kwh: float
+    quota_kwh: float | None
+
+
+class WaitStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """EVSE whose car waits for a lower price; `begins`: when it charges next (RFC 3339; null: unknown)."""
+
+    station: str
+    evse: int
+    begins: str | None
+
+
+class EnergyStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """Energy plan: quarter-hour peaks, entries of the calendar in force, groups, waiting cars.
+
+    `price`: of a kWh now, null where unknown. `battery_a`: what a battery delivers and no car may use.
+    """
+
+    peaks: tuple[PeakStatus, ...] = ()
+    calendar: tuple[str, ...] = ()
+    groups: tuple[GroupStatus, ...] = ()
+    waiting: tuple[WaitStatus, ...] = ()
+    price: float | None = None
+    battery_a: float = 0.0
 
 
 class BackendStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -401,6 +448,7 @@ class ControllerStatus(msgspec.Struct, frozen=True, kw_only=True):
     stations: tuple[ChargingStationStatus, ...] = ()
     alarms: tuple[AlarmStatus, ...] = ()
     knocks: tuple[KnockStatus, ...] = ()
+    energy: EnergyStatus = EnergyStatus()
 
     def json(self) -> bytes:
         """Return the JSON of `/api/status`."""
@@ -433,6 +481,45 @@ def station_device_statuses(boots: Mapping[str, Booted]) -> tuple[StationDeviceS
             serial_number=boot.serial_number,
         )
         for station, boot in sorted(boots.items())
+    )
+
+
+def energy_status(view: EnergyView) -> EnergyStatus:
+    """Return the status of the energy plan."""
+    return EnergyStatus(
+        peaks=tuple(
+            PeakStatus(
+                circuit=peak.circuit,
+                target_kw=round(peak.target_w / 1000, 3),
+                used_kwh=round(peak.used_wh / 1000, 3),
+                budget_kwh=round(peak.target_w / 4000, 3),
+                ends_in_s=round(peak.ends_in_s),
+                month_kw=round(peak.month_w / 1000, 3),
+            )
+            for peak in view.peaks
+        ),
+        calendar=view.calendar,
+        groups=tuple(
+            GroupStatus(
+                id=group.id,
+                guaranteed_a=group.guaranteed_a,
+                used_kwh=round(group.used_wh / 1000, 3),
+                quota_kwh=None if group.quota_wh is None else group.quota_wh / 1000,
+            )
+            for group in view.groups
+        ),
+        waiting=tuple(
+            WaitStatus(
+                station=each.ref.station,
+                evse=each.ref.evse,
+                begins=None
+                if each.begins_at is None
+                else datetime.fromtimestamp(each.begins_at, UTC).isoformat(timespec="seconds"),
+            )
+            for each in view.waiting
+        ),
+        price=view.price,
+        battery_a=round(view.battery_a, 2),
     )
 
 

@@ -13,7 +13,7 @@ from rich.text import Text
 from controller.load_management.evse.charger_response import REACTION_S
 from controller.load_management.site_tree import PhaseAmps
 from controller.model.observations import EvseState
-from controller.web.status_model import BackendStatus, CircuitStatus, EvseStatus
+from controller.web.status_model import BackendStatus, CircuitStatus, EnergyStatus, EvseStatus
 from drivers.reading import Quality
 
 WIDTH = 100
@@ -94,6 +94,30 @@ def meter_problem_lines(rows: Iterable[CircuitStatus]) -> list[Text]:
 def response_lines(rows: Iterable[EvseStatus]) -> list[Text]:
     """Return a line for each EVSE whose station is slow, rounds limits, or does not follow them."""
     return [Text(f"{evse.station}/{evse.evse} {said}") for evse in rows if (said := _habits(evse))]
+
+
+def energy_lines(energy: EnergyStatus) -> list[Text]:
+    """Return a line for each quarter-hour peak, calendar entry in force, group, and waiting car."""
+    lines = [
+        Text(
+            f"quarter hour of {peak.circuit}: {peak.used_kwh:.1f} of {peak.budget_kwh:.1f} kWh used, "
+            f"ends in {peak.ends_in_s / 60:.0f} min; target {peak.target_kw:g} kW, "
+            f"highest of the month {peak.month_kw:.1f} kW"
+        )
+        for peak in energy.peaks
+    ]
+    if energy.calendar:
+        lines.append(Text(f"calendar in force: {', '.join(energy.calendar)}"))
+    for group in energy.groups:
+        quota = "" if group.quota_kwh is None else f" of {group.quota_kwh:g}"
+        guaranteed = f", guaranteed {group.guaranteed_a:g} A" if group.guaranteed_a else ""
+        lines.append(Text(f"group {group.id}: {group.used_kwh:.1f}{quota} kWh today{guaranteed}"))
+    if energy.price is not None:
+        lines.append(Text(f"price now: {energy.price:g}"))
+    for waiting in energy.waiting:
+        until = "" if waiting.begins is None else f" until {waiting.begins}"
+        lines.append(Text(f"{waiting.station}/{waiting.evse} waits for a lower price{until}"))
+    return lines
 
 
 def backends_table(rows: Iterable[BackendStatus]) -> Table:

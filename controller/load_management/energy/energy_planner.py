@@ -12,7 +12,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from controller.load_management.energy.active_calendar import ActiveCalendar
-from controller.load_management.energy.energy_records import MonthPeakStored, QuarterStored, QuotaStored
+from controller.load_management.energy.energy_records import (
+    ENERGY_RECORDS,
+    MonthPeakStored,
+    PricesStored,
+    QuarterStored,
+    QuotaStored,
+)
 from controller.load_management.energy.energy_settings import EnergySettings
 from controller.load_management.energy.energy_view import EnergyView
 from controller.load_management.energy.evse_plans import EvsePlans
@@ -27,7 +33,12 @@ from drivers.reading import MeterState
 
 
 class EnergyPlanner:
-    """What energy over hours asks for at this moment. All `now` are monotonic s."""
+    """What energy over hours asks for at this moment. All `now` are monotonic s.
+
+    `record_types`: types of the records that it returns and restores.
+    """
+
+    record_types = ENERGY_RECORDS
 
     def __init__(self, site: SiteTree, settings: EnergySettings, voltage_v: float) -> None:
         self._clock_offset_s: float | None = None
@@ -57,7 +68,7 @@ class EnergyPlanner:
         for record in records:
             if isinstance(record, QuarterStored | MonthPeakStored):
                 self.peaks.restore(record)
-            elif isinstance(record, QuotaStored):
+            elif isinstance(record, QuotaStored | PricesStored):
                 self.evses.restore(record)
 
     def take_records(self) -> list[Record]:

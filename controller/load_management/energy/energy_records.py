@@ -32,5 +32,12 @@ class QuotaStored(Record, frozen=True):
     used_wh: float
 
 
-ENERGY_RECORDS: tuple[type[Record], ...] = (QuarterStored, MonthPeakStored, QuotaStored)
+class PricesStored(Record, frozen=True):
+    """Prices of a kWh that a program has set: `prices[k]` from `begins[k]` (POSIX s) on."""
+
+    begins: tuple[float, ...]
+    prices: tuple[float, ...]
+
+
+ENERGY_RECORDS: tuple[type[Record], ...] = (QuarterStored, MonthPeakStored, QuotaStored, PricesStored)
 """All types of these records."""

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 
 from controller.load_management.allocation.allocator import Demand
 from controller.load_management.energy.active_calendar import ActiveCalendar
-from controller.load_management.energy.departure_rules import next_departure
-from controller.load_management.energy.energy_records import QuotaStored
+from controller.load_management.energy.departure_rules import FindEvses, next_departure, parse_departures
+from controller.load_management.energy.energy_records import PricesStored, QuotaStored
 from controller.load_management.energy.energy_settings import DepartureRule, EnergySettings
 from controller.load_management.energy.energy_use import EnergyUse
 from controller.load_management.energy.energy_view import GroupView, WaitView
-from controller.load_management.energy.price_plan import PricePlan
+from controller.load_management.energy.price_plan import PricePlan, PriceSeries, make_series, parse_prices
 from controller.load_management.energy.tenant_groups import GuaranteedGroup
 from controller.load_management.events import EvsePlan, EvseUse
 from controller.load_management.site_tree import SiteTree
@@ -40,9 +40,12 @@ class EvsePlans:
         self.tracked = tuple(evse.ref for evse in site.evses if every or evse.ref in self._use.refs)
         """EVSEs whose use `update` has to be given."""
 
-    def restore(self, record: QuotaStored) -> None:
-        """Take over what a group had used before a restart."""
-        self._use.restore(record)
+    def restore(self, record: QuotaStored | PricesStored) -> None:
+        """Take over what a group had used before a restart, or the prices."""
+        if isinstance(record, QuotaStored):
+            self._use.restore(record)
+        else:
+            self.prices.set_prices(PriceSeries(record.begins, record.prices))
 
     def take_records(self) -> list[QuotaStored]:
         """Return what has to be stored since the last call."""
@@ -61,16 +64,28 @@ class EvsePlans:
         found = next_departure(rules, ref, utc, self._settings.zone)
         return None if found is None else NeedsSeen(ref.evse, found[1], found[0] - utc)
 
-    def set_priority_class(self, ref: EvseRef, name: str | None) -> None:
-        """Set the class of the card that charges at an EVSE; None: it has none."""
-        if name is None:
-            self._classes.pop(ref, None)
-        else:
-            self._classes[ref] = name
+    def set_priority_classes(self, classes: Mapping[EvseRef, str]) -> None:
+        """Set the classes of the cards that charge now; EVSEs without one are left out."""
+        self._classes = dict(classes)
 
-    def set_departures(self, rules: tuple[DepartureRule, ...]) -> None:
-        """Use these departures beside those of the settings, for sessions that begin from now on."""
-        self._departures = rules
+    def read_departures(self, text: str, find_evses: FindEvses) -> int:
+        """Use the departures of a CSV file beside the settings', for sessions that begin from now on.
+
+        Return their number. Raises EnergyFileError.
+        """
+        self._departures = parse_departures(text, find_evses)
+        return len(self._departures)
+
+    def read_prices(self, text: str) -> int:
+        """Use the prices of a CSV file from now on; return their number. Raises EnergyFileError."""
+        series = parse_prices(text)
+        self.prices.set_prices(series)
+        return len(series.begins)
+
+    def make_price_record(self, pairs: Sequence[tuple[float, float]]) -> PricesStored:
+        """Return the record of prices (begin in POSIX s, price). Raises EnergyFileError."""
+        series = make_series(pairs)
+        return PricesStored(series.begins, series.prices)
 
     def update(
         self, uses: Mapping[EvseRef, EvseUse], utc: float | None, now: float

@@ -17,7 +17,13 @@ from controller.cli import main, status
 from controller.cli.status import NoStatusError, address, fetch, render
 from controller.config.schema import WebConfig
 from controller.web import terminal
-from controller.web.status_model import ControllerStatus
+from controller.web.status_model import (
+    ControllerStatus,
+    EnergyStatus,
+    GroupStatus,
+    PeakStatus,
+    WaitStatus,
+)
 from controller.web.web_routes import WebRoutes
 from controller.web.web_server import WebSettings, serve_web
 from drivers.reading import Quality
@@ -108,6 +114,29 @@ def test_status_shows_the_problem_of_a_meter() -> None:
     text = "\n".join(seen(replace(STATUS, circuits=(grid,))))
     assert "meter of grid stale: unit 1 does not answer; check it" in text
     assert "meter of grid" not in "\n".join(seen(STATUS))
+
+
+def test_status_shows_the_energy_plan() -> None:
+    energy = EnergyStatus(
+        peaks=(
+            PeakStatus(
+                circuit="grid", target_kw=60.0, used_kwh=9.5, budget_kwh=15.0, ends_in_s=120.0, month_kw=58.2
+            ),
+        ),
+        calendar=("evening",),
+        groups=(GroupStatus(id="bakery", guaranteed_a=16.0, used_kwh=12.0, quota_kwh=80.0),),
+        waiting=(WaitStatus(station="CS01", evse=1, begins="2026-11-27T01:15:00+00:00"),),
+        price=0.31,
+    )
+    text = "\n".join(seen(replace(STATUS, energy=energy)))
+    for words in (
+        "quarter hour of grid: 9.5 of 15.0 kWh used, ends in 2 min; target 60 kW",
+        "calendar in force: evening",
+        "group bakery: 12.0 of 80 kWh today, guaranteed 16 A",
+        "price now: 0.31",
+        "CS01/1 waits for a lower price until 2026-11-27T01:15:00+00:00",
+    ):
+        assert words in text
 
 
 def test_markup_in_a_name_is_plain_text() -> None:

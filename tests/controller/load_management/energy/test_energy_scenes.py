@@ -220,7 +220,7 @@ def test_quota_of_the_day_pauses_the_group_until_midnight() -> None:
 
 def test_priority_class_of_a_card_holds_while_it_charges() -> None:
     toy = site(cars("A", "B"), limit_a=39.0, class_priorities={"vip": 9})
-    toy.control.energy.evses.set_priority_class(EvseRef("B", 1), "vip")
+    toy.control.energy.evses.set_priority_classes({EvseRef("B", 1): "vip"})
     toy.run(600)
     assert toy.view("B").offered_a == pytest.approx(32.0, abs=1.0)
     toy.plug("B", None)
