@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 import msgspec
 
@@ -23,7 +24,8 @@ class NextHopSelector:
 
     def names(self, frame: RoutedFrame) -> Hops:
         """Return the next receivers of a request: each member of a group, else the next hop."""
-        return tuple(self._routes.members(frame.destination[0])) or frame.destination[:1]
+        members = self._routes.members(frame.destination[0])
+        return tuple(members) if members else frame.destination[:1]
 
     def choose(
         self, frame: RoutedFrame, origin: str, tried: frozenset[str], now: float
@@ -34,8 +36,8 @@ class NextHopSelector:
         """
         names = self.names(frame) if frame.kind is OverlayMessageKind.CALL else frame.destination[:1]
         for name in names:
-            onward = msgspec.structs.replace(frame, destination=(name, *frame.destination[1:]))
-            hop = self._routes.choose(name, now, self._usable(onward, origin, tried))
+            onward = _addressed(frame, name)
+            hop = self._routes.choose(name, now, partial(self._carries, onward, origin, tried))
             if hop is not None:
                 return onward, self._link_states[hop.link]
         return None
@@ -59,16 +61,15 @@ class NextHopSelector:
             )
         links: set[str] = set()
         for name in self.names(frame):
-            onward = msgspec.structs.replace(frame, destination=(name, *frame.destination[1:]))
-            links |= self._routes.best(name, now, self._usable(onward, origin, frozenset()))
+            onward = _addressed(frame, name)
+            links |= self._routes.best(name, now, partial(self._carries, onward, origin, frozenset()))
         states = (self._link_states[link] for link in links)
         return frozenset(state.direction for state in states if not state.is_channel)
 
-    def _usable(self, frame: RoutedFrame, origin: str, tried: frozenset[str]) -> set[str]:
-        states = (state for state in self._link_states.values() if state.link not in tried)
-        return {state.link for state in states if self._carries(state, frame, origin)}
-
-    def _carries(self, state: LinkState, frame: RoutedFrame, origin: str) -> bool:
+    def _carries(self, frame: RoutedFrame, origin: str, tried: frozenset[str], link: str) -> bool:
+        state = self._link_states.get(link)
+        if state is None or link in tried:
+            return False
         if state.peer in frame.path or state.only not in (None, origin):
             return False
         source = self._link_states.get(origin)
@@ -81,6 +82,13 @@ class NextHopSelector:
         author = frame.path[0] if frame.path else self._own
         is_end = len(frame.destination) == 1 and frame.destination[0] in addresses_of(state)
         return is_end and state.serves in (None, author)
+
+
+def _addressed(frame: RoutedFrame, name: str) -> RoutedFrame:
+    """Return a frame with `name` as its next receiver."""
+    if frame.destination[0] == name:
+        return frame
+    return msgspec.structs.replace(frame, destination=(name, *frame.destination[1:]))
 
 
 def addresses_of(state: LinkState) -> tuple[str, ...]:

@@ -112,11 +112,15 @@ class Node:
         self._transit_check = TransitCheck(settings.gate, settings.utc_of)
         self._broadcasts: dict[tuple[str, str], None] = {}
         self._carried = CarriedPaths()
+        self._topology_due: float | None = None
+        """Next time of routes and reports; None: to be found anew. Messages do not change it."""
 
     @property
     def wake_at(self) -> float:
         """Time of the next `OverlayTick` (monotonic s); infinity if nothing waits."""
-        return min(self._pending.next_end, self._routes.next_end, self._announcer.due)
+        if self._topology_due is None:
+            self._topology_due = min(self._routes.next_end, self._announcer.due)
+        return min(self._pending.next_end, self._topology_due)
 
     def neighbours(self, now: float) -> dict[str, dict[str, int]]:
         """Return by link the best priority of each node that is reached over it."""
@@ -134,10 +138,13 @@ class Node:
             case OverlayPersisted():
                 return list(self._on_persisted(event, now))
             case LinkUp(state):
+                self._topology_due = None
                 return list(self._on_link_up(state, now))
             case LinkDown(link):
+                self._topology_due = None
                 return list(self._on_link_down(link, now))
             case OverlayTick():
+                self._topology_due = None
                 return list(self._on_time(now))
 
     # -- links and time -----------------------------------------------------------------------------
@@ -173,7 +180,7 @@ class Node:
         if state is None:
             self.counts["too late"] += 1
             return
-        frame = overlay_frames.parse(message)
+        frame = overlay_frames.parse(message, is_overlay=state.mode is NetworkingMode.OVERLAY)
         if isinstance(frame, MalformedFrame | UnknownMessageType):
             yield from self._reject_unreadable(frame, state)
             return
@@ -193,11 +200,14 @@ class Node:
 
     def _with_learned_peer(self, state: LinkState, frame: RoutedFrame, now: float) -> LinkState:
         """Return the link of a backend with the id that its frames name, if only its alias was known."""
+        if state.peer != CSMS or state.mode is NetworkingMode.STANDARD:
+            return state
         named = tuple(node for node in frame.path if node != CSMS)[-1:]
-        if state.peer != CSMS or state.mode is NetworkingMode.STANDARD or not named:
+        if not named:
             return state
         if named[0] in (self._own, BROADCAST) or not self._source_check.may_come(named[0], state.link):
             return state
+        self._topology_due = None
         learned = msgspec.structs.replace(state, peer=named[0])
         self._link_states[state.link] = learned
         self._source_check.link_up(learned)
@@ -239,9 +249,14 @@ class Node:
         if destination == (CSMS,) and frame.action == TOPOLOGY and self._is_neighbours_own(frame, origin):
             # WWCP controllers address their topology to the backend: it goes on there, and is used here.
             yield from self._on_topology(frame, self._link_states[origin], now)
-        frame = msgspec.structs.replace(frame, destination=destination)
+        if destination is not frame.destination:
+            frame = msgspec.structs.replace(frame, destination=destination)
+        source = self._link_states.get(origin)
+        if not self._transit_check.applies_to(source):
+            yield from self._pass_request(frame, origin, now)
+            return
         towards = self._next_hop.directions(frame, origin, now)
-        decision = self._transit_check.request(frame, self._link_states.get(origin), towards, now)
+        decision = self._transit_check.request(frame, source, towards, now)
         yield from decision.notes
         match decision.outcome:
             case RoutedFrame() as cleared:
@@ -270,7 +285,9 @@ class Node:
             self._next_hop.names(frame) if frame.kind is OverlayMessageKind.SEND else frame.destination[:1]
         )
         for name in names:
-            each = msgspec.structs.replace(frame, destination=(name, *frame.destination[1:]))
+            each = frame
+            if name != frame.destination[0]:
+                each = msgspec.structs.replace(frame, destination=(name, *frame.destination[1:]))
             if each.destination == (self._own,):
                 yield from self._deliver_request(each, origin, now)
             else:
@@ -318,10 +335,11 @@ class Node:
             if asked is None:
                 yield from self._reject(frame, origin, source_check.TOO_MANY)
                 return
-            frame = msgspec.structs.replace(frame, id=asked.out_id)
-            onward = msgspec.structs.replace(onward, id=asked.out_id)
-        sending = self._write_frame(onward, state, onward.destination, onward.path, origin)
-        yield msgspec.structs.replace(sending, frame=frame, tried=tried | {state.link})
+            if asked.out_id != frame.id:
+                frame = msgspec.structs.replace(frame, id=asked.out_id)
+                onward = msgspec.structs.replace(onward, id=asked.out_id)
+        message = self._write_message(onward, state, onward.destination, onward.path)
+        yield SendFrame(state.link, message, frame, origin, tried | {state.link})
 
     def _on_send_failed(self, sending: SendFrame, now: float) -> Iterator[Action]:
         frame = sending.frame
@@ -387,6 +405,7 @@ class Node:
 
     def _on_topology(self, frame: RoutedFrame, state: LinkState, now: float) -> Iterator[Action]:
         """Take a neighbor's topology."""
+        self._topology_due = None
         is_call = frame.kind is OverlayMessageKind.CALL
         try:
             if state.mode is NetworkingMode.STANDARD or frame.path != (state.peer,):
@@ -420,9 +439,13 @@ class Node:
         else:
             asked = self._pending.take(link, frame.id, frame.destination)
             if asked is not None:
-                answer = msgspec.structs.replace(frame, id=asked.id)
+                answer = frame if frame.id == asked.id else msgspec.structs.replace(frame, id=asked.id)
                 to = self._link_states.get(asked.origin)
-                decision = self._transit_check.answer(answer, self._link_states.get(link), to, asked, now)
+                source = self._link_states.get(link)
+                if not (self._transit_check.applies_to(source) and self._transit_check.applies_to(to)):
+                    yield from self._send_answer(answer, asked)
+                    return
+                decision = self._transit_check.answer(answer, source, to, asked, now)
                 yield from self._apply_answer_decision(decision, answer, asked)
                 return
         self.counts["unasked"] += 1
@@ -499,15 +522,16 @@ class Node:
     def _write_frame(
         self, frame: RoutedFrame, state: LinkState, destination: Hops, path: Hops, origin: str
     ) -> SendFrame:
-        """Write a frame for a link."""
+        """Write a frame for a link, without another try."""
+        return SendFrame(state.link, self._write_message(frame, state, destination, path), frame, origin)
+
+    def _write_message(self, frame: RoutedFrame, state: LinkState, destination: Hops, path: Hops) -> Message:
         if state.mode is NetworkingMode.STANDARD:
             if state.is_channel and state.side is LinkSide.DOWN and self._is_overlay_station(state.peer):
                 self._carried.remember(state.peer, msgspec.structs.replace(frame, path=path))
-            message = overlay_frames.to_plain(frame)
-        else:
-            whole = (*(node for node in path if node != CSMS), self._own)
-            message = overlay_frames.to_overlay(frame, destination, whole)
-        return SendFrame(state.link, message, frame, origin)
+            return overlay_frames.to_plain(frame)
+        nodes = tuple(node for node in path if node != CSMS) if CSMS in path else path
+        return overlay_frames.to_overlay(frame, destination, (*nodes, self._own))
 
 
 def _hop(state: LinkState) -> Hop:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -41,17 +41,29 @@ class Routes:
         self._groups = groups
         self._dice = dice
         self._links: dict[str, tuple[tuple[str, ...], Hop]] = {}
+        self._neighbors: dict[str, tuple[Hop, ...]] = {}
+        """By the name of its other end, the hops over open links."""
         self._learned: dict[str, dict[str, Hop]] = {}
         """By the link over which they were reported, then by destination."""
 
     def link_up(self, hop: Hop, *names: str) -> None:
         """Add an open link; its other end has these names."""
         self._links[hop.link] = (names, hop)
+        self._index_links()
 
     def link_down(self, link: str) -> None:
         """Remove a link and all that was learned over it."""
         self._links.pop(link, None)
         self._learned.pop(link, None)
+        self._index_links()
+
+    def _index_links(self) -> None:
+        """Index the open links by name: a route is looked up for each message, links change rarely."""
+        found: dict[str, list[Hop]] = {}
+        for names, hop in self._links.values():
+            for name in names:
+                found.setdefault(name, []).append(hop)
+        self._neighbors = {name: tuple(hops) for name, hops in found.items()}
 
     def learn(self, link: str, hops: Mapping[str, Hop]) -> bool:
         """Replace what the node at the end of a link reports as reachable.
@@ -80,18 +92,22 @@ class Routes:
         """Return the members of a group; empty if it is none."""
         return self._groups.get(group, ())
 
-    def choose(self, destination: str, now: float, usable: Collection[str]) -> Hop | None:
-        """Return the hop to take among those over a `usable` link; None if there is no route."""
-        best = self._best(destination, now, usable)
-        return self._dice.choices(best, [max(1, hop.weight) for hop in best])[0] if best else None
+    def choose(self, destination: str, now: float, is_usable: Callable[[str], bool]) -> Hop | None:
+        """Return the hop to take among those over a usable link; None if there is no route."""
+        best = self._best(destination, now, is_usable)
+        if len(best) > 1:
+            return self._dice.choices(best, [max(1, hop.weight) for hop in best])[0]
+        return best[0] if best else None
 
-    def best(self, destination: str, now: float, usable: Collection[str]) -> set[str]:
+    def best(self, destination: str, now: float, is_usable: Callable[[str], bool]) -> set[str]:
         """Return the links that `choose` chooses from."""
-        return {hop.link for hop in self._best(destination, now, usable)}
+        return {hop.link for hop in self._best(destination, now, is_usable)}
 
-    def _best(self, destination: str, now: float, usable: Collection[str]) -> list[Hop]:
-        hops = [hop for hop in self._hops(destination, now) if hop.link in usable]
-        lowest = min((hop.priority for hop in hops), default=0)
+    def _best(self, destination: str, now: float, is_usable: Callable[[str], bool]) -> list[Hop]:
+        hops = [hop for hop in self._hops(destination, now) if is_usable(hop.link)]
+        if len(hops) < 2:
+            return hops
+        lowest = min(hop.priority for hop in hops)
         return [hop for hop in hops if hop.priority == lowest]
 
     def reachable(self, now: float, neighbour: str | None = None) -> dict[str, int]:
@@ -126,9 +142,7 @@ class Routes:
         for hop in self._configured.get(destination, ()):
             if hop.link in self._links:
                 yield hop
-        for peer, hop in self._links.values():
-            if destination in peer:
-                yield hop
+        yield from self._neighbors.get(destination, ())
         for hops in self._learned.values():
             hop_learned = hops.get(destination)
             if hop_learned is not None and hop_learned.until > now:

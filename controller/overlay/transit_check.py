@@ -57,6 +57,10 @@ class TransitCheck:
         self._gate = gate
         self._utc_of = utc_of
 
+    def applies_to(self, state: LinkState | None) -> bool:
+        """Return True if what comes or goes over a link is checked here."""
+        return self._gate is not None and state is not None and not state.is_channel
+
     def request(
         self, frame: RoutedFrame, source: LinkState | None, towards: frozenset[Direction], now: float
     ) -> TransitDecision:

@@ -57,6 +57,7 @@ from controller.transport.channel import Channel, VirtualChannel, send_pings
 from controller.transport.deadline_timer import DeadlineTimer
 from controller.transport.dial import DialError, DialStage
 from controller.transport.transport_errors import ConnectionLostError, SendQueueFullError
+from controller.transport.websocket_connection import Pause
 from controller.web.status_model import NeighbourStatus, OverlayStatus
 
 log = logging.getLogger("controller.overlay")
@@ -158,11 +159,14 @@ class OverlayService:
         """Read messages at the rate allowed to a station: more of them wait in its socket."""
         rate = self._listen.messages_per_second
         pace = TokenBucket(rate, burst=max(1, int(rate)))
+
+        def handle(message: Message) -> Pause | None:
+            wait_s = pace.take(trio.current_time())
+            saves = self._feed(FrameReceived(station, message))
+            return partial(self._store, station, saves, wait_s) if saves or wait_s > 0 else None
+
         try:
-            while True:
-                message = await link.receive()
-                await trio.sleep(pace.take(trio.current_time()))
-                await self._on_message(station, message)
+            await link.read_messages(handle)
         except ConnectionLostError as lost:
             leg.end(str(lost))
 
@@ -262,8 +266,7 @@ class OverlayService:
                     carrier = _Carrier(link.send_nowait, partial(_cancel, nursery.cancel_scope))
                     with self._use_link(state, carrier):
                         nursery.start_soon(send_pings, link, self._listen.ping_s)
-                        while True:
-                            await self._on_message(backend, await link.receive())
+                        await link.read_messages(partial(self._on_message, backend))
             except* (ConnectionLostError, DialError) as lost:
                 log.warning("overlay link lost backend=%s reason=%s", backend, _describe_loss(lost))
             await uplinks.wait_ready(request)
@@ -298,9 +301,15 @@ class OverlayService:
 
     # -- the node -----------------------------------------------------------------------------------
 
-    async def _on_message(self, link: str, message: Message) -> None:
+    def _on_message(self, link: str, message: Message) -> Pause | None:
         """Process a message of a link. Only that link waits for what must be durable first."""
-        for save in self._feed(FrameReceived(link, message)):
+        saves = self._feed(FrameReceived(link, message))
+        return partial(self._store, link, saves) if saves else None
+
+    async def _store(self, link: str, saves: Sequence[PersistOverlay], wait_s: float = 0.0) -> None:
+        """Store replay records, then let their messages go on; wait for the pace of the link."""
+        await trio.sleep(wait_s)
+        for save in saves:
             try:
                 await self._save(save.records)
             except StoreError as failed:

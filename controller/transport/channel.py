@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NoReturn, Protocol
 
+import msgspec
 import trio
 
 from controller.transport.transport_errors import ConnectionLostError, SendQueueFullError
@@ -12,6 +13,7 @@ from controller.transport.websocket_connection import (
     MOST_WAITING_BYTES,
     MOST_WAITING_MESSAGES,
     MessageHandler,
+    Pause,
 )
 
 
@@ -50,24 +52,38 @@ async def send_pings(channel: Channel, interval_s: float) -> None:
         await channel.ping(2 * interval_s)
 
 
+class _Paused(msgspec.Struct, frozen=True):
+    """Pause that a handler called by `deliver` has asked for; the reading task awaits it."""
+
+    pause: Pause
+
+
 class VirtualChannel:
     """A channel of one station over a connection that carries many.
 
-    `handle_sent` takes what is sent over it. What comes out is what `deliver` was called with; it is bounded
-    in messages and in bytes. `on_ended` is called once, when either side ends it.
+    `handle_sent` takes what is sent over it. What comes out is what `deliver` was called with. While a task
+    is in `read_messages` and nothing waits, `deliver` calls its handler at once, without a switch of tasks;
+    what waits is bounded in messages and in bytes. `on_ended` is called once, when either side ends it.
     """
 
     def __init__(self, handle_sent: Callable[[str | bytes], object]) -> None:
         self.on_ended: Callable[[], None] | None = None
         self._handle_sent = handle_sent
-        self._sender, self._receiver = trio.open_memory_channel[str | bytes](MOST_WAITING_MESSAGES)
+        self._sender, self._receiver = trio.open_memory_channel[str | bytes | _Paused](MOST_WAITING_MESSAGES)
+        self._handle: MessageHandler | None = None
+        """Handler of the task that waits in `read_messages`."""
+        self._failure: Exception | None = None
+        """Error of the handler, to be raised in that task."""
         self._waiting_bytes = 0
         self._lost_by: ConnectionLostError | None = None
 
     def deliver(self, message: str | bytes) -> None:
-        """Queue a message for the reader. Raises SendQueueFullError and ConnectionLostError."""
+        """Pass a message to the reader, or queue it. Raises SendQueueFullError and ConnectionLostError."""
         if self._lost_by is not None:
             raise ConnectionLostError(str(self._lost_by))
+        if (handle := self._handle) is not None:
+            self._pass_message(handle, message)
+            return
         # As a WebSocketConnection does, it takes a message of any length while nothing else waits.
         if self._waiting_bytes and self._waiting_bytes + len(message) > MOST_WAITING_BYTES:
             raise SendQueueFullError(f"{self._waiting_bytes} bytes wait")
@@ -77,24 +93,57 @@ class VirtualChannel:
             raise SendQueueFullError(f"{MOST_WAITING_MESSAGES} messages wait") from None
         self._waiting_bytes += len(message)
 
+    def _pass_message(self, handle: MessageHandler, message: str | bytes) -> None:
+        """Call the handler; messages that come meanwhile, or until its pause is over, are queued."""
+        self._handle = None
+        try:
+            pause = handle(message)
+        except Exception as error:  # noqa: BLE001 raised in the reading task, whose error it is
+            self._failure = error
+            self._end(ConnectionLostError("internal error"))
+            return
+        if self._lost_by is not None:
+            return
+        if pause is not None:
+            try:
+                self._sender.send_nowait(_Paused(pause))
+            except trio.WouldBlock:
+                raise SendQueueFullError(f"{MOST_WAITING_MESSAGES} messages wait") from None
+        elif self._receiver.statistics().current_buffer_used == 0:
+            self._handle = handle
+
     def end(self, reason: str) -> None:
         """End the channel because its carrier is gone; what was delivered can still be received."""
         self._end(ConnectionLostError(reason))
 
     async def receive(self) -> str | bytes:
         """Wait for the next message and return it."""
+        message = await self._receive()
+        assert not isinstance(message, _Paused)  # only `read_messages` has a handler
+        return message
+
+    async def _receive(self) -> str | bytes | _Paused:
         try:
             message = await self._receiver.receive()
         except trio.EndOfChannel:
-            raise self._lost() from None
-        self._waiting_bytes -= len(message)
+            raise self._failure or self._lost() from None
+        if not isinstance(message, _Paused):
+            self._waiting_bytes -= len(message)
         return message
 
     async def read_messages(self, handle: MessageHandler) -> NoReturn:
         """Call `handle` with each message; see Channel."""
-        while True:
-            if (pause := handle(await self.receive())) is not None:
-                await pause()
+        try:
+            while True:
+                if self._receiver.statistics().current_buffer_used == 0:
+                    self._handle = handle
+                message = await self._receive()
+                self._handle = None
+                pause = message.pause if isinstance(message, _Paused) else handle(message)
+                if pause is not None:
+                    await pause()
+        finally:
+            self._handle = None
 
     def send_nowait(self, message: str | bytes) -> None:
         """Pass a message to the carrier; see Channel."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import allocator, crash, dimming, eebus, modbus, relay, signing, site, storm
+from tests.bench import allocator, crash, dimming, eebus, modbus, overlay, relay, signing, site, storm
 
 BENCHES = {
     "allocator": allocator.bench,
@@ -20,6 +20,7 @@ BENCHES = {
     "storm": storm.bench,
     "dimming": dimming.bench,
     "eebus": eebus.bench,
+    "overlay": overlay.bench,
     "modbus": modbus.bench,
     "crash": partial(crash.bench, 25),
 }

@@ -23,7 +23,7 @@ def up(routes: Routes, **links: Hop) -> Routes:
 
 
 def chosen(routes: Routes, destination: str, usable: frozenset[str] = ALL, now: float = 0.0) -> str | None:
-    hop = routes.choose(destination, now, usable)
+    hop = routes.choose(destination, now, usable.__contains__)
     return None if hop is None else hop.link
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 import trio
+import trio.testing
 
 from controller.transport.channel import VirtualChannel
 from controller.transport.transport_errors import ConnectionLostError, SendQueueFullError
-from controller.transport.websocket_connection import MOST_WAITING_BYTES, MOST_WAITING_MESSAGES
+from controller.transport.websocket_connection import MOST_WAITING_BYTES, MOST_WAITING_MESSAGES, Pause
 
 
 async def test_channel_passes_messages_both_ways() -> None:
@@ -84,3 +85,70 @@ async def test_channel_calls_on_ended_once() -> None:
     channel.end("the carrier is gone")
     await channel.close(1000, "")
     assert ended == ["ended"]
+
+
+async def test_reading_channel_handles_a_message_at_once(nursery: trio.Nursery) -> None:
+    channel, handled = VirtualChannel(lambda text: None), []
+
+    def handle(message: str | bytes) -> None:
+        handled.append(message)
+
+    channel.deliver("1")
+    nursery.start_soon(channel.read_messages, handle)
+    await trio.testing.wait_all_tasks_blocked()
+    channel.deliver("2")
+    assert handled == ["1", "2"]
+    nursery.cancel_scope.cancel()
+
+
+async def test_reading_channel_keeps_order_over_a_pause(nursery: trio.Nursery) -> None:
+    channel, handled, over = VirtualChannel(lambda text: None), [], trio.Event()
+
+    def handle(message: str | bytes) -> Pause | None:
+        handled.append(message)
+        return over.wait if message == "1" else None
+
+    nursery.start_soon(channel.read_messages, handle)
+    await trio.testing.wait_all_tasks_blocked()
+    for message in ("1", "2", "3"):
+        channel.deliver(message)
+    await trio.testing.wait_all_tasks_blocked()
+    assert handled == ["1"]
+    over.set()
+    await trio.testing.wait_all_tasks_blocked()
+    channel.deliver("4")
+    assert handled == ["1", "2", "3", "4"]
+    nursery.cancel_scope.cancel()
+
+
+async def test_reading_channel_queues_what_its_handler_causes(nursery: trio.Nursery) -> None:
+    channel, handled = VirtualChannel(lambda text: None), []
+
+    def handle(message: str | bytes) -> None:
+        handled.append(message)
+        if message == "1":
+            channel.deliver("2")
+            assert handled == ["1"]
+
+    nursery.start_soon(channel.read_messages, handle)
+    await trio.testing.wait_all_tasks_blocked()
+    channel.deliver("1")
+    await trio.testing.wait_all_tasks_blocked()
+    channel.deliver("3")
+    assert handled == ["1", "2", "3"]
+    nursery.cancel_scope.cancel()
+
+
+async def test_error_of_a_handler_is_raised_in_the_reading_task() -> None:
+    channel = VirtualChannel(lambda text: None)
+
+    def handle(message: str | bytes) -> None:
+        raise ValueError(message)
+
+    with pytest.RaisesGroup(pytest.RaisesExc(ValueError, match="1")):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(channel.read_messages, handle)
+            await trio.testing.wait_all_tasks_blocked()
+            channel.deliver("1")
+    with pytest.raises(ConnectionLostError):
+        channel.deliver("2")
