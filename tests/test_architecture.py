@@ -395,7 +395,7 @@ MANY_COLLABORATORS: dict[str, int] = {
     "controller/offline/offline_handler.py": 14,
     "controller/services/dimming_service.py": 32,
     "controller/services/load_management_service.py": 25,
-    "controller/services/overlay_service.py": 22,
+    "controller/services/overlay_service.py": 21,
     "controller/services/relay_memory.py": 20,
     "controller/services/site_identity_service.py": 18,
     "controller/services/station_service.py": 29,

@@ -10,10 +10,11 @@ import logging
 import random
 import re
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Protocol
 from urllib.parse import quote, unquote, urlsplit
+from weakref import WeakKeyDictionary
 
 import msgspec
 import trio
@@ -26,6 +27,7 @@ from controller.transport.dial import DialError, DialSettings, DialStage, dial_w
 from controller.transport.http_upgrade import CompressionOffer, basic_authorization
 from controller.transport.tls import RenewedContext
 from controller.transport.transport_errors import ConnectionLostError, find_connection_loss
+from controller.transport.websocket_connection import WebSocketConnection
 
 log = logging.getLogger("controller.transport")
 
@@ -33,7 +35,11 @@ DIALS_PER_SECOND = 200.0
 """As many as stations may connect by default: a storm of stations goes on to the backend as it came."""
 
 NORMAL = 1000
-"""WebSocket close code (RFC 6455, 7.4.1)."""
+POLICY_VIOLATION = 1008
+"""WebSocket close codes (RFC 6455, 7.4.1)."""
+
+CERTIFICATE_CHECK_S = 5.0
+"""Interval at which the certificates of open connections are checked for a revocation."""
 
 PATH_SEGMENT = re.compile(r"(?:[A-Za-z0-9\-._~!$&'()*+,;=:@]|%[0-9A-Fa-f]{2})+")
 """A segment of a URL's path (RFC 3986, 3.3)."""
@@ -79,6 +85,11 @@ class EndpointAnswer(msgspec.Struct, frozen=True):
     version: str
 
 
+def _accept_any(certificate: bytes) -> str | None:
+    """Accept each certificate that TLS has verified."""
+    return None
+
+
 class DialableEndpoint(Protocol):
     """One endpoint of a backend: an `Endpoint`, or a route of an overlay network."""
 
@@ -93,7 +104,8 @@ class Endpoint:
     """One URL of a backend; `{station}` in it stands for the station's id.
 
     With `password`, stations are presented with it, else with what they have sent. `headers` go into each
-    request. `turns` limits the rate of dials.
+    request. `turns` limits the rate of dials. `find_objection` returns why a certificate of the server (DER)
+    is not accepted now; open connections are checked against it, too.
     """
 
     def __init__(
@@ -107,7 +119,12 @@ class Endpoint:
         *,
         compression: bool = True,
         headers: tuple[tuple[str, str], ...] = (),
+        find_objection: Callable[[bytes], str | None] | None = None,
     ) -> None:
+        self._find_objection = find_objection
+        self._certified: WeakKeyDictionary[WebSocketConnection, bytes] = WeakKeyDictionary()
+        """Certificate of the server by open connection."""
+        self._is_watching = False
         self._url = url
         self._tls = tls
         self._password = password
@@ -144,7 +161,32 @@ class Endpoint:
                         failed,
                     )
             else:
+                self._watch(channel, nursery)
                 return EndpointAnswer(channel, version)
+
+    def _watch(self, connection: WebSocketConnection, nursery: trio.Nursery) -> None:
+        """Check the certificate of a connection from now on."""
+        certificate = connection.peer_certificate_der
+        if self._find_objection is None or certificate is None:
+            return
+        self._certified[connection] = certificate
+        if not self._is_watching:
+            self._is_watching = True
+            nursery.start_soon(self._watch_certificates, self._find_objection)
+
+    async def _watch_certificates(self, find_objection: Callable[[bytes], str | None]) -> None:
+        """Close connections to a server whose certificate is not accepted any more, until cancelled."""
+        try:
+            while True:
+                await trio.sleep(CERTIFICATE_CHECK_S)
+                for connection, certificate in list(self._certified.items()):
+                    objection = find_objection(certificate)
+                    if objection is not None:
+                        log.warning("connection to backend closed url=%s reason=%s", self._url, objection)
+                        del self._certified[connection]
+                        await connection.close(POLICY_VIOLATION, "")
+        finally:
+            self._is_watching = False
 
     async def probe(self) -> None:
         """Test whether TCP and TLS can be opened, as no station. Raises DialError."""
@@ -163,6 +205,7 @@ class Endpoint:
             self._connect_timeout_s,
             offer,
             self._headers,
+            self._find_objection or _accept_any,
         )
 
     def _context(self) -> ssl.SSLContext | None:

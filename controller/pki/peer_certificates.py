@@ -22,6 +22,10 @@ class PeerCertificateError(PkiError):
     """A peer's certificate is not accepted."""
 
 
+class PeerCertificateUnreadableError(PeerCertificateError):
+    """A certificate has not the form of those of the site CA."""
+
+
 class PeerCertificate(msgspec.Struct, frozen=True, kw_only=True):
     """The members of a peer's certificate that are checked. `serial` is hexadecimal."""
 
@@ -36,7 +40,7 @@ class PeerCertificate(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_peer_certificate(der: bytes, ids: ObjectIds) -> PeerCertificate:
-    """Read a certificate in DER. Raises PeerCertificateError."""
+    """Read a certificate in DER. Raises PeerCertificateUnreadableError."""
     try:
         certificate = x509.load_der_x509_certificate(der)
         values = _own_extensions(certificate)
@@ -51,34 +55,42 @@ def read_peer_certificate(der: bytes, ids: ObjectIds) -> PeerCertificate:
             party_ids=_all(values, ids.party_ids) or _all(values, PLACEHOLDERS.party_ids),
         )
     except (ValueError, Asn1Error) as error:
-        raise PeerCertificateError(f"the certificate cannot be read: {error}") from None
+        raise PeerCertificateUnreadableError(f"the certificate cannot be read: {error}") from None
 
 
-def check_peer_certificate(
+def check_issuance(
+    certificate: PeerCertificate, ledger: CertificateLedger, issuers: Collection[str], utc: float
+) -> None:
+    """Check a certificate of the site CA against its ledger at `utc`. Raises PeerCertificateError.
+
+    `issuers`: names of the site's issuing CAs; certificates of other CAs pass.
+    """
+    if certificate.issuer not in issuers:
+        return
+    state = ledger.state(certificate.serial, utc)
+    if state is not CertificateState.VALID:
+        raise PeerCertificateError(
+            f"certificate {certificate.serial} of {certificate.common_name} is {state}"
+        )
+    record = ledger.find(certificate.serial)
+    if record.key_group != certificate.key_group:
+        raise PeerCertificateError(
+            f"certificate {certificate.serial} names key group {certificate.key_group}, "
+            f"the ledger {record.key_group}"
+        )
+
+
+def check_names(
     certificate: PeerCertificate,
     station: str,
     evses: Collection[str],
-    ledger: CertificateLedger,
-    issuers: Collection[str],
-    utc: float,
+    connection_points: Collection[str],
 ) -> None:
-    """Check the certificate that a station shows at `utc`. Raises PeerCertificateError.
+    """Check the names in the certificate that a station shows. Raises PeerCertificateError.
 
-    `station`, `evses`: identity in the path and its EVSEs by the configuration. `issuers`: names of the
-    site's issuing CAs; certificates of other CAs are checked for their names only.
+    `station`, `evses`, `connection_points`: the identity in the path, its EVSEs, and the grid connection
+    points of the site, by the configuration.
     """
-    if certificate.issuer in issuers:
-        state = ledger.state(certificate.serial, utc)
-        if state is not CertificateState.VALID:
-            raise PeerCertificateError(
-                f"certificate {certificate.serial} of {certificate.common_name} is {state}"
-            )
-        record = ledger.find(certificate.serial)
-        if record.key_group != certificate.key_group:
-            raise PeerCertificateError(
-                f"certificate {certificate.serial} names key group {certificate.key_group}, "
-                f"the ledger {record.key_group}"
-            )
     named = certificate.common_name if certificate.station_id is None else certificate.station_id
     if named != station:
         raise PeerCertificateError(f'the certificate is for "{named}", the path is for "{station}"')
@@ -86,6 +98,11 @@ def check_peer_certificate(
     if foreign:
         raise PeerCertificateError(
             f"the certificate names EVSEs that {station} does not have: {', '.join(sorted(foreign))}"
+        )
+    other_points = set(certificate.connection_points) - set(connection_points)
+    if other_points:
+        raise PeerCertificateError(
+            f"the certificate names connection points of other sites: {', '.join(sorted(other_points))}"
         )
 
 

@@ -23,7 +23,9 @@ from controller.pki.certificate_ledger import CertificateLedger
 from controller.pki.peer_certificates import (
     PeerCertificate,
     PeerCertificateError,
-    check_peer_certificate,
+    PeerCertificateUnreadableError,
+    check_issuance,
+    check_names,
     read_peer_certificate,
 )
 from controller.services.service_error import ServiceError
@@ -44,7 +46,12 @@ _Stamp = tuple[int, int, int] | None
 class CertificateService:
     """Checks the certificates of stations. Raises ServiceError if the site CA cannot be used."""
 
-    def __init__(self, folder: Path, evses: Mapping[str, tuple[str, ...]]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        evses: Mapping[str, tuple[str, ...]],
+        connection_points: frozenset[str] = frozenset(),
+    ) -> None:
         try:
             self._folder = CaFolder(folder)
             self._stamp = self._read_stamp()
@@ -53,6 +60,7 @@ class CertificateService:
         except PkiError as error:
             raise ServiceError(f"[pki] folder: {error}") from error
         self._evses = evses
+        self._connection_points = connection_points
         self._peers: dict[bytes, PeerCertificate] = {}
 
     @property
@@ -63,17 +71,34 @@ class CertificateService:
     def find_objection(self, station: str, certificate: bytes) -> str | None:
         """Return why a station's certificate (DER) is not accepted now; None if it is."""
         try:
-            peer = self._peers.get(certificate)
-            if peer is None:
-                peer = self._peers[certificate] = read_peer_certificate(certificate, self._folder.ids)
-                if len(self._peers) > 2 * len(self._evses) + 16:
-                    del self._peers[next(iter(self._peers))]
-            evses = self._evses.get(station, ())
-            check_peer_certificate(peer, station, evses, self._current_ledger(), self._issuers, time.time())
+            peer = self._read_peer(certificate)
+            check_issuance(peer, self._current_ledger(), self._issuers, time.time())
+            check_names(peer, station, self._evses.get(station, ()), self._connection_points)
             self._note_shown(peer)
         except PeerCertificateError as error:
             return str(error)
         return None
+
+    def find_server_objection(self, certificate: bytes) -> str | None:
+        """Return why the certificate of a server (DER) is not accepted now; None if it is.
+
+        TLS has compared its names; those of other CAs are not in the ledger.
+        """
+        try:
+            check_issuance(self._read_peer(certificate), self._current_ledger(), self._issuers, time.time())
+        except PeerCertificateUnreadableError:
+            return None  # not one of the site CA, which has exactly one common name
+        except PeerCertificateError as error:
+            return str(error)
+        return None
+
+    def _read_peer(self, certificate: bytes) -> PeerCertificate:
+        peer = self._peers.get(certificate)
+        if peer is None:
+            peer = self._peers[certificate] = read_peer_certificate(certificate, self._folder.ids)
+            if len(self._peers) > 2 * len(self._evses) + 16:
+                del self._peers[next(iter(self._peers))]
+        return peer
 
     def _note_shown(self, peer: PeerCertificate) -> None:
         """Record that a station uses a certificate whose installation it has not confirmed."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -70,7 +70,7 @@ def make_listen_settings(config: Config) -> ListenSettings:
     certificates: CertificateService | None = None
     if config.pki is not None:
         evses = {each.id: tuple(str(evse.id) for evse in each.evse) for each in config.station}
-        certificates = CertificateService(Path(config.pki.folder), evses)
+        certificates = CertificateService(Path(config.pki.folder), evses, _connection_points(config))
     return ListenSettings(
         listen.host,
         listen.port,
@@ -84,19 +84,32 @@ def make_listen_settings(config: Config) -> ListenSettings:
     )
 
 
+def _connection_points(config: Config) -> frozenset[str]:
+    """Return the grid connection points that a certificate for this site may name."""
+    point = None if config.dimming is None else config.dimming.connection_point
+    return frozenset({point or config.site.id})
+
+
 def make_pools(config: Config) -> dict[str, BackendPool]:
-    """Make the pools of all backends, by name. Raises TlsError."""
+    """Make the pools of all backends, by name. Raises TlsError, and ServiceError for the site CA."""
+    certificates = None if config.pki is None else CertificateService(Path(config.pki.folder), {})
+    find_objection = None if certificates is None else certificates.find_server_objection
     return {
         name: BackendPool(
             name,
-            {each.id: (each.priority, _make_endpoint(each, config.listen)) for each in tables},
+            {
+                each.id: (each.priority, _make_endpoint(each, config.listen, find_objection))
+                for each in tables
+            },
             random.Random(),
         )
         for name, tables in endpoints_by_backend(config).items()
     }
 
 
-def _make_endpoint(backend: BackendConfig, listen: ListenConfig) -> Endpoint:
+def _make_endpoint(
+    backend: BackendConfig, listen: ListenConfig, find_objection: Callable[[bytes], str | None] | None
+) -> Endpoint:
     return Endpoint(
         backend.url,
         load_backend_tls(backend),
@@ -105,6 +118,7 @@ def _make_endpoint(backend: BackendConfig, listen: ListenConfig) -> Endpoint:
         backend.connect_timeout_s,
         compression=backend.compression,
         headers=((MODE_HEADER, NetworkingMode.OVERLAY.value),) if backend.mode == "overlay" else (),
+        find_objection=find_objection,
     )
 
 

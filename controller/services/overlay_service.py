@@ -22,7 +22,6 @@ import trio
 from controller.backends.backend_link import GOING_AWAY
 from controller.backends.pool import BackendPool, EndpointAnswer, LinkRequest
 from controller.config import Config
-from controller.config.backend_rules import endpoints_by_backend
 from controller.model.exception_groups import leaves
 from controller.model.rate_limits import TokenBucket
 from controller.ocpp.frames import Version, call_error
@@ -47,8 +46,7 @@ from controller.overlay.events import (
 from controller.overlay.node import Node
 from controller.overlay.overlay_frames import Message, RoutedFrame, parse
 from controller.overlay.overlay_wire import CSMS, NetworkingMode, OverlayMessageKind
-from controller.services.load_management_service import utc
-from controller.services.overlay_settings import node_settings
+from controller.services.overlay_settings import first_endpoints, node_settings
 from controller.signing.policy_enforcer import PolicyEnforcer
 from controller.signing.replay_cache import ReplayRecord
 from controller.stations.admission import Admission
@@ -96,10 +94,8 @@ class OverlayService:
         """By backend, the version that its overlay link has agreed on."""
         self._listen = config.listen
         self._uplinks = uplinks
-        firsts = {name: tables[0] for name, tables in endpoints_by_backend(config).items()}
-        self._peers = {name: first.node for name, first in firsts.items()}
-        self._connect_timeout_s = {name: first.connect_timeout_s for name, first in firsts.items()}
-        self._node = Node(node_settings(config, gate, utc))
+        self._firsts = first_endpoints(config)
+        self._node = Node(node_settings(config, gate))
         self._carriers: dict[str, _Carrier] = {}
         self._timer = DeadlineTimer(lambda: self._node.wake_at)
 
@@ -204,7 +200,7 @@ class OverlayService:
 
         At a start, and after a loss, it waits for the link that carries it, for as long as for any dial.
         """
-        with trio.move_on_after(self._connect_timeout_s[backend]):
+        with trio.move_on_after(self._firsts[backend].connect_timeout_s):
             while backend not in self._carriers:
                 await self._timer.wait_updated()
         self.require_link(backend)
@@ -236,7 +232,7 @@ class OverlayService:
     @contextmanager
     def _open_identity_leg(self, backend: str) -> Iterator[VirtualChannel]:
         """Open the channel of the controller's own identity: messages for the node itself come out of it."""
-        peer = self._peers[backend]
+        peer = self._firsts[backend].node
         leg = VirtualChannel(lambda message: self._feed(OwnRequest(message, (peer,))))
         self._carriers[LOCAL] = carrier = _Carrier(leg.deliver, leg.end, backend)
         try:
@@ -257,7 +253,7 @@ class OverlayService:
                     self._versions[backend] = version
                     state = LinkState(
                         link=backend,
-                        peer=self._peers[backend],
+                        peer=self._firsts[backend].node,
                         mode=NetworkingMode.OVERLAY,
                         side=LinkSide.UP,
                         priority=ABOVE,

@@ -9,13 +9,14 @@ from collections.abc import Callable
 
 import trio
 
-from controller.config import Config
-from controller.config.backend_rules import backend_names
+from controller.config import BackendConfig, Config
+from controller.config.backend_rules import backend_names, endpoints_by_backend
 from controller.config.schema import OverlayConfig
 from controller.ocpp.frames import Version
 from controller.overlay.node import NodeSettings
 from controller.overlay.overlay_wire import TOPOLOGY
 from controller.overlay.routes import Hop
+from controller.services.load_management_service import utc
 from controller.signing.policy_enforcer import PolicyEnforcer
 from controller.signing.rule_set import RuleKey
 from controller.signing.signature_format import Direction, MessageKind
@@ -56,8 +57,13 @@ class OverlayTrust:
         return None if node in signers else f"it has no valid signature of a key whose holder is {node!r}"
 
 
+def first_endpoints(config: Config) -> dict[str, BackendConfig]:
+    """Return the first endpoint of each backend by its name."""
+    return {name: tables[0] for name, tables in endpoints_by_backend(config).items()}
+
+
 def node_settings(
-    config: Config, gate: PolicyEnforcer | None, utc_of: Callable[[float], float]
+    config: Config, gate: PolicyEnforcer | None, utc_of: Callable[[float], float] = utc
 ) -> NodeSettings:
     """Return the settings of the node. Links have the ids of stations and the names of backends."""
     overlay = config.overlay or OverlayConfig()

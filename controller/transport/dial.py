@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -69,7 +69,11 @@ class DialError(TransportError):
 
 
 class DialSettings(msgspec.Struct, frozen=True):
-    """Settings of one dial: `versions` are offered in order, `headers` go into the request."""
+    """Settings of one dial: `versions` are offered in order, `headers` go into the request.
+
+    `find_objection` returns why a server's certificate (DER) that TLS has verified is not accepted; None: it
+    is.
+    """
 
     url: str
     versions: Sequence[str]
@@ -79,6 +83,7 @@ class DialSettings(msgspec.Struct, frozen=True):
     connect_timeout_s: float
     compression: CompressionOffer = CompressionOffer.BEST
     headers: Sequence[tuple[str, str]] = ()
+    find_objection: Callable[[bytes], str | None] = lambda certificate: None
 
     def __repr__(self) -> str:
         return f"DialSettings({self.url!r})"  # the authorization is a secret
@@ -126,6 +131,9 @@ async def _connect(settings: DialSettings, offer: UpgradeOffer, stage: list[Dial
         try:
             if settings.tls is not None:
                 await transport.start_tls(settings.tls, host=host)
+                objection = settings.find_objection(transport.peer_certificate_der or b"")
+                if objection is not None:
+                    raise DialError(objection, stage=DialStage.REFUSED)
             stage[0] = DialStage.UPGRADE
             await transport.send_all(offer.protocol.take_output())
             while not offer.is_complete:

@@ -57,6 +57,7 @@ class WebSocketConnection:
     """
 
     __slots__ = (
+        "__weakref__",
         "_closed",
         "_flushed",
         "_is_reading",
@@ -128,6 +129,11 @@ class WebSocketConnection:
                 self._silent_since = trio.current_time()
                 return None
         return LET_OTHERS_RUN
+
+    @property
+    def peer_certificate_der(self) -> bytes | None:
+        """The peer's verified certificate in DER; None without one."""
+        return self._transport.peer_certificate_der
 
     async def receive(self) -> str | bytes:
         """Wait for the next message and return it."""

@@ -21,7 +21,8 @@ from controller.pki.issuance import Applicant, IssuanceError
 from controller.pki.object_ids import MODBUS_ROLE
 from controller.pki.peer_certificates import (
     PeerCertificateError,
-    check_peer_certificate,
+    check_issuance,
+    check_names,
     read_peer_certificate,
 )
 from tests.controller.pki.examples import DAY_S, IDS, NOW, new_key, request_pem, site_ca, station
@@ -274,7 +275,8 @@ def test_encrypted_ca_key_without_its_passphrase_is_refused(
 
 def _check(ca: CaFolder, certificate: x509.Certificate, name: str, utc: float = NOW, **evses: Any) -> None:
     peer = read_peer_certificate(certificate.public_bytes(serialization.Encoding.DER), ca.ids)
-    check_peer_certificate(peer, name, evses.get("evses", ()), ca.ledger(), ca.issuer_names(), utc)
+    check_issuance(peer, ca.ledger(), ca.issuer_names(), utc)
+    check_names(peer, name, evses.get("evses", ()), {"DE001"})
 
 
 def test_peer_certificate_of_its_own_station_is_accepted(tmp_path: Path) -> None:
@@ -292,6 +294,13 @@ def test_peer_certificate_with_foreign_evse_is_refused(tmp_path: Path) -> None:
     ca = site_ca(tmp_path)
     with pytest.raises(PeerCertificateError, match="EVSEs that CS01 does not have: 3"):
         _check(ca, _issue(ca, applicant=station(evses=("1", "3"))), "CS01", evses=("1", "2"))
+
+
+def test_peer_certificate_with_another_connection_point_is_refused(tmp_path: Path) -> None:
+    ca = site_ca(tmp_path)
+    _check(ca, _issue(ca, applicant=station(connection_points=("DE001",))), "CS01")
+    with pytest.raises(PeerCertificateError, match="connection points of other sites: DE002"):
+        _check(ca, _issue(ca, applicant=station(connection_points=("DE001", "DE002"))), "CS01")
 
 
 def test_peer_certificate_is_refused_once_revoked(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from trio_websocket import ConnectionClosed, ConnectionRejected, WebSocketConnection, open_websocket_url
 
+from controller.backends import pool
 from controller.cli.main import main
 from controller.config.loader import read_config
 from controller.pki.ca_folder import CaFolder, CaSettings
@@ -150,6 +151,36 @@ async def test_certificate_that_names_foreign_evses_is_rejected(tmp_path: Path) 
         status, reason = await _rejected(controller, _context(ca, issue_identity(ca, "CS01", applicant)))
         assert status == 403
         assert "EVSEs that CS01 does not have: 7" in reason
+
+
+async def test_revoked_certificate_of_a_backend_ends_its_links(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool, "CERTIFICATE_CHECK_S", 0.1)
+    async with trio.open_nursery() as nursery:
+        backend = Backend()
+        ca, file = write_site(tmp_path)
+        parent = Applicant(id="parent", purpose=Purpose.CONTROLLER, hosts=("127.0.0.1",))
+        backend.tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        backend.tls.load_cert_chain(issue_identity(ca, "parent", parent))
+        await nursery.start(backend.run)
+        text = file.read_text().replace("ws://127.0.0.1:1/", f"wss://127.0.0.1:{backend.port}/")
+        file.write_text(text.replace('id = "cpo"', 'id = "cpo"\nca = "pki/trust.pem"'))
+        controller = await nursery.start(app.run, read_config(file)[0])
+        context = _context(ca, issue_identity(ca, "CS01", Applicant(id="CS01", purpose=Purpose.STATION)))
+        url = f"wss://127.0.0.1:{controller.port}/ocpp/CS01"
+        async with open_websocket_url(url, context, subprotocols=["ocpp1.6"]):
+            link = await backend.link()
+            serial = next(each.serial for each in ca.ledger() if each.subject == "parent")
+            ca.revoke(serial, RevocationReason.KEY_COMPROMISE, None, time.time())
+            with trio.fail_after(10), pytest.raises(ConnectionClosed) as closed:
+                await _drain(link)
+            assert closed.value.reason is not None
+            assert closed.value.reason.code == 1008
+        status, reason = await _rejected(controller, context)
+        assert status >= 400
+        assert "is revoked" in reason
+        nursery.cancel_scope.cancel()
 
 
 def test_ledger_that_cannot_be_read_any_more_leaves_the_last_one(tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ def test_the_node_is_told_of_the_configuration() -> None:
     config, mistakes, _ = check_config(text, "overlay.toml")
     assert mistakes == []
     assert config is not None
-    settings = node_settings(config, trust(), lambda now: now)
+    settings = node_settings(config, None, lambda now: now)
     assert settings.own == "lc"
     assert settings.routes == {"CS77": [Hop("CS01")], "CS01": [Hop("parent", 7, 3)]}
     assert settings.homes == {"CS77": {"CS01"}, "CS01": {"CS01", "parent"}}
