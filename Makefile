@@ -1,9 +1,8 @@
 # The targets of a developer's day. `make help` lists them.
 PYTHON ?= python3
 BIN := .venv/bin
-ETC := /etc/local-controller
-UNIT := /etc/systemd/system/local-controller.service
-.PHONY: help install install-service dev demo test test-fast check format docs bench clean fuzz
+RELEASE ?= $(shell . /etc/os-release; echo $$VERSION_CODENAME)
+.PHONY: help install dev demo test test-fast check format docs bench clean fuzz lock deb test-install wheel
 
 help:                                       ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## */\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -14,16 +13,6 @@ $(BIN)/local-controller: pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
 	touch $@
-
-install-service: install                    ## as root: system user, directories, configuration, systemd unit
-	ln -sf $(CURDIR)/$(BIN)/local-controller /usr/local/bin/local-controller
-	id -u local-controller >/dev/null 2>&1 || useradd --system --home-dir /var/lib/local-controller \
-	    --shell /usr/sbin/nologin --groups dialout local-controller
-	install -d -o root -g local-controller -m 0750 $(ETC)
-	test -e $(ETC)/controller.toml || \
-	    install -o root -g local-controller -m 0640 etc/controller.toml $(ETC)/controller.toml
-	sed 's#/opt/local-controller#$(CURDIR)#g' systemd/local-controller.service >$(UNIT)
-	systemctl daemon-reload || true
 
 dev: .venv/.dev                             ## and what tests and checks need
 
@@ -64,6 +53,20 @@ docs: install                               ## render docs/configuration.md from
 
 bench: dev                                  ## what is measured, never asserted
 	$(BIN)/python -m tests.bench
+
+lock:                                       ## resolve what the package contains anew, with hashes
+	for each in pyproject.toml:requirements debian/build-requirements.in:build-requirements; do \
+	    uv pip compile --quiet $${each%:*} --universal --python-version 3.11 --generate-hashes --no-annotate \
+	        --no-header --upgrade --output-file debian/$${each#*:}.lock; done
+
+deb:                                        ## as root: package, SBOM, checksums in dist/RELEASE (bookworm, trixie, noble)
+	debian/build-package $(RELEASE)
+
+test-install:                               ## as root: install, run, upgrade, remove what `make deb` has built
+	debian/test-package $(RELEASE)
+
+wheel:                                      ## build the wheel; install and start it with each Python of PYTHONS
+	debian/test-wheel $(PYTHONS)
 
 clean:                                      ## remove what the other targets have made
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis tests/interop/node_modules
