@@ -26,7 +26,7 @@ def install_example(example: Path, folder: Path, *, on_loopback: bool = False) -
     """
     text = example.read_text()
     if on_loopback:
-        text = re.sub(r"192\.0\.2\.\d+", "127.0.0.1", text)
+        text = re.sub(r"192\.0\.2\.(\d+)", r"127.0.2.\1", text)  # 127.0.0.0/8 is all loopback
         text = re.sub(r"wss://[a-z.]+/", "ws://127.0.0.1:1/", text)
         text = text.replace("[web]", "[web]\nport = 0").replace("port = 443", "port = 0")
         text = re.sub(r'"/dev/serial/[^"]*"', f'"{folder}/ttyUSB0"', text)
