@@ -26,6 +26,7 @@ SUBCOMMANDS = {
     "commission": "commission",
     "simulate": "simulate",
     "password": "password",
+    "user": "user",
     "dim": "dim",
     "eebus": "eebus",
     "evidence": "evidence",
