@@ -254,7 +254,7 @@ function phaseBars() {
     const now = carried(circuit, phase), limit = circuit.limit_a[phase], share = now / limit;
     fill.style.width = `${100 * Math.max(0, Math.min(1, share))}%`;
     fill.className = share > FULL ? "fill over" : share > NEAR ? "fill near" : "fill";
-    const mark = circuit.measured_a ? "" : ` (${text("assumed")})`;
+    const mark = circuit.measured_a && circuit.meter_quality === "good" ? "" : ` (${text("assumed")})`;
     write(value, text("of", { value: amps(now), limit: circuit.limit_a[phase] }) + mark, share > FULL ? "number over" : "number");
   });
   return [element("div", {}, ...bars.map(({ bar }) => bar)), update];
@@ -307,7 +307,7 @@ function viewOverview(main) {
   ]);
   const [alarms, updateAlarms] = alarmTable();
   const [evses, updateEvses] = evseTable(() => true);
-  main.append(element("div", { class: "grid" }, card, element("section", { class: "card" }, element("h2", {}, text("drawing")), list)), element("section", { class: "card" }, element("h2", {}, text("alarms")), alarms), element("section", { class: "card" }, element("h2", {}, text("charging")), evses));
+  main.append(element("div", { class: "grid" }, card, element("section", { class: "card" }, element("h2", {}, text("drawing")), list)), element("section", { class: "card" }, element("h2", {}, text("alarms")), alarms), element("section", { class: "card" }, element("h2", {}, text("chargingNow")), evses));
   return (status) => {
     updateCard(status);
     updateList(status);
@@ -533,7 +533,7 @@ function viewDimming(main) {
     { title: text("limit"), class: "number", write: cell((span) => watts(span.limit_w)) },
     { title: text("sources"), class: "wide", write: cell((span) => span.sources.join(", ")) },
   ], text("none"));
-  const card = element("section", { class: "card" }, list, element("p", { class: "note" }, text("evidenceText"))), past = element("section", { class: "card" }, spans);
+  const card = element("section", { class: "card" }, list, element("p", { class: "note" }, text("evidenceText"))), past = element("section", { class: "card" }, element("h2", {}, text("spans")), spans);
   const [eebus, updateEebus] = eebusCard();
   main.append(card, past, eebus);
   return (status) => {
@@ -552,7 +552,7 @@ function eebusCard() {
   const [partners, updatePartners] = table(text("partner"), [
     { title: text("partner"), write: (node, partner) => { if (!node.firstChild) node.append(element("span"), element("span", { class: "second" })); write(node.firstChild, partner.ski); write(node.lastChild, `${partner.device} ${partner.phase}`); } },
     { title: text("state"), write: cell((partner) => text(partner.trusted ? "trusted" : "waits")) },
-    { title: text("order"), write: (node, partner) => {
+    { title: text("action"), write: (node, partner) => {
       const wanted = partner.trusted ? "unpair" : "pair";
       if (node.dataset.wanted === wanted || !can(`eebus.${wanted}`)) return;
       node.dataset.wanted = wanted;
@@ -656,7 +656,7 @@ function usersCard() {
   const [made, update] = table(text("users"), [
     { title: text("name"), write: cell((user) => user.name) },
     { title: text("role"), write: cell((user) => user.role) },
-    { title: text("order"), write: (node, user) => { if (!node.firstChild && can("user.remove")) node.append(button(text("remove"), async () => { if (await ask(text("confirm", { action: text("remove"), subject: user.name }), [], { danger: true })) { await command("user.remove", { user: user.name }); load(); } }, "danger")); } },
+    { title: text("action"), write: (node, user) => { if (!node.firstChild && can("user.remove")) node.append(button(text("remove"), async () => { if (await ask(text("confirm", { action: text("remove"), subject: user.name }), [], { danger: true })) { await command("user.remove", { user: user.name }); load(); } }, "danger")); } },
   ], text("none"));
   const load = async () => update(await request("GET", "/users"), (user) => user.name);
   load();
@@ -672,7 +672,7 @@ function tokensCard() {
     { title: text("name"), write: cell((token) => token.name) },
     { title: text("scopes"), write: cell((token) => token.scopes.join(" ")) },
     { title: text("expires"), class: "wide", write: cell((token) => (token.expires ? moment(token.expires * 1000) : "–")) },
-    { title: text("order"), write: (node, token) => { if (!node.firstChild && can("token.revoke")) node.append(button(text("remove"), async () => { if (await ask(text("confirm", { action: text("remove"), subject: token.name }), [], { danger: true })) { await command("token.revoke", { token: token.name }); load(); } }, "danger")); } },
+    { title: text("action"), write: (node, token) => { if (!node.firstChild && can("token.revoke")) node.append(button(text("remove"), async () => { if (await ask(text("confirm", { action: text("remove"), subject: token.name }), [], { danger: true })) { await command("token.revoke", { token: token.name }); load(); } }, "danger")); } },
   ], text("none"));
   const load = async () => update(await request("GET", "/tokens"), (token) => token.name);
   load();
@@ -709,7 +709,7 @@ function differences(before, after) {
 }
 
 function configurationCard() {
-  const editor = element("textarea", { spellcheck: false, readOnly: !can("configuration.write") }), findings = element("ul", { role: "status" }), diff = element("pre", { class: "diff" });
+  const editor = element("textarea", { spellcheck: false, readOnly: !can("configuration.write") }), findings = element("ul"), diff = element("pre", { class: "diff" });
   const versions = element("ul");
   let present = { text: "", version: "" };
   const showDiff = () => {
@@ -736,7 +736,7 @@ function configurationCard() {
     if (await ask(text("confirm", { action: text("write"), subject: present.path }), []) && await command("configuration.write", { text: editor.value, base: present.version }, text("write"))) load();
   };
   load();
-  return element("section", { class: "card" }, element("h2", {}, text("configuration")), field(text("configuration"), editor), element("p", { class: "actions" }, button(text("check"), check), button(text("differences"), showDiff), can("configuration.write") ? button(text("write"), save, "main") : null, can("configuration.reload") ? button(text("reload"), () => command("configuration.reload", {}, text("reload"))) : null), findings, diff, element("h3", {}, text("versions")), versions);
+  return element("section", { class: "card" }, element("h2", {}, text("configuration")), field(text("configuration"), editor), element("p", { class: "actions" }, button(text("check"), check), button(text("differences"), showDiff), can("configuration.write") ? button(text("write"), save, "main") : null, can("configuration.reload") ? button(text("reload"), () => command("configuration.reload", {}, text("reload"))) : null), element("div", { role: "status" }, findings), diff, element("h3", {}, text("versions")), versions);
 }
 
 // -- login ------------------------------------------------------------------------------------------------

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+from controller.history.history_records import BLOCK_S, HistoryMinutes, HistoryQuarter, HistoryTrimmed
+from controller.history.recorder import MINUTES_KEPT_S, MOST_CHANNELS, QUARTERS_KEPT_S, HistoryRecorder
+
+START = 1_795_262_400
+
+
+def test_quarter_hour_has_minutes_and_their_lowest_mean_and_highest() -> None:
+    recorder = HistoryRecorder()
+    for second in range(0, BLOCK_S, 5):
+        assert recorder.add({"power/grid": 1000.0 + second}, START + second) == []
+    minutes, quarter, trimmed = recorder.add({"power/grid": 0.0}, START + BLOCK_S)
+    assert isinstance(minutes, HistoryMinutes)
+    assert minutes.start == START
+    assert minutes.channels["power/grid"][0] == (1000.0, 1027.5, 1055.0)
+    assert minutes.channels["power/grid"][14] == (1840.0, 1867.5, 1895.0)
+    assert quarter == HistoryQuarter(START, {"power/grid": (1000.0, 1447.5, 1895.0)})
+    assert trimmed == HistoryTrimmed(START - MINUTES_KEPT_S, START - QUARTERS_KEPT_S)
+
+
+def test_minutes_without_a_sample_are_none() -> None:
+    recorder = HistoryRecorder()
+    recorder.add({"a": 1.0}, START)
+    recorder.add({"a": 3.0}, START + 180)
+    [minutes] = recorder.flush()
+    assert isinstance(minutes, HistoryMinutes)
+    assert minutes.channels["a"][:5] == [(1.0, 1.0, 1.0), None, None, (3.0, 3.0, 3.0), None]
+
+
+def test_quarter_hours_are_aligned_to_utc() -> None:
+    recorder = HistoryRecorder()
+    recorder.add({"a": 1.0}, START + 899)
+    minutes = recorder.add({"a": 2.0}, START + 901)[0]
+    assert isinstance(minutes, HistoryMinutes)
+    assert minutes.start == START
+    assert minutes.channels["a"][14] == (1.0, 1.0, 1.0)
+
+
+def test_clock_set_back_drops_samples_until_it_is_there_again() -> None:
+    recorder = HistoryRecorder()
+    recorder.add({"a": 1.0}, START + 1800)
+    assert recorder.add({"a": 2.0}, START) == []
+    [minutes] = recorder.flush()
+    assert isinstance(minutes, HistoryMinutes)
+    assert minutes.start == START + 1800
+
+
+def test_restart_continues_the_quarter_hour() -> None:
+    before = HistoryRecorder()
+    before.add({"a": 1.0}, START)
+    [stored] = before.flush()
+    assert isinstance(stored, HistoryMinutes)
+    after = HistoryRecorder()
+    after.restore(stored)
+    after.add({"a": 5.0}, START + 300)
+    _, quarter, _ = after.add({"a": 0.0}, START + BLOCK_S)
+    assert quarter == HistoryQuarter(START, {"a": (1.0, 3.0, 5.0)})
+
+
+def test_channels_are_bounded() -> None:
+    recorder = HistoryRecorder()
+    for _ in range(2):
+        recorder.add({f"c{number}": 1.0 for number in range(MOST_CHANNELS + 50)}, START)
+    [minutes] = recorder.flush()
+    assert isinstance(minutes, HistoryMinutes)
+    assert len(minutes.channels) == MOST_CHANNELS
+
+
+def test_nothing_recorded_makes_no_record() -> None:
+    assert HistoryRecorder().flush() == []

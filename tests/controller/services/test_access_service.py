@@ -1,0 +1,186 @@
+"""Logins, rights and tokens: who may do what now, and what ends it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import trio
+
+from controller.access.access_records import TokenStored, UserStored
+from controller.access.passwords import hash_secret, hash_user_password
+from controller.access.permissions import LOCAL_ACTOR, Actor, read_permissions
+from controller.commands.site_command import AddUser, CreateToken, RemoveUser, RevokeToken
+from controller.config.schema import WebConfig, WebRoleConfig
+from controller.services.access_service import AccessService, LoginRejectedError, make_roles
+from controller.services.audit_log import AuditLog
+from controller.services.command_service import CommandForbiddenError, CommandService, SiteCommandError
+from controller.store.state_store import StateStore
+
+PASSWORD = "correct horse"
+ROLES = make_roles(WebConfig(role=(WebRoleConfig(name="service", permissions=("stations:run",)),)))
+
+
+class Site:
+    """Access with its commands, around one store."""
+
+    def __init__(self, folder: Path) -> None:
+        self.store = StateStore(folder)
+        audit = AuditLog(self.store)
+        self.access = AccessService(self.store, audit, ROLES)
+        self.commands = CommandService(audit)
+        self.access.register_handlers(self.commands)
+
+    async def add(self, name: str = "anna", role: str = "operator") -> None:
+        await self.commands.execute(AddUser(user=name, role=role, password=PASSWORD), LOCAL_ACTOR)
+
+
+@asynccontextmanager
+async def site(folder: Path) -> AsyncIterator[Site]:
+    made = Site(folder)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(made.store.run)
+        yield made
+        nursery.cancel_scope.cancel()
+
+
+async def test_right_password_opens_a_session_with_the_roles_rights(tmp_path: Path) -> None:
+    async with site(tmp_path) as made:
+        await made.add()
+        secret = await made.access.login("anna", PASSWORD, "192.0.2.1")
+        actor = made.access.find_login(secret)
+        assert actor is not None
+        assert (actor.name, actor.origin) == ("anna", "page")
+        assert actor.permissions == ROLES["operator"].permissions
+        made.access.logout(secret)
+        assert made.access.find_login(secret) is None
+
+
+@pytest.mark.parametrize(("name", "password"), [("anna", "wrong"), ("nobody", PASSWORD), ("", "")])
+async def test_wrong_login_has_one_text_and_no_name_in_the_log(
+    tmp_path: Path, name: str, password: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    async with site(tmp_path) as made:
+        await made.add()
+        with pytest.raises(LoginRejectedError, match="name or password is wrong"):
+            await made.access.login(name, password, "192.0.2.1")
+    assert "wrong" not in caplog.text
+    assert "nobody" not in caplog.text
+
+
+async def test_guessing_is_paused_before_the_password_is_checked(tmp_path: Path) -> None:
+    async with site(tmp_path) as made:
+        await made.add()
+        for _ in range(3):
+            with pytest.raises(LoginRejectedError):
+                await made.access.login("anna", "wrong", "192.0.2.1")
+        with pytest.raises(LoginRejectedError, match="too many wrong passwords") as rejected:
+            await made.access.login("anna", PASSWORD, "192.0.2.1")
+        assert 0 < rejected.value.wait_s <= 2
+        assert await made.access.login("anna", PASSWORD, "192.0.2.2")
+
+
+async def test_rights_are_those_of_now_and_not_of_the_login(tmp_path: Path) -> None:
+    async with site(tmp_path) as made:
+        await made.add()
+        secret = await made.access.login("anna", PASSWORD, "192.0.2.1")
+        await made.add(role="viewer")
+        assert made.access.find_login(secret) is None, "password and role were set anew"
+        secret = await made.access.login("anna", PASSWORD, "192.0.2.1")
+        actor = made.access.find_login(secret)
+        assert actor is not None
+        assert actor.permissions == ROLES["viewer"].permissions
+
+
+async def test_user_changed_by_another_process_is_seen(tmp_path: Path) -> None:
+    async with site(tmp_path) as made:
+        await made.add()
+        secret = await made.access.login("anna", PASSWORD, "192.0.2.1")
+        made.store.persist_now([UserStored("anna", "operator", "")])
+        made.access._refreshed_at = float("-inf")
+        assert made.access.find_login(secret) is None
+
+
+async def test_removed_user_cannot_log_in(tmp_path: Path) -> None:
+    async with site(tmp_path) as made:
+        await made.add()
+        await made.commands.execute(RemoveUser(user="anna"), LOCAL_ACTOR)
+        with pytest.raises(LoginRejectedError):
+            await made.access.login("anna", PASSWORD, "192.0.2.1")
+        assert not made.access.has_users
+
+
+async def test_user_of_a_role_that_is_gone_cannot_log_in(tmp_path: Path) -> None:
+    async with site(tmp_path) as made:
+        made.store.persist_now([UserStored("anna", "former", hash_user_password(PASSWORD))])
+        made.access._refreshed_at = float("-inf")
+        with pytest.raises(LoginRejectedError):
+            await made.access.login("anna", PASSWORD, "192.0.2.1")
+
+
+async def test_own_password_needs_the_old_one_and_ends_all_sessions(tmp_path: Path) -> None:
+    async with site(tmp_path) as made:
+        await made.add()
+        secret = await made.access.login("anna", PASSWORD, "192.0.2.1")
+        actor = made.access.find_login(secret)
+        assert actor is not None
+        with pytest.raises(LoginRejectedError):
+            await made.access.change_password(actor, "wrong", "another horse", "192.0.2.1")
+        await made.access.change_password(actor, PASSWORD, "another horse", "192.0.2.1")
+        assert made.access.find_login(secret) is None
+        assert await made.access.login("anna", "another horse", "192.0.2.1")
+
+
+@pytest.mark.parametrize("command", [AddUser(user="eve", role="administrator"), RemoveUser(user="root")])
+async def test_nobody_gives_or_takes_more_than_he_has(tmp_path: Path, command: AddUser | RemoveUser) -> None:
+    async with site(tmp_path) as made:
+        await made.add("root", "administrator")
+        manager = Actor("mia", "page", read_permissions(["users:*", "status:read"]))
+        with pytest.raises(CommandForbiddenError):
+            await made.commands.execute(command, manager)
+        with pytest.raises(CommandForbiddenError, match="stations:run"):
+            await made.commands.execute(AddUser(user="root", role="service", password=PASSWORD), manager)
+        with pytest.raises(CommandForbiddenError):
+            await made.commands.execute(CreateToken(token="t", scopes=("*:*",)), manager)
+
+
+async def test_weak_password_is_rejected(tmp_path: Path) -> None:
+    async with site(tmp_path) as made:
+        with pytest.raises(SiteCommandError, match="characters"):
+            await made.commands.execute(AddUser(user="anna", role="viewer", password="short"), LOCAL_ACTOR)
+
+
+async def test_token_is_shown_once_and_ends_with_its_revocation(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    async with site(tmp_path) as made:
+        result = await made.commands.execute(
+            CreateToken(token="grafana", scopes=("status:read",)), LOCAL_ACTOR
+        )
+        assert isinstance(result, dict)
+        secret = result["secret"]
+        actor = made.access.find_token(secret)
+        assert actor is not None
+        assert (actor.name, actor.origin, sorted(map(str, actor.permissions))) == (
+            "grafana",
+            "api",
+            ["status:read"],
+        )
+        assert secret not in caplog.text
+        assert secret.encode() not in (tmp_path / "state.sqlite").read_bytes()
+        with pytest.raises(SiteCommandError, match="exists already"):
+            await made.commands.execute(CreateToken(token="grafana", scopes=("status:read",)), LOCAL_ACTOR)
+        await made.commands.execute(RevokeToken(token="grafana"), LOCAL_ACTOR)
+        assert made.access.find_token(secret) is None
+
+
+async def test_token_ends_by_its_time(tmp_path: Path) -> None:
+    async with site(tmp_path) as made:
+        made.store.persist_now([TokenStored("old", hash_secret("lc_old"), ("status:read",), 0.0, 1.0)])
+        made.access._refreshed_at = float("-inf")
+        assert made.access.find_token("lc_old") is None

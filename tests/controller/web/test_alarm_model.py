@@ -1,0 +1,179 @@
+from __future__ import annotations
+
+import pytest
+from msgspec.structs import replace
+
+from controller.model.observations import EvseState
+from controller.web.alarm_model import DAY_S, AlarmBook, AlarmCondition, Severity, find_conditions
+from controller.web.status_model import (
+    ClockReport,
+    ControllerStatus,
+    ExpiryReport,
+    StoreHealth,
+)
+from drivers.reading import Quality
+from tests.controller.web.examples import STATUS
+
+NOON = 1_795_262_400.0
+FINE = replace(
+    STATUS,
+    circuits=(replace(STATUS.circuits[0], meter_quality=Quality.GOOD),),
+    evses=(STATUS.evses[0],),
+    backends=(replace(STATUS.backends[0], waiting=0, oldest_s=0.0, set_aside=0),),
+    dimming=None,
+    alarms=(),
+)
+
+
+def conditions(status: ControllerStatus) -> dict[tuple[str, str], AlarmCondition]:
+    return {each.key: each for each in find_conditions(status, NOON)}
+
+
+def test_fine_site_has_no_condition() -> None:
+    assert conditions(FINE) == {}
+
+
+CASES: list[tuple[ControllerStatus, str, str, Severity]] = [
+    (replace(FINE, healthy=False), "control-stalled", "lc-depot", Severity.CRITICAL),
+    (replace(FINE, configuration_problem="x"), "configuration-invalid", "lc-depot", Severity.CRITICAL),
+    (
+        replace(FINE, store=StoreHealth(writable=False, error="disk full")),
+        "store-not-writable",
+        "lc-depot",
+        Severity.CRITICAL,
+    ),
+    (replace(FINE, damaged=("state.corrupt-1",)), "store-damaged", "state.corrupt-1", Severity.WARNING),
+    (
+        replace(FINE, clock=ClockReport(state="unverified", reason="no server")),
+        "clock-unverified",
+        "lc-depot",
+        Severity.WARNING,
+    ),
+    (
+        replace(FINE, circuits=(replace(FINE.circuits[0], meter_quality=Quality.DEAD),)),
+        "meter-lost",
+        "grid",
+        Severity.WARNING,
+    ),
+    (
+        replace(FINE, circuits=(replace(FINE.circuits[0], over_limit_s=12.0),)),
+        "circuit-over-limit",
+        "grid",
+        Severity.CRITICAL,
+    ),
+    (
+        replace(FINE, evses=(replace(FINE.evses[0], connected=False),)),
+        "station-away",
+        "CS01",
+        Severity.WARNING,
+    ),
+    (
+        replace(FINE, evses=(replace(FINE.evses[0], state=EvseState.FAULTED),)),
+        "evse-faulted",
+        "CS01/1",
+        Severity.WARNING,
+    ),
+    (
+        replace(FINE, evses=(replace(FINE.evses[0], obeys=False),)),
+        "limit-not-followed",
+        "CS01/1",
+        Severity.WARNING,
+    ),
+    (
+        replace(FINE, backends=(replace(FINE.backends[0], links={"main": 0}),)),
+        "backend-away",
+        "cpo",
+        Severity.WARNING,
+    ),
+    (
+        replace(FINE, backends=(replace(FINE.backends[0], oldest_s=2 * DAY_S),)),
+        "outbox-old",
+        "cpo",
+        Severity.CRITICAL,
+    ),
+    (
+        replace(FINE, backends=(replace(FINE.backends[0], set_aside=1),)),
+        "messages-set-aside",
+        "cpo",
+        Severity.WARNING,
+    ),
+    (replace(FINE, dimming=STATUS.dimming), "dimming-active", "dso", Severity.INFO),
+    (
+        replace(FINE, dimming=replace(STATUS.dimming, source_fault="its contacts cannot be read")),
+        "dimming-source-lost",
+        "dso",
+        Severity.CRITICAL,
+    ),
+    (
+        replace(FINE, expiries=(ExpiryReport(name="server.pem", not_after=NOON + 20 * DAY_S),)),
+        "certificate-ends",
+        "server.pem",
+        Severity.WARNING,
+    ),
+    (
+        replace(FINE, expiries=(ExpiryReport(name="server.pem", not_after=NOON - 1),)),
+        "certificate-ends",
+        "server.pem",
+        Severity.CRITICAL,
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "subject", "severity"), CASES, ids=[f"{case[1]}-{case[3]}" for case in CASES]
+)
+def test_fault_is_one_condition_with_remedy(
+    status: ControllerStatus, kind: str, subject: str, severity: Severity
+) -> None:
+    found = conditions(status)
+    assert list(found) == [(kind, subject)]
+    assert found[kind, subject].severity is severity
+    assert found[kind, subject].remedy
+
+
+def test_away_station_with_several_evses_is_one_condition() -> None:
+    away = tuple(replace(FINE.evses[0], evse=number, connected=False) for number in (1, 2, 3))
+    assert list(conditions(replace(FINE, evses=away))) == [("station-away", "CS01")]
+
+
+def condition(severity: Severity = Severity.WARNING, after_s: float = 0.0) -> AlarmCondition:
+    return AlarmCondition(
+        kind="meter-lost", subject="grid", severity=severity, text="lost", remedy="look", after_s=after_s
+    )
+
+
+def test_alarm_begins_after_its_time_and_ends_once() -> None:
+    book = AlarmBook()
+    slow = condition(after_s=30.0)
+    assert book.update(iter([slow]), 0.0, NOON) == []
+    assert book.update(iter([slow]), 29.0, NOON + 29) == []
+    [began] = book.update(iter([slow]), 30.0, NOON + 30)
+    assert not began.has_ended
+    assert began.alarm.since == "2026-11-21T12:00:00+00:00"
+    assert book.update(iter([slow]), 31.0, NOON + 31) == []
+    [ended] = book.update(iter([]), 32.0, NOON + 32)
+    assert ended.has_ended
+    assert book.present == ()
+
+
+def test_short_fault_is_no_alarm_and_counts_anew() -> None:
+    book, slow = AlarmBook(), condition(after_s=30.0)
+    book.update(iter([slow]), 0.0, NOON)
+    assert book.update(iter([]), 20.0, NOON) == []
+    assert book.update(iter([slow]), 25.0, NOON) == []
+    assert book.update(iter([slow]), 40.0, NOON) == []
+
+
+def test_severity_of_a_present_alarm_follows_its_condition() -> None:
+    book = AlarmBook()
+    book.update(iter([condition()]), 0.0, NOON)
+    assert book.update(iter([condition(Severity.CRITICAL)]), 1.0, NOON) == []
+    assert [alarm.severity for alarm in book.present] == ["critical"]
+
+
+def test_most_severe_alarm_is_first() -> None:
+    book = AlarmBook()
+    info = replace(condition(Severity.INFO), kind="dimming-active")
+    critical = replace(condition(Severity.CRITICAL), kind="circuit-over-limit")
+    book.update(iter([info, condition(), critical]), 0.0, NOON)
+    assert [alarm.severity for alarm in book.present] == ["critical", "warning", "info"]

@@ -1,0 +1,64 @@
+"""The page in headless Chromium: clicks, accessibility by axe-core, no error, no foreign request."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from controller.web.web_routes import WebRoutes
+from controller.web.web_server import WebSettings, serve_web
+from tests.controller.web.fake_site import FakeAccess, FakeSite
+from tests.controller.web.large_site import site_of
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+SCRIPT = Path(__file__).parent / "browse_page.mjs"
+
+
+async def browse(folder: Path, site: FakeSite, width: int, language: str, scheme: str) -> dict[str, Any]:
+    """Click through the page of a site; return what the script reports."""
+    assert CHROMIUM is not None, "install chromium: the page is tested in it"
+    routes = WebRoutes(site, FakeAccess(), version="1.2.3")
+    async with trio.open_nursery() as nursery:
+        port = await nursery.start(serve_web, WebSettings("127.0.0.1", 0), routes)
+        with trio.fail_after(180):
+            done = await trio.run_process(
+                ["node", str(SCRIPT), f"http://127.0.0.1:{port}/", str(folder), str(width), language, scheme],
+                capture_stdout=True,
+                env={**os.environ, "CHROMIUM": CHROMIUM},
+            )
+        nursery.cancel_scope.cancel()
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("stations", "faulty", "width", "language", "scheme"),
+    [
+        (3, False, 390, "de", "light"),
+        (13, True, 1280, "en", "dark"),
+        (200, True, 390, "en", "dark"),
+        (200, False, 1280, "de", "light"),
+    ],
+)
+async def test_page_in_chromium_is_clean(
+    tmp_path: Path, stations: int, faulty: bool, width: int, language: str, scheme: str
+) -> None:
+    folder = Path(os.environ.get("SCREENSHOTS", tmp_path))
+    site = FakeSite(lambda: site_of(stations, faulty=faulty))
+    found = await browse(folder, site, width, language, scheme)
+    assert found["problems"] == []
+    assert found["foreign"] == []
+    assert found["accessibility"] == []
+    assert found["wide"] == []
+    assert found["views"] == 10
+    assert found["found"] == 1
+    assert "warning" in found["sign"] if faulty else "fine" in found["sign"]
+    assert found["focus"] != "BODY"
+    [(command, actor)] = site.executed
+    assert (command.name, actor.name) == ("station.pause", "administrator")
