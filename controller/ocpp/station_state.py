@@ -25,6 +25,7 @@ from controller.model.observations import (
     NeedsSeen,
     Observation,
     PerPhase,
+    ProfilesTouched,
     StateSeen,
     TransactionSeen,
 )
@@ -83,6 +84,8 @@ SAME_DRAW_S = 5.0
 """An unchanged draw is reported again after so long: each one costs a step of the load management."""
 MOST_TRANSACTIONS = 64
 """Transactions remembered per station: running ones, and as many ended ones."""
+MOST_UNCONFIGURED = 8
+"""EVSEs of a station beside the configured ones that are counted: each takes current from the others."""
 PAST_S = 300.0
 """A message older than this, by the station's own clock, is a replay of the past."""
 CLOCK_STEP_S = 60.0
@@ -122,6 +125,8 @@ class StationStateTracker:
     ) -> None:
         self.has_unsaved_state = False
         """True if `take_record` may return something new."""
+        self.is_rejected = False
+        """True if the last answer to a boot was Pending or Rejected, over whatever link."""
         self._voltage = voltage
         self._evses = dict(evses or {})
         self._only_evse = next(iter(self._evses)) if len(self._evses) == 1 else None
@@ -134,6 +139,8 @@ class StationStateTracker:
         """The last state of each EVSE that was passed on."""
         self._reported_on_link: set[int] = set()
         """EVSEs whose state was reported over the present link."""
+        self._unconfigured: set[int] = set()
+        """EVSEs that the station reports and the configuration does not name."""
         self._recorded: tuple[EvseRecord, ...] = ()
         self._draws: dict[int, tuple[PerPhase, float]] = {}
         """The last draw of each EVSE that was reported, and when (POSIX s)."""
@@ -163,7 +170,7 @@ class StationStateTracker:
         reader = self._readers.get(action)
         if reader is None:
             return []
-        seen = reader(payload, utc)
+        seen = [each for each in reader(payload, utc) if self._is_counted(each)]
         for each in seen:
             if isinstance(each, StateSeen) and each.evse in self._evses:
                 self._reported_on_link.add(each.evse)
@@ -173,10 +180,19 @@ class StationStateTracker:
                 self.has_unsaved_state = True
         return seen
 
+    def _is_counted(self, seen: Observation) -> bool:
+        """Return True unless a station names more EVSEs beside the configured ones than there can be."""
+        if isinstance(seen, Booted | ProfilesTouched) or seen.evse in self._evses or not self._evses:
+            return True
+        if seen.evse not in self._unconfigured and len(self._unconfigured) < MOST_UNCONFIGURED:
+            self._unconfigured.add(seen.evse)
+        return seen.evse in self._unconfigured
+
     def on_call_result(self, action: str, payload: bytes, result: bytes) -> list[Observation]:
         """Read a CALL of the station together with its CALLRESULT."""
         if action == "BootNotification":
-            return self._read_boot(payload) if is_accepted(result) else []
+            self.is_rejected = not is_accepted(result)
+            return [] if self.is_rejected else self._read_boot(payload)
         if action == "StartTransaction":
             start = read_payload(v16.StartTransactionV16, payload)
             given = read_payload(v16.StartTransactionResultV16, result)

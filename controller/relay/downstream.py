@@ -73,8 +73,8 @@ DownstreamEffect = Action | ReplyToBackend | CommandObeyed
 class Downstream:
     """The state machine of the CALLs to one station. Times are s, monotonic.
 
-    `is_commandable`: our own CALLs may be sent. `list_unreported` returns the EVSEs whose state the station
-    has not reported over this link.
+    `is_commandable`: our own CALLs may be sent. `is_rejected`: its backend did not accept its last boot.
+    `list_unreported` returns the EVSEs whose state the station has not reported over this link.
     """
 
     def __init__(
@@ -86,6 +86,7 @@ class Downstream:
         now: float,
         *,
         is_present: bool = True,
+        is_rejected: bool = False,
         list_unreported: Callable[[], Sequence[int]] = lambda: (),
     ) -> None:
         self.queue = CallQueue(QUEUE_DEPTH, call_timeout_s, overtakes=True)
@@ -100,7 +101,7 @@ class Downstream:
         self._is_present = is_present
         self._list_unreported = list_unreported
         self._is_announced = False
-        self._is_rejected = False
+        self._is_rejected = is_rejected
         self._has_booted = False
 
     @property

@@ -193,6 +193,7 @@ class StationRelay:
             call_timeout_s,
             now,
             is_present=is_present,
+            is_rejected=tracker.is_rejected,
             list_unreported=tracker.list_unreported,
         )
         if is_present:

@@ -24,7 +24,7 @@ from controller.model.observations import (
 )
 from controller.ocpp.frames import Version
 from controller.ocpp.payloads import is_accepted
-from controller.ocpp.station_state import MOST_TRANSACTIONS, StationStateTracker
+from controller.ocpp.station_state import MOST_TRANSACTIONS, MOST_UNCONFIGURED, StationStateTracker
 from tests.controller.ocpp.schemas import check, request
 
 ON_ANY_MACHINE = settings(deadline=None, derandomize=True)
@@ -754,3 +754,14 @@ def test_tracker_ends_a_transaction_whose_stop_names_another_id(status: str) -> 
     assert tracker.on_message("StatusNotification", json.dumps(state).encode(), UTC) == [
         StateSeen(1, EvseState(status.lower()))
     ]
+
+
+def test_tracker_counts_a_bounded_number_of_unconfigured_evses() -> None:
+    tracker = StationStateTracker(Version.V16, VOLTAGE, EVSES)
+    counted = []
+    for connector in [*range(3, 100), 3, 1]:
+        status = {"connectorId": connector, "errorCode": "NoError", "status": "Charging"}
+        for seen in tracker.on_message("StatusNotification", json.dumps(status).encode(), UTC):
+            assert isinstance(seen, StateSeen)
+            counted.append(seen.evse)
+    assert counted == [*range(3, 3 + MOST_UNCONFIGURED), 3, 1]

@@ -100,6 +100,7 @@ class Playbook:
         snapshot: StationSnapshot | None = None,
         local: LocalScope | None = None,
         evses: int = 0,
+        tracker: StationStateTracker | None = None,
     ) -> None:
         self.now = START_S
         self.notes: list[LogEntry] = []
@@ -107,11 +108,13 @@ class Playbook:
         self.states: EvseStatesStored | None = None
         self.kept = a_station(scope) if kept is None else kept
         self.ownership = ProfileArbiter(version, scope, self.kept)
+        ratings = dict.fromkeys(range(1, evses + 1), EvseRating(3, 32.0))
+        self.tracker = tracker or StationStateTracker(version, 230.0, ratings)
         self.relay = StationRelay(
             "CS01",
             "cpo",
             version,
-            StationStateTracker(version, 230.0, dict.fromkeys(range(1, evses + 1), EvseRating(3, 32.0))),
+            self.tracker,
             self.ownership,
             TIMEOUT_S,
             self.now,

@@ -95,6 +95,23 @@ def test_station_that_is_not_accepted_gets_no_call_of_ours(status: str) -> None:
     talk.done()
 
 
+@pytest.mark.parametrize("status", ["Pending", "Rejected"])
+def test_station_that_is_not_accepted_gets_no_call_after_reconnect(status: str) -> None:
+    talk = Playbook(evses=1)
+    talk.passes_up(BOOT)
+    talk.passes_down(boot_answer(status))
+    again = Playbook(tracker=talk.tracker)
+    again.wait(60)
+    again.own()
+    again.done()
+    again.passes_up(BOOT)
+    again.backend(boot_answer("Accepted"))
+    again.station_hears(boot_answer("Accepted"))
+    again.site_learns_any()
+    again.commands_allowed()
+    again.station_hears_call("SetChargingProfile")
+
+
 def test_station_that_reboots_gets_no_call_of_ours_until_accepted() -> None:
     talk = Playbook()
     talk.commandable()
