@@ -720,7 +720,6 @@ class SiteControl:
             dimmed = self._dimming.cap(evse, each.phases_to_come)
             caps = [
                 evse.max_a,
-                each.backend_a,
                 each.limit_by_order[0],
                 dimmed and dimmed[0],
                 troubles[evse.circuit] and evse.fallback_a,

@@ -194,13 +194,15 @@ class EvseController:
 
     @property
     def is_paused(self) -> bool:
-        """Return True if an override or the energy plan leaves it less than its minimum."""
+        """Return True if somebody's order leaves it less than its minimum: not for want of room."""
         return self.limit_by_order[0] < self.evse.min_a
 
     @property
     def limit_by_order(self) -> tuple[float, str]:
-        """Return the lower limit of an override and the energy plan (A per phase; inf: none), and why."""
+        """Return the lowest limit of an override, the energy plan and its backend (A per phase), and why."""
         limits = [(math.inf, "")]
+        if self.backend_a is not None:
+            limits.append((self.backend_a, f"its backend allows {self.backend_a:g} A"))
         if self.override.limit_a is not None:
             limits.append((self.override.limit_a, self.override.why))
         if self.plan.limit_a is not None and not (self.plan.is_wait and self.override.boost):
@@ -255,8 +257,6 @@ class EvseController:
         the grid operator leaves it (A per phase), and why.
         """
         caps = [(self.evse.max_a, "all it can take"), (self.model.need_a(now), self._need_reason(now))]
-        if self.backend_a is not None:
-            caps.append((self.backend_a, f"its backend allows {self.backend_a:g} A"))
         caps.append(self.limit_by_order)
         if trouble:
             caps.append((self.evse.fallback_a, f"{trouble}: held at its fallback"))

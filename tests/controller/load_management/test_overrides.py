@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from controller.load_management.events import EvseOverridden
 from controller.load_management.site_tree import CircuitNode, EvseNode
-from controller.model.observations import EvseRef
+from controller.model.observations import BackendLimit, EvseRef
 from tests.controller.load_management.toysite import Car, ToySite, ToyStation
 
 
@@ -19,6 +19,20 @@ def test_paused_evse_gets_nothing_until_it_is_resumed() -> None:
     assert site.view("A").reason == "paused by anna until 14:00"
     site.tell(EvseOverridden(ref=EvseRef("A", 1)))
     site.run(120)
+    assert site.station("A").draw_a == 32.0
+
+
+def test_pause_of_a_backend_ends_as_soon_as_it_is_cleared() -> None:
+    site = ToySite((CircuitNode(id="grid", parent=None, limit_a=(63.0,) * 3),), [overridable("A", Car())])
+    site.connect()
+    site.run(60)
+    assert site.station("A").draw_a == 32.0
+    site.observe("A", BackendLimit(1, 0.0))
+    site.run(30)
+    assert site.station("A").draw_a == 0.0
+    assert site.view("A").reason == "its backend allows 0 A"
+    site.observe("A", BackendLimit(1, None))
+    site.run(15)
     assert site.station("A").draw_a == 32.0
 
 
