@@ -96,7 +96,7 @@ async def test_who_may_what(tmp_path: Path, who: str, action: str, author: Any, 
 async def test_a_policy_that_changes_is_in_force_while_links_stay(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gatekeeper, "LOOK_S", 0.05)
+    monkeypatch.setattr(gatekeeper, "POLL_S", 0.05)
     write_policy(tmp_path)
     async with backends(1) as (cpo,):
         config = configured(tmp_path, cpo)
