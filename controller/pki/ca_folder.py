@@ -125,13 +125,17 @@ class CaFolder:
 
     def ledger(self) -> CertificateLedger:
         """Read the ledger. Raises PkiError."""
+        return CertificateLedger(self.records(), self.settings.grace_s)
+
+    def records(self) -> list[LedgerRecord]:
+        """Return the records of the ledger in the order in which they were added. Raises PkiError."""
         file = self.path / "ledger.jsonl"
         if not file.exists():
-            return CertificateLedger(grace_s=self.settings.grace_s)
+            return []
         data = read_file(file, MAX_LEDGER_BYTES)
         lines = data[: data.rfind(b"\n") + 1].splitlines()
         try:
-            return CertificateLedger(map(_record.decode, lines), self.settings.grace_s)
+            return list(map(_record.decode, lines))
         except msgspec.DecodeError as error:
             raise CaFolderError(f"{file} is invalid: {error}; restore it from a backup") from None
 

@@ -115,11 +115,6 @@ class CertificateLedger:
         self._issued[record.serial] = record
         self._groups.setdefault(record.key_group, []).append(record)
 
-    @property
-    def records(self) -> list[LedgerRecord]:
-        """All records: certificates first, each kind in the order in which it was added."""
-        return [*self._issued.values(), *self._installed.values(), *self._revoked.values()]
-
     def __iter__(self) -> Iterator[IssuedCertificate]:
         return iter(self._issued.values())
 

@@ -47,6 +47,7 @@ from controller.services.station_service import StationService
 from controller.services.systemd import notify, notify_ready, select_listeners, take_listening_sockets
 from controller.services.time_service import make_time_service
 from controller.services.transaction_handover import hand_over_transactions
+from controller.services.trust_evidence import TrustEvidence
 from controller.services.web_service import WebService
 from controller.session_ledger.session_export import make_rows
 from controller.stations.connection_stats import ConnectionStats
@@ -102,7 +103,6 @@ class App:
         self._load_management = LoadManagementService(config, self._registry, self._store)
         self._meters = SiteMeters(config, self._load_management.station_meters, self._on_meter_state)
         self._policy_service = open_policy_service(config, self._store)
-        self._clock = make_time_service(config.time)
         self._certificate_ends = find_certificate_ends(config)
         self._mailbox = SiteMailbox()
         self._dimming: DimmingService | None = None
@@ -118,6 +118,9 @@ class App:
                 self._policy_service,
                 run_inputs,
             )
+        record = None if self._dimming is None else self._dimming.record_evidence
+        self._trust_evidence = TrustEvidence(config, self._store, self._policy_service, record)
+        self._clock = make_time_service(config.time, self._trust_evidence.on_clock_event)
         self._eebus = (
             None if self._dimming is None else _open_eebus_service(config, self._dimming, self._store)
         )
@@ -204,6 +207,7 @@ class App:
                 log.info("page served url=%s://%s:%s/", scheme, web.host, self.web_port)
             await nursery.start(self._operations.run)
             nursery.start_soon(self._clock.run)
+            nursery.start_soon(self._trust_evidence.run)
             nursery.start_soon(self.sessions.run)
             nursery.start_soon(self._energy.run)
             nursery.start_soon(self._watch_certificate_ends)

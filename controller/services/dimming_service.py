@@ -216,6 +216,10 @@ class DimmingService:
             self._feed(Decided(decisions))
         self._notifier.update_displays()
 
+    def record_evidence(self, record: RecordEvidence, also: Record | None) -> None:
+        """Append a record to the evidence log, in one transaction with `also`."""
+        self._persist([record], utc(trio.current_time()), () if also is None else (also,))
+
     def status(self) -> DimmingStatus:
         """Return the status of dimming."""
         effective = self._controller.effective
@@ -312,12 +316,12 @@ class DimmingService:
         text = f"dimmed by {source} to {watts / 1000:.1f} kW"
         return text if until is None else f"{text} until {self._notifier.format_local_time(utc(until))}"
 
-    def _persist(self, actions: Sequence[DimmingAction], wall: float) -> None:
+    def _persist(self, actions: Sequence[DimmingAction], wall: float, also: Sequence[Record] = ()) -> None:
         """Store the changes of an event and its evidence in one transaction.
 
         A store that cannot be written keeps no limit from being obeyed: the records are kept in memory.
         """
-        records: list[Record] = []
+        records: list[Record] = list(also)
         for action in actions:
             if isinstance(action, PersistDimming):
                 records.append(action.memory)

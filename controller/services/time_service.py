@@ -14,6 +14,7 @@ import ssl
 import subprocess
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import trio
@@ -29,6 +30,7 @@ from controller.timekeeping.clock_status import (
     ClockMonitor,
     ClockReading,
     ClockRequirements,
+    ClockState,
     ClockStatus,
 )
 from controller.timekeeping.timesyncd import UNSYNCHRONISED_LEAP, read_timesyncd
@@ -44,8 +46,8 @@ NTS_PORT = 4460
 log = logging.getLogger("controller.time")
 
 
-def make_time_service(config: TimeConfig) -> TimeService:
-    """Make the time service of a configuration."""
+def make_time_service(config: TimeConfig, record: Callable[[ClockEvent], None]) -> TimeService:
+    """Make the time service of a configuration; `record` takes each event for the evidence."""
     requirements = ClockRequirements(
         legal_authority=config.legal_authority,
         servers_agree=config.servers_agree,
@@ -54,7 +56,7 @@ def make_time_service(config: TimeConfig) -> TimeService:
     )
     return TimeService(
         ClockMonitor(requirements),
-        on_event=_log_event,
+        on_event=partial(_on_event, record, needs_legal_time=config.legal_authority is not None),
         is_kernel_synchronised=is_synchronised,
         chrony_socket=Path(config.chrony_socket),
         nts_servers=[_host_and_port(server) for server in config.nts_servers],
@@ -66,9 +68,15 @@ def _host_and_port(server: str) -> tuple[str, int]:
     return host, int(port) if port.isdecimal() else NTS_PORT
 
 
-def _log_event(event: ClockEvent) -> None:
-    level = logging.INFO if event.kind is ClockEventKind.QUORUM_REGAINED else logging.WARNING
-    log.log(level, "clock changed kind=%s what=%s", event.kind, event.text)
+def _on_event(record: Callable[[ClockEvent], None], event: ClockEvent, *, needs_legal_time: bool) -> None:
+    """Log an event, and record it. A person has to look at it where legal time is configured."""
+    is_good = event.kind is ClockEventKind.QUORUM_REGAINED or event.text == ClockState.LEGAL
+    level = logging.WARNING if needs_legal_time and not is_good else logging.INFO
+    if event.kind is ClockEventKind.STATE:
+        log.log(level, "clock %s", event.text)
+    else:
+        log.log(level, "clock changed kind=%s what=%s", event.kind, event.text)
+    record(event)
 
 
 class TimeService:

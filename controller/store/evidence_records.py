@@ -36,3 +36,10 @@ class EvidenceFileRetired(Record, frozen=True):
     """The file is older than its retention, and is removed."""
 
     name: str
+
+
+class TrustRecorded(Record, frozen=True):
+    """What the log has of the site CA and the policy: lines of the ledger, and the keys that hold."""
+
+    ledger_lines: int
+    keys: tuple[str, ...]

@@ -51,6 +51,7 @@ from controller.store.evidence_records import (
     EvidenceHead,
     EvidenceLine,
     EvidenceLinesWritten,
+    TrustRecorded,
 )
 from controller.store.load_rules import LOAD_RULES
 from controller.store.rule_types import RecordRule, WriteFailure, key_of
@@ -137,6 +138,12 @@ RULES: Mapping[type[Record], RecordRule] = {
     ),
     EvidenceLine: RecordRule("evidence-line", ("number",), WriteFailure.KEEP, "a record of the evidence log"),
     EvidenceHead: RecordRule("evidence-head", (), WriteFailure.KEEP, "the end of the evidence chain"),
+    TrustRecorded: RecordRule(
+        "trust-recorded",
+        (),
+        WriteFailure.KEEP,
+        "which certificates are in the evidence: they are recorded again",
+    ),
     EvidenceFileStarted: RecordRule(
         "evidence-file", ("name",), WriteFailure.KEEP, "the name of a file of the evidence log"
     ),

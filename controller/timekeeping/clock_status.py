@@ -82,7 +82,7 @@ class ClockEventKind(StrEnum):
 
 
 class ClockEvent(msgspec.Struct, frozen=True):
-    """Change that is worth a record; `text` states what changed."""
+    """Change that is worth a record; `text` states what changed, of `STATE` the new state and its reason."""
 
     kind: ClockEventKind
     text: str
@@ -196,9 +196,7 @@ class ClockMonitor:
 
     def _change(self, before: ClockStatus) -> list[ClockEvent]:
         after = self._status
-        if (before.state, before.reason) == (after.state, after.reason):
+        if before is not UNKNOWN_CLOCK and before.state is after.state:
             return []
-        if before.state is after.state and after.state is not ClockState.UNVERIFIED:
-            return []
-        because = f": {after.reason}" if after.reason else ""
-        return [ClockEvent(ClockEventKind.STATE, f"{before.state} -> {after.state}{because}")]
+        because = f" reason={after.reason}" if after.reason else ""
+        return [ClockEvent(ClockEventKind.STATE, f"{after.state}{because}")]

@@ -79,14 +79,14 @@ def test_clock_step_and_lost_quorum_are_events() -> None:
     assert step.text == "the clock was stepped by +3600.000 s"
     lost = monitor.on_reading(_reading(GOOD[0]), 180.0, 1e9 + 3780)
     assert [event.kind for event in lost] == [ClockEventKind.QUORUM_LOST, ClockEventKind.STATE]
-    assert lost[1].text == "legal -> synchronised: 1 authenticated servers agree, 2 are required"
+    assert lost[1].text == "synchronised reason=1 authenticated servers agree, 2 are required"
 
 
 def test_time_daemon_that_fails_makes_the_clock_unverified() -> None:
     monitor = ClockMonitor(PTB)
     monitor.on_reading(_reading(*GOOD), 0.0, 1e9)
     (event,) = monitor.on_failure("chronyd did not answer within 2 s", 60.0)
-    assert event.text == "legal -> unverified: chronyd did not answer within 2 s"
+    assert event.text == "unverified reason=chronyd did not answer within 2 s"
 
 
 def test_changed_certificate_of_a_server_is_an_event() -> None:
