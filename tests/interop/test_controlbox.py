@@ -21,6 +21,7 @@ from controller.services.app import App
 from drivers.eebus.certificates import ski_of
 from tests.controller.services.eebus_site import configured
 from tests.controller.services.test_app import running
+from tests.interop.go_toolchain import find_go
 from tests.interop.programs import free_port
 
 MODULE = Path(__file__).parent / "controlbox"
@@ -33,8 +34,9 @@ def controlbox(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The program, built from the module that its go.sum pins."""
     program = tmp_path_factory.mktemp("controlbox") / "controlbox"
     package = "github.com/enbility/eebus-go/cmd/controlbox"
+    go = find_go(tmp_path_factory.mktemp("go"))
     subprocess.run(
-        ["go", "build", "-mod=mod", "-o", program, package],
+        [go, "build", "-mod=mod", "-o", program, package],
         cwd=MODULE,
         check=True,
         timeout=540,
