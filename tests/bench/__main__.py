@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import allocator, crash, dimming, eebus, modbus, overlay, relay, signing, site, storm
+from tests.bench import allocator, crash, dimming, eebus, modbus, overlay, path, relay, signing, site, storm
 
 BENCHES = {
     "allocator": allocator.bench,
@@ -22,6 +22,7 @@ BENCHES = {
     "eebus": eebus.bench,
     "overlay": overlay.bench,
     "modbus": modbus.bench,
+    "path": path.bench,
     "crash": partial(crash.bench, 25),
 }
 

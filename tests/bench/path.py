@@ -19,9 +19,10 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import trio
-from trio_websocket import open_websocket_url
+from trio_websocket import WebSocketConnection, open_websocket_url
 
 from controller.services import app
 from controller.services.configuration import load_configuration
@@ -36,9 +37,61 @@ LONGEST_S = 90.0
 HEARTBEATS = 20
 CUTS = 2
 METER_MODEL = "janitza-umg604"
-CURRENTS = ("current_l1", "current_l2", "current_l3")
+PHASES = ("l1", "l2", "l3")
+VOLTS = 230.0
+USUAL_A, OVERLOAD_A = 10.0, 101.5
+"""Current beside the car: so much, and so much that a lower one of the car keeps the limit of the circuit."""
+MOVE_S = 0.3
+"""Interval in which the meter's last digits change: one that repeats itself is planned with at the worst."""
 
 Row = dict[str, object]
+
+
+class ReportingSite(Site):
+    """The stations of the dimming bench, which also report what their cars draw."""
+
+    async def _obey(self, name: str, socket: WebSocketConnection, frame: list[Any]) -> None:
+        before = len(self.limits[name])
+        await super()._obey(name, socket, frame)
+        if len(self.limits[name]) == before:
+            return
+        amps = self.limits[name][-1][1]
+        sampled = [
+            {"value": f"{amps:.1f}", "measurand": "Current.Import", "unit": "A", "phase": phase.upper()}
+            for phase in PHASES
+        ]
+        values = {"timestamp": datetime.now(UTC).isoformat(), "sampledValue": sampled}
+        report = {"connectorId": 1, "meterValue": [values]}
+        await socket.send_message(json.dumps([2, f"report{before}", "MeterValues", report]))
+
+
+class Meter:
+    """The simulated meter of the circuit, with plausible values that never stand still."""
+
+    def __init__(self, site: Site) -> None:
+        self.simulated = SimulatedMeter(load_model(METER_MODEL))
+        self._site = site
+        self._beside_a = USUAL_A
+        self._moves = 0
+        self.show(USUAL_A)
+
+    def show(self, beside_a: float) -> None:
+        """Show this current beside the car's on each phase (A)."""
+        self._beside_a = beside_a
+        self._moves += 1
+        car_a = sum(told[-1][1] for told in self._site.limits.values() if told)
+        amps = beside_a + car_a + 0.01 * (self._moves % 7)
+        values = {"frequency": 50.0, "power_active_total": 3 * amps * VOLTS}
+        for phase in PHASES:
+            values |= {f"current_{phase}": amps, f"voltage_{phase}": VOLTS}
+            values |= {f"power_active_{phase}": amps * VOLTS}
+        self.simulated.set_values(values)
+
+    async def run(self) -> None:
+        """Change the last digits until cancelled."""
+        while True:
+            self.show(self._beside_a)
+            await trio.sleep(MOVE_S)
 
 
 def bench() -> list[Row]:
@@ -64,7 +117,7 @@ class Tracer:
         if event == "call":
             code = frame.f_code
             path = code.co_filename.removeprefix(f"{ROOT}/")
-            if path.startswith(("controller/", "drivers/")):
+            if path.startswith(("controller/", "drivers/")) and path != "drivers/simulated.py":
                 self._calls.append((path, code.co_qualname))
 
     def row(self, what: str) -> Row:
@@ -85,8 +138,8 @@ class Tracer:
 
 
 async def _measure() -> list[Row]:
-    site, operator = Site(["CS0000"]), Author()
-    meter = SimulatedMeter(load_model(METER_MODEL))
+    site, operator = ReportingSite(["CS0000"]), Author()
+    meter = Meter(site)
     with tempfile.TemporaryDirectory() as directory, trio.fail_after(LONGEST_S):
         async with _running(Path(directory), site, operator, meter) as port:
             return [
@@ -103,18 +156,20 @@ def _shortest(what: str, ways: Sequence[Tracer]) -> Row:
 
 
 @asynccontextmanager
-async def _running(folder: Path, site: Site, operator: Author, meter: SimulatedMeter) -> AsyncIterator[int]:
+async def _running(folder: Path, site: Site, operator: Author, meter: Meter) -> AsyncIterator[int]:
     """Run daemon, backend, meter and a charging station; yields the stations' port."""
     port = free_port()
     async with trio.open_nursery() as nursery:
         await nursery.start(site.serve)
-        meter_port = await nursery.start(serve_tcp, meter)
+        meter_port = await nursery.start(serve_tcp, meter.simulated)
+        nursery.start_soon(meter.run)
         path = site_config(folder, site, port, base64.b64encode(operator.point).decode())
         text = path.read_text().replace(
             '[[circuit]]\nid = "grid"\n', '[[circuit]]\nid = "grid"\nmeter = "grid"\n'
         )
         path.write_text(
             text + '[[station]]\nid = "BEATS"\nowner = "cpo"\ncircuit = "grid"\n'
+            "[[station.evse]]\nmax_a = 6\nfallback_a = 0\n"
             f'[[meter]]\nid = "grid"\ndriver = "{METER_MODEL}"\ntransport = "tcp"\n'
             f'host = "127.0.0.1"\nport = {meter_port}\ninterval_s = 0.5\n'
         )
@@ -140,15 +195,15 @@ async def _beat(port: int) -> list[Tracer]:
     return ways
 
 
-async def _overload(site: Site, meter: SimulatedMeter) -> list[Tracer]:
+async def _overload(site: Site, meter: Meter) -> list[Tracer]:
     ways = []
     for _ in range(CUTS):
         with Tracer() as way:
             sent = trio.current_time()
-            meter.set_values(dict.fromkeys(CURRENTS, 200.0))
+            meter.show(OVERLOAD_A)
             await site.lower_limit_since(sent)
         ways.append(way)
-        meter.set_values(dict.fromkeys(CURRENTS, 10.0))
+        meter.show(USUAL_A)
         await site.all_charge_again()
     return ways
 
