@@ -1,8 +1,9 @@
 """Reading of meters against pymodbus' asyncio client, and the delay of a change.
 
 Each client is a process of its own that reads 76 registers of one unit after the other through the same
-simulated gateway, in another process; both run in turns, and the best run of each counts. The delay is from
-a change in the meter's registers to the state that the load management gets, at a reading a second.
+simulated gateway, in another process; both run in turns, and the best run of each counts.
+The delays are from a change in the meter's registers to the state that the load management gets, at a reading
+a second, and in the running daemon from an overload to the lower limit that the station gets.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from drivers.read_plan import ReadRange
 from drivers.reading import MeterState
 from drivers.settings import MeterSettings
 from drivers.simulated import SimulatedMeter, serve_tcp
+from tests.bench.path import INTERVAL_S, decision_delays
 
 UNITS = (1, 8, 32)
 READ_S = 1.0
@@ -33,6 +35,7 @@ RUNS = 5
 REGISTERS = ReadRange(3, 19000, 76)
 DRIVER = "janitza-umg96"
 CHANGES = 20
+DECISIONS = 3
 
 
 def bench() -> list[dict[str, object]]:
@@ -44,6 +47,14 @@ def bench() -> list[dict[str, object]]:
             "what": "change to state, 1 s interval",
             "median ms": round(1000 * delays[len(delays) // 2]),
             "longest ms": round(1000 * delays[-1]),
+        }
+    )
+    decided = sorted(trio.run(decision_delays, DECISIONS))
+    rows.append(
+        {
+            "what": f"change to the station's limit, {INTERVAL_S:g} s interval",
+            "median ms": round(1000 * decided[len(decided) // 2]),
+            "longest ms": round(1000 * decided[-1]),
         }
     )
     return rows

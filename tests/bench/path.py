@@ -41,6 +41,8 @@ PHASES = ("l1", "l2", "l3")
 VOLTS = 230.0
 USUAL_A, OVERLOAD_A = 10.0, 101.5
 """Current beside the car: so much, and so much that a lower one of the car keeps the limit of the circuit."""
+INTERVAL_S = 0.5
+"""Interval of the meter's readings."""
 MOVE_S = 0.3
 """Interval in which the meter's last digits change: one that repeats itself is planned with at the worst."""
 
@@ -150,6 +152,25 @@ async def _measure() -> list[Row]:
     raise AssertionError("unreachable")
 
 
+async def decision_delays(count: int) -> list[float]:
+    """Return the times (s) from a change at the meter until the lower limit has reached the station."""
+    site, operator = ReportingSite(["CS0000"]), Author()
+    meter = Meter(site)
+    delays = []
+    with tempfile.TemporaryDirectory() as directory, trio.fail_after(count * LONGEST_S):
+        async with _running(Path(directory), site, operator, meter):
+            for number in range(count):
+                await trio.sleep(0.13 * number)  # at different moments between two readings
+                changed = trio.current_time()
+                meter.show(OVERLOAD_A)
+                await site.lower_limit_since(changed)
+                delays.append(trio.current_time() - changed)
+                meter.show(USUAL_A)
+                await site.all_charge_again()
+            return delays
+    raise AssertionError("unreachable")
+
+
 def _shortest(what: str, ways: Sequence[Tracer]) -> Row:
     """Return the way with the fewest calls: nothing else happened meanwhile."""
     return min((way.row(what) for way in ways), key=lambda row: int(str(row["calls"])))
@@ -171,7 +192,7 @@ async def _running(folder: Path, site: Site, operator: Author, meter: Meter) -> 
             text + '[[station]]\nid = "BEATS"\nowner = "cpo"\ncircuit = "grid"\n'
             "[[station.evse]]\nmax_a = 6\nfallback_a = 0\n"
             f'[[meter]]\nid = "grid"\ndriver = "{METER_MODEL}"\ntransport = "tcp"\n'
-            f'host = "127.0.0.1"\nport = {meter_port}\ninterval_s = 0.5\n'
+            f'host = "127.0.0.1"\nport = {meter_port}\ninterval_s = {INTERVAL_S}\n'
         )
         config, _ = load_configuration(path)
         await nursery.start(app.run, config)
