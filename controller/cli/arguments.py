@@ -51,13 +51,13 @@ def add_config(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def read_configuration(path: Path) -> Config:
-    """Read the configuration and print its hints. Raises CommandError with all its errors."""
+def read_configuration(path: Path, *, prints_hints: bool = False) -> Config:
+    """Read the configuration; print its hints if asked to. Raises CommandError with all its errors."""
     try:
         config, hints = load_configuration(path)
     except (FileUnreadableError, InvalidConfigError) as error:
         raise _command_error(error) from error
-    if hints:
+    if hints and prints_hints:
         print(render_diagnostics([], hints), file=sys.stderr)
     return config
 

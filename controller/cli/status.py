@@ -116,6 +116,13 @@ def render(status: ControllerStatus) -> RenderableType:
     dimming = status.dimming
     if dimming is not None and dimming.dimmed:
         title.append(f"\n{dimming.why}", style="bold yellow")
+    unseen = [each.id for each in status.stations if not each.connected and not each.vendor]
+    if unseen:
+        title.append(
+            f"\nnever connected, their rated current stays reserved: {', '.join(unseen[:10])}"
+            + (f" and {len(unseen) - 10} more" if len(unseen) > 10 else ""),
+            style="yellow",
+        )
     base = {circuit.id: "/".join(f"{amps:.1f}" for amps in circuit.base_a) for circuit in status.circuits}
     return Group(
         title,

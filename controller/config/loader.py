@@ -107,5 +107,6 @@ def check_config(
         remarks += [problem for rule in hint_rules for problem in rule(config)]
     found = schema.problems + [problem for problem in found if not schema.is_consequence(problem)]
     errors = locate_problems(found, text, data, file, ErrorDiagnostic)
+    remarks = [problem for problem in remarks if not schema.is_consequence(problem)]
     hints = locate_problems(remarks, text, data, file, HintDiagnostic)
     return None if errors else config, errors, hints

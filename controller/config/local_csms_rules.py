@@ -42,8 +42,8 @@ def find_local_csms_hints(config: Config) -> Iterator[Problem]:
     csms = config.local_csms
     if local and csms.authorization == "cards" and not config.card and csms.cards_file is None:
         yield Problem(
-            ("station", local[0][0]),
-            "has no owner, and no card is listed: no driver can charge",
+            ("station", local[0][0], "owner"),
+            "is missing, and no card is listed: no driver can charge",
             'add a [[card]], or [local_csms] authorization = "free"',
         )
     for index, station in local:
@@ -60,8 +60,8 @@ def find_local_csms_hints(config: Config) -> Iterator[Problem]:
 def _find_station_hints(config: Config, index: int, station: StationConfig) -> Iterator[Problem]:
     if config.backend:
         yield Problem(
-            ("station", index),
-            "has no owner: the controller is its CSMS",
+            ("station", index, "owner"),
+            "is missing: the controller is its CSMS",
             f'if a backend is, add owner = "{config.backend[0].name}"',
         )
     if station.when_backend_away != "strict":
@@ -72,7 +72,7 @@ def _find_station_hints(config: Config, index: int, station: StationConfig) -> I
         )
     if station.password_file is None and config.listen.client_ca is None:
         yield Problem(
-            ("station", index),
-            "has no password: anybody in the network can connect in its place",
+            ("station", index, "password_file"),
+            "is missing: anybody in the network can connect in its place",
             "add password_file",
         )

@@ -85,9 +85,9 @@ class ListenConfig(_Table, frozen=True, kw_only=True):
     """OCPP versions, preferred first."""
     max_message_bytes: Annotated[int, Meta(ge=1024, le=100_000_000)] = 1_048_576
     """Longest message; a longer one ends the connection."""
-    ping_s: Annotated[float, Meta(ge=0, le=3600)] = 30.0
+    ping_s: Annotated[float, Meta(ge=0, le=3600, extra={"unit": "s"})] = 30.0
     """Interval of WebSocket pings on a silent connection; 0: never."""
-    call_timeout_s: Seconds = 60.0
+    call_timeout_s: Annotated[float, Meta(ge=0.2, le=600, extra={"unit": "s"})] = 60.0
     """How long an answer may take before the controller answers in its place."""
     connections_per_address: Annotated[int, Meta(ge=0, le=1_000_000)] | None = None
     """Connections from one address at a time; 0: no limit. Default: twice the number of stations, at least
@@ -157,7 +157,7 @@ class BackendConfig(_Table, frozen=True, kw_only=True):
     password_file: str | None = None
     """File with the password that is shown for every station (Basic authentication); default: the
     station's own is passed on. Example: "credentials/cpo"."""
-    connect_timeout_s: Seconds = 10.0
+    connect_timeout_s: Annotated[float, Meta(ge=0.2, le=120, extra={"unit": "s"})] = 10.0
     """How long TCP, TLS and upgrade may take together."""
     compression: bool = True
     """Offer permessage-deflate."""
@@ -236,7 +236,7 @@ class CircuitConfig(_Table, frozen=True, kw_only=True):
     """Rated current of the fuse or breaker: one value, or one for each phase."""
     fuse: Literal["gG", "B", "C", "plain"] = "plain"
     """Tripping curve; plain: never above the limit, not for a moment."""
-    limit_w: Annotated[float, Meta(gt=0)] | None = None
+    limit_w: Annotated[float, Meta(gt=0, le=1e8, extra={"unit": "W"})] | None = None
     """Limit of all phases together. Example: 150000."""
     meter: str | None = None
     """Meter that measures the circuit. Example: "grid"."""
@@ -277,7 +277,7 @@ class MeterShareConfig(_Table, frozen=True, kw_only=True):
     """Address that it listens on."""
     unit: Annotated[int, Meta(ge=0, le=255)] = 1
     """Unit number that it answers to."""
-    max_age_s: Seconds = 10.0
+    max_age_s: Annotated[float, Meta(ge=0.5, le=3600, extra={"unit": "s"})] = 10.0
     """Older readings are not given out: requests get exception 11."""
     max_clients: Annotated[int, Meta(ge=1, le=64)] = 4
     """Most clients at a time."""
@@ -319,7 +319,7 @@ class MeterConfig(_Table, frozen=True, kw_only=True):
     """Order of the readings on a shared bus: the highest first."""
     invert: bool = False
     """The meter is built in backwards: its signs are reversed."""
-    ct_ratio: Annotated[float, Meta(gt=0, le=10_000)] = 1.0
+    ct_ratio: Annotated[float, Meta(ge=0.01, le=10_000)] = 1.0
     """Factor of a meter that shows the secondary side of its current transformers."""
     phase_order: Annotated[tuple[PhaseName, ...], Meta(min_length=3, max_length=3)] = ("L1", "L2", "L3")
     """The site's phases on the meter's phases 1, 2 and 3."""
@@ -440,7 +440,7 @@ class StationConfig(_Table, frozen=True, kw_only=True):
     protocol: Version | None = None
     """The only OCPP version of the station, also where it names none; default: as it offers. Example:
     "ocpp1.6"."""
-    ping_s: Annotated[float, Meta(ge=0, le=3600)] | None = None
+    ping_s: Annotated[float, Meta(ge=0, le=3600, extra={"unit": "s"})] | None = None
     """As in [listen], for this station. Example: 60."""
     mode: Literal["standard", "overlay"] = "standard"
     """overlay: another controller, with stations of its own."""
@@ -456,13 +456,13 @@ class StationConfig(_Table, frozen=True, kw_only=True):
 class LoadManagementConfig(_Table, frozen=True, kw_only=True):
     """How the site's current is shared."""
 
-    tick_s: Annotated[float, Meta(ge=0.1, le=15)] = 5.0
+    tick_s: Annotated[float, Meta(ge=0.1, le=15, extra={"unit": "s"})] = 5.0
     """How often current is shared while nothing happens."""
     margin_a: Amps = 1.0
     """Kept free below every limit."""
     fallback_a: Amps = 6.0
     """Current of each EVSE and phase without the controller or its meter; 0: it pauses."""
-    rotation_s: Seconds = 3600.0
+    rotation_s: Annotated[float, Meta(ge=60, le=86_400, extra={"unit": "s"})] = 3600.0
     """Length of a turn while there is not enough for everybody."""
     fairness: Literal["turns", "energy"] = "turns"
     """Who goes first within a priority. turns: cars take turns of rotation_s; energy: who has received the
@@ -470,7 +470,7 @@ class LoadManagementConfig(_Table, frozen=True, kw_only=True):
     departures: str | None = None
     """CSV file with further departures, read anew when it changes; columns: station, day, ready_by,
     energy_kwh. Example: "departures.csv"."""
-    lease_s: Annotated[float, Meta(ge=10, le=86_400)] = 180.0
+    lease_s: Annotated[float, Meta(ge=10, le=86_400, extra={"unit": "s"})] = 180.0
     """How long a limit holds in a station that does not get the next one."""
 
 
@@ -489,7 +489,7 @@ class CalendarConfig(_Table, frozen=True, kw_only=True):
     """Circuit for limit_a, limit_w and peak_kw. Example: "grid"."""
     limit_a: LimitAmps | None = None
     """Limit of each phase of the circuit. Example: 63."""
-    limit_w: Annotated[float, Meta(gt=0)] | None = None
+    limit_w: Annotated[float, Meta(gt=0, le=1e8, extra={"unit": "W"})] | None = None
     """Limit of all phases of the circuit together. Example: 30000."""
     peak_kw: Kilowatts | None = None
     """Highest mean power of a quarter hour at the circuit, in place of its own peak_kw. Example: 90."""
@@ -625,7 +625,7 @@ class DimmingModuleConfig(_Table, frozen=True, kw_only=True):
     """Modbus unit of the module."""
     interval_s: Annotated[float, Meta(ge=0.05, le=60)] = 1.0
     """Interval of the readings."""
-    timeout_s: Seconds = 1.0
+    timeout_s: Annotated[float, Meta(ge=0.05, le=30, extra={"unit": "s"})] = 1.0
     """How long an answer may take."""
 
 

@@ -21,11 +21,29 @@ MOST_TRANSACTIONS = 64
 """Transactions of one station that run at a time; with more, the oldest counts as ended."""
 
 
+class TransactionNumbers:
+    """Ids of 1.6 transactions, unique over all stations: made of the time, above those that backends use."""
+
+    def __init__(self) -> None:
+        self._last = 0
+
+    def skip(self, number: int) -> None:
+        """Never return an id up to this one, unless the range begins anew."""
+        self._last = max(self._last, number)
+
+    def allocate(self, utc: float) -> int:
+        """Return a new id; `utc` in POSIX s. The range lasts for four years."""
+        number = max(FIRST_ID + int(utc) % (MOST_ID - FIRST_ID + 1), self._last + 1)
+        self._last = number if number <= MOST_ID else FIRST_ID
+        return self._last
+
+
 class CsmsMemory:
     """Running transactions, given answers and tokens of remote starts of one station."""
 
-    def __init__(self, station: str) -> None:
+    def __init__(self, station: str, numbers: TransactionNumbers | None = None) -> None:
         self._station = station
+        self._numbers = numbers or TransactionNumbers()
         self.responses = ResponseCache(station)
         self._transactions: dict[str, LocalTransactionStored] = {}
         """The transactions that run, by the station's id, the oldest first."""
@@ -41,6 +59,9 @@ class CsmsMemory:
             for record in records
             if isinstance(record, LocalTransactionStored) and record.station == self._station
         }
+        for record in self._transactions.values():
+            if record.version is Version.V16:
+                self._numbers.skip(int(record.transaction))
 
     # -- transactions ---------------------------------------------------------------------------------
 
@@ -74,10 +95,10 @@ class CsmsMemory:
         return [LocalTransactionEnded(self._station, transaction)]
 
     def allocate_id(self, utc: float) -> int:
-        """Return a new id for a 1.6 transaction: made of the time, above the ids that backends use."""
-        number = FIRST_ID + int(utc) % (MOST_ID - FIRST_ID + 1)
-        while str(number) in self._transactions or self.responses.has_transaction(number):
-            number = number + 1 if number < MOST_ID else FIRST_ID
+        """Return a new id for a 1.6 transaction."""
+        number = self._numbers.allocate(utc)
+        while self.is_running(str(number)) or self.responses.has_transaction(number):
+            number = self._numbers.allocate(utc)
         return number
 
     # -- remote starts ----------------------------------------------------------------------------------

@@ -37,6 +37,8 @@ from controller.tomlcheck.diagnostics import FileUnreadableError
 log = logging.getLogger("controller.pki")
 
 DAY_S = 86_400.0
+HINT_DAYS = 365
+"""Days before an end at which `check` names it."""
 WARNING_DAYS = (30, 14, 7)
 """Days before an end at which `check` and the log warn."""
 
@@ -154,6 +156,15 @@ def find_certificate_ends(config: Config) -> list[CertificateEnd]:
 def due_warnings(ends: Iterable[CertificateEnd], utc: float) -> list[str]:
     """Return a line for each end that is at most 30 days ahead."""
     return [end.describe(utc) for end in ends if end.not_after - utc <= WARNING_DAYS[0] * DAY_S]
+
+
+def year_hints(ends: Iterable[CertificateEnd], utc: float) -> list[str]:
+    """Return a line for each end within a year that is not due yet."""
+    return [
+        end.describe(utc)
+        for end in ends
+        if WARNING_DAYS[0] * DAY_S < end.not_after - utc <= HINT_DAYS * DAY_S
+    ]
 
 
 def _ends(config: Config) -> Iterator[CertificateEnd]:

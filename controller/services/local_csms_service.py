@@ -14,7 +14,7 @@ from controller.config.card_files import CardFileError, load_cards
 from controller.config.schema import LOCAL_CSMS, CardConfig, Config, LocalCsmsConfig
 from controller.local_csms.cards import Card, CardList
 from controller.local_csms.csms import LocalCsms
-from controller.local_csms.csms_memory import STORED, CsmsMemory
+from controller.local_csms.csms_memory import STORED, CsmsMemory, TransactionNumbers
 from controller.local_csms.csms_settings import CsmsSettings
 from controller.model.journal import JournalError, Record
 from controller.ocpp.frames import Version
@@ -32,8 +32,9 @@ class LocalCsmsService:
         self._store = store
         self._call_timeout_s = config.listen.call_timeout_s
         self._zone = ZoneInfo(config.site.timezone)
+        numbers = TransactionNumbers()
         self._memories = {
-            station.id: self._restore(CsmsMemory(station.id), station.id)
+            station.id: self._restore(CsmsMemory(station.id, numbers), station.id)
             for station in config.station
             if station.owner is None
         }

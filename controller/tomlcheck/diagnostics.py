@@ -57,12 +57,22 @@ class HintDiagnostic(Diagnostic, frozen=True, kw_only=True):
 _DiagnosticT = TypeVar("_DiagnosticT", ErrorDiagnostic, HintDiagnostic)
 
 
-def unknown_name(path: DataPath, name: str, known: Iterable[str], kind: str) -> Problem:
-    """Return the problem of a reference to a name that does not exist, with the nearest one that does."""
-    names = sorted(known)
-    near = difflib.get_close_matches(name, names, 1)
+def nearest_names(name: str, known: Iterable[str]) -> list[str]:
+    """Return the known names that may be meant, at most 3; none if none is near. Case does not count."""
+    by_lower = {each.lower(): each for each in sorted(known)}
+    near = difflib.get_close_matches(name.lower(), by_lower, 1)
     if near:
-        remedy = f'did you mean "{near[0]}"?'
+        return [by_lower[near[0]]]
+    parts = [each for lower, each in by_lower.items() if name and name.lower() in lower]
+    return parts if len(parts) <= 3 else []
+
+
+def unknown_name(path: DataPath, name: str, known: Iterable[str], kind: str) -> Problem:
+    """Return the problem of a reference to a name that does not exist, with the nearest ones that do."""
+    names = sorted(known)
+    near = nearest_names(name, names)
+    if near:
+        remedy = "did you mean " + " or ".join(f'"{each}"' for each in near) + "?"
     else:
         remedy = f"known are {', '.join(names)}" if names else f"add a [[{kind}]]"
     return Problem(path, f'{kind} "{name}" does not exist', remedy, kind)

@@ -62,7 +62,7 @@ def test_wrong_card_is_found_with_its_remedy(text: str, error: str) -> None:
     ("text", "hint"),
     [
         ("", "no card is listed: no driver can charge"),
-        (ANNA, "has no password: anybody in the network"),
+        (ANNA, "password_file: is missing: anybody in the network"),
         ('[[card]]\ntoken = "0123456789012345678901234"\n', "has 25 characters: OCPP 1.6 has 20"),
         ('[[backend]]\nid = "cpo"\nurl = "ws://h/{station}"\n' + ANNA, 'if a backend is, add owner = "cpo"'),
     ],

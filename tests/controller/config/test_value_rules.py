@@ -64,6 +64,28 @@ ERRORS = [
     ('path = "/ocpp"', 'path = "/ocpp/{station}"', "listen.path: contains {station}"),
     ("interval_s = 1", "interval_s = 1000", "interval_s: cannot be 1000; write a number from 0.05 to 60 s"),
     ("interval_s = 1", "interval_s = 0.001", "interval_s: cannot be 0.001; write a number from 0.05 to 60 s"),
+    (
+        'owner = "cpo"',
+        'owner = "CPO"',
+        'backend "CPO" does not exist; did you mean "cpo"?',
+    ),
+    ("umg604", "UMG604", 'driver "janitza-UMG604" does not exist; did you mean "janitza-umg604"?'),
+    ('driver = "janitza-umg604"', 'driver = "umg604"', 'did you mean "janitza-umg604"?'),
+    (
+        "margin_a = 1",
+        "margin_a = 1\nrotation_s = 1",
+        "rotation_s: cannot be 1; write a number from 60 to 86400 s",
+    ),
+    (
+        "margin_a = 1",
+        "margin_a = 1\nlease_s = 1",
+        "lease_s: cannot be 1; write a number from 10 to 86400 s",
+    ),
+    (
+        'host = "127.0.0.1"',
+        'host = "127.0.0.1"\ncall_timeout_s = 0.01',
+        "call_timeout_s: cannot be 0.01; write a number from 0.2 to 600 s",
+    ),
     ("max_a = 32", 'max_a = 32\nphases = "L1"', 'phases: cannot be "L1"; did you mean ["L1"]?'),
 ]
 

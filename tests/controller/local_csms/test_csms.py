@@ -9,7 +9,12 @@ import pytest
 
 from controller.local_csms.cards import Card, CardList
 from controller.local_csms.csms import CsmsText, LocalCsms
-from controller.local_csms.csms_memory import MOST_TRANSACTIONS, REMOTE_START_S, CsmsMemory
+from controller.local_csms.csms_memory import (
+    MOST_TRANSACTIONS,
+    REMOTE_START_S,
+    CsmsMemory,
+    TransactionNumbers,
+)
 from controller.local_csms.csms_records import LocalTransactionEnded, LocalTransactionStored
 from controller.local_csms.csms_settings import CsmsSettings
 from controller.model.journal import Persist, Record
@@ -180,6 +185,17 @@ def test_two_starts_of_one_second_get_two_numbers() -> None:
     assert len(numbers) == 3
 
 
+def test_numbers_are_unique_over_all_stations_and_a_restart() -> None:
+    numbers = TransactionNumbers()
+    talks = [Talk(memory=CsmsMemory(name, numbers)) for name in ("CS01", "CS02")]
+    given = [talk.call("StartTransaction", START)["transactionId"] for talk in talks]
+    restarted = TransactionNumbers()
+    memory = CsmsMemory("CS02", restarted)
+    memory.restore(talks[1].records)
+    given.append(Talk(memory=CsmsMemory("CS03", restarted)).call("StartTransaction", START)["transactionId"])
+    assert len(set(given)) == 3
+
+
 def test_events_of_2x_store_the_transaction_once_and_end_it() -> None:
     talk = Talk(Version.V21)
     assert talk.call("TransactionEvent", event("Started", 0)) == {}
@@ -252,7 +268,7 @@ def test_start_that_cannot_be_read_still_gets_a_transaction() -> None:
     [answer] = [
         frame for frame in talk.send([2, "x", "StartTransaction", {"connectorId": "one"}]) if frame[0] == 3
     ]
-    assert answer[2] == {"transactionId": number, "idTagInfo": {"status": "Accepted"}}
+    assert answer[2] == {"transactionId": number + 1, "idTagInfo": {"status": "Accepted"}}
 
 
 def test_setup_reads_changes_and_sends_the_list() -> None:

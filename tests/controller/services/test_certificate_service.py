@@ -30,6 +30,7 @@ from controller.services.certificate_service import (
     CertificateService,
     due_warnings,
     find_certificate_ends,
+    year_hints,
 )
 from controller.services.service_error import ServiceError
 from controller.stations import listener
@@ -222,3 +223,9 @@ def test_ends_of_all_certificates_are_found_the_first_one_first(tmp_path: Path) 
 def test_end_is_warned_of_from_30_days_before(days: float, warns: bool) -> None:
     end = CertificateEnd("listen.certificate", 1e9 + days * DAY_S)
     assert bool(due_warnings([end], 1e9)) is warns
+
+
+@pytest.mark.parametrize(("days", "names"), [(-1, False), (29, False), (31, True), (364, True), (366, False)])
+def test_end_within_a_year_is_a_hint_unless_it_is_due(days: int, names: bool) -> None:
+    end = CertificateEnd("key", 1e9 + days * DAY_S)
+    assert bool(year_hints([end], 1e9)) is names
