@@ -12,6 +12,8 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from controller.config import Config
 from controller.config.loader import InvalidConfigError
 from controller.config.schema import StoreConfig
@@ -95,6 +97,16 @@ def _command_error(error: FileUnreadableError | InvalidConfigError) -> CommandEr
     if isinstance(error, InvalidConfigError):
         return CommandError(render_diagnostics(error.errors, error.hints))
     return CommandError(str(error), UNREADABLE)
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """Add the option that prints JSON in place of a table."""
+    parser.add_argument("--json", action="store_true", help="as JSON")
+
+
+def print_json(value: object) -> None:
+    """Print a value as indented JSON."""
+    sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")
 
 
 def moment(text: str) -> float:

@@ -8,12 +8,11 @@ from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
 
-import msgspec
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from controller.cli.arguments import FAILED, OK, Subcommands, add_config
+from controller.cli.arguments import FAILED, OK, Subcommands, add_config, add_json, print_json
 from controller.cli.doctor_checks import (
     DoctorFinding,
     Level,
@@ -52,7 +51,7 @@ def add_parser(commands: Subcommands) -> None:
         "configuration cannot be read.",
     )
     add_config(parser)
-    parser.add_argument("--json", action="store_true", help="as JSON")
+    add_json(parser)
     parser.set_defaults(run=run)
 
 
@@ -60,7 +59,7 @@ def run(options: Namespace) -> int:
     """Run all checks and print the findings."""
     findings = diagnose(options.config)
     if options.json:
-        sys.stdout.write(msgspec.json.format(msgspec.json.encode(findings), indent=2).decode() + "\n")
+        print_json(findings)
     else:
         print_findings(findings)
     if any(each.check == "configuration" and each.level == "error" for each in findings):

@@ -8,13 +8,23 @@ from __future__ import annotations
 
 import argparse
 import base64
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from controller.cli.arguments import FAILED, OK, UNREADABLE, CommandError, Subcommands, moment
+from controller.cli.arguments import (
+    FAILED,
+    OK,
+    UNREADABLE,
+    CommandError,
+    Subcommands,
+    add_json,
+    moment,
+    print_json,
+)
 from controller.cli.key_arguments import read_bytes, read_public_key
 from controller.dimming import dimming_messages
 from controller.dimming.evidence_audit import audit
@@ -50,6 +60,7 @@ def add_parser(commands: Subcommands) -> None:
             help="files, oldest first, or their directory",
         )
         action.set_defaults(run=run)
+    add_json(listing)
     for action in (listing, export):
         action.add_argument(
             "--since", type=moment, metavar="TIME", help="e.g. 2026-11-21T12:00Z; without a zone: UTC"
@@ -83,15 +94,23 @@ def add_parser(commands: Subcommands) -> None:
 
 
 def _list(options: argparse.Namespace) -> int:
-    status = OK
+    status, shown_records = OK, []
     for name, line, record in _records(options.files):
         if record is None:
-            print(f"{name}: a line that is not a record: {_shown(repr(line))}")
+            print(
+                f"{name}: a line that is not a record: {_shown(repr(line))}",
+                file=sys.stderr if options.json else None,
+            )
             status = FAILED
+        elif _in_time(record, options) and options.json:
+            members = {"number": record.number, "time": record.time, "kind": record.kind}
+            shown_records.append({**members, "body": _legible(record.body)})
         elif _in_time(record, options):
             body = msgspec.json.encode(_legible(record.body)).decode()
             shown = body if options.full else _shown(body)
             print(f"{record.number:>8}  {record.time}  {record.kind:<10}  {shown}")
+    if options.json:
+        print_json(shown_records)
     return status
 
 

@@ -10,7 +10,16 @@ from datetime import UTC, datetime
 from math import isfinite
 from pathlib import Path
 
-from controller.cli.arguments import FAILED, OK, CommandError, Subcommands, moment, number
+from controller.cli.arguments import (
+    FAILED,
+    OK,
+    CommandError,
+    Subcommands,
+    add_json,
+    moment,
+    number,
+    print_json,
+)
 from controller.signing import signature_format, signing_keys
 from controller.signing.curves import CURVES
 from controller.signing.signing_keys import KeyFileError, OwnKey, read_key_files, write_key_file
@@ -49,6 +58,7 @@ def add_parser(commands: Subcommands) -> None:
     rotate.set_defaults(run=_rotate)
 
     listing = what.add_parser("list", help="their holders, fingerprints and times, and which one signs now")
+    add_json(listing)
     export = what.add_parser("export", help="their public halves, as [[key]] tables of a policy's file")
     export.add_argument("--pem", action="store_true", help="as PEM, for other programs, openssl among them")
     for command, run in ((listing, _list), (export, _export)):
@@ -109,6 +119,9 @@ def _list(options: argparse.Namespace) -> int:
     found = _read(options.path)
     now = time.time()
     signer = signing_keys.select_signing_key(found.values(), now)
+    if options.json:
+        print_json([_described(file, key, now, signs=key is signer) for file, key in found.items()])
+        return OK if found else FAILED
     for file, key in found.items():
         print(f"{file}{'  (signs now)' if key is signer else ''}")
         print(_describe(key, now), end="")
@@ -127,6 +140,21 @@ def _read(path: Path) -> dict[Path, OwnKey]:
         return read_key_files(path)
     except KeyFileError as error:
         raise CommandError(str(error)) from error
+
+
+def _described(file: Path, key: OwnKey, now: float, *, signs: bool) -> dict[str, object]:
+    """Return the members that `list --json` has of a key; times in RFC 3339, "ever" without an end."""
+    known = key.known
+    return {
+        "file": str(file),
+        "holder": known.holder,
+        "curve": known.id.curve,
+        "state": _state(key, now),
+        "signs_now": signs,
+        "not_before": _time(known.not_before),
+        "not_after": _time(known.not_after),
+        "sha256": signing_keys.fingerprint(known.id),
+    }
 
 
 def _describe(key: OwnKey, now: float) -> str:

@@ -28,8 +28,10 @@ from controller.cli.arguments import (
     UNREADABLE,
     CommandError,
     Subcommands,
+    add_json,
     count_of,
     new_file,
+    print_json,
     read_configuration,
     seconds,
 )
@@ -61,6 +63,7 @@ def add_parser(commands: Subcommands) -> None:
 
     listing = actions.add_parser("list", help="list all meter models")
     _add_models_of(listing)
+    add_json(listing)
     listing.set_defaults(run=_list)
 
     show = actions.add_parser("show", help="show the registers of a model, their sources and its notes")
@@ -144,6 +147,9 @@ def _load_user_models(options: argparse.Namespace) -> None:
 
 def _list(options: argparse.Namespace) -> int:
     _load_user_models(options)
+    if options.json:
+        print_json([_described_model(name) for name in meter_model.list_models()])
+        return OK
     table = Table("model", "vendor", "name", "phases", "transports", "quantities", "confirmed", box=None)
     for name in meter_model.list_models():
         model = meter_model.load_model(name)
@@ -158,6 +164,20 @@ def _list(options: argparse.Namespace) -> int:
         )
     _console().print(table)
     return OK
+
+
+def _described_model(name: str) -> dict[str, object]:
+    """Return the members that `list --json` has of a model."""
+    model = meter_model.load_model(name)
+    return {
+        "model": name,
+        "vendor": model.vendor,
+        "name": model.model,
+        "phases": model.phases,
+        "transports": list(model.transports),
+        "quantities": sorted(model.by_quantity),
+        "confirmed": model.confirmed,
+    }
 
 
 def _quantities(model: MeterModel) -> str:

@@ -12,7 +12,15 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from controller.cli.arguments import OK, CommandError, Subcommands, add_config, read_configuration
+from controller.cli.arguments import (
+    OK,
+    CommandError,
+    Subcommands,
+    add_config,
+    add_json,
+    print_json,
+    read_configuration,
+)
 from controller.offline.journal_records import EntryQueued, EntrySetAside, OutboxRequest
 from controller.store.record_rules import changes_of, kind_of_type, read_entry
 from controller.store.sqlite_journal import SqliteJournal
@@ -29,6 +37,7 @@ def add_parser(commands: Subcommands) -> None:
     drop = actions.add_parser("drop", help="remove a message that was set aside")
     for action in (listing, retry, drop):
         add_config(action)
+    add_json(listing)
     for action in (retry, drop):
         action.add_argument("station", metavar="STATION")
         action.add_argument("backend", metavar="BACKEND")
@@ -53,6 +62,21 @@ def _list(options: argparse.Namespace, journal: SqliteJournal) -> None:
     waiting: defaultdict[tuple[str, str], int] = defaultdict(int)
     for station, backend, number in queued:
         waiting[station, backend] += (station, backend, number) not in rejected
+    if options.json:
+        print_json(
+            [
+                {
+                    "station": station,
+                    "backend": backend,
+                    "number": number,
+                    "action": entry.action,
+                    "received": datetime.fromtimestamp(entry.taken, UTC),
+                    "set_aside": rejected.get((station, backend, number)),
+                }
+                for (station, backend, number), entry in sorted(queued.items(), key=lambda each: each[0])
+            ]
+        )
+        return
     for (station, backend), count in sorted(waiting.items()):
         print(f"{station}  {backend}: {count} waiting")
     for key, reason in sorted(rejected.items()):

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from controller.cli.arguments import FAILED, OK, UNREADABLE, CommandError, Subcommands
+from controller.cli.arguments import FAILED, OK, UNREADABLE, CommandError, Subcommands, add_json, print_json
 from controller.pki import PkiError
 from controller.pki.ca_folder import CREDENTIAL, CaFolder, CaSettings, read_passphrase
 from controller.pki.certificate_ledger import CertificateState, IssuedCertificate, RevocationReason
@@ -58,6 +58,7 @@ def add_parser(commands: Subcommands) -> None:
 
     listing = actions.add_parser("list", help="all certificates with their states and ends")
     listing.add_argument("--due", action="store_true", help="only those that are to be renewed now")
+    add_json(listing)
     _finish(listing, _list)
 
     renew = actions.add_parser("renew", help="make a new key and its request for an own identity")
@@ -164,6 +165,9 @@ def _revoke(options: argparse.Namespace) -> int:
 def _list(options: argparse.Namespace) -> int:
     ledger, now = CaFolder(options.folder).ledger(), time.time()
     records = ledger.due(now) if options.due else sorted(ledger, key=lambda each: each.not_after)
+    if options.json:
+        print_json([_described(record, ledger.state(record.serial, now)) for record in records])
+        return OK
     for record in records:
         state = ledger.state(record.serial, now)
         days = (record.not_after - now) / DAY_S
@@ -171,6 +175,19 @@ def _list(options: argparse.Namespace) -> int:
         print(f"{record.serial}  {record.subject}  {record.purpose}  {record.key_group}")
         print(f"    {state}{left}, from {_format(record.not_before)} until {_format(record.not_after)}")
     return OK
+
+
+def _described(record: IssuedCertificate, state: CertificateState) -> dict[str, object]:
+    """Return the members that `list --json` has of a certificate; times in RFC 3339."""
+    return {
+        "serial": str(record.serial),
+        "subject": record.subject,
+        "purpose": record.purpose,
+        "key_group": record.key_group,
+        "state": state,
+        "not_before": _format(record.not_before),
+        "not_after": _format(record.not_after),
+    }
 
 
 def _renew(options: argparse.Namespace) -> int:

@@ -16,7 +16,15 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from controller.cli.arguments import OK, CommandError, Subcommands, http_url, read_configuration
+from controller.cli.arguments import (
+    OK,
+    CommandError,
+    Subcommands,
+    add_json,
+    http_url,
+    print_json,
+    read_configuration,
+)
 from controller.config.schema import WebConfig
 from controller.web import terminal
 from controller.web.status_model import ControllerStatus, read_status
@@ -41,6 +49,7 @@ def add_parser(commands: Subcommands) -> None:
     )
     where.add_argument("--url", type=http_url, help=f"page of a controller (default: {address(WebConfig())})")
     parser.add_argument("-w", "--watch", action="store_true", help="update it until Ctrl-C")
+    add_json(parser)
     parser.set_defaults(run=run)
 
 
@@ -52,6 +61,9 @@ def run(options: argparse.Namespace) -> int:
         if config.web is None:
             raise CommandError(f"{options.config}: has no [web], which serves the status; add [web]")
         url = address(config.web)
+    if options.json:
+        print_json(fetch(url))
+        return OK
     with contextlib.suppress(KeyboardInterrupt):
         show(url, watch=options.watch)
     return OK
