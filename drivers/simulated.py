@@ -28,6 +28,8 @@ from drivers.modbus.pymodbus_frames import (
 
 SUNSPEC_BASE = 40000
 _COMMON_LENGTH = 66
+_UNLOADED = {"voltage": 230.0, "frequency": 50.0}
+"""Values of a meter on a healthy grid without a load, by the first word of the quantity; 0 for the others."""
 _EXPONENTS = {"current": -2, "voltage": -1, "frequency": -2, "power": 1, "energy": 0}
 """Scale factors, so that a depot's values fit into 16 bits."""
 REOPENED_POLL_S = 0.05
@@ -65,7 +67,7 @@ class SimulatedMeter:
         self._base = 0
         if model.sunspec is not None:
             self._lay_sunspec_chain(model)
-        self.set_values(dict.fromkeys(model.by_quantity, 0.0))
+        self.set_values({quantity: _unloaded_value(quantity) for quantity in model.by_quantity})
 
     def set_values(self, values: Mapping[str, float | None]) -> None:
         """Measure these from now on, by quantity, in the quantity's unit; what the model lacks is ignored.
@@ -167,6 +169,10 @@ class SimulatedInputModule:
 
 
 SimulatedUnit = SimulatedMeter | SimulatedInputModule
+
+
+def _unloaded_value(quantity: str) -> float:
+    return _UNLOADED.get(quantity.partition("_")[0], 0.0)
 
 
 def _value_of(quantity: str, values: Mapping[str, float | None]) -> float | None:

@@ -44,8 +44,15 @@ def test_simulated_meter_answers_and_refuses(meter: SimulatedMeter, rtu: bool) -
 
 def test_simulated_meter_without_filled_gaps_refuses_them() -> None:
     meter = SimulatedMeter(load_model("eastron-sdm630-v2"), filled=False)
-    assert request(meter, ReadRange(4, 0, 18)) == Registers((0,) * 18)
+    volts = (0x4366, 0)  # 230.0
+    assert request(meter, ReadRange(4, 0, 18)) == Registers((*volts * 3, *(0,) * 12))
     assert request(meter, ReadRange(4, 0, 20)) == DeviceException(2)
+
+
+def test_simulated_meter_without_load_shows_a_healthy_grid() -> None:
+    meter = SimulatedMeter(load_model("eastron-sdm630-v2"))
+    assert request(meter, ReadRange(4, 70, 2)) == Registers((0x4248, 0)), "50 Hz"
+    assert request(meter, CURRENTS) == Registers((0,) * 6)
 
 
 @pytest.mark.parametrize(
