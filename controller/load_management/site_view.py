@@ -40,8 +40,9 @@ class EvseView(msgspec.Struct, frozen=True, kw_only=True):
     """State of one EVSE: its offer (A per phase), its draw on the site's phases, and the reason.
 
     `habits`: what its station has shown of itself. `single_phase`: it was told to use one phase.
-    `draw_unknown`: it may draw, and has not reported how much, or not for too long. `reports_every_s`: time
-    between its reports (s), 0 before the second one.
+    `problem`: why its limits are in doubt, empty if they are not. `draw_unknown`: it may draw, and has not
+    reported how much, or not for too long. `reports_every_s`: time between its reports (s), 0 before the
+    second one.
     """
 
     ref: EvseRef
@@ -50,6 +51,7 @@ class EvseView(msgspec.Struct, frozen=True, kw_only=True):
     offered_a: float
     drawn_a: PhaseAmps
     reason: str
+    problem: str = ""
     habits: ResponseHabits = ResponseHabits()
     single_phase: bool = False
     draw_unknown: bool = False

@@ -62,6 +62,7 @@ from controller.web.status_model import (
     LinkCounts,
     StoreHealth,
     circuit_statuses,
+    clock_offset_statuses,
     energy_status,
     evse_statuses,
     station_device_statuses,
@@ -309,6 +310,7 @@ class App:
             buses=self._meters.bus_statuses(),
             stations=self._station_report.statuses(versions),
             alarms=self._web.alarms.present,
+            clock_offsets=clock_offset_statuses(self._load_management.clock_offsets()),
             station_devices=station_device_statuses(self._load_management.boots),
         )
 

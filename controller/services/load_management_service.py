@@ -137,6 +137,10 @@ class LoadManagementService:
         """Return the quirk that applies to a station."""
         return self._discovery.quirk(station)
 
+    def clock_offsets(self) -> dict[str, float]:
+        """Return the offset (s) of each clock that differs, by `station=` or `backend=` and its id."""
+        return self._clock_watch.offsets()
+
     def make_arbiter(self, station: str, version: Version) -> ProfileArbiter:
         """Return the arbiter of charging profiles for a session of the station that begins now."""
         clock = self._clocks[station]

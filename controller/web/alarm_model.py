@@ -24,6 +24,8 @@ CLOCK_S = 600.0
 METER_S = 30.0
 SETTLE_S = 30.0
 """How long a condition lasts before it is an alarm, by kind."""
+MOST_NAMED = 5
+"""EVSEs that one text names."""
 OUTBOX_WARN_S, OUTBOX_CRITICAL_S = 3600.0, DAY_S
 CERTIFICATE_WARN_S, CERTIFICATE_CRITICAL_S = 30 * DAY_S, 7 * DAY_S
 
@@ -117,6 +119,7 @@ def find_conditions(status: ControllerStatus, utc: float) -> Iterator[AlarmCondi
     """Yield all conditions in a status, each kind and subject once."""
     yield from _controller(status)
     yield from _circuits(status)
+    yield from _clocks(status)
     yield from _evses(status)
     yield from _backends(status)
     yield from _dimming(status)
@@ -187,6 +190,31 @@ def _circuits(status: ControllerStatus) -> Iterator[AlarmCondition]:
                 text=f"{circuit.id} is above its limit for {circuit.over_limit_s:.0f} s",
                 remedy="reduce the other loads; if it happens again raise margin_a",
             )
+
+        if circuit.excess_a:
+            yield AlarmCondition(
+                kind="circuit-not-protected",
+                subject=circuit.id,
+                severity=Severity.CRITICAL,
+                text=f"{circuit.id} may go {circuit.excess_a:g} A above its limit: "
+                f"{', '.join(circuit.unlimited[:MOST_NAMED])} took no limit",
+                remedy="enable smart charging in these stations or update their firmware; until then set the "
+                "rated current of their EVSEs so that the circuit can carry it",
+                after_s=SETTLE_S,
+            )
+
+
+def _clocks(status: ControllerStatus) -> Iterator[AlarmCondition]:
+    for clock in status.clock_offsets:
+        whose = "set the station's clock" if clock.kind == "station" else "check the gateway's time server"
+        yield AlarmCondition(
+            kind="clock-differs",
+            subject=f"{clock.kind} {clock.id}",
+            severity=Severity.WARNING,
+            text=f"the clock of {clock.kind} {clock.id} differs by {clock.offset_s:+.0f} s",
+            remedy=whose,
+            after_s=SETTLE_S,
+        )
 
 
 def _evses(status: ControllerStatus) -> Iterator[AlarmCondition]:

@@ -131,6 +131,9 @@ def _circuits(circuits: Sequence[CircuitStatus]) -> Iterator[Family]:
     yield _counter(
         "circuit_overloads", "Times above the limit for longer than 10 s.", ("circuit",), overloads
     )
+    excess = [((each.id,), each.excess_a) for each in circuits]
+    text = "Current above the limit that may flow, as stations below have not taken their limits."
+    yield _gauge("circuit_excess_amperes", text, ("circuit",), excess)
     jumps = [((each.id,), each.jump_a) for each in circuits]
     text = "Largest jump of the base load so far, which the margin has to absorb."
     yield _gauge("circuit_jump_amperes", text, ("circuit",), jumps)

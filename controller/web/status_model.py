@@ -16,12 +16,14 @@ from controller.load_management.energy.energy_view import EnergyView
 from controller.load_management.evse.charger_response import REACTION_S
 from controller.load_management.site_tree import PhaseAmps, SiteTree
 from controller.load_management.site_view import CircuitView, EvseView, SiteView
-from controller.model.observations import Booted, EvseState
+from controller.model.observations import Booted, EvseRef, EvseState
 from controller.ocpp.frames import Version
 from controller.signing.signature_policy import PolicyOutcome
 from drivers.errors import Cause
 from drivers.reading import Quality
 
+EXCESS_NOISE_A = 0.5
+"""An excess up to this is no sign of anything (A)."""
 MISSED_TICKS = 3
 """After so many missed ticks the control loop counts as unhealthy."""
 
@@ -34,7 +36,8 @@ class CircuitStatus(msgspec.Struct, frozen=True, kw_only=True):
     readings lack, in a sentence, and `meter_cause` the same as a label. `base_a` is the base load, as far
     as known; `booked_a` what the EVSEs may be drawing now. `over_limit_s`: for how long the circuit has been
     above its limit (s); `overloads`: how often it was for longer than 10 s. `margin_a` has to absorb
-    `jump_a`, the largest jump of the base load so far.
+    `jump_a`, the largest jump of the base load so far. `excess_a`: by how much it may be above its limit (A),
+    because the stations of the EVSEs `unlimited` have not taken their limits.
     """
 
     id: str
@@ -50,6 +53,16 @@ class CircuitStatus(msgspec.Struct, frozen=True, kw_only=True):
     overloads: int = 0
     margin_a: float = 0.0
     jump_a: float = 0.0
+    excess_a: float = 0.0
+    unlimited: tuple[str, ...] = ()
+
+
+class ClockOffsetStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """Clock that is `offset_s` (s) ahead of the gateway's. `kind`: station or backend."""
+
+    kind: str
+    id: str
+    offset_s: float
 
 
 class EvseStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -420,7 +433,7 @@ class ControllerStatus(msgspec.Struct, frozen=True, kw_only=True):
     `expiries`: certificates and keys, the first end first.
     `configuration_problem`: errors of the file, while the last valid copy is in use. `buses`: the Modbus
     buses in use. `alarms`: those that are present, the most severe first. `knocks`: unknown stations that
-    tried to connect.
+    tried to connect. `clock_offsets`: clocks of stations and backends that differ from the gateway's.
     """
 
     site: str
@@ -449,6 +462,7 @@ class ControllerStatus(msgspec.Struct, frozen=True, kw_only=True):
     alarms: tuple[AlarmStatus, ...] = ()
     knocks: tuple[KnockStatus, ...] = ()
     energy: EnergyStatus = EnergyStatus()
+    clock_offsets: tuple[ClockOffsetStatus, ...] = ()
 
     def json(self) -> bytes:
         """Return the JSON of `/api/status`."""
@@ -462,7 +476,8 @@ def read_status(text: bytes) -> ControllerStatus:
 
 def circuit_statuses(site: SiteTree, view: SiteView) -> tuple[CircuitStatus, ...]:
     """Return the status of each circuit, with its place in the tree."""
-    return tuple(_circuit(site, circuit) for circuit in view.circuits)
+    doubtful = {each.ref: each for each in view.evses if each.connected and each.problem}
+    return tuple(_circuit(site, circuit, doubtful) for circuit in view.circuits)
 
 
 def evse_statuses(site: SiteTree, view: SiteView, versions: Mapping[str, Version]) -> tuple[EvseStatus, ...]:
@@ -531,7 +546,20 @@ def verdict_statuses(counted: Mapping[tuple[str, PolicyOutcome], int]) -> tuple[
     )
 
 
-def _circuit(site: SiteTree, view: CircuitView) -> CircuitStatus:
+def clock_offset_statuses(offsets: Mapping[str, float]) -> tuple[ClockOffsetStatus, ...]:
+    """Return the clocks that differ, by `station=` or `backend=` and its id."""
+    named = ((*name.partition("="), offset_s) for name, offset_s in sorted(offsets.items()))
+    return tuple(
+        ClockOffsetStatus(kind=kind, id=each, offset_s=round(offset_s, 1))
+        for kind, _, each, offset_s in named
+    )
+
+
+def _circuit(site: SiteTree, view: CircuitView, doubtful: Mapping[EvseRef, EvseView]) -> CircuitStatus:
+    unlimited = tuple(str(evse.ref) for evse in site.below[view.id] if evse.ref in doubtful)
+    drawn = (base + booked for base, booked in zip(view.base_a, view.booked_a, strict=True))
+    excess_a = max(amps - limit for amps, limit in zip(drawn, view.limit_a, strict=True))
+    may_exceed = bool(unlimited) and excess_a > EXCESS_NOISE_A
     return CircuitStatus(
         id=view.id,
         parent=site.circuit_by_id[view.id].parent,
@@ -546,6 +574,8 @@ def _circuit(site: SiteTree, view: CircuitView) -> CircuitStatus:
         overloads=view.overloads,
         margin_a=view.margin_a,
         jump_a=round(view.jump_a, 1),
+        excess_a=round(excess_a, 1) if may_exceed else 0.0,
+        unlimited=unlimited if may_exceed else (),
     )
 
 

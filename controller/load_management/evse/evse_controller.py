@@ -346,6 +346,7 @@ class EvseController:
             offered_a=self.delivery.offered_a(now),
             drawn_a=self.model.draw.drawn,
             reason=self.reason,
+            problem=self.delivery.problem(now),
             habits=self.response.habits,
             single_phase=self.model.switch.single,
             draw_unknown=self.model.draw.unknown(now),

@@ -6,6 +6,7 @@ from msgspec.structs import replace
 from controller.model.observations import EvseState
 from controller.web.alarm_model import DAY_S, AlarmBook, AlarmCondition, Severity, find_conditions
 from controller.web.status_model import (
+    ClockOffsetStatus,
     ClockReport,
     ControllerStatus,
     ExpiryReport,
@@ -60,6 +61,18 @@ CASES: list[tuple[ControllerStatus, str, str, Severity]] = [
         "circuit-over-limit",
         "grid",
         Severity.CRITICAL,
+    ),
+    (
+        replace(FINE, circuits=(replace(FINE.circuits[0], excess_a=12.0, unlimited=("CS01/1",)),)),
+        "circuit-not-protected",
+        "grid",
+        Severity.CRITICAL,
+    ),
+    (
+        replace(FINE, clock_offsets=(ClockOffsetStatus(kind="station", id="CS01", offset_s=7200.0),)),
+        "clock-differs",
+        "station CS01",
+        Severity.WARNING,
     ),
     (
         replace(FINE, evses=(replace(FINE.evses[0], connected=False),)),
