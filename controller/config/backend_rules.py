@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping
+from pathlib import PurePath
 
 from controller.config.schema import LOCAL_CSMS, BackendConfig, Config, StationConfig
 from controller.ocpp.actions import COMMANDS, REPORTS, SHARED, commands
@@ -53,6 +54,7 @@ def check_backends(config: Config) -> Iterator[Problem]:
         yield from _listed(("backend", index, "observe"), backend.observe, REPORTS, _COMMANDABLE)
         yield from _listed(("backend", index, "commands"), backend.commands or (), _COMMANDABLE, REPORTS)
     yield from _groups(config)
+    yield from _renewal(config)
     for index, backend in enumerate(config.backend):
         if LOCAL_CSMS in (backend.id, backend.group):
             key = "id" if backend.id == LOCAL_CSMS else "group"
@@ -68,6 +70,30 @@ def check_backends(config: Config) -> Iterator[Problem]:
     for index, station in enumerate(config.station):
         yield from _served(("station", index), station, names)
         yield from _exclusive(("station", index, "observers"), station, names, firsts)
+
+
+def _renewal(config: Config) -> Iterator[Problem]:
+    """Find backends whose client certificate cannot be renewed as it is configured."""
+    identities = None if config.pki is None else PurePath(config.pki.folder) / "identities"
+    for index, backend in enumerate(config.backend):
+        place = ("backend", index)
+        if backend.est_url is None and not backend.renew_by_ocpp:
+            continue
+        file = backend.certificate
+        if file is None or PurePath(file).parent != identities or backend.key != file:
+            yield Problem(
+                (*place, "certificate"),
+                "cannot be renewed: it is not an identity of [pki]",
+                "make one with `local-controller pki renew`, and name its file in certificate and key",
+            )
+        if backend.est_url is not None and not backend.est_url.startswith("https://"):
+            yield Problem((*place, "est_url"), "is not an https URL", 'begin it with "https://"')
+        if backend.renew_by_ocpp and config.site.backend not in (backend.id, backend.name):
+            yield Problem(
+                (*place, "renew_by_ocpp"),
+                "needs the link of the site's own identity",
+                f'set backend = "{backend.name}" in [site], or use est_url',
+            )
 
 
 def _listed(

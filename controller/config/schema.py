@@ -173,6 +173,11 @@ class BackendConfig(_Table, frozen=True, kw_only=True):
     mode: Literal["standard", "overlay"] = "standard"
     """overlay: one connection for all stations, in overlay mode; {station} in the URL is then the site's
     id."""
+    est_url: str | None = None
+    """EST server (RFC 7030) that renews `certificate`, which is then an identity of [pki]. Example:
+    "https://csms.example/.well-known/est"."""
+    renew_by_ocpp: bool = False
+    """Renew `certificate`, an identity of [pki], over OCPP: for the backend of the site's own identity."""
     node: Name = "CSMS"
     """In overlay mode the id of the other end; another controller's id, where it is one."""
 

@@ -9,6 +9,7 @@
     certificate_ledger   what was issued, replaced and revoked, and what is denied now
     certificate_status   hashes of certificates, signed status (OCSP)
     certificate_messages OCPP messages about the certificates of stations
+    est_messages         requests and responses of EST (RFC 7030)
     peer_certificates    the check of a peer's certificate in a handshake
     ca_folder            the site CA on disk
     identity_files       our own keys and certificates on disk

@@ -101,6 +101,11 @@ class IdentityFolder:
         for certificate, _ in fitting:
             if certificate.not_valid_after_utc.timestamp() <= utc:
                 raise IdentityError(f"certificate {certificate.serial_number:x} has expired already")
+            if certificate.not_valid_before_utc.timestamp() > utc:
+                raise IdentityError(
+                    f"certificate {certificate.serial_number:x} is not valid before "
+                    f"{certificate.not_valid_before_utc:%Y-%m-%dT%H:%M:%SZ}; import it then"
+                )
         return [self._put_into_use(*each, certificates) for each in fitting]
 
     def names(self) -> list[str]:

@@ -32,6 +32,7 @@ from controller.services.local_csms_service import (
     LocalCsmsService,
     load_cards_or_report,
 )
+from controller.services.own_certificates import OwnCertificateService
 from controller.services.policy_service import open_policy_service
 from controller.services.readiness import MeterReadiness
 from controller.services.relay_memory import KEY_FILE, open_token_key
@@ -106,6 +107,7 @@ class App:
         self._policy_service = open_policy_service(config, self._store)
         self._certificate_ends = find_certificate_ends(config)
         self._mailbox = SiteMailbox()
+        self._own_certificates = OwnCertificateService(config, self._mailbox.post)
         self._dimming: DimmingService | None = None
         if config.dimming is not None:  # before the stations: what held before a restart holds from the start
             run_inputs = partial(run_digital_inputs, registry=self._meters.buses)
@@ -209,6 +211,7 @@ class App:
             await nursery.start(self._operations.run)
             nursery.start_soon(self._clock.run)
             nursery.start_soon(self._trust_evidence.run)
+            nursery.start_soon(self._own_certificates.run)
             nursery.start_soon(self.sessions.run)
             nursery.start_soon(self._energy.run)
             nursery.start_soon(self._watch_certificate_ends)
@@ -227,6 +230,7 @@ class App:
                     self._load_management,
                     self._dimming,
                     self._policy_service,
+                    self._own_certificates.answer_command,
                 )
                 nursery.start_soon(identity.run)
             if self._dimming is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import uuid
+from collections.abc import Callable
 
 import trio
 
@@ -43,6 +44,7 @@ from controller.transport.dial import DialError
 from controller.transport.transport_errors import ConnectionLostError, SendQueueFullError
 
 UNKNOWN_VENDOR = b'{"status":"UnknownVendorId"}'
+REJECTED = b'{"status":"Rejected"}'
 
 log = logging.getLogger("controller.identity")
 
@@ -50,7 +52,8 @@ log = logging.getLogger("controller.identity")
 class SiteIdentityService:
     """The site's link to its backend: limits and commands go to load management and dimming.
 
-    `mailbox` has the messages of other services for the backend.
+    `mailbox` has the messages of other services for the backend. `answer_certificates` answers its commands
+    about certificates of the controller, by action and payload.
     """
 
     def __init__(
@@ -63,6 +66,7 @@ class SiteIdentityService:
         load_management: LoadManagementService,
         dimming: DimmingService | None = None,
         policy: PolicyService | None = None,
+        answer_certificates: Callable[[str, bytes], bytes] = lambda action, payload: REJECTED,
     ) -> None:
         self._id = config.site.id
         self._version = config.site.protocol
@@ -72,6 +76,7 @@ class SiteIdentityService:
         self._mailbox = mailbox
         self._load_management = load_management
         self._dimming = dimming
+        self._answer_certificates = answer_certificates
         root = next(circuit for circuit in config.circuit if circuit.parent is None)
         profiles = GroupProfiles(self._version, config.site.voltage, min(root.limits_a))
         profiles.restore(self._load_profiles())
@@ -159,8 +164,10 @@ class SiteIdentityService:
                 case SiteBackendReached(there=there):
                     if self._dimming is not None:
                         self._dimming.on_backend_reached(there)
-                case SiteRequest(id=id, payload=payload):
+                case SiteRequest(id=id, payload=payload, action="DataTransfer"):
                     self._feed(SiteReply(id, self._answer_data_transfer(payload)))
+                case SiteRequest(id=id, payload=payload, action=name):
+                    self._feed(SiteReply(id, self._answer_certificates(name, payload)))
                 case LogEntry(level=level, text=text):
                     log.log(level, "%s", text)
         self._timer.update()

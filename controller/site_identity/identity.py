@@ -41,6 +41,10 @@ MOST_REPORTS = 20
 """Reports that wait for their turn; the oldest is dropped for a newer one."""
 SHORTEST_S = 1.0
 """Shortest time between two heartbeats or boots, whatever interval the backend gives."""
+SERVED_ACTIONS = frozenset({"DataTransfer", "CertificateSigned"})
+"""CALLs of the backend that other services answer: about dimming, and certificates of the controller."""
+CERTIFICATE_TRIGGERS = frozenset({"SignChargingStationCertificate", "SignChargePointCertificate"})
+"""Messages of a trigger that a service answers, too (2.x and 1.6)."""
 MOST_MESSAGES = 64
 """Messages that wait for the backend; the oldest is dropped for a newer one."""
 
@@ -60,10 +64,11 @@ class SiteReply(msgspec.Struct, frozen=True):
 
 
 class SiteRequest(msgspec.Struct, frozen=True):
-    """A DataTransfer of the backend: `SiteReply` answers it."""
+    """A CALL of the backend that a service answers: `SiteReply`. See `SERVED_ACTIONS`."""
 
     id: str
     payload: bytes
+    action: str = "DataTransfer"
 
 
 class SiteBackendReached(msgspec.Struct, frozen=True):
@@ -94,6 +99,18 @@ IdentityAction = ToBackend | ProfilesAbsorbed | SiteLimited | SiteRequest | Site
 class _BootAnswer(msgspec.Struct):
     status: str
     interval: Int32 = 0
+
+
+class _Trigger(msgspec.Struct, rename="camel"):
+    requested_message: str = ""
+
+
+def _is_certificate_trigger(asked: Call) -> bool:
+    """Return True for a trigger of a new certificate request."""
+    if asked.action not in ("TriggerMessage", "ExtendedTriggerMessage"):
+        return False
+    read = read_payload(_Trigger, asked.payload)
+    return read is not None and read.requested_message in CERTIFICATE_TRIGGERS
 
 
 class SiteIdentity:
@@ -230,8 +247,8 @@ class SiteIdentity:
             result = self._profiles.answer(asked.action, asked.payload, utc) or self._answer_other(asked)
         except UnreadableCommandError as error:
             return [ToBackend(call_error(asked.id, error.code, str(error)))]
-        if result is None and asked.action == "DataTransfer":
-            return [SiteRequest(asked.id, asked.payload)]
+        if result is None and (asked.action in SERVED_ACTIONS or _is_certificate_trigger(asked)):
+            return [SiteRequest(asked.id, asked.payload, asked.action)]
         if result is None:
             return [ToBackend(call_error(asked.id, "NotImplemented", "a site does not support this"))]
         kept = self._profiles.stored
@@ -247,8 +264,8 @@ class SiteIdentity:
             return None if report is None else report[0]
         if action == "Reset":
             return rejected(self._version, "NotEnabled", "the site is not restarted by its backend")
-        if action == "TriggerMessage":
-            return b'{"status":"NotImplemented"}'
+        if action in ("TriggerMessage", "ExtendedTriggerMessage"):
+            return None if _is_certificate_trigger(asked) else b'{"status":"NotImplemented"}'
         return variables.answer_variables(self._version, action, asked.payload)
 
     def _changed_limit(self, now: float, utc: float) -> list[IdentityAction]:

@@ -201,11 +201,6 @@ async def lowered(socket: WebSocketConnection) -> float:
             return amps
 
 
-async def recorded(controller: App, count: int) -> None:
-    """Wait until so many records are written."""
-    await found(controller, lambda status: status.evidence_records >= count)
-
-
 async def found(controller: App, good: Callable[[DimmingStatus], bool]) -> DimmingStatus:
     """Wait until the status is as it should be."""
     with trio.fail_after(5):
