@@ -1,0 +1,118 @@
+"""Files of the Debian package: units, generator of the socket's address, locked components, version."""
+
+from __future__ import annotations
+
+import configparser
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from controller.config.schema import ListenConfig
+from controller.services.clock_state import STATE_FILE
+
+ROOT = Path(__file__).parents[2]
+GENERATOR = ROOT / "systemd" / "local-controller-generator"
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def generate(tmp_path: Path, text: str | None) -> str | None:
+    """Run the generator; return the text of its drop-in, None without one."""
+    config = tmp_path / "controller.toml"
+    if text is not None:
+        config.write_text(text)
+    arguments = [str(tmp_path / name) for name in ("normal", "early", "late")]
+    subprocess.run([sys.executable, "-IS", GENERATOR, *arguments, config], check=True)
+    drop_in = tmp_path / "normal" / "local-controller.socket.d" / "listen.conf"
+    return drop_in.read_text() if drop_in.exists() else None
+
+
+@pytest.mark.parametrize(
+    ("listen", "address"),
+    [
+        ("", "0.0.0.0:8887"),
+        ("[listen]\nport = 443", "0.0.0.0:443"),
+        ('[listen]\nhost = "192.0.2.1"', "192.0.2.1:8887"),
+        ('[listen]\nhost = "::"\nport = 9000', "[::]:9000"),
+        ("\ufeff[listen]\nport = 80", "0.0.0.0:80"),
+    ],
+)
+def test_generator_writes_the_address_of_the_configuration(tmp_path: Path, listen: str, address: str) -> None:
+    assert generate(tmp_path, listen) == f"[Socket]\nListenStream=\nListenStream={address}\n"
+
+
+@pytest.mark.parametrize("text", [None, "[listen", 'listen = "x"', '[listen]\nport = "x"'])
+def test_generator_without_a_valid_configuration_writes_nothing(tmp_path: Path, text: str | None) -> None:
+    assert generate(tmp_path, text) is None
+
+
+@pytest.mark.parametrize("text", ['[listen]\nhost = "localhost"', "[listen]\nport = 0"])
+def test_generator_disables_the_unit_for_other_addresses(tmp_path: Path, text: str) -> None:
+    assert generate(tmp_path, text) == "[Unit]\nConditionPathExists=!/\n"
+
+
+def test_socket_unit_listens_where_the_schema_does() -> None:
+    unit = (ROOT / "systemd" / "local-controller.socket").read_text()
+    listen = ListenConfig()
+    assert f"ListenStream={listen.host}:{listen.port}\n" in unit
+    assert "FileDescriptorName=stations\n" in unit
+
+
+def test_service_units_have_no_capability_and_the_clock_by_a_file() -> None:
+    for name in ("local-controller", "local-controller-clock"):
+        lines = (ROOT / "systemd" / f"{name}.service").read_text().splitlines()
+        assert "CapabilityBoundingSet=" in lines
+        assert "NoNewPrivileges=yes" in lines
+        assert "PrivateUsers=yes" in lines
+    assert f"RuntimeDirectory={STATE_FILE.parent.name}" in lines
+
+
+def test_drop_in_for_newer_systemd_keeps_the_reload_by_signal() -> None:
+    parser = configparser.ConfigParser(strict=False)
+    parser.optionxform = str  # type: ignore[assignment, method-assign]
+    parser.read(ROOT / "systemd" / "systemd-254.conf")
+    service = dict(parser["Service"])
+    assert service["Type"] == "notify-reload"
+    assert service["ExecReload"] == ""
+    assert set(service) == {"Type", "ExecReload", "RestartSteps", "RestartMaxDelaySec"}
+
+
+def locked(name: str) -> set[str]:
+    return set(re.findall(r"^([a-z0-9-]+)==", (ROOT / "debian" / name).read_text(), re.M))
+
+
+def test_lock_has_every_dependency_with_hashes() -> None:
+    names = {re.split(r"[\s<>=!;\[]", each)[0].lower() for each in PROJECT["dependencies"]}
+    assert names <= locked("requirements.lock"), "run `make lock`"
+    text = (ROOT / "debian" / "requirements.lock").read_text()
+    for requirement in re.split(r"\n(?=\S)", text.strip()):
+        assert "--hash=sha256:" in requirement
+
+
+def test_lock_of_build_tools_has_every_tool() -> None:
+    needed = (ROOT / "debian" / "build-requirements.in").read_text()
+    assert set(re.findall(r"^([a-z-]+)", needed, re.M)) <= locked("build-requirements.lock")
+
+
+def test_package_version_is_that_of_the_project() -> None:
+    changelog = (ROOT / "debian" / "changelog").read_text()
+    assert changelog.startswith(f"local-controller ({PROJECT['version']}) ")
+
+
+def test_sbom_is_completed_with_the_openssl_of_cryptography(tmp_path: Path) -> None:
+    sbom = tmp_path / "sbom.json"
+    sbom.write_text(json.dumps({"metadata": {"component": {"name": "x"}}, "components": []}))
+    library = tmp_path / "cryptography" / "hazmat" / "bindings" / "_rust.abi3.so"
+    library.parent.mkdir(parents=True)
+    library.write_bytes(b"\0\0OpenSSL 3.5.4 30 Sep 2025\0")
+    script = ROOT / "debian" / "complete-sbom"
+    done = subprocess.run(
+        [sys.executable, script, sbom, tmp_path, "0.1.0+deb12"], check=True, capture_output=True
+    )
+    found = json.loads(done.stdout)
+    assert found["metadata"]["component"]["version"] == "0.1.0+deb12"
+    assert [each["purl"] for each in found["components"]] == ["pkg:generic/openssl@3.5.4"]
