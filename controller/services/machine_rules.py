@@ -38,7 +38,7 @@ def find_port_hints(config: Config) -> Iterator[Problem]:
             yield Problem(
                 path,
                 f"{port} is below {first}: the service's user may not open it",
-                "use a higher port, or AmbientCapabilities=CAP_NET_BIND_SERVICE in the unit",
+                "use a higher port, or the package's local-controller.socket, which opens it",
             )
 
 
