@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from controller.config.file_rules import SECRETS
 from controller.config.schema import StoreConfig
 
 MAX_FILES = 1000
@@ -92,7 +93,7 @@ def _exists(path: Path) -> bool:
 
 
 def _is_secret(key: str, file: Path) -> bool:
-    if key == "key" or any(word in key for word in _SECRET_WORDS):
+    if key in SECRETS or any(word in key for word in _SECRET_WORDS):
         return True
     with file.open("rb") as opened:
         return PRIVATE_KEY in opened.read(MAX_FILE_BYTES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import platform
 import shutil
@@ -73,7 +74,7 @@ def _is_confirmed(question: str) -> bool:
 def collect_members(config: Path) -> dict[str, str]:
     """Return the texts of the bundle by name, all of them redacted."""
     data = _read_data(config)
-    redactor = Redactor(frozenset(find_identities(data)))
+    redactor = Redactor(frozenset(find_identities(data, config.parent)))
     directory = _find_store(config)
     members = {
         "versions.txt": _versions(),
@@ -94,10 +95,18 @@ def _read_data(config: Path) -> dict[str, object]:
         return {}
 
 
-def find_identities(data: dict[str, object]) -> Iterator[str]:
-    """Return all texts in the tables of cards: they must not appear anywhere in the bundle."""
+def find_identities(data: dict[str, object], folder: Path) -> Iterator[str]:
+    """Return all texts in the tables and the file of cards: they must not appear anywhere in the bundle."""
     for key in _CARD_KEYS:
         yield from _texts(data.get(key))
+    local_csms = data.get("local_csms")
+    file = local_csms.get("cards_file") if isinstance(local_csms, dict) else None
+    if isinstance(file, str):
+        try:
+            rows = list(csv.reader((folder / file).read_text("utf-8-sig").splitlines()))
+        except (OSError, ValueError, csv.Error):
+            return
+        yield from (cell.strip() for row in rows[1:] for cell in row)
 
 
 def _texts(value: object) -> Iterator[str]:

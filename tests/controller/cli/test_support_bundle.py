@@ -46,16 +46,19 @@ host = "192.0.2.20"
 [[station]]
 id = "CS01"
 circuit = "grid"
+[local_csms]
+cards_file = "cards.csv"
 [[card]]
-id = "{card}"
+token = "{card}"
 label = "{label}"
 """
+FILED_CARD = "04FFEE11223344"
 
 LOG = f"""
 2026-11-27T04:00:00 local-controller[1]: connected station=CS01 peer=192.0.2.20:40512
 2026-11-27T04:00:01 local-controller[1]: card accepted card={CARD} label="{LABEL}"
 2026-11-27T04:00:02 lc[1]: link lost url=wss://user:pass@csms.example/ocpp/CS01 password=s3cret-pass
-2026-11-27T04:00:03 local-controller[1]: peer 2001:db8::7 rejected after 5.0 s at 04:00:03
+2026-11-27T04:00:03 local-controller[1]: peer 2001:db8::7 rejected 04FFEE11223344 after 5.0 s at 04:00:03
 """
 
 
@@ -63,6 +66,7 @@ LOG = f"""
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "controller.toml"
     path.write_text(CONFIG.format(card=CARD, label=LABEL))
+    (tmp_path / "cards.csv").write_text(f"token,label\n{FILED_CARD},\n")
     store = StateStore(tmp_path)
     store.persist_now([CredentialStored("CS01", "owner", "canary-hash")])
     store.close()
