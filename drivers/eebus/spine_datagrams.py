@@ -14,7 +14,15 @@ import msgspec
 
 from drivers.eebus import array_json
 from drivers.eebus.array_json import EebusError
-from drivers.eebus.spine_types import VERSION, Element, FeatureAddress, Filter, Header, ResultData
+from drivers.eebus.spine_types import (
+    HIGHEST_COUNTER,
+    VERSION,
+    Element,
+    FeatureAddress,
+    Filter,
+    Header,
+    ResultData,
+)
 
 T = TypeVar("T", bound=Element)
 
@@ -76,6 +84,8 @@ def decode_datagram(payload: object) -> Datagram:
     datagram = _member(payload, "datagram")
     members = dict(array_json.members_of(datagram, "datagram"))
     header = array_json.convert(members.get("header"), Header)
+    if max(header.msg_counter, header.msg_counter_reference or 0) > HIGHEST_COUNTER:
+        raise EebusError("msgCounter is above 2^64 - 1")
     body = dict(array_json.members_of(members.get("payload", []), "payload"))
     return Datagram(header, body.get("cmd"))
 

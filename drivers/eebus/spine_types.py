@@ -13,7 +13,9 @@ import msgspec
 VERSION = "1.3.0"
 
 Id = Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)]
-Counter = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+Counter = Annotated[int, msgspec.Meta(ge=0)]
+"""Number of a message; `decode_datagram` bounds it, as msgspec cannot bound by more than 2**63."""
+HIGHEST_COUNTER = 2**64 - 1
 Name = Annotated[str, msgspec.Meta(max_length=256)]
 Lines = Annotated[str, msgspec.Meta(max_length=4096)]
 

@@ -674,3 +674,17 @@ def test_absolute_end_that_is_over_is_refused_or_over_at_once() -> None:
     guard.write_limit(8000, active=True, duration=format_time(guard.site.utc - 60.0))
     guard.wait(1.0)
     assert guard.site.state is State.CONTROLLED
+
+
+@pytest.mark.parametrize("counter", [0, 2**63, 2**64 - 1])
+def test_tc_spine_data_002_counter_of_64_bits_is_answered(counter: int) -> None:
+    guard = connected()
+    [answer] = guard.datagram("read", {"nodeManagementUseCaseData": []}, counter=counter)
+    assert answer["header"]["msgCounterReference"] == counter
+
+
+def test_counter_of_more_than_64_bits_is_refused() -> None:
+    guard = connected()
+    assert guard.datagram("read", {"nodeManagementUseCaseData": []}, counter=2**64) == []
+    assert guard.site.refused[-1] == "msgCounter is above 2^64 - 1"
+    assert guard.site.state is State.CONTROLLED
