@@ -21,12 +21,11 @@ SPANS_KEPT = 20
 
 
 class DimmingHistory:
-    """Counters and limits. `drawn_w`, `grid_w`: last measured; `unwritten`: records not written."""
+    """Counters and limits. `drawn_w`, `grid_w`: last measured."""
 
     def __init__(self, settings: DimmingSettings) -> None:
         self.drawn_w: float | None = None
         self.grid_w: float | None = None
-        self.unwritten = 0
         self._settings = settings
         self._spans: deque[DimmingSpanStatus] = deque(maxlen=SPANS_KEPT)
         self._accepted = 0
@@ -50,8 +49,8 @@ class DimmingHistory:
                 DimmingSpanStatus(since=moment(utc), until=None, limit_w=limit_w, sources=effective.sources)
             )
 
-    def status(self, effective: EffectiveLimit, why: str, records: int) -> DimmingStatus:
-        """Return the status; `records`: the number of evidence records."""
+    def status(self, effective: EffectiveLimit, why: str, records: int, unwritten: int) -> DimmingStatus:
+        """Return the status; `records`: number of evidence records, `unwritten`: of those not written."""
         total = effective.total
         return DimmingStatus(
             dimmed=effective.dimmed,
@@ -68,7 +67,7 @@ class DimmingHistory:
             accepted_total=self._accepted,
             refused_total=dict(self._refused),
             evidence_records=records,
-            evidence_failed_total=self.unwritten,
+            evidence_failed_total=unwritten,
             source_fault=total.proof if total is not None and total.is_assumed else "",
         )
 

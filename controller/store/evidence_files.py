@@ -14,10 +14,12 @@ is moved beside it, and that goes on record.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import os
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +66,10 @@ class _PendingLine(msgspec.Struct, frozen=True):
     file: str
     number: int
     line: bytes
+
+
+def _is_in(name: str, pending: _PendingLine) -> bool:
+    return pending.file == name
 
 
 class EvidenceLog:
@@ -135,8 +141,11 @@ class EvidenceLog:
         """
         try:
             while self._pending:
-                self._write_line(self._pending[0])
-                self._written_below = self._pending.pop(0).number + 1
+                name = self._pending[0].file
+                batch = [*itertools.takewhile(partial(_is_in, name), self._pending)]
+                self._write_lines(name, b"".join(each.line for each in batch))
+                del self._pending[: len(batch)]
+                self._written_below = batch[-1].number + 1
         except OSError as error:
             raise self._failure(error) from error
 
@@ -277,11 +286,12 @@ class EvidenceLog:
         self._pending.append(_PendingLine(file, number, line))
         return EvidenceLine(number, line)
 
-    def _write_line(self, pending: _PendingLine) -> None:
-        file = self._open(pending.file)
+    def _write_lines(self, name: str, lines: bytes) -> None:
+        """Append the lines of one event together: one wait for the disk instead of one for each."""
+        file = self._open(name)
         before = os.fstat(file).st_size
         try:
-            left = memoryview(pending.line)
+            left = memoryview(lines)
             while left:
                 left = left[os.write(file, left) :]
             os.fsync(file)

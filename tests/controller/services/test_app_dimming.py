@@ -9,7 +9,7 @@ import pytest
 import trio
 from msgspec.structs import replace
 
-from controller.services import dimming_service as dimming_desk
+from controller.services import dimming_service, dimming_trust
 from controller.store.evidence_files import EvidenceLog
 from controller.store.state_journal import StoreError
 from tests.controller.services.dimmed_site import (
@@ -80,8 +80,8 @@ async def test_what_is_forged_or_said_again_changes_nothing(tmp_path: Path) -> N
 async def test_nobody_is_obeyed_while_nobody_knows_the_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(dimming_desk, "CLOCK_S", 0.05)
-    monkeypatch.setattr(dimming_desk, "is_synchronised", lambda: False)
+    monkeypatch.setattr(dimming_service, "CLOCK_S", 0.05)
+    monkeypatch.setattr(dimming_trust, "is_synchronised", lambda: False)
     async with a_backend() as peer:
         config = configured(tmp_path, peer)
         assert config.dimming is not None
@@ -89,7 +89,7 @@ async def test_nobody_is_obeyed_while_nobody_knows_the_time(
         async with running(config) as controller:
             operator = await attached(peer)
             assert (await operator.sends(command()))["reason"] == "clock-not-trusted"
-            monkeypatch.setattr(dimming_desk, "is_synchronised", lambda: True)
+            monkeypatch.setattr(dimming_trust, "is_synchronised", lambda: True)
             with trio.fail_after(5):
                 while (await operator.sends(command()))["status"] == "refused":
                     continue
@@ -260,7 +260,7 @@ async def test_what_a_command_has_done_is_measured_and_told(tmp_path: Path) -> N
 async def test_a_checkpoint_is_handed_out_that_the_log_contains(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dimming_desk, "CHECKPOINT_S", 0.2)
+    monkeypatch.setattr(dimming_service, "CHECKPOINT_S", 0.2)
     async with a_backend() as peer:
         async with running(configured(tmp_path, peer)):
             operator = await attached(peer)

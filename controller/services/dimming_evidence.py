@@ -1,0 +1,110 @@
+"""Evidence of dimming: its log, the transactions that it shares with the state, checkpoints and retention."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+
+from controller.config import Config
+from controller.config.schema import DimmingConfig
+from controller.dimming import dimming_messages
+from controller.dimming.events import DimmingAction, DimmingMemory, PersistDimming, RecordEvidence
+from controller.dimming.evidence_recovery import recover_obeyed_commands
+from controller.model.journal import Record
+from controller.services.site_mailbox import SiteMailbox
+from controller.signing.signing_keys import OwnKey
+from controller.store.evidence_files import FOLDER, EvidenceLog
+from controller.store.evidence_records import EvidenceLine
+from controller.store.state_journal import StoreError
+from controller.store.state_store import StateStore
+
+log = logging.getLogger("controller.dimming")
+
+
+class DimmingEvidence:
+    """Evidence log and stored state of one site. `unwritten` counts records not in their file yet.
+
+    `key` signs the records. Raises StoreError where the store cannot be used.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        dimming: DimmingConfig,
+        key: OwnKey,
+        store: StateStore,
+        mailbox: SiteMailbox,
+        utc: float,
+    ) -> None:
+        self.unwritten = 0
+        self._protocol = config.site.protocol
+        self._retention = timedelta(days=dimming.retention_days)
+        self._log = EvidenceLog(Path(config.store.directory) / FOLDER, key.private, utc, store)
+        self._store = store
+        self._mailbox = mailbox
+        self._witnessed = self._log.head.count
+
+    @property
+    def count(self) -> int:
+        """Number of records."""
+        return self._log.head.count
+
+    @property
+    def is_durable(self) -> bool:
+        """True while the store can be written."""
+        return not self._store.status.error
+
+    def load_memory(self, utc: float) -> DimmingMemory | None:
+        """Load the stored state; where it was lost, recover what the evidence holds of it."""
+        memory = max(self._store.load(DimmingMemory), key=lambda each: each.saved, default=None)
+        if memory is None and self._store.status.was_lost:
+            memory = DimmingMemory(saved=utc, said=recover_obeyed_commands(self._log.records()))
+            log.error(
+                "memory of dimming commands lost: sequences recovered from the evidence log sources=%s; "
+                "limits that held before the start are gone, ask the grid operator for them",
+                sorted(memory.said),
+            )
+        return memory
+
+    def persist(self, actions: Sequence[DimmingAction], utc: float, also: Sequence[Record] = ()) -> None:
+        """Store the changes of an event and its evidence in one transaction.
+
+        A store that cannot be written keeps no limit from being obeyed: the records are kept in memory.
+        """
+        records: list[Record] = list(also)
+        for action in actions:
+            if isinstance(action, PersistDimming):
+                records.append(action.memory)
+            elif isinstance(action, RecordEvidence):
+                records += self._log.prepare(action.kind, action.body, utc)
+        if not records:
+            return
+        try:
+            self._store.persist_now(records)
+            self._log.write_files()
+        except StoreError as error:
+            self.unwritten += sum(isinstance(each, EvidenceLine) for each in records)
+            log.error("evidence not in its file yet reason=%s", error)
+
+    def send_checkpoint(self, utc: float) -> None:
+        """Send a checkpoint of new records to the site's backend, as a witness of their end."""
+        if self._log.head.count <= self._witnessed:
+            return
+        try:
+            line = self._log.checkpoint(utc)
+        except StoreError as failed:
+            log.error("checkpoint not made reason=%s", failed)
+            return
+        self._witnessed = self._log.head.count
+        self._mailbox.post(dimming_messages.ACTION, dimming_messages.checkpoint(self._protocol, line))
+
+    def retire(self, utc: float) -> None:
+        """Remove files after their retention; the clock must be right."""
+        self._log.check_files(utc)
+        try:
+            for name in self._log.retire(utc, self._retention):
+                log.info("evidence removed after its retention file=%s days=%d", name, self._retention.days)
+        except StoreError as failed:
+            log.error("old evidence not removed reason=%s", failed)

@@ -1,0 +1,107 @@
+"""Output of dimming: the limit to load management, notifications, and what is measured and shown of it."""
+
+from __future__ import annotations
+
+from controller.dimming.dimming_settings import DimmingSettings
+from controller.dimming.effective_limit import EffectiveLimit
+from controller.dimming.events import Decided, Measured
+from controller.dimming.notifications import BACKEND, GRID_OPERATOR, DimmingSpan
+from controller.load_management import events as site_events
+from controller.services.dimming_history import DimmingHistory, draws_w, power_w
+from controller.services.dimming_notifier import DimmingNotifier
+from controller.services.load_management_service import LoadManagementService, utc
+from controller.web.status_model import DimmingStatus
+from drivers.reading import Reading
+
+
+class DimmingOutput:
+    """Output of one site's dimming. `limits` takes the limits; `voltage` is the nominal one (V)."""
+
+    def __init__(
+        self,
+        settings: DimmingSettings,
+        voltage: float,
+        limits: LoadManagementService,
+        notifier: DimmingNotifier,
+    ) -> None:
+        self.history = DimmingHistory(settings)
+        self._voltage = voltage
+        self._settings = settings
+        self._limits = limits
+        self._notifier = notifier
+
+    def status(self, effective: EffectiveLimit, records: int, unwritten: int) -> DimmingStatus:
+        """Return the status; `records`: number of evidence records, `unwritten`: of those not written."""
+        return self.history.status(effective, self._describe_all(effective), records, unwritten)
+
+    def measure(self, reading: Reading | None) -> tuple[Measured, Decided]:
+        """Return the draw and the limits of the controllable EVSEs; `reading`: of the grid connection."""
+        view = self._limits.view()
+        devices_w = draws_w(view, self._settings.devices, reading, self._voltage)
+        grid_w = None if reading is None else power_w(reading, self._voltage)
+        known = [watts for watts in devices_w.values() if watts is not None]
+        self.history.drawn_w = sum(known) if len(known) == len(devices_w) else None
+        self.history.grid_w = grid_w
+        decisions = {
+            each.ref: (round(each.offered_a, 2), each.reason)
+            for each in view.evses
+            if each.ref in self._settings.devices
+        }
+        return Measured(devices_w, grid_w), Decided(decisions)
+
+    def notify(self, effective: EffectiveLimit, now: float) -> None:
+        """Notify the backend and displays of the limit that applies."""
+        self._notifier.notify(self._span(effective, now))
+
+    def update_displays(self) -> None:
+        """Notify stations that have connected since."""
+        self._notifier.update_displays()
+
+    def repeat(self) -> None:
+        """Notify the backend again: its link was opened."""
+        self._notifier.repeat()
+
+    def limit(self, effective: EffectiveLimit, now: float) -> None:
+        """Send the limit to load management."""
+        total = effective.total
+        bounds = [*effective.evses.values(), *([] if total is None else [total])]
+        self._limits.handle_event(
+            site_events.SiteDimmed(
+                total_w=None if total is None else total.watts,
+                phases_w=effective.phases_w,
+                evses_w={ref: bound.watts for ref, bound in effective.evses.items()},
+                why=self._describe_all(effective),
+                whys={
+                    ref: self._describe(bound.source, bound.watts, bound.until)
+                    for ref, bound in effective.evses.items()
+                },
+                until=min((bound.until for bound in bounds if bound.until is not None), default=None),
+            )
+        )
+        self.history.on_limit(effective, utc(now))
+
+    def _span(self, effective: EffectiveLimit, now: float) -> DimmingSpan | None:
+        """Return the limit to notify: of all devices, or the sum where each has its own."""
+        bounds = [effective.total] if effective.total else list(effective.evses.values())
+        if not bounds or (effective.total is None and len(bounds) < len(self._settings.devices)):
+            return None
+        ends = [bound.until for bound in bounds]
+        until = None if None in ends else max(each for each in ends if each is not None)
+        kinds = {source.id: source.kind for source in self._settings.sources}
+        by_backend = all(kinds[bound.source] == "ocpp" for bound in bounds)
+        return DimmingSpan(
+            watts=sum(bound.watts for bound in bounds),
+            since=utc(now),
+            until=None if until is None else utc(until),
+            set_by=BACKEND if by_backend else GRID_OPERATOR,
+        )
+
+    def _describe_all(self, effective: EffectiveLimit) -> str:
+        if effective.total is not None:
+            total = effective.total
+            return self._describe(total.source, total.watts, total.until)
+        return f"dimmed by {' and '.join(effective.sources)}" if effective.dimmed else ""
+
+    def _describe(self, source: str, watts: float, until: float | None) -> str:
+        text = f"dimmed by {source} to {watts / 1000:.1f} kW"
+        return text if until is None else f"{text} until {self._notifier.format_local_time(utc(until))}"
