@@ -21,14 +21,15 @@ _COLOURS = ("#8a4b1f", "#1f1f1f", "#7d7d7d")
 _STYLE = """
 text { font: 12px system-ui, sans-serif; fill: #222; } .quiet { fill: #666; } .title { font-weight: 600; }
 .grid { stroke: #ddd; } .limit { stroke: #c22f2b; stroke-dasharray: 5 4; } .line { fill: none; }
-.here { fill: #e4e8e4; } .power { fill: #24824b; }
+.possible { stroke: #4a3b8f; } .here { fill: #e4e8e4; } .power { fill: #24824b; }
 """
 
 
-def svg(record: DayRecord, title: str) -> str:
+def render_plot(record: DayRecord, title: str) -> str:
     """Return the whole plot. `title` stands above it."""
     evses = [evse for evse in record.evses.values() if evse.here]
-    strips_at = HEAD + len(record.circuits) * (PANEL + GAP)
+    power_at = HEAD + len(record.circuits) * (PANEL + GAP)
+    strips_at = power_at + PANEL + GAP
     height = strips_at + GAP + len(evses) * (STRIP + 4)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}">',
@@ -39,6 +40,7 @@ def svg(record: DayRecord, title: str) -> str:
     ]
     for index, circuit in enumerate(record.circuits):
         parts += _panel(circuit, HEAD + index * (PANEL + GAP))
+    parts += _power_panel(record, power_at)
     if evses:
         parts += _hours(strips_at, strips_at + len(evses) * (STRIP + 4))
     for index, evse in enumerate(evses):
@@ -80,6 +82,26 @@ def _panel(record: SimulatedCircuit, top: float) -> Iterator[str]:
             if not _repeats(record, minute, phase)
         )
         yield f'<polyline class="line" stroke="{colour}" points="{points}"/>'
+
+
+def _power_panel(record: DayRecord, top: float) -> Iterator[str]:
+    """Yield the cars' power as an area, and what was possible as a line."""
+    highest_w = max(1.0, *record.charged_w, *record.possible_w) * 1.1
+
+    def y(watts: float) -> float:
+        return round(top + PANEL * (1 - watts / highest_w), 1)
+
+    yield from _hours(top, top + PANEL)
+    yield _text(8, top + 14, "cars", "title")
+    for watts in (0.0, highest_w / 1.1):
+        yield _text(LEFT - 6, y(watts) + 4, f"{watts / 1000:.0f} kW", "quiet", "end")
+    tops = (f"{_x(minute)},{y(watts)}" for minute, watts in enumerate(record.charged_w))
+    area = " ".join([f"{_x(0)},{y(0)}", *tops, f"{_x(MINUTES - 1)},{y(0)}"])
+    yield f'<polygon class="power" fill-opacity="0.5" points="{area}"/>'
+    line = " ".join(f"{_x(minute)},{y(watts)}" for minute, watts in enumerate(record.possible_w))
+    yield f'<polyline class="line possible" points="{line}"/>'
+    words = "drawn (area), possible for an omniscient allocator (line)"
+    yield _text(WIDTH - RIGHT, top - 6, words, "quiet", "end")
 
 
 def _repeats(record: SimulatedCircuit, minute: int, phase: int) -> bool:

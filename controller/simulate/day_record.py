@@ -9,11 +9,13 @@ from collections.abc import Mapping, Sequence
 
 from controller.load_management.site_tree import ZERO, CircuitNode, PhaseAmps
 from controller.model.observations import EvseRef
+from controller.simulate.overload_causes import OverloadCauses
 
 NEAR = 0.9
 """Part of its limit from which on a circuit is near it."""
 
 MINUTES = 1440
+QUARTERS = 96
 _AMOUNT = re.compile(r"\d+(?:\.\d+)?(?= (?:A|s)\b)")
 
 
@@ -21,7 +23,8 @@ class SimulatedCircuit:
     """Record of one circuit, from its steps in order.
 
     `peak_a` per phase, and the minute of the highest; seconds near its limit and over it. `minutes` holds
-    for each minute of the day its highest current on each phase.
+    for each minute of the day its highest current on each phase. `quarters_w`: mean import of each quarter
+    hour; `causes`: of the current above its limit. `target_w`: of its quarter hours, None without one.
     """
 
     def __init__(self, circuit: CircuitNode) -> None:
@@ -31,7 +34,19 @@ class SimulatedCircuit:
         self.near_s = 0.0
         self.over_s = 0.0
         self.minutes: list[PhaseAmps] = [ZERO] * MINUTES
+        self.quarters_w = [0.0] * QUARTERS
+        self.target_w: float | None = None
+        self.causes = OverloadCauses()
         self._minute = -1
+
+    def add_power(self, import_w: float, minute: int, step_s: float) -> None:
+        """Add one step's import (W) to the mean of its quarter hour."""
+        self.quarters_w[minute // 15] += max(0.0, import_w) * step_s / 900
+
+    @property
+    def peak_quarter(self) -> int:
+        """Return the number of the quarter hour with the highest mean."""
+        return max(range(QUARTERS), key=self.quarters_w.__getitem__)
 
     def add(self, amps: PhaseAmps, minute: int, step_s: float) -> None:
         """Add one step's currents."""
@@ -71,6 +86,11 @@ class SimulatedEvseRecord:
         """Return the mean current per phase while it charged (A)."""
         return self.charge_as / self.charging_s if self.charging_s else 0.0
 
+    @property
+    def stops_per_hour(self) -> float:
+        """Return the commanded stops in an hour with a car; 0 for less than half an hour."""
+        return 3600 * self.stops / self.plugged_s if self.plugged_s >= 1800 else 0.0
+
     def add(self, amps: float, energy_wh: float, step_s: float) -> None:
         """Add one step with a car."""
         self.plugged_s += step_s
@@ -91,13 +111,48 @@ class SimulatedEvseRecord:
 
 
 class DayRecord:
-    """Record of the whole day."""
+    """Record of the whole day.
+
+    `charged_as` and `possible_as`: ampere seconds of all cars on all phases, and what an omniscient allocator
+    would give them; `charged_w` and `possible_w` the same as mean power of each minute.
+    """
 
     def __init__(
         self, circuits: Sequence[SimulatedCircuit], evses: Mapping[EvseRef, SimulatedEvseRecord]
     ) -> None:
         self.circuits = tuple(circuits)
         self.evses = evses
+        self.charged_as = 0.0
+        self.possible_as = 0.0
+        self.charged_w = [0.0] * MINUTES
+        self.possible_w = [0.0] * MINUTES
+
+    def add_sample(
+        self, charged_a: float, possible_a: float, minute: int, step_s: float, volts: float
+    ) -> None:
+        """Add the currents of all cars and what was possible, over all phases (A), for a time (s)."""
+        self.charged_as += charged_a * step_s
+        self.possible_as += possible_a * step_s
+        self.charged_w[minute] += charged_a * volts * step_s / 60
+        self.possible_w[minute] += possible_a * volts * step_s / 60
+
+    @property
+    def utilisation(self) -> float | None:
+        """Return the part of the possible charge that the cars received; None if nothing was possible."""
+        return self.charged_as / self.possible_as if self.possible_as else None
+
+    @property
+    def car_hours(self) -> float:
+        """Return the hours with a car, all EVSEs added up."""
+        return sum(evse.plugged_s for evse in self.evses.values()) / 3600
+
+    def reasons(self) -> Counter[str]:
+        """Return the minutes in which cars waited for more, by reason."""
+        return sum((evse.reasons for evse in self.evses.values()), Counter())
+
+    def overload_as(self) -> Counter[str]:
+        """Return the ampere seconds above limits of all circuits, by cause."""
+        return sum((circuit.causes.ampere_s for circuit in self.circuits), Counter())
 
 
 def _higher(one: PhaseAmps, other: PhaseAmps) -> PhaseAmps:

@@ -5,28 +5,79 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from controller.simulate.day_record import NEAR, DayRecord, SimulatedCircuit, SimulatedEvseRecord
+from controller.simulate.overload_causes import CAUSES
 
 REASONS = 2
 """Number of an EVSE's reasons that are shown, the longest first."""
+MOST_REASONS = 8
+"""Number of the whole day's reasons that are shown."""
 
 
-def told(record: DayRecord) -> str:
-    """Return two tables, and the totals."""
+def render_summary(record: DayRecord) -> str:
+    """Return two tables, and the figures of the whole day."""
     evses = list(record.evses.values())
-    got_kwh, asked_kwh = (sum(values) / 1000 for values in _energies(evses))
-    lines = [*_circuits(record.circuits), "", *_evses(evses), ""]
-    lines.append(f"{got_kwh:.1f} kWh charged of {asked_kwh:.1f} kWh asked for")
-    car_h = sum(evse.plugged_s for evse in evses) / 3600
-    if car_h:
-        stops, writes = sum(evse.stops for evse in evses), sum(evse.writes for evse in evses)
-        lines.append(
-            f"per car and hour: {stops / car_h:.2f} commanded stops, {writes / car_h:.0f} limits sent"
-        )
+    lines = [*_circuits(record.circuits), "", *_evses(evses), "", *_figures(record, evses)]
     return "\n".join(lines)
 
 
-def _energies(evses: Sequence[SimulatedEvseRecord]) -> tuple[list[float], list[float]]:
-    return [evse.got_wh for evse in evses], [evse.asked_wh for evse in evses]
+def day_figures(record: DayRecord) -> dict[str, object]:
+    """Return the figures of the day for programs; energies in kWh, powers in kW."""
+    evses = list(record.evses.values())
+    car_h = record.car_hours
+    reasons = record.reasons()
+    waited = max(1, sum(reasons.values()))
+    return {
+        "charged_kwh": round(sum(evse.got_wh for evse in evses) / 1000, 3),
+        "asked_kwh": round(sum(evse.asked_wh for evse in evses) / 1000, 3),
+        "utilisation": None if record.utilisation is None else round(record.utilisation, 4),
+        "stops_per_car_hour": round(sum(evse.stops for evse in evses) / car_h, 3) if car_h else None,
+        "worst_stops_per_hour": round(max((evse.stops_per_hour for evse in evses), default=0.0), 3),
+        "limits_per_car_hour": round(sum(evse.writes for evse in evses) / car_h, 2) if car_h else None,
+        "over_limit_ampere_s": {cause: round(a_s, 1) for cause, a_s in sorted(record.overload_as().items())},
+        "reasons": {reason: round(minutes / waited, 4) for reason, minutes in reasons.most_common()},
+        "quarter_hour_peak_kw": {
+            each.circuit.id: round(each.quarters_w[each.peak_quarter] / 1000, 3) for each in record.circuits
+        },
+    }
+
+
+def _figures(record: DayRecord, evses: Sequence[SimulatedEvseRecord]) -> Iterator[str]:
+    got_kwh = sum(evse.got_wh for evse in evses) / 1000
+    asked_kwh = sum(evse.asked_wh for evse in evses) / 1000
+    yield f"{got_kwh:.1f} kWh charged of {asked_kwh:.1f} kWh asked for"
+    if record.utilisation is not None:
+        yield f"utilisation: {record.utilisation:.0%} of what an omniscient allocator gives, same margins"
+    car_h = record.car_hours
+    if car_h:
+        stops, writes = sum(evse.stops for evse in evses), sum(evse.writes for evse in evses)
+        worst = max(evses, key=lambda evse: evse.stops_per_hour)
+        yield (
+            f"per car and hour: {stops / car_h:.2f} commanded stops, {writes / car_h:.0f} limits sent; "
+            f"most stops: {worst.stops_per_hour:.2f} at {worst.ref}"
+        )
+    overload = record.overload_as()
+    total_as = sum(overload.values())
+    parts = ", ".join(f"{cause} {overload[cause]:.0f}" for cause in CAUSES if overload[cause] >= 0.5)
+    yield f"above limits: {total_as:.0f} ampere seconds" + (f" ({parts})" if parts else "")
+    yield from _quarters(record.circuits)
+    reasons = record.reasons()
+    waited = sum(reasons.values())
+    if waited:
+        yield f"cars took less than they wanted for {waited / 60:.1f} h of {car_h:.1f} h, as:"
+        for reason, minutes in reasons.most_common(MOST_REASONS):
+            yield f"  {minutes / waited:4.0%}  {reason}"
+
+
+def _quarters(circuits: Sequence[SimulatedCircuit]) -> Iterator[str]:
+    """Yield the highest quarter hour of the grid connection and of circuits with a target."""
+    for each in circuits:
+        if each.circuit.parent is None or each.target_w is not None:
+            quarter = each.peak_quarter
+            target = "" if each.target_w is None else f", target {each.target_w / 1000:g} kW"
+            yield (
+                f"highest quarter hour of {each.circuit.id}: {each.quarters_w[quarter] / 1000:.1f} kW at "
+                f"{quarter // 4:02}:{quarter % 4 * 15:02}{target}"
+            )
 
 
 def _circuits(circuits: Sequence[SimulatedCircuit]) -> Iterator[str]:

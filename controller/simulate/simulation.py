@@ -1,15 +1,20 @@
 """Simulation of a day: physics, meters and stations around the real SiteControl, on virtual time.
 
 Every meter is good and every station obeys: the result is what the site and its limits yield, not what
-faults cost. In each step cars come and go, stations obey what they were sent, current flows, meters and
-stations report, and the control shares the current.
+faults cost. In each step cars come and go, stations apply what they were sent, current flows, meters and
+stations report, and the control shares the current. Beside it an omniscient allocator shows what was possible
+under the same limits and margins.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
+from datetime import date as date_type
+from datetime import datetime, time
 
 from controller.config import Config
+from controller.load_management.energy.price_plan import PriceSeries
 from controller.load_management.events import (
     ControlTick,
     LimitAnswered,
@@ -25,79 +30,108 @@ from controller.load_management.site_tree import ZERO, PhaseAmps
 from controller.model.observations import EvseState, StateSeen
 from controller.simulate.day_file import DAY_S, Day
 from controller.simulate.day_record import MINUTES, DayRecord, SimulatedCircuit, SimulatedEvseRecord
+from controller.simulate.omniscient_allocator import max_min_shares
 from controller.simulate.simulated_evse import SimulatedEvse
 from drivers.reading import MeterState, Quality, Reading
 
 STEP_S = 2.0
 MINUTE_S = DAY_S / MINUTES
+SAMPLE_S = 10.0
+"""Interval at which the cars' draw is compared with what was possible."""
+
+TAKEN_A = 0.5
+"""A car that draws less than it wants by no more than this takes all it can."""
 
 
-def simulate(config: Config, day: Day) -> DayRecord:
-    """Simulate what the circuits and EVSEs of a configuration get on this day."""
-    return _Simulation(config, day).run()
+def simulate(
+    config: Config, day: Day, date: str = "2026-01-15", prices: PriceSeries | None = None
+) -> DayRecord:
+    """Simulate what the circuits and EVSEs of a configuration get on this day of the site's calendar.
+
+    `date`: the day ("2026-11-27") whose weekday and time zone the calendar and departures see. `prices`: of
+    energy. A day has 24 hours here, also where the clock is changed.
+    """
+    return _Simulation(config, day, date, prices).run()
 
 
 class _Simulation:
-    def __init__(self, config: Config, day: Day) -> None:
+    def __init__(self, config: Config, day: Day, date: str, prices: PriceSeries | None) -> None:
         self._site = build_site(config)
         settings = site_settings(config)
         self._voltage_v, self._tick_s = settings.voltage_v, settings.tick_s
+        self._margin_a = settings.margin_a
+        midnight = datetime.combine(date_type.fromisoformat(date), time(), settings.energy.zone)
+        self._midnight_utc = midnight.timestamp()
         self._day = day
         self._control = SiteControl(self._site, settings, 0.0)
+        self._control.energy.set_clock(self._midnight_utc, 0.0)
+        if prices is not None:
+            self._control.energy.evses.prices.set_prices(prices)
         self._evses = {evse.ref: SimulatedEvse(evse) for evse in self._site.evses}
         self._coming = deque(day.stays)
         self._leaving = deque(sorted(day.stays, key=lambda stay: stay.end_s))
         self._sent: list[SetLimit] = []
         self._now = 0.0
-        self._ticked_at = 0.0
+        self._ticked_at = self._sampled_at = 0.0
+        self._registers_wh = {circuit.id: 0.0 for circuit in self._site.circuits}
+        self._paths = {c.id: [each.id for each in self._site.path(c.id)] for c in self._site.circuits}
         self._record = DayRecord(
             [SimulatedCircuit(circuit) for circuit in self._site.circuits],
             {evse.ref: SimulatedEvseRecord(evse.ref, evse.max_a) for evse in self._site.evses},
         )
+        self._circuits = {record.circuit.id: record for record in self._record.circuits}
         for stay in day.stays:
             self._record.evses[stay.ref].asked_wh += stay.need_wh
 
     def run(self) -> DayRecord:
         for station in dict.fromkeys(ref.station for ref in self._evses):
-            self._tell(StationUp(station))
+            self._handle(StationUp(station))
         for ref in self._evses:
-            self._tell(StationObserved(ref.station, StateSeen(ref.evse, EvseState.AVAILABLE)))
+            self._handle(StationObserved(ref.station, StateSeen(ref.evse, EvseState.AVAILABLE)))
         for step in range(1, int(DAY_S / STEP_S) + 1):
             self._now = step * STEP_S
-            self._come_and_go()
-            self._obey()
+            self._plug_and_unplug()
+            self._apply_limits()
             self._charge()
             self._flow()
             self._report()
             if self._now - self._ticked_at >= self._tick_s:
                 self._ticked_at = self._now
-                self._tell(ControlTick())
+                self._handle(ControlTick(self._midnight_utc + self._now))
+            if self._now - self._sampled_at >= SAMPLE_S:
+                self._sampled_at = self._now
+                self._compare()
             if self._now % MINUTE_S < STEP_S:
-                self._look()
+                self._record_minute()
+        targets = {peak.circuit: peak.target_w for peak in self._control.energy.view(self._now).peaks}
+        for circuit, target_w in targets.items():
+            self._circuits[circuit].target_w = target_w
         return self._record
 
-    def _tell(self, event: SiteEvent) -> None:
+    def _handle(self, event: SiteEvent) -> None:
         limits = self._control.handle(event, self._now)
         self._sent += limits
         for limit in limits:
             self._record.evses[limit.ref].writes += self._evses[limit.ref].outlet.car is not None
 
-    def _come_and_go(self) -> None:
+    def _plug_and_unplug(self) -> None:
         """Let cars leave before others come: the next may come to the same EVSE in the same moment."""
         while self._leaving and self._leaving[0].end_s <= self._now:
             ref = self._leaving.popleft().ref
             for observation in self._evses[ref].unplug():
-                self._tell(StationObserved(ref.station, observation))
+                self._handle(StationObserved(ref.station, observation))
         while self._coming and self._coming[0].begin_s <= self._now:
             stay = self._coming.popleft()
+            for circuit in self._paths[self._evses[stay.ref].evse.circuit]:
+                self._circuits[circuit].causes.add_arrival(self._now)
             for observation in self._evses[stay.ref].plug(stay):
-                self._tell(StationObserved(stay.ref.station, observation))
+                self._handle(StationObserved(stay.ref.station, observation))
 
-    def _obey(self) -> None:
+    def _apply_limits(self) -> None:
         sent, self._sent = self._sent, []
         for limit in sent:
             self._record.evses[limit.ref].stops += self._evses[limit.ref].apply_limit(limit, self._now)
-            self._tell(LimitAnswered(limit.token, True))
+            self._handle(LimitAnswered(limit.token, True))
 
     def _charge(self) -> None:
         for ref, evse in self._evses.items():
@@ -106,22 +140,32 @@ class _Simulation:
                 self._record.evses[ref].add(evse.outlet.drawn_a, energy_wh, STEP_S)
 
     def _flow(self) -> None:
-        flows = self._flows()
+        building = self._sum_up({c: load(self._now) for c, load in self._day.loads.items()})
+        flows = self._sum_up({c: load(self._now) for c, load in self._day.loads.items()}, with_cars=True)
         minute = self._minute()
         for record in self._record.circuits:
-            circuit = record.circuit
-            record.add(flows[circuit.id], minute, STEP_S)
+            circuit, amps = record.circuit, flows[record.circuit.id]
+            watts = sum(amps) * self._voltage_v
+            record.add(amps, minute, STEP_S)
+            record.add_power(watts, minute, STEP_S)
+            record.causes.add(amps, building[circuit.id], circuit.limit_a, self._now, STEP_S)
+            self._registers_wh[circuit.id] += max(0.0, watts) * STEP_S / 3600
             if circuit.meter is not None:
-                reading = Reading(time=self._now, current_a=flows[circuit.id])
-                self._tell(
+                reading = Reading(
+                    time=self._now,
+                    current_a=amps,
+                    voltage_v=(self._voltage_v,) * 3,
+                    power_total_w=watts,
+                    energy_import_wh=self._registers_wh[circuit.id],
+                )
+                self._handle(
                     MeterUpdated(MeterState(meter=circuit.meter, quality=Quality.GOOD, reading=reading))
                 )
 
-    def _flows(self) -> dict[str, PhaseAmps]:
-        """Return the A per phase through each circuit: its own loads, its EVSEs, and all below it."""
-        loads = self._day.loads
-        sums = {c.id: list(loads[c.id](self._now) if c.id in loads else ZERO) for c in self._site.circuits}
-        for evse in self._evses.values():
+    def _sum_up(self, loads: Mapping[str, PhaseAmps], *, with_cars: bool = False) -> dict[str, PhaseAmps]:
+        """Return the A per phase through each circuit: its own load, all below it, and the cars."""
+        sums = {circuit.id: list(loads.get(circuit.id, ZERO)) for circuit in self._site.circuits}
+        for evse in self._evses.values() if with_cars else ():
             for phase in evse.outlet.used_phases:
                 sums[evse.evse.circuit][phase] += evse.outlet.drawn_a
         for circuit in reversed(self._site.circuits):  # children first
@@ -130,18 +174,59 @@ class _Simulation:
                     sums[circuit.parent][phase] += sums[circuit.id][phase]
         return {circuit: (a, b, c) for circuit, (a, b, c) in sums.items()}
 
+    def _compare(self) -> None:
+        """Add what the cars draw, and what an omniscient allocator would give under the same margins.
+
+        Rows of the problem are the phases of all circuits, and all phases together where power is limited.
+        """
+        building = self._sum_up({c: load(self._now) for c, load in self._day.loads.items()})
+        room: list[float] = []
+        rows: dict[str, int] = {}
+        sums: dict[str, int] = {}
+        calendar = self._control.energy.calendar
+        for circuit in self._site.circuits:
+            margin_a = self._margin_a if circuit.margin_a is None else circuit.margin_a
+            rows[circuit.id] = len(room)
+            limits_a = calendar.limit_a(circuit)
+            own_a = building[circuit.id]
+            room += [limit_a - margin_a - amps for limit_a, amps in zip(limits_a, own_a, strict=True)]
+            limit_w = calendar.limit_w(circuit)
+            if limit_w is not None:
+                sums[circuit.id] = len(room)
+                room.append(limit_w / self._voltage_v - sum(own_a) - 3 * margin_a)
+        cars = [evse for evse in self._evses.values() if evse.outlet.car is not None]
+        loads = [self._rows_of(evse, rows, sums) for evse in cars]
+        order = sorted(range(len(cars)), key=lambda i: (-cars[i].evse.priority, cars[i].evse.ref))
+        maxima = [evse.outlet.wanted_a for evse in cars]
+        shares = max_min_shares(loads, room, [evse.evse.min_a for evse in cars], maxima, order)
+        self._record.add_sample(
+            sum(evse.outlet.drawn_a * len(evse.outlet.used_phases) for evse in cars),
+            sum(share * len(evse.outlet.used_phases) for evse, share in zip(cars, shares, strict=True)),
+            self._minute(),
+            SAMPLE_S,
+            self._voltage_v,
+        )
+
+    def _rows_of(self, evse: SimulatedEvse, rows: Mapping[str, int], sums: Mapping[str, int]) -> list[int]:
+        used = evse.outlet.used_phases
+        path = self._paths[evse.evse.circuit]
+        return [rows[circuit] + phase for circuit in path for phase in used] + [
+            sums[circuit] for circuit in path if circuit in sums for _ in used
+        ]
+
     def _report(self) -> None:
         for ref, evse in self._evses.items():
             for observation in evse.report(self._now):
-                self._tell(StationObserved(ref.station, observation))
+                self._handle(StationObserved(ref.station, observation))
 
-    def _look(self) -> None:
+    def _record_minute(self) -> None:
         """Record at the end of a minute what each EVSE with a car draws, and the reason."""
         for view in self._control.snapshot(self._now).evses:
-            evse = self._evses[view.ref]
-            if (car := evse.outlet.car) is not None:
-                reason = "" if car.full else view.reason
-                self._record.evses[view.ref].minute(self._minute(), evse.outlet.drawn_a, reason)
+            outlet = self._evses[view.ref].outlet
+            if outlet.car is not None:
+                takes_all = outlet.drawn_a >= outlet.wanted_a - TAKEN_A
+                reason = "" if takes_all else view.reason
+                self._record.evses[view.ref].minute(self._minute(), outlet.drawn_a, reason)
 
     def _minute(self) -> int:
         return min(MINUTES - 1, int((self._now - STEP_S) / MINUTE_S))

@@ -24,9 +24,9 @@ from controller.load_management.sharing_settings import SiteSettings
 from controller.load_management.site_control import SiteControl
 from controller.load_management.site_tree import CircuitNode, EvseNode, Fuse, SiteTree
 from controller.model.observations import DrawSeen, EvseRef, EvseState, StateSeen, TransactionSeen
+from controller.simulate.omniscient_allocator import max_min_shares
 from drivers.health import MeterHealth
 from drivers.reading import Reading
-from tests.bench.site.reference import max_min_shares
 from tests.bench.site.simulated_cars import BenchStation, SimulatedBattery, SimulatedBuilding
 
 ARRIVALS_S = 900.0

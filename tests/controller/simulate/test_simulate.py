@@ -12,9 +12,10 @@ from controller.config.loader import check_config
 from controller.load_management.site_builder import build_site
 from controller.model.observations import EvseRef
 from controller.simulate.day_file import read_day
-from controller.simulate.day_plot import svg
+from controller.simulate.day_plot import render_plot
 from controller.simulate.day_record import MINUTES, DayRecord
-from controller.simulate.day_summary import told
+from controller.simulate.day_summary import day_figures, render_summary
+from controller.simulate.overload_causes import ARRIVAL, BUILDING, CONTROL, SURGE, OverloadCauses
 from controller.simulate.simulation import simulate
 
 ETC = Path(__file__).parents[3] / "etc"
@@ -67,6 +68,23 @@ DAY = """time,what,where,l1_a,l2_a,l3_a,kwh,phases,max_a
 13:00,plug,B,,,,1,1,16
 """
 
+CALENDAR = """
+[[calendar]]
+name = "afternoon"
+days = ["mon", "tue", "wed", "thu", "fri"]
+begin = "14:00"
+end = "16:00"
+circuit = "row <&>"
+limit_a = 11
+"""
+PEAK_DAY = """time,what,where,l1_a,l2_a,l3_a,kwh,phases,max_a
+00:00,load,grid,2,2,2,,,
+09:00,plug,A,,,,300,3,32
+09:00,plug,C,,,,300,3,32
+17:00,unplug,A,,,,,,
+17:00,unplug,C,,,,,,
+"""
+
 SWITCHING = """
 id = "C"
 circuit = "grid"
@@ -91,7 +109,7 @@ def record() -> DayRecord:
 
 
 def a(record: DayRecord, station: str, clock: str) -> float:
-    """What a station's car draws at this time."""
+    """Return the current of a station's car at this time."""
     return record.evses[EvseRef(station, 1)].minutes[minute(clock)]
 
 
@@ -99,25 +117,25 @@ def minute(clock: str) -> int:
     return int(clock[:2]) * 60 + int(clock[3:])
 
 
-def test_two_cars_share_the_row_on_the_phase_that_both_use(record: DayRecord) -> None:
+def test_two_cars_on_one_phase_share_it(record: DayRecord) -> None:
     assert a(record, "A", "01:10") == pytest.approx(19.5, abs=0.1)
     assert a(record, "B", "01:10") == pytest.approx(19.5, abs=0.1)
 
 
-def test_when_one_is_full_the_other_gets_all_it_can_take(record: DayRecord) -> None:
+def test_full_car_leaves_its_share_to_the_other(record: DayRecord) -> None:
     first = record.evses[EvseRef("A", 1)]
     assert first.got_wh == pytest.approx(20_000, rel=0.01)
     assert a(record, "B", "05:00") == 32.0
 
 
-def test_when_the_building_takes_more_the_car_gives_way(record: DayRecord) -> None:
+def test_car_is_reduced_as_the_building_takes_more(record: DayRecord) -> None:
     assert 6.0 <= a(record, "B", "07:00") <= 14.0
     grid = record.circuits[0]
     assert grid.minutes[minute("07:00")][1] <= 60.0
     assert grid.over_s <= 30.0
 
 
-def test_who_leaves_draws_no_more_and_who_comes_back_has_another_car(record: DayRecord) -> None:
+def test_unplugged_car_draws_nothing_and_the_next_begins_anew(record: DayRecord) -> None:
     second = record.evses[EvseRef("B", 1)]
     assert a(record, "B", "12:30") == 0.0
     assert minute("12:30") not in second.here
@@ -125,7 +143,7 @@ def test_who_leaves_draws_no_more_and_who_comes_back_has_another_car(record: Day
     assert second.asked_wh == 501_000
 
 
-def test_the_books_agree(record: DayRecord) -> None:
+def test_record_of_energy_and_charge_agree(record: DayRecord) -> None:
     second = record.evses[EvseRef("B", 1)]
     assert second.got_wh == pytest.approx(second.charge_as * 230 / 3600)
     assert second.plugged_s == pytest.approx(22 * 3600, abs=10)
@@ -137,25 +155,61 @@ def test_the_books_agree(record: DayRecord) -> None:
     assert grid.peak_a[0] > 0
 
 
-def test_an_evse_without_a_car_is_told_so(record: DayRecord) -> None:
-    lines = told(record).splitlines()
+def test_summary_names_evses_without_a_car(record: DayRecord) -> None:
+    lines = render_summary(record).splitlines()
     assert any(line.startswith("C/1") and line.endswith("no car came") for line in lines)
     assert any("60/60/50" in line and "grid" in line for line in lines)
     assert any(line.startswith("A/1") and "row <&> L2 full" in line for line in lines)
-    assert lines[-2].endswith("of 521.0 kWh asked for")
+    assert any(line.endswith("of 521.0 kWh asked for") for line in lines)
 
 
-def test_the_plot_is_a_picture_with_every_name_in_it(record: DayRecord) -> None:
-    root = ET.fromstring(svg(record, "<site> & \x07 day"))
+def test_summary_has_the_figures_of_the_day(record: DayRecord) -> None:
+    figures = day_figures(record)
+    assert 0.9 < figures["utilisation"] <= 1.01  # type: ignore[operator]
+    assert figures["asked_kwh"] == 521.0
+    assert sum(figures["reasons"].values()) == pytest.approx(1.0, abs=0.01)  # type: ignore[attr-defined]
+    text = render_summary(record)
+    assert "utilisation: " in text
+    assert "above limits: " in text
+    assert "highest quarter hour of grid: " in text
+    assert "100%" in text or "%  " in text
+
+
+def test_overload_is_split_by_cause() -> None:
+    causes = OverloadCauses()
+    causes.add((50.0, 10.0, 10.0), (30.0, 10.0, 10.0), (60.0, 60.0, 60.0), 0.0, 2.0)
+    causes.add((80.0, 10.0, 10.0), (45.0, 10.0, 10.0), (60.0, 60.0, 60.0), 2.0, 2.0)
+    assert causes.ampere_s == {BUILDING: 0.0, SURGE: 30.0, CONTROL: 10.0}
+    causes.add_arrival(100.0)
+    causes.add((70.0, 65.0, 10.0), (45.0, 65.0, 10.0), (60.0, 60.0, 60.0), 102.0, 2.0)
+    assert causes.ampere_s[BUILDING] == 10.0
+    assert causes.ampere_s[ARRIVAL] == 20.0
+
+
+def test_simulation_follows_calendar_and_peak_of_its_date() -> None:
+    text = CONFIG.replace('meter = "m"', 'meter = "m"\nbase_load_a = 45\npeak_kw = 20') + CALENDAR
+    config, mistakes, _ = check_config(text, "site.toml")
+    assert config is not None, mistakes
+    day = read_day(PEAK_DAY, "day.csv", build_site(config))
+    friday = simulate(config, day, "2026-11-27")
+    assert max(friday.circuits[0].quarters_w) <= 20_000.0
+    assert friday.circuits[0].quarters_w[40] > 18_500.0
+    assert friday.circuits[0].target_w == 20_000.0
+    assert a(friday, "A", "12:00") == pytest.approx(12.3, abs=1.0)
+    assert a(friday, "A", "15:00") == pytest.approx(10.0, abs=1.0)
+
+
+def test_plot_is_valid_svg_with_every_name(record: DayRecord) -> None:
+    root = ET.fromstring(render_plot(record, "<site> & \x07 day"))
     texts = ["".join(text.itertext()) for text in root.iter("{http://www.w3.org/2000/svg}text")]
     assert {"<site> & ? day", "grid", "row <&>", "A/1", "B/1", "60/50 A", "40 A"} <= set(texts)
     assert "C/1" not in texts
     lines = list(root.iter("{http://www.w3.org/2000/svg}polyline"))
-    assert len(lines) == 3 * len(record.circuits)
+    assert len(lines) == 3 * len(record.circuits) + 1
     assert all(2 <= len(line.attrib["points"].split()) <= MINUTES for line in lines)
 
 
-def test_an_evse_that_can_goes_on_with_one_phase_while_three_do_not_fit() -> None:
+def test_switching_evse_uses_one_phase_while_three_do_not_fit() -> None:
     """L2 is full at noon; the station's first phase sits on L1, which is not."""
     text = CONFIG.replace('id = "C"\ncircuit = "grid"\nowner = "cpo"\n', SWITCHING)
     config, mistakes, _ = check_config(text, "site.toml")
@@ -170,7 +224,7 @@ def test_an_evse_that_can_goes_on_with_one_phase_while_three_do_not_fit() -> Non
     assert grid.over_s <= 10.0
 
 
-def test_the_example_runs_and_draws(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_example_day_runs_and_is_plotted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plot = tmp_path / "day.svg"
     example = ["-c", str(ETC / "controller.toml"), "--day", str(ETC / "day.example.csv")]
     assert main.main(["simulate", *example, "--plot", str(plot)]) == 0
@@ -182,7 +236,7 @@ def test_the_example_runs_and_draws(tmp_path: Path, capsys: pytest.CaptureFixtur
     ("content", "status", "words"),
     [(b"nothing\n", 1, ":1: no head"), (b"\xff\xfe", 2, "UTF-8"), (None, 2, "No such file")],
 )
-def test_a_day_that_cannot_be_read_is_told(
+def test_unreadable_day_is_an_error(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes | None, status: int, words: str
 ) -> None:
     day = tmp_path / "day.csv"
