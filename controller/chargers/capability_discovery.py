@@ -14,6 +14,7 @@ at a higher stack level or without an end: they would prevail over ours. They ar
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
 from typing import Literal
 
 import msgspec
@@ -101,9 +102,10 @@ class _Pending(msgspec.Struct, frozen=True):
 
 
 class CapabilityDiscovery:
-    """Quirks and reported capabilities of all stations."""
+    """Quirks and reported capabilities of all stations. `dc_stations` take limits in W only."""
 
-    def __init__(self) -> None:
+    def __init__(self, dc_stations: Iterable[str] = ()) -> None:
+        self._dc_stations = frozenset(dc_stations)
         self._quirks: dict[str, Quirk] = {}
         self._capabilities: dict[str, Capabilities] = {}
         self._pending: dict[int, _Pending] = {}
@@ -113,7 +115,10 @@ class CapabilityDiscovery:
     def quirk(self, station: str) -> Quirk:
         """Return the station's quirk, narrowed by the capabilities that it has reported."""
         reported = self._capabilities.get(station, Capabilities())
-        return narrow_quirk(self._quirks.get(station, NO_QUIRK), reported)
+        quirk = narrow_quirk(self._quirks.get(station, NO_QUIRK), reported)
+        if station in self._dc_stations:
+            return msgspec.structs.replace(quirk, unit="W", steps_a=())
+        return quirk
 
     def mark_cleared(self, station: str) -> None:
         """Take the station as one that was sent our limits before: nothing is cleared."""

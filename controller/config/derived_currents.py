@@ -21,11 +21,6 @@ def with_derived_currents(config: Config) -> Config:
     )
 
 
-def dc_watts_per_ampere(evse: EvseConfig, volts: float) -> float:
-    """Return the power that a DC EVSE delivers to a car for each A that it draws on a phase (W)."""
-    return PHASES * volts * evse.power_factor * evse.efficiency
-
-
 def _derive_circuit(circuit: CircuitConfig, volts: float) -> CircuitConfig:
     """Limit each phase to the transformer's rated current, and all together to its rated power.
 
@@ -48,9 +43,9 @@ def _derive_station(station: StationConfig, volts: float) -> StationConfig:
 
 def _derive_evse(evse: EvseConfig, volts: float) -> EvseConfig:
     """Turn the power to the car into the current at the input; the minimum is rounded up."""
-    if evse.max_kw is None:
+    watts_per_a = evse.dc_watts_per_ampere(volts)
+    if watts_per_a is None or evse.max_kw is None:
         return evse
-    watts_per_a = dc_watts_per_ampere(evse, volts)
     max_a = math.floor(evse.max_kw * 10_000 / watts_per_a) / 10
     min_a = math.ceil(evse.min_kw * 10_000 / watts_per_a) / 10
     return msgspec.structs.replace(evse, max_a=max_a, min_a=min_a)

@@ -415,6 +415,20 @@ class EvseConfig(_Table, frozen=True, kw_only=True):
     reports_on: Literal["station", "grid"] = "station"
     """Phases of its meter values: the station's own L1, L2, L3, or those of the site."""
 
+    def dc_watts_per_ampere(self, volts: float) -> float | None:
+        """Return what a DC EVSE delivers to a car for each A that it draws on a phase (W); None: it is AC."""
+        return None if self.max_kw is None else 3 * volts * self.power_factor * self.efficiency
+
+    def watts_per_phase_ampere(self, volts: float) -> float:
+        """Return the power (W) in a limit or a report for each A that it draws on one phase."""
+        watts = self.dc_watts_per_ampere(volts)
+        return volts if watts is None else watts / 3
+
+    def reserve_a(self, volts: float) -> float:
+        """Return the current that is kept free for the next session of a DC EVSE (A per phase)."""
+        watts = self.dc_watts_per_ampere(volts)
+        return 0.0 if watts is None else self.reserve_kw * 1000 / watts
+
 
 class StationConfig(_Table, frozen=True, kw_only=True):
     """A charging station. Only stations with a table may connect."""

@@ -65,6 +65,8 @@ def _evse(config: Config, station: StationConfig, evse: EvseConfig) -> EvseNode:
         steerable=evse.steuve and not evse.exempt,
         phase_switching=evse.phase_switching,
         reports_on_grid=evse.reports_on == "grid",
+        is_dc=evse.max_kw is not None,
+        reserve_a=evse.reserve_a(config.site.voltage),
     )
 
 

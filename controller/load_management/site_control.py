@@ -124,6 +124,8 @@ class SiteControl:
         self._index_of = {each.evse.ref: index for index, each in enumerate(self._controllers)}
         self._unknown: dict[EvseRef, UnknownEvse] = {}
         self._planned: set[EvseRef] = set()
+        self._reserved_a: defaultdict[str, float] = defaultdict(float)
+        """Current that is kept free below each circuit for the next sessions of DC EVSEs (A per phase)."""
         self._credits_due: list[tuple[float, int]] = []
         self._slowest_s: dict[str, float] = {}
         self._whole = _SitePart(site, self._controllers)
@@ -691,6 +693,7 @@ class SiteControl:
         room = self._ledger(part.site, base.believed, reserved, now)
         for each in shared:
             each.book_overdraw(room, now, steered=room.steered() is not None)
+        self._book_reserves(shared, room, now)
         given = self._given(part.site, shared, demands, room, base, now)
         for ref, allocation in given.items():
             rotation.set_served(ref, allocation.limit_a > 0, now)
@@ -702,6 +705,16 @@ class SiteControl:
             rotation.set_served(ref, False, now)
         allocations |= self._without_fallback(idle, left, now)
         return allocations | self._explained(given) | leftover
+
+    def _book_reserves(self, controllers: Sequence[EvseController], room: Headroom, now: float) -> None:
+        """Book room for the next sessions of DC EVSEs: cars that charge are not stopped for it."""
+        self._reserved_a.clear()
+        for each in controllers:
+            if not each.evse.reserve_a or each.model.wants(now):
+                continue
+            room.book(each.evse, each.all_phases, each.evse.reserve_a)
+            for circuit in self._site.path(each.evse.circuit):
+                self._reserved_a[circuit.id] += each.evse.reserve_a
 
     def _leftover(
         self,
@@ -804,12 +817,13 @@ class SiteControl:
         start: dict[str, PhaseAmps] = {}
         for circuit in site.circuits:
             margin_a = self._metering.margin_a(circuit)
+            kept_a = margin_a + self._reserved_a[circuit.id]
             left, believed = rooms[circuit.id], base.believed[circuit.id]
             kept, begun = base.keep[circuit.id], base.start[circuit.id]
             keep[circuit.id] = (
-                left[0] + believed[0] - kept[0] + margin_a,
-                left[1] + believed[1] - kept[1] + margin_a,
-                left[2] + believed[2] - kept[2] + margin_a,
+                left[0] + believed[0] - kept[0] + kept_a,
+                left[1] + believed[1] - kept[1] + kept_a,
+                left[2] + believed[2] - kept[2] + kept_a,
             )
             start[circuit.id] = (
                 min(left[0], left[0] + believed[0] - begun[0] + margin_a),

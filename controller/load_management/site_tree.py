@@ -58,7 +58,8 @@ class EvseNode(msgspec.Struct, frozen=True, kw_only=True):
     `steerable`: the grid operator may dim it (EnWG section 14a).
     `surplus`: it charges from what the site would feed in, and from nothing else. `phase_switching`: whether
     it can be told to use one phase instead of three; None: as its station says. `reports_on_grid`: its
-    station reports currents on the phases of the site, not on its own.
+    station reports currents on the phases of the site, not on its own. `is_dc`: it draws alike on all of its
+    phases; `reserve_a` is kept free on each of them while it has no car.
     """
 
     ref: EvseRef
@@ -72,6 +73,8 @@ class EvseNode(msgspec.Struct, frozen=True, kw_only=True):
     steerable: bool = False
     phase_switching: bool | None = None
     reports_on_grid: bool = False
+    is_dc: bool = False
+    reserve_a: float = 0.0
 
 
 class SiteTree(msgspec.Struct, frozen=True, dict=True):

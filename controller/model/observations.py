@@ -22,10 +22,14 @@ class EvseRef(NamedTuple):
 
 
 class EvseRating(NamedTuple):
-    """Phases and rated current (A per phase) of an EVSE, as configured."""
+    """Phases and rated current (A per phase) of an EVSE, as configured.
+
+    `dc_watts_per_ampere`: of a DC EVSE, the power to the car for each A that it draws on a phase; else None.
+    """
 
     phases: int
     max_a: float
+    dc_watts_per_ampere: float | None = None
 
 
 class EvseState(enum.StrEnum):

@@ -440,7 +440,11 @@ class StationStateTracker:
     def _per_phase(self, evse: int, amps: dict[int, float], watts: dict[int, float]) -> PerPhase | None:
         """Return the current per phase (A), bounded by the EVSE's rating; None where none is known."""
         rating = self._evses.get(evse)
-        if not amps:
+        if rating is not None and rating.dc_watts_per_ampere is not None:
+            # A current at the outlet is the car's direct current: only power shows the current at the input.
+            total_w = watts.get(_SUM, sum(watts.values()) if watts else None)
+            amps = {} if total_w is None else dict.fromkeys(range(3), total_w / rating.dc_watts_per_ampere)
+        elif not amps:
             if set(watts) - {_SUM}:
                 amps = {phase: power / self._voltage for phase, power in watts.items() if phase != _SUM}
             elif _SUM in watts and rating is not None:

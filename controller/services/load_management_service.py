@@ -75,7 +75,14 @@ class LoadManagementService:
         self._stations = {station.id: station for station in config.station}
         self._control = SiteControl(self.site, site_settings(config), trio.current_time())
         self._timer = DeadlineTimer(lambda: self._control.due_at)
-        self._discovery = CapabilityDiscovery()
+        self._discovery = CapabilityDiscovery(
+            station.id for station in config.station if any(evse.max_kw is not None for evse in station.evse)
+        )
+        self._watts_per_phase_ampere = {
+            EvseRef(station.id, evse.id): evse.watts_per_phase_ampere(config.site.voltage)
+            for station in config.station
+            for evse in station.evse
+        }
         self._arbiters: dict[str, ProfileArbiter] = {}
         self._dimmed: defaultdict[str, set[int]] = defaultdict(set)
         self._pending: dict[int, EvseRef] = {}
@@ -399,7 +406,7 @@ class LoadManagementService:
             quirk=quirk,
             after_a=absorbed.cap_limit(evse, LimitKind.FALLBACK, limit.after_a, None, now),
             number_phases=limit.number_phases,
-            watts_per_ampere=self._voltage * phases,
+            watts_per_ampere=self._watts_per_phase_ampere[limit.ref] * phases,
         )
         payload = set_limit(
             session.version,
@@ -436,7 +443,8 @@ def _make_absorbed(config: Config, station: StationConfig) -> AbsorbedProfiles:
         evse.id: EvseWiring(phases=len(evse.phases), max_a=evse.max_a, fallback_a=config.fallback_a(evse))
         for evse in station.evse
     }
-    return AbsorbedProfiles(evses, config.site.voltage, config.load_management.lease_s, utc)
+    volts = max((evse.watts_per_phase_ampere(config.site.voltage) for evse in station.evse), default=0.0)
+    return AbsorbedProfiles(evses, volts, config.load_management.lease_s, utc)
 
 
 def utc(now: float) -> float:

@@ -90,7 +90,11 @@ class RelayFactory:
         """Return the tracker of a station: it outlives the links, as transactions do."""
         known = self._trackers.get(station.id)
         if known is None or known[0] is not version:
-            evses = {evse.id: EvseRating(len(evse.phases), evse.max_a) for evse in station.evse}
-            known = version, StationStateTracker(version, self._config.site.voltage, evses)
+            volts = self._config.site.voltage
+            evses = {
+                evse.id: EvseRating(len(evse.phases), evse.max_a, evse.dc_watts_per_ampere(volts))
+                for evse in station.evse
+            }
+            known = version, StationStateTracker(version, volts, evses)
             self._trackers[station.id] = known
         return known[1]

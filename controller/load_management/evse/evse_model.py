@@ -76,13 +76,14 @@ class EvseModel:
     @property
     def phases(self) -> PhaseFlags:
         """Return the site's phases on which its car may draw."""
-        used = {site for site, flag in zip(self.evse.phases, self._phases.used, strict=True) if flag}
+        pairs = zip(self.evse.phases, self._phases.used, strict=True)
+        used = {site for site, flag in pairs if flag or self.evse.is_dc}
         return (0 in used, 1 in used, 2 in used)
 
     @property
     def phases_known(self) -> bool:
         """Return True if `phases` comes from reports, and is not just the worst case."""
-        return self._phases.known
+        return self.evse.is_dc or self._phases.known
 
     def may_use_one_phase(self, now: float) -> bool:
         """Return True if a car is here that takes current, and perhaps on several phases."""

@@ -400,7 +400,8 @@ class LimitDelivery:
         self._written.append(now)
         lease = kind is LimitKind.LEASE
         duration_s = self._duration_s(limit_a) if lease else 0.0
-        shared_by = self._phases if lease and self._quirk.in_watts else 1  # a fallback is for any car
+        any_car = not lease and not self._evse.is_dc  # a fallback is for any car, on one phase or three
+        shared_by = self._phases if self._quirk.in_watts and not any_car else 1
         self._pending[token] = _Pending(kind, limit_a, now, duration_s)
         return SetLimit(
             token=token,

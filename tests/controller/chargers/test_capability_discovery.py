@@ -114,3 +114,9 @@ def test_station_that_is_marked_uncleared_is_cleared_again() -> None:
     question = discovery.next_question("A", Version.V16, 1)
     assert question is not None
     assert question.question.action == "ClearChargingProfile"
+
+
+def test_dc_station_takes_limits_in_watts() -> None:
+    discovery = CapabilityDiscovery(["DC01"])
+    assert discovery.quirk("DC01").in_watts
+    assert not discovery.quirk("CS01").in_watts

@@ -8,7 +8,9 @@ from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import pytest
+from msgspec.structs import replace
 
+from controller.chargers.quirks import Quirk
 from controller.load_management.energy.energy_settings import (
     BatterySettings,
     CalendarEntry,
@@ -19,10 +21,11 @@ from controller.load_management.energy.energy_settings import (
 )
 from controller.load_management.energy.price_plan import make_series
 from controller.load_management.energy.week_schedule import WeekSpan
-from controller.load_management.events import MeterUpdated
+from controller.load_management.events import MeterUpdated, QuirkSelected
 from controller.load_management.sharing_settings import SiteSettings
 from controller.load_management.site_tree import PhaseAmps
 from controller.model.observations import EvseRef
+from controller.profiles.limit_profiles import LimitKind
 from drivers.reading import MeterState, Quality, Reading
 from tests.controller.load_management.toysite import Building, Car, ToySite, ToyStation, grid, stale, station
 
@@ -348,3 +351,42 @@ def test_battery_that_delivers_is_no_room_for_cars() -> None:
     assert toy.view("A").offered_a == pytest.approx(19.0, abs=1.0)
     toy.run(600)
     assert toy.seconds_over("grid", 40.0) == 0
+
+
+# -- DC stations ------------------------------------------------------------------------------------------
+
+
+def dc_station(name: str, *, reserve_a: float = 0.0, car: Car | None = None) -> ToyStation:
+    made = station(name, max_a=80.0, car=car)
+    made.evse = replace(made.evse, is_dc=True, reserve_a=reserve_a, fallback_a=0.0, min_a=8.0)
+    return made
+
+
+def test_dc_reserve_is_kept_free_until_a_car_comes() -> None:
+    toy = site([station("A", car=Car()), dc_station("DC", reserve_a=40.0)], limit_a=60.0)
+    toy.run(600)
+    assert toy.view("A").offered_a == pytest.approx(19.0, abs=1.0)
+    toy.plug("DC", Car(max_a=80.0))
+    toy.run(15)
+    assert toy.view("DC").offered_a >= 29.0
+    assert toy.longest_over("grid", 60.0) <= 5
+
+
+def test_dc_reserve_stops_no_car_that_charges() -> None:
+    toy = site(
+        [station("A", car=Car()), dc_station("DC", reserve_a=40.0)],
+        lambda now: (0.0, 0.0, 0.0) if now < 300 else (30.0, 30.0, 30.0),
+        limit_a=60.0,
+    )
+    toy.run(900)
+    assert toy.view("A").offered_a >= 6.0
+    assert not _stops(toy, "A")
+
+
+def test_dc_station_gets_its_power_on_three_phases_from_the_first_limit() -> None:
+    toy = site([dc_station("DC", car=Car(max_a=80.0))], limit_a=60.0)
+    toy.tell(QuirkSelected("DC", Quirk(name="DC", unit="W")))
+    toy.run(120)
+    [first, *_] = [each for _, each in toy.commands if each.kind is LimitKind.LEASE and each.limit_a > 0]
+    assert first.phases == 3
+    assert toy.view("DC").offered_a == pytest.approx(59.0, abs=0.5)
