@@ -237,5 +237,5 @@ def _count(text: str, *, least: int) -> int | None:
 
 
 def _units(text: str) -> frozenset[Literal["A", "W"]]:
-    words = text.replace(";", ",").replace(" ", ",").lower().split(",")
-    return frozenset(_UNITS[word] for word in words if word in _UNITS)
+    names = text.replace(";", ",").replace(" ", ",").lower().split(",")
+    return frozenset(_UNITS[name] for name in names if name in _UNITS)

@@ -59,7 +59,7 @@ class _Info16(_Message, frozen=True, kw_only=True):
     expiry_date: str | None = None
     parent_id_tag: str | None = None
 
-    def said(self) -> TokenVerdict:
+    def verdict(self) -> TokenVerdict:
         group = IdToken(self.parent_id_tag) if self.parent_id_tag else None
         return TokenVerdict(status=self.status, until=self.expiry_date, group=group)
 
@@ -77,7 +77,7 @@ class _Info2(_Message, frozen=True, kw_only=True):
     cache_expiry_date_time: str | None = None
     group_id_token: _Token2 | None = None
 
-    def said(self) -> TokenVerdict:
+    def verdict(self) -> TokenVerdict:
         group = None if self.group_id_token is None else self.group_id_token.token()
         return TokenVerdict(status=self.status, until=self.cache_expiry_date_time, group=group)
 
@@ -129,13 +129,13 @@ def named_token(version: Version, payload: bytes) -> IdToken | None:
     return None if new is None else new.id_token.token()
 
 
-def said_of_token(version: Version, result: bytes) -> TokenVerdict | None:
+def read_token_verdict(version: Version, result: bytes) -> TokenVerdict | None:
     """Return the verdict in a response on the token of its request; None if there is none."""
     if version is Version.V16:
         old = read_payload(_Saying16, result)
-        return None if old is None else old.id_tag_info.said()
+        return None if old is None else old.id_tag_info.verdict()
     new = read_payload(_Saying2, result)
-    return None if new is None else new.id_token_info.said()
+    return None if new is None else new.id_token_info.verdict()
 
 
 def local_list(version: Version, payload: bytes) -> LocalList | None:
@@ -145,7 +145,7 @@ def local_list(version: Version, payload: bytes) -> LocalList | None:
         if old is None:
             return None
         tags = tuple(
-            (IdToken(each.id_tag), None if each.id_tag_info is None else each.id_tag_info.said())
+            (IdToken(each.id_tag), None if each.id_tag_info is None else each.id_tag_info.verdict())
             for each in old.local_authorization_list or ()
         )
         return LocalList(version=old.list_version, is_full=old.update_type == "Full", tokens=tags)
@@ -153,7 +153,7 @@ def local_list(version: Version, payload: bytes) -> LocalList | None:
     if new is None:
         return None
     tokens = tuple(
-        (each.id_token.token(), None if each.id_token_info is None else each.id_token_info.said())
+        (each.id_token.token(), None if each.id_token_info is None else each.id_token_info.verdict())
         for each in new.local_authorization_list or ()
     )
     return LocalList(version=new.version_number, is_full=new.update_type == "Full", tokens=tokens)

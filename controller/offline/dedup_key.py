@@ -36,8 +36,8 @@ def dedup_key(version: Version, action: str, payload: bytes) -> str:
     meaning: object = None
     if members is not None:
         meaning = _chosen(payload, members)
-    told = payload if meaning is None else msgspec.json.encode(meaning)
-    return hashlib.sha256(b"\0".join((action.encode(), told))).hexdigest()
+    content = payload if meaning is None else msgspec.json.encode(meaning)
+    return hashlib.sha256(b"\0".join((action.encode(), content))).hexdigest()
 
 
 def _chosen(payload: bytes, members: tuple[str, ...]) -> list[Any] | None:

@@ -94,7 +94,7 @@ class OwnerMemory(msgspec.Struct, frozen=True, kw_only=True):
     """Durable parts of one station towards its owner: they outlive a link."""
 
     snapshot: StationSnapshot
-    authorisations: AuthorizationCache
+    authorizations: AuthorizationCache
     answers: ResponseCache
     outbox: Outbox
     ids: TransactionIdMap
@@ -277,7 +277,7 @@ class OfflineHandler:
         if good is not None:
             if action == "BootNotification":
                 records += self._memory.snapshot.on_boot_answer(self._version, payload, good)
-            records += self._memory.authorisations.on_call_result(self._version, action, payload, good)
+            records += self._memory.authorizations.on_call_result(self._version, action, payload, good)
         ended = ended_transaction(self._version, action, payload)
         if isinstance(ended, int) and good is not None:
             records += self._memory.ids.end_transaction(ended)
@@ -314,7 +314,7 @@ class OfflineHandler:
         """Take the station's result for a command of the owner."""
         utc = self._utc_of(now)
         return tuple(
-            self._memory.authorisations.on_command_result(self._version, action, payload, result, utc)
+            self._memory.authorizations.on_command_result(self._version, action, payload, result, utc)
         )
 
     # -- delivery of what is queued -------------------------------------------------------------------
@@ -368,7 +368,7 @@ class OfflineHandler:
         calls: tuple[OwnCall, ...] = ()
         settled: tuple[Call, bytes] | None = None
         if good is not None and entry is not None:
-            records += self._memory.authorisations.on_call_result(
+            records += self._memory.authorizations.on_call_result(
                 self._version, entry.action, entry.payload, good
             )
             stop = self._responder.on_outbox_result(entry, good)
@@ -395,7 +395,7 @@ class OfflineHandler:
         records, notes = self._sender.on_answer(outbound, answer.payload, None, now)
         if self._outstanding is not None and self._outstanding.number == entry.number:
             self._outstanding = None
-        records += self._memory.authorisations.on_call_result(
+        records += self._memory.authorizations.on_call_result(
             self._version, entry.action, entry.payload, answer.payload
         )
         line = f"answer came late action={entry.action} id={entry.id}"

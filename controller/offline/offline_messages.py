@@ -11,6 +11,8 @@ import msgspec
 from controller.ocpp.frames import Version
 from controller.ocpp.payloads import Int32, TransactionId, read_payload
 
+MOST_INTERVAL_S = 2**31 - 1
+
 
 class _Message(msgspec.Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=True):
     pass
@@ -20,7 +22,12 @@ class BootAnswer(_Message, frozen=True, kw_only=True):
     """To a BootNotification: `interval` (s) is that of the heartbeats, or until the next boot."""
 
     status: str
-    interval: Int32 = 0
+    interval: int = 0
+
+    @property
+    def interval_s(self) -> int:
+        """The interval within OCPP's 32 bit (s); 0 or less: none was given."""
+        return min(self.interval, MOST_INTERVAL_S)
 
 
 class StationStatus(_Message, frozen=True, kw_only=True):

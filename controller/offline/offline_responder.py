@@ -19,7 +19,7 @@ import msgspec
 
 from controller.model.journal import Record
 from controller.ocpp.frames import Version, call_error, call_result
-from controller.ocpp.id_tokens import STATUSES_2, STATUSES_16, IdToken, named_token, said_of_token
+from controller.ocpp.id_tokens import STATUSES_2, STATUSES_16, IdToken, named_token, read_token_verdict
 from controller.ocpp.json_members import has_member
 from controller.ocpp.payloads import format_time, read_payload
 from controller.offline.authorization_cache import AuthorizationCache
@@ -93,14 +93,14 @@ class OfflineResponder:
         self,
         station: str,
         version: Version,
-        authorisations: AuthorizationCache,
+        authorizations: AuthorizationCache,
         ids: TransactionIdMap,
         snapshot: StationSnapshot,
         rules: OfflineRules,
     ) -> None:
         self._station = station
         self._version = version
-        self._authorisations = authorisations
+        self._authorizations = authorizations
         self._ids = ids
         self._snapshot = snapshot
         self._rules = rules
@@ -148,9 +148,14 @@ class OfflineResponder:
         """
         if not self._rules.stop_unauthorised or entry.version is not self._version:
             return None
-        said = said_of_token(self._version, result)
+        verdict = read_token_verdict(self._version, result)
         transaction = self._begun(entry)
-        if said is None or said.status == "Accepted" or transaction is None or transaction in self._ended:
+        if (
+            verdict is None
+            or verdict.status == "Accepted"
+            or transaction is None
+            or transaction in self._ended
+        ):
             return None
         action = "RemoteStopTransaction" if self._version is Version.V16 else "RequestStopTransaction"
         return action, msgspec.json.encode({"transactionId": transaction})
@@ -239,10 +244,10 @@ class OfflineResponder:
         """Return the authorization status of a token; `token` None: the message has none."""
         if token is not None and token.type == _OPEN_TO_ALL:
             return "Accepted"
-        said = None if token is None else self._authorisations.find_status(token, utc)
-        if said is None:
+        verdict = None if token is None else self._authorizations.find_status(token, utc)
+        if verdict is None:
             return "Accepted" if self._rules.authorise == "everyone" else "Invalid"
-        return said if said in self._statuses else "Invalid"
+        return verdict if verdict in self._statuses else "Invalid"
 
 
 def _booted(status: str, interval_s: int, utc: float) -> bytes:

@@ -248,7 +248,7 @@ class OutboxSender:
             self._finish_snapshot("BootNotification")
             note = f"BootNotification is answered with {code}: the rest is sent all the same"
             return self._snapshot.on_boot_accepted_by(self._backend), [note]
-        named = 0 if answer is None else answer.interval
+        named = 0 if answer is None else answer.interval_s
         wait_s = float(min(named, MOST_BOOT_WAIT_S)) if named > 0 else BOOT_WAIT_S
         self._boot_due_at = now + wait_s
         status = (code or NO_ANSWER) if answer is None else answer.status

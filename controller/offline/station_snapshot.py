@@ -81,8 +81,8 @@ class StationSnapshot:
         answer = read_payload(BootAnswer, result)
         if answer is None:
             return []
-        if answer.interval > 0:
-            self._interval_s = answer.interval
+        if answer.interval_s > 0:
+            self._interval_s = answer.interval_s
         if answer.status == "Accepted":
             return self._put(SnapshotDelivered(self._station, _ACCEPTED, version, "BootNotification", boot))
         if answer.status == "Rejected" and self._accepted is not None:

@@ -64,14 +64,14 @@ class TransactionIdMap:
         self._last_given = FIRST_ID - 1
 
     def restore(self, records: Iterable[Record]) -> None:
-        """Take over what was saved before a restart of ours; records about others are left alone."""
-        for word in records:
-            if isinstance(word, TransactionMapped) and (word.station, word.backend) == (
+        """Restore what was stored before a restart; records of others are ignored."""
+        for record in records:
+            if isinstance(record, TransactionMapped) and (record.station, record.backend) == (
                 self._station,
                 self._backend,
             ):
-                self._map(word.own, word.theirs)
-                self._last_given = max(self._last_given, word.own)
+                self._map(record.own, record.theirs)
+                self._last_given = max(self._last_given, record.own)
 
     # -- the life of an id --------------------------------------------------------------------------
 

@@ -519,10 +519,10 @@ class ProfileArbiter:
     # -- questions ----------------------------------------------------------------------------------
 
     def _answer_composite(self, frame: Call, now: float) -> ProfileDecision:
-        asked = messages.read_composite_request(self._version, frame.payload)
-        if asked is None:
+        request = messages.read_composite_request(self._version, frame.payload)
+        if request is None:
             return ProfileDecision(call=frame)
-        evse, duration_s, unit = asked
+        evse, duration_s, unit = request
         target = evse
         if evse == 0 and self._scope is LimitScope.STATION:
             target = next(iter(self._absorbed.evses))

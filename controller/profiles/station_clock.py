@@ -144,8 +144,8 @@ class ClockWatch:
         if abs(offset_s) < differs_s or (warned is not None and abs(offset_s - warned) < differs_s):
             return []
         self._warned[name] = offset_s
-        words = " ".join(filter(None, (f"clock differs {name} offset={offset_s:+.0f}s", state)))
-        return [LogEntry(logging.WARNING, f"{words}: {remedy}")]
+        line = " ".join(filter(None, (f"clock differs {name} offset={offset_s:+.0f}s", state)))
+        return [LogEntry(logging.WARNING, f"{line}: {remedy}")]
 
 
 def parse_time(text: str) -> float | None:

@@ -116,7 +116,7 @@ class PolicyCheck:
 
         `is_repeated`: the sender repeats a CALL before its answer: a rejected one gets no other.
         """
-        decision = self.judge(frame, sender, action, utc)
+        decision = self.decide(frame, sender, action, utc)
         checked = self.follow(decision, frame, sender, action, is_repeated=is_repeated)
         passed = checked.frame
         if isinstance(passed, CallResult):
@@ -135,7 +135,7 @@ class PolicyCheck:
             msgspec.structs.replace(passed, text=signed.text), (*checked.effects, *signed.effects)
         )
 
-    def judge(self, frame: Frame, sender: PolicyPeer, action: str | None, utc: float) -> Decision:
+    def decide(self, frame: Frame, sender: PolicyPeer, action: str | None, utc: float) -> Decision:
         """Return the policy's decision on a frame, for `follow`."""
         context = MessageContext(
             version=self._version,

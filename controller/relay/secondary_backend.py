@@ -355,8 +355,8 @@ class SecondaryBackend:
         if answer is None:
             return
         self._is_accepted = answer.status == "Accepted"
-        if self._is_accepted and answer.interval > 0:
-            self._interval_s = max(SHORTEST_HEARTBEAT_S, float(answer.interval))
+        if self._is_accepted and answer.interval_s > 0:
+            self._interval_s = max(SHORTEST_HEARTBEAT_S, float(answer.interval_s))
             self._heartbeat_at = now + self._interval_s
 
     # -- CALLs to the observer ------------------------------------------------------------------------

@@ -80,14 +80,14 @@ class _StationMemory:
     def __init__(self, station: str, backends: Sequence[str], key: bytes, records: Sequence[Record]) -> None:
         self.snapshot = StationSnapshot(station)
         self.answers = ResponseCache(station)
-        self.authorisations = AuthorizationCache(station, key)
+        self.authorizations = AuthorizationCache(station, key)
         self.waiting = {
             backend: _BackendMemory(Outbox(station, backend), TransactionIdMap(station, backend))
             for backend in backends
         }
         self.snapshot.restore(records)
         self.answers.restore(records)
-        self.authorisations.restore(records)
+        self.authorizations.restore(records)
         for each in self.waiting.values():
             each.outbox.restore(records)
             each.ids.restore(records)
@@ -190,15 +190,15 @@ class RelayJournals:
         rules = OfflineRules(
             authorise=station.authorise_when_away, stop_unauthorised=station.stop_unauthorised
         )
-        snapshot, authorisations = memory.snapshot, memory.authorisations
+        snapshot, authorizations = memory.snapshot, memory.authorizations
         kept = OwnerMemory(
             snapshot=snapshot,
-            authorisations=authorisations,
+            authorizations=authorizations,
             answers=memory.answers,
             outbox=waiting.outbox,
             ids=waiting.ids,
         )
-        responder = OfflineResponder(station.id, version, authorisations, waiting.ids, snapshot, rules)
+        responder = OfflineResponder(station.id, version, authorizations, waiting.ids, snapshot, rules)
         owner = self._owners[station.id]
         sender = OutboxSender(waiting.outbox, snapshot, waiting.ids, version, owner)
         return OfflineHandler(version, responder, sender, kept, utc_of)

@@ -68,7 +68,7 @@ class SiteLinkPolicy:
 
     def _pass_frame(self, frame: Frame, now: float) -> str | None:
         action = self._sent[1] if isinstance(frame, CallResult) and frame.id == self._sent[0] else None
-        decision = self._policy.judge(frame, self._backend, action, self._utc_of(now))
+        decision = self._policy.decide(frame, self._backend, action, self._utc_of(now))
         checked = self._policy.follow(decision, frame, self._backend, action)
         self._carry_out(checked)
         passed = checked.frame

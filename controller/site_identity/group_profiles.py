@@ -152,11 +152,11 @@ class GroupProfiles:
         return messages.ACCEPTED if cleared else messages.UNKNOWN
 
     def _composite(self, payload: bytes, utc: float) -> bytes:
-        asked = messages.read_composite_request(self._version, payload)
-        if asked is None or asked[0] != 0 or asked[1] <= 0:
+        request = messages.read_composite_request(self._version, payload)
+        if request is None or request[0] != 0 or request[1] <= 0:
             reason = "the site has EVSE 0 only, and the duration must be above 0"
             return messages.rejected(self._version, "InvalidValue", reason)
-        _, duration_s, unit = asked
+        _, duration_s, unit = request
         found = composite(self._limit_profiles(), utc, duration_s, self._context)
         spans = [LimitSpan(span.start, lowest(span.limit_a, self._connection_a)) for span in found.spans]
         watts_per_amp = self._context.voltage * PHASES if unit == "W" else None

@@ -105,11 +105,11 @@ class _Trigger(msgspec.Struct, rename="camel"):
     requested_message: str = ""
 
 
-def _is_certificate_trigger(asked: Call) -> bool:
+def _is_certificate_trigger(command: Call) -> bool:
     """Return True for a trigger of a new certificate request."""
-    if asked.action not in ("TriggerMessage", "ExtendedTriggerMessage"):
+    if command.action not in ("TriggerMessage", "ExtendedTriggerMessage"):
         return False
-    read = read_payload(_Trigger, asked.payload)
+    read = read_payload(_Trigger, command.payload)
     return read is not None and read.requested_message in CERTIFICATE_TRIGGERS
 
 
@@ -241,32 +241,34 @@ class SiteIdentity:
             news += self._send("StatusNotification", status | {"timestamp": format_time(utc)}, now)
         return news
 
-    def _on_call(self, asked: Call, utc: float) -> list[IdentityAction]:
+    def _on_call(self, command: Call, utc: float) -> list[IdentityAction]:
         before = self._profiles.stored
         try:
-            result = self._profiles.answer(asked.action, asked.payload, utc) or self._answer_other(asked)
+            result = self._profiles.answer(command.action, command.payload, utc) or self._answer_other(
+                command
+            )
         except UnreadableCommandError as error:
-            return [ToBackend(call_error(asked.id, error.code, str(error)))]
-        if result is None and (asked.action in SERVED_ACTIONS or _is_certificate_trigger(asked)):
-            return [SiteRequest(asked.id, asked.payload, asked.action)]
+            return [ToBackend(call_error(command.id, error.code, str(error)))]
+        if result is None and (command.action in SERVED_ACTIONS or _is_certificate_trigger(command)):
+            return [SiteRequest(command.id, command.payload, command.action)]
         if result is None:
-            return [ToBackend(call_error(asked.id, "NotImplemented", "a site does not support this"))]
+            return [ToBackend(call_error(command.id, "NotImplemented", "a site does not support this"))]
         kept = self._profiles.stored
         saved: list[IdentityAction] = [ProfilesAbsorbed(kept)] if kept != before else []
-        return [*saved, ToBackend(call_result(asked.id, result))]
+        return [*saved, ToBackend(call_result(command.id, result))]
 
-    def _answer_other(self, asked: Call) -> bytes | None:
-        action = asked.action
+    def _answer_other(self, command: Call) -> bytes | None:
+        action = command.action
         if action == "GetChargingProfiles" and self._version is not Version.V16:
-            report = self._profiles.report(asked.payload)
+            report = self._profiles.report(command.payload)
             if report is not None:
                 self._reports.extend(report[1])
             return None if report is None else report[0]
         if action == "Reset":
             return rejected(self._version, "NotEnabled", "the site is not restarted by its backend")
         if action in ("TriggerMessage", "ExtendedTriggerMessage"):
-            return None if _is_certificate_trigger(asked) else b'{"status":"NotImplemented"}'
-        return variables.answer_variables(self._version, action, asked.payload)
+            return None if _is_certificate_trigger(command) else b'{"status":"NotImplemented"}'
+        return variables.answer_variables(self._version, action, command.payload)
 
     def _changed_limit(self, now: float, utc: float) -> list[IdentityAction]:
         """Return the site's limit if it has changed."""

@@ -37,14 +37,14 @@ class _Named(msgspec.Struct, omit_defaults=True):
     instance: str | None = None
 
 
-class _Asked(msgspec.Struct, rename="camel"):
+class _VariableRequest(msgspec.Struct, rename="camel"):
     component: _Named
     variable: _Named
     attribute_type: str = "Actual"
 
 
 class _GetVariables(msgspec.Struct, rename="camel"):
-    get_variable_data: tuple[_Asked, ...]
+    get_variable_data: tuple[_VariableRequest, ...]
 
 
 class _GetConfiguration(msgspec.Struct):
@@ -64,10 +64,10 @@ def answer_variables(version: Version, action: str, payload: bytes) -> bytes | N
     if version is Version.V16:
         keys = read_payload(_GetConfiguration, payload) if action == "GetConfiguration" else None
         return None if keys is None else _configuration(keys.key or tuple(_KEYS_16))
-    asked = read_payload(_GetVariables, payload) if action == "GetVariables" else None
-    if asked is None:
+    request = read_payload(_GetVariables, payload) if action == "GetVariables" else None
+    if request is None:
         return None
-    return msgspec.json.encode({"getVariableResult": [_result(each) for each in asked.get_variable_data]})
+    return msgspec.json.encode({"getVariableResult": [_result(each) for each in request.get_variable_data]})
 
 
 def _configuration(wanted: tuple[str, ...]) -> bytes:
@@ -76,14 +76,14 @@ def _configuration(wanted: tuple[str, ...]) -> bytes:
     return msgspec.json.encode({"configurationKey": known, "unknownKey": unknown})
 
 
-def _result(asked: _Asked) -> _Result:
-    value = _VARIABLES_2.get((asked.variable.name, asked.variable.instance))
-    if asked.component.name != _COMPONENT:
+def _result(request: _VariableRequest) -> _Result:
+    value = _VARIABLES_2.get((request.variable.name, request.variable.instance))
+    if request.component.name != _COMPONENT:
         status, value = "UnknownComponent", None
     elif value is None:
         status = "UnknownVariable"
-    elif asked.attribute_type != "Actual":
+    elif request.attribute_type != "Actual":
         status, value = "NotSupportedAttributeType", None
     else:
         status = "Accepted"
-    return _Result(status, asked.component, asked.variable, value, asked.attribute_type)
+    return _Result(status, request.component, request.variable, value, request.attribute_type)

@@ -445,7 +445,7 @@ class StationSession:
 
     async def _save_rest(self) -> None:
         """Commit what is left at the end: the next session relies on what this one has received."""
-        rest = [word for action in self._todo if isinstance(action, Persist) for word in action.records]
+        rest = [each for action in self._todo if isinstance(action, Persist) for each in action.records]
         self._saving += tuple(rest)
         if self._saving:
             try:

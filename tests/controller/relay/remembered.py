@@ -102,7 +102,7 @@ class Remembered:
         """For one link."""
         kept = OwnerMemory(
             snapshot=self.snapshot,
-            authorisations=self.drivers,
+            authorizations=self.drivers,
             answers=self.answers,
             outbox=self.outbox,
             ids=self.ids,

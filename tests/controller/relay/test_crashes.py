@@ -100,7 +100,7 @@ class Life:
             part.restore(words)
         responder = OfflineResponder("CS01", V16, drivers, ids, snapshot, OfflineRules(authorise="everyone"))
         kept = OwnerMemory(
-            snapshot=snapshot, authorisations=drivers, answers=answers, outbox=self.outbox, ids=ids
+            snapshot=snapshot, authorizations=drivers, answers=answers, outbox=self.outbox, ids=ids
         )
         sender = OutboxSender(self.outbox, snapshot, ids, V16, "csms")
         self.stead = OfflineHandler(V16, responder, sender, kept, lambda now: 1_800_000_000.0 + now)

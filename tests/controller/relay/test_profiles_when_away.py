@@ -33,7 +33,7 @@ def a_stead() -> OfflineHandler:
         OfflineResponder("CS01", V16, drivers, ids, snapshot, OfflineRules(authorise="everyone")),
         OutboxSender(outbox, snapshot, ids, V16, "cpo"),
         OwnerMemory(
-            snapshot=snapshot, authorisations=drivers, answers=ResponseCache("CS01"), outbox=outbox, ids=ids
+            snapshot=snapshot, authorizations=drivers, answers=ResponseCache("CS01"), outbox=outbox, ids=ids
         ),
         lambda now: UTC_0 + now,
     )
