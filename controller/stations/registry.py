@@ -32,6 +32,10 @@ WARNING_INTERVAL_S = 600.0
 """Time between two warnings about one station."""
 
 
+DELIVERY_WAIT_S = 5.0
+"""How long a station that connects waits for the answers to what is being delivered for it: what has none is
+sent to its backend again."""
+
 MOST_NAMED = 10
 """Stations that one log line names."""
 
@@ -150,6 +154,10 @@ class SessionRegistry:
                 if old.session is not None and old.session.is_present:
                     log.info("station reconnected station=%s replaced=%s peer=%s", station, old.peer, peer)
                     old.session.mark_replaced()
+                elif old.session is not None:
+                    old.session.stop()
+                    with trio.move_on_after(DELIVERY_WAIT_S):
+                        await old.ended.wait()
                 old.scope.cancel()
                 await old.ended.wait()
             with entry.scope:

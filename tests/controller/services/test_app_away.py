@@ -141,6 +141,27 @@ async def test_stop_waits_for_answers_and_nothing_is_sent_twice(tmp_path: Path) 
             await station.told(link, "StopTransaction", stop(70), {})  # and nothing before it
 
 
+async def test_station_that_connects_waits_for_the_answer_to_a_delivery(tmp_path: Path) -> None:
+    async with backends("cpo") as made:
+        config = a_site(tmp_path, made, {}, AUTONOMOUS)
+        async with running(config) as controller, connected(controller) as station:
+            link = await made["cpo"].link()
+            await station.told(link, "BootNotification", BOOT, ACCEPTED)
+            await goes_away(made["cpo"], link)
+            await a_transaction(station)
+        made["cpo"].refuse_with = None
+        async with running(config) as controller:
+            link = await made["cpo"].link()
+            delivered = json.loads(await heard(link))
+            assert delivered[2] == "StartTransaction"
+            async with connected(controller):
+                await trio.testing.wait_all_tasks_blocked()
+                await link.send_message(json.dumps([3, delivered[1], started(70)]))
+                back = await made["cpo"].link()
+                await hears(back, "MeterValues", meter(70), {})
+                await hears(back, "StopTransaction", stop(70), {})
+
+
 async def test_error_in_a_delivery_leaves_the_other_stations_served(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
