@@ -33,6 +33,8 @@ def find_port_hints(config: Config) -> Iterator[Problem]:
     except (OSError, ValueError):
         first = 1024
     for table, _, port in _listeners(config):
+        if table == "listen" and os.environ.get("LISTEN_FDS"):  # systemd has opened it
+            continue
         path: DataPath = (table, "port")
         if 0 < port < first and os.geteuid() != 0:
             yield Problem(

@@ -57,3 +57,10 @@ def test_port_below_1024_is_a_hint_for_users_only(
     monkeypatch.setattr(machine_rules, "_UNPRIVILEGED", tmp_path / "none")
     monkeypatch.setattr("os.geteuid", lambda: user)
     assert len(list(find_port_hints(config("127.0.0.1", port)))) == expected
+
+
+def test_low_port_that_systemd_has_opened_gets_no_hint(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    assert len(list(find_port_hints(config("127.0.0.1", 443)))) == 1
+    monkeypatch.setenv("LISTEN_FDS", "1")
+    assert list(find_port_hints(config("127.0.0.1", 443))) == []
