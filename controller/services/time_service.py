@@ -206,6 +206,7 @@ async def _read_timesyncd() -> ClockReading | None:
                 capture_stdout=True,
                 stderr=subprocess.DEVNULL,
                 check=False,
+                env={name: value for name, value in os.environ.items() if name != "NOTIFY_SOCKET"},
             )
         report = read_timesyncd(done.stdout.decode("utf-8", "replace"))
     except (OSError, trio.TooSlowError, TimekeepingError):
