@@ -56,9 +56,7 @@ class MeterPoller:
         self._failures = 0
         self._skip = 0
         self._problem, self._cause = "", Cause.NOT_READ
-        self._bad_since: float | None = None
-        self._logged: set[tuple[Quality, Cause]] = set()
-        self._limitation = ""
+        self._log = StateLog()
         self._identified = MeterIdentity()
         self._first_read = trio.Event()
 
@@ -123,8 +121,21 @@ class MeterPoller:
             )  # fmt: skip
 
     def _announce(self, state: MeterState) -> None:
-        """Publish the state; log each kind of trouble once until the meter is good again."""
         self.state = state
+        self._log.on_state(state)
+        self._publish(state)
+
+
+class StateLog:
+    """Log lines of one meter: each kind of trouble once until it is good again, and each limitation once."""
+
+    def __init__(self) -> None:
+        self._bad_since: float | None = None
+        self._logged: set[tuple[Quality, Cause]] = set()
+        self._limitation = ""
+
+    def on_state(self, state: MeterState) -> None:
+        """Log what has changed with this state."""
         if state.quality is not Quality.GOOD:
             if self._bad_since is None:
                 self._bad_since = trio.current_time()
@@ -139,10 +150,12 @@ class MeterPoller:
             log.info("meter recovered meter=%s after=%.0fs", state.meter, after_s)
             self._bad_since = None
             self._logged.clear()
+        self._log_limitation(state)
+
+    def _log_limitation(self, state: MeterState) -> None:
         if state.limitation and state.limitation != self._limitation:
             log.warning("meter limited meter=%s problem=%s", state.meter, state.limitation)
         self._limitation = state.limitation or self._limitation
-        self._publish(state)
 
 
 _EVENTS = {
@@ -150,6 +163,21 @@ _EVENTS = {
     Quality.DEAD: "is dead",
     Quality.IMPLAUSIBLE: "became implausible",
 }
+
+
+class _BackupLog:
+    """Log lines of a virtual meter: its backup stands in, or does no longer. Its sources log their own."""
+
+    def __init__(self) -> None:
+        self._is_replaced = False
+
+    def on_state(self, state: MeterState, backup: str | None) -> None:
+        is_replaced = state.quality is Quality.GOOD and state.cause is not Cause.NONE
+        if is_replaced and not self._is_replaced:
+            log.warning("meter replaced meter=%s by=%s problem=%s", state.meter, backup, state.limitation)
+        elif self._is_replaced and not is_replaced:
+            log.info("meter no longer replaced meter=%s by=%s quality=%s", state.meter, backup, state.quality)
+        self._is_replaced = is_replaced
 
 
 class MeterFleet:
@@ -166,6 +194,7 @@ class MeterFleet:
         self._virtual = VirtualMeters(each for each in meters if each.transport == "virtual")
         self._derived = {each.id: each for each in meters if each.transport == "virtual"}
         self._derived_states: dict[str, MeterState] = {}
+        self._backup_logs = {name: _BackupLog() for name in self._derived}
         self._buses = registry or BusRegistry()
         self.pollers = [MeterPoller(each, self.take) for each in meters if each.transport != "virtual"]
 
@@ -187,12 +216,15 @@ class MeterFleet:
 
     def take(self, state: MeterState) -> None:
         """Take the state of a meter; publish it, and those of the meters that are computed from it."""
+        self._publish_state(state)
+        for derived in self._virtual.on_state(state, trio.current_time()):
+            self._publish_state(derived)
+
+    def _publish_state(self, state: MeterState) -> None:
         if state.meter in self._derived:
             self._derived_states[state.meter] = state
+            self._backup_logs[state.meter].on_state(state, self._derived[state.meter].backup)
         self._publish(state)
-        for derived in self._virtual.on_state(state, trio.current_time()):
-            self._derived_states[derived.meter] = derived
-            self._publish(derived)
 
     def reports(self) -> Iterator[MeterReport]:
         """Yield each meter's state, its device and its counted events."""

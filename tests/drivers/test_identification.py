@@ -74,7 +74,9 @@ def test_identifying_register_is_proof(name: str) -> None:
 
 
 def test_device_without_mains_values_has_no_candidate() -> None:
-    meter = SimulatedMeter(load_model("eastron-sdm630-v2"))
+    model = load_model("eastron-sdm630-v2")
+    meter = SimulatedMeter(model)
+    meter.set_values(dict.fromkeys(model.by_quantity, 0.0))
     assert candidates_for(meter) == []
 
 

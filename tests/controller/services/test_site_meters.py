@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+
+import pytest
 import trio
 
 from controller.config.loader import check_config
@@ -52,7 +55,10 @@ stale_after_s = 60
 """
 
 
-async def test_site_meters_go_over_to_the_stations_reports_and_back() -> None:
+async def test_site_meters_go_over_to_the_stations_reports_and_back(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
     meter = SimulatedMeter(load_model("eastron-sdm630-v2"))
     meter.set_values(
         {"current_l1": 20.0, "power_active_l1": 4600.0, "voltage_l1": 230.0, "power_active_total": 4600.0}
@@ -99,4 +105,7 @@ async def test_site_meters_go_over_to_the_stations_reports_and_back() -> None:
             assert bus.events_total["timeouts"] >= 1
             meter.fault = None
             assert not (await row_shows(20.0)).stations_alone
+            text = "meter replaced meter=row by=cars problem=the values of cars stand in: its source main is"
+            assert text in caplog.text
+            assert "meter no longer replaced meter=row by=cars quality=good" in caplog.text
             nursery.cancel_scope.cancel()
