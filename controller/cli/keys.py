@@ -22,7 +22,10 @@ from controller.cli.arguments import (
 )
 from controller.signing import signature_format, signing_keys
 from controller.signing.curves import CURVES
+from controller.signing.key_approvals import sign_approval
+from controller.signing.policy_file import PolicyFileError, read_policy
 from controller.signing.signing_keys import KeyFileError, OwnKey, read_key_files, write_key_file
+from controller.tomlcheck.diagnostics import FileUnreadableError
 
 _DAY_S = 86_400.0
 _OVERLAP_DAYS = 14.0
@@ -56,6 +59,12 @@ def add_parser(commands: Subcommands) -> None:
         help="how long before the end of the old key it begins; default: %(default)g",
     )
     rotate.set_defaults(run=_rotate)
+
+    approve = what.add_parser("approve", help="approve new keys of a holder in a policy")
+    approve.add_argument("policy", type=Path, metavar="POLICY", help="policy with the new [[key]]")
+    approve.add_argument("--holder", required=True, metavar="NAME", help="whose keys are approved")
+    approve.add_argument("--key", type=Path, required=True, metavar="FILE", help="approver's private key")
+    approve.set_defaults(run=_approve)
 
     listing = what.add_parser("list", help="their holders, fingerprints and times, and which one signs now")
     add_json(listing)
@@ -133,6 +142,28 @@ def _export(options: argparse.Namespace) -> int:
     form = signing_keys.public_pem if options.pem else _table
     print("\n".join(form(key) for key in found.values()), end="")
     return OK if found else FAILED
+
+
+def _approve(options: argparse.Namespace) -> int:
+    try:
+        loaded = read_policy(options.policy)
+    except (FileUnreadableError, PolicyFileError) as error:
+        raise CommandError(str(error)) from error
+    approver = signing_keys.select_signing_key(_read(options.key).values(), time.time())
+    if approver is None:
+        raise CommandError(f"{options.key} has no key that is valid now")
+    waiting = {each.key.id: each for each in loaded.unapproved if each.key.holder == options.holder}
+    if not waiting:
+        raise CommandError(f"no key of {options.holder} waits for an approval in {options.policy}")
+    for key, each in waiting.items():
+        if approver.known.holder not in each.approvers:
+            allowed = ", ".join(each.approvers)
+            raise CommandError(f"{approver.known.holder} is not one of its approvers, {allowed}")
+        print(f"# below the [[key]] of {options.holder} with SHA-256 {signing_keys.fingerprint(key)}")
+        print("[[key.approval]]")
+        print(f'by = "{approver.known.holder}"')
+        print(f'value = "{sign_approval(each.entry, key, approver)}"')
+    return OK
 
 
 def _read(path: Path) -> dict[Path, OwnKey]:

@@ -78,8 +78,18 @@ def add_parser(commands: Subcommands) -> None:
         command.add_argument("file", type=Path, metavar="FILE", help="the policy, as in [signing] policy")
 
 
+def _print_unapproved(policy: LoadedPolicy) -> None:
+    for each in policy.unapproved:
+        print(
+            f"key of {each.key.holder} not in force: {each.given} of {each.needed} approvals; "
+            f"have it approved by {', '.join(each.approvers)} (`local-controller keys approve`)",
+            file=sys.stderr,
+        )
+
+
 def _check(options: argparse.Namespace) -> int:
-    file = _read(options.file).file
+    loaded = _read(options.file)
+    file = loaded.file
     counts = (
         (len(file.key), "key"),
         (len(file.role), "role"),
@@ -87,6 +97,7 @@ def _check(options: argparse.Namespace) -> int:
         (len(file.sign), "rule to sign"),
     )
     print(f"{options.file}: good: " + ", ".join(count_of(*each) for each in counts))
+    _print_unapproved(loaded)
     return OK
 
 

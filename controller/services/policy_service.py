@@ -21,7 +21,7 @@ from controller.signing.policy_enforcer import Decision, PolicyEnforcer
 from controller.signing.policy_file import LoadedPolicy, PolicyFileError, read_policy
 from controller.signing.policy_messages import ReceivedPolicies, ReceivedPolicy
 from controller.signing.replay_cache import ReplayCache, ReplayRecord, SeenText
-from controller.signing.signing_keys import KeyFileError, OwnKey, read_key_files
+from controller.signing.signing_keys import KeyFileError, OwnKey, fingerprint, read_key_files
 from controller.store.state_store import StateStore
 from controller.tomlcheck.diagnostics import FileUnreadableError
 
@@ -131,9 +131,22 @@ class PolicyService:
             len(file.sign),
             len(self._own),
         )
+        self._log_unapproved()
         for each in self._received.not_applied:
             log.error(
                 "received policy not in force, it does not fit the file path=%s reason=%s", self._policy, each
+            )
+
+    def _log_unapproved(self) -> None:
+        for each in self._received.loaded.unapproved:
+            log.warning(
+                "key not in force holder=%s sha256=%s approvals=%d of %d remedy=have it approved by %s: "
+                "`local-controller keys approve`",
+                each.key.holder,
+                fingerprint(each.key.id),
+                each.given,
+                each.needed,
+                ", ".join(each.approvers),
             )
 
     def _file_stamps(self) -> _Stamps:

@@ -9,14 +9,14 @@ from pathlib import Path as FilePath
 import msgspec
 
 from controller.signing import SigningError
-from controller.signing.curves import CURVES, CurveKeyError, decode_point
 from controller.signing.jws import JwsCertificate, JwsVerifier, read_jws_certificate
+from controller.signing.key_approvals import UnapprovedKey, find_unapproved
 from controller.signing.payload_signatures import KeyId
 from controller.signing.policy_schema import ACTION_CLASSES, ANY, KeyEntry, PolicyFile, Rule
 from controller.signing.rule_set import begin_of, end_of
-from controller.signing.signature_format import POLICY_ACTIONS, decode_base64
+from controller.signing.signature_format import POLICY_ACTIONS
 from controller.signing.signature_policy import SignaturePolicy
-from controller.signing.signing_keys import Keyring, KnownKey
+from controller.signing.signing_keys import Keyring, KnownKey, read_public_point
 from controller.tomlcheck.diagnostics import (
     ErrorDiagnostic,
     Problem,
@@ -51,11 +51,12 @@ class PolicyFileError(SigningError):
 
 
 class LoadedPolicy(msgspec.Struct, frozen=True):
-    """A valid policy file, and the keys and certificates that it names."""
+    """A valid policy file, and the keys and certificates that it names; without those not `unapproved`."""
 
     file: PolicyFile
     keys: tuple[KnownKey, ...] = ()
     certificates: tuple[JwsCertificate, ...] = ()
+    unapproved: tuple[UnapprovedKey, ...] = ()
 
     def policy(self) -> SignaturePolicy:
         """Build the policy."""
@@ -99,7 +100,15 @@ def load_policy(policy: PolicyFile, folder: FilePath) -> tuple[LoadedPolicy, lis
     """Load the keys and certificates of a policy and check it; not to be used if something is found."""
     keys, certificates, found = _load_keys(policy, folder)
     found += [*_check_times(policy), *_check_ids(policy), *_check_roles(policy), *_check_rules(policy)]
-    return LoadedPolicy(policy, keys, certificates), found
+    unapproved = tuple(find_unapproved(policy, keys))
+    withheld = {each.key.id for each in unapproved}
+    loaded = LoadedPolicy(
+        policy,
+        tuple(key for _, key in keys if key.id not in withheld),
+        tuple(each for each in certificates if each.key not in withheld),
+        unapproved,
+    )
+    return loaded, found
 
 
 def _is_below(path: DataPath, parents: set[DataPath]) -> bool:
@@ -108,8 +117,8 @@ def _is_below(path: DataPath, parents: set[DataPath]) -> bool:
 
 def _load_keys(
     policy: PolicyFile, folder: FilePath
-) -> tuple[tuple[KnownKey, ...], tuple[JwsCertificate, ...], list[Problem]]:
-    known: dict[KeyId, KnownKey] = {}
+) -> tuple[list[tuple[KeyEntry, KnownKey]], list[JwsCertificate], list[Problem]]:
+    known: dict[KeyId, tuple[KeyEntry, KnownKey]] = {}
     certificates: list[JwsCertificate] = []
     found: list[Problem] = []
     for index, entry in enumerate(policy.key):
@@ -125,14 +134,17 @@ def _load_keys(
         else:
             begin, end, key = begin_of(None), end_of(None), loaded
         if key in known:
-            found.append(Problem(path, f"is {known[key].holder}'s key, too", "remove one of the two"))
-        known[key] = KnownKey(
-            id=key,
-            holder=entry.holder,
-            not_before=max(begin, begin_of(entry.not_before)),
-            not_after=min(end, end_of(entry.not_after)),
+            found.append(Problem(path, f"is {known[key][1].holder}'s key, too", "remove one of the two"))
+        known[key] = (
+            entry,
+            KnownKey(
+                id=key,
+                holder=entry.holder,
+                not_before=max(begin, begin_of(entry.not_before)),
+                not_after=min(end, end_of(entry.not_after)),
+            ),
         )
-    return tuple(known.values()), tuple(certificates), found
+    return list(known.values()), certificates, found
 
 
 class _KeyEntryError(SigningError):
@@ -151,15 +163,11 @@ def _load_key(entry: KeyEntry, folder: FilePath) -> KeyId | JwsCertificate:
 
 
 def _load_public_key(entry: KeyEntry, public: str) -> KeyId:
-    point = decode_base64(public)
-    if point is None:
-        raise _KeyEntryError(("public",), "is not base64", "copy it from `local-controller keys export`")
     try:
-        decode_point(CURVES[entry.curve], point)
-    except CurveKeyError as error:
+        return read_public_point(entry.curve, public)
+    except SigningError as error:
         remedy = "copy key and curve from `local-controller keys export`"
         raise _KeyEntryError(("public",), str(error), remedy) from None
-    return KeyId(entry.curve, point)
 
 
 def _load_certificate(file: FilePath) -> JwsCertificate:
@@ -167,7 +175,7 @@ def _load_certificate(file: FilePath) -> JwsCertificate:
         return read_jws_certificate(file.read_bytes())
     except OSError as error:
         what = f"{file} cannot be read: {error.strerror}"
-    except CurveKeyError as error:
+    except SigningError as error:
         what = f"{file} {error}"
     raise _KeyEntryError(("certificate",), what, "name the signer's certificate, in PEM")
 
@@ -197,6 +205,10 @@ def _check_roles(policy: PolicyFile) -> Iterator[Problem]:
     for index, role in enumerate(policy.role):
         path: DataPath = ("role", index)
         yield from _check_known((*path, "holders"), role.holders, holders, "key")
+        yield from _check_known((*path, "key_approvers"), role.key_approvers, holders, "key")
+        if role.key_approvals > len(set(role.key_approvers)):
+            what = "is more than the number of key_approvers"
+            yield Problem((*path, "key_approvals"), what, "name more holders in key_approvers")
         count = len(set(role.holders))
         if role.approvals > count:
             what = f"is more than the number of holders, {count}"

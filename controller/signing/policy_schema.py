@@ -71,11 +71,19 @@ class _Table(msgspec.Struct, frozen=True, kw_only=True):
     pass
 
 
+class KeyApproval(_Table, frozen=True, kw_only=True):
+    """Approval of a key `by` a holder: `value` is written by `local-controller keys approve`."""
+
+    by: Name
+    value: str
+
+
 class KeyEntry(_Table, frozen=True, kw_only=True):
     """A public key: `public` (uncompressed point in base64) on `curve`, or that of a `certificate`.
 
     A `certificate` (PEM file) verifies the signed messages of OCPP itself as well. A holder may have
-    several keys; each is valid from `not_before` until `not_after`.
+    several keys; each is valid from `not_before` until `not_after`. `approval`: who has approved it, where a
+    role of the holder requires that.
     """
 
     holder: Name
@@ -84,6 +92,7 @@ class KeyEntry(_Table, frozen=True, kw_only=True):
     curve: Literal["secp256r1", "secp384r1", "secp521r1", "secp256k1"] = "secp256r1"
     not_before: Moment | None = None
     not_after: Moment | None = None
+    approval: tuple[KeyApproval, ...] = ()
 
 
 class Permission(_Table, frozen=True, kw_only=True):
@@ -105,11 +114,16 @@ class Permission(_Table, frozen=True, kw_only=True):
 
 
 class SignerRole(_Table, frozen=True, kw_only=True):
-    """Holders with the same permissions. `approvals`: number of holders who must have signed a message."""
+    """Holders with the same permissions. `approvals`: number of holders who must have signed a message.
+
+    `key_approvals` of `key_approvers` must have approved a key of a holder before it counts.
+    """
 
     id: Name
     holders: Names
     approvals: Annotated[int, Meta(ge=1, le=16)] = 1
+    key_approvals: Annotated[int, Meta(ge=0, le=16)] = 0
+    key_approvers: tuple[Name, ...] = ()
     may: tuple[Permission, ...] = ()
 
 

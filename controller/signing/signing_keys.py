@@ -26,7 +26,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from controller.signing import SigningError, curves, payload_signatures
+from controller.signing import SigningError, curves, payload_signatures, signature_format
 from controller.signing.curves import CURVES, CurveKeyError
 from controller.signing.payload_signatures import KeyId
 
@@ -93,6 +93,15 @@ def fingerprint(key: KeyId) -> str:
     public = curves.decode_point(CURVES[key.curve], key.point)
     der = public.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
     return hashlib.sha256(der).hexdigest()
+
+
+def read_public_point(curve: str, public: str) -> KeyId:
+    """Read a public key, its uncompressed point in base64. Raises SigningError."""
+    point = signature_format.decode_base64(public)
+    if point is None:
+        raise KeyFileError("is not base64")
+    curves.decode_point(CURVES[curve], point)
+    return KeyId(curve, point)
 
 
 def public_pem(key: OwnKey) -> str:

@@ -87,7 +87,7 @@ def test_which_rule_and_why(policy: Path, capsys: pytest.CaptureFixture[str]) ->
         "passing  sign by rule ours",
     ]
     _, out, _ = typed(capsys, "explain", "--action", "Reset", "--link", "cpo", policy)
-    assert "rule     none: it goes on" in out
+    assert "rule     none: the message passes" in out
     _, out, _ = typed(capsys, "explain", "--action", "ClearChargingProfile", "--link", "cpo", policy)
     assert (
         "rule     safe-profiles: verifyAny, made within window_s and new, else refuse, safe by default" in out

@@ -104,7 +104,7 @@ ROLE = '[[role]]\nid = "r"\nholders = ["olga"]\n'
         (HEAD + 'certificate = "x.pem"', "2: key[0]: has both public and certificate"),
         (
             HEAD.replace(POINT, "ä"),
-            "4: key[0].public: is not base64; copy it from `local-controller keys export`",
+            "4: key[0].public: is not base64; copy key and curve from `local-controller keys export`",
         ),
         (
             HEAD.replace(POINT, POINT_384),
@@ -195,6 +195,7 @@ def test_example_policy_is_valid_and_has_every_key() -> None:
     for table in (
         policy_schema.PolicyFile,
         policy_schema.KeyEntry,
+        policy_schema.KeyApproval,
         policy_schema.SignerRole,
         policy_schema.Permission,
         policy_schema.VerificationRule,
