@@ -20,7 +20,7 @@ from controller.cli.arguments import (
     number,
     print_json,
 )
-from controller.signing import signature_format, signing_keys
+from controller.signing import SigningError, signature_format, signing_keys
 from controller.signing.curves import CURVES
 from controller.signing.key_approvals import sign_approval
 from controller.signing.policy_file import PolicyFileError, read_policy
@@ -45,6 +45,9 @@ def add_parser(commands: Subcommands) -> None:
         "--from", dest="begin", type=moment, metavar="TIME", help="e.g. 2026-11-21 (UTC); default: now"
     )
     new.add_argument("--days", type=_days, default=365.0, help="its validity; default: %(default)g")
+    new.add_argument(
+        "--pkcs11", metavar="URI", help="name a key that is in a hardware module (RFC 7512), make none"
+    )
     new.set_defaults(run=_new)
 
     rotate = what.add_parser("rotate", help="make the key that follows the newest one, with an overlap")
@@ -90,7 +93,15 @@ def _days(text: str) -> float:
 
 def _new(options: argparse.Namespace) -> int:
     begin = time.time() if options.begin is None else options.begin
-    _write_new_key(options, options.curve, begin)
+    end = begin + options.days * _DAY_S
+    if options.pkcs11 is None:
+        _write_key(options, signing_keys.new_private_key(options.curve, options.holder, begin, end))
+        return OK
+    try:
+        data = signing_keys.hardware_key_file(options.pkcs11, options.holder, begin, end)
+        _write_key(options, data, signing_keys.HARDWARE_SUFFIX)
+    except SigningError as error:
+        raise CommandError(f"--pkcs11 {error}") from error
     return OK
 
 
@@ -103,7 +114,8 @@ def _rotate(options: argparse.Namespace) -> int:
     if old.not_before > now:
         raise CommandError(f"a key of {options.holder} already follows, from {_time(old.not_before)}")
     begin = max(now, old.not_after - options.overlap * _DAY_S) if isfinite(old.not_after) else now
-    key = _write_new_key(options, old.id.curve, begin)
+    end = begin + options.days * _DAY_S
+    key = _write_key(options, signing_keys.new_private_key(old.id.curve, options.holder, begin, end))
     if old.not_after <= now:
         print(f"the old key has expired at {_time(old.not_after)}: nothing was signed since then")
     print("for the policies of those who verify, before it begins:")
@@ -111,16 +123,15 @@ def _rotate(options: argparse.Namespace) -> int:
     return OK
 
 
-def _write_new_key(options: argparse.Namespace, curve: str, begin: float) -> OwnKey:
-    data = signing_keys.new_private_key(curve, options.holder, begin, begin + options.days * _DAY_S)
+def _write_key(options: argparse.Namespace, data: bytes, suffix: str = signing_keys.SUFFIX) -> OwnKey:
     key = signing_keys.parse_private_key(data)
     fingerprint = signing_keys.fingerprint(key.known.id)
     try:
-        file = write_key_file(options.folder, f"{options.holder}-{fingerprint[:8]}", data)
+        file = write_key_file(options.folder, f"{options.holder}-{fingerprint[:8]}", data, suffix)
     except KeyFileError as error:
         raise CommandError(str(error)) from error
     print(file)
-    print(_describe(key, begin), end="")
+    print(_describe(key, key.known.not_before), end="")
     return key
 
 

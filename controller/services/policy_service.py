@@ -160,7 +160,7 @@ class PolicyService:
                 yield self._policy.parent / key.certificate
         if self._key is not None:
             yield self._key
-            yield from sorted(self._key.glob("*.pem"))
+            yield from sorted([*self._key.glob("*.pem"), *self._key.glob("*.pkcs11")])
 
 
 def _stored_replays(store: StateStore, window_s: float) -> ReplayRecord:

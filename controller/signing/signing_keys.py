@@ -28,9 +28,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from controller.signing import SigningError, curves, payload_signatures, signature_format
 from controller.signing.curves import CURVES, CurveKeyError
+from controller.signing.hardware_keys import SCHEME, HardwareKeyError, HardwarePrivateKey, parse_uri
 from controller.signing.payload_signatures import KeyId
 
 SUFFIX = ".pem"
+HARDWARE_SUFFIX = ".pkcs11"
+"""Files that name a key in a hardware module, see `hardware_keys`."""
 _OTHERS = 0o007
 """Not the group: systemd gives a unit's user its credentials by an access list, shown as group bits."""
 
@@ -112,17 +115,26 @@ def public_pem(key: OwnKey) -> str:
     ).decode()
 
 
+def hardware_key_file(uri: str, holder: str, not_before: float, not_after: float) -> bytes:
+    """Return the content of a file that names a key in a hardware module. Raises HardwareKeyError."""
+    parse_uri(uri)
+    return f"{_head(holder, not_before, not_after)}{uri.strip()}\n".encode()
+
+
+def _head(holder: str, not_before: float, not_after: float) -> str:
+    return (
+        f"{_HOLDER}: {holder}\n{_NOT_BEFORE}: {_format_time(not_before)}\n"
+        f"{_NOT_AFTER}: {_format_time(not_after)}\n"
+    )
+
+
 def new_private_key(curve: str, holder: str, not_before: float, not_after: float) -> bytes:
     """Generate a private key; returns the content of its file. Times are POSIX s; `holder` is one line."""
     key = ec.generate_private_key(CURVES[curve].group)
     pem = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    head = (
-        f"{_HOLDER}: {holder}\n{_NOT_BEFORE}: {_format_time(not_before)}\n"
-        f"{_NOT_AFTER}: {_format_time(not_after)}\n"
-    )
-    return head.encode() + pem
+    return _head(holder, not_before, not_after).encode() + pem
 
 
 def parse_private_key(data: bytes) -> OwnKey:
@@ -131,9 +143,13 @@ def parse_private_key(data: bytes) -> OwnKey:
     Raises KeyFileError.
     """
     try:
-        head, begin, _ = data.decode("utf-8").partition(_BEGIN)
+        text = data.decode("utf-8")
     except UnicodeDecodeError:
         raise KeyFileError("is not text; it must be PEM") from None
+    if f"\n{SCHEME}" in f"\n{text}":
+        head, _, uri = f"\n{text}".partition(f"\n{SCHEME}")
+        return _make_own_key(head, HardwarePrivateKey(parse_uri(SCHEME + uri.strip())))
+    head, begin, _ = text.partition(_BEGIN)
     if not begin:
         raise KeyFileError(f"has no line that begins with {_BEGIN}; it must be PEM")
     try:
@@ -144,6 +160,11 @@ def parse_private_key(data: bytes) -> OwnKey:
         raise KeyFileError("is not a private key; make one with `local-controller keys new`") from None
     if not isinstance(private, ec.EllipticCurvePrivateKey):
         raise KeyFileError(f"is not an ECC key; curves are {', '.join(CURVES)}")
+    return _make_own_key(head, private)
+
+
+def _make_own_key(head: str, private: ec.EllipticCurvePrivateKey) -> OwnKey:
+    """Make a key with the holder and validity of the lines in front of it. Raises KeyFileError."""
     try:
         key = payload_signatures.key_id(private.public_key())
     except CurveKeyError as error:
@@ -167,7 +188,11 @@ def read_key_files(path: Path) -> dict[Path, OwnKey]:
     """
     try:
         # Not glob(): it returns nothing for a folder that must not be read.
-        files = sorted(file for file in path.iterdir() if file.suffix == SUFFIX) if path.is_dir() else [path]
+        files = (
+            sorted(file for file in path.iterdir() if file.suffix in (SUFFIX, HARDWARE_SUFFIX))
+            if path.is_dir()
+            else [path]
+        )
     except OSError as error:
         raise KeyFileError(f"{path} cannot be read: {error.strerror}") from None
     if not files:
@@ -175,12 +200,12 @@ def read_key_files(path: Path) -> dict[Path, OwnKey]:
     return {file: _read_key_file(file) for file in files}
 
 
-def write_key_file(folder: Path, name: str, data: bytes) -> Path:
+def write_key_file(folder: Path, name: str, data: bytes, suffix: str = SUFFIX) -> Path:
     """Write a new private key to a folder, readable by its owner alone. Raises KeyFileError.
 
     A file that exists is never replaced.
     """
-    file = folder / f"{name}{SUFFIX}"
+    file = folder / f"{name}{suffix}"
     try:
         if not folder.is_dir():
             folder.mkdir(mode=0o700, parents=True)
@@ -208,7 +233,7 @@ def _read_key_file(file: Path) -> OwnKey:
         raise KeyFileError(f"{file} is readable or writable by everybody; chmod o= {file}")
     try:
         return parse_private_key(data)
-    except KeyFileError as error:
+    except (KeyFileError, HardwareKeyError) as error:
         raise KeyFileError(f"{file} {error}") from None
 
 

@@ -1,0 +1,105 @@
+"""Keys in a hardware module by PKCS#11: SoftHSM in the place of one."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+
+from controller.cli.main import main
+from controller.signing import curves, hardware_keys
+from controller.signing.hardware_keys import HardwareKeyError, HardwarePrivateKey, parse_uri
+from controller.signing.signing_keys import KeyFileError, new_private_key, parse_private_key, read_key_files
+
+MODULES = ("/usr/lib/softhsm/libsofthsm2.so", "/usr/lib/x86_64-linux-gnu/softhsm/libsofthsm2.so")
+PIN = "1234"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder with a token, in it a key on secp384r1; the module reads its settings once a process."""
+    assert shutil.which("softhsm2-util"), "softhsm2-util is missing: apt install softhsm2"
+    folder = tmp_path_factory.mktemp("softhsm")
+    (folder / "tokens").mkdir()
+    (folder / "softhsm2.conf").write_text(f"directories.tokendir = {folder}/tokens\nlog.level = ERROR\n")
+    key = parse_private_key(new_private_key("secp384r1", "lc", 0.0, 4e9)).private
+    (folder / "key.pem").write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+    )
+    run = ["softhsm2-util", "--init-token", "--free", "--label", "site", "--pin", PIN, "--so-pin", "5678"]
+    load = ["softhsm2-util", "--import", str(folder / "key.pem"), "--token", "site", "--label", "lc"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SOFTHSM2_CONF", str(folder / "softhsm2.conf"))
+        for command in (run, [*load, "--id", "01", "--pin", PIN]):
+            subprocess.run(command, check=True, capture_output=True, env=os.environ)
+        yield folder
+
+
+@pytest.fixture
+def token(folder: Path) -> str:
+    """The URI of the key."""
+    (folder / "pin").write_text(f"{PIN}\n")
+    module = next(path for path in MODULES if Path(path).exists())
+    return f"pkcs11:token=site;object=lc?module-path={module}&pin-source={folder}/pin"
+
+
+def test_hardware_key_signs_as_a_key_in_a_file(tmp_path: Path, token: str) -> None:
+    assert main(["keys", "new", str(tmp_path / "keys"), "--holder", "lc", "--pkcs11", token]) == 0
+    ((file, own),) = read_key_files(tmp_path / "keys").items()
+    assert file.suffix == ".pkcs11"
+    assert (own.known.holder, own.known.id.curve) == ("lc", "secp384r1")
+    assert PIN not in file.read_text()
+    assert len(read_key_files(tmp_path / "keys")) == 1  # a second session, as after a change of the policy
+    signature = curves.sign_text(own.private, b"a message")
+    curve = curves.CURVES["secp384r1"]
+    public = curves.decode_point(curve, own.known.id.point)
+    assert curves.is_valid_signature(curve, public, signature, b"a message")
+    assert not curves.is_valid_signature(curve, public, signature, b"another one")
+    with pytest.raises(UnsupportedAlgorithm):
+        own.private.private_numbers()
+
+
+@pytest.mark.parametrize(("old", "new"), [("object=lc", "object=other"), ("token=site", "token=other")])
+def test_hardware_key_that_is_not_there_is_an_error(tmp_path: Path, token: str, old: str, new: str) -> None:
+    file = tmp_path / "lc.pkcs11"
+    file.write_text(f"Holder: lc\n{token.replace(old, new)}\n")
+    file.chmod(0o600)
+    with pytest.raises(KeyFileError, match="cannot be used"):
+        read_key_files(file)
+
+
+def test_hardware_key_with_a_wrong_pin_is_an_error(folder: Path, token: str) -> None:
+    (folder / "pin").write_text("0000")
+    file = folder / "lc.pkcs11"
+    file.write_text(f"Holder: lc\n{token}\n")
+    file.chmod(0o600)
+    # In a process of its own: within one, a login holds for all sessions.
+    command = [str(Path(sys.executable).parent / "local-controller"), "keys", "list", str(file)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, env=os.environ)
+    assert done.returncode != 0
+    assert "PinIncorrect; check the URI and the PIN" in done.stderr
+
+
+@pytest.mark.parametrize("missing", ["token=site;", "object=lc", "module-path"])
+def test_hardware_uri_without_a_member_is_an_error(missing: str) -> None:
+    uri = "pkcs11:token=site;object=lc?module-path=/x.so".replace(missing, "")
+    with pytest.raises(HardwareKeyError, match="RFC 7512"):
+        parse_uri(uri)
+
+
+def test_hardware_key_without_the_extra_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(name: str) -> None:
+        raise ImportError(name)
+
+    monkeypatch.setattr(hardware_keys.importlib, "import_module", fail)
+    with pytest.raises(HardwareKeyError, match=r"\[pkcs11\]"):
+        HardwarePrivateKey(parse_uri("pkcs11:token=site;object=lc?module-path=/x.so"))
