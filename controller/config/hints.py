@@ -36,6 +36,14 @@ def _backends(config: Config) -> Iterator[Problem]:
 
 def _stations(config: Config) -> Iterator[Problem]:
     for index, station in enumerate(config.station):
+        is_served_offline = station.owner is not None and station.when_backend_away == "autonomous"
+        if is_served_offline and station.password_file is None and config.listen.client_ca is None:
+            yield Problem(
+                ("station", index, "when_backend_away"),
+                "the controller cannot verify who connects while the owner is away: whoever shows what the "
+                "owner accepted last is served, without a password if the station showed none",
+                "add password_file, or set listen.client_ca",
+            )
         for number, evse in enumerate(station.evse):
             if evse.steuve and not evse.exempt and config.dimming is None:
                 yield Problem(

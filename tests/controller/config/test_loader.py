@@ -391,3 +391,21 @@ def test_serial_port_under_two_names_is_an_error(tmp_path: Path) -> None:
         read_config(written(tmp_path, text))
     assert [error.key for error in raised.value.errors] == ['meter "b" device']
     assert "is the same port as" in raised.value.errors[0].what
+
+
+@pytest.mark.parametrize(
+    ("added", "is_hinted"),
+    [
+        ('when_backend_away = "autonomous"', True),
+        ('when_backend_away = "grace"', False),
+        ('when_backend_away = "autonomous"\npassword_file = "CS01.password"', False),
+    ],
+)
+def test_check_hints_at_offline_service_without_proof(tmp_path: Path, added: str, is_hinted: bool) -> None:
+    (tmp_path / "CS01.password").write_text("0123456789abcdef")
+    (tmp_path / "CS01.password").chmod(0o600)
+    _, errors, hints = check_config(GOOD + added, "c.toml", tmp_path)
+    assert errors == []
+    assert (
+        any("cannot verify who connects while the owner is away" in str(each) for each in hints) == is_hinted
+    )
