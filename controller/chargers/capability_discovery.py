@@ -14,7 +14,7 @@ at a higher stack level or without an end: they would prevail over ours. They ar
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 import msgspec
@@ -102,11 +102,22 @@ class _Pending(msgspec.Struct, frozen=True):
 
 
 class CapabilityDiscovery:
-    """Quirks and reported capabilities of all stations. `dc_stations` take limits in W only."""
+    """Quirks and reported capabilities of all stations. `dc_stations` take limits in W only.
 
-    def __init__(self, dc_stations: Iterable[str] = ()) -> None:
+    `own`: rows of the site, which come before the controller's; `chosen`: rows by station, whatever the
+    station reports of itself.
+    """
+
+    def __init__(
+        self,
+        dc_stations: Iterable[str] = (),
+        own: Sequence[Quirk] = (),
+        chosen: Mapping[str, Quirk] | None = None,
+    ) -> None:
         self._dc_stations = frozenset(dc_stations)
-        self._quirks: dict[str, Quirk] = {}
+        self._own = own
+        self._chosen = dict(chosen or {})
+        self._quirks = dict(self._chosen)
         self._capabilities: dict[str, Capabilities] = {}
         self._pending: dict[int, _Pending] = {}
         self._cleared: set[str] = set()
@@ -130,7 +141,7 @@ class CapabilityDiscovery:
 
     def on_boot(self, station: str, boot: Booted) -> None:
         """Find the quirk for a BootNotification; capabilities of another model or firmware are dropped."""
-        quirk = find_quirk(boot.vendor, boot.model, boot.firmware)
+        quirk = self._chosen.get(station) or find_quirk(boot.vendor, boot.model, boot.firmware, self._own)
         if quirk != self._quirks.get(station, NO_QUIRK):
             self._capabilities.pop(station, None)
         self._quirks[station] = quirk

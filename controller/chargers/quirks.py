@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 from functools import cache
 from importlib import resources
+from pathlib import Path
 from typing import Literal
 
 import msgspec
@@ -159,9 +160,10 @@ def limit_scope(quirk: Quirk, evses: int) -> LimitScope:
     return LimitScope.STATION if evses == 1 and quirk.purpose != "tx-default" else LimitScope.EVSE
 
 
-def find_quirk(vendor: str, model: str, firmware: str) -> Quirk:
-    """Return the row for a BootNotification; `NO_QUIRK` if none matches."""
-    return select_quirk(all_quirks(), vendor, model, firmware)
+def find_quirk(vendor: str, model: str, firmware: str, own: Sequence[Quirk] = ()) -> Quirk:
+    """Return the row for a BootNotification, one of the site's `own` first; `NO_QUIRK` if none matches."""
+    found = select_quirk(own, vendor, model, firmware)
+    return found if found is not NO_QUIRK else select_quirk(all_quirks(), vendor, model, firmware)
 
 
 def select_quirk(rows: Sequence[Quirk], vendor: str, model: str, firmware: str) -> Quirk:
@@ -176,8 +178,20 @@ def all_quirks() -> tuple[Quirk, ...]:
     return parse_quirks(resources.files("controller.chargers").joinpath(FILE).read_text(), FILE)
 
 
-def parse_quirks(text: str, file: str) -> tuple[Quirk, ...]:
-    """Parse a table in TOML. Raises QuirksError with every error: file, row, what, correction."""
+def read_site_quirks(file: Path) -> tuple[Quirk, ...]:
+    """Read the quirks of a site's own. Raises QuirksError."""
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise QuirksError(f"{file}: cannot be read: {error}") from error
+    return parse_quirks(text, str(file), needs_sources=False)
+
+
+def parse_quirks(text: str, file: str, *, needs_sources: bool = True) -> tuple[Quirk, ...]:
+    """Parse a table in TOML. Raises QuirksError with every error: file, row, what, correction.
+
+    `needs_sources`: each row has to name its reason and sources.
+    """
     try:
         tables = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -194,17 +208,19 @@ def parse_quirks(text: str, file: str) -> tuple[Quirk, ...]:
             errors.append(f"row {number} ({table.get('name', 'unnamed')}): {error}")
             continue
         rows.append(row)
-        errors += [f"row {number} ({row.name}): {error}" for error in _row_errors(row)]
+        errors += [
+            f"row {number} ({row.name}): {error}" for error in _row_errors(row, needs_sources=needs_sources)
+        ]
     errors += _duplicates(rows)
     if errors:
         raise QuirksError("\n".join(f"{file}: {error}" for error in errors))
     return tuple(rows)
 
 
-def _row_errors(row: Quirk) -> Iterator[str]:
+def _row_errors(row: Quirk, *, needs_sources: bool) -> Iterator[str]:
     if (row.vendor, row.model) == ("*", "*"):
         yield "matches every station; add vendor or model"
-    if not row.why or not row.sources:
+    if needs_sources and (not row.why or not row.sources):
         yield "why or sources is missing; add both"
     if list(row.steps_a) != sorted({step for step in row.steps_a if step > 0}):
         yield f"steps_a = {list(row.steps_a)}: write them in ascending order, each once, above 0"

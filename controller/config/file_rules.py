@@ -23,6 +23,7 @@ _NAMED = {
     "station": ("password_file",),
     "local_csms": ("cards_file",),
     "signing": ("key", "policy"),
+    "site": ("quirks_file",),
     "pki": ("folder",),
     "load_management": ("departures",),
     "prices": ("file",),

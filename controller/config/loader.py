@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -14,7 +15,8 @@ from controller.config.hints import find_hints
 from controller.config.local_csms_rules import check_card_file
 from controller.config.meter_rules import load_user_models
 from controller.config.password_files import ConfigError
-from controller.config.schema import Config
+from controller.config.schema import Config, StationDefaultsConfig
+from controller.config.station_expansion import ExpandedStations
 from controller.tomlcheck.diagnostics import (
     ErrorDiagnostic,
     HintDiagnostic,
@@ -93,9 +95,10 @@ def check_config(
         return None, [data], []
     model_problems = [] if folder is None else load_user_models(data, folder)
     schema = SchemaCheck(_PLACEHOLDERS)
-    config = msgspec.convert(schema.check_table(Config, data, ()), Config)
+    expanded, stations = _expand_stations(data, schema)
+    config = msgspec.convert(schema.check_table(Config, expanded, ()), Config)
     config = with_derived_currents(config)
-    found = check_tables(config)
+    found = stations.problems + check_tables(config)
     remarks = find_hints(config)
     if folder is not None:
         config = with_absolute_paths(config, folder)
@@ -106,7 +109,20 @@ def check_config(
         found += [problem for rule in error_rules for problem in rule(config)]
         remarks += [problem for rule in hint_rules for problem in rule(config)]
     found = schema.problems + [problem for problem in found if not schema.is_consequence(problem)]
+    found = stations.to_file(found)
     errors = locate_problems(found, text, data, file, ErrorDiagnostic)
-    remarks = [problem for problem in remarks if not schema.is_consequence(problem)]
+    remarks = stations.to_file(problem for problem in remarks if not schema.is_consequence(problem))
     hints = locate_problems(remarks, text, data, file, HintDiagnostic)
     return None if errors else config, errors, hints
+
+
+def _expand_stations(data: dict[str, Any], schema: SchemaCheck) -> tuple[dict[str, Any], ExpandedStations]:
+    """Return the data with single [[station]] tables that are complete; checks [station_defaults]."""
+    defaults: dict[str, object] = {}
+    if "station_defaults" in data:
+        place = ("station_defaults",)
+        defaults = schema.check_table(StationDefaultsConfig, data["station_defaults"], place)
+    tables = data.get("station")
+    stations = ExpandedStations(tables if isinstance(tables, list) else [], defaults)
+    rest = {key: value for key, value in data.items() if key != "station_defaults"}
+    return rest | ({"station": stations.tables} if isinstance(tables, list) else {}), stations

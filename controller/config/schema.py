@@ -55,6 +55,9 @@ class SiteConfig(_Table, frozen=True, kw_only=True):
     """Time zone of the site. Example: "Europe/Berlin"."""
     voltage: Annotated[float, Meta(gt=0, le=1000, extra={"unit": "V"})] = 230.0
     """Nominal voltage between line and neutral (V)."""
+    quirks_file: str | None = None
+    """TOML file with charger quirks of this site, which come before the controller's own. Example:
+    "quirks.toml"."""
 
 
 class StoreConfig(_Table, frozen=True, kw_only=True):
@@ -430,11 +433,38 @@ class EvseConfig(_Table, frozen=True, kw_only=True):
         return 0.0 if watts is None else self.reserve_kw * 1000 / watts
 
 
+class StationDefaultsConfig(_Table, frozen=True, kw_only=True):
+    """Values of the keys that a [[station]] leaves out."""
+
+    circuit: str | None = None
+    """As in [[station]]. Example: "row-a"."""
+    owner: str | None = None
+    """As in [[station]]. Example: "cpo"."""
+    observers: tuple[str, ...] | None = None
+    """As in [[station]]. Example: ["fleet"]."""
+    when_backend_away: Literal["strict", "grace", "autonomous"] | None = None
+    """As in [[station]]. Example: "autonomous"."""
+    grace_s: Seconds | None = None
+    """As in [[station]]. Example: 30."""
+    authorise_when_away: Literal["known", "everyone"] | None = None
+    """As in [[station]]. Example: "known"."""
+    stop_unauthorised: bool | None = None
+    """As in [[station]]. Example: true."""
+    password_file: str | None = None
+    """As in [[station]]; {station} stands for the id. Example: "credentials/{station}"."""
+    protocol: Version | None = None
+    """As in [[station]]. Example: "ocpp1.6"."""
+    ping_s: Annotated[float, Meta(ge=0, le=3600, extra={"unit": "s"})] | None = None
+    """As in [[station]]. Example: 60."""
+    evse: tuple[EvseConfig, ...] | None = None
+    """EVSEs of each station that has none of its own."""
+
+
 class StationConfig(_Table, frozen=True, kw_only=True):
     """A charging station. Only stations with a table may connect."""
 
     id: Name
-    """Id at the end of the station's URL."""
+    """Id at the end of the station's URL. "CS[01-40]" stands for 40 equal stations, CS01 to CS40."""
     label: Annotated[str, Meta(max_length=60)] = ""
     """Name for people, shown on the page. Example: "Bay 12, north"."""
     circuit: str | None = None
@@ -454,8 +484,11 @@ class StationConfig(_Table, frozen=True, kw_only=True):
     stop_unauthorised: bool = True
     """Stop a running transaction that the owner does not accept when it is back."""
     password_file: str | None = None
-    """File with the station's password, or with what `local-controller password` makes of it. Example:
-    "credentials/CS01"."""
+    """File with the station's password, or with what `local-controller password` makes of it; {station}
+    stands for the id. Example: "credentials/CS01"."""
+    quirk: str | None = None
+    """Row of charger quirks that applies to it, by name; default: by its BootNotification. Example:
+    "Garage wallbox"."""
     protocol: Version | None = None
     """The only OCPP version of the station, also where it names none; default: as it offers. Example:
     "ocpp1.6"."""
@@ -802,6 +835,7 @@ class Config(_Table, frozen=True, kw_only=True):
     sessions: SessionsConfig = SessionsConfig()
     circuit: tuple[CircuitConfig, ...]
     meter: tuple[MeterConfig, ...] = ()
+    station_defaults: StationDefaultsConfig = StationDefaultsConfig()
     station: tuple[StationConfig, ...]
     load_management: LoadManagementConfig = LoadManagementConfig()
     calendar: tuple[CalendarConfig, ...] = ()

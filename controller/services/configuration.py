@@ -15,6 +15,7 @@ import msgspec
 from controller.config.loader import InvalidConfigError, check_config, read_config
 from controller.config.schema import Config, StoreConfig
 from controller.services.machine_rules import check_addresses, find_port_hints
+from controller.services.quirk_rules import check_quirks
 from controller.services.signing_rules import check_signing, find_signing_hints
 from controller.tomlcheck.diagnostics import (
     FileUnreadableError,
@@ -26,7 +27,7 @@ from controller.tomlcheck.diagnostics import (
 LAST_VALID = "last-valid.toml"
 """Name of the copy in the store's directory."""
 
-ERROR_RULES = (check_signing, check_addresses)
+ERROR_RULES = (check_signing, check_quirks, check_addresses)
 HINT_RULES = (find_signing_hints, find_port_hints)
 
 

@@ -14,7 +14,6 @@ from datetime import UTC, datetime, timedelta
 
 import trio
 
-from controller.chargers.capability_discovery import CapabilityDiscovery
 from controller.chargers.quirks import LimitScope, Quirk, limit_scope
 from controller.config import Config, StationConfig
 from controller.load_management.energy.energy_planner import EnergyPlanner
@@ -45,6 +44,7 @@ from controller.profiles.overdraw_watch import OverdrawWatch
 from controller.profiles.profile_messages import BackendProfile, ProfileError, read_stored_profile
 from controller.profiles.station_clock import ClockWatch, StationClock
 from controller.services.clock_state import is_synchronised
+from controller.services.quirk_rules import make_discovery
 from controller.stations.registry import SessionRegistry
 from controller.store.limit_records import LimitStored, covered_limit, delivery_memory, limit_record
 from controller.store.state_journal import StoreError
@@ -75,9 +75,7 @@ class LoadManagementService:
         self._stations = {station.id: station for station in config.station}
         self._control = SiteControl(self.site, site_settings(config), trio.current_time())
         self._timer = DeadlineTimer(lambda: self._control.due_at)
-        self._discovery = CapabilityDiscovery(
-            station.id for station in config.station if any(evse.max_kw is not None for evse in station.evse)
-        )
+        self._discovery = make_discovery(config)
         self._watts_per_phase_ampere = {
             EvseRef(station.id, evse.id): evse.watts_per_phase_ampere(config.site.voltage)
             for station in config.station

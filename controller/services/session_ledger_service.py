@@ -17,6 +17,7 @@ from controller.ocpp.id_tokens import IdToken
 from controller.session_ledger.charging_session import (
     CardReference,
     ChargingSession,
+    EndedSessionStored,
     RunningSessionStored,
     SessionsExpired,
     month_of,
@@ -31,6 +32,8 @@ from controller.store.state_store import StateStore
 
 log = logging.getLogger("controller.store")
 
+MONTHS_REPEATED = 2
+"""A session that began so many months ago may have ended just before a restart."""
 EXPIRY_CHECK_S = 86_400.0
 """Interval at which sessions that are older than the retention are deleted."""
 
@@ -82,6 +85,10 @@ class SessionLedger:
     def _restore(self, station: str, version: Version) -> SessionRecorder:
         evses = self._evses.get(station, [])
         recorder = SessionRecorder(station, version, self._name_card, evses[0] if len(evses) == 1 else None)
+        this_month = month_of(time.time())
+        for back in range(MONTHS_REPEATED, -1, -1):
+            prefix = key_prefix(months_before(this_month, back), station)
+            recorder.restore(self._store.load(EndedSessionStored, prefix))
         recorder.restore(self._store.load(RunningSessionStored, key_prefix(station)))
         return recorder
 

@@ -118,8 +118,13 @@ class SessionRecorder:
         return tuple(each.session for each in self._running.values())
 
     def restore(self, records: Iterable[Record]) -> None:
-        """Take over the running sessions of before a restart."""
+        """Take over the sessions of before a restart: those that run, and the ended ones, the oldest first.
+
+        The end of a session is stored before the station gets its answer, so the station may repeat it.
+        """
         for record in records:
+            if isinstance(record, EndedSessionStored) and record.station == self._station:
+                self._note_ended(record.session.transaction)
             if isinstance(record, RunningSessionStored) and record.station == self._station:
                 session = record.session
                 running = _Running(record.number, session, session.updated_at, session.updated_at)
@@ -276,10 +281,14 @@ class SessionRecorder:
             updated_at=utc,
         )
         self._running.pop(session.transaction, None)
+        self._note_ended(session.transaction)
+        return [EndedSessionStored(session.month, self._station, running.number, session)]
+
+    def _note_ended(self, transaction: str) -> None:
+        self._ended.pop(transaction, None)
         if len(self._ended) >= MOST_ENDED:
             del self._ended[next(iter(self._ended))]
-        self._ended[session.transaction] = None
-        return [EndedSessionStored(session.month, self._station, running.number, session)]
+        self._ended[transaction] = None
 
     def _end_others(self, evse: int, utc: float, *, except_for: str) -> list[Record]:
         """End sessions whose end was not reported: another begins at their EVSE, or there are too many."""

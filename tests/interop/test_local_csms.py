@@ -23,7 +23,7 @@ port = {port}
 authorization = "free"
 [[circuit]]
 id = "house"
-limit_a = 35
+limit_a = 100
 """
 
 

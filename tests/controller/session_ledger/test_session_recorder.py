@@ -129,6 +129,14 @@ def test_running_session_survives_a_restart() -> None:
     assert ended(tell(after, "StopTransaction", stop())).energy_wh == 5000
 
 
+def test_stop_repeated_after_a_restart_is_not_another_session() -> None:
+    before = recorder_of()
+    records = start(before) + tell(before, "StopTransaction", stop())
+    after = recorder_of()
+    after.restore(each for each in records if isinstance(each, EndedSessionStored))
+    assert tell(after, "StopTransaction", stop()) == []
+
+
 def test_stop_of_an_unknown_transaction_is_a_session_without_start() -> None:
     session = ended(tell(recorder_of(), "StopTransaction", stop()))
     assert (session.energy_wh, session.meter_wh, session.card.name) == (None, 6000, "")

@@ -1,0 +1,51 @@
+"""Charger quirks of a configuration: the site's own file, and rows that stations name."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path as FilePath
+
+from controller.chargers.capability_discovery import CapabilityDiscovery
+from controller.chargers.quirks import Quirk, QuirksError, all_quirks, read_site_quirks
+from controller.config.schema import Config
+from controller.tomlcheck.diagnostics import Problem, nearest_names
+
+log = logging.getLogger("controller")
+
+
+def check_quirks(config: Config) -> Iterator[Problem]:
+    """Find every error of the quirks file, and stations that name a row that does not exist."""
+    file = config.site.quirks_file
+    if file is not None and not FilePath(file).is_file():
+        return  # which the check of all files reports
+    try:
+        rows = {row.name for row in (*all_quirks(), *_read_own(config))}
+    except QuirksError as error:
+        for line in str(error).splitlines():
+            yield Problem(("site", "quirks_file"), line, "correct the row")
+        return
+    for index, station in enumerate(config.station):
+        if station.quirk is not None and station.quirk not in rows:
+            near = nearest_names(station.quirk, rows)
+            remedy = f'did you mean "{near[0]}"?' if near else "name a row of site.quirks_file"
+            yield Problem(("station", index, "quirk"), f'quirk "{station.quirk}" does not exist', remedy)
+
+
+def make_discovery(config: Config) -> CapabilityDiscovery:
+    """Return the discovery with the site's own quirks; without them, with an ERROR, if they are invalid."""
+    try:
+        own = _read_own(config)
+    except QuirksError as error:
+        log.error("quirks of the site not used reason=%s", error)
+        own = ()
+    rows = {row.name: row for row in (*all_quirks(), *own)}
+    chosen = {each.id: rows[each.quirk] for each in config.station if each.quirk in rows}
+    dc_stations = [each.id for each in config.station if any(evse.max_kw is not None for evse in each.evse)]
+    return CapabilityDiscovery(dc_stations, own, chosen)
+
+
+def _read_own(config: Config) -> tuple[Quirk, ...]:
+    """Return the rows of the site's own file. Raises QuirksError."""
+    file = config.site.quirks_file
+    return () if file is None else read_site_quirks(FilePath(file))
