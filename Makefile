@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 RELEASE ?= $(shell . /etc/os-release; echo $$VERSION_CODENAME)
-.PHONY: help install dev demo test test-fast check format docs bench clean fuzz lock deb test-install wheel
+.PHONY: help install dev demo test test-fast check format docs bench clean fuzz soak lock deb test-install wheel
 
 help:                                       ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## */\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -27,7 +27,7 @@ demo: install                               ## a simulated site around the real 
 test: dev                                   ## all tests, with third-party programs
 	$(BIN)/pytest
 
-fuzz: dev                                   ## fuzz the decoders of Modbus for minutes
+fuzz: dev                                   ## fuzz what peers send, coverage-guided, for minutes
 	FUZZ_SECONDS=$${FUZZ_SECONDS:-120} $(BIN)/pytest -q tests/fuzz
 
 # Sans-IO packages and drivers: what sockets, subprocesses and hours of site time prove is in `make test`.
@@ -53,6 +53,9 @@ docs: install                               ## render docs/configuration.md from
 
 bench: dev                                  ## what is measured, never asserted
 	$(BIN)/python -m tests.bench
+
+soak: dev                                   ## an hour: 50 stations, flapping backend, failing meter; SOAK_SECONDS
+	$(BIN)/python -m tests.bench soak --seconds $${SOAK_SECONDS:-3600} --stations $${SOAK_STATIONS:-50}
 
 lock:                                       ## resolve what the package contains anew, with hashes
 	for each in pyproject.toml:requirements debian/build-requirements.in:build-requirements; do \

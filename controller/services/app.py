@@ -152,6 +152,7 @@ class App:
         )
         self._operations.queries |= {
             "status": lambda _: self.status(),
+            "runtime": lambda _: {"tasks": trio.lowlevel.current_statistics().tasks_living},
             "sessions.running": lambda _: make_rows(self.sessions.running(), self.sessions.zone),
         }
         self._energy = EnergyService(

@@ -10,7 +10,20 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import allocator, crash, dimming, eebus, modbus, overlay, path, relay, signing, site, storm
+from tests.bench import (
+    allocator,
+    crash,
+    dimming,
+    eebus,
+    modbus,
+    overlay,
+    path,
+    relay,
+    signing,
+    site,
+    soak,
+    storm,
+)
 
 BENCHES = {
     "allocator": allocator.bench,
@@ -24,6 +37,7 @@ BENCHES = {
     "modbus": modbus.bench,
     "path": path.bench,
     "crash": partial(crash.bench, 25),
+    "soak": partial(soak.bench, 50, 60.0),
 }
 
 
@@ -33,11 +47,14 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--quick", action="store_true", help="less of what has a small form: the relay")
     parser.add_argument("--kills", type=int, default=25, help="of the crash test")
+    parser.add_argument("--seconds", type=float, default=60.0, help="length of the soak")
+    parser.add_argument("--stations", type=int, default=50, help="stations of the soak")
     options = parser.parse_args()
     results = {}
     benches = BENCHES | {
         "relay": partial(relay.bench, quick=options.quick),
         "crash": partial(crash.bench, options.kills),
+        "soak": partial(soak.bench, options.stations, options.seconds),
     }
     for name in options.which or benches:
         results[name] = benches[name]()

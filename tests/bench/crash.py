@@ -27,6 +27,7 @@ def bench(kills: int) -> list[dict[str, object]]:
             "repeated by stations": figures.repeated_by_stations,
             "sent again, same id": figures.resent_same_id,
             "lost": figures.lost,
+            "still waiting": figures.still_waiting,
             "doubled": figures.doubled,
             "in another order": figures.disordered,
             "left": figures.left,

@@ -34,8 +34,11 @@ class Station:
     `journal` is what it has said of its transactions, in order; `repeated` how often it had to say it again.
     """
 
-    def __init__(self, name: str, protocol: str, url: str, chance: random.Random) -> None:
+    def __init__(
+        self, name: str, protocol: str, url: str, chance: random.Random, pause_s: float = 0.03
+    ) -> None:
         self.name = name
+        self._pause_s = pause_s
         self.journal: list[Part] = []
         self.repeated = 0
         self.transactions = 0
@@ -81,7 +84,7 @@ class Station:
         await link.ask(self._id(), "StatusNotification", status)
         while True:
             await self._say_next(link)
-            await trio.sleep(self._chance.uniform(0, 0.03))
+            await trio.sleep(self._chance.uniform(0, self._pause_s))
 
     async def _boot(self, link: _Link) -> None:
         boot: Payload = {"chargePointVendor": "V", "chargePointModel": "M"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import socket
 import subprocess
 import sys
@@ -63,10 +64,19 @@ async def started(*command: str | Path) -> AsyncIterator[Program]:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a port outside the range from which the system takes ports of outgoing connections.
+
+    One of that range may be taken by anybody before it is used, or between two starts of a program.
+    """
+    first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    for port in random.SystemRandom().sample(range(10_000, first), 200):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise AssertionError(f"no free port from 10000 to {first}")
 
 
 def configuration(folder: Path, port: int, backend_port: int) -> Path:
