@@ -161,8 +161,13 @@ class App:
         if self._eebus is not None:
             self._operations.add_eebus(self._eebus)
         self._station_report = StationReport(
-            config, self._registry, self._load_management, self._operations.overrides
+            config,
+            self._registry,
+            self._load_management,
+            self._operations.overrides,
+            self._stats.knocks,
         )
+        self._station_report.register_handlers(self._operations.commands)
         self._web = WebService(
             config,
             self._store,
@@ -316,6 +321,7 @@ class App:
             stations=self._station_report.statuses(versions),
             alarms=self._web.alarms.present,
             clock_offsets=clock_offset_statuses(self._load_management.clock_offsets()),
+            knocks=self._station_report.knocks(),
             station_devices=station_device_statuses(self._load_management.boots),
         )
 

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
+from controller.access.permissions import Actor
+from controller.commands.site_command import DismissStation
 from controller.config.schema import Config
 from controller.model.observations import EvseRef
 from controller.ocpp.frames import Version
+from controller.services.command_service import CommandService, TargetUnknownError
 from controller.services.load_management_service import LoadManagementService
 from controller.services.override_service import OverrideService
+from controller.stations.knock_book import KnockBook
 from controller.stations.registry import SessionRegistry
-from controller.web.status_model import ChargingStationStatus, OverrideStatus
+from controller.web.status_model import ChargingStationStatus, KnockStatus, OverrideStatus
 
 
 class StationReport:
@@ -23,11 +27,17 @@ class StationReport:
         registry: SessionRegistry,
         load_management: LoadManagementService,
         overrides: OverrideService,
+        knocks: KnockBook,
     ) -> None:
         self._config = config
         self._registry = registry
         self._load_management = load_management
         self._overrides = overrides
+        self._knocks = knocks
+
+    def register_handlers(self, commands: CommandService) -> None:
+        """Register the handler of the command that forgets an unknown station."""
+        commands.add_handler(DismissStation, self._on_dismiss)
 
     def statuses(self, versions: Mapping[str, Version]) -> tuple[ChargingStationStatus, ...]:
         """Return the status of each station; `versions` has the OCPP version of each connected one."""
@@ -58,6 +68,25 @@ class StationReport:
             )
         return tuple(found)
 
+    def knocks(self) -> tuple[KnockStatus, ...]:
+        """Return the unknown stations that tried to connect, the latest first."""
+        return tuple(
+            KnockStatus(
+                id=knock.station,
+                peer=knock.peer,
+                first_seen=_moment(knock.first_seen),
+                last_seen=_moment(knock.last_seen),
+                tries=knock.tries,
+                ocpp=knock.protocols,
+            )
+            for knock in self._knocks.knocks
+        )
+
+    async def _on_dismiss(self, command: DismissStation, _: Actor) -> object:
+        if not self._knocks.forget(command.station):
+            raise TargetUnknownError(f"station {command.station!r} has not tried to connect")
+        return {}
+
     def _override(self, ref: EvseRef) -> OverrideStatus | None:
         stored = self._overrides.find(ref)
         if stored is None:
@@ -66,6 +95,10 @@ class StationReport:
             evse=ref.evse,
             kind=stored.kind.value,
             value=stored.value,
-            until=datetime.fromtimestamp(stored.until, UTC).isoformat(timespec="seconds"),
+            until=_moment(stored.until),
             by=stored.by,
         )
+
+
+def _moment(utc: float) -> str:
+    return datetime.fromtimestamp(utc, UTC).isoformat(timespec="seconds")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import ssl
+import time
 from collections.abc import Callable
 from typing import Protocol
 
@@ -38,6 +39,9 @@ CLOSE_REASON_CHARACTERS = 40
 """A close reason has at most 123 bytes of UTF-8 (RFC 6455, 5.5.1)."""
 
 log = logging.getLogger("controller.transport")
+
+UNKNOWN = 404
+"""HTTP status of a rejection for an id that is not in the configuration."""
 
 HANDSHAKE_TIMEOUT_S = 10.0
 """Time that a peer has for its TLS handshake and its upgrade request together, once it is its turn."""
@@ -286,6 +290,9 @@ class StationListener:
                 await self._host.release_admission(decision)
         self._stats.refused += 1
         station = decision.station if isinstance(decision, Rejection) else None
+        if station is not None and isinstance(decision, Rejection) and decision.status == UNKNOWN:
+            address = peer.rpartition(":")[0] or peer
+            self._stats.knocks.on_unknown(station, address, request.subprotocols, time.time())
         is_expected = isinstance(decision, Rejection) and decision.is_expected
         log.log(
             logging.INFO if is_expected else logging.WARNING,

@@ -76,6 +76,8 @@ class _StatusCollector(Collector):
             yield from _clock(status.clock)
         ends = [((each.name,), each.not_after) for each in status.expiries]
         yield _gauge("expiry_timestamp_seconds", "End of a certificate or key.", ("name",), ends)
+        alarms = [((each.kind, each.subject, each.severity), 1.0) for each in status.alarms]
+        yield _gauge("alarm", "1 for each alarm that is present.", ("kind", "subject", "severity"), alarms)
         if status.eebus is not None:
             yield from _eebus(status.eebus)
         if status.overlay is not None:

@@ -79,8 +79,10 @@ async def test_a_stranger_s_knock_is_counted(tmp_path: Path) -> None:
         with pytest.raises(ConnectionRejected):
             async with station(controller, "CS99"):
                 pass
-        links = (await told(controller)).links
-        assert (links.accepted_total, links.refused_total) == (0, 1)
+        status = await told(controller)
+        assert (status.links.accepted_total, status.links.refused_total) == (0, 1)
+        [knock] = status.knocks
+        assert (knock.id, knock.peer, knock.tries, knock.ocpp) == ("CS99", "127.0.0.1", 1, ("ocpp1.6",))
 
 
 async def test_a_loop_that_stands_still_is_not_healthy(tmp_path: Path) -> None:

@@ -116,6 +116,10 @@ def test_decisions_and_overlay_are_counted() -> None:
     assert value("overlay_dropped_total", reason="no route") == 5.0
 
 
+def test_alarm_has_kind_subject_and_severity() -> None:
+    assert value("alarm", kind="station-away", subject="CS02", severity="warning") == 1.0
+
+
 def test_dimming() -> None:
     assert value("dimming_active") == 1.0
     assert value("dimming_limit_watts") == 7560.0

@@ -1,0 +1,49 @@
+"""Unknown stations that tried to connect, for a person to adopt; bounded, as anybody can try. Sans-IO."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+MOST_KNOCKS = 50
+MOST_PROTOCOLS = 8
+
+
+class Knock(msgspec.Struct):
+    """One station id that is not in the configuration. Times are POSIX s; `peer`: the last address."""
+
+    station: str
+    peer: str
+    first_seen: float
+    last_seen: float
+    tries: int
+    protocols: tuple[str, ...]
+
+
+class KnockBook:
+    """The unknown stations of late; for a new one the one that was seen longest ago is forgotten."""
+
+    def __init__(self) -> None:
+        self._knocks: dict[str, Knock] = {}
+
+    def on_unknown(self, station: str, peer: str, protocols: Sequence[str], utc: float) -> None:
+        """Count an attempt to connect; `protocols`: the subprotocols that were offered."""
+        offered = tuple(each[:20] for each in protocols[:MOST_PROTOCOLS])
+        known = self._knocks.pop(station, None)
+        if known is None:
+            known = Knock(station, peer, utc, utc, 0, offered)
+            if len(self._knocks) >= MOST_KNOCKS:
+                del self._knocks[next(iter(self._knocks))]
+        known.peer, known.last_seen, known.protocols = peer, utc, offered
+        known.tries += 1
+        self._knocks[station] = known
+
+    def forget(self, station: str) -> bool:
+        """Forget a station; return False if it has not tried."""
+        return self._knocks.pop(station, None) is not None
+
+    @property
+    def knocks(self) -> list[Knock]:
+        """Return the unknown stations, the latest first."""
+        return list(reversed(self._knocks.values()))
