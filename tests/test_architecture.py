@@ -72,6 +72,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "signing",
     },
     "web": {"access", "commands", "drivers", "load_management", "model", "ocpp", "session_ledger", "signing"},
+    "publishing": {"load_management", "web"},
     # layer 4: services compose the cores
     "services": {
         "access",
@@ -90,6 +91,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "overlay",
         "pki",
         "profiles",
+        "publishing",
         "relay",
         "session_ledger",
         "signing",

@@ -14,10 +14,12 @@ from controller.tomlcheck.diagnostics import Problem
 from controller.tomlcheck.positions import DataPath
 from drivers.modbus.modbus_tls import TlsFiles, find_file_problems
 
-SECRETS = frozenset({"key", "password_file", "cards_file"})
+SECRETS = frozenset({"key", "password_file", "cards_file", "secret_file"})
 _NAMED = {
     "listen": ("certificate", "key", "client_ca"),
     "web": ("certificate", "key"),
+    "mqtt": ("ca", "certificate", "key", "password_file"),
+    "webhook": ("secret_file",),
     "backend": ("ca", "certificate", "key", "password_file"),
     "meter": ("ca", "certificate", "key"),
     "station": ("password_file",),

@@ -52,6 +52,8 @@ _PLACEHOLDERS: dict[str, object] = {
     "ready_by": "00:00",
     "energy_kwh": 1.0,
     "meter": "?",
+    "host": "?",
+    "permissions": ("*:*",),
 }
 """For required keys that are wrong or missing, so that the other rules can still be checked."""
 

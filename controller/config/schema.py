@@ -143,6 +143,50 @@ class WebConfig(_Table, frozen=True, kw_only=True):
     """Further roles."""
 
 
+class MqttConfig(_Table, frozen=True, kw_only=True):
+    """The broker that readings, states, limits and alarms are published to."""
+
+    host: Annotated[str, Meta(min_length=1, max_length=253)]
+    """Address of the broker. Example: "192.0.2.50"."""
+    port: Annotated[int, Meta(ge=1, le=65_535)] | None = None
+    """TCP port; default: 1883, with tls 8883. Example: 8883."""
+    tls: bool = False
+    """Connect by TLS; the broker's certificate must be for `host`."""
+    ca: str | None = None
+    """Authority of the broker's certificate (PEM); default: those of the operating system. Example:
+    "broker-ca.pem"."""
+    certificate: str | None = None
+    """Client certificate. Example: "client.pem"."""
+    key: str | None = None
+    """Private key of the client certificate. Example: "client.key"."""
+    username: str | None = None
+    """User at the broker. Example: "lc"."""
+    password_file: str | None = None
+    """File with the user's password. Example: "credentials/mqtt"."""
+    root: Annotated[str, Meta(pattern="^[^+#/]+(/[^+#/]+)*$", max_length=100)] | None = None
+    """First levels of all topics; default: local-controller/ and the site's id. Example: "site/depot"."""
+    interval_s: Annotated[float, Meta(ge=1, le=3600, extra={"unit": "s"})] = 5.0
+    """Interval at which changes are published."""
+    home_assistant: bool = True
+    """Announce the site and its stations to Home Assistant."""
+    discovery_prefix: Annotated[str, Meta(pattern="^[^+#]+$", max_length=100)] = "homeassistant"
+    """Prefix of Home Assistant's discovery topics."""
+    permissions: tuple[str, ...] = ()
+    """Commands that are accepted by MQTT; default: none. Example: ["stations:run"]."""
+
+
+class WebhookConfig(_Table, frozen=True, kw_only=True):
+    """A URL to which alarms are posted when they begin and end."""
+
+    url: Annotated[str, Meta(min_length=1, max_length=1000)]
+    """The URL. Example: "https://alarms.example/lc"."""
+    secret_file: str | None = None
+    """File with the secret that signs the body (HMAC-SHA256, header X-Signature-256). Example:
+    "credentials/webhook"."""
+    severity: Literal["info", "warning", "critical"] = "warning"
+    """Least severity of the alarms that are posted."""
+
+
 class BackendConfig(_Table, frozen=True, kw_only=True):
     """A backend (CSMS), or one endpoint of it: tables with the same `group` are one backend."""
 
@@ -829,6 +873,8 @@ class Config(_Table, frozen=True, kw_only=True):
     listen: ListenConfig = ListenConfig()
     log: LogConfig = LogConfig()
     web: WebConfig | None = None
+    mqtt: MqttConfig | None = None
+    webhook: tuple[WebhookConfig, ...] = ()
     backend: tuple[BackendConfig, ...] = ()
     local_csms: LocalCsmsConfig = LocalCsmsConfig()
     card: tuple[CardConfig, ...] = ()

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 
 from controller.config.schema import Config
-from controller.config.web_rules import check_web, find_web_hints
+from controller.config.web_rules import check_mqtt, check_web, check_webhooks, find_web_hints
 from controller.tomlcheck.diagnostics import Problem
 from controller.tomlcheck.positions import DataPath
 
@@ -33,6 +33,8 @@ def check_values(config: Config) -> Iterator[Problem]:
     yield from _hosts(config)
     yield from _urls(config)
     yield from check_web(config)
+    yield from check_mqtt(config)
+    yield from check_webhooks(config)
 
 
 def find_value_hints(config: Config) -> Iterator[Problem]:

@@ -1,4 +1,4 @@
-"""Rules of [web]: the roles of users, and a page that other machines reach."""
+"""Rules of [web] and [mqtt]: roles and permissions, certificates, a page that other machines reach."""
 
 from __future__ import annotations
 
@@ -31,6 +31,32 @@ def check_web(config: Config) -> Iterator[Problem]:
             yield Problem(("web", "role", index, "permissions"), what, remedy)
 
 
+def check_webhooks(config: Config) -> Iterator[Problem]:
+    """Find addresses that are none of the web."""
+    for index, webhook in enumerate(config.webhook):
+        if not webhook.url.startswith(("http://", "https://")) or " " in webhook.url:
+            yield Problem(("webhook", index, "url"), f'"{webhook.url}" is no URL', 'begin it with "https://"')
+
+
+def check_mqtt(config: Config) -> Iterator[Problem]:
+    """Find permissions that cannot be read, and TLS files without TLS."""
+    mqtt = config.mqtt
+    if mqtt is None:
+        return
+    try:
+        read_permissions(mqtt.permissions)
+    except PermissionSyntaxError as error:
+        what, _, remedy = str(error).partition(": ")
+        yield Problem(("mqtt", "permissions"), what, remedy)
+    if bool(mqtt.certificate) != bool(mqtt.key):
+        missing = "key" if mqtt.certificate else "certificate"
+        yield Problem(("mqtt", missing), "is missing", "name both certificate and key, or none of them")
+    if not mqtt.tls and (mqtt.ca or mqtt.certificate):
+        yield Problem(("mqtt", "tls"), "is false, and certificates are named", "set tls = true")
+    if mqtt.password_file is not None and mqtt.username is None:
+        yield Problem(("mqtt", "username"), "is missing", "name the user whose password password_file holds")
+
+
 def find_web_hints(config: Config) -> Iterator[Problem]:
     """Find a page whose passwords others in the network can read."""
     web = config.web
@@ -39,4 +65,11 @@ def find_web_hints(config: Config) -> Iterator[Problem]:
             ("web", "host"),
             "passwords and tokens pass in the clear: other machines reach the page by http",
             'name certificate and key, or set host = "127.0.0.1" with a reverse proxy in front',
+        )
+    mqtt = config.mqtt
+    if mqtt is not None and not mqtt.tls and (mqtt.password_file or mqtt.permissions):
+        yield Problem(
+            ("mqtt", "tls"),
+            "the password and the commands pass in the clear",
+            "set tls = true, or keep the broker in a network of its own",
         )

@@ -34,6 +34,7 @@ from controller.services.local_csms_service import (
 )
 from controller.services.own_certificates import OwnCertificateService
 from controller.services.policy_service import open_policy_service
+from controller.services.publishing_service import PublishingService
 from controller.services.readiness import MeterReadiness
 from controller.services.relay_memory import KEY_FILE, open_token_key
 from controller.services.reload_service import ReloadService
@@ -177,6 +178,7 @@ class App:
             None if active is None else active.path,
             request_reload,
         )
+        self._publishing = PublishingService(config, self.status, self._operations.commands, self._web.alarms)
         if self._reloads is not None:
             self._operations.commands.add_handler(ReloadConfiguration, self._reloads.on_command)
 
@@ -215,6 +217,7 @@ class App:
                 scheme = "https" if web.certificate else "http"
                 log.info("page served url=%s://%s:%s/", scheme, web.host, self.web_port)
             await nursery.start(self._operations.run)
+            nursery.start_soon(self._publishing.run)
             nursery.start_soon(self._clock.run)
             nursery.start_soon(self._trust_evidence.run)
             nursery.start_soon(self._own_certificates.run)

@@ -1,0 +1,277 @@
+"""Publication of the status by MQTT, and commands received by it where they are allowed.
+
+The client is paho-mqtt with its own thread: name resolution, TLS and reconnecting block there and not the
+control loop, at the same cost as its socket hooks. Its queue is bounded.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import ssl
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import paho.mqtt.client as mqtt
+import trio
+from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.reasoncodes import ReasonCode
+
+from controller.access.permissions import Actor, read_permissions
+from controller.commands.site_command import CommandFormatError, read_command
+from controller.config.schema import Config, MqttConfig
+from controller.publishing.home_assistant import make_discovery
+from controller.publishing.mqtt_topics import (
+    OFFLINE,
+    ONLINE,
+    MqttMessage,
+    TopicMemory,
+    level,
+    make_event,
+    make_state_messages,
+)
+from controller.services.command_service import CommandService
+from controller.services.service_error import ServiceError
+from controller.web.alarm_model import AlarmChange
+from controller.web.status_model import ControllerStatus
+
+log = logging.getLogger("controller.mqtt")
+
+MOST_QUEUED = 2000
+"""Messages that wait for the broker; the state is published whole after each new connection."""
+MOST_COMMANDS_WAITING = 32
+LONGEST_COMMAND = 4096
+KEEP_ALIVE_S = 30
+WHOLE_S = 60.0
+"""Interval at which also values are published that have not changed: they expire in Home Assistant."""
+STOP_S = 2.0
+
+
+class MqttService:
+    """The MQTT client of one site. `on_alarm` publishes an alarm that began or ended."""
+
+    def __init__(
+        self,
+        config: Config,
+        settings: MqttConfig,
+        read_status: Callable[[], ControllerStatus],
+        commands: CommandService,
+    ) -> None:
+        self._settings = settings
+        self._voltage = config.site.voltage
+        self._root = settings.root or f"local-controller/{level(config.site.id)}"
+        self._read_status = read_status
+        self._commands = commands
+        self._actor = Actor("mqtt", "mqtt", read_permissions(settings.permissions))
+        self._memory = TopicMemory()
+        self._discovered = TopicMemory()
+        self._is_connected = False
+        self._has_failed = False
+        self._must_discover = True
+        self._whole_at = -math.inf
+        self._changed = trio.Event()
+        self._received_in, self._received_out = trio.open_memory_channel[bytes](MOST_COMMANDS_WAITING)
+        self._client = self._make_client(config.site.id)
+
+    def on_alarm(self, change: AlarmChange) -> None:
+        """Publish an alarm that began or ended."""
+        if self._is_connected:
+            self._publish(make_event(self._root, change.alarm, has_ended=change.has_ended))
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Publish and receive until cancelled."""
+        token = trio.lowlevel.current_trio_token()
+        self._client.on_connect = partial(self._on_connect, token)
+        self._client.on_disconnect = partial(self._on_disconnect, token)
+        self._client.on_message = partial(self._on_message, token)
+        self._client.on_connect_fail = partial(self._on_connect_fail, token)
+        self._client.connect_async(self._settings.host, self._port, KEEP_ALIVE_S)
+        self._client.loop_start()
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._execute_commands)
+                await self._keep_publishing()
+        finally:
+            with trio.CancelScope(shield=True), trio.move_on_after(STOP_S):
+                await trio.to_thread.run_sync(self._stop, abandon_on_cancel=True)
+
+    async def _keep_publishing(self) -> None:
+        while True:
+            self._changed = trio.Event()
+            if self._is_connected:
+                whole = trio.current_time() >= self._whole_at
+                if whole:
+                    self._whole_at = trio.current_time() + WHOLE_S
+                self._publish_state(whole=whole)
+            with trio.move_on_after(self._settings.interval_s):
+                await self._changed.wait()
+
+    def _publish_state(self, *, whole: bool) -> None:
+        status = self._read_status()
+        if self._settings.home_assistant:
+            prefix, commands = self._settings.discovery_prefix, bool(self._actor.permissions)
+            found = make_discovery(prefix, self._root, status, commands=commands)
+            for message in self._discovered.changed(found, whole=self._must_discover):
+                self._publish(message)
+            self._must_discover = False
+        state = make_state_messages(self._root, status, self._voltage)
+        for message in self._memory.changed(state, whole=whole):
+            self._publish(message)
+
+    def _publish(self, message: MqttMessage) -> None:
+        self._client.publish(message.topic, message.payload, message.qos, message.retain)
+
+    # -- connection: callbacks run in the client's thread -------------------------------------------------
+
+    def _make_client(self, site: str) -> mqtt.Client:
+        settings = self._settings
+        client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id=f"local-controller-{level(site)}")
+        client.max_queued_messages_set(MOST_QUEUED)
+        client.reconnect_delay_set(min_delay=1, max_delay=60)
+        client.will_set(f"{self._root}/status", OFFLINE, qos=1, retain=True)
+        if settings.username is not None:
+            password = settings.password_file
+            client.username_pw_set(
+                settings.username,
+                None if password is None else Path(password).read_text("utf-8").rstrip("\r\n"),
+            )
+        if settings.tls:
+            context = ssl.create_default_context(cafile=settings.ca)
+            context.minimum_version = ssl.TLSVersion.TLSv1_2
+            if settings.certificate is not None:
+                context.load_cert_chain(settings.certificate, settings.key)
+            client.tls_set_context(context)
+        return client
+
+    @property
+    def _port(self) -> int:
+        return self._settings.port or (8883 if self._settings.tls else 1883)
+
+    def _stop(self) -> None:
+        if self._is_connected:
+            self._client.publish(f"{self._root}/status", OFFLINE, qos=1, retain=True).wait_for_publish(STOP_S)
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def _on_connect(
+        self,
+        token: trio.lowlevel.TrioToken,
+        client: mqtt.Client,
+        _userdata: Any,
+        _flags: Any,
+        reason: ReasonCode,
+        _properties: Any,
+    ) -> None:
+        if reason.is_failure:
+            log.warning(
+                "MQTT connection rejected host=%s reason=%s remedy=check username and password_file",
+                self._settings.host,
+                reason,
+            )
+            return
+        client.publish(f"{self._root}/status", ONLINE, qos=1, retain=True)
+        if self._actor.permissions:
+            client.subscribe(f"{self._root}/command", qos=1)
+        client.subscribe(f"{self._root}/alarms/+/+", qos=0)
+        if self._settings.home_assistant:
+            client.subscribe(f"{self._settings.discovery_prefix}/status", qos=0)
+        _run_soon(token, self._connected)
+
+    def _on_disconnect(
+        self,
+        token: trio.lowlevel.TrioToken,
+        _client: mqtt.Client,
+        _userdata: Any,
+        _flags: Any,
+        reason: ReasonCode,
+        _properties: Any,
+    ) -> None:
+        _run_soon(token, partial(self._disconnected, str(reason)))
+
+    def _on_message(
+        self, token: trio.lowlevel.TrioToken, _client: mqtt.Client, _userdata: Any, message: mqtt.MQTTMessage
+    ) -> None:
+        if message.topic == f"{self._settings.discovery_prefix}/status":
+            if message.payload == ONLINE:
+                _run_soon(token, self._rediscover)
+        elif message.topic != f"{self._root}/command":
+            if message.retain and message.payload:
+                _run_soon(token, partial(self._on_retained_alarm, message.topic))
+        elif message.retain:  # it would be executed again on each connection
+            log.warning("MQTT command ignored topic=%s reason=retained", message.topic)
+        else:
+            _run_soon(token, partial(self._received, bytes(message.payload)))
+
+    def _on_connect_fail(self, token: trio.lowlevel.TrioToken, _client: mqtt.Client, _userdata: Any) -> None:
+        """Take that a connection could not be opened; the client calls this while it handles the error."""
+        _run_soon(token, partial(self._failed, str(sys.exc_info()[1])))
+
+    # -- in the trio thread -------------------------------------------------------------------------------
+
+    def _connected(self) -> None:
+        log.info("MQTT connected host=%s port=%d root=%s", self._settings.host, self._port, self._root)
+        self._is_connected, self._has_failed = True, False
+        self._whole_at = -math.inf
+        self._rediscover()
+
+    def _failed(self, reason: str) -> None:
+        """Log once why the broker cannot be reached."""
+        if not self._has_failed:
+            log.warning(
+                "MQTT connection failed host=%s port=%d reason=%s remedy=check host, tls and ca in [mqtt]",
+                self._settings.host,
+                self._port,
+                reason,
+            )
+        self._has_failed = True
+
+    def _disconnected(self, reason: str) -> None:
+        if self._is_connected:
+            log.warning(
+                "MQTT disconnected host=%s reason=%s remedy=check the broker", self._settings.host, reason
+            )
+        self._is_connected = False
+
+    def _rediscover(self) -> None:
+        self._must_discover = True
+        self._changed.set()
+
+    def _on_retained_alarm(self, topic: str) -> None:
+        """Remove an alarm that an earlier run of the controller has left at the broker."""
+        if self._whole_at > -math.inf and not self._memory.has(topic):
+            self._publish(MqttMessage(topic, b""))
+
+    def _received(self, payload: bytes) -> None:
+        try:
+            self._received_in.send_nowait(payload[: LONGEST_COMMAND + 1])
+        except trio.WouldBlock:
+            log.warning("MQTT command dropped reason=too many at once")
+
+    async def _execute_commands(self) -> None:
+        async for payload in self._received_out:
+            self._publish(MqttMessage(f"{self._root}/result", await self._execute(payload), retain=False))
+
+    async def _execute(self, payload: bytes) -> bytes:
+        """Execute a command; return the JSON of its result."""
+        started = round(time.time(), 3)
+        try:
+            if len(payload) > LONGEST_COMMAND:
+                raise CommandFormatError(f"longer than {LONGEST_COMMAND} bytes")
+            command = read_command(payload)
+            result = await self._commands.execute(command, self._actor)
+        except (CommandFormatError, ServiceError) as error:
+            return msgspec.json.encode({"time": started, "error": str(error)})
+        return msgspec.json.encode({"time": started, "command": command.name, "result": result})
+
+
+def _run_soon(token: trio.lowlevel.TrioToken, act: Callable[[], object]) -> None:
+    try:
+        token.run_sync_soon(act)
+    except trio.RunFinishedError:
+        log.debug("MQTT event after the end of the controller")

@@ -1,0 +1,39 @@
+"""What is sent to other programs at the site: MQTT and webhooks, where they are configured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import trio
+
+from controller.config.schema import Config
+from controller.services.alarm_service import AlarmService
+from controller.services.command_service import CommandService
+from controller.services.mqtt_service import MqttService
+from controller.services.webhook_service import WebhookService
+from controller.web.status_model import ControllerStatus
+
+
+class PublishingService:
+    """MQTT and webhooks of one site; both receive its alarms."""
+
+    def __init__(
+        self,
+        config: Config,
+        read_status: Callable[[], ControllerStatus],
+        commands: CommandService,
+        alarms: AlarmService,
+    ) -> None:
+        self._mqtt = None if config.mqtt is None else MqttService(config, config.mqtt, read_status, commands)
+        self._webhooks = [WebhookService(config.site.id, each) for each in config.webhook]
+        if self._mqtt is not None:
+            alarms.listeners.append(self._mqtt.on_alarm)
+        alarms.listeners += [each.on_alarm for each in self._webhooks]
+
+    async def run(self) -> None:
+        """Publish until cancelled."""
+        async with trio.open_nursery() as nursery:
+            if self._mqtt is not None:
+                nursery.start_soon(self._mqtt.run)
+            for webhook in self._webhooks:
+                nursery.start_soon(webhook.run)

@@ -1,0 +1,238 @@
+"""MQTT against mosquitto: password, TLS, commands, availability, alarms left by an earlier run."""
+
+from __future__ import annotations
+
+import getpass
+import logging
+import shutil
+import socket
+import subprocess
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import paho.mqtt.client as mqtt
+import pytest
+import trio
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from msgspec.structs import replace
+from paho.mqtt.enums import CallbackAPIVersion
+
+from controller.config.schema import MqttConfig
+from controller.services.app import App
+from tests.controller.services.test_app import running, site
+
+MOSQUITTO = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
+PATIENCE_S = 15.0
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@asynccontextmanager
+async def broker(folder: Path, *lines: str, port: int) -> AsyncIterator[subprocess.Popen[bytes]]:
+    file = folder / "mosquitto.conf"
+    file.write_text("\n".join([f"user {getpass.getuser()}", f"listener {port} 127.0.0.1", *lines, ""]))
+    process = subprocess.Popen([MOSQUITTO, "-c", str(file)], stderr=subprocess.DEVNULL)  # noqa: ASYNC220
+    try:
+        await until(lambda: is_open(port))
+        yield process
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def is_open(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+async def until(condition: Callable[[], object]) -> None:
+    with trio.fail_after(PATIENCE_S):
+        while not condition():  # noqa: ASYNC110
+            await trio.sleep(0.02)
+
+
+class Subscriber:
+    """A client that keeps the last message of each topic."""
+
+    def __init__(self, port: int, **login: str) -> None:
+        self.messages: dict[str, bytes] = {}
+        self.client = mqtt.Client(CallbackAPIVersion.VERSION2)
+        if login:
+            self.client.username_pw_set(**login)
+        self.client.on_message = self._on_message
+        self.client.on_connect = lambda client, *_: client.subscribe("#", qos=1)
+        self.client.connect("127.0.0.1", port)
+        self.client.loop_start()
+
+    def _on_message(self, _client: mqtt.Client, _userdata: Any, message: mqtt.MQTTMessage) -> None:
+        self.messages[message.topic] = message.payload
+
+    def close(self) -> None:
+        self.client.disconnect()
+        self.client.loop_stop()
+
+
+@asynccontextmanager
+async def publishing(folder: Path, settings: MqttConfig) -> AsyncIterator[App]:
+    async with site(folder) as (config, _), running(replace(config, mqtt=settings)) as app:
+        yield app
+
+
+async def test_state_commands_and_availability_with_a_password(tmp_path: Path) -> None:
+    port = free_port()
+    (tmp_path / "passwords").write_text("lc:secret\n")
+    subprocess.run(["mosquitto_passwd", "-U", str(tmp_path / "passwords")], check=True)  # noqa: ASYNC221
+    (tmp_path / "passwords").chmod(0o644)
+    (tmp_path / "mqtt-password").write_text("secret\n")
+    settings = MqttConfig(
+        host="127.0.0.1",
+        port=port,
+        username="lc",
+        password_file=str(tmp_path / "mqtt-password"),
+        interval_s=1.0,
+        permissions=("stations:run",),
+    )
+    async with broker(tmp_path, f"password_file {tmp_path / 'passwords'}", port=port):
+        subscriber = Subscriber(port, username="lc", password="secret")
+        root = "local-controller/lc"
+        subscriber.client.publish(f"{root}/alarms/meter-lost/old", b"{}", retain=True)
+        async with publishing(tmp_path, settings):
+            await until(lambda: subscriber.messages.get(f"{root}/status") == b"online")
+            await until(lambda: f"{root}/stations/CS02/1/reason" in subscriber.messages)
+            assert subscriber.messages[f"{root}/stations/CS01/connected"] == b"false"
+            device = subscriber.messages["homeassistant/device/lc_lc_CS01/config"]
+            assert msgspec.json.decode(device)["device"]["via_device"] == "lc_lc"
+            await until(lambda: subscriber.messages[f"{root}/alarms/meter-lost/old"] == b"")
+
+            pause = b'{"command": "station.pause", "station": "CS01", "duration_s": 60}'
+            subscriber.client.publish(f"{root}/command", pause)
+            await until(lambda: f"{root}/result" in subscriber.messages)
+            result = msgspec.json.decode(subscriber.messages.pop(f"{root}/result"))
+            assert result["result"]["evses"] == ["CS01/1"]
+            for text, problem in (
+                (
+                    b'{"command": "user.add", "user": "eve", "role": "viewer"}',
+                    "needs the permission users:edit",
+                ),
+                (b"nonsense", "malformed"),
+                (b'{"command": "station.pause", "station": "CS99"}', "not in the configuration"),
+                (b"x" * 10_000, "longer than"),
+            ):
+                subscriber.client.publish(f"{root}/command", text)
+                await until(lambda: f"{root}/result" in subscriber.messages)
+                assert problem in msgspec.json.decode(subscriber.messages.pop(f"{root}/result"))["error"]
+
+            del subscriber.messages["homeassistant/device/lc_lc/config"]
+            subscriber.client.publish("homeassistant/status", b"online")
+            await until(lambda: "homeassistant/device/lc_lc/config" in subscriber.messages)
+        await until(lambda: subscriber.messages[f"{root}/status"] == b"offline")
+        subscriber.close()
+
+
+async def test_retained_command_is_never_executed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    port = free_port()
+    settings = MqttConfig(host="127.0.0.1", port=port, interval_s=1.0, permissions=("stations:run",))
+    async with broker(tmp_path, "allow_anonymous true", port=port):
+        subscriber = Subscriber(port)
+        await until(subscriber.client.is_connected)
+        pause = b'{"command": "station.pause", "station": "CS01"}'
+        subscriber.client.publish("local-controller/lc/command", pause, qos=1, retain=True).wait_for_publish(
+            5
+        )
+        async with publishing(tmp_path, settings) as app:
+            await until(lambda: "reason=retained" in caplog.text)
+            assert app._operations.audit.latest() == []
+        subscriber.close()
+
+
+async def test_commands_are_not_subscribed_without_permissions(tmp_path: Path) -> None:
+    port = free_port()
+    async with broker(tmp_path, "allow_anonymous true", port=port):
+        subscriber = Subscriber(port)
+        async with publishing(tmp_path, MqttConfig(host="127.0.0.1", port=port, interval_s=1.0)) as app:
+            await until(lambda: "local-controller/lc/stations/CS01/1/state" in subscriber.messages)
+            command = b'{"command": "station.pause", "station": "CS01"}'
+            subscriber.client.publish("local-controller/lc/command", command, qos=1).wait_for_publish(5)
+            await until(lambda: subscriber.messages.get("local-controller/lc/command") == command)
+            assert app._operations.audit.latest() == []
+        subscriber.close()
+
+
+async def test_broker_that_comes_late_and_again_gets_the_whole_state(tmp_path: Path) -> None:
+    port = free_port()
+    async with publishing(tmp_path, MqttConfig(host="127.0.0.1", port=port, interval_s=1.0)):
+        for _ in range(2):
+            await read_state_once(tmp_path, port)
+
+
+async def read_state_once(folder: Path, port: int) -> None:
+    async with broker(folder, "allow_anonymous true", port=port):
+        subscriber = Subscriber(port)
+        await until(lambda: "local-controller/lc/stations/CS01/1/state" in subscriber.messages)
+        subscriber.close()
+
+
+def make_certificates(folder: Path) -> None:
+    """Write a CA and a certificate for 127.0.0.1 and localhost."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "broker")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    (folder / "broker.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    (folder / "broker.key").write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    for name_of in ("broker.pem", "broker.key"):
+        (folder / name_of).chmod(0o644)
+
+
+@pytest.mark.parametrize(("host", "connects"), [("localhost", True), ("127.0.0.1", False)])
+async def test_tls_needs_a_certificate_for_the_host(
+    tmp_path: Path, host: str, connects: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    port, plain = free_port(), free_port()
+    make_certificates(tmp_path)
+    lines = (
+        f"certfile {tmp_path / 'broker.pem'}",
+        f"keyfile {tmp_path / 'broker.key'}",
+        f"listener {plain} 127.0.0.1",
+        "allow_anonymous true",
+    )
+    settings = MqttConfig(host=host, port=port, tls=True, ca=str(tmp_path / "broker.pem"), interval_s=1.0)
+    async with broker(tmp_path, *lines, port=port):
+        await until(lambda: is_open(plain))
+        subscriber = Subscriber(plain)
+        async with publishing(tmp_path, settings):
+            if connects:
+                await until(lambda: subscriber.messages.get("local-controller/lc/status") == b"online")
+            else:
+                await until(lambda: "certificate verify failed" in caplog.text)
+                assert "local-controller/lc/status" not in subscriber.messages
+        subscriber.close()
