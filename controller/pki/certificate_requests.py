@@ -178,7 +178,11 @@ def _checked_key(request: x509.CertificateSigningRequest) -> PublicKey:
             )
     elif not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, _CURVES):
         raise RequestError("the key is not accepted: use ECC P-256, P-384, P-521 or RSA")
-    if isinstance(request.signature_hash_algorithm, hashes.SHA1 | hashes.MD5):
+    try:
+        hash_algorithm = request.signature_hash_algorithm
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise RequestError(f"the signature algorithm cannot be used: {error}") from None
+    if isinstance(hash_algorithm, hashes.SHA1 | hashes.MD5):
         raise RequestError("the request is signed with SHA-1 or MD5: use SHA-256")
     try:
         is_valid = request.is_signature_valid

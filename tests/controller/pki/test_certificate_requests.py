@@ -223,3 +223,12 @@ def test_oversized_request_is_rejected_unread() -> None:
 def test_arc_that_is_no_oid_or_too_large_is_rejected(arc: str) -> None:
     with pytest.raises(PkiError, match="OID arc"):
         ObjectIds(arc)
+
+
+def test_request_with_an_unknown_signature_algorithm_is_rejected() -> None:
+    """ecdsa-with-SHA256 becomes an object identifier that nobody has assigned."""
+    der = x509.load_pem_x509_csr(request_pem()).public_bytes(serialization.Encoding.DER)
+    known, unknown = bytes.fromhex("2a8648ce3d040302"), bytes.fromhex("2a8648ce3d04037f")
+    assert der.count(known) == 1
+    with pytest.raises(RequestError):
+        read_request(der.replace(known, unknown), IDS)
