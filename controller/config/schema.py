@@ -568,6 +568,13 @@ class LoadManagementConfig(_Table, frozen=True, kw_only=True):
     energy_kwh. Example: "departures.csv"."""
     lease_s: Annotated[float, Meta(ge=10, le=86_400, extra={"unit": "s"})] = 180.0
     """How long a limit holds in a station that does not get the next one."""
+    meter_values: Literal["request", "configure", "off"] = "request"
+    """What stations that report their draw too seldom are sent. request: TriggerMessage for MeterValues;
+    configure: also, once connected, interval and measurands (ChangeConfiguration, SetVariables); off:
+    nothing."""
+    writes_per_day: Annotated[int, Meta(ge=24, le=10_000)] | None = None
+    """Most profile writes to a station in a day, for flash memory that wears; leases become longer and rises
+    fewer, cuts are always sent. A lower bound of the station's quirk wins. Example: 500."""
 
 
 class CalendarConfig(_Table, frozen=True, kw_only=True):

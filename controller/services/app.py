@@ -32,6 +32,7 @@ from controller.services.local_csms_service import (
     LocalCsmsService,
     load_cards_or_report,
 )
+from controller.services.meter_values_service import MeterValuesService
 from controller.services.own_certificates import OwnCertificateService
 from controller.services.policy_service import open_policy_service
 from controller.services.publishing_service import PublishingService
@@ -105,6 +106,11 @@ class App:
         self._store = StateStore(Path(config.store.directory))
         self._load_management = LoadManagementService(config, self._registry, self._store)
         self._meters = SiteMeters(config, self._load_management.station_meters, self._on_meter_state)
+        self._meter_values = MeterValuesService(
+            dict.fromkeys((station.id for station in config.station), config.load_management.meter_values),
+            self._registry,
+            self._load_management.find_silent_evses,
+        )
         self._policy_service = open_policy_service(config, self._store)
         self._certificate_ends = find_certificate_ends(config)
         self._mailbox = SiteMailbox()
@@ -225,6 +231,7 @@ class App:
             nursery.start_soon(self._energy.run)
             nursery.start_soon(self._watch_certificate_ends)
             nursery.start_soon(self._load_management.run)
+            nursery.start_soon(self._meter_values.run)
             nursery.start_soon(self._run_control)
             if self._policy_service is not None:
                 nursery.start_soon(self._policy_service.run)

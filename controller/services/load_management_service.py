@@ -129,6 +129,10 @@ class LoadManagementService:
         """Return the state of the site for people and monitoring."""
         return self._control.snapshot(trio.current_time())
 
+    def find_silent_evses(self) -> list[EvseRef]:
+        """Return the EVSEs that charge and have not reported their draw for too long."""
+        return self._control.silent_evses(trio.current_time())
+
     @property
     def boots(self) -> Mapping[str, Booted]:
         """The last boot of each station that has booted."""

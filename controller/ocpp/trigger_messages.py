@@ -1,0 +1,14 @@
+"""Payloads of TriggerMessage (1.6: section 5.17; 2.x Part 2: use case F06)."""
+
+from __future__ import annotations
+
+import msgspec
+
+from controller.ocpp.frames import Version
+
+
+def trigger_meter_values(version: Version, evse: int) -> bytes:
+    """Return the payload of a TriggerMessage for the meter values of an EVSE."""
+    if version is Version.V16:
+        return msgspec.json.encode({"requestedMessage": "MeterValues", "connectorId": evse})
+    return msgspec.json.encode({"requestedMessage": "MeterValues", "evse": {"id": evse}})
