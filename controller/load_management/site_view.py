@@ -6,7 +6,7 @@ import msgspec
 
 from controller.load_management.energy.energy_view import EnergyView
 from controller.load_management.evse.charger_response import ResponseHabits
-from controller.load_management.site_tree import PhaseAmps
+from controller.load_management.site_tree import ZERO, PhaseAmps
 from controller.model.observations import EvseRef, EvseState
 from drivers.errors import Cause
 from drivers.reading import Quality
@@ -17,7 +17,8 @@ class CircuitView(msgspec.Struct, frozen=True, kw_only=True):
 
     `measured_a` is its meter's last reading, None without one; `meter_problem` says what is wrong with the
     meter, or what its good readings lack, `meter_cause` the same as a label. `base_a` is what draws beside
-    our EVSEs, as far as it is known; `booked_a` what our EVSEs may be drawing now. `over_limit_s`: for how
+    our EVSEs, as far as it is known; `booked_a` what our EVSEs may be drawing now; `reserve_a` what is free
+    for cars that come and draw their fallback at once, as far as the circuit has it. `over_limit_s`: for how
     long it has been above its limit (s), `overloads`: how often it was for longer than some seconds.
     `jump_a`: how far the building's load jumped so far (A), which `margin_a` has to absorb.
     """
@@ -34,6 +35,7 @@ class CircuitView(msgspec.Struct, frozen=True, kw_only=True):
     overloads: int = 0
     margin_a: float = 0.0
     jump_a: float = 0.0
+    reserve_a: PhaseAmps = ZERO
 
 
 class EvseView(msgspec.Struct, frozen=True, kw_only=True):

@@ -34,7 +34,8 @@ class CircuitStatus(msgspec.Struct, frozen=True, kw_only=True):
     `measured_a` is the last current of its meter, `meter_quality` its quality (good, stale, dead,
     implausible); both null without a meter. `meter_problem` is the fault of the meter, or what its good
     readings lack, in a sentence, and `meter_cause` the same as a label. `base_a` is the base load, as far
-    as known; `booked_a` what the EVSEs may be drawing now. `over_limit_s`: for how long the circuit has been
+    as known; `booked_a` what the EVSEs may be drawing now; `reserve_a` what is kept free for cars that come
+    and draw their fallback at once. `over_limit_s`: for how long the circuit has been
     above its limit (s); `overloads`: how often it was for longer than 10 s. `margin_a` has to absorb
     `jump_a`, the largest jump of the base load so far. `excess_a`: by how much it may be above its limit (A),
     because the stations of the EVSEs `unlimited` have not taken their limits.
@@ -55,6 +56,7 @@ class CircuitStatus(msgspec.Struct, frozen=True, kw_only=True):
     jump_a: float = 0.0
     excess_a: float = 0.0
     unlimited: tuple[str, ...] = ()
+    reserve_a: PhaseAmps = (0.0, 0.0, 0.0)
 
 
 class ClockOffsetStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -576,6 +578,7 @@ def _circuit(site: SiteTree, view: CircuitView, doubtful: Mapping[EvseRef, EvseV
         jump_a=round(view.jump_a, 1),
         excess_a=round(excess_a, 1) if may_exceed else 0.0,
         unlimited=unlimited if may_exceed else (),
+        reserve_a=_rounded(view.reserve_a),
     )
 
 
