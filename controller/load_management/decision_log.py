@@ -34,14 +34,20 @@ class DecisionLog:
 
     def __init__(self) -> None:
         self._last: LoggedDecision | None = None
+        self.is_waiting = False
+        """Return True if a change is to be logged later."""
         self._at = 0.0
 
     def is_due(self, told: LoggedDecision, now: float) -> bool:
         """Return True if this is to be logged now; it then counts as logged."""
         last = self._last
+        self.is_waiting = False
         if last is not None:
             fallen = told.limit_a < last.limit_a - NOISE_A
-            if told == last or not (fallen or now >= self._at + QUIET_S):
+            if told == last:
+                return False
+            if not (fallen or now >= self._at + QUIET_S):
+                self.is_waiting = True
                 return False
         self._last, self._at = told, now
         return True

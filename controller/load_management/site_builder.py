@@ -38,6 +38,7 @@ def site_settings(config: Config) -> SiteSettings:
         margin_a=chosen.margin_a,
         rotation_s=chosen.rotation_s,
         lease_s=chosen.lease_s,
+        writes_per_day=chosen.writes_per_day,
         voltage_v=config.site.voltage,
         silence_s=max(SiteSettings().silence_s, 2 * slowest_s),
         energy=build_energy_settings(config),

@@ -18,16 +18,16 @@ from __future__ import annotations
 import itertools
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from heapq import heappop, heappush
 from typing import NamedTuple
 
 import msgspec
 
-from controller.load_management.allocation.allocator import Allocation, Demand, allocate
+from controller.load_management.allocation.allocator import Allocation, Allocator, Demand
 from controller.load_management.allocation.constraints import AdmissionRooms, JointConstraint
 from controller.load_management.allocation.dimming_cap import DimmingCap
-from controller.load_management.allocation.headroom import Headroom
+from controller.load_management.allocation.headroom import Bookings, Headroom
 from controller.load_management.allocation.phase_count_choice import consider, consider_alone
 from controller.load_management.allocation.rotation import REST_S, Rotation
 from controller.load_management.allocation.surplus import Surplus, sunlit
@@ -53,10 +53,15 @@ from controller.load_management.evse.evse_controller import (
     EvseController,
     UnknownEvse,
 )
-from controller.load_management.evse.limit_delivery import NOISE_A, DeliveryMemory
+from controller.load_management.evse.limit_delivery import (
+    NOISE_A,
+    STEP_A,
+    DeliveryMemory,
+    LimitDelivery,
+)
 from controller.load_management.metering.circuit_metering import BaseByCircuit, CircuitMetering, SiteBase
 from controller.load_management.sharing_settings import SiteSettings
-from controller.load_management.site_tree import CircuitNode, PhaseAmps, SiteTree
+from controller.load_management.site_tree import CircuitNode, EvseNode, PhaseAmps, SiteTree
 from controller.load_management.site_view import CircuitView, SiteView
 from controller.model.observations import (
     BackendLimit,
@@ -81,10 +86,15 @@ ASKED_A = 2.0
 DEEP_A = 3.0
 DEEP = 0.5
 """How far below its share an EVSE may be cut until its renewal: so many A, or this part of it."""
+EXCESS_A = 1.0
+"""Offers less above their share than this do not come down for others that rise: renewals level them."""
+CHUNK_A = 2.0
+"""Smallest cut where a circuit is short of room: the next small shortage is then within it already."""
 UNBALANCE_NOISE_A = 0.5
 
-FAULTS = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
-"""Errors that a fault in a pass can raise: none of them may end the control of the site."""
+FAULTS = (ArithmeticError, LookupError, ValueError)
+"""Errors that values can cause in a pass: a division by zero or an overflow, a circuit or an EVSE without an
+entry, a number outside of a function's domain. None of them may end the control of the site."""
 
 NO_PAUSE = "its station cannot pause: held at its minimum"
 RESTING = f"gave up its place, rests {REST_S:g} s at least"
@@ -114,7 +124,7 @@ class SiteControl:
         # The k-th of n EVSEs numbers its calls k, k + n, k + 2 n ...: a token says whose it is.
         count = len(site.evses)
         self._controllers = [
-            EvseController(evse, settings.lease_s, itertools.count(index, count), now)
+            EvseController(evse, self._make_delivery(evse, itertools.count(index, count)), now)
             for index, evse in enumerate(site.evses)
         ]
         self._by_ref = {controller.evse.ref: controller for controller in self._controllers}
@@ -128,6 +138,9 @@ class SiteControl:
         """Current that is kept free below each circuit for the next sessions of DC EVSEs (A per phase)."""
         self._credits_due: list[tuple[float, int]] = []
         self._slowest_s: dict[str, float] = {}
+        self._reactions: dict[EvseRef, float] = {}
+        self._bookings = Bookings(site)
+        self._allocators: dict[str, Allocator] = {}
         self._whole = _SitePart(site, self._controllers)
         self._parts: dict[str, _SitePart] = {}
         self._group_a: float | None = None
@@ -136,6 +149,9 @@ class SiteControl:
         self._decisions: list[LoggedDecision] = []
         self._notices: list[SiteNotice] = []
         self._noticed: dict[str, str] = {}
+
+    def _make_delivery(self, evse: EvseNode, tokens: Iterator[int]) -> LimitDelivery:
+        return LimitDelivery(evse, self._settings.lease_s, tokens, self._settings.writes_per_day)
 
     def handle(self, event: SiteEvent, now: float) -> list[SetLimit]:
         """Take in one event; return what to send to stations because of it, in this order.
@@ -151,8 +167,11 @@ class SiteControl:
                 return self._plan_safely(now, urgent=True, within=circuit)
             if circuit is None and (flow_a := self.energy.on_meter(event.state, now)) is not None:
                 self._metering.set_battery(flow_a)
-        if isinstance(event, SiteDimmed) and self._dimming.dim(event):
-            return self._plan_safely(now, urgent=True)
+        if isinstance(event, SiteDimmed):
+            for each in self._controllers:
+                each.wake()
+            if self._dimming.dim(event):
+                return self._plan_safely(now, urgent=True)
         self._due |= self._on_event(event, now)
         if (due_at := self.due_at) is None:
             return []
@@ -174,8 +193,10 @@ class SiteControl:
         self.energy.replace_site(site, settings.voltage_v)
         for controller, evse in zip(self._controllers, site.evses, strict=True):
             controller.evse = evse
+            controller.wake()
         self._whole = _SitePart(site, self._controllers)
         self._parts.clear()
+        self._allocators.clear()
         return self._plan_safely(now, urgent=True)
 
     @property
@@ -206,6 +227,14 @@ class SiteControl:
         """Return what must survive a restart of these EVSEs."""
         return {ref: self._by_ref[ref].record(now) for ref in refs}
 
+    def silent_evses(self, now: float) -> list[EvseRef]:
+        """Return the EVSEs with a car that charges, of which no recent report says how much it draws."""
+        return [
+            each.evse.ref
+            for each in self._controllers
+            if each.delivery.connected and each.model.is_charging and each.model.draw.unknown(now)
+        ]
+
     def unsaved_evses(self) -> set[EvseRef]:
         """Return the EVSEs with something new to record beside their limits: a goal, a learned value."""
         return {each.evse.ref for each in self._controllers if each.has_unsaved_state}
@@ -215,20 +244,38 @@ class SiteControl:
         for ref, record in records.items():
             if ref in self._by_ref:
                 self._by_ref[ref].restore(record)
+                self._by_ref[ref].wake()
 
     def snapshot(self, now: float) -> SiteView:
         """Return the state of the site for people."""
         base = self._metering.base(now)
-        left = self._ledger(self._site, base.believed, self._controllers, now).rooms()
+        supplied = self._supplies(self._site, base.believed, now)
+        room = supplied.copy()
+        for controller in self._controllers:
+            if controller.may_draw(now):
+                controller.book(room, now)
+        left = room.rooms()
+        for controller in self._controllers:
+            if not controller.may_draw(now):
+                controller.book(room, now)
+        spare = room.rooms()
         return SiteView(
-            circuits=tuple(self._circuit_view(circuit, base, left, now) for circuit in self._site.circuits),
+            circuits=tuple(
+                self._circuit_view(circuit, base, left[circuit.id], spare[circuit.id], now)
+                for circuit in self._site.circuits
+            ),
             evses=tuple(controller.view(now) for controller in self._controllers),
             energy=self.energy.view(now),
         )
 
     def _circuit_view(
-        self, circuit: CircuitNode, base: SiteBase, left: Mapping[str, PhaseAmps], now: float
+        self, circuit: CircuitNode, base: SiteBase, left: PhaseAmps, spare: PhaseAmps, now: float
     ) -> CircuitView:
+        """Return the state of one circuit.
+
+        `left`: what cars that may draw leave of its supply; `spare`: what newcomers' fallbacks leave of that.
+        """
+        reserved = _less(left, (max(0.0, spare[0]), max(0.0, spare[1]), max(0.0, spare[2])))
         metered = self._metering.metered(circuit.id)
         problem = self._metering.meter_problem(circuit, now)
         return CircuitView(
@@ -236,7 +283,8 @@ class SiteControl:
             limit_a=circuit.limit_a,
             measured_a=self._metering.measured(circuit),
             base_a=base.believed[circuit.id],
-            booked_a=_less(self._supply(circuit, base.believed[circuit.id]), left[circuit.id]),
+            booked_a=_less(self._supply(circuit, base.believed[circuit.id]), left),
+            reserve_a=(max(0.0, reserved[0]), max(0.0, reserved[1]), max(0.0, reserved[2])),
             meter_quality=self._metering.quality(circuit, now),
             meter_problem=problem.text,
             meter_cause=problem.cause,
@@ -250,6 +298,7 @@ class SiteControl:
 
     def _on_event(self, event: SiteEvent, now: float) -> bool:
         """Update the model; return True if the current has to be shared anew."""
+        self._wake_concerned(event)
         match event:
             case StationUp(station=station):
                 for controller in self._of_station.get(station, ()):
@@ -280,6 +329,20 @@ class SiteControl:
                 return True
             case MeterUpdated():
                 return False  # taken in by the fast loop before
+
+    def _wake_concerned(self, event: SiteEvent) -> None:
+        """Have the next pass update the EVSEs that an event concerns."""
+        match event:
+            case StationUp() | StationDown() | QuirkSelected() | StationObserved():
+                for each in self._of_station.get(event.station, ()):
+                    each.wake()
+            case LimitAnswered(token=token) if self._controllers:
+                self._controllers[token % len(self._controllers)].wake()
+            case EvseOverridden(ref=ref):
+                if ref in self._by_ref:
+                    self._by_ref[ref].wake()
+            case _:
+                pass
 
     def _on_observation(self, station: str, observation: Observation, now: float) -> bool:
         if isinstance(observation, Booted | ProfilesTouched):
@@ -359,8 +422,7 @@ class SiteControl:
     def _on_meter(self, event: MeterUpdated, circuit: CircuitNode, now: float) -> bool:
         """Take in one state of a meter; return True if its circuit has to be cut now."""
         before = self._trust(circuit, now)
-        while self._credits_due and self._credits_due[0][0] <= now:
-            self._update_credit(self._controllers[heappop(self._credits_due)[1]], now)
+        self._update_due_credits(now)
         overloaded = self._metering.see(event.state, now, self._slowest_s.get(circuit.id, 0.0))
         if circuit.id in self.energy.peaks.circuits:
             self._measure_peak(circuit, now)
@@ -395,13 +457,26 @@ class SiteControl:
             controller.credit_due_at = changes_at
             heappush(self._credits_due, (changes_at, self._index_of[controller.evse.ref]))
 
-    def _update_slowest(self) -> None:
-        """Note for every circuit how long the slowest EVSE below it takes to obey."""
-        self._slowest_s = {
-            circuit: max((self._by_ref[evse.ref].delivery.reaction_s for evse in below), default=0.0)
-            for circuit, below in self._site.below.items()
-            if self._metering.metered(circuit) is not None
-        }
+    def _update_due_credits(self, now: float) -> None:
+        """Bring the draw totals up to date for EVSEs whose draw is known less or better by now."""
+        while self._credits_due and self._credits_due[0][0] <= now:
+            self._update_credit(self._controllers[heappop(self._credits_due)[1]], now)
+
+    def _note_reaction(self, controller: EvseController) -> None:
+        """Note for the metered circuits above an EVSE how long the slowest one below them takes to obey."""
+        ref, reaction_s = controller.evse.ref, controller.delivery.reaction_s
+        before = self._reactions.get(ref)
+        if reaction_s == before:
+            return
+        self._reactions[ref] = reaction_s
+        for circuit in self._site.path(controller.evse.circuit):
+            if self._metering.metered(circuit.id) is None:
+                continue
+            if before is None or reaction_s > before:
+                self._slowest_s[circuit.id] = max(self._slowest_s.get(circuit.id, 0.0), reaction_s)
+            else:
+                below = self._site.below[circuit.id]
+                self._slowest_s[circuit.id] = max(self._reactions.get(evse.ref, 0.0) for evse in below)
 
     # Notices
 
@@ -423,15 +498,19 @@ class SiteControl:
                 f"circuit above its limit circuit={circuit.id} current={shown}A limit={limit}A: reduce the "
                 "load of the building or raise margin_a"
             )
-        self._notice(f"over {circuit.id}", over, f"circuit within its limit again circuit={circuit.id}")
+        ended = (
+            f"circuit within its limit again circuit={circuit.id} after={metered.last_overload_s:.0f}s "
+            f"highest={metered.last_overload_a:.0f}A"
+        )
+        self._notice(f"over {circuit.id}", over, ended, end_is_warning=True)
 
-    def _notice(self, key: str, text: str, end: str) -> None:
+    def _notice(self, key: str, text: str, end: str, *, end_is_warning: bool = False) -> None:
         """Add a notice when a fault begins, and one when it ends; nothing while it lasts."""
         if text and key not in self._noticed:
             self._noticed[key] = text
             self._notices.append(SiteNotice(text=text, warning=True))
         elif not text and self._noticed.pop(key, ""):
-            self._notices.append(SiteNotice(text=end, warning=False))
+            self._notices.append(SiteNotice(text=end, warning=end_is_warning))
 
     # Passes
 
@@ -453,6 +532,7 @@ class SiteControl:
         for controller in self._controllers:
             target_a = min(controller.evse.fallback_a, controller.delivery.offered_a(now))
             try:
+                controller.wake()
                 commands += controller.delivery.commands(target_a, 0.0, now, urgent=True)
                 controller.model.draw.offer(controller.delivery.offered_a(now), now)
             except FAULTS as error:  # its own state may be what failed: the others are cut all the same
@@ -472,25 +552,35 @@ class SiteControl:
         part = self._whole if within is None or within.parent is None else self._part_below(within)
         self._due = part is not self._whole
         self._planned_at = now
-        if part is self._whole:
-            self._update_slowest()
-        for controller in part.controllers:
-            controller.refresh(self._settings.voltage_v, now)
-            self._update_credit(controller, now)
-            controller.delivery.hold_s = self._dimming.hold_s(controller.evse, now)
+        self._update_due_credits(now)
         base = self._metering.base(now)
         self._apply_energy_plan(base, now)
-        allocations = self._allocations(part, base, now)
-        ledger = self._ledger(part.site, base.believed, part.controllers, now)
-        cuts = self._cuts(allocations, ledger, now)
+        supply = self._supplies(part.site, base.believed, now)
+        touched = [each for each in part.controllers if each.quiet_until <= now]
+        self._refresh(touched, now)
+        ledger = supply.copy()
+        allocations = self._allocations(part, touched, supply, base, now)
+        ledger.book_all(self._bookings)
+        cuts = self._cuts(allocations, ledger)
         commands: list[SetLimit] = []
         self._decisions = []  # of a pass that nobody asked about
+        concerned = [
+            each
+            for each in part.controllers
+            if urgent
+            or each.quiet_until <= now
+            or each.evse.ref in cuts
+            or each.is_given_another(allocations.get(each.evse.ref))
+            or (each.is_rising and ledger.room(each.evse, each.model.phases) >= STEP_A - NOISE_A)
+            or each.model.switch.changing
+        ]
         # Who has least rises first, while there is not yet room for all to rise.
-        for controller in sorted(part.controllers, key=lambda c: (c.delivery.offered_a(now), c.evse.ref)):
+        for controller in sorted(concerned, key=lambda c: (c.delivery.offered_a(now), c.evse.ref)):
             before = controller.delivery.offered_a(now)
             ref = controller.evse.ref
+            allocation = allocations.get(ref)
             commands += controller.commands_towards(
-                allocations.get(ref),
+                allocation,
                 ledger,
                 now,
                 urgent=urgent,
@@ -499,7 +589,18 @@ class SiteControl:
             self._note_offer(controller, before, now)
             if decision := controller.take_decision(now):
                 self._decisions.append(decision)
+            controller.settle(allocation, now)
+            self._bookings.set(controller.evse, controller.booking(now))
         return commands
+
+    def _refresh(self, controllers: Sequence[EvseController], now: float) -> None:
+        """Update what depends on time and on events of these EVSEs, and what is booked for them."""
+        for controller in controllers:
+            controller.refresh(self._settings.voltage_v, now)
+            self._update_credit(controller, now)
+            controller.delivery.hold_s = self._dimming.hold_s(controller.evse, now)
+            self._bookings.set(controller.evse, controller.booking(now))
+            self._note_reaction(controller)
 
     def _apply_energy_plan(self, base: SiteBase, now: float) -> None:
         """Find what the plan over hours asks for now, and give each EVSE its part."""
@@ -508,7 +609,7 @@ class SiteControl:
         }
         plans = self.energy.update(self._peak_bases(base, now), uses, now)
         for ref in self._planned | plans.keys():
-            self._by_ref[ref].plan = plans.get(ref, NO_PLAN)
+            self._by_ref[ref].set_plan(plans.get(ref, NO_PLAN))
         self._planned = set(plans)
 
     def _peak_bases(self, base: SiteBase, now: float) -> dict[str, CircuitBase]:
@@ -549,47 +650,50 @@ class SiteControl:
             )
         self._metering.add_change(controller.evse, (delta[0], delta[1], delta[2]), now)
 
-    def _cuts(
-        self, allocations: Mapping[EvseRef, Allocation], ledger: Headroom, now: float
-    ) -> dict[EvseRef, float]:
+    def _cuts(self, allocations: Mapping[EvseRef, Allocation], ledger: Headroom) -> dict[EvseRef, float]:
         """Return the limits (A per phase) of EVSEs that are cut now because their room is needed.
 
-        Where somebody cannot rise by `ASKED_A` or to the minimum, those above their share come down to it.
-        Where a circuit is short of room, to spare writes few are cut, and below their share, rather than many
-        by a little: those whose lease would be renewed soonest first. Renewals level the shares again.
+        Where a circuit is short of room or an EVSE cannot start, few are cut, and below their share, rather
+        than many by a little, to spare writes: those first that obey fastest, then those whose lease would be
+        renewed soonest. Where somebody cannot rise by `ASKED_A`, those that are far above their share come
+        down to it. Renewals level the shares again.
         """
+        off_share = [
+            (controller, allocation, offered_a)
+            for ref, allocation in allocations.items()
+            if abs((offered_a := (controller := self._by_ref[ref]).offered_a) - allocation.limit_a) > NOISE_A
+        ]
         short = self._shortage(ledger)
-        asked = self._asked_room(allocations, ledger, now)
+        asked = self._asked_room(off_share, ledger, short)
         cuts: dict[EvseRef, float] = {}
         if not short and not asked:
             return cuts
         above = [
-            controller
-            for ref, allocation in allocations.items()
-            if (controller := self._by_ref[ref]).delivery.offered_a(now) > allocation.limit_a + NOISE_A
+            controller for controller, allocation, offered_a in off_share if offered_a > allocation.limit_a
         ]
         above.sort(
             key=lambda each: (
                 allocations[each.evse.ref].limit_a > 0,  # stops are decided: others get what they free
+                each.delivery.reaction_s,
                 each.delivery.written_at,
                 each.evse.ref,
             )
         )
         for controller in above:
             ref, min_a, places = controller.evse.ref, controller.evse.min_a, self._places(controller)
-            offered_a, share_a = controller.delivery.offered_a(now), allocations[ref].limit_a
+            offered_a, share_a = controller.offered_a, allocations[ref].limit_a
             missing_a = max((short[place] for place in places if place in short), default=0.0)
-            if missing_a <= 0 and not any(place in asked for place in places):
+            asked_a = max((asked[place] for place in places if place in asked), default=0.0)
+            if missing_a <= 0 and (asked_a <= 0 or offered_a - share_a < EXCESS_A):
                 continue
             cuts[ref] = share_a
             if missing_a > 0 and share_a > min_a:
                 deepest_a = max(min_a, share_a - max(DEEP_A, DEEP * share_a))
-                cuts[ref] = max(deepest_a, offered_a - missing_a)
-                if any(place in asked for place in places):
-                    cuts[ref] = min(cuts[ref], share_a)
-            for place in places:
-                if place in short:
-                    short[place] -= offered_a - cuts[ref]
+                cuts[ref] = max(deepest_a, offered_a - max(missing_a, CHUNK_A))
+            for needed in (short, asked):
+                for place in places:
+                    if place in needed:
+                        needed[place] -= offered_a - cuts[ref]
         return cuts
 
     def _shortage(self, ledger: Headroom) -> dict[tuple[str, int], float]:
@@ -603,17 +707,28 @@ class SiteControl:
         return found
 
     def _asked_room(
-        self, allocations: Mapping[EvseRef, Allocation], ledger: Headroom, now: float
-    ) -> set[tuple[str, int]]:
-        """Return the phases of circuits where somebody cannot rise to its share."""
-        found: set[tuple[str, int]] = set()
-        for ref, allocation in allocations.items():
-            controller = self._by_ref[ref]
-            offered_a = controller.delivery.offered_a(now)
-            rise_a = allocation.limit_a - offered_a
-            asks = rise_a >= ASKED_A or (rise_a > 0 and offered_a < controller.evse.min_a)
-            if asks and rise_a > ledger.room(controller.evse, controller.model.phases) + NOISE_A:
-                found.update(self._places(controller))
+        self,
+        off_share: Sequence[tuple[EvseController, Allocation, float]],
+        ledger: Headroom,
+        short: dict[tuple[str, int], float],
+    ) -> dict[tuple[str, int], float]:
+        """Return the room (A) that rises of `ASKED_A` or more lack, on each phase of a circuit.
+
+        `off_share`: EVSEs, their allocations and their offers (A) where these differ. What an EVSE lacks to
+        start is added to `short` instead: it has nothing until it has its minimum.
+        """
+        found: dict[tuple[str, int], float] = {}
+        for controller, allocation, offered_a in off_share:
+            min_a = controller.evse.min_a
+            starts = offered_a < min_a <= allocation.limit_a
+            rise_a = min_a - offered_a if starts else allocation.limit_a - offered_a
+            if not starts and rise_a < ASKED_A:
+                continue
+            lacking_a = rise_a - max(0.0, ledger.room(controller.evse, controller.model.phases))
+            if lacking_a > NOISE_A:
+                needed = short if starts else found
+                for place in self._places(controller):
+                    needed[place] = needed.get(place, 0.0) + lacking_a
         return found
 
     def _places(self, controller: EvseController) -> list[tuple[str, int]]:
@@ -641,19 +756,27 @@ class SiteControl:
             found = self._parts[circuit.id] = _SitePart(site, controllers)
         return found
 
-    def _allocations(self, part: _SitePart, base: SiteBase, now: float) -> dict[EvseRef, Allocation]:
-        """Return the allocator's answer for all EVSEs with a car that can be commanded and do not rest."""
+    def _allocations(
+        self,
+        part: _SitePart,
+        touched: Sequence[EvseController],
+        room: Headroom,
+        base: SiteBase,
+        now: float,
+    ) -> dict[EvseRef, Allocation]:
+        """Return the allocator's answer for all EVSEs with a car that can be commanded and do not rest.
+
+        `touched`: those of which something may have changed since the last pass. `room`: of which the EVSEs
+        that cannot be commanded take their part first.
+        """
         rotation = self._rotation
-        wanting = [each for each in part.controllers if each.model.wants(now) and not each.is_paused]
+        wanting = [each for each in touched if each.wants and not each.is_paused]
         rotation.set_wanting(
             {each.evse.ref for each in wanting},
-            {evse.ref for evse in part.site.evses},
+            {each.evse.ref for each in touched},
             now,
             {each.evse.ref for each in wanting if each.model.may_be_charging},
         )
-        refs = [each.evse.ref for each in wanting]
-        first = {each.evse.ref for each in wanting if each.cannot_wait}
-        ranks = rotation.ranks(refs, now, first, self.energy.evses.turn_energies(refs))
         troubles = self._metering.troubles_above(now)
         reserved: list[EvseController] = []
         shared: list[EvseController] = []
@@ -661,50 +784,64 @@ class SiteControl:
         idle: list[EvseController] = []
         allocations: dict[EvseRef, Allocation] = {}
         demands = []
+        unbalance_a, caps = self._site.unbalance_a, self._dimming.has_caps
         for each in part.controllers:
-            ref, circuit = each.evse.ref, each.evse.circuit
-            if each.delivery.problem(now):
+            if each.problem:
                 reserved.append(each)
                 continue
             shared.append(each)
-            if each.is_paused and not each.delivery.never_pauses:
-                allocations[ref] = Allocation(ref, 0.0, each.limit_by_order[1])
-            elif not each.model.wants(now):
+            ref, circuit = each.evse.ref, each.evse.circuit
+            if each.is_paused:
+                allocations[ref] = _zero(each, each.limit_by_order[1])
+            elif not each.wants:
                 if why := self._dimming.idle(each.evse):
-                    allocations[ref] = Allocation(ref, 0.0, why)
-                elif each.evse.fallback_a and not each.delivery.never_pauses:
+                    allocations[ref] = _zero(each, why)
+                elif each.has_fallback:
                     idle.append(each)
-            elif each.model.asleep(now) and not each.delivery.never_pauses and not each.is_surplus:
+            elif each.is_asleep:
                 sleeping.append(each)
-            elif rotation.resting_s(ref, now) and not each.delivery.never_pauses:
-                allocations[ref] = Allocation(ref, 0.0, self._dimming.explain(each.evse, RESTING))
+            elif rotation.is_resting(ref, now) and not each.delivery.never_pauses:
+                allocations[ref] = _zero(each, self._dimming.explain(each.evse, RESTING))
             else:
                 demands.append(
-                    each.demand(
-                        ranks[ref],
+                    each.demand_for(
                         troubles[circuit],
                         now,
-                        unbalance_a=self._site.unbalance_a.get(circuit),
-                        dimmed=self._dimming.cap(each.evse, each.phases_to_come),
+                        unbalance_a=unbalance_a.get(circuit),
+                        dimmed=self._dimming.cap(each.evse, each.phases_to_come) if caps else None,
                         is_served=rotation.is_served(ref),
                     )
                 )
         demands = self.energy.evses.with_guarantees(demands)
-        room = self._ledger(part.site, base.believed, reserved, now)
+        for each in reserved:
+            each.book(room, now)
+        steered = room.steered() is not None
         for each in shared:
-            each.book_overdraw(room, now, steered=room.steered() is not None)
+            if steered or each.model.draw.has_excess:
+                each.book_overdraw(room, now, steered=steered)
         self._book_reserves(shared, room, now)
         given = self._given(part.site, shared, demands, room, base, now)
         for ref, allocation in given.items():
             rotation.set_served(ref, allocation.limit_a > 0, now)
+        if sleeping or idle:
+            left = self._after_shares(room, given)
+            leftover = self._leftover(sleeping, left, troubles, now)
+            for ref in leftover:
+                rotation.set_served(ref, False, now)
+            allocations |= self._without_fallback(idle, left, now) | leftover
+        return allocations | self._explained(given)
+
+    def _after_shares(self, room: Headroom, given: Mapping[EvseRef, Allocation]) -> Headroom:
+        """Return what is left of this room once everybody takes its share."""
         left = room.copy()
         for ref, allocation in given.items():
             left.book(self._by_ref[ref].evse, self._by_ref[ref].model.phases, allocation.limit_a)
-        leftover = self._leftover(sleeping, left, troubles, now)
-        for ref in leftover:
-            rotation.set_served(ref, False, now)
-        allocations |= self._without_fallback(idle, left, now)
-        return allocations | self._explained(given) | leftover
+        return left
+
+    def _ranks(self, refs: Sequence[EvseRef], now: float) -> Mapping[EvseRef, float]:
+        """Return the places of these EVSEs in the order of service."""
+        first = {ref for ref in refs if self._by_ref[ref].cannot_wait}
+        return self._rotation.ranks(refs, now, first)
 
     def _book_reserves(self, controllers: Sequence[EvseController], room: Headroom, now: float) -> None:
         """Book room for the next sessions of DC EVSEs: cars that charge are not stopped for it."""
@@ -776,13 +913,26 @@ class SiteControl:
         now: float,
     ) -> dict[EvseRef, Allocation]:
         """Return shares for all demands of these EVSEs: first for those that do not wait for the sun."""
-        sunny = {d.ref: d for d in demands if self._by_ref[d.ref].is_surplus}
-        fair = [demand for demand in demands if demand.ref not in sunny]
+        sunny = {d.ref: d for d in demands if self._by_ref[d.ref].waits_for_surplus}
+        fair = [demand for demand in demands if demand.ref not in sunny] if sunny else demands
         given = self._share(site, fair, room, base, now)
-        rooms, joint = room.rooms(), self._joint(site, base, room)
-        admission = self._admission(site, room, base)
-        others = [each for each in controllers if each.evse.ref not in sunny]
-        consider(others, fair, given, lambda asking: allocate(site, asking, rooms, joint, admission), now)
+        switching = [
+            each
+            for each in controllers
+            if (each.model.switch.able or each.model.switch.single) and each.evse.ref not in sunny
+        ]
+        if switching:
+            rooms, joint = room.rooms(), self._joint(site, base, room)
+            admission = self._admission(site, room, base)
+            consider(
+                switching,
+                fair,
+                given,
+                lambda asking: self._allocator(site).share(
+                    asking, rooms, joint, admission, lambda refs: self._ranks(refs, now)
+                ),
+                now,
+            )
         return given | self._sunshine(site, list(sunny.values()), given, room, base, now)
 
     def _share(
@@ -792,7 +942,9 @@ class SiteControl:
         held: dict[EvseRef, Allocation] = {}
         while True:
             joint, admission = self._joint(site, base, room), self._admission(site, room, base)
-            given = allocate(site, demands, room.rooms(), joint, admission)
+            given = self._allocator(site).share(
+                demands, room.rooms(), joint, admission, lambda refs: self._ranks(refs, now)
+            )
             stuck = [
                 controller
                 for ref, allocation in given.items()
@@ -805,6 +957,10 @@ class SiteControl:
                 ref = controller.evse.ref
                 held[ref] = Allocation(ref, controller.evse.min_a, NO_PAUSE)
             demands = [demand for demand in demands if demand.ref not in held]
+
+    def _allocator(self, site: SiteTree) -> Allocator:
+        """Return the allocator of the site or of a part of it."""
+        return self._allocators.setdefault(site.circuits[0].id, Allocator(site))
 
     def _admission(self, site: SiteTree, room: Headroom, base: SiteBase) -> AdmissionRooms:
         """Return the room for minima: of cars that charge it reaches to the limit itself.
@@ -830,8 +986,11 @@ class SiteControl:
                 min(left[1], left[1] + believed[1] - begun[1] + margin_a),
                 min(left[2], left[2] + believed[2] - begun[2] + margin_a),
             )
+        peaks = self.energy.peaks
         unlasting = {
-            c.id: self.energy.peaks.unlasting_a(c.id, self._metering.highest_v(c)) for c in site.circuits
+            c.id: peaks.unlasting_a(c.id, self._metering.highest_v(c))
+            for c in site.circuits
+            if peaks.has_budget(c.id)
         }
         return AdmissionRooms(keep, start, unlasting)
 
@@ -881,25 +1040,24 @@ class SiteControl:
             return 0.0
         return sum(sum(each.credit(now).low) for each in self._controllers if not each.evse.steerable)
 
-    def _ledger(
-        self, site: SiteTree, base: BaseByCircuit, booked: list[EvseController], now: float
-    ) -> Headroom:
-        """Return what is left of each circuit's supply when these EVSEs take the most that they may."""
+    def _supplies(self, site: SiteTree, base: BaseByCircuit, now: float) -> Headroom:
+        """Return what each circuit supplies to the EVSEs that the configuration names."""
         supply = {c.id: self._supply(c, base[c.id]) for c in site.circuits}
         own_a = max(0.0, self._metering.surplus_a(now) - self._others_draw(now))
-        ledger = Headroom(site, supply, self._sums(site, base), self._dimming.steered(own_a))
-        for controller in booked:
-            controller.book(ledger, now)
+        found = Headroom(site, supply, self._sums(site, base), self._dimming.steered(own_a))
         for unknown in self._unknown.values():
             if unknown.evse.circuit in site.circuit_by_id:
-                unknown.book(ledger, now)
-        return ledger
+                unknown.book(found, now)
+        return found
 
     def _sums(self, site: SiteTree, base: BaseByCircuit) -> dict[str, float]:
         """Return the supply of all phases together (A), where power or the quarter's energy is limited."""
         found: dict[str, float] = {}
         for circuit in site.circuits:
-            volts, limit_w = self._metering.highest_v(circuit), self.energy.calendar.limit_w(circuit)
+            limit_w = self.energy.calendar.limit_w(circuit)
+            if limit_w is None and not self.energy.peaks.has_budget(circuit.id):
+                continue
+            volts = self._metering.highest_v(circuit)
             room_a = None
             if limit_w is not None:
                 room_a = limit_w / volts - sum(base[circuit.id]) - 3 * self._metering.margin_a(circuit)
@@ -937,6 +1095,12 @@ class SiteControl:
         if is_root:
             limit_a = _less(limit_a, self.energy.hidden_a)
         return _less(limit_a, (base_a[0] + margin_a, base_a[1] + margin_a, base_a[2] + margin_a))
+
+
+def _zero(controller: EvseController, reason: str) -> Allocation:
+    """Return an allocation of 0 A; that of the last pass if it is the same."""
+    found = Allocation(controller.evse.ref, 0.0, reason)
+    return controller.allocation if controller.allocation == found else found
 
 
 def _less(one: PhaseAmps, other: PhaseAmps) -> PhaseAmps:

@@ -26,8 +26,8 @@ minima and maxima in them, not with EVSEs times wires.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from itertools import groupby
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
@@ -41,7 +41,13 @@ from controller.load_management.allocation.constraints import (
     tenths_up,
 )
 from controller.load_management.allocation.unbalance import ROUNDS, PhaseLeads
-from controller.load_management.allocation.water_filling import Claim, fill, fill_guarantees, fill_needs
+from controller.load_management.allocation.water_filling import (
+    Claim,
+    ClaimGroup,
+    fill,
+    fill_guarantees,
+    fill_needs,
+)
 from controller.load_management.site_tree import PhaseAmps, SiteTree
 from controller.model.observations import EvseRef
 
@@ -83,6 +89,10 @@ class Allocation(msgspec.Struct, frozen=True):
     reason: str
 
 
+Ranks = Callable[[Sequence[EvseRef]], Mapping[EvseRef, float]]
+"""Function that returns the ranks of some EVSEs."""
+
+
 def allocate(
     site: SiteTree,
     demands: Sequence[Demand],
@@ -90,98 +100,177 @@ def allocate(
     joint: Mapping[str, JointConstraint] = NO_JOINT,
     admission: AdmissionRooms | None = None,
 ) -> dict[EvseRef, Allocation]:
-    """Share the capacity among the demands.
+    """Share the capacity among the demands, once; see `Allocator.share`."""
+    return Allocator(site).share(demands, capacity, joint, admission)
 
-    `capacity` is, for every circuit of the site, the A per phase that the EVSEs below it may take
-    together; zero or less means nothing. `joint` holds what else bounds a circuit, if anything does:
-    power, unbalance. `admission`: the room for minima where it is another than `capacity`. Each EVSE may
-    appear once in `demands`.
 
-    Raises KeyError for an EVSE or a circuit that the site or `capacity` does not have.
-    """
-    ordered = sorted(
-        demands,
-        key=lambda demand: (demand.guaranteed_a < demand.min_a, -demand.priority, demand.rank, demand.ref),
-    )
-    leads = PhaseLeads(site, joint)
-    conductors = Constraints(site, capacity, joint, leads.rooms, admission)
-    claims = [_claim(site, demand, conductors) for demand in ordered]
-    for _ in range(ROUNDS):
-        _share(ordered, claims, conductors)
-        if not leads.rooms or not _tighten(leads, conductors, claims):
-            break
-        _begin_anew(claims, conductors, leads)
-    else:
-        leads.count_no_help()
-        _begin_anew(claims, conductors, leads)
-        _share(ordered, claims, conductors)
-    return {
-        demand.ref: Allocation(demand.ref, claim.share / TENTHS, _reason(demand, claim, conductors))
-        for demand, claim in zip(ordered, claims, strict=True)
-    }
+class Allocator:
+    """Allocator of one site. It keeps what two calls have in common, so that only changes cost time."""
+
+    def __init__(self, site: SiteTree) -> None:
+        self._site = site
+        self._constraints: Constraints | None = None
+        self._claims: dict[EvseRef, tuple[Demand, Claim]] = {}
+        self._last: dict[EvseRef, Allocation] = {}
+
+    def share(
+        self,
+        demands: Sequence[Demand],
+        capacity: Mapping[str, PhaseAmps],
+        joint: Mapping[str, JointConstraint] = NO_JOINT,
+        admission: AdmissionRooms | None = None,
+        ranks: Ranks | None = None,
+    ) -> dict[EvseRef, Allocation]:
+        """Share the capacity among the demands.
+
+        `capacity` is, for every circuit of the site, the A per phase that the EVSEs below it may take
+        together; zero or less means nothing. `joint` holds what else bounds a circuit, if anything does:
+        power, unbalance. `admission`: the room for minima where it is another than `capacity`. Each EVSE may
+        appear once in `demands`. `ranks` decides among demands of the same `rank`; it is called for those
+        only whose minima do not all fit.
+
+        Raises KeyError for an EVSE or a circuit that the site or `capacity` does not have.
+        """
+        leads = PhaseLeads(self._site, joint)
+        constraints = self._prepare(capacity, joint, leads, admission)
+        asking = [(demand, self._claim(demand, constraints)) for demand in demands]
+        for _ in range(ROUNDS):
+            _share(asking, constraints, ranks)
+            if not leads.rooms or not _tighten(leads, constraints, [claim for _, claim in asking]):
+                break
+            _begin_anew(asking, constraints, leads)
+        else:
+            leads.count_no_help()
+            _begin_anew(asking, constraints, leads)
+            _share(asking, constraints, ranks)
+        return {demand.ref: self._allocation(demand, claim, constraints) for demand, claim in asking}
+
+    def _prepare(
+        self,
+        capacity: Mapping[str, PhaseAmps],
+        joint: Mapping[str, JointConstraint],
+        leads: PhaseLeads,
+        admission: AdmissionRooms | None,
+    ) -> Constraints:
+        """Return the constraints with these rooms; new ones where their rows are others."""
+        found = self._constraints
+        if found is None or not found.has_rows_for(joint, leads.rooms):
+            found = self._constraints = Constraints(self._site, capacity, joint, leads.rooms, admission)
+            self._claims.clear()
+        else:
+            found.set_rooms(capacity, joint, leads.rooms, admission)
+        return found
+
+    def _claim(self, demand: Demand, constraints: Constraints) -> Claim:
+        """Return the claim of a demand; that of the last call where the demand is the same one."""
+        known = self._claims.get(demand.ref)
+        if known is not None and known[0] is demand:
+            known[1].clear()
+            return known[1]
+        evse = self._site.evse_by_ref[demand.ref]
+        claim = Claim(
+            constraints.group(evse.circuit, demand.phases, steerable=evse.steerable),
+            tenths_up(demand.min_a),
+            tenths_down(demand.max_a),
+            tenths_up(demand.needs_a),
+            guaranteed=tenths_down(demand.guaranteed_a),
+            is_served=demand.is_served,
+            drawn=None if demand.help_a is None else tenths_down(demand.help_a),
+        )
+        self._claims[demand.ref] = (demand, claim)
+        return claim
+
+    def _allocation(self, demand: Demand, claim: Claim, constraints: Constraints) -> Allocation:
+        """Return the result for one demand; the object of the last call if it is the same."""
+        limit_a, reason = claim.share / TENTHS, _reason(demand, claim, constraints)
+        last = self._last.get(demand.ref)
+        if last is not None and last.limit_a == limit_a and last.reason == reason:
+            return last
+        found = self._last[demand.ref] = Allocation(demand.ref, limit_a, reason)
+        return found
+
+
+Asking = Sequence[tuple[Demand, Claim]]
+"""Demands and their claims."""
 
 
 def _tighten(leads: PhaseLeads, conductors: Constraints, claims: Sequence[Claim]) -> bool:
     return leads.tighten(conductors.shared(claims), conductors.shared(claims, helping=True))
 
 
-def _begin_anew(claims: Sequence[Claim], conductors: Constraints, leads: PhaseLeads) -> None:
+def _begin_anew(asking: Asking, constraints: Constraints, leads: PhaseLeads) -> None:
     """Take all shares back, and apply other bounds on the leads."""
-    conductors.clear(leads.rooms)
-    for claim in claims:
+    constraints.clear(leads.rooms)
+    for _, claim in asking:
         claim.clear()
 
 
-def _share(ordered: Sequence[Demand], claims: Sequence[Claim], conductors: Constraints) -> None:
+def _share(asking: Asking, constraints: Constraints, ranks: Ranks | None) -> None:
     """Make one pass: minima in order, then all rise, one priority after the other."""
-    _admit([claim for claim in claims if claim.minimum <= claim.maximum], conductors)
-    served = [pair for pair in zip(ordered, claims, strict=True) if pair[1].admitted]
-    fill_guarantees([claim for _, claim in served], conductors.room)
-    served.sort(key=lambda pair: -pair[0].priority)
-    for _, same_priority in groupby(served, key=lambda pair: pair[0].priority):
-        peers = [claim for _, claim in same_priority]
-        fill_needs(peers, conductors.room)
-        fill(peers, conductors.room)
+    able = [pair for pair in asking if pair[1].minimum <= pair[1].maximum]
+    constraints.find_tight(claim for _, claim in able)
+    _admit(able, constraints, ranks)
+    room = constraints.room
+    by_priority: defaultdict[int, list[Claim]] = defaultdict(list)
+    for demand, claim in able:
+        if claim.admitted:
+            by_priority[demand.priority].append(claim)
+    fill_guarantees([claim for peers in by_priority.values() for claim in peers], room)
+    for priority in sorted(by_priority, reverse=True):
+        fill_needs(by_priority[priority], room)
+        fill(by_priority[priority], room)
 
 
-def _claim(site: SiteTree, demand: Demand, conductors: Constraints) -> Claim:
-    evse = site.evse_by_ref[demand.ref]
-    group = conductors.group(evse.circuit, demand.phases, steerable=evse.steerable)
-    return Claim(
-        group,
-        tenths_up(demand.min_a),
-        tenths_down(demand.max_a),
-        tenths_up(demand.needs_a),
-        guaranteed=tenths_down(demand.guaranteed_a),
-        is_served=demand.is_served,
-        drawn=None if demand.help_a is None else tenths_down(demand.help_a),
-    )
-
-
-def _admit(claims: Sequence[Claim], conductors: Constraints) -> None:
-    """Give minima in the order of the claims, each where it fits on all of its conductors.
+def _admit(asking: Asking, constraints: Constraints, ranks: Ranks | None) -> None:
+    """Give minima: all at once where all fit, else in order, each where it fits on all of its conductors.
 
     Who charges fits into the room to keep, who would begin into the room to start; both count all minima
     given before. What is left to rise in is the room of the plan, which kept minima may exceed.
     """
-    conductors.forget_the_roomy(claims)
-    keep, start = list(conductors.keep_room), list(conductors.start_room)
-    room = conductors.room
-    for claim in claims:
-        minimum, loads = claim.minimum, claim.group.loads
+    keep, start = constraints.keep_room, constraints.start_room
+    taken = [0] * len(keep)  # by minima, of the conductors that have not room for all of them
+    given: dict[ClaimGroup, int] = {}
+    contested: list[tuple[Demand, Claim]] = []
+    for pair in asking:
+        claim = pair[1]
+        if claim.group.contested:
+            contested.append(pair)
+        else:
+            claim.admitted = True
+            claim.share = claim.minimum
+            given[claim.group] = given.get(claim.group, 0) + claim.minimum
+    for _, claim in _in_order(contested, ranks):
+        minimum, group = claim.minimum, claim.group
         free = keep if claim.is_served else start
-        for conductor, times in loads:
-            if free[conductor] < times * minimum:
+        for conductor, times in group.contested:
+            if free[conductor] - taken[conductor] < times * minimum:
                 claim.bound_by = conductor
                 break
         else:
-            for conductor, times in loads:
-                taken = times * minimum
-                room[conductor] -= taken
-                keep[conductor] -= taken
-                start[conductor] -= taken
+            for conductor, times in group.contested:
+                taken[conductor] += times * minimum
             claim.admitted = True
             claim.share = minimum
+            given[group] = given.get(group, 0) + minimum
+    room = constraints.room
+    for group, minima in given.items():
+        for conductor, times in group.loads:
+            room[conductor] -= times * minima
+
+
+def _in_order(asking: Asking, ranks: Ranks | None) -> Asking:
+    """Return the demands in the order of their admission."""
+    places = {} if ranks is None or not asking else ranks([demand.ref for demand, _ in asking])
+    return sorted(
+        asking,
+        key=lambda pair: (
+            pair[0].guaranteed_a < pair[0].min_a,
+            -pair[0].priority,
+            pair[0].rank,
+            places.get(pair[0].ref, 0.0),
+            pair[0].ref,
+        ),
+    )
 
 
 def _reason(demand: Demand, claim: Claim, conductors: Constraints) -> str:

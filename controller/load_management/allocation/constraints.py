@@ -77,7 +77,8 @@ class AdmissionRooms(msgspec.Struct, frozen=True):
 class Constraints:
     """Rows of the site: the room of each, and which of them a demand loads.
 
-    `leads` gives, for the circuits where unbalance is limited, the room of each pair's lead in tenths.
+    `leads` gives, for the circuits where unbalance is limited, the room of each pair's lead in tenths. The
+    rows and the groups of demands stay while `has_rows_for` is True; `set_rooms` then sets what may change.
     """
 
     def __init__(
@@ -95,27 +96,58 @@ class Constraints:
         self._sum_of: dict[str, int] = {}
         self._leads_of: dict[str, int] = {}
         self._steered_of: dict[str, tuple[int, ...]] = {}
+        self._loads_up: dict[Place, list[tuple[int, int]]] = {}
+        self._groups: dict[Place, ClaimGroup] = {}
+        self._joint_rows = _joint_rows(joint, leads)
         for circuit, bound in joint.items():
             if bound.steered is not None:
-                self._steered_of[circuit] = self._steered_rows(bound.steered)
+                self._steered_of[circuit] = tuple(self._row("") for _ in range(4))
             if bound.sum_a is not None:
-                self._sum_of[circuit] = self._row(f"{circuit} {bound.sum_name}", tenths_down(bound.sum_a))
-        for circuit, rooms in leads.items():
+                self._sum_of[circuit] = self._row("")
+        for circuit in leads:
             self._leads_of[circuit] = len(self.room)
-            for (high, low), room in zip(PAIRS, rooms, strict=True):
-                self._row(f"{circuit} L{high + 1} too far above L{low + 1}", room)
-        self._loads_up: dict[Place, list[tuple[int, int]]] = {}
+            for high, low in PAIRS:
+                self._row(f"{circuit} L{high + 1} too far above L{low + 1}")
         for each in site.circuits:
             self._first_of[each.id] = len(self.room)
-            for phase, amps in enumerate(capacity[each.id]):
-                self._row(f"{each.id} L{phase + 1} full", tenths_down(amps))
-        self._roomy = tuple(self.room)
+            for phase in range(3):
+                self._row(f"{each.id} L{phase + 1} full")
+        self.set_rooms(capacity, joint, leads, admission)
+
+    def has_rows_for(self, joint: Mapping[str, JointConstraint], leads: Mapping[str, Sequence[int]]) -> bool:
+        """Return True if these bounds have the rows that there are."""
+        return self._joint_rows == _joint_rows(joint, leads)
+
+    def set_rooms(
+        self,
+        capacity: Mapping[str, PhaseAmps],
+        joint: Mapping[str, JointConstraint],
+        leads: Mapping[str, Sequence[int]],
+        admission: AdmissionRooms | None,
+    ) -> None:
+        """Set the room of every row; nothing is shared yet."""
+        room = self.room = [0] * len(self._names)
+        for circuit, bound in joint.items():
+            if bound.steered is not None:
+                limits = (*bound.steered.phases_a, bound.steered.sum_a)
+                for row, amps in zip(self._steered_of[circuit], limits, strict=True):
+                    self._names[row] = bound.steered.name
+                    room[row] = NO_BOUND if math.isinf(amps) else tenths_down(amps)
+            if bound.sum_a is not None:
+                row = self._sum_of[circuit]
+                self._names[row] = f"{circuit} {bound.sum_name}"
+                room[row] = tenths_down(bound.sum_a)
+        for circuit, rooms in leads.items():
+            first = self._leads_of[circuit]
+            room[first : first + len(PAIRS)] = rooms
+        for circuit, row in self._first_of.items():
+            room[row : row + 3] = [tenths_down(amps) for amps in capacity[circuit]]
+        self._roomy = tuple(room)
         self.keep_room = self._admission_room(admission.keep if admission else None)
         self.start_room = self._admission_room(admission.start if admission else None)
         for circuit, amps in (admission.unlasting if admission else {}).items():
             if circuit in self._sum_of:
                 self.start_room[self._sum_of[circuit]] -= tenths_up(amps)
-        self._groups: dict[Place, ClaimGroup] = {}
 
     def _admission_room(self, capacity: Mapping[str, PhaseAmps] | None) -> list[int]:
         """Return the room of every row for minima: another one on the circuits' phases, else as ever."""
@@ -144,17 +176,10 @@ class Constraints:
             shared[circuit, phases] = shared.get((circuit, phases), 0) + group.shared
         return shared
 
-    def _row(self, name: str, room: int) -> int:
+    def _row(self, name: str) -> int:
         self._names.append(name)
-        self.room.append(room)
+        self.room.append(0)
         return len(self.room) - 1
-
-    def _steered_rows(self, steered: DimmedGroup) -> tuple[int, ...]:
-        """Add the rows of L1, L2, L3 and of all together; return their numbers."""
-        return tuple(
-            self._row(steered.name, NO_BOUND if math.isinf(amps) else tenths_down(amps))
-            for amps in (*steered.phases_a, steered.sum_a)
-        )
 
     def group(self, circuit: str, phases: PhaseFlags, *, steerable: bool) -> ClaimGroup:
         """Return the group of the demands of a circuit with these phases, steerable or not."""
@@ -186,24 +211,40 @@ class Constraints:
         if (first_lead := self._leads_of.get(circuit)) is not None:
             yield from ((first_lead + pair, 1) for pair in leading(phases))
 
-    def forget_the_roomy(self, claims: Iterable[Claim]) -> None:
-        """Drop from every group the rows that even everybody's maximum cannot fill."""
+    def find_tight(self, claims: Iterable[Claim]) -> None:
+        """Drop from every group the rows that even everybody's maximum cannot fill.
+
+        `contested` are those of them that have not room for everybody's minimum.
+        """
         wanted = [0] * len(self.room)
+        least = [0] * len(self.room)
         for group in self._groups.values():
-            group.wanted = 0
+            group.wanted = group.least = 0
         for claim in claims:
-            claim.group.wanted += claim.maximum
-        for group in self._groups.values():
+            group = claim.group
+            group.wanted += claim.maximum
+            group.least += claim.minimum
+        used = [group for group in self._groups.values() if group.wanted]
+        for group in used:
             for row, times in group.all_loads:
                 wanted[row] += times * group.wanted
-        rooms = zip(self.room, self.keep_room, self.start_room, strict=True)
-        tight = [most > min(room) for most, room in zip(wanted, rooms, strict=True)]
-        for group in self._groups.values():
-            group.loads = [load for load in group.all_loads if tight[load[0]]]
+                least[row] += times * group.least
+        rooms = [min(three) for three in zip(self.room, self.keep_room, self.start_room, strict=True)]
+        for group in used:
+            group.loads = [load for load in group.all_loads if wanted[load[0]] > rooms[load[0]]]
+            group.contested = [load for load in group.loads if least[load[0]] > rooms[load[0]]]
 
     def name(self, row: int) -> str:
         """Return in words that this row is full."""
         return self._names[row]
+
+
+def _joint_rows(
+    joint: Mapping[str, JointConstraint], leads: Mapping[str, Sequence[int]]
+) -> tuple[tuple[tuple[str, bool, bool], ...], tuple[str, ...]]:
+    """Return which rows these bounds need, beside those of the circuits' phases."""
+    bounds = tuple((circuit, b.steered is not None, b.sum_a is not None) for circuit, b in joint.items())
+    return bounds, tuple(leads)
 
 
 @cache

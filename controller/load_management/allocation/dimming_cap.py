@@ -40,6 +40,11 @@ class DimmingCap:
         """Return True if the controllable EVSEs are limited together."""
         return self._dimmed.total_w is not None or self._dimmed.phases_w != (None, None, None)
 
+    @property
+    def has_caps(self) -> bool:
+        """Return True if single EVSEs are limited."""
+        return bool(self._dimmed.evses_w)
+
     def steered(self, own_a: float) -> DimmedGroup | None:
         """Return the bound on all of them together; None: there is none.
 

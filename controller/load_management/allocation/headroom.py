@@ -9,6 +9,48 @@ from msgspec.structs import replace
 
 from controller.load_management.allocation.constraints import DimmedGroup, PhaseFlags
 from controller.load_management.site_tree import EvseNode, PhaseAmps, SiteTree
+from controller.model.observations import EvseRef
+
+Booking = tuple[PhaseFlags, float]
+"""Phases of the site on which an EVSE may draw, and the most that it may draw on each (A)."""
+
+NO_BOOKING: Booking = ((False, False, False), 0.0)
+
+
+class Bookings:
+    """Sums of what all EVSEs may draw, kept per circuit: an update costs the path of one EVSE.
+
+    `steered_a` is the sum of the steerable ones. Sums are in A: of each phase, and of all together.
+    """
+
+    def __init__(self, site: SiteTree) -> None:
+        self._sums = {circuit.id: [0.0] * 4 for circuit in site.circuits}
+        self._paths = {
+            circuit.id: [self._sums[each.id] for each in site.path(circuit.id)] for circuit in site.circuits
+        }
+        self._by_ref: dict[EvseRef, Booking] = {}
+        self.steered_a = [0.0] * 4
+
+    def booked_a(self, circuit: str) -> list[float]:
+        """Return what is booked on a circuit: on each phase, and on all together (A)."""
+        return self._sums[circuit]
+
+    def set(self, evse: EvseNode, booking: Booking) -> None:
+        """Replace one EVSE's booking."""
+        before = self._by_ref.get(evse.ref, NO_BOOKING)
+        if booking == before:
+            return
+        self._by_ref[evse.ref] = booking
+        change = [0.0] * 4
+        for (phases, amps), sign in ((before, -1.0), (booking, 1.0)):
+            for phase in range(3):
+                if phases[phase]:
+                    change[phase] += sign * amps
+                    change[3] += sign * amps
+        sums = self._paths[evse.circuit]
+        for each in [*sums, self.steered_a] if evse.steerable else sums:
+            for column in range(4):
+                each[column] += change[column]
 
 
 class Headroom:
@@ -46,6 +88,15 @@ class Headroom:
                 if phases[phase]:
                     room[phase] -= amps
                     room[3] -= amps
+
+    def book_all(self, bookings: Bookings) -> None:
+        """Take everything that is booked on the circuits of this site."""
+        for circuit, room in self._room.items():
+            for column, amps in enumerate(bookings.booked_a(circuit)):
+                room[column] -= amps
+        for room in self._steered_room:
+            for column, amps in enumerate(bookings.steered_a):
+                room[column] -= amps
 
     def room(self, evse: EvseNode, phases: PhaseFlags) -> float:
         """Return the A per phase that the EVSE could take more: the least over its phases and circuits."""

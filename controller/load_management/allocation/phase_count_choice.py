@@ -18,6 +18,8 @@ from controller.model.observations import EvseRef
 
 RETURN_A = 1.0
 """Current above the minimum that must fit on all phases, so that a small rise does not end it."""
+ROUNDED_A = 0.5
+"""Power that may be lost with it (A, all phases): shares are rounded down on each phase."""
 
 Shares = Mapping[EvseRef, Allocation]
 Share = Callable[[list[Demand]], Shares]
@@ -108,7 +110,7 @@ def _widening(
         kept = {
             ref: demand
             for ref, demand in changed.items()
-            if sum(demand.phases) * trial[ref].limit_a >= max(given[ref].limit_a, 1.0)
+            if sum(demand.phases) * trial[ref].limit_a >= max(given[ref].limit_a - ROUNDED_A, 1.0)
         }
         if len(kept) == len(changed):
             break

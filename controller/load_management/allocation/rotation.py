@@ -65,9 +65,9 @@ class Rotation:
             if ref not in self._turns:
                 self._turns[ref] = _Turn(now, is_served=ref in charging)
 
-    def resting_s(self, ref: EvseRef, now: float) -> float:
-        """Return how long the EVSE still stays stopped (s); 0 if it may be served."""
-        return max(0.0, self._turns[ref].resting_until - now)
+    def is_resting(self, ref: EvseRef, now: float) -> bool:
+        """Return True if the EVSE stays stopped for now."""
+        return self._turns[ref].resting_until > now
 
     def is_served(self, ref: EvseRef) -> bool:
         """Return True if the EVSE had its minimum at the last pass."""

@@ -9,7 +9,7 @@ and is then pushed again at its right place; it is never too late, because every
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Sequence
 from heapq import heappop, heappush
 
@@ -18,15 +18,26 @@ class ClaimGroup:
     """Claims that load the same conductors and therefore freeze together.
 
     `all_loads` pairs each conductor with how many times a claim's current it carries; `loads` are those of
-    them that could get full. `rising` counts those of its claims that are between their share and their top
-    at the sweep's level.
+    them that could get full. `contested`: those that have not room for all minima. `rising` counts those of
+    its claims that are between their share and their top at the sweep's level.
     """
 
-    __slots__ = ("all_loads", "frozen_at", "frozen_by", "loads", "rising", "shared", "wanted")
+    __slots__ = (
+        "all_loads",
+        "contested",
+        "frozen_at",
+        "frozen_by",
+        "least",
+        "loads",
+        "rising",
+        "shared",
+        "wanted",
+    )
 
     def __init__(self, loads: list[tuple[int, int]]) -> None:
         self.all_loads = self.loads = loads
-        self.wanted = self.shared = 0
+        self.wanted = self.least = self.shared = 0
+        self.contested: list[tuple[int, int]] = []
         self.reset()
 
     def reset(self) -> None:
@@ -113,11 +124,16 @@ def _raise(claims: Sequence[Claim], tops: Sequence[int], room: list[int]) -> Non
     `room` is per conductor what all shares leave. It is negative where minima were kept that the margin has
     to carry: nobody rises there.
     """
-    groups = dict.fromkeys(claim.group for claim in claims)
+    bound = [pair for pair in zip(claims, tops, strict=True) if pair[0].group.loads]
+    groups = dict.fromkeys(claim.group for claim, _ in bound)
     for group in groups:
         group.reset()
-    _Sweep(list(groups), room).run(_bends(claims, tops))
-    for claim, top in zip(claims, tops, strict=True):
+    _Sweep(list(groups), room).run(_bends(bound))
+    if len(bound) < len(claims):  # nothing that the others load can get full
+        for claim, top in zip(claims, tops, strict=True):
+            if not claim.group.loads:
+                claim.share = top
+    for claim, top in bound:
         level = claim.group.frozen_at
         if level is None or level >= top or claim.share == top:
             claim.share = top
@@ -126,13 +142,22 @@ def _raise(claims: Sequence[Claim], tops: Sequence[int], room: list[int]) -> Non
             claim.bound_by = claim.group.frozen_by
 
 
-def _bends(claims: Sequence[Claim], tops: Sequence[int]) -> list[tuple[int, list[tuple[ClaimGroup, int]]]]:
+def _bends(claims: Sequence[tuple[Claim, int]]) -> list[tuple[int, dict[ClaimGroup, int]]]:
     """Return by rising level which groups get how many rising claims more (or fewer)."""
-    changes: defaultdict[int, defaultdict[ClaimGroup, int]] = defaultdict(lambda: defaultdict(int))
-    for claim, top in zip(claims, tops, strict=True):
-        changes[claim.share][claim.group] += 1
-        changes[top][claim.group] -= 1
-    return [(level, [pair for pair in changes[level].items() if pair[1]]) for level in sorted(changes)]
+    changes: dict[int, dict[ClaimGroup, int]] = {}
+    for claim, top in claims:
+        share, group = claim.share, claim.group
+        if share == top:
+            continue
+        begin = changes.get(share)
+        if begin is None:
+            begin = changes[share] = {}
+        begin[group] = begin.get(group, 0) + 1
+        end = changes.get(top)
+        if end is None:
+            end = changes[top] = {}
+        end[group] = end.get(group, 0) - 1
+    return sorted(changes.items(), key=lambda pair: pair[0])
 
 
 class _Sweep:
@@ -148,15 +173,15 @@ class _Sweep:
             for conductor, _ in group.loads:
                 self._groups_on[conductor].append(group)
 
-    def run(self, bends: Sequence[tuple[int, list[tuple[ClaimGroup, int]]]]) -> None:
+    def run(self, bends: Sequence[tuple[int, dict[ClaimGroup, int]]]) -> None:
         for level, changes in bends:
             self._freeze_below(level)
-            change_on: Counter[int] = Counter()
-            for group, change in changes:
-                if group.frozen_at is None:
+            change_on: dict[int, int] = {}
+            for group, change in changes.items():
+                if change and group.frozen_at is None:
                     group.rising += change
                     for conductor, times in group.loads:
-                        change_on[conductor] += times * change
+                        change_on[conductor] = change_on.get(conductor, 0) + times * change
             self._bend(level, change_on)
 
     def _freeze_below(self, level: int) -> None:
@@ -174,16 +199,16 @@ class _Sweep:
                 self._freeze(conductor, true_end)
 
     def _freeze(self, conductor: int, level: int) -> None:
-        change_on: Counter[int] = Counter()
+        change_on: dict[int, int] = {}
         for group in self._groups_on[conductor]:
             if group.frozen_at is None:
                 group.frozen_at = level
                 group.frozen_by = conductor
                 for shared, times in group.loads:
-                    change_on[shared] -= times * group.rising
+                    change_on[shared] = change_on.get(shared, 0) - times * group.rising
         self._bend(level, change_on)
 
-    def _bend(self, level: int, change_on: Counter[int]) -> None:
+    def _bend(self, level: int, change_on: dict[int, int]) -> None:
         at, speeds, room = self._at, self._speed, self._room
         for conductor, change in change_on.items():
             if not change:

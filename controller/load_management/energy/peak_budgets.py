@@ -132,6 +132,10 @@ class PeakBudgets:
         month, peak_w = self._months.get(circuit, ("", 0.0))
         return peak_w if month == self._calendar.month(utc) else 0.0
 
+    def has_budget(self, circuit: str) -> bool:
+        """Return True if a circuit has a budget for the rest of the quarter."""
+        return circuit in self._budgets
+
     def bound_sum(self, circuit: str, room_a: float | None, volts: float) -> float | None:
         """Return the room of all EVSEs below a circuit (A, all phases): the given one, or the budget's."""
         budget = self._budgets.get(circuit)

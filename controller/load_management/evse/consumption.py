@@ -137,6 +137,11 @@ class ConsumptionTracker:
         return max(0.0, self.defiant_a - self._offered_a, self._creep_a)
 
     @property
+    def has_excess(self) -> bool:
+        """Return True if the last reports were above a limit: `overdraw_a` may be more than 0."""
+        return self.defiant_a > 0 or self._creep_a > 0
+
+    @property
     def report_interval_s(self) -> float:
         """Return the longest recent time between two reports (s); 0 before the second one."""
         return self._interval_s

@@ -58,6 +58,11 @@ class DepartureGoal:
         self._drawn_at: float | None = None
         self._needs_a = 0.0
 
+    @property
+    def is_set(self) -> bool:
+        """Return True if the car has a goal."""
+        return self._goal is not None
+
     def record(self) -> GoalMemory | None:
         """Return what must survive a restart; None without a goal."""
         if self._goal is None or self._drawn_at is None:

@@ -3,21 +3,34 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from msgspec.structs import replace
 
 from controller.chargers.quirks import Quirk
 from controller.load_management.allocation.allocator import Allocation, Demand
 from controller.load_management.allocation.constraints import PhaseFlags
-from controller.load_management.allocation.headroom import Headroom
+from controller.load_management.allocation.headroom import Booking, Headroom
 from controller.load_management.decision_log import DecisionLog, LoggedDecision
-from controller.load_management.events import NO_PLAN, EvseOverridden, EvseUse, LimitAnswered, SetLimit
+from controller.load_management.events import (
+    NO_PLAN,
+    EvseOverridden,
+    EvsePlan,
+    EvseUse,
+    LimitAnswered,
+    SetLimit,
+)
 from controller.load_management.evse.charger_response import ChargerResponse
 from controller.load_management.evse.consumption import OfferCredit, ReportedStep, is_possible
 from controller.load_management.evse.departure_goal import NO_NEED
 from controller.load_management.evse.evse_model import START_A, EvseModel, EvseObservation
-from controller.load_management.evse.limit_delivery import NOISE_A, STEP_A, DeliveryMemory, LimitDelivery
+from controller.load_management.evse.limit_delivery import (
+    NOISE_A,
+    SMALL_CUT_A,
+    STEP_A,
+    DeliveryMemory,
+    LimitDelivery,
+)
 from controller.load_management.site_tree import EvseNode, PhaseAmps
 from controller.load_management.site_view import EvseView
 from controller.model.observations import DrawSeen, EvseRef, EvseState, NeedsSeen, TransactionSeen
@@ -33,10 +46,10 @@ class EvseController:
     `impossible`: the last report that its wiring does not allow (A per phase), None without one.
     """
 
-    def __init__(self, evse: EvseNode, lease_s: float, tokens: Iterator[int], now: float) -> None:
+    def __init__(self, evse: EvseNode, delivery: LimitDelivery, now: float) -> None:
         self.evse = evse
         self.model = EvseModel(evse, now)
-        self.delivery = LimitDelivery(evse, lease_s, tokens)
+        self.delivery = delivery
         self.response = ChargerResponse()
         self.has_unsaved_state = False
         """Return True if `record` has something new beside the limits."""
@@ -44,11 +57,24 @@ class EvseController:
         self.backend_a: float | None = None
         """Current that its backend's own profiles allow it (A per phase); None: all."""
         self.override = EvseOverridden(ref=evse.ref)
+        """Order of a person for it."""
         self.plan = NO_PLAN
-        """What a person has ordered for it."""
+        """Its part of the energy plan."""
         self.impossible: DrawSeen | None = None
         self.credit_due_at = 0.0
         """When `credit` changes next without an event (s, monotonic)."""
+        self.allocation: Allocation | None = None
+        """Allocation of the last pass; None: it got none."""
+        self.quiet_until = -math.inf
+        """Until when nothing changes here without an event (s, monotonic): see `settle`."""
+        self.offered_a = evse.max_a
+        """Offer of the last pass (A per phase)."""
+        self.is_rising = False
+        """Return True if it was offered less than its share in the last pass, by a step or more."""
+        self.wants = self.is_asleep = self.is_paused = self.has_fallback = self.waits_for_surplus = False
+        self.problem = ""
+        self._demand: Demand | None = None
+        self._demand_terms: tuple[object, ...] = ()
         self._need = NO_NEED
         self.apply_phase_switching(None)
         self._decisions = DecisionLog()
@@ -142,16 +168,71 @@ class EvseController:
         """Return the site's phase that it uses when it is told to use one: its own L1."""
         return _flags(self.evse.phases[:1])
 
+    def wake(self) -> None:
+        """Have the next pass update it: an event has changed something here."""
+        self.quiet_until = -math.inf
+
+    def set_plan(self, plan: EvsePlan) -> None:
+        """Set its part of the energy plan."""
+        if plan != self.plan:
+            self.plan = plan
+            self.wake()
+
     def refresh(self, voltage: float, now: float) -> None:
         """Update what depends on time: a change of phases that is due, the need, the phases of a W limit.
 
-        A limit in W is sent for the phases that the car uses: for one until it has shown more.
+        A limit in W is sent for the phases that the car uses: for one until it has shown more. What a pass
+        asks of every EVSE is stored here: it holds until the next event, or until `quiet_until`.
         """
         if self.model.switch.changing and self._booked_a(now) <= NOISE_A:
             self.model.holds_nothing(now)
         self.delivery.number_phases = 1 if self.model.switch.single else None
         self._need = self.model.goal.need(voltage, sum(self.model.phases), now)
         self.delivery.set_phases(sum(self.model.phases) if self.model.phases_known else 1)
+        pauses = not self.delivery.never_pauses
+        self.wants = self.model.wants(now)
+        self.waits_for_surplus = self.is_surplus
+        self.is_asleep = pauses and self.model.asleep(now) and not self.waits_for_surplus
+        self.is_paused = pauses and self.limit_by_order[0] < self.evse.min_a
+        self.has_fallback = pauses and self.evse.fallback_a > 0
+        self.problem = self.delivery.problem(now)
+        self.offered_a = self.delivery.offered_a(now)
+        self._demand = None
+
+    def is_given_another(self, allocation: Allocation | None) -> bool:
+        """Return True if this allocation has another consequence than that of the last pass.
+
+        A share that differs by less than a step has none: the next renewal brings the limit there.
+        """
+        last = self.allocation
+        if allocation is last or allocation == last:
+            return False
+        if allocation is None or last is None or allocation.reason != last.reason or self._must_obey:
+            return True
+        if min(allocation.limit_a, last.limit_a) < self.evse.min_a:
+            return True
+        if abs(allocation.limit_a - self.offered_a) >= min(STEP_A, SMALL_CUT_A) - NOISE_A:
+            return True
+        self.allocation = allocation
+        return False
+
+    def settle(self, allocation: Allocation | None, now: float) -> None:
+        """Note the allocation of this pass, and find until when the next passes may leave the EVSE alone.
+
+        They may not while it has to stop, changes its phases, or has a line to log.
+        """
+        self.allocation = allocation
+        target_a = self.evse.fallback_a if allocation is None else allocation.limit_a
+        target_a = self.delivery.possible_a(target_a)
+        offered_a = self.delivery.offered_a(now)
+        self.offered_a = offered_a
+        starts = offered_a < self.evse.min_a <= target_a
+        self.is_rising = starts or target_a - offered_a >= STEP_A - NOISE_A
+        is_stopping = target_a < self.evse.min_a <= offered_a
+        if is_stopping or self.model.switch.is_due or self._decisions.is_waiting:
+            self.wake()
+        else:
+            self.quiet_until = min(self.delivery.changes_at(now), self.model.changes_at(now))
 
     def may_draw(self, now: float) -> bool:
         """Return True if current is kept for it: while a station is away, a car may come unseen."""
@@ -166,12 +247,16 @@ class EvseController:
         """Return the offer to wake a car with: more than the minimum if it has never drawn."""
         return self.evse.min_a if self.model.has_drawn else max(self.evse.min_a, START_A)
 
-    def book(self, ledger: Headroom, now: float) -> None:
-        """Book the most that it may be taking now; without a car, the fallback that one takes at once."""
+    def booking(self, now: float) -> Booking:
+        """Return the most that it may be taking now; without a car, the fallback that one takes at once."""
         booked_a = self._booked_a(now)
         if not self.may_draw(now):
             booked_a = min(booked_a, self.evse.fallback_a)
-        ledger.book(self.evse, self._phases_at_risk(now), booked_a)
+        return self._phases_at_risk(now), booked_a
+
+    def book(self, ledger: Headroom, now: float) -> None:
+        """Book the most that it may be taking now."""
+        ledger.book(self.evse, *self.booking(now))
 
     def book_overdraw(self, ledger: Headroom, now: float, *, steered: bool) -> None:
         """Book its draw beyond its offer: part of nobody's share, and missing all the same.
@@ -191,11 +276,6 @@ class EvseController:
             if priority is not None:
                 return priority
         return self.evse.priority
-
-    @property
-    def is_paused(self) -> bool:
-        """Return True if somebody's order leaves it less than its minimum: not for want of room."""
-        return self.limit_by_order[0] < self.evse.min_a
 
     @property
     def limit_by_order(self) -> tuple[float, str]:
@@ -287,11 +367,32 @@ class EvseController:
             help_a=min(used, default=0.0),
         )
 
+    def demand_for(
+        self,
+        trouble: str,
+        now: float,
+        *,
+        unbalance_a: float | None,
+        dimmed: tuple[float, str] | None,
+        is_served: bool,
+    ) -> Demand:
+        """Return `demand` without a rank: the one of the last pass if nothing has changed."""
+        helping = None if unbalance_a is None else self.credit(now).low
+        terms = (trouble, is_served, dimmed, helping)
+        if self._demand is None or terms != self._demand_terms:
+            self._demand_terms = terms
+            self._demand = self.demand(
+                0.0, trouble, now, unbalance_a=unbalance_a, dimmed=dimmed, is_served=is_served
+            )
+        return self._demand
+
     def _need_reason(self, now: float) -> str:
         if self.model.idle:
             return "its car takes nothing now"
         if self.model.unauthorized:
             return "waits for authorization"
+        if self.model.unreported:
+            return "its station has not reported its state"
         return "all that its car takes"
 
     def commands_towards(

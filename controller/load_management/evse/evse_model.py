@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from controller.load_management.allocation.constraints import PhaseFlags
 from controller.load_management.evse.consumption import ConsumptionTracker
 from controller.load_management.evse.departure_goal import DepartureGoal
@@ -51,6 +53,8 @@ class EvseModel:
         self._idle_since: float | None = None
         self._phases = LearnedPhases(len(evse.phases))
         self._need = LearnedNeed(evse.min_a, evse.max_a)
+        self._flags_of: tuple[bool, ...] | None = None
+        self._flags: PhaseFlags = (False, False, False)
 
     def wants(self, now: float) -> bool:
         """Return True if it must be taken to have a car that takes current when offered some.
@@ -69,16 +73,48 @@ class EvseModel:
         return self.state in GIVING
 
     @property
+    def is_charging(self) -> bool:
+        """Return True if its station reports that current flows."""
+        return self.state is EvseState.CHARGING
+
+    @property
     def unauthorized(self) -> bool:
         """Return True if a cable is plugged in and no transaction is running."""
         return self.state is EvseState.PREPARING and not self.running and not self._is_drawing
 
+    def changes_at(self, now: float) -> float:
+        """Return when its answers change next without an event (s, monotonic); inf: never.
+
+        Its draw is not among them: see `ConsumptionTracker.credit_changes_at`.
+        """
+        if self.goal.is_set:
+            return now  # the need grows with every second that the car does not charge
+        moments = [math.inf]
+        if self.state is EvseState.PREPARING:
+            moments.append(self._state_since + AUTHORIZE_S)
+        if self._idle_since is not None:
+            slept_s = max(0.0, now - self._idle_since)
+            next_probe_s = PROBE_EVERY_S * (slept_s // PROBE_EVERY_S + 1)
+            steps_s = [FULL_S, next_probe_s, next_probe_s - PROBE_EVERY_S + PROBE_S]
+            for first_s in FIRST_PROBES_S:
+                steps_s += (first_s, first_s + PROBE_S)
+            moments += [self._idle_since + step_s for step_s in steps_s]
+        return min(moment for moment in moments if moment > now)
+
+    @property
+    def unreported(self) -> bool:
+        """Return True if nothing shows whether there is a car: no state, no transaction, no draw."""
+        return self.state is EvseState.UNKNOWN and not self.running and not self._is_drawing
+
     @property
     def phases(self) -> PhaseFlags:
         """Return the site's phases on which its car may draw."""
-        pairs = zip(self.evse.phases, self._phases.used, strict=True)
-        used = {site for site, flag in pairs if flag or self.evse.is_dc}
-        return (0 in used, 1 in used, 2 in used)
+        used = self._phases.used
+        if used is not self._flags_of:
+            pairs = zip(self.evse.phases, used, strict=True)
+            site = {phase for phase, flag in pairs if flag or self.evse.is_dc}
+            self._flags_of, self._flags = used, (0 in site, 1 in site, 2 in site)
+        return self._flags
 
     @property
     def phases_known(self) -> bool:
@@ -108,7 +144,7 @@ class EvseModel:
         if self._idle_since is not None:
             did_not_start = not self.has_drawn and now >= self._idle_since + FULL_S
             return min(max(self.evse.min_a, START_A), self.evse.max_a) if did_not_start else self.evse.min_a
-        if self.unauthorized:
+        if self.unauthorized or self.unreported:
             return self.evse.min_a
         return self.evse.max_a if self._need.cap_a is None else self._need.cap_a
 

@@ -93,18 +93,25 @@ class DeliveryMemory(msgspec.Struct, frozen=True):
 
 
 class LimitDelivery:
-    """Limits of one EVSE. `tokens` numbers its calls."""
+    """Limits of one EVSE. `tokens` numbers its calls.
 
-    def __init__(self, evse: EvseNode, lease_s: float, tokens: Iterator[int]) -> None:
+    `writes_per_day`: the most profile writes a day, whatever the station endures; None: any number.
+    """
+
+    def __init__(
+        self, evse: EvseNode, lease_s: float, tokens: Iterator[int], writes_per_day: int | None = None
+    ) -> None:
         self._evse = evse
-        self._wanted_lease_s = self._lease_s = lease_s
+        self._wanted_lease_s = lease_s
         self._tokens = tokens
-        self._quirk = NO_QUIRK
+        self._writes_per_day = writes_per_day
+        self._quirk = self._with_site_bound(NO_QUIRK)
+        self._lease_s = self._quirk.lease_s(lease_s)
         self._phases = 1
         self.number_phases: int | None = None
         self.hold_s = 0.0
         """How long a lease that is not above the floor lasts at least: the grid operator dims it."""
-        self._written: deque[float] = deque(maxlen=0)  # when, of as many as the station bears in a day
+        self._written: deque[float] = deque(maxlen=writes_per_day or 0)  # when, of as many as fit in a day
         self.learned_s = REACTION_S
         self.connected = False
         self._floor = False
@@ -170,6 +177,7 @@ class LimitDelivery:
 
     def apply_quirk(self, quirk: Quirk, now: float) -> None:
         """Follow the quirk of the station; what it was sent before may not be what it applied."""
+        quirk = self._with_site_bound(quirk)
         if quirk == self._quirk:
             return
         self._quirk = quirk
@@ -177,6 +185,11 @@ class LimitDelivery:
         self._written = deque(self._written, maxlen=quirk.writes_per_day or 0)
         if self.connected:  # else that follows when it comes
             self.on_profiles_touched(now)
+
+    def _with_site_bound(self, quirk: Quirk) -> Quirk:
+        """Return the quirk with the lower one of its own and the site's number of writes a day."""
+        bounds = [most for most in (quirk.writes_per_day, self._writes_per_day) if most is not None]
+        return msgspec.structs.replace(quirk, writes_per_day=min(bounds, default=None))
 
     def set_phases(self, phases: int) -> None:
         """Share a limit in W among so many phases: where they become fewer, each may carry more."""
@@ -239,11 +252,35 @@ class LimitDelivery:
                 return pending.sent_at
         return 0.0 if self._lease is None else self._lease.sent_at
 
+    def changes_at(self, now: float) -> float:
+        """Return when something here changes next without an event (s, monotonic); inf: never.
+
+        A method that compares another moment with `now` needs it here: an EVSE is left alone until then.
+        """
+        moments = [self._trail[1], self._sends_from]
+        if self._doubt_since is not None:
+            moments.append(self._doubt_since + DOUBT_S)
+        if self._raised_at is not None:
+            moments.append(self._raised_at + self._quirk.rise_s(RAMP_S))
+        if self._lease is not None:
+            lease = self._lease
+            moments += (
+                lease.sent_at + RENEW_AT * lease.duration_s,
+                lease.ends_at,
+                lease.answered_at + lease.duration_s + CLOCK_SLACK_S,
+            )
+        for pending in self._pending.values():
+            moments += (pending.sent_at + LATE_S, pending.sent_at + ANSWER_S)
+        if self._quirk.writes_per_day is not None and self._written:
+            moments.append(self._written[0] + DAY_S)
+        return min((moment for moment in moments if moment > now), default=math.inf)
+
     def offered_a(self, now: float) -> float:
         """Return the limit (A per phase) that the station was sent last, or fell back to."""
-        for pending in reversed(self._pending.values()):
-            if pending.kind is LimitKind.LEASE:
-                return pending.limit_a
+        if self._pending:
+            for pending in reversed(self._pending.values()):
+                if pending.kind is LimitKind.LEASE:
+                    return pending.limit_a
         if self._lease is not None and now < self._lease.ends_at:
             return self._lease.limit_a
         return self._without_lease_a

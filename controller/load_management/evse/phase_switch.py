@@ -34,6 +34,11 @@ class PhaseSwitch:
         return self._to_single is not self.single
 
     @property
+    def is_due(self) -> bool:
+        """Return True if a change is wanted, or decided and not made yet."""
+        return self.changing or self._wanted_since is not None
+
+    @property
     def narrows(self) -> bool:
         """Return True if it will use one phase soon: that is wanted, or decided and not made yet."""
         return not self.single and (self._to_single or self._wanted_since is not None)

@@ -22,7 +22,7 @@ from controller.load_management.evse.consumption import OfferCredit
 from controller.load_management.metering.fuse_curve import FuseLoad, watches
 from controller.load_management.site_tree import Fuse, PhaseAmps
 
-MARGIN_USED = 0.25
+MARGIN_USED = 0.5
 """Part of the margin that a surge may use before anybody is cut."""
 NOISE_A = 0.5
 """How far readings and roundings may be above the plan."""
@@ -38,8 +38,9 @@ STEADY_S = 30.0
 """A base load that lasted this long is remembered: a moment of overload or of starting cars is not."""
 MEMORY_S = 900.0
 """How far back that memory reaches. Its highest stands in for a meter without good readings."""
-INRUSH_S = 4.0
-"""A current above the limit that the fuse carries is no inrush any more after this time."""
+INRUSH_S = 2.0
+"""A current above the limit that the fuse carries is no inrush any more after this time: motors start
+within a second, and each second more is one above the limit."""
 FEED_IN_SHARED = 0.5
 """Part of a lasting feed-in that is shared: a cloud takes it away faster than cars obey."""
 BUCKETS = 40

@@ -57,7 +57,8 @@ def phase_currents(reading: Reading, voltage_v: float) -> PhaseAmps | None:
 class MeteredCircuit:
     """State of one circuit's meter. Times in s, monotonic; `silence_s`: the meter is dead after so long.
 
-    `overloads` counts how often the circuit was above its limit for `OVER_WARN_S`.
+    `overloads` counts how often the circuit was above its limit for `OVER_WARN_S`; `last_overload_s` and
+    `last_overload_a` are the length and the highest current (A) of the last time, or of the present one.
     """
 
     def __init__(
@@ -76,6 +77,8 @@ class MeteredCircuit:
         self.measured: PhaseAmps | None = None
         self.overloads = 0
         self.over_limit = False
+        self.last_overload_s = 0.0
+        self.last_overload_a = 0.0
         self._bounds = bounds
         self._silence_s = silence_s
         self._sign = SignWatch()
@@ -179,6 +182,9 @@ class MeteredCircuit:
             return
         if self._over_since is None:
             self._over_since = now
+            self.last_overload_a = 0.0
+        self.last_overload_s = now - self._over_since
+        self.last_overload_a = max(self.last_overload_a, *(amps[phase] for phase in over))
         if not self.over_limit and now >= self._over_since + OVER_WARN_S:
             self.over_limit = True
             self.overloads += 1

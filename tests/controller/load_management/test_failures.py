@@ -285,3 +285,29 @@ def test_failed_pass_brings_all_to_the_fallback_and_the_next_follows(monkeypatch
     assert [notice.warning for notice in site.control.take_notices()] == [True]
     site.run(60)
     assert site.view("A").offered_a > 6.0
+
+
+def test_overload_of_the_building_warns_and_warns_of_its_end() -> None:
+    def building(now: float) -> tuple[float, float, float]:
+        return (70.0 if 100 <= now < 200 else 10.0, 10.0, 10.0)
+
+    site = ToySite((grid(63.0),), [station("A", car=Car())], building)
+    site.connect()
+    site.run(150)
+    begun = site.control.take_notices()
+    assert site.circuit("grid").over_limit_s > 30
+    site.run(100)
+    (ended,) = (each for each in site.control.take_notices() if "within" in each.text)
+    assert [each.text.partition(" current=")[0] for each in begun] == ["circuit above its limit circuit=grid"]
+    assert ended.warning
+    assert ended.text == "circuit within its limit again circuit=grid after=99s highest=102A"
+    assert site.circuit("grid").overloads == 1
+
+
+def test_overload_of_a_minute_without_cars_leaves_at_most_the_fallback() -> None:
+    site = ToySite((grid(63.0),), [station("A", car=Car())], lambda now: (70.0 if now >= 100 else 10.0, 0, 0))
+    site.connect()
+    site.run(250)
+    assert site.view("A").offered_a <= 6.0
+    assert site.circuit("grid").meter_quality is Quality.IMPLAUSIBLE
+    assert "although no station below may draw" in site.circuit("grid").meter_problem

@@ -374,10 +374,10 @@ def test_a_refused_cut_is_paid_for_by_the_others_in_the_same_moment() -> None:
     site.run(121)
     plugged = TransactionSeen(1, True)
     cuts = {c.ref.station: c for c in site.control.handle(StationObserved("C", plugged), site.now)}
-    assert {name: cut.limit_a for name, cut in cuts.items()} == {"A": 13.0, "B": 13.0}
+    assert {name: cut.limit_a for name, cut in cuts.items()} == {"A": 13.0, "B": 13.5}
     refusal = LimitAnswered(cuts["A"].token, False, "Rejected")
     further = site.control.handle(refusal, site.now + 1)
-    assert [(c.ref.station, c.limit_a) for c in further] == [("B", 9.7)]
+    assert [(c.ref.station, c.limit_a) for c in further] == [("B", 7.5)]
     assert site.view("A").reason == "refuses limits (Rejected): 19.5 A kept free for it"
 
 
@@ -468,3 +468,16 @@ def replace_limit(site: SiteTree, limit_a: float) -> SiteTree:
     return SiteTree(
         circuits=(msgspec.structs.replace(root, limit_a=(limit_a,) * 3), *others), evses=site.evses
     )
+
+
+def test_circuit_view_without_cars_books_nothing_and_shows_the_reserve() -> None:
+    site = ToySite((grid(40.0, meter=None),), [station("A", car=Car()), station("B")])
+    site.connect()
+    site.run(121)
+    both = site.circuit("grid")
+    assert both.booked_a == (32.0, 32.0, 32.0)
+    assert both.reserve_a == (6.0, 6.0, 6.0)
+    site.plug("A", None)
+    site.run(10)
+    assert site.circuit("grid").booked_a == (0.0, 0.0, 0.0)
+    assert site.circuit("grid").reserve_a == (12.0, 12.0, 12.0)

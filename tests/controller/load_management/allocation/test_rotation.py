@@ -71,11 +71,11 @@ def test_rotation_longest_waiting_goes_first() -> None:
 
 def test_rotation_stopped_car_rests() -> None:
     turns = plugged(A)
-    assert turns.resting_s(A, 1) == 0
+    assert not turns.is_resting(A, 1)
     turns.set_served(A, True, 10)
     turns.set_served(A, False, 20)
-    assert turns.resting_s(A, 20) == REST_S
-    assert turns.resting_s(A, 20 + REST_S) == 0
+    assert turns.is_resting(A, 20)
+    assert not turns.is_resting(A, 20 + REST_S)
 
 
 def test_rotation_car_that_comes_back_is_a_newcomer() -> None:

@@ -9,6 +9,7 @@ import pytest
 from controller.load_management.allocation.allocator import Allocation
 from controller.load_management.allocation.headroom import Headroom
 from controller.load_management.evse.evse_controller import EvseController
+from controller.load_management.evse.limit_delivery import LimitDelivery
 from controller.load_management.site_tree import CircuitNode, EvseNode, SiteTree
 from controller.model.observations import DrawSeen, EvseRef, EvseState, StateSeen, TransactionSeen
 
@@ -18,7 +19,7 @@ SITE = SiteTree(circuits=(CircuitNode(id="grid", parent=None, limit_a=(63.0,) * 
 
 def at(limit_a: float) -> EvseController:
     """An EVSE with a car that confirmed this lease at the time 0."""
-    outlet = EvseController(EVSE, 120.0, itertools.count(1), 0.0)
+    outlet = EvseController(EVSE, LimitDelivery(EVSE, 120.0, itertools.count(1)), 0.0)
     outlet.delivery.on_connected(0.0)
     outlet.model.on_observation(StateSeen(1, EvseState.PREPARING), 0.0, 0.0)
     outlet.model.on_observation(TransactionSeen(1, True), 0.0, 0.0)

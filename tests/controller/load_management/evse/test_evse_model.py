@@ -99,3 +99,17 @@ def test_another_car_has_to_be_learnt_anew(how: str) -> None:
         found.on_station_down(100)
     assert found.phases == (True, True, True)
     assert found.need_a(5) == 32
+
+
+def test_model_without_state_is_offered_the_minimum_until_it_reports() -> None:
+    found = model()
+    assert found.wants(0)
+    assert found.need_a(0) == 6
+    found.on_observation(StateSeen(1, EvseState.CHARGING), 6, 1)
+    assert found.need_a(1) == 32
+
+
+def test_model_without_state_that_draws_is_offered_all() -> None:
+    found = model()
+    found.on_observation(DrawSeen(1, (6.0, 6.0, 6.0)), 6, 1)
+    assert found.need_a(1) == 32

@@ -143,6 +143,8 @@ def test_delivery_small_cut_without_need_waits_for_the_renewal() -> None:
     assert cut.limit_a == 9
     (large,) = confirmed(10).commands(10 - SMALL_CUT_A, 32, 20, firm=False)
     assert large.limit_a == 10 - SMALL_CUT_A
+    (stop,) = confirmed(10).commands(0, 32, 20, firm=False)
+    assert stop.limit_a == 0
 
 
 def test_delivery_lease_below_the_fallback_lasts_longer() -> None:
@@ -273,3 +275,26 @@ def test_delivery_after_a_single_boot_writes_limits_at_once() -> None:
         commands = send(delivery, 16, hour * 3600.0)
         assert len(commands) == 2
         answer(delivery, commands, hour * 3600.0)
+
+
+def test_delivery_site_bound_makes_leases_longer_and_rises_fewer() -> None:
+    delivery = LimitDelivery(EVSE, LEASE_S, itertools.count(1), writes_per_day=100)
+    delivery.on_connected(0)
+    commands = send(delivery, 10, 0)
+    answer(delivery, commands, 0)
+    lease = next(each for each in commands if each.kind is LimitKind.LEASE)
+    assert lease.duration_s == 3456.0
+    (rise,) = send(delivery, 20, 300)
+    answer(delivery, [rise], 300)
+    assert send(delivery, 30, 300 + 431) == []
+    assert [each.limit_a for each in send(delivery, 30, 300 + 433)] == [30]
+
+
+def test_delivery_site_bound_never_holds_back_a_cut() -> None:
+    delivery = LimitDelivery(EVSE, LEASE_S, itertools.count(1), writes_per_day=24)
+    delivery.on_connected(0)
+    answer(delivery, send(delivery, 20, 0), 0)
+    for second in range(1, 40):
+        answer(delivery, send(delivery, 20 - second / 4, second), second)
+    (cut,) = send(delivery, 6, 41)
+    assert cut.limit_a == 6

@@ -183,9 +183,9 @@ def test_a_plain_limit_is_exceeded_for_no_longer_than_the_stations_take(reaction
     assert site.longest_over("grid", LIMIT_A) <= METER_DELAY_S + ANSWER_S + reaction_s + 1
 
 
-def test_a_lift_that_starts_costs_no_car_its_current() -> None:
+def test_base_load_motor_that_starts_costs_no_car_its_current() -> None:
     def building(now: float) -> tuple[float, float, float]:
-        return (30.0 if now >= 600 and now % 60 < 4 else 20.0, 20.0, 20.0)
+        return (30.0 if now >= 600 and now % 60 < 2 else 20.0, 20.0, 20.0)
 
     def told(fuse: Fuse) -> int:
         stations = [station(f"S{i}", car=Car(), report_s=5) for i in range(6)]
