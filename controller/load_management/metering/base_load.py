@@ -172,7 +172,8 @@ class BaseLoad:
         self.crossed = False
         self._watches = watches(limit_a, fuse, now)
         self.set_limits(limit_a, margin_a)
-        wait_s = PLAIN_WAIT_S if fuse is Fuse.PLAIN else WAIT_S
+        self._is_plain = fuse is Fuse.PLAIN
+        wait_s = PLAIN_WAIT_S if self._is_plain else WAIT_S
         self._phases = (_PhaseLoad(wait_s), _PhaseLoad(wait_s), _PhaseLoad(wait_s))
 
     def set_limits(self, limit_a: PhaseAmps, margin_a: float) -> None:
@@ -217,7 +218,9 @@ class BaseLoad:
                 sample = min(load.sample, high)  # a moment of this says nothing about what is to come
             else:
                 sample = min(max(load.sample, low), high)
-            load.add(sample, low, now, stop=over)
+            # What an inrush of a plain circuit takes is over before a car has stopped for it.
+            is_inrush = self._is_plain and not cut and watch.over_s(now) < PLAIN_WAIT_S
+            load.add(sample, low, now, stop=over and not is_inrush)
         return overloaded
 
     def believed(self, now: float) -> PhaseAmps:

@@ -11,6 +11,7 @@ from controller.load_management.metering.base_load import (
     FEED_IN_SHARED,
     HOLD_S,
     MARGIN_USED,
+    PLAIN_WAIT_S,
     START_S,
     STEADY_S,
     WAIT_S,
@@ -208,3 +209,13 @@ def test_base_load_believes_a_reading_above_the_plan() -> None:
     assert not load.measure((46, 39, 10), starting, 2)  # nothing to cut: the margin bridges it
     assert load.crossed
     assert load.believed(2) == (41, 10, 10)
+
+
+def test_base_load_inrush_of_a_plain_circuit_stops_no_car() -> None:
+    load = BaseLoad(LIMIT)
+    for second in range(30):
+        measured(load, 60, second, credit(20, 20))
+    assert measured(load, 130, 30, credit(20, 20))  # offers are cut at once
+    assert load.to_keep(30) == all_phases(40)
+    assert measured(load, 130, 30 + PLAIN_WAIT_S, credit(20, 20))
+    assert load.to_keep(30 + PLAIN_WAIT_S) == all_phases(110)
