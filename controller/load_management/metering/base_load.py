@@ -32,7 +32,7 @@ WAIT_S = 10.0
 """How long the base load must leave no room for a minimum before a car is stopped."""
 START_S = 300.0
 """How long room must have been free before another car starts in it."""
-PLAIN_WAIT_S = 3.0
+PLAIN_WAIT_S = 2.0
 """The same where nothing is known of the fuse, and where it would trip: an inrush is over by then."""
 STEADY_S = 30.0
 """A base load that lasted this long is remembered: a moment of overload or of starting cars is not."""

@@ -232,7 +232,7 @@ class ToySite:
     def _flow(self) -> None:
         totals = {circuit.id: [0.0, 0.0, 0.0] for circuit in self.site.circuits}
         for station in self.stations.values():
-            for phase, amps in zip(station.evse.phases, station.drawn(), strict=True):
+            for phase, amps in zip(station.evse.phases, station.drawn(), strict=False):  # one-phase stations
                 for circuit in self.site.path(station.evse.circuit):
                     totals[circuit.id][phase] += amps
         root = self.site.circuits[0].id

@@ -64,7 +64,6 @@ async def test_status_members_are_those_that_scripts_rely_on() -> None:
         "overloads",
         "margin_a",
         "jump_a",
-        "reserve_a",
     ]
     assert list(shown["evses"][0])[:13] == [
         "station",
