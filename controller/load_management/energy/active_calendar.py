@@ -41,6 +41,8 @@ class ActiveCalendar:
 
     def limit_a(self, circuit: CircuitNode) -> PhaseAmps:
         """Return the limit of each phase (A): the circuit's own, or a lower one."""
+        if not self.entries:
+            return circuit.limit_a
         limits = [entry.limit_a for entry in self._of_circuit(circuit.id) if entry.limit_a is not None]
         lowest_a = min(limits, default=math.inf)
         first, second, third = circuit.limit_a
@@ -48,6 +50,8 @@ class ActiveCalendar:
 
     def limit_w(self, circuit: CircuitNode) -> float | None:
         """Return the limit of all phases together (W): the circuit's own, or a lower one; None: none."""
+        if not self.entries:
+            return circuit.limit_w
         limits = [entry.limit_w for entry in self._of_circuit(circuit.id) if entry.limit_w is not None]
         if circuit.limit_w is not None:
             limits.append(circuit.limit_w)

@@ -49,14 +49,15 @@ class PeakBudgets:
         self._sum_names: dict[str, str] = {}
         self._stored_quarters: dict[str, int] = {}
         self._records: list[Record] = []
+        self._fuse_w: dict[str, float] = {}
         self._worst_w: dict[str, float] = {}
         self.replace_site(site, voltage_v)
 
     def replace_site(self, site: SiteTree, voltage_v: float) -> None:
         """Apply other limits of the same circuits."""
-        self._worst_w = {
-            circuit: sum(site.circuit_by_id[circuit].limit_a) * voltage_v for circuit in self._peaks
-        }
+        for circuit in self._peaks:
+            self._fuse_w[circuit] = sum(site.circuit_by_id[circuit].limit_a) * voltage_v
+        self._worst_w = dict(self._fuse_w)
 
     @property
     def circuits(self) -> frozenset[str]:
@@ -84,7 +85,9 @@ class PeakBudgets:
     ) -> None:
         """Take in a good reading of one of `circuits`: its power, and the building's part of it (W)."""
         peak = self._peaks[circuit]
-        peak.on_reading(power_w, base_w, register_wh, self._worst_w[circuit], utc)
+        # Before the first reading stations were not bounded by limits that are known now.
+        worst_w = self._fuse_w[circuit] if peak.quarter is None else self._worst_w[circuit]
+        peak.on_reading(power_w, base_w, register_wh, worst_w, utc)
         memory = peak.record()
         if memory is not None and self._stored_quarters.get(circuit) != memory.quarter:
             self._stored_quarters[circuit] = memory.quarter

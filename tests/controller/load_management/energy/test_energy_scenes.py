@@ -105,6 +105,16 @@ def test_quarter_peak_holds_when_the_meter_dies() -> None:
     assert max(quarter_means_w(toy)) <= 20_000.0
 
 
+def test_quarter_peak_after_a_start_counts_its_past_at_the_fuse() -> None:
+    toy = site(cars("A"), lambda now: (5.0, 5.0, 5.0), utc=NOON + 700.0, peaks=PEAK)
+    toy.run(60)
+    [peak] = toy.control.energy.view(toy.now).peaks
+    assert peak.used_wh >= 3 * 100.0 * V * 700 / 3600
+    assert toy.view("A").offered_a == 0.0
+    toy.run(240)
+    assert toy.view("A").offered_a > 6.0
+
+
 def test_quarter_peak_of_the_month_is_free_where_chosen() -> None:
     peaks = {"grid": PeakSettings(target_w=10_000.0, reached_is_free=True)}
     toy = site(
