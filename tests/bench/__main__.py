@@ -18,6 +18,7 @@ from tests.bench import (
     modbus,
     overlay,
     path,
+    quarter_peak,
     relay,
     signing,
     site,
@@ -36,6 +37,7 @@ BENCHES = {
     "overlay": overlay.bench,
     "modbus": modbus.bench,
     "path": path.bench,
+    "quarter-peak": quarter_peak.bench,
     "crash": partial(crash.bench, 25),
     "soak": partial(soak.bench, 50, 60.0),
 }
