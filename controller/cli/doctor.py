@@ -76,7 +76,7 @@ def diagnose(path: Path) -> list[DoctorFinding]:
         text = f"{path}: {len(error.errors)} errors"
         return [*findings, DoctorFinding("configuration", "error", text, "local-controller check shows them")]
     except FileUnreadableError as error:
-        remedy = "write it, e.g. with local-controller setup, or name it by -c"
+        remedy = "write it, or name it by -c"
         return [*findings, DoctorFinding("configuration", "error", str(error), remedy)]
     level: Level = "warning" if hints else "ok"
     remedy = "local-controller check shows them" if hints else ""
