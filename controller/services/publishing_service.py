@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import trio
 
 from controller.config.schema import Config
 from controller.services.alarm_service import AlarmService
 from controller.services.command_service import CommandService
-from controller.services.mqtt_service import MqttService
 from controller.services.webhook_service import WebhookService
 from controller.web.status_model import ControllerStatus
+
+if TYPE_CHECKING:
+    from controller.services.mqtt_service import MqttService
 
 
 class PublishingService:
@@ -24,7 +27,12 @@ class PublishingService:
         commands: CommandService,
         alarms: AlarmService,
     ) -> None:
-        self._mqtt = None if config.mqtt is None else MqttService(config, config.mqtt, read_status, commands)
+        self._mqtt: MqttService | None = None
+        if config.mqtt is not None:
+            # Here and not above: paho-mqtt costs 6 MB, which a site without MQTT does not need.
+            from controller.services.mqtt_service import MqttService
+
+            self._mqtt = MqttService(config, config.mqtt, read_status, commands)
         self._webhooks = [WebhookService(config.site.id, each) for each in config.webhook]
         if self._mqtt is not None:
             alarms.listeners.append(self._mqtt.on_alarm)
