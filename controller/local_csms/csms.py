@@ -45,6 +45,8 @@ from controller.ocpp.payloads import format_time, read_payload
 from controller.offline.dedup_key import dedup_key
 from controller.offline.offline_answers import EMPTY, refused, reported
 
+SETUP_DELAY_S = 15.0
+"""Wait from a station's first message to its setup: the limits of the load management go first."""
 MOST_STOPS = 16
 """Transactions of one station that wait to be stopped at a time."""
 _TRANSACTION_ACTIONS = {"StartTransaction", "StopTransaction", "TransactionEvent"}
@@ -109,6 +111,8 @@ class LocalCsms:
         self._memory = memory
         self._reported, self._refused = reported(version), refused(version)
         self._setup: StationSetup | None = None
+        self._setup_at = math.inf
+        """When the setup begins (s, monotonic); inf: it has begun, or waits for a message."""
         self._stops: deque[str] = deque()
         """Transactions to be stopped, whose turn has not come."""
         self._pending: _Pending | None = None
@@ -129,7 +133,7 @@ class LocalCsms:
     @property
     def deadline(self) -> float:
         """Return when `on_time` is due (s, monotonic; inf: not at all)."""
-        return math.inf if self._pending is None else self._pending.expires_at
+        return self._setup_at if self._pending is None else self._pending.expires_at
 
     # -- messages of the station ----------------------------------------------------------------------
 
@@ -165,7 +169,7 @@ class LocalCsms:
         if answer.stop is not None:
             effects += self._stop_unauthorized(answer.stop, now)
         if self._setup is None and frame.action != "BootNotification":
-            effects += self._begin_setup(now)  # the station connected again without a boot
+            self._plan_setup(now)  # also of a station that connected again without a boot
         return effects
 
     def _find_answer(self, frame: Call, now: float, utc: float) -> _Answer | None:
@@ -257,15 +261,17 @@ class LocalCsms:
 
     # -- CALLs of ours --------------------------------------------------------------------------------
 
-    def _begin_setup(self, now: float) -> list[CsmsEffect]:
+    def _plan_setup(self, now: float) -> None:
         cards = None if self._cards.is_free else self._cards.cards
         self._setup = StationSetup(self._version, self._settings, cards)
-        return self._send_next(now)
+        self._setup_at = now + SETUP_DELAY_S
 
     def _send_next(self, now: float) -> list[CsmsEffect]:
-        """Send the next CALL if none is unanswered: stops first, then the setup."""
+        """Send the next CALL if none is unanswered: stops first, then the setup once it is due."""
         if self._pending is not None:
             return []
+        if now >= self._setup_at:
+            self._setup_at = math.inf
         is_setup = not self._stops
         if self._stops:
             transaction = self._stops.popleft()
@@ -273,7 +279,8 @@ class LocalCsms:
             stop = make_remote_stop(self._version, int(transaction) if is_numbered else transaction)
             action, payload = stop.action, stop.payload
         else:
-            following = None if self._setup is None else self._setup.next_call()
+            is_due = self._setup is not None and self._setup_at == math.inf
+            following = self._setup.next_call() if self._setup is not None and is_due else None
             if following is None:
                 return []
             action, payload = following.action, following.payload
@@ -287,8 +294,10 @@ class LocalCsms:
         return self._end_pending(frame.payload if isinstance(frame, CallResult) else None, now)
 
     def on_time(self, now: float) -> list[CsmsEffect]:
-        """End a CALL that the station has not answered in time."""
-        return [] if now < self.deadline else self._end_pending(None, now)
+        """Begin the setup, or end a CALL that the station has not answered in time."""
+        if now < self.deadline:
+            return []
+        return self._send_next(now) if self._pending is None else self._end_pending(None, now)
 
     def _end_pending(self, result: bytes | None, now: float) -> list[CsmsEffect]:
         pending, self._pending = self._pending, None

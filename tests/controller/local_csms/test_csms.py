@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from controller.local_csms.cards import Card, CardList
-from controller.local_csms.csms import CsmsText, LocalCsms
+from controller.local_csms.csms import SETUP_DELAY_S, CsmsText, LocalCsms
 from controller.local_csms.csms_memory import (
     MOST_TRANSACTIONS,
     REMOTE_START_S,
@@ -274,6 +274,7 @@ def test_start_that_cannot_be_read_still_gets_a_transaction() -> None:
 def test_setup_reads_changes_and_sends_the_list() -> None:
     talk = Talk()
     talk.call("Heartbeat", {})
+    talk.pass_time(SETUP_DELAY_S)
     assert talk.commands[-1][2] == "GetConfiguration"
     keys = [
         {"key": "MeterValueSampleInterval", "readonly": False, "value": "900"},
@@ -299,24 +300,29 @@ def test_setup_reads_changes_and_sends_the_list() -> None:
     talk.answer({"status": "Accepted"})
     assert len(talk.commands) == 6
     talk.call("Heartbeat", {})
+    talk.pass_time(SETUP_DELAY_S)
     assert len(talk.commands) == 6
 
 
 def test_setup_goes_on_without_an_answer_and_runs_again_after_a_boot() -> None:
     talk = Talk()
     talk.call("Heartbeat", {})
+    talk.pass_time(SETUP_DELAY_S)
     talk.pass_time(60)
     assert talk.commands[-1][2] == "GetLocalListVersion"
     talk.answer(None)
     assert len(talk.commands) == 2
     talk.call("BootNotification", {"chargePointVendor": "V", "chargePointModel": "M"})
     talk.call("StatusNotification", {"connectorId": 0, "errorCode": "NoError", "status": "Available"})
+    assert len(talk.commands) == 2
+    talk.pass_time(SETUP_DELAY_S)
     assert talk.commands[-1][2] == "GetConfiguration"
 
 
 def test_station_with_the_current_list_gets_none() -> None:
     talk = Talk(Version.V201)
     talk.call("Heartbeat", {})
+    talk.pass_time(SETUP_DELAY_S)
     listed = {"component": {"name": "LocalAuthListCtrlr"}, "variable": {"name": "Enabled"}}
     talk.answer({"getVariableResult": [{"attributeStatus": "Accepted", "attributeValue": "true", **listed}]})
     talk.answer({"versionNumber": 0})
@@ -325,6 +331,7 @@ def test_station_with_the_current_list_gets_none() -> None:
     count = len(talk.commands)
     talk.call("BootNotification", {"reason": "PowerUp", "chargingStation": {"vendorName": "V", "model": "M"}})
     talk.call("Heartbeat", {})
+    talk.pass_time(SETUP_DELAY_S)
     talk.answer({"getVariableResult": [{"attributeStatus": "Accepted", "attributeValue": "true", **listed}]})
     talk.answer({"versionNumber": version})
     assert [each[2] for each in talk.commands[count:]] == ["GetVariables", "GetLocalListVersion"]
@@ -333,6 +340,7 @@ def test_station_with_the_current_list_gets_none() -> None:
 def test_free_charging_sends_no_list() -> None:
     talk = Talk(cards=FREE)
     talk.call("Heartbeat", {})
+    talk.pass_time(SETUP_DELAY_S)
     talk.answer({"configurationKey": []})
     assert [each[2] for each in talk.commands] == ["GetConfiguration"]
 
