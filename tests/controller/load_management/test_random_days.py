@@ -11,8 +11,8 @@ from tests.controller.load_management.toysite import Car, ToySite, ToyStation, g
 
 CONNECTING_S = 40
 """At first the stations have no limit in them."""
-CUT_S = 2 + 2 + 5
-"""A step shows in the meter, the slowest station answers, the slowest car obeys."""
+CUT_S = 2 + 2 + 5 + 1
+"""A step shows in the meter, the slowest station answers, the slowest car obeys, and one reading more."""
 
 
 def some_car(chance: random.Random) -> Car:
