@@ -72,6 +72,8 @@ class QuarterPeak:
         self._mean_w: float | None = None
         self._mean_at = 0.0
         self._highest = RollingMax(SURGE_MEMORY_S)
+        self._last_room: tuple[int, float] | None = None
+        """Quarter and room of the last answer that could still take effect in that quarter."""
         self._finished_w: float | None = None
         self._restored: QuarterMemory | None = None
         self._begin_register_wh: float | None = None
@@ -220,11 +222,16 @@ class QuarterPeak:
         (not `is_trusted`). `worst_w`: the most that can flow (W), for time without readings.
         """
         rest_s = min(QUARTER_S, (math.floor(utc / QUARTER_S) + 1) * QUARTER_S - utc)
+        quarter = math.floor(utc / QUARTER_S)
+        if rest_s < REACTION_S and self._last_room is not None and self._last_room[0] == quarter:
+            return self._last_room[1]  # a stop now would take effect in the next quarter only
         left_ws = target_w * QUARTER_S - self.used_wh(worst_w, utc) * 3600
         expected_w, surge_w = self._expected(base_w, utc, is_trusted=is_trusted)
         # Half of the rest, and all of what is too short to react in, may be one surge.
         reserve_ws = surge_w * min(max(rest_s / 2, min(rest_s, REACTION_S)), SURGE_S)
-        return (left_ws - reserve_ws) / max(rest_s, LEAST_REST_S) - expected_w
+        room_w = (left_ws - reserve_ws) / max(rest_s, LEAST_REST_S) - expected_w
+        self._last_room = quarter, room_w
+        return room_w
 
     def lasting_w(self, target_w: float, base_w: float, utc: float, *, is_trusted: bool) -> float:
         """Return the power that the EVSEs may draw in every quarter (W): a car may start in no more."""

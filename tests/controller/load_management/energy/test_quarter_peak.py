@@ -159,3 +159,11 @@ def test_quarter_with_a_gap_is_no_reached_peak() -> None:
     read(peak, BEGIN, 100, 10_000.0)
     read(peak, BEGIN + 200, 800, 10_000.0)
     assert peak.take_finished() is None
+
+
+def test_room_in_the_last_seconds_is_that_of_before() -> None:
+    peak = started()
+    read(peak, BEGIN, 880, 60_000.0)
+    before_w = room(peak, BEGIN + 880)
+    read(peak, BEGIN + 880, 15, 90_000.0)
+    assert room(peak, BEGIN + 895) == before_w
