@@ -359,6 +359,13 @@ def _meters_of(options: argparse.Namespace) -> list[MeterSettings]:
         return [_meter_of(options, options.driver)]
     config = read_configuration(options.config)
     meters = {meter.id: meter.settings() for meter in config.meter}
+    reported = [name for name in options.meters if name in meters and meters[name].stations]
+    if reported:
+        raise CommandError(
+            f"{options.config}: {', '.join(reported)} is made of what stations report to the controller; "
+            "see `local-controller status`"
+        )
+    meters = {name: meter for name, meter in meters.items() if not meter.stations}
     unknown = [name for name in options.meters if name not in meters]
     if unknown or not meters:
         known = ", ".join(meters) or "none"

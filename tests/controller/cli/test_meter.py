@@ -165,3 +165,37 @@ def test_meter_read_without_a_meter_says_what_to_give(command: Command) -> None:
     done = command("meter", "read")
     assert done.returncode == 1
     assert "--driver" in done.stderr
+
+
+def test_meter_read_of_a_station_meter_refers_to_the_status(command: Command, tmp_path: Path) -> None:
+    config = tmp_path / "controller.toml"
+    config.write_text(
+        f"""
+        [site]
+        id = "depot"
+        [store]
+        directory = "{tmp_path}"
+        [[backend]]
+        id = "cpo"
+        url = "wss://cpo.example/{{station}}"
+        [[circuit]]
+        id = "grid"
+        limit_a = 63
+        meter = "cars"
+        [[station]]
+        id = "CS01"
+        circuit = "grid"
+        owner = "cpo"
+        [[meter]]
+        id = "cars"
+        driver = "virtual"
+        transport = "virtual"
+        stations = ["CS01"]
+        stale_after_s = 60
+        """
+    )
+    done = command("meter", "read", "-c", config, "--once", "cars")
+    assert done.returncode == 1
+    assert (
+        "cars is made of what stations report to the controller; see `local-controller status`" in done.stderr
+    )
