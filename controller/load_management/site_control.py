@@ -92,10 +92,6 @@ CHUNK_A = 2.0
 """Smallest cut where a circuit is short of room: the next small shortage is then within it already."""
 UNBALANCE_NOISE_A = 0.5
 
-FAULTS = (ArithmeticError, LookupError, ValueError)
-"""Errors that values can cause in a pass: a division by zero or an overflow, a circuit or an EVSE without an
-entry, a number outside of a function's domain. None of them may end the control of the site."""
-
 NO_PAUSE = "its station cannot pause: held at its minimum"
 RESTING = f"gave up its place, rests {REST_S:g} s at least"
 ASLEEP = "its car takes nothing: probed from time to time"
@@ -517,10 +513,14 @@ class SiteControl:
     def _plan_safely(
         self, now: float, *, urgent: bool = False, within: CircuitNode | None = None
     ) -> list[SetLimit]:
-        """Make one pass; after a fault in it all stations go to their fallback, and the next pass follows."""
+        """Make one pass; after a fault in it all stations go to their fallback, and the next pass follows.
+
+        Any exception counts, a programming error as well: without a next pass the leases of a whole site end,
+        and a circuit above its limit is no longer cut.
+        """
         try:
             commands = self._plan(now, urgent=urgent, within=within)
-        except FAULTS as error:
+        except Exception as error:  # noqa: BLE001
             self._notice("pass", f"control pass failed, all stations to fallback error={error!r:.80}", "")
             self._due, self._planned_at = True, now
             return self._all_to_fallback(now)
@@ -535,7 +535,7 @@ class SiteControl:
                 controller.wake()
                 commands += controller.delivery.commands(target_a, 0.0, now, urgent=True)
                 controller.model.draw.offer(controller.delivery.offered_a(now), now)
-            except FAULTS as error:  # its own state may be what failed: the others are cut all the same
+            except Exception as error:  # noqa: BLE001 - its own state may have failed; the others are cut
                 self._notice(
                     f"pass {controller.evse.ref}",
                     f"fallback failed evse={controller.evse.ref} {error!r:.80}",

@@ -270,13 +270,16 @@ def test_impossible_report_harms_no_neighbour_and_warns_once() -> None:
     ]
 
 
-def test_failed_pass_brings_all_to_the_fallback_and_the_next_follows(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("fault", [ZeroDivisionError, TypeError, AttributeError])
+def test_failed_pass_brings_all_to_the_fallback_and_the_next_follows(
+    monkeypatch: pytest.MonkeyPatch, fault: type[Exception]
+) -> None:
     site = ToySite((grid(63.0),), [station("A", car=Car())])
     site.connect()
     site.run(60)
 
     def fail(*_: object, **__: object) -> None:
-        raise ZeroDivisionError("a fault")
+        raise fault("a fault")
 
     with monkeypatch.context() as patch:
         patch.setattr(site.control, "_plan", fail)
