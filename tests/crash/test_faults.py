@@ -36,7 +36,7 @@ def all_is_well(site: BusySite) -> None:
 
 
 @pytest.mark.parametrize("killed", [False, True])
-async def test_on_a_full_disk_stations_are_closed_and_keep_what_they_have_to_say(
+async def test_on_full_disk_stations_are_closed_and_keep_what_they_have_to_state(
     tmp_path: Path, *, killed: bool
 ) -> None:
     """Nothing that has an answer is lost: neither when the disk is freed, nor when we die before that."""
@@ -57,7 +57,7 @@ async def test_on_a_full_disk_stations_are_closed_and_keep_what_they_have_to_say
     all_is_well(site)
 
 
-async def test_a_spoilt_memory_is_kept_aside_loudly_and_the_site_goes_on(tmp_path: Path) -> None:
+async def test_faults_spoilt_memory_is_kept_aside_loudly_and_site_goes_on(tmp_path: Path) -> None:
     spoilt = b"no database" * 1000
     async with busy_site(tmp_path, random.Random(3)) as site:
         site.owner.steady = True
@@ -84,7 +84,7 @@ async def heard_more(site: BusySite, more: int) -> None:
             await site.owner.heard.wait()
 
 
-async def test_a_clock_that_is_another_after_each_start_doubles_nothing(tmp_path: Path) -> None:
+async def test_faults_clock_that_is_another_after_each_start_doubles_nothing(tmp_path: Path) -> None:
     """Ids that we give are made of the time, and lists in the store have an order of their own."""
     assert shutil.which("faketime") is not None, "faketime is missing: apt install faketime"
     async with busy_site(tmp_path, random.Random(4)) as site:

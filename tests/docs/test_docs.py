@@ -101,7 +101,7 @@ def test_configuration_reference_is_rendered_from_schema() -> None:
     assert (ROOT / "docs" / "configuration.md").read_text() == reference.render_reference()
 
 
-def test_readme_fits_one_and_a_half_screens() -> None:
+def test_docs_readme_fits_one_and_half_screens() -> None:
     assert len((ROOT / "README.md").read_text().splitlines()) <= 100
 
 
@@ -112,7 +112,7 @@ def tables_of_schema() -> Iterator[type[msgspec.Struct]]:
 
 
 @pytest.mark.parametrize("table", list(tables_of_schema()), ids=lambda table: table.__name__)
-def test_schema_key_has_a_description(table: type[msgspec.Struct]) -> None:
+def test_docs_schema_key_has_description(table: type[msgspec.Struct]) -> None:
     texts = reference.key_descriptions(table)
     tables = {"Config": set(texts)}
     assert [

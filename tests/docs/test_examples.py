@@ -17,7 +17,7 @@ from tests.docs.example_sites import EXAMPLES, ROOT, install_example
 GUIDE = (ROOT / "docs" / "first-hour.md").read_text()
 
 
-def test_examples_are_four_and_in_the_guide() -> None:
+def test_examples_are_four_and_in_guide() -> None:
     names = [example.stem for example in EXAMPLES]
     assert names == ["depot", "home", "office", "public"]
     for name in names:
@@ -27,7 +27,7 @@ def test_examples_are_four_and_in_the_guide() -> None:
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.stem)
-def test_example_is_valid_and_carries_its_day(
+def test_examples_example_is_valid_and_carries_day(
     example: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = install_example(example, tmp_path)

@@ -91,7 +91,7 @@ def test_images_cover_every_model_with_registers() -> None:
 
 
 @pytest.mark.parametrize("name", IMAGES)
-def test_register_image_of_each_model_decodes_to_its_values(name: str) -> None:
+def test_decoding_register_image_of_each_model_decodes_to_values(name: str) -> None:
     model, image = load_model(name), RegisterImage()
     for run in IMAGES[name]["registers"]:
         words = [int(run["words"][at : at + 4], 16) for at in range(0, len(run["words"]), 4)]
@@ -122,7 +122,7 @@ def test_simulated_meter_of_each_model_is_read_as_set(name: str) -> None:
         assert found[quantity] == pytest.approx(values[quantity], rel=2e-3), quantity
 
 
-def test_magnitude_gets_the_direction_of_its_phases_power() -> None:
+def test_decoding_magnitude_gets_direction_of_phases_power() -> None:
     values = {"power_active_l2": -4650.0, "power_active_l3": 0.0, "power_active_total": -2340.0}
     reading = good(read(measuring(values)))
     assert reading.current_a == pytest.approx((10.1, -20.2, 30.3))
@@ -132,7 +132,7 @@ def test_magnitude_gets_the_direction_of_its_phases_power() -> None:
 NO_PHASE_POWERS = {f"power_active_l{phase}": None for phase in (1, 2, 3)}
 
 
-def test_total_feed_in_proves_the_direction_of_balanced_phases() -> None:
+def test_decoding_total_feed_in_proves_direction_of_balanced_phases() -> None:
     currents = {f"current_l{phase}": 10.0 for phase in (1, 2, 3)}
     reading = good(read(measuring({**NO_PHASE_POWERS, **currents, "power_active_total": -6800.0})))
     assert reading.current_a == pytest.approx((-10.0, -10.0, -10.0))
@@ -153,7 +153,7 @@ def test_total_feed_in_that_proves_nothing_counts_as_import() -> None:
     assert inverted.current_a == pytest.approx((10.1, 20.2, 30.3))
 
 
-def test_meter_with_total_import_and_export_has_a_signed_total() -> None:
+def test_decoding_meter_with_total_import_and_export_has_signed_total() -> None:
     model = load_model("dzg-dvh4013")
     reading = good(read(measuring({"power_active_total": -5000.0}, model), model))
     assert reading.power_total_w == pytest.approx(-5000.0)
@@ -177,7 +177,7 @@ def test_transformer_ratio_multiplies_all_but_voltages() -> None:
     assert reading.voltage_v == pytest.approx((229.1, 230.2, 231.3))
 
 
-def test_phase_order_moves_values_to_the_sites_phases() -> None:
+def test_decoding_phase_order_moves_values_to_sites_phases() -> None:
     reading = good(read(measuring({}), wiring=Wiring(phase_order=(2, 3, 1))))
     assert reading.current_a == pytest.approx((30.3, 10.1, 20.2))
     assert reading.voltage_v == pytest.approx((231.3, 229.1, 230.2))

@@ -23,7 +23,7 @@ def failed(meter: MeterHealth, now: float) -> MeterState:
     return meter.on_failure("lost", Cause.NO_ANSWER, now)
 
 
-def test_meter_never_read_is_dead_with_the_cause() -> None:
+def test_health_meter_never_read_is_dead_with_cause() -> None:
     state = failed(health(), 0.0)
     assert (state.meter, state.quality, state.reading) == ("grid", Quality.DEAD, None)
     assert (state.problem, state.cause) == ("lost", Cause.NO_ANSWER)
@@ -43,7 +43,7 @@ def test_meter_ages_from_good_over_stale_to_dead_and_recovers() -> None:
     assert meter.events[Cause.NO_ANSWER] == 4
 
 
-def test_impossible_values_keep_the_last_good_reading() -> None:
+def test_health_impossible_values_keep_last_good_reading() -> None:
     meter = health()
     good = reading(0.0)
     meter.on_outcome(good, 0.0)
@@ -54,13 +54,13 @@ def test_impossible_values_keep_the_last_good_reading() -> None:
     assert meter.on_outcome(reading(7.0), 7.0).quality is Quality.GOOD
 
 
-def test_impossible_values_from_the_start_leave_no_reading() -> None:
+def test_health_impossible_values_from_start_leave_no_reading() -> None:
     meter = health()
     assert meter.on_outcome(IMPOSSIBLE, 0.0).reading is None
     assert failed(meter, 1.0).quality is Quality.DEAD
 
 
-def test_contradiction_for_a_moment_is_a_lost_poll() -> None:
+def test_health_contradiction_for_moment_is_lost_poll() -> None:
     meter = health()
     meter.on_outcome(reading(0.0), 0.0)
     assert meter.on_outcome(CONTRADICTORY, 1.0).quality is Quality.GOOD
@@ -70,7 +70,7 @@ def test_contradiction_for_a_moment_is_a_lost_poll() -> None:
     assert (state.quality, state.problem) == (Quality.IMPLAUSIBLE, CONTRADICTORY.problem)
 
 
-def test_contradiction_from_the_start_is_implausible() -> None:
+def test_health_contradiction_from_start_is_implausible() -> None:
     assert health().on_outcome(CONTRADICTORY, 0.0).quality is Quality.IMPLAUSIBLE
 
 
@@ -94,7 +94,7 @@ def test_coarse_meter_may_be_given_longer() -> None:
     assert coarse.on_outcome(reading(301.0), 301.0).quality is Quality.STALE
 
 
-def test_idle_load_may_stand_still_and_a_moving_counter_counts() -> None:
+def test_health_idle_load_may_stand_still_and_moving_counter_counts() -> None:
     idle, counting = health(), health()
     for second in range(0, 200, 10):
         assert idle.on_outcome(reading(second, amps=0.5), second).quality is Quality.GOOD
@@ -113,7 +113,7 @@ def test_counter_that_runs_backwards_is_named_and_counted() -> None:
     assert meter.on_outcome(reading(later, energy=30.0), later).limitation == ""
 
 
-def test_reading_without_direction_says_so() -> None:
+def test_health_reading_without_direction_states_it() -> None:
     meter = health()
     state = meter.on_outcome(Reading(time=0.0, current_a=(1.0, 2.0, 3.0), direction_unknown=(1, 3)), 0.0)
     assert state.quality is Quality.GOOD

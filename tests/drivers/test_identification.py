@@ -60,7 +60,7 @@ def candidates_for(meter: SimulatedMeter) -> list[Candidate]:
     ["abb-b23", "eastron-sdm120", "eastron-sdm630-v2", "huawei-dtsu666-h", "janitza-umg96", "kostal-ksem",
      "schneider-iem3000", "siemens-pac2200", "solax-inverter-grid"],
 )  # fmt: skip
-def test_model_is_among_the_best_candidates_for_its_registers(name: str) -> None:
+def test_identification_model_is_among_best_candidates_for_registers(name: str) -> None:
     candidates = candidates_for(meter_of(name))
     best = [each.name for each in candidates if each.score == candidates[0].score]
     assert name in best
@@ -80,7 +80,7 @@ def test_device_without_mains_values_has_no_candidate() -> None:
     assert candidates_for(meter) == []
 
 
-async def test_meter_on_a_serial_port_is_identified() -> None:
+async def test_identification_meter_on_serial_port_is_identified() -> None:
     lines: list[str] = []
     with pseudo_terminal() as (near, device):
         async with trio.open_nursery() as nursery:
@@ -96,7 +96,7 @@ async def test_meter_on_a_serial_port_is_identified() -> None:
     assert lines == [f"trying {device} at 9600 8N1", "unit 2 answers; comparing models"]
 
 
-async def test_sunspec_meters_of_a_host_are_listed(nursery: trio.Nursery) -> None:
+async def test_identification_sunspec_meters_of_host_are_listed(nursery: trio.Nursery) -> None:
     meter = SimulatedMeter(load_model("sunspec-203"), unit=71)
     port = await nursery.start(serve_tcp, meter)
     settings = BusSettings(transport="tcp", host="127.0.0.1", port=port)
@@ -106,7 +106,7 @@ async def test_sunspec_meters_of_a_host_are_listed(nursery: trio.Nursery) -> Non
     nursery.cancel_scope.cancel()
 
 
-def test_serial_settings_are_tried_from_the_most_frequent() -> None:
+def test_identification_serial_settings_are_tried_from_most_frequent() -> None:
     settings = serial_settings_to_try("/dev/x", None, None)
     assert (settings[0].baud, settings[0].parity) == (9600, "N")
     assert len(settings) == 21

@@ -38,7 +38,7 @@ def answer(bits: tuple[int, ...] = BITS, *, rtu: bool) -> bytes:
 # -- frames ------------------------------------------------------------------------------------------
 
 
-def test_request_for_inputs_equals_the_manual() -> None:
+def test_input_service_request_for_inputs_equals_manual() -> None:
     assert RtuExchange(1, 2, 0, 8).request == bytes.fromhex("01 02 00 00 00 08 79 cc")
 
 
@@ -68,7 +68,7 @@ def test_module_model_is_valid(name: str) -> None:
     assert found.range_of((3, 1)) == ReadRange(2, found.address + 1, 3)
 
 
-def test_bus_of_a_module_has_its_delivery_settings() -> None:
+def test_input_service_bus_of_module_has_delivery_settings() -> None:
     on_serial = input_bus_settings(
         InputModuleSettings(
             id="m", transport="rtu", inputs=(0,), driver="waveshare-rtu-io-8ch", device="/dev/x", baud=19200
@@ -197,7 +197,7 @@ def kernel(monkeypatch: pytest.MonkeyPatch) -> Kernel:
     return Kernel(monkeypatch)
 
 
-def test_gpio_line_that_is_low_is_a_closed_contact(kernel: Kernel, tmp_path: Path) -> None:
+def test_input_service_gpio_line_that_is_low_is_closed_contact(kernel: Kernel, tmp_path: Path) -> None:
     chip = tmp_path / "gpiochip0"
     chip.touch()
     lines = GpioLines(str(chip), [17, 27, 5])

@@ -37,9 +37,7 @@ def janitza() -> SimulatedMeter:
     return meter
 
 
-async def test_mbpoll_reads_a_simulated_meter_over_tcp(
-    janitza: SimulatedMeter, nursery: trio.Nursery
-) -> None:
+async def test_mbpoll_reads_simulated_meter_over_tcp(janitza: SimulatedMeter, nursery: trio.Nursery) -> None:
     port = await nursery.start(serve_tcp, janitza)
     ask = partial(mbpoll, "-m", "tcp", "-p", str(port), "-a", "3")
     currents = await ask("-t", "4:float", "-B", "-r", "19012", "-c", "3", "127.0.0.1")
@@ -48,7 +46,7 @@ async def test_mbpoll_reads_a_simulated_meter_over_tcp(
     assert "Illegal function" in await ask("-t", "3", "-r", "19012", "-c", "1", "127.0.0.1")
 
 
-async def test_mbpoll_reads_a_simulated_meter_on_a_serial_port() -> None:
+async def test_mbpoll_reads_simulated_meter_on_serial_port() -> None:
     meter = SimulatedMeter(load_model("eastron-sdm630-v2"), unit=3)
     meter.set_values(VALUES)
     served = trio.CancelScope()

@@ -41,20 +41,20 @@ def register(kind: str, **fields: object) -> Register:
 
 
 @pytest.mark.parametrize("name", list_models())
-def test_delivered_model_is_valid_and_names_its_sources(name: str) -> None:
+def test_delivered_model_is_valid_and_names_sources(name: str) -> None:
     model = load_model(name)
     assert name.startswith(re.split("[ -]", model.vendor.lower())[0])
     assert model.sources
     assert all(each.sources for each in model.register)
 
 
-def test_delivered_models_are_the_45_and_the_general_one() -> None:
+def test_meter_model_delivered_models_are_45_and_general_one() -> None:
     assert len(list_models()) == 46
     unusable = [name for name in list_models() if not load_model(name).measures_each_phase]
     assert unusable == ["eastron-sdm72d-m-v1"]
 
 
-def test_models_mark_what_one_source_says() -> None:
+def test_meter_model_models_mark_what_one_source_states() -> None:
     unconfirmed = {name for name in list_models() if not load_model(name).confirmed}
     assert {"abb-m1m", "eastron-sdm54", "huawei-dtsu666-h", "keba-kecontact-e10"} <= unconfirmed
     assert not {"abb-b23", "eastron-sdm630-v2", "janitza-umg96"} & unconfirmed
@@ -129,11 +129,11 @@ def test_scale_factor_not_implemented_gives_no_value(exponent: int | None) -> No
     assert register("int16", scale_register=1).decode([100], exponent) is None
 
 
-def test_scale_factor_multiplies_the_register() -> None:
+def test_meter_model_scale_factor_multiplies_register() -> None:
     assert register("int16", scale_register=1).decode([1234], -2) == pytest.approx(12.34)
 
 
-def test_unknown_model_is_refused_with_the_nearest_name() -> None:
+def test_unknown_model_is_refused_with_nearest_name() -> None:
     with pytest.raises(ModelFileError, match='did you mean "eastron-sdm630-v2"'):
         load_model("eastron-sdm630")
     with pytest.raises(ModelFileError, match="`local-controller meter list`"):
@@ -152,7 +152,7 @@ def without_user_models() -> Iterator[None]:
     set_user_models({})
 
 
-def test_user_models_are_read_from_a_directory(tmp_path: Path) -> None:
+def test_meter_model_user_models_are_read_from_directory(tmp_path: Path) -> None:
     (tmp_path / "own-meter.toml").write_text(GOOD_FILE)
     (tmp_path / "broken.toml").write_text("vendor = 1")
     (tmp_path / "notes.txt").write_text("not a model")
@@ -187,7 +187,7 @@ def test_user_models_are_read_from_a_directory(tmp_path: Path) -> None:
         (GOOD_FILE + "= 1", r"m\.toml: .*line"),
     ],
 )
-def test_file_with_a_mistake_is_refused_with_the_place(wrong: str, text: str) -> None:
+def test_meter_model_file_with_mistake_is_refused_with_place(wrong: str, text: str) -> None:
     with pytest.raises(ModelFileError, match=text):
         parse_model(wrong, "m.toml")
 
@@ -199,7 +199,7 @@ def test_file_with_several_mistakes_names_them_all() -> None:
     assert len(str(raised.value).splitlines()) == 2
 
 
-def test_example_of_the_documentation_is_valid() -> None:
+def test_meter_model_example_of_documentation_is_valid() -> None:
     text = (Path(__file__).parents[2] / "docs" / "meter-models.md").read_text()
     example = text.partition("```toml\n")[2].partition("```")[0]
     assert len(parse_model(example, "example.toml").register) == 6

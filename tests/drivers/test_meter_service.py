@@ -60,7 +60,7 @@ def moving(unit: int = 1) -> SimulatedMeter:
     return meter
 
 
-async def test_meter_is_read_once_in_its_interval(autojump_clock: trio.testing.MockClock) -> None:
+async def test_meter_is_read_once_in_interval(autojump_clock: trio.testing.MockClock) -> None:
     site = Site(moving())
     state = await site.run(9.9)
     assert len(site.published) == 10
@@ -80,7 +80,7 @@ async def test_meter_is_read_once_in_its_interval(autojump_clock: trio.testing.M
         (Fault.EXCEPTION, "exception 4 (device failure) to 2 registers from 6", Cause.REFUSED),
     ],
 )
-async def test_failing_meter_is_stale_then_dead_then_good_with_a_line_each(
+async def test_failing_meter_is_stale_then_dead_then_good_with_line_each(
     autojump_clock: trio.testing.MockClock,
     caplog: pytest.LogCaptureFixture,
     fault: Fault,
@@ -156,7 +156,9 @@ async def test_unplugged_bus_is_named_and_recovers(autojump_clock: trio.testing.
     assert (await site.run(12)).quality is Quality.GOOD
 
 
-async def test_dead_units_do_not_hold_up_a_live_one(autojump_clock: trio.testing.MockClock) -> None:
+async def test_meter_service_dead_units_do_not_hold_up_live_one(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     alive, *dead = moving(1), moving(2), moving(3)
     for meter in dead:
         meter.fault = Fault.SILENT
@@ -181,7 +183,9 @@ async def test_dead_unit_is_published_at_every_turn(autojump_clock: trio.testing
     assert longest <= 3.2  # interval and two time limits
 
 
-async def test_noise_is_read_through_within_the_poll(autojump_clock: trio.testing.MockClock) -> None:
+async def test_meter_service_noise_is_read_through_within_poll(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     meter = moving()
     meter.fault = Fault.NOISE
     site = Site(meter)
@@ -213,7 +217,7 @@ async def test_meter_without_energy_is_still_read(autojump_clock: trio.testing.M
     assert state.reading.voltage_v[0] is not None
 
 
-async def test_refused_power_makes_a_reading_without_direction(
+async def test_meter_service_refused_power_makes_reading_without_direction(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     currents_only = structs.replace(
@@ -227,7 +231,7 @@ async def test_refused_power_makes_a_reading_without_direction(
 
 
 @pytest.mark.parametrize("driver", ["sunspec-203", "sunspec-213", "sunspec", "keba-kecontact-e10"])
-async def test_sunspec_meter_is_found_once_and_again_after_an_outage(
+async def test_sunspec_meter_is_found_once_and_again_after_outage(
     autojump_clock: trio.testing.MockClock, driver: str
 ) -> None:
     layout = "sunspec-203" if driver == "sunspec-203" else "sunspec-213"
@@ -257,7 +261,7 @@ async def test_sunspec_model_that_moves_is_noticed(autojump_clock: trio.testing.
     assert all(state.quality is Quality.GOOD for _, state in site.published[states:])
 
 
-async def test_device_without_sunspec_is_dead_with_the_reason(
+async def test_meter_service_device_without_sunspec_is_dead_with_reason(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     state = await Site(moving(), driver="sunspec-203").run(5)
@@ -265,14 +269,14 @@ async def test_device_without_sunspec_is_dead_with_the_reason(
     assert "exception 1 (illegal function)" in state.problem
 
 
-async def test_meter_gets_the_pause_of_its_model(autojump_clock: trio.testing.MockClock) -> None:
+async def test_meter_gets_pause_of_model(autojump_clock: trio.testing.MockClock) -> None:
     site = Site(moving(1), moving(2))
     await site.run(30)
     gaps = [later - earlier for earlier, later in itertools.pairwise(site.bus.requested_at)]
     assert min(gaps) >= SDM630.read.gap_ms / 1000 - 1e-9
 
 
-async def test_meters_on_the_same_bus_share_it(
+async def test_meter_service_meters_on_same_bus_share_it(
     autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened: list[BusSettings] = []
@@ -299,7 +303,7 @@ async def test_meters_on_the_same_bus_share_it(
     assert qualities == dict.fromkeys((each.id for each in meters), Quality.GOOD)
 
 
-async def test_unknown_driver_is_an_error_before_the_start() -> None:
+async def test_meter_service_unknown_driver_is_error_before_start() -> None:
     with pytest.raises(ModelFileError, match="did you mean"):
         await run_meters([settings(driver="janitza-umg605")], lambda state: None)
 
@@ -353,7 +357,9 @@ async def test_gateway_that_closes_after_each_answer_is_read(driver: str) -> Non
 @pytest.mark.parametrize("code", [1, 2, 3, 4])
 @pytest.mark.parametrize("limit", [32, 64])
 @pytest.mark.parametrize("driver", DRIVERS)
-async def test_gateway_with_a_limit_of_registers_is_read(driver: str, limit: int, code: int) -> None:
+async def test_meter_service_gateway_with_limit_of_registers_is_read(
+    driver: str, limit: int, code: int
+) -> None:
     meter = SimulatedMeter(load_model(driver))
     gateway = GatewayBehavior(max_registers=limit, limit_exception=code)
     states = await read_through(gateway, meter, driver=driver, polls=2)
@@ -365,7 +371,7 @@ async def test_gateway_with_a_limit_of_registers_is_read(driver: str, limit: int
 
 
 @pytest.mark.parametrize("codes", [[6], [5, 6], [11], [10], [4], [2]])
-async def test_exception_for_a_moment_is_retried_within_the_poll(codes: list[int]) -> None:
+async def test_meter_service_exception_for_moment_is_retried_within_poll(codes: list[int]) -> None:
     states = await read_through(GatewayBehavior(exceptions=list(codes)), moving(), polls=1)
     assert [state.quality for state in states] == [Quality.GOOD]
 
@@ -381,7 +387,9 @@ async def test_exception_for_a_moment_is_retried_within_the_poll(codes: list[int
     ],
 )
 @pytest.mark.parametrize("driver", ["eastron-sdm630-v2", "sunspec-203"])
-async def test_lasting_exception_names_the_cause(driver: str, code: int, cause: Cause, text: str) -> None:
+async def test_meter_service_lasting_exception_names_cause(
+    driver: str, code: int, cause: Cause, text: str
+) -> None:
     meter = SimulatedMeter(load_model(driver))
     meter.fault, meter.exception = Fault.EXCEPTION, code
     (state,) = await read_through(GatewayBehavior(), meter, driver=driver, polls=1)
@@ -418,7 +426,7 @@ async def test_slow_bus_delays_no_other_bus() -> None:
     assert sum(state.meter == "fast" for state in states) > 20
 
 
-async def test_meter_is_asked_for_its_serial_number_once(
+async def test_meter_is_asked_for_serial_number_once(
     autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)

@@ -36,17 +36,17 @@ def request(function: int, address: int, count: int, *, unit: int = 5, now: floa
     return exchange.feed(shared.answer(exchange.request, now))
 
 
-def test_registers_of_the_last_reading_are_answered() -> None:
+def test_meter_share_registers_of_last_reading_are_answered() -> None:
     assert request(4, 6, 3) == Registers((11, 22, 33))
     assert request(4, 7, 1) == Registers((22,))
 
 
-def test_what_was_not_read_is_an_illegal_address() -> None:
+def test_meter_share_register_not_read_is_illegal_address() -> None:
     assert request(4, 5, 2) == DeviceException(2)
     assert request(3, 6, 1) == DeviceException(2)
 
 
-def test_old_reading_and_other_unit_are_answered_as_by_a_gateway() -> None:
+def test_meter_share_old_reading_and_other_unit_are_answered_as_by_gateway() -> None:
     assert request(4, 6, 1, now=105.1) == DeviceException(11)
     assert request(4, 6, 1, unit=9) == DeviceException(11)
 
@@ -59,7 +59,7 @@ def test_other_functions_are_refused() -> None:
     assert SharedRegisters(SHARE, lambda: (image(), 95.0)).answer(unknown, 100.0)[7:] == b"\xe3\x01"
 
 
-async def test_clients_beyond_the_limit_and_garbage_are_disconnected(nursery: trio.Nursery) -> None:
+async def test_meter_share_clients_beyond_limit_and_garbage_are_disconnected(nursery: trio.Nursery) -> None:
     settings = ShareSettings(port=0, host="127.0.0.1", max_clients=1)
     port = await nursery.start(serve_share, "grid", settings, lambda: (image(), trio.current_time()))
     first = await trio.open_tcp_stream("127.0.0.1", port)
@@ -73,7 +73,9 @@ async def test_clients_beyond_the_limit_and_garbage_are_disconnected(nursery: tr
     nursery.cancel_scope.cancel()
 
 
-async def test_port_in_use_is_a_warning_only(nursery: trio.Nursery, caplog: pytest.LogCaptureFixture) -> None:
+async def test_meter_share_port_in_use_is_warning_only(
+    nursery: trio.Nursery, caplog: pytest.LogCaptureFixture
+) -> None:
     taken = await trio.open_tcp_listeners(0, host="127.0.0.1")
     settings = ShareSettings(port=taken[0].socket.getsockname()[1], host="127.0.0.1")
     assert await nursery.start(serve_share, "grid", settings, lambda: (image(), 0.0)) == 0
@@ -83,7 +85,7 @@ async def test_port_in_use_is_a_warning_only(nursery: trio.Nursery, caplog: pyte
 
 
 @pytest.mark.parametrize("driver", ["eastron-sdm630-v2", "sunspec-203"])
-async def test_another_manager_reads_the_meter_through_us(nursery: trio.Nursery, driver: str) -> None:
+async def test_another_manager_reads_meter_through_controller(nursery: trio.Nursery, driver: str) -> None:
     meter = SimulatedMeter(load_model(driver))
     meter.set_values({"current_l1": 10.0, "current_l2": 11.0, "current_l3": 12.0})
     port = await nursery.start(serve_tcp, meter)
@@ -103,7 +105,7 @@ async def test_another_manager_reads_the_meter_through_us(nursery: trio.Nursery,
     nursery.cancel_scope.cancel()
 
 
-async def test_mbpoll_reads_a_shared_meter(nursery: trio.Nursery, caplog: pytest.LogCaptureFixture) -> None:
+async def test_mbpoll_reads_shared_meter(nursery: trio.Nursery, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     meter = SimulatedMeter(load_model("eastron-sdm630-v2"))
     meter.set_values({"current_l1": 1.5, "current_l2": 20.25, "current_l3": -3.0})

@@ -40,7 +40,7 @@ def poll(plan: ReadPlan, accepts: object, now: float = 0.0) -> list[ReadRange] |
 
 
 @pytest.mark.parametrize("name", list_models())
-def test_plan_covers_every_field_within_the_limit(name: str) -> None:
+def test_plan_covers_every_field_within_limit(name: str) -> None:
     model = load_model(name)
     if not model.register:
         return
@@ -73,7 +73,7 @@ def test_plan_without_bridging_reads_no_gap() -> None:
     } == wanted
 
 
-def test_plan_refused_a_gap_is_split_and_remembered() -> None:
+def test_plan_refused_gap_is_split_and_remembered() -> None:
     plan = plan_of("eastron-sdm630-v2")
 
     def refuses_gaps(each: ReadRange) -> bool:
@@ -89,7 +89,7 @@ def test_plan_refused_a_gap_is_split_and_remembered() -> None:
 
 @pytest.mark.parametrize("limit", [8, 16, 32, 64])
 @pytest.mark.parametrize("name", list_models())
-def test_plan_behind_a_limited_gateway_reads_every_field(name: str, limit: int) -> None:
+def test_plan_behind_limited_gateway_reads_every_field(name: str, limit: int) -> None:
     if not load_model(name).register:
         return
     plan = plan_of(name, 40070 if "sunspec" in name else 0)
@@ -102,7 +102,7 @@ def test_plan_behind_a_limited_gateway_reads_every_field(name: str, limit: int) 
     assert len(settled) < len(learning) or settled == learning
 
 
-def test_plan_refused_an_optional_field_leaves_it_out_for_a_while() -> None:
+def test_plan_refused_optional_field_leaves_it_out_for_while() -> None:
     plan = plan_of("abb-b23")
 
     def lacks_export(each: ReadRange) -> bool:
@@ -117,7 +117,7 @@ def test_plan_refused_an_optional_field_leaves_it_out_for_a_while() -> None:
     assert ReadRange(3, 0x5004, 4) in again
 
 
-def test_plan_refused_a_necessary_field_fails_and_learns_nothing() -> None:
+def test_plan_refused_necessary_field_fails_and_learns_nothing() -> None:
     plan = plan_of("eastron-sdm630-v2")
     before = plan.ranges
     refused = poll(plan, lambda each: False)
@@ -126,7 +126,7 @@ def test_plan_refused_a_necessary_field_fails_and_learns_nothing() -> None:
     assert plan.ranges == before
 
 
-def test_image_of_a_poll_holds_what_was_read() -> None:
+def test_read_plan_image_of_poll_holds_what_was_read() -> None:
     plan = ReadPlan([Field(3, 10, 2), Field(3, 12, 1)], 125)
     plan.begin(0.0)
     assert plan.next_range() == ReadRange(3, 10, 3)

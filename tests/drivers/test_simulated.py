@@ -49,7 +49,7 @@ def test_simulated_meter_without_filled_gaps_refuses_them() -> None:
     assert request(meter, ReadRange(4, 0, 20)) == DeviceException(2)
 
 
-def test_simulated_meter_without_load_shows_a_healthy_grid() -> None:
+def test_simulated_meter_without_load_shows_healthy_grid() -> None:
     meter = SimulatedMeter(load_model("eastron-sdm630-v2"))
     assert request(meter, ReadRange(4, 70, 2)) == Registers((0x4248, 0)), "50 Hz"
     assert request(meter, CURRENTS) == Registers((0,) * 6)
@@ -88,7 +88,7 @@ def test_simulated_bus_takes_requests_in_pieces(meter: SimulatedMeter, rtu: bool
     assert bus.feed(exchange.request * 2) == answer * 2
 
 
-def test_simulated_bus_after_a_broken_request_answers_again(meter: SimulatedMeter) -> None:
+def test_simulated_bus_after_broken_request_answers_again(meter: SimulatedMeter) -> None:
     bus = SimulatedBus(meter, rtu=True)
     assert bus.feed(b"\x01\x04\x00\x06\x00\x06\x00\x00") == b""
     assert bus.feed(RtuExchange(1, 4, 6, 6).request) != b""

@@ -61,7 +61,7 @@ def read(image: dict[str, Any], selection: Selection) -> Reading | Implausible:
 
 
 @pytest.mark.parametrize("name", [name for name, image in IMAGES.items() if image["expected"]])
-def test_image_of_a_device_is_read_as_expected(name: str) -> None:
+def test_sunspec_image_of_device_is_read_as_expected(name: str) -> None:
     image = IMAGES[name]
     reading = read(image, Selection(**image.get("selection", {})))
     assert isinstance(reading, Reading)
@@ -85,7 +85,7 @@ def test_image_without_usable_meter_gives_no_reading(name: str) -> None:
     assert image["problem"] in text
 
 
-def test_discovery_reads_the_whole_chain() -> None:
+def test_sunspec_discovery_reads_whole_chain() -> None:
     discovery = discover(registers_of(IMAGES["1, 103, 120, 203"]))
     assert discovery.models == (1, 103, 120, 203)
     assert [meter.model for meter in discovery.meters] == [203]
@@ -129,12 +129,12 @@ def test_discovery_of_another_length_names_both() -> None:
         discover(chain((1, 66), (213, 24))).select(LENGTHS, Selection())
 
 
-def test_discovery_without_meter_lists_the_models() -> None:
+def test_sunspec_discovery_without_meter_lists_models() -> None:
     with pytest.raises(SunSpecError, match="none among its models 1, 103"):
         discover(chain((1, 66), (103, 50))).select(LENGTHS, Selection())
 
 
-def test_discovery_of_another_device_says_so() -> None:
+def test_sunspec_discovery_of_another_device_states_it() -> None:
     discovery = SunSpecDiscovery()
     discovery.store((0, 0))
     discovery.store((0, 0))
@@ -142,7 +142,7 @@ def test_discovery_of_another_device_says_so() -> None:
         discovery.store((0, 0))
 
 
-def test_discovery_refused_names_the_exceptions() -> None:
+def test_sunspec_discovery_refused_names_exceptions() -> None:
     discovery = SunSpecDiscovery()
     discovery.refuse("exception 4 (device failure)")
     discovery.store((0, 0))
@@ -151,14 +151,14 @@ def test_discovery_refused_names_the_exceptions() -> None:
     assert "no SunSpec device" not in str(raised.value)
 
 
-def test_discovery_refused_inside_the_chain_names_the_place() -> None:
+def test_sunspec_discovery_refused_inside_chain_names_place() -> None:
     discovery = SunSpecDiscovery()
     discovery.store(SUNS)
     with pytest.raises(SunSpecError, match=r"exception 3 .* inside its chain .*40002"):
         discovery.refuse("exception 3 (illegal data value)")
 
 
-def test_discovery_of_an_endless_chain_ends() -> None:
+def test_sunspec_discovery_of_endless_chain_ends() -> None:
     discovery = SunSpecDiscovery()
     discovery.store(SUNS)
     for _ in range(MAX_MODELS):
@@ -167,7 +167,7 @@ def test_discovery_of_an_endless_chain_ends() -> None:
         discovery.store((103, 0))
 
 
-def test_discovery_behind_a_small_gateway_reads_the_common_model_in_pieces() -> None:
+def test_discovery_behind_small_gateway_reads_common_model_in_pieces() -> None:
     registers = chain((1, 66), (203, 105))
     for offset, text in ((2, "Maker"), (18, "Model 7"), (34, "Production"), (42, "1.2.3"), (50, "A-4711")):
         for number, pair in enumerate(text[at : at + 2] for at in range(0, len(text), 2)):

@@ -34,7 +34,7 @@ def combined(meter: VirtualMeter, *states: MeterState, now: float = 0.0) -> Mete
     return results[-1]
 
 
-def test_difference_of_site_and_building_is_what_is_left() -> None:
+def test_virtual_meter_difference_of_site_and_building_is_what_is_left() -> None:
     state = combined(
         VirtualMeter(virtual(("site",), ("building",))),
         good("site", (30.0, 20.0, -5.0), time=2.0),
@@ -57,14 +57,14 @@ def test_sum_adds_all_phases() -> None:
     assert state.reading.current_a == (11.0, 22.0, 33.0)
 
 
-def test_source_in_trouble_gives_its_quality_and_name() -> None:
+def test_virtual_meter_source_in_trouble_gives_quality_and_name() -> None:
     dead = MeterState(meter="b", quality=Quality.DEAD, problem="unit 2 does not answer")
     state = combined(VirtualMeter(virtual(("a", "b"))), good("a", (1.0, 2.0, 3.0)), dead)
     assert (state.quality, state.cause) == (Quality.DEAD, Cause.SOURCE)
     assert state.problem == "its source b is dead: unit 2 does not answer"
 
 
-def test_source_that_is_silent_makes_it_stale() -> None:
+def test_virtual_meter_source_that_is_silent_makes_it_stale() -> None:
     meter = VirtualMeter(virtual(("a", "b")))
     combined(meter, good("a", (1.0, 2.0, 3.0)), good("b", (1.0, 2.0, 3.0)))
     state = meter.on_state(good("a", (1.0, 2.0, 3.0), time=6.0), 6.0)
@@ -92,7 +92,7 @@ def test_sources_of_different_phases_are_implausible() -> None:
     assert "current of L2 and L3" in state.problem
 
 
-def test_virtual_meter_of_a_virtual_meter_follows() -> None:
+def test_virtual_meter_of_virtual_meter_follows() -> None:
     meters = VirtualMeters([virtual(("a", "b"), name="sum"), virtual(("grid",), ("sum",), name="rest")])
     assert list(meters.on_state(good("grid", (50.0, 50.0, 50.0)), 0.0)) == []
     assert list(meters.on_state(good("a", (1.0, 1.0, 1.0)), 0.0)) == []
@@ -115,7 +115,7 @@ def test_mistakes_in_sources_are_found(meters: list[MeterSettings], text: str) -
     assert any(mistake.text == text for mistake in find_source_mistakes(meters))
 
 
-async def test_virtual_meter_is_published_with_its_sources(nursery: trio.Nursery) -> None:
+async def test_virtual_meter_is_published_with_sources(nursery: trio.Nursery) -> None:
     models = [SimulatedMeter(load_model("janitza-umg96"), unit) for unit in (1, 2)]
     for meter, amps in zip(models, (30.0, 10.0), strict=True):
         meter.set_values({f"current_l{phase}": amps for phase in (1, 2, 3)})
@@ -151,7 +151,7 @@ def with_backup(now: float, main: MeterState, backup: MeterState) -> MeterState:
     return state
 
 
-def test_backup_stands_in_for_a_dead_source_and_is_named() -> None:
+def test_virtual_meter_backup_stands_in_for_dead_source_and_is_named() -> None:
     dead = MeterState(meter="main", quality=Quality.DEAD, problem="unit 2 is silent", cause=Cause.NO_ANSWER)
     cars = structs.replace(good("cars", (6.0, 6.0, 6.0)), stations_alone=True)
     state = with_backup(60.0, dead, cars)
@@ -162,7 +162,7 @@ def test_backup_stands_in_for_a_dead_source_and_is_named() -> None:
     assert state.cause is Cause.SOURCE
 
 
-def test_backup_is_not_used_while_the_source_is_good() -> None:
+def test_virtual_meter_backup_is_not_used_while_source_is_good() -> None:
     state = with_backup(0.0, good("main", (9.0, 9.0, 9.0)), good("cars", (6.0, 6.0, 6.0)))
     assert state.reading is not None
     assert state.reading.current_a == (9.0, 9.0, 9.0)
@@ -176,12 +176,12 @@ def test_backup_that_is_not_good_stands_in_for_nothing(quality: Quality) -> None
     assert with_backup(0.0, dead, backup).quality is Quality.DEAD
 
 
-def test_backup_with_an_old_reading_stands_in_for_nothing() -> None:
+def test_virtual_meter_backup_with_old_reading_stands_in_for_nothing() -> None:
     dead = MeterState(meter="main", quality=Quality.DEAD, problem="unit 2 is silent")
     assert with_backup(6.0, dead, good("cars", (6.0, 6.0, 6.0))).quality is Quality.DEAD
 
 
-def test_backup_in_a_circle_is_a_mistake() -> None:
+def test_virtual_meter_backup_in_circle_is_mistake() -> None:
     one = structs.replace(virtual(("x",), name="one"), backup="two")
     other = virtual(("one",), name="two")
     real = MeterSettings(id="x", driver="janitza-umg96", transport="tcp")

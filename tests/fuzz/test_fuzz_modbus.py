@@ -41,7 +41,7 @@ def feed(start: type[RtuExchange] | partial[TcpExchange], data: bytes) -> None:
 
 
 @pytest.mark.parametrize("rtu", [True, False])
-def test_fuzzed_answers_never_break_an_exchange(rtu: bool) -> None:
+def test_fuzz_modbus_fuzzed_answers_never_break_exchange(rtu: bool) -> None:
     good = build_answer(REQUEST, range(COUNT), rtu=rtu)
     start = RtuExchange if rtu else partial(TcpExchange, transaction=9)
     reached = fuzz(partial(feed, start), [framing, pymodbus_frames], [good, b"\x03" + good, b"\x15\x03\x03"])
@@ -68,7 +68,7 @@ def decode(name: str, data: bytes) -> None:
 @pytest.mark.parametrize(
     "name", ["eastron-sdm630-v2", "abb-b23", "sunspec-203", "kostal-ksem", "iskra-wm3m4"]
 )
-def test_fuzzed_registers_never_give_an_impossible_reading(name: str) -> None:
+def test_fuzz_modbus_fuzzed_registers_never_give_impossible_reading(name: str) -> None:
     seeds = [bytes(160), b"\x43\x66\x00\x00\x41\x20\x00\x00" * 20, b"\x80\x00" * 80, b"\x00\x00\x08\xfd" * 40]
     fuzz(partial(decode, name), [decoding, register, read_plan], seeds)
 
@@ -103,7 +103,7 @@ def test_fuzzed_sunspec_chain_ends() -> None:
     fuzz(discover, [sunspec], [mark, chain, b"\0\0\0\0" + mark])
 
 
-def test_fuzzed_requests_never_break_the_server_of_a_shared_meter() -> None:
+def test_fuzz_modbus_fuzzed_requests_never_break_server_of_shared_meter() -> None:
     image = RegisterImage()
     image.store(ReadRange(4, 300, 20), range(20))
     shared = SharedRegisters(ShareSettings(port=1, unit=17), lambda: (image, 0.0))

@@ -132,7 +132,7 @@ def test_fuzzed_frames_are_read_or_answered() -> None:
 
 
 @pytest.mark.parametrize("version", [Version.V16, Version.V201])
-def test_fuzzed_messages_of_a_station_are_read_leniently(version: Version) -> None:
+def test_fuzz_ocpp_fuzzed_messages_of_station_are_read_leniently(version: Version) -> None:
     seeds = [bytes([index]) + payload for index in range(6) for payload in (METER_VALUES, EVENT)]
     modules = [station_state, energy_register, payloads, id_tokens, session_recorder]
     assert fuzz(partial(feed_station, version), modules, seeds) > 40

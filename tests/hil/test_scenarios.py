@@ -28,7 +28,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
         ("rates", "at 115200"),
     ],
 )
-async def test_scenario_passes_on_the_simulated_bus(
+async def test_scenarios_scenario_passes_on_simulated_bus(
     capsys: pytest.CaptureFixture[str], name: str, text: str
 ) -> None:
     with trio.fail_after(120):
@@ -38,7 +38,7 @@ async def test_scenario_passes_on_the_simulated_bus(
     assert "FAIL" not in printed
 
 
-async def test_every_quantity_is_shown_with_its_unit(capsys: pytest.CaptureFixture[str]) -> None:
+async def test_scenarios_every_quantity_is_shown_with_unit(capsys: pytest.CaptureFixture[str]) -> None:
     with trio.fail_after(60):
         assert await run({}, "read every quantity")
     printed = capsys.readouterr().out
@@ -47,7 +47,7 @@ async def test_every_quantity_is_shown_with_its_unit(capsys: pytest.CaptureFixtu
         assert f"{quantity:<20} {value:>14.2f} {registers[quantity].unit}" in printed
 
 
-async def test_absent_hardware_fails_with_the_reason(
+async def test_scenarios_absent_hardware_fails_with_reason(
     autojump_clock: trio.testing.MockClock, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     device = str(tmp_path / "nothing")

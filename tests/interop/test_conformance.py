@@ -33,7 +33,7 @@ def bad(verdicts: dict[str, str]) -> dict[str, str]:
     return {case: verdict for case, verdict in verdicts.items() if verdict not in GOOD}
 
 
-async def test_as_a_server_we_keep_to_the_protocol(tmp_path: Path) -> None:
+async def test_conformance_as_server_controller_keep_to_protocol(tmp_path: Path) -> None:
     async with trio.open_nursery() as nursery:
         listeners = await nursery.start(trio.serve_tcp, serve, 0)
         port = listeners[0].socket.getsockname()[1]
@@ -49,7 +49,7 @@ async def test_as_a_server_we_keep_to_the_protocol(tmp_path: Path) -> None:
     assert len(verdicts) == 2 * CASES
 
 
-async def test_as_a_client_we_keep_to_the_protocol(tmp_path: Path) -> None:
+async def test_conformance_as_client_controller_keep_to_protocol(tmp_path: Path) -> None:
     port = free_port()
     async with trio.open_nursery() as nursery:
         judge = await nursery.start(

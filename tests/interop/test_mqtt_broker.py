@@ -89,7 +89,7 @@ async def publishing(folder: Path, settings: MqttConfig) -> AsyncIterator[App]:
         yield app
 
 
-async def test_state_commands_and_availability_with_a_password(tmp_path: Path) -> None:
+async def test_mqtt_broker_state_commands_and_availability_with_password(tmp_path: Path) -> None:
     port = free_port()
     (tmp_path / "passwords").write_text("lc:secret\n")
     subprocess.run(["mosquitto_passwd", "-U", str(tmp_path / "passwords")], check=True)  # noqa: ASYNC221
@@ -169,7 +169,7 @@ async def test_commands_are_not_subscribed_without_permissions(tmp_path: Path) -
         subscriber.close()
 
 
-async def test_broker_that_comes_late_and_again_gets_the_whole_state(tmp_path: Path) -> None:
+async def test_broker_that_comes_late_and_again_gets_whole_state(tmp_path: Path) -> None:
     port = free_port()
     async with publishing(tmp_path, MqttConfig(host="127.0.0.1", port=port, interval_s=1.0)):
         for _ in range(2):
@@ -213,7 +213,7 @@ def make_certificates(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(("host", "connects"), [("localhost", True), ("127.0.0.1", False)])
-async def test_tls_needs_a_certificate_for_the_host(
+async def test_mqtt_broker_tls_needs_certificate_for_host(
     tmp_path: Path, host: str, connects: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)

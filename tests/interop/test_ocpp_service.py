@@ -57,7 +57,7 @@ REPORTED: dict[str, list[Report]] = {
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-async def test_a_backend_looks_after_a_station(version: str, tmp_path: Path) -> None:
+async def test_ocpp_service_backend_looks_after_station(version: str, tmp_path: Path) -> None:
     port, backend_port = free_port(), free_port()
     config = configuration(tmp_path, port, backend_port)
     async with started(sys.executable, HERE / "python_service_backend.py", str(backend_port)) as backend:

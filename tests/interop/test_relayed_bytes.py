@@ -35,7 +35,7 @@ COMMANDS = [
 ]
 
 
-async def test_every_text_is_the_text_that_was_sent(tmp_path: Path) -> None:
+async def test_relayed_bytes_every_text_is_text_that_was_sent(tmp_path: Path) -> None:
     backend, port = Backend(), free_port()
     async with trio.open_nursery() as nursery:
         await nursery.start(backend.run)

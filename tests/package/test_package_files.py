@@ -41,28 +41,30 @@ def generate(tmp_path: Path, text: str | None) -> str | None:
         ("\ufeff[listen]\nport = 80", "0.0.0.0:80"),
     ],
 )
-def test_generator_writes_the_address_of_the_configuration(tmp_path: Path, listen: str, address: str) -> None:
+def test_package_files_generator_writes_address_of_configuration(
+    tmp_path: Path, listen: str, address: str
+) -> None:
     assert generate(tmp_path, listen) == f"[Socket]\nListenStream=\nListenStream={address}\n"
 
 
 @pytest.mark.parametrize("text", [None, "[listen", 'listen = "x"', '[listen]\nport = "x"'])
-def test_generator_without_a_valid_configuration_writes_nothing(tmp_path: Path, text: str | None) -> None:
+def test_generator_without_valid_configuration_writes_nothing(tmp_path: Path, text: str | None) -> None:
     assert generate(tmp_path, text) is None
 
 
 @pytest.mark.parametrize("text", ['[listen]\nhost = "localhost"', "[listen]\nport = 0"])
-def test_generator_disables_the_unit_for_other_addresses(tmp_path: Path, text: str) -> None:
+def test_package_files_generator_disables_unit_for_other_addresses(tmp_path: Path, text: str) -> None:
     assert generate(tmp_path, text) == "[Unit]\nConditionPathExists=!/\n"
 
 
-def test_socket_unit_listens_where_the_schema_does() -> None:
+def test_package_files_socket_unit_listens_where_schema_does() -> None:
     unit = (ROOT / "systemd" / "local-controller.socket").read_text()
     listen = ListenConfig()
     assert f"ListenStream={listen.host}:{listen.port}\n" in unit
     assert "FileDescriptorName=stations\n" in unit
 
 
-def test_service_units_have_no_capability_and_the_clock_by_a_file() -> None:
+def test_package_files_service_units_have_no_capability_and_clock_by_file() -> None:
     for name in ("local-controller", "local-controller-clock"):
         lines = (ROOT / "systemd" / f"{name}.service").read_text().splitlines()
         assert "CapabilityBoundingSet=" in lines
@@ -71,7 +73,7 @@ def test_service_units_have_no_capability_and_the_clock_by_a_file() -> None:
     assert f"RuntimeDirectory={STATE_FILE.parent.name}" in lines
 
 
-def test_drop_in_for_newer_systemd_keeps_the_reload_by_signal() -> None:
+def test_package_files_drop_in_for_newer_systemd_keeps_reload_by_signal() -> None:
     parser = configparser.ConfigParser(strict=False)
     parser.optionxform = str  # type: ignore[assignment, method-assign]
     parser.read(ROOT / "systemd" / "systemd-254.conf")
@@ -98,12 +100,12 @@ def test_lock_of_build_tools_has_every_tool() -> None:
     assert set(re.findall(r"^([a-z-]+)", needed, re.M)) <= locked("build-requirements.lock")
 
 
-def test_package_version_is_that_of_the_project() -> None:
+def test_package_version_is_that_of_project() -> None:
     changelog = (ROOT / "debian" / "changelog").read_text()
     assert changelog.startswith(f"local-controller ({PROJECT['version']}) ")
 
 
-def test_sbom_is_completed_with_the_openssl_of_cryptography(tmp_path: Path) -> None:
+def test_package_files_sbom_is_completed_with_openssl_of_cryptography(tmp_path: Path) -> None:
     sbom = tmp_path / "sbom.json"
     sbom.write_text(json.dumps({"metadata": {"component": {"name": "x"}}, "components": []}))
     library = tmp_path / "cryptography" / "hazmat" / "bindings" / "_rust.abi3.so"

@@ -11,7 +11,7 @@ from controller.access.login_sessions import (
 )
 
 
-def test_session_is_found_by_its_secret_alone() -> None:
+def test_login_sessions_session_is_found_by_secret_alone() -> None:
     sessions = LoginSessions()
     secret = sessions.open("anna", 0.0)
     assert sessions.find_user(secret, 1.0) == "anna"
@@ -27,14 +27,14 @@ def test_idle_session_ends_and_used_one_goes_on() -> None:
     assert sessions.find_user(secret, 3 * IDLE_S) is None, "it has ended for good"
 
 
-def test_live_stream_does_not_keep_a_session_open() -> None:
+def test_login_sessions_live_stream_does_not_keep_session_open() -> None:
     sessions = LoginSessions()
     secret = sessions.open("anna", 0.0)
     assert sessions.find_user(secret, IDLE_S, touch=False) == "anna"
     assert sessions.find_user(secret, IDLE_S + 1) is None
 
 
-def test_session_ends_after_the_longest_time() -> None:
+def test_login_sessions_session_ends_after_longest_time() -> None:
     sessions = LoginSessions()
     secret = sessions.open("anna", 0.0)
     now = 0.0
@@ -54,7 +54,7 @@ def test_closed_sessions_are_gone() -> None:
     assert sessions.find_user(other, 1.0) == "ben"
 
 
-def test_most_sessions_are_kept_by_ending_the_idlest() -> None:
+def test_most_sessions_are_kept_by_ending_idlest() -> None:
     sessions = LoginSessions()
     secrets = [sessions.open("anna", float(n)) for n in range(MOST_SESSIONS)]
     sessions.find_user(secrets[0], 1000.0)
@@ -82,14 +82,14 @@ def test_guessing_of_one_address_does_not_lock_out_another() -> None:
     assert throttle.wait_s("192.0.2.2", 0.0) == 0.0
 
 
-def test_guessing_from_many_addresses_pauses_all_for_a_bounded_time() -> None:
+def test_guessing_from_many_addresses_pauses_all_for_bounded_time() -> None:
     throttle = LoginThrottle()
     for number in range(2000):
         throttle.on_failure(f"192.0.2.{number}", 0.0)
     assert 0.0 < throttle.wait_s("198.51.100.1", 0.0) <= LONGEST_PAUSE_S / 4
 
 
-def test_right_password_and_time_end_the_pauses() -> None:
+def test_login_sessions_right_password_and_time_end_pauses() -> None:
     throttle = LoginThrottle()
     for _ in range(6):
         throttle.on_failure("192.0.2.1", 0.0)

@@ -13,7 +13,7 @@ from controller.access.passwords import (
 )
 
 
-def test_password_is_verified_against_its_argon2id_hash() -> None:
+def test_passwords_password_is_verified_against_argon2id_hash() -> None:
     phc = hash_user_password("correct horse")
     assert phc.startswith("$argon2id$v=19$m=19456,t=2,p=1$")
     assert verify_user_password("correct horse", phc)

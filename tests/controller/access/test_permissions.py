@@ -21,7 +21,7 @@ def test_permissions_are_read_with_wildcards() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "stations", "stations:", ":run", "moon:read", "stations:fly"])
-def test_unknown_permission_is_rejected_with_the_known_ones(text: str) -> None:
+def test_permissions_unknown_permission_is_rejected_with_known_ones(text: str) -> None:
     with pytest.raises(PermissionSyntaxError, match="stations"):
         read_permissions([text])
 

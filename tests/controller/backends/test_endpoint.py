@@ -84,7 +84,7 @@ def test_link_request_path_keeps_valid_bytes_of_station(station: str, segment: s
     assert LinkRequest(station, ("ocpp1.6",), None, segment).path_segment == path
 
 
-def test_link_request_claim_names_what_is_shown_without_secret() -> None:
+def test_endpoint_link_request_claim_names_what_is_shown_without_secret() -> None:
     shown = [LinkRequest("CS01", ("ocpp1.6",), secret) for secret in (None, b"Basic a", b"Basic b")]
     shown.append(LinkRequest("CS01", ("ocpp1.6", "ocpp2.0.1"), b"Basic a"))
     assert len({each.claim for each in shown}) == 4
@@ -126,7 +126,7 @@ def test_endpoint_dials_as_many_at_once_as_stations_connect() -> None:
         *((status, DialStage.UPGRADE) for status in (200, 408, 429, 500, 503)),
     ],
 )
-async def test_dial_answered_with_status_names_it_and_its_stage(
+async def test_endpoint_dial_answered_with_status_names_it_and_stage(
     backend: Backend, status: int, stage: DialStage
 ) -> None:
     backend.refuse_with = status
@@ -152,7 +152,7 @@ async def test_dial_reads_retry_after_within_bounds(
     assert (await failed(endpoint(backend.port))).retry_after_s == wait_s
 
 
-async def test_dial_closed_in_the_upgrade_fails_at_once(nursery: trio.Nursery) -> None:
+async def test_endpoint_dial_closed_in_upgrade_fails_at_once(nursery: trio.Nursery) -> None:
     listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
     await nursery.start(trio.serve_listeners, trio.SocketStream.receive_some, listeners)
     error = await failed(endpoint(listeners[0].socket.getsockname()[1]))
@@ -161,7 +161,7 @@ async def test_dial_closed_in_the_upgrade_fails_at_once(nursery: trio.Nursery) -
     nursery.cancel_scope.cancel()
 
 
-async def test_dial_without_answer_ends_after_its_timeout(nursery: trio.Nursery) -> None:
+async def test_endpoint_dial_without_answer_ends_after_timeout(nursery: trio.Nursery) -> None:
     async def silent(stream: trio.SocketStream) -> None:
         await trio.sleep_forever()
 

@@ -74,7 +74,7 @@ def test_select_leaves_out_tried_endpoints() -> None:
     assert machine.select("CS01", 0, {"first", "second"}) is None
 
 
-def test_backoff_doubles_and_restarts_after_a_link() -> None:
+def test_failover_backoff_doubles_and_restarts_after_link() -> None:
     machine = EndpointSelector([("only", 0)], Highest())
     now, waits = 0.0, []
     for _ in range(9):
@@ -242,7 +242,7 @@ def test_down_endpoint_that_refuses_is_up() -> None:
 # -- back to the better one ----------------------------------------------------------------------------
 
 
-def test_better_endpoint_takes_links_after_answering_a_while() -> None:
+def test_failover_better_endpoint_takes_links_after_answering_while() -> None:
     machine = two()
     fail(machine, "first", 0)
     reach(machine, "second", 0)
@@ -263,7 +263,7 @@ def test_better_endpoint_takes_links_after_answering_a_while() -> None:
     assert machine.next_probe_at() is None
 
 
-def test_failed_probe_restarts_the_failback_time() -> None:
+def test_failover_failed_probe_restarts_failback_time() -> None:
     machine = two()
     fail(machine, "first", 0)
     machine.on_probe_answered("first", 1)
@@ -284,7 +284,7 @@ def test_better_endpoint_that_is_down_is_used_without_another() -> None:
     assert machine.select("CS02", 20) == "first"
 
 
-def test_link_moves_when_better_endpoint_is_up_a_while() -> None:
+def test_failover_link_moves_when_better_endpoint_is_up_while() -> None:
     machine = two()
     machine.on_link_lost("CS01", "first", "lost", LASTING_S, 50, is_clean=False)
     reach(machine, "first", 51)
@@ -350,7 +350,7 @@ def test_trial_after_failed_upgrade_is_another_stations_turn() -> None:
     assert machine.select("CS03", 1) == "only"
 
 
-def test_verdict_is_held_against_claim_until_it_ends() -> None:
+def test_failover_verdict_is_held_against_claim_until_it_ends() -> None:
     machine = EndpointSelector([("only", 0)], Highest())
     machine.on_station_refused("CS01 wrong", "only", VERDICT, 0)
     assert machine.find_verdict("CS01 wrong", 1) == VERDICT

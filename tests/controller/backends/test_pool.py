@@ -91,12 +91,12 @@ async def started(nursery: trio.Nursery, **endpoints: tuple[int, Endpoint]) -> B
     return pool
 
 
-async def test_pool_dials_the_first_endpoint_alone_while_it_answers(site: Site) -> None:
+async def test_pool_dials_first_endpoint_alone_while_it_answers(site: Site) -> None:
     assert await site.reached() == "a"
     assert site.second.dials == []
 
 
-async def test_pool_uses_second_endpoint_at_once_after_a_failure(
+async def test_pool_uses_second_endpoint_at_once_after_failure(
     site: Site, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     site.first.refusal = DialError("connection refused")
@@ -120,7 +120,9 @@ async def test_open_link_without_endpoint_fails_at_once_with_retry_time(
     assert (len(site.first.dials), len(site.second.dials)) == (1, 1)
 
 
-async def test_wait_ready_ends_when_an_endpoint_may_be_dialled(site: Site, autojump_clock: MockClock) -> None:
+async def test_pool_wait_ready_ends_when_endpoint_may_be_dialled(
+    site: Site, autojump_clock: MockClock
+) -> None:
     site.first.refusal = site.second.refusal = DialError(
         "overloaded", stage=DialStage.UPGRADE, status=429, retry_after_s=120
     )
@@ -131,7 +133,7 @@ async def test_wait_ready_ends_when_an_endpoint_may_be_dialled(site: Site, autoj
     assert trio.current_time() == 120
 
 
-async def test_stations_wait_for_the_trial_of_another(site: Site, autojump_clock: MockClock) -> None:
+async def test_pool_stations_wait_for_trial_of_another(site: Site, autojump_clock: MockClock) -> None:
     site.first.refusal = site.second.refusal = DialError("connection refused")
     await site.refused()
     await trio.sleep(1)
@@ -153,7 +155,7 @@ async def test_stations_wait_for_the_trial_of_another(site: Site, autojump_clock
     assert reached == ["a"] * 10
 
 
-async def test_cancelled_trial_leaves_the_trial_to_others(site: Site, autojump_clock: MockClock) -> None:
+async def test_pool_cancelled_trial_leaves_trial_to_others(site: Site, autojump_clock: MockClock) -> None:
     site.first.refusal = site.second.refusal = DialError("connection refused")
     await site.refused()
     await trio.sleep(1)
@@ -185,7 +187,7 @@ async def test_refused_station_is_reported_once_and_delays_no_other(
     assert await site.reached(CS02) == "a"
 
 
-async def test_verdict_stays_the_reason_while_it_holds(site: Site, autojump_clock: MockClock) -> None:
+async def test_pool_verdict_stays_reason_while_it_holds(site: Site, autojump_clock: MockClock) -> None:
     verdict = DialError("HTTP status 401", stage=DialStage.REFUSED, status=401)
     site.first.refusal = site.second.refusal = verdict
     await site.refused()
@@ -233,7 +235,7 @@ async def test_link_closed_locally_counts_against_no_endpoint(site: Site) -> Non
     assert await site.reached() == "a"
 
 
-async def test_lost_link_makes_others_use_second_during_the_trial(
+async def test_pool_lost_link_makes_others_use_second_during_trial(
     site: Site, autojump_clock: MockClock
 ) -> None:
     await lose(site, clean=False)
@@ -246,7 +248,7 @@ async def test_lost_link_makes_others_use_second_during_the_trial(
     assert await site.reached() == "b"
 
 
-async def test_backend_without_answers_is_dialled_at_its_next_endpoint(
+async def test_pool_backend_without_answers_is_dialled_at_next_endpoint(
     site: Site, autojump_clock: MockClock
 ) -> None:
     async with site.pool.hold_link(CS01, is_owner=True) as opened:
@@ -256,7 +258,7 @@ async def test_backend_without_answers_is_dialled_at_its_next_endpoint(
     assert trio.current_time() == 0  # it need not wait, for there is another
 
 
-async def test_older_link_waits_while_newer_link_of_its_station_is_open(
+async def test_pool_older_link_waits_while_newer_link_of_station_is_open(
     site: Site, autojump_clock: MockClock
 ) -> None:
     ready: list[float] = []
@@ -274,7 +276,7 @@ async def test_older_link_waits_while_newer_link_of_its_station_is_open(
     assert ready == [30]
 
 
-async def test_turned_away_station_makes_the_only_endpoint_probed(
+async def test_pool_turned_away_station_makes_only_endpoint_probed(
     nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:
     only = Way()
@@ -294,7 +296,7 @@ async def test_turned_away_station_makes_the_only_endpoint_probed(
     nursery.cancel_scope.cancel()
 
 
-async def test_cleanly_closed_link_is_opened_at_the_same_endpoint(
+async def test_pool_cleanly_closed_link_is_opened_at_same_endpoint(
     site: Site, autojump_clock: MockClock
 ) -> None:
     await lose(site, clean=True)
@@ -380,7 +382,7 @@ async def test_probe_of_closed_port_fails() -> None:
         (False, b"of the backend", basic_authorization("CS01", b"of the backend")),
     ],
 )
-async def test_authorization_of_station_goes_to_its_owner_alone(
+async def test_pool_authorization_of_station_goes_to_owner_alone(
     backends: tuple[Backend, Backend],
     nursery: trio.Nursery,
     owner: bool,

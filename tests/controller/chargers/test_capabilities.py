@@ -39,7 +39,7 @@ def answer_2(**values: str) -> bytes:
 
 
 @pytest.mark.parametrize("version", list(Version))
-def test_capability_question_fits_the_schema(version: Version) -> None:
+def test_capabilities_capability_question_fits_schema(version: Version) -> None:
     asked = capability_question(version)
     check(version, request(version, asked.action), asked.payload)
 
@@ -83,11 +83,11 @@ def test_impossible_bound_counts_as_missing() -> None:
 
 
 @given(st.sampled_from(Version), st.binary() | st.text().map(str.encode))
-def test_any_bytes_are_read_without_an_exception(version: Version, answer: bytes) -> None:
+def test_capabilities_any_bytes_are_read_without_exception(version: Version, answer: bytes) -> None:
     assert read_capabilities(version, answer) == Capabilities()
 
 
-def test_narrowed_quirk_has_the_lower_bound() -> None:
+def test_capabilities_narrowed_quirk_has_lower_bound() -> None:
     terra = Quirk(name="says 3, takes 0", max_stack_level=0)
     assert narrow_quirk(terra, Capabilities(max_stack_level=3)).max_stack_level == 0
     assert narrow_quirk(NO_QUIRK, Capabilities(max_stack_level=0)).form is LeaseForm.STEPPED
@@ -95,7 +95,7 @@ def test_narrowed_quirk_has_the_lower_bound() -> None:
     assert narrow_quirk(NO_QUIRK, Capabilities()) == NO_QUIRK
 
 
-def test_station_of_watts_only_gets_watts_unless_its_quirk_names_a_unit() -> None:
+def test_station_of_watts_only_gets_watts_unless_quirk_names_unit() -> None:
     assert narrow_quirk(NO_QUIRK, Capabilities(units=frozenset({"W"}))).in_watts
     assert not narrow_quirk(NO_QUIRK, Capabilities(units=frozenset({"A", "W"}))).in_watts
     assert not narrow_quirk(Quirk(name="go-e", unit="A"), Capabilities(units=frozenset({"W"}))).in_watts
@@ -104,7 +104,9 @@ def test_station_of_watts_only_gets_watts_unless_its_quirk_names_a_unit() -> Non
 @pytest.mark.parametrize(
     ("text", "said"), [("true", True), (" TRUE", True), ("false", False), ("maybe", None), ("", None)]
 )
-def test_phase_switching_is_as_reported_unless_its_quirk_names_it(text: str, said: bool | None) -> None:
+def test_capabilities_phase_switching_is_as_reported_unless_quirk_names_it(
+    text: str, said: bool | None
+) -> None:
     old = read_capabilities(Version.V16, answer_16(ConnectorSwitch3to1PhaseSupported=text))
     new = read_capabilities(Version.V201, answer_2(ACPhaseSwitchingSupported=text))
     assert old.phase_switching is new.phase_switching is said

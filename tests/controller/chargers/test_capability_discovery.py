@@ -28,14 +28,14 @@ def test_unknown_station_follows_ocpp_until_it_reports_bounds() -> None:
     assert discovery.quirk("B") == NO_QUIRK
 
 
-def test_station_without_an_answer_is_asked_once() -> None:
+def test_capability_discovery_station_without_answer_is_asked_once() -> None:
     discovery = CapabilityDiscovery()
     discovery.on_result(asked(discovery), None)
     assert discovery.next_question("A", Version.V16) is None
     assert discovery.quirk("A") == NO_QUIRK
 
 
-def test_question_is_repeated_after_a_lost_link() -> None:
+def test_capability_discovery_question_is_repeated_after_lost_link() -> None:
     discovery = CapabilityDiscovery()
     discovery.on_link_lost(asked(discovery))
     assert discovery.next_question("A", Version.V16) is not None
@@ -47,7 +47,7 @@ def test_question_tokens_are_unique_and_below_zero() -> None:
     assert asked(discovery, "D") < 0
 
 
-def test_boot_of_another_model_repeats_the_question() -> None:
+def test_capability_discovery_boot_of_another_model_repeats_question() -> None:
     discovery = CapabilityDiscovery()
     discovery.on_result(asked(discovery), ONE_LEVEL)
     discovery.on_boot("A", TERRA)
@@ -65,7 +65,7 @@ def test_unexpected_result_changes_nothing() -> None:
 
 @pytest.mark.parametrize("version", list(Version))
 @pytest.mark.parametrize("evses", [1, 2])
-def test_foreign_profiles_in_our_purpose_are_cleared_once(version: Version, evses: int) -> None:
+def test_foreign_profiles_in_own_purpose_are_cleared_once(version: Version, evses: int) -> None:
     discovery = CapabilityDiscovery()
     first = discovery.next_question("A", version, evses)
     assert first is not None
@@ -80,7 +80,7 @@ def test_foreign_profiles_in_our_purpose_are_cleared_once(version: Version, evse
     assert discovery.next_question("A", version, evses) is None
 
 
-def test_cleared_purpose_follows_the_quirk() -> None:
+def test_capability_discovery_cleared_purpose_follows_quirk() -> None:
     discovery = CapabilityDiscovery()
     discovery.on_boot("A", TERRA)
     discovery.on_result(asked(discovery), None)
@@ -89,7 +89,7 @@ def test_cleared_purpose_follows_the_quirk() -> None:
     assert b"TxDefaultProfile" in clearing.question.payload
 
 
-def test_clearing_is_repeated_after_a_lost_link() -> None:
+def test_capability_discovery_clearing_is_repeated_after_lost_link() -> None:
     discovery = CapabilityDiscovery()
     discovery.on_result(asked(discovery), None)
     clearing = discovery.next_question("A", Version.V16, 1)
@@ -98,7 +98,7 @@ def test_clearing_is_repeated_after_a_lost_link() -> None:
     assert discovery.next_question("A", Version.V16, 1) is not None
 
 
-def test_station_with_our_limits_is_not_cleared() -> None:
+def test_capability_discovery_station_with_own_limits_is_not_cleared() -> None:
     discovery = CapabilityDiscovery()
     discovery.mark_cleared("A")
     discovery.on_result(asked(discovery), None)

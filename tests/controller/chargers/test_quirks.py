@@ -42,7 +42,7 @@ BOOTS = [
 
 
 @pytest.mark.parametrize(("vendor", "model", "firmware", "name"), BOOTS)
-def test_boot_finds_the_most_specific_quirk(vendor: str, model: str, firmware: str, name: str) -> None:
+def test_quirks_boot_finds_most_specific_quirk(vendor: str, model: str, firmware: str, name: str) -> None:
     assert find_quirk(vendor, model, firmware).name == name
 
 
@@ -66,7 +66,7 @@ def row(**keys: object) -> Quirk:
         (row(kind="Relative", max_stack_level=0), LeaseForm.LASTING),
     ],
 )
-def test_lease_form_is_the_safest_that_the_station_supports(quirk: Quirk, form: LeaseForm) -> None:
+def test_quirks_lease_form_is_safest_that_station_supports(quirk: Quirk, form: LeaseForm) -> None:
     assert quirk.form is form
 
 

@@ -98,7 +98,7 @@ def test_backup_with_passphrase_restores_everything_elsewhere(
     assert state_of(new.parent) == ([BOOT], [CREDENTIAL])
 
 
-def test_backup_without_passphrase_names_what_it_leaves_out(
+def test_without_passphrase_names_what_it_leaves_out(
     site: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out, new = tmp_path / "site.zip", tmp_path / "new" / "controller.toml"
@@ -112,7 +112,7 @@ def test_backup_without_passphrase_names_what_it_leaves_out(
     assert state_of(new.parent) == ([BOOT], [])
 
 
-def test_restore_over_a_site_needs_replace_and_keeps_evidence(
+def test_backup_restore_over_site_needs_replace_and_keeps_evidence(
     site: Path, passphrase: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "site.zip"
@@ -128,7 +128,7 @@ def test_restore_over_a_site_needs_replace_and_keeps_evidence(
     assert [each.name for each in aside.iterdir()] == ["evidence-000000000-2026-11.jsonl"]
 
 
-def test_restore_while_the_controller_runs_is_rejected(
+def test_backup_restore_while_controller_runs_is_rejected(
     site: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "site.zip"
@@ -179,7 +179,7 @@ def rewrite(file: Path, **changed: object) -> None:
     ],
     ids=["newer store", "newer format", "other format", "changed member", "path out", "missing member"],
 )
-def test_restore_of_an_unusable_archive_changes_nothing(
+def test_backup_restore_of_unusable_archive_changes_nothing(
     site: Path,
     tmp_path: Path,
     changed: dict[str, object],
@@ -194,7 +194,7 @@ def test_restore_of_an_unusable_archive_changes_nothing(
     assert not new.parent.exists()
 
 
-def test_restore_of_another_file_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_backup_restore_of_another_file_is_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").write_bytes(b"no archive")
     assert restore(tmp_path / "file", tmp_path / "new.toml") == 1
     assert "not a backup" in capsys.readouterr().err
@@ -219,7 +219,7 @@ def test_site_files_elsewhere_are_named_and_links_not_followed(tmp_path: Path) -
     assert found.outside == (str(folder / "link.pem"), str(outside))
 
 
-def test_record_with_a_secret_member_is_marked_secret() -> None:
+def test_backup_record_with_secret_member_is_marked_secret() -> None:
     words = ("hash", "password", "secret", "private")
     unmarked = {
         rule.kind

@@ -98,7 +98,7 @@ def walk(site: SimulatedSite) -> list[CheckResult]:
     return list(Walk(config(), site.fetch, site.ask, lambda seconds: None).run())
 
 
-def test_walk_through_a_good_site_passes() -> None:
+def test_commission_walk_through_good_site_passes() -> None:
     results = walk(SimulatedSite())
     assert [(result.step, result.verdict) for result in results] == [
         ("meter", "passed"),
@@ -110,7 +110,7 @@ def test_walk_through_a_good_site_passes() -> None:
     assert has_passed(results)
 
 
-def test_walk_finds_a_reversed_meter_and_a_station_without_fallback() -> None:
+def test_commission_walk_finds_reversed_meter_and_station_without_fallback() -> None:
     results = walk(SimulatedSite(wrong_sign=True, obeys=False))
     failed = {result.subject: result.text for result in results if result.verdict == "failed"}
     assert "set invert = true" in failed["grid L1"]
@@ -137,7 +137,7 @@ def test_skipped_steps_are_no_success() -> None:
     assert [result.step for result in results if result.verdict == "passed"] == ["meter", "fuse margin"]
 
 
-def test_command_without_a_running_controller_says_so(
+def test_commission_command_without_running_controller_states_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "controller.toml"
@@ -162,7 +162,9 @@ def signed_report(folder: Path) -> tuple[Path, OwnKey]:
     return as_json, key
 
 
-def test_signed_report_is_verified_by_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_commission_signed_report_is_verified_by_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     file, key = signed_report(tmp_path)
     public = tmp_path / "key.pub"
     public.write_text(public_pem(key))
@@ -203,7 +205,7 @@ def test_file_that_is_no_report_is_not_verified(
     assert "it is no acceptance report" in capsys.readouterr().err
 
 
-def test_unsigned_report_shows_its_digest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_commission_unsigned_report_shows_digest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file, _ = signed_report(tmp_path)
     report = json.loads(file.read_text()) | {"signature": None}
     file.write_text(json.dumps(report))

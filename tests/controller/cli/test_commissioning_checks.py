@@ -54,7 +54,7 @@ def test_load_step_names_direction_phase_and_ratio(
         ((16.0, 0.0, 0.0), (8.0, 0.0, 0.0), "failed", "repeat it"),
     ],
 )
-def test_station_step_compares_with_the_meter(
+def test_commissioning_checks_station_step_compares_with_meter(
     reported: PhaseAmps, delta: tuple[float, ...], verdict: Verdict, text: str
 ) -> None:
     result = check_station_step("grid", "CS01/1", (0.0, 0.0, 0.0), reported, BEFORE, after(*delta))
@@ -71,7 +71,7 @@ def test_station_step_compares_with_the_meter(
         (False, (6.0, 6.0, 6.0), 0.0, "skipped", "no more than its fallback"),
     ],
 )
-def test_fallback_is_judged_by_the_meter(
+def test_commissioning_checks_fallback_is_judged_by_meter(
     connected: bool, drawn: PhaseAmps, fall: float, verdict: Verdict, text: str
 ) -> None:
     result = check_fallback("CS01/1", 6.0, connected, BEFORE, after(-fall, -fall, -fall), drawn)

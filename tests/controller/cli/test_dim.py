@@ -58,7 +58,7 @@ def test_one_command_after_another_is_obeyed(key: Path, capsys: pytest.CaptureFi
     assert (lifted.command.limit_w, lifted.command.evses) == (None, frozenset({CS01}))
 
 
-def test_a_whole_number_is_written_as_every_program_would(
+def test_dim_whole_number_is_written_as_every_program_would(
     key: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert '"limitW":4200,' in typed(capsys, key, "--limit-w", "4200.0")[1]
@@ -66,7 +66,7 @@ def test_a_whole_number_is_written_as_every_program_would(
 
 
 @pytest.mark.parametrize("version", list(Version))
-def test_as_the_data_of_a_transfer(key: Path, capsys: pytest.CaptureFixture[str], version: Version) -> None:
+def test_dim_as_data_of_transfer(key: Path, capsys: pytest.CaptureFixture[str], version: Version) -> None:
     _, payload, _ = typed(capsys, key, "--limit-w", "4200", "--transfer", version)
     assert isinstance(json.loads(payload)["data"], str if version is Version.V16 else dict)
     carried = dimming_messages.command_in(dimming_messages.ACTION, payload.encode())
@@ -81,7 +81,7 @@ def test_as_the_data_of_a_transfer(key: Path, capsys: pytest.CaptureFixture[str]
         (["--lift", "--sequence", "0"], "$.sequence"),
     ],
 )
-def test_what_no_site_would_take_is_not_signed(
+def test_dim_command_that_every_site_refuses_is_not_signed(
     key: Path, capsys: pytest.CaptureFixture[str], words: list[str], told: str
 ) -> None:
     status, out, err = typed(capsys, key, *words)
@@ -89,7 +89,7 @@ def test_what_no_site_would_take_is_not_signed(
     assert told in err
 
 
-def test_without_a_key_that_counts_nothing_is_signed(
+def test_dim_without_key_that_counts_nothing_is_signed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     over = write_key_file(tmp_path, "old", new_private_key("secp256r1", "dso", 0, 1))
@@ -111,7 +111,7 @@ def test_without_a_key_that_counts_nothing_is_signed(
         ["--lift", "--for", "200h"],
     ],
 )
-def test_a_command_line_that_cannot_be_meant(key: Path, words: list[str]) -> None:
+def test_dim_command_line_that_cannot_be_meant(key: Path, words: list[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["dim", "--key", str(key), "--connection-point", "DE01", *words])
     assert ended.value.code == 2

@@ -50,7 +50,7 @@ def levels(findings: list[DoctorFinding]) -> list[str]:
     ("synchronised", "daemon", "level"),
     [(True, "chrony", "ok"), (False, "chrony", "error"), (False, "", "error")],
 )
-def test_doctor_clock_not_synchronised_is_an_error(daemon: str, level: str, *, synchronised: bool) -> None:
+def test_doctor_clock_not_synchronised_is_error(daemon: str, level: str, *, synchronised: bool) -> None:
     assert levels(list(check_clock(synchronised=synchronised, daemon=daemon))) == [level]
 
 
@@ -79,7 +79,7 @@ def with_device(folder: Path, device: str) -> Config:
     ],
     ids=["in its group", "in another group", "its owner", "open to all"],
 )
-def test_doctor_device_rights_are_those_of_the_service(
+def test_doctor_device_rights_are_those_of_service(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: int, uid: int, gid: int, level: str
 ) -> None:
     config = with_device(tmp_path, "/dev/ttyUSB0")
@@ -89,7 +89,7 @@ def test_doctor_device_rights_are_those_of_the_service(
     assert levels(list(check_devices(config, user))) == [level]
 
 
-def test_doctor_missing_device_is_an_error(tmp_path: Path) -> None:
+def test_doctor_missing_device_is_error(tmp_path: Path) -> None:
     config = with_device(tmp_path, str(tmp_path / "ttyUSB0"))
     [finding] = check_devices(config, ServiceUser("x", 0, frozenset()))
     assert finding.level == "error"
@@ -97,13 +97,13 @@ def test_doctor_missing_device_is_an_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("days", "level"), [(31, "ok"), (29, "warning"), (-1, "error")])
-def test_doctor_certificate_near_its_end_is_reported(days: int, level: str) -> None:
+def test_doctor_certificate_near_end_is_reported(days: int, level: str) -> None:
     ends = [CertificateEnd("listen.certificate", days * DAY_S)]
     assert levels(list(check_certificates(ends, 0.0))) == [level]
 
 
 @pytest.mark.parametrize(("free_percent", "level"), [(50, "ok"), (9, "warning")])
-def test_doctor_full_disk_is_a_warning(
+def test_doctor_full_disk_is_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free_percent: int, level: str
 ) -> None:
     total = 100 << 30
@@ -118,13 +118,13 @@ class DiskUsage:
         self.total, self.free = total, free
 
 
-def test_doctor_damaged_store_beside_is_a_warning(tmp_path: Path) -> None:
+def test_doctor_damaged_store_beside_is_warning(tmp_path: Path) -> None:
     (tmp_path / "state.sqlite.corrupt-20261127").touch()
     assert "damaged" in list(check_disk(tmp_path))[-1].text
 
 
 @pytest.mark.parametrize(("base_a", "level"), [(40, "ok"), (60, "warning")])
-def test_doctor_fallbacks_above_a_limit_are_a_warning(tmp_path: Path, base_a: float, level: str) -> None:
+def test_doctor_fallbacks_above_limit_are_warning(tmp_path: Path, base_a: float, level: str) -> None:
     config = configured(tmp_path)
     [circuit] = config.circuit
     config = replace(config, circuit=(replace(circuit, base_load_a=float(base_a)),))
@@ -133,7 +133,7 @@ def test_doctor_fallbacks_above_a_limit_are_a_warning(tmp_path: Path, base_a: fl
     assert "32 A if all charge, 6 A without the controller" in finding.text
 
 
-def test_doctor_running_controller_reports_its_problems() -> None:
+def test_doctor_running_controller_reports_problems() -> None:
     healthy = replace(STATUS, healthy=True, configuration_problem="")
     assert levels(list(check_running(healthy, "")))[0] == "ok"
     assert levels(list(check_running(replace(healthy, healthy=False), "")))[0] == "error"
@@ -141,7 +141,7 @@ def test_doctor_running_controller_reports_its_problems() -> None:
     assert levels(list(check_running(None, "no controller answers"))) == ["warning"]
 
 
-def test_doctor_backend_with_old_or_rejected_messages_is_a_warning(tmp_path: Path) -> None:
+def test_doctor_backend_with_old_or_rejected_messages_is_warning(tmp_path: Path) -> None:
     config = configured(tmp_path)
     backend = BackendStatus(
         id="cpo", links={"cpo": 1}, waiting=3, oldest_s=7200, dropped_total=0, set_aside=2
@@ -150,7 +150,7 @@ def test_doctor_backend_with_old_or_rejected_messages_is_a_warning(tmp_path: Pat
     assert levels(found) == ["warning", "warning", "ok"]
 
 
-async def test_doctor_backend_that_does_not_answer_is_an_error(tmp_path: Path) -> None:
+async def test_doctor_backend_that_does_not_answer_is_error(tmp_path: Path) -> None:
     config = configured(tmp_path)
     assert levels(list(check_backends(config, None))) == ["error"]
     listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
@@ -161,7 +161,7 @@ async def test_doctor_backend_that_does_not_answer_is_an_error(tmp_path: Path) -
     await listeners[0].aclose()
 
 
-def test_doctor_backend_with_unknown_certificate_is_an_error(
+def test_doctor_backend_with_unknown_certificate_is_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     error = ssl.SSLCertVerificationError(1, "failed")
@@ -176,7 +176,7 @@ def test_doctor_backend_with_unknown_certificate_is_an_error(
     assert "ca" in finding.remedy
 
 
-def test_doctor_firmware_with_a_quirk_of_its_own_is_a_warning() -> None:
+def test_doctor_firmware_with_quirk_of_own_is_warning() -> None:
     boots = [
         BootStored("CS01", "Wall Box Chargers", "PPR1", "5.17.1"),
         BootStored("CS02", "Wall Box Chargers", "PPR1", "6.0.1"),
@@ -185,7 +185,7 @@ def test_doctor_firmware_with_a_quirk_of_its_own_is_a_warning() -> None:
     assert "station CS01: firmware 5.17.1" in finding.text
 
 
-def test_doctor_command_prints_json_and_its_status(
+def test_doctor_command_prints_json_and_status(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = write_config(tmp_path)

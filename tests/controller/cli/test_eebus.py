@@ -41,12 +41,14 @@ async def test_status_names_state_and_identity(folder: Path, capsys: pytest.Capt
     assert "partner      none: accept the control box with `eebus pair SKI`" in printed
 
 
-async def test_status_json_is_the_status(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_eebus_status_json_is_status(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert await run(folder, "status", "--json") == 0
     assert json.loads(capsys.readouterr().out)["consumption"]["state"] == "init"
 
 
-async def test_pair_and_unpair_change_the_partners(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_eebus_pair_and_unpair_change_partners(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert await run(folder, "pair", SKI.upper()) == 0
     assert await run(folder, "status") == 0
     assert f"partner      {SKI} away, trusted" in capsys.readouterr().out
@@ -55,7 +57,7 @@ async def test_pair_and_unpair_change_the_partners(folder: Path, capsys: pytest.
     assert f"{SKI} is not a partner" in capsys.readouterr().err
 
 
-async def test_pair_register_opens_for_a_time(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_eebus_pair_register_opens_for_time(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert await run(folder, "pair", "--register", "60") == 0
     assert await run(folder, "status") == 0
     assert "registration open for " in capsys.readouterr().out
@@ -79,13 +81,13 @@ async def test_suspend_and_resume_are_done(folder: Path, capsys: pytest.CaptureF
     assert "limits are obeyed" in capsys.readouterr().out
 
 
-def test_without_a_controller_the_error_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_eebus_without_controller_error_states_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     configured(tmp_path)
     assert main(["eebus", "status", "-c", str(tmp_path / "site.toml")]) == 1
     assert "no controller answers at" in capsys.readouterr().err
 
 
-def test_without_eebus_the_error_says_what_to_add(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_eebus_error_states_what_to_add(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     configured(tmp_path)
     text = (tmp_path / "site.toml").read_text()
     start, end = text.index("[[dimming.source]]"), text.index("[[backend]]")

@@ -43,19 +43,21 @@ def run(folder: Path, action: str, *words: str) -> int:
     return main(["evidence", action, *paths])
 
 
-def test_a_good_log_is_good(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_evidence_good_log_is_good(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(folder, "verify", "log", "--key", "key.pem", "--checkpoint", "checkpoint.json") == 0
     assert capsys.readouterr().out.startswith("good: records 0 to 3, the last one's hash is ")
 
 
-def test_an_edit_is_named_with_file_and_line(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_evidence_edit_is_named_with_file_and_line(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     [path] = (folder / "log").iterdir()
     path.write_bytes(path.read_bytes().replace(b'"w":4200', b'"w":4300'))
     assert run(folder, "verify", "log", "--key", "key.pem") == 1
     assert f"{path}:2: it was changed after it was signed" in capsys.readouterr().out
 
 
-def test_a_cut_end_is_found_with_a_checkpoint_alone(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_evidence_cut_end_is_found_with_checkpoint_alone(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     [path] = (folder / "log").iterdir()
     path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-1]))
     assert run(folder, "verify", "log", "--key", "key.pem") == 0
@@ -64,12 +66,12 @@ def test_a_cut_end_is_found_with_a_checkpoint_alone(folder: Path, capsys: pytest
     assert "the log's end is cut off" in capsys.readouterr().out
 
 
-def test_the_list_has_a_line_a_record(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_evidence_list_has_line_record(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(folder, "list", "log", "--since", "2026-11-22", "--until", "2026-11-23") == 0
     assert capsys.readouterr().out == '       1  2026-11-22T12:00:00.000Z  limit       {"w":4200}\n'
 
 
-def test_the_list_shows_what_was_received_to_persons(
+def test_evidence_list_shows_what_was_received_to_persons(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     received = {"@context": "urn:x", "id": "r" * LONGEST_SHOWN, "signatures": [], "limitW": 4200}
@@ -106,13 +108,13 @@ def test_times_are_times_and_no_texts(
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == numbers
 
 
-def test_a_time_that_is_none_is_refused(folder: Path) -> None:
+def test_evidence_time_that_is_none_is_refused(folder: Path) -> None:
     with pytest.raises(SystemExit) as ended:
         run(folder, "list", "log", "--since", "yesterday")
     assert ended.value.code == 2
 
 
-def test_the_list_goes_on_behind_a_line_that_is_none(
+def test_evidence_list_goes_on_behind_line_that_is_none(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     [path] = (folder / "log").iterdir()
@@ -123,7 +125,7 @@ def test_the_list_goes_on_behind_a_line_that_is_none(
     assert len(out.splitlines()) == 5
 
 
-def test_an_export_verifies_as_a_part(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_evidence_export_verifies_as_part(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = str(folder / "part.jsonl")
     assert run(folder, "export", "log", "--since", "2026-11-22", "--out", out) == 0
     assert "3 records" in capsys.readouterr().out
@@ -131,12 +133,12 @@ def test_an_export_verifies_as_a_part(folder: Path, capsys: pytest.CaptureFixtur
     assert run(folder, "verify", out, "--key", "key.pem", "--part") == 0
 
 
-def test_an_export_of_no_record_makes_no_file(folder: Path) -> None:
+def test_evidence_export_of_no_record_makes_no_file(folder: Path) -> None:
     assert run(folder, "export", "log", "--since", "2027-01-01", "--out", str(folder / "part.jsonl")) == 1
     assert not (folder / "part.jsonl").exists()
 
 
-def test_a_folder_that_only_others_may_look_into(
+def test_evidence_folder_that_only_others_may_look_into(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "listdir", forbidden)

@@ -51,13 +51,13 @@ def test_factory_reset_removes_all_but_evidence(site: Path, capsys: pytest.Captu
     assert "not removed: the log in systemd's journal" in output
 
 
-def test_factory_reset_with_evidence_removes_it_too(site: Path) -> None:
+def test_with_evidence_removes_it_too(site: Path) -> None:
     assert main(["factory-reset", "-c", str(site), "--confirm", "lc-depot", "--with-evidence"]) == 0
     assert left(site.parent) == {"notes.txt"}
 
 
 @pytest.mark.parametrize("typed", ["", "y\n", "other\n"])
-def test_factory_reset_without_the_id_removes_nothing(
+def test_factory_reset_without_id_removes_nothing(
     site: Path, monkeypatch: pytest.MonkeyPatch, typed: str
 ) -> None:
     before = left(site.parent)
@@ -68,7 +68,7 @@ def test_factory_reset_without_the_id_removes_nothing(
     assert main(["factory-reset", "-c", str(site)]) == 0
 
 
-def test_factory_reset_while_the_controller_runs_is_rejected(
+def test_factory_reset_while_controller_runs_is_rejected(
     site: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = left(site.parent)

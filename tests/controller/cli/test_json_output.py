@@ -28,7 +28,7 @@ def test_json_of_meter_models_has_all(capsys: pytest.CaptureFixture[str]) -> Non
     assert "current_l1" in models["janitza-umg604"]["quantities"]
 
 
-def test_json_of_keys_names_the_one_that_signs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_of_keys_names_one_that_signs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["keys", "new", "--holder", "lc", str(tmp_path)]) == 0
     capsys.readouterr()
     [key] = print_json_of(capsys, "keys", "list", tmp_path)
@@ -43,7 +43,7 @@ def test_json_of_outbox_has_waiting_and_set_aside(tmp_path: Path, capsys: pytest
     assert [(each["number"], each["set_aside"]) for each in found] == [(1, "FormationViolation"), (2, None)]
 
 
-def test_json_of_status_is_that_of_the_page(
+def test_json_of_status_is_that_of_page(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(status, "fetch", lambda url: STATUS)

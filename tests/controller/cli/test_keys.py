@@ -28,7 +28,7 @@ def new(capsys: pytest.CaptureFixture[str], folder: Path, *more: str) -> Path:
     return Path(out.splitlines()[0])
 
 
-def test_a_new_key_is_there_and_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_keys_new_key_is_there_and_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = new(capsys, tmp_path, "--curve", "secp384r1", "--from", "2026-11-21", "--days", "30")
     assert re.fullmatch("lc-[0-9a-f]{8}", file.stem)
     status, out, _ = typed(capsys, "list", tmp_path)
@@ -38,7 +38,7 @@ def test_a_new_key_is_there_and_is_told(tmp_path: Path, capsys: pytest.CaptureFi
     assert f"SHA-256 {file.stem[3:]}" in out
 
 
-def test_while_two_count_the_newer_signs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_keys_while_two_count_newer_signs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     old = new(capsys, tmp_path, "--from", "2020-01-01", "--days", "36000")
     young = new(capsys, tmp_path, "--from", "2021-01-01", "--days", "36000")
     over = new(capsys, tmp_path, "--from", "2022-01-01", "--days", "1")
@@ -66,7 +66,7 @@ def test_rotate_overlaps_old_key(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert tomllib.loads(out[out.index("[[key]]") :])["key"][0]["holder"] == "lc"
 
 
-def test_rotate_with_a_following_key_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_keys_rotate_with_following_key_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     new(capsys, tmp_path, "--days", "30")
     assert typed(capsys, "rotate", tmp_path, "--holder", "lc")[0] == 0
     status, _, err = typed(capsys, "rotate", tmp_path, "--holder", "lc")
@@ -75,7 +75,7 @@ def test_rotate_with_a_following_key_fails(tmp_path: Path, capsys: pytest.Captur
     assert len(read_key_files(tmp_path)) == 2
 
 
-def test_rotate_of_an_expired_key_begins_now(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_keys_rotate_of_expired_key_begins_now(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     new(capsys, tmp_path, "--from", "2022-01-01", "--days", "1")
     status, out, _ = typed(capsys, "rotate", tmp_path, "--holder", "lc")
     assert status == 0
@@ -83,14 +83,14 @@ def test_rotate_of_an_expired_key_begins_now(tmp_path: Path, capsys: pytest.Capt
     assert ", valid\n" in out
 
 
-def test_rotate_without_a_key_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_keys_rotate_without_key_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     new(capsys, tmp_path)
     status, _, err = typed(capsys, "rotate", tmp_path, "--holder", "other")
     assert status == 1
     assert "has no key of other" in err
 
 
-def test_what_is_exported_is_a_policys_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_keys_export_prints_a_table_of_the_policy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = new(capsys, tmp_path, "--from", "2026-11-21", "--days", "30")
     _, out, _ = typed(capsys, "export", file)
     loaded, mistakes = check_policy("version = 1\n" + out, "signing.toml", tmp_path)
@@ -101,13 +101,13 @@ def test_what_is_exported_is_a_policys_table(tmp_path: Path, capsys: pytest.Capt
     assert tomllib.loads(out)["key"][0]["holder"] == "lc"
 
 
-def test_the_public_half_as_pem(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_keys_public_half_as_pem(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = new(capsys, tmp_path)
     _, out, _ = typed(capsys, "export", "--pem", file)
     assert load_pem_public_key(out.encode()) == read_key_files(file)[file].private.public_key()
 
 
-def test_a_folder_that_only_others_may_look_into_is_not_empty(
+def test_keys_folder_that_only_others_may_look_into_is_not_empty(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def forbidden(path: Path) -> list[str]:
@@ -117,9 +117,7 @@ def test_a_folder_that_only_others_may_look_into_is_not_empty(
     assert typed(capsys, "list", tmp_path) == (1, "", f"{tmp_path} cannot be read: Permission denied\n")
 
 
-def test_what_cannot_be_done_is_told_with_the_mend(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_keys_mistake_is_reported_with_the_remedy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for what in ("list", "export"):
         status, out, err = typed(capsys, what, tmp_path)
         assert (status, out) == (1, "")
@@ -142,7 +140,7 @@ def test_what_cannot_be_done_is_told_with_the_mend(
         [],
     ],
 )
-def test_a_command_line_that_cannot_be_meant(tmp_path: Path, words: list[str]) -> None:
+def test_keys_command_line_that_cannot_be_meant(tmp_path: Path, words: list[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["keys", "new", str(tmp_path), *words])
     assert ended.value.code == 2

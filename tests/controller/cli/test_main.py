@@ -26,7 +26,7 @@ def test_main_help_lists_every_subcommand() -> None:
     assert all(re.search(rf"^    {name}\b", usage, re.M) for name in commands.choices)
 
 
-def test_main_imports_only_the_module_of_its_subcommand() -> None:
+def test_main_imports_only_module_of_subcommand() -> None:
     code = (
         "import sys; from controller.cli.main import build_parser; build_parser(['password']); "
         "print(*(name for name in sys.modules if name.startswith('controller.cli.')))"

@@ -108,7 +108,7 @@ def test_meter_check_explains_mistakes_with_their_lines(command: Command, tmp_pa
     assert command("meter", "check", tmp_path / "nothing.toml").returncode == 2
 
 
-def test_meter_list_includes_the_models_beside_a_configuration(command: Command, tmp_path: Path) -> None:
+def test_meter_list_includes_models_beside_configuration(command: Command, tmp_path: Path) -> None:
     (tmp_path / "meters").mkdir()
     (tmp_path / "meters" / "own-meter.toml").write_text(MODEL)
     config = tmp_path / "controller.toml"
@@ -133,7 +133,7 @@ def test_meter_read_once_shows_all_values(command: Command) -> None:
         assert text in done.stdout
 
 
-def test_meter_read_of_a_closed_port_says_why(command: Command) -> None:
+def test_meter_read_of_closed_port_states_why(command: Command) -> None:
     done = command(
         "meter", "read", "--once", "--driver", "eastron-sdm630-v2", "--host", "127.0.0.1", "--port", "1"
     )
@@ -141,7 +141,7 @@ def test_meter_read_of_a_closed_port_says_why(command: Command) -> None:
     assert "nothing listens there" in done.stdout
 
 
-def test_meter_watch_records_a_file(command: Command, tmp_path: Path) -> None:
+def test_meter_watch_records_file(command: Command, tmp_path: Path) -> None:
     file = tmp_path / "values.csv"
     with served_meter() as port:
         where = ("--driver", "eastron-sdm630-v2", "--host", "127.0.0.1", "--port", str(port))
@@ -153,7 +153,7 @@ def test_meter_watch_records_a_file(command: Command, tmp_path: Path) -> None:
     assert float(rows[0]["current_l2_a"]) == pytest.approx(20.2)
 
 
-def test_meter_identify_names_the_model(command: Command) -> None:
+def test_meter_identify_names_model(command: Command) -> None:
     with served_meter("siemens-pac2200") as port:
         done = command("meter", "identify", "--host", "127.0.0.1", "--port", str(port), "--units", "1")
     assert done.returncode == 0, done.stderr
@@ -161,13 +161,13 @@ def test_meter_identify_names_the_model(command: Command) -> None:
     assert "voltages 229.1, 230.2, 231.3 V" in done.stdout
 
 
-def test_meter_read_without_a_meter_says_what_to_give(command: Command) -> None:
+def test_meter_read_without_meter_states_what_to_give(command: Command) -> None:
     done = command("meter", "read")
     assert done.returncode == 1
     assert "--driver" in done.stderr
 
 
-def test_meter_read_of_a_station_meter_refers_to_the_status(command: Command, tmp_path: Path) -> None:
+def test_meter_read_of_station_meter_refers_to_status(command: Command, tmp_path: Path) -> None:
     config = tmp_path / "controller.toml"
     config.write_text(
         f"""

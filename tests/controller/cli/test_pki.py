@@ -33,7 +33,7 @@ def _serial(folder: Path, capsys: pytest.CaptureFixture[str]) -> str:
     return capsys.readouterr().out.split()[0]
 
 
-def test_request_is_signed_and_openssl_verifies_the_chain(site: Path) -> None:
+def test_pki_request_is_signed_and_openssl_verifies_chain(site: Path) -> None:
     out = str(site / "CS01.pem")
     command = ["sign", _request(site), "--profile", "station", "--id", "CS01", "-o", out]
     assert _pki(site, *command) == 0
@@ -42,19 +42,19 @@ def test_request_is_signed_and_openssl_verifies_the_chain(site: Path) -> None:
     assert subprocess.run(verify, capture_output=True, check=False).returncode == 0
 
 
-def test_second_init_in_the_same_folder_is_refused(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_pki_second_init_in_same_folder_is_refused(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert _pki(site, "init", "--name", "other") == 1
     assert "has a site CA already" in capsys.readouterr().err
 
 
-def test_request_for_another_station_is_refused_with_the_reason(
+def test_pki_request_for_another_station_is_refused_with_reason(
     site: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert _pki(site, "sign", _request(site, "CS02"), "--profile", "station", "--id", "CS01") == 1
     assert 'the request is for "CS02", the applicant is "CS01"' in capsys.readouterr().err
 
 
-def test_revoked_certificate_is_listed_and_on_the_exported_list(
+def test_pki_revoked_certificate_is_listed_and_on_exported_list(
     site: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert _pki(site, "sign", _request(site), "--profile", "station", "--id", "CS01") == 0
@@ -70,7 +70,7 @@ def test_revoked_certificate_is_listed_and_on_the_exported_list(
     assert serial.upper() in shown.stdout.replace(":", "")
 
 
-def test_unknown_serial_is_refused_with_the_remedy(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_pki_unknown_serial_is_refused_with_remedy(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert _pki(site, "revoke", "abc") == 1
     assert "`local-controller pki list` shows all" in capsys.readouterr().err
 
@@ -100,7 +100,7 @@ def test_renewed_identity_is_signed_elsewhere_and_imported(
     assert (site / "pki" / "identities" / "listener.pem").read_text() != before
 
 
-def test_encrypted_ca_asks_for_its_passphrase(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_pki_encrypted_ca_asks_for_passphrase(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "passphrase").write_text("correct horse\n")
     secret = ["--passphrase-file", str(tmp_path / "passphrase")]
     assert _pki(tmp_path, "init", "--name", "depot", *secret) == 0
@@ -110,7 +110,9 @@ def test_encrypted_ca_asks_for_its_passphrase(tmp_path: Path, capsys: pytest.Cap
     assert _pki(tmp_path, *sign, *secret) == 0
 
 
-def test_passphrase_comes_from_a_systemd_credential(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pki_passphrase_comes_from_systemd_credential(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "pki-passphrase").write_text("correct horse")
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
     assert _pki(tmp_path, "init", "--name", "depot") == 0

@@ -51,7 +51,7 @@ def policy(tmp_path: Path) -> Path:
     return file
 
 
-def test_an_action_that_is_none_is_told_with_the_nearest(
+def test_policy_action_that_is_none_is_reported_with_nearest(
     policy: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     _, _, err = typed(capsys, "explain", "--action", "SetChargingProfle", "--link", "cpo", policy)
@@ -60,7 +60,7 @@ def test_an_action_that_is_none_is_told_with_the_nearest(
         assert typed(capsys, "explain", "--action", known, "--link", "cpo", policy)[2] == ""
 
 
-def test_a_good_file(policy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_policy_good_file(policy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert typed(capsys, "check", policy) == (
         0,
         f"{policy}: good: 1 key, 1 role, 1 rule to verify, 1 rule to sign\n",
@@ -112,7 +112,7 @@ def test_which_rule_and_why(policy: Path, capsys: pytest.CaptureFixture[str]) ->
         (b"no JSON", 2, ""),
     ],
 )
-def test_what_would_become_of_a_message(
+def test_policy_test_reports_the_decision_on_a_message(
     policy: Path, capsys: pytest.CaptureFixture[str], payload: bytes, status: int, told: str
 ) -> None:
     message = policy.with_name("message.json")

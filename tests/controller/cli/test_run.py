@@ -38,7 +38,7 @@ def read_until(daemon: subprocess.Popen[str], words: str) -> str:
     raise AssertionError("".join(lines))
 
 
-def test_run_sighup_applies_what_can_be_and_names_the_rest(tmp_path: Path) -> None:
+def test_run_sighup_applies_what_can_be_and_names_rest(tmp_path: Path) -> None:
     path = write_config(tmp_path, port=0)
     with start_daemon(path) as daemon:
         read_until(daemon, "ready")
@@ -83,7 +83,7 @@ def systemd_daemon(path: Path, listening: socket.socket, notify: Path) -> Iterat
             assert daemon.wait(20) == 0
 
 
-def test_run_with_inherited_socket_answers_who_waited(tmp_path: Path) -> None:
+def test_with_inherited_socket_answers_who_waited(tmp_path: Path) -> None:
     with (
         socket.create_server(("127.0.0.1", 0)) as listening,
         socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd,

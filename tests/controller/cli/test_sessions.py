@@ -49,7 +49,7 @@ def config(tmp_path: Path) -> Path:
     return path
 
 
-def test_sessions_are_those_of_the_local_month(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_sessions_are_those_of_local_month(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["sessions", "-c", str(config), "--month", "2027-01", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
     assert [(row["station"], row["start"], row["energy_kwh"]) for row in rows] == [
@@ -82,7 +82,7 @@ def test_sessions_as_table(config: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert lines[2].split() == ["CS03", "-", "2027-01-01T00:31:39+01:00", "-", "0", "-", "-", "-"]
 
 
-def test_month_without_sessions_says_so(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_month_without_sessions_states_it(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["sessions", "-c", str(config), "--month", "2020-01"]) == 0
     assert capsys.readouterr().out == "no sessions\n"
 
@@ -105,7 +105,7 @@ def test_wrong_months_are_explained(
     assert error in capsys.readouterr().err
 
 
-def test_sessions_without_a_store_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_sessions_without_store_is_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = write_config(tmp_path, CONFIG.replace("{folder}", "{folder}/none"))
     assert main(["sessions", "-c", str(path)]) == 1
     assert "there is no" in capsys.readouterr().err

@@ -64,7 +64,7 @@ def test_payloads_all_valid_end_with_status_0(tmp_path: Path) -> None:
     assert main(["signatures", "check", _file(tmp_path, good)]) == 0
 
 
-def test_only_the_named_key_counts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_signatures_only_named_key_counts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     one, other = VECTORS[0], next(each for each in VECTORS if each["key"] != VECTORS[0]["key"])
     command = ["signatures", "check", "--key", _pem(one, tmp_path), _file(tmp_path, [one, other])]
     assert main(command) == 1
@@ -74,12 +74,14 @@ def test_only_the_named_key_counts(tmp_path: Path, capsys: pytest.CaptureFixture
     ]
 
 
-def test_text_option_prints_what_was_hashed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_signatures_text_option_prints_what_was_hashed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["signatures", "check", "--text", _file(tmp_path, VECTORS[:1])]) == 0
     assert capsys.readouterr().out.splitlines()[2] == f"    {VECTORS[0]['signedText']}"
 
 
-def test_altered_payload_is_invalid_with_its_reason(
+def test_signatures_altered_payload_is_invalid_with_reason(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     forged = {**VECTORS[0], "wire": VECTORS[0]["wire"].replace("PowerUp", "Unknown")}

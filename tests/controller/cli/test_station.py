@@ -57,7 +57,7 @@ async def test_station_list_and_show_name_session_and_card(
         assert "there is no station 'CS09'" in capsys.readouterr().err
 
 
-async def test_station_start_uses_card_token_or_a_made_one(
+async def test_station_start_uses_card_token_or_made_one(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     async with running(home(folder)) as controller, connected(controller) as station:

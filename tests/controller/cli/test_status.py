@@ -80,7 +80,7 @@ def test_status_shows_ids_whole() -> None:
     assert f"{long_id}/{other.evse}" in "".join(line.split(" ")[0] for line in lines)
 
 
-def test_status_tells_a_pending_registration_from_an_absence() -> None:
+def test_status_reports_pending_registration_from_absence() -> None:
     usual, _ = STATUS.evses
     pending = replace(usual, connected=False, reason="connected, registration pending: 32 A kept free for it")
     text = "\n".join(seen(replace(STATUS, evses=(pending,))))
@@ -88,16 +88,16 @@ def test_status_tells_a_pending_registration_from_an_absence() -> None:
     assert "away" not in text
 
 
-def test_hung_control_loop_is_in_the_title() -> None:
+def test_status_hung_control_loop_is_in_title() -> None:
     assert "last control step 60 s ago" in seen(replace(STATUS, healthy=False, tick_age_s=60.0))[0]
 
 
-def test_dimming_is_in_the_title() -> None:
+def test_status_dimming_is_in_title() -> None:
     assert "dimmed by dso to 7.6 kW until 14:45" in "\n".join(seen(STATUS))
     assert "dimmed" not in "\n".join(seen(replace(STATUS, dimming=None)))
 
 
-def test_unusual_charger_response_has_a_line() -> None:
+def test_status_unusual_charger_response_has_line() -> None:
     usual, disobedient = STATUS.evses
     slow = replace(usual, reaction_s=31.0, obeys=True, single_phase=True)
     text = "\n".join(seen(replace(STATUS, evses=(slow, disobedient))))
@@ -107,7 +107,7 @@ def test_unusual_charger_response_has_a_line() -> None:
     assert "CS01/1 takes" not in "\n".join(seen(replace(STATUS, evses=(usual,))))
 
 
-def test_status_shows_the_problem_of_a_meter() -> None:
+def test_status_shows_problem_of_meter() -> None:
     grid = replace(
         STATUS.circuits[0], meter_quality=Quality.STALE, meter_problem="unit 1 does not answer; check it"
     )
@@ -116,7 +116,7 @@ def test_status_shows_the_problem_of_a_meter() -> None:
     assert "meter of grid" not in "\n".join(seen(STATUS))
 
 
-def test_status_shows_the_energy_plan() -> None:
+def test_status_shows_energy_plan() -> None:
     energy = EnergyStatus(
         peaks=(
             PeakStatus(
@@ -139,7 +139,7 @@ def test_status_shows_the_energy_plan() -> None:
         assert words in text
 
 
-def test_markup_in_a_name_is_plain_text() -> None:
+def test_status_markup_in_name_is_plain_text() -> None:
     named = replace(STATUS.evses[0], station="[red]X", reason="[bold]full[/]")
     assert "[bold]full[/]" in "\n".join(seen(replace(STATUS, evses=(named,))))
 
@@ -153,7 +153,7 @@ def test_markup_in_a_name_is_plain_text() -> None:
         ("gateway", "http://gateway:8080"),
     ],
 )
-def test_address_of_a_configured_page(host: str, url: str) -> None:
+def test_status_address_of_configured_page(host: str, url: str) -> None:
     assert address(WebConfig(host=host)) == url
 
 
@@ -173,7 +173,7 @@ def test_no_controller_is_one_error_line(free_port: int, capsys: pytest.CaptureF
         (b"SSH-2.0-OpenSSH\r\n", "no controller answers"),
     ],
 )
-async def test_another_server_is_an_error(answer: bytes, words: str) -> None:
+async def test_status_another_server_is_error(answer: bytes, words: str) -> None:
     async def speak(stream: trio.SocketStream) -> None:
         async with stream:
             await stream.receive_some()
@@ -193,7 +193,7 @@ def test_url_of_another_scheme_is_rejected() -> None:
     assert ended.value.code == 2
 
 
-def test_watch_continues_after_a_failed_request(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_status_watch_continues_after_failed_request(monkeypatch: pytest.MonkeyPatch) -> None:
     answers: list[ControllerStatus | Exception] = [STATUS, NoStatusError("gone for a moment"), STATUS]
 
     def next_answer(_: str) -> ControllerStatus:

@@ -52,7 +52,7 @@ def test_store_export_and_import_print_counts_and_digest(
     assert StateStore(tmp_path / "store").load(BootStored) == [BootStored("CS01", "ACME", "One", "1")]
 
 
-def test_store_export_to_an_existing_file_is_an_error(tmp_path: Path, config: str) -> None:
+def test_store_export_to_existing_file_is_error(tmp_path: Path, config: str) -> None:
     StateStore(tmp_path / "store")
     (tmp_path / "there").touch()
     assert main(["store", "export", "-c", config, "--out", str(tmp_path / "there")]) == 2
@@ -72,7 +72,7 @@ def test_outbox_list_shows_what_waits_and_what_was_set_aside(
 
 
 @pytest.mark.parametrize(("command", "drop"), [("retry", False), ("drop", True)])
-def test_outbox_retry_and_drop_leave_a_request_for_the_controller(
+def test_store_commands_outbox_retry_and_drop_leave_request_for_controller(
     tmp_path: Path, config: str, command: str, *, drop: bool
 ) -> None:
     running = StateStore(tmp_path / "store")
@@ -82,7 +82,7 @@ def test_outbox_retry_and_drop_leave_a_request_for_the_controller(
     running.persist_now([queued(2)])  # the controller still writes
 
 
-def test_outbox_retry_of_a_message_that_is_not_set_aside_is_an_error(
+def test_outbox_retry_of_message_that_is_not_set_aside_is_error(
     tmp_path: Path, config: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     StateStore(tmp_path / "store").persist_now([queued(1)])

@@ -94,7 +94,7 @@ def test_support_bundle_contains_no_canary(
 
 
 @pytest.mark.parametrize(("answer", "written"), [("y\n", True), ("\n", False), ("", False)])
-def test_support_bundle_is_written_after_a_confirmation_only(
+def test_support_bundle_is_written_after_confirmation_only(
     site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str, *, written: bool
 ) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO(answer))
@@ -103,13 +103,13 @@ def test_support_bundle_is_written_after_a_confirmation_only(
     assert out.exists() is written
 
 
-def test_support_bundle_without_a_configuration_has_the_rest(tmp_path: Path) -> None:
+def test_support_bundle_without_configuration_has_rest(tmp_path: Path) -> None:
     members = support_bundle.collect_members(tmp_path / "missing.toml")
     assert "versions.txt" in members
     assert "No such file" in members["doctor.json"]
 
 
-def test_redactor_keeps_a_status_useful() -> None:
+def test_support_bundle_redactor_keeps_status_useful() -> None:
     redacted = Redactor(key=b"1").redact_struct(STATUS)
     assert isinstance(redacted, dict)
     assert redacted["circuits"][0]["id"] == STATUS.circuits[0].id

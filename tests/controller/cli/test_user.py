@@ -42,7 +42,7 @@ def run(config: Path, *arguments: str) -> int:
     return main.main(["user", *arguments, "-c", str(config)])
 
 
-def test_first_administrator_gets_a_password_that_is_shown_once(
+def test_user_first_administrator_gets_password_that_is_shown_once(
     config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(config, "add", "anna") == 0
@@ -55,7 +55,9 @@ def test_first_administrator_gets_a_password_that_is_shown_once(
     assert capsys.readouterr().out == "user   anna  administrator\n"
 
 
-def test_list_without_users_says_how_to_add_one(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_user_list_without_users_states_how_to_add_one(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run(config, "list") == 0
     assert "user add NAME" in capsys.readouterr().out
 
@@ -72,7 +74,7 @@ def test_removed_user_is_gone_and_unknown_afterwards(
     assert "user 'anna' is unknown" in capsys.readouterr().err
 
 
-def test_unknown_role_is_rejected_with_the_known_ones(
+def test_user_unknown_role_is_rejected_with_known_ones(
     config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(config, "add", "anna", "--role", "king") == 1
@@ -87,7 +89,7 @@ def test_weak_password_is_rejected(
     assert "characters" in capsys.readouterr().err
 
 
-def test_token_without_a_controller_is_an_error(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_user_token_without_controller_is_error(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(config, "token", "grafana", "status:read") == 1
     assert "not running" in capsys.readouterr().err
 

@@ -8,7 +8,7 @@ def pause(evse: int, until: float) -> OverrideStored:
     return OverrideStored("CS01", evse, OverrideKind.PAUSE, 0.0, until, "anna")
 
 
-def test_override_is_replaced_by_a_newer_one() -> None:
+def test_overrides_override_is_replaced_by_newer_one() -> None:
     book = OverrideBook()
     book.set(pause(1, 100.0))
     book.set(pause(1, 50.0))

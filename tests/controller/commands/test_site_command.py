@@ -23,7 +23,7 @@ def test_command_from_json_is_typed_with_defaults() -> None:
     assert command.permission == AccessPermission(Resource.STATIONS, Verb.RUN)
 
 
-def test_command_from_members_is_the_same() -> None:
+def test_command_from_members_is_same() -> None:
     members = {"command": "station.limit", "station": "CS01", "evse": 2, "limit_a": 10, "duration_s": 60}
     assert convert_command(members) == LimitEvse(station="CS01", evse=2, limit_a=10.0, duration_s=60.0)
 
@@ -45,7 +45,7 @@ def test_command_from_members_is_the_same() -> None:
         (b'{"command"', "truncated"),
     ],
 )
-def test_command_with_error_is_rejected_with_its_place(text: bytes, place: str) -> None:
+def test_command_with_error_is_rejected_with_place(text: bytes, place: str) -> None:
     with pytest.raises(CommandFormatError, match=place):
         read_command(text)
 
@@ -55,7 +55,7 @@ def test_subject_has_no_card() -> None:
     assert "04A2B3C4" not in command.subject
 
 
-def test_every_command_has_a_permission_and_survives_json() -> None:
+def test_every_command_has_permission_and_survives_json() -> None:
     assert len(COMMANDS) >= 20
     for kind in COMMANDS.values():
         assert isinstance(kind.permission, AccessPermission)

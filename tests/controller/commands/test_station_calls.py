@@ -16,7 +16,7 @@ from controller.ocpp.frames import Version
         (Version.V21, True, "Immediate"),
     ],
 )
-def test_reset_names_its_kind_per_version(version: Version, hard: bool, kind: str) -> None:
+def test_station_calls_reset_names_kind_per_version(version: Version, hard: bool, kind: str) -> None:
     call = make_reset(version, hard=hard)
     assert (call.action, msgspec.json.decode(call.payload)) == ("Reset", {"type": kind})
 

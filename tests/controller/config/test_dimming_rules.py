@@ -32,7 +32,7 @@ def read(text: str) -> Config:
     return config
 
 
-def test_what_is_right_becomes_the_desks_settings() -> None:
+def test_dimming_rules_valid_table_becomes_settings() -> None:
     config = read(WHOLE)
     assert config.dimming is not None
     settings = make_dimming_settings(config, config.dimming)
@@ -50,7 +50,7 @@ def test_what_is_right_becomes_the_desks_settings() -> None:
     )
 
 
-def test_the_drivers_poll_the_wired_inputs_for_their_source() -> None:
+def test_dimming_rules_drivers_poll_wired_inputs_for_source() -> None:
     config = read(WHOLE)
     assert config.dimming is not None
     assert module_settings(config.dimming) == {
@@ -67,7 +67,7 @@ def test_exempt_devices_are_none() -> None:
     assert list(make_dimming_settings(config, config.dimming).devices) == [EvseRef("CS01", 1)]
 
 
-def test_a_connection_point_and_times_of_its_own() -> None:
+def test_dimming_rules_connection_point_and_times_of_own() -> None:
     text = WHOLE.replace("[dimming]\n", '[dimming]\nconnection_point = "DE1"\ncount = "one"\n')
     text = text.replace("rank = 10\n", "lost_after_s = 60\nsigned = false\n")
     config = read(text.replace('module = "io"\n', 'module = "io"\nlost_after_s = 9\nsettle_s = 1\n'))
@@ -127,7 +127,7 @@ def test_mistakes_are_named(old: str, new: str, found: list[str]) -> None:
         assert part in each
 
 
-def test_what_nobody_brings_or_may_sign_is_told() -> None:
+def test_dimming_rules_source_without_sender_is_reported() -> None:
     text = WHOLE
     notes = {note.key: note.what for note in check_config(text, "dimming.toml")[2]}
     assert notes['dimming.source "dso" signed'].startswith("no key has its role")
@@ -137,13 +137,13 @@ def test_what_nobody_brings_or_may_sign_is_told() -> None:
     assert 'dimming.source "dso" signed' not in {n.key for n in check_config(unsigned, "dimming.toml")[2]}
 
 
-def test_a_pattern_of_one_contact_is_a_mistake() -> None:
+def test_dimming_rules_pattern_of_one_contact_is_mistake() -> None:
     text = WHOLE.replace(OTHER_WIRE, "").replace('module = "io"\n', 'module = "io"\npattern = "one-of"\n', 1)
     assert len(mistakes(text)) == 1
     assert "is for several contacts" in mistakes(text)[0]
 
 
-def test_module_may_share_a_serial_port_with_a_meter() -> None:
+def test_dimming_rules_module_may_share_serial_port_with_meter() -> None:
     text = WHOLE.replace("limit_a = 100", 'limit_a = 100\nbase_load_a = 0\nmeter = "m"')
     text += '[[meter]]\nid = "m"\ndriver = "abb-b23"\ntransport = "rtu"\ndevice = "/dev/x"\nunit = 7\n'
     text = text.replace(
@@ -156,6 +156,6 @@ def test_module_may_share_a_serial_port_with_a_meter() -> None:
     assert 'uses 9600 8N1, but meter "m" on the same bus 19200 8N1' in other_settings
 
 
-def test_contact_without_required_key_is_an_error_at_its_place() -> None:
+def test_dimming_rules_contact_without_required_key_is_error_at_place() -> None:
     lacking = WHOLE.replace("input = 3\n", "")
     assert mistakes(lacking) == ["dimming.contact[0].input: is missing"]

@@ -33,7 +33,7 @@ def problems(text: str) -> list[str]:
     return [str(each) for each in check_config(SITE + text, "site.toml")[1]]
 
 
-def test_eebus_with_its_guard_is_valid() -> None:
+def test_eebus_with_guard_is_valid() -> None:
     assert problems(f"[dimming]\n{GUARD}[eebus]\n{PARTNER}") == []
 
 

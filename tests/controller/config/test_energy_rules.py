@@ -135,7 +135,7 @@ ERRORS = [
 
 
 @pytest.mark.parametrize(("part", "right", "wrong", "message"), ERRORS)
-def test_energy_mistake_is_named_with_its_remedy(part: str, right: str, wrong: str, message: str) -> None:
+def test_energy_mistake_is_named_with_remedy(part: str, right: str, wrong: str, message: str) -> None:
     assert right in part
     changed = part.replace(right, wrong, 1)
     config, errors = checked(changed if part in (SITE, DC) else SITE + changed)
@@ -143,14 +143,14 @@ def test_energy_mistake_is_named_with_its_remedy(part: str, right: str, wrong: s
     assert any(message in error for error in errors), errors
 
 
-def test_limit_kva_is_a_current_of_each_phase_and_a_power() -> None:
+def test_energy_rules_limit_kva_is_current_of_each_phase_and_power() -> None:
     config, errors = checked(SITE.replace("limit_a = 100", "limit_a = 100\nlimit_kva = 55.2"))
     assert config is not None, errors
     assert config.circuit[0].limits_a == pytest.approx((80.0, 80.0, 80.0))
     assert config.circuit[0].limit_w == 55_200
 
 
-def test_dc_power_is_a_current_at_the_input() -> None:
+def test_energy_rules_dc_power_is_current_at_input() -> None:
     config, errors = checked(DC.replace("max_kw = 50", "max_kw = 50\nefficiency = 0.9\npower_factor = 0.95"))
     assert config is not None, errors
     evse = config.station[1].evse[0]

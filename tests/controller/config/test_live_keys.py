@@ -86,20 +86,20 @@ def test_live_key_is_applied(before: str, after: str, name: str) -> None:
         ('host = "192.0.2.1"', 'host = "192.0.2.2"', "meter m host"),
     ],
 )
-def test_other_key_needs_a_restart_and_changes_nothing(before: str, after: str, name: str) -> None:
+def test_live_keys_other_key_needs_restart_and_changes_nothing(before: str, after: str, name: str) -> None:
     applied, needs_restart, config = changed((before, after))
     assert applied == ()
     assert name in needs_restart
     assert config == load(SITE)
 
 
-def test_live_keys_are_applied_beside_those_that_need_a_restart() -> None:
+def test_live_keys_are_applied_beside_those_that_need_restart() -> None:
     applied, needs_restart, config = changed(("limit_a = 100", "limit_a = 80"), ("8887", "8888"))
     assert (applied, needs_restart) == (("circuit grid limit_a",), ("listen port",))
     assert (config.circuit[0].limit_a, config.listen.port) == (80, 8887)
 
 
-def test_limit_that_needs_lower_fallbacks_waits_for_the_restart() -> None:
+def test_live_keys_limit_that_needs_lower_fallbacks_waits_for_restart() -> None:
     # Without the lower fallback, the base load and the fallback do not fit below the new limit.
     edits = (("limit_a = 100", "limit_a = 24"), ("fallback_a = 6", "fallback_a = 0"))
     applied, needs_restart, config = changed(*edits)
@@ -112,7 +112,7 @@ def test_unchanged_file_changes_nothing() -> None:
     assert plan_reload(load(SITE), load(SITE)).needs_restart == ()
 
 
-def test_live_keys_exist_in_the_schema() -> None:
+def test_live_keys_exist_in_schema() -> None:
     tables = {"station.evse": EvseConfig, "meter": MeterConfig, "load_management": LoadManagementConfig}
     for table, keys in LIVE_KEYS.items():
         if table in tables:

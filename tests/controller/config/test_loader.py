@@ -51,7 +51,7 @@ owner = "cpo"
 
 
 @pytest.mark.parametrize("path", BROKEN, ids=lambda path: path.stem)
-def test_each_mistake_is_found_at_its_line_and_nothing_else(path: Path) -> None:
+def test_loader_each_mistake_is_found_at_line_and_nothing_else(path: Path) -> None:
     text = path.read_text()
     config, mistakes, _ = check_config(text, path.name)
     expected = list(marks(text))
@@ -77,7 +77,7 @@ def words(remark: Diagnostic) -> str:
     return f"{remark.key}: {remark.what}; {remark.remedy}"
 
 
-def test_a_mistake_says_file_line_key_what_and_mend() -> None:
+def test_loader_mistake_states_file_line_key_what_and_mend() -> None:
     mistake = ErrorDiagnostic(file="a.toml", line=3, key="listen.port", what="is wrong", remedy="right it")
     assert str(mistake) == "a.toml:3: listen.port: is wrong; right it"
 
@@ -85,7 +85,7 @@ def test_a_mistake_says_file_line_key_what_and_mend() -> None:
 # -- good files ----------------------------------------------------------------------------------------
 
 
-def test_what_is_left_out_has_its_default() -> None:
+def test_loader_missing_key_has_its_default() -> None:
     config, mistakes, notes = check_config(GOOD, "good.toml")
     assert (mistakes, notes) == ([], [])
     assert config is not None
@@ -97,14 +97,14 @@ def test_what_is_left_out_has_its_default() -> None:
     assert config.circuit[0].limits_a == (100, 100, 100)
 
 
-def test_the_depots_unused_meter_is_its_only_mistake() -> None:
+def test_loader_depots_unused_meter_is_only_mistake() -> None:
     _, mistakes, _ = check_config(DEPOT, "depot.toml")
     (mistake,) = mistakes
     assert mistake.line == DEPOT.splitlines().index('id = "building"') + 1
     assert 'no circuit uses meter "building"' in mistake.what
 
 
-def test_depot_is_valid_once_its_meter_is_used() -> None:
+def test_loader_depot_is_valid_once_meter_is_used() -> None:
     config, mistakes, notes = check_config(
         DEPOT.replace("limit_a = 63", 'limit_a = 63\nmeter = "building"'), "depot.toml"
     )
@@ -119,7 +119,7 @@ def test_depot_is_valid_once_its_meter_is_used() -> None:
     ]
 
 
-def test_what_looks_odd_is_worth_a_note() -> None:
+def test_loader_odd_value_has_a_hint() -> None:
     text = GOOD.replace('{station}"', '{station}"\npriority = 1')
     text = text.replace(
         "limit_a = 100", 'limit_a = 100\n[[circuit]]\nid = "row"\nparent = "grid"\nlimit_a = 120'
@@ -135,7 +135,7 @@ def test_what_looks_odd_is_worth_a_note() -> None:
     ]
 
 
-def test_what_is_just_within_its_bounds_is_good() -> None:
+def test_loader_value_at_its_bound_is_accepted() -> None:
     text = GOOD.replace("limit_a = 100", 'limit_a = 6\nbase_load_a = 0\nmeter = "m"')
     text += "[[station.evse]]\nmin_a = 6\nmax_a = 6\nfallback_a = 6\n"
     text += '[[circuit]]\nid = "row"\nparent = "grid"\nlimit_a = 6\n'
@@ -143,12 +143,12 @@ def test_what_is_just_within_its_bounds_is_good() -> None:
     assert check_config(text, "edge.toml")[1:] == ([], [])
 
 
-def test_the_example_for_installers_is_good_and_without_notes() -> None:
+def test_loader_example_for_installers_is_good_and_without_notes() -> None:
     _, notes = read_config(FOR_INSTALLERS)
     assert notes == []
 
 
-def test_the_example_for_installers_shows_every_key_and_every_driver() -> None:
+def test_loader_example_for_installers_shows_every_key_and_every_driver() -> None:
     text = FOR_INSTALLERS.read_text()
     kinds = [
         kind
@@ -164,7 +164,7 @@ def test_the_example_for_installers_shows_every_key_and_every_driver() -> None:
     assert {*drivers} <= {*list_models(), *list_input_modules(), "virtual"}
 
 
-def test_what_the_example_for_installers_has_commented_out_is_good_too() -> None:
+def test_loader_commented_keys_of_the_example_are_accepted() -> None:
     text = re.sub(r"^# (\[|[a-z_0-9]+ = )", r"\1", FOR_INSTALLERS.read_text(), flags=re.MULTILINE)
     _, mistakes, _ = check_config(text, "etc.toml")
     assert [str(mistake) for mistake in mistakes] == []
@@ -182,7 +182,7 @@ def test_what_the_example_for_installers_has_commented_out_is_good_too() -> None
         ),
     ],
 )
-def test_a_meter_as_the_drivers_want_it(said: dict[str, object], settings: dict[str, object]) -> None:
+def test_loader_meter_as_drivers_want_it(said: dict[str, object], settings: dict[str, object]) -> None:
     meter = msgspec.convert({"id": "m", "driver": "abb-b23", "unit": 7} | said, MeterConfig)
     expected = {"id": "m", "driver": "abb-b23", "unit": 7, "transport": said["transport"]} | settings
     assert meter.settings() == msgspec.convert(expected, MeterSettings)
@@ -191,14 +191,14 @@ def test_a_meter_as_the_drivers_want_it(said: dict[str, object], settings: dict[
 # -- files ---------------------------------------------------------------------------------------------
 
 
-def test_files_are_looked_for_beside_the_configuration(tmp_path: Path) -> None:
+def test_loader_files_are_looked_for_beside_configuration(tmp_path: Path) -> None:
     secret(tmp_path / "CS01", "a long password\n")
     path = written(tmp_path, GOOD + 'password_file = "CS01"')
     config, _ = read_config(path)
     assert config.station[0].password_file == str(tmp_path / "CS01")
 
 
-def test_the_store_too_is_beside_the_configuration(tmp_path: Path) -> None:
+def test_loader_store_too_is_beside_configuration(tmp_path: Path) -> None:
     config, _ = read_config(written(tmp_path, GOOD + '[store]\ndirectory = "store"\n'))
     assert config.store.directory == str(tmp_path / "store")
     config, _ = read_config(written(tmp_path, GOOD))
@@ -214,7 +214,7 @@ def test_the_store_too_is_beside_the_configuration(tmp_path: Path) -> None:
         ("127.0.0.1", "192.0.2.1", False),
     ],
 )
-def test_two_addresses_may_share_a_port(web: str, listen: str, wrong: bool) -> None:
+def test_loader_two_addresses_may_share_port(web: str, listen: str, wrong: bool) -> None:
     text = GOOD + f'[web]\nhost = "{web}"\nport = 8887\n[listen]\nhost = "{listen}"\n'
     assert [mistake.key for mistake in check_config(text, "c.toml")[1]] == ["web.port"] * wrong
 
@@ -246,7 +246,7 @@ def test_secrets_that_are_none(
     assert remedy in mistake.remedy
 
 
-def test_a_hash_is_for_stations_and_for_no_backend(tmp_path: Path) -> None:
+def test_loader_hash_is_for_stations_and_for_no_backend(tmp_path: Path) -> None:
     secret(tmp_path / "hash", f"$scrypt$ln=14,r=8,p=1$c2FsdA${'A' * 43}\n")
     text = GOOD.replace("{station}", '{station}"\npassword_file = "hash') + 'password_file = "hash"'
     with pytest.raises(InvalidConfigError) as raised:
@@ -256,7 +256,7 @@ def test_a_hash_is_for_stations_and_for_no_backend(tmp_path: Path) -> None:
     assert "is a hash, which no backend accepts" in mistake.what
 
 
-def test_every_missing_certificate_is_told_beside_all_else(tmp_path: Path) -> None:
+def test_loader_every_missing_certificate_is_reported_beside_all_else(tmp_path: Path) -> None:
     text = GOOD.replace("{station}", '{station}"\nca = "ca.pem"\ncertificate = "up.pem"\nkey = "up.key')
     text += 'observer = "x"\n[listen]\ncertificate = "server.pem"\nkey = "server.key"\n'
     with pytest.raises(InvalidConfigError, match="6 errors") as raised:
@@ -271,19 +271,19 @@ def test_every_missing_certificate_is_told_beside_all_else(tmp_path: Path) -> No
     ]
 
 
-def test_a_directory_is_no_file(tmp_path: Path) -> None:
+def test_loader_directory_is_no_file(tmp_path: Path) -> None:
     with pytest.raises(
         FileUnreadableError, match=r"is a directory; name the file in it, e.g. .*controller.toml"
     ):
         read_config(tmp_path)
 
 
-def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+def test_loader_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(FileUnreadableError, match=r"none\.toml: cannot be read: No such file"):
         read_config(tmp_path / "none.toml")
 
 
-def test_a_file_that_is_no_text(tmp_path: Path) -> None:
+def test_loader_file_that_is_no_text(tmp_path: Path) -> None:
     (tmp_path / "latin.toml").write_bytes("[site]\nid = 'Süd'".encode("latin-1"))
     with pytest.raises(FileUnreadableError, match=r"is not UTF-8 text \(byte 14\)"):
         read_config(tmp_path / "latin.toml")
@@ -292,7 +292,7 @@ def test_a_file_that_is_no_text(tmp_path: Path) -> None:
 # -- whatever the file is --------------------------------------------------------------------------------
 
 
-def test_a_text_that_nests_without_end_is_a_mistake() -> None:
+def test_loader_text_that_nests_without_end_is_mistake() -> None:
     (mistake,) = check_config("a = " + "[" * 10_000, "deep.toml")[1]
     assert mistake.what == "is nested too deeply"
 
@@ -331,14 +331,14 @@ files = st.dictionaries(
 
 
 @given(data=files)
-def test_whatever_the_file_says_the_check_ends_in_a_verdict(data: dict[str, object]) -> None:
+def test_loader_whatever_file_states_check_ends_in_verdict(data: dict[str, object]) -> None:
     text = tomli_w.dumps(data)
     config, mistakes, _ = check_config(text, "any.toml")
     assert (config is None) == bool(mistakes)
     assert all(1 <= mistake.line <= text.count("\n") + 1 for mistake in mistakes)
 
 
-def test_a_person_reads_mistakes_first_then_notes_then_how_many() -> None:
+def test_loader_person_reads_mistakes_first_then_notes_then_how_many() -> None:
     _, mistakes, notes = check_config(GOOD.replace('"cpo"\nurl', '"cpp"\nurl') + "[signing]\n", "f.toml")
     assert render_diagnostics(mistakes, notes).splitlines() == [
         'f.toml:13: station "CS01" owner: backend "cpo" does not exist; did you mean "cpp"?',
@@ -372,14 +372,14 @@ def test_swapped_certificate_and_key_are_named_as_such(tmp_path: Path) -> None:
     assert {error.remedy for error in raised.value.errors} == {"exchange certificate and key"}
 
 
-def test_store_that_is_a_file_is_an_error(tmp_path: Path) -> None:
+def test_loader_store_that_is_file_is_error(tmp_path: Path) -> None:
     (tmp_path / "store").write_text("")
     with pytest.raises(InvalidConfigError) as raised:
         read_config(written(tmp_path, GOOD + '[store]\ndirectory = "store"\n'))
     assert [error.key for error in raised.value.errors] == ["store.directory"]
 
 
-def test_serial_port_under_two_names_is_an_error(tmp_path: Path) -> None:
+def test_loader_serial_port_under_two_names_is_error(tmp_path: Path) -> None:
     (tmp_path / "ttyUSB0").write_text("")
     (tmp_path / "by-id").symlink_to(tmp_path / "ttyUSB0")
     row = 'base_load_a = 0\n[[circuit]]\nid = "row"\nparent = "grid"\nlimit_a = 50\nmeter = "b"'

@@ -50,7 +50,7 @@ def test_site_without_backend_is_valid() -> None:
         ('[local_csms]\nauthorization = "fre"\n', 'did you mean "free"?'),
     ],
 )
-def test_wrong_card_is_found_with_its_remedy(text: str, error: str) -> None:
+def test_local_csms_rules_wrong_card_is_found_with_remedy(text: str, error: str) -> None:
     errors, _ = check(HOME + text)
     assert len(errors) == 1
     assert error in errors[0]
@@ -67,13 +67,13 @@ def test_wrong_card_is_found_with_its_remedy(text: str, error: str) -> None:
         ('[[backend]]\nid = "cpo"\nurl = "ws://h/{station}"\n' + ANNA, 'if a backend is, add owner = "cpo"'),
     ],
 )
-def test_odd_site_without_backend_gets_a_hint(text: str, hint: str) -> None:
+def test_local_csms_rules_odd_site_without_backend_gets_hint(text: str, hint: str) -> None:
     errors, hints = check(HOME + text)
     assert errors == []
     assert any(hint in each for each in hints)
 
 
-def test_absence_mode_without_owner_gets_a_hint() -> None:
+def test_local_csms_rules_absence_mode_without_owner_gets_hint() -> None:
     _, hints = check(HOME + 'when_backend_away = "autonomous"\n' + ANNA)
     assert any("has no effect: the station has no owner" in each for each in hints)
 
@@ -105,20 +105,20 @@ def test_cards_of_file_and_configuration_are_taken_together(tmp_path: Path) -> N
         (f"token\n{'SECRET' * 9}\n", "line 2: token cannot be its value"),
     ],
 )
-def test_wrong_card_file_is_found_with_its_line(text: str, error: str) -> None:
+def test_local_csms_rules_wrong_card_file_is_found_with_line(text: str, error: str) -> None:
     with pytest.raises(CardFileError) as raised:
         parse_card_file(text)
     assert error in str(raised.value)
     assert "SECRET" not in str(raised.value)
 
 
-def test_card_file_that_everybody_can_read_is_an_error(tmp_path: Path) -> None:
+def test_local_csms_rules_card_file_that_everybody_can_read_is_error(tmp_path: Path) -> None:
     (tmp_path / "cards.csv").write_text("token\nA\n")
     (tmp_path / "cards.csv").chmod(0o644)
     errors, _ = check(HOME + '[local_csms]\ncards_file = "cards.csv"\n', tmp_path)
     assert any("readable by everybody" in each for each in errors)
 
 
-def test_missing_card_file_is_an_error(tmp_path: Path) -> None:
+def test_local_csms_rules_missing_card_file_is_error(tmp_path: Path) -> None:
     errors, _ = check(HOME + '[local_csms]\ncards_file = "none.csv"\n', tmp_path)
     assert any("none.csv cannot be read" in each for each in errors)

@@ -50,7 +50,7 @@ def errors_of(meter: str, folder: Path) -> list[str]:
     return [str(error) for error in check_config(SITE + meter, "c.toml", folder)[1]]
 
 
-def test_driver_may_be_a_model_file_beside_the_configuration(tmp_path: Path) -> None:
+def test_meter_rules_driver_may_be_model_file_beside_configuration(tmp_path: Path) -> None:
     meter = 'driver = "own-meter"\ntransport = "tcp"\nhost = "h"\n'
     (unknown,) = errors_of(meter, tmp_path)
     assert '"own-meter" does not exist; `local-controller meter list`' in unknown
@@ -72,7 +72,7 @@ def test_driver_may_be_a_model_file_beside_the_configuration(tmp_path: Path) -> 
         ("c-expired", "expired on"),
     ],
 )
-def test_certificate_of_a_meter_is_checked(tmp_path: Path, certificate: str, text: str) -> None:
+def test_certificate_of_meter_is_checked(tmp_path: Path, certificate: str, text: str) -> None:
     file = tmp_path / "client.pem"
     file.write_bytes((PEM / f"{certificate}.pem").read_bytes())
     file.chmod(0o600)
@@ -81,7 +81,7 @@ def test_certificate_of_a_meter_is_checked(tmp_path: Path, certificate: str, tex
     assert [text in error for error in errors] == [True] * (1 if text else 0)
 
 
-def test_certificate_and_key_of_a_meter_must_belong_together(tmp_path: Path) -> None:
+def test_meter_rules_certificate_and_key_of_meter_must_belong_together(tmp_path: Path) -> None:
     certificate = (PEM / "client-ReadOnlySunSpec.pem").read_text()
     other = (PEM / "c-new.pem").read_text()
     (tmp_path / "client.pem").write_text(certificate)
@@ -118,7 +118,7 @@ def test_meter_of_stations_is_accepted() -> None:
         ("", '"virtual" needs plus or stations'),
     ],
 )
-def test_meter_of_stations_with_a_mistake_is_rejected(keys: str, text: str) -> None:
+def test_meter_of_stations_with_mistake_is_rejected(keys: str, text: str) -> None:
     assert any(text in error for error in errors_of_cars(keys)), errors_of_cars(keys)
 
 
@@ -140,6 +140,6 @@ def test_backup_made_of_stations_must_show_all_of_them() -> None:
     assert 'does not show CS02 of circuit "grid"' in error
 
 
-def test_backup_of_a_real_meter_is_rejected(tmp_path: Path) -> None:
+def test_backup_of_real_meter_is_rejected(tmp_path: Path) -> None:
     meter = 'driver = "janitza-umg96"\ntransport = "tcp"\nhost = "h"\nbackup = "grid"\n'
     assert any("is for virtual meters" in error for error in errors_of(meter, tmp_path))

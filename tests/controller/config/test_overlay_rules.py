@@ -19,12 +19,12 @@ def mistakes(text: str) -> list[str]:
     return [f"{each.key}: {each.what}" for each in check_config(text, "overlay.toml")[1]]
 
 
-def test_what_is_right() -> None:
+def test_overlay_rules_valid_table_is_accepted() -> None:
     assert mistakes(WHOLE) == []
     assert mistakes(GOOD + "[overlay]\n") == []
 
 
-def test_the_reserved_ids_are_those_of_the_network() -> None:
+def test_overlay_rules_reserved_ids_are_those_of_network() -> None:
     assert {overlay_wire.CSMS, overlay_wire.BROADCAST, overlay_wire.NO_DESTINATION} == RESERVED
 
 
@@ -57,7 +57,7 @@ def test_mistakes(text: str, what: str) -> None:
     assert what in found[0]
 
 
-def test_ids_that_mean_something_else_in_the_network() -> None:
+def test_overlay_rules_ids_that_mean_something_else_in_network() -> None:
     assert mistakes(GOOD.replace('"CS01"', '"0"') + "[overlay]\n") == [
         'station "0" id: "0" is a reserved id in an overlay network'
     ]
@@ -73,7 +73,7 @@ def test_links_have_names_of_their_own() -> None:
         ]
 
 
-def test_the_endpoints_of_a_group_have_one_mode() -> None:
+def test_overlay_rules_endpoints_of_group_have_one_mode() -> None:
     backend = '[[backend]]\nid = "{}"\nurl = "wss://h/{{station}}"\ngroup = "g"\n{}'
     text = GOOD + backend.format("a", 'mode = "overlay"\n') + backend.format("b", "") + "[overlay]\n"
     assert any("differs from that of the other endpoints" in each for each in mistakes(text))

@@ -29,13 +29,13 @@ RFC_7914 = HashedPassword(
 )
 
 
-def test_it_is_the_scrypt_of_the_standard() -> None:
+def test_password_hash_is_scrypt_of_rfc_7914() -> None:
     assert RFC_7914.matches(b"pleaseletmein")
     assert not RFC_7914.matches(b"pleaseletmeout")
 
 
 @given(password=st.binary(max_size=72), salt=st.binary(min_size=1, max_size=32))
-def test_a_line_read_back_is_the_same_hash(password: bytes, salt: bytes) -> None:
+def test_password_files_line_read_back_is_same_hash(password: bytes, salt: bytes) -> None:
     made = hash_password(password, salt, CHEAP)
     read = parse_password_file(made.line().encode() + b"\r\n")
     assert read == made
@@ -45,7 +45,7 @@ def test_a_line_read_back_is_the_same_hash(password: bytes, salt: bytes) -> None
     assert "$" not in repr(read)
 
 
-def test_the_line_is_in_the_phc_format() -> None:
+def test_password_files_line_is_in_phc_format() -> None:
     head, salt, digest = hash_password(b"secret", b"salt" * 4).line().rsplit("$", 2)
     assert (head, salt, len(digest)) == ("$scrypt$ln=12,r=8,p=1", SALT, 43)
 
@@ -54,7 +54,7 @@ def test_the_line_is_in_the_phc_format() -> None:
     ("text", "password"),
     [(b"secret\n", b"secret"), (b" s p \r\n", b" s p "), (b"$2b$not-ours", b"$2b$not-ours"), (b"", b"")],
 )
-def test_anything_else_is_the_password_itself(text: bytes, password: bytes) -> None:
+def test_anything_else_is_password_itself(text: bytes, password: bytes) -> None:
     assert parse_password_file(text) == password
 
 
@@ -72,6 +72,6 @@ def test_anything_else_is_the_password_itself(text: bytes, password: bytes) -> N
         (f"$scrypt$ln=14,r=0,p=1${SALT}${HASH}", "unusable cost"),
     ],
 )
-def test_a_line_that_is_no_good_hash_is_refused_with_its_mend(line: str, remedy: str) -> None:
+def test_password_files_line_that_is_no_good_hash_is_refused_with_mend(line: str, remedy: str) -> None:
     with pytest.raises(PasswordFileError, match=remedy):
         parse_password_file(line.encode())

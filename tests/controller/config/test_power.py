@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.controller.config.test_loader import GOOD, check_config
 
 
-def test_fallbacks_above_power_limit_of_circuit_are_an_error() -> None:
+def test_fallbacks_above_power_limit_of_circuit_are_error() -> None:
     tight = GOOD.replace("limit_a = 100", "limit_a = 100\nlimit_w = 4000")
     config, mistakes, _ = check_config(tight, "tight.toml")
     assert config is None
@@ -18,7 +18,7 @@ def declared(base_load: str) -> str:
     return GOOD.replace("limit_a = 100", f"limit_a = 100\n{base_load}")
 
 
-def test_floors_and_the_declared_load_of_the_building_must_fit_together() -> None:
+def test_power_floors_and_declared_load_of_building_must_fit_together() -> None:
     assert check_config(declared("base_load_a = 94"), "fits.toml")[1] == []
     config, mistakes, _ = check_config(declared("base_load_a = 95"), "full.toml")
     assert config is None
@@ -26,7 +26,7 @@ def test_floors_and_the_declared_load_of_the_building_must_fit_together() -> Non
     assert 'the stations below "grid" and the declared base load of 95 A take 101 A on L1' in mistakes[0].what
 
 
-def test_declared_loads_add_up_towards_the_grid_in_power_too() -> None:
+def test_power_declared_loads_add_up_towards_grid_in_power_too() -> None:
     row = '[[circuit]]\nid = "row"\nparent = "grid"\nlimit_a = 63\nbase_load_a = 20\n[[station]]'
     below = declared("base_load_a = 10\nlimit_w = 24839").replace("[[station]]", row, 1)
     _, mistakes, _ = check_config(below, "full.toml")
@@ -46,7 +46,7 @@ host = "192.0.2.20"
 """
 
 
-def test_metered_connection_without_base_load_is_a_hint() -> None:
+def test_power_metered_connection_without_base_load_is_hint() -> None:
     _, mistakes, notes = check_config(declared('meter = "m"') + METERED, "silent.toml")
     assert mistakes == []
     assert [note.key for note in notes] == ['circuit "grid" base_load_a']

@@ -46,14 +46,14 @@ def test_range_of_ids_makes_equal_stations() -> None:
     assert config.station[1].evse[0].max_a == 16
 
 
-def test_key_of_a_station_comes_before_the_default() -> None:
+def test_key_of_station_comes_before_default() -> None:
     config = load(
         DEFAULTS + '[[station]]\nid = "A"\ngrace_s = 9\nwhen_backend_away = "grace"\n[[station]]\nid = "B"\n'
     )
     assert [each.when_backend_away for each in config.station] == ["grace", "autonomous"]
 
 
-def test_error_in_a_range_is_reported_once_at_its_table() -> None:
+def test_station_expansion_error_in_range_is_reported_once_at_table() -> None:
     text = (
         '[[station]]\nid = "A"\ncircuit = "grid"\n[[station]]\nid = "B[1-40]"\ncircuit = "gird"\nmax_a = 3\n'
     )

@@ -91,7 +91,7 @@ ERRORS = [
 
 
 @pytest.mark.parametrize(("old", "new", "expected"), ERRORS)
-def test_slip_is_an_error_with_its_remedy(old: str, new: str, expected: str) -> None:
+def test_value_rules_slip_is_error_with_remedy(old: str, new: str, expected: str) -> None:
     assert old in CONFIG
     config, errors, _ = check_config(CONFIG.replace(old, new, 1), "site.toml")
     assert config is None
@@ -116,7 +116,7 @@ HINTS = [
 
 
 @pytest.mark.parametrize(("old", "new", "expected"), HINTS)
-def test_unusual_value_is_a_hint(old: str, new: str, expected: str) -> None:
+def test_unusual_value_is_hint(old: str, new: str, expected: str) -> None:
     assert old in CONFIG
     config, errors, hints = check_config(CONFIG.replace(old, new, 1), "site.toml")
     assert errors == []
@@ -137,6 +137,6 @@ def test_valid_site_has_neither_errors_nor_hints() -> None:
         ("[[circuit]]", "[circuit]", "circuit: cannot be a table; write [[circuit]] with two brackets"),
     ],
 )
-def test_misspelt_table_is_one_error_without_its_consequences(old: str, new: str, line: str) -> None:
+def test_value_rules_misspelt_table_is_one_error_without_consequences(old: str, new: str, line: str) -> None:
     _, errors, _ = check_config(CONFIG.replace(old, new, 1), "site.toml")
     assert [line in text_of(error) for error in errors] == [True], [text_of(error) for error in errors]

@@ -30,7 +30,7 @@ circuit = "grid"
         ('[[webhook]]\nurl = "ftp://x"', "https://"),
     ],
 )
-def test_wrong_setting_is_an_error_with_its_place(text: str, error: str) -> None:
+def test_web_rules_wrong_setting_is_error_with_place(text: str, error: str) -> None:
     config, errors, _ = check_config(SITE + text, "controller.toml")
     assert config is None
     assert any(error in str(each) for each in errors), [str(each) for each in errors]
@@ -43,7 +43,7 @@ def test_wrong_setting_is_an_error_with_its_place(text: str, error: str) -> None
         ('[mqtt]\nhost = "b"\npermissions = ["stations:run"]', "the commands pass in the clear"),
     ],
 )
-def test_unprotected_password_is_a_hint(text: str, hint: str) -> None:
+def test_web_rules_unprotected_password_is_hint(text: str, hint: str) -> None:
     _, errors, hints = check_config(SITE + text, "controller.toml")
     assert errors == []
     assert any(hint in str(each) for each in hints)

@@ -12,7 +12,7 @@ from controller.demo.demo_report import DemoReport
 from controller.demo.demo_run import run_demo
 
 
-async def test_the_demo_runs_the_real_controller_and_reports(
+async def test_demo_runs_real_controller_and_reports(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(grid_operator, "COMMAND_S", 3.0)

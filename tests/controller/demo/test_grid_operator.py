@@ -31,7 +31,7 @@ GOOD = DemoReport(
 assert GOOD.dimming is not None
 
 
-def test_a_good_run_has_no_failures_and_says_what_came_of_the_command() -> None:
+def test_good_run_has_no_failures_and_states_what_came_of_command() -> None:
     assert GOOD.failures == []
     assert "dimmed from 40.0 kW to 27 kW in 1.5 s; 1 command accepted" in str(GOOD)
     assert "12 records, 0 findings" in str(GOOD)
@@ -47,6 +47,6 @@ def test_a_good_run_has_no_failures_and_says_what_came_of_the_command() -> None:
         (replace(GOOD, evidence=EvidenceReport(records=3, findings=("x:2: changed",))), "x:2: changed"),
     ],
 )
-def test_a_bad_run_says_what_is_bad(bad: DemoReport, why: str) -> None:
+def test_grid_operator_bad_run_states_what_is_bad(bad: DemoReport, why: str) -> None:
     [failure] = bad.failures
     assert why in failure

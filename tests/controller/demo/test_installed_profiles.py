@@ -82,7 +82,7 @@ def test_no_profile_is_no_limit() -> None:
         ),
     ],
 )
-def test_a_lease_stands_above_the_floor_and_falls_back_to_it(
+def test_installed_profiles_lease_stands_above_floor_and_falls_back_to_it(
     floor: dict[str, Any], lease: dict[str, Any]
 ) -> None:
     profiles = installed(floor, lease)
@@ -90,7 +90,7 @@ def test_a_lease_stands_above_the_floor_and_falls_back_to_it(
     assert profiles.limit_a(1, NOW + 31, RUNNING) == 6
 
 
-def test_a_lease_without_a_floor_ends_in_no_limit() -> None:
+def test_installed_profiles_lease_without_floor_ends_in_no_limit() -> None:
     profiles = installed(v16("ChargePointMaxProfile", 20, duration=90))
     assert profiles.limit_a(1, NOW + 31, RUNNING) == math.inf
 
@@ -107,16 +107,16 @@ def test_lowest_purpose_prevails_and_tx_profile_overrules_defaults() -> None:
     assert profiles.limit_a(1, NOW, RUNNING) == 10
 
 
-def test_a_default_for_one_evse_replaces_the_one_for_all_there_only() -> None:
+def test_default_for_one_evse_replaces_one_for_all_there_only() -> None:
     profiles = installed(v2("TxDefaultProfile", 10, number=1), v2("TxDefaultProfile", 25, evse=2, number=2))
     assert [profiles.limit_a(evse, NOW, RUNNING) for evse in (1, 2)] == [10, 25]
 
 
-def test_the_whole_stations_limit_is_shared() -> None:
+def test_installed_profiles_whole_stations_limit_is_shared() -> None:
     assert installed(v16("ChargePointMaxProfile", 30)).limit_a(1, NOW, RUNNING, sharers=2) == 15
 
 
-def test_the_same_id_or_the_same_place_replaces() -> None:
+def test_installed_profiles_same_id_or_same_place_replaces() -> None:
     profiles = installed(v16("ChargePointMaxProfile", 30), v16("ChargePointMaxProfile", 20, number=2))
     assert len(profiles) == 1
     profiles.install(parse_profile(v16("TxDefaultProfile", 9, number=2), NOW), None)
@@ -124,19 +124,19 @@ def test_the_same_id_or_the_same_place_replaces() -> None:
     assert profiles.limit_a(1, NOW, RUNNING) == 9
 
 
-def test_watts_are_spread_over_the_phases_in_use() -> None:
+def test_installed_profiles_watts_are_spread_over_phases_in_use() -> None:
     profiles = installed(v16("ChargePointMaxProfile", 6900, chargingRateUnit="W"))
     assert profiles.limit_a(1, NOW, RUNNING) == pytest.approx(10.0)
     assert profiles.limit_a(1, NOW, Charging("7", NOW, 1)) == pytest.approx(30.0)
 
 
-def test_a_schedule_that_starts_later_says_nothing_yet() -> None:
+def test_installed_profiles_schedule_that_starts_later_states_nothing_yet() -> None:
     profiles = installed(v16("ChargePointMaxProfile", 9, startSchedule=stamp(NOW + 10)))
     assert profiles.limit_a(1, NOW, RUNNING) == math.inf
     assert profiles.limit_a(1, NOW + 10, RUNNING) == 9
 
 
-def test_a_relative_schedule_counts_from_the_transaction() -> None:
+def test_installed_profiles_relative_schedule_counts_from_transaction() -> None:
     message = v16("TxDefaultProfile", 9, duration=120)
     message["csChargingProfiles"]["chargingProfileKind"] = "Relative"
     profiles = installed(message)
@@ -145,7 +145,7 @@ def test_a_relative_schedule_counts_from_the_transaction() -> None:
     assert profiles.limit_a(1, NOW, None) == math.inf
 
 
-def test_a_daily_schedule_comes_again() -> None:
+def test_installed_profiles_daily_schedule_comes_again() -> None:
     message = v16("TxDefaultProfile", 9, duration=3600)
     message["csChargingProfiles"] |= {"chargingProfileKind": "Recurring", "recurrencyKind": "Daily"}
     profiles = installed(message)
@@ -165,7 +165,7 @@ def test_a_daily_schedule_comes_again() -> None:
         {"connectorId": 1},
     ],
 )
-def test_what_a_station_refuses(message: dict[str, Any]) -> None:
+def test_installed_profiles_invalid_profile_is_refused(message: dict[str, Any]) -> None:
     with pytest.raises(ProfileRefusedError):
         installed(message, running=None)
 

@@ -56,7 +56,7 @@ def a_status() -> ControllerStatus:
     return replace(STATUS, circuits=circuits, evses=evses)
 
 
-def test_the_picture_fits_a_hundred_columns_and_shows_every_evse() -> None:
+def test_live_table_picture_fits_hundred_columns_and_shows_every_evse() -> None:
     console = Console(width=terminal.WIDTH, record=True, force_terminal=True, file=io.StringIO())
     console.print(live_table.render(a_site(), a_status(), 4711, ["info    " + "x" * 200]))
     lines = console.export_text().splitlines()
@@ -70,13 +70,13 @@ def test_the_picture_fits_a_hundred_columns_and_shows_every_evse() -> None:
     assert "row-a L2 full" in text
 
 
-def test_the_summary_is_one_line() -> None:
+def test_live_table_summary_is_one_line() -> None:
     text = live_table.summary(a_site(), a_status(), 4711)
     assert "\n" not in text
     assert "12 EVSEs connected" in text
 
 
-def test_the_log_keeps_the_last_lines() -> None:
+def test_live_table_log_keeps_last_lines() -> None:
     tail = live_table.LogTail()
     for number in range(20):
         tail.emit(logging.LogRecord("x", logging.WARNING, "", 0, "line %d", (number,), None))

@@ -40,81 +40,81 @@ def wires() -> Wires:
     return Wires()
 
 
-def test_the_same_bytes_are_relayed(wires: Wires) -> None:
+def test_message_ledger_same_bytes_are_relayed(wires: Wires) -> None:
     wires.sent(End.STATION, HEARTBEAT, HEARTBEAT)
     wires.sent(End.BACKEND, BEAT, BEAT)
     assert wires.result() == {"relayed": 2}
 
 
-def test_other_bytes_are_altered_even_where_they_mean_the_same(wires: Wires) -> None:
+def test_message_ledger_other_bytes_are_altered_even_where_they_mean_same(wires: Wires) -> None:
     wires.sent(End.STATION, HEARTBEAT, '[2,"1","Heartbeat",{}]')
     assert wires.result() == {"altered": 1}
 
 
-def test_what_never_comes_is_lost(wires: Wires) -> None:
+def test_ledger_missing_message_counts_as_lost(wires: Wires) -> None:
     wires.sent(End.STATION, HEARTBEAT)
     assert wires.result() == {"lost": 1}
 
 
-def test_what_comes_twice_is_duplicated(wires: Wires) -> None:
+def test_ledger_second_delivery_counts_as_duplicated(wires: Wires) -> None:
     wires.sent(End.STATION, HEARTBEAT, HEARTBEAT, HEARTBEAT)
     assert wires.result() == {"relayed": 1, "duplicated": 1}
 
 
-def test_the_controllers_own_call_is_own_and_its_answer_nobodys(wires: Wires) -> None:
+def test_message_ledger_controllers_own_call_is_own_and_answer_nobodys(wires: Wires) -> None:
     wires.got(End.STATION, SET)
     wires.sent(End.STATION, SET_DONE)
     assert wires.result() == {"own": 1}
 
 
-def test_an_own_answer_that_leaks_is_duplicated(wires: Wires) -> None:
+def test_message_ledger_own_answer_that_leaks_is_duplicated(wires: Wires) -> None:
     wires.got(End.STATION, SET)
     wires.sent(End.STATION, SET_DONE, SET_DONE)
     assert wires.result() == {"own": 1, "duplicated": 1}
 
 
-def test_the_controller_may_speak_to_the_backend_for_itself(wires: Wires) -> None:
+def test_message_ledger_controller_may_speak_to_backend_for_itself(wires: Wires) -> None:
     wires.got(End.BACKEND, '[2,"n","ClearedChargingLimit",{"chargingLimitSource":"EMS"}]')
     wires.sent(End.BACKEND, '[3,"n",{}]')
     assert wires.result() == {"own": 1}
 
 
-def test_a_send_frame_is_relayed_like_a_call(wires: Wires) -> None:
+def test_message_ledger_send_frame_is_relayed_like_call(wires: Wires) -> None:
     text = '[6,"x","NotifyPeriodicEventStream",{}]'
     wires.sent(End.STATION, text, text)
     assert wires.result() == {"relayed": 1}
 
 
-def test_a_call_that_the_controller_answers_for_a_silent_peer_is_settled(wires: Wires) -> None:
+def test_call_that_controller_answers_for_silent_peer_is_settled(wires: Wires) -> None:
     wires.sent(End.STATION, HEARTBEAT)
     wires.got(End.STATION, '[4,"1","GenericError","the backend gave no answer",{}]')
     assert wires.result() == {}
 
 
-def test_an_answer_twice_with_an_error_of_the_controllers_is_duplicated(wires: Wires) -> None:
+def test_answer_twice_with_error_of_controllers_is_duplicated(wires: Wires) -> None:
     wires.sent(End.STATION, HEARTBEAT, HEARTBEAT)
     wires.sent(End.BACKEND, BEAT, BEAT, '[4,"1","GenericError","",{}]')
     assert wires.result() == {"relayed": 2, "duplicated": 1}
 
 
-def test_a_call_to_the_backend_that_no_station_made_is_duplicated(wires: Wires) -> None:
+def test_message_ledger_call_to_backend_that_no_station_made_is_duplicated(wires: Wires) -> None:
     wires.got(End.BACKEND, HEARTBEAT)
     assert wires.result() == {"duplicated": 1}
 
 
-def test_a_frame_on_its_way_when_the_link_ends_is_not_lost(wires: Wires) -> None:
+def test_message_ledger_frame_on_way_when_link_ends_is_not_lost(wires: Wires) -> None:
     wires.sent(End.STATION, HEARTBEAT)
     wires.ledger.link_ended(wires.links[End.STATION], wires.now + FLIGHT_S / 2)
     assert wires.result() == {}
 
 
-def test_a_frame_that_had_the_time_to_arrive_is_lost(wires: Wires) -> None:
+def test_message_ledger_frame_that_had_time_to_arrive_is_lost(wires: Wires) -> None:
     wires.sent(End.STATION, HEARTBEAT)
     wires.ledger.link_ended(wires.links[End.STATION], wires.now + FLIGHT_S)
     assert wires.result() == {"lost": 1}
 
 
-def test_the_same_text_on_a_second_link_must_arrive_as_well(wires: Wires) -> None:
+def test_message_ledger_same_text_on_second_link_must_arrive_as_well(wires: Wires) -> None:
     wires.sent(End.STATION, HEARTBEAT)
     wires.ledger.link_ended(wires.links[End.STATION], 1.0)
     wires.links[End.STATION] = wires.ledger.new_link()

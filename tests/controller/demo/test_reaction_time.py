@@ -30,7 +30,7 @@ def run(site: SimulatedSite, watch: ReactionWatch, until: float) -> None:
         watch.on_meter_update("grid")
 
 
-def test_the_clock_runs_from_the_overload_to_the_profile_not_to_the_car(site: SimulatedSite) -> None:
+def test_reaction_time_clock_runs_from_overload_to_profile_not_to_car(site: SimulatedSite) -> None:
     watch = ReactionWatch(site)
     run(site, watch, 21.5)
     site.outlets["S", 1].limit_a = 10.0
@@ -38,7 +38,7 @@ def test_the_clock_runs_from_the_overload_to_the_profile_not_to_the_car(site: Si
     assert watch.result().max == pytest.approx(1.5, abs=0.2)
 
 
-def test_a_cut_that_is_not_enough_does_not_stop_the_clock(site: SimulatedSite) -> None:
+def test_reaction_time_cut_that_is_not_enough_does_not_stop_clock(site: SimulatedSite) -> None:
     watch = ReactionWatch(site)
     run(site, watch, 21.0)
     site.outlets["S", 1].limit_a = 12.0
@@ -48,13 +48,13 @@ def test_a_cut_that_is_not_enough_does_not_stop_the_clock(site: SimulatedSite) -
     assert watch.result() == Reaction(pytest.approx(3.0, abs=0.2), pytest.approx(3.0, abs=0.2))
 
 
-def test_an_overload_that_ends_by_itself_is_no_reaction(site: SimulatedSite) -> None:
+def test_reaction_time_overload_that_ends_by_itself_is_no_reaction(site: SimulatedSite) -> None:
     watch = ReactionWatch(site)
     run(site, watch, 40.0)
     assert watch.result() == Reaction(None, None)
 
 
-def test_an_overload_that_nobody_cuts_counts_with_its_age(site: SimulatedSite) -> None:
+def test_reaction_time_overload_that_no_one_cuts_counts_with_age(site: SimulatedSite) -> None:
     watch = ReactionWatch(site)
     run(site, watch, 28.0)
     assert watch.result().max == pytest.approx(8.0, abs=0.2)

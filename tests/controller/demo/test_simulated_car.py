@@ -24,7 +24,7 @@ def a_car(**changes: float) -> Car:
     return Car(CarSpec(**(spec | changes)))  # type: ignore[arg-type]
 
 
-def test_it_begins_after_reaction_and_resume_and_rises_with_its_ramp() -> None:
+def test_car_starts_after_reaction_and_rises_with_its_ramp() -> None:
     car = a_car()
     now = drive(car, 16.0, 0.0, 4.9)
     assert car.current_a == 0.0
@@ -34,7 +34,7 @@ def test_it_begins_after_reaction_and_resume_and_rises_with_its_ramp() -> None:
     assert car.current_a == 16.0
 
 
-def test_it_obeys_a_cut_after_its_reaction_time_and_not_before() -> None:
+def test_car_obeys_a_cut_after_its_reaction_time() -> None:
     car = a_car()
     now = drive(car, 16.0, 0.0, 20.0)
     now = drive(car, 8.0, now, 1.9)
@@ -43,14 +43,14 @@ def test_it_obeys_a_cut_after_its_reaction_time_and_not_before() -> None:
     assert car.current_a == 8.0
 
 
-def test_less_than_six_amperes_is_a_pause() -> None:
+def test_simulated_car_less_than_six_amperes_is_pause() -> None:
     car = a_car()
     now = drive(car, 16.0, 0.0, 20.0)
     drive(car, 5.9, now, 3.0)
     assert car.current_a == 0.0
 
 
-def test_it_tapers_and_stops_when_it_has_what_it_needed() -> None:
+def test_car_tapers_and_stops_at_its_energy_need() -> None:
     car = a_car(need_wh=20.0)
     seen = []
     for step in range(1, 1200):
@@ -67,7 +67,7 @@ def test_it_tapers_and_stops_when_it_has_what_it_needed() -> None:
     reaction_s=st.floats(1, 5),
     ramp_s=st.floats(2, 6),
 )
-def test_it_never_draws_more_than_the_best_offer_that_it_may_still_know(
+def test_car_draws_at_most_the_highest_offer_of_its_reaction_time(
     offers: list[float], reaction_s: float, ramp_s: float
 ) -> None:
     car = a_car(reaction_s=reaction_s, ramp_s=ramp_s)

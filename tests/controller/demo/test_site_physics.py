@@ -27,7 +27,7 @@ def a_site(*phases: tuple[int, ...], load: tuple[float, float, float] = (0.0, 0.
     return site
 
 
-def test_rotation_puts_the_stations_phases_on_the_sites() -> None:
+def test_site_physics_rotation_puts_stations_phases_on_sites() -> None:
     site = a_site((2, 0, 1), (1,))
     site.outlets["S", 2].limit_a = 10.0
     site.advance(5.0)
@@ -35,7 +35,7 @@ def test_rotation_puts_the_stations_phases_on_the_sites() -> None:
     assert site.outlets["S", 2].station_phases_a() == (10.0, 0.0, 0.0)
 
 
-def test_peak_seconds_over_and_energy_are_what_flowed() -> None:
+def test_site_physics_peak_seconds_over_and_energy_are_what_flowed() -> None:
     site = a_site((0,), (0,))
     site.advance(3.0)
     site.outlets["S", 1].limit_a = 0.0
@@ -47,12 +47,12 @@ def test_peak_seconds_over_and_energy_are_what_flowed() -> None:
     assert site.energy_wh == pytest.approx((32 * 3 + 16 * 2) * 230 / 3600, rel=0.05)
 
 
-def test_what_is_possible_is_bounded_by_every_circuit_less_its_load() -> None:
+def test_possible_draw_is_bounded_by_each_circuit_less_its_load() -> None:
     site = a_site((0, 1, 2), (0,), load=(5.0, 0.0, 19.0))
     assert site.possible_a() == pytest.approx((15.0, 16.0, 1.0))
 
 
-def test_no_car_can_beat_the_possible() -> None:
+def test_site_physics_no_car_can_beat_possible() -> None:
     site = a_site((0, 1, 2), (1,))
     for outlet, limit_a in zip(site.outlets.values(), (12.0, 8.0), strict=True):
         outlet.limit_a = limit_a

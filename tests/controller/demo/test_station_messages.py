@@ -34,7 +34,7 @@ def check(version: str, said: StationMessage, kind: int = MessageType.Call) -> N
 
 @pytest.mark.parametrize("style", MessageStyle)
 @pytest.mark.parametrize("version", VERSIONS)
-def test_a_whole_session_fits_the_schemas(version: str, style: MessageStyle) -> None:
+def test_station_messages_whole_session_fits_schemas(version: str, style: MessageStyle) -> None:
     talk: StationDialect = StationDialect16() if version == "1.6" else StationDialect2()
     identity = StationIdentity("CS1", "Demo & Söhne", "Säule", style)
     session = MeteredSession(evse=1, transaction="4f6c", tag="DE-ABC", since=0.0, phases=3, number=7)
@@ -64,7 +64,7 @@ def test_transaction_events_count_up() -> None:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_a_stations_answers_fit_the_schemas_and_unknown_actions_have_none(version: str) -> None:
+def test_stations_answers_fit_schemas_and_unknown_actions_have_none(version: str) -> None:
     responder = CommandResponder(InstalledProfiles(230.0))
     dice = random.Random(1)
     unknown = set()
@@ -78,7 +78,7 @@ def test_a_stations_answers_fit_the_schemas_and_unknown_actions_have_none(versio
     assert unknown == {"FrobnicateSocket"}
 
 
-def test_the_one_value_style_names_no_phase_and_the_kilowatts_are_powers() -> None:
+def test_one_value_style_names_no_phase_and_kilowatts_are_powers() -> None:
     sample = Sample((16.0, 0.0, 0.0), 0.0, 1)
     session = MeteredSession(evse=1, transaction="4f6c", tag="DE-ABC", since=0.0, phases=1, number=7)
     one = StationDialect16().metered(

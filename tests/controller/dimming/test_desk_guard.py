@@ -11,7 +11,7 @@ from drivers.eebus import lpc
 from tests.controller.dimming.talk import GUARDED, MINIMUM, Talk
 
 
-def test_eebus_limit_holds_from_its_write_to_its_end() -> None:
+def test_desk_guard_eebus_limit_holds_from_write_to_end() -> None:
     talk = Talk(GUARDED)
     assert talk.total_w == MINIMUM  # init: the failsafe, and not less than the devices keep
     talk.on(EebusReported("box", lpc.Heartbeat()), 1)
@@ -38,7 +38,7 @@ def test_eebus_limit_refused_is_on_record_and_lifts_no_other(watts: float) -> No
     assert talk.desk.effective == before
 
 
-def test_eebus_limit_below_the_minimum_is_raised_and_said() -> None:
+def test_desk_guard_eebus_limit_below_minimum_is_raised_and_sent() -> None:
     talk = Talk(GUARDED)
     talk.on(EebusReported("box", lpc.Heartbeat()), 1)
     talk.on(EebusReported("box", lpc.LimitWritten(watts=0, active=True)))
@@ -48,7 +48,7 @@ def test_eebus_limit_below_the_minimum_is_raised_and_said() -> None:
     assert talk.total_w == MINIMUM
 
 
-def test_eebus_limit_below_the_minimum_is_refused_where_so_set() -> None:
+def test_desk_guard_eebus_limit_below_minimum_is_refused_where_so_set() -> None:
     sources = tuple(replace(each, refuses_below_minimum=True) for each in GUARDED.sources)
     talk = Talk(replace(GUARDED, sources=sources))
     talk.on(EebusReported("box", lpc.Heartbeat()), 1)
@@ -58,7 +58,7 @@ def test_eebus_limit_below_the_minimum_is_refused_where_so_set() -> None:
     assert "below the minimum" in answer.action.reason
 
 
-def test_eebus_write_is_on_record_with_its_datagram() -> None:
+def test_desk_guard_eebus_write_is_on_record_with_datagram() -> None:
     talk = Talk(GUARDED)
     talk.on(EebusReported("box", lpc.Heartbeat()), 1)
     proof = EebusProof("ab" * 20, b'{"data":"W\xc3\xa4rme"}', 0.5)
@@ -68,7 +68,7 @@ def test_eebus_write_is_on_record_with_its_datagram() -> None:
     assert talk.recorded(EvidenceKind.VERDICT)[0]["state"] == "limited"
 
 
-def test_eebus_refusals_without_end_do_not_fill_the_evidence() -> None:
+def test_desk_guard_eebus_refusals_without_end_do_not_fill_evidence() -> None:
     talk = Talk(GUARDED)
     count = 0
     for _ in range(200):
@@ -77,7 +77,7 @@ def test_eebus_refusals_without_end_do_not_fill_the_evidence() -> None:
     assert count < 150
 
 
-def test_eebus_failsafe_survives_a_restart() -> None:
+def test_desk_guard_eebus_failsafe_survives_restart() -> None:
     talk = Talk(GUARDED)
     talk.on(EebusReported("box", lpc.Heartbeat()), 1)
     talk.on(EebusReported("box", lpc.LimitWritten(watts=9000, active=False)))

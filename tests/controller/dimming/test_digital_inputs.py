@@ -45,13 +45,15 @@ def holds(of: DigitalInputs, at: float) -> float | None:
         (OPENER, UNKNOWN, 4200),
     ],
 )
-def test_contact_level_decides_the_limit(contact: DigitalInput, level: Level, limit_w: float | None) -> None:
+def test_digital_inputs_contact_level_decides_limit(
+    contact: DigitalInput, level: Level, limit_w: float | None
+) -> None:
     source = contacts(contact)
     source.read([level], 0)
     assert holds(source, 0) == limit_w
 
 
-def test_inputs_dim_before_the_first_reading() -> None:
+def test_inputs_dim_before_first_reading() -> None:
     source = contacts(CLOSER, OPENER)
     assert holds(source, 0) == 4200
     assert source.limits(0)[0].proof == "its contacts were not read yet"
@@ -115,7 +117,7 @@ def test_stable_contact_counts_in_both_directions(level: Level) -> None:
     assert counted == [None] * 3 + [4200] * 5 + [None] * 3
 
 
-def test_missing_readings_dim_until_the_next() -> None:
+def test_digital_inputs_missing_readings_dim_until_next() -> None:
     source = contacts(CLOSER)
     source.read([OPEN], 0)
     assert source.deadline(0) == 5
@@ -132,7 +134,7 @@ def test_reading_with_another_number_of_inputs_raises() -> None:
         contacts(CLOSER, OPENER).read([OPEN], 0)
 
 
-def test_contact_that_chatters_lifts_only_after_a_minute_of_rest() -> None:
+def test_contact_that_chatters_lifts_only_after_minute_of_rest() -> None:
     source = contacts(CLOSER)
     source.read([OPEN], 0)
     lifted = []

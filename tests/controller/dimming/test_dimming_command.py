@@ -115,7 +115,7 @@ def test_other_data_transfers_are_not_commands(action: str, payload: bytes) -> N
 
 
 @pytest.mark.parametrize("data", [b"", b'"\xff"', b"null", b"7"])
-def test_data_transfer_without_a_command_is_malformed(data: bytes) -> None:
+def test_data_transfer_without_command_is_malformed(data: bytes) -> None:
     transfer = b'{"vendorId":"org.local-controller","messageId":"dim"'
     found = dimming_messages.command_in(
         "DataTransfer", transfer + (b',"data":' + data if data else b"") + b"}"

@@ -83,7 +83,7 @@ def test_effect_is_measured_reported_and_recorded() -> None:
     assert talk.actions == []
 
 
-def test_missing_effect_is_reported_and_later_the_effect() -> None:
+def test_dimming_controller_missing_effect_is_reported_and_later_effect() -> None:
     talk = Talk()
     talk.sends(command(1, 9000.0), "dso")
     assert talk.desk.deadline(0) == PATIENCE_S
@@ -134,7 +134,7 @@ def test_refusal_is_signed_recorded_and_without_effect(
     assert (verdict["reason"], verdict["commandId"]) == (reason, payload["commandId"])
 
 
-def test_command_without_a_trusted_clock_is_refused() -> None:
+def test_dimming_controller_command_without_trusted_clock_is_refused() -> None:
     talk = Talk()
     talk.on(ClockTrusted(False))
     assert talk.sends(command(1), "dso")["reason"] == "clock-not-trusted"
@@ -144,7 +144,7 @@ def test_command_without_a_trusted_clock_is_refused() -> None:
     assert not any("clockTrusted" in body for body in talk.recorded())
 
 
-def test_only_the_site_operator_goes_below_the_minimum() -> None:
+def test_dimming_controller_only_site_operator_goes_below_minimum() -> None:
     talk = Talk()
     answer = talk.sends(command(1, 0.0), "dso")
     assert (answer["status"], answer["limitW"]) == ("partly", MINIMUM)
@@ -154,7 +154,7 @@ def test_only_the_site_operator_goes_below_the_minimum() -> None:
     assert (answer["status"], talk.total_w) == ("accepted", 1000)
 
 
-def test_limits_per_phase_go_up_with_the_minimum() -> None:
+def test_dimming_controller_limits_per_phase_go_up_with_minimum() -> None:
     talk = Talk()
     talk.sends(command(1, 3000.0, limitPhasesW=[1000, 500, 500]), "dso")
     assert talk.desk.effective.phases_w == pytest.approx((MINIMUM / 2, MINIMUM / 4, MINIMUM / 4))
@@ -164,7 +164,7 @@ def test_limits_per_phase_go_up_with_the_minimum() -> None:
     assert talk.desk.effective.phases_w == (3000, 3000, 3000)
 
 
-def test_lowest_limit_applies_and_each_source_lifts_its_own() -> None:
+def test_dimming_controller_lowest_limit_applies_and_each_source_lifts_own() -> None:
     talk = Talk()
     talk.sends(command(1, 9000.0), "dso")
     answer = talk.sends(command(1, 12_000.0, role="operator"), "cpo")
@@ -207,7 +207,7 @@ def test_command_for_later_waits() -> None:
     assert msgspec.json.decode(told.payload)["timeToEffectS"] == 2
 
 
-def test_lost_source_has_its_failsafe_until_reached() -> None:
+def test_dimming_controller_lost_source_has_failsafe_until_reached() -> None:
     talk = Talk()
     talk.sends(command(1, 9000.0, failsafe={"limitW": 8000, "durationS": 3600}), "dso")
     talk.on(SourceReached("dso", False), 100)
@@ -222,7 +222,7 @@ def test_lost_source_has_its_failsafe_until_reached() -> None:
     assert not talk.desk.effective.dimmed
 
 
-def test_failsafe_of_an_unwatched_source_is_partly_accepted() -> None:
+def test_failsafe_of_unwatched_source_is_partly_accepted() -> None:
     failsafe = {"limitW": 8000, "durationS": 3600}
     answer = Talk().sends(command(1, 9000.0, role="operator", failsafe=failsafe), "cpo")
     assert answer["status"] == "partly"
@@ -230,7 +230,7 @@ def test_failsafe_of_an_unwatched_source_is_partly_accepted() -> None:
     assert Talk().sends(command(1, 9000.0, failsafe=failsafe), "dso")["status"] == "accepted"
 
 
-def test_restart_restores_the_limit() -> None:
+def test_dimming_controller_restart_restores_limit() -> None:
     before = Talk()
     before.sends(command(1, 9000.0), "dso", at=10)
     [saved] = before.of(PersistDimming)
@@ -247,7 +247,7 @@ def test_restart_restores_the_limit() -> None:
 
 
 @pytest.mark.parametrize(("trusted_at", "holds"), [(NOON + 200, True), (NOON + 5000, False)])
-def test_restart_without_a_clock_keeps_limits(trusted_at: float, holds: bool) -> None:
+def test_dimming_controller_restart_without_clock_keeps_limits(trusted_at: float, holds: bool) -> None:
     before = Talk()
     before.sends(command(1, 9000.0), "dso", at=10)
     [saved] = before.of(PersistDimming)
@@ -267,7 +267,7 @@ def test_ocpp_limit_is_not_stored_here() -> None:
     assert sorted(saved.memory.words) == ["cpo", "dso"]
 
 
-def test_flood_of_forged_commands_is_recorded_at_a_bounded_rate() -> None:
+def test_flood_of_forged_commands_is_recorded_at_bounded_rate() -> None:
     talk = Talk()
     kinds: Counter[str] = Counter()
     for number in range(REFUSALS_A_MINUTE + 40):
@@ -280,7 +280,7 @@ def test_flood_of_forged_commands_is_recorded_at_a_bounded_rate() -> None:
     assert "refusalsWithoutRecord" not in talk.recorded(EvidenceKind.VERDICT)[0]
 
 
-def test_effect_is_reported_for_the_newest_commands() -> None:
+def test_dimming_controller_effect_is_reported_for_newest_commands() -> None:
     talk = Talk()
     for number in range(1, MOST_OPEN + 5):
         talk.sends(command(number, 9000.0), "dso")
@@ -336,7 +336,7 @@ def test_contacts_dim_until_read_and_when_lost() -> None:
     assert talk.total_w == 9000
 
 
-def test_refusals_in_the_log_are_rationed_and_counted() -> None:
+def test_dimming_controller_refusals_in_log_are_rationed_and_counted() -> None:
     talk = Talk()
     lines = []
     for number in range(100):
@@ -347,7 +347,7 @@ def test_refusals_in_the_log_are_rationed_and_counted() -> None:
     assert talk.sends(command(200), "dso")["status"] == "partly"
 
 
-def test_signed_command_is_refused_while_the_store_cannot_be_written() -> None:
+def test_signed_command_is_refused_while_store_cannot_be_written() -> None:
     talk = Talk()
     talk.on(MemoryChecked(False))
     told = talk.sends(command(1), "dso")

@@ -37,7 +37,7 @@ def test_limit_applies_from_begin_to_end() -> None:
     assert [effective(span, at).dimmed for at in (9.9, 10, 19.9, 20)] == [False, True, True, False]
 
 
-def test_phase_and_evse_limits_apply_beside_the_total() -> None:
+def test_effective_limit_phase_and_evse_limits_apply_beside_total() -> None:
     got = effective(
         [
             limit("dso", 4200, phases_w=(1400, None, 900)),

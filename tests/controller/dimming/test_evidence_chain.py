@@ -92,7 +92,7 @@ def test_record_that_was_not_written_has_no_successor() -> None:
 
 
 @given(st.data())
-def test_changed_byte_is_found_in_its_line(data: st.DataObject) -> None:
+def test_evidence_chain_changed_byte_is_found_in_line(data: st.DataObject) -> None:
     which = data.draw(st.integers(0, len(lines()) - 1))
     line = bytearray(lines()[which])
     at = data.draw(st.integers(0, len(line) - 1))
@@ -106,7 +106,7 @@ def test_changed_byte_is_found_in_its_line(data: st.DataObject) -> None:
 
 
 @given(st.integers(0, 6))
-def test_removed_line_is_found_at_its_place(which: int) -> None:
+def test_evidence_chain_removed_line_is_found_at_place(which: int) -> None:
     changed = [*lines()]
     del changed[which]
     result = look(b"".join(changed))
@@ -144,23 +144,23 @@ def test_findings_have_place_and_text() -> None:
     assert found(look(b"")) == ["a.jsonl: there is no record in it"]
 
 
-def test_part_of_a_log_verifies() -> None:
+def test_evidence_chain_part_of_log_verifies() -> None:
     part = b"".join(lines()[2:4])
     assert not look(part).good
     assert look(part, part=True).good
     assert look(part, part=True).first == 2
 
 
-def test_log_without_older_files_begins_with_a_rotation() -> None:
+def test_evidence_chain_log_without_older_files_begins_with_rotation() -> None:
     assert look(b"".join(lines()[5:])).good
     assert not look(b"".join(lines()[6:])).good
 
 
-def test_rotation_begins_a_file() -> None:
+def test_evidence_chain_rotation_begins_file() -> None:
     assert found(look(b"".join(lines()))) == ["a.jsonl:6: a new file should begin here"]
 
 
-def test_truncated_end_is_found_with_a_checkpoint() -> None:
+def test_evidence_chain_truncated_end_is_found_with_checkpoint() -> None:
     short = lines()[:CHECKPOINT_AT]
     assert both([*short]).good  # nothing shows it
     result = look(b"".join(short[:5]), b"".join(short[5:]), lines()[CHECKPOINT_AT])
@@ -170,7 +170,7 @@ def test_truncated_end_is_found_with_a_checkpoint() -> None:
     ]
 
 
-def test_rewritten_log_is_found_with_a_checkpoint() -> None:
+def test_evidence_chain_rewritten_log_is_found_with_checkpoint() -> None:
     chain, made = EvidenceChain(KEY, ChainHead()), []
     for _ in range(9):
         made.append(chain.record(EvidenceKind.LIMIT, {}, NOON))
@@ -207,7 +207,7 @@ def test_invalid_checkpoint_is_rejected(kept: bytes, named: str) -> None:
     assert found(result)[0].endswith("proves nothing")
 
 
-def test_checkpoint_before_the_audited_part_is_not_searched() -> None:
+def test_evidence_chain_checkpoint_before_audited_part_is_not_searched() -> None:
     chain = EvidenceChain(KEY, ChainHead())
     old = chain.record(EvidenceKind.CHECKPOINT, {}, NOON)
     result = look(b"".join(lines()[2:5]), None, old, part=True)
@@ -215,7 +215,7 @@ def test_checkpoint_before_the_audited_part_is_not_searched() -> None:
 
 
 @pytest.mark.parametrize("line", [b"", b"{}", b"[" * 5000, b"\xff", b'{"a":1}', b"null"])
-def test_invalid_line_is_not_a_record(line: bytes) -> None:
+def test_evidence_chain_invalid_line_is_not_record(line: bytes) -> None:
     with pytest.raises(InvalidRecordError):
         read_record(line)
 

@@ -50,11 +50,11 @@ def test_command_with_valid_keys_is_obeyed() -> None:
     assert judged(signed(1, CPO)) is Reason.WRONG_ROLE
 
 
-def test_changed_digit_makes_the_signature_invalid() -> None:
+def test_key_proofs_changed_digit_makes_signature_invalid() -> None:
     assert judged(signed(1, NETZ).replace(b"4200", b"4201")) is Reason.BAD_SIGNATURE
 
 
-def test_key_is_valid_in_its_period() -> None:
+def test_key_is_valid_in_period() -> None:
     assert judged(signed(1, NETZ), NOON + 999) is None
     assert judged(signed(1, NETZ), NOON + 1000) is Reason.KEY_NOT_VALID
 
@@ -79,7 +79,7 @@ def test_signature_of_another_context_is_invalid() -> None:
     assert judged(other.replace(b"effect:1", b"command:1")) is Reason.BAD_SIGNATURE
 
 
-def test_answers_verify_with_our_public_key() -> None:
+def test_key_proofs_answers_verify_with_own_public_key() -> None:
     context = "urn:local-controller:dim:effect:1"
     told = KEYED.sign(msgspec.json.encode({"@context": context, "reached": True}), NOON)
     ours = payload_signatures.key_id(OURS.public_key())

@@ -29,7 +29,7 @@ def phases(outcomes: list[LimitOutcome]) -> list[str]:
     return [outcome.phase for outcome in outcomes]
 
 
-def test_limit_is_reached_by_a_measured_draw() -> None:
+def test_limit_is_reached_by_measured_draw() -> None:
     watched = watch()
     assert watched.on_measurement(drawn(101, 22_000)) == []
     assert watched.on_measurement(drawn(102, 8800.1)) == []
@@ -39,7 +39,7 @@ def test_limit_is_reached_by_a_measured_draw() -> None:
     assert watched.deadline is None
 
 
-def test_limit_without_a_measurement_is_not_reached() -> None:
+def test_limit_without_measurement_is_not_reached() -> None:
     watched = watch()
     assert watched.on_measurement(drawn(101, 0, None)) == []
     assert phases(watched.on_measurement(drawn(102, 20_000, None, grid=7999))) == ["reached"]
@@ -60,11 +60,11 @@ def test_limit_not_reached_in_time_failed_and_may_still_be_reached() -> None:
     assert phases(watched.on_measurement(drawn(2000, 5000))) == ["reached"]
 
 
-def test_late_measurement_is_a_failure_then_reached() -> None:
+def test_limit_effect_late_measurement_is_failure_then_reached() -> None:
     assert phases(watch().on_measurement(drawn(500, 5000))) == ["failed", "reached"]
 
 
-def test_draw_above_a_reached_limit_has_a_grace_period() -> None:
+def test_draw_above_reached_limit_has_grace_period() -> None:
     watched = watch()
     watched.on_measurement(drawn(101, 5000))
     assert watched.on_measurement(drawn(102, 9000)) == []
@@ -76,7 +76,7 @@ def test_draw_above_a_reached_limit_has_a_grace_period() -> None:
     assert phases(watched.on_measurement(drawn(141, 5000))) == ["kept"]
 
 
-def test_draw_is_recorded_at_intervals_with_its_maximum() -> None:
+def test_limit_effect_draw_is_recorded_at_intervals_with_maximum() -> None:
     watched = watch()
     watched.on_measurement(drawn(101, 5000))
     watched.on_measurement(drawn(200, 7900))

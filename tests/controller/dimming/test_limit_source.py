@@ -31,7 +31,7 @@ class Source:
         return {each.evse: each.watts for each in self.words.limits(at)}
 
 
-def test_newer_limit_replaces_the_older() -> None:
+def test_newer_limit_replaces_older() -> None:
     source = Source()
     source.says(word(4200), at=0)
     source.says(word(9000, 5), at=5)
@@ -75,13 +75,13 @@ def test_evses_have_limits_of_their_own() -> None:
     assert source.words.deadline(2) is None
 
 
-def test_source_without_a_watch_is_never_lost() -> None:
+def test_source_without_watch_is_never_lost() -> None:
     source = Source()
     source.words.set_reached(False, 1)
     assert source.holds(1e6) == {}
 
 
-def test_lost_source_has_failsafe_for_its_time_then_no_limit() -> None:
+def test_lost_source_has_failsafe_for_time_then_no_limit() -> None:
     source = Source(lost_after_s=120)
     source.words.set_reached(True, 0)
     source.words.set_reached(False, 100)
@@ -100,14 +100,14 @@ def test_limit_and_failsafe_apply_together() -> None:
     assert source.holds(500) == {None: 4200}
 
 
-def test_command_sets_the_failsafe() -> None:
+def test_limit_source_command_sets_failsafe() -> None:
     source = Source(lost_after_s=10)
     source.words.set_failsafe(SourceFailsafe(5000, 60))
     assert [source.holds(at) for at in (10, 69, 70)] == [{None: 5000}, {None: 5000}, {}]
 
 
 @pytest.mark.parametrize("down_s", [0, 1, 30, 100, 150, 400, 900, 8000])
-def test_restart_in_any_state_restores_it(down_s: float) -> None:
+def test_limit_source_restart_in_any_state_restores_it(down_s: float) -> None:
     """The same source once without a restart and once with it, at every moment alike."""
     for at in (1.0, 60.0, 130.0, 450.0, 7500.0):
         steady = _talked(at)
@@ -132,7 +132,7 @@ def _talked(at: float) -> Source:
     return source
 
 
-def test_known_source_has_time_to_reconnect_after_a_restart() -> None:
+def test_known_source_has_time_to_reconnect_after_restart() -> None:
     source = Source(lost_after_s=120)
     source.words.set_reached(True, 0)
     saved = source.words.memory(50, UTC)

@@ -39,7 +39,7 @@ def payload(version: Version, said: DimmingNotice) -> dict[str, Any]:
 @VERSIONS
 @pytest.mark.parametrize("span", [HOUR, OPEN_END])
 @pytest.mark.parametrize("evse", [None, 2])
-def test_notices_fit_the_schema_of_each_version(
+def test_notifications_notices_fit_schema_of_each_version(
     version: Version, span: DimmingSpan, evse: int | None
 ) -> None:
     for said in (
@@ -66,7 +66,7 @@ def test_notice_has_limit_source_and_end(version: Version) -> None:
     assert limit == {"chargingLimitSource": "CSO", "isGridCritical": False}
 
 
-def test_notice_to_a_1_6_backend_is_a_data_transfer() -> None:
+def test_notifications_notice_to_1_6_backend_is_data_transfer() -> None:
     told = payload(Version.V16, to_backend(Version.V16, HOUR))
     assert told == {
         "messageId": "dimmed",
@@ -87,7 +87,7 @@ def test_display_message_lasts_from_begin_to_end(version: Version) -> None:
     assert payload(version, off_display(version, 7)) == {"id": 7}
 
 
-def test_text_for_a_1_6_display_is_a_data_transfer() -> None:
+def test_notifications_text_for_1_6_display_is_data_transfer() -> None:
     told = payload(Version.V16, on_display(Version.V16, 7, OPEN_END, "en", ""))
     assert told["text"] == "The grid operator limits the charging power"
     assert "until" not in told

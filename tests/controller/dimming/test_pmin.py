@@ -37,7 +37,7 @@ from controller.dimming.pmin import (
         (20, [30_000, 8000], 47_910),  # 12 000 + 19 x 0.45 x 4200
     ],
 )
-def test_minimum_behind_an_energy_management_system(
+def test_pmin_minimum_behind_energy_management_system(
     devices: int, heat_w: list[float], minimum: float
 ) -> None:
     assert minimum_w(devices, heat_w) == pytest.approx(minimum)
@@ -73,7 +73,7 @@ def test_devices_are_counted_as_configured(counting: Counting, count: int) -> No
         (0, 3000, 0),
     ],
 )
-def test_limited_draw_is_the_draw_from_the_grid(
+def test_pmin_limited_draw_is_draw_from_grid(
     devices_w: float | None, grid_w: float | None, drawn_w: float | None
 ) -> None:
     assert grid_draw_w(devices_w, grid_w) == drawn_w

@@ -122,7 +122,7 @@ def test_invalid_command_is_refused_without_effect(
     obeyed(judge, signed(command(3), "dso"))  # and the right one is still obeyed
 
 
-def test_refusal_reasons_all_have_a_case() -> None:
+def test_verification_refusal_reasons_all_have_case() -> None:
     assert {case[3] for case in CASES} == set(Reason)
 
 
@@ -142,11 +142,11 @@ def test_valid_command_is_obeyed(received: bytes, source: str) -> None:
     assert obeyed(verification(), received).source == source
 
 
-def test_verdict_record_has_the_signers() -> None:
+def test_verification_verdict_record_has_signers() -> None:
     assert obeyed(verification(), signed(command(1), "dso")).signers == (DSO,)
 
 
-def test_role_lifts_its_own_limit_beside_one_of_a_higher_role() -> None:
+def test_verification_role_lifts_own_limit_beside_one_of_higher_role() -> None:
     both = Situation(utc=NOON, clock_trusted=True, holding=("dso", "cpo"))
     assert obeyed(verification(), signed(command(2, None, role="operator"), "cpo"), both).source == "cpo"
     obeyed(verification(), signed(command(2, None), "dso"), both)
@@ -176,7 +176,7 @@ def test_memory_of_ids_is_bounded_and_old_copies_are_refused() -> None:
     assert judge.verify_command(signed(command(1), "dso"), NOW).reason is Reason.SEQUENCE_BACK
 
 
-def test_sequence_far_ahead_is_refused_and_locks_nobody_out() -> None:
+def test_verification_sequence_far_ahead_is_refused_and_locks_no_one_out() -> None:
     judge = verification()
     obeyed(judge, signed(command(17), "dso"))
     ahead = signed(command(2**53 - 1), "dso")
@@ -187,13 +187,13 @@ def test_sequence_far_ahead_is_refused_and_locks_nobody_out() -> None:
     obeyed(judge, signed(command(1, role="commissioning")))
 
 
-def test_sequences_from_a_clock_are_obeyed() -> None:
+def test_verification_sequences_from_clock_are_obeyed() -> None:
     judge = verification()
     obeyed(judge, signed(command(3), "dso"))
     obeyed(judge, signed(command(int(NOON * 1e6)), "dso"))
 
 
-def test_one_key_does_not_lock_another_of_its_role_out() -> None:
+def test_verification_one_key_does_not_lock_another_of_role_out() -> None:
     signatures = PlainSignatures()
     signatures.known = {"dso": DSO, "second": msgspec.structs.replace(DSO, key="k-second")}
     judge = Verification(POINT, [EvseRef("CS01", 1)], ISSUERS, {}, signatures)
@@ -210,7 +210,7 @@ def test_memory_from_before_keys_were_recorded_counts_for_every_key() -> None:
     obeyed(judge, signed(command(10), "dso"))
 
 
-def test_command_is_refused_while_its_id_cannot_be_stored() -> None:
+def test_verification_command_is_refused_while_id_cannot_be_stored() -> None:
     judge = verification()
     assert judge.verify_command(signed(command(1), "dso"), FULL_DISK).reason is Reason.NO_MEMORY
     obeyed(judge, signed(command(1), "dso"))

@@ -19,7 +19,7 @@ def test_quarter_hour_has_minutes_and_their_lowest_mean_and_highest() -> None:
     assert trimmed == HistoryTrimmed(START - MINUTES_KEPT_S, START - QUARTERS_KEPT_S)
 
 
-def test_minutes_without_a_sample_are_none() -> None:
+def test_recorder_minutes_without_sample_are_none() -> None:
     recorder = HistoryRecorder()
     recorder.add({"a": 1.0}, START)
     recorder.add({"a": 3.0}, START + 180)
@@ -37,7 +37,7 @@ def test_quarter_hours_are_aligned_to_utc() -> None:
     assert minutes.channels["a"][14] == (1.0, 1.0, 1.0)
 
 
-def test_clock_set_back_drops_samples_until_it_is_there_again() -> None:
+def test_recorder_clock_set_back_drops_samples_until_it_is_there_again() -> None:
     recorder = HistoryRecorder()
     recorder.add({"a": 1.0}, START + 1800)
     assert recorder.add({"a": 2.0}, START) == []
@@ -46,7 +46,7 @@ def test_clock_set_back_drops_samples_until_it_is_there_again() -> None:
     assert minutes.start == START + 1800
 
 
-def test_restart_continues_the_quarter_hour() -> None:
+def test_recorder_restart_continues_quarter_hour() -> None:
     before = HistoryRecorder()
     before.add({"a": 1.0}, START)
     [stored] = before.flush()

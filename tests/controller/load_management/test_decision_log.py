@@ -9,14 +9,14 @@ from tests.controller.load_management.toysite import Car, ToySite, grid, station
 REF = EvseRef("A", 1)
 
 
-def test_the_first_word_and_each_change_is_told_and_nothing_twice() -> None:
+def test_first_word_and_each_change_is_reported_and_nothing_twice() -> None:
     news = DecisionLog()
     assert news.is_due(LoggedDecision(REF, 6.0, "grid L1 full"), 0.0)
     assert not news.is_due(LoggedDecision(REF, 6.0, "grid L1 full"), 100.0)
     assert news.is_due(LoggedDecision(REF, 6.0, "no car"), 200.0)
 
 
-def test_a_rise_waits_and_a_fall_does_not() -> None:
+def test_decision_log_rise_waits_and_fall_does_not() -> None:
     news = DecisionLog()
     news.is_due(LoggedDecision(REF, 6.0, "grid L1 full"), 0.0)
     assert not news.is_due(LoggedDecision(REF, 7.0, "grid L1 full"), QUIET_S - 1)
@@ -24,11 +24,11 @@ def test_a_rise_waits_and_a_fall_does_not() -> None:
     assert news.is_due(LoggedDecision(REF, 6.5, "grid L1 full"), QUIET_S + 1)
 
 
-def test_a_line_names_the_evse_the_current_and_why() -> None:
+def test_decision_log_line_names_evse_current_and_why() -> None:
     assert str(LoggedDecision(REF, 19.5, "row-a L2 full")) == "EVSE A/1: 19.5 A: row-a L2 full"
 
 
-def test_the_control_hands_its_news_out_once() -> None:
+def test_decision_log_control_hands_news_out_once() -> None:
     site = ToySite((grid(40.0),), [station("A", car=Car())])
     site.connect()
     site.run(60)

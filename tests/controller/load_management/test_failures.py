@@ -130,7 +130,7 @@ FAULTS: dict[str, tuple[Callable[[ToySite], None], int]] = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_an_hour_with(fault: str) -> None:
+def test_failures_hour_with(fault: str) -> None:
     fails, at_most_s = FAULTS[fault]
     site = depot()
     site.run(60)
@@ -151,7 +151,7 @@ def test_an_hour_with(fault: str) -> None:
 @pytest.mark.parametrize(
     "fault", ["station silent", "station disobeys", "station refuses", "meter stale", "gateway rebooted"]
 )
-def test_a_building_that_jumps_at_the_worst_moment_after(fault: str) -> None:
+def test_failures_building_that_jumps_at_worst_moment_after(fault: str) -> None:
     """The one who does not obey holds his last lease: the others make up for him, as soon as that shows."""
     fails, _ = FAULTS[fault]
     site = depot()
@@ -181,7 +181,7 @@ def frozen(before_s: float, base_load_a: float, fuse: Fuse = Fuse.PLAIN) -> ToyS
     [(1500, 0.0, STILL_S + REACTS_S), (0, 85.0, STILL_S + REACTS_S), (0, 0.0, FROZEN_S + REACTS_S)],
     ids=["seen before", "declared", "unheard of"],
 )
-def test_a_frozen_meter_costs_no_more_than_the_time_to_doubt_it(
+def test_failures_frozen_meter_costs_no_more_than_time_to_doubt_it(
     before_s: float, base_load_a: float, at_most_s: float
 ) -> None:
     site = frozen(before_s, base_load_a)
@@ -190,7 +190,7 @@ def test_a_frozen_meter_costs_no_more_than_the_time_to_doubt_it(
     assert site.view("S00").reason.endswith("held at its fallback")
 
 
-def test_a_fuse_outlasts_a_frozen_meter_whose_building_was_declared() -> None:
+def test_failures_fuse_outlasts_frozen_meter_whose_building_was_declared() -> None:
     """A breaker at the lower edge of its band bears a third too much for seconds alone: it needs a margin."""
     fuse = Fuse.GG
     site = frozen(0, 85.0, fuse)
@@ -203,7 +203,7 @@ def test_a_fuse_outlasts_a_frozen_meter_whose_building_was_declared() -> None:
     assert highest < CURVES[fuse].holds ** 2
 
 
-def test_turned_phase_is_named_and_trusted_when_it_is_corrected() -> None:
+def test_failures_turned_phase_is_named_and_trusted_when_it_is_corrected() -> None:
     site = depot()
     site.run(FAILS_AT_S)
     turns_its_sign(site)
@@ -218,7 +218,7 @@ def test_turned_phase_is_named_and_trusted_when_it_is_corrected() -> None:
     assert site.view("S00").offered_a > 10.0
 
 
-def test_a_rebooted_gateway_takes_up_where_it_stopped() -> None:
+def test_failures_rebooted_gateway_takes_up_where_it_stopped() -> None:
     site = depot()
     site.run(FAILS_AT_S)
     before = {ref: each.limit_a(site.now) for ref, each in site.stations.items()}
@@ -240,7 +240,7 @@ def test_unmetered_circuit_counts_reported_draw_above_offer() -> None:
     assert site.view("A").offered_a == site.view("B").offered_a == 19.5
 
 
-def test_unknown_evse_with_a_car_is_booked_at_its_worst_case() -> None:
+def test_failures_unknown_evse_with_car_is_booked_at_worst_case() -> None:
     site = ToySite((grid(63.0, meter=None),), [station("A", car=Car())])
     site.connect()
     site.run(60)
@@ -271,7 +271,7 @@ def test_impossible_report_harms_no_neighbour_and_warns_once() -> None:
 
 
 @pytest.mark.parametrize("fault", [ZeroDivisionError, TypeError, AttributeError])
-def test_failed_pass_brings_all_to_the_fallback_and_the_next_follows(
+def test_failures_failed_pass_brings_all_to_fallback_and_next_follows(
     monkeypatch: pytest.MonkeyPatch, fault: type[Exception]
 ) -> None:
     site = ToySite((grid(63.0),), [station("A", car=Car())])
@@ -290,7 +290,7 @@ def test_failed_pass_brings_all_to_the_fallback_and_the_next_follows(
     assert site.view("A").offered_a > 6.0
 
 
-def test_overload_of_the_building_warns_and_warns_of_its_end() -> None:
+def test_failures_overload_of_building_warns_and_warns_of_end() -> None:
     def building(now: float) -> tuple[float, float, float]:
         return (70.0 if 100 <= now < 200 else 10.0, 10.0, 10.0)
 
@@ -307,7 +307,7 @@ def test_overload_of_the_building_warns_and_warns_of_its_end() -> None:
     assert site.circuit("grid").overloads == 1
 
 
-def test_overload_of_a_minute_without_cars_leaves_at_most_the_fallback() -> None:
+def test_failures_overload_of_minute_without_cars_leaves_at_most_fallback() -> None:
     site = ToySite((grid(63.0),), [station("A", car=Car())], lambda now: (70.0 if now >= 100 else 10.0, 0, 0))
     site.connect()
     site.run(250)

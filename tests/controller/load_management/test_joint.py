@@ -71,7 +71,7 @@ def test_neither_power_nor_unbalance_is_exceeded(drawn: tuple[Case, dict[str, Jo
 
 @settings(max_examples=100, deadline=None, derandomize=True)
 @given(cases())
-def test_bounds_that_nobody_reaches_change_nothing(case: Case) -> None:
+def test_joint_bounds_that_no_one_reaches_change_nothing(case: Case) -> None:
     joint = {circuit.id: JointConstraint(sum_a=10_000.0, unbalance_a=5_000.0) for circuit in case[0].circuits}
     assert allocate(*case, joint) == allocate(*case)
 
@@ -84,7 +84,7 @@ def test_power_counts_each_phase() -> None:
     assert got[EvseRef("grid1", 1)].reason == "grid full (W)"
 
 
-def test_a_phase_leads_no_further_than_it_may() -> None:
+def test_joint_phase_leads_no_further_than_it_may() -> None:
     site, capacity = depot(grid=60)
     joint = {"grid": JointConstraint(unbalance_a=20.0)}
     alone = allocate(site, [demand("grid1", phases=L1)], capacity, joint)
@@ -92,7 +92,7 @@ def test_a_phase_leads_no_further_than_it_may() -> None:
     assert alone[EvseRef("grid1", 1)].reason in ("grid L1 too far above L2", "grid L1 too far above L3")
 
 
-def test_a_car_on_the_other_phase_lets_the_first_one_take_more() -> None:
+def test_joint_car_on_other_phase_lets_first_one_take_more() -> None:
     site, capacity = depot(grid=60)
     demands = [demand("grid1", phases=L1), demand("grid2", phases=L2)]
     pair = allocate(
@@ -101,14 +101,14 @@ def test_a_car_on_the_other_phase_lets_the_first_one_take_more() -> None:
     assert shares_of(pair) == {"grid1": 32.0, "grid2": 32.0}
 
 
-def test_a_three_phase_car_is_never_held_back_by_unbalance() -> None:
+def test_joint_three_phase_car_is_never_held_back_by_unbalance() -> None:
     site, capacity = depot(grid=60)
     joint = {"grid": JointConstraint(unbalance_a=5.0, base_a=(30.0, 0.0, 0.0))}
     got = allocate(site, [demand("grid1"), demand("grid2", phases=L1)], capacity, joint)
     assert shares_of(got) == {"grid1": 32.0, "grid2": 0.0}
 
 
-def test_two_phases_lead_the_third_together() -> None:
+def test_joint_two_phases_lead_third_together() -> None:
     site, capacity = depot(grid=60)
     got = allocate(
         site, [demand("grid1", phases=L1_L2)], capacity, {"grid": JointConstraint(unbalance_a=16.0)}
@@ -116,7 +116,7 @@ def test_two_phases_lead_the_third_together() -> None:
     assert shares_of(got) == {"grid1": 16.0}
 
 
-def test_a_site_stays_below_its_power() -> None:
+def test_joint_site_stays_below_power() -> None:
     cars = [station(f"S{i}", car=Car()) for i in range(3)]
     site = ToySite((grid(63.0, limit_w=27_600.0),), cars, lambda now: (8.0 if now > 600 else 2.0, 2.0, 2.0))
     site.connect()
@@ -146,7 +146,7 @@ def _gap(amps: PhaseAmps) -> float:
 
 
 @pytest.mark.parametrize("phases", [(0,), (0, 1)])
-def test_one_phase_cars_on_three_phase_stations_stay_within_the_unbalance(phases: tuple[int, ...]) -> None:
+def test_one_phase_cars_on_three_phase_stations_stay_within_unbalance(phases: tuple[int, ...]) -> None:
     cars = [station(f"S{i}", car=Car(32.0, phases)) for i in range(2)]
     site = ToySite((grid(100.0, unbalance_a=20.0),), cars)
     site.connect()

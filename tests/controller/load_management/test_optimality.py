@@ -124,7 +124,7 @@ class Solver:
 
 @settings(max_examples=200, deadline=None, derandomize=True)
 @given(small_cases())
-def test_the_shares_of_the_admitted_are_the_solvers(drawn: tuple[Case, dict[str, JointConstraint]]) -> None:
+def test_optimality_shares_of_admitted_are_solvers(drawn: tuple[Case, dict[str, JointConstraint]]) -> None:
     case, joint = drawn
     shares = {ref: each.limit_a for ref, each in allocate(*case, joint).items()}
     admitted = [demand for demand in case[1] if shares[demand.ref] > 0]

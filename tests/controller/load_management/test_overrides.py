@@ -8,7 +8,7 @@ from controller.model.observations import BackendLimit, EvseRef
 from tests.controller.load_management.toysite import Car, ToySite, ToyStation
 
 
-def test_paused_evse_gets_nothing_until_it_is_resumed() -> None:
+def test_overrides_paused_evse_gets_nothing_until_it_is_resumed() -> None:
     site = ToySite((CircuitNode(id="grid", parent=None, limit_a=(63.0,) * 3),), [overridable("A", Car())])
     site.connect()
     site.run(60)
@@ -22,7 +22,7 @@ def test_paused_evse_gets_nothing_until_it_is_resumed() -> None:
     assert site.station("A").draw_a == 32.0
 
 
-def test_pause_of_a_backend_ends_as_soon_as_it_is_cleared() -> None:
+def test_overrides_pause_of_backend_ends_as_soon_as_it_is_cleared() -> None:
     site = ToySite((CircuitNode(id="grid", parent=None, limit_a=(63.0,) * 3),), [overridable("A", Car())])
     site.connect()
     site.run(60)
@@ -36,7 +36,7 @@ def test_pause_of_a_backend_ends_as_soon_as_it_is_cleared() -> None:
     assert site.station("A").draw_a == 32.0
 
 
-def test_car_that_comes_to_a_paused_evse_gets_nothing() -> None:
+def test_overrides_car_that_comes_to_paused_evse_gets_nothing() -> None:
     site = ToySite((CircuitNode(id="grid", parent=None, limit_a=(63.0,) * 3),), [overridable("A", None)])
     site.connect()
     site.tell(EvseOverridden(ref=EvseRef("A", 1), limit_a=0.0, why="paused"))
@@ -46,7 +46,7 @@ def test_car_that_comes_to_a_paused_evse_gets_nothing() -> None:
     assert site.station("A").energy_as == 0.0
 
 
-def test_manual_limit_is_followed_and_never_raises_the_share() -> None:
+def test_overrides_manual_limit_is_followed_and_never_raises_share() -> None:
     site = ToySite((CircuitNode(id="grid", parent=None, limit_a=(20.0,) * 3),), [overridable("A", Car())])
     site.connect()
     site.tell(EvseOverridden(ref=EvseRef("A", 1), limit_a=10.0, why="limited by anna"))
@@ -57,7 +57,7 @@ def test_manual_limit_is_followed_and_never_raises_the_share() -> None:
     assert site.station("A").draw_a == 19.0, "the circuit's limit less the margin"
 
 
-def test_prioritized_evse_is_served_before_the_other() -> None:
+def test_overrides_prioritized_evse_is_served_before_other() -> None:
     grid = CircuitNode(id="grid", parent=None, limit_a=(24.0,) * 3)
     site = ToySite((grid,), [overridable("A", Car()), overridable("B", Car())])
     site.tell(EvseOverridden(ref=EvseRef("B", 1), priority=10, why="first"))
@@ -67,7 +67,7 @@ def test_prioritized_evse_is_served_before_the_other() -> None:
     assert site.station("B").draw_a == 17.0
 
 
-def test_boosted_surplus_evse_charges_from_the_grid() -> None:
+def test_overrides_boosted_surplus_evse_charges_from_grid() -> None:
     grid = CircuitNode(id="grid", parent=None, limit_a=(63.0,) * 3, meter="grid")
     station = overridable("A", Car(), surplus=True)
     site = ToySite((grid,), [station], lambda now: (5.0, 5.0, 5.0))

@@ -204,7 +204,7 @@ ENDLESS = [wallbox_5, says_one_profile_of_one_period]
 
 
 @pytest.mark.parametrize("make", CHARGERS)
-def test_it_takes_every_limit_and_keeps_to_it(make: Any) -> None:
+def test_quirky_charger_accepts_and_keeps_every_limit(make: Any) -> None:
     talk = Talk(make())
     for now, target_a in enumerate([12.0, 12.0, 9.5, 6.0]):
         talk.turn(target_a, now)
@@ -217,7 +217,7 @@ def test_it_takes_every_limit_and_keeps_to_it(make: Any) -> None:
 
 
 @pytest.mark.parametrize("make", [make for make in CHARGERS if make not in ENDLESS])
-def test_without_us_it_ends_in_its_floor(make: Any) -> None:
+def test_quirky_chargers_without_controller_it_ends_in_floor(make: Any) -> None:
     talk = Talk(make())
     talk.turn(16.0, 0)
     lease_s = talk.quirk.lease_s(LEASE_S)
@@ -228,7 +228,7 @@ def test_without_us_it_ends_in_its_floor(make: Any) -> None:
 
 
 @pytest.mark.parametrize("make", ENDLESS)
-def test_station_without_leases_counts_with_its_last_limit(make: Any) -> None:
+def test_quirky_chargers_station_without_leases_counts_with_last_limit(make: Any) -> None:
     talk = Talk(make())
     talk.turn(16.0, 0)
     talk.delivery.on_disconnected(10)
@@ -238,7 +238,7 @@ def test_station_without_leases_counts_with_its_last_limit(make: Any) -> None:
 
 
 @pytest.mark.parametrize("make", CHARGERS)
-def test_it_never_may_take_more_than_is_booked_for_it(make: Any) -> None:
+def test_quirky_charger_limit_never_exceeds_its_booking(make: Any) -> None:
     talk = Talk(make())
     talk.turn(8.0, 0)
     for second in range(1, 900):
@@ -251,7 +251,7 @@ def test_it_never_may_take_more_than_is_booked_for_it(make: Any) -> None:
 
 
 @pytest.mark.parametrize("make", [huawei, huawei_without_vendor])
-def test_station_that_must_not_pause_counts_with_its_minimum(make: Any) -> None:
+def test_quirky_chargers_station_that_must_not_pause_counts_with_minimum(make: Any) -> None:
     talk = Talk(make())
     talk.turn(16.0, 0)
     talk.turn(0.0, 20)
@@ -260,7 +260,7 @@ def test_station_that_must_not_pause_counts_with_its_minimum(make: Any) -> None:
     assert talk.delivery.held_a(21 + REACTION_S) == 6
 
 
-def test_others_are_told_to_pause() -> None:
+def test_quirky_chargers_others_are_reported_to_pause() -> None:
     talk = Talk(plain())
     talk.turn(16.0, 0)
     talk.turn(0.0, 20)
@@ -276,7 +276,7 @@ def test_watts_are_whole_and_of_all_phases_that_share_them() -> None:
     assert one_phase.charger.limits_sent[-1] == 2323
 
 
-def test_steps_are_known_so_that_the_rest_is_free_for_others() -> None:
+def test_quirky_chargers_steps_are_known_so_that_rest_is_free_for_others() -> None:
     talk = Talk(necharge())
     talk.turn(12.9, 0)
     assert talk.charger.limits_sent[-1] == 10
@@ -284,7 +284,7 @@ def test_steps_are_known_so_that_the_rest_is_free_for_others() -> None:
     assert talk.delivery.held_a(REACTION_S) == 10
 
 
-def test_a_limit_below_the_minimum_is_a_pause() -> None:
+def test_quirky_chargers_limit_below_minimum_is_pause() -> None:
     quirk = Quirk(name="coarse", steps_a=(5, 10))
     delivery = LimitDelivery(EVSE, LEASE_S, itertools.count())
     delivery.apply_quirk(quirk, 0)
@@ -292,7 +292,7 @@ def test_a_limit_below_the_minimum_is_a_pause() -> None:
     assert delivery.possible_a(10) == 10
 
 
-def test_a_memory_that_wears_out_is_spared_but_never_at_the_cost_of_a_cut() -> None:
+def test_memory_that_wears_out_is_spared_but_never_at_cost_of_cut() -> None:
     talk = Talk(easee())
     for minute in range(24 * 60):  # a restless day: the share goes up and down
         talk.turn(10.0 + minute % 2 * 4, 60.0 * minute)
@@ -302,14 +302,14 @@ def test_a_memory_that_wears_out_is_spared_but_never_at_the_cost_of_a_cut() -> N
     assert talk.charger.limit_a(DAY_S + 1) == 7
 
 
-def test_one_without_such_a_memory_is_written_to_as_often_as_wanted() -> None:
+def test_one_without_such_memory_is_written_to_as_often_as_wanted() -> None:
     talk = Talk(plain())
     for minute in range(60):
         talk.turn(10.0 + minute % 2 * 4, 60.0 * minute)
     assert len(talk.charger.writes) > 50
 
 
-def test_a_slow_station_is_booked_until_it_has_followed() -> None:
+def test_quirky_chargers_slow_station_is_booked_until_it_has_followed() -> None:
     delivery = LimitDelivery(EVSE, LEASE_S, itertools.count())
     delivery.apply_quirk(Quirk(name="slow", reaction_s=30), 0)
     delivery.on_connected(0)
@@ -320,7 +320,7 @@ def test_a_slow_station_is_booked_until_it_has_followed() -> None:
     assert delivery.held_a(81) == 8
 
 
-def test_learning_the_quirk_again_disturbs_nothing() -> None:
+def test_quirky_chargers_learning_quirk_again_disturbs_nothing() -> None:
     talk = Talk(plain())
     talk.turn(16.0, 0)
     talk.delivery.apply_quirk(NO_QUIRK, 1)

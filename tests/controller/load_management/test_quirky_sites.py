@@ -54,21 +54,21 @@ def most_after_connecting(site: ToySite) -> float:
     return max(max(amps) for amps in site.flowed[REACTS_S:])
 
 
-def test_a_car_on_three_phases_gets_its_share_in_watts() -> None:
+def test_quirky_sites_car_on_three_phases_gets_share_in_watts() -> None:
     site = watts_site(33.0, Car(32.0))
     site.run(600)
     assert site.station("W").draw_a >= 30
     assert most_after_connecting(site) <= 33
 
 
-def test_a_car_on_one_phase_never_has_three_times_its_share() -> None:
+def test_quirky_sites_car_on_one_phase_never_has_three_times_share() -> None:
     site = watts_site(33.0, Car(32.0, (0,)), 8.0)
     site.run(600)
     assert 20 <= site.station("W").draw_a <= 24
     assert most_after_connecting(site) <= 33
 
 
-def test_the_next_car_may_use_one_phase_again() -> None:
+def test_quirky_sites_next_car_may_use_one_phase_again() -> None:
     site = watts_site(33.0, Car(32.0), 8.0)
     site.run(600)
     site.plug("W", None)
@@ -79,7 +79,7 @@ def test_the_next_car_may_use_one_phase_again() -> None:
     assert most_after_connecting(site) <= 33
 
 
-def test_without_us_no_car_takes_more_than_the_fallback_on_any_phase() -> None:
+def test_without_controller_no_car_takes_more_than_fallback_on_any_phase() -> None:
     site = watts_site(33.0, Car(32.0, (0,)))
     site.run(300)
     site.controlled = False
@@ -87,13 +87,13 @@ def test_without_us_no_car_takes_more_than_the_fallback_on_any_phase() -> None:
     assert site.station("W").draw_a == 6
 
 
-def test_too_little_for_any_car_is_a_pause() -> None:
+def test_quirky_sites_too_little_for_any_car_is_pause() -> None:
     site = watts_site(24.0, Car(32.0, (0,)), 8.0)  # 15 A are free: 18 A may be what it takes
     site.run(300)
     assert site.station("W").draw_a == 0
 
 
-def test_fewer_phases_that_share_it_are_booked_at_once() -> None:
+def test_quirky_sites_fewer_phases_that_share_it_are_booked_at_once() -> None:
     evse = EvseNode(ref=EvseRef("W", 1), circuit="grid", phases=(0, 1, 2), min_a=6, max_a=32, fallback_a=6)
     delivery = LimitDelivery(evse, 120.0, itertools.count())
     delivery.apply_quirk(WATTS, 0)
@@ -116,7 +116,7 @@ def pair(quirk: Quirk, limit_a: float) -> ToySite:
     return site
 
 
-def test_who_cannot_pause_keeps_its_minimum_and_the_other_waits() -> None:
+def test_station_that_cannot_pause_keeps_its_minimum() -> None:
     site = pair(NO_ZERO, 11.0)  # room for one of them
     site.run(1800)
     assert min(limit for _, limit in site.station("A").leases) >= 6
@@ -139,7 +139,7 @@ def test_those_without_this_quirk_take_turns() -> None:
     assert 0 in {limit for _, limit in site.station("A").leases}
 
 
-def test_a_station_with_steps_stays_below_its_share() -> None:
+def test_quirky_sites_station_with_steps_stays_below_share() -> None:
     site = pair(STEPS, 25.0)
     site.run(600)
     assert site.station("A").draw_a == 10

@@ -169,7 +169,7 @@ SCENES = {
 
 
 @pytest.mark.parametrize("name", SCENES)
-def test_scene_ends_with_the_draws_computed_by_hand(name: str) -> None:
+def test_scenes_scene_ends_with_draws_computed_by_hand(name: str) -> None:
     scene = SCENES[name]
     site = ToySite((scene.circuit, *scene.circuits), scene.stations(), scene.building)
     site.connect()
@@ -185,7 +185,7 @@ def test_scene_ends_with_the_draws_computed_by_hand(name: str) -> None:
 
 
 @pytest.mark.parametrize("report_s", [10, 240, 900, 0])
-def test_scene_cars_start_once_whatever_the_interval_of_reports(report_s: int) -> None:
+def test_scenes_scene_cars_start_once_whatever_interval_of_reports(report_s: int) -> None:
     site = ToySite((grid(63.0),), [car(name, report_s=report_s) for name in "ab"])
     site.connect()
     starts, drew = 0, False
@@ -198,7 +198,7 @@ def test_scene_cars_start_once_whatever_the_interval_of_reports(report_s: int) -
 
 
 @pytest.mark.parametrize(("on_s", "off_s"), [(15, 45), (60, 120), (5, 25)])
-def test_scene_pulses_never_cost_more_than_leaving_the_gaps_unused(on_s: int, off_s: int) -> None:
+def test_scenes_scene_pulses_never_cost_more_than_leaving_gaps_unused(on_s: int, off_s: int) -> None:
     def building(now: float) -> PhaseAmps:
         return steady(*(28.0 if now % (on_s + off_s) < on_s else 20.0,) * 3)(now)
 

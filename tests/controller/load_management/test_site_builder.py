@@ -36,14 +36,14 @@ def config(**tables: object) -> Config:
     return msgspec.convert(whole | tables, Config)
 
 
-def test_circuits_stand_parents_first_whatever_their_order_in_the_file() -> None:
+def test_site_builder_circuits_stand_parents_first_whatever_order_in_file() -> None:
     assert build_site(config()).circuits == (
         CircuitNode(id="grid", parent=None, limit_a=(250, 240, 230), meter="g", margin_a=9, fuse=Fuse.GG),
         CircuitNode(id="row", parent="grid", limit_a=(63, 63, 63)),
     )
 
 
-def test_evses_know_their_phases_their_circuit_and_their_fallback() -> None:
+def test_site_builder_evses_know_phases_circuit_and_fallback() -> None:
     first, second = build_site(config()).evses
     assert first == EvseNode(
         ref=EvseRef("CS01", 1),
@@ -57,13 +57,13 @@ def test_evses_know_their_phases_their_circuit_and_their_fallback() -> None:
     assert (second.circuit, second.phases, second.max_a, second.fallback_a) == ("grid", (2,), 16, 8)
 
 
-def test_the_settings_are_the_files() -> None:
+def test_site_builder_settings_are_files() -> None:
     assert site_settings(config()) == SiteSettings(
         tick_s=2, margin_a=3, rotation_s=600, lease_s=60, voltage_v=240
     )
 
 
-def test_a_slow_meter_may_be_silent_for_longer() -> None:
+def test_site_builder_slow_meter_may_be_silent_for_longer() -> None:
     meter = {
         "id": "g",
         "driver": "eastron-sdm630-v2",
@@ -76,12 +76,12 @@ def test_a_slow_meter_may_be_silent_for_longer() -> None:
 
 
 @pytest.mark.parametrize("parent", ["b", "nowhere"])
-def test_circuits_without_a_way_to_the_grid_are_named(parent: str) -> None:
+def test_site_builder_circuits_without_way_to_grid_are_named(parent: str) -> None:
     circuits = [{"id": "a", "parent": parent, "limit_a": 1}, {"id": "b", "parent": "a", "limit_a": 1}]
     with pytest.raises(ValueError, match="circuits that the grid connection does not feed: a, b"):
         build_site(config(circuit=circuits))
 
 
-def test_an_evse_without_a_circuit_is_named() -> None:
+def test_site_builder_evse_without_circuit_is_named() -> None:
     with pytest.raises(ValueError, match="station CS01, EVSE 1: no circuit"):
         build_site(config(station=[{"id": "CS01", "owner": "cpo"}]))

@@ -62,7 +62,7 @@ def test_site_control_stepping_building_stays_within_every_limit() -> None:
     assert max(site.changes(ref.station) for ref in site.stations) <= 40
 
 
-def test_when_demand_exceeds_supply_the_fullest_phase_is_used_well() -> None:
+def test_when_demand_exceeds_supply_fullest_phase_is_used_well() -> None:
     site = depot((60.0, 60.0, 60.0))
     site.connect()
     site.run(1800)
@@ -88,7 +88,7 @@ def two_rows_of_one(**how: float) -> ToySite:
     return ToySite((grid(40.0),), [station("A", car=Car(), **how), station("B", car=Car())])
 
 
-def test_site_control_stale_meter_brings_all_to_the_fallback() -> None:
+def test_site_control_stale_meter_brings_all_to_fallback() -> None:
     site = two_rows_of_one()
     site.connect()
     site.run(120)
@@ -101,7 +101,7 @@ def test_site_control_stale_meter_brings_all_to_the_fallback() -> None:
     assert site.view("A").reason == "meter grid is stale: held at its fallback"
 
 
-def test_a_meter_of_which_nobody_brings_word_counts_as_dead() -> None:
+def test_site_control_meter_of_which_no_one_brings_word_counts_as_dead() -> None:
     site = two_rows_of_one()
     site.connect()
     site.run(120)
@@ -111,7 +111,7 @@ def test_a_meter_of_which_nobody_brings_word_counts_as_dead() -> None:
     assert site.circuit("grid").meter_quality == "dead"
 
 
-def test_offline_station_keeps_its_current_until_lease_end() -> None:
+def test_site_control_offline_station_keeps_current_until_lease_end() -> None:
     site = ToySite((grid(40.0, meter=None),), [station("A", car=Car()), station("B", car=Car())])
     site.connect()
     site.run(120)
@@ -128,7 +128,7 @@ def test_offline_station_keeps_its_current_until_lease_end() -> None:
     assert max(max(amps) for amps in site.flowed[connected:]) <= 40.0
 
 
-def test_a_station_that_has_never_been_seen_is_kept_its_maximum() -> None:
+def test_site_control_station_that_has_never_been_seen_is_kept_maximum() -> None:
     site = ToySite((grid(40.0, meter=None),), [station("A"), station("B", car=Car())])
     site.connect("B")
     site.run(120)
@@ -136,7 +136,7 @@ def test_a_station_that_has_never_been_seen_is_kept_its_maximum() -> None:
     assert site.view("A").reason == "offline: 32 A kept free for it"
 
 
-def test_a_station_that_does_not_obey_is_paid_for_by_the_others() -> None:
+def test_site_control_station_that_does_not_obey_is_paid_for_by_others() -> None:
     site = two_rows_of_one(obeys=False)
     site.connect()
     site.run(600)
@@ -182,7 +182,7 @@ def test_more_cars_than_minima_take_turns() -> None:
     assert max(site.changes(ref.station) for ref in site.stations) < 60
 
 
-def test_who_waits_is_told_what_for() -> None:
+def test_site_control_waiting_evse_has_a_reason() -> None:
     site = ToySite((grid(11.0),), [station("A", car=Car()), station("B", car=Car())])
     site.connect()
     site.run(300)
@@ -191,7 +191,7 @@ def test_who_waits_is_told_what_for() -> None:
     assert site.view(waits).reason == "no room for its minimum of 6 A, grid L1 full: waiting"
 
 
-def test_site_control_newcomer_charges_when_a_turn_is_over() -> None:
+def test_site_control_newcomer_charges_when_turn_is_over() -> None:
     stations = [station("A", car=Car()), station("B", car=Car()), station("C")]
     site = ToySite((grid(14.0),), stations, settings=SiteSettings(rotation_s=600.0))
     site.connect()
@@ -202,7 +202,7 @@ def test_site_control_newcomer_charges_when_a_turn_is_over() -> None:
     assert site.station("C").draw_a >= 6.0
 
 
-def test_a_one_phase_car_gives_back_the_phases_that_it_does_not_use() -> None:
+def test_site_control_one_phase_car_gives_back_phases_that_it_does_not_use() -> None:
     cars = [station("A", car=Car(32.0, ONE_PHASE)), station("B", car=Car(32.0), phases=(1, 2, 0))]
     site = ToySite((grid(40.0), row("a", 40.0)), cars)
     site.connect()
@@ -214,7 +214,7 @@ def test_a_one_phase_car_gives_back_the_phases_that_it_does_not_use() -> None:
     assert site.view("A").offered_a == site.view("B").offered_a == 32.0
 
 
-def test_what_a_small_car_does_not_take_goes_to_the_others() -> None:
+def test_site_control_rest_of_a_small_car_goes_to_the_others() -> None:
     site = ToySite((grid(40.0),), [station("A", car=Car(10.0)), station("B", car=Car())])
     site.connect()
     site.run(300)
@@ -223,7 +223,7 @@ def test_what_a_small_car_does_not_take_goes_to_the_others() -> None:
     assert site.view("B").offered_a == 27.0
 
 
-def test_an_evse_without_a_car_books_nothing_and_is_left_alone() -> None:
+def test_site_control_evse_without_car_books_nothing_and_is_left_alone() -> None:
     site = ToySite((grid(40.0),), [station("A"), station("B", car=Car())])
     site.connect()
     site.run(600)
@@ -259,7 +259,7 @@ def test_site_control_station_without_reports_is_served_steadily() -> None:
     assert site.view("A").draw_unknown
 
 
-def test_a_station_that_reports_once_a_minute_is_served_without_swinging() -> None:
+def test_station_that_reports_once_minute_is_served_without_swinging() -> None:
     site = two_rows_of_one(report_s=60)
     site.connect()
     site.run(600)
@@ -269,7 +269,7 @@ def test_a_station_that_reports_once_a_minute_is_served_without_swinging() -> No
     assert site.view("A").offered_a > 15.0
 
 
-def test_a_late_answer_of_an_older_life_is_ignored() -> None:
+def test_site_control_late_answer_of_older_life_is_ignored() -> None:
     site = two_rows_of_one()
     site.connect()
     site.observe("A", StateSeen(1, EvseState.CHARGING))
@@ -280,7 +280,7 @@ def test_a_late_answer_of_an_older_life_is_ignored() -> None:
     assert site.longest_over("grid", 40.0) <= 6
 
 
-def test_an_overload_cuts_all_stations_in_one_urgent_pass() -> None:
+def test_site_control_overload_cuts_all_stations_in_one_urgent_pass() -> None:
     load = [10.0]
     site = ToySite(
         (grid(63.0),), [station(f"S{i}", car=Car()) for i in range(4)], lambda now: (load[0], 5.0, 5.0)
@@ -295,7 +295,7 @@ def test_an_overload_cuts_all_stations_in_one_urgent_pass() -> None:
     assert sum(command.limit_a for command in commands) + 30.0 <= 63.0
 
 
-def test_an_overload_that_lasts_while_cars_react_is_not_cut_twice() -> None:
+def test_overload_that_lasts_while_cars_react_is_not_cut_twice() -> None:
     load = [10.0]
     site = ToySite(
         (grid(63.0),), [station(f"S{i}", car=Car()) for i in range(4)], lambda now: (load[0], 5.0, 5.0)
@@ -309,7 +309,7 @@ def test_an_overload_that_lasts_while_cars_react_is_not_cut_twice() -> None:
     assert min(site.view(f"S{i}").offered_a for i in range(4)) > 8.0
 
 
-def test_strangers_tell_the_site_nothing() -> None:
+def test_strangers_report_site_nothing() -> None:
     site = two_rows_of_one()
     site.tell(StationUp("nobody"))
     site.tell(StationObserved("nobody", StateSeen(1, EvseState.CHARGING)))
@@ -319,13 +319,13 @@ def test_strangers_tell_the_site_nothing() -> None:
     assert [view.ref.station for view in site.control.snapshot(0).evses] == ["A", "B"]
 
 
-def test_a_site_without_stations_does_nothing() -> None:
+def test_site_without_stations_does_nothing() -> None:
     control = SiteControl(SiteTree(circuits=(grid(40.0),), evses=()), SiteSettings(), 0.0)
     assert control.handle(ControlTick(), 1) == []
     assert control.handle(LimitAnswered(1, True), 1) == []
 
 
-def test_the_view_adds_up() -> None:
+def test_site_control_view_adds_up() -> None:
     site = two_rows_of_one()
     site.connect()
     site.run(120)
@@ -339,7 +339,7 @@ def test_the_view_adds_up() -> None:
     assert site.view("A").state is EvseState.CHARGING
 
 
-def test_nobody_rises_into_room_that_another_has_not_left_yet() -> None:
+def test_site_control_rise_waits_until_another_has_left_the_room() -> None:
     slow = station("A", max_a=18.0, car=Car(), answer_s=20.0)
     site = ToySite((grid(36.0, meter=None),), [slow, station("B"), station("C")])
     site.connect()
@@ -358,7 +358,7 @@ def test_nobody_rises_into_room_that_another_has_not_left_yet() -> None:
     assert [site.view(name).offered_a for name in "ABC"] == [11.6, 11.6, 11.6]
 
 
-def test_trouble_with_a_meter_is_answered_in_the_same_moment() -> None:
+def test_site_control_trouble_with_meter_is_answered_in_same_moment() -> None:
     site = two_rows_of_one()
     site.connect()
     site.run(121)
@@ -367,7 +367,7 @@ def test_trouble_with_a_meter_is_answered_in_the_same_moment() -> None:
     assert [(c.ref.station, c.limit_a) for c in commands] == [("A", 6.0), ("B", 6.0)]
 
 
-def test_a_refused_cut_is_paid_for_by_the_others_in_the_same_moment() -> None:
+def test_site_control_refused_cut_is_paid_for_by_others_in_same_moment() -> None:
     stations = [station("A", car=Car()), station("B", car=Car()), station("C")]
     site = ToySite((grid(40.0, meter=None),), stations)
     site.connect()
@@ -381,14 +381,14 @@ def test_a_refused_cut_is_paid_for_by_the_others_in_the_same_moment() -> None:
     assert site.view("A").reason == "refuses limits (Rejected): 19.5 A kept free for it"
 
 
-def test_an_unmetered_station_that_reports_nothing_is_not_held_back() -> None:
+def test_unmetered_station_that_reports_nothing_is_not_held_back() -> None:
     site = ToySite((grid(40.0, meter=None),), [station("A", car=Car(), report_s=0)])
     site.connect()
     site.run(300)
     assert site.view("A").offered_a == 32.0
 
 
-def test_a_circuit_keeps_its_own_margin_free() -> None:
+def test_site_control_circuit_keeps_own_margin_free() -> None:
     site = ToySite((grid(63.0, margin_a=10.0),), [station(f"S{i}", car=Car()) for i in range(4)])
     site.connect()
     site.run(300)
@@ -396,7 +396,7 @@ def test_a_circuit_keeps_its_own_margin_free() -> None:
     assert 50.0 < max(flowed) <= 53.0
 
 
-def test_a_backend_s_limit_on_the_whole_site_holds_until_it_is_lifted() -> None:
+def test_backend_s_limit_on_whole_site_holds_until_it_is_lifted() -> None:
     site = ToySite(
         (grid(63.0),), [station(f"S{i}", car=Car()) for i in range(4)], lambda now: (5.0, 5.0, 5.0)
     )
@@ -412,7 +412,7 @@ def test_a_backend_s_limit_on_the_whole_site_holds_until_it_is_lifted() -> None:
     assert 55.0 < max(max(amps) for amps in site.row_flowed["grid"][280:]) <= 62.0
 
 
-def test_station_after_a_pass_gets_fallback_now_and_share_when_due() -> None:
+def test_station_after_pass_gets_fallback_now_and_share_when_due() -> None:
     site = ToySite((grid(4000.0),), [station(name) for name in ("A", "B", *map(str, range(AT_ONCE)))]).control
     site.handle(StationUp("A"), 0.0)
     (floor,) = site.handle(StationUp("B"), 0.0)
@@ -424,7 +424,7 @@ def test_station_after_a_pass_gets_fallback_now_and_share_when_due() -> None:
     assert site.due_at is None
 
 
-def test_limit_lowered_and_raised_while_the_site_runs_holds_at_once() -> None:
+def test_limit_lowered_and_raised_while_site_runs_holds_at_once() -> None:
     site = ToySite(
         (grid(63.0),), [station(f"S{i}", car=Car()) for i in range(3)], lambda now: (5.0, 5.0, 5.0)
     )
@@ -442,7 +442,7 @@ def test_limit_lowered_and_raised_while_the_site_runs_holds_at_once() -> None:
     assert 58.0 < max(raised) <= 63.0
 
 
-def test_priority_raised_while_the_site_runs_decides_the_next_pass() -> None:
+def test_priority_raised_while_site_runs_decides_next_pass() -> None:
     site = ToySite((grid(40.0),), [station(f"S{i}", car=Car()) for i in range(2)], lambda now: (0.0,) * 3)
     site.connect()
     site.run(200)
@@ -456,7 +456,7 @@ def test_priority_raised_while_the_site_runs_decides_the_next_pass() -> None:
     assert site.view("S0").offered_a < 8.0
 
 
-def test_site_with_other_evses_cannot_replace_a_running_one() -> None:
+def test_site_with_other_evses_cannot_replace_running_one() -> None:
     site = ToySite((grid(63.0),), [station("S0"), station("S1")])
     smaller = SiteTree(circuits=site.control._site.circuits, evses=site.control._site.evses[:1])
     with pytest.raises(ValueError, match="other circuits or EVSEs"):
@@ -470,7 +470,7 @@ def replace_limit(site: SiteTree, limit_a: float) -> SiteTree:
     )
 
 
-def test_circuit_view_without_cars_books_nothing_and_shows_the_reserve() -> None:
+def test_circuit_view_without_cars_books_nothing_and_shows_reserve() -> None:
     site = ToySite((grid(40.0, meter=None),), [station("A", car=Car()), station("B")])
     site.connect()
     site.run(121)

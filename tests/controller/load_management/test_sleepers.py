@@ -17,7 +17,7 @@ class Sleeper(ToyStation):
         return EvseState.SUSPENDED_EV if self.car else EvseState.AVAILABLE
 
 
-def test_evse_model_car_without_draw_is_asleep_after_a_minute() -> None:
+def test_sleepers_evse_model_car_without_draw_is_asleep_after_minute() -> None:
     model = EvseModel(station("A").evse, 0.0)
     model.on_observation(StateSeen(1, EvseState.SUSPENDED_EV), 6.0, 100.0)
     asleep = [model.asleep(100.0 + after) for after in (0, FULL_S - 1, FULL_S, PROBE_EVERY_S - 1)]
@@ -31,7 +31,7 @@ def test_evse_model_sleeping_car_is_probed_each_hour() -> None:
     assert probed == [False, False, True]
 
 
-def test_evse_model_sleep_survives_a_pause_that_we_ordered() -> None:
+def test_sleepers_evse_model_sleep_survives_pause_that_controller_ordered() -> None:
     model = EvseModel(station("A").evse, 0.0)
     model.on_observation(StateSeen(1, EvseState.SUSPENDED_EV), 6.0, 100.0)
     model.on_observation(StateSeen(1, EvseState.SUSPENDED_EVSE), 0.0, 200.0)
@@ -65,7 +65,7 @@ def scene(limit_a: float, sleepers: int, fallback_a: float = 6.0) -> ToySite:
 
 
 @pytest.mark.parametrize(("limit_a", "fallback_a", "share_a"), [(80.0, 6.0, 32.0), (41.0, 0.0, 20.0)])
-def test_eight_full_cars_leave_the_room_to_two_that_charge(
+def test_sleepers_eight_full_cars_leave_room_to_two_that_charge(
     limit_a: float, fallback_a: float, share_a: float
 ) -> None:
     site = scene(limit_a, 8, fallback_a)

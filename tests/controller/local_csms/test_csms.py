@@ -94,7 +94,7 @@ def event(kind: str, number: int, token: str | None = None, transaction: str = "
 
 
 @pytest.mark.parametrize("version", Version)
-def test_boot_is_accepted_with_the_heartbeat_interval(version: Version) -> None:
+def test_csms_boot_is_accepted_with_heartbeat_interval(version: Version) -> None:
     boot = (
         {"chargePointVendor": "V", "chargePointModel": "M"}
         if version is Version.V16
@@ -104,7 +104,7 @@ def test_boot_is_accepted_with_the_heartbeat_interval(version: Version) -> None:
     assert (answer["status"], answer["interval"]) == ("Accepted", 300)
 
 
-def test_heartbeat_gets_the_time() -> None:
+def test_csms_heartbeat_gets_time() -> None:
     assert Talk().call("Heartbeat", {}) == {"currentTime": "2026-11-18T11:06:40Z"}
 
 
@@ -118,11 +118,11 @@ def test_heartbeat_gets_the_time() -> None:
         ("DEAD", FREE, "Blocked"),
     ],
 )
-def test_authorize_gives_the_status_of_the_card(token: str, cards: CardList, status: str) -> None:
+def test_csms_authorize_gives_status_of_card(token: str, cards: CardList, status: str) -> None:
     assert Talk(cards=cards).call("Authorize", {"idTag": token}) == {"idTagInfo": {"status": status}}
 
 
-def test_authorize_after_the_last_day_gives_expired() -> None:
+def test_csms_authorize_after_last_day_gives_expired() -> None:
     cards = CardList([Card(token="A", valid_until=UTC)])
     assert Talk(cards=cards).call("Authorize", {"idTag": "A"})["idTagInfo"]["status"] == "Expired"
     cards = CardList([Card(token="A", valid_until=UTC + 1)])
@@ -134,7 +134,7 @@ def test_unknown_token_of_2x_gives_unknown() -> None:
     assert answer == {"idTokenInfo": {"status": "Unknown"}}
 
 
-def test_station_without_authorization_charges_only_where_it_is_free() -> None:
+def test_csms_station_without_authorization_charges_only_where_it_is_free() -> None:
     without = {"idToken": {"idToken": "", "type": "NoAuthorization"}}
     assert Talk(Version.V201).call("Authorize", without)["idTokenInfo"]["status"] == "Unknown"
     assert Talk(Version.V201, FREE).call("Authorize", without)["idTokenInfo"]["status"] == "Accepted"
@@ -154,7 +154,7 @@ def test_transaction_is_numbered_stored_and_ended() -> None:
     assert not talk.memory.is_running(str(number))
 
 
-def test_repeated_start_counts_once_also_after_a_restart() -> None:
+def test_csms_repeated_start_counts_once_also_after_restart() -> None:
     first = Talk()
     answer = first.call("StartTransaction", START)
     assert first.call("StartTransaction", START) == answer
@@ -166,7 +166,7 @@ def test_repeated_start_counts_once_also_after_a_restart() -> None:
     assert restarted.is_running(str(answer["transactionId"]))
 
 
-def test_equal_start_after_the_stop_is_another_transaction() -> None:
+def test_csms_equal_start_after_stop_is_another_transaction() -> None:
     talk = Talk()
     first = talk.call("StartTransaction", START)["transactionId"]
     stop = {"transactionId": first, "meterStop": 9, "timestamp": "2026-11-18T01:00:00Z"}
@@ -185,7 +185,7 @@ def test_two_starts_of_one_second_get_two_numbers() -> None:
     assert len(numbers) == 3
 
 
-def test_numbers_are_unique_over_all_stations_and_a_restart() -> None:
+def test_csms_numbers_are_unique_over_all_stations_and_restart() -> None:
     numbers = TransactionNumbers()
     talks = [Talk(memory=CsmsMemory(name, numbers)) for name in ("CS01", "CS02")]
     given = [talk.call("StartTransaction", START)["transactionId"] for talk in talks]
@@ -196,7 +196,7 @@ def test_numbers_are_unique_over_all_stations_and_a_restart() -> None:
     assert len(set(given)) == 3
 
 
-def test_events_of_2x_store_the_transaction_once_and_end_it() -> None:
+def test_csms_events_of_2x_store_transaction_once_and_end_it() -> None:
     talk = Talk(Version.V21)
     assert talk.call("TransactionEvent", event("Started", 0)) == {}
     assert talk.call("TransactionEvent", event("Updated", 1, "04A1B2")) == {
@@ -208,7 +208,7 @@ def test_events_of_2x_store_the_transaction_once_and_end_it() -> None:
 
 
 @pytest.mark.parametrize("version", [Version.V16, Version.V201])
-def test_transaction_with_an_unknown_card_is_stopped(version: Version) -> None:
+def test_csms_transaction_with_unknown_card_is_stopped(version: Version) -> None:
     talk = Talk(version)
     if version is Version.V16:
         number = talk.call("StartTransaction", START | {"idTag": "X"})["transactionId"]
@@ -219,7 +219,7 @@ def test_transaction_with_an_unknown_card_is_stopped(version: Version) -> None:
     assert talk.commands[0][2:] == expected
 
 
-def test_station_with_too_many_transactions_loses_the_oldest() -> None:
+def test_csms_station_with_too_many_transactions_loses_oldest() -> None:
     talk = Talk(Version.V201)
     for number in range(MOST_TRANSACTIONS + 3):
         started = event("Started", 0, transaction=f"T{number}")
@@ -228,7 +228,7 @@ def test_station_with_too_many_transactions_loses_the_oldest() -> None:
     assert not talk.memory.is_running("T0")
 
 
-def test_start_at_an_occupied_evse_ends_the_lost_transaction() -> None:
+def test_csms_start_at_occupied_evse_ends_lost_transaction() -> None:
     talk = Talk()
     first = talk.call("StartTransaction", START)["transactionId"]
     talk.call("StartTransaction", START | {"timestamp": "2026-11-18T02:00:00Z"})
@@ -236,7 +236,7 @@ def test_start_at_an_occupied_evse_ends_the_lost_transaction() -> None:
     assert len(list(talk.memory.running)) == 1
 
 
-def test_remote_token_is_accepted_for_its_time_alone() -> None:
+def test_csms_remote_token_is_accepted_for_time_alone() -> None:
     talk = Talk()
     token = talk.memory.make_remote_token(talk.now)
     assert talk.call("Authorize", {"idTag": token})["idTagInfo"]["status"] == "Accepted"
@@ -252,7 +252,7 @@ def test_remote_token_is_accepted_for_its_time_alone() -> None:
         ("SignCertificate", {"csr": "x"}),
     ],
 )
-def test_other_messages_of_16_get_a_valid_answer(action: str, payload: dict[str, Any]) -> None:
+def test_csms_other_messages_of_16_get_valid_answer(action: str, payload: dict[str, Any]) -> None:
     assert isinstance(Talk().call(action, payload), dict)
 
 
@@ -262,7 +262,7 @@ def test_unknown_action_and_malformed_frame_are_answered_with_errors() -> None:
     assert talk.send([2, "x", "Heartbeat"])[0][:3] == [4, "x", "FormationViolation"]
 
 
-def test_start_that_cannot_be_read_still_gets_a_transaction() -> None:
+def test_csms_start_that_cannot_be_read_still_gets_transaction() -> None:
     talk = Talk(cards=FREE)
     number = talk.memory.allocate_id(UTC)
     [answer] = [
@@ -271,7 +271,7 @@ def test_start_that_cannot_be_read_still_gets_a_transaction() -> None:
     assert answer[2] == {"transactionId": number + 1, "idTagInfo": {"status": "Accepted"}}
 
 
-def test_setup_reads_changes_and_sends_the_list() -> None:
+def test_csms_setup_reads_changes_and_sends_list() -> None:
     talk = Talk()
     talk.call("Heartbeat", {})
     talk.pass_time(SETUP_DELAY_S)
@@ -304,7 +304,7 @@ def test_setup_reads_changes_and_sends_the_list() -> None:
     assert len(talk.commands) == 6
 
 
-def test_setup_goes_on_without_an_answer_and_runs_again_after_a_boot() -> None:
+def test_csms_setup_goes_on_without_answer_and_runs_again_after_boot() -> None:
     talk = Talk()
     talk.call("Heartbeat", {})
     talk.pass_time(SETUP_DELAY_S)
@@ -319,7 +319,7 @@ def test_setup_goes_on_without_an_answer_and_runs_again_after_a_boot() -> None:
     assert talk.commands[-1][2] == "GetConfiguration"
 
 
-def test_station_with_the_current_list_gets_none() -> None:
+def test_csms_station_with_current_list_gets_none() -> None:
     talk = Talk(Version.V201)
     talk.call("Heartbeat", {})
     talk.pass_time(SETUP_DELAY_S)

@@ -11,5 +11,5 @@ from controller.model.deadlines import earliest
     ("times", "first"),
     [((), None), ((None, None), None), ((None, 3.0, 2.0, None), 2.0), ((0.0, 1.0), 0.0), ((5.0,), 5.0)],
 )
-def test_the_first_is_found(times: tuple[float | None, ...], first: float | None) -> None:
+def test_deadlines_first_is_found(times: tuple[float | None, ...], first: float | None) -> None:
     assert earliest(*times) == first

@@ -107,12 +107,12 @@ def test_token_bucket_take_of_many_tokens_waits_for_all() -> None:
     assert bucket.take(0.0, 1) == pytest.approx(2.01)
 
 
-def test_backoff_doubles_up_to_its_longest_wait() -> None:
+def test_rate_limits_backoff_doubles_up_to_longest_wait() -> None:
     backoff = Backoff(first_s=1, longest_s=60)
     assert [backoff.wait_s(failures) for failures in (1, 2, 3, 7, 10_000)] == [1, 2, 4, 60, 60]
 
 
-def test_backoff_jitter_draws_within_its_part_of_the_wait() -> None:
+def test_rate_limits_backoff_jitter_draws_within_part_of_wait() -> None:
     chance = random.Random(1)
     full, half = Backoff(8, 8, jitter=1.0), Backoff(8, 8, jitter=0.5)
     waits = [full.wait_s(1, chance) for _ in range(200)]

@@ -17,7 +17,7 @@ IN_SCHEMAS = {
 }
 
 
-def test_each_action_of_the_schemas_stands_in_one_class() -> None:
+def test_actions_each_action_of_schemas_stands_in_one_class() -> None:
     down = Counter(action for actions in (*COMMANDS.values(), *SHARED.values()) for action in actions)
     up = Counter(action for actions in REPORTS.values() for action in actions)
     assert set(down.values()) == set(up.values()) == {1}
@@ -25,7 +25,7 @@ def test_each_action_of_the_schemas_stands_in_one_class() -> None:
     assert down.keys() | up.keys() | {"Heartbeat"} == IN_SCHEMAS
 
 
-def test_a_list_means_its_actions_and_those_of_its_classes() -> None:
+def test_list_means_actions_and_those_of_classes() -> None:
     assert commands(["reset", "GetLog"]) == {"Reset", "GetLog"}
     assert commands(["vendor", "DataTransfer"]) == {"DataTransfer"}
     assert reports(["transactions"]) == {
@@ -41,5 +41,5 @@ def test_a_list_means_its_actions_and_those_of_its_classes() -> None:
 @pytest.mark.parametrize(
     ("action", "meant"), [("Reset-Signed", "Reset"), ("Reset", "Reset"), ("Signed", "Signed")]
 )
-def test_a_signed_action_is_the_action_that_is_in_it(action: str, meant: str) -> None:
+def test_actions_signed_action_is_action_that_is_in_it(action: str, meant: str) -> None:
     assert plain(action) == meant

@@ -26,7 +26,7 @@ def test_dc_power_is_read_as_current_on_three_phases() -> None:
     assert draw.current_a == pytest.approx((32_000 / WATTS_PER_AMPERE,) * 3)
 
 
-def test_dc_current_at_the_outlet_is_not_read_as_alternating_current() -> None:
+def test_dc_current_at_outlet_is_not_read_as_alternating_current() -> None:
     samples = [
         {"measurand": "Current.Import", "unit": "A", "value": "80"},
         {"measurand": "Voltage", "unit": "V", "value": "400"},

@@ -52,7 +52,7 @@ READ = [
 
 
 @pytest.mark.parametrize(("text", "kind", "members"), READ)
-def test_what_is_read(text: str, kind: type, members: dict[str, object]) -> None:
+def test_parse_valid_frame_is_read(text: str, kind: type, members: dict[str, object]) -> None:
     frame = parse(text)
     assert type(frame) is kind
     assert {name: getattr(frame, name) for name in members} == members
@@ -92,7 +92,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("text", "reason", "message_id"), REFUSED, ids=[row[0][:30] for row in REFUSED])
-def test_what_is_refused(text: str, reason: str, message_id: str | None) -> None:
+def test_parse_invalid_frame_is_refused(text: str, reason: str, message_id: str | None) -> None:
     frame = parse(text)
     assert isinstance(frame, MalformedFrame)
     assert (frame.reason, frame.id) == (reason, message_id)
@@ -118,7 +118,7 @@ LENIENT: list[tuple[str, Call | CallResult | CallError | None]] = [
 
 
 @pytest.mark.parametrize(("text", "frame"), LENIENT, ids=[row[0] for row in LENIENT])
-def test_parse_of_malformed_text_finds_its_head(
+def test_frames_parse_of_malformed_text_finds_head(
     text: str, frame: Call | CallResult | CallError | None
 ) -> None:
     malformed = parse(text)
@@ -128,7 +128,7 @@ def test_parse_of_malformed_text_finds_its_head(
 
 
 @pytest.mark.parametrize("padded", ["\ufeff%s", "%s\0", "\0 %s \r\n"])
-def test_parse_of_padded_text_drops_the_padding(padded: str) -> None:
+def test_frames_parse_of_padded_text_drops_padding(padded: str) -> None:
     text = '[2,"x","Heartbeat",{}]'
     assert parse(padded % text) == Call(text, "x", "Heartbeat", b"{}")
 
@@ -156,7 +156,7 @@ def test_no_text_raises(text: str) -> None:
 
 @ON_ANY_MACHINE
 @given(heads, st.lists(values, max_size=3), st.sampled_from([None, 1]), st.booleans())
-def test_any_array_is_read_as_it_is_or_refused(
+def test_frames_any_array_is_read_as_it_is_or_refused(
     head: list[object], tail: list[object], indent: int | None, ascii_only: bool
 ) -> None:
     array = [*head, *tail]
@@ -176,7 +176,7 @@ def test_any_array_is_read_as_it_is_or_refused(
 
 @ON_ANY_MACHINE
 @given(st.uuids(version=4), st.from_regex(r"[A-Za-z]{1,40}", fullmatch=True), values)
-def test_our_calls_read_back(number: uuid.UUID, action: str, payload: object) -> None:
+def test_frames_own_calls_read_back(number: uuid.UUID, action: str, payload: object) -> None:
     text = call(str(number), action, json.dumps(payload).encode())
     frame = parse(text)
     assert isinstance(frame, Call)
@@ -185,7 +185,7 @@ def test_our_calls_read_back(number: uuid.UUID, action: str, payload: object) ->
 
 @ON_ANY_MACHINE
 @given(st.text(), values)
-def test_our_results_read_back_whatever_the_id(message_id: str, payload: object) -> None:
+def test_frames_own_results_read_back_whatever_id(message_id: str, payload: object) -> None:
     frame = parse(call_result(message_id, json.dumps(payload).encode()))
     assert isinstance(frame, CallResult)
     assert (frame.id, json.loads(frame.payload)) == (message_id, payload)
@@ -193,7 +193,7 @@ def test_our_results_read_back_whatever_the_id(message_id: str, payload: object)
 
 @ON_ANY_MACHINE
 @given(st.text(), st.text(), st.text(max_size=400))
-def test_our_errors_read_back_within_their_length(message_id: str, code: str, description: str) -> None:
+def test_frames_own_errors_read_back_within_length(message_id: str, code: str, description: str) -> None:
     frame = parse(call_error(message_id, code, description))
     assert isinstance(frame, CallError)
     assert (frame.id, frame.code, frame.description) == (message_id, code, description[:255])
@@ -210,7 +210,7 @@ def test_our_errors_read_back_within_their_length(message_id: str, code: str, de
         (Version.V21, None, '[4,"-1","RpcFrameworkError","why",{}]'),
     ],
 )
-def test_what_the_sender_of_a_malformed_frame_is_owed(
+def test_malformed_frame_has_the_error_answer_of_its_id(
     version: Version, message_id: str | None, answer: str | None
 ) -> None:
     assert malformed_answer(version, MalformedFrame("why", message_id)) == answer

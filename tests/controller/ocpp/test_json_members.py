@@ -59,7 +59,7 @@ def _messages(draw: st.DrawFn) -> tuple[bytes, bytes, bytes, int]:
 
 
 @given(_messages(), st.integers(0, 2**31 - 1))
-def test_nothing_but_the_digits_changes(message: tuple[bytes, bytes, bytes, int], new: int) -> None:
+def test_json_members_nothing_but_digits_changes(message: tuple[bytes, bytes, bytes, int], new: int) -> None:
     before, written, after, number = message
     payload = before + written + after
     assert integers_at(payload, TOP) == [number]
@@ -87,11 +87,11 @@ def test_nothing_but_the_digits_changes(message: tuple[bytes, bytes, bytes, int]
         (b'{"transactionId":7,"transactionId":8}', [7, 8]),
     ],
 )
-def test_what_is_an_id_and_what_is_not(payload: bytes, found: list[int]) -> None:
+def test_message_id_forms(payload: bytes, found: list[int]) -> None:
     assert integers_at(payload, TOP) == found
 
 
-def test_a_deeper_member_is_found_by_its_path() -> None:
+def test_json_members_deeper_member_is_found_by_path() -> None:
     payload = b'{"transactionId":1,"p":{"transactionId":2,"q":[{"transactionId":3}]}}'
     assert with_integers(payload, ("p", "transactionId"), lambda _: 9) == payload.replace(b":2", b":9")
 
@@ -106,5 +106,5 @@ def test_a_deeper_member_is_found_by_its_path() -> None:
         (b'{"a":"{\\"signatures\\":1}"}', False),
     ],
 )
-def test_a_member_is_found_by_its_name(payload: bytes, there: bool) -> None:
+def test_json_members_member_is_found_by_name(payload: bytes, there: bool) -> None:
     assert has_member(payload, "signatures") is there

@@ -10,12 +10,12 @@ from tests.controller.ocpp.schemas import check, request
 
 
 @pytest.mark.parametrize("version", list(Version))
-def test_the_check_refuses(version: Version) -> None:
+def test_schemas_check_refuses(version: Version) -> None:
     with pytest.raises(jsonschema.ValidationError):
         check(version, request(version, "SetChargingProfile"), b'{"connectorId":1}')
 
 
-def test_the_check_sees_a_second_decimal() -> None:
+def test_schemas_check_sees_second_decimal() -> None:
     limit = b"""{"connectorId":0,"csChargingProfiles":{"chargingProfileId":1,"stackLevel":0,
         "chargingProfilePurpose":"ChargePointMaxProfile","chargingProfileKind":"Absolute","chargingSchedule":
         {"chargingRateUnit":"A","chargingSchedulePeriod":[{"startPeriod":0,"limit":6.%s}]}}}"""

@@ -100,7 +100,7 @@ def test_connector_0_is_no_evse() -> None:
     assert seen(Version.V16, values_16(0, current("16"))) == []
 
 
-def test_a_state_that_nobody_knows_is_unknown() -> None:
+def test_state_that_no_one_has_is_unknown() -> None:
     assert oddly_seen(Version.V16, status_16(1, "Dreaming")) == [StateSeen(1, EvseState.UNKNOWN)]
 
 
@@ -139,7 +139,7 @@ def test_draws_of_16(samples: list[Sample], draw: PerPhase | None) -> None:
     assert seen(Version.V16, values_16(1, *samples)) == ([] if draw is None else [DrawSeen(1, draw)])
 
 
-def test_the_last_of_several_meter_values_counts() -> None:
+def test_station_state_last_of_several_meter_values_counts() -> None:
     values = [{"timestamp": WHEN, "sampledValue": [current(amperes)]} for amperes in ("6", "16")]
     message = ("MeterValues", {"connectorId": 1, "meterValue": values})
     assert seen(Version.V16, message) == [DrawSeen(1, (16, None, None))]
@@ -148,7 +148,7 @@ def test_the_last_of_several_meter_values_counts() -> None:
 START = {"connectorId": 2, "idTag": "VID:00112233", "meterStart": 0, "timestamp": WHEN}
 
 
-def test_a_transaction_of_16_ends_at_the_evse_where_it_began() -> None:
+def test_station_state_transaction_of_16_ends_at_evse_where_it_began() -> None:
     observer = StationStateTracker(Version.V16, VOLTAGE)
     start = json.dumps(START).encode()
     assert observer.on_message("StartTransaction", start, UTC) == [TransactionSeen(2, True)]
@@ -159,7 +159,7 @@ def test_a_transaction_of_16_ends_at_the_evse_where_it_began() -> None:
     assert observer.on_message("StopTransaction", stop, UTC) == []
 
 
-def test_the_end_of_a_transaction_that_nobody_saw_begin_says_nothing() -> None:
+def test_end_of_transaction_that_no_one_saw_begin_states_nothing() -> None:
     stop = ("StopTransaction", {"transactionId": -1, "meterStop": 9, "timestamp": WHEN})
     assert seen(Version.V16, stop) == []
 
@@ -350,7 +350,7 @@ BOOTS = [
 
 
 @pytest.mark.parametrize(("version", "boot"), BOOTS)
-def test_a_boot_counts_when_it_is_accepted(version: Version, boot: dict[str, Any]) -> None:
+def test_station_state_boot_counts_when_it_is_accepted(version: Version, boot: dict[str, Any]) -> None:
     observer = StationStateTracker(version, VOLTAGE)
     payload = json.dumps(boot).encode()
     check(version, request(version, "BootNotification"), payload)
@@ -365,7 +365,7 @@ def test_a_boot_counts_when_it_is_accepted(version: Version, boot: dict[str, Any
 
 
 @pytest.mark.parametrize("version", list(Version))
-def test_an_odd_boot_is_a_boot_all_the_same(version: Version) -> None:
+def test_station_state_odd_boot_is_boot_all_same(version: Version) -> None:
     """Our limits may be gone whatever the station calls itself."""
     odd = b'{"chargePointVendor":null,"firmwareVersion":7,"chargingStation":{"model":null}}'
     told = StationStateTracker(version, VOLTAGE).on_call_result(
@@ -441,7 +441,7 @@ def test_no_payload_raises(version: Version, said: list[tuple[str, bytes, bytes]
 
 
 @pytest.mark.parametrize("payload", [b"", b"{", b"[" * 100_000, b'"\xff"'])
-def test_what_is_no_json_tells_nothing(payload: bytes) -> None:
+def test_station_state_text_without_json_changes_nothing(payload: bytes) -> None:
     for version in Version:
         for action in ACTIONS:
             assert StationStateTracker(version, VOLTAGE).on_message(action, payload, UTC) == []
@@ -572,7 +572,7 @@ def test_station_with_clock_behind_is_read() -> None:
         assert tracked.values_16(*PHASES_16, minute=minute, stamped=minute - 120) == SIXTEEN
 
 
-def test_station_clock_set_back_is_adopted_after_a_minute() -> None:
+def test_station_clock_set_back_is_adopted_after_minute() -> None:
     tracked = Tracked(Version.V16)
     tracked.values_16(*PHASES_16)
     assert tracked.values_16(*PHASES_16, minute=1, stamped=-119) == []
@@ -690,7 +690,7 @@ def event_2x(kind: str, amps: float) -> tuple[str, bytes]:
 
 
 @pytest.mark.parametrize("version", V2)
-def test_tracker_after_a_restart_finds_the_evse_of_a_transaction(version: Version) -> None:
+def test_station_state_tracker_after_restart_finds_evse_of_transaction(version: Version) -> None:
     before = StationStateTracker(version, VOLTAGE, EVSES)
     before.on_message(*started_2x(2), UTC)
     record = before.take_record()
@@ -705,7 +705,7 @@ def test_tracker_after_a_restart_finds_the_evse_of_a_transaction(version: Versio
     assert after.take_record() == (EvseRecord(2, EvseState.FINISHING),)
 
 
-def test_tracker_after_a_restart_ends_a_transaction_of_16() -> None:
+def test_station_state_tracker_after_restart_ends_transaction_of_16() -> None:
     before = StationStateTracker(Version.V16, VOLTAGE, EVSES)
     start = {"connectorId": 2, "idTag": "T", "meterStart": 0, "timestamp": WHEN}
     before.on_message("StartTransaction", json.dumps(start).encode(), UTC)
@@ -719,7 +719,7 @@ def test_tracker_after_a_restart_ends_a_transaction_of_16() -> None:
     assert after.on_message("StopTransaction", json.dumps(stop).encode(), UTC) == [TransactionSeen(2, False)]
 
 
-def test_tracker_lists_evses_without_a_state_on_this_link() -> None:
+def test_station_state_tracker_lists_evses_without_state_on_this_link() -> None:
     tracker = StationStateTracker(Version.V16, VOLTAGE, EVSES)
     status = {"connectorId": 2, "errorCode": "NoError", "status": "Available"}
     tracker.on_message("StatusNotification", json.dumps(status).encode(), UTC)
@@ -728,7 +728,7 @@ def test_tracker_lists_evses_without_a_state_on_this_link() -> None:
     assert tracker.list_unreported() == [1, 2]
 
 
-def test_tracker_remembers_a_bounded_number_of_connectors() -> None:
+def test_station_state_tracker_remembers_bounded_number_of_connectors() -> None:
     tracker = StationStateTracker(Version.V16, VOLTAGE, EVSES)
     for connector in range(1, 10 * MOST_TRANSACTIONS):
         start = {"connectorId": connector, "idTag": "T", "meterStart": 0, "timestamp": WHEN}
@@ -739,7 +739,7 @@ def test_tracker_remembers_a_bounded_number_of_connectors() -> None:
 
 
 @pytest.mark.parametrize("status", ["Finishing", "Available"])
-def test_tracker_ends_a_transaction_whose_stop_names_another_id(status: str) -> None:
+def test_tracker_ends_transaction_whose_stop_names_another_id(status: str) -> None:
     start = {"connectorId": 1, "idTag": "T", "meterStart": 0, "timestamp": WHEN}
     tracker = StationStateTracker(Version.V16, VOLTAGE, EVSES)
     tracker.on_message("StartTransaction", json.dumps(start).encode(), UTC)
@@ -756,7 +756,7 @@ def test_tracker_ends_a_transaction_whose_stop_names_another_id(status: str) -> 
     ]
 
 
-def test_tracker_counts_a_bounded_number_of_unconfigured_evses() -> None:
+def test_station_state_tracker_counts_bounded_number_of_unconfigured_evses() -> None:
     tracker = StationStateTracker(Version.V16, VOLTAGE, EVSES)
     counted = []
     for connector in [*range(3, 100), 3, 1]:

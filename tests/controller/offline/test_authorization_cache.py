@@ -101,13 +101,13 @@ def test_answers_are_remembered(version: Version, action: str) -> None:
         ("DataTransfer", _asked(V16, "a"), _said(V16, "Accepted")),
     ],
 )
-def test_what_says_nothing_of_a_token(action: str, payload: bytes, result: bytes) -> None:
+def test_authorization_cache_ignores_other_answers(action: str, payload: bytes, result: bytes) -> None:
     known = AuthorizationCache("CS01", KEY)
     assert known.on_call_result(V16, action, payload, result) == []
     assert known.token_count == 0
 
 
-def test_a_concurrent_transaction_does_not_make_a_token_bad() -> None:
+def test_concurrent_transaction_does_not_make_token_bad() -> None:
     known = AuthorizationCache("CS01", KEY)
     known.on_call_result(V16, "Authorize", _asked(V16, "a"), _said(V16, "Accepted"))
     known.on_call_result(V16, "StartTransaction", _asked(V16, "a"), _said(V16, "ConcurrentTx"))
@@ -125,14 +125,16 @@ def test_a_concurrent_transaction_does_not_make_a_token_bad() -> None:
     ],
 )
 @VERSIONS
-def test_an_authorisation_ends(version: Version, until: str, before: str, after: str) -> None:
+def test_authorization_cache_authorisation_ends(
+    version: Version, until: str, before: str, after: str
+) -> None:
     known = AuthorizationCache("CS01", KEY)
     known.on_call_result(version, "Authorize", _asked(version, "a"), _said(version, "Accepted", until))
     assert [_known(version, known, "a", utc=utc) for utc in (UTC - 1, UTC)] == [[before], [after]]
 
 
 @VERSIONS
-def test_the_list_comes_before_the_cache(version: Version) -> None:
+def test_list_comes_before_cache(version: Version) -> None:
     known = AuthorizationCache("CS01", KEY)
     known.on_call_result(version, "Authorize", _asked(version, "a"), _said(version, "Accepted"))
     records = known.on_command_result(
@@ -144,7 +146,7 @@ def test_the_list_comes_before_the_cache(version: Version) -> None:
 
 
 @VERSIONS
-def test_a_difference_changes_and_a_full_list_replaces(version: Version) -> None:
+def test_authorization_cache_difference_changes_and_full_list_replaces(version: Version) -> None:
     known = AuthorizationCache("CS01", KEY)
     records: list[Record] = []
     lists: list[tuple[str, dict[str, str | None]]] = [
@@ -167,7 +169,7 @@ def test_a_difference_changes_and_a_full_list_replaces(version: Version) -> None
 
 
 @pytest.mark.parametrize("result", [b'{"status":"Failed"}', b'{"status":"VersionMismatch"}', b"{}"])
-def test_a_list_that_the_station_does_not_take_is_none(result: bytes) -> None:
+def test_authorization_cache_list_that_station_does_not_take_is_none(result: bytes) -> None:
     known = AuthorizationCache("CS01", KEY)
     assert (
         known.on_command_result(V16, "SendLocalList", _list(V16, 1, "Full", {"a": "Accepted"}), result, UTC)
@@ -176,12 +178,12 @@ def test_a_list_that_the_station_does_not_take_is_none(result: bytes) -> None:
     assert (known.token_count, known.list_version) == (0, 0)
 
 
-def test_a_list_that_cannot_be_read_changes_nothing() -> None:
+def test_authorization_cache_list_that_cannot_be_read_changes_nothing() -> None:
     assert AuthorizationCache("CS01", KEY).on_command_result(V16, "SendLocalList", b"{}", ACCEPTED, UTC) == []
 
 
 @VERSIONS
-def test_clearing_the_cache_leaves_the_list(version: Version) -> None:
+def test_clearing_cache_leaves_list(version: Version) -> None:
     known = AuthorizationCache("CS01", KEY)
     records = known.on_command_result(
         version, "SendLocalList", _list(version, 1, "Full", {"a": "Accepted"}), ACCEPTED, UTC
@@ -195,7 +197,7 @@ def test_clearing_the_cache_leaves_the_list(version: Version) -> None:
 
 
 @VERSIONS
-def test_a_backend_vouches_for_what_it_starts(version: Version) -> None:
+def test_authorization_cache_backend_vouches_for_what_it_starts(version: Version) -> None:
     action = "RemoteStartTransaction" if version is V16 else "RequestStartTransaction"
     known = AuthorizationCache("CS01", KEY)
     known.on_command_result(version, action, _asked(version, "a"), b'{"status":"Rejected"}', UTC)
@@ -205,14 +207,14 @@ def test_a_backend_vouches_for_what_it_starts(version: Version) -> None:
     assert _known(version, known, "a", utc=UTC + REMOTE_START_S) == ["Expired"]
 
 
-def test_a_remote_start_does_not_shorten_what_is_known() -> None:
+def test_authorization_cache_remote_start_does_not_shorten_what_is_known() -> None:
     known = AuthorizationCache("CS01", KEY)
     known.on_call_result(V16, "Authorize", _asked(V16, "a"), _said(V16, "Accepted"))
     assert known.on_command_result(V16, "RemoteStartTransaction", _asked(V16, "a"), ACCEPTED, UTC) == []
     assert _known(V16, known, "a", utc=UTC + 2 * REMOTE_START_S) == ["Accepted"]
 
 
-def test_there_is_room_for_so_many_and_the_oldest_of_the_cache_goes_first() -> None:
+def test_there_is_room_for_so_many_and_oldest_of_cache_goes_first() -> None:
     known = AuthorizationCache("CS01", KEY)
     known.on_command_result(
         V16, "SendLocalList", _list(V16, 1, "Full", {"listed": "Accepted"}), ACCEPTED, UTC
@@ -226,7 +228,7 @@ def test_there_is_room_for_so_many_and_the_oldest_of_the_cache_goes_first() -> N
     assert known.token_count == MOST_TOKENS
 
 
-def test_a_list_without_end_ends_at_the_bound() -> None:
+def test_authorization_cache_list_without_end_ends_at_bound() -> None:
     known = AuthorizationCache("CS01", KEY)
     endless: dict[str, str | None] = {str(number): "Accepted" for number in range(MOST_TOKENS + 3)}
     known.on_command_result(V16, "SendLocalList", _list(V16, 1, "Full", endless), ACCEPTED, UTC)
@@ -234,7 +236,7 @@ def test_a_list_without_end_ends_at_the_bound() -> None:
     assert _known(V16, known, "0", str(MOST_TOKENS)) == ["Accepted", None]
 
 
-def test_the_same_again_is_no_word_and_others_words_are_left_alone() -> None:
+def test_same_again_is_no_word_and_others_words_are_left_alone() -> None:
     known = AuthorizationCache("CS01", KEY)
     records = known.on_call_result(V16, "Authorize", _asked(V16, "a"), _said(V16, "Accepted"))
     assert known.on_call_result(V16, "Authorize", _asked(V16, "A"), _said(V16, "Accepted")) == []
@@ -258,7 +260,7 @@ _SECRETS = st.text(max_size=16).map("tag-".__add__)
 
 
 @given(_SECRETS, _SECRETS, st.sampled_from(list(Version)))
-def test_no_word_tells_a_token(value: str, group: str, version: Version) -> None:
+def test_authorization_cache_no_word_reports_token(value: str, group: str, version: Version) -> None:
     known = AuthorizationCache("CS01", KEY)
     said = _said(version, "Accepted", group=group)
     records = known.on_call_result(version, "Authorize", _asked(version, value), said)

@@ -74,20 +74,20 @@ def test_another_message(version: Version, action: str, first: dict[str, Any], o
     assert _print(version, action, first) != _print(version, action, other)
 
 
-def test_two_ends_of_transactions_that_began_without_a_backend_are_two() -> None:
+def test_two_ends_of_transactions_that_began_without_backend_are_two() -> None:
     first, second = STOP | {"transactionId": -1}, STOP | {"transactionId": -1, "meterStop": 90}
     assert _print(V16, "StopTransaction", first) != _print(V16, "StopTransaction", second)
 
 
 @pytest.mark.parametrize(("version", "action", "payload"), CASES)
-def test_what_lacks_a_member_is_known_by_all_that_it_says(
+def test_dedup_key_without_a_member_covers_the_whole_payload(
     version: Version, action: str, payload: dict[str, Any]
 ) -> None:
     poor = {"seqNo": 1, "vendorInfo": "a"}
     assert _print(version, action, poor) != _print(version, action, poor | {"vendorInfo": "b"})
 
 
-def test_the_action_counts() -> None:
+def test_dedup_key_action_counts() -> None:
     assert _print(V16, "MeterValues", METER) != _print(V16, "DataTransfer", METER)
 
 
@@ -96,6 +96,6 @@ def test_any_bytes_have_one(payload: bytes, case: tuple[Version, str, dict[str, 
     assert len(dedup_key(case[0], case[1], payload)) == 64
 
 
-def test_depth_without_end_is_no_end_of_ours() -> None:
+def test_dedup_key_depth_without_end_is_no_end_of_own() -> None:
     deep = b"[" * 100_000
     assert dedup_key(V16, "StartTransaction", deep) != dedup_key(V16, "StartTransaction", deep + b"[")

@@ -82,7 +82,9 @@ REPORTS_21 = [
     ("version", "action", "payload"),
     REPORTS_16 + for_2(lambda version: [(version, action, payload) for action, payload in REPORTS_2]),
 )
-def test_a_report_is_taken_and_kept_for_the_backend(version: Version, action: str, payload: Payload) -> None:
+def test_offline_responder_report_is_taken_and_kept_for_backend(
+    version: Version, action: str, payload: Payload
+) -> None:
     check(version, request(version, action), json.dumps(payload).encode())
     answer = Away(version).says(action, payload)
     assert (answer.result, answer.queue, answer.records, answer.note) == (b"{}", True, (), "")
@@ -95,7 +97,7 @@ def test_reports_of_2_1(action: str) -> None:
 
 
 @pytest.mark.parametrize("version", [V201, V21])
-def test_a_car_s_own_schedule_is_taken_and_kept_for_the_backend(version: Version) -> None:
+def test_car_s_own_schedule_is_taken_and_kept_for_backend(version: Version) -> None:
     answer = Away(version).says("NotifyEVChargingSchedule", {})
     assert (result(answer), answer.queue) == ({"status": "Accepted"}, True)
 
@@ -118,7 +120,9 @@ REFUSED: list[tuple[Version, str, str]] = [
 
 
 @pytest.mark.parametrize(("version", "action", "status"), REFUSED)
-def test_what_takes_a_backend_is_refused_in_ocpp_s_words(version: Version, action: str, status: str) -> None:
+def test_responder_request_that_needs_the_backend_is_rejected(
+    version: Version, action: str, status: str
+) -> None:
     answer = Away(version).says(action, {})
     assert (result(answer)["status"], answer.queue) == (status, False)
     assert action in answer.note
@@ -134,7 +138,7 @@ def test_what_takes_a_backend_is_refused_in_ocpp_s_words(version: Version, actio
         (V21, "GetCertificateChainStatus"),
     ],
 )
-def test_what_we_cannot_answer_may_be_asked_again(version: Version, action: str) -> None:
+def test_responder_unanswered_call_may_be_repeated(version: Version, action: str) -> None:
     answer = Away(version).says(action, {})
     assert answer.text is not None
     assert f'[4,"id 1","GenericError","the backend that could answer {action} is away",{{}}]' == answer.text
@@ -149,7 +153,7 @@ def _actions(version: Version) -> set[str]:
 
 
 @pytest.mark.parametrize("version", list(Version))
-def test_no_answer_to_any_action_is_against_the_schema(version: Version) -> None:
+def test_offline_responder_no_answer_to_any_action_is_against_schema(version: Version) -> None:
     actions = _actions(version)
     assert len(actions) > 30
     good = {action for action in actions if Away(version).says(action, {}).result is not None}
@@ -161,13 +165,13 @@ def test_no_answer_to_any_action_is_against_the_schema(version: Version) -> None
 
 
 @pytest.mark.parametrize("version", list(Version))
-def test_the_clock_is_ours(version: Version) -> None:
+def test_offline_responder_clock_is_own(version: Version) -> None:
     answer = Away(version).says("Heartbeat", {})
     assert (result(answer), answer.queue) == ({"currentTime": NOW}, False)
 
 
 @pytest.mark.parametrize(("version", "boot"), [(V16, BOOT_16), (V201, BOOT_2), (V21, BOOT_2)])
-def test_a_station_is_accepted_if_its_backend_has_done_so_before(version: Version, boot: Payload) -> None:
+def test_station_is_accepted_if_backend_has_done_so_before(version: Version, boot: Payload) -> None:
     away = Away(version)
     stranger = away.says("BootNotification", boot)
     assert result(stranger) == {"status": "Pending", "currentTime": NOW, "interval": PENDING_S}
@@ -208,7 +212,7 @@ VERDICTS = [
 
 @pytest.mark.parametrize(("version", "action", "payload", "queue"), ASKING)
 @pytest.mark.parametrize(("authorise", "said", "until", "verdict"), VERDICTS)
-def test_a_driver_is_judged_by_what_is_known(
+def test_offline_responder_driver_is_judged_by_what_is_known(
     version: Version,
     action: str,
     payload: Payload,
@@ -230,7 +234,7 @@ def test_a_driver_is_judged_by_what_is_known(
 
 
 @pytest.mark.parametrize("version", [V201, V21])
-def test_a_station_open_to_all_stays_so(version: Version) -> None:
+def test_offline_responder_station_open_to_all_stays_so(version: Version) -> None:
     token = {"idToken": "", "type": "NoAuthorization"}
     answer = Away(version).says("TransactionEvent", event("Started", idToken=token))
     assert result(answer) == {"idTokenInfo": {"status": "Accepted"}}
@@ -238,9 +242,7 @@ def test_a_station_open_to_all_stays_so(version: Version) -> None:
 
 @pytest.mark.parametrize("version", [V201, V21])
 @pytest.mark.parametrize("contract", [{"certificate": "PEM"}, {"iso15118CertificateHashData": HASHES}])
-def test_nobody_is_let_in_by_a_certificate_that_nobody_has_checked(
-    version: Version, contract: Payload
-) -> None:
+def test_responder_unverified_certificate_authorizes_no_one(version: Version, contract: Payload) -> None:
     away = Away(version, OfflineRules(authorise="everyone"))
     asked = {"idToken": TOKEN} | contract
     check(version, "AuthorizeRequest", json.dumps(asked).encode())
@@ -248,7 +250,7 @@ def test_nobody_is_let_in_by_a_certificate_that_nobody_has_checked(
     assert away.says("Authorize", asked).result is None
 
 
-def test_a_transaction_gets_a_number_of_ours_that_is_saved_with_it() -> None:
+def test_transaction_gets_number_of_own_that_is_saved_with_it() -> None:
     away = Away(V16)
     first, second = away.says("StartTransaction", START), away.says("StartTransaction", START)
     numbers = [result(answer)["transactionId"] for answer in (first, second)]

@@ -57,13 +57,13 @@ def numbers(records: list[Record]) -> list[tuple[str, int]]:
         (V16, "DataTransfer", {}, RecordKind.NOTICE),
     ],
 )
-def test_what_a_message_is_worth(
+def test_outbox_message_priority_by_action(
     version: Version, action: str, payload: dict[str, Any], kind: RecordKind
 ) -> None:
     assert kind_of(version, action, json.dumps(payload).encode()) is kind
 
 
-def test_meter_values_that_cannot_be_read_are_worth_the_most() -> None:
+def test_outbox_meter_values_that_cannot_be_read_are_worth_most() -> None:
     assert kind_of(V16, "MeterValues", b'{"transactionId": "5"}') is RecordKind.TRANSACTION
 
 
@@ -79,7 +79,7 @@ def test_first_in_first_out() -> None:
     assert (len(outbox), outbox.oldest_at) == (0, None)
 
 
-def test_the_least_goes_first_and_of_it_the_oldest() -> None:
+def test_outbox_least_goes_first_and_of_it_oldest() -> None:
     outbox = Outbox("CS01", "csms", capacity=4)
     for kind in (RecordKind.STATUS, RecordKind.METER, RecordKind.NOTICE, RecordKind.METER):
         queue(outbox, kind)
@@ -90,7 +90,7 @@ def test_the_least_goes_first_and_of_it_the_oldest() -> None:
         queue(outbox, RecordKind.TRANSACTION)
 
 
-def test_what_is_worth_less_than_all_that_waits_goes_itself() -> None:
+def test_outbox_full_drops_a_new_entry_of_lowest_priority() -> None:
     outbox = Outbox("CS01", "csms", capacity=2)
     queue(outbox, RecordKind.STATUS)
     queue(outbox, RecordKind.TRANSACTION)
@@ -99,7 +99,7 @@ def test_what_is_worth_less_than_all_that_waits_goes_itself() -> None:
     assert numbers(queue(outbox, RecordKind.STATUS)) == [("EntryRemoved", 1), ("EntryQueued", 3)]
 
 
-def test_what_is_under_way_is_not_dropped() -> None:
+def test_outbox_entry_in_flight_is_not_dropped() -> None:
     outbox = Outbox("CS01", "csms", capacity=2)
     queue(outbox, RecordKind.METER)
     queue(outbox, RecordKind.METER)
@@ -108,7 +108,7 @@ def test_what_is_under_way_is_not_dropped() -> None:
     assert numbers(queue(outbox, RecordKind.METER)) == [("EntryRemoved", 2), ("EntryQueued", 3)]
 
 
-def test_a_repeated_message_is_known_while_the_first_waits() -> None:
+def test_outbox_repeated_message_is_known_while_first_waits() -> None:
     outbox = Outbox("CS01", "csms")
     stop = b'{"transactionId":5,"meterStop":7,"timestamp":"t"}'
     mark = dedup_key(V16, "StopTransaction", stop)
@@ -123,7 +123,7 @@ def test_a_repeated_message_is_known_while_the_first_waits() -> None:
     assert outbox.find_duplicate(mark) is None
 
 
-def test_the_id_that_the_station_was_given_is_saved_with_the_entry() -> None:
+def test_outbox_id_that_station_was_given_is_saved_with_entry() -> None:
     outbox = Outbox("CS01", "csms")
     queue(outbox, RecordKind.TRANSACTION)
     queue(outbox, RecordKind.TRANSACTION)
@@ -134,14 +134,14 @@ def test_the_id_that_the_station_was_given_is_saved_with_the_entry() -> None:
     assert outbox.head == given.entry
 
 
-def test_what_is_gone_is_gone_once() -> None:
+def test_outbox_removed_entry_is_removed_once() -> None:
     outbox = Outbox("CS01", "csms")
     queue(outbox, RecordKind.TRANSACTION)
     assert numbers(outbox.set_entry_aside(1, "NotSupported")) == [("EntrySetAside", 1)]
     assert outbox.set_entry_aside(1, "NotSupported") == outbox.remove_entry(1) == []
 
 
-def test_only_what_is_its_own_is_recalled() -> None:
+def test_outbox_only_what_is_own_is_recalled() -> None:
     outbox = Outbox("CS01", "csms")
     (word,) = queue(outbox, RecordKind.TRANSACTION)
     assert isinstance(word, EntryQueued)

@@ -89,7 +89,7 @@ class Talk:
         self.records, self.notes = self.sender.on_answer(self._asked, payload, error, self.now)
 
 
-def test_first_its_story_then_what_has_waited() -> None:
+def test_outbox_sender_first_snapshot_then_what_has_waited() -> None:
     talk = Talk()
     talk.snapshot.on_boot(V16, json.dumps(BOOT).encode())
     for connector in (2, 1):
@@ -121,7 +121,7 @@ def test_first_its_story_then_what_has_waited() -> None:
     assert talk.sender.is_done
 
 
-def test_next_link_repeats_an_entry_under_its_id_but_no_accepted_boot() -> None:
+def test_next_link_repeats_entry_under_id_but_no_accepted_boot() -> None:
     talk = Talk()
     talk.snapshot.on_boot(V16, json.dumps(BOOT).encode())
     talk.said("StopTransaction", STOP)
@@ -149,7 +149,7 @@ def test_next_link_repeats_an_entry_under_its_id_but_no_accepted_boot() -> None:
         (None, "InternalError", BOOT_WAIT_S),
     ],
 )
-def test_nothing_is_told_to_who_has_not_accepted_the_boot(
+def test_outbox_sender_nothing_is_reported_to_who_has_not_accepted_boot(
     result: dict[str, Any] | None, error: str | None, wait_s: float
 ) -> None:
     talk = Talk()
@@ -167,7 +167,7 @@ def test_nothing_is_told_to_who_has_not_accepted_the_boot(
     talk.hears("StopTransaction")
 
 
-def test_who_does_not_know_boots_is_told_the_rest() -> None:
+def test_sender_backend_without_boots_gets_the_rest() -> None:
     talk = Talk()
     talk.snapshot.on_boot(V16, json.dumps(BOOT).encode())
     talk.said("StopTransaction", STOP)
@@ -179,7 +179,7 @@ def test_who_does_not_know_boots_is_told_the_rest() -> None:
 
 
 @pytest.mark.parametrize("error", ["InternalError", None])
-def test_failed_entry_goes_again_later_and_is_set_aside_after_the_last_try(error: str | None) -> None:
+def test_failed_entry_goes_again_later_and_is_set_aside_after_last_try(error: str | None) -> None:
     talk = Talk()
     talk.said("StopTransaction", STOP)
     talk.said("DataTransfer", {})
@@ -203,7 +203,7 @@ def test_failed_entry_goes_again_later_and_is_set_aside_after_the_last_try(error
     assert talk.sender.is_done
 
 
-def test_start_that_waits_for_a_try_holds_up_only_its_transaction() -> None:
+def test_outbox_sender_start_that_waits_for_try_holds_up_only_transaction() -> None:
     talk = Talk()
     talk.said("StartTransaction", START)
     talk.said("StopTransaction", STOP)
@@ -220,7 +220,7 @@ def test_start_that_waits_for_a_try_holds_up_only_its_transaction() -> None:
     talk.hears("StopTransaction", STOP | {"transactionId": 70})
 
 
-def test_entry_that_is_on_its_way_already_is_not_sent() -> None:
+def test_outbox_sender_entry_that_is_on_way_already_is_not_sent() -> None:
     talk = Talk()
     talk.said("StopTransaction", STOP)
     talk.said("DataTransfer", {})
@@ -231,7 +231,7 @@ def test_entry_that_is_on_its_way_already_is_not_sent() -> None:
 
 
 @pytest.mark.parametrize("code", ["FormationViolation", "PropertyConstraintViolation", "NotSupported"])
-def test_what_can_never_be_taken_is_not_tried_again(code: str) -> None:
+def test_sender_entry_rejected_for_good_is_not_retried(code: str) -> None:
     talk = Talk()
     talk.said("StopTransaction", STOP)
     talk.said("SecurityEventNotification", {})
@@ -246,7 +246,7 @@ def test_what_can_never_be_taken_is_not_tried_again(code: str) -> None:
     assert "dropped" in talk.notes[0]
 
 
-def test_what_belongs_to_a_start_that_was_set_aside_is_not_sent() -> None:
+def test_sender_entries_of_a_start_set_aside_are_not_sent() -> None:
     talk = Talk()
     talk.said("StartTransaction", START)
     talk.said("StopTransaction", STOP)
@@ -264,7 +264,7 @@ def test_what_belongs_to_a_start_that_was_set_aside_is_not_sent() -> None:
     assert talk.outbox.set_aside_count == 2
 
 
-def test_a_start_whose_answer_names_no_transaction_is_heard_all_the_same() -> None:
+def test_start_whose_answer_names_no_transaction_is_received_all_same() -> None:
     talk = Talk()
     talk.said("StartTransaction", START)
     talk.sender.on_attached()
@@ -273,7 +273,7 @@ def test_a_start_whose_answer_names_no_transaction_is_heard_all_the_same() -> No
     assert talk.records == [EntryRemoved("CS01", "csms", 1), TransactionUnmapped("CS01", "csms", OWN)]
 
 
-def test_a_signed_message_is_told_as_it_is() -> None:
+def test_outbox_sender_signed_message_is_reported_as_it_is() -> None:
     talk = Talk()
     talk.said("StartTransaction", START)
     talk.said("StopTransaction", STOP | {"signatures": []})
@@ -284,7 +284,7 @@ def test_a_signed_message_is_told_as_it_is() -> None:
     assert "with our transaction id" in talk.notes[0]
 
 
-def test_what_is_said_in_another_version_waits_for_a_link_of_that_one() -> None:
+def test_sender_entry_of_another_version_waits_for_its_link() -> None:
     talk = Talk(V201)
     talk.snapshot.on_boot(V16, json.dumps(BOOT).encode())
     talk.said("StopTransaction", STOP, V16)
@@ -297,7 +297,7 @@ def test_what_is_said_in_another_version_waits_for_a_link_of_that_one() -> None:
     assert boot.action == "BootNotification"
 
 
-def test_an_answer_to_what_waits_no_more_changes_nothing() -> None:
+def test_outbox_sender_answer_to_what_waits_no_more_changes_nothing() -> None:
     talk = Talk()
     talk.said("StopTransaction", STOP)
     talk.sender.on_attached()

@@ -55,7 +55,7 @@ def test_owner_connection_each_cell_leads_where_expected(
 
 
 @pytest.mark.parametrize("mode", AwayMode)
-def test_owner_connection_rows_are_exactly_the_reachable_states(mode: AwayMode) -> None:
+def test_owner_connection_rows_are_exactly_reachable_states(mode: AwayMode) -> None:
     reached, front = {S.CONNECTING}, [S.CONNECTING]
     while front:
         following = {EXPECTED[mode].get((front[-1], event), front[-1]) for event in OwnerEvent}
@@ -65,11 +65,11 @@ def test_owner_connection_rows_are_exactly_the_reachable_states(mode: AwayMode) 
 
 
 @pytest.mark.parametrize("mode", AwayMode)
-def test_owner_connection_rows_have_a_column_for_each_event(mode: AwayMode) -> None:
+def test_owner_connection_rows_have_column_for_each_event(mode: AwayMode) -> None:
     assert {len(row) for row in TRANSITIONS[mode].values()} == {len(OwnerEvent)}
 
 
-def test_owner_connection_lost_stays_lost_until_the_station_reconnects() -> None:
+def test_owner_connection_lost_stays_lost_until_station_reconnects() -> None:
     connection = OwnerConnection(AwayMode.STRICT)
     connection.on_event(E.LINK_LOST)
     for event in OwnerEvent:

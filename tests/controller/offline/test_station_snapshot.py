@@ -40,7 +40,7 @@ def _answer(status: str, interval: int = 60) -> bytes:
 
 
 @pytest.mark.parametrize("version", list(Version))
-def test_boot_and_statuses_are_told_in_order(version: Version) -> None:
+def test_station_snapshot_boot_and_statuses_are_reported_in_order(version: Version) -> None:
     snapshot = StationSnapshot("CS01")
     boot = _payload(BOOTS[version])
     records = snapshot.on_boot(version, boot)
@@ -56,7 +56,7 @@ def test_boot_and_statuses_are_told_in_order(version: Version) -> None:
 
 
 @pytest.mark.parametrize("version", list(Version))
-def test_the_same_again_is_no_word(version: Version) -> None:
+def test_station_snapshot_same_again_is_no_word(version: Version) -> None:
     snapshot = StationSnapshot("CS01")
     boot, status = _payload(BOOTS[version]), _status(version, 1)
     assert len(snapshot.on_boot(version, boot)) == 1
@@ -65,7 +65,7 @@ def test_the_same_again_is_no_word(version: Version) -> None:
     assert snapshot.on_station_call(version, "StatusNotification", status) == []
 
 
-def test_a_boot_makes_the_statuses_before_it_untrue() -> None:
+def test_station_snapshot_boot_makes_statuses_before_it_untrue() -> None:
     snapshot = StationSnapshot("CS01")
     records: list[Record] = [*snapshot.on_station_call(V16, "StatusNotification", _status(V16, 1))]
     forgotten = snapshot.on_boot(V16, _payload(BOOT_16))
@@ -89,13 +89,13 @@ def test_a_boot_makes_the_statuses_before_it_untrue() -> None:
         ("Heartbeat", b"{}"),
     ],
 )
-def test_what_is_no_story(action: str, payload: bytes) -> None:
+def test_snapshot_ignores_other_messages(action: str, payload: bytes) -> None:
     snapshot = StationSnapshot("CS01")
     assert snapshot.on_station_call(V201, action, payload) == []
     assert (snapshot.boot, snapshot.statuses) == (None, [])
 
 
-def test_no_station_fills_the_disk_with_connectors() -> None:
+def test_no_station_fills_disk_with_connectors() -> None:
     snapshot = StationSnapshot("CS01")
     for evse in range(MOST_CONNECTORS + 5):
         snapshot.on_station_call(V16, "StatusNotification", _status(V16, evse))
@@ -104,7 +104,7 @@ def test_no_station_fills_the_disk_with_connectors() -> None:
 
 
 @pytest.mark.parametrize("version", list(Version))
-def test_a_station_that_was_accepted_is_known_again(version: Version) -> None:
+def test_station_that_was_accepted_is_known_again(version: Version) -> None:
     snapshot = StationSnapshot("CS01")
     boot = _payload(BOOTS[version])
     assert not snapshot.was_accepted(version, boot)
@@ -122,7 +122,7 @@ def test_a_station_that_was_accepted_is_known_again(version: Version) -> None:
 
 
 @pytest.mark.parametrize(("status", "known"), [("Accepted", True), ("Pending", True), ("Rejected", False)])
-def test_the_backend_s_last_word_counts(status: str, known: bool) -> None:
+def test_station_snapshot_backend_s_last_word_counts(status: str, known: bool) -> None:
     snapshot, boot = StationSnapshot("CS01"), _payload(BOOT_16)
     records = snapshot.on_boot_answer(V16, boot, _answer("Accepted")) + snapshot.on_boot_answer(
         V16, boot, _answer(status)
@@ -141,7 +141,7 @@ def test_no_acceptance_is_no_acceptance(result: bytes) -> None:
     assert not snapshot.was_accepted(V16, _payload(BOOT_16))
 
 
-def test_boot_is_sent_to_a_backend_until_it_has_accepted_that_very_boot() -> None:
+def test_boot_is_sent_to_backend_until_it_has_accepted_that_very_boot() -> None:
     snapshot, boot = StationSnapshot("CS01"), _payload(BOOT_16)
     assert snapshot.on_boot_accepted_by("cpo") == []  # there is none yet
     records = snapshot.on_boot(V16, boot)

@@ -38,7 +38,7 @@ def _given(utc: float, count: int, ids: TransactionIdMap, taken: set[int]) -> li
 
 
 @pytest.mark.parametrize("utc", [0.0, UTC, 2.0**27 - 1, 2.0**31, 4e9])
-def test_ids_of_our_own_are_new_and_near_the_top(utc: float) -> None:
+def test_transaction_id_map_ids_of_own_own_are_new_and_near_top(utc: float) -> None:
     ids = TransactionIdMap("CS01", "csms")
     first = _given(utc, 3, ids, set())
     others = _given(utc, 3, TransactionIdMap("CS01", "csms"), set(first))
@@ -46,7 +46,7 @@ def test_ids_of_our_own_are_new_and_near_the_top(utc: float) -> None:
     assert all(FIRST_ID <= number <= MOST_ID for number in (*first, *others))
 
 
-def test_ids_given_before_a_restart_are_not_given_again() -> None:
+def test_transaction_id_map_ids_given_before_restart_are_not_given_again() -> None:
     ids = TransactionIdMap("CS01", "csms")
     before = []
     for _ in range(5):
@@ -57,7 +57,7 @@ def test_ids_given_before_a_restart_are_not_given_again() -> None:
     assert TransactionIdMap("CS01", "csms").allocate_id(UTC + 5)[0] not in before
 
 
-def test_a_clock_that_goes_back_gives_no_id_twice() -> None:
+def test_transaction_id_map_clock_that_goes_back_gives_no_id_twice() -> None:
     ids = TransactionIdMap("CS01", "csms")
     numbers = [ids.allocate_id(utc)[0] for utc in (UTC, UTC - 3600, UTC + 1, UTC - 1e9, UTC + 1)]
     assert len(set(numbers)) == 5
@@ -103,18 +103,18 @@ def test_down(action: str, payload: bytes) -> None:
         ("MeterValues-Signed", _payload(transactionId=7)),
     ],
 )
-def test_what_is_none_of_ours_passes_up_untouched(action: str, payload: bytes) -> None:
+def test_id_map_foreign_id_passes_to_backend_unchanged(action: str, payload: bytes) -> None:
     assert _mapped(7, 123).translate_for_backend(action, payload) is payload
 
 
-def test_what_is_none_of_ours_passes_down_untouched() -> None:
+def test_id_map_foreign_id_passes_to_station_unchanged() -> None:
     payload = _payload(transactionId=8)
     assert _mapped(7, 123).translate_for_station("RemoteStopTransaction", payload) is payload
     assert TransactionIdMap("CS01", "csms").translate_for_station("RemoteStopTransaction", payload) is payload
 
 
 @pytest.mark.parametrize("signed", [{"signatures": [{"keyId": "x"}]}, {"customData": {"signatures": []}}])
-def test_a_signed_message_is_not_changed(signed: dict[str, Any]) -> None:
+def test_transaction_id_map_signed_message_is_not_changed(signed: dict[str, Any]) -> None:
     ids = _mapped(7, 123)
     assert isinstance(
         ids.translate_for_backend("StopTransaction", _payload(transactionId=7, **signed)), IdRewriteError
@@ -125,12 +125,12 @@ def test_a_signed_message_is_not_changed(signed: dict[str, Any]) -> None:
     )
 
 
-def test_a_signed_message_with_the_same_id_on_both_sides_passes() -> None:
+def test_signed_message_with_same_id_on_both_sides_passes() -> None:
     payload = _payload(transactionId=7, signatures=[])
     assert _mapped(7, 7).translate_for_backend("StopTransaction", payload) == payload
 
 
-def test_the_other_side_s_number_does_not_hit_another_transaction() -> None:
+def test_other_side_s_number_does_not_hit_another_transaction() -> None:
     ids = _mapped(7, 123)
     assert isinstance(
         ids.translate_for_station("RemoteStopTransaction", _payload(transactionId=7)), IdRewriteError
@@ -140,7 +140,7 @@ def test_the_other_side_s_number_does_not_hit_another_transaction() -> None:
     )
 
 
-def test_a_message_waits_until_its_id_is_known() -> None:
+def test_message_waits_until_id_is_known() -> None:
     ids = TransactionIdMap("CS01", "csms")
     own, _ = ids.allocate_id(UTC)
     stop = _payload(transactionId=own)
@@ -152,7 +152,7 @@ def test_a_message_waits_until_its_id_is_known() -> None:
     assert (ids.backend_id(own), ids.station_id(42)) == (42, own)
 
 
-def test_nothing_waits_for_a_transaction_that_the_backend_will_never_know() -> None:
+def test_nothing_waits_for_transaction_that_backend_will_never_know() -> None:
     ids = TransactionIdMap("CS01", "csms")
     own, _ = ids.allocate_id(UTC)
     assert ids.end_transaction(own) == [TransactionUnmapped("CS01", "csms", own)]
@@ -160,7 +160,7 @@ def test_nothing_waits_for_a_transaction_that_the_backend_will_never_know() -> N
     assert ids.end_transaction(own) == []
 
 
-def test_a_meter_value_after_the_end_still_finds_its_transaction() -> None:
+def test_transaction_id_map_meter_value_after_end_still_finds_transaction() -> None:
     ids = _mapped(7, 123)
     ids.end_transaction(7)
     assert ids.translate_for_backend("MeterValues", _payload(transactionId=7)) == _payload(transactionId=123)
@@ -171,7 +171,7 @@ def test_a_meter_value_after_the_end_still_finds_its_transaction() -> None:
     assert ids.translate_for_backend("MeterValues", _payload(transactionId=7)) == _payload(transactionId=7)
 
 
-def test_a_backend_that_gives_every_transaction_the_same_id() -> None:
+def test_transaction_id_map_backend_that_gives_every_transaction_same_id() -> None:
     ids = _mapped(7, 1)
     ids.end_transaction(7)
     ids.set_backend_id(8, 1)
@@ -181,7 +181,7 @@ def test_a_backend_that_gives_every_transaction_the_same_id() -> None:
     assert ids.station_id(1) == 9
 
 
-def test_what_was_saved_comes_back() -> None:
+def test_id_map_is_restored_from_its_records() -> None:
     records: list[Record] = [
         TransactionMapped("CS01", "csms", FIRST_ID + 5, None),
         TransactionMapped("CS01", "csms", 8, 9),

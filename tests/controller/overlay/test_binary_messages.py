@@ -42,7 +42,7 @@ def rules(**more: object) -> PolicyEnforcer:
         (rules(require=VerificationMode.UNVERIFIED), True, True),
     ],
 )
-def test_binary_message_is_decided_by_its_rule(gate: PolicyEnforcer | None, up: bool, down: bool) -> None:
+def test_binary_message_is_decided_by_rule(gate: PolicyEnforcer | None, up: bool, down: bool) -> None:
     door = sealed(gate)
     assert door.goes_up(binary("FileTransfer"), NOW) is up
     assert door.goes_down(binary("FileTransfer"), NOW) is down
@@ -55,7 +55,7 @@ def test_binary_answer_passes(message: bytes) -> None:
     assert sealed(rules()).goes_down(message, NOW)
 
 
-def test_unreadable_action_is_matched_by_a_rule_for_all() -> None:
+def test_binary_messages_unreadable_action_is_matched_by_rule_for_all() -> None:
     message = binary("FileTransfer").replace(b"File", b"\xff\xff\xff\xff")
     assert sealed(rules()).goes_down(message, NOW)
     assert not sealed(rules(actions=("*",))).goes_down(message, NOW)

@@ -36,7 +36,7 @@ def routes(message: str | bytes) -> dict[str, int]:
     }
 
 
-def test_request_goes_up_the_chain_and_its_answer_down() -> None:
+def test_request_goes_up_chain_and_answer_down() -> None:
     net = chain()
     net.say("CS01", "LC03", 2, "m1", "BootNotification", {"a": 1})
     path = ["CS01", "LC03", "LC02", "LC01"]
@@ -45,7 +45,7 @@ def test_request_goes_up_the_chain_and_its_answer_down() -> None:
     assert net.heard("CS01") == [[3, "m1", {"status": "Accepted"}]]
 
 
-def test_backend_reaches_the_end_of_the_chain_by_id() -> None:
+def test_chain_backend_reaches_end_of_chain_by_id() -> None:
     net = chain()
     net.say("CSMS", "LC01", 2, "CS01", "CSMS", "m1", "Reset", {})
     assert net.heard("CS01") == [[2, "m1", "Reset", {}]]
@@ -53,7 +53,7 @@ def test_backend_reaches_the_end_of_the_chain_by_id() -> None:
     assert net.heard("CSMS") == [[3, "CSMS", ["CS01", "LC03", "LC02", "LC01"], "m1", {}]]
 
 
-def test_controller_reaches_another_one_in_the_chain() -> None:
+def test_chain_controller_reaches_another_one_in_chain() -> None:
     net = chain()
     net.own("LC01", 2, "m1", "SetChargingProfile", {"limit": 32}, to=["LC03"])
     (delivered,) = net.delivered("LC03")
@@ -63,7 +63,7 @@ def test_controller_reaches_another_one_in_the_chain() -> None:
 
 
 @pytest.mark.parametrize("sends", [True, False])
-def test_backend_gets_topology_of_the_chain(sends: bool) -> None:
+def test_chain_backend_gets_topology_of_chain(sends: bool) -> None:
     net = chain(version=Version.V21 if sends else Version.V201)
     told = net.got["CSMS"][-1]
     kind, destination, path, _, action, _ = json.loads(told)
@@ -72,7 +72,7 @@ def test_backend_gets_topology_of_the_chain(sends: bool) -> None:
     assert net.notes == []
 
 
-def test_chain_recovers_when_its_middle_link_is_back() -> None:
+def test_chain_recovers_when_middle_link_is_back() -> None:
     net = chain()
     net.say("CSMS", "LC01", 2, "CS01", "CSMS", "m1", "Reset", {})
     net.cut("LC03", "LC02")
@@ -102,7 +102,7 @@ def test_flapping_link_causes_one_report() -> None:
     assert len(net.got["CSMS"]) == 1
 
 
-def test_topology_is_repeated_before_it_ends() -> None:
+def test_chain_topology_is_repeated_before_it_ends() -> None:
     net = chain()
     net.got["CSMS"].clear()
     net.wait(3 * REFRESH_S)
@@ -130,7 +130,7 @@ def ring() -> Net:
     return net
 
 
-def test_ring_uses_the_long_route_when_the_short_one_fails() -> None:
+def test_chain_ring_uses_long_route_when_short_one_fails() -> None:
     net = ring()
     net.say("CSMS", "LC01", 6, "CS01", "CSMS", "m1", "NotifyX", {})
     assert net.heard("CS01") == [[6, "m1", "NotifyX", {}]]
@@ -142,13 +142,13 @@ def test_ring_uses_the_long_route_when_the_short_one_fails() -> None:
     assert net.heard("CSMS") == [[3, "CSMS", ["CS01", "LC03", "LC02", "LC01"], "m2", {}]]
 
 
-def test_ring_delivers_a_broadcast_once() -> None:
+def test_chain_ring_delivers_broadcast_once() -> None:
     net = ring()
     net.say("CSMS", "LC01", 6, "*", "CSMS", "m1", "NotifyX", {})
     assert [len(net.delivered(name)) for name in ("LC01", "LC02", "LC03")] == [1, 1, 1]
 
 
-def test_ring_forgets_what_is_gone() -> None:
+def test_chain_ring_forgets_what_is_gone() -> None:
     net = ring()
     net.cut("CS01", "LC03")
     net.wait(60)
@@ -157,7 +157,7 @@ def test_ring_forgets_what_is_gone() -> None:
     assert [frame[5] for frame in net.heard("CSMS")] == ["there is no route to 'CS01'"]
 
 
-def test_topology_begins_later_each_time_with_a_stopped_clock() -> None:
+def test_chain_topology_begins_later_each_time_with_stopped_clock() -> None:
     signed: list[bytes] = []
 
     def sign(payload: bytes) -> bytes:

@@ -57,7 +57,7 @@ FALSE_PATHS = [
 
 
 @pytest.mark.parametrize(("link", "path", "kind"), FALSE_PATHS)
-def test_forged_path_is_rejected_to_its_link(link: str, path: list[str], kind: str) -> None:
+def test_hostile_forged_path_is_rejected_to_link(link: str, path: list[str], kind: str) -> None:
     net = house()
     net.say(link, "LC01", 2, "CSMS", path, "m1", "StartTransaction", {})
     net.say(link, "LC01", 6, "CSMS", path, "m2", "NotifyX", {})
@@ -69,7 +69,7 @@ def test_forged_path_is_rejected_to_its_link(link: str, path: list[str], kind: s
     assert all(not net.heard(other) for other in ("CS01", "LC02", "LC03", "CSMS") if other != link)
 
 
-def test_alias_of_the_backend_from_below_is_rejected() -> None:
+def test_hostile_alias_of_backend_from_below_is_rejected() -> None:
     net = house()
     net.cut("LC01", "CSMS")
     net.say("LC02", "LC01", 2, "CS01", "CSMS", "m1", "Reset", {})
@@ -82,7 +82,7 @@ def test_longest_path_is_forwarded() -> None:
     assert net.heard("CSMS") == [[6, "CSMS", [*LONG[1:], "LC02", "LC01"], "m1", "NotifyX", {}]]
 
 
-def test_configured_node_is_accepted_over_its_link_only() -> None:
+def test_hostile_configured_node_is_accepted_over_link_only() -> None:
     net = Net()
     net.node("LC01", homes={"CS09": frozenset({"LC03"})})
     net.link("LC02", "LC01")
@@ -183,7 +183,7 @@ def frame(kind: int, path: Any, payload: bytes) -> str:
 
 
 @pytest.mark.parametrize("is_call", [False, True])
-def test_topology_signature_counts_for_its_kind(is_call: bool) -> None:
+def test_hostile_topology_signature_counts_for_kind(is_call: bool) -> None:
     net = house(verify=verify)
     net.send("LC02", "LC01", frame(2 if is_call else 6, "LC02", signed(topology(), "LC02", not is_call)))
     assert net.nodes["LC01"].counts == {"topology": 1}
@@ -234,7 +234,7 @@ def test_routes_of_all_neighbors_are_bounded() -> None:
     assert "LC04-0" not in net.reachable("LC01")
 
 
-def test_topology_of_a_plain_backend_is_rejected() -> None:
+def test_hostile_topology_of_plain_backend_is_rejected() -> None:
     net = Net()
     net.node("LC01")
     net.link("LC01", "CSMS", PLAIN)
@@ -243,7 +243,7 @@ def test_topology_of_a_plain_backend_is_rejected() -> None:
     assert "CS09" not in net.reachable("LC01")
 
 
-def test_topology_of_a_plain_station_is_rejected() -> None:
+def test_hostile_topology_of_plain_station_is_rejected() -> None:
     net = house()
     payload = json.loads(topology("CS01"))
     net.say("CS01", "LC01", 2, "m1", "NotifyNetworkTopology", payload)

@@ -35,7 +35,7 @@ def house(**settings: Any) -> Net:
     return net
 
 
-def test_plain_station_sends_and_gets_its_answer() -> None:
+def test_node_plain_station_sends_and_gets_answer() -> None:
     net = house()
     net.say("CS01", "LC01", 2, "m1", "BootNotification", {"a": 1})
     assert net.heard("CSMS") == [[2, "CSMS", ["CS01", "LC01"], "m1", "BootNotification", {"a": 1}]]
@@ -44,7 +44,7 @@ def test_plain_station_sends_and_gets_its_answer() -> None:
     assert net.heard("CS02") == []
 
 
-def test_backend_reaches_plain_station_and_gets_its_answer() -> None:
+def test_node_backend_reaches_plain_station_and_gets_answer() -> None:
     net = house()
     net.say("CSMS", "LC01", 2, ["LC01", "CS02"], "CSMS", "m1", "Reset", {})
     assert net.heard("CS02") == [[2, "m1", "Reset", {}]]
@@ -53,14 +53,14 @@ def test_backend_reaches_plain_station_and_gets_its_answer() -> None:
 
 
 @pytest.mark.parametrize("destination", ["CS02", ["CS02"], ["LC01", "CS02"], ["LC01", "LC01", "CS02"]])
-def test_backend_may_address_a_station_in_each_form(destination: Any) -> None:
+def test_node_backend_may_address_station_in_each_form(destination: Any) -> None:
     net = house()
     net.say("CSMS", "LC01", 6, destination, ["CSMS"], "m1", "NotifyX", {})
     assert net.heard("CS02") == [[6, "m1", "NotifyX", {}]]
 
 
 @pytest.mark.parametrize("path", [["CS09"], ["CS09", "LC02"], "CS09"])
-def test_peer_is_added_to_the_path_once(path: Any) -> None:
+def test_node_peer_is_added_to_path_once(path: Any) -> None:
     net = house()
     net.say("LC02", "LC01", 6, "CSMS", path, "m1", "NotifyX", {})
     assert net.heard("CSMS") == [[6, "CSMS", ["CS09", "LC02", "LC01"], "m1", "NotifyX", {}]]
@@ -81,7 +81,7 @@ def test_frame_from_above_without_destination_is_delivered() -> None:
     assert net.heard("CSMS") == [[3, "CSMS", "LC01", "m1", {"status": "Accepted"}]]
 
 
-def test_own_request_gets_its_answer() -> None:
+def test_node_own_request_gets_answer() -> None:
     net = house()
     net.own("LC01", 2, "m1", "Reset", {}, to=["LC02", "CS09"])
     assert net.heard("LC02") == [[2, ["LC02", "CS09"], "LC01", "m1", "Reset", {}]]
@@ -102,7 +102,7 @@ def test_equal_ids_of_two_stations_get_their_own_answers() -> None:
     assert net.heard("CS02") == [[3, "1", {"for": "CS02"}]]
 
 
-def test_plain_backend_link_serves_its_station_only() -> None:
+def test_node_plain_backend_link_serves_station_only() -> None:
     net = Net()
     node = net.node("LC01")
     net.link("CS01", "LC01", PLAIN)
@@ -117,7 +117,7 @@ def test_plain_backend_link_serves_its_station_only() -> None:
     assert node.counts["no route"] == 1
 
 
-def test_two_channels_of_a_station_stay_with_their_backends() -> None:
+def test_node_two_channels_of_station_stay_with_backends() -> None:
     net = Net()
     net.node("LC01")
     for backend, priority in (("BE1", 0), ("BE2", 1)):
@@ -137,7 +137,7 @@ def test_two_channels_of_a_station_stay_with_their_backends() -> None:
     assert net.heard("BE1") == []
 
 
-def test_child_frames_go_to_its_relay_others_go_on() -> None:
+def test_node_child_frames_go_to_relay_others_go_on() -> None:
     net = house()
     relay = LinkState(
         link="relay", peer="CSMS", mode=PLAIN, side=LinkSide.UP, priority=-1, serves="LC02", only="LC02"
@@ -173,7 +173,7 @@ def test_plain_station_forwards_nothing(destination: Any) -> None:
     assert net.heard("CS01") == []
 
 
-def test_failed_send_tries_the_next_link_then_fails() -> None:
+def test_node_failed_send_tries_next_link_then_fails() -> None:
     net = Net()
     net.node("LC01")
     net.link("CS01", "LC01", PLAIN)
@@ -190,7 +190,7 @@ def test_failed_send_tries_the_next_link_then_fails() -> None:
     assert net.heard("BE1") == []
 
 
-def test_lost_link_answers_its_requests_with_errors() -> None:
+def test_node_lost_link_answers_requests_with_errors() -> None:
     net = Net()
     net.node("LC01")
     net.link("CS01", "LC01", PLAIN)
@@ -216,7 +216,7 @@ def test_timed_out_request_fails_and_late_answer_is_dropped() -> None:
     assert net.nodes["LC01"].counts["unasked"] == 1
 
 
-def test_pending_requests_of_a_link_are_bounded() -> None:
+def test_node_pending_requests_of_link_are_bounded() -> None:
     net = house()
     for number in range(MAX_PENDING + 1):
         net.say("LC02", "LC01", 2, "CSMS", "LC02", str(number), "Heartbeat", {})
@@ -227,7 +227,7 @@ def test_pending_requests_of_a_link_are_bounded() -> None:
     assert net.heard("CS01") == []
 
 
-def test_answer_counts_once_and_from_its_link() -> None:
+def test_node_answer_counts_once_and_from_link() -> None:
     net = house()
     net.say("CS01", "LC01", 2, "1", "Heartbeat", {})
     net.say("CS02", "LC01", 3, "1", {"status": "Accepted"})
@@ -238,7 +238,7 @@ def test_answer_counts_once_and_from_its_link() -> None:
     assert net.nodes["LC01"].counts["unasked"] == 2
 
 
-def test_objection_to_answer_is_logged_on_an_overlay_link() -> None:
+def test_node_objection_to_answer_is_logged_on_overlay_link() -> None:
     net = house()
     net.say("CSMS", "LC01", 2, ["LC02", "CS09"], "CSMS", "1", "Reset", {})
     net.say("LC02", "LC01", 3, "LC01", ["CS09", "LC02"], "1", {"status": 7})
@@ -285,7 +285,7 @@ def test_group_may_contain_this_node() -> None:
     assert net.nodes["LC01"].counts == {"no route": 1}
 
 
-def test_configured_route_goes_before_a_worse_one() -> None:
+def test_node_configured_route_goes_before_worse_one() -> None:
     net = house(routes={"CS09": [Hop("LC02", 5), Hop("CSMS", 1)]})
     net.own("LC01", 6, "m1", "NotifyX", {}, to=["CS09"])
     assert (len(net.heard("CSMS")), len(net.heard("LC02"))) == (1, 0)
@@ -303,12 +303,12 @@ def test_binary_frame_passes_unaltered_in_both_modes() -> None:
     assert net.got["CS01"] == [b"\x03\x00\x00\x00\x00\x02m1" + bytes(8)]
 
 
-def test_own_message_with_a_path_is_an_error() -> None:
+def test_node_own_message_with_path_is_error() -> None:
     with pytest.raises(ValueError, match="plain"):
         house().own("LC01", 2, "CSMS", "LC01", "m", "Reset", {})
 
 
-def test_retried_request_keeps_its_id() -> None:
+def test_node_retried_request_keeps_id() -> None:
     net = Net()
     net.node("LC01")
     net.link("CS01", "LC01", PLAIN)
@@ -332,7 +332,7 @@ def test_failed_send_on_lost_link_is_answered_once() -> None:
     assert node.handle(SendFailed(sending), net.now) == []
 
 
-def test_second_link_of_a_neighbor_is_no_detour() -> None:
+def test_node_second_link_of_neighbor_is_no_detour() -> None:
     net = house(routes={"CS77": [Hop("other")]})
     net.feed(
         "LC01", LinkUp(LinkState(link="other", peer="LC02", mode=NetworkingMode.OVERLAY, side=LinkSide.DOWN))

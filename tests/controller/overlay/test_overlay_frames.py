@@ -69,7 +69,7 @@ def test_destination_and_path_are_written_as_wwcp_reads_them(kind: OverlayMessag
         '[5,["CSMS"],["CS01"],"m1","GenericError","why",{}]',
     ],
 )
-def test_short_error_frame_keeps_its_form(text: str) -> None:
+def test_overlay_frames_short_error_frame_keeps_form(text: str) -> None:
     frame = read(text)
     assert (frame.id, frame.destination, frame.path) == ("m1", ("CSMS",), ("CS01",))
     assert frame.body[0] == b'"GenericError"'
@@ -112,13 +112,13 @@ BAD = [
 
 
 @pytest.mark.parametrize(("message", "reason"), BAD)
-def test_malformed_frame_has_a_reason(message: str | bytes, reason: str) -> None:
+def test_overlay_frames_malformed_frame_has_reason(message: str | bytes, reason: str) -> None:
     frame = overlay_frames.parse(message)
     assert isinstance(frame, MalformedFrame)
     assert reason in frame.reason
 
 
-def test_malformed_call_keeps_its_id() -> None:
+def test_overlay_frames_malformed_call_keeps_id() -> None:
     assert overlay_frames.parse('[2,"CSMS",[7],"m7","Reset",{}]') == MalformedFrame(
         "its CALL has no valid destination or path: one id, or 1 to 16 of them", "m7"
     )
@@ -137,7 +137,7 @@ def test_binary_frame_is_read_byte_by_byte() -> None:
     assert overlay_frames.to_plain(read(overlay)) == plain
 
 
-def test_binary_source_route_names_its_last_hop() -> None:
+def test_overlay_frames_binary_source_route_names_last_hop() -> None:
     asked = read(b"\x02\x00\x00\x00\x00\x01m\x00\x01A" + bytes(8))
     answer = read(b"\x03\x00\x00\x00\x00\x01m" + bytes(8))
     assert read(overlay_frames.to_overlay(asked, ("LC01", "CS01"), ("CSMS",))).destination == ("CS01",)
@@ -174,7 +174,7 @@ def plain_text(kind: OverlayMessageKind, message_id: str, word: str, payload: st
 
 
 @given(st.sampled_from(OverlayMessageKind), words, words, payloads, hops, hops)
-def test_random_frame_is_the_same_in_both_forms(
+def test_overlay_frames_random_frame_is_same_in_both_forms(
     kind: OverlayMessageKind,
     message_id: str,
     word: str,
@@ -194,7 +194,7 @@ def test_random_frame_is_the_same_in_both_forms(
 
 
 @given(st.sampled_from(OverlayMessageKind), words, st.binary(max_size=200), node_ids, hops)
-def test_random_binary_frame_keeps_its_bytes(
+def test_overlay_frames_random_binary_frame_keeps_bytes(
     kind: OverlayMessageKind, message_id: str, rest: bytes, destination: str, path: overlay_frames.Hops
 ) -> None:
     plain = overlay_frames.to_plain(RoutedFrame(kind, message_id, (rest,), binary=True))

@@ -36,7 +36,7 @@ def test_answered_request_is_removed() -> None:
     assert pending.take("up", "0") is None
 
 
-def test_requests_of_a_lost_link_are_removed() -> None:
+def test_requests_of_lost_link_are_removed() -> None:
     pending = book()
     for number in range(MAX_PENDING):
         ask(pending, "CS01", number)
@@ -45,7 +45,7 @@ def test_requests_of_a_lost_link_are_removed() -> None:
     ask(pending, "CS01", 0)
 
 
-def test_requests_to_a_lost_link_are_returned() -> None:
+def test_requests_to_lost_link_are_returned() -> None:
     pending = book()
     first, second = ask(pending, "CS01", 1), ask(pending, "CS02", 2, out="down")
     assert pending.link_down("up") == [first]
@@ -80,7 +80,7 @@ def test_carried_path_is_restored_once() -> None:
     assert carried.restore("LC02", frame) is None
 
 
-def test_carried_paths_of_a_request_and_an_answer_are_apart() -> None:
+def test_pending_requests_carried_paths_of_request_and_answer_are_apart() -> None:
     carried = CarriedPaths()
     carried.remember("LC02", RoutedFrame(OverlayMessageKind.CALL, "1", (), path=("csms01",)))
     assert carried.restore("LC02", RoutedFrame(OverlayMessageKind.RESULT, "1", ())) is None

@@ -51,13 +51,15 @@ def _verifier(
 
 
 @pytest.mark.parametrize(("name", "ours"), PLACES)
-def test_recorded_frames_pass_our_controllers_as_theirs(name: str, ours: tuple[str, ...]) -> None:
+def test_recordings_recorded_frames_pass_own_controllers_as_theirs(name: str, ours: tuple[str, ...]) -> None:
     player = RecordingPlayer(CHAINS[name], ours)
     assert player.play(read_recording(FOLDER / f"{name}.jsonl")) == []
 
 
 @pytest.mark.parametrize(("name", "ours"), [each for each in PLACES if "unsigned" not in each[0]])
-def test_recorded_frames_pass_our_controllers_that_verify(name: str, ours: tuple[str, ...]) -> None:
+def test_recordings_recorded_frames_pass_own_controllers_that_verify(
+    name: str, ours: tuple[str, ...]
+) -> None:
     recording = [each for each in read_recording(FOLDER / f"{name}.jsonl") if each.kind != "binary"]
     player = RecordingPlayer(CHAINS[name], ours, _verifier(recording))
     assert player.play(recording) == []
@@ -71,7 +73,7 @@ def _surplus(name: str, ours: tuple[str, ...]) -> list[tuple[str, list[object]]]
     return [(receiver, frame) for receiver, frame in found if frame[0] in (2, 6)]
 
 
-def test_broadcast_reaches_the_station_where_theirs_keep_it() -> None:
+def test_recordings_broadcast_reaches_station_where_theirs_keep_it() -> None:
     ((receiver, frame),) = [
         (receiver, frame) for receiver, frame in _surplus("chain3-signed", ("LC01",)) if frame[0] == 6
     ]
@@ -79,13 +81,13 @@ def test_broadcast_reaches_the_station_where_theirs_keep_it() -> None:
     assert frame[:3] == [6, "900007", "MessageTransfer"]
 
 
-def test_source_route_goes_on_where_theirs_answer_it() -> None:
+def test_recordings_source_route_goes_on_where_theirs_answer_it() -> None:
     ((receiver, frame),) = _surplus("chain4-signed", ("LC01",))
     assert receiver == "LC02"
     assert frame[:5] == [2, ["LC02", "CS01"], ["csms01", "LC01"], "900005", "DataTransfer"]
 
 
-def test_altered_message_is_refused_by_a_controller_that_verifies() -> None:
+def test_recordings_altered_message_is_refused_by_controller_that_verifies() -> None:
     """`between` alters a signed DataTransfer and a signed SEND on their way down; theirs act on the SEND."""
     recording = read_recording(FOLDER / "tampered.jsonl")
     enforcer = _verifier(recording)
@@ -102,7 +104,7 @@ def _decide(enforcer: PolicyEnforcer, recorded: RecordedFrame) -> Decision:
     return enforcer.decide(context, parse_frame(recorded.data), UTC_S)
 
 
-def test_overlay_station_with_an_empty_path_is_read() -> None:
+def test_recordings_overlay_station_with_empty_path_is_read() -> None:
     player = RecordingPlayer(("CS01", "csms01", "beyond"), ("csms01",), overlay_stations=True)
     recording = read_recording(FOLDER / "overlay-station.jsonl")
     player.play(frame for frame in recording if frame.source == "CS01")
@@ -113,7 +115,7 @@ def test_overlay_station_with_an_empty_path_is_read() -> None:
     ]
 
 
-def test_central_system_of_1_6_and_its_station_are_verified() -> None:
+def test_recordings_central_system_of_1_6_and_station_are_verified() -> None:
     """Every signed frame of both sides, under the contexts of 1.6; some answers are never signed by them."""
     recording = read_recording(FOLDER / "ocpp16-signed.jsonl")
     enforcer = _verifier(recording, VerificationMode.ANY)

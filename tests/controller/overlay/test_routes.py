@@ -27,14 +27,14 @@ def chosen(routes: Routes, destination: str, usable: frozenset[str] = ALL, now: 
     return None if hop is None else hop.link
 
 
-def test_neighbor_is_reached_while_its_link_is_open() -> None:
+def test_routes_neighbor_is_reached_while_link_is_open() -> None:
     routes = up(table(), CS01=Hop("a"))
     assert chosen(routes, "CS01") == "a"
     routes.link_down("a")
     assert chosen(routes, "CS01") is None
 
 
-def test_configured_route_is_valid_while_its_link_is_open() -> None:
+def test_routes_configured_route_is_valid_while_link_is_open() -> None:
     routes = table(CS09=[Hop("a", 0), Hop("b", 1)])
     assert chosen(routes, "CS09") is None
     up(routes, LC02=Hop("b"))
@@ -43,7 +43,7 @@ def test_configured_route_is_valid_while_its_link_is_open() -> None:
     assert chosen(routes, "CS09") == "a"
 
 
-def test_next_priority_is_taken_when_a_link_fails() -> None:
+def test_routes_next_priority_is_taken_when_link_fails() -> None:
     routes = up(table(), X=Hop("c", 5))
     routes.link_up(Hop("a", 0), "CSMS")
     routes.link_up(Hop("b", 3), "CSMS")
@@ -62,7 +62,7 @@ def test_weights_count_within_one_priority() -> None:
     assert 2.5 < drawn["a"] / drawn["b"] < 3.5
 
 
-def test_same_seed_chooses_the_same_routes() -> None:
+def test_routes_same_seed_chooses_same_routes() -> None:
     def drawn() -> list[str | None]:
         routes = table()
         routes.link_up(Hop("a"), "CSMS")
@@ -73,7 +73,7 @@ def test_same_seed_chooses_the_same_routes() -> None:
     assert set(drawn()) == {"a", "b"}
 
 
-def test_learned_route_ends_with_its_link() -> None:
+def test_routes_learned_route_ends_with_link() -> None:
     routes = up(table(), LC02=Hop("a"))
     assert routes.learn("a", {"CS09": Hop("a", 1, 1, until=100.0)})
     assert routes.next_end == 100.0
@@ -111,14 +111,16 @@ def test_learned_routes_are_bounded() -> None:
         ("c", {"CS01": 0, "CS02": 0, "CS09": 1, "LC02": 0}),
     ],
 )
-def test_neighbor_is_told_no_route_over_itself(neighbour: str | None, told: dict[str, int]) -> None:
+def test_routes_neighbor_is_reported_no_route_over_itself(
+    neighbour: str | None, told: dict[str, int]
+) -> None:
     routes = up(table(CS09=[Hop("a", 4)], CS10=[Hop("gone")]), CS01=Hop("a"), LC02=Hop("b"), CSMS=Hop("c", 2))
     routes.learn("b", {"CS09": Hop("b", 1)})
     up(routes, CS02=Hop("leg", only="c"))
     assert routes.reachable(0.0, neighbour) == told
 
 
-def test_members_of_a_group_are_found() -> None:
+def test_routes_members_of_group_are_found() -> None:
     assert list(table().members("both")) == ["CS01", "CS02"]
     assert list(table().members("CS01")) == []
 

@@ -40,7 +40,7 @@ def taken(heard: TopologyReceived, payload: bytes, utc: float = UTC_S, link: str
     return heard.take(link, "LC02", payload, NOW, utc, is_call=False)
 
 
-def test_topology_is_written_as_wwcp_reads_it() -> None:
+def test_is_written_as_wwcp_reads_it() -> None:
     assert json.loads(write_topology("LC01", {"CS01": 0, "LC01": 0, "CSMS": 3, "far": 16}, UTC_S)) == {
         "networkTopologyInformation": {
             "routingNode": "LC01",
@@ -59,7 +59,7 @@ def test_topology_report_is_bounded() -> None:
     assert len(taken(heard(), many)) == MAX_ROUTES
 
 
-def test_topology_report_becomes_hops_with_an_end() -> None:
+def test_topology_report_becomes_hops_with_end() -> None:
     assert taken(heard(), payload()) == {"CS09": Hop("a", 1, 1, NOW + VALID_S)}
     soon = payload(notAfter="2026-11-18T11:06:50+00:00")
     assert taken(heard(), soon) == {"CS09": Hop("a", 1, 1, NOW + 10)}
@@ -118,7 +118,7 @@ def test_topology_replay_is_rejected_after_reconnect() -> None:
     assert taken(hears, payload(UTC_S + 2))
 
 
-def test_forged_topology_does_not_move_its_time() -> None:
+def test_forged_topology_does_not_move_time() -> None:
     seen: list[tuple[str, bytes, bool]] = []
 
     def verify(node: str, payload: bytes, is_call: bool) -> str | None:

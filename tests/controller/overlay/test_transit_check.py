@@ -67,7 +67,7 @@ FORGED = [
 
 
 @pytest.mark.parametrize(("payload", "to", "why"), FORGED)
-def test_forged_command_is_rejected_with_its_rule(payload: str, to: str, why: str) -> None:
+def test_transit_check_forged_command_is_rejected_with_rule(payload: str, to: str, why: str) -> None:
     net = house(gate())
     net.send("CSMS", "LC01", command(payload, to=to))
     assert net.heard("LC02") == []
@@ -98,7 +98,7 @@ def test_replayed_command_is_rejected_under_any_id() -> None:
     assert ["was received before" in answer[5] for answer in net.heard("CSMS")] == [True, True]
 
 
-def test_repeated_command_before_its_answer_is_dropped() -> None:
+def test_transit_check_repeated_command_before_answer_is_dropped() -> None:
     net = house(gate())
     net.send("CSMS", "LC01", command(GOOD))
     net.send("CSMS", "LC01", command(GOOD))
@@ -126,7 +126,7 @@ def test_command_between_neighbors_is_verified() -> None:
     assert [answer[4] for answer in net.heard("LC03")] == ["SecurityError"]
 
 
-def test_each_controller_of_a_chain_verifies() -> None:
+def test_transit_check_each_controller_of_chain_verifies() -> None:
     """CSMS - LC01 - LC02 - CS01, and somebody in the cable between the two controllers."""
     net = Net()
     for name in ("LC01", "LC02"):
@@ -158,7 +158,7 @@ def test_request_cleared_for_one_direction_takes_no_other() -> None:
     assert [answer[4] for answer in net.heard("CSMS")] == ["GenericError"]
 
 
-def test_virtual_channel_is_verified_by_its_relay() -> None:
+def test_transit_check_virtual_channel_is_verified_by_relay() -> None:
     net = house(gate())
     leg = LinkState(link="leg", peer="CS01", mode=NetworkingMode.STANDARD, side=LinkSide.DOWN, only="CSMS")
     net.got["leg"] = []
@@ -176,7 +176,7 @@ def rule(name: str = "r", require: VerificationMode = VerificationMode.ANY, **mo
     return VerificationRule(id=name, require=require, **more)
 
 
-def test_report_is_verified_upwards_for_its_station() -> None:
+def test_transit_check_report_is_verified_upwards_for_station() -> None:
     upwards = rule(actions=("NotifyX",), direction=Direction.UP, links=("LC02",))
     net = house(gate([upwards]))
     good = json.loads(signed({"a": 1}, OLGA, action="NotifyX", direction=Direction.UP, **V21))
@@ -210,7 +210,7 @@ RESPONSES = (MessageKind.RESPONSE,)
 
 @pytest.mark.parametrize("fresh", [False, True])
 @pytest.mark.parametrize("upwards", [False, True])
-def test_unsigned_answer_becomes_an_error(upwards: bool, fresh: bool) -> None:
+def test_transit_check_unsigned_answer_becomes_error(upwards: bool, fresh: bool) -> None:
     net = house(gate([rule(actions=("GetX",), kinds=RESPONSES, fresh=fresh)]))
     direction = Direction.UP if upwards else Direction.DOWN
     dated = {"customData": limit()["customData"]}
@@ -225,7 +225,7 @@ def test_unsigned_answer_becomes_an_error(upwards: bool, fresh: bool) -> None:
     assert net.saved == fresh
 
 
-def test_answer_that_cannot_be_stored_becomes_an_error() -> None:
+def test_transit_check_answer_that_cannot_be_stored_becomes_error() -> None:
     net = house(gate([rule(actions=("GetX",), kinds=RESPONSES, fresh=True)]))
     net.disk_full = True
     dated = {"customData": limit()["customData"]}
@@ -235,7 +235,7 @@ def test_answer_that_cannot_be_stored_becomes_an_error() -> None:
     assert [frame[:1] + frame[3:5] for frame in net.heard("CSMS")] == [[4, "m1", "GenericError"]]
 
 
-def test_dropped_answer_lets_its_request_time_out() -> None:
+def test_transit_check_dropped_answer_lets_request_time_out() -> None:
     net = house(gate([rule(actions=("GetX",), kinds=RESPONSES, require=VerificationMode.DROP)]))
     net.say("CSMS", "LC01", 2, ["LC02", "CS01"], "CSMS", "m1", "GetX", {})
     net.say("LC02", "LC01", 3, "CSMS", "CS01", "m1", {})
@@ -271,7 +271,7 @@ def test_binary_message_without_signature_is_rejected() -> None:
     assert net.nodes["LC01"].counts == {"refused": 1}
 
 
-def test_forwarded_message_gets_our_signature() -> None:
+def test_transit_check_forwarded_message_gets_own_signature() -> None:
     ours = SigningRule(
         id="s",
         actions=("SetChargingProfile", "GetX"),
@@ -298,13 +298,13 @@ def test_missing_key_is_logged() -> None:
     assert "message forwarded unsigned" in net.notes[0]
 
 
-def test_message_waits_for_its_record() -> None:
+def test_transit_check_message_waits_for_record() -> None:
     net = house(gate())
     actions = net.nodes["LC01"].handle(FrameReceived("CSMS", command(GOOD)), net.now)
     assert [type(action) for action in actions] == [OverlayLogEntry, PersistOverlay]
 
 
-def test_command_from_below_to_the_node_is_rejected() -> None:
+def test_transit_check_command_from_below_to_node_is_rejected() -> None:
     net = house(gate())
     net.say("LC02", "LC01", 2, "LC01", "LC02", "m1", "SetChargingProfile", {})
     assert net.delivered("LC01") == []

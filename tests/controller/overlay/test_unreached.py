@@ -31,7 +31,7 @@ def ask(net: Net, number: str = "m1") -> None:
 
 
 @pytest.mark.parametrize(("upper", "lower"), [("LC01", "LC02"), ("CSMS", "LC01")])
-def test_unreachable_backend_ends_the_channel_unanswered(upper: str, lower: str) -> None:
+def test_unreached_unreachable_backend_ends_channel_unanswered(upper: str, lower: str) -> None:
     net = chain()
     net.cut(lower, upper)
     ask(net)
@@ -39,7 +39,7 @@ def test_unreachable_backend_ends_the_channel_unanswered(upper: str, lower: str)
     assert net.unreached == [(LEG, "there is no route to 'CSMS'")]
 
 
-def test_lost_link_ends_the_channel_unanswered() -> None:
+def test_unreached_lost_link_ends_channel_unanswered() -> None:
     net = chain()
     ask(net)
     net.cut("LC02", "LC01")
@@ -51,14 +51,14 @@ def test_lost_link_ends_the_channel_unanswered() -> None:
     assert [leg for leg, _ in net.unreached] == [LEG] * 3
 
 
-def test_full_node_on_the_way_ends_the_channel() -> None:
+def test_unreached_full_node_on_way_ends_channel() -> None:
     net = chain()
     for number in range(MAX_PENDING + 1):
         ask(net, str(number))
     assert net.unreached == [(LEG, "too many requests wait for their answers")]
 
 
-def test_rejection_of_the_backend_is_passed_on() -> None:
+def test_unreached_rejection_of_backend_is_passed_on() -> None:
     net = chain()
     ask(net)
     net.say("CSMS", "LC01", 4, "LC01", ["CSMS"], "m1", "GenericError", "no", {})
@@ -66,7 +66,7 @@ def test_rejection_of_the_backend_is_passed_on() -> None:
     assert net.unreached == []
 
 
-def test_plain_link_gets_the_error_of_a_missing_route() -> None:
+def test_unreached_plain_link_gets_error_of_missing_route() -> None:
     net = chain()
     net.link("CS02", "LC02", NetworkingMode.STANDARD)
     net.cut("LC02", "LC01")

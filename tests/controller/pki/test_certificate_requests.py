@@ -44,7 +44,7 @@ EXPECTED = {
 
 
 @pytest.mark.parametrize("vector", OCPI, ids=lambda vector: vector["id"])
-def test_ocpi_request_is_read_with_all_its_attributes(vector: dict[str, Any]) -> None:
+def test_certificate_requests_ocpi_request_is_read_with_all_attributes(vector: dict[str, Any]) -> None:
     request = read_request(vector["csr"].encode(), IDS)
     assert request.content == EXPECTED[vector["id"]]
     assert request.common_name == vector["read"]["subject"]["2.5.4.3"]
@@ -95,7 +95,7 @@ def test_own_request_is_verified_by_openssl(kind: str) -> None:
     assert OWN_ARC.encode() in done.stdout
 
 
-def test_request_of_openssl_is_read_with_its_names(tmp_path: Path) -> None:
+def test_certificate_requests_request_of_openssl_is_read_with_names(tmp_path: Path) -> None:
     command = (
         "openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout k.pem -subj /CN=gateway "
         "-addext subjectAltName=DNS:gateway.example,IP:192.0.2.7 -addext extendedKeyUsage=serverAuth"
@@ -118,7 +118,7 @@ def _raw_request(*attributes: Attribute) -> bytes:
     )
 
 
-def test_request_with_ids_in_a_sequence_is_read_as_with_a_set() -> None:
+def test_request_with_ids_in_sequence_is_read_as_with_set() -> None:
     sequence = _raw_request(Attribute(IDS.party_ids, (asn1.text_list(("DE*B", "DE*A")),)))
     assert read_request(sequence, IDS).content.party_ids == ("DE*A", "DE*B")
 
@@ -159,7 +159,7 @@ def test_attribute_under_both_arcs_with_two_values_is_rejected() -> None:
         read_request(_raw_request(*attributes), IDS)
 
 
-def test_request_for_a_ca_is_recognized() -> None:
+def test_certificate_requests_request_for_ca_is_recognized() -> None:
     builder = x509.CertificateSigningRequestBuilder().subject_name(common_name("CS01"))
     builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
     request = builder.sign(KEY, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
@@ -197,7 +197,7 @@ def test_request_without_exactly_one_common_name_is_rejected(names: tuple[str, .
 
 
 @given(st.binary(max_size=300))
-def test_random_bytes_are_rejected_with_a_request_error(data: bytes) -> None:
+def test_certificate_requests_random_bytes_are_rejected_with_request_error(data: bytes) -> None:
     with pytest.raises(RequestError):
         read_request(data, IDS)
 
@@ -225,7 +225,7 @@ def test_arc_that_is_no_oid_or_too_large_is_rejected(arc: str) -> None:
         ObjectIds(arc)
 
 
-def test_request_with_an_unknown_signature_algorithm_is_rejected() -> None:
+def test_request_with_unknown_signature_algorithm_is_rejected() -> None:
     """ecdsa-with-SHA256 becomes an object identifier that nobody has assigned."""
     der = x509.load_pem_x509_csr(request_pem()).public_bytes(serialization.Encoding.DER)
     known, unknown = bytes.fromhex("2a8648ce3d040302"), bytes.fromhex("2a8648ce3d04037f")

@@ -31,7 +31,7 @@ def _new(folder: IdentityFolder, name: str = "listener", common_name: str = "gat
     return folder.new_request(name, common_name, RequestContent(), IDS)
 
 
-def test_imported_certificate_is_in_one_file_with_its_key(tmp_path: Path) -> None:
+def test_identity_files_imported_certificate_is_in_one_file_with_key(tmp_path: Path) -> None:
     ca, folder = site_ca(tmp_path), IdentityFolder(tmp_path / "identities")
     chain = _signed(ca, _new(folder))
     (imported,) = folder.import_certificates(chain, NOW)
@@ -83,7 +83,7 @@ def test_expired_certificate_is_refused_on_import(tmp_path: Path) -> None:
         folder.import_certificates(chain, NOW + 100 * DAY_S)
 
 
-def test_old_pair_serves_until_its_successor_is_imported(tmp_path: Path) -> None:
+def test_identity_files_old_pair_serves_until_successor_is_imported(tmp_path: Path) -> None:
     ca, folder = site_ca(tmp_path), IdentityFolder(tmp_path / "identities")
     (first,) = folder.import_certificates(_signed(ca, _new(folder)), NOW)
     before = first.file.read_bytes()
@@ -96,7 +96,9 @@ def test_old_pair_serves_until_its_successor_is_imported(tmp_path: Path) -> None
     assert f"{folder.certificate('listener').serial_number:x}" == second.serial
 
 
-def test_full_disk_on_renewal_leaves_the_old_pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_identity_files_full_disk_on_renewal_leaves_old_pair(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ca, folder = site_ca(tmp_path), IdentityFolder(tmp_path / "identities")
     folder.import_certificates(_signed(ca, _new(folder)), NOW)
     before = (folder.path / "listener.pem").read_bytes()

@@ -110,7 +110,7 @@ def test_server_certificate_has_hosts_and_server_usage(tmp_path: Path) -> None:
     assert list(usage) == [ExtendedKeyUsageOID.SERVER_AUTH]
 
 
-def test_modbus_client_certificate_has_its_role(tmp_path: Path) -> None:
+def test_issuance_modbus_client_certificate_has_role(tmp_path: Path) -> None:
     applicant = Applicant(id="gateway", purpose=Purpose.MODBUS_CLIENT, modbus_role="ReadOnlySunSpec")
     certificate = _issue(site_ca(tmp_path), applicant=applicant)
     assert _value(certificate, MODBUS_ROLE) == b"\x0c\x0fReadOnlySunSpec"
@@ -158,7 +158,7 @@ def test_request_outside_of_policy_is_refused(request_bytes: bytes, reason: str,
     assert list(ca.ledger()) == []
 
 
-def test_request_with_the_key_of_another_station_is_refused(tmp_path: Path) -> None:
+def test_issuance_request_with_key_of_another_station_is_refused(tmp_path: Path) -> None:
     ca, key = site_ca(tmp_path), new_key()
     ca.sign(ca.read_request(request_pem("CS01", key=key)), station("CS01"), None, NOW)
     with pytest.raises(IssuanceError, match="key of CS01"):
@@ -167,7 +167,7 @@ def test_request_with_the_key_of_another_station_is_refused(tmp_path: Path) -> N
         ca.sign(ca.read_request(request_pem("CS01", key=key)), station("CS01"), None, NOW)
 
 
-def test_request_with_a_revoked_key_is_refused(tmp_path: Path) -> None:
+def test_issuance_request_with_revoked_key_is_refused(tmp_path: Path) -> None:
     ca, key = site_ca(tmp_path), new_key()
     request = ca.read_request(request_pem("CS01", key=key))
     _, record = ca.sign(request, station("CS01"), None, NOW)
@@ -207,14 +207,14 @@ def test_successor_revoked_before_taking_over_leaves_predecessor(tmp_path: Path)
     assert ca.ledger().state(old, NOW + DAY_S) is CertificateState.VALID
 
 
-def test_certificate_is_due_after_two_thirds_of_its_validity(tmp_path: Path) -> None:
+def test_issuance_certificate_is_due_after_two_thirds_of_validity(tmp_path: Path) -> None:
     ca = site_ca(tmp_path)
     _issue(ca)
     assert not ca.ledger().due(NOW + 19 * DAY_S)
     assert [each.subject for each in ca.ledger().due(NOW + 21 * DAY_S)] == ["CS01"]
 
 
-def test_revoked_certificate_is_on_the_revocation_list(tmp_path: Path) -> None:
+def test_issuance_revoked_certificate_is_on_revocation_list(tmp_path: Path) -> None:
     ca = site_ca(tmp_path)
     certificate = _issue(ca)
     ca.revoke(f"{certificate.serial_number:x}", RevocationReason.KEY_COMPROMISE, None, NOW + 60)
@@ -241,7 +241,7 @@ def test_revocation_of_unknown_serial_is_refused(tmp_path: Path) -> None:
         site_ca(tmp_path).revoke("abc", RevocationReason.UNSPECIFIED, None, NOW)
 
 
-def test_certificates_of_the_older_issuing_ca_stay_accepted(tmp_path: Path) -> None:
+def test_issuance_certificates_of_older_issuing_ca_stay_accepted(tmp_path: Path) -> None:
     ca = site_ca(tmp_path)
     old = _issue(ca)
     assert ca.rotate_issuing_ca(None, NOW + 60) == "depot issuing 2"
@@ -255,7 +255,7 @@ def test_certificates_of_the_older_issuing_ca_stay_accepted(tmp_path: Path) -> N
         _check(ca, certificate, name, NOW + 200)
 
 
-def test_root_kept_elsewhere_is_used_from_its_file(tmp_path: Path) -> None:
+def test_issuance_root_kept_elsewhere_is_used_from_file(tmp_path: Path) -> None:
     ca = site_ca(tmp_path, passphrase=b"correct horse")
     offline = tmp_path / "usb-stick.pem"
     (ca.path / "root.key.pem").rename(offline)
@@ -265,7 +265,7 @@ def test_root_kept_elsewhere_is_used_from_its_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("passphrase", "reason"), [(None, "encrypted"), (b"wrong", "decrypted")])
-def test_encrypted_ca_key_without_its_passphrase_is_refused(
+def test_issuance_encrypted_ca_key_without_passphrase_is_refused(
     passphrase: bytes | None, reason: str, tmp_path: Path
 ) -> None:
     ca = site_ca(tmp_path, passphrase=b"correct horse")
@@ -279,12 +279,12 @@ def _check(ca: CaFolder, certificate: x509.Certificate, name: str, utc: float = 
     check_names(peer, name, evses.get("evses", ()), {"DE001"})
 
 
-def test_peer_certificate_of_its_own_station_is_accepted(tmp_path: Path) -> None:
+def test_issuance_peer_certificate_of_own_station_is_accepted(tmp_path: Path) -> None:
     ca = site_ca(tmp_path)
     _check(ca, _issue(ca, applicant=station(evses=("1",))), "CS01", evses=("1", "2"))
 
 
-def test_peer_certificate_on_the_path_of_another_is_refused(tmp_path: Path) -> None:
+def test_issuance_peer_certificate_on_path_of_another_is_refused(tmp_path: Path) -> None:
     ca = site_ca(tmp_path)
     with pytest.raises(PeerCertificateError, match='for "CS01", the path is for "CS02"'):
         _check(ca, _issue(ca), "CS02")
@@ -313,13 +313,15 @@ def test_peer_certificate_is_refused_once_revoked(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("utc", "state"), [(NOW + 31 * DAY_S, "expired"), (NOW - DAY_S, "not yet valid")])
-def test_peer_certificate_outside_its_validity_is_refused(utc: float, state: str, tmp_path: Path) -> None:
+def test_issuance_peer_certificate_outside_validity_is_refused(
+    utc: float, state: str, tmp_path: Path
+) -> None:
     ca = site_ca(tmp_path)
     with pytest.raises(PeerCertificateError, match=state):
         _check(ca, _issue(ca), "CS01", utc)
 
 
-def test_peer_certificate_that_is_not_in_the_ledger_is_refused(tmp_path: Path) -> None:
+def test_issuance_peer_certificate_that_is_not_in_ledger_is_refused(tmp_path: Path) -> None:
     ca = site_ca(tmp_path)
     certificate = _issue(ca)
     (ca.path / "ledger.jsonl").unlink()
@@ -327,7 +329,7 @@ def test_peer_certificate_that_is_not_in_the_ledger_is_refused(tmp_path: Path) -
         _check(ca, certificate, "CS01")
 
 
-def test_torn_last_line_of_the_ledger_is_cut_off(tmp_path: Path) -> None:
+def test_issuance_torn_last_line_of_ledger_is_cut_off(tmp_path: Path) -> None:
     ca = site_ca(tmp_path)
     _issue(ca)
     with (ca.path / "ledger.jsonl").open("ab") as file:
@@ -337,7 +339,7 @@ def test_torn_last_line_of_the_ledger_is_cut_off(tmp_path: Path) -> None:
     assert [each.subject for each in ca.ledger()] == ["CS01", "CS02"]
 
 
-def test_ledger_altered_in_the_middle_is_refused(tmp_path: Path) -> None:
+def test_issuance_ledger_altered_in_middle_is_refused(tmp_path: Path) -> None:
     ca = site_ca(tmp_path)
     _issue(ca)
     file = ca.path / "ledger.jsonl"

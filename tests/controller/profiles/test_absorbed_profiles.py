@@ -61,7 +61,7 @@ def talk(version: Version) -> Playbook:
 # -- what it makes of our limits ------------------------------------------------------------------------
 
 
-def test_lowest_limit_applies_until_it_is_cleared(version: Version, talk: Playbook) -> None:
+def test_absorbed_profiles_lowest_limit_applies_until_it_is_cleared(version: Version, talk: Playbook) -> None:
     sets(talk, setting(version, (0, 10)), 10.0)
     talk.done()
     assert (lease(talk, 16), lease(talk, 8), floor(talk)) == (10, 8, 6)
@@ -72,7 +72,9 @@ def test_lowest_limit_applies_until_it_is_cleared(version: Version, talk: Playbo
     assert lease(talk, 16) == 16
 
 
-def test_lower_fallback_is_set_and_ends_with_its_profile(version: Version, talk: Playbook) -> None:
+def test_absorbed_profiles_lower_fallback_is_set_and_ends_with_profile(
+    version: Version, talk: Playbook
+) -> None:
     sets(talk, setting(version, (0, 16), (7200, 4.5)), 16.0)
     talk.site_learns(ProfilesTouched("a backend's profile"))
     assert (lease(talk, 20), floor(talk)) == (16, 4.5)
@@ -83,7 +85,7 @@ def test_lower_fallback_is_set_and_ends_with_its_profile(version: Version, talk:
     assert floor(talk) == 6
 
 
-def test_lease_is_not_above_any_limit_of_its_length(version: Version, talk: Playbook) -> None:
+def test_absorbed_profiles_lease_is_not_above_any_limit_of_length(version: Version, talk: Playbook) -> None:
     sets(talk, setting(version, (0, 16), (3600, 8), (7200, 12)), 16.0)
     talk.wait(3600 - WINDOW_S - 1)
     talk.done()
@@ -109,7 +111,7 @@ def test_profile_replaces_same_id_and_same_place(version: Version, talk: Playboo
     talk.station_hears(clearing(version, id=7))
 
 
-def test_profiles_above_the_most_are_rejected(version: Version, talk: Playbook) -> None:
+def test_profiles_above_most_are_rejected(version: Version, talk: Playbook) -> None:
     for number in range(MOST_ABSORBED):
         talk.kept.observations(talk.now)
         talk.backend(setting(version, (0, 10), number=number, level=number))
@@ -139,7 +141,7 @@ def test_absorbed_profiles_are_persisted_and_restored(version: Version, talk: Pl
     assert talk.saved == ProfilesAbsorbed(())
 
 
-def test_profiles_outlive_the_link_but_not_the_version(version: Version, talk: Playbook) -> None:
+def test_profiles_outlive_link_but_not_version(version: Version, talk: Playbook) -> None:
     sets(talk, setting(version, (0, 10)), 10.0)
     again = Playbook(version, kept=talk.kept)
     again.commandable()
@@ -150,7 +152,9 @@ def test_profiles_outlive_the_link_but_not_the_version(version: Version, talk: P
 
 @settings(max_examples=100, deadline=None)
 @given(any_profiles(), st.integers(0, 200))
-def test_limits_are_not_above_the_backends_while_they_apply(profiles: list[LimitProfile], after: int) -> None:
+def test_absorbed_profiles_limits_are_not_above_backends_while_they_apply(
+    profiles: list[LimitProfile], after: int
+) -> None:
     kept = a_station(LimitScope.STATION, lease_s=10.0)
     kept.restore(Version.V16, [""], [BackendProfile(profile=each, purpose="", raw=b"") for each in profiles])
     now = MONDAY - UTC_0 + after
@@ -165,7 +169,7 @@ def test_limits_are_not_above_the_backends_while_they_apply(profiles: list[Limit
 # -- several EVSEs: defaults and transactions -----------------------------------------------------------
 
 
-def test_transaction_profile_ends_with_the_transaction(version: Version) -> None:
+def test_absorbed_profiles_transaction_profile_ends_with_transaction(version: Version) -> None:
     talk = begun(version, LimitScope.EVSE)
     sets(talk, setting(version, (0, 8), named="TxDefaultProfile"), 8.0, 8.0)
     starts(talk, version)
@@ -188,7 +192,7 @@ def test_transaction_profile_ends_with_the_transaction(version: Version) -> None
     talk.noted("no transaction runs at EVSE 1")
 
 
-def test_relative_default_starts_with_the_transaction(version: Version) -> None:
+def test_absorbed_profiles_relative_default_starts_with_transaction(version: Version) -> None:
     talk = begun(version, LimitScope.EVSE)
     sets(talk, setting(version, (0, 8), (600, 20), named="TxDefaultProfile", start=None), 8.0, 8.0)
     starts(talk, version)
@@ -201,7 +205,7 @@ def test_relative_default_starts_with_the_transaction(version: Version) -> None:
     talk.done()
 
 
-def test_profile_for_an_unknown_evse_is_rejected(version: Version) -> None:
+def test_absorbed_profiles_profile_for_unknown_evse_is_rejected(version: Version) -> None:
     talk = begun(version, LimitScope.EVSE)
     talk.backend(setting(version, (0, 8), named="TxDefaultProfile", evse=3))
     talk.backend_hears_rejected("b")
@@ -221,7 +225,7 @@ def test_profile_of_another_transaction_is_rejected(version: Version) -> None:
     sets(talk, setting(version, (0, 20), named="TxProfile", evse=1, number=9, transactionId=new), 20.0)
 
 
-def test_profile_fits_a_1_6_transaction_without_a_number() -> None:
+def test_absorbed_profiles_profile_fits_1_6_transaction_without_number() -> None:
     version = Version.V16
     talk = begun(version, LimitScope.EVSE)
     starts(talk, version)
@@ -233,7 +237,7 @@ def test_profile_fits_a_1_6_transaction_without_a_number() -> None:
 
 
 @pytest.mark.parametrize(("watts", "phases"), [(11_000, 3), (11_000, 1), (4_000, 1)])
-def test_limit_in_watts_stays_exact_to_the_station_and_back(watts: int, phases: int) -> None:
+def test_absorbed_profiles_limit_in_watts_stays_exact_to_station_and_back(watts: int, phases: int) -> None:
     version = Version.V16
     talk = begun(version)
     talk.kept.set_watt_phases(1, phases)
@@ -276,7 +280,7 @@ def test_profiles_with_too_many_periods_in_all_are_rejected(version: Version, ta
     talk.noted("periods")
 
 
-def test_evaluation_of_the_longest_profiles_is_bounded(version: Version) -> None:
+def test_evaluation_of_longest_profiles_is_bounded(version: Version) -> None:
     profiles = [
         LimitProfile(
             id=number,
@@ -306,7 +310,7 @@ def test_more_than_three_schedules_are_rejected() -> None:
     talk.noted("it has 4 schedules")
 
 
-def test_limit_of_the_whole_station_caps_each_of_its_evses(version: Version) -> None:
+def test_absorbed_profiles_limit_of_whole_station_caps_each_of_evses(version: Version) -> None:
     talk = begun(version, LimitScope.EVSE)
     text = setting(version, (0, 12), named=whole(version))
     talk.passes_down(text)

@@ -92,7 +92,7 @@ RULES = [(version, scope, named, fate) for version, scope, rules in PURPOSES for
 
 
 @pytest.mark.parametrize(("version", "scope", "named", "fate"), RULES)
-def test_purpose_decides_if_a_profile_passes(
+def test_arbiter_purpose_decides_if_profile_passes(
     version: Version, scope: LimitScope, named: str, fate: str
 ) -> None:
     talk = Playbook(version, scope)
@@ -123,7 +123,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 
 @pytest.mark.parametrize("version", list(Version))
 @pytest.mark.parametrize(("wrong", "word"), WRONG)
-def test_profile_that_no_station_takes_is_rejected_with_a_reason(
+def test_arbiter_profile_that_no_station_takes_is_rejected_with_reason(
     version: Version, wrong: dict[str, Any], word: str
 ) -> None:
     named = limit_purpose(version, LimitScope.STATION)
@@ -178,7 +178,7 @@ def test_profile_that_readers_may_read_differently_does_not_pass(
 
 @pytest.mark.parametrize("version", list(Version))
 @pytest.mark.parametrize("odd", ["7.0", '"7"', "7e0", "99999999999", "true"])
-def test_profile_with_an_odd_id_does_not_pass(version: Version, odd: str) -> None:
+def test_arbiter_profile_with_odd_id_does_not_pass(version: Version, odd: str) -> None:
     name = "chargingProfileId" if version is Version.V16 else "id"
     text = brings(version, "TxDefaultProfile").replace(f'"{name}": 7', f'"{name}": {odd}')
     talk = Playbook(version)
@@ -187,7 +187,7 @@ def test_profile_with_an_odd_id_does_not_pass(version: Version, odd: str) -> Non
     talk.done()
 
 
-def test_profile_under_a_misspelt_name_does_not_pass_with_a_start() -> None:
+def test_arbiter_profile_under_misspelt_name_does_not_pass_with_start() -> None:
     text = brings(Version.V16, "TxProfile", action="RemoteStartTransaction")
     talk = Playbook(Version.V16)
     talk.backend(text.replace('"chargingProfile"', '"ChargingProfile"'))
@@ -195,7 +195,7 @@ def test_profile_under_a_misspelt_name_does_not_pass_with_a_start() -> None:
 
 
 @pytest.mark.parametrize("version", list(Version))
-def test_remote_start_profile_obeys_the_same_rules(version: Version) -> None:
+def test_arbiter_remote_start_profile_obeys_same_rules(version: Version) -> None:
     text = brings(version, "TxProfile", action=REMOTE_START[version])
     beside = Playbook(version, LimitScope.STATION)
     beside.passes_down(text)
@@ -213,7 +213,7 @@ def test_remote_start_profile_obeys_the_same_rules(version: Version) -> None:
 
 @pytest.mark.parametrize("version", list(Version))
 @pytest.mark.parametrize("kind", list(LimitKind))
-def test_profile_with_one_of_our_ids_is_rejected(version: Version, kind: LimitKind) -> None:
+def test_arbiter_profile_with_one_of_own_ids_is_rejected(version: Version, kind: LimitKind) -> None:
     talk = Playbook(version)
     talk.commandable()
     talk.backend(brings(version, "TxDefaultProfile", profile_id(0, kind)))
@@ -228,7 +228,7 @@ def test_profile_with_one_of_our_ids_is_rejected(version: Version, kind: LimitKi
     ["{}", "[]", "null", '{"csChargingProfiles":7,"chargingProfile":7}', '{"chargingProfile":null}', "1e999"],
 )
 @pytest.mark.parametrize("version", list(Version))
-def test_command_without_a_readable_profile_does_not_pass(version: Version, payload: str) -> None:
+def test_arbiter_command_without_readable_profile_does_not_pass(version: Version, payload: str) -> None:
     talk = Playbook(version, LimitScope.EVSE)
     talk.backend(call("b", "SetChargingProfile", payload))
     kind, message_id, *_ = json.loads(talk.backend_hears_text())
@@ -236,7 +236,7 @@ def test_command_without_a_readable_profile_does_not_pass(version: Version, payl
     talk.done()
 
 
-def test_profile_for_an_odd_target_does_not_pass() -> None:
+def test_arbiter_profile_for_odd_target_does_not_pass() -> None:
     talk = Playbook()
     text = brings(Version.V16, "ChargePointMaxProfile")
     talk.backend(text.replace('"connectorId": 0', '"connectorId": "0"'))
@@ -281,7 +281,7 @@ def test_setting_that_switches_limits_off_is_rejected(component: str, name: str,
     talk.done()
 
 
-def test_other_settings_of_the_command_pass_and_all_are_answered_in_order() -> None:
+def test_other_settings_of_command_pass_and_all_are_answered_in_order() -> None:
     talk = Playbook(Version.V201)
     talk.backend(
         variables(
@@ -300,7 +300,7 @@ def test_other_settings_of_the_command_pass_and_all_are_answered_in_order() -> N
     assert [each["attributeStatus"] for each in found] == ["Accepted", "Rejected", "Accepted"]
 
 
-def test_setting_that_may_be_read_as_ours_does_not_pass() -> None:
+def test_arbiter_setting_that_may_be_read_as_own_does_not_pass() -> None:
     text = variables(("SmartChargingCtrlr", "Enabled", "true"))
     talk = Playbook(Version.V201)
     talk.backend(
@@ -329,7 +329,7 @@ def test_key_that_governs_profiles_is_not_changed(payload: str, passes: bool) ->
     talk.done()
 
 
-def test_update_of_our_dynamic_profile_is_rejected() -> None:
+def test_arbiter_update_of_own_dynamic_profile_is_rejected() -> None:
     talk = Playbook(Version.V21)
     update = '{"chargingProfileId":%d,"scheduleUpdate":{"limit":99}}'
     talk.backend(call("b", "UpdateDynamicSchedule", update % profile_id(0, LimitKind.LEASE)))
@@ -341,7 +341,7 @@ def test_update_of_our_dynamic_profile_is_rejected() -> None:
 
 
 @pytest.mark.parametrize("version", list(Version))
-def test_clearing_without_a_purpose_is_sent_per_purpose(version: Version) -> None:
+def test_arbiter_clearing_without_purpose_is_sent_per_purpose(version: Version) -> None:
     talk = Playbook(version)
     talk.commandable()
     talk.backend(call("b", "ClearChargingProfile"))
@@ -359,7 +359,7 @@ def test_clearing_without_a_purpose_is_sent_per_purpose(version: Version) -> Non
     talk.done()
 
 
-def test_clearing_that_the_station_refuses_is_answered_with_its_error() -> None:
+def test_arbiter_clearing_that_station_refuses_is_answered_with_error() -> None:
     talk = Playbook()
     talk.commandable()
     talk.backend(call("b", "ClearChargingProfile"))
@@ -369,7 +369,7 @@ def test_clearing_that_the_station_refuses_is_answered_with_its_error() -> None:
     talk.backend_hears_error("b", "NotSupported")
 
 
-def test_clearing_without_an_answer_ends_with_an_error_under_its_own_id() -> None:
+def test_arbiter_clearing_without_answer_ends_with_error_under_own_id() -> None:
     talk = Playbook()
     talk.commandable()
     talk.backend(call("b", "ClearChargingProfile"))
@@ -381,7 +381,7 @@ def test_clearing_without_an_answer_ends_with_an_error_under_its_own_id() -> Non
     talk.done()
 
 
-def test_clearing_by_id_goes_without_criteria_that_match_ours() -> None:
+def test_arbiter_clearing_by_id_goes_without_criteria_that_match_own() -> None:
     talk = Playbook()
     payload = '{"id":12,"chargingProfilePurpose":"ChargePointMaxProfile"}'
     talk.backend(call("b", "ClearChargingProfile", payload))

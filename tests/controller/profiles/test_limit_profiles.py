@@ -58,7 +58,7 @@ def start_of(profile: dict[str, Any]) -> datetime:
 
 @ON_ANY_MACHINE
 @given(versions, scopes, st.integers(1, 999), kinds, amperes, moments, durations)
-def test_every_limit_fits_the_official_schema(
+def test_every_limit_fits_official_schema(
     version: Version,
     scope: LimitScope,
     evse: int,
@@ -85,7 +85,7 @@ def test_limit_is_rounded_to_one_decimal(
 
 @ON_ANY_MACHINE
 @given(versions, st.integers(1, 86400), moments)
-def test_lease_starts_in_the_past_and_ends_after_its_duration(
+def test_limit_profiles_lease_starts_in_past_and_ends_after_duration(
     version: Version, duration_s: int, now: datetime
 ) -> None:
     now = now.replace(microsecond=0)
@@ -98,7 +98,7 @@ def test_lease_starts_in_the_past_and_ends_after_its_duration(
 
 @ON_ANY_MACHINE
 @given(versions, st.floats(1, 86400), moments)
-def test_lease_with_fractions_of_a_second_is_not_longer(
+def test_limit_profiles_lease_with_fractions_of_second_is_not_longer(
     version: Version, duration_s: float, now: datetime
 ) -> None:
     profile = profile_of(
@@ -134,7 +134,7 @@ def test_fallback_has_no_end_and_is_valid_in_any_clock(version: Version) -> None
         (Version.V21, LimitScope.EVSE, "TxDefaultProfile", 2),
     ],
 )
-def test_limit_has_purpose_and_target_of_its_scope(
+def test_limit_has_purpose_and_target_of_scope(
     version: Version, scope: LimitScope, named: str, target: int
 ) -> None:
     profile = profile_of(version, set_limit(version, scope, 2, LimitKind.LEASE, 6.0, NOON, 60))
@@ -154,7 +154,9 @@ def test_profile_ids_are_distinct_and_32_bit() -> None:
 
 @pytest.mark.parametrize("version", list(Version))
 @pytest.mark.parametrize("says", [True, None])
-def test_phase_is_named_only_to_a_2x_station_that_can_switch(version: Version, says: bool | None) -> None:
+def test_limit_profiles_phase_is_named_only_to_2x_station_that_can_switch(
+    version: Version, says: bool | None
+) -> None:
     quirk = Quirk(name="one profile", max_stack_level=0, phase_switching=says)
     terms = LimitTerms(quirk=quirk, after_a=6, number_phases=1)
     payload = set_limit(version, LimitScope.STATION, 1, LimitKind.LEASE, 10, NOON, 120, terms)

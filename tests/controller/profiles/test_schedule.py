@@ -111,11 +111,11 @@ def test_recurring_profile_repeats_each_day() -> None:
     ]
 
 
-def test_recurring_profile_has_no_limit_before_its_start() -> None:
+def test_schedule_recurring_profile_has_no_limit_before_start() -> None:
     assert spans(profile((0, 16), every_s=DAY_S, start=MONDAY + DAY_S)) == [(0, None)]
 
 
-def test_relative_profile_without_a_start_has_its_lowest_limit() -> None:
+def test_schedule_relative_profile_without_start_has_lowest_limit() -> None:
     relative = profile((0, 16), (60, 8), (90, 12), start=None)
     unknown = ScheduleContext(evse=1, phases=3, voltage=230.0)
     assert composite([relative], MONDAY, 600, unknown).spans == (LimitSpan(MONDAY, 8),)
@@ -245,7 +245,7 @@ def any_profiles(draw: st.DrawFn) -> list[LimitProfile]:
 
 @settings(max_examples=300, deadline=None)
 @given(any_profiles(), st.none() | NEAR, st.integers(1, 3))
-def test_composite_equals_the_limits_of_each_second(
+def test_schedule_composite_equals_limits_of_each_second(
     profiles: list[LimitProfile], since: float | None, phases: int
 ) -> None:
     at = ScheduleContext(evse=1, phases=phases, voltage=230.0, since=since)

@@ -18,13 +18,13 @@ def status(sent: float, **more: object) -> bytes:
 
 
 @pytest.mark.parametrize("offset_s", [-7200, 0, 7200, 300 - NOW])
-def test_offset_is_read_from_a_timestamp(offset_s: float) -> None:
+def test_station_clock_offset_is_read_from_timestamp(offset_s: float) -> None:
     clock = StationClock()
     clock.on_call("StatusNotification", status(NOW + offset_s), NOW)
     assert clock.offset_s == pytest.approx(offset_s, abs=1)
 
 
-def test_message_of_the_past_does_not_move_the_clock() -> None:
+def test_station_clock_message_of_past_does_not_move_clock() -> None:
     clock = StationClock()
     clock.on_call("StatusNotification", status(NOW), NOW)
     clock.on_call("StopTransaction", status(NOW - 5000), NOW)
@@ -49,7 +49,7 @@ def test_meter_values_count_only_where_nothing_else_is_known() -> None:
     assert clock.offset_s == 0
 
 
-def test_station_that_boots_has_the_time_of_its_backend() -> None:
+def test_station_that_boots_has_time_of_backend() -> None:
     clock = StationClock()
     clock.on_call("StatusNotification", status(NOW - 1e6), NOW)
     result = json.dumps({"status": "Accepted", "currentTime": format_time(NOW - 300)}).encode()

@@ -14,7 +14,7 @@ def devices(*, commands: bool = False) -> dict[str, dict[str, Any]]:
     return {message.topic: msgspec.json.decode(message.payload) for message in found}
 
 
-def test_gateway_and_each_station_are_a_device() -> None:
+def test_home_assistant_gateway_and_each_station_are_device() -> None:
     found = devices()
     assert list(found) == [
         "homeassistant/device/lc_lc-depot/config",

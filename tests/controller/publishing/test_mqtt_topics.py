@@ -35,7 +35,7 @@ def test_dimming_and_alarms_are_published() -> None:
     assert alarm["remedy"] == "check its supply"
 
 
-def test_id_is_one_level_of_the_topic_whatever_it_contains() -> None:
+def test_mqtt_topics_id_is_one_level_of_topic_whatever_it_contains() -> None:
     for name in (EVIL, "a/b", "a+b", "#", "ä"):
         assert not set(level(name)) & set("/+#\n")
     assert level("a/b") != level("a_b")
@@ -59,7 +59,7 @@ def test_memory_returns_changes_and_empties_topics_that_are_gone() -> None:
     assert not memory.has("b")
 
 
-def test_ended_alarm_leaves_an_empty_topic() -> None:
+def test_mqtt_topics_ended_alarm_leaves_empty_topic() -> None:
     memory = TopicMemory()
     memory.changed(make_state_messages("r", STATUS, 230.0))
     gone = memory.changed(make_state_messages("r", replace(STATUS, alarms=()), 230.0))

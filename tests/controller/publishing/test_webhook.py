@@ -22,7 +22,7 @@ def test_body_has_site_event_and_alarm() -> None:
     assert SIGNATURE_HEADER not in request.headers
 
 
-def test_body_is_signed_with_the_secret() -> None:
+def test_webhook_body_is_signed_with_secret() -> None:
     request = make_webhook("lc-depot", CHANGE, 1000.0, b"secret")
     expected = hmac.new(b"secret", request.body, hashlib.sha256).hexdigest()
     assert request.headers[SIGNATURE_HEADER] == f"sha256={expected}"
@@ -38,6 +38,6 @@ def test_body_is_signed_with_the_secret() -> None:
         ("info", "info", True),
     ],
 )
-def test_severity_decides_what_is_posted(severity: str, least: str, wanted: bool) -> None:
+def test_webhook_severity_decides_what_is_posted(severity: str, least: str, wanted: bool) -> None:
     change = AlarmChange(replace(STATUS.alarms[0], severity=severity), has_ended=False)
     assert is_wanted(change, least) is wanted

@@ -43,7 +43,9 @@ SIGNATURES: Payload = {"signatures": [{"keyId": "k", "value": "v"}]}
         (V21, "NotifyEvent", {}),
     ],
 )
-def test_an_empty_answer_needs_no_signature(version: Version, action: str, payload: Payload) -> None:
+def test_autonomy_limits_empty_answer_needs_no_signature(
+    version: Version, action: str, payload: Payload
+) -> None:
     answer = Away(version).says(action, payload | SIGNATURES)
     assert (answer.result, answer.queue) == (b"{}", True)
 
@@ -59,7 +61,9 @@ def test_an_empty_answer_needs_no_signature(version: Version, action: str, paylo
         (V21, "NotifyEvent-Signed", {}),
     ],
 )
-def test_a_signed_question_is_not_answered_unsigned(version: Version, action: str, payload: Payload) -> None:
+def test_autonomy_limits_signed_question_is_not_answered_unsigned(
+    version: Version, action: str, payload: Payload
+) -> None:
     answer = Away(version).says(action, payload)
     assert answer.text is not None
     assert answer.text.startswith('[4,"id 1","GenericError"')
@@ -74,7 +78,7 @@ def test_a_signed_question_is_not_answered_unsigned(version: Version, action: st
         (V21, "TransactionEvent-Signed", {}),
     ],
 )
-def test_a_signed_transaction_message_stays_with_the_station(
+def test_autonomy_limits_signed_transaction_message_stays_with_station(
     version: Version, action: str, payload: Payload
 ) -> None:
     away = Away(version, OfflineRules(authorise="everyone"))
@@ -117,7 +121,7 @@ REFUSALS: list[tuple[Version, str, Payload, str, Payload]] = [
 
 
 @pytest.mark.parametrize(("version", "action", "payload", "command", "says"), REFUSALS)
-def test_a_transaction_that_the_backend_does_not_accept_is_ended(
+def test_autonomy_limits_transaction_that_backend_does_not_accept_is_ended(
     version: Version, action: str, payload: Payload, command: str, says: Payload
 ) -> None:
     entry = _entry(version, action, payload, 777 if version is V16 else None)
@@ -139,7 +143,7 @@ def test_a_transaction_that_the_backend_does_not_accept_is_ended(
         (V201, ("TransactionEvent", event("Started")), ("TransactionEvent", event("Ended"))),
     ],
 )
-def test_a_transaction_that_is_over_is_left_alone(
+def test_autonomy_limits_transaction_that_is_over_is_left_alone(
     version: Version, begin: tuple[str, Payload], end: tuple[str, Payload]
 ) -> None:
     away = Away(version)

@@ -275,6 +275,6 @@ def play(folder: Path, version: Version, moves: Sequence[str]) -> None:
 @pytest.mark.parametrize("version", [V16, V201])
 @settings(max_examples=150)
 @given(moves=st.lists(st.sampled_from(MOVES), max_size=60))
-def test_each_transaction_is_heard_whole_from_its_start_and_once(version: Version, moves: list[str]) -> None:
+def test_each_transaction_is_received_whole_from_start_and_once(version: Version, moves: list[str]) -> None:
     with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
         play(Path(folder), version, moves)

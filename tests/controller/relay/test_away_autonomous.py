@@ -82,7 +82,7 @@ def handed_over(talk: Playbook) -> None:
     talk.done()
 
 
-def test_station_is_served_and_owner_gets_all_in_order_with_its_ids(house: Remembered) -> None:
+def test_station_is_served_and_owner_gets_all_in_order_with_ids(house: Remembered) -> None:
     talk = house.link()
     known(talk)
     talk.backend_lost()
@@ -99,7 +99,7 @@ def test_station_is_served_and_owner_gets_all_in_order_with_its_ids(house: Remem
     assert len(house.outbox) == 0
 
 
-def test_a_restart_in_between_changes_nothing_of_it(house: Remembered) -> None:
+def test_away_autonomous_restart_in_between_changes_nothing_of_it(house: Remembered) -> None:
     talk = house.link()
     known(talk)
     talk.backend_lost()
@@ -111,9 +111,7 @@ def test_a_restart_in_between_changes_nothing_of_it(house: Remembered) -> None:
 
 
 @pytest.mark.parametrize("heard", range(3))
-def test_a_restart_in_the_middle_of_the_handing_over_goes_on_where_it_was(
-    house: Remembered, heard: int
-) -> None:
+def test_restart_in_middle_of_handing_over_goes_on_where_it_was(house: Remembered, heard: int) -> None:
     talk = house.link()
     known(talk)
     talk.backend_lost()
@@ -136,7 +134,7 @@ def test_a_restart_in_the_middle_of_the_handing_over_goes_on_where_it_was(
     talk.noted(f"{parts[heard][0].split(',')[2][1:-1]} {heard + 1} goes again: its answer was never seen")
 
 
-def test_a_transaction_that_the_owner_was_told_live_is_not_told_twice(house: Remembered) -> None:
+def test_transaction_that_owner_was_reported_live_is_not_reported_twice(house: Remembered) -> None:
     talk = house.link()
     known(talk)
     talk.passes_up(call("1", "StartTransaction", START))
@@ -152,7 +150,7 @@ def test_a_transaction_that_the_owner_was_told_live_is_not_told_twice(house: Rem
     talk.station_hears(call("r", "RemoteStopTransaction", f'{{"transactionId":{own}}}'))
 
 
-def test_a_driver_whom_the_owner_does_not_accept_is_stopped(house: Remembered) -> None:
+def test_away_autonomous_driver_whom_owner_does_not_accept_is_stopped(house: Remembered) -> None:
     talk = house.link()
     known(talk)
     talk.backend_lost()
@@ -163,13 +161,13 @@ def test_a_driver_whom_the_owner_does_not_accept_is_stopped(house: Remembered) -
     assert json.loads(talk.station_hears_call("RemoteStopTransaction").payload) == {"transactionId": own}
 
 
-def test_one_that_the_owner_has_never_accepted_stays_pending(house: Remembered) -> None:
+def test_away_autonomous_one_that_owner_has_never_accepted_stays_pending(house: Remembered) -> None:
     talk = house.link(up=False)
     talk.backend_lost()
     assert served(talk, "b", "BootNotification", BOOT)["status"] == "Pending"
 
 
-def test_nobody_unknown_charges_where_only_the_known_may(tmp_path: Path) -> None:
+def test_autonomous_unknown_token_is_refused_by_known_only(tmp_path: Path) -> None:
     talk = Remembered(tmp_path, rules=OfflineRules()).link()
     known(talk)
     talk.backend_lost()
@@ -177,7 +175,7 @@ def test_nobody_unknown_charges_where_only_the_known_may(tmp_path: Path) -> None
     assert started["idTagInfo"] == {"status": "Invalid"}
 
 
-def test_an_owner_that_does_not_answer_is_away(house: Remembered) -> None:
+def test_away_autonomous_owner_that_does_not_answer_is_away(house: Remembered) -> None:
     talk = house.link()
     known(talk)
     talk.passes_up(call("h", "Heartbeat", "{}"))
@@ -194,7 +192,7 @@ def test_an_owner_that_does_not_answer_is_away(house: Remembered) -> None:
 
 @pytest.mark.parametrize("message_id", ["1", "another"])
 @pytest.mark.parametrize("up", [True, False])
-def test_what_the_station_says_again_has_the_same_answer_and_counts_once(
+def test_autonomous_repeated_call_gets_the_same_answer_once(
     house: Remembered, message_id: str, *, up: bool
 ) -> None:
     talk = house.link()
@@ -207,7 +205,7 @@ def test_what_the_station_says_again_has_the_same_answer_and_counts_once(
     assert served(talk, message_id, "StartTransaction", START) == first
 
 
-def test_what_the_owner_will_never_take_is_set_aside_and_the_rest_goes_on(house: Remembered) -> None:
+def test_autonomous_entry_the_owner_rejects_is_set_aside(house: Remembered) -> None:
     talk = house.link()
     known(talk)
     talk.backend_lost()
@@ -221,7 +219,7 @@ def test_what_the_owner_will_never_take_is_set_aside_and_the_rest_goes_on(house:
     talk.noted("StartTransaction 1 is answered with FormationViolation: it is set aside")
 
 
-def test_an_owner_in_trouble_is_waited_for_and_asked_again(house: Remembered) -> None:
+def test_away_autonomous_owner_in_trouble_is_waited_for_and_asked_again(house: Remembered) -> None:
     talk = house.link()
     known(talk)
     talk.backend_lost()

@@ -26,7 +26,7 @@ def talk() -> Playbook:
     return talk
 
 
-def test_what_has_no_answer_yet_goes_again_as_it_was_and_the_rest_after_it(talk: Playbook) -> None:
+def test_grace_unanswered_call_is_repeated_unchanged_and_first(talk: Playbook) -> None:
     first, second = call("1"), call("2")
     talk.passes_up(first)
     talk.backend_lost()
@@ -40,7 +40,7 @@ def test_what_has_no_answer_yet_goes_again_as_it_was_and_the_rest_after_it(talk:
     talk.noted("waiting for it up to 20 s (grace)")
 
 
-def test_each_absence_has_its_own_grace(talk: Playbook) -> None:
+def test_away_grace_each_absence_has_own_grace(talk: Playbook) -> None:
     for _ in range(3):
         talk.backend_lost()
         talk.wait(GRACE_S - 1)
@@ -48,7 +48,7 @@ def test_each_absence_has_its_own_grace(talk: Playbook) -> None:
     talk.passes_up(call("1"))
 
 
-def test_dials_that_fail_do_not_prolong_it(talk: Playbook) -> None:
+def test_away_grace_dials_that_fail_do_not_prolong_it(talk: Playbook) -> None:
     talk.backend_lost()
     talk.wait(GRACE_S - 1)
     talk.backend_lost("connection refused")
@@ -57,7 +57,7 @@ def test_dials_that_fail_do_not_prolong_it(talk: Playbook) -> None:
     talk.closes("backend cpo is away")
 
 
-def test_an_owner_that_is_not_there_at_first_is_waited_for() -> None:
+def test_away_grace_owner_that_is_not_there_at_first_is_waited_for() -> None:
     talk = Playbook(up=False, grace_s=GRACE_S)
     talk.commandable()
     says_start(talk)
@@ -67,7 +67,7 @@ def test_an_owner_that_is_not_there_at_first_is_waited_for() -> None:
     talk.backend_hears(START)
 
 
-def test_after_the_grace_the_safe_limit_goes_first_and_then_the_station(talk: Playbook) -> None:
+def test_after_grace_safe_limit_goes_first_and_then_station(talk: Playbook) -> None:
     says_start(talk)
     talk.backend_hears(START)
     talk.backend_lost()
@@ -81,7 +81,7 @@ def test_after_the_grace_the_safe_limit_goes_first_and_then_the_station(talk: Pl
     assert not talk.relay.wants("cpo")
 
 
-def test_a_station_that_does_not_take_its_limit_is_closed_all_the_same(talk: Playbook) -> None:
+def test_away_grace_station_that_does_not_take_limit_is_closed_all_same(talk: Playbook) -> None:
     talk.backend_lost()
     talk.station_hears(talk.own())
     talk.wait(GRACE_S + DRAIN_S)
@@ -102,7 +102,7 @@ def test_unanswered_transaction_waits_for_another_link(talk: Playbook) -> None:
     talk.backend_hears(START)
 
 
-def test_meanwhile_the_line_fills_and_the_socket_is_left_alone(talk: Playbook) -> None:
+def test_away_grace_meanwhile_line_fills_and_socket_is_left_alone(talk: Playbook) -> None:
     talk.backend_lost()
     said = 0
     while talk.relay.accepts_messages:

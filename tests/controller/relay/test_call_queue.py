@@ -37,7 +37,7 @@ def sent(queue: CallQueue, now: float, *, own: bool = True, peer: bool = True) -
     return None if call is None else call.id
 
 
-def test_queue_sends_by_rank_one_at_a_time() -> None:
+def test_queue_sends_by_rank_one_at_time() -> None:
     queue = a_queue(a_call("peer"), a_call("own", Rank.OWN), a_call("urgent", Rank.URGENT))
     for name in ("urgent", "own", "peer"):
         assert sent(queue, 0.0) == name
@@ -64,7 +64,7 @@ def test_urgent_limit_overtakes_outstanding_call_after_2_s(rank: Rank) -> None:
     assert queue.on_answer("slow") is None
 
 
-def test_command_overtakes_unanswered_call_of_ours_after_5_s() -> None:
+def test_command_overtakes_unanswered_call_of_own_after_5_s() -> None:
     queue = a_queue(a_call("limit", Rank.OWN), a_call("stop"))
     assert sent(queue, 0.0) == "limit"
     assert queue.deadline == COMMAND_WAIT_S
@@ -85,7 +85,7 @@ def test_queue_to_backend_never_overtakes() -> None:
     assert sent(queue, 29.0) is None
 
 
-def test_overtaken_call_expires_at_its_own_time() -> None:
+def test_overtaken_call_expires_at_own_time() -> None:
     queue = a_queue(a_call("slow"))
     assert sent(queue, 0.0) == "slow"
     queue.push(a_call("urgent", Rank.URGENT, now=1.0))
@@ -118,7 +118,7 @@ def test_overtaken_call_is_outstanding_again_after_urgent(rank: Rank) -> None:
     assert sent(queue, 12.0) == "next"
 
 
-def test_urgent_limit_overtakes_the_same_call_again() -> None:
+def test_call_queue_urgent_limit_overtakes_same_call_again() -> None:
     queue = a_queue_with_overtaken_call()
     assert queue.on_answer("urgent") is not None
     queue.push(a_call("again", Rank.URGENT, now=11.0))
@@ -155,7 +155,7 @@ def test_deadline_moves_once_overtaken_call_expires() -> None:
     assert queue.deadline == 10.0 + TIMEOUT_S
 
 
-def test_deadline_moves_once_waiting_command_loses_its_backend() -> None:
+def test_call_queue_deadline_moves_once_waiting_command_loses_backend() -> None:
     queue = a_queue(a_call("limit", Rank.OWN), a_call("stop"))
     assert sent(queue, 0.0) == "limit"
     assert queue.deadline == COMMAND_WAIT_S
@@ -178,7 +178,7 @@ def an_invalid_text(name: str) -> PendingCall:
     return PendingCall(name, "Reset", f"text {name}", b"{}", is_valid=False)
 
 
-def test_invalid_text_does_not_hold_up_the_next_call() -> None:
+def test_call_queue_invalid_text_does_not_hold_up_next_call() -> None:
     queue = a_queue(an_invalid_text("odd"), a_call("next"), overtakes=False)
     assert sent(queue, 0.0) == "odd"
     assert sent(queue, 0.0) == "next"
@@ -190,7 +190,7 @@ def test_invalid_text_does_not_hold_up_the_next_call() -> None:
     assert queue.is_empty
 
 
-def test_invalid_text_waits_for_the_calls_before_it() -> None:
+def test_call_queue_invalid_text_waits_for_calls_before_it() -> None:
     queue = a_queue(a_call("first"), an_invalid_text("odd"), overtakes=False)
     assert sent(queue, 0.0) == "first"
     assert sent(queue, 1.0) is None
@@ -198,7 +198,7 @@ def test_invalid_text_waits_for_the_calls_before_it() -> None:
     assert sent(queue, 2.0) == "odd"
 
 
-def test_invalid_text_without_an_answer_expires() -> None:
+def test_call_queue_invalid_text_without_answer_expires() -> None:
     queue = a_queue(an_invalid_text("odd"), a_call("next"), overtakes=False)
     assert sent(queue, 0.0) == "odd"
     assert sent(queue, 5.0) == "next"
@@ -208,7 +208,7 @@ def test_invalid_text_without_an_answer_expires() -> None:
     assert queue.deadline == 5.0 + TIMEOUT_S
 
 
-def test_invalid_texts_without_an_answer_are_bounded() -> None:
+def test_call_queue_invalid_texts_without_answer_are_bounded() -> None:
     queue = a_queue(*(an_invalid_text(f"{n}") for n in range(MOST_INVALID + 2)), overtakes=False)
     for number in range(MOST_INVALID + 1):
         assert sent(queue, 0.0) == f"{number}"
@@ -225,7 +225,7 @@ def test_rewound_queue_sends_all_again_in_order() -> None:
     assert sent(queue, 1.0) is None
 
 
-def test_command_goes_first_after_a_limit_expired() -> None:
+def test_call_queue_command_goes_first_after_limit_expired() -> None:
     queue = a_queue(a_call("limit", Rank.OWN))
     assert sent(queue, 0.0) == "limit"
     queue.push(a_call("again", Rank.URGENT, now=29.5))
@@ -234,7 +234,7 @@ def test_command_goes_first_after_a_limit_expired() -> None:
     assert sent(queue, TIMEOUT_S) == "stop"
 
 
-def test_limit_is_asked_again_after_a_pause() -> None:
+def test_call_queue_limit_is_asked_again_after_pause() -> None:
     queue = a_queue(a_call("limit", Rank.OWN))
     assert sent(queue, 0.0) == "limit"
     assert queue.expire(TIMEOUT_S) is not None
@@ -244,7 +244,7 @@ def test_limit_is_asked_again_after_a_pause() -> None:
     assert sent(queue, TIMEOUT_S + PAUSE_S) == "again"
 
 
-def test_lost_backend_takes_its_commands_out_of_the_queue() -> None:
+def test_call_queue_lost_backend_takes_commands_out_of_queue() -> None:
     queue = a_queue(a_call("sent"), a_call("waits"))
     assert sent(queue, 0.0) == "sent"
     assert {call.id for call in queue.remove_origin("")} == {"sent", "waits"}

@@ -32,11 +32,13 @@ STARTS = CommandPermissions("cars", commands(["transactions", "Reset"]))
         (STARTS, "TriggerMessage", False),
     ],
 )
-def test_who_may_send_what(backend: CommandPermissions, action: str, may: bool) -> None:
+def test_command_permissions_by_backend_and_action(
+    backend: CommandPermissions, action: str, may: bool
+) -> None:
     assert (backend.find_refusal("CS01", action) is None) == may
 
 
-def test_the_refusal_names_who_what_where_and_the_rule() -> None:
+def test_command_permissions_refusal_names_who_what_where_and_rule() -> None:
     assert (
         NOTHING.find_refusal("CS01", "Reset")
         == 'fleet may not Reset CS01: see commands in [[backend]] "fleet"'
@@ -44,7 +46,7 @@ def test_the_refusal_names_who_what_where_and_the_rule() -> None:
 
 
 @pytest.mark.parametrize("name", [*COMMANDS, *SHARED])
-def test_a_class_allows_its_actions_and_no_others(name: str) -> None:
+def test_command_permissions_class_allows_actions_and_no_others(name: str) -> None:
     backend = CommandPermissions("b", commands([name]))
     table = {**COMMANDS, **SHARED}
     allowed = {

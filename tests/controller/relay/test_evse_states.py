@@ -29,7 +29,7 @@ def answer_trigger(talk: Playbook, evse: dict[str, object]) -> None:
         (Version.V21, [{"evse": {"id": n, "connectorId": 1}} for n in (1, 2)]),
     ],
 )
-def test_station_without_a_boot_is_asked_for_its_states(
+def test_evse_states_station_without_boot_is_asked_for_states(
     version: Version, evses: list[dict[str, object]]
 ) -> None:
     talk = Playbook(version, evses=2)
@@ -42,7 +42,7 @@ def test_station_without_a_boot_is_asked_for_its_states(
     talk.done()
 
 
-def test_state_that_the_station_reports_is_not_asked_for() -> None:
+def test_evse_states_state_that_station_reports_is_not_asked_for() -> None:
     talk = Playbook(evses=2)
     talk.commandable()
     talk.station(call("1", "StatusNotification", STATUS_16 % (1, "Available")))
@@ -53,7 +53,7 @@ def test_state_that_the_station_reports_is_not_asked_for() -> None:
     talk.done()
 
 
-def test_station_that_boots_is_not_asked_for_its_states() -> None:
+def test_evse_states_station_that_boots_is_not_asked_for_states() -> None:
     talk = Playbook(evses=1)
     talk.station(call("1", "BootNotification"))
     talk.backend_hears_call("BootNotification")

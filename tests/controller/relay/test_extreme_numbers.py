@@ -203,7 +203,7 @@ class ExtremeTalk(Messages):
 
 @pytest.mark.parametrize("up", [True, False], ids=["owner there", "owner away"])
 @pytest.mark.parametrize(("version", "action", "payload", "answer"), STATION, ids=lambda each: str(each)[:20])
-def test_extreme_number_of_a_station_harms_nothing(
+def test_extreme_number_of_station_harms_nothing(
     tmp_path: Path, version: Version, action: str, payload: dict[str, Any], answer: dict[str, Any], up: bool
 ) -> None:
     numbers = itertools.count()
@@ -228,7 +228,7 @@ def test_extreme_number_of_a_station_harms_nothing(
 
 
 @pytest.mark.parametrize(("version", "action", "payload", "answer"), OWNER, ids=lambda each: str(each)[:20])
-def test_extreme_number_of_a_backend_harms_nothing(
+def test_extreme_number_of_backend_harms_nothing(
     tmp_path: Path, version: Version, action: str, payload: dict[str, Any], answer: dict[str, Any]
 ) -> None:
     talk = ExtremeTalk(Remembered(tmp_path, version), version, up=True)

@@ -89,7 +89,7 @@ class Talk:
 
 
 @given(st.lists(st.one_of(commands, st.just(ANSWER)), max_size=20))
-def test_what_is_signed_gets_through_once_and_everything_is_answered_once(
+def test_signed_messages_pass_once_and_all_are_answered_once(
     events: list[tuple[dict[float, str], float] | str],
 ) -> None:
     talk, expected, said = Talk(), dict[float, str](), 0

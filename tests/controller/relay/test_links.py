@@ -22,7 +22,7 @@ def boot_answer(status: str) -> str:
 # -- commandable ----------------------------------------------------------------------------------------
 
 
-def test_a_boot_that_is_accepted_opens_the_way() -> None:
+def test_links_boot_that_is_accepted_opens_way() -> None:
     talk = Playbook()
     talk.passes_up(BOOT)
     talk.wait(QUIET_S + 1)
@@ -35,7 +35,7 @@ def test_a_boot_that_is_accepted_opens_the_way() -> None:
 
 
 @pytest.mark.parametrize("status", ["Pending", "Rejected"])
-def test_a_boot_that_is_not_accepted_does_not(status: str) -> None:
+def test_links_boot_that_is_not_accepted_does_not(status: str) -> None:
     talk = Playbook()
     talk.passes_up(BOOT)
     talk.passes_down(boot_answer(status))
@@ -50,7 +50,7 @@ def test_a_boot_that_is_not_accepted_does_not(status: str) -> None:
     talk.station_hears(own)
 
 
-def test_a_boot_waits_for_a_slow_backend_link() -> None:
+def test_links_boot_waits_for_slow_backend_link() -> None:
     talk = Playbook(up=False)
     talk.station(BOOT)
     talk.wait(10 * QUIET_S)
@@ -59,7 +59,7 @@ def test_a_boot_waits_for_a_slow_backend_link() -> None:
     talk.backend_hears(BOOT)
 
 
-def test_what_a_station_says_beside_its_boot_does_not_open_the_way() -> None:
+def test_links_message_beside_the_boot_does_not_make_commandable() -> None:
     """Some send their next CALL before the boot is answered."""
     talk = Playbook()
     talk.passes_up(BOOT)
@@ -73,7 +73,7 @@ def test_what_a_station_says_beside_its_boot_does_not_open_the_way() -> None:
     talk.backend_hears(STATUS)
 
 
-def test_a_station_that_goes_on_without_a_yes_may_be_commanded() -> None:
+def test_links_station_that_goes_on_without_yes_may_be_commanded() -> None:
     """It would charge without a limit otherwise."""
     talk = Playbook()
     talk.passes_up(BOOT)
@@ -84,7 +84,7 @@ def test_a_station_that_goes_on_without_a_yes_may_be_commanded() -> None:
 
 
 @pytest.mark.parametrize("status", ["Pending", "Rejected"])
-def test_station_that_is_not_accepted_gets_no_call_of_ours(status: str) -> None:
+def test_links_station_that_is_not_accepted_gets_no_call_of_own(status: str) -> None:
     talk = Playbook()
     talk.passes_up(BOOT)
     talk.passes_down(boot_answer(status))
@@ -112,7 +112,7 @@ def test_station_that_is_not_accepted_gets_no_call_after_reconnect(status: str) 
     again.station_hears_call("SetChargingProfile")
 
 
-def test_station_that_reboots_gets_no_call_of_ours_until_accepted() -> None:
+def test_links_station_that_reboots_gets_no_call_of_own_until_accepted() -> None:
     talk = Playbook()
     talk.commandable()
     talk.passes_up(BOOT)
@@ -125,14 +125,14 @@ def test_station_that_reboots_gets_no_call_of_ours_until_accepted() -> None:
 
 
 @pytest.mark.parametrize("text", [call("1", "Heartbeat"), '[6,"1","X",{}]', result("x"), '[5,"1","X","",{}]'])
-def test_a_station_that_did_not_boot_anew_may_be_commanded(text: str) -> None:
+def test_links_station_that_did_not_boot_anew_may_be_commanded(text: str) -> None:
     talk = Playbook(Version.V21, up=False)
     talk.station(text)
     talk.commands_allowed()
     talk.station_hears(talk.own())  # even before the backend is there
 
 
-def test_a_station_that_says_nothing_may_be_commanded_after_a_while() -> None:
+def test_links_station_that_states_nothing_may_be_commanded_after_while() -> None:
     talk = Playbook()
     own = talk.own()
     talk.wait(QUIET_S - 0.001)
@@ -145,7 +145,7 @@ def test_a_station_that_says_nothing_may_be_commanded_after_a_while() -> None:
     talk.done()
 
 
-def test_the_backends_commands_do_not_wait_for_that() -> None:
+def test_links_backends_commands_do_not_wait_for_that() -> None:
     """A pending station is configured by its backend before it is accepted."""
     talk = Playbook()
     talk.passes_up(BOOT)
@@ -153,7 +153,7 @@ def test_the_backends_commands_do_not_wait_for_that() -> None:
     talk.passes_down(boot_answer("Pending"))
 
 
-def test_it_becomes_commandable_once() -> None:
+def test_links_station_becomes_commandable_once() -> None:
     talk = Playbook()
     talk.commandable()
     talk.passes_up(BOOT)
@@ -166,7 +166,7 @@ def test_it_becomes_commandable_once() -> None:
 # -- the backend is lost --------------------------------------------------------------------------------
 
 
-def test_without_a_word_to_say_the_station_is_closed_at_once() -> None:
+def test_links_without_word_to_state_station_is_closed_at_once() -> None:
     talk = Playbook()
     talk.commandable()
     talk.passes_up(call("1", "StopTransaction"))
@@ -176,7 +176,7 @@ def test_without_a_word_to_say_the_station_is_closed_at_once() -> None:
     talk.noted("backend lost backend=cpo station=CS01 reason='the other side closed")
 
 
-def test_our_limits_still_reach_the_station_and_then_it_is_closed() -> None:
+def test_links_own_limits_still_reach_station_and_then_it_is_closed() -> None:
     talk = Playbook()
     talk.commandable()
     first = talk.own()
@@ -191,7 +191,7 @@ def test_our_limits_still_reach_the_station_and_then_it_is_closed() -> None:
     talk.closes("backend cpo is away")
 
 
-def test_station_without_boot_gets_its_limits_before_the_close() -> None:
+def test_links_station_without_boot_gets_limits_before_close() -> None:
     talk = Playbook(up=False)
     talk.backend_lost("HTTP status 403")
     talk.commands_allowed()
@@ -202,7 +202,7 @@ def test_station_without_boot_gets_its_limits_before_the_close() -> None:
     talk.closes("backend cpo is away")
 
 
-def test_a_farewell_to_which_the_site_says_nothing_ends_at_once() -> None:
+def test_links_farewell_to_which_site_states_nothing_ends_at_once() -> None:
     talk = Playbook(up=False)
     talk.backend_lost()
     talk.commands_allowed()
@@ -210,7 +210,7 @@ def test_a_farewell_to_which_the_site_says_nothing_ends_at_once() -> None:
     talk.closes("backend cpo is away")
 
 
-def test_a_farewell_waits_for_no_station_that_is_silent() -> None:
+def test_links_farewell_waits_for_no_station_that_is_silent() -> None:
     talk = Playbook()
     talk.commandable()
     talk.station_hears(talk.own())
@@ -222,7 +222,7 @@ def test_a_farewell_waits_for_no_station_that_is_silent() -> None:
     talk.closes("backend cpo is away")
 
 
-def test_a_farewell_is_not_stretched_by_what_was_waited_for() -> None:
+def test_links_farewell_is_not_stretched_by_what_was_waited_for() -> None:
     talk = Playbook()
     talk.commandable()
     talk.passes_up(call("1", "StopTransaction"))
@@ -235,7 +235,7 @@ def test_a_farewell_is_not_stretched_by_what_was_waited_for() -> None:
     talk.noted("backend lost backend=cpo station=CS01")
 
 
-def test_nothing_goes_between_station_and_backend_after_the_farewell_began() -> None:
+def test_nothing_goes_between_station_and_backend_after_farewell_began() -> None:
     talk = Playbook(Version.V21)
     talk.commandable()
     talk.passes_down(call("b"))
@@ -253,7 +253,7 @@ def test_nothing_goes_between_station_and_backend_after_the_farewell_began() -> 
     talk.closes("backend cpo is away")
 
 
-def test_a_full_line_does_not_keep_a_farewell_from_its_answers() -> None:
+def test_links_full_line_does_not_keep_farewell_from_answers() -> None:
     talk = Playbook()
     talk.commandable()
     talk.passes_up(call("0"))
@@ -268,7 +268,7 @@ def test_a_full_line_does_not_keep_a_farewell_from_its_answers() -> None:
 # -- the station is lost --------------------------------------------------------------------------------
 
 
-def test_a_station_that_is_lost_leaves_nothing_open() -> None:
+def test_links_station_that_is_lost_leaves_nothing_open() -> None:
     talk = Playbook()
     talk.commandable()
     talk.passes_up(call("1"))
@@ -283,7 +283,7 @@ def test_a_station_that_is_lost_leaves_nothing_open() -> None:
 
 
 @pytest.mark.parametrize("up", [True, False])
-def test_nothing_happens_after_the_end_but_our_own_calls_are_answered(up: bool) -> None:
+def test_links_nothing_happens_after_end_but_own_own_calls_are_answered(up: bool) -> None:
     talk = Playbook(up=up)
     talk.station_lost()
     talk.closes("station CS01 is gone")

@@ -35,7 +35,7 @@ def test_relay_local_call_is_answered_here_and_reaches_no_backend(talk: Playbook
     talk.done()
 
 
-def test_relay_local_call_repeated_before_its_answer_gets_one_answer(talk: Playbook) -> None:
+def test_relay_local_call_repeated_before_answer_gets_one_answer(talk: Playbook) -> None:
     talk.station(call("1", "SignCertificate"))
     talk.local_call("1", "SignCertificate")
     talk.station(call("1", "SignCertificate"))
@@ -45,24 +45,24 @@ def test_relay_local_call_repeated_before_its_answer_gets_one_answer(talk: Playb
     talk.done()
 
 
-def test_relay_local_call_that_fails_gets_an_error(talk: Playbook) -> None:
+def test_relay_local_call_that_fails_gets_error(talk: Playbook) -> None:
     talk.station(call("1", "SignCertificate"))
     talk.local_call("1", "SignCertificate")
     talk.local_answer(LocalAnswer("1", None))
     talk.station_hears_error("1", "InternalError", "SignCertificate")
 
 
-def test_relay_call_that_is_not_local_passes_to_the_owner(talk: Playbook) -> None:
+def test_local_calls_relay_call_that_is_not_local_passes_to_owner(talk: Playbook) -> None:
     talk.passes_up(call("1", "SignCertificate", '{"other":1}'))
 
 
-def test_relay_command_that_the_scope_refuses_is_answered_rejected(talk: Playbook) -> None:
+def test_local_calls_relay_command_that_scope_refuses_is_answered_rejected(talk: Playbook) -> None:
     talk.backend(call("b1", "CertificateSigned", '{"certificateChain":"x"}'))
     talk.backend_hears(result("b1", '{"status":"Rejected"}'))
     talk.passes_down(call("b2", "InstallCertificate"))
     talk.noted("the site CA manages the certificates of this station")
 
 
-def test_local_call_has_the_payload_as_received(talk: Playbook) -> None:
+def test_local_call_has_payload_as_received(talk: Playbook) -> None:
     talk.station(call("1", "SignCertificate", '{ "csr":"x" }'))
     assert talk.local_call("1", "SignCertificate") == LocalCall("1", "SignCertificate", b'{ "csr":"x" }')

@@ -20,7 +20,7 @@ def talk() -> Playbook:
 # -- in order -------------------------------------------------------------------------------------------
 
 
-def test_a_second_call_of_the_station_waits_for_the_first_answer(talk: Playbook) -> None:
+def test_one_answer_second_call_of_station_waits_for_first_answer(talk: Playbook) -> None:
     talk.passes_up(call("1"))
     talk.station(call("2"))
     talk.station(call("3"))
@@ -32,7 +32,7 @@ def test_a_second_call_of_the_station_waits_for_the_first_answer(talk: Playbook)
     talk.passes_down(result("3"))
 
 
-def test_a_second_call_of_the_backend_waits_for_the_first_answer(talk: Playbook) -> None:
+def test_one_answer_second_call_of_backend_waits_for_first_answer(talk: Playbook) -> None:
     talk.passes_down(call("1"))
     talk.backend(call("2"))
     talk.done()
@@ -49,7 +49,7 @@ def test_both_directions_may_have_one_outstanding_even_with_one_id(talk: Playboo
     talk.passes_down(result("1", '{"currentTime":"2026-03-29T12:00:00Z"}'))
 
 
-def test_an_id_may_be_used_again_after_its_answer(talk: Playbook) -> None:
+def test_one_answer_id_may_be_used_again_after_answer(talk: Playbook) -> None:
     for _ in range(2):
         talk.passes_up(call("1"))
         talk.passes_down(result("1"))
@@ -60,7 +60,7 @@ def test_an_id_may_be_used_again_after_its_answer(talk: Playbook) -> None:
 # -- repeated -------------------------------------------------------------------------------------------
 
 
-def test_what_is_repeated_before_its_answer_is_sent_on_once(talk: Playbook) -> None:
+def test_call_repeated_before_its_answer_is_forwarded_once(talk: Playbook) -> None:
     talk.passes_up(call("1"))
     talk.station(call("1"))
     talk.station(call("2"))
@@ -91,7 +91,7 @@ def test_one_id_with_two_texts_is_two_calls(talk: Playbook) -> None:
 # -- the controller's own -------------------------------------------------------------------------------
 
 
-def test_own_answers_never_reach_the_backend(talk: Playbook) -> None:
+def test_one_answer_own_answers_never_reach_backend(talk: Playbook) -> None:
     own = talk.own()
     talk.station_hears(own)
     talk.station(result(own[4:40], '{"status":"Accepted"}'))
@@ -99,7 +99,7 @@ def test_own_answers_never_reach_the_backend(talk: Playbook) -> None:
     talk.done()
 
 
-def test_a_station_that_refuses_with_an_error_says_why(talk: Playbook) -> None:
+def test_one_answer_station_that_refuses_with_error_states_why(talk: Playbook) -> None:
     own = talk.own()
     talk.station_hears(own)
     talk.station(f'[4,"{own[4:40]}","NotSupported","no smart charging",{{}}]')
@@ -115,7 +115,7 @@ def test_error_text_of_station_is_bounded_and_escaped(talk: Playbook) -> None:
     talk.done()
 
 
-def test_urgent_first_then_own_then_the_backend_and_each_in_order(talk: Playbook) -> None:
+def test_one_answer_urgent_first_then_own_then_backend_and_each_in_order(talk: Playbook) -> None:
     talk.passes_down(call("b0"))
     talk.backend(call("b1"))
     talk.backend(call("b2"))
@@ -135,7 +135,7 @@ def test_urgent_first_then_own_then_the_backend_and_each_in_order(talk: Playbook
     talk.done()
 
 
-def test_own_calls_go_while_the_station_waits_for_the_backend(talk: Playbook) -> None:
+def test_one_answer_own_calls_go_while_station_waits_for_backend(talk: Playbook) -> None:
     talk.passes_up(call("1"))
     talk.station_hears(talk.own())
 
@@ -143,7 +143,7 @@ def test_own_calls_go_while_the_station_waits_for_the_backend(talk: Playbook) ->
 # -- late -----------------------------------------------------------------------------------------------
 
 
-def test_a_backend_that_does_not_answer_is_answered_for(talk: Playbook) -> None:
+def test_one_answer_backend_that_does_not_answer_is_answered_for(talk: Playbook) -> None:
     talk.passes_up(call("1", "Heartbeat"))
     talk.station(call("2", "Heartbeat"))
     talk.wait(TIMEOUT_S - 0.001)
@@ -158,7 +158,7 @@ def test_a_backend_that_does_not_answer_is_answered_for(talk: Playbook) -> None:
     talk.passes_down(result("2"))
 
 
-def test_a_station_that_does_not_answer_is_answered_for(talk: Playbook) -> None:
+def test_one_answer_station_that_does_not_answer_is_answered_for(talk: Playbook) -> None:
     talk.passes_down(call("b", "Reset"))
     own = talk.own()
     talk.wait(TIMEOUT_S)
@@ -174,7 +174,7 @@ def test_a_station_that_does_not_answer_is_answered_for(talk: Playbook) -> None:
     talk.done()
 
 
-def test_an_answer_at_the_last_moment_counts(talk: Playbook) -> None:
+def test_answer_at_last_moment_counts(talk: Playbook) -> None:
     talk.passes_up(call("1"))
     talk.wait(TIMEOUT_S - 0.001)
     talk.passes_down(result("1"))
@@ -195,7 +195,7 @@ def test_no_transaction_message_is_answered_for(talk: Playbook, action: str) -> 
     talk.noted(f"backend lost backend=cpo station=CS01 reason='no answer to {action}, Heartbeat'")
 
 
-def test_one_kind_of_message_that_is_never_answered_leaves_the_link(talk: Playbook) -> None:
+def test_one_kind_of_message_that_is_never_answered_leaves_link(talk: Playbook) -> None:
     for number in range(10):
         talk.passes_up(call(f"m{number}", "MeterValues"))
         talk.wait(TIMEOUT_S)
@@ -211,7 +211,7 @@ def test_backend_that_answers_nothing_is_lost_after_three_calls(talk: Playbook) 
     talk.closes("backend cpo is away")
 
 
-def test_the_link_that_is_lost_after_its_backend_was_late_is_lost_once(talk: Playbook) -> None:
+def test_one_answer_link_that_is_lost_after_backend_was_late_is_lost_once(talk: Playbook) -> None:
     talk.passes_up(call("0", "MeterValues"))
     talk.wait(TIMEOUT_S)
     talk.passes_up(call("1", "StopTransaction"))
@@ -230,7 +230,7 @@ def test_the_link_that_is_lost_after_its_backend_was_late_is_lost_once(talk: Pla
 # -- full -----------------------------------------------------------------------------------------------
 
 
-def test_a_full_line_leaves_the_stations_messages_in_the_socket(talk: Playbook) -> None:
+def test_one_answer_full_line_leaves_stations_messages_in_socket(talk: Playbook) -> None:
     talk.passes_up(call("0"))
     for number in range(1, QUEUE_DEPTH + 1):
         assert talk.relay.accepts_messages
@@ -242,7 +242,7 @@ def test_a_full_line_leaves_the_stations_messages_in_the_socket(talk: Playbook) 
     assert talk.relay.accepts_messages
 
 
-def test_a_backend_that_fills_the_line_is_refused(talk: Playbook) -> None:
+def test_one_answer_backend_that_fills_line_is_refused(talk: Playbook) -> None:
     talk.passes_down(call("0"))
     for number in range(1, QUEUE_DEPTH + 1):
         talk.backend(call(f"{number}"))

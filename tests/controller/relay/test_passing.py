@@ -68,7 +68,7 @@ def test_callresulterror_passes_both_ways() -> None:
     talk.passes_down(error)
 
 
-def test_sends_wait_for_the_backend_in_order_and_the_newest_stay() -> None:
+def test_passing_sends_wait_for_backend_in_order_and_newest_stay() -> None:
     talk = Playbook(Version.V21, up=False)
     talk.commandable()
     sends = [f'[6,"{number}","NotifyPeriodicEventStream",{{}}]' for number in range(QUEUE_DEPTH + 1)]
@@ -130,7 +130,7 @@ ODD_CALLS = [
 
 
 @pytest.mark.parametrize(("text", "message_id"), ODD_CALLS, ids=[row[0] for row in ODD_CALLS])
-def test_odd_call_of_station_passes_as_it_is_with_its_answer(text: str, message_id: str) -> None:
+def test_passing_odd_call_of_station_passes_as_it_is_with_answer(text: str, message_id: str) -> None:
     talk = Playbook()
     talk.station(text)
     talk.commands_allowed()
@@ -142,7 +142,7 @@ def test_odd_call_of_station_passes_as_it_is_with_its_answer(text: str, message_
 
 
 @pytest.mark.parametrize(("text", "message_id"), ODD_CALLS, ids=[row[0] for row in ODD_CALLS])
-def test_odd_call_without_an_answer_holds_up_nothing(text: str, message_id: str) -> None:
+def test_passing_odd_call_without_answer_holds_up_nothing(text: str, message_id: str) -> None:
     talk = Playbook()
     talk.commandable()
     talk.passes_up(text)
@@ -154,7 +154,7 @@ def test_odd_call_without_an_answer_holds_up_nothing(text: str, message_id: str)
     talk.done()
 
 
-def test_odd_answer_of_backend_passes_as_it_is() -> None:
+def test_passing_odd_answer_of_backend_passes_as_it_is() -> None:
     talk = Playbook()
     talk.commandable()
     talk.passes_up(call("1", "Heartbeat"))
@@ -176,7 +176,7 @@ ODD_ANSWERS = [
 
 
 @pytest.mark.parametrize("text", ODD_ANSWERS)
-def test_odd_answer_of_station_ends_the_command(text: str) -> None:
+def test_passing_odd_answer_of_station_ends_command(text: str) -> None:
     talk = Playbook()
     talk.commandable()
     talk.passes_down(call("b", "GetDiagnostics"))
@@ -185,7 +185,7 @@ def test_odd_answer_of_station_ends_the_command(text: str) -> None:
     talk.passes_down(call("c", "GetDiagnostics"))
 
 
-def test_odd_answer_of_station_ends_our_own_call() -> None:
+def test_passing_odd_answer_of_station_ends_own_own_call() -> None:
     talk = Playbook()
     talk.commandable()
     sent = talk.own()
@@ -194,7 +194,7 @@ def test_odd_answer_of_station_ends_our_own_call() -> None:
     talk.own_answered(None, "cannot be read")
 
 
-def test_the_log_never_quotes_what_came() -> None:
+def test_passing_log_never_quotes_what_came() -> None:
     talk = Playbook()
     talk.station('[2,"1","Authorize",{"idTag":"DEADBEEF"}')
     talk.noted("DEADBEEF", 0)
@@ -202,7 +202,7 @@ def test_the_log_never_quotes_what_came() -> None:
 
 
 @pytest.mark.parametrize("version", list(Version))
-def test_a_frame_of_unknown_type_is_ignored_and_logged(version: Version) -> None:
+def test_passing_frame_of_unknown_type_is_ignored_and_logged(version: Version) -> None:
     talk = Playbook(version)
     talk.station('[7,"1",{}]')
     talk.backend('[0,"1",{}]')

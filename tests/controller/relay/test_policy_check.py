@@ -49,7 +49,7 @@ def a_limit(number: str = "1", amps: float = 16.0) -> str:
 # -- a backend's CALLs -------------------------------------------------------------------------------------
 
 
-def test_what_is_signed_by_who_may_passes_as_it_came_once_it_is_remembered() -> None:
+def test_policy_check_signed_message_passes_unchanged_once_stored() -> None:
     play, text = talk(), a_limit()
     play.backend(text)
     (remember,) = play.saves()
@@ -67,7 +67,7 @@ def test_what_is_signed_by_who_may_passes_as_it_came_once_it_is_remembered() -> 
         (a_limit(amps=17), "tom (technician) has no permission for SetChargingProfile 17 A at CS01/1"),
     ],
 )
-def test_a_call_that_may_not_pass_is_refused_with_the_rule(text: str, why: str) -> None:
+def test_policy_check_call_that_may_not_pass_is_refused_with_rule(text: str, why: str) -> None:
     play = talk()
     play.backend(text)
     play.backend_hears_error("1", "SecurityError", f"signature policy, rule safe-profiles: {why}")
@@ -75,7 +75,7 @@ def test_a_call_that_may_not_pass_is_refused_with_the_rule(text: str, why: str) 
     play.noted("message rejected backend=cpo action=SetChargingProfile id=1 rule=safe-profiles")
 
 
-def test_the_same_again_is_refused_under_another_id_too() -> None:
+def test_policy_check_same_again_is_refused_under_another_id_too() -> None:
     play, text = talk(), a_limit()
     play.backend(text)
     play.saves()
@@ -89,7 +89,7 @@ def test_the_same_again_is_refused_under_another_id_too() -> None:
 
 
 @pytest.mark.parametrize("sign", [(), (SigningRule(id="too", passing=True),)])
-def test_a_backend_that_repeats_itself_before_the_answer_has_one_answer(sign: Iterable[SigningRule]) -> None:
+def test_backend_that_repeats_itself_before_answer_has_one_answer(sign: Iterable[SigningRule]) -> None:
     play, text = talk(sign=sign), a_limit()
     play.backend(text)
     play.saves()
@@ -102,7 +102,7 @@ def test_a_backend_that_repeats_itself_before_the_answer_has_one_answer(sign: It
     play.backend_hears(result("1"))
 
 
-def test_what_no_rule_names_passes_unsigned() -> None:
+def test_policy_check_message_without_rule_passes_unsigned() -> None:
     play = talk()
     play.passes_down(call("1", "TriggerMessage"))
     play.station(call("1", "Heartbeat"))
@@ -110,7 +110,7 @@ def test_what_no_rule_names_passes_unsigned() -> None:
     play.backend_hears(call("1", "Heartbeat"))
 
 
-def test_what_is_dropped_is_told_to_nobody() -> None:
+def test_policy_check_dropped_message_has_no_answer() -> None:
     play = talk(
         VerificationRule(
             id="quiet", require=VerificationMode.ANY, actions=("Reset",), failing=FailureAction.DROP
@@ -121,7 +121,7 @@ def test_what_is_dropped_is_told_to_nobody() -> None:
     play.noted("message dropped backend=cpo action=Reset id=1 rule=quiet reason='it is not signed'")
 
 
-def test_what_is_marked_passes_and_the_log_says_what_it_lacks() -> None:
+def test_policy_check_marked_message_passes_and_is_logged() -> None:
     play = talk(
         VerificationRule(
             id="soon", require=VerificationMode.ANY, actions=("Reset",), failing=FailureAction.MARK
@@ -132,7 +132,7 @@ def test_what_is_marked_passes_and_the_log_says_what_it_lacks() -> None:
     assert [note.level for note in play.notes] == [logging.WARNING]
 
 
-def test_a_send_that_may_not_pass_goes_no_further() -> None:
+def test_policy_check_send_that_may_not_pass_goes_no_further() -> None:
     send = '[6,"1","NotifyPeriodicEventStream",{}]'
     play = talk(
         VerificationRule(id="r", require=VerificationMode.ANY, kinds=(MessageKind.SEND,)), version=Version.V21
@@ -146,14 +146,14 @@ def test_a_send_that_may_not_pass_goes_no_further() -> None:
 # -- what a station says -----------------------------------------------------------------------------------
 
 
-def test_what_a_station_may_not_say_is_not_believed_either() -> None:
+def test_policy_check_rejected_message_changes_no_state() -> None:
     play = talk(VerificationRule(id="states", require=VerificationMode.ANY, actions=("StatusNotification",)))
     play.station(call("1", "StatusNotification", STATUS))
     play.station_hears_error("1", "SecurityError", "rule states")
     play.done()  # the site has learnt nothing
 
 
-def test_the_refused_answer_of_a_station_is_an_error_for_its_backend() -> None:
+def test_policy_check_refused_answer_of_station_is_error_for_backend() -> None:
     play = talk(ANSWERS)
     play.passes_down(call("1", "GetVariables"))
     play.station(result("1", '{"getVariableResult":[]}'))
@@ -163,7 +163,7 @@ def test_the_refused_answer_of_a_station_is_an_error_for_its_backend() -> None:
     play.noted("message rejected station=CS01 action=GetVariables id=1")
 
 
-def test_the_signed_answer_of_a_station_passes() -> None:
+def test_policy_check_signed_answer_of_station_passes() -> None:
     play = talk(ANSWERS)
     play.passes_down(call("1", "SetVariables"))
     answer = signed({"a": 1}, OLGA, action="SetVariables", direction=Direction.UP, kind=MessageKind.RESPONSE)
@@ -172,7 +172,7 @@ def test_the_signed_answer_of_a_station_passes() -> None:
     play.backend_hears(result("1", answer.decode()))
 
 
-def test_the_refused_answer_to_our_own_call_is_no_good_one() -> None:
+def test_policy_check_refused_answer_to_own_own_call_is_no_good_one() -> None:
     play = talk(ANSWERS)
     play.commandable()
     asked = play.own("GetVariables")
@@ -181,7 +181,7 @@ def test_the_refused_answer_to_our_own_call_is_no_good_one() -> None:
     play.own_answered(None, "SecurityError signature policy, rule answers")
 
 
-def test_the_refused_answer_of_a_backend_is_an_error_for_the_station() -> None:
+def test_policy_check_refused_answer_of_backend_is_error_for_station() -> None:
     play = talk(ANSWERS)
     play.station(call("1", "Authorize"))
     play.commands_allowed()
@@ -201,7 +201,7 @@ def watched(*verify: VerificationRule) -> Playbook:
     return play
 
 
-def test_an_observer_is_held_to_the_policy_too() -> None:
+def test_policy_check_observer_is_held_to_policy_too() -> None:
     play = watched()
     play.observer("fleet", call("1", "SetChargingProfile", compact(profile()).decode()))
     kind, number, code, description, _ = json.loads(play.observer_hears_text("fleet"))
@@ -213,7 +213,7 @@ def test_an_observer_is_held_to_the_policy_too() -> None:
     play.done()
 
 
-def test_a_rule_for_one_backend_is_none_for_the_other() -> None:
+def test_policy_check_rule_for_one_backend_is_none_for_other() -> None:
     play = watched(
         VerificationRule(
             id="theirs", require=VerificationMode.REJECT, links=("fleet",), actions=("Reset", "profiles")
@@ -239,14 +239,14 @@ def ours(
     return payload_signatures.verify_payload(payload, context, lambda _: True).keys == {OWN.known.id}
 
 
-def test_our_own_calls_are_signed_where_the_policy_has_it_so() -> None:
+def test_policy_check_own_own_calls_are_signed_where_policy_has_it_so() -> None:
     play = talk(sign=[SigningRule(id="own", actions=("Example",), direction=Direction.DOWN)])
     play.commandable()
     play.own("Example")
     assert ours(play.station_hears_call("Example").payload, "Example", Direction.DOWN)
 
 
-def test_our_own_answers_are_signed_where_the_policy_has_it_so() -> None:
+def test_policy_check_own_own_answers_are_signed_where_policy_has_it_so() -> None:
     sign = [SigningRule(id="own", kinds=(MessageKind.RESPONSE,), direction=Direction.UP)]
     play = Playbook(Version.V201, LimitScope.EVSE, gate=gate((), sign, [OWN], roles=()))
     play.backend(
@@ -260,14 +260,14 @@ def test_our_own_answers_are_signed_where_the_policy_has_it_so() -> None:
     assert ours(compact(answer), "ClearChargingProfile", Direction.UP, MessageKind.RESPONSE)
 
 
-def test_without_a_key_that_counts_our_limits_go_out_all_the_same() -> None:
+def test_policy_check_without_key_that_counts_own_limits_go_out_all_same() -> None:
     play = Playbook(Version.V201, gate=gate((), [SigningRule(id="own")]))
     play.commandable()
     play.station_hears(play.own())
     play.noted("message sent without our signature action=SetChargingProfile kind=request")
 
 
-def test_our_signature_stands_beside_those_that_are_there() -> None:
+def test_policy_check_own_signature_stands_beside_those_that_are_there() -> None:
     play, text = talk(sign=[SigningRule(id="too", passing=True)]), a_limit()
     play.backend(text)
     play.saves()
@@ -278,7 +278,7 @@ def test_our_signature_stands_beside_those_that_are_there() -> None:
     assert heard.payload.startswith(compact(profile())[:-1])
 
 
-def test_what_a_station_says_gets_our_signature_when_it_goes_up() -> None:
+def test_policy_check_forwarded_message_gets_our_signature() -> None:
     play = talk(sign=[SigningRule(id="too", passing=True, actions=("Heartbeat",), kinds=tuple(MessageKind))])
     play.station(call("1", "Heartbeat"))
     play.commands_allowed()
@@ -292,7 +292,7 @@ def test_what_a_station_says_gets_our_signature_when_it_goes_up() -> None:
     assert ours(compact(answer), "Heartbeat", Direction.DOWN, MessageKind.RESPONSE)
 
 
-def test_our_signature_comes_after_whatever_must_be_changed_in_a_message() -> None:
+def test_own_signature_comes_after_whatever_must_be_changed_in_message() -> None:
     """An observer's number of a transaction is another one: exchanged in what nobody has signed."""
     watching = Talk(Version.V16, may=("transactions",))
     watching.ids.set_backend_id(7, 8)
@@ -310,6 +310,6 @@ def test_our_signature_comes_after_whatever_must_be_changed_in_a_message() -> No
     assert "is signed" in play.observer_hears_text("fleet")
 
 
-def test_a_signed_message_of_ocpp_itself_gets_no_other_signature() -> None:
+def test_signed_message_of_ocpp_itself_gets_no_other_signature() -> None:
     play = talk(sign=[SigningRule(id="too", passing=True, kinds=tuple(MessageKind))])
     play.passes_down(call("1", "TriggerMessage-Signed", '{"payload":"","protected":"","signature":""}'))

@@ -39,7 +39,7 @@ def version(request: pytest.FixtureRequest) -> Version:
 # -- ClearChargingProfile -------------------------------------------------------------------------------
 
 
-def test_ours_are_not_the_backends_to_clear(version: Version) -> None:
+def test_profile_questions_own_are_not_backends_to_clear(version: Version) -> None:
     talk = begun(version)
     for text in (
         clearing(version, id=profile_id(0, LimitKind.LEASE)),
@@ -59,7 +59,7 @@ def test_ours_are_not_the_backends_to_clear(version: Version) -> None:
         (LimitScope.EVSE, {"evse": 0}),
     ],
 )
-def test_what_cannot_hit_ours_passes_and_asserts_nothing(
+def test_profile_query_without_effect_on_ours_passes(
     version: Version, scope: LimitScope, criteria: dict[str, Any]
 ) -> None:
     talk = begun(version, scope)
@@ -71,7 +71,7 @@ def test_what_cannot_hit_ours_passes_and_asserts_nothing(
     ("scope", "criteria"),
     [(LimitScope.STATION, {"evse": 0, "level": 1}), (LimitScope.EVSE, {"level": 1})],
 )
-def test_what_would_hit_ours_is_narrowed_where_one_purpose_is_left(
+def test_profile_query_affecting_ours_is_narrowed_to_one_purpose(
     version: Version, scope: LimitScope, criteria: dict[str, Any]
 ) -> None:
     talk = begun(version, scope)
@@ -94,7 +94,7 @@ def test_clearing_of_everything_clears_absorbed_profiles_too(version: Version) -
     talk.done()
 
 
-def test_an_evse_with_limits_of_its_own_has_nothing_else_to_clear(version: Version) -> None:
+def test_evse_with_limits_of_own_has_nothing_else_to_clear(version: Version) -> None:
     talk = begun(version, LimitScope.EVSE)
     sets(talk, setting(version, (0, 8), named="TxDefaultProfile", evse=2))
     talk.site_learns(BackendLimit(2, 8.0))
@@ -132,7 +132,7 @@ def heard_schedule(talk: Playbook, version: Version) -> list[tuple[int, float]]:
     return [(each["startPeriod"], each["limit"]) for each in schedule["chargingSchedulePeriod"]]
 
 
-def test_composite_of_an_idle_evse_is_what_a_car_would_get(version: Version) -> None:
+def test_profile_questions_composite_of_idle_evse_is_what_car_would_get(version: Version) -> None:
     talk = begun(version)
     talk.station(idle(version))
     talk.site_learns(StateSeen(1, EvseState.AVAILABLE))
@@ -149,14 +149,14 @@ def test_composite_of_an_idle_evse_is_what_a_car_would_get(version: Version) -> 
     assert heard_schedule(talk, version) == [(0, 16), (120, 32)]
 
 
-def test_composite_of_a_station_that_refuses_limits_is_its_own(version: Version) -> None:
+def test_profile_questions_composite_of_station_that_refuses_limits_is_own(version: Version) -> None:
     talk = begun(version)
     talk.kept.cap_limit(1, LimitKind.LEASE, 10.0, 60.0, talk.now, token=1)
     talk.kept.on_limit_result(1, accepted=False)
     talk.passes_down(asks(version, 1, 600))
 
 
-def test_profile_for_a_station_that_refuses_limits_is_rejected(version: Version) -> None:
+def test_profile_for_station_that_refuses_limits_is_rejected(version: Version) -> None:
     talk = begun(version)
     talk.kept.cap_limit(1, LimitKind.LEASE, 10.0, 60.0, talk.now, token=1)
     talk.kept.on_limit_result(1, accepted=False)
@@ -165,7 +165,7 @@ def test_profile_for_a_station_that_refuses_limits_is_rejected(version: Version)
     talk.done()
 
 
-def test_profile_is_accepted_once_the_station_has_taken_its_limit(version: Version) -> None:
+def test_profile_is_accepted_once_station_has_taken_limit(version: Version) -> None:
     talk = begun(version)
     lease(talk, 16)
     talk.backend(setting(version, (0, 10)))
@@ -177,7 +177,7 @@ def test_profile_is_accepted_once_the_station_has_taken_its_limit(version: Versi
 
 
 @pytest.mark.parametrize("accepted", [False, None])
-def test_profile_is_rejected_and_withdrawn_if_the_station_refuses(
+def test_profile_is_rejected_and_withdrawn_if_station_refuses(
     version: Version, accepted: bool | None
 ) -> None:
     talk = begun(version)
@@ -194,7 +194,7 @@ def test_profile_is_rejected_and_withdrawn_if_the_station_refuses(
 
 
 @pytest.mark.parametrize("evse", [0, 1])
-def test_a_composite_schedule_is_what_the_backend_set_under_our_lease(version: Version, evse: int) -> None:
+def test_composite_schedule_is_what_backend_set_under_own_lease(version: Version, evse: int) -> None:
     talk = begun(version)
     sets(talk, setting(version, (0, 16), (300, 24), (500, 40)), 16.0)
     passing = setting(version, (0, 20), named="TxDefaultProfile", number=8, start=400, level=1)
@@ -230,7 +230,7 @@ OURS = [{"id": profile_id(0, kind), "x": 1} for kind in LimitKind]
 
 
 @pytest.mark.parametrize("version", V2)
-def test_ours_are_not_shown(version: Version) -> None:
+def test_profile_questions_own_are_not_shown(version: Version) -> None:
     talk = begun(version)
     talk.passes_down(wants())
     talk.station(ACCEPTED)
@@ -242,7 +242,7 @@ def test_ours_are_not_shown(version: Version) -> None:
 
 
 @pytest.mark.parametrize("version", V2)
-def test_the_stations_and_the_kept_ones_are_reported_together(version: Version) -> None:
+def test_profile_questions_stations_and_kept_ones_are_reported_together(version: Version) -> None:
     talk = begun(version)
     text = setting(version, (0, 10))
     sets(talk, text, 10.0)
@@ -263,7 +263,7 @@ def test_the_stations_and_the_kept_ones_are_reported_together(version: Version) 
 
 
 @pytest.mark.parametrize("version", V2)
-def test_a_kept_one_is_there_where_the_station_has_none(version: Version) -> None:
+def test_profile_questions_kept_one_is_there_where_station_has_none(version: Version) -> None:
     talk = begun(version)
     sets(talk, setting(version, (0, 10)), 10.0)
     talk.passes_down(wants())
@@ -275,7 +275,7 @@ def test_a_kept_one_is_there_where_the_station_has_none(version: Version) -> Non
 
 
 @pytest.mark.parametrize("version", V2)
-def test_a_station_that_promises_and_does_not_report_is_not_waited_for(version: Version) -> None:
+def test_station_that_promises_and_does_not_report_is_not_waited_for(version: Version) -> None:
     talk = begun(version)
     talk.passes_down(wants())
     talk.station(ACCEPTED)
@@ -284,7 +284,7 @@ def test_a_station_that_promises_and_does_not_report_is_not_waited_for(version: 
 
 
 @pytest.mark.parametrize("version", V2)
-def test_an_answer_that_waits_for_reports_is_given_before_the_link_ends(version: Version) -> None:
+def test_answer_that_waits_for_reports_is_given_before_link_ends(version: Version) -> None:
     talk = begun(version)
     talk.passes_down(wants())
     talk.station(ACCEPTED)
@@ -294,7 +294,7 @@ def test_an_answer_that_waits_for_reports_is_given_before_the_link_ends(version:
 
 
 @pytest.mark.parametrize("version", V2)
-def test_an_error_ends_the_request(version: Version) -> None:
+def test_profile_questions_error_ends_request(version: Version) -> None:
     talk = begun(version)
     for _ in range(6):
         talk.passes_down(wants())
@@ -305,7 +305,7 @@ def test_an_error_ends_the_request(version: Version) -> None:
 
 
 @pytest.mark.parametrize("version", V2)
-def test_a_transaction_that_is_held_back_is_told_once_and_when_it_is_over(version: Version) -> None:
+def test_held_back_transaction_is_reported_once_and_at_its_end(version: Version) -> None:
     talk = begun(version)
     starts(talk, version)
     talk.backend_hears(STARTED[version])
@@ -332,7 +332,7 @@ def test_a_transaction_that_is_held_back_is_told_once_and_when_it_is_over(versio
 
 
 @pytest.mark.parametrize("version", V2)
-def test_dimmed_owner_is_notified_with_source_so_until_the_end(version: Version) -> None:
+def test_dimmed_owner_is_notified_with_source_so_until_end(version: Version) -> None:
     talk = begun(version)
     starts(talk, version)
     talk.backend_hears(STARTED[version])
@@ -355,7 +355,7 @@ def test_dimmed_owner_is_notified_with_source_so_until_the_end(version: Version)
 
 
 @pytest.mark.parametrize("version", V2)
-def test_who_is_held_by_its_own_backend_is_not_held_back(version: Version) -> None:
+def test_profile_query_limit_of_own_backend_is_not_ours(version: Version) -> None:
     talk = begun(version)
     starts(talk, version)
     talk.backend_hears(STARTED[version])
@@ -369,7 +369,7 @@ def test_who_is_held_by_its_own_backend_is_not_held_back(version: Version) -> No
 # -- the station's clock ----------------------------------------------------------------------------------
 
 
-def test_clock_that_moves_makes_our_limits_be_set_anew(version: Version) -> None:
+def test_profile_questions_clock_that_moves_makes_own_limits_be_set_anew(version: Version) -> None:
     talk = begun(version)
     clock = talk.ownership._clock
     assert clock.write_offset() == 0
@@ -381,7 +381,7 @@ def test_clock_that_moves_makes_our_limits_be_set_anew(version: Version) -> None
     assert clock.offset_s == pytest.approx(7200, abs=1)
 
 
-def test_backend_time_is_taken_from_a_heartbeat(version: Version) -> None:
+def test_profile_questions_backend_time_is_taken_from_heartbeat(version: Version) -> None:
     talk = begun(version)
     talk.passes_up(call("h", "Heartbeat"))
     result_ = result("h", json.dumps({"currentTime": format_time(UTC_0 + talk.now - 300)}))

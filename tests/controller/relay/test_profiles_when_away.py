@@ -58,7 +58,7 @@ def talk() -> Playbook:
     return talk
 
 
-def test_it_is_meant_by_the_backends_number(talk: Playbook) -> None:
+def test_profile_when_away_is_found_by_the_backends_transaction_id(talk: Playbook) -> None:
     talk.backend(setting(V16, (0, 20), named="TxProfile", evse=1, transactionId=THEIRS))
     talk.backend_hears(ACCEPTED)
     talk.site_learns(BackendLimit(1, 20.0))

@@ -22,7 +22,7 @@ def own_ended(talk: Playbook, result_: bytes | None, detail: str = "") -> None:
     assert (ended.token, ended.result, ended.detail) == (-1, result_, detail)  # type: ignore[union-attr]
 
 
-def test_a_station_that_does_not_answer_gets_its_limits_all_the_same() -> None:
+def test_questions_station_that_does_not_answer_gets_limits_all_same() -> None:
     talk = Playbook()
     talk.commandable()
     ask(talk)
@@ -33,7 +33,7 @@ def test_a_station_that_does_not_answer_gets_its_limits_all_the_same() -> None:
     talk.station_hears(talk.own())
 
 
-def test_its_late_answer_disturbs_nobody() -> None:
+def test_questions_late_answer_disturbs_no_one() -> None:
     talk = Playbook()
     talk.commandable()
     ask(talk)
@@ -44,7 +44,7 @@ def test_its_late_answer_disturbs_nobody() -> None:
     talk.noted(f"answer dropped station=CS01 id={QUESTION_ID}")
 
 
-def test_a_farewell_waits_for_the_limits_that_follow_the_answer() -> None:
+def test_questions_farewell_waits_for_limits_that_follow_answer() -> None:
     talk = Playbook()
     talk.commandable()
     ask(talk)
@@ -59,7 +59,7 @@ def test_a_farewell_waits_for_the_limits_that_follow_the_answer() -> None:
     talk.closes("backend cpo is away")
 
 
-def test_a_farewell_leaves_time_for_limits_after_silence() -> None:
+def test_questions_farewell_leaves_time_for_limits_after_silence() -> None:
     assert ANSWER_WAIT_S < DRAIN_S - 1
     talk = Playbook()
     talk.commandable()

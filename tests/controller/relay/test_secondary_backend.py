@@ -26,7 +26,7 @@ VERSIONS = pytest.mark.parametrize("version", list(Version))
 
 
 @VERSIONS
-def test_whoever_attaches_hears_the_boot_and_the_states_first(version: Version) -> None:
+def test_secondary_backend_sender_attaches_receives_boot_and_states_first(version: Version) -> None:
     talk = Talk(version)
     talk.boots()
     talk.status(2, "Available")
@@ -55,7 +55,7 @@ def test_observer_gets_states_but_no_accepted_boot_with_each_link(version: Versi
     talk.done()
 
 
-def test_a_station_that_boots_anew_has_a_new_story() -> None:
+def test_secondary_backend_station_that_boots_anew_has_new_snapshot() -> None:
     talk = Talk()
     talk.introduced()
     talk.boots()
@@ -89,7 +89,7 @@ def test_observer_without_accepted_boot_gets_no_heartbeat() -> None:
     talk.hears("BootNotification")
 
 
-def test_states_that_it_may_not_see_are_not_in_its_story() -> None:
+def test_secondary_backend_states_that_it_may_not_see_are_not_in_snapshot() -> None:
     talk = Talk(observe=("transactions",))
     talk.boots()
     talk.status(1, "Available")
@@ -103,7 +103,7 @@ def test_states_that_it_may_not_see_are_not_in_its_story() -> None:
 # -- copies --------------------------------------------------------------------------------------------
 
 
-def test_a_copy_has_an_id_of_its_own_and_the_payload_as_it_came() -> None:
+def test_secondary_backend_copy_has_id_of_own_and_payload_as_it_came() -> None:
     talk = Talk()
     talk.introduced()
     talk.station("MeterValues", '{ "connectorId" :1,"meterValue":[],"x":1.50}')
@@ -112,7 +112,7 @@ def test_a_copy_has_an_id_of_its_own_and_the_payload_as_it_came() -> None:
     assert heard.id.startswith("own-")
 
 
-def test_one_at_a_time_is_outstanding() -> None:
+def test_secondary_backend_one_at_time_is_outstanding() -> None:
     talk = Talk()
     talk.introduced()
     talk.status(1, "Preparing")
@@ -124,21 +124,21 @@ def test_one_at_a_time_is_outstanding() -> None:
 
 
 @pytest.mark.parametrize("action", ["Authorize", "Heartbeat", "DataTransfer", "AnActionOfOcpp3"])
-def test_what_it_may_not_see_it_does_not_hear(action: str) -> None:
+def test_secondary_backend_gets_only_observed_actions(action: str) -> None:
     talk = Talk()
     talk.introduced()
     talk.station(action, '{"idTag":"ABC"}')
     talk.done()
 
 
-def test_a_signed_message_is_seen_as_the_action_that_is_in_it() -> None:
+def test_secondary_backend_signed_message_is_seen_as_action_that_is_in_it() -> None:
     talk = Talk(Version.V21)
     talk.introduced()
     talk.station("StatusNotification-Signed", '{"payload":"e30"}')
     talk.hears("StatusNotification-Signed", '{"payload":"e30"}')
 
 
-def test_sends_are_copied_while_it_is_there_and_not_kept() -> None:
+def test_secondary_backend_sends_are_copied_while_it_is_there_and_not_kept() -> None:
     talk = Talk(Version.V21, observe=("events",))
     frame = Send('[6,"1","NotifyPeriodicEventStream",{}]', "1", "NotifyPeriodicEventStream", b"{}")
     talk.on(ObserverCopy(frame, UTC_0))
@@ -151,7 +151,7 @@ def test_sends_are_copied_while_it_is_there_and_not_kept() -> None:
     talk.done()
 
 
-def test_transactions_wait_on_disk_and_follow_the_snapshot() -> None:
+def test_secondary_backend_transactions_wait_on_disk_and_follow_snapshot() -> None:
     talk = Talk()
     talk.introduced()
     talk.lost()
@@ -172,7 +172,7 @@ def test_transactions_wait_on_disk_and_follow_the_snapshot() -> None:
     assert talk.observing.is_idle
 
 
-def test_what_waits_is_saved_before_anything_is_sent_of_it() -> None:
+def test_secondary_backend_entry_is_durable_before_it_is_sent() -> None:
     talk = Talk()
     talk.introduced()
     frame = Call("", "s", "StartTransaction", START.encode())
@@ -181,7 +181,7 @@ def test_what_waits_is_saved_before_anything_is_sent_of_it() -> None:
     assert kinds.index(Persist) < kinds.index(CallToObserver)
 
 
-def test_call_without_answer_is_sent_again_under_the_same_id() -> None:
+def test_secondary_backend_call_without_answer_is_sent_again_under_same_id() -> None:
     talk = Talk()
     talk.introduced()
     talk.station("StartTransaction", START, transaction=7)
@@ -193,7 +193,7 @@ def test_call_without_answer_is_sent_again_under_the_same_id() -> None:
     assert talk.hears("StartTransaction").id == first.id
 
 
-def test_an_observer_that_has_been_away_for_too_long_is_told_loudly_once() -> None:
+def test_observer_that_has_been_away_for_too_long_is_reported_loudly_once() -> None:
     talk = Talk(capacity=2)
     for number in range(5):
         talk.station("StartTransaction", START, transaction=number)
@@ -204,7 +204,7 @@ def test_an_observer_that_has_been_away_for_too_long_is_told_loudly_once() -> No
 # -- its commands --------------------------------------------------------------------------------------
 
 
-def test_what_it_may_not_command_is_refused_with_the_rule() -> None:
+def test_secondary_backend_forbidden_command_is_refused_with_the_rule() -> None:
     talk = Talk(may=("reads",))
     talk.introduced()
     talk.asks("Reset", '{"type":"Hard"}')
@@ -224,7 +224,7 @@ def test_what_it_may_not_command_is_refused_with_the_rule() -> None:
         ),
     ],
 )
-def test_what_it_may_goes_under_an_id_of_ours_and_the_answer_comes_back(answer: str, heard: str) -> None:
+def test_secondary_backend_command_passes_under_an_own_id(answer: str, heard: str) -> None:
     talk = Talk(may=("reads",))
     talk.introduced()
     talk.asks("TriggerMessage", '{ "requestedMessage":"StatusNotification"}')
@@ -237,7 +237,7 @@ def test_what_it_may_goes_under_an_id_of_ours_and_the_answer_comes_back(answer: 
     assert talk.hears_text() == heard
 
 
-def test_an_observer_that_repeats_itself_commands_once() -> None:
+def test_secondary_backend_observer_that_repeats_itself_commands_once() -> None:
     talk = Talk(may=("reads",))
     talk.introduced()
     talk.asks("TriggerMessage")
@@ -260,7 +260,7 @@ def test_more_commands_than_can_wait_are_refused() -> None:
     assert talk.hears_answer()[:3] == [4, "too many", "GenericError"]
 
 
-def test_a_transaction_is_commanded_by_the_stations_number() -> None:
+def test_secondary_backend_transaction_is_commanded_by_stations_number() -> None:
     talk = Talk(may=("transactions",))
     talk.introduced()
     talk.station("StartTransaction", START, transaction=7)
@@ -270,7 +270,7 @@ def test_a_transaction_is_commanded_by_the_stations_number() -> None:
     assert talk.station_is_commanded().payload == b'{"transactionId":7}'
 
 
-def test_a_number_that_is_another_transaction_at_the_station_is_refused() -> None:
+def test_number_that_is_another_transaction_at_station_is_refused() -> None:
     talk = Talk(may=("transactions",))
     talk.introduced()
     talk.station("StartTransaction", START, transaction=7)
@@ -280,7 +280,7 @@ def test_a_number_that_is_another_transaction_at_the_station_is_refused() -> Non
     assert talk.hears_answer()[:3] == [4, "o1", "GenericError"]
 
 
-def test_the_answer_to_a_command_of_a_link_that_is_gone_is_dropped() -> None:
+def test_answer_to_command_of_link_that_is_gone_is_dropped() -> None:
     talk = Talk(may=("reads",))
     talk.introduced()
     talk.asks("TriggerMessage")
@@ -303,14 +303,14 @@ def test_the_answer_to_a_command_of_a_link_that_is_gone_is_dropped() -> None:
         '[5,"1","FormatViolation","",{}]',
     ],
 )
-def test_what_nobody_asked_for_has_no_effect(text: str) -> None:
+def test_secondary_backend_unrequested_answer_has_no_effect(text: str) -> None:
     talk = Talk(Version.V21, may=("reads",))
     talk.introduced()
     talk.observer(text)
     talk.done()
 
 
-def test_an_answer_that_comes_twice_counts_once() -> None:
+def test_secondary_backend_answer_that_comes_twice_counts_once() -> None:
     talk = Talk()
     talk.introduced()
     talk.status(1, "Preparing")
@@ -320,7 +320,7 @@ def test_an_answer_that_comes_twice_counts_once() -> None:
     talk.done()
 
 
-def test_who_does_not_answer_is_dialled_anew() -> None:
+def test_secondary_backend_without_answer_is_dialled_anew() -> None:
     talk = Talk()
     talk.introduced()
     talk.status(1, "Preparing")
@@ -332,7 +332,7 @@ def test_who_does_not_answer_is_dialled_anew() -> None:
     talk.done()
 
 
-def test_its_heartbeat_is_ours_at_the_interval_that_it_asked_for() -> None:
+def test_secondary_backend_heartbeat_is_own_at_interval_that_it_asked_for() -> None:
     talk = Talk()
     talk.introduced()
     talk.wait(599)
@@ -345,14 +345,14 @@ def test_its_heartbeat_is_ours_at_the_interval_that_it_asked_for() -> None:
     talk.redials("no answer to Heartbeat")
 
 
-def test_a_station_that_has_not_booted_yet_has_a_heartbeat_all_the_same() -> None:
+def test_station_that_has_not_booted_yet_has_heartbeat_all_same() -> None:
     talk = Talk()
     talk.up()
     talk.wait(USUAL_HEARTBEAT_S)
     talk.hears("Heartbeat")
 
 
-def test_a_boot_that_is_told_while_the_last_is_unanswered_is_told_itself() -> None:
+def test_boot_that_is_reported_while_last_is_unanswered_is_reported_itself() -> None:
     talk = Talk()
     talk.boots()
     talk.up()
@@ -365,7 +365,7 @@ def test_a_boot_that_is_told_while_the_last_is_unanswered_is_told_itself() -> No
     talk.done()
 
 
-def test_boot_during_delivery_does_not_repeat_the_transaction() -> None:
+def test_boot_during_delivery_does_not_repeat_transaction() -> None:
     talk = Talk()
     talk.introduced()
     talk.station("StartTransaction", START, transaction=7)
@@ -379,7 +379,7 @@ def test_boot_during_delivery_does_not_repeat_the_transaction() -> None:
     assert len(talk.outbox) == 0
 
 
-def test_queued_state_is_not_sent_after_a_newer_snapshot() -> None:
+def test_secondary_backend_queued_state_is_not_sent_after_newer_snapshot() -> None:
     talk = Talk()
     talk.introduced()
     talk.status(1, "Preparing")

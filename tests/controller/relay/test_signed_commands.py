@@ -50,7 +50,7 @@ def sealed(text: str) -> str:
     ],
 )
 @pytest.mark.parametrize("action", ["SetChargingProfile", "RequestStartTransaction"])
-def test_a_signed_profile_that_could_loosen_our_limits_is_refused(
+def test_signed_profile_that_could_loosen_own_limits_is_refused(
     version: Version, scope: LimitScope, named: str, passes: bool, action: str
 ) -> None:
     play, text = Playbook(version, scope), sealed(brings(version, named, action=action))
@@ -62,21 +62,21 @@ def test_a_signed_profile_that_could_loosen_our_limits_is_refused(
         play.done()
 
 
-def test_our_profile_ids_are_ours_in_signed_commands_too() -> None:
+def test_signed_commands_own_profile_ids_are_own_in_signed_commands_too() -> None:
     play = Playbook(Version.V201)
     play.backend(sealed(brings(Version.V201, "TxDefaultProfile", profile_id(1, LimitKind.LEASE))))
     play.backend_hears_error("b", "NotSupported")
 
 
 @pytest.mark.parametrize("payload", ["{}", '{"chargingProfileCriteria":{"stackLevel":1}}'])
-def test_signed_clearing_that_matches_ours_is_refused(payload: str) -> None:
+def test_signed_clearing_that_matches_own_is_refused(payload: str) -> None:
     play = Playbook(Version.V201)
     play.backend(sealed(call("b", "ClearChargingProfile", payload)))
     play.backend_hears_error("b", "NotSupported", "it would clear limits")
     play.done()
 
 
-def test_signed_clearing_of_the_backends_own_purpose_passes() -> None:
+def test_signed_clearing_of_backends_own_purpose_passes() -> None:
     criteria = '{"chargingProfileCriteria":{"chargingProfilePurpose":"TxProfile"}}'
     Playbook(Version.V201).passes_down(sealed(call("b", "ClearChargingProfile", criteria)))
 
@@ -89,7 +89,7 @@ def test_signed_clearing_of_the_backends_own_purpose_passes() -> None:
         ("SetChargingProfile", '{"evseId":1,"chargingProfile":{"id":7.0}}'),
     ],
 )
-def test_signed_command_that_takes_our_limits_away_is_refused(action: str, payload: str) -> None:
+def test_signed_command_that_takes_own_limits_away_is_refused(action: str, payload: str) -> None:
     play = Playbook(Version.V21)
     play.backend(sealed(call("b", action, payload)))
     answer = json.loads(play.backend_hears_text())
@@ -98,7 +98,7 @@ def test_signed_command_that_takes_our_limits_away_is_refused(action: str, paylo
 
 
 @pytest.mark.parametrize("payload", ["{}", '{"payload":"?","protected":"e30","signature":""}'])
-def test_a_signed_profile_that_nobody_can_read_does_not_pass(payload: str) -> None:
+def test_signed_profile_that_no_one_can_read_does_not_pass(payload: str) -> None:
     play = Playbook(Version.V201)
     play.backend(call("b", "SetChargingProfile-Signed", payload))
     play.backend_hears_error("b", "FormatViolation", "the signed command cannot be read")

@@ -20,7 +20,7 @@ def test_stop_without_open_calls_closes_at_once() -> None:
     talk.closes("the controller stops", GOING_AWAY)
 
 
-def test_stop_waits_for_the_answer_of_the_owner() -> None:
+def test_stop_waits_for_answer_of_owner() -> None:
     talk = Playbook()
     talk.commandable()
     talk.passes_up(call("1", "StopTransaction"))
@@ -34,7 +34,7 @@ def test_stop_waits_for_the_answer_of_the_owner() -> None:
     talk.closes("the controller stops", GOING_AWAY)
 
 
-def test_stop_waits_for_the_answer_to_a_command() -> None:
+def test_stop_waits_for_answer_to_command() -> None:
     talk = Playbook()
     talk.commandable()
     talk.passes_down(call("b", "RemoteStartTransaction"))
@@ -56,7 +56,7 @@ def test_stop_does_not_wait_for_answers_to_limits() -> None:
     talk.closes("the controller stops", GOING_AWAY)
 
 
-def test_stop_waits_for_the_answer_of_an_observer() -> None:
+def test_stop_waits_for_answer_of_observer() -> None:
     talk = Playbook(observers={"fleet": Talk().observing})
     talk.commandable()
     talk.observer_up("fleet")

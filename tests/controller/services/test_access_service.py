@@ -47,7 +47,7 @@ async def site(folder: Path) -> AsyncIterator[Site]:
         nursery.cancel_scope.cancel()
 
 
-async def test_right_password_opens_a_session_with_the_roles_rights(tmp_path: Path) -> None:
+async def test_access_service_right_password_opens_session_with_roles_rights(tmp_path: Path) -> None:
     async with site(tmp_path) as made:
         await made.add()
         secret = await made.access.login("anna", PASSWORD, "192.0.2.1")
@@ -60,7 +60,7 @@ async def test_right_password_opens_a_session_with_the_roles_rights(tmp_path: Pa
 
 
 @pytest.mark.parametrize(("name", "password"), [("anna", "wrong"), ("nobody", PASSWORD), ("", "")])
-async def test_wrong_login_has_one_text_and_no_name_in_the_log(
+async def test_access_service_wrong_login_has_one_text_and_no_name_in_log(
     tmp_path: Path, name: str, password: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -72,7 +72,7 @@ async def test_wrong_login_has_one_text_and_no_name_in_the_log(
     assert "nobody" not in caplog.text
 
 
-async def test_guessing_is_paused_before_the_password_is_checked(tmp_path: Path) -> None:
+async def test_access_service_guessing_is_paused_before_password_is_checked(tmp_path: Path) -> None:
     async with site(tmp_path) as made:
         await made.add()
         for _ in range(3):
@@ -84,7 +84,7 @@ async def test_guessing_is_paused_before_the_password_is_checked(tmp_path: Path)
         assert await made.access.login("anna", PASSWORD, "192.0.2.2")
 
 
-async def test_rights_are_those_of_now_and_not_of_the_login(tmp_path: Path) -> None:
+async def test_access_service_rights_are_those_of_now_and_not_of_login(tmp_path: Path) -> None:
     async with site(tmp_path) as made:
         await made.add()
         secret = await made.access.login("anna", PASSWORD, "192.0.2.1")
@@ -114,7 +114,7 @@ async def test_removed_user_cannot_log_in(tmp_path: Path) -> None:
         assert not made.access.has_users
 
 
-async def test_user_of_a_role_that_is_gone_cannot_log_in(tmp_path: Path) -> None:
+async def test_access_service_user_of_role_that_is_gone_cannot_log_in(tmp_path: Path) -> None:
     async with site(tmp_path) as made:
         made.store.persist_now([UserStored("anna", "former", hash_user_password(PASSWORD))])
         made.access._refreshed_at = float("-inf")
@@ -122,7 +122,7 @@ async def test_user_of_a_role_that_is_gone_cannot_log_in(tmp_path: Path) -> None
             await made.access.login("anna", PASSWORD, "192.0.2.1")
 
 
-async def test_own_password_needs_the_old_one_and_ends_all_sessions(tmp_path: Path) -> None:
+async def test_access_service_own_password_needs_old_one_and_ends_all_sessions(tmp_path: Path) -> None:
     async with site(tmp_path) as made:
         await made.add()
         secret = await made.access.login("anna", PASSWORD, "192.0.2.1")
@@ -154,7 +154,7 @@ async def test_weak_password_is_rejected(tmp_path: Path) -> None:
             await made.commands.execute(AddUser(user="anna", role="viewer", password="short"), LOCAL_ACTOR)
 
 
-async def test_token_is_shown_once_and_ends_with_its_revocation(
+async def test_access_service_token_is_shown_once_and_ends_with_revocation(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -179,7 +179,7 @@ async def test_token_is_shown_once_and_ends_with_its_revocation(
         assert made.access.find_token(secret) is None
 
 
-async def test_token_ends_by_its_time(tmp_path: Path) -> None:
+async def test_access_service_token_ends_by_time(tmp_path: Path) -> None:
     async with site(tmp_path) as made:
         made.store.persist_now([TokenStored("old", hash_secret("lc_old"), ("status:read",), 0.0, 1.0)])
         made.access._refreshed_at = float("-inf")

@@ -121,7 +121,7 @@ async def until(controller: App, name: str, reason: str) -> EvseView:
     raise AssertionError(f"not {reason!r}, but {None if view is None else view.reason!r}")
 
 
-async def test_what_was_never_limited_is_kept_free_at_its_worst(tmp_path: Path) -> None:
+async def test_app_station_never_limited_is_booked_at_its_worst_case(tmp_path: Path) -> None:
     async with site(tmp_path) as (config, _), running(config) as controller:
         await until(controller, "CS02", "offline: 32 A kept free")
         async with station(controller, "CS01") as socket:
@@ -147,7 +147,7 @@ async def test_station_without_registration_is_not_shown_as_away(tmp_path: Path)
     assert reasons["CS02"].startswith("offline: ")
 
 
-async def test_a_restart_remembers_what_the_stations_were_left_with(tmp_path: Path) -> None:
+async def test_app_restart_remembers_what_stations_were_left_with(tmp_path: Path) -> None:
     async with site(tmp_path) as (config, _):
         async with running(config) as controller, station(controller, "CS02") as socket:
             assert await limits(socket, 2) == [(0, 6.0), (1, 7.0)]
@@ -158,7 +158,7 @@ async def test_a_restart_remembers_what_the_stations_were_left_with(tmp_path: Pa
                 assert await limits(socket, 2) == [(0, 6.0), (1, 32.0)]
 
 
-async def test_a_damaged_store_is_kept_aside_loudly_and_the_site_is_served(
+async def test_app_damaged_store_is_kept_aside_loudly_and_site_is_served(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / FILE).write_bytes(b"no database" * 1000)
@@ -168,7 +168,7 @@ async def test_a_damaged_store_is_kept_aside_loudly_and_the_site_is_served(
     assert any(name.startswith(f"{FILE}.corrupt-") for name in os.listdir(tmp_path))
 
 
-async def test_store_that_cannot_be_used_at_the_start_leaves_current_shared(tmp_path: Path) -> None:
+async def test_app_store_that_cannot_be_used_at_start_leaves_current_shared(tmp_path: Path) -> None:
     (tmp_path / FILE).mkdir()
     async with (
         site(tmp_path) as (config, _),
@@ -200,7 +200,7 @@ async def test_full_disk_lets_limits_fall_and_links_stay(tmp_path: Path) -> None
         await socket.send_message('[2,"1","Heartbeat",{}]')
 
 
-async def test_a_refused_limit_is_told_and_booked_at_its_worst(
+async def test_app_refused_limit_is_reported_and_booked_at_worst(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with (
@@ -232,7 +232,7 @@ async def test_station_without_stacking_gets_lease_and_fallback_in_one(
         await until(controller, "CS01", "full")
 
 
-async def test_a_station_is_known_by_its_boot(tmp_path: Path) -> None:
+async def test_app_station_is_known_by_boot(tmp_path: Path) -> None:
     boot = '{"chargePointVendor":"EV-BOX","chargePointModel":"Elvi"}'
     accepted = '{"status":"Accepted","currentTime":"2026-03-29T12:00:00Z","interval":300}'
     async with (
@@ -254,7 +254,7 @@ async def test_a_station_is_known_by_its_boot(tmp_path: Path) -> None:
         assert frame[3]["connectorId"] == 1
 
 
-async def test_a_restart_remembers_who_the_stations_are(tmp_path: Path) -> None:
+async def test_app_restart_remembers_who_stations_are(tmp_path: Path) -> None:
     store = StateStore(tmp_path)
     store.persist_now([BootStored(id, "EV-BOX", "Elvi", "") for id in ("CS01", "gone")])
     store.close()
@@ -275,7 +275,7 @@ async def sum_of_offers(controller: App) -> float:
     return sum(evse.offered_a for evse in controller.view().evses)
 
 
-async def test_site_limit_reaches_stations_and_survives_a_restart(tmp_path: Path) -> None:
+async def test_app_site_limit_reaches_stations_and_survives_restart(tmp_path: Path) -> None:
     async with trio.open_nursery() as nursery:
         backend = Backend()
         await nursery.start(backend.run)

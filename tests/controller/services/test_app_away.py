@@ -64,7 +64,7 @@ async def hears_of_it(link: Any, *statuses: dict[str, Any], boot: bool = True) -
     await hears(link, "StopTransaction", stop(70), {})
 
 
-async def test_a_station_charges_while_its_owner_is_away_who_hears_it_afterwards(tmp_path: Path) -> None:
+async def test_station_charges_while_owner_is_away_who_receives_it_afterwards(tmp_path: Path) -> None:
     async with (
         backends("cpo") as made,
         running(a_site(tmp_path, made, {}, AUTONOMOUS)) as controller,
@@ -82,7 +82,7 @@ async def test_a_station_charges_while_its_owner_is_away_who_hears_it_afterwards
         await station.told(back, "Heartbeat", {}, {"currentTime": "2026-03-29T12:00:00Z"})
 
 
-async def test_restart_loses_nothing_without_the_station(tmp_path: Path) -> None:
+async def test_app_away_restart_loses_nothing_without_station(tmp_path: Path) -> None:
     async with backends("cpo") as made:
         config = a_site(tmp_path, made, {}, AUTONOMOUS)
         async with running(config) as controller, connected(controller) as station:
@@ -141,7 +141,7 @@ async def test_stop_waits_for_answers_and_nothing_is_sent_twice(tmp_path: Path) 
             await station.told(link, "StopTransaction", stop(70), {})  # and nothing before it
 
 
-async def test_station_that_connects_waits_for_the_answer_to_a_delivery(tmp_path: Path) -> None:
+async def test_app_away_station_that_connects_waits_for_answer_to_delivery(tmp_path: Path) -> None:
     async with backends("cpo") as made:
         config = a_site(tmp_path, made, {}, AUTONOMOUS)
         async with running(config) as controller, connected(controller) as station:
@@ -162,7 +162,7 @@ async def test_station_that_connects_waits_for_the_answer_to_a_delivery(tmp_path
                 await hears(back, "StopTransaction", stop(70), {})
 
 
-async def test_error_in_a_delivery_leaves_the_other_stations_served(
+async def test_app_away_error_in_delivery_leaves_other_stations_served(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with backends("cpo") as made:
@@ -196,7 +196,7 @@ async def test_error_in_a_delivery_leaves_the_other_stations_served(
         assert "delivery ended by an internal error station=CS01" in caplog.text
 
 
-async def test_within_its_grace_the_same_call_goes_again(tmp_path: Path) -> None:
+async def test_app_away_within_grace_same_call_goes_again(tmp_path: Path) -> None:
     config_lines = 'owner = "cpo"\nwhen_backend_away = "grace"\ngrace_s = 20'
     async with (
         backends("cpo") as made,
@@ -215,7 +215,7 @@ async def test_within_its_grace_the_same_call_goes_again(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("mode", ["grace", "strict"])
-async def test_a_station_that_is_closed_has_its_safe_limit(tmp_path: Path, mode: str) -> None:
+async def test_app_away_station_that_is_closed_has_safe_limit(tmp_path: Path, mode: str) -> None:
     config_lines = f'owner = "cpo"\nwhen_backend_away = "{mode}"\ngrace_s = 0.3'
     async with (
         backends("cpo") as made,

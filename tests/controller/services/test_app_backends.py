@@ -30,7 +30,7 @@ from tests.controller.transport.rig import heard
 OBSERVED = 'owner = "cpo"\nobservers = ["fleet"]'
 
 
-async def test_observer_has_its_own_ids_and_station_never_its_answers(
+async def test_app_backends_observer_has_own_ids_and_station_never_answers(
     tmp_path: Path,
 ) -> None:
     async with (
@@ -54,7 +54,7 @@ async def test_observer_has_its_own_ids_and_station_never_its_answers(
         await hears(back, "StopTransaction", stop(900), {})
 
 
-async def test_an_observer_commands_what_it_may_and_nothing_else(tmp_path: Path) -> None:
+async def test_app_backends_observer_commands_what_it_may_and_nothing_else(tmp_path: Path) -> None:
     async with backends("cpo", "fleet") as made:
         config = a_site(tmp_path, made, {"fleet": 'commands = ["TriggerMessage"]'}, OBSERVED)
         async with running(config) as controller, connected(controller) as station:
@@ -71,7 +71,7 @@ async def test_an_observer_commands_what_it_may_and_nothing_else(tmp_path: Path)
             assert "Reset" not in station.commanded
 
 
-async def test_no_backend_is_shown_what_is_another_s(tmp_path: Path) -> None:
+async def test_app_backends_no_backend_is_shown_what_is_another_s(tmp_path: Path) -> None:
     (tmp_path / "fleet.password").write_text("fleet's own secret\n")
     shown = b"Basic " + base64.b64encode(b"CS01:station secret")
     keys = {"fleet": f'password_file = "{tmp_path}/fleet.password"'}
@@ -108,7 +108,7 @@ async def test_endpoint_loss_moves_next_message_and_loses_none(tmp_path: Path, m
                 await heard(first)
 
 
-async def test_links_go_back_when_the_better_uplink_has_answered_for_a_while(
+async def test_links_go_back_when_better_uplink_has_answered_for_while(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(failover, "FAILBACK_S", 0.4)

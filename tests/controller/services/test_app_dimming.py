@@ -30,7 +30,7 @@ from tests.controller.transport.rig import a_backend
 from tests.drivers.test_input_service import Module
 
 
-async def test_a_signed_command_dims_a_station_and_is_on_record(tmp_path: Path) -> None:
+async def test_app_dimming_signed_command_dims_station_and_is_on_record(tmp_path: Path) -> None:
     async with a_backend() as peer:
         config = configured(tmp_path, peer)
         async with running(config) as controller, station(controller, "CS01") as socket:
@@ -56,7 +56,7 @@ async def test_a_signed_command_dims_a_station_and_is_on_record(tmp_path: Path) 
     assert kinds[:5] == ["command", "verdict", "limit", "readings", "decision"]
 
 
-async def test_what_is_forged_or_said_again_changes_nothing(tmp_path: Path) -> None:
+async def test_app_forged_or_replayed_dimming_changes_nothing(tmp_path: Path) -> None:
     async with a_backend() as peer:
         config = configured(tmp_path, peer)
         async with running(config) as controller:
@@ -77,7 +77,7 @@ async def test_what_is_forged_or_said_again_changes_nothing(tmp_path: Path) -> N
             assert span.until is not None
 
 
-async def test_nobody_is_obeyed_while_nobody_knows_the_time(
+async def test_app_dimming_is_refused_without_a_trusted_clock(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(dimming_service, "CLOCK_S", 0.05)
@@ -97,7 +97,7 @@ async def test_nobody_is_obeyed_while_nobody_knows_the_time(
     assert "clock not synchronised: signed commands are refused" in caplog.text
 
 
-async def test_a_restart_goes_on_under_the_limit_and_obeys_no_old_command(tmp_path: Path) -> None:
+async def test_app_dimming_restart_goes_on_under_limit_and_obeys_no_old_command(tmp_path: Path) -> None:
     async with a_backend() as peer:
         config = configured(tmp_path, peer)
         first = command(1)
@@ -109,7 +109,7 @@ async def test_a_restart_goes_on_under_the_limit_and_obeys_no_old_command(tmp_pa
             assert (await operator.sends(first))["reason"] == "replayed"
 
 
-async def test_a_limit_from_outside_is_for_the_steerable_alone(tmp_path: Path) -> None:
+async def test_app_dimming_limit_from_outside_is_for_steerable_alone(tmp_path: Path) -> None:
     profile = {
         "id": 1,
         "stackLevel": 0,
@@ -138,7 +138,7 @@ async def test_a_limit_from_outside_is_for_the_steerable_alone(tmp_path: Path) -
             assert notice["chargingLimit"]["chargingLimitSource"] == "CSO"
 
 
-async def test_with_1_6_a_profile_of_the_backend_is_for_the_whole_site_and_dims(tmp_path: Path) -> None:
+async def test_with_1_6_profile_of_backend_is_for_whole_site_and_dims(tmp_path: Path) -> None:
     profile = {
         "chargingProfileId": 1,
         "stackLevel": 0,
@@ -164,7 +164,7 @@ async def test_with_1_6_a_profile_of_the_backend_is_for_the_whole_site_and_dims(
             await found(controller, lambda status: not status.dimmed)
 
 
-async def test_a_backend_that_comes_back_hears_what_holds(tmp_path: Path) -> None:
+async def test_app_dimming_backend_that_comes_back_receives_what_holds(tmp_path: Path) -> None:
     async with a_backend() as peer, running(configured(tmp_path, peer)):
         operator = await attached(peer)
         await operator.until("ClearedChargingLimit")
@@ -177,7 +177,7 @@ async def test_a_backend_that_comes_back_hears_what_holds(tmp_path: Path) -> Non
         assert schedule["chargingSchedulePeriod"] == [{"startPeriod": 0, "limit": MINIMUM_W}]
 
 
-async def test_a_contact_dims_and_so_does_a_broken_wire_and_a_dead_module(tmp_path: Path) -> None:
+async def test_app_dimming_contact_dims_and_so_does_broken_wire_and_dead_module(tmp_path: Path) -> None:
     closed = Module()
     closed.inputs = [True]
     async with a_backend() as peer, trio.open_nursery() as nursery:
@@ -218,7 +218,7 @@ async def test_a_contact_dims_and_so_does_a_broken_wire_and_a_dead_module(tmp_pa
     assert why == ["its contacts were not read yet", "W3 on", "its contacts cannot be read"]
 
 
-async def test_a_display_says_it_and_then_no_longer(tmp_path: Path) -> None:
+async def test_app_dimming_display_states_it_and_then_no_longer(tmp_path: Path) -> None:
     async with a_backend() as peer:
         config = configured(tmp_path, peer, more='displays = true\nlanguage = "en"')
         async with running(config) as controller, station(controller, "CS01") as socket:
@@ -235,7 +235,7 @@ async def test_a_display_says_it_and_then_no_longer(tmp_path: Path) -> None:
             assert view.connected
 
 
-async def test_what_a_command_has_done_is_measured_and_told(tmp_path: Path) -> None:
+async def test_app_dimming_effect_is_measured_and_reported(tmp_path: Path) -> None:
     values = [{"measurand": "Current.Import", "phase": f"L{n}", "unit": "A", "value": "4"} for n in (1, 2, 3)]
     meter = {"connectorId": 1, "meterValue": [{"timestamp": now(), "sampledValue": values}]}
     async with a_backend() as peer:
@@ -257,7 +257,7 @@ async def test_what_a_command_has_done_is_measured_and_told(tmp_path: Path) -> N
             assert told["data"]["signatures"]
 
 
-async def test_a_checkpoint_is_handed_out_that_the_log_contains(
+async def test_app_dimming_checkpoint_is_handed_out_that_log_contains(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dimming_service, "CHECKPOINT_S", 0.2)
@@ -270,7 +270,7 @@ async def test_a_checkpoint_is_handed_out_that_the_log_contains(
         assert told["data"] in evidence(tmp_path)
 
 
-async def test_a_disk_that_fails_keeps_nobody_from_obeying(
+async def test_app_dimming_disk_that_fails_keeps_no_one_from_obeying(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fails(*_: object) -> None:

@@ -43,7 +43,7 @@ async def connected(
         yield socket
 
 
-async def test_a_station_whose_password_is_kept_as_a_hash(tmp_path: Path) -> None:
+async def test_app_doors_station_whose_password_is_kept_as_hash(tmp_path: Path) -> None:
     kept = tmp_path / "CS01"
     kept.write_text(hash_password(b"correct horse", b"salt", log_n=4).line() + "\n")
     async with site(tmp_path) as (config, backend):
@@ -60,7 +60,7 @@ async def test_a_station_whose_password_is_kept_as_a_hash(tmp_path: Path) -> Non
         assert b"authorization" not in {name.lower() for name, _ in backend.requests[-1].headers}
 
 
-async def test_a_station_that_names_no_version_is_served_in_the_configured_one(
+async def test_station_that_names_no_version_is_served_in_configured_one(
     tmp_path: Path,
 ) -> None:
     async with site(tmp_path) as (config, backend):
@@ -72,7 +72,7 @@ async def test_a_station_that_names_no_version_is_served_in_the_configured_one(
             assert json.loads(await heard(up)) == [2, "1", "Heartbeat", {}]
 
 
-async def test_a_station_is_met_as_what_it_booted_before_a_restart(tmp_path: Path) -> None:
+async def test_app_doors_station_is_met_as_what_it_booted_before_restart(tmp_path: Path) -> None:
     store = StateStore(tmp_path)
     store.persist_now([BootStored("CS01", "FoxESS", "A022KP1", "1.10")])
     store.close()

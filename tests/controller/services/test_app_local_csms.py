@@ -78,7 +78,7 @@ def stopped(number: int) -> dict[str, Any]:
     return {"transactionId": number, "meterStop": 900, "timestamp": "2026-03-29T13:00:00Z"}
 
 
-async def test_transaction_over_a_restart_is_one_session(tmp_path: Path) -> None:
+async def test_app_local_csms_transaction_over_restart_is_one_session(tmp_path: Path) -> None:
     config = home(tmp_path)
     async with running(config) as controller, connected(controller) as station:
         number = await begin(station)
@@ -98,7 +98,7 @@ async def test_transaction_over_a_restart_is_one_session(tmp_path: Path) -> None
     assert open_session_file(tmp_path).running() == []
 
 
-async def test_unknown_card_is_refused_and_its_transaction_stopped(tmp_path: Path) -> None:
+async def test_app_local_csms_unknown_card_is_refused_and_transaction_stopped(tmp_path: Path) -> None:
     async with running(home(tmp_path)) as controller, connected(controller) as station:
         await station.asks("BootNotification", BOOT)
         answer = await station.asks("StartTransaction", START | {"idTag": "B"})
@@ -112,7 +112,7 @@ async def test_station_without_backend_gets_limits(tmp_path: Path) -> None:
         await station.obeys("SetChargingProfile")
 
 
-async def test_station_is_not_answered_while_the_store_fails(
+async def test_app_local_csms_station_is_not_answered_while_store_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = home(tmp_path)
@@ -133,7 +133,7 @@ async def test_station_is_not_answered_while_the_store_fails(
             assert [each.transaction for each in controller.sessions.running()] == [str(number)]
 
 
-async def test_backend_added_later_gets_the_running_transaction(tmp_path: Path) -> None:
+async def test_app_local_csms_backend_added_later_gets_running_transaction(tmp_path: Path) -> None:
     async with running(home(tmp_path)) as controller, connected(controller) as station:
         number = await begin(station)
     async with trio.open_nursery() as nursery:
@@ -163,7 +163,7 @@ async def test_backend_added_later_gets_the_running_transaction(tmp_path: Path) 
     assert session.transaction == str(number)
 
 
-async def test_strict_backend_added_later_gets_the_end_alone(
+async def test_app_local_csms_strict_backend_added_later_gets_end_alone(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with running(home(tmp_path)) as controller, connected(controller) as station:
@@ -177,7 +177,7 @@ async def test_strict_backend_added_later_gets_the_end_alone(
     store.close()
 
 
-async def test_station_of_2x_charges_without_a_backend(tmp_path: Path) -> None:
+async def test_app_local_csms_station_of_2x_charges_without_backend(tmp_path: Path) -> None:
     async with (
         running(home(tmp_path, more='[local_csms]\nauthorization = "free"\n')) as controller,
         open_websocket_url(
@@ -204,7 +204,7 @@ async def test_station_of_2x_charges_without_a_backend(tmp_path: Path) -> None:
         assert controller.sessions.running() == []
 
 
-def test_no_token_reaches_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_app_local_csms_no_token_reaches_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     async def charge() -> None:
         cards = '[[card]]\ntoken = "SECRETTOKEN"\nlabel = "Anna"\n'
         async with running(home(tmp_path, more=cards)) as controller, connected(controller) as station:

@@ -15,7 +15,7 @@ from tests.controller.transport.rig import heard
 IN_TWO_HOURS = timedelta(hours=2, minutes=5)
 
 
-async def test_when_a_car_leaves_is_known_by_the_clock_on_the_wall(tmp_path: Path) -> None:
+async def test_app_needs_when_car_leaves_is_known_by_clock_on_wall(tmp_path: Path) -> None:
     needs = {
         "requestedEnergyTransfer": "AC_three_phase",
         "departureTime": (datetime.now(UTC) + IN_TWO_HOURS).isoformat(),

@@ -27,7 +27,7 @@ from tests.controller.signing.house import MALLORY, OLGA, TOM, limit, signed
 from tests.controller.signing.test_jws import EC_PEM, flattened
 
 
-async def test_a_technicians_limit_passes_untouched_and_no_other_does(tmp_path: Path) -> None:
+async def test_technicians_limit_passes_untouched_and_no_other_does(tmp_path: Path) -> None:
     write_policy(tmp_path)
     good = text_of("good", signed(a_limit(), TOM))
     async with backends(1) as (cpo,):
@@ -69,7 +69,9 @@ MATRIX = [
 
 
 @pytest.mark.parametrize(("who", "action", "author", "outcome"), MATRIX)
-async def test_who_may_what(tmp_path: Path, who: str, action: str, author: Any, outcome: str) -> None:
+async def test_app_signed_commands_by_role(
+    tmp_path: Path, who: str, action: str, author: Any, outcome: str
+) -> None:
     write_policy(
         tmp_path,
         '[[verify]]\nid = "resets"\nactions = ["reset"]\nlinks = ["cpo"]\nrequire = "verifyAny"\n',
@@ -93,7 +95,7 @@ async def test_who_may_what(tmp_path: Path, who: str, action: str, author: Any, 
                 assert served.heard_no_more()
 
 
-async def test_a_policy_that_changes_is_in_force_while_links_stay(
+async def test_app_signatures_policy_that_changes_is_in_force_while_links_stay(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gatekeeper, "POLL_S", 0.05)
@@ -156,7 +158,7 @@ async def test_ocpps_own_signed_messages_pass_untouched_and_are_verified(tmp_pat
 
 
 @pytest.mark.parametrize("action", ["BinaryDataTransfer", "SecureDataTransfer"])
-async def test_what_is_sealed_for_others_passes(tmp_path: Path, action: str) -> None:
+async def test_app_binary_message_for_others_passes(tmp_path: Path, action: str) -> None:
     write_policy(tmp_path)
     sealed = b'{"ciphertext":"AAECAwQ=","keyId": 7,  "parameter":1}'
     async with backends(1) as (cpo,):
@@ -165,7 +167,7 @@ async def test_what_is_sealed_for_others_passes(tmp_path: Path, action: str) -> 
             await passes(await cpo.link(), served, text_of("1", sealed, action))
 
 
-async def test_a_role_that_comes_over_the_sites_own_link_counts_for_the_stations(tmp_path: Path) -> None:
+async def test_role_that_comes_over_sites_own_link_counts_for_stations(tmp_path: Path) -> None:
     write_policy(tmp_path, '[[verify]]\nid = "resets"\nactions = ["Reset"]\nrequire = "verifyAny"\n')
     role = {"id": "helper", "holders": ["tom"], "may": [{"actions": ["Reset"]}]}
     dated = {"userRole": role, "customData": limit(made=time.time())["customData"]}

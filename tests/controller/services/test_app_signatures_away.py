@@ -48,7 +48,7 @@ async def call_told(link: WebSocketConnection, action: str) -> str:
                 return text[text.index("{") : -1]
 
 
-async def test_what_waits_for_a_backend_keeps_its_authors_signature(tmp_path: Path) -> None:
+async def test_app_queued_message_keeps_its_authors_signature(tmp_path: Path) -> None:
     file = write_key_file(
         tmp_path / "keys", "lc", signing_keys.new_private_key("secp256r1", "lc", 0, time.time() + 3600)
     )

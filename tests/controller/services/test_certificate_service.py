@@ -114,7 +114,7 @@ async def _drain(station: WebSocketConnection) -> None:
         await station.get_message()
 
 
-async def test_revoked_certificate_ends_the_open_connection(
+async def test_revoked_certificate_ends_open_connection(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(listener, "CERTIFICATE_CHECK_S", 0.1)
@@ -132,7 +132,7 @@ async def test_revoked_certificate_ends_the_open_connection(
         assert "is revoked" in reason
 
 
-async def test_replaced_certificate_is_rejected_and_its_successor_accepted(tmp_path: Path) -> None:
+async def test_replaced_certificate_is_rejected_and_successor_accepted(tmp_path: Path) -> None:
     async with _running(tmp_path) as (controller, ca):
         station = Applicant(id="CS01", purpose=Purpose.STATION)
         old, new = (
@@ -154,7 +154,7 @@ async def test_certificate_that_names_foreign_evses_is_rejected(tmp_path: Path) 
         assert "EVSEs that CS01 does not have: 7" in reason
 
 
-async def test_revoked_certificate_of_a_backend_ends_its_links(
+async def test_revoked_certificate_of_backend_ends_links(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pool, "CERTIFICATE_CHECK_S", 0.1)
@@ -184,7 +184,7 @@ async def test_revoked_certificate_of_a_backend_ends_its_links(
         nursery.cancel_scope.cancel()
 
 
-def test_ledger_that_cannot_be_read_any_more_leaves_the_last_one(tmp_path: Path) -> None:
+def test_ledger_that_cannot_be_read_any_more_leaves_last_one(tmp_path: Path) -> None:
     ca, _ = write_site(tmp_path)
     issue_identity(ca, "CS01", Applicant(id="CS01", purpose=Purpose.STATION))
     service = CertificateService(ca.path, {"CS01": ("1",)})
@@ -196,19 +196,19 @@ def test_ledger_that_cannot_be_read_any_more_leaves_the_last_one(tmp_path: Path)
     assert "path is for" in (service.find_objection("CS02", der) or "")
 
 
-def test_missing_ca_is_an_error_at_the_start(tmp_path: Path) -> None:
+def test_certificate_service_missing_ca_is_error_at_start(tmp_path: Path) -> None:
     with pytest.raises(ServiceError, match="folder"):
         CertificateService(tmp_path, {})
 
 
-def test_check_warns_before_a_certificate_ends(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_warns_before_certificate_ends(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _, file = write_site(tmp_path, days=5)
     assert main(["check", "-c", str(file)]) == 0
     warnings = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
     assert any("listen.certificate ends in 5 days; renew it in time" in line for line in warnings)
 
 
-def test_ends_of_all_certificates_are_found_the_first_one_first(tmp_path: Path) -> None:
+def test_ends_of_all_certificates_are_found_first_one_first(tmp_path: Path) -> None:
     _, file = write_site(tmp_path, days=40)
     ends = find_certificate_ends(read_config(file)[0])
     assert [end.name for end in ends] == [
@@ -226,6 +226,6 @@ def test_end_is_warned_of_from_30_days_before(days: float, warns: bool) -> None:
 
 
 @pytest.mark.parametrize(("days", "names"), [(-1, False), (29, False), (31, True), (364, True), (366, False)])
-def test_end_within_a_year_is_a_hint_unless_it_is_due(days: int, names: bool) -> None:
+def test_certificate_service_end_within_year_is_hint_unless_it_is_due(days: int, names: bool) -> None:
     end = CertificateEnd("key", 1e9 + days * DAY_S)
     assert bool(year_hints([end], 1e9)) is names

@@ -27,7 +27,7 @@ class Kernel:
     [(0, True), (1, True), (5, False), (-1, False)],
     ids=["ok", "a leap second comes", "not synchronised", "not allowed"],
 )
-def test_clock_is_synchronised_as_the_kernel_reports(
+def test_clock_is_synchronised_as_kernel_reports(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, state: int, *, synchronised: bool
 ) -> None:
     monkeypatch.setattr(clock_state, "_libc", Kernel(state))
@@ -36,7 +36,7 @@ def test_clock_is_synchronised_as_the_kernel_reports(
 
 
 @pytest.mark.parametrize(("state", "synchronised"), [(0, True), (5, False)])
-def test_clock_in_a_sandbox_is_read_from_the_state_file(
+def test_clock_in_sandbox_is_read_from_state_file(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, state: int, *, synchronised: bool
 ) -> None:
     path = tmp_path / "state"
@@ -57,7 +57,7 @@ def test_clock_state_file_invalid_is_not_synchronised(tmp_path: Path, text: str)
     assert read_state_file(tmp_path / "state", 1000.0) is False
 
 
-def test_clock_unit_allows_reading_the_clock_only() -> None:
+def test_clock_unit_allows_reading_clock_only() -> None:
     unit = (UNITS / "local-controller-clock.service").read_text().splitlines()
     assert "ProtectClock=yes" not in unit, "its filter forbids adjtimex, whatever stands after it"
     filters = [line for line in unit if line.startswith("SystemCallFilter=")]

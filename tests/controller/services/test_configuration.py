@@ -41,17 +41,17 @@ def test_broken_file_is_replaced_by_last_valid_copy(
     assert open_configuration(path).config == valid.config, "a broken file never replaces the copy"
 
 
-def test_broken_file_without_copy_is_an_error(tmp_path: Path) -> None:
+def test_configuration_broken_file_without_copy_is_error(tmp_path: Path) -> None:
     with pytest.raises(InvalidConfigError):
         open_configuration(write_config(tmp_path, CONFIG.replace("limit_a = 63", "limit = 63")))
 
 
-def test_reload_of_unchanged_file_finds_the_same(tmp_path: Path) -> None:
+def test_configuration_reload_of_unchanged_file_finds_same(tmp_path: Path) -> None:
     active = open_configuration(write_config(tmp_path))
     assert check_reload(active).config == active.config
 
 
-def test_reload_of_broken_file_reports_its_errors(tmp_path: Path) -> None:
+def test_configuration_reload_of_broken_file_reports_errors(tmp_path: Path) -> None:
     active = open_configuration(write_config(tmp_path))
     write_config(tmp_path, CONFIG.replace('owner = "cpo"', 'owner = "nobody"'))
     found = check_reload(active)

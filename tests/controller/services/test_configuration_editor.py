@@ -59,7 +59,7 @@ async def editing(folder: Path) -> AsyncIterator[Editing]:
         nursery.cancel_scope.cancel()
 
 
-async def test_valid_text_is_written_with_the_rights_of_before(tmp_path: Path) -> None:
+async def test_configuration_editor_valid_text_is_written_with_rights_of_before(tmp_path: Path) -> None:
     async with editing(tmp_path) as made:
         base = (await made.editor.read()).version
         changed = TEXT.replace("limit_a = 40", "limit_a = 63")
@@ -91,7 +91,7 @@ async def test_file_that_was_changed_meanwhile_is_not_overwritten(tmp_path: Path
         assert made.path.read_text().endswith("# by hand\n")
 
 
-async def test_roll_back_writes_an_earlier_version_again(tmp_path: Path) -> None:
+async def test_configuration_editor_roll_back_writes_earlier_version_again(tmp_path: Path) -> None:
     async with editing(tmp_path) as made:
         base = version_of(TEXT)
         changed = TEXT.replace("40", "63")
@@ -136,7 +136,7 @@ async def test_versions_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         assert len(await made.editor.versions()) == 3
 
 
-async def test_file_that_cannot_be_written_says_what_to_do(
+async def test_file_that_cannot_be_written_states_what_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(path: Path, text: str) -> None:
@@ -149,7 +149,7 @@ async def test_file_that_cannot_be_written_says_what_to_do(
             await made.commands.execute(WriteConfiguration(text=TEXT + "#\n", base=base), LOCAL_ACTOR)
 
 
-async def test_daemon_without_a_file_has_nothing_to_edit(tmp_path: Path) -> None:
+async def test_configuration_editor_daemon_without_file_has_nothing_to_edit(tmp_path: Path) -> None:
     editor = ConfigurationEditor(None, StateStore(tmp_path), lambda: None)
     with pytest.raises(SiteCommandError, match="without a configuration file"):
         await editor.read()

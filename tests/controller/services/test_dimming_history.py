@@ -26,7 +26,7 @@ READING = Reading(time=0.0, voltage_v=(240.0, None, 230.0))
         (replace(CHARGING, draw_unknown=True), READING, None),
     ],
 )
-def test_a_device_draws_what_its_station_tells(
+def test_dimming_history_device_draws_what_station_reports(
     evse: EvseView, reading: Reading | None, watts: float | None
 ) -> None:
     view = SiteView(circuits=(), evses=(evse, replace(evse, ref=EvseRef("public", 1))))
@@ -44,5 +44,5 @@ def test_a_device_draws_what_its_station_tells(
     ],
     ids=["its total", "its phases", "currents and voltages", "a phase is missing", "nothing"],
 )
-def test_a_meter_s_power(reading: Reading, watts: float | None) -> None:
+def test_dimming_history_meter_s_power(reading: Reading, watts: float | None) -> None:
     assert power_w(reading, 220.0) == watts

@@ -29,7 +29,7 @@ def found(announcement: Announcement, host: str = "192.0.2.1") -> Found:
     return Found(announcement, Target(host, 4712, "/ship/"))
 
 
-def test_service_is_announced_with_its_txt_record_and_addresses() -> None:
+def test_service_is_announced_with_txt_record_and_addresses() -> None:
     info = service_info(OURS, 4712, ["192.0.2.7", "198.51.100.7"])
     assert info.name == "local-controller-EMS-test-one._ship._tcp.local."
     assert info.port == 4712
@@ -38,7 +38,7 @@ def test_service_is_announced_with_its_txt_record_and_addresses() -> None:
     assert info.properties[b"cat"] == b"2"
 
 
-def test_addresses_are_those_of_the_listener() -> None:
+def test_eebus_discovery_addresses_are_those_of_listener() -> None:
     assert own_addresses("192.0.2.9") == ["192.0.2.9"]
     assert own_addresses("127.0.0.1") == ["127.0.0.1"]
     everywhere = own_addresses("0.0.0.0")

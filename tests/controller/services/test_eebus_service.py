@@ -160,7 +160,7 @@ async def test_handshake_and_limit_are_fast(tmp_path: Path) -> None:
             assert trio.current_time() - before < 1
 
 
-async def test_failsafe_values_and_identity_survive_a_restart(tmp_path: Path) -> None:
+async def test_eebus_service_failsafe_values_and_identity_survive_restart(tmp_path: Path) -> None:
     identity = Identity(tmp_path)
     config = configured(tmp_path)
     async with running(config) as app:
@@ -189,7 +189,7 @@ async def test_failsafe_values_and_identity_survive_a_restart(tmp_path: Path) ->
 # -- trust --------------------------------------------------------------------------------------------
 
 
-async def test_unknown_partner_waits_until_it_is_paired(
+async def test_eebus_service_unknown_partner_waits_until_it_is_paired(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     identity = Identity(tmp_path)
@@ -237,7 +237,7 @@ async def test_registration_accepts_one_partner_and_closes(tmp_path: Path) -> No
             await control(config, "eebus.register", seconds=1e9)
 
 
-async def test_unpaired_partner_is_told_and_disconnected(tmp_path: Path) -> None:
+async def test_eebus_service_unpaired_partner_is_reported_and_disconnected(tmp_path: Path) -> None:
     identity = Identity(tmp_path)
     config = configured(tmp_path)
     async with running(config) as app:
@@ -295,7 +295,7 @@ def certificate_with(folder: Path, extension: x509.SubjectKeyIdentifier | None, 
 
 
 @pytest.mark.parametrize("case", ["trusted SKI of another key", "no extension", "another curve", "none"])
-async def test_tc_ship_sec_001_002_server_refuses_in_the_handshake(
+async def test_eebus_service_tc_ship_sec_001_002_server_refuses_in_handshake(
     tmp_path: Path, case: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -319,7 +319,7 @@ async def test_tc_ship_sec_001_002_server_refuses_in_the_handshake(
             assert await box.write_limit(8000) == 0
 
 
-async def test_tc_ship_sec_001_002_client_refuses_in_the_handshake(
+async def test_eebus_service_tc_ship_sec_001_002_client_refuses_in_handshake(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     trusted = Identity(tmp_path)
@@ -346,7 +346,7 @@ async def test_tc_ship_sec_001_002_client_refuses_in_the_handshake(
     assert b"".join(received) == b""
 
 
-async def test_second_guard_is_refused_and_the_first_goes_on(tmp_path: Path) -> None:
+async def test_eebus_service_second_guard_is_refused_and_first_goes_on(tmp_path: Path) -> None:
     first, second = Identity(tmp_path, "first"), Identity(tmp_path, "second")
     partners = f"{PARTNER.format(first.ski)}\n{PARTNER.format(second.ski)}"
     async with running(configured(tmp_path, eebus=partners)) as app, guard(app, first) as box:
@@ -403,7 +403,7 @@ async def test_wrong_subprotocol_and_plain_text_are_refused(
         assert caplog.text.count("EEBUS connection refused") == 2
 
 
-async def test_bad_messages_are_counted_and_the_site_runs_on(tmp_path: Path) -> None:
+async def test_eebus_service_bad_messages_are_counted_and_site_runs_on(tmp_path: Path) -> None:
     identity = Identity(tmp_path)
     config = configured(tmp_path, eebus=PARTNER.format(identity.ski))
     async with running(config) as app, guard(app, identity) as box:
@@ -420,7 +420,7 @@ async def test_bad_messages_are_counted_and_the_site_runs_on(tmp_path: Path) -> 
         assert app.status().healthy
 
 
-async def test_message_of_a_megabyte_ends_the_connection_alone(tmp_path: Path) -> None:
+async def test_eebus_service_message_of_megabyte_ends_connection_alone(tmp_path: Path) -> None:
     identity = Identity(tmp_path)
     config = configured(tmp_path, eebus=PARTNER.format(identity.ski))
     async with running(config) as app:
@@ -434,7 +434,7 @@ async def test_message_of_a_megabyte_ends_the_connection_alone(tmp_path: Path) -
             assert await box.write_limit(9000) == 0
 
 
-async def test_reconnection_of_the_same_guard_replaces_the_old_one(tmp_path: Path) -> None:
+async def test_eebus_service_reconnection_of_same_guard_replaces_old_one(tmp_path: Path) -> None:
     identity = Identity(tmp_path)
     config = configured(tmp_path, eebus=PARTNER.format(identity.ski))
     async with running(config) as app, guard(app, identity) as first, guard(app, identity) as second:
@@ -443,7 +443,7 @@ async def test_reconnection_of_the_same_guard_replaces_the_old_one(tmp_path: Pat
         assert len(status(app).partners) == 1
 
 
-async def test_port_in_use_is_logged_and_the_site_runs_on(
+async def test_eebus_service_port_in_use_is_logged_and_site_runs_on(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(eebus_service, "LISTEN_RETRY_S", 0.05)
@@ -465,7 +465,7 @@ async def test_port_in_use_is_logged_and_the_site_runs_on(
                 assert await box.write_limit(8000) == 0
 
 
-async def test_fragments_without_end_close_the_connection(tmp_path: Path) -> None:
+async def test_eebus_service_fragments_without_end_close_connection(tmp_path: Path) -> None:
     identity = Identity(tmp_path)
     config = configured(tmp_path, eebus=PARTNER.format(identity.ski))
     async with running(config) as app:
@@ -489,7 +489,7 @@ async def test_one_address_with_many_connections_is_bounded(
             await trio.aclose_forcefully(stream)
 
 
-async def test_failed_step_is_logged_and_the_next_follows(
+async def test_eebus_service_failed_step_is_logged_and_next_follows(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(eebus_service, "FAILED_STEP_S", 0.01)
@@ -509,7 +509,7 @@ async def test_failed_step_is_logged_and_the_next_follows(
         assert app.status().healthy
 
 
-async def test_status_over_the_control_socket_is_complete(tmp_path: Path) -> None:
+async def test_eebus_service_status_over_control_socket_is_complete(tmp_path: Path) -> None:
     config = configured(tmp_path, eebus="production_w = 30000")
     async with running(config) as app:
         found = await control(config, "eebus.status")

@@ -112,7 +112,7 @@ class Scene:
         return await self.commands.execute(convert_command(dict(members)), LOCAL_ACTOR)
 
 
-async def test_energy_files_are_read_at_the_start(tmp_path: Path) -> None:
+async def test_energy_files_are_read_at_start(tmp_path: Path) -> None:
     scene = Scene(tmp_path)
     await scene.service.read_files()
     assert scene.series == (0.25,)
@@ -121,7 +121,7 @@ async def test_energy_files_are_read_at_the_start(tmp_path: Path) -> None:
     assert needs.energy_wh == 20_000.0
 
 
-async def test_energy_file_with_a_mistake_leaves_what_held(
+async def test_energy_file_with_mistake_leaves_what_held(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     scene = Scene(tmp_path)
@@ -151,7 +151,7 @@ async def test_missing_energy_file_is_reported_once(tmp_path: Path, caplog: pyte
     assert scene.series == (0.25,)
 
 
-def test_priority_class_of_a_running_card_reaches_the_plan(tmp_path: Path) -> None:
+def test_energy_service_priority_class_of_running_card_reaches_plan(tmp_path: Path) -> None:
     scene = Scene(tmp_path)
     card = CardReference(label="Anna", priority_class="vip")
     scene.sessions.sessions = [
@@ -168,7 +168,7 @@ def _use() -> EvseUse:
     return EvseUse(wants=True, is_served=True, drawn_w=0.0, priority=0, max_a=32.0, most_w=22_000.0)
 
 
-async def test_departure_command_sets_the_goal_of_the_car(tmp_path: Path) -> None:
+async def test_energy_service_departure_command_sets_goal_of_car(tmp_path: Path) -> None:
     scene = Scene(tmp_path)
     members = {"command": "energy.departure", "station": "CS01", "energy_kwh": 12.5, "leaves_in_s": 7200}
     await scene.execute(members)
@@ -177,7 +177,7 @@ async def test_departure_command_sets_the_goal_of_the_car(tmp_path: Path) -> Non
         await scene.execute(members | {"evse": 2})
 
 
-async def test_price_command_survives_a_restart(tmp_path: Path) -> None:
+async def test_energy_service_price_command_survives_restart(tmp_path: Path) -> None:
     scene = Scene(tmp_path)
     prices = [
         {"begin": "2026-11-27T06:00:00+01:00", "price": 0.3},

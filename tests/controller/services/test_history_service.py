@@ -18,7 +18,7 @@ def service(store: StateStore, now: float = START + 1800) -> HistoryService:
     return HistoryService(store, lambda: STATUS, 230.0, lambda: now)
 
 
-async def test_minutes_are_read_for_a_day_and_quarters_for_a_week(tmp_path: Path) -> None:
+async def test_history_service_minutes_are_read_for_day_and_quarters_for_week(tmp_path: Path) -> None:
     store = StateStore(tmp_path)
     store.persist_now([HistoryMinutes(START, {"power/grid": [(1.0, 2.0, 3.0), None] + [None] * 13})])
     store.persist_now([HistoryQuarter(START, {"power/grid": (1.0, 2.0, 9.0)})])
@@ -30,7 +30,7 @@ async def test_minutes_are_read_for_a_day_and_quarters_for_a_week(tmp_path: Path
     assert await service(store).read(["moon"], START, START + 3600) == []
 
 
-async def test_block_over_the_border_of_a_key_prefix_is_found(tmp_path: Path) -> None:
+async def test_history_service_block_over_border_of_key_prefix_is_found(tmp_path: Path) -> None:
     store = StateStore(tmp_path)
     border = 1_795_300_000 // BLOCK_S * BLOCK_S
     store.persist_now([HistoryMinutes(border, {"a": [(float(n), float(n), float(n)) for n in range(15)]})])
@@ -55,7 +55,7 @@ def test_old_values_are_removed(tmp_path: Path) -> None:
     assert [each.start for each in store.load(HistoryQuarter)] == [START, START + BLOCK_S]
 
 
-def test_quarter_hour_of_forty_channels_stays_within_the_budget(tmp_path: Path) -> None:
+def test_quarter_hour_of_forty_channels_stays_within_budget(tmp_path: Path) -> None:
     values = [(12345.6, 23456.7, 34567.8)] * 15
     block = HistoryMinutes(START, {f"power/circuit-{n}": values for n in range(40)})
     store = StateStore(tmp_path)

@@ -18,7 +18,7 @@ def a_record(level: int, message: str, *args: object) -> logging.LogRecord:
     return logging.LogRecord("controller.meters", level, __file__, 1, message, args, None)
 
 
-def test_formatter_text_of_peer_cannot_forge_a_line() -> None:
+def test_journal_log_formatter_text_of_peer_cannot_forge_line() -> None:
     record = logging.makeLogRecord(
         {"levelname": "INFO", "msg": "station %s", "args": ("Süd\n\x1bERROR forged",)}
     )
@@ -70,7 +70,7 @@ def test_journal_handler_sends_one_datagram_per_record(tmp_path: Path) -> None:
     assert b"MESSAGE=meter lost meter=grid" in lines
 
 
-def test_journal_handler_without_journal_loses_the_record_only(tmp_path: Path) -> None:
+def test_journal_handler_without_journal_loses_record_only(tmp_path: Path) -> None:
     handler = JournalHandler(tmp_path / "nothing")
     handler.emit(a_record(logging.WARNING, "meter lost"))
     handler.close()

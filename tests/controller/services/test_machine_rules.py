@@ -42,7 +42,7 @@ def test_own_address_is_valid(host: str) -> None:
 
 
 @pytest.mark.parametrize("host", ["192.0.2.77", "no-such-host.invalid"])
-def test_address_of_another_machine_is_an_error(host: str) -> None:
+def test_address_of_another_machine_is_error(host: str) -> None:
     (problem,) = check_addresses(config(host))
     assert problem.path == ("listen", "host")
     assert "is not an address of this machine" in problem.what
@@ -51,7 +51,7 @@ def test_address_of_another_machine_is_an_error(host: str) -> None:
 @pytest.mark.parametrize(
     ("port", "user", "expected"), [(443, 1000, 1), (443, 0, 0), (8887, 1000, 0), (0, 1000, 0)]
 )
-def test_port_below_1024_is_a_hint_for_users_only(
+def test_machine_rules_port_below_1024_is_hint_for_users_only(
     port: int, user: int, expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(machine_rules, "_UNPRIVILEGED", tmp_path / "none")

@@ -62,7 +62,7 @@ async def serve(
         (Version.V201, {"requestedMessage": "MeterValues", "evse": {"id": 2}}),
     ],
 )
-async def test_meter_values_of_a_silent_evse_are_requested(
+async def test_meter_values_of_silent_evse_are_requested(
     version: Version, payload: object, autojump_clock: MockClock
 ) -> None:
     station = Station(version, {"TriggerMessage": {"status": "Accepted"}})
@@ -76,7 +76,7 @@ async def test_meter_values_refused_twice_are_requested_no_more(autojump_clock: 
     assert len(station.calls) == 2
 
 
-async def test_meter_values_off_sends_nothing_and_warns_with_the_remedy(
+async def test_meter_values_off_sends_nothing_and_warns_with_remedy(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     station = Station(Version.V16, {})

@@ -129,7 +129,7 @@ def test_overlay_link_offers_what_wwcp_nodes_offer() -> None:
     assert offered_versions(Version.V16) == (Version.V16,)
 
 
-async def test_a_station_and_a_backend_talk_through_two_controllers(tmp_path: Path) -> None:
+async def test_overlay_service_station_and_backend_talk_through_two_controllers(tmp_path: Path) -> None:
     async with chain(tmp_path) as (_, child, backend), station(child) as socket:
         boot = {"reason": "PowerUp", "chargingStation": {"model": "M", "vendorName": "V"}}
         await socket.send_message(json.dumps([2, "m1", "BootNotification", boot]))
@@ -153,7 +153,7 @@ async def test_a_station_and_a_backend_talk_through_two_controllers(tmp_path: Pa
         assert reply == [3, "CSMS", ["CS01", "LC02", "LC01"], "c1", {"status": "Accepted"}]
 
 
-async def test_a_child_speaks_for_itself_over_the_same_link(tmp_path: Path) -> None:
+async def test_overlay_service_child_sends_for_itself_over_same_link(tmp_path: Path) -> None:
     """For its parent it is a station as any other, with a relay of its own, which limits it."""
     (tmp_path / "LC01").mkdir()
     async with a_backend() as backend:
@@ -168,7 +168,7 @@ async def test_a_child_speaks_for_itself_over_the_same_link(tmp_path: Path) -> N
                 assert await said(child, '"m1"') == [3, "LC02", "LC01", "m1", {"currentTime": "x"}]
 
 
-async def test_what_is_binary_goes_through_both_controllers_and_is_answered(tmp_path: Path) -> None:
+async def test_overlay_binary_message_passes_two_controllers(tmp_path: Path) -> None:
     action = b"\0\x12BinaryDataTransfer"
     async with chain(tmp_path) as (_, child, backend), station(child) as socket:
         await socket.send_message(b"\2\0\0\0\0\2b1" + action + b"\xff\0sealed")
@@ -203,7 +203,7 @@ class Heard(logging.Handler):
             self.said.set()
 
 
-async def test_parent_limits_child_site_under_its_own_identity(
+async def test_overlay_service_parent_limits_child_site_under_own_identity(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "controller.identity")
@@ -217,7 +217,7 @@ async def test_parent_limits_child_site_under_its_own_identity(
         logging.getLogger("controller.identity").removeHandler(limited)
 
 
-async def test_a_station_hears_when_the_link_to_the_backend_falls_and_comes_back(tmp_path: Path) -> None:
+async def test_station_receives_when_link_to_backend_falls_and_comes_back(tmp_path: Path) -> None:
     (tmp_path / "LC01").mkdir()
     async with a_backend() as backend:
         config = configured(tmp_path, "LC01", backend.port, "CSMS", "CS01", "standard")
@@ -242,7 +242,7 @@ async def keep_asking(socket: WebSocketConnection) -> None:
         await trio.sleep(0.1)
 
 
-async def test_a_station_that_may_not_is_refused_overlay_mode(tmp_path: Path) -> None:
+async def test_overlay_service_station_that_may_not_is_refused_overlay_mode(tmp_path: Path) -> None:
     (tmp_path / "LC01").mkdir()
     async with a_backend() as backend:
         config = configured(tmp_path, "LC01", backend.port, "CSMS", "CS01", "standard")

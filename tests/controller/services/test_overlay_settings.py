@@ -35,7 +35,7 @@ def trust(learn: str = "signed", gate: PolicyEnforcer | None = None) -> OverlayT
     return OverlayTrust(msgspec.convert({"learn": learn}, OverlayConfig), gate, lambda: NOW)
 
 
-def test_what_one_controller_signs_another_believes() -> None:
+def test_topology_signed_by_one_controller_is_accepted_by_another() -> None:
     signed = trust(gate=gate(sign=True, own=(KEY,))).sign(PAYLOAD)
     assert b"signatures" in signed
     believing = trust(gate=gate())
@@ -58,16 +58,16 @@ def test_what_one_controller_signs_another_believes() -> None:
         (trust("signed", gate()), "it has no valid signature of a key whose holder is 'LC02'"),
     ],
 )
-def test_what_nobody_has_signed(trusting: OverlayTrust, why: str | None) -> None:
+def test_topology_without_signature_is_rejected(trusting: OverlayTrust, why: str | None) -> None:
     assert trusting.verify("LC02", PAYLOAD, False) == why
 
 
 @pytest.mark.parametrize("signing", [None, gate(), gate(own=(KEY,))])
-def test_without_a_rule_nothing_is_signed(signing: PolicyEnforcer | None) -> None:
+def test_overlay_settings_without_rule_nothing_is_signed(signing: PolicyEnforcer | None) -> None:
     assert trust(gate=signing).sign(PAYLOAD) == PAYLOAD
 
 
-def test_the_node_is_told_of_the_configuration() -> None:
+def test_overlay_settings_node_is_notified_of_configuration() -> None:
     text = WHOLE + '[[overlay.route]]\ndestination = "CS01"\nvia = "up"\npriority = 7\nweight = 3\n'
     text += '[[backend]]\nid = "up"\nurl = "wss://h/{station}"\ngroup = "parent"\nmode = "overlay"\n'
     config, mistakes, _ = check_config(text, "overlay.toml")

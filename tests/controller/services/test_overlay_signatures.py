@@ -74,7 +74,7 @@ async def below(link: WebSocketConnection) -> None:
     await said(link, "NotifyNetworkTopology", '"CS01"')
 
 
-async def test_nobody_above_forges_a_command_or_says_one_twice(tmp_path: Path) -> None:
+async def test_overlay_forged_or_replayed_command_is_refused(tmp_path: Path) -> None:
     good, other = a_good_one(), a_good_one(15.0)
     async with a_backend() as backend:
         async with chain(tmp_path, backend.port):
@@ -98,7 +98,9 @@ async def test_nobody_above_forges_a_command_or_says_one_twice(tmp_path: Path) -
             assert overlay.dropped_total["refused"] == 1
 
 
-async def test_no_clock_makes_an_old_command_new(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_overlay_signatures_no_clock_makes_old_command_new(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("controller.services.load_management_service.datetime", Wall)
     monkeypatch.setattr(Wall, "ahead", timedelta(0))
     good, unseen = a_good_one(), a_good_one(14.0)
@@ -123,9 +125,7 @@ FALSE = [
 
 
 @pytest.mark.parametrize(("path", "code"), FALSE)
-async def test_a_child_does_not_speak_for_a_station_of_another_link(
-    tmp_path: Path, path: Any, code: str
-) -> None:
+async def test_child_does_not_speak_for_station_of_another_link(tmp_path: Path, path: Any, code: str) -> None:
     async with a_backend() as backend, parent(tmp_path, backend.port) as controller:
         link = await backend.link()
         async with station(controller, "LC02", **{MODE.decode(): "OverlayNetwork"}) as child:
@@ -137,7 +137,7 @@ async def test_a_child_does_not_speak_for_a_station_of_another_link(
             assert (asked[2], asked[5]) == (["CS01", "LC02", "LC01"], {"n": 2})
 
 
-async def test_a_child_does_not_command_its_sister_or_the_controller(tmp_path: Path) -> None:
+async def test_overlay_signatures_child_does_not_command_sister_or_controller(tmp_path: Path) -> None:
     async with a_backend() as backend, parent(tmp_path, backend.port) as controller:
         await backend.link()
         async with station(controller, "LC02", **{MODE.decode(): "OverlayNetwork"}) as child:

@@ -83,7 +83,7 @@ async def test_override_ends_by_itself_and_is_forgotten(
     assert again.events == []
 
 
-async def test_override_of_before_a_restart_holds_until_resumed(
+async def test_override_of_before_restart_holds_until_resumed(
     tmp_path: Path, autojump_clock: trio.testing.MockClock
 ) -> None:
     store = SynchronousStore(tmp_path)

@@ -144,7 +144,7 @@ async def test_own_certificate_stays_if_est_does_not_issue_one(
     assert _serial(ca) != old
 
 
-async def test_own_certificate_is_renewed_over_ocpp_by_the_backend(site: tuple[CaFolder, Path]) -> None:
+async def test_own_certificate_is_renewed_over_ocpp_by_backend(site: tuple[CaFolder, Path]) -> None:
     ca, file = site
     old = _serial(ca)
     async with trio.open_nursery() as nursery:
@@ -188,7 +188,9 @@ async def test_own_certificate_is_renewed_over_ocpp_by_the_backend(site: tuple[C
         (f"renew_by_ocpp = true\n{PAIR}", "needs the link of the site's own identity"),
     ],
 )
-def test_renewal_that_cannot_work_is_a_configuration_error(tmp_path: Path, lines: str, what: str) -> None:
+def test_own_certificates_renewal_that_cannot_work_is_configuration_error(
+    tmp_path: Path, lines: str, what: str
+) -> None:
     _, file = write_site(tmp_path)
     text = file.read_text().replace('id = "cpo"\n', f'id = "cpo"\n{lines}\n')
     _, errors, _ = check_config(text, "test.toml")

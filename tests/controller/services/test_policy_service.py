@@ -33,7 +33,7 @@ def reset(keeper: PolicyService) -> str:
     return why(passes(keeper.gate, b"{}", action="Reset"))
 
 
-def test_a_changed_file_is_in_force_at_once_and_what_was_seen_stays_seen(tmp_path: Path) -> None:
+def test_changed_file_is_in_force_at_once_and_what_was_seen_stays_seen(tmp_path: Path) -> None:
     write_policy(tmp_path)
     kept = keeper(tmp_path)
     text = signed(limit(), TOM)
@@ -45,7 +45,7 @@ def test_a_changed_file_is_in_force_at_once_and_what_was_seen_stays_seen(tmp_pat
     assert why(passes(kept.gate, text)) == "refuse safe-profiles: it was received before"
 
 
-def test_a_file_that_cannot_be_used_is_told_once_and_the_old_one_holds(
+def test_file_that_cannot_be_used_is_reported_once_and_old_one_holds(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     write_policy(tmp_path, REJECT_RESET)
@@ -64,7 +64,7 @@ def test_a_file_that_cannot_be_used_is_told_once_and_the_old_one_holds(
     assert reset(kept) == "pass"
 
 
-def test_a_new_key_in_the_folder_signs(tmp_path: Path) -> None:
+def test_policy_service_new_key_in_folder_signs(tmp_path: Path) -> None:
     write_policy(tmp_path, SIGN)
     folder = tmp_path / "keys"
     write_key_file(folder, "a", signing_keys.new_private_key("secp256r1", "lc", NOW - 10, NOW - 5))
@@ -99,7 +99,7 @@ def test_without_good_files_there_is_no_start(
         keeper(tmp_path, None if key is None else tmp_path / key)
 
 
-def test_what_was_seen_outlives_us(tmp_path: Path) -> None:
+def test_policy_service_replay_memory_survives_a_restart(tmp_path: Path) -> None:
     write_policy(tmp_path)
     text = signed(limit(), TOM)
     before = keeper(tmp_path)
@@ -116,7 +116,7 @@ def add_role(kept: PolicyService, signer: object = OLGA) -> bytes:
     return kept.answer_policy_message("AddUserRole", body, passes(kept.gate, body, action="AddUserRole"))
 
 
-def test_a_received_role_is_in_force_at_once_and_after_a_restart(tmp_path: Path) -> None:
+def test_received_role_is_in_force_at_once_and_after_restart(tmp_path: Path) -> None:
     write_policy(tmp_path, '[[verify]]\nid = "reset"\nactions = ["Reset"]\nrequire = "verifyAny"\n')
     kept = keeper(tmp_path)
     toms = signed({"type": "Soft"}, TOM, action="Reset")
@@ -129,7 +129,7 @@ def test_a_received_role_is_in_force_at_once_and_after_a_restart(tmp_path: Path)
     assert reset(kept).startswith("refuse no-reset")
 
 
-def test_what_is_not_signed_changes_nothing(tmp_path: Path) -> None:
+def test_policy_service_unsigned_change_is_refused(tmp_path: Path) -> None:
     write_policy(tmp_path)
     kept = keeper(tmp_path)
     assert b"Rejected" in add_role(kept, None)
@@ -140,7 +140,9 @@ def test_what_is_not_signed_changes_nothing(tmp_path: Path) -> None:
     )
 
 
-def test_a_received_role_that_fits_no_more_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_policy_service_received_role_that_fits_no_more_is_reported(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     write_policy(tmp_path)
     add_role(keeper(tmp_path))
     (tmp_path / "signing.toml").write_text("version = 1")
@@ -149,7 +151,7 @@ def test_a_received_role_that_fits_no_more_is_told(tmp_path: Path, caplog: pytes
     assert "UserRole helper" in caplog.text
 
 
-def test_policy_of_the_docs_is_valid(tmp_path: Path) -> None:
+def test_policy_of_docs_is_valid(tmp_path: Path) -> None:
     page = (Path(__file__).parents[3] / "docs" / "signing.md").read_text()
     (block,) = (each for each in page.split("```toml")[1:] if "[[role]]" in each.partition("```")[0])
     (tmp_path / "signing.toml").write_text(block.partition("```")[0])

@@ -22,7 +22,7 @@ def load(folder: Path, rows: str, station: str = "") -> Config:
     return load_configuration(write_config(folder, text))[0]
 
 
-def test_own_row_comes_before_the_controllers(tmp_path: Path) -> None:
+def test_quirk_rules_own_row_comes_before_controllers(tmp_path: Path) -> None:
     rows = ROW + '[[quirk]]\nname = "our Easee"\nvendor = "Easee*"\nunit = "W"\n'
     discovery = make_discovery(load(tmp_path, rows))
     discovery.on_boot("CS01", Booted("Easee", "Charge"))
@@ -31,7 +31,7 @@ def test_own_row_comes_before_the_controllers(tmp_path: Path) -> None:
     assert discovery.quirk("CS01").zero == "minimum"
 
 
-def test_row_chosen_by_name_applies_whatever_the_station_reports(tmp_path: Path) -> None:
+def test_quirk_rules_row_chosen_by_name_applies_whatever_station_reports(tmp_path: Path) -> None:
     discovery = make_discovery(load(tmp_path, ROW, 'quirk = "Garage wallbox"\n'))
     assert discovery.quirk("CS01").name == "Garage wallbox"
     discovery.on_boot("CS01", Booted("Easee", "Charge"))
@@ -48,7 +48,7 @@ def test_row_chosen_by_name_applies_whatever_the_station_reports(tmp_path: Path)
         ("[[quirk]\n", "", "quirks.toml"),
     ],
 )
-def test_wrong_quirk_is_found_with_its_remedy(tmp_path: Path, rows: str, station: str, error: str) -> None:
+def test_wrong_quirk_is_found_with_remedy(tmp_path: Path, rows: str, station: str, error: str) -> None:
     with pytest.raises(InvalidConfigError) as raised:
         load(tmp_path, rows, station)
     found = [str(each) for each in raised.value.errors]

@@ -31,7 +31,7 @@ async def test_meter_readiness_after_each_first_state(
     assert trio.current_time() == 3
 
 
-async def test_meter_readiness_names_unread_meters_at_its_end(
+async def test_meter_readiness_names_unread_meters_at_end(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     readiness = MeterReadiness(["grid", "pv"])

@@ -58,7 +58,7 @@ async def test_save_stores_signed_messages_and_station_records(tmp_path: Path, r
     assert load_station_records(again, "CS01") == ([BOOT] if BOOT in records else [])
 
 
-async def test_save_that_fails_stores_nothing_of_the_event(tmp_path: Path) -> None:
+async def test_relay_memory_save_that_fails_stores_nothing_of_event(tmp_path: Path) -> None:
     store = StateStore(tmp_path)
     store._journal._connection.execute("PRAGMA query_only = 1")  # type: ignore[union-attr, attr-defined]
     with pytest.RaisesGroup(StoreError):
@@ -66,7 +66,7 @@ async def test_save_that_fails_stores_nothing_of_the_event(tmp_path: Path) -> No
     assert load_station_records(store, "CS01") == []
 
 
-def test_request_to_retry_lets_the_message_wait_again(tmp_path: Path) -> None:
+def test_relay_memory_request_to_retry_lets_message_wait_again(tmp_path: Path) -> None:
     store = StateStore(tmp_path)
     store.persist_now([queued(1), queued(2), EntrySetAside("CS01", "cpo", 1, "FormationViolation")])
     journals = RelayJournals(configured(tmp_path, Backend()), store)
@@ -77,7 +77,7 @@ def test_request_to_retry_lets_the_message_wait_again(tmp_path: Path) -> None:
     assert store.load(EntrySetAside) == store.load(OutboxRequest) == []
 
 
-def test_request_to_drop_removes_the_message(tmp_path: Path) -> None:
+def test_relay_memory_request_to_drop_removes_message(tmp_path: Path) -> None:
     store = StateStore(tmp_path)
     store.persist_now([queued(1), EntrySetAside("CS01", "cpo", 1, "FormationViolation")])
     journals = RelayJournals(configured(tmp_path, Backend()), store)
@@ -99,7 +99,7 @@ def test_damaged_key_of_authorizations_is_moved_aside_and_made_anew(
     assert "learned anew" in caplog.text
 
 
-def test_relay_memory_of_a_damaged_store_is_empty_and_works(tmp_path: Path) -> None:
+def test_relay_memory_of_damaged_store_is_empty_and_works(tmp_path: Path) -> None:
     (tmp_path / FILE).write_bytes(b"no database" * 100)
     journals = RelayJournals(configured(tmp_path, Backend()), StateStore(tmp_path))
     assert journals.backends_waited_for("CS01") == {}

@@ -65,7 +65,7 @@ async def running(path: Path) -> AsyncIterator[App]:
         nursery.cancel_scope.cancel()
 
 
-async def test_lower_limit_reaches_the_station_over_its_open_link(tmp_path: Path) -> None:
+async def test_reload_service_lower_limit_reaches_station_over_open_link(tmp_path: Path) -> None:
     async with running(write(tmp_path)) as controller, connected(controller) as station:
         await station.asks("BootNotification", BOOT)
         await station.asks("StartTransaction", START)
@@ -94,7 +94,7 @@ async def test_broken_file_changes_nothing(tmp_path: Path, caplog: pytest.LogCap
         assert "reload rejected" in caplog.text
 
 
-async def test_reload_over_the_socket_names_what_waits_for_a_restart(
+async def test_reload_over_socket_names_what_waits_for_restart(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     async with running(write(tmp_path)) as controller:
@@ -113,7 +113,7 @@ async def test_reload_over_the_socket_names_what_waits_for_a_restart(
             await trio.to_thread.run_sync(send_command, tmp_path, "configuration.reload")
 
 
-async def test_corrected_file_ends_the_problem_of_the_start(tmp_path: Path) -> None:
+async def test_reload_service_corrected_file_ends_problem_of_start(tmp_path: Path) -> None:
     async with running(write(tmp_path)):
         pass
     (tmp_path / "last-valid.toml").write_text((tmp_path / "controller.toml").read_text())

@@ -45,7 +45,7 @@ def test_files_that_are_good_are_named_in_full(tmp_path: Path) -> None:
     )
 
 
-def test_what_is_wrong_in_them_is_told(tmp_path: Path) -> None:
+def test_signing_rules_mistakes_in_files_are_reported(tmp_path: Path) -> None:
     (tmp_path / "signing.toml").write_text('version = 1\n[[verify]]\nid = "a"\n[[sign]]\nid = "a"\n')
     (tmp_path / "controller.toml").write_text(CONFIG)
     with pytest.raises(InvalidConfigError) as wrong:
@@ -61,7 +61,7 @@ def test_what_is_wrong_in_them_is_told(tmp_path: Path) -> None:
     ]
 
 
-def test_a_policy_that_is_not_there(tmp_path: Path) -> None:
+def test_signing_rules_policy_that_is_not_there(tmp_path: Path) -> None:
     (tmp_path / "controller.toml").write_text(CONFIG.replace('key = "keys"\n', ""))
     with pytest.raises(InvalidConfigError) as wrong:
         load_configuration(tmp_path / "controller.toml")
@@ -69,7 +69,7 @@ def test_a_policy_that_is_not_there(tmp_path: Path) -> None:
     assert "signing.toml: cannot be read: No such file" in mistake.what
 
 
-def test_what_is_to_be_signed_needs_a_key(tmp_path: Path) -> None:
+def test_signing_rules_sign_rule_needs_a_key(tmp_path: Path) -> None:
     (tmp_path / "controller.toml").write_text(CONFIG.replace('key = "keys"\n', ""))
     (tmp_path / "signing.toml").write_text('version = 1\n[[sign]]\nid = "a"\n')
     with pytest.raises(InvalidConfigError) as wrong:
@@ -83,7 +83,7 @@ def test_what_is_to_be_signed_needs_a_key(tmp_path: Path) -> None:
     load_configuration(tmp_path / "controller.toml")
 
 
-def test_a_role_that_may_dim_and_that_nobody_bears_is_noted(tmp_path: Path) -> None:
+def test_signing_rules_role_that_may_dim_and_that_no_one_bears_is_noted(tmp_path: Path) -> None:
     (tmp_path / "keys").mkdir()
     (tmp_path / "keys" / "lc.pem").write_bytes(signing_keys.new_private_key("secp256r1", "lc", 0, 1))
     (tmp_path / "keys" / "lc.pem").chmod(0o600)

@@ -74,7 +74,7 @@ def house(tmp_path: Path) -> House:
     return House(tmp_path)
 
 
-def test_a_policy_is_in_force_changed_and_gone(house: House) -> None:
+def test_policy_is_in_force_changed_and_gone(house: House) -> None:
     assert house.asks("AddSignaturePolicy", {"signaturePolicy": POLICY}) == [3, "1", {"status": "Accepted"}]
     assert house.reset().startswith("refuse p/verify/0")
     house = House(house.folder)  # after a restart
@@ -87,7 +87,7 @@ def test_a_policy_is_in_force_changed_and_gone(house: House) -> None:
     assert house.store.load(ReceivedPolicy) == []
 
 
-def test_a_role_comes_and_goes(house: House) -> None:
+def test_site_link_policy_role_comes_and_goes(house: House) -> None:
     assert house.asks("AddUserRole", {"userRole": ROLE}) == [3, "1", {"status": "Accepted"}]
     assert house.asks("DeleteUserRole", {"userRoleId": "helper"}) == [3, "1", {"status": "Accepted"}]
 
@@ -99,39 +99,39 @@ def test_a_role_comes_and_goes(house: House) -> None:
         (TOM, "rule safe-policies: tom"),
     ],
 )
-def test_policies_are_taken_from_nobody_else(house: House, author: Any, words: str) -> None:
+def test_site_link_policy_policies_are_taken_from_no_one_else(house: House, author: Any, words: str) -> None:
     kind, _, code, description, _ = house.asks("AddUserRole", {"userRole": ROLE}, author)
     assert (kind, code) == (4, "SecurityError")
     assert words in description
     assert house.store.load(ReceivedPolicy) == []
 
 
-def test_the_same_change_twice_is_no_change(house: House) -> None:
+def test_site_link_policy_same_change_twice_is_no_change(house: House) -> None:
     text = signed({"userRole": ROLE, "customData": limit()["customData"]}, OLGA, action="AddUserRole")
     assert house.answers("AddUserRole", text) == [3, "1", {"status": "Accepted"}]
     assert "it was received before" in house.answers("AddUserRole", text)[3]
     assert "it was received before" in House(house.folder).answers("AddUserRole", text)[3]
 
 
-def test_a_policy_that_says_nothing_is_refused_with_the_reason(house: House) -> None:
+def test_policy_that_states_nothing_is_refused_with_reason(house: House) -> None:
     answer = house.asks("AddUserRole", {"userRole": {**ROLE, "holders": ["nobody"]}})
     assert answer[2]["status"] == "Rejected"
     assert "nobody" in answer[2]["statusInfo"]["additionalInfo"]
 
 
-def test_where_no_role_may_change_policies_nobody_may(tmp_path: Path) -> None:
+def test_site_link_policy_where_no_role_may_change_policies_no_one_may(tmp_path: Path) -> None:
     (tmp_path / "signing.toml").write_text("version = 1")
     answer = House(tmp_path).asks("AddUserRole", {"userRole": ROLE})
     assert answer[2]["status"] == "Rejected"
 
 
-def test_a_limit_for_the_site_is_held_to_the_policy(house: House) -> None:
+def test_limit_for_site_is_held_to_policy(house: House) -> None:
     assert house.answers("SetChargingProfile", signed(limit(evse=0), OLGA)) is None  # it goes on
     assert "it is not signed" in house.answers("SetChargingProfile", compact(limit(evse=0)))[3]
     assert house.answers("GetVariables", b"{}") is None
 
 
-def test_the_refused_answer_of_the_backend_is_an_error_for_the_identity(tmp_path: Path) -> None:
+def test_site_link_policy_refused_answer_of_backend_is_error_for_identity(tmp_path: Path) -> None:
     write_policy(
         tmp_path,
         '[[verify]]\nid = "answers"\nkinds = ["response"]\nrequire = "verifyAny"\ndirection = "down"\n',
@@ -144,7 +144,7 @@ def test_the_refused_answer_of_the_backend_is_an_error_for_the_identity(tmp_path
     assert house.guard.on_text("[3,", 0.0) == "[3,"  # what is no frame is for others to tell
 
 
-def test_what_the_site_says_is_signed_where_the_policy_has_it_so(tmp_path: Path) -> None:
+def test_site_message_is_signed_where_the_policy_requires_it(tmp_path: Path) -> None:
     write_policy(tmp_path, SIGN)
     file = write_key_file(
         tmp_path / "keys", "a", signing_keys.new_private_key("secp256r1", "lc", NOW - 10, NOW + 10)

@@ -45,7 +45,7 @@ async def call(socket: WebSocketConnection, action: str, status: str = "Accepted
             return payload
 
 
-async def test_pause_over_the_socket_reaches_the_station(tmp_path: Path) -> None:
+async def test_site_operations_pause_over_socket_reaches_station(tmp_path: Path) -> None:
     async with site(tmp_path) as (config, _), running(config) as controller:
         async with station(controller, "CS01") as socket:
             await limits(socket, 2)
@@ -63,7 +63,7 @@ async def test_pause_over_the_socket_reaches_the_station(tmp_path: Path) -> None
         ]
 
 
-async def test_pause_holds_over_a_restart(tmp_path: Path) -> None:
+async def test_site_operations_pause_holds_over_restart(tmp_path: Path) -> None:
     async with site(tmp_path) as (config, _):
         async with running(config):
             await send(tmp_path, "station.pause", station="CS01", evse=1)
@@ -75,7 +75,7 @@ async def test_pause_holds_over_a_restart(tmp_path: Path) -> None:
             assert [each.command for each in controller._operations.audit.latest()] == ["station.pause"]
 
 
-async def test_reset_returns_the_status_of_the_station(tmp_path: Path) -> None:
+async def test_site_operations_reset_returns_status_of_station(tmp_path: Path) -> None:
     async with site(tmp_path) as (config, _), running(config) as controller:
         payloads = []
         async with station(controller, "CS01") as socket, trio.open_nursery() as nursery:
@@ -113,7 +113,7 @@ async def read_all(socket: WebSocketConnection) -> None:
         await socket.get_message()
 
 
-async def test_reconnect_closes_the_connection(tmp_path: Path) -> None:
+async def test_site_operations_reconnect_closes_connection(tmp_path: Path) -> None:
     async with (
         site(tmp_path) as (config, _),
         running(config) as controller,
@@ -139,7 +139,7 @@ async def test_reconnect_closes_the_connection(tmp_path: Path) -> None:
         ("eebus.pair", {"ski": "a" * 40}, "not available"),
     ],
 )
-async def test_command_that_cannot_be_done_says_why(
+async def test_site_operations_command_that_cannot_be_done_states_why(
     tmp_path: Path, command: str, members: dict[str, object], text: str
 ) -> None:
     async with site(tmp_path) as (config, _), running(config):
@@ -156,7 +156,7 @@ async def test_actor_without_permission_changes_nothing(tmp_path: Path) -> None:
         assert (entry.actor, entry.origin, entry.outcome) == ("vera", "page", "lacks stations:run")
 
 
-async def test_socket_is_for_its_owner_alone_and_removed(tmp_path: Path) -> None:
+async def test_site_operations_socket_is_for_owner_alone_and_removed(tmp_path: Path) -> None:
     async with site(tmp_path) as (config, _):
         async with running(config):
             assert (tmp_path / FILE).stat().st_mode & 0o777 == 0o600

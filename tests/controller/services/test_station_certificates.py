@@ -134,7 +134,7 @@ async def running(folder: Path, policy: str = "site-ca", **members: Any) -> Asyn
 
 
 @pytest.mark.parametrize("version", list(Version))
-async def test_station_renews_its_certificate_over_the_open_link(tmp_path: Path, version: Version) -> None:
+async def test_station_renews_certificate_over_open_link(tmp_path: Path, version: Version) -> None:
     async with running(tmp_path) as site:
         async with site.station(version) as station:
             key = await station.request_certificate("1")
@@ -156,7 +156,7 @@ async def test_station_renews_its_certificate_over_the_open_link(tmp_path: Path,
 
 
 @pytest.mark.parametrize("version", list(Version))
-async def test_station_request_goes_to_the_owner_by_policy(tmp_path: Path, version: Version) -> None:
+async def test_station_request_goes_to_owner_by_policy(tmp_path: Path, version: Version) -> None:
     async with running(tmp_path, "owner") as site, site.station(version) as station:
         await station.request_certificate("1")
         link = await site.backend.link()
@@ -168,7 +168,7 @@ async def test_station_request_goes_to_the_owner_by_policy(tmp_path: Path, versi
         assert len(site.records()) == 1
 
 
-async def test_owner_does_not_touch_what_the_site_ca_manages(tmp_path: Path) -> None:
+async def test_station_certificates_owner_does_not_touch_what_site_ca_manages(tmp_path: Path) -> None:
     async with running(tmp_path) as site, site.station() as station:
         await station.send("0", "Heartbeat", {})
         link = await site.backend.link()
@@ -209,7 +209,7 @@ def encoded(subject: Any) -> str:
     return msgspec.json.encode(subject).decode()
 
 
-async def test_station_status_query_is_answered_by_the_site_ca(tmp_path: Path) -> None:
+async def test_station_status_query_is_answered_by_site_ca(tmp_path: Path) -> None:
     async with running(tmp_path) as site, site.station() as station:
         issuing = site.ca.authorities()[0]
         subject = json.loads(encoded(hash_certificate(site.leaf(), issuing)))
@@ -230,7 +230,7 @@ async def test_station_status_query_is_answered_by_the_site_ca(tmp_path: Path) -
         assert json.loads(await heard(link))[1:3] == ["2", "GetCertificateStatus"]
 
 
-async def test_certificate_not_confirmed_is_sent_again_on_the_next_link(
+async def test_certificate_not_confirmed_is_sent_again_on_next_link(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(station_certificates, "CHECK_S", 0.05)
@@ -264,7 +264,7 @@ async def answer_until(station: Station, action: str) -> list[Any]:
             await station.answer(asked, {"status": "Accepted"})
 
 
-async def test_station_that_rejects_its_certificate_keeps_the_old_one(tmp_path: Path) -> None:
+async def test_station_that_rejects_certificate_keeps_old_one(tmp_path: Path) -> None:
     async with running(tmp_path) as site, site.station() as station:
         await station.request_certificate("1")
         await station.receive()
@@ -274,7 +274,7 @@ async def test_station_that_rejects_its_certificate_keeps_the_old_one(tmp_path: 
         assert site.state(old) is CertificateState.VALID
 
 
-async def test_station_due_for_renewal_is_triggered_and_gets_the_root(
+async def test_station_due_for_renewal_is_triggered_and_gets_root(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(station_certificates, "CHECK_S", 0.05)

@@ -38,7 +38,7 @@ def test_notify_without_systemd_does_nothing(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize("there", [False, True])
-def test_notify_to_a_closed_socket_does_nothing(
+def test_systemd_notify_to_closed_socket_does_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, there: bool
 ) -> None:
     name = f"{tmp_path}/notify"
@@ -49,7 +49,9 @@ def test_notify_to_a_closed_socket_does_nothing(
     notify("WATCHDOG=1")
 
 
-def test_notify_to_a_full_socket_does_not_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_systemd_notify_to_full_socket_does_not_block(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind(f"{tmp_path}/notify")
         monkeypatch.setenv("NOTIFY_SOCKET", f"{tmp_path}/notify")

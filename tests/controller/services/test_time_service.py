@@ -134,7 +134,7 @@ async def test_chrony_with_two_nts_servers_is_legal_until_one_is_lost(chronyds: 
     assert events[0].text.startswith("server 127.0.0.2:21460 shows certificate ")
 
 
-async def test_chrony_that_does_not_answer_leaves_the_clock_unverified(tmp_path: Path) -> None:
+async def test_time_service_chrony_that_does_not_answer_leaves_clock_unverified(tmp_path: Path) -> None:
     (tmp_path / "chronyd.sock").touch()
     events: list[ClockEvent] = []
     service = TimeService(
@@ -148,7 +148,7 @@ async def test_chrony_that_does_not_answer_leaves_the_clock_unverified(tmp_path:
     assert "cannot be asked" in service.status().reason
 
 
-async def test_kernel_flag_alone_makes_the_clock_synchronised(tmp_path: Path) -> None:
+async def test_time_service_kernel_flag_alone_makes_clock_synchronised(tmp_path: Path) -> None:
     service = TimeService(
         ClockMonitor(ClockRequirements()),
         on_event=lambda event: None,

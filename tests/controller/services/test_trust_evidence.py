@@ -35,7 +35,7 @@ class _Log:
             self._store.persist_now([also])
 
 
-async def test_ledger_changes_are_recorded_once_also_over_a_restart(tmp_path: Path) -> None:
+async def test_trust_evidence_ledger_changes_are_recorded_once_also_over_restart(tmp_path: Path) -> None:
     ca, file = write_site(tmp_path)
     config = read_config(file)[0]
     for revokes in (False, True):
@@ -77,7 +77,7 @@ def test_clock_event_is_recorded(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("authority", "level"), [('legal_authority = "PTB"', "WARNING"), ("", "INFO")])
-async def test_unverified_clock_is_a_warning_where_legal_time_is_configured(
+async def test_unverified_clock_is_warning_where_legal_time_is_configured(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, authority: str, level: str
 ) -> None:
     _, file = write_site(tmp_path)

@@ -79,7 +79,7 @@ async def until_received(receiver: Receiver, count: int) -> None:
             await trio.sleep(0.01)
 
 
-async def test_alarm_is_posted_with_its_signature(tmp_path: Path) -> None:
+async def test_webhook_service_alarm_is_posted_with_signature(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("s3cret\n")
     with receiving() as receiver:
         settings = WebhookConfig(url=receiver.url, secret_file=str(tmp_path / "secret"))
@@ -93,7 +93,9 @@ async def test_alarm_is_posted_with_its_signature(tmp_path: Path) -> None:
     assert msgspec.json.decode(receiver.requests[1][1])["event"] == "alarm ended"
 
 
-async def test_failed_post_is_tried_again_with_the_same_body(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_webhook_service_failed_post_is_tried_again_with_same_body(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(webhook_service, "RETRIES", Backoff(first_s=0.01, longest_s=0.01))
     with receiving(500, 503) as receiver:
         async with sending(WebhookConfig(url=receiver.url)) as service:
@@ -116,7 +118,7 @@ async def test_dead_url_is_given_up_and_logged(
     assert "reason=HTTP status 500" in caplog.text
 
 
-def test_alarm_below_the_severity_is_not_queued() -> None:
+def test_webhook_service_alarm_below_severity_is_not_queued() -> None:
     service = WebhookService("lc", WebhookConfig(url="http://127.0.0.1:1/", severity="critical"))
     service.on_alarm(BEGAN)
     assert service._receive.statistics().current_buffer_used == 0

@@ -26,14 +26,14 @@ def session(started_at: float, wh: float | None, card: CardReference = ANNA, **m
     )
 
 
-def test_rows_are_sorted_and_in_the_sites_time_zone() -> None:
+def test_session_export_rows_are_sorted_and_in_sites_time_zone() -> None:
     rows = make_rows([session(1_795_003_600, 20), session(1_795_000_000, 1234.5)], BERLIN)
     assert [row.start for row in rows] == ["2026-11-18T12:06:40+01:00", "2026-11-18T13:06:40+01:00"]
     assert rows[0].energy_kwh == 1.234
     assert rows[0].duration_s == 60
 
 
-def test_csv_has_a_header_and_no_formula() -> None:
+def test_session_export_csv_has_header_and_no_formula() -> None:
     text = write_csv(
         make_rows([session(1_795_000_000, None, end_reason="=HYPERLINK(1)")], BERLIN), SessionRow
     )

@@ -89,7 +89,7 @@ def test_session_of_16_has_card_times_energy_and_reason() -> None:
     assert recorder.running == ()
 
 
-def test_stop_without_a_reason_was_local() -> None:
+def test_session_recorder_stop_without_reason_was_local() -> None:
     recorder = recorder_of()
     start(recorder)
     assert ended(tell(recorder, "StopTransaction", stop(reason=None))).end_reason == "Local"
@@ -103,13 +103,13 @@ def test_repeated_start_and_stop_make_one_session() -> None:
     assert tell(recorder, "StopTransaction", stop()) == []
 
 
-def test_repeated_start_of_a_station_with_a_wrong_clock_is_one_session() -> None:
+def test_repeated_start_of_station_with_wrong_clock_is_one_session() -> None:
     recorder = recorder_of()
     start(recorder, timestamp="1970-01-01T00:00:00Z")
     assert start(recorder, utc=UTC + 30, timestamp="1970-01-01T00:00:00Z") == []
 
 
-def test_id_used_again_by_a_backend_is_another_session() -> None:
+def test_session_recorder_id_used_again_by_backend_is_another_session() -> None:
     recorder = recorder_of(only_evse=None)
     start(recorder)
     assert ended(start(recorder, connectorId=2, utc=UTC + 9)).end_reason == NOT_REPORTED
@@ -119,7 +119,7 @@ def test_id_used_again_by_a_backend_is_another_session() -> None:
     assert len(recorder.running) == 1
 
 
-def test_running_session_survives_a_restart() -> None:
+def test_running_session_survives_restart() -> None:
     before = recorder_of()
     records = start(before)
     after = recorder_of()
@@ -129,7 +129,7 @@ def test_running_session_survives_a_restart() -> None:
     assert ended(tell(after, "StopTransaction", stop())).energy_wh == 5000
 
 
-def test_stop_repeated_after_a_restart_is_not_another_session() -> None:
+def test_stop_repeated_after_restart_is_not_another_session() -> None:
     before = recorder_of()
     records = start(before) + tell(before, "StopTransaction", stop())
     after = recorder_of()
@@ -137,12 +137,12 @@ def test_stop_repeated_after_a_restart_is_not_another_session() -> None:
     assert tell(after, "StopTransaction", stop()) == []
 
 
-def test_stop_of_an_unknown_transaction_is_a_session_without_start() -> None:
+def test_stop_of_unknown_transaction_is_session_without_start() -> None:
     session = ended(tell(recorder_of(), "StopTransaction", stop()))
     assert (session.energy_wh, session.meter_wh, session.card.name) == (None, 6000, "")
 
 
-def test_next_start_at_the_evse_ends_a_session_whose_stop_is_missing() -> None:
+def test_next_start_at_evse_ends_session_whose_stop_is_missing() -> None:
     recorder = recorder_of()
     start(recorder)
     session = ended(start(recorder, number=8, utc=UTC + 60, timestamp="2026-11-18T12:00:00Z"))
@@ -157,7 +157,7 @@ def test_start_at_another_evse_ends_nothing() -> None:
     assert [each.transaction for each in recorder.running] == ["7", "8"]
 
 
-def test_meter_values_are_read_once_an_interval_and_stored_rarely() -> None:
+def test_meter_values_are_read_once_interval_and_stored_rarely() -> None:
     recorder = recorder_of()
     start(recorder)
     assert tell(recorder, "MeterValues", values(2000), UTC + 1) == []
@@ -169,13 +169,13 @@ def test_meter_values_are_read_once_an_interval_and_stored_rarely() -> None:
     assert stored.session.energy_wh == 3000
 
 
-def test_implausible_timestamp_is_replaced_by_the_time_of_arrival() -> None:
+def test_implausible_timestamp_is_replaced_by_time_of_arrival() -> None:
     recorder = recorder_of()
     start(recorder, timestamp="1970-01-01T00:00:00Z")
     assert recorder.running[0].started_at == UTC
 
 
-def test_start_replayed_from_the_stations_own_queue_keeps_its_time() -> None:
+def test_start_replayed_from_stations_own_queue_keeps_time() -> None:
     recorder = recorder_of()
     start(recorder, utc=UTC + 7200)
     assert recorder.running[0].started_at == UTC - 40
@@ -188,7 +188,7 @@ def test_implausible_register_is_not_taken(meter: object) -> None:
     assert all(each.meter_start_wh is None for each in recorder.running)
 
 
-def test_session_of_2x_takes_card_and_registers_from_its_events() -> None:
+def test_session_of_2x_takes_card_and_registers_from_events() -> None:
     recorder = recorder_of(Version.V201, None)
     tell(recorder, "TransactionEvent", event("Started", wh=1000, evse={"id": 2}))
     token = {"idToken": "04A1B2C3", "type": "ISO14443"}
@@ -203,14 +203,14 @@ def test_session_of_2x_takes_card_and_registers_from_its_events() -> None:
     assert tell(recorder, "TransactionEvent", event("Ended", wh=3500)) == []
 
 
-def test_session_of_2x_without_register_at_its_start_uses_the_next() -> None:
+def test_session_of_2x_without_register_at_start_uses_next() -> None:
     recorder = recorder_of(Version.V21)
     tell(recorder, "TransactionEvent", event("Started"))
     tell(recorder, "TransactionEvent", event("Updated", wh=1000), UTC + METER_INTERVAL_S)
     assert ended(tell(recorder, "TransactionEvent", event("Ended", wh=1800), UTC + 90)).energy_wh == 800
 
 
-def test_energy_of_phases_is_summed_and_the_outlet_preferred() -> None:
+def test_session_recorder_energy_of_phases_is_summed_and_outlet_preferred() -> None:
     recorder = recorder_of()
     start(recorder)
     payload = values(0)
@@ -223,7 +223,7 @@ def test_energy_of_phases_is_summed_and_the_outlet_preferred() -> None:
     assert recorder.running[0].meter_wh == 3000
 
 
-def test_unlisted_card_is_shown_by_its_last_characters_and_a_hash() -> None:
+def test_unlisted_card_is_shown_by_last_characters_and_hash() -> None:
     card = reference_card(KEY, IdToken("99887766554433"))
     assert card.name.startswith("…4433 (")
     assert "9988" not in repr(card)
@@ -232,7 +232,7 @@ def test_unlisted_card_is_shown_by_its_last_characters_and_a_hash() -> None:
     assert reference_card(KEY, IdToken("")).name == ""
 
 
-def test_short_token_shows_half_of_its_characters_at_most() -> None:
+def test_session_recorder_short_token_shows_half_of_characters_at_most() -> None:
     assert reference_card(KEY, IdToken("1234")).token_ending == "34"
     assert reference_card(KEY, IdToken("1")).token_ending == ""
 

@@ -39,7 +39,7 @@ def _verify(vector: dict[str, Any], payload: bytes | None = None) -> Any:
 
 
 @pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector["id"])
-def test_binary_payload_of_a_wwcp_node_is_verified(vector: dict[str, Any]) -> None:
+def test_binary_payload_of_wwcp_node_is_verified(vector: dict[str, Any]) -> None:
     name = vector["id"]
     if name in VALID:
         report = _verify(vector)
@@ -55,7 +55,7 @@ def test_binary_payload_of_a_wwcp_node_is_verified(vector: dict[str, Any]) -> No
             _verify(vector)
 
 
-def test_signature_of_an_unknown_key_proves_nothing() -> None:
+def test_binary_signatures_signature_of_unknown_key_proves_nothing() -> None:
     vector = _by_id("sendfile-req/signed")
     payload = bytes.fromhex(vector["payload"])
     report = verify_binary_payload(payload, "SendFile", MessageKind.REQUEST, lambda key: False)
@@ -81,6 +81,6 @@ def test_random_bytes_are_read_or_rejected(data: bytes, vector: dict[str, Any]) 
         assert not _verify(vector, data).keys
 
 
-def test_bytes_after_the_signatures_are_rejected() -> None:
+def test_bytes_after_signatures_are_rejected() -> None:
     with pytest.raises(BinaryPayloadError, match="after its signatures"):
         _verify(_by_id("sendfile-req/signed"), SIGNED + b"\0")

@@ -82,7 +82,7 @@ def test_decode_point_rejects_bytes_that_are_no_key(bad: bytes) -> None:
         curves.decode_point(CURVES["secp256r1"], bad)
 
 
-def test_curve_of_rejects_a_weak_curve() -> None:
+def test_curves_curve_of_rejects_weak_curve() -> None:
     with pytest.raises(CurveKeyError, match="secp192r1 is not used"):
         curves.sign_text(ec.generate_private_key(ec.SECP192R1()), b"text")
 
@@ -134,7 +134,7 @@ def test_is_valid_signature_rejects_invalid_numbers(r: int, s: int) -> None:
     assert not curves.is_valid_signature(CURVES["secp256r1"], Author().key.public_key(), signature, b"text")
 
 
-def test_is_valid_signature_accepts_the_other_s() -> None:
+def test_curves_is_valid_signature_accepts_other_s() -> None:
     """ECDSA has it so: that is why nothing is told apart by its signature's bytes."""
     author = Author()
     r, s = utils.decode_dss_signature(author.der(b"text"))

@@ -52,7 +52,7 @@ def token(folder: Path) -> str:
     return f"pkcs11:token=site;object=lc?module-path={module}&pin-source={folder}/pin"
 
 
-def test_hardware_key_signs_as_a_key_in_a_file(tmp_path: Path, token: str) -> None:
+def test_hardware_key_signs_as_key_in_file(tmp_path: Path, token: str) -> None:
     assert main(["keys", "new", str(tmp_path / "keys"), "--holder", "lc", "--pkcs11", token]) == 0
     ((file, own),) = read_key_files(tmp_path / "keys").items()
     assert file.suffix == ".pkcs11"
@@ -69,7 +69,7 @@ def test_hardware_key_signs_as_a_key_in_a_file(tmp_path: Path, token: str) -> No
 
 
 @pytest.mark.parametrize(("old", "new"), [("object=lc", "object=other"), ("token=site", "token=other")])
-def test_hardware_key_that_is_not_there_is_an_error(tmp_path: Path, token: str, old: str, new: str) -> None:
+def test_hardware_key_that_is_not_there_is_error(tmp_path: Path, token: str, old: str, new: str) -> None:
     file = tmp_path / "lc.pkcs11"
     file.write_text(f"Holder: lc\n{token.replace(old, new)}\n")
     file.chmod(0o600)
@@ -77,7 +77,7 @@ def test_hardware_key_that_is_not_there_is_an_error(tmp_path: Path, token: str, 
         read_key_files(file)
 
 
-def test_hardware_key_with_a_wrong_pin_is_an_error(folder: Path, token: str) -> None:
+def test_hardware_key_with_wrong_pin_is_error(folder: Path, token: str) -> None:
     (folder / "pin").write_text("0000")
     file = folder / "lc.pkcs11"
     file.write_text(f"Holder: lc\n{token}\n")
@@ -90,13 +90,13 @@ def test_hardware_key_with_a_wrong_pin_is_an_error(folder: Path, token: str) -> 
 
 
 @pytest.mark.parametrize("missing", ["token=site;", "object=lc", "module-path"])
-def test_hardware_uri_without_a_member_is_an_error(missing: str) -> None:
+def test_hardware_uri_without_member_is_error(missing: str) -> None:
     uri = "pkcs11:token=site;object=lc?module-path=/x.so".replace(missing, "")
     with pytest.raises(HardwareKeyError, match="RFC 7512"):
         parse_uri(uri)
 
 
-def test_hardware_key_without_the_extra_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hardware_key_without_extra_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(name: str) -> None:
         raise ImportError(name)
 

@@ -132,7 +132,7 @@ def test_altered_jws_proves_nothing(message: dict[str, Any], what: str) -> None:
     assert what in str(wrong(message))
 
 
-def test_fingerprint_of_an_rsa_key_is_that_of_its_der() -> None:
+def test_jws_fingerprint_of_rsa_key_is_that_of_der() -> None:
     der = RSA.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     assert signing_keys.fingerprint(KNOWN[1].key) == hashlib.sha256(der).hexdigest()
 
@@ -186,11 +186,11 @@ def house(
     return PolicyEnforcer(policy, jws=JwsVerifier(known))
 
 
-def test_jws_without_a_rule_passes_untouched() -> None:
+def test_jws_without_rule_passes_untouched() -> None:
     assert passes(house(known=(), roles=False), compact(flattened(b"{}")), action=ACTION) is FORWARD
 
 
-def test_jws_fulfils_a_rule_that_needs_a_signature() -> None:
+def test_jws_fulfils_rule_that_needs_signature() -> None:
     payload = compact(flattened(compact(limit())))
     assert why(passes(house(), payload, action=ACTION)) == "pass safe-profiles: signed by olga"
     assert why(passes(house(), payload, action=ACTION, version=Version.V21)).startswith("pass")
@@ -198,14 +198,14 @@ def test_jws_fulfils_a_rule_that_needs_a_signature() -> None:
     assert [why(passes(again, payload, action=ACTION))[:6] for _ in range(2)] == ["pass s", "refuse"]
 
 
-def test_signed_action_does_not_bypass_the_policy() -> None:
+def test_jws_signed_action_does_not_bypass_policy() -> None:
     assert why(passes(house(known=()), compact(flattened(compact(limit()))), action=ACTION)) == (
         "refuse safe-profiles: it has no valid signature: its certificate is unknown"
     )
     assert "not a flattened JWS" in why(passes(house(), compact(limit()), action=ACTION))
 
 
-def test_jws_certificate_counts_within_its_validity() -> None:
+def test_jws_certificate_counts_within_validity() -> None:
     rule = VerificationRule(id="any", require=VerificationMode.ANY)
     end = KNOWN[0].not_after
     assert end == (BEGIN + timedelta(days=365)).timestamp()

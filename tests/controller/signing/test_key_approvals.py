@@ -75,7 +75,7 @@ def test_key_approved_twice_by_one_holder_does_not_count(site: Site) -> None:
     assert "dso" not in site.holders()
 
 
-def test_approval_does_not_cover_a_changed_entry(site: Site) -> None:
+def test_key_approvals_approval_does_not_cover_changed_entry(site: Site) -> None:
     site.approve("anna")
     site.approve("bert")
     assert "dso" in site.holders()
@@ -96,14 +96,14 @@ def test_approval_by_somebody_else_is_refused(site: Site, tmp_path: Path) -> Non
     assert main([*map(str, command)]) != 0
 
 
-def test_policy_check_names_a_key_that_waits(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+def test_policy_check_names_key_that_waits(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
     site.approve("anna")
     site.write()
     assert main(["policy", "check", str(site.file)]) == 0
     assert "key of dso not in force: 1 of 2 approvals" in capsys.readouterr().err
 
 
-def test_more_approvals_than_approvers_are_an_error(site: Site, tmp_path: Path) -> None:
+def test_more_approvals_than_approvers_are_error(site: Site, tmp_path: Path) -> None:
     site.write()
     text = site.file.read_text().replace("key_approvals = 2", "key_approvals = 4")
     _, errors = check_policy(text, "policy.toml", tmp_path)

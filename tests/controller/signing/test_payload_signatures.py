@@ -59,7 +59,7 @@ def with_signature(**changes: object) -> bytes:
 
 
 @pytest.mark.parametrize("curve", ["secp256r1", "secp384r1", "secp521r1", "secp256k1"])
-def test_verify_payload_accepts_an_author_on_each_curve(curve: str) -> None:
+def test_verify_payload_accepts_author_on_each_curve(curve: str) -> None:
     author = Author(curve)
     payload = author.signed(LIMIT)
     assert only(payload, author) == SignatureCheck(key_of(author))
@@ -106,7 +106,7 @@ def test_signature_under_another_context_is_invalid() -> None:
     assert not checked.valid
 
 
-def test_context_in_payload_must_be_that_of_the_message() -> None:
+def test_context_in_payload_must_be_that_of_message() -> None:
     own = {"@context": CONTEXT, **LIMIT}
     text = compact(own)
     payload = compact({**own, "signatures": [ALICE.signature_of(text)]})
@@ -123,13 +123,13 @@ def test_unknown_key_is_not_verified() -> None:
     assert checked == SignatureCheck(key_of(mallory), "its key is unknown")
 
 
-def test_signature_with_a_foreign_key_id_is_invalid() -> None:
+def test_payload_signatures_signature_with_foreign_key_id_is_invalid() -> None:
     mallory = Author()
     value = json.loads(mallory.signed(LIMIT))["signatures"][0]["value"]
     assert "not that key's" in str(only(with_signature(value=value)).wrong)
 
 
-def test_malleated_signature_has_the_same_digest() -> None:
+def test_payload_signatures_malleated_signature_has_same_digest() -> None:
     payload = ALICE.signed(LIMIT)
     r, s = utils.decode_dss_signature(base64.b64decode(json.loads(payload)["signatures"][0]["value"]))
     order = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
@@ -273,7 +273,7 @@ def test_context_is_that_of_wwcp(version: str, direction: str, kind: str, action
         (b"\xff", None),
     ],
 )
-def test_creation_time_is_read_from_the_signed_part(payload: bytes, utc: float | None) -> None:
+def test_payload_signatures_creation_time_is_read_from_signed_part(payload: bytes, utc: float | None) -> None:
     assert signature_format.creation_time(payload) == utc
 
 

@@ -126,7 +126,7 @@ OWN = signing_keys.parse_private_key(signing_keys.new_private_key("secp256r1", "
         ),
     ],
 )
-def test_enforcer_decides_as_the_rule_says(verify: VerificationRule, payload: bytes, expected: str) -> None:
+def test_enforcer_decides_as_rule_states(verify: VerificationRule, payload: bytes, expected: str) -> None:
     assert why(passes(gate([verify]), payload)) == expected
 
 
@@ -153,14 +153,14 @@ def test_enforcer_by_default_needs_signatures_on_limits() -> None:
     assert passes(safe, b"{}", action="TriggerMessage") is FORWARD
 
 
-def test_rejection_describes_the_rule_in_255_characters() -> None:
+def test_policy_enforcer_rejection_describes_rule_in_255_characters() -> None:
     ruling = passes(gate(), compact(limit()))
     assert isinstance(ruling, RejectDecision)
     assert ruling.description == "signature policy, rule safe-profiles: it is not signed"
     assert len(RejectDecision("r" * 128, "w" * 500).description) == 255
 
 
-def test_enforcer_rejects_the_evse_of_another_station() -> None:
+def test_enforcer_rejects_evse_of_another_station() -> None:
     house = gate()
     assert why(passes(house, signed(limit(), TOM), station="CS02")) == (
         "refuse safe-profiles: tom (technician) has no permission for SetChargingProfile 16 A at CS02/1"
@@ -192,7 +192,7 @@ def test_enforcer_rejects_keys_outside_their_validity() -> None:
     assert "is not valid at this time" in why(passes(house, payload, utc=NOW + 100))
 
 
-def test_enforcer_rejects_a_replay_from_any_link() -> None:
+def test_enforcer_rejects_replay_from_any_link() -> None:
     house = gate()
     payload = signed(limit(), OLGA)
     first = passes(house, payload)
@@ -207,7 +207,7 @@ def test_enforcer_rejects_a_replay_from_any_link() -> None:
     assert "it was made 3600 s before now" in why(passes(house, signed(limit(made=NOW - 3600), OLGA)))
 
 
-def test_enforcer_rejects_a_replay_with_malleated_signature() -> None:
+def test_enforcer_rejects_replay_with_malleated_signature() -> None:
     house = gate()
     message = json.loads(signed(limit(), OLGA))
     assert isinstance(passes(house, compact(message)), ForwardDecision)
@@ -218,7 +218,7 @@ def test_enforcer_rejects_a_replay_with_malleated_signature() -> None:
     assert why(passes(house, compact(message))) == "refuse safe-profiles: it was received before"
 
 
-def test_enforcer_rejects_a_replay_with_white_space() -> None:
+def test_enforcer_rejects_replay_with_white_space() -> None:
     house = gate()
     payload = signed(limit(), OLGA)
     assert isinstance(passes(house, payload), ForwardDecision)
@@ -298,13 +298,13 @@ def test_sign_forwarded_leaves_every_other_byte() -> None:
     }
 
 
-def test_sign_forwarded_needs_a_passing_rule() -> None:
+def test_policy_enforcer_sign_forwarded_needs_passing_rule() -> None:
     assert gate([ANY], [SigningRule(id="own")], [OWN]).sign_forwarded(PASSING, b"{}", NOW) == SignedMessage(
         b"{}"
     )
 
 
-def test_unsignable_message_goes_on_with_a_reason() -> None:
+def test_policy_enforcer_unsignable_message_goes_on_with_reason() -> None:
     house = gate((), [SigningRule(id="too", passing=True)], [OWN], roles=())
     twice = house.sign_forwarded(PASSING, b'{"a":1,"a":2}', NOW)
     assert twice.payload == b'{"a":1,"a":2}'
@@ -322,7 +322,7 @@ FACTS = RuleKey(
 )
 
 
-def test_sign_own_signs_if_a_rule_says_so() -> None:
+def test_policy_enforcer_sign_own_signs_if_rule_states_it() -> None:
     house = gate((), [SigningRule(id="own", links=("CS01",))], [OWN])
     made = house.sign_own(FACTS, b'{"connectorId":1}', NOW)
     assert not made.unsigned_reason
@@ -334,20 +334,20 @@ def test_sign_own_signs_if_a_rule_says_so() -> None:
         assert silent.sign_own(FACTS, b"{}", NOW).payload == b"{}"
 
 
-def test_sign_own_without_a_rule_changes_nothing() -> None:
+def test_policy_enforcer_sign_own_without_rule_changes_nothing() -> None:
     assert gate([ANY], roles=()).sign_own(
         msgspec.structs.replace(FACTS, direction=Direction.UP), b"x", NOW
     ) == (SignedMessage(b"x"))
 
 
-def test_sign_own_without_a_key_returns_the_payload() -> None:
+def test_policy_enforcer_sign_own_without_key_returns_payload() -> None:
     house = gate((), [SigningRule(id="own")], [OWN])
     made = house.sign_own(FACTS, b"{}", NOW + 11)
     assert made.payload == b"{}"
     assert "no key of the controller is valid" in made.unsigned_reason
 
 
-def test_replaced_policy_keeps_the_replay_memory() -> None:
+def test_replaced_policy_keeps_replay_memory() -> None:
     house = gate()
     payload = signed(limit(), OLGA)
     assert isinstance(passes(house, payload), ForwardDecision)

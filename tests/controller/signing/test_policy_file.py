@@ -160,13 +160,13 @@ ROLE = '[[role]]\nid = "r"\nholders = ["olga"]\n'
         (HEAD + RULE + 'versions = ["1.6"]', 'versions: cannot be "1.6"; did you mean "ocpp1.6"?'),
     ],
 )
-def test_policy_error_has_its_line_and_remedy(text: str, expected: str) -> None:
+def test_policy_error_has_line_and_remedy(text: str, expected: str) -> None:
     (found,) = mistakes(text)
     assert found.startswith("signing.toml:")
     assert expected in found
 
 
-def test_unknown_action_may_be_a_vendors() -> None:
+def test_policy_file_unknown_action_may_be_vendors() -> None:
     assert mistakes(HEAD + RULE + 'actions = ["VendorThing", "Set*", "profiles", "DataTransfer"]') == []
 
 

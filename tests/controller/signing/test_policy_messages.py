@@ -202,7 +202,7 @@ def signing(action: str) -> dict[str, Any]:
         ),
     ],
 )
-def test_invalid_policy_message_is_rejected_with_the_reason(
+def test_invalid_policy_message_is_rejected_with_reason(
     action: str, payload: dict[str, Any], what: str
 ) -> None:
     house = desk()
@@ -211,7 +211,7 @@ def test_invalid_policy_message_is_rejected_with_the_reason(
     assert house.loaded is before
 
 
-def test_policy_message_twice_or_above_the_bound_is_rejected() -> None:
+def test_policy_message_twice_or_above_bound_is_rejected() -> None:
     house = desk()
     assert said(house, "AddUserRole", {"userRole": ROLE}) == "Accepted"
     assert said(house, "AddUserRole", {"userRole": ROLE}) == "its id is used already: update it"

@@ -16,14 +16,14 @@ def taken(cache: ReplayCache, made: float | None, utc: float, digest: bytes = b"
     return isinstance(cache.add(by or (ALICE,), digest, made, utc), ReplayRecord)
 
 
-def test_replay_cache_accepts_a_text_once() -> None:
+def test_replay_cache_accepts_text_once() -> None:
     cache = ReplayCache(300)
     assert taken(cache, NOW, NOW)
     assert cache.add([ALICE], b"d", NOW, NOW + 1) == "it was received before"
     assert taken(cache, NOW, NOW + 2, b"another")
 
 
-def test_replay_cache_counts_the_text_of_each_signer() -> None:
+def test_replay_cache_counts_text_of_each_signer() -> None:
     cache = ReplayCache(300)
     assert taken(cache, NOW, NOW, b"d", ALICE, BOB)
     assert not taken(cache, NOW, NOW, b"d", BOB)
@@ -32,7 +32,7 @@ def test_replay_cache_counts_the_text_of_each_signer() -> None:
     assert taken(cache, NOW, NOW, b"d2", BOB)
 
 
-def test_replay_cache_rejects_times_before_and_after_the_window() -> None:
+def test_replay_cache_rejects_times_before_and_after_window() -> None:
     cases = {-301: False, -300: True, 0: True, 300: True, 301: False}
     for seconds, good in cases.items():
         assert taken(ReplayCache(300), NOW + seconds, NOW) is good
@@ -45,11 +45,11 @@ def test_replay_cache_rejects_times_before_and_after_the_window() -> None:
     )
 
 
-def test_replay_cache_rejects_a_text_without_a_time() -> None:
+def test_replay_cache_rejects_text_without_time() -> None:
     assert "does not say when" in str(ReplayCache(300).add([ALICE], b"d", None, NOW))
 
 
-def test_replay_cache_forgets_only_what_left_the_window() -> None:
+def test_replay_cache_forgets_only_what_left_window() -> None:
     cache = ReplayCache(300)
     assert taken(cache, NOW + 200, NOW, b"1")
     assert taken(cache, NOW, NOW, b"2")

@@ -97,17 +97,17 @@ MATRIX: dict[frozenset[str], set[AccessRequest]] = {
 
 @pytest.mark.parametrize("ask", EVERYTHING, ids=str)
 @pytest.mark.parametrize("holders", MATRIX, ids=lambda holders: "+".join(sorted(holders)))
-def test_roles_permit_as_in_the_matrix(holders: frozenset[str], ask: AccessRequest) -> None:
+def test_roles_permit_as_in_matrix(holders: frozenset[str], ask: AccessRequest) -> None:
     assert (TABLE.find_objection(holders, [ask], None) is None) == (ask in MATRIX[holders])
 
 
-def test_roles_must_cover_every_request_of_a_message() -> None:
+def test_roles_must_cover_every_request_of_message() -> None:
     tom = frozenset({"tom"})
     assert TABLE.find_objection(tom, [CURRENT_16, KEY_16], None) is None
     assert "16.1" in str(TABLE.find_objection(tom, [CURRENT_16, CURRENT_17], None))
 
 
-def test_only_roles_of_the_rule_count() -> None:
+def test_only_roles_of_rule_count() -> None:
     both = frozenset({"olga", "tom"})
     assert TABLE.find_objection(both, [PROFILE_32], frozenset({"operator"})) is None
     assert TABLE.find_objection(both, [PROFILE_32], frozenset({"technician"})) == (
@@ -133,7 +133,7 @@ def test_missing_approval_is_named() -> None:
         ("AnythingElse", True),
     ],
 )
-def test_role_table_finds_a_permission(action: str, granted: bool) -> None:
+def test_roles_role_table_finds_permission(action: str, granted: bool) -> None:
     assert TABLE.permits_action(action) is granted
 
 

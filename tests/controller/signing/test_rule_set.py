@@ -66,18 +66,18 @@ def found(*verifies: VerificationRule, facts: RuleKey = FACTS, utc: float = UTC_
         ({"contexts": ("*/v1.6/*",)}, False),
     ],
 )
-def test_rule_matches_the_messages_it_names(of: dict[str, object], fits: bool) -> None:
+def test_rule_matches_messages_it_names(of: dict[str, object], fits: bool) -> None:
     assert (found(verify(**of)) == "rule") is fits
     book = RuleSet((), (SigningRule(id="s", **of),), NO_ROLES)  # type: ignore[arg-type]
     assert book.has_rule_for(FACTS) is fits
 
 
-def test_rule_with_highest_priority_decides_then_the_first() -> None:
+def test_rule_with_highest_priority_decides_then_first() -> None:
     assert found(verify("a", 1), verify("b", 2), verify("c", 2)) == "b"
     assert found(verify("a", 3, actions=("Reset",)), verify("b", -5)) == "b"
 
 
-def test_rule_is_in_force_within_its_validity() -> None:
+def test_rule_is_in_force_within_validity() -> None:
     limited = verify("limited", 5, not_before=NOON, not_after=NOON.replace(hour=13))
     times = [UTC_NOON - 1, UTC_NOON, UTC_NOON + 3599, UTC_NOON + 3600]
     assert [found(limited, verify("always"), utc=utc) for utc in times] == [
@@ -125,7 +125,9 @@ def role(*actions: str) -> RoleTable:
         ("Reset", "SetChargingProfile", None),
     ],
 )
-def test_safe_rules_apply_once_a_role_has_a_permission(granted: str, action: str, rule: str | None) -> None:
+def test_rule_set_safe_rules_apply_once_role_has_permission(
+    granted: str, action: str, rule: str | None
+) -> None:
     book = RuleSet((), (), role(granted))
     facts = RuleKey(
         version=Version.V16,
@@ -139,7 +141,7 @@ def test_safe_rules_apply_once_a_role_has_a_permission(granted: str, action: str
     assert found is None or (found.fresh and found.require is VerificationMode.ANY)
 
 
-def test_rule_of_the_file_goes_before_safe_rules() -> None:
+def test_rule_of_file_goes_before_safe_rules() -> None:
     book = RuleSet([verify("mine", -1_000_000)], (), role("*"))
     assert [rule.id for rule in book.verification_rules(FACTS)] == ["mine", "safe-profiles"]
 

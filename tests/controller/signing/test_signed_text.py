@@ -28,7 +28,7 @@ def received(parts: list[Member], blank: bytes, signatures_at: int | None) -> by
 
 
 @given(members, blanks, st.none() | st.integers(0, 5))
-def test_signed_text_of_any_notation_is_that_of_the_author(
+def test_signed_text_of_any_notation_is_that_of_author(
     parts: list[Member], blank: bytes, signatures_at: int | None
 ) -> None:
     signed = expected_text([name + b":" + tight for name, (tight, _) in parts], CONTEXT)
@@ -89,7 +89,7 @@ def test_insert_signature_comes_before_custom_data(payload: bytes, with_another:
     ) == with_another.replace(b"S", element)
 
 
-def test_signed_text_keeps_the_place_of_a_context() -> None:
+def test_signed_text_keeps_place_of_context() -> None:
     payload = b'{"a":1,"@context":"mine","signatures":[]}'
     assert text_of(payload) == b'{"a":1,"@context":"mine"}'
 
@@ -98,7 +98,7 @@ def test_signed_text_leaves_out_outermost_signatures_only() -> None:
     assert text_of(b'{"inner":{"signatures":[1]},"signatures":[2]}').endswith(b',"inner":{"signatures":[1]}}')
 
 
-def test_signed_text_finds_an_escaped_member_name() -> None:
+def test_signed_text_finds_escaped_member_name() -> None:
     assert b"2" not in text_of(rb'{"\u0073ignatures":[2]}').removeprefix(b'{"@context":"' + CONTEXT.encode())
 
 

@@ -40,13 +40,13 @@ def test_new_key_is_read_back(curve: str) -> None:
     assert len(key.id.point) == CURVES[curve].point_bytes
 
 
-def test_key_is_valid_until_before_its_end() -> None:
+def test_signing_keys_key_is_valid_until_before_end() -> None:
     key = own(BEGIN, BEGIN + DAY).known
     times = (BEGIN - 1, BEGIN, BEGIN + DAY - 1, BEGIN + DAY)
     assert [key.is_valid_at(time) for time in times] == [False, True, True, False]
 
 
-def test_select_signing_key_takes_the_newest_valid_one() -> None:
+def test_select_signing_key_takes_newest_valid_one() -> None:
     old, new = own(BEGIN, BEGIN + 10 * DAY), own(BEGIN + 7 * DAY, BEGIN + 20 * DAY)
     signers = [
         signing_keys.select_signing_key((new, old), BEGIN + day * DAY) for day in (-1, 0, 6, 7, 9, 12, 20)
@@ -54,7 +54,7 @@ def test_select_signing_key_takes_the_newest_valid_one() -> None:
     assert signers == [None, old, old, new, new, new, None]
 
 
-def test_keyring_knows_holders_of_valid_keys() -> None:
+def test_signing_keys_keyring_has_holders_of_valid_keys() -> None:
     one, two, stranger = Author(), Author("secp384r1"), Author()
     names = [payload_signatures.key_id(author.key.public_key()) for author in (one, two, stranger)]
     ring = Keyring(
@@ -115,7 +115,7 @@ GOOD = _pem(Author().key)
     ],
     ids=lambda value: value if isinstance(value, str) else "",  # keys are new in each run
 )
-def test_unusable_key_is_rejected_with_the_remedy(data: bytes, what: str) -> None:
+def test_signing_keys_unusable_key_is_rejected_with_remedy(data: bytes, what: str) -> None:
     with pytest.raises(KeyFileError, match=what):
         signing_keys.parse_private_key(data)
 
@@ -139,7 +139,7 @@ def test_key_folder_is_read_in_order(tmp_path: Path) -> None:
     assert [file.name for file in read_key_files(tmp_path / "a.pem")] == ["a.pem"]
 
 
-def test_unusable_key_file_is_rejected_with_the_remedy(tmp_path: Path) -> None:
+def test_signing_keys_unusable_key_file_is_rejected_with_remedy(tmp_path: Path) -> None:
     with pytest.raises(KeyFileError, match="cannot be read: No such file"):
         read_key_files(tmp_path / "lc.pem")
     with pytest.raises(KeyFileError, match="local-controller keys new"):

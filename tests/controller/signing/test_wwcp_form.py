@@ -48,7 +48,7 @@ def _members(signed_text: str) -> str:
 
 
 @pytest.mark.parametrize("vector", VECTORS, ids=lambda each: each["id"])
-def test_own_payload_is_written_as_wwcp_verifies_it(vector: dict[str, Any]) -> None:
+def test_wwcp_form_own_payload_is_written_as_wwcp_verifies_it(vector: dict[str, Any]) -> None:
     if vector["id"] in NOT_WRITTEN:
         with pytest.raises(WwcpFormError, match=NOT_WRITTEN[vector["id"]]):
             _write(vector)
@@ -174,7 +174,7 @@ def _check_rules(action: str, text: str) -> None:
 
 @pytest.mark.parametrize(("kind", "action"), MESSAGES, ids=lambda each: str(each))
 @given(data=st.data())
-def test_own_message_with_random_values_follows_the_rules(
+def test_wwcp_form_own_message_with_random_values_follows_rules(
     kind: MessageKind, action: str, data: st.DataObject
 ) -> None:
     payload = data.draw(MESSAGES[kind, action])
@@ -206,7 +206,7 @@ def test_text_that_wwcp_would_change_is_refused(value: object, reason: str) -> N
 
 
 @pytest.mark.parametrize("limit", [0.00001, 1e16, -1e16])
-def test_decimal_that_needs_an_exponent_is_refused(limit: float) -> None:
+def test_wwcp_form_decimal_that_needs_exponent_is_refused(limit: float) -> None:
     period = {"startPeriod": 0, "limit": limit}
     profile = {"id": 1, "chargingSchedule": [{"id": 1, "chargingSchedulePeriod": [period]}]}
     payload = json.dumps({"evseId": 1, "chargingProfile": profile}).encode()
@@ -222,7 +222,7 @@ def test_period_with_operation_mode_is_refused() -> None:
         write_payload(Version.V21, MessageKind.REQUEST, "SetChargingProfile", payload)
 
 
-def test_payload_of_an_action_unknown_to_wwcp_stays_as_it_is() -> None:
+def test_wwcp_form_payload_of_action_unknown_to_wwcp_stays_as_it_is() -> None:
     assert write_payload(Version.V21, MessageKind.REQUEST, "VendorAction", b'{ "b":1, "a":2 }') == (
         b'{ "b":1, "a":2 }'
     )

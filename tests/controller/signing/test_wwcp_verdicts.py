@@ -130,14 +130,14 @@ def _name(decision: Decision) -> str:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["id"])
-def test_verdict_is_ours_and_differs_from_theirs_with_a_reason(case: dict[str, Any]) -> None:
+def test_wwcp_verdicts_verdict_is_own_and_differs_from_theirs_with_reason(case: dict[str, Any]) -> None:
     decision = _decide(case)
     assert (_name(decision), decision.reason) == (case["ours"], case["reason"])
     if isinstance(decision, ForwardDecision) != bool(case["theirs"]):
         assert any(case["id"].startswith(prefix) for prefix in DIFFERENCES)
 
 
-def test_every_difference_has_a_case() -> None:
+def test_wwcp_verdicts_every_difference_has_case() -> None:
     differing = [case["id"] for case in CASES if case["ours"].startswith("pass") != bool(case["theirs"])]
     assert all(any(name.startswith(prefix) for name in differing) for prefix in DIFFERENCES)
 

@@ -33,7 +33,7 @@ def mistakes(text: str, head: str = HEAD) -> list[str]:
     return str(raised.value).splitlines()
 
 
-def test_a_load_holds_until_the_next_of_its_circuit() -> None:
+def test_day_file_load_holds_until_next_of_circuit() -> None:
     load = read("12:00,load,grid,5,5,5,,,\n08:00,load,grid,10,-2.5,30,,,\n").loads["grid"]
     assert load(8 * 3600 - 1) == (0.0, 0.0, 0.0)
     assert load(8 * 3600) == (10.0, -2.5, 30.0)
@@ -41,13 +41,13 @@ def test_a_load_holds_until_the_next_of_its_circuit() -> None:
     assert load(DAY_S) == (5.0, 5.0, 5.0)
 
 
-def test_a_stay_with_all_that_can_be_said() -> None:
+def test_day_file_stay_with_all_that_can_be_sent() -> None:
     assert read("08:30:30,plug,B/2,,,,22.5,1,16\n17:00,unplug,B/2,,,,,,\n").stays == (
         Stay(ref=EvseRef("B", 2), begin_s=30_630, end_s=61_200, need_wh=22_500, phases=1, max_a=16),
     )
 
 
-def test_what_is_not_said_is_the_evse_s_own_and_midnight() -> None:
+def test_day_file_missing_columns_have_defaults() -> None:
     (stay,) = read("08:00,plug,C/x,,,,10,,\n").stays
     assert stay == Stay(
         ref=EvseRef("C/x", 1), begin_s=28_800, end_s=DAY_S, need_wh=10_000, phases=1, max_a=32
@@ -87,13 +87,13 @@ def test_remarks_and_empty_lines_count_as_lines_and_are_skipped() -> None:
         ("07:30,plug,A,,,,10,1.5,", "phases: 1.5 is no whole number"),
     ],
 )
-def test_each_mistake_has_its_line(line: str, words: str) -> None:
+def test_day_file_each_mistake_has_line(line: str, words: str) -> None:
     (mistake,) = mistakes(f"06:00,load,grid,1,1,1,,,\n{line}\n")
     assert mistake.startswith("day.csv:3: ")
     assert words in mistake
 
 
-def test_all_mistakes_are_told_at_once() -> None:
+def test_day_file_all_mistakes_are_reported_at_once() -> None:
     found = mistakes(
         "xx,load,grid,1,1,1,,,\n08:00,plug,A,,,,1,,\n09:00,plug,A,,,,1,,\n"
         "07:00,plug,B/1,,,,1,,\n07:00:59,unplug,B/1,,,,,,\n"
@@ -104,6 +104,6 @@ def test_all_mistakes_are_told_at_once() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "# nothing\n", "07:30,load,grid,1,1,1,,,\n"])
-def test_without_its_head_nothing_is_read(text: str) -> None:
+def test_day_file_without_head_nothing_is_read(text: str) -> None:
     (mistake,) = mistakes(text, head="")
     assert HEAD.strip() in mistake

@@ -117,25 +117,25 @@ def minute(clock: str) -> int:
     return int(clock[:2]) * 60 + int(clock[3:])
 
 
-def test_two_cars_on_one_phase_share_it(record: DayRecord) -> None:
+def test_simulate_two_cars_on_one_phase_share_it(record: DayRecord) -> None:
     assert a(record, "A", "01:10") == pytest.approx(19.5, abs=0.1)
     assert a(record, "B", "01:10") == pytest.approx(19.5, abs=0.1)
 
 
-def test_full_car_leaves_its_share_to_the_other(record: DayRecord) -> None:
+def test_simulate_full_car_leaves_share_to_other(record: DayRecord) -> None:
     first = record.evses[EvseRef("A", 1)]
     assert first.got_wh == pytest.approx(20_000, rel=0.01)
     assert a(record, "B", "05:00") == 32.0
 
 
-def test_car_is_reduced_as_the_building_takes_more(record: DayRecord) -> None:
+def test_simulate_car_is_reduced_as_building_takes_more(record: DayRecord) -> None:
     assert 6.0 <= a(record, "B", "07:00") <= 14.0
     grid = record.circuits[0]
     assert grid.minutes[minute("07:00")][1] <= 60.0
     assert grid.over_s <= 30.0
 
 
-def test_unplugged_car_draws_nothing_and_the_next_begins_anew(record: DayRecord) -> None:
+def test_simulate_unplugged_car_draws_nothing_and_next_begins_anew(record: DayRecord) -> None:
     second = record.evses[EvseRef("B", 1)]
     assert a(record, "B", "12:30") == 0.0
     assert minute("12:30") not in second.here
@@ -155,7 +155,7 @@ def test_record_of_energy_and_charge_agree(record: DayRecord) -> None:
     assert grid.peak_a[0] > 0
 
 
-def test_summary_names_evses_without_a_car(record: DayRecord) -> None:
+def test_simulate_summary_names_evses_without_car(record: DayRecord) -> None:
     lines = render_summary(record).splitlines()
     assert any(line.startswith("C/1") and line.endswith("no car came") for line in lines)
     assert any("60/60/50" in line and "grid" in line for line in lines)
@@ -163,7 +163,7 @@ def test_summary_names_evses_without_a_car(record: DayRecord) -> None:
     assert any(line.endswith("of 521.0 kWh asked for") for line in lines)
 
 
-def test_summary_has_the_figures_of_the_day(record: DayRecord) -> None:
+def test_simulate_summary_has_figures_of_day(record: DayRecord) -> None:
     figures = day_figures(record)
     assert 0.9 < figures["utilisation"] <= 1.01  # type: ignore[operator]
     assert figures["asked_kwh"] == 521.0
@@ -186,7 +186,7 @@ def test_overload_is_split_by_cause() -> None:
     assert causes.ampere_s[ARRIVAL] == 20.0
 
 
-def test_simulation_follows_calendar_and_peak_of_its_date() -> None:
+def test_simulate_simulation_follows_calendar_and_peak_of_date() -> None:
     text = CONFIG.replace('meter = "m"', 'meter = "m"\nbase_load_a = 45\npeak_kw = 20') + CALENDAR
     config, mistakes, _ = check_config(text, "site.toml")
     assert config is not None, mistakes
@@ -236,7 +236,7 @@ def test_example_day_runs_and_is_plotted(tmp_path: Path, capsys: pytest.CaptureF
     ("content", "status", "words"),
     [(b"nothing\n", 1, ":1: no head"), (b"\xff\xfe", 2, "UTF-8"), (None, 2, "No such file")],
 )
-def test_unreadable_day_is_an_error(
+def test_simulate_unreadable_day_is_error(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes | None, status: int, words: str
 ) -> None:
     day = tmp_path / "day.csv"

@@ -54,7 +54,7 @@ def ask(site: GroupProfiles, version: Version, action: str, payload: bytes) -> d
 
 
 @VERSIONS
-def test_limit_applies_until_it_is_cleared(version: Version) -> None:
+def test_group_profiles_limit_applies_until_it_is_cleared(version: Version) -> None:
     site = a_site(version)
     assert (site.limit_a(NOON), site.next_change(NOON)) == (None, None)
     assert ask(site, version, "SetChargingProfile", setting(version))["status"] == "Accepted"
@@ -65,7 +65,7 @@ def test_limit_applies_until_it_is_cleared(version: Version) -> None:
 
 
 @VERSIONS
-def test_limit_ends_with_its_duration(version: Version) -> None:
+def test_group_profiles_limit_ends_with_duration(version: Version) -> None:
     site = a_site(version)
     ask(site, version, "SetChargingProfile", setting(version, start=NOON, duration=600))
     assert site.next_change(NOON) == NOON + 600
@@ -73,7 +73,7 @@ def test_limit_ends_with_its_duration(version: Version) -> None:
 
 
 @VERSIONS
-def test_duration_without_a_start_is_rejected(version: Version) -> None:
+def test_group_profiles_duration_without_start_is_rejected(version: Version) -> None:
     site = a_site(version)
     assert ask(site, version, "SetChargingProfile", setting(version, duration=600))["status"] == "Rejected"
     assert site.stored == ()
@@ -87,7 +87,7 @@ def test_site_limit_in_watts_is_of_three_phases(version: Version) -> None:
 
 
 @VERSIONS
-def test_profile_for_stations_is_rejected_by_the_site(version: Version) -> None:
+def test_group_profiles_profile_for_stations_is_rejected_by_site(version: Version) -> None:
     site = a_site(version)
     payload = setting(version, purpose="TxDefaultProfile")
     assert ask(site, version, "SetChargingProfile", payload)["status"] == "Rejected"
@@ -115,7 +115,7 @@ def test_group_profile_replaces_same_level_and_too_many_fail(version: Version) -
 
 
 @VERSIONS
-def test_composite_of_the_site_has_limit_then_fuse(version: Version) -> None:
+def test_group_profiles_composite_of_site_has_limit_then_fuse(version: Version) -> None:
     site = a_site(version)
     ask(site, version, "SetChargingProfile", setting(version, start=NOON, duration=600))
     where = "connectorId" if version is Version.V16 else "evseId"
@@ -133,7 +133,7 @@ def test_other_calls_are_not_answered_here(version: Version) -> None:
 
 
 @pytest.mark.parametrize("version", [Version.V201, Version.V21])
-def test_outside_limit_applies_beside_the_backends(version: Version) -> None:
+def test_group_profiles_outside_limit_applies_beside_backends(version: Version) -> None:
     site = a_site(version)
     outside = setting(version, 30.0, number=2, purpose="ChargingStationExternalConstraints")
     assert ask(site, version, "SetChargingProfile", setting(version, 40.0, number=1))["status"] == "Accepted"
@@ -144,7 +144,7 @@ def test_outside_limit_applies_beside_the_backends(version: Version) -> None:
 
 
 @VERSIONS
-def test_stack_level_above_the_highest_is_rejected(version: Version) -> None:
+def test_group_profiles_stack_level_above_highest_is_rejected(version: Version) -> None:
     site = a_site(version)
     high = setting(version, level=HIGHEST_STACK_LEVEL)
     assert ask(site, version, "SetChargingProfile", high)["status"] == "Accepted"

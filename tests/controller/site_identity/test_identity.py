@@ -73,7 +73,7 @@ def test_identity_boots_and_sends_heartbeats(version: Version) -> None:
 
 @VERSIONS
 @pytest.mark.parametrize(("status", "interval", "wait"), [("Pending", 20, 20), ("Rejected", 0, RETRY_S)])
-def test_identity_boots_again_after_the_interval(
+def test_identity_boots_again_after_interval(
     version: Version, status: str, interval: int, wait: float
 ) -> None:
     talk = Talk(version)
@@ -83,7 +83,7 @@ def test_identity_boots_again_after_the_interval(
 
 
 @VERSIONS
-def test_limit_is_stored_before_accepted_and_outlives_the_link(version: Version) -> None:
+def test_identity_limit_is_stored_before_accepted_and_outlives_link(version: Version) -> None:
     talk = Talk(version)
     talk.booted("Accepted", 300)
     talk.others.clear()
@@ -101,7 +101,7 @@ def test_limit_is_stored_before_accepted_and_outlives_the_link(version: Version)
 
 @VERSIONS
 @pytest.mark.parametrize(("action", "status"), [("Reset", "Rejected"), ("TriggerMessage", "NotImplemented")])
-def test_site_rejects_what_it_does_not_support(version: Version, action: str, status: str) -> None:
+def test_identity_site_rejects_what_it_does_not_support(version: Version, action: str, status: str) -> None:
     answer = Talk(version).asked(action, b"{}")
     check(version, f"{action}Response", msgspec.json.encode(answer[2]))
     assert answer[2]["status"] == status

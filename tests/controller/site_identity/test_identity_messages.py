@@ -33,7 +33,7 @@ def answers(talk: Talk, frame: list[Any], now: float = 0.0) -> list[list[Any]]:
 
 
 @VERSIONS
-def test_words_wait_for_the_backend_and_for_each_other(version: Version) -> None:
+def test_identity_messages_words_wait_for_backend_and_for_each_other(version: Version) -> None:
     talk = Talk(version)
     assert talk.on(word(1)) == []
     frames = talk.booted("Accepted", 300)
@@ -45,7 +45,7 @@ def test_words_wait_for_the_backend_and_for_each_other(version: Version) -> None
 
 
 @pytest.mark.parametrize("lost", [True, False])
-def test_a_word_without_an_answer_is_said_again(lost: bool) -> None:
+def test_identity_messages_word_without_answer_is_sent_again(lost: bool) -> None:
     talk = Talk(Version.V201)
     talk.booted("Accepted", 300)
     [first] = talk.on(word(1))
@@ -62,7 +62,7 @@ def test_a_word_without_an_answer_is_said_again(lost: bool) -> None:
     assert said(answers(talk, frames[0], 302)) == ["2"]
 
 
-def test_an_error_is_an_answer_too() -> None:
+def test_identity_messages_error_is_answer_too() -> None:
     talk = Talk(Version.V201)
     talk.booted("Accepted", 300)
     [first] = talk.on(word(1))
@@ -71,7 +71,7 @@ def test_an_error_is_an_answer_too() -> None:
     assert said(frames) == ["2"]
 
 
-def test_the_oldest_words_are_given_up() -> None:
+def test_identity_messages_oldest_words_are_abandoned() -> None:
     talk = Talk(Version.V201)
     for number in range(MOST_MESSAGES + 2):
         talk.on(word(number))
@@ -84,7 +84,7 @@ def test_the_oldest_words_are_given_up() -> None:
 
 
 @VERSIONS
-def test_a_data_transfer_is_answered_by_whoever_understands_it(version: Version) -> None:
+def test_data_transfer_is_answered_by_sender_understands_it(version: Version) -> None:
     talk = Talk(version)
     talk.booted("Accepted", 300)
     talk.others.clear()
@@ -95,7 +95,7 @@ def test_a_data_transfer_is_answered_by_whoever_understands_it(version: Version)
     assert reply[2]["status"] == "Accepted"
 
 
-def test_it_is_told_when_the_backend_is_there_and_when_it_is_not() -> None:
+def test_identity_reports_backend_reached_and_lost() -> None:
     talk = Talk(Version.V201)
     talk.booted("Pending", 10)
     talk.on(BackendLost("gone"))

@@ -62,7 +62,7 @@ def verdict(
         ("/ocppCS01", 404),
     ],
 )
-def test_what_is_unknown_is_refused_before_the_upgrade(target: str, status: int) -> None:
+def test_admission_unknown_station_is_refused_before_the_upgrade(target: str, status: int) -> None:
     answer = verdict(target)
     assert isinstance(answer, Rejection)
     assert answer.status == status
@@ -85,7 +85,7 @@ def test_what_is_unknown_is_refused_before_the_upgrade(target: str, status: int)
         ("/ocpp/CS01/CS01", "CS01"),  # its URL was configured with the id, and it adds its own
     ],
 )
-def test_the_id_is_the_last_segment_percent_decoded(target: str, station: str) -> None:
+def test_admission_id_is_last_segment_percent_decoded(target: str, station: str) -> None:
     answer = verdict(target)
     assert isinstance(answer, Admission)
     assert answer.station == station
@@ -104,7 +104,9 @@ def test_the_id_is_the_last_segment_percent_decoded(target: str, station: str) -
         (("ocpp1.6j", "ocpp2.0.1"), Version.V16),
     ],
 )
-def test_the_station_s_first_choice_that_we_speak_is_taken(offered: tuple[str, ...], chosen: Version) -> None:
+def test_admission_station_s_first_choice_that_controller_speak_is_taken(
+    offered: tuple[str, ...], chosen: Version
+) -> None:
     answer = verdict("/ocpp/CS01", offered)
     assert isinstance(answer, Admission)
     assert answer.version is chosen
@@ -112,11 +114,11 @@ def test_the_station_s_first_choice_that_we_speak_is_taken(offered: tuple[str, .
 
 
 @pytest.mark.parametrize("offered", [(), ("",), ("soap",), ("ocpp2.0",)])
-def test_without_a_common_protocol_the_handshake_ends_without_one(offered: tuple[str, ...]) -> None:
+def test_admission_without_common_protocol_handshake_ends_without_one(offered: tuple[str, ...]) -> None:
     assert isinstance(verdict("/ocpp/CS01", offered), NoCommonProtocol)
 
 
-def test_ocpp15_is_refused_with_the_mend() -> None:
+def test_admission_ocpp15_is_refused_with_mend() -> None:
     answer = verdict("/ocpp/CS01", ("ocpp1.5",))
     assert isinstance(answer, Rejection)
     assert answer.status == 400
@@ -140,7 +142,7 @@ def test_ocpp15_is_refused_with_the_mend() -> None:
         b"Basic " + base64.b64encode(b"{}"),
     ],
 )
-def test_a_wrong_password_is_refused(authorization: bytes | None, station: str) -> None:
+def test_admission_wrong_password_is_refused(authorization: bytes | None, station: str) -> None:
     if authorization is not None:
         authorization = as_sent_by(station, authorization)
     answer = verdict(f"/ocpp/{station}", authorization=authorization)
@@ -158,17 +160,17 @@ def as_sent_by(station: str, authorization: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("station", ["CS03", "CS04"])
-def test_the_right_password_opens_and_goes_no_further(station: str) -> None:
+def test_admission_right_password_opens_and_goes_no_further(station: str) -> None:
     answer = verdict(f"/ocpp/{station}", authorization=basic_authorization(station, PASSWORD))
     assert isinstance(answer, Admission)
     assert answer.authorization is None
 
 
-def test_who_sends_no_password_costs_no_hash() -> None:
+def test_admission_without_password_costs_no_hash() -> None:
     assert isinstance(decide_admission(DOOR, "/ocpp/CS04", [], ["ocpp1.6"]), Rejection)
 
 
-def test_an_unproven_station_is_not_told_more_than_that() -> None:
+def test_admission_unproven_station_is_not_reported_more_than_that() -> None:
     unproven = decide_admission(
         DOOR, "/ocpp/CS04", [(b"Authorization", basic_authorization("CS04", b"guess"))], ["ocpp1.5"]
     )
@@ -212,7 +214,7 @@ PINNED, LIKELY = HandshakeQuirks(protocol=Version.V16), HandshakeQuirks(likely=V
         (HandshakeQuirks(protocol=Version.V201, likely=Version.V16), (), (Version.V201, None)),
     ],
 )
-def test_a_version_known_beforehand(
+def test_admission_version_known_beforehand(
     known: HandshakeQuirks, offered: tuple[str, ...], chosen: tuple[Version, str | None] | None
 ) -> None:
     answer = with_habits(known, *offered)
@@ -240,7 +242,7 @@ PLAIN, OVERLAY = HandshakeQuirks(mode=NetworkingMode.STANDARD), HandshakeQuirks(
         (OVERLAY, b"", 400),
     ],
 )
-def test_how_frames_are_written_is_said_by_who_may(
+def test_admission_networking_mode_is_bounded_by_configuration(
     known: HandshakeQuirks, said: bytes | None, becomes: NetworkingMode | int
 ) -> None:
     door = AdmissionRules("/ocpp", {"CS01": None, "CS03": PASSWORD}, tuple(Version), lambda _: known)
@@ -265,7 +267,7 @@ def test_how_frames_are_written_is_said_by_who_may(
         (0, 30, 50, 0),
     ],
 )
-def test_how_often_a_station_is_pinged(
+def test_admission_ping_interval_of_a_station(
     own_s: float | None, usual_s: float, row_s: float | None, ping_s: float
 ) -> None:
     quirk = NO_QUIRK if row_s is None else Quirk(name="one", ping_s=row_s)
@@ -282,7 +284,7 @@ def test_how_often_a_station_is_pinged(
         (("Mennekes", "4You", ""), HandshakeQuirks(ping_s=90)),
     ],
 )
-def test_the_rows_of_the_table(boot: tuple[str, str, str], expected: HandshakeQuirks) -> None:
+def test_admission_rows_of_table(boot: tuple[str, str, str], expected: HandshakeQuirks) -> None:
     assert handshake_quirks(None, None, 90, find_quirk(*boot)) == expected
 
 

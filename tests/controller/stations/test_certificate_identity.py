@@ -25,14 +25,14 @@ SUBJECT = ((("organizationName", "ACME"),), (("commonName", "CS01"),))
         ({}, ()),
     ],
 )
-def test_the_names_of_a_certificate(certificate: dict[str, object], names: tuple[str, ...]) -> None:
+def test_names_of_certificate(certificate: dict[str, object], names: tuple[str, ...]) -> None:
     assert certificate_names(certificate) == names
 
 
 DOOR = AdmissionRules("/ocpp", {"CS 01": None, "CS02": b"secret"}, tuple(Version))
 
 
-def test_a_certificate_opens_for_its_own_id_alone_percent_decoded() -> None:
+def test_certificate_opens_for_own_id_alone_percent_decoded() -> None:
     assert isinstance(decide_admission(DOOR, "/ocpp/CS%2001", [], ["ocpp1.6"], ("x", "CS 01")), Admission)
     refused = decide_admission(DOOR, "/ocpp/CS02", [], ["ocpp1.6"], ("CS 01", "cs1.example"))
     assert refused == Rejection(
@@ -40,13 +40,13 @@ def test_a_certificate_opens_for_its_own_id_alone_percent_decoded() -> None:
     )
 
 
-def test_a_certificate_without_a_name_is_for_nobody() -> None:
+def test_certificate_without_name_is_for_no_one() -> None:
     refused = decide_admission(DOOR, "/ocpp/CS02", [], ["ocpp1.6"], ())
     assert isinstance(refused, Rejection)
     assert "is for nobody, not for station 'CS02'" in refused.reason
 
 
-def test_a_certificate_does_not_stand_for_a_password() -> None:
+def test_certificate_does_not_stand_for_password() -> None:
     refused = decide_admission(DOOR, "/ocpp/CS02", [], ["ocpp1.6"], ("CS02",))
     assert isinstance(refused, Rejection)
     assert refused.status == 401

@@ -42,7 +42,7 @@ async def test_rejected_rotation_stores_nothing() -> None:
     assert hashes.lines == {}
 
 
-async def test_password_that_cannot_be_stored_is_known_until_the_end(
+async def test_password_that_cannot_be_stored_is_known_until_end(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     class FullDisk(HashesInMemory):
@@ -66,7 +66,7 @@ async def test_unreadable_stored_hash_is_reported_and_matches_nothing(
     assert "stored password hash unusable station=CS01" in caplog.text
 
 
-def test_credential_hashes_keep_origins_apart_over_a_restart(tmp_path: Path) -> None:
+def test_credential_hashes_keep_origins_apart_over_restart(tmp_path: Path) -> None:
     store = StateStore(tmp_path)
     OriginHashes(store, CredentialOrigin.ACCEPTED).save_hash("CS01", "a")
     OriginHashes(store, CredentialOrigin.ROTATED).save_hash("CS01", "b")

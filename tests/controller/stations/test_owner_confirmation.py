@@ -115,7 +115,7 @@ async def test_password_that_owner_accepted_is_served_while_owner_away() -> None
         assert made.hashes.lines == {"CS01": line}
 
 
-async def test_password_that_owner_accepts_anew_replaces_the_remembered_one() -> None:
+async def test_password_that_owner_accepts_anew_replaces_remembered_one() -> None:
     async with site() as (made, backend):
         async with made.station(headers=RIGHT) as station:
             await assert_served(station, backend)
@@ -133,7 +133,7 @@ async def test_password_that_owner_accepts_anew_replaces_the_remembered_one() ->
 # -- displacing ------------------------------------------------------------------------------------------
 
 
-async def test_newcomer_that_owner_rejects_displaces_nobody() -> None:
+async def test_newcomer_that_owner_rejects_displaces_no_one() -> None:
     async with site() as (made, backend), made.station(headers=RIGHT) as genuine:
         link = await backend.link()
         for _ in range(3):
@@ -142,7 +142,7 @@ async def test_newcomer_that_owner_rejects_displaces_nobody() -> None:
         assert await heard(link) == HEARTBEAT
 
 
-async def test_newcomer_without_proof_displaces_nobody_while_owner_away() -> None:
+async def test_newcomer_without_proof_displaces_no_one_while_owner_away() -> None:
     async with site() as (made, backend), made.station(headers=RIGHT) as genuine:
         link = await backend.link()
         backend.port = 1
@@ -151,7 +151,7 @@ async def test_newcomer_without_proof_displaces_nobody_while_owner_away() -> Non
         assert await heard(link) == HEARTBEAT
 
 
-async def test_newcomer_that_owner_accepts_replaces_the_older_connection() -> None:
+async def test_newcomer_that_owner_accepts_replaces_older_connection() -> None:
     async with site() as (made, backend), made.station(headers=RIGHT) as older:
         await backend.link()
         async with made.station(headers=RIGHT) as newer:
@@ -198,7 +198,7 @@ async def test_newcomer_that_would_wait_too_long_gets_503(monkeypatch: pytest.Mo
 # -- versions --------------------------------------------------------------------------------------------
 
 
-async def test_owner_chooses_the_version_of_the_station(caplog: pytest.LogCaptureFixture) -> None:
+async def test_owner_chooses_version_of_station(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "controller.transport")
     async with site() as (made, backend):
         backend.versions = ("ocpp1.6",)

@@ -56,14 +56,14 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Counted:
     return Counted(monkeypatch)
 
 
-async def test_a_right_password_is_computed_once(counted: Counted) -> None:
+async def test_right_password_is_computed_once(counted: Counted) -> None:
     checks = PasswordVerifier()
     for _ in range(3):
         assert isinstance(await checks.decide(shown(GOOD)), Admission)
     assert counted.calls == 1
 
 
-async def test_a_wrong_one_is_refused_each_time_and_forgets_no_right_one(counted: Counted) -> None:
+async def test_wrong_one_is_refused_each_time_and_forgets_no_right_one(counted: Counted) -> None:
     checks = PasswordVerifier()
     await checks.decide(shown(GOOD))
     for _ in range(2):
@@ -75,7 +75,7 @@ async def test_a_wrong_one_is_refused_each_time_and_forgets_no_right_one(counted
     assert counted.calls == 3
 
 
-async def test_what_is_known_of_one_station_opens_for_no_other(counted: Counted) -> None:
+async def test_password_cache_of_one_station_admits_no_other(counted: Counted) -> None:
     checks = PasswordVerifier()
     await checks.decide(shown(GOOD))
     stolen = PasswordUnverified(
@@ -84,7 +84,7 @@ async def test_what_is_known_of_one_station_opens_for_no_other(counted: Counted)
     assert isinstance(await checks.decide(stolen), Rejection)
 
 
-async def test_a_new_hash_in_the_configuration_is_asked_anew(counted: Counted) -> None:
+async def test_password_verifier_new_hash_in_configuration_is_asked_anew(counted: Counted) -> None:
     checks = PasswordVerifier()
     await checks.decide(shown(GOOD))
     changed = hash_password(b"another", b"salt", log_n=4)
@@ -114,7 +114,7 @@ async def test_one_station_s_guesses_stand_in_line_and_others_pass_them(counted:
     assert sum(isinstance(verdict, Admission) for verdict in verdicts) == 1
 
 
-async def test_a_storm_has_so_many_hashes_at_once_and_no_more(counted: Counted) -> None:
+async def test_password_verifier_storm_has_so_many_hashes_at_once_and_no_more(counted: Counted) -> None:
     checks = PasswordVerifier(at_once=2)
     async with trio.open_nursery() as nursery:
         for number in range(20):
@@ -123,7 +123,7 @@ async def test_a_storm_has_so_many_hashes_at_once_and_no_more(counted: Counted) 
     assert counted.most <= 2
 
 
-async def test_who_would_wait_for_too_long_is_told_to_come_again(
+async def test_password_verifier_queue_too_long_is_refused_with_retry(
     counted: Counted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(password_verifier, "VERIFY_TIMEOUT_S", 0.05)
@@ -138,7 +138,9 @@ async def test_who_would_wait_for_too_long_is_told_to_come_again(
     assert refused.status == 503
 
 
-async def test_a_wrong_user_costs_as_much_as_a_wrong_password(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_password_verifier_wrong_user_costs_as_much_as_wrong_password(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     computed: list[bytes] = []
 
     def compute(_: HashedPassword, password: bytes) -> bool:
@@ -156,7 +158,7 @@ async def test_a_wrong_user_costs_as_much_as_a_wrong_password(monkeypatch: pytes
     assert computed == [b"guess", GOOD, b"", b""]
 
 
-async def test_links_go_on_while_a_hash_is_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_password_verifier_links_go_on_while_hash_is_computed(monkeypatch: pytest.MonkeyPatch) -> None:
     computing, go_on = threading.Event(), threading.Event()
 
     def slow(_: HashedPassword, password: bytes) -> bool:

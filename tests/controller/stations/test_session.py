@@ -38,7 +38,7 @@ async def test_messages_pass_byte_for_byte_both_ways(version: Version) -> None:
         assert await heard(backend) == error
 
 
-async def test_what_is_binary_passes_between_a_station_and_its_owner() -> None:
+async def test_session_binary_message_passes_between_station_and_owner() -> None:
     async with rig() as site, site.station() as station:
         backend = await site.backend.link()
         for sender, hearer in ((station, backend), (backend, station)):
@@ -57,7 +57,7 @@ async def test_session_relays_json_in_binary_frames_as_text() -> None:
         assert await heard(station) == answer
 
 
-async def test_where_nothing_says_that_it_may_what_is_binary_is_ignored() -> None:
+async def test_where_nothing_states_that_it_may_what_is_binary_is_ignored() -> None:
     async with rig(binary=False) as site, site.station() as station:
         backend = await site.backend.link()
         for sender, hearer in ((station, backend), (backend, station)):
@@ -66,14 +66,14 @@ async def test_where_nothing_says_that_it_may_what_is_binary_is_ignored() -> Non
             assert await heard(hearer) == '[2,"1","Heartbeat",{}]'
 
 
-async def test_what_the_station_says_before_the_backend_is_there_waits() -> None:
+async def test_session_message_before_the_backend_link_waits() -> None:
     async with rig() as site, site.station() as station:
         await station.send_message('[2,"1","BootNotification",{}]')
         backend = await site.backend.link()
         assert await heard(backend) == '[2,"1","BootNotification",{}]'
 
 
-async def test_our_own_call_is_answered_to_the_site_and_not_to_the_backend() -> None:
+async def test_session_own_own_call_is_answered_to_site_and_not_to_backend() -> None:
     async with rig() as site, site.station() as station:
         backend = await site.backend.link()
         await station.send_message('[2,"1","Heartbeat",{}]')
@@ -91,7 +91,7 @@ async def test_our_own_call_is_answered_to_the_site_and_not_to_the_backend() -> 
         assert ("answered", "CS01", 7, b'{"status":"Accepted"}', "") in site.site.events
 
 
-async def test_session_request_returns_the_result_of_the_station() -> None:
+async def test_session_request_returns_result_of_station() -> None:
     async with rig() as site, site.station() as station:
         backend = await site.backend.link()
         await station.send_message('[2,"1","Heartbeat",{}]')
@@ -114,7 +114,7 @@ async def test_session_request_returns_the_result_of_the_station() -> None:
         assert not any(event[0] == "answered" for event in site.site.events)
 
 
-async def test_session_request_ends_with_the_session() -> None:
+async def test_session_request_ends_with_session() -> None:
     async with rig() as site:
         answers: list[RequestResult] = []
         async with trio.open_nursery() as nursery, site.station() as station:
@@ -131,7 +131,7 @@ async def test_session_request_ends_with_the_session() -> None:
         assert answers[0].result is None
 
 
-async def test_a_backend_that_drops_closes_the_station() -> None:
+async def test_session_backend_that_drops_closes_station() -> None:
     async with rig() as site, site.station() as station:
         backend = await site.backend.link()
         await backend.aclose()
@@ -143,7 +143,7 @@ async def test_a_backend_that_drops_closes_the_station() -> None:
 
 
 @pytest.mark.parametrize(("status", "answered"), [(401, 401), (403, 403), (404, 404), (412, 412), (302, 403)])
-async def test_upgrade_of_station_that_owner_rejects_gets_its_status(
+async def test_session_upgrade_of_station_that_owner_rejects_gets_status(
     caplog: pytest.LogCaptureFixture, status: int, answered: int
 ) -> None:
     async with rig() as site:
@@ -156,7 +156,7 @@ async def test_upgrade_of_station_that_owner_rejects_gets_its_status(
     assert "backend rejected station backend=cpo station=CS01" in caplog.text
 
 
-async def test_a_backend_that_is_not_there_closes_the_station(caplog: pytest.LogCaptureFixture) -> None:
+async def test_session_backend_that_is_not_there_closes_station(caplog: pytest.LogCaptureFixture) -> None:
     async with rig() as site:
         site.backend.port = 1
         async with site.station() as station:
@@ -165,7 +165,7 @@ async def test_a_backend_that_is_not_there_closes_the_station(caplog: pytest.Log
     assert "backend lost backend=cpo station=CS01" in caplog.text
 
 
-async def test_a_station_that_goes_takes_its_backend_link_along() -> None:
+async def test_session_station_that_goes_takes_backend_link_along() -> None:
     async with rig() as site:
         async with site.station():
             backend = await site.backend.link()
@@ -174,14 +174,14 @@ async def test_a_station_that_goes_takes_its_backend_link_along() -> None:
         await site.site.until("down")
 
 
-async def test_a_stalling_backend_is_answered_for() -> None:
+async def test_session_stalling_backend_is_answered_for() -> None:
     async with rig() as site, site.station() as station:
         await site.backend.link()
         await station.send_message('[2,"1","Heartbeat",{}]')
         assert (await heard(station)).startswith('[4,"1","GenericError"')
 
 
-async def test_a_stalling_backend_loses_no_transaction() -> None:
+async def test_session_stalling_backend_loses_no_transaction() -> None:
     """No error that counts as an attempt: the link closes and the station keeps its message."""
     async with rig() as site, site.station() as station:
         await site.backend.link()
@@ -194,7 +194,7 @@ async def test_a_stalling_backend_loses_no_transaction() -> None:
         assert not [each for each in frames if each.startswith('[4,"1"')]
 
 
-async def test_a_station_that_never_answers_is_answered_for() -> None:
+async def test_session_station_that_never_answers_is_answered_for() -> None:
     async with rig() as site, site.station() as station:
         backend = await site.backend.link()
         await backend.send_message('[2,"b","Reset",{}]')
@@ -202,7 +202,7 @@ async def test_a_station_that_never_answers_is_answered_for() -> None:
         assert (await heard(backend)).startswith('[4,"b","GenericError"')
 
 
-async def test_a_newcomer_replaces_the_older_link() -> None:
+async def test_session_newcomer_replaces_older_link() -> None:
     async with rig() as site, site.station() as old:
         await site.backend.link()
         async with site.station() as new:
@@ -213,7 +213,7 @@ async def test_a_newcomer_replaces_the_older_link() -> None:
             assert await heard(backend) == '[2,"1","Heartbeat",{}]'
 
 
-async def test_refusals_before_the_upgrade(caplog: pytest.LogCaptureFixture) -> None:
+async def test_session_refusals_before_upgrade(caplog: pytest.LogCaptureFixture) -> None:
     async with rig(CS03=b"secret") as site:
         assert (await site.refusal("CS99")).status_code == 404
         assert (await site.refusal("CS01", "ocpp1.5")).status_code == 400
@@ -226,7 +226,7 @@ async def test_refusals_before_the_upgrade(caplog: pytest.LogCaptureFixture) -> 
     assert "secret" not in caplog.text
 
 
-async def test_credentials_that_are_not_checked_reach_the_owner() -> None:
+async def test_session_credentials_that_are_not_checked_reach_owner() -> None:
     header = basic_authorization("CS01", b"for the backend")
     async with rig() as site, site.station(headers=[(b"Authorization", header)]):
         await site.backend.link()
@@ -235,7 +235,7 @@ async def test_credentials_that_are_not_checked_reach_the_owner() -> None:
         ]
 
 
-async def test_without_a_common_protocol_the_link_closes_after_the_handshake() -> None:
+async def test_session_without_common_protocol_link_closes_after_handshake() -> None:
     async with rig() as site, site.station("CS01", "ocpp9") as station:
         assert station.subprotocol is None
         with pytest.raises(ConnectionClosed) as closed:
@@ -244,7 +244,9 @@ async def test_without_a_common_protocol_the_link_closes_after_the_handshake() -
         assert closed.value.reason.code == 1002
 
 
-async def test_a_message_that_is_too_large_costs_only_its_own_link(caplog: pytest.LogCaptureFixture) -> None:
+async def test_session_message_that_is_too_large_costs_only_own_link(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     async with rig(CS02=None) as site, site.station("CS02") as bystander:
         other = await site.backend.link()
         async with site.station() as station:
@@ -270,7 +272,7 @@ async def test_a_message_that_is_too_large_costs_only_its_own_link(caplog: pytes
         b"\x00" * 100_000,
     ],
 )
-async def test_garbage_instead_of_an_upgrade_costs_only_its_own_connection(bytes_sent: bytes) -> None:
+async def test_session_garbage_instead_of_upgrade_costs_only_own_connection(bytes_sent: bytes) -> None:
     async with rig() as site:
         stream = await trio.open_tcp_stream("127.0.0.1", site.port)
         with trio.fail_after(5), suppress(trio.BrokenResourceError):  # it may be cut off in the middle
@@ -284,7 +286,7 @@ async def test_garbage_instead_of_an_upgrade_costs_only_its_own_connection(bytes
             assert await heard(backend) == '[2,"1","Heartbeat",{}]'
 
 
-async def test_tls_to_a_plain_port_is_rejected_with_the_remedy(caplog: pytest.LogCaptureFixture) -> None:
+async def test_session_tls_to_plain_port_is_rejected_with_remedy(caplog: pytest.LogCaptureFixture) -> None:
     async with rig() as site:
         stream = await trio.open_tcp_stream("127.0.0.1", site.port)
         await stream.send_all(b"\x16\x03\x01\x02\x00\x01\x00")
@@ -304,7 +306,7 @@ async def test_port_monitor_leaves_no_log_line(caplog: pytest.LogCaptureFixture)
     assert caplog.messages == []
 
 
-async def test_a_port_in_use_is_told_with_the_mend() -> None:
+async def test_session_port_in_use_is_reported_with_mend() -> None:
     with sockets.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

@@ -32,7 +32,7 @@ def look(folder: Path, *checkpoints: bytes) -> EvidenceAudit:
     return audit(files, [KEY.public_key()], [("kept", each) for each in checkpoints])
 
 
-def test_the_chain_goes_on_after_a_restart(tmp_path: Path) -> None:
+def test_evidence_files_chain_goes_on_after_restart(tmp_path: Path) -> None:
     first = opened(tmp_path)
     first.append(EvidenceKind.COMMAND, {"bytes": "e30="}, NOVEMBER)
     first.close()
@@ -42,12 +42,12 @@ def test_the_chain_goes_on_after_a_restart(tmp_path: Path) -> None:
     assert look(tmp_path).records == again.head.count == 2
 
 
-def test_an_empty_log_has_no_file_until_there_is_something_to_say(tmp_path: Path) -> None:
+def test_empty_log_has_no_file_until_there_is_something_to_state(tmp_path: Path) -> None:
     assert opened(tmp_path).head == ChainHead()
     assert evidence_files(tmp_path / "evidence") == []
 
 
-def test_each_month_has_its_file_and_the_chain_goes_on(tmp_path: Path) -> None:
+def test_evidence_files_each_month_has_file_and_chain_goes_on(tmp_path: Path) -> None:
     log = opened(tmp_path)
     log.append(EvidenceKind.LIMIT, {}, NOVEMBER)
     log.append(EvidenceKind.RELEASE, {}, DECEMBER)
@@ -62,7 +62,7 @@ def test_each_month_has_its_file_and_the_chain_goes_on(tmp_path: Path) -> None:
     assert look(tmp_path).records == 5
 
 
-def test_files_past_their_time_are_removed_and_the_rest_is_whole(tmp_path: Path) -> None:
+def test_files_past_time_are_removed_and_rest_is_whole(tmp_path: Path) -> None:
     log = opened(tmp_path)
     log.append(EvidenceKind.LIMIT, {}, NOVEMBER)
     log.append(EvidenceKind.RELEASE, {}, DECEMBER)
@@ -78,7 +78,7 @@ def test_files_past_their_time_are_removed_and_the_rest_is_whole(tmp_path: Path)
 @pytest.mark.parametrize(
     "end", [b"", b"{", b'{"half":', b"\x00" * 4096, b"{}\n", b"\n", b"{}\n{", b"\xff\xff\n\n"]
 )
-def test_a_torn_end_is_set_aside_and_goes_on_record(tmp_path: Path, end: bytes) -> None:
+def test_evidence_files_torn_end_is_set_aside_and_goes_on_record(tmp_path: Path, end: bytes) -> None:
     log = opened(tmp_path)
     log.append(EvidenceKind.COMMAND, {}, NOVEMBER)
     log.append(EvidenceKind.VERDICT, {}, NOVEMBER)
@@ -94,7 +94,7 @@ def test_a_torn_end_is_set_aside_and_goes_on_record(tmp_path: Path, end: bytes) 
 
 
 @pytest.mark.parametrize("cut", [1, 2, 50, 300])
-def test_a_record_that_was_cut_short_is_set_aside(tmp_path: Path, cut: int) -> None:
+def test_evidence_files_record_that_was_cut_short_is_set_aside(tmp_path: Path, cut: int) -> None:
     log = opened(tmp_path)
     for kind in (EvidenceKind.COMMAND, EvidenceKind.VERDICT):
         log.append(kind, {}, NOVEMBER)
@@ -107,7 +107,7 @@ def test_a_record_that_was_cut_short_is_set_aside(tmp_path: Path, cut: int) -> N
     assert kinds == ["command", "verdict", "torn"]  # the journal still has what was cut off
 
 
-def test_a_file_of_which_nothing_can_be_read_is_set_aside_whole(tmp_path: Path) -> None:
+def test_file_of_which_nothing_can_be_read_is_set_aside_whole(tmp_path: Path) -> None:
     log = opened(tmp_path)
     log.append(EvidenceKind.LIMIT, {}, NOVEMBER)
     log.append(EvidenceKind.LIMIT, {}, DECEMBER)
@@ -124,7 +124,7 @@ def test_a_file_of_which_nothing_can_be_read_is_set_aside_whole(tmp_path: Path) 
     assert kinds == ["limit", "rotation", "limit", "torn"]
 
 
-def test_a_cut_end_is_found_by_a_checkpoint_though_the_chain_went_on(tmp_path: Path) -> None:
+def test_cut_end_is_found_by_checkpoint_though_chain_went_on(tmp_path: Path) -> None:
     log = opened(tmp_path)
     log.append(EvidenceKind.LIMIT, {}, NOVEMBER)
     kept = log.checkpoint(NOVEMBER)
@@ -140,7 +140,7 @@ def test_a_cut_end_is_found_by_a_checkpoint_though_the_chain_went_on(tmp_path: P
     assert not look(tmp_path, kept).good
 
 
-def test_line_that_a_crash_kept_from_its_file_is_written_at_the_next_start(tmp_path: Path) -> None:
+def test_line_that_crash_kept_from_file_is_written_at_next_start(tmp_path: Path) -> None:
     log = opened(tmp_path)
     log.append(EvidenceKind.COMMAND, {}, NOVEMBER)
     store = log._store
@@ -157,7 +157,7 @@ def test_line_that_a_crash_kept_from_its_file_is_written_at_the_next_start(tmp_p
 
 
 @pytest.mark.parametrize("how", ["removed", "renamed"])
-def test_file_that_is_missing_is_found_at_the_next_start(
+def test_evidence_files_file_that_is_missing_is_found_at_next_start(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, how: str
 ) -> None:
     log = opened(tmp_path)
@@ -197,7 +197,7 @@ def test_retired_file_is_not_missed(tmp_path: Path) -> None:
     assert opened(tmp_path, DECEMBER).missing == ()
 
 
-def test_last_file_removed_is_found_and_the_chain_does_not_begin_again(
+def test_last_file_removed_is_found_and_chain_does_not_begin_again(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     log = opened(tmp_path)
@@ -213,7 +213,7 @@ def test_last_file_removed_is_found_and_the_chain_does_not_begin_again(
     assert not look(tmp_path).good
 
 
-def test_files_of_an_earlier_version_are_continued(tmp_path: Path) -> None:
+def test_files_of_earlier_version_are_continued(tmp_path: Path) -> None:
     log = opened(tmp_path)
     log.append(EvidenceKind.LIMIT, {}, NOVEMBER)
     log.close()
@@ -225,7 +225,9 @@ def test_files_of_an_earlier_version_are_continued(tmp_path: Path) -> None:
     assert look(tmp_path).good
 
 
-def test_a_full_disk_leaves_no_half_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_evidence_files_full_disk_leaves_no_half_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     log = opened(tmp_path)
     log.append(EvidenceKind.COMMAND, {}, NOVEMBER)
     write = os.write
@@ -243,14 +245,16 @@ def test_a_full_disk_leaves_no_half_line(tmp_path: Path, monkeypatch: pytest.Mon
     assert look(tmp_path).records == 3  # what had no room is there, too
 
 
-def test_a_write_in_pieces_is_written_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_evidence_files_write_in_pieces_is_written_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write = os.write
     monkeypatch.setattr(os, "write", lambda file, data: write(file, data[:7]))
     opened(tmp_path).append(EvidenceKind.LIMIT, {"w": 4200}, NOVEMBER)
     assert look(tmp_path).good
 
 
-def test_a_directory_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+def test_evidence_files_directory_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     (tmp_path / "evidence").write_text("a file")
     log = opened(tmp_path)
     with pytest.raises(StoreError, match="evidence cannot be written to"):
@@ -277,7 +281,7 @@ while True:
 """
 
 
-def test_what_was_said_to_be_written_is_there_after_a_kill(tmp_path: Path) -> None:
+def test_evidence_files_written_line_survives_a_kill(tmp_path: Path) -> None:
     folder = tmp_path / "evidence"
     with subprocess.Popen([sys.executable, "-c", WRITER, folder], stdout=subprocess.PIPE) as writer:
         assert writer.stdout is not None

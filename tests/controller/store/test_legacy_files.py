@@ -75,7 +75,7 @@ def test_legacy_relay_file_is_taken_over(folder: Path) -> None:
     assert store.load(LocalListVersion) == [LocalListVersion("CS01", 3)]
 
 
-def test_legacy_outbox_waits_on_in_its_order(folder: Path) -> None:
+def test_legacy_outbox_waits_on_in_order(folder: Path) -> None:
     outbox = Outbox("CS01", "cpo")
     outbox.restore(load_station_records(StateStore(folder), "CS01"))
     assert (len(outbox), outbox.set_aside_count) == (2, 1)

@@ -29,13 +29,15 @@ STORED = limit_record(REF, HELD, NOON, 1000.0)
         (timedelta(days=-20_000), 180.0),
     ],
 )
-def test_delivery_memory_is_held_until_its_end_on_the_wall_clock(later: timedelta, left_s: float) -> None:
+def test_limit_records_delivery_memory_is_held_until_end_on_wall_clock(
+    later: timedelta, left_s: float
+) -> None:
     assert delivery_memory(STORED, NOON + later, 5.0) == DeliveryMemory(
         floor=True, floor_a=6.0, held_a=16.0, until=pytest.approx(5.0 + left_s)
     )
 
 
-def test_delivery_memory_moves_what_was_learned_to_the_new_clock() -> None:
+def test_limit_records_delivery_memory_moves_what_was_learned_to_new_clock() -> None:
     known = DeliveryMemory(
         floor=True,
         floor_a=6.0,
@@ -92,7 +94,7 @@ def test_covered_limit_is_none_above_or_after_what_is_stored(limit: SetLimit, la
     assert covered_limit(limit, STORED, NOON + timedelta(seconds=later_s)) is None
 
 
-def test_covered_limit_of_an_evse_that_counts_at_its_worst_case_is_itself() -> None:
+def test_covered_limit_of_evse_that_counts_at_worst_case_is_itself() -> None:
     unconfirmed = limit_record(REF, DeliveryMemory(False, 6.0, 16.0, 1180.0), NOON, 1000.0)
     assert covered_limit(lease(32.0), None, NOON) == lease(32.0)
     assert covered_limit(lease(32.0), unconfirmed, NOON) == lease(32.0)

@@ -90,7 +90,7 @@ STORED: list[Record] = [
 
 
 @pytest.mark.parametrize("record", STORED, ids=lambda record: type(record).__name__)
-def test_record_comes_back_after_a_restart_as_it_was(tmp_path: Path, record: Record) -> None:
+def test_record_comes_back_after_restart_as_it_was(tmp_path: Path, record: Record) -> None:
     store = StateStore(tmp_path)
     store.persist_now([record])
     store.close()
@@ -119,14 +119,16 @@ REMOVALS: list[tuple[Record, list[Record]]] = [
 
 
 @pytest.mark.parametrize(("record", "removal"), REMOVALS, ids=lambda case: type(case).__name__)
-def test_removal_leaves_nothing_of_the_record(tmp_path: Path, record: Record, removal: list[Record]) -> None:
+def test_record_rules_removal_leaves_nothing_of_record(
+    tmp_path: Path, record: Record, removal: list[Record]
+) -> None:
     store = StateStore(tmp_path)
     store.persist_now([record])
     store.persist_now(removal)
     assert store.load(type(record)) == []
 
 
-def test_later_record_of_the_same_key_replaces_the_earlier(tmp_path: Path) -> None:
+def test_later_record_of_same_key_replaces_earlier(tmp_path: Path) -> None:
     store = StateStore(tmp_path)
     store.persist_now([TransactionMapped("CS01", "cpo", 5, None), TransactionMapped("CS01", "cpo", 6, 1)])
     store.persist_now([TransactionMapped("CS01", "cpo", 5, 12)])
@@ -136,7 +138,7 @@ def test_later_record_of_the_same_key_replaces_the_earlier(tmp_path: Path) -> No
     ]
 
 
-def test_seen_texts_are_forgotten_up_to_the_moment_and_no_further(tmp_path: Path) -> None:
+def test_record_rules_seen_texts_are_forgotten_up_to_moment_and_no_further(tmp_path: Path) -> None:
     store = StateStore(tmp_path)
     times = [0.0, 1.5, NOON, math.nextafter(NOON, math.inf), NOON + 1000]
     store.persist_now([ReplayRecord(tuple(SeenText(b"%f" % at, at) for at in times), -math.inf)])
@@ -160,7 +162,7 @@ def test_value_that_cannot_be_read_costs_only_itself(
         assert "lost=model and firmware" in caplog.text
 
 
-def test_each_rule_names_members_that_its_record_has() -> None:
+def test_record_rules_each_rule_names_members_that_record_has() -> None:
     for record_type, rule in RULES.items():
         assert set(rule.key) <= {field.name for field in msgspec.structs.fields(record_type)} | {"number"}
         assert rule.loses
@@ -179,7 +181,7 @@ def test_each_rule_names_members_that_its_record_has() -> None:
         (BootStored("CS01", "ACME", "One", "1"), True),
     ],
 )
-def test_record_is_kept_in_memory_where_its_rule_says_so(record: Record, *, kept: bool) -> None:
+def test_record_is_kept_in_memory_where_rule_states_it(record: Record, *, kept: bool) -> None:
     assert can_be_kept(record) is kept
 
 

@@ -26,7 +26,7 @@ def damage_page(path: Path) -> None:
     path.write_bytes(whole)
 
 
-def test_commit_is_there_for_the_next_start(tmp_path: Path) -> None:
+def test_sqlite_journal_commit_is_there_for_next_start(tmp_path: Path) -> None:
     first = SqliteJournal(tmp_path / FILE)
     first.commit([Put("a", "[1]", b"one"), Put("b", "[1]", b"other")], 1)
     first.close()
@@ -41,13 +41,13 @@ def test_commit_without_close_is_there_for_another_reader(tmp_path: Path) -> Non
         assert other.execute("SELECT value FROM entries").fetchall() == [(b"one",)]
 
 
-def test_put_of_a_known_key_replaces_it_as_the_last(tmp_path: Path) -> None:
+def test_sqlite_journal_put_of_known_key_replaces_it_as_last(tmp_path: Path) -> None:
     journal = SqliteJournal(tmp_path / FILE)
     journal.commit([Put("a", "[1]", b"one"), Put("a", "[2]", b"two"), Put("a", "[1]", b"new")], 1)
     assert values(journal) == [b"two", b"new"]
 
 
-def test_delete_removes_one_key_and_delete_below_all_before_a_key(tmp_path: Path) -> None:
+def test_delete_removes_one_key_and_delete_below_all_before_key(tmp_path: Path) -> None:
     journal = SqliteJournal(tmp_path / FILE)
     journal.commit([Put(kind, f"[{key}]", b"%d" % key) for kind in "ab" for key in range(5)], 1)
     journal.commit([Delete("a", "[4]"), DeleteBelow("a", "[2]")], 1)
@@ -55,14 +55,14 @@ def test_delete_removes_one_key_and_delete_below_all_before_a_key(tmp_path: Path
     assert len(values(journal, "b")) == 5
 
 
-def test_load_with_a_prefix_returns_those_keys_alone(tmp_path: Path) -> None:
+def test_sqlite_journal_load_with_prefix_returns_those_keys_alone(tmp_path: Path) -> None:
     journal = SqliteJournal(tmp_path / FILE)
     keys = ['["CS1","x"]', '["CS10","x"]', '["CS1","\U0010fffe"]']
     journal.commit([Put("a", key, key.encode()) for key in keys], 1)
     assert values(journal, prefix='["CS1",') == [keys[0].encode(), keys[2].encode()]
 
 
-def test_follow_returns_what_was_put_since(tmp_path: Path) -> None:
+def test_sqlite_journal_follow_returns_what_was_put_since(tmp_path: Path) -> None:
     journal, other = SqliteJournal(tmp_path / FILE), SqliteJournal(tmp_path / FILE)
     journal.commit([Put("a", "[1]", b"one")], 1)
     [seen] = journal.follow("a", 0)
@@ -70,7 +70,7 @@ def test_follow_returns_what_was_put_since(tmp_path: Path) -> None:
     assert [entry.value for entry in journal.follow("a", seen.place)] == [b"two"]
 
 
-def test_failed_commit_leaves_nothing_of_it(tmp_path: Path) -> None:
+def test_sqlite_journal_failed_commit_leaves_nothing_of_it(tmp_path: Path) -> None:
     journal = SqliteJournal(tmp_path / FILE)
     journal.commit([Put("a", "[1]", b"one")], 1)
     (pages,) = journal._connection.execute("PRAGMA page_count").fetchone()
@@ -83,7 +83,7 @@ def test_failed_commit_leaves_nothing_of_it(tmp_path: Path) -> None:
     assert len(values(journal)) == 2
 
 
-def test_stale_token_fails_the_whole_commit(tmp_path: Path) -> None:
+def test_sqlite_journal_stale_token_fails_whole_commit(tmp_path: Path) -> None:
     old, new = SqliteJournal(tmp_path / FILE), SqliteJournal(tmp_path / FILE)
     old.commit([Put("a", "[1]", b"old")], 1)
     new.commit([Put("a", "[1]", b"new")], 2)
@@ -113,18 +113,18 @@ def test_move_aside_twice_keeps_both(tmp_path: Path) -> None:
     assert all(aside.exists() for aside in asides)
 
 
-def test_file_is_readable_by_its_owner_alone(tmp_path: Path) -> None:
+def test_sqlite_journal_file_is_readable_by_owner_alone(tmp_path: Path) -> None:
     SqliteJournal(tmp_path / FILE)
     assert (tmp_path / FILE).stat().st_mode & 0o077 == 0
 
 
-def test_directory_that_cannot_be_used_is_named_with_the_remedy(tmp_path: Path) -> None:
+def test_sqlite_journal_directory_that_cannot_be_used_is_named_with_remedy(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match=r"store\.directory: .* let the controller's user write there"):
         SqliteJournal(tmp_path / "file" / FILE)
 
 
-def test_file_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
+def test_sqlite_journal_file_of_newer_version_is_left_alone(tmp_path: Path) -> None:
     SqliteJournal(tmp_path / FILE).close()
     with closing(sqlite3.connect(tmp_path / FILE)) as database:
         database.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
@@ -134,7 +134,7 @@ def test_file_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
     assert (tmp_path / FILE).read_bytes() == before
 
 
-def test_migrations_run_one_after_the_other_from_an_older_version(
+def test_sqlite_journal_migrations_run_one_after_other_from_older_version(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     SqliteJournal(tmp_path / FILE).commit([Put("a", "[1]", b"one")], 1)

@@ -64,7 +64,7 @@ def store(tmp_path: Path) -> Iterator[StateStore]:
     store.close()
 
 
-def test_transaction_message_on_a_full_disk_is_an_error(store: StateStore) -> None:
+def test_state_store_transaction_message_on_full_disk_is_error(store: StateStore) -> None:
     FullDisk(store).fill()
     with pytest.raises(StoreError, match="make room on the disk"):
         store.persist_now([entry(1), TransactionMapped("CS01", "cpo", 1, None)])
@@ -92,7 +92,7 @@ def test_record_that_may_be_kept_is_stored_when_there_is_room_again(
     assert sum("store written again" in text for text in texts) == 1
 
 
-def test_kept_records_come_before_those_of_the_next_commit(store: StateStore, tmp_path: Path) -> None:
+def test_state_store_kept_records_come_before_those_of_next_commit(store: StateStore, tmp_path: Path) -> None:
     disk = FullDisk(store)
     disk.fill()
     newer = BootStored("CS01", "ACME", "One", "2")
@@ -110,7 +110,7 @@ def test_kept_removal_counts_when_state_is_read_again(store: StateStore) -> None
     assert store.load(ResponseStored) == [ResponseStored("CS01", "a", b"2")]
 
 
-def test_signed_message_on_a_full_disk_is_an_error(store: StateStore) -> None:
+def test_state_store_signed_message_on_full_disk_is_error(store: StateStore) -> None:
     FullDisk(store).fill()
     with pytest.raises(StoreError):
         store.persist_now([ReplayRecord((SeenText(b"a", 1.0),), 0.0)])
@@ -171,7 +171,7 @@ def test_damaged_file_is_moved_aside_and_what_is_lost_is_logged(
     assert not again.status.was_lost
 
 
-def test_store_that_cannot_be_opened_is_read_from_a_copy_and_written_later(
+def test_store_that_cannot_be_opened_is_read_from_copy_and_written_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     StateStore(tmp_path).persist_now([entry(1)])
@@ -201,7 +201,7 @@ def test_store_that_cannot_be_opened_is_read_from_a_copy_and_written_later(
     assert StateStore(tmp_path).load(BootStored) == [BOOT]
 
 
-def test_store_that_was_unreadable_at_the_start_is_not_written_over(
+def test_store_that_was_unreadable_at_start_is_not_written_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     StateStore(tmp_path).persist_now([entry(1)])
@@ -231,7 +231,7 @@ def test_second_controller_on_same_store_stops_first_from_writing(tmp_path: Path
     assert [each.entry.number for each in second.load(EntryQueued)] == [1, 3]
 
 
-def test_follow_returns_what_another_process_has_put(tmp_path: Path) -> None:
+def test_state_store_follow_returns_what_another_process_has_put(tmp_path: Path) -> None:
     store = StateStore(tmp_path)
     store.persist_now([BOOT])
     place, found = store.follow(BootStored, 0)

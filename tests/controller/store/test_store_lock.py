@@ -20,7 +20,7 @@ def test_hold_store_lets_no_other_in_until_it_is_released(tmp_path: Path) -> Non
         pass
 
 
-def test_hold_store_in_a_directory_that_cannot_be_made_goes_on(
+def test_hold_store_in_directory_that_cannot_be_made_goes_on(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "file").touch()
@@ -28,7 +28,7 @@ def test_hold_store_in_a_directory_that_cannot_be_made_goes_on(
         assert "store directory cannot be opened" in caplog.text
 
 
-def test_hold_store_without_room_for_a_file_still_locks(tmp_path: Path) -> None:
+def test_hold_store_without_room_for_file_still_locks(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with hold_store(tmp_path), pytest.raises(StoreLockedError), hold_store(tmp_path):
         raise AssertionError("both hold it")
@@ -36,7 +36,7 @@ def test_hold_store_without_room_for_a_file_still_locks(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_hold_store_on_a_file_system_without_locks_goes_on(
+def test_hold_store_on_file_system_without_locks_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def refuse(file: int, how: int) -> None:

@@ -44,7 +44,7 @@ def test_export_is_json_lines_with_counts_and_digest(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("edit", ["value", "line removed", "line doubled", "cut off", "more", "no JSON"])
-def test_import_of_an_edited_export_is_rejected(tmp_path: Path, edit: str) -> None:
+def test_store_transfer_import_of_edited_export_is_rejected(tmp_path: Path, edit: str) -> None:
     lines = exported(tmp_path)
     match edit:
         case "value":
@@ -63,7 +63,7 @@ def test_import_of_an_edited_export_is_rejected(tmp_path: Path, edit: str) -> No
         read_export(lines)
 
 
-def test_import_leaves_a_filled_store_alone_unless_it_replaces(tmp_path: Path) -> None:
+def test_import_leaves_filled_store_alone_unless_it_replaces(tmp_path: Path) -> None:
     puts, _ = read_export(exported(tmp_path / "old", [TransactionMapped("CS01", "cpo", 1, 2)]))
     exported(tmp_path / "new", [TransactionMapped("CS09", "cpo", 8, 9)])
     journal = open_store_file(tmp_path / "new")
@@ -73,7 +73,7 @@ def test_import_leaves_a_filled_store_alone_unless_it_replaces(tmp_path: Path) -
     assert StateStore(tmp_path / "new").load(TransactionMapped) == [TransactionMapped("CS01", "cpo", 1, 2)]
 
 
-def test_import_makes_a_controller_that_still_runs_on_it_stop_writing(tmp_path: Path) -> None:
+def test_import_makes_controller_that_still_runs_on_it_stop_writing(tmp_path: Path) -> None:
     puts, _ = read_export(exported(tmp_path / "old"))
     running = StateStore(tmp_path / "new")
     import_entries(open_store_file(tmp_path / "new"), puts, replace=True)
@@ -81,6 +81,6 @@ def test_import_makes_a_controller_that_still_runs_on_it_stop_writing(tmp_path: 
         running.persist_now([ReplayRecord((), 5.0)])
 
 
-def test_open_store_file_of_another_directory_is_an_error(tmp_path: Path) -> None:
+def test_open_store_file_of_another_directory_is_error(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=f"there is no {tmp_path / FILE}"):
         open_store_file(tmp_path)

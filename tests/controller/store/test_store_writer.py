@@ -53,7 +53,7 @@ def records(*versions: int) -> list[Record]:
     return [LocalListVersion("CS01", version) for version in versions]
 
 
-async def test_writes_during_a_commit_become_one_commit_in_order() -> None:
+async def test_store_writer_writes_during_commit_become_one_commit_in_order() -> None:
     disk = Disk()
     async with running(disk.commit) as writer, trio.open_nursery() as writers:
         writers.start_soon(writer.write, records(0))
@@ -65,7 +65,7 @@ async def test_writes_during_a_commit_become_one_commit_in_order() -> None:
     assert disk.commits == [records(0), records(*range(1, 100))]
 
 
-async def test_write_returns_after_its_commit_and_not_before() -> None:
+async def test_store_writer_write_returns_after_commit_and_not_before() -> None:
     disk, returned = Disk(), trio.Event()
 
     async def write() -> None:
@@ -128,7 +128,7 @@ async def test_write_of_nothing_returns_at_once() -> None:
         await StoreWriter(Disk().commit).write([])
 
 
-async def test_write_fails_if_the_writer_stops_before_it_or_has_stopped() -> None:
+async def test_write_fails_if_writer_stops_before_it_or_has_stopped() -> None:
     disk, outcomes = Disk(), []
     writer = StoreWriter(disk.commit)
 

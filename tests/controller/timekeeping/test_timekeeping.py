@@ -82,14 +82,14 @@ def test_clock_step_and_lost_quorum_are_events() -> None:
     assert lost[1].text == "synchronised reason=1 authenticated servers agree, 2 are required"
 
 
-def test_time_daemon_that_fails_makes_the_clock_unverified() -> None:
+def test_timekeeping_time_daemon_that_fails_makes_clock_unverified() -> None:
     monitor = ClockMonitor(PTB)
     monitor.on_reading(_reading(*GOOD), 0.0, 1e9)
     (event,) = monitor.on_failure("chronyd did not answer within 2 s", 60.0)
     assert event.text == "unverified reason=chronyd did not answer within 2 s"
 
 
-def test_changed_certificate_of_a_server_is_an_event() -> None:
+def test_timekeeping_changed_certificate_of_server_is_event() -> None:
     monitor = ClockMonitor(PTB)
     assert monitor.on_server_certificate("ptbtime1:4460", "aa") == []
     assert monitor.on_server_certificate("ptbtime1:4460", "aa") == []
@@ -110,13 +110,13 @@ Frequency=120
 """
 
 
-def test_timesyncd_report_is_read_with_its_error_bound() -> None:
+def test_timekeeping_timesyncd_report_is_read_with_error_bound() -> None:
     report = read_timesyncd(TIMESYNC)
     assert (report.server, report.stratum, report.leap_status) == ("ptbtime1.ptb.de", 1, 0)
     assert report.error_bound_s == pytest.approx(0.003)
 
 
-def test_timesyncd_before_its_first_answer_has_no_bound() -> None:
+def test_timekeeping_timesyncd_before_first_answer_has_no_bound() -> None:
     report = read_timesyncd("ServerName=\nServerAddress=\n")
     assert (report.server, report.stratum, report.error_bound_s) == (None, None, None)
     with pytest.raises(TimesyncdError, match="not running"):

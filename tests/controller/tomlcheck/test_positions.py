@@ -86,11 +86,11 @@ PLACES: list[tuple[DataPath, int]] = [
 
 
 @pytest.mark.parametrize(("path", "line"), PLACES, ids=str)
-def test_each_place_has_its_line(path: DataPath, line: int) -> None:
+def test_positions_each_place_has_line(path: DataPath, line: int) -> None:
     assert locate_lines(TEXT)[path] == line
 
 
-def test_all_that_the_parser_finds_is_found_and_nothing_else() -> None:
+def test_positions_all_that_parser_finds_is_found_and_nothing_else() -> None:
     assert set(locate_lines(TEXT)) == set(places(tomllib.loads(TEXT)))
 
 
@@ -100,7 +100,7 @@ def test_short_texts(text: str) -> None:
 
 
 @pytest.mark.parametrize("odd", ["\u2028", "\u0085", "\u2029"])
-def test_only_a_newline_ends_a_line(odd: str) -> None:
+def test_positions_only_newline_ends_line(odd: str) -> None:
     assert locate_lines(f'a = "x{odd}y"\nb = 1')[("b",)] == 2
 
 
@@ -116,7 +116,7 @@ values = st.recursive(
 
 
 @given(data=st.dictionaries(st.text(max_size=4), values, max_size=4), multiline=st.booleans())
-def test_what_a_writer_writes_is_found(data: dict[str, Any], multiline: bool) -> None:
+def test_positions_of_written_toml_are_found(data: dict[str, Any], multiline: bool) -> None:
     text = tomli_w.dumps(data, multiline_strings=multiline)
     lines = locate_lines(text)
     read = tomllib.loads(text)

@@ -37,7 +37,7 @@ class Machine:
         (10.0, [20.0, 4.0, 6.0], 6.0),
     ],
 )
-async def test_it_rings_at_the_deadline_wherever_that_has_moved(
+async def test_timer_is_due_at_the_moved_deadline(
     deadline: float | None, moves: list[float | None], rings_at: float, autojump_clock: MockClock
 ) -> None:
     machine = Machine(deadline)
@@ -52,7 +52,7 @@ async def test_it_rings_at_the_deadline_wherever_that_has_moved(
     assert trio.current_time() - started == pytest.approx(rings_at)
 
 
-async def test_what_puts_the_deadline_off_wakes_nobody(autojump_clock: MockClock) -> None:
+async def test_timer_later_deadline_wakes_no_task(autojump_clock: MockClock) -> None:
     machine = Machine(trio.current_time() + 10)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(machine.alarm.wait_due)
@@ -65,7 +65,7 @@ async def test_what_puts_the_deadline_off_wakes_nobody(autojump_clock: MockClock
         nursery.cancel_scope.cancel()
 
 
-async def test_a_deadline_that_stays_in_the_past_lets_others_have_their_turn() -> None:
+async def test_deadline_that_stays_in_past_lets_others_have_turn() -> None:
     machine = Machine(0.0)
     with trio.move_on_after(0.01) as patience:
         while True:
@@ -73,7 +73,7 @@ async def test_a_deadline_that_stays_in_the_past_lets_others_have_their_turn() -
     assert patience.cancelled_caught
 
 
-async def test_all_who_wait_until_something_happens_are_woken() -> None:
+async def test_deadline_timer_all_who_wait_until_something_happens_are_woken() -> None:
     machine = Machine(None)
     async with trio.open_nursery() as nursery:
         for _ in range(2):

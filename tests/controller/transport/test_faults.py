@@ -39,7 +39,7 @@ async def test_one_id_of_many_stations_has_as_many_answers() -> None:
     }
 
 
-async def test_message_ids_start_anew_on_a_new_connection() -> None:
+async def test_faults_message_ids_start_anew_on_new_connection() -> None:
     async with rig() as site:
         for status in ("first", "second"):
             async with site.station() as station:
@@ -50,7 +50,7 @@ async def test_message_ids_start_anew_on_a_new_connection() -> None:
                 assert await heard(station) == f'[3,"1",{{"status":"{status}"}}]'
 
 
-async def test_an_answer_to_the_link_before_is_no_answer_on_the_next() -> None:
+async def test_faults_answer_to_link_before_is_no_answer_on_next() -> None:
     async with rig() as site:
         async with site.station() as station:
             old = await site.backend.link()
@@ -67,7 +67,7 @@ async def test_an_answer_to_the_link_before_is_no_answer_on_the_next() -> None:
 
 
 @pytest.mark.parametrize("side", ["station", "backend"])
-async def test_the_same_id_in_both_directions_at_once(side: str) -> None:
+async def test_faults_same_id_in_both_directions_at_once(side: str) -> None:
     async with rig() as site, site.station() as station:
         backend = await site.backend.link()
         await station.send_message('[2,"7","Heartbeat",{}]')
@@ -87,7 +87,7 @@ UNASKED = ['[3,"never",{}]', '[4,"never","GenericError","",{}]', '[3,"",null]', 
 
 
 @pytest.mark.parametrize("text", UNASKED)
-async def test_an_answer_to_a_call_that_nobody_made_goes_nowhere(text: str) -> None:
+async def test_faults_answer_to_call_that_no_one_made_goes_nowhere(text: str) -> None:
     async with rig() as site, site.station() as station:
         backend = await site.backend.link()
         for speaker, listener in ((station, backend), (backend, station)):
@@ -98,7 +98,7 @@ async def test_an_answer_to_a_call_that_nobody_made_goes_nowhere(text: str) -> N
             assert await heard(speaker) == '[3,"1",{"status":"Accepted"}]'
 
 
-async def test_a_second_answer_goes_nowhere() -> None:
+async def test_faults_second_answer_goes_nowhere() -> None:
     async with rig() as site, site.station() as station:
         backend = await site.backend.link()
         for speaker, listener in ((station, backend), (backend, station)):
@@ -114,7 +114,7 @@ async def test_a_second_answer_goes_nowhere() -> None:
             assert await heard(listener) == '[3,"2",{"status":"Accepted"}]'
 
 
-async def test_a_late_answer_goes_nowhere_for_its_call_has_one() -> None:
+async def test_faults_late_answer_goes_nowhere_for_call_has_one() -> None:
     async with rig() as site, site.station() as station:
         backend = await site.backend.link()
         await station.send_message('[2,"1","DataTransfer",{"vendorId":"V"}]')
@@ -146,7 +146,9 @@ async def test_a_late_answer_goes_nowhere_for_its_call_has_one() -> None:
         (Version.V21, '[2,"1","Heartbeat",{}]', '[3,"1",[]]'),
     ],
 )
-async def test_another_version_s_answer_passes_as_it_is(version: Version, call: str, answer: str) -> None:
+async def test_faults_another_version_s_answer_passes_as_it_is(
+    version: Version, call: str, answer: str
+) -> None:
     async with rig() as site, site.station("CS01", version) as station:
         backend = await site.backend.link()
         await station.send_message(call)
@@ -158,7 +160,7 @@ async def test_another_version_s_answer_passes_as_it_is(version: Version, call: 
 # -- stations that are lenient with themselves -----------------------------------------------------------
 
 
-async def test_what_is_too_long_for_the_schema_passes() -> None:
+async def test_faults_text_too_long_for_the_schema_passes() -> None:
     """Schneider EVlink: serials of 26 and 34 characters, where OCPP 1.6 has 25."""
     boot = (
         '[2,"1","BootNotification",{"chargePointVendor":"Schneider Electric","chargePointModel":"MONOBLOCK",'
@@ -173,7 +175,7 @@ async def test_what_is_too_long_for_the_schema_passes() -> None:
 # -- two sockets with one identity -----------------------------------------------------------------------
 
 
-async def test_who_only_says_that_it_is_a_station_does_not_cut_the_real_one_off() -> None:
+async def test_faults_unproven_station_does_not_displace_the_genuine_one() -> None:
     async with rig(CS02=hash_password(b"correct horse", b"salt", log_n=4)) as site:
         header = [(b"Authorization", basic_authorization("CS02", b"correct horse"))]
         async with site.station("CS02", headers=header) as station:

@@ -37,7 +37,7 @@ class System:
         (System(1024, 524_288, allows=False), 1024, True),
     ],
 )
-def test_a_thousand_links(
+def test_file_descriptors_thousand_links(
     system: System,
     may_be: int,
     complains: bool,
@@ -50,7 +50,7 @@ def test_a_thousand_links(
     assert ("LimitNOFILE=" in caplog.text) is complains
 
 
-def test_the_service_has_room_for_ten_thousand_stations() -> None:
+def test_file_descriptors_service_has_room_for_ten_thousand_stations() -> None:
     """It may not raise the limit by itself: its system calls are filtered."""
     (limit,) = [line for line in UNIT.read_text().splitlines() if line.startswith("LimitNOFILE=")]
     assert int(limit.partition("=")[2]) >= 2 * 20_000

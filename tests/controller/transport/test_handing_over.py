@@ -50,7 +50,7 @@ def made(name: str, log: list[str]) -> Callable[[], StationSession]:
     return lambda: cast(StationSession, Served(name, log))
 
 
-async def test_each_is_made_when_the_one_before_has_ended_and_the_newest_stays(
+async def test_each_is_made_when_one_before_has_ended_and_newest_stays(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     board, log = SessionRegistry(), list[str]()
@@ -65,7 +65,7 @@ async def test_each_is_made_when_the_one_before_has_ended_and_the_newest_stays(
     assert not board.has_session("CS01")
 
 
-async def test_delivery_for_absent_station_ends_before_its_session(
+async def test_handing_over_delivery_for_absent_station_ends_before_session(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     board, log = SessionRegistry(), list[str]()
@@ -150,7 +150,7 @@ def session(link: Link, disk: SlowDisk) -> StationSession:
 
 
 @pytest.mark.parametrize("at_s", [0.5, 1.5, 2.5])
-async def test_cancelled_session_commits_what_it_received(
+async def test_handing_over_cancelled_session_commits_what_it_received(
     autojump_clock: trio.testing.MockClock, at_s: float
 ) -> None:
     link, disk = Link(), SlowDisk(10)
@@ -164,7 +164,7 @@ async def test_cancelled_session_commits_what_it_received(
     assert disk.forgotten == []
 
 
-async def test_what_it_cannot_save_then_the_next_does_not_count_on(
+async def test_handover_unsaved_state_is_not_used_by_the_next_session(
     autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     link, disk = Link(), SlowDisk(1)
@@ -177,7 +177,7 @@ async def test_what_it_cannot_save_then_the_next_does_not_count_on(
     assert "last messages not stored station=CS01 reason=the disk is full" in caplog.text
 
 
-async def test_on_a_full_disk_it_is_closed_unanswered_and_told(
+async def test_handing_over_on_full_disk_it_is_closed_unanswered_and_reported(
     autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     link, disk = Link(), SlowDisk(0)

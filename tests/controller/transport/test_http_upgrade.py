@@ -47,7 +47,7 @@ def asked(data: bytes) -> UpgradeRequest:
         (request("GET /ocpp/CS01 HTTP/1.0"), 505, ""),
     ],
 )
-def test_what_a_request_is_answered_with(data: bytes, status: int, header: str) -> None:
+def test_upgrade_request_has_its_answer(data: bytes, status: int, header: str) -> None:
     upgrade = asked(data)
     assert upgrade.accept("chosen").status_code == status
     answer = upgrade.protocol.take_output().decode()
@@ -65,7 +65,9 @@ def test_what_a_request_is_answered_with(data: bytes, status: int, header: str) 
         (None, []),
     ],
 )
-def test_the_subprotocols_are_told_as_they_were_sent(sent: str | None, offered: list[str]) -> None:
+def test_http_upgrade_subprotocols_are_reported_as_they_were_sent(
+    sent: str | None, offered: list[str]
+) -> None:
     upgrade = asked(request(Sec_WebSocket_Protocol=sent))
     assert upgrade.subprotocols == offered
     assert upgrade.accept(None).status_code == 101
@@ -80,7 +82,7 @@ def test_the_subprotocols_are_told_as_they_were_sent(sent: str | None, offered: 
         ("//ocpp/CS01/", "//ocpp/CS01/"),
     ],
 )
-def test_a_target_is_told_as_it_was_sent_and_what_is_not_ascii_encoded(sent: str, target: str) -> None:
+def test_target_is_reported_as_it_was_sent_and_what_is_not_ascii_encoded(sent: str, target: str) -> None:
     data = request(f"GET {sent} HTTP/1.1")
     whole, bytewise = asked(data), UpgradeRequest(1000, compression=True)
     for byte in data:
@@ -88,7 +90,7 @@ def test_a_target_is_told_as_it_was_sent_and_what_is_not_ascii_encoded(sent: str
     assert whole.target == bytewise.target == target
 
 
-def test_a_refusal_has_its_status_its_reason_and_its_headers() -> None:
+def test_http_upgrade_refusal_has_status_reason_and_headers() -> None:
     upgrade = asked(request())
     upgrade.reject(401, "who are you, Säule?", [("WWW-Authenticate", 'Basic realm="ocpp"')])
     head, _, body = upgrade.protocol.take_output().decode().partition("\r\n\r\n")
@@ -109,7 +111,7 @@ def test_a_refusal_has_its_status_its_reason_and_its_headers() -> None:
         (b"GET / HTTP/1.1\r\n" + b"X: x\r\n" * 1000, b"HTTP/1.1 431 "),
     ],
 )
-def test_what_can_be_no_request_is_not_waited_for(data: bytes, answer: bytes) -> None:
+def test_upgrade_invalid_request_is_not_waited_for(data: bytes, answer: bytes) -> None:
     upgrade = UpgradeRequest(1000, compression=True)
     with pytest.raises(UpgradeError):
         upgrade.receive_data(data)
@@ -118,7 +120,7 @@ def test_what_can_be_no_request_is_not_waited_for(data: bytes, answer: bytes) ->
     assert bool(sent) == bool(answer)
 
 
-def test_who_goes_in_the_middle_of_its_request_is_not_waited_for() -> None:
+def test_upgrade_peer_lost_within_its_request_is_not_waited_for() -> None:
     upgrade = asked(request()[:40])
     with pytest.raises(UpgradeError, match="the peer closed the connection during the handshake"):
         upgrade.receive_data(b"")
@@ -146,7 +148,7 @@ def answer(line: str = "HTTP/1.1 101 Switching Protocols", **changed: str | None
     return "\r\n".join(lines).encode()
 
 
-def test_we_ask_for_what_the_url_says() -> None:
+def test_upgrade_client_requests_the_urls_path() -> None:
     sent = asking().protocol.take_output().decode()
     assert sent.startswith("GET /a%20b?c=d HTTP/1.1\r\nHost: csms.example:8443\r\n")
     assert "Sec-WebSocket-Protocol: ocpp1.6" in sent
@@ -154,20 +156,20 @@ def test_we_ask_for_what_the_url_says() -> None:
     assert "Sec-WebSocket-Extensions" not in sent
 
 
-def test_messages_that_come_with_the_answer_are_not_lost() -> None:
+def test_http_upgrade_messages_that_come_with_answer_are_not_lost() -> None:
     made = asking()
     made.receive_data(answer() + b"\x81\x02hi")
     assert made.is_complete
     assert list(made.protocol.messages) == ["hi"]
 
 
-def test_status_line_that_ends_in_a_bare_line_feed_is_read() -> None:
+def test_http_upgrade_status_line_that_ends_in_bare_line_feed_is_read() -> None:
     made = asking()
     made.receive_data(answer().replace(b"Protocols\r\n", b"Protocols\n") + b"\x81\x02hi")
     assert list(made.protocol.messages) == ["hi"]
 
 
-def test_request_line_that_ends_in_a_bare_line_feed_is_read() -> None:
+def test_http_upgrade_request_line_that_ends_in_bare_line_feed_is_read() -> None:
     upgrade = asked(request().replace(b"HTTP/1.1\r\n", b"HTTP/1.1\n"))
     assert upgrade.target == "/ocpp/CS01"
     assert upgrade.accept("ocpp1.6").status_code == 101
@@ -185,14 +187,14 @@ def test_request_line_that_ends_in_a_bare_line_feed_is_read() -> None:
         (b"", "the peer closed the connection during the handshake"),
     ],
 )
-def test_an_answer_that_opens_no_websocket_of_ours(data: bytes, told: str) -> None:
+def test_http_upgrade_answer_that_opens_no_websocket_of_own(data: bytes, told: str) -> None:
     with pytest.raises(UpgradeError, match=told) as failed:
         asking().receive_data(data)
     assert failed.value.answer is None
 
 
 @pytest.mark.parametrize("end", [{"Content-Length": "4"}, {}])
-def test_a_refusal_is_told_with_its_status(end: dict[str, str]) -> None:
+def test_http_upgrade_refusal_is_reported_with_status(end: dict[str, str]) -> None:
     made = asking()
     lines = ["HTTP/1.1 503 Busy", "Retry-After: 7", *(f"{name}: {value}" for name, value in end.items())]
     data = "\r\n".join([*lines, "", "busy"]).encode()

@@ -33,5 +33,5 @@ def test_head_with_bare_line_feeds_is_converted_in_any_parts(head: bytes, cuts: 
     assert b"".join(map(reader.convert, parts)) == STRICT + FRAMES
 
 
-def test_end_of_the_stream_is_passed_on() -> None:
+def test_line_ends_end_of_stream_is_passed_on() -> None:
     assert LineEndReader().convert(b"") == b""

@@ -65,7 +65,7 @@ def subprotocol(head: str) -> str | None:
         ),  # FoxESS
     ],
 )
-async def test_versions_are_answered_with_the_stations_own_names(
+async def test_odd_handshakes_versions_are_answered_with_stations_own_names(
     header: str, known: HandshakeQuirks, chosen: str | None
 ) -> None:
     async with rig() as site:
@@ -77,7 +77,7 @@ async def test_versions_are_answered_with_the_stations_own_names(
         assert site.backend.requests[-1].proposed_subprotocols[0] in set(Version)
 
 
-async def test_who_names_no_version_and_is_not_known_is_closed_with_the_mend(
+async def test_handshake_without_version_is_closed_with_the_remedy(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async with rig() as site, asked(site, b"/ocpp/CS01", "") as head:
@@ -101,7 +101,7 @@ async def test_who_names_no_version_and_is_not_known_is_closed_with_the_mend(
         ("S\u00e4ule", b"/ocpp/S%C3%A4ule?key=1"),
     ],
 )
-async def test_a_station_is_found_however_it_writes_its_id(station: str, target: bytes) -> None:
+async def test_odd_handshakes_station_is_found_however_it_writes_id(station: str, target: bytes) -> None:
     async with rig(**{station: None}) as site:
         async with asked(site, target, "Sec-WebSocket-Protocol: ocpp1.6\r\n") as head:
             assert head.startswith("HTTP/1.1 101")
@@ -120,6 +120,6 @@ def percent(letter: str) -> str:
 
 
 @pytest.mark.parametrize("target", [b"/CS01", b"/ocpp/x/CS01", b"/ocpp/CS01/CS02", b"/ocpp/CS99", b"/ocpp/"])
-async def test_who_writes_another_path_is_told_where_stations_connect(target: bytes) -> None:
+async def test_handshake_with_another_path_is_answered_with_the_right_one(target: bytes) -> None:
     async with rig() as site, asked(site, target, "Sec-WebSocket-Protocol: ocpp1.6\r\n") as head:
         assert head.startswith("HTTP/1.1 404")

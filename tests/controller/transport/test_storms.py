@@ -39,7 +39,7 @@ async def until_closed(stream: trio.abc.Stream) -> None:
 # -- masses --------------------------------------------------------------------------------------------
 
 
-async def test_a_storm_of_stations_is_let_in_whole() -> None:
+async def test_storms_storm_of_stations_is_let_in_whole() -> None:
     names = [f"ST{number}" for number in range(60)]
     async with rig(limits=(len(names), 40.0), **dict.fromkeys(names)) as site:
 
@@ -58,7 +58,7 @@ async def test_a_storm_of_stations_is_let_in_whole() -> None:
         assert site.tally.refused == 0
 
 
-async def test_an_address_has_so_many_connections_and_no_more(caplog: pytest.LogCaptureFixture) -> None:
+async def test_storms_address_has_so_many_connections_and_no_more(caplog: pytest.LogCaptureFixture) -> None:
     async with rig(limits=(2, 0)) as site:
         first, _second = [await trio.open_tcp_stream("127.0.0.1", site.port) for _ in range(2)]
         for _ in range(2):
@@ -75,7 +75,7 @@ async def test_an_address_has_so_many_connections_and_no_more(caplog: pytest.Log
         assert site.tally.refused == 2
 
 
-async def test_a_handshake_waits_for_its_turn() -> None:
+async def test_storms_handshake_waits_for_turn() -> None:
     async with rig(limits=(0, 0.1)) as site, site.station():
         second = await trio.open_tcp_stream("127.0.0.1", site.port)
         await second.send_all(UPGRADE)
@@ -85,7 +85,7 @@ async def test_a_handshake_waits_for_its_turn() -> None:
         assert (site.tally.accepted, site.tally.refused) == (1, 0)
 
 
-async def test_who_would_have_to_stand_in_line_for_too_long_is_told_at_once(
+async def test_storm_connection_beyond_the_queue_is_refused_at_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async with rig(limits=(0, 0.01)) as site, site.station():
@@ -93,7 +93,7 @@ async def test_who_would_have_to_stand_in_line_for_too_long_is_told_at_once(
     assert "more than 30 s of handshakes wait" in caplog.text
 
 
-async def test_a_peer_that_goes_before_its_upgrade_makes_room_at_once() -> None:
+async def test_storms_peer_that_goes_before_upgrade_makes_room_at_once() -> None:
     async with rig(limits=(1, 0)) as site:
         for _ in range(3):
             stream = await trio.open_tcp_stream("127.0.0.1", site.port)
@@ -115,7 +115,7 @@ class CountedPace(TokenBucket):
         return self.waits[-1]
 
 
-async def test_a_station_that_floods_is_read_slowly_and_loses_nothing() -> None:
+async def test_storms_station_that_floods_is_read_slowly_and_loses_nothing() -> None:
     calls = [f'[2,"{number}","Heartbeat",{{}}]' for number in range(30)]
     async with rig() as site:
         site.pace = pace = CountedPace(rate=100, burst=5)
@@ -138,7 +138,7 @@ async def test_a_station_that_floods_is_read_slowly_and_loses_nothing() -> None:
 # -- peers that stop -----------------------------------------------------------------------------------
 
 
-async def test_a_station_that_swallows_everything_is_closed(caplog: pytest.LogCaptureFixture) -> None:
+async def test_storms_station_that_swallows_everything_is_closed(caplog: pytest.LogCaptureFixture) -> None:
     async with rig() as site:
         site.ping_s = 0.2
         stream = await trio.open_tcp_stream("127.0.0.1", site.port)
@@ -151,7 +151,7 @@ async def test_a_station_that_swallows_everything_is_closed(caplog: pytest.LogCa
     assert "station disconnected station=CS01 reason=no answer to a ping" in caplog.text
 
 
-async def test_a_backend_that_swallows_everything_closes_its_station(
+async def test_storms_backend_that_swallows_everything_closes_station(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async def swallow(stream: trio.SocketStream) -> None:
@@ -175,7 +175,7 @@ async def test_a_backend_that_swallows_everything_closes_its_station(
     assert "backend lost backend=cpo station=CS01" in caplog.text
 
 
-async def test_a_station_that_does_not_read_costs_its_link_and_no_memory(
+async def test_storms_station_that_does_not_read_costs_link_and_no_memory(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async with rig() as site, site.station() as station, trio.open_nursery() as nursery:

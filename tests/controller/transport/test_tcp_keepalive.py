@@ -10,7 +10,7 @@ import trio
 from controller.transport.byte_transport import KEEPALIVE_IDLE_S, UNACKNOWLEDGED_S, enable_keepalive
 
 
-async def test_an_open_stream_is_watched_over() -> None:
+async def test_tcp_keepalive_open_stream_is_watched_over() -> None:
     listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
     async with listeners[0], await trio.open_tcp_stream(*listeners[0].socket.getsockname()) as stream:
         enable_keepalive(stream)
@@ -27,7 +27,7 @@ async def test_an_open_stream_is_watched_over() -> None:
         assert option(socket.TCP_USER_TIMEOUT) == UNACKNOWLEDGED_S * 1000
 
 
-def test_a_connection_that_is_gone_is_told() -> None:
+def test_tcp_keepalive_connection_that_is_gone_is_reported() -> None:
     gone = socket.socket()
     gone.close()
     with pytest.raises(OSError, match="Bad file descriptor"):

@@ -69,11 +69,11 @@ async def test_stations_come_over_tls(
         await talks(site, "CS01", theirs)
 
 
-def test_what_is_older_than_tls_1_2_is_not_spoken(tls: RenewedContext) -> None:
+def test_tls_below_1_2_is_refused(tls: RenewedContext) -> None:
     assert tls.current(0).minimum_version is ssl.TLSVersion.TLSv1_2
 
 
-async def test_a_station_that_speaks_plain_to_the_tls_port_costs_only_itself(
+async def test_tls_station_that_sends_plain_to_tls_port_costs_only_itself(
     authority: Authority, tls: RenewedContext, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with rig(tls=tls) as site:
@@ -94,7 +94,7 @@ async def test_a_station_that_speaks_plain_to_the_tls_port_costs_only_itself(
         ("serial 4711", [x509.UniformResourceIdentifier("wss://lc.example/ocpp/CS%301")]),
     ],
 )
-async def test_a_station_s_certificate_is_for_its_id(
+async def test_tls_station_s_certificate_is_for_id(
     authority: Authority, mutual: RenewedContext, common_name: str, alternatives: list[x509.GeneralName]
 ) -> None:
     async with rig(tls=mutual) as site:
@@ -124,7 +124,7 @@ async def test_another_station_s_certificate_is_refused_and_both_are_named(
         ("expired", "its certificate is not trusted: certificate has expired"),
     ],
 )
-async def test_without_a_good_certificate_no_station_comes_in(
+async def test_tls_without_good_certificate_no_station_comes_in(
     authority: Authority,
     mutual: RenewedContext,
     tmp_path: Path,
@@ -155,7 +155,7 @@ async def test_without_a_good_certificate_no_station_comes_in(
 # -- up ------------------------------------------------------------------------------------------------
 
 
-async def test_a_backend_over_tls(authority: Authority) -> None:
+async def test_backend_over_tls(authority: Authority) -> None:
     theirs = authority.server("csms").server()
     async with (
         rig(upwards=client_tls("cpo", authority.ca, None, None), backend_tls=theirs) as site,
@@ -175,7 +175,7 @@ async def test_a_backend_over_tls(authority: Authority) -> None:
         ("plain", "wrong version number"),
     ],
 )
-async def test_a_backend_that_proves_nothing_gets_nothing_and_closes_the_station(
+async def test_tls_backend_that_proves_nothing_gets_nothing_and_closes_station(
     authority: Authority, tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: str, told: str
 ) -> None:
     servers = {
@@ -197,7 +197,7 @@ async def test_a_backend_that_proves_nothing_gets_nothing_and_closes_the_station
         assert told in warning.lower() if kind == "plain" else told in warning
 
 
-async def test_a_backend_is_shown_our_certificate(authority: Authority) -> None:
+async def test_tls_backend_is_shown_own_certificate(authority: Authority) -> None:
     ours = authority.issue("lc", "lc-depot")
     theirs = authority.server("csms").server(client_ca=authority.ca)
     upwards = client_tls("cpo", authority.ca, ours.certificate, ours.key)
@@ -207,7 +207,7 @@ async def test_a_backend_is_shown_our_certificate(authority: Authority) -> None:
         assert await heard(backend) == CALL
 
 
-async def test_backend_that_wants_a_missing_certificate_closes_station(
+async def test_tls_backend_that_wants_missing_certificate_closes_station(
     authority: Authority, caplog: pytest.LogCaptureFixture
 ) -> None:
     theirs = authority.server("csms").server(client_ca=authority.ca)
@@ -231,7 +231,7 @@ async def test_backend_that_wants_a_missing_certificate_closes_station(
 # -- certificates that change --------------------------------------------------------------------------
 
 
-async def test_new_handshakes_use_the_newest_certificate_and_open_links_stay(
+async def test_tls_new_handshakes_use_newest_certificate_and_open_links_stay(
     authority: Authority, tls: RenewedContext, tmp_path: Path
 ) -> None:
     async with rig(tls=tls, CS02=None) as site, site.station(tls=authority.client()) as old:
@@ -244,19 +244,19 @@ async def test_new_handshakes_use_the_newest_certificate_and_open_links_stay(
         assert await heard(backend) == CALL
 
 
-def test_the_files_are_looked_at_once_a_second(authority: Authority, tls: RenewedContext) -> None:
+def test_tls_files_are_looked_at_once_second(authority: Authority, tls: RenewedContext) -> None:
     first = tls.current(100.0)
     authority.server()
     assert tls.current(100.0 + CHECK_INTERVAL_S / 2) is first
     assert tls.current(100.0 + CHECK_INTERVAL_S) is not first
 
 
-def test_files_that_stay_the_same_keep_their_context(tls: RenewedContext) -> None:
+def test_tls_files_that_stay_same_keep_context(tls: RenewedContext) -> None:
     assert tls.current(0.0) is tls.current(10.0) is tls.current(20.0)
 
 
 @pytest.mark.parametrize("harm", ["half a pair", "nonsense", "gone"])
-def test_a_broken_new_pair_is_told_once_and_the_old_one_stays(
+def test_tls_broken_new_pair_is_reported_once_and_old_one_stays(
     authority: Authority, tls: RenewedContext, tmp_path: Path, caplog: pytest.LogCaptureFixture, harm: str
 ) -> None:
     first = tls.current(0.0)
@@ -273,9 +273,7 @@ def test_a_broken_new_pair_is_told_once_and_the_old_one_stays(
     assert tls.current(50.0) is not first
 
 
-def test_at_the_start_a_broken_pair_is_a_failure_that_names_the_files(
-    authority: Authority, tmp_path: Path
-) -> None:
+def test_tls_at_start_broken_pair_is_failure_that_names_files(authority: Authority, tmp_path: Path) -> None:
     one, other = authority.server("one"), authority.server("other")
     with pytest.raises(TlsError, match=r"listen: .*one\.pem, .*other\.key cannot be used: .*mismatch"):
         server_tls(one.certificate, other.key, None)
@@ -283,7 +281,7 @@ def test_at_the_start_a_broken_pair_is_a_failure_that_names_the_files(
         client_tls("cpo", str(tmp_path / "none.pem"), None, None)
 
 
-def test_key_with_pass_phrase_is_an_error_and_asks_on_no_terminal(
+def test_tls_key_with_pass_phrase_is_error_and_asks_on_no_terminal(
     authority: Authority, tmp_path: Path
 ) -> None:
     pair = authority.server("locked")

@@ -39,7 +39,7 @@ async def test_ended_channel_gives_delivered_messages_first() -> None:
         leg.send_nowait("2")
 
 
-async def test_closed_channel_reports_a_local_end() -> None:
+async def test_closed_channel_reports_local_end() -> None:
     leg = VirtualChannel(lambda text: None)
     await leg.close(1000, "")
     with pytest.raises(ConnectionLostError) as lost:
@@ -47,7 +47,7 @@ async def test_closed_channel_reports_a_local_end() -> None:
     assert (lost.value.is_clean, lost.value.is_local) == (True, True)
 
 
-async def test_waiting_reader_gets_the_end(autojump_clock: trio.testing.MockClock) -> None:
+async def test_virtual_channel_waiting_reader_gets_end(autojump_clock: trio.testing.MockClock) -> None:
     leg = VirtualChannel(lambda text: None)
     async with trio.open_nursery() as nursery:
 
@@ -87,7 +87,7 @@ async def test_channel_calls_on_ended_once() -> None:
     assert ended == ["ended"]
 
 
-async def test_reading_channel_handles_a_message_at_once(nursery: trio.Nursery) -> None:
+async def test_reading_channel_handles_message_at_once(nursery: trio.Nursery) -> None:
     channel, handled = VirtualChannel(lambda text: None), []
 
     def handle(message: str | bytes) -> None:
@@ -101,7 +101,7 @@ async def test_reading_channel_handles_a_message_at_once(nursery: trio.Nursery) 
     nursery.cancel_scope.cancel()
 
 
-async def test_reading_channel_keeps_order_over_a_pause(nursery: trio.Nursery) -> None:
+async def test_reading_channel_keeps_order_over_pause(nursery: trio.Nursery) -> None:
     channel, handled, over = VirtualChannel(lambda text: None), [], trio.Event()
 
     def handle(message: str | bytes) -> Pause | None:
@@ -121,7 +121,7 @@ async def test_reading_channel_keeps_order_over_a_pause(nursery: trio.Nursery) -
     nursery.cancel_scope.cancel()
 
 
-async def test_reading_channel_queues_what_its_handler_causes(nursery: trio.Nursery) -> None:
+async def test_reading_channel_queues_what_handler_causes(nursery: trio.Nursery) -> None:
     channel, handled = VirtualChannel(lambda text: None), []
 
     def handle(message: str | bytes) -> None:
@@ -139,7 +139,7 @@ async def test_reading_channel_queues_what_its_handler_causes(nursery: trio.Nurs
     nursery.cancel_scope.cancel()
 
 
-async def test_error_of_a_handler_is_raised_in_the_reading_task() -> None:
+async def test_virtual_channel_error_of_handler_is_raised_in_reading_task() -> None:
     channel = VirtualChannel(lambda text: None)
 
     def handle(message: str | bytes) -> None:

@@ -73,7 +73,7 @@ async def test_messages_go_both_ways_in_their_order() -> None:
             assert heard == text
 
 
-async def test_a_ping_is_answered_while_we_listen() -> None:
+async def test_websocket_connection_ping_is_answered_while_controller_listen() -> None:
     async with pair() as (link, peer), trio.open_nursery() as nursery:
         nursery.start_soon(listen, link)
         await peer.say(Ping(b"are you there"))
@@ -83,7 +83,7 @@ async def test_a_ping_is_answered_while_we_listen() -> None:
         nursery.cancel_scope.cancel()
 
 
-async def test_what_comes_with_the_end_of_the_handshake_is_heard_and_answered() -> None:
+async def test_connection_message_with_the_handshake_is_received() -> None:
     async with pair(early=b"\x89\x81" + MASK + b"?" + b"\x81\x85" + MASK + b"hello") as (link, peer):
         assert await link.receive() == "hello"
         link.send_nowait("hello yourself")
@@ -95,7 +95,7 @@ async def test_what_comes_with_the_end_of_the_handshake_is_heard_and_answered() 
 
 
 @pytest.mark.parametrize("how", ["listen", "receive"])
-async def test_a_peer_that_talks_without_end_lets_others_have_their_turn(how: str) -> None:
+async def test_peer_that_talks_without_end_lets_others_have_turn(how: str) -> None:
     async with pair() as (link, peer), trio.open_nursery() as nursery:
 
         async def talk() -> None:
@@ -111,7 +111,7 @@ async def test_a_peer_that_talks_without_end_lets_others_have_their_turn(how: st
         await (link.read_messages(lambda _: None) if how == "listen" else listen(link))
 
 
-async def test_who_listens_hears_every_message_and_the_end() -> None:
+async def test_connection_reader_gets_every_message_and_the_end() -> None:
     async with pair() as (link, peer):
         heard: list[str | bytes] = []
         await peer.say(TextMessage("a"), BytesMessage(b"b"), TextMessage("c"), CloseConnection(1000))
@@ -120,7 +120,7 @@ async def test_who_listens_hears_every_message_and_the_end() -> None:
         assert heard == ["a", b"b", "c"]
 
 
-async def test_who_listens_may_want_a_pause_after_a_message() -> None:
+async def test_connection_reader_may_pause_after_a_message() -> None:
     async with pair() as (link, peer), trio.open_nursery() as nursery:
         heard: list[str | bytes] = []
         go_on, paused = trio.Event(), trio.Event()
@@ -147,7 +147,7 @@ async def test_who_listens_may_want_a_pause_after_a_message() -> None:
     assert heard == ["a", "b", "c", "d"]
 
 
-async def test_what_goes_wrong_in_hearing_is_the_listener_s_trouble_alone() -> None:
+async def test_connection_error_of_the_reader_is_raised_there() -> None:
     async with pair() as (link, peer), pair() as (other, its_peer):
 
         def hear(message: str | bytes) -> None:
@@ -161,7 +161,7 @@ async def test_what_goes_wrong_in_hearing_is_the_listener_s_trouble_alone() -> N
         assert await other.receive() == "b"
 
 
-async def test_who_is_cancelled_while_it_listens_misses_nothing_later() -> None:
+async def test_connection_cancelled_reader_loses_no_message() -> None:
     async with pair() as (link, peer):
         heard: list[str | bytes] = []
         with trio.move_on_after(0.01):
@@ -182,7 +182,9 @@ async def test_who_is_cancelled_while_it_listens_misses_nothing_later() -> None:
         (CloseConnection(1011, "oh"), "closed with 1011, oh", False),
     ],
 )
-async def test_a_peer_that_closes_is_heard_to_the_end(close: CloseConnection, told: str, clean: bool) -> None:
+async def test_websocket_connection_peer_that_closes_is_received_to_end(
+    close: CloseConnection, told: str, clean: bool
+) -> None:
     async with pair() as (link, peer):
         await peer.say(TextMessage("last words"), close)
         assert await link.receive() == "last words"
@@ -199,7 +201,7 @@ async def test_a_peer_that_closes_is_heard_to_the_end(close: CloseConnection, to
         assert [type(event) for event in await peer.hear()] == [CloseConnection]
 
 
-async def test_a_peer_that_vanishes_is_told_as_such() -> None:
+async def test_websocket_connection_peer_that_vanishes_is_reported_as_such() -> None:
     async with pair() as (link, peer):
         await peer.say(TextMessage("last words"))
         await peer.stream.aclose()
@@ -209,7 +211,7 @@ async def test_a_peer_that_vanishes_is_told_as_such() -> None:
         assert not lost.value.is_clean
 
 
-async def test_last_words_are_heard_even_where_we_could_not_send_any_more() -> None:
+async def test_connection_last_messages_are_received_after_a_send_failure() -> None:
     async with pair() as (link, peer):
         await clog(link)  # what the peer has not read resets the connection when it goes
         await peer.say(TextMessage("last words"))
@@ -238,7 +240,7 @@ BOMB_BYTES = (BOMB.compress(bytes(100 * MOST)) + BOMB.flush(zlib.Z_SYNC_FLUSH))[
         (b"\x01\xfe" + struct.pack("!H", MOST) + MASK + b"x" * MOST + b"\x80\x81" + MASK + b"x", 1009),
     ],
 )
-async def test_a_peer_that_breaks_the_protocol_is_told_how(sent: bytes, code: int) -> None:
+async def test_websocket_connection_peer_that_breaks_protocol_is_reported_how(sent: bytes, code: int) -> None:
     async with pair() as (link, peer):
         await peer.stream.send_all(sent)
         with pytest.raises(
@@ -253,7 +255,7 @@ async def test_a_peer_that_breaks_the_protocol_is_told_how(sent: bytes, code: in
         assert close.code == code
 
 
-async def test_what_becomes_too_long_when_it_is_inflated_is_refused() -> None:
+async def test_connection_inflated_message_above_the_limit_is_refused() -> None:
     async with pair(PerMessageDeflate(True, True, 15, 15)) as (link, peer):
         header = b"\xc1\xfe" + struct.pack("!H", len(BOMB_BYTES))
         await peer.stream.send_all(header + MASK + BOMB_BYTES)
@@ -261,7 +263,7 @@ async def test_what_becomes_too_long_when_it_is_inflated_is_refused() -> None:
             await link.receive()
 
 
-async def test_fragments_of_nothing_cost_no_memory_and_end_in_a_message() -> None:
+async def test_fragments_of_nothing_cost_no_memory_and_end_in_message() -> None:
     nothing = (b"\x00\x80" + MASK) * 20_000
     async with pair() as (link, peer), trio.open_nursery() as nursery:
         nursery.start_soon(peer.stream.send_all, b"\x01\x80" + MASK + nothing + b"\x80\x81" + MASK + b"x")
@@ -278,7 +280,7 @@ async def test_one_task_closes_while_another_listens() -> None:
         assert (lost.value.is_clean, lost.value.is_local) == (True, True)
 
 
-async def test_a_peer_that_does_not_take_part_in_closing_is_not_waited_for_long(
+async def test_peer_that_does_not_take_part_in_closing_is_not_waited_for_long(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with pair() as (link, peer):
@@ -291,7 +293,9 @@ async def test_a_peer_that_does_not_take_part_in_closing_is_not_waited_for_long(
 # -- silence -------------------------------------------------------------------------------------------
 
 
-async def test_a_peer_that_is_silent_is_gone(autojump_clock: trio.testing.MockClock) -> None:
+async def test_websocket_connection_peer_that_is_silent_is_gone(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     async with pair() as (link, _), trio.open_nursery() as nursery:
         nursery.start_soon(listen, link)
         await trio.sleep(1)
@@ -300,7 +304,7 @@ async def test_a_peer_that_is_silent_is_gone(autojump_clock: trio.testing.MockCl
         nursery.cancel_scope.cancel()
 
 
-async def test_a_peer_that_speaks_is_there_whatever_it_does_with_pings(
+async def test_peer_that_sends_is_there_whatever_it_does_with_pings(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with pair() as (link, peer), trio.open_nursery() as nursery:
@@ -317,7 +321,7 @@ async def test_a_peer_that_speaks_is_there_whatever_it_does_with_pings(
         nursery.cancel_scope.cancel()
 
 
-async def test_a_peer_that_we_do_not_listen_to_is_not_called_silent(
+async def test_peer_that_controller_do_not_listen_to_is_not_called_silent(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with pair() as (link, _):
@@ -326,7 +330,7 @@ async def test_a_peer_that_we_do_not_listen_to_is_not_called_silent(
         assert trio.current_time() - started >= 60
 
 
-async def test_who_waits_for_a_pong_hears_that_the_link_is_closed() -> None:
+async def test_connection_ping_raises_when_the_link_closes() -> None:
     async with pair() as (link, peer), trio.open_nursery() as nursery:
 
         async def listen_to_the_end() -> None:
@@ -342,7 +346,9 @@ async def test_who_waits_for_a_pong_hears_that_the_link_is_closed() -> None:
 # -- what waits ----------------------------------------------------------------------------------------
 
 
-async def test_a_peer_that_does_not_read_is_given_up(autojump_clock: trio.testing.MockClock) -> None:
+async def test_websocket_connection_peer_that_does_not_read_is_abandoned(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     async with pair() as (link, _), trio.open_nursery() as nursery:
         await clog(link)
         started = trio.current_time()
@@ -354,7 +360,7 @@ async def test_a_peer_that_does_not_read_is_given_up(autojump_clock: trio.testin
         nursery.cancel_scope.cancel()
 
 
-async def test_who_waits_until_it_is_sent_hears_that_it_was_not(
+async def test_connection_send_raises_when_it_was_not_sent(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with pair() as (link, _):
@@ -373,7 +379,7 @@ async def test_so_many_messages_may_wait_and_no_more() -> None:
             link.send_nowait("x")
 
 
-async def test_so_many_bytes_may_wait_and_what_waits_arrives_in_its_order() -> None:
+async def test_so_many_bytes_may_wait_and_what_waits_arrives_in_order() -> None:
     async with pair() as (link, peer), trio.open_nursery() as nursery:
         sent = [str(number) + "é" * (MOST_WAITING_BYTES // 8) for number in range(100)]
         count = fill(link, sent)
@@ -390,7 +396,7 @@ async def test_so_many_bytes_may_wait_and_what_waits_arrives_in_its_order() -> N
         link.send_nowait(sent[-1])  # there is room again
 
 
-async def test_a_message_that_is_longer_may_wait_alone() -> None:
+async def test_websocket_connection_message_that_is_longer_may_wait_alone() -> None:
     async with pair() as (link, _):
         link.send_nowait("x" * (2 * MOST_WAITING_BYTES))
         assert link._waiting_bytes > MOST_WAITING_BYTES // 2
@@ -399,7 +405,7 @@ async def test_a_message_that_is_longer_may_wait_alone() -> None:
                 link.send_nowait(more)
 
 
-async def test_what_waits_is_sent_before_a_link_closes() -> None:
+async def test_connection_queue_is_sent_before_it_closes() -> None:
     async with pair() as (link, peer), trio.open_nursery() as nursery:
         await clog(link)
         link.send_nowait("last words")
@@ -410,7 +416,7 @@ async def test_what_waits_is_sent_before_a_link_closes() -> None:
         assert isinstance(close, CloseConnection)
 
 
-async def test_a_peer_that_asks_and_does_not_read_costs_its_link() -> None:
+async def test_websocket_connection_peer_that_asks_and_does_not_read_costs_link() -> None:
     async with pair() as (link, peer), trio.open_nursery() as nursery:
 
         async def ask() -> None:
@@ -437,7 +443,7 @@ async def read_all(link: WebSocketConnection, messages: list[str | bytes]) -> No
     [Pong(b""), TextMessage("", message_finished=False)],
     ids=["pongs", "empty fragments"],
 )
-async def test_connection_counts_frames_without_message_in_the_pace(frame: Pong | TextMessage) -> None:
+async def test_connection_counts_frames_without_message_in_pace(frame: Pong | TextMessage) -> None:
     pace = TokenBucket(rate=1000, burst=10 * FRAME_COST_BYTES)
     async with pair(pace=pace) as (link, peer), trio.open_nursery() as nursery:
         nursery.start_soon(read_all, link, [])
@@ -451,7 +457,7 @@ async def test_connection_counts_frames_without_message_in_the_pace(frame: Pong 
         nursery.cancel_scope.cancel()
 
 
-async def test_connection_within_its_pace_is_read_at_once() -> None:
+async def test_connection_within_pace_is_read_at_once() -> None:
     messages: list[str | bytes] = []
     pace = TokenBucket(rate=1000, burst=100_000)
     async with pair(pace=pace) as (link, peer), trio.open_nursery() as nursery:
@@ -462,7 +468,9 @@ async def test_connection_within_its_pace_is_read_at_once() -> None:
         nursery.cancel_scope.cancel()
 
 
-async def test_keep_alive_ends_a_silent_connection(autojump_clock: trio.testing.MockClock) -> None:
+async def test_websocket_connection_keep_alive_ends_silent_connection(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     async with pair() as (link, _), trio.open_nursery() as nursery:
         lost: list[ConnectionLostError] = []
 

@@ -136,7 +136,7 @@ def _event(data: str | bytes, *, finished: bool) -> Message:
     ),
     cuts,
 )
-def test_what_a_peer_sends_arrives(
+def test_protocol_message_of_a_peer_is_received(
     side: str, deflate: PerMessageDeflate | None, sent: list[tuple[str | bytes, list[int]]], sizes: list[int]
 ) -> None:
     peer, wire = SIDES[side](deflate, sizes)
@@ -152,7 +152,7 @@ def test_what_a_peer_sends_arrives(
 
 
 @given(sides, deflates, st.lists(texts, max_size=5), cuts)
-def test_what_we_send_arrives(
+def test_protocol_sent_text_is_received(
     side: str, deflate: PerMessageDeflate | None, sent: list[str], sizes: list[int]
 ) -> None:
     peer, wire = SIDES[side](deflate)
@@ -169,7 +169,7 @@ def test_what_we_send_arrives(
 
 
 @given(sides, deflates, st.lists(st.binary(max_size=2 * SMALLEST_DEFLATED), max_size=5), cuts)
-def test_what_we_send_in_binary_arrives_as_such(
+def test_protocol_sent_binary_is_received_as_binary(
     side: str, deflate: PerMessageDeflate | None, sent: list[bytes], sizes: list[int]
 ) -> None:
     peer, wire = SIDES[side](deflate)
@@ -186,7 +186,7 @@ def test_what_we_send_in_binary_arrives_as_such(
 
 
 @given(sides, deflates, st.binary(max_size=400), cuts)
-def test_no_bytes_from_a_peer_bring_it_down(
+def test_websocket_protocol_no_bytes_from_peer_bring_it_down(
     side: str, deflate: PerMessageDeflate | None, noise: bytes, sizes: list[int]
 ) -> None:
     """Whatever comes, it is messages, or an end that is told in words; and after the end nothing comes."""
@@ -214,7 +214,7 @@ def test_deflate_makes_messages_that_resemble_each_other_short(side: str) -> Non
 
 
 @pytest.mark.parametrize("side", SIDES)
-def test_a_close_is_answered_also_in_the_middle_of_a_message(side: str) -> None:
+def test_websocket_protocol_close_is_answered_also_in_middle_of_message(side: str) -> None:
     peer, wire = SIDES[side](None)
     wire.receive_data(
         peer.send(TextMessage("begun", message_finished=False)) + peer.send(CloseConnection(1001, "bye"))
@@ -226,7 +226,7 @@ def test_a_close_is_answered_also_in_the_middle_of_a_message(side: str) -> None:
 
 
 @pytest.mark.parametrize("side", SIDES)
-def test_a_reason_that_is_too_long_for_a_close_frame_is_cut(side: str) -> None:
+def test_websocket_protocol_reason_that_is_too_long_for_close_frame_is_cut(side: str) -> None:
     peer, wire = SIDES[side](None)
     wire.send_close(1013, "ü" * 100)
     wire.send_close(1000, "once is enough")

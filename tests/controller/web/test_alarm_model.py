@@ -155,7 +155,7 @@ def condition(severity: Severity = Severity.WARNING, after_s: float = 0.0) -> Al
     )
 
 
-def test_alarm_begins_after_its_time_and_ends_once() -> None:
+def test_alarm_begins_after_time_and_ends_once() -> None:
     book = AlarmBook()
     slow = condition(after_s=30.0)
     assert book.update(iter([slow]), 0.0, NOON) == []
@@ -177,7 +177,7 @@ def test_short_fault_is_no_alarm_and_counts_anew() -> None:
     assert book.update(iter([slow]), 40.0, NOON) == []
 
 
-def test_severity_of_a_present_alarm_follows_its_condition() -> None:
+def test_severity_of_present_alarm_follows_condition() -> None:
     book = AlarmBook()
     book.update(iter([condition()]), 0.0, NOON)
     assert book.update(iter([condition(Severity.CRITICAL)]), 1.0, NOON) == []

@@ -59,7 +59,7 @@ async def administrator() -> WebClient:
 
 
 @pytest.mark.parametrize(("path", "method"), OPERATIONS)
-async def test_route_answers_as_the_document_says(path: str, method: str) -> None:
+async def test_api_routes_route_answers_as_document_states(path: str, method: str) -> None:
     client = await administrator()
     target = path.format(**VALUES)
     response = await (client.post(target, body_of(path)) if method == "post" else client.get(target))
@@ -112,13 +112,13 @@ async def test_document_is_served() -> None:
         ("/api/v1/history?end=99999999999999999999", 422),
     ],
 )
-async def test_wrong_request_has_its_reason(target: str, status: int) -> None:
+async def test_api_routes_wrong_request_has_reason(target: str, status: int) -> None:
     response = await (await administrator()).get(target)
     assert response.status == status
     assert msgspec.json.decode(response.body)["detail"]
 
 
-async def test_wrong_method_names_the_right_one() -> None:
+async def test_api_routes_wrong_method_names_right_one() -> None:
     response = await (await administrator()).request("DELETE", "/api/v1/status", sec_fetch_site="same-origin")
     assert (response.status, dict(response.headers)["Allow"]) == (405, "GET")
 
@@ -152,7 +152,7 @@ async def test_csv_guards_cells_against_formulas() -> None:
     assert "sessions-2026-01-2026-02.csv" in dict(response.headers)["Content-Disposition"]
 
 
-async def test_me_lists_what_the_actor_may_do() -> None:
+async def test_api_routes_me_lists_what_actor_may_do() -> None:
     client = WebClient()
     await client.login("operator")
     me = msgspec.json.decode((await client.get("/api/v1/me")).body)

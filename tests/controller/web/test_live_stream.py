@@ -34,7 +34,7 @@ async def test_stream_without_changes_is_kept_alive(autojump_clock: trio.testing
     assert trio.current_time() - begun == KEEP_ALIVE_S
 
 
-async def test_stream_ends_with_the_login_that_opened_it(autojump_clock: trio.testing.MockClock) -> None:
+async def test_stream_ends_with_login_that_opened_it(autojump_clock: trio.testing.MockClock) -> None:
     is_allowed = True
     stream = LiveStream(lambda _: STATUS, lambda: is_allowed)
     await stream.next_chunk()

@@ -53,7 +53,7 @@ def test_events_of_meters_and_buses_are_counted() -> None:
     assert value("bus_events_total", bus="/dev/ttyUSB0", event="timeouts") == 7.0
 
 
-def test_cause_of_meter_fault_is_a_label() -> None:
+def test_metrics_cause_of_meter_fault_is_label() -> None:
     grid = replace(
         STATUS.circuits[0],
         meter_quality=Quality.STALE,
@@ -91,7 +91,7 @@ def test_links_and_health() -> None:
     assert samples(replace(STATUS, healthy=False))["healthy", frozenset()] == 0.0
 
 
-def test_every_metric_has_its_type_and_help() -> None:
+def test_metrics_every_metric_has_type_and_help() -> None:
     families = list(text_string_to_metric_families(render_metrics(STATUS).decode()))
     assert all(family.type in ("gauge", "counter") and family.documentation for family in families)
     assert len({family.name for family in families}) == len(families)

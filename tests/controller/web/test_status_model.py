@@ -58,7 +58,7 @@ SITE = SiteTree(
         (site_view("offline", 60.0, connected=False), {"grid": 0.0, "row": 0.0}),
     ],
 )
-def test_circuit_that_a_refusing_station_may_overload_is_named(
+def test_status_model_circuit_that_refusing_station_may_overload_is_named(
     view: SiteView, excess: dict[str, float]
 ) -> None:
     found = circuit_statuses(SITE, view)

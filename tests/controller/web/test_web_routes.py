@@ -85,7 +85,7 @@ async def test_status_members_are_those_that_scripts_rely_on() -> None:
 
 
 @pytest.mark.parametrize(("healthy", "code"), [(True, 200), (False, 503)])
-async def test_health_is_the_status_code(healthy: bool, code: int) -> None:
+async def test_web_routes_health_is_status_code(healthy: bool, code: int) -> None:
     response = await WebClient(FakeSite(lambda: replace(STATUS, healthy=healthy))).get("/healthz")
     assert response.status == code
     assert msgspec.json.decode(response.body) == {"healthy": healthy, "degraded": [], "tick_age_s": 0.4}
@@ -96,7 +96,7 @@ async def test_metrics_name_their_format_and_need_no_login() -> None:
     assert response.content_type == "text/plain; version=0.0.4; charset=utf-8"
 
 
-async def test_page_policy_allows_only_its_own_files() -> None:
+async def test_web_routes_page_policy_allows_only_own_files() -> None:
     page = await WebClient().get("/")
     headers = dict(page.headers)
     assert headers["Content-Security-Policy"] == POLICY
@@ -124,7 +124,7 @@ def test_page_writes_no_markup_and_has_no_foreign_address() -> None:
             assert forbidden not in text, (path, forbidden)
 
 
-async def test_unknown_address_is_404_with_the_known_ones() -> None:
+async def test_web_routes_unknown_address_is_404_with_known_ones() -> None:
     response = await WebClient().get("/favicon.ico")
     assert response.status == 404
     assert b"/metrics" in response.body
@@ -159,7 +159,9 @@ async def test_foreign_host_name_is_rejected(host: str) -> None:
     [(0.002, 0.002 / STATUS_SHARE), (0.4, STATUS_PERIOD_S)],
     ids=["small site", "large site"],
 )
-async def test_status_is_shown_to_all_for_as_long_as_it_costs(effort_s: float, shown_s: float) -> None:
+async def test_web_routes_status_is_shown_to_all_for_as_long_as_it_costs(
+    effort_s: float, shown_s: float
+) -> None:
     reads: list[float] = []
     spent_s = 0.0
 
@@ -176,7 +178,7 @@ async def test_status_is_shown_to_all_for_as_long_as_it_costs(effort_s: float, s
     assert reads == [0.0, shown_s]
 
 
-async def test_eebus_qr_code_is_an_image_where_there_is_a_node() -> None:
+async def test_web_routes_eebus_qr_code_is_image_where_there_is_node() -> None:
     response = await WebClient(open_status=True).get("/api/eebus/qr.svg")
     assert (response.status, response.content_type) == (200, "image/svg+xml")
     assert b"<svg" in response.body
@@ -188,7 +190,7 @@ async def test_eebus_qr_code_is_an_image_where_there_is_a_node() -> None:
 
 
 @pytest.mark.parametrize("target", ["/api/status", "/api/eebus/qr.svg", "/api/v1/status", "/api/v1/live"])
-async def test_status_needs_a_login_unless_it_is_open(target: str) -> None:
+async def test_web_routes_status_needs_login_unless_it_is_open(target: str) -> None:
     response = await WebClient().open("GET", target)
     assert not isinstance(response, StreamResponse)
     assert response.status == 401
@@ -205,7 +207,7 @@ async def test_open_status_shows_nothing_else(target: str) -> None:
     assert (await WebClient(open_status=True).get(target)).status == 401
 
 
-async def test_login_sets_a_strict_cookie_and_opens_what_the_role_allows() -> None:
+async def test_web_routes_login_sets_strict_cookie_and_opens_what_role_allows() -> None:
     client = WebClient()
     response = await client.login("operator")
     cookie = dict(response.headers)["Set-Cookie"]
@@ -224,7 +226,7 @@ async def test_wrong_password_is_rejected() -> None:
     assert "Set-Cookie" not in dict(response.headers)
 
 
-async def test_cookie_over_tls_is_secure_and_bound_to_the_host() -> None:
+async def test_web_routes_cookie_over_tls_is_secure_and_bound_to_host() -> None:
     request = WebRequest(
         method="POST",
         path="/api/v1/login",
@@ -239,7 +241,7 @@ async def test_cookie_over_tls_is_secure_and_bound_to_the_host() -> None:
     assert "; Secure" in cookie
 
 
-async def test_command_is_executed_for_the_actor() -> None:
+async def test_web_routes_command_is_executed_for_actor() -> None:
     client = WebClient()
     await client.login("operator")
     response = await client.post("/api/v1/commands/station.pause", b'{"station": "CS01"}')
@@ -267,7 +269,7 @@ async def test_command_without_permission_is_rejected(role: str) -> None:
         {"sec_fetch_site": "cross-site", "origin": "http://localhost"},
     ],
 )
-async def test_command_of_a_foreign_page_is_rejected(headers: dict[str, str]) -> None:
+async def test_web_routes_command_of_foreign_page_is_rejected(headers: dict[str, str]) -> None:
     client = WebClient()
     await client.login("operator")
     response = await client.post("/api/v1/commands/station.pause", b'{"station": "CS01"}', **headers)
@@ -275,7 +277,7 @@ async def test_command_of_a_foreign_page_is_rejected(headers: dict[str, str]) ->
     assert client.site.executed == []
 
 
-async def test_origin_decides_where_the_browser_names_no_site() -> None:
+async def test_web_routes_origin_decides_where_browser_names_no_site() -> None:
     client = WebClient()
     await client.login("operator")
     for origin, status in (("http://localhost", 200), ("http://evil.example", 403), (None, 403)):
@@ -286,7 +288,7 @@ async def test_origin_decides_where_the_browser_names_no_site() -> None:
         assert response.status == status, origin
 
 
-async def test_form_of_a_foreign_page_is_no_command() -> None:
+async def test_web_routes_form_of_foreign_page_is_no_command() -> None:
     client = WebClient()
     await client.login("operator")
     response = await client.post(
@@ -295,7 +297,7 @@ async def test_form_of_a_foreign_page_is_no_command() -> None:
     assert response.status == 415
 
 
-async def test_token_has_its_scopes_alone() -> None:
+async def test_web_routes_token_has_scopes_alone() -> None:
     client = WebClient()
     viewer_of(client, "lc_token", "status:read")
     header = {"authorization": "Bearer lc_token"}
@@ -336,7 +338,7 @@ async def test_requests_of_one_actor_are_limited() -> None:
     assert (await client.get("/api/v1/status")).status == 200
 
 
-async def test_own_password_needs_a_login() -> None:
+async def test_web_routes_own_password_needs_login() -> None:
     client = WebClient(open_status=True)
     body = b'{"old": "viewer", "new": "something new"}'
     assert (await client.post("/api/v1/password", body)).status == 401

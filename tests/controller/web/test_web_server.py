@@ -78,7 +78,7 @@ async def test_head_has_length_and_no_body() -> None:
 
 
 @pytest.mark.parametrize("cut", range(1, len(GET % b"/healthz"), 7))
-async def test_a_request_in_two_pieces(cut: int) -> None:
+async def test_web_server_request_in_two_pieces(cut: int) -> None:
     request = GET % b"/healthz"
     ours, theirs = memory_stream_pair()
     async with trio.open_nursery() as nursery:
@@ -101,20 +101,20 @@ async def test_a_request_in_two_pieces(cut: int) -> None:
         (b"GET /%ff HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", b"400"),
     ],
 )
-async def test_wrong_request_is_answered_and_ends_the_connection(sent: bytes, code: bytes) -> None:
+async def test_web_server_wrong_request_is_answered_and_ends_connection(sent: bytes, code: bytes) -> None:
     answer = await conversation(sent + GET % b"/")
     assert answer.startswith(b"HTTP/1.1 " + code)
     assert answer.count(b"HTTP/1.1 ") == 1
 
 
-async def test_body_is_read_before_the_next_request() -> None:
+async def test_web_server_body_is_read_before_next_request() -> None:
     post = b"POST /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nhello"
     answer = await conversation(post + GET % b"/healthz")
     assert answer.startswith(b"HTTP/1.1 405")
     assert answer.count(b"HTTP/1.1 200") == 1
 
 
-async def test_client_that_waits_for_100_continue_gets_it() -> None:
+async def test_web_server_client_that_waits_for_100_continue_gets_it() -> None:
     ours, theirs = memory_stream_pair()
     head = b"POST /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n"
     async with trio.open_nursery() as nursery:
@@ -127,7 +127,9 @@ async def test_client_that_waits_for_100_continue_gets_it() -> None:
         await ours.aclose()
 
 
-async def test_live_stream_sends_the_status_then_changes(autojump_clock: trio.testing.MockClock) -> None:
+async def test_web_server_live_stream_sends_status_then_changes(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     shown = STATUS
     ours, theirs = memory_stream_pair()
     async with trio.open_nursery() as nursery:
@@ -212,7 +214,7 @@ async def test_active_visitor_stays_while_silent_connections_come(monkeypatch: p
             await trio.open_tcp_stream(HOST, port)
 
 
-async def test_port_in_use_is_an_error_with_remedy() -> None:
+async def test_web_server_port_in_use_is_error_with_remedy() -> None:
     with socket.socket() as taken:
         taken.bind((HOST, 0))
         taken.listen()

@@ -15,7 +15,7 @@ OURS = Announcement(
 )
 
 
-def test_tc_ship_mdns_001_txt_record_has_the_mandatory_keys() -> None:
+def test_announcement_tc_ship_mdns_001_txt_record_has_mandatory_keys() -> None:
     long = "ü" * 100
     for register in (False, True):
         announcement = Announcement(
@@ -37,7 +37,7 @@ def test_txt_record_is_read_back() -> None:
 
 
 @pytest.mark.parametrize("key", ["txtvers", "id", "path", "ski", "register"])
-def test_txt_record_without_a_mandatory_key_is_ignored(key: str) -> None:
+def test_announcement_txt_record_without_mandatory_key_is_ignored(key: str) -> None:
     txt = OURS.txt()
     del txt[key]
     with pytest.raises(EebusError):
@@ -47,11 +47,11 @@ def test_txt_record_without_a_mandatory_key_is_ignored(key: str) -> None:
 @pytest.mark.parametrize(
     ("key", "value"), [("txtvers", "2"), ("txtvers", "1.0"), ("ski", "12"), ("path", "ship")]
 )
-def test_txt_record_with_an_invalid_value_is_ignored(key: str, value: str) -> None:
+def test_announcement_txt_record_with_invalid_value_is_ignored(key: str, value: str) -> None:
     with pytest.raises(EebusError):
         read_txt(OURS.txt() | {key: value})
 
 
-def test_qr_text_names_the_node() -> None:
+def test_announcement_qr_text_names_node() -> None:
     announcement = Announcement(ski=SKI, ship_id="A;B", brand="C\\D", model="EMS")
     assert announcement.qr_text() == f"SHIP;SKI:{SKI};ID:A\\;B;BRAND:C\\\\D;MODEL:EMS;ENDSHIP;"

@@ -83,7 +83,7 @@ def test_plain_objects_are_taken_as_well() -> None:
         b"\xff\xfe",
     ],
 )
-def test_invalid_text_is_an_error(text: bytes) -> None:
+def test_array_json_invalid_text_is_error(text: bytes) -> None:
     with pytest.raises(EebusError):
         array_json.decode(text, ResultData)
 
@@ -99,7 +99,7 @@ limits = st.builds(
 
 
 @given(st.lists(limits, max_size=5))
-def test_what_is_encoded_is_decoded(entries: list[LimitData]) -> None:
+def test_array_json_encoding_is_decoded_again(entries: list[LimitData]) -> None:
     value = LimitList(load_control_limit_data=tuple(entries))
     assert array_json.decode(array_json.encode(value), LimitList) == value
     assert msgspec.json.decode(array_json.encode(value)) == array_json.to_array(value)
@@ -124,7 +124,7 @@ def test_durations_are_parsed(text: str, seconds: float) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "P", "PT", "P1Y", "P1M", "PT-5S", "-PT5S", "5", "PT1e9S", "P1DT"])
-def test_text_that_is_not_a_duration_is_an_error(text: str) -> None:
+def test_array_json_text_that_is_not_duration_is_error(text: str) -> None:
     with pytest.raises(EebusError):
         parse_duration(text)
 
@@ -143,7 +143,7 @@ def test_points_in_time_are_relative_to_now() -> None:
         parse_end("tomorrow", 10.0)
 
 
-def test_scaled_number_without_number_is_an_error() -> None:
+def test_array_json_scaled_number_without_number_is_error() -> None:
     assert to_float(ScaledNumber(number=3, scale=-1)) == pytest.approx(0.3)
     with pytest.raises(EebusError):
         to_float(ScaledNumber(scale=2))

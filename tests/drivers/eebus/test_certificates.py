@@ -17,7 +17,7 @@ from drivers.eebus.certificates import make_identity, normalize_ski, ski_of
 NOW = datetime(2026, 11, 27, tzinfo=UTC)
 
 
-def test_identity_has_the_ski_of_its_key() -> None:
+def test_certificates_identity_has_ski_of_key() -> None:
     key, text = make_identity("lc", NOW)
     certificate = x509.load_pem_x509_certificate(text)
     public = serialization.load_pem_private_key(key, None).public_key()
@@ -76,6 +76,6 @@ def test_ski_is_normalized(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "0123", "g" * 40, "0" * 41])
-def test_text_that_is_not_an_ski_is_an_error(text: str) -> None:
+def test_certificates_text_that_is_not_ski_is_error(text: str) -> None:
     with pytest.raises(EebusError):
         normalize_ski(text)

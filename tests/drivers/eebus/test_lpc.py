@@ -135,7 +135,7 @@ CELLS = [
 
 
 @pytest.mark.parametrize(("state", "event", "then", "moves"), CELLS)
-def test_machine_in_each_state_moves_as_the_table_says(
+def test_lpc_machine_in_each_state_moves_as_table_states(
     state: State, event: str, then: State, moves: list[int]
 ) -> None:
     scenario = STATES[state]()
@@ -159,7 +159,7 @@ def test_limit_in_each_state(state: State, limit_w: float | None) -> None:
 
 
 @pytest.mark.parametrize("state", [N, F, A])
-def test_limit_out_of_control_counts_only_after_a_heartbeat(state: State) -> None:
+def test_lpc_limit_out_of_control_counts_only_after_heartbeat(state: State) -> None:
     refused = [Answered(False, "no heartbeat within the last 60 s")]
     scenario = STATES[state]()
     scenario.system.heartbeat_at = None
@@ -173,11 +173,11 @@ def test_limit_out_of_control_counts_only_after_a_heartbeat(state: State) -> Non
     assert scenario.system.state is L
 
 
-def test_limit_in_control_counts_without_a_new_heartbeat() -> None:
+def test_lpc_limit_in_control_counts_without_new_heartbeat() -> None:
     assert Answered(True) in controlled().on(ACTIVE, 119)
 
 
-def test_new_limit_replaces_the_old_one_with_its_duration() -> None:
+def test_lpc_new_limit_replaces_old_one_with_duration() -> None:
     scenario = Scenario().handle(Heartbeat(), LimitWritten(watts=5000, active=True, duration_s=50))
     scenario.on(LimitWritten(watts=6000, active=True), 10)
     assert scenario.on(Tick(), 60) == []
@@ -189,17 +189,17 @@ def test_new_limit_replaces_the_old_one_with_its_duration() -> None:
 # -- mistakes of other implementations ----------------------------------------------------------------
 
 
-def test_failsafe_does_not_come_soon_after_the_start() -> None:
+def test_lpc_failsafe_does_not_come_soon_after_start() -> None:
     assert init().wait(119).system.state is N
     assert controlled().wait(119).system.state is C
 
 
-def test_failsafe_ends_even_if_the_guard_never_returns() -> None:
+def test_lpc_failsafe_ends_even_if_guard_never_returns() -> None:
     assert failsafe().wait(H - 1).system.state is F
     assert failsafe().wait(H).system.state is A
 
 
-def test_failsafe_does_not_end_by_heartbeats_without_a_limit() -> None:
+def test_lpc_failsafe_does_not_end_by_heartbeats_without_limit() -> None:
     assert failsafe().wait(119, heartbeats=True).system.state is F
 
 
@@ -224,7 +224,7 @@ def test_limit_that_is_no_power_is_refused(watts: float, active: bool) -> None:
 
 
 @pytest.mark.parametrize("duration_s", [0, -5, math.nan, math.inf])
-def test_limit_with_an_invalid_duration_is_refused(duration_s: float) -> None:
+def test_lpc_limit_with_invalid_duration_is_refused(duration_s: float) -> None:
     [answer] = controlled().on(LimitWritten(watts=5000, active=True, duration_s=duration_s))
     assert isinstance(answer, Answered)
     assert not answer.accepted
@@ -234,7 +234,7 @@ def test_limit_of_0_w_is_valid() -> None:
     assert Answered(True) in controlled().on(LimitWritten(watts=0, active=True))
 
 
-def test_limit_below_the_minimum_is_refused_where_there_is_one() -> None:
+def test_lpc_limit_below_minimum_is_refused_where_there_is_one() -> None:
     scenario = Scenario(minimum_w=4200).handle(Heartbeat(), INACTIVE)
     assert scenario.on(LimitWritten(watts=0, active=True)) == [
         Answered(False, "0 W is below the minimum of 4200 W")
@@ -243,7 +243,7 @@ def test_limit_below_the_minimum_is_refused_where_there_is_one() -> None:
     assert Answered(True) in scenario.on(LimitWritten(watts=0, active=False))
 
 
-def test_obstacle_refuses_active_limits_alone_until_it_is_gone() -> None:
+def test_lpc_obstacle_refuses_active_limits_alone_until_it_is_gone() -> None:
     scenario = limited().handle(ObedienceChanged("emergency supply"))
     assert scenario.system.state is C
     assert scenario.on(ACTIVE) == [Answered(False, "the limit cannot be obeyed: emergency supply")]
@@ -291,7 +291,7 @@ def test_failsafe_values_are_locked_out_of_control(state: State) -> None:
         FailsafeWritten(watts=5000, duration_s=math.nan),
     ],
 )
-def test_failsafe_out_of_bounds_is_refused_as_a_whole(written: FailsafeWritten) -> None:
+def test_lpc_failsafe_out_of_bounds_is_refused_as_whole(written: FailsafeWritten) -> None:
     scenario = Scenario(minimum_w=4200).handle(Heartbeat(), INACTIVE)
     [answer] = scenario.on(written)
     assert isinstance(answer, Answered)
@@ -299,7 +299,7 @@ def test_failsafe_out_of_bounds_is_refused_as_a_whole(written: FailsafeWritten) 
     assert scenario.system.failsafe == Failsafe(4200)
 
 
-def test_failsafe_duration_above_a_day_is_refused_and_set_to_a_day() -> None:
+def test_lpc_failsafe_duration_above_day_is_refused_and_set_to_day() -> None:
     scenario = controlled()
     day = Failsafe(4200, FAILSAFE_LONGEST_S)
     assert scenario.on(FailsafeWritten(watts=5000, duration_s=86_401)) == [
@@ -309,7 +309,7 @@ def test_failsafe_duration_above_a_day_is_refused_and_set_to_a_day() -> None:
     assert scenario.system.failsafe == day
 
 
-def test_restart_begins_in_init_with_the_guards_failsafe() -> None:
+def test_lpc_restart_begins_in_init_with_guards_failsafe() -> None:
     system = ControllableSystem(Failsafe(6000, 3 * 3600), 0.0, now=500.0)
     assert (system.state, system.limit_w, system.until) == (State.INIT, 6000, 620.0)
 
@@ -335,7 +335,7 @@ events = st.one_of(
 
 
 @given(st.lists(st.tuples(events, st.sampled_from([0.0, 1.0, 59.0, 61.0, 120.0, 5000.0])), max_size=30))
-def test_machine_moves_by_the_table_alone(script: list[tuple[Event, float]]) -> None:
+def test_lpc_machine_moves_by_table_alone(script: list[tuple[Event, float]]) -> None:
     system = ControllableSystem(Failsafe(), 0.0, 0.0)
     now, state = 0.0, State.INIT
     for event, wait in script:

@@ -122,7 +122,7 @@ def test_each_state_is_reached(direction: PowerDirection, state: State) -> None:
 # -- communication ------------------------------------------------------------------------------------
 
 
-def test_com_pt_cs_heartbeat_001_gaps_of_a_minute_at_most() -> None:
+def test_lpc_cases_com_pt_cs_heartbeat_001_gaps_of_minute_at_most() -> None:
     case = controlled(PowerDirection.CONSUME)
     times: list[float] = []
     for _ in range(360):
@@ -134,7 +134,7 @@ def test_com_pt_cs_heartbeat_001_gaps_of_a_minute_at_most() -> None:
     assert max(later - earlier for earlier, later in itertools.pairwise(times)) <= 60
 
 
-def test_com_nt_cs_connection_001_limit_needs_a_heartbeat(direction: PowerDirection) -> None:
+def test_lpc_cases_com_nt_cs_connection_001_limit_needs_heartbeat(direction: PowerDirection) -> None:
     case = init(direction)
     assert case.limit(active=False) == 7
     assert case.state is State.INIT
@@ -142,7 +142,7 @@ def test_com_nt_cs_connection_001_limit_needs_a_heartbeat(direction: PowerDirect
     assert case.state is State.CONTROLLED
 
 
-def test_com_pt_cs_connection_002_failsafe_value_needs_a_limit(direction: PowerDirection) -> None:
+def test_lpc_cases_com_pt_cs_connection_002_failsafe_value_needs_limit(direction: PowerDirection) -> None:
     case = init(direction).beat()
     assert case.failsafe(4300) == 7
     assert case.limit(active=False) == 0
@@ -150,7 +150,7 @@ def test_com_pt_cs_connection_002_failsafe_value_needs_a_limit(direction: PowerD
     assert case.read_failsafe() == 4300
 
 
-def test_com_pt_cs_connection_004_failsafe_duration_needs_a_limit(direction: PowerDirection) -> None:
+def test_lpc_cases_com_pt_cs_connection_004_failsafe_duration_needs_limit(direction: PowerDirection) -> None:
     case = init(direction).beat()
     assert case.guard.write_failsafe(duration="PT3H") == 7
     assert case.limit(active=False) == 0
@@ -166,7 +166,7 @@ def test_com_pt_cs_connection_003_negative_values_are_refused(direction: PowerDi
     assert case.failsafe(4300) == 0
 
 
-def test_com_pt_cs_connection_005_too_long_a_duration_is_our_maximum(direction: PowerDirection) -> None:
+def test_com_pt_cs_connection_005_too_long_duration_is_own_maximum(direction: PowerDirection) -> None:
     case = controlled(direction)
     case.guard.received.clear()
     assert case.guard.write_failsafe(duration="P1DT1H12M") == 7
@@ -223,7 +223,7 @@ def test_com_pt_cs_connection_009_power_cut_of_both_ends_in_init(direction: Powe
 # -- init, limited, controlled ------------------------------------------------------------------------
 
 
-def test_com_pt_cs_init_001_held_to_the_failsafe_value(direction: PowerDirection) -> None:
+def test_lpc_cases_com_pt_cs_init_001_held_to_failsafe_value(direction: PowerDirection) -> None:
     case = Case(direction, failsafes={direction: Failsafe(7000.0)})
     assert case.site.machines[direction].limit_w == 7000
     assert not case.active
@@ -236,7 +236,7 @@ def test_com_pt_cs_init_002_factory_values(direction: PowerDirection) -> None:
     assert case.guard.read_failsafe(2) == "PT2H"
 
 
-def test_com_pt_cs_init_003_failsafe_values_survive_a_restart(direction: PowerDirection) -> None:
+def test_lpc_cases_com_pt_cs_init_003_failsafe_values_survive_restart(direction: PowerDirection) -> None:
     case = controlled(direction)
     assert case.failsafe(6000) == 0
     assert case.guard.write_failsafe(duration="PT3H") == 0
@@ -287,7 +287,7 @@ def test_com_pt_cs_fs_001_unl_auto_001_return_needs_both(direction: PowerDirecti
     assert case.failsafe(4300) == 0
 
 
-def test_com_pt_cs_fs_002_failsafe_lasts_its_duration(direction: PowerDirection) -> None:
+def test_lpc_cases_com_pt_cs_fs_002_failsafe_lasts_duration(direction: PowerDirection) -> None:
     case = controlled(direction).cut(121)
     assert case.state is State.FAILSAFE
     case.site.advance(2 * 3600 - 60)
@@ -303,7 +303,7 @@ def test_com_pt_cs_fs_003_failsafe_duration_is_locked(direction: PowerDirection)
     assert case.state is State.FAILSAFE
 
 
-def test_com_pt_cs_unl_auto_002_limit_is_inactive_and_the_maximum_is_told(direction: PowerDirection) -> None:
+def test_com_pt_cs_unl_auto_002_limit_is_inactive_and_maximum_is_reported(direction: PowerDirection) -> None:
     case = autonomous(direction)
     assert not case.active
     assert case.site.machines[direction].limit_w is None
@@ -424,7 +424,7 @@ def test_ins1_pt_cs_transition_1_001_unable_to_obey() -> None:
 # -- what a write may carry ---------------------------------------------------------------------------
 
 
-def test_write_of_one_facet_keeps_the_others(direction: PowerDirection) -> None:
+def test_lpc_cases_write_of_one_facet_keeps_others(direction: PowerDirection) -> None:
     case = limited(direction)
     assert case.limit(5011, active=None) == 0
     assert (case.value, case.active) == (5011, True)
@@ -435,7 +435,7 @@ def test_write_of_one_facet_keeps_the_others(direction: PowerDirection) -> None:
     assert case.site.machines[direction].limit_w == 5011
 
 
-def test_write_of_the_value_lets_the_duration_run_on() -> None:
+def test_lpc_cases_write_of_value_lets_duration_run_on() -> None:
     case = controlled(PowerDirection.CONSUME)
     assert case.limit(duration="PT60S") == 0
     case.guard.beat_for(40)
@@ -458,21 +458,21 @@ def test_duration_deleted_by_filter_or_empty_period(how: str) -> None:
     assert case.state is State.LIMITED
 
 
-def test_duration_as_a_point_in_time_is_understood() -> None:
+def test_lpc_cases_duration_as_point_in_time_is_understood() -> None:
     case = controlled(PowerDirection.CONSUME)
     assert case.limit(duration="2026-11-18T12:28:10.1234567Z") == 0
     assert case.site.lpc.until is not None
     assert case.site.lpc.until > 0
 
 
-def test_notify_precedes_the_result_and_reaches_the_writer() -> None:
+def test_lpc_cases_notify_precedes_result_and_reaches_writer() -> None:
     case = controlled(PowerDirection.CONSUME)
     case.guard.received.clear()
     assert case.limit() == 0
     assert [each["header"]["cmdClassifier"] for each in case.guard.received] == ["notify", "result"]
 
 
-def test_write_without_ack_request_is_not_answered_by_a_result() -> None:
+def test_lpc_cases_write_without_ack_request_is_not_answered_by_result() -> None:
     case = controlled(PowerDirection.CONSUME)
     command = {
         "function": LIMITS,
@@ -525,7 +525,7 @@ def test_filter_that_is_not_understood_is_refused(filters: list[object], result:
     assert (case.state, case.value) == (State.LIMITED, 5000)
 
 
-def test_deletion_alone_ends_the_duration() -> None:
+def test_lpc_cases_deletion_alone_ends_duration() -> None:
     case = controlled(PowerDirection.CONSUME)
     assert case.limit(duration="PT60S") == 0
     delete = {"cmdControl": {"delete": {}}, "loadControlLimitDataElements": {"timePeriod": {}}}
@@ -534,7 +534,7 @@ def test_deletion_alone_ends_the_duration() -> None:
     assert case.active
 
 
-def test_entry_without_identifier_means_the_only_limit() -> None:
+def test_lpc_cases_entry_without_identifier_means_only_limit() -> None:
     case = controlled(PowerDirection.CONSUME)
     assert case.guard.write_limit(5000, active=True, limit_id=None) == 0
     assert case.value == 5000
@@ -545,7 +545,7 @@ def test_entry_without_identifier_is_refused_where_two_are_meant() -> None:
     assert case.guard.write_limit(5000, active=True, limit_id=None) == 7
 
 
-def test_write_without_filter_replaces_the_whole_limit() -> None:
+def test_lpc_cases_write_without_filter_replaces_whole_limit() -> None:
     case = controlled(PowerDirection.CONSUME)
     assert case.limit(42, scale=2, duration="PT60S") == 0
     whole = {"limitId": 1, "isLimitActive": True, "value": {"number": 3300}}
@@ -586,7 +586,7 @@ def test_failsafe_value_and_duration_are_written_together_or_not_at_all() -> Non
     assert (case.read_failsafe(), case.guard.read_failsafe(2)) == (6000, "PT3H")
 
 
-def test_lpc_failsafe_is_not_locked_by_the_state_of_lpp() -> None:
+def test_lpc_failsafe_is_not_locked_by_state_of_lpp() -> None:
     case = Case(PowerDirection.PRODUCE).beat()
     assert case.guard.write_limit(4000, active=False, limit_id=1) == 0
     assert case.state is State.INIT
@@ -603,7 +603,7 @@ def test_duration_is_open_when_lpp_alone_is_controlled() -> None:
     assert case.guard.write_failsafe(4300) == 7
 
 
-def test_request_carries_the_message_as_received() -> None:
+def test_lpc_cases_request_carries_message_as_received() -> None:
     case = controlled(PowerDirection.CONSUME)
     case.limit(4711)
     assert b'{"number": 4711}' in case.site.requests[-1].received
@@ -626,7 +626,7 @@ def connected() -> Guard:
 
 
 @CLOCK_STEPS_S
-def test_clock_set_moves_no_end_of_a_limit(step_s: float) -> None:
+def test_lpc_cases_clock_set_moves_no_end_of_limit(step_s: float) -> None:
     guard = connected()
     assert guard.write_limit(8000, active=True, duration="PT60S") == 0
     guard.site.clock_set_s = step_s
@@ -647,7 +647,7 @@ def test_clock_set_loses_no_heartbeat_and_makes_none(step_s: float) -> None:
 
 
 @CLOCK_STEPS_S
-def test_clock_set_keeps_our_heartbeats_a_minute_apart(step_s: float) -> None:
+def test_lpc_cases_clock_set_keeps_own_heartbeats_minute_apart(step_s: float) -> None:
     guard = connected()
     guard.beat_for(100.0)
     guard.site.clock_set_s = step_s
@@ -659,7 +659,7 @@ def test_clock_set_keeps_our_heartbeats_a_minute_apart(step_s: float) -> None:
     assert max(late - early for early, late in itertools.pairwise(times)) <= 60.0
 
 
-def test_absolute_end_after_the_clock_was_set_counts_from_receipt() -> None:
+def test_lpc_cases_absolute_end_after_clock_was_set_counts_from_receipt() -> None:
     guard = connected()
     guard.site.clock_set_s = 3600.0
     end = format_time(guard.site.utc + 60.0)

@@ -98,7 +98,7 @@ def test_com_pt_mu_notification_001_each_change_is_notified(site: Site, guard: G
         ("SCE5_PT_MUFrequency_001", "acFrequency", "abc", 50.01, 49.99),
     ],
 )
-def test_mpc_value_is_readable_and_its_change_notified(
+def test_monitoring_mpc_value_is_readable_and_change_notified(
     site: Site, guard: Guard, case: str, scope: str, phases: str, consuming: float, producing: float
 ) -> None:
     feed(site, CONSUMING)
@@ -121,7 +121,7 @@ def test_only_measured_quantities_are_described(site: Site, guard: Guard) -> Non
     assert description["positiveEnergyDirection"] == "consume"
 
 
-def test_scenarios_are_those_that_the_meter_serves(site: Site, guard: Guard) -> None:
+def test_monitoring_scenarios_are_those_that_meter_serves(site: Site, guard: Guard) -> None:
     def scenarios() -> list[int]:
         actors = guard.read("nodeManagementUseCaseData")["useCaseInformation"]
         [unit] = [each for each in actors if each["actor"] == "MonitoredUnit"]
@@ -134,7 +134,7 @@ def test_scenarios_are_those_that_the_meter_serves(site: Site, guard: Guard) -> 
     assert scenarios() == [1, 2, 3, 4, 5]
 
 
-def test_total_power_is_the_sum_where_the_meter_has_none(site: Site, guard: Guard) -> None:
+def test_monitoring_total_power_is_sum_where_meter_has_none(site: Site, guard: Guard) -> None:
     feed(site, Reading(time=0.0, power_w=(1.0, 2.0, 3.0)))
     assert values(guard)["acPowerTotal", "abc"] == 6
 
@@ -147,7 +147,7 @@ def test_unreadable_meter_is_marked_as_error(site: Site, guard: Guard) -> None:
     assert states == {"error"}
 
 
-def test_notifications_are_apart_and_the_last_value_comes(site: Site, guard: Guard) -> None:
+def test_monitoring_notifications_are_apart_and_last_value_comes(site: Site, guard: Guard) -> None:
     for number in range(50):
         feed(site, Reading(time=0.0, power_total_w=float(number)))
         guard.wait(0.2)

@@ -165,7 +165,7 @@ def test_heartbeat_loss_leads_to_failsafe_after_120_s_and_back() -> None:
     assert player.site.state is State.CONTROLLED
 
 
-def test_refused_writes_of_the_session_leave_the_limit() -> None:
+def test_recordings_refused_writes_of_session_leave_limit() -> None:
     player = Player("session.jsonl")
     player.play()
     assert player.site.lpc.failsafe.watts == 4300

@@ -64,7 +64,7 @@ def test_tc_ship_role_002_client_sends_cmi_first_and_waits() -> None:
     assert guard.send(CMI) == [READY]
 
 
-def test_tc_ship_role_003_server_and_client_at_the_same_time() -> None:
+def test_tc_ship_role_003_server_and_client_at_same_time() -> None:
     other = "c" * 40
     site = Site(trusted={GUARD_SKI: "", other: ""})
     site.open("c1")
@@ -89,7 +89,7 @@ def test_tc_ship_cmi_001_005_server_answers_invalid_cmi_then_closes(case: str, m
 @pytest.mark.parametrize(
     ("case", "message"), [("TC_SHIP_CMI_002", b"\x01\x00"), ("TC_SHIP_CMI_006", b"\x00\x01")]
 )
-def test_tc_ship_cmi_002_006_client_closes_without_a_message(case: str, message: bytes) -> None:
+def test_tc_ship_cmi_002_006_client_closes_without_message(case: str, message: bytes) -> None:
     site = Site()
     guard = dialed(site)
     assert guard.send(message) == [], case
@@ -116,7 +116,7 @@ def test_tc_ship_hello_001_both_ready_leads_to_protocol() -> None:
     assert select["messageProtocolHandshake"]["handshakeType"] == "select"
 
 
-def test_tc_ship_hello_002_each_prolongation_gives_a_full_minute() -> None:
+def test_tc_ship_hello_002_each_prolongation_gives_full_minute() -> None:
     site = Site()
     guard = served(site)
     guard.send(CMI)
@@ -178,7 +178,7 @@ def test_hello_of_untrusted_partner_without_prolongation_is_aborted() -> None:
     assert site.closed["c1"][0] <= 61
 
 
-def test_hello_with_waiting_below_a_second_is_over() -> None:
+def test_ship_hello_with_waiting_below_second_is_over() -> None:
     site = Site(trusted={})
     guard = served(site)
     guard.send(CMI)
@@ -186,7 +186,7 @@ def test_hello_with_waiting_below_a_second_is_over() -> None:
     assert guard.send(ready) == [{"connectionHello": {"phase": "aborted"}}]
 
 
-def test_hello_prolonged_forever_by_the_partner_ends() -> None:
+def test_ship_hello_prolonged_forever_by_partner_ends() -> None:
     site = Site()
     guard = served(site)
     guard.send(CMI)
@@ -196,7 +196,7 @@ def test_hello_prolonged_forever_by_the_partner_ends() -> None:
     assert site.closed["c1"][0] < 2000
 
 
-def test_hello_aborted_by_the_partner_ends_the_connection() -> None:
+def test_ship_hello_aborted_by_partner_ends_connection() -> None:
     site = Site()
     guard = served(site)
     guard.send(CMI)
@@ -204,7 +204,7 @@ def test_hello_aborted_by_the_partner_ends_the_connection() -> None:
     assert "c1" in site.closed
 
 
-def test_hello_replaced_by_a_datagram_is_aborted() -> None:
+def test_ship_hello_replaced_by_datagram_is_aborted() -> None:
     site = Site()
     guard = served(site)
     guard.send(CMI)
@@ -223,14 +223,14 @@ def test_tc_ship_prot_001_server_selects_and_goes_on_when_confirmed() -> None:
     assert guard.send(SELECT) == [{"connectionPinState": {"pinState": "none"}}]
 
 
-def test_tc_ship_prot_001_newer_version_is_answered_by_ours() -> None:
+def test_tc_ship_prot_001_newer_version_is_answered_by_own() -> None:
     guard = after_hello(Site(), Role.SERVER)
     newer = {"version": {"major": 1, "minor": 7}, "formats": {"format": ["JSON-UTF16", "JSON-UTF8"]}}
     [select] = guard.send(control(messageProtocolHandshake={"handshakeType": "announceMax", **newer}))
     assert select["messageProtocolHandshake"] == {"handshakeType": "select", **OFFER}
 
 
-def test_tc_ship_prot_002_client_announces_and_echoes_the_selection() -> None:
+def test_tc_ship_prot_002_client_announces_and_echoes_selection() -> None:
     site = Site()
     guard = dialed(site)
     guard.send(CMI)
@@ -281,7 +281,7 @@ def test_tc_ship_pin_001_none_leads_to_data() -> None:
     assert guard.send(READ_ACCESS) == [{"accessMethods": {"id": "Site-1"}}]
 
 
-def test_pin_required_closes_with_the_reason() -> None:
+def test_ship_pin_required_closes_with_reason() -> None:
     site = Site()
     guard = after_hello(site, Role.SERVER)
     guard.send(ANNOUNCE)
@@ -290,7 +290,7 @@ def test_pin_required_closes_with_the_reason() -> None:
     assert "PIN" in site.closed["c1"][2]
 
 
-def test_pin_without_an_answer_times_out() -> None:
+def test_ship_pin_without_answer_times_out() -> None:
     site = Site()
     guard = after_hello(site, Role.SERVER)
     guard.send(ANNOUNCE)
@@ -330,7 +330,7 @@ def test_tc_ship_msg_003_blanks_around_structure_are_understood() -> None:
     assert guard.send(ANNOUNCE) != []
 
 
-def test_message_with_an_appended_zero_byte_is_understood() -> None:
+def test_ship_message_with_appended_zero_byte_is_understood() -> None:
     guard = after_handshake(Site())
     assert guard.send(READ_ACCESS + b"\x00") == [{"accessMethods": {"id": "Site-1"}}]
 
@@ -352,7 +352,7 @@ def test_tc_ship_amdata_001_all_questions_are_answered() -> None:
     assert guard.read("nodeManagementUseCaseData")["useCaseInformation"]
 
 
-def test_tc_ship_amdata_002_data_before_the_partners_access_methods() -> None:
+def test_tc_ship_amdata_002_data_before_partners_access_methods() -> None:
     guard = after_hello(Site(), Role.SERVER)
     guard.send(ANNOUNCE)
     guard.send(SELECT)
@@ -403,7 +403,7 @@ def test_tc_ship_term_001_confirmed_end_closes_at_once() -> None:
     assert site.closed["c1"][0] == site.now
 
 
-def test_close_announced_by_the_partner_is_confirmed() -> None:
+def test_ship_close_announced_by_partner_is_confirmed() -> None:
     site = Site()
     guard = after_handshake(site)
     announce = control(3, connectionClose={"phase": "announce", "maxTime": 500, "reason": "unspecific"})
@@ -443,7 +443,7 @@ def test_tc_ship_conn_001_one_of_two_connections_is_kept(
     assert site.receive(CMI, kept) != []
 
 
-def test_tc_ship_conn_001_smaller_ski_leaves_the_decision_by_newest() -> None:
+def test_tc_ship_conn_001_smaller_ski_leaves_decision_by_newest() -> None:
     site = Site(our_ski="0" * 40, rule=DoubleConnection.NEWEST)
     site.open("c1", Role.CLIENT)
     site.open("c2", Role.SERVER)
@@ -451,7 +451,7 @@ def test_tc_ship_conn_001_smaller_ski_leaves_the_decision_by_newest() -> None:
 
 
 @pytest.mark.parametrize("our_ski", ["f" * 40, "0" * 40])
-def test_reconnection_in_the_same_role_replaces_the_old_one(our_ski: str) -> None:
+def test_ship_reconnection_in_same_role_replaces_old_one(our_ski: str) -> None:
     site = Site(our_ski=our_ski)
     guard = Guard(site).connect()
     assert guard.read_limit()["isLimitActive"] is False
@@ -461,7 +461,7 @@ def test_reconnection_in_the_same_role_replaces_the_old_one(our_ski: str) -> Non
     assert again.write_limit(5000, active=True) == 0
 
 
-def test_untrusted_partners_beyond_the_limit_are_closed() -> None:
+def test_ship_untrusted_partners_beyond_limit_are_closed() -> None:
     site = Site(trusted={})
     for number in range(MOST_UNTRUSTED + 1):
         site.open(f"c{number}", ski=f"{number:040x}")

@@ -74,7 +74,7 @@ def test_tc_spine_comp_002_newer_minor_version_is_answered(guard: Guard) -> None
     assert answer["header"]["cmdClassifier"] == "reply"
 
 
-def test_tc_spine_comp_003_unknown_elements_in_a_reply_are_skipped(guard: Guard, site: Site) -> None:
+def test_tc_spine_comp_003_unknown_elements_in_reply_are_skipped(guard: Guard, site: Site) -> None:
     discovery = guard.discovery()
     discovery["featureInformation"][0]["description"]["featureType"] = "Qwertz"
     discovery["featureInformation"][0]["description"]["asdf"] = {"nothing": [1, 2]}
@@ -93,7 +93,7 @@ def test_tc_spine_comp_004_malformed_reply_is_not_answered(guard: Guard) -> None
     assert guard.read(USE_CASES)
 
 
-def test_tc_spine_comp_005_our_versions_have_the_form(guard: Guard) -> None:
+def test_tc_spine_comp_005_own_versions_have_form(guard: Guard) -> None:
     guard.read(USE_CASES)
     discovery = guard.read(DISCOVERY)
     versions = [each["header"]["specificationVersion"] for each in guard.received]
@@ -170,7 +170,7 @@ def test_tc_spine_fc_001_node_management_elsewhere_is_refused(
     assert result_of(guard.datagram("call", call, destination=(entity, feature))) in (4, 6)
 
 
-def test_error_of_an_unknown_address_comes_from_that_address(guard: Guard) -> None:
+def test_spine_error_of_unknown_address_comes_from_that_address(guard: Guard) -> None:
     [answer] = guard.datagram("read", {DISCOVERY: []}, destination=([9], 9), device=None)
     assert result_of([answer]) == 4
     assert answer["header"]["addressSource"]["entity"] == [9]
@@ -180,7 +180,7 @@ def test_read_of_another_device_is_error_4(guard: Guard) -> None:
     assert result_of(guard.datagram("read", {DISCOVERY: []}, device="d:_n:Another")) == 4
 
 
-def test_destination_without_device_is_ours(guard: Guard) -> None:
+def test_spine_destination_without_device_is_own(guard: Guard) -> None:
     [answer] = guard.datagram("read", {DISCOVERY: []}, device=None)
     assert answer["header"]["addressSource"]["device"] == OUR_DEVICE
 
@@ -198,11 +198,11 @@ def test_destination_without_device_is_ours(guard: Guard) -> None:
         [{"function": DISCOVERY, "filter": [{"newFilter": []}], DISCOVERY: []}],
     ],
 )
-def test_command_that_is_not_understood_is_an_error(guard: Guard, commands: list[Any]) -> None:
+def test_spine_command_that_is_not_understood_is_error(guard: Guard, commands: list[Any]) -> None:
     assert result_of(guard.datagram("read", commands)) > 0
 
 
-def test_unknown_classifier_is_an_error(guard: Guard) -> None:
+def test_spine_unknown_classifier_is_error(guard: Guard) -> None:
     assert result_of(guard.datagram("execute", {DISCOVERY: []})) == 6
 
 
@@ -212,7 +212,7 @@ def test_device_classification_is_readable(guard: Guard) -> None:
     assert commands_of(answer)[function]["brandName"] == "Vendor"
 
 
-def test_destination_list_names_our_device(guard: Guard) -> None:
+def test_spine_destination_list_names_own_device(guard: Guard) -> None:
     [entry] = guard.read("nodeManagementDestinationListData")["nodeManagementDestinationData"]
     assert entry["deviceDescription"]["deviceAddress"]["device"] == OUR_DEVICE
 
@@ -265,7 +265,7 @@ def test_tc_spine_subs_001_subscription_of_undiscovered_client_is_listed(guard: 
     assert entry["clientAddress"] == {"device": GUARD_DEVICE, "entity": [0], "feature": 0}
 
 
-def test_tc_spine_subs_001_client_without_device_gets_the_source_device(guard: Guard) -> None:
+def test_tc_spine_subs_001_client_without_device_gets_source_device(guard: Guard) -> None:
     link = {
         "clientAddress": {"entity": [1], "feature": 1},
         "serverAddress": {"entity": [1], "feature": 1},
@@ -312,7 +312,7 @@ def test_binding_with_another_feature_type_is_refused(guard: Guard) -> None:
     assert result_of(guard.datagram("call", call, ack=True)) == 7
 
 
-def test_bindings_and_subscriptions_end_with_the_connection(site: Site, bound: Guard) -> None:
+def test_spine_bindings_and_subscriptions_end_with_connection(site: Site, bound: Guard) -> None:
     site.node.lost("c1")
     again = Guard(site, "c2")
     again.handshake()
@@ -349,7 +349,7 @@ def test_tc_spine_rts_001_client_features_of_another_type(site: Site) -> None:
     assert site.state is State.LIMITED
 
 
-def test_tc_spine_rts_002_client_features_of_an_unknown_type(site: Site) -> None:
+def test_tc_spine_rts_002_client_features_of_unknown_type(site: Site) -> None:
     guard = Guard(site)
     guard.types = dict.fromkeys(guard.types, "Qwertz")
     guard.version = "1.999.999"
@@ -359,7 +359,7 @@ def test_tc_spine_rts_002_client_features_of_an_unknown_type(site: Site) -> None
     assert site.state is State.LIMITED
 
 
-def test_tc_spine_rts_003_heartbeat_of_the_client_that_bound(site: Site) -> None:
+def test_tc_spine_rts_003_heartbeat_of_client_that_bound(site: Site) -> None:
     guard = Guard(site)
     guard.handshake()
     discovery = guard.discovery()
@@ -382,14 +382,14 @@ def test_tc_spine_rts_003_heartbeat_of_the_client_that_bound(site: Site) -> None
     assert site.lpc.heartbeat_at == site.now
 
 
-def test_tc_spine_rts_004_unknown_element_in_a_write_is_skipped(site: Site, bound: Guard) -> None:
+def test_tc_spine_rts_004_unknown_element_in_write_is_skipped(site: Site, bound: Guard) -> None:
     bound.beat()
     more = {"qwertzuiopasdfg": "testData"}
     assert bound.write_limit(3300, active=True, more=more, version="1.999.999") == 0
     assert site.lpc.limit_w == 3300
 
 
-def test_tc_spine_rts_005_number_without_scale_keeps_the_scale(site: Site, bound: Guard) -> None:
+def test_tc_spine_rts_005_number_without_scale_keeps_scale(site: Site, bound: Guard) -> None:
     bound.beat()
     assert bound.write_limit(42, scale=2, active=True) == 0
     assert bound.write_limit(3300, scale=None, active=True) == 0
@@ -397,7 +397,7 @@ def test_tc_spine_rts_005_number_without_scale_keeps_the_scale(site: Site, bound
     assert site.lpc.limit_w == 330_000
 
 
-def test_discovery_after_binding_subscribes_the_heartbeat(site: Site) -> None:
+def test_spine_discovery_after_binding_subscribes_heartbeat(site: Site) -> None:
     guard = Guard(site)
     guard.handshake()
     assert guard.link("Binding", 1, 1) == 0
@@ -429,7 +429,7 @@ def test_refused_heartbeat_subscription_is_asked_again(site: Site) -> None:
     assert len(heartbeat_subscriptions(bound)) == 2
 
 
-def test_second_guard_is_not_bound_while_the_first_is(site: Site, bound: Guard) -> None:
+def test_spine_second_guard_is_not_bound_while_first_is(site: Site, bound: Guard) -> None:
     site.node.trust("c" * 40, site.now)
     second = Guard(site, "c2", "c" * 40, device="d:_n:Guard-2")
     second.handshake()
@@ -442,7 +442,7 @@ def test_second_guard_is_not_bound_while_the_first_is(site: Site, bound: Guard) 
     assert second.link("Binding", 1, 1) == 0
 
 
-def test_deleted_heartbeat_source_is_forgotten_with_the_binding(bound: Guard, site: Site) -> None:
+def test_spine_deleted_heartbeat_source_is_forgotten_with_binding(bound: Guard, site: Site) -> None:
     bound.beat()
     bound.link("Binding", 1, 1, call="Delete")
     site.advance(1)
@@ -451,7 +451,7 @@ def test_deleted_heartbeat_source_is_forgotten_with_the_binding(bound: Guard, si
     assert site.lpc.heartbeat_at == before
 
 
-def test_new_subscriber_gets_our_heartbeat_at_once(guard: Guard) -> None:
+def test_spine_new_subscriber_gets_own_heartbeat_at_once(guard: Guard) -> None:
     guard.link("Subscription", 4, 4)
     [beat] = notified(guard.received, "deviceDiagnosisHeartbeatData")
     assert beat["heartbeatTimeout"] == "PT1M"

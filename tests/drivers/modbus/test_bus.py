@@ -78,13 +78,15 @@ async def test_tcp_bus_reads_is_refused_times_out_and_goes_on(
     await bus.close()
 
 
-async def test_slow_meter_is_told_to_raise_the_timeout(meter: SimulatedMeter, nursery: trio.Nursery) -> None:
+async def test_bus_slow_meter_is_reported_to_raise_timeout(
+    meter: SimulatedMeter, nursery: trio.Nursery
+) -> None:
     port = await nursery.start(partial(serve_tcp, meter, behavior=GatewayBehavior(delay_s=5.0)))
     with pytest.raises(ModbusAnswerError, match="raise timeout_s if it is slow"):
         await TcpBus("127.0.0.1", port).read(1, CURRENTS, SHORT_S)
 
 
-async def test_refused_connection_names_the_port() -> None:
+async def test_bus_refused_connection_names_port() -> None:
     async with listening(trio.aclose_forcefully) as port:
         pass
     with pytest.raises(BusError, match="refuses the connection: nothing listens there") as raised:
@@ -144,7 +146,7 @@ async def test_peer_of_another_protocol_is_disconnected() -> None:
             await closed.wait()
 
 
-async def test_udp_bus_reads_and_names_a_closed_port(meter: SimulatedMeter, nursery: trio.Nursery) -> None:
+async def test_udp_bus_reads_and_names_closed_port(meter: SimulatedMeter, nursery: trio.Nursery) -> None:
     server = trio.socket.socket(trio.socket.AF_INET, trio.socket.SOCK_DGRAM)
     await server.bind(("127.0.0.1", 0))
     port = server.getsockname()[1]
@@ -226,7 +228,7 @@ class WatchedBus(SerialBus):
         await super()._drain(timeout_s)
 
 
-async def test_late_answer_is_not_taken_for_the_next_one(
+async def test_bus_late_answer_is_not_taken_for_next_one(
     meter: SimulatedMeter, nursery: trio.Nursery
 ) -> None:
     """RTU answers do not name the addresses that they belong to."""
@@ -269,7 +271,7 @@ async def test_serial_port_in_use_is_named(meter: SimulatedMeter) -> None:
         await bus.close()
 
 
-async def test_serial_bus_keeps_the_silence_and_the_gap(
+async def test_serial_bus_keeps_silence_and_gap(
     meter: SimulatedMeter, autojump_clock: trio.testing.MockClock
 ) -> None:
     bus = MemoryBus(meter)
@@ -279,7 +281,9 @@ async def test_serial_bus_keeps_the_silence_and_the_gap(
     assert gaps == pytest.approx([0.05, 0.05])
 
 
-async def test_vanished_serial_port_is_named_until_it_is_back(meter: SimulatedMeter, tmp_path: Path) -> None:
+async def test_bus_vanished_serial_port_is_named_until_it_is_back(
+    meter: SimulatedMeter, tmp_path: Path
+) -> None:
     link = tmp_path / "meter"
     bus = SerialBus(str(link), 19200, "N", 1)
     far_end = SimulatedBus(meter, rtu=True)
@@ -301,7 +305,7 @@ async def test_vanished_serial_port_is_named_until_it_is_back(meter: SimulatedMe
             await bus.read(1, CURRENTS, LONG_S)
 
 
-async def test_turns_are_given_by_priority_and_nobody_starves(
+async def test_bus_turns_are_given_by_priority_and_no_one_starves(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     turns = TurnQueue()
@@ -322,7 +326,7 @@ async def test_turns_are_given_by_priority_and_nobody_starves(
     assert order == ["holder", "urgent", "low", "urgent but late"]
 
 
-async def test_turn_of_a_cancelled_waiter_is_passed_on(autojump_clock: trio.testing.MockClock) -> None:
+async def test_bus_turn_of_cancelled_waiter_is_passed_on(autojump_clock: trio.testing.MockClock) -> None:
     turns = TurnQueue()
     await turns.acquire(0)
     with trio.move_on_after(1.0):

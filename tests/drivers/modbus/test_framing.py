@@ -63,13 +63,15 @@ def fed(exchange: Exchange, *pieces: bytes) -> Answer | None:
     return exchange.feed(pieces[-1])
 
 
-def test_requests_equal_those_of_the_standard() -> None:
+def test_framing_requests_equal_those_of_standard() -> None:
     assert rtu().request[:-2] == bytes.fromhex("11 04 0604 0003")
     assert tcp().request == bytes.fromhex("0009 0000 0006 11 04 0604 0003")
 
 
 @KINDS
-def test_exchange_fed_in_any_pieces_returns_the_registers(start: Callable[[], Exchange], good: bytes) -> None:
+def test_framing_exchange_fed_in_any_pieces_returns_registers(
+    start: Callable[[], Exchange], good: bytes
+) -> None:
     assert start().feed(good) == Registers(VALUES)
     for cut in range(1, len(good)):
         assert fed(start(), good[:cut], good[cut:]) == Registers(VALUES)
@@ -77,7 +79,7 @@ def test_exchange_fed_in_any_pieces_returns_the_registers(start: Callable[[], Ex
 
 
 @pytest.mark.parametrize("code", [1, 2, 4, 6, 11, 99])
-def test_exchange_fed_an_exception_returns_its_code(code: int) -> None:
+def test_framing_exchange_fed_exception_returns_code(code: int) -> None:
     assert rtu().feed(rtu_frame(refusal(code))) == DeviceException(code)
     assert tcp().feed(tcp_frame(refusal(code))) == DeviceException(code)
 
@@ -103,7 +105,7 @@ DIRT = {
 
 
 @pytest.mark.parametrize("dirt", DIRT.values(), ids=DIRT)
-def test_rtu_exchange_with_dirt_before_finds_the_answer(dirt: bytes) -> None:
+def test_framing_rtu_exchange_with_dirt_before_finds_answer(dirt: bytes) -> None:
     assert rtu().feed(dirt) is None
     assert rtu().feed(dirt + GOOD_RTU) == Registers(VALUES)
     assert fed(rtu(), dirt, GOOD_RTU) == Registers(VALUES)
@@ -184,7 +186,7 @@ def test_exchange_with_random_bytes_never_fails(dirt: list[bytes]) -> None:
     unit=st.integers(1, 247),
     values=st.lists(st.integers(0, 0xFFFF), min_size=1, max_size=20),
 )
-def test_rtu_exchange_never_accepts_a_foreign_frame(dirt: bytes, unit: int, values: list[int]) -> None:
+def test_framing_rtu_exchange_never_accepts_foreign_frame(dirt: bytes, unit: int, values: list[int]) -> None:
     answer = rtu().feed(dirt + rtu_frame(registers(tuple(values), unit=unit)))
     if unit == UNIT and len(values) == len(VALUES):
         assert answer == Registers(tuple(values))
@@ -203,7 +205,7 @@ def test_rtu_exchange_never_accepts_a_foreign_frame(dirt: bytes, unit: int, valu
         (b"\x00\xff\x00", "3 bytes came that are no answer", Cause.CORRUPT_ANSWER),
     ],
 )
-def test_rtu_exchange_without_answer_names_what_came(dirt: bytes, text: str, cause: Cause) -> None:
+def test_framing_rtu_exchange_without_answer_names_what_came(dirt: bytes, text: str, cause: Cause) -> None:
     exchange = rtu()
     assert exchange.diagnose() is None
     assert exchange.feed(dirt) is None
@@ -222,7 +224,7 @@ def test_rtu_exchange_without_answer_names_what_came(dirt: bytes, text: str, cau
         (b"\x15\x03", 'set transport = "tls"', Cause.CORRUPT_ANSWER),
     ],
 )
-def test_tcp_exchange_without_answer_names_what_came(dirt: bytes, text: str, cause: Cause) -> None:
+def test_framing_tcp_exchange_without_answer_names_what_came(dirt: bytes, text: str, cause: Cause) -> None:
     exchange = tcp()
     assert exchange.diagnose() is None
     assert exchange.feed(dirt) is None
@@ -232,7 +234,7 @@ def test_tcp_exchange_without_answer_names_what_came(dirt: bytes, text: str, cau
     assert diagnosis.cause is cause
 
 
-def test_tcp_exchange_fed_a_tls_alert_suggests_tls() -> None:
+def test_framing_tcp_exchange_fed_tls_alert_suggests_tls() -> None:
     answer = tcp().feed(bytes.fromhex("15030300020246"))
     assert isinstance(answer, InvalidAnswer)
     assert 'set transport = "tls"' in answer.diagnosis.text

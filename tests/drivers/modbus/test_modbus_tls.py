@@ -52,7 +52,7 @@ def test_role_that_another_server_accepts_is_read(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name, role in ROLES.items() if not role["peer_lets_read"]])
-def test_role_that_another_server_refuses_is_a_problem(name: str) -> None:
+def test_modbus_tls_role_that_another_server_refuses_is_problem(name: str) -> None:
     problems = list(find_file_problems(TlsFiles(None, pem(name)), NOW))
     assert [key for key, _, _ in problems] == ["certificate"]
 
@@ -192,7 +192,7 @@ async def test_mutual_tls_reads(server: str) -> None:
         ("s-clientauth", "not issued for a server"),
     ],
 )
-async def test_certificate_of_the_meter_that_is_wrong_is_named(server: str, text: str) -> None:
+async def test_modbus_tls_certificate_of_meter_that_is_wrong_is_named(server: str, text: str) -> None:
     with secured_meter(server_context(server)) as port, pytest.raises(ModbusTlsError) as raised:
         await read_once(port, files_of())
     assert text in str(raised.value)
@@ -218,7 +218,7 @@ async def test_missing_root_is_named() -> None:
         ("c-critical", "unknown|unsupported|bad certificate|handshake"),
     ],
 )
-async def test_refused_client_certificate_names_the_alert(
+async def test_modbus_tls_refused_client_certificate_names_alert(
     client: str | None, text: str, version: ssl.TLSVersion
 ) -> None:
     with (
@@ -229,7 +229,7 @@ async def test_refused_client_certificate_names_the_alert(
     assert raised.value.cause is Cause.TLS
 
 
-async def test_end_before_the_first_answer_suspects_the_certificate() -> None:
+async def test_modbus_tls_end_before_first_answer_suspects_certificate() -> None:
     with (
         secured_meter(server_context("server"), GatewayBehavior(close_first=9)) as port,
         pytest.raises(BusError, match="it may not accept our certificate"),
@@ -237,7 +237,7 @@ async def test_end_before_the_first_answer_suspects_the_certificate() -> None:
         await read_once(port, files_of())
 
 
-async def test_tls_to_a_plain_meter_is_named(nursery: trio.Nursery) -> None:
+async def test_tls_to_plain_meter_is_named(nursery: trio.Nursery) -> None:
     async def answer_plain(stream: trio.SocketStream) -> None:
         await stream.receive_some()
         await stream.send_all(b"\x00\x01\x00\x00\x00\x03\x01\x83\x01")
@@ -250,7 +250,7 @@ async def test_tls_to_a_plain_meter_is_named(nursery: trio.Nursery) -> None:
     nursery.cancel_scope.cancel()
 
 
-async def test_plain_to_a_tls_meter_is_named() -> None:
+async def test_plain_to_tls_meter_is_named() -> None:
     with (
         secured_meter(server_context("server")) as port,
         pytest.raises((ModbusAnswerError, BusError), match=r'set transport = "tls"|closed the connection'),
@@ -288,7 +288,7 @@ async def test_closed_port_is_named() -> None:
     ("client", "role"), [("c-viewer", 'role "VIEWER"'), ("client-NO-ROLE", "no role"), (None, "no role")]
 )
 @pytest.mark.parametrize("driver", ["eastron-sdm630-v2", "sunspec-203"])
-async def test_exception_1_over_tls_names_the_role(client: str | None, role: str, driver: str) -> None:
+async def test_exception_1_over_tls_names_role(client: str | None, role: str, driver: str) -> None:
     gateway = GatewayBehavior(exceptions=[1] * 99)
     with secured_meter(server_context("server", client=client is not None), gateway) as port:
         meter = MeterSettings(
@@ -302,7 +302,7 @@ async def test_exception_1_over_tls_names_the_role(client: str | None, role: str
     assert raised.value.cause is Cause.ROLE
 
 
-async def test_renewed_files_are_used_by_a_connection_that_holds(
+async def test_modbus_tls_renewed_files_are_used_by_connection_that_holds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tcp_bus, "RENEWAL_CHECK_S", 0.0)

@@ -97,7 +97,7 @@ async def test_libmodbus_server_is_read_over_tcp(libmodbus_server: str) -> None:
         check(await read_some(meter))
 
 
-async def test_libmodbus_server_is_read_on_a_serial_port(libmodbus_server: str, tmp_path: Path) -> None:
+async def test_servers_libmodbus_server_is_read_on_serial_port(libmodbus_server: str, tmp_path: Path) -> None:
     ours, theirs = str(tmp_path / "ours"), str(tmp_path / "theirs")
     with serial_pair(ours, theirs), running(libmodbus_server, "rtu", theirs):
         meter = MeterSettings(id="m", driver=DRIVER, transport="rtu", device=ours, interval_s=0.1)

@@ -117,7 +117,7 @@ def test_constraints_hold_and_shares_are_zero_or_at_least_minimum(case: Case) ->
 
 @settings(max_examples=300, deadline=None, derandomize=True)
 @given(cases())
-def test_share_below_maximum_is_largest_on_a_full_constraint(case: Case) -> None:
+def test_allocator_share_below_maximum_is_largest_on_full_constraint(case: Case) -> None:
     """The certificate of max-min fairness: raising one needs taking from one of its rank with no more.
 
     Full: if all of its priority that stand no higher (and could rise) took a tenth more, it would be
@@ -154,7 +154,7 @@ def test_share_below_maximum_is_largest_on_a_full_constraint(case: Case) -> None
 
 @settings(max_examples=300, deadline=None, derandomize=True)
 @given(cases())
-def test_one_who_is_left_out_really_does_not_fit_beside_those_before_him(case: Case) -> None:
+def test_allocator_waiting_evse_does_not_fit_beside_those_before_it(case: Case) -> None:
     shares = in_tenths(allocate(*case))
 
     def order(demand: Demand) -> tuple[float, float, EvseRef]:
@@ -174,7 +174,7 @@ def test_one_who_is_left_out_really_does_not_fit_beside_those_before_him(case: C
 
 @settings(max_examples=150, deadline=None, derandomize=True)
 @given(cases(), st.randoms(use_true_random=False))
-def test_the_order_of_the_demands_does_not_matter(case: Case, chance: random.Random) -> None:
+def test_allocator_order_of_demands_does_not_matter(case: Case, chance: random.Random) -> None:
     site, demands, capacity = case
     shuffled = list(demands)
     chance.shuffle(shuffled)
@@ -185,7 +185,7 @@ def test_the_order_of_the_demands_does_not_matter(case: Case, chance: random.Ran
 
 @settings(max_examples=150, deadline=None, derandomize=True)
 @given(cases())
-def test_everybody_gets_an_answer_with_words(case: Case) -> None:
+def test_allocator_everybody_gets_answer_with_words(case: Case) -> None:
     allocations = allocate(*case)
     assert set(allocations) == {demand.ref for demand in case[1]}
     assert all(allocation.reason for allocation in allocations.values())
@@ -211,7 +211,7 @@ def test_needs_first_then_all_rise_from_there(case: Case) -> None:
 
 @settings(max_examples=200, deadline=None, derandomize=True)
 @given(pressing(), st.randoms(use_true_random=False))
-def test_needs_admit_nobody_else_and_load_no_conductor_over_in_any_order(
+def test_needs_admit_no_one_else_and_load_no_conductor_over_in_any_order(
     case: Case, chance: random.Random
 ) -> None:
     site, demands, capacity = case
@@ -263,7 +263,7 @@ def shares_of(allocations: dict[EvseRef, Allocation]) -> dict[str, float]:
     return {ref.station: allocation.limit_a for ref, allocation in allocations.items()}
 
 
-def test_what_a_full_row_leaves_goes_to_the_other_row() -> None:
+def test_allocator_rest_of_a_full_row_goes_to_the_other_row() -> None:
     site, capacity = depot(grid=60, a=16, b=60)
     got = shares_of(allocate(site, [demand("a1"), demand("a2"), demand("b1"), demand("b2")], capacity))
     assert got == {"a1": 8.0, "a2": 8.0, "b1": 22.0, "b2": 22.0}
@@ -282,13 +282,13 @@ def test_higher_priority_is_filled_first_lower_keeps_minimum() -> None:
     assert shares_of(got) == {"grid1": 6.0, "grid2": 24.0}
 
 
-def test_the_lower_rank_gets_the_only_minimum() -> None:
+def test_allocator_lower_rank_gets_only_minimum() -> None:
     site, capacity = depot(grid=11.9)
     got = allocate(site, [demand("grid1", rank=2), demand("grid2", rank=1)], capacity)
     assert shares_of(got) == {"grid1": 0.0, "grid2": 11.9}
 
 
-def test_a_share_is_rounded_down_to_a_tenth() -> None:
+def test_allocator_share_is_rounded_down_to_tenth() -> None:
     site, capacity = depot(grid=20.15)
     got = allocate(site, [demand("grid1"), demand("grid2")], capacity)
     assert shares_of(got) == {"grid1": 10.0, "grid2": 10.0}
@@ -313,7 +313,7 @@ def test_need_is_met_before_wishes_but_after_minimums(grid: float, shares: dict[
     assert got[EvseRef("grid2", 1)].reason == "grid L1 full"
 
 
-def test_a_need_does_not_pass_a_higher_priority() -> None:
+def test_allocator_need_does_not_pass_higher_priority() -> None:
     site, capacity = depot(grid=30)
     leaves = structs.replace(demand("grid1"), needs_a=14.0, why="leaves in 2 h, needs 14 A on average")
     assert shares_of(allocate(site, [leaves, demand("grid2", priority=1)], capacity))["grid1"] == 6.0
@@ -327,32 +327,32 @@ def test_a_need_does_not_pass_a_higher_priority() -> None:
         (10.0, "grid2", "no room for its minimum of 6 A, grid L1 full: waiting"),
     ],
 )
-def test_the_reason_names_what_binds(grid: float, name: str, words: str) -> None:
+def test_allocator_reason_names_what_binds(grid: float, name: str, words: str) -> None:
     site, capacity = depot(grid=grid)
     got = allocate(site, [demand("grid1", max_a=16), demand("grid2", rank=1)], capacity)
     assert got[EvseRef(name, 1)].reason == words
 
 
-def test_the_reason_names_the_phase_that_binds() -> None:
+def test_allocator_reason_names_phase_that_binds() -> None:
     site, _ = depot(grid=40, a=40)
     capacity = {"grid": (40.0, 40.0, 40.0), "a": (40.0, 10.0, 40.0)}
     assert allocate(site, [demand("a1")], capacity)[EvseRef("a1", 1)].reason == "a L2 full"
 
 
-def test_a_cap_below_the_minimum_gives_nothing_and_says_so() -> None:
+def test_allocator_cap_below_minimum_gives_nothing_and_states_it() -> None:
     site, capacity = depot(grid=40)
     allocation = allocate(site, [demand("grid1", max_a=4.0)], capacity)[EvseRef("grid1", 1)]
     assert allocation.limit_a == 0.0
     assert allocation.reason == "all it can take: 4 A, less than its minimum of 6 A"
 
 
-def test_an_evse_that_the_site_does_not_have_is_an_error() -> None:
+def test_allocator_evse_that_site_does_not_have_is_error() -> None:
     site, capacity = depot(grid=40)
     with pytest.raises(KeyError):
         allocate(site, [demand("nobody")], capacity)
 
 
-def test_guaranteed_current_comes_before_a_higher_priority() -> None:
+def test_allocator_guaranteed_current_comes_before_higher_priority() -> None:
     site = SiteTree(
         circuits=(CircuitNode(id="grid", parent=None, limit_a=(40.0,) * 3),),
         evses=tuple(

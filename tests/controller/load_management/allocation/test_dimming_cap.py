@@ -56,7 +56,7 @@ def dim(watts: float | None, until: float | None = None) -> SiteDimmed:
 
 
 @pytest.mark.parametrize("count", [1, 3, 100])
-def test_the_draw_is_under_the_limit_as_soon_as_cars_follow(count: int) -> None:
+def test_dimming_cap_draw_is_under_limit_as_soon_as_cars_follow(count: int) -> None:
     site = depot(count)
     limit_w = minimum_w(count)
     assert steered_w(site) > limit_w
@@ -66,7 +66,7 @@ def test_the_draw_is_under_the_limit_as_soon_as_cars_follow(count: int) -> None:
     assert steered_w(site) > 0.5 * limit_w, "and no lower than it must be"
 
 
-def test_the_reason_says_who_until_when() -> None:
+def test_dimming_cap_reason_states_who_until_when() -> None:
     site = depot(2)
     site.tell(dim(4200.0))
     shown = {told.reason for told in site.told_people}
@@ -80,7 +80,7 @@ def test_the_reason_says_who_until_when() -> None:
 
 
 @pytest.mark.parametrize("count", [100, 500])
-def test_others_make_up_for_the_slow_the_deaf_and_the_disobedient(count: int) -> None:
+def test_dimming_cap_others_make_up_for_slow_deaf_and_disobedient(count: int) -> None:
     site = depot(count)
     limit_w = minimum_w(count)
     for index, each in enumerate(site.stations.values()):
@@ -95,7 +95,7 @@ def test_others_make_up_for_the_slow_the_deaf_and_the_disobedient(count: int) ->
     stays_under(site, limit_w, 30)
 
 
-def test_who_is_not_steerable_is_not_touched() -> None:
+def test_dimming_cap_evse_not_controllable_keeps_its_share() -> None:
     public = station("public", car=Car(32.0))
     site = depot(3, public)
     site.tell(dim(4200.0))
@@ -104,7 +104,7 @@ def test_who_is_not_steerable_is_not_touched() -> None:
     assert steered_w(site) <= 4200.0
 
 
-def test_own_generation_comes_on_top_as_far_as_the_meter_proves_it() -> None:
+def test_dimming_cap_own_generation_comes_on_top_as_far_as_meter_proves_it() -> None:
     site = depot(10)
     site.building = lambda now: (-20.0, -20.0, -20.0)
     site.run(30)
@@ -119,7 +119,7 @@ def test_own_generation_comes_on_top_as_far_as_the_meter_proves_it() -> None:
     stays_under(site, 4200.0, 60)
 
 
-def test_each_phase_has_its_own_limit() -> None:
+def test_dimming_cap_each_phase_has_own_limit() -> None:
     site = depot(6)
     site.tell(SiteDimmed(total_w=9000.0, phases_w=(1500.0, 4000.0, 4000.0), why=WHY))
     site.run(20)
@@ -134,7 +134,7 @@ def test_each_phase_has_its_own_limit() -> None:
 
 
 @pytest.mark.parametrize(("car", "expected_a"), [(Car(32.0), 6.0), (Car(32.0, (0,)), 18.2)])
-def test_direct_control_is_4200_w_on_as_many_phases_as_the_car_uses(car: Car, expected_a: float) -> None:
+def test_direct_control_is_4200_w_on_as_many_phases_as_car_uses(car: Car, expected_a: float) -> None:
     site = ToySite((grid(100.0),), [station("S000", car=car, steerable=True)])
     site.connect()
     site.run(CHARGING_S)
@@ -144,7 +144,7 @@ def test_direct_control_is_4200_w_on_as_many_phases_as_the_car_uses(car: Car, ex
     assert site.view("S000").reason == WHY
 
 
-def test_less_than_its_minimum_is_a_pause() -> None:
+def test_dimming_cap_less_than_minimum_is_pause() -> None:
     site = depot(1)
     site.tell(SiteDimmed(evses_w={EvseRef("S000", 1): 4100.0}, whys={EvseRef("S000", 1): WHY}))
     assert site.view("S000").reason == f"{WHY}: 5.9 A, less than its minimum of 6 A"
@@ -152,7 +152,7 @@ def test_less_than_its_minimum_is_a_pause() -> None:
     assert site.station("S000").draw_a == 0
 
 
-def test_a_limit_that_is_lifted_is_forgotten() -> None:
+def test_dimming_cap_limit_that_is_lifted_is_forgotten() -> None:
     site = depot(4)
     before = steered_w(site)
     site.tell(dim(4200.0))
@@ -162,7 +162,7 @@ def test_a_limit_that_is_lifted_is_forgotten() -> None:
     assert steered_w(site) == before
 
 
-def test_what_a_backend_pushes_lifts_nothing() -> None:
+def test_dimming_cap_backend_limit_does_not_raise_it() -> None:
     site = depot(20)
     limit_w = minimum_w(20)
     site.tell(dim(limit_w))
@@ -174,7 +174,7 @@ def test_what_a_backend_pushes_lifts_nothing() -> None:
         stays_under(site, limit_w, 1)
 
 
-def test_a_restart_under_a_limit_goes_on_under_it() -> None:
+def test_dimming_cap_restart_under_limit_goes_on_under_it() -> None:
     site = depot(20)
     limit_w = minimum_w(20)
     site.tell(dim(limit_w))
@@ -191,7 +191,7 @@ def test_a_restart_under_a_limit_goes_on_under_it() -> None:
     assert steered_w(site) > 0
 
 
-def test_a_car_that_comes_under_a_limit_finds_it_at_once() -> None:
+def test_dimming_cap_car_that_comes_under_limit_finds_it_at_once() -> None:
     site = depot(3)
     site.plug("S001", None)
     site.run(5)
@@ -202,7 +202,7 @@ def test_a_car_that_comes_under_a_limit_finds_it_at_once() -> None:
     stays_under(site, 4200.0, 60)
 
 
-def test_whoever_is_gone_under_a_limit_keeps_to_it_until_its_end() -> None:
+def test_dimming_cap_sender_is_gone_under_limit_keeps_to_it_until_end() -> None:
     """All backends away, with stations that are closed for it, or the controller's machine dead."""
     site = depot(20)
     site.plug("S007", None)
@@ -221,7 +221,7 @@ def test_whoever_is_gone_under_a_limit_keeps_to_it_until_its_end() -> None:
     assert steered_w(site) > limit_w, "then they have their floors again"
 
 
-def test_nobody_is_held_below_his_floor_when_it_is_over() -> None:
+def test_dimming_cap_over_leaves_no_evse_below_its_floor() -> None:
     site = depot(3)
     site.plug("S001", None)
     site.run(5)
@@ -236,7 +236,7 @@ def test_nobody_is_held_below_his_floor_when_it_is_over() -> None:
 
 
 @pytest.mark.parametrize("voltage", [207.0, 230.0, 234.0, 240.0, 253.0])
-def test_direct_control_of_4200_w_is_never_a_pause(voltage: float) -> None:
+def test_dimming_cap_direct_control_of_4200_w_is_never_pause(voltage: float) -> None:
     evse = steerable(0).evse
     cap = DimmingCap(voltage)
     cap.dim(SiteDimmed(evses_w={evse.ref: 4200.0}, why=WHY))

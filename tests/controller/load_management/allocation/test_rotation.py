@@ -21,11 +21,11 @@ def plugged(*refs: EvseRef) -> Rotation:
     return turns
 
 
-def test_rotation_newcomers_go_in_the_order_in_which_they_came() -> None:
+def test_rotation_newcomers_go_in_order_in_which_they_came() -> None:
     assert order(plugged(B, A, C), 10, A, B, C) == [B, A, C]
 
 
-def test_rotation_turn_that_runs_goes_before_a_newcomer() -> None:
+def test_rotation_turn_that_runs_goes_before_newcomer() -> None:
     turns = plugged(A)
     turns.set_served(A, True, 1)
     turns.set_wanting([A, B], [A, B], 500)
@@ -52,7 +52,7 @@ def test_rotation_running_turns_go_before_those_that_wait() -> None:
     assert order(turns, 300, A, B) == [B, A]
 
 
-def test_rotation_longest_served_yields_when_its_turn_is_over() -> None:
+def test_rotation_longest_served_yields_when_turn_is_over() -> None:
     turns = plugged(A, B, C)
     turns.set_served(A, True, 10)
     turns.set_served(B, True, 20)
@@ -78,7 +78,7 @@ def test_rotation_stopped_car_rests() -> None:
     assert not turns.is_resting(A, 20 + REST_S)
 
 
-def test_rotation_car_that_comes_back_is_a_newcomer() -> None:
+def test_rotation_car_that_comes_back_is_newcomer() -> None:
     turns = plugged(A, B)
     turns.set_served(B, True, 10)
     turns.set_wanting([B], [A, B], 500)
@@ -87,7 +87,7 @@ def test_rotation_car_that_comes_back_is_a_newcomer() -> None:
     assert order(turns, 600, A, B) == [A, B]
 
 
-def test_rotation_of_a_part_leaves_the_other_turns_alone() -> None:
+def test_rotation_of_part_leaves_other_turns_alone() -> None:
     turns = plugged(A, B)
     turns.set_served(B, True, 10)
     turns.set_wanting([A], [A], 20)

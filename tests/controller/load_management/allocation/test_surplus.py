@@ -20,21 +20,21 @@ def shared(surplus: Surplus, surplus_a: float, now: float) -> tuple[float, str]:
     return allocation.limit_a, allocation.reason
 
 
-def test_the_surplus_is_shared_over_all_phases() -> None:
+def test_surplus_is_shared_over_all_phases() -> None:
     site, capacity = depot(grid=100)
     demands = [demand("grid1"), demand("grid2", phases=(True, False, False))]
     got = Surplus().share(site, demands, capacity, {}, 40.0, 0.0)
     assert {ref.station: each.limit_a for ref, each in got.items()} == {"grid1": 10.0, "grid2": 10.0}
 
 
-def test_less_than_the_minimum_is_nothing_and_says_so() -> None:
+def test_surplus_less_than_minimum_is_nothing_and_states_it() -> None:
     assert shared(Surplus(), 17.9, 0.0) == (
         0.0,
         "no room for its minimum of 6 A, grid exports no more: waiting",
     )
 
 
-def test_surplus_start_keeps_minimum_then_rests_for_a_while() -> None:
+def test_surplus_start_keeps_minimum_then_rests_for_while() -> None:
     surplus = Surplus()
     assert shared(surplus, 30.0, 0.0) == (10.0, "grid exports no more")
     assert shared(surplus, 0.0, 1.0)[0] == 6.0
@@ -54,7 +54,7 @@ def sunny(building: Callable[[float], PhaseAmps], *fair: Car) -> ToySite:
     return site
 
 
-def test_a_car_takes_what_is_fed_in_and_no_more() -> None:
+def test_surplus_car_takes_what_is_fed_in_and_no_more() -> None:
     site = sunny(lambda now: (-15.0, -10.0, -11.0))
     site.run(600)
     assert site.view("SUN").offered_a == 12.0
@@ -62,20 +62,20 @@ def test_a_car_takes_what_is_fed_in_and_no_more() -> None:
     assert site.view("SUN").reason == "grid exports no more"
 
 
-def test_without_sun_it_waits() -> None:
+def test_surplus_without_sun_it_waits() -> None:
     site = sunny(lambda now: (5.0, 5.0, 5.0))
     site.run(600)
     assert site.station("SUN").limit_a(site.now) == 0.0
 
 
-def test_who_does_not_wait_for_the_sun_takes_of_it_first() -> None:
+def test_surplus_evse_of_other_modes_uses_it_first() -> None:
     site = sunny(lambda now: (-30.0, -30.0, -30.0), Car(20.0))
     site.run(900)
     assert site.station("F0").draw_a == 20.0
     assert 7.0 <= site.view("SUN").offered_a <= 10.0  # the other is left 2 A of headroom
 
 
-def test_clouds_do_not_switch_the_car_to_and_fro() -> None:
+def test_surplus_clouds_do_not_switch_car_to_and_fro() -> None:
     site = sunny(lambda now: (-2.0, -2.0, -2.0) if now % 120 < 60 else (-12.0, -12.0, -12.0))
     on = []
     for _ in range(3600):
@@ -85,7 +85,7 @@ def test_clouds_do_not_switch_the_car_to_and_fro() -> None:
     assert on[-1]
 
 
-def test_surplus_gone_for_long_stops_the_car_once() -> None:
+def test_surplus_gone_for_long_stops_car_once() -> None:
     site = sunny(lambda now: (-12.0, -12.0, -12.0) if now < 900 else (2.0, 2.0, 2.0))
     site.run(900 + int(DWELL_S) - 120)
     assert site.station("SUN").draw_a > 0
@@ -93,7 +93,7 @@ def test_surplus_gone_for_long_stops_the_car_once() -> None:
     assert site.station("SUN").draw_a == 0
 
 
-def test_a_meter_that_is_gone_shows_no_surplus() -> None:
+def test_surplus_meter_that_is_gone_shows_no_surplus() -> None:
     site = sunny(lambda now: (-15.0, -15.0, -15.0))
     site.run(600)
     assert site.view("SUN").offered_a > 12.0
@@ -113,7 +113,7 @@ def phases_used(site: ToySite) -> int:
     return sum(amps > 0 for amps in site.station("SUN").drawn())
 
 
-def test_where_the_sun_is_too_weak_for_three_phases_one_goes_on() -> None:
+def test_surplus_where_sun_is_too_weak_for_three_phases_one_goes_on() -> None:
     """3 x 6 A it began with; then 9 A in all is left, and 30 A in the end."""
     site = switching(lambda now: (-(6.5 if now < 900 else 3.0 if now < 2700 else 10.0),) * 3)
     assert phases_used(site) == 3
@@ -128,7 +128,7 @@ def test_where_the_sun_is_too_weak_for_three_phases_one_goes_on() -> None:
     assert site.station("SUN").drawn() == (10.0, 10.0, 10.0)
 
 
-def test_a_weak_sun_begins_with_one_phase() -> None:
+def test_surplus_weak_sun_begins_with_one_phase() -> None:
     site = switching(lambda now: (-3.0, -3.0, -3.0))
     assert site.station("SUN").drawn() == (9.0, 0.0, 0.0)
 

@@ -25,7 +25,7 @@ def utc(text: str) -> float:
     return datetime.fromisoformat(text).timestamp()
 
 
-def test_next_departure_is_the_first_of_all_rules() -> None:
+def test_next_departure_is_first_of_all_rules() -> None:
     workdays = DepartureRule(
         evses=frozenset({A, B}), days=frozenset(range(5)), minute=390, energy_wh=30_000.0
     )
@@ -58,7 +58,7 @@ def test_departures_are_read_from_csv() -> None:
         ("A,,07:00,20000", "line 2: energy_kwh: 20000 is not between 0 and 1000"),
     ],
 )
-def test_mistake_in_departures_is_named_with_its_line(row: str, message: str) -> None:
+def test_departure_rules_mistake_in_departures_is_named_with_line(row: str, message: str) -> None:
     with pytest.raises(EnergyFileError, match=message):
         parse_departures(f"station,day,ready_by,energy_kwh\n{row}\n", find)
 

@@ -77,7 +77,7 @@ def pulsing(low_a: float, high_a: float, period_s: int = 300, part_s: int = 100)
 PEAK = {"grid": PeakSettings(target_w=20_000.0)}
 
 
-def test_quarter_peak_with_pulses_uses_the_budget_and_keeps_it() -> None:
+def test_energy_scenes_quarter_peak_with_pulses_uses_budget_and_keeps_it() -> None:
     toy = site(cars("A", "B"), pulsing(5.0, 20.0), peaks=PEAK)
     toy.run(5 * QUARTER_S)
     means = quarter_means_w(toy)
@@ -85,7 +85,7 @@ def test_quarter_peak_with_pulses_uses_the_budget_and_keeps_it() -> None:
     assert min(means[1:]) >= 0.94 * 20_000.0
 
 
-def test_quarter_peak_gives_more_energy_than_an_instantaneous_limit() -> None:
+def test_quarter_peak_gives_more_energy_than_instantaneous_limit() -> None:
     by_peak = site(cars("A", "B"), pulsing(5.0, 20.0), peaks=PEAK)
     by_limit = ToySite(
         (grid(100.0, base_load_a=20.0, limit_w=20_000.0),), cars("A", "B"), pulsing(5.0, 20.0), utc=NOON
@@ -97,7 +97,7 @@ def test_quarter_peak_gives_more_energy_than_an_instantaneous_limit() -> None:
     assert energies[0] > 1.06 * energies[1]
 
 
-def test_quarter_peak_holds_when_the_meter_dies() -> None:
+def test_energy_scenes_quarter_peak_holds_when_meter_is_killed() -> None:
     toy = site(cars("A", "B"), lambda now: (15.0, 15.0, 15.0), peaks=PEAK)
     toy.run(QUARTER_S + 300)
     toy.meter = stale
@@ -105,7 +105,7 @@ def test_quarter_peak_holds_when_the_meter_dies() -> None:
     assert max(quarter_means_w(toy)) <= 20_000.0
 
 
-def test_quarter_peak_after_a_start_counts_its_past_at_the_fuse() -> None:
+def test_energy_scenes_quarter_peak_after_start_counts_past_at_fuse() -> None:
     toy = site(cars("A"), lambda now: (5.0, 5.0, 5.0), utc=NOON + 700.0, peaks=PEAK)
     toy.run(60)
     [peak] = toy.control.energy.view(toy.now).peaks
@@ -115,7 +115,7 @@ def test_quarter_peak_after_a_start_counts_its_past_at_the_fuse() -> None:
     assert toy.view("A").offered_a > 6.0
 
 
-def test_quarter_peak_of_the_month_is_free_where_chosen() -> None:
+def test_energy_scenes_quarter_peak_of_month_is_free_where_chosen() -> None:
     peaks = {"grid": PeakSettings(target_w=10_000.0, reached_is_free=True)}
     toy = site(
         cars("A", "B"),
@@ -131,13 +131,13 @@ def test_quarter_peak_of_the_month_is_free_where_chosen() -> None:
     assert month.month_w == pytest.approx(means[1], rel=0.01)
 
 
-def test_quarter_peak_is_the_reason_of_the_share() -> None:
+def test_energy_scenes_quarter_peak_is_reason_of_share() -> None:
     toy = site(cars("A", "B"), peaks=PEAK)
     toy.run(300)
     assert toy.view("A").reason == "grid quarter-hour peak of 20 kW"
 
 
-def test_quarter_peak_changes_with_the_calendar() -> None:
+def test_energy_scenes_quarter_peak_changes_with_calendar() -> None:
     entry = CalendarEntry(name="evening", span=WeekSpan(begin=12 * 60 + 30), circuit="grid", peak_w=10_000.0)
     toy = site(cars("A", "B"), peaks=PEAK, calendar=(entry,))
     toy.run(4 * QUARTER_S)
@@ -159,7 +159,7 @@ def test_quarter_peak_stops_no_car_needlessly() -> None:
 # -- calendars --------------------------------------------------------------------------------------------
 
 
-def test_calendar_limit_holds_in_its_span_only() -> None:
+def test_energy_scenes_calendar_limit_holds_in_span_only() -> None:
     entry = CalendarEntry(name="lunch", span=WeekSpan(begin=750, end=780), circuit="grid", limit_a=20.0)
     toy = site(cars("A", "B"), calendar=(entry,))
     toy.run(1750)
@@ -188,7 +188,7 @@ def test_calendar_priority_and_mode_apply_to_their_evses() -> None:
     assert toy.view("A").offered_a == pytest.approx(32.0, abs=1.0)
 
 
-def test_calendar_without_a_clock_applies_the_lowest_limit() -> None:
+def test_energy_scenes_calendar_without_clock_applies_lowest_limit() -> None:
     entry = CalendarEntry(name="lunch", span=WeekSpan(begin=0, end=1), circuit="grid", limit_a=20.0)
     toy = ToySite((grid(100.0),), cars("A", "B"), settings=settings(calendar=(entry,)))
     toy.connect()
@@ -212,7 +212,7 @@ def test_guaranteed_current_is_given_beside_many_others() -> None:
     assert toy.seconds_over("grid", 41.0) <= 10
 
 
-def test_guaranteed_current_never_breaks_a_limit() -> None:
+def test_energy_scenes_guaranteed_current_never_breaks_limit() -> None:
     toy = site(
         cars("A", "B"), lambda now: (30.0, 30.0, 30.0), limit_a=41.0, groups=(group("A", guaranteed_a=32.0),)
     )
@@ -221,7 +221,7 @@ def test_guaranteed_current_never_breaks_a_limit() -> None:
     assert toy.view("A").offered_a >= toy.view("B").offered_a
 
 
-def test_quota_of_the_day_pauses_the_group_until_midnight() -> None:
+def test_energy_scenes_quota_of_day_pauses_group_until_midnight() -> None:
     toy = site(cars("A", "B"), utc=NOON + 10 * 3600.0, groups=(group("A", quota_wh=10_000.0),))
     toy.run(3000)
     assert toy.station("A").energy_as * 3 * V / 3600 == pytest.approx(10_000.0, rel=0.05)
@@ -231,7 +231,7 @@ def test_quota_of_the_day_pauses_the_group_until_midnight() -> None:
     assert toy.view("A").offered_a == pytest.approx(32.0, abs=0.5)
 
 
-def test_priority_class_of_a_card_holds_while_it_charges() -> None:
+def test_energy_scenes_priority_class_of_card_holds_while_it_charges() -> None:
     toy = site(cars("A", "B"), limit_a=39.0, class_priorities={"vip": 9})
     toy.control.energy.evses.set_priority_classes({EvseRef("B", 1): "vip"})
     toy.run(600)
@@ -275,14 +275,14 @@ EVENING = DepartureRule(
 )
 
 
-def test_departure_plan_gives_a_car_its_need_before_others() -> None:
+def test_energy_scenes_departure_plan_gives_car_need_before_others() -> None:
     toy = site(cars("A", "B", "C"), limit_a=39.0, departures=(EVENING,), utc=NOON + 3 * 3600)  # 15:00
     toy.run(900)
     assert toy.view("A").offered_a >= 17.0
     assert "leaves in" in toy.view("A").reason or toy.view("A").offered_a > toy.view("B").offered_a
 
 
-def test_prices_move_charging_into_the_cheapest_hour() -> None:
+def test_energy_scenes_prices_move_charging_into_cheapest_hour() -> None:
     toy = site(cars("A", "B"), departures=(EVENING,), has_prices=True)
     prices = [0.40, 0.30, 0.10, 0.40]
     toy.control.energy.evses.prices.set_prices(
@@ -301,7 +301,7 @@ def test_prices_move_charging_into_the_cheapest_hour() -> None:
     assert toy.station("B").energy_as > 3 * 3600 * 30
 
 
-def test_prices_above_the_highest_accepted_pause_other_cars() -> None:
+def test_energy_scenes_prices_above_highest_accepted_pause_other_cars() -> None:
     toy = site(cars("A"), has_prices=True, pause_above=0.35)
     toy.control.energy.evses.prices.set_prices(make_series([(NOON, 0.5), (NOON + 1800, 0.2)]))
     toy.run(900)
@@ -333,7 +333,7 @@ def with_battery(toy: ToySite, flow_a: Callable[[float], float]) -> None:
 
 
 @pytest.mark.parametrize(("use_battery", "expected_a"), [(False, 0.0), (True, 10.0)])
-def test_surplus_car_is_charged_from_the_battery_only_if_allowed(
+def test_energy_scenes_surplus_car_is_charged_from_battery_only_if_allowed(
     use_battery: bool, expected_a: float
 ) -> None:
     battery = BatterySettings(meter="battery", use_battery=use_battery)
@@ -344,7 +344,9 @@ def test_surplus_car_is_charged_from_the_battery_only_if_allowed(
 
 
 @pytest.mark.parametrize(("cars_first", "expected_a"), [(False, 0.0), (True, 11.0)])
-def test_surplus_car_comes_before_the_battery_only_if_chosen(cars_first: bool, expected_a: float) -> None:
+def test_energy_scenes_surplus_car_comes_before_battery_only_if_chosen(
+    cars_first: bool, expected_a: float
+) -> None:
     battery = BatterySettings(meter="battery", cars_first=cars_first)  # the site feeds in 1 A beside it
     toy = site([station("A", car=Car(), surplus=True)], lambda now: (-11.0, -11.0, -11.0), battery=battery)
     with_battery(toy, lambda now: max(0.0, 10.0 - toy.station("A").draw_a))
@@ -372,7 +374,7 @@ def dc_station(name: str, *, reserve_a: float = 0.0, car: Car | None = None) -> 
     return made
 
 
-def test_dc_reserve_is_kept_free_until_a_car_comes() -> None:
+def test_energy_scenes_dc_reserve_is_kept_free_until_car_comes() -> None:
     toy = site([station("A", car=Car()), dc_station("DC", reserve_a=40.0)], limit_a=60.0)
     toy.run(600)
     assert toy.view("A").offered_a == pytest.approx(19.0, abs=1.0)
@@ -393,7 +395,7 @@ def test_dc_reserve_stops_no_car_that_charges() -> None:
     assert not _stops(toy, "A")
 
 
-def test_dc_station_gets_its_power_on_three_phases_from_the_first_limit() -> None:
+def test_dc_station_gets_power_on_three_phases_from_first_limit() -> None:
     toy = site([dc_station("DC", car=Car(max_a=80.0))], limit_a=60.0)
     toy.tell(QuirkSelected("DC", Quirk(name="DC", unit="W")))
     toy.run(120)

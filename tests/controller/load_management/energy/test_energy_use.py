@@ -31,7 +31,7 @@ def counted(
         energy.count(uses, day, begin + second)
 
 
-def test_quota_ends_for_all_evses_of_its_group() -> None:
+def test_energy_use_quota_ends_for_all_evses_of_group() -> None:
     energy = bakery()
     counted(energy, {A: use(10_000.0), B: use(8_000.0)}, 3600)
     assert energy.used_wh("bakery", DAY) == pytest.approx(18_000.0)
@@ -41,7 +41,7 @@ def test_quota_ends_for_all_evses_of_its_group() -> None:
     assert "bakery" in energy.exhausted(DAY)[A]
 
 
-def test_quota_begins_anew_with_the_day() -> None:
+def test_energy_use_quota_begins_anew_with_day() -> None:
     energy = bakery()
     counted(energy, {A: use(22_000.0)}, 3600)
     assert energy.exhausted(DAY)
@@ -50,7 +50,7 @@ def test_quota_begins_anew_with_the_day() -> None:
     assert energy.used_wh("bakery", "2026-11-28") == pytest.approx(1000.0)
 
 
-def test_quota_record_follows_the_use_within_a_part_of_it() -> None:
+def test_quota_record_follows_use_within_part_of_it() -> None:
     energy = bakery()
     counted(energy, {A: use(22_000.0)}, 3600)
     records = energy.take_records()
@@ -61,14 +61,14 @@ def test_quota_record_follows_the_use_within_a_part_of_it() -> None:
     after.restore(QuotaStored("gone", DAY, 1.0))
 
 
-def test_stopped_clock_counts_at_most_a_minute() -> None:
+def test_energy_use_stopped_clock_counts_at_most_minute() -> None:
     energy = bakery()
     energy.count({A: use(6_000.0)}, DAY, 0.0)
     energy.count({A: use(6_000.0)}, DAY, 7200.0)
     assert energy.used_wh("bakery", DAY) == pytest.approx(100.0)
 
 
-def test_behind_begins_a_band_below_the_mean_and_ends_at_it() -> None:
+def test_energy_use_behind_begins_band_below_mean_and_ends_at_it() -> None:
     energy = EnergyUse([])
     counted(energy, {A: use(11_000.0), B: use(11_000.0), C: use(0.0)}, 540)
     assert energy.behind({A: use(0), B: use(0), C: use(0)}) == {C}
@@ -78,7 +78,7 @@ def test_behind_begins_a_band_below_the_mean_and_ends_at_it() -> None:
     assert energy.behind({A: use(0), B: use(0), C: use(0)}) == set()
 
 
-def test_behind_compares_within_a_priority_and_who_wants() -> None:
+def test_energy_use_behind_compares_within_priority_and_who_wants() -> None:
     energy = EnergyUse([])
     counted(energy, {A: use(22_000.0), B: use(0.0)}, 3600)
     assert energy.behind({A: use(0), B: use(0, priority=1)}) == set()

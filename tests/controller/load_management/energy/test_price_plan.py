@@ -33,7 +33,7 @@ def simulate(
     return minutes, max(0.0, need_wh)
 
 
-def test_car_charges_in_the_cheapest_hour() -> None:
+def test_price_plan_car_charges_in_cheapest_hour() -> None:
     plan = PricePlan()
     plan.set_prices(hourly(0.4, 0.3, 0.1, 0.3, 0.4, 0.4))
     minutes, missing = simulate(plan, 8_000.0, 6.0)
@@ -41,7 +41,7 @@ def test_car_charges_in_the_cheapest_hour() -> None:
     assert set(minutes) <= set(range(120, 180))
 
 
-def test_car_that_needs_more_takes_the_next_cheapest_hours() -> None:
+def test_price_plan_car_that_needs_more_takes_next_cheapest_hours() -> None:
     plan = PricePlan()
     plan.set_prices(hourly(0.4, 0.3, 0.1, 0.2, 0.4, 0.4))
     minutes, missing = simulate(plan, 17_000.0, 6.0)
@@ -74,7 +74,7 @@ def test_choice_changes_at_quarter_hours_only() -> None:
     assert len(changes) <= 5
 
 
-def test_new_prices_do_not_stop_a_car_within_its_quarter() -> None:
+def test_price_plan_new_prices_do_not_stop_car_within_quarter() -> None:
     plan = PricePlan()
     plan.set_prices(hourly(0.1, 0.2, 0.3))
     leaves_at = BEGIN + 3 * HOUR_S
@@ -84,7 +84,7 @@ def test_new_prices_do_not_stop_a_car_within_its_quarter() -> None:
     assert not plan.may_charge(REF, 2_500.0, POWER_W, leaves_at, BEGIN + 900)
 
 
-def test_unknown_prices_count_as_the_highest() -> None:
+def test_price_plan_unknown_prices_count_as_highest() -> None:
     plan = PricePlan()
     plan.set_prices(hourly(0.2, 0.1))
     minutes, missing = simulate(plan, 8_000.0, 10.0)
@@ -92,7 +92,7 @@ def test_unknown_prices_count_as_the_highest() -> None:
     assert set(minutes) <= set(range(60, 120))
 
 
-def test_waiting_car_shows_when_it_charges_next() -> None:
+def test_price_plan_waiting_car_shows_when_it_charges_next() -> None:
     plan = PricePlan()
     plan.set_prices(hourly(0.4, 0.1, 0.4))
     assert not plan.may_charge(REF, 2_000.0, POWER_W, BEGIN + 3 * HOUR_S, BEGIN)
@@ -101,7 +101,7 @@ def test_waiting_car_shows_when_it_charges_next() -> None:
     assert plan.next_begin(REF, BEGIN) is None
 
 
-def test_series_says_nothing_before_its_begin_and_after_its_end() -> None:
+def test_price_plan_series_states_nothing_before_begin_and_after_end() -> None:
     series = hourly(0.1, 0.2)
     assert series.price_at(BEGIN - 1) is None
     assert series.price_at(BEGIN) == 0.1
@@ -126,6 +126,6 @@ def test_prices_are_read_from_csv() -> None:
         ("begin,price\n2026-11-27T06:00Z,1\n2026-11-27T07:00+01:00,2\n", "two prices begin at the same time"),
     ],
 )
-def test_mistake_in_prices_is_named_with_its_line(text: str, message: str) -> None:
+def test_price_plan_mistake_in_prices_is_named_with_line(text: str, message: str) -> None:
     with pytest.raises(EnergyFileError, match=message.replace("(", r"\(")):
         parse_prices(text)

@@ -37,26 +37,26 @@ def room(peak: QuarterPeak, utc: float, base_w: float = 0.0, *, is_trusted: bool
     return peak.room_w(60_000.0, base_w, WORST_W, utc, is_trusted=is_trusted)
 
 
-def test_room_after_low_use_is_above_the_target() -> None:
+def test_quarter_peak_room_after_low_use_is_above_target() -> None:
     peak = started()
     read(peak, BEGIN, 450, 30_000.0)
     assert room(peak, BEGIN + 450) == pytest.approx(90_000.0, rel=0.001)
 
 
-def test_room_after_high_use_is_below_the_target() -> None:
+def test_quarter_peak_room_after_high_use_is_below_target() -> None:
     peak = started()
     read(peak, BEGIN, 450, 100_000.0)
     assert room(peak, BEGIN + 450) == pytest.approx(20_000.0, rel=0.01)
 
 
-def test_room_leaves_what_the_building_takes_on_average() -> None:
+def test_quarter_peak_room_leaves_what_building_takes_on_average() -> None:
     peak = QuarterPeak()
     peak.on_reading(20_000.0, 20_000.0, None, WORST_W, BEGIN)
     read(peak, BEGIN, 450, 20_000.0, base_w=20_000.0)
     assert room(peak, BEGIN + 450, base_w=20_000.0) == pytest.approx(80_000.0, rel=0.001)
 
 
-def test_room_keeps_a_surge_of_the_building_in_reserve() -> None:
+def test_quarter_peak_room_keeps_surge_of_building_in_reserve() -> None:
     peak = started()
     peak.on_reading(10_000.0, 10_000.0, None, WORST_W, BEGIN + 1)
     read(peak, BEGIN + 1, 449, 60_000.0)
@@ -71,7 +71,7 @@ def test_feed_in_is_no_credit() -> None:
     assert room(peak, BEGIN + 450) == pytest.approx(120_000.0, rel=0.001)
 
 
-def test_register_corrects_the_integrated_power() -> None:
+def test_quarter_peak_register_corrects_integrated_power() -> None:
     peak = QuarterPeak()
     peak.on_reading(0.0, 0.0, 5000.0, WORST_W, BEGIN)
     for second in range(1, 451):
@@ -81,14 +81,14 @@ def test_register_corrects_the_integrated_power() -> None:
     assert peak.used_wh(WORST_W, BEGIN + 450) == pytest.approx(7500.0, abs=101.0)
 
 
-def test_gap_without_register_counts_at_the_worst() -> None:
+def test_quarter_peak_gap_without_register_counts_at_worst() -> None:
     peak = started()
     read(peak, BEGIN, 100, 10_000.0)
     peak.on_reading(10_000.0, 0.0, None, WORST_W, BEGIN + 400)
     assert peak.used_wh(WORST_W, BEGIN + 400) == pytest.approx((10_000 * 100 + WORST_W * 300) / 3600)
 
 
-def test_gap_with_register_counts_what_it_shows() -> None:
+def test_quarter_peak_gap_with_register_counts_what_it_shows() -> None:
     peak = QuarterPeak()
     peak.on_reading(0.0, 0.0, 0.0, WORST_W, BEGIN)
     register = read(peak, BEGIN, 100, 36_000.0, register=0.0)
@@ -96,7 +96,7 @@ def test_gap_with_register_counts_what_it_shows() -> None:
     assert peak.used_wh(WORST_W, BEGIN + 400) == pytest.approx(1500.0)
 
 
-def test_dead_meter_uses_up_the_budget() -> None:
+def test_quarter_peak_dead_meter_uses_up_budget() -> None:
     peak = started()
     read(peak, BEGIN, 300, 10_000.0)
     rooms = [room(peak, BEGIN + 300 + k, base_w=30_000.0, is_trusted=False) for k in range(0, 600, 60)]
@@ -104,7 +104,7 @@ def test_dead_meter_uses_up_the_budget() -> None:
     assert rooms[-1] < 0
 
 
-def test_new_quarter_begins_with_its_whole_budget() -> None:
+def test_new_quarter_begins_with_whole_budget() -> None:
     peak = started()
     read(peak, BEGIN, 900, 59_000.0)
     read(peak, BEGIN + 900, 10, 59_000.0)
@@ -113,7 +113,7 @@ def test_new_quarter_begins_with_its_whole_budget() -> None:
     assert peak.take_finished() is None
 
 
-def test_gap_over_the_boundary_may_be_all_in_the_new_quarter() -> None:
+def test_quarter_peak_gap_over_boundary_may_be_all_in_new_quarter() -> None:
     peak = started()
     read(peak, BEGIN, 800, 10_000.0)
     peak.on_reading(10_000.0, 0.0, None, WORST_W, BEGIN + 1000)
@@ -121,7 +121,7 @@ def test_gap_over_the_boundary_may_be_all_in_the_new_quarter() -> None:
     assert peak.take_finished() is None
 
 
-def test_start_within_a_quarter_counts_its_past_at_the_worst() -> None:
+def test_start_within_quarter_counts_past_at_worst() -> None:
     peak = QuarterPeak()
     peak.on_reading(10_000.0, 0.0, 777.0, WORST_W, BEGIN + 450)
     assert peak.used_wh(WORST_W, BEGIN + 450) == pytest.approx(WORST_W * 450 / 3600)
@@ -129,7 +129,7 @@ def test_start_within_a_quarter_counts_its_past_at_the_worst() -> None:
 
 
 @pytest.mark.parametrize("earlier", [0, 1])
-def test_restart_with_a_stored_register_knows_the_past(earlier: int) -> None:
+def test_quarter_peak_restart_with_stored_register_has_past(earlier: int) -> None:
     peak = QuarterPeak()
     number = int(BEGIN // QUARTER_S)
     peak.restore(QuarterMemory(quarter=number - earlier, register_wh=1000.0))
@@ -138,7 +138,7 @@ def test_restart_with_a_stored_register_knows_the_past(earlier: int) -> None:
     assert peak.record() == QuarterMemory(quarter=number, register_wh=pytest.approx(1000.0))
 
 
-def test_restart_with_another_meter_counts_the_worst() -> None:
+def test_quarter_peak_restart_with_another_meter_counts_worst() -> None:
     peak = QuarterPeak()
     peak.restore(QuarterMemory(quarter=int(BEGIN // QUARTER_S), register_wh=9000.0))
     peak.on_reading(10_000.0, 0.0, 3000.0, WORST_W, BEGIN + 450)
@@ -154,14 +154,14 @@ def test_register_of_another_meter_changes_nothing(register: float) -> None:
     assert peak.used_wh(WORST_W, BEGIN + 101) == pytest.approx(1010.0)
 
 
-def test_quarter_with_a_gap_is_no_reached_peak() -> None:
+def test_quarter_with_gap_is_no_reached_peak() -> None:
     peak = started()
     read(peak, BEGIN, 100, 10_000.0)
     read(peak, BEGIN + 200, 800, 10_000.0)
     assert peak.take_finished() is None
 
 
-def test_room_in_the_last_seconds_is_that_of_before() -> None:
+def test_quarter_peak_room_in_last_seconds_is_that_of_before() -> None:
     peak = started()
     read(peak, BEGIN, 880, 60_000.0)
     before_w = room(peak, BEGIN + 880)

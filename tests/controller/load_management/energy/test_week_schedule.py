@@ -43,7 +43,7 @@ def test_span_by_day_holds_from_begin_until_end() -> None:
     assert not is_active(span, "2026-11-28T12:00:00")
 
 
-def test_span_over_midnight_belongs_to_the_day_of_its_begin() -> None:
+def test_week_schedule_span_over_midnight_belongs_to_day_of_begin() -> None:
     friday_night = WeekSpan(days=frozenset({4}), begin=22 * 60, end=6 * 60)
     assert not is_active(friday_night, "2026-11-27T04:00:00")  # the night before
     assert is_active(friday_night, "2026-11-27T21:30:00")
@@ -52,7 +52,7 @@ def test_span_over_midnight_belongs_to_the_day_of_its_begin() -> None:
     assert not is_active(friday_night, "2026-11-28T22:00:00")
 
 
-def test_span_in_spring_follows_the_wall_clock() -> None:
+def test_week_schedule_span_in_spring_follows_wall_clock() -> None:
     night = WeekSpan(begin=1 * 60, end=4 * 60)  # 2026-03-29: 02:00 becomes 03:00, two hours long
     active = [
         minute for minute in range(1440) if night.is_active(local_time(_day_s(3, 28) + 60 * minute, BERLIN))
@@ -84,15 +84,15 @@ def test_span_in_autumn_holds_in_both_hours() -> None:
         ("2026-11-27T04:00:00", 1440, "2026-11-27T23:00:00"),  # 24:00 ends the day
     ],
 )
-def test_next_occurrence_is_on_the_next_chosen_day(now: str, minute: int, expected: str) -> None:
+def test_week_schedule_next_occurrence_is_on_next_chosen_day(now: str, minute: int, expected: str) -> None:
     assert next_occurrence(WORKDAYS, minute, utc(now), BERLIN) == utc(expected)
 
 
-def test_next_occurrence_in_the_left_out_hour_is_after_it() -> None:
+def test_week_schedule_next_occurrence_in_left_out_hour_is_after_it() -> None:
     sunday = frozenset({6})
     found = next_occurrence(sunday, 150, utc("2026-03-28T12:00:00"), BERLIN)  # 02:30 does not exist
     assert found == utc("2026-03-29T01:30:00")  # 03:30 in Berlin
 
 
-def test_next_occurrence_without_a_day_is_none() -> None:
+def test_week_schedule_next_occurrence_without_day_is_none() -> None:
     assert next_occurrence(frozenset(), 0, 0.0, BERLIN) is None

@@ -39,14 +39,14 @@ def cut(manners: ChargerResponse, *draws: tuple[float, float]) -> ResponseHabits
         ([(8.0, 32.0), (SLOWEST_S + 1, 32.0)], REACTION_S, False),
     ],
 )
-def test_a_cut_shows_how_long_it_takes_to_obey(
+def test_charger_response_cut_shows_how_long_it_takes_to_obey(
     draws: list[tuple[float, float]], reaction_s: float, obeys: bool | None
 ) -> None:
     habits = cut(ChargerResponse(), *draws)
     assert (habits.reaction_s, habits.obeys) == (reaction_s, obeys)
 
 
-def test_the_slowest_of_the_last_cuts_counts() -> None:
+def test_charger_response_slowest_of_last_cuts_counts() -> None:
     manners = ChargerResponse()
     cut(manners, (8.0, 32.0), (18.0, 9.8))
     for _ in range(WINDOW - 1):
@@ -54,7 +54,7 @@ def test_the_slowest_of_the_last_cuts_counts() -> None:
     assert cut(manners, (3.0, 9.8)).reaction_s == REACTION_S
 
 
-def test_a_limit_that_is_raised_again_shows_nothing() -> None:
+def test_charger_response_limit_that_is_raised_again_shows_nothing() -> None:
     manners = ChargerResponse()
     cut(manners, (8.0, 32.0))
     manners.on_limit_accepted(32.0, 1010.0)
@@ -62,7 +62,7 @@ def test_a_limit_that_is_raised_again_shows_nothing() -> None:
     assert manners.habits == ResponseHabits()
 
 
-def test_a_lease_that_is_renewed_is_the_same_cut() -> None:
+def test_charger_response_lease_that_is_renewed_is_same_cut() -> None:
     manners = ChargerResponse()
     cut(manners, (8.0, 32.0))
     manners.on_limit_accepted(10.0, 1010.0)
@@ -70,7 +70,7 @@ def test_a_lease_that_is_renewed_is_the_same_cut() -> None:
     assert manners.habits.reaction_s == 18.0
 
 
-def test_a_station_that_rounds_down_is_told_from_a_car_that_takes_no_more() -> None:
+def test_station_that_rounds_down_is_reported_from_car_that_takes_no_more() -> None:
     rounding, small, beginning = ChargerResponse(), ChargerResponse(), ChargerResponse()
     for offered_a, drawn_a in [(12.0, 10.0), (13.0, 13.0), (15.9, 13.0), (16.0, 16.0)]:
         rounding.on_settled_draw(offered_a, drawn_a)
@@ -83,7 +83,7 @@ def test_a_station_that_rounds_down_is_told_from_a_car_that_takes_no_more() -> N
     assert beginning.habits.step_a == 0.0
 
 
-def test_a_fuse_is_given_less_patience_with_slow_stations() -> None:
+def test_charger_response_fuse_is_given_less_patience_with_slow_stations() -> None:
     def bears(slowest_s: float) -> FuseLoad:
         return FuseWatch(100.0, Fuse.GG, 0.0).see(128.0, 1.0, slowest_s)  # trips after 43 s
 
@@ -103,7 +103,7 @@ def slow() -> ToySite:
     return site
 
 
-def test_a_slow_station_is_known_after_its_first_cut_and_not_blamed_again() -> None:
+def test_slow_station_is_known_after_first_cut_and_not_blamed_again() -> None:
     site = slow()
     assert 20.0 <= site.view("A").habits.reaction_s <= 30.0
     assert site.view("A").habits.obeys
@@ -114,7 +114,7 @@ def test_a_slow_station_is_known_after_its_first_cut_and_not_blamed_again() -> N
     assert not any(blamed)
 
 
-def test_what_was_learnt_and_asked_for_outlives_a_restart() -> None:
+def test_charger_response_survives_a_restart() -> None:
     site = slow()
     site.observe("A", NeedsSeen(1, 20_000.0, 7200.0))
     assert site.control.unsaved_evses() == {EvseRef("A", 1)}
@@ -129,7 +129,7 @@ def test_what_was_learnt_and_asked_for_outlives_a_restart() -> None:
     assert "leaves in 2 h, needs 15 A on average" in site.view("A").reason
 
 
-def test_the_days_writes_outlive_a_restart() -> None:
+def test_charger_response_days_writes_outlive_restart() -> None:
     worn = Quirk(name="wears out", writes_per_day=4)
 
     def writes(site: ToySite, *, seconds: int = 1800) -> int:

@@ -41,19 +41,19 @@ def three(amps: float) -> PerPhase:
     return (amps, amps, amps)
 
 
-def test_a_settled_report_is_known() -> None:
+def test_consumption_settled_report_is_known() -> None:
     draw = watch()
     assert draw.add_report(three(15), 10)
     assert credit(draw, 11) == OfferCredit(flat(15), flat(15), flat(15))
 
 
-def test_what_is_drawn_above_the_offer_is_not_credited() -> None:
+def test_consumption_draw_above_the_offer_is_not_credited() -> None:
     draw = watch()
     draw.add_report(three(20), 10)
     assert credit(draw, 11).high == flat(16)
 
 
-def test_after_a_cut_it_draws_between_the_new_offer_and_the_old() -> None:
+def test_consumption_after_cut_it_draws_between_new_offer_and_old() -> None:
     draw = watch()
     draw.add_report(three(15), 10)
     draw.offer(8, 20)
@@ -61,14 +61,14 @@ def test_after_a_cut_it_draws_between_the_new_offer_and_the_old() -> None:
     assert credit(draw, 20 + REACTION_S).unreacted == flat(8)
 
 
-def test_after_a_rise_it_draws_between_its_report_and_the_new_offer() -> None:
+def test_consumption_after_rise_it_draws_between_report_and_new_offer() -> None:
     draw = watch()
     draw.add_report(three(15), 10)
     draw.offer(20, 20)
     assert credit(draw, 21) == OfferCredit(flat(15), flat(20), flat(15))
 
 
-def test_a_report_that_comes_before_the_car_could_react_settles_nothing() -> None:
+def test_report_that_comes_before_car_could_react_settles_nothing() -> None:
     draw = watch()
     draw.add_report(three(15), 10)
     draw.offer(8, 20)
@@ -78,7 +78,7 @@ def test_a_report_that_comes_before_the_car_could_react_settles_nothing() -> Non
     assert credit(draw, 26) == OfferCredit(flat(8), flat(8), flat(8))
 
 
-def test_overdue_report_leaves_the_offer_as_the_only_bound() -> None:
+def test_consumption_overdue_report_leaves_offer_as_only_bound() -> None:
     draw = watch()
     draw.add_report(three(15), 10)
     draw.offer(8, 20)
@@ -90,7 +90,7 @@ def test_overdue_report_leaves_the_offer_as_the_only_bound() -> None:
     assert credit(draw, 71).low == flat(6)
 
 
-def test_overdue_draw_counts_as_the_offer_until_a_cut_had_its_chance() -> None:
+def test_consumption_overdue_draw_counts_as_offer_until_cut_had_chance() -> None:
     draw = watch()
     assert credit(draw, 100.0).unreacted == flat(16)
     draw.offer(10, 100.0)
@@ -99,7 +99,7 @@ def test_overdue_draw_counts_as_the_offer_until_a_cut_had_its_chance() -> None:
     assert credit(draw, 100.0 + EPISODE_S).unreacted == flat(10)
 
 
-def test_small_excess_counts_from_the_second_settled_report_on() -> None:
+def test_consumption_small_excess_counts_from_second_settled_report_on() -> None:
     draw = watch()
     draw.add_report(three(16.8), 10)
     draw.check_obedience(16.0)
@@ -121,7 +121,7 @@ def test_small_excess_counts_from_the_second_settled_report_on() -> None:
         ((float("inf"),) * 3, False),
     ],
 )
-def test_report_far_above_the_maximum_is_impossible(report: PerPhase, possible: bool) -> None:
+def test_consumption_report_far_above_maximum_is_impossible(report: PerPhase, possible: bool) -> None:
     evse = EvseNode(ref=EvseRef("A", 1), circuit="grid", phases=(0, 1, 2), min_a=6, max_a=32, fallback_a=6)
     assert is_possible(evse, report) is possible
 
@@ -141,7 +141,7 @@ def test_report_on_grid_phases_is_not_rotated() -> None:
     assert draw.drawn == (10.0, 9.0, 8.0)
 
 
-def test_who_reports_once_a_minute_is_waited_for() -> None:
+def test_consumption_report_once_a_minute_is_waited_for() -> None:
     draw = watch()
     for now in (10, 70, 130):
         draw.add_report(three(15), now)
@@ -149,7 +149,7 @@ def test_who_reports_once_a_minute_is_waited_for() -> None:
     assert credit(draw, 130 + 91).low == ZERO
 
 
-def test_nobody_is_waited_for_longer_than_the_longest_transition() -> None:
+def test_consumption_wait_ends_after_the_longest_transition() -> None:
     draw = watch()
     draw.add_report(three(15), 10)
     draw.add_report(three(15), 10 + 2 * LONGEST_TRANSITION_S)
@@ -158,7 +158,7 @@ def test_nobody_is_waited_for_longer_than_the_longest_transition() -> None:
     assert credit(draw, now + 1).low == ZERO
 
 
-def test_who_gives_no_current_may_begin_if_there_is_a_car() -> None:
+def test_consumption_suspended_evse_with_a_car_may_begin() -> None:
     draw = watch()
     draw.add_report(three(15), 10)
     draw.stop(15.0)
@@ -167,7 +167,7 @@ def test_who_gives_no_current_may_begin_if_there_is_a_car() -> None:
     assert not draw.unknown(1000)
 
 
-def test_a_report_of_current_outweighs_a_state_without() -> None:
+def test_consumption_report_of_current_outweighs_state_without() -> None:
     draw = watch()
     draw.stop(15.0)
     draw.add_report(three(10), 20)
@@ -183,7 +183,7 @@ def test_a_report_of_current_outweighs_a_state_without() -> None:
         ((0, 1), (10.0, 9.0, None), (10.0, 9.0, 0.0)),
     ],
 )
-def test_phases_of_the_station_are_put_on_those_of_the_site(
+def test_consumption_phases_of_station_are_put_on_those_of_site(
     phases: tuple[int, ...], report: PerPhase, low: PhaseAmps
 ) -> None:
     draw = watch(phases)
@@ -192,7 +192,7 @@ def test_phases_of_the_station_are_put_on_those_of_the_site(
     assert draw.drawn == low
 
 
-def test_phases_that_a_report_does_not_tell_carry_up_to_what_it_tells() -> None:
+def test_phases_that_report_does_not_report_carry_up_to_what_it_reports() -> None:
     draw = watch()
     draw.add_report((10.0, None, None), 10)
     assert credit(draw, 11) == OfferCredit((10, 0, 0), flat(10), (10, 0, 0))

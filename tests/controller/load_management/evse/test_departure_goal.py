@@ -28,7 +28,7 @@ def test_goal_needs_average_current_in_whole_amperes() -> None:
 @pytest.mark.parametrize(
     ("seconds", "words"), [(59.0, "10 min"), (600.0, "10 min"), (3001.0, "1 h"), (7200.0, "2 h")]
 )
-def test_the_time_left_is_told_in_steps(seconds: float, words: str) -> None:
+def test_departure_goal_time_left_is_reported_in_steps(seconds: float, words: str) -> None:
     assert goal(1000, seconds).need(230.0, 3, 0.0).why.startswith(f"leaves in {words}, ")
 
 
@@ -36,13 +36,13 @@ def test_the_time_left_is_told_in_steps(seconds: float, words: str) -> None:
     ("energy_wh", "departs_in_s", "now"),
     [(None, HOUR_S, 0.0), (5000.0, None, 0.0), (0.0, HOUR_S, 0.0), (5000.0, HOUR_S, HOUR_S)],
 )
-def test_without_energy_or_time_or_when_it_is_too_late_nothing_is_needed(
+def test_departure_goal_without_energy_or_time_needs_nothing(
     energy_wh: float | None, departs_in_s: float | None, now: float
 ) -> None:
     assert goal(energy_wh, departs_in_s).need(230.0, 3, now) == NO_NEED
 
 
-def test_what_was_drawn_is_needed_no_more() -> None:
+def test_departure_goal_falls_by_the_energy_drawn() -> None:
     found = goal(23_000, 10 * HOUR_S)  # 100 Ah
     found.on_draw(30.0, 0.0)
     found.on_draw(0.0, 2 * HOUR_S)
@@ -53,7 +53,7 @@ def test_what_was_drawn_is_needed_no_more() -> None:
     assert found.need(230.0, 1, 4 * HOUR_S) == NO_NEED
 
 
-def test_what_was_drawn_before_the_goal_does_not_count() -> None:
+def test_departure_goal_ignores_energy_drawn_before_it() -> None:
     found = DepartureGoal()
     found.on_draw(30.0, 0.0)
     found.set_needs(NeedsSeen(1, 2300.0, 2 * HOUR_S), HOUR_S)
@@ -62,7 +62,7 @@ def test_what_was_drawn_before_the_goal_does_not_count() -> None:
     assert found.need(230.0, 1, 2 * HOUR_S).needs_a == 5.0
 
 
-def test_a_need_that_wavers_around_a_whole_ampere_rises_once_and_stays() -> None:
+def test_need_that_wavers_around_whole_ampere_rises_once_and_stays() -> None:
     found = goal(230.0 * 10 * 10, 10 * HOUR_S)
     told = []
     for minute in range(60):
@@ -86,14 +86,14 @@ def test_goal_lasts_until_session_end_over_start_and_lost_link() -> None:
     assert needs_a() == 0.0
 
 
-def test_a_car_that_is_gone_needs_nothing() -> None:
+def test_departure_goal_car_that_is_gone_needs_nothing() -> None:
     model = EvseModel(EVSE, 0.0)
     model.on_observation(NeedsSeen(1, 20_000, 2 * HOUR_S), 6.0, 0.0)
     model.on_observation(StateSeen(1, EvseState.AVAILABLE), 6.0, 1.0)
     assert model.goal.need(230.0, 3, 3.0) == NO_NEED
 
 
-def test_departing_car_gets_its_energy_in_time_on_a_short_site() -> None:
+def test_departure_goal_departing_car_gets_energy_in_time_on_short_site() -> None:
     site = ToySite((grid(28.0),), [station("A", car=Car()), station("B", car=Car())])
     site.connect()
     site.run(120)

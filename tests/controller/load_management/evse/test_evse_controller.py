@@ -36,7 +36,7 @@ def with_room(amps: float) -> Headroom:
     ("now_a", "room_a", "sent"),
     [(0.0, 5.9, []), (0.0, 6.0, [6.0]), (0.0, 20.0, [16.0]), (8.0, 3.0, [11.0]), (8.0, -3.0, [])],
 )
-def test_rise_takes_free_headroom_but_at_least_the_minimum(
+def test_evse_controller_rise_takes_free_headroom_but_at_least_minimum(
     now_a: float, room_a: float, sent: list[float]
 ) -> None:
     commands = at(now_a).commands_towards(
@@ -45,7 +45,7 @@ def test_rise_takes_free_headroom_but_at_least_the_minimum(
     assert [command.limit_a for command in commands] == sent
 
 
-def test_a_rise_is_booked_and_a_cut_is_not_given_back_yet() -> None:
+def test_evse_controller_rise_is_booked_and_cut_is_not_given_back_yet() -> None:
     ledger = with_room(5.0)
     at(8.0).commands_towards(Allocation(EVSE.ref, 16.0, "grid L1 full"), ledger, 20.0, urgent=False)
     assert ledger.rooms()["grid"] == (0.0, 58.0, 58.0)
@@ -53,7 +53,7 @@ def test_a_rise_is_booked_and_a_cut_is_not_given_back_yet() -> None:
     assert ledger.rooms()["grid"] == (0.0, 58.0, 58.0)
 
 
-def test_a_demand_is_capped_by_whatever_caps_it_most() -> None:
+def test_evse_controller_demand_is_capped_by_whatever_caps_it_most() -> None:
     outlet = at(8.0)
     assert outlet.demand(1.0, "", 10.0).cap == "all it can take"
     troubled = outlet.demand(1.0, "meter grid is stale", 10.0)
@@ -71,7 +71,7 @@ def test_possibly_single_phase_car_starts_within_unbalance() -> None:
     assert outlet.demand(1.0, "", 10.0, unbalance_a=10.0).max_a == EVSE.max_a
 
 
-def test_what_its_backend_allows_is_a_cap_with_its_own_words() -> None:
+def test_evse_backend_limit_is_a_cap_with_its_own_reason() -> None:
     outlet = at(8.0)
     outlet.backend_a = 10.0
     demand = outlet.demand(1.0, "", 10.0)

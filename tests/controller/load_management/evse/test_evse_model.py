@@ -38,11 +38,11 @@ def charge(found: EvseModel, reports: list[tuple[float, float, float]], start: f
         (EvseState.FAULTED, False),
     ],
 )
-def test_who_wants_current(state: EvseState, wants: bool) -> None:
+def test_evse_model_needs_current_by_state(state: EvseState, wants: bool) -> None:
     assert model(state).wants(0) is wants
 
 
-def test_a_transaction_wants_current_whatever_the_state_says() -> None:
+def test_evse_model_transaction_wants_current_whatever_state_states() -> None:
     found = model(EvseState.FINISHING)
     assert found.on_observation(TransactionSeen(1, True), 16, 1)
     assert found.wants(5)
@@ -50,24 +50,24 @@ def test_a_transaction_wants_current_whatever_the_state_says() -> None:
     assert not found.wants(5)
 
 
-def test_available_evse_has_no_transaction_after_a_missed_end() -> None:
+def test_available_evse_has_no_transaction_after_missed_end() -> None:
     found = model(EvseState.CHARGING)
     found.on_observation(TransactionSeen(1, True), 16, 1)
     found.on_observation(StateSeen(1, EvseState.AVAILABLE), 16, 2)
     assert not found.wants(5)
 
 
-def test_a_draw_shows_a_car_at_a_station_that_stays_available() -> None:
+def test_evse_model_draw_shows_car_at_station_that_stays_available() -> None:
     found = model(EvseState.AVAILABLE)
     assert found.on_observation(DrawSeen(1, (10.0, 10.0, 10.0)), 16, 5)
     assert found.wants(5)
 
 
-def test_the_same_state_again_is_no_news() -> None:
+def test_evse_model_same_state_again_is_no_news() -> None:
     assert not model(EvseState.CHARGING).on_observation(StateSeen(1, EvseState.CHARGING), 16, 1)
 
 
-def test_learnt_phases_are_the_sites() -> None:
+def test_evse_model_learnt_phases_are_sites() -> None:
     found = model(EvseState.CHARGING)
     charge(found, [(16.0, 0.0, 0.0)] * 2)
     assert found.phases == (False, True, False)
@@ -79,7 +79,7 @@ def test_phases_are_not_learnt_while_no_current_is_given() -> None:
     assert found.phases == (True, True, True)
 
 
-def test_a_paused_car_needs_its_minimum() -> None:
+def test_evse_model_paused_car_needs_minimum() -> None:
     found = model(EvseState.SUSPENDED_EV)
     assert found.need_a(5) == 6
     found.on_observation(StateSeen(1, EvseState.CHARGING), 16, 5)
@@ -101,7 +101,7 @@ def test_another_car_has_to_be_learnt_anew(how: str) -> None:
     assert found.need_a(5) == 32
 
 
-def test_model_without_state_is_offered_the_minimum_until_it_reports() -> None:
+def test_model_without_state_is_offered_minimum_until_it_reports() -> None:
     found = model()
     assert found.wants(0)
     assert found.need_a(0) == 6

@@ -36,7 +36,7 @@ def test_phases_go_after_two_agreeing_reports_and_come_back_at_once(
     assert seen(*reports) == used
 
 
-def test_growing_is_told_and_shrinking_is_not() -> None:
+def test_learned_values_growing_is_reported_and_shrinking_is_not() -> None:
     phases = LearnedPhases(3)
     assert [phases.see(r) for r in [(9.0, 0.0, 0.0), (9.0, 0.0, 0.0), (9.0, 9.0, 0.0)]] == [
         False,
@@ -61,24 +61,24 @@ def need(*reports: tuple[float, float]) -> LearnedNeed:
     return learnt
 
 
-def test_a_need_is_believed_after_45_s_of_drawing_less() -> None:
+def test_learned_values_need_is_accepted_after_45_s_of_drawing_less() -> None:
     assert need(*[(10.0, 20.0)] * 5).cap_a is None
     assert need(*[(10.0, 20.0)] * 6).cap_a == 12.0
 
 
-def test_the_highest_draw_counts() -> None:
+def test_learned_values_highest_draw_counts() -> None:
     assert need((10.0, 20.0), (11.5, 20.0), *[(10.0, 20.0)] * 4).cap_a == 13.5
 
 
-def test_a_moment_of_full_draw_begins_the_watch_anew() -> None:
+def test_learned_values_moment_of_full_draw_begins_watch_anew() -> None:
     assert need(*[(10.0, 20.0)] * 4, (19.5, 20.0), *[(10.0, 20.0)] * 4).cap_a is None
 
 
-def test_a_need_is_never_below_the_minimum() -> None:
+def test_learned_values_need_is_never_below_minimum() -> None:
     assert need(*[(1.0, 20.0)] * 6).cap_a == 6.0
 
 
-def test_a_car_at_its_cap_gets_more_until_there_is_none() -> None:
+def test_learned_values_car_at_cap_gets_more_until_there_is_none() -> None:
     learnt = need(*[(10.0, 20.0)] * 6)
     learnt.see(11.5, 12.0, 70.0)
     assert learnt.cap_a == 18.0
@@ -88,7 +88,7 @@ def test_a_car_at_its_cap_gets_more_until_there_is_none() -> None:
     assert learnt.cap_a is None
 
 
-def test_a_car_that_is_held_below_its_cap_by_others_keeps_it() -> None:
+def test_learned_values_car_that_is_held_below_cap_by_others_keeps_it() -> None:
     learnt = need(*[(10.0, 20.0)] * 6)
     learnt.see(8.0, 8.0, 70.0)
     assert learnt.cap_a == 12.0

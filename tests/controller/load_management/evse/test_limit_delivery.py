@@ -49,7 +49,7 @@ def answer(delivery: LimitDelivery, commands: list[SetLimit], now: float, *, acc
         assert delivery.on_answer(command.token, accepted, "Rejected", now)
 
 
-def test_a_station_that_comes_gets_its_floor_and_then_its_lease() -> None:
+def test_limit_delivery_station_that_comes_gets_floor_and_then_lease() -> None:
     delivery = fresh()
     assert send(delivery, 16, 0) == []
     delivery.on_connected(0)
@@ -59,7 +59,7 @@ def test_a_station_that_comes_gets_its_floor_and_then_its_lease() -> None:
     assert send(delivery, 16, 1) == []  # unanswered, and nothing else to say
 
 
-def test_record_holds_the_latest_end_of_a_lease() -> None:
+def test_limit_delivery_record_holds_latest_end_of_lease() -> None:
     delivery = confirmed(16)
     memory = delivery.record(50)
     assert (memory.floor, memory.held_a, memory.until) == (True, 16, 50 + LEASE_S + CLOCK_SLACK_S)
@@ -69,7 +69,7 @@ def test_record_holds_the_latest_end_of_a_lease() -> None:
     assert successor.held_a(memory.until) == 6
 
 
-def test_until_both_are_answered_it_is_booked_at_its_maximum() -> None:
+def test_limit_delivery_until_both_are_answered_it_is_booked_at_maximum() -> None:
     delivery = fresh()
     delivery.on_connected(0)
     floor, lease = send(delivery, 16, 0)
@@ -81,7 +81,7 @@ def test_until_both_are_answered_it_is_booked_at_its_maximum() -> None:
     assert delivery.held_a(1 + REACTION_S) == 16
 
 
-def test_a_cut_goes_out_at_once_and_counts_only_when_answered_and_obeyed() -> None:
+def test_cut_goes_out_at_once_and_counts_only_when_answered_and_obeyed() -> None:
     delivery = confirmed(16)
     (cut,) = send(delivery, 10, 20)
     assert (cut.kind, cut.limit_a) == (LimitKind.LEASE, 10)
@@ -92,14 +92,14 @@ def test_a_cut_goes_out_at_once_and_counts_only_when_answered_and_obeyed() -> No
     assert delivery.held_a(22 + REACTION_S) == 10
 
 
-def test_a_second_cut_does_not_wait_for_the_answer_to_the_first() -> None:
+def test_limit_delivery_second_cut_does_not_wait_for_answer_to_first() -> None:
     delivery = confirmed(16)
     send(delivery, 10, 20)
     (second,) = send(delivery, 8, 20.5)
     assert second.limit_a == 8
 
 
-def test_calls_without_an_answer_are_bounded_and_given_up() -> None:
+def test_limit_delivery_calls_without_answer_are_bounded_and_abandoned() -> None:
     delivery = confirmed(32)
     sent = [command for n in range(20) for command in send(delivery, 30 - n, 20 + n / 10)]
     assert len(sent) == MOST_PENDING
@@ -107,7 +107,7 @@ def test_calls_without_an_answer_are_bounded_and_given_up() -> None:
     assert delivery.problem(23 + ANSWER_S) == f"refuses limits (no answer in {ANSWER_S:g} s)"
 
 
-def test_delivery_rise_waits_for_a_step_and_for_the_last_rise() -> None:
+def test_delivery_rise_waits_for_step_and_for_last_rise() -> None:
     delivery = confirmed(10)
     assert send(delivery, 10 + STEP_A - 0.1, 20) == []
     (first,) = send(delivery, 10 + STEP_A, 20)
@@ -117,26 +117,26 @@ def test_delivery_rise_waits_for_a_step_and_for_the_last_rise() -> None:
     assert second.limit_a == 16
 
 
-def test_a_rise_waits_for_the_answer_to_the_last_call() -> None:
+def test_limit_delivery_rise_waits_for_answer_to_last_call() -> None:
     delivery = confirmed(16)
     send(delivery, 10, 20)
     assert send(delivery, 16, 25) == []
 
 
-def test_a_rise_takes_only_the_room_that_is_free() -> None:
+def test_limit_delivery_rise_takes_only_room_that_is_free() -> None:
     (rise,) = send(confirmed(10), 16, 20, ceiling_a=13)
     assert rise.limit_a == 13
     assert send(confirmed(10), 16, 20, ceiling_a=10) == []
 
 
-def test_delivery_renews_at_two_thirds_of_a_lease_with_small_rises() -> None:
+def test_delivery_renews_at_two_thirds_of_lease_with_small_rises() -> None:
     delivery = confirmed(10)
     assert send(delivery, 10.5, LEASE_S * RENEW_AT - 1) == []
     (renewed,) = send(delivery, 10.5, LEASE_S * RENEW_AT)
     assert renewed.limit_a == 10.5
 
 
-def test_delivery_small_cut_without_need_waits_for_the_renewal() -> None:
+def test_delivery_small_cut_without_need_waits_for_renewal() -> None:
     delivery = confirmed(10)
     assert delivery.commands(9, 32, 20, firm=False) == []
     (cut,) = delivery.commands(9, 32, LEASE_S * RENEW_AT, firm=False)
@@ -147,7 +147,7 @@ def test_delivery_small_cut_without_need_waits_for_the_renewal() -> None:
     assert stop.limit_a == 0
 
 
-def test_delivery_lease_below_the_fallback_lasts_longer() -> None:
+def test_delivery_lease_below_fallback_lasts_longer() -> None:
     delivery = confirmed(10)
     (pause,) = send(delivery, 0, 20)
     assert pause.duration_s == LOW_LEASE_S
@@ -157,20 +157,20 @@ def test_delivery_lease_below_the_fallback_lasts_longer() -> None:
     assert delivery.offered_a(20 + LOW_LEASE_S) == 6
 
 
-def test_an_urgent_pass_only_cuts() -> None:
+def test_limit_delivery_urgent_pass_only_cuts() -> None:
     delivery = confirmed(10)
     assert delivery.commands(16, 32, 20, urgent=True) == []
     (cut,) = delivery.commands(8, 32, 20, urgent=True)
     assert cut.urgent
 
 
-def test_without_a_car_a_lease_is_not_renewed() -> None:
+def test_limit_delivery_without_car_lease_is_not_renewed() -> None:
     delivery = confirmed(6)
     assert delivery.commands(6, 32, LEASE_S, idle=True) == []
     assert delivery.offered_a(LEASE_S) == 6
 
 
-def test_offline_it_holds_its_lease_to_the_end_and_then_its_floor() -> None:
+def test_limit_delivery_offline_it_holds_lease_to_end_and_then_floor() -> None:
     delivery = confirmed(16)
     delivery.on_disconnected(10)
     assert delivery.problem(10) == "offline"
@@ -180,26 +180,26 @@ def test_offline_it_holds_its_lease_to_the_end_and_then_its_floor() -> None:
     assert delivery.offered_a(LEASE_S) == 6
 
 
-def test_offline_a_call_that_was_under_way_may_have_arrived() -> None:
+def test_limit_delivery_offline_call_that_was_under_way_may_have_arrived() -> None:
     delivery = confirmed(10)
     send(delivery, 20, 20)
     delivery.on_disconnected(21)
     assert delivery.held_a(22) == 20
 
 
-def test_a_lease_below_the_floor_ends_in_the_floor() -> None:
+def test_limit_delivery_lease_below_floor_ends_in_floor() -> None:
     delivery = confirmed(0)
     delivery.on_disconnected(10)
     assert delivery.held_a(LOW_LEASE_S - 1) == 0
     assert delivery.held_a(LOW_LEASE_S + 1) == 6
 
 
-def test_never_seen_it_may_take_its_maximum() -> None:
+def test_limit_delivery_never_seen_it_may_take_maximum() -> None:
     assert fresh().held_a(0) == 32
     assert fresh().problem(0) == "offline"
 
 
-def test_a_refusal_is_kept_for_a_while_and_then_asked_again() -> None:
+def test_limit_delivery_refusal_is_kept_for_while_and_then_asked_again() -> None:
     delivery = fresh()
     delivery.on_connected(0)
     answer(delivery, send(delivery, 16, 0), 1, accepted=False)
@@ -212,7 +212,7 @@ def test_a_refusal_is_kept_for_a_while_and_then_asked_again() -> None:
     assert delivery.problem(70) == ""
 
 
-def test_a_refused_cut_leaves_the_old_lease_in_force() -> None:
+def test_limit_delivery_refused_cut_leaves_old_lease_in_force() -> None:
     delivery = confirmed(16)
     answer(delivery, send(delivery, 8, 20), 21, accepted=False)
     assert delivery.offered_a(22) == 16
@@ -229,14 +229,14 @@ def test_foreign_command_sends_both_again_and_books_held_limit() -> None:
     assert [c.kind for c in send(delivery, 10, 20)] == [LimitKind.FALLBACK, LimitKind.LEASE]
 
 
-def test_repeated_doubts_do_not_put_the_worst_case_off() -> None:
+def test_limit_delivery_repeated_doubts_do_not_put_worst_case_off() -> None:
     delivery = confirmed(10)
     for now in range(20, 30):
         delivery.on_profiles_touched(now)
     assert delivery.booked_a(29) == 32
 
 
-def test_an_overtaken_lease_that_is_taken_last_is_corrected() -> None:
+def test_limit_delivery_overtaken_lease_that_is_taken_last_is_corrected() -> None:
     """Urgent calls overtake others in the station's line: the last one answered is in force."""
     delivery = confirmed(10)
     (rise,) = send(delivery, 20, 20)
@@ -248,11 +248,11 @@ def test_an_overtaken_lease_that_is_taken_last_is_corrected() -> None:
     assert again.limit_a == 8
 
 
-def test_an_unknown_token_is_nobodys_answer() -> None:
+def test_limit_delivery_unknown_token_is_nobodys_answer() -> None:
     assert not confirmed(10).on_answer(999, True, "", 5)
 
 
-def test_delivery_in_a_loop_of_boots_writes_limits_later_each_time() -> None:
+def test_delivery_in_loop_of_boots_writes_limits_later_each_time() -> None:
     delivery = confirmed(16)
     written = [0.0]
     for second in range(1, 60):
@@ -268,7 +268,7 @@ def test_delivery_in_a_loop_of_boots_writes_limits_later_each_time() -> None:
     assert len(send(delivery, 16, 58.0 + BOOT_BACKOFF.longest_s)) == 2
 
 
-def test_delivery_after_a_single_boot_writes_limits_at_once() -> None:
+def test_delivery_after_single_boot_writes_limits_at_once() -> None:
     delivery = confirmed(16)
     for hour in (1, 2, 3):
         delivery.on_boot(hour * 3600.0)
@@ -290,7 +290,7 @@ def test_delivery_site_bound_makes_leases_longer_and_rises_fewer() -> None:
     assert [each.limit_a for each in send(delivery, 30, 300 + 433)] == [30]
 
 
-def test_delivery_site_bound_never_holds_back_a_cut() -> None:
+def test_delivery_site_bound_never_holds_back_cut() -> None:
     delivery = LimitDelivery(EVSE, LEASE_S, itertools.count(1), writes_per_day=24)
     delivery.on_connected(0)
     answer(delivery, send(delivery, 20, 0), 0)

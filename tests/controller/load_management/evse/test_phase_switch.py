@@ -37,7 +37,7 @@ def test_phase_change_is_decided_after_delay_made_without_current() -> None:
     assert (found.changing, found.single) == (False, True)
 
 
-def test_a_wish_that_was_given_up_begins_anew() -> None:
+def test_phase_switch_wish_that_was_abandoned_begins_anew() -> None:
     found = switch()
     wanted(found, 0, SETTLE_S - 5)
     found.set_wanted(False, SETTLE_S)
@@ -55,7 +55,7 @@ def test_no_change_comes_soon_after_another() -> None:
     assert (found.changing, found.to_single) == (True, False)
 
 
-def test_who_cannot_do_it_is_not_asked_again_until_his_link_is_gone() -> None:
+def test_phase_switch_refused_is_not_requested_again_on_that_link() -> None:
     found = switch()
     wanted(found, 0, SETTLE_S)
     found.on_change_made(70)
@@ -99,7 +99,7 @@ def test_car_without_room_for_three_phases_uses_one_and_returns() -> None:
     assert site.longest_over("grid", 32.0) <= 6 + PLAIN_WAIT_S
 
 
-def test_it_never_draws_on_the_old_phases_and_the_new_ones_at_once() -> None:
+def test_phase_switch_never_draws_on_old_and_new_phases_at_once() -> None:
     site = tight()
     site.run(3000)
     for changed in changes_of_phases(site):
@@ -111,7 +111,9 @@ def test_it_never_draws_on_the_old_phases_and_the_new_ones_at_once() -> None:
     ("switching", "says", "able"),
     [(True, None, True), (False, True, False), (None, True, True), (None, False, False), (None, None, False)],
 )
-def test_who_may_be_told_so(switching: bool | None, says: bool | None, able: bool) -> None:
+def test_phase_switch_is_requested_of_capable_stations_only(
+    switching: bool | None, says: bool | None, able: bool
+) -> None:
     site = tight(switching=switching)
     site.tell(QuirkSelected("A", Quirk(name="says so", phase_switching=says)))
     site.run(1500)
@@ -127,7 +129,7 @@ def test_who_may_be_told_so(switching: bool | None, says: bool | None, able: boo
         ((20.0, 7.1), (7.1, 7.1, 7.1)),
     ],
 )
-def test_it_comes_back_only_where_that_is_more_and_lasts(
+def test_phase_switch_returns_only_to_lasting_gain(
     free_a: tuple[float, float], drawn: tuple[float, float, float]
 ) -> None:
     site = tight()
@@ -137,7 +139,7 @@ def test_it_comes_back_only_where_that_is_more_and_lasts(
     assert site.station("A").drawn() == pytest.approx(drawn)
 
 
-def test_nobody_goes_without_for_the_phases_of_another() -> None:
+def test_phase_switch_takes_no_current_from_another_evse() -> None:
     """One who is served first would have three phases, on the last room of his neighbour."""
     first = station("A", car=Car(), phase_switching=True)
     first.evse = msgspec.structs.replace(first.evse, priority=1)
@@ -152,7 +154,7 @@ def test_nobody_goes_without_for_the_phases_of_another() -> None:
     assert site.station("B").draw_a == 8.0
 
 
-def test_it_counts_on_all_phases_while_it_is_in_doubt_that_it_knows() -> None:
+def test_phase_switch_unanswered_is_booked_on_all_phases() -> None:
     site = tight()
     site.run(1500)
     site.station("A").refuses = True
@@ -161,7 +163,7 @@ def test_it_counts_on_all_phases_while_it_is_in_doubt_that_it_knows() -> None:
     assert min(site.circuit("grid").booked_a) >= 6.0
 
 
-def test_a_station_that_draws_on_all_phases_all_the_same_is_found_out() -> None:
+def test_station_that_draws_on_all_phases_all_same_is_found_out() -> None:
     site = tight(switches=False)
     site.run(2300)
     told = [single for at, single in site.station("A").one_phase if at > 700]
@@ -172,7 +174,7 @@ def test_a_station_that_draws_on_all_phases_all_the_same_is_found_out() -> None:
     assert site.longest_over("grid", 32.0) <= 15
 
 
-def test_it_counts_on_all_phases_while_it_is_away() -> None:
+def test_phase_switch_absent_station_is_booked_on_all_phases() -> None:
     site = tight()
     site.run(1500)
     assert site.circuit("grid").booked_a == pytest.approx((9.0, 0.0, 0.0))
@@ -181,7 +183,7 @@ def test_it_counts_on_all_phases_while_it_is_away() -> None:
     assert min(site.circuit("grid").booked_a) >= 6.0
 
 
-def test_unbalance_bounds_what_one_phase_gets() -> None:
+def test_phase_switch_unbalance_bounds_what_one_phase_gets() -> None:
     site = tight()
     leaning = ToySite((grid(32.0, unbalance_a=12.0),), [site.station("A")], lambda now: (10.0, 10.0, 31.0))
     leaning.connect()
@@ -190,7 +192,7 @@ def test_unbalance_bounds_what_one_phase_gets() -> None:
     assert leaning.view("A").reason == "on one phase: grid L1 too far above L2"
 
 
-def test_a_room_that_comes_and_goes_makes_no_flapping() -> None:
+def test_phase_switch_room_that_comes_and_goes_makes_no_flapping() -> None:
     site = tight()
     site.building = lambda now: (22.0, 31.0, 31.0) if now % 120 < 60 else (5.0, 5.0, 5.0)
     site.run(7200)
@@ -198,7 +200,7 @@ def test_a_room_that_comes_and_goes_makes_no_flapping() -> None:
     assert len(changes_of_phases(site)) <= 2
 
 
-def test_the_one_phase_is_the_stations_first_wherever_it_sits() -> None:
+def test_one_phase_is_stations_first_wherever_it_sits() -> None:
     site = tight(phases=(1, 2, 0))
     site.building = lambda now: (31.0, 22.0, 31.0)
     site.run(900)

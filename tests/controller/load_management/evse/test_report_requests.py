@@ -8,7 +8,7 @@ from controller.model.observations import EvseRef
 A, B = EvseRef("A", 1), EvseRef("B", 1)
 
 
-def test_requests_ask_a_silent_evse_at_most_once_a_minute() -> None:
+def test_requests_ask_silent_evse_at_most_once_minute() -> None:
     requests = ReportRequests()
     requests.set_silent([A], 0)
     assert requests.take_due(0) == [A]
@@ -16,7 +16,7 @@ def test_requests_ask_a_silent_evse_at_most_once_a_minute() -> None:
     assert requests.take_due(ASK_EVERY_S) == [A]
 
 
-def test_requests_end_after_two_refusals_until_the_next_connection() -> None:
+def test_requests_end_after_two_refusals_until_next_connection() -> None:
     requests = ReportRequests()
     requests.set_silent([A, B], 0)
     for _ in range(REFUSALS):
@@ -34,7 +34,7 @@ def test_requests_accepted_in_between_count_refusals_anew() -> None:
     assert requests.take_due(0) == [A]
 
 
-def test_requests_warn_once_of_a_long_silence_and_tell_its_end() -> None:
+def test_requests_warn_once_of_long_silence_and_report_end() -> None:
     requests = ReportRequests()
     assert requests.set_silent([A], 0) == ([], [])
     assert requests.set_silent([A], WARN_S) == ([A], [])

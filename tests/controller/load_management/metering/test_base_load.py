@@ -43,7 +43,7 @@ def total(*credits: OfferCredit) -> OfferCredit:
     return OfferCredit(low, high, unreacted)  # type: ignore[arg-type]
 
 
-def test_before_any_reading_it_is_nothing() -> None:
+def test_base_load_before_any_reading_it_is_nothing() -> None:
     assert BaseLoad(LIMIT).believed(0) == all_phases(0)
     assert BaseLoad(LIMIT).worst() == all_phases(0)
 
@@ -54,13 +54,13 @@ def test_known_draws_are_subtracted() -> None:
     assert load.believed(0) == all_phases(35)
 
 
-def test_at_first_the_most_is_taken_for_the_building() -> None:
+def test_base_load_at_first_most_is_taken_for_building() -> None:
     load = BaseLoad(LIMIT)
     measured(load, 50, 0, credit(0, 20))
     assert load.believed(0) == all_phases(50)
 
 
-def test_what_a_transition_explains_is_no_news() -> None:
+def test_base_load_ignores_what_a_transition_explains() -> None:
     load = BaseLoad(LIMIT)
     measured(load, 30, 0)
     measured(load, 46, 1, credit(0, 16))
@@ -69,7 +69,7 @@ def test_what_a_transition_explains_is_no_news() -> None:
     assert load.believed(2) == all_phases(34)
 
 
-def test_over_the_limit_nothing_is_explained_away() -> None:
+def test_base_load_over_limit_nothing_is_explained_away() -> None:
     load = BaseLoad(LIMIT)
     measured(load, 60, 0)
     assert not measured(load, 100, 1, credit(10, 40))
@@ -78,14 +78,14 @@ def test_over_the_limit_nothing_is_explained_away() -> None:
     assert load.believed(2) == all_phases(91)
 
 
-def test_a_cut_that_is_under_way_is_not_made_again() -> None:
+def test_base_load_cut_that_is_under_way_is_not_made_again() -> None:
     load = BaseLoad(LIMIT)
     measured(load, 60, 0)
     measured(load, 110, 1, credit(10, 40, unreacted=40))
     assert load.believed(1) == all_phases(70)
 
 
-def test_each_phase_has_its_own() -> None:
+def test_base_load_each_phase_has_own() -> None:
     load = BaseLoad(LIMIT)
     load.measure((10.0, 20.0, 30.0), OfferCredit((1.0, 2.0, 3.0), (1.0, 2.0, 3.0), (1.0, 2.0, 3.0)), 0)
     assert load.believed(0) == (9.0, 18.0, 27.0)
@@ -102,7 +102,7 @@ def test_up_at_once_and_down_slowly() -> None:
     assert load.believed(HOLD_S + 2) == all_phases(45)
 
 
-def test_base_load_shares_a_part_of_a_feed_in_that_lasted() -> None:
+def test_base_load_shares_part_of_feed_in_that_lasted() -> None:
     load = BaseLoad(LIMIT)
     for now in range(int(START_S)):
         measured(load, -20, float(now))
@@ -115,7 +115,7 @@ def test_base_load_shares_a_part_of_a_feed_in_that_lasted() -> None:
     assert load.believed(START_S + 2) == all_phases(3)
 
 
-def test_base_load_to_keep_waits_before_a_car_is_stopped() -> None:
+def test_base_load_to_keep_waits_before_car_is_stopped() -> None:
     load = BaseLoad(LIMIT, Fuse.GG)
     measured(load, 20, 0)
     for now in range(1, int(WAIT_S)):
@@ -125,7 +125,7 @@ def test_base_load_to_keep_waits_before_a_car_is_stopped() -> None:
     assert load.to_keep(WAIT_S + 1) == all_phases(60)
 
 
-def test_base_load_to_keep_does_not_wait_when_the_fuse_would_trip() -> None:
+def test_base_load_to_keep_does_not_wait_when_fuse_would_trip() -> None:
     load = BaseLoad(LIMIT, Fuse.GG)
     measured(load, 20, 0)
     for now in range(1, 8):
@@ -133,7 +133,7 @@ def test_base_load_to_keep_does_not_wait_when_the_fuse_would_trip() -> None:
     assert load.to_keep(7) == all_phases(180)
 
 
-def test_base_load_to_start_is_the_highest_of_the_last_minutes() -> None:
+def test_base_load_to_start_is_highest_of_last_minutes() -> None:
     load = BaseLoad(LIMIT)
     measured(load, 60, 0)
     measured(load, 20, 1)
@@ -144,14 +144,14 @@ def test_base_load_to_start_is_the_highest_of_the_last_minutes() -> None:
     assert load.to_start(START_S + 20) == all_phases(20)
 
 
-def test_base_load_margin_carries_a_part_of_a_surge_that_is_over() -> None:
+def test_base_load_margin_carries_part_of_surge_that_is_over() -> None:
     load = BaseLoad(LIMIT, margin_a=10.0)
     measured(load, 30, 0)
     measured(load, 20, 1)
     assert load.believed(1) == all_phases(30 - 10 * MARGIN_USED)
 
 
-def test_the_worst_case_is_what_lasted() -> None:
+def test_base_load_worst_case_is_what_lasted() -> None:
     load = BaseLoad(LIMIT)
     for now in range(200):
         amps = 90 if now in (100, 101) else 40 if now < 60 else 20
@@ -159,7 +159,7 @@ def test_the_worst_case_is_what_lasted() -> None:
     assert load.worst() == all_phases(40)
 
 
-def test_soon_after_the_start_the_worst_case_is_the_least_seen() -> None:
+def test_base_load_soon_after_start_worst_case_is_least_seen() -> None:
     load = BaseLoad(LIMIT)
     measured(load, 80, 0)
     measured(load, 30, STEADY_S - 1)
@@ -185,21 +185,21 @@ def test_rolling_maximum_errs_only_upwards_by_1_40_of_window(
         assert exact <= highest <= lenient
 
 
-def test_the_rolling_maximum_keeps_little_however_often_it_is_fed() -> None:
+def test_base_load_rolling_maximum_keeps_little_however_often_it_is_fed() -> None:
     rolling = RollingMax(20.0)
     for n in range(20_000):
         rolling.add(-float(n), n / 1000)
     assert len(rolling._falling) <= 100
 
 
-def test_the_newest_value_never_grows_too_old() -> None:
+def test_base_load_newest_value_never_grows_too_old() -> None:
     rolling = RollingMax(20.0)
     assert rolling.highest(0) is None
     rolling.add(7.0, 0)
     assert rolling.highest(1000) == pytest.approx(7.0)
 
 
-def test_base_load_believes_a_reading_above_the_plan() -> None:
+def test_base_load_accepts_reading_above_plan() -> None:
     load = BaseLoad((50.0, 50.0, 50.0), margin_a=10.0)
     starting = OfferCredit(low=(0, 0, 0), high=(30, 30, 30), unreacted=(5, 5, 5))
     assert not load.measure((10, 10, 10), NOTHING, 0)
@@ -211,7 +211,7 @@ def test_base_load_believes_a_reading_above_the_plan() -> None:
     assert load.believed(2) == (41, 10, 10)
 
 
-def test_base_load_inrush_of_a_plain_circuit_stops_no_car() -> None:
+def test_base_load_inrush_of_plain_circuit_stops_no_car() -> None:
     load = BaseLoad(LIMIT)
     for second in range(30):
         measured(load, 60, second, credit(20, 20))

@@ -41,13 +41,13 @@ def flat(amps: float) -> PhaseAmps:
         (Reading(time=0, power_total_w=1000.0), None),
     ],
 )
-def test_currents_come_from_powers_where_a_meter_tells_no_others(
+def test_currents_come_from_powers_where_meter_reports_no_others(
     reading: Reading, amps: PerPhase | None
 ) -> None:
     assert phase_currents(reading, 230.0) == amps
 
 
-def test_a_circuit_without_a_meter_carries_what_its_childrens_meters_show() -> None:
+def test_circuit_without_meter_carries_what_childrens_meters_show() -> None:
     meters = metering(
         circuit("grid"),
         circuit("hall", "grid"),
@@ -64,7 +64,7 @@ def test_a_circuit_without_a_meter_carries_what_its_childrens_meters_show() -> N
     }
 
 
-def test_a_circuits_own_meter_says_all_of_it() -> None:
+def test_circuit_metering_circuits_own_meter_states_all_of_it() -> None:
     meters = metering(circuit("grid", meter="g"), circuit("row", "grid", meter="a"))
     meters.see(state("g", 40), 1)
     meters.see(state("a", 10), 1)
@@ -72,7 +72,7 @@ def test_a_circuits_own_meter_says_all_of_it() -> None:
 
 
 @pytest.mark.parametrize("quality", [Quality.STALE, Quality.DEAD, Quality.IMPLAUSIBLE])
-def test_metering_bridges_a_short_loss_with_the_worst_of_the_past(quality: Quality) -> None:
+def test_metering_bridges_short_loss_with_worst_of_past(quality: Quality) -> None:
     meters = metering(circuit("grid", meter="g"), circuit("row", "grid"))
     for now, amps in [(0.0, 50.0), (35.0, 50.0), (100.0, 20.0)]:
         meters.see(state("g", amps, time=now), now)
@@ -85,7 +85,7 @@ def test_metering_bridges_a_short_loss_with_the_worst_of_the_past(quality: Quali
     assert meters.base(101 + BRIDGE_S).believed["grid"] == flat(50)
 
 
-def test_metering_of_a_building_alone_adds_the_cars_to_the_circuit() -> None:
+def test_metering_of_building_alone_adds_cars_to_circuit() -> None:
     wired = EvseNode(ref=EvseRef("A", 1), circuit="grid", phases=(0, 1, 2), min_a=6, max_a=32, fallback_a=6)
     grid = CircuitNode(id="grid", parent=None, limit_a=flat(50), meter="g", measures_building=True)
     meters = CircuitMetering(SiteTree(circuits=(grid,), evses=(wired,)), SiteSettings(), 0.0)
@@ -95,7 +95,7 @@ def test_metering_of_a_building_alone_adds_the_cars_to_the_circuit() -> None:
     assert meters.see(state("g", 31, time=2.0), 2)
 
 
-def test_metering_says_when_a_circuit_is_above_its_limit_unexplained() -> None:
+def test_metering_states_when_circuit_is_above_limit_unexplained() -> None:
     meters = metering(circuit("grid", meter="g"))
     for now in range(int(OVER_UNEXPLAINED_S) + 2):
         meters.see(state("g", 120, time=now), now)
@@ -107,7 +107,7 @@ def test_metering_says_when_a_circuit_is_above_its_limit_unexplained() -> None:
     assert meters.trouble(circuit("grid", meter="g"), 63) == ""
 
 
-def test_a_meter_of_which_nothing_is_heard_is_dead() -> None:
+def test_circuit_metering_meter_of_which_nothing_is_received_is_dead() -> None:
     meters = metering(circuit("grid", meter="g"))
     assert meters.quality(circuit("grid"), 0) is Quality.DEAD
     meters.see(state("g", 50), 1)
@@ -115,7 +115,7 @@ def test_a_meter_of_which_nothing_is_heard_is_dead() -> None:
     assert meters.trouble(circuit("grid", meter="g"), 2 + SiteSettings().silence_s) == "meter g is dead"
 
 
-def test_a_meter_without_currents_of_each_phase_cannot_be_planned_with() -> None:
+def test_meter_without_currents_of_each_phase_cannot_be_planned_with() -> None:
     meters = metering(circuit("grid", meter="g"))
     sum_only = MeterState(meter="g", quality=Quality.GOOD, reading=Reading(time=0, power_total_w=9.0))
     assert not meters.see(sum_only, 1)
@@ -124,19 +124,19 @@ def test_a_meter_without_currents_of_each_phase_cannot_be_planned_with() -> None
     )
 
 
-def test_an_overload_is_told() -> None:
+def test_circuit_metering_overload_is_reported() -> None:
     meters = metering(circuit("grid", meter="g"))
     assert not meters.see(state("g", 100), 1)
     assert meters.see(state("g", 100.1), 2)
 
 
-def test_which_circuits_a_meter_covers() -> None:
+def test_circuit_metering_which_circuits_meter_covers() -> None:
     meters = metering(circuit("grid"), circuit("a", "grid", meter="a"), circuit("a1", "a"))
     assert meters.covers == {"grid": False, "a": True, "a1": True}
     assert meters.circuit_of("building") is None
 
 
-def test_an_old_reading_that_stands_for_a_lost_poll_tells_nothing_new() -> None:
+def test_old_reading_that_stands_for_lost_poll_reports_nothing_new() -> None:
     """A car that has stopped since must not be taken for base load that was always there."""
     wired = EvseNode(ref=EvseRef("A", 1), circuit="grid", phases=(0, 1, 2), min_a=6, max_a=32, fallback_a=6)
     meters = CircuitMetering(
@@ -150,7 +150,7 @@ def test_an_old_reading_that_stands_for_a_lost_poll_tells_nothing_new() -> None:
     assert meters.base(2).believed["grid"] == flat(10)
 
 
-def test_what_is_declared_counts_where_nobody_measures_it() -> None:
+def test_circuit_without_meter_counts_its_declared_load() -> None:
     declared = [
         CircuitNode(id="grid", parent=None, limit_a=flat(100), meter="g", base_load_a=5.0),
         CircuitNode(id="hall", parent="grid", limit_a=flat(100), base_load_a=20.0),
@@ -165,7 +165,7 @@ def test_what_is_declared_counts_where_nobody_measures_it() -> None:
     assert meters.base(2).believed == {"grid": flat(32), "hall": flat(27), "row": flat(7)}
 
 
-def test_a_meter_that_may_have_frozen_is_planned_with_at_the_worst() -> None:
+def test_meter_that_may_have_frozen_is_planned_with_at_worst() -> None:
     meters = metering(circuit("grid", meter="g"))
     for second, amps in enumerate([60.0] * 40 + [10.0] * 40):
         meters.see(state("g", amps, time=second), second)

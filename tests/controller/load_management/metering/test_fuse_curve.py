@@ -30,7 +30,7 @@ REAL = [Fuse.B, Fuse.C, Fuse.GG]
         (Fuse.GG, 2.0, 10.0),  # gates
     ],
 )
-def test_trip_is_predicted_at_the_lower_edge_of_the_band(
+def test_fuse_curve_trip_is_predicted_at_lower_edge_of_band(
     fuse: Fuse, load: float, not_before_s: float
 ) -> None:
     earliest = CURVES[fuse].trips_in_s(COLD, load)
@@ -39,20 +39,18 @@ def test_trip_is_predicted_at_the_lower_edge_of_the_band(
 
 
 @pytest.mark.parametrize(("fuse", "load"), [(Fuse.B, 3.0), (Fuse.C, 5.0)])
-def test_the_magnetic_release_has_no_delay(fuse: Fuse, load: float) -> None:
+def test_fuse_curve_magnetic_release_has_no_delay(fuse: Fuse, load: float) -> None:
     assert CURVES[fuse].trips_in_s(COLD, load) == 0.0
 
 
 @pytest.mark.parametrize("fuse", REAL)
-def test_conventional_tripping_current_trips_within_an_hour(fuse: Fuse) -> None:
+def test_fuse_curve_conventional_tripping_current_trips_within_hour(fuse: Fuse) -> None:
     trips = {Fuse.B: 1.45, Fuse.C: 1.45, Fuse.GG: 1.6}[fuse]
     assert CURVES[fuse].trips_in_s(COLD, trips) < HOUR_S
 
 
 @given(st.sampled_from(REAL), st.floats(0, 1.2), st.floats(1.3, 2.9), st.floats(0.01, 0.99))
-def test_what_is_left_of_the_time_shrinks_as_it_passes(
-    fuse: Fuse, heat: float, load: float, part: float
-) -> None:
+def test_fuse_curve_remaining_time_falls(fuse: Fuse, heat: float, load: float, part: float) -> None:
     curve = CURVES[fuse]
     whole = curve.trips_in_s(heat, load)
     passed = part * whole
@@ -60,16 +58,14 @@ def test_what_is_left_of_the_time_shrinks_as_it_passes(
     assert left == pytest.approx(whole - passed, abs=1e-6)
 
 
-def test_a_plain_limit_is_over_with_the_first_reading_above() -> None:
+def test_fuse_curve_plain_limit_is_over_with_first_reading_above() -> None:
     watch = FuseWatch(100.0, Fuse.PLAIN, 0.0)
     assert watch.see(100.0, 1.0) is FuseLoad.WITHIN
     assert watch.see(100.1, 2.0) is FuseLoad.OVER
 
 
 @pytest.mark.parametrize(("fuse", "borne", "cut"), [(Fuse.B, 1.12, 1.14), (Fuse.GG, 1.25, 1.35)])
-def test_what_the_fuse_carries_for_long_is_looked_at_and_the_rest_is_cut(
-    fuse: Fuse, borne: float, cut: float
-) -> None:
+def test_fuse_curve_excess_beyond_its_long_time_current_is_cut(fuse: Fuse, borne: float, cut: float) -> None:
     assert FuseWatch(100.0, fuse, 0.0).see(100 * cut, 1.0) is FuseLoad.OVER
     watch = FuseWatch(100.0, fuse, 0.0)
     assert watch.see(100 * borne, 1.0) is FuseLoad.BORNE
@@ -79,7 +75,7 @@ def test_what_the_fuse_carries_for_long_is_looked_at_and_the_rest_is_cut(
     assert watch.see(100 * borne, 21.0) is FuseLoad.BORNE
 
 
-def test_between_two_readings_the_higher_one_is_taken_to_have_flowed() -> None:
+def test_between_two_readings_higher_one_is_taken_to_have_flowed() -> None:
     often, seldom = FuseWatch(100.0, Fuse.GG, 0.0), FuseWatch(100.0, Fuse.GG, 0.0)
     for watch in (often, seldom):
         assert watch.see(127.0, 1.0) is FuseLoad.BORNE
@@ -151,9 +147,7 @@ def reaction_times(site: ToySite) -> list[float]:
 
 @pytest.mark.parametrize("fuse", REAL)
 @pytest.mark.parametrize("reaction_s", [1, 3, 10, 30])
-def test_the_fuse_never_trips_where_the_stations_delay_leaves_it_a_chance(
-    fuse: Fuse, reaction_s: int
-) -> None:
+def test_fuse_never_trips_where_stations_delay_leaves_it_chance(fuse: Fuse, reaction_s: int) -> None:
     unavoidable_s = METER_DELAY_S + ANSWER_S + reaction_s + 2  # two more for the steps of a second
     site = jumping(fuse, reaction_s, outlasted(fuse, unavoidable_s))
     site.run(60)
@@ -175,7 +169,7 @@ def test_cut_is_sent_with_reading_unless_overload_is_harmless(fuse: Fuse, load: 
 
 
 @pytest.mark.parametrize("reaction_s", [1, 3, 10, 30])
-def test_a_plain_limit_is_exceeded_for_no_longer_than_the_stations_take(reaction_s: int) -> None:
+def test_plain_limit_is_exceeded_for_no_longer_than_stations_take(reaction_s: int) -> None:
     site = jumping(Fuse.PLAIN, reaction_s, 1.3)
     site.run(60)
     site.row_flowed["grid"].clear()
@@ -183,7 +177,7 @@ def test_a_plain_limit_is_exceeded_for_no_longer_than_the_stations_take(reaction
     assert site.longest_over("grid", LIMIT_A) <= METER_DELAY_S + ANSWER_S + reaction_s + 1
 
 
-def test_base_load_motor_that_starts_costs_no_car_its_current() -> None:
+def test_fuse_curve_base_load_motor_that_starts_costs_no_car_current() -> None:
     def building(now: float) -> tuple[float, float, float]:
         return (30.0 if now >= 600 and now % 60 < 2 else 20.0, 20.0, 20.0)
 

@@ -36,7 +36,7 @@ def verdicts(*amps: PhaseAmps) -> list[bool]:
         (49.0, True),
     ],
 )
-def test_sign_watch_doubts_a_phase_that_keeps_its_size(l2: float, believed: bool) -> None:
+def test_plausibility_sign_watch_doubts_phase_that_keeps_size(l2: float, believed: bool) -> None:
     assert verdicts((20.0, 50.0, 20.0), (20.0, l2, 20.0))[1] is not believed
 
 
@@ -44,7 +44,7 @@ def test_cars_that_stop_may_leave_as_much_feed_in() -> None:
     assert verdicts((20.0, 16.0, 20.0), (20.0, -16.0, 20.0)) == [False, False]
 
 
-def test_it_is_believed_again_once_it_shows_a_load_or_nothing() -> None:
+def test_plausibility_meter_recovers_with_load_or_none() -> None:
     assert verdicts((0, 50, 0), (0, -50, 0), (0, -70, 0), (0, -20, 0), (0, -1, 0), (0, -30, 0)) == [
         False,
         True,
@@ -55,7 +55,7 @@ def test_it_is_believed_again_once_it_shows_a_load_or_nothing() -> None:
     ]
 
 
-def test_the_words_name_the_phase() -> None:
+def test_plausibility_words_name_phase() -> None:
     watch = SignWatch()
     watch.see((20.0, 50.0, 20.0), ZERO, 0.0)
     assert watch.see((20.0, -50.0, -20.0), ZERO, 1.0).startswith("L2 and L3 changed its sign under load")
@@ -86,21 +86,21 @@ BOUNDS = PlausibilityBounds((63.0, 63.0, 63.0), 230.0)
         (Reading(time=0, current_a=(0, 0, 0), frequency_hz=0.0), "every value is 0"),
     ],
 )
-def test_bounds_name_what_a_reading_breaks(reading: Reading, words: str) -> None:
+def test_plausibility_bounds_name_what_reading_breaks(reading: Reading, words: str) -> None:
     first, second, third = (amps or 0.0 for amps in reading.current_a)
     found = BOUNDS.broken_by(reading, (first, second, third))
     assert words in found
     assert bool(words) is bool(found)
 
 
-def test_bounds_with_declared_generation_allow_its_feed_in() -> None:
+def test_plausibility_bounds_with_declared_generation_allow_feed_in() -> None:
     circuit = CircuitNode(id="grid", parent=None, limit_a=(63.0,) * 3)
     reading = Reading(time=0, current_a=(-90, -90, -90))
     declared = PlausibilityBounds.of_circuit(circuit, 80.0, 230.0)
     assert declared.broken_by(reading, (-90.0, -90.0, -90.0)) == ""
 
 
-def test_spike_of_one_reading_waits_for_the_next() -> None:
+def test_plausibility_spike_of_one_reading_waits_for_next() -> None:
     watch = SpikeWatch((63.0, 63.0, 63.0))
     found = [watch.is_spike((amps, 5.0, 5.0)) for amps in (20.0, 327.67, 21.0, 327.67, 327.67)]
     assert found == [False, True, False, True, False]
@@ -132,7 +132,7 @@ def test_still_watch_near_no_load_is_frozen_once_stations_report() -> None:
     assert still(40, 16.0).frozen
 
 
-def test_still_watch_doubts_a_meter_that_repeats_itself_unusually_long() -> None:
+def test_still_watch_doubts_meter_that_repeats_itself_unusually_long() -> None:
     watch = StillWatch()
 
     def see(still_s: float) -> bool:

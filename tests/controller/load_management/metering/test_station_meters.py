@@ -45,7 +45,7 @@ def state_of(found: StationMeters, now: float) -> MeterState:
     return state
 
 
-def test_station_meter_adds_reports_on_the_phases_of_the_site() -> None:
+def test_station_meter_adds_reports_on_phases_of_site() -> None:
     found = meters()
     found.on_observation("CS01", DrawSeen(1, (10.0, 11.0, 12.0)), 5.0)
     found.on_observation("CS02", DrawSeen(1, (1.0, 2.0, 3.0)), 6.0)
@@ -64,7 +64,7 @@ def test_station_meter_without_cars_is_good_at_zero() -> None:
     assert (state.reading.current_a, state.reading.time) == ((0.0, 0.0, 0.0), 5000.0)
 
 
-def test_station_meter_counts_a_phase_that_is_not_reported_as_the_highest() -> None:
+def test_station_meter_counts_phase_that_is_not_reported_as_highest() -> None:
     found = meters()
     found.on_observation("CS01", DrawSeen(1, (10.0, None, 12.0)), 5.0)
     state = state_of(found, 5.0)
@@ -72,7 +72,7 @@ def test_station_meter_counts_a_phase_that_is_not_reported_as_the_highest() -> N
     assert state.reading.current_a == (10.0, 12.0, 12.0)
 
 
-def test_station_meter_turns_stale_and_dead_with_its_oldest_report() -> None:
+def test_station_meter_turns_stale_and_dead_with_oldest_report() -> None:
     found = meters()
     found.on_observation("CS01", StateSeen(1, EvseState.CHARGING), 1.0)
     found.on_observation("CS01", DrawSeen(1, (10.0, 10.0, 10.0)), 2.0)
@@ -83,7 +83,7 @@ def test_station_meter_turns_stale_and_dead_with_its_oldest_report() -> None:
     assert state_of(found, 363.0).quality is Quality.DEAD
 
 
-def test_station_meter_does_not_know_a_car_that_begins_before_its_report() -> None:
+def test_station_meter_does_not_know_car_that_begins_before_report() -> None:
     found = meters()
     found.on_observation("CS02", StateSeen(1, EvseState.CHARGING), 100.0)
     state = state_of(found, 100.0)
@@ -95,7 +95,7 @@ def test_station_meter_does_not_know_a_car_that_begins_before_its_report() -> No
 @pytest.mark.parametrize(
     "ended", [TransactionSeen(1, running=False), StateSeen(1, EvseState.FINISHING)], ids=["end", "state"]
 )
-def test_station_meter_knows_zero_after_a_session(ended: TransactionSeen | StateSeen) -> None:
+def test_station_meter_has_zero_after_session(ended: TransactionSeen | StateSeen) -> None:
     found = meters()
     found.on_observation("CS01", StateSeen(1, EvseState.CHARGING), 1.0)
     found.on_observation("CS01", DrawSeen(1, (10.0, 10.0, 10.0)), 2.0)
@@ -106,14 +106,14 @@ def test_station_meter_knows_zero_after_a_session(ended: TransactionSeen | State
     assert state.reading.current_a == (0.0, 0.0, 0.0)
 
 
-def test_station_meter_of_a_lost_station_ages_from_the_loss() -> None:
+def test_station_meter_of_lost_station_ages_from_loss() -> None:
     found = meters()
     found.on_link("CS03", 100.0, is_connected=False)
     assert state_of(found, 160.0).quality is Quality.GOOD
     assert state_of(found, 161.0).quality is Quality.STALE
 
 
-def test_station_meter_ignores_an_impossible_report() -> None:
+def test_station_meter_ignores_impossible_report() -> None:
     found = meters()
     found.on_observation("CS01", DrawSeen(1, (1e6, 0.0, 0.0)), 5.0)
     state = state_of(found, 5.0)
@@ -121,13 +121,13 @@ def test_station_meter_ignores_an_impossible_report() -> None:
     assert state.reading.current_a == (0.0, 0.0, 0.0)
 
 
-def test_station_meter_of_unknown_stations_is_dead_in_its_time() -> None:
+def test_station_meter_of_unknown_stations_is_dead_in_time() -> None:
     found = meters(connected=False)
     assert state_of(found, 0.0).quality is Quality.STALE
     assert state_of(found, 361.0).quality is Quality.DEAD
 
 
-def test_circuit_with_a_station_meter_counts_its_declared_base_load() -> None:
+def test_circuit_with_station_meter_counts_declared_base_load() -> None:
     found = meters()
     control = SiteControl(SITE, SiteSettings(voltage_v=230.0, margin_a=0.0), 0.0)
     for station in METER.stations:

@@ -50,7 +50,7 @@ FAULTS: dict[str, tuple[Meter, str]] = {
 
 
 @pytest.mark.parametrize("fault", list(FAULTS))
-def test_step_check_second_missed_step_names_the_cause(fault: str) -> None:
+def test_step_check_second_missed_step_names_cause(fault: str) -> None:
     meter, words = FAULTS[fault]
     assert session(meter, times=1).problem.startswith("L1 does not follow station A/1")
     assert words in session(meter, times=1).problem
@@ -72,7 +72,7 @@ def test_step_check_dead_transformer_beside_phases_that_follow() -> None:
     assert "L1 is dead or not connected" in session(meter, (16.0, 16.0, 16.0)).problem
 
 
-def test_step_check_two_seen_steps_clear_the_suspicion() -> None:
+def test_step_check_two_seen_steps_clear_suspicion() -> None:
     check = session(FAULTS["backwards"][0])
     assert check.problem
     for start in (1000, 1100):
