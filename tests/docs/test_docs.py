@@ -118,3 +118,13 @@ def test_docs_schema_key_has_description(table: type[msgspec.Struct]) -> None:
     assert [
         key for key, text in texts.items() if not text and key not in tables.get(table.__name__, ())
     ] == []
+
+
+def test_readme_installs_the_packages_of_ci() -> None:
+    script = (ROOT / ".ci/run").read_text()
+    needed = {
+        *re.findall(r"^need \S+ (\S+)$", script, re.M),
+        *re.findall(r"missing\+=\(([a-z][a-z0-9-]+)\)", script),
+    }
+    [line] = [text for _, text in commands() if text.startswith("sudo apt install git")]
+    assert needed | {"git"} == {*line.split()[3:]} - {"nodejs"} | ({"nodejs"} & needed)
