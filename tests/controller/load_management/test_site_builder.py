@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from zoneinfo import ZoneInfo
+
 import msgspec
 import pytest
 
 from controller.config import Config
+from controller.load_management.energy.energy_settings import EnergySettings
 from controller.load_management.sharing_settings import SiteSettings
 from controller.load_management.site_builder import build_site, site_settings
 from controller.load_management.site_tree import CircuitNode, EvseNode, Fuse
@@ -59,7 +62,12 @@ def test_site_builder_evses_know_phases_circuit_and_fallback() -> None:
 
 def test_site_builder_settings_are_files() -> None:
     assert site_settings(config()) == SiteSettings(
-        tick_s=2, margin_a=3, rotation_s=600, lease_s=60, voltage_v=240
+        tick_s=2,
+        margin_a=3,
+        rotation_s=600,
+        lease_s=60,
+        voltage_v=240,
+        energy=EnergySettings(zone=ZoneInfo("UTC")),
     )
 
 
