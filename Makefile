@@ -25,7 +25,7 @@ demo: install                               ## a simulated site around the real 
 	$(BIN)/local-controller demo --duration 120 --seed 1 --report demo-report.json
 
 test: dev                                   ## all tests, with third-party programs
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --dist worksteal
 
 fuzz: dev                                   ## fuzz what peers send, coverage-guided, for minutes
 	FUZZ_SECONDS=$${FUZZ_SECONDS:-120} $(BIN)/pytest -q tests/fuzz
