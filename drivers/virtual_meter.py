@@ -4,7 +4,7 @@ A virtual meter has a reading while each of its sources has one and none of them
 allows; its time is that of the oldest. A phase of which a source has no direction counts as
 import: also that of a source which is subtracted, where the import would be the best case.
 
-While that sum is not good, the values of its `backup` stand in, if that meter is good, and the state says so.
+While that sum is not good, the values of its `backup` stand in, if that meter is good; the state shows it.
 """
 
 from __future__ import annotations

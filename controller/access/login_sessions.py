@@ -87,7 +87,7 @@ class _Tries(msgspec.Struct):
 class LoginThrottle:
     """Growing pauses after wrong passwords, per address and for all together.
 
-    A right password of a user is delayed by the pause of its address at most: nobody is locked out.
+    A right password of a user is delayed by the pause of its address at most: no user is locked out.
     """
 
     def __init__(self) -> None:

@@ -51,7 +51,7 @@ class StationLink(Protocol):
         """The backend's name."""
 
     async def run(self) -> None:
-        """Run the link until the user wants no more."""
+        """Run the link until the user needs no more."""
 
     def send_nowait(self, message: str | bytes) -> None:
         """Send a message, or queue it. Raises SendQueueFullError."""
@@ -60,7 +60,7 @@ class StationLink(Protocol):
         """Send a ping, or end the connection after `silence_s` without data."""
 
     def reopen(self) -> None:
-        """Give up the connection, over which calls have no answer, and open another one."""
+        """End the connection, over which calls have no answer, and open another one."""
 
     async def close(self, reason: str) -> None:
         """Send what is queued and close the connection."""

@@ -76,7 +76,7 @@ def file_digest(path: Path) -> str:
 
 
 def has_passed(results: Sequence[CheckResult]) -> bool:
-    """Tell if nothing failed and something was checked."""
+    """Return True if nothing failed and something was checked."""
     verdicts = {result.verdict for result in results}
     return "failed" not in verdicts and "passed" in verdicts
 

@@ -444,7 +444,7 @@ class EvseConfig(_Table, frozen=True, kw_only=True):
     mode: Literal["fair", "surplus"] = "fair"
     """surplus: charge only from what the site would feed into the grid."""
     phase_switching: bool | None = None
-    """May be told to use one phase instead of three; default: as the station reports. Example: true."""
+    """May be set to use one phase instead of three; default: as the station reports. Example: true."""
     steuve: bool = False
     """Controllable device under section 14a EnWG."""
     exempt: bool = False

@@ -154,7 +154,7 @@ class SimulatedSite:
         """Return what the limits would allow the cars now, per phase of the grid connection.
 
         For each phase by itself the largest flow through the tree: a circuit passes what the cars
-        below it want, up to its limit less its margin and its other loads. As three-phase cars need
+        below it take, up to its limit less its margin and its other loads. As three-phase cars need
         the same current on each of their phases, this is a bound that no controller can beat;
         semi-continuous currents, ramps and reaction times lower what it can reach further.
         """

@@ -27,7 +27,7 @@ class SourceLimit(msgspec.Struct, frozen=True, kw_only=True):
 
     `watts` None: it allows everything. `evse` None: all controllable EVSEs together.
     `proof` names what it rests on, as it stands on record: a command's id, a contact's state. `is_assumed`:
-    nobody has ordered it, its source is lost.
+    it was not ordered, its source is lost.
     """
 
     source: str

@@ -62,7 +62,7 @@ class SiteDimmed(msgspec.Struct, frozen=True, kw_only=True):
     """Limit of the grid operator for the controllable EVSEs from now on; by default none.
 
     `total_w`: what they may draw from the grid together (W; None: no limit), `phases_w` on each phase of it;
-    `evses_w`: what each of these may draw. `why` says so in words: for the whole, and of each EVSE.
+    `evses_w`: what each of these may draw. `why` states it in words: for the whole, and of each EVSE.
     `until`: when the first of these ends by itself (s, monotonic; None: unknown).
     """
 
@@ -78,7 +78,8 @@ class EvseOverridden(msgspec.Struct, frozen=True, kw_only=True):
     """Override of a person for one EVSE from now on; by default none.
 
     `limit_a`: the most that it is given (A per phase; 0: a pause; None: no limit). `priority` replaces the
-    configured one. `boost`: it charges from the grid, too, where its mode is surplus. `why` says so in words.
+    configured one. `boost`: it charges from the grid, too, where its mode is surplus. `why` states it in
+    words.
     """
 
     ref: EvseRef
@@ -111,9 +112,9 @@ class EvsePlan(msgspec.Struct, frozen=True, kw_only=True):
     """Part of the energy plan that concerns one EVSE at this moment; by default nothing.
 
     `priority` and `surplus` replace the configured ones. `limit_a`: the most that it is given (A per phase;
-    0: it waits; None: no limit), and `why` says so; `is_wait`: for a better time, which a boost skips.
+    0: it waits; None: no limit), and `why` states it; `is_wait`: for a better time, which a boost skips.
     `needs_a`: current that it gets before others of its priority get more than their minimum, and `need_why`
-    says so.
+    states it.
     """
 
     priority: int | None = None

@@ -117,7 +117,7 @@ class SiteControl:
         self._surplus = Surplus()
         self._dimming = DimmingCap(settings.voltage_v)
         self.energy = EnergyPlanner(site, settings.energy, settings.voltage_v)
-        # The k-th of n EVSEs numbers its calls k, k + n, k + 2 n ...: a token says whose it is.
+        # The k-th of n EVSEs numbers its calls k, k + n, k + 2 n ...: a token identifies its EVSE.
         count = len(site.evses)
         self._controllers = [
             EvseController(evse, self._make_delivery(evse, itertools.count(index, count)), now)
@@ -224,7 +224,7 @@ class SiteControl:
         return {ref: self._by_ref[ref].record(now) for ref in refs}
 
     def silent_evses(self, now: float) -> list[EvseRef]:
-        """Return the EVSEs with a car that charges, of which no recent report says how much it draws."""
+        """Return the EVSEs with a car that charges, of which no recent report shows how much it draws."""
         return [
             each.evse.ref
             for each in self._controllers
@@ -563,7 +563,7 @@ class SiteControl:
         ledger.book_all(self._bookings)
         cuts = self._cuts(allocations, ledger)
         commands: list[SetLimit] = []
-        self._decisions = []  # of a pass that nobody asked about
+        self._decisions = []  # of a pass that was not requested
         concerned = [
             each
             for each in part.controllers
@@ -634,7 +634,7 @@ class SiteControl:
         return found
 
     def _note_offer(self, controller: EvseController, before: float, now: float) -> None:
-        """Tell the meters' checks that the draw of an EVSE may change now."""
+        """Notify the meters' checks that the draw of an EVSE may change now."""
         change = controller.delivery.offered_a(now) - before
         if abs(change) <= NOISE_A:
             return
@@ -655,7 +655,7 @@ class SiteControl:
 
         Where a circuit is short of room or an EVSE cannot start, few are cut, and below their share, rather
         than many by a little, to spare writes: those first that obey fastest, then those whose lease would be
-        renewed soonest. Where somebody cannot rise by `ASKED_A`, those that are far above their share come
+        renewed soonest. Where an EVSE cannot rise by `ASKED_A`, those that are far above their share come
         down to it. Renewals level the shares again.
         """
         off_share = [
@@ -860,7 +860,7 @@ class SiteControl:
         troubles: Mapping[str, str],
         now: float,
     ) -> dict[EvseRef, Allocation]:
-        """Offer cars that take nothing the minimum from what nobody else wants, so that they may wake up.
+        """Offer cars that take nothing the minimum from what no other car takes, so that they may wake up.
 
         A car that did not start at its minimum is offered more. `left`: what the others' shares leave.
         """

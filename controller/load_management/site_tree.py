@@ -57,7 +57,7 @@ class EvseNode(msgspec.Struct, frozen=True, kw_only=True):
     Currents in A per phase; `fallback_a` is what the station takes by itself without us.
     `steerable`: the grid operator may dim it (EnWG section 14a).
     `surplus`: it charges from what the site would feed in, and from nothing else. `phase_switching`: whether
-    it can be told to use one phase instead of three; None: as its station says. `reports_on_grid`: its
+    it can be set to use one phase instead of three; None: as its station reports. `reports_on_grid`: its
     station reports currents on the phases of the site, not on its own. `is_dc`: it draws alike on all of its
     phases; `reserve_a` is kept free on each of them while it has no car.
     """

@@ -15,7 +15,7 @@ from drivers.reading import Quality
 class CircuitView(msgspec.Struct, frozen=True, kw_only=True):
     """One circuit, per phase.
 
-    `measured_a` is its meter's last reading, None without one; `meter_problem` says what is wrong with the
+    `measured_a` is its meter's last reading, None without one; `meter_problem` states what is wrong with the
     meter, or what its good readings lack, `meter_cause` the same as a label. `base_a` is what draws beside
     our EVSEs, as far as it is known; `booked_a` what our EVSEs may be drawing now; `reserve_a` what is free
     for cars that come and draw their fallback at once, as far as the circuit has it. `over_limit_s`: for how
@@ -41,7 +41,7 @@ class CircuitView(msgspec.Struct, frozen=True, kw_only=True):
 class EvseView(msgspec.Struct, frozen=True, kw_only=True):
     """State of one EVSE: its offer (A per phase), its draw on the site's phases, and the reason.
 
-    `habits`: what its station has shown of itself. `single_phase`: it was told to use one phase.
+    `habits`: what its station has shown of itself. `single_phase`: it was set to use one phase.
     `problem`: why its limits are in doubt, empty if they are not. `draw_unknown`: it may draw, and has not
     reported how much, or not for too long. `reports_every_s`: time between its reports (s), 0 before the
     second one.

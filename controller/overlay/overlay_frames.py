@@ -4,7 +4,7 @@
     overlay  [2, destination, path, id, action, payload]
 
 A destination or a path is one id, or a list: the next hop first, and the oldest node first. The forms are
-told apart by the length of the array and the types in it. What follows the message id is never encoded
+distinguished by the length of the array and the types in it. What follows the message id is never encoded
 anew: a payload's bytes are those received. Binary frames (files, BinaryDataTransfer, SecureDataTransfer)
 are forwarded the same way; none is made here. Source: see `overlay_wire`; OCPP-J 1.6 section 4.2; OCPP 2.1
 Part 4 section 4.2.

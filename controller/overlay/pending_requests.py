@@ -149,7 +149,7 @@ class CarriedPaths:
         self._paths: dict[tuple[str, bool, str], Hops] = {}
 
     def remember(self, station: str, frame: RoutedFrame) -> None:
-        """Remember the path of a frame that enters the relay of a station."""
+        """Keep the path of a frame that enters the relay of a station."""
         if frame.path:
             self._paths.pop(_key(station, frame), None)
             self._paths[_key(station, frame)] = frame.path

@@ -119,7 +119,7 @@ class TopologyReceived:
             raise TopologyRejectedError("it begins in the future: one of the two clocks is wrong")
         if ends <= utc:
             raise TopologyRejectedError("its time is over")
-        # The signature is verified first: without a valid one nobody can move the time of the last report.
+        # The signature is verified first: without a valid one no node can move the time of the last report.
         why = self._verify(peer, payload, is_call)
         if why is not None:
             raise TopologyRejectedError(why, forged=True)

@@ -200,7 +200,7 @@ class AbsorbedProfiles:
         self._mark_changed()
 
     def remember_forwarded(self, added: BackendProfile) -> None:
-        """Remember a profile that the station has accepted."""
+        """Keep a profile that the station has accepted."""
         self._remove_replaced(added)
         self._forwarded[added.profile.id] = added
         while len(self._forwarded) > MOST_FORWARDED or self._forwarded_periods > MOST_PERIODS_OF_ALL:

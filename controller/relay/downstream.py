@@ -251,7 +251,7 @@ class Downstream:
         return [note, _refuse(late.origin, _reply_id(late), why)]
 
     def _request_states(self) -> None:
-        """Queue a CALL for each state that the station has not reported; nobody waits for the answers."""
+        """Queue a CALL for each state that the station has not reported; the answers are ignored."""
         for evse in self._list_unreported():
             payload = trigger_status(self._version, evse)
             message_id = str(uuid.uuid4())

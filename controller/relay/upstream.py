@@ -329,7 +329,7 @@ class Upstream:
         """
         if late.token is not None:
             return [self._report_late(late)]  # our own: no station waits for it
-        if not late.is_valid:  # says nothing of the backend, which may be unable to read it
+        if not late.is_valid:  # shows nothing of the backend, which may be unable to read it
             return [self._report_late(late), _late_error(late)]
         self._unanswered[late.id] = late.action
         actions = dict.fromkeys(self._unanswered.values())

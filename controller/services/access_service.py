@@ -237,7 +237,7 @@ class AccessService:
         return {"token": token.name}
 
     def _require_rights(self, actor: Actor, permissions: Iterable[AccessPermission]) -> None:
-        """Raise CommandForbiddenError for permissions that the actor does not have: nobody gives more."""
+        """Raise CommandForbiddenError for permissions that the actor lacks: no actor can grant more."""
         missing = set(permissions) - actor.permissions
         if missing:
             raise CommandForbiddenError(

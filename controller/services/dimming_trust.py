@@ -40,7 +40,7 @@ class DimmingTrust:
             self.signatures.replace_keys(Keyring(policy.keys), policy.file.role, own)
 
     def is_clock_trusted(self) -> bool:
-        """Return True while the clock is synchronised or believed; log each change."""
+        """Return True while the clock is synchronised or configured as trusted; log each change."""
         trusted = self._believes_clock or is_synchronised()
         if trusted is not self._was_trusted:
             if trusted:

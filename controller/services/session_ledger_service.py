@@ -55,7 +55,7 @@ class SessionLedger:
         self.set_cards(cards)
         for record in store.load(RunningSessionStored):
             if record.station in self._evses and record.station not in self._recorders:
-                # Which version the station speaks shows when it connects.
+                # Which version the station uses shows when it connects.
                 self._recorders[record.station] = Version.V16, self._restore(record.station, Version.V16)
 
     def set_retention(self, months: int) -> None:

@@ -95,7 +95,7 @@ def restore_times(payload: PayloadTokens, *, free_data: bool) -> PayloadTokens |
     WWCP controllers drop zeros at the end of a fraction when they pass a message on, and WWCP nodes sign
     times in free JSON (`customData`, with `free_data` also `data`) without their zone. So times get
     exactly three decimals, and those in free JSON lose their zone. The zone of a free time is then not
-    covered: whoever uses the result must read its values, not those received.
+    covered: the user of the result must read its values, not those received.
     """
     tokens = list(payload.tokens)
     depth = 0

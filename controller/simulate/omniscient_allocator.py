@@ -1,4 +1,4 @@
-"""Omniscient allocator to compare with: it knows every car and load, and cars follow it at once.
+"""Omniscient allocator to compare with: it has every car and load, and cars follow it at once.
 
 Its shares are semi-continuous and max-min fair under the same limits and margins as the control's.
 """

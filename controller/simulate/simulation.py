@@ -40,7 +40,7 @@ SAMPLE_S = 10.0
 """Interval at which the cars' draw is compared with what was possible."""
 
 TAKEN_A = 0.5
-"""A car that draws less than it wants by no more than this takes all it can."""
+"""A car whose draw is below its need by no more than this takes all it can."""
 
 
 def simulate(

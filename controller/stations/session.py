@@ -281,7 +281,7 @@ class StationSession:
         self._end("a newer connection with this station's id has replaced this one", POLICY_VIOLATION)
 
     def reconnect(self) -> None:
-        """Close the connection because a person wants a new one."""
+        """Close the connection because a person has requested a new one."""
         self._end("a person has requested a new connection", SERVICE_RESTART)
 
     @property

@@ -143,7 +143,7 @@ class ByteTransport:
 
     def shutdown_send(self) -> None:
         """Close the sending direction; what the peer still sends can be received."""
-        # TLS has a close_notify of its own: without it the peer cannot tell the end from a cut by an
+        # TLS has a close_notify of its own: without it the peer cannot distinguish the end from a cut by an
         # attacker. ValueError: both sides have exchanged it already.
         with suppress(OSError, ValueError):
             if isinstance(self._socket, ssl.SSLSocket):

@@ -16,7 +16,7 @@ from controller.web.status_model import ControllerStatus
 
 
 class EventEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """One event for people: an alarm that began or ended, or a change that somebody made.
+    """One event for people: an alarm that began or ended, or a change that a person made.
 
     `time`: RFC 3339, UTC. `severity`: info, warning or critical.
     """

@@ -7,11 +7,11 @@ The problem:
   power and of unbalance are conductors too, see `conductors.py`.
 - An EVSE is *semi-continuous*: it takes nothing, or at least its minimum (6 A by IEC 61851-1).
 - *Admission*: in the order of priority, then rank, each EVSE whose minimum still fits on all of its
-  conductors gets that minimum. A minimum once given is never taken back by somebody who comes later
+  conductors gets that minimum. A minimum once given is never taken back by an EVSE that comes later
   in that order, so one who is left out really does not fit.
 - *Filling*: inside one priority all admitted EVSEs rise with one common level over the whole tree at
   once, `x = clamp(level, minimum, maximum)`. When a conductor is full, everybody on it stays where he
-  is and the others rise on. The result is max-min fair: nobody could get more but at the cost of one
+  is and the others rise on. The result is max-min fair: no EVSE could get more but at the cost of one
   who has no more than he. The most important priority is filled first; the rest keep their minima.
 - *Guarantees*: who is guaranteed a current rises to it before anybody else rises, whatever the priority, and
   is admitted before all others.
@@ -59,9 +59,9 @@ class Demand(msgspec.Struct, frozen=True, kw_only=True):
 
     `phases` are the site's phases on which it may draw: every wired one while that is unknown.
     `max_a` holds everything that caps it (its rating, its cable, what its car was seen to need);
-    `cap` says so in words. HIGHER `priority` is more important. Among equals the LOWER `rank` gets
+    `cap` states it in words. HIGHER `priority` is more important. Among equals the LOWER `rank` gets
     its minimum first when there is not room for all of them. `needs_a` is what it must have on average
-    (0: nothing special), and `why` says so: inside its priority all needs come before anybody's wishes.
+    (0: nothing special), and `why` states it: inside its priority all needs come before anybody's wishes.
     `guaranteed_a` comes before all needs and wishes of every priority (0: nothing guaranteed).
     `is_served`: it charges, so its minimum is kept where another one would not start. `help_a`: the least
     that it draws, which is what it can help other phases with; None: all of its share.

@@ -37,7 +37,7 @@ PAIRS = list(permutations(range(3), 2))
 
 
 class DimmedGroup(msgspec.Struct, frozen=True):
-    """Bound on the steerable EVSEs below a circuit together, in A; inf: no bound. `name` says why."""
+    """Bound on the steerable EVSEs below a circuit together, in A; inf: no bound. `name` states why."""
 
     phases_a: PhaseAmps
     sum_a: float
@@ -47,7 +47,7 @@ class DimmedGroup(msgspec.Struct, frozen=True):
 class JointConstraint(msgspec.Struct, frozen=True, kw_only=True):
     """Bounds on the phases of a circuit together, in A.
 
-    `sum_a`: room of the EVSEs below, all phases added up; `sum_name` says in words that it is used up.
+    `sum_a`: room of the EVSEs below, all phases added up; `sum_name` states in words that it is used up.
     `unbalance_a`: the most that a phase may carry more than another, with at most `base_a` besides the EVSEs
     on each and at least `low_a` (None: the same; feed-in is negative). `steered`: what bounds those of them
     that are steerable.
@@ -64,9 +64,9 @@ class JointConstraint(msgspec.Struct, frozen=True, kw_only=True):
 class AdmissionRooms(msgspec.Struct, frozen=True):
     """Room for minima alone, in A per phase of each circuit.
 
-    `keep`: of EVSEs that charge, `start`: of EVSEs that would begin. A minimum is kept in room that nobody
+    `keep`: of EVSEs that charge, `start`: of EVSEs that would begin. A minimum is kept in room that no EVSE
     is raised into, and started only into room that has been free for minutes. `unlasting`: the part of the
-    room of all phases together (A) in which nobody starts.
+    room of all phases together (A) in which no EVSE starts.
     """
 
     keep: Mapping[str, PhaseAmps]

@@ -6,7 +6,7 @@ The order in which minima are given:
 2. cars whose turn runs, the latest begun first: if the room shrinks, the one that has had the most yields;
 3. cars that were just connected, the first plugged in first;
 4. cars that wait, the longest waiting first;
-5. cars whose turn is over, the latest begun first. They yield to 3 and 4, and continue if nobody waits.
+5. cars whose turn is over, the latest begun first. They yield to 3 and 4, and continue if no EVSE waits.
 
 A car that lost its minimum rests for `REST_S`: room that comes and goes must not switch it on and off.
 """
@@ -37,7 +37,7 @@ class _Turn:
 
 
 class Rotation:
-    """Turns of all EVSEs that want current."""
+    """Turns of all EVSEs that need current."""
 
     def __init__(self, rotation_s: float) -> None:
         self._rotation_s = rotation_s
@@ -54,7 +54,7 @@ class Rotation:
         now: float,
         charging: Collection[EvseRef] = (),
     ) -> None:
-        """Take these EVSEs, and no others of those `among` them, to have cars that want current now.
+        """Take these EVSEs, and no others of those `among` them, to have cars that need current now.
 
         A car that was not known and is `charging` already has its turn: we have just started.
         """

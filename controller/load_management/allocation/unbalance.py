@@ -2,7 +2,7 @@
 
 The first round has no bound. Where its shares leave a lead that is too great, the next round bounds what
 loads it by what is allowed plus the help that the other phase gives. Help is the lower of a share and of
-what its EVSE draws by its reports: a car that is full, or not there yet, helps nobody. Bounds only fall, so
+what its EVSE draws by its reports: a car that is full, or not there yet, helps no EVSE. Bounds only fall, so
 the rounds end; if they take too long, the last bounds count no help at all, which always holds.
 """
 

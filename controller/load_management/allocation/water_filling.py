@@ -2,7 +2,7 @@
 
 The level is swept upwards. How fast a conductor fills at a level is the number of claims on it (each
 as often as it loads it) that are between where they stand and their top there, which changes only at
-those two (the *bends*) and when somebody freezes. Between two bends each conductor's end is a division,
+those two (the *bends*) and when an EVSE freezes. Between two bends each conductor's end is a division,
 and a heap holds the ends. An end in the heap may be too early (claims stopped rising since it was pushed)
 and is then pushed again at its right place; it is never too late, because every speeding up pushes anew.
 """
@@ -122,7 +122,7 @@ def _raise(claims: Sequence[Claim], tops: Sequence[int], room: list[int]) -> Non
     """Raise the claims from their shares, max-min fairly; take what they get from `room`.
 
     `room` is per conductor what all shares leave. It is negative where minima were kept that the margin has
-    to carry: nobody rises there.
+    to carry: no EVSE rises there.
     """
     bound = [pair for pair in zip(claims, tops, strict=True) if pair[0].group.loads]
     groups = dict.fromkeys(claim.group for claim, _ in bound)

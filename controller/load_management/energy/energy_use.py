@@ -95,7 +95,7 @@ class EnergyUse:
         }
 
     def behind(self, uses: Mapping[EvseRef, EvseUse]) -> set[EvseRef]:
-        """Return the EVSEs that have received less than the mean of their priority and want current."""
+        """Return the EVSEs that have received less than the mean of their priority and need current."""
         by_priority: dict[int, list[EvseRef]] = {}
         for ref, use in uses.items():
             if use.wants:

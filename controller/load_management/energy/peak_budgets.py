@@ -18,7 +18,7 @@ from controller.model.journal import Record
 class CircuitBase(msgspec.Struct, frozen=True, kw_only=True):
     """Base load of a circuit at this pass: power of all phases (W), and whether its meter is good.
 
-    `worst_w`: the most that can flow there while nobody reads the meter (W).
+    `worst_w`: the most that can flow there while the meter is not read (W).
     """
 
     base_w: float

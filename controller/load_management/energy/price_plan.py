@@ -44,7 +44,7 @@ class PriceSeries(msgspec.Struct, frozen=True):
     prices: tuple[float, ...] = ()
 
     def price_at(self, utc: float) -> float | None:
-        """Return the price at a moment; None where the series does not say."""
+        """Return the price at a moment; None where the series has none."""
         index = bisect_right(self.begins, utc) - 1
         if index < 0 or (index == len(self.begins) - 1 and utc >= self.begins[-1] + LAST_PRICE_S):
             return None

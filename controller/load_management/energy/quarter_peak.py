@@ -4,7 +4,7 @@ Grid operators bill the highest mean of a quarter hour, measured by the import r
 counts is energy: a moment of high power costs nothing as long as the quarter's mean stays below the target.
 
 The energy of the quarter is followed by integrating the active power between readings, and corrected with
-each rise of the import register, which also covers the time in which nobody read the meter. Feed-in counts
+each rise of the import register, which also covers the time in which the meter was not read. Feed-in counts
 as 0 and not as a credit. The *room* of the EVSEs is the energy that is left, less what the building is
 expected to draw in the rest of the quarter, spread over that rest. The building is expected to draw its mean
 of the last minutes. A part of the energy is kept in reserve for a surge to its highest recent draw at the end

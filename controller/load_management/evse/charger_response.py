@@ -5,7 +5,7 @@ so a station counts as slow only when one has shown it still above after `REACTI
 next one that shows it below counts. The slowest of the last `WINDOW` cuts counts.
 
 *Step*: what it left of a limit when a higher limit later showed that its car would have taken more: a
-station that knows 6, 8, 10, 13 and 16 A only takes 13 A of 15 A.
+station with steps of 6, 8, 10, 13 and 16 A only takes 13 A of 15 A.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class ChargerResponse:
         self._reactions: deque[float] = deque(maxlen=WINDOW)
         self._step_a = 0.0
         self._obeys: bool | None = None
-        self._cut: tuple[float, float] | None = None  # the limit (A), and when the station said yes to it
+        self._cut: tuple[float, float] | None = None  # the limit (A), and when the station accepted it
         self._late = False
         self._drawn_a = 0.0
         self._left: tuple[float, float] | None = None  # an offer, and the draw that stayed below it

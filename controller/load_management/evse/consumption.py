@@ -4,7 +4,7 @@ A report is *settled* if it came after the station had `reaction_s` to follow it
 draw is known. Between a change and the next settled report the EVSE is *in transition*: it draws at
 least the smaller of its last report and the new offer, at most the highest offer since that report.
 
-A report that is *overdue* says nothing about the least draw any more, but the offer still bounds the
+A report that is *overdue* shows nothing about the least draw any more, but the offer still bounds the
 draw from above. An EVSE that never reports is therefore one that draws between 0 and its offer.
 """
 
@@ -147,7 +147,7 @@ class ConsumptionTracker:
         return self._interval_s
 
     def unknown(self, now: float) -> bool:
-        """Return True if it may draw something and no recent report says how much."""
+        """Return True if it may draw something and no recent report shows how much."""
         return None in self.report or self.is_overdue(now)
 
     def offer(self, limit_a: float, now: float) -> bool:
@@ -161,7 +161,7 @@ class ConsumptionTracker:
         return True
 
     def start(self, now: float) -> None:
-        """Assume that it may draw from now on, whatever the last report said."""
+        """Assume that it may draw from now on, whatever the last report."""
         if self._stopped:
             self.known_at = max(self.known_at, now - BEFORE_STATE_S)
         self._stopped = False

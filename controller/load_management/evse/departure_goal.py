@@ -22,7 +22,7 @@ SAY_S = 600.0
 
 
 class EnergyNeed(msgspec.Struct, frozen=True):
-    """Average current (A per phase) that reaches the goal in time; `why` says so in words."""
+    """Average current (A per phase) that reaches the goal in time; `why` states it in words."""
 
     needs_a: float = 0.0
     why: str = ""

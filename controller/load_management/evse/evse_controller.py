@@ -165,7 +165,7 @@ class EvseController:
 
     @property
     def one_phase(self) -> PhaseFlags:
-        """Return the site's phase that it uses when it is told to use one: its own L1."""
+        """Return the site's phase that it uses when it is set to use one: its own L1."""
         return _flags(self.evse.phases[:1])
 
     def wake(self) -> None:
@@ -259,7 +259,7 @@ class EvseController:
         ledger.book(self.evse, *self.booking(now))
 
     def book_overdraw(self, ledger: Headroom, now: float, *, steered: bool) -> None:
-        """Book its draw beyond its offer: part of nobody's share, and missing all the same.
+        """Book its draw beyond its offer: part of no share, and missing all the same.
 
         `steered`: the grid operator limits it. Then no meter shows who has not received a cut: what is not
         answered in time counts as not obeyed.
@@ -332,9 +332,9 @@ class EvseController:
     ) -> Demand:
         """Return what it could take now.
 
-        `unbalance_a`: the least unbalance (A) that a circuit above it allows, if one limits it.
-        `trouble` says why EVSEs on its circuit keep to their fallback, if they must. `dimmed`: the most that
-        the grid operator leaves it (A per phase), and why.
+        `unbalance_a`: the least unbalance (A) that a circuit above it allows, if one limits it. `trouble`
+        states why EVSEs on its circuit keep to their fallback, if they must. `dimmed`: the most that the grid
+        operator leaves it (A per phase), and why.
         """
         caps = [(self.evse.max_a, "all it can take"), (self.model.need_a(now), self._need_reason(now))]
         caps.append(self.limit_by_order)
@@ -456,7 +456,7 @@ class EvseController:
 
     @property
     def _must_obey(self) -> bool:
-        """Return True if its limit is somebody's order, which is followed to the letter."""
+        """Return True if its limit was ordered by a person, which is followed to the letter."""
         ordered = self.backend_a is not None or self.override.limit_a is not None
         return ordered or self.delivery.hold_s > 0
 

@@ -15,7 +15,7 @@ from controller.model.observations import DrawSeen, EvseState, NeedsSeen, StateS
 EvseObservation = StateSeen | TransactionSeen | DrawSeen | NeedsSeen
 
 WANTING = frozenset({EvseState.CHARGING, EvseState.SUSPENDED_EV, EvseState.SUSPENDED_EVSE})
-"""A car is there and may want current now or soon."""
+"""A car is there and may need current now or soon."""
 GIVING = frozenset({EvseState.CHARGING, EvseState.UNKNOWN})
 """Current may flow. In every other state a station gives none, unless it reports some."""
 AUTHORIZE_S = 180.0
@@ -30,7 +30,7 @@ FIRST_PROBES_S = (900.0, 2100.0)
 START_A = 10.0
 """Offer for a car that did not start at its minimum: some start at 8 to 10 A."""
 DRAWING_A = 1.0
-"""A report above this shows a car, whatever the state says: some stations stay `Available`."""
+"""A report above this shows a car, whatever the state: some stations stay `Available`."""
 IDLE_A = 0.5
 """A report below this shows that the car takes nothing."""
 
@@ -140,7 +140,7 @@ class EvseModel:
         return self._idle_since is not None
 
     def need_a(self, now: float) -> float:
-        """Return the most that its car is known to use (A per phase), within the EVSE's own bounds."""
+        """Return the most that its car has been seen to use (A per phase), within the EVSE's own bounds."""
         if self._idle_since is not None:
             did_not_start = not self.has_drawn and now >= self._idle_since + FULL_S
             return min(max(self.evse.min_a, START_A), self.evse.max_a) if did_not_start else self.evse.min_a

@@ -36,7 +36,7 @@ class LearnedPhases:
         self.reset()
 
     def reset(self, *, single: bool = False) -> None:
-        """Count every phase again for another car; the first alone where it was told to use one."""
+        """Count every phase again for another car; the first alone where it was set to use one."""
         self.used = (True,) * (1 if single else self._wired) + (False,) * (self._wired - 1 if single else 0)
         self.known = single or self._wired == 1
         self._seen: tuple[bool, ...] | None = None
@@ -46,7 +46,7 @@ class LearnedPhases:
         """Take in one report (A per phase) of a charging car; return True if `used` has grown by it.
 
         A phase comes back at the first report that shows it in use. It goes only after agreeing
-        reports in each of which it is idle, all phases are told, and another one is loaded.
+        reports in each of which it is idle, all phases are reported, and another one is loaded.
         """
         before = self.used
         self.used = tuple(

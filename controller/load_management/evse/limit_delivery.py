@@ -34,7 +34,7 @@ RAMP_S = 10.0
 STEP_A = 2.0
 """Smallest rise that is sent before the lease is renewed anyway."""
 SMALL_CUT_A = 2.0
-"""Cuts below this wait for the renewal where nobody needs their room."""
+"""Cuts below this wait for the renewal where no EVSE needs their room."""
 RENEW_AT = 2 / 3
 """Part of a lease after which it is renewed."""
 LOW_LEASE_S = 900.0
@@ -46,11 +46,11 @@ RETRY_S = 60.0
 LATE_S = 10.0
 """A cut that is not answered by then may never be."""
 ANSWER_S = 60.0
-"""How long an answer is waited for: the link gives up earlier, this is for a link that forgets."""
+"""How long an answer is waited for: the link ends earlier, this is for a link that forgets."""
 DOUBT_S = 5.0
 """How long others are not cut for the doubt that a reconnection or a foreign command brings."""
 CLOCK_SLACK_S = 60.0
-"""How much later than told a lease may end: by so much our schedules start in the past."""
+"""How much later than written a lease may end: by so much our schedules start in the past."""
 BOOT_LOOP_S = 60.0
 """Boots that follow each other faster are a loop: limits are written later each time."""
 BOOT_BACKOFF = Backoff(first_s=5.0, longest_s=60.0)
@@ -196,7 +196,7 @@ class LimitDelivery:
         growth = self._phases / phases if self._quirk.in_watts else 1.0
         self._phases = phases
         if growth <= 1:
-            return  # booked at more than it can be; the next lease is told for all of its phases
+            return  # booked at more than it can be; the next lease is written for all of its phases
         replace = msgspec.structs.replace
         self._pending = {
             token: replace(pending, limit_a=pending.limit_a * growth)
@@ -213,7 +213,7 @@ class LimitDelivery:
             self._doubt_since = now
         self._floor = False
         self._lease = None
-        self._pending.clear()  # their answers would not tell whether they came before or after
+        self._pending.clear()  # their answers would not show whether they came before or after
 
     def on_answer(self, token: int, accepted: bool, detail: str, now: float) -> bool:
         """Take in the answer to a call; return True if it was waited for."""
@@ -353,7 +353,7 @@ class LimitDelivery:
 
         `ceiling_a`: what it may take by now, while others have yet to come down. `idle`: no car is
         there, so the fallback will do and a lease is not renewed. `urgent`: reduce only, before all else.
-        `firm`: a cut is sent now; else a small one waits for the renewal, as nobody needs its room.
+        `firm`: a cut is sent now; else a small one waits for the renewal, as no EVSE needs its room.
         """
         self._give_up_waiting(now)
         target_a, ceiling_a = self.possible_a(target_a), self._quirk.rounded_a(ceiling_a)

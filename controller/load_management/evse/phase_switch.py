@@ -2,8 +2,8 @@
 
 A change is *wanted* for `SETTLE_S` before it is decided, and none is decided sooner than `DWELL_S` after the
 last: contactors and cars stand few of them. What was decided is made when the EVSE holds nothing, so that it
-never draws on its old phases and its new ones at once. An EVSE that was told one phase and draws on several
-cannot do it, whatever its station says, and is not asked again as long as its link lasts.
+never draws on its old phases and its new ones at once. An EVSE that was set to one phase and draws on several
+cannot do it, whatever its station reports, and is not asked again as long as its link lasts.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ DWELL_S = 300.0
 
 
 class PhaseSwitch:
-    """Phase switch of one EVSE. `single`: it was told to use one phase. `able`: it can be told so."""
+    """Phase switch of one EVSE. `single`: it was set to use one phase. `able`: it can be set so."""
 
     def __init__(self) -> None:
         self.able = False
@@ -65,7 +65,7 @@ class PhaseSwitch:
         self._changed_at = now
 
     def on_failure(self) -> None:
-        """Note that it draws on several phases though it was told one."""
+        """Note that it draws on several phases though it was set to one."""
         self._failed = True
         self.reset()
 

@@ -1,6 +1,6 @@
 """Requests for the meter values of stations that report their draw too seldom.
 
-An EVSE is *silent* while it may draw and no recent report says how much: its draw then counts as anything up
+An EVSE is *silent* while it may draw and no recent report shows how much: its draw then counts as anything up
 to its offer. A silent EVSE is asked at most once in `ASK_EVERY_S`. A station that refuses `REFUSALS` times is
 not asked again before its next connection. Silence of `WARN_S` is reported once, and so is its end.
 """

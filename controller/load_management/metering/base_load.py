@@ -11,7 +11,7 @@ Four estimates are made of the samples, each for its own question:
     believed   how far may those rise who charge?    the highest sample of the last `HOLD_S`
     to_keep    must a car that charges be stopped?   the lowest sure value of the last `WAIT_S`
     to_start   may another car start?                the highest sure value of the last `START_S`
-    worst      what if nobody measures it now?       the highest lasting sample of the last `MEMORY_S`
+    worst      what if it is not measured now?       the highest lasting sample of the last `MEMORY_S`
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ MARGIN_USED = 0.5
 NOISE_A = 0.5
 """How far readings and roundings may be above the plan."""
 HOLD_S = 20.0
-"""How long a higher base load is believed after it was last seen."""
+"""How long a higher base load is kept after it was last seen."""
 WAIT_S = 10.0
 """How long the base load must leave no room for a minimum before a car is stopped."""
 START_S = 300.0
@@ -215,7 +215,7 @@ class BaseLoad:
             elif load.sample is None:
                 sample = high
             elif inrush:
-                sample = min(load.sample, high)  # a moment of this says nothing about what is to come
+                sample = min(load.sample, high)  # a moment of this shows nothing about what is to come
             else:
                 sample = min(max(load.sample, low), high)
             # What an inrush of a plain circuit takes is over before a car has stopped for it.

@@ -25,7 +25,7 @@ BRIDGE_S = 30.0
 OVER_WARN_S = 10.0
 """How long a circuit may be above its limit until people are warned."""
 OVER_UNEXPLAINED_S = 60.0
-"""How long a circuit may be above its limit although nobody below may draw."""
+"""How long a circuit may be above its limit although no EVSE below may draw."""
 MAY_DRAW_A = 0.5
 """EVSEs that may draw less together draw nothing."""
 
@@ -120,7 +120,7 @@ class MeteredCircuit:
         self._read_at = now
         measured = phase_currents(state.reading, self._bounds.voltage_v) if state.reading else None
         if state.quality is Quality.GOOD and measured is not None and self._spikes.is_spike(measured):
-            return False  # one reading far above the rating says nothing before the next one
+            return False  # one reading far above the rating shows nothing before the next one
         self._state = self._judged(state, measured, draw, now)
         self.measured = measured
         if self._state.quality is not Quality.GOOD or state.reading is None or measured is None:
@@ -206,7 +206,7 @@ class MeteredCircuit:
         return self._state.quality
 
     def suspicion(self, now: float) -> str:
-        """Return in words why a meter with plausible readings is not believed; empty if it is."""
+        """Return in words why a meter with plausible readings is not trusted; empty if it is."""
         if self.steps.problem:
             return self.steps.problem
         since = self._unexplained_since

@@ -3,7 +3,7 @@
 *Bounds*: a voltage that the site does not have, a frequency that no grid has, feed-in above the fuse's
 rating where no generation is declared, nothing but zeros.
 
-*Sign*: a current transformer that is put back the wrong way round shows a load as feed-in. Believed, that
+*Sign*: a current transformer that is put back the wrong way round shows a load as feed-in. Trusted, that
 hands the site's whole limit to the cars once more. A phase whose current changes its sign while it keeps
 its size is implausible for a few readings; then it is doubted (planned with at the worst of the last
 quarter of an hour) until it shows a load again or `SIGN_DOUBT_S` is over. A heater that goes off beside a
@@ -94,7 +94,7 @@ class PlausibilityBounds(msgspec.Struct, frozen=True):
 
 
 def _is_all_zero(reading: Reading) -> bool:
-    """Return True if nothing but zeros is told, and more than currents is told."""
+    """Return True if all values are zero, and more than currents are among them."""
     others = [*reading.voltage_v, reading.frequency_hz, reading.energy_import_wh]
     told = [value for value in others if value is not None]
     powers = [*reading.current_a, *reading.power_w, reading.power_total_w]

@@ -7,7 +7,7 @@ The current of an EVSE is known
 
 A meter is good while the current of each of its EVSEs is known, stale once one is not, and dead after
 `DEAD_AFTER` times `stale_after_s`. Its readings show the cars alone: every other load is missing from them,
-which its states say (`stations_alone`).
+which its states show (`stations_alone`).
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ FEWEST_READINGS = 3
 
 
 class StepCheck:
-    """Check of one meter. `problem` says in words why it is suspected; empty while it is not."""
+    """Check of one meter. `problem` states in words why it is suspected; empty while it is not."""
 
     def __init__(self) -> None:
         self.problem = ""
