@@ -154,8 +154,15 @@ class MqttService:
         return self._settings.port or (8883 if self._settings.tls else 1883)
 
     def _stop(self) -> None:
+        """Publish that the controller is offline, if the broker is there, and end the client's thread."""
         if self._is_connected:
-            self._client.publish(f"{self._root}/status", OFFLINE, qos=1, retain=True).wait_for_publish(STOP_S)
+            sent = self._client.publish(f"{self._root}/status", OFFLINE, qos=1, retain=True)
+            try:
+                sent.wait_for_publish(STOP_S)
+            except (RuntimeError, ValueError) as error:
+                # The connection is lost and `_disconnected` has not run yet: the broker publishes the last
+                # will, the same message. Or the queue is full: the broker acknowledges nothing any more.
+                log.info("MQTT status not published status=offline reason=%s", error)
         self._client.disconnect()
         self._client.loop_stop()
 

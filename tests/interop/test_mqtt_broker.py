@@ -7,6 +7,7 @@ import logging
 import shutil
 import socket
 import subprocess
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -181,6 +182,38 @@ async def read_state_once(folder: Path, port: int) -> None:
         subscriber = Subscriber(port)
         await until(lambda: "local-controller/lc/stations/CS01/1/state" in subscriber.messages)
         subscriber.close()
+
+
+def lose_broker(process: subprocess.Popen[bytes], client: mqtt.Client) -> None:
+    """End the broker and return once the client's thread has closed its socket.
+
+    Blocks the trio thread meanwhile, so that no event of the client is handled there.
+    """
+    process.kill()
+    process.wait()
+    end = time.monotonic() + PATIENCE_S
+    while client.socket() is not None:
+        assert time.monotonic() < end, "the client has not closed its socket"
+        time.sleep(0.01)
+
+
+async def test_mqtt_broker_lost_before_stop_does_not_raise(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    port = free_port()
+    settings = MqttConfig(host="127.0.0.1", port=port, interval_s=1.0)
+    async with (
+        broker(tmp_path, "allow_anonymous true", port=port) as process,
+        publishing(tmp_path, settings) as app,
+    ):
+        service = app._publishing._mqtt
+        assert service is not None
+        await until(lambda: service._is_connected)
+        lose_broker(process, service._client)
+        assert service._is_connected
+        service._stop()
+        assert "MQTT status not published status=offline" in caplog.text
 
 
 def make_certificates(folder: Path) -> None:
