@@ -105,10 +105,15 @@ class MqttService:
         while True:
             self._changed = trio.Event()
             if self._is_connected:
+                is_first = self._whole_at == -math.inf
                 whole = trio.current_time() >= self._whole_at
                 if whole:
                     self._whole_at = trio.current_time() + WHOLE_S
                 self._publish_state(whole=whole)
+                if is_first:
+                    # After the state: a retained alarm received from now on that is not in the memory of
+                    # topics is one that an earlier run has left, however late this task was scheduled.
+                    self._client.subscribe(f"{self._root}/alarms/+/+", qos=0)
             with trio.move_on_after(self._settings.interval_s):
                 await self._changed.wait()
 
@@ -185,7 +190,6 @@ class MqttService:
         client.publish(f"{self._root}/status", ONLINE, qos=1, retain=True)
         if self._actor.permissions:
             client.subscribe(f"{self._root}/command", qos=1)
-        client.subscribe(f"{self._root}/alarms/+/+", qos=0)
         if self._settings.home_assistant:
             client.subscribe(f"{self._settings.discovery_prefix}/status", qos=0)
         _run_soon(token, self._connected)
@@ -251,7 +255,7 @@ class MqttService:
 
     def _on_retained_alarm(self, topic: str) -> None:
         """Remove an alarm that an earlier run of the controller has left at the broker."""
-        if self._whole_at > -math.inf and not self._memory.has(topic):
+        if not self._memory.has(topic):
             self._publish(MqttMessage(topic, b""))
 
     def _received(self, payload: bytes) -> None:

@@ -216,6 +216,31 @@ async def test_mqtt_broker_lost_before_stop_does_not_raise(
         assert "MQTT status not published status=offline" in caplog.text
 
 
+async def test_mqtt_alarms_are_subscribed_after_whole_state(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+    publish, subscribe = mqtt.Client.publish, mqtt.Client.subscribe
+
+    def record_publish(client: mqtt.Client, topic: str, *rest: Any, **more: Any) -> mqtt.MQTTMessageInfo:
+        calls.append(topic)
+        return publish(client, topic, *rest, **more)
+
+    def record_subscribe(client: mqtt.Client, topic: str, *rest: Any, **more: Any) -> Any:
+        calls.append(topic)
+        return subscribe(client, topic, *rest, **more)
+
+    monkeypatch.setattr(mqtt.Client, "publish", record_publish)
+    monkeypatch.setattr(mqtt.Client, "subscribe", record_subscribe)
+    port = free_port()
+    root = "local-controller/lc"
+    settings = MqttConfig(host="127.0.0.1", port=port, interval_s=1.0)
+    async with broker(tmp_path, "allow_anonymous true", port=port), publishing(tmp_path, settings):
+        await until(lambda: f"{root}/alarms/+/+" in calls)
+    before = calls[: calls.index(f"{root}/alarms/+/+")]
+    assert f"{root}/stations/CS02/1/power_w" in before
+
+
 def make_certificates(folder: Path) -> None:
     """Write a CA and a certificate for 127.0.0.1 and localhost."""
     key = ec.generate_private_key(ec.SECP256R1())
