@@ -72,9 +72,14 @@ class Subscriber:
         if login:
             self.client.username_pw_set(**login)
         self.client.on_message = self._on_message
+        self.is_subscribed = False
         self.client.on_connect = lambda client, *_: client.subscribe("#", qos=1)
+        self.client.on_subscribe = self._on_subscribe
         self.client.connect("127.0.0.1", port)
         self.client.loop_start()
+
+    def _on_subscribe(self, *_: Any) -> None:
+        self.is_subscribed = True
 
     def _on_message(self, _client: mqtt.Client, _userdata: Any, message: mqtt.MQTTMessage) -> None:
         self.messages[message.topic] = message.payload
@@ -82,6 +87,13 @@ class Subscriber:
     def close(self) -> None:
         self.client.disconnect()
         self.client.loop_stop()
+
+
+async def subscribe_all(port: int, **login: str) -> Subscriber:
+    """Return a client once the broker has confirmed its subscription: it misses no message from then on."""
+    subscriber = Subscriber(port, **login)
+    await until(lambda: subscriber.is_subscribed)
+    return subscriber
 
 
 @asynccontextmanager
@@ -105,16 +117,18 @@ async def test_mqtt_broker_state_commands_and_availability_with_password(tmp_pat
         permissions=("stations:run",),
     )
     async with broker(tmp_path, f"password_file {tmp_path / 'passwords'}", port=port):
-        subscriber = Subscriber(port, username="lc", password="secret")
+        subscriber = await subscribe_all(port, username="lc", password="secret")
         root = "local-controller/lc"
-        subscriber.client.publish(f"{root}/alarms/meter-lost/old", b"{}", retain=True)
+        left = f"{root}/alarms/meter-lost/old"
+        subscriber.client.publish(left, b"{}", qos=1, retain=True)
+        await until(lambda: subscriber.messages.get(left) == b"{}")
         async with publishing(tmp_path, settings):
             await until(lambda: subscriber.messages.get(f"{root}/status") == b"online")
             await until(lambda: f"{root}/stations/CS02/1/reason" in subscriber.messages)
             assert subscriber.messages[f"{root}/stations/CS01/connected"] == b"false"
             device = subscriber.messages["homeassistant/device/lc_lc_CS01/config"]
             assert msgspec.json.decode(device)["device"]["via_device"] == "lc_lc"
-            await until(lambda: subscriber.messages[f"{root}/alarms/meter-lost/old"] == b"")
+            await until(lambda: subscriber.messages[left] == b"")
 
             pause = b'{"command": "station.pause", "station": "CS01", "duration_s": 60}'
             subscriber.client.publish(f"{root}/command", pause)
@@ -145,8 +159,7 @@ async def test_retained_command_is_never_executed(tmp_path: Path, caplog: pytest
     port = free_port()
     settings = MqttConfig(host="127.0.0.1", port=port, interval_s=1.0, permissions=("stations:run",))
     async with broker(tmp_path, "allow_anonymous true", port=port):
-        subscriber = Subscriber(port)
-        await until(subscriber.client.is_connected)
+        subscriber = await subscribe_all(port)
         pause = b'{"command": "station.pause", "station": "CS01"}'
         subscriber.client.publish("local-controller/lc/command", pause, qos=1, retain=True).wait_for_publish(
             5
@@ -160,7 +173,7 @@ async def test_retained_command_is_never_executed(tmp_path: Path, caplog: pytest
 async def test_commands_are_not_subscribed_without_permissions(tmp_path: Path) -> None:
     port = free_port()
     async with broker(tmp_path, "allow_anonymous true", port=port):
-        subscriber = Subscriber(port)
+        subscriber = await subscribe_all(port)
         async with publishing(tmp_path, MqttConfig(host="127.0.0.1", port=port, interval_s=1.0)) as app:
             await until(lambda: "local-controller/lc/stations/CS01/1/state" in subscriber.messages)
             command = b'{"command": "station.pause", "station": "CS01"}'
@@ -179,7 +192,7 @@ async def test_broker_that_comes_late_and_again_gets_whole_state(tmp_path: Path)
 
 async def read_state_once(folder: Path, port: int) -> None:
     async with broker(folder, "allow_anonymous true", port=port):
-        subscriber = Subscriber(port)
+        subscriber = await subscribe_all(port)
         await until(lambda: "local-controller/lc/stations/CS01/1/state" in subscriber.messages)
         subscriber.close()
 
@@ -286,7 +299,7 @@ async def test_mqtt_broker_tls_needs_certificate_for_host(
     settings = MqttConfig(host=host, port=port, tls=True, ca=str(tmp_path / "broker.pem"), interval_s=1.0)
     async with broker(tmp_path, *lines, port=port):
         await until(lambda: is_open(plain))
-        subscriber = Subscriber(plain)
+        subscriber = await subscribe_all(plain)
         async with publishing(tmp_path, settings):
             if connects:
                 await until(lambda: subscriber.messages.get("local-controller/lc/status") == b"online")
