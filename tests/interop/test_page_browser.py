@@ -18,11 +18,14 @@ from tests.controller.web.large_site import site_of
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 SCRIPT = Path(__file__).parent / "browse_page.mjs"
+PACKAGES = Path(__file__).parent / "node_modules"
 
 
 async def browse(folder: Path, site: FakeSite, width: int, language: str, scheme: str) -> dict[str, Any]:
     """Click through the page of a site; return what the script reports."""
     assert CHROMIUM is not None, "install chromium: the page is tested in it"
+    for name in ("puppeteer-core", "axe-core"):
+        assert (PACKAGES / name).is_dir(), f"{name} is not installed: run npm ci --prefix tests/interop"
     routes = WebRoutes(site, FakeAccess(), version="1.2.3")
     async with trio.open_nursery() as nursery:
         port = await nursery.start(serve_web, WebSettings("127.0.0.1", 0), routes)
