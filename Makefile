@@ -16,7 +16,7 @@ $(BIN)/local-controller: pyproject.toml
 
 dev: .venv/.dev                             ## and what tests and checks need
 
-.venv/.dev: pyproject.toml $(BIN)/local-controller
+.venv/.dev: pyproject.toml tests/interop/package-lock.json $(BIN)/local-controller
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	npm ci --silent --no-audit --no-fund --prefix tests/interop
 	touch $@
