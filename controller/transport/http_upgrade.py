@@ -124,7 +124,11 @@ class UpgradeRequest:
         self.protocol = WebSocketProtocol(self._protocol)
 
     def receive_data(self, data: bytes) -> None:
-        """Pass received bytes, b"" at the end of the stream. Raises UpgradeError if it is no request."""
+        """Pass received bytes, b"" at the end of the stream.
+
+        Raises UpgradeError if it is no request, or if what follows it has already ended the connection: a
+        client must wait for the response before it sends anything else (RFC 6455, 4.1).
+        """
         if self._in_target:
             # Stations send paths that are not ASCII, which the parser rejects: percent-encode them.
             target, newline, rest = data.partition(b"\n")
@@ -132,6 +136,10 @@ class UpgradeRequest:
             self._in_target = not newline
         self.protocol.receive_data(self._line_ends.convert(data))
         _raise_failure(self._protocol, data)
+        if self.is_complete and self.protocol.is_send_closed:
+            # The library reads what follows the request as frames: an invalid one, or a close frame, has
+            # closed its sending side, so that it can send no response any more.
+            raise UpgradeError("the peer sent data before the response to its upgrade request")
 
     @property
     def is_complete(self) -> bool:

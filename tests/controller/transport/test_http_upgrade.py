@@ -120,6 +120,15 @@ def test_upgrade_invalid_request_is_not_waited_for(data: bytes, answer: bytes) -
     assert bool(sent) == bool(answer)
 
 
+@pytest.mark.parametrize("upgrade", ["websocket", None])
+@pytest.mark.parametrize("early", [b"te\r\n\r\n", b"\x88\x80\0\0\0\0"])
+def test_upgrade_with_early_data_that_ends_it_is_rejected(upgrade: str | None, early: bytes) -> None:
+    """An invalid frame, and a close frame, in the same segment as the request."""
+    received = UpgradeRequest(1000, compression=True)
+    with pytest.raises(UpgradeError, match="sent data before the response"):
+        received.receive_data(request(Upgrade=upgrade) + early)
+
+
 def test_upgrade_peer_lost_within_its_request_is_not_waited_for() -> None:
     upgrade = asked(request()[:40])
     with pytest.raises(UpgradeError, match="the peer closed the connection during the handshake"):
