@@ -200,10 +200,10 @@ class LocalCsms:
     # -- transactions ---------------------------------------------------------------------------------
 
     def _start(self, frame: Call, now: float, utc: float) -> _Answer:
-        number = self._memory.allocate_id(utc)
+        number, records = self._memory.allocate_id(utc)
         start = read_payload(_Start16, frame.payload)
         evse = None if start is None else start.connector_id
-        records = self._memory.start_transaction(self._version, str(number), evse, frame, utc)
+        records += self._memory.start_transaction(self._version, str(number), evse, frame, utc)
         status = self._authorize_token(named_token(self._version, frame.payload), now, utc)
         result = msgspec.json.encode({"transactionId": number, "idTagInfo": {"status": status}})
         return _Answer(

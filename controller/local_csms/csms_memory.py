@@ -6,7 +6,11 @@ import math
 import uuid
 from collections.abc import Iterable, Sequence
 
-from controller.local_csms.csms_records import LocalTransactionEnded, LocalTransactionStored
+from controller.local_csms.csms_records import (
+    LocalTransactionEnded,
+    LocalTransactionStored,
+    TransactionIdAllocated,
+)
 from controller.model.journal import Record
 from controller.ocpp.frames import Call, Version
 from controller.offline.journal_records import ResponseStored
@@ -22,10 +26,14 @@ MOST_TRANSACTIONS = 64
 
 
 class TransactionNumbers:
-    """Ids of 1.6 transactions, unique over all stations: made of the time, above those that backends use."""
+    """Ids of 1.6 transactions, unique over all stations: made of the time, above those that backends use.
 
-    def __init__(self) -> None:
-        self._last = 0
+    `allocated`: the stored id that was allocated last. The time alone is not enough after a restart: ids run
+    ahead of it after several starts within a second, and the clock may have been set back.
+    """
+
+    def __init__(self, allocated: Iterable[TransactionIdAllocated] = ()) -> None:
+        self._last = max((each.number for each in allocated), default=0)
 
     def skip(self, number: int) -> None:
         """Never return an id up to this one, unless the range begins anew."""
@@ -94,12 +102,12 @@ class CsmsMemory:
             return []
         return [LocalTransactionEnded(self._station, transaction)]
 
-    def allocate_id(self, utc: float) -> int:
-        """Return a new id for a 1.6 transaction."""
+    def allocate_id(self, utc: float) -> tuple[int, list[Record]]:
+        """Return a new id for a 1.6 transaction, and the records to be persisted before it is sent."""
         number = self._numbers.allocate(utc)
         while self.is_running(str(number)) or self.responses.has_transaction(number):
             number = self._numbers.allocate(utc)
-        return number
+        return number, [TransactionIdAllocated(number)]
 
     # -- remote starts ----------------------------------------------------------------------------------
 

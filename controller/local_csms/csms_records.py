@@ -22,6 +22,12 @@ class LocalTransactionStored(Record, frozen=True):
     received: float
 
 
+class TransactionIdAllocated(Record, frozen=True):
+    """The newest id that a 1.6 transaction of any station has been given; it replaces the one before."""
+
+    number: int
+
+
 class LocalTransactionEnded(Record, frozen=True):
     """The transaction has ended, or was handed over to a backend."""
 

@@ -15,6 +15,7 @@ from controller.config.schema import LOCAL_CSMS, CardConfig, Config, LocalCsmsCo
 from controller.local_csms.cards import Card, CardList
 from controller.local_csms.csms import LocalCsms
 from controller.local_csms.csms_memory import STORED, CsmsMemory, TransactionNumbers
+from controller.local_csms.csms_records import TransactionIdAllocated
 from controller.local_csms.csms_settings import CsmsSettings
 from controller.model.journal import JournalError, Record
 from controller.ocpp.frames import Version
@@ -32,7 +33,7 @@ class LocalCsmsService:
         self._store = store
         self._call_timeout_s = config.listen.call_timeout_s
         self._zone = ZoneInfo(config.site.timezone)
-        numbers = TransactionNumbers()
+        numbers = TransactionNumbers(store.load(TransactionIdAllocated))
         self._memories = {
             station.id: self._restore(CsmsMemory(station.id, numbers), station.id)
             for station in config.station

@@ -6,7 +6,11 @@ from collections.abc import Mapping
 
 import msgspec
 
-from controller.local_csms.csms_records import LocalTransactionEnded, LocalTransactionStored
+from controller.local_csms.csms_records import (
+    LocalTransactionEnded,
+    LocalTransactionStored,
+    TransactionIdAllocated,
+)
 from controller.model.journal import Record
 from controller.session_ledger.charging_session import (
     EndedSessionStored,
@@ -22,6 +26,12 @@ SESSION_RULES: Mapping[type[Record], RecordRule] = {
         ("station", "transaction"),
         WriteFailure.CLOSE_STATION,
         "a running transaction of a station without backend",
+    ),
+    TransactionIdAllocated: RecordRule(
+        "last-transaction-id",
+        (),
+        WriteFailure.CLOSE_STATION,
+        "the newest id of a transaction: an id may be given twice if the clock was set back",
     ),
     RunningSessionStored: RecordRule(
         "session-running", ("station", "number"), WriteFailure.KEEP, "the start of a charging session"

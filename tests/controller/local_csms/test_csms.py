@@ -15,7 +15,11 @@ from controller.local_csms.csms_memory import (
     CsmsMemory,
     TransactionNumbers,
 )
-from controller.local_csms.csms_records import LocalTransactionEnded, LocalTransactionStored
+from controller.local_csms.csms_records import (
+    LocalTransactionEnded,
+    LocalTransactionStored,
+    TransactionIdAllocated,
+)
 from controller.local_csms.csms_settings import CsmsSettings
 from controller.model.journal import Persist, Record
 from controller.ocpp.frames import Version
@@ -146,7 +150,8 @@ def test_transaction_is_numbered_stored_and_ended() -> None:
     assert answer["idTagInfo"] == {"status": "Accepted"}
     number = answer["transactionId"]
     assert 2_013_265_920 <= number < 2**31
-    assert [type(each) for each in talk.records] == [LocalTransactionStored, ResponseStored]
+    kinds = [type(each) for each in talk.records]
+    assert kinds == [TransactionIdAllocated, LocalTransactionStored, ResponseStored]
     talk.call(
         "StopTransaction", {"transactionId": number, "meterStop": 9, "timestamp": "2026-11-18T01:00:00Z"}
     )
@@ -194,6 +199,19 @@ def test_csms_numbers_are_unique_over_all_stations_and_restart() -> None:
     memory.restore(talks[1].records)
     given.append(Talk(memory=CsmsMemory("CS03", restarted)).call("StartTransaction", START)["transactionId"])
     assert len(set(given)) == 3
+
+
+def test_csms_ids_of_ended_transactions_are_not_given_after_restart() -> None:
+    """Three starts within a second, all stopped: the ids are ahead of the clock and none of them runs."""
+    talk, given = Talk(), []
+    for meter in range(3):
+        given.append(talk.call("StartTransaction", START | {"meterStart": meter})["transactionId"])
+        stop = {"transactionId": given[-1], "meterStop": 9, "timestamp": "2026-11-18T01:00:00Z"}
+        talk.call("StopTransaction", stop)
+    stored = [each for each in talk.records if isinstance(each, TransactionIdAllocated)]
+    memory = CsmsMemory("CS01", TransactionNumbers(stored[-1:]))
+    memory.restore([])
+    assert Talk(memory=memory).call("StartTransaction", START)["transactionId"] not in given
 
 
 def test_csms_events_of_2x_store_transaction_once_and_end_it() -> None:
@@ -264,7 +282,7 @@ def test_unknown_action_and_malformed_frame_are_answered_with_errors() -> None:
 
 def test_csms_start_that_cannot_be_read_still_gets_transaction() -> None:
     talk = Talk(cards=FREE)
-    number = talk.memory.allocate_id(UTC)
+    number, _ = talk.memory.allocate_id(UTC)
     [answer] = [
         frame for frame in talk.send([2, "x", "StartTransaction", {"connectorId": "one"}]) if frame[0] == 3
     ]
