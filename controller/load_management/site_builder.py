@@ -68,6 +68,7 @@ def _evse(config: Config, station: StationConfig, evse: EvseConfig) -> EvseNode:
         reports_on_grid=evse.reports_on == "grid",
         is_dc=evse.max_kw is not None,
         reserve_a=evse.reserve_a(config.site.voltage),
+        is_site=station.mode == "overlay",
     )
 
 

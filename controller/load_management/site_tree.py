@@ -59,7 +59,8 @@ class EvseNode(msgspec.Struct, frozen=True, kw_only=True):
     `surplus`: it charges from what the site would feed in, and from nothing else. `phase_switching`: whether
     it can be set to use one phase instead of three; None: as its station reports. `reports_on_grid`: its
     station reports currents on the phases of the site, not on its own. `is_dc`: it draws alike on all of its
-    phases; `reserve_a` is kept free on each of them while it has no car.
+    phases; `reserve_a` is kept free on each of them while it has no car. `is_site`: it is a whole site below
+    another controller, which reports no state for it.
     """
 
     ref: EvseRef
@@ -75,6 +76,7 @@ class EvseNode(msgspec.Struct, frozen=True, kw_only=True):
     reports_on_grid: bool = False
     is_dc: bool = False
     reserve_a: float = 0.0
+    is_site: bool = False
 
 
 class SiteTree(msgspec.Struct, frozen=True, dict=True):

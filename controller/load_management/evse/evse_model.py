@@ -103,7 +103,13 @@ class EvseModel:
 
     @property
     def unreported(self) -> bool:
-        """Return True if nothing shows whether there is a car: no state, no transaction, no draw."""
+        """Return True if nothing shows whether there is a car: no state, no transaction, no draw.
+
+        Never of a site below: its controller has no state to report (2.x has one of an EVSE only), and its
+        cars would share the minimum of one for ever.
+        """
+        if self.evse.is_site:
+            return False
         return self.state is EvseState.UNKNOWN and not self.running and not self._is_drawing
 
     @property

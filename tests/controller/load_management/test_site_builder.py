@@ -60,6 +60,13 @@ def test_site_builder_evses_know_phases_circuit_and_fallback() -> None:
     assert (second.circuit, second.phases, second.max_a, second.fallback_a) == ("grid", (2,), 16, 8)
 
 
+@pytest.mark.parametrize(("mode", "is_site"), [("standard", False), ("overlay", True)])
+def test_site_builder_station_in_overlay_mode_is_site(mode: str, *, is_site: bool) -> None:
+    station = {"id": "LC02", "circuit": "grid", "owner": "cpo", "mode": mode, "evse": [{"id": 1}]}
+    [evse] = build_site(config(station=[station])).evses
+    assert evse.is_site is is_site
+
+
 def test_site_builder_settings_are_files() -> None:
     assert site_settings(config()) == SiteSettings(
         tick_s=2,

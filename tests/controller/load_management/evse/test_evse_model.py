@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from controller.load_management.evse.evse_model import EvseModel
@@ -107,6 +108,12 @@ def test_model_without_state_is_offered_minimum_until_it_reports() -> None:
     assert found.need_a(0) == 6
     found.on_observation(StateSeen(1, EvseState.CHARGING), 6, 1)
     assert found.need_a(1) == 32
+
+
+def test_model_of_site_below_without_state_is_offered_all() -> None:
+    found = EvseModel(msgspec.structs.replace(EVSE, is_site=True), 0)
+    assert found.wants(0)
+    assert found.need_a(0) == 32
 
 
 def test_model_without_state_that_draws_is_offered_all() -> None:
