@@ -359,18 +359,10 @@ def test_exception_names_end_in_error() -> None:
     assert wrong == STILL_OTHER_EXCEPTION_NAMES
 
 
-SEVERAL_EXCEPTION_BASES = {
-    "cli",
-    "dimming",
-    "store",
-}
-"""Packages whose exceptions do not have one base class yet."""
-
-
 def test_each_package_has_one_exception_base() -> None:
     for package, found in _exceptions().items():
         roots = [name for name, bases in found.items() if not any(base in found for base in bases)]
-        assert len(roots) <= 1 or package in SEVERAL_EXCEPTION_BASES, (package, roots)
+        assert len(roots) <= 1, (package, roots)
 
 
 LONG_TEST_NAMES_IN: set[str] = set()

@@ -27,6 +27,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from controller.dimming.dimming_error import DimmingError
 from controller.model.observations import EvseRef
 
 CONTEXT = "urn:local-controller:dim:command:1"
@@ -40,7 +41,7 @@ Text = Annotated[str, Meta(min_length=1, max_length=128)]
 Moment = Annotated[datetime, Meta(tz=True)]
 
 
-class CommandMalformedError(Exception):
+class CommandMalformedError(DimmingError):
     """The bytes are not a command; the text states where and why."""
 
 

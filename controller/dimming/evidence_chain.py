@@ -24,6 +24,7 @@ import msgspec
 import rfc8785
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from controller.dimming.dimming_error import DimmingError
 from controller.dimming.dimming_messages import moment
 from controller.signing import curves, payload_signatures, signing_keys
 
@@ -83,7 +84,7 @@ class ChainHead(msgspec.Struct, frozen=True):
 _decoder = msgspec.json.Decoder(EvidenceRecord)
 
 
-class InvalidRecordError(Exception):
+class InvalidRecordError(DimmingError):
     """A line is not a record. The text states why."""
 
 

@@ -21,6 +21,7 @@ import msgspec
 from msgspec.structs import replace
 
 from controller.dimming.dimming_command import CommandMalformedError, DimmingCommand, read_command
+from controller.dimming.dimming_error import DimmingError
 from controller.dimming.dimming_messages import moment
 from controller.dimming.key_proofs import CommandProof, ProofSigner, ProofVerifier
 from controller.model.observations import EvseRef
@@ -113,7 +114,7 @@ class CommandVerdict(msgspec.Struct, frozen=True, kw_only=True):
     signers: tuple[ProofSigner, ...] = ()
 
 
-class _RefusedError(Exception):
+class _RefusedError(DimmingError):
     def __init__(self, reason: Reason, detail: str) -> None:
         super().__init__(detail)
         self.reason = reason
