@@ -19,7 +19,8 @@ class LoggedDecision(msgspec.Struct, frozen=True):
     reason: str
 
     def __str__(self) -> str:
-        return f"EVSE {self.ref}: {self.limit_a:g} A: {self.reason}"
+        station, evse = self.ref
+        return f"limit decided station={station} evse={evse} limit={self.limit_a:g}A reason={self.reason}"
 
 
 class SiteNotice(msgspec.Struct, frozen=True, kw_only=True):

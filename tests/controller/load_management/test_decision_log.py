@@ -25,7 +25,9 @@ def test_decision_log_rise_waits_and_fall_does_not() -> None:
 
 
 def test_decision_log_line_names_evse_current_and_why() -> None:
-    assert str(LoggedDecision(REF, 19.5, "row-a L2 full")) == "EVSE A/1: 19.5 A: row-a L2 full"
+    assert str(LoggedDecision(REF, 19.5, "row-a L2 full")) == (
+        "limit decided station=A evse=1 limit=19.5A reason=row-a L2 full"
+    )
 
 
 def test_decision_log_control_hands_news_out_once() -> None:
