@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from controller.config.schema import CalendarConfig, CircuitConfig, Config
+from controller.config.value_rules import LEAST_W
 from controller.tomlcheck.diagnostics import Problem, unknown_name
 from controller.tomlcheck.positions import DataPath
 
-LEAST_W = 100.0
-"""A lower limit in watts is most likely one in kilowatts."""
 MOST_KW = 5_000.0
 """A higher target or power of a station in kilowatts is most likely one in watts."""
 
