@@ -1,1 +1,1 @@
-"""Who may do what over the page and the interfaces: users, tokens, roles, login sessions. Sans-IO."""
+"""Access over the page and the interfaces: users, tokens, roles, login sessions. Sans-IO."""

@@ -122,4 +122,4 @@ class Actor(msgspec.Struct, frozen=True):
 
 
 LOCAL_ACTOR = Actor("local", "socket", BUILT_IN_ROLES[ADMINISTRATOR].permissions)
-"""Who may open the control socket: the owner of the store, on this machine."""
+"""Actor at the control socket: the owner of the store, on this machine."""

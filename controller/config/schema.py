@@ -117,7 +117,7 @@ class WebRoleConfig(_Table, frozen=True, kw_only=True):
     name: Annotated[str, Meta(min_length=1, max_length=48)]
     """Name of the role."""
     permissions: Annotated[tuple[str, ...], Meta(min_length=1)]
-    """What it may do: RESOURCE:VERB with the verbs read, run and edit; * stands for all. Example:
+    """Permissions of the role: RESOURCE:VERB with the verbs read, run and edit; * stands for all. Example:
     ["stations:*", "sessions:read"]."""
 
 
@@ -238,7 +238,7 @@ class LocalCsmsConfig(_Table, frozen=True, kw_only=True):
     """The controller as the CSMS of the stations without `owner`."""
 
     authorization: Literal["cards", "free"] = "cards"
-    """Who may charge there: the cards that are listed, or everybody."""
+    """Drivers who may charge there: those with a listed card, or all."""
     cards_file: str | None = None
     """CSV file with more cards: a header line, then token,label,type,priority_class,valid_until,blocked.
     Example: "cards.csv"."""
@@ -274,7 +274,7 @@ class SessionsConfig(_Table, frozen=True, kw_only=True):
     """The ledger of the charging sessions."""
 
     retention_months: Annotated[int, Meta(ge=1, le=240)] = 24
-    """How long sessions are kept (months)."""
+    """Time for which sessions are kept (months)."""
 
 
 class CircuitConfig(_Table, frozen=True, kw_only=True):
