@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import msgspec
@@ -116,17 +117,22 @@ class ClockWatch:
         self._warned: dict[str, float] = {}
         """The offset of each clock that a warning was logged for, by its name."""
 
-    def check(self, station: str, backend: str, clock: StationClock, ntp: str) -> list[LogEntry]:
-        """Return what to log about a station's clock and its backend's. `ntp`: state of our own clock."""
+    def check(
+        self, station: str, backend: str, clock: StationClock, read_ntp: Callable[[], str]
+    ) -> list[LogEntry]:
+        """Return what to log about a station's clock and its backend's.
+
+        `read_ntp` returns the state of our own clock. It costs a system call, so only a warning reads it.
+        """
         found: list[LogEntry] = []
         if clock.backend_offset_s is not None:
             remedy = "check the controller's NTP (timedatectl)"
             name = f"backend={backend}"
-            found += self._compare(name, clock.backend_offset_s, CONTROLLER_DIFFERS_S, f"ntp={ntp}", remedy)
+            found += self._compare(name, clock.backend_offset_s, CONTROLLER_DIFFERS_S, remedy, read_ntp)
         if clock.is_known:
             remedy = "set the station's clock; its limits are written in its time"
             name = f"station={station}"
-            found += self._compare(name, clock.offset_s, STATION_DIFFERS_S, "", remedy)
+            found += self._compare(name, clock.offset_s, STATION_DIFFERS_S, remedy)
         return found
 
     def offsets(self) -> dict[str, float]:
@@ -134,7 +140,12 @@ class ClockWatch:
         return dict(self._warned)
 
     def _compare(
-        self, name: str, offset_s: float, differs_s: float, state: str, remedy: str
+        self,
+        name: str,
+        offset_s: float,
+        differs_s: float,
+        remedy: str,
+        read_ntp: Callable[[], str] | None = None,
     ) -> list[LogEntry]:
         warned = self._warned.get(name)
         if abs(offset_s) < differs_s / 2:
@@ -144,8 +155,8 @@ class ClockWatch:
         if abs(offset_s) < differs_s or (warned is not None and abs(offset_s - warned) < differs_s):
             return []
         self._warned[name] = offset_s
-        line = " ".join(filter(None, (f"clock differs {name} offset={offset_s:+.0f}s", state)))
-        return [LogEntry(logging.WARNING, f"{line}: {remedy}")]
+        ntp = "" if read_ntp is None else f" ntp={read_ntp()}"
+        return [LogEntry(logging.WARNING, f"clock differs {name} offset={offset_s:+.0f}s{ntp}: {remedy}")]
 
 
 def parse_time(text: str) -> float | None:

@@ -311,9 +311,8 @@ class LoadManagementService:
 
     def _check_clock(self, station: str) -> None:
         """Log clocks that differ."""
-        ntp = "synchronised" if is_synchronised() else "not-synchronised"
         backend = self._stations[station].owner_or_local
-        for entry in self._clock_watch.check(station, backend, self._clocks[station], ntp):
+        for entry in self._clock_watch.check(station, backend, self._clocks[station], _ntp_state):
             log.log(entry.level, "%s", entry.text)
 
     def on_profiles_absorbed(
@@ -447,6 +446,10 @@ def _make_absorbed(config: Config, station: StationConfig) -> AbsorbedProfiles:
     }
     volts = max((evse.watts_per_phase_ampere(config.site.voltage) for evse in station.evse), default=0.0)
     return AbsorbedProfiles(evses, volts, config.load_management.lease_s, utc)
+
+
+def _ntp_state() -> str:
+    return "synchronised" if is_synchronised() else "not-synchronised"
 
 
 def utc(now: float) -> float:

@@ -82,12 +82,12 @@ def test_clock_that_differs_is_warned_of_once_until_it_agrees() -> None:
     clock.on_call("StatusNotification", status(NOW + 7200), NOW)
     result = json.dumps({"currentTime": format_time(NOW - 300)}).encode()
     clock.on_result("Heartbeat", result, NOW)
-    found = watch.check("CS01", "cpo", clock, "not-synchronised")
+    found = watch.check("CS01", "cpo", clock, lambda: "not-synchronised")
     assert [entry.level for entry in found] == [logging.WARNING] * 2
     assert found[0].text.startswith("clock differs backend=cpo offset=-300s ntp=not-synchronised: check")
     assert found[1].text.startswith("clock differs station=CS01 offset=+7200s: set the station's clock")
-    assert watch.check("CS01", "cpo", clock, "") == []
+    assert watch.check("CS01", "cpo", clock, str) == []
     assert watch.offsets() == {"backend=cpo": -300, "station=CS01": 7200}
     clock.on_result("BootNotification", json.dumps({"currentTime": format_time(NOW)}).encode(), NOW)
     clock.on_call("StatusNotification", status(NOW), NOW)
-    assert [entry.level for entry in watch.check("CS01", "cpo", clock, "")] == [logging.INFO] * 2
+    assert [entry.level for entry in watch.check("CS01", "cpo", clock, str)] == [logging.INFO] * 2
