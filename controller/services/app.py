@@ -27,7 +27,7 @@ from controller.services.eebus_partners import EebusPartners
 from controller.services.eebus_service import EebusService
 from controller.services.energy_service import EnergyService
 from controller.services.journal_log import set_log_level
-from controller.services.load_management_service import LoadManagementService, utc
+from controller.services.load_management_service import LoadManagementService
 from controller.services.local_csms_service import (
     LocalCsmsService,
     load_cards_or_report,
@@ -51,6 +51,7 @@ from controller.services.systemd import notify, notify_ready, select_listeners, 
 from controller.services.time_service import make_time_service
 from controller.services.transaction_handover import hand_over_transactions
 from controller.services.trust_evidence import TrustEvidence
+from controller.services.wall_clock import utc
 from controller.services.web_service import WebService
 from controller.session_ledger.session_export import make_rows
 from controller.stations.connection_stats import ConnectionStats

@@ -9,7 +9,8 @@ from controller.dimming.notifications import BACKEND, GRID_OPERATOR, DimmingSpan
 from controller.load_management import events as site_events
 from controller.services.dimming_history import DimmingHistory, draws_w, power_w
 from controller.services.dimming_notifier import DimmingNotifier
-from controller.services.load_management_service import LoadManagementService, utc
+from controller.services.load_management_service import LoadManagementService
+from controller.services.wall_clock import utc
 from controller.web.status_model import DimmingStatus
 from drivers.reading import Reading
 

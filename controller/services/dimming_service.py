@@ -47,9 +47,10 @@ from controller.services.dimming_evidence import DimmingEvidence
 from controller.services.dimming_notifier import DimmingNotifier
 from controller.services.dimming_output import DimmingOutput
 from controller.services.dimming_trust import DimmingTrust
-from controller.services.load_management_service import LoadManagementService, utc
+from controller.services.load_management_service import LoadManagementService
 from controller.services.policy_service import PolicyService
 from controller.services.site_mailbox import SiteMailbox
+from controller.services.wall_clock import utc
 from controller.site_identity.identity import SiteLimited
 from controller.stations.registry import SessionRegistry
 from controller.store.state_store import StateStore

@@ -10,7 +10,7 @@ import logging
 import uuid
 from collections import defaultdict, deque
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import trio
 
@@ -45,6 +45,7 @@ from controller.profiles.profile_messages import BackendProfile, ProfileError, r
 from controller.profiles.station_clock import ClockWatch, StationClock
 from controller.services.clock_state import is_synchronised
 from controller.services.quirk_rules import make_discovery
+from controller.services.wall_clock import utc, utc_now
 from controller.stations.registry import SessionRegistry
 from controller.store.limit_records import LimitStored, covered_limit, delivery_memory, limit_record
 from controller.store.state_journal import StoreError
@@ -95,11 +96,9 @@ class LoadManagementService:
         self._stored: dict[EvseRef, LimitStored] = {
             EvseRef(each.station, each.evse): each for each in store.load(LimitStored)
         }
-        utc_now, now = datetime.now(UTC), trio.current_time()
-        self._control.restore(
-            {ref: delivery_memory(each, utc_now, now) for ref, each in self._stored.items()}
-        )
-        self._control.energy.set_clock(utc_now.timestamp(), now)
+        wall, now = utc_now(), trio.current_time()
+        self._control.restore({ref: delivery_memory(each, wall, now) for ref, each in self._stored.items()})
+        self._control.energy.set_clock(wall.timestamp(), now)
         self._control.energy.restore(each for kind in EnergyPlanner.record_types for each in store.load(kind))
         for ref in self._stored:
             self._discovery.mark_cleared(ref.station)
@@ -189,9 +188,9 @@ class LoadManagementService:
     def _queue_limits(self, limits: Sequence[SetLimit], concerned: set[EvseRef]) -> None:
         """Queue limits with the records of all EVSEs that are concerned."""
         if concerned:
-            now, utc_now = trio.current_time(), datetime.now(UTC)
+            now, wall = trio.current_time(), utc_now()
             memories = self._control.delivery_records(concerned, now)
-            records = [limit_record(ref, memory, utc_now, now) for ref, memory in memories.items()]
+            records = [limit_record(ref, memory, wall, now) for ref, memory in memories.items()]
             self._outgoing.append((records, list(limits)))
             self._outgoing_added.set()
         for limit in limits:
@@ -199,7 +198,7 @@ class LoadManagementService:
 
     def share_current(self) -> None:
         """Let the site's control make a pass at the present time of day."""
-        self.handle_event(ControlTick(datetime.now(UTC).timestamp()))
+        self.handle_event(ControlTick(utc_now().timestamp()))
 
     def set_site_limit(self, limit_a: float | None) -> None:
         """Apply the backend's limit of the whole site (A per phase); None: no limit."""
@@ -233,7 +232,7 @@ class LoadManagementService:
 
     def _send_covered_limits(self, limits: Sequence[SetLimit]) -> None:
         for limit in limits:
-            covered = covered_limit(limit, self._stored.get(limit.ref), datetime.now(UTC))
+            covered = covered_limit(limit, self._stored.get(limit.ref), utc_now())
             if covered is not None:
                 self._send_limit(covered)
             else:
@@ -415,7 +414,7 @@ class LoadManagementService:
             evse,
             limit.kind,
             absorbed.cap_limit(evse, limit.kind, limit.limit_a, limit.duration_s, now, limit.token),
-            datetime.now(UTC) + timedelta(seconds=self._clocks[station].write_offset()),
+            utc_now() + timedelta(seconds=self._clocks[station].write_offset()),
             limit.duration_s,
             terms,
         )
@@ -450,8 +449,3 @@ def _make_absorbed(config: Config, station: StationConfig) -> AbsorbedProfiles:
 
 def _ntp_state() -> str:
     return "synchronised" if is_synchronised() else "not-synchronised"
-
-
-def utc(now: float) -> float:
-    """Convert s, monotonic, to POSIX s."""
-    return datetime.now(UTC).timestamp() + now - trio.current_time()

@@ -16,7 +16,7 @@ from controller.ocpp.frames import Version
 from controller.overlay.node import NodeSettings
 from controller.overlay.overlay_wire import TOPOLOGY
 from controller.overlay.routes import Hop
-from controller.services.load_management_service import utc
+from controller.services.wall_clock import utc
 from controller.signing.policy_enforcer import PolicyEnforcer
 from controller.signing.rule_set import RuleKey
 from controller.signing.signature_format import Direction, MessageKind

@@ -24,10 +24,11 @@ from controller.profiles.profile_messages import (
     read_stored_profile,
 )
 from controller.services.dimming_service import DimmingService
-from controller.services.load_management_service import LoadManagementService, utc
+from controller.services.load_management_service import LoadManagementService
 from controller.services.policy_service import PolicyService
 from controller.services.site_link_policy import SiteLinkPolicy
 from controller.services.site_mailbox import SiteMailbox
+from controller.services.wall_clock import utc
 from controller.site_identity.group_profiles import GroupProfiles
 from controller.site_identity.identity import (
     IdentityEvent,

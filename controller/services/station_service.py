@@ -23,7 +23,7 @@ from controller.services.connection_settings import (
     open_credentials,
     read_station_secrets,
 )
-from controller.services.load_management_service import LoadManagementService, utc
+from controller.services.load_management_service import LoadManagementService
 from controller.services.local_csms_service import LocalCsmsService
 from controller.services.overlay_service import OverlayService
 from controller.services.policy_service import PolicyService
@@ -31,6 +31,7 @@ from controller.services.relay_factory import RelayFactory
 from controller.services.relay_memory import RelayJournals
 from controller.services.session_ledger_service import SessionLedger
 from controller.services.station_certificates import open_station_certificates
+from controller.services.wall_clock import utc
 from controller.stations.admission import (
     Admission,
     AdmissionRules,

@@ -28,7 +28,7 @@ class Wall(datetime):
 async def test_app_clock_limits_go_on_by_new_time_and_no_station_is_lost(
     jump: timedelta, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("controller.services.load_management_service.datetime", Wall)
+    monkeypatch.setattr("controller.services.wall_clock.datetime", Wall)
     monkeypatch.setattr(Wall, "ahead", timedelta(0))
     async with site(tmp_path) as (config, _):
         async with running(config) as controller, station(controller, "CS01") as first:

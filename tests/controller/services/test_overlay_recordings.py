@@ -189,7 +189,7 @@ async def daemons(
 async def test_daemons_pass_recorded_frames_as_wwcp_nodes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, ours: tuple[str, ...], verifies: bool
 ) -> None:
-    monkeypatch.setattr("controller.services.load_management_service.datetime", Wall)
+    monkeypatch.setattr("controller.services.wall_clock.datetime", Wall)
     monkeypatch.setattr(Wall, "ahead", timedelta(seconds=UTC_S - time.time()))
     recording = read_recording(FOLDER / f"{name}.jsonl")
     policy = policy_of(tmp_path, recording) if verifies else ""

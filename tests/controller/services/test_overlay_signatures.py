@@ -101,7 +101,7 @@ async def test_overlay_forged_or_replayed_command_is_refused(tmp_path: Path) -> 
 async def test_overlay_signatures_no_clock_makes_old_command_new(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("controller.services.load_management_service.datetime", Wall)
+    monkeypatch.setattr("controller.services.wall_clock.datetime", Wall)
     monkeypatch.setattr(Wall, "ahead", timedelta(0))
     good, unseen = a_good_one(), a_good_one(14.0)
     async with a_backend() as backend, chain(tmp_path, backend.port):

@@ -1,0 +1,17 @@
+"""Wall clock of the gateway: the one place where services read the time of day and relate it to trio's."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import trio
+
+
+def utc_now() -> datetime:
+    """Return the time of day, in UTC."""
+    return datetime.now(UTC)
+
+
+def utc(now: float) -> float:
+    """Convert s, monotonic, to POSIX s."""
+    return utc_now().timestamp() + now - trio.current_time()
