@@ -1,7 +1,8 @@
 """Signatures in binary payloads of WWCP: files, secure and binary data transfer.
 
 The signed bytes are the payload as it is written without signatures, their count zero; there is no context.
-An algorithm is not named: secp256r1 is the only one. Lengths are big-endian but those marked `<`.
+An algorithm is not named: the length of a key tells its curve. A WWCP node signs with secp384r1 and
+secp521r1 as well, but verifies secp256r1 only. Lengths are big-endian but those marked `<`.
 
     SendFile request             name 8, content 8, type 1, SHA-256 1, SHA-512 1, file signatures, signatures
     GetFile response             name 8, status 2, then as SendFile from content on
@@ -23,13 +24,17 @@ from typing import Literal
 import msgspec
 
 from controller.signing import SigningError
-from controller.signing.curves import CURVES
+from controller.signing.curves import CURVES, EllipticCurve
 from controller.signing.payload_signatures import KeyId, SignatureCheck, SignatureReport, check_signature
-from controller.signing.signature_format import DEFAULT_ALGORITHM, MAX_SIGNATURES, MessageKind
+from controller.signing.signature_format import MAX_SIGNATURES, MessageKind
 
 _ByteOrder = Literal["big", "little"]
 _TEXT_IDS = b"\x00\x65"
 """Format of BinaryDataTransfer with text ids, the only one that WWCP nodes read back."""
+_CURVES: Mapping[int, EllipticCurve] = {
+    CURVES[name].point_bytes: CURVES[name] for name in ("secp256r1", "secp384r1", "secp521r1")
+}
+"""By the length of a key in bytes. secp256k1, as long as secp256r1, is left out: WWCP does not read it."""
 
 
 class BinaryPayloadError(SigningError):
@@ -125,9 +130,14 @@ def _check(signature: bytes, text: bytes, is_known: Callable[[KeyId], bool]) -> 
         value = reader.take(reader.number(2, "little"))
     except BinaryPayloadError:
         return SignatureCheck(None, "its bytes end too early")
-    key = KeyId(DEFAULT_ALGORITHM, point)
+    curve = _CURVES.get(len(point))
+    if curve is None:
+        return SignatureCheck(
+            None, "its key is not an uncompressed point of secp256r1, secp384r1 or secp521r1"
+        )
+    key = KeyId(curve.name, point)
     if reader.at != len(signature):
         return SignatureCheck(key, "it has bytes after its value")
     if not is_known(key):
         return SignatureCheck(key, "its key is unknown")
-    return check_signature(CURVES[DEFAULT_ALGORITHM], key, value, text)
+    return check_signature(curve, key, value, text)
