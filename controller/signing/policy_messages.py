@@ -37,6 +37,8 @@ MAX_RECEIVED = 256
 
 _VERBS = ("Add", "Update", "Delete")
 _MEMBERS = {"SignaturePolicy": "signaturePolicy", "UserRole": "userRole"}
+_DEFAULTS = ("defaultSigningAction", "defaultVerificationAction")
+"""Actions of a WWCP policy for messages that no rule is for; a WWCP node reads neither of them."""
 _PREFIX_MARK = "..."
 """End of a WWCP context that matches by prefix."""
 
@@ -161,8 +163,21 @@ def _role_tables(content: Mapping[str, Any]) -> PolicyFile:
 
 
 def _policy_tables(content: Mapping[str, Any]) -> PolicyFile:
-    """Convert WWCP's SignaturePolicy: rules with contexts, each perhaps with the only key that counts."""
+    """Convert WWCP's SignaturePolicy: rules with contexts, each perhaps with the only key that counts.
+
+    Raises PolicyMessageError, also for what cannot be applied.
+    """
     name = str(content.get("id"))
+    for default in _DEFAULTS:
+        if default in content:
+            raise PolicyMessageError(
+                f"its {default} cannot be applied; write a rule with the context * in its place"
+            )
+    if not content.get("verificationRules") and not content.get("signingRules"):
+        raise PolicyMessageError(
+            "it has no rules, so nothing would change; WWCP nodes write policies without them: "
+            "write them into the policy file"
+        )
     times = {
         ours: content[theirs]
         for ours, theirs in (("not_before", "notBefore"), ("not_after", "notAfter"))
@@ -176,16 +191,26 @@ def _policy_tables(content: Mapping[str, Any]) -> PolicyFile:
             keys.append(_key_entry(f"{table['id']} key", rule))
             table["holders"] = [keys[-1].holder]
         verify.append(_check_table(VerificationRule, table))
-    sign = tuple(
-        _check_table(SigningRule, _rule_table(name, "sign", number, rule, times) | {"do": rule.get("action")})
-        for number, rule in enumerate(_objects(content, "signingRules"))
-    )
-    return PolicyFile(version=1, key=tuple(keys), verify=tuple(verify), sign=sign)
+    sign: list[SigningRule] = []
+    for number, rule in enumerate(_objects(content, "signingRules")):
+        table = _rule_table(name, "sign", number, rule, times) | {"do": rule.get("action")}
+        if "keyPair" in rule:
+            raise PolicyMessageError(
+                f"{table['id']}: it names a key to sign with; remove it, the controller signs with its own"
+            )
+        sign.append(_check_table(SigningRule, table))
+    return PolicyFile(version=1, key=tuple(keys), verify=tuple(verify), sign=tuple(sign))
 
 
 def _rule_table(
     name: str, section: str, number: int, rule: Mapping[str, Any], times: dict[str, Any]
 ) -> dict[str, Any]:
+    """Convert the members that both kinds of rules have. Raises PolicyMessageError without a context."""
+    if "context" not in rule:
+        raise PolicyMessageError(
+            f"{name}/{section}/{number}: it has no context, so it is for no message; WWCP nodes write rules "
+            "without it: write them into the policy file"
+        )
     return {
         "id": f"{name}/{section}/{number}",
         "priority": rule.get("priority", 0),

@@ -215,8 +215,13 @@ def test_policy_message_twice_or_above_bound_is_rejected() -> None:
     house = desk()
     assert said(house, "AddUserRole", {"userRole": ROLE}) == "Accepted"
     assert said(house, "AddUserRole", {"userRole": ROLE}) == "its id is used already: update it"
+    rule = '{"context":"x","priority":1,"action":"verifyAll"}'
+    policies = [f'{{"id":"p{number}","verificationRules":[{rule}]}}' for number in range(MAX_RECEIVED)]
     full = desk(
-        tuple(ReceivedPolicy("SignaturePolicy", f"p{n}", b'{"id":"p%d"}' % n) for n in range(MAX_RECEIVED))
+        tuple(
+            ReceivedPolicy("SignaturePolicy", f"p{number}", each.encode())
+            for number, each in enumerate(policies)
+        )
     )
     assert said(full, "AddUserRole", {"userRole": ROLE}) == f"at most {MAX_RECEIVED} are accepted"
 
