@@ -19,9 +19,15 @@ class NetworkingMode(Enum):
     OVERLAY = "OverlayNetwork"
 
 
+_MODES = {mode.value.lower(): mode for mode in NetworkingMode} | {
+    "1": NetworkingMode.STANDARD,
+    "2": NetworkingMode.OVERLAY,
+}
+
+
 def mode_of(said: str) -> NetworkingMode | None:
-    """Read the header without regard to case; None if it is no mode."""
-    return next((mode for mode in NetworkingMode if mode.value.lower() == said.strip().lower()), None)
+    """Read the header, a name without regard to case or its number; None if it is no mode."""
+    return _MODES.get(said.strip().lower())
 
 
 class OverlayMessageKind(IntEnum):
